@@ -1,1 +1,31 @@
-//! placeholder
+//! What one vehicle learns from its own driving: observe → disagree → remember → tune → measure.
+//!
+//! Nothing in this crate can act on the vehicle, and nothing in it can be sent: no type that holds
+//! a frame, a motion or anything computed from one frame implements a serialisation for the wire.
+//! The replay store keeps frames on the vehicle's own disk, encrypted, and hands them to training.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`package`] | `model.toml`: which tensor is the camera, the motion, the next frame |
+//! | [`clip`], [`batch`] | frames into tensors; the mixed batch of one training step |
+//! | [`observe`] | prediction against what came (surprise), policy against driver (disagreement) |
+//! | [`quantile`], [`trigger`] | calibrated surprise; which spans of a drive are worth keeping |
+//! | [`replay`] | the store of those spans: bounded, prioritised, encrypted, safe against a cut |
+//! | [`tune`], [`measure`], [`baseline`], [`pack`] | train an adapter; skill, and what it stands beside |
+//! | [`worldmodel`] | the default model, built from plain operators |
+//! | [`chance`], [`document`] | counter-based draws; TOML that refuses unknown keys |
+
+pub mod baseline;
+pub mod batch;
+pub mod chance;
+pub mod clip;
+pub mod document;
+pub mod measure;
+pub mod observe;
+pub mod pack;
+pub mod package;
+pub mod quantile;
+pub mod replay;
+pub mod trigger;
+pub mod tune;
+pub mod worldmodel;

@@ -1,0 +1,1 @@
+//! The mixed batch of one training step (recipe R).

@@ -1,0 +1,1 @@
+//! Draws that repeat from a key and a counter.

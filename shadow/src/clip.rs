@@ -1,0 +1,1 @@
+//! Frames of one byte a channel into float tensors.

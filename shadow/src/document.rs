@@ -1,0 +1,1 @@
+//! TOML whose unknown keys are errors that name the nearest key.

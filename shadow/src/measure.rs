@@ -1,0 +1,1 @@
+//! Skill of a model on clips of drives.

@@ -1,0 +1,1 @@
+//! Prediction against what came, policy against driver.

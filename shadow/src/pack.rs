@@ -1,0 +1,1 @@
+//! Evaluation packs: frames that every vehicle measures on.

@@ -1,0 +1,1 @@
+//! A model package: bindings between tensors and what a vehicle senses.

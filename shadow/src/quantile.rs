@@ -1,0 +1,1 @@
+//! Running quantiles in bounded memory.

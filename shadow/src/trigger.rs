@@ -1,0 +1,1 @@
+//! Which spans of a drive are worth keeping.

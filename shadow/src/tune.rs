@@ -1,0 +1,1 @@
+//! Tuning an adapter on a vehicle's own replay.

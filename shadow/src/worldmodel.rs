@@ -1,0 +1,1 @@
+//! The default next-frame world model.
