@@ -1,0 +1,353 @@
+//! One night of one vehicle, as a pure state machine: measure what is active, tune in slices, measure
+//! each candidate, stage the best one if it is better. It decides; the shell trains, measures, stores.
+//!
+//! The shell hands in what happened through [`Night::handle_input`] and [`Night::handle_timeout`], then
+//! drains [`Night::poll_persist`] (made durable first), [`Night::poll_output`] and
+//! [`Night::poll_timeout`] until each returns `None`.
+//!
+//! ```text
+//! waiting ──conditions hold──▶ measuring active ──▶ tuning a slice ──▶ measuring the candidate ─┐
+//!    ▲                                                   ▲                                      │
+//!    └──── conditions fail: paused, nothing is lost ─────┴────────── steps left ◀───────────────┤
+//!                                                              no steps left ──▶ staged | kept ─┘
+//! ```
+
+use embassy_time::{Duration, Instant};
+use serde::{Deserialize, Serialize};
+use shoal_hal::conditions::Conditions;
+
+/// What a night may cost and when it may run; every field comes from the vehicle's configuration.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plan {
+    /// Gradient steps of the whole night.
+    pub steps: u32,
+    /// Steps between two measurements of the candidate.
+    pub slice: u32,
+    /// Clips that replay must hold before tuning is worth it.
+    pub clips_min: usize,
+    /// A candidate is staged when its pack value exceeds the active one by this much (skill).
+    pub margin: f32,
+    /// Warmest computer at which tuning may run, in °C.
+    pub temperature_max_c: i16,
+    /// Lowest state of charge at which tuning may run without external power, in percent; over 100
+    /// means: only on external power.
+    pub battery_soc_min_percent: u8,
+    /// How long to wait before conditions are asked for again.
+    pub retry: Duration,
+}
+
+/// What happened in the world.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Input {
+    /// The vehicle's conditions now, and how many clips replay holds.
+    Conditions {
+        /// As `hal` read them.
+        conditions: Conditions,
+        /// Clips that can be drawn for tuning.
+        clips: usize,
+    },
+    /// A slice was trained: steps made this night in all, and the mean loss of the slice.
+    Tuned {
+        /// Steps since the night began.
+        steps: u32,
+        /// Mean training loss of the slice.
+        loss: f32,
+    },
+    /// A nominee was measured on the evaluation pack.
+    Measured {
+        /// What was measured.
+        nominee: Nominee,
+        /// Its pack value: skill, plain mean over the pack's counted drives.
+        value: f32,
+    },
+    /// Training failed (a loss that is no number, an engine error); the last good factors stand.
+    Failed,
+}
+
+/// An adapter that can be measured or staged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Nominee {
+    /// The adapter in use.
+    Active,
+    /// The adapter under training, as it stood after so many steps.
+    Candidate {
+        /// Steps since the night began.
+        steps: u32,
+    },
+}
+
+/// What the core asks of its shell, and what it reports.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Output {
+    /// Read conditions and answer with [`Input::Conditions`].
+    ReadConditions,
+    /// Measure on the evaluation pack; answer with [`Input::Measured`].
+    Measure(Nominee),
+    /// Train so many more steps and keep the factors under the new step count; answer with
+    /// [`Input::Tuned`] or [`Input::Failed`].
+    Tune {
+        /// Steps of this slice.
+        steps: u32,
+    },
+    /// Write the nominee to the inactive adapter slot.
+    Stage(Nominee),
+    /// For the log and the terminal.
+    Event(Event),
+}
+
+/// What an operator sees of a night.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Event {
+    /// Tuning may not run now.
+    Waiting(Obstacle),
+    /// The night began or went on after a pause or a restart, with so many steps made.
+    Began {
+        /// Steps made before.
+        steps: u32,
+    },
+    /// The best candidate beats the active adapter and was staged.
+    Staged {
+        /// Steps after which the candidate was taken.
+        steps: u32,
+        /// Its pack value.
+        value: f32,
+        /// The active adapter's pack value.
+        active: f32,
+    },
+    /// Nothing better was found; the active adapter stays.
+    Kept {
+        /// Best pack value of a candidate, if one was measured.
+        best: Option<f32>,
+        /// The active adapter's pack value.
+        active: f32,
+    },
+    /// Training failed; what was measured before still counts.
+    TrainingFailed,
+}
+
+/// Why tuning waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The vehicle is being driven.
+    Driving,
+    /// Neither external power nor enough charge.
+    Power,
+    /// The computer is too warm.
+    Temperature,
+    /// Replay holds too few clips.
+    Replay,
+}
+
+/// What must outlive a power cut: enough to go on where the night stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Steps made.
+    pub steps: u32,
+    /// Pack value of the active adapter, once measured.
+    pub active: Option<f32>,
+    /// Best candidate: steps and pack value.
+    pub best: Option<(u32, f32)>,
+    /// The night ended: staged or kept.
+    pub done: bool,
+}
+
+/// An input that does not fit the state: a bug of the shell or a stale answer; it changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reject {
+    /// Nothing of the kind was asked for.
+    #[error("an answer came that was not asked for")]
+    NotAsked,
+    /// A value or loss that is no number.
+    #[error("a measured value or loss is not a finite number")]
+    NotFinite,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Waiting { retry_at: Instant },
+    Asking,
+    MeasuringActive,
+    Tuning,
+    MeasuringCandidate,
+    Done,
+}
+
+/// The night's core. See the module for its doors.
+#[derive(Clone, Debug)]
+pub struct Night {
+    plan: Plan,
+    state: State,
+    record: Record,
+    unsaved: bool,
+    failed: bool,
+    outputs: heapless::Deque<Output, 4>,
+}
+
+impl Night {
+    /// A night that starts, or goes on from what was made durable before.
+    #[must_use]
+    pub fn new(plan: Plan, resumed: Option<Record>, now: Instant) -> Self {
+        let record = resumed.filter(|record| !record.done).unwrap_or_default();
+        let state = State::Waiting { retry_at: now };
+        let outputs = heapless::Deque::new();
+        Night { plan, state, record, unsaved: false, failed: false, outputs }
+    }
+
+    /// Takes what happened.
+    ///
+    /// # Errors
+    /// [`Reject`] when the input answers no question; the state is then unchanged.
+    pub fn handle_input(&mut self, now: Instant, input: Input) -> Result<(), Reject> {
+        match (input, self.state) {
+            (Input::Conditions { conditions, clips }, State::Asking) => {
+                self.conditions(now, conditions, clips);
+                Ok(())
+            }
+            (Input::Measured { nominee: Nominee::Active, value }, State::MeasuringActive) => {
+                self.record.active = Some(finite(value)?);
+                self.unsaved = true;
+                self.ask(now);
+                Ok(())
+            }
+            (Input::Tuned { steps, loss }, State::Tuning) if steps > self.record.steps => {
+                finite(loss)?;
+                self.record.steps = steps;
+                self.unsaved = true;
+                self.measure_candidate();
+                Ok(())
+            }
+            (Input::Measured { nominee, value }, State::MeasuringCandidate)
+                if nominee == (Nominee::Candidate { steps: self.record.steps }) =>
+            {
+                let value = finite(value)?;
+                if self.record.best.is_none_or(|(_, best)| value > best) {
+                    self.record.best = Some((self.record.steps, value));
+                }
+                self.unsaved = true;
+                self.ask(now);
+                Ok(())
+            }
+            (Input::Failed, State::Tuning) => {
+                self.failed = true;
+                self.emit(Output::Event(Event::TrainingFailed));
+                self.finish();
+                Ok(())
+            }
+            (
+                Input::Conditions { .. }
+                | Input::Measured { .. }
+                | Input::Tuned { .. }
+                | Input::Failed,
+                _,
+            ) => Err(Reject::NotAsked),
+        }
+    }
+
+    /// Time passed; early or repeated calls do nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let State::Waiting { retry_at } = self.state
+            && now >= retry_at
+        {
+            self.ask(now);
+        }
+    }
+
+    /// What must be durable before any output is carried out.
+    pub fn poll_persist(&mut self) -> Option<Record> {
+        std::mem::take(&mut self.unsaved).then_some(self.record)
+    }
+
+    /// What to do next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`Night::handle_timeout`] next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Waiting { retry_at } => Some(retry_at),
+            State::Asking
+            | State::MeasuringActive
+            | State::Tuning
+            | State::MeasuringCandidate
+            | State::Done => None,
+        }
+    }
+
+    /// Whether the night has ended.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    fn ask(&mut self, _now: Instant) {
+        if self.failed || (self.record.active.is_some() && self.record.steps >= self.plan.steps) {
+            return self.finish();
+        }
+        self.state = State::Asking;
+        self.emit(Output::ReadConditions);
+    }
+
+    fn conditions(&mut self, now: Instant, conditions: Conditions, clips: usize) {
+        if let Some(obstacle) = self.obstacle(conditions, clips) {
+            self.state = State::Waiting { retry_at: now + self.plan.retry };
+            self.emit(Output::Event(Event::Waiting(obstacle)));
+            return;
+        }
+        if self.record.active.is_none() {
+            self.emit(Output::Event(Event::Began { steps: self.record.steps }));
+            self.state = State::MeasuringActive;
+            self.emit(Output::Measure(Nominee::Active));
+            return;
+        }
+        let left = self.plan.steps.saturating_sub(self.record.steps);
+        self.state = State::Tuning;
+        self.emit(Output::Tune { steps: left.min(self.plan.slice.max(1)) });
+    }
+
+    fn obstacle(&self, conditions: Conditions, clips: usize) -> Option<Obstacle> {
+        let charged = conditions.battery_soc_percent >= self.plan.battery_soc_min_percent;
+        if !conditions.parked {
+            Some(Obstacle::Driving)
+        } else if !conditions.external_power && !charged {
+            Some(Obstacle::Power)
+        } else if conditions.temperature_c > self.plan.temperature_max_c {
+            Some(Obstacle::Temperature)
+        } else if clips < self.plan.clips_min {
+            Some(Obstacle::Replay)
+        } else {
+            None
+        }
+    }
+
+    fn measure_candidate(&mut self) {
+        self.state = State::MeasuringCandidate;
+        self.emit(Output::Measure(Nominee::Candidate { steps: self.record.steps }));
+    }
+
+    fn finish(&mut self) {
+        self.state = State::Done;
+        self.record.done = true;
+        self.unsaved = true;
+        let active = self.record.active.unwrap_or(0.0);
+        match self.record.best {
+            Some((steps, value)) if value > active + self.plan.margin => {
+                self.emit(Output::Stage(Nominee::Candidate { steps }));
+                self.emit(Output::Event(Event::Staged { steps, value, active }));
+            }
+            best => {
+                let best = best.map(|(_, value)| value);
+                self.emit(Output::Event(Event::Kept { best, active }));
+            }
+        }
+    }
+
+    fn emit(&mut self, output: Output) {
+        assert!(self.outputs.push_back(output).is_ok(), "outputs are drained after every input");
+    }
+}
+
+fn finite(value: f32) -> Result<f32, Reject> {
+    if value.is_finite() { Ok(value) } else { Err(Reject::NotFinite) }
+}

@@ -1,0 +1,206 @@
+"""Runs an ONNX graph by PyTorch operators, so that autograd is an independent reference.
+
+Only what the models of this repository need; an unknown operator is an error that names it.
+LoRA is added by formula (a second weight, alpha / r * B A), not by editing the graph: nothing here
+shares code or method with the Rust side that it checks.
+"""
+
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F
+from onnx import numpy_helper
+
+
+def lora_sites(graph, targets):
+    """Weight initializer name -> (node, operator) for MatMul, Gemm and Conv, in node order."""
+    weights = {i.name for i in graph.initializer}
+    sites = {}
+    for node in graph.node:
+        if node.op_type in ("MatMul", "Gemm", "Conv") and len(node.input) > 1:
+            name = node.input[1]
+            if name in weights and targets(name):
+                sites[name] = node
+    return sites
+
+
+def delta(node, weight, a, b, scale):
+    """The change of a weight, from factors in PEFT's orientation."""
+    if node.op_type == "Conv":
+        rank = a.shape[0]
+        groups = attributes(node).get("group", 1)
+        if groups != 1:
+            raise NotImplementedError("grouped convolution")
+        return scale * torch.einsum("or,rikl->oikl", b.reshape(-1, rank), a)
+    out_in = scale * (b @ a)
+    transposed = node.op_type == "Gemm" and attributes(node).get("transB", 0) == 1
+    return out_in if transposed else out_in.T
+
+
+def attributes(node):
+    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+
+class Graph:
+    """A loaded model; `run` evaluates it with given inputs and replaced weights."""
+
+    def __init__(self, path, device="cpu"):
+        self.model = onnx.load(path)
+        self.graph = self.model.graph
+        self.opset = max(o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
+        self.weights = {
+            i.name: torch.from_numpy(np.array(numpy_helper.to_array(i))).to(device)
+            for i in self.graph.initializer
+        }
+
+    def run(self, inputs, replaced=None):
+        values = dict(self.weights)
+        values.update(replaced or {})
+        values.update(inputs)
+        values[""] = None
+        for node in self.graph.node:
+            if all(o in values for o in node.output):
+                continue
+            result = evaluate(node, [values[i] for i in node.input], self.opset)
+            if not isinstance(result, (tuple, list)):
+                result = [result]
+            values.update(zip(node.output, result))
+        return {o.name: values[o.name] for o in self.graph.output}
+
+
+def evaluate(node, x, opset):
+    rule = RULES.get(node.op_type)
+    if rule is None:
+        raise NotImplementedError(f"operator {node.op_type} (node '{node.name}')")
+    return rule(x, attributes(node), node)
+
+
+def ints(t):
+    return [int(v) for v in t.reshape(-1).tolist()]
+
+
+def conv(x, a, _):
+    pads = list(a.get("pads", [0, 0, 0, 0]))
+    if pads[:2] != pads[2:]:
+        x[0] = F.pad(x[0], [pads[1], pads[3], pads[0], pads[2]])
+        pads = [0, 0, 0, 0]
+    return F.conv2d(x[0], x[1], x[2] if len(x) > 2 else None, stride=list(a.get("strides", [1, 1])),
+                    padding=pads[:2], dilation=list(a.get("dilations", [1, 1])), groups=a.get("group", 1))
+
+
+def gemm(x, a, _):
+    left = x[0].T if a.get("transA", 0) else x[0]
+    right = x[1].T if a.get("transB", 0) else x[1]
+    y = a.get("alpha", 1.0) * (left @ right)
+    return y if len(x) < 3 or x[2] is None else y + a.get("beta", 1.0) * x[2]
+
+
+def slice_(x, a, _):
+    if "starts" in a:
+        starts, ends, axes = a["starts"], a["ends"], a.get("axes", range(len(a["starts"])))
+        steps = [1] * len(starts)
+    else:
+        starts, ends = ints(x[1]), ints(x[2])
+        axes = ints(x[3]) if len(x) > 3 and x[3] is not None else range(len(starts))
+        steps = ints(x[4]) if len(x) > 4 and x[4] is not None else [1] * len(starts)
+    y = x[0]
+    for start, end, axis, step in zip(starts, ends, axes, steps):
+        index = [slice(None)] * y.dim()
+        index[axis] = slice(start, min(end, y.shape[axis]) if end >= 0 else end, step)
+        y = y[tuple(index)]
+    return y
+
+
+def pad(x, a, _):
+    mode = a.get("mode", b"constant").decode()
+    pads = ints(x[1])
+    rank = x[0].dim()
+    if mode == "constant":
+        flat = []
+        for axis in reversed(range(rank)):
+            flat += [pads[axis], pads[axis + rank]]
+        return F.pad(x[0], flat, value=float(x[2]) if len(x) > 2 and x[2] is not None else 0.0)
+    flat = [pads[3], pads[3 + rank], pads[2], pads[2 + rank]]
+    return F.pad(x[0], flat, mode={"edge": "replicate", "reflect": "reflect"}[mode])
+
+
+def reduce_mean(x, a, _):
+    axes = a.get("axes") or (ints(x[1]) if len(x) > 1 else None)
+    return x[0].mean(dim=list(axes), keepdim=bool(a.get("keepdims", 1)))
+
+
+def reshape(x, a, _):
+    dims = [x[0].shape[i] if d == 0 else d for i, d in enumerate(ints(x[1]))]
+    return x[0].reshape(dims)
+
+
+def depth_to_space(x, a, _):
+    b, c, h, w = x[0].shape
+    k = a["blocksize"]
+    if a.get("mode", b"DCR") == b"CRD":
+        return x[0].reshape(b, c // k**2, k, k, h, w).permute(0, 1, 4, 2, 5, 3).reshape(b, c // k**2, h * k, w * k)
+    return x[0].reshape(b, k, k, c // k**2, h, w).permute(0, 3, 4, 1, 5, 2).reshape(b, c // k**2, h * k, w * k)
+
+
+def unsqueeze(x, a, _):
+    y = x[0]
+    for axis in sorted(a["axes"] if "axes" in a else ints(x[1])):
+        y = y.unsqueeze(axis)
+    return y
+
+
+def split(x, a, node):
+    axis = a.get("axis", 0)
+    sizes = ints(x[1]) if len(x) > 1 else a.get("split") or x[0].shape[axis] // len(node.output)
+    return torch.split(x[0], sizes, dim=axis)
+
+
+def gather(x, a, _):
+    axis = a.get("axis", 0)
+    index = x[1].long()
+    index = torch.where(index < 0, index + x[0].shape[axis], index)
+    y = torch.index_select(x[0], axis, index.reshape(-1))
+    return y.reshape(list(x[0].shape[:axis]) + list(index.shape) + list(x[0].shape[axis + 1:]))
+
+
+def divide(x, a, _):
+    if x[0].dtype.is_floating_point:
+        return x[0] / x[1]
+    return torch.div(x[0], x[1], rounding_mode="trunc")
+
+
+TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: torch.float64}
+RULES = {
+    "Abs": lambda x, a, n: x[0].abs(),
+    "Add": lambda x, a, n: x[0] + x[1],
+    "AveragePool": lambda x, a, n: F.avg_pool2d(x[0], list(a["kernel_shape"]), list(a["strides"])),
+    "Cast": lambda x, a, n: x[0].to(TYPES[a["to"]]),
+    "Concat": lambda x, a, n: torch.cat(x, dim=a["axis"]),
+    "Constant": lambda x, a, n: torch.from_numpy(np.array(numpy_helper.to_array(a["value"]))),
+    "Conv": conv,
+    "DepthToSpace": depth_to_space,
+    "Div": divide,
+    "Gather": gather,
+    "Gemm": gemm,
+    "Identity": lambda x, a, n: x[0],
+    "MatMul": lambda x, a, n: x[0] @ x[1],
+    "Mul": lambda x, a, n: x[0] * x[1],
+    "Not": lambda x, a, n: ~x[0],
+    "Pad": pad,
+    "Pow": lambda x, a, n: x[0] ** x[1],
+    "Range": lambda x, a, n: torch.arange(x[0].item(), x[1].item(), x[2].item()).to(x[0].dtype),
+    "ReduceMean": reduce_mean,
+    "Relu": lambda x, a, n: F.relu(x[0]),
+    "Reshape": reshape,
+    "Shape": lambda x, a, n: torch.tensor(list(x[0].shape)),
+    "Sigmoid": lambda x, a, n: torch.sigmoid(x[0]),
+    "Slice": slice_,
+    "Softmax": lambda x, a, n: torch.softmax(x[0], dim=a.get("axis", -1)),
+    "Split": split,
+    "Sqrt": lambda x, a, n: x[0].sqrt(),
+    "Sub": lambda x, a, n: x[0] - x[1],
+    "Tanh": lambda x, a, n: torch.tanh(x[0]),
+    "Transpose": lambda x, a, n: x[0].permute(list(a["perm"])),
+    "Unsqueeze": unsqueeze,
+    "Where": lambda x, a, n: torch.where(x[0], x[1], x[2]),
+}
