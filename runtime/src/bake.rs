@@ -1,0 +1,1 @@
+//! Folding an adapter into a plain ONNX of the same topology.

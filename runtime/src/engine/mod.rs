@@ -1,0 +1,1 @@
+//! What runs a model: one trait, and ONNX Runtime behind it.

@@ -1,0 +1,29 @@
+//! Reading, writing, folding and building ONNX graphs. No engine is needed for any of it.
+
+pub mod builder;
+pub mod infer;
+pub mod model;
+pub mod node;
+pub mod proto;
+pub mod tensor;
+
+pub use builder::{Attr, Builder, Value};
+pub use infer::{InferError, InferWhy, infer};
+pub use model::{Folded, Model, ReadError, WriteError};
+pub use tensor::{Data, Element, Tensor, TensorError, TensorType};
+
+mod wire;
+
+/// Writes a file whole or not at all: to a name beside it, synced, then renamed.
+pub(crate) fn write_whole(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let part = path.with_file_name(name);
+    let mut file = std::fs::File::create(&part)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    drop(file);
+    std::fs::rename(&part, path)
+}

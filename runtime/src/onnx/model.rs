@@ -1,0 +1,234 @@
+//! A model file: read, checked, and written again.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::proto::{GraphProto, IR_VERSION_MAX, ModelProto, OperatorSetIdProto};
+use super::tensor::TensorType;
+use super::wire::{self, DEPTH_MAX, FIELDS_MAX, Malformed};
+
+/// The largest file that is read: protobuf's own limit.
+pub const MODEL_BYTES_MAX: u64 = 1 << 31;
+/// The oldest IR version that is read: the first with operator sets.
+pub const IR_VERSION_MIN: i64 = 3;
+/// The newest version of the standard operators whose meanings are known here.
+pub const OPSET_MAX: i64 = 28;
+
+/// An ONNX model.
+///
+/// What is read from a file and written unchanged keeps its bytes. Values of tensors are not copied: they
+/// share the bytes of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// The messages of the file.
+    pub proto: ModelProto,
+    /// The bytes it was read from.
+    source: Option<Bytes>,
+    /// The path of the first field that the schema does not know.
+    unknown: Option<String>,
+}
+
+/// A model whose every tensor has a static type; the result of folding, and what graphs are built into.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folded {
+    /// The graph: standard operators in topological order, constants as initializers.
+    pub model: Model,
+    /// The type of every tensor: inputs, initializers and outputs of nodes, by name.
+    pub types: BTreeMap<String, TensorType>,
+}
+
+/// Why a model cannot be read. The file is untrusted: no variant is a bug of ours.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("cannot read {}", file.display())]
+    Io {
+        file: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{} has {bytes} bytes, at most {MODEL_BYTES_MAX} are read", file.display())]
+    TooLarge { file: PathBuf, bytes: u64 },
+    #[error("{} ends inside `{field}`: it is truncated, or no ONNX model", file.display())]
+    Truncated { file: PathBuf, field: String },
+    #[error("{}: `{field}` is not what ONNX stores there: no ONNX model", file.display())]
+    WireType { file: PathBuf, field: String },
+    #[error("{}: `{field}` nests deeper than {DEPTH_MAX} messages", file.display())]
+    TooDeep { file: PathBuf, field: String },
+    #[error("{} has more than {FIELDS_MAX} messages and strings (at `{field}`)", file.display())]
+    TooManyFields { file: PathBuf, field: String },
+    #[error("cannot decode {}", file.display())]
+    Decode {
+        file: PathBuf,
+        #[source]
+        source: prost::DecodeError,
+    },
+    #[error("{} has IR version {got}; {IR_VERSION_MIN} to {IR_VERSION_MAX} are read", file.display())]
+    IrVersion { file: PathBuf, got: i64 },
+    #[error("{} uses operator set {got}; 1 to {OPSET_MAX} are read", file.display())]
+    Opset { file: PathBuf, got: i64 },
+    #[error("{} does not say which operator set it uses", file.display())]
+    NoOpset { file: PathBuf },
+    #[error("{} imports the standard operator set twice", file.display())]
+    TwoOpsets { file: PathBuf },
+    #[error("{} has no graph", file.display())]
+    NoGraph { file: PathBuf },
+}
+
+/// Why a model is not written.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    #[error("cannot write {}", file.display())]
+    Io {
+        file: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(
+        "the model has the field `{field}`, which this version does not know and would lose: re-export it with an IR version up to {IR_VERSION_MAX}"
+    )]
+    UnknownField { field: String },
+    #[error("the model would have {bytes} bytes, at most {MODEL_BYTES_MAX} fit one file")]
+    TooLarge { bytes: u64 },
+}
+
+impl Model {
+    /// Reads a model file.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the file cannot be read, is no ONNX model, or one of a version not known here.
+    pub fn read(path: &Path) -> Result<Model, ReadError> {
+        let io = |source| ReadError::Io { file: path.to_owned(), source };
+        let bytes = std::fs::metadata(path).map_err(io)?.len();
+        if bytes >= MODEL_BYTES_MAX {
+            return Err(ReadError::TooLarge { file: path.to_owned(), bytes });
+        }
+        Model::parse(Bytes::from(std::fs::read(path).map_err(io)?), path)
+    }
+
+    /// Reads a model from memory; errors call it `<bytes>`.
+    ///
+    /// # Errors
+    /// As [`Model::read`].
+    pub fn from_bytes(bytes: Bytes) -> Result<Model, ReadError> {
+        Model::parse(bytes, Path::new("<bytes>"))
+    }
+
+    fn parse(bytes: Bytes, file: &Path) -> Result<Model, ReadError> {
+        let file = || file.to_owned();
+        if bytes.len() as u64 >= MODEL_BYTES_MAX {
+            return Err(ReadError::TooLarge { file: file(), bytes: bytes.len() as u64 });
+        }
+        let unknown = wire::scan(&bytes, &wire::MODEL).map_err(|why| match why {
+            Malformed::Truncated { path } => ReadError::Truncated { file: file(), field: path },
+            Malformed::WireType { path } => ReadError::WireType { file: file(), field: path },
+            Malformed::TooDeep { path } => ReadError::TooDeep { file: file(), field: path },
+            Malformed::TooMany { path } => ReadError::TooManyFields { file: file(), field: path },
+        })?;
+        let proto = ModelProto::decode(bytes.clone())
+            .map_err(|source| ReadError::Decode { file: file(), source })?;
+        let got = proto.ir_version();
+        if !(IR_VERSION_MIN..=IR_VERSION_MAX).contains(&got) {
+            return Err(ReadError::IrVersion { file: file(), got });
+        }
+        let mut standard = proto.opset_import.iter().filter(|o| is_standard(o.domain()));
+        let opset = standard.next().ok_or_else(|| ReadError::NoOpset { file: file() })?.version();
+        if standard.next().is_some() {
+            return Err(ReadError::TwoOpsets { file: file() });
+        }
+        if !(1..=OPSET_MAX).contains(&opset) {
+            return Err(ReadError::Opset { file: file(), got: opset });
+        }
+        if proto.graph.is_none() {
+            return Err(ReadError::NoGraph { file: file() });
+        }
+        Ok(Model { proto, source: Some(bytes), unknown })
+    }
+
+    /// A model around a graph, in the given version of the standard operators.
+    pub fn new(graph: GraphProto, opset: i64) -> Model {
+        let opset = OperatorSetIdProto { domain: Some(String::new()), version: Some(opset) };
+        let proto = ModelProto {
+            ir_version: Some(8),
+            producer_name: Some("shoal".to_owned()),
+            graph: Some(graph),
+            opset_import: vec![opset],
+            ..ModelProto::default()
+        };
+        Model { proto, source: None, unknown: None }
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &GraphProto {
+        static EMPTY: GraphProto = GraphProto {
+            node: Vec::new(),
+            name: None,
+            initializer: Vec::new(),
+            doc_string: None,
+            input: Vec::new(),
+            output: Vec::new(),
+            value_info: Vec::new(),
+            quantization_annotation: Vec::new(),
+            sparse_initializer: Vec::new(),
+            metadata_props: Vec::new(),
+        };
+        self.proto.graph.as_ref().unwrap_or(&EMPTY)
+    }
+
+    /// The graph, to change.
+    pub fn graph_mut(&mut self) -> &mut GraphProto {
+        self.proto.graph.get_or_insert_default()
+    }
+
+    /// The version of the standard operators; 1 if the model names none.
+    pub fn opset(&self) -> i64 {
+        let standard = self.proto.opset_import.iter().find(|o| is_standard(o.domain()));
+        standard.map_or(1, OperatorSetIdProto::version)
+    }
+
+    /// The path of the first field that the schema does not know: such a model is not written.
+    pub fn unknown_field(&self) -> Option<&str> {
+        self.unknown.as_deref()
+    }
+
+    /// The model as one file. A model that was read and not changed gives the bytes it was read from.
+    ///
+    /// # Errors
+    /// [`WriteError::UnknownField`] if the file it came from has fields that would be lost;
+    /// [`WriteError::TooLarge`] beyond the limit of protobuf.
+    pub fn to_bytes(&self) -> Result<Bytes, WriteError> {
+        if let Some(field) = &self.unknown {
+            return Err(WriteError::UnknownField { field: field.clone() });
+        }
+        let bytes = self.proto.encoded_len() as u64;
+        if bytes >= MODEL_BYTES_MAX {
+            return Err(WriteError::TooLarge { bytes });
+        }
+        // Some writers order or pack fields in their own way: unchanged, their bytes are kept as well.
+        if let Some(source) = &self.source
+            && ModelProto::decode(source.clone()).is_ok_and(|proto| proto == self.proto)
+        {
+            return Ok(source.clone());
+        }
+        Ok(Bytes::from(self.proto.encode_to_vec()))
+    }
+
+    /// Writes the model to a file, whole or not at all (a temporary file beside it is renamed).
+    ///
+    /// # Errors
+    /// As [`Model::to_bytes`], and [`WriteError::Io`].
+    pub fn write(&self, path: &Path) -> Result<(), WriteError> {
+        let bytes = self.to_bytes()?;
+        crate::onnx::write_whole(path, &bytes)
+            .map_err(|source| WriteError::Io { file: path.to_owned(), source })
+    }
+}
+
+/// Whether a domain is that of the standard operators.
+pub(crate) fn is_standard(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
+}
