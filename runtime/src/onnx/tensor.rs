@@ -13,6 +13,9 @@ use super::proto::{
 /// The largest number of values one tensor may have: ONNX files end at 2 GiB, and sizes stay in `i64`.
 pub const TENSOR_VALUES_MAX: usize = 1 << 31;
 
+/// The most dimensions a tensor may have.
+pub const RANK_MAX: usize = 16;
+
 /// The type of one value of a tensor.
 #[expect(missing_docs, reason = "each is named as the type it is")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -285,6 +288,8 @@ pub enum TensorError {
     Element { tensor: String, number: i32 },
     #[error("tensor `{tensor}` has dimension {dim}: dimensions are 0 to {TENSOR_VALUES_MAX}")]
     Dimension { tensor: String, dim: i64 },
+    #[error("tensor `{tensor}` has {rank} dimensions, at most {RANK_MAX} are read")]
+    Rank { tensor: String, rank: usize },
     #[error("tensor `{tensor}` has dimensions {dims:?}: more than {TENSOR_VALUES_MAX} values")]
     TooLarge { tensor: String, dims: Vec<i64> },
     #[error("tensor `{tensor}` holds {got} {unit}, its type {ty} needs {want}")]
@@ -424,6 +429,9 @@ impl Tensor {
         let number = proto.data_type();
         let element = Element::from_onnx(number)
             .ok_or_else(|| TensorError::Element { tensor: tensor(), number })?;
+        if proto.dims.len() > RANK_MAX {
+            return Err(TensorError::Rank { tensor: tensor(), rank: proto.dims.len() });
+        }
         let mut values = 1usize;
         let mut dims = Vec::with_capacity(proto.dims.len());
         for &dim in &proto.dims {

@@ -259,9 +259,7 @@ impl Scan {
 
     fn field(&mut self, rest: &mut &[u8], wire: u64, kind: Kind) -> Result<(), Why> {
         match (kind, wire) {
-            (Varint | Varints, 0) | (Fixed64s, 1) | (Fixed32 | Fixed32s, 5) => {
-                skip(rest, wire)
-            }
+            (Varint | Varints, 0) | (Fixed64s, 1) | (Fixed32 | Fixed32s, 5) => skip(rest, wire),
             (Bytes | Varints | Fixed32s | Fixed64s | Message(_), 2) => {
                 self.fields += 1;
                 if self.fields > FIELDS_MAX {

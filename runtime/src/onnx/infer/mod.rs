@@ -4,15 +4,18 @@
 //! constant. Source: the operator documents of ONNX, operator sets 1 to 28.
 
 mod elementwise;
-mod layout;
-mod linear;
-mod reduce;
+pub(crate) mod layout;
+pub(crate) mod linear;
+pub(crate) mod reduce;
 mod select;
 mod window;
 
+pub use layout::Cut;
+pub use window::Window;
+
 use super::model::is_standard;
 use super::proto::NodeProto;
-use super::tensor::{Element, TENSOR_VALUES_MAX, Tensor, TensorType};
+use super::tensor::{Element, RANK_MAX, TENSOR_VALUES_MAX, Tensor, TensorType};
 
 /// Why the outputs of a node have no type, and which node it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +43,9 @@ pub enum InferWhy {
     Attribute { name: &'static str },
     #[error("{what}: {got}")]
     Shape { what: &'static str, got: String },
-    #[error("output {index} would have more than {TENSOR_VALUES_MAX} values")]
+    #[error(
+        "output {index} would have more than {TENSOR_VALUES_MAX} values, or {RANK_MAX} dimensions"
+    )]
     TooLarge { index: usize },
     #[error("{got} outputs are asked for, the operator has {has}")]
     Outputs { got: usize, has: usize },
@@ -104,8 +109,9 @@ impl Ctx<'_> {
 
     fn checked(&self, mut types: Vec<TensorType>) -> Types {
         for (index, ty) in types.iter().enumerate() {
+            let bounded = ty.dims.iter().all(|&d| d <= TENSOR_VALUES_MAX);
             let values = ty.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-            if values.is_none_or(|n| n > TENSOR_VALUES_MAX) {
+            if !bounded || ty.rank() > RANK_MAX || values.is_none_or(|n| n > TENSOR_VALUES_MAX) {
                 return Err(InferWhy::TooLarge { index });
             }
         }
