@@ -12,6 +12,7 @@
 //! | [`quantile`], [`trigger`] | calibrated surprise; which spans of a drive are worth keeping |
 //! | [`replay`] | the store of those spans: bounded, prioritised, encrypted, safe against a cut |
 //! | [`tune`], [`measure`], [`baseline`], [`pack`] | train an adapter; skill, and what it stands beside |
+//! | [`stats`] | how sure a difference of skills is |
 //! | [`worldmodel`] | the default model, built from plain operators |
 //! | [`chance`], [`document`] | counter-based draws; TOML that refuses unknown keys |
 
@@ -26,6 +27,7 @@ pub mod pack;
 pub mod package;
 pub mod quantile;
 pub mod replay;
+pub mod stats;
 pub mod trigger;
 pub mod tune;
 pub mod worldmodel;
