@@ -1,1 +1,364 @@
-//! A model package: bindings between tensors and what a vehicle senses.
+//! A model package: a directory with `model.toml`, a model and perhaps footage.
+//!
+//! `model.toml` binds tensors of the model to what a vehicle senses. Time is counted in *rows* of
+//! the model's rate. A *target* row is what the model predicts; every input ends some rows before
+//! it (its *lag*):
+//!
+//! ```toml
+//! rate_hz = 10.0
+//!
+//! [frames]              # rows target−4 … target−1 of the camera
+//! input = "frames"
+//! count = 4
+//! width = 128
+//! height = 64
+//!
+//! [next_frame]          # the target row's frame
+//! output = "next"
+//! ```
+//!
+//! A model of signals, as tinyphysics, whose token of row i is predicted from states i−19…i and
+//! tokens i−20…i−1:
+//!
+//! ```toml
+//! rate_hz = 10.0
+//!
+//! [signals]
+//! input = "states"
+//! rows = 20
+//! lag = 0
+//! columns = [
+//!     { field = "steering_deg", scale = 0.01 },
+//!     { constant = 0.0 },
+//!     { field = "speed_m_s" },
+//!     { field = "acceleration_m_s2" },
+//! ]
+//!
+//! [tokens]
+//! input = "tokens"
+//! rows = 20
+//! field = "lateral_acceleration_m_s2"
+//! low = -5.0
+//! high = 5.0
+//! bins = 1024
+//!
+//! [next_token]          # logits of the target row's token at the last position
+//! output = "output"
+//! ```
+
+mod digits;
+mod read;
+mod signal;
+mod write;
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use shoal_hal::FrameShape;
+
+pub use self::signal::{Bins, Column, Field};
+use crate::document::{DOCUMENT_BYTES_MAX, DocumentError};
+
+/// Name of the description in a package's directory.
+pub const DESCRIPTION_FILE: &str = "model.toml";
+
+/// Most rows that any binding may reach back from its target.
+pub const CONTEXT_ROWS_MAX: usize = 1000;
+
+/// What `model.toml` says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Description {
+    /// Name for people; by default the directory's.
+    pub name: String,
+    /// The model's file, relative to the directory; by default `model.onnx`.
+    pub model: PathBuf,
+    /// SHA-256 of the model's file; checked by [`Package::open`] where it is given.
+    pub model_sha256: Option<[u8; 32]>,
+    /// Rows in a second: the rate of frames, signals and predictions.
+    pub rate_hz: f64,
+    /// The camera.
+    pub frames: Option<Frames>,
+    /// Numbers of the motion.
+    pub signals: Option<Signals>,
+    /// One number of the motion, cut into bins.
+    pub tokens: Option<Tokens>,
+    /// The output that predicts the target row's frame.
+    pub next_frame: Option<NextFrame>,
+    /// The output that predicts the target row's token.
+    pub next_token: Option<NextToken>,
+    /// The output that says what the model would do.
+    pub action: Option<Action>,
+    /// Where an adapter is grafted.
+    pub adapter: Adapter,
+    /// What training minimises; by default mse on `next_frame`, cross-entropy on `next_token`.
+    pub loss: Vec<Loss>,
+    /// Folder of drives replayed while tuning, relative to the directory.
+    pub footage: Option<PathBuf>,
+}
+
+/// Camera frames in an input tensor, oldest first; the newest is the row before the target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frames {
+    /// Name of the input.
+    pub input: String,
+    /// Frames in a sample, by default 4.
+    pub count: usize,
+    /// Size of a frame.
+    pub shape: FrameShape,
+    /// Order of the values, by default `nchw`.
+    pub layout: Layout,
+    /// Values that stand for a byte's 0 and 255, by default 0 and 1.
+    pub range: [f32; 2],
+}
+
+/// Order of the values of one sample's frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// `[count·3, height, width]`, which in memory is also `[count, 3, height, width]`.
+    Nchw,
+    /// `[height, width, count·3]`: a pixel's channels of all frames beside each other.
+    Nhwc,
+    /// `[count, height, width, 3]`: whole frames after each other.
+    Nthwc,
+}
+
+/// Rows of motion in a float input tensor `[rows, columns]`, oldest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Signals {
+    /// Name of the input.
+    pub input: String,
+    /// Rows in a sample, by default 1.
+    pub rows: usize,
+    /// Rows from the newest given row to the target, by default 1; 0 gives the target row's own.
+    pub lag: usize,
+    /// What stands in each column.
+    pub columns: Vec<Column>,
+}
+
+/// Rows of one number of the motion in an i64 input tensor `[rows]`, oldest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tokens {
+    /// Name of the input.
+    pub input: String,
+    /// Rows in a sample, by default 1.
+    pub rows: usize,
+    /// Rows from the newest given row to the target, by default 1.
+    pub lag: usize,
+    /// Which number.
+    pub field: Field,
+    /// How it becomes a token.
+    pub bins: Bins,
+}
+
+/// The output that predicts the target row's frame: `[3, height, width]` or `[height, width, 3]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NextFrame {
+    /// Name of the output.
+    pub output: String,
+    /// Order of its values, by default that of [`Frames`]; `nhwc` and `nthwc` are one for a frame.
+    pub layout: Layout,
+    /// Values that stand for a byte's 0 and 255, by default those of [`Frames`].
+    pub range: [f32; 2],
+}
+
+/// The output with logits `[rows, bins]` of [`Tokens`]; the last row is the target row's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NextToken {
+    /// Name of the output.
+    pub output: String,
+}
+
+/// The output that says what the model would do in the row before the target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Action {
+    /// Name of the output.
+    pub output: String,
+    /// What it predicts of the motion.
+    pub field: Field,
+    /// How its values are read.
+    pub reading: Reading,
+}
+
+/// How the values of an [`Action`] are read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reading {
+    /// The first value times `scale` is the field's, in its unit.
+    Value {
+        /// Field units per unit of the output, by default 1.
+        scale: f32,
+        /// Difference that counts as a disagreement of 1, in the field's unit.
+        tolerance: f32,
+    },
+    /// Logits of the field's bins.
+    Logits(Bins),
+}
+
+/// Where an adapter is grafted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adapter {
+    /// Globs on the names of sites; none means all.
+    pub targets: Vec<String>,
+    /// Rank, by default 8.
+    pub rank: usize,
+    /// α of ΔW = (α/r)·B·A, by default 16.
+    pub alpha: f32,
+}
+
+impl Default for Adapter {
+    fn default() -> Self {
+        Self { targets: Vec::new(), rank: 8, alpha: 16.0 }
+    }
+}
+
+/// One term of the loss.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Kind.
+    pub kind: LossKind,
+    /// Name of the output.
+    pub output: String,
+}
+
+/// Kinds of loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossKind {
+    /// Mean squared error.
+    Mse,
+    /// Cross-entropy of logits.
+    CrossEntropy,
+}
+
+impl Description {
+    /// Reads a description; `file` names it in errors, `name` is the name it has by default.
+    ///
+    /// # Errors
+    /// What is missing, unknown or not allowed, with its place.
+    pub fn parse(file: &str, source: &str, name: &str) -> Result<Self, DocumentError> {
+        read::description(file, source, name)
+    }
+
+    /// Rows before the target that a sample reaches back: a clip has `context() + 1` rows.
+    #[must_use]
+    pub fn context(&self) -> usize {
+        let frames = self.frames.as_ref().map_or(0, |frames| frames.count);
+        let signals = self.signals.as_ref().map_or(0, |signals| signals.rows + signals.lag - 1);
+        let tokens = self.tokens.as_ref().map_or(0, |tokens| tokens.rows + tokens.lag - 1);
+        frames.max(signals).max(tokens)
+    }
+
+    /// The description as `model.toml`; reading it gives an equal description.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        write::description(self)
+    }
+}
+
+/// A package on disk, whose files were there when it was opened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Package {
+    directory: PathBuf,
+    description: Description,
+}
+
+/// Why a package could not be opened.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Debug, thiserror::Error)]
+pub enum OpenPackageError {
+    /// A file of the package cannot be read.
+    #[error("cannot read {}: a model package is a directory with {DESCRIPTION_FILE} in it", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    /// The description is wrong.
+    #[error(transparent)]
+    Description(#[from] DocumentError),
+    /// The model is another than the description names.
+    #[error("{} has SHA-256 {got}, {DESCRIPTION_FILE} names {want}", path.display())]
+    Hash { path: PathBuf, got: String, want: String },
+    /// The footage is not a folder.
+    #[error("{} is not a folder: `footage` names the folder of drives to replay", path.display())]
+    Footage { path: PathBuf },
+}
+
+impl Package {
+    /// Reads the description in `directory` and checks that the files it names are there, and that
+    /// the model has the hash it names.
+    ///
+    /// # Errors
+    /// [`OpenPackageError`], naming the file.
+    pub fn open(directory: &Path) -> Result<Self, OpenPackageError> {
+        let path = directory.join(DESCRIPTION_FILE);
+        let source = read_at_most(&path, DOCUMENT_BYTES_MAX as u64 + 1)
+            .map_err(|source| OpenPackageError::Read { path: path.clone(), source })?;
+        let name = directory.file_name().map_or("model".into(), |name| name.to_string_lossy());
+        let description = Description::parse(&path.to_string_lossy(), &source, &name)?;
+        let package = Self { directory: directory.into(), description };
+        package.check()?;
+        Ok(package)
+    }
+
+    /// What `model.toml` says.
+    #[must_use]
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// The package's directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The model's file.
+    #[must_use]
+    pub fn model_path(&self) -> PathBuf {
+        self.directory.join(&self.description.model)
+    }
+
+    /// The folder of drives to replay while tuning.
+    #[must_use]
+    pub fn footage_path(&self) -> Option<PathBuf> {
+        self.description.footage.as_ref().map(|footage| self.directory.join(footage))
+    }
+
+    fn check(&self) -> Result<(), OpenPackageError> {
+        let path = self.model_path();
+        let got = hash_file(&path)
+            .map_err(|source| OpenPackageError::Read { path: path.clone(), source })?;
+        if let Some(want) = self.description.model_sha256
+            && want != got
+        {
+            let (got, want) = (digits::hex(&got), digits::hex(&want));
+            return Err(OpenPackageError::Hash { path, got, want });
+        }
+        match self.footage_path() {
+            Some(path) if !path.is_dir() => Err(OpenPackageError::Footage { path }),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(bytes_max).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn hash_file(path: &Path) -> io::Result<[u8; 32]> {
+    struct Hasher(Sha256);
+    impl io::Write for Hasher {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.update(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut hasher = Hasher(Sha256::new());
+    io::copy(&mut fs::File::open(path)?, &mut hasher)?;
+    Ok(hasher.0.finalize().into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,293 @@
+//! `model.toml` into a [`Description`].
+
+use std::path::{Component, Path, PathBuf};
+
+use shoal_hal::FrameShape;
+
+use super::{
+    Action, Adapter, Bins, CONTEXT_ROWS_MAX, Column, Description, Field, Frames, Layout, Loss,
+    LossKind, NextFrame, NextToken, Reading, Signals, Tokens, digits,
+};
+use crate::document::{Document, DocumentError, Table};
+
+const SIDE_PIXELS_MAX: i64 = 4096;
+const FRAMES_MAX: i64 = 64;
+const COLUMNS_MAX: usize = 64;
+const RANK_MAX: i64 = 255;
+const NUMBER_MAX: f64 = 1e9;
+
+pub(super) const LAYOUTS: [(&str, Layout); 3] =
+    [("nchw", Layout::Nchw), ("nhwc", Layout::Nhwc), ("nthwc", Layout::Nthwc)];
+pub(super) const LOSSES: [(&str, LossKind); 2] =
+    [("mse", LossKind::Mse), ("cross-entropy", LossKind::CrossEntropy)];
+
+const ROOT: [&str; 13] = [
+    "name",
+    "model",
+    "model_sha256",
+    "rate_hz",
+    "footage",
+    "frames",
+    "signals",
+    "tokens",
+    "next_frame",
+    "next_token",
+    "action",
+    "adapter",
+    "loss",
+];
+
+pub(super) fn description(
+    file: &str,
+    source: &str,
+    name: &str,
+) -> Result<Description, DocumentError> {
+    let document = Document::parse(file, source)?;
+    let root = document.root(&ROOT)?;
+    let frames = frames(&root)?;
+    let tokens = tokens(&root)?;
+    let next_frame = next_frame(&root, frames.as_ref())?;
+    let next_token = next_token(&root, tokens.as_ref())?;
+    let mut description = Description {
+        name: root.text("name")?.unwrap_or(name).into(),
+        model: path(&root, "model")?.unwrap_or_else(|| "model.onnx".into()),
+        model_sha256: sha256(&root)?,
+        rate_hz: root.number("rate_hz", 0.1..=1000.0)?.ok_or_else(|| root.missing("rate_hz"))?,
+        frames,
+        signals: signals(&root)?,
+        tokens,
+        next_frame,
+        next_token,
+        action: action(&root)?,
+        adapter: adapter(&root)?,
+        loss: losses(&root)?,
+        footage: path(&root, "footage")?,
+    };
+    check(&root, &description)?;
+    if description.loss.is_empty() {
+        description.loss = default_loss(&description);
+    }
+    Ok(description)
+}
+
+fn check(root: &Table<'_>, description: &Description) -> Result<(), DocumentError> {
+    let no_input = description.frames.is_none()
+        && description.signals.is_none()
+        && description.tokens.is_none();
+    if no_input {
+        return Err(root.refuse("frames", "no input", "a table [frames], [signals] or [tokens]"));
+    }
+    let no_output = description.next_frame.is_none()
+        && description.next_token.is_none()
+        && description.action.is_none();
+    if no_output {
+        let want = "a table [next_frame], [next_token] or [action]";
+        return Err(root.refuse("next_frame", "no output", want));
+    }
+    Ok(())
+}
+
+fn default_loss(description: &Description) -> Vec<Loss> {
+    let frame = description.next_frame.iter();
+    let frame = frame.map(|next| Loss { kind: LossKind::Mse, output: next.output.clone() });
+    let token = description.next_token.iter();
+    let token =
+        token.map(|next| Loss { kind: LossKind::CrossEntropy, output: next.output.clone() });
+    frame.chain(token).collect()
+}
+
+fn frames(root: &Table<'_>) -> Result<Option<Frames>, DocumentError> {
+    let keys = ["input", "count", "width", "height", "layout", "range"];
+    let Some(table) = root.table("frames", &keys)? else { return Ok(None) };
+    let side = |key| -> Result<u16, DocumentError> {
+        let side = table.integer(key, 1..=SIDE_PIXELS_MAX)?.ok_or_else(|| table.missing(key))?;
+        Ok(u16::try_from(side).expect("inside its bounds"))
+    };
+    let shape = FrameShape { width: side("width")?, height: side("height")? };
+    Ok(Some(Frames {
+        input: table.text_required("input")?.into(),
+        count: count(&table, "count", 1..=FRAMES_MAX)?.unwrap_or(4),
+        shape,
+        layout: table.choice("layout", &LAYOUTS)?.unwrap_or(Layout::Nchw),
+        range: range(&table)?.unwrap_or([0.0, 1.0]),
+    }))
+}
+
+fn signals(root: &Table<'_>) -> Result<Option<Signals>, DocumentError> {
+    let keys = ["input", "rows", "lag", "columns"];
+    let Some(table) = root.table("signals", &keys)? else { return Ok(None) };
+    let columns = table.tables("columns", &["field", "scale", "offset", "constant"])?;
+    if columns.is_empty() || columns.len() > COLUMNS_MAX {
+        let got = format!("{} columns", columns.len());
+        return Err(table.refuse("columns", got, &format!("1 to {COLUMNS_MAX} columns")));
+    }
+    let columns = columns.iter().map(column).collect::<Result<Vec<Column>, _>>()?;
+    let (rows, lag) = rows_and_lag(&table)?;
+    Ok(Some(Signals { input: table.text_required("input")?.into(), rows, lag, columns }))
+}
+
+fn column(table: &Table<'_>) -> Result<Column, DocumentError> {
+    if table.has("constant") {
+        if let Some(other) = ["field", "scale", "offset"].iter().find(|key| table.has(key)) {
+            return Err(table.refuse(other, "a key beside `constant`", "`constant` alone"));
+        }
+        return Ok(Column::Constant(small(table, "constant")?.unwrap_or(0.0)));
+    }
+    Ok(Column::Field {
+        field: field(table)?,
+        scale: small(table, "scale")?.unwrap_or(1.0),
+        offset: small(table, "offset")?.unwrap_or(0.0),
+    })
+}
+
+fn tokens(root: &Table<'_>) -> Result<Option<Tokens>, DocumentError> {
+    let keys = ["input", "rows", "lag", "field", "low", "high", "bins"];
+    let Some(table) = root.table("tokens", &keys)? else { return Ok(None) };
+    let (rows, lag) = rows_and_lag(&table)?;
+    Ok(Some(Tokens {
+        input: table.text_required("input")?.into(),
+        rows,
+        lag,
+        field: field(&table)?,
+        bins: bins(&table)?,
+    }))
+}
+
+fn next_frame(
+    root: &Table<'_>,
+    frames: Option<&Frames>,
+) -> Result<Option<NextFrame>, DocumentError> {
+    let keys = ["output", "layout", "range"];
+    let Some(table) = root.table("next_frame", &keys)? else { return Ok(None) };
+    let Some(frames) = frames else {
+        return Err(root.refuse("next_frame", "a next frame", "a table [frames] beside it"));
+    };
+    Ok(Some(NextFrame {
+        output: table.text_required("output")?.into(),
+        layout: table.choice("layout", &LAYOUTS)?.unwrap_or(frames.layout),
+        range: range(&table)?.unwrap_or(frames.range),
+    }))
+}
+
+fn next_token(
+    root: &Table<'_>,
+    tokens: Option<&Tokens>,
+) -> Result<Option<NextToken>, DocumentError> {
+    let Some(table) = root.table("next_token", &["output"])? else { return Ok(None) };
+    if tokens.is_none() {
+        return Err(root.refuse("next_token", "a next token", "a table [tokens] beside it"));
+    }
+    Ok(Some(NextToken { output: table.text_required("output")?.into() }))
+}
+
+fn action(root: &Table<'_>) -> Result<Option<Action>, DocumentError> {
+    let keys = ["output", "field", "scale", "tolerance", "low", "high", "bins"];
+    let Some(table) = root.table("action", &keys)? else { return Ok(None) };
+    let reading = if table.has("bins") {
+        if let Some(other) = ["scale", "tolerance"].iter().find(|key| table.has(key)) {
+            return Err(table.refuse(other, "a key beside `bins`", "`low`, `high` and `bins`"));
+        }
+        Reading::Logits(bins(&table)?)
+    } else {
+        let tolerance = small(&table, "tolerance")?.ok_or_else(|| table.missing("tolerance"))?;
+        if tolerance <= 0.0 {
+            return Err(table.refuse("tolerance", tolerance, "a number above 0"));
+        }
+        Reading::Value { scale: small(&table, "scale")?.unwrap_or(1.0), tolerance }
+    };
+    let output = table.text_required("output")?.into();
+    Ok(Some(Action { output, field: field(&table)?, reading }))
+}
+
+fn adapter(root: &Table<'_>) -> Result<Adapter, DocumentError> {
+    let default = Adapter::default();
+    let keys = ["targets", "rank", "alpha"];
+    let Some(table) = root.table("adapter", &keys)? else { return Ok(default) };
+    let alpha = small(&table, "alpha")?.unwrap_or(default.alpha);
+    if alpha <= 0.0 {
+        return Err(table.refuse("alpha", alpha, "a number above 0"));
+    }
+    Ok(Adapter {
+        targets: table.texts("targets")?.into_iter().map(String::from).collect(),
+        rank: count(&table, "rank", 1..=RANK_MAX)?.unwrap_or(default.rank),
+        alpha,
+    })
+}
+
+fn losses(root: &Table<'_>) -> Result<Vec<Loss>, DocumentError> {
+    let tables = root.tables("loss", &["kind", "output"])?;
+    tables
+        .iter()
+        .map(|table| {
+            let kind = table.choice("kind", &LOSSES)?.ok_or_else(|| table.missing("kind"))?;
+            Ok(Loss { kind, output: table.text_required("output")?.into() })
+        })
+        .collect()
+}
+
+fn rows_and_lag(table: &Table<'_>) -> Result<(usize, usize), DocumentError> {
+    let rows_max = i64::try_from(CONTEXT_ROWS_MAX).expect("a small constant");
+    let rows = count(table, "rows", 1..=rows_max)?.unwrap_or(1);
+    let lag = count(table, "lag", 0..=rows_max)?.unwrap_or(1);
+    if rows + lag > CONTEXT_ROWS_MAX {
+        let want = format!("rows + lag of at most {CONTEXT_ROWS_MAX}");
+        return Err(table.refuse("rows", rows + lag, &want));
+    }
+    Ok((rows, lag))
+}
+
+fn field(table: &Table<'_>) -> Result<Field, DocumentError> {
+    table.choice("field", &Field::NAMES)?.ok_or_else(|| table.missing("field"))
+}
+
+fn bins(table: &Table<'_>) -> Result<Bins, DocumentError> {
+    let bound =
+        |key| table.number(key, -NUMBER_MAX..=NUMBER_MAX)?.ok_or_else(|| table.missing(key));
+    let (low, high) = (bound("low")?, bound("high")?);
+    let count_max = i64::try_from(Bins::COUNT_MAX).expect("a small constant");
+    let count = count(table, "bins", 2..=count_max)?.ok_or_else(|| table.missing("bins"))?;
+    let want = "a number above `low`";
+    Bins::new(low, high, count).ok_or_else(|| table.refuse("high", high, want))
+}
+
+fn range(table: &Table<'_>) -> Result<Option<[f32; 2]>, DocumentError> {
+    let Some(range) = table.numbers("range")? else { return Ok(None) };
+    match range[..] {
+        [low, high] if low < high && low >= -NUMBER_MAX && high <= NUMBER_MAX => {
+            Ok(Some([low as f32, high as f32]))
+        }
+        _ => Err(table.refuse("range", format_args!("{range:?}"), "[low, high] with low < high")),
+    }
+}
+
+fn small(table: &Table<'_>, key: &str) -> Result<Option<f32>, DocumentError> {
+    Ok(table.number(key, -NUMBER_MAX..=NUMBER_MAX)?.map(|number| number as f32))
+}
+
+fn count(
+    table: &Table<'_>,
+    key: &str,
+    bounds: std::ops::RangeInclusive<i64>,
+) -> Result<Option<usize>, DocumentError> {
+    let count = table.integer(key, bounds)?;
+    Ok(count.map(|count| usize::try_from(count).expect("bounds begin at 0 or above")))
+}
+
+fn path(table: &Table<'_>, key: &str) -> Result<Option<PathBuf>, DocumentError> {
+    let Some(text) = table.text(key)? else { return Ok(None) };
+    let path = Path::new(text);
+    let inside = path.components().all(|component| matches!(component, Component::Normal(_)));
+    if text.is_empty() || !inside {
+        let want = "a path inside the package's directory";
+        return Err(table.refuse(key, format_args!("`{text}`"), want));
+    }
+    Ok(Some(path.into()))
+}
+
+fn sha256(table: &Table<'_>) -> Result<Option<[u8; 32]>, DocumentError> {
+    let Some(text) = table.text("model_sha256")? else { return Ok(None) };
+    match digits::hash(text) {
+        Some(hash) => Ok(Some(hash)),
+        None => Err(table.refuse("model_sha256", format_args!("`{text}`"), "64 hex digits")),
+    }
+}

@@ -1,0 +1,179 @@
+use super::*;
+
+const CAMERA: &str = "
+rate_hz = 10
+[frames]
+input = 'frames'
+width = 128
+height = 64
+[next_frame]
+output = 'next'
+";
+
+const TINYPHYSICS: &str = "
+rate_hz = 10.0
+[signals]
+input = 'states'
+rows = 20
+lag = 0
+columns = [
+    { field = 'steering_deg', scale = 0.01 },
+    { constant = 0.0 },
+    { field = 'speed_m_s' },
+    { field = 'acceleration_m_s2' },
+]
+[tokens]
+input = 'tokens'
+rows = 20
+field = 'lateral_acceleration_m_s2'
+low = -5.0
+high = 5.0
+bins = 1024
+[next_token]
+output = 'output'
+[adapter]
+targets = ['*attn*']
+rank = 4
+";
+
+fn parse(source: &str) -> Result<Description, DocumentError> {
+    Description::parse("model.toml", source, "road")
+}
+
+fn refusal(source: &str) -> String {
+    parse(source).unwrap_err().to_string()
+}
+
+#[test]
+fn camera_model_needs_only_rate_shape_and_names() {
+    let read = parse(CAMERA).unwrap();
+    let frames = read.frames.as_ref().unwrap();
+    assert_eq!((frames.count, frames.layout, frames.range), (4, Layout::Nchw, [0.0, 1.0]));
+    assert_eq!(read.model, Path::new("model.onnx"));
+    assert_eq!(read.name, "road");
+    assert_eq!(read.adapter, Adapter { targets: vec![], rank: 8, alpha: 16.0 });
+    assert_eq!(read.loss, [Loss { kind: LossKind::Mse, output: "next".into() }]);
+    assert_eq!(read.context(), 4);
+}
+
+#[test]
+fn tinyphysics_reaches_back_twenty_rows() {
+    let read = parse(TINYPHYSICS).unwrap();
+    assert_eq!(read.context(), 20);
+    assert_eq!(read.signals.as_ref().unwrap().lag, 0);
+    assert_eq!(read.tokens.as_ref().unwrap().lag, 1);
+    assert_eq!(read.loss[0].kind, LossKind::CrossEntropy);
+}
+
+#[test]
+fn written_description_reads_as_itself() {
+    let action = "
+        [action]\noutput = 'steer'\nfield = 'steering_rad'\nscale = 0.5\ntolerance = 0.05
+        [[loss]]\nkind = 'mse'\noutput = 'steer'\n";
+    let head = "footage = 'footage'\nname = 'a \"name\"'\nmodel_sha256 = '";
+    let with_hash = format!("{head}{}'\n{TINYPHYSICS}{action}", "5a".repeat(32));
+    for source in [CAMERA, TINYPHYSICS, &with_hash] {
+        let read = parse(source).unwrap();
+        assert_eq!(parse(&read.to_toml()).unwrap(), read);
+    }
+}
+
+#[test]
+fn misspelt_key_names_the_nearest_one() {
+    let said = refusal(&CAMERA.replace("width", "widht"));
+    assert_eq!(said, "model.toml:5: frames.widht: unknown key; did you mean `width`?");
+    let said = refusal(&CAMERA.replace("[next_frame]", "[nextframe]"));
+    assert_eq!(said, "model.toml:7: nextframe: unknown key; did you mean `next_frame`?");
+}
+
+#[test]
+fn missing_rate_and_missing_size_are_named() {
+    let said = refusal(&CAMERA.replace("rate_hz = 10", ""));
+    assert_eq!(said, "model.toml:1: rate_hz: is required and has no default");
+    let said = refusal(&CAMERA.replace("height = 64", ""));
+    assert_eq!(said, "model.toml:3: frames.height: is required and has no default");
+}
+
+#[test]
+fn model_without_input_or_output_is_refused() {
+    let said = refusal("rate_hz = 10\n[action]\noutput='a'\nfield='speed_m_s'\ntolerance=1\n");
+    assert!(said.contains("no input"), "{said}");
+    let said = refusal(CAMERA.split("[next_frame]").next().unwrap());
+    assert!(said.contains("no output"), "{said}");
+}
+
+#[test]
+fn next_frame_without_a_camera_is_refused() {
+    let said = refusal(&TINYPHYSICS.replace("[next_token]", "[next_frame]"));
+    assert!(said.contains("[frames] beside it"), "{said}");
+}
+
+#[test]
+fn field_that_does_not_exist_names_the_nearest() {
+    let said = refusal(&TINYPHYSICS.replace("'speed_m_s'", "'speed_ms'"));
+    assert!(said.starts_with("model.toml:10: signals.columns[2].field: `speed_ms`"), "{said}");
+    assert!(said.contains("expected `speed_m_s`"), "{said}");
+}
+
+#[test]
+fn path_that_leaves_the_package_is_refused() {
+    for path in ["/etc/passwd", "../other/model.onnx", "a/../../b", ""] {
+        let said = refusal(&format!("model = '{path}'\n{CAMERA}"));
+        assert!(said.contains("inside the package's directory"), "{path}: {said}");
+    }
+}
+
+#[test]
+fn one_past_every_limit_is_refused() {
+    let cases = [
+        CAMERA.replace("128", "4097"),
+        CAMERA.replace("width", "count = 65\nwidth"),
+        CAMERA.replace("width", "range = [1.0, 1.0]\nwidth"),
+        CAMERA.replace("rate_hz = 10", "rate_hz = 1001"),
+        TINYPHYSICS.replace("rank = 4", "rank = 256"),
+        TINYPHYSICS.replace("rank = 4", "alpha = 0"),
+        TINYPHYSICS.replace("rows = 20\nfield", "rows = 1000\nfield"),
+        TINYPHYSICS.replace("bins = 1024", "bins = 65537"),
+        TINYPHYSICS.replace("high = 5.0", "high = -5.0"),
+        TINYPHYSICS.replace("scale = 0.01", "constant = 1.0"),
+    ];
+    for source in cases {
+        assert!(refusal(&source).contains("not allowed"), "{source}");
+    }
+}
+
+#[test]
+fn open_checks_the_hash_of_the_model() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("model.onnx"), b"a model").unwrap();
+    let hash = digits::hex(&Sha256::digest(b"a model"));
+    let write = |hash: &str| {
+        let source = format!("model_sha256 = '{hash}'\n{CAMERA}");
+        fs::write(dir.path().join(DESCRIPTION_FILE), source).unwrap();
+    };
+
+    write(&hash);
+    let package = Package::open(dir.path()).unwrap();
+    assert_eq!(package.model_path(), dir.path().join("model.onnx"));
+
+    write(&"0".repeat(64));
+    let error = Package::open(dir.path()).unwrap_err();
+    assert!(matches!(error, OpenPackageError::Hash { .. }), "{error}");
+    assert!(error.to_string().contains(&hash), "{error}");
+}
+
+#[test]
+fn open_names_the_file_that_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = Package::open(dir.path()).unwrap_err().to_string();
+    assert!(said.contains("model.toml"), "{said}");
+
+    fs::write(dir.path().join(DESCRIPTION_FILE), CAMERA).unwrap();
+    let said = Package::open(dir.path()).unwrap_err().to_string();
+    assert!(said.contains("model.onnx"), "{said}");
+
+    fs::write(dir.path().join("model.onnx"), b"").unwrap();
+    fs::write(dir.path().join(DESCRIPTION_FILE), format!("footage = 'f'\n{CAMERA}")).unwrap();
+    let said = Package::open(dir.path()).unwrap_err().to_string();
+    assert!(said.contains("is not a folder"), "{said}");
+}
