@@ -1,1 +1,0 @@
-//! The mixed batch of one training step (recipe R).

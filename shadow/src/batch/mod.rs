@@ -1,0 +1,163 @@
+//! The samples of one training step: recipe R for tuning, stronger augmentation for pretraining.
+//!
+//! Every draw comes from [`Draws`] keyed by (seed, step, sample): a batch can be made again without
+//! those before it, and no sample depends on its neighbours.
+//!
+//! # Loss weights
+//! A sample's weight is 1 / (its copy error + a floor), so that its loss reads as error ÷ error of
+//! 'nothing moves' = 1 − skill, between 0 and about 1 on a fast road and on a slow one. Weights are not
+//! normalised over the batch: the training graph divides by the number of samples, and with that the
+//! mean loss, the gradient norm that is clipped and therefore the learning rate mean the same on every
+//! road. Dividing by the batch's mean weight would tie a sample to its neighbours and undo it.
+
+mod pretrain;
+mod recipe;
+mod view;
+
+pub use pretrain::{PickError, Pretraining};
+pub use recipe::{Mix, MixedBatch, Road};
+
+use crate::chance::Draws;
+use crate::clip::{Footage, MotionUnits};
+use shoal_hal::{FrameShape, Motion};
+use view::{Painter, Tone, View, Window};
+
+/// Added to every copy error that divides, in squared RGB units: about 35 dB, camera noise.
+const NOISE_FLOOR: f64 = 3e-4;
+
+/// Share of samples whose known motion is withheld: on many roads, and in packs, none is known.
+const MOTION_HIDDEN: f32 = 0.5;
+
+/// What the model reads: a batch is made to fit it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Form {
+    /// Size of a frame.
+    pub shape: FrameShape,
+    /// Past frames.
+    pub context: usize,
+    /// Frames per second.
+    pub rate_hz: f64,
+    /// Units of the motion input.
+    pub motion: MotionUnits,
+}
+
+/// The tensors of one step, reused from step to step.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    form: Form,
+    samples: usize,
+    frames: Vec<f32>,
+    motion: Vec<f32>,
+    target: Vec<f32>,
+    weight: Vec<f32>,
+    /// All frames of the sample being made, `[context + 1, 3, height, width]`.
+    clip: Vec<f32>,
+}
+
+impl Batch {
+    /// Room for `samples` samples of `form`, all zero.
+    pub fn new(form: Form, samples: usize) -> Self {
+        let frame = form.shape.bytes();
+        Batch {
+            form,
+            samples,
+            frames: vec![0.0; samples * form.context * frame],
+            motion: vec![0.0; samples * 2],
+            target: vec![0.0; samples * frame],
+            weight: vec![0.0; samples],
+            clip: vec![0.0; (form.context + 1) * frame],
+        }
+    }
+
+    /// How many samples it holds.
+    pub fn samples(&self) -> usize {
+        self.samples
+    }
+
+    /// Past frames, `[samples, context, 3, height, width]`, values in `[0, 1]`, oldest first.
+    pub fn frames(&self) -> &[f32] {
+        &self.frames
+    }
+
+    /// `[samples, 2]`: speed and steering at the last past frame in the model's units, 0 if not known.
+    pub fn motion(&self) -> &[f32] {
+        &self.motion
+    }
+
+    /// The true next frames, `[samples, 3, height, width]`.
+    pub fn target(&self) -> &[f32] {
+        &self.target
+    }
+
+    /// Loss weights, `[samples]`.
+    pub fn weight(&self) -> &[f32] {
+        &self.weight
+    }
+
+    /// Makes sample `index` from `footage` as `view` sees it; `floor` is added to its copy error.
+    fn set(
+        &mut self,
+        index: usize,
+        footage: &dyn Footage,
+        view: &View,
+        floor: f64,
+        painter: &mut Painter,
+    ) {
+        let (context, frame) = (self.form.context, self.form.shape.bytes());
+        painter.paint(footage, view, self.form.shape, &mut self.clip);
+        let (past, next) = self.clip.split_at(context * frame);
+        self.frames[index * context * frame..][..context * frame].copy_from_slice(past);
+        self.target[index * frame..][..frame].copy_from_slice(next);
+        let error = mean_square(&past[(context - 1) * frame..], next);
+        self.weight[index] = (1.0 / (error + floor)) as f32;
+        let motion = if view.hide_motion || view.drift.is_some() {
+            None
+        } else {
+            footage.motion(view.index(context - 1))
+        };
+        let speed = view.step * self.form.rate_hz / footage.rate_hz();
+        let motion = seen(motion, view.flip, speed as f32);
+        self.motion[2 * index..][..2].copy_from_slice(&self.form.motion.values(motion));
+    }
+}
+
+/// The motion as a view shows it: `speed` times as fast, mirrored if it is flipped.
+fn seen(motion: Option<Motion>, flip: bool, speed: f32) -> Option<Motion> {
+    motion.map(|motion| Motion {
+        speed_m_s: motion.speed_m_s.map(|value| value * speed),
+        steering_rad: motion.steering_rad.map(|value| if flip { -value } else { value }),
+        ..motion
+    })
+}
+
+/// Mean squared difference of two frames in planes.
+fn mean_square(before: &[f32], after: &[f32]) -> f64 {
+    let squares: f64 = before
+        .chunks(64)
+        .zip(after.chunks(64))
+        .map(|(before, after)| {
+            let squares: f32 = before.iter().zip(after).map(|(a, b)| (a - b) * (a - b)).sum();
+            f64::from(squares)
+        })
+        .sum();
+    squares / before.len() as f64
+}
+
+/// Which colour each of red, green and blue shows: with probability `chance` any of six orders.
+fn colours(draws: &mut Draws, chance: f32) -> [usize; 3] {
+    const ORDERS: [[usize; 3]; 6] =
+        [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    if draws.happens(chance) { ORDERS[draws.index(ORDERS.len())] } else { ORDERS[0] }
+}
+
+/// A window of the given shares of width and height, anywhere in the frame.
+fn window(draws: &mut Draws, width: f32, height: f32) -> Window {
+    let left = draws.between(0.0, 1.0 - width);
+    let top = draws.between(0.0, 1.0 - height);
+    Window { left, top, width, height }
+}
+
+/// A tone that only makes light brighter or darker.
+fn gain(gain: f32) -> Tone {
+    Tone { gain, offset: 0.0, gamma: 1.0 }
+}

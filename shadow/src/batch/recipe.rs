@@ -1,0 +1,324 @@
+//! Recipe R: the vehicle's own clips as they are, its own clips augmented, and shipped footage.
+
+use super::view::{self, Painter, Tone, View, Window};
+use super::{Batch, Form, MOTION_HIDDEN, NOISE_FLOOR, colours, gain, window};
+use crate::chance::{Draws, Purpose};
+use crate::clip::{Clips, Footage, copy_error};
+use shoal_hal::Span;
+
+/// How many samples of each kind a batch has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mix {
+    /// Own clips, only flipped and made brighter or darker.
+    pub own: usize,
+    /// Own clips seen through another camera: zoom, speed, colours.
+    pub augmented: usize,
+    /// Clips of the footage that ships with the model, so that it is not forgotten.
+    pub replayed: usize,
+}
+
+impl Mix {
+    /// 3 + 3 + 2, as measured: with it tuning on one road no longer forgets the others.
+    pub const RECIPE_R: Mix = Mix { own: 3, augmented: 3, replayed: 2 };
+
+    /// Samples of a batch.
+    pub fn samples(&self) -> usize {
+        self.own + self.augmented + self.replayed
+    }
+}
+
+/// The clips of one road, and how much changes on it from frame to frame.
+#[derive(Clone)]
+pub struct Road<'a> {
+    spans: Vec<(&'a dyn Footage, Span)>,
+    copy_error_mean: f64,
+}
+
+impl<'a> Road<'a> {
+    /// Collects the spans of one road (a drive's tuning part, its replayed spans, shipped footage).
+    ///
+    /// Spans without room for a clip of `form` are left out; `None` if none is left.
+    pub fn new(clips: &[Clips<'a>], form: &Form) -> Option<Self> {
+        let mut spans = Vec::new();
+        let (mut sum, mut count) = (0.0, 0_u32);
+        for clips in clips {
+            let footage = clips.footage();
+            let ratio = footage.rate_hz() / form.rate_hz;
+            let one = view::reach(1, ratio).max(1);
+            for &span in clips.spans() {
+                if span.last - span.first < view::reach(form.context, view::true_step(ratio, 1.0)) {
+                    continue;
+                }
+                spans.push((footage, span));
+                for index in span.first..=span.last - one {
+                    sum += copy_error(footage.frame(index), footage.frame(index + one));
+                    count += 1;
+                }
+            }
+        }
+        (count > 0).then(|| Road { spans, copy_error_mean: sum / f64::from(count) })
+    }
+
+    /// Mean error of 'nothing moves' over all steps of its spans, squared RGB in `[0, 1]`.
+    pub fn copy_error_mean(&self) -> f64 {
+        self.copy_error_mean
+    }
+
+    /// How many clips start in a span.
+    fn starts(&(footage, span): &(&'a dyn Footage, Span), form: &Form) -> usize {
+        let step = view::true_step(footage.rate_hz() / form.rate_hz, 1.0);
+        span.last - span.first + 1 - view::reach(form.context, step)
+    }
+}
+
+/// What is drawn for every kind of sample.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Own,
+    Augmented,
+    Replayed,
+}
+
+/// Makes the batches that tune an adapter.
+///
+/// | sample | drawn | weight |
+/// |---|---|---|
+/// | own | flip ½, gain 0.8–1.25 | 1 / (e + 0.1·ē + 3e-4) |
+/// | augmented | flip ½, window 0.6–1 anywhere, speed ½–2 (true frames only), colours in any order ½, gain 0.7–1.25, offset ±0.08 | 1 / (e + 0.5·ē + 3e-4) |
+/// | replayed | flip ½, gain 0.8–1.25 | 1 / (e + 3e-4) |
+///
+/// e = copy error of the sample as it is shown, ē = mean copy error of its road. The next frame is
+/// always a true one. Motion is withheld in half of the samples; flipping mirrors the steering, speed
+/// scales the speed. Without shipped footage the places of replayed samples go to augmented ones.
+pub struct MixedBatch<'a> {
+    form: Form,
+    mix: Mix,
+    seed: u64,
+    own: Vec<Road<'a>>,
+    replayed: Vec<Road<'a>>,
+    painter: Painter,
+}
+
+impl<'a> MixedBatch<'a> {
+    /// Draws from `own` roads and the footage `replayed`; `None` if there is no own road.
+    ///
+    /// Clips are drawn with equal chances: a road with more clips is seen more often.
+    pub fn new(
+        form: Form,
+        mix: Mix,
+        own: Vec<Road<'a>>,
+        replayed: Vec<Road<'a>>,
+        seed: u64,
+    ) -> Option<Self> {
+        let painter = Painter::default();
+        (!own.is_empty()).then_some(MixedBatch { form, mix, seed, own, replayed, painter })
+    }
+
+    /// Makes the batch of step `step`: own samples first, then augmented, then replayed.
+    ///
+    /// # Panics
+    /// If `batch` was made for another form or number of samples.
+    pub fn fill(&mut self, step: u64, batch: &mut Batch) {
+        assert_eq!(batch.samples(), self.mix.samples(), "samples of the mix");
+        assert_eq!(batch.form, self.form, "a batch of this model");
+        for index in 0..self.mix.samples() {
+            let kind = if index < self.mix.own {
+                Kind::Own
+            } else if index < self.mix.own + self.mix.augmented || self.replayed.is_empty() {
+                Kind::Augmented
+            } else {
+                Kind::Replayed
+            };
+            let mut draws = Draws::new(Purpose::Tuning, self.seed, step, index as u64);
+            self.sample(kind, index, &mut draws, batch);
+        }
+    }
+
+    fn sample(&mut self, kind: Kind, index: usize, draws: &mut Draws, batch: &mut Batch) {
+        let roads = if kind == Kind::Replayed { &self.replayed } else { &self.own };
+        let (road, (footage, span), start) = pick(roads, &self.form, draws);
+        let ratio = footage.rate_hz() / self.form.rate_hz;
+        let plain = view::true_step(ratio, 1.0);
+        let flip = draws.happens(0.5);
+        let hide_motion = draws.happens(MOTION_HIDDEN);
+        let (window, tone, colours, step) = match kind {
+            Kind::Own | Kind::Replayed => {
+                (Window::WHOLE, gain(draws.between(0.8, 1.25)), [0, 1, 2], plain)
+            }
+            Kind::Augmented => {
+                let zoom = draws.between(0.6, 1.0);
+                let window = window(draws, zoom, zoom);
+                let speed = libm::exp2(f64::from(draws.between(-1.0, 1.0)));
+                let (gain, offset) = (draws.between(0.7, 1.25), draws.between(-0.08, 0.08));
+                let tone = Tone { gain, offset, gamma: 1.0 };
+                (window, tone, colours(draws, 0.5), view::true_step(ratio, speed))
+            }
+        };
+        let (first, step) = view::place(span, start, self.form.context, step, plain)
+            .expect("a road keeps only spans with room for a clip");
+        let view = View { window, flip, tone, colours, first, step, drift: None, hide_motion };
+        let floor = match kind {
+            Kind::Own => 0.1 * road.copy_error_mean + NOISE_FLOOR,
+            Kind::Augmented => 0.5 * road.copy_error_mean + NOISE_FLOOR,
+            Kind::Replayed => NOISE_FLOOR,
+        };
+        batch.set(index, footage, &view, floor, &mut self.painter);
+    }
+}
+
+/// One clip of all with equal chances: its road, its span, its first frame.
+fn pick<'r, 'a>(
+    roads: &'r [Road<'a>],
+    form: &Form,
+    draws: &mut Draws,
+) -> (&'r Road<'a>, (&'a dyn Footage, Span), usize) {
+    let spans = || roads.iter().flat_map(|road| road.spans.iter().map(move |span| (road, span)));
+    let count = spans().map(|(_, span)| Road::starts(span, form)).sum();
+    let mut left = draws.index(count);
+    for (road, span) in spans() {
+        let starts = Road::starts(span, form);
+        if left < starts {
+            return (road, *span, span.1.first + left);
+        }
+        left -= starts;
+    }
+    unreachable!("a number below the count of clips is the number of one")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clip::{Frames, MotionUnits};
+    use shoal_hal::{FrameShape, Motion};
+
+    const SHAPE: FrameShape = FrameShape { width: 4, height: 2 };
+    const FORM: Form = Form {
+        shape: SHAPE,
+        context: 4,
+        rate_hz: 10.0,
+        motion: MotionUnits { speed_m_s: 10.0, steering_rad: 1.0 },
+    };
+
+    /// Frame k is bright by k on its left half and black on its right, steering left at 5 m/s.
+    fn road(from: u8, frames: u8) -> Frames {
+        let motion = Motion { speed_m_s: Some(5.0), steering_rad: Some(0.25), ..Motion::default() };
+        let bytes =
+            (from..from + frames).flat_map(|k| [[k; 6], [0; 6], [k; 6], [0; 6]].concat()).collect();
+        Frames::new(SHAPE, 10.0, bytes, vec![Some(motion); usize::from(frames)]).unwrap()
+    }
+
+    fn mixed<'a>(own: &'a Frames, shipped: Option<&'a Frames>, seed: u64) -> MixedBatch<'a> {
+        let road = |frames: &'a Frames| Road::new(&[Clips::of_all(frames, 4, 1)], &FORM).unwrap();
+        let replayed = shipped.map(road).into_iter().collect();
+        MixedBatch::new(FORM, Mix::RECIPE_R, vec![road(own)], replayed, seed).unwrap()
+    }
+
+    #[test]
+    fn draws_repeat_from_seed_and_step_in_any_order() {
+        let own = road(100, 40);
+        let fill = |mixed: &mut MixedBatch<'_>, step| {
+            let mut batch = Batch::new(FORM, 8);
+            mixed.fill(step, &mut batch);
+            (batch.frames, batch.motion, batch.target, batch.weight)
+        };
+        let mut mixed_7 = mixed(&own, None, 7);
+        let (first, second) = (fill(&mut mixed_7, 0), fill(&mut mixed_7, 1));
+
+        let mut again = mixed(&own, None, 7);
+        assert_eq!(fill(&mut again, 1), second);
+        assert_eq!(fill(&mut again, 0), first);
+        assert_ne!(fill(&mut mixed(&own, None, 8), 0), first);
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn a_flip_mirrors_picture_and_steering_together() {
+        let own = road(100, 40);
+        let mut mixed = mixed(&own, None, 1);
+        let mut batch = Batch::new(FORM, 8);
+        let mut seen = [0; 2];
+        for step in 0..50 {
+            mixed.fill(step, &mut batch);
+            for sample in 0..3 {
+                let motion = &batch.motion()[2 * sample..][..2];
+                let row = &batch.target()[sample * SHAPE.bytes()..][..4];
+                if motion == [0.0, 0.0] {
+                    continue; // Withheld.
+                }
+                assert_eq!(motion[0], 0.5);
+                let flipped = row[0] == 0.0 && row[3] > 0.0;
+                assert_eq!(motion[1], if flipped { -0.25 } else { 0.25 });
+                seen[usize::from(flipped)] += 1;
+            }
+        }
+        assert!(seen[0] > 20 && seen[1] > 20, "{seen:?}");
+    }
+
+    #[test]
+    fn own_samples_are_their_frames_times_one_gain() {
+        let own = road(100, 40);
+        let mut mixed = mixed(&own, None, 3);
+        let mut batch = Batch::new(FORM, 8);
+        mixed.fill(0, &mut batch);
+        for sample in 0..3 {
+            let size = SHAPE.bytes();
+            let frame = |k: usize| &batch.frames()[(sample * 4 + k) * size..][..size];
+            let bright = |planes: &[f32]| planes.iter().copied().fold(0.0, f32::max);
+            // Frame k shows (k₀ + k)·gain/255: equal steps up to the next frame.
+            let steps: Vec<f32> = (0..3).map(|k| bright(frame(k + 1)) - bright(frame(k))).collect();
+            let next = bright(&batch.target()[sample * size..][..size]) - bright(frame(3));
+            let gain = next * 255.0;
+            assert!((0.8..1.25).contains(&gain), "{gain}");
+            assert!(steps.iter().all(|step| (step - next).abs() < 1e-6));
+            // Half of the picture changes by gain/255 in all colours.
+            let error = 0.5 * f64::from(next) * f64::from(next);
+            let mean = 0.5 / (255.0 * 255.0);
+            let weight = 1.0 / (error + 0.1 * mean + 3e-4);
+            assert!((f64::from(batch.weight()[sample]) / weight - 1.0).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn replayed_samples_come_from_the_shipped_footage_and_others_from_the_own() {
+        let (own, shipped) = (road(200, 40), road(20, 12));
+        let mut mixed = mixed(&own, Some(&shipped), 5);
+        let mut batch = Batch::new(FORM, 8);
+        for step in 0..20 {
+            mixed.fill(step, &mut batch);
+            for sample in 0..8 {
+                let target = &batch.target()[sample * SHAPE.bytes()..][..SHAPE.bytes()];
+                let bright = 255.0 * target.iter().copied().fold(0.0, f32::max);
+                // Shipped frames are at most 31 · 1.25 bright, own ones at least 200 · 0.7 − 0.08.
+                assert_eq!(bright < 45.0, sample >= 6, "sample {sample}: {bright}");
+            }
+        }
+    }
+
+    #[test]
+    fn augmented_samples_skip_frames_and_keep_the_motion_true() {
+        let own = road(100, 40);
+        let mut mixed = mixed(&own, None, 11);
+        let mut batch = Batch::new(FORM, 8);
+        let mut twice = 0;
+        for step in 0..60 {
+            mixed.fill(step, &mut batch);
+            for sample in 3..8 {
+                let speed = batch.motion()[2 * sample];
+                assert!([0.0, 0.5, 1.0].contains(&speed), "{speed}");
+                twice += u32::from(speed == 1.0);
+            }
+        }
+        assert!(twice > 20, "{twice}");
+    }
+
+    #[test]
+    fn spans_without_room_for_a_clip_are_left_out() {
+        let short = road(100, 4);
+        assert!(Road::new(&[Clips::of_all(&short, 4, 1)], &FORM).is_none());
+        let own = road(100, 5);
+        let mut mixed = mixed(&own, None, 0);
+        let mut batch = Batch::new(FORM, 8);
+        mixed.fill(0, &mut batch); // The only clip, eight times.
+        assert!(batch.weight().iter().all(|&weight| weight > 0.0));
+    }
+}
