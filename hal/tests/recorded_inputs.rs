@@ -1,0 +1,1 @@
+//! Broken and unusual inputs of the recorded backend.
