@@ -12,9 +12,11 @@
 //!                                                              no steps left ──▶ staged | kept ─┘
 //! ```
 
+use std::collections::VecDeque;
+
 use embassy_time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
-use shoal_hal::conditions::Conditions;
+use shoal_hal::Conditions;
 
 /// What a night may cost and when it may run; every field comes from the vehicle's configuration.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -143,6 +145,8 @@ pub enum Obstacle {
 pub struct Record {
     /// Steps made.
     pub steps: u32,
+    /// Steps after which a candidate was last measured.
+    pub measured: u32,
     /// Pack value of the active adapter, once measured.
     pub active: Option<f32>,
     /// Best candidate: steps and pack value.
@@ -180,7 +184,7 @@ pub struct Night {
     record: Record,
     unsaved: bool,
     failed: bool,
-    outputs: heapless::Deque<Output, 4>,
+    outputs: VecDeque<Output>,
 }
 
 impl Night {
@@ -189,8 +193,7 @@ impl Night {
     pub fn new(plan: Plan, resumed: Option<Record>, now: Instant) -> Self {
         let record = resumed.filter(|record| !record.done).unwrap_or_default();
         let state = State::Waiting { retry_at: now };
-        let outputs = heapless::Deque::new();
-        Night { plan, state, record, unsaved: false, failed: false, outputs }
+        Night { plan, state, record, unsaved: false, failed: false, outputs: VecDeque::new() }
     }
 
     /// Takes what happened.
@@ -206,7 +209,7 @@ impl Night {
             (Input::Measured { nominee: Nominee::Active, value }, State::MeasuringActive) => {
                 self.record.active = Some(finite(value)?);
                 self.unsaved = true;
-                self.ask(now);
+                self.ask();
                 Ok(())
             }
             (Input::Tuned { steps, loss }, State::Tuning) if steps > self.record.steps => {
@@ -223,8 +226,9 @@ impl Night {
                 if self.record.best.is_none_or(|(_, best)| value > best) {
                     self.record.best = Some((self.record.steps, value));
                 }
+                self.record.measured = self.record.steps;
                 self.unsaved = true;
-                self.ask(now);
+                self.ask();
                 Ok(())
             }
             (Input::Failed, State::Tuning) => {
@@ -248,7 +252,7 @@ impl Night {
         if let State::Waiting { retry_at } = self.state
             && now >= retry_at
         {
-            self.ask(now);
+            self.ask();
         }
     }
 
@@ -281,8 +285,9 @@ impl Night {
         self.state == State::Done
     }
 
-    fn ask(&mut self, _now: Instant) {
-        if self.failed || (self.record.active.is_some() && self.record.steps >= self.plan.steps) {
+    fn ask(&mut self) {
+        if self.failed || (self.record.active.is_some() && self.record.measured >= self.plan.steps)
+        {
             return self.finish();
         }
         self.state = State::Asking;
@@ -300,6 +305,9 @@ impl Night {
             self.state = State::MeasuringActive;
             self.emit(Output::Measure(Nominee::Active));
             return;
+        }
+        if self.record.steps > self.record.measured {
+            return self.measure_candidate();
         }
         let left = self.plan.steps.saturating_sub(self.record.steps);
         self.state = State::Tuning;
@@ -344,10 +352,175 @@ impl Night {
     }
 
     fn emit(&mut self, output: Output) {
-        assert!(self.outputs.push_back(output).is_ok(), "outputs are drained after every input");
+        self.outputs.push_back(output);
     }
 }
 
 fn finite(value: f32) -> Result<f32, Reject> {
     if value.is_finite() { Ok(value) } else { Err(Reject::NotFinite) }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_hal::Network;
+
+    use super::*;
+
+    const PLAN: Plan = Plan {
+        steps: 80,
+        slice: 40,
+        clips_min: 8,
+        margin: 0.0,
+        temperature_max_c: 70,
+        battery_soc_min_percent: 60,
+        retry: Duration::from_secs(60),
+    };
+    const PARKED: Conditions = Conditions {
+        parked: true,
+        external_power: true,
+        battery_soc_percent: 40,
+        temperature_c: 30,
+        network: Network::None,
+    };
+    const START: Instant = Instant::from_ticks(0);
+
+    fn drain(night: &mut Night) -> Vec<Output> {
+        std::iter::from_fn(|| night.poll_output()).collect()
+    }
+
+    fn conditions(night: &mut Night, conditions: Conditions, clips: usize) -> Vec<Output> {
+        night.handle_input(START, Input::Conditions { conditions, clips }).unwrap();
+        drain(night)
+    }
+
+    /// Runs a night whose candidates measure as given, one value a slice.
+    fn run(night: &mut Night, active: f32, candidates: &[f32]) -> Vec<Output> {
+        let mut all = Vec::new();
+        let mut values = candidates.iter();
+        night.handle_timeout(START);
+        while let Some(output) = night.poll_output() {
+            let answer = match output {
+                Output::ReadConditions => {
+                    Some(Input::Conditions { conditions: PARKED, clips: 100 })
+                }
+                Output::Measure(Nominee::Active) => {
+                    Some(Input::Measured { nominee: Nominee::Active, value: active })
+                }
+                Output::Measure(nominee @ Nominee::Candidate { .. }) => {
+                    Some(Input::Measured { nominee, value: *values.next().unwrap() })
+                }
+                Output::Tune { steps } => {
+                    Some(Input::Tuned { steps: night.record.steps + steps, loss: 0.1 })
+                }
+                Output::Stage(_) | Output::Event(_) => None,
+            };
+            all.push(output);
+            if let Some(input) = answer {
+                night.handle_input(START, input).unwrap();
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn the_best_candidate_is_staged_not_the_last() {
+        let mut night = Night::new(PLAN, None, START);
+        let outputs = run(&mut night, 0.40, &[0.45, 0.43]);
+        assert!(outputs.contains(&Output::Stage(Nominee::Candidate { steps: 40 })));
+        assert!(night.is_done());
+    }
+
+    #[test]
+    fn nothing_is_staged_that_is_not_better() {
+        let mut night = Night::new(PLAN, None, START);
+        let outputs = run(&mut night, 0.40, &[0.40, 0.39]);
+        assert!(!outputs.iter().any(|output| matches!(output, Output::Stage(_))));
+        assert!(outputs.contains(&Output::Event(Event::Kept { best: Some(0.40), active: 0.40 })));
+    }
+
+    #[test]
+    fn a_driven_cold_or_empty_vehicle_waits_and_asks_again() {
+        let cases = [
+            (Conditions { parked: false, ..PARKED }, 100, Obstacle::Driving),
+            (Conditions { external_power: false, ..PARKED }, 100, Obstacle::Power),
+            (Conditions { temperature_c: 71, ..PARKED }, 100, Obstacle::Temperature),
+            (PARKED, 7, Obstacle::Replay),
+        ];
+        for (state, clips, obstacle) in cases {
+            let mut night = Night::new(PLAN, None, START);
+            night.handle_timeout(START);
+            assert_eq!(drain(&mut night), [Output::ReadConditions]);
+            let outputs = conditions(&mut night, state, clips);
+            assert_eq!(outputs, [Output::Event(Event::Waiting(obstacle))]);
+            let retry = night.poll_timeout().unwrap();
+            assert_eq!(retry, START + PLAN.retry);
+            night.handle_timeout(retry);
+            assert_eq!(drain(&mut night), [Output::ReadConditions]);
+        }
+    }
+
+    #[test]
+    fn a_night_that_was_cut_goes_on_where_it_stopped() {
+        let mut night = Night::new(PLAN, None, START);
+        night.handle_timeout(START);
+        drain(&mut night);
+        conditions(&mut night, PARKED, 100);
+        let active = Input::Measured { nominee: Nominee::Active, value: 0.4 };
+        night.handle_input(START, active).unwrap();
+        let mut saved = night.poll_persist();
+        drain(&mut night);
+        conditions(&mut night, PARKED, 100);
+        night.handle_input(START, Input::Tuned { steps: 40, loss: 0.1 }).unwrap();
+        saved = night.poll_persist().or(saved);
+
+        // Power is cut here; what was made durable is all that is left.
+        let mut night = Night::new(PLAN, saved, START);
+        let outputs = run(&mut night, 0.0, &[0.45, 0.5]);
+        assert!(!outputs.contains(&Output::Measure(Nominee::Active)));
+        assert!(outputs.contains(&Output::Stage(Nominee::Candidate { steps: 80 })));
+    }
+
+    #[test]
+    fn an_answer_to_no_question_changes_nothing() {
+        let mut night = Night::new(PLAN, None, START);
+        let before = format!("{night:?}");
+        let answer = Input::Tuned { steps: 40, loss: 0.1 };
+        assert_eq!(night.handle_input(START, answer), Err(Reject::NotAsked));
+        assert_eq!(format!("{night:?}"), before);
+    }
+
+    #[test]
+    fn a_value_that_is_no_number_is_refused_and_the_question_stands() {
+        let mut night = Night::new(PLAN, None, START);
+        night.handle_timeout(START);
+        drain(&mut night);
+        conditions(&mut night, PARKED, 100);
+        let nan = Input::Measured { nominee: Nominee::Active, value: f32::NAN };
+        assert_eq!(night.handle_input(START, nan), Err(Reject::NotFinite));
+        let value = Input::Measured { nominee: Nominee::Active, value: 0.4 };
+        assert_eq!(night.handle_input(START, value), Ok(()));
+    }
+
+    #[test]
+    fn failed_training_keeps_what_was_measured_before() {
+        let mut night = Night::new(PLAN, None, START);
+        night.handle_timeout(START);
+        drain(&mut night);
+        conditions(&mut night, PARKED, 100);
+        let steps = [
+            Input::Measured { nominee: Nominee::Active, value: 0.4 },
+            Input::Conditions { conditions: PARKED, clips: 100 },
+            Input::Tuned { steps: 40, loss: 0.1 },
+            Input::Measured { nominee: Nominee::Candidate { steps: 40 }, value: 0.5 },
+            Input::Conditions { conditions: PARKED, clips: 100 },
+            Input::Failed,
+        ];
+        let mut outputs = Vec::new();
+        for input in steps {
+            night.handle_input(START, input).unwrap();
+            outputs.extend(drain(&mut night));
+        }
+        assert!(outputs.contains(&Output::Event(Event::TrainingFailed)));
+        assert!(outputs.contains(&Output::Stage(Nominee::Candidate { steps: 40 })));
+    }
 }

@@ -1,0 +1,378 @@
+//! `vehicle.toml`: everything one vehicle is told, read once into a complete structure.
+//!
+//! Every key has a default; an unknown key is an error that names the nearest one. Paths are taken
+//! relative to the file.
+
+use std::path::{Path, PathBuf};
+
+use embassy_time::Duration;
+use shoal_shadow::document::{Document, DocumentError, Table};
+
+use crate::night::Plan;
+
+/// One vehicle, as configured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Name shown in reports.
+    pub name: String,
+    /// Seed of every draw of this vehicle.
+    pub seed: u64,
+    /// The model it carries.
+    pub model: ModelConfig,
+    /// What runs the model.
+    pub engine: EngineConfig,
+    /// What it drives.
+    pub drives: DrivesConfig,
+    /// What it remembers.
+    pub replay: ReplayConfig,
+    /// When and how it tunes.
+    pub night: NightConfig,
+    /// Directory of all state: replay, slots, records.
+    pub state: PathBuf,
+}
+
+/// The model package.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    /// Directory that holds `model.toml`.
+    pub package: PathBuf,
+}
+
+/// Which engine runs models.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngineConfig {
+    /// ONNX Runtime or tract.
+    pub kind: EngineKind,
+    /// Threads of one run, at least 1.
+    pub threads: usize,
+    /// ONNX Runtime's shared library; without it the usual places are searched.
+    pub library: Option<PathBuf>,
+}
+
+/// An engine by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineKind {
+    /// ONNX Runtime, loaded at run time.
+    Ort,
+    /// tract, pure Rust, always there.
+    Tract,
+}
+
+/// Where the drives come from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DrivesConfig {
+    /// Directory of recorded drives; without it roads are generated.
+    pub directory: Option<PathBuf>,
+    /// Generated regions, one drive each; none named means every region kept for demonstrations.
+    pub regions: Vec<String>,
+    /// Frames of each generated drive, at the model's rate.
+    pub frames: usize,
+    /// This vehicle's number: it has the drives i with i mod `vehicles` = `vehicle`.
+    pub vehicle: usize,
+    /// Vehicles that share the drives.
+    pub vehicles: usize,
+    /// Rate of folders of frames, in Hz.
+    pub folder_rate_hz: f64,
+}
+
+/// Bounds of the replay store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplayConfig {
+    /// Bytes of frames kept on disk.
+    pub bytes_max: u64,
+    /// Days after which a span is forgotten.
+    pub retention_days: u32,
+    /// Share of ordinary moments kept beside the surprising ones, 0 to 1.
+    pub ordinary_share: f32,
+    /// Calibrated surprise (quantile, 0 to 1) above which a span is kept.
+    pub surprise_quantile: f32,
+    /// Seconds kept before and after a surprising moment.
+    pub seconds_around: f32,
+}
+
+/// The night: how much is trained and under which conditions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NightConfig {
+    /// Gradient steps.
+    pub steps: u32,
+    /// Steps between two measurements on the evaluation pack.
+    pub slice: u32,
+    /// Samples of one step.
+    pub batch: usize,
+    /// AdamW's step size.
+    pub learning_rate: f32,
+    /// Clips that replay must hold before tuning is worth it.
+    pub clips_min: usize,
+    /// Skill by which a candidate must beat the active adapter on the pack.
+    pub margin: f32,
+    /// Warmest computer at which tuning runs, °C.
+    pub temperature_max_c: i16,
+    /// Lowest charge at which tuning runs without external power, percent.
+    pub battery_soc_min_percent: u8,
+    /// Seconds between two looks at the conditions.
+    pub retry_s: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            name: "vehicle-0".into(),
+            seed: 0,
+            model: ModelConfig::default(),
+            engine: EngineConfig::default(),
+            drives: DrivesConfig::default(),
+            replay: ReplayConfig::default(),
+            night: NightConfig::default(),
+            state: "vehicle-0.state".into(),
+        }
+    }
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        ModelConfig { package: "models/world".into() }
+    }
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        EngineConfig { kind: EngineKind::Ort, threads: 1, library: None }
+    }
+}
+
+impl Default for DrivesConfig {
+    fn default() -> Self {
+        DrivesConfig {
+            directory: None,
+            regions: Vec::new(),
+            frames: 360,
+            vehicle: 0,
+            vehicles: 1,
+            folder_rate_hz: 10.0,
+        }
+    }
+}
+
+impl Default for ReplayConfig {
+    fn default() -> Self {
+        ReplayConfig {
+            bytes_max: 256 << 20,
+            retention_days: 30,
+            ordinary_share: 0.3,
+            surprise_quantile: 0.7,
+            seconds_around: 1.5,
+        }
+    }
+}
+
+impl Default for NightConfig {
+    fn default() -> Self {
+        NightConfig {
+            steps: 160,
+            slice: 40,
+            batch: 8,
+            learning_rate: 3e-3,
+            clips_min: 8,
+            margin: 0.0,
+            temperature_max_c: 70,
+            battery_soc_min_percent: 60,
+            retry_s: 60,
+        }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No TOML, an unknown key, or a value that is not allowed.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+}
+
+impl Config {
+    /// Reads and checks a file; relative paths in it become relative to its directory.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming file, line and key.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let source = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
+        let mut config = Config::parse(&path.to_string_lossy(), &source)?;
+        let directory = path.parent().unwrap_or(Path::new("."));
+        config.state = directory.join(&config.state);
+        config.model.package = directory.join(&config.model.package);
+        config.drives.directory = config.drives.directory.map(|drives| directory.join(drives));
+        config.engine.library = config.engine.library.map(|library| directory.join(library));
+        Ok(config)
+    }
+
+    /// Parses a document; `file` only names it in errors.
+    ///
+    /// # Errors
+    /// [`DocumentError`], naming file, line and key.
+    pub fn parse(file: &str, source: &str) -> Result<Self, DocumentError> {
+        let document = Document::parse(file, source)?;
+        let root = document
+            .root(&["name", "seed", "state", "model", "engine", "drives", "replay", "night"])?;
+        let mut config = Config::default();
+        take(&mut config.name, root.text("name")?.map(String::from));
+        take(&mut config.seed, root.integer("seed", 0..=i64::MAX)?.map(|seed| seed as u64));
+        take(&mut config.state, root.text("state")?.map(PathBuf::from));
+        if let Some(model) = root.table("model", &["package"])? {
+            take(&mut config.model.package, model.text("package")?.map(PathBuf::from));
+        }
+        if let Some(table) = root.table("engine", &["kind", "threads", "library"])? {
+            config.engine.fill(&table)?;
+        }
+        let keys = ["directory", "regions", "frames", "vehicle", "vehicles", "folder_rate_hz"];
+        if let Some(table) = root.table("drives", &keys)? {
+            config.drives.fill(&table)?;
+        }
+        let keys = [
+            "bytes_max",
+            "retention_days",
+            "ordinary_share",
+            "surprise_quantile",
+            "seconds_around",
+        ];
+        if let Some(table) = root.table("replay", &keys)? {
+            config.replay.fill(&table)?;
+        }
+        let keys = [
+            "steps",
+            "slice",
+            "batch",
+            "learning_rate",
+            "clips_min",
+            "margin",
+            "temperature_max_c",
+            "battery_soc_min_percent",
+            "retry_s",
+        ];
+        if let Some(table) = root.table("night", &keys)? {
+            config.night.fill(&table)?;
+        }
+        Ok(config)
+    }
+
+    /// The night's plan in the core's terms.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        Plan {
+            steps: self.night.steps,
+            slice: self.night.slice,
+            clips_min: self.night.clips_min,
+            margin: self.night.margin,
+            temperature_max_c: self.night.temperature_max_c,
+            battery_soc_min_percent: self.night.battery_soc_min_percent,
+            retry: Duration::from_secs(self.night.retry_s),
+        }
+    }
+}
+
+impl EngineConfig {
+    fn fill(&mut self, table: &Table<'_>) -> Result<(), DocumentError> {
+        let kinds = [("ort", EngineKind::Ort), ("tract", EngineKind::Tract)];
+        take(&mut self.kind, table.choice("kind", &kinds)?);
+        take(&mut self.threads, table.integer("threads", 1..=1024)?.map(|n| n as usize));
+        self.library = table.text("library")?.map(PathBuf::from);
+        Ok(())
+    }
+}
+
+impl DrivesConfig {
+    fn fill(&mut self, table: &Table<'_>) -> Result<(), DocumentError> {
+        self.directory = table.text("directory")?.map(PathBuf::from);
+        self.regions = table.texts("regions")?.into_iter().map(String::from).collect();
+        take(&mut self.frames, table.integer("frames", 60..=100_000)?.map(|n| n as usize));
+        take(&mut self.vehicles, table.integer("vehicles", 1..=1 << 20)?.map(|n| n as usize));
+        let last = self.vehicles as i64 - 1;
+        take(&mut self.vehicle, table.integer("vehicle", 0..=last)?.map(|n| n as usize));
+        take(&mut self.folder_rate_hz, table.number("folder_rate_hz", 0.01..=1000.0)?);
+        Ok(())
+    }
+}
+
+impl ReplayConfig {
+    fn fill(&mut self, table: &Table<'_>) -> Result<(), DocumentError> {
+        let bytes = table.integer("bytes_max", 1 << 20..=1 << 50)?;
+        take(&mut self.bytes_max, bytes.map(|n| n as u64));
+        let days = table.integer("retention_days", 1..=3650)?;
+        take(&mut self.retention_days, days.map(|n| n as u32));
+        take(
+            &mut self.ordinary_share,
+            table.number("ordinary_share", 0.0..=1.0)?.map(|x| x as f32),
+        );
+        let quantile = table.number("surprise_quantile", 0.0..=1.0)?;
+        take(&mut self.surprise_quantile, quantile.map(|x| x as f32));
+        let seconds = table.number("seconds_around", 0.0..=60.0)?;
+        take(&mut self.seconds_around, seconds.map(|x| x as f32));
+        Ok(())
+    }
+}
+
+impl NightConfig {
+    fn fill(&mut self, table: &Table<'_>) -> Result<(), DocumentError> {
+        take(&mut self.steps, table.integer("steps", 0..=1_000_000)?.map(|n| n as u32));
+        take(&mut self.slice, table.integer("slice", 1..=1_000_000)?.map(|n| n as u32));
+        take(&mut self.batch, table.integer("batch", 1..=1024)?.map(|n| n as usize));
+        let rate = table.number("learning_rate", 1e-8..=1.0)?;
+        take(&mut self.learning_rate, rate.map(|x| x as f32));
+        take(&mut self.clips_min, table.integer("clips_min", 1..=1 << 30)?.map(|n| n as usize));
+        take(&mut self.margin, table.number("margin", 0.0..=2.0)?.map(|x| x as f32));
+        let warmest = table.integer("temperature_max_c", -40..=150)?;
+        take(&mut self.temperature_max_c, warmest.map(|n| n as i16));
+        let charge = table.integer("battery_soc_min_percent", 0..=101)?;
+        take(&mut self.battery_soc_min_percent, charge.map(|n| n as u8));
+        take(&mut self.retry_s, table.integer("retry_s", 1..=86_400)?.map(|n| n as u64));
+        Ok(())
+    }
+}
+
+fn take<T>(place: &mut T, given: Option<T>) {
+    if let Some(value) = given {
+        *place = value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_a_complete_configuration() {
+        assert_eq!(Config::parse("vehicle.toml", "").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_and_its_place() {
+        let error = Config::parse("vehicle.toml", "[night]\nstep = 5\n").unwrap_err().to_string();
+        assert!(error.contains("vehicle.toml:2") && error.contains("`steps`"), "{error}");
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_refused_with_the_range() {
+        let error = Config::parse("vehicle.toml", "[engine]\nthreads = 0\n").unwrap_err();
+        assert!(error.to_string().contains("1 to 1024"), "{error}");
+        let error = Config::parse("vehicle.toml", "[drives]\nvehicle = 4\nvehicles = 4\n");
+        assert!(error.unwrap_err().to_string().contains("0 to 3"));
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("vehicle.toml");
+        std::fs::write(&file, "state = \"here\"\n[drives]\ndirectory = \"roads\"\n").unwrap();
+        let config = Config::read(&file).unwrap();
+        assert_eq!(config.state, directory.path().join("here"));
+        assert_eq!(config.drives.directory, Some(directory.path().join("roads")));
+    }
+}
