@@ -1,15 +1,20 @@
 //! Reading, writing, folding and building ONNX graphs. No engine is needed for any of it.
 
 pub mod builder;
+mod eval;
+pub mod fold;
 pub mod infer;
 pub mod model;
 pub mod node;
+pub mod pin;
 pub mod proto;
 pub mod tensor;
 
 pub use builder::{Attr, Builder, Value};
+pub use fold::{FoldError, fold};
 pub use infer::{InferError, InferWhy, infer};
 pub use model::{Folded, Model, ReadError, WriteError};
+pub use pin::{PinError, PinOptions, pin};
 pub use tensor::{Data, Element, Tensor, TensorError, TensorType};
 
 mod wire;

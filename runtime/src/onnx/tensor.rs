@@ -409,6 +409,36 @@ impl Tensor {
         }
     }
 
+    /// A tensor of this element and these dimensions from what [`Tensor::to_le_bytes`] gives; `None` if the
+    /// bytes do not fill it.
+    pub fn from_le_bytes(element: Element, dims: &[usize], bytes: &[u8]) -> Option<Tensor> {
+        let values = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+        if values.checked_mul(element.bytes())? != bytes.len() {
+            return None;
+        }
+        Some(Tensor { dims: dims.to_vec(), data: raw_values(element, bytes) })
+    }
+
+    /// One value, rounded to this element; integers are cut off.
+    pub fn scalar(element: Element, value: f32) -> Tensor {
+        let data = match element {
+            Element::F32 => Data::F32(vec![value]),
+            Element::F64 => Data::F64(vec![f64::from(value)]),
+            Element::F16 => Data::F16(vec![f16::from_f32(value)]),
+            Element::Bf16 => Data::Bf16(vec![bf16::from_f32(value)]),
+            Element::I64 => Data::I64(vec![value as i64]),
+            Element::I32 => Data::I32(vec![value as i32]),
+            Element::I16 => Data::I16(vec![value as i16]),
+            Element::I8 => Data::I8(vec![value as i8]),
+            Element::U64 => Data::U64(vec![value as u64]),
+            Element::U32 => Data::U32(vec![value as u32]),
+            Element::U16 => Data::U16(vec![value as u16]),
+            Element::U8 => Data::U8(vec![value as u8]),
+            Element::Bool => Data::Bool(vec![value != 0.0]),
+        };
+        Tensor { dims: Vec::new(), data }
+    }
+
     /// This tensor as ONNX stores it, with `raw_data`.
     pub fn to_proto(&self, name: &str) -> TensorProto {
         TensorProto {

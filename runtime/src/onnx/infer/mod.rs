@@ -160,7 +160,7 @@ impl Ctx<'_> {
 }
 
 /// An axis counted from the front; negative ones count from the back.
-fn axis_of(axis: i64, rank: usize) -> Result<usize, InferWhy> {
+pub(crate) fn axis_of(axis: i64, rank: usize) -> Result<usize, InferWhy> {
     let from_front = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
     from_front
         .and_then(|a| usize::try_from(a).ok())

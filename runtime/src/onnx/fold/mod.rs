@@ -1,0 +1,408 @@
+//! A model as every later step wants it: static shapes, constants as initializers, one operator set.
+//!
+//! Constant nodes and subgraphs of known values become initializers (a transposed weight stays a node: what is
+//! trained is the weight as the file stores it); Identity, inference-time Dropout and nodes that nothing uses
+//! are dropped; weights that are listed as graph inputs are constants. What is folded never depends on the
+//! length of the batch, so that the place of a node in the graph names it.
+
+mod order;
+mod upgrade;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::eval;
+use super::infer::{InferError, InferWhy, infer};
+use super::model::{Folded, Model};
+use super::proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, dimension, type_proto};
+use super::tensor::{Element, Tensor, TensorError, TensorType};
+
+/// The oldest operator set that is folded: the first with numpy's broadcasting.
+pub const FOLD_OPSET_MIN: i64 = 7;
+/// Older operator sets are raised to this one; newer ones stay.
+pub const FOLD_OPSET: i64 = 17;
+/// Larger results of constant subgraphs are left to the engine.
+const FOLD_VALUES_MAX: usize = 1 << 26;
+
+/// Why a graph cannot be folded.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    #[error(
+        "the model uses operator set {got}: {FOLD_OPSET_MIN} or newer is needed (onnx.version_converter raises it)"
+    )]
+    Opset { got: i64 },
+    #[error("the name `{name}` stands for two tensors")]
+    TwoTensors { name: String },
+    #[error("{operator} node `{node}` reads `{tensor}`, which nothing makes")]
+    Undefined { operator: String, node: String, tensor: String },
+    #[error("the graph has no output, or output `{output}` is made by nothing")]
+    NoOutput { output: String },
+    #[error("nodes feed each other in a circle through `{tensor}`")]
+    Cycle { tensor: String },
+    #[error("input `{input}` is no tensor of a supported type")]
+    InputType { input: String },
+    #[error("input `{input}` has an axis without a number: pin it first")]
+    InputShape { input: String },
+    #[error("the model keeps sparse weights (`{tensor}`), which are not supported")]
+    Sparse { tensor: String },
+    #[error("weight `{tensor}` holds NaN at index {index}")]
+    NotANumber { tensor: String, index: usize },
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    #[error(transparent)]
+    Infer(#[from] InferError),
+    #[error("{operator} node `{node}`: {reason}")]
+    Upgrade { operator: String, node: String, reason: &'static str },
+}
+
+/// Folds a model whose inputs are pinned.
+///
+/// # Errors
+/// [`FoldError`] names the node and tensor that cannot be handled.
+pub fn fold(model: &Model) -> Result<Folded, FoldError> {
+    let opset = model.opset();
+    if opset < FOLD_OPSET_MIN {
+        return Err(FoldError::Opset { got: opset });
+    }
+    let graph = model.graph();
+    let order = order::topological(graph)?;
+    let mut folder = Folder::new(graph, opset)?;
+    for index in order {
+        folder.node(&graph.node[index])?;
+    }
+    folder.finish(model)
+}
+
+/// A known tensor: where it is stored in the source graph, or what folding made.
+enum Known {
+    Stored(usize),
+    Made(Tensor),
+}
+
+struct Folder<'g> {
+    graph: &'g GraphProto,
+    /// The operator set of the source.
+    from: i64,
+    /// The operator set of the result.
+    opset: i64,
+    types: BTreeMap<String, TensorType>,
+    known: BTreeMap<String, Known>,
+    /// Names in the order in which they became known: that of the initializers.
+    known_order: Vec<String>,
+    /// What a dropped node's output is called now.
+    alias: BTreeMap<String, String>,
+    outputs: BTreeSet<&'g str>,
+    nodes: Vec<NodeProto>,
+    /// Every name of the source, so that new ones differ.
+    names: BTreeSet<&'g str>,
+    fresh: usize,
+}
+
+impl<'g> Folder<'g> {
+    fn new(graph: &'g GraphProto, from: i64) -> Result<Self, FoldError> {
+        let mut folder = Folder {
+            graph,
+            from,
+            opset: from.max(FOLD_OPSET),
+            types: BTreeMap::new(),
+            known: BTreeMap::new(),
+            known_order: Vec::new(),
+            alias: BTreeMap::new(),
+            outputs: graph.output.iter().map(ValueInfoProto::name).collect(),
+            nodes: Vec::new(),
+            names: order::names(graph),
+            fresh: 0,
+        };
+        if let Some(sparse) = graph.sparse_initializer.first() {
+            let tensor = sparse.values.as_ref().map_or("", |v| v.name()).to_owned();
+            return Err(FoldError::Sparse { tensor });
+        }
+        for (index, stored) in graph.initializer.iter().enumerate() {
+            let ty = checked(stored)?;
+            folder.know(stored.name(), ty, Known::Stored(index));
+        }
+        for input in &graph.input {
+            if !folder.known.contains_key(input.name()) {
+                folder.types.insert(input.name().to_owned(), input_type(input)?);
+            }
+        }
+        Ok(folder)
+    }
+
+    fn know(&mut self, name: &str, ty: TensorType, known: Known) {
+        self.types.insert(name.to_owned(), ty);
+        self.known.insert(name.to_owned(), known);
+        self.known_order.push(name.to_owned());
+    }
+
+    /// A name that the source does not have, beginning with `base`.
+    fn fresh_name(&mut self, base: &str) -> String {
+        loop {
+            let name = format!("{base}.folded_{}", self.fresh);
+            self.fresh += 1;
+            if !self.names.contains(name.as_str()) {
+                return name;
+            }
+        }
+    }
+
+    fn constant(&self, name: &str) -> Option<Tensor> {
+        match self.known.get(name)? {
+            Known::Stored(index) => Tensor::from_proto(self.graph.initializer.get(*index)?).ok(),
+            Known::Made(tensor) => Some(tensor.clone()),
+        }
+    }
+
+    /// Takes one node of the source: raises it to the newer operator set, then folds what comes of it.
+    fn node(&mut self, source: &NodeProto) -> Result<(), FoldError> {
+        let mut node = source.clone();
+        for name in &mut node.input {
+            if let Some(target) = self.alias.get(name) {
+                name.clone_from(target);
+            }
+        }
+        if self.from < self.opset {
+            for node in upgrade::node(self, node)? {
+                self.place(node)?;
+            }
+            return Ok(());
+        }
+        self.place(node)
+    }
+
+    fn place(&mut self, node: NodeProto) -> Result<(), FoldError> {
+        if self.is_passing(&node) {
+            let (from, to) = (node.output_name(0).to_owned(), node.input[0].clone());
+            self.alias.insert(from, to);
+            return Ok(());
+        }
+        let types = {
+            let inputs: Vec<Option<&TensorType>> =
+                node.input.iter().map(|name| self.types.get(name)).collect();
+            infer(&node, &inputs, &|name| self.constant(name), self.opset)?
+        };
+        if let Some(values) = self.compute(&node, &types) {
+            for (name, value) in node.output.iter().zip(values) {
+                self.refuse_nan(name, &value)?;
+                self.know(name, value.ty(), Known::Made(value));
+            }
+            return Ok(());
+        }
+        for (name, ty) in node.output.iter().zip(types) {
+            if !name.is_empty() {
+                self.types.insert(name.clone(), ty);
+            }
+        }
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    /// Whether the node gives its input on as it is, under a name that no caller asks for.
+    fn is_passing(&self, node: &NodeProto) -> bool {
+        let passes = node.is("Identity") || (node.is("Dropout") && !self.is_training(node));
+        let mask_used = node.output.len() > 1 && !node.output_name(1).is_empty();
+        passes
+            && !mask_used
+            && node.input_name(0).is_some()
+            && !self.outputs.contains(node.output_name(0))
+    }
+
+    fn is_training(&self, dropout: &NodeProto) -> bool {
+        let Some(name) = dropout.input_name(2) else { return false };
+        self.constant(name).and_then(|t| t.to_i64s()) != Some(vec![0])
+    }
+
+    /// The outputs of a node whose inputs are known (of a Shape or Size: whose input has a type).
+    fn compute(&self, node: &NodeProto, types: &[TensorType]) -> Option<Vec<Tensor>> {
+        if !super::model::is_standard(node.domain()) {
+            return None;
+        }
+        if node.is("Shape") || node.is("Size") {
+            let dims: Vec<i64> =
+                self.types.get(node.input_name(0)?)?.dims.iter().map(|&d| d as i64).collect();
+            let (first, last) = super::infer::layout::shape_range(node, dims.len());
+            let value = match node.is("Shape") {
+                true => Tensor::i64s(&dims[first..last]),
+                false => Tensor::new(&[], super::Data::I64(vec![dims.iter().product()])),
+            };
+            return Some(vec![value]);
+        }
+        let small = types.iter().all(|t| t.values() <= FOLD_VALUES_MAX);
+        if !small || !eval::is_known(node.op_type()) || self.is_weight_transpose(node) {
+            return None;
+        }
+        let all_known = node.input.iter().all(|n| n.is_empty() || self.known.contains_key(n));
+        if !all_known {
+            return None;
+        }
+        let inputs: Vec<Option<Tensor>> = node.input.iter().map(|n| self.constant(n)).collect();
+        eval::eval(node, &inputs, types)
+    }
+
+    fn is_weight_transpose(&self, node: &NodeProto) -> bool {
+        let ty = node.input_name(0).and_then(|name| self.types.get(name));
+        node.is("Transpose") && ty.is_some_and(|t| t.element.is_float() && t.rank() > 1)
+    }
+
+    fn refuse_nan(&self, name: &str, value: &Tensor) -> Result<(), FoldError> {
+        match first_nan(value) {
+            Some(index) => Err(FoldError::NotANumber { tensor: name.to_owned(), index }),
+            None => Ok(()),
+        }
+    }
+
+    /// Drops what nothing uses and writes the graph.
+    fn finish(mut self, model: &Model) -> Result<Folded, FoldError> {
+        for output in self.outputs.clone() {
+            self.name_known_output(output);
+        }
+        let used = self.sweep();
+        let mut types = std::mem::take(&mut self.types);
+        let inputs = self.graph.input.iter().filter(|i| !self.known.contains_key(i.name()));
+        let input = inputs.map(|i| retyped(i, &types)).collect::<Result<Vec<_>, _>>()?;
+        let output = self.graph.output.iter().map(|o| retyped(o, &types));
+        let output = output.collect::<Result<Vec<_>, _>>()?;
+        let initializer = self.initializers(&used);
+        let named = |name: &str| {
+            used.contains(name) || input.iter().any(|i: &ValueInfoProto| i.name() == name)
+        };
+        types.retain(|name, _| named(name));
+        let mut folded = model.clone();
+        folded.proto.ir_version = Some(folded.proto.ir_version().max(8));
+        folded.proto.functions.clear();
+        folded.proto.training_info.clear();
+        for set in &mut folded.proto.opset_import {
+            if super::model::is_standard(set.domain()) {
+                set.version = Some(self.opset);
+            }
+        }
+        let graph = folded.graph_mut();
+        graph.node = self.nodes;
+        graph.initializer = initializer;
+        (graph.input, graph.output) = (input, output);
+        graph.value_info.clear();
+        graph.quantization_annotation.clear();
+        Ok(Folded { model: folded, types })
+    }
+
+    /// An output that is known gets an Identity, since not every engine gives an initializer as an output.
+    fn name_known_output(&mut self, output: &str) {
+        let Some(known) = self.known.remove(output) else { return };
+        let inner = self.fresh_name(output);
+        self.types.insert(inner.clone(), self.types[output].clone());
+        self.known.insert(inner.clone(), known);
+        self.known_order.iter_mut().filter(|n| *n == output).for_each(|n| n.clone_from(&inner));
+        self.rename_inputs(output, &inner);
+        self.nodes.push(NodeProto {
+            input: vec![inner],
+            output: vec![output.to_owned()],
+            name: Some(output.to_owned()),
+            op_type: Some("Identity".to_owned()),
+            ..NodeProto::default()
+        });
+    }
+
+    fn rename_inputs(&mut self, from: &str, to: &str) {
+        let inputs = self.nodes.iter_mut().flat_map(|n| &mut n.input);
+        inputs.filter(|n| *n == from).for_each(|n| to.clone_into(n));
+    }
+
+    /// Removes nodes that no output needs; gives the names of all tensors that are left.
+    fn sweep(&mut self) -> BTreeSet<String> {
+        let mut used: BTreeSet<String> = self.outputs.iter().map(|o| (*o).to_owned()).collect();
+        let mut kept = Vec::with_capacity(self.nodes.len());
+        for node in std::mem::take(&mut self.nodes).into_iter().rev() {
+            if node.output.iter().any(|o| used.contains(o)) {
+                let names = node.input.iter().chain(&node.output).filter(|n| !n.is_empty());
+                used.extend(names.cloned());
+                kept.push(node);
+            }
+        }
+        kept.reverse();
+        self.nodes = kept;
+        used
+    }
+
+    fn initializers(&self, used: &BTreeSet<String>) -> Vec<TensorProto> {
+        let names = self.known_order.iter().filter(|n| used.contains(*n));
+        names
+            .filter_map(|name| {
+                let mut proto = match self.known.get(name)? {
+                    Known::Stored(index) => self.graph.initializer.get(*index)?.clone(),
+                    Known::Made(tensor) => tensor.to_proto(name),
+                };
+                proto.name = Some(name.clone());
+                Some(proto)
+            })
+            .collect()
+    }
+}
+
+/// The type of a stored weight, whose values must be there, fill it, and be numbers.
+fn checked(stored: &TensorProto) -> Result<TensorType, FoldError> {
+    let tensor = Tensor::from_proto(stored)?;
+    match first_nan(&tensor) {
+        Some(index) => Err(FoldError::NotANumber { tensor: stored.name().to_owned(), index }),
+        None => Ok(tensor.ty()),
+    }
+}
+
+/// Where a weight is NaN. Infinity is allowed: attention masks are made of it.
+fn first_nan(tensor: &Tensor) -> Option<usize> {
+    use super::Data;
+    match &tensor.data {
+        Data::F32(v) => v.iter().position(|x| x.is_nan()),
+        Data::F64(v) => v.iter().position(|x| x.is_nan()),
+        Data::F16(v) => v.iter().position(|x| x.is_nan()),
+        Data::Bf16(v) => v.iter().position(|x| x.is_nan()),
+        Data::I64(_)
+        | Data::I32(_)
+        | Data::I16(_)
+        | Data::I8(_)
+        | Data::U64(_)
+        | Data::U32(_)
+        | Data::U16(_)
+        | Data::U8(_)
+        | Data::Bool(_) => None,
+    }
+}
+
+fn input_type(input: &ValueInfoProto) -> Result<TensorType, FoldError> {
+    let name = || input.name().to_owned();
+    let ty = input.r#type.as_ref().and_then(|t| t.value.as_ref());
+    let Some(type_proto::Value::TensorType(tensor)) = ty else {
+        return Err(FoldError::InputType { input: name() });
+    };
+    let element = Element::from_onnx(tensor.elem_type())
+        .ok_or_else(|| FoldError::InputType { input: name() })?;
+    let shape = tensor.shape.as_ref().ok_or_else(|| FoldError::InputShape { input: name() })?;
+    let dims = shape.dim.iter().map(|d| match &d.value {
+        Some(dimension::Value::DimValue(length)) if *length > 0 => Some(*length),
+        Some(dimension::Value::DimValue(_) | dimension::Value::DimParam(_)) | None => None,
+    });
+    let dims = dims.collect::<Option<Vec<i64>>>();
+    let dims = dims.ok_or_else(|| FoldError::InputShape { input: name() })?;
+    let proto = TensorProto {
+        dims,
+        data_type: Some(element.to_onnx()),
+        name: Some(name()),
+        ..TensorProto::default()
+    };
+    Ok(Tensor::stored_type(&proto)?)
+}
+
+/// A graph input or output with the type that was inferred.
+fn retyped(
+    value: &ValueInfoProto,
+    types: &BTreeMap<String, TensorType>,
+) -> Result<ValueInfoProto, FoldError> {
+    let name = value.name();
+    let ty = types.get(name).ok_or_else(|| FoldError::NoOutput { output: name.to_owned() })?;
+    Ok(ValueInfoProto { r#type: Some(ty.to_proto()), ..value.clone() })
+}
+
+/// An error about one node of the source.
+fn infer_error(node: &NodeProto, why: InferWhy) -> FoldError {
+    let (operator, label) = (node.op_type().to_owned(), node.label().to_owned());
+    FoldError::Infer(InferError { operator, node: label, why })
+}

@@ -1,0 +1,100 @@
+//! Every tensor has one maker, and every node comes after those it reads from.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+use super::FoldError;
+use crate::onnx::proto::{GraphProto, NodeProto};
+
+/// The indexes of the nodes in an order in which each comes after what it reads; of several such orders
+/// the one nearest to the file's.
+pub(super) fn topological(graph: &GraphProto) -> Result<Vec<usize>, FoldError> {
+    let makers = makers(graph)?;
+    let mut waiting = vec![0usize; graph.node.len()];
+    let mut readers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (index, node) in graph.node.iter().enumerate() {
+        for name in reads(node) {
+            match makers.get(name) {
+                Some(Maker::Node(maker)) => {
+                    waiting[index] += 1;
+                    readers.entry(*maker).or_default().push(index);
+                }
+                Some(Maker::Given) => {}
+                None => {
+                    return Err(FoldError::Undefined {
+                        operator: node.op_type().to_owned(),
+                        node: node.label().to_owned(),
+                        tensor: name.to_owned(),
+                    });
+                }
+            }
+        }
+    }
+    if let Some(output) = graph.output.iter().find(|o| !makers.contains_key(o.name())) {
+        return Err(FoldError::NoOutput { output: output.name().to_owned() });
+    }
+    if graph.output.is_empty() {
+        return Err(FoldError::NoOutput { output: String::new() });
+    }
+    let mut ready: BinaryHeap<Reverse<usize>> =
+        (0..waiting.len()).filter(|&i| waiting[i] == 0).map(Reverse).collect();
+    let mut order = Vec::with_capacity(waiting.len());
+    while let Some(Reverse(index)) = ready.pop() {
+        order.push(index);
+        for &reader in readers.get(&index).map_or(&[][..], Vec::as_slice) {
+            waiting[reader] -= 1;
+            if waiting[reader] == 0 {
+                ready.push(Reverse(reader));
+            }
+        }
+    }
+    if let Some(index) = (0..waiting.len()).find(|&i| waiting[i] > 0) {
+        return Err(FoldError::Cycle { tensor: graph.node[index].output_name(0).to_owned() });
+    }
+    Ok(order)
+}
+
+/// The name of every tensor.
+pub(super) fn names(graph: &GraphProto) -> BTreeSet<&str> {
+    let given = graph.input.iter().map(|i| i.name());
+    let stored = graph.initializer.iter().map(|t| t.name());
+    let made = graph.node.iter().flat_map(|n| n.output.iter().map(String::as_str));
+    given.chain(stored).chain(made).collect()
+}
+
+enum Maker {
+    /// A graph input or an initializer.
+    Given,
+    Node(usize),
+}
+
+fn makers(graph: &GraphProto) -> Result<BTreeMap<&str, Maker>, FoldError> {
+    let twice = |name: &str| FoldError::TwoTensors { name: name.to_owned() };
+    let mut makers = BTreeMap::new();
+    // A weight may be listed as an input too; two weights or two inputs of one name may not be.
+    let mut inputs = BTreeSet::new();
+    for name in graph.input.iter().map(|i| i.name()) {
+        if !inputs.insert(name) {
+            return Err(twice(name));
+        }
+    }
+    for name in graph.initializer.iter().map(|t| t.name()) {
+        if makers.insert(name, Maker::Given).is_some() {
+            return Err(twice(name));
+        }
+    }
+    makers.extend(inputs.into_iter().map(|name| (name, Maker::Given)));
+    for (index, node) in graph.node.iter().enumerate() {
+        for name in node.output.iter().filter(|n| !n.is_empty()) {
+            if makers.insert(name, Maker::Node(index)).is_some() {
+                return Err(twice(name));
+            }
+        }
+    }
+    Ok(makers)
+}
+
+/// The tensors of the outer graph that a node reads; those of its subgraphs are refused with the node.
+fn reads(node: &NodeProto) -> impl Iterator<Item = &str> {
+    node.input.iter().map(String::as_str).filter(|n| !n.is_empty())
+}

@@ -1,0 +1,105 @@
+//! Numbers for the axes that a model leaves open.
+
+use std::collections::BTreeMap;
+
+use super::model::Model;
+use super::proto::{Dimension, ValueInfoProto, dimension, type_proto};
+
+/// Which numbers open axes get.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PinOptions {
+    /// For an open first axis; 1 where nothing is said.
+    pub batch: Option<usize>,
+    /// For named axes, wherever they are; goes before `batch`.
+    pub dims: BTreeMap<String, usize>,
+}
+
+/// Why an axis gets no number.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PinError {
+    #[error("axis {axis} of input `{input}` is open (named `{name}`): say how long it is")]
+    Open { input: String, axis: usize, name: String },
+    #[error("input `{input}` has no shape: re-export the model with one")]
+    NoShape { input: String },
+    #[error("axis `{name}` is pinned to {one} and to {other}")]
+    TwoLengths { name: String, one: usize, other: usize },
+}
+
+/// Gives every open axis of a graph input a number.
+///
+/// An axis named in `dims` gets that; an open first axis gets `batch`. Every other axis of the model with
+/// the same name follows. What already is a number stays.
+///
+/// # Errors
+/// [`PinError`] if an axis that is not the first stays open, or an input has no shape at all.
+pub fn pin(model: &Model, options: &PinOptions) -> Result<Model, PinError> {
+    let mut pinned = model.clone();
+    let mut names = options.dims.clone();
+    let initializers: std::collections::BTreeSet<String> =
+        model.graph().initializer.iter().map(|t| t.name().to_owned()).collect();
+    let graph = pinned.graph_mut();
+    for input in graph.input.iter_mut().filter(|i| !initializers.contains(i.name())) {
+        pin_input(input, options, &mut names)?;
+    }
+    for value in graph.output.iter_mut().chain(&mut graph.value_info) {
+        for dim in dims_of(value).into_iter().flatten() {
+            if let Some(dimension::Value::DimParam(name)) = &dim.value
+                && let Some(&length) = names.get(name)
+            {
+                dim.value = Some(dimension::Value::DimValue(length as i64));
+            }
+        }
+    }
+    Ok(pinned)
+}
+
+fn pin_input(
+    input: &mut ValueInfoProto,
+    options: &PinOptions,
+    names: &mut BTreeMap<String, usize>,
+) -> Result<(), PinError> {
+    let label = input.name().to_owned();
+    let Some(dims) = dims_of(input) else {
+        return match is_tensor(input) {
+            true => Err(PinError::NoShape { input: label }),
+            false => Ok(()),
+        };
+    };
+    for (axis, dim) in dims.iter_mut().enumerate() {
+        let name = match &dim.value {
+            Some(dimension::Value::DimValue(length)) if *length > 0 => continue,
+            Some(dimension::Value::DimParam(name)) => name.clone(),
+            // Some exporters write 0 or −1 for an open axis.
+            Some(dimension::Value::DimValue(_)) | None => String::new(),
+        };
+        let length = match (options.dims.get(&name), axis) {
+            (Some(&length), _) => length,
+            (None, 0) => options.batch.unwrap_or(1),
+            (None, _) => match names.get(&name).filter(|_| !name.is_empty()) {
+                Some(&length) => length,
+                None => return Err(PinError::Open { input: label, axis, name }),
+            },
+        };
+        if !name.is_empty() {
+            let other = *names.entry(name.clone()).or_insert(length);
+            if other != length {
+                return Err(PinError::TwoLengths { name, one: length, other });
+            }
+        }
+        dim.value = Some(dimension::Value::DimValue(length as i64));
+    }
+    Ok(())
+}
+
+fn is_tensor(value: &ValueInfoProto) -> bool {
+    let ty = value.r#type.as_ref().and_then(|t| t.value.as_ref());
+    matches!(ty, Some(type_proto::Value::TensorType(_)))
+}
+
+fn dims_of(value: &mut ValueInfoProto) -> Option<&mut Vec<Dimension>> {
+    let Some(type_proto::Value::TensorType(tensor)) = value.r#type.as_mut()?.value.as_mut() else {
+        return None;
+    };
+    Some(&mut tensor.shape.as_mut()?.dim)
+}
