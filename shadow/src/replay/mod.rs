@@ -1,1 +1,5 @@
 //! The replay store: spans of frames and motion on the vehicle's own disk.
+
+mod span;
+
+pub use self::span::{Priority, Reason};
