@@ -7,8 +7,11 @@ use crate::{FrameShape, Moments, Motion};
 /// What a source of moments did not keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broken {
-    /// The shape has no pixel.
-    EmptyShape,
+    /// There are frames, and their shape has no pixel.
+    EmptyShape {
+        /// Index of the moment.
+        moment: usize,
+    },
     /// A frame has another number of bytes than its shape says.
     FrameBytes {
         /// Index of the moment.
@@ -61,9 +64,6 @@ pub fn check<M: Moments>(
     moments_max: usize,
 ) -> Result<Summary, Result<Broken, M::Error>> {
     let shape = moments.shape();
-    if shape.bytes() == 0 {
-        return Err(Ok(Broken::EmptyShape));
-    }
     let mut summary = Summary::default();
     while summary.moments < moments_max {
         let Some(seen) = look(moments, shape, &summary)? else {
@@ -93,6 +93,7 @@ fn look<M: Moments>(
         last: moment.since_start,
     };
     let broken = match moment.frame {
+        Some(_) if shape.bytes() == 0 => Some(Broken::EmptyShape { moment: index }),
         Some(frame) if frame.len() != shape.bytes() => {
             Some(Broken::FrameBytes { moment: index, got: frame.len(), want: shape.bytes() })
         }

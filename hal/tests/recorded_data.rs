@@ -2,6 +2,7 @@
 
 mod common;
 
+use shoal_hal::backend::recorded::comma::Log;
 use shoal_hal::backend::recorded::{Drives, RecordedOptions};
 use shoal_hal::{Drive, FrameShape, Part, conformance};
 
@@ -50,4 +51,27 @@ fn real_drives_give_the_measured_figures() {
         let seen = conformance::check(&mut drive.moments(), usize::MAX).unwrap();
         assert_eq!(seen.moments, frames);
     }
+}
+
+/// Source: the CSV beside the segment, six digits after the point.
+#[test]
+fn a_comma2k19_segment_gives_the_resampled_log_beside_it() {
+    let Some(dir) = common::data() else { return };
+    let log = Log::read_segment(&dir.join("logs/comma2k19_example1")).unwrap();
+    let csv = Log::read_csv(&dir.join("logs/comma2k19_example1_10hz.csv")).unwrap();
+    assert_eq!(log.len(), 598);
+    let close = |name: &str, ours: &[f64], theirs: &[f64], tolerance: f64| {
+        assert_eq!(ours.len(), theirs.len());
+        let off = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(off <= tolerance, "{name}: off by {off}");
+    };
+    close("time", &log.t_s, &csv.t_s, 1e-6);
+    close("speed", &log.speed_m_s, &csv.speed_m_s, 1e-6);
+    close("acceleration", &log.acceleration_m_s2, &csv.acceleration_m_s2, 1e-6);
+    close("steering", &log.steering_rad, &csv.steering_rad, 1e-6f64.to_radians());
+    close("yaw rate", &log.yaw_rate_rad_s, &csv.yaw_rate_rad_s, 1e-6);
+    let lateral = &csv.lateral_acceleration_m_s2;
+    close("lateral", &log.lateral_acceleration_m_s2, lateral, 1e-6);
+    let seen = conformance::check(&mut log.moments(), usize::MAX).unwrap();
+    assert_eq!((seen.moments, seen.frames, seen.motions), (598, 0, 598));
 }

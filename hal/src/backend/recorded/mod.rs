@@ -16,10 +16,12 @@
 
 mod area;
 mod clock;
+pub mod comma;
 mod error;
 mod find;
 mod folder;
 mod gather;
+pub mod npy;
 mod picture;
 mod split_file;
 mod tub;
