@@ -1,1 +1,38 @@
-//! placeholder
+//! What crosses the air: envelopes, kinds, and the bodies they carry. `SPEC.md` beside this crate is
+//! the one document; this code follows it.
+//!
+//! Bytes from outside become values in one direction only:
+//! [`Unverified`] (a whole envelope in memory) or [`Stream`] (pieces of any size) → length, signature
+//! → [`Verified`] body, canonical and within its bounds. The other way a body becomes bytes by [`seal`],
+//! and only a [`Body`] can: the trait is sealed, so nothing raw leaves a vehicle by this crate.
+//!
+//! No allocator, no clock, no panic on any bytes. Capacities are constants.
+#![no_std]
+#![warn(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects
+)]
+
+mod canonical;
+mod envelope;
+mod key;
+mod kind;
+mod name;
+mod seal;
+mod stream;
+mod time;
+pub mod v1;
+
+pub use canonical::RejectBody;
+pub use envelope::{
+    ENVELOPE_OVERHEAD_BYTES, HEAD_BYTES, Head, RejectEnvelope, SIGNATURE_BYTES, Unverified,
+    Verified,
+};
+pub use key::{KeyId, Keys, PublicKey, RejectKey, SecretKey};
+pub use kind::{Body, Kind};
+pub use name::{ChunkHash, LayoutHash, ModelHash, ParticleId, RecordId};
+pub use seal::{Outbound, SealError, seal};
+pub use stream::{Authentic, Stream};
+pub use time::{Now, Utc};

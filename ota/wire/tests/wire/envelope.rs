@@ -1,0 +1,271 @@
+//! One claim of SPEC.md §1 a test.
+
+use crate::common::{OneKey, header, header_fields, keys, plan, sealed, secret};
+use sha2::{Digest, Sha256};
+use shoal_wire::v1::{
+    CHUNKS_MAX, PARTICLE_HEADER_BYTES_MAX, ParticleHeader, RejectParticleHeader, WindowPlan,
+};
+use shoal_wire::{
+    Body, ENVELOPE_OVERHEAD_BYTES, HEAD_BYTES, KeyId, Keys, Kind, PublicKey, RejectBody,
+    RejectEnvelope, RejectKey, SealError, SecretKey, Stream, Unverified, seal,
+};
+
+fn verify<T: Body>(bytes: &[u8]) -> Result<(), RejectEnvelope> {
+    Unverified::decode(bytes)?.verify::<T>(&keys()).map(|_verified| ())
+}
+
+/// Signs what the code would refuse to write: any body bytes under any kind and version.
+fn forged(kind: u8, version: u8, body: &[u8]) -> Vec<u8> {
+    use ed25519_dalek::Signer;
+    let mut bytes = b"SHL1".to_vec();
+    bytes.extend([kind, version]);
+    bytes.extend(secret().public().id().bytes());
+    bytes.extend(41_u64.to_le_bytes());
+    bytes.extend(1_800_000_000_u64.to_le_bytes());
+    bytes.extend(u32::try_from(body.len()).unwrap().to_le_bytes());
+    bytes.extend(body);
+    let mut message = b"shoal/1/".to_vec();
+    message.extend([kind, version]);
+    message.extend(Sha256::digest(&bytes));
+    bytes.extend(ed25519_dalek::SigningKey::from_bytes(&[7; 32]).sign(&message).to_bytes());
+    bytes
+}
+
+fn body_of(envelope: &[u8]) -> &[u8] {
+    &envelope[HEAD_BYTES..envelope.len() - 64]
+}
+
+#[test]
+fn what_was_sealed_is_what_is_verified() {
+    let bytes = sealed(&header(3));
+    let verified = Unverified::decode(&bytes).unwrap().verify::<ParticleHeader>(&keys()).unwrap();
+    assert_eq!(verified.body(), &header(3));
+    assert_eq!(verified.bytes(), bytes);
+    assert_eq!(verified.head().counter, 41);
+    assert_eq!(verified.head().not_after_seconds, 1_800_000_000);
+    assert_eq!(verified.head().key, secret().public().id());
+    assert_eq!(verified.id().bytes()[..], Sha256::digest(&bytes)[..]);
+}
+
+#[test]
+fn an_independent_reading_of_the_spec_writes_the_same_bytes() {
+    let bytes = sealed(&plan());
+    assert_eq!(bytes, forged(Kind::WindowPlan.number(), 1, body_of(&bytes)));
+}
+
+#[test]
+fn a_header_with_every_chunk_is_within_its_bound() {
+    let mut fields = header_fields(u8::try_from(CHUNKS_MAX).unwrap());
+    fields.window = u32::MAX;
+    fields.values = u32::MAX;
+    for (before_last, chunk) in fields.chunks.iter_mut().skip(1).enumerate() {
+        chunk.first_value = u32::MAX - 100 + u32::try_from(before_last).unwrap();
+    }
+    let bytes = sealed(&ParticleHeader::new(fields).unwrap());
+    assert!(bytes.len() <= PARTICLE_HEADER_BYTES_MAX, "{} bytes", bytes.len());
+    assert_eq!(verify::<ParticleHeader>(&bytes), Ok(()));
+}
+
+#[test]
+fn a_key_signs_only_the_kinds_it_is_found_for() {
+    struct PlansOnly(PublicKey);
+    impl Keys for PlansOnly {
+        fn find(&self, _id: KeyId, kind: Kind) -> Option<&PublicKey> {
+            (kind == Kind::WindowPlan).then_some(&self.0)
+        }
+    }
+    let keys = PlansOnly(secret().public());
+    let key = secret().public().id();
+
+    let bytes = sealed(&plan());
+    assert!(Unverified::decode(&bytes).unwrap().verify::<WindowPlan>(&keys).is_ok());
+    let bytes = sealed(&header(1));
+    let rejected = Unverified::decode(&bytes).unwrap().verify::<ParticleHeader>(&keys).unwrap_err();
+    assert_eq!(rejected, RejectEnvelope::UnknownKey { key, kind: Kind::ParticleHeader });
+}
+
+/// A source of keys that answers with another key than the named one must not make it count.
+#[test]
+fn the_key_that_verifies_is_the_one_that_is_named() {
+    struct Any(PublicKey);
+    impl Keys for Any {
+        fn find(&self, _id: KeyId, _kind: Kind) -> Option<&PublicKey> {
+            Some(&self.0)
+        }
+    }
+    let mut bytes = sealed(&plan());
+    bytes[6] ^= 1;
+    let rejected = Unverified::decode(&bytes)
+        .unwrap()
+        .verify::<WindowPlan>(&Any(secret().public()))
+        .unwrap_err();
+    assert!(matches!(rejected, RejectEnvelope::UnknownKey { .. }), "{rejected:?}");
+}
+
+#[test]
+fn a_signature_of_another_key_is_refused() {
+    let other = SecretKey::from_seed(&[8; 32]);
+    let mut buffer = [0; 512];
+    let mut bytes = seal(&plan(), 1, 2, &other, &mut buffer).unwrap().bytes().to_vec();
+    let key = secret().public().id();
+    bytes[6..14].copy_from_slice(key.bytes());
+    assert_eq!(verify::<WindowPlan>(&bytes), Err(RejectEnvelope::Signature { key }));
+}
+
+#[test]
+fn a_body_is_not_taken_for_another_kind() {
+    let rejected = verify::<WindowPlan>(&sealed(&header(1))).unwrap_err();
+    assert!(matches!(rejected, RejectEnvelope::NotAsked { .. }), "{rejected:?}");
+}
+
+#[test]
+fn kinds_and_versions_that_are_not_known_are_refused() {
+    assert_eq!(
+        verify::<WindowPlan>(&forged(200, 1, &[0])),
+        Err(RejectEnvelope::UnknownKind { kind: 200 })
+    );
+    for version in [0, 2] {
+        let kind = Kind::WindowPlan;
+        assert_eq!(
+            verify::<WindowPlan>(&forged(kind.number(), version, &[0])),
+            Err(RejectEnvelope::UnknownVersion { kind, version })
+        );
+    }
+}
+
+#[test]
+fn an_envelope_one_byte_too_long_for_its_kind_is_refused_before_its_body() {
+    let kind = Kind::WindowPlan;
+    let max = kind.envelope_bytes_max();
+    let just_fits = forged(kind.number(), 1, &vec![0; max - ENVELOPE_OVERHEAD_BYTES]);
+    assert!(Unverified::decode(&just_fits).is_ok());
+    let too_long = forged(kind.number(), 1, &vec![0; max - ENVELOPE_OVERHEAD_BYTES + 1]);
+    let rejected = RejectEnvelope::TooLong { kind, len: max as u64 + 1, max };
+    assert_eq!(Unverified::decode(&too_long).unwrap_err(), rejected);
+    assert_eq!(Stream::new().push(&too_long[..HEAD_BYTES]), Err(rejected));
+}
+
+#[test]
+fn bytes_after_the_end_are_refused() {
+    let mut bytes = sealed(&plan());
+    bytes.push(0);
+    assert_eq!(verify::<WindowPlan>(&bytes), Err(RejectEnvelope::Trailing));
+    let mut stream = Stream::new();
+    assert_eq!(stream.push(&bytes), Err(RejectEnvelope::Trailing));
+    assert_eq!(stream.push(&[]), Err(RejectEnvelope::Trailing), "a rejected stream stays rejected");
+    assert_eq!(stream.finish(&keys()), Err(RejectEnvelope::Trailing));
+}
+
+/// Postcard reads an overlong number as the short one; two records would then say one thing.
+#[test]
+fn an_authentic_body_that_is_not_canonical_is_refused() {
+    let plan_number = Kind::WindowPlan.number();
+    let body = body_of(&sealed(&plan())).to_vec();
+    assert_eq!(verify::<WindowPlan>(&forged(plan_number, 1, &body)), Ok(()));
+
+    let mut trailing = body.clone();
+    trailing.push(0);
+    // 1 << 20 ends in byte 0x40: written as 0xc0 0x00 it is the same number.
+    let overlong = overlong_at(&body, body.iter().position(|byte| *byte == 0x40).unwrap());
+    for body in [trailing, overlong] {
+        assert_eq!(
+            verify::<WindowPlan>(&forged(plan_number, 1, &body)),
+            Err(RejectEnvelope::Body(RejectBody::NotCanonical))
+        );
+    }
+}
+
+fn overlong_at(body: &[u8], index: usize) -> Vec<u8> {
+    let mut body = body.to_vec();
+    body[index] |= 0x80;
+    body.insert(index + 1, 0);
+    body
+}
+
+#[test]
+fn an_authentic_body_that_does_not_decode_is_refused() {
+    for body in [&[][..], &[0xff; 40], &[4, 0, 0]] {
+        assert_eq!(
+            verify::<ParticleHeader>(&forged(Kind::ParticleHeader.number(), 1, body)),
+            Err(RejectEnvelope::Body(RejectBody::Malformed))
+        );
+    }
+}
+
+#[test]
+fn a_chunk_table_one_longer_than_its_bound_is_refused() {
+    let full = body_of(&sealed(&header(u8::try_from(CHUNKS_MAX).unwrap()))).to_vec();
+    let one_chunk = body_of(&sealed(&header(1))).to_vec();
+    // The count of chunks is the byte before the first chunk, in both.
+    let count_index = one_chunk.iter().zip(&full).position(|(one, other)| one != other).unwrap();
+    let mut body = full.clone();
+    body[count_index] += 1;
+    body.extend(&full[full.len() - 40..]);
+    let bytes = forged(Kind::ParticleHeader.number(), 1, &body);
+    assert_eq!(verify::<ParticleHeader>(&bytes), Err(RejectEnvelope::Body(RejectBody::Malformed)));
+}
+
+#[test]
+fn an_authentic_header_out_of_its_bounds_is_refused() {
+    let mut body = body_of(&sealed(&header(1))).to_vec();
+    body[1] = 6; // the slot
+    let rejected = verify::<ParticleHeader>(&forged(Kind::ParticleHeader.number(), 1, &body));
+    let why = RejectBody::ParticleHeader(RejectParticleHeader::Slot { slot: 6 });
+    assert_eq!(rejected, Err(RejectEnvelope::Body(why)));
+}
+
+#[test]
+fn a_stream_gives_the_head_as_soon_as_it_is_in() {
+    let bytes = sealed(&header(2));
+    let mut stream = Stream::new();
+    stream.push(&bytes[..HEAD_BYTES - 1]).unwrap();
+    assert_eq!(stream.head(), None);
+    stream.push(&bytes[HEAD_BYTES - 1..HEAD_BYTES]).unwrap();
+    assert_eq!(stream.head().map(|head| head.kind), Some(Kind::ParticleHeader));
+}
+
+#[test]
+fn stored_bytes_that_changed_after_verification_are_refused() {
+    let mut bytes = sealed(&header(2));
+    let mut stream = Stream::new();
+    stream.push(&bytes).unwrap();
+    let authentic = stream.finish(&keys()).unwrap();
+    assert_eq!(authentic.open::<ParticleHeader>(&bytes).unwrap().body(), &header(2));
+    bytes[60] ^= 1;
+    assert_eq!(authentic.open::<ParticleHeader>(&bytes).unwrap_err(), RejectEnvelope::Changed);
+}
+
+#[test]
+fn a_buffer_too_small_is_an_error_at_every_length() {
+    let len_needed = sealed(&header(2)).len();
+    for len in 0..len_needed {
+        let mut buffer = vec![0; len];
+        assert_eq!(
+            seal(&header(2), 1, 2, &secret(), &mut buffer),
+            Err(SealError::BufferTooSmall { kind: Kind::ParticleHeader, len })
+        );
+    }
+}
+
+#[test]
+fn keys_of_small_order_and_other_bytes_of_a_point_are_refused() {
+    let mut identity = [0; 32];
+    identity[0] = 1;
+    assert_eq!(PublicKey::decode(&identity), Err(RejectKey::SmallOrder));
+    assert_eq!(PublicKey::decode(&[0; 32]), Err(RejectKey::SmallOrder)); // order 4
+    let mut not_canonical = [0xff; 32]; // p + 1: the identity again
+    not_canonical[0] = 0xee;
+    not_canonical[31] = 0x7f;
+    assert_eq!(PublicKey::decode(&not_canonical), Err(RejectKey::NotCanonical));
+    let mut no_point = [0; 32];
+    no_point[0] = 2;
+    assert_eq!(PublicKey::decode(&no_point), Err(RejectKey::NotAPoint));
+    let OneKey(good) = keys();
+    assert_eq!(PublicKey::decode(good.bytes()), Ok(good));
+}
+
+#[test]
+fn a_secret_key_is_not_shown() {
+    let shown = format!("{:?}", secret());
+    assert_eq!(shown, format!("SecretKey(of {})", secret().public().id()));
+}
