@@ -20,8 +20,8 @@ pub struct WindowPlanFields {
     pub period_seconds: u32,
     /// How long a window is open: 1 to `period_seconds`.
     pub open_seconds: u32,
-    /// The latest a vehicle may wait after the opening, so that not all connect at once: less than the
-    /// window is open.
+    /// The longest a vehicle waits after the opening, so that not all connect at once: at most half of
+    /// the time the window is open.
     pub jitter_ms_max: u32,
     /// What a vehicle may send in a window: at least 1.
     pub up_bytes_max: u64,
@@ -60,7 +60,7 @@ impl WindowPlan {
         if !(1..=period_seconds).contains(&open_seconds) {
             return Err(RejectWindowPlan::Open { open_seconds, period_seconds });
         }
-        if u64::from(jitter_ms_max) >= u64::from(open_seconds).saturating_mul(1000) {
+        if u64::from(jitter_ms_max) > u64::from(open_seconds).saturating_mul(500) {
             return Err(RejectWindowPlan::Jitter { jitter_ms_max, open_seconds });
         }
         if fields.up_bytes_max == 0 || fields.down_bytes_max == 0 {

@@ -66,7 +66,7 @@ prop_compose! {
         period_seconds in 1..=u32::MAX, open: u32, jitter: u32,
     ) -> WindowPlan {
         let open_seconds = 1 + open % period_seconds;
-        let jitter_ms_max = u64::from(jitter) % (u64::from(open_seconds) * 1000);
+        let jitter_ms_max = u64::from(jitter) % (u64::from(open_seconds) * 500 + 1);
         let jitter_ms_max = u32::try_from(jitter_ms_max).unwrap();
         WindowPlan::new(WindowPlanFields {
             epoch_seconds, period_seconds, open_seconds, jitter_ms_max, up_bytes_max, down_bytes_max,

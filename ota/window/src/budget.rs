@@ -1,0 +1,61 @@
+//! The byte budget of a window, granted in slices.
+
+/// Bytes both ways, counted at the socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bytes {
+    /// Sent by the vehicle.
+    pub up: u64,
+    /// Received by the vehicle.
+    pub down: u64,
+}
+
+impl Bytes {
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self { up: self.up.saturating_add(other.up), down: self.down.saturating_add(other.down) }
+    }
+
+    /// Whether either direction is used up: an exchange moves bytes both ways, so one ends it.
+    pub(crate) fn spends(self, budget: Self) -> bool {
+        self.up >= budget.up || self.down >= budget.down
+    }
+}
+
+/// How much more may be granted at a time: what a power cut can cost, at most, of a window's budget.
+const SLICES: u64 = 8;
+
+/// What is granted when this much is used: the grant as it is, or a slice more, never over the budget.
+///
+/// The grant grows before it is used up, when less than half a slice of it is left, so that a transfer
+/// does not wait for the store.
+pub(crate) fn granted(granted: Bytes, used: Bytes, budget: Bytes) -> Bytes {
+    Bytes {
+        up: one_way(granted.up, used.up, budget.up),
+        down: one_way(granted.down, used.down, budget.down),
+    }
+}
+
+fn one_way(granted: u64, used: u64, budget: u64) -> u64 {
+    let slice = budget.div_ceil(SLICES);
+    if granted.saturating_sub(used) >= slice.div_ceil(2) {
+        return granted.min(budget);
+    }
+    granted.max(used).saturating_add(slice).min(budget)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_grows_before_it_is_used_up_and_ends_at_the_budget() {
+        let grants: [u64; 6] = [(0, 0), (100, 40), (100, 51), (100, 500), (750, 740), (800, 800)]
+            .map(|(granted, used)| one_way(granted, used, 800));
+        assert_eq!(grants, [100, 100, 200, 600, 800, 800]);
+    }
+
+    #[test]
+    fn the_smallest_budget_is_granted_whole() {
+        assert_eq!(one_way(0, 0, 1), 1);
+        assert_eq!(one_way(0, 0, u64::MAX), u64::MAX.div_ceil(SLICES));
+    }
+}
