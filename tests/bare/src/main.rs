@@ -1,2 +1,191 @@
-//! placeholder
-fn main() {}
+//! The wall that keeps the cores small: a program for a machine without an operating system and without an
+//! allocator, that calls every public function of `wire` and `window` on bytes the compiler cannot know, so that
+//! all of them are linked for real. What needs an allocator, a clock or a thread does not link here.
+//! `cargo xtask tidy` finds a public function that is missing below. On a host it runs, once, and ends.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+use core::hint::black_box;
+
+use embassy_time::Instant;
+use shoal_window::{
+    Bytes, Conditions, Input, LEDGER_BYTES, Network, Policy, Saved, Window, jitter, number,
+    open_span,
+};
+use shoal_wire::v1::{
+    CHUNKS_MAX, ParticleHeader, ParticleHeaderFields, RejectParticleHeader, WindowPlan,
+};
+use shoal_wire::{
+    Authentic, Body, ChunkHash, HEAD_BYTES, Head, KeyId, Keys, Kind, LayoutHash, ModelHash, Now,
+    Outbound, ParticleId, PublicKey, RecordId, RejectEnvelope, SecretKey, Stream, Unverified, Utc,
+    seal,
+};
+
+/// One key, whatever is asked.
+struct OneKey(Option<PublicKey>);
+
+impl Keys for OneKey {
+    fn find(&self, _id: KeyId, _kind: Kind) -> Option<&PublicKey> {
+        self.0.as_ref()
+    }
+}
+
+/// Everything, on these bytes.
+fn call_all(bytes: &[u8]) {
+    let keys = OneKey(PublicKey::decode(&first(bytes)).ok());
+    keys.0.iter().for_each(|key| consume((key.id(), *key.bytes())));
+    consume(first::<1>(bytes).map(Kind::from_number));
+
+    names(bytes);
+    envelopes::<WindowPlan>(bytes, &keys, |plan| window(plan, bytes, &keys));
+    envelopes::<ParticleHeader>(bytes, &keys, |header| {
+        let again = ParticleHeader::new(header.fields().clone());
+        send(&again, bytes);
+    });
+    if let Ok(saved) = Saved::decode(Some(bytes), Some(&first::<LEDGER_BYTES>(bytes)), &keys) {
+        doors(saved, bytes, &keys);
+    }
+}
+
+/// Both ways in: whole, and in pieces.
+fn envelopes<T: Body>(bytes: &[u8], keys: &OneKey, then: impl Fn(&T)) {
+    if let Ok(head) = Head::decode(&first::<HEAD_BYTES>(bytes)) {
+        consume((head.envelope_bytes(), head.kind.number(), head.kind.version_max()));
+        consume(head.kind.envelope_bytes_max());
+    }
+    if let Ok(unverified) = Unverified::decode(bytes) {
+        consume(*unverified.head());
+        if let Ok(verified) = unverified.verify::<T>(keys) {
+            consume((*verified.head(), verified.id(), verified.bytes().len()));
+            then(verified.body());
+        }
+    }
+    if let Ok(authentic) = stream(bytes, keys) {
+        consume((*authentic.head(), authentic.id()));
+        if let Ok(verified) = authentic.open::<T>(bytes) {
+            then(verified.body());
+        }
+    }
+}
+
+fn stream(bytes: &[u8], keys: &OneKey) -> Result<Authentic, RejectEnvelope> {
+    let mut stream = Stream::new();
+    for piece in bytes.chunks(black_box(7)) {
+        stream.push(piece)?;
+        consume(stream.head().copied());
+    }
+    stream.finish(keys)
+}
+
+fn names(bytes: &[u8]) {
+    let hash = first::<32>(bytes);
+    consume(*ModelHash::new(hash).bytes());
+    consume(*LayoutHash::new(hash).bytes());
+    consume(*ParticleId::new(hash).bytes());
+    consume(*RecordId::new(hash).bytes());
+    consume(*ChunkHash::new(hash).bytes());
+    consume(*KeyId::new(first(bytes)).bytes());
+}
+
+fn send(header: &Result<ParticleHeader, RejectParticleHeader>, bytes: &[u8]) {
+    let key = SecretKey::from_seed(&first(bytes));
+    consume(key.public().id());
+    let mut buffer = [0; 1024];
+    if let Ok(header) = header {
+        let ParticleHeaderFields { chunks, .. } = header.fields();
+        consume((chunks.len(), CHUNKS_MAX));
+        consume(seal(header, integer(bytes), integer(bytes), &key, &mut buffer).map(opened).ok());
+    }
+}
+
+fn opened(outbound: Outbound<'_>) -> (Kind, RecordId, usize) {
+    (outbound.kind(), outbound.id(), outbound.bytes().len())
+}
+
+fn window(plan: &WindowPlan, bytes: &[u8], keys: &OneKey) {
+    consume(WindowPlan::new(*plan.fields()).is_ok());
+    let utc = now(bytes).utc;
+    consume((utc.earliest_seconds(), utc.latest_seconds()));
+    consume((number(plan, integer(bytes)), open_span(plan, utc)));
+    consume(jitter(plan, KeyId::new(first(bytes)), 7));
+    doors(Saved::default(), bytes, keys);
+}
+
+/// The five doors.
+fn doors(saved: Saved, bytes: &[u8], keys: &OneKey) {
+    let [metered, driving, parked, external_power, percent, network] = first::<6>(bytes);
+    let policy =
+        Policy { metered: metered > 0, driving: driving > 0, battery_soc_percent_min: percent };
+    let conditions = Conditions {
+        network: if network > 0 { Network::Metered } else { Network::Unmetered },
+        parked: parked > 0,
+        external_power: external_power > 0,
+        battery_soc_percent: percent,
+    };
+    let used = Bytes { up: integer(bytes), down: integer(bytes) };
+
+    let mut window = Window::new(KeyId::new(first(bytes)), policy, saved);
+    if let Ok(plan) = Unverified::decode(bytes).and_then(|plan| plan.verify::<WindowPlan>(keys)) {
+        consume(window.handle_input(now(bytes), Input::Plan(plan)));
+    }
+    for input in [Input::Conditions(conditions), Input::Used(used), Input::Drained] {
+        consume(window.handle_input(now(bytes), input));
+        window.handle_timeout(now(bytes));
+        while let Some(record) = window.poll_persist() {
+            consume((record.key.len(), record.bytes.len()));
+        }
+        while let Some(output) = window.poll_output() {
+            consume(output);
+        }
+        consume(window.poll_timeout());
+    }
+}
+
+fn now(bytes: &[u8]) -> Now {
+    let seconds = integer(bytes);
+    let utc = match first::<1>(bytes) {
+        [0] => Utc::AtLeast { seconds },
+        [uncertainty] => Utc::Known { seconds, uncertainty_seconds: u32::from(uncertainty) },
+    };
+    Now { since_boot: Instant::from_ticks(integer(bytes)), utc }
+}
+
+fn integer(bytes: &[u8]) -> u64 {
+    u64::from_le_bytes(first(bytes))
+}
+
+/// The first `N` bytes, unknown to the compiler, or zeros.
+fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    black_box(bytes).first_chunk().copied().unwrap_or([0; N])
+}
+
+fn consume<T>(value: T) {
+    let _unknown = black_box(value);
+}
+
+fn bytes_unknown() -> [u8; 256] {
+    black_box([0xa5; 256])
+}
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    call_all(&bytes_unknown());
+}
+
+#[cfg(target_os = "none")]
+mod machine {
+    #[expect(unsafe_code, reason = "the linker script names this symbol")]
+    #[unsafe(no_mangle)]
+    extern "C" fn entry() -> ! {
+        super::call_all(&super::bytes_unknown());
+        loop {
+            core::hint::spin_loop();
+        }
+    }
+
+    #[panic_handler]
+    fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+        loop {
+            core::hint::spin_loop();
+        }
+    }
+}
