@@ -1,0 +1,119 @@
+//! Other vehicles: they keep their lanes, and are replaced out of sight.
+
+use super::block::Look;
+use super::draw::{Draws, hash, noise, unit};
+use super::route::Ahead;
+use super::scene::{Scene, Thing};
+use super::thing::{Item, Shape};
+
+const BEHIND: f32 = -40.0;
+const AHEAD: f32 = 300.0;
+
+#[derive(Clone, Debug)]
+struct Vehicle {
+    /// Ahead of the own vehicle, along the road.
+    ahead: f32,
+    lane: f32,
+    speed: f32,
+    oncoming: bool,
+    look: Look,
+    seed: u32,
+}
+
+/// All other vehicles.
+#[derive(Clone, Debug)]
+pub(super) struct Others {
+    vehicles: Vec<Vehicle>,
+    time: f32,
+    drawn: u32,
+}
+
+impl Others {
+    pub(super) fn new(scene: &Scene, lane: f32, draws: &mut Draws) -> Self {
+        let mut others = Self { vehicles: Vec::new(), time: 0.0, drawn: 0 };
+        let traffic = &scene.traffic;
+        let lanes = traffic.own.iter().map(|&l| (l, false));
+        for (at, oncoming) in lanes.chain(traffic.oncoming.iter().map(|&l| (l, true))) {
+            let per_lane = traffic.per_lane;
+            if per_lane <= 0.0 {
+                continue;
+            }
+            let own = !oncoming && (at - lane).abs() < 1.0;
+            let spacing = (AHEAD - BEHIND) / per_lane;
+            let mut place = BEHIND + spacing * draws.unit();
+            while place < AHEAD {
+                let seed = draws.word();
+                if !(own && (-14.0..12.0).contains(&place)) {
+                    others.vehicles.push(vehicle(scene, place, at, oncoming, seed));
+                }
+                place += spacing * draws.range((0.5, 1.5)) + 7.0;
+            }
+        }
+        others
+    }
+
+    pub(super) fn advance(&mut self, scene: &Scene, dt: f32, own_speed: f32, own_lane: f32) {
+        self.time += dt;
+        for index in 0..self.vehicles.len() {
+            let other = &self.vehicles[index];
+            let mut speed = other.speed * (1.0 + 0.06 * noise(other.seed, self.time * 0.2));
+            if !other.oncoming {
+                let leader = self
+                    .vehicles
+                    .iter()
+                    .filter(|v| v.lane == other.lane && !v.oncoming && v.ahead > other.ahead)
+                    .min_by(|a, b| a.ahead.total_cmp(&b.ahead));
+                if let Some(leader) = leader {
+                    let gap =
+                        leader.ahead - other.ahead - 0.5 * (leader.look.length + other.look.length);
+                    if gap < 3.0 + 0.4 * speed {
+                        speed = speed.min(leader.speed);
+                    }
+                }
+                let beside = (other.lane - own_lane).abs() < 1.6;
+                if beside && other.ahead < 0.0 && other.ahead > -30.0 {
+                    speed = speed.min(own_speed);
+                } else if beside && other.ahead < 6.0 + 0.5 * own_speed && other.ahead > 0.0 {
+                    speed = speed.max(own_speed + 0.4);
+                }
+            }
+            let other = &mut self.vehicles[index];
+            other.ahead += (speed - own_speed) * dt;
+            if other.ahead < BEHIND || other.ahead > AHEAD + 30.0 {
+                let place =
+                    if other.ahead < BEHIND { AHEAD + 20.0 * unit(other.seed) } else { BEHIND };
+                self.drawn = self.drawn.wrapping_add(1);
+                let seed = hash(other.seed, self.drawn as i32);
+                *other = vehicle(scene, place, other.lane, other.oncoming, seed);
+            }
+        }
+    }
+
+    /// What is in sight.
+    pub(super) fn items(&self, ahead: &Ahead, out: &mut Vec<Item>) {
+        for other in &self.vehicles {
+            if other.ahead < -8.0 {
+                continue;
+            }
+            let wander = 0.25 * noise(other.seed ^ 2, self.time * 0.25);
+            let Some((foot, turn)) = ahead.stand(other.ahead, other.lane + wander) else {
+                continue;
+            };
+            let shape =
+                Shape::Vehicle { look: other.look, oncoming: other.oncoming, speed: other.speed };
+            out.push(Item { foot, turn, u: other.lane, shape });
+        }
+    }
+}
+
+fn vehicle(scene: &Scene, ahead: f32, lane: f32, oncoming: bool, seed: u32) -> Vehicle {
+    let look = Look::new(hash(seed, 1), scene.traffic.trucks);
+    let speed = scene.traffic.speed * (0.88 + 0.28 * unit(hash(seed, 2)));
+    let speed = if oncoming { -speed } else { speed };
+    Vehicle { ahead, lane, speed, oncoming, look, seed }
+}
+
+/// Whether a thing can throw a shadow over the whole road.
+pub(super) fn roofs(thing: Thing) -> bool {
+    thing == Thing::Bridge
+}
