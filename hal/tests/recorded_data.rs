@@ -1,5 +1,6 @@
 //! The real drives beside the workspace, read as the measured figures were.
 
+#[cfg(test)]
 mod common;
 
 use shoal_hal::backend::recorded::comma::Log;
@@ -74,4 +75,25 @@ fn a_comma2k19_segment_gives_the_resampled_log_beside_it() {
     close("lateral", &log.lateral_acceleration_m_s2, lateral, 1e-6);
     let seen = conformance::check(&mut log.moments(), usize::MAX).unwrap();
     assert_eq!((seen.moments, seen.frames, seen.motions), (598, 0, 598));
+}
+
+/// Source: DATA.md: 23.976 and 25 frames a second, at their own size.
+#[test]
+fn originals_at_their_own_rate_and_size_give_the_same_road() {
+    let Some(opened) = open("originals", &RecordedOptions::default()) else { return };
+    let figures: Vec<(usize, f64)> =
+        opened.drives.iter().map(|drive| (drive.len(), copy_psnr(drive))).collect();
+    // Ticks up to the last frame's own time: 295·1001/24000 s and 220/25 s.
+    assert_eq!((figures[0].0, figures[1].0), (124, 89));
+    // The same scenes as the resampled drives, cut less at top and bottom.
+    for ((_, measured), want) in figures.into_iter().zip([35.8, 28.9]) {
+        assert!((measured - want).abs() < 1.5, "{measured:.2} dB, about {want} wanted");
+    }
+}
+
+#[test]
+fn opening_twice_gives_the_same_bytes() {
+    let Some(first) = open("drives", &RecordedOptions::default()) else { return };
+    let second = open("drives", &RecordedOptions::default()).unwrap();
+    assert_eq!(first.drives, second.drives);
 }

@@ -1,6 +1,8 @@
 #![allow(dead_code, reason = "each test uses its part")]
 //! What the tests of the recorded backend need from outside, and how they say that it is absent.
 
+pub(crate) mod make;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

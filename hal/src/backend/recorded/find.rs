@@ -32,7 +32,7 @@ pub(super) enum Kind {
 
 /// Every drive below `dir`, sorted by path, bytewise.
 ///
-/// A folder with `manifest.json` and a catalog is a tub, and its pictures are no drive of their own.
+/// A folder with `manifest.json` and a catalog or a folder `images` is a tub, and its pictures are no drive of their own.
 /// A folder with PNG or JPEG files in it is one drive of frames; the videos and folders beside them
 /// are looked at too. Links are followed; names that start with a dot are not looked at.
 pub(super) fn find(dir: &Path) -> Result<Vec<Found>, OpenError> {
@@ -59,7 +59,7 @@ impl Search<'_> {
             return Ok(());
         }
         let (mut frames, mut folders) = (Vec::new(), Vec::new());
-        let (mut manifest, mut catalog) = (false, false);
+        let (mut manifest, mut catalog, mut pictures) = (false, false, false);
         for entry in fs::read_dir(folder).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
             self.entries_left = self.entries_left.checked_sub(1).ok_or_else(|| {
@@ -72,6 +72,7 @@ impl Search<'_> {
             // A link to nothing is nothing.
             let Ok(metadata) = fs::metadata(&path) else { continue };
             if metadata.is_dir() {
+                pictures |= name == "images";
                 folders.push(path);
             } else if metadata.is_file() {
                 manifest |= name == "manifest.json";
@@ -83,7 +84,7 @@ impl Search<'_> {
                 }
             }
         }
-        if manifest && catalog {
+        if manifest && (catalog || pictures) {
             self.add(folder.to_owned(), Kind::Tub);
             return Ok(());
         }

@@ -56,10 +56,11 @@ impl Ffmpeg {
     fn spawn(&self, path: &Path) -> io::Result<Child> {
         let mut file = OsString::from("file:");
         file.push(path);
-        // Colours as declared (`auto`; undeclared is BT.601, limited range), every chroma sample
-        // used, the same bytes on every processor.
+        // Colours as declared (`auto`; undeclared is BT.601, limited range), rounded to the nearest,
+        // the same bytes on every processor; a chroma sample stands for all pixels it covers, so
+        // that the mean over an area is that of the samples.
         let filter = "showinfo,scale=in_color_matrix=auto:\
-             flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact,format=rgb24";
+             flags=neighbor+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact,format=rgb24";
         Command::new(&self.program)
             .args(["-hide_banner", "-nostdin", "-nostats", "-loglevel", "repeat+level+info"])
             .args(["-xerror", "-protocol_whitelist", "file,pipe"])
