@@ -1,1 +1,156 @@
 //! Which weights of a graph can carry LoRA factors, and the graph that takes them as inputs.
+//!
+//! Every site's node computes `y = f(x, W + ΔW)` with `ΔW = (α/r)·B·A`, where A and B are the graph inputs
+//! `lora.<site>.A` and `lora.<site>.B`, in PEFT's orientation. The base weight stays a constant, so that
+//! engines fuse and pack it as before; what is added are thin products beside it.
+//!
+//! | operator | A | B | lowered to |
+//! |---|---|---|---|
+//! | Gemm, MatMul of a matrix | `[r, in]` | `[out, r]` | two Gemms, the second adds the base |
+//! | MatMul of more dimensions | `[r, in]` | `[out, r]` | two MatMuls by the turned factors, Add |
+//! | Conv | `[r, in, k…]` | `[out, r, 1…]` | Conv like the base's to r channels, 1×1 Conv, Add |
+//! | grouped Conv | `[r, in/g, k…]` | `[out, r, 1…]` | B·A added to the weight: r channels a group cost more |
+
+mod glob;
+mod lower;
+mod sites;
+mod weights;
+
+use std::collections::BTreeMap;
+
+use crate::adapter::{Layout, Site};
+use crate::onnx::{Builder, Folded, InferError, TensorError};
+
+use glob::Selection;
+pub use sites::{SiteKind, WeightSite, sites};
+pub use weights::{AllWeights, WeightInput, WriteWeightsError, graft_all_weights};
+
+/// The largest rank: thin factors are the point.
+pub const RANK_MAX: usize = 1024;
+/// What the names of factor inputs begin with.
+pub const FACTOR: &str = "lora.";
+/// What the names of weight inputs begin with (see [`graft_all_weights`]).
+pub const WEIGHT: &str = "weight.";
+
+/// How a graph is written for the engine that will run it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// ONNX Runtime on a processor.
+    #[default]
+    Cpu,
+    /// ONNX Runtime's CUDA provider.
+    Cuda,
+    /// ONNX Runtime's TensorRT provider.
+    TensorRt,
+    /// tract.
+    Tract,
+}
+
+/// Where factors go, and of what rank.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GraftOptions {
+    /// Globs (`*`, `?`) on site names; a leading `!` takes sites out again. None of the first kind: all sites.
+    pub targets: Vec<String>,
+    /// The rank r of every factor pair, 1 to [`RANK_MAX`].
+    pub rank: usize,
+    /// The numerator α of the scale α/r.
+    pub alpha: f32,
+    /// The engine the graph is written for.
+    pub profile: Profile,
+}
+
+impl Default for GraftOptions {
+    fn default() -> Self {
+        GraftOptions { targets: Vec::new(), rank: 8, alpha: 16.0, profile: Profile::Cpu }
+    }
+}
+
+/// A graph with factors as inputs, and what each of them is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grafted {
+    /// The graph.
+    pub folded: Folded,
+    /// Its factors.
+    pub layout: Layout,
+}
+
+/// Why a graph cannot be grafted.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum GraftError {
+    #[error("the graph has no MatMul, Gemm or Conv with a constant float32 weight")]
+    NoSites,
+    #[error("no site is selected by {targets:?}")]
+    NothingSelected { targets: Vec<String> },
+    #[error("the target `{target}` is no site and matches none; the sites are: {}", sites.join(", "))]
+    NoSuchSite { target: String, sites: Vec<String> },
+    #[error("rank {rank} is not in 1 to {RANK_MAX}")]
+    Rank { rank: usize },
+    #[error("alpha {alpha} is no positive finite number")]
+    Alpha { alpha: f32 },
+    #[error("the graph has an input `{input}` already: it is grafted")]
+    Grafted { input: String },
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    #[error(transparent)]
+    Infer(#[from] InferError),
+}
+
+/// Makes the factors of the selected sites inputs of the graph.
+///
+/// With B = 0 the result computes what `folded` does. Nodes keep their order and their output names.
+///
+/// # Errors
+/// [`GraftError`] if nothing is selected, a target matches no site, or the rank is out of bounds.
+pub fn graft(folded: &Folded, options: &GraftOptions) -> Result<Grafted, GraftError> {
+    if !(1..=RANK_MAX).contains(&options.rank) {
+        return Err(GraftError::Rank { rank: options.rank });
+    }
+    if !(options.alpha.is_finite() && options.alpha > 0.0) {
+        return Err(GraftError::Alpha { alpha: options.alpha });
+    }
+    let selected = select(folded, &options.targets)?;
+    let mut layout = Vec::with_capacity(selected.len());
+    for site in &selected {
+        layout.push(Site::of(site, folded, options.rank)?);
+    }
+    let layout = Layout::new(layout, options.rank, options.alpha);
+    let mut builder = Builder::before(folded, FACTOR);
+    for factor in layout.factors() {
+        if builder.ty_of(&factor.input).is_some() {
+            return Err(GraftError::Grafted { input: factor.input.clone() });
+        }
+        builder.input(&factor.input, crate::onnx::TensorType::f32(&factor.dims));
+    }
+    let by_node: BTreeMap<usize, (&WeightSite, &Site)> =
+        selected.iter().zip(&layout.sites).map(|(s, l)| (s.node_index, (s, l))).collect();
+    let scale = options.alpha / options.rank as f32;
+    for (index, node) in folded.model.graph().node.iter().enumerate() {
+        match by_node.get(&index) {
+            Some((site, factors)) => lower::lower(&mut builder, node, site, factors, scale)?,
+            None => {
+                builder.node(node.clone())?;
+            }
+        }
+    }
+    builder.outputs_of(folded);
+    Ok(Grafted { folded: builder.finish(), layout })
+}
+
+/// The sites that `targets` select, in the order of the graph.
+fn select(folded: &Folded, targets: &[String]) -> Result<Vec<WeightSite>, GraftError> {
+    let all = sites(folded);
+    if all.is_empty() {
+        return Err(GraftError::NoSites);
+    }
+    let selection = Selection::new(targets);
+    if let Some(target) = selection.unmatched(all.iter().map(|s| s.name.as_str())) {
+        let sites = all.into_iter().map(|s| s.name).collect();
+        return Err(GraftError::NoSuchSite { target: target.to_owned(), sites });
+    }
+    let selected: Vec<_> = all.into_iter().filter(|s| selection.has(&s.name)).collect();
+    if selected.is_empty() {
+        return Err(GraftError::NothingSelected { targets: targets.to_vec() });
+    }
+    Ok(selected)
+}

@@ -1,1 +1,153 @@
 //! What is in a model, and what can be tuned.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::graft::{WeightSite, sites};
+use crate::onnx::proto::{NodeProto, ValueInfoProto, dimension, type_proto};
+use crate::onnx::{Element, FoldError, Folded, Model, PinError, PinOptions, fold, pin};
+
+/// What a model is made of.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The version of the file format.
+    pub ir_version: i64,
+    /// The version of the standard operators.
+    pub opset: i64,
+    /// Who wrote it.
+    pub producer: String,
+    /// A field that is not known here: the model can be run, but not written again.
+    pub unknown_field: Option<String>,
+    /// The graph inputs that are no weights.
+    pub inputs: Vec<Port>,
+    /// The graph outputs.
+    pub outputs: Vec<Port>,
+    /// How many nodes of each operator.
+    pub operators: BTreeMap<String, usize>,
+    /// How many nodes are left when constants are folded.
+    pub nodes_folded: usize,
+    /// The number of float values in the weights that are used.
+    pub parameters: usize,
+    /// Operators whose result differs from run to run: such a model cannot be rerun.
+    pub random: Vec<String>,
+    /// The weights that can carry factors.
+    pub sites: Vec<SiteReport>,
+}
+
+/// A graph input or output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Port {
+    /// Its name.
+    pub name: String,
+    /// The type of its values, or what ONNX calls it.
+    pub element: String,
+    /// Its axes: numbers, names, or `?`.
+    pub dims: Vec<String>,
+}
+
+/// A weight that can carry factors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SiteReport {
+    /// The name of the site.
+    pub name: String,
+    /// The name of the weight.
+    pub weight: String,
+    /// The operator that uses it.
+    pub operator: String,
+    /// The place of the node in the folded graph.
+    pub node_index: usize,
+    /// The dimensions of the weight, as the file stores it.
+    pub weight_dims: Vec<usize>,
+    /// The dimensions of A at the rank asked for.
+    pub a_dims: Vec<usize>,
+    /// The dimensions of B.
+    pub b_dims: Vec<usize>,
+    /// The number of values of A and B together.
+    pub values: usize,
+}
+
+/// Why a model cannot be looked into.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InspectError {
+    /// An axis has no number.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// The graph cannot be folded.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+}
+
+/// Reports on a model; sites are given with factors of this rank.
+///
+/// # Errors
+/// [`InspectError`] if the model cannot be pinned or folded: it then cannot be tuned either.
+pub fn inspect(
+    model: &Model,
+    options: &PinOptions,
+    rank: usize,
+) -> Result<(Report, Folded), InspectError> {
+    let folded = fold(&pin(model, options)?)?;
+    let graph = model.graph();
+    let stored: BTreeSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
+    let mut operators = BTreeMap::new();
+    for node in &graph.node {
+        *operators.entry(operator(node)).or_default() += 1;
+    }
+    let random =
+        graph.node.iter().filter(|n| n.op_type().starts_with("Random") || n.is("Bernoulli"));
+    let parameters = folded.model.graph().initializer.iter();
+    let parameters = parameters.filter_map(|t| folded.types.get(t.name()));
+    let report = Report {
+        ir_version: model.proto.ir_version(),
+        opset: model.opset(),
+        producer: model.proto.producer_name().to_owned(),
+        unknown_field: model.unknown_field().map(str::to_owned),
+        inputs: graph.input.iter().filter(|i| !stored.contains(i.name())).map(port).collect(),
+        outputs: graph.output.iter().map(port).collect(),
+        operators,
+        nodes_folded: folded.model.graph().node.len(),
+        parameters: parameters.filter(|t| t.element.is_float()).map(|t| t.values()).sum(),
+        random: random.map(|n| n.label().to_owned()).collect(),
+        sites: sites(&folded).iter().map(|s| site(s, rank)).collect(),
+    };
+    Ok((report, folded))
+}
+
+fn operator(node: &NodeProto) -> String {
+    match node.domain() {
+        "" | "ai.onnx" => node.op_type().to_owned(),
+        domain => format!("{domain}.{}", node.op_type()),
+    }
+}
+
+fn site(site: &WeightSite, rank: usize) -> SiteReport {
+    let (a_dims, b_dims) = site.factor_dims(rank);
+    SiteReport {
+        name: site.name.clone(),
+        weight: site.weight.clone(),
+        operator: site.operator.clone(),
+        node_index: site.node_index,
+        weight_dims: site.weight_dims.clone(),
+        values: a_dims.iter().product::<usize>() + b_dims.iter().product::<usize>(),
+        a_dims,
+        b_dims,
+    }
+}
+
+fn port(value: &ValueInfoProto) -> Port {
+    let name = value.name().to_owned();
+    let ty = value.r#type.as_ref().and_then(|t| t.value.as_ref());
+    let Some(type_proto::Value::TensorType(tensor)) = ty else {
+        return Port { name, element: "no tensor".to_owned(), dims: Vec::new() };
+    };
+    let number = tensor.elem_type();
+    let element = Element::from_onnx(number);
+    let element = element.map_or_else(|| format!("type {number}"), |e| e.to_string());
+    let dims = tensor.shape.iter().flat_map(|s| &s.dim).map(|d| match &d.value {
+        Some(dimension::Value::DimValue(length)) => length.to_string(),
+        Some(dimension::Value::DimParam(name)) => name.clone(),
+        None => "?".to_owned(),
+    });
+    Port { name, element, dims: dims.collect() }
+}

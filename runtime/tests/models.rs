@@ -10,7 +10,7 @@ fn models() -> Vec<PathBuf> {
         PathBuf::from,
     );
     let Ok(entries) = std::fs::read_dir(data.join("models")) else { return Vec::new() };
-    let mut files: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
     files.retain(|p| p.extension().is_some_and(|e| e == "onnx"));
     files.sort();
     files

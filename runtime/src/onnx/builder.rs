@@ -1,6 +1,6 @@
 //! Writes graphs: every value gets its type when its operator is added.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -94,6 +94,8 @@ pub struct Builder {
     initializers: BTreeMap<String, usize>,
     /// Constants made by this builder, by type and bytes.
     made: BTreeMap<(i32, Vec<usize>, Vec<u8>), Value>,
+    /// Names that the caller will use: not given to new operators.
+    reserved: BTreeSet<String>,
 }
 
 impl Builder {
@@ -108,6 +110,7 @@ impl Builder {
             types: BTreeMap::new(),
             initializers: BTreeMap::new(),
             made: BTreeMap::new(),
+            reserved: BTreeSet::new(),
         }
     }
 
@@ -115,8 +118,7 @@ impl Builder {
     pub fn extend(folded: Folded, prefix: &str) -> Builder {
         let Folded { model, types } = folded;
         let graph = model.graph();
-        let inputs: std::collections::BTreeSet<&str> =
-            graph.input.iter().map(|i| i.name()).collect();
+        let inputs: BTreeSet<&str> = graph.input.iter().map(|i| i.name()).collect();
         let initializers = graph
             .initializer
             .iter()
@@ -125,8 +127,43 @@ impl Builder {
             .map(|(index, t)| (t.name().to_owned(), index))
             .collect();
         let opset = model.opset();
-        let prefix = prefix.to_owned();
-        Builder { model, opset, prefix, next: 0, types, initializers, made: BTreeMap::new() }
+        Builder {
+            model,
+            opset,
+            prefix: prefix.to_owned(),
+            next: 0,
+            types,
+            initializers,
+            made: BTreeMap::new(),
+            reserved: BTreeSet::new(),
+        }
+    }
+
+    /// The inputs and initializers of a folded graph, but none of its nodes and outputs: for a caller that writes
+    /// the nodes again, changed. Names of the graph are not given to new operators.
+    pub fn before(folded: &Folded, prefix: &str) -> Builder {
+        let mut model = folded.model.clone();
+        let graph = model.graph_mut();
+        let named = |name: &str| folded.types.get(name).map(|ty| (name.to_owned(), ty.clone()));
+        let inputs = graph.input.iter().filter_map(|i| named(i.name()));
+        let types =
+            inputs.chain(graph.initializer.iter().filter_map(|t| named(t.name()))).collect();
+        let reserved = graph.node.iter().flat_map(|n| n.output.iter().cloned()).collect();
+        graph.node.clear();
+        graph.output.clear();
+        let mut builder = Builder::extend(Folded { model, types }, prefix);
+        builder.reserved = reserved;
+        builder
+    }
+
+    /// Declares the outputs that `folded` has; the nodes that make them must be there.
+    ///
+    /// # Panics
+    /// If one is not in this graph.
+    pub fn outputs_of(&mut self, folded: &Folded) {
+        for output in &folded.model.graph().output {
+            self.output(output.name(), &Value::named(output.name()));
+        }
     }
 
     /// The version of the standard operators that nodes are written in.
@@ -270,6 +307,54 @@ impl Builder {
         Ok(names.into_iter().zip(types).map(|(name, ty)| self.define(name, ty)).collect())
     }
 
+    /// Adds an operator with one output, which gets this name.
+    ///
+    /// # Errors
+    /// As [`Builder::op`].
+    /// # Panics
+    /// If an input is not in this graph, or the name is taken.
+    pub fn op_named(
+        &mut self,
+        name: &str,
+        op: &str,
+        inputs: &[&Value],
+        attrs: &[(&str, Attr)],
+    ) -> Result<Value, InferError> {
+        let node = NodeProto {
+            input: inputs.iter().map(|v| v.name().to_owned()).collect(),
+            output: vec![name.to_owned()],
+            name: Some(name.to_owned()),
+            op_type: Some(op.to_owned()),
+            attribute: attrs.iter().map(|(name, attr)| attr.to_proto(name)).collect(),
+            ..NodeProto::default()
+        };
+        let mut outputs = self.node(node)?;
+        Ok(outputs.swap_remove(0))
+    }
+
+    /// Folds axes by `op` (ReduceSum, ReduceMean, ReduceMax…), whose axes are an attribute or an input by the
+    /// version of the operators.
+    ///
+    /// # Errors
+    /// As [`Builder::op`].
+    /// # Panics
+    /// If `x` is not in this graph.
+    pub fn reduce(
+        &mut self,
+        op: &str,
+        x: &Value,
+        axes: &[i64],
+        keep: bool,
+    ) -> Result<Value, InferError> {
+        let keep = ("keepdims", Attr::Int(i64::from(keep)));
+        let input_since = if op == "ReduceSum" { 13 } else { 18 };
+        if self.opset >= input_since {
+            let axes = self.i64s(axes);
+            return self.op(op, &[x, &axes], &[keep]);
+        }
+        self.op(op, &[x], &[("axes", Attr::Ints(axes.to_vec())), keep])
+    }
+
     /// Appends a node as it is, with its own output names.
     ///
     /// # Errors
@@ -347,11 +432,12 @@ impl Builder {
         value
     }
 
-    fn fresh(&mut self, what: &str) -> String {
+    /// A name that no tensor has: the prefix, `what` and a number.
+    pub fn fresh(&mut self, what: &str) -> String {
         loop {
             let name = format!("{}{what}_{}", self.prefix, self.next);
             self.next += 1;
-            if !self.types.contains_key(&name) {
+            if !self.types.contains_key(&name) && !self.reserved.contains(&name) {
                 return name;
             }
         }

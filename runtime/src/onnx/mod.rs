@@ -8,6 +8,7 @@ pub mod model;
 pub mod node;
 pub mod pin;
 pub mod proto;
+pub mod store;
 pub mod tensor;
 
 pub use builder::{Attr, Builder, Value};
@@ -15,6 +16,7 @@ pub use fold::{FoldError, fold};
 pub use infer::{InferError, InferWhy, infer};
 pub use model::{Folded, Model, ReadError, WriteError};
 pub use pin::{PinError, PinOptions, pin};
+pub use store::{StoreError, set_tensor};
 pub use tensor::{Data, Element, Tensor, TensorError, TensorType};
 
 mod wire;

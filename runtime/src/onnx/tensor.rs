@@ -214,7 +214,6 @@ macro_rules! each_data {
         }
     };
 }
-pub(crate) use each_data;
 
 /// As [`each_data`], but wraps the vector that `$body` gives in the same variant.
 macro_rules! map_data {

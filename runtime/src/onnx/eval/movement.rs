@@ -53,7 +53,8 @@ pub(super) fn eval(
         "Trilu" => trilu(node, inputs, dims)?,
         _ => return None,
     };
-    (data.len() == dims.iter().product()).then(|| vec![Tensor { dims: dims.clone(), data }])
+    let values: usize = dims.iter().product();
+    (data.len() == values).then(|| vec![Tensor { dims: dims.clone(), data }])
 }
 
 /// The values at these places, or `None` if one is past the end.

@@ -1,0 +1,120 @@
+//! Which factors an adapter has, and where each stands in its flat run of values.
+
+use std::ops::Range;
+
+use sha2::{Digest, Sha256};
+
+use crate::graft::{FACTOR, WeightSite};
+use crate::onnx::{Folded, Tensor, TensorError};
+
+/// One factor of one site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Factor {
+    /// The graph input that takes it: `lora.<site>.A` or `lora.<site>.B`.
+    pub input: String,
+    /// The dimensions, in PEFT's orientation, which is also the graph's.
+    pub dims: Vec<usize>,
+    /// Where its values stand in the flat run.
+    pub range: Range<usize>,
+}
+
+/// One weight with its two factors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// The name of the weight, made unique where several nodes use one.
+    pub name: String,
+    /// The name of the weight in the file.
+    pub weight: String,
+    /// The place of the node in the folded graph.
+    pub node_index: usize,
+    /// The name of the node's output.
+    pub output: String,
+    /// The node's operator.
+    pub operator: String,
+    /// SHA-256 of the weight as the file stores it: little-endian, row-major, its own type.
+    pub base_sha256: [u8; 32],
+    /// A: `[r, in]`, or `[r, in/g, k…]` of a convolution.
+    pub a: Factor,
+    /// B: `[out, r]`, or `[out, r, 1…]` of a convolution.
+    pub b: Factor,
+}
+
+/// The factors of an adapter, in flat order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    /// The sites, by their place in the folded graph.
+    pub sites: Vec<Site>,
+    /// The rank r of every factor pair.
+    pub rank: usize,
+    /// The numerator α of the scale α/r.
+    pub alpha: f32,
+}
+
+impl Site {
+    /// The site of one weight; its ranges are set when it becomes part of a layout.
+    pub(crate) fn of(site: &WeightSite, folded: &Folded, rank: usize) -> Result<Site, TensorError> {
+        let (a_dims, b_dims) = site.factor_dims(rank);
+        let factor = |letter: char, dims: Vec<usize>| {
+            let values = dims.iter().product();
+            Factor { input: format!("{FACTOR}{}.{letter}", site.name), dims, range: 0..values }
+        };
+        let mut stored = folded.model.graph().initializer.iter();
+        let weight = match stored.find(|t| t.name() == site.weight) {
+            Some(proto) => Tensor::from_proto(proto)?.to_le_bytes(),
+            None => unreachable!("a site's weight is an initializer of its graph"),
+        };
+        Ok(Site {
+            name: site.name.clone(),
+            weight: site.weight.clone(),
+            node_index: site.node_index,
+            output: site.output.clone(),
+            operator: site.operator.clone(),
+            base_sha256: Sha256::digest(&weight).into(),
+            a: factor('A', a_dims),
+            b: factor('B', b_dims),
+        })
+    }
+}
+
+impl Layout {
+    /// A layout of these sites, whose factors are put one behind the other.
+    pub(crate) fn new(mut sites: Vec<Site>, rank: usize, alpha: f32) -> Layout {
+        let mut end = 0;
+        for factor in sites.iter_mut().flat_map(|s| [&mut s.a, &mut s.b]) {
+            let start = end;
+            end += factor.range.len();
+            factor.range = start..end;
+        }
+        Layout { sites, rank, alpha }
+    }
+
+    /// Every factor in flat order: A and B of the first site, A and B of the second, …
+    pub fn factors(&self) -> impl Iterator<Item = &Factor> {
+        self.sites.iter().flat_map(|s| [&s.a, &s.b])
+    }
+
+    /// The number of values of an adapter.
+    pub fn values(&self) -> usize {
+        self.factors().last().map_or(0, |f| f.range.end)
+    }
+
+    /// What names this layout: adapters with one hash fit each other, value by value.
+    ///
+    /// SHA-256 over, per site in flat order: index of the node u32 ‖ SHA-256 of the base weight ‖ length u8 and
+    /// name of the operator ‖ rank u8 and dimensions u32… of A, of B ‖ α as float32; little-endian.
+    pub fn hash(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for site in &self.sites {
+            hash.update((site.node_index as u32).to_le_bytes());
+            hash.update(site.base_sha256);
+            hash.update([site.operator.len() as u8]);
+            hash.update(site.operator.as_bytes());
+            for dims in [&site.a.dims, &site.b.dims] {
+                hash.update([dims.len() as u8]);
+                dims.iter().for_each(|&d| hash.update((d as u32).to_le_bytes()));
+            }
+            hash.update(self.alpha.to_le_bytes());
+        }
+        hash.finalize().into()
+    }
+}

@@ -1,0 +1,380 @@
+//! An adapter as a directory that Hugging Face's PEFT loads: `adapter_config.json` and
+//! `adapter_model.safetensors`.
+//!
+//! A site is the module that owns its weight: `enc.patch.weight` is the module `enc.patch`, and its A is the
+//! tensor `base_model.model.enc.patch.lora_A.weight`. A weight that is not called so is its own module. PEFT's
+//! grouped convolutions are of another family (its A sees all groups): such sites only come back here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use super::layout::{Factor, Layout, Site};
+use super::{Adapter, AdapterError};
+use crate::graft::{GraftOptions, Profile};
+use crate::onnx::write_whole;
+
+/// The file of the tensors.
+const TENSORS: &str = "adapter_model.safetensors";
+/// The file of the settings.
+const CONFIG: &str = "adapter_config.json";
+/// The largest file of settings that is read.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// The largest header of a tensor file that is read.
+const HEADER_BYTES_MAX: u64 = 16 << 20;
+/// The largest file of tensors that is read.
+const TENSORS_BYTES_MAX: u64 = 1 << 31;
+
+/// The settings of a PEFT directory that matter here.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct PeftConfig {
+    /// `LORA`.
+    pub peft_type: String,
+    /// The rank.
+    pub r: usize,
+    /// The numerator α of the scale α/r.
+    pub lora_alpha: f32,
+    /// The modules with factors.
+    #[serde(default)]
+    pub target_modules: Vec<String>,
+    /// Another scale, α/√r.
+    #[serde(default)]
+    pub use_rslora: bool,
+    /// Another decomposition.
+    #[serde(default)]
+    pub use_dora: bool,
+    /// Ranks that differ by module.
+    #[serde(default)]
+    pub rank_pattern: BTreeMap<String, usize>,
+    /// Scales that differ by module.
+    #[serde(default)]
+    pub alpha_pattern: BTreeMap<String, f32>,
+}
+
+/// Why a PEFT directory is no adapter for a model. The files are untrusted: no variant is a bug of ours.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Debug, thiserror::Error)]
+pub enum PeftError {
+    #[error("cannot read {}", file.display())]
+    Io {
+        file: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{} has {bytes} bytes, at most {max} are read", file.display())]
+    TooLarge { file: PathBuf, bytes: u64, max: u64 },
+    #[error("{} is no PEFT configuration", file.display())]
+    Config {
+        file: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("{}: `{key}` is {got}, only {want} is supported", file.display())]
+    Setting { file: PathBuf, key: &'static str, got: String, want: String },
+    #[error("{} is no safetensors file", file.display())]
+    Tensors {
+        file: PathBuf,
+        #[source]
+        source: SafeTensorError,
+    },
+    #[error("{} says its header has {bytes} bytes, at most {HEADER_BYTES_MAX} are read", file.display())]
+    Header { file: PathBuf, bytes: u64 },
+    #[error("{} lacks tensor `{tensor}`", file.display())]
+    Missing { file: PathBuf, tensor: String },
+    #[error("{}: tensor `{tensor}` belongs to no site of the model", file.display())]
+    Unknown { file: PathBuf, tensor: String },
+    #[error("{}: tensor `{tensor}` has shape {got:?}, the model needs {want:?}", file.display())]
+    Shape { file: PathBuf, tensor: String, got: Vec<usize>, want: Vec<usize> },
+    #[error("{}: tensor `{tensor}` has type {got}; F32, F16 and BF16 are read", file.display())]
+    Type { file: PathBuf, tensor: String, got: String },
+    #[error("{}: tensor `{tensor}` is not finite at index {index}", file.display())]
+    NotFinite { file: PathBuf, tensor: String, index: usize },
+}
+
+/// Why an adapter is not written.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Debug, thiserror::Error)]
+pub enum WritePeftError {
+    #[error("cannot write {}", file.display())]
+    Io {
+        file: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Values(#[from] AdapterError),
+    #[error("cannot serialise the tensors")]
+    Tensors(#[source] SafeTensorError),
+}
+
+impl PeftConfig {
+    /// Reads the settings of a PEFT directory.
+    ///
+    /// # Errors
+    /// [`PeftError`] if the file cannot be read, or asks for what is not supported.
+    pub fn read(dir: &Path) -> Result<PeftConfig, PeftError> {
+        let file = dir.join(CONFIG);
+        let bytes = read_bounded(&file, CONFIG_BYTES_MAX)?;
+        PeftConfig::parse(&bytes, &file)
+    }
+
+    fn parse(bytes: &[u8], file: &Path) -> Result<PeftConfig, PeftError> {
+        let config: PeftConfig = serde_json::from_slice(bytes)
+            .map_err(|source| PeftError::Config { file: file.to_owned(), source })?;
+        let refuse = |key, got: String, want: &str| {
+            Err(PeftError::Setting { file: file.to_owned(), key, got, want: want.to_owned() })
+        };
+        if config.peft_type != "LORA" {
+            return refuse("peft_type", config.peft_type, "LORA");
+        }
+        if config.use_rslora {
+            return refuse("use_rslora", "true".to_owned(), "false");
+        }
+        if config.use_dora {
+            return refuse("use_dora", "true".to_owned(), "false");
+        }
+        if !config.rank_pattern.is_empty() {
+            return refuse("rank_pattern", format!("{:?}", config.rank_pattern), "{}");
+        }
+        if !config.alpha_pattern.is_empty() {
+            return refuse("alpha_pattern", format!("{:?}", config.alpha_pattern), "{}");
+        }
+        Ok(config)
+    }
+
+    /// How to graft a model with these sites so that this adapter fits it.
+    ///
+    /// A target that is no module of the model stays as it is, so that grafting names it in its error.
+    pub fn graft_options(&self, sites: &[String]) -> GraftOptions {
+        let modules = Modules::of(sites.iter().map(String::as_str));
+        let mut targets = Vec::with_capacity(self.target_modules.len());
+        for target in &self.target_modules {
+            let site = sites.iter().find(|s| *s == target || modules.module(s) == target);
+            targets.push(site.unwrap_or(target).clone());
+        }
+        GraftOptions { targets, rank: self.r, alpha: self.lora_alpha, profile: Profile::default() }
+    }
+}
+
+/// Which module each site is.
+struct Modules<'s>(BTreeMap<&'s str, &'s str>);
+
+impl<'s> Modules<'s> {
+    fn of(sites: impl Iterator<Item = &'s str> + Clone) -> Self {
+        let short = |site: &'s str| site.strip_suffix(".weight").filter(|m| !m.is_empty());
+        let mut count: BTreeMap<&str, usize> = BTreeMap::new();
+        for site in sites.clone() {
+            *count.entry(short(site).unwrap_or(site)).or_default() += 1;
+        }
+        // A module that two sites would share is named in full by both.
+        let module =
+            |site: &'s str| short(site).filter(|m| count.get(m) == Some(&1)).unwrap_or(site);
+        Modules(sites.map(|site| (site, module(site))).collect())
+    }
+
+    fn module<'a>(&'a self, site: &'a str) -> &'a str {
+        self.0.get(site).copied().unwrap_or(site)
+    }
+}
+
+/// The tensor names of a site's A and B.
+fn keys(module: &str) -> [String; 2] {
+    ["lora_A", "lora_B"].map(|letter| format!("base_model.model.{module}.{letter}.weight"))
+}
+
+#[derive(Serialize)]
+struct Config<'a> {
+    auto_mapping: Option<()>,
+    base_model_name_or_path: Option<()>,
+    bias: &'static str,
+    fan_in_fan_out: bool,
+    inference_mode: bool,
+    init_lora_weights: bool,
+    lora_alpha: f32,
+    lora_dropout: f32,
+    modules_to_save: Option<()>,
+    peft_type: &'static str,
+    r: usize,
+    revision: Option<()>,
+    target_modules: Vec<&'a str>,
+    task_type: Option<()>,
+    use_dora: bool,
+    use_rslora: bool,
+}
+
+impl Adapter {
+    /// Writes the adapter as a PEFT directory, which is made where there is none.
+    ///
+    /// # Errors
+    /// [`WritePeftError`] if a file cannot be written, or a value is not finite.
+    pub fn write_peft(&self, dir: &Path) -> Result<(), WritePeftError> {
+        // A file that nobody could read again is not written.
+        Adapter::from_values(Arc::clone(self.layout()), self.values().to_vec())?;
+        let layout = self.layout();
+        let modules = Modules::of(layout.sites.iter().map(|s| s.name.as_str()));
+        let mut tensors = Vec::with_capacity(2 * layout.sites.len());
+        for site in &layout.sites {
+            let keys = keys(modules.module(&site.name));
+            for (key, factor) in keys.into_iter().zip([&site.a, &site.b]) {
+                let bytes: Vec<u8> =
+                    self.factor(factor).iter().flat_map(|x| x.to_le_bytes()).collect();
+                tensors.push((key, factor.dims.clone(), bytes));
+            }
+        }
+        let views = tensors.iter().map(|(key, dims, bytes)| {
+            TensorView::new(Dtype::F32, dims.clone(), bytes).map(|view| (key.as_str(), view))
+        });
+        let views = views.collect::<Result<Vec<_>, _>>().map_err(WritePeftError::Tensors)?;
+        // PEFT reads the framework out of this.
+        let about = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
+        let bytes = safetensors::serialize(views, Some(about)).map_err(WritePeftError::Tensors)?;
+        let io = |file: &Path| {
+            let file = file.to_owned();
+            move |source| WritePeftError::Io { file, source }
+        };
+        std::fs::create_dir_all(dir).map_err(io(dir))?;
+        let file = dir.join(TENSORS);
+        write_whole(&file, &bytes).map_err(io(&file))?;
+        let file = dir.join(CONFIG);
+        write_whole(&file, &self.config(&modules)).map_err(io(&file))
+    }
+
+    fn config(&self, modules: &Modules<'_>) -> Vec<u8> {
+        let layout = self.layout();
+        let config = Config {
+            auto_mapping: None,
+            base_model_name_or_path: None,
+            bias: "none",
+            fan_in_fan_out: false,
+            inference_mode: true,
+            init_lora_weights: true,
+            lora_alpha: layout.alpha,
+            lora_dropout: 0.0,
+            modules_to_save: None,
+            peft_type: "LORA",
+            r: layout.rank,
+            revision: None,
+            target_modules: layout.sites.iter().map(|s| modules.module(&s.name)).collect(),
+            task_type: None,
+            use_dora: false,
+            use_rslora: false,
+        };
+        serde_json::to_vec_pretty(&config).expect("plain data is JSON")
+    }
+
+    /// Reads a PEFT directory as an adapter of this layout: every factor must be there, and nothing else.
+    ///
+    /// # Errors
+    /// [`PeftError`] names the file and the tensor that does not fit.
+    pub fn read_peft(dir: &Path, layout: impl Into<Arc<Layout>>) -> Result<Adapter, PeftError> {
+        let layout = layout.into();
+        let config = PeftConfig::read(dir)?;
+        let file = dir.join(CONFIG);
+        let refuse = |key, got: String, want: String| {
+            Err(PeftError::Setting { file: file.clone(), key, got, want })
+        };
+        if config.r != layout.rank {
+            return refuse("r", config.r.to_string(), layout.rank.to_string());
+        }
+        if config.lora_alpha != layout.alpha {
+            return refuse("lora_alpha", config.lora_alpha.to_string(), layout.alpha.to_string());
+        }
+        let file = dir.join(TENSORS);
+        let bytes = read_bounded(&file, TENSORS_BYTES_MAX)?;
+        Adapter::from_safetensors(&bytes, layout, &file)
+    }
+
+    /// Reads the tensors of an adapter of this layout; errors call them `file`.
+    ///
+    /// # Errors
+    /// As [`Adapter::read_peft`].
+    pub fn from_safetensors(
+        bytes: &[u8],
+        layout: impl Into<Arc<Layout>>,
+        file: &Path,
+    ) -> Result<Adapter, PeftError> {
+        let layout = layout.into();
+        let header = bytes.first_chunk().map_or(0, |head| u64::from_le_bytes(*head));
+        if header > HEADER_BYTES_MAX {
+            return Err(PeftError::Header { file: file.to_owned(), bytes: header });
+        }
+        let tensors = SafeTensors::deserialize(bytes)
+            .map_err(|source| PeftError::Tensors { file: file.to_owned(), source })?;
+        let mut values = vec![0.0; layout.values()];
+        let modules = Modules::of(layout.sites.iter().map(|s| s.name.as_str()));
+        let mut known = BTreeSet::new();
+        for site in &layout.sites {
+            let found = find(&tensors, site, modules.module(&site.name));
+            for (key, factor) in found.into_iter().zip([&site.a, &site.b]) {
+                read_factor(&tensors, &key, factor, &mut values[factor.range.clone()], file)?;
+                known.insert(key);
+            }
+        }
+        let mut names: Vec<&str> = tensors.names().into_iter().collect();
+        names.sort_unstable();
+        if let Some(tensor) = names.into_iter().find(|n| !known.contains(*n)) {
+            let (file, tensor) = (file.to_owned(), tensor.to_owned());
+            return Err(PeftError::Unknown { file, tensor });
+        }
+        Ok(Adapter { layout, values })
+    }
+}
+
+/// The names of a site's tensors in this file: by its module, or by its own name where that is there.
+fn find(tensors: &SafeTensors<'_>, site: &Site, module: &str) -> [String; 2] {
+    let full = keys(&site.name);
+    if tensors.tensor(&full[0]).is_ok() { full } else { keys(module) }
+}
+
+fn read_factor(
+    tensors: &SafeTensors<'_>,
+    key: &str,
+    factor: &Factor,
+    values: &mut [f32],
+    file: &Path,
+) -> Result<(), PeftError> {
+    let (file, tensor) = (|| file.to_owned(), || key.to_owned());
+    let view =
+        tensors.tensor(key).map_err(|_| PeftError::Missing { file: file(), tensor: tensor() })?;
+    if view.shape() != factor.dims {
+        let (got, want) = (view.shape().to_vec(), factor.dims.clone());
+        return Err(PeftError::Shape { file: file(), tensor: tensor(), got, want });
+    }
+    let (data, dtype) = (view.data(), view.dtype());
+    if dtype == Dtype::F32 {
+        let chunks = data.as_chunks::<4>().0;
+        values.iter_mut().zip(chunks).for_each(|(v, c)| *v = f32::from_le_bytes(*c));
+    } else if dtype == Dtype::F16 || dtype == Dtype::BF16 {
+        let widen = |c: &[u8; 2]| match dtype == Dtype::F16 {
+            true => half::f16::from_le_bytes(*c).to_f32(),
+            false => half::bf16::from_le_bytes(*c).to_f32(),
+        };
+        let chunks = data.as_chunks::<2>().0;
+        values.iter_mut().zip(chunks).for_each(|(v, c)| *v = widen(c));
+    } else {
+        let got = format!("{dtype:?}");
+        return Err(PeftError::Type { file: file(), tensor: tensor(), got });
+    }
+    match values.iter().position(|x| !x.is_finite()) {
+        Some(index) => Err(PeftError::NotFinite { file: file(), tensor: tensor(), index }),
+        None => Ok(()),
+    }
+}
+
+/// The bytes of a file whose length was looked at first.
+fn read_bounded(file: &Path, max: u64) -> Result<Vec<u8>, PeftError> {
+    let io = |source| PeftError::Io { file: file.to_owned(), source };
+    let mut opened = File::open(file).map_err(io)?;
+    let bytes = opened.metadata().map_err(io)?.len();
+    if bytes > max {
+        return Err(PeftError::TooLarge { file: file.to_owned(), bytes, max });
+    }
+    let mut read = Vec::with_capacity(bytes as usize);
+    opened.by_ref().take(max).read_to_end(&mut read).map_err(io)?;
+    Ok(read)
+}
