@@ -203,6 +203,14 @@ fn what_is_wrong_with_a_tub_is_named_with_its_line() {
     assert!(skipped(dir.path()).contains("no frame"));
 }
 
+#[test]
+fn a_tub_of_the_old_form_is_not_taken_for_a_folder_of_frames() {
+    let dir = tempfile::tempdir().unwrap();
+    make::folder(dir.path(), &[1, 2, 3]);
+    fs::write(dir.path().join("record_0.json"), "{}").unwrap();
+    assert!(skipped(dir.path()).contains("convert_to_tub_v2"));
+}
+
 // Folders of drives
 
 #[test]

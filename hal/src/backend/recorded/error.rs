@@ -76,6 +76,13 @@ pub enum ReadError {
         path.display()
     )]
     TooMuch { path: PathBuf, frame: usize },
+    /// A tub of one JSON file a record, as donkeycar wrote them before 4.0.
+    #[error(
+        "{} is a tub from before donkeycar 4.0; donkeycar's convert_to_tub_v2.py turns it into one \
+         that is read",
+        path.display()
+    )]
+    OldTub { path: PathBuf },
     /// A line of a tub's manifest or catalog is not what donkeycar writes.
     #[error("{}, line {line}: {what}", path.display())]
     Tub { path: PathBuf, line: usize, what: &'static str },

@@ -28,6 +28,8 @@ pub(super) enum Kind {
     /// A folder of frames: their file names, in order.
     Folder(Vec<OsString>),
     Tub,
+    /// A tub as donkeycar wrote it before 4.0: a JSON file beside each picture.
+    OldTub,
 }
 
 /// Every drive below `dir`, sorted by path, bytewise.
@@ -60,6 +62,7 @@ impl Search<'_> {
         }
         let (mut frames, mut folders) = (Vec::new(), Vec::new());
         let (mut manifest, mut catalog, mut pictures) = (false, false, false);
+        let mut old_record = false;
         for entry in fs::read_dir(folder).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
             self.entries_left = self.entries_left.checked_sub(1).ok_or_else(|| {
@@ -76,6 +79,7 @@ impl Search<'_> {
                 folders.push(path);
             } else if metadata.is_file() {
                 manifest |= name == "manifest.json";
+                old_record |= name == "record_0.json" || name == "record_1.json";
                 catalog |= has_extension(&name, &["catalog"]);
                 if has_extension(&name, &["mp4"]) {
                     self.add(path, Kind::Video);
@@ -86,6 +90,10 @@ impl Search<'_> {
         }
         if manifest && (catalog || pictures) {
             self.add(folder.to_owned(), Kind::Tub);
+            return Ok(());
+        }
+        if old_record {
+            self.add(folder.to_owned(), Kind::OldTub);
             return Ok(());
         }
         if !frames.is_empty() {

@@ -180,6 +180,7 @@ impl<'a> Model<'a> {
                 let rates = (self.tub_rate, self.rate);
                 tub::read_tub(path, self.options.tub_lock_rad, self.shape, rates, budget)
             }
+            Kind::OldTub => Err(ReadError::OldTub { path: path.clone() }),
         }
         .inspect_err(|_| *budget = before)?;
         let name = found.name.clone();
