@@ -1,1 +1,402 @@
-//! Reverse-mode differentiation of ONNX graphs.
+//! Reverse-mode differentiation of a folded graph into an ordinary ONNX graph.
+//!
+//! [`differentiate`] appends losses and the gradients of wanted inputs, in standard operators only.
+//! Nodes are visited last to first; each node's rule turns the gradient of its output into shares for
+//! its inputs. Only tensors that depend on a wanted input and reach a loss are visited, so a frozen
+//! prefix costs nothing. What has no rule is refused, by a list of all nodes that stand in the way.
+//!
+//! One file per family of operators: the rule, its shapes, its source. Shapes are static, so every
+//! choice of lowering is made here, per layer and per [`Profile`], never when the graph runs.
+
+use std::collections::BTreeMap;
+
+use crate::graft::Profile;
+use crate::onnx::proto::NodeProto;
+use crate::onnx::{Builder, Element, Folded, InferError, Value};
+
+use accumulate::Part;
+use emit::Emit;
+use step::Step;
+
+mod accumulate;
+mod activation;
+mod arithmetic;
+mod constant;
+mod convolution;
+mod convolution_weight;
+mod emit;
+mod index;
+mod layout;
+mod loss;
+mod normalise;
+mod plan;
+mod pool;
+mod product;
+mod prune;
+mod reduce;
+mod rules;
+mod select;
+mod slice;
+mod step;
+
+/// What to minimise, what to differentiate by, and for which engine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DifferentiateOptions {
+    /// Losses; their sum is minimised. Empty: squared error on every float output that depends on a
+    /// wanted input.
+    pub losses: Vec<LossSpec>,
+    /// The inputs whose gradients are wanted, in the order of the outputs `grad.<input>`.
+    pub wrt: Vec<String>,
+    /// Refuse where a default loss cannot sit on the output itself.
+    pub strict: bool,
+    /// The engine that lowerings are chosen for.
+    pub profile: Profile,
+}
+
+/// A loss asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LossSpec {
+    /// What is measured.
+    pub kind: LossKind,
+    /// The output it is measured on; any other tensor of the graph will do.
+    pub output: String,
+}
+
+/// What a loss measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossKind {
+    /// `Σ_b w_b · mean_i (y_bi − t_bi)² / B`: target as the output, weight `[B]`, one per sample.
+    Mse,
+    /// `Σ_j w_j · −log softmax(y_j)[t_j] / J` over the last axis: int64 target, weight as the target.
+    CrossEntropy,
+}
+
+/// A training graph.
+#[derive(Clone, Debug)]
+pub struct Differentiated {
+    /// Inputs of the model, then `target.<tensor>` and `weight.<tensor>` of each loss; outputs `loss`
+    /// (rank 0) and `grad.<input>` for each wanted input.
+    pub folded: Folded,
+    /// Where each loss sits, to be told to the user where [`PlacedLoss::moved`].
+    pub losses: Vec<PlacedLoss>,
+}
+
+/// A loss and the tensor it sits on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedLoss {
+    /// What is measured.
+    pub kind: LossKind,
+    /// The output it was asked for, or is the default of.
+    pub output: String,
+    /// The tensor it is measured on: the output, or the last tensor before it that has a gradient.
+    pub tensor: String,
+    /// The graph input with the target.
+    pub target: String,
+    /// The graph input with the weights.
+    pub weight: String,
+}
+
+impl PlacedLoss {
+    fn new(kind: LossKind, output: &str, tensor: &str) -> PlacedLoss {
+        PlacedLoss {
+            kind,
+            output: output.to_owned(),
+            tensor: tensor.to_owned(),
+            target: format!("target.{tensor}"),
+            weight: format!("weight.{tensor}"),
+        }
+    }
+
+    /// Whether the output itself has no gradient, so that the loss sits on a tensor before it.
+    pub fn moved(&self) -> bool {
+        self.output != self.tensor
+    }
+}
+
+/// A node that stands in the way of a gradient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Its name, or its first output where it has none.
+    pub node: String,
+    /// Its operator, with its domain unless that is the standard one.
+    pub operator: String,
+    /// Why it has no gradient.
+    pub reason: Reason,
+}
+
+impl std::fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} `{}`: {}", self.operator, self.node, self.reason)
+    }
+}
+
+/// Why a node has no gradient.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    #[error("no gradient is written for this operator")]
+    NoRule,
+    #[error("no gradient is written for its input `{input}`")]
+    Input { input: &'static str },
+    #[error("its input `{input}` must be a constant")]
+    NotConstant { input: &'static str },
+    #[error("no gradient is written for {name} = {value}")]
+    Attribute { name: &'static str, value: String },
+    #[error("its input {index} is missing")]
+    Missing { index: usize },
+    #[error("no gradient is written for this combination of outputs")]
+    Output,
+    #[error(
+        "its gradient cannot be written in opset {has}: convert the model to opset {needs} or later"
+    )]
+    Opset { has: i64, needs: i64 },
+    #[error("its gradient does not fit: {why}")]
+    Infer { why: String },
+}
+
+impl From<InferError> for Reason {
+    fn from(error: InferError) -> Reason {
+        Reason::Infer { why: error.to_string() }
+    }
+}
+
+/// Why no training graph was made.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Some nodes have no gradient; all of them are listed.
+    #[error("{} no gradient:{}", count(obstacles), lines(obstacles))]
+    Unsupported { obstacles: Vec<Obstacle> },
+    #[error("no input is wanted: name at least one to differentiate by")]
+    NothingWanted,
+    #[error("the graph has no input or weight `{input}` to differentiate by")]
+    NoSuchInput { input: String },
+    #[error("`{input}` is {element}: only floats can be differentiated by")]
+    WantedNotFloat { input: String, element: Element },
+    /// A gradient of zero that nobody asked for is a mistake in the choice of loss or of sites.
+    #[error("the loss does not depend on {}: leave them out, or choose another loss", inputs.join(", "))]
+    NotReached { inputs: Vec<String> },
+    #[error("no output depends on a wanted input")]
+    NoLoss,
+    #[error("no loss on `{output}`: {why}")]
+    Loss { output: String, why: WrongLoss },
+    /// Strict: a default loss would sit on a tensor before the output (output, tensor).
+    #[error("{} no gradient; without `strict` the loss would sit before: {moved:?}", moved.len())]
+    Strict { moved: Vec<(String, String)> },
+    #[error("the name `{name}` is taken: rename that tensor of the model")]
+    NameTaken { name: String },
+    #[error("opset {opset} is too old: convert the model to opset 9 or later")]
+    Opset { opset: i64 },
+    /// A sum of gradients, or a loss, does not fit the graph: its types are not those of its nodes.
+    #[error("the gradient does not fit the graph")]
+    Infer(#[from] InferError),
+}
+
+/// Why a loss cannot sit where it was asked for.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WrongLoss {
+    #[error("there is no such tensor; outputs are {}", outputs.join(", "))]
+    NoSuchTensor { outputs: Vec<String> },
+    #[error("it is {element}, not float")]
+    NotFloat { element: Element },
+    #[error("it does not depend on a wanted input through floats")]
+    Independent,
+    #[error("cross-entropy needs an axis of classes, it is a scalar")]
+    NoClasses,
+}
+
+fn count(obstacles: &[Obstacle]) -> String {
+    if obstacles.len() == 1 {
+        "one node has".into()
+    } else {
+        format!("{} nodes have", obstacles.len())
+    }
+}
+
+fn lines(obstacles: &[Obstacle]) -> String {
+    obstacles.iter().map(|obstacle| format!("\n  {obstacle}")).collect()
+}
+
+/// Writes the training graph of a folded graph.
+///
+/// # Shapes and units
+/// `loss` has rank 0; `grad.<input>` has the dimensions of its input; every input keeps its own.
+/// # Errors
+/// [`Refusal`]; above all [`Refusal::Unsupported`], which lists every node without a gradient.
+/// # Source
+/// Reverse accumulation; ONNX operators as in its operator documents. Prior art of the same idea:
+/// onnxsim's `graph_grad.py`.
+pub fn differentiate(
+    folded: &Folded,
+    options: &DifferentiateOptions,
+) -> Result<Differentiated, Refusal> {
+    let opset = folded.model.opset();
+    if opset < OPSET_MIN {
+        return Err(Refusal::Opset { opset });
+    }
+    plan::check_wanted(folded, &options.wrt)?;
+    let reach = plan::reach(folded, &options.wrt);
+    let losses = plan::place(folded, options, &reach)?;
+    check_names(folded, options, &losses)?;
+
+    let mut builder = Builder::extend(folded.clone(), "grad/");
+    builder.clear_outputs();
+    let mut walk = Walk {
+        emit: Emit::new(builder, options.profile),
+        parts: BTreeMap::new(),
+        reach,
+        obstacles: Vec::new(),
+    };
+    let loss = walk.start(&losses)?;
+    for node in folded.model.graph().node.iter().rev() {
+        walk.visit(node)?;
+    }
+    let gradients = walk.gradients(&options.wrt)?;
+    let mut builder = walk.emit.builder;
+    builder.output("loss", &loss);
+    for (name, gradient) in options.wrt.iter().zip(&gradients) {
+        builder.output(&format!("grad.{name}"), gradient);
+    }
+    let folded = prune::prune(builder.finish());
+    Ok(Differentiated { folded, losses })
+}
+
+/// The nodes that stand in the way of the default losses' gradients by these tensors, in graph order.
+///
+/// # Errors
+/// As [`differentiate`], but for [`Refusal::Unsupported`].
+pub fn unsupported(folded: &Folded, wrt: &[String]) -> Result<Vec<Obstacle>, Refusal> {
+    let options = DifferentiateOptions {
+        losses: Vec::new(),
+        wrt: wrt.to_vec(),
+        strict: false,
+        profile: Profile::Cpu,
+    };
+    match differentiate(folded, &options) {
+        Ok(_) => Ok(Vec::new()),
+        Err(Refusal::Unsupported { obstacles }) => Ok(obstacles),
+        Err(other) => Err(other),
+    }
+}
+
+/// `Where`, which gradients of clipped and rectified values need, came with this opset.
+const OPSET_MIN: i64 = 9;
+
+fn check_names(
+    folded: &Folded,
+    options: &DifferentiateOptions,
+    losses: &[PlacedLoss],
+) -> Result<(), Refusal> {
+    let mut names = vec!["loss".to_owned()];
+    names.extend(options.wrt.iter().map(|input| format!("grad.{input}")));
+    names.extend(losses.iter().flat_map(|loss| [loss.target.clone(), loss.weight.clone()]));
+    let mut seen = std::collections::BTreeSet::new();
+    match names.into_iter().find(|n| folded.types.contains_key(n) || !seen.insert(n.clone())) {
+        Some(name) => Err(Refusal::NameTaken { name }),
+        None => Ok(()),
+    }
+}
+
+/// The reverse walk.
+struct Walk {
+    emit: Emit,
+    /// What consumers gave to the gradient of each tensor so far.
+    parts: BTreeMap<String, Vec<Part>>,
+    reach: plan::Reach,
+    obstacles: Vec<Obstacle>,
+}
+
+impl Walk {
+    /// Appends the losses and gives their tensors a gradient; returns their sum.
+    fn start(&mut self, losses: &[PlacedLoss]) -> Result<Value, Refusal> {
+        let mut total: Option<Value> = None;
+        for loss in losses {
+            let (value, gradient) = loss::append(&mut self.emit, loss)?;
+            self.parts.entry(loss.tensor.clone()).or_default().push(Part::whole(gradient));
+            total = Some(match total {
+                None => value,
+                Some(before) => self.emit.add(&before, &value)?,
+            });
+        }
+        total.ok_or(Refusal::NoLoss)
+    }
+
+    /// Hands the gradients of a node's outputs on to its inputs.
+    fn visit(&mut self, node: &NodeProto) -> Result<(), Refusal> {
+        let mut dys = Vec::new();
+        for name in &node.output {
+            dys.push(self.gradient(name)?);
+        }
+        let named = |names: &[String]| -> Vec<Option<Value>> {
+            names.iter().map(|n| (!n.is_empty()).then(|| Value::named(n))).collect()
+        };
+        let wanted: Vec<bool> =
+            node.input.iter().map(|name| self.reach.differentiable.contains(name)).collect();
+        if dys.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let mut step = Step {
+            emit: &mut self.emit,
+            node,
+            inputs: named(&node.input),
+            outputs: named(&node.output),
+            dys,
+            wanted,
+            given: Vec::new(),
+        };
+        let result = rules::apply(&mut step);
+        let (wanted, mut given) = (step.wanted, step.given);
+        if let Err(reason) = result {
+            self.obstacles.push(Obstacle {
+                node: node.label().to_owned(),
+                operator: rules::operator(node),
+                reason,
+            });
+            given = self.stand_in(node, &wanted);
+        }
+        for (index, part) in given.into_iter().filter(|(index, _)| wanted[*index]) {
+            self.parts.entry(node.input[index].clone()).or_default().push(part);
+        }
+        Ok(())
+    }
+
+    /// Gradients that stand for those a refused node cannot give, so that the walk finds all others.
+    fn stand_in(&mut self, node: &NodeProto, wanted: &[bool]) -> Vec<(usize, Part)> {
+        let mut given = Vec::new();
+        for (index, name) in node.input.iter().enumerate().filter(|(index, _)| wanted[*index]) {
+            let ty = self.emit.builder.ty(&Value::named(name)).clone();
+            given.push((index, Part::whole(self.emit.builder.input("stand-in", ty))));
+        }
+        given
+    }
+
+    /// The gradient of a tensor all of whose consumers were visited.
+    fn gradient(&mut self, name: &str) -> Result<Option<Value>, Refusal> {
+        let Some(parts) = self.parts.remove(name) else { return Ok(None) };
+        let dims = self.emit.dims(&Value::named(name));
+        Ok(accumulate::sum(&mut self.emit, &dims, &parts)?)
+    }
+
+    /// The gradients of the wanted tensors, or why there are none.
+    fn gradients(&mut self, wanted: &[String]) -> Result<Vec<Value>, Refusal> {
+        if !self.obstacles.is_empty() {
+            let mut obstacles = std::mem::take(&mut self.obstacles);
+            obstacles.reverse();
+            return Err(Refusal::Unsupported { obstacles });
+        }
+        let mut gradients = Vec::new();
+        let mut missing = Vec::new();
+        for name in wanted {
+            match self.gradient(name)? {
+                Some(gradient) => gradients.push(gradient),
+                None => missing.push(name.clone()),
+            }
+        }
+        if missing.is_empty() {
+            Ok(gradients)
+        } else {
+            Err(Refusal::NotReached { inputs: missing })
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The gradient of `Conv` by its weight.
+//!
+//! ```text
+//! share_w[o, c, k] = Σ_{n, p} g[n, o, p] · x[n, c, s·p + d·k − pad]
+//! ```
+//! It is one matrix product over all places p once the values that meet lie side by side. What is moved:
+//!
+//! | layer | moved | matrices |
+//! |---|---|---|
+//! | 1×1, stride 1 | nothing | `[Co, p]·[p, Ci]` |
+//! | kernel = stride, no pads | x, patch by patch | `[Co, p]·[p, Ci·k]` |
+//! | stride 1 | the side with fewer channels, shifted k times | `[k·Co, p]·[p, Ci]` or `[Co, p]·[p, k·Ci]` |
+//! | else | x: k strided slices | `[Co, p]·[p, k·Ci]` |
+//!
+//! With LoRA one side of every trained convolution has only `rank` channels, so little is moved.
+//! # Source
+//! ONNX `Conv`; the adjoint by hand. The choice between lowerings: measured on ONNX Runtime's CPU provider.
+
+use crate::onnx::{InferError, Value};
+
+use super::convolution::Shape;
+use super::emit::{Emit, Stride};
+
+type Emitted = Result<Value, InferError>;
+
+/// `[Co, Ci/g, k..]` from x `[n, Ci, from..]` and g `[n, Co, to..]`.
+pub(super) fn share(emit: &mut Emit, x: &Value, dy: &Value, shape: &Shape) -> Emitted {
+    let window = &shape.window;
+    let (inputs, outputs) = shape.channels;
+    if window.is_pointwise() {
+        by_places(emit, x, dy, shape, 1)
+    } else if window.is_patches() && shape.groups == 1 {
+        let x = patches(emit, x, shape)?;
+        by_places(emit, &x, dy, shape, window.places())
+    } else if window.is_dense() && shape.groups == 1 && outputs <= inputs {
+        by_shifted_gradient(emit, x, dy, shape)
+    } else {
+        let x = strided(emit, x, shape)?;
+        by_places(emit, &x, dy, shape, window.places())
+    }
+}
+
+/// The product over places, x `[n, Ci·places, to..]` with the places of a channel side by side.
+fn by_places(emit: &mut Emit, x: &Value, dy: &Value, shape: &Shape, places: usize) -> Emitted {
+    let groups = shape.groups;
+    let (inputs, outputs) = (shape.channels.0 / groups * places, shape.channels.1 / groups);
+    let product = product(emit, dy, x, (shape.batch, groups), (outputs, inputs))?;
+    let dims = [&[shape.channels.1, shape.channels.0 / groups], &shape.window.kernel[..]].concat();
+    emit.reshape(&product, &dims)
+}
+
+/// `[g, rows, columns]`: Σ over the batch and all places of a `[n, g·rows, p..]` and b `[n, g·columns, p..]`.
+///
+/// Either a product for each sample and a sum of products, or all samples side by side first: whichever
+/// moves fewer values.
+fn product(
+    emit: &mut Emit,
+    a: &Value,
+    b: &Value,
+    (batch, groups): (usize, usize),
+    (rows, columns): (usize, usize),
+) -> Emitted {
+    let places: usize = emit.dims(a)[2..].iter().product();
+    if groups == 1 && batch > 1 && rows * columns > places * (rows + columns) {
+        let a = side_by_side(emit, a, (batch, rows, places))?;
+        let b = side_by_side(emit, b, (batch, columns, places))?;
+        return emit.gemm((&a, false), (&b, true), 1.0);
+    }
+    let lead: &[usize] = if groups == 1 { &[batch] } else { &[batch, groups] };
+    let a = emit.reshape(a, &[lead, &[rows, places]].concat())?;
+    let b = emit.reshape(b, &[lead, &[columns, places]].concat())?;
+    let turned = emit.swap_last(&b)?;
+    let each = emit.matmul(&a, &turned)?;
+    emit.reduce_sum(&each, &[0], false)
+}
+
+/// `[n, c, p..]` → `[c, n·p]`.
+fn side_by_side(
+    emit: &mut Emit,
+    a: &Value,
+    (batch, channels, places): (usize, usize, usize),
+) -> Emitted {
+    let a = emit.reshape(a, &[batch, channels, places])?;
+    let a = emit.transpose(&a, &[1, 0, 2])?;
+    emit.reshape(&a, &[channels, batch * places])
+}
+
+/// `[n, Ci, to·k ..]` → `[n, Ci·places, to..]`, for windows that lie side by side.
+fn patches(emit: &mut Emit, x: &Value, shape: &Shape) -> Emitted {
+    let window = &shape.window;
+    let rank = window.from.len();
+    let mut ends = vec![shape.batch, shape.channels.0];
+    let mut split = ends.clone();
+    let mut order = vec![0, 1];
+    for axis in 0..rank {
+        ends.push(window.to[axis] * window.kernel[axis]);
+        split.extend([window.to[axis], window.kernel[axis]]);
+        order.push(3 + 2 * axis);
+    }
+    order.extend((0..rank).map(|axis| 2 + 2 * axis));
+    let x = emit.crop(x, &vec![0; rank + 2], &ends)?;
+    let x = emit.reshape(&x, &split)?;
+    let x = emit.transpose(&x, &order)?;
+    let dims = [&[shape.batch, shape.channels.0 * window.places()], &window.to[..]].concat();
+    emit.reshape(&x, &dims)
+}
+
+/// The values that each place of the kernel reads: `[n, Ci·places, to..]`.
+fn strided(emit: &mut Emit, x: &Value, shape: &Shape) -> Emitted {
+    let window = &shape.window;
+    let rank = window.from.len();
+    let around = |pads: &[usize]| [&[0, 0], pads].concat();
+    let x = emit.pad(x, &around(&window.before), &around(&window.after))?;
+    let mut slices = Vec::new();
+    for place in places(&window.kernel) {
+        let parts: Vec<Stride> = (0..rank)
+            .map(|axis| Stride {
+                axis: 2 + axis,
+                start: place[axis] * window.dilation[axis],
+                step: window.stride[axis],
+                count: window.to[axis],
+            })
+            .collect();
+        let slice = emit.stride(&x, &parts)?;
+        let dims = [&[shape.batch, shape.channels.0, 1], &window.to[..]].concat();
+        slices.push(emit.reshape(&slice, &dims)?);
+    }
+    let all = emit.concat(&slices, 2)?;
+    let dims = [&[shape.batch, shape.channels.0 * window.places()], &window.to[..]].concat();
+    emit.reshape(&all, &dims)
+}
+
+/// Stride 1: `g` shifted by each place of the kernel meets x where x is.
+fn by_shifted_gradient(emit: &mut Emit, x: &Value, dy: &Value, shape: &Shape) -> Emitted {
+    let window = &shape.window;
+    let rank = window.from.len();
+    let (inputs, outputs) = shape.channels;
+    // g at x's place q, for kernel place k: g[q + pad − d·k], zero outside.
+    let mut before = vec![0, 0];
+    let mut after = vec![0, 0];
+    for axis in 0..rank {
+        let reach = window.extent(axis) - 1;
+        before.push(reach.saturating_sub(window.before[axis]));
+        after.push(reach.saturating_sub(window.after[axis]));
+    }
+    let dy = emit.pad(dy, &before, &after)?;
+    let mut shifted = Vec::new();
+    for place in places(&window.kernel) {
+        let parts: Vec<Stride> = (0..rank)
+            .map(|axis| Stride {
+                axis: 2 + axis,
+                start: before[2 + axis] + window.before[axis] - place[axis] * window.dilation[axis],
+                step: 1,
+                count: window.from[axis],
+            })
+            .collect();
+        shifted.push(emit.stride(&dy, &parts)?);
+    }
+    let all = emit.concat(&shifted, 1)?;
+    // [places·Co, Ci] → [Co, Ci, k..]
+    let all_rows = window.places() * outputs;
+    let product = product(emit, &all, x, (shape.batch, 1), (all_rows, inputs))?;
+    let split = emit.reshape(&product, &[window.places(), outputs, inputs])?;
+    let moved = emit.transpose(&split, &[1, 2, 0])?;
+    emit.reshape(&moved, &[&[outputs, inputs], &window.kernel[..]].concat())
+}
+
+/// Every place of a kernel, row-major.
+fn places(kernel: &[usize]) -> Vec<Vec<usize>> {
+    kernel.iter().fold(vec![Vec::new()], |places, &size| {
+        places
+            .iter()
+            .flat_map(|place| (0..size).map(move |at| [&place[..], &[at]].concat()))
+            .collect()
+    })
+}

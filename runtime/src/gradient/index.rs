@@ -1,0 +1,310 @@
+//! Gradients of reading by index: what was read from an index goes back to it, summed where an index was
+//! read more than once.
+//!
+//! | operator | share |
+//! |---|---|
+//! | `Gather`, constant indices | [`spread`] |
+//! | `Gather`, indices of the run (an embedding) | `ScatterND` that adds, or a product with a one-hot matrix |
+//! | `Resize` nearest by whole factors | mean over the block, times its size |
+//! | `Resize` nearest, linear | along each axis, a product with the constant matrix of its weights |
+//!
+//! # Source
+//! ONNX `Gather`, `Resize` (coordinate formulas of its document); adjoints of linear maps.
+
+use crate::onnx::{Attr, Element, InferError, Value};
+
+use super::Reason;
+use super::emit::Emit;
+use super::step::Step;
+use crate::graft::Profile;
+
+type Done = Result<(), Reason>;
+
+pub(super) fn gather(step: &mut Step) -> Done {
+    let (dy, x, indices) = (step.dy()?, step.x(0)?, step.x(1)?);
+    let dims = step.emit.dims(&x);
+    let axis = step.axis(step.node.int("axis", 0), dims.len())?;
+    let known = step.emit.builder.constant(&indices).and_then(|t| t.to_i64s());
+    let Some(known) = known else { return gather_of_run(step, &dy, &indices, axis) };
+
+    let size = dims[axis] as i64;
+    let known: Vec<i64> = known.iter().map(|&i| if i < 0 { i + size } else { i }).collect();
+    let mut read = dims.clone();
+    read[axis] = known.len();
+    let dy = step.emit.reshape(&dy, &read)?;
+    if known.windows(2).all(|pair| pair[1] == pair[0] + 1) {
+        let mut starts = vec![0; dims.len()];
+        starts[axis] = known.first().map_or(0, |&first| first as usize);
+        step.give_piece(0, starts, dy);
+    } else {
+        let share = spread(step.emit, &dy, axis, &known, dims[axis])?;
+        step.give(0, share);
+    }
+    Ok(())
+}
+
+/// The adjoint of reading `source` along `axis` of a tensor that has `dim` values there.
+pub(super) fn spread(
+    emit: &mut Emit,
+    dy: &Value,
+    axis: usize,
+    source: &[i64],
+    dim: usize,
+) -> Result<Value, InferError> {
+    let mut back = vec![source.len() as i64; dim];
+    let mut once = true;
+    for (at, &index) in source.iter().enumerate() {
+        let slot = &mut back[index as usize];
+        once &= *slot == source.len() as i64;
+        *slot = at as i64;
+    }
+    if once {
+        // Values that were never read take the zero behind the last one.
+        let rank = emit.dims(dy).len();
+        let mut after = vec![0; rank];
+        after[axis] = usize::from(back.contains(&(source.len() as i64)));
+        let padded = emit.pad(dy, &vec![0; rank], &after)?;
+        return emit.pick(&padded, axis, &back);
+    }
+    let mut matrix = vec![0.0; source.len() * dim];
+    for (at, &index) in source.iter().enumerate() {
+        matrix[at * dim + index as usize] = 1.0;
+    }
+    weigh(emit, dy, axis, &matrix, dim)
+}
+
+/// `share[.., i, ..] = Σ_o matrix[o, i] · g[.., o, ..]` along one axis; `matrix` is `[outputs, dim]`.
+fn weigh(
+    emit: &mut Emit,
+    dy: &Value,
+    axis: usize,
+    matrix: &[f64],
+    dim: usize,
+) -> Result<Value, InferError> {
+    let dims = emit.dims(dy);
+    let element = emit.element(dy);
+    let read = dims[axis];
+    let before: usize = dims[..axis].iter().product();
+    let after: usize = dims[axis + 1..].iter().product();
+    let product = if after == 1 {
+        let matrix = emit.values(&[read, dim], matrix, element);
+        let rows = emit.reshape(dy, &[before, read])?;
+        emit.matmul(&rows, &matrix)?
+    } else {
+        let turned: Vec<f64> =
+            (0..dim).flat_map(|i| (0..read).map(move |o| matrix[o * dim + i])).collect();
+        let turned = emit.values(&[dim, read], &turned, element);
+        let blocks = emit.reshape(dy, &[before, read, after])?;
+        emit.matmul(&turned, &blocks)?
+    };
+    let mut out = dims;
+    out[axis] = dim;
+    emit.reshape(&product, &out)
+}
+
+/// An embedding: the rows that were read get the gradients of all their readers.
+fn gather_of_run(step: &mut Step, dy: &Value, indices: &Value, axis: usize) -> Done {
+    let emit = &mut *step.emit;
+    let dims = emit.dims(step.inputs[0].as_ref().ok_or(Reason::Missing { index: 0 })?);
+    let reads: usize = emit.dims(indices).iter().product();
+    let rank_read = emit.dims(indices).len();
+    let size = dims[axis];
+    let row: usize = dims.iter().product::<usize>() / size.max(1);
+
+    // The axes of the indices to the front: [reads, row].
+    let rank = emit.dims(dy).len();
+    let mut order: Vec<usize> = (axis..axis + rank_read).collect();
+    order.extend((0..axis).chain(axis + rank_read..rank));
+    let rows = emit.transpose(dy, &order)?;
+    let rows = emit.reshape(&rows, &[reads, row])?;
+    let mut column = emit.reshape(indices, &[reads, 1])?;
+    if emit.element(&column) != Element::I64 {
+        let to = Attr::Int(i64::from(Element::I64.to_onnx()));
+        column = emit.op("Cast", &[&column], &[("to", to)])?;
+    }
+    let adds = emit.builder.opset() >= 16
+        && match emit.profile {
+            Profile::Cpu | Profile::Cuda => true,
+            Profile::TensorRt | Profile::Tract => false,
+        };
+    let share = if adds {
+        let zeros = emit.zeros(&[size, row], dy)?;
+        let add = [("reduction", Attr::Str("add".into()))];
+        emit.op("ScatterND", &[&zeros, &column, &rows], &add)?
+    } else {
+        let hot = one_hot(emit, &column, size, dy)?;
+        emit.gemm((&hot, true), (&rows, false), 1.0)?
+    };
+
+    // [size, row] → the axis back in its place.
+    let mut split = vec![size];
+    split.extend(dims.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, d)| d));
+    let share = emit.reshape(&share, &split)?;
+    let mut order: Vec<usize> = (1..dims.len()).collect();
+    order.insert(axis, 0);
+    let share = emit.transpose(&share, &order)?;
+    step.give(0, share);
+    Ok(())
+}
+
+/// `[reads, size]` with a 1 where each index (negative: from the back) points.
+fn one_hot(
+    emit: &mut Emit,
+    column: &Value,
+    size: usize,
+    like: &Value,
+) -> Result<Value, InferError> {
+    let zero = emit.builder.i64_scalar(0);
+    let whole = emit.builder.i64_scalar(size as i64);
+    let below = emit.op("Less", &[column, &zero], &[])?;
+    let raised = emit.op("Add", &[column, &whole], &[])?;
+    let column = emit.op("Where", &[&below, &raised, column], &[])?;
+    let numbers: Vec<i64> = (0..size as i64).collect();
+    let numbers = emit.builder.i64s(&numbers);
+    let hit = emit.op("Equal", &[&column, &numbers], &[])?;
+    let to = Attr::Int(i64::from(emit.element(like).to_onnx()));
+    emit.op("Cast", &[&hit], &[("to", to)])
+}
+
+pub(super) fn resize(step: &mut Step) -> Done {
+    let (dy, x, y) = (step.dy()?, step.x(0)?, step.y()?);
+    let (from, to) = (step.emit.dims(&x), step.emit.dims(&y));
+    let scales = scales(step, &from, &to)?;
+    let mode = step.node.text("mode", "nearest").to_owned();
+    if step.node.int("antialias", 0) != 0 {
+        return Err(Reason::Attribute { name: "antialias", value: "1".into() });
+    }
+    let mut maps = Vec::new();
+    for axis in (0..from.len()).filter(|&axis| from[axis] != to[axis] || scales[axis] != 1.0) {
+        let places = places(step, from[axis], to[axis], scales[axis])?;
+        let matrix = match mode.as_str() {
+            "nearest" => nearest(step, from[axis], &places)?,
+            "linear" => linear(from[axis], &places),
+            _ => return Err(Reason::Attribute { name: "mode", value: mode }),
+        };
+        maps.push((axis, matrix));
+    }
+    let blocks: Option<Vec<usize>> =
+        maps.iter().map(|(axis, matrix)| block(matrix, from[*axis], to[*axis])).collect();
+    let spatial = maps.iter().all(|(axis, _)| *axis >= 2) && matches!(from.len(), 3..=5);
+    let mut share = dy;
+    match blocks {
+        Some(blocks) if spatial && !maps.is_empty() => {
+            let mut kernel = vec![1; from.len() - 2];
+            for ((axis, _), block) in maps.iter().zip(&blocks) {
+                kernel[axis - 2] = *block as i64;
+            }
+            let size = Attr::Ints(kernel);
+            let attrs = [("kernel_shape", size.clone()), ("strides", size)];
+            share = step.emit.op("AveragePool", &[&share], &attrs)?;
+            share = step.emit.scale(&share, blocks.iter().product::<usize>() as f64)?;
+        }
+        _ => {
+            for (axis, matrix) in &maps {
+                share = weigh(step.emit, &share, *axis, matrix, from[*axis])?;
+            }
+        }
+    }
+    step.give(0, share);
+    Ok(())
+}
+
+/// The factor of every axis, as the node gives it or as its sizes say.
+fn scales(step: &Step, from: &[usize], to: &[usize]) -> Result<Vec<f64>, Reason> {
+    let mut scales: Vec<f64> = from.iter().zip(to).map(|(&f, &t)| t as f64 / f as f64).collect();
+    let at = if step.emit.builder.opset() < 11 { 1 } else { 2 };
+    let given = match step.opt(at) {
+        Some(_) => step.constant(at, "scales")?.to_f64s(),
+        None => Vec::new(),
+    };
+    if given.is_empty() {
+        let policy = step.node.text("keep_aspect_ratio_policy", "stretch");
+        if policy != "stretch" {
+            let value = policy.to_owned();
+            return Err(Reason::Attribute { name: "keep_aspect_ratio_policy", value });
+        }
+        return Ok(scales);
+    }
+    let all: Vec<i64> = (0..from.len() as i64).collect();
+    let axes = step.node.ints("axes").unwrap_or(&all);
+    for (&axis, scale) in axes.iter().zip(given) {
+        scales[step.axis(axis, from.len())?] = scale;
+    }
+    Ok(scales)
+}
+
+/// Where each output lies between the inputs.
+fn places(step: &Step, from: usize, to: usize, scale: f64) -> Result<Vec<f64>, Reason> {
+    let old = step.emit.builder.opset() < 11;
+    let mode = step.node.text("coordinate_transformation_mode", "half_pixel");
+    let mode = if old { "asymmetric" } else { mode };
+    let (size, outputs) = (from as f64, to as f64);
+    (0..to)
+        .map(|at| {
+            let at = at as f64;
+            Ok(match mode {
+                "half_pixel" => (at + 0.5) / scale - 0.5,
+                "pytorch_half_pixel" if to == 1 => 0.0,
+                "pytorch_half_pixel" => (at + 0.5) / scale - 0.5,
+                "half_pixel_symmetric" => {
+                    let offset = size / 2.0 * (1.0 - outputs / (scale * size));
+                    offset + (at + 0.5) / scale - 0.5
+                }
+                "asymmetric" => at / scale,
+                "align_corners" if to == 1 => 0.0,
+                "align_corners" => at * (size - 1.0) / (outputs - 1.0),
+                other => {
+                    let name = "coordinate_transformation_mode";
+                    return Err(Reason::Attribute { name, value: other.to_owned() });
+                }
+            })
+        })
+        .collect()
+}
+
+/// The 0-1 matrix `[outputs, inputs]` of nearest reading.
+fn nearest(step: &Step, from: usize, places: &[f64]) -> Result<Vec<f64>, Reason> {
+    let old = step.emit.builder.opset() < 11;
+    let mode = step.node.text("nearest_mode", "round_prefer_floor");
+    let mode = if old { "floor" } else { mode };
+    let mut matrix = vec![0.0; places.len() * from];
+    for (at, &place) in places.iter().enumerate() {
+        let index = match mode {
+            "round_prefer_floor" => (place - 0.5).ceil(),
+            "round_prefer_ceil" => (place + 0.5).floor(),
+            "floor" => place.floor(),
+            "ceil" => place.ceil(),
+            other => {
+                return Err(Reason::Attribute { name: "nearest_mode", value: other.to_owned() });
+            }
+        };
+        let index = index.clamp(0.0, (from - 1) as f64) as usize;
+        matrix[at * from + index] = 1.0;
+    }
+    Ok(matrix)
+}
+
+/// The matrix `[outputs, inputs]` of linear interpolation, edges repeated.
+fn linear(from: usize, places: &[f64]) -> Vec<f64> {
+    let mut matrix = vec![0.0; places.len() * from];
+    let last = (from - 1) as f64;
+    for (at, &place) in places.iter().enumerate() {
+        let place = place.clamp(0.0, last);
+        let low = place.floor();
+        let high = (low + 1.0).min(last);
+        matrix[at * from + low as usize] += 1.0 - (place - low);
+        matrix[at * from + high as usize] += place - low;
+    }
+    matrix
+}
+
+/// The factor by which every input is repeated, if that is all the matrix does.
+fn block(matrix: &[f64], from: usize, to: usize) -> Option<usize> {
+    let factor = to / from;
+    let repeats = to == factor * from
+        && (0..to).all(|at| {
+            let row = &matrix[at * from..][..from];
+            (0..from).all(|i| row[i] == if i == at / factor { 1.0 } else { 0.0 })
+        });
+    repeats.then_some(factor)
+}

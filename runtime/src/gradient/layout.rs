@@ -1,0 +1,105 @@
+//! Gradients of operators that move or repeat values without changing them: the way back.
+//!
+//! | operator | share |
+//! |---|---|
+//! | `Reshape`, `Flatten`, `Squeeze`, `Unsqueeze` | `g` in the input's dimensions |
+//! | `Transpose` | `g` in the inverse order |
+//! | `DepthToSpace`, `SpaceToDepth` | the other one |
+//! | `Expand` | `g` summed over the repeated axes |
+//! | `Cast` between floats | `g` cast back |
+//! | `Identity`, `Dropout` (of inference) | `g` |
+//!
+//! # Source
+//! A permutation's adjoint is its inverse.
+
+use crate::onnx::{Attr, Value};
+
+use super::Reason;
+use super::step::Step;
+
+type Done = Result<(), Reason>;
+
+pub(super) fn same_values(step: &mut Step) -> Done {
+    let (dy, x) = (step.dy()?, step.x(0)?);
+    let dims = step.emit.dims(&x);
+    let share = step.emit.reshape(&dy, &dims)?;
+    step.give(0, share);
+    Ok(())
+}
+
+pub(super) fn identity(step: &mut Step) -> Done {
+    let trains = match step.opt(2) {
+        Some(_) => step.constant(2, "training_mode")?.to_f64s().iter().any(|&v| v != 0.0),
+        None => false,
+    };
+    if trains {
+        return Err(Reason::Attribute { name: "training_mode", value: "true".into() });
+    }
+    let dy = step.dy()?;
+    step.give(0, dy);
+    Ok(())
+}
+
+pub(super) fn transpose(step: &mut Step) -> Done {
+    let dy = step.dy()?;
+    let rank = step.emit.dims(&dy).len();
+    let mut inverse = vec![0; rank];
+    match step.node.ints("perm") {
+        Some(perm) => {
+            for (to, &from) in perm.iter().enumerate() {
+                inverse[step.axis(from, rank)?] = to;
+            }
+        }
+        None => inverse = (0..rank).rev().collect(),
+    }
+    let share = step.emit.transpose(&dy, &inverse)?;
+    step.give(0, share);
+    Ok(())
+}
+
+pub(super) fn expand(step: &mut Step) -> Done {
+    let dy = step.dy()?;
+    step.give_unbroadcast(0, &dy)
+}
+
+pub(super) fn cast(step: &mut Step) -> Done {
+    let (dy, x) = (step.dy()?, step.x(0)?);
+    let to = i64::from(step.emit.element(&x).to_onnx());
+    let share = step.emit.op("Cast", &[&dy], &[("to", Attr::Int(to))])?;
+    step.give(0, share);
+    Ok(())
+}
+
+pub(super) fn depth_to_space(step: &mut Step) -> Done {
+    let (dy, block) = (step.dy()?, block(step)?);
+    let share = if step.node.text("mode", "DCR") == "CRD" {
+        columns_first(step, &dy, block)?
+    } else {
+        step.emit.op("SpaceToDepth", &[&dy], &[("blocksize", Attr::Int(block as i64))])?
+    };
+    step.give(0, share);
+    Ok(())
+}
+
+pub(super) fn space_to_depth(step: &mut Step) -> Done {
+    let (dy, block) = (step.dy()?, block(step)?);
+    let attrs = [("blocksize", Attr::Int(block as i64))];
+    let share = step.emit.op("DepthToSpace", &[&dy], &attrs)?;
+    step.give(0, share);
+    Ok(())
+}
+
+fn block(step: &Step) -> Result<usize, Reason> {
+    let block = step.node.int("blocksize", 0);
+    let valid = usize::try_from(block).ok().filter(|&b| b > 0);
+    valid.ok_or(Reason::Attribute { name: "blocksize", value: block.to_string() })
+}
+
+/// `SpaceToDepth` with the order of channels of CRD: `[n, c, h·b, w·b]` → `[n, c·b·b, h, w]`.
+fn columns_first(step: &mut Step, dy: &Value, block: usize) -> Result<Value, Reason> {
+    let dims = step.emit.dims(dy);
+    let (n, c, h, w) = (dims[0], dims[1], dims[2] / block, dims[3] / block);
+    let split = step.emit.reshape(dy, &[n, c, h, block, w, block])?;
+    let moved = step.emit.transpose(&split, &[0, 1, 3, 5, 2, 4])?;
+    Ok(step.emit.reshape(&moved, &[n, c * block * block, h, w])?)
+}

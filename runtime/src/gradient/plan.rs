@@ -1,0 +1,160 @@
+//! Which tensors can carry a gradient, and where losses go.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::onnx::Folded;
+use crate::onnx::proto::{GraphProto, NodeProto};
+
+use super::{DifferentiateOptions, LossKind, PlacedLoss, Refusal, WrongLoss};
+
+/// Tensors that depend on a wanted one.
+pub(super) struct Reach {
+    /// Through floats only: these have a gradient.
+    pub(super) differentiable: BTreeSet<String>,
+    /// In any way, indices and comparisons included.
+    touched: BTreeSet<String>,
+}
+
+/// Follows the wanted tensors forward through the graph.
+pub(super) fn reach(folded: &Folded, wanted: &[String]) -> Reach {
+    let mut touched: BTreeSet<String> = wanted.iter().cloned().collect();
+    let mut differentiable = touched.clone();
+    for node in &folded.model.graph().node {
+        let inputs = names_read(node);
+        let reads = |set: &BTreeSet<String>| inputs.iter().any(|name| set.contains(*name));
+        let (touches, differs) = (reads(&touched), reads(&differentiable));
+        for output in node.output.iter().filter(|name| !name.is_empty()) {
+            if touches {
+                touched.insert(output.clone());
+            }
+            if differs && folded.types.get(output).is_some_and(|ty| ty.element.is_float()) {
+                differentiable.insert(output.clone());
+            }
+        }
+    }
+    Reach { differentiable, touched }
+}
+
+/// Every tensor a node reads, those that its subgraphs take from outside included.
+fn names_read(node: &NodeProto) -> Vec<&str> {
+    let mut names: Vec<&str> = node.input.iter().map(String::as_str).collect();
+    let mut graphs: Vec<&GraphProto> = node.subgraphs().collect();
+    while let Some(graph) = graphs.pop() {
+        for inner in &graph.node {
+            names.extend(inner.input.iter().map(String::as_str));
+            graphs.extend(inner.subgraphs());
+        }
+    }
+    names
+}
+
+/// The losses asked for, or the default ones, each on a tensor that has a gradient.
+pub(super) fn place(
+    folded: &Folded,
+    options: &DifferentiateOptions,
+    reach: &Reach,
+) -> Result<Vec<PlacedLoss>, Refusal> {
+    let placed = if options.losses.is_empty() {
+        place_default(folded, options.strict, reach)?
+    } else {
+        let asked = options.losses.iter();
+        asked
+            .map(|loss| place_asked(folded, reach, loss.kind, &loss.output))
+            .collect::<Result<_, _>>()?
+    };
+    if placed.is_empty() { Err(Refusal::NoLoss) } else { Ok(placed) }
+}
+
+fn place_asked(
+    folded: &Folded,
+    reach: &Reach,
+    kind: LossKind,
+    tensor: &str,
+) -> Result<PlacedLoss, Refusal> {
+    let wrong = |why| Refusal::Loss { output: tensor.to_owned(), why };
+    let Some(ty) = folded.types.get(tensor) else {
+        let outputs = folded.model.graph().output.iter().map(|o| o.name().to_owned()).collect();
+        return Err(wrong(WrongLoss::NoSuchTensor { outputs }));
+    };
+    if !ty.element.is_float() {
+        return Err(wrong(WrongLoss::NotFloat { element: ty.element }));
+    }
+    if !reach.differentiable.contains(tensor) {
+        return Err(wrong(WrongLoss::Independent));
+    }
+    if kind == LossKind::CrossEntropy && ty.dims.is_empty() {
+        return Err(wrong(WrongLoss::NoClasses));
+    }
+    Ok(PlacedLoss::new(kind, tensor, tensor))
+}
+
+/// Squared error on every output that depends on a wanted tensor, or on the last tensor before it that
+/// has a gradient.
+fn place_default(folded: &Folded, strict: bool, reach: &Reach) -> Result<Vec<PlacedLoss>, Refusal> {
+    let mut placed: Vec<PlacedLoss> = Vec::new();
+    let mut moved = Vec::new();
+    for output in folded.model.graph().output.iter().map(|o| o.name()) {
+        let tensor = if reach.differentiable.contains(output) {
+            output.to_owned()
+        } else if reach.touched.contains(output) {
+            let Some(before) = last_differentiable(folded, reach, output) else { continue };
+            moved.push((output.to_owned(), before.clone()));
+            before
+        } else {
+            continue;
+        };
+        placed.push(PlacedLoss::new(LossKind::Mse, output, &tensor));
+    }
+    if strict && !moved.is_empty() {
+        return Err(Refusal::Strict { moved });
+    }
+    // A tensor that several outputs stand for has one loss, called by the first of them.
+    let mut seen = BTreeSet::new();
+    placed.retain(|loss| seen.insert(loss.tensor.clone()));
+    Ok(placed)
+}
+
+/// The last tensor, in graph order, that has a gradient and from which `output` is computed without one.
+fn last_differentiable(folded: &Folded, reach: &Reach, output: &str) -> Option<String> {
+    let nodes = &folded.model.graph().node;
+    let mut producers = BTreeMap::new();
+    for (index, node) in nodes.iter().enumerate() {
+        for name in &node.output {
+            producers.insert(name.as_str(), index);
+        }
+    }
+    let mut found: Option<(usize, &str)> = None;
+    let mut open = vec![output];
+    let mut seen = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        let Some(&index) = producers.get(name) else { continue };
+        for read in names_read(&nodes[index]) {
+            if reach.differentiable.contains(read) {
+                let at = producers.get(read).map_or(0, |&index| index + 1);
+                found = found.max(Some((at, read)));
+            } else if reach.touched.contains(read) && seen.insert(read) {
+                open.push(read);
+            }
+        }
+    }
+    found.map(|(_, name)| name.to_owned())
+}
+
+/// Refuses wanted tensors that are no inputs of the graph (weights count as such) or hold no floats.
+pub(super) fn check_wanted(folded: &Folded, wanted: &[String]) -> Result<(), Refusal> {
+    if wanted.is_empty() {
+        return Err(Refusal::NothingWanted);
+    }
+    let computed: BTreeSet<&String> =
+        folded.model.graph().node.iter().flat_map(|node| &node.output).collect();
+    for name in wanted {
+        match folded.types.get(name).filter(|_| !computed.contains(name)) {
+            None => return Err(Refusal::NoSuchInput { input: name.clone() }),
+            Some(ty) if !ty.element.is_float() => {
+                return Err(Refusal::WantedNotFloat { input: name.clone(), element: ty.element });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}

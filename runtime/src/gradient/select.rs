@@ -1,0 +1,72 @@
+//! Gradients of operators that choose between values: the chosen one gets `g`, the others nothing.
+//!
+//! | operator | share |
+//! |---|---|
+//! | `Where(c, a, b)` | `g` where c, `g` where not c |
+//! | `Clip(x, low, high)` | `g` where `low ≤ x ≤ high`, both included |
+//! | `Min`, `Max` | `g` shared equally among those that equal the output |
+//!
+//! # Source
+//! PyTorch's `where`, `clamp` and `maximum` (bounds included, ties shared).
+
+use crate::onnx::{Attr, Value};
+
+use super::Reason;
+use super::step::Step;
+
+type Done = Result<(), Reason>;
+
+pub(super) fn choose(step: &mut Step) -> Done {
+    let (dy, condition) = (step.dy()?, step.x(0)?);
+    if step.wants(1) {
+        let share = step.emit.keep_where(&condition, &dy)?;
+        step.give_unbroadcast(1, &share)?;
+    }
+    if step.wants(2) {
+        let share = step.emit.drop_where(&condition, &dy)?;
+        step.give_unbroadcast(2, &share)?;
+    }
+    Ok(())
+}
+
+pub(super) fn clip(step: &mut Step) -> Done {
+    step.refuse(1, "min")?;
+    step.refuse(2, "max")?;
+    let (mut share, x) = (step.dy()?, step.x(0)?);
+    let bounds = [("min", 1, "Less"), ("max", 2, "Greater")];
+    for (name, index, outside) in bounds {
+        let attribute = step.node.attr(name).and_then(|a| a.f).map(f64::from);
+        let bound = match (step.opt(index), attribute) {
+            (Some(bound), _) => bound,
+            (None, Some(bound)) => step.emit.scalar(bound, &x),
+            (None, None) => continue,
+        };
+        let outside = step.emit.op(outside, &[&x, &bound], &[])?;
+        share = step.emit.drop_where(&outside, &share)?;
+    }
+    step.give(0, share);
+    Ok(())
+}
+
+pub(super) fn extreme(step: &mut Step) -> Done {
+    let (dy, y) = (step.dy()?, step.y()?);
+    let mut hits: Vec<Value> = Vec::new();
+    for index in 0..step.inputs.len() {
+        let x = step.x(index)?;
+        let hit = step.emit.op("Equal", &[&x, &y], &[])?;
+        let to = i64::from(step.emit.element(&y).to_onnx());
+        hits.push(step.emit.op("Cast", &[&hit], &[("to", Attr::Int(to))])?);
+    }
+    let mut count = hits.first().cloned().ok_or(Reason::Missing { index: 0 })?;
+    for hit in &hits[1..] {
+        count = step.emit.add(&count, hit)?;
+    }
+    let each = step.emit.div(&dy, &count)?;
+    for (index, hit) in hits.iter().enumerate() {
+        if step.wants(index) {
+            let share = step.emit.mul(&each, hit)?;
+            step.give_unbroadcast(index, &share)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! Gradients of cutting and joining: each value's gradient goes back to where the value came from.
+//!
+//! | operator | share |
+//! |---|---|
+//! | `Slice`, step 1; `Split` | `g` as a piece of the input (pieces side by side become one `Concat`) |
+//! | `Slice`, other steps | `g` by index, see [`super::index`] |
+//! | `Pad` with a constant | the middle of `g` |
+//! | `Pad`, `edge` | the middle of `g`; its border gets the sums of the parts that repeat it |
+//! | `Pad`, `reflect`, `wrap` | `g` by index |
+//! | `Concat` | for each input its part of `g` |
+//!
+//! # Source
+//! Every one is a linear map of 0 and 1; its adjoint is the transposed map.
+
+use crate::onnx::Value;
+
+use super::step::Step;
+use super::{Reason, index};
+
+type Done = Result<(), Reason>;
+
+pub(super) fn slice(step: &mut Step) -> Done {
+    let (mut share, x) = (step.dy()?, step.x(0)?);
+    let dims = step.emit.dims(&x);
+    let (starts, ends) = match (step.node.ints("starts"), step.node.ints("ends")) {
+        (Some(starts), Some(ends)) => (starts.to_vec(), ends.to_vec()),
+        _ => (
+            step.integers(1, "starts")?.ok_or(Reason::Missing { index: 1 })?,
+            step.integers(2, "ends")?.ok_or(Reason::Missing { index: 2 })?,
+        ),
+    };
+    let axes = step.attribute_or_input("axes", 3)?;
+    let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = step.integers(4, "steps")?.unwrap_or_else(|| vec![1; starts.len()]);
+    let mut begins = vec![0; dims.len()];
+    for (at, &axis) in axes.iter().enumerate() {
+        let axis = step.axis(axis, dims.len())?;
+        let picked = picked(dims[axis], starts[at], ends[at], steps[at]);
+        if steps[at] == 1 || picked.len() <= 1 {
+            begins[axis] = picked.first().map_or(0, |&first| first as usize);
+        } else {
+            share = index::spread(step.emit, &share, axis, &picked, dims[axis])?;
+        }
+    }
+    step.give_piece(0, begins, share);
+    Ok(())
+}
+
+/// The indices that a slice of an axis of `dim` values reads. Bounds as ONNX clamps them.
+fn picked(dim: usize, start: i64, end: i64, step: i64) -> Vec<i64> {
+    let dim = dim as i64;
+    let from_front = |v: i64| if v < 0 { v.saturating_add(dim) } else { v };
+    let (start, end) = (from_front(start), from_front(end));
+    let mut at = if step > 0 { start.clamp(0, dim) } else { start.clamp(0, dim - 1) };
+    let end = if step > 0 { end.clamp(0, dim) } else { end.clamp(-1, dim - 1) };
+    let mut picked = Vec::new();
+    while (step > 0 && at < end) || (step < 0 && at > end) {
+        picked.push(at);
+        at = at.saturating_add(step);
+    }
+    picked
+}
+
+pub(super) fn pad(step: &mut Step) -> Done {
+    step.refuse(2, "constant_value")?;
+    let (dy, x) = (step.dy()?, step.x(0)?);
+    let dims = step.emit.dims(&x);
+    let (before, after) = pads(step, dims.len())?;
+    let mode = step.node.text("mode", "constant").to_owned();
+    let share = match mode.as_str() {
+        "constant" => pad_constant(step, &dy, &dims, (&before, &after))?,
+        "edge" => pad_edge(step, &dy, &dims, (&before, &after))?,
+        "reflect" | "wrap" => {
+            let mut share = dy;
+            for axis in 0..dims.len() {
+                if before[axis] != 0 || after[axis] != 0 {
+                    let source = repeated(&mode, dims[axis], before[axis], after[axis]);
+                    share = index::spread(step.emit, &share, axis, &source, dims[axis])?;
+                }
+            }
+            share
+        }
+        _ => return Err(Reason::Attribute { name: "mode", value: mode }),
+    };
+    step.give(0, share);
+    Ok(())
+}
+
+/// Pads before and after every axis; negative ones cut.
+fn pads(step: &Step, rank: usize) -> Result<(Vec<i64>, Vec<i64>), Reason> {
+    let pads = match step.attribute_or_input("pads", 1)? {
+        Some(pads) => pads,
+        None => return Err(Reason::Missing { index: 1 }),
+    };
+    let count = pads.len() / 2;
+    let axes = step.integers(3, "axes")?.unwrap_or_else(|| (0..count as i64).collect());
+    let (mut before, mut after) = (vec![0; rank], vec![0; rank]);
+    for (at, &axis) in axes.iter().enumerate().take(count) {
+        let axis = step.axis(axis, rank)?;
+        (before[axis], after[axis]) = (pads[at], pads[at + count]);
+    }
+    Ok((before, after))
+}
+
+fn pad_constant(
+    step: &mut Step,
+    dy: &Value,
+    dims: &[usize],
+    (before, after): (&[i64], &[i64]),
+) -> Result<Value, Reason> {
+    let inside: Vec<usize> = before.iter().map(|&p| p.max(0) as usize).collect();
+    let out = step.emit.dims(dy);
+    let ends: Vec<usize> = (0..dims.len()).map(|i| out[i] - after[i].max(0) as usize).collect();
+    let middle = step.emit.crop(dy, &inside, &ends)?;
+    let cut = |pads: &[i64]| pads.iter().map(|&p| (-p).max(0) as usize).collect::<Vec<_>>();
+    Ok(step.emit.pad(&middle, &cut(before), &cut(after))?)
+}
+
+fn pad_edge(
+    step: &mut Step,
+    dy: &Value,
+    dims: &[usize],
+    (before, after): (&[i64], &[i64]),
+) -> Result<Value, Reason> {
+    let mut share = dy.clone();
+    for axis in 0..dims.len() {
+        let (first, last) = (before[axis], after[axis]);
+        if first < 0 || last < 0 {
+            let value = format!("{before:?}, {after:?}");
+            return Err(Reason::Attribute { name: "pads", value });
+        }
+        if (first, last) != (0, 0) {
+            let edges = (first as usize, last as usize);
+            share = fold_edges(step, &share, axis, dims[axis], edges)?;
+        }
+    }
+    Ok(share)
+}
+
+/// Along one axis: the first and last value get the sums of what repeated them.
+fn fold_edges(
+    step: &mut Step,
+    dy: &Value,
+    axis: usize,
+    dim: usize,
+    (first, last): (usize, usize),
+) -> Result<Value, Reason> {
+    if dim == 1 {
+        return Ok(step.emit.reduce_sum(dy, &[axis], true)?);
+    }
+    let out = step.emit.dims(dy);
+    let ranges =
+        [(0, first + 1), (first + 1, first + dim - 1), (first + dim - 1, first + dim + last)];
+    let mut parts = Vec::new();
+    for (start, end) in ranges.into_iter().filter(|(start, end)| start < end) {
+        let (mut starts, mut ends) = (vec![0; out.len()], out.clone());
+        (starts[axis], ends[axis]) = (start, end);
+        let part = step.emit.crop(dy, &starts, &ends)?;
+        // The middle is neither the first nor the last range; it is not summed.
+        let part = if start == 0 || end == out[axis] {
+            step.emit.reduce_sum(&part, &[axis], true)?
+        } else {
+            part
+        };
+        parts.push(part);
+    }
+    Ok(step.emit.concat(&parts, axis)?)
+}
+
+/// Where each value of a padded axis comes from.
+fn repeated(mode: &str, dim: usize, before: i64, after: i64) -> Vec<i64> {
+    let dim = dim as i64;
+    (-before..dim + after)
+        .map(|at| match mode {
+            "wrap" => at.rem_euclid(dim),
+            _ if dim == 1 => 0,
+            _ => {
+                let period = 2 * (dim - 1);
+                let at = at.rem_euclid(period);
+                at.min(period - at)
+            }
+        })
+        .collect()
+}
+
+pub(super) fn concat(step: &mut Step) -> Done {
+    let dy = step.dy()?;
+    let out = step.emit.dims(&dy);
+    let axis = step.axis(step.node.int("axis", 1), out.len())?;
+    let mut at = 0;
+    for input in 0..step.inputs.len() {
+        let dim = step.emit.dims(&step.x(input)?)[axis];
+        if step.wants(input) {
+            let (mut starts, mut ends) = (vec![0; out.len()], out.clone());
+            (starts[axis], ends[axis]) = (at, at + dim);
+            let share = step.emit.crop(&dy, &starts, &ends)?;
+            step.give(input, share);
+        }
+        at += dim;
+    }
+    Ok(())
+}
+
+pub(super) fn split(step: &mut Step) -> Done {
+    let dims = step.emit.dims(&step.x(0)?);
+    let axis = step.axis(step.node.int("axis", 0), dims.len())?;
+    let mut at = 0;
+    for output in 0..step.outputs.len() {
+        let y = step.outputs[output].clone().ok_or(Reason::Output)?;
+        if let Some(dy) = step.dys[output].clone() {
+            let mut starts = vec![0; dims.len()];
+            starts[axis] = at;
+            step.give_piece(0, starts, dy);
+        }
+        at += step.emit.dims(&y)[axis];
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_read_what_onnx_says() {
+        assert_eq!(picked(5, 1, 4, 1), [1, 2, 3]);
+        assert_eq!(picked(5, -2, i64::MAX, 1), [3, 4]);
+        assert_eq!(picked(5, 4, i64::MIN, -2), [4, 2, 0]);
+        assert_eq!(picked(5, i64::MAX, -4, -1), [4, 3, 2]);
+        assert_eq!(picked(5, 3, 1, 1), Vec::<i64>::new());
+    }
+
+    #[test]
+    fn reflected_and_wrapped_axes_read_what_onnx_says() {
+        assert_eq!(repeated("reflect", 4, 2, 3), [2, 1, 0, 1, 2, 3, 2, 1, 0]);
+        assert_eq!(repeated("wrap", 3, 1, 2), [2, 0, 1, 2, 0, 1]);
+    }
+}

@@ -1,0 +1,265 @@
+//! What [`differentiate`] writes, and what it refuses.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+
+use shoal_runtime::gradient::{
+    DifferentiateOptions, LossKind, LossSpec, Reason, Refusal, WrongLoss, differentiate,
+    unsupported,
+};
+use shoal_runtime::graft::Profile;
+use shoal_runtime::onnx::{Attr, Builder, Element, Folded, TensorType, Value};
+
+fn options(wrt: &[&str]) -> DifferentiateOptions {
+    DifferentiateOptions {
+        losses: Vec::new(),
+        wrt: wrt.iter().map(|&name| name.to_owned()).collect(),
+        strict: false,
+        profile: Profile::Cpu,
+    }
+}
+
+fn graph(write: impl FnOnce(&mut Builder, &Value, &Value)) -> Folded {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[2, 3]));
+    let w = b.input("w", TensorType::f32(&[3, 3]));
+    write(&mut b, &x, &w);
+    b.finish()
+}
+
+fn op(b: &mut Builder, op: &str, inputs: &[&Value]) -> Value {
+    b.op(op, inputs, &[]).unwrap()
+}
+
+/// x → MatMul w → tanh.
+fn plain() -> Folded {
+    graph(|b, x, w| {
+        let y = op(b, "MatMul", &[x, w]);
+        let y = op(b, "Tanh", &[&y]);
+        b.output("y", &y);
+    })
+}
+
+fn names(folded: &Folded) -> (Vec<&str>, Vec<&str>) {
+    let graph = folded.model.graph();
+    let inputs = graph.input.iter().map(|i| i.name()).collect();
+    (inputs, graph.output.iter().map(|o| o.name()).collect())
+}
+
+#[test]
+fn the_training_graph_takes_targets_and_weights_and_gives_loss_and_gradients() {
+    let training = differentiate(&plain(), &options(&["w", "x"])).unwrap();
+    let (inputs, outputs) = names(&training.folded);
+    assert_eq!(inputs, ["x", "w", "target.y", "weight.y"]);
+    assert_eq!(outputs, ["loss", "grad.w", "grad.x"]);
+    assert_eq!(training.folded.types["weight.y"], TensorType::f32(&[2]));
+    assert_eq!(training.folded.types["loss"], TensorType::f32(&[]));
+    assert_eq!(training.folded.types["grad.w"], TensorType::f32(&[3, 3]));
+    assert!(!training.losses[0].moved());
+}
+
+#[test]
+fn cross_entropy_takes_whole_numbers_and_a_weight_for_each() {
+    let mut options = options(&["w"]);
+    options.losses = vec![LossSpec { kind: LossKind::CrossEntropy, output: "y".into() }];
+    let training = differentiate(&plain(), &options).unwrap();
+    let types = &training.folded.types;
+    assert_eq!(types["target.y"], TensorType::new(Element::I64, &[2]));
+    assert_eq!(types["weight.y"], TensorType::f32(&[2]));
+}
+
+/// Three nodes have no rule, and one of them hides behind another.
+fn with_obstacles() -> Folded {
+    graph(|b, x, w| {
+        let y = op(b, "MatMul", &[x, w]);
+        let y = op(b, "Round", &[&y]);
+        let y = op(b, "Tanh", &[&y]);
+        let exponent = op(b, "Abs", &[&y]);
+        let y = op(b, "Pow", &[&y, &exponent]);
+        let y = op(b, "Floor", &[&y]);
+        b.output("y", &y);
+    })
+}
+
+#[test]
+fn every_node_in_the_way_is_named_with_its_operator_and_why() {
+    let refusal = differentiate(&with_obstacles(), &options(&["w"])).unwrap_err();
+    let Refusal::Unsupported { obstacles } = &refusal else { panic!("{refusal}") };
+    let found: Vec<_> = obstacles.iter().map(|o| (o.operator.as_str(), &o.reason)).collect();
+    let exponent = Reason::Input { input: "exponent" };
+    let want = [("Round", &Reason::NoRule), ("Pow", &exponent), ("Floor", &Reason::NoRule)];
+    assert_eq!(found, want);
+    let text = refusal.to_string();
+    for obstacle in obstacles {
+        assert!(text.contains(&obstacle.node) && text.contains(&obstacle.operator), "{text}");
+    }
+    assert_eq!(unsupported(&with_obstacles(), &["w".into()]).unwrap(), *obstacles);
+    assert_eq!(unsupported(&plain(), &["w".into()]).unwrap(), []);
+}
+
+#[test]
+fn an_operator_without_rule_on_the_frozen_side_stands_in_nobodys_way() {
+    let folded = graph(|b, x, w| {
+        let x = op(b, "Round", &[x]);
+        let y = op(b, "MatMul", &[&x, w]);
+        b.output("y", &y);
+    });
+    assert!(differentiate(&folded, &options(&["w"])).is_ok());
+    assert!(differentiate(&folded, &options(&["x"])).is_err());
+}
+
+#[test]
+fn an_operator_of_another_domain_is_no_standard_one() {
+    let mut folded = plain();
+    folded.model.graph_mut().node[1].domain = Some("example".into());
+    let obstacles = unsupported(&folded, &["w".into()]);
+    assert!(matches!(obstacles, Ok(list) if list.len() == 1 && list[0].operator == "example.Tanh"));
+}
+
+#[test]
+fn an_input_that_does_not_reach_the_loss_is_an_error() {
+    let folded = graph(|b, x, w| {
+        let y = op(b, "Tanh", &[x]);
+        let z = op(b, "Tanh", &[w]);
+        b.output("y", &y);
+        b.output("z", &z);
+    });
+    let mut options = options(&["x", "w"]);
+    assert!(differentiate(&folded, &options).is_ok());
+    options.losses = vec![LossSpec { kind: LossKind::Mse, output: "y".into() }];
+    let refusal = differentiate(&folded, &options).unwrap_err();
+    assert_eq!(refusal, Refusal::NotReached { inputs: vec!["w".into()] });
+}
+
+#[test]
+fn a_gradient_stops_at_whole_numbers_and_is_refused_not_zero() {
+    let folded = graph(|b, x, w| {
+        let whole = b.op("Cast", &[w], &[("to", Attr::Int(7))]).unwrap();
+        let back = b.op("Cast", &[&whole], &[("to", Attr::Int(1))]).unwrap();
+        let y = op(b, "MatMul", &[x, &back]);
+        b.output("y", &y);
+    });
+    let mut options = options(&["w"]);
+    options.losses = vec![LossSpec { kind: LossKind::Mse, output: "y".into() }];
+    let refusal = differentiate(&folded, &options).unwrap_err();
+    let why = WrongLoss::Independent;
+    assert_eq!(refusal, Refusal::Loss { output: "y".into(), why });
+}
+
+/// logits → ArgMax → a table of angles.
+fn classifier() -> Folded {
+    graph(|b, x, w| {
+        let logits = op(b, "MatMul", &[x, w]);
+        let best = b.op("ArgMax", &[&logits], &[("axis", Attr::Int(1))]).unwrap();
+        let table = b.f32s(&[3], &[-1.0, 0.0, 1.0]);
+        let angle = op(b, "Gather", &[&table, &best]);
+        b.output("angle", &angle);
+    })
+}
+
+#[test]
+fn a_loss_moves_before_an_output_without_gradient_and_says_so() {
+    let folded = classifier();
+    let training = differentiate(&folded, &options(&["w"])).unwrap();
+    let loss = &training.losses[0];
+    assert!(loss.moved());
+    assert_eq!(
+        (loss.output.as_str(), folded.model.graph().node[0].output[0].as_str()),
+        ("angle", loss.tensor.as_str())
+    );
+    assert_eq!(training.folded.types[&loss.target], TensorType::f32(&[2, 3]));
+    let operators: Vec<_> =
+        training.folded.model.graph().node.iter().map(|n| n.op_type()).collect();
+    assert!(!operators.contains(&"ArgMax"), "{operators:?}");
+}
+
+#[test]
+fn strict_refuses_to_move_a_loss() {
+    let mut options = options(&["w"]);
+    options.strict = true;
+    let refusal = differentiate(&classifier(), &options).unwrap_err();
+    assert!(matches!(&refusal, Refusal::Strict { moved } if moved[0].0 == "angle"), "{refusal}");
+    assert!(differentiate(&plain(), &options).is_ok());
+}
+
+#[test]
+fn what_cannot_be_asked_is_an_error_of_its_own() {
+    let folded = plain();
+    let refusal = |wrt: &[&str], losses: &[&str]| {
+        let mut options = options(wrt);
+        let spec = |output: &&str| LossSpec { kind: LossKind::Mse, output: (*output).to_owned() };
+        options.losses = losses.iter().map(spec).collect();
+        differentiate(&folded, &options).unwrap_err()
+    };
+    assert_eq!(refusal(&[], &[]), Refusal::NothingWanted);
+    assert_eq!(refusal(&["v"], &[]), Refusal::NoSuchInput { input: "v".into() });
+    assert_eq!(refusal(&["y"], &[]), Refusal::NoSuchInput { input: "y".into() });
+    assert!(matches!(
+        refusal(&["w"], &["z"]),
+        Refusal::Loss { why: WrongLoss::NoSuchTensor { .. }, .. }
+    ));
+    let name = "target.y".to_owned();
+    assert_eq!(refusal(&["w"], &["y", "y"]), Refusal::NameTaken { name });
+}
+
+#[test]
+fn only_standard_operators_are_written_each_node_once_and_none_for_nothing() {
+    let folded = graph(|b, x, w| {
+        let a = op(b, "MatMul", &[x, w]);
+        let s = op(b, "Sigmoid", &[&a]);
+        let a = op(b, "Mul", &[&a, &s]);
+        let c = op(b, "Mul", &[&a, &a]);
+        let y = op(b, "Div", &[&c, &s]);
+        b.output("y", &y);
+    });
+    let training = differentiate(&folded, &options(&["w"])).unwrap();
+    let graph = training.folded.model.graph();
+    let mut seen = BTreeSet::new();
+    let mut read: BTreeSet<&str> = graph.output.iter().map(|o| o.name()).collect();
+    read.extend(graph.node.iter().flat_map(|n| n.input.iter().map(String::as_str)));
+    for node in &graph.node {
+        assert_eq!(node.domain(), "");
+        let key = format!("{} {:?} {:?}", node.op_type(), node.input, node.attribute);
+        assert!(seen.insert(key.clone()), "twice: {key}");
+        assert!(node.output.iter().any(|o| read.contains(o.as_str())), "for nothing: {key}");
+    }
+    let kept = graph.initializer.iter().all(|t| read.contains(t.name()));
+    assert!(kept, "an initializer nobody reads");
+}
+
+#[test]
+fn a_frozen_prefix_costs_nothing() {
+    let deep = |layers: usize| {
+        let folded = graph(|b, x, w| {
+            let mut x = x.clone();
+            for _ in 0..layers {
+                x = op(b, "Tanh", &[&x]);
+            }
+            let y = op(b, "MatMul", &[&x, w]);
+            b.output("y", &y);
+        });
+        let training = differentiate(&folded, &options(&["w"])).unwrap();
+        training.folded.model.graph().node.len() - layers
+    };
+    assert_eq!(deep(1), deep(9));
+}
+
+#[test]
+fn pieces_side_by_side_become_one_concat() {
+    let folded = graph(|b, x, w| {
+        let a = op(b, "MatMul", &[x, w]);
+        let mut sum: Option<Value> = None;
+        for at in 0..3 {
+            let [start, end, axis] = [at, at + 1, 1].map(|v| b.i64s(&[v]));
+            let part = op(b, "Slice", &[&a, &start, &end, &axis]);
+            let part = op(b, if at == 1 { "Tanh" } else { "Sigmoid" }, &[&part]);
+            sum = Some(sum.map_or(part.clone(), |s| op(b, "Mul", &[&s, &part])));
+        }
+        b.output("y", &sum.unwrap());
+    });
+    let training = differentiate(&folded, &options(&["w"])).unwrap();
+    let count = |name: &str| {
+        training.folded.model.graph().node.iter().filter(|n| n.op_type() == name).count()
+    };
+    assert_eq!((count("Concat"), count("Pad")), (1, 0));
+}
