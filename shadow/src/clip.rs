@@ -307,33 +307,6 @@ pub fn to_planes(frame: &[u8], planes: &mut [f32]) {
     }
 }
 
-/// How motion becomes the model's `[speed, steering]` input: each is divided by its unit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MotionUnits {
-    /// Speed that reads as 1, in m/s.
-    pub speed_m_s: f32,
-    /// Steering angle that reads as 1, in rad.
-    pub steering_rad: f32,
-}
-
-impl Default for MotionUnits {
-    /// The default world model's units.
-    fn default() -> Self {
-        MotionUnits { speed_m_s: 30.0, steering_rad: 1.0 }
-    }
-}
-
-impl MotionUnits {
-    /// `[speed, steering]` as the model reads them; zeros for what is not known.
-    pub fn values(&self, motion: Option<Motion>) -> [f32; 2] {
-        let motion = motion.unwrap_or_default();
-        [
-            motion.speed_m_s.map_or(0.0, |speed| speed / self.speed_m_s),
-            motion.steering_rad.map_or(0.0, |steering| steering / self.steering_rad),
-        ]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -402,15 +375,5 @@ mod tests {
         ));
         let none = FrameShape { width: 0, height: 3 };
         assert!(Frames::new(none, 10.0, Vec::new(), Vec::new()).is_err());
-    }
-
-    #[test]
-    fn unknown_motion_reads_as_zeros() {
-        let units = MotionUnits { speed_m_s: 30.0, steering_rad: 2.0 };
-        let motion = Motion { speed_m_s: Some(15.0), ..Motion::default() };
-        assert_eq!(units.values(Some(motion)), [0.5, 0.0]);
-        let motion = Motion { steering_rad: Some(-1.0), ..motion };
-        assert_eq!(units.values(Some(motion)), [0.5, -0.5]);
-        assert_eq!(units.values(None), [0.0, 0.0]);
     }
 }

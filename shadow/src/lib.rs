@@ -7,7 +7,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`package`] | `model.toml`: which tensor is the camera, the motion, the next frame |
-//! | [`clip`], [`batch`] | frames into tensors; the mixed batch of one training step |
+//! | [`form`], [`clip`], [`batch`] | what a model reads; frames into tensors; the mixed batch of one training step |
 //! | [`observe`] | prediction against what came (surprise), policy against driver (disagreement) |
 //! | [`quantile`], [`trigger`] | calibrated surprise; which spans of a drive are worth keeping |
 //! | [`replay`] | the store of those spans: bounded, prioritised, encrypted, safe against a cut |
@@ -21,6 +21,7 @@ pub mod batch;
 pub mod chance;
 pub mod clip;
 pub mod document;
+pub mod form;
 pub mod measure;
 pub mod observe;
 pub mod pack;

@@ -18,8 +18,9 @@ pub use pretrain::{PickError, Pretraining};
 pub use recipe::{Mix, MixedBatch, Road};
 
 use crate::chance::Draws;
-use crate::clip::{Footage, MotionUnits};
-use shoal_hal::{FrameShape, Motion};
+use crate::clip::Footage;
+use crate::form::Form;
+use shoal_hal::Motion;
 use view::{Painter, Tone, View, Window};
 
 /// Added to every copy error that divides, in squared RGB units: about 35 dB, camera noise.
@@ -27,19 +28,6 @@ const NOISE_FLOOR: f64 = 3e-4;
 
 /// Share of samples whose known motion is withheld: on many roads, and in packs, none is known.
 const MOTION_HIDDEN: f32 = 0.5;
-
-/// What the model reads: a batch is made to fit it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Form {
-    /// Size of a frame.
-    pub shape: FrameShape,
-    /// Past frames.
-    pub context: usize,
-    /// Frames per second.
-    pub rate_hz: f64,
-    /// Units of the motion input.
-    pub motion: MotionUnits,
-}
 
 /// The tensors of one step, reused from step to step.
 #[derive(Clone, Debug)]
@@ -50,7 +38,7 @@ pub struct Batch {
     motion: Vec<f32>,
     target: Vec<f32>,
     weight: Vec<f32>,
-    /// All frames of the sample being made, `[context + 1, 3, height, width]`.
+    /// All frames of the sample being made, `[frames + 1, 3, height, width]`.
     clip: Vec<f32>,
 }
 
@@ -59,13 +47,13 @@ impl Batch {
     pub fn new(form: Form, samples: usize) -> Self {
         let frame = form.shape.bytes();
         Batch {
-            form,
             samples,
-            frames: vec![0.0; samples * form.context * frame],
-            motion: vec![0.0; samples * 2],
+            frames: vec![0.0; samples * form.frames_len()],
+            motion: vec![0.0; samples * form.motion.len()],
             target: vec![0.0; samples * frame],
             weight: vec![0.0; samples],
-            clip: vec![0.0; (form.context + 1) * frame],
+            clip: vec![0.0; (form.frames + 1) * frame],
+            form,
         }
     }
 
@@ -74,12 +62,12 @@ impl Batch {
         self.samples
     }
 
-    /// Past frames, `[samples, context, 3, height, width]`, values in `[0, 1]`, oldest first.
+    /// Past frames, `[samples, frames, 3, height, width]`, values in `[0, 1]`, oldest first.
     pub fn frames(&self) -> &[f32] {
         &self.frames
     }
 
-    /// `[samples, 2]`: speed and steering at the last past frame in the model's units, 0 if not known.
+    /// `[samples, rows, columns]` of [`MotionInput`](crate::form::MotionInput), 0 for what is not known.
     pub fn motion(&self) -> &[f32] {
         &self.motion
     }
@@ -103,35 +91,40 @@ impl Batch {
         floor: f64,
         painter: &mut Painter,
     ) {
-        let (context, frame) = (self.form.context, self.form.shape.bytes());
-        painter.paint(footage, view, self.form.shape, &mut self.clip);
-        let (past, next) = self.clip.split_at(context * frame);
-        self.frames[index * context * frame..][..context * frame].copy_from_slice(past);
+        let (form, frame, past) = (&self.form, self.form.shape.bytes(), self.form.frames_len());
+        painter.paint(footage, view, form.context - form.frames, form.shape, &mut self.clip);
+        let (before, next) = self.clip.split_at(past);
+        self.frames[index * past..][..past].copy_from_slice(before);
         self.target[index * frame..][..frame].copy_from_slice(next);
-        let error = mean_square(&past[(context - 1) * frame..], next);
+        let error = mean_square(&before[past - frame..], next);
         self.weight[index] = (1.0 / (error + floor)) as f32;
-        let motion = if view.hide_motion || view.drift.is_some() {
-            None
-        } else {
-            footage.motion(view.index(context - 1))
+
+        let speed = (view.step * form.rate_hz / footage.rate_hz()) as f32;
+        let hidden = view.hide_motion || view.drift.is_some();
+        let motion = |back: usize| {
+            let known = footage.motion(view.index(form.context - back)).filter(|_| !hidden);
+            known.map(|motion| seen(motion, view.flip, speed))
         };
-        let speed = view.step * self.form.rate_hz / footage.rate_hz();
-        let motion = seen(motion, view.flip, speed as f32);
-        self.motion[2 * index..][..2].copy_from_slice(&self.form.motion.values(motion));
+        let values = form.motion.len();
+        form.motion.write(motion, &mut self.motion[index * values..][..values]);
     }
 }
 
 /// The motion as a view shows it: `speed` times as fast, mirrored if it is flipped.
-fn seen(motion: Option<Motion>, flip: bool, speed: f32) -> Option<Motion> {
-    motion.map(|motion| Motion {
+fn seen(motion: Motion, flip: bool, speed: f32) -> Motion {
+    let mirrored = |value: f32| if flip { -value } else { value };
+    Motion {
         speed_m_s: motion.speed_m_s.map(|value| value * speed),
-        steering_rad: motion.steering_rad.map(|value| if flip { -value } else { value }),
-        ..motion
-    })
+        steering_rad: motion.steering_rad.map(mirrored),
+        acceleration_m_s2: motion.acceleration_m_s2.map(|value| value * speed * speed),
+        lateral_acceleration_m_s2: motion
+            .lateral_acceleration_m_s2
+            .map(|value| mirrored(value) * speed * speed),
+    }
 }
 
 /// Mean squared difference of two frames in planes.
-fn mean_square(before: &[f32], after: &[f32]) -> f64 {
+pub(crate) fn mean_square(before: &[f32], after: &[f32]) -> f64 {
     let squares: f64 = before
         .chunks(64)
         .zip(after.chunks(64))

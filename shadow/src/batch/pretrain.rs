@@ -1,9 +1,10 @@
 //! Batches that pretrain a model on generated roads or footage: much augmentation, no road favoured.
 
 use super::view::{self, Drift, Painter, Tone, View, Window};
-use super::{Batch, Form, MOTION_HIDDEN, NOISE_FLOOR, colours, window};
+use super::{Batch, MOTION_HIDDEN, NOISE_FLOOR, colours, window};
 use crate::chance::{Draws, Purpose};
 use crate::clip::Footage;
+use crate::form::Form;
 use shoal_hal::Span;
 
 /// Share of samples that are a still frame under an evenly moving camera.
@@ -119,15 +120,15 @@ fn drift(draws: &mut Draws) -> Drift {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clip::{Frames, MotionUnits};
+    use crate::clip::Frames;
+    use crate::form::MotionInput;
     use shoal_hal::FrameShape;
 
-    const FORM: Form = Form {
-        shape: FrameShape { width: 8, height: 4 },
-        context: 4,
-        rate_hz: 10.0,
-        motion: MotionUnits { speed_m_s: 30.0, steering_rad: 1.0 },
-    };
+    const SHAPE: FrameShape = FrameShape { width: 8, height: 4 };
+
+    fn form() -> Form {
+        Form { shape: SHAPE, frames: 4, context: 4, rate_hz: 10.0, motion: MotionInput::NONE }
+    }
 
     /// Footage larger than the model's frames and at 25 Hz, each frame of one light.
     fn footage() -> Frames {
@@ -140,10 +141,10 @@ mod tests {
     fn batches_repeat_from_seed_and_step_and_hold_what_they_say() {
         let footage = footage();
         let fill = |seed, step| {
-            let mut batch = Batch::new(FORM, 8);
+            let mut batch = Batch::new(form(), 8);
             let source =
                 |_: &mut Draws| -> (&dyn Footage, Span) { (&footage, Span { first: 0, last: 59 }) };
-            Pretraining::new(FORM, seed).fill(step, source, &mut batch).unwrap();
+            Pretraining::new(form(), seed).fill(step, source, &mut batch).unwrap();
             batch
         };
         let batch = fill(4, 9);
@@ -151,7 +152,7 @@ mod tests {
         assert_ne!(batch.frames(), fill(4, 10).frames());
         assert_ne!(batch.frames(), fill(5, 9).frames());
 
-        let size = FORM.shape.bytes();
+        let size = SHAPE.bytes();
         for sample in 0..8 {
             let last = &batch.frames()[(sample * 4 + 3) * size..][..size];
             let next = &batch.target()[sample * size..][..size];
@@ -165,11 +166,11 @@ mod tests {
     #[test]
     fn spans_too_short_or_outside_are_refused() {
         let footage = footage();
-        let mut batch = Batch::new(FORM, 8);
+        let mut batch = Batch::new(form(), 8);
         let mut fill = |first, last| {
             let source =
                 |_: &mut Draws| -> (&dyn Footage, Span) { (&footage, Span { first, last }) };
-            Pretraining::new(FORM, 0).fill(0, source, &mut batch)
+            Pretraining::new(form(), 0).fill(0, source, &mut batch)
         };
         assert_eq!(fill(3, 12), Err(PickError::TooShort { frames: 10, needed: 11 }));
         assert_eq!(fill(3, 60), Err(PickError::Outside { first: 3, last: 60, frames: 60 }));

@@ -1,9 +1,10 @@
 //! Recipe R: the vehicle's own clips as they are, its own clips augmented, and shipped footage.
 
 use super::view::{self, Painter, Tone, View, Window};
-use super::{Batch, Form, MOTION_HIDDEN, NOISE_FLOOR, colours, gain, window};
+use super::{Batch, MOTION_HIDDEN, NOISE_FLOOR, colours, gain, window};
 use crate::chance::{Draws, Purpose};
 use crate::clip::{Clips, Footage, copy_error};
+use crate::form::Form;
 use shoal_hal::Span;
 
 /// How many samples of each kind a batch has.
@@ -188,36 +189,37 @@ fn pick<'r, 'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clip::{Frames, MotionUnits};
+    use crate::clip::Frames;
+    use crate::form::MotionInput;
     use shoal_hal::{FrameShape, Motion};
 
     const SHAPE: FrameShape = FrameShape { width: 4, height: 2 };
-    const FORM: Form = Form {
-        shape: SHAPE,
-        context: 4,
-        rate_hz: 10.0,
-        motion: MotionUnits { speed_m_s: 10.0, steering_rad: 1.0 },
-    };
+    /// Speed is read in units of 30 m/s.
+    fn form() -> Form {
+        let motion = MotionInput::speed_and_steering();
+        Form { shape: SHAPE, frames: 4, context: 4, rate_hz: 10.0, motion }
+    }
 
-    /// Frame k is bright by k on its left half and black on its right, steering left at 5 m/s.
+    /// Frame k is bright by k on its left half and black on its right, steering left at 15 m/s.
     fn road(from: u8, frames: u8) -> Frames {
-        let motion = Motion { speed_m_s: Some(5.0), steering_rad: Some(0.25), ..Motion::default() };
+        let motion =
+            Motion { speed_m_s: Some(15.0), steering_rad: Some(0.25), ..Motion::default() };
         let bytes =
             (from..from + frames).flat_map(|k| [[k; 6], [0; 6], [k; 6], [0; 6]].concat()).collect();
         Frames::new(SHAPE, 10.0, bytes, vec![Some(motion); usize::from(frames)]).unwrap()
     }
 
     fn mixed<'a>(own: &'a Frames, shipped: Option<&'a Frames>, seed: u64) -> MixedBatch<'a> {
-        let road = |frames: &'a Frames| Road::new(&[Clips::of_all(frames, 4, 1)], &FORM).unwrap();
+        let road = |frames: &'a Frames| Road::new(&[Clips::of_all(frames, 4, 1)], &form()).unwrap();
         let replayed = shipped.map(road).into_iter().collect();
-        MixedBatch::new(FORM, Mix::RECIPE_R, vec![road(own)], replayed, seed).unwrap()
+        MixedBatch::new(form(), Mix::RECIPE_R, vec![road(own)], replayed, seed).unwrap()
     }
 
     #[test]
     fn draws_repeat_from_seed_and_step_in_any_order() {
         let own = road(100, 40);
         let fill = |mixed: &mut MixedBatch<'_>, step| {
-            let mut batch = Batch::new(FORM, 8);
+            let mut batch = Batch::new(form(), 8);
             mixed.fill(step, &mut batch);
             (batch.frames, batch.motion, batch.target, batch.weight)
         };
@@ -235,7 +237,7 @@ mod tests {
     fn a_flip_mirrors_picture_and_steering_together() {
         let own = road(100, 40);
         let mut mixed = mixed(&own, None, 1);
-        let mut batch = Batch::new(FORM, 8);
+        let mut batch = Batch::new(form(), 8);
         let mut seen = [0; 2];
         for step in 0..50 {
             mixed.fill(step, &mut batch);
@@ -258,7 +260,7 @@ mod tests {
     fn own_samples_are_their_frames_times_one_gain() {
         let own = road(100, 40);
         let mut mixed = mixed(&own, None, 3);
-        let mut batch = Batch::new(FORM, 8);
+        let mut batch = Batch::new(form(), 8);
         mixed.fill(0, &mut batch);
         for sample in 0..3 {
             let size = SHAPE.bytes();
@@ -282,7 +284,7 @@ mod tests {
     fn replayed_samples_come_from_the_shipped_footage_and_others_from_the_own() {
         let (own, shipped) = (road(200, 40), road(20, 12));
         let mut mixed = mixed(&own, Some(&shipped), 5);
-        let mut batch = Batch::new(FORM, 8);
+        let mut batch = Batch::new(form(), 8);
         for step in 0..20 {
             mixed.fill(step, &mut batch);
             for sample in 0..8 {
@@ -298,7 +300,7 @@ mod tests {
     fn augmented_samples_skip_frames_and_keep_the_motion_true() {
         let own = road(100, 40);
         let mut mixed = mixed(&own, None, 11);
-        let mut batch = Batch::new(FORM, 8);
+        let mut batch = Batch::new(form(), 8);
         let mut twice = 0;
         for step in 0..60 {
             mixed.fill(step, &mut batch);
@@ -314,10 +316,10 @@ mod tests {
     #[test]
     fn spans_without_room_for_a_clip_are_left_out() {
         let short = road(100, 4);
-        assert!(Road::new(&[Clips::of_all(&short, 4, 1)], &FORM).is_none());
+        assert!(Road::new(&[Clips::of_all(&short, 4, 1)], &form()).is_none());
         let own = road(100, 5);
         let mut mixed = mixed(&own, None, 0);
-        let mut batch = Batch::new(FORM, 8);
+        let mut batch = Batch::new(form(), 8);
         mixed.fill(0, &mut batch); // The only clip, eight times.
         assert!(batch.weight().iter().all(|&weight| weight > 0.0));
     }

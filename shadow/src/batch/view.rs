@@ -171,13 +171,14 @@ pub(super) struct Painter {
 }
 
 impl Painter {
-    /// Writes the frames of `view`, `frames.len() / (3·width·height)` of them, at `shape`.
+    /// Writes frames `from`, `from + 1` … of `view` at `shape`, as many as `frames` has room for.
     ///
     /// `frames` is `[count, 3, height, width]`, values in `[0, 1]`.
     pub(super) fn paint(
         &mut self,
         footage: &dyn Footage,
         view: &View,
+        from: usize,
         shape: FrameShape,
         frames: &mut [f32],
     ) {
@@ -192,7 +193,7 @@ impl Painter {
             self.rows.set(height, top * h, tall * h, usize::from(shape.height));
         }
         for (k, planes) in frames.chunks_exact_mut(shape.bytes()).enumerate() {
-            let frame = footage.frame(view.index(k));
+            let frame = footage.frame(view.index(from + k));
             for (plane, colour) in planes.chunks_exact_mut(shape.bytes() / 3).zip(view.colours) {
                 if whole {
                     look_up(&frame[colour..], &table, plane);
@@ -327,7 +328,7 @@ mod tests {
     fn red(footage: &Frames, view: &View, width: u16, height: u16) -> Vec<f32> {
         let shape = FrameShape { width, height };
         let mut planes = vec![0.0; shape.bytes()];
-        Painter::default().paint(footage, view, shape, &mut planes);
+        Painter::default().paint(footage, view, 0, shape, &mut planes);
         planes.truncate(shape.bytes() / 3);
         planes.iter().map(|value| (value * 255.0 * 16.0).round() / 16.0).collect()
     }
