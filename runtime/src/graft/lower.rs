@@ -16,6 +16,8 @@ pub(super) fn lower(
     let a = Value::named(&factors.a.input);
     let b = Value::named(&factors.b.input);
     let x = Value::named(&node.input[0]);
+    // A Gemm's own factor applies to W + ΔW.
+    let scale = if node.is("Gemm") { scale * node.float("alpha", 1.0) } else { scale };
     match site.kind {
         SiteKind::Conv { group } if group > 1 => {
             return merged_conv(builder, node, site, (&a, &b), scale);

@@ -94,7 +94,7 @@ pub struct Builder {
     initializers: BTreeMap<String, usize>,
     /// Constants made by this builder, by type and bytes.
     made: BTreeMap<(i32, Vec<usize>, Vec<u8>), Value>,
-    /// Names that the caller will use: not given to new operators.
+    /// Names of nodes, and tensors that the caller will make: not given to new operators.
     reserved: BTreeSet<String>,
 }
 
@@ -127,6 +127,7 @@ impl Builder {
             .map(|(index, t)| (t.name().to_owned(), index))
             .collect();
         let opset = model.opset();
+        let reserved = graph.node.iter().map(|n| n.name().to_owned()).collect();
         Builder {
             model,
             opset,
@@ -135,7 +136,7 @@ impl Builder {
             types,
             initializers,
             made: BTreeMap::new(),
-            reserved: BTreeSet::new(),
+            reserved,
         }
     }
 
@@ -148,11 +149,11 @@ impl Builder {
         let inputs = graph.input.iter().filter_map(|i| named(i.name()));
         let types =
             inputs.chain(graph.initializer.iter().filter_map(|t| named(t.name()))).collect();
-        let reserved = graph.node.iter().flat_map(|n| n.output.iter().cloned()).collect();
-        graph.node.clear();
+        let nodes = std::mem::take(&mut graph.node);
         graph.output.clear();
         let mut builder = Builder::extend(Folded { model, types }, prefix);
-        builder.reserved = reserved;
+        let names = nodes.iter().flat_map(|n| n.output.iter().chain(&n.name));
+        builder.reserved.extend(names.cloned());
         builder
     }
 
@@ -323,7 +324,7 @@ impl Builder {
         let node = NodeProto {
             input: inputs.iter().map(|v| v.name().to_owned()).collect(),
             output: vec![name.to_owned()],
-            name: Some(name.to_owned()),
+            name: Some(self.fresh(op)),
             op_type: Some(op.to_owned()),
             attribute: attrs.iter().map(|(name, attr)| attr.to_proto(name)).collect(),
             ..NodeProto::default()

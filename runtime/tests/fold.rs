@@ -1,0 +1,331 @@
+//! What folding makes of a graph, and what it refuses.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use shoal_runtime::engine::Engine;
+use shoal_runtime::engine::testing::{ort_or_skip, plain_options};
+use shoal_runtime::onnx::proto::{
+    Dimension, GraphProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto,
+    dimension, type_proto,
+};
+use shoal_runtime::onnx::{
+    Attr, Data, FoldError, Folded, InferWhy, Model, PinError, PinOptions, Tensor, TensorError,
+    TensorType, fold, pin,
+};
+
+fn node(op: &str, inputs: &[&str], outputs: &[&str], attrs: &[(&str, Attr)]) -> NodeProto {
+    let owned = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect();
+    NodeProto {
+        input: owned(inputs),
+        output: owned(outputs),
+        op_type: Some(op.to_owned()),
+        attribute: attrs.iter().map(|(name, attr)| attr.to_proto(name)).collect(),
+        ..NodeProto::default()
+    }
+}
+
+/// A float32 input whose axes are numbers or names.
+fn input(name: &str, axes: &[&str]) -> ValueInfoProto {
+    let mut info = TensorType::f32(&vec![1; axes.len()]).to_value_info(name);
+    let ty = info.r#type.as_mut().unwrap().value.as_mut().unwrap();
+    let type_proto::Value::TensorType(tensor) = ty else { unreachable!() };
+    tensor.shape.as_mut().unwrap().dim = axes
+        .iter()
+        .map(|axis| Dimension {
+            value: Some(match axis.parse() {
+                Ok(number) => dimension::Value::DimValue(number),
+                Err(_) => dimension::Value::DimParam((*axis).to_owned()),
+            }),
+            denotation: None,
+        })
+        .collect();
+    info
+}
+
+fn graph(inputs: Vec<ValueInfoProto>, nodes: Vec<NodeProto>, output: &str) -> GraphProto {
+    GraphProto {
+        input: inputs,
+        node: nodes,
+        output: vec![TensorType::f32(&[]).to_value_info(output)],
+        ..GraphProto::default()
+    }
+}
+
+fn folded(graph: GraphProto, opset: i64) -> Result<Folded, FoldError> {
+    fold(&pin(&Model::new(graph, opset), &PinOptions::default()).unwrap())
+}
+
+fn operators(folded: &Folded) -> Vec<&str> {
+    folded.model.graph().node.iter().map(NodeProto::op_type).collect()
+}
+
+/// As exporters write `x.reshape(x.shape[0], -1)`.
+fn flattening() -> GraphProto {
+    let nodes = vec![
+        node("Shape", &["x"], &["shape"], &[]),
+        node(
+            "Constant",
+            &[],
+            &["zero"],
+            &[("value", Attr::Tensor(Tensor::new(&[], Data::I64(vec![0]))))],
+        ),
+        node("Gather", &["shape", "zero"], &["batch"], &[]),
+        node("Constant", &[], &["axes"], &[("value_ints", Attr::Ints(vec![0]))]),
+        node("Unsqueeze", &["batch", "axes"], &["batch1"], &[]),
+        node("Constant", &[], &["rest"], &[("value_ints", Attr::Ints(vec![-1]))]),
+        node("Concat", &["batch1", "rest"], &["wanted"], &[("axis", Attr::Int(0))]),
+        node("Identity", &["x"], &["same"], &[]),
+        node("Reshape", &["same", "wanted"], &["y"], &[]),
+        node("Relu", &["same"], &["nobody reads this"], &[]),
+    ];
+    graph(vec![input("x", &["b", "3", "4"])], nodes, "y")
+}
+
+#[test]
+fn shape_subgraphs_constants_identities_and_dead_nodes_are_gone() {
+    let folded = folded(flattening(), 17).unwrap();
+
+    assert_eq!(operators(&folded), ["Reshape"]);
+    assert_eq!(folded.model.graph().node[0].input[0], "x");
+    assert_eq!(folded.types["y"], TensorType::f32(&[1, 12]));
+    let names: Vec<&str> = folded.types.keys().map(String::as_str).collect();
+    assert_eq!(names, ["wanted", "x", "y"]);
+}
+
+#[test]
+fn the_place_of_a_node_does_not_depend_on_the_batch() {
+    let model = Model::new(flattening(), 17);
+    let at = |batch| {
+        let options = PinOptions { batch: Some(batch), ..PinOptions::default() };
+        fold(&pin(&model, &options).unwrap()).unwrap()
+    };
+    assert_eq!(at(1).model.graph().node, at(64).model.graph().node);
+    assert_eq!(at(64).types["y"], TensorType::f32(&[64, 12]));
+}
+
+#[test]
+fn a_named_axis_is_pinned_wherever_it_is_and_an_open_one_is_named() {
+    let add = || vec![node("Add", &["x", "m"], &["y"], &[])];
+    let inputs = || vec![input("x", &["b", "t"]), input("m", &["1", "t"])];
+    let model = Model::new(graph(inputs(), add(), "y"), 17);
+
+    let open = pin(&model, &PinOptions::default()).unwrap_err();
+    assert_eq!(open, PinError::Open { input: "x".to_owned(), axis: 1, name: "t".to_owned() });
+
+    let dims = BTreeMap::from([("t".to_owned(), 5)]);
+    let pinned = pin(&model, &PinOptions { batch: Some(3), dims }).unwrap();
+    assert_eq!(fold(&pinned).unwrap().types["y"], TensorType::f32(&[3, 5]));
+}
+
+#[test]
+fn nodes_in_another_order_are_sorted() {
+    let mut shuffled = flattening();
+    shuffled.node.reverse();
+
+    let sorted = folded(shuffled, 17).unwrap();
+
+    assert_eq!(sorted.model.graph().node, folded(flattening(), 17).unwrap().model.graph().node);
+}
+
+#[test]
+fn a_circle_is_refused() {
+    let nodes = vec![node("Add", &["x", "b"], &["a"], &[]), node("Relu", &["a"], &["b"], &[])];
+    let refused = folded(graph(vec![input("x", &["1"])], nodes, "b"), 17);
+    assert_eq!(refused, Err(FoldError::Cycle { tensor: "a".to_owned() }));
+}
+
+#[test]
+fn a_name_for_two_tensors_is_refused() {
+    let twice = FoldError::TwoTensors { name: "a".to_owned() };
+    let nodes = vec![node("Relu", &["x"], &["a"], &[]), node("Exp", &["x"], &["a"], &[])];
+    assert_eq!(folded(graph(vec![input("x", &["1"])], nodes, "a"), 17), Err(twice.clone()));
+
+    let mut weights = graph(vec![input("x", &["1"])], vec![node("Relu", &["x"], &["y"], &[])], "y");
+    weights.initializer = vec![Tensor::f32(&[1], &[0.0]).to_proto("a"); 2];
+    assert_eq!(folded(weights, 17), Err(twice));
+}
+
+#[test]
+fn a_tensor_that_nothing_makes_is_named() {
+    let refused = folded(graph(vec![], vec![node("Relu", &["ghost"], &["y"], &[])], "y"), 17);
+    let error = refused.unwrap_err().to_string();
+    assert!(
+        error.contains("Relu") && error.contains("`y`") && error.contains("`ghost`"),
+        "{error}"
+    );
+
+    let refused = folded(graph(vec![input("x", &["1"])], vec![], "y"), 17);
+    assert_eq!(refused, Err(FoldError::NoOutput { output: "y".to_owned() }));
+}
+
+#[test]
+fn an_unknown_operator_is_named_with_its_node() {
+    let mut custom = node("Frobnicate", &["x"], &["y"], &[]);
+    custom.domain = Some("com.example".to_owned());
+    custom.name = Some("the one".to_owned());
+    let refused = folded(graph(vec![input("x", &["1"])], vec![custom], "y"), 17).unwrap_err();
+    let FoldError::Infer(why) = &refused else { panic!("{refused}") };
+    assert_eq!((why.operator.as_str(), why.node.as_str()), ("com.example.Frobnicate", "the one"));
+    assert_eq!(why.why, InferWhy::Unsupported);
+}
+
+fn with_weight(weight: TensorProto) -> Result<Folded, FoldError> {
+    let add = vec![node("Add", &["x", "w"], &["y"], &[])];
+    let mut graph = graph(vec![input("x", &["3"])], add, "y");
+    graph.initializer = vec![weight];
+    folded(graph, 17)
+}
+
+#[test]
+fn a_weight_that_is_not_a_number_is_named() {
+    let refused = with_weight(Tensor::f32(&[3], &[1.0, f32::NAN, 2.0]).to_proto("w"));
+    assert_eq!(refused, Err(FoldError::NotANumber { tensor: "w".to_owned(), index: 1 }));
+    // Attention masks are made of infinity.
+    assert!(with_weight(Tensor::f32(&[3], &[1.0, f32::NEG_INFINITY, 2.0]).to_proto("w")).is_ok());
+}
+
+#[test]
+fn a_weight_whose_values_do_not_fill_it_is_named() {
+    let mut short = Tensor::f32(&[3], &[1.0; 3]).to_proto("w");
+    short.raw_data = Some(Bytes::from_static(&[0; 8]));
+    let refused = with_weight(short).unwrap_err();
+    assert!(
+        matches!(&refused, FoldError::Tensor(TensorError::Length { tensor, got: 8, want: 12, .. }) if tensor == "w"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn dimensions_that_no_memory_holds_are_refused_before_it_is_asked_for() {
+    let mut huge = Tensor::f32(&[1], &[1.0]).to_proto("w");
+    for dims in [vec![i64::MAX], vec![-1], vec![1 << 30, 1 << 30], vec![1; 1000]] {
+        huge.dims = dims;
+        let refused = with_weight(huge.clone()).unwrap_err();
+        assert!(matches!(refused, FoldError::Tensor(_)), "{refused}");
+    }
+    let shape = Tensor::i64s(&[1 << 40]);
+    let nodes = vec![
+        node("Constant", &[], &["s"], &[("value", Attr::Tensor(shape))]),
+        node("ConstantOfShape", &["s"], &["y"], &[]),
+    ];
+    let refused = folded(graph(vec![], nodes, "y"), 17).unwrap_err();
+    assert!(matches!(&refused, FoldError::Infer(e) if e.why == InferWhy::TooLarge { index: 0 }));
+}
+
+#[test]
+fn a_weight_in_another_file_is_refused_with_the_name_of_that_file() {
+    let entry = |key: &str, value: &str| StringStringEntryProto {
+        key: Some(key.to_owned()),
+        value: Some(value.to_owned()),
+    };
+    let external = TensorProto {
+        raw_data: None,
+        data_location: Some(1),
+        external_data: vec![entry("location", "weights.bin")],
+        ..Tensor::f32(&[3], &[1.0; 3]).to_proto("w")
+    };
+    let error = with_weight(external).unwrap_err().to_string();
+    assert!(error.contains("`w`") && error.contains("weights.bin"), "{error}");
+}
+
+#[test]
+fn a_weight_listed_as_an_input_is_a_constant() {
+    let add = vec![node("Add", &["x", "w"], &["y"], &[])];
+    let mut graph = graph(vec![input("x", &["3"]), input("w", &["3"])], add, "y");
+    graph.initializer = vec![Tensor::f32(&[3], &[1.0; 3]).to_proto("w")];
+    let folded = folded(graph, 17).unwrap();
+    let names: Vec<&str> = folded.model.graph().input.iter().map(|i| i.name()).collect();
+    assert_eq!(names, ["x"]);
+}
+
+#[test]
+fn a_transposed_weight_stays_as_the_file_stores_it() {
+    let nodes = vec![
+        node("Transpose", &["w"], &["wt"], &[("perm", Attr::Ints(vec![1, 0]))]),
+        node("MatMul", &["x", "wt"], &["y"], &[]),
+    ];
+    let mut graph = graph(vec![input("x", &["5", "3"])], nodes, "y");
+    graph.initializer = vec![Tensor::f32(&[2, 3], &[1.0; 6]).to_proto("w")];
+    assert_eq!(operators(&folded(graph, 17).unwrap()), ["Transpose", "MatMul"]);
+}
+
+#[test]
+fn an_output_that_is_known_or_passed_on_keeps_its_name() {
+    let nodes = vec![
+        node("Identity", &["x"], &["y"], &[]),
+        node("Constant", &[], &["c"], &[("value_float", Attr::Float(2.0))]),
+    ];
+    let mut graph = graph(vec![input("x", &["2"])], nodes, "y");
+    graph.output.push(TensorType::f32(&[]).to_value_info("c"));
+
+    let folded = folded(graph, 17).unwrap();
+
+    assert_eq!(operators(&folded), ["Identity", "Identity"]);
+    assert_eq!(folded.types["y"], TensorType::f32(&[2]));
+    assert_eq!(folded.types["c"], TensorType::f32(&[]));
+}
+
+/// Graphs of older operator sets compute the same when they are raised.
+#[test]
+fn older_operators_are_raised_without_changing_what_they_compute() {
+    let Some(ort) = ort_or_skip() else { return };
+    let ints = |name, v: &[i64]| (name, Attr::Ints(v.to_vec()));
+    let softmax_all = vec![node("Softmax", &["x"], &["y"], &[])];
+    let softmax_last = vec![node("LogSoftmax", &["x"], &["y"], &[("axis", Attr::Int(3))])];
+    let slice = [ints("axes", &[2, 3]), ints("starts", &[0, -3]), ints("ends", &[9, 4])];
+    let pad = [ints("pads", &[0, 0, 1, 2, 0, 0, 0, 1]), ("value", Attr::Float(0.5))];
+    let clip = [("min", Attr::Float(-0.5)), ("max", Attr::Float(0.5))];
+    let chained = vec![
+        node("Slice", &["x"], &["a"], &slice),
+        node("Pad", &["a"], &["b"], &pad),
+        node("Clip", &["b"], &["c"], &clip),
+        node("Unsqueeze", &["c"], &["d"], &[ints("axes", &[0])]),
+        node("Squeeze", &["d"], &["e"], &[ints("axes", &[0, 1])]),
+        node("ReduceSum", &["e"], &["f"], &[ints("axes", &[1]), ("keepdims", Attr::Int(0))]),
+        node("Dropout", &["f"], &["y"], &[("ratio", Attr::Float(0.5))]),
+    ];
+    let upsample = vec![node(
+        "Upsample",
+        &["x"],
+        &["y"],
+        &[
+            ("scales", Attr::Floats(vec![1.0, 1.0, 2.0, 3.0])),
+            ("mode", Attr::Str("nearest".to_owned())),
+        ],
+    )];
+    let scales = Attr::Tensor(Tensor::f32(&[4], &[1.0, 1.0, 2.0, 1.5]));
+    let resize = vec![
+        node("Constant", &[], &["s"], &[("value", scales)]),
+        node("Resize", &["x", "s"], &["y"], &[("mode", Attr::Str("linear".to_owned()))]),
+    ];
+    let split = vec![
+        node("Split", &["x"], &["a", "b"], &[ints("split", &[1, 2]), ("axis", Attr::Int(1))]),
+        node("Concat", &["b", "a"], &["y"], &[("axis", Attr::Int(1))]),
+    ];
+    let cases = [
+        (7, upsample),
+        (9, softmax_all),
+        (9, softmax_last),
+        (9, chained),
+        (10, resize),
+        (11, split),
+    ];
+    for (opset, nodes) in cases {
+        let label = format!("{} of {opset}", nodes[0].op_type());
+        let x: Vec<f32> = (0..48).map(|i| ((i * 37 % 97) as f32 / 48.0 - 1.0) * 2.0).collect();
+        let graph = graph(vec![input("x", &["1", "3", "4", "4"])], nodes, "y");
+        let raised = folded(graph.clone(), opset).unwrap();
+        let mut original = Model::new(graph, opset);
+        original.graph_mut().output = vec![raised.types["y"].to_value_info("y")];
+        let run = |model: &Model| {
+            let mut session = ort.load(model, &plain_options()).unwrap();
+            session.write_f32(0, &x).unwrap();
+            session.run().unwrap();
+            session.output_f32(0).unwrap().to_vec()
+        };
+        assert_eq!(raised.model.opset(), 17, "{label}");
+        assert_eq!(run(&original), run(&raised.model), "{label}");
+    }
+}

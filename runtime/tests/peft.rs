@@ -1,0 +1,216 @@
+//! Adapters on disk, as PEFT reads and writes them.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use shoal_runtime::adapter::{Adapter, AdapterError, Layout, PeftConfig, PeftError};
+use shoal_runtime::graft::{GraftOptions, graft, sites};
+use shoal_runtime::onnx::{Attr, Builder, Folded, Tensor, TensorType};
+
+/// A convolution `enc.weight` and a matrix `head`.
+fn model() -> Folded {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 2, 4, 4]));
+    let w = b.initializer("enc.weight", &Tensor::f32(&[3, 2, 2, 2], &[0.5; 24]));
+    let h = b.op("Conv", &[&x, &w], &[]).unwrap();
+    let h = b.op("Flatten", &[&h], &[("axis", Attr::Int(1))]).unwrap();
+    let w = b.initializer("head", &Tensor::f32(&[27, 5], &[0.5; 135]));
+    let y = b.op("MatMul", &[&h, &w], &[]).unwrap();
+    b.output("y", &y);
+    b.finish()
+}
+
+fn adapter() -> Adapter {
+    let layout =
+        graft(&model(), &GraftOptions { rank: 4, ..GraftOptions::default() }).unwrap().layout;
+    let values = (0..layout.values()).map(|i| i as f32 / 64.0 - 1.0).collect();
+    Adapter::from_values(layout, values).unwrap()
+}
+
+fn layout() -> Arc<Layout> {
+    Arc::clone(adapter().layout())
+}
+
+/// One tensor of a file: name, type, shape, bytes.
+type Entry = (String, Dtype, Vec<usize>, Vec<u8>);
+
+fn entries() -> Vec<Entry> {
+    let dir = tempfile::tempdir().unwrap();
+    adapter().write_peft(dir.path()).unwrap();
+    let bytes = std::fs::read(dir.path().join("adapter_model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let mut entries: Vec<Entry> = tensors
+        .iter()
+        .map(|(name, t)| (name.to_owned(), t.dtype(), t.shape().to_vec(), t.data().to_vec()))
+        .collect();
+    entries.sort();
+    entries
+}
+
+fn file(entries: &[Entry]) -> Vec<u8> {
+    let views = entries.iter().map(|(name, dtype, shape, bytes)| {
+        (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+    });
+    safetensors::serialize(views, None).unwrap()
+}
+
+fn read(entries: &[Entry]) -> Result<Adapter, PeftError> {
+    Adapter::from_safetensors(&file(entries), layout(), Path::new("a.safetensors"))
+}
+
+#[test]
+fn an_adapter_is_read_as_it_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("new/folder");
+    adapter().write_peft(&path).unwrap();
+    assert_eq!(Adapter::read_peft(&path, layout()).unwrap(), adapter());
+}
+
+#[test]
+fn tensors_have_pefts_names_and_shapes() {
+    let names: Vec<_> = entries().into_iter().map(|(name, _, shape, _)| (name, shape)).collect();
+    let want = [
+        ("base_model.model.enc.lora_A.weight", vec![4, 2, 2, 2]),
+        ("base_model.model.enc.lora_B.weight", vec![3, 4, 1, 1]),
+        ("base_model.model.head.lora_A.weight", vec![4, 27]),
+        ("base_model.model.head.lora_B.weight", vec![5, 4]),
+    ];
+    assert_eq!(names, want.map(|(name, shape)| (name.to_owned(), shape)));
+}
+
+#[test]
+fn the_configuration_says_how_to_graft_the_model() {
+    let dir = tempfile::tempdir().unwrap();
+    adapter().write_peft(dir.path()).unwrap();
+    let config = PeftConfig::read(dir.path()).unwrap();
+    assert_eq!(config.target_modules, ["enc", "head"]);
+    let names: Vec<String> = sites(&model()).into_iter().map(|s| s.name).collect();
+
+    let options = config.graft_options(&names);
+
+    assert_eq!(graft(&model(), &options).unwrap().layout, *layout());
+    let mut other = config;
+    other.target_modules = vec!["elsewhere".to_owned()];
+    assert!(graft(&model(), &other.graft_options(&names)).is_err());
+}
+
+/// Half precision is widened.
+#[test]
+fn half_precision_is_read() {
+    let mut half = entries();
+    for (_, dtype, _, bytes) in &mut half {
+        let values = bytes.as_chunks::<4>().0.iter().map(|c| f32::from_le_bytes(*c));
+        *bytes = values.flat_map(|x| half::f16::from_f32(x).to_le_bytes()).collect();
+        *dtype = Dtype::F16;
+    }
+    // Multiples of 1/64 between −1 and 3 are exact in float16.
+    assert_eq!(read(&half).unwrap(), adapter());
+}
+
+#[test]
+fn names_by_the_weight_itself_are_read_too() {
+    let mut full = entries();
+    for (name, ..) in &mut full {
+        *name = name.replace(".enc.lora", ".enc.weight.lora");
+    }
+    assert_eq!(read(&full).unwrap(), adapter());
+}
+
+#[test]
+fn a_missing_tensor_is_named() {
+    let refused = read(&entries()[1..]).unwrap_err();
+    assert!(
+        matches!(&refused, PeftError::Missing { tensor, .. } if tensor.ends_with("enc.lora_A.weight"))
+    );
+    assert!(refused.to_string().contains("a.safetensors"), "{refused}");
+}
+
+#[test]
+fn a_tensor_of_no_site_is_named() {
+    let mut more = entries();
+    more.push(("base_model.model.tail.lora_A.weight".to_owned(), Dtype::F32, vec![1], vec![0; 4]));
+    assert!(
+        matches!(read(&more), Err(PeftError::Unknown { tensor, .. }) if tensor.contains("tail"))
+    );
+}
+
+#[test]
+fn another_shape_is_named_with_both() {
+    let mut turned = entries();
+    turned[2].2.reverse();
+    let refused = read(&turned).unwrap_err();
+    assert!(
+        matches!(&refused, PeftError::Shape { got, want, .. } if *got == [27, 4] && *want == [4, 27]),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_value_that_is_not_finite_is_named_with_its_place() {
+    let mut broken = entries();
+    broken[3].3[8..12].copy_from_slice(&f32::NAN.to_le_bytes());
+    let refused = read(&broken).unwrap_err();
+    assert!(
+        matches!(&refused, PeftError::NotFinite { tensor, index: 2, .. } if tensor.contains("head"))
+    );
+    let mut values = adapter().values().to_vec();
+    values[0] = f32::INFINITY;
+    let factor = "lora.enc.weight.A".to_owned();
+    let refused = Adapter::from_values(layout(), values);
+    assert_eq!(refused, Err(AdapterError::NotFinite { factor, index: 0 }));
+}
+
+#[test]
+fn another_type_is_named() {
+    let mut wide = entries();
+    wide[2].1 = Dtype::I32;
+    assert!(matches!(read(&wide), Err(PeftError::Type { got, .. }) if got == "I32"));
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let whole = file(&entries());
+    for length in 0..whole.len() {
+        let read = Adapter::from_safetensors(&whole[..length], layout(), Path::new("cut"));
+        assert!(read.is_err(), "{length} of {}", whole.len());
+    }
+}
+
+#[test]
+fn a_header_longer_than_allowed_is_refused_before_it_is_read() {
+    let mut bytes = file(&entries());
+    bytes[..8].copy_from_slice(&(1u64 << 40).to_le_bytes());
+    let read = Adapter::from_safetensors(&bytes, layout(), Path::new("long"));
+    assert!(matches!(read, Err(PeftError::Header { bytes, .. }) if bytes == 1 << 40));
+}
+
+#[test]
+fn settings_that_are_not_supported_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    adapter().write_peft(dir.path()).unwrap();
+    let path = dir.path().join("adapter_config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let with = |from: &str, to: &str| {
+        std::fs::write(&path, text.replace(from, to)).unwrap();
+        Adapter::read_peft(dir.path(), layout()).unwrap_err()
+    };
+    let key = |error: PeftError| {
+        let PeftError::Setting { key, .. } = error else { panic!("{error}") };
+        key
+    };
+    assert_eq!(key(with("\"LORA\"", "\"IA3\"")), "peft_type");
+    assert_eq!(key(with("\"use_dora\": false", "\"use_dora\": true")), "use_dora");
+    assert_eq!(key(with("\"use_rslora\": false", "\"use_rslora\": true")), "use_rslora");
+    assert_eq!(key(with("\"r\": 4", "\"r\": 5")), "r");
+    assert_eq!(key(with("\"lora_alpha\": 16.0", "\"lora_alpha\": 4.0")), "lora_alpha");
+    assert!(matches!(with("{", "["), PeftError::Config { .. }));
+}
+
+#[test]
+fn a_run_of_another_length_is_no_adapter() {
+    let refused = Adapter::from_values(layout(), vec![0.0; 3]);
+    let want = layout().values();
+    assert_eq!(refused, Err(AdapterError::Length { got: 3, want }));
+}
