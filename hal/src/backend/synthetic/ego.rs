@@ -127,11 +127,12 @@ impl Ego {
                     + rough(purpose) * 1.7 * camera.shake_rough)
         };
         let sway = self.curvature(scene) * self.speed * self.speed * 0.002;
+        let pan = camera.swing * noise(self.seed ^ 15, t * 0.3);
         Pose {
-            yaw: self.heading(scene) + camera.yaw + camera.shake_yaw * shake(11, 1.1),
-            pitch: camera.pitch + camera.shake_pitch * shake(12, 1.6) - self.acceleration * 0.002,
-            roll: camera.roll + camera.shake_roll * shake(13, 1.2) + sway,
-            height: camera.height * (1.0 + 0.15 * camera.shake_pitch * shake(14, 1.6)),
+            yaw: self.heading(scene) + camera.yaw + camera.shake_yaw * shake(11, 0.6) + pan,
+            pitch: camera.pitch + camera.shake_pitch * shake(12, 1.2) - self.acceleration * 0.002,
+            roll: camera.roll + camera.shake_roll * shake(13, 0.9) + sway,
+            height: camera.height * (1.0 + 0.15 * camera.shake_pitch * shake(12, 1.2)),
         }
     }
 }

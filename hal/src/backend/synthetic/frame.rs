@@ -3,6 +3,7 @@
 use super::block::{Block, Face as BlockFace, Hit};
 use super::draw::{Rgb, hash, mix, scaled, smoothstep, tinted, unit};
 use super::ground::{Ground, Spot, covered, dashed};
+use super::hall::Hall;
 use super::lens::{Lens, Pose};
 use super::route::{Ahead, Reach};
 use super::scene::{Curtain, Scene, Thing};
@@ -127,6 +128,9 @@ impl Painter {
             });
         }
         others.items(&self.ahead, &mut self.items);
+        if let Some(hall) = &view.scene.hall {
+            hall.items(&hall.stand(view.s, view.u, view.pose.height), &mut self.items);
+        }
         self.order.clear();
         let middle = 0.5 * (view.scene.road.0 + view.scene.road.1);
         for (index, item) in self.items.iter().enumerate() {
@@ -142,9 +146,39 @@ impl Painter {
         self.order.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)).then(a.2.cmp(&b.2)));
     }
 
+    /// Floor, walls and ceiling of a hall.
+    fn indoors(&mut self, view: &View<'_>, hall: &Hall) {
+        let scene = view.scene;
+        let textures = &view.library.textures;
+        let ground = Ground { scene, textures };
+        let stand = hall.stand(view.s, view.u, view.pose.height);
+        let pixel = 1.0 / self.lens.focal;
+        for (index, &ray) in self.lens.rays.iter().enumerate() {
+            let (z, floor) = hall.meet(&stand, ray);
+            let colour = match floor {
+                Some((u, s)) => {
+                    let along = (z * z * pixel / stand.height).max(z * pixel);
+                    // The track turns: what is across and what is along changes over the floor.
+                    let across = (0.5 * along).max(z * pixel);
+                    let colour = ground.colour(Spot { u, s, across, along });
+                    let (gleam, share) = hall.gleam(textures, &stand, ray, pixel);
+                    mix(colour, gleam, share)
+                }
+                None => hall.backdrop(textures, &stand, ray, pixel),
+            };
+            self.canvas.colour[index] = lit(scene, colour, z, 0.0);
+            self.canvas.depth[index] = z;
+            self.canvas.speed[index] = 0.0;
+        }
+    }
+
     /// Ground, ceiling and sky of every pixel.
     fn background(&mut self, view: &View<'_>) {
         let scene = view.scene;
+        if let Some(hall) = &scene.hall {
+            self.indoors(view, hall);
+            return;
+        }
         let ground = Ground { scene, textures: &view.library.textures };
         let height = view.pose.height;
         self.reach.fill(&self.ahead, |i| height - self.ahead.y[i]);
@@ -155,11 +189,12 @@ impl Painter {
                     let z = 1.0 / inverse;
                     let place = self.ahead.at(place);
                     let side = ray[0] * z - place.x;
+                    // A pixel's height, too, spans some of the road's width.
+                    let slant = (ray[0] - place.sin / place.cos).abs() * z / height;
                     let spot = Spot {
                         u: side * place.cos,
                         s: view.s + place.along + side * place.sin,
-                        // A pixel's height, too, spans some of the width.
-                        across: z * pixel * (1.0 + 0.7 * (ray[0] * z / height).abs()),
+                        across: z * pixel * (1.0 + 0.8 * slant),
                         along: (z * z * pixel / height).max(z * pixel),
                     };
                     let mut colour = ground.colour(spot);
@@ -198,7 +233,8 @@ impl Painter {
         for (index, &ray) in self.lens.rays.iter().enumerate() {
             let Some((inverse, place)) = self.wall_reach.at(sign * ray[0]) else { continue };
             let z = 1.0 / inverse;
-            if z > self.canvas.depth[index] * 1.01 || z > 1_500.0 {
+            let up = z * pixel;
+            if z > self.canvas.depth[index] * (1.01 + 0.6 * up / height) || z > 1_500.0 {
                 continue;
             }
             let above = height - ray[1] * z;
@@ -207,16 +243,17 @@ impl Painter {
             }
             let place = self.ahead.at(place);
             let h = above - place.y;
-            if h > tallest || h < -1.0 {
+            if h > tallest || h < -0.5 * up {
                 continue;
             }
             let patch = wall::Patch {
                 s: view.s + place.along + curtain.at / place.cos * place.sin,
                 h: h.max(0.0),
-                along: (z * z * pixel / aside).clamp(z * pixel, 200.0),
-                up: z * pixel,
+                along: (z * z * pixel / aside).min(200.0).max(z * pixel),
+                up,
             };
             let (colour, cover) = wall::look(&view.library.textures, curtain, patch);
+            let cover = cover * (h / up + 0.5).min(1.0);
             if cover <= 0.004 {
                 continue;
             }

@@ -15,6 +15,7 @@ mod draw;
 mod ego;
 mod frame;
 mod ground;
+mod hall;
 mod lens;
 mod optics;
 mod region;
@@ -215,9 +216,12 @@ pub struct Clip {
 #[must_use]
 pub fn pretraining_clip(seed: u64, index: u64, shape: FrameShape, frames: usize) -> Clip {
     let mut draws = Draws::new(CLIP, seed, index);
-    let region = draws.pick(PRETRAINING);
+    let region = split::mixed(draws.unit());
     let interval_s = if draws.chance(0.5) { 0.1 } else { f64::from(draws.range((0.05, 0.15))) };
-    let scene = Scene::draw(region, &mut draws);
+    let mut scene = Scene::draw(region, &mut draws);
+    if draws.chance(0.1) {
+        scene.camera.swing = draws.range((0.1, 0.7));
+    }
     let mut road = RoadMoments::new(scene, draws, shape, interval_s);
     let mut clip = Clip {
         region,

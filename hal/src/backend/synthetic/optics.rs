@@ -20,6 +20,8 @@ pub(super) struct Chain {
     fixed: Vec<(Rgb, f32)>,
     sent: Vec<f32>,
     before: Option<Pose>,
+    /// What the exposure makes of the scene's brightness.
+    exposure: f32,
     frame: u32,
 }
 
@@ -35,6 +37,7 @@ impl Chain {
             fixed: fixed.collect(),
             sent: Vec::new(),
             before: None,
+            exposure: 0.0,
             frame: 0,
         }
     }
@@ -99,16 +102,16 @@ impl Chain {
                 if length < 0.4 {
                     continue;
                 }
-                let taps = (length * 1.5) as i32 + 2;
+                let taps = ((length * 1.5) as i32).min(7) + 2;
                 let mut sum = [0.0; 3];
-                for tap in 0..taps.min(9) {
-                    let t = (tap as f32 + 0.5) / taps.min(9) as f32 - 0.5;
+                for tap in 0..taps {
+                    let t = (tap as f32 + 0.5) / taps as f32 - 0.5;
                     let px = (x as f32 + dx * t + 0.5) as i32;
                     let py = (y as f32 + dy * t + 0.5) as i32;
                     let from = self.spare[(py.clamp(0, h - 1) * w + px.clamp(0, w - 1)) as usize];
                     sum = core::array::from_fn(|c| sum[c] + from[c]);
                 }
-                self.picture[index] = scaled(sum, 1.0 / taps.min(9) as f32);
+                self.picture[index] = scaled(sum, 1.0 / taps as f32);
             }
         }
     }
@@ -175,11 +178,22 @@ impl Chain {
         }
     }
 
+    /// Follows the brightness slowly, as cameras do, most of the way to a middle gray.
+    fn expose(&mut self, scene: &Scene) {
+        let sum: f32 = self.picture.iter().map(|p| p[0] + 2.0 * p[1] + p[2]).sum();
+        let mean = (0.25 * sum / self.picture.len() as f32).max(0.02);
+        let wanted = (scene.optics.brightness / mean).clamp(0.7, 2.0);
+        let wanted = if scene.light.night { wanted.min(1.0) } else { wanted };
+        let follow = if self.frame == 0 { 1.0 } else { 0.06 };
+        self.exposure = lerp(self.exposure, wanted, follow);
+    }
+
     /// Exposure, contrast, colour, vignette.
     fn tone(&mut self, scene: &Scene) {
         let optics = &scene.optics;
         let drift = 1.0 + optics.drift * noise(scene.seed ^ 81, self.frame as f32 * 0.05);
-        let gain = optics.gain * drift;
+        self.expose(scene);
+        let gain = optics.gain * drift * self.exposure;
         let (w, h) = (self.width as f32, self.height as f32);
         for (index, pixel) in self.picture.iter_mut().enumerate() {
             let (x, y) =

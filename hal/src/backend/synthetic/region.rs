@@ -183,7 +183,7 @@ const HIGHWAY: Profile = Profile {
     haze_m: (800.0, 6_000.0),
     traffic_per_km: (3.0, 18.0),
     camera_m: (1.15, 2.2),
-    shake_deg: (0.04, 0.22),
+    shake_deg: (0.012, 0.14),
     rain: 0.0,
     snow: 0.0,
     left_hand: false,
@@ -210,7 +210,7 @@ const RURAL: Profile = Profile {
     marked: 0.8,
     sides: &[Side::Open, Side::Open, Side::Hedge, Side::Forest, Side::Slope],
     traffic_per_km: (0.0, 5.0),
-    shake_deg: (0.06, 0.3),
+    shake_deg: (0.02, 0.2),
     ..HIGHWAY
 };
 
@@ -329,7 +329,7 @@ const RC_TRACK: Profile = Profile {
     haze_m: (200.0, 2_000.0),
     traffic_per_km: (0.0, 0.0),
     camera_m: (0.1, 0.25),
-    shake_deg: (0.2, 0.9),
+    shake_deg: (0.1, 0.7),
     rain: 0.0,
     snow: 0.0,
     left_hand: false,

@@ -11,6 +11,9 @@ const GROWTH: f32 = 1.063_8;
 impl Route {
     /// Curvature at `s`, 1/unit, positive to the right: straights and curves in turn.
     pub(super) fn curvature_at(&self, s: f32) -> f32 {
+        if let Some(lap) = &self.lap {
+            return lap.curvature(s);
+        }
         let n =
             noise(self.seed, s / self.curve) + 0.35 * noise(self.seed ^ 1, s / self.curve * 2.7);
         let bent = (n.abs() - 0.12).clamp(0.0, 0.5) * 2.0;

@@ -1,6 +1,7 @@
 //! One scene: every parameter of a road, its landscape, weather, traffic and camera.
 
 use super::draw::{Draws, Rgb};
+use super::hall::{Hall, Lap};
 use super::region::{Profile, Region, Sky};
 
 /// Where the road goes: curvature and slope as noise over its length.
@@ -11,6 +12,8 @@ pub(super) struct Route {
     pub(super) curve: f32,
     pub(super) grade: f32,
     pub(super) hill: f32,
+    /// A closed track instead.
+    pub(super) lap: Option<Lap>,
     /// Heading at the start, rad: which part of the skyline is ahead.
     pub(super) heading: f32,
 }
@@ -31,6 +34,8 @@ pub(super) struct Camera {
     pub(super) shake_pitch: f32,
     pub(super) shake_roll: f32,
     pub(super) shake_yaw: f32,
+    /// How far the camera pans from side to side, rad: as at crossings, in roundabouts.
+    pub(super) swing: f32,
     /// Share of the shake that is new in every frame.
     pub(super) shake_rough: f32,
 }
@@ -230,6 +235,8 @@ pub(super) struct Traffic {
 /// What the camera's electronics and the window before it do to the picture.
 #[derive(Clone, Debug)]
 pub(super) struct Optics {
+    /// Mean that the exposure aims at.
+    pub(super) brightness: f32,
     pub(super) gain: f32,
     pub(super) contrast: f32,
     pub(super) saturation: f32,
@@ -266,6 +273,7 @@ pub(super) struct Scene {
     pub(super) curtains: Vec<Curtain>,
     pub(super) rows: Vec<Row>,
     pub(super) ceiling: Option<f32>,
+    pub(super) hall: Option<Hall>,
     pub(super) light: Light,
     pub(super) wear: Wear,
     pub(super) traffic: Traffic,
@@ -284,6 +292,10 @@ impl Scene {
         let driver = driver(profile, &section, draws);
         let traffic = traffic(profile, &section, &driver, draws);
         let optics = optics(profile, draws);
+        let hall = route
+            .lap
+            .as_ref()
+            .map(|lap| Hall::draw(lap, section.road.1.max(-section.road.0), draws));
         let indoor = profile.scale < 0.5;
         let wear = Wear {
             tracks: draws.range((0.0, 0.12)),
@@ -304,6 +316,7 @@ impl Scene {
             curtains: section.curtains,
             rows: section.rows,
             ceiling: section.ceiling,
+            hall,
             light,
             wear,
             traffic,
@@ -349,6 +362,7 @@ fn route(profile: &Profile, draws: &mut Draws) -> Route {
         curve: draws.range(profile.curve_m) / scale,
         grade: draws.range(profile.grade),
         hill: draws.range((60.0, 300.0)),
+        lap: (scale < 0.5).then(|| Lap::draw(draws)),
         heading: draws.range((-50.0, 50.0)),
     }
 }
@@ -356,7 +370,7 @@ fn route(profile: &Profile, draws: &mut Draws) -> Route {
 fn camera(profile: &Profile, draws: &mut Draws) -> Camera {
     let small = profile.scale < 0.5;
     let degree = core::f32::consts::PI / 180.0;
-    let view = if small { draws.range((70.0, 125.0)) } else { draws.range((42.0, 90.0)) };
+    let view = if small { draws.range((65.0, 125.0)) } else { draws.range((42.0, 90.0)) };
     let shake = draws.log_range(profile.shake_deg) * degree;
     let pitch = if small { draws.range((3.0, 22.0)) } else { draws.range((-4.0, 8.0)) };
     Camera {
@@ -367,11 +381,13 @@ fn camera(profile: &Profile, draws: &mut Draws) -> Camera {
         roll: draws.normal() * 0.7 * degree,
         yaw: draws.normal() * 2.0 * degree,
         offset: draws.range((-0.4, 0.4)),
-        distortion: if draws.chance(0.5) { draws.range((0.0, 0.12)) } else { 0.0 },
+        distortion: if draws.chance(0.5) { draws.range((0.0, 0.12)) } else { 0.0 }
+            * if small { 2.0 } else { 1.0 },
         shake_pitch: shake,
         shake_roll: shake * draws.range((0.2, 0.8)),
-        shake_yaw: shake * draws.range((0.1, 0.5)),
-        shake_rough: draws.range((0.1, 0.7)),
+        shake_yaw: shake * draws.range((0.1, 0.6)),
+        swing: 0.0,
+        shake_rough: draws.range((0.0, 0.3)),
     }
 }
 
@@ -454,8 +470,13 @@ fn optics(profile: &Profile, draws: &mut Draws) -> Optics {
     let small = profile.scale < 0.5;
     let gray = !small && draws.chance(0.08);
     Optics {
-        gain: draws.range((0.8, 1.15)),
-        contrast: draws.range((0.85, 1.4)),
+        brightness: draws.range(if profile.skies == [Sky::Dusk] {
+            (0.18, 0.38)
+        } else {
+            (0.34, 0.56)
+        }),
+        gain: draws.range((0.9, 1.1)),
+        contrast: draws.range((0.85, 1.35)),
         saturation: if gray { 0.0 } else { draws.range((0.5, 1.35)) },
         balance: draws.near([0.99, 0.99, 0.99], 0.0, 0.06),
         black: draws.range((-0.04, 0.05)),

@@ -118,7 +118,7 @@ impl Builder<'_> {
 
     fn asphalt(&mut self, profile: &Profile) -> Material {
         let gray = self.draws.range((0.20, 0.62));
-        let light = self.draws.near([gray, gray, gray * 1.01], 0.05, 0.06);
+        let light = self.draws.near([gray, gray, gray * 1.01], 0.05, 0.035);
         if profile.scale < 0.5 {
             let floor = self.draws.pick(&[
                 [0.52, 0.47, 0.30],
@@ -153,6 +153,9 @@ impl Builder<'_> {
         let strip = |to, material, ragged| Strip { to, material, ragged };
 
         self.section.own_lanes = (0..lanes).map(|i| (i as f32 + 0.5) * lane).collect();
+        if profile.scale < 0.5 {
+            self.section.own_lanes = vec![lane * self.draws.range((-0.4, 0.4))];
+        }
         let mut left = -left_shoulder;
         if divided {
             let median = self.draws.range((1.0, 14.0));
@@ -169,9 +172,9 @@ impl Builder<'_> {
             self.section.oncoming_lanes = (0..lanes).map(|i| -(i as f32 + 0.5) * lane).collect();
             left = -width - right_shoulder;
         } else {
-            left = -lane * 2.5;
+            left = -lane;
         }
-        let right = if profile.scale < 0.5 { width + lane * 1.5 } else { width + right_shoulder };
+        let right = if profile.scale < 0.5 { lane } else { width + right_shoulder };
         self.section.strips.push(strip(right, asphalt, 0.15));
         self.section.road = (left, right);
         if marked {
@@ -195,7 +198,11 @@ impl Builder<'_> {
             yellow = self.draws.pick(&colours);
         }
         let dashes = [(3.0, 12.0), (6.0, 18.0), (3.0, 9.0), (4.5, 12.0), (8.0, 20.0), (2.0, 6.0)];
-        let (dash, period) = self.draws.pick(&dashes);
+        let (mut dash, mut period) = self.draws.pick(&dashes);
+        if indoor {
+            period = self.draws.range((2.5, 7.0));
+            dash = period * self.draws.range((0.35, 0.65));
+        }
         let phase = self.draws.unit() * period;
         let solid =
             Line { at: 0.0, width, dash: 1.0, period: 1.0, phase: 0.0, colour: white, paint };
@@ -310,7 +317,6 @@ impl Builder<'_> {
         let gap = self.draws.range((0.6, 3.0));
         let near = edge + sign * gap;
         if matches!(side, Side::Hall) {
-            self.hall(sign, edge);
             return near;
         }
         self.furniture(side, sign, edge);
@@ -464,6 +470,15 @@ impl Builder<'_> {
             uneven: 0.1,
             ..fence
         });
+        if self.draws.chance(0.3) {
+            // Yards: sheds, containers, stacked goods.
+            let colour = self.draws.near([0.7, 0.65, 0.6], 0.3, 0.15);
+            let height = self.draws.range((2.0, 6.0));
+            let yard =
+                self.curtain(Wall::Clutter, at + sign * 8.0, height, (scaled(colour, 0.2), colour));
+            let piece = self.draws.range((4.0, 12.0));
+            self.section.curtains.push(Curtain { uneven: 0.8, piece, ..yard });
+        }
         let houses = (at + sign * 4.0, at + sign * 9.0);
         let spacing = self.draws.range((14.0, 26.0));
         let row = self.row(Thing::House, houses, spacing, (4.5, 8.0));
@@ -600,57 +615,17 @@ impl Builder<'_> {
         self.section.rows.push(boxes);
     }
 
-    fn hall(&mut self, sign: f32, edge: f32) {
-        let colour = self.draws.near([0.5, 0.47, 0.44], 0.5, 0.15);
-        if self.draws.chance(0.7) {
-            let board = self.draws.pick(&[
-                [0.6, 0.12, 0.1],
-                [0.8, 0.8, 0.78],
-                [0.2, 0.3, 0.6],
-                [0.75, 0.6, 0.3],
-            ]);
-            let at = edge + sign * self.draws.range((1.0, 10.0));
-            let wall = self.curtain(
-                Wall::Panels,
-                at,
-                self.draws.clone().range((0.6, 2.0)),
-                (scaled(board, 0.6), board),
-            );
-            self.section.curtains.push(Curtain { uneven: 0.0, piece: 12.0, ..wall });
-        }
-        let at = edge + sign * self.draws.range((15.0, 40.0));
-        let mess = self.curtain(
-            Wall::Clutter,
-            at,
-            self.draws.clone().range((6.0, 18.0)),
-            (scaled(colour, 0.15), scaled(colour, 1.2)),
-        );
-        self.section.curtains.push(Curtain { uneven: 0.9, piece: 7.0, ..mess });
-        let light = self.draws.near([0.8, 0.8, 0.76], 0.3, 0.05);
-        let back = self.curtain(
-            Wall::Clutter,
-            at + sign * self.draws.clone().range((8.0, 40.0)),
-            80.0,
-            (scaled(light, 0.35), light),
-        );
-        self.section.curtains.push(Curtain { uneven: 0.0, ..back });
-        let people = self.row(Thing::Person, (edge + sign * 8.0, at), 30.0, (14.0, 18.0));
-        self.section.rows.push(people);
-        let boxes = self.row(Thing::Pole, (edge + sign * 6.0, at), 25.0, (6.0, 20.0));
-        self.section.rows.push(Row { colour: [0.3; 3], ..boxes });
-    }
-
     /// Ground beside the road, from its edge to the horizon.
     fn verges(&mut self, profile: &Profile, left_end: f32, right_end: f32) {
         let (from, to) = self.section.road;
-        let indoor = profile.scale < 0.5;
+        if profile.scale < 0.5 {
+            self.section.strips.truncate(1);
+            self.section.strips[0].to = f32::MAX;
+            return;
+        }
         let Palette { grass, soil, stone, .. } = self.palette;
         let town = self.section.urban || profile.sides.contains(&Side::Tunnel);
         let make = |builder: &mut Self| {
-            if indoor {
-                let floor = builder.asphalt(profile);
-                return (floor, floor);
-            }
             let near = match builder.draws.below(3) {
                 _ if town => (Grain::Slabs, ([0.40; 3], [0.58, 0.57, 0.55])),
                 0 => (Grain::Soil, soil),

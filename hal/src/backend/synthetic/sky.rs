@@ -19,13 +19,13 @@ pub(super) fn colour(
     let mut colour = mix(light.horizon, light.zenith, smoothstep(-0.05, 0.75, up.max(0.0)));
     if light.clouds > 0.0 && up > 0.0 {
         // A flat layer of clouds, seen ever flatter towards the horizon.
-        let far = 1.0 / (up + 0.22);
+        let far = 1.0 / (up + 0.3);
         let c = light.cloud_scale;
         let (x, y) = (azimuth * far * c, far * c);
         let foot = pixel * far * c;
         let n = textures.cloud.sample(x, y, foot, foot * far)
             + 0.4 * textures.cloud.sample(x * 3.7 + 31.0, y * 3.7, foot * 3.7, foot * far * 3.7);
-        let cover = smoothstep(0.55 - light.clouds, 1.0 - 0.6 * light.clouds, n + 0.35);
+        let cover = smoothstep(0.35 - light.clouds, 1.1 - 0.6 * light.clouds, n + 0.3);
         let white = mix(light.cloud, light.horizon, (0.6 * n).clamp(0.0, 0.8));
         colour = mix(colour, white, cover * 0.85 * smoothstep(0.0, 0.12, up));
     }

@@ -47,6 +47,22 @@ pub const PRETRAINING: &[Region] = &[
     Region::RcTrack,
 ];
 
+/// How often each region comes in the pretraining mixture, in the order of [`PRETRAINING`].
+const WEIGHTS: [u8; PRETRAINING.len()] = [5, 4, 4, 4, 3, 3, 3, 1, 1, 2, 2, 2, 1, 5];
+
+/// The region of the pretraining mixture that a number in [0, 1) names.
+pub(super) fn mixed(draw: f32) -> Region {
+    let total: u32 = WEIGHTS.iter().map(|&weight| u32::from(weight)).sum();
+    let mut left = draw * total as f32;
+    for (&region, &weight) in PRETRAINING.iter().zip(&WEIGHTS) {
+        left -= f32::from(weight);
+        if left < 0.0 {
+            return region;
+        }
+    }
+    PRETRAINING[0]
+}
+
 /// Regions that no shipped model has seen: what a fleet can learn.
 pub const UNSEEN: &[Region] =
     &[Region::Night, Region::Snow, Region::LeftHand, Region::TightCurves, Region::DenseTraffic];

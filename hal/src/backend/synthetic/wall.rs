@@ -108,6 +108,13 @@ fn heap(textures: &Textures, c: &Curtain, p: Patch, presence: f32) -> (Rgb, f32)
         | Wall::Clutter => &textures.leaves,
     };
     let fine = texture.sample(p.s * d, p.h * d, p.along * d, p.up * d);
+    let fine = if c.wall == Wall::Rock {
+        // Layers and blocks, tilted.
+        let (x, y) = (p.s * 0.8 - p.h * 0.5, p.h + p.s * 0.25);
+        0.6 * fine + 0.8 * textures.leaves.sample(x * d * 0.5, y * d, p.along * d * 0.5, p.up * d)
+    } else {
+        fine
+    };
     let broad =
         textures.cloud.sample(p.s * d * 0.17, p.h * d * 0.3, p.along * d * 0.17, p.up * d * 0.3);
     let uneven = noise(c.seed ^ 5, p.s / c.piece) + 0.4 * noise(c.seed ^ 6, p.s / c.piece * 3.1);
