@@ -11,6 +11,7 @@ use crate::onnx::Element;
 mod adamw;
 mod checkpoint;
 mod schedule;
+mod start;
 
 pub use adamw::AdamW;
 use adamw::StepFactors;
@@ -65,6 +66,9 @@ pub enum TrainError {
     /// A parameter was not given values to start from.
     #[error("parameter `{name}` has {want} values, {got} were given to start from")]
     Start { name: String, want: usize, got: usize },
+    /// The graph was made for other parameters.
+    #[error("the graph has no input `{name}`: it was made from another model or other targets")]
+    NoInput { name: String },
     /// The loss or a gradient is not finite: the step was not taken.
     #[error(
         "step {step}: `{output}` holds {value}; the step was not taken, the parameters are those \

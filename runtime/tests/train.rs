@@ -2,9 +2,14 @@
 #![cfg(feature = "ort")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use shoal_runtime::engine::testing::{ort_or_skip, regression};
+use shoal_runtime::adapter::Adapter;
+use shoal_runtime::bake::bake;
+use shoal_runtime::engine::ort::Ort;
+use shoal_runtime::engine::testing::{noise, ort_or_skip, regression, small_model};
 use shoal_runtime::engine::{Engine, LoadOptions};
-use shoal_runtime::onnx::Model;
+use shoal_runtime::gradient::{DifferentiateOptions, differentiate};
+use shoal_runtime::graft::{GraftOptions, Profile, graft, graft_all_weights};
+use shoal_runtime::onnx::{Folded, Model};
 use shoal_runtime::train::{
     AdamW, CheckpointError, Decay, Schedule, TrainError, TrainOptions, Trainer,
 };
@@ -175,4 +180,116 @@ fn a_graph_that_does_not_train_is_refused() {
     model.graph_mut().output.retain(|output| output.name() != "loss");
     let error = Trainer::new(load(&model), OPTIONS, |_| None).err().unwrap();
     assert!(matches!(error, TrainError::NoLoss), "{error:?}");
+}
+
+const LORA: TrainOptions = TrainOptions {
+    optimiser: AdamW { beta_mean: 0.9, beta_square: 0.999, epsilon: 1e-8, weight_decay: 0.0 },
+    schedule: Schedule { peak: 0.01, warm_up_steps: 5, decay: Decay::Constant },
+    gradient_norm_max: Some(1.0),
+    average: None,
+};
+
+fn training_session(
+    ort: &Ort,
+    graph: &Folded,
+    wrt: Vec<String>,
+) -> Box<dyn shoal_runtime::engine::Session> {
+    let options =
+        DifferentiateOptions { losses: Vec::new(), wrt, strict: true, profile: Profile::Cpu };
+    let graph = differentiate(graph, &options).unwrap().folded;
+    ort.load(&graph.model, &LoadOptions::default()).unwrap()
+}
+
+/// Image, target and per-sample weight of the small model, the same at every step.
+fn feed_small(trainer: &mut Trainer) {
+    for (name, values) in
+        [("image", noise(1, 384)), ("target.y", noise(2, 10)), ("weight.y", vec![1.0; 2])]
+    {
+        let input = trainer.session().input_index(name).unwrap();
+        trainer.session().write_f32(input, &values).unwrap();
+    }
+}
+
+fn output_of(ort: &Ort, model: &Model) -> Vec<f32> {
+    let mut session = ort.load(model, &LoadOptions::default()).unwrap();
+    session.write_f32(0, &noise(1, 384)).unwrap();
+    session.run().unwrap();
+    session.output_f32(0).unwrap().to_vec()
+}
+
+#[test]
+fn an_adapter_trains_and_the_baked_model_computes_what_was_trained() {
+    let Some(ort) = ort_or_skip() else { return };
+    let base = small_model().unwrap();
+    let grafted = graft(&base, &GraftOptions { rank: 2, ..GraftOptions::default() }).unwrap();
+    let start = Adapter::start(grafted.layout, 7);
+    let wrt = start.layout().factors().map(|factor| factor.input.clone()).collect();
+    let session = training_session(&ort, &grafted.folded, wrt);
+    let mut trainer = Trainer::from_adapter(session, LORA, &start).unwrap();
+    assert_eq!(trainer.adapter(&start), start);
+
+    feed_small(&mut trainer);
+    let first = trainer.step().unwrap().loss;
+    let last = (0..150).map(|_| trainer.step().unwrap().loss).last().unwrap();
+
+    assert!(last < first / 10.0, "{first} fell to {last}");
+    let trained = trainer.adapter(&start);
+    let baked = output_of(&ort, &bake(&base.model, &trained).unwrap());
+    let loss: f32 =
+        baked.iter().zip(noise(2, 10)).map(|(y, t)| (y - t) * (y - t)).sum::<f32>() / 10.0;
+    let by_graph = trainer.loss().unwrap();
+    assert!((loss - by_graph).abs() < 1e-5, "baked {loss}, training graph {by_graph}");
+
+    trainer.restart(&start).unwrap();
+    assert_eq!(trainer.step().unwrap().loss, first);
+}
+
+#[test]
+fn a_factor_without_a_gradient_stays_as_it_was() {
+    let Some(ort) = ort_or_skip() else { return };
+    let grafted = graft(&small_model().unwrap(), &GraftOptions::default()).unwrap();
+    let start = Adapter::start(grafted.layout, 7);
+    let factors = || start.layout().sites.iter();
+    let wrt = factors().map(|site| site.b.input.clone()).collect();
+    let session = training_session(&ort, &grafted.folded, wrt);
+    let mut trainer = Trainer::from_adapter(session, LORA, &start).unwrap();
+    feed_small(&mut trainer);
+    let first = trainer.step().unwrap().loss;
+    let last = (0..50).map(|_| trainer.step().unwrap().loss).last().unwrap();
+    assert!(last < first, "{first} rose to {last}");
+    let trained = trainer.adapter(&start);
+    for site in factors() {
+        assert_eq!(trained.factor(&site.a), start.factor(&site.a), "{}", site.name);
+        assert_ne!(trained.factor(&site.b), start.factor(&site.b), "{}", site.name);
+    }
+}
+
+#[test]
+fn all_weights_train_and_are_written_into_a_plain_model() {
+    let Some(ort) = ort_or_skip() else { return };
+    let base = small_model().unwrap();
+    let weights = graft_all_weights(&base, &[]).unwrap();
+    let wrt = weights.weights.iter().map(|weight| weight.input.clone()).collect();
+    let session = training_session(&ort, &weights.folded, wrt);
+    let mut trainer = Trainer::from_weights(session, LORA, &weights).unwrap();
+    feed_small(&mut trainer);
+    let first = trainer.step().unwrap().loss;
+    let last = (0..100).map(|_| trainer.step().unwrap().loss).last().unwrap();
+    assert!(last < first / 10.0, "{first} fell to {last}");
+
+    let trained = weights.write_into(&base.model, &trainer.weights(&weights)).unwrap();
+
+    let y = output_of(&ort, &trained);
+    let loss: f32 = y.iter().zip(noise(2, 10)).map(|(y, t)| (y - t) * (y - t)).sum::<f32>() / 10.0;
+    let by_graph = trainer.loss().unwrap();
+    assert!((loss - by_graph).abs() < 1e-6, "written {loss}, training graph {by_graph}");
+}
+
+#[test]
+fn an_adapter_of_another_graph_is_refused() {
+    let Some(ort) = ort_or_skip() else { return };
+    let grafted = graft(&small_model().unwrap(), &GraftOptions::default()).unwrap();
+    let session = ort.load(&regression(4, 3, 2).unwrap(), &LoadOptions::default()).unwrap();
+    let error = Trainer::from_adapter(session, LORA, &Adapter::zero(grafted.layout)).err().unwrap();
+    assert!(matches!(error, TrainError::NoInput { .. }), "{error:?}");
 }

@@ -24,7 +24,10 @@ use buffer::bytes_of;
 mod buffer;
 #[cfg(feature = "ort")]
 pub mod ort;
+mod ports;
 pub mod testing;
+
+pub use ports::ports;
 
 /// Loads models.
 pub trait Engine: Send + Sync {

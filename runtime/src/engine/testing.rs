@@ -1,7 +1,7 @@
 //! What tests of this and of other crates share: the engines of this machine.
 
 use super::LoadOptions;
-use crate::onnx::{Attr, Builder, InferError, Model, TensorType};
+use crate::onnx::{Attr, Builder, Folded, InferError, Model, Tensor, TensorType};
 
 /// The variable that makes a missing library a failure: set in CI.
 pub const REQUIRE_VARIABLE: &str = "SHOAL_REQUIRE_ORT";
@@ -54,4 +54,57 @@ pub fn regression(batch: usize, wide: usize, out: usize) -> Result<Model, InferE
     b.output("loss", &loss);
     b.output("grad.w", &gradient);
     Ok(b.into_model())
+}
+
+/// A model with a site of every lowering: Conv with stride, grouped Conv, MatMul of three
+/// dimensions, Gemm, and between them activations, a normalisation and a softmax.
+///
+/// Input `image` `[2, 3, 8, 8]`, output `y` `[2, 5]`; weights `conv`, `depth`, `mix`, `head`,
+/// biases `head.bias`, deterministic.
+///
+/// # Errors
+/// None in practice: the operators are known.
+pub fn small_model() -> Result<Folded, InferError> {
+    let mut b = Builder::new(17);
+    let weight = |b: &mut Builder, name: &str, dims: &[usize], scale: f32| {
+        let count: usize = dims.iter().product();
+        let values: Vec<f32> = noise(name.len(), count).iter().map(|v| v * scale).collect();
+        b.initializer(name, &Tensor::f32(dims, &values))
+    };
+    let image = b.input("image", TensorType::f32(&[2, 3, 8, 8]));
+    let conv = weight(&mut b, "conv", &[8, 3, 3, 3], 0.3);
+    let kernel = |stride: i64| {
+        [
+            ("kernel_shape", Attr::Ints(vec![3, 3])),
+            ("strides", Attr::Ints(vec![stride; 2])),
+            ("pads", Attr::Ints(vec![1; 4])),
+        ]
+    };
+    let h = b.op("Conv", &[&image, &conv], &kernel(2))?;
+    let gate = b.op("Sigmoid", &[&h], &[])?;
+    let h = b.op("Mul", &[&h, &gate], &[])?;
+    let depth = weight(&mut b, "depth", &[8, 1, 3, 3], 0.5);
+    let mut attrs = kernel(1).to_vec();
+    attrs.push(("group", Attr::Int(8)));
+    let h = b.op("Conv", &[&h, &depth], &attrs)?;
+    let shape = b.i64s(&[2, 8, 16]);
+    let tokens = b.op("Reshape", &[&h, &shape], &[])?;
+    let mix = weight(&mut b, "mix", &[16, 16], 0.4);
+    let query = b.op("MatMul", &[&tokens, &mix], &[])?;
+    let turned = b.op("Transpose", &[&query], &[("perm", Attr::Ints(vec![0, 2, 1]))])?;
+    let scores = b.op("MatMul", &[&query, &turned], &[])?;
+    let weights = b.op("Softmax", &[&scores], &[("axis", Attr::Int(-1))])?;
+    let mixed = b.op("MatMul", &[&weights, &tokens], &[])?;
+    let flat = b.i64s(&[2, 128]);
+    let h = b.op("Reshape", &[&mixed, &flat], &[])?;
+    let head = weight(&mut b, "head", &[5, 128], 0.1);
+    let bias = weight(&mut b, "head.bias", &[5], 0.1);
+    let y = b.op("Gemm", &[&h, &head, &bias], &[("transB", Attr::Int(1))])?;
+    b.output("y", &y);
+    Ok(b.finish())
+}
+
+/// Values in [−1, 1] that repeat from `seed`.
+pub fn noise(seed: usize, count: usize) -> Vec<f32> {
+    (0..count).map(|i| (((i + 1) * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
 }

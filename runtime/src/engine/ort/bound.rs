@@ -4,14 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 
 use ::ort::session::Session as OrtSession;
-use ::ort::sys::ONNXTensorElementDataType;
-use ::ort::value::{Outlet, ValueType};
 
 use super::device::{Copier, DeviceMemory, Memory};
 use super::raw::{Binding, OrtError, TensorValue};
 use crate::engine::buffer::HostBuffer;
 use crate::engine::{EngineError, LoadOptions, Place, Placement, Session, TensorPort};
-use crate::onnx::{Element, TensorType};
+use crate::onnx::Element;
 
 /// The fields are dropped in this order: bindings before tensors, tensors before their memory,
 /// all before the session.
@@ -85,6 +83,7 @@ impl Bound {
     pub(super) fn new(
         engine: String,
         mut session: OrtSession,
+        ports: (Vec<TensorPort>, Vec<TensorPort>),
         placement: Placement,
         memory: Memory,
         options: &LoadOptions,
@@ -96,8 +95,7 @@ impl Bound {
         };
         let on_device = memory != Memory::Host;
         let stays = |name: &str| on_device && options.resident.iter().any(|r| r == name);
-        let mut inputs = ports(session.inputs())?;
-        let mut outputs = ports(session.outputs())?;
+        let (mut inputs, mut outputs) = ports;
         for port in &mut inputs {
             port.place = if on_device { Place::Device } else { Place::Host };
         }
@@ -266,40 +264,5 @@ impl Session for Bound {
 
     fn proven(&self) -> &Placement {
         &self.placement
-    }
-}
-
-/// The ports of a session's inputs or outputs, all on the host.
-fn ports(outlets: &[Outlet]) -> Result<Vec<TensorPort>, EngineError> {
-    outlets.iter().map(port).collect()
-}
-
-fn port(outlet: &Outlet) -> Result<TensorPort, EngineError> {
-    let tensor = outlet.name().to_owned();
-    let ValueType::Tensor { ty, shape, dimension_symbols } = outlet.dtype() else {
-        let got = outlet.dtype().to_string();
-        return Err(EngineError::UnsupportedElement { tensor, got });
-    };
-    let number = ONNXTensorElementDataType::from(*ty) as i32;
-    let Some(element) = Element::from_onnx(number) else {
-        return Err(EngineError::UnsupportedElement { tensor, got: ty.to_string() });
-    };
-    let dims: Option<Vec<usize>> = shape.iter().map(|&dim| usize::try_from(dim).ok()).collect();
-    match dims {
-        Some(dims) => {
-            Ok(TensorPort { name: tensor, ty: TensorType { element, dims }, place: Place::Host })
-        }
-        None => {
-            let named = shape.iter().zip(dimension_symbols.iter()).map(|(dim, symbol)| {
-                if *dim >= 0 {
-                    dim.to_string()
-                } else if symbol.is_empty() {
-                    "?".into()
-                } else {
-                    symbol.clone()
-                }
-            });
-            Err(EngineError::OpenShape { tensor, dims: named.collect::<Vec<_>>().join(", ") })
-        }
     }
 }

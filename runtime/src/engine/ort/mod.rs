@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use ::ort::ep::ExecutionProviderDispatch;
 use ::ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
-use super::{Engine, EngineError, LoadOptions, Optimise, Placement, Session};
+use super::{Engine, EngineError, LoadOptions, Optimise, Placement, Session, TensorPort, ports};
 use crate::onnx::Model;
-use crate::onnx::proto::type_proto;
 use bound::Bound;
 use library::Library;
 
@@ -182,6 +181,7 @@ impl Ort {
     fn bind(
         &self,
         session: ::ort::session::Session,
+        ports: (Vec<TensorPort>, Vec<TensorPort>),
         placement: Placement,
         memory: device::Memory,
         options: &LoadOptions,
@@ -190,7 +190,7 @@ impl Ort {
             let bytes = device::copying_model(element).map_err(EngineError::Write)?;
             self.session(&bytes, &LoadOptions::default())
         };
-        Bound::new(self.describe(), session, placement, memory, options, copier)
+        Bound::new(self.describe(), session, ports, placement, memory, options, copier)
     }
 }
 
@@ -200,7 +200,7 @@ impl Engine for Ort {
     }
 
     fn load(&self, model: &Model, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
-        refuse_unknown_rank(model)?;
+        let ports = ports(model)?;
         let bytes = model.to_bytes().map_err(EngineError::Write)?;
         let session = self.session(&bytes, options)?;
         let placement = placement::read_back(&session).map_err(|error| EngineError::Load {
@@ -208,22 +208,10 @@ impl Engine for Ort {
             reason: format!("it does not say which provider got which node: {error}"),
         })?;
         placement::prove(&placement, &self.provider, options.elsewhere)?;
-        let bound = self.bind(session, placement, device::Memory::of(&self.provider), options)?;
+        let bound =
+            self.bind(session, ports, placement, device::Memory::of(&self.provider), options)?;
         Ok(Box::new(bound))
     }
-}
-
-/// ONNX Runtime shows a tensor of unknown rank as a scalar, so the file is asked.
-fn refuse_unknown_rank(model: &Model) -> Result<(), EngineError> {
-    let graph = model.graph();
-    for info in graph.input.iter().chain(&graph.output) {
-        let value = info.r#type.as_ref().and_then(|ty| ty.value.as_ref());
-        if let Some(type_proto::Value::TensorType(type_proto::Tensor { shape: None, .. })) = value {
-            let tensor = info.name.clone().unwrap_or_default();
-            return Err(EngineError::OpenShape { tensor, dims: "?".to_owned() });
-        }
-    }
-    Ok(())
 }
 
 fn level(optimise: Optimise) -> GraphOptimizationLevel {
@@ -265,10 +253,11 @@ mod tests {
         b.output("y", &y);
         b.output("z", &z);
         let options = LoadOptions { resident: vec!["z".to_owned()], ..LoadOptions::default() };
-        let session = ort.session(&b.into_model().to_bytes().unwrap(), &options).unwrap();
+        let model = b.into_model();
+        let session = ort.session(&model.to_bytes().unwrap(), &options).unwrap();
         // The processor's memory taken for a device's: every step but the transfer is the same.
         let memory = device::Memory::Device { name: "Cpu", number: 0 };
-        ort.bind(session, Placement::default(), memory, &options).unwrap()
+        ort.bind(session, ports(&model).unwrap(), Placement::default(), memory, &options).unwrap()
     }
 
     #[test]

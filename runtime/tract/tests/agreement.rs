@@ -1,0 +1,211 @@
+//! tract and ONNX Runtime compute the same.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use shoal_runtime::engine::testing::{noise, ort_or_skip, regression, small_model};
+use shoal_runtime::engine::{Engine, EngineError, LoadOptions, Optimise, Session};
+use shoal_runtime::gradient::{DifferentiateOptions, differentiate};
+use shoal_runtime::graft::{GraftOptions, Profile, graft};
+use shoal_runtime::onnx::{Attr, Builder, Element, Model, TensorType};
+use shoal_runtime::train::{AdamW, Decay, Schedule, TrainOptions, Trainer};
+use shoal_tract::Tract;
+
+/// What every graph of this project is held to: the largest difference, relative to the largest
+/// value of the output.
+const TOLERANCE: f32 = 1e-4;
+
+fn fill(session: &mut dyn Session) {
+    for index in 0..session.inputs().len() {
+        let count = session.inputs()[index].ty.values();
+        session.write_f32(index, &noise(index, count)).unwrap();
+    }
+}
+
+fn assert_agreement(a: &dyn Session, b: &dyn Session) {
+    for (index, port) in a.outputs().iter().enumerate() {
+        assert_eq!(*port, b.outputs()[index]);
+        let (a, b) = (a.output_f32(index).unwrap(), b.output_f32(index).unwrap());
+        let largest = a.iter().fold(f32::MIN_POSITIVE, |max, value| max.max(value.abs()));
+        for (a, b) in a.iter().zip(b) {
+            assert!((a - b).abs() <= TOLERANCE * largest, "{}: {a} and {b}", port.name);
+        }
+    }
+}
+
+/// A convolution, its norm, an activation, attention's operators, and a resize: what the default
+/// world model is made of.
+fn mixture() -> Model {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[2, 3, 8, 8]));
+    let w = b.input("w", TensorType::f32(&[4, 3, 3, 3]));
+    let attrs = [
+        ("strides", Attr::Ints(vec![2, 2])),
+        ("pads", Attr::Ints(vec![1, 1, 1, 1])),
+        ("kernel_shape", Attr::Ints(vec![3, 3])),
+    ];
+    let y = b.op("Conv", &[&x, &w], &attrs).unwrap();
+    let gate = b.op("Sigmoid", &[&y], &[]).unwrap();
+    let y = b.op("Mul", &[&y, &gate], &[]).unwrap();
+    let shape = b.i64s(&[2, 4, 16]);
+    let tokens = b.op("Reshape", &[&y, &shape], &[]).unwrap();
+    let turned = b.op("Transpose", &[&tokens], &[("perm", Attr::Ints(vec![0, 2, 1]))]).unwrap();
+    let scores = b.op("MatMul", &[&tokens, &turned], &[]).unwrap();
+    let weights = b.op("Softmax", &[&scores], &[("axis", Attr::Int(-1))]).unwrap();
+    let mixed = b.op("MatMul", &[&weights, &tokens], &[]).unwrap();
+    b.output("mixed", &mixed);
+    b.output("weights", &weights);
+    b.into_model()
+}
+
+#[test]
+fn both_engines_compute_the_same_of_small_graphs() {
+    let Some(ort) = ort_or_skip() else { return };
+    for model in [regression(4, 3, 2).unwrap(), mixture()] {
+        for optimise in [Optimise::No, Optimise::Basic, Optimise::All] {
+            let options = LoadOptions { optimise, ..LoadOptions::default() };
+            let mut reference = ort.load(&model, &options).unwrap();
+            let mut tract = Tract.load(&model, &options).unwrap();
+            fill(&mut *reference);
+            fill(&mut *tract);
+            reference.run().unwrap();
+            tract.run().unwrap();
+            assert_agreement(&*reference, &*tract);
+        }
+    }
+}
+
+#[test]
+fn both_engines_compute_the_same_gradients_of_one_training_graph() {
+    let Some(ort) = ort_or_skip() else { return };
+    for profile in [Profile::Tract, Profile::Cpu] {
+        let options = GraftOptions { rank: 2, profile, ..GraftOptions::default() };
+        let grafted = graft(&small_model().unwrap(), &options).unwrap();
+        let wrt = grafted.layout.factors().map(|factor| factor.input.clone()).collect();
+        let options = DifferentiateOptions { losses: Vec::new(), wrt, strict: true, profile };
+        let model = differentiate(&grafted.folded, &options).unwrap().folded.model;
+        let mut reference = ort.load(&model, &LoadOptions::default()).unwrap();
+        let mut tract = Tract.load(&model, &LoadOptions::default()).unwrap();
+        fill(&mut *reference);
+        fill(&mut *tract);
+        reference.run().unwrap();
+        tract.run().unwrap();
+        assert_eq!(reference.outputs().len(), 1 + grafted.layout.sites.len() * 2);
+        assert_agreement(&*reference, &*tract);
+    }
+}
+
+#[test]
+fn both_engines_train_to_the_same_parameters() {
+    let Some(ort) = ort_or_skip() else { return };
+    let model = regression(4, 3, 2).unwrap();
+    let options = TrainOptions {
+        optimiser: AdamW { weight_decay: 0.01, ..AdamW::default() },
+        schedule: Schedule { peak: 0.02, warm_up_steps: 5, decay: Decay::Constant },
+        gradient_norm_max: Some(1.0),
+        average: None,
+    };
+    let train = |engine: &dyn Engine| {
+        let session = engine.load(&model, &LoadOptions::default()).unwrap();
+        let mut trainer = Trainer::new(session, options, |_| Some(&[0.0; 6])).unwrap();
+        let losses: Vec<f32> = (0..50)
+            .map(|step| {
+                trainer.session().write_f32(0, &noise(2 * step, 12)).unwrap();
+                trainer.session().write_f32(1, &noise(2 * step + 1, 8)).unwrap();
+                trainer.step().unwrap().loss
+            })
+            .collect();
+        (losses, trainer.parameters().flat_map(|(_, values)| values.to_vec()).collect::<Vec<_>>())
+    };
+    let (a, b) = (train(&ort), train(&Tract));
+    for (a, b) in a.0.iter().chain(&a.1).zip(b.0.iter().chain(&b.1)) {
+        assert!((a - b).abs() <= TOLERANCE, "{a} and {b}");
+    }
+}
+
+#[test]
+fn inputs_are_filled_in_place_and_outputs_feed_inputs() {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[2]));
+    let y = b.op("Add", &[&x, &x], &[]).unwrap();
+    b.output("y", &y);
+    b.output("same", &x);
+    let mut session = Tract.load(&b.into_model(), &LoadOptions::default()).unwrap();
+    session.input_f32(0).unwrap().copy_from_slice(&[1.0, 3.0]);
+    for _ in 0..3 {
+        session.run().unwrap();
+        session.copy_output_to_input(0, 0).unwrap();
+    }
+    assert_eq!(session.output_f32(0).unwrap(), [8.0, 24.0]);
+    assert_eq!(session.output_f32(1).unwrap(), [4.0, 12.0]);
+    // A write after a copy reaches the input alone.
+    session.write_f32(0, &[0.0, 0.0]).unwrap();
+    assert_eq!(session.output_f32(0).unwrap(), [8.0, 24.0]);
+    assert_eq!(session.input_f32(0).unwrap(), [0.0, 0.0]);
+}
+
+#[test]
+fn integers_and_wrong_types_are_told_apart() {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::new(Element::I64, &[2]));
+    let y = b.op("Add", &[&x, &x], &[]).unwrap();
+    b.output("y", &y);
+    let mut session = Tract.load(&b.into_model(), &LoadOptions::default()).unwrap();
+    session.write_i64(0, &[3, -4]).unwrap();
+    session.run().unwrap();
+    assert_eq!(session.output_i64(0).unwrap(), [6, -8]);
+    assert_eq!(session.output_f32(0).unwrap_err().to_string(), "`y` is int64, not float32");
+    let error = session.write_i64(0, &[1]).unwrap_err();
+    assert_eq!(error.to_string(), "`x` has shape [2]: 2 values, not 1");
+}
+
+#[test]
+fn every_node_that_tract_cannot_run_is_named_when_loading() {
+    let mut model = mixture();
+    for (index, operator) in [(0, "Frobnicate"), (3, "Transmogrify")] {
+        model.graph_mut().node[index].op_type = Some(operator.to_owned());
+        model.graph_mut().node[index].name = Some(format!("strange{index}"));
+    }
+    let error = Tract.load(&model, &LoadOptions::default()).err().unwrap();
+    let EngineError::Nodes { nodes, .. } = &error else { panic!("{error:?}") };
+    let names: Vec<_> = nodes.iter().map(|node| node.node.as_str()).collect();
+    assert_eq!(names, ["strange0", "strange3"]);
+    assert!(error.to_string().starts_with("tract-"), "{error}");
+    assert!(error.to_string().contains("Transmogrify `strange3` (unknown to tract)"), "{error}");
+}
+
+#[test]
+fn a_graph_that_makes_no_sense_is_an_error_not_a_panic() {
+    let mut model = mixture();
+    model.graph_mut().node.pop();
+    let error = Tract.load(&model, &LoadOptions::default()).err().unwrap();
+    assert!(error.to_string().contains("nothing makes the output `weights`"), "{error}");
+
+    let mut model = mixture();
+    model.graph_mut().node[0].input[1] = "nowhere".to_owned();
+    assert!(Tract.load(&model, &LoadOptions::default()).is_err());
+}
+
+/// tract turns x·x into an operator that it has for floats alone.
+#[test]
+fn a_node_that_fails_only_when_evaluated_is_named_when_loading() {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::new(Element::I64, &[2]));
+    let y = b.op("Mul", &[&x, &x], &[]).unwrap();
+    b.output("y", &y);
+    let error = Tract.load(&b.into_model(), &LoadOptions::default()).err().unwrap();
+    assert!(matches!(error, EngineError::Load { .. }), "{error:?}");
+    assert!(error.to_string().contains("Mul_0"), "{error}");
+}
+
+#[test]
+fn the_version_is_the_one_of_the_lock_file() {
+    let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock"));
+    let entry = format!("name = \"tract-onnx\"\nversion = \"{}\"", shoal_tract::TRACT_VERSION);
+    assert!(lock.unwrap().contains(&entry), "{entry}");
+}
+
+#[test]
+fn the_nodes_that_run_are_reported() {
+    let session = Tract.load(&mixture(), &LoadOptions::default()).unwrap();
+    assert_eq!(Tract.describe(), format!("tract-{}/cpu", shoal_tract::TRACT_VERSION));
+    assert!(session.proven().count_by_provider()["tract"] > 3, "{:?}", session.proven());
+}
