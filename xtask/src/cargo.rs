@@ -1,0 +1,78 @@
+//! What cargo knows of the workspace.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::process::Run;
+use crate::{Done, Failure};
+
+/// One package of the workspace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    /// Its `Cargo.toml`.
+    pub(crate) manifest: PathBuf,
+    pub(crate) dependencies: Vec<Dependency>,
+    /// Targets as (kind, name): `("bench", "step")`.
+    pub(crate) targets: Vec<(String, String)>,
+}
+
+/// One declared dependency.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dependency {
+    pub(crate) name: String,
+    /// Only for tests and benches.
+    pub(crate) dev: bool,
+    pub(crate) features: Vec<String>,
+}
+
+impl Package {
+    pub(crate) fn is_library(&self) -> bool {
+        self.targets.iter().any(|(kind, _name)| kind == "lib")
+    }
+
+    pub(crate) fn targets_of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a str> {
+        let targets = self.targets.iter().filter(move |(of, _name)| of == kind);
+        targets.map(|(_kind, name)| name.as_str())
+    }
+}
+
+/// The packages of the workspace, from `cargo metadata`.
+pub(crate) fn packages() -> Done<Vec<Package>> {
+    let args = ["metadata", "--no-deps", "--format-version", "1"];
+    let text = Run::cargo().args(args).output()?;
+    let metadata: Value = serde_json::from_str(&text)
+        .map_err(|error| Failure(format!("cargo metadata is no JSON: {error}")))?;
+    Ok(list(&metadata, "packages").iter().map(package).collect())
+}
+
+fn package(value: &Value) -> Package {
+    let target = |target: &Value| {
+        let kind = list(target, "kind").first().and_then(Value::as_str).unwrap_or_default();
+        (kind.to_owned(), text(target, "name"))
+    };
+    Package {
+        name: text(value, "name"),
+        manifest: text(value, "manifest_path").into(),
+        dependencies: list(value, "dependencies").iter().map(dependency).collect(),
+        targets: list(value, "targets").iter().map(target).collect(),
+    }
+}
+
+fn dependency(value: &Value) -> Dependency {
+    let features = list(value, "features").iter().filter_map(Value::as_str);
+    Dependency {
+        name: text(value, "name"),
+        dev: value["kind"] == "dev",
+        features: features.map(str::to_owned).collect(),
+    }
+}
+
+fn text(value: &Value, field: &str) -> String {
+    value[field].as_str().unwrap_or_default().to_owned()
+}
+
+fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
+    value[field].as_array().map_or(&[], Vec::as_slice)
+}

@@ -1,0 +1,153 @@
+//! What `cargo xtask test` needs beside a Rust toolchain and a C compiler: said first, then installed.
+
+use std::path::PathBuf;
+
+use crate::process::{Run, found};
+use crate::steps::{Outcome, Skip, Steps};
+use crate::{Done, Failure, onnxruntime, tools};
+
+pub(crate) const BARE_TARGET: &str = "thumbv7em-none-eabihf";
+const DENY: (&str, &str) = ("cargo-deny", "0.20.2");
+const MACHETE: (&str, &str) = ("cargo-machete", "0.9.2");
+
+/// One thing that is needed.
+pub(crate) struct Need {
+    name: &'static str,
+    what_for: &'static str,
+    how: &'static str,
+    is_there: fn() -> bool,
+    install: fn() -> Done,
+}
+
+/// Everything, in the order in which it is installed.
+pub(crate) const NEEDS: [Need; 6] = [
+    Need {
+        name: "rustfmt and clippy",
+        what_for: "format and lints",
+        how: "rustup component add",
+        is_there: || {
+            ["fmt", "clippy"].iter().all(|tool| Run::cargo().args([tool, "--version"]).succeeds())
+        },
+        install: || rustup(&["component", "add", "rustfmt", "clippy"]),
+    },
+    Need {
+        name: "bare target",
+        what_for: "links the cores for a machine without a system",
+        how: "rustup target add thumbv7em-none-eabihf",
+        is_there: has_bare_target,
+        install: || rustup(&["target", "add", BARE_TARGET]),
+    },
+    Need {
+        name: "ffmpeg",
+        what_for: "decodes recorded drives",
+        how: "apt-get install ffmpeg",
+        is_there: has_ffmpeg,
+        install: || apt_get(&["ffmpeg"]),
+    },
+    Need {
+        name: "ONNX Runtime",
+        what_for: "runs and trains models; 24 MB by pip, into target/tools",
+        how: "pip download onnxruntime",
+        is_there: || onnxruntime::library().is_some(),
+        install: || {
+            if onnxruntime::pip().is_err() {
+                apt_get(&["python3", "python3-pip"])?;
+            }
+            onnxruntime::install()
+        },
+    },
+    Need {
+        name: "cargo-deny",
+        what_for: "licences, sources, advisories; built once, minutes",
+        how: "cargo install --root target/tools",
+        is_there: || own_tool(DENY).is_some(),
+        install: || cargo_install(DENY),
+    },
+    Need {
+        name: "cargo-machete",
+        what_for: "dependencies that nothing uses; built once, a minute",
+        how: "cargo install --root target/tools",
+        is_there: || own_tool(MACHETE).is_some(),
+        install: || cargo_install(MACHETE),
+    },
+];
+
+/// Says what is missing, then installs it. What cannot be installed is a skip; what depends on it says so
+/// again.
+pub(crate) fn install(steps: &mut Steps) {
+    println!("cargo xtask test needs, beside a Rust toolchain and a C compiler:");
+    for need in &NEEDS {
+        let state = if (need.is_there)() { "is there" } else { "WILL BE INSTALLED" };
+        let Need { name, what_for, how, .. } = need;
+        println!("  {name:<20} {state:<18} {what_for} ({how})");
+    }
+    for need in &NEEDS {
+        if !(need.is_there)() {
+            steps.step(need.name, || match (need.install)() {
+                Ok(()) => Ok(Outcome::Passed),
+                Err(Failure(why)) => Ok(Outcome::Skipped(Skip::because(format!(
+                    "cannot be installed: {}",
+                    why.lines().next().unwrap_or_default()
+                )))),
+            });
+        }
+    }
+}
+
+pub(crate) fn deny() -> Option<PathBuf> {
+    own_tool(DENY)
+}
+
+pub(crate) fn machete() -> Option<PathBuf> {
+    own_tool(MACHETE)
+}
+
+pub(crate) fn has_ffmpeg() -> bool {
+    Run::new("ffmpeg").arg("-version").succeeds()
+}
+
+pub(crate) fn has_bare_target() -> bool {
+    let args = ["--print", "target-libdir", "--target", BARE_TARGET];
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    Run::new(rustc).args(args).output().is_ok_and(|folder| PathBuf::from(folder).is_dir())
+}
+
+/// The program in target/tools, in this version.
+fn own_tool((name, version): (&str, &str)) -> Option<PathBuf> {
+    let program = tools().join("bin").join(name);
+    let shown = Run::new(&program).arg("--version").output().ok()?;
+    shown.contains(version).then_some(program)
+}
+
+/// Without optimisation: it is built more often than it is waited for.
+fn cargo_install((name, version): (&str, &str)) -> Done {
+    Run::cargo()
+        .args(["install", name, "--version", version, "--locked", "--debug", "--quiet", "--force"])
+        .arg("--root")
+        .arg(tools())
+        .run()
+}
+
+fn rustup(args: &[&str]) -> Done {
+    if !found("rustup") {
+        let args = args.join(" ");
+        return Err(Failure(format!(
+            "no rustup to do `rustup {args}`: install it that way you got Rust"
+        )));
+    }
+    Run::new("rustup").args(args).run()
+}
+
+fn apt_get(packages: &[&str]) -> Done {
+    let list = packages.join(" ");
+    if !found("apt-get") {
+        return Err(Failure(format!("no apt-get: install {list} by your system's own means")));
+    }
+    let as_root = || {
+        let root = Run::new("id").arg("-u").output().is_ok_and(|user| user == "0");
+        let run = if root { Run::new("apt-get") } else { Run::new("sudo").args(["-n", "apt-get"]) };
+        run.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet")
+    };
+    as_root().arg("update").run()?;
+    as_root().args(["install", "--yes", "--no-install-recommends"]).args(packages).run()
+}

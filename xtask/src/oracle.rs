@@ -1,0 +1,62 @@
+//! `cargo xtask oracle`: installs PyTorch and records anew what the tests compare with.
+
+use crate::flags::Flags;
+use crate::process::Run;
+use crate::{Done, Failure, root, tools};
+
+const HELP: &str = "\
+cargo xtask oracle [world|tinyphysics]...
+
+Installs PyTorch into target/tools/oracle (gigabytes), and records gradients of whole models by its autograd
+as fixtures. Nothing of `cargo xtask test` needs it. tinyphysics reads SHOAL_DATA or ../shared/data.";
+
+/// Kind, its model, and the fixture, as xtask/oracle/fixtures.py takes them.
+const FIXTURES: [(&str, &str, &str); 2] = [
+    ("world", "models/world/model.onnx", "shadow/tests/fixtures/world.safetensors"),
+    (
+        "tinyphysics",
+        "DATA/models/tinyphysics.onnx",
+        "runtime/tests/fixtures/tinyphysics.safetensors",
+    ),
+];
+
+pub(crate) fn run(args: &[String]) -> Done {
+    let flags = Flags::parse(args, &[], &["--help"])?;
+    if flags.has("--help") {
+        println!("{HELP}");
+        return Ok(());
+    }
+    if let Some(other) =
+        flags.rest.iter().find(|name| FIXTURES.iter().all(|(kind, ..)| kind != name))
+    {
+        return Err(Failure(format!("no fixture {other}\n\n{HELP}")));
+    }
+    println!("installs PyTorch into target/tools/oracle: gigabytes, minutes");
+    let environment = tools().join("oracle");
+    let python = environment.join("bin/python3");
+    if !python.is_file() {
+        Run::new("python3").args(["-m", "venv"]).arg(&environment).run()?;
+    }
+    Run::new(&python)
+        .args(["-m", "pip", "install", "--quiet", "--requirement", "xtask/oracle/requirements.txt"])
+        .run()?;
+    let data = std::env::var("SHOAL_DATA").unwrap_or_else(|_none| "../shared/data".to_owned());
+    for (kind, model, fixture) in FIXTURES {
+        if !flags.rest.is_empty() && !flags.rest.iter().any(|name| name == kind) {
+            continue;
+        }
+        let model = root().join(model.replace("DATA", &data));
+        if !model.is_file() {
+            return Err(Failure(format!("no model {} to record {kind} of", model.display())));
+        }
+        let fixture = root().join(fixture);
+        Run::new(&python)
+            .arg("fixtures.py")
+            .arg(&model)
+            .arg(kind)
+            .arg(&fixture)
+            .at(&root().join("xtask/oracle"))
+            .run()?;
+    }
+    Ok(())
+}
