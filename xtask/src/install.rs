@@ -119,12 +119,13 @@ fn own_tool((name, version): (&str, &str)) -> Option<PathBuf> {
     shown.contains(version).then_some(program)
 }
 
-/// Without optimisation: it is built more often than it is waited for.
+/// Without optimisation and debug information: it is built more often than it is waited for.
 fn cargo_install((name, version): (&str, &str)) -> Done {
     Run::cargo()
         .args(["install", name, "--version", version, "--locked", "--debug", "--quiet", "--force"])
         .arg("--root")
         .arg(tools())
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .run()
 }
 

@@ -77,10 +77,9 @@ fn functions(code: &str) -> Vec<Function> {
         let signature: String = lines.iter().skip(index).take(3).copied().collect();
         let parameters = signature.split_once('(').map_or("", |(_name, parameters)| parameters);
         let first = parameters.split([',', ')']).next().unwrap_or_default();
+        let method = first.split([' ', '&', ':']).any(|word| word == "self");
         let call = match &of_type {
-            Some(_type) if first.split([' ', '&', ':']).any(|word| word == "self") => {
-                format!(".{name}")
-            }
+            _ if method => format!(".{name}"),
             Some(of_type) => format!("{of_type}::{name}"),
             // In a macro: of which types is not known here; of one at least.
             None if trimmed.len() < line.len() => format!("::{name}"),
