@@ -1,6 +1,7 @@
 //! Frames a second of generated roads at 64×128 on one core, by region:
 //! `cargo bench -p shoal-hal --features synthetic --bench synthetic`.
 #![expect(clippy::print_stdout, reason = "a bench reports on the terminal")]
+#![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
 use std::hint::black_box;
 use std::time::Instant;

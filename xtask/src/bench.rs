@@ -3,7 +3,7 @@
 use crate::cargo::packages;
 use crate::flags::Flags;
 use crate::process::Run;
-use crate::{Done, Failure, onnxruntime};
+use crate::{Done, Failure, onnxruntime, test};
 
 const HELP: &str = "\
 cargo xtask bench [NAME]...
@@ -18,10 +18,10 @@ pub(crate) fn run(args: &[String]) -> Done {
     }
     let mut benches = Vec::new();
     for package in packages()? {
-        let names = package.targets_of("bench").map(str::to_owned);
-        benches.extend(names.map(|bench| (package.name.clone(), bench)));
+        let targets = package.targets_of("bench").cloned();
+        benches.extend(targets.map(|bench| (package.name.clone(), bench)));
     }
-    let known: Vec<&str> = benches.iter().map(|(_package, bench)| bench.as_str()).collect();
+    let known: Vec<&str> = benches.iter().map(|(_package, bench)| bench.name.as_str()).collect();
     if let Some(other) = flags.rest.iter().find(|name| !known.contains(&name.as_str())) {
         return Err(Failure(format!("no benchmark {other}; there are: {}", known.join(" "))));
     }
@@ -31,14 +31,14 @@ pub(crate) fn run(args: &[String]) -> Done {
     if onnxruntime::library().is_none() {
         onnxruntime::install()?;
     }
-    for (package, bench) in &benches {
-        if flags.rest.is_empty() || flags.rest.contains(bench) {
-            let run = Run::cargo().args(["bench", "--quiet", "--profile", "dev"]);
-            let run = run.args(["--package", package.as_str(), "--bench", bench.as_str()]);
-            let library = onnxruntime::library();
-            let run = library.iter().fold(run, |run, path| run.env("SHOAL_ONNXRUNTIME", path));
-            run.run()?;
-        }
+    let variables = test::variables();
+    let wanted = |name: &String| flags.rest.is_empty() || flags.rest.contains(name);
+    for (package, bench) in benches.iter().filter(|(_package, bench)| wanted(&bench.name)) {
+        Run::cargo()
+            .args(["bench", "--quiet", "--profile", "dev", "--package", package.as_str()])
+            .args(["--bench", bench.name.as_str(), "--features", &bench.features.join(",")])
+            .envs(&variables)
+            .run()?;
     }
     Ok(())
 }

@@ -14,8 +14,17 @@ pub(crate) struct Package {
     /// Its `Cargo.toml`.
     pub(crate) manifest: PathBuf,
     pub(crate) dependencies: Vec<Dependency>,
-    /// Targets as (kind, name): `("bench", "step")`.
-    pub(crate) targets: Vec<(String, String)>,
+    pub(crate) targets: Vec<Target>,
+}
+
+/// One thing that is built.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// `lib`, `bin`, `bench`, …
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    /// Without these features of its package it is not built.
+    pub(crate) features: Vec<String>,
 }
 
 /// One declared dependency.
@@ -29,12 +38,11 @@ pub(crate) struct Dependency {
 
 impl Package {
     pub(crate) fn is_library(&self) -> bool {
-        self.targets.iter().any(|(kind, _name)| kind == "lib")
+        self.targets_of("lib").next().is_some()
     }
 
-    pub(crate) fn targets_of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a str> {
-        let targets = self.targets.iter().filter(move |(of, _name)| of == kind);
-        targets.map(|(_kind, name)| name.as_str())
+    pub(crate) fn targets_of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Target> {
+        self.targets.iter().filter(move |target| target.kind == kind)
     }
 }
 
@@ -48,9 +56,10 @@ pub(crate) fn packages() -> Done<Vec<Package>> {
 }
 
 fn package(value: &Value) -> Package {
-    let target = |target: &Value| {
-        let kind = list(target, "kind").first().and_then(Value::as_str).unwrap_or_default();
-        (kind.to_owned(), text(target, "name"))
+    let target = |target: &Value| Target {
+        kind: list(target, "kind").first().and_then(Value::as_str).unwrap_or_default().to_owned(),
+        name: text(target, "name"),
+        features: texts(target, "required-features"),
     };
     Package {
         name: text(value, "name"),
@@ -61,11 +70,10 @@ fn package(value: &Value) -> Package {
 }
 
 fn dependency(value: &Value) -> Dependency {
-    let features = list(value, "features").iter().filter_map(Value::as_str);
     Dependency {
         name: text(value, "name"),
         dev: value["kind"] == "dev",
-        features: features.map(str::to_owned).collect(),
+        features: texts(value, "features"),
     }
 }
 
@@ -75,4 +83,8 @@ fn text(value: &Value, field: &str) -> String {
 
 fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
     value[field].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn texts(value: &Value, field: &str) -> Vec<String> {
+    list(value, field).iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }

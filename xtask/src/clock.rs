@@ -10,7 +10,6 @@ impl Watch {
         Self(Instant::now())
     }
 
-    #[expect(clippy::disallowed_methods, reason = "as above")]
     pub(crate) fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }

@@ -19,6 +19,7 @@ pub(crate) fn step(seconds: u64, variables: &[(&'static str, OsString)]) -> Done
     };
     let failed: Vec<&str> = package
         .targets_of("bin")
+        .map(|target| target.name.as_str())
         .filter(|target| run(&package, target, seconds, variables).is_err())
         .collect();
     let count = package.targets_of("bin").count();

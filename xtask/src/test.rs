@@ -62,7 +62,7 @@ pub(crate) fn run(args: &[String]) -> Done {
         let names = flags.all("--exclude").collect::<Vec<_>>().join(", ");
         steps.skip("packages", Skip::because(format!("excluded: {names}")));
     }
-    let session = Session { exclude, variables: variables(&mut steps) };
+    let session = Session { exclude, variables: required(&mut steps) };
     for (name, step) in STEPS {
         if wanted(name) {
             steps.step(name, || step(&session));
@@ -75,14 +75,22 @@ pub(crate) fn run(args: &[String]) -> Done {
 }
 
 /// What tests go by: with a `SHOAL_REQUIRE_*` they fail where they would pass over what is missing.
-fn variables(steps: &mut Steps) -> Vec<(&'static str, OsString)> {
-    let mut variables = Vec::new();
-    let library = onnxruntime::library();
-    let data = data();
+fn required(steps: &mut Steps) -> Vec<(&'static str, OsString)> {
+    let mut variables = variables();
     let wants: [(&str, &str, bool, &str); 3] = [
-        ("SHOAL_REQUIRE_ORT", "with ONNX Runtime", library.is_some(), "no library of it"),
+        (
+            "SHOAL_REQUIRE_ORT",
+            "with ONNX Runtime",
+            onnxruntime::library().is_some(),
+            "no library of it",
+        ),
         ("SHOAL_REQUIRE_FFMPEG", "with video", install::has_ffmpeg(), "no program ffmpeg"),
-        ("SHOAL_REQUIRE_DATA", "on real roads", data.is_some(), "no ../shared/data, no SHOAL_DATA"),
+        (
+            "SHOAL_REQUIRE_DATA",
+            "on real roads",
+            data().is_some(),
+            "no ../shared/data, no SHOAL_DATA",
+        ),
     ];
     for (name, what, is_there, why) in wants {
         if is_there || steps.ci() {
@@ -91,9 +99,14 @@ fn variables(steps: &mut Steps) -> Vec<(&'static str, OsString)> {
             steps.skip("tests (some)", Skip::because(format!("those {what}: {why}")));
         }
     }
-    variables.extend(library.map(|path| ("SHOAL_ONNXRUNTIME", path.into_os_string())));
-    variables.extend(data.map(|path| ("SHOAL_DATA", path.into_os_string())));
     variables
+}
+
+/// Where tests and benches find what the repository does not hold.
+pub(crate) fn variables() -> Vec<(&'static str, OsString)> {
+    let library = onnxruntime::library().map(|path| ("SHOAL_ONNXRUNTIME", path.into_os_string()));
+    let data = data().map(|path| ("SHOAL_DATA", path.into_os_string()));
+    library.into_iter().chain(data).collect()
 }
 
 /// Recorded drives, logs and models of others, which the repository does not hold.

@@ -69,7 +69,7 @@ pub(crate) fn next_opening_seconds(plan: &WindowPlan, utc_seconds: u64) -> Optio
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+    #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
     use shoal_wire::v1::WindowPlanFields;
 

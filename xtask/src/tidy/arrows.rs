@@ -162,11 +162,11 @@ fn names(line: &str, name: &str) -> bool {
 mod tests {
     use super::super::file;
     use super::*;
-    use crate::cargo::Dependency;
+    use crate::cargo::{Dependency, Target};
 
     fn package(name: &str, dependency: Dependency) -> Package {
         let manifest = root().join("some/Cargo.toml");
-        let targets = vec![("lib".to_owned(), name.to_owned())];
+        let targets = vec![Target { kind: "lib".to_owned(), ..Target::default() }];
         Package { name: name.to_owned(), manifest, dependencies: vec![dependency], targets }
     }
 
