@@ -1,0 +1,84 @@
+//! Gradients of a whole model that others trained, against PyTorch's (recorded by `cargo xtask oracle`).
+#![cfg(feature = "ort")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use shoal_runtime::engine::testing::{ort_or_skip, plain_options};
+use shoal_runtime::engine::{Engine, LoadOptions};
+use shoal_runtime::gradient::{DifferentiateOptions, LossKind, LossSpec, differentiate};
+use shoal_runtime::graft::{GraftOptions, Profile, graft, graft_all_weights};
+use shoal_runtime::onnx::{Element, Folded, Model, PinOptions, fold, pin};
+
+/// What the design promises, by the norm of each gradient.
+const TOLERANCE: f64 = 1e-4;
+
+fn tinyphysics() -> Option<Folded> {
+    let data = std::env::var_os("SHOAL_DATA").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"),
+        PathBuf::from,
+    );
+    let file = data.join("models/tinyphysics.onnx");
+    if !file.exists() {
+        eprintln!("SKIPPED: {} is not here", file.display());
+        return None;
+    }
+    let options = PinOptions { batch: Some(2), ..PinOptions::default() };
+    Some(fold(&pin(&Model::read(&file).unwrap(), &options).unwrap()).unwrap())
+}
+
+fn cross_entropy(wrt: Vec<String>, profile: Profile) -> DifferentiateOptions {
+    let losses = vec![LossSpec { kind: LossKind::CrossEntropy, output: "output".into() }];
+    DifferentiateOptions { losses, wrt, strict: true, profile }
+}
+
+#[test]
+fn a_transformers_factors_get_the_gradients_that_pytorch_computes() {
+    let (Some(engine), Some(folded)) = (ort_or_skip(), tinyphysics()) else { return };
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tinyphysics.safetensors");
+    let bytes = std::fs::read(file).unwrap();
+    let recorded = SafeTensors::deserialize(&bytes).unwrap();
+    for profile in [Profile::Cpu, Profile::Tract] {
+        let grafted = graft(&folded, &GraftOptions { profile, ..GraftOptions::default() }).unwrap();
+        let wrt: Vec<String> = grafted.layout.factors().map(|f| f.input.clone()).collect();
+        let options = cross_entropy(wrt, profile);
+        let training = differentiate(&grafted.folded, &options).unwrap();
+        for options in [plain_options(), LoadOptions::default()] {
+            let mut session = engine.load(&training.folded.model, &options).unwrap();
+            for index in 0..session.inputs().len() {
+                let port = session.inputs()[index].clone();
+                let values = recorded.tensor(&port.name).unwrap();
+                assert_eq!(values.shape(), port.ty.dims, "{}", port.name);
+                session.write_bytes(index, port.ty.element, values.data()).unwrap();
+            }
+            session.run().unwrap();
+            for index in 0..session.outputs().len() {
+                let name = session.outputs()[index].name.clone();
+                let want = recorded.tensor(&name).unwrap();
+                compare(&name, session.output_f32(index).unwrap(), want.data());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_weight_and_both_embeddings_can_be_trained() {
+    let Some(folded) = tinyphysics() else { return };
+    let all = graft_all_weights(&folded, &[]).unwrap();
+    let wrt: Vec<String> = all.weights.iter().map(|w| w.input.clone()).collect();
+    let training = differentiate(&all.folded, &cross_entropy(wrt.clone(), Profile::Cpu)).unwrap();
+    assert_eq!(training.folded.model.graph().output.len(), 1 + wrt.len());
+}
+
+#[track_caller]
+fn compare(name: &str, got: &[f32], want: &[u8]) {
+    let want: Vec<f64> = want
+        .chunks_exact(Element::F32.bytes())
+        .map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap())))
+        .collect();
+    assert_eq!(got.len(), want.len(), "{name}");
+    let norm = want.iter().map(|v| v * v).sum::<f64>().sqrt();
+    let off = got.iter().zip(&want).map(|(&g, w)| (f64::from(g) - w).powi(2)).sum::<f64>().sqrt();
+    assert!(norm > 0.0 && off <= TOLERANCE * norm, "{name}: off by {:.2e}", off / norm);
+}
