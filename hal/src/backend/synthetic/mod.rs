@@ -22,6 +22,7 @@ mod region;
 mod route;
 mod scene;
 mod section;
+mod side;
 mod sky;
 mod split;
 mod sprite;

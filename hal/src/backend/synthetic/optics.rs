@@ -271,6 +271,26 @@ fn fixed(scene: &Scene, library: &Library, x: usize, y: usize, w: usize, h: usiz
     let optics = &scene.optics;
     let (px, py) = ((x as f32 + 0.5) / w as f32, (y as f32 + 0.5) / h as f32);
     let seed = scene.seed;
+    if py < optics.bars.0 || py > 1.0 - optics.bars.1 {
+        return ([0.0; 3], 1.0);
+    }
+    let pillar = if optics.pillar > 0.0 { px } else { 1.0 - px };
+    if pillar < optics.pillar.abs() * (1.0 - 0.6 * py) {
+        return (scaled(optics.bonnet_colour, 0.25), 1.0);
+    }
+    if optics.mark > 0.0 {
+        let (cx, cy) = (unit(hash(seed, 105)), unit(hash(seed, 106)));
+        let (dx, dy) = ((px - cx) * w as f32 / h as f32, py - cy);
+        let r = (dx * dx + dy * dy).sqrt();
+        if r < optics.mark {
+            let inner = if dx.abs() < 0.35 * optics.mark && dx.abs() > 0.1 * optics.mark {
+                0.9
+            } else {
+                0.4
+            };
+            return ([inner; 3], 0.8);
+        }
+    }
     if optics.bonnet > 0.0 {
         let bulge = 1.0 - 3.2 * (px - 0.5) * (px - 0.5) * (0.3 + unit(hash(seed, 101)));
         let edge = 1.0 - optics.bonnet * bulge.max(0.0);

@@ -123,6 +123,8 @@ pub(super) enum Wall {
     Bank,
     /// Boards, furniture, machines.
     Clutter,
+    /// Power or telephone lines between poles.
+    Wires,
 }
 
 /// One wall, on one side.
@@ -255,6 +257,12 @@ pub(super) struct Optics {
     pub(super) bonnet_colour: Rgb,
     pub(super) reflection: f32,
     pub(super) overlay: bool,
+    /// Share of the height that black bars hide, above and below.
+    pub(super) bars: (f32, f32),
+    /// Share of the width that a pillar hides, negative at the left.
+    pub(super) pillar: f32,
+    /// Radius of a still mark in the picture, 0 for none.
+    pub(super) mark: f32,
     pub(super) sharpen: f32,
     /// Frames a second of the source that is resampled, 0: exact.
     pub(super) source_hz: f32,
@@ -288,7 +296,7 @@ impl Scene {
         let route = route(profile, draws);
         let camera = camera(profile, draws);
         let light = light(profile, draws);
-        let section = super::section::Section::draw(profile, &light, draws);
+        let section = super::section::Section::draw(profile, draws);
         let driver = driver(profile, &section, draws);
         let traffic = traffic(profile, &section, &driver, draws);
         let optics = optics(profile, draws);
@@ -477,8 +485,8 @@ fn optics(profile: &Profile, draws: &mut Draws) -> Optics {
         }),
         gain: draws.range((0.9, 1.1)),
         contrast: draws.range((0.85, 1.35)),
-        saturation: if gray { 0.0 } else { draws.range((0.5, 1.35)) },
-        balance: draws.near([0.99, 0.99, 0.99], 0.0, 0.06),
+        saturation: if gray { 0.0 } else { draws.range((0.5, 1.25)) },
+        balance: draws.near([0.98, 0.98, 0.98], 0.0, 0.04),
         black: draws.range((-0.04, 0.05)),
         vignette: if draws.chance(0.5) { draws.range((0.0, 0.35)) } else { 0.0 },
         blur: draws.range((0.25, 0.6))
@@ -493,7 +501,14 @@ fn optics(profile: &Profile, draws: &mut Draws) -> Optics {
             draws.near([base; 3], 0.2, 0.15)
         },
         reflection: if !small && draws.chance(0.2) { draws.range((0.02, 0.12)) } else { 0.0 },
-        overlay: draws.chance(0.08),
+        overlay: draws.chance(0.07),
+        bars: if draws.chance(0.05) {
+            (draws.range((0.03, 0.15)), draws.range((0.03, 0.15)))
+        } else {
+            (0.0, 0.0)
+        },
+        pillar: if !small && draws.chance(0.05) { draws.range((-0.12, 0.12)) } else { 0.0 },
+        mark: if draws.chance(0.05) { draws.range((0.03, 0.1)) } else { 0.0 },
         sharpen: if draws.chance(0.4) { draws.range((0.1, 0.6)) } else { 0.0 },
         source_hz: draws.pick(&[0.0, 0.0, 20.0, 24.0, 23.976, 25.0, 29.97, 30.0, 50.0, 60.0]),
     }

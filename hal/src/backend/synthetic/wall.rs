@@ -1,6 +1,6 @@
 //! Colour and outline of the surfaces that stand along the road.
 
-use super::draw::{Rgb, floor, hash, mix, noise, scaled, smoothstep, unit};
+use super::draw::{Rgb, floor, hash, lerp, mix, noise, scaled, smoothstep, unit};
 use super::ground::{covered, dashed};
 use super::scene::{Curtain, Wall};
 use super::texture::Textures;
@@ -33,6 +33,7 @@ pub(super) fn look(textures: &Textures, curtain: &Curtain, patch: Patch) -> (Rgb
         Wall::Fence => fence(curtain, patch, presence),
         Wall::Houses => houses(textures, curtain, patch, presence),
         Wall::Clutter => clutter(textures, curtain, patch),
+        Wall::Wires => wires(curtain, patch),
     }
 }
 
@@ -52,7 +53,32 @@ fn under(top: f32, patch: Patch) -> f32 {
     ((top - patch.h) / patch.up + 0.5).clamp(0.0, 1.0)
 }
 
+/// Trees have depth: seen along the road they look as wide as from the side, so a row that is seen
+/// at a flat angle is painted with fewer, wider crowns, ever others as the angle changes.
 fn trees(textures: &Textures, c: &Curtain, p: Patch, presence: f32) -> (Rgb, f32) {
+    let mut flat = 0.75 * p.along / p.up;
+    let mut level = 0;
+    while flat > 2.0 && level < 6 {
+        flat *= 0.5;
+        level += 1;
+    }
+    let (colour, cover) = crowns(textures, c, p, presence, level);
+    let next = smoothstep(1.6, 2.0, flat);
+    if next <= 0.0 {
+        return (colour, cover);
+    }
+    let (far_colour, far_cover) = crowns(textures, c, p, presence, level + 1);
+    let both = lerp(cover, far_cover, next);
+    if both <= 0.0 {
+        return (colour, 0.0);
+    }
+    (mix(colour, far_colour, next * far_cover / both), both)
+}
+
+/// One row of crowns, `2^level` times as wide as high.
+fn crowns(textures: &Textures, c: &Curtain, p: Patch, presence: f32, level: i32) -> (Rgb, f32) {
+    let narrow = 1.0 / (1 << level) as f32;
+    let p = Patch { s: p.s * narrow, along: p.along * narrow, ..p };
     let d = c.density;
     let leaf = textures.leaves.sample(p.s * d, p.h * d, p.along * d, p.up * d);
     let broad =
@@ -64,7 +90,7 @@ fn trees(textures: &Textures, c: &Curtain, p: Patch, presence: f32) -> (Rgb, f32
     let blend = uneven / c.uneven.max(0.01);
     let (mut top, mut who, mut dome) = (0.0, 0, 0.0);
     for tree in [first, first + 1] {
-        let h = hash(c.seed ^ 77, tree);
+        let h = hash(c.seed ^ 77 ^ (level as u32 * 0x51), tree);
         let x = place - (tree as f32 + 0.5 + 0.5 * (unit(h) - 0.5));
         let round = (1.0 - 0.8 * x * x * blend).max(0.0);
         let height = c.height * (1.0 + uneven * (2.0 * unit(hash(h, 1)) - 1.0)) * round.sqrt();
@@ -105,6 +131,7 @@ fn heap(textures: &Textures, c: &Curtain, p: Patch, presence: f32) -> (Rgb, f32)
         | Wall::Panels
         | Wall::Fence
         | Wall::Houses
+        | Wall::Wires
         | Wall::Clutter => &textures.leaves,
     };
     let fine = texture.sample(p.s * d, p.h * d, p.along * d, p.up * d);
@@ -233,6 +260,18 @@ fn houses(textures: &Textures, c: &Curtain, p: Patch, presence: f32) -> (Rgb, f3
     let colour = front(textures, h, base, x, p.h, (p.along, p.up));
     let eaves = covered(p.h, p.up, top - 0.5, top);
     (scaled(colour, 1.0 - 0.35 * eaves), cover)
+}
+
+fn wires(c: &Curtain, p: Patch) -> (Rgb, f32) {
+    let span = p.s / c.piece - floor(p.s / c.piece) as f32;
+    let sag = 4.0 * span * (1.0 - span) * 0.08 * c.height;
+    let count = 1 + (hash(c.seed, 1) % 4) as i32;
+    let mut cover = 0.0;
+    for wire in 0..count {
+        let at = c.height - sag - 0.45 * wire as f32;
+        cover += covered(p.h, p.up, at - 0.03, at + 0.03);
+    }
+    (c.dark, cover.min(1.0))
 }
 
 fn clutter(textures: &Textures, c: &Curtain, p: Patch) -> (Rgb, f32) {
