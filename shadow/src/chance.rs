@@ -12,6 +12,10 @@ pub enum Purpose {
     Pretraining,
     /// Blocks of clips that a bootstrap draws.
     Bootstrap,
+    /// Which moments a trigger keeps by chance.
+    Trigger,
+    /// Clips drawn from the replay store.
+    Replay,
 }
 
 impl Purpose {
@@ -21,6 +25,8 @@ impl Purpose {
             Purpose::Tuning => *b"shl/tune",
             Purpose::Pretraining => *b"shl/pret",
             Purpose::Bootstrap => *b"shl/boot",
+            Purpose::Trigger => *b"shl/trig",
+            Purpose::Replay => *b"shl/repl",
         }
     }
 }

@@ -58,6 +58,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use shoal_hal::FrameShape;
 
+pub(crate) use self::digits::hex;
 pub use self::signal::{Bins, Column, Field};
 use crate::document::{DOCUMENT_BYTES_MAX, DocumentError};
 
@@ -328,7 +329,7 @@ impl Package {
         if let Some(want) = self.description.model_sha256
             && want != got
         {
-            let (got, want) = (digits::hex(&got), digits::hex(&want));
+            let (got, want) = (hex(&got), hex(&want));
             return Err(OpenPackageError::Hash { path, got, want });
         }
         match self.footage_path() {
