@@ -1,1 +1,132 @@
-//! Tuning an adapter on a vehicle's own replay.
+//! Tuning: an adapter trained by gradient steps on what the vehicle remembers.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use shoal_runtime::adapter::{Adapter, Layout};
+use shoal_runtime::engine::Engine;
+use shoal_runtime::onnx::Model;
+use shoal_runtime::train::{AdamW, Decay, Schedule, StepReport, TrainOptions};
+
+use crate::batch::{Batch, Mix, MixedBatch};
+use crate::fit::{Fit, FitError, graft_package, profile_of};
+use crate::form::Form;
+use crate::package::Description;
+
+/// How an adapter is tuned; the defaults are recipe R.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TuneOptions {
+    /// Samples of a batch by kind.
+    pub mix: Mix,
+    /// AdamW's highest step size.
+    pub learning_rate: f64,
+    /// Steps until it is reached.
+    pub warm_up_steps: u64,
+    /// Seed of the factors' start values and of every batch.
+    pub seed: u64,
+    /// Threads of the engine.
+    pub threads: NonZeroUsize,
+}
+
+impl Default for TuneOptions {
+    fn default() -> Self {
+        TuneOptions {
+            mix: Mix::RECIPE_R,
+            learning_rate: 3e-3,
+            warm_up_steps: 5,
+            seed: 0,
+            threads: NonZeroUsize::MIN,
+        }
+    }
+}
+
+/// Trains one adapter of one package.
+pub struct Tuner {
+    fit: Fit,
+    batch: Batch,
+    layout: Arc<Layout>,
+}
+
+impl Tuner {
+    /// Builds the training graph for this engine and loads it. Training starts from `start`, or from
+    /// the adapter that changes nothing.
+    ///
+    /// # Errors
+    /// [`FitError`]; that `start` is of another layout shows as a start of the wrong length.
+    pub fn new(
+        model: &Model,
+        package: &Description,
+        engine: &dyn Engine,
+        start: Option<&Adapter>,
+        options: &TuneOptions,
+    ) -> Result<Self, FitError> {
+        let samples = options.mix.samples();
+        let grafted = graft_package(model, package, samples, profile_of(engine))?;
+        let fresh = Adapter::start(Arc::clone(&grafted.layout), options.seed);
+        let start = start.unwrap_or(&fresh);
+        let wrt: Vec<String> = grafted.layout.factors().map(|f| f.input.clone()).collect();
+        let train = TrainOptions {
+            optimiser: AdamW { beta_square: 0.99, ..AdamW::default() },
+            schedule: Schedule {
+                peak: options.learning_rate,
+                warm_up_steps: options.warm_up_steps,
+                decay: Decay::Constant,
+            },
+            gradient_norm_max: Some(1.0),
+            average: None,
+        };
+        let factor = |name: &str| {
+            let factor = start.layout().factors().find(|factor| factor.input == name)?;
+            Some(start.factor(factor))
+        };
+        let fit = Fit::new(&grafted.folded, wrt, package, engine, options.threads, train, factor)?;
+        let batch = Batch::new(Form::of(package)?, samples);
+        Ok(Tuner { fit, batch, layout: grafted.layout })
+    }
+
+    /// Takes `steps` steps on batches drawn from `source`, telling of each; returns the mean loss.
+    ///
+    /// # Errors
+    /// [`FitError::Train`]: the adapter is then as after the last good step.
+    pub fn run(
+        &mut self,
+        source: &mut MixedBatch<'_>,
+        steps: u32,
+        mut tell: impl FnMut(&StepReport),
+    ) -> Result<f32, FitError> {
+        let mut sum = 0.0;
+        for _ in 0..steps {
+            source.fill(self.fit.trainer().step_count(), &mut self.batch);
+            let report = self.fit.step(&self.batch)?;
+            sum += f64::from(report.loss);
+            tell(&report);
+        }
+        Ok((sum / f64::from(steps.max(1))) as f32)
+    }
+
+    /// The adapter as trained so far.
+    pub fn adapter(&mut self) -> Adapter {
+        let values = self.fit.trainer().parameters().flat_map(|(_, values)| values).copied();
+        let values = values.collect();
+        Adapter::from_values(Arc::clone(&self.layout), values)
+            .expect("a trainer keeps finite values, one run per factor of the layout")
+    }
+
+    /// Steps taken, those before a resumed checkpoint included.
+    pub fn step_count(&mut self) -> u64 {
+        self.fit.trainer().step_count()
+    }
+
+    /// Everything that training goes on from: factors, moments, step.
+    pub fn checkpoint(&mut self) -> Vec<u8> {
+        self.fit.trainer().checkpoint()
+    }
+
+    /// Goes on from a checkpoint of the same package and options.
+    ///
+    /// # Errors
+    /// [`FitError::Checkpoint`] if the bytes are none of this training graph; nothing is changed.
+    pub fn resume(&mut self, checkpoint: &[u8]) -> Result<(), FitError> {
+        Ok(self.fit.trainer().restore(checkpoint)?)
+    }
+}

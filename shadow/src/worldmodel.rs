@@ -21,6 +21,7 @@
 //! Separable adaptive kernels: Niklaus et al., *Video Frame Interpolation via Adaptive Separable
 //! Convolution*, 2017. Matching cost: Sun et al., *PWC-Net*, 2018. Channel counts as measured for Shoal.
 
+use crate::package::Description;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use shoal_runtime::onnx::proto::{dimension, type_proto};
@@ -38,6 +39,8 @@ const RESIDUAL: usize = 48;
 const REACH: usize = 3;
 /// Shifts of one cost volume.
 const COSTS: usize = (2 * REACH + 1) * (2 * REACH + 1);
+/// Speed that the motion input shows as 1, in m/s.
+const SPEED_UNIT_M_S: f64 = 30.0;
 /// Opset of the graph: the oldest that has all it needs in the forms used.
 const OPSET: i64 = 17;
 
@@ -517,4 +520,21 @@ fn free_batch(model: &mut Model) {
             batch.value = Some(dimension::Value::DimParam("batch".into()));
         }
     }
+}
+
+/// The package's description of a model that [`build`] made.
+#[must_use]
+pub fn description(architecture: &Architecture) -> Description {
+    let toml = format!(
+        "name = \"sepflow\"\nrate_hz = 10.0\n\n\
+         [frames]\ninput = \"frames\"\ncount = {CONTEXT}\nwidth = {}\nheight = {}\n\n\
+         [signals]\ninput = \"motion\"\ncolumns = [\n    \
+         {{ field = \"speed_m_s\", scale = {} }},\n    {{ field = \"steering_rad\" }},\n]\n\n\
+         [next_frame]\noutput = \"next\"\n\n\
+         [adapter]\ntargets = [\"!*.const*\", \"!motion.*\"]\n",
+        architecture.width,
+        architecture.height,
+        1.0 / SPEED_UNIT_M_S,
+    );
+    Description::parse("model.toml", &toml, "sepflow").expect("the text above is a description")
 }

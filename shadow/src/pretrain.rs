@@ -1,0 +1,190 @@
+//! Pretraining: all weights of a model trained on generated roads, and footage if there is any.
+//!
+//! It uses the same training graphs, engine and optimiser as tuning, so a model can be pretrained
+//! wherever it can be tuned.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::sync::mpsc;
+
+use shoal_hal::Span;
+use shoal_runtime::engine::Engine;
+use shoal_runtime::graft::graft_all_weights;
+use shoal_runtime::onnx::Model;
+use shoal_runtime::train::{AdamW, Decay, Schedule, StepReport, TrainOptions};
+
+use crate::batch::{Batch, PickError, Pretraining};
+use crate::chance::Draws;
+use crate::clip::{Footage, Frames};
+use crate::fit::{Fit, FitError, prepare};
+use crate::form::Form;
+use crate::package::Description;
+
+/// How a model is pretrained.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PretrainOptions {
+    /// Gradient steps.
+    pub steps: u32,
+    /// Samples of a batch.
+    pub samples: usize,
+    /// AdamW's highest step size; it falls to 2 % of it along half a cosine.
+    pub learning_rate: f64,
+    /// Seed of clips and batches.
+    pub seed: u64,
+    /// Threads of the engine.
+    pub threads: NonZeroUsize,
+    /// Share of the samples that come from footage, if any is given.
+    pub footage_share: f32,
+}
+
+impl Default for PretrainOptions {
+    fn default() -> Self {
+        PretrainOptions {
+            steps: 5000,
+            samples: 8,
+            learning_rate: 2e-3,
+            seed: 0,
+            threads: NonZeroUsize::MIN,
+            footage_share: 0.5,
+        }
+    }
+}
+
+/// Generated clips that batches are drawn from, replaced one by one while training goes on.
+///
+/// Which clips are in the pool at a step depends on the step alone, not on how fast they were made: the
+/// same seed gives the same model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolOptions {
+    /// Clips held.
+    pub clips: usize,
+    /// Steps after which the oldest clip is replaced by a new one.
+    pub steps_a_clip: u32,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        PoolOptions { clips: 400, steps_a_clip: 2 }
+    }
+}
+
+/// What pretraining tells while it works.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Progress {
+    /// The pool is filled: clips made, clips wanted.
+    Pool {
+        /// Clips there.
+        clips: usize,
+        /// Clips wanted.
+        wanted: usize,
+    },
+    /// A step was taken.
+    Step(StepReport),
+}
+
+/// Why pretraining stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum PretrainError {
+    /// The model cannot be trained.
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    /// A clip or footage too short to draw from.
+    #[error("the footage cannot be drawn from")]
+    Pick(#[from] PickError),
+}
+
+/// Trains all weights that `weights` (globs; `!` excludes) select, on clips made by `make` and on `footage`.
+///
+/// `make` gives clip number i: the same for the same number, on a thread of its own. The result is the
+/// running average of the weights (decay 0.99).
+///
+/// # Errors
+/// [`PretrainError`].
+pub fn pretrain(
+    model: &Model,
+    package: &Description,
+    engine: &dyn Engine,
+    weights: &[String],
+    sources: (&(impl Fn(u64) -> Frames + Sync), PoolOptions, &[Frames]),
+    options: &PretrainOptions,
+    mut tell: impl FnMut(Progress),
+) -> Result<Model, PretrainError> {
+    let (make, pool, footage) = sources;
+    let folded = prepare(model, options.samples)?;
+    let all = graft_all_weights(&folded, weights).map_err(FitError::from)?;
+    let wrt = all.weights.iter().map(|weight| weight.input.clone()).collect();
+    let start = |name: &str| {
+        all.weights.iter().find(|weight| weight.input == name).map(|weight| &weight.values[..])
+    };
+    let (threads, train) = (options.threads, train_options(options));
+    let mut fit = Fit::new(&all.folded, wrt, package, engine, threads, train, start)?;
+    let form = Form::of(package).map_err(FitError::from)?;
+    let mut batch = Batch::new(form.clone(), options.samples);
+    let mut draw = Pretraining::new(form, options.seed);
+
+    std::thread::scope(|scope| {
+        let (sender, clips) = mpsc::sync_channel(4);
+        scope.spawn(move || {
+            let mut numbers = 0..;
+            // Ends when the receiver is gone.
+            while numbers.next().is_some_and(|number| sender.send(make(number)).is_ok()) {}
+        });
+        let mut held: Vec<Frames> = Vec::with_capacity(pool.clips);
+        while held.len() < pool.clips {
+            held.extend(clips.recv());
+            tell(Progress::Pool { clips: held.len(), wanted: pool.clips });
+        }
+        for step in 0..options.steps {
+            let source = |draws: &mut Draws| pick(draws, &held, footage, options.footage_share);
+            draw.fill(u64::from(step), source, &mut batch)?;
+            let report = fit.step(&batch)?;
+            tell(Progress::Step(report));
+            if (step + 1) % pool.steps_a_clip == 0
+                && let Ok(clip) = clips.recv()
+            {
+                let oldest = (step / pool.steps_a_clip) as usize % pool.clips;
+                held[oldest] = clip;
+            }
+        }
+        Ok::<(), PretrainError>(())
+    })?;
+    let averaged: Vec<&[f32]> = fit.trainer().averaged().map(|(_, values)| values).collect();
+    Ok(all.write_into(model, &averaged).map_err(FitError::from)?)
+}
+
+fn train_options(options: &PretrainOptions) -> TrainOptions {
+    let steps = NonZeroU64::MIN.saturating_add(u64::from(options.steps).saturating_sub(1));
+    TrainOptions {
+        optimiser: AdamW { beta_square: 0.98, weight_decay: 1e-4, ..AdamW::default() },
+        schedule: Schedule {
+            peak: options.learning_rate,
+            warm_up_steps: u64::from(options.steps) / 20,
+            decay: Decay::Cosine { steps, floor: 0.02 },
+        },
+        gradient_norm_max: Some(1.0),
+        average: Some(0.99),
+    }
+}
+
+/// A generated clip, or footage by its share; footage is drawn by its length.
+fn pick<'a>(
+    draws: &mut Draws,
+    held: &'a [Frames],
+    footage: &'a [Frames],
+    share: f32,
+) -> (&'a dyn Footage, Span) {
+    let whole = |frames: &'a Frames| -> (&'a dyn Footage, Span) {
+        (frames, Span { first: 0, last: frames.len().saturating_sub(1) })
+    };
+    if footage.is_empty() || !draws.happens(share) {
+        return whole(&held[draws.index(held.len())]);
+    }
+    let total: usize = footage.iter().map(Footage::len).sum();
+    let mut frame = draws.index(total);
+    for frames in footage {
+        if frame < frames.len() {
+            return whole(frames);
+        }
+        frame -= frames.len();
+    }
+    unreachable!("a frame of all is in one of them")
+}
