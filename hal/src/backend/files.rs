@@ -158,6 +158,21 @@ impl Dir {
     }
 }
 
+/// Makes `content` the file at `path`, durably and whole or not at all.
+///
+/// # Errors
+/// When the file system fails; what was there before is then still there.
+pub fn write_whole(path: &Path, content: &[u8]) -> Result<(), FilesError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let part = path.with_file_name(name);
+    let mut file = File::create(&part).map_err(failed("make", &part))?;
+    file.write_all(content).map_err(failed("write", &part))?;
+    file.sync_all().map_err(failed("sync", &part))?;
+    fs::rename(&part, path).map_err(failed("rename", &part))?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
 fn sync_dir(path: &Path) -> Result<(), FilesError> {
     File::open(path).and_then(|dir| dir.sync_all()).map_err(failed("sync", path))
 }

@@ -1,0 +1,235 @@
+//! The shell around the cores: it opens files and engines, drives, and carries out what the night asks.
+//!
+//! An agent is given its own drives' tuning moments and an evaluation pack, nothing else. What it sees
+//! and does is told through [`Tell`]; it prints nothing and has no way to act on the vehicle.
+
+mod keep;
+mod parked;
+mod watch;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use shoal_hal::backend::files::{DirSlots, DirStore, FilesError};
+use shoal_hal::backend::recorded::OpenError;
+use shoal_hal::{AdapterSlots, Slot};
+use shoal_runtime::adapter::{Adapter, Layout};
+use shoal_runtime::engine::Engine;
+use shoal_runtime::onnx::{Model, ReadError};
+use shoal_shadow::fit::{FitError, graft_package, load_predictor, profile_of};
+use shoal_shadow::form::{Form, FormError};
+use shoal_shadow::measure::{MeasureError, SessionPredictor};
+use shoal_shadow::package::{OpenPackageError, Package};
+use shoal_shadow::replay::{
+    Filled, OpenReplayError, OpenReport, PutError, ReadReplayError, RemoveError, Replay,
+    ReplayOptions,
+};
+
+use crate::config::Config;
+use crate::engine::OpenEngineError;
+use crate::night::{Event, Nominee};
+
+pub use keep::KeepError;
+
+/// What an agent tells whoever watches it.
+#[derive(Clone, Copy, Debug)]
+pub enum Tell<'a> {
+    /// A moment of a drive went by.
+    Moment {
+        /// The drive's name.
+        drive: &'a str,
+        /// Moments of it that went by, this one included.
+        index: usize,
+        /// Moments of it in all.
+        of: usize,
+        /// Error of the prediction ÷ error of 'nothing moves'; `None` without enough past frames.
+        surprise: Option<f32>,
+        /// Its running quantile rank, 0 to 1.
+        rank: Option<f32>,
+        /// How full replay is.
+        replay: Filled,
+    },
+    /// A span could not be stored; the drive goes on.
+    NotStored(&'a PutError),
+    /// What the adapter on trial did on this drive: mean surprise of it and of the active one.
+    Trial {
+        /// Of the adapter on trial.
+        trial: f32,
+        /// Of the active one.
+        active: f32,
+        /// Whether it was confirmed; otherwise it was rolled back.
+        confirmed: bool,
+    },
+    /// A training step.
+    Trained {
+        /// Steps made this night.
+        step: u32,
+        /// Steps of the night.
+        of: u32,
+        /// Loss of the step.
+        loss: f32,
+    },
+    /// A nominee was measured on the evaluation pack.
+    Measured {
+        /// Which.
+        nominee: Nominee,
+        /// Its skill on the pack.
+        skill: f32,
+    },
+    /// The night's core decided something.
+    Night(Event),
+    /// A replayed span could not be read; it is left out.
+    Unreadable(&'a ReadReplayError),
+    /// Training failed; what came before stands.
+    TrainingFailed(&'a FitError),
+}
+
+/// Why an agent cannot go on.
+#[expect(missing_docs, reason = "each says what its source says")]
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error(transparent)]
+    Package(#[from] OpenPackageError),
+    #[error("cannot read the model of the package")]
+    Model(#[from] ReadError),
+    #[error(transparent)]
+    Form(#[from] FormError),
+    #[error(transparent)]
+    Engine(#[from] OpenEngineError),
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    #[error("the prediction failed")]
+    Run(#[from] shoal_runtime::engine::EngineError),
+    #[error("what came cannot be compared with the prediction")]
+    Observe(#[from] shoal_shadow::observe::ObserveError),
+    #[error(transparent)]
+    Measure(#[from] MeasureError),
+    #[error("the replay store cannot be opened")]
+    Replay(#[from] OpenReplayError),
+    #[error("replay cannot forget what is too old")]
+    Retain(#[from] RemoveError),
+    #[error("the vehicle's state cannot be kept")]
+    Files(#[from] FilesError),
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    #[error("the footage that ships with the model cannot be read")]
+    Footage(#[source] OpenError),
+    /// The pack has no drive that moves enough to be counted.
+    #[error("the evaluation pack has no counted drive: nothing can be measured on it")]
+    EmptyPack,
+}
+
+/// One vehicle.
+pub struct Agent {
+    config: Config,
+    package: Package,
+    form: Form,
+    model: Model,
+    engine: Box<dyn Engine>,
+    layout: Arc<Layout>,
+    replay: Replay,
+    opened: OpenReport,
+    store: DirStore,
+    slots: DirSlots,
+    state: PathBuf,
+}
+
+impl Agent {
+    /// Opens the package, the engine and the vehicle's state, and puts right what a cut left behind.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub fn open(config: Config) -> Result<Self, AgentError> {
+        let package = Package::open(&config.model.package)?;
+        let form = Form::of(package.description())?;
+        let model = Model::read(&package.model_path())?;
+        let engine = crate::engine::open(&config.engine)?;
+        let profile = profile_of(&*engine);
+        let layout = graft_package(&model, package.description(), 1, profile)?.layout;
+        let options = ReplayOptions {
+            bytes_max: config.replay.bytes_max,
+            days_max: config.replay.retention_days,
+        };
+        let state = config.state.clone();
+        let (replay, opened) = Replay::open(&state.join("replay"), &options)?;
+        let store = DirStore::open(&state.join("records"))?;
+        let slots = DirSlots::open(&state.join("slots"))?;
+        Ok(Agent {
+            config,
+            package,
+            form,
+            model,
+            engine,
+            layout,
+            replay,
+            opened,
+            store,
+            slots,
+            state,
+        })
+    }
+
+    /// What the model reads.
+    #[must_use]
+    pub fn form(&self) -> &Form {
+        &self.form
+    }
+
+    /// The engine, by its own description.
+    #[must_use]
+    pub fn engine(&self) -> String {
+        self.engine.describe()
+    }
+
+    /// What opening the replay store found.
+    #[must_use]
+    pub fn opened(&self) -> &OpenReport {
+        &self.opened
+    }
+
+    /// How full replay is.
+    #[must_use]
+    pub fn replay(&self) -> Filled {
+        self.replay.filled()
+    }
+
+    /// The adapter in use; `None` while the vehicle drives on the base model alone.
+    ///
+    /// # Errors
+    /// [`AgentError::Keep`] if the slot holds an adapter of another model or layout.
+    pub fn active(&self) -> Result<Option<Adapter>, AgentError> {
+        self.slots.state().active.map(|slot| self.adapter_in(slot)).transpose()
+    }
+
+    /// The adapter on trial, if one is.
+    ///
+    /// # Errors
+    /// As for [`Agent::active`].
+    pub fn on_trial(&self) -> Result<Option<Adapter>, AgentError> {
+        let state = self.slots.state();
+        state.trial.then(|| self.adapter_in(state.inactive())).transpose()
+    }
+
+    /// Loads the model with an adapter baked in, for batches of `batch` clips.
+    ///
+    /// # Errors
+    /// [`AgentError::Fit`].
+    pub fn predictor(
+        &self,
+        adapter: Option<&Adapter>,
+        batch: usize,
+    ) -> Result<SessionPredictor, AgentError> {
+        let description = self.package.description();
+        let engine = &*self.engine;
+        Ok(load_predictor(&self.model, description, engine, self.threads(), adapter, batch)?)
+    }
+
+    fn adapter_in(&self, slot: Slot) -> Result<Adapter, AgentError> {
+        Ok(keep::read_slot(&self.slots, slot, &self.layout)?)
+    }
+
+    fn threads(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.config.engine.threads).unwrap_or(NonZeroUsize::MIN)
+    }
+}

@@ -1,0 +1,267 @@
+//! Parked: the shell of the night. It trains, measures and keeps what the core asks for.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use embassy_time::Instant;
+use shoal_hal::backend::files::write_whole;
+use shoal_hal::backend::recorded::{Drives, RecordedOptions};
+use shoal_hal::{Conditions, Drive, Store};
+use shoal_runtime::adapter::Adapter;
+use shoal_shadow::batch::{Mix, MixedBatch, Road};
+use shoal_shadow::clip::{Clips, Frames};
+use shoal_shadow::measure::{DriveClips, Horizon, measure};
+use shoal_shadow::tune::{TuneOptions, Tuner};
+
+use super::{Agent, AgentError, Tell, keep};
+use crate::night::{Input, Night, Nominee, Output, Record};
+
+/// Key of the night's record in the store.
+const RECORD: &str = "night";
+/// Most bytes of replayed frames that are decrypted into memory at a time.
+const REPLAY_BYTES_MAX: u64 = 128 << 20;
+
+impl Agent {
+    /// One night, from parking to the last decision: measures on `pack`, tunes on replay.
+    ///
+    /// `conditions` is asked whenever the core wants to know; `now` only moves when it waits, by the
+    /// time it wants to wait. A night that was cut goes on where its last slice ended.
+    ///
+    /// # Errors
+    /// [`AgentError`]. Failed training is no error: the night ends with what was measured before.
+    pub fn night(
+        &mut self,
+        pack: &[DriveClips<'_>],
+        mut conditions: impl FnMut() -> Conditions,
+        mut tell: impl FnMut(Tell<'_>),
+    ) -> Result<(), AgentError> {
+        let mut now = Instant::from_ticks(0);
+        let record = self.record()?.filter(|record| !record.done);
+        if record.is_none() {
+            remove_if_there(self.checkpoint_path())?;
+        }
+        let mut night = Night::new(self.config.plan(), record, now);
+        let spans = self.remembered(&mut tell);
+        let footage = self.footage()?;
+        let mut bench = Bench::new(self, &spans, &footage)?;
+        let clips = self.replay.sampler(self.config.seed, self.form.context as u32 + 1).clips();
+        night.handle_timeout(now);
+        loop {
+            if let Some(record) = night.poll_persist() {
+                self.persist(&record)?;
+            }
+            let Some(output) = night.poll_output() else {
+                match night.poll_timeout() {
+                    None => break,
+                    Some(at) => {
+                        now = at;
+                        night.handle_timeout(now);
+                        continue;
+                    }
+                }
+            };
+            let input = match output {
+                Output::ReadConditions => {
+                    Some(Input::Conditions { conditions: conditions(), clips: clips as usize })
+                }
+                Output::Measure(nominee) => {
+                    let value = self.measure_nominee(&mut bench, nominee, pack)?;
+                    tell(Tell::Measured { nominee, skill: value });
+                    Some(Input::Measured { nominee, value })
+                }
+                Output::Tune { steps } => Some(self.tune(&mut bench, steps, &mut tell)?),
+                Output::Stage(nominee) => {
+                    if let Some(adapter) = self.nominee(&mut bench, nominee)? {
+                        keep::stage(&mut self.slots, &adapter)?;
+                    }
+                    None
+                }
+                Output::Event(event) => {
+                    tell(Tell::Night(event));
+                    None
+                }
+            };
+            if let Some(input) = input {
+                // An answer to a question of this very loop is never stale.
+                night.handle_input(now, input).expect("the core asked for it");
+            }
+        }
+        self.tidy(&bench)
+    }
+
+    /// Reads replay back, the highest priorities first.
+    fn remembered(&mut self, tell: &mut impl FnMut(Tell<'_>)) -> Vec<Frames> {
+        let mut spans: Vec<_> = self.replay.spans().copied().collect();
+        spans.sort_by_key(|span| std::cmp::Reverse(span.priority));
+        let (mut bytes, mut frames) = (0, Vec::new());
+        for span in spans {
+            bytes += span.bytes();
+            if bytes > REPLAY_BYTES_MAX {
+                break;
+            }
+            match self.replay.read(span.id, 0..span.frames) {
+                Ok(read) => frames.push(read),
+                Err(error) => tell(Tell::Unreadable(&error)),
+            }
+        }
+        frames
+    }
+
+    /// The pretraining footage that ships with the package.
+    fn footage(&self) -> Result<Vec<Drive>, AgentError> {
+        let Some(path) = self.package.footage_path() else { return Ok(Vec::new()) };
+        let options = RecordedOptions {
+            context: None,
+            folder_rate_hz: self.form.rate_hz,
+            ..RecordedOptions::default()
+        };
+        let opened = Drives::open(&path, self.form.shape, self.form.rate_hz, &options)
+            .map_err(AgentError::Footage)?;
+        Ok(opened.drives)
+    }
+
+    fn measure_nominee(
+        &self,
+        bench: &mut Bench<'_>,
+        nominee: Nominee,
+        pack: &[DriveClips<'_>],
+    ) -> Result<f32, AgentError> {
+        let adapter = self.nominee(bench, nominee)?;
+        let mut predictor = self.predictor(adapter.as_ref(), 8)?;
+        let measured = measure(&mut predictor, pack, Horizon::Next)?;
+        measured.skill().map(|skill| skill as f32).ok_or(AgentError::EmptyPack)
+    }
+
+    fn nominee(
+        &self,
+        bench: &mut Bench<'_>,
+        nominee: Nominee,
+    ) -> Result<Option<Adapter>, AgentError> {
+        match nominee {
+            Nominee::Active => self.active(),
+            Nominee::Candidate { steps } => match bench.candidates.get(&steps) {
+                Some(adapter) => Ok(Some(adapter.clone())),
+                None => Ok(Some(keep::read_file(&self.candidate_path(steps), &self.layout)?)),
+            },
+        }
+    }
+
+    /// Trains a slice and makes its result durable: candidate and checkpoint, before the core hears.
+    fn tune(
+        &self,
+        bench: &mut Bench<'_>,
+        steps: u32,
+        tell: &mut impl FnMut(Tell<'_>),
+    ) -> Result<Input, AgentError> {
+        let Some((tuner, source)) = bench.ready(self)? else { return Ok(Input::Failed) };
+        let of = self.config.night.steps;
+        let trained = tuner.run(source, steps, |report| {
+            tell(Tell::Trained { step: report.step.get() as u32, of, loss: report.loss });
+        });
+        let loss = match trained {
+            Ok(loss) => loss,
+            Err(error) => {
+                tell(Tell::TrainingFailed(&error));
+                return Ok(Input::Failed);
+            }
+        };
+        let done = tuner.step_count() as u32;
+        let adapter = tuner.adapter();
+        let checkpoint = tuner.checkpoint();
+        keep::write_file(&self.candidate_path(done), &adapter)?;
+        write_whole(&self.checkpoint_path(), &checkpoint)?;
+        bench.candidates.insert(done, adapter);
+        Ok(Input::Tuned { steps: done, loss })
+    }
+
+    fn record(&self) -> Result<Option<Record>, AgentError> {
+        let mut buffer = [0; 1024];
+        let length = self.store.get(RECORD, &mut buffer)?;
+        // A record of another version starts the night anew; its candidates are overwritten.
+        Ok(length.and_then(|length| serde_json::from_slice(&buffer[..length]).ok()))
+    }
+
+    fn persist(&mut self, record: &Record) -> Result<(), AgentError> {
+        let bytes = serde_json::to_vec(record).expect("numbers can be written");
+        Ok(self.store.put(RECORD, &bytes)?)
+    }
+
+    fn candidate_path(&self, steps: u32) -> PathBuf {
+        self.state.join(format!("candidate-{steps}"))
+    }
+
+    fn checkpoint_path(&self) -> PathBuf {
+        self.state.join("checkpoint")
+    }
+
+    /// Removes what only served this night.
+    fn tidy(&self, bench: &Bench<'_>) -> Result<(), AgentError> {
+        let candidates = bench.candidates.keys().map(|steps| self.candidate_path(*steps));
+        candidates.chain([self.checkpoint_path()]).try_for_each(remove_if_there)
+    }
+}
+
+fn remove_if_there(path: PathBuf) -> Result<(), AgentError> {
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(keep::KeepError::Remove { path, source }.into())
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// What a night trains with, built when the first slice is asked for.
+struct Bench<'a> {
+    source: Option<MixedBatch<'a>>,
+    tuner: Option<Tuner>,
+    candidates: BTreeMap<u32, Adapter>,
+}
+
+impl<'a> Bench<'a> {
+    fn new(agent: &Agent, spans: &'a [Frames], footage: &'a [Drive]) -> Result<Self, AgentError> {
+        let form = &agent.form;
+        let own: Vec<Clips<'a>> =
+            spans.iter().map(|span| Clips::of_all(span, form.context, 1)).collect();
+        let own = Road::new(&own, form).into_iter().collect();
+        let replayed = footage
+            .iter()
+            .filter_map(|drive| Road::new(&[Clips::of_all(drive, form.context, 1)], form))
+            .collect();
+        let source = MixedBatch::new(form.clone(), mix(agent), own, replayed, agent.config.seed);
+        Ok(Bench { source, tuner: None, candidates: BTreeMap::new() })
+    }
+
+    /// The tuner, at its checkpoint if the night was cut; `None` without anything to train on.
+    fn ready(
+        &mut self,
+        agent: &Agent,
+    ) -> Result<Option<(&mut Tuner, &mut MixedBatch<'a>)>, AgentError> {
+        let Some(source) = &mut self.source else { return Ok(None) };
+        if self.tuner.is_none() {
+            let options = TuneOptions {
+                mix: mix(agent),
+                learning_rate: f64::from(agent.config.night.learning_rate),
+                seed: agent.config.seed,
+                threads: agent.threads(),
+                ..TuneOptions::default()
+            };
+            let start = agent.active()?;
+            let description = agent.package.description();
+            let mut tuner =
+                Tuner::new(&agent.model, description, &*agent.engine, start.as_ref(), &options)?;
+            if let Ok(checkpoint) = std::fs::read(agent.checkpoint_path()) {
+                tuner.resume(&checkpoint)?;
+            }
+            self.tuner = Some(tuner);
+        }
+        Ok(self.tuner.as_mut().map(|tuner| (tuner, source)))
+    }
+}
+
+/// Recipe R's shares for the configured batch.
+fn mix(agent: &Agent) -> Mix {
+    let batch = agent.config.night.batch;
+    let replayed = batch / 4;
+    let augmented = (batch - replayed) / 2;
+    Mix { own: batch - replayed - augmented, augmented, replayed }
+}

@@ -1,0 +1,149 @@
+//! The drives of one vehicle: recorded ones of a directory, or generated roads.
+
+use shoal_hal::Drive;
+use shoal_hal::backend::recorded::{Drives, OpenError, RecordedOptions, Skipped};
+use shoal_hal::backend::synthetic::{Region, Road, SPLIT, UNSEEN, Use};
+use shoal_shadow::form::Form;
+
+use crate::config::DrivesConfig;
+
+/// Why there is nothing to drive.
+#[derive(Debug, thiserror::Error)]
+pub enum DrivesError {
+    /// The directory has no drive that can be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// No such region.
+    #[error("no generated region is called `{name}`; there are: {known}")]
+    Region {
+        /// As configured.
+        name: String,
+        /// All names.
+        known: String,
+    },
+    /// The other vehicles have them all.
+    #[error("vehicle {vehicle} of {vehicles} has no drive: there are only {drives}")]
+    None {
+        /// This vehicle's number.
+        vehicle: usize,
+        /// How many share the drives.
+        vehicles: usize,
+        /// How many drives there are.
+        drives: usize,
+    },
+}
+
+/// What one vehicle drives.
+#[derive(Debug)]
+pub struct OwnDrives {
+    /// The vehicle's drives, in order.
+    pub drives: Vec<Drive>,
+    /// Drives of the directory that no vehicle can use.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Opens the drives that are this vehicle's: drive i goes to vehicle i mod the number of vehicles.
+///
+/// Generated roads are those of `regions` (by default those that no shipped model was pretrained on), of
+/// the seeds that the split keeps for drives.
+///
+/// # Errors
+/// [`DrivesError`].
+pub fn open(config: &DrivesConfig, form: &Form, seed: u64) -> Result<OwnDrives, DrivesError> {
+    let (all, skipped): (Vec<Drive>, _) = match &config.directory {
+        Some(directory) => {
+            let options = RecordedOptions {
+                context: Some(form.context),
+                folder_rate_hz: config.folder_rate_hz,
+                ..RecordedOptions::default()
+            };
+            let opened = Drives::open(directory, form.shape, form.rate_hz, &options)?;
+            (opened.drives, opened.skipped)
+        }
+        None => {
+            let roads = roads(config, seed)?;
+            let mine = |(index, road): (usize, Road)| {
+                // Only this vehicle's roads are drawn; the others keep their places.
+                let frames =
+                    if index % config.vehicles == config.vehicle { config.frames } else { 0 };
+                road.render(form.shape, form.rate_hz, frames)
+            };
+            (roads.into_iter().enumerate().map(mine).collect(), Vec::new())
+        }
+    };
+    let count = all.len();
+    let own = all.into_iter().enumerate().filter(|(i, _)| i % config.vehicles == config.vehicle);
+    let drives: Vec<Drive> = own.map(|(_, drive)| drive).collect();
+    if drives.is_empty() {
+        let (vehicle, vehicles) = (config.vehicle, config.vehicles);
+        return Err(DrivesError::None { vehicle, vehicles, drives: count });
+    }
+    Ok(OwnDrives { drives, skipped })
+}
+
+fn roads(config: &DrivesConfig, seed: u64) -> Result<Vec<Road>, DrivesError> {
+    let share = SPLIT.iter().find(|share| share.of == Use::Drives);
+    let seeds = &share.expect("the split has a share for drives").seeds;
+    let regions = if config.regions.is_empty() {
+        UNSEEN.to_vec()
+    } else {
+        config.regions.iter().map(|name| region(name)).collect::<Result<_, _>>()?
+    };
+    let room = seeds.end() - seeds.start();
+    let road = |(index, region): (usize, Region)| {
+        let offset = (seed.wrapping_mul(1000) + index as u64) % room;
+        Road { region, seed: seeds.start() + offset }
+    };
+    Ok(regions.into_iter().enumerate().map(road).collect())
+}
+
+fn region(name: &str) -> Result<Region, DrivesError> {
+    Region::from_name(name).ok_or_else(|| {
+        let known: Vec<&str> = Region::ALL.iter().map(|region| region.name()).collect();
+        DrivesError::Region { name: name.to_owned(), known: known.join(", ") }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_hal::FrameShape;
+    use shoal_shadow::form::MotionInput;
+
+    use super::*;
+
+    fn form() -> Form {
+        let shape = FrameShape { width: 32, height: 16 };
+        Form { shape, frames: 4, context: 4, rate_hz: 10.0, motion: MotionInput::NONE }
+    }
+
+    fn config(vehicle: usize, vehicles: usize) -> DrivesConfig {
+        DrivesConfig { frames: 60, vehicle, vehicles, ..DrivesConfig::default() }
+    }
+
+    #[test]
+    fn every_generated_drive_goes_to_one_vehicle() {
+        let names = |vehicle, vehicles| -> Vec<String> {
+            let own = open(&config(vehicle, vehicles), &form(), 3).unwrap();
+            own.drives.into_iter().map(|drive| drive.name).collect()
+        };
+        let mut shared: Vec<String> = [names(0, 2), names(1, 2)].concat();
+        let mut alone = names(0, 1);
+        shared.sort();
+        alone.sort();
+        assert_eq!(shared, alone);
+        assert_eq!(alone.len(), UNSEEN.len());
+    }
+
+    #[test]
+    fn a_vehicle_without_a_drive_is_told_so() {
+        let error = open(&config(7, 8), &form(), 0).unwrap_err().to_string();
+        assert!(error.contains("vehicle 7 of 8") && error.contains('5'), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_region_is_refused_with_the_names_there_are() {
+        let config = DrivesConfig { regions: vec!["moon".into()], ..config(0, 1) };
+        let error = open(&config, &form(), 0).unwrap_err().to_string();
+        assert!(error.contains("moon") && error.contains("night"), "{error}");
+    }
+}

@@ -1,0 +1,55 @@
+//! Which engine runs models, by configuration.
+
+use std::path::Path;
+
+use shoal_runtime::engine::Engine;
+
+use crate::config::{EngineConfig, EngineKind};
+
+/// Why an engine cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenEngineError {
+    /// ONNX Runtime's library was not found or is not fit.
+    #[cfg(feature = "ort")]
+    #[error(
+        "ONNX Runtime cannot be used; `tract` always can (engine.kind = \"tract\", --engine tract)"
+    )]
+    Library(#[from] shoal_runtime::engine::ort::LibraryError),
+    /// Left out when this program was built.
+    #[error("this program was built without the engine `{name}`")]
+    NotBuilt {
+        /// Its name.
+        name: &'static str,
+    },
+}
+
+/// Opens the engine that is asked for; never another one.
+///
+/// # Errors
+/// [`OpenEngineError`].
+pub fn open(config: &EngineConfig) -> Result<Box<dyn Engine>, OpenEngineError> {
+    match config.kind {
+        EngineKind::Ort => ort(config.library.as_deref()),
+        EngineKind::Tract => tract(),
+    }
+}
+
+#[cfg(feature = "ort")]
+fn ort(library: Option<&Path>) -> Result<Box<dyn Engine>, OpenEngineError> {
+    Ok(Box::new(shoal_runtime::engine::ort::Ort::load_library(library)?))
+}
+
+#[cfg(not(feature = "ort"))]
+fn ort(_library: Option<&Path>) -> Result<Box<dyn Engine>, OpenEngineError> {
+    Err(OpenEngineError::NotBuilt { name: "ort" })
+}
+
+#[cfg(feature = "tract")]
+fn tract() -> Result<Box<dyn Engine>, OpenEngineError> {
+    Ok(Box::new(shoal_tract::Tract))
+}
+
+#[cfg(not(feature = "tract"))]
+fn tract() -> Result<Box<dyn Engine>, OpenEngineError> {
+    Err(OpenEngineError::NotBuilt { name: "tract" })
+}
