@@ -1,2 +1,87 @@
-//! placeholder
-fn main() {}
+//! The `shoal` command.
+#![expect(clippy::print_stdout, reason = "what a command reports goes to standard output")]
+
+mod data;
+mod drive;
+mod eval;
+mod model;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use shoal_runtime::engine::Engine;
+use shoal_vehicle::config::{EngineConfig, EngineKind};
+
+/// Fleets that learn from their own driving; no frame ever leaves a vehicle.
+#[derive(Parser)]
+#[command(name = "shoal", version, about, arg_required_else_help = true)]
+struct Command {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Inspect, graft, differentiate, pretrain, train and bake ONNX models
+    #[command(subcommand)]
+    Model(model::Model),
+    /// Measure a model package on drives: skill, and the baselines beside it
+    Eval(eval::Eval),
+    /// Drive one vehicle's roads at speed, tune overnight, and see what it brought
+    Drive(drive::Drive),
+}
+
+/// Which engine runs the model.
+#[derive(Args, Clone, Debug)]
+struct EngineArgs {
+    /// ONNX Runtime (its library is looked for) or tract (always there, three to four times slower)
+    #[arg(long, value_enum, default_value = "ort")]
+    engine: EngineName,
+    /// Threads of one run
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: u16,
+    /// ONNX Runtime's shared library; without it $SHOAL_ONNXRUNTIME and the usual places are tried
+    #[arg(long, value_name = "FILE")]
+    library: Option<std::path::PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum EngineName {
+    Ort,
+    Tract,
+}
+
+impl EngineArgs {
+    fn config(&self) -> EngineConfig {
+        let kind = match self.engine {
+            EngineName::Ort => EngineKind::Ort,
+            EngineName::Tract => EngineKind::Tract,
+        };
+        EngineConfig { kind, threads: usize::from(self.threads), library: self.library.clone() }
+    }
+
+    fn open(&self) -> Result<Box<dyn Engine>, output::Failure> {
+        Ok(shoal_vehicle::engine::open(&self.config())?)
+    }
+
+    fn threads(&self) -> std::num::NonZeroUsize {
+        std::num::NonZeroUsize::new(usize::from(self.threads))
+            .unwrap_or(std::num::NonZeroUsize::MIN)
+    }
+}
+
+fn main() -> ExitCode {
+    let result = match Command::parse().what {
+        What::Model(command) => command.run(),
+        What::Eval(command) => command.run(),
+        What::Drive(command) => command.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! `shoal eval`
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use shoal_hal::{Part, Split};
+use shoal_runtime::onnx::Model;
+use shoal_shadow::baseline::baselines;
+use shoal_shadow::fit::load_predictor;
+use shoal_shadow::form::Form;
+use shoal_shadow::measure::{DriveClips, Horizon, Report, measure};
+use shoal_shadow::package::Package;
+
+use crate::model::bake::read_adapter;
+use crate::output::{Outcome, json};
+use crate::{EngineArgs, data};
+
+/// Measure a model package on drives: skill, and the baselines beside it.
+///
+/// Example: shoal eval models/world --data drives --part held-out
+#[derive(Args)]
+pub(crate) struct Eval {
+    /// The package
+    package: PathBuf,
+    /// A PEFT directory
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+    /// Directory of drives
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Which part of every drive
+    #[arg(long, value_enum, default_value = "held-out")]
+    part: PartName,
+    /// Machine-readable
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PartName {
+    Tuning,
+    Pack,
+    HeldOut,
+}
+
+impl From<PartName> for Part {
+    fn from(name: PartName) -> Self {
+        match name {
+            PartName::Tuning => Part::Tuning,
+            PartName::Pack => Part::Pack,
+            PartName::HeldOut => Part::HeldOut,
+        }
+    }
+}
+
+impl Eval {
+    /// Measures and prints.
+    pub(crate) fn run(self) -> Outcome {
+        let package = Package::open(&self.package)?;
+        let description = package.description();
+        let form = Form::of(description)?;
+        let model = Model::read(&package.model_path())?;
+        let engine = self.engine.open()?;
+        let adapter = match &self.adapter {
+            Some(directory) => Some(read_adapter(&model, directory)?),
+            None => None,
+        };
+        let drives = data::recorded(&self.data, form.shape, form.rate_hz, Some(form.context))?;
+        let splits: Vec<Split> = drives.iter().map(|drive| drive.split(form.context)).collect();
+        let clips: Vec<DriveClips<'_>> = drives
+            .iter()
+            .zip(&splits)
+            .map(|(drive, split)| DriveClips::of_part(drive, split, self.part.into(), &form))
+            .collect();
+        let threads = self.engine.threads();
+        let mut predictor =
+            load_predictor(&model, description, &*engine, threads, adapter.as_ref(), 8)?;
+        let measured = measure(&mut predictor, &clips, Horizon::NextAndRollout)?;
+        let beside = baselines(&form, &clips, Horizon::NextAndRollout)?;
+        let report = Report::of(&measured, &beside);
+        if self.json { json(&report) } else { table(&report) }
+    }
+}
+
+/// Prints a report as a table.
+///
+/// # Errors
+/// None; the type is that of commands.
+pub(crate) fn table(report: &Report) -> Outcome {
+    let figure = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.3}"));
+    let mut head = format!("{:34} {:>5} {:>7} {:>7}", "drive", "clips", "copy dB", "skill");
+    head += &format!(" {:>7}", "5 steps");
+    for baseline in &report.baselines {
+        head += &format!("  {:>22} {:>7}", baseline.predictor, "5 steps");
+    }
+    println!("{head}");
+    for drive in &report.drives {
+        let mut line = format!(
+            "{:34} {:5} {:7.1} {:>7} {:>7}",
+            drive.name,
+            drive.clips,
+            drive.copy_psnr_db_whole.unwrap_or(f64::INFINITY),
+            figure(drive.skill),
+            figure(drive.rollout.skill)
+        );
+        for baseline in &drive.baselines {
+            let (skill, rollout) = (figure(baseline.skill), figure(baseline.rollout_skill));
+            line += &format!("  {skill:>22} {rollout:>7}");
+        }
+        println!("{line}{}", if drive.counted { "" } else { "  (hardly moves: not counted)" });
+    }
+    let mut mean = format!(
+        "{:34} {:>5} {:>7} {:>7} {:>7}",
+        format!("mean of {} counted", report.counted),
+        "",
+        "",
+        figure(report.skill),
+        figure(report.rollout.skill)
+    );
+    for baseline in &report.baselines {
+        let (skill, rollout) = (figure(baseline.skill), figure(baseline.rollout_skill));
+        mean += &format!("  {skill:>22} {rollout:>7}");
+    }
+    println!("{mean}");
+    Ok(())
+}

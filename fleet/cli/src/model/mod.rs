@@ -1,0 +1,47 @@
+//! `shoal model …`
+
+pub(crate) mod bake;
+mod differentiate;
+mod graft;
+mod init;
+mod inspect;
+mod pretrain;
+mod train;
+
+use clap::Subcommand;
+
+use crate::output::Outcome;
+
+/// Inspect, graft, differentiate, pretrain, train and bake ONNX models.
+#[derive(Subcommand)]
+pub(crate) enum Model {
+    /// Operators, LoRA sites, parameters, what can be differentiated and what not
+    Inspect(inspect::Inspect),
+    /// Make LoRA factors inputs of a model
+    Graft(graft::Graft),
+    /// Write the training graph of a model
+    Differentiate(differentiate::Differentiate),
+    /// Write a package with the default world model, untrained
+    Init(init::Init),
+    /// Train all weights of a package on generated roads, and on footage if given
+    Pretrain(pretrain::Pretrain),
+    /// Train an adapter of a package on drives
+    Train(train::Train),
+    /// Fold an adapter into a model: a plain ONNX again
+    Bake(bake::Bake),
+}
+
+impl Model {
+    /// Does what was asked.
+    pub(crate) fn run(self) -> Outcome {
+        match self {
+            Model::Inspect(command) => command.run(),
+            Model::Graft(command) => command.run(),
+            Model::Differentiate(command) => command.run(),
+            Model::Init(command) => command.run(),
+            Model::Pretrain(command) => command.run(),
+            Model::Train(command) => command.run(),
+            Model::Bake(command) => command.run(),
+        }
+    }
+}

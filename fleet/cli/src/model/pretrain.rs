@@ -1,0 +1,175 @@
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use shoal_hal::backend::synthetic::{SPLIT, Use, pretraining_clip};
+use shoal_hal::{Drive, FrameShape};
+use shoal_runtime::onnx::Model;
+use shoal_shadow::clip::Frames;
+use shoal_shadow::form::Form;
+use shoal_shadow::package::{DESCRIPTION_FILE, Package};
+use shoal_shadow::pretrain::{PoolOptions, PretrainOptions, Progress as Told, pretrain};
+
+use crate::output::{Failure, Outcome, Progress};
+use crate::{EngineArgs, data};
+
+/// Frames of one generated clip.
+const CLIP_FRAMES: usize = 20;
+
+/// Train all weights of a package on generated roads, and on footage if given.
+///
+/// Example: shoal model pretrain world --steps 5000 -o world-pretrained
+#[derive(Args)]
+pub(crate) struct Pretrain {
+    /// The package
+    package: PathBuf,
+    /// Directory of footage that is mixed in: half of the samples
+    #[arg(long, value_name = "DIR")]
+    data: Vec<PathBuf>,
+    /// Gradient steps
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    steps: u32,
+    /// Seed of clips and batches
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Samples of a step
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// AdamW's highest step size
+    #[arg(long, default_value_t = 2e-3)]
+    learning_rate: f64,
+    /// Generated clips that are held at a time
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
+    pool: u32,
+    /// Where the pretrained package goes; it must not exist
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// Clips that are shipped with the package, to be replayed while tuning
+    #[arg(long, default_value_t = 20)]
+    footage_clips: u64,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+impl Pretrain {
+    pub(crate) fn run(self) -> Outcome {
+        let package = Package::open(&self.package)?;
+        let description = package.description();
+        let form = Form::of(description)?;
+        let model = Model::read(&package.model_path())?;
+        let engine = self.engine.open()?;
+        // A quarter larger than the model's frames, so that windows of them are not enlarged.
+        let shape =
+            FrameShape { width: form.shape.width * 5 / 4, height: form.shape.height * 5 / 4 };
+        let mut footage = Vec::new();
+        for directory in &self.data {
+            let drives = data::recorded(directory, shape, form.rate_hz, None)?;
+            footage.extend(drives.iter().map(frames_of).collect::<Result<Vec<_>, _>>()?);
+        }
+        let options = PretrainOptions {
+            steps: self.steps,
+            samples: self.batch,
+            learning_rate: self.learning_rate,
+            seed: self.seed,
+            threads: self.engine.threads(),
+            ..PretrainOptions::default()
+        };
+        let pool = PoolOptions { clips: self.pool as usize, ..PoolOptions::default() };
+        let make = |number| generated(self.seed, number, shape);
+        let weights = [String::from("!*.const*")];
+        let mut progress = Progress::new();
+        let mut loss = f32::NAN;
+        let trained = pretrain(
+            &model,
+            description,
+            &*engine,
+            &weights,
+            (&make, pool, &footage),
+            &options,
+            |told| match told {
+                Told::Pool { clips, wanted } => {
+                    progress.show(clips as u64, wanted as u64, "generated clips");
+                    if clips == wanted {
+                        progress = Progress::new();
+                    }
+                }
+                Told::Step(step) => {
+                    loss = if loss.is_nan() { step.loss } else { 0.98 * loss + 0.02 * step.loss };
+                    let text = format!("steps with {}, loss {loss:.4}", engine.describe());
+                    progress.show(step.step.get(), u64::from(self.steps), text);
+                }
+            },
+        )?;
+        self.write(&package, &trained, form.shape)
+    }
+
+    fn write(&self, package: &Package, trained: &Model, shape: FrameShape) -> Outcome {
+        let mut description = package.description().clone();
+        let cannot = |path: &Path| {
+            let path = path.display().to_string();
+            move |error: std::io::Error| format!("cannot write {path}: {error}")
+        };
+        std::fs::create_dir(&self.output).map_err(cannot(&self.output))?;
+        trained.write(&self.output.join(&description.model))?;
+        description.model_sha256 = None;
+        if self.footage_clips > 0 {
+            let folder = PathBuf::from("footage");
+            ship_footage(&self.output.join(&folder), self.seed, self.footage_clips, shape)?;
+            description.footage = Some(folder);
+        }
+        let file = self.output.join(DESCRIPTION_FILE);
+        std::fs::write(&file, description.to_toml()).map_err(cannot(&file))?;
+        println!("{}", self.output.display());
+        Ok(())
+    }
+}
+
+/// Clip `number` of the pretraining mixture.
+fn generated(seed: u64, number: u64, shape: FrameShape) -> Frames {
+    let seeds = &pretraining_seeds();
+    let clip = pretraining_clip(seeds.start() + seed, number, shape, CLIP_FRAMES);
+    let motion = clip.motion.into_iter().map(Some).collect();
+    Frames::new(shape, 1.0 / clip.interval_s, clip.frames, motion)
+        .expect("a generated clip is whole frames at a positive rate")
+}
+
+fn pretraining_seeds() -> std::ops::RangeInclusive<u64> {
+    let share = SPLIT.iter().find(|share| share.of == Use::Pretraining);
+    share.expect("the split has a share for pretraining").seeds.clone()
+}
+
+fn frames_of(drive: &Drive) -> Result<Frames, Failure> {
+    let motion = (0..drive.len()).map(|index| drive.motion(index)).collect();
+    let bytes = drive.frames(0..drive.len()).to_vec();
+    Ok(Frames::new(drive.shape, drive.rate_hz, bytes, motion)?)
+}
+
+/// Writes clips of the mixture at the model's rate and size as folders of JPEG frames.
+fn ship_footage(folder: &Path, seed: u64, clips: u64, shape: FrameShape) -> Outcome {
+    let seeds = pretraining_seeds();
+    // Far behind the clips that training begins with, so that they are not the best known ones.
+    let mut numbers = 1_000_000..;
+    for clip_number in 0..clips {
+        let clip = loop {
+            let number = numbers.next().expect("the mixture has no end");
+            let clip = pretraining_clip(seeds.start() + seed, number, shape, CLIP_FRAMES);
+            if clip.interval_s == 0.1 {
+                break clip;
+            }
+        };
+        let folder = folder.join(format!("{clip_number:03}"));
+        std::fs::create_dir_all(&folder)?;
+        for (index, frame) in clip.frames.chunks(shape.bytes()).enumerate() {
+            let file = std::fs::File::create(folder.join(format!("{index:03}.jpg")))?;
+            let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(file, 92);
+            let (width, height) = (u32::from(shape.width), u32::from(shape.height));
+            image::ImageEncoder::write_image(
+                encoder,
+                frame,
+                width,
+                height,
+                image::ExtendedColorType::Rgb8,
+            )?;
+        }
+    }
+    Ok(())
+}
