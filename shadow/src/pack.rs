@@ -1,1 +1,44 @@
-//! Evaluation packs: frames that every vehicle measures on.
+//! Evaluation packs: frames of the fleet authority on which every vehicle measures the same.
+//!
+//! ```text
+//! pack.json                     the manifest: what is in the parts, and their hashes
+//! part-0.bin … part-3.bin       u8 RGB frames one after another, row by row, runs in the manifest's order
+//! ```
+//!
+//! A pack is cut into four parts: every drive's pack frames in four runs of time, so that what was
+//! chosen on one part can be measured again on another; two parts never share a frame. The folder is
+//! all this module reads. Signing is its caller's: the exact bytes of `pack.json`
+//! ([`Pack::manifest_bytes`]) fit into one envelope of kind document.
+//!
+//! A pack holds no motion: models that read it are given zeros.
+
+mod build;
+mod manifest;
+mod read;
+
+pub use build::{BuildPackError, PackOptions, build};
+pub use manifest::{Manifest, ManifestError, Metric, PackDrive, PackPart, PackRun};
+pub use read::{Footages, Pack, PackFootage, ReadPackError};
+
+/// Name of the manifest in a pack's directory.
+pub const MANIFEST_FILE: &str = "pack.json";
+
+/// Parts of a pack.
+pub const PARTS: usize = 4;
+
+/// Most bytes of a manifest: with an envelope's 98 bytes it is a document of at most 64 KiB.
+pub const MANIFEST_BYTES_MAX: usize = 64 * 1024 - 98;
+
+/// Most bytes of one part.
+pub const PART_BYTES_MAX: u64 = 1 << 30;
+
+/// Clips that every run of a drive has at least, as every part of a drive.
+const RUN_CLIPS_MIN: usize = 2;
+
+/// File name of part `index`.
+fn part_file(index: usize) -> String {
+    format!("part-{index}.bin")
+}
+
+#[cfg(test)]
+mod tests;

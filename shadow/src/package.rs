@@ -46,7 +46,7 @@
 //! output = "output"
 //! ```
 
-mod digits;
+pub(crate) mod digits;
 mod read;
 mod signal;
 mod write;

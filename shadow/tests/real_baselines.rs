@@ -4,9 +4,11 @@
 
 use shoal_hal::backend::recorded::{Drives, RecordedOptions};
 use shoal_hal::{FrameShape, Part};
-use shoal_shadow::baseline::baselines;
+use shoal_shadow::baseline::{BlockMatching, baselines};
 use shoal_shadow::form::{Form, MotionInput};
-use shoal_shadow::measure::{DriveClips, Horizon, Report};
+use shoal_shadow::measure::{DriveClips, Horizon, Report, measure};
+use shoal_shadow::pack::{Pack, PackOptions, build};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -97,4 +99,37 @@ fn real_drives_have_the_clips_copy_psnr_and_baselines_measured_before() {
     assert!((0.05..0.12).contains(&blur), "{blur}");
     assert!((0.40..0.58).contains(&block), "{block}");
     assert_eq!(report.rollout.drives, 4);
+}
+
+#[test]
+fn a_pack_of_real_drives_gives_its_clips_in_parts_and_each_drive_its_own_value() {
+    let Some(drives) = drives() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let options = PackOptions {
+        id: "real".into(),
+        version: 1,
+        licence: "local use only".into(),
+        context: form().context,
+    };
+    build(&drives.drives, &options, directory.path()).unwrap();
+    let pack = Pack::open(directory.path()).unwrap();
+    let mut clips_by_drive: BTreeMap<String, usize> = BTreeMap::new();
+    for part in pack.parts() {
+        let footages = pack.read(&[part]).unwrap();
+        let clips = footages.clips(form().context);
+        let measured = measure(&mut BlockMatching::new(form()), &clips, Horizon::Next).unwrap();
+        for drive in &measured.drives {
+            let (clips, skill) = (drive.next.clips(), drive.next.skill().unwrap());
+            eprintln!("part {part}: {:32} {clips:3} clips, block matching {skill:+.3}", drive.name);
+            assert!(clips >= 2);
+            *clips_by_drive.entry(drive.name.clone()).or_default() += clips;
+        }
+    }
+    assert_eq!(clips_by_drive.len(), drives.drives.len(), "every drive is in the pack");
+    for drive in &drives.drives {
+        let split = drive.split(form().context);
+        let all = split.clips(Part::Pack, form().context, 1).count();
+        let most = clips_by_drive[&drive.name];
+        assert!(most <= all && most + 3 * form().context >= all, "{}", drive.name);
+    }
 }

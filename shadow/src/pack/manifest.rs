@@ -1,0 +1,212 @@
+//! `pack.json`.
+
+use super::{MANIFEST_BYTES_MAX, PART_BYTES_MAX, PARTS, part_file};
+use crate::package::digits;
+use serde::{Deserialize, Serialize};
+use shoal_hal::{CONTEXT_FRAMES_MAX, FrameShape};
+
+/// Version of the manifest's form.
+const SCHEMA: u32 = 1;
+
+/// Most characters of a pack's id.
+const ID_CHARS_MAX: usize = 64;
+
+/// What `pack.json` says; one that exists is consistent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of this form: 1.
+    pub schema: u32,
+    /// Name of the pack: letters, digits, `-`, `_` and `.`.
+    pub id: String,
+    /// Version of the pack; a later one has another content.
+    pub version: u32,
+    /// What is measured on it.
+    pub metric: Metric,
+    /// Under which licence the frames may be used.
+    pub licence: String,
+    /// Pixels in a row of every frame.
+    pub width: u16,
+    /// Rows of every frame.
+    pub height: u16,
+    /// Frames per second.
+    pub rate_hz: f64,
+    /// Past frames of the clips for which the parts were cut.
+    pub context: usize,
+    /// Every drive that has frames in the pack.
+    pub drives: Vec<PackDrive>,
+    /// The four parts.
+    pub parts: Vec<PackPart>,
+}
+
+/// What is measured on a pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Metric {
+    /// Skill of the next frame.
+    Skill,
+}
+
+/// A drive of a pack.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackDrive {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its source, in hexadecimal digits.
+    pub source_sha256: String,
+    /// PSNR of 'nothing moves' over the whole drive, in dB; null if nothing ever moves.
+    pub copy_psnr_db: Option<f64>,
+}
+
+/// One part: a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackPart {
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// SHA-256 of the file, in hexadecimal digits.
+    pub sha256: String,
+    /// Its frames, in the file's order.
+    pub runs: Vec<PackRun>,
+}
+
+/// Consecutive frames of one drive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackRun {
+    /// Index of the drive among [`Manifest::drives`].
+    pub drive: usize,
+    /// Index of the first frame in the drive.
+    pub first: usize,
+    /// Number of frames.
+    pub frames: usize,
+}
+
+/// Why the bytes of a manifest were refused.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Longer than [`MANIFEST_BYTES_MAX`].
+    #[error("more than {MANIFEST_BYTES_MAX} bytes")]
+    TooLong,
+    /// Not JSON, or not of this form; the source names line and column.
+    #[error("not a manifest of schema {SCHEMA}")]
+    Json(#[source] serde_json::Error),
+    /// A value that is not allowed.
+    #[error("{place}: {got} is not allowed, expected {want}")]
+    Value { place: String, got: String, want: String },
+    /// Two runs hold the same frame.
+    #[error("{place}: shares frames with {other}; two parts never share a frame")]
+    Shared { place: String, other: String },
+}
+
+impl Manifest {
+    /// Reads and checks a manifest.
+    ///
+    /// # Errors
+    /// [`ManifestError`], naming the place.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ManifestError> {
+        if bytes.len() > MANIFEST_BYTES_MAX {
+            return Err(ManifestError::TooLong);
+        }
+        let manifest: Manifest = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// The manifest as the bytes of `pack.json`.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec(self).expect("a manifest holds nothing that JSON lacks");
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// Shape of every frame.
+    pub fn shape(&self) -> FrameShape {
+        FrameShape { width: self.width, height: self.height }
+    }
+
+    pub(super) fn check(&self) -> Result<(), ManifestError> {
+        let Self { schema, id, version, rate_hz, context, .. } = self;
+        require(*schema == SCHEMA, "schema", schema, "1")?;
+        let named = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let id_fits = (1..=ID_CHARS_MAX).contains(&id.len()) && id.chars().all(named);
+        require(id_fits, "id", id, "1 to 64 letters, digits, `-`, `_` or `.`")?;
+        require(*version > 0, "version", version, "1 or more")?;
+        require(self.width > 0, "width", self.width, "1 or more")?;
+        require(self.height > 0, "height", self.height, "1 or more")?;
+        let rate_fits = rate_hz.is_finite() && *rate_hz > 0.0 && *rate_hz <= 1000.0;
+        require(rate_fits, "rate_hz", rate_hz, "above 0, up to 1000")?;
+        let context_fits = (1..=CONTEXT_FRAMES_MAX).contains(context);
+        require(context_fits, "context", context, "1 to 1000")?;
+        require(self.parts.len() == PARTS, "parts", self.parts.len(), "4 parts")?;
+        for (index, drive) in self.drives.iter().enumerate() {
+            let place = |key: &str| format!("drives[{index}].{key}");
+            require_hash(&place("source_sha256"), &drive.source_sha256)?;
+            let psnr = drive.copy_psnr_db;
+            require(psnr.is_none_or(f64::is_finite), place("copy_psnr_db"), "NaN", "a number")?;
+            let first = self.drives.iter().position(|other| other.name == drive.name);
+            require(first == Some(index), place("name"), &drive.name, "a name of its own")?;
+        }
+        for (index, part) in self.parts.iter().enumerate() {
+            self.check_part(index, part)?;
+        }
+        self.check_shared()
+    }
+
+    fn check_part(&self, index: usize, part: &PackPart) -> Result<(), ManifestError> {
+        require_hash(&format!("parts[{index}].sha256"), &part.sha256)?;
+        let mut frames = 0_u64;
+        for (number, run) in part.runs.iter().enumerate() {
+            let place = |key: &str| format!("parts[{index}].runs[{number}].{key}");
+            let below = format!("below {}", self.drives.len());
+            require(run.drive < self.drives.len(), place("drive"), run.drive, &below)?;
+            let room = run.frames > self.context && run.first.checked_add(run.frames).is_some();
+            let want = format!("more than {} frames, a clip's worth", self.context);
+            require(room, place("frames"), run.frames, &want)?;
+            frames = frames.saturating_add(run.frames as u64);
+        }
+        let bytes = frames.saturating_mul(self.shape().bytes() as u64);
+        let place = format!("parts[{index}].bytes");
+        require(part.bytes == bytes, &place, part.bytes, &format!("{bytes}, as the runs have"))?;
+        let most = format!("at most {PART_BYTES_MAX} in {}", part_file(index));
+        require(part.bytes <= PART_BYTES_MAX, &place, part.bytes, &most)
+    }
+
+    /// No frame of a drive stands twice, in one part or in two.
+    fn check_shared(&self) -> Result<(), ManifestError> {
+        let mut runs: Vec<(PackRun, usize, usize)> = Vec::new();
+        for (part, PackPart { runs: of_part, .. }) in self.parts.iter().enumerate() {
+            runs.extend(of_part.iter().enumerate().map(|(number, run)| (*run, part, number)));
+        }
+        runs.sort_by_key(|(run, ..)| (run.drive, run.first));
+        for pair in runs.windows(2) {
+            let [(before, part, number), (after, other_part, other)] = pair else { continue };
+            if before.drive == after.drive && before.first + before.frames > after.first {
+                let place = format!("parts[{other_part}].runs[{other}]");
+                return Err(ManifestError::Shared {
+                    place,
+                    other: format!("parts[{part}].runs[{number}]"),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn require(
+    allowed: bool,
+    place: impl Into<String>,
+    got: impl ToString,
+    want: &str,
+) -> Result<(), ManifestError> {
+    if allowed {
+        return Ok(());
+    }
+    Err(ManifestError::Value { place: place.into(), got: got.to_string(), want: want.into() })
+}
+
+fn require_hash(place: &str, text: &str) -> Result<(), ManifestError> {
+    require(digits::hash(text).is_some(), place, text, "64 hexadecimal digits")
+}
