@@ -59,8 +59,8 @@ impl Block {
             (-self.foot[0] * cos + self.foot[2] * sin, -self.foot[0] * sin - self.foot[2] * cos);
         let oy = height - self.foot[1];
         let slab = |o: f32, d: f32, low: f32, high: f32| {
-            let d = if d.abs() < 1e-6 { 1e-6 } else { d };
-            let (a, b) = ((low - o) / d, (high - o) / d);
+            let per = 1.0 / if d.abs() < 1e-6 { 1e-6 } else { d };
+            let (a, b) = ((low - o) * per, (high - o) * per);
             (a.min(b), a.max(b), d > 0.0)
         };
         let (x0, x1, xp) = slab(ox, dx, -self.half.0, self.half.0);

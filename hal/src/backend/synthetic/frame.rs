@@ -93,6 +93,7 @@ impl Painter {
     pub(super) fn paint(&mut self, view: &View<'_>, others: &Others) {
         self.lens.aim(view.pose);
         self.ahead.fill(&view.scene.route, view.s, view.u);
+        self.reach.fill(&self.ahead, |i| view.pose.height - self.ahead.y[i]);
         self.collect(view, others);
         self.background(view);
         let mut next = 0;
@@ -127,7 +128,7 @@ impl Painter {
                 });
             });
         }
-        others.items(&self.ahead, &mut self.items);
+        others.items(view.scene, &self.ahead, &mut self.items);
         if let Some(hall) = &view.scene.hall {
             hall.items(&hall.stand(view.s, view.u, view.pose.height), &mut self.items);
         }
@@ -172,6 +173,24 @@ impl Painter {
         }
     }
 
+    /// The place on the ground that a ray meets, and its distance ahead.
+    fn spot(&self, view: &View<'_>, ray: [f32; 2]) -> Option<(Spot, f32)> {
+        let (inverse, place) = self.reach.at(ray[1])?;
+        let (height, pixel) = (view.pose.height, 1.0 / self.lens.focal);
+        let z = 1.0 / inverse;
+        let place = self.ahead.at(place);
+        let side = ray[0] * z - place.x;
+        // A pixel's height, too, spans some of the road's width.
+        let slant = (ray[0] - place.sin / place.cos).abs() * z / height;
+        let spot = Spot {
+            u: side * place.cos,
+            s: view.s + place.along + side * place.sin,
+            across: z * pixel * (1.0 + 0.8 * slant),
+            along: (z * z * pixel / height).max(z * pixel),
+        };
+        Some((spot, z))
+    }
+
     /// Ground, ceiling and sky of every pixel.
     fn background(&mut self, view: &View<'_>) {
         let scene = view.scene;
@@ -181,22 +200,10 @@ impl Painter {
         }
         let ground = Ground { scene, textures: &view.library.textures };
         let height = view.pose.height;
-        self.reach.fill(&self.ahead, |i| height - self.ahead.y[i]);
         let pixel = 1.0 / self.lens.focal;
         for (index, &ray) in self.lens.rays.iter().enumerate() {
-            let (colour, depth) = match self.reach.at(ray[1]) {
-                Some((inverse, place)) => {
-                    let z = 1.0 / inverse;
-                    let place = self.ahead.at(place);
-                    let side = ray[0] * z - place.x;
-                    // A pixel's height, too, spans some of the road's width.
-                    let slant = (ray[0] - place.sin / place.cos).abs() * z / height;
-                    let spot = Spot {
-                        u: side * place.cos,
-                        s: view.s + place.along + side * place.sin,
-                        across: z * pixel * (1.0 + 0.8 * slant),
-                        along: (z * z * pixel / height).max(z * pixel),
-                    };
+            let (colour, depth) = match self.spot(view, ray) {
+                Some((spot, z)) => {
                     let mut colour = ground.colour(spot);
                     for &(from, to) in &self.roofs {
                         let dark = covered(spot.s, spot.along.max(2.5), from, to);
@@ -613,12 +620,86 @@ pub(super) fn lit(scene: &Scene, colour: Rgb, z: f32, u: f32) -> Rgb {
     if light.night && scene.ceiling.is_none() {
         // Head lamps: a cone ahead, brightest some metres before the vehicle.
         let near = 1.0 / (1.0 + (z / 22.0) * (z / 22.0));
-        let cone = 1.0 / (1.0 + (u / (3.0 + 0.25 * z)) * (u / (3.0 + 0.25 * z)));
-        colour = scaled(colour, 0.07 + 0.95 * light.lamps * near * cone);
+        let aside = (u - scene.driver.lane) / (3.0 + 0.25 * z);
+        let cone = 1.0 / (1.0 + aside * aside);
+        colour = scaled(colour, light.glow + 1.5 * light.lamps * near * cone);
     }
-    // exp(−x) ≈ (1 − x/8)⁸ keeps the same bits everywhere and is cheap.
+    // exp(−x) ≈ (1 − x/8)⁸ is cheap and has the same bits everywhere.
     let x = (1.0 - z / (8.0 * light.haze_distance)).max(0.0);
-    let (x2, x4) = (x * x, (x * x) * (x * x));
-    let clear = x4 * x4 + 0.0 * x2;
+    let x = (x * x) * (x * x);
+    let clear = x * x;
     mix(light.haze, colour, clear)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::RoadMoments;
+    use super::*;
+    use crate::FrameShape;
+    use crate::backend::synthetic::{Region, Road};
+
+    const SHAPE: FrameShape = FrameShape { width: 128, height: 64 };
+
+    fn view(road: &RoadMoments) -> View<'_> {
+        let s = road.ego.s as f32;
+        let u = road.ego.lateral(&road.scene, s) + road.scene.camera.offset;
+        let pose = road.ego.pose(&road.scene);
+        View { scene: &road.scene, library: super::super::library(), pose, s, u, heading: 0.0 }
+    }
+
+    /// What is painted at a pixel is, a frame later, where the vehicle's motion has brought it: the
+    /// ray to where the place then stands meets the same place again.
+    #[test]
+    fn a_place_on_the_ground_is_seen_where_the_motion_brings_it() {
+        let mut checked = 0;
+        for region in [Region::Highway, Region::Rural, Region::Mountain, Region::TightCurves] {
+            for seed in 3_000_100..3_000_106 {
+                let mut road = Road { region, seed }.moments(SHAPE, 10.0);
+                road.step();
+                let painter = &road.painter;
+                let below = &painter.lens.rays[usize::from(SHAPE.width) * 34..];
+                let spots: Vec<(Spot, f32)> = below
+                    .iter()
+                    .step_by(97)
+                    .filter_map(|&ray| painter.spot(&view(&road), ray))
+                    .filter(|(spot, z)| *z < 60.0 && spot.u.abs() < 6.0)
+                    .collect();
+                road.step();
+                let seen = view(&road);
+                for (spot, z) in spots {
+                    let place = road.painter.ahead.stand(spot.s - seen.s, spot.u);
+                    let Some(([x, y, ahead], _)) = place else { continue };
+                    if ahead < 2.0 {
+                        continue;
+                    }
+                    let ray = [x / ahead, (seen.pose.height - y) / ahead];
+                    let Some((again, _)) = road.painter.spot(&seen, ray) else { continue };
+                    let (du, ds) = ((again.u - spot.u).abs(), (again.s - spot.s).abs());
+                    assert!(du < 0.05 + 0.01 * z, "{region:?} {seed}: {spot:?} {again:?}");
+                    assert!(ds < 0.3 + 0.03 * z, "{region:?} {seed}: {spot:?} {again:?}");
+                    checked += 1;
+                }
+            }
+        }
+        assert!(checked > 200, "{checked} places");
+    }
+
+    /// The way between two frames is the speed between them, and the heading follows the curvature
+    /// that steering and lateral acceleration tell of.
+    #[test]
+    fn the_way_between_frames_is_speed_times_time() {
+        for region in [Region::Highway, Region::City, Region::TightCurves, Region::RcTrack] {
+            let mut road = Road { region, seed: 3_000_200 }.moments(SHAPE, 20.0);
+            let mut before = road.step();
+            for _ in 0..10 {
+                let (s, time) = (road.ego.s, road.time);
+                let after = road.step();
+                let speed = |m: &crate::Motion| f64::from(m.speed_m_s.unwrap());
+                let way = (road.ego.s - s) * f64::from(road.scene.driver.scale);
+                let want = 0.5 * (speed(&before) + speed(&after)) * (road.time - time);
+                assert!((way - want).abs() < 0.01 + 0.02 * want, "{region:?}: {way} {want}");
+                before = after;
+            }
+        }
+    }
 }

@@ -183,7 +183,6 @@ impl Chain {
         let sum: f32 = self.picture.iter().map(|p| p[0] + 2.0 * p[1] + p[2]).sum();
         let mean = (0.25 * sum / self.picture.len() as f32).max(0.02);
         let wanted = (scene.optics.brightness / mean).clamp(0.7, 2.0);
-        let wanted = if scene.light.night { wanted.min(1.0) } else { wanted };
         let follow = if self.frame == 0 { 1.0 } else { 0.06 };
         self.exposure = lerp(self.exposure, wanted, follow);
     }

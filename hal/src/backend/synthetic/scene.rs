@@ -2,7 +2,7 @@
 
 use super::draw::{Draws, Rgb};
 use super::hall::{Hall, Lap};
-use super::region::{Profile, Region, Sky};
+use super::region::{Profile, Region, Side, Sky};
 
 /// Where the road goes: curvature and slope as noise over its length.
 #[derive(Clone, Debug)]
@@ -205,7 +205,9 @@ pub(super) struct Light {
     pub(super) skyline: [f32; 2],
     pub(super) skyline_colour: Rgb,
     pub(super) night: bool,
+    /// Strength of the head lamps, and light of the night itself.
     pub(super) lamps: f32,
+    pub(super) glow: f32,
     pub(super) wet: f32,
     pub(super) rain: f32,
     pub(super) snow: f32,
@@ -468,6 +470,7 @@ fn light(profile: &Profile, draws: &mut Draws) -> Light {
         skyline_colour: draws.near([0.30, 0.36, 0.38], 0.3, 0.15),
         night: sky == Sky::Night,
         lamps: draws.range((0.5, 1.0)),
+        glow: draws.range((0.06, 0.3)),
         wet: if profile.rain > 0.0 { draws.range((0.3, 0.9)) } else { 0.0 },
         rain: profile.rain * draws.range((0.2, 1.0)),
         snow: profile.snow,
@@ -477,17 +480,18 @@ fn light(profile: &Profile, draws: &mut Draws) -> Light {
 fn optics(profile: &Profile, draws: &mut Draws) -> Optics {
     let small = profile.scale < 0.5;
     let gray = !small && draws.chance(0.08);
+    let (brightness, black) = match profile.skies {
+        [Sky::Dusk] => ((0.18, 0.38), -0.04),
+        [Sky::Night] if !profile.sides.contains(&Side::Tunnel) => ((0.10, 0.24), 0.0),
+        _ => ((0.34, 0.56), -0.04),
+    };
     Optics {
-        brightness: draws.range(if profile.skies == [Sky::Dusk] {
-            (0.18, 0.38)
-        } else {
-            (0.34, 0.56)
-        }),
+        brightness: draws.range(brightness),
         gain: draws.range((0.9, 1.1)),
         contrast: draws.range((0.85, 1.35)),
         saturation: if gray { 0.0 } else { draws.range((0.5, 1.25)) },
         balance: draws.near([0.98, 0.98, 0.98], 0.0, 0.04),
-        black: draws.range((-0.04, 0.05)),
+        black: draws.range((black, 0.05)),
         vignette: if draws.chance(0.5) { draws.range((0.0, 0.35)) } else { 0.0 },
         blur: draws.range((0.25, 0.6))
             + if draws.chance(0.15) { draws.range((0.1, 0.8)) } else { 0.0 },

@@ -4,7 +4,7 @@ use super::block::Look;
 use super::draw::{Draws, hash, noise, unit};
 use super::route::Ahead;
 use super::scene::{Scene, Thing};
-use super::thing::{Item, Shape};
+use super::thing::{Face, Item, Shape};
 
 const BEHIND: f32 = -40.0;
 const AHEAD: f32 = 300.0;
@@ -18,6 +18,29 @@ struct Vehicle {
     oncoming: bool,
     look: Look,
     seed: u32,
+}
+
+impl Vehicle {
+    /// Glows of the lamps that one sees: red from behind, white from ahead.
+    fn lamps(&self, foot: [f32; 3], turn: (f32, f32), out: &mut Vec<Item>) {
+        let end = 0.5 * self.look.length + 0.1;
+        let foot = [foot[0] - end * turn.0, foot[1], foot[2] - end * turn.1];
+        let aside = 0.4 * self.look.width;
+        let (colour, size) =
+            if self.oncoming { ([1.0, 0.98, 0.9], 0.55) } else { ([0.95, 0.12, 0.08], 0.25) };
+        for middle in [-aside, aside] {
+            let shape = Shape::Panel {
+                left: middle - size,
+                right: middle + size,
+                low: 0.7 - size,
+                high: 0.7 + size,
+                seed: 0,
+                colour,
+                face: Face::Glow,
+            };
+            out.push(Item { foot, turn, u: self.lane, shape });
+        }
+    }
 }
 
 /// All other vehicles.
@@ -90,7 +113,7 @@ impl Others {
     }
 
     /// What is in sight.
-    pub(super) fn items(&self, ahead: &Ahead, out: &mut Vec<Item>) {
+    pub(super) fn items(&self, scene: &Scene, ahead: &Ahead, out: &mut Vec<Item>) {
         for other in &self.vehicles {
             if other.ahead < -8.0 {
                 continue;
@@ -102,6 +125,9 @@ impl Others {
             let shape =
                 Shape::Vehicle { look: other.look, oncoming: other.oncoming, speed: other.speed };
             out.push(Item { foot, turn, u: other.lane, shape });
+            if scene.light.night && scene.ceiling.is_none() {
+                other.lamps(foot, turn, out);
+            }
         }
     }
 }
