@@ -6,6 +6,8 @@ mod drive;
 mod eval;
 mod model;
 mod output;
+mod pack;
+mod study;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,11 @@ enum What {
     Eval(eval::Eval),
     /// Drive one vehicle's roads at speed, tune overnight, and see what it brought
     Drive(drive::Drive),
+    /// Repeat `drive` over seeds, each drive as a vehicle of its own, and say how sure the gain is
+    Study(study::Study),
+    /// Make and check evaluation packs
+    #[command(subcommand)]
+    Pack(pack::PackCommand),
 }
 
 /// Which engine runs the model.
@@ -76,6 +83,8 @@ fn main() -> ExitCode {
         What::Model(command) => command.run(),
         What::Eval(command) => command.run(),
         What::Drive(command) => command.run(),
+        What::Study(command) => command.run(),
+        What::Pack(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

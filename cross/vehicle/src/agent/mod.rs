@@ -115,8 +115,8 @@ pub enum AgentError {
     Keep(#[from] KeepError),
     #[error("the footage that ships with the model cannot be read")]
     Footage(#[source] OpenError),
-    /// The pack has no drive that moves enough to be counted.
-    #[error("the evaluation pack has no counted drive: nothing can be measured on it")]
+    /// Nothing moves in the pack.
+    #[error("nothing moves in the evaluation pack: nothing can be measured on it")]
     EmptyPack,
 }
 

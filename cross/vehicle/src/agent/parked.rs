@@ -129,7 +129,11 @@ impl Agent {
         let adapter = self.nominee(bench, nominee)?;
         let mut predictor = self.predictor(adapter.as_ref(), 8)?;
         let measured = measure(&mut predictor, pack, Horizon::Next)?;
-        measured.skill().map(|skill| skill as f32).ok_or(AgentError::EmptyPack)
+        // Where every road hardly moves none is counted; the vehicle learns from them all the same.
+        let listed = measured.drives.iter().filter_map(|drive| drive.next.skill());
+        let (sum, count) = listed.fold((0.0, 0_u32), |(sum, n), skill| (sum + skill, n + 1));
+        let all = (count > 0).then(|| sum / f64::from(count));
+        measured.skill().or(all).map(|skill| skill as f32).ok_or(AgentError::EmptyPack)
     }
 
     fn nominee(

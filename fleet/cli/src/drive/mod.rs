@@ -1,0 +1,79 @@
+//! `shoal drive`
+
+pub(crate) mod run;
+mod shown;
+mod table;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use shoal_vehicle::config::{Config, EngineKind};
+
+use crate::EngineName;
+use crate::output::{Failure, Outcome, json};
+
+/// Drive one vehicle's roads at speed, tune overnight, and see what it brought.
+///
+/// Held-out frames are measured before and after, never between. Without drives roads are generated.
+///
+/// Example: shoal drive vehicle.toml --drives drives
+#[derive(Args)]
+pub(crate) struct Drive {
+    #[command(flatten)]
+    vehicle: VehicleArgs,
+    /// Evaluation pack; without one it is built of the pack parts of the drives
+    #[arg(long, value_name = "PACK")]
+    pack: Option<PathBuf>,
+    /// A PEFT directory that the staged adapter is written to
+    #[arg(long, value_name = "DIR")]
+    export: Option<PathBuf>,
+    /// Machine-readable result on standard output; what happens meanwhile goes to standard error
+    #[arg(long)]
+    json: bool,
+}
+
+/// A vehicle's configuration, and what replaces parts of it.
+#[derive(Args, Clone)]
+pub(crate) struct VehicleArgs {
+    /// The vehicle's configuration
+    vehicle: PathBuf,
+    /// Directory of drives, instead of the configured ones
+    #[arg(long, value_name = "DIR")]
+    drives: Option<PathBuf>,
+    /// Engine, instead of the configured one
+    #[arg(long, value_enum)]
+    engine: Option<EngineName>,
+    /// Seed, instead of the configured one
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+impl VehicleArgs {
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        let mut config = Config::read(&self.vehicle)?;
+        if let Some(directory) = &self.drives {
+            config.drives.directory = Some(directory.clone());
+        }
+        if let Some(engine) = self.engine {
+            config.engine.kind = match engine {
+                EngineName::Ort => EngineKind::Ort,
+                EngineName::Tract => EngineKind::Tract,
+            };
+        }
+        config.seed = self.seed.unwrap_or(config.seed);
+        Ok(config)
+    }
+}
+
+impl Drive {
+    /// Drives, tunes, measures, prints.
+    pub(crate) fn run(self) -> Outcome {
+        let config = self.vehicle.config()?;
+        let result = run::run(&config, self.pack.as_deref(), self.export.as_deref())?;
+        if self.json {
+            return json(&result);
+        }
+        table::print(&result);
+        Ok(())
+    }
+}

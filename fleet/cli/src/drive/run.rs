@@ -1,0 +1,151 @@
+//! One vehicle's day and night, measured from outside before and after.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use shoal_hal::{Conditions, Drive, Network, Part, Split};
+use shoal_shadow::baseline::baselines;
+use shoal_shadow::form::Form;
+use shoal_shadow::measure::{DriveClips, Horizon, Report, measure};
+use shoal_shadow::pack::{self, Pack, PackOptions};
+use shoal_shadow::stats::Interval;
+use shoal_vehicle::agent::Agent;
+use shoal_vehicle::config::Config;
+use shoal_vehicle::drives;
+
+use super::shown::Shown;
+use crate::output::Failure;
+
+/// Draws of the interval of the difference.
+const DRAWS: usize = 200;
+
+/// What `--json` prints; docs/schemas/drive.schema.json describes it.
+#[derive(Serialize)]
+pub(crate) struct DriveResult {
+    pub(crate) schema: u32,
+    pub(crate) vehicle: String,
+    pub(crate) engine: String,
+    pub(crate) seed: u64,
+    /// Skill of the set on held-out parts.
+    pub(crate) own: BeforeAfter,
+    /// Paired difference of the two, clips resampled in blocks of a second.
+    pub(crate) difference: Option<Interval>,
+    pub(crate) replay: ReplayResult,
+    /// Skill of the active adapter and of the best candidate on the evaluation pack.
+    pub(crate) pack: BeforeAfter,
+    /// Whether an adapter was staged.
+    pub(crate) staged: bool,
+    pub(crate) before: Report,
+    pub(crate) after: Report,
+}
+
+/// A skill before and after tuning; null without a counted drive.
+#[derive(Serialize)]
+pub(crate) struct BeforeAfter {
+    pub(crate) before: Option<f64>,
+    pub(crate) after: Option<f64>,
+}
+
+/// What replay held at the end.
+#[derive(Serialize)]
+pub(crate) struct ReplayResult {
+    pub(crate) spans: usize,
+    pub(crate) frames: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Drives, tunes and measures. Held-out frames are measured before and after, never between; the pack is
+/// the one at `given`, or is built of the pack parts of the vehicle's drives.
+pub(crate) fn run(
+    config: &Config,
+    given: Option<&Path>,
+    export: Option<&Path>,
+) -> Result<DriveResult, Failure> {
+    let mut agent = Agent::open(config.clone())?;
+    let form = agent.form().clone();
+    eprintln!("{} with {}, seed {}", config.name, agent.engine(), config.seed);
+    let own = drives::open(&config.drives, &form, config.seed)?;
+    for skipped in &own.skipped {
+        eprintln!("skipped {skipped}");
+    }
+    let splits: Vec<Split> = own.drives.iter().map(|drive| drive.split(form.context)).collect();
+    let held_out = held_out(&own.drives, &splits, &form);
+    let pack = match given {
+        Some(path) => Pack::open(path)?,
+        None => own_pack(config, &own.drives, &form)?,
+    };
+    let footages = pack.read(&pack.parts())?;
+
+    eprintln!("measuring the held-out parts of {} drives", own.drives.len());
+    let horizon = Horizon::NextAndRollout;
+    let start = agent.active()?;
+    let before = measure(&mut agent.predictor(start.as_ref(), 8)?, &held_out, horizon)?;
+    let mut shown = Shown::new(config.night.steps);
+    for (drive, split) in own.drives.iter().zip(&splits) {
+        agent.drive(drive, split.spans(Part::Tuning), now_s(), |tell| shown.tell(tell))?;
+    }
+    agent.night(&footages.clips(form.context), parked, |tell| shown.tell(tell))?;
+    let tuned = agent.on_trial()?;
+    let adapter = tuned.as_ref().or(start.as_ref());
+    let after = measure(&mut agent.predictor(adapter, 8)?, &held_out, horizon)?;
+    if let (Some(directory), Some(adapter)) = (export, adapter) {
+        adapter.write_peft(directory)?;
+    }
+    let beside = baselines(&form, &held_out, horizon)?;
+    let filled = agent.replay();
+    Ok(DriveResult {
+        schema: 1,
+        vehicle: config.name.clone(),
+        engine: agent.engine(),
+        seed: config.seed,
+        own: BeforeAfter { before: before.skill(), after: after.skill() },
+        difference: after.difference(&before, DRAWS, config.seed),
+        replay: ReplayResult { spans: filled.spans, frames: filled.frames, bytes: filled.bytes },
+        pack: BeforeAfter { before: shown.active, after: shown.best() },
+        staged: tuned.is_some(),
+        before: Report::of(&before, &beside),
+        after: Report::of(&after, &beside),
+    })
+}
+
+fn held_out<'a>(drives: &'a [Drive], splits: &'a [Split], form: &Form) -> Vec<DriveClips<'a>> {
+    let pairs = drives.iter().zip(splits);
+    pairs.map(|(drive, split)| DriveClips::of_part(drive, split, Part::HeldOut, form)).collect()
+}
+
+/// Whoever runs the command owns the drives: the pack is theirs to make.
+fn own_pack(config: &Config, drives: &[Drive], form: &Form) -> Result<Pack, Failure> {
+    let path = config.state.join("pack");
+    if path.exists() {
+        std::fs::remove_dir_all(&path)
+            .map_err(|error| format!("cannot remove {}: {error}", path.display()))?;
+    }
+    let options = PackOptions {
+        id: "own-roads".into(),
+        version: 1,
+        licence: "as the drives".into(),
+        context: form.context,
+    };
+    pack::build(drives, &options, &path)?;
+    Ok(Pack::open(&path)?)
+}
+
+/// A recorded drive has ended: the vehicle stands, on power, cool.
+fn parked() -> Conditions {
+    Conditions {
+        parked: true,
+        external_power: true,
+        battery_soc_percent: 80,
+        temperature_c: 30,
+        network: Network::None,
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a program knows the time; what it drives is told it"
+)]
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
