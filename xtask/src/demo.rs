@@ -58,8 +58,17 @@ pub(crate) fn run(args: &[String]) -> Done {
     let text = vehicle_toml(&package, asked.drives.as_deref(), engine, asked.seed);
     fs::write(&vehicle, text)
         .map_err(|error| Failure(format!("cannot write {}: {error}", vehicle.display())))?;
-    let headless: &[&str] = if asked.headless { &["--headless"] } else { &[] };
-    shoal(engine).arg("drive").arg(&vehicle).args(headless).interactive().run()
+    // A demo begins with a vehicle that has learnt nothing yet.
+    let state = folder.join("state");
+    if state.exists() {
+        fs::remove_dir_all(&state)
+            .map_err(|error| Failure(format!("cannot remove {}: {error}", state.display())))?;
+    }
+    let picture = folder.join("predicted.png");
+    let drive = shoal(engine).arg("drive").arg(&vehicle).arg("--picture").arg(&picture);
+    if asked.headless { drive.run()? } else { drive.interactive().run()? }
+    println!("predicted and seen frames: {}", picture.display());
+    Ok(())
 }
 
 /// The command line, checked before anything is fetched or built.
@@ -133,7 +142,8 @@ fn vehicle_toml(package: &Path, drives: Option<&Path>, engine: Engine, seed: u32
     };
     let mut text = format!(
         "# Written by `cargo xtask demo`.\nname = \"demo\"\nseed = {seed}\nstate = \"state\"\n\n\
-         [model]\npackage = {:?}\n\n[engine]\nkind = \"{engine}\"\n",
+         [model]\npackage = {:?}\n\n[engine]\nkind = \"{engine}\"\n\n\
+         # The drives are short: everything is kept.\n[replay]\nordinary_share = 1.0\n",
         shown(package)
     );
     if let Some(drives) = drives {

@@ -6,7 +6,7 @@ use shoal_shadow::measure::{BaselineReport, DriveReport};
 use shoal_shadow::stats::{SeedsAndDrives, seeds_and_drives};
 
 use crate::drive::VehicleArgs;
-use crate::drive::run::run;
+use crate::drive::run::{Extras, run};
 use crate::output::{Failure, Outcome, json};
 
 /// Repeat `shoal drive` over seeds, each drive as a vehicle of its own, and say how sure the gain is.
@@ -84,7 +84,7 @@ impl Study {
                 if config.state.exists() {
                     std::fs::remove_dir_all(&config.state)?;
                 }
-                let driven = run(&config, None, None)?;
+                let driven = run(&config, &Extras::default())?;
                 engine = driven.engine;
                 let pairs = driven.before.drives.into_iter().zip(driven.after.drives);
                 drives.extend(

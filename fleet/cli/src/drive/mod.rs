@@ -1,5 +1,6 @@
 //! `shoal drive`
 
+mod picture;
 pub(crate) mod run;
 mod shown;
 mod table;
@@ -27,6 +28,10 @@ pub(crate) struct Drive {
     /// A PEFT directory that the staged adapter is written to
     #[arg(long, value_name = "DIR")]
     export: Option<PathBuf>,
+    /// A PNG of one held-out clip of each drive, a row each: the last frame, predicted before tuning, predicted
+    /// after it, what came, and the error after it (enlarged four times, gray is none)
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
     /// Machine-readable result on standard output; what happens meanwhile goes to standard error
     #[arg(long)]
     json: bool,
@@ -69,11 +74,19 @@ impl Drive {
     /// Drives, tunes, measures, prints.
     pub(crate) fn run(self) -> Outcome {
         let config = self.vehicle.config()?;
-        let result = run::run(&config, self.pack.as_deref(), self.export.as_deref())?;
+        let result = run::run(&config, &self.extras())?;
         if self.json {
             return json(&result);
         }
         table::print(&result);
         Ok(())
+    }
+
+    fn extras(&self) -> run::Extras<'_> {
+        run::Extras {
+            pack: self.pack.as_deref(),
+            export: self.export.as_deref(),
+            picture: self.picture.as_deref(),
+        }
     }
 }

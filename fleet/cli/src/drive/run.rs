@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use shoal_hal::backend::recorded::write_split_json;
 use shoal_hal::{Conditions, Drive, Network, Part, Split};
 use shoal_shadow::baseline::baselines;
 use shoal_shadow::form::Form;
@@ -14,6 +15,7 @@ use shoal_vehicle::agent::Agent;
 use shoal_vehicle::config::Config;
 use shoal_vehicle::drives;
 
+use super::picture;
 use super::shown::Shown;
 use crate::output::Failure;
 
@@ -55,13 +57,19 @@ pub(crate) struct ReplayResult {
     pub(crate) bytes: u64,
 }
 
-/// Drives, tunes and measures. Held-out frames are measured before and after, never between; the pack is
-/// the one at `given`, or is built of the pack parts of the vehicle's drives.
-pub(crate) fn run(
-    config: &Config,
-    given: Option<&Path>,
-    export: Option<&Path>,
-) -> Result<DriveResult, Failure> {
+/// What a run takes and leaves beside its result.
+#[derive(Default)]
+pub(crate) struct Extras<'a> {
+    /// The evaluation pack; without one it is built of the pack parts of the vehicle's drives.
+    pub(crate) pack: Option<&'a Path>,
+    /// Where the adapter goes, as a PEFT directory.
+    pub(crate) export: Option<&'a Path>,
+    /// Where a picture of predicted and seen frames goes.
+    pub(crate) picture: Option<&'a Path>,
+}
+
+/// Drives, tunes and measures. Held-out frames are measured before and after, never between.
+pub(crate) fn run(config: &Config, extras: &Extras<'_>) -> Result<DriveResult, Failure> {
     let mut agent = Agent::open(config.clone())?;
     let form = agent.form().clone();
     eprintln!("{} with {}, seed {}", config.name, agent.engine(), config.seed);
@@ -69,9 +77,11 @@ pub(crate) fn run(
     for skipped in &own.skipped {
         eprintln!("skipped {skipped}");
     }
+    let split_file = config.state.join("split.json");
+    write_split_json(&split_file, &own.drives, &own.skipped, form.context)?;
     let splits: Vec<Split> = own.drives.iter().map(|drive| drive.split(form.context)).collect();
     let held_out = held_out(&own.drives, &splits, &form);
-    let pack = match given {
+    let pack = match extras.pack {
         Some(path) => Pack::open(path)?,
         None => own_pack(config, &own.drives, &form)?,
     };
@@ -80,7 +90,8 @@ pub(crate) fn run(
     eprintln!("measuring the held-out parts of {} drives", own.drives.len());
     let horizon = Horizon::NextAndRollout;
     let start = agent.active()?;
-    let before = measure(&mut agent.predictor(start.as_ref(), 8)?, &held_out, horizon)?;
+    let mut old = agent.predictor(start.as_ref(), 8)?;
+    let before = measure(&mut old, &held_out, horizon)?;
     let mut shown = Shown::new(config.night.steps);
     for (drive, split) in own.drives.iter().zip(&splits) {
         agent.drive(drive, split.spans(Part::Tuning), now_s(), |tell| shown.tell(tell))?;
@@ -88,9 +99,13 @@ pub(crate) fn run(
     agent.night(&footages.clips(form.context), parked, |tell| shown.tell(tell))?;
     let tuned = agent.on_trial()?;
     let adapter = tuned.as_ref().or(start.as_ref());
-    let after = measure(&mut agent.predictor(adapter, 8)?, &held_out, horizon)?;
-    if let (Some(directory), Some(adapter)) = (export, adapter) {
+    let mut new = agent.predictor(adapter, 8)?;
+    let after = measure(&mut new, &held_out, horizon)?;
+    if let (Some(directory), Some(adapter)) = (extras.export, adapter) {
         adapter.write_peft(directory)?;
+    }
+    if let Some(path) = extras.picture {
+        picture::draw(path, &held_out, &mut [&mut old, &mut new])?;
     }
     let beside = baselines(&form, &held_out, horizon)?;
     let filled = agent.replay();

@@ -1,0 +1,128 @@
+//! The `shoal` command from outside, on the package that ships and on generated roads.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use shoal_runtime::engine::testing::ort_or_skip;
+
+const SHOAL: &str = env!("CARGO_BIN_EXE_shoal");
+
+fn package() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/world")
+}
+
+/// ONNX Runtime where it is there; tract always is.
+fn engine() -> &'static str {
+    if ort_or_skip().is_some() { "ort" } else { "tract" }
+}
+
+fn shoal(args: &[&str]) -> Output {
+    Command::new(SHOAL).args(args).output().unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A vehicle with one short generated road and a short night.
+fn vehicle(folder: &Path, steps: u32) -> PathBuf {
+    let file = folder.join("vehicle.toml");
+    let toml = format!(
+        "state = \"state\"\n[model]\npackage = {:?}\n[engine]\nkind = \"{}\"\n\
+         [drives]\nregions = [\"snow\"]\nframes = 120\n[replay]\nordinary_share = 1.0\n\
+         [night]\nsteps = {steps}\nslice = 4\nclips_min = 4\n",
+        text(&package()),
+        engine()
+    );
+    std::fs::write(&file, toml).unwrap();
+    file
+}
+
+#[test]
+fn a_vehicle_drives_tunes_and_reports_as_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let export = folder.path().join("adapter");
+    let file = vehicle(folder.path(), 8);
+    let output =
+        shoal(&["drive", text(&file), "--json", "--export", text(&export), "--seed", "3"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("pack skill of the candidate after 8 steps"), "{said}");
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(result["schema"], 1);
+    assert_eq!(result["seed"], 3);
+    assert!(result["replay"]["frames"].as_u64().unwrap() > 50, "{}", result["replay"]);
+    let (before, after) = (&result["own"]["before"], &result["own"]["after"]);
+    assert!(before.as_f64().unwrap() > 0.3 && after.as_f64().unwrap() > 0.3, "{}", result["own"]);
+    if result["staged"] == true {
+        assert_ne!(before, after);
+        assert!(export.join("adapter_model.safetensors").is_file());
+    } else {
+        assert_eq!(before, after);
+    }
+    assert!(folder.path().join("state/split.json").is_file());
+}
+
+#[test]
+fn a_vehicle_killed_in_its_night_goes_on_and_loses_no_span() {
+    use std::io::{BufRead, BufReader};
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = vehicle(folder.path(), 12);
+    let mut child = Command::new(SHOAL)
+        .args(["drive", text(&file), "--json"])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    // Killed with a slice behind it and two before it.
+    let reached = lines.map_while(Result::ok).any(|line| line.contains("candidate after 4 steps"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(reached, "the night was not reached");
+
+    let output = shoal(&["drive", text(&file), "--json"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(!said.contains("candidate after 4 steps"), "measured twice:\n{said}");
+    assert!(!said.contains("pack skill of the active adapter"), "measured twice:\n{said}");
+    assert!(said.contains("candidate after 12 steps"), "{said}");
+    assert!(!said.contains("left out"), "{said}");
+}
+
+#[test]
+fn an_unknown_key_of_a_vehicle_names_the_nearest() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("vehicle.toml");
+    std::fs::write(&file, "[night]\nstep = 3\n").unwrap();
+    let output = shoal(&["drive", text(&file)]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(said.contains("vehicle.toml:2") && said.contains("`steps`"), "{said}");
+}
+
+#[test]
+fn a_model_is_grafted_differentiated_and_inspected_with_no_flag_beyond_its_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = package().join("model.onnx");
+    for command in ["graft", "differentiate"] {
+        let out = folder.path().join(command);
+        let output = shoal(&["model", command, text(&model), "-o", text(&out)]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(out.is_file());
+    }
+    let output = shoal(&["model", "inspect", text(&model), "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["without_gradient"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn what_is_no_model_is_refused_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("noise.onnx");
+    std::fs::write(&file, [0xff; 300]).unwrap();
+    let output = shoal(&["model", "inspect", text(&file)]);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("noise.onnx"));
+}
