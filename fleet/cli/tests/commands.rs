@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use serde_json::Value;
 use shoal_runtime::engine::testing::ort_or_skip;
 
 const SHOAL: &str = env!("CARGO_BIN_EXE_shoal");
@@ -48,8 +49,8 @@ fn a_vehicle_drives_tunes_and_reports_as_json() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("pack skill of the candidate after 8 steps"), "{said}");
-    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(result["schema"], 1);
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(misfits(&schema("drive.schema.json"), &result, "$"), Vec::<String>::new());
     assert_eq!(result["seed"], 3);
     assert!(result["replay"]["frames"].as_u64().unwrap() > 50, "{}", result["replay"]);
     let (before, after) = (&result["own"]["before"], &result["own"]["after"]);
@@ -113,7 +114,7 @@ fn a_model_is_grafted_differentiated_and_inspected_with_no_flag_beyond_its_path(
         assert!(out.is_file());
     }
     let output = shoal(&["model", "inspect", text(&model), "--json"]);
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["without_gradient"].as_array().unwrap().len(), 0);
 }
 
@@ -125,4 +126,49 @@ fn what_is_no_model_is_refused_with_its_name() {
     let output = shoal(&["model", "inspect", text(&file)]);
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("noise.onnx"));
+}
+
+fn schema(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schemas").join(name);
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// Where a value does not fit a schema, of which types, properties and items are understood.
+fn misfits(schema: &Value, value: &Value, at: &str) -> Vec<String> {
+    let types: Vec<&str> = match &schema["type"] {
+        Value::String(one) => vec![one],
+        Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
+        other => panic!("{at}: the schema has no type, but {other}"),
+    };
+    let fits = types.iter().any(|name| match *name {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "null" => value.is_null(),
+        other => panic!("{at}: unknown type {other}"),
+    });
+    if !fits {
+        return vec![format!("{at} is {value}, not {types:?}")];
+    }
+    let mut found = Vec::new();
+    if let Value::Object(fields) = value {
+        let known = schema["properties"].as_object().unwrap();
+        let missing = known.keys().filter(|key| !fields.contains_key(*key));
+        found.extend(missing.map(|key| format!("{at}.{key} is missing")));
+        for (key, field) in fields {
+            match known.get(key) {
+                Some(schema) => found.extend(misfits(schema, field, &format!("{at}.{key}"))),
+                None => found.push(format!("{at}.{key} is not in the schema")),
+            }
+        }
+    }
+    if let Value::Array(items) = value {
+        for (index, item) in items.iter().enumerate() {
+            found.extend(misfits(&schema["items"], item, &format!("{at}[{index}]")));
+        }
+    }
+    found
 }
