@@ -192,7 +192,9 @@ pub struct LoadOptions {
     pub optimise: Optimise,
     /// Keep memory of past runs in an arena (faster) rather than give it back (smaller).
     pub arena: bool,
-    /// Plan one block for all activations from the first run on (faster, larger).
+    /// Plan one block for all activations from the second run on. A training graph then holds the
+    /// block beside what the first run took: measured on the default world model, batch 8, twice
+    /// the memory for 1 % of the time.
     pub memory_pattern: bool,
     /// Let idle worker threads of the engine burn a core while they wait for the next operator.
     pub spin: bool,
@@ -218,6 +220,13 @@ impl Default for LoadOptions {
             resident: Vec::new(),
             entries: Vec::new(),
         }
+    }
+}
+
+impl LoadOptions {
+    /// The default, with the memory of one pass instead of two.
+    pub fn training(threads: NonZeroUsize) -> Self {
+        Self { threads, memory_pattern: false, ..Self::default() }
     }
 }
 

@@ -1,0 +1,146 @@
+//! What a LoRA training step costs: time, processor, memory.
+//!
+//! ```text
+//! cargo bench --profile dev -p shoal-runtime --bench step -- MODEL.onnx [BATCH [THREADS [STEPS]]] [key=value]…
+//! ```
+//!
+//! The model is pinned, folded, grafted at all sites (rank 8, α 16) and differentiated with its
+//! default losses; a step is the graph, the norm of the gradients, AdamW, and the parameters written
+//! back. Prints one line of JSON: medians over the steps after a warm-up, user CPU time of the whole
+//! process (`getrusage`), and the highest resident memory above what was resident once the model was
+//! loaded. Keys: `arena`, `pattern`, `spin` = 0 | 1.
+#![expect(unsafe_code, reason = "user CPU time is asked of the system")]
+#![expect(clippy::print_stdout, reason = "the result is a line on standard output")]
+#![allow(clippy::disallowed_methods, reason = "a bench measures time")]
+
+use std::error::Error;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Instant;
+
+use shoal_runtime::adapter::Adapter;
+use shoal_runtime::engine::ort::Ort;
+use shoal_runtime::engine::testing::noise;
+use shoal_runtime::engine::{Engine, LoadOptions};
+use shoal_runtime::gradient::{DifferentiateOptions, differentiate};
+use shoal_runtime::graft::{GraftOptions, Profile, graft};
+use shoal_runtime::onnx::{Element, Model, PinOptions, fold, pin};
+use shoal_runtime::train::{AdamW, Decay, Schedule, TrainOptions, Trainer};
+
+type Failure = Box<dyn Error>;
+
+const STEPS: usize = 50;
+const WARM_UP: usize = 10;
+
+fn main() -> Result<(), Failure> {
+    // `cargo bench` and `cargo test` add flags of their own.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let (settings, arguments): (Vec<_>, Vec<_>) =
+        arguments.into_iter().partition(|argument| argument.contains('='));
+    let Some(path) = arguments.first() else {
+        println!("{{\"bench\":\"step\",\"skipped\":\"no model named\"}}");
+        return Ok(());
+    };
+    let batch = arguments.get(1).map(|text| text.parse()).transpose()?;
+    let threads = arguments.get(2).map_or(Ok(NonZeroUsize::MIN), |text| text.parse())?;
+    let steps = arguments.get(3).map_or(Ok(STEPS), |text| text.parse())?;
+    let options = options(threads, &settings)?;
+
+    let engine = Ort::load_library(None)?;
+    let mut trainer = trainer(&engine, path, batch, &options)?;
+    let loaded = resident_bytes("VmRSS:")?;
+    let (mut wall, mut user) = (Vec::new(), Vec::new());
+    for step in 0..WARM_UP + steps {
+        let (start, start_user) = (Instant::now(), user_s()?);
+        trainer.step()?;
+        if step >= WARM_UP {
+            wall.push(start.elapsed().as_secs_f64());
+            user.push(user_s()? - start_user);
+        }
+    }
+    let result = serde_json::json!({
+        "bench": "step",
+        "model": path,
+        "engine": engine.describe(),
+        "threads": threads,
+        "settings": settings,
+        "steps": steps,
+        "parameters": trainer.parameters().map(|(_, values)| values.len()).sum::<usize>(),
+        "user_ms": 1e3 * median(user),
+        "wall_ms": 1e3 * median(wall),
+        "loaded_bytes": loaded,
+        "peak_above_loaded_bytes": resident_bytes("VmHWM:")?.saturating_sub(loaded),
+    });
+    println!("{result}");
+    Ok(())
+}
+
+fn options(threads: NonZeroUsize, settings: &[String]) -> Result<LoadOptions, Failure> {
+    let mut options = LoadOptions::training(threads);
+    for setting in settings {
+        let (key, value) = setting.split_once('=').ok_or("a setting is key=value")?;
+        match key {
+            "arena" => options.arena = value == "1",
+            "pattern" => options.memory_pattern = value == "1",
+            "spin" => options.spin = value == "1",
+            _ => options.entries.push((key.to_owned(), value.to_owned())),
+        }
+    }
+    Ok(options)
+}
+
+fn trainer(
+    engine: &Ort,
+    path: &str,
+    batch: Option<usize>,
+    options: &LoadOptions,
+) -> Result<Trainer, Failure> {
+    let pinning = PinOptions { batch, ..PinOptions::default() };
+    let folded = fold(&pin(&Model::read(Path::new(path))?, &pinning)?)?;
+    let grafted = graft(&folded, &GraftOptions::default())?;
+    let wrt = grafted.layout.factors().map(|factor| factor.input.clone()).collect();
+    let plan =
+        DifferentiateOptions { losses: Vec::new(), wrt, strict: false, profile: Profile::Cpu };
+    let model = differentiate(&grafted.folded, &plan)?.folded.model;
+    let training = TrainOptions {
+        optimiser: AdamW::default(),
+        schedule: Schedule { peak: 1e-4, warm_up_steps: 10, decay: Decay::Constant },
+        gradient_norm_max: Some(1.0),
+        average: None,
+    };
+    let mut session = engine.load(&model, options)?;
+    for index in 0..session.inputs().len() {
+        let ty = session.inputs()[index].ty.clone();
+        if ty.element == Element::F32 {
+            let values: Vec<f32> =
+                noise(index, ty.values()).iter().map(|value| 0.5 + 0.5 * value).collect();
+            session.write_f32(index, &values)?;
+        }
+    }
+    Ok(Trainer::from_adapter(session, training, &Adapter::start(grafted.layout, 1))?)
+}
+
+/// A line of `/proc/self/status`, in bytes.
+fn resident_bytes(line: &str) -> Result<u64, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let kib = status.lines().find_map(|text| text.strip_prefix(line)).ok_or("no such line")?;
+    Ok(1024 * kib.trim().trim_end_matches(" kB").parse::<u64>()?)
+}
+
+/// User CPU time of the process, seconds.
+fn user_s() -> Result<f64, Failure> {
+    // SAFETY: all-zero bytes are a valid `rusage`; the call fills it.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        if libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) != 0 {
+            return Err(std::io::Error::last_os_error().into());
+        }
+        usage
+    };
+    Ok(usage.ru_utime.tv_sec as f64 + usage.ru_utime.tv_usec as f64 * 1e-6)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
