@@ -19,11 +19,11 @@ use std::num::NonZeroUsize;
 
 use crate::onnx::{Element, Model, Tensor, TensorType, WriteError};
 
-use buffer::bytes_of;
+use plain::bytes_of;
 
-mod buffer;
 #[cfg(feature = "ort")]
 pub mod ort;
+mod plain;
 mod ports;
 pub mod testing;
 

@@ -1,7 +1,5 @@
 //! What tests of this and of other crates share: the engines of this machine.
 
-use std::io::Write;
-
 use super::LoadOptions;
 use crate::onnx::{Attr, Builder, Folded, InferError, Model, Tensor, TensorType};
 
@@ -15,6 +13,8 @@ pub const REQUIRE_VARIABLE: &str = "SHOAL_REQUIRE_ORT";
 #[cfg(feature = "ort")]
 #[track_caller]
 pub fn ort_or_skip() -> Option<super::ort::Ort> {
+    use std::io::Write;
+
     match super::ort::Ort::load_library(None) {
         Ok(ort) => Some(ort),
         Err(error) => {

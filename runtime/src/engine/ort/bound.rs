@@ -5,9 +5,9 @@ use std::ffi::CString;
 
 use ::ort::session::Session as OrtSession;
 
+use super::buffer::HostBuffer;
 use super::device::{Copier, DeviceMemory, Memory};
 use super::raw::{Binding, OrtError, TensorValue};
-use crate::engine::buffer::HostBuffer;
 use crate::engine::{EngineError, LoadOptions, Place, Placement, Session, TensorPort};
 use crate::onnx::Element;
 

@@ -14,6 +14,7 @@ use bound::Bound;
 use library::Library;
 
 mod bound;
+mod buffer;
 mod device;
 mod library;
 mod placement;

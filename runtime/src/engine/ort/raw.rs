@@ -11,7 +11,7 @@ use ::ort::sys::{
     OrtStatusPtr, OrtValue,
 };
 
-use crate::engine::buffer::HostBuffer;
+use super::buffer::HostBuffer;
 use crate::onnx::{Element, TensorType};
 
 pub(super) type OrtError = ::ort::Error;

@@ -7,6 +7,8 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+use crate::engine::plain::Plain;
+
 /// Alignment of every buffer in bytes: a cache line, and the widest vector register in use.
 const ALIGN: usize = 64;
 
@@ -16,7 +18,7 @@ const ALIGN: usize = 64;
 /// checker sees ours; the engine's happen only inside a run, for which the owning session is
 /// borrowed mutably.
 #[derive(Debug)]
-pub(crate) struct HostBuffer {
+pub(super) struct HostBuffer {
     address: NonNull<u8>,
     layout: Layout,
     bytes: usize,
@@ -27,26 +29,12 @@ unsafe impl Send for HostBuffer {}
 // SAFETY: as for `Send`: shared access only reads.
 unsafe impl Sync for HostBuffer {}
 
-/// Numbers whose every bit pattern is a value, so that a buffer may be seen as a run of them.
-pub(crate) trait Plain: Copy {}
-impl Plain for f32 {}
-impl Plain for f64 {}
-impl Plain for i64 {}
-impl Plain for i32 {}
-impl Plain for u8 {}
-
-/// The same values as bytes.
-pub(crate) fn bytes_of<T: Plain>(values: &[T]) -> &[u8] {
-    // SAFETY: every byte of a `Plain` value is initialised, and any address is aligned for bytes.
-    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
-}
-
 impl HostBuffer {
     /// Allocates `bytes` zeroed bytes, aligned to a cache line.
     ///
     /// # Panics
     /// If `bytes` is beyond what an allocation can be; a tensor of that size was refused before.
-    pub(crate) fn new(bytes: usize) -> Self {
+    pub(super) fn new(bytes: usize) -> Self {
         let layout = Layout::from_size_align(bytes.max(1), ALIGN).expect("a tensor fits in memory");
         // SAFETY: the layout is at least one byte long.
         let Some(address) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
@@ -56,17 +44,17 @@ impl HostBuffer {
     }
 
     /// The address an engine is given; valid for [`Self::bytes`] bytes as long as `self` lives.
-    pub(crate) fn address(&self) -> *mut u8 {
+    pub(super) fn address(&self) -> *mut u8 {
         self.address.as_ptr()
     }
 
     /// Length in bytes.
-    pub(crate) fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The content as numbers, `[bytes / size_of::<T>()]`.
-    pub(crate) fn as_slice<T: Plain>(&self) -> &[T] {
+    pub(super) fn as_slice<T: Plain>(&self) -> &[T] {
         // SAFETY: initialised at allocation; aligned to 64, more than any `Plain` needs; the length
         // stays inside the allocation; no engine writes while `self` is borrowed.
         unsafe {
@@ -78,7 +66,7 @@ impl HostBuffer {
     }
 
     /// The content as numbers to fill in place, `[bytes / size_of::<T>()]`.
-    pub(crate) fn as_mut_slice<T: Plain>(&mut self) -> &mut [T] {
+    pub(super) fn as_mut_slice<T: Plain>(&mut self) -> &mut [T] {
         // SAFETY: as for `as_slice`, and `self` is borrowed mutably.
         unsafe {
             std::slice::from_raw_parts_mut(self.address().cast(), self.bytes / size_of::<T>())
