@@ -66,7 +66,11 @@ pub(crate) fn run(args: &[String]) -> Done {
     }
     let picture = folder.join("predicted.png");
     let drive = shoal(engine).arg("drive").arg(&vehicle).arg("--picture").arg(&picture);
-    if asked.headless { drive.run()? } else { drive.interactive().run()? }
+    if asked.headless {
+        drive.run()?
+    } else {
+        drive.interactive().run()?
+    }
     println!("predicted and seen frames: {}", picture.display());
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! `cargo xtask oracle`: installs PyTorch and records anew what the tests compare with.
 
+use std::path::PathBuf;
+
 use crate::flags::Flags;
 use crate::process::Run;
 use crate::{Done, Failure, root, tools};
@@ -12,13 +14,22 @@ as fixtures. Nothing of `cargo xtask test` needs it. tinyphysics reads SHOAL_DAT
 
 /// Kind, its model, and the fixture, as xtask/oracle/fixtures.py takes them.
 const FIXTURES: [(&str, &str, &str); 2] = [
-    ("world", "models/world/model.onnx", "shadow/tests/fixtures/world.safetensors"),
+    ("world", "target/oracle/world/model.onnx", "shadow/tests/fixtures/world.safetensors"),
     (
         "tinyphysics",
         "DATA/models/tinyphysics.onnx",
         "runtime/tests/fixtures/tinyphysics.safetensors",
     ),
 ];
+
+/// The Python of the oracle, once it is installed.
+pub(crate) fn python() -> Option<PathBuf> {
+    Some(environment().join("bin/python3")).filter(|python| python.is_file())
+}
+
+fn environment() -> PathBuf {
+    tools().join("oracle")
+}
 
 pub(crate) fn run(args: &[String]) -> Done {
     let flags = Flags::parse(args, &[], &["--help"])?;
@@ -32,7 +43,7 @@ pub(crate) fn run(args: &[String]) -> Done {
         return Err(Failure(format!("no fixture {other}\n\n{HELP}")));
     }
     println!("installs PyTorch into target/tools/oracle: gigabytes, minutes");
-    let environment = tools().join("oracle");
+    let environment = environment();
     let python = environment.join("bin/python3");
     if !python.is_file() {
         Run::new("python3").args(["-m", "venv"]).arg(&environment).run()?;
@@ -40,6 +51,7 @@ pub(crate) fn run(args: &[String]) -> Done {
     Run::new(&python)
         .args(["-m", "pip", "install", "--quiet", "--requirement", "xtask/oracle/requirements.txt"])
         .run()?;
+    untrained_world()?;
     let data = std::env::var("SHOAL_DATA").unwrap_or_else(|_none| "../shared/data".to_owned());
     for (kind, model, fixture) in FIXTURES {
         if !flags.rest.is_empty() && !flags.rest.iter().any(|name| name == kind) {
@@ -59,4 +71,17 @@ pub(crate) fn run(args: &[String]) -> Done {
             .run()?;
     }
     Ok(())
+}
+
+/// Writes the untrained world model of seed 1, which the tests build, too.
+fn untrained_world() -> Done {
+    let folder = root().join("target/oracle");
+    let package = folder.join("world");
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| if package.exists() { std::fs::remove_dir_all(&package) } else { Ok(()) })
+        .map_err(|error| Failure(format!("cannot use {}: {error}", folder.display())))?;
+    Run::cargo()
+        .args(["run", "--quiet", "--package", "shoal", "--", "model", "init", "--seed", "1"])
+        .arg(&package)
+        .run()
 }

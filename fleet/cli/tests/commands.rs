@@ -44,8 +44,7 @@ fn a_vehicle_drives_tunes_and_reports_as_json() {
     let folder = tempfile::tempdir().unwrap();
     let export = folder.path().join("adapter");
     let file = vehicle(folder.path(), 8);
-    let output =
-        shoal(&["drive", text(&file), "--json", "--export", text(&export), "--seed", "3"]);
+    let output = shoal(&["drive", text(&file), "--json", "--export", text(&export), "--seed", "3"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("pack skill of the candidate after 8 steps"), "{said}");
