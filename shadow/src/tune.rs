@@ -13,6 +13,9 @@ use crate::fit::{Fit, FitError, graft_package, profile_of};
 use crate::form::Form;
 use crate::package::Description;
 
+/// Decay of the running average of the factors: about the last twenty steps.
+const AVERAGE: f32 = 0.95;
+
 /// How an adapter is tuned; the defaults are recipe R.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TuneOptions {
@@ -73,7 +76,7 @@ impl Tuner {
                 decay: Decay::Constant,
             },
             gradient_norm_max: Some(1.0),
-            average: None,
+            average: Some(AVERAGE),
         };
         let factor = |name: &str| {
             let factor = start.layout().factors().find(|factor| factor.input == name)?;
@@ -104,9 +107,10 @@ impl Tuner {
         Ok((sum / f64::from(steps.max(1))) as f32)
     }
 
-    /// The adapter as trained so far.
+    /// The adapter as trained so far: the running average of its factors over the last steps, which is
+    /// calmer than the last step.
     pub fn adapter(&mut self) -> Adapter {
-        let values = self.fit.trainer().parameters().flat_map(|(_, values)| values).copied();
+        let values = self.fit.trainer().averaged().flat_map(|(_, values)| values).copied();
         let values = values.collect();
         Adapter::from_values(Arc::clone(&self.layout), values)
             .expect("a trainer keeps finite values, one run per factor of the layout")

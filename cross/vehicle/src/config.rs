@@ -168,7 +168,7 @@ impl Default for ReplayConfig {
 impl Default for NightConfig {
     fn default() -> Self {
         NightConfig {
-            steps: 160,
+            steps: 240,
             slice: 40,
             batch: 8,
             learning_rate: 3e-3,
