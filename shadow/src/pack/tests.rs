@@ -214,3 +214,20 @@ fn a_directory_without_a_manifest_is_no_pack() {
     let pack = Pack::open(directory.path()).unwrap();
     assert!(matches!(pack.read(&[4]), Err(ReadPackError::NoPart { part: 4 })));
 }
+
+/// Every byte of the manifest changed in turn: it is refused or still a pack, and nothing panics.
+#[test]
+fn no_manifest_panics() {
+    let directory = tempfile::tempdir().unwrap();
+    let manifest = build(&[drive("a", 120)], &options(), directory.path()).unwrap();
+    let bytes = manifest.to_bytes();
+    let mut refused = 0;
+    for place in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[place] = [b'9', b'-', b'"', b'}', b'e'][place % 5];
+        fs::write(directory.path().join(MANIFEST_FILE), changed).unwrap();
+        let read = Pack::open(directory.path()).and_then(|pack| pack.read(&pack.parts()));
+        refused += usize::from(read.is_err());
+    }
+    assert!(refused > bytes.len() / 3, "{refused} of {}", bytes.len());
+}
