@@ -33,6 +33,52 @@ fn a_road_is_a_pure_function_of_region_and_seed() {
     }
 }
 
+/// Golden bytes: a change here is a change of every generated road. Frames and motion are computed
+/// with + − × ÷ √ and the `libm` crate alone, so every machine must give these.
+#[test]
+fn roads_are_the_same_bytes_on_every_machine() {
+    let got: Vec<(&str, String)> = Region::ALL
+        .iter()
+        .map(|&region| {
+            let drive = drive(region, SEED, 3);
+            let motion = drive.motion(2).unwrap();
+            let values = [
+                motion.speed_m_s,
+                motion.steering_rad,
+                motion.acceleration_m_s2,
+                motion.lateral_acceleration_m_s2,
+            ];
+            let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+            let motion: String = values.iter().map(|v| hex(&v.unwrap().to_be_bytes())).collect();
+            (region.name(), hex(&drive.source_sha256[..16]) + &motion)
+        })
+        .collect();
+    assert_eq!(got, GOLDEN.map(|(name, hex)| (name, hex.to_owned())));
+}
+
+/// Per region: first half of the SHA-256 of three frames, then the bits of the motion at the third.
+const GOLDEN: [(&str, &str); 19] = [
+    ("highway", "317e045f7701ec731d7de5a809f6fbe141fc9ba9bbd9b7b9bb71e000be143970"),
+    ("autobahn", "7f57bb98ae1bf1edeba9fcbb868cf6e441b5598bbc18512cbfede180bdbb3d8c"),
+    ("rural", "477fd19c768cbcefc92b58f5f696cf2f41856540bd28bba7be87e880be892ce9"),
+    ("forest", "238884e05694abc96553a8913ed47234419361843ca09d72bea52d003e1c7ba2"),
+    ("city", "f5789e523bd23feaeacca1b1781bdbb940a8002ebcffe476be0ab2e0bc8fb1ed"),
+    ("suburb", "34cf6ea003de8ddaad8e5d33af00b19e412c44b3be92c5d73ed58f40bf3937f8"),
+    ("mountain", "f37b3b10efcd2bdba286b9c469cea7a8411b1034bc98cb2b3d369e00bd15ff09"),
+    ("desert", "9576bb1fab6b2beb2a61e3a749dc3e9741f968653dac73f7c00492c03feb84de"),
+    ("coast", "bf6d0edea1e0811267c2108c2b24cdbd413f9961bd5d0e443cce0400be1ec9f7"),
+    ("haze", "fe8d97e296723322660b5ce556df2f1341da3128bbd331d13f360760be047e51"),
+    ("dusk", "7f73a85eba4095c32f193eebe5fddb7c41b5ebca3d0970713e8557003ec2d692"),
+    ("rain", "af5c2161d9d71bd8f90198cc875b9f8f41bb6933bbc5f67c3f98bf20bdb8da07"),
+    ("tunnel", "075d38f3efde726ad4d0ccec370e5b1b40b8d0c8bd70ed46be6a7fe0bd4692e9"),
+    ("rc_track", "26a600fa1b419c6df38106daa4c47ec13ff61488be2133353c179800bffeb5f3"),
+    ("night", "7ea3a3481e3198cea5abffb4ea148b2f41852c39bc2c5f383eaf9240bd90b955"),
+    ("snow", "719f0d1b3858fd7861b6341fb201f1ac418eab833d94a4bf3f61bc203f180a8a"),
+    ("left_hand", "7fe42fe281e277b1aa37c332e020851e41a7aa1fbc1b1bee3f196600bde2fec9"),
+    ("tight_curves", "df2a9b69f837e2bfdcee57af4de5e15b411dde583f44a3f53e78fe804002e852"),
+    ("dense_traffic", "1bc628c2430045ce07747283faec3da940aa588e3c3d234d3f0bafd83c020847"),
+];
+
 #[test]
 fn another_seed_is_another_road() {
     for region in Region::ALL {

@@ -220,7 +220,7 @@ pub fn pretraining_clip(seed: u64, index: u64, shape: FrameShape, frames: usize)
     let region = split::mixed(draws.unit());
     let interval_s = if draws.chance(0.5) { 0.1 } else { f64::from(draws.range((0.05, 0.15))) };
     let mut scene = Scene::draw(region, &mut draws);
-    if draws.chance(0.1) {
+    if draws.chance(0.15) {
         scene.camera.swing = draws.range((0.1, 0.7));
     }
     let mut road = RoadMoments::new(scene, draws, shape, interval_s);

@@ -80,6 +80,8 @@ pub(super) struct Profile {
 }
 
 /// A kind of road, with its landscape, weather, light and traffic.
+///
+/// The order is part of every road's identity: a further region goes at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names say it; the table has the figures")]
 pub enum Region {
