@@ -6,9 +6,8 @@
 //! ```
 //!
 //! The model is pinned, folded, grafted at all sites (rank 8, α 16) and differentiated with its
-//! default losses; every float input holds noise in [−1, 1], factors a twentieth of it, every integer
-//! input zeros. The
-//! difference is the largest of an output relative to the largest value of that output.
+//! default losses; frames, targets and weights hold noise in [0, 1], factors in ±0.05, integers are
+//! zero. The difference is the largest of an output relative to the largest value of that output.
 #![expect(clippy::print_stdout, reason = "the result is a line on standard output")]
 #![expect(clippy::disallowed_methods, reason = "an example measures time itself")]
 
@@ -77,9 +76,10 @@ fn run(session: &mut dyn Session) -> Result<f64, Box<dyn Error>> {
     for index in 0..session.inputs().len() {
         let ty = session.inputs()[index].ty.clone();
         if ty.element == Element::F32 {
-            let size = if session.inputs()[index].name.starts_with(FACTOR) { 0.05 } else { 1.0 };
+            let factor = session.inputs()[index].name.starts_with(FACTOR);
+            let (middle, size) = if factor { (0.0, 0.05) } else { (0.5, 0.5) };
             let values: Vec<f32> =
-                noise(index, ty.values()).iter().map(|value| size * value).collect();
+                noise(index, ty.values()).iter().map(|value| middle + size * value).collect();
             session.write_f32(index, &values)?;
         }
     }
