@@ -167,8 +167,7 @@ impl Fit {
             },
         )?;
         let loss = training.losses.first().expect("a training graph has a loss");
-        let load = LoadOptions { threads, ..LoadOptions::default() };
-        let session = engine.load(&training.folded.model, &load)?;
+        let session = engine.load(&training.folded.model, &LoadOptions::training(threads))?;
         let index = |name: &str| (*session).input_index(name);
         let motion = package.signals.as_ref().filter(|_| !form.motion.is_empty());
         let (frames, target, weight) =

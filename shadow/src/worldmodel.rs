@@ -2,7 +2,7 @@
 //! shifts and adds a small residual.
 //!
 //! A convolutional U-Net at quarter resolution reads the last frames and a *matching cost* (how well
-//! each small shift explains the last steps; constant convolutions, nothing learnt). For every 2×2
+//! each small shift explains the last steps; nothing learnt). For every 2×2
 //! block of pixels it gives two softmax vectors over shifts, 15 horizontal and 11 vertical. The last
 //! frame goes through these two separable adaptive filters, plus a learnt residual. Untrained it is
 //! nearly 'nothing moves'.
@@ -37,8 +37,6 @@ const SHIFTS_Y: usize = 11;
 const RESIDUAL: usize = 48;
 /// Radius of the matching cost, in its own pixels; (2·3 + 1)² = 49 shifts.
 const REACH: usize = 3;
-/// Shifts of one cost volume.
-const COSTS: usize = (2 * REACH + 1) * (2 * REACH + 1);
 /// Speed that the motion input shows as 1, in m/s.
 const SPEED_UNIT_M_S: f64 = 30.0;
 /// Opset of the graph: the oldest that has all it needs in the forms used.
@@ -76,8 +74,8 @@ impl Default for Architecture {
 
 /// Builds the untrained model; weights are drawn from ChaCha8 with key `seed`, in graph order.
 ///
-/// Learnt initializers are `<layer>.weight` and `<layer>.bias`; constants end in `.const`. The batch
-/// axis is symbolic.
+/// Learnt initializers are `<layer>.weight` and `<layer>.bias`; no other weight is in the graph. The
+/// batch axis is symbolic.
 ///
 /// # Errors
 /// [`InferError`] when width or height do not fit the network (multiples of 16).
@@ -166,76 +164,79 @@ impl Net {
 
     /// Matching cost of the newest frame pairs at quarter resolution, `[b, 49 · pairs, h/4, w/4]`.
     fn cost(&mut self, past: &[Value]) -> Result<Value, InferError> {
+        let pairs = self.size.pairs_half.max(self.size.pairs_full);
+        let newest = past.iter().rev().take(pairs + 1);
+        let grays: Vec<Value> =
+            newest.map(|frame| self.mean_of_channels(frame)).collect::<Result<_, _>>()?;
+        let halves: Vec<Value> = grays
+            .iter()
+            .take(self.size.pairs_half + 1)
+            .map(|gray| self.halve(gray))
+            .collect::<Result<_, _>>()?;
         let mut volumes = Vec::new();
-        let shift = self.builder.initializer("shift.const", &one_hot_kernels());
-        let half = self.builder.initializer("gray2.const", &filled(&[1, 3, 2, 2], 1.0 / 12.0));
-        let halves = self.shrink(past, &half, 2, self.size.pairs_half)?;
         for pair in 0..self.size.pairs_half {
-            volumes.push(self.match_pair(&halves[pair], &halves[pair + 1], &shift)?);
+            volumes.push(self.match_pair(&halves[pair], &halves[pair + 1], 1)?);
         }
-        if self.size.pairs_full > 0 {
-            let gray = self.builder.initializer("gray1.const", &filled(&[1, 3, 1, 1], 1.0 / 3.0));
-            let grays = self.shrink(past, &gray, 1, self.size.pairs_full)?;
-            for pair in 0..self.size.pairs_full {
-                volumes.push(self.match_sparse(&grays[pair], &grays[pair + 1], &shift)?);
-            }
+        for pair in 0..self.size.pairs_full {
+            volumes.push(self.match_pair(&grays[pair], &grays[pair + 1], 2)?);
         }
         let volumes: Vec<&Value> = volumes.iter().collect();
         self.builder.op("Concat", &volumes, &[("axis", Attr::Int(1))])
     }
 
-    /// Gray versions of the newest `pairs + 1` frames, newest first.
-    fn shrink(
-        &mut self,
-        past: &[Value],
-        kernel: &Value,
-        stride: i64,
-        pairs: usize,
-    ) -> Result<Vec<Value>, InferError> {
-        let strides = [("strides", Attr::Ints(vec![stride, stride]))];
-        past.iter()
-            .rev()
-            .take(pairs + 1)
-            .map(|frame| self.builder.op("Conv", &[frame, kernel], &strides))
-            .collect()
-    }
-
-    /// |older shifted − newer| for 49 shifts, averaged to quarter resolution, around its mean.
-    fn match_pair(
-        &mut self,
-        newer: &Value,
-        older: &Value,
-        shift: &Value,
-    ) -> Result<Value, InferError> {
+    /// |older shifted − newer| for 49 shifts, averaged to quarter resolution, around its mean. With a
+    /// `step` of 2 only every second row and column is looked at.
+    ///
+    /// Shifts are slices, first of columns, then of rows: volume 7·i + j is the shift by i − 3 rows and
+    /// j − 3 columns.
+    fn match_pair(&mut self, newer: &Value, older: &Value, step: i64) -> Result<Value, InferError> {
+        let dims = self.builder.ty(older).dims.clone();
         let padded = self.pad(older, REACH, REACH, "edge")?;
-        let shifted = self.builder.op("Conv", &[&padded, shift], &[])?;
-        self.distance(&shifted, newer)
-    }
-
-    /// The same for frames of twice the resolution, looked at in every second row and column.
-    fn match_sparse(
-        &mut self,
-        newer: &Value,
-        older: &Value,
-        shift: &Value,
-    ) -> Result<Value, InferError> {
-        let strides = [("strides", Attr::Ints(vec![2, 2]))];
-        let padded = self.pad(older, REACH, REACH, "edge")?;
-        let shifted = self.builder.op("Conv", &[&padded, shift], &strides)?;
-        let [from, to, axes, steps] =
-            [[0, 0], [i64::MAX, i64::MAX], [2, 3], [2, 2]].map(|pair| self.builder.i64s(&pair));
+        let columns = self.shifts(&padded, 3, dims[3] as i64, step)?;
+        let shifted = self.shifts(&columns, 2, dims[2] as i64, step)?;
+        if step == 1 {
+            return self.distance(&shifted, newer);
+        }
+        let [from, to, axes, steps] = [[0, 0], [i64::MAX, i64::MAX], [2, 3], [step, step]]
+            .map(|pair| self.builder.i64s(&pair));
         let sampled = self.builder.op("Slice", &[newer, &from, &to, &axes, &steps], &[])?;
         self.distance(&shifted, &sampled)
+    }
+
+    /// The 2·[`REACH`] + 1 shifts of a padded tensor along one axis of `length`, as channels.
+    fn shifts(
+        &mut self,
+        padded: &Value,
+        axis: i64,
+        length: i64,
+        step: i64,
+    ) -> Result<Value, InferError> {
+        let mut shifted = Vec::new();
+        for shift in 0..=2 * REACH as i64 {
+            let [from, to, axes, steps] =
+                [shift, shift + length, axis, step].map(|number| self.builder.i64s(&[number]));
+            shifted.push(self.builder.op("Slice", &[padded, &from, &to, &axes, &steps], &[])?);
+        }
+        let shifted: Vec<&Value> = shifted.iter().collect();
+        self.builder.op("Concat", &shifted, &[("axis", Attr::Int(1))])
+    }
+
+    fn mean_of_channels(&mut self, x: &Value) -> Result<Value, InferError> {
+        let mean_over = [("axes", Attr::Ints(vec![1])), ("keepdims", Attr::Int(1))];
+        self.builder.op("ReduceMean", &[x], &mean_over)
+    }
+
+    fn halve(&mut self, x: &Value) -> Result<Value, InferError> {
+        let two = Attr::Ints(vec![2, 2]);
+        let pool = [("kernel_shape", two.clone()), ("strides", two)];
+        self.builder.op("AveragePool", &[x], &pool)
     }
 
     fn distance(&mut self, shifted: &Value, newer: &Value) -> Result<Value, InferError> {
         let difference = self.builder.op("Sub", &[shifted, newer], &[])?;
         let distance = self.builder.op("Abs", &[&difference], &[])?;
-        let two = Attr::Ints(vec![2, 2]);
-        let pool = [("kernel_shape", two.clone()), ("strides", two)];
-        let pooled = self.builder.op("AveragePool", &[&distance], &pool)?;
-        let mean_over = [("axes", Attr::Ints(vec![1])), ("keepdims", Attr::Int(1))];
-        let mean = self.builder.op("ReduceMean", &[&pooled], &mean_over)?;
+        let pooled = self.halve(&distance)?;
+        let mean = self.mean_of_channels(&pooled)?;
         let around = self.builder.op("Sub", &[&pooled, &mean], &[])?;
         let ten = self.builder.scalar(10.0);
         self.builder.op("Mul", &[&around, &ten], &[])
@@ -500,15 +501,6 @@ fn filled(dims: &[usize], value: f32) -> Tensor {
     Tensor::f32(dims, &vec![value; dims.iter().product()])
 }
 
-/// 49 kernels of 7×7; the i-th has its 1 at row i/7, column i mod 7: a shift written as a convolution.
-fn one_hot_kernels() -> Tensor {
-    let mut values = vec![0.0; COSTS * COSTS];
-    for shift in 0..COSTS {
-        values[shift * COSTS + shift] = 1.0;
-    }
-    Tensor::f32(&[COSTS, 1, 2 * REACH + 1, 2 * REACH + 1], &values)
-}
-
 /// Makes the batch axis symbolic: nothing in the graph depends on its size.
 fn free_batch(model: &mut Model) {
     let graph = model.graph_mut();
@@ -531,7 +523,7 @@ pub fn description(architecture: &Architecture) -> Description {
          [signals]\ninput = \"motion\"\ncolumns = [\n    \
          {{ field = \"speed_m_s\", scale = {} }},\n    {{ field = \"steering_rad\" }},\n]\n\n\
          [next_frame]\noutput = \"next\"\n\n\
-         [adapter]\ntargets = [\"!*.const*\", \"!motion.*\"]\n",
+         [adapter]\ntargets = [\"!motion.*\"]\n",
         architecture.width,
         architecture.height,
         1.0 / SPEED_UNIT_M_S,

@@ -75,14 +75,13 @@ impl Pretrain {
         };
         let pool = PoolOptions { clips: self.pool as usize, ..PoolOptions::default() };
         let make = |number| generated(self.seed, number, shape);
-        let weights = [String::from("!*.const*")];
         let mut progress = Progress::new();
         let mut loss = f32::NAN;
         let trained = pretrain(
             &model,
             description,
             &*engine,
-            &weights,
+            &[],
             (&make, pool, &footage),
             &options,
             |told| match told {
