@@ -1,4 +1,5 @@
 //! The default world model before it has learnt anything.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use shoal_runtime::engine::testing::ort_or_skip;
 use shoal_runtime::engine::{Engine, LoadOptions};
