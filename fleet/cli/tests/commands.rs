@@ -69,7 +69,7 @@ fn a_vehicle_killed_in_its_night_goes_on_and_loses_no_span() {
     use std::io::{BufRead, BufReader};
 
     let folder = tempfile::tempdir().unwrap();
-    let file = vehicle(folder.path(), 12);
+    let file = vehicle(folder.path(), 16);
     let mut child = Command::new(SHOAL)
         .args(["drive", text(&file), "--json"])
         .stderr(Stdio::piped())
@@ -77,8 +77,8 @@ fn a_vehicle_killed_in_its_night_goes_on_and_loses_no_span() {
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    // Killed with a slice behind it and two before it.
-    let reached = lines.map_while(Result::ok).any(|line| line.contains("candidate after 4 steps"));
+    // Killed when the second slice was measured: the first is durable, two are left.
+    let reached = lines.map_while(Result::ok).any(|line| line.contains("candidate after 8 steps"));
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(reached, "the night was not reached");
@@ -88,7 +88,7 @@ fn a_vehicle_killed_in_its_night_goes_on_and_loses_no_span() {
     assert!(output.status.success(), "{said}");
     assert!(!said.contains("candidate after 4 steps"), "measured twice:\n{said}");
     assert!(!said.contains("pack skill of the active adapter"), "measured twice:\n{said}");
-    assert!(said.contains("candidate after 12 steps"), "{said}");
+    assert!(said.contains("candidate after 16 steps"), "{said}");
     assert!(!said.contains("left out"), "{said}");
 }
 
@@ -135,10 +135,9 @@ fn schema(name: &str) -> Value {
 
 /// Where a value does not fit a schema, of which types, properties and items are understood.
 fn misfits(schema: &Value, value: &Value, at: &str) -> Vec<String> {
-    let types: Vec<&str> = match &schema["type"] {
-        Value::String(one) => vec![one],
-        Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
-        other => panic!("{at}: the schema has no type, but {other}"),
+    let types: Vec<&str> = match schema["type"].as_str() {
+        Some(one) => vec![one],
+        None => schema["type"].as_array().unwrap().iter().filter_map(Value::as_str).collect(),
     };
     let fits = types.iter().any(|name| match *name {
         "object" => value.is_object(),

@@ -42,9 +42,13 @@ impl Shown {
                 }
                 self.surprise = smooth(self.surprise, surprise, 0.9);
                 let rank = rank.map_or("-".into(), |rank| format!("{:.0} %", 100.0 * rank));
+                // The first moments have no past to be predicted from.
+                let surprise = match self.surprise {
+                    surprise if surprise.is_nan() => "-".into(),
+                    surprise => format!("{surprise:.2}"),
+                };
                 let text = format!(
-                    "{drive}: surprise {:.2} (rank {rank}), replay {} spans, {} frames, {:.1} MB",
-                    self.surprise,
+                    "{drive}: surprise {surprise} (rank {rank}), replay {} spans, {} frames, {:.1} MB",
                     replay.spans,
                     replay.frames,
                     replay.bytes as f64 / 1e6
