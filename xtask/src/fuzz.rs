@@ -1,9 +1,10 @@
-//! Fuzz targets: the binaries of the package in tests/fuzz. Each starts from its corpus, runs for
-//! `--seconds N`, and ends with 0 when no bytes panicked it.
+//! Fuzz targets: the binaries of the package in tests/fuzz. Each builds itself with instrumentation, starts
+//! from its corpus, runs for `--seconds N`, and ends with 0 when no bytes panicked it.
 
 use std::ffi::OsString;
 
 use crate::cargo::{Package, packages};
+use crate::install::has_cxx;
 use crate::process::Run;
 use crate::steps::{Outcome, Skip};
 use crate::{Done, Failure, root};
@@ -17,6 +18,9 @@ pub(crate) fn step(seconds: u64, variables: &[(&'static str, OsString)]) -> Done
     let Some(package) = packages.find(|package| package.manifest.starts_with(&folder)) else {
         return Ok(Outcome::Skipped(Skip::because("no package in tests/fuzz")));
     };
+    if !has_cxx() {
+        return Ok(Outcome::Skipped(Skip::because("no C++ compiler for libFuzzer")));
+    }
     let failed: Vec<&str> = package
         .targets_of("bin")
         .map(|target| target.name.as_str())

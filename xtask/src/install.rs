@@ -20,7 +20,7 @@ pub(crate) struct Need {
 }
 
 /// Everything, in the order in which it is installed.
-pub(crate) const NEEDS: [Need; 6] = [
+pub(crate) const NEEDS: [Need; 7] = [
     Need {
         name: "rustfmt and clippy",
         what_for: "format and lints",
@@ -43,6 +43,13 @@ pub(crate) const NEEDS: [Need; 6] = [
         how: "apt-get install ffmpeg",
         is_there: has_ffmpeg,
         install: || apt_get(&["ffmpeg"]),
+    },
+    Need {
+        name: "C++ compiler",
+        what_for: "builds libFuzzer",
+        how: "apt-get install g++",
+        is_there: has_cxx,
+        install: || apt_get(&["g++"]),
     },
     Need {
         name: "ONNX Runtime",
@@ -104,6 +111,10 @@ pub(crate) fn machete() -> Option<PathBuf> {
 
 pub(crate) fn has_ffmpeg() -> bool {
     Run::new("ffmpeg").arg("-version").succeeds()
+}
+
+pub(crate) fn has_cxx() -> bool {
+    std::env::var_os("CXX").is_some() || found("c++")
 }
 
 pub(crate) fn has_bare_target() -> bool {
