@@ -43,12 +43,13 @@ pub(crate) fn run(args: &[String]) -> Done {
         None => root().join(PACKAGE),
         Some(footage) => {
             let package = folder.join("model");
+            remove(&package)?;
             shoal(engine)
                 .args(["model", "pretrain"])
                 .arg(root().join(PACKAGE))
                 .arg("--data")
                 .arg(footage)
-                .args(["--steps", PRETRAIN_STEPS, "-o"])
+                .args(["--engine", engine.name(), "--steps", PRETRAIN_STEPS, "-o"])
                 .arg(&package)
                 .run()?;
             package
@@ -59,11 +60,7 @@ pub(crate) fn run(args: &[String]) -> Done {
     fs::write(&vehicle, text)
         .map_err(|error| Failure(format!("cannot write {}: {error}", vehicle.display())))?;
     // A demo begins with a vehicle that has learnt nothing yet.
-    let state = folder.join("state");
-    if state.exists() {
-        fs::remove_dir_all(&state)
-            .map_err(|error| Failure(format!("cannot remove {}: {error}", state.display())))?;
-    }
+    remove(&folder.join("state"))?;
     let picture = folder.join("predicted.png");
     let drive = shoal(engine).arg("drive").arg(&vehicle).arg("--picture").arg(&picture);
     if asked.headless {
@@ -89,6 +86,15 @@ struct Asked {
 enum Engine {
     Ort,
     Tract,
+}
+
+impl Engine {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ort => "ort",
+            Self::Tract => "tract",
+        }
+    }
 }
 
 impl Asked {
@@ -140,10 +146,7 @@ fn engine(asked: Option<Engine>) -> Done<Engine> {
 }
 
 fn vehicle_toml(package: &Path, drives: Option<&Path>, engine: Engine, seed: u32) -> String {
-    let engine = match engine {
-        Engine::Ort => "ort",
-        Engine::Tract => "tract",
-    };
+    let engine = engine.name();
     let mut text = format!(
         "# Written by `cargo xtask demo`.\nname = \"demo\"\nseed = {seed}\nstate = \"state\"\n\n\
          [model]\npackage = {:?}\n\n[engine]\nkind = \"{engine}\"\n\n\
@@ -154,6 +157,15 @@ fn vehicle_toml(package: &Path, drives: Option<&Path>, engine: Engine, seed: u32
         let _infallible = write!(text, "\n[drives]\ndirectory = {:?}\n", shown(drives));
     }
     text
+}
+
+/// Removes what an earlier demo left.
+fn remove(folder: &Path) -> Done {
+    if !folder.exists() {
+        return Ok(());
+    }
+    fs::remove_dir_all(folder)
+        .map_err(|error| Failure(format!("cannot remove {}: {error}", folder.display())))
 }
 
 /// The path as the caller means it: relative to where they are.
