@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::graft::{WeightSite, sites};
+use crate::gradient::{DifferentiateOptions, Refusal, differentiate};
+use crate::graft::{FACTOR, GraftOptions, Profile, WeightSite, graft, sites};
 use crate::onnx::proto::{NodeProto, ValueInfoProto, dimension, type_proto};
 use crate::onnx::{Element, FoldError, Folded, Model, PinError, PinOptions, fold, pin};
 
@@ -33,6 +34,39 @@ pub struct Report {
     pub random: Vec<String>,
     /// The weights that can carry factors.
     pub sites: Vec<SiteReport>,
+    /// Whether those factors can be trained by the default losses, and what stands in the way.
+    pub gradients: Gradients,
+}
+
+/// What can be differentiated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Gradients {
+    /// Where the default losses sit.
+    pub losses: Vec<LossReport>,
+    /// Every node without a gradient between the factors and a loss.
+    pub obstacles: Vec<ObstacleReport>,
+    /// Why there is no training graph, where that is no matter of single nodes.
+    pub refusal: Option<String>,
+}
+
+/// Where a default loss sits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LossReport {
+    /// The output of the model.
+    pub output: String,
+    /// The tensor it is measured on: the output, or the last one before it that has a gradient.
+    pub tensor: String,
+}
+
+/// A node without a gradient.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ObstacleReport {
+    /// Its name, or its first output.
+    pub node: String,
+    /// Its operator.
+    pub operator: String,
+    /// Why it has no gradient.
+    pub reason: String,
 }
 
 /// A graph input or output.
@@ -110,8 +144,45 @@ pub fn inspect(
         parameters: parameters.filter(|t| t.element.is_float()).map(|t| t.values()).sum(),
         random: random.map(|n| n.label().to_owned()).collect(),
         sites: sites(&folded).iter().map(|s| site(s, rank)).collect(),
+        gradients: gradients(&folded, rank),
     };
     Ok((report, folded))
+}
+
+/// Whether the factors of all sites can be trained; those that a grafted graph has are taken as they are.
+fn gradients(folded: &Folded, rank: usize) -> Gradients {
+    let inputs = folded.model.graph().input.iter().map(|i| i.name().to_owned());
+    let mut wrt: Vec<String> = inputs.filter(|name| name.starts_with(FACTOR)).collect();
+    let mut graph = folded.clone();
+    if wrt.is_empty() {
+        match graft(folded, &GraftOptions { rank, ..GraftOptions::default() }) {
+            Ok(grafted) => {
+                wrt = grafted.layout.factors().map(|f| f.input.clone()).collect();
+                graph = grafted.folded;
+            }
+            Err(why) => {
+                return Gradients { refusal: Some(why.to_string()), ..Gradients::default() };
+            }
+        }
+    }
+    let options =
+        DifferentiateOptions { losses: Vec::new(), wrt, strict: false, profile: Profile::Cpu };
+    match differentiate(&graph, &options) {
+        Ok(done) => {
+            let losses = done.losses.into_iter();
+            let losses = losses.map(|l| LossReport { output: l.output, tensor: l.tensor });
+            Gradients { losses: losses.collect(), ..Gradients::default() }
+        }
+        Err(Refusal::Unsupported { obstacles }) => {
+            let obstacles = obstacles.into_iter().map(|o| ObstacleReport {
+                node: o.node,
+                operator: o.operator,
+                reason: o.reason.to_string(),
+            });
+            Gradients { obstacles: obstacles.collect(), ..Gradients::default() }
+        }
+        Err(other) => Gradients { refusal: Some(other.to_string()), ..Gradients::default() },
+    }
 }
 
 fn operator(node: &NodeProto) -> String {

@@ -139,6 +139,7 @@ fn a_report_counts_what_is_in_a_model() {
         assert_eq!((report.opset, report.operators["MatMul"], report.sites.len()), (14, 26, 18));
         assert_eq!(report.inputs[1].dims, ["b", "20"], "{file}");
         assert!((950_000..1_050_000).contains(&report.parameters), "{}", report.parameters);
+        assert_eq!((report.gradients.obstacles, report.gradients.refusal), (Vec::new(), None));
     }
 }
 
