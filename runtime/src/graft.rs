@@ -19,7 +19,8 @@ mod weights;
 use std::collections::BTreeMap;
 
 use crate::adapter::{Layout, Site};
-use crate::onnx::{Builder, Folded, InferError, TensorError};
+use crate::onnx::proto::TensorProto;
+use crate::onnx::{Builder, Folded, InferError, Tensor, TensorError};
 
 use glob::Selection;
 pub use sites::{SiteKind, WeightSite, sites};
@@ -111,13 +112,18 @@ pub fn graft(folded: &Folded, options: &GraftOptions) -> Result<Grafted, GraftEr
     }
     let selected = select(folded, &options.targets)?;
     let mut layout = Vec::with_capacity(selected.len());
+    let stored = folded.model.graph().initializer.iter().map(|t| (t.name(), t));
+    let stored: BTreeMap<&str, &TensorProto> = stored.collect();
     for site in &selected {
-        layout.push(Site::of(site, folded, options.rank)?);
+        let Some(weight) = stored.get(site.weight.as_str()) else {
+            unreachable!("a site's weight is an initializer of its graph")
+        };
+        layout.push(Site::of(site, &Tensor::from_proto(weight)?, options.rank));
     }
     let layout = Layout::new(layout, options.rank, options.alpha);
     let mut builder = Builder::before(folded, FACTOR);
     for factor in layout.factors() {
-        if builder.ty_of(&factor.input).is_some() {
+        if folded.types.contains_key(&factor.input) {
             return Err(GraftError::Grafted { input: factor.input.clone() });
         }
         builder.input(&factor.input, crate::onnx::TensorType::f32(&factor.dims));

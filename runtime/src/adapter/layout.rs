@@ -5,7 +5,7 @@ use std::ops::Range;
 use sha2::{Digest, Sha256};
 
 use crate::graft::{FACTOR, WeightSite};
-use crate::onnx::{Folded, Tensor, TensorError};
+use crate::onnx::Tensor;
 
 /// One factor of one site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,27 +52,22 @@ pub struct Layout {
 
 impl Site {
     /// The site of one weight; its ranges are set when it becomes part of a layout.
-    pub(crate) fn of(site: &WeightSite, folded: &Folded, rank: usize) -> Result<Site, TensorError> {
+    pub(crate) fn of(site: &WeightSite, weight: &Tensor, rank: usize) -> Site {
         let (a_dims, b_dims) = site.factor_dims(rank);
         let factor = |letter: char, dims: Vec<usize>| {
             let values = dims.iter().product();
             Factor { input: format!("{FACTOR}{}.{letter}", site.name), dims, range: 0..values }
         };
-        let mut stored = folded.model.graph().initializer.iter();
-        let weight = match stored.find(|t| t.name() == site.weight) {
-            Some(proto) => Tensor::from_proto(proto)?.to_le_bytes(),
-            None => unreachable!("a site's weight is an initializer of its graph"),
-        };
-        Ok(Site {
+        Site {
             name: site.name.clone(),
             weight: site.weight.clone(),
             node_index: site.node_index,
             output: site.output.clone(),
             operator: site.operator.clone(),
-            base_sha256: Sha256::digest(&weight).into(),
+            base_sha256: Sha256::digest(weight.to_le_bytes()).into(),
             a: factor('A', a_dims),
             b: factor('B', b_dims),
-        })
+        }
     }
 }
 

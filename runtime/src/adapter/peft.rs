@@ -213,7 +213,23 @@ impl Adapter {
     /// # Errors
     /// [`WritePeftError`] if a file cannot be written, or a value is not finite.
     pub fn write_peft(&self, dir: &Path) -> Result<(), WritePeftError> {
-        // A file that nobody could read again is not written.
+        let bytes = self.to_safetensors()?;
+        let io = |file: &Path| {
+            let file = file.to_owned();
+            move |source| WritePeftError::Io { file, source }
+        };
+        std::fs::create_dir_all(dir).map_err(io(dir))?;
+        let file = dir.join(TENSORS);
+        write_whole(&file, &bytes).map_err(io(&file))?;
+        let file = dir.join(CONFIG);
+        write_whole(&file, &self.config()).map_err(io(&file))
+    }
+
+    /// The adapter's tensors as one safetensors file.
+    ///
+    /// # Errors
+    /// [`WritePeftError::Values`] if a value is not finite: nobody could read such a file again.
+    pub fn to_safetensors(&self) -> Result<Vec<u8>, WritePeftError> {
         Adapter::from_values(Arc::clone(self.layout()), self.values().to_vec())?;
         let layout = self.layout();
         let modules = Modules::of(layout.sites.iter().map(|s| s.name.as_str()));
@@ -232,20 +248,12 @@ impl Adapter {
         let views = views.collect::<Result<Vec<_>, _>>().map_err(WritePeftError::Tensors)?;
         // PEFT reads the framework out of this.
         let about = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
-        let bytes = safetensors::serialize(views, Some(about)).map_err(WritePeftError::Tensors)?;
-        let io = |file: &Path| {
-            let file = file.to_owned();
-            move |source| WritePeftError::Io { file, source }
-        };
-        std::fs::create_dir_all(dir).map_err(io(dir))?;
-        let file = dir.join(TENSORS);
-        write_whole(&file, &bytes).map_err(io(&file))?;
-        let file = dir.join(CONFIG);
-        write_whole(&file, &self.config(&modules)).map_err(io(&file))
+        safetensors::serialize(views, Some(about)).map_err(WritePeftError::Tensors)
     }
 
-    fn config(&self, modules: &Modules<'_>) -> Vec<u8> {
+    fn config(&self) -> Vec<u8> {
         let layout = self.layout();
+        let modules = Modules::of(layout.sites.iter().map(|s| s.name.as_str()));
         let config = Config {
             auto_mapping: None,
             base_model_name_or_path: None,

@@ -52,8 +52,11 @@ pub enum WriteWeightsError {
 pub fn graft_all_weights(folded: &Folded, targets: &[String]) -> Result<AllWeights, GraftError> {
     let graph = folded.model.graph();
     let learnt: BTreeSet<&str> = graph.node.iter().flat_map(learnt_inputs).collect();
+    // An initializer that is an output as well has to stay what it is.
+    let outputs: BTreeSet<&str> = graph.output.iter().map(|o| o.name()).collect();
     let is_weight = |name: &str| {
         learnt.contains(name)
+            && !outputs.contains(name)
             && folded.types.get(name).is_some_and(|t| t.element == Element::F32 && t.values() > 1)
     };
     let names: Vec<&str> =

@@ -96,6 +96,7 @@ pub struct Builder {
     made: BTreeMap<(i32, Vec<usize>, Vec<u8>), Value>,
     /// Names of nodes, and tensors that the caller will make: not given to new operators.
     reserved: BTreeSet<String>,
+    outputs: BTreeSet<String>,
 }
 
 impl Builder {
@@ -111,6 +112,7 @@ impl Builder {
             initializers: BTreeMap::new(),
             made: BTreeMap::new(),
             reserved: BTreeSet::new(),
+            outputs: BTreeSet::new(),
         }
     }
 
@@ -128,6 +130,7 @@ impl Builder {
             .collect();
         let opset = model.opset();
         let reserved = graph.node.iter().map(|n| n.name().to_owned()).collect();
+        let outputs = graph.output.iter().map(|o| o.name().to_owned()).collect();
         Builder {
             model,
             opset,
@@ -137,6 +140,7 @@ impl Builder {
             initializers,
             made: BTreeMap::new(),
             reserved,
+            outputs,
         }
     }
 
@@ -190,10 +194,7 @@ impl Builder {
     /// If `value` is not in this graph, or there is such an output already.
     pub fn output(&mut self, name: &str, value: &Value) {
         let ty = self.ty(value).clone();
-        assert!(
-            !self.model.graph().output.iter().any(|o| o.name() == name),
-            "the graph has an output `{name}` already"
-        );
+        assert!(self.outputs.insert(name.to_owned()), "the graph has an output `{name}` already");
         if value.name() != name {
             assert!(!self.types.contains_key(name), "the name `{name}` of an output is taken");
             let node = NodeProto {
@@ -212,6 +213,7 @@ impl Builder {
     /// Removes every graph output, so that others can be declared.
     pub fn clear_outputs(&mut self) {
         self.model.graph_mut().output.clear();
+        self.outputs.clear();
     }
 
     /// Adds a named constant.

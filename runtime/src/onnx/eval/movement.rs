@@ -91,14 +91,19 @@ fn slice(node: &NodeProto, inputs: &[Option<Tensor>], dims: &[usize]) -> Option<
 
 /// The values at the places that `place` gives for every coordinate of a tensor of dimensions `dims`.
 fn by_coordinate(data: &Data, dims: &[usize], place: impl Fn(&[usize]) -> usize) -> Option<Data> {
-    let ones = strides(dims);
-    let places: Vec<usize> = (0..dims.iter().product())
-        .map(|flat: usize| {
-            let at: Vec<usize> =
-                ones.iter().zip(dims).map(|(&s, &d)| flat / s as usize % d).collect();
-            place(&at)
-        })
-        .collect();
+    let count: usize = dims.iter().product();
+    let mut places = Vec::with_capacity(count);
+    let mut at = vec![0; dims.len()];
+    for _ in 0..count {
+        places.push(place(&at));
+        for axis in (0..dims.len()).rev() {
+            at[axis] += 1;
+            if at[axis] < dims[axis] {
+                break;
+            }
+            at[axis] = 0;
+        }
+    }
     pick(data, &places)
 }
 

@@ -20,8 +20,9 @@ use super::tensor::{Element, Tensor, TensorError, TensorType};
 pub const FOLD_OPSET_MIN: i64 = 7;
 /// Older operator sets are raised to this one; newer ones stay.
 pub const FOLD_OPSET: i64 = 17;
-/// Larger results of constant subgraphs are left to the engine.
-const FOLD_VALUES_MAX: usize = 1 << 26;
+/// The most values that folding makes: this, and four times what the file stores. A file of a few bytes must
+/// not ask for gigabytes.
+const FOLD_VALUES_MAX: usize = 1 << 24;
 
 /// Why a graph cannot be folded.
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
@@ -45,6 +46,8 @@ pub enum FoldError {
     InputShape { input: String },
     #[error("the model keeps sparse weights (`{tensor}`), which are not supported")]
     Sparse { tensor: String },
+    #[error("{operator} node `{node}`: constants would grow to more than {max} values")]
+    TooLarge { operator: String, node: String, max: usize },
     #[error("weight `{tensor}` holds NaN at index {index}")]
     NotANumber { tensor: String, index: usize },
     #[error(transparent)]
@@ -96,6 +99,9 @@ struct Folder<'g> {
     /// Every name of the source, so that new ones differ.
     names: BTreeSet<&'g str>,
     fresh: usize,
+    /// How many values folding may still make.
+    budget: usize,
+    budget_max: usize,
 }
 
 impl<'g> Folder<'g> {
@@ -112,6 +118,8 @@ impl<'g> Folder<'g> {
             nodes: Vec::new(),
             names: order::names(graph),
             fresh: 0,
+            budget: FOLD_VALUES_MAX,
+            budget_max: FOLD_VALUES_MAX,
         };
         if let Some(sparse) = graph.sparse_initializer.first() {
             let tensor = sparse.values.as_ref().map_or("", |v| v.name()).to_owned();
@@ -119,8 +127,10 @@ impl<'g> Folder<'g> {
         }
         for (index, stored) in graph.initializer.iter().enumerate() {
             let ty = checked(stored)?;
+            folder.budget_max = folder.budget_max.saturating_add(4 * ty.values());
             folder.know(stored.name(), ty, Known::Stored(index));
         }
+        folder.budget = folder.budget_max;
         for input in &graph.input {
             if !folder.known.contains_key(input.name()) {
                 folder.types.insert(input.name().to_owned(), input_type(input)?);
@@ -130,6 +140,10 @@ impl<'g> Folder<'g> {
     }
 
     fn know(&mut self, name: &str, ty: TensorType, known: Known) {
+        // An output that is left out has no name; nothing reads it.
+        if name.is_empty() {
+            return;
+        }
         self.types.insert(name.to_owned(), ty);
         self.known.insert(name.to_owned(), known);
         self.known_order.push(name.to_owned());
@@ -181,7 +195,7 @@ impl<'g> Folder<'g> {
                 node.input.iter().map(|name| self.types.get(name)).collect();
             infer(&node, &inputs, &|name| self.constant(name), self.opset)?
         };
-        if let Some(values) = self.compute(&node, &types) {
+        if let Some(values) = self.compute(&node, &types)? {
             for (name, value) in node.output.iter().zip(values) {
                 self.refuse_nan(name, &value)?;
                 self.know(name, value.ty(), Known::Made(value));
@@ -203,6 +217,7 @@ impl<'g> Folder<'g> {
         let mask_used = node.output.len() > 1 && !node.output_name(1).is_empty();
         passes
             && !mask_used
+            && !node.output_name(0).is_empty()
             && node.input_name(0).is_some()
             && !self.outputs.contains(node.output_name(0))
     }
@@ -213,30 +228,45 @@ impl<'g> Folder<'g> {
     }
 
     /// The outputs of a node whose inputs are known (of a Shape or Size: whose input has a type).
-    fn compute(&self, node: &NodeProto, types: &[TensorType]) -> Option<Vec<Tensor>> {
-        if !super::model::is_standard(node.domain()) {
-            return None;
-        }
+    fn compute(
+        &mut self,
+        node: &NodeProto,
+        types: &[TensorType],
+    ) -> Result<Option<Vec<Tensor>>, FoldError> {
         if node.is("Shape") || node.is("Size") {
-            let dims: Vec<i64> =
-                self.types.get(node.input_name(0)?)?.dims.iter().map(|&d| d as i64).collect();
-            let (first, last) = super::infer::layout::shape_range(node, dims.len());
-            let value = match node.is("Shape") {
-                true => Tensor::i64s(&dims[first..last]),
-                false => Tensor::new(&[], super::Data::I64(vec![dims.iter().product()])),
-            };
-            return Some(vec![value]);
+            return Ok(self.measure(node));
         }
-        let small = types.iter().all(|t| t.values() <= FOLD_VALUES_MAX);
-        if !small || !eval::is_known(node.op_type()) || self.is_weight_transpose(node) {
-            return None;
+        // An Identity that is left names an output.
+        if !eval::is_known(node.op_type()) || node.is("Identity") || self.is_weight_transpose(node)
+        {
+            return Ok(None);
         }
         let all_known = node.input.iter().all(|n| n.is_empty() || self.known.contains_key(n));
         if !all_known {
-            return None;
+            return Ok(None);
         }
+        let values = types.iter().fold(0usize, |n, t| n.saturating_add(t.values()));
+        let Some(left) = self.budget.checked_sub(values) else {
+            return Err(FoldError::TooLarge {
+                operator: node.op_type().to_owned(),
+                node: node.label().to_owned(),
+                max: self.budget_max,
+            });
+        };
+        self.budget = left;
         let inputs: Vec<Option<Tensor>> = node.input.iter().map(|n| self.constant(n)).collect();
-        eval::eval(node, &inputs, types)
+        Ok(eval::eval(node, &inputs, types))
+    }
+
+    /// The shape or size of a tensor whose type is known.
+    fn measure(&self, node: &NodeProto) -> Option<Vec<Tensor>> {
+        let ty = self.types.get(node.input_name(0)?)?;
+        if node.is("Size") {
+            return Some(vec![Tensor::new(&[], super::Data::I64(vec![ty.values() as i64]))]);
+        }
+        let (first, last) = super::infer::layout::shape_range(node, ty.rank());
+        let dims: Vec<i64> = ty.dims[first..last].iter().map(|&d| d as i64).collect();
+        Some(vec![Tensor::i64s(&dims)])
     }
 
     fn is_weight_transpose(&self, node: &NodeProto) -> bool {
@@ -253,9 +283,7 @@ impl<'g> Folder<'g> {
 
     /// Drops what nothing uses and writes the graph.
     fn finish(mut self, model: &Model) -> Result<Folded, FoldError> {
-        for output in self.outputs.clone() {
-            self.name_known_output(output);
-        }
+        self.name_known_outputs();
         let used = self.sweep();
         let mut types = std::mem::take(&mut self.types);
         let inputs = self.graph.input.iter().filter(|i| !self.known.contains_key(i.name()));
@@ -263,10 +291,8 @@ impl<'g> Folder<'g> {
         let output = self.graph.output.iter().map(|o| retyped(o, &types));
         let output = output.collect::<Result<Vec<_>, _>>()?;
         let initializer = self.initializers(&used);
-        let named = |name: &str| {
-            used.contains(name) || input.iter().any(|i: &ValueInfoProto| i.name() == name)
-        };
-        types.retain(|name, _| named(name));
+        let fed: BTreeSet<&str> = input.iter().map(|i: &ValueInfoProto| i.name()).collect();
+        types.retain(|name, _| used.contains(name) || fed.contains(name.as_str()));
         let mut folded = model.clone();
         folded.proto.ir_version = Some(folded.proto.ir_version().max(8));
         folded.proto.functions.clear();
@@ -286,25 +312,28 @@ impl<'g> Folder<'g> {
     }
 
     /// An output that is known gets an Identity, since not every engine gives an initializer as an output.
-    fn name_known_output(&mut self, output: &str) {
-        let Some(known) = self.known.remove(output) else { return };
-        let inner = self.fresh_name(output);
-        self.types.insert(inner.clone(), self.types[output].clone());
-        self.known.insert(inner.clone(), known);
-        self.known_order.iter_mut().filter(|n| *n == output).for_each(|n| n.clone_from(&inner));
-        self.rename_inputs(output, &inner);
-        self.nodes.push(NodeProto {
+    fn name_known_outputs(&mut self) {
+        let mut renamed: BTreeMap<String, String> = BTreeMap::new();
+        for output in self.outputs.clone() {
+            let Some(known) = self.known.remove(output) else { continue };
+            let inner = self.fresh_name(output);
+            self.types.insert(inner.clone(), self.types[output].clone());
+            self.known.insert(inner.clone(), known);
+            renamed.insert(output.to_owned(), inner);
+        }
+        let readers = self.nodes.iter_mut().flat_map(|n| &mut n.input);
+        for name in readers.chain(&mut self.known_order) {
+            if let Some(inner) = renamed.get(name) {
+                name.clone_from(inner);
+            }
+        }
+        self.nodes.extend(renamed.into_iter().map(|(output, inner)| NodeProto {
             input: vec![inner],
-            output: vec![output.to_owned()],
-            name: Some(output.to_owned()),
+            output: vec![output.clone()],
+            name: Some(output),
             op_type: Some("Identity".to_owned()),
             ..NodeProto::default()
-        });
-    }
-
-    fn rename_inputs(&mut self, from: &str, to: &str) {
-        let inputs = self.nodes.iter_mut().flat_map(|n| &mut n.input);
-        inputs.filter(|n| *n == from).for_each(|n| to.clone_into(n));
+        }));
     }
 
     /// Removes nodes that no output needs; gives the names of all tensors that are left.

@@ -33,6 +33,10 @@ pub(super) fn topological(graph: &GraphProto) -> Result<Vec<usize>, FoldError> {
     if let Some(output) = graph.output.iter().find(|o| !makers.contains_key(o.name())) {
         return Err(FoldError::NoOutput { output: output.name().to_owned() });
     }
+    let mut outputs = BTreeSet::new();
+    if let Some(twice) = graph.output.iter().find(|o| !outputs.insert(o.name())) {
+        return Err(FoldError::TwoTensors { name: twice.name().to_owned() });
+    }
     if graph.output.is_empty() {
         return Err(FoldError::NoOutput { output: String::new() });
     }
@@ -71,15 +75,16 @@ enum Maker {
 fn makers(graph: &GraphProto) -> Result<BTreeMap<&str, Maker>, FoldError> {
     let twice = |name: &str| FoldError::TwoTensors { name: name.to_owned() };
     let mut makers = BTreeMap::new();
-    // A weight may be listed as an input too; two weights or two inputs of one name may not be.
+    // A weight may be listed as an input too; two weights or two inputs of one name may not be. No name at all
+    // is the name of an input that is left out.
     let mut inputs = BTreeSet::new();
     for name in graph.input.iter().map(|i| i.name()) {
-        if !inputs.insert(name) {
+        if !inputs.insert(name) || name.is_empty() {
             return Err(twice(name));
         }
     }
     for name in graph.initializer.iter().map(|t| t.name()) {
-        if makers.insert(name, Maker::Given).is_some() {
+        if makers.insert(name, Maker::Given).is_some() || name.is_empty() {
             return Err(twice(name));
         }
     }

@@ -1,0 +1,26 @@
+//! The corpus of every fuzz target runs as a test: yesterday's findings stay found.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+
+fn each(target: &str, entry: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).unwrap().flatten().map(|e| e.path()).collect();
+    files.sort();
+    assert!(files.len() > 10, "{target}: {} files", files.len());
+    for file in files {
+        eprintln!("{}", file.display());
+        entry(&std::fs::read(&file).unwrap());
+    }
+}
+
+#[test]
+fn no_file_of_the_onnx_corpus_panics() {
+    each("onnx", shoal_fuzz::onnx);
+}
+
+#[test]
+fn no_file_of_the_safetensors_corpus_panics() {
+    each("safetensors", shoal_fuzz::safetensors);
+}
