@@ -24,6 +24,7 @@ mod scene;
 mod section;
 mod side;
 mod sky;
+mod solid;
 mod split;
 mod sprite;
 mod texture;
