@@ -159,6 +159,10 @@ impl Trigger {
     pub fn handle_moment(&mut self, index: u64, ranks: Ranks, draws: MomentDraws) {
         if self.next != Some(index) {
             self.handle_gap();
+            if index < self.free {
+                // Numbered anew: a cool-down in the old numbers means nothing.
+                self.quiet_until = index;
+            }
             self.free = index;
         }
         self.next = Some(index.saturating_add(1));
@@ -317,6 +321,22 @@ mod tests {
         }
         let capture = trigger.poll_capture().unwrap();
         assert_eq!((capture.first, capture.last), (30, 33));
+    }
+
+    #[test]
+    fn cool_down_does_not_outlive_its_numbering() {
+        let mut trigger = Trigger::new(&options(), 10.0);
+        for index in (900..=920).chain(0..=9) {
+            let unusual = index == 910 || index == 7;
+            trigger.handle_moment(index, if unusual { UNUSUAL } else { USUAL }, NEVER);
+            let first = trigger.poll_capture().map(|capture| capture.first);
+            let want = match index {
+                912 => Some(907),
+                9 => Some(4),
+                _ => None,
+            };
+            assert_eq!(first, want, "at moment {index}");
+        }
     }
 
     #[test]

@@ -449,3 +449,36 @@ fn number_of_a_span_is_never_given_twice() {
     drop(replay);
     assert_eq!(put(&mut open(&dir), 7, 3), 2);
 }
+
+/// Does not compile if the type can be serialised: then both implementations of `check` fit.
+macro_rules! assert_cannot_be_sent {
+    ($($type:ty),+ $(,)?) => {$({
+        trait Fits<Which> {
+            fn check() {}
+        }
+        struct AnyType;
+        struct Serialisable;
+        impl<T: ?Sized> Fits<AnyType> for T {}
+        impl<T: ?Sized + serde::Serialize> Fits<Serialisable> for T {}
+        <$type as Fits<_>>::check();
+    })+};
+}
+
+/// Nothing raw leaves: no type with frames, motion or what was computed from one frame.
+#[test]
+fn no_type_of_one_vehicles_driving_can_be_serialised() {
+    assert_cannot_be_sent!(
+        shoal_hal::Drive,
+        Motion,
+        shoal_hal::Moment<'static>,
+        shoal_shadow::clip::Frames,
+        shoal_shadow::observe::Surprise,
+        shoal_shadow::quantile::Quantiles,
+        shoal_shadow::quantile::Calibrated,
+        shoal_shadow::trigger::Capture,
+        shoal_shadow::replay::Recent,
+        Replay,
+        NewSpan<'static>,
+        shoal_shadow::replay::StoredSpan,
+    );
+}

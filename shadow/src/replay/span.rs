@@ -137,6 +137,7 @@ impl StoredSpan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn span() -> StoredSpan {
         StoredSpan {
@@ -182,5 +183,20 @@ mod tests {
     #[test]
     fn span_ends_after_its_last_frame() {
         assert_eq!(span().ended_at_s(), 1_700_000_007); // 6.1 s
+    }
+
+    proptest! {
+        #[test]
+        fn no_row_panics(row in prop::collection::vec(any::<u8>(), StoredSpan::ROW_BYTES)) {
+            for version in [row[0], StoredSpan::ROW_VERSION] {
+                let mut row = row.clone();
+                row[0] = version;
+                row[23..26].fill(0); // Frames and reason that can be.
+                if let Some(span) = StoredSpan::from_row(7, &row) {
+                    prop_assert_eq!(&span.row()[..], &row[..]);
+                    prop_assert!(span.ended_at_s() >= span.recorded_at_s && span.bytes() > 64);
+                }
+            }
+        }
     }
 }
