@@ -436,7 +436,7 @@ fn traffic(
 fn light(profile: &Profile, draws: &mut Draws) -> Light {
     let sky = draws.pick(profile.skies);
     let (zenith, horizon, cloud, clouds) = match sky {
-        Sky::Clear => ([0.30, 0.47, 0.74], [0.68, 0.78, 0.87], [0.93, 0.94, 0.96], 0.12),
+        Sky::Clear => ([0.30, 0.47, 0.74], [0.68, 0.78, 0.87], [0.93, 0.94, 0.96], 0.05),
         Sky::Broken => ([0.28, 0.45, 0.72], [0.72, 0.79, 0.85], [0.95, 0.95, 0.96], 0.5),
         Sky::Overcast => ([0.62, 0.65, 0.69], [0.78, 0.80, 0.81], [0.86, 0.87, 0.88], 0.75),
         Sky::White => ([0.93, 0.95, 0.98], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0], 0.3),

@@ -19,7 +19,7 @@ pub(super) fn colour(
     let mut colour = mix(light.horizon, light.zenith, smoothstep(-0.05, 0.75, up.max(0.0)));
     if light.clouds > 0.0 && up > 0.0 {
         // A flat layer of clouds, seen ever flatter towards the horizon.
-        let far = 1.0 / (up + 0.3);
+        let far = 1.0 / (up + 0.5);
         let c = light.cloud_scale;
         let (x, y) = (azimuth * far * c, far * c);
         let foot = pixel * far * c;
@@ -27,7 +27,7 @@ pub(super) fn colour(
             + 0.4 * textures.cloud.sample(x * 3.7 + 31.0, y * 3.7, foot * 3.7, foot * far * 3.7);
         let cover = smoothstep(0.35 - light.clouds, 1.1 - 0.6 * light.clouds, n + 0.3);
         let white = mix(light.cloud, light.horizon, (0.6 * n).clamp(0.0, 0.8));
-        colour = mix(colour, white, cover * 0.85 * smoothstep(0.0, 0.12, up));
+        colour = mix(colour, white, cover * (0.3 + 0.6 * light.clouds) * smoothstep(0.0, 0.12, up));
     }
     for (layer, &height) in light.skyline.iter().enumerate() {
         let seed = scene.seed ^ (61 + layer as u32);
