@@ -16,6 +16,11 @@ cargo xtask soak [--cases N] [--fuzz-seconds N]
 Every property test with N cases (default 20000) and every fuzz target for N seconds (default 1800); writes
 docs/evidence/soak-COMMIT.json.";
 
+/// Times that a program is killed while it writes replay.
+const KILLS: u32 = 300;
+/// Seeds of the simulated disk that is cut before every operation.
+const CUT_SEEDS: u32 = 40;
+
 pub(crate) fn run(args: &[String]) -> Done {
     let flags = Flags::parse(args, &["--cases", "--fuzz-seconds"], &["--help"])?;
     if flags.has("--help") {
@@ -37,6 +42,12 @@ pub(crate) fn run(args: &[String]) -> Done {
         .args(["test", "--package", "shoal-wire", "--package", "shoal-window", "properties"])
         .envs(&variables)
         .run();
+    let replay = Run::cargo()
+        .args(["test", "--package", "shoal-shadow", "--test", "replay_kill"])
+        .args(["--test", "replay_faults"])
+        .env("SHOAL_REPLAY_KILLS", KILLS.to_string())
+        .env("SHOAL_REPLAY_CUT_SEEDS", CUT_SEEDS.to_string())
+        .run();
     let fuzzed = fuzz::step(seconds, &variables);
     let summary = json!({
         "schema": 1,
@@ -44,6 +55,7 @@ pub(crate) fn run(args: &[String]) -> Done {
         "changed": changed,
         "seconds": watch.elapsed().as_secs(),
         "properties": {"cases": cases, "passed": properties.is_ok()},
+        "replay": {"kills": KILLS, "cut_seeds": CUT_SEEDS, "passed": replay.is_ok()},
         "fuzz": {"seconds_each": seconds, "result": format!("{fuzzed:?}")},
     });
     let folder = root().join("docs/evidence");
@@ -53,5 +65,5 @@ pub(crate) fn run(args: &[String]) -> Done {
         .and_then(|()| fs::write(&path, format!("{summary:#}\n")))
         .map_err(|error| Failure(format!("cannot write {}: {error}", path.display())))?;
     println!("wrote {}", path.display());
-    properties.and(fuzzed.map(|_outcome| ()))
+    properties.and(replay).and(fuzzed.map(|_outcome| ()))
 }
