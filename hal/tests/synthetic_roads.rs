@@ -71,7 +71,7 @@ const GOLDEN: [(&str, &str); 19] = [
     ("dusk", "26c0c63d73a8b7d4a0f223c53c0be2fc41b5ebca3d0970713e8557003ec2d692"),
     ("rain", "97dce40e161fc9952942d32fde8c0f6e41bb6933bbc5f67c3f98bf20bdb8da07"),
     ("tunnel", "075d38f3efde726ad4d0ccec370e5b1b40b8d0c8bd70ed46be6a7fe0bd4692e9"),
-    ("rc_track", "26a600fa1b419c6df38106daa4c47ec13ff61488be2133353c179800bffeb5f3"),
+    ("rc_track", "a4a41ce6292beda998c1843f477363613faa7f66be10dc263bd21000bf5b67a3"),
     ("night", "e71e3dde7fa13b10c89471d611202ecd41852c39bc2c5f383eaf9240bd90b955"),
     ("snow", "a056f551d847a69580f4af65765dd4c9418eab833d94a4bf3f61bc203f180a8a"),
     ("left_hand", "ad871c2c5c1730ebf16f764c4961f5c241a7aa1fbc1b1bee3f196600bde2fec9"),

@@ -318,7 +318,7 @@ const TUNNEL: Profile = Profile {
 const RC_TRACK: Profile = Profile {
     name: "rc_track",
     scale: 0.1,
-    speed_m_s: (0.8, 3.0),
+    speed_m_s: (0.4, 2.2),
     curvature: (0.1, 0.8),
     curve_m: (1.5, 5.0),
     grade: (0.0, 0.0),
