@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `a + b`, `a − b` | `g`, `±g` |
 //! | `a · b` | `g·b`, `g·a` |
+//! | `x · σ(x) = y`, s = σ(x) | `g·(s + y − y·s)` |
 //! | `a / b = y` | `g / b`, `−g·y / b` |
 //! | `xᶜ`, c constant | `g · c·xᶜ⁻¹` (0 where c = 0) |
 //! | `√x = y`, `exp x = y`, `log x` | `g / 2y`, `g·y`, `g / x` |
@@ -62,11 +63,34 @@ pub(super) fn mul(step: &mut Step) -> Done {
         step.give(0, share);
         return Ok(());
     }
+    if let Some(index) = silu_operand(step, &a, &b) {
+        return silu(step, &dy, index);
+    }
     for (index, other) in [(0, &b), (1, &a)] {
         if step.wants(index) {
             give_product(step, index, &dy, other)?;
         }
     }
+    Ok(())
+}
+
+/// Which operand is x, if the product is x·σ(x).
+fn silu_operand(step: &Step, a: &Value, b: &Value) -> Option<usize> {
+    let gate_of = |gate: &Value, x: &Value| {
+        let node = step.producer(gate)?;
+        (node.is("Sigmoid") && node.input_name(0) == Some(x.name())).then_some(())
+    };
+    gate_of(b, a).map(|()| 0).or_else(|| gate_of(a, b).map(|()| 1))
+}
+
+/// y = x·s, s = σ(x): `g·(s + y − y·s)`, all of it to x. Two passes fewer than product and gate one by one.
+fn silu(step: &mut Step, dy: &Value, index: usize) -> Done {
+    let (y, gate) = (step.y()?, step.x(1 - index)?);
+    let gated = step.emit.mul(&y, &gate)?;
+    let rest = step.emit.sub(&y, &gated)?;
+    let slope = step.emit.add(&gate, &rest)?;
+    let share = step.emit.mul(dy, &slope)?;
+    step.give(index, share);
     Ok(())
 }
 

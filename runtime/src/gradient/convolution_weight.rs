@@ -16,7 +16,7 @@
 //! # Source
 //! ONNX `Conv`; the adjoint by hand. The choice between lowerings: measured on ONNX Runtime's CPU provider.
 
-use crate::onnx::{InferError, Value};
+use crate::onnx::{Attr, InferError, Value};
 
 use super::convolution::Shape;
 use super::emit::{Emit, Stride};
@@ -30,8 +30,7 @@ pub(super) fn share(emit: &mut Emit, x: &Value, dy: &Value, shape: &Shape) -> Em
     if window.is_pointwise() {
         by_places(emit, x, dy, shape, 1)
     } else if window.is_patches() && shape.groups == 1 {
-        let x = patches(emit, x, shape)?;
-        by_places(emit, &x, dy, shape, window.places())
+        by_patches(emit, x, dy, shape)
     } else if window.is_dense() && shape.groups == 1 && outputs <= inputs {
         by_shifted_gradient(emit, x, dy, shape)
     } else {
@@ -85,21 +84,40 @@ fn side_by_side(
     emit.reshape(&a, &[channels, batch * places])
 }
 
+/// Windows side by side: x folded patch by patch, once.
+fn by_patches(emit: &mut Emit, x: &Value, dy: &Value, shape: &Shape) -> Emitted {
+    let window = &shape.window;
+    let (inputs, outputs) = shape.channels;
+    let mut ends = vec![shape.batch, inputs];
+    ends.extend(window.to.iter().zip(&window.kernel).map(|(to, kernel)| to * kernel));
+    let x = emit.crop(x, &vec![0; ends.len()], &ends)?;
+    let square = matches!(window.kernel[..], [rows, columns] if rows == columns);
+    if !square {
+        let x = patches(emit, &x, shape)?;
+        return by_places(emit, &x, dy, shape, window.places());
+    }
+    // Channels come as (place, channel); putting that right is cheaper in the small product.
+    let block = Attr::Int(window.kernel[0] as i64);
+    let x = emit.op("SpaceToDepth", &[&x], &[("blocksize", block)])?;
+    let columns = inputs * window.places();
+    let product = product(emit, dy, &x, (shape.batch, 1), (outputs, columns))?;
+    let split = emit.reshape(&product, &[outputs, window.places(), inputs])?;
+    let moved = emit.transpose(&split, &[0, 2, 1])?;
+    emit.reshape(&moved, &[&[outputs, inputs], &window.kernel[..]].concat())
+}
+
 /// `[n, Ci, to·k ..]` → `[n, Ci·places, to..]`, for windows that lie side by side.
 fn patches(emit: &mut Emit, x: &Value, shape: &Shape) -> Emitted {
     let window = &shape.window;
     let rank = window.from.len();
-    let mut ends = vec![shape.batch, shape.channels.0];
-    let mut split = ends.clone();
+    let mut split = vec![shape.batch, shape.channels.0];
     let mut order = vec![0, 1];
     for axis in 0..rank {
-        ends.push(window.to[axis] * window.kernel[axis]);
         split.extend([window.to[axis], window.kernel[axis]]);
         order.push(3 + 2 * axis);
     }
     order.extend((0..rank).map(|axis| 2 + 2 * axis));
-    let x = emit.crop(x, &vec![0; rank + 2], &ends)?;
-    let x = emit.reshape(&x, &split)?;
+    let x = emit.reshape(x, &split)?;
     let x = emit.transpose(&x, &order)?;
     let dims = [&[shape.batch, shape.channels.0 * window.places()], &window.to[..]].concat();
     emit.reshape(&x, &dims)

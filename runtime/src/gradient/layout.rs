@@ -95,11 +95,13 @@ fn block(step: &Step) -> Result<usize, Reason> {
     valid.ok_or(Reason::Attribute { name: "blocksize", value: block.to_string() })
 }
 
-/// `SpaceToDepth` with the order of channels of CRD: `[n, c, h·b, w·b]` → `[n, c·b·b, h, w]`.
+/// `SpaceToDepth`, and its channels (row, column, channel) in the order of CRD (channel, row, column).
 fn columns_first(step: &mut Step, dy: &Value, block: usize) -> Result<Value, Reason> {
-    let dims = step.emit.dims(dy);
-    let (n, c, h, w) = (dims[0], dims[1], dims[2] / block, dims[3] / block);
-    let split = step.emit.reshape(dy, &[n, c, h, block, w, block])?;
-    let moved = step.emit.transpose(&split, &[0, 1, 3, 5, 2, 4])?;
-    Ok(step.emit.reshape(&moved, &[n, c * block * block, h, w])?)
+    let attrs = [("blocksize", Attr::Int(block as i64))];
+    let deep = step.emit.op("SpaceToDepth", &[dy], &attrs)?;
+    let (all, places) = (step.emit.dims(&deep)[1], block * block);
+    let channels = all / places;
+    let order: Vec<i64> =
+        (0..all).map(|to| (to % places * channels + to / places) as i64).collect();
+    Ok(step.emit.pick(&deep, 1, &order)?)
 }

@@ -28,7 +28,9 @@ mod emit;
 mod index;
 mod layout;
 mod loss;
+mod lowering;
 mod normalise;
+mod permute;
 mod plan;
 mod pool;
 mod product;
@@ -249,8 +251,11 @@ pub fn differentiate(
         obstacles: Vec::new(),
     };
     let loss = walk.start(&losses)?;
-    for node in folded.model.graph().node.iter().rev() {
-        walk.visit(node)?;
+    let nodes = &folded.model.graph().node;
+    let producers: Producers =
+        nodes.iter().flat_map(|n| n.output.iter().map(move |o| (o.as_str(), n))).collect();
+    for node in nodes.iter().rev() {
+        walk.visit(node, &producers)?;
     }
     let gradients = walk.gradients(&options.wrt)?;
     let mut builder = walk.emit.builder;
@@ -258,7 +263,7 @@ pub fn differentiate(
     for (name, gradient) in options.wrt.iter().zip(&gradients) {
         builder.output(&format!("grad.{name}"), gradient);
     }
-    let folded = prune::prune(builder.finish());
+    let folded = lowering::lower(prune::prune(builder.finish()), options.profile)?;
     Ok(Differentiated { folded, losses })
 }
 
@@ -298,6 +303,9 @@ fn check_names(
     }
 }
 
+/// The node that makes each tensor.
+type Producers<'a> = BTreeMap<&'a str, &'a NodeProto>;
+
 /// The reverse walk.
 struct Walk {
     emit: Emit,
@@ -323,7 +331,7 @@ impl Walk {
     }
 
     /// Hands the gradients of a node's outputs on to its inputs.
-    fn visit(&mut self, node: &NodeProto) -> Result<(), Refusal> {
+    fn visit(&mut self, node: &NodeProto, producers: &Producers) -> Result<(), Refusal> {
         let mut dys = Vec::new();
         for name in &node.output {
             dys.push(self.gradient(name)?);
@@ -343,6 +351,7 @@ impl Walk {
             outputs: named(&node.output),
             dys,
             wanted,
+            producers,
             given: Vec::new(),
         };
         let result = rules::apply(&mut step);

@@ -1,5 +1,7 @@
 //! What a rule sees: one node, the gradients of its outputs, and which inputs want one.
 
+use std::collections::BTreeMap;
+
 use crate::onnx::proto::NodeProto;
 use crate::onnx::{Tensor, Value};
 
@@ -19,6 +21,8 @@ pub(super) struct Step<'a> {
     pub(super) dys: Vec<Option<Value>>,
     /// Whether each input wants a gradient.
     pub(super) wanted: Vec<bool>,
+    /// The node that makes each tensor.
+    pub(super) producers: &'a BTreeMap<&'a str, &'a NodeProto>,
     /// What the rule gave, by index of the input.
     pub(super) given: Vec<(usize, Part)>,
 }
@@ -32,6 +36,11 @@ impl Step<'_> {
     /// Input `index`, if it is not left out.
     pub(super) fn opt(&self, index: usize) -> Option<Value> {
         self.inputs.get(index).cloned().flatten()
+    }
+
+    /// The node that computes a value; `None` for inputs and constants.
+    pub(super) fn producer(&self, value: &Value) -> Option<&NodeProto> {
+        self.producers.get(value.name()).copied()
     }
 
     /// The first output.

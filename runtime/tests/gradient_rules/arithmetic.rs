@@ -212,3 +212,19 @@ fn squared_error_takes_outputs_of_any_rank() {
         Case::new(vec![Wanted(even(dims, 16))]).check(unary("Tanh"));
     }
 }
+
+#[test]
+fn a_value_times_its_own_sigmoid_in_either_order_and_with_other_readers() {
+    for order in [[0, 1], [1, 0]] {
+        Case::new(vec![Wanted(even(&[2, 3], 17))]).check(move |b, x| {
+            let gate = b.op("Sigmoid", &[&x[0]], &[]).unwrap();
+            let pair = [&x[0], &gate];
+            let silu = b.op("Mul", &[pair[order[0]], pair[order[1]]], &[]).unwrap();
+            b.op("Add", &[&silu, &gate], &[]).unwrap()
+        });
+    }
+    Case::new(vec![Wanted(even(&[2, 3], 17)), Wanted(even(&[2, 3], 18))]).check(|b, x| {
+        let gate = b.op("Sigmoid", &[&x[0]], &[]).unwrap();
+        b.op("Mul", &[&x[1], &gate], &[]).unwrap()
+    });
+}
