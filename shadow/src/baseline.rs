@@ -5,9 +5,11 @@
 
 mod block;
 mod blur;
+mod steps;
 
 pub use block::BlockMatching;
 pub use blur::Blur;
+pub use steps::TokenSteps;
 
 use crate::form::Form;
 use crate::measure::{DriveClips, Horizon, MeasureError, Measurement, Predictor, measure};

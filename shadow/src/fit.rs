@@ -1,7 +1,11 @@
-//! A training graph of a camera world model, loaded and fed: what tuning and pretraining share.
+//! A training graph of a package's model, loaded and fed: what tuning and pretraining share.
 //!
 //! The graph is made here, on the vehicle, from the model of the package: pinned to the batch, folded,
-//! grafted, differentiated for the engine that will run it.
+//! grafted, differentiated for the engine that will run it. What a batch is made of, and which tensors
+//! it goes to, is the [`Binding`]'s: [`Camera`] for models of frames, [`Tokens`] for models of tokens.
+
+mod camera;
+mod tokens;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -9,17 +13,21 @@ use std::sync::Arc;
 use shoal_runtime::adapter::{Adapter, Layout as AdapterLayout};
 use shoal_runtime::bake::{BakeError, bake};
 use shoal_runtime::engine::{Engine, EngineError, LoadOptions, Session};
-use shoal_runtime::gradient::{self, DifferentiateOptions, LossSpec, Refusal};
+use shoal_runtime::gradient::{self, DifferentiateOptions, LossSpec, PlacedLoss, Refusal};
 use shoal_runtime::graft::{self, GraftError, GraftOptions, Profile, WriteWeightsError};
 use shoal_runtime::onnx::fold::{FoldError, fold};
 use shoal_runtime::onnx::pin::{PinError, PinOptions, pin};
 use shoal_runtime::onnx::{Folded, Model};
 use shoal_runtime::train::{CheckpointError, StepReport, TrainError, TrainOptions, Trainer};
 
-use crate::batch::Batch;
-use crate::form::{Form, FormError, arrange};
+use crate::form::FormError;
+use crate::measure::tokens::{TokenPredictor, TokenPredictorError};
 use crate::measure::{SessionPredictor, SessionPredictorError};
-use crate::package::{Description, Layout, LossKind};
+use crate::package::{Description, LossKind};
+use crate::tokens::TokenFormError;
+
+pub use camera::Camera;
+pub use tokens::Tokens;
 
 /// Why a model cannot be trained.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +35,19 @@ pub enum FitError {
     /// The package is not one of a camera world model.
     #[error(transparent)]
     Form(#[from] FormError),
+    /// The package is not one of a token model.
+    #[error(transparent)]
+    TokenForm(#[from] TokenFormError),
+    /// The package asks for a loss that no batch has targets for.
+    #[error(
+        "model.toml asks for the losses {got:?}: training feeds {want}: name only that in [[loss]]"
+    )]
+    Losses {
+        /// The losses asked for.
+        got: Vec<String>,
+        /// The one there are targets for.
+        want: String,
+    },
     /// An open axis got no number.
     #[error("the model's shapes cannot be fixed")]
     Pin(#[from] PinError),
@@ -48,6 +69,9 @@ pub enum FitError {
     /// The package does not fit the model.
     #[error(transparent)]
     Predictor(#[from] SessionPredictorError),
+    /// The package does not fit the token model.
+    #[error(transparent)]
+    TokenPredictor(#[from] TokenPredictorError),
     /// Trained weights cannot be written back.
     #[error("the trained weights cannot be written into the model")]
     Weights(#[from] WriteWeightsError),
@@ -92,10 +116,53 @@ pub fn load_predictor(
     adapter: Option<&Adapter>,
     batch: usize,
 ) -> Result<SessionPredictor, FitError> {
+    let session = load_baked(model, engine, threads, adapter, batch)?;
+    Ok(SessionPredictor::new(session, package)?)
+}
+
+/// As [`load_predictor`], of a token model, for batches of `batch` rows.
+///
+/// # Errors
+/// As for [`load_predictor`].
+pub fn load_token_predictor(
+    model: &Model,
+    package: &Description,
+    engine: &dyn Engine,
+    threads: NonZeroUsize,
+    adapter: Option<&Adapter>,
+    batch: usize,
+) -> Result<TokenPredictor, FitError> {
+    let session = load_baked(model, engine, threads, adapter, batch)?;
+    Ok(TokenPredictor::new(session, package)?)
+}
+
+/// Loads a token model whose adapter is an input: [`TokenPredictor::write_adapter`] changes it.
+///
+/// # Errors
+/// As for [`graft_package`], and those of engines.
+pub fn load_grafted_token_predictor(
+    model: &Model,
+    package: &Description,
+    engine: &dyn Engine,
+    threads: NonZeroUsize,
+    batch: usize,
+) -> Result<TokenPredictor, FitError> {
+    let grafted = graft_package(model, package, batch, profile_of(engine))?;
+    let options = LoadOptions { threads, ..LoadOptions::default() };
+    Ok(TokenPredictor::new(engine.load(&grafted.folded.model, &options)?, package)?)
+}
+
+fn load_baked(
+    model: &Model,
+    engine: &dyn Engine,
+    threads: NonZeroUsize,
+    adapter: Option<&Adapter>,
+    batch: usize,
+) -> Result<Box<dyn Session>, FitError> {
     let baked = adapter.map(|adapter| bake(model, adapter)).transpose()?;
     let folded = prepare(baked.as_ref().unwrap_or(model), batch)?;
     let options = LoadOptions { threads, ..LoadOptions::default() };
-    Ok(SessionPredictor::new(engine.load(&folded.model, &options)?, package)?)
+    Ok(engine.load(&folded.model, &options)?)
 }
 
 /// A grafted model, ready to be differentiated: what an adapter of this package is.
@@ -126,20 +193,47 @@ pub fn graft_package(
     Ok(Grafted { folded: grafted.folded, layout: Arc::new(grafted.layout) })
 }
 
-/// A trainer of a camera world model and where its batches go.
-pub struct Fit {
-    trainer: Trainer,
-    frames: usize,
-    motion: Option<usize>,
-    target: usize,
-    weight: usize,
-    read: (Layout, [f32; 2]),
-    written: (Layout, [f32; 2]),
-    form: Form,
-    arranged: Vec<f32>,
+/// What a batch of one kind of model is, and which tensors of a training graph it goes to.
+pub trait Binding: Sized {
+    /// The samples of one step.
+    type Batch;
+
+    /// The output that the loss sits on, by the package, and its kind.
+    ///
+    /// # Errors
+    /// [`FitError::Form`] or [`FitError::TokenForm`] if the package is of another kind.
+    fn loss(package: &Description) -> Result<LossSpec, FitError>;
+
+    /// Finds the tensors in a session of the training graph.
+    ///
+    /// # Errors
+    /// [`FitError`] if one is missing or has another shape than the package says.
+    fn bind(
+        package: &Description,
+        session: &mut dyn Session,
+        loss: &PlacedLoss,
+    ) -> Result<Self, FitError>;
+
+    /// Writes a batch into them.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the batch is of another form than the session's.
+    fn write(&mut self, session: &mut dyn Session, batch: &Self::Batch) -> Result<(), EngineError>;
 }
 
-impl Fit {
+/// Where a trainer's batches come from.
+pub trait Source<Batch> {
+    /// Makes the batch of step `step`: the same for the same step.
+    fn fill(&mut self, step: u64, batch: &mut Batch);
+}
+
+/// A trainer of a model and where its batches go.
+pub struct Fit<B> {
+    trainer: Trainer,
+    binding: B,
+}
+
+impl<B: Binding> Fit<B> {
     /// Differentiates a graph by `wrt`, loads it and binds the package's tensors. `start` gives the
     /// values that each of `wrt` begins with.
     ///
@@ -154,63 +248,29 @@ impl Fit {
         options: TrainOptions,
         start: impl Fn(&str) -> Option<&'a [f32]>,
     ) -> Result<Self, FitError> {
-        let form = Form::of(package)?;
-        let seen = package.frames.as_ref().ok_or(FormError::NoFrames)?;
-        let shown = package.next_frame.as_ref().ok_or(FormError::NoNextFrame)?;
+        let loss = B::loss(package)?;
+        check_losses(package, &loss)?;
         let training = gradient::differentiate(
             folded,
             &DifferentiateOptions {
-                losses: losses(package),
+                losses: vec![loss],
                 wrt,
                 strict: true,
                 profile: profile_of(engine),
             },
         )?;
         let loss = training.losses.first().expect("a training graph has a loss");
-        let session = engine.load(&training.folded.model, &LoadOptions::training(threads))?;
-        let index = |name: &str| (*session).input_index(name);
-        let motion = package.signals.as_ref().filter(|_| !form.motion.is_empty());
-        let (frames, target, weight) =
-            (index(&seen.input)?, index(&loss.target)?, index(&loss.weight)?);
-        let motion = motion.map(|signals| index(&signals.input)).transpose()?;
-        Ok(Fit {
-            frames,
-            motion,
-            target,
-            weight,
-            read: (seen.layout, seen.range),
-            written: (shown.layout, shown.range),
-            form,
-            arranged: Vec::new(),
-            trainer: Trainer::new(session, options, start)?,
-        })
+        let mut session = engine.load(&training.folded.model, &LoadOptions::training(threads))?;
+        let binding = B::bind(package, &mut *session, loss)?;
+        Ok(Fit { binding, trainer: Trainer::new(session, options, start)? })
     }
 
     /// Trains on one batch.
     ///
     /// # Errors
     /// [`FitError::Train`]: the parameters are then those of the last good step.
-    pub fn step(&mut self, batch: &Batch) -> Result<StepReport, FitError> {
-        let shape = self.form.shape;
-        let parts =
-            [(batch.frames(), self.frames, self.read), (batch.target(), self.target, self.written)];
-        let session: &mut dyn Session = self.trainer.session();
-        for (planes, input, (layout, range)) in parts {
-            if layout == Layout::Nchw && range == [0.0, 1.0] {
-                session.write_f32(input, planes)?;
-                continue;
-            }
-            self.arranged.resize(planes.len(), 0.0);
-            let sample = planes.len() / batch.samples();
-            for (from, to) in planes.chunks(sample).zip(self.arranged.chunks_mut(sample)) {
-                arrange(from, shape, layout, range, to);
-            }
-            session.write_f32(input, &self.arranged)?;
-        }
-        if let Some(motion) = self.motion {
-            session.write_f32(motion, batch.motion())?;
-        }
-        session.write_f32(self.weight, batch.weight())?;
+    pub fn step(&mut self, batch: &B::Batch) -> Result<StepReport, FitError> {
+        self.binding.write(self.trainer.session(), batch)?;
         Ok(self.trainer.step()?)
     }
 
@@ -220,16 +280,21 @@ impl Fit {
     }
 }
 
-fn losses(package: &Description) -> Vec<LossSpec> {
-    package
-        .loss
-        .iter()
-        .map(|loss| LossSpec {
-            kind: match loss.kind {
-                LossKind::Mse => gradient::LossKind::Mse,
-                LossKind::CrossEntropy => gradient::LossKind::CrossEntropy,
-            },
-            output: loss.output.clone(),
-        })
-        .collect()
+/// Checks that the package asks for no loss but the one that batches have targets for.
+fn check_losses(package: &Description, fed: &LossSpec) -> Result<(), FitError> {
+    let kind = match fed.kind {
+        gradient::LossKind::Mse => LossKind::Mse,
+        gradient::LossKind::CrossEntropy => LossKind::CrossEntropy,
+    };
+    let text = |kind: LossKind, output: &str| match kind {
+        LossKind::Mse => format!("mse on `{output}`"),
+        LossKind::CrossEntropy => format!("cross-entropy on `{output}`"),
+    };
+    match &package.loss[..] {
+        [only] if only.kind == kind && only.output == fed.output => Ok(()),
+        asked => Err(FitError::Losses {
+            got: asked.iter().map(|loss| text(loss.kind, &loss.output)).collect(),
+            want: text(kind, &fed.output),
+        }),
+    }
 }

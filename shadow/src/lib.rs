@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`package`] | `model.toml`: which tensor is the camera, the motion, the next frame |
 //! | [`form`], [`clip`], [`batch`] | what a model reads; frames into tensors; the mixed batch of one training step |
+//! | [`tokens`], [`fit`] | logs of motion as rows of tokens; the training graph that batches of either kind go to |
 //! | [`observe`] | prediction against what came (surprise), policy against driver (disagreement) |
 //! | [`quantile`], [`trigger`] | calibrated surprise; which spans of a drive are worth keeping |
 //! | [`replay`] | the store of those spans: bounded, prioritised, encrypted, safe against a cut |
@@ -31,6 +32,7 @@ pub mod pretrain;
 pub mod quantile;
 pub mod replay;
 pub mod stats;
+pub mod tokens;
 pub mod trigger;
 pub mod tune;
 pub mod worldmodel;

@@ -13,6 +13,7 @@
 
 mod report;
 mod session;
+pub mod tokens;
 
 pub use report::{BaselineReport, DriveReport, Report, RolloutReport};
 pub use session::{SessionPredictor, SessionPredictorError};

@@ -261,6 +261,7 @@ impl Description {
 pub struct Package {
     directory: PathBuf,
     description: Description,
+    model: PathBuf,
 }
 
 /// Why a package could not be opened.
@@ -270,6 +271,9 @@ pub enum OpenPackageError {
     /// A file of the package cannot be read.
     #[error("cannot read {}: a model package is a directory with {DESCRIPTION_FILE} in it", path.display())]
     Read { path: PathBuf, source: io::Error },
+    /// The model cannot be read.
+    #[error("cannot read the package's model {}; --model FILE names one that is elsewhere", path.display())]
+    Model { path: PathBuf, source: io::Error },
     /// The description is wrong.
     #[error(transparent)]
     Description(#[from] DocumentError),
@@ -288,12 +292,26 @@ impl Package {
     /// # Errors
     /// [`OpenPackageError`], naming the file.
     pub fn open(directory: &Path) -> Result<Self, OpenPackageError> {
+        Self::open_with(directory, None)
+    }
+
+    /// As [`Package::open`], with `model` in place of the model that the description names, where there
+    /// is one: a description of a model that may not be copied, or another model of the same tensors.
+    /// The hash is not asked for: whoever names a file means it.
+    ///
+    /// # Errors
+    /// As for [`Package::open`].
+    pub fn open_with(directory: &Path, model: Option<&Path>) -> Result<Self, OpenPackageError> {
         let path = directory.join(DESCRIPTION_FILE);
         let source = read_at_most(&path, DOCUMENT_BYTES_MAX as u64 + 1)
             .map_err(|source| OpenPackageError::Read { path: path.clone(), source })?;
         let name = directory.file_name().map_or("model".into(), |name| name.to_string_lossy());
-        let description = Description::parse(&path.to_string_lossy(), &source, &name)?;
-        let package = Self { directory: directory.into(), description };
+        let mut description = Description::parse(&path.to_string_lossy(), &source, &name)?;
+        if model.is_some() {
+            description.model_sha256 = None;
+        }
+        let model = model.map_or_else(|| directory.join(&description.model), Path::to_path_buf);
+        let package = Self { directory: directory.into(), description, model };
         package.check()?;
         Ok(package)
     }
@@ -313,7 +331,7 @@ impl Package {
     /// The model's file.
     #[must_use]
     pub fn model_path(&self) -> PathBuf {
-        self.directory.join(&self.description.model)
+        self.model.clone()
     }
 
     /// The folder of drives to replay while tuning.
@@ -325,7 +343,7 @@ impl Package {
     fn check(&self) -> Result<(), OpenPackageError> {
         let path = self.model_path();
         let got = hash_file(&path)
-            .map_err(|source| OpenPackageError::Read { path: path.clone(), source })?;
+            .map_err(|source| OpenPackageError::Model { path: path.clone(), source })?;
         if let Some(want) = self.description.model_sha256
             && want != got
         {

@@ -1,4 +1,5 @@
-//! Pretraining: all weights of a model trained on generated roads, and footage if there is any.
+//! Pretraining: all weights of a model trained on generated roads, and footage if there is any; of a
+//! token model on logs.
 //!
 //! It uses the same training graphs, engine and optimiser as tuning, so a model can be pretrained
 //! wherever it can be tuned.
@@ -8,16 +9,17 @@ use std::sync::mpsc;
 
 use shoal_hal::Span;
 use shoal_runtime::engine::Engine;
-use shoal_runtime::graft::graft_all_weights;
+use shoal_runtime::graft::{AllWeights, graft_all_weights};
 use shoal_runtime::onnx::Model;
 use shoal_runtime::train::{AdamW, Decay, Schedule, StepReport, TrainOptions};
 
 use crate::batch::{Batch, PickError, Pretraining};
 use crate::chance::Draws;
 use crate::clip::{Footage, Frames};
-use crate::fit::{Fit, FitError, prepare};
+use crate::fit::{Binding, Camera, Fit, FitError, Source, Tokens, prepare};
 use crate::form::Form;
 use crate::package::Description;
+use crate::tokens::{TokenBatch, TokenForm, TokenRows, TokenSource};
 
 /// How a model is pretrained.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -109,14 +111,7 @@ pub fn pretrain(
     mut tell: impl FnMut(Progress),
 ) -> Result<Model, PretrainError> {
     let (make, pool, footage) = sources;
-    let folded = prepare(model, options.samples)?;
-    let all = graft_all_weights(&folded, weights).map_err(FitError::from)?;
-    let wrt = all.weights.iter().map(|weight| weight.input.clone()).collect();
-    let start = |name: &str| {
-        all.weights.iter().find(|weight| weight.input == name).map(|weight| &weight.values[..])
-    };
-    let (threads, train) = (options.threads, train_options(options));
-    let mut fit = Fit::new(&all.folded, wrt, package, engine, threads, train, start)?;
+    let (all, mut fit) = whole::<Camera>(model, package, engine, weights, options)?;
     let form = Form::of(package).map_err(FitError::from)?;
     let mut batch = Batch::new(form.clone(), options.samples);
     let mut draw = Pretraining::new(form, options.seed);
@@ -147,8 +142,60 @@ pub fn pretrain(
         }
         Ok::<(), PretrainError>(())
     })?;
+    Ok(write_back(model, &all, &mut fit)?)
+}
+
+/// Trains all weights of a token model that `weights` select on `rows`, drawn with equal chances.
+///
+/// The result is the running average of the weights, as [`pretrain`]'s.
+///
+/// # Errors
+/// [`FitError`].
+pub fn pretrain_tokens(
+    model: &Model,
+    package: &Description,
+    engine: &dyn Engine,
+    weights: &[String],
+    rows: TokenRows<'_>,
+    options: &PretrainOptions,
+    mut tell: impl FnMut(&StepReport),
+) -> Result<Model, FitError> {
+    let (all, mut fit) = whole::<Tokens>(model, package, engine, weights, options)?;
+    let mut batch = TokenBatch::new(TokenForm::of(package)?, options.samples);
+    let mut source = TokenSource::new(rows, options.seed);
+    for step in 0..options.steps {
+        source.fill(u64::from(step), &mut batch);
+        tell(&fit.step(&batch)?);
+    }
+    write_back(model, &all, &mut fit)
+}
+
+/// The training graph of the weights that `weights` select.
+fn whole<B: Binding>(
+    model: &Model,
+    package: &Description,
+    engine: &dyn Engine,
+    weights: &[String],
+    options: &PretrainOptions,
+) -> Result<(AllWeights, Fit<B>), FitError> {
+    let all = graft_all_weights(&prepare(model, options.samples)?, weights)?;
+    let wrt = all.weights.iter().map(|weight| weight.input.clone()).collect();
+    let start = |name: &str| {
+        all.weights.iter().find(|weight| weight.input == name).map(|weight| &weight.values[..])
+    };
+    let (threads, train) = (options.threads, train_options(options));
+    let fit = Fit::new(&all.folded, wrt, package, engine, threads, train, start)?;
+    Ok((all, fit))
+}
+
+/// The model with the running average of its trained weights.
+fn write_back<B: Binding>(
+    model: &Model,
+    all: &AllWeights,
+    fit: &mut Fit<B>,
+) -> Result<Model, FitError> {
     let averaged: Vec<&[f32]> = fit.trainer().averaged().map(|(_, values)| values).collect();
-    Ok(all.write_into(model, &averaged).map_err(FitError::from)?)
+    Ok(all.write_into(model, &averaged)?)
 }
 
 fn train_options(options: &PretrainOptions) -> TrainOptions {

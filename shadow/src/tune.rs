@@ -8,10 +8,14 @@ use shoal_runtime::engine::Engine;
 use shoal_runtime::onnx::Model;
 use shoal_runtime::train::{AdamW, Decay, Schedule, StepReport, TrainOptions};
 
-use crate::batch::{Batch, Mix, MixedBatch};
-use crate::fit::{Fit, FitError, graft_package, profile_of};
+use crate::batch::{Batch, Mix};
+use crate::fit::{Binding, Camera, Fit, FitError, Source, Tokens, graft_package, profile_of};
 use crate::form::Form;
 use crate::package::Description;
+
+mod tokens;
+
+pub use tokens::{ChooseError, Chosen, Looked, TokenTuneOptions, tune_and_choose};
 
 /// Decay of the running average of the factors: about the last twenty steps.
 const AVERAGE: f32 = 0.95;
@@ -43,14 +47,29 @@ impl Default for TuneOptions {
     }
 }
 
-/// Trains one adapter of one package.
-pub struct Tuner {
-    fit: Fit,
-    batch: Batch,
+/// Trains one adapter of one package of the kind `B`.
+pub struct Tuning<B: Binding> {
+    fit: Fit<B>,
+    batch: B::Batch,
     layout: Arc<Layout>,
 }
 
-impl Tuner {
+/// Trains an adapter of a camera world model.
+pub type Tuner = Tuning<Camera>;
+
+/// Trains an adapter of a token model.
+pub type TokenTuner = Tuning<Tokens>;
+
+/// What every kind of model is tuned with.
+#[derive(Clone, Copy)]
+struct Steps {
+    learning_rate: f64,
+    warm_up_steps: u64,
+    seed: u64,
+    threads: NonZeroUsize,
+}
+
+impl Tuning<Camera> {
     /// Builds the training graph for this engine and loads it. Training starts from `start`, or from
     /// the adapter that changes nothing.
     ///
@@ -63,16 +82,32 @@ impl Tuner {
         start: Option<&Adapter>,
         options: &TuneOptions,
     ) -> Result<Self, FitError> {
-        let samples = options.mix.samples();
+        let batch = Batch::new(Form::of(package)?, options.mix.samples());
+        let TuneOptions { mix, learning_rate, warm_up_steps, seed, threads } = *options;
+        let steps = Steps { learning_rate, warm_up_steps, seed, threads };
+        Tuning::build(model, package, engine, start, (batch, mix.samples()), steps)
+    }
+}
+
+impl<B: Binding> Tuning<B> {
+    /// `batch` comes with the number of its samples.
+    fn build(
+        model: &Model,
+        package: &Description,
+        engine: &dyn Engine,
+        start: Option<&Adapter>,
+        (batch, samples): (B::Batch, usize),
+        steps: Steps,
+    ) -> Result<Self, FitError> {
         let grafted = graft_package(model, package, samples, profile_of(engine))?;
-        let fresh = Adapter::start(Arc::clone(&grafted.layout), options.seed);
+        let fresh = Adapter::start(Arc::clone(&grafted.layout), steps.seed);
         let start = start.unwrap_or(&fresh);
         let wrt: Vec<String> = grafted.layout.factors().map(|f| f.input.clone()).collect();
         let train = TrainOptions {
             optimiser: AdamW { beta_square: 0.99, ..AdamW::default() },
             schedule: Schedule {
-                peak: options.learning_rate,
-                warm_up_steps: options.warm_up_steps,
+                peak: steps.learning_rate,
+                warm_up_steps: steps.warm_up_steps,
                 decay: Decay::Constant,
             },
             gradient_norm_max: Some(1.0),
@@ -82,9 +117,8 @@ impl Tuner {
             let factor = start.layout().factors().find(|factor| factor.input == name)?;
             Some(start.factor(factor))
         };
-        let fit = Fit::new(&grafted.folded, wrt, package, engine, options.threads, train, factor)?;
-        let batch = Batch::new(Form::of(package)?, samples);
-        Ok(Tuner { fit, batch, layout: grafted.layout })
+        let fit = Fit::new(&grafted.folded, wrt, package, engine, steps.threads, train, factor)?;
+        Ok(Tuning { fit, batch, layout: grafted.layout })
     }
 
     /// Takes `steps` steps on batches drawn from `source`, telling of each; returns the mean loss.
@@ -93,7 +127,7 @@ impl Tuner {
     /// [`FitError::Train`]: the adapter is then as after the last good step.
     pub fn run(
         &mut self,
-        source: &mut MixedBatch<'_>,
+        source: &mut impl Source<B::Batch>,
         steps: u32,
         mut tell: impl FnMut(&StepReport),
     ) -> Result<f32, FitError> {

@@ -13,22 +13,24 @@ use shoal_shadow::package::Package;
 
 use crate::model::bake::read_adapter;
 use crate::output::{Outcome, json};
-use crate::{EngineArgs, data};
+use crate::tokens::{self, Tokens, is_token_model};
+use crate::{EngineArgs, PackageArgs, data};
 
-/// Measure a model package on drives: skill, and the baselines beside it.
+/// Measure a model package on drives: skill, and the baselines beside it. A package of tokens on logs:
+/// nats of every part.
 ///
 /// Example: shoal eval models/world --data drives --part held-out
 #[derive(Args)]
 pub(crate) struct Eval {
-    /// The package
-    package: PathBuf,
+    #[command(flatten)]
+    package: PackageArgs,
     /// A PEFT directory
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// Directory of drives
+    /// Directory of drives; for tokens a log (comma2k19 segment or CSV) or a folder of logs
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Which part of every drive
+    /// Which part of every drive; of logs all parts are measured
     #[arg(long, value_enum, default_value = "held-out")]
     part: PartName,
     /// Machine-readable
@@ -58,8 +60,11 @@ impl From<PartName> for Part {
 impl Eval {
     /// Measures and prints.
     pub(crate) fn run(self) -> Outcome {
-        let package = Package::open(&self.package)?;
+        let package = self.package.open()?;
         let description = package.description();
+        if is_token_model(description) {
+            return self.eval_tokens(&package);
+        }
         let form = Form::of(description)?;
         let model = Model::read(&package.model_path())?;
         let engine = self.engine.open()?;
@@ -81,6 +86,17 @@ impl Eval {
         let beside = baselines(&form, &clips, Horizon::NextAndRollout)?;
         let report = Report::of(&measured, &beside);
         if self.json { json(&report) } else { table(&report) }
+    }
+
+    fn eval_tokens(&self, package: &Package) -> Outcome {
+        let data = std::slice::from_ref(&self.data);
+        let tokens = Tokens::open(package, data, self.engine.open()?)?;
+        let adapter = match &self.adapter {
+            Some(directory) => Some(read_adapter(&tokens.model, directory)?),
+            None => None,
+        };
+        let report = tokens.eval(adapter.as_ref(), self.engine.threads())?;
+        if self.json { json(&report) } else { tokens::table(&report) }
     }
 }
 

@@ -8,11 +8,13 @@ mod model;
 mod output;
 mod pack;
 mod study;
+mod tokens;
 
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shoal_runtime::engine::Engine;
+use shoal_shadow::package::Package;
 use shoal_vehicle::config::{EngineConfig, EngineKind};
 
 /// Fleets that learn from their own driving; no frame ever leaves a vehicle.
@@ -28,7 +30,7 @@ enum What {
     /// Inspect, graft, differentiate, pretrain, train and bake ONNX models
     #[command(subcommand)]
     Model(model::Model),
-    /// Measure a model package on drives: skill, and the baselines beside it
+    /// Measure a model package on drives or logs: skill or nats, and the baselines beside it
     Eval(eval::Eval),
     /// Drive one vehicle's roads at speed, tune overnight, and see what it brought
     Drive(drive::Drive),
@@ -51,6 +53,22 @@ struct EngineArgs {
     /// ONNX Runtime's shared library; without it $SHOAL_ONNXRUNTIME and the usual places are tried
     #[arg(long, value_name = "FILE")]
     library: Option<std::path::PathBuf>,
+}
+
+/// Which model a command works on.
+#[derive(Args, Clone, Debug)]
+struct PackageArgs {
+    /// The package
+    package: std::path::PathBuf,
+    /// An ONNX file in place of the package's own model
+    #[arg(long, value_name = "FILE")]
+    model: Option<std::path::PathBuf>,
+}
+
+impl PackageArgs {
+    fn open(&self) -> Result<Package, output::Failure> {
+        Ok(Package::open_with(&self.package, self.model.as_deref())?)
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

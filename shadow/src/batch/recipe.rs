@@ -4,6 +4,7 @@ use super::view::{self, Painter, Tone, View, Window};
 use super::{Batch, MOTION_HIDDEN, NOISE_FLOOR, colours, gain, window};
 use crate::chance::{Draws, Purpose};
 use crate::clip::{Clips, Footage, copy_error};
+use crate::fit::Source;
 use crate::form::Form;
 use shoal_hal::Span;
 
@@ -98,6 +99,12 @@ pub struct MixedBatch<'a> {
     own: Vec<Road<'a>>,
     replayed: Vec<Road<'a>>,
     painter: Painter,
+}
+
+impl Source<Batch> for MixedBatch<'_> {
+    fn fill(&mut self, step: u64, batch: &mut Batch) {
+        MixedBatch::fill(self, step, batch);
+    }
 }
 
 impl<'a> MixedBatch<'a> {

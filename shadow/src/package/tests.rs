@@ -163,6 +163,20 @@ fn open_checks_the_hash_of_the_model() {
 }
 
 #[test]
+fn another_model_can_take_the_place_of_the_named_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = format!("model_sha256 = '{}'\n{CAMERA}", "0".repeat(64));
+    fs::write(dir.path().join(DESCRIPTION_FILE), source).unwrap();
+    let elsewhere = dir.path().join("elsewhere.onnx");
+    let said = Package::open_with(dir.path(), Some(&elsewhere)).unwrap_err().to_string();
+    assert!(said.contains("elsewhere.onnx") && said.contains("--model"), "{said}");
+
+    fs::write(&elsewhere, b"a model").unwrap();
+    let package = Package::open_with(dir.path(), Some(&elsewhere)).unwrap();
+    assert_eq!(package.model_path(), elsewhere);
+}
+
+#[test]
 fn open_names_the_file_that_is_missing() {
     let dir = tempfile::tempdir().unwrap();
     let said = Package::open(dir.path()).unwrap_err().to_string();

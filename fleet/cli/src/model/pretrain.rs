@@ -8,21 +8,24 @@ use shoal_shadow::clip::Frames;
 use shoal_shadow::form::Form;
 use shoal_shadow::package::{DESCRIPTION_FILE, Package};
 use shoal_shadow::pretrain::{PoolOptions, PretrainOptions, Progress as Told, pretrain};
+use shoal_shadow::tune::TokenTuneOptions;
 
 use crate::output::{Failure, Outcome, Progress};
-use crate::{EngineArgs, data};
+use crate::tokens::{Tokens, is_token_model};
+use crate::{EngineArgs, PackageArgs, data};
 
 /// Frames of one generated clip.
 const CLIP_FRAMES: usize = 20;
 
-/// Train all weights of a package on generated roads, and on footage if given.
+/// Train all weights of a package on generated roads, and on footage if given; those of a package of
+/// tokens on the tuning part of logs.
 ///
 /// Example: shoal model pretrain world --steps 5000 -o world-pretrained
 #[derive(Args)]
 pub(crate) struct Pretrain {
-    /// The package
-    package: PathBuf,
-    /// Directory of footage that is mixed in: half of the samples
+    #[command(flatten)]
+    package: PackageArgs,
+    /// Directory of footage that is mixed in: half of the samples; for tokens the logs
     #[arg(long, value_name = "DIR")]
     data: Vec<PathBuf>,
     /// Gradient steps
@@ -34,9 +37,9 @@ pub(crate) struct Pretrain {
     /// Samples of a step
     #[arg(long, default_value_t = 8)]
     batch: usize,
-    /// AdamW's highest step size
-    #[arg(long, default_value_t = 2e-3)]
-    learning_rate: f64,
+    /// AdamW's highest step size; by default 2e-3, for tokens 3e-4
+    #[arg(long)]
+    learning_rate: Option<f64>,
     /// Generated clips that are held at a time
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
     pool: u32,
@@ -52,8 +55,11 @@ pub(crate) struct Pretrain {
 
 impl Pretrain {
     pub(crate) fn run(self) -> Outcome {
-        let package = Package::open(&self.package)?;
+        let package = self.package.open()?;
         let description = package.description();
+        if is_token_model(description) {
+            return self.pretrain_tokens(&package);
+        }
         let form = Form::of(description)?;
         let model = Model::read(&package.model_path())?;
         let engine = self.engine.open()?;
@@ -65,14 +71,7 @@ impl Pretrain {
             let drives = data::recorded(directory, shape, form.rate_hz, None)?;
             footage.extend(drives.iter().map(frames_of).collect::<Result<Vec<_>, _>>()?);
         }
-        let options = PretrainOptions {
-            steps: self.steps,
-            samples: self.batch,
-            learning_rate: self.learning_rate,
-            seed: self.seed,
-            threads: self.engine.threads(),
-            ..PretrainOptions::default()
-        };
+        let options = self.options(PretrainOptions::default().learning_rate);
         let pool = PoolOptions { clips: self.pool as usize, ..PoolOptions::default() };
         let make = |number| generated(self.seed, number, shape);
         let mut progress = Progress::new();
@@ -98,10 +97,29 @@ impl Pretrain {
                 }
             },
         )?;
-        self.write(&package, &trained, form.shape)
+        self.write(&package, &trained, Some(form.shape))
     }
 
-    fn write(&self, package: &Package, trained: &Model, shape: FrameShape) -> Outcome {
+    fn pretrain_tokens(&self, package: &Package) -> Outcome {
+        let tokens = Tokens::open(package, &self.data, self.engine.open()?)?;
+        let options = self.options(TokenTuneOptions::default().learning_rate);
+        let trained = tokens.pretrain(&options)?;
+        self.write(package, &trained, None)
+    }
+
+    fn options(&self, learning_rate: f64) -> PretrainOptions {
+        PretrainOptions {
+            steps: self.steps,
+            samples: self.batch,
+            learning_rate: self.learning_rate.unwrap_or(learning_rate),
+            seed: self.seed,
+            threads: self.engine.threads(),
+            ..PretrainOptions::default()
+        }
+    }
+
+    /// Footage is shipped in frames of `shape`, if there is one.
+    fn write(&self, package: &Package, trained: &Model, shape: Option<FrameShape>) -> Outcome {
         let mut description = package.description().clone();
         let cannot = |path: &Path| {
             let path = path.display().to_string();
@@ -110,7 +128,7 @@ impl Pretrain {
         std::fs::create_dir(&self.output).map_err(cannot(&self.output))?;
         trained.write(&self.output.join(&description.model))?;
         description.model_sha256 = None;
-        if self.footage_clips > 0 {
+        if let Some(shape) = shape.filter(|_| self.footage_clips > 0) {
             let folder = PathBuf::from("footage");
             ship_footage(&self.output.join(&folder), self.seed, self.footage_clips, shape)?;
             description.footage = Some(folder);

@@ -1,6 +1,8 @@
 //! The `shoal` command from outside, on the package that ships and on generated roads.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod tokens;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 

@@ -1,0 +1,137 @@
+//! Tuning of a token model: gradient steps on one part, the adapter chosen on another.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+
+use shoal_runtime::adapter::Adapter;
+use shoal_runtime::engine::{Engine, EngineError};
+use shoal_runtime::onnx::Model;
+use shoal_runtime::train::StepReport;
+
+use super::{Steps, TokenTuner, Tuning};
+use crate::fit::{FitError, Source, Tokens};
+use crate::measure::tokens::{TokenMeasureError, TokenPredictor, measure_nats};
+use crate::package::Description;
+use crate::tokens::{TokenBatch, TokenForm, TokenRows};
+
+/// How an adapter of a token model is tuned.
+///
+/// The defaults were measured on tinyphysics and a minute of comma2k19: the step size of recipe R is
+/// ten times too large there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TokenTuneOptions {
+    /// Samples of a batch.
+    pub samples: usize,
+    /// AdamW's highest step size.
+    pub learning_rate: f64,
+    /// Steps until it is reached.
+    pub warm_up_steps: u64,
+    /// Seed of the factors' start values and of every batch.
+    pub seed: u64,
+    /// Threads of the engine.
+    pub threads: NonZeroUsize,
+}
+
+impl Default for TokenTuneOptions {
+    fn default() -> Self {
+        TokenTuneOptions {
+            samples: 32,
+            learning_rate: 3e-4,
+            warm_up_steps: 5,
+            seed: 0,
+            threads: NonZeroUsize::MIN,
+        }
+    }
+}
+
+impl Tuning<Tokens> {
+    /// As for a camera world model, with batches of rows.
+    ///
+    /// # Errors
+    /// [`FitError`]; that `start` is of another layout shows as a start of the wrong length.
+    pub fn new(
+        model: &Model,
+        package: &Description,
+        engine: &dyn Engine,
+        start: Option<&Adapter>,
+        options: &TokenTuneOptions,
+    ) -> Result<Self, FitError> {
+        let TokenTuneOptions { samples, learning_rate, warm_up_steps, seed, threads } = *options;
+        let batch = TokenBatch::new(TokenForm::of(package)?, samples);
+        let steps = Steps { learning_rate, warm_up_steps, seed, threads };
+        Tuning::build(model, package, engine, start, (batch, samples), steps)
+    }
+}
+
+/// The adapter that is least surprised by the rows it was chosen on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chosen {
+    /// It.
+    pub adapter: Adapter,
+    /// Steps after which it was; 0 if every step made it worse.
+    pub steps: u64,
+    /// Nats a token on those rows.
+    pub nats: f64,
+}
+
+/// What [`tune_and_choose`] tells while it works.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Looked {
+    /// A step was taken.
+    Step(StepReport),
+    /// The adapter was measured on the rows it may be chosen on.
+    Measured {
+        /// Steps taken.
+        steps: u64,
+        /// Nats a token.
+        nats: f64,
+    },
+}
+
+/// Why an adapter could not be tuned and chosen.
+#[derive(Debug, thiserror::Error)]
+pub enum ChooseError {
+    /// Training stopped.
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    /// The adapter cannot be measured.
+    #[error("the adapter cannot be measured while it is tuned")]
+    Measure(#[from] TokenMeasureError),
+    /// The model that measures does not take the adapter.
+    #[error("the adapter is not one of the model that measures it")]
+    Write(#[from] EngineError),
+}
+
+/// Takes `steps` steps, measures the adapter on `choosing` before the first and after every `every`
+/// steps (and the last), and keeps the best; of equals the earlier.
+///
+/// `predictor` is the same model with its factors as inputs.
+///
+/// # Errors
+/// [`ChooseError`].
+pub fn tune_and_choose(
+    tuner: &mut TokenTuner,
+    predictor: &mut TokenPredictor,
+    source: &mut impl Source<TokenBatch>,
+    choosing: &TokenRows<'_>,
+    (steps, every): (u32, NonZeroU32),
+    mut tell: impl FnMut(Looked),
+) -> Result<Chosen, ChooseError> {
+    let mut best: Option<Chosen> = None;
+    let mut taken = 0;
+    loop {
+        let adapter = tuner.adapter();
+        predictor.write_adapter(&adapter)?;
+        let [measured] = measure_nats(predictor, choosing, [1.0])?;
+        let nats = measured.mean();
+        tell(Looked::Measured { steps: tuner.step_count(), nats });
+        if best.as_ref().is_none_or(|best| nats < best.nats) {
+            best = Some(Chosen { adapter, steps: tuner.step_count(), nats });
+        }
+        if taken == steps {
+            return Ok(best.expect("at least the start was measured"));
+        }
+        let now = every.get().min(steps - taken);
+        tuner.run(source, now, |step| tell(Looked::Step(*step)))?;
+        taken += now;
+    }
+}
