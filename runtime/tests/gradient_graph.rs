@@ -263,3 +263,28 @@ fn pieces_side_by_side_become_one_concat() {
     };
     assert_eq!((count("Concat"), count("Pad")), (1, 0));
 }
+
+#[test]
+fn an_index_outside_its_axis_is_refused() {
+    let folded = graph(|b, x, w| {
+        let y = op(b, "MatMul", &[x, w]);
+        let index = b.i64s(&[0, 3]);
+        let y = b.op("Gather", &[&y, &index], &[("axis", Attr::Int(1))]).unwrap();
+        b.output("y", &y);
+    });
+    let obstacles = unsupported(&folded, &["w".into()]).unwrap();
+    assert_eq!(obstacles[0].reason, Reason::OutOfRange { index: 3, dim: 3 });
+}
+
+#[test]
+fn tensors_without_values_are_refused() {
+    let folded = graph(|b, x, w| {
+        let y = op(b, "MatMul", &[x, w]);
+        let bounds = [0, 0, 1].map(|v| b.i64s(&[v]));
+        let y = op(b, "Slice", &[&y, &bounds[0], &bounds[1], &bounds[2]]);
+        b.output("y", &y);
+    });
+    let why = WrongLoss::Empty;
+    let refusal = differentiate(&folded, &options(&["w"])).unwrap_err();
+    assert_eq!(refusal, Refusal::Loss { output: "y".into(), why });
+}

@@ -2,24 +2,30 @@
 #![cfg(feature = "ort")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use shoal_runtime::engine::testing::{ort_or_skip, plain_options};
 use shoal_runtime::engine::{Engine, LoadOptions};
-use shoal_runtime::gradient::{DifferentiateOptions, LossKind, LossSpec, differentiate};
+use shoal_runtime::gradient::{
+    DifferentiateOptions, LossKind, LossSpec, differentiate, unsupported,
+};
 use shoal_runtime::graft::{GraftOptions, Profile, graft, graft_all_weights};
 use shoal_runtime::onnx::{Element, Folded, Model, PinOptions, fold, pin};
 
 /// What the design promises, by the norm of each gradient.
 const TOLERANCE: f64 = 1e-4;
 
-fn tinyphysics() -> Option<Folded> {
-    let data = std::env::var_os("SHOAL_DATA").map_or_else(
+fn data() -> PathBuf {
+    std::env::var_os("SHOAL_DATA").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"),
         PathBuf::from,
-    );
-    let file = data.join("models/tinyphysics.onnx");
+    )
+}
+
+fn tinyphysics() -> Option<Folded> {
+    let file = data().join("models/tinyphysics.onnx");
     if !file.exists() {
         eprintln!("SKIPPED: {} is not here", file.display());
         return None;
@@ -69,6 +75,26 @@ fn every_weight_and_both_embeddings_can_be_trained() {
     let wrt: Vec<String> = all.weights.iter().map(|w| w.input.clone()).collect();
     let training = differentiate(&all.folded, &cross_entropy(wrt.clone(), Profile::Cpu)).unwrap();
     assert_eq!(training.folded.model.graph().output.len(), 1 + wrt.len());
+}
+
+/// What has no gradient yet is refused by name, and nothing panics.
+#[test]
+fn every_reference_model_is_differentiated_or_refused_by_a_list() {
+    let Ok(entries) = std::fs::read_dir(data().join("models")) else { return };
+    for file in entries.map(|e| e.unwrap().path()) {
+        if file.extension().is_none_or(|e| e != "onnx") {
+            continue;
+        }
+        let model = Model::read(&file).unwrap();
+        let folded = fold(&pin(&model, &PinOptions::default()).unwrap()).unwrap();
+        let grafted = graft(&folded, &GraftOptions::default()).unwrap();
+        let wrt: Vec<String> = grafted.layout.factors().map(|f| f.input.clone()).collect();
+        let known: BTreeSet<&str> =
+            grafted.folded.model.graph().node.iter().map(|n| n.label()).collect();
+        for obstacle in unsupported(&grafted.folded, &wrt).unwrap() {
+            assert!(known.contains(obstacle.node.as_str()), "{obstacle}");
+        }
+    }
 }
 
 #[track_caller]

@@ -29,6 +29,9 @@ pub(super) fn gather(step: &mut Step) -> Done {
 
     let size = dims[axis] as i64;
     let known: Vec<i64> = known.iter().map(|&i| if i < 0 { i + size } else { i }).collect();
+    if let Some(&index) = known.iter().find(|&&i| !(0..size).contains(&i)) {
+        return Err(Reason::OutOfRange { index, dim: dims[axis] });
+    }
     let mut read = dims.clone();
     read[axis] = known.len();
     let dy = step.emit.reshape(&dy, &read)?;

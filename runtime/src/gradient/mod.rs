@@ -148,6 +148,10 @@ pub enum Reason {
     Missing { index: usize },
     #[error("no gradient is written for this combination of outputs")]
     Output,
+    #[error("it reads or gives a tensor without values")]
+    Empty,
+    #[error("its index {index} is outside an axis of {dim}")]
+    OutOfRange { index: i64, dim: usize },
     #[error(
         "its gradient cannot be written in opset {has}: convert the model to opset {needs} or later"
     )]
@@ -206,6 +210,8 @@ pub enum WrongLoss {
     Independent,
     #[error("cross-entropy needs an axis of classes, it is a scalar")]
     NoClasses,
+    #[error("it has no values")]
+    Empty,
 }
 
 fn count(obstacles: &[Obstacle]) -> String {

@@ -82,6 +82,9 @@ fn place_asked(
     if !reach.differentiable.contains(tensor) {
         return Err(wrong(WrongLoss::Independent));
     }
+    if ty.values() == 0 {
+        return Err(wrong(WrongLoss::Empty));
+    }
     if kind == LossKind::CrossEntropy && ty.dims.is_empty() {
         return Err(wrong(WrongLoss::NoClasses));
     }
@@ -103,6 +106,9 @@ fn place_default(folded: &Folded, strict: bool, reach: &Reach) -> Result<Vec<Pla
         } else {
             continue;
         };
+        if folded.types.get(&tensor).is_some_and(|ty| ty.values() == 0) {
+            return Err(Refusal::Loss { output: output.to_owned(), why: WrongLoss::Empty });
+        }
         placed.push(PlacedLoss::new(LossKind::Mse, output, &tensor));
     }
     if strict && !moved.is_empty() {

@@ -1,5 +1,6 @@
 //! Which rule belongs to which operator.
 
+use crate::onnx::Value;
 use crate::onnx::proto::NodeProto;
 
 use super::step::Step;
@@ -14,10 +15,14 @@ type Rule = fn(&mut Step) -> Result<(), Reason>;
 /// Runs the rule of a node.
 pub(super) fn apply(step: &mut Step) -> Result<(), Reason> {
     let standard = matches!(step.node.domain(), "" | "ai.onnx");
-    match rule(step.node.op_type()).filter(|_| standard) {
-        Some(rule) => rule(step),
-        None => Err(Reason::NoRule),
+    let Some(rule) = rule(step.node.op_type()).filter(|_| standard) else {
+        return Err(Reason::NoRule);
+    };
+    let empty = |value: &Value| step.emit.builder.ty(value).values() == 0;
+    if step.outputs.iter().chain([&step.opt(0)]).flatten().any(empty) {
+        return Err(Reason::Empty);
     }
+    rule(step)
 }
 
 /// The operator of a node, with its domain unless that is the standard one.
