@@ -68,6 +68,13 @@ fn an_adapter_is_read_as_it_was_written() {
     assert_eq!(Adapter::read_peft(&path, layout()).unwrap(), adapter());
 }
 
+/// The fixture is recorded by xtask/oracle/peft_fixture.py.
+#[test]
+fn what_peft_writes_is_read() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/peft");
+    assert_eq!(Adapter::read_peft(&dir, layout()).unwrap(), adapter());
+}
+
 #[test]
 fn tensors_have_pefts_names_and_shapes() {
     let names: Vec<_> = entries().into_iter().map(|(name, _, shape, _)| (name, shape)).collect();

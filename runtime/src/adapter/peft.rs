@@ -2,8 +2,10 @@
 //! `adapter_model.safetensors`.
 //!
 //! A site is the module that owns its weight: `enc.patch.weight` is the module `enc.patch`, and its A is the
-//! tensor `base_model.model.enc.patch.lora_A.weight`. A weight that is not called so is its own module. PEFT's
-//! grouped convolutions are of another family (its A sees all groups): such sites only come back here.
+//! tensor `base_model.model.enc.patch.lora_A.weight`. A weight that is not called so is its own module.
+//!
+//! PEFT runs what it loads for matrices and plain convolutions (checked with 0.21.2). Its grouped convolutions
+//! are of another family (A sees all groups) and its dilated ones fail: such sites only come back here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
