@@ -11,7 +11,7 @@ use shoal_runtime::onnx::proto::{
     dimension, type_proto,
 };
 use shoal_runtime::onnx::{
-    Attr, Data, FoldError, Folded, InferWhy, Model, PinError, PinOptions, Tensor, TensorError,
+    Attr, Data, FoldWhy, Folded, InferWhy, Model, PinOptions, PinWhy, Tensor, TensorError,
     TensorType, fold, pin,
 };
 
@@ -53,8 +53,8 @@ fn graph(inputs: Vec<ValueInfoProto>, nodes: Vec<NodeProto>, output: &str) -> Gr
     }
 }
 
-fn folded(graph: GraphProto, opset: i64) -> Result<Folded, FoldError> {
-    fold(&pin(&Model::new(graph, opset), &PinOptions::default()).unwrap())
+fn folded(graph: GraphProto, opset: i64) -> Result<Folded, FoldWhy> {
+    fold(&pin(&Model::new(graph, opset), &PinOptions::default()).unwrap()).map_err(|e| e.why)
 }
 
 fn operators(folded: &Folded) -> Vec<&str> {
@@ -112,7 +112,7 @@ fn a_named_axis_is_pinned_wherever_it_is_and_an_open_one_is_named() {
     let model = Model::new(graph(inputs(), add(), "y"), 17);
 
     let open = pin(&model, &PinOptions::default()).unwrap_err();
-    assert_eq!(open, PinError::Open { input: "x".to_owned(), axis: 1, name: "t".to_owned() });
+    assert_eq!(open.why, PinWhy::Open { input: "x".to_owned(), axis: 1, name: "t".to_owned() });
 
     let dims = BTreeMap::from([("t".to_owned(), 5)]);
     let pinned = pin(&model, &PinOptions { batch: Some(3), dims }).unwrap();
@@ -133,12 +133,12 @@ fn nodes_in_another_order_are_sorted() {
 fn a_circle_is_refused() {
     let nodes = vec![node("Add", &["x", "b"], &["a"], &[]), node("Relu", &["a"], &["b"], &[])];
     let refused = folded(graph(vec![input("x", &["1"])], nodes, "b"), 17);
-    assert_eq!(refused, Err(FoldError::Cycle { tensor: "a".to_owned() }));
+    assert_eq!(refused, Err(FoldWhy::Cycle { tensor: "a".to_owned() }));
 }
 
 #[test]
 fn a_name_for_two_tensors_is_refused() {
-    let twice = FoldError::TwoTensors { name: "a".to_owned() };
+    let twice = FoldWhy::TwoTensors { name: "a".to_owned() };
     let nodes = vec![node("Relu", &["x"], &["a"], &[]), node("Exp", &["x"], &["a"], &[])];
     assert_eq!(folded(graph(vec![input("x", &["1"])], nodes, "a"), 17), Err(twice.clone()));
 
@@ -157,7 +157,7 @@ fn a_tensor_that_nothing_makes_is_named() {
     );
 
     let refused = folded(graph(vec![input("x", &["1"])], vec![], "y"), 17);
-    assert_eq!(refused, Err(FoldError::NoOutput { output: "y".to_owned() }));
+    assert_eq!(refused, Err(FoldWhy::NoOutput { output: "y".to_owned() }));
 }
 
 #[test]
@@ -166,12 +166,12 @@ fn an_unknown_operator_is_named_with_its_node() {
     custom.domain = Some("com.example".to_owned());
     custom.name = Some("the one".to_owned());
     let refused = folded(graph(vec![input("x", &["1"])], vec![custom], "y"), 17).unwrap_err();
-    let FoldError::Infer(why) = &refused else { panic!("{refused}") };
+    let FoldWhy::Infer(why) = &refused else { panic!("{refused}") };
     assert_eq!((why.operator.as_str(), why.node.as_str()), ("com.example.Frobnicate", "the one"));
     assert_eq!(why.why, InferWhy::Unsupported);
 }
 
-fn with_weight(weight: TensorProto) -> Result<Folded, FoldError> {
+fn with_weight(weight: TensorProto) -> Result<Folded, FoldWhy> {
     let add = vec![node("Add", &["x", "w"], &["y"], &[])];
     let mut graph = graph(vec![input("x", &["3"])], add, "y");
     graph.initializer = vec![weight];
@@ -181,7 +181,7 @@ fn with_weight(weight: TensorProto) -> Result<Folded, FoldError> {
 #[test]
 fn a_weight_that_is_not_a_number_is_named() {
     let refused = with_weight(Tensor::f32(&[3], &[1.0, f32::NAN, 2.0]).to_proto("w"));
-    assert_eq!(refused, Err(FoldError::NotANumber { tensor: "w".to_owned(), index: 1 }));
+    assert_eq!(refused, Err(FoldWhy::NotANumber { tensor: "w".to_owned(), index: 1 }));
     // Attention masks are made of infinity.
     assert!(with_weight(Tensor::f32(&[3], &[1.0, f32::NEG_INFINITY, 2.0]).to_proto("w")).is_ok());
 }
@@ -192,7 +192,7 @@ fn a_weight_whose_values_do_not_fill_it_is_named() {
     short.raw_data = Some(Bytes::from_static(&[0; 8]));
     let refused = with_weight(short).unwrap_err();
     assert!(
-        matches!(&refused, FoldError::Tensor(TensorError::Length { tensor, got: 8, want: 12, .. }) if tensor == "w"),
+        matches!(&refused, FoldWhy::Tensor(TensorError::Length { tensor, got: 8, want: 12, .. }) if tensor == "w"),
         "{refused}"
     );
 }
@@ -203,7 +203,7 @@ fn dimensions_that_no_memory_holds_are_refused_before_it_is_asked_for() {
     for dims in [vec![i64::MAX], vec![-1], vec![1 << 30, 1 << 30], vec![1; 1000]] {
         huge.dims = dims;
         let refused = with_weight(huge.clone()).unwrap_err();
-        assert!(matches!(refused, FoldError::Tensor(_)), "{refused}");
+        assert!(matches!(refused, FoldWhy::Tensor(_)), "{refused}");
     }
     let shape = Tensor::i64s(&[1 << 40]);
     let nodes = vec![
@@ -211,7 +211,7 @@ fn dimensions_that_no_memory_holds_are_refused_before_it_is_asked_for() {
         node("ConstantOfShape", &["s"], &["y"], &[]),
     ];
     let refused = folded(graph(vec![], nodes, "y"), 17).unwrap_err();
-    assert!(matches!(&refused, FoldError::Infer(e) if e.why == InferWhy::TooLarge { index: 0 }));
+    assert!(matches!(&refused, FoldWhy::Infer(e) if e.why == InferWhy::TooLarge { index: 0 }));
 }
 
 #[test]
@@ -328,4 +328,20 @@ fn older_operators_are_raised_without_changing_what_they_compute() {
         assert_eq!(raised.model.opset(), 17, "{label}");
         assert_eq!(run(&original), run(&raised.model), "{label}");
     }
+}
+
+#[test]
+fn errors_name_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("broken.onnx");
+    let nodes = vec![node("Frobnicate", &["x"], &["y"], &[])];
+    Model::new(graph(vec![input("x", &["1", "t"])], nodes, "y"), 17).write(&path).unwrap();
+    let model = Model::read(&path).unwrap();
+
+    let open = pin(&model, &PinOptions::default()).unwrap_err().to_string();
+    assert!(open.contains("broken.onnx: axis 1 of input `x`"), "{open}");
+    let dims = BTreeMap::from([("t".to_owned(), 5)]);
+    let pinned = pin(&model, &PinOptions { batch: None, dims }).unwrap();
+    let refused = fold(&pinned).unwrap_err().to_string();
+    assert!(refused.contains("broken.onnx: Frobnicate node `y`"), "{refused}");
 }

@@ -12,10 +12,10 @@ pub mod store;
 pub mod tensor;
 
 pub use builder::{Attr, Builder, Value};
-pub use fold::{FoldError, fold};
+pub use fold::{FoldError, FoldWhy, fold};
 pub use infer::{InferError, InferWhy, infer};
 pub use model::{Folded, Model, ReadError, WriteError};
-pub use pin::{PinError, PinOptions, pin};
+pub use pin::{PinError, PinOptions, PinWhy, pin};
 pub use store::{StoreError, set_tensor};
 pub use tensor::{Data, Element, Tensor, TensorError, TensorType};
 

@@ -29,6 +29,8 @@ pub struct Model {
     source: Option<Bytes>,
     /// The path of the first field that the schema does not know.
     unknown: Option<String>,
+    /// The file it was read from.
+    origin: Option<PathBuf>,
 }
 
 /// A model whose every tensor has a static type; the result of folding, and what graphs are built into.
@@ -118,6 +120,11 @@ impl Model {
         Model::parse(bytes, Path::new("<bytes>"))
     }
 
+    /// The file that this model, or the one it was made of, was read from.
+    pub fn origin(&self) -> Option<&Path> {
+        self.origin.as_deref()
+    }
+
     fn parse(bytes: Bytes, file: &Path) -> Result<Model, ReadError> {
         let file = || file.to_owned();
         if bytes.len() as u64 >= MODEL_BYTES_MAX {
@@ -146,7 +153,7 @@ impl Model {
         if proto.graph.is_none() {
             return Err(ReadError::NoGraph { file: file() });
         }
-        Ok(Model { proto, source: Some(bytes), unknown })
+        Ok(Model { proto, source: Some(bytes), unknown, origin: Some(file()) })
     }
 
     /// A model around a graph, in the given version of the standard operators.
@@ -159,7 +166,7 @@ impl Model {
             opset_import: vec![opset],
             ..ModelProto::default()
         };
-        Model { proto, source: None, unknown: None }
+        Model { proto, source: None, unknown: None, origin: None }
     }
 
     /// The graph.
@@ -226,6 +233,11 @@ impl Model {
         crate::onnx::write_whole(path, &bytes)
             .map_err(|source| WriteError::Io { file: path.to_owned(), source })
     }
+}
+
+/// What an error about a model begins with: its file, where it has one.
+pub(crate) fn place(origin: Option<&Path>) -> String {
+    origin.map_or_else(String::new, |file| format!("{}: ", file.display()))
 }
 
 /// Whether a domain is that of the standard operators.

@@ -1,8 +1,9 @@
 //! Numbers for the axes that a model leaves open.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use super::model::Model;
+use super::model::{Model, place};
 use super::proto::{Dimension, ValueInfoProto, dimension, type_proto};
 
 /// Which numbers open axes get.
@@ -14,10 +15,20 @@ pub struct PinOptions {
     pub dims: BTreeMap<String, usize>,
 }
 
+/// Why an axis gets no number, and of which file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{why}", place(file.as_deref()))]
+pub struct PinError {
+    /// The file of the model, where it was read from one.
+    pub file: Option<PathBuf>,
+    /// What is wrong with it.
+    pub why: PinWhy,
+}
+
 /// Why an axis gets no number.
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PinError {
+pub enum PinWhy {
     #[error("axis {axis} of input `{input}` is open (named `{name}`): say how long it is")]
     Open { input: String, axis: usize, name: String },
     #[error("input `{input}` has no shape: re-export the model with one")]
@@ -34,6 +45,10 @@ pub enum PinError {
 /// # Errors
 /// [`PinError`] if an axis that is not the first stays open, or an input has no shape at all.
 pub fn pin(model: &Model, options: &PinOptions) -> Result<Model, PinError> {
+    pinned(model, options).map_err(|why| PinError { file: model.origin().map(Path::to_owned), why })
+}
+
+fn pinned(model: &Model, options: &PinOptions) -> Result<Model, PinWhy> {
     let mut pinned = model.clone();
     let mut names = options.dims.clone();
     let initializers: std::collections::BTreeSet<String> =
@@ -58,11 +73,11 @@ fn pin_input(
     input: &mut ValueInfoProto,
     options: &PinOptions,
     names: &mut BTreeMap<String, usize>,
-) -> Result<(), PinError> {
+) -> Result<(), PinWhy> {
     let label = input.name().to_owned();
     let Some(dims) = dims_of(input) else {
         return match is_tensor(input) {
-            true => Err(PinError::NoShape { input: label }),
+            true => Err(PinWhy::NoShape { input: label }),
             false => Ok(()),
         };
     };
@@ -78,13 +93,13 @@ fn pin_input(
             (None, 0) => options.batch.unwrap_or(1),
             (None, _) => match names.get(&name).filter(|_| !name.is_empty()) {
                 Some(&length) => length,
-                None => return Err(PinError::Open { input: label, axis, name }),
+                None => return Err(PinWhy::Open { input: label, axis, name }),
             },
         };
         if !name.is_empty() {
             let other = *names.entry(name.clone()).or_insert(length);
             if other != length {
-                return Err(PinError::TwoLengths { name, one: length, other });
+                return Err(PinWhy::TwoLengths { name, one: length, other });
             }
         }
         dim.value = Some(dimension::Value::DimValue(length as i64));

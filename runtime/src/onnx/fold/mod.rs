@@ -9,10 +9,11 @@ mod order;
 mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use super::eval;
 use super::infer::{InferError, InferWhy, infer};
-use super::model::{Folded, Model};
+use super::model::{Folded, Model, place};
 use super::proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, dimension, type_proto};
 use super::tensor::{Element, Tensor, TensorError, TensorType};
 
@@ -24,10 +25,20 @@ pub const FOLD_OPSET: i64 = 17;
 /// not ask for gigabytes.
 const FOLD_VALUES_MAX: usize = 1 << 24;
 
+/// Why a graph cannot be folded, and of which file it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{why}", place(file.as_deref()))]
+pub struct FoldError {
+    /// The file of the model, where it was read from one.
+    pub file: Option<PathBuf>,
+    /// What is wrong with it.
+    pub why: FoldWhy,
+}
+
 /// Why a graph cannot be folded.
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FoldError {
+pub enum FoldWhy {
     #[error(
         "the model uses operator set {got}: {FOLD_OPSET_MIN} or newer is needed (onnx.version_converter raises it)"
     )]
@@ -63,9 +74,13 @@ pub enum FoldError {
 /// # Errors
 /// [`FoldError`] names the node and tensor that cannot be handled.
 pub fn fold(model: &Model) -> Result<Folded, FoldError> {
+    folded(model).map_err(|why| FoldError { file: model.origin().map(Path::to_owned), why })
+}
+
+fn folded(model: &Model) -> Result<Folded, FoldWhy> {
     let opset = model.opset();
     if opset < FOLD_OPSET_MIN {
-        return Err(FoldError::Opset { got: opset });
+        return Err(FoldWhy::Opset { got: opset });
     }
     let graph = model.graph();
     let order = order::topological(graph)?;
@@ -105,7 +120,7 @@ struct Folder<'g> {
 }
 
 impl<'g> Folder<'g> {
-    fn new(graph: &'g GraphProto, from: i64) -> Result<Self, FoldError> {
+    fn new(graph: &'g GraphProto, from: i64) -> Result<Self, FoldWhy> {
         let mut folder = Folder {
             graph,
             from,
@@ -123,7 +138,7 @@ impl<'g> Folder<'g> {
         };
         if let Some(sparse) = graph.sparse_initializer.first() {
             let tensor = sparse.values.as_ref().map_or("", |v| v.name()).to_owned();
-            return Err(FoldError::Sparse { tensor });
+            return Err(FoldWhy::Sparse { tensor });
         }
         for (index, stored) in graph.initializer.iter().enumerate() {
             let ty = checked(stored)?;
@@ -168,7 +183,7 @@ impl<'g> Folder<'g> {
     }
 
     /// Takes one node of the source: raises it to the newer operator set, then folds what comes of it.
-    fn node(&mut self, source: &NodeProto) -> Result<(), FoldError> {
+    fn node(&mut self, source: &NodeProto) -> Result<(), FoldWhy> {
         let mut node = source.clone();
         for name in &mut node.input {
             if let Some(target) = self.alias.get(name) {
@@ -184,7 +199,7 @@ impl<'g> Folder<'g> {
         self.place(node)
     }
 
-    fn place(&mut self, node: NodeProto) -> Result<(), FoldError> {
+    fn place(&mut self, node: NodeProto) -> Result<(), FoldWhy> {
         if self.is_passing(&node) {
             let (from, to) = (node.output_name(0).to_owned(), node.input[0].clone());
             self.alias.insert(from, to);
@@ -232,7 +247,7 @@ impl<'g> Folder<'g> {
         &mut self,
         node: &NodeProto,
         types: &[TensorType],
-    ) -> Result<Option<Vec<Tensor>>, FoldError> {
+    ) -> Result<Option<Vec<Tensor>>, FoldWhy> {
         if node.is("Shape") || node.is("Size") {
             return Ok(self.measure(node));
         }
@@ -247,7 +262,7 @@ impl<'g> Folder<'g> {
         }
         let values = types.iter().fold(0usize, |n, t| n.saturating_add(t.values()));
         let Some(left) = self.budget.checked_sub(values) else {
-            return Err(FoldError::TooLarge {
+            return Err(FoldWhy::TooLarge {
                 operator: node.op_type().to_owned(),
                 node: node.label().to_owned(),
                 max: self.budget_max,
@@ -274,15 +289,15 @@ impl<'g> Folder<'g> {
         node.is("Transpose") && ty.is_some_and(|t| t.element.is_float() && t.rank() > 1)
     }
 
-    fn refuse_nan(&self, name: &str, value: &Tensor) -> Result<(), FoldError> {
+    fn refuse_nan(&self, name: &str, value: &Tensor) -> Result<(), FoldWhy> {
         match first_nan(value) {
-            Some(index) => Err(FoldError::NotANumber { tensor: name.to_owned(), index }),
+            Some(index) => Err(FoldWhy::NotANumber { tensor: name.to_owned(), index }),
             None => Ok(()),
         }
     }
 
     /// Drops what nothing uses and writes the graph.
-    fn finish(mut self, model: &Model) -> Result<Folded, FoldError> {
+    fn finish(mut self, model: &Model) -> Result<Folded, FoldWhy> {
         self.name_known_outputs();
         let used = self.sweep();
         let mut types = std::mem::take(&mut self.types);
@@ -368,10 +383,10 @@ impl<'g> Folder<'g> {
 }
 
 /// The type of a stored weight, whose values must be there, fill it, and be numbers.
-fn checked(stored: &TensorProto) -> Result<TensorType, FoldError> {
+fn checked(stored: &TensorProto) -> Result<TensorType, FoldWhy> {
     let tensor = Tensor::from_proto(stored)?;
     match first_nan(&tensor) {
-        Some(index) => Err(FoldError::NotANumber { tensor: stored.name().to_owned(), index }),
+        Some(index) => Err(FoldWhy::NotANumber { tensor: stored.name().to_owned(), index }),
         None => Ok(tensor.ty()),
     }
 }
@@ -396,21 +411,21 @@ fn first_nan(tensor: &Tensor) -> Option<usize> {
     }
 }
 
-fn input_type(input: &ValueInfoProto) -> Result<TensorType, FoldError> {
+fn input_type(input: &ValueInfoProto) -> Result<TensorType, FoldWhy> {
     let name = || input.name().to_owned();
     let ty = input.r#type.as_ref().and_then(|t| t.value.as_ref());
     let Some(type_proto::Value::TensorType(tensor)) = ty else {
-        return Err(FoldError::InputType { input: name() });
+        return Err(FoldWhy::InputType { input: name() });
     };
     let element = Element::from_onnx(tensor.elem_type())
-        .ok_or_else(|| FoldError::InputType { input: name() })?;
-    let shape = tensor.shape.as_ref().ok_or_else(|| FoldError::InputShape { input: name() })?;
+        .ok_or_else(|| FoldWhy::InputType { input: name() })?;
+    let shape = tensor.shape.as_ref().ok_or_else(|| FoldWhy::InputShape { input: name() })?;
     let dims = shape.dim.iter().map(|d| match &d.value {
         Some(dimension::Value::DimValue(length)) if *length > 0 => Some(*length),
         Some(dimension::Value::DimValue(_) | dimension::Value::DimParam(_)) | None => None,
     });
     let dims = dims.collect::<Option<Vec<i64>>>();
-    let dims = dims.ok_or_else(|| FoldError::InputShape { input: name() })?;
+    let dims = dims.ok_or_else(|| FoldWhy::InputShape { input: name() })?;
     let proto = TensorProto {
         dims,
         data_type: Some(element.to_onnx()),
@@ -424,14 +439,14 @@ fn input_type(input: &ValueInfoProto) -> Result<TensorType, FoldError> {
 fn retyped(
     value: &ValueInfoProto,
     types: &BTreeMap<String, TensorType>,
-) -> Result<ValueInfoProto, FoldError> {
+) -> Result<ValueInfoProto, FoldWhy> {
     let name = value.name();
-    let ty = types.get(name).ok_or_else(|| FoldError::NoOutput { output: name.to_owned() })?;
+    let ty = types.get(name).ok_or_else(|| FoldWhy::NoOutput { output: name.to_owned() })?;
     Ok(ValueInfoProto { r#type: Some(ty.to_proto()), ..value.clone() })
 }
 
 /// An error about one node of the source.
-fn infer_error(node: &NodeProto, why: InferWhy) -> FoldError {
+fn infer_error(node: &NodeProto, why: InferWhy) -> FoldWhy {
     let (operator, label) = (node.op_type().to_owned(), node.label().to_owned());
-    FoldError::Infer(InferError { operator, node: label, why })
+    FoldWhy::Infer(InferError { operator, node: label, why })
 }

@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use super::FoldError;
+use super::FoldWhy;
 use crate::onnx::proto::{GraphProto, NodeProto};
 
 /// The indexes of the nodes in an order in which each comes after what it reads; of several such orders
 /// the one nearest to the file's.
-pub(super) fn topological(graph: &GraphProto) -> Result<Vec<usize>, FoldError> {
+pub(super) fn topological(graph: &GraphProto) -> Result<Vec<usize>, FoldWhy> {
     let makers = makers(graph)?;
     let mut waiting = vec![0usize; graph.node.len()];
     let mut readers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -21,7 +21,7 @@ pub(super) fn topological(graph: &GraphProto) -> Result<Vec<usize>, FoldError> {
                 }
                 Some(Maker::Given) => {}
                 None => {
-                    return Err(FoldError::Undefined {
+                    return Err(FoldWhy::Undefined {
                         operator: node.op_type().to_owned(),
                         node: node.label().to_owned(),
                         tensor: name.to_owned(),
@@ -31,14 +31,14 @@ pub(super) fn topological(graph: &GraphProto) -> Result<Vec<usize>, FoldError> {
         }
     }
     if let Some(output) = graph.output.iter().find(|o| !makers.contains_key(o.name())) {
-        return Err(FoldError::NoOutput { output: output.name().to_owned() });
+        return Err(FoldWhy::NoOutput { output: output.name().to_owned() });
     }
     let mut outputs = BTreeSet::new();
     if let Some(twice) = graph.output.iter().find(|o| !outputs.insert(o.name())) {
-        return Err(FoldError::TwoTensors { name: twice.name().to_owned() });
+        return Err(FoldWhy::TwoTensors { name: twice.name().to_owned() });
     }
     if graph.output.is_empty() {
-        return Err(FoldError::NoOutput { output: String::new() });
+        return Err(FoldWhy::NoOutput { output: String::new() });
     }
     let mut ready: BinaryHeap<Reverse<usize>> =
         (0..waiting.len()).filter(|&i| waiting[i] == 0).map(Reverse).collect();
@@ -53,7 +53,7 @@ pub(super) fn topological(graph: &GraphProto) -> Result<Vec<usize>, FoldError> {
         }
     }
     if let Some(index) = (0..waiting.len()).find(|&i| waiting[i] > 0) {
-        return Err(FoldError::Cycle { tensor: graph.node[index].output_name(0).to_owned() });
+        return Err(FoldWhy::Cycle { tensor: graph.node[index].output_name(0).to_owned() });
     }
     Ok(order)
 }
@@ -72,8 +72,8 @@ enum Maker {
     Node(usize),
 }
 
-fn makers(graph: &GraphProto) -> Result<BTreeMap<&str, Maker>, FoldError> {
-    let twice = |name: &str| FoldError::TwoTensors { name: name.to_owned() };
+fn makers(graph: &GraphProto) -> Result<BTreeMap<&str, Maker>, FoldWhy> {
+    let twice = |name: &str| FoldWhy::TwoTensors { name: name.to_owned() };
     let mut makers = BTreeMap::new();
     // A weight may be listed as an input too; two weights or two inputs of one name may not be. No name at all
     // is the name of an input that is left out.

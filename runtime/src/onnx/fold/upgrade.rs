@@ -3,7 +3,7 @@
 //! Source: the changelog of the ONNX operators, versions 7 to 17. Operators not named here mean the same in
 //! all of them.
 
-use super::{FoldError, Folder, Known, infer_error};
+use super::{FoldWhy, Folder, Known, infer_error};
 use crate::onnx::builder::Attr;
 use crate::onnx::infer::{InferWhy, axis_of};
 use crate::onnx::proto::NodeProto;
@@ -13,7 +13,7 @@ use crate::onnx::tensor::{Element, Tensor};
 pub(super) fn node(
     folder: &mut Folder<'_>,
     mut node: NodeProto,
-) -> Result<Vec<NodeProto>, FoldError> {
+) -> Result<Vec<NodeProto>, FoldWhy> {
     if !crate::onnx::model::is_standard(node.domain()) {
         return Ok(vec![node]);
     }
@@ -57,7 +57,7 @@ pub(super) fn node(
 }
 
 /// Before version 13: over everything from `axis` on (default 1), as if flattened.
-fn softmax(folder: &mut Folder<'_>, mut node: NodeProto) -> Result<Vec<NodeProto>, FoldError> {
+fn softmax(folder: &mut Folder<'_>, mut node: NodeProto) -> Result<Vec<NodeProto>, FoldWhy> {
     let ty = node.input_name(0).and_then(|name| folder.types.get(name)).cloned();
     let Some(ty) = ty else {
         return Err(infer_error(&node, InferWhy::MissingInput { index: 0 }));
@@ -94,7 +94,7 @@ fn softmax(folder: &mut Folder<'_>, mut node: NodeProto) -> Result<Vec<NodeProto
 }
 
 /// Upsample became Resize with the rules that it always had: asymmetric coordinates, rounded down.
-fn upsample(folder: &mut Folder<'_>, node: &mut NodeProto) -> Result<(), FoldError> {
+fn upsample(folder: &mut Folder<'_>, node: &mut NodeProto) -> Result<(), FoldWhy> {
     if let Some(scales) = node.floats("scales").map(<[f32]>::to_vec) {
         to_input(folder, node, "scales", 1, Tensor::f32(&[scales.len()], &scales));
     }
@@ -102,7 +102,7 @@ fn upsample(folder: &mut Folder<'_>, node: &mut NodeProto) -> Result<(), FoldErr
     resize_10(folder, node)
 }
 
-fn resize_10(folder: &mut Folder<'_>, node: &mut NodeProto) -> Result<(), FoldError> {
+fn resize_10(folder: &mut Folder<'_>, node: &mut NodeProto) -> Result<(), FoldWhy> {
     let Some(scales) = node.input_name(1).map(str::to_owned) else {
         return Err(infer_error(node, InferWhy::MissingInput { index: 1 }));
     };
@@ -116,9 +116,9 @@ fn resize_10(folder: &mut Folder<'_>, node: &mut NodeProto) -> Result<(), FoldEr
     Ok(())
 }
 
-fn batch_normalization(node: &mut NodeProto) -> Result<(), FoldError> {
+fn batch_normalization(node: &mut NodeProto) -> Result<(), FoldWhy> {
     if node.int("spatial", 1) != 1 {
-        return Err(FoldError::Upgrade {
+        return Err(FoldWhy::Upgrade {
             operator: node.op_type().to_owned(),
             node: node.label().to_owned(),
             reason: "statistics per pixel (spatial = 0) are not supported",
