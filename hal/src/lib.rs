@@ -7,7 +7,7 @@
 //! | feature | gives |
 //! |---|---|
 //! | `std` | [`Drive`] (a drive held in memory), [`backend::files`] (store and slots in a directory), [`conformance`] |
-//! | `recorded` | [`backend::recorded`]: MP4, folders of frames, donkeycar tubs, comma2k19 logs |
+//! | `recorded` | `backend::recorded`: MP4, folders of frames, donkeycar tubs, comma2k19 logs |
 //! | `synthetic` | [`backend::synthetic`]: generated roads |
 //!
 //! No type of this crate can be sent: frames and motion stay in the vehicle.

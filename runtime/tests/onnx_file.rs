@@ -47,6 +47,21 @@ fn an_unchanged_model_keeps_its_bytes_even_where_a_writer_ordered_them_in_its_ow
 }
 
 #[test]
+fn a_value_that_is_no_number_is_no_change() {
+    let mut bytes = field(2, b"a producer before the version");
+    let mut proto = ModelProto::decode(&small()[..]).unwrap();
+    let slope = AttributeProto {
+        name: Some("slope".to_owned()),
+        f: Some(f32::NAN),
+        ..AttributeProto::default()
+    };
+    proto.graph.as_mut().unwrap().node[0].attribute.push(slope);
+    bytes.extend(proto.encode_to_vec());
+
+    assert!(read(&bytes).unwrap().to_bytes().unwrap() == bytes);
+}
+
+#[test]
 fn a_change_touches_nothing_else() {
     let mut model = read(&small()).unwrap();
     let before = ModelProto::decode(&small()[..]).unwrap();

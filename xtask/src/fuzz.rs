@@ -1,5 +1,5 @@
 //! Fuzz targets: the binaries of the package in tests/fuzz. Each builds itself with instrumentation, starts
-//! from its corpus, runs for `--seconds N`, and ends with 0 when no bytes panicked it.
+//! from its corpus, runs for so long, and ends with 0 when no bytes panicked it.
 
 use std::ffi::OsString;
 
@@ -9,10 +9,28 @@ use crate::process::Run;
 use crate::steps::{Outcome, Skip};
 use crate::{Done, Failure, root};
 
-/// Of each target, in `cargo xtask test`.
-pub(crate) const TEST_SECONDS: u64 = 20;
+/// How long each target runs, as its arguments.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Length {
+    /// Inputs: the same ones each time, so that `cargo xtask test` says the same of the same code.
+    Runs(u64),
+    /// Seconds: other inputs each time.
+    Seconds(u64),
+}
 
-pub(crate) fn step(seconds: u64, variables: &[(&'static str, OsString)]) -> Done<Outcome> {
+impl Length {
+    /// Of each target, in `cargo xtask test`.
+    pub(crate) const TEST: Length = Length::Runs(1_000_000);
+
+    fn args(self) -> [String; 2] {
+        match self {
+            Length::Runs(n) => ["--runs".to_owned(), n.to_string()],
+            Length::Seconds(n) => ["--seconds".to_owned(), n.to_string()],
+        }
+    }
+}
+
+pub(crate) fn step(length: Length, variables: &[(&'static str, OsString)]) -> Done<Outcome> {
     let folder = root().join("tests/fuzz");
     let mut packages = packages()?.into_iter();
     let Some(package) = packages.find(|package| package.manifest.starts_with(&folder)) else {
@@ -24,12 +42,15 @@ pub(crate) fn step(seconds: u64, variables: &[(&'static str, OsString)]) -> Done
     let failed: Vec<&str> = package
         .targets_of("bin")
         .map(|target| target.name.as_str())
-        .filter(|target| run(&package, target, seconds, variables).is_err())
+        .filter(|target| run(&package, target, length, variables).is_err())
         .collect();
     let count = package.targets_of("bin").count();
     match (count, failed.is_empty()) {
         (0, _) => Ok(Outcome::Skipped(Skip::because("no target in tests/fuzz"))),
-        (_, true) => Ok(Outcome::PassedWith(format!("{count} targets, {seconds} s each"))),
+        (_, true) => {
+            let [unit, n] = length.args();
+            Ok(Outcome::PassedWith(format!("{count} targets, each {unit} {n}")))
+        }
         (_, false) => Err(Failure(format!("fuzz targets failed: {}", failed.join(", ")))),
     }
 }
@@ -37,12 +58,13 @@ pub(crate) fn step(seconds: u64, variables: &[(&'static str, OsString)]) -> Done
 fn run(
     package: &Package,
     target: &str,
-    seconds: u64,
+    length: Length,
     variables: &[(&'static str, OsString)],
 ) -> Done {
     Run::cargo()
         .args(["run", "--quiet", "--package", &package.name, "--bin", target])
-        .args(["--", "--seconds", &seconds.to_string()])
+        .arg("--")
+        .args(length.args())
         .envs(variables)
         .run()
 }

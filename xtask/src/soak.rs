@@ -48,7 +48,7 @@ pub(crate) fn run(args: &[String]) -> Done {
         .env("SHOAL_REPLAY_KILLS", KILLS.to_string())
         .env("SHOAL_REPLAY_CUT_SEEDS", CUT_SEEDS.to_string())
         .run();
-    let fuzzed = fuzz::step(seconds, &variables);
+    let fuzzed = fuzz::step(fuzz::Length::Seconds(seconds), &variables);
     let summary = json!({
         "schema": 1,
         "commit": commit,

@@ -30,7 +30,7 @@ const STEPS: [Step; 9] = [
     ("bare", |_session| bare::step()),
     ("deny", |_session| deny()),
     ("machete", |_session| machete()),
-    ("fuzz", |session| fuzz::step(fuzz::TEST_SECONDS, &session.variables)),
+    ("fuzz", |session| fuzz::step(fuzz::Length::TEST, &session.variables)),
 ];
 
 /// What one run goes by.

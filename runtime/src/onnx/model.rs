@@ -215,13 +215,22 @@ impl Model {
         if bytes >= MODEL_BYTES_MAX {
             return Err(WriteError::TooLarge { bytes });
         }
-        // Some writers order or pack fields in their own way: unchanged, their bytes are kept as well.
-        if let Some(source) = &self.source
-            && ModelProto::decode(source.clone()).is_ok_and(|proto| proto == self.proto)
+        // Some writers order or pack fields in their own way: unchanged, their bytes are kept as well. A file may
+        // hold a value that does not equal itself (NaN), so what differs is compared once more as it is written.
+        let source = self.source.as_ref();
+        let read = source.and_then(|source| ModelProto::decode(source.clone()).ok());
+        if let Some(source) = source
+            && read.as_ref() == Some(&self.proto)
         {
             return Ok(source.clone());
         }
-        Ok(Bytes::from(self.proto.encode_to_vec()))
+        let written = self.proto.encode_to_vec();
+        match source {
+            Some(source) if read.is_some_and(|r| r.encode_to_vec() == written) => {
+                Ok(source.clone())
+            }
+            _ => Ok(Bytes::from(written)),
+        }
     }
 
     /// Writes the model to a file, whole or not at all (a temporary file beside it is renamed).

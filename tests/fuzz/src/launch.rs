@@ -21,21 +21,33 @@ const FLAGS: [&str; 9] = [
 /// The largest input that is tried.
 const BYTES_MAX: usize = 1 << 16;
 
-/// Runs the target of this name for `--seconds N` (default 60), from the corpus on. Ends with failure if some
-/// input panics, takes longer than 20 s or more than 2 GiB.
+/// For how long a target runs.
+#[derive(Clone, Copy)]
+enum Length {
+    /// So long, from random numbers of its own each time, keeping what it finds for the next time.
+    Seconds(u64),
+    /// So many inputs, the same ones each time for the same code.
+    Runs(u64),
+}
+
+/// Runs the target of this name for `--seconds N` (default 60), or `--runs N`, from the corpus on. Ends with
+/// failure if some input panics, takes longer than 20 s or more than 2 GiB.
 pub fn launch(target: &str) -> ExitCode {
-    let mut seconds = 60u64;
+    let mut length = Length::Seconds(60);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
-        match (arg.as_str(), args.next().map(|n| n.parse())) {
-            ("--seconds", Some(Ok(n))) => seconds = n,
+        length = match (arg.as_str(), args.next().map(|n| n.parse())) {
+            ("--seconds", Some(Ok(n))) => Length::Seconds(n),
+            ("--runs", Some(Ok(n))) => Length::Runs(n),
             _ => {
-                eprintln!("usage: cargo run -p shoal-fuzz --bin {target} -- [--seconds N]");
+                eprintln!(
+                    "usage: cargo run -p shoal-fuzz --bin {target} -- [--seconds N | --runs N]"
+                );
                 return ExitCode::FAILURE;
             }
         }
     }
-    match run(target, seconds) {
+    match run(target, length) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(why) => {
@@ -45,7 +57,7 @@ pub fn launch(target: &str) -> ExitCode {
     }
 }
 
-fn run(target: &str, seconds: u64) -> Result<bool, String> {
+fn run(target: &str, length: Length) -> Result<bool, String> {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     // Build scripts and procedural macros run here: with a target named, the flags leave them alone.
     let host = host()?;
@@ -53,34 +65,50 @@ fn run(target: &str, seconds: u64) -> Result<bool, String> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(package)
-        .args([
-            "build",
-            "--quiet",
-            "--features",
-            "instrumented",
-            "--bin",
-            target,
-            "--target",
-            &host,
-        ])
+        .args(["build", "--quiet", "--features", "instrumented", "--bin", target])
+        .args(["--target", &host])
         .env("CARGO_TARGET_DIR", &built)
         .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
     if !succeeds(&mut cargo)? {
         return Ok(false);
     }
-    let (kept, found) = (folder(&built, "corpus", target)?, folder(&built, "found", target)?);
+    let found = folder(&built, "found", target)?;
     let mut fuzzer = Command::new(built.join(&host).join("debug").join(target));
     fuzzer
-        .args([format!("-max_total_time={seconds}"), format!("-max_len={BYTES_MAX}")])
-        .args(["-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1", "-verbosity=0"])
-        .arg(format!("-artifact_prefix={}/", found.display()))
-        .args([&kept, &package.join("corpus").join(target)]);
+        .arg(format!("-max_len={BYTES_MAX}"))
+        .args([
+            "-timeout=20",
+            "-rss_limit_mb=2048",
+            "-print_final_stats=1",
+            "-print_funcs=0",
+            "-verbosity=0",
+        ])
+        .arg(format!("-artifact_prefix={}/", found.display()));
+    // What is found goes to the first folder named.
+    let kept = match length {
+        Length::Seconds(n) => {
+            fuzzer.arg(format!("-max_total_time={n}"));
+            folder(&built, "corpus", target)?
+        }
+        Length::Runs(n) => {
+            fuzzer.args([format!("-runs={n}"), "-seed=1".to_owned()]);
+            empty(folder(&built, "fresh", target)?)?
+        }
+    };
+    fuzzer.args([kept, package.join("corpus").join(target)]);
     succeeds(&mut fuzzer)
 }
 
 fn folder(built: &Path, kind: &str, target: &str) -> Result<PathBuf, String> {
     let folder = built.join(kind).join(target);
     std::fs::create_dir_all(&folder).map_err(|why| format!("{}: {why}", folder.display()))?;
+    Ok(folder)
+}
+
+fn empty(folder: PathBuf) -> Result<PathBuf, String> {
+    std::fs::remove_dir_all(&folder)
+        .and_then(|()| std::fs::create_dir(&folder))
+        .map_err(|why| format!("{}: {why}", folder.display()))?;
     Ok(folder)
 }
 

@@ -94,6 +94,45 @@ fn a_vehicle_killed_in_its_night_goes_on_and_loses_no_span() {
     assert!(!said.contains("left out"), "{said}");
 }
 
+/// A directory of drives: a folder of frames whose stripes move two pixels a frame.
+fn drives(folder: &Path, frames: u32) -> PathBuf {
+    let drives = folder.join("drives");
+    std::fs::create_dir_all(drives.join("stripes")).unwrap();
+    for index in 0..frames {
+        let stripe = |x: u32, y: u32| {
+            image::Rgb([if (x + 2 * index) / 8 % 2 == 0 { 220 } else { 40 }, y as u8, 90])
+        };
+        let frame = image::RgbImage::from_fn(128, 64, stripe);
+        frame.save(drives.join("stripes").join(format!("{index:04}.png"))).unwrap();
+    }
+    drives
+}
+
+#[test]
+fn a_model_is_measured_on_a_folder_of_frames_and_reports_as_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let drives = drives(folder.path(), 60);
+    let output =
+        shoal(&["eval", text(&package()), "--data", text(&drives), "--engine", engine(), "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(misfits(&schema("eval.schema.json"), &report, "$"), Vec::<String>::new());
+    assert_eq!(report["drives"][0]["name"], "stripes");
+    // Constant velocity: matching blocks again predicts such a road almost wholly.
+    assert!(report["baselines"][1]["skill"].as_f64().unwrap() > 0.8, "{report}");
+}
+
+#[test]
+fn a_drive_that_lacks_a_frame_or_changes_its_size_is_named_with_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let drives = drives(folder.path(), 60);
+    image::RgbImage::new(64, 64).save(drives.join("stripes/0031.png")).unwrap();
+    let output = shoal(&["eval", text(&package()), "--data", text(&drives), "--engine", engine()]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(said.contains("stripes/0031.png") && said.contains("64×64"), "{said}");
+}
+
 #[test]
 fn an_unknown_key_of_a_vehicle_names_the_nearest() {
     let folder = tempfile::tempdir().unwrap();
