@@ -187,6 +187,22 @@ fn a_weight_that_is_not_a_number_is_named() {
 }
 
 #[test]
+fn a_weight_that_is_listed_as_an_input_and_given_as_an_output_is_no_input() {
+    let mut graph = graph(vec![input("w", &["3"])], vec![], "w");
+    graph.initializer = vec![Tensor::f32(&[3], &[1.0, 2.0, 3.0]).to_proto("w")];
+    let once = folded(graph, 17).unwrap();
+    assert_eq!(once.model.graph().input, vec![]);
+    assert_eq!(fold(&once.model).unwrap().types, once.types);
+}
+
+#[test]
+fn a_setting_that_is_not_a_number_is_named_with_its_node() {
+    let clip = node("Clip", &["x"], &["y"], &[("min", Attr::Float(f32::NAN))]);
+    let refused = folded(graph(vec![input("x", &["3"])], vec![clip], "y"), 9);
+    assert_eq!(refused, Err(FoldWhy::NotANumber { tensor: "y.min".to_owned(), index: 0 }));
+}
+
+#[test]
 fn a_weight_whose_values_do_not_fill_it_is_named() {
     let mut short = Tensor::f32(&[3], &[1.0; 3]).to_proto("w");
     short.raw_data = Some(Bytes::from_static(&[0; 8]));

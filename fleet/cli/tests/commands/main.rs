@@ -100,7 +100,11 @@ fn drives(folder: &Path, frames: u32) -> PathBuf {
     std::fs::create_dir_all(drives.join("stripes")).unwrap();
     for index in 0..frames {
         let stripe = |x: u32, y: u32| {
-            image::Rgb([if (x + 2 * index) / 8 % 2 == 0 { 220 } else { 40 }, y as u8, 90])
+            image::Rgb([
+                if ((x + 2 * index) / 8).is_multiple_of(2) { 220 } else { 40 },
+                y as u8,
+                90,
+            ])
         };
         let frame = image::RgbImage::from_fn(128, 64, stripe);
         frame.save(drives.join("stripes").join(format!("{index:04}.png"))).unwrap();

@@ -59,7 +59,7 @@ pub enum FoldWhy {
     Sparse { tensor: String },
     #[error("{operator} node `{node}`: constants would grow to more than {max} values")]
     TooLarge { operator: String, node: String, max: usize },
-    #[error("weight `{tensor}` holds NaN at index {index}")]
+    #[error("`{tensor}` holds NaN at index {index}")]
     NotANumber { tensor: String, index: usize },
     #[error(transparent)]
     Tensor(#[from] TensorError),
@@ -184,6 +184,7 @@ impl<'g> Folder<'g> {
 
     /// Takes one node of the source: raises it to the newer operator set, then folds what comes of it.
     fn node(&mut self, source: &NodeProto) -> Result<(), FoldWhy> {
+        refuse_nan_settings(source)?;
         let mut node = source.clone();
         for name in &mut node.input {
             if let Some(target) = self.alias.get(name) {
@@ -298,12 +299,15 @@ impl<'g> Folder<'g> {
 
     /// Drops what nothing uses and writes the graph.
     fn finish(mut self, model: &Model) -> Result<Folded, FoldWhy> {
+        let graph = self.graph;
+        let inputs = graph.input.iter().filter(|i| !self.known.contains_key(i.name()));
+        let inputs: Vec<&ValueInfoProto> = inputs.collect();
         self.name_known_outputs();
         let used = self.sweep();
         let mut types = std::mem::take(&mut self.types);
-        let inputs = self.graph.input.iter().filter(|i| !self.known.contains_key(i.name()));
-        let input = inputs.map(|i| retyped(i, &types)).collect::<Result<Vec<_>, _>>()?;
-        let output = self.graph.output.iter().map(|o| retyped(o, &types));
+        let input =
+            inputs.into_iter().map(|i| retyped(i, &types)).collect::<Result<Vec<_>, _>>()?;
+        let output = graph.output.iter().map(|o| retyped(o, &types));
         let output = output.collect::<Result<Vec<_>, _>>()?;
         let initializer = self.initializers(&used);
         let fed: BTreeSet<&str> = input.iter().map(|i: &ValueInfoProto| i.name()).collect();
@@ -409,6 +413,18 @@ fn first_nan(tensor: &Tensor) -> Option<usize> {
         | Data::U8(_)
         | Data::Bool(_) => None,
     }
+}
+
+/// The attributes of a node are numbers, too: older operators keep bounds and scales in them.
+fn refuse_nan_settings(node: &NodeProto) -> Result<(), FoldWhy> {
+    for attribute in &node.attribute {
+        let values = attribute.f.iter().chain(&attribute.floats);
+        if let Some(index) = values.into_iter().position(|v| v.is_nan()) {
+            let tensor = format!("{}.{}", node.label(), attribute.name());
+            return Err(FoldWhy::NotANumber { tensor, index });
+        }
+    }
+    Ok(())
 }
 
 fn input_type(input: &ValueInfoProto) -> Result<TensorType, FoldWhy> {
