@@ -123,25 +123,26 @@ pub fn student_t(differences: &[f64]) -> Option<Interval> {
 pub struct SeedsAndDrives {
     /// Over all seed × drive pairs as if they were independent: the narrowest.
     pub pairs: Option<Interval>,
-    /// Over the drives' means: how sure it is for another road.
+    /// Over the drives' means: how sure it is for another road. `None` where each seed has roads of its own:
+    /// then `pairs` says that.
     pub drives: Option<Interval>,
     /// Over the seeds' means: how sure it is for another seed on these roads.
     pub seeds: Option<Interval>,
 }
 
-/// Student's t intervals of `differences[seed][drive]`.
+/// Student's t intervals of `differences[seed][drive]`; `same_drives` if place d is one drive in every seed.
 ///
 /// Seeds of one drive share its frames, so `pairs` is too sure when drives differ; `drives` is not.
 /// # Panics
-/// If the seeds have different numbers of drives.
-pub fn seeds_and_drives(differences: &[Vec<f64>]) -> SeedsAndDrives {
-    let drives = differences.first().map_or(0, Vec::len);
-    assert!(differences.iter().all(|seed| seed.len() == drives), "every seed has every drive");
-    let by_seed: Vec<f64> = if drives == 0 {
-        Vec::new()
-    } else {
-        differences.iter().map(|seed| average(seed)).collect()
-    };
+/// If the seeds have the same drives, and different numbers of them.
+pub fn seeds_and_drives(differences: &[Vec<f64>], same_drives: bool) -> SeedsAndDrives {
+    let drives = if same_drives { differences.first().map_or(0, Vec::len) } else { 0 };
+    assert!(
+        !same_drives || differences.iter().all(|seed| seed.len() == drives),
+        "every seed has every drive"
+    );
+    let seeds = differences.iter().filter(|seed| !seed.is_empty());
+    let by_seed: Vec<f64> = seeds.map(|seed| average(seed)).collect();
     let by_drive: Vec<f64> = (0..drives)
         .map(|drive| average(&differences.iter().map(|seed| seed[drive]).collect::<Vec<_>>()))
         .collect();
@@ -293,11 +294,19 @@ mod tests {
     fn drives_that_disagree_widen_the_interval_over_drives_beyond_that_over_pairs() {
         // Two seeds that agree on three drives that do not.
         let both = vec![vec![0.1, 0.2, 0.6], vec![0.1, 0.2, 0.6]];
-        let seen = seeds_and_drives(&both);
+        let seen = seeds_and_drives(&both, true);
         let (pairs, drives) = (seen.pairs.unwrap(), seen.drives.unwrap());
         assert!((pairs.mean - 0.3).abs() < 1e-12 && (drives.mean - 0.3).abs() < 1e-12);
         assert!(drives.high - drives.low > 1.5 * (pairs.high - pairs.low));
         assert_eq!(seen.seeds.unwrap().standard_error, 0.0);
-        assert_eq!(seeds_and_drives(&[]).pairs, None);
+        assert_eq!(seeds_and_drives(&[], true).pairs, None);
+    }
+
+    #[test]
+    fn seeds_with_roads_of_their_own_are_seen_over_pairs_and_seeds_only() {
+        let seen = seeds_and_drives(&[vec![0.1, 0.3], vec![0.2]], false);
+        assert!((seen.pairs.unwrap().mean - 0.2).abs() < 1e-12);
+        assert!((seen.seeds.unwrap().mean - 0.2).abs() < 1e-12);
+        assert_eq!(seen.drives, None);
     }
 }

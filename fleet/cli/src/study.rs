@@ -41,7 +41,7 @@ struct StudyResult {
     seeds_better: usize,
     /// Paired difference after − before.
     difference: SeedsAndDrives,
-    /// Per seed, the counted drives in order: the same ones for every seed.
+    /// Per seed with counted drives, those in order: recorded ones are the same for every seed, generated ones are not.
     seeds: Vec<Vec<Driven>>,
 }
 
@@ -95,11 +95,15 @@ impl Study {
                 std::fs::remove_dir_all(&config.state)?;
             }
             if drives.is_empty() {
-                return Err("no drive is counted: all hardly move".into());
+                eprintln!("seed {seed}: all drives hardly move: left out");
+                continue;
             }
             let (before, after) = means(&drives);
             eprintln!("seed {seed}: {before:.4} before, {after:.4} after");
             seeds.push(drives);
+        }
+        if seeds.is_empty() {
+            return Err("no drive is counted: all hardly move".into());
         }
         Ok(summary(engine, seeds))
     }
@@ -116,9 +120,15 @@ fn summary(engine: String, seeds: Vec<Vec<Driven>>) -> StudyResult {
         before: mean(before.iter().copied()),
         after: mean(after.iter().copied()),
         seeds_better: before.iter().zip(&after).filter(|(before, after)| after > before).count(),
-        difference: seeds_and_drives(&differences),
+        difference: seeds_and_drives(&differences, same_drives(&seeds)),
         seeds,
     }
+}
+
+/// Whether every seed has the same drives: generated roads are drawn from the seed.
+fn same_drives(seeds: &[Vec<Driven>]) -> bool {
+    let names = |drives: &[Driven]| drives.iter().map(|d| d.name.clone()).collect::<Vec<_>>();
+    seeds.windows(2).all(|pair| names(&pair[0]) == names(&pair[1]))
 }
 
 /// Mean skill before and after.
@@ -139,24 +149,12 @@ fn print(result: &StudyResult) {
         "{:34} {:>6} {:>22} {:>15}  baselines (skill, five steps)",
         "drive", "before", "after", "five steps"
     );
-    for (index, first) in result.seeds[0].iter().enumerate() {
-        let column = || result.seeds.iter().map(|drives| &drives[index]);
-        let after = || column().map(|drive| drive.skills().1);
-        let (low, high) = after().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), skill| {
-            (low.min(skill), high.max(skill))
-        });
-        let rollout = |report: fn(&Driven) -> &DriveReport| {
-            let skills: Vec<f64> = column().filter_map(|d| report(d).rollout.skill).collect();
-            if skills.is_empty() { "-".into() } else { format!("{:.3}", mean(skills.into_iter())) }
-        };
-        println!(
-            "{:34} {:>6.3} {:>22} {:>15}  {}",
-            first.name,
-            mean(column().map(|drive| drive.skills().0)),
-            format!("{:.3} ({low:.3}…{high:.3})", mean(after())),
-            format!("{} → {}", rollout(|d| &d.before), rollout(|d| &d.after)),
-            beside(&first.after)
-        );
+    if same_drives(&result.seeds) {
+        for index in 0..result.seeds[0].len() {
+            print_row(&result.seeds.iter().map(|drives| &drives[index]).collect::<Vec<_>>());
+        }
+    } else {
+        result.seeds.iter().flatten().for_each(|drive| print_row(&[drive]));
     }
     println!("mean {:.4} before, {:.4} after", result.before, result.after);
     println!("better in {} of {} seeds", result.seeds_better, result.seeds.len());
@@ -173,6 +171,27 @@ fn print(result: &StudyResult) {
             );
         }
     }
+}
+
+/// One drive, over the seeds.
+fn print_row(seeds: &[&Driven]) {
+    let after = || seeds.iter().map(|drive| drive.skills().1);
+    let (low, high) = after().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), skill| {
+        (low.min(skill), high.max(skill))
+    });
+    let rollout = |report: fn(&Driven) -> &DriveReport| {
+        let skills: Vec<f64> = seeds.iter().filter_map(|d| report(d).rollout.skill).collect();
+        if skills.is_empty() { "-".into() } else { format!("{:.3}", mean(skills.into_iter())) }
+    };
+    let range = if seeds.len() > 1 { format!(" ({low:.3}…{high:.3})") } else { String::new() };
+    println!(
+        "{:34} {:>6.3} {:>22} {:>15}  {}",
+        seeds[0].name,
+        mean(seeds.iter().map(|drive| drive.skills().0)),
+        format!("{:.3}{range}", mean(after())),
+        format!("{} → {}", rollout(|d| &d.before), rollout(|d| &d.after)),
+        beside(&seeds[0].after)
+    );
 }
 
 fn beside(report: &DriveReport) -> String {

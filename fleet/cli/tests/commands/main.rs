@@ -94,6 +94,21 @@ fn a_vehicle_killed_in_its_night_goes_on_and_loses_no_span() {
     assert!(!said.contains("left out"), "{said}");
 }
 
+#[test]
+fn a_study_of_generated_roads_gives_each_seed_roads_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = vehicle(folder.path(), 4);
+    let output =
+        shoal(&["study", text(&file), "--vehicles", "1", "--seeds", "2", "--seed", "5", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let seeds = result["seeds"].as_array().unwrap();
+    assert_eq!(seeds.len(), 2);
+    assert_ne!(seeds[0][0]["name"], seeds[1][0]["name"]);
+    assert!(result["difference"]["pairs"]["mean"].is_number(), "{result}");
+    assert!(result["difference"]["drives"].is_null(), "{result}");
+}
+
 /// A directory of drives: a folder of frames whose stripes move two pixels a frame.
 fn drives(folder: &Path, frames: u32) -> PathBuf {
     let drives = folder.join("drives");
