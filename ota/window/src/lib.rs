@@ -11,12 +11,22 @@
     clippy::arithmetic_side_effects
 )]
 
+mod arrived;
 mod budget;
 mod calendar;
 mod saved;
+mod slot;
+mod transfer;
+mod trial;
 mod window;
 
+pub use arrived::{RejectSavedTransfer, SavedTransfer, TRANSFER_HEADER_KEY, TRANSFER_PROGRESS_KEY};
 pub use budget::Bytes;
 pub use calendar::{Span, jitter, number, open_span};
 pub use saved::{LEDGER_BYTES, LEDGER_KEY, PLAN_KEY, Record, RejectSaved, Saved};
+pub use slot::{NoSlot, RejectSlots, SLOTS_KEY, Slots};
+pub use transfer::{
+    ASKED_MAX, Ended, Keep, Pace, RejectTransfer, Transfer, TransferInput, TransferOutput,
+};
+pub use trial::{RejectTrial, TRIAL_KEY, Trial, TrialInput, TrialOutput, TrialPolicy, TrialState};
 pub use window::{Because, Conditions, Input, Network, Output, Phase, Policy, Reject, Why, Window};

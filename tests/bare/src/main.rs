@@ -6,9 +6,10 @@
 
 use core::hint::black_box;
 
-use embassy_time::Instant;
+use embassy_time::{Duration, Instant};
 use shoal_window::{
-    Bytes, Conditions, Input, LEDGER_BYTES, Network, Policy, Saved, Window, jitter, number,
+    Bytes, Conditions, Input, Keep, LEDGER_BYTES, Network, Pace, Policy, Saved, SavedTransfer,
+    Slots, Transfer, TransferInput, Trial, TrialInput, TrialPolicy, Window, jitter, number,
     open_span,
 };
 use shoal_wire::v1::{
@@ -41,6 +42,9 @@ fn call_all(bytes: &[u8]) {
         let again = ParticleHeader::new(header.fields().clone());
         send(&again, bytes);
     });
+    transfers(bytes, &keys);
+    slots(bytes);
+    trial(bytes);
     if let Ok(saved) = Saved::decode(Some(bytes), Some(&first::<LEDGER_BYTES>(bytes)), &keys) {
         doors(saved, bytes, &keys);
     }
@@ -137,6 +141,69 @@ fn doors(saved: Saved, bytes: &[u8], keys: &OneKey) {
             consume(output);
         }
         consume(window.poll_timeout());
+    }
+}
+
+/// The five doors of a transfer, begun and resumed.
+fn transfers(bytes: &[u8], keys: &OneKey) {
+    let want = ParticleId::new(first(bytes));
+    let [pace, index, ..] = first::<32>(bytes);
+    let pace = Pace { bytes_min: u32::from(pace), period: Duration::from_ticks(integer(bytes)) };
+    transfer(Transfer::new(want, pace), index, bytes, keys);
+    if let Ok(saved) = SavedTransfer::decode(want, Some(bytes), Some(bytes), keys) {
+        transfer(Transfer::resume(saved, pace), index, bytes, keys);
+    }
+}
+
+fn transfer(mut transfer: Transfer, index: u8, bytes: &[u8], keys: &OneKey) {
+    consume((transfer.particle(), transfer.progress(), transfer.header().is_some()));
+    let verified = Unverified::decode(bytes).and_then(|header| header.verify(keys)).ok();
+    let header = verified.as_ref().map(TransferInput::Header);
+    let inputs = [
+        TransferInput::Start,
+        TransferInput::Begin { index, bytes: integer(bytes) },
+        TransferInput::Piece(bytes),
+        TransferInput::End,
+        TransferInput::Lost { index },
+        TransferInput::Cut,
+    ];
+    for input in header.into_iter().chain(inputs) {
+        consume(transfer.handle_input(now(bytes), input));
+        transfer.handle_timeout(now(bytes));
+        while let Some(keep) = transfer.poll_persist() {
+            match keep {
+                Keep::Chunk { index, hash } => consume((index, hash)),
+                Keep::Record(record) => consume((record.key.len(), record.bytes.len())),
+            }
+        }
+        while let Some(output) = transfer.poll_output() {
+            consume(output);
+        }
+        consume(transfer.poll_timeout());
+    }
+}
+
+fn slots(bytes: &[u8]) {
+    let particle = ParticleId::new(first(bytes));
+    for slots in [Ok(Slots::new()), Slots::decode(bytes)] {
+        let Ok(mut slots) = slots else { continue };
+        consume((slots.take(particle, &[particle]), slots.find(particle)));
+        consume(slots.particle(bytes.len() as u8));
+        consume(slots.poll_persist().map(|record| record.bytes.len()));
+    }
+}
+
+fn trial(bytes: &[u8]) {
+    let policy = TrialPolicy { frames_min: integer(bytes), loss_max: integer(bytes) };
+    let particle = ParticleId::new(first(bytes));
+    for trial in [Ok(Trial::new(policy)), Trial::decode(bytes, policy)] {
+        let Ok(mut trial) = trial else { continue };
+        let watched = TrialInput::Watched { frames: 1, gain: i64::from_le_bytes(first(bytes)) };
+        for input in [TrialInput::Staged(particle), watched, TrialInput::Failed] {
+            consume((trial.handle_input(input), trial.state()));
+            consume(trial.poll_persist().map(|record| record.bytes.len()));
+            consume(trial.poll_output());
+        }
     }
 }
 
