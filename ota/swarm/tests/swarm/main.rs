@@ -1,0 +1,8 @@
+//! The swarm from outside: the vectors of its rule, one claim of the paper a test, and a slow obvious swarm
+//! beside the fast one.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod json;
+mod model;
+mod paper;
+mod vectors;
