@@ -73,11 +73,6 @@ impl KeptHeader {
         }
     }
 
-    /// The particle a header names.
-    pub(crate) fn particle(verified: &Verified<'_, ParticleHeader>) -> ParticleId {
-        ParticleId::from(verified.id())
-    }
-
     /// Count of chunks.
     pub(crate) fn count(&self) -> u8 {
         u8::try_from(self.header.fields().chunks.len()).unwrap_or(u8::MAX)
@@ -136,7 +131,7 @@ impl SavedTransfer {
             let verified = Unverified::decode(bytes)
                 .and_then(|header| header.verify::<ParticleHeader>(keys))
                 .map_err(RejectSavedTransfer::Header)?;
-            let got = KeptHeader::particle(&verified);
+            let got = verified.body().id();
             if got != want {
                 return Err(RejectSavedTransfer::OtherParticle { got, want });
             }

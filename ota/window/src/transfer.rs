@@ -381,7 +381,7 @@ impl Transfer {
             return Err(RejectTransfer::HeaderNotAsked);
         }
         self.header_topic = HeaderTopic::Leave;
-        let got = KeptHeader::particle(header);
+        let got = header.body().id();
         if got != self.want {
             self.state = State::Gone;
             self.leave_all();

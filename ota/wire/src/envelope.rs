@@ -162,7 +162,7 @@ impl<'a> Unverified<'a> {
     ///
     /// # Errors
     /// [`RejectEnvelope`], cheapest check first: kind, key, signature, body.
-    pub fn verify<T: Body>(self, keys: &impl Keys) -> Result<Verified<'a, T>, RejectEnvelope> {
+    pub fn verify<T: Body<'a>>(self, keys: &impl Keys) -> Result<Verified<'a, T>, RejectEnvelope> {
         self.head.asked::<T>()?;
         let mut stream = Stream::new();
         stream.push(self.bytes)?;
@@ -173,7 +173,7 @@ impl<'a> Unverified<'a> {
 
 impl Head {
     /// Whether the body is a `T`.
-    pub(crate) fn asked<T: Body>(&self) -> Result<(), RejectEnvelope> {
+    pub(crate) fn asked<'a, T: Body<'a>>(&self) -> Result<(), RejectEnvelope> {
         if self.kind == T::KIND && self.version == T::VERSION {
             return Ok(());
         }
@@ -196,7 +196,7 @@ pub struct Verified<'a, T> {
     body: T,
 }
 
-impl<'a, T: Body> Verified<'a, T> {
+impl<'a, T: Body<'a>> Verified<'a, T> {
     /// Decodes the body of bytes whose signature holds.
     pub(crate) fn open(head: Head, id: RecordId, bytes: &'a [u8]) -> Result<Self, RejectEnvelope> {
         let body = bytes

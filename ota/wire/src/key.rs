@@ -19,6 +19,12 @@ impl KeyId {
         Self(bytes)
     }
 
+    /// The id of the key with these bytes, whether or not it can verify anything.
+    pub fn of(public_key: &[u8; 32]) -> Self {
+        let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = <[u8; 32]>::from(Sha256::digest(public_key));
+        Self([b0, b1, b2, b3, b4, b5, b6, b7])
+    }
+
     /// The 8 bytes.
     pub const fn bytes(&self) -> &[u8; 8] {
         &self.0
@@ -72,7 +78,7 @@ impl PublicKey {
         if key.is_weak() {
             return Err(RejectKey::SmallOrder);
         }
-        Ok(Self { key, id: id_of(bytes) })
+        Ok(Self { key, id: KeyId::of(bytes) })
     }
 
     /// How envelopes name this key.
@@ -104,7 +110,7 @@ impl SecretKey {
     /// The public half.
     pub fn public(&self) -> PublicKey {
         let key = self.0.verifying_key();
-        PublicKey { key, id: id_of(key.as_bytes()) }
+        PublicKey { key, id: KeyId::of(key.as_bytes()) }
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
@@ -121,10 +127,7 @@ impl fmt::Debug for SecretKey {
 /// Who may sign what: a roster, an authority, or both.
 pub trait Keys {
     /// The key with this id, if it may sign this kind. A delegated key is found for its kinds alone.
-    fn find(&self, id: KeyId, kind: Kind) -> Option<&PublicKey>;
-}
-
-fn id_of(public: &[u8; 32]) -> KeyId {
-    let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = <[u8; 32]>::from(Sha256::digest(public));
-    KeyId([b0, b1, b2, b3, b4, b5, b6, b7])
+    ///
+    /// By value: a roster of many vehicles keeps 32 bytes of each, and decodes the key that is asked for.
+    fn find(&self, id: KeyId, kind: Kind) -> Option<PublicKey>;
 }

@@ -1,20 +1,54 @@
 //! Kinds: what an envelope can carry, and how long each may be.
 
 use crate::canonical::Fields;
+use crate::v1;
 
-/// What an envelope carries. The number is on the wire; `SPEC.md` lists those that are reserved.
+/// What an envelope carries: the body of the same name in [`crate::v1`]. The number is on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Kind {
-    /// The header of a particle: [`crate::v1::ParticleHeader`].
+    /// What one vehicle measured of its own particle.
+    Claim = 1,
+    /// What one voter measured of a nominee.
+    Vote = 2,
+    /// What a particle's weights are, and the hash of every chunk.
     ParticleHeader = 3,
-    /// The calendar of OTA windows: [`crate::v1::WindowPlan`].
+    /// What a vehicle is doing.
+    Presence = 4,
+    /// The timekeeper's random bytes for a window.
+    Nonce = 5,
+    /// The calendar of OTA windows.
     WindowPlan = 6,
+    /// The head of the list of vehicles.
+    Roster = 7,
+    /// 1,024 vehicles of it.
+    RosterPage = 8,
+    /// What the swarm maximises.
+    UtilityDocument = 9,
+    /// How the swarm moves, and what it adapts.
+    SwarmDocument = 10,
+    /// That a record was refused, and why.
+    Refusal = 11,
+    /// Bytes the authority signed, by name.
+    Document = 12,
 }
 
 impl Kind {
-    /// Every kind this crate reads, in order of number.
-    pub const ALL: [Self; 2] = [Self::ParticleHeader, Self::WindowPlan];
+    /// Every kind, in order of number.
+    pub const ALL: [Self; 12] = [
+        Self::Claim,
+        Self::Vote,
+        Self::ParticleHeader,
+        Self::Presence,
+        Self::Nonce,
+        Self::WindowPlan,
+        Self::Roster,
+        Self::RosterPage,
+        Self::UtilityDocument,
+        Self::SwarmDocument,
+        Self::Refusal,
+        Self::Document,
+    ];
 
     /// The kind with this number on the wire; `None` for one this crate does not read.
     pub fn from_number(number: u8) -> Option<Self> {
@@ -29,22 +63,43 @@ impl Kind {
     /// The newest version of the body this crate reads; older ones, down to 1, are read too.
     pub const fn version_max(self) -> u8 {
         match self {
-            Self::ParticleHeader | Self::WindowPlan => 1,
+            Self::Claim
+            | Self::Vote
+            | Self::ParticleHeader
+            | Self::Presence
+            | Self::Nonce
+            | Self::WindowPlan
+            | Self::Roster
+            | Self::RosterPage
+            | Self::UtilityDocument
+            | Self::SwarmDocument
+            | Self::Refusal
+            | Self::Document => 1,
         }
     }
 
     /// The longest whole envelope of this kind, in bytes.
     pub const fn envelope_bytes_max(self) -> usize {
         match self {
-            Self::ParticleHeader => crate::v1::PARTICLE_HEADER_BYTES_MAX,
-            Self::WindowPlan => crate::v1::WINDOW_PLAN_BYTES_MAX,
+            Self::Claim => v1::CLAIM_BYTES_MAX,
+            Self::Vote => v1::VOTE_BYTES_MAX,
+            Self::ParticleHeader => v1::PARTICLE_HEADER_BYTES_MAX,
+            Self::Presence => v1::PRESENCE_BYTES_MAX,
+            Self::Nonce => v1::NONCE_BYTES_MAX,
+            Self::WindowPlan => v1::WINDOW_PLAN_BYTES_MAX,
+            Self::Roster => v1::ROSTER_BYTES_MAX,
+            Self::RosterPage => v1::ROSTER_PAGE_BYTES_MAX,
+            Self::UtilityDocument => v1::UTILITY_DOCUMENT_BYTES_MAX,
+            Self::SwarmDocument => v1::SWARM_DOCUMENT_BYTES_MAX,
+            Self::Refusal => v1::REFUSAL_BYTES_MAX,
+            Self::Document => v1::DOCUMENT_BYTES_MAX,
         }
     }
 }
 
-/// A value that may cross the air. Sealed: only the bodies of this crate are, so that a type of another
-/// crate (a frame, a motion) cannot be sent by mistake.
-pub trait Body: Fields {
+/// A value that may cross the air, read from bytes that live for `'a`: the large ones borrow from them. Sealed: only
+/// the bodies of this crate are, so that a type of another crate (a frame, a motion) cannot be sent by mistake.
+pub trait Body<'a>: Fields<'a> {
     /// The kind of envelope that carries it.
     const KIND: Kind;
     /// The version of its coding.

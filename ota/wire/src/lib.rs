@@ -32,7 +32,7 @@ pub use envelope::{
 };
 pub use key::{KeyId, Keys, PublicKey, RejectKey, SecretKey};
 pub use kind::{Body, Kind};
-pub use name::{ChunkHash, LayoutHash, ModelHash, ParticleId, RecordId};
+pub use name::{ChunkHash, LayoutHash, ModelHash, PackHash, ParticleId, RecordId};
 pub use seal::{Outbound, SealError, seal};
 pub use stream::{Authentic, Stream};
 pub use time::{Now, Utc};

@@ -40,16 +40,10 @@ macro_rules! hash {
 hash! {
     #[doc = "SHA-256 of a base model's ONNX bytes."] ModelHash;
     #[doc = "Hash of an adapter's layout: sites, shapes, order and scale of its flat run of f32."] LayoutHash;
-    #[doc = "A particle: SHA-256 of its header's envelope, as received."] ParticleId;
+    #[doc = "SHA-256 of the manifest of an evaluation pack."] PackHash;
+    #[doc = "A particle: SHA-256 of its header's body, so that who publishes it does not matter."] ParticleId;
     #[doc = "A record: SHA-256 of its envelope, as received."] RecordId;
     #[doc = "SHA-256 of a chunk's bytes."] ChunkHash;
-}
-
-/// A particle's identity is that of its header.
-impl From<RecordId> for ParticleId {
-    fn from(header: RecordId) -> Self {
-        Self(header.0)
-    }
 }
 
 pub(crate) fn hexadecimal(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -48,7 +48,7 @@ pub enum SealError {
 ///
 /// # Errors
 /// [`SealError`]: the buffer is too small; it may hold a part of the envelope then.
-pub fn seal<'a, T: Body>(
+pub fn seal<'a, 'b, T: Body<'b>>(
     body: &T,
     counter: u64,
     not_after_seconds: u64,

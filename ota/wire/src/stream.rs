@@ -171,7 +171,7 @@ impl Authentic {
     /// # Errors
     /// [`RejectEnvelope`]: not the kind that was asked for, bytes that are not those verified (the
     /// store may have lost some), or the body.
-    pub fn open<T: Body>(self, bytes: &[u8]) -> Result<Verified<'_, T>, RejectEnvelope> {
+    pub fn open<'a, T: Body<'a>>(self, bytes: &'a [u8]) -> Result<Verified<'a, T>, RejectEnvelope> {
         self.head.asked::<T>()?;
         let id = RecordId::new(Sha256::digest(bytes).into());
         if id != self.id {

@@ -13,20 +13,21 @@ use shoal_window::{
     open_span,
 };
 use shoal_wire::v1::{
-    CHUNKS_MAX, ParticleHeader, ParticleHeaderFields, RejectParticleHeader, WindowPlan,
+    Claim, Document, Nonce, Numbered, ParticleHeader, Presence, Refusal, RefusalCode, Roster,
+    RosterIndex, RosterPage, SwarmDocument, UtilityDocument, Vehicle, Vote, WindowPlan,
 };
 use shoal_wire::{
     Authentic, Body, ChunkHash, HEAD_BYTES, Head, KeyId, Keys, Kind, LayoutHash, ModelHash, Now,
-    Outbound, ParticleId, PublicKey, RecordId, RejectEnvelope, SecretKey, Stream, Unverified, Utc,
-    seal,
+    Outbound, PackHash, ParticleId, PublicKey, RecordId, RejectEnvelope, SecretKey, Stream,
+    Unverified, Utc, seal,
 };
 
 /// One key, whatever is asked.
 struct OneKey(Option<PublicKey>);
 
 impl Keys for OneKey {
-    fn find(&self, _id: KeyId, _kind: Kind) -> Option<&PublicKey> {
-        self.0.as_ref()
+    fn find(&self, _id: KeyId, _kind: Kind) -> Option<PublicKey> {
+        self.0
     }
 }
 
@@ -37,11 +38,8 @@ fn call_all(bytes: &[u8]) {
     consume(first::<1>(bytes).map(Kind::from_number));
 
     names(bytes);
-    envelopes::<WindowPlan>(bytes, &keys, |plan| window(plan, bytes, &keys));
-    envelopes::<ParticleHeader>(bytes, &keys, |header| {
-        let again = ParticleHeader::new(header.fields().clone());
-        send(&again, bytes);
-    });
+    bodies(bytes, &keys);
+    documents(bytes, &keys);
     transfers(bytes, &keys);
     slots(bytes);
     trial(bytes);
@@ -51,7 +49,7 @@ fn call_all(bytes: &[u8]) {
 }
 
 /// Both ways in: whole, and in pieces.
-fn envelopes<T: Body>(bytes: &[u8], keys: &OneKey, then: impl Fn(&T)) {
+fn envelopes<'a, T: Body<'a>>(bytes: &'a [u8], keys: &OneKey, then: impl Fn(&T)) {
     if let Ok(head) = Head::decode(&first::<HEAD_BYTES>(bytes)) {
         consume((head.envelope_bytes(), head.kind.number(), head.kind.version_max()));
         consume(head.kind.envelope_bytes_max());
@@ -84,20 +82,69 @@ fn names(bytes: &[u8]) {
     let hash = first::<32>(bytes);
     consume(*ModelHash::new(hash).bytes());
     consume(*LayoutHash::new(hash).bytes());
+    consume(*PackHash::new(hash).bytes());
     consume(*ParticleId::new(hash).bytes());
     consume(*RecordId::new(hash).bytes());
     consume(*ChunkHash::new(hash).bytes());
     consume(*KeyId::new(first(bytes)).bytes());
 }
 
-fn send(header: &Result<ParticleHeader, RejectParticleHeader>, bytes: &[u8]) {
+/// What vehicles say. Each is made again from its fields, and sent.
+fn bodies(bytes: &[u8], keys: &OneKey) {
+    envelopes::<WindowPlan>(bytes, keys, |plan| window(plan, bytes, keys));
+    envelopes::<Claim>(bytes, keys, |claim| send(Claim::new(claim.fields().clone()), bytes));
+    envelopes::<Vote>(bytes, keys, |vote| send(Vote::new(vote.fields().clone()), bytes));
+    envelopes::<ParticleHeader>(bytes, keys, |header| {
+        consume(header.id());
+        send(ParticleHeader::new(header.fields().clone()), bytes);
+    });
+    envelopes::<Presence>(bytes, keys, |presence| {
+        send(Presence::new(presence.fields().clone()), bytes);
+    });
+    envelopes::<Nonce>(bytes, keys, |nonce| send(Nonce::new(*nonce.fields()), bytes));
+    envelopes::<Refusal>(bytes, keys, |refusal| {
+        let code = RefusalCode::from_number(refusal.fields().code);
+        consume(code.map(|code| (code.number(), code.name())));
+        send(Refusal::new(*refusal.fields()), bytes);
+    });
+}
+
+/// What the authority says.
+fn documents(bytes: &[u8], keys: &OneKey) {
+    envelopes::<UtilityDocument>(bytes, keys, |utility| {
+        send(UtilityDocument::new(utility.fields().clone()), bytes);
+    });
+    envelopes::<SwarmDocument>(bytes, keys, |swarm| {
+        send(SwarmDocument::new(*swarm.fields()), bytes);
+    });
+    envelopes::<Document>(bytes, keys, |document| {
+        send(Document::new(*document.fields()), bytes);
+    });
+    envelopes::<RosterPage>(bytes, keys, |page| {
+        page.vehicles().for_each(|vehicle| consume((vehicle.id(), vehicle.encode())));
+        consume(page.vehicle(first::<1>(bytes)[0].into()).map(|vehicle: Vehicle| vehicle.region));
+        send(RosterPage::new(*page.fields()), bytes);
+
+        let mut numbered = [Numbered { id: KeyId::new(first(bytes)), number: 0 }; 16];
+        numbered.iter_mut().zip(page.numbered()).for_each(|(to, from)| *to = from);
+        if let Ok(index) = RosterIndex::new(&mut numbered) {
+            consume(index.number(KeyId::of(&first(bytes))));
+        }
+    });
+    envelopes::<Roster>(bytes, keys, |roster| {
+        roster.pages().for_each(consume);
+        send(Roster::new(*roster.fields()), bytes);
+        let page = Unverified::decode(bytes).and_then(|page| page.verify::<RosterPage>(keys));
+        consume(page.map(|page| roster.check(&page).is_ok()).ok());
+    });
+}
+
+fn send<'a, T: Body<'a>, E>(body: Result<T, E>, bytes: &[u8]) {
     let key = SecretKey::from_seed(&first(bytes));
     consume(key.public().id());
     let mut buffer = [0; 1024];
-    if let Ok(header) = header {
-        let ParticleHeaderFields { chunks, .. } = header.fields();
-        consume((chunks.len(), CHUNKS_MAX));
-        consume(seal(header, integer(bytes), integer(bytes), &key, &mut buffer).map(opened).ok());
+    if let Ok(body) = body {
+        consume(seal(&body, integer(bytes), integer(bytes), &key, &mut buffer).map(opened).ok());
     }
 }
 

@@ -90,15 +90,12 @@ fn functions(code: &str) -> Vec<Function> {
     found
 }
 
-/// Types that can be the body of an envelope, with the line that says so.
-fn bodies(code: &str) -> Vec<(&str, usize)> {
-    let lines = code.lines().enumerate();
-    let body = |(index, line): (usize, &'_ str)| {
-        let name = line.strip_prefix("impl Body for ")?.split([' ', '{']).next()?;
-        let start = code.find(&format!("impl Body for {name}"))? + "impl Body for ".len();
-        Some((code.get(start..start + name.len())?, index + 1))
-    };
-    lines.filter_map(body).collect()
+/// Types that can be the body of an envelope, with the line that says so: `body!(Claim, ClaimFields, 1);`.
+fn bodies(code: &str) -> impl Iterator<Item = (&str, usize)> {
+    code.lines().enumerate().filter_map(|(index, line)| {
+        let name = line.strip_prefix("body!(")?.split([',', '<']).next()?;
+        Some((name, index + 1))
+    })
 }
 
 /// The type of `impl<'a> Trait for Type<'a> {` and `impl Type {`; the trait's own functions are not public.
@@ -135,8 +132,7 @@ impl<'a> Unverified<'a> {
 pub fn number(plan: &Plan) -> u32 {
 }
 
-impl Body for Plan {
-}
+body!(Plan<'a>, PlanFields, 1);
 
 #[cfg(test)]
 mod tests {

@@ -20,8 +20,8 @@ pub(crate) const PACE: Pace = Pace { bytes_min: 100, period: Duration::from_secs
 pub(crate) struct OneKey(PublicKey);
 
 impl Keys for OneKey {
-    fn find(&self, id: KeyId, _kind: Kind) -> Option<&PublicKey> {
-        (self.0.id() == id).then_some(&self.0)
+    fn find(&self, id: KeyId, _kind: Kind) -> Option<PublicKey> {
+        (self.0.id() == id).then_some(self.0)
     }
 }
 
@@ -51,11 +51,12 @@ impl Particle {
         });
         let header = ParticleHeader::new(ParticleHeaderFields {
             role: Role::Contribution,
-            slot: 0,
             window: u32::from(number),
             base_model: ModelHash::new([1; 32]),
             layout: LayoutHash::new([2; 32]),
             anchor: None,
+            inputs: heapless::Vec::new(),
+            coding: 1,
             values: 1_000_000,
             chunks: named.collect(),
         });
@@ -68,7 +69,7 @@ impl Particle {
 
     pub(crate) fn id(&self) -> ParticleId {
         let verified = Unverified::decode(&self.envelope).unwrap();
-        ParticleId::from(verified.verify::<ParticleHeader>(&keys()).unwrap().id())
+        verified.verify::<ParticleHeader>(&keys()).unwrap().body().id()
     }
 }
 

@@ -305,7 +305,7 @@ fn a_new_plan_closes_the_window_of_the_old_one() {
 fn a_damaged_store_is_an_error_of_its_own() {
     struct NoKeys;
     impl Keys for NoKeys {
-        fn find(&self, _id: KeyId, _kind: Kind) -> Option<&PublicKey> {
+        fn find(&self, _id: KeyId, _kind: Kind) -> Option<PublicKey> {
             None
         }
     }

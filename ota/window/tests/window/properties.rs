@@ -110,7 +110,7 @@ proptest! {
     fn no_stored_bytes_panic_it(plan in prop::collection::vec(any::<u8>(), 0..300), ledger: [u8; 29]) {
         struct NoKeys;
         impl shoal_wire::Keys for NoKeys {
-            fn find(&self, _id: KeyId, _kind: shoal_wire::Kind) -> Option<&shoal_wire::PublicKey> {
+            fn find(&self, _id: KeyId, _kind: shoal_wire::Kind) -> Option<shoal_wire::PublicKey> {
                 None
             }
         }

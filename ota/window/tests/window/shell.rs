@@ -25,8 +25,8 @@ pub(crate) const READY: Conditions = Conditions {
 struct Authority(PublicKey);
 
 impl Keys for Authority {
-    fn find(&self, _id: KeyId, kind: Kind) -> Option<&PublicKey> {
-        (kind == Kind::WindowPlan).then_some(&self.0)
+    fn find(&self, _id: KeyId, kind: Kind) -> Option<PublicKey> {
+        (kind == Kind::WindowPlan).then_some(self.0)
     }
 }
 

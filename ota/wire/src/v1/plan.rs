@@ -2,13 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::canonical::{Fields, RejectBody};
+use crate::canonical::{U32_WIRE_BYTES_MAX, U64_WIRE_BYTES_MAX, body};
 use crate::envelope::ENVELOPE_OVERHEAD_BYTES;
-use crate::kind::{Body, Kind};
 
 /// The longest envelope of a window plan, in bytes.
 pub const WINDOW_PLAN_BYTES_MAX: usize = 256;
-const WIRE_BYTES_MAX: usize = 3 * 10 + 3 * 5;
+const WIRE_BYTES_MAX: usize = 3 * U64_WIRE_BYTES_MAX + 3 * U32_WIRE_BYTES_MAX;
 const _: () = assert!(ENVELOPE_OVERHEAD_BYTES + WIRE_BYTES_MAX <= WINDOW_PLAN_BYTES_MAX);
 
 /// The fields of a window plan, in the order of the wire.
@@ -68,26 +67,6 @@ impl WindowPlan {
         }
         Ok(Self(fields))
     }
-
-    /// The fields.
-    pub const fn fields(&self) -> &WindowPlanFields {
-        &self.0
-    }
 }
 
-impl Fields for WindowPlan {
-    type Wire = WindowPlanFields;
-
-    fn from_wire(wire: WindowPlanFields) -> Result<Self, RejectBody> {
-        Self::new(wire).map_err(RejectBody::WindowPlan)
-    }
-
-    fn wire(&self) -> &WindowPlanFields {
-        &self.0
-    }
-}
-
-impl Body for WindowPlan {
-    const KIND: Kind = Kind::WindowPlan;
-    const VERSION: u8 = 1;
-}
+body!(WindowPlan, WindowPlanFields, 1);

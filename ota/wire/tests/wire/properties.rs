@@ -1,22 +1,22 @@
 //! What holds for every envelope and every bytes.
 
-use crate::common::{header, keys, plan, sealed, secret};
+use crate::common::{keys, sealed, secret, verify};
+use crate::samples::{header, plan};
 use proptest::prelude::*;
 use shoal_wire::v1::{
-    CHUNK_BYTES_MAX, CHUNKS_MAX, Chunk, ParticleHeader, ParticleHeaderFields, Role, SLOTS,
-    WindowPlan, WindowPlanFields,
+    CHUNK_BYTES_MAX, CHUNKS_MAX, Chunk, ParticleHeader, ParticleHeaderFields, Role, WindowPlan,
+    WindowPlanFields,
 };
 use shoal_wire::{
     Body, ChunkHash, LayoutHash, ModelHash, ParticleId, PublicKey, RejectEnvelope, Stream,
     Unverified, seal,
 };
 
-fn verify<T: Body>(bytes: &[u8]) -> Result<(), RejectEnvelope> {
-    Unverified::decode(bytes)?.verify::<T>(&keys()).map(|_verified| ())
-}
-
 /// By a stream, in pieces of these sizes, around and around.
-fn verify_in_pieces<T: Body>(bytes: &[u8], sizes: &[usize]) -> Result<(), RejectEnvelope> {
+fn verify_in_pieces<'a, T: Body<'a>>(
+    bytes: &'a [u8],
+    sizes: &[usize],
+) -> Result<(), RejectEnvelope> {
     let mut stream = Stream::new();
     let mut rest = bytes;
     for size in sizes.iter().cycle() {
@@ -32,10 +32,7 @@ fn verify_in_pieces<T: Body>(bytes: &[u8], sizes: &[usize]) -> Result<(), Reject
 
 prop_compose! {
     fn headers()(
-        role in prop_oneof![
-            Just(Role::Best), Just(Role::Worst), Just(Role::Contribution), Just(Role::Merge)
-        ],
-        slot in 0..SLOTS,
+        role in prop_oneof![Just(Role::Best), Just(Role::Worst), Just(Role::Contribution)],
         window: u32,
         hashes: [[u8; 32]; 3],
         anchored: bool,
@@ -52,10 +49,12 @@ prop_compose! {
             .collect();
         let [base_model, layout, anchor] = hashes;
         ParticleHeader::new(ParticleHeaderFields {
-            role, slot, window, chunks, values: next,
+            role, window, chunks, values: next,
+            inputs: heapless::Vec::new(),
+            coding: 1,
             base_model: ModelHash::new(base_model),
             layout: LayoutHash::new(layout),
-            anchor: anchored.then(|| ParticleId::new(anchor)),
+            anchor: (anchored && role == Role::Contribution).then(|| ParticleId::new(anchor)),
         }).unwrap()
     }
 }
