@@ -1,6 +1,9 @@
 //! What a fleet learns together.
 //!
 //! - [`step`](mod@step), [`populate`](mod@populate), [`search`]: Model Swarms (arXiv 2410.11163), exactly.
+//! - [`utility`]: what is maximised, by the signed document and the window.
+//! - [`merge`], [`fold`](mod@fold): contributions into one particle, by the consensus rule.
+//! - [`paired`](mod@paired): how much better, and how surely.
 //! - [`draws`]: chance by key.
 //!
 //! A core: no clock, no randomness, no I/O; time, chance and bytes are arguments. It allocates. Arithmetic is + − × ÷ in
@@ -16,9 +19,13 @@
 extern crate alloc;
 
 pub mod draws;
+pub mod fold;
+pub mod merge;
+pub mod paired;
 pub mod populate;
 mod real;
 pub mod search;
 pub mod step;
+pub mod utility;
 
 pub use real::Real;

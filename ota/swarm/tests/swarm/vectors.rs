@@ -4,9 +4,13 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use shoal_swarm::draws::Chance;
+use shoal_swarm::fold::{Values, Weighted, fold};
 use shoal_swarm::populate::{child, partner, populate, velocity};
 use shoal_swarm::search::{Chances, History, Search, Settings};
 use shoal_swarm::step::{Landmarks, Pull, StepLength, Weights, restart, step};
+use shoal_swarm::utility::{Utility, to_value};
+use shoal_wire::v1::{Knot, Metric, Term, UtilityDocument, UtilityDocumentFields};
+use shoal_wire::{PackHash, ParticleId};
 
 use crate::json::{OTHERS, SWARM, case, count, flags, list, near, number, numbers, rows, vectors};
 
@@ -41,10 +45,10 @@ const HANDLED: [(&str, &str); 45] = [
     ("full_scripted_never_improves", "searches"),
     ("coefficient_space_equivalence", "coefficients"),
     ("staleness_damped_step", "stale_best_and_worst"),
-    ("dynamic_utility", "-"),
-    ("task_arithmetic", "-"),
-    ("uniform_soup", "-"),
-    ("fedavg", "-"),
+    ("dynamic_utility", "utilities"),
+    ("task_arithmetic", "folds"),
+    ("uniform_soup", "folds"),
+    ("fedavg", "folds"),
     ("slerp_t0.5", "-"),
     ("slerp_t0.25", "-"),
     ("ties", "-"),
@@ -413,4 +417,90 @@ fn stale_best_and_worst() {
 fn a_partner_can_be_a_child() {
     let mut script = Script { indices: vec![4], units: Vec::new() };
     assert_eq!(partner(2, 6, &mut script), Some(5));
+}
+
+/// A set of the case as a term: its ramp and its fading as knots.
+fn term(set: &Value) -> Term {
+    let of = |key: &str| number(&set[key]);
+    let knot = |window: f64, weight: f64| Knot { window: window as u32, weight: weight as f32 };
+    let mut knots = vec![knot(of("start"), if of("ramp") > 0.0 { 0.0 } else { of("w") })];
+    if of("ramp") > 0.0 {
+        knots.push(knot(of("start") + of("ramp"), of("w")));
+    }
+    if !set["retire"].is_null() {
+        // It fades window by window until it would fall below its floor.
+        knots.push(knot(of("retire"), of("w")));
+        for past in 1..=of("fade") as u32 {
+            let left = (1.0 - f64::from(past) / of("fade")).max(of("floor"));
+            knots.push(knot(of("retire") + f64::from(past), left * of("w")));
+        }
+    }
+    let id = set["id"].as_str().unwrap();
+    Term {
+        name: id.try_into().unwrap(),
+        pack: PackHash::new([id.as_bytes()[0]; 32]),
+        metric: Metric::Skill,
+        knots: knots.into_iter().collect(),
+        gate: None,
+    }
+}
+
+/// Weights are f32 on the wire; the harmonic form is none of ours.
+#[test]
+fn utilities() {
+    let Some(vectors) = vectors() else { return };
+    let case = case(&vectors, OTHERS, handled_by("utilities")[0]);
+    let sets = list(&case["input"]["sets"]);
+    let fields = UtilityDocumentFields { version: 1, terms: sets.iter().map(term).collect() };
+    let utility = Utility::new(&UtilityDocument::new(fields).unwrap());
+    let name = |set: &Value| set["id"].as_str().unwrap().to_owned();
+    let values = sets.iter().map(|set| to_value(number(&case["input"]["scores"][name(set)])));
+    let values: Vec<i16> = values.collect();
+    for row in list(&case["output"]) {
+        let epoch = count(&row["epoch"]);
+        let of =
+            |key: &str| sets.iter().map(|set| number(&row[key][name(set)])).collect::<Vec<_>>();
+        near("weights", &utility.weights(epoch), &of("raw"), 1e-7);
+        let now = utility.at(epoch).unwrap();
+        near("shares", now.shares(), &of("alpha"), 1e-7);
+        near("utility", &[now.utility(&values).unwrap()], &[number(&row["f"])], 1e-7);
+    }
+}
+
+/// What a merge is, these are: sums of named displacements with listed weights, or means of adapters.
+#[test]
+fn folds() {
+    let Some(vectors) = vectors() else { return };
+    for name in handled_by("folds") {
+        let case = case(&vectors, OTHERS, name);
+        let input = &case["input"];
+        let narrow = |row: &[f64]| row.iter().map(|value| *value as f32).collect::<Vec<f32>>();
+        let of_displacements = !input["tau"].is_null();
+        let all = rows(if of_displacements { &input["tau"] } else { &input["w"] });
+        let all: Vec<Vec<f32>> = all.iter().map(|row| narrow(row)).collect();
+        let share = 1.0 / all.len() as f64;
+        let weights = match name {
+            "task_arithmetic" => vec![number(&input["s"]); all.len()],
+            "fedavg" => {
+                let counts = numbers(&input["n"]);
+                counts.iter().map(|n| n / counts.iter().sum::<f64>()).collect()
+            }
+            _ => vec![share; all.len()],
+        };
+        let zero = vec![0.0; all[0].len()];
+        let anchor = if of_displacements { narrow(&numbers(&input["w0"])) } else { zero };
+        let inputs =
+            all.iter().zip(weights).enumerate().map(|(index, (values, weight))| Weighted {
+                particle: ParticleId::new([index as u8; 32]),
+                values: if of_displacements {
+                    Values::Displacement(values)
+                } else {
+                    Values::Position(values)
+                },
+                weight: weight as f32,
+            });
+        let merge = fold(&anchor, &inputs.collect::<Vec<_>>()).unwrap();
+        let wide: Vec<f64> = merge.iter().map(|value| f64::from(*value)).collect();
+        near(name, &wide, &numbers(&case["output"]), 1e-6);
+    }
 }
