@@ -86,10 +86,11 @@ pub trait Fields<'a>: Sized {
     fn wire(&self) -> &Self::Wire;
 }
 
-/// Makes a type the body of the kind of its name: `body!(Claim, ClaimFields, 1)`, of version 1. The type is a tuple
-/// with its fields first, and has a constructor `new` that checks them.
+/// Makes a type the body of the kind of its name: `body!(Claim, ClaimFields, 1)`, of version 1. The type is a
+/// tuple with its fields first, and has a constructor `new` that checks them. A function behind that gives
+/// the place on a topic that a body names.
 macro_rules! body {
-    ($body:ident $(<$life:lifetime>)?, $fields:ident, $version:literal) => {
+    ($body:ident $(<$life:lifetime>)?, $fields:ident, $version:literal $(, $leaf:expr)?) => {
         impl $(<$life>)? $body $(<$life>)? {
             /// The fields.
             pub const fn fields(&self) -> &$fields $(<$life>)? {
@@ -112,6 +113,12 @@ macro_rules! body {
         impl<'a> $crate::Body<'a> for $body $(<$life>)? {
             const KIND: $crate::Kind = $crate::Kind::$body;
             const VERSION: u8 = $version;
+            $(
+                fn stands_at(&self, leaf: $crate::Leaf) -> bool {
+                    let place: fn(&Self) -> $crate::Leaf = $leaf;
+                    leaf == place(self)
+                }
+            )?
         }
     };
 }

@@ -1,6 +1,7 @@
 //! Kinds: what an envelope can carry, and how long each may be.
 
 use crate::canonical::Fields;
+use crate::topic::Leaf;
 use crate::v1;
 
 /// What an envelope carries: the body of the same name in [`crate::v1`]. The number is on the wire.
@@ -104,4 +105,9 @@ pub trait Body<'a>: Fields<'a> {
     const KIND: Kind;
     /// The version of its coding.
     const VERSION: u8;
+
+    /// Whether a topic that ends so is for this body: of its kind, and the place that it names, if it names one.
+    fn stands_at(&self, leaf: Leaf) -> bool {
+        leaf.kind() == Some(Self::KIND)
+    }
 }

@@ -23,6 +23,7 @@ mod name;
 mod seal;
 mod stream;
 mod time;
+mod topic;
 pub mod v1;
 
 pub use canonical::RejectBody;
@@ -36,3 +37,7 @@ pub use name::{ChunkHash, LayoutHash, ModelHash, PackHash, ParticleId, RecordId}
 pub use seal::{Outbound, SealError, seal};
 pub use stream::{Authentic, Stream};
 pub use time::{Now, Utc};
+pub use topic::{
+    DOCUMENT_SLOTS, LABEL_BYTES_MAX, Label, Leaf, RejectLabel, RejectPlace, RejectTopic,
+    TOPIC_BYTES_MAX, Topic,
+};

@@ -17,9 +17,9 @@ use shoal_wire::v1::{
     RosterIndex, RosterPage, SwarmDocument, UtilityDocument, Vehicle, Vote, WindowPlan,
 };
 use shoal_wire::{
-    Authentic, Body, ChunkHash, HEAD_BYTES, Head, KeyId, Keys, Kind, LayoutHash, ModelHash, Now,
-    Outbound, PackHash, ParticleId, PublicKey, RecordId, RejectEnvelope, SecretKey, Stream,
-    Unverified, Utc, seal,
+    Authentic, Body, ChunkHash, HEAD_BYTES, Head, KeyId, Keys, Kind, Label, LayoutHash, Leaf,
+    ModelHash, Now, Outbound, PackHash, ParticleId, PublicKey, RecordId, RejectEnvelope, SecretKey,
+    Stream, Topic, Unverified, Utc, Verified, seal,
 };
 
 /// One key, whatever is asked.
@@ -40,6 +40,7 @@ fn call_all(bytes: &[u8]) {
     names(bytes);
     bodies(bytes, &keys);
     documents(bytes, &keys);
+    topics(bytes);
     transfers(bytes, &keys);
     slots(bytes);
     trial(bytes);
@@ -58,6 +59,7 @@ fn envelopes<'a, T: Body<'a>>(bytes: &'a [u8], keys: &OneKey, then: impl Fn(&T))
         consume(*unverified.head());
         if let Ok(verified) = unverified.verify::<T>(keys) {
             consume((*verified.head(), verified.id(), verified.bytes().len()));
+            placed(&verified);
             then(verified.body());
         }
     }
@@ -137,6 +139,30 @@ fn documents(bytes: &[u8], keys: &OneKey) {
         let page = Unverified::decode(bytes).and_then(|page| page.verify::<RosterPage>(keys));
         consume(page.map(|page| roster.check(&page).is_ok()).ok());
     });
+}
+
+fn topics(bytes: &[u8]) {
+    let Ok(topic) = str::from_utf8(bytes).map(Topic::decode) else { return };
+    let Ok(label) = Label::new("fleet") else { return };
+    let leaf = topic.map_or(Leaf::vote(7, first::<1>(bytes)[0]), |topic| topic.leaf());
+    consume((leaf.kind(), leaf.name()));
+    if let Ok(topic) = topic.or(Topic::new(label, label, KeyId::new(first(bytes)), leaf)) {
+        consume((topic.text(), topic.fleet().text().len(), topic.region().text().len()));
+        consume((topic.publisher(), topic.leaf()));
+        if let Ok(record) = Unverified::decode(bytes) {
+            let why = topic.check(record.head()).map_err(RefusalCode::from);
+            consume(why.map_err(RefusalCode::number));
+        }
+    }
+}
+
+/// On the topic of a nonce, wherever it stands.
+fn placed<'a, T: Body<'a>>(record: &Verified<'a, T>) {
+    let Ok(label) = Label::new("fleet") else { return };
+    if let Ok(topic) = Topic::new(label, label, record.head().key, Leaf::Nonce) {
+        consume(topic.check_record(record).is_ok());
+        consume(record.body().stands_at(topic.leaf()));
+    }
 }
 
 fn send<'a, T: Body<'a>, E>(body: Result<T, E>, bytes: &[u8]) {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::canonical::{U16_WIRE_BYTES_MAX, U32_WIRE_BYTES_MAX, body};
 use crate::envelope::ENVELOPE_OVERHEAD_BYTES;
 use crate::name::{PackHash, ParticleId};
+use crate::topic::Leaf;
 use crate::v1::check::{PARTS, RejectTerms, TERMS_MAX, measured};
 use crate::v1::header::{Role, SLOTS};
 
@@ -86,4 +87,4 @@ impl Claim {
     }
 }
 
-body!(Claim, ClaimFields, 1);
+body!(Claim, ClaimFields, 1, |claim| Leaf::Claim { slot: claim.0.slot });

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::canonical::{RejectBody, U16_WIRE_BYTES_MAX, U32_WIRE_BYTES_MAX, body};
 use crate::envelope::{ENVELOPE_OVERHEAD_BYTES, RejectEnvelope};
 use crate::name::RecordId;
+use crate::topic::RejectPlace;
 
 /// The longest envelope of a refusal, in bytes.
 pub const REFUSAL_BYTES_MAX: usize = 256;
@@ -148,6 +149,12 @@ impl RefusalCode {
     /// The number on the wire.
     pub const fn number(self) -> u16 {
         self as u16
+    }
+}
+
+impl From<RejectPlace> for RefusalCode {
+    fn from(_reject: RejectPlace) -> Self {
+        Self::Misplaced
     }
 }
 

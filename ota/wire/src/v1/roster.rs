@@ -7,6 +7,7 @@ use crate::canonical::{U16_WIRE_BYTES_MAX, U32_WIRE_BYTES_MAX, body};
 use crate::envelope::{ENVELOPE_OVERHEAD_BYTES, Verified};
 use crate::key::{KeyId, PublicKey, RejectKey};
 use crate::name::RecordId;
+use crate::topic::Leaf;
 use crate::v1::roster_index::Numbered;
 
 /// The longest envelope of a roster's head, in bytes.
@@ -222,4 +223,4 @@ impl<'a> RosterPage<'a> {
     }
 }
 
-body!(RosterPage<'a>, RosterPageFields, 1);
+body!(RosterPage<'a>, RosterPageFields, 1, |page| Leaf::RosterPage { index: page.0.index });

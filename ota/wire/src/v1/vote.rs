@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::canonical::{OPTION_HASH_WIRE_BYTES_MAX, U16_WIRE_BYTES_MAX, U32_WIRE_BYTES_MAX, body};
 use crate::envelope::ENVELOPE_OVERHEAD_BYTES;
 use crate::name::{PackHash, ParticleId};
+use crate::topic::Leaf;
 use crate::v1::check::{PARTS, RejectTerms, TERMS_MAX, measured};
 
 /// The longest envelope of a vote, in bytes.
@@ -93,4 +94,4 @@ impl Vote {
     }
 }
 
-body!(Vote, VoteFields, 1);
+body!(Vote, VoteFields, 1, |vote| Leaf::vote(vote.0.window, vote.0.place));

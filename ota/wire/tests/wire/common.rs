@@ -64,10 +64,13 @@ pub(crate) fn verify<'a, T: Body<'a>>(bytes: &'a [u8]) -> Result<(), RejectEnvel
     Unverified::decode(bytes)?.verify::<T>(&keys()).map(|_verified| ())
 }
 
-/// As the kind that the envelope says it is.
-pub(crate) fn verify_as_said(bytes: &[u8], keys: &OneKey) -> Result<(), RejectEnvelope> {
-    fn by<'a, T: Body<'a>>(record: Unverified<'a>, keys: &OneKey) -> Result<(), RejectEnvelope> {
-        record.verify::<T>(keys).map(|_verified| ())
+/// As the kind that the envelope says it is; sealed again, if it is accepted.
+pub(crate) fn verify_as_said(bytes: &[u8], keys: &OneKey) -> Result<Vec<u8>, RejectEnvelope> {
+    fn by<'a, T: Body<'a>>(
+        record: Unverified<'a>,
+        keys: &OneKey,
+    ) -> Result<Vec<u8>, RejectEnvelope> {
+        record.verify::<T>(keys).map(|verified| sealed(verified.body()))
     }
     let record = Unverified::decode(bytes)?;
     match record.head().kind {
@@ -89,7 +92,7 @@ pub(crate) fn verify_as_said(bytes: &[u8], keys: &OneKey) -> Result<(), RejectEn
 /// Why these body bytes are refused, well signed as they are.
 pub(crate) fn refused(kind: Kind, body: &[u8]) -> Option<RejectBody> {
     match verify_as_said(&forged(kind.number(), 1, body), &keys()) {
-        Ok(()) => None,
+        Ok(_sealed) => None,
         Err(RejectEnvelope::Body(why)) => Some(why),
         Err(other) => panic!("{other}"),
     }

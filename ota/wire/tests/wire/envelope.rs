@@ -1,7 +1,8 @@
 //! One claim of SPEC.md §1 a test.
 
-use crate::common::{OneKey, body_of, forged, keys, sealed, secret, verify};
-use crate::samples::{header, header_fields, merge_fields, plan};
+use crate::common::{OneKey, body_of, forged, keys, refused, sealed, secret, verify};
+use crate::refusals::written;
+use crate::samples::{header, header_fields, merge_fields, plan, plan_fields};
 use sha2::{Digest, Sha256};
 use shoal_wire::v1::{
     CHUNKS_MAX, INPUTS_MAX, PARTICLE_HEADER_BYTES_MAX, ParticleHeader, ParticleHeaderFields,
@@ -166,6 +167,48 @@ fn bytes_after_the_end_are_refused() {
     assert_eq!(stream.push(&bytes), Err(RejectEnvelope::Trailing));
     assert_eq!(stream.push(&[]), Err(RejectEnvelope::Trailing), "a rejected stream stays rejected");
     assert_eq!(stream.finish(&keys()), Err(RejectEnvelope::Trailing));
+}
+
+/// Wrong in every way at once, and mended one by one.
+#[test]
+fn reasons_are_looked_for_in_the_order_of_the_document() {
+    let kind = Kind::WindowPlan.number();
+    let key = secret().public().id();
+    let mut bytes = forged(200, 9, &[0xff; 300]);
+    bytes[0] = b'X';
+    bytes[6] ^= 1;
+    bytes.push(0);
+    let mut next = |change: &mut dyn FnMut(&mut Vec<u8>)| {
+        change(&mut bytes);
+        verify::<WindowPlan>(&bytes).unwrap_err()
+    };
+    assert_eq!(next(&mut |_bytes| {}), RejectEnvelope::Magic);
+    assert_eq!(next(&mut |bytes| bytes[0] = b'S'), RejectEnvelope::UnknownKind { kind: 200 });
+    let version = RejectEnvelope::UnknownVersion { kind: Kind::WindowPlan, version: 9 };
+    assert_eq!(next(&mut |bytes| bytes[4] = kind), version);
+    let too_long = RejectEnvelope::TooLong { kind: Kind::WindowPlan, len: 398, max: 256 };
+    assert_eq!(next(&mut |bytes| bytes[5] = 1), too_long);
+    assert_eq!(
+        next(&mut |bytes| bytes[30..32].copy_from_slice(&[100, 0])),
+        RejectEnvelope::Trailing
+    );
+    let mut unknown = key.bytes().to_owned();
+    unknown[0] ^= 1;
+    let unknown = RejectEnvelope::UnknownKey { key: KeyId::new(unknown), kind: Kind::WindowPlan };
+    assert_eq!(next(&mut |bytes| bytes.truncate(198)), unknown);
+    let named = |bytes: &mut Vec<u8>| bytes[6..14].copy_from_slice(key.bytes());
+    assert_eq!(next(&mut { named }), RejectEnvelope::Signature { key });
+
+    // What is signed and wrong in its body: it does not decode, then has a byte too many, then is never open.
+    let mut fields = plan_fields();
+    fields.open_seconds = 0;
+    let mut body = written(&fields);
+    body.push(0xff);
+    let why = |body: &[u8]| refused(Kind::WindowPlan, body).unwrap();
+    assert_eq!(why(&body[..3]), RejectBody::Malformed);
+    assert_eq!(why(&body), RejectBody::NotCanonical);
+    body.pop();
+    assert!(matches!(why(&body), RejectBody::WindowPlan(_)));
 }
 
 #[test]

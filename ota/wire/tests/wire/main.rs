@@ -4,7 +4,10 @@
 mod body_vectors;
 mod common;
 mod envelope;
+mod generate;
 mod properties;
 mod refusals;
+mod roster;
 mod samples;
+mod topics;
 mod vectors;

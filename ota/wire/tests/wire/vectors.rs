@@ -120,7 +120,7 @@ fn cases() -> Value {
 fn outcome(key: &[u8], envelope: &[u8]) -> &'static str {
     let Ok(key) = PublicKey::decode(key.try_into().unwrap()) else { return "key" };
     match verify_as_said(envelope, &OneKey(key)) {
-        Ok(()) => "accepted",
+        Ok(_sealed) => "accepted",
         Err(RejectEnvelope::Signature { .. }) => "signature",
         Err(other) => panic!("{other}"),
     }

@@ -1,0 +1,98 @@
+//! The roster: pages that a head names, and the number of a vehicle.
+
+use shoal_wire::v1::{
+    Document, Numbered, ROSTER_PAGE_VEHICLES_MAX, RejectPage, RejectRosterIndex, Roster,
+    RosterFields, RosterIndex, RosterPage, RosterPageFields, VEHICLE_BYTES,
+};
+use shoal_wire::{KeyId, PublicKey, Unverified, Verified};
+
+use crate::common::{keys, sealed};
+use crate::samples;
+
+fn page(index: u16, rows: &[u8]) -> Vec<u8> {
+    let fields = RosterPageFields { version: 1, index, vehicles: rows };
+    sealed(&RosterPage::new(fields).unwrap())
+}
+
+fn verified(bytes: &[u8]) -> Verified<'_, RosterPage<'_>> {
+    Unverified::decode(bytes).unwrap().verify(&keys()).unwrap()
+}
+
+#[test]
+fn a_full_page_is_read_in_place() {
+    let bytes = page(3, &samples::vehicles(0, ROSTER_PAGE_VEHICLES_MAX));
+    let page = verified(&bytes);
+    assert_eq!(page.body().vehicles().len(), 1_024);
+    let last = page.body().vehicle(1_023).unwrap();
+    assert_eq!(last.region, 258);
+    assert_eq!(PublicKey::decode(&last.public_key).unwrap().id(), last.id());
+    assert_eq!(page.body().vehicle(1_024), None);
+    let rows = page.body().fields().vehicles.as_ptr_range();
+    assert!(bytes.as_ptr_range().contains(&rows.start), "borrowed, not copied");
+}
+
+/// A gateway of 32 KiB keeps a page in flash, and reads it there.
+#[test]
+fn the_large_bodies_take_no_room_of_their_own() {
+    assert!(size_of::<Verified<'_, Roster<'_>>>() <= 128);
+    assert!(size_of::<Verified<'_, RosterPage<'_>>>() <= 128);
+    assert!(size_of::<Verified<'_, Document<'_>>>() <= 192);
+}
+
+#[test]
+fn vehicles_are_numbered_through_the_pages() {
+    let rows = samples::vehicles(0, 2);
+    let bytes = page(3, &rows);
+    let page = verified(&bytes);
+    let numbers: Vec<u32> = page.body().numbered().map(|vehicle| vehicle.number).collect();
+    assert_eq!(numbers, [3 * 1_024, 3 * 1_024 + 1]);
+}
+
+#[test]
+fn a_page_counts_only_if_the_head_names_it_at_its_index_and_it_is_full() {
+    let full = samples::vehicles(0, ROSTER_PAGE_VEHICLES_MAX);
+    let (first, second) = (page(0, &full), page(1, &samples::vehicles(2_000, 2)));
+    let other = page(1, &samples::vehicles(3_000, 2));
+    let short = page(0, &full[VEHICLE_BYTES..]);
+    let hashes = |pages: [&[u8]; 2]| pages.map(|page| *verified(page).id().bytes()).concat();
+
+    let pages = hashes([&first, &second]);
+    let roster = Roster::new(RosterFields { version: 1, vehicles: 1_026, pages: &pages }).unwrap();
+    assert_eq!(roster.check(&verified(&first)), Ok(()));
+    assert_eq!(roster.check(&verified(&second)), Ok(()));
+    assert_eq!(roster.check(&verified(&other)), Err(RejectPage::NotNamed { index: 1 }));
+
+    let swapped = hashes([&second, &first]);
+    let fields = RosterFields { version: 1, vehicles: 1_026, pages: &swapped };
+    let roster = Roster::new(fields).unwrap();
+    assert_eq!(roster.check(&verified(&first)), Err(RejectPage::NotNamed { index: 0 }));
+
+    let pages = hashes([&short, &second]);
+    let roster = Roster::new(RosterFields { version: 1, vehicles: 1_026, pages: &pages }).unwrap();
+    let why = RejectPage::Vehicles { index: 0, vehicles: 1_023, want: 1_024 };
+    assert_eq!(roster.check(&verified(&short)), Err(why));
+
+    let one = Roster::new(RosterFields { version: 1, vehicles: 1, pages: &pages[..32] }).unwrap();
+    assert_eq!(one.check(&verified(&second)), Err(RejectPage::NotNamed { index: 1 }));
+}
+
+/// A hundred thousand vehicles, spread over the ids as hashes are.
+#[test]
+fn a_vehicle_of_many_is_found_by_its_id() {
+    let id = |number: u32| KeyId::of(&[number.to_le_bytes(); 8].concat().try_into().unwrap());
+    let mut vehicles: Vec<Numbered> =
+        (0..100_000).map(|number| Numbered { id: id(number), number }).collect();
+    let index = RosterIndex::new(&mut vehicles).unwrap();
+    assert!((0..100_000).all(|number| index.number(id(number)) == Some(number)));
+    assert_eq!(index.number(id(100_000)), None);
+    assert_eq!(size_of::<Numbered>(), 12);
+}
+
+#[test]
+fn two_vehicles_of_one_id_void_the_roster() {
+    let id = KeyId::new([1; 8]);
+    let other = Numbered { id: KeyId::new([2; 8]), number: 5 };
+    let mut vehicles = [Numbered { id, number: 9 }, other, Numbered { id, number: 4 }];
+    let rejected = RosterIndex::new(&mut vehicles);
+    assert_eq!(rejected, Err(RejectRosterIndex::SameId { id, first: 4, second: 9 }));
+}
