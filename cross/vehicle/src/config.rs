@@ -3,12 +3,16 @@
 //! Every key has a default; an unknown key is an error that names the nearest one. Paths are taken
 //! relative to the file.
 
+mod fleet;
+
 use std::path::{Path, PathBuf};
 
 use embassy_time::Duration;
 use shoal_shadow::document::{Document, DocumentError, Table};
 
 use crate::night::Plan;
+
+pub use fleet::FleetConfig;
 
 /// One vehicle, as configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +33,8 @@ pub struct Config {
     pub night: NightConfig,
     /// Directory of all state: replay, slots, records.
     pub state: PathBuf,
+    /// The fleet it belongs to; without one it learns alone.
+    pub fleet: Option<FleetConfig>,
 }
 
 /// The model package.
@@ -124,6 +130,7 @@ impl Default for Config {
             replay: ReplayConfig::default(),
             night: NightConfig::default(),
             state: "vehicle-0.state".into(),
+            fleet: None,
         }
     }
 }
@@ -210,6 +217,9 @@ impl Config {
         config.state = directory.join(&config.state);
         config.model.package = directory.join(&config.model.package);
         config.drives.directory = config.drives.directory.map(|drives| directory.join(drives));
+        if let Some(fleet) = &mut config.fleet {
+            fleet.beside(directory);
+        }
         config.engine.library = config.engine.library.map(|library| directory.join(library));
         Ok(config)
     }
@@ -220,8 +230,9 @@ impl Config {
     /// [`DocumentError`], naming file, line and key.
     pub fn parse(file: &str, source: &str) -> Result<Self, DocumentError> {
         let document = Document::parse(file, source)?;
-        let root = document
-            .root(&["name", "seed", "state", "model", "engine", "drives", "replay", "night"])?;
+        let root = document.root(&[
+            "name", "seed", "state", "model", "engine", "drives", "replay", "night", "fleet",
+        ])?;
         let mut config = Config::default();
         take(&mut config.name, root.text("name")?.map(String::from));
         take(&mut config.seed, root.integer("seed", 0..=i64::MAX)?.map(|seed| seed as u64));
@@ -260,6 +271,10 @@ impl Config {
         if let Some(table) = root.table("night", &keys)? {
             config.night.fill(&table)?;
         }
+        config.fleet = root
+            .table("fleet", &fleet::KEYS)?
+            .map(|table| FleetConfig::read(&table))
+            .transpose()?;
         Ok(config)
     }
 
@@ -350,6 +365,18 @@ mod tests {
     #[test]
     fn an_empty_file_is_a_complete_configuration() {
         assert_eq!(Config::parse("vehicle.toml", "").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn a_fleet_is_whole_or_an_error_that_names_the_key() {
+        let toml = "[fleet]\nname = \"demo\"\nregion = \"r\"\nbroker = \"mqtt://x\"\nkey = \"k\"\npack = \"p\"\n";
+        let missing = Config::parse("v.toml", toml).unwrap_err().to_string();
+        assert!(missing.contains("authority"), "{missing}");
+        // The base point's neighbour is a key; 64 zeros are a point of small order.
+        let zeros = "00".repeat(32);
+        let weak = format!("{toml}authority = \"{zeros}\"\ntimekeeper = \"{zeros}\"\n");
+        let refused = Config::parse("v.toml", &weak).unwrap_err().to_string();
+        assert!(refused.contains("v.toml:7") && refused.contains("small order"), "{refused}");
     }
 
     #[test]

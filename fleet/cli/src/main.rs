@@ -4,6 +4,7 @@
 mod data;
 mod drive;
 mod eval;
+mod fleet;
 mod model;
 mod output;
 mod pack;
@@ -39,6 +40,9 @@ enum What {
     /// Make and check evaluation packs
     #[command(subcommand)]
     Pack(pack::PackCommand),
+    /// Make fleets of vehicles that exchange what they learn
+    #[command(subcommand)]
+    Fleet(fleet::Fleet),
 }
 
 /// Which engine runs the model.
@@ -103,6 +107,7 @@ fn main() -> ExitCode {
         What::Drive(command) => command.run(),
         What::Study(command) => command.run(),
         What::Pack(command) => command.run(),
+        What::Fleet(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

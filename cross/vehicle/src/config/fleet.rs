@@ -1,0 +1,83 @@
+//! The fleet that a vehicle exchanges with, as `vehicle.toml` tells it.
+
+use std::path::{Path, PathBuf};
+
+use shoal_shadow::document::{DocumentError, Table};
+use shoal_wire::PublicKey;
+
+/// The keys of the table.
+pub(super) const KEYS: [&str; 8] =
+    ["name", "region", "broker", "key", "pack", "authority", "timekeeper", "exchange"];
+
+/// The fleet and this vehicle's place in it. Keys without a default are required.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FleetConfig {
+    /// Name of the fleet on the broker.
+    pub name: String,
+    /// The vehicle's region.
+    pub region: String,
+    /// The broker, `mqtt://HOST:PORT` or `mqtts://HOST:PORT`.
+    pub broker: String,
+    /// File of the vehicle's secret key.
+    pub key: PathBuf,
+    /// Directory of the evaluation pack; it counts only with the authority's signature on its manifest.
+    pub pack: PathBuf,
+    /// The key that signs documents.
+    pub authority: PublicKey,
+    /// The key that signs nonces, and nothing else.
+    pub timekeeper: PublicKey,
+    /// Whether to exchange; a vehicle that does not learns alone, night after night.
+    pub exchange: bool,
+}
+
+impl FleetConfig {
+    /// Reads the table.
+    ///
+    /// # Errors
+    /// [`DocumentError`], naming file, line and key.
+    pub(super) fn read(table: &Table<'_>) -> Result<Self, DocumentError> {
+        let name = |key: &str| {
+            let text = table.text_required(key)?;
+            let fits = (1..=32).contains(&text.len())
+                && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+            if fits {
+                Ok(text.to_owned())
+            } else {
+                Err(table.refuse(key, text, "1 to 32 of a-z, 0-9 and -"))
+            }
+        };
+        let path = |key: &str| table.text_required(key).map(PathBuf::from);
+        Ok(FleetConfig {
+            name: name("name")?,
+            region: name("region")?,
+            broker: table.text_required("broker")?.to_owned(),
+            key: path("key")?,
+            pack: path("pack")?,
+            authority: public_key(table, "authority")?,
+            timekeeper: public_key(table, "timekeeper")?,
+            exchange: table.boolean("exchange")?.unwrap_or(true),
+        })
+    }
+
+    /// Takes paths relative to the file they stand in.
+    pub(super) fn beside(&mut self, directory: &Path) {
+        self.key = directory.join(&self.key);
+        self.pack = directory.join(&self.pack);
+    }
+}
+
+/// A public key as 64 hexadecimal digits.
+fn public_key(table: &Table<'_>, key: &str) -> Result<PublicKey, DocumentError> {
+    let text = table.text_required(key)?;
+    let refused = || table.refuse(key, text, "a public key: 64 hexadecimal digits");
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() || pairs.len() != 32 {
+        return Err(refused());
+    }
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(pairs) {
+        let digits = std::str::from_utf8(pair).map_err(|_error| refused())?;
+        *byte = u8::from_str_radix(digits, 16).map_err(|_error| refused())?;
+    }
+    PublicKey::decode(&bytes).map_err(|why| table.refuse(key, why, "a key that can verify"))
+}

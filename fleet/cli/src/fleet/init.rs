@@ -1,0 +1,252 @@
+//! `shoal fleet init`
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, ValueEnum};
+use sha2::{Digest, Sha256};
+use shoal_runtime::graft::Profile;
+use shoal_runtime::onnx::Model;
+use shoal_shadow::fit::graft_package;
+use shoal_shadow::form::Form;
+use shoal_shadow::pack::Pack;
+use shoal_shadow::package::Package;
+use shoal_wire::v1::{
+    ConsensusRule, Document, DocumentFields, Knot, Metric, PaperRule, Rule, SwarmDocument,
+    SwarmDocumentFields, Term, UtilityDocument, UtilityDocumentFields, Vehicle, WindowPlan,
+    WindowPlanFields,
+};
+use shoal_wire::{LayoutHash, ModelHash, PackHash, SecretKey};
+
+use super::documents::Desk;
+use super::secret::{self, Source, hex};
+use crate::output::{Failure, Outcome};
+
+/// Documents count for so long.
+const DAYS_VALID: u64 = 365;
+
+/// Make a fleet in one step.
+///
+/// DIR gets the authority's and the timekeeper's keys (keep them; they never go to a vehicle), a folder of signed
+/// documents, and a folder for each vehicle with its key and its vehicle.toml.
+///
+/// Example: shoal fleet init fleet --vehicles 4 --pack pack --broker mqtt://127.0.0.1:1883
+#[derive(Args)]
+pub(crate) struct Init {
+    /// The fleet's directory; it must not exist
+    dir: PathBuf,
+    /// Name of the fleet on the broker: 1 to 32 of a-z, 0-9 and -
+    #[arg(long, default_value = "fleet")]
+    name: String,
+    /// Its region
+    #[arg(long, default_value = "region-0")]
+    region: String,
+    /// Vehicles of the roster
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    vehicles: u32,
+    /// The evaluation pack that all measure on
+    #[arg(long, value_name = "PACK")]
+    pack: PathBuf,
+    /// Package of the model that all carry
+    #[arg(long, value_name = "PACKAGE", default_value = "models/world")]
+    package: PathBuf,
+    /// Broker that all connect to
+    #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
+    broker: String,
+    /// How particles move
+    #[arg(long, value_enum, default_value = "consensus")]
+    rule: RuleName,
+    #[command(flatten)]
+    windows: Windows,
+    /// Make keys and draws from this number, so that the same fleet can be made again (for trials: whoever
+    /// knows the number has the keys)
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+/// The calendar of windows.
+#[derive(Args)]
+struct Windows {
+    /// When window 0 opens, UTC in seconds since 1970; without it, the next full second
+    #[arg(long, value_name = "SECONDS")]
+    epoch: Option<u64>,
+    /// From one window to the next, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
+    period: u32,
+    /// How long a window is open, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 14_400)]
+    open: u32,
+    /// The longest a vehicle waits for its turn, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    jitter: u32,
+    /// What a vehicle may send in a window
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
+    bytes_up: u64,
+    /// What it may receive
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
+    bytes_down: u64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RuleName {
+    /// Best is a merge of all contributions
+    Consensus,
+    /// Model Swarms, as published
+    Paper,
+}
+
+impl RuleName {
+    fn rule(self) -> Rule {
+        match self {
+            RuleName::Consensus => Rule::Consensus(ConsensusRule {
+                inertia: 0.5,
+                up_bits: 2,
+                down_bits: 6,
+                brake: 0.01,
+                clip: true,
+                mean_last: 5,
+                mix: true,
+            }),
+            // The middle of the grids that Model Swarms draws its numbers from.
+            RuleName::Paper => Rule::Paper(PaperRule {
+                inertia: 0.2,
+                cognitive: 0.3,
+                social: 0.4,
+                repel: 0.05,
+                step_length: 0.8,
+                step_length_decay: 0.95,
+                step_length_min: 0.1,
+                patience: 10,
+                restart_patience: 7,
+            }),
+        }
+    }
+}
+
+impl Init {
+    pub(crate) fn run(self) -> Outcome {
+        let pack = Pack::open(&self.pack)?;
+        let package = Package::open(&self.package)?;
+        let swarm = self.swarm(&package)?;
+        std::fs::create_dir(&self.dir)
+            .map_err(|error| format!("cannot make {}: {error}", self.dir.display()))?;
+        let source = self.seed.map_or(Source::Random, Source::Repeatable);
+        let key = |name: &str| secret::create(&self.dir.join(name), source, name);
+        let (authority, timekeeper) = (key("authority.key")?, key("timekeeper.key")?);
+
+        let vehicles = (0..self.vehicles)
+            .map(|number| self.vehicle(number, source, &authority, &timekeeper))
+            .collect::<Result<Vec<Vehicle>, Failure>>()?;
+        let documents = self.dir.join("documents");
+        std::fs::create_dir(&documents)?;
+        let epoch_seconds = self.windows.epoch.map_or_else(next_second, Ok)?;
+        let not_after_seconds = epoch_seconds.saturating_add(DAYS_VALID * 86_400);
+        let mut desk = Desk::new(&documents, &authority, not_after_seconds);
+        desk.sign("plan", &self.plan(epoch_seconds)?)?;
+        desk.sign_roster(1, &vehicles)?;
+        desk.sign("utility", &utility(&pack)?)?;
+        desk.sign("swarm", &swarm)?;
+        desk.sign("pack", &manifest(&pack)?)?;
+        println!("fleet of {} vehicles in {}", vehicles.len(), self.dir.display());
+        println!("authority  {}", authority.public().id());
+        println!("timekeeper {}", timekeeper.public().id());
+        Ok(())
+    }
+
+    /// A vehicle's folder: its key and what it is told.
+    fn vehicle(
+        &self,
+        number: u32,
+        source: Source,
+        authority: &SecretKey,
+        timekeeper: &SecretKey,
+    ) -> Result<Vehicle, Failure> {
+        let name = format!("vehicle-{number}");
+        let folder = self.dir.join(&name);
+        std::fs::create_dir(&folder)?;
+        let key = secret::create(&folder.join("vehicle.key"), source, &name)?;
+        let text = format!(
+            "# Written by `shoal fleet init`.\nname = {name:?}\nseed = {seed}\n\n\
+             [model]\npackage = {package:?}\n\n\
+             [drives]\nvehicle = {number}\nvehicles = {vehicles}\n\n\
+             [fleet]\nname = {fleet:?}\nregion = {region:?}\nbroker = {broker:?}\n\
+             key = \"vehicle.key\"\npack = {pack:?}\n\
+             authority = \"{authority}\"\ntimekeeper = \"{timekeeper}\"\n",
+            seed = self.seed.unwrap_or(0),
+            package = absolute(&self.package)?,
+            vehicles = self.vehicles,
+            fleet = self.name,
+            region = self.region,
+            broker = self.broker,
+            pack = absolute(&self.pack)?,
+            authority = hex(authority.public().bytes()),
+            timekeeper = hex(timekeeper.public().bytes()),
+        );
+        std::fs::write(folder.join("vehicle.toml"), text)?;
+        Ok(Vehicle { public_key: *key.public().bytes(), region: 0 })
+    }
+
+    fn plan(&self, epoch_seconds: u64) -> Result<WindowPlan, Failure> {
+        Ok(WindowPlan::new(WindowPlanFields {
+            epoch_seconds,
+            period_seconds: self.windows.period,
+            open_seconds: self.windows.open,
+            jitter_ms_max: self.windows.jitter,
+            up_bytes_max: self.windows.bytes_up,
+            down_bytes_max: self.windows.bytes_down,
+        })?)
+    }
+
+    fn swarm(&self, package: &Package) -> Result<SwarmDocument, Failure> {
+        let description = package.description();
+        // Only packages that see frames are exchanged.
+        Form::of(description)?;
+        let path = package.model_path();
+        let bytes = std::fs::read(&path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let base_model = ModelHash::new(Sha256::digest(&bytes).into());
+        let model = Model::read(&path)?;
+        // A layout does not depend on how the graph is lowered.
+        let layout = graft_package(&model, description, 1, Profile::Cpu)?.layout;
+        let seed = self.seed.unwrap_or(0);
+        Ok(SwarmDocument::new(SwarmDocumentFields {
+            version: 1,
+            seed,
+            base_model,
+            layout: LayoutHash::new(layout.hash()),
+            rank: u8::try_from(description.adapter.rank)?,
+            start_seed: seed,
+            asked: 16,
+            rule: self.rule.rule(),
+        })?)
+    }
+}
+
+/// One term, the skill on the pack, from the first window on.
+fn utility(pack: &Pack) -> Result<UtilityDocument, Failure> {
+    let name = pack.manifest().id.as_str();
+    let term = Term {
+        name: name.try_into().map_err(|_error| format!("the pack's name `{name}` is too long"))?,
+        pack: PackHash::new(pack.sha256()),
+        metric: Metric::Skill,
+        knots: [Knot { window: 0, weight: 1.0 }].into_iter().collect(),
+        gate: None,
+    };
+    let terms = [term].into_iter().collect();
+    Ok(UtilityDocument::new(UtilityDocumentFields { version: 1, terms })?)
+}
+
+fn manifest(pack: &Pack) -> Result<Document<'_>, Failure> {
+    let manifest = pack.manifest();
+    let (name, version) = (manifest.id.as_str(), manifest.version);
+    Ok(Document::new(DocumentFields { name, version, bytes: pack.manifest_bytes() })?)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a program knows the time; cores are told it")]
+fn next_second() -> Result<u64, Failure> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + 1)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()).into())
+}

@@ -1,0 +1,66 @@
+//! Secret keys as files: 64 hexadecimal digits of the seed, readable by their owner alone.
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use shoal_wire::SecretKey;
+
+use crate::output::Failure;
+
+/// Where seeds of keys come from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source {
+    /// The operating system: every key is new.
+    Random,
+    /// A number, for a fleet that can be made again: its keys are as secret as the number.
+    Repeatable(u64),
+}
+
+impl Source {
+    fn seed(self, name: &str) -> Result<[u8; 32], Failure> {
+        match self {
+            Source::Random => {
+                let mut seed = [0; 32];
+                getrandom::fill(&mut seed)
+                    .map_err(|error| format!("the system gives no random bytes: {error}"))?;
+                Ok(seed)
+            }
+            Source::Repeatable(number) => {
+                let hasher = Sha256::new().chain_update(b"shoal/key/1");
+                let hasher = hasher.chain_update(number.to_le_bytes()).chain_update(name);
+                Ok(hasher.finalize().into())
+            }
+        }
+    }
+}
+
+/// Makes a key and writes it to a file that must not exist. `name` tells the keys of one source apart.
+///
+/// # Errors
+/// When the file is there or cannot be written.
+pub(super) fn create(path: &Path, source: Source, name: &str) -> Result<SecretKey, Failure> {
+    let seed = source.seed(name)?;
+    let mut text = hex(&seed);
+    text.push('\n');
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    Ok(SecretKey::from_seed(&seed))
+}
+
+/// Lower-case hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
+}
