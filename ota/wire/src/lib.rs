@@ -16,6 +16,7 @@
 )]
 
 mod canonical;
+pub mod coding;
 mod envelope;
 mod key;
 mod kind;

@@ -12,6 +12,7 @@ use shoal_window::{
     Slots, Transfer, TransferInput, Trial, TrialInput, TrialPolicy, Window, jitter, number,
     open_span,
 };
+use shoal_wire::coding::{ChunkDecoder, EncodedChunk, Encoder, Quality, decode_chunk};
 use shoal_wire::v1::{
     Claim, Document, Nonce, Numbered, ParticleHeader, Presence, Refusal, RefusalCode, Roster,
     RosterIndex, RosterPage, SwarmDocument, UtilityDocument, Vehicle, Vote, WindowPlan,
@@ -44,6 +45,7 @@ fn call_all(bytes: &[u8]) {
     transfers(bytes, &keys);
     slots(bytes);
     trial(bytes);
+    coding(bytes);
     if let Ok(saved) = Saved::decode(Some(bytes), Some(&first::<LEDGER_BYTES>(bytes)), &keys) {
         doors(saved, bytes, &keys);
     }
@@ -276,6 +278,32 @@ fn trial(bytes: &[u8]) {
             consume((trial.handle_input(input), trial.state()));
             consume(trial.poll_persist().map(|record| record.bytes.len()));
             consume(trial.poll_output());
+        }
+    }
+}
+
+/// Both ways out of a chunk, and the way in.
+fn coding(bytes: &[u8]) {
+    let mut values = black_box([0.0; 64]);
+    consume(decode_chunk(black_box(bytes), &mut values));
+    let mut decoder = ChunkDecoder::new(black_box(64));
+    for piece in bytes.chunks(black_box(7)) {
+        consume(decoder.push(piece, |index, value| consume((index, value))));
+    }
+    consume(decoder.finish());
+
+    let mut received = black_box([0.0; 64]);
+    let mut buffer = [0; 256];
+    let Some(quality) = first::<1>(bytes).first().and_then(|bits| Quality::new(*bits)) else {
+        return;
+    };
+    consume(quality.bits());
+    let tensors = black_box([64]);
+    if let Ok(mut encoder) = Encoder::new(quality, &tensors, &mut values, &mut received) {
+        while let Ok(Some(EncodedChunk { first_value, values, bytes })) =
+            encoder.next_chunk(&mut buffer)
+        {
+            consume((first_value, values, bytes.len()));
         }
     }
 }

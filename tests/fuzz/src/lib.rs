@@ -5,8 +5,10 @@
 //! target/fuzz/corpus, and one that panics in target/fuzz/found. Put such a file into the corpus beside this
 //! package once it is understood: the corpus runs as an ordinary test.
 
+mod coding;
 mod entry;
 mod launch;
 
+pub use coding::coding;
 pub use entry::{onnx, safetensors};
 pub use launch::launch;

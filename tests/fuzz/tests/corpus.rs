@@ -24,3 +24,8 @@ fn no_file_of_the_onnx_corpus_panics() {
 fn no_file_of_the_safetensors_corpus_panics() {
     each("safetensors", shoal_fuzz::safetensors);
 }
+
+#[test]
+fn no_file_of_the_coding_corpus_panics() {
+    each("coding", shoal_fuzz::coding);
+}
