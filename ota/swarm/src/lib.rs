@@ -4,6 +4,7 @@
 //! - [`utility`]: what is maximised, by the signed document and the window.
 //! - [`merge`], [`fold`](mod@fold): contributions into one particle, by the consensus rule.
 //! - [`paired`](mod@paired): how much better, and how surely.
+//! - [`records`], [`roster`], [`quorum`]: a set of signed records, whom a nonce draws, and what the set means.
 //! - [`draws`]: chance by key.
 //!
 //! A core: no clock, no randomness, no I/O; time, chance and bytes are arguments. It allocates. Arithmetic is + − × ÷ in
@@ -18,14 +19,19 @@
 
 extern crate alloc;
 
+mod ballot;
 pub mod draws;
 pub mod fold;
 pub mod merge;
 pub mod paired;
 pub mod populate;
+pub mod quorum;
 mod real;
+pub mod records;
+pub mod roster;
 pub mod search;
 pub mod step;
 pub mod utility;
 
+pub use ballot::Ballot;
 pub use real::Real;

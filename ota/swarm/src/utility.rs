@@ -47,6 +47,11 @@ impl Utility {
         self.terms.iter().map(|term| (term.pack, term.metric))
     }
 
+    /// The pack that claims and votes name: that of the first term.
+    pub fn pack(&self) -> Option<PackHash> {
+        self.terms.first().map(|term| term.pack)
+    }
+
     /// Whether this document can come after another: it may change weights and gates, and append terms that begin
     /// with weight 0, so that everyone has measured a term when it first counts.
     ///

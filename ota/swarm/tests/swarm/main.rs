@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod json;
+mod make;
 mod model;
 mod paper;
+mod quorum;
+mod records;
 mod vectors;

@@ -1,0 +1,394 @@
+//! Nominees, voters, best, worst and standing: one sentence of design.md a test.
+
+use shoal_swarm::quorum::{Elected, Quorum};
+use shoal_swarm::utility::Utility;
+use shoal_wire::ParticleId;
+use shoal_wire::v1::Role;
+
+use crate::make::{Book, header, nonce_bytes, signed, utility, utility_of, vehicle, vote, when};
+
+/// Surely better than best, and surely worse.
+const GAIN: (f64, f64, f64) = (0.5, 0.4, 0.01);
+const LOSS: (f64, f64, f64) = (0.3, 0.4, 0.01);
+
+impl Book {
+    fn read<T>(&self, window: u32, of: impl Fn(&Quorum<'_>) -> T) -> T {
+        self.read_by(&utility(), window, of)
+    }
+
+    fn read_by<T>(&self, utility: &Utility, window: u32, of: impl Fn(&Quorum<'_>) -> T) -> T {
+        of(&Quorum::new(&self.records, &self.roster, utility, window).unwrap())
+    }
+
+    fn nominated(&self, window: u32) -> Vec<ParticleId> {
+        self.read(window + 1, |quorum| {
+            quorum.nominees(window).iter().map(|nominee| nominee.particle).collect()
+        })
+    }
+
+    fn best(&self, window: u32) -> Option<ParticleId> {
+        self.read(window, |quorum| quorum.best()).map(|elected: Elected| elected.ballot.particle)
+    }
+
+    /// All voters but these liars find the same.
+    fn all_vote(
+        &mut self,
+        claimed: u32,
+        particle: ParticleId,
+        best: Option<ParticleId>,
+        found: (f64, f64, f64),
+    ) {
+        let place = self.nominated(claimed).iter().position(|one| *one == particle).unwrap_or(3);
+        for number in 0..self.roster.count() as u8 {
+            self.vote(number, claimed + 1, place as u8, particle, best, found).unwrap();
+        }
+    }
+}
+
+#[test]
+fn nominees_are_the_two_highest_claims_the_highest_merge_and_one_drawn() {
+    let mut book = Book::new(9);
+    let merges: Vec<ParticleId> =
+        [(0, 0.1), (1, 0.3)].map(|(i, value)| book.claim(i, 5, Role::Merge, value)).to_vec();
+    let others: Vec<ParticleId> = [(2, 0.9), (3, 0.8), (4, 0.7), (5, 0.6), (6, 0.2)]
+        .map(|(i, value)| book.claim(i, 5, Role::Best, value))
+        .to_vec();
+    let nominated = book.nominated(5);
+    assert_eq!(nominated[..3], [others[0], others[1], merges[1]]);
+    assert_eq!(nominated.len(), 4);
+    let rest = [others[2], others[3], others[4], merges[0]];
+    let nonce = nonce_bytes(6);
+    let lowest = rest.iter().min_by_key(|c| shoal_swarm::roster::lot(&nonce, **c)).unwrap();
+    assert_eq!(nominated[3], *lowest);
+}
+
+/// Two equal merges have one id: they are one nominee.
+#[test]
+fn a_particle_that_several_claim_is_nominated_once() {
+    let mut book = Book::new(4);
+    let merge = header(Role::Merge, 5, 9);
+    for (number, value) in [(0, 0.50), (1, 0.52), (2, 0.51), (3, 0.49)] {
+        book.claim_of(number, &merge, value);
+    }
+    book.read(6, |quorum| {
+        let nominees = quorum.nominees(5);
+        assert_eq!(nominees.len(), 1);
+        assert_eq!((nominees[0].particle, nominees[0].claimant), (merge.id(), vehicle(1)));
+    });
+}
+
+#[test]
+fn a_claim_on_another_part_or_without_a_header_is_not_nominated() {
+    let mut book = Book::new(4);
+    let real = book.claim(0, 5, Role::Best, 0.1);
+    let without = header(Role::Best, 5, 1);
+    let terms = [crate::make::measured(0.9, 0.01)];
+    let claim = crate::make::claim(&without, &terms);
+    book.records.claim(&when(5), &book.roster, &signed(1, 0, claim)).unwrap();
+    let mut other = crate::make::claim(&header(Role::Best, 5, 2), &terms).fields().clone();
+    other.part = (other.part + 1) % 4;
+    let claim = shoal_wire::v1::Claim::new(other).unwrap();
+    let with = signed(2, 0, header(Role::Best, 5, 2));
+    book.records.header(&when(5), &book.roster, &with, 1).unwrap();
+    book.records.claim(&when(5), &book.roster, &signed(2, 0, claim)).unwrap();
+    assert_eq!(book.nominated(5), [real]);
+}
+
+#[test]
+fn a_window_without_nonce_has_no_votes_and_loses_nothing() {
+    let mut book = Book::new(4);
+    let particle = book.claim(0, 29, Role::Best, 0.5);
+    assert_eq!(book.nominated(29), [], "window 30 has no nonce");
+    let nonce = crate::make::nonce(30);
+    book.records.nonce(&when(30), &nonce).unwrap();
+    assert_eq!(book.nominated(29), [particle]);
+}
+
+#[test]
+fn a_particle_is_best_two_windows_after_its_claim_by_a_majority_of_its_voters() {
+    let mut book = Book::new(4);
+    let particle = book.claim(0, 5, Role::Merge, 0.5);
+    assert_eq!(book.best(7), None, "x_p");
+    book.vote(1, 6, 0, particle, None, GAIN).unwrap();
+    assert_eq!(book.best(7), None, "one of three");
+    book.vote(2, 6, 0, particle, None, GAIN).unwrap();
+    assert_eq!(book.best(7), Some(particle));
+    assert_eq!(book.best(6), None, "not in the window of its votes");
+}
+
+#[test]
+fn votes_that_come_late_elect_in_a_later_window() {
+    let mut book = Book::new(4);
+    let particle = book.claim(0, 5, Role::Merge, 0.5);
+    book.vote(1, 6, 0, particle, None, GAIN).unwrap();
+    let late = signed(2, 0, vote(6, 0, particle, None, GAIN));
+    book.records.vote(&when(8), &book.roster, &late).unwrap();
+    assert_eq!(book.best(9), Some(particle));
+}
+
+#[test]
+fn who_was_not_drawn_does_not_count() {
+    let mut book = Book::new(40);
+    let particle = book.claim(0, 5, Role::Best, 0.5);
+    let drawn = book.roster.voters(&nonce_bytes(6), particle, vehicle(0));
+    let (mut yes, no): (Vec<u8>, Vec<u8>) =
+        (0..40).partition(|number| drawn.contains(&vehicle(*number)));
+    assert_eq!(yes.len(), 9);
+    for number in no {
+        book.vote(number, 6, 0, particle, None, GAIN).unwrap();
+    }
+    assert_eq!(book.best(7), None);
+    for number in yes.drain(..5) {
+        book.vote(number, 6, 0, particle, None, GAIN).unwrap();
+    }
+    assert_eq!(book.best(7), Some(particle));
+}
+
+/// The claimant does not vote on its own particle.
+#[test]
+fn a_claimant_has_no_vote() {
+    let mut book = Book::new(3);
+    let particle = book.claim(0, 5, Role::Best, 0.5);
+    book.vote(0, 6, 0, particle, None, GAIN).unwrap();
+    book.vote(1, 6, 0, particle, None, GAIN).unwrap();
+    assert_eq!(book.best(7), None);
+}
+
+/// A bound is Σ weight·(c − best) − 1.645·√Σ(weight·se)².
+#[test]
+fn a_gain_within_its_noise_elects_nothing() {
+    for (error, elects) in [(0.0600, true), (0.0610, false)] {
+        let mut book = Book::new(4);
+        let particle = book.claim(0, 5, Role::Best, 0.5);
+        book.all_vote(5, particle, None, (0.5, 0.4, error));
+        assert_eq!(book.best(7).is_some(), elects, "0.1 − 1.645 × {error}");
+    }
+}
+
+#[test]
+fn one_liar_of_three_voters_neither_elects_nor_prevents() {
+    for (liar, honest, elects) in [((1.0, -1.0, 0.0), LOSS, false), ((-1.0, 1.0, 0.0), GAIN, true)]
+    {
+        let mut book = Book::new(4);
+        let particle = book.claim(0, 5, Role::Best, 0.5);
+        book.vote(1, 6, 0, particle, None, liar).unwrap();
+        for number in [2, 3] {
+            book.vote(number, 6, 0, particle, None, honest).unwrap();
+        }
+        assert_eq!(book.best(7).is_some(), elects);
+    }
+}
+
+/// With two of three votes the lower one decides: staying away helps no liar.
+#[test]
+fn a_liar_and_an_absent_voter_elect_nothing() {
+    let mut book = Book::new(4);
+    let particle = book.claim(0, 5, Role::Best, 0.5);
+    book.vote(1, 6, 0, particle, None, (1.0, -1.0, 0.0)).unwrap();
+    book.vote(2, 6, 0, particle, None, LOSS).unwrap();
+    assert_eq!(book.best(7), None);
+}
+
+/// Of two vehicles the other one votes; one alone elects nothing.
+#[test]
+fn fleets_of_two_and_of_one() {
+    let mut two = Book::new(2);
+    let particle = two.claim(0, 5, Role::Best, 0.5);
+    two.vote(1, 6, 0, particle, None, GAIN).unwrap();
+    assert_eq!(two.best(7), Some(particle));
+    let mut one = Book::new(1);
+    let particle = one.claim(0, 5, Role::Best, 0.5);
+    one.vote(0, 6, 0, particle, None, GAIN).unwrap();
+    assert_eq!(one.best(7), None);
+}
+
+#[test]
+fn votes_beside_different_particles_are_not_added() {
+    let mut book = Book::new(4);
+    let particle = book.claim(0, 5, Role::Best, 0.5);
+    let [a, b] = [1, 2].map(|byte| Some(ParticleId::new([byte; 32])));
+    for (number, best) in [(1, a), (2, b), (3, None)] {
+        book.vote(number, 6, 0, particle, best, GAIN).unwrap();
+    }
+    assert_eq!(book.best(7), None);
+}
+
+#[test]
+fn a_voter_who_says_two_things_of_one_nominee_has_not_voted() {
+    let mut book = Book::new(4);
+    let particle = book.claim(0, 5, Role::Best, 0.5);
+    book.vote(1, 6, 0, particle, None, GAIN).unwrap();
+    book.vote(2, 6, 0, particle, None, GAIN).unwrap();
+    assert!(book.best(7).is_some());
+    book.vote(2, 6, 1, particle, None, LOSS).unwrap();
+    assert_eq!(book.best(7), None);
+}
+
+#[test]
+fn the_best_of_the_latest_window_is_best() {
+    let mut book = Book::new(4);
+    let first = book.claim(0, 5, Role::Merge, 0.5);
+    book.all_vote(5, first, None, GAIN);
+    let second = book.claim(1, 6, Role::Merge, 0.6);
+    book.all_vote(6, second, None, (0.6, 0.4, 0.01));
+    assert_eq!([7, 8].map(|window| book.best(window)), [Some(first), Some(second)]);
+    let third = book.claim(2, 7, Role::Merge, 0.7);
+    book.all_vote(7, third, Some(second), LOSS);
+    assert_eq!(book.best(9), Some(second), "what is not eligible changes nothing");
+}
+
+#[test]
+fn of_two_eligible_ones_the_surer_gain_is_best() {
+    let mut book = Book::new(4);
+    let (small, large) = (book.claim(0, 5, Role::Best, 0.9), book.claim(1, 5, Role::Merge, 0.3));
+    book.all_vote(5, small, None, (0.45, 0.4, 0.01));
+    book.all_vote(5, large, None, (0.60, 0.4, 0.01));
+    assert_eq!(book.best(7), Some(large));
+}
+
+/// Only what was nominated can be elected: liars choose neither their voters nor how often they try.
+#[test]
+fn what_was_not_nominated_is_not_elected() {
+    let mut book = Book::new(8);
+    let claims: Vec<ParticleId> =
+        (0..8).map(|i| book.claim(i, 5, Role::Best, 0.1 * f64::from(i))).collect();
+    let nominated = book.nominated(5);
+    assert_eq!(nominated.len(), 3, "two highest and one drawn");
+    let left_out = *claims.iter().find(|claim| !nominated.contains(claim)).unwrap();
+    book.all_vote(5, left_out, None, GAIN);
+    assert_eq!(book.best(7), None);
+}
+
+#[test]
+fn a_particle_below_a_gate_is_neither_nominated_nor_best() {
+    let gated = utility_of(&[&[(0, 1.0)]], Some(4500));
+    let mut book = Book::new(4);
+    let particle = book.claim(0, 5, Role::Best, 0.5);
+    book.all_vote(5, particle, None, (0.44, 0.3, 0.001));
+    assert_eq!(book.best(7), Some(particle));
+    assert_eq!(book.read_by(&gated, 7, |quorum| quorum.best()), None, "measured below the gate");
+    book.claim(1, 6, Role::Best, 0.44);
+    assert!(book.read_by(&gated, 7, |quorum| quorum.nominees(6).is_empty()));
+}
+
+/// Values are kept a term: when weights move, best is known again without a measurement.
+#[test]
+fn best_follows_the_weights() {
+    let moving = utility_of(&[&[(7, 1.0), (9, 0.0)], &[(7, 0.0), (9, 1.0)]], None);
+    let mut book = Book::new(4);
+    let particle = header(Role::Best, 5, 0);
+    let terms = [crate::make::measured(0.5, 0.01); 2];
+    let claim = signed(0, 0, crate::make::claim(&particle, &terms));
+    book.records.claim(&when(5), &book.roster, &claim).unwrap();
+    let head = signed(0, 0, particle.clone());
+    book.records.header(&when(5), &book.roster, &head, 1).unwrap();
+    // Better by the first term, worse by the second.
+    let mut fields = vote(6, 0, particle.id(), None, (0.6, 0.4, 0.01)).fields().clone();
+    fields.terms.extend(vote(6, 0, particle.id(), None, (0.3, 0.4, 0.01)).fields().terms.clone());
+    for number in 1..4 {
+        let vote = signed(number, 0, shoal_wire::v1::Vote::new(fields.clone()).unwrap());
+        book.records.vote(&when(6), &book.roster, &vote).unwrap();
+    }
+    let best = |window| book.read_by(&moving, window, |quorum| quorum.best()).is_some();
+    assert_eq!([7, 8, 9].map(best), [true, true, false]);
+}
+
+#[test]
+fn worst_goes_the_same_way_and_lasts_two_windows() {
+    let mut book = Book::new(4);
+    let particle = book.claim(0, 5, Role::Worst, 0.1);
+    assert_eq!(book.nominated(5), [particle]);
+    book.all_vote(5, particle, None, LOSS);
+    let worst =
+        |window| book.read(window, |quorum| quorum.worst()).map(|elected| elected.ballot.particle);
+    let found = Some(particle);
+    assert_eq!([6, 7, 8, 9].map(worst), [None, found, found, None]);
+    assert_eq!(book.best(7), None, "what is claimed as worst cannot be best");
+}
+
+/// A forged worst: the quorum finds it no worse.
+#[test]
+fn a_worst_that_is_not_worse_repels_nobody() {
+    let mut book = Book::new(4);
+    let particle = book.claim(0, 5, Role::Worst, 0.1);
+    book.all_vote(5, particle, None, GAIN);
+    assert_eq!(book.read(7, |quorum| quorum.worst()), None);
+}
+
+/// One honest window before: voters of window 5 say how good x_p is on its part.
+fn with_level() -> Book {
+    let mut book = Book::new(4);
+    let before = book.claim(0, 4, Role::Merge, 0.4);
+    book.all_vote(4, before, None, (0.40, 0.40, 0.01));
+    book
+}
+
+#[test]
+fn a_claim_is_broken_when_the_quorum_finds_three_standard_errors_less() {
+    for (found, broken) in [(0.47, false), (0.45, true)] {
+        let mut book = with_level();
+        // Claimed .1 above x_p, with an error of .01; voters find less, with an error of .01: 3 × √2 × .01 = .0424.
+        let particle = book.claim(1, 5, Role::Best, 0.5);
+        book.all_vote(5, particle, None, (found, 0.4, 0.01));
+        book.read(7, |quorum| {
+            assert_eq!(quorum.broken(5).contains(&vehicle(1)), broken, "found {found}");
+            assert_eq!(quorum.quarantined(7).contains(&vehicle(1)), broken);
+        });
+    }
+}
+
+/// Parts differ in how hard they are: a claim is judged by how much better it was than the same particle.
+#[test]
+fn an_honest_claim_on_an_easier_part_is_not_broken() {
+    let mut book = with_level();
+    let particle = book.claim(1, 5, Role::Best, 0.5);
+    book.all_vote(5, particle, None, (0.20, 0.10, 0.01));
+    assert!(book.read(7, |quorum| quorum.broken(5).is_empty()));
+}
+
+/// Nobody makes a claim unbreakable by saying that it is uncertain.
+#[test]
+fn a_claimants_own_error_counts_only_as_far_as_it_is_usual() {
+    let mut book = with_level();
+    for number in [0, 2] {
+        book.claim(number, 5, Role::Best, 0.41);
+    }
+    let lie = header(Role::Best, 5, 1);
+    let claim = crate::make::claim(&lie, &[crate::make::measured(1.0, 6.0)]);
+    book.records.claim(&when(5), &book.roster, &signed(1, 0, claim)).unwrap();
+    book.records.header(&when(5), &book.roster, &signed(1, 0, lie.clone()), 1).unwrap();
+    book.all_vote(5, lie.id(), None, (0.3, 0.4, 0.01));
+    assert_eq!(book.read(7, |quorum| quorum.broken(5)), [vehicle(1)].into());
+}
+
+#[test]
+fn who_broke_a_claim_is_not_nominated_as_highest_for_eight_windows() {
+    let mut book = with_level();
+    let lie = book.claim(1, 5, Role::Best, 0.9);
+    book.all_vote(5, lie, None, LOSS);
+    for window in [7, 13] {
+        book.claim(2, window, Role::Best, 0.41);
+        book.claim(3, window, Role::Best, 0.40);
+        book.claim(1, window, Role::Best, 0.99);
+    }
+    let first = |window: u32| {
+        book.read(window + 1, |quorum| quorum.nominees(window).first().unwrap().claimant)
+    };
+    assert_eq!([7, 13].map(first), [vehicle(2), vehicle(1)]);
+    assert_eq!(book.read(13, |quorum| quorum.quarantined(13)), [vehicle(1)].into());
+    assert!(book.read(14, |quorum| quorum.quarantined(14)).is_empty());
+}
+
+#[test]
+fn a_merge_of_a_quarantined_vehicle_takes_no_place_of_its_own() {
+    let mut book = with_level();
+    let lie = book.claim(1, 5, Role::Best, 0.9);
+    book.all_vote(5, lie, None, LOSS);
+    book.claim(0, 7, Role::Best, 0.50);
+    book.claim(2, 7, Role::Best, 0.49);
+    let honest = book.claim(3, 7, Role::Merge, 0.48);
+    let liars = book.claim(1, 7, Role::Merge, 0.99);
+    let nominated = book.nominated(7);
+    assert_eq!(nominated[2], honest);
+    assert_eq!(nominated[3], liars, "it can be drawn as any other");
+}
