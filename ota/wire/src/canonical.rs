@@ -4,6 +4,7 @@ use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::kind::Body;
 use crate::v1::{
     RejectClaim, RejectDocument, RejectNonce, RejectParticleHeader, RejectPresence, RejectRefusal,
     RejectRoster, RejectRosterPage, RejectSwarmDocument, RejectUtilityDocument, RejectVote,
@@ -124,8 +125,12 @@ macro_rules! body {
 }
 pub(crate) use body;
 
-/// Reads a body from exactly these bytes.
-pub(crate) fn decode<'a, T: Fields<'a>>(bytes: &'a [u8]) -> Result<T, RejectBody> {
+/// Reads a body from exactly these bytes. It says nothing of who wrote them: a record is a
+/// [`Verified`](crate::Verified) body, and this is what verifying one ends with. Tools read bodies alone by it.
+///
+/// # Errors
+/// [`RejectBody`]: it does not decode, is not canonical, or is out of its bounds; in this order.
+pub fn decode_body<'a, T: Body<'a>>(bytes: &'a [u8]) -> Result<T, RejectBody> {
     let (wire, _rest) =
         postcard::take_from_bytes::<T::Wire>(bytes).map_err(|_error| RejectBody::Malformed)?;
     // Compared as it is written, without a second buffer; what is left over is a difference too.

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::canonical::{RejectBody, decode};
+use crate::canonical::{RejectBody, decode_body};
 use crate::key::{KeyId, Keys};
 use crate::kind::{Body, Kind};
 use crate::name::RecordId;
@@ -202,7 +202,7 @@ impl<'a, T: Body<'a>> Verified<'a, T> {
         let body = bytes
             .get(HEAD_BYTES..bytes.len().saturating_sub(SIGNATURE_BYTES))
             .ok_or(RejectEnvelope::Changed)?;
-        let body = decode::<T>(body).map_err(RejectEnvelope::Body)?;
+        let body = decode_body::<T>(body).map_err(RejectEnvelope::Body)?;
         Ok(Self { head, id, bytes, body })
     }
 

@@ -27,7 +27,7 @@ mod time;
 mod topic;
 pub mod v1;
 
-pub use canonical::RejectBody;
+pub use canonical::{RejectBody, decode_body};
 pub use envelope::{
     ENVELOPE_OVERHEAD_BYTES, HEAD_BYTES, Head, RejectEnvelope, SIGNATURE_BYTES, Unverified,
     Verified,

@@ -20,7 +20,7 @@ use shoal_wire::v1::{
 use shoal_wire::{
     Authentic, Body, ChunkHash, HEAD_BYTES, Head, KeyId, Keys, Kind, Label, LayoutHash, Leaf,
     ModelHash, Now, Outbound, PackHash, ParticleId, PublicKey, RecordId, RejectEnvelope, SecretKey,
-    Stream, Topic, Unverified, Utc, Verified, seal,
+    Stream, Topic, Unverified, Utc, Verified, decode_body, seal,
 };
 
 /// One key, whatever is asked.
@@ -62,6 +62,7 @@ fn envelopes<'a, T: Body<'a>>(bytes: &'a [u8], keys: &OneKey, then: impl Fn(&T))
         if let Ok(verified) = unverified.verify::<T>(keys) {
             consume((*verified.head(), verified.id(), verified.bytes().len()));
             placed(&verified);
+            consume(decode_body::<T>(verified.bytes()).is_ok());
             then(verified.body());
         }
     }

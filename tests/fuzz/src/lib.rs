@@ -8,7 +8,9 @@
 mod coding;
 mod entry;
 mod launch;
+mod wire;
 
 pub use coding::coding;
 pub use entry::{onnx, safetensors};
 pub use launch::launch;
+pub use wire::wire;

@@ -29,3 +29,8 @@ fn no_file_of_the_safetensors_corpus_panics() {
 fn no_file_of_the_coding_corpus_panics() {
     each("coding", shoal_fuzz::coding);
 }
+
+#[test]
+fn no_file_of_the_wire_corpus_panics() {
+    each("wire", shoal_fuzz::wire);
+}

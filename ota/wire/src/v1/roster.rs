@@ -87,7 +87,7 @@ impl<'a> Roster<'a> {
     }
 
     /// The record of each page, in order of its index.
-    pub fn pages(&self) -> impl ExactSizeIterator<Item = RecordId> + 'a {
+    pub fn pages(&self) -> impl ExactSizeIterator<Item = RecordId> + use<'a> {
         let (hashes, _none) = self.0.pages.as_chunks::<PAGE_HASH_BYTES>();
         hashes.iter().map(|hash| RecordId::new(*hash))
     }
@@ -201,7 +201,7 @@ impl<'a> RosterPage<'a> {
     }
 
     /// The vehicles, by place.
-    pub fn vehicles(&self) -> impl ExactSizeIterator<Item = Vehicle> + 'a {
+    pub fn vehicles(&self) -> impl ExactSizeIterator<Item = Vehicle> + use<'a> {
         let (rows, _none) = self.0.vehicles.as_chunks::<VEHICLE_BYTES>();
         rows.iter().map(Vehicle::decode)
     }
@@ -214,7 +214,7 @@ impl<'a> RosterPage<'a> {
 
     /// What an index of the roster holds of this page: the id of each vehicle with its number in the roster,
     /// 1,024 · page + place.
-    pub fn numbered(&self) -> impl ExactSizeIterator<Item = Numbered> + 'a {
+    pub fn numbered(&self) -> impl ExactSizeIterator<Item = Numbered> + use<'a> {
         let first = u32::from(self.0.index).saturating_mul(ROSTER_PAGE_VEHICLES_MAX);
         self.vehicles().enumerate().map(move |(place, vehicle)| Numbered {
             id: vehicle.id(),

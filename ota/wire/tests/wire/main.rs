@@ -1,6 +1,7 @@
 //! The crate from outside: one claim of SPEC.md a test, properties, golden bytes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod asyncapi;
 mod body_vectors;
 mod common;
 mod envelope;

@@ -18,7 +18,7 @@ fn ours(leaf: Leaf) -> Topic<'static> {
 }
 
 /// A leaf of every name, with its largest numbers.
-const LEAVES: [Leaf; 13] = [
+pub(crate) const LEAVES: [Leaf; 13] = [
     Leaf::Claim { slot: 5 },
     Leaf::Vote { window: 3, place: 3 },
     Leaf::Particle { slot: 5 },
