@@ -1,9 +1,10 @@
 //! The agent of one vehicle as a library: what it is told ([`config`]), what it drives ([`drives`]),
-//! what runs its models ([`engine`]), how a night goes ([`night`]) and the shell that does it all
-//! ([`agent`]).
+//! what runs its models ([`engine`]), how a night goes ([`night`]), the exchange with a fleet ([`exchange`]) and the
+//! shell that does it all ([`agent`]).
 
 pub mod agent;
 pub mod config;
 pub mod drives;
 pub mod engine;
+pub mod exchange;
 pub mod night;

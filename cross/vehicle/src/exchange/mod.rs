@@ -1,0 +1,3 @@
+//! The exchange with a fleet: what a vehicle learnt becomes signed particles, and what others learnt comes in.
+
+pub mod weights;
