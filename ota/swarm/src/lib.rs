@@ -5,7 +5,7 @@
 //! - [`merge`], [`fold`](mod@fold): contributions into one particle, by the consensus rule.
 //! - [`paired`](mod@paired): how much better, and how surely.
 //! - [`records`], [`roster`], [`quorum`]: a set of signed records, whom a nonce draws, and what the set means.
-//! - [`keyring`]: which key may sign what.
+//! - [`keyring`], [`inbox`]: which key may sign what, and what stands at a topic as a checked record.
 //! - [`draws`]: chance by key.
 //!
 //! A core: no clock, no randomness, no I/O; time, chance and bytes are arguments. It allocates. Arithmetic is + − × ÷ in
@@ -23,6 +23,7 @@ extern crate alloc;
 mod ballot;
 pub mod draws;
 pub mod fold;
+pub mod inbox;
 pub mod keyring;
 pub mod merge;
 pub mod paired;

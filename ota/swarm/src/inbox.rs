@@ -1,0 +1,134 @@
+//! What stands at a topic, as a record that is what it says: its place, its signer and its body are checked.
+
+use alloc::boxed::Box;
+
+use shoal_wire::v1::{
+    Claim, Document, Nonce, ParticleHeader, Presence, Refusal, RefusalCode, Roster, RosterPage,
+    SwarmDocument, UtilityDocument, Vote, WindowPlan,
+};
+use shoal_wire::{Body, Keys, Kind, RejectEnvelope, RejectPlace, Topic, Unverified, Verified};
+
+/// One record of any kind.
+#[expect(missing_docs, reason = "each is the record of its name")]
+#[derive(Clone, Debug)]
+pub enum Record<'a> {
+    Claim(Verified<'a, Claim>),
+    Vote(Verified<'a, Vote>),
+    ParticleHeader(Verified<'a, ParticleHeader>),
+    Presence(Verified<'a, Presence>),
+    Nonce(Verified<'a, Nonce>),
+    WindowPlan(Verified<'a, WindowPlan>),
+    Roster(Verified<'a, Roster<'a>>),
+    RosterPage(Verified<'a, RosterPage<'a>>),
+    UtilityDocument(Box<Verified<'a, UtilityDocument>>),
+    SwarmDocument(Verified<'a, SwarmDocument>),
+    Refusal(Verified<'a, Refusal>),
+    Document(Verified<'a, Document<'a>>),
+}
+
+/// Why what stands at a topic is no record. Its writer is untrusted: no variant is a bug of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RejectMessage {
+    /// Not an envelope, or not one whose signature and body hold.
+    #[error("no record")]
+    Envelope(#[from] RejectEnvelope),
+    /// A record, but not for this place.
+    #[error("a record that does not stand here")]
+    Place(#[from] RejectPlace),
+}
+
+impl RejectMessage {
+    /// How a refusal names it.
+    pub fn code(&self) -> RefusalCode {
+        match self {
+            Self::Envelope(reject) => RefusalCode::from(*reject),
+            Self::Place(reject) => RefusalCode::from(*reject),
+        }
+    }
+}
+
+/// Reads what stands at a topic: the place is checked first, then signature, body, and the place that the body names.
+///
+/// # Errors
+/// [`RejectMessage`].
+pub fn read<'a>(
+    topic: &Topic<'_>,
+    bytes: &'a [u8],
+    keys: &impl Keys,
+) -> Result<Record<'a>, RejectMessage> {
+    let record = Unverified::decode(bytes)?;
+    topic.check(record.head())?;
+    Ok(match record.head().kind {
+        Kind::Claim => Record::Claim(verified(topic, record, keys)?),
+        Kind::Vote => Record::Vote(verified(topic, record, keys)?),
+        Kind::ParticleHeader => Record::ParticleHeader(verified(topic, record, keys)?),
+        Kind::Presence => Record::Presence(verified(topic, record, keys)?),
+        Kind::Nonce => Record::Nonce(verified(topic, record, keys)?),
+        Kind::WindowPlan => Record::WindowPlan(verified(topic, record, keys)?),
+        Kind::Roster => Record::Roster(verified(topic, record, keys)?),
+        Kind::RosterPage => Record::RosterPage(verified(topic, record, keys)?),
+        Kind::UtilityDocument => Record::UtilityDocument(Box::new(verified(topic, record, keys)?)),
+        Kind::SwarmDocument => Record::SwarmDocument(verified(topic, record, keys)?),
+        Kind::Refusal => Record::Refusal(verified(topic, record, keys)?),
+        Kind::Document => Record::Document(verified(topic, record, keys)?),
+    })
+}
+
+fn verified<'a, T: Body<'a>>(
+    topic: &Topic<'_>,
+    record: Unverified<'a>,
+    keys: &impl Keys,
+) -> Result<Verified<'a, T>, RejectMessage> {
+    let verified = record.verify::<T>(keys)?;
+    topic.check_record(&verified)?;
+    Ok(verified)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    use shoal_wire::v1::NonceFields;
+    use shoal_wire::{Label, Leaf, SecretKey, seal};
+
+    use super::*;
+    use crate::keyring::Keyring;
+
+    fn key(seed: u8) -> SecretKey {
+        SecretKey::from_seed(&[seed; 32])
+    }
+
+    fn nonce(signer: &SecretKey) -> Vec<u8> {
+        let fields = NonceFields { window: 3, nonce: [9; 32], utc_seconds: 1 };
+        let mut buffer = vec![0; 256];
+        let sealed = seal(&Nonce::new(fields).unwrap(), 1, 99, signer, &mut buffer).unwrap();
+        sealed.bytes().to_vec()
+    }
+
+    /// What the timekeeper, key 2, wrote at `leaf` of the publisher with key `publisher`.
+    fn refused(bytes: &[u8], publisher: u8, leaf: Leaf) -> Option<RefusalCode> {
+        let label = Label::new("f").unwrap();
+        let topic = Topic::new(label, label, key(publisher).public().id(), leaf).unwrap();
+        let ring = Keyring::new(key(1).public(), key(2).public());
+        read(&topic, bytes, &ring).err().map(|reject| reject.code())
+    }
+
+    #[test]
+    fn a_record_is_read_at_its_own_place_alone() {
+        let bytes = nonce(&key(2));
+        assert_eq!(refused(&bytes, 2, Leaf::Nonce), None);
+        assert_eq!(refused(&bytes, 1, Leaf::Nonce), Some(RefusalCode::Misplaced));
+        assert_eq!(refused(&bytes, 2, Leaf::Plan), Some(RefusalCode::Misplaced));
+    }
+
+    #[test]
+    fn who_may_not_sign_a_kind_and_a_flipped_bit_have_codes_of_their_own() {
+        assert_eq!(refused(&nonce(&key(1)), 1, Leaf::Nonce), Some(RefusalCode::UnknownKey));
+        let mut bytes = nonce(&key(2));
+        let last = bytes.len() - 70;
+        bytes[last] ^= 1;
+        assert_eq!(refused(&bytes, 2, Leaf::Nonce), Some(RefusalCode::Signature));
+        assert_eq!(refused(&bytes[..40], 2, Leaf::Nonce), Some(RefusalCode::TooShort));
+    }
+}
