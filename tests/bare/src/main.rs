@@ -14,8 +14,8 @@ use shoal_window::{
 };
 use shoal_wire::coding::{ChunkDecoder, EncodedChunk, Encoder, Quality, decode_chunk};
 use shoal_wire::v1::{
-    Claim, Document, Nonce, Numbered, ParticleHeader, Presence, Refusal, RefusalCode, Roster,
-    RosterIndex, RosterPage, SwarmDocument, UtilityDocument, Vehicle, Vote, WindowPlan,
+    Claim, Document, Nonce, ParticleHeader, Presence, Refusal, RefusalCode, Roster, RosterPage,
+    SwarmDocument, UtilityDocument, Vehicle, Vote, WindowPlan,
 };
 use shoal_wire::{
     Authentic, Body, ChunkHash, HEAD_BYTES, Head, KeyId, Keys, Kind, Label, LayoutHash, Leaf,
@@ -57,12 +57,12 @@ fn envelopes<'a, T: Body<'a>>(bytes: &'a [u8], keys: &OneKey, then: impl Fn(&T))
         consume((head.envelope_bytes(), head.kind.number(), head.kind.version_max()));
         consume(head.kind.envelope_bytes_max());
     }
+    decode_body::<T>(bytes).iter().for_each(&then);
     if let Ok(unverified) = Unverified::decode(bytes) {
         consume(*unverified.head());
         if let Ok(verified) = unverified.verify::<T>(keys) {
             consume((*verified.head(), verified.id(), verified.bytes().len()));
             placed(&verified);
-            consume(decode_body::<T>(verified.bytes()).is_ok());
             then(verified.body());
         }
     }
@@ -127,14 +127,9 @@ fn documents(bytes: &[u8], keys: &OneKey) {
     });
     envelopes::<RosterPage>(bytes, keys, |page| {
         page.vehicles().for_each(|vehicle| consume((vehicle.id(), vehicle.encode())));
+        consume(KeyId::of(&first(bytes)));
         consume(page.vehicle(first::<1>(bytes)[0].into()).map(|vehicle: Vehicle| vehicle.region));
         send(RosterPage::new(*page.fields()), bytes);
-
-        let mut numbered = [Numbered { id: KeyId::new(first(bytes)), number: 0 }; 16];
-        numbered.iter_mut().zip(page.numbered()).for_each(|(to, from)| *to = from);
-        if let Ok(index) = RosterIndex::new(&mut numbered) {
-            consume(index.number(KeyId::of(&first(bytes))));
-        }
     });
     envelopes::<Roster>(bytes, keys, |roster| {
         roster.pages().for_each(consume);

@@ -2,8 +2,8 @@
 //! is checked or after it held.
 
 use shoal_wire::v1::{
-    Claim, Document, Nonce, ParticleHeader, Presence, Refusal, Roster, RosterIndex, RosterPage,
-    SwarmDocument, UtilityDocument, Vote, WindowPlan,
+    Claim, Document, Nonce, ParticleHeader, Presence, Refusal, Roster, RosterPage, SwarmDocument,
+    UtilityDocument, Vote, WindowPlan,
 };
 use shoal_wire::{
     Body, KeyId, Keys, Kind, PublicKey, RejectEnvelope, Stream, Topic, Unverified, decode_body,
@@ -97,12 +97,10 @@ fn accepted<'a, T: Body<'a>>(bytes: &'a [u8]) -> Option<T> {
     decode_body(bytes).ok()
 }
 
-/// Every vehicle of a page has a key, and is found by its id.
+/// Every vehicle of a page has a key of its id, and its place.
 fn vehicles(page: &RosterPage<'_>) {
-    let mut numbered: Vec<_> = page.numbered().collect();
-    let index = RosterIndex::new(&mut numbered).expect("distinct keys have distinct ids");
-    for (vehicle, numbered) in page.vehicles().zip(page.numbered()) {
-        assert_eq!(index.number(vehicle.id()), Some(numbered.number));
+    for (place, vehicle) in (0..).zip(page.vehicles()) {
         assert!(PublicKey::decode(&vehicle.public_key).is_ok_and(|key| key.id() == vehicle.id()));
+        assert_eq!(page.vehicle(place), Some(vehicle));
     }
 }

@@ -35,9 +35,17 @@ pub(crate) fn is_term_value(value: i16) -> bool {
     (-TERM_VALUE_MAX..=TERM_VALUE_MAX).contains(&value)
 }
 
-/// A text to be shown to people as it is: not empty, and without control characters, which a terminal would obey.
+/// A text to be shown to people as it is: not empty, and without what a terminal would obey (control characters)
+/// or what makes it read as another text (ends of line, marks that turn the direction of writing).
 pub(crate) fn is_shown(text: &str) -> bool {
-    !text.is_empty() && !text.chars().any(char::is_control)
+    let marks = [
+        '\u{61c}'..='\u{61c}',
+        '\u{200e}'..='\u{200f}',
+        '\u{2028}'..='\u{202e}',
+        '\u{2066}'..='\u{2069}',
+    ];
+    let is_mark = |c: char| marks.iter().any(|marks| marks.contains(&c));
+    !text.is_empty() && !text.chars().any(|c| c.is_control() || is_mark(c))
 }
 
 /// A finite number that is not negative. `-0.0` is refused: it would be a second way to write 0.

@@ -37,7 +37,7 @@ pub struct Document<'a>(DocumentFields<'a>);
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RejectDocument {
-    #[error("the name is empty or has control characters")]
+    #[error("the name is empty, or is not shown as it is")]
     Name,
     #[error("a name of {bytes} bytes, at most {DOCUMENT_NAME_BYTES_MAX} allowed")]
     NameLength { bytes: usize },

@@ -9,7 +9,6 @@ mod plan;
 mod presence;
 mod refusal;
 mod roster;
-mod roster_index;
 mod swarm;
 mod utility;
 mod vote;
@@ -36,7 +35,6 @@ pub use roster::{
     ROSTER_VEHICLES_MAX, RejectPage, RejectRoster, RejectRosterPage, Roster, RosterFields,
     RosterPage, RosterPageFields, VEHICLE_BYTES, Vehicle,
 };
-pub use roster_index::{Numbered, RejectRosterIndex, RosterIndex};
 pub use swarm::{
     BITS_MAX, ConsensusRule, MEAN_LAST_MAX, PaperRule, RejectSwarmDocument, Rule,
     SWARM_DOCUMENT_BYTES_MAX, SwarmDocument, SwarmDocumentFields,

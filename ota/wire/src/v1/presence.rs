@@ -72,7 +72,7 @@ pub struct Presence(PresenceFields);
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RejectPresence {
-    #[error("software is empty or has control characters")]
+    #[error("software is empty, or is not shown as it is")]
     Software,
     #[error("value {value} of term {index}, at most {TERM_VALUE_MAX} either way")]
     Value { index: usize, value: i16 },

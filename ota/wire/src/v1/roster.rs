@@ -8,7 +8,6 @@ use crate::envelope::{ENVELOPE_OVERHEAD_BYTES, Verified};
 use crate::key::{KeyId, PublicKey, RejectKey};
 use crate::name::RecordId;
 use crate::topic::Leaf;
-use crate::v1::roster_index::Numbered;
 
 /// The longest envelope of a roster's head, in bytes.
 pub const ROSTER_BYTES_MAX: usize = 64 * 1024;
@@ -206,20 +205,10 @@ impl<'a> RosterPage<'a> {
         rows.iter().map(Vehicle::decode)
     }
 
-    /// The vehicle at this place.
+    /// The vehicle at this place: number 1,024 · page + place of the roster.
     pub fn vehicle(&self, place: u16) -> Option<Vehicle> {
         let (rows, _none) = self.0.vehicles.as_chunks::<VEHICLE_BYTES>();
         rows.get(usize::from(place)).map(Vehicle::decode)
-    }
-
-    /// What an index of the roster holds of this page: the id of each vehicle with its number in the roster,
-    /// 1,024 · page + place.
-    pub fn numbered(&self) -> impl ExactSizeIterator<Item = Numbered> + use<'a> {
-        let first = u32::from(self.0.index).saturating_mul(ROSTER_PAGE_VEHICLES_MAX);
-        self.vehicles().enumerate().map(move |(place, vehicle)| Numbered {
-            id: vehicle.id(),
-            number: first.saturating_add(place as u32),
-        })
     }
 }
 

@@ -77,7 +77,7 @@ impl Eq for UtilityDocument {}
 pub enum RejectUtilityDocument {
     #[error("no terms")]
     NoTerms,
-    #[error("the name of term {index} is empty or has control characters")]
+    #[error("the name of term {index} is empty, or is not shown as it is")]
     Name { index: usize },
     #[error("term {index} has the name of an earlier one")]
     SameName { index: usize },

@@ -1,13 +1,15 @@
 //! Golden bytes of every body: fields, bytes, names; and bodies that are refused. A change here is a change of
 //! the format. `SHOAL_WRITE_VECTORS=1 cargo test -p shoal-wire` writes the file anew.
 
+use std::error::Error;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use shoal_wire::v1::{
-    Document, ParticleHeader, Roster, RosterFields, RosterPage, RosterPageFields, Rule,
+    Document, ParticleHeader, RefusalCode, Roster, RosterFields, RosterPage, RosterPageFields, Rule,
 };
-use shoal_wire::{Body, Kind};
+use shoal_wire::{Body, Kind, RejectEnvelope};
 
 use crate::common::{
     COUNTER, NOT_AFTER_SECONDS, body_of, from_hex, golden, hex, keys, refused, sealed,
@@ -61,6 +63,11 @@ fn roster() -> [Value; 2] {
     [accepted("two vehicles", &head, head.fields()), accepted("two vehicles", &page, page.fields())]
 }
 
+/// What is wrong, to the last cause.
+fn reason(reject: &dyn Error) -> String {
+    reject.source().map_or_else(|| reject.to_string(), reason)
+}
+
 fn cases() -> Value {
     let merge = ParticleHeader::new(samples::merge_fields(3, 2)).unwrap();
     let swarm = |name, rule| {
@@ -88,12 +95,15 @@ fn cases() -> Value {
         // Too long to be read by people, and soon made: as many bytes as the name says.
         .filter(|refused| refused.body.len() < 4_096)
         .map(|refused| {
+            let code = RefusalCode::from(RejectEnvelope::Body(refused.reason));
             json!({
                 "kind": refused.kind.number(),
                 "version": 1,
                 "name": refused.name,
                 "body": hex(&refused.body),
-                "reason": format!("{:?}", refused.reason),
+                "code": code.number(),
+                "outcome": code.name(),
+                "reason": reason(&refused.reason),
             })
         })
         .collect();

@@ -137,6 +137,9 @@ fn presences() -> Vec<Refused> {
         .with("software with an escape", why(RejectPresence::Software), |f| {
             f.software = "0.1\u{1b}[2J".try_into().unwrap();
         })
+        .with("software that turns its line", why(RejectPresence::Software), |f| {
+            f.software = "0.1\u{202e}0.2".try_into().unwrap();
+        })
         .with("value 10,001", value(1, 10_001), |f| f.terms[1] = 10_001)
         .found
 }

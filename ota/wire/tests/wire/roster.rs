@@ -1,10 +1,10 @@
-//! The roster: pages that a head names, and the number of a vehicle.
+//! The roster: pages that a head names, read in place.
 
 use shoal_wire::v1::{
-    Document, Numbered, ROSTER_PAGE_VEHICLES_MAX, RejectPage, RejectRosterIndex, Roster,
-    RosterFields, RosterIndex, RosterPage, RosterPageFields, VEHICLE_BYTES,
+    Document, ROSTER_PAGE_VEHICLES_MAX, RejectPage, Roster, RosterFields, RosterPage,
+    RosterPageFields, VEHICLE_BYTES,
 };
-use shoal_wire::{KeyId, PublicKey, Unverified, Verified};
+use shoal_wire::{PublicKey, Unverified, Verified};
 
 use crate::common::{keys, sealed};
 use crate::samples;
@@ -40,15 +40,6 @@ fn the_large_bodies_take_no_room_of_their_own() {
 }
 
 #[test]
-fn vehicles_are_numbered_through_the_pages() {
-    let rows = samples::vehicles(0, 2);
-    let bytes = page(3, &rows);
-    let page = verified(&bytes);
-    let numbers: Vec<u32> = page.body().numbered().map(|vehicle| vehicle.number).collect();
-    assert_eq!(numbers, [3 * 1_024, 3 * 1_024 + 1]);
-}
-
-#[test]
 fn a_page_counts_only_if_the_head_names_it_at_its_index_and_it_is_full() {
     let full = samples::vehicles(0, ROSTER_PAGE_VEHICLES_MAX);
     let (first, second) = (page(0, &full), page(1, &samples::vehicles(2_000, 2)));
@@ -74,25 +65,4 @@ fn a_page_counts_only_if_the_head_names_it_at_its_index_and_it_is_full() {
 
     let one = Roster::new(RosterFields { version: 1, vehicles: 1, pages: &pages[..32] }).unwrap();
     assert_eq!(one.check(&verified(&second)), Err(RejectPage::NotNamed { index: 1 }));
-}
-
-/// A hundred thousand vehicles, spread over the ids as hashes are.
-#[test]
-fn a_vehicle_of_many_is_found_by_its_id() {
-    let id = |number: u32| KeyId::of(&[number.to_le_bytes(); 8].concat().try_into().unwrap());
-    let mut vehicles: Vec<Numbered> =
-        (0..100_000).map(|number| Numbered { id: id(number), number }).collect();
-    let index = RosterIndex::new(&mut vehicles).unwrap();
-    assert!((0..100_000).all(|number| index.number(id(number)) == Some(number)));
-    assert_eq!(index.number(id(100_000)), None);
-    assert_eq!(size_of::<Numbered>(), 12);
-}
-
-#[test]
-fn two_vehicles_of_one_id_void_the_roster() {
-    let id = KeyId::new([1; 8]);
-    let other = Numbered { id: KeyId::new([2; 8]), number: 5 };
-    let mut vehicles = [Numbered { id, number: 9 }, other, Numbered { id, number: 4 }];
-    let rejected = RosterIndex::new(&mut vehicles);
-    assert_eq!(rejected, Err(RejectRosterIndex::SameId { id, first: 4, second: 9 }));
 }
