@@ -14,7 +14,7 @@ use shoal_wire::{Body, Keys, Kind, RejectEnvelope, RejectPlace, Topic, Unverifie
 pub enum Record<'a> {
     Claim(Verified<'a, Claim>),
     Vote(Verified<'a, Vote>),
-    ParticleHeader(Verified<'a, ParticleHeader>),
+    ParticleHeader(Box<Verified<'a, ParticleHeader>>),
     Presence(Verified<'a, Presence>),
     Nonce(Verified<'a, Nonce>),
     WindowPlan(Verified<'a, WindowPlan>),
@@ -61,7 +61,7 @@ pub fn read<'a>(
     Ok(match record.head().kind {
         Kind::Claim => Record::Claim(verified(topic, record, keys)?),
         Kind::Vote => Record::Vote(verified(topic, record, keys)?),
-        Kind::ParticleHeader => Record::ParticleHeader(verified(topic, record, keys)?),
+        Kind::ParticleHeader => Record::ParticleHeader(Box::new(verified(topic, record, keys)?)),
         Kind::Presence => Record::Presence(verified(topic, record, keys)?),
         Kind::Nonce => Record::Nonce(verified(topic, record, keys)?),
         Kind::WindowPlan => Record::WindowPlan(verified(topic, record, keys)?),
@@ -86,6 +86,8 @@ fn verified<'a, T: Body<'a>>(
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
+
     use alloc::vec;
     use alloc::vec::Vec;
 
