@@ -8,7 +8,7 @@ use crate::cargo::Package;
 use crate::root;
 
 /// One crate: the crates of ours it may use, directly. `*`: all.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("shoal-wire", &[]),
     ("shoal-window", &["shoal-wire"]),
     ("shoal-swarm", &["shoal-wire"]),
@@ -39,6 +39,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "shoal-wire",
         ],
     ),
+    ("shoal-console", &["shoal-wire", "shoal-window", "shoal-swarm", "shoal-link"]),
     ("shoal-bare", &["shoal-window", "shoal-wire"]),
     ("shoal-tests", &["*"]),
     ("shoal-fuzz", &["*"]),

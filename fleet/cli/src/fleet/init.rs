@@ -214,6 +214,7 @@ impl Init {
             seed,
             base_model,
             layout: LayoutHash::new(layout.hash()),
+            values: u32::try_from(layout.values())?,
             rank: u8::try_from(description.adapter.rank)?,
             start_seed: seed,
             asked: 16,

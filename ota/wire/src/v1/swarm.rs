@@ -15,7 +15,7 @@ pub const BITS_MAX: u8 = 8;
 pub const MEAN_LAST_MAX: u8 = 16;
 
 const RULE_WIRE_BYTES_MAX: usize = 1 + 7 * 4 + 2 * U16_WIRE_BYTES_MAX;
-const WIRE_BYTES_MAX: usize = U32_WIRE_BYTES_MAX
+const WIRE_BYTES_MAX: usize = 2 * U32_WIRE_BYTES_MAX
     + 2 * U64_WIRE_BYTES_MAX
     + 2 * 32
     + 1
@@ -87,6 +87,8 @@ pub struct SwarmDocumentFields {
     pub base_model: ModelHash,
     /// The layout of its adapters.
     pub layout: LayoutHash,
+    /// Values of their flat run, at least 1: who has no model can check a header, too.
+    pub values: u32,
     /// Rank of the adapters: at least 1.
     pub rank: u8,
     /// Draws the start adapter: A from this seed, B zero, so that it changes nothing.
@@ -108,6 +110,8 @@ impl Eq for SwarmDocument {}
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RejectSwarmDocument {
+    #[error("adapters without values")]
+    Values,
     #[error("rank 0")]
     Rank,
     #[error("no vehicle is asked")]
@@ -134,6 +138,9 @@ impl SwarmDocument {
     /// # Errors
     /// [`RejectSwarmDocument`] names the first bound that is broken.
     pub fn new(fields: SwarmDocumentFields) -> Result<Self, RejectSwarmDocument> {
+        if fields.values == 0 {
+            return Err(RejectSwarmDocument::Values);
+        }
         if fields.rank == 0 {
             return Err(RejectSwarmDocument::Rank);
         }

@@ -205,13 +205,14 @@ prop_compose! {
 
 prop_compose! {
     pub(crate) fn swarms()(
-        version: u32, seed: u64, hashes: [[u8; 32]; 2], rank in 1_u8.., start_seed: u64,
+        version: u32, seed: u64, hashes: [[u8; 32]; 2],
+        values in 1_u32.., rank in 1_u8.., start_seed: u64,
         asked in 1_u16.., rule in prop_oneof![papers(), consensuses(), Just(Rule::Coefficients)],
     ) -> SwarmDocument {
         let [base_model, layout] = hashes;
         let (base_model, layout) = (ModelHash::new(base_model), LayoutHash::new(layout));
         SwarmDocument::new(SwarmDocumentFields {
-            version, seed, base_model, layout, rank, start_seed, asked, rule,
+            version, seed, base_model, layout, values, rank, start_seed, asked, rule,
         }).unwrap()
     }
 }

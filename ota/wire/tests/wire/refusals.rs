@@ -252,6 +252,7 @@ fn swarms() -> Vec<Refused> {
     let consensus = samples::consensus();
     let kind = Kind::SwarmDocument;
     let mut found = Changed::new(kind, samples::swarm_fields(Rule::Coefficients))
+        .with("values 0", why(Why::Values), |f| f.values = 0)
         .with("rank 0", why(Why::Rank), |f| f.rank = 0)
         .with("nobody asked", why(Why::Asked), |f| f.asked = 0)
         .found;

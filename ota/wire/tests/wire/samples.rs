@@ -166,6 +166,7 @@ pub(crate) fn swarm_fields(rule: Rule) -> SwarmDocumentFields {
         seed: 20_241_016,
         base_model: ModelHash::new([1; 32]),
         layout: LayoutHash::new([2; 32]),
+        values: 53_928,
         rank: 8,
         start_seed: 11,
         asked: 16,

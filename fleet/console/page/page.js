@@ -1,0 +1,186 @@
+"use strict";
+// Draws what /events sends: one view of the fleet after the other, each whole.
+
+const $ = (id) => document.getElementById(id);
+const SVG = "http://www.w3.org/2000/svg";
+const skill = (units) => (units / 1e4).toFixed(4);
+const bytes = (n) => n < 1000 ? `${n} B` : n < 1e6 ? `${(n / 1e3).toFixed(1)} kB` : `${(n / 1e6).toFixed(2)} MB`;
+const ago = (s) => s === null ? "never" : s < 90 ? `${s} s ago` : s < 5400 ? `${Math.round(s / 60)} min ago` : `${Math.round(s / 3600)} h ago`;
+
+let view = null;
+let received = 0;
+
+const events = new EventSource("events");
+events.onopen = () => link(true);
+events.onerror = () => link(false);
+events.onmessage = (message) => {
+  view = JSON.parse(message.data);
+  received = Date.now();
+  link(true);
+  draw();
+};
+setInterval(() => view && clock(), 250);
+addEventListener("resize", () => view && chart());
+
+function link(up) {
+  $("link").className = up ? "up" : "down";
+  $("link").textContent = up ? (view && !view.connected ? "broker lost" : "live") : "console unreachable";
+  if (view && !view.connected) $("link").className = "down";
+}
+
+function draw() {
+  $("fleet").textContent = `${view.fleet} / ${view.region}`;
+  $("rule").textContent = view.rule ? `rule: ${view.rule}` : "no swarm document";
+  tile("best", view.best);
+  tile("worst", view.worst);
+  const online = view.vehicles.filter((v) => v.heard_s !== null && !v.silent).length;
+  $("online").textContent = `${online} of ${view.roster}`;
+  $("doing").textContent = counted(view.vehicles.filter((v) => v.activity).map((v) => v.activity));
+  const up = sum(view.vehicles.map((v) => v.bytes_up)), down = sum(view.vehicles.map((v) => v.bytes_down));
+  $("bytes").textContent = bytes(up + down);
+  $("budget").textContent = `${bytes(up)} sent, ${bytes(down)} received`;
+  clock();
+  chart();
+  rows();
+  refusals();
+}
+
+function tile(name, held) {
+  $(`${name}-value`).textContent = held ? skill(held.value) : "–";
+  $(`${name}-who`).textContent = held
+    ? `${held.particle.slice(0, 8)}, ${held.role} of window ${held.window}${held.vehicle === null ? "" : `, vehicle ${held.vehicle}`}`
+    : name === "best" ? "the shipped model" : "none";
+}
+
+function clock() {
+  const plan = view.plan;
+  if (!plan) return;
+  const now = view.now_s + (Date.now() - received) / 1000;
+  const since = now - plan.epoch_s;
+  const number = Math.floor(since / plan.period_s);
+  const into = since - number * plan.period_s;
+  const open = since >= 0 && into < plan.open_s;
+  const left = since < 0 ? -since : open ? plan.open_s - into : plan.period_s - into;
+  $("window").textContent = since < 0 ? "before window 0" : `window ${number}`;
+  $("phase").textContent = `${open ? "open, closes" : "closed, opens"} in ${left < 120 ? `${Math.ceil(left)} s` : `${Math.ceil(left / 60)} min`}`;
+  const share = since < 0 ? 0 : into / plan.period_s;
+  $("hand").style.strokeDasharray = `${(share * 119.4).toFixed(1)} 120`;
+}
+
+function chart() {
+  const history = view.history;
+  const box = $("chart");
+  const wide = Math.max(320, box.clientWidth), high = 280;
+  const pad = { left: 52, right: 14, top: 10, bottom: 30 };
+  const values = history.flatMap((h) => [h.best, ...h.claims.map((c) => c.value)]).filter((v) => v !== null);
+  if (values.length === 0) {
+    box.textContent = "Nothing was claimed yet.";
+    return;
+  }
+  const low = Math.min(...values), top = Math.max(...values);
+  const room = Math.max(20, (top - low) * 0.08);
+  const [first, last] = [history[0].window, history[history.length - 1].window];
+  const x = (w) => pad.left + (last === first ? 0.5 : (w - first) / (last - first)) * (wide - pad.left - pad.right);
+  const y = (v) => high - pad.bottom - ((v - low + room) / (top - low + 2 * room)) * (high - pad.top - pad.bottom);
+  const svg = node("svg", { viewBox: `0 0 ${wide} ${high}`, preserveAspectRatio: "none" });
+  for (const tick of ticks(low - room, top + room)) {
+    svg.append(node("line", { class: "grid", x1: pad.left, x2: wide - pad.right, y1: y(tick), y2: y(tick) }));
+    svg.append(node("text", { x: pad.left - 8, y: y(tick) + 4, "text-anchor": "end" }, (tick / 1e4).toFixed(3)));
+  }
+  const every = Math.max(1, Math.ceil((last - first) / 12));
+  for (let w = first; w <= last; w += every) {
+    svg.append(node("text", { x: x(w), y: high - 8, "text-anchor": "middle" }, `${w}`));
+  }
+  for (const { window, claims } of history) {
+    for (const claim of claims) {
+      const dot = node("circle", { class: "claim", cx: x(window), cy: y(claim.value), r: 4 });
+      dot.append(node("title", {}, `window ${window}, vehicle ${claim.vehicle} claims ${skill(claim.value)} for a ${claim.role}`));
+      svg.append(dot);
+    }
+  }
+  const bests = history.filter((h) => h.best !== null);
+  if (bests.length) {
+    const points = bests.map((h) => `${x(h.window)},${y(h.best)}`).join(" ");
+    svg.append(node("polyline", { class: "best", points }));
+    for (const h of bests) {
+      const at = node("circle", { class: "at", cx: x(h.window), cy: y(h.best), r: 3.5 });
+      at.append(node("title", {}, `window ${h.window}: best ${skill(h.best)}`));
+      svg.append(at);
+    }
+  }
+  box.replaceChildren(svg);
+}
+
+function ticks(low, high) {
+  const rough = (high - low) / 5;
+  const unit = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((m) => m * unit).find((s) => s >= rough);
+  const found = [];
+  for (let t = Math.ceil(low / step) * step; t <= high; t += step) found.push(t);
+  return found;
+}
+
+function rows() {
+  const budget = view.plan || { up_bytes: 0, down_bytes: 0 };
+  $("vehicles").replaceChildren(...view.vehicles.map((v) => {
+    const chip = element("span", v.silent ? "silent" : v.activity || "not heard", `chip ${v.silent ? "silent" : v.activity || ""}`);
+    const holds = [];
+    if (view.best && view.best.vehicle === v.number) holds.push(element("span", "holds best", "holder"));
+    if (view.worst && view.worst.vehicle === v.number) holds.push(element("span", "holds worst", "holder worst"));
+    const line = document.createElement("tr");
+    line.append(
+      cell(`${v.number}`), cell(element("code", v.id.slice(0, 8))), cell(chip, ...holds),
+      cell(v.steps === null ? "–" : `${v.steps}`), cell(v.claim === null ? "–" : skill(v.claim)),
+      cell(...bar(v.bytes_up, budget.up_bytes)), cell(...bar(v.bytes_down, budget.down_bytes)), cell(ago(v.heard_s)),
+    );
+    return line;
+  }));
+  const hidden = view.roster - view.vehicles.length;
+  $("more").textContent = hidden > 0 ? `and ${hidden} more` : "";
+}
+
+function refusals() {
+  $("refused").hidden = view.refusals.length === 0;
+  $("refusals").replaceChildren(...view.refusals.map((r) => {
+    const line = document.createElement("tr");
+    line.append(cell(`${r.window}`), cell(r.vehicle === null ? "–" : `vehicle ${r.vehicle}`), cell(r.why), cell(`${r.times}`));
+    return line;
+  }));
+}
+
+function bar(used, of) {
+  const frame = element("span", "", "bar");
+  const fill = document.createElement("i");
+  fill.style.width = `${of ? Math.min(100, (100 * used) / of) : 0}%`;
+  if (of && used > of) fill.className = "over";
+  frame.append(fill);
+  return [frame, bytes(used)];
+}
+
+function cell(...inside) {
+  const td = document.createElement("td");
+  td.append(...inside);
+  return td;
+}
+
+function element(tag, text, name) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  if (name) made.className = name;
+  return made;
+}
+
+function node(tag, attributes, text) {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  if (text !== undefined && text !== null) made.textContent = text;
+  return made;
+}
+
+const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
+
+function counted(names) {
+  const counts = new Map();
+  for (const name of names) counts.set(name, (counts.get(name) || 0) + 1);
+  return [...counts].map(([name, n]) => `${n} ${name}`).join(", ");
+}

@@ -1,0 +1,437 @@
+//! What is known of a fleet: the five doors' half of the console. Messages of a broker go in, a [`View`] comes out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shoal_swarm::inbox::{Record, RejectMessage, read};
+use shoal_swarm::keyring::Keyring;
+use shoal_swarm::quorum::Quorum;
+use shoal_swarm::records::{Records, Shape, Signed, When, age_windows};
+use shoal_swarm::utility::{Utility, Weighing};
+use shoal_wire::v1::{
+    Activity, PresenceFields, RefusalCode, Role, Roster, Rule, SwarmDocumentFields,
+    WindowPlanFields,
+};
+use shoal_wire::{KeyId, PublicKey, RecordId, Topic, Verified};
+
+use crate::view::{Claimed, Held, Plan, Refused, Row, View, Window};
+
+/// Windows that the page shows.
+const WINDOWS_SHOWN: usize = 120;
+/// Vehicles that the page shows.
+const VEHICLES_SHOWN: usize = 200;
+/// Refusals that are kept.
+const REFUSALS_KEPT: usize = 1_000;
+/// Bytes of messages that wait for the roster or a document.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+/// A vehicle is silent when nothing was heard of it for so many periods.
+const SILENT_PERIODS: u64 = 2;
+
+/// A fleet as its records tell it.
+pub struct State {
+    fleet: String,
+    region: String,
+    connected: bool,
+    keyring: Keyring,
+    /// The envelope of the newest head, which its pages are checked against.
+    head: Vec<u8>,
+    plan: Option<(u64, WindowPlanFields)>,
+    utility: Option<Utility>,
+    swarm: Option<SwarmDocumentFields>,
+    records: Option<Records>,
+    presences: BTreeMap<KeyId, Heard>,
+    refusals: BTreeMap<(u32, KeyId, RefusalCode), BTreeSet<RecordId>>,
+    history: BTreeMap<u32, Window>,
+    /// Messages that came before what they are checked by, with their topics.
+    waiting: Vec<(String, Vec<u8>)>,
+    waiting_bytes: usize,
+}
+
+/// What a vehicle last said of itself.
+struct Heard {
+    counter: u64,
+    at_seconds: u64,
+    fields: PresenceFields,
+}
+
+/// Whom to believe.
+#[derive(Clone, Copy, Debug)]
+pub struct Trust {
+    /// The key that signs documents.
+    pub authority: PublicKey,
+    /// The key that signs nonces.
+    pub timekeeper: PublicKey,
+}
+
+impl State {
+    /// A fleet of which nothing is known.
+    pub fn new(fleet: &str, region: &str, trust: Trust) -> Self {
+        State {
+            fleet: fleet.to_owned(),
+            region: region.to_owned(),
+            connected: false,
+            keyring: Keyring::new(trust.authority, trust.timekeeper),
+            head: Vec::new(),
+            plan: None,
+            utility: None,
+            swarm: None,
+            records: None,
+            presences: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            history: BTreeMap::new(),
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+        }
+    }
+
+    /// Whether the broker is connected.
+    pub fn connected(&mut self, connected: bool) {
+        self.connected = connected;
+    }
+
+    /// Takes what stands at a topic; what is no record of this fleet is passed over. True: the view has changed.
+    pub fn message(&mut self, utc_seconds: u64, topic: &str, bytes: &[u8]) -> bool {
+        let Ok(place) = Topic::decode(topic) else { return false };
+        if place.fleet().text() != self.fleet || place.region().text() != self.region {
+            return false;
+        }
+        // A chunk is no record.
+        if place.leaf().kind().is_none() {
+            return false;
+        }
+        let documents = self.documents();
+        match self.take(utc_seconds, &place, bytes) {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(Unready) => {
+                self.wait(topic, bytes);
+                return false;
+            }
+        }
+        if self.documents() != documents {
+            self.waited(utc_seconds);
+        }
+        self.remember(utc_seconds);
+        true
+    }
+
+    /// The fleet at this moment.
+    pub fn view(&self, utc_seconds: u64) -> View {
+        let window = self.window(utc_seconds).unwrap_or(0);
+        let (best, worst) = self.elected(window);
+        View {
+            fleet: self.fleet.clone(),
+            region: self.region.clone(),
+            connected: self.connected,
+            now_s: utc_seconds,
+            rule: self.swarm.as_ref().map(|swarm| rule_name(&swarm.rule)),
+            plan: self.plan.as_ref().map(|(_counter, plan)| Plan {
+                epoch_s: plan.epoch_seconds,
+                period_s: plan.period_seconds,
+                open_s: plan.open_seconds,
+                up_bytes: plan.up_bytes_max,
+                down_bytes: plan.down_bytes_max,
+            }),
+            roster: self.keyring.roster().count(),
+            best,
+            worst,
+            vehicles: self.rows(utc_seconds, window),
+            history: self.history.values().rev().take(WINDOWS_SHOWN).rev().cloned().collect(),
+            refusals: self.refused(),
+        }
+    }
+
+    /// The window that is open at this time, or was last; `None` before the first, or without a plan.
+    fn window(&self, utc_seconds: u64) -> Option<u32> {
+        let (_counter, plan) = self.plan.as_ref()?;
+        let since = utc_seconds.checked_sub(plan.epoch_seconds)?;
+        u32::try_from(since / u64::from(plan.period_seconds)).ok()
+    }
+
+    fn when(&self, utc_seconds: u64) -> Option<When> {
+        let (_counter, plan) = self.plan.as_ref()?;
+        let window = self.window(utc_seconds).unwrap_or(0);
+        Some(When { window, utc_seconds, age_windows: age_windows(plan.period_seconds) })
+    }
+
+    /// What decides whether a record can be read: the roster's size, and which documents are there.
+    fn documents(&self) -> (usize, bool, bool, bool) {
+        let roster = self.keyring.roster().count();
+        (roster, self.plan.is_some(), self.records.is_some(), self.head.is_empty())
+    }
+
+    /// True: something has changed.
+    fn take(&mut self, now: u64, topic: &Topic<'_>, bytes: &[u8]) -> Result<bool, Unready> {
+        let record = match read(topic, bytes, &self.keyring) {
+            Ok(record) => record,
+            Err(reject) => {
+                let unknown = reject.code() == RefusalCode::UnknownKey;
+                return if unknown && self.is_incomplete() { Err(Unready) } else { Ok(false) };
+            }
+        };
+        Ok(match record {
+            Record::WindowPlan(plan) => self.take_plan(&plan),
+            Record::Roster(head) => {
+                let taken = self.keyring.head(&head).is_ok();
+                if taken {
+                    self.head = bytes.to_vec();
+                }
+                taken
+            }
+            Record::RosterPage(page) => {
+                let head = std::mem::take(&mut self.head);
+                let taken = verified_head(topic, &head, &self.keyring)
+                    .map(|head| self.keyring.page(&head, &page).is_ok());
+                self.head = head;
+                taken.ok_or(Unready)?
+            }
+            Record::UtilityDocument(document) => {
+                let new = Utility::new(document.body());
+                let follows = self.utility.as_ref().is_none_or(|old| new.follows(old).is_ok());
+                if follows {
+                    self.utility = Some(new);
+                }
+                follows
+            }
+            Record::SwarmDocument(document) => self.take_swarm(document.body().fields()),
+            Record::Presence(presence) => self.take_presence(now, &presence),
+            Record::Refusal(refusal) => {
+                let fields = refusal.body().fields();
+                let Some(code) = RefusalCode::from_number(fields.code) else { return Ok(false) };
+                let key = (fields.window, refusal.head().key, code);
+                let new = self.refusals.entry(key).or_default().insert(fields.record);
+                while self.refusals.len() > REFUSALS_KEPT {
+                    self.refusals.pop_first();
+                }
+                new
+            }
+            Record::Document(_) => false,
+            Record::Claim(claim) => self.record(now, |set, when, ring| {
+                set.claim(when, ring.roster(), &Signed::from(&claim))
+            })?,
+            Record::Vote(vote) => self.record(now, |set, when, ring| {
+                set.vote(when, ring.roster(), &Signed::from(&vote))
+            })?,
+            Record::ParticleHeader(header) => {
+                let shoal_wire::Leaf::Particle { slot } = topic.leaf() else { return Ok(false) };
+                self.record(now, |set, when, ring| {
+                    set.header(when, ring.roster(), &Signed::from(&*header), slot)
+                })?
+            }
+            Record::Nonce(nonce) => {
+                self.record(now, |set, when, _ring| set.nonce(when, &Signed::from(&nonce)))?
+            }
+        })
+    }
+
+    /// Puts a record into the set; what the set refuses changes nothing that is shown.
+    fn record<E>(
+        &mut self,
+        now: u64,
+        take: impl FnOnce(&mut Records, &When, &Keyring) -> Result<bool, E>,
+    ) -> Result<bool, Unready> {
+        let when = self.when(now).ok_or(Unready)?;
+        let records = self.records.as_mut().ok_or(Unready)?;
+        Ok(take(records, &when, &self.keyring).unwrap_or(true))
+    }
+
+    fn take_plan(&mut self, plan: &Verified<'_, shoal_wire::v1::WindowPlan>) -> bool {
+        let counter = plan.head().counter;
+        let newer = self.plan.as_ref().is_none_or(|(newest, _plan)| counter > *newest);
+        if newer {
+            self.plan = Some((counter, *plan.body().fields()));
+        }
+        newer
+    }
+
+    fn take_swarm(&mut self, fields: &SwarmDocumentFields) -> bool {
+        let newer = self.swarm.as_ref().is_none_or(|old| fields.version > old.version);
+        if newer {
+            let SwarmDocumentFields { base_model, layout, values, .. } = *fields;
+            let shape = Shape { base_model, layout, values };
+            // Particles of another model cannot be compared: their records begin anew.
+            if self.records.as_ref().is_none_or(|records| records.shape() != shape) {
+                self.records = Some(Records::new(shape));
+            }
+            self.swarm = Some(*fields);
+        }
+        newer
+    }
+
+    fn take_presence(
+        &mut self,
+        now: u64,
+        presence: &Verified<'_, shoal_wire::v1::Presence>,
+    ) -> bool {
+        let head = presence.head();
+        let heard = self.presences.get(&head.key);
+        let newer = heard.is_none_or(|heard| head.counter > heard.counter);
+        if newer {
+            let fields = presence.body().fields().clone();
+            let heard = Heard { counter: head.counter, at_seconds: now, fields };
+            self.presences.insert(head.key, heard);
+        }
+        newer
+    }
+
+    /// Whether a key that is not known may yet become known.
+    fn is_incomplete(&self) -> bool {
+        self.head.is_empty() || self.keyring.missing().next().is_some()
+    }
+
+    fn wait(&mut self, topic: &str, bytes: &[u8]) {
+        let more = topic.len() + bytes.len();
+        if self.waiting_bytes + more <= WAITING_BYTES_MAX {
+            self.waiting.push((topic.to_owned(), bytes.to_vec()));
+            self.waiting_bytes += more;
+        }
+    }
+
+    /// Reads again what had to wait.
+    fn waited(&mut self, now: u64) {
+        self.waiting_bytes = 0;
+        for (topic, bytes) in std::mem::take(&mut self.waiting) {
+            self.message(now, &topic, &bytes);
+        }
+    }
+
+    /// Writes the windows that records still tell of into the history, which outlives them.
+    fn remember(&mut self, utc_seconds: u64) {
+        let (Some(window), Some(when)) = (self.window(utc_seconds), self.when(utc_seconds)) else {
+            return;
+        };
+        let (Some(records), Some(utility)) = (&mut self.records, &self.utility) else { return };
+        let roster = self.keyring.roster();
+        let from = window.saturating_sub(when.age_windows);
+        for of in from..=window.saturating_add(1) {
+            let Some(quorum) = Quorum::new(records, roster, utility, of) else { continue };
+            let weighing = quorum.weighing();
+            let claims: Vec<Claimed> = records
+                .claims(of)
+                .filter_map(|claim| {
+                    let values: Vec<i16> = claim.body.terms.iter().map(|term| term.value).collect();
+                    let vehicle = roster.number(claim.signer)?;
+                    let value = units(weighing, &values)?;
+                    Some(Claimed { vehicle, role: role_name(claim.body.role), value })
+                })
+                .collect();
+            let best = quorum.best().and_then(|best| units(weighing, &best.ballot.values));
+            if !claims.is_empty() || (best.is_some() && of <= window) {
+                self.history.insert(of, Window { window: of, best, claims });
+            }
+        }
+        while self.history.len() > 4 * WINDOWS_SHOWN {
+            self.history.pop_first();
+        }
+        records.expire(&when, &[]);
+    }
+
+    fn elected(&self, window: u32) -> (Option<Held>, Option<Held>) {
+        let (Some(records), Some(utility)) = (&self.records, &self.utility) else {
+            return (None, None);
+        };
+        let roster = self.keyring.roster();
+        let Some(quorum) = Quorum::new(records, roster, utility, window) else {
+            return (None, None);
+        };
+        let held = |elected: shoal_swarm::quorum::Elected| {
+            let ballot = elected.ballot;
+            Some(Held {
+                particle: ballot.particle.to_string(),
+                role: role_name(ballot.role),
+                window: elected.window,
+                vehicle: roster.number(ballot.claimant),
+                value: units(quorum.weighing(), &ballot.values)?,
+            })
+        };
+        (quorum.best().and_then(held), quorum.worst().and_then(held))
+    }
+
+    fn rows(&self, utc_seconds: u64, window: u32) -> Vec<Row> {
+        let period = self.plan.as_ref().map_or(0, |(_counter, plan)| plan.period_seconds);
+        let last = |vehicle: u32| {
+            let windows = self.history.range(..=window).rev();
+            let mut claims = windows.flat_map(|(_number, of)| &of.claims);
+            claims.find(|claim| claim.vehicle == vehicle).map(|claim| claim.value)
+        };
+        let roster = self.keyring.roster();
+        let first = (0..).map_while(|number| Some((number, roster.id(number)?)));
+        let row = |(number, id): (u32, KeyId)| {
+            let heard = self.presences.get(&id);
+            let fields = heard.map(|heard| &heard.fields);
+            let heard_s = heard.map(|heard| utc_seconds.saturating_sub(heard.at_seconds));
+            Row {
+                number,
+                id: id.to_string(),
+                activity: fields.map(|fields| activity_name(fields.activity)),
+                silent: heard_s.is_some_and(|s| s > SILENT_PERIODS * u64::from(period).max(10)),
+                steps: fields.map(|fields| fields.steps),
+                claim: last(number),
+                bytes_up: fields.map_or(0, |fields| fields.up_bytes),
+                bytes_down: fields.map_or(0, |fields| fields.down_bytes),
+                heard_s,
+            }
+        };
+        first.take(VEHICLES_SHOWN).map(row).collect()
+    }
+
+    fn refused(&self) -> Vec<Refused> {
+        let refused =
+            |(&(window, signer, code), records): (&(u32, KeyId, RefusalCode), &BTreeSet<_>)| {
+                let vehicle = self.keyring.roster().number(signer);
+                Refused { window, vehicle, why: code.name(), times: records.len() }
+            };
+        self.refusals.iter().rev().take(50).map(refused).collect()
+    }
+}
+
+/// What came cannot be checked yet: the roster or a document is missing.
+struct Unready;
+
+fn verified_head<'a>(
+    topic: &Topic<'_>,
+    head: &'a [u8],
+    keyring: &Keyring,
+) -> Option<Verified<'a, Roster<'a>>> {
+    let place =
+        Topic::new(topic.fleet(), topic.region(), topic.publisher(), shoal_wire::Leaf::Roster);
+    let record: Result<Record<'a>, RejectMessage> = read(&place.ok()?, head, keyring);
+    match record {
+        Ok(Record::Roster(head)) => Some(head),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// A utility in units of 1e-4.
+fn units(weighing: &Weighing, values: &[i16]) -> Option<i32> {
+    // In [−1, 1].
+    weighing.utility(values).map(|utility| (utility * 1e4).round() as i32)
+}
+
+fn rule_name(rule: &Rule) -> &'static str {
+    match rule {
+        Rule::Paper(_) => "paper",
+        Rule::Consensus(_) => "consensus",
+        Rule::Coefficients => "coefficients",
+    }
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Best => "best",
+        Role::Worst => "worst",
+        Role::Contribution => "contribution",
+        Role::Merge => "merge",
+    }
+}
+
+fn activity_name(activity: Activity) -> &'static str {
+    match activity {
+        Activity::Starting => "starting",
+        Activity::Driving => "driving",
+        Activity::Parked => "parked",
+        Activity::Tuning => "tuning",
+        Activity::Measuring => "measuring",
+        Activity::Exchanging => "exchanging",
+        Activity::Idle => "idle",
+    }
+}

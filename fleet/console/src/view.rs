@@ -1,0 +1,120 @@
+//! What the page shows, as JSON. Values are utilities in units of 1e-4.
+
+use serde::Serialize;
+
+/// The fleet at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct View {
+    /// Its name.
+    pub fleet: String,
+    /// The region that is looked at.
+    pub region: String,
+    /// Whether the broker is connected.
+    pub connected: bool,
+    /// The console's clock: UTC in seconds since 1970.
+    pub now_s: u64,
+    /// The rule of the swarm document.
+    pub rule: Option<&'static str>,
+    /// The calendar of windows.
+    pub plan: Option<Plan>,
+    /// Vehicles of the roster.
+    pub roster: usize,
+    /// What votes elected.
+    pub best: Option<Held>,
+    /// What votes elected to keep away from.
+    pub worst: Option<Held>,
+    /// The first vehicles, by number.
+    pub vehicles: Vec<Row>,
+    /// The last windows, the earliest first.
+    pub history: Vec<Window>,
+    /// What vehicles refused, the latest first.
+    pub refusals: Vec<Refused>,
+}
+
+/// The window plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// When window 0 opens: UTC in seconds since 1970.
+    pub epoch_s: u64,
+    /// From one window to the next.
+    pub period_s: u32,
+    /// How long one is open.
+    pub open_s: u32,
+    /// What a vehicle may send in a window.
+    pub up_bytes: u64,
+    /// What it may receive.
+    pub down_bytes: u64,
+}
+
+/// A particle that was elected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// Its name, in hexadecimal.
+    pub particle: String,
+    /// What it was claimed as.
+    pub role: &'static str,
+    /// The window of its claim.
+    pub window: u32,
+    /// The number of the vehicle that claimed it.
+    pub vehicle: Option<u32>,
+    /// The median of what its voters measured.
+    pub value: i32,
+}
+
+/// A vehicle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// Its number in the roster.
+    pub number: u32,
+    /// Its key's id.
+    pub id: String,
+    /// What it says it does.
+    pub activity: Option<&'static str>,
+    /// Not heard of for two periods.
+    pub silent: bool,
+    /// Steps of training since its last window.
+    pub steps: Option<u32>,
+    /// What it last claimed.
+    pub claim: Option<i32>,
+    /// Sent in its window, by its own count.
+    pub bytes_up: u64,
+    /// Received.
+    pub bytes_down: u64,
+    /// Seconds since it was heard.
+    pub heard_s: Option<u64>,
+}
+
+/// A window that is over or runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Window {
+    /// Its number.
+    pub window: u32,
+    /// What best is in it; none: x_p.
+    pub best: Option<i32>,
+    /// What was claimed.
+    pub claims: Vec<Claimed>,
+}
+
+/// A claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Claimed {
+    /// The number of the vehicle.
+    pub vehicle: u32,
+    /// As what.
+    pub role: &'static str,
+    /// By its own measurement.
+    pub value: i32,
+}
+
+/// Records that a vehicle refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// The window.
+    pub window: u32,
+    /// The number of the vehicle that refused.
+    pub vehicle: Option<u32>,
+    /// Why.
+    pub why: &'static str,
+    /// How often.
+    pub times: usize,
+}

@@ -1,0 +1,208 @@
+//! What the page shows is what signed records say, in whatever order they come.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use shoal_console::state::{State, Trust};
+use shoal_console::view::View;
+use shoal_swarm::roster::part;
+use shoal_wire::v1::*;
+use shoal_wire::*;
+
+const EPOCH: u64 = 1_000_000;
+const PERIOD: u32 = 20;
+const PACK: PackHash = PackHash::new([5; 32]);
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_seed(&[seed; 32])
+}
+
+fn authority() -> SecretKey {
+    key(100)
+}
+
+fn timekeeper() -> SecretKey {
+    key(101)
+}
+
+/// A record at its topic.
+type Posted = (String, Vec<u8>);
+
+fn post<'b, T: Body<'b>>(signer: &SecretKey, leaf: Leaf, counter: u64, body: &T) -> Posted {
+    let mut buffer = vec![0; 1 << 16];
+    let sealed = seal(body, counter, u64::MAX, signer, &mut buffer).unwrap();
+    let (fleet, region) = (Label::new("f").unwrap(), Label::new("r").unwrap());
+    let topic = Topic::new(fleet, region, signer.public().id(), leaf).unwrap();
+    (topic.text().as_str().to_owned(), sealed.bytes().to_vec())
+}
+
+fn documents() -> Vec<Posted> {
+    let rows: Vec<u8> = (0..4_u8)
+        .flat_map(|v| Vehicle { public_key: *key(v).public().bytes(), region: 0 }.encode())
+        .collect();
+    let page = RosterPage::new(RosterPageFields { version: 1, index: 0, vehicles: &rows }).unwrap();
+    let page = post(&authority(), Leaf::RosterPage { index: 0 }, 1, &page);
+    let id = <[u8; 32]>::from(<sha2::Sha256 as sha2::Digest>::digest(&page.1));
+    let head = Roster::new(RosterFields { version: 1, vehicles: 4, pages: &id }).unwrap();
+    let plan = WindowPlan::new(WindowPlanFields {
+        epoch_seconds: EPOCH,
+        period_seconds: PERIOD,
+        open_seconds: PERIOD,
+        jitter_ms_max: 0,
+        up_bytes_max: 100_000,
+        down_bytes_max: 200_000,
+    });
+    let term = Term {
+        name: "pack".try_into().unwrap(),
+        pack: PACK,
+        metric: Metric::Skill,
+        knots: [Knot { window: 0, weight: 1.0 }].into_iter().collect(),
+        gate: None,
+    };
+    let utility = UtilityDocumentFields { version: 1, terms: [term].into_iter().collect() };
+    let swarm = SwarmDocumentFields {
+        version: 1,
+        seed: 1,
+        base_model: ModelHash::new([1; 32]),
+        layout: LayoutHash::new([2; 32]),
+        values: 3,
+        rank: 8,
+        start_seed: 1,
+        asked: 4,
+        rule: Rule::Coefficients,
+    };
+    vec![
+        page,
+        post(&authority(), Leaf::Roster, 2, &head),
+        post(&authority(), Leaf::Plan, 3, &plan.unwrap()),
+        post(&authority(), Leaf::Utility, 4, &UtilityDocument::new(utility).unwrap()),
+        post(&authority(), Leaf::Swarm, 5, &SwarmDocument::new(swarm).unwrap()),
+    ]
+}
+
+fn nonce(window: u32) -> [u8; 32] {
+    [window as u8 + 1; 32]
+}
+
+/// Vehicle 0 claims a particle in window 0, which the others measure to be better than x_p.
+fn election() -> Vec<Posted> {
+    let nonces = (0..3).map(|window| {
+        let fields = NonceFields { window, nonce: nonce(window), utc_seconds: EPOCH };
+        post(&timekeeper(), Leaf::Nonce, u64::from(window) + 1, &Nonce::new(fields).unwrap())
+    });
+    // A later nonce takes the topic of the one before: they come one after the other.
+    let mut posted: Vec<Posted> = nonces.collect();
+    let chunk = Chunk { first_value: 0, bytes: 9, hash: ChunkHash::new([3; 32]) };
+    let header = ParticleHeader::new(ParticleHeaderFields {
+        role: Role::Best,
+        window: 0,
+        base_model: ModelHash::new([1; 32]),
+        layout: LayoutHash::new([2; 32]),
+        anchor: None,
+        inputs: heapless::Vec::new(),
+        coding: 1,
+        values: 3,
+        chunks: [chunk].into_iter().collect(),
+    })
+    .unwrap();
+    let particle = header.id();
+    posted.push(post(&key(0), Leaf::Particle { slot: 0 }, 1, &header));
+    let claim = ClaimFields {
+        window: 0,
+        slot: 0,
+        particle,
+        role: Role::Best,
+        pack: PACK,
+        part: part(&nonce(0)),
+        utility_version: 1,
+        terms: [Measured { value: 5600, standard_error: 20 }].into_iter().collect(),
+    };
+    posted.push(post(&key(0), Leaf::Claim { slot: 0 }, 2, &Claim::new(claim).unwrap()));
+    for voter in 1..4 {
+        let compared = Compared { value: 5590, best: 5500, standard_error: 20 };
+        let vote = VoteFields {
+            window: 1,
+            place: 0,
+            nominee: particle,
+            best: None,
+            pack: PACK,
+            part: part(&nonce(1)),
+            utility_version: 1,
+            terms: [compared].into_iter().collect(),
+        };
+        posted.push(post(&key(voter), Leaf::vote(1, 0), 1, &Vote::new(vote).unwrap()));
+    }
+    posted
+}
+
+fn presence(vehicle: u8, counter: u64, up_bytes: u64) -> Posted {
+    let fields = PresenceFields {
+        window: Some(2),
+        activity: Activity::Tuning,
+        adapter: None,
+        software: "test".try_into().unwrap(),
+        up_bytes,
+        down_bytes: 7,
+        terms: heapless::Vec::new(),
+        steps: 40,
+    };
+    post(&key(vehicle), Leaf::Presence, counter, &Presence::new(fields).unwrap())
+}
+
+fn state() -> State {
+    let trust = Trust { authority: authority().public(), timekeeper: timekeeper().public() };
+    State::new("f", "r", trust)
+}
+
+/// What is shown in window 2 after these messages.
+fn shown(posted: &[Posted]) -> View {
+    let mut state = state();
+    let now = EPOCH + 2 * u64::from(PERIOD) + 5;
+    for (topic, bytes) in posted {
+        state.message(now, topic, bytes);
+    }
+    state.view(now)
+}
+
+fn all() -> Vec<Posted> {
+    [documents(), election(), vec![presence(1, 1, 500), presence(1, 2, 900)]].concat()
+}
+
+#[test]
+fn the_page_shows_what_votes_elected_and_who_does_what() {
+    let view = shown(&all());
+    assert_eq!((view.roster, view.rule), (4, Some("coefficients")));
+    let best = view.best.unwrap();
+    assert_eq!((best.vehicle, best.window, best.value, best.role), (Some(0), 0, 5590, "best"));
+    assert_eq!(view.vehicles.len(), 4);
+    let row = &view.vehicles[1];
+    assert_eq!((row.activity, row.bytes_up, row.heard_s), (Some("tuning"), 900, Some(0)));
+    assert_eq!(view.vehicles[0].claim, Some(5600));
+    let windows: Vec<_> = view.history.iter().map(|w| (w.window, w.best, w.claims.len())).collect();
+    assert_eq!(windows, [(0, None, 1), (2, Some(5590), 0)]);
+}
+
+#[test]
+fn the_order_in_which_records_come_does_not_matter() {
+    let forwards = all();
+    let mut backwards = forwards.clone();
+    backwards.reverse();
+    let (ahead, behind) = (shown(&forwards), shown(&backwards));
+    assert_eq!(behind, View { ..ahead });
+}
+
+#[test]
+fn what_nobody_of_the_fleet_signed_is_not_shown() {
+    let stranger = presence(77, 1, 1);
+    let mut forged = presence(2, 9, 666);
+    let last = forged.1.len() - 1;
+    forged.1[last] ^= 1;
+    let elsewhere = (presence(3, 1, 666).0.replace("/f/", "/g/"), presence(3, 1, 666).1);
+    let garbage = ("shoal/1/f/r/claim/zz".to_owned(), vec![0xff; 40]);
+    let hostile = [stranger, forged, elsewhere, garbage];
+    assert_eq!(shown(&[all(), hostile.to_vec()].concat()), shown(&all()));
+}
+
+#[test]
+fn an_older_presence_does_not_replace_a_newer_one() {
+    let view = shown(&[documents(), vec![presence(1, 5, 900), presence(1, 4, 100)]].concat());
+    assert_eq!(view.vehicles[1].bytes_up, 900);
+}
