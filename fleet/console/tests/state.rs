@@ -86,7 +86,12 @@ fn nonce(window: u32) -> [u8; 32] {
 fn election() -> Vec<Posted> {
     let nonces = (0..3).map(|window| {
         let fields = NonceFields { window, nonce: nonce(window), utc_seconds: EPOCH };
-        post(&timekeeper(), Leaf::Nonce, u64::from(window) + 1, &Nonce::new(fields).unwrap())
+        post(
+            &timekeeper(),
+            Leaf::nonce(window),
+            u64::from(window) + 1,
+            &Nonce::new(fields).unwrap(),
+        )
     });
     // A later nonce takes the topic of the one before: they come one after the other.
     let mut posted: Vec<Posted> = nonces.collect();

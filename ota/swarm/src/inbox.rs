@@ -119,18 +119,18 @@ mod tests {
     #[test]
     fn a_record_is_read_at_its_own_place_alone() {
         let bytes = nonce(&key(2));
-        assert_eq!(refused(&bytes, 2, Leaf::Nonce), None);
-        assert_eq!(refused(&bytes, 1, Leaf::Nonce), Some(RefusalCode::Misplaced));
+        assert_eq!(refused(&bytes, 2, Leaf::nonce(3)), None);
+        assert_eq!(refused(&bytes, 1, Leaf::nonce(3)), Some(RefusalCode::Misplaced));
         assert_eq!(refused(&bytes, 2, Leaf::Plan), Some(RefusalCode::Misplaced));
     }
 
     #[test]
     fn who_may_not_sign_a_kind_and_a_flipped_bit_have_codes_of_their_own() {
-        assert_eq!(refused(&nonce(&key(1)), 1, Leaf::Nonce), Some(RefusalCode::UnknownKey));
+        assert_eq!(refused(&nonce(&key(1)), 1, Leaf::nonce(3)), Some(RefusalCode::UnknownKey));
         let mut bytes = nonce(&key(2));
         let last = bytes.len() - 70;
         bytes[last] ^= 1;
-        assert_eq!(refused(&bytes, 2, Leaf::Nonce), Some(RefusalCode::Signature));
-        assert_eq!(refused(&bytes[..40], 2, Leaf::Nonce), Some(RefusalCode::TooShort));
+        assert_eq!(refused(&bytes, 2, Leaf::nonce(3)), Some(RefusalCode::Signature));
+        assert_eq!(refused(&bytes[..40], 2, Leaf::nonce(3)), Some(RefusalCode::TooShort));
     }
 }

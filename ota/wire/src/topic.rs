@@ -8,7 +8,7 @@ use heapless::String;
 use crate::envelope::{Head, Verified};
 use crate::key::KeyId;
 use crate::kind::{Body, Kind};
-use crate::v1::{CHUNKS_MAX, NOMINEES, ROSTER_PAGES_MAX, SLOTS, VOTE_WINDOWS};
+use crate::v1::{CHUNKS_MAX, NOMINEES, NONCE_WINDOWS, ROSTER_PAGES_MAX, SLOTS, VOTE_WINDOWS};
 
 /// The longest fleet or region, in bytes.
 pub const LABEL_BYTES_MAX: usize = 32;
@@ -69,7 +69,10 @@ pub enum Leaf {
         index: u8,
     },
     Presence,
-    Nonce,
+    /// `window` is the nonce's window mod [`NONCE_WINDOWS`]: who comes late reads the claims of the windows before.
+    Nonce {
+        window: u8,
+    },
     Plan,
     Roster,
     RosterPage {
@@ -93,6 +96,12 @@ impl Leaf {
         Self::Vote { window: lowest % VOTE_WINDOWS, place }
     }
 
+    /// Of the nonce of this window.
+    pub const fn nonce(window: u32) -> Self {
+        let [lowest, ..] = window.to_le_bytes();
+        Self::Nonce { window: lowest % NONCE_WINDOWS }
+    }
+
     /// The kind of the record that stands there; `None`: a chunk.
     pub const fn kind(self) -> Option<Kind> {
         match self {
@@ -101,7 +110,7 @@ impl Leaf {
             Self::Particle { .. } => Some(Kind::ParticleHeader),
             Self::Chunk { .. } => None,
             Self::Presence => Some(Kind::Presence),
-            Self::Nonce => Some(Kind::Nonce),
+            Self::Nonce { .. } => Some(Kind::Nonce),
             Self::Plan => Some(Kind::WindowPlan),
             Self::Roster => Some(Kind::Roster),
             Self::RosterPage { .. } => Some(Kind::RosterPage),
@@ -120,7 +129,7 @@ impl Leaf {
             Self::Particle { .. } => "particle",
             Self::Chunk { .. } => "chunk",
             Self::Presence => "presence",
-            Self::Nonce => "nonce",
+            Self::Nonce { .. } => "nonce",
             Self::Plan => "plan",
             Self::Roster => "roster",
             Self::RosterPage { .. } => "rosterpage",
@@ -144,7 +153,9 @@ impl Leaf {
                 Self::Chunk { slot: below(slot, SLOTS)?, index: below(index, CHUNKS)? }
             }
             ("presence", [None, None]) => Self::Presence,
-            ("nonce", [None, None]) => Self::Nonce,
+            ("nonce", [Some(window), None]) => {
+                Self::Nonce { window: below(window, NONCE_WINDOWS)? }
+            }
             ("plan", [None, None]) => Self::Plan,
             ("roster", [None, None]) => Self::Roster,
             ("rosterpage", [Some(index), None]) if u32::from(index) < ROSTER_PAGES_MAX => {
@@ -170,19 +181,17 @@ impl Leaf {
             | Self::Refusal { slot }
             | Self::Document { slot } => [one(slot), None],
             Self::Vote { window, place } => [one(window), one(place)],
+            Self::Nonce { window } => [one(window), None],
             Self::Chunk { slot, index } => [one(slot), one(index)],
             Self::RosterPage { index } => [Some(index), None],
-            Self::Presence
-            | Self::Nonce
-            | Self::Plan
-            | Self::Roster
-            | Self::Utility
-            | Self::Swarm => [None, None],
+            Self::Presence | Self::Plan | Self::Roster | Self::Utility | Self::Swarm => {
+                [None, None]
+            }
         }
     }
 }
 
-const _: () = assert!(256 % VOTE_WINDOWS as u32 == 0);
+const _: () = assert!(256 % VOTE_WINDOWS as u32 == 0 && 256 % NONCE_WINDOWS as u32 == 0);
 const CHUNKS: u8 = CHUNKS_MAX as u8;
 const _: () = assert!(CHUNKS_MAX <= u8::MAX as usize);
 

@@ -157,7 +157,7 @@ fn topics(bytes: &[u8]) {
 /// On the topic of a nonce, wherever it stands.
 fn placed<'a, T: Body<'a>>(record: &Verified<'a, T>) {
     let Ok(label) = Label::new("fleet") else { return };
-    if let Ok(topic) = Topic::new(label, label, record.head().key, Leaf::Nonce) {
+    if let Ok(topic) = Topic::new(label, label, record.head().key, Leaf::nonce(7)) {
         consume(topic.check_record(record).is_ok());
         consume(record.body().stands_at(topic.leaf()));
     }

@@ -24,7 +24,7 @@ pub use header::{
     PARTICLE_HEADER_BYTES_MAX, ParticleHeader, ParticleHeaderFields, RejectParticleHeader, Role,
     SLOTS,
 };
-pub use nonce::{NONCE_BYTES_MAX, Nonce, NonceFields, RejectNonce};
+pub use nonce::{NONCE_BYTES_MAX, NONCE_WINDOWS, Nonce, NonceFields, RejectNonce};
 pub use plan::{RejectWindowPlan, WINDOW_PLAN_BYTES_MAX, WindowPlan, WindowPlanFields};
 pub use presence::{
     Activity, PRESENCE_BYTES_MAX, Presence, PresenceFields, RejectPresence, SOFTWARE_BYTES_MAX,

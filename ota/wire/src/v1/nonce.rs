@@ -4,9 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::{U32_WIRE_BYTES_MAX, U64_WIRE_BYTES_MAX, body};
 use crate::envelope::ENVELOPE_OVERHEAD_BYTES;
+use crate::topic::Leaf;
 
 /// The longest envelope of a nonce, in bytes.
 pub const NONCE_BYTES_MAX: usize = 256;
+/// The timekeeper's nonces of so many windows stand beside each other: a vehicle's standing looks back on eight, and
+/// votes come a window after their claims.
+pub const NONCE_WINDOWS: u8 = 16;
 const WIRE_BYTES_MAX: usize = U32_WIRE_BYTES_MAX + 32 + U64_WIRE_BYTES_MAX;
 const _: () = assert!(ENVELOPE_OVERHEAD_BYTES + WIRE_BYTES_MAX <= NONCE_BYTES_MAX);
 
@@ -46,4 +50,4 @@ impl Nonce {
     }
 }
 
-body!(Nonce, NonceFields, 1);
+body!(Nonce, NonceFields, 1, |nonce| Leaf::nonce(nonce.0.window));

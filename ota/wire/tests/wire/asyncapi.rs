@@ -37,14 +37,10 @@ fn every_leaf_has_a_channel_with_its_topic_and_message() {
             | Leaf::Refusal { .. }
             | Leaf::Document { .. } => "/{slot}",
             Leaf::Vote { .. } => "/{window}/{place}",
+            Leaf::Nonce { .. } => "/{window}",
             Leaf::Chunk { .. } => "/{slot}/{index}",
             Leaf::RosterPage { .. } => "/{index}",
-            Leaf::Presence
-            | Leaf::Nonce
-            | Leaf::Plan
-            | Leaf::Roster
-            | Leaf::Utility
-            | Leaf::Swarm => "",
+            Leaf::Presence | Leaf::Plan | Leaf::Roster | Leaf::Utility | Leaf::Swarm => "",
         };
         let name = leaf.name();
         let channel = channel(leaf);

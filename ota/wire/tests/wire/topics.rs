@@ -24,7 +24,7 @@ pub(crate) const LEAVES: [Leaf; 13] = [
     Leaf::Particle { slot: 5 },
     Leaf::Chunk { slot: 5, index: 19 },
     Leaf::Presence,
-    Leaf::Nonce,
+    Leaf::Nonce { window: 15 },
     Leaf::Plan,
     Leaf::Roster,
     Leaf::RosterPage { index: 1_023 },
@@ -35,7 +35,7 @@ pub(crate) const LEAVES: [Leaf; 13] = [
 ];
 
 /// Texts that are no topics.
-const REFUSED: [(&str, RejectTopic); 26] = [
+const REFUSED: [(&str, RejectTopic); 27] = [
     ("", RejectTopic::Prefix),
     ("/shoal/1/a/b/nonce/00112233445566ff", RejectTopic::Prefix),
     ("shoal/2/a/b/nonce/00112233445566ff", RejectTopic::Prefix),
@@ -55,7 +55,8 @@ const REFUSED: [(&str, RejectTopic); 26] = [
     ("shoal/1/a/b/nonce/+0112233445566ff", RejectTopic::Publisher),
     ("shoal/1/a/b/nonces/00112233445566ff", RejectTopic::Leaf),
     ("shoal/1/a/b/nonce/00112233445566ff/", RejectTopic::Leaf),
-    ("shoal/1/a/b/nonce/00112233445566ff/0", RejectTopic::Leaf),
+    ("shoal/1/a/b/nonce/00112233445566ff", RejectTopic::Leaf),
+    ("shoal/1/a/b/nonce/00112233445566ff/16", RejectTopic::Leaf),
     ("shoal/1/a/b/claim/00112233445566ff", RejectTopic::Leaf),
     ("shoal/1/a/b/claim/00112233445566ff/6", RejectTopic::Leaf),
     ("shoal/1/a/b/claim/00112233445566ff/00", RejectTopic::Leaf),
@@ -154,9 +155,9 @@ fn a_record_stands_only_on_topics_of_its_signer() {
     let bytes = sealed(&samples::nonce());
     let (signer, publisher) = (secret().public().id(), KeyId::new([0; 8]));
     let label = Label::new("a").unwrap();
-    let other = Topic::new(label, label, publisher, Leaf::Nonce).unwrap();
+    let other = Topic::new(label, label, publisher, Leaf::nonce(301)).unwrap();
     let head = *Unverified::decode(&bytes).unwrap().head();
-    assert_eq!(ours(Leaf::Nonce).check(&head), Ok(()));
+    assert_eq!(ours(Leaf::nonce(301)).check(&head), Ok(()));
     assert_eq!(other.check(&head), Err(RejectPlace::Publisher { signer, publisher }));
 }
 
@@ -164,7 +165,7 @@ fn a_record_stands_only_on_topics_of_its_signer() {
 fn a_record_stands_only_on_topics_of_its_kind() {
     let bytes = sealed(&samples::nonce());
     let head = *Unverified::decode(&bytes).unwrap().head();
-    for leaf in LEAVES.into_iter().filter(|leaf| *leaf != Leaf::Nonce) {
+    for leaf in LEAVES.into_iter().filter(|leaf| leaf.kind() != Some(Kind::Nonce)) {
         let why = RejectPlace::Kind { kind: Kind::Nonce, leaf };
         assert_eq!(ours(leaf).check(&head), Err(why));
     }
@@ -172,7 +173,7 @@ fn a_record_stands_only_on_topics_of_its_kind() {
 
 #[test]
 fn a_body_that_names_its_place_stands_there_alone() {
-    use shoal_wire::v1::{Claim, Vote};
+    use shoal_wire::v1::{Claim, Nonce, Vote};
     let claim = sealed(&samples::claim());
     for slot in 0..6 {
         let leaf = Leaf::Claim { slot };
@@ -188,6 +189,13 @@ fn a_body_that_names_its_place_stands_there_alone() {
         assert_eq!(standing::<Vote>(&vote, &ours(leaf)), expected);
     }
     assert_eq!(Leaf::vote(301, 3), Leaf::Vote { window: 1, place: 3 });
+    let nonce = sealed(&samples::nonce());
+    for window in 0..16 {
+        let leaf = Leaf::Nonce { window };
+        // Of window 301.
+        let expected = if window == 13 { Ok(()) } else { Err(RejectPlace::Leaf { leaf }) };
+        assert_eq!(standing::<Nonce>(&nonce, &ours(leaf)), expected);
+    }
     let rows = samples::vehicles(1, 1);
     let fields = RosterPageFields { version: 1, index: 7, vehicles: &rows };
     let page = sealed(&RosterPage::new(fields).unwrap());
@@ -205,6 +213,7 @@ fn leaves() -> impl Strategy<Value = Leaf> {
         match leaf {
             Leaf::Claim { slot } => Leaf::Claim { slot: below(one, slot) },
             Leaf::Vote { .. } => Leaf::vote(one.into(), below(other, 3)),
+            Leaf::Nonce { .. } => Leaf::nonce(one.into()),
             Leaf::Particle { slot } => Leaf::Particle { slot: below(one, slot) },
             Leaf::Chunk { slot, index } => {
                 Leaf::Chunk { slot: below(one, slot), index: below(other, index) }
@@ -212,12 +221,7 @@ fn leaves() -> impl Strategy<Value = Leaf> {
             Leaf::RosterPage { .. } => Leaf::RosterPage { index: one % 1_024 },
             Leaf::Refusal { slot } => Leaf::Refusal { slot: below(one, slot) },
             Leaf::Document { slot } => Leaf::Document { slot: below(one, slot) },
-            Leaf::Presence
-            | Leaf::Nonce
-            | Leaf::Plan
-            | Leaf::Roster
-            | Leaf::Utility
-            | Leaf::Swarm => leaf,
+            Leaf::Presence | Leaf::Plan | Leaf::Roster | Leaf::Utility | Leaf::Swarm => leaf,
         }
     })
 }
