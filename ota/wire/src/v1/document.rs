@@ -1,5 +1,6 @@
 //! A document: bytes that the authority signed, by name. The manifest of a pack travels so.
 
+use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::{U32_WIRE_BYTES_MAX, body};
@@ -22,6 +23,7 @@ const _: () = assert!(ENVELOPE_OVERHEAD_BYTES + WIRE_BYTES_MAX <= DOCUMENT_BYTES
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DocumentFields<'a> {
     /// What it is, as shown to people: 1 to [`DOCUMENT_NAME_BYTES_MAX`] bytes, no control characters.
+    #[serde(deserialize_with = "name")]
     pub name: &'a str,
     /// Grows with every document of this name.
     pub version: u32,
@@ -63,6 +65,13 @@ impl<'a> Document<'a> {
         }
         Ok(Self(fields))
     }
+}
+
+/// A text longer than its bound does not decode, here as in every body.
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'de str, D::Error> {
+    let name = <&str>::deserialize(deserializer)?;
+    let short = name.len() <= DOCUMENT_NAME_BYTES_MAX;
+    if short { Ok(name) } else { Err(Error::invalid_length(name.len(), &"a name")) }
 }
 
 body!(Document<'a>, DocumentFields, 1);

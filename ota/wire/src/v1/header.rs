@@ -11,9 +11,9 @@ use crate::name::{ChunkHash, LayoutHash, ModelHash, ParticleId};
 pub const PARTICLE_HEADER_BYTES_MAX: usize = 1024;
 /// The longest chunk, in bytes.
 pub const CHUNK_BYTES_MAX: u32 = 64 * 1024;
-/// The most chunks a particle can have; with them, and no inputs, its header is within its bound.
+/// The most chunks a particle can have; with them, and one input, its header is within its bound.
 pub const CHUNKS_MAX: usize = 20;
-/// The most inputs of a merge; with them, and 5 chunks, its header is within its bound.
+/// The most inputs of a merge; with them, and 6 chunks, its header is within its bound.
 pub const INPUTS_MAX: usize = 16;
 /// Slots of one publisher, numbered from 0.
 pub const SLOTS: u8 = 6;
@@ -25,13 +25,18 @@ const CHUNK_BYTES_WIRE_BYTES_MAX: usize = 3;
 const _: () = assert!(CHUNK_BYTES_MAX < 1 << (7 * CHUNK_BYTES_WIRE_BYTES_MAX));
 const CHUNK_WIRE_BYTES_MAX: usize = U32_WIRE_BYTES_MAX + CHUNK_BYTES_WIRE_BYTES_MAX + 32;
 const INPUT_WIRE_BYTES: usize = 32 + 4;
+/// All but the lists and the anchor, which only a contribution has.
 const FIELDS_WIRE_BYTES_MAX: usize =
-    1 + U32_WIRE_BYTES_MAX + 32 + 32 + OPTION_HASH_WIRE_BYTES_MAX + 1 + 1 + U32_WIRE_BYTES_MAX + 1;
-const _: () = assert!(FIELDS_WIRE_BYTES_MAX + CHUNKS_MAX * CHUNK_WIRE_BYTES_MAX <= BODY_BYTES_MAX);
-const _: () = assert!(
-    FIELDS_WIRE_BYTES_MAX + INPUTS_MAX * INPUT_WIRE_BYTES + 5 * CHUNK_WIRE_BYTES_MAX
-        <= BODY_BYTES_MAX
-);
+    1 + U32_WIRE_BYTES_MAX + 32 + 32 + 1 + 1 + U32_WIRE_BYTES_MAX + 1;
+const CONTRIBUTION_WIRE_BYTES_MAX: usize =
+    FIELDS_WIRE_BYTES_MAX + OPTION_HASH_WIRE_BYTES_MAX + CHUNKS_MAX * CHUNK_WIRE_BYTES_MAX;
+const MERGE_WIRE_BYTES_MAX: [usize; 2] = [
+    FIELDS_WIRE_BYTES_MAX + 1 + INPUT_WIRE_BYTES + CHUNKS_MAX * CHUNK_WIRE_BYTES_MAX,
+    FIELDS_WIRE_BYTES_MAX + 1 + INPUTS_MAX * INPUT_WIRE_BYTES + 6 * CHUNK_WIRE_BYTES_MAX,
+];
+const _: () = assert!(CONTRIBUTION_WIRE_BYTES_MAX <= BODY_BYTES_MAX);
+const _: () = assert!(MERGE_WIRE_BYTES_MAX[0] <= BODY_BYTES_MAX);
+const _: () = assert!(MERGE_WIRE_BYTES_MAX[1] <= BODY_BYTES_MAX);
 
 /// What a particle's weights are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

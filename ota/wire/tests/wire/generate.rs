@@ -90,7 +90,7 @@ prop_compose! {
         chunks in prop::collection::vec((1..u32::MAX / 32, 1..=CHUNK_BYTES_MAX, any::<[u8; 32]>()), 1..=CHUNKS_MAX),
     ) -> ParticleHeader {
         let mut next = 0;
-        let chunks_fit = if role == Role::Merge { 5 } else { CHUNKS_MAX };
+        let chunks_fit = if role == Role::Merge { 6 } else { CHUNKS_MAX };
         let chunks = chunks
             .into_iter()
             .take(chunks_fit)

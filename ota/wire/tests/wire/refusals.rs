@@ -3,10 +3,11 @@
 use heapless::Vec as List;
 use serde::Serialize;
 use shoal_wire::v1::{
-    CHUNK_BYTES_MAX, Compared, DocumentFields, Knot, Measured, NonceFields, RefusalFields,
-    RejectClaim, RejectDocument, RejectNonce, RejectParticleHeader, RejectPresence, RejectRefusal,
-    RejectRoster, RejectRosterPage, RejectSwarmDocument, RejectTerms, RejectUtilityDocument,
-    RejectVote, RejectWindowPlan, Role, RosterFields, RosterPageFields, Rule,
+    CHUNK_BYTES_MAX, Compared, Document, DocumentFields, Knot, Measured, NonceFields,
+    RefusalFields, RejectClaim, RejectDocument, RejectNonce, RejectParticleHeader, RejectPresence,
+    RejectRefusal, RejectRoster, RejectRosterPage, RejectSwarmDocument, RejectTerms,
+    RejectUtilityDocument, RejectVote, RejectWindowPlan, Role, RosterFields, RosterPageFields,
+    Rule,
 };
 use shoal_wire::{Kind, RejectBody, RejectKey};
 
@@ -312,7 +313,7 @@ fn documents() -> Vec<Refused> {
     let list: Changed<DocumentFields<'_>> = Changed::new(Kind::Document, fields);
     list.with("no name", why(Why::Name), |f| f.name = "")
         .with("a name with a tab", why(Why::Name), |f| f.name = "a\tb")
-        .with("a name of 65 bytes", why(Why::NameLength { bytes: 65 }), |f| f.name = &long)
+        .with("a name of 65 bytes", RejectBody::Malformed, |f| f.name = &long)
         .with("60,001 bytes", why(Why::TooLong { bytes: 60_001 }), |f| f.bytes = &bytes)
         .found
 }
@@ -410,4 +411,11 @@ fn every_kind_has_a_body_that_is_refused() {
     for kind in Kind::ALL {
         assert!(all().iter().any(|refused| refused.kind == kind), "{kind:?}");
     }
+}
+
+#[test]
+fn a_document_whose_name_is_too_long_is_not_made() {
+    let name = "n".repeat(65);
+    let made = Document::new(DocumentFields { name: &name, version: 1, bytes: &[] });
+    assert_eq!(made, Err(RejectDocument::NameLength { bytes: 65 }));
 }
