@@ -1,5 +1,5 @@
-//! The corpus of `wire` begins with the golden bytes of the format: `SHOAL_WRITE_CORPUS=1 cargo test -p shoal-fuzz
-//! --test seeds` writes it anew.
+//! The corpus of `wire` begins with the golden bytes of the format: `SHOAL_WRITE_VECTORS=1 cargo test -p shoal-fuzz
+//! --test seeds` writes it anew, as it does the golden bytes in ota/wire.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
@@ -43,10 +43,11 @@ fn path(name: &str) -> PathBuf {
 #[test]
 fn the_corpus_of_wire_holds_the_golden_bytes() {
     for (name, bytes) in seeds() {
-        if std::env::var_os("SHOAL_WRITE_CORPUS").is_some() {
+        if std::env::var_os("SHOAL_WRITE_VECTORS").is_some() {
             std::fs::create_dir_all(path("")).unwrap();
             std::fs::write(path(&name), &bytes).unwrap();
         }
-        assert!(std::fs::read(path(&name)).unwrap() == bytes, "{name}");
+        let kept = std::fs::read(path(&name)).unwrap();
+        assert!(kept == bytes, "{name} is not golden: SHOAL_WRITE_VECTORS=1 writes it anew");
     }
 }

@@ -1,5 +1,6 @@
 //! Golden bytes of every body: fields, bytes, names; and bodies that are refused. A change here is a change of
-//! the format. `SHOAL_WRITE_VECTORS=1 cargo test -p shoal-wire` writes the file anew.
+//! the format. `SHOAL_WRITE_VECTORS=1 cargo test -p shoal-wire -p shoal-fuzz` writes the file anew, and
+//! the fuzzers' corpus of it.
 
 use std::error::Error;
 
