@@ -1,15 +1,17 @@
 //! Coding: bits against the rate-distortion bound and the entropy of the levels, and values a second on one core:
-//! `cargo bench -p shoal-wire --bench coding -- [RUN]`. A RUN is a file of little-endian u32 and f32: the count of
-//! tensors, their lengths, the values.
+//! `cargo bench -p shoal-wire --profile dev --bench coding -- [BEFORE AFTER]...`, each pair two safetensors files of an
+//! adapter.
 #![expect(clippy::print_stdout, reason = "a bench reports on the terminal")]
 #![expect(clippy::unwrap_used, reason = "a bench may fail by panicking")]
 
 #[path = "../tests/coding/chance.rs"]
 mod chance;
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use chance::{ADAPTER, Chance, bound_bits, entropies, snr_db};
+use serde_json::Value;
 use shoal_wire::coding::{ChunkDecoder, Encoder, Quality};
 
 /// How long each measurement of time goes on, at least.
@@ -17,16 +19,14 @@ const SECONDS: f64 = 0.2;
 
 fn main() {
     let mut chance = Chance(1);
-    let million = |value: &mut dyn FnMut() -> f64| -> Run {
-        Run { tensors: vec![1_000_000], values: (0..1_000_000).map(|_i| value() as f32).collect() }
-    };
-    report("10⁶ Gaussian values", &million(&mut || chance.gauss()));
-    let mut chance = Chance(2);
-    report("10⁶ Laplacian values", &million(&mut || chance.laplace()));
+    report("10⁶ Gaussian values", &Run::million(|| chance.gauss()));
+    report("10⁶ Laplacian values", &Run::million(|| chance.laplace()));
     let values = Chance(3).displacement(&ADAPTER);
     report("Gaussian values in 26 tensors", &Run { values, tensors: ADAPTER.into() });
-    for path in std::env::args().skip(1).filter(|argument| !argument.starts_with("--")) {
-        report(&path, &Run::read(&path));
+    let paths: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    for pair in paths.chunks_exact(2) {
+        report(&format!("{} → {}", pair[0], pair[1]), &Run::between(&pair[0], &pair[1]));
     }
 }
 
@@ -57,13 +57,36 @@ struct Run {
 }
 
 impl Run {
-    fn read(path: &str) -> Self {
-        let bytes = std::fs::read(path).unwrap();
-        let mut words = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
-        let count = words.next().unwrap() as usize;
-        let tensors = words.by_ref().take(count).collect();
-        Self { tensors, values: words.map(f32::from_bits).collect() }
+    /// In tensors of one block each, so that each has one scale and its levels can be told.
+    fn million(mut value: impl FnMut() -> f64) -> Self {
+        Self {
+            tensors: vec![10_000; 100],
+            values: (0..1_000_000).map(|_i| value() as f32).collect(),
+        }
     }
+
+    /// What an adapter has moved by between two safetensors files with the same tensors of f32.
+    fn between(before: &str, after: &str) -> Self {
+        let (before, after) = (tensors(before), tensors(after));
+        assert!(before.keys().eq(after.keys()), "other tensors");
+        let moved = before.values().flatten().zip(after.values().flatten()).map(|(a, b)| b - a);
+        let len = |values: &Vec<f32>| u32::try_from(values.len()).unwrap();
+        Self { tensors: before.values().map(len).collect(), values: moved.collect() }
+    }
+}
+
+fn tensors(path: &str) -> BTreeMap<String, Vec<f32>> {
+    let bytes = std::fs::read(path).unwrap();
+    let (len, rest) = bytes.split_first_chunk().unwrap();
+    let (header, data) = rest.split_at(usize::try_from(u64::from_le_bytes(*len)).unwrap());
+    let header: BTreeMap<String, Value> = serde_json::from_slice(header).unwrap();
+    let tensor = |value: &Value| {
+        let at = |index: usize| usize::try_from(value[index].as_u64().unwrap()).unwrap();
+        let words = data[at(0)..at(1)].as_chunks::<4>().0.iter();
+        words.map(|word| f32::from_le_bytes(*word)).collect()
+    };
+    let named = header.into_iter().filter(|(name, _value)| name != "__metadata__");
+    named.map(|(name, value)| (name, tensor(&value["data_offsets"]))).collect()
 }
 
 /// One row a quality.

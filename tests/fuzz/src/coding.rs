@@ -2,14 +2,32 @@
 
 use shoal_wire::coding::{ChunkDecoder, Encoder, Quality, RejectChunk, decode_chunk};
 
-/// Reads the bytes as a count of values and a chunk, whole and byte by byte, and codes them as values.
+/// Longer inputs say nothing more.
+const CHUNK_BYTES_MAX: usize = 600;
+const VALUES_BYTES_MAX: usize = 200;
+/// The first byte of an input that is values; it says how many the first tensor has. All others are chunks.
+const VALUES: u8 = 0xf8;
+
+/// Reads the bytes as a chunk, whole and byte by byte, or codes them as values.
 ///
 /// # Panics
 /// If a chunk yields a value that is not finite or more than were announced, pieces give something else than the
 /// whole, or what is decoded is not what the encoder said.
 pub fn coding(bytes: &[u8]) {
-    let Some((announced, chunk)) = bytes.split_first_chunk::<2>() else { return };
-    let announced = u16::from_le_bytes(*announced);
+    match bytes {
+        [first @ VALUES..=u8::MAX, bits, values @ ..] => {
+            let values = values.get(..VALUES_BYTES_MAX).unwrap_or(values);
+            code(first - VALUES, *bits, values);
+        }
+        [high, low, chunk @ ..] => {
+            let chunk = chunk.get(..CHUNK_BYTES_MAX).unwrap_or(chunk);
+            read(u16::from_be_bytes([*high, *low]), chunk);
+        }
+        [] | [_] => {}
+    }
+}
+
+fn read(announced: u16, chunk: &[u8]) {
     let mut whole = vec![0.0; usize::from(announced)];
     let result = decode_chunk(chunk, &mut whole);
     assert!(whole.iter().all(|value| value.is_finite()));
@@ -17,16 +35,14 @@ pub fn coding(bytes: &[u8]) {
     let in_pieces = decode(announced.into(), chunk, 1, &mut pieces);
     assert_eq!(result, in_pieces, "pieces give what the whole does");
     assert!(result.is_err() || bits(&pieces) == bits(&whole));
-    values(bytes);
 }
 
-/// The bytes as a quality, the length of the first tensor, and values.
-fn values(bytes: &[u8]) {
-    let Some(([bits_a_value, first], values)) = bytes.split_first_chunk::<2>() else { return };
+/// The bytes as values of two tensors.
+fn code(first: u8, bits_a_value: u8, bytes: &[u8]) {
     let quality = Quality::new(1 + bits_a_value % 8).expect("1 to 8");
     let values: Vec<f32> =
-        values.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect();
-    let first = usize::from(*first).min(values.len());
+        bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect();
+    let first = usize::from(first).min(values.len());
     let tensors = [first, values.len() - first].map(|len| u32::try_from(len).expect("short"));
     let (mut carried, mut received) = (values.clone(), vec![0.0; values.len()]);
     let mut decoded = Vec::new();

@@ -277,3 +277,72 @@ pub fn decode_chunk(bytes: &[u8], values: &mut [f32]) -> Result<(), RejectChunk>
     })?;
     decoder.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::range::RangeWriter;
+    use super::*;
+
+    /// A chunk of these fields, each a number and its bits, and the end.
+    fn rejected(fields: &[(u32, u32)]) -> RejectChunk {
+        let mut buffer = [0; 64];
+        let mut writer = RangeWriter::new(&mut buffer);
+        for (value, bits) in fields {
+            writer.put_bits(*value, *bits).unwrap();
+        }
+        let chunk = writer.finish(END, HEAD_BITS).unwrap();
+        decode_chunk(chunk, &mut [0.0]).unwrap_err()
+    }
+
+    #[test]
+    fn a_scale_out_of_bounds_is_refused() {
+        for code in [1, SCALE_MIN - 1, SCALE_MAX + 1, u32::from(u16::MAX)] {
+            let refused = rejected(&[(0, HEAD_BITS), (code, SCALE_BITS)]);
+            assert_eq!(refused, RejectChunk::Scale { value: 0, code });
+        }
+        let near = [(HEAD_SCALE_NEAR, HEAD_BITS), (0, SCALE_NEAR_BITS)];
+        let near_before = Before::FIRST.scale - SCALE_NEAR_ZERO;
+        assert!((SCALE_MIN..=SCALE_MAX).contains(&near_before));
+        assert!(!matches!(rejected(&near), RejectChunk::Scale { .. }));
+    }
+
+    #[test]
+    fn a_table_that_is_not_in_the_grid_is_refused() {
+        for number in [58 << 10, 58 << 4, u32::from(u16::MAX)] {
+            let fields = [(0, HEAD_BITS), (SCALE_MIN, SCALE_BITS), (number, TABLE_BITS)];
+            assert_eq!(rejected(&fields), RejectChunk::Table { value: 0, number });
+        }
+    }
+
+    #[test]
+    fn a_level_over_the_largest_is_refused() {
+        let shape = Shape { zero: 29, ratio: 29, bend: 1, low_bits: 3 };
+        let table = Table::new(shape);
+        let places = *table.past().unwrap();
+        let level = |length: u32, rest: u32| {
+            let mut buffer = [0; 64];
+            let mut writer = RangeWriter::new(&mut buffer);
+            let head = [(0, HEAD_BITS), (SCALE_MAX, SCALE_BITS), (shape.number(), TABLE_BITS)];
+            for (value, bits) in head {
+                writer.put_bits(value, bits).unwrap();
+            }
+            writer.put(places.start.into(), places.freq.into(), TOTAL_BITS).unwrap();
+            writer.put_bits(length, PAST_LENGTH_BITS).unwrap();
+            writer.put_bits(rest, length.min(20)).unwrap();
+            let mut values = [0.0];
+            let chunk = writer.finish(END, HEAD_BITS).unwrap();
+            decode_chunk(chunk, &mut values).map(|()| values[0])
+        };
+        let past_classes = u32::try_from(table.own().len()).unwrap() << shape.low_bits;
+        let largest = LEVEL_MAX - past_classes;
+        let rest = |past: u32| past - (1 << past.ilog2());
+        let largest_value = LEVEL_MAX as f32 * scale(SCALE_MAX);
+        assert_eq!(level(largest.ilog2(), rest(largest)), Ok(largest_value));
+        assert!(largest_value.is_finite());
+        let refused = Err(RejectChunk::Level { value: 0 });
+        assert_eq!(level(largest.ilog2(), rest(largest) + 1), refused);
+        assert_eq!(level(20, 0), refused);
+        assert_eq!(level(21, 0), refused);
+        assert_eq!(level(31, 0), refused);
+    }
+}

@@ -10,8 +10,10 @@ use super::{
 };
 use crate::v1::CHUNK_BYTES_MAX;
 
-/// A block that does not fit is tried again at half its length down to here; below, the next chunk takes it.
-const BLOCK_VALUES_SPLIT: usize = 512;
+/// A block that does not fit is cut to what does, down to here; below, the next chunk takes it.
+const BLOCK_VALUES_SPLIT: usize = 256;
+/// What a block takes besides its levels, at most, and a little for what differs in a part of it.
+const BLOCK_OVERHEAD_BITS: u64 = 100;
 
 /// Why a run was not coded.
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
@@ -107,14 +109,14 @@ impl<'a> Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    /// Writes one block, if there are values left and it fits.
+    /// Writes one block, if there are values left and it fits; what the next one finds before it.
     fn next_block(&mut self, before: Before, writer: &mut RangeWriter<'_>) -> Option<Before> {
         let tensor = self.tensor();
         let blocks = tensor.div_ceil(BLOCK_VALUES_MAX as usize);
         let mut count = if blocks > 0 { tensor.div_ceil(blocks) } else { 0 };
         let start = writer.mark();
-        let split = if start.is_start() { 1 } else { BLOCK_VALUES_SPLIT };
-        while count > 0 {
+        let count_min = if start.is_start() { 1 } else { BLOCK_VALUES_SPLIT.min(count) };
+        while count >= count_min && count > 0 {
             let values = self.carried.get_mut(..count)?;
             let levels = self.received.get_mut(..count)?;
             let block = quantise(self.quality, values, levels, before.shape);
@@ -124,7 +126,11 @@ impl Encoder<'_> {
                 return Some(before);
             }
             writer.take_back(start);
-            count = if count > split { count.div_ceil(2) } else { 0 };
+            // As many as the room is for at the cost of these, and always fewer than these.
+            let bits = block.map_or(0, |block| block.choice.bits());
+            let room = writer.room_bits().saturating_sub(BLOCK_OVERHEAD_BITS);
+            let fit = (count as u64).wrapping_mul(room).checked_div(bits).unwrap_or_default();
+            count = usize::try_from(fit).unwrap_or(count).min(count.wrapping_mul(15) >> 4);
         }
         None
     }
@@ -153,32 +159,35 @@ impl Encoder<'_> {
 
 /// Writes a block; what the next one finds before it.
 fn write(
-    block: Quantised,
+    block: Option<Quantised>,
     levels: &[f32],
     before: Before,
     writer: &mut RangeWriter<'_>,
 ) -> Result<Before, Full> {
     let count = u32::try_from(levels.len()).unwrap_or(u32::MAX);
     let length = count.checked_ilog2().unwrap_or_default();
-    let near = block.scale.wrapping_add(SCALE_NEAR_ZERO).wrapping_sub(before.scale);
-    let near = (block.scale > 0 && near >> SCALE_NEAR_BITS == 0).then_some(near);
-    let shape = block.choice.map(|Choice { shape, cost: _ }| shape);
-    let same = shape == Some(before.shape);
-    let head = length << 2
-        | if near.is_some() { HEAD_SCALE_NEAR } else { 0 }
-        | if same { HEAD_TABLE_SAME } else { 0 };
-    writer.put_bits(head, HEAD_BITS)?;
+    let Some(Quantised { scale, choice: Choice { shape, cost: _ } }) = block else {
+        writer.put_bits(length << 2, HEAD_BITS)?;
+        writer.put_bits(count ^ 1 << length, length)?;
+        writer.put_bits(0, SCALE_BITS)?;
+        return Ok(before);
+    };
+    let near = scale.wrapping_add(SCALE_NEAR_ZERO).wrapping_sub(before.scale);
+    let near = (near >> SCALE_NEAR_BITS == 0).then_some(near);
+    let same = shape == before.shape;
+    let near_flag = near.map_or(0, |_near| HEAD_SCALE_NEAR);
+    let same_flag = if same { HEAD_TABLE_SAME } else { 0 };
+    writer.put_bits(length << 2 | near_flag | same_flag, HEAD_BITS)?;
     writer.put_bits(count ^ 1 << length, length)?;
     match near {
         Some(near) => writer.put_bits(near, SCALE_NEAR_BITS)?,
-        None => writer.put_bits(block.scale, SCALE_BITS)?,
+        None => writer.put_bits(scale, SCALE_BITS)?,
     }
-    let Some(shape) = shape else { return Ok(before) };
     if !same {
         writer.put_bits(shape.number(), TABLE_BITS)?;
     }
     write_levels(shape, levels, writer)?;
-    Ok(Before { scale: block.scale, shape })
+    Ok(Before { scale, shape })
 }
 
 fn write_levels(shape: Shape, levels: &[f32], writer: &mut RangeWriter<'_>) -> Result<(), Full> {
@@ -219,8 +228,8 @@ fn put(places: Places, negative: bool, writer: &mut RangeWriter<'_>) -> Result<(
 }
 
 /// What the receiver sees, in place of the levels, and the remainder, in place of the values.
-fn receive(block: Quantised, values: &mut [f32], levels: &mut [f32]) {
-    let scale = scale(block.scale);
+fn receive(block: Option<Quantised>, values: &mut [f32], levels: &mut [f32]) {
+    let scale = block.map_or(0.0, |block| scale(block.scale));
     for (value, level) in values.iter_mut().zip(levels) {
         // By way of the integer, as the reader does: a negative zero becomes zero.
         let received = *level as i32 as f32 * scale;

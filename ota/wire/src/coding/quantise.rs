@@ -35,54 +35,55 @@ const FITTED_BITS_MAX: u8 = 3;
 /// What a bit is worth at quality 1, in mean squares: the slope of a Gaussian source at one bit.
 const BIT_WORTH: f64 = 0.48;
 
-/// A block whose levels are known.
+/// What a block with levels is coded by.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Quantised {
-    /// As the wire writes it; 0: every level is zero.
+    /// As the wire writes it.
     pub(super) scale: u32,
-    pub(super) choice: Option<Choice>,
+    pub(super) choice: Choice,
 }
 
-/// Writes the level of each value.
+/// Writes the level of each value; `None` if every level is zero.
 pub(super) fn quantise(
     quality: Quality,
     values: &[f32],
     levels: &mut [f32],
     before: Shape,
-) -> Quantised {
-    let zero = Quantised { scale: 0, choice: None };
-    let count = u32::try_from(values.len()).unwrap_or(u32::MAX);
+) -> Option<Quantised> {
     let squares = sum(values, |value| value * value);
     if squares == 0.0 {
         levels.fill(0.0);
-        return zero;
+        return None;
     }
+    let count = f64::from(u32::try_from(values.len()).unwrap_or(u32::MAX));
+    let mean_square = squares / count;
     let rule = rule(quality);
-    let mean_square = squares / f64::from(count);
-    let mut code = code(libm::sqrt(mean_square) * rule.step);
-    round(scale(code), rule, values, levels);
+    let step = code(libm::sqrt(mean_square) * rule.step);
+    round(scale(step), rule, values, levels);
     let histogram = Histogram::new(levels.iter().map(|level| level.abs() as u32));
-    let mut fit = Fit::new(values, levels);
-    let mut choice = (histogram.max() > 0).then(|| choose(&histogram, before));
-    if quality.bits() == 1 {
-        let error = fit.error(squares, scale(self::code(fit.scale().unwrap_or_default())));
-        let bits = choice.map_or(0, |choice| choice.bits());
-        let cost = error + BIT_WORTH * mean_square * bits as f64;
-        let signs = Fit { products: sum(values, f64::abs), squares: f64::from(count) };
-        let scale_of_signs = self::code(signs.scale().unwrap_or_default());
-        let error = signs.error(squares, scale(scale_of_signs));
-        if error + BIT_WORTH * squares < cost {
-            for (level, value) in levels.iter_mut().zip(values) {
-                *level = if *value < 0.0 { -1.0 } else { 1.0 };
-            }
-            fit = signs;
-            choice = Some(choose(&Histogram::new(levels.iter().map(|_level| 1)), before));
-        }
+    let choice = (histogram.max() > 0).then(|| choose(&histogram, before));
+    if quality.bits() > FITTED_BITS_MAX {
+        return choice.map(|choice| Quantised { scale: step, choice });
     }
-    if quality.bits() <= FITTED_BITS_MAX {
-        code = fit.scale().map_or(code, self::code);
+    let fit = Fit::new(values, levels);
+    let rounded = choice.map(|choice| Quantised { scale: code(fit.scale()), choice });
+    if quality.bits() > 1 {
+        return rounded;
     }
-    choice.map_or(zero, |choice| Quantised { scale: code, choice: Some(choice) })
+    let worth = |bits: f64| BIT_WORTH * mean_square * bits;
+    let cost = rounded.map_or(squares, |Quantised { scale: code, choice }| {
+        fit.error(squares, scale(code)) + worth(choice.bits() as f64)
+    });
+    let signs = Fit { products: sum(values, f64::abs), squares: count };
+    let scale_of_signs = code(signs.scale());
+    if signs.error(squares, scale(scale_of_signs)) + worth(count) >= cost {
+        return rounded;
+    }
+    for (level, value) in levels.iter_mut().zip(values) {
+        *level = if *value < 0.0 { -1.0 } else { 1.0 };
+    }
+    let choice = choose(&Histogram::new(levels.iter().map(|_sign| 1)), before);
+    Some(Quantised { scale: scale_of_signs, choice })
 }
 
 /// Each value in steps, rounded.
@@ -109,13 +110,14 @@ struct Fit {
 impl Fit {
     fn new(values: &[f32], levels: &[f32]) -> Self {
         Self {
-            products: sum_of_products(values, levels),
+            products: sum_of_pairs(values, levels, |value, level| value * level),
             squares: sum(levels, |level| level * level),
         }
     }
 
-    fn scale(self) -> Option<f64> {
-        (self.squares > 0.0).then(|| self.products / self.squares)
+    /// Of levels that are not all zero.
+    fn scale(self) -> f64 {
+        self.products / self.squares
     }
 
     /// Sum of the squared errors at this scale, for values whose squares have this sum.
@@ -131,33 +133,20 @@ fn code(scale: f64) -> u32 {
     (bits.wrapping_add(1 << 14) >> 15).clamp(SCALE_MIN, SCALE_MAX)
 }
 
-/// In four lanes, in one order; every product of two f32 is exact in f64.
 fn sum(values: &[f32], term: impl Fn(f64) -> f64) -> f64 {
-    let mut lanes = [0.0; 4];
-    let (fours, rest) = values.as_chunks::<4>();
-    for four in fours {
-        for (lane, value) in lanes.iter_mut().zip(four) {
-            *lane += term(f64::from(*value));
-        }
-    }
-    for (lane, value) in lanes.iter_mut().zip(rest) {
-        *lane += term(f64::from(*value));
-    }
-    let [a, b, c, d] = lanes;
-    (a + b) + (c + d)
+    sum_of_pairs(values, values, |value, _same| term(value))
 }
 
-fn sum_of_products(values: &[f32], others: &[f32]) -> f64 {
+/// In four lanes, in one order; every product of two f32 is exact in f64.
+fn sum_of_pairs(values: &[f32], others: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
     let mut lanes = [0.0; 4];
     let (fours, rest) = values.as_chunks::<4>();
     let (other_fours, other_rest) = others.as_chunks::<4>();
-    for (four, other) in fours.iter().zip(other_fours) {
+    let whole = fours.iter().zip(other_fours).map(|(four, other)| (&four[..], &other[..]));
+    for (four, other) in whole.chain([(rest, other_rest)]) {
         for (lane, (value, other)) in lanes.iter_mut().zip(four.iter().zip(other)) {
-            *lane += f64::from(*value) * f64::from(*other);
+            *lane += term(f64::from(*value), f64::from(*other));
         }
-    }
-    for (lane, (value, other)) in lanes.iter_mut().zip(rest.iter().zip(other_rest)) {
-        *lane += f64::from(*value) * f64::from(*other);
     }
     let [a, b, c, d] = lanes;
     (a + b) + (c + d)

@@ -56,6 +56,12 @@ impl<'a> RangeWriter<'a> {
         self.at = mark;
     }
 
+    /// Bits that can still be written.
+    pub(super) fn room_bits(&self) -> u64 {
+        let left = self.room.saturating_sub(self.at.len).saturating_sub(self.at.held_max);
+        (left as u64).saturating_mul(8)
+    }
+
     /// A symbol that holds `freq` of `2^total_bits` places, from `start`.
     #[inline]
     pub(super) fn put(&mut self, start: u32, freq: u32, total_bits: u32) -> Result<(), Full> {
@@ -178,5 +184,72 @@ impl RangeReader {
     /// Whether the writer ended here: then nothing is left in the state.
     pub(super) const fn is_end(&self) -> bool {
         self.code == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Symbols at the top of the range push low past 2^32 again and again, through runs of 0xff.
+    #[test]
+    fn carries_reach_the_bytes_before() {
+        let mut symbols = [(0_u32, 1_u32); 600];
+        for (index, symbol) in (0_u32..).zip(&mut symbols) {
+            *symbol = match index % 7 {
+                0 | 3 => (0x7fff, 1),
+                1 => (0x3fff, 0x4001),
+                5 => (0, 1),
+                _ => (1, 0x7fff),
+            };
+        }
+        let mut buffer = [0; 2048];
+        let mut writer = RangeWriter::new(&mut buffer);
+        for (start, freq) in symbols {
+            writer.put(start, freq, 15).unwrap();
+        }
+        let bytes = writer.finish(60, 6).unwrap();
+
+        let (mut reader, mut rest) = (RangeReader::new(), bytes.iter());
+        for (start, freq) in symbols {
+            assert!(reader.fill(&mut rest));
+            let (width, place) = reader.place(15).unwrap();
+            assert!((start..start + freq).contains(&place));
+            reader.take(width, start, freq);
+        }
+        assert!(reader.fill(&mut rest));
+        assert_eq!(reader.bits(6), Ok(60));
+        assert!(reader.fill(&mut rest) && reader.is_end() && rest.len() == 0);
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_no_trace() {
+        let (mut plain, mut other) = ([0; 64], [0; 64]);
+        let put = |writer: &mut RangeWriter<'_>, value| writer.put_bits(value, 16).unwrap();
+        let mut writer = RangeWriter::new(&mut plain);
+        (0..8).for_each(|value| put(&mut writer, 0xffff - value % 2));
+        let len = writer.finish(60, 6).unwrap().len();
+        let mut writer = RangeWriter::new(&mut other);
+        (0..4).for_each(|value| put(&mut writer, 0xffff - value % 2));
+        let mark = writer.mark();
+        (0..9).for_each(|_again| put(&mut writer, 0xffff));
+        writer.take_back(mark);
+        (4..8).for_each(|value| put(&mut writer, 0xffff - value % 2));
+        assert_eq!(writer.finish(60, 6).map(<[u8]>::len), Ok(len));
+        assert_eq!(plain.get(..len), other.get(..len));
+    }
+
+    #[test]
+    fn a_writer_that_is_full_can_still_end() {
+        for len in 6..40 {
+            let mut buffer = [0; 40];
+            let mut writer = RangeWriter::new(buffer.get_mut(..len).unwrap());
+            let mut mark = writer.mark();
+            while writer.put_bits(0xffff, 16).is_ok() {
+                mark = writer.mark();
+            }
+            writer.take_back(mark);
+            assert!(writer.finish(60, 6).is_ok());
+        }
     }
 }

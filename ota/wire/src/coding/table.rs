@@ -9,13 +9,10 @@ const CLASSES_MAX: usize = 32;
 const WEIGHT_MIN: u32 = 4;
 /// Numbers of the grid.
 pub(super) const GRID: u32 = 58;
-/// Numbers of the shape.
-pub(super) const SHAPES: u32 = 4;
+/// Numbers of the bend.
+pub(super) const BENDS: u32 = 4;
 /// Numbers of the low bits.
 pub(super) const LOW_BITS: u32 = 4;
-
-/// How fast a tail bends down, in eighths: 0 is geometric (Laplace), the middle ones are close to Gauss.
-const BEND: [u32; SHAPES as usize] = [0, 3, 5, 8];
 
 /// Which table: 16 bits on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +21,8 @@ pub(super) struct Shape {
     pub(super) zero: u32,
     /// Index into the grid: the ratio of the second class to the first.
     pub(super) ratio: u32,
-    /// How the ratio falls from class to class.
+    /// How the ratio goes on from class to class: it rises (heavy tails), stays (Laplace), falls by half as
+    /// much as a class (close to Gauss), or as much.
     pub(super) bend: u32,
     /// Low bits of a magnitude that are written as they are.
     pub(super) low_bits: u32,
@@ -196,9 +194,7 @@ impl Finder {
 fn weights(shape: Shape) -> ([u32; CLASSES_MAX], usize) {
     // Less than 2^16, so that no product below reaches 2^32.
     let mut ratio = grid(shape.ratio);
-    let bend = BEND.get(shape.bend as usize).copied().unwrap_or_default();
-    let fall = (1_u32 << 16).wrapping_sub(ratio).wrapping_mul(bend) >> 3;
-    let fall = (1_u32 << 16).saturating_sub(fall);
+    let first = ratio;
     let mut weights = [0; CLASSES_MAX];
     let mut len = 0_usize;
     let mut weight = 1_u32 << 16;
@@ -210,7 +206,12 @@ fn weights(shape: Shape) -> ([u32; CLASSES_MAX], usize) {
             break;
         }
         weight = weight.wrapping_mul(ratio) >> 16;
-        ratio = ratio.wrapping_mul(fall) >> 16;
+        ratio = match shape.bend {
+            0 => ratio.wrapping_add((1_u32 << 16).wrapping_sub(ratio) >> 3),
+            1 => ratio,
+            2 => ratio.wrapping_mul((1_u32 << 16).wrapping_add(first) >> 1) >> 16,
+            3.. => ratio.wrapping_mul(first) >> 16,
+        };
     }
     (weights, len)
 }
@@ -218,4 +219,51 @@ fn weights(shape: Shape) -> ([u32; CLASSES_MAX], usize) {
 const fn low16(value: u32) -> u16 {
     let [low, high, _, _] = value.to_le_bytes();
     u16::from_le_bytes([low, high])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tables() -> impl Iterator<Item = Table> {
+        let shapes = (0..GRID * GRID * BENDS).map(|index| Shape {
+            zero: index % GRID,
+            ratio: index / GRID % GRID,
+            bend: index / GRID / GRID,
+            low_bits: 0,
+        });
+        shapes.map(Table::new)
+    }
+
+    #[test]
+    fn every_table_shares_out_every_place_once() {
+        for table in tables() {
+            let mut next = table.zero;
+            for places in table.classes.iter().take(table.len) {
+                assert!(u32::from(places.start) == next && places.freq > 0);
+                next += 2 * u32::from(places.freq);
+            }
+            assert_eq!(next, TOTAL);
+        }
+    }
+
+    #[test]
+    fn the_finder_finds_the_symbol_that_holds_a_place() {
+        for table in tables().step_by(97) {
+            let finder = Finder::new(table);
+            for place in 0..TOTAL {
+                let found = finder.find(place);
+                assert!((found.start..found.start + found.freq).contains(&place));
+                assert_eq!(found.magnitude == Magnitude::Zero, place < table.zero);
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_names_one_table() {
+        for number in 0..1 << 16 {
+            let shape = Shape::from_number(number);
+            assert!(shape.is_none_or(|shape| shape.number() == number));
+        }
+    }
 }
