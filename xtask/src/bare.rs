@@ -11,6 +11,8 @@ pub(crate) fn step() -> Done<Outcome> {
     if !has_bare_target() {
         return Ok(Outcome::Skipped(Skip::because(format!("no target {BARE_TARGET}"))));
     }
+    // It has an allocator, so nothing of it is linked; but it needs no system.
+    Run::cargo().args(["check", "--package", "shoal-swarm", "--target", BARE_TARGET]).run()?;
     Run::cargo()
         .args(["build", "--package", "shoal-bare", "--profile", "firmware"])
         .args(["--target", BARE_TARGET])

@@ -1,5 +1,6 @@
 //! What a fleet learns together.
 //!
+//! - [`swarm`]: one vehicle's part in it, a core with five doors.
 //! - [`step`](mod@step), [`populate`](mod@populate), [`search`]: Model Swarms (arXiv 2410.11163), exactly.
 //! - [`utility`]: what is maximised, by the signed document and the window.
 //! - [`merge`], [`fold`](mod@fold): contributions into one particle, by the consensus rule.
@@ -34,6 +35,7 @@ pub mod records;
 pub mod roster;
 pub mod search;
 pub mod step;
+pub mod swarm;
 pub mod utility;
 
 pub use ballot::Ballot;

@@ -376,6 +376,12 @@ impl Records {
         self.particles.get(&(window, signer, role))?.one()
     }
 
+    /// Every header of this particle, the newest first.
+    pub fn with_id(&self, particle: ParticleId) -> Vec<&Signed<Particle>> {
+        let headers = self.particles.values().rev().filter_map(Entry::one);
+        headers.filter(|header| header.body.id == particle).collect()
+    }
+
     /// The votes that this window's nonce asked for and that count, by voter.
     pub fn votes(&self, window: u32) -> impl Iterator<Item = &Signed<VoteFields>> {
         let (first, last) = (KeyId::new([0; 8]), KeyId::new([u8::MAX; 8]));

@@ -1,0 +1,490 @@
+//! The consensus rule: contributions up, the others' down, one merge out of them, measured and claimed.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use shoal_wire::v1::{
+    ClaimFields, ConsensusRule, INPUTS_MAX, Measured, MergeInput, PARTS, RefusalCode, Role,
+    TERMS_MAX,
+};
+use shoal_wire::{KeyId, ParticleId, RecordId};
+
+use super::moving::{Contender, unused_part};
+use super::night::{Begun, Coding, Job, Night};
+use super::state::Pending;
+use super::store::Want;
+use super::{Event, Flat, On, Output, Particle, Swarm, TermResult};
+use crate::fold::{FoldError, Values, Weighted, displacement, fold, norm, remainder};
+use crate::merge::{Found, Look, Merger, Recipe, Settings, clips, inertia};
+
+/// Contributions of one merge: two of its inputs are for the velocity.
+const CONTRIBUTIONS_MAX: usize = INPUTS_MAX - 2;
+/// What others published of one particle already: past it, its chunks need no further copy.
+const COPIES: usize = 2;
+/// The utility of a merge that cannot be measured.
+const LOWEST: f64 = -1.0;
+
+/// How far the window's merge is.
+#[derive(Debug, Default)]
+pub(super) enum Merging {
+    /// Contributions come.
+    #[default]
+    Gathering,
+    /// Merges are measured.
+    Searching(Box<Search>),
+    /// The merge is coded.
+    Coding(Made),
+    /// It is to be measured, and claimed.
+    Claiming(Made, ParticleId, Option<u8>),
+    /// It is claimed, or there is none.
+    Over,
+}
+
+/// A contribution that was admitted.
+#[derive(Clone, Debug)]
+struct Contribution {
+    particle: ParticleId,
+    header: RecordId,
+    values: Flat,
+}
+
+/// A particle moved to, with its values.
+type Place = (ParticleId, Flat);
+
+#[derive(Debug)]
+pub(super) struct Search {
+    merger: Merger,
+    answers: Vec<f64>,
+    contributions: Vec<Contribution>,
+    anchor: Flat,
+    /// b of a recipe; `None`: it is the anchor.
+    base: Option<Place>,
+    /// p of a recipe; `None`: it is the anchor.
+    before: Option<Place>,
+}
+
+/// What was made, for logs and for what follows.
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    found: Found,
+    inputs: Vec<MergeInput>,
+}
+
+impl Merging {
+    pub(super) const fn done(&self) -> bool {
+        matches!(self, Self::Over)
+    }
+}
+
+impl Swarm {
+    pub(super) fn merge(
+        &mut self,
+        night: &mut Night,
+        begun: &mut Begun,
+        rule: &ConsensusRule,
+    ) -> bool {
+        if self.contribute(night, begun, rule) {
+            return true;
+        }
+        match core::mem::take(&mut begun.merging) {
+            Merging::Gathering => self.gather(night, begun, rule),
+            Merging::Searching(search) => self.search(night, begun, rule, search),
+            Merging::Claiming(made, particle, slot) => {
+                self.measure_merge(night, begun, made, particle, slot)
+            }
+            waiting @ (Merging::Coding(_) | Merging::Over) => {
+                begun.merging = waiting;
+                false
+            }
+        }
+    }
+
+    /// Codes what the vehicle tuned since the anchor, if the nonce asks for it.
+    fn contribute(&mut self, night: &mut Night, begun: &Begun, rule: &ConsensusRule) -> bool {
+        let asked = begun.asked.contains(&self.vehicle);
+        let once = self.state.contributed != Some(night.window);
+        if !asked || !once || !night.online || !self.fresh || night.coding.is_some() {
+            return false;
+        }
+        let Some(tuned) = self.tuned.clone() else { return false };
+        let Want::Here(anchor) = self.want(begun.anchor(), night.online) else { return false };
+        self.fresh = false;
+        let difference: Flat = displacement(&tuned, &anchor, self.kept.owed.as_deref()).into();
+        if difference.iter().all(|value| *value == 0.0) {
+            return true;
+        }
+        let job = self.next_job();
+        night.coding = Some((job, Coding::Contribution(difference.clone())));
+        self.say(Output::Code {
+            job,
+            particle: Particle {
+                role: Role::Contribution,
+                window: night.window,
+                anchor: begun.anchor(),
+                inputs: Vec::new(),
+                difference,
+                bits: rule.up_bits,
+            },
+        });
+        true
+    }
+
+    /// A contribution is coded. What coding kept back is durable before it is published.
+    pub(super) fn contributed(
+        &mut self,
+        night: &mut Night,
+        meant: &Flat,
+        coded: Option<(ParticleId, &Flat, Option<u8>)>,
+    ) {
+        let Some((contribution, sent, Some(_slot))) = coded else { return };
+        if !night.online {
+            return;
+        }
+        let kept: Flat = remainder(meant, sent).into();
+        let values = self.keep_values(&kept);
+        self.kept.pending = Some(kept);
+        self.state.pending = Some(Pending { contribution, values });
+        self.state.contributed = Some(night.window);
+        self.keep_state();
+        night.own_norm = norm(sent);
+        self.store.put(contribution, sent.clone());
+        self.say(Output::Publish { particle: contribution, chunks: true });
+    }
+
+    /// Fetches the others' contributions; goes on when all are there, or it is late.
+    fn gather(&mut self, night: &mut Night, begun: &mut Begun, rule: &ConsensusRule) -> bool {
+        let anchor = match self.want(begun.anchor(), night.online) {
+            Want::Here(anchor) => anchor,
+            Want::Coming => {
+                begun.merging = Merging::Gathering;
+                return false;
+            }
+            Want::Lost => {
+                begun.merging = Merging::Over;
+                return true;
+            }
+        };
+        let published = self.published(night.window, begun);
+        let mut complete =
+            begun.asked.iter().all(|asked| published.iter().any(|one| one.2 == *asked));
+        let mut contributions: Vec<Contribution> = Vec::new();
+        for (particle, header, _signer) in published {
+            match self.want(Some(particle), night.online) {
+                Want::Here(values) => contributions.push(Contribution { particle, header, values }),
+                Want::Coming => complete = false,
+                Want::Lost => {}
+            }
+        }
+        if !complete && !night.late {
+            begun.merging = Merging::Gathering;
+            return false;
+        }
+        begun.merging = self.begin_search(night, begun, rule, anchor, contributions);
+        true
+    }
+
+    /// Contributions of this window by vehicles that were asked, to our anchor: particle, header and publisher, by
+    /// growing name.
+    fn published(&self, window: u32, begun: &Begun) -> Vec<(ParticleId, RecordId, KeyId)> {
+        let mut published: Vec<(ParticleId, RecordId, KeyId)> = self
+            .records
+            .particles(window)
+            .filter(|header| header.body.role == Role::Contribution)
+            .filter(|header| header.body.anchor == begun.anchor())
+            .filter(|header| begun.asked.contains(&header.signer))
+            .map(|header| (header.body.id, header.id, header.signer))
+            .collect();
+        published.sort();
+        published.dedup_by_key(|(particle, ..)| *particle);
+        published.truncate(CONTRIBUTIONS_MAX);
+        published
+    }
+
+    fn begin_search(
+        &mut self,
+        night: &Night,
+        begun: &Begun,
+        rule: &ConsensusRule,
+        anchor: Flat,
+        contributions: Vec<Contribution>,
+    ) -> Merging {
+        let clips = if rule.clip {
+            let norms: Vec<f64> = contributions.iter().map(|one| norm(&one.values)).collect();
+            clips(&norms)
+        } else {
+            contributions.iter().map(|_one| 1.0).collect()
+        };
+        let bits = rule.up_bits.min(rule.down_bits);
+        let beta = inertia(rule.inertia, contributions.len(), begun.asked.len(), bits);
+        let (base, before, moved) = self.places(night, begun);
+        let settings = Settings {
+            inertia: if moved { beta } else { 0.0 },
+            brake: f64::from(rule.brake),
+            utility_moved: begun.utility_moved,
+            seed: self.document.seed,
+            window: night.window,
+        };
+        let Some(merger) = Merger::new(settings, clips) else { return Merging::Over };
+        let answers = Vec::new();
+        let search = Search { merger, answers, contributions, anchor, base, before };
+        Merging::Searching(Box::new(search))
+    }
+
+    /// b and p of a recipe: the last two particles moved to, each `None` where it is the anchor; and whether the step between
+    /// them can be named in a merge's inputs. The start adapter has no name.
+    fn places(&mut self, night: &Night, begun: &Begun) -> (Option<Place>, Option<Place>, bool) {
+        let (state_base, state_before) = (self.state.base, self.state.before);
+        let mut place = |of: Option<ParticleId>| {
+            if of == begun.anchor() {
+                return (None, true);
+            }
+            let Some(particle) = of else { return (None, false) };
+            match self.want(of, night.online) {
+                Want::Here(values) => (Some((particle, values)), true),
+                Want::Coming | Want::Lost => (None, false),
+            }
+        };
+        let (base, base_named) = place(state_base);
+        let (before, before_named) = place(state_before);
+        let moved =
+            base_named && before_named && state_base.is_some() && state_base != state_before;
+        (base, before, moved)
+    }
+
+    fn search(
+        &mut self,
+        night: &mut Night,
+        begun: &mut Begun,
+        rule: &ConsensusRule,
+        mut search: Box<Search>,
+    ) -> bool {
+        let coded = night.coding.is_none();
+        if let Some(found) = search.merger.found().filter(|_found| coded).cloned() {
+            begun.merging = self.code_merge(night, &search, found, rule);
+            return true;
+        }
+        if night.measuring.is_some() || search.merger.found().is_some() {
+            begun.merging = Merging::Searching(search);
+            return false;
+        }
+        let on = On::Part(part_of(begun.part, search.merger.look()));
+        let next = search.merger.asks().get(search.answers.len()).cloned();
+        match next.map(|recipe| search.fold(&recipe)) {
+            Some(Ok(merge)) => self.measure(night, Job::Ask, merge.into(), None, on),
+            Some(Err(_not_finite)) => search.answer(LOWEST),
+            None => {}
+        }
+        begun.merging = Merging::Searching(search);
+        true
+    }
+
+    fn code_merge(
+        &mut self,
+        night: &mut Night,
+        search: &Search,
+        found: Found,
+        rule: &ConsensusRule,
+    ) -> Merging {
+        for index in &found.dropped {
+            if let Some(dropped) = search.contributions.get(*index) {
+                self.refuse(dropped.header, RefusalCode::Loss);
+            }
+        }
+        let inputs = search.inputs(&found.recipe);
+        let Some(merge) = search.fold(&found.recipe).ok().filter(|_merge| !inputs.is_empty())
+        else {
+            return Merging::Over;
+        };
+        let difference = displacement(&merge, &self.start, None).into();
+        let job = self.next_job();
+        night.coding = Some((job, Coding::Merge));
+        self.say(Output::Code {
+            job,
+            particle: Particle {
+                role: Role::Merge,
+                window: night.window,
+                anchor: None,
+                inputs: inputs.clone(),
+                difference,
+                bits: rule.down_bits,
+            },
+        });
+        Merging::Coding(Made { found, inputs })
+    }
+
+    /// The merge is coded: what every receiver will read is what is measured and claimed.
+    pub(super) fn merged(
+        &mut self,
+        begun: &mut Begun,
+        coded: Option<(ParticleId, &Flat, Option<u8>)>,
+    ) {
+        let Merging::Coding(made) = core::mem::take(&mut begun.merging) else { return };
+        let Some((particle, values, slot)) = coded else {
+            begun.merging = Merging::Over;
+            return;
+        };
+        let values = self.adapter(values);
+        self.store.put(particle, values);
+        let dropped = made.found.dropped.len();
+        let weights = &made.found.recipe.contributions;
+        self.say(Output::Event(Event::Merged {
+            particle,
+            contributions: weights.iter().filter(|weight| **weight != 0.0).count(),
+            dropped,
+            searched: made.found.searched,
+            braked: made.found.braked,
+        }));
+        begun.merging = Merging::Claiming(made, particle, slot);
+    }
+
+    fn measure_merge(
+        &mut self,
+        night: &mut Night,
+        begun: &mut Begun,
+        made: Made,
+        particle: ParticleId,
+        slot: Option<u8>,
+    ) -> bool {
+        let free = night.measuring.is_none();
+        let merge = self.store.get(particle).cloned().filter(|_merge| free);
+        if let Some(merge) = merge {
+            self.measure(night, Job::Claim, merge, None, On::Part(begun.part));
+        }
+        begun.merging = Merging::Claiming(made, particle, slot);
+        free
+    }
+
+    /// The merge is measured: it is claimed, and can be moved to.
+    pub(super) fn claim_merge(
+        &mut self,
+        night: &Night,
+        begun: &mut Begun,
+        terms: Option<&[TermResult]>,
+    ) {
+        let Merging::Claiming(made, particle, slot) = core::mem::take(&mut begun.merging) else {
+            return;
+        };
+        begun.merging = Merging::Over;
+        begun.contend(Contender {
+            particle,
+            part: unused_part(begun.part, None),
+            inputs: made.inputs.iter().map(|input| input.particle).collect(),
+        });
+        if let (Some(terms), Some(slot)) = (terms, slot) {
+            self.publish_claim(night, begun, particle, Role::Merge, slot, terms);
+        }
+    }
+
+    /// Claims a particle, once a window, while there is a link.
+    pub(super) fn publish_claim(
+        &mut self,
+        night: &Night,
+        begun: &Begun,
+        particle: ParticleId,
+        role: Role,
+        slot: u8,
+        terms: &[TermResult],
+    ) {
+        let (window, part) = (night.window, begun.part);
+        let again = self.state.claimed.is_some_and(|(claimed, _particle)| claimed == window);
+        let Some(pack) = self.utility.pack() else { return };
+        if again || !night.online {
+            return;
+        }
+        self.state.claimed = Some((window, particle));
+        self.keep_state();
+        let same = |header: &&crate::records::Signed<crate::records::Particle>| {
+            header.body.id == particle && header.signer != self.vehicle
+        };
+        let copies = self.records.particles(window).filter(same).count();
+        let chunks = copies < COPIES;
+        let measured =
+            |term: &TermResult| Measured { value: term.value, standard_error: term.value_error };
+        let fields = ClaimFields {
+            window,
+            slot,
+            particle,
+            role,
+            pack,
+            part,
+            utility_version: self.utility.version(),
+            terms: terms.iter().take(TERMS_MAX).map(measured).collect(),
+        };
+        self.say(Output::Publish { particle, chunks });
+        self.say(Output::Claim(fields));
+    }
+}
+
+impl Search {
+    fn answer(&mut self, utility: f64) {
+        self.answers.push(utility);
+        if self.answers.len() == self.merger.asks().len() {
+            let answers = core::mem::take(&mut self.answers);
+            self.merger.take(&answers);
+        }
+    }
+
+    fn fold(&self, recipe: &Recipe) -> Result<Vec<f32>, FoldError> {
+        let contributions = self.contributions.iter().zip(&recipe.contributions);
+        let mut inputs: Vec<Weighted<'_>> = contributions
+            .map(|(one, weight)| Weighted {
+                particle: one.particle,
+                values: Values::Displacement(&one.values),
+                weight: *weight,
+            })
+            .collect();
+        for (place, weight) in self.positions(recipe) {
+            let (particle, values) = place;
+            let values = Values::Position(values);
+            inputs.push(Weighted { particle: *particle, values, weight });
+        }
+        inputs.retain(|input| input.weight != 0.0);
+        fold(&self.anchor, &inputs)
+    }
+
+    /// What the header of this merge lists, by growing name.
+    fn inputs(&self, recipe: &Recipe) -> Vec<MergeInput> {
+        let contributions = self.contributions.iter().zip(&recipe.contributions);
+        let mut inputs: Vec<MergeInput> = contributions
+            .map(|(one, weight)| MergeInput { particle: one.particle, weight: *weight })
+            .collect();
+        let positions = self.positions(recipe);
+        inputs.extend(
+            positions.map(|((particle, _), weight)| MergeInput { particle: *particle, weight }),
+        );
+        inputs.retain(|input| input.weight != 0.0);
+        inputs.sort_by_key(|input| input.particle);
+        inputs
+    }
+
+    fn positions(&self, recipe: &Recipe) -> impl Iterator<Item = (&Place, f32)> {
+        let base = self.base.as_ref().map(|base| (base, recipe.base));
+        base.into_iter().chain(self.before.as_ref().map(|before| (before, recipe.before)))
+    }
+}
+
+impl Begun {
+    /// The answer to what the search for a merge asked last.
+    pub(super) fn answered(&mut self, terms: Option<&[TermResult]>) {
+        let utility = terms.and_then(|terms| self.utility(terms)).unwrap_or(LOWEST);
+        if let Merging::Searching(search) = &mut self.merging {
+            search.answer(utility);
+        }
+    }
+}
+
+/// The part after the claim's is what a merge is chosen by; the one before it is fresh. The one between is left for who moves.
+fn part_of(claimed: u8, look: Look) -> u8 {
+    let parts = match look {
+        Look::Choosing => 1,
+        Look::Fresh => 3,
+    };
+    claimed.saturating_add(parts).checked_rem(PARTS).unwrap_or(0)
+}
+
+/// Whether these terms are surely a loss beside what they were measured beside: by 1.645 standard errors.
+pub(super) fn surely_worse(begun: &Begun, terms: &[TermResult]) -> bool {
+    let errors: Vec<u16> = terms.iter().map(|term| term.difference_error).collect();
+    let error = begun.weighing.standard_error(&errors);
+    begun.gain(terms).is_some_and(|gain| gain + 1.645 * error < 0.0)
+}

@@ -1,0 +1,523 @@
+//! One vehicle's part in the swarm: the five doors.
+//!
+//! [`Swarm`] decides; its shell measures, codes, seals, fetches and tunes. In one window a vehicle publishes what it tuned
+//! as a contribution, votes on the nominees of the window before, folds what the others contributed into a merge,
+//! measures and claims it, and moves to what it has itself measured to be no worse ([`ConsensusRule`]); or it claims its own
+//! particle and takes one step of Model Swarms ([`PaperRule`]).
+//!
+//! [`ConsensusRule`]: shoal_wire::v1::ConsensusRule
+//! [`PaperRule`]: shoal_wire::v1::PaperRule
+
+mod consensus;
+mod deploy;
+mod door;
+mod moving;
+mod night;
+mod paper;
+mod state;
+mod store;
+mod voting;
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use embassy_time::Instant;
+use shoal_wire::v1::{
+    BITS_MAX, Claim, ClaimFields, MergeInput, Nonce, ParticleHeader, RefusalFields, Role, Rule,
+    SwarmDocument, SwarmDocumentFields, UtilityDocument, Vote, VoteFields,
+};
+use shoal_wire::{KeyId, ParticleId};
+
+use crate::paired::Paired;
+use crate::quorum::{Elected, Quorum};
+use crate::records::{Records, RejectRecord, Shape, Signed};
+use crate::roster::Roster;
+use crate::utility::{RejectSuccessor, Utility, Weighing, to_standard_error, to_value};
+use night::Night;
+use state::State;
+pub use state::{RejectSaved, STATE_KEY, Saved, ValuesHash};
+use store::Store;
+
+/// A flat run of f32: an adapter, or a difference of two. Shared, never copied at a door.
+pub type Flat = Arc<[f32]>;
+
+/// What one term of a particle was, beside that of another where there is one. Units of 1e-4.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TermResult {
+    /// Of the candidate.
+    pub value: i16,
+    /// Of what it was measured beside; 0 of nothing.
+    pub beside: i16,
+    /// The standard error of `value`.
+    pub value_error: u16,
+    /// The standard error of the difference.
+    pub difference_error: u16,
+}
+
+impl From<&Paired> for TermResult {
+    fn from(paired: &Paired) -> Self {
+        Self {
+            value: to_value(paired.candidate),
+            beside: to_value(paired.reference),
+            value_error: to_standard_error(paired.candidate_standard_error),
+            difference_error: to_standard_error(paired.difference_standard_error),
+        }
+    }
+}
+
+/// Where the vehicle is in its OTA window, as its window core says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Exchange.
+    Open {
+        /// The window's number.
+        window: u32,
+        /// When to begin to end.
+        closes_at: Instant,
+    },
+    /// Finish what is in flight, begin nothing.
+    Closing,
+    /// Nothing may be sent or asked for.
+    Closed,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// A claim came.
+    Claim(&'a Signed<Claim>),
+    /// A vote came.
+    Vote(&'a Signed<Vote>),
+    /// A particle's header came.
+    Header {
+        /// The header.
+        header: &'a Signed<ParticleHeader>,
+        /// The publisher's slot, as the topic says.
+        slot: u8,
+    },
+    /// The timekeeper's nonce of a window came.
+    Nonce(&'a Signed<Nonce>),
+    /// A utility document came, of the authority.
+    Utility(&'a UtilityDocument),
+    /// The roster is another, of the authority.
+    Roster(&'a Roster),
+    /// The window is in this phase.
+    Phase(Phase),
+    /// Every record that was there when the window opened has been handed in.
+    Current,
+    /// The adapter has been tuned, from where [`Output::Tune`] said.
+    Tuned(&'a Flat),
+    /// The values of a particle are here: what its chunks hold, a difference to what its header names.
+    Fetched {
+        /// The particle.
+        particle: ParticleId,
+        /// Its values.
+        values: &'a Flat,
+    },
+    /// That publisher's particle is not to be had.
+    Missing {
+        /// The particle.
+        particle: ParticleId,
+    },
+    /// A measurement is done.
+    Measured {
+        /// Of the output that asked for it.
+        job: u64,
+        /// One a term, in the order of the utility document.
+        terms: &'a [TermResult],
+    },
+    /// A measurement failed: our resource, not the particle. It counts as not made.
+    Unmeasured {
+        /// Of the output that asked for it.
+        job: u64,
+    },
+    /// A particle is coded, durable and ready to be published.
+    Coded {
+        /// Of the output that asked for it.
+        job: u64,
+        /// Its name.
+        particle: ParticleId,
+        /// What its chunks hold, as every receiver will read it.
+        values: &'a Flat,
+        /// The slot it was given; `None`: each holds what others build on.
+        slot: Option<u8>,
+    },
+    /// A particle could not be coded.
+    Uncoded {
+        /// Of the output that asked for it.
+        job: u64,
+    },
+}
+
+/// On what to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    /// On this part of the pack of every term.
+    Part(u8),
+    /// On frames of the vehicle's own last drives that were not tuned on: one term.
+    Own,
+}
+
+/// A particle to be coded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Particle {
+    /// What it is for.
+    pub role: Role,
+    /// The window in which it is made.
+    pub window: u32,
+    /// What a contribution is a difference to; `None`: the start adapter.
+    pub anchor: Option<ParticleId>,
+    /// What a merge was folded from, by growing name.
+    pub inputs: Vec<MergeInput>,
+    /// What to code: its difference to the anchor.
+    pub difference: Flat,
+    /// Bits a value, 1 to 8.
+    pub bits: u8,
+}
+
+/// What the shell is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Fetch a particle, or read it from the store; answer with [`Input::Fetched`] or [`Input::Missing`].
+    Fetch {
+        /// The particle.
+        particle: ParticleId,
+        /// Whose.
+        publisher: KeyId,
+        /// In which slot.
+        slot: u8,
+    },
+    /// Measure an adapter; answer with [`Input::Measured`] or [`Input::Unmeasured`].
+    Measure {
+        /// Names the answer.
+        job: u64,
+        /// The adapter.
+        candidate: Flat,
+        /// The adapter to measure beside it, on the same clips.
+        beside: Option<Flat>,
+        /// On what.
+        on: On,
+    },
+    /// Code a particle and keep its chunks; answer with [`Input::Coded`] or [`Input::Uncoded`].
+    Code {
+        /// Names the answer.
+        job: u64,
+        /// The particle.
+        particle: Particle,
+    },
+    /// Publish a coded particle in its slot: its header, and its chunks unless others did. Again after a power cut:
+    /// what is published already stays.
+    Publish {
+        /// The particle.
+        particle: ParticleId,
+        /// Whether to publish the chunks, too.
+        chunks: bool,
+    },
+    /// Seal and publish a claim.
+    Claim(ClaimFields),
+    /// Seal and publish a vote.
+    Vote(VoteFields),
+    /// Seal and publish a refusal.
+    Refusal(RefusalFields),
+    /// Tune from this adapter on: the vehicle has moved, or stays with what it tuned.
+    Tune {
+        /// The adapter.
+        from: Flat,
+        /// The particle it is; `None`: it is none that was published.
+        particle: Option<ParticleId>,
+    },
+    /// The swarm's candidate for the adapter slot.
+    Stage(Flat),
+    /// Something an operator wants to see.
+    Event(Event),
+}
+
+/// What was decided, for logs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The vehicle takes part in a window.
+    Began {
+        /// The window.
+        window: u32,
+        /// Best by the records: what contributions are a difference to.
+        best: Option<ParticleId>,
+        /// Worst by the records.
+        worst: Option<ParticleId>,
+        /// How many nominees it may vote on.
+        votes: usize,
+        /// Whether the nonce asked it for a contribution.
+        asked: bool,
+    },
+    /// A merge was folded.
+    Merged {
+        /// Its name.
+        particle: ParticleId,
+        /// How many contributions are in it.
+        contributions: usize,
+        /// How many were dropped.
+        dropped: usize,
+        /// Whether weights were searched for.
+        searched: bool,
+        /// Whether the step was halved.
+        braked: bool,
+    },
+    /// The vehicle moved to a particle, which it measured to be this much better.
+    Moved {
+        /// Where to.
+        particle: ParticleId,
+        /// By how much.
+        gain: f64,
+    },
+    /// The vehicle stays with what it tuned: nothing was measured to be no worse.
+    Stayed,
+    /// A step of Model Swarms was taken.
+    Stepped {
+        /// Drawn to which best; `None`: to none.
+        towards: Option<ParticleId>,
+        /// Kept from which worst; `None`: from none.
+        from: Option<ParticleId>,
+        /// Whether it began anew from the personal best.
+        restarted: bool,
+    },
+}
+
+/// What to make durable before the next output, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Keep {
+    /// Values that the next state names. Those that no state names any more can go.
+    Values {
+        /// Their name.
+        hash: ValuesHash,
+        /// The values.
+        values: Flat,
+    },
+    /// The state: it replaces the one before, as a whole or not at all.
+    State {
+        /// [`STATE_KEY`].
+        key: &'static str,
+        /// The record.
+        bytes: Vec<u8>,
+    },
+}
+
+/// Why an input was rejected.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Reject {
+    #[error("record rejected")]
+    Record(#[source] RejectRecord),
+    #[error("utility document rejected")]
+    Utility(#[source] RejectSuccessor),
+    #[error("values rejected")]
+    Values(#[source] RejectValues),
+    /// The answer to a question that is not asked, or not any more.
+    #[error("nobody waits for this")]
+    NotAsked,
+}
+
+/// Why values were rejected.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum RejectValues {
+    #[error("{got} values, expected {want}")]
+    Length { got: usize, want: usize },
+    #[error("value {index} is not finite")]
+    NotFinite { index: usize },
+    /// Longer than any honest displacement.
+    #[error("of length {norm}, at most {max} allowed")]
+    Norm { norm: f64, max: f64 },
+}
+
+/// Why there is no such swarm.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RejectSetup {
+    /// A rule of later software.
+    #[error("the rule of the swarm document is not known")]
+    UnknownRule,
+    #[error("the start adapter is rejected")]
+    Start(#[source] RejectValues),
+    #[error("the stored state is rejected")]
+    Saved(#[source] RejectSaved),
+    /// The store gave the state back, but not all values it names.
+    #[error("values {hash:?} are missing from the store")]
+    MissingValues { hash: ValuesHash },
+}
+
+/// What a vehicle begins with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The vehicle.
+    pub vehicle: KeyId,
+    /// The swarm it is part of.
+    pub document: SwarmDocument,
+    /// x_p's adapter: drawn from the document's seed, it changes nothing.
+    pub start: Flat,
+    /// What is maximised.
+    pub utility: Utility,
+    /// Who is of the fleet.
+    pub roster: Roster,
+    /// From one window to the next, in seconds.
+    pub period_seconds: u32,
+}
+
+/// The core. Records that it took in (true from [`Swarm::handle_input`]) are handed in again after a start, before the
+/// first phase.
+#[derive(Debug)]
+pub struct Swarm {
+    vehicle: KeyId,
+    document: SwarmDocumentFields,
+    start: Flat,
+    utility: Utility,
+    roster: Roster,
+    age_windows: u32,
+    records: Records,
+    state: State,
+    /// Values that the state names.
+    kept: state::Kept,
+    store: Store,
+    /// Where the vehicle tunes from.
+    position: Flat,
+    /// What it tuned last.
+    tuned: Option<Flat>,
+    /// Whether that was contributed or claimed yet.
+    fresh: bool,
+    /// By the paper's rule: claims in a row without a better personal best.
+    stagnation: u32,
+    /// What was chosen to deploy of these bests.
+    fleet: Option<(Vec<ParticleId>, Flat)>,
+    /// How terms were weighed in the last window.
+    weighed: Option<Weighing>,
+    night: Option<Night>,
+    /// The last outputs were given for this window.
+    window: u32,
+    job: u64,
+    keeps: VecDeque<Keep>,
+    outputs: VecDeque<Output>,
+}
+
+impl Swarm {
+    /// A vehicle that starts: for the first time, or with what its store gives back. `values` finds the values that
+    /// the state names.
+    ///
+    /// # Errors
+    /// [`RejectSetup`].
+    pub fn new(
+        setup: Setup,
+        saved: Saved,
+        mut values: impl FnMut(&ValuesHash) -> Option<Flat>,
+    ) -> Result<Self, RejectSetup> {
+        let document = *setup.document.fields();
+        if document.rule == Rule::Coefficients {
+            return Err(RejectSetup::UnknownRule);
+        }
+        let count = usize::try_from(document.values).unwrap_or(usize::MAX);
+        store::check(&setup.start, count).map_err(RejectSetup::Start)?;
+        let state = saved.state;
+        let kept = state::Kept::load(&state, |hash| {
+            let found = values(hash).filter(|found| found.len() == count);
+            found.ok_or(RejectSetup::MissingValues { hash: *hash })
+        })?;
+        let stagnation = state.walk.map_or(1, |walk| walk.stagnation);
+        let shape = Shape {
+            base_model: document.base_model,
+            layout: document.layout,
+            values: document.values,
+        };
+        Ok(Self {
+            vehicle: setup.vehicle,
+            document,
+            position: kept.position.clone().unwrap_or_else(|| setup.start.clone()),
+            start: setup.start,
+            utility: setup.utility,
+            roster: setup.roster,
+            age_windows: crate::records::age_windows(setup.period_seconds),
+            records: Records::new(shape),
+            window: state.window,
+            state,
+            kept,
+            store: Store::default(),
+            tuned: None,
+            fresh: false,
+            stagnation,
+            fleet: None,
+            weighed: None,
+            night: None,
+            job: 0,
+            keeps: VecDeque::new(),
+            outputs: VecDeque::new(),
+        })
+    }
+
+    /// The records.
+    pub const fn records(&self) -> &Records {
+        &self.records
+    }
+
+    /// Best by the records in this window; `None`: x_p.
+    pub fn best(&self, window: u32) -> Option<Elected> {
+        self.quorum(window)?.best()
+    }
+
+    /// Worst by the records in this window, if any.
+    pub fn worst(&self, window: u32) -> Option<Elected> {
+        self.quorum(window)?.worst()
+    }
+
+    /// Who is not in good standing in this window.
+    pub fn quarantined(&self, window: u32) -> BTreeSet<KeyId> {
+        self.quorum(window).map(|quorum| quorum.quarantined(window)).unwrap_or_default()
+    }
+
+    /// The particle the vehicle moved to last; `None`: the start adapter, or none that was published.
+    pub const fn base(&self) -> Option<ParticleId> {
+        self.state.base
+    }
+
+    /// What the vehicle's slots must not lose: best, worst and anchor, and what it claimed last.
+    pub fn held(&self) -> Vec<ParticleId> {
+        let elected = [self.best(self.window), self.worst(self.window)];
+        let mut held: Vec<ParticleId> =
+            elected.into_iter().flatten().map(|elected| elected.ballot.particle).collect();
+        held.extend(self.night.as_ref().and_then(Night::anchor));
+        held.extend(self.state.claimed.map(|(_window, particle)| particle));
+        held.sort();
+        held.dedup();
+        held
+    }
+
+    fn quorum(&self, window: u32) -> Option<Quorum<'_>> {
+        Quorum::new(&self.records, &self.roster, &self.utility, window)
+    }
+
+    /// Bits a value of what the vehicle sends up, and of what others fetch.
+    const fn bits(&self) -> (u8, u8) {
+        match self.document.rule {
+            Rule::Consensus(rule) => (rule.up_bits, rule.down_bits),
+            // The paper's rule sends whole particles, and names no bits.
+            Rule::Paper(_) | Rule::Coefficients => (BITS_MAX, BITS_MAX),
+        }
+    }
+
+    fn next_job(&mut self) -> u64 {
+        self.job = self.job.saturating_add(1);
+        self.job
+    }
+
+    /// Makes the state durable before the outputs that follow.
+    fn keep_state(&mut self) {
+        self.keeps.push_back(Keep::State { key: STATE_KEY, bytes: self.state.encode() });
+    }
+
+    /// Makes values durable before the state that names them.
+    fn keep_values(&mut self, values: &Flat) -> ValuesHash {
+        let hash = ValuesHash::of(values);
+        self.keeps.push_back(Keep::Values { hash, values: values.clone() });
+        hash
+    }
+
+    fn say(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+}

@@ -1,0 +1,196 @@
+//! Where the vehicle tunes from next: only from what it has itself measured to be no worse.
+
+use alloc::vec::Vec;
+
+use shoal_wire::ParticleId;
+use shoal_wire::v1::{PARTS, Role, Rule};
+
+use super::night::{Begun, Job, Night};
+use super::store::Want;
+use super::{Event, Flat, On, Output, Swarm, TermResult};
+use crate::quorum::{Elected, Nominee};
+use crate::roster::part;
+
+/// A particle that the vehicle may move towards.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Contender {
+    pub(super) particle: ParticleId,
+    /// The part to measure it on: neither its claim nor its votes used it, nor who chose it.
+    pub(super) part: u8,
+    /// What it was folded from.
+    pub(super) inputs: Vec<ParticleId>,
+}
+
+/// A part of the pack that neither the claim, nor who chose the particle, nor its votes have used. Who folds a merge
+/// chooses on the part after the claim's.
+pub(super) fn unused_part(claimed: u8, voted: Option<u8>) -> u8 {
+    let after = |parts: u8| claimed.saturating_add(parts).checked_rem(PARTS).unwrap_or(0);
+    if voted == Some(after(2)) { after(3) } else { after(2) }
+}
+
+impl Swarm {
+    /// A nominee as something to move towards; `None` of one that is claimed as bad, or whose claim has no nonce.
+    pub(super) fn contender(
+        &self,
+        nominee: &Nominee,
+        claimed: u32,
+        voted: Option<u8>,
+    ) -> Option<Contender> {
+        let good = match nominee.role {
+            Role::Best | Role::Merge => true,
+            Role::Worst | Role::Contribution => false,
+        };
+        let claim_part = part(self.records.nonce_of(claimed)?);
+        let header = self.records.particle(claimed, nominee.claimant, nominee.role);
+        let inputs = header.map(|header| {
+            header.body.inputs.iter().map(|input| input.particle).collect::<Vec<ParticleId>>()
+        });
+        good.then(|| Contender {
+            particle: nominee.particle,
+            part: unused_part(claim_part, voted),
+            inputs: inputs.unwrap_or_default(),
+        })
+    }
+
+    /// Best, for a vehicle that did not vote on it.
+    pub(super) fn elected_contender(&self, best: Option<&Elected>) -> Vec<Contender> {
+        let Some(Elected { window, ballot }) = best else { return Vec::new() };
+        let voted = window.checked_add(1).and_then(|asked| self.records.nonce_of(asked)).map(part);
+        let nominee = Nominee {
+            particle: ballot.particle,
+            role: ballot.role,
+            claimant: ballot.claimant,
+            slot: 0,
+        };
+        self.contender(&nominee, *window, voted).into_iter().collect()
+    }
+
+    /// Measures the next contender beside what the vehicle has.
+    pub(super) fn compare(&mut self, night: &mut Night, begun: &mut Begun) -> bool {
+        if night.measuring.is_some() {
+            return false;
+        }
+        if begun.contenders.is_empty() || !begun.walking.ready(&self.document.rule) {
+            return false;
+        }
+        let Some(beside) = self.has(night, begun) else { return false };
+        let mut index = 0;
+        while let Some(contender) = begun.contenders.get(index).cloned() {
+            if self.known_to_be_no_better(&contender) {
+                begun.contenders.remove(index);
+                continue;
+            }
+            match self.want(Some(contender.particle), night.online) {
+                Want::Here(candidate) => {
+                    begun.contenders.remove(index);
+                    let on = On::Part(contender.part);
+                    self.measure(night, Job::Compare(contender), candidate, Some(beside), on);
+                    return true;
+                }
+                Want::Coming => index = index.saturating_add(1),
+                Want::Lost => {
+                    begun.contenders.remove(index);
+                }
+            }
+        }
+        false
+    }
+
+    /// What a contender must not be worse than: the particle moved to last, or best if that is not to be had; by the
+    /// paper's rule, the personal best. `None`: it is on its way.
+    fn has(&mut self, night: &Night, begun: &Begun) -> Option<Flat> {
+        if let Rule::Paper(_) = self.document.rule {
+            return Some(self.personal_best());
+        }
+        for place in [self.state.base, begun.anchor()] {
+            match self.want(place, night.online) {
+                Want::Here(values) => return Some(values),
+                Want::Coming => return None,
+                Want::Lost => {}
+            }
+        }
+        Some(self.start.clone())
+    }
+
+    /// Where the vehicle stands already, or has come from.
+    fn known_to_be_no_better(&self, contender: &Contender) -> bool {
+        match self.document.rule {
+            Rule::Consensus(_) => {
+                [self.state.base, self.state.before].contains(&Some(contender.particle))
+            }
+            Rule::Paper(_) | Rule::Coefficients => false,
+        }
+    }
+
+    /// By the consensus rule: once all is measured that can be, moves to what gained most, or stays.
+    pub(super) fn decide(&mut self, night: &mut Night, begun: &mut Begun) -> bool {
+        let Rule::Consensus(_) = self.document.rule else { return false };
+        let open = night.measuring.is_some()
+            || night.coding.is_some()
+            || !begun.all_voted()
+            || !begun.contenders.is_empty()
+            || !begun.merging.done();
+        if begun.decided || open {
+            return false;
+        }
+        begun.decided = true;
+        let mut most: Option<&(Contender, f64)> = None;
+        for one in &begun.no_worse {
+            if most.is_none_or(|(_, gain)| one.1 > *gain) {
+                most = Some(one);
+            }
+        }
+        let there = most.and_then(|(contender, gain)| {
+            let values = self.store.get(contender.particle)?.clone();
+            Some((contender.clone(), *gain, values))
+        });
+        match there {
+            Some((contender, gain, values)) => self.move_to(&contender, gain, &values),
+            None => {
+                let from = self.tuned.clone().unwrap_or_else(|| self.position.clone());
+                self.position = from.clone();
+                self.say(Output::Event(Event::Stayed));
+                self.say(Output::Tune { from, particle: None });
+            }
+        }
+        true
+    }
+
+    fn move_to(&mut self, contender: &Contender, gain: f64, values: &Flat) {
+        let Contender { particle, inputs, .. } = contender;
+        self.state.before = self.state.base;
+        self.state.base = Some(*particle);
+        let pending = self.state.pending.filter(|pending| inputs.contains(&pending.contribution));
+        self.state.owed = pending.map(|pending| pending.values);
+        self.kept.owed = pending.and_then(|_pending| self.kept.pending.clone());
+        self.position = values.clone();
+        self.keep_state();
+        self.say(Output::Event(Event::Moved { particle: *particle, gain }));
+        self.say(Output::Tune { from: values.clone(), particle: Some(*particle) });
+    }
+}
+
+impl Begun {
+    pub(super) fn compared(&mut self, contender: Contender, terms: Option<&[TermResult]>) {
+        let gain = terms.and_then(|terms| self.gain(terms));
+        if let Some(gain) = gain.filter(|gain| *gain >= 0.0) {
+            self.no_worse.push((contender, gain));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_contender_is_measured_where_nothing_was_chosen() {
+        for claimed in 0..PARTS {
+            let chosen = claimed.saturating_add(1).checked_rem(PARTS).unwrap();
+            for voted in (0..PARTS).map(Some).chain([None]) {
+                let part = unused_part(claimed, voted);
+                assert!(part < PARTS && part != claimed && part != chosen && Some(part) != voted);
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What must survive a power cut, so that nothing is counted twice.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use shoal_wire::ParticleId;
+
+use super::{Flat, RejectSetup};
+
+/// The store's key of the state.
+pub const STATE_KEY: &str = "swarm/state";
+const VERSION: u8 = 1;
+/// A damaged store must not make us allocate.
+const BYTES_MAX: usize = 4096;
+
+/// The name of values in the store: SHA-256 over them, f32 little-endian.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ValuesHash([u8; 32]);
+
+impl ValuesHash {
+    /// The name of these values.
+    pub fn of(values: &[f32]) -> Self {
+        let mut hasher = Sha256::new();
+        values.iter().for_each(|value| hasher.update(value.to_le_bytes()));
+        Self(hasher.finalize().into())
+    }
+
+    /// The 32 bytes.
+    pub const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ValuesHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ValuesHash(")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str(")")
+    }
+}
+
+/// What coding kept back of the last contribution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pending {
+    /// Of which.
+    pub(super) contribution: ParticleId,
+    /// The values.
+    pub(super) values: ValuesHash,
+}
+
+/// The particle of the paper's rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Walk {
+    pub(super) position: ValuesHash,
+    pub(super) velocity: ValuesHash,
+    pub(super) personal_best: ValuesHash,
+    /// Steps taken.
+    pub(super) steps: u32,
+    /// Claims in a row without a better personal best.
+    pub(super) stagnation: u32,
+}
+
+/// The state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct State {
+    /// The newest window taken part in.
+    pub(super) window: u32,
+    /// The newest window whose records were all taken in.
+    pub(super) attended: Option<u32>,
+    /// The newest window with a contribution of ours.
+    pub(super) contributed: Option<u32>,
+    /// Owed as soon as the vehicle moves to a merge of that contribution: until then nothing of it was lost.
+    pub(super) pending: Option<Pending>,
+    /// What the particle moved to last lacks of what was contributed to it: the next contribution brings it.
+    pub(super) owed: Option<ValuesHash>,
+    /// The newest window with a claim of ours, and of what.
+    pub(super) claimed: Option<(u32, ParticleId)>,
+    /// The newest window with votes of ours, and on what.
+    pub(super) voted: Option<(u32, Vec<ParticleId>)>,
+    /// The particle moved to last; `None`: the start adapter.
+    pub(super) base: Option<ParticleId>,
+    /// The one before.
+    pub(super) before: Option<ParticleId>,
+    /// The last bests with the windows of their claims, the newest last.
+    pub(super) bests: Vec<(u32, ParticleId)>,
+    /// Since which window best is what it is.
+    pub(super) best_since: u32,
+    pub(super) walk: Option<Walk>,
+}
+
+/// What a store gave back, checked. The default is an empty store: a first start.
+#[derive(Clone, Debug, Default)]
+pub struct Saved {
+    pub(super) state: State,
+}
+
+/// Why what a store gave back was rejected. Nothing of it is used.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RejectSaved {
+    /// Of another version or length, or cut short.
+    #[error("stored state of {len} bytes does not decode")]
+    Malformed { len: usize },
+}
+
+impl Saved {
+    /// Reads what the store holds under [`STATE_KEY`], if anything.
+    ///
+    /// # Errors
+    /// [`RejectSaved`]: a store can be damaged.
+    pub fn decode(bytes: Option<&[u8]>) -> Result<Self, RejectSaved> {
+        let Some(bytes) = bytes else { return Ok(Self::default()) };
+        let malformed = RejectSaved::Malformed { len: bytes.len() };
+        if bytes.len() > BYTES_MAX {
+            return Err(malformed);
+        }
+        let (version, rest) = bytes.split_first().ok_or(malformed)?;
+        let (state, left) = postcard::take_from_bytes::<State>(rest).map_err(|_error| malformed)?;
+        if *version != VERSION || !left.is_empty() {
+            return Err(malformed);
+        }
+        Ok(Self { state })
+    }
+
+    /// The values that the state names: what the store must still hold.
+    pub fn values(&self) -> Vec<ValuesHash> {
+        self.state.values()
+    }
+}
+
+impl State {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        // A state of bounded lists can be written; an empty record would be refused when read.
+        postcard::to_extend(self, alloc::vec![VERSION]).unwrap_or_default()
+    }
+
+    fn values(&self) -> Vec<ValuesHash> {
+        let mut values = Vec::new();
+        values.extend(self.pending.map(|pending| pending.values).into_iter().chain(self.owed));
+        if let Some(walk) = self.walk {
+            values.extend([walk.position, walk.velocity, walk.personal_best]);
+        }
+        values
+    }
+}
+
+/// The values that the state names, in memory.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Kept {
+    pub(super) pending: Option<Flat>,
+    pub(super) owed: Option<Flat>,
+    pub(super) position: Option<Flat>,
+    pub(super) velocity: Option<Flat>,
+    pub(super) personal_best: Option<Flat>,
+}
+
+impl Kept {
+    pub(super) fn load(
+        state: &State,
+        mut values: impl FnMut(&ValuesHash) -> Result<Flat, RejectSetup>,
+    ) -> Result<Self, RejectSetup> {
+        let mut load = |hash: Option<ValuesHash>| hash.map(|hash| values(&hash)).transpose();
+        Ok(Self {
+            pending: load(state.pending.map(|pending| pending.values))?,
+            owed: load(state.owed)?,
+            position: load(state.walk.map(|walk| walk.position))?,
+            velocity: load(state.walk.map(|walk| walk.velocity))?,
+            personal_best: load(state.walk.map(|walk| walk.personal_best))?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    fn state() -> State {
+        let id = |byte| ParticleId::new([byte; 32]);
+        let values = |value: f32| ValuesHash::of(&[value]);
+        State {
+            window: 7,
+            attended: Some(6),
+            contributed: Some(7),
+            pending: Some(Pending { contribution: id(1), values: values(1.0) }),
+            owed: Some(values(5.0)),
+            claimed: Some((7, id(2))),
+            voted: Some((7, vec![id(3), id(4)])),
+            base: Some(id(2)),
+            before: None,
+            bests: vec![(1, id(5)), (3, id(6))],
+            best_since: 5,
+            walk: Some(Walk {
+                position: values(2.0),
+                velocity: values(3.0),
+                personal_best: values(4.0),
+                steps: 9,
+                stagnation: 2,
+            }),
+        }
+    }
+
+    #[test]
+    fn a_state_survives_the_store() {
+        for state in [State::default(), state()] {
+            assert_eq!(Saved::decode(Some(&state.encode())).unwrap().state, state);
+        }
+        assert_eq!(Saved::decode(None).unwrap().state, State::default());
+        assert_eq!(Saved { state: state() }.values().len(), 5);
+    }
+
+    #[test]
+    fn a_damaged_state_is_refused() {
+        let bytes = state().encode();
+        for len in 0..bytes.len() {
+            assert!(Saved::decode(bytes.get(..len)).is_err(), "cut to {len}");
+        }
+        let longer = [bytes.as_slice(), &[0]].concat();
+        assert!(Saved::decode(Some(&longer)).is_err());
+        let mut other = bytes;
+        other.iter_mut().take(1).for_each(|version| *version = 2);
+        assert!(Saved::decode(Some(&other)).is_err());
+        let endless = vec![1; BYTES_MAX.saturating_add(1)];
+        assert!(Saved::decode(Some(&endless)).is_err());
+    }
+
+    /// Golden: another language names the same values alike.
+    #[test]
+    fn values_are_named_by_their_little_endian_bytes() {
+        let bytes: [u8; 8] = [0, 0, 128, 63, 0, 0, 0, 192];
+        let hash: [u8; 32] = Sha256::digest(bytes).into();
+        assert_eq!(ValuesHash::of(&[1.0, -2.0]).bytes(), &hash);
+    }
+}

@@ -1,0 +1,125 @@
+//! Votes: which nominees this vehicle was drawn for, and what it measured of them.
+
+use alloc::vec::Vec;
+
+use shoal_wire::v1::{Compared, VoteFields};
+use shoal_wire::{KeyId, ParticleId};
+
+use super::moving::Contender;
+use super::night::{Begun, Job, Night};
+use super::store::Want;
+use super::{On, Swarm, TermResult};
+use crate::quorum::Nominee;
+
+/// One nominee to vote on.
+#[derive(Clone, Debug)]
+pub(super) struct Voting {
+    nominee: Nominee,
+    place: u8,
+    done: bool,
+}
+
+impl Swarm {
+    /// The nominees that this vehicle may vote on and has not voted on yet.
+    pub(super) fn drawn(&self, nonce: &[u8; 32], nominees: Vec<Nominee>) -> Vec<Voting> {
+        let voted = self.state.voted.as_ref().filter(|(window, _)| *window == self.window);
+        let voted: &[ParticleId] = voted.map_or(&[], |(_window, voted)| voted);
+        let drawn = |nominee: &Nominee, me: KeyId| {
+            self.roster.voters(nonce, nominee.particle, nominee.claimant).contains(&me)
+        };
+        (0_u8..)
+            .zip(nominees)
+            .filter(|(_place, nominee)| drawn(nominee, self.vehicle))
+            .filter(|(_place, nominee)| !voted.contains(&nominee.particle))
+            .map(|(place, nominee)| Voting { nominee, place, done: false })
+            .collect()
+    }
+
+    /// Fetches nominees; measures the next one whose values are there beside best, on the part of the nonce.
+    pub(super) fn vote(&mut self, night: &mut Night, begun: &mut Begun) -> bool {
+        if begun.votes.iter().all(|vote| vote.done) {
+            return false;
+        }
+        let best = match self.want(begun.anchor(), night.online) {
+            Want::Here(best) => best,
+            Want::Coming => return false,
+            Want::Lost => {
+                begun.votes.clear();
+                return true;
+            }
+        };
+        let mut changed = false;
+        for (index, vote) in begun.votes.iter_mut().enumerate().filter(|(_, vote)| !vote.done) {
+            // What is best already has been voted on.
+            if begun.best.as_ref().is_some_and(|b| b.ballot.particle == vote.nominee.particle) {
+                vote.done = true;
+                changed = true;
+                continue;
+            }
+            match self.want(Some(vote.nominee.particle), night.online) {
+                Want::Here(candidate) => {
+                    if night.measuring.is_none() {
+                        let on = On::Part(begun.part);
+                        self.measure(night, Job::Vote(index), candidate, Some(best.clone()), on);
+                        return true;
+                    }
+                }
+                Want::Coming => {}
+                Want::Lost => {
+                    vote.done = true;
+                    changed = true;
+                }
+            }
+        }
+        changed
+    }
+
+    pub(super) fn voted(
+        &mut self,
+        night: &Night,
+        begun: &mut Begun,
+        index: usize,
+        terms: Option<&[TermResult]>,
+    ) {
+        let best = begun.anchor();
+        let Some(vote) = begun.votes.get_mut(index) else { return };
+        vote.done = true;
+        let (Some(terms), Some(pack)) = (terms, self.utility.pack()) else { return };
+        let compared = |term: &TermResult| Compared {
+            value: term.value,
+            best: term.beside,
+            standard_error: term.difference_error,
+        };
+        let fields = VoteFields {
+            window: night.window,
+            place: vote.place,
+            nominee: vote.nominee.particle,
+            best,
+            pack,
+            part: begun.part,
+            utility_version: self.utility.version(),
+            terms: terms.iter().map(compared).collect(),
+        };
+        let (nominee, claimed) = (vote.nominee.clone(), night.window.saturating_sub(1));
+        if night.online {
+            self.publish_vote(fields);
+        }
+        let asked = Some(begun.part);
+        if let Some(contender) = self.contender(&nominee, claimed, asked) {
+            begun.contend(contender);
+        }
+    }
+}
+
+impl Begun {
+    /// Whether every vote is cast, or cannot be.
+    pub(super) fn all_voted(&self) -> bool {
+        self.votes.iter().all(|vote| vote.done)
+    }
+
+    pub(super) fn contend(&mut self, contender: Contender) {
+        if !self.contenders.iter().any(|one| one.particle == contender.particle) {
+            self.contenders.push(contender);
+        }
+    }
+}
