@@ -64,14 +64,14 @@ impl Roster {
         self.ids.len().saturating_sub(1).min(VOTERS_MAX)
     }
 
-    /// Whom this nonce asks for a contribution: the `count` lowest SHA-256(nonce [32] ‖ `ask` ‖ number u32).
+    /// Whom this nonce asks for a contribution: the `count` lowest SHA-256(nonce (32 bytes) ‖ `ask` ‖ number u32).
     /// Numbers little-endian, hashes compared as big-endian numbers.
     pub fn asked(&self, nonce: &[u8; 32], count: usize) -> BTreeSet<KeyId> {
         self.lowest(count, None, |number| hash(&[nonce, b"ask", &number.to_le_bytes()]))
     }
 
     /// Who may vote on this nominee of a vehicle: of all others, the k lowest
-    /// SHA-256(nonce [32] ‖ particle [32] ‖ number u32).
+    /// SHA-256(nonce ‖ particle ‖ number u32).
     pub fn voters(
         &self,
         nonce: &[u8; 32],
@@ -115,7 +115,7 @@ pub fn part(nonce: &[u8; 32]) -> u8 {
     last.checked_rem(PARTS).unwrap_or(0)
 }
 
-/// By which lot the last nominee is drawn: the lowest SHA-256(nonce [32] ‖ particle [32]).
+/// By which lot the last nominee is drawn: the lowest SHA-256(nonce (32 bytes) ‖ particle (32 bytes)).
 pub fn lot(nonce: &[u8; 32], particle: ParticleId) -> [u8; 32] {
     hash(&[nonce, particle.bytes()])
 }

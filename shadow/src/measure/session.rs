@@ -2,7 +2,7 @@
 
 use super::Predictor;
 use crate::form::{Form, FormError, arrange, restore};
-use crate::package::{Description, Layout};
+use crate::package::{Description, Layout, Reading};
 use shoal_runtime::engine::{EngineError, Session, TensorPort};
 use shoal_runtime::onnx::Element;
 
@@ -32,6 +32,8 @@ pub struct SessionPredictor {
     frames: usize,
     motion: Option<usize>,
     next: usize,
+    /// The output with what the model would do, and its values a sample.
+    action: Option<(usize, usize)>,
     read: (Layout, [f32; 2]),
     written: (Layout, [f32; 2]),
     arranged: Vec<f32>,
@@ -67,6 +69,18 @@ impl SessionPredictor {
         if let Some(motion) = motion {
             check(&session.inputs()[motion], "the motion", batch, form.motion.len())?;
         }
+        let action = match &package.action {
+            Some(action) => {
+                let index = session.output_index(&action.output).map_err(binding)?;
+                let values = match &action.reading {
+                    Reading::Logits(bins) => bins.count(),
+                    Reading::Value { .. } => session.outputs()[index].ty.values() / batch,
+                };
+                check(&session.outputs()[index], "the action", batch, values.max(1))?;
+                Some((index, values))
+            }
+            None => None,
+        };
         Ok(SessionPredictor {
             description: package.name.clone(),
             arranged: vec![0.0; batch * form.frames_len()],
@@ -77,9 +91,20 @@ impl SessionPredictor {
             frames,
             motion,
             next,
+            action,
             read: (seen.layout, seen.range),
             written: (shown.layout, shown.range),
         })
+    }
+
+    /// What the model would do, as its `action` output says of the first clip of the last prediction; `None` if the
+    /// package binds no such output.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the engine that runs it fails.
+    pub fn action(&mut self) -> Result<Option<&[f32]>, EngineError> {
+        let Some((output, values)) = self.action else { return Ok(None) };
+        Ok(Some(&self.session.output_f32(output)?[..values]))
     }
 
     /// The session, to write inputs that are not bound here.
@@ -189,22 +214,25 @@ mod tests {
         Description::parse("model.toml", toml, "turn").unwrap()
     }
 
-    /// `comes` = 2·last − before + 0·steer, a line through the last two frames, three at a time.
+    /// `comes` = 2·last − before + 0·steer, a line through the last two frames, three at a time; `would` = 2·steer.
     fn model(rows: usize) -> Model {
         let mut b = Builder::new(17);
         let seen = b.input("seen", TensorType::f32(&[3, rows, 4, 6]));
-        let steer = b.input("steer", TensorType::f32(&[3, 1]));
+        let speed = b.input("steer", TensorType::f32(&[3, 1]));
         let split = [("axis", Attr::Int(3))];
         let halves = b.i64s(&[3, 3]);
         let parts = b.op_n("Split", &[Some(&seen), Some(&halves)], &split, 2).unwrap();
         let step = b.op("Sub", &[&parts[1], &parts[0]], &[]).unwrap();
         let sum = b.op("Add", &[&parts[1], &step], &[]).unwrap();
         let axes = b.i64s(&[1, 2]);
-        let steer = b.op("Unsqueeze", &[&steer, &axes], &[]).unwrap();
+        let steer = b.op("Unsqueeze", &[&speed, &axes], &[]).unwrap();
         let zero = b.scalar(0.0);
         let nothing = b.op("Mul", &[&steer, &zero], &[]).unwrap();
         let comes = b.op("Add", &[&sum, &nothing], &[]).unwrap();
         b.output("comes", &comes);
+        let two = b.scalar(2.0);
+        let would = b.op("Mul", &[&speed, &two], &[]).unwrap();
+        b.output("would", &would);
         b.into_model()
     }
 
@@ -237,6 +265,27 @@ mod tests {
         assert!(errors.model.iter().all(|&error| error < 1.0 / (255.0 * 255.0)), "{errors:?}");
         assert!(errors.skill().unwrap() > 0.9);
         assert_eq!(errors.copy, copied.drives[0].next.copy);
+    }
+
+    #[test]
+    fn what_the_model_would_do_comes_beside_its_prediction() {
+        let Some(ort) = ort_or_skip() else { return };
+        let load = |toml: &str| {
+            let session = ort.load(&model(2), &plain_options()).unwrap();
+            SessionPredictor::new(session, &package(toml))
+        };
+        let acts = format!(
+            "{PACKAGE}\n[action]\noutput = 'would'\nfield = 'speed_m_s'\ntolerance = 1.0\n"
+        );
+        let mut predictor = load(&acts).unwrap();
+        let (frames, mut next) = (vec![0.5; 3 * 48], vec![0.0; 3 * 24]);
+        predictor.predict(3, &frames, &[0.7, 0.1, 0.2], &mut next).unwrap();
+        assert_eq!(predictor.action().unwrap(), Some(&[1.4_f32][..]));
+        assert_eq!(load(PACKAGE).unwrap().action().unwrap(), None);
+        let said = load(&acts.replace("'would'", "'comes'")).map(|_| ());
+        assert!(said.is_ok(), "of several values the first counts");
+        let said = load(&acts.replace("'would'", "'could'")).map(|_| ()).unwrap_err().to_string();
+        assert_eq!(said, "model.toml does not fit the model");
     }
 
     #[test]

@@ -47,6 +47,9 @@ pub enum Tell<'a> {
         surprise: Option<f32>,
         /// Its running quantile rank, 0 to 1.
         rank: Option<f32>,
+        /// How far from what the driver did is what the model would have done, in tolerances (or in nats); `None`
+        /// if the package binds no action, or the vehicle does not know what the driver did.
+        disagreement: Option<f32>,
         /// How full replay is.
         replay: Filled,
     },

@@ -57,6 +57,7 @@ impl Agent {
                     of,
                     surprise: seen.surprise,
                     rank: seen.rank,
+                    disagreement: seen.disagreement,
                     replay: self.replay.filled(),
                 });
             }
@@ -121,9 +122,12 @@ fn triggers(config: &ReplayConfig) -> TriggerOptions {
 }
 
 /// What was seen at one moment.
+#[derive(Default)]
 struct Seen {
     surprise: Option<f32>,
     rank: Option<f32>,
+    disagreement: Option<f32>,
+    disagreement_rank: Option<f32>,
 }
 
 /// Everything that looks at the road, with its buffers: nothing is allocated per frame.
@@ -183,13 +187,13 @@ impl Watch {
         seed: u64,
     ) -> Result<Seen, AgentError> {
         self.recent.push(index as u64, drive.frame(index), drive.motion(index));
-        let mut seen = Seen { surprise: None, rank: None };
+        let mut seen = Seen::default();
         if index >= span.first + self.form.context {
             seen = self.compare(drive, index)?;
         }
         let mut draws = Draws::new(Purpose::Trigger, seed, index as u64, 0);
         let chance = MomentDraws { ordinary: draws.unit(), keep: draws.unit() };
-        let ranks = Ranks { surprise: seen.rank, disagreement: None };
+        let ranks = Ranks { surprise: seen.rank, disagreement: seen.disagreement_rank };
         self.trigger.handle_moment(index as u64, ranks, chance);
         Ok(seen)
     }
@@ -212,7 +216,16 @@ impl Watch {
         self.error += surprise.error;
         self.copy += surprise.copy_error;
         self.seen += 1;
-        Ok(Seen { surprise: Some(surprise.value), rank: calibrated.rank })
+        let mut seen =
+            Seen { surprise: Some(surprise.value), rank: calibrated.rank, ..Seen::default() };
+        // The model says what it would have done in the moment before the one that came.
+        if let (Some(would), Some(did)) = (self.active.action()?, drive.motion(index - 1))
+            && let Some(disagreement) = self.observer.action(would, &did)?
+        {
+            seen.disagreement = Some(disagreement.value);
+            seen.disagreement_rank = disagreement.rank;
+        }
+        Ok(seen)
     }
 }
 

@@ -10,6 +10,7 @@ pub(super) struct Shown {
     progress: Progress,
     drive: String,
     surprise: f32,
+    disagreement: f32,
     loss: f32,
     steps: u32,
     pub(super) active: Option<f64>,
@@ -22,6 +23,7 @@ impl Shown {
             progress: Progress::new(),
             drive: String::new(),
             surprise: f32::NAN,
+            disagreement: f32::NAN,
             loss: f32::NAN,
             steps,
             active: None,
@@ -35,20 +37,20 @@ impl Shown {
 
     pub(super) fn tell(&mut self, tell: Tell<'_>) {
         match tell {
-            Tell::Moment { drive, index, of, surprise, rank, replay } => {
+            Tell::Moment { drive, index, of, surprise, rank, disagreement, replay } => {
                 if self.drive != drive {
                     self.drive = drive.to_owned();
                     (self.progress, self.surprise) = (Progress::new(), f32::NAN);
+                    self.disagreement = f32::NAN;
                 }
                 self.surprise = smooth(self.surprise, surprise, 0.9);
                 let rank = rank.map_or("-".into(), |rank| format!("{:.0} %", 100.0 * rank));
+                self.disagreement = smooth(self.disagreement, disagreement, 0.9);
                 // The first moments have no past to be predicted from.
-                let surprise = match self.surprise {
-                    surprise if surprise.is_nan() => "-".into(),
-                    surprise => format!("{surprise:.2}"),
-                };
+                let (surprise, disagreement) = (figure(self.surprise), figure(self.disagreement));
                 let text = format!(
-                    "{drive}: surprise {surprise} (rank {rank}), replay {} spans, {} frames, {:.1} MB",
+                    "{drive}: surprise {surprise} (rank {rank}), disagreement {disagreement}, \
+                     replay {} spans, {} frames, {:.1} MB",
                     replay.spans,
                     replay.frames,
                     replay.bytes as f64 / 1e6
@@ -108,6 +110,10 @@ fn smooth(before: f32, value: Option<f32>, keep: f32) -> f32 {
         Some(value) => keep * before + (1.0 - keep) * value,
         None => before,
     }
+}
+
+fn figure(value: f32) -> String {
+    if value.is_nan() { "-".into() } else { format!("{value:.2}") }
 }
 
 fn name(nominee: Nominee) -> String {

@@ -110,6 +110,46 @@ fn a_study_of_generated_roads_gives_each_seed_roads_of_its_own() {
     assert!(result["difference"]["drives"].is_null(), "{result}");
 }
 
+/// The shipped package, whose model also says how it would steer: as the driver did a moment before.
+fn acting_package(folder: &Path) -> PathBuf {
+    use shoal_runtime::onnx::proto::NodeProto;
+    use shoal_runtime::onnx::{Attr, Model, Tensor, TensorType};
+
+    let acting = folder.join("acting");
+    std::fs::create_dir(&acting).unwrap();
+    let toml = std::fs::read_to_string(package().join("model.toml")).unwrap();
+    let toml = toml.replace("footage = \"footage\"\n", "")
+        + "\n[action]\noutput = \"would\"\nfield = \"steering_rad\"\ntolerance = 0.05\n";
+    std::fs::write(acting.join("model.toml"), toml).unwrap();
+    let mut model = Model::read(&package().join("model.onnx")).unwrap();
+    let graph = model.graph_mut();
+    graph.initializer.push(Tensor::i64s(&[1]).to_proto("steering"));
+    graph.node.push(NodeProto {
+        input: vec!["motion".into(), "steering".into()],
+        output: vec!["would".into()],
+        op_type: Some("Gather".into()),
+        attribute: vec![Attr::Int(-1).to_proto("axis")],
+        ..NodeProto::default()
+    });
+    let would = TensorType::f32(&[1, 1]).to_value_info("would");
+    graph.output.push(would);
+    model.write(&acting.join("model.onnx")).unwrap();
+    acting
+}
+
+#[test]
+fn a_model_that_would_steer_is_compared_with_the_driver() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = vehicle(folder.path(), 4);
+    let acting = acting_package(folder.path());
+    let toml = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, toml.replace(text(&package()), text(&acting))).unwrap();
+    let output = shoal(&["drive", text(&file), "--json"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("disagreement 0.00"), "{said}");
+}
+
 /// A directory of drives: a folder of frames whose stripes move two pixels a frame.
 fn drives(folder: &Path, frames: u32) -> PathBuf {
     let drives = folder.join("drives");
