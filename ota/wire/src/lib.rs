@@ -6,6 +6,9 @@
 //! → [`Verified`] body, canonical and within its bounds. The other way a body becomes bytes by [`seal`],
 //! and only a [`Body`] can: the trait is sealed, so nothing raw leaves a vehicle by this crate.
 //!
+//! What a particle holds, f32 in great number, travels outside envelopes: [`coding`] turns it into chunks and back, and a
+//! header names their hashes.
+//!
 //! No allocator, no clock, no panic on any bytes. Capacities are constants.
 #![no_std]
 #![warn(
