@@ -18,6 +18,8 @@ const FLAGS: [&str; 9] = [
     "-Awarnings",
 ];
 
+/// A count of inputs ends after so long all the same: a slow target tries the first of them.
+const RUNS_SECONDS_MAX: u64 = 20;
 /// The largest input that is tried.
 const BYTES_MAX: usize = 1 << 16;
 
@@ -26,7 +28,7 @@ const BYTES_MAX: usize = 1 << 16;
 enum Length {
     /// So long, from random numbers of its own each time, keeping what it finds for the next time.
     Seconds(u64),
-    /// So many inputs, the same ones each time for the same code.
+    /// So many inputs, or those of [`RUNS_SECONDS_MAX`]: the same ones each time for the same code.
     Runs(u64),
 }
 
@@ -92,6 +94,7 @@ fn run(target: &str, length: Length) -> Result<bool, String> {
         }
         Length::Runs(n) => {
             fuzzer.args([format!("-runs={n}"), "-seed=1".to_owned()]);
+            fuzzer.arg(format!("-max_total_time={RUNS_SECONDS_MAX}"));
             empty(folder(&built, "fresh", target)?)?
         }
     };

@@ -23,6 +23,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "shoal-runtime",
             "shoal-tract",
             "shoal-shadow",
+            "shoal-swarm",
             "shoal-window",
             "shoal-wire",
         ],

@@ -1,3 +1,4 @@
 //! The exchange with a fleet: what a vehicle learnt becomes signed particles, and what others learnt comes in.
 
+pub mod measured;
 pub mod weights;
