@@ -7,8 +7,9 @@ use super::{Input, Keep, Output, Reject, Swarm, Utility, store};
 
 impl Swarm {
     /// Takes what happened. True: a record that was not known; the shell stores it and hands it in again after a start, before
-    /// the first phase, for as long as [`Records`](crate::records::Records) hold it. The vehicle's own records are
-    /// handed in like all others, once they are sealed.
+    /// the first phase, for as long as [`Records`](crate::records::Records) hold it. What comes over the air comes after the
+    /// phase of the window in which it came: a record of a window that is not known to be open is refused. The
+    /// vehicle's own records are handed in like all others, once they are sealed.
     ///
     /// # Errors
     /// [`Reject`]: the input changed nothing but what its documentation says.

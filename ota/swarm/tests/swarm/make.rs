@@ -29,6 +29,14 @@ pub(crate) fn utility() -> Utility {
 
 /// Terms with these knots, on packs of their own, each with this gate.
 pub(crate) fn utility_of(terms: &[&[(u32, f32)]], gate: Option<i16>) -> Utility {
+    Utility::new(&document(1, terms, gate))
+}
+
+pub(crate) fn document(
+    version: u32,
+    terms: &[&[(u32, f32)]],
+    gate: Option<i16>,
+) -> UtilityDocument {
     let term = |(index, knots): (usize, &&[(u32, f32)])| Term {
         name: format!("term {index}").as_str().try_into().unwrap(),
         pack: if index == 0 { PACK } else { PackHash::new([index as u8; 32]) },
@@ -37,7 +45,7 @@ pub(crate) fn utility_of(terms: &[&[(u32, f32)]], gate: Option<i16>) -> Utility 
         gate,
     };
     let terms = terms.iter().enumerate().map(term).collect();
-    Utility::new(&UtilityDocument::new(UtilityDocumentFields { version: 1, terms }).unwrap())
+    UtilityDocument::new(UtilityDocumentFields { version, terms }).unwrap()
 }
 
 pub(crate) fn when(window: u32) -> When {

@@ -7,7 +7,7 @@ use shoal_swarm::draws::Chance;
 use shoal_swarm::swarm::{Event, Flat, Setup};
 use shoal_wire::ParticleId;
 use shoal_wire::v1::{
-    ConsensusRule, PaperRule, RefusalCode, Rule, SwarmDocument, SwarmDocumentFields,
+    ConsensusRule, PaperRule, RefusalCode, Role, Rule, SwarmDocument, SwarmDocumentFields,
 };
 
 use super::shell::{Character, Shell};
@@ -426,4 +426,43 @@ fn what_is_staged_serves_the_own_road() {
         let staged = shell.staged.as_ref().unwrap();
         assert!(own(staged) >= own(&shell.checkpoint));
     }
+}
+/// A merge is coded whole, its coding is not fed back: what a contribution may lose, a merge may not.
+#[test]
+fn a_merge_needs_more_bits_than_a_contribution() {
+    let with = |up_bits, down_bits| {
+        let Rule::Consensus(rule) = CONSENSUS else { unreachable!() };
+        let rule = Rule::Consensus(ConsensusRule { up_bits, down_bits, ..rule });
+        let bests = (1..=3).map(|seed| {
+            let fleet = Fleet { seed, ..Fleet::of(4, rule) };
+            fleet.best(&fleet.run(), 0)
+        });
+        bests.sum::<f64>() / 3.0
+    };
+    let fine = with(8, 8);
+    assert!(fine - with(2, 8) < 0.02);
+    assert!(fine - with(2, 6) < 0.02);
+    assert!(fine - with(2, 2) > 0.05);
+}
+
+/// The velocity is the last step of who folds, and its two ends are inputs of the merge, by name.
+#[test]
+fn a_merge_lists_the_step_that_it_takes_again() {
+    let world = Fleet::of(4, CONSENSUS).run();
+    let shell = &world.shells[0];
+    let merges: Vec<_> = shell
+        .published
+        .iter()
+        .map(|header| header.body.fields())
+        .filter(|fields| fields.role == Role::Merge)
+        .collect();
+    let with_inertia = merges.iter().filter(|merge| {
+        merge.inputs.iter().any(|input| {
+            let before = shell.claimed();
+            let moved_to = before.iter().find(|(_, particle)| *particle == input.particle);
+            input.weight == 0.5 && moved_to.is_some_and(|(window, _)| window + 1 == merge.window)
+        })
+    });
+    assert!(with_inertia.count() >= 3);
+    assert!(merges[0].inputs.iter().all(|input| input.weight > 0.0), "the first has none");
 }

@@ -37,7 +37,7 @@ impl Record {
                 (2, vote.signer.bytes()[0], fields.window % 4, fields.place)
             }
             Self::Header(header, slot) => (3, header.signer.bytes()[0], (*slot).into(), 0),
-            Self::Nonce(nonce) => (5, 0, nonce.body.fields().window % 8, 0),
+            Self::Nonce(nonce) => (5, 0, nonce.body.fields().window % 16, 0),
         }
     }
 }
