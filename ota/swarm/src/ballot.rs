@@ -9,7 +9,7 @@ use crate::roster::majority;
 use crate::utility::Weighing;
 
 /// One-sided 95 %: a gain below this many standard errors is none.
-const SURE: f64 = 1.645;
+pub(crate) const SURE: f64 = 1.645;
 
 /// What a majority of voters found.
 #[derive(Clone, Debug, PartialEq)]

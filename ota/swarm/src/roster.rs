@@ -115,6 +115,11 @@ pub fn part(nonce: &[u8; 32]) -> u8 {
     last.checked_rem(PARTS).unwrap_or(0)
 }
 
+/// The part so many after this one, around the pack.
+pub const fn part_after(part: u8, count: u8) -> u8 {
+    part.wrapping_add(count) % PARTS
+}
+
 /// By which lot the last nominee is drawn: the lowest SHA-256(nonce (32 bytes) ‖ particle (32 bytes)).
 pub fn lot(nonce: &[u8; 32], particle: ParticleId) -> [u8; 32] {
     hash(&[nonce, particle.bytes()])

@@ -4,8 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use shoal_wire::v1::{
-    ClaimFields, ConsensusRule, INPUTS_MAX, Measured, MergeInput, PARTS, RefusalCode, Role,
-    TERMS_MAX,
+    ClaimFields, ConsensusRule, INPUTS_MAX, Measured, MergeInput, RefusalCode, Role, TERMS_MAX,
 };
 use shoal_wire::{KeyId, ParticleId, RecordId};
 
@@ -14,8 +13,10 @@ use super::night::{Begun, Coding, Job, Night};
 use super::state::Pending;
 use super::store::Want;
 use super::{Event, Flat, On, Output, Particle, Swarm, TermResult};
+use crate::ballot::SURE;
 use crate::fold::{FoldError, Values, Weighted, displacement, fold, norm, remainder};
 use crate::merge::{Found, Look, Merger, Recipe, Settings, clips, inertia};
+use crate::roster::part_after;
 
 /// Contributions of one merge: two of its inputs are for the velocity.
 const CONTRIBUTIONS_MAX: usize = INPUTS_MAX - 2;
@@ -479,12 +480,12 @@ fn part_of(claimed: u8, look: Look) -> u8 {
         Look::Choosing => 1,
         Look::Fresh => 3,
     };
-    claimed.saturating_add(parts).checked_rem(PARTS).unwrap_or(0)
+    part_after(claimed, parts)
 }
 
-/// Whether these terms are surely a loss beside what they were measured beside: by 1.645 standard errors.
+/// Whether these terms are surely a loss beside what they were measured beside.
 pub(super) fn surely_worse(begun: &Begun, terms: &[TermResult]) -> bool {
     let errors: Vec<u16> = terms.iter().map(|term| term.difference_error).collect();
     let error = begun.weighing.standard_error(&errors);
-    begun.gain(terms).is_some_and(|gain| gain + 1.645 * error < 0.0)
+    begun.gain(terms).is_some_and(|gain| gain + SURE * error < 0.0)
 }

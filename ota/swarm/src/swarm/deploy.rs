@@ -3,13 +3,14 @@
 use alloc::vec::Vec;
 
 use shoal_wire::ParticleId;
-use shoal_wire::v1::{PARTS, Rule};
+use shoal_wire::v1::Rule;
 
 use super::night::{Begun, Job, Night};
 use super::store::Want;
 use super::{Flat, On, Output, Swarm, TermResult};
 use crate::fold::{between, mean};
 use crate::quorum::Elected;
+use crate::roster::part_after;
 
 /// How far from x_p towards the mean: what is tried, 1 first, so that it stands when nothing is better.
 const SCALES: [f32; 5] = [1.0, 0.75, 1.25, 0.5, 0.25];
@@ -93,7 +94,7 @@ impl Swarm {
             Deploy::Waiting => self.fleet(night, begun.utility_moved, rule.mix),
             Deploy::Fleet(choice, of) => match choice.next().cloned() {
                 Some(adapter) => {
-                    let on = On::Part(begun.part.saturating_add(3).checked_rem(PARTS).unwrap_or(0));
+                    let on = On::Part(part_after(begun.part, 3));
                     self.measure(night, Job::Deploy, adapter, None, on);
                     (Deploy::Fleet(choice, of), true)
                 }

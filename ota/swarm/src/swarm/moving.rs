@@ -3,13 +3,13 @@
 use alloc::vec::Vec;
 
 use shoal_wire::ParticleId;
-use shoal_wire::v1::{PARTS, Role, Rule};
+use shoal_wire::v1::{Role, Rule};
 
 use super::night::{Begun, Job, Night};
 use super::store::Want;
 use super::{Event, Flat, On, Output, Swarm, TermResult};
 use crate::quorum::{Elected, Nominee};
-use crate::roster::part;
+use crate::roster::{part, part_after};
 
 /// A particle that the vehicle may move towards.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,8 +24,8 @@ pub(super) struct Contender {
 /// A part of the pack that neither the claim, nor who chose the particle, nor its votes have used. Who folds a merge
 /// chooses on the part after the claim's.
 pub(super) fn unused_part(claimed: u8, voted: Option<u8>) -> u8 {
-    let after = |parts: u8| claimed.saturating_add(parts).checked_rem(PARTS).unwrap_or(0);
-    if voted == Some(after(2)) { after(3) } else { after(2) }
+    let first = part_after(claimed, 2);
+    if voted == Some(first) { part_after(claimed, 3) } else { first }
 }
 
 impl Swarm {
@@ -181,12 +181,14 @@ impl Begun {
 
 #[cfg(test)]
 mod tests {
+    use shoal_wire::v1::PARTS;
+
     use super::*;
 
     #[test]
     fn a_contender_is_measured_where_nothing_was_chosen() {
         for claimed in 0..PARTS {
-            let chosen = claimed.saturating_add(1).checked_rem(PARTS).unwrap();
+            let chosen = part_after(claimed, 1);
             for voted in (0..PARTS).map(Some).chain([None]) {
                 let part = unused_part(claimed, voted);
                 assert!(part < PARTS && part != claimed && part != chosen && Some(part) != voted);

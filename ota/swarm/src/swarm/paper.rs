@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use shoal_wire::ParticleId;
-use shoal_wire::v1::{PARTS, PaperRule, Role, Rule};
+use shoal_wire::v1::{PaperRule, Role, Rule};
 
 use super::consensus::surely_worse;
 use super::night::{Begun, Coding, Job, Night};
@@ -12,6 +12,7 @@ use super::store::Want;
 use super::{Event, Flat, On, Output, Particle, Swarm, TermResult};
 use crate::draws::pull_draws;
 use crate::fold::displacement;
+use crate::roster::part_after;
 use crate::step::{Landmarks, StepLength, Weights, restart, step};
 
 /// How far the window's step is.
@@ -78,7 +79,7 @@ impl Swarm {
         if night.measuring.is_some() {
             return (Walking::Waiting, false);
         }
-        let on = On::Part(begun.part.saturating_add(1).checked_rem(PARTS).unwrap_or(0));
+        let on = On::Part(part_after(begun.part, 1));
         self.measure(night, Job::Role, own, Some(self.start.clone()), on);
         (Walking::Judging, true)
     }
