@@ -1,4 +1,4 @@
-//! Adapters as bytes in slots and files: layout hash [32] ‖ values f32, little-endian.
+//! Adapters as bytes in slots and files: layout hash (32 bytes) ‖ values f32, little-endian.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

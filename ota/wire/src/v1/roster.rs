@@ -148,7 +148,7 @@ pub struct RosterPageFields<'a> {
     pub version: u32,
     /// Which page: below [`ROSTER_PAGES_MAX`].
     pub index: u16,
-    /// 1 to [`ROSTER_PAGE_VEHICLES_MAX`] rows of [`VEHICLE_BYTES`]: public key [32], region u16 little-endian. The
+    /// 1 to [`ROSTER_PAGE_VEHICLES_MAX`] rows of [`VEHICLE_BYTES`]: public key (32 bytes), region u16 little-endian. The
     /// keys are distinct, and each can verify.
     pub vehicles: &'a [u8],
 }
