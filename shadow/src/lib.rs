@@ -21,6 +21,7 @@ pub mod baseline;
 pub mod batch;
 pub mod chance;
 pub mod clip;
+pub mod digits;
 pub mod document;
 pub mod fit;
 pub mod form;

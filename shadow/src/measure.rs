@@ -176,27 +176,50 @@ impl Measurement {
     }
 
     /// Paired difference `self − other` of the set's skill on the same clips: drives fixed, clips
-    /// resampled in blocks of a second, as a vote reports it.
+    /// resampled in blocks of a second, as a vote reports it. Drives without a skill here are left out, as in
+    /// [`Measurement::skill`].
     ///
-    /// `None` if no drive is counted or the clips of one do not move.
+    /// `None` if no drive is left.
     /// # Panics
     /// If the two did not measure the same clips.
-    pub fn difference(&self, other: &Measurement, draws: usize, seed: u64) -> Option<Interval> {
+    pub fn difference<'a>(
+        &'a self,
+        other: &'a Measurement,
+        draws: usize,
+        seed: u64,
+    ) -> Option<Interval> {
         assert_eq!(self.drives.len(), other.drives.len(), "the same drives");
-        let pairs: Vec<PairedClips<'_>> = self
-            .drives
-            .iter()
-            .zip(&other.drives)
-            .filter(|(drive, _)| drive.counted && drive.next.clips() > 0)
-            .map(|(drive, against)| {
-                assert_eq!(drive.name, against.name, "the same drives");
-                assert_eq!(drive.next.copy, against.next.copy, "the same clips");
-                PairedClips {
-                    first: &drive.next.model,
-                    second: &against.next.model,
-                    copy: &drive.next.copy,
-                    block: &drive.next.block,
-                }
+        let against = |index: usize| {
+            let (drive, against) = (&self.drives[index], &other.drives[index]);
+            assert_eq!(drive.name, against.name, "the same drives");
+            assert_eq!(drive.next.copy, against.next.copy, "the same clips");
+            against.next.model.as_slice()
+        };
+        self.bootstrap(against, draws, seed)
+    }
+
+    /// The set's skill, resampled alike: how sure it is by itself.
+    ///
+    /// `None` as for [`Measurement::skill`].
+    pub fn interval(&self, draws: usize, seed: u64) -> Option<Interval> {
+        // The skill of 'nothing moves' is 0 in every draw.
+        self.bootstrap(|index| &self.drives[index].next.copy, draws, seed)
+    }
+
+    fn bootstrap<'a>(
+        &'a self,
+        second: impl Fn(usize) -> &'a [f64],
+        draws: usize,
+        seed: u64,
+    ) -> Option<Interval> {
+        let drives = self.drives.iter().enumerate();
+        let pairs: Vec<PairedClips<'_>> = drives
+            .filter(|(_, drive)| drive.counted && drive.next.skill().is_some())
+            .map(|(index, drive)| PairedClips {
+                first: &drive.next.model,
+                second: second(index),
+                copy: &drive.next.copy,
+                block: &drive.next.block,
             })
             .collect();
         bootstrap(&pairs, draws, seed)

@@ -46,7 +46,6 @@
 //! output = "output"
 //! ```
 
-pub(crate) mod digits;
 mod read;
 mod signal;
 mod write;
@@ -58,7 +57,6 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use shoal_hal::FrameShape;
 
-pub(crate) use self::digits::hex;
 pub use self::signal::{Bins, Column, Field};
 use crate::document::{DOCUMENT_BYTES_MAX, DocumentError};
 
@@ -347,7 +345,7 @@ impl Package {
         if let Some(want) = self.description.model_sha256
             && want != got
         {
-            let (got, want) = (hex(&got), hex(&want));
+            let (got, want) = (crate::digits::hex(&got), crate::digits::hex(&want));
             return Err(OpenPackageError::Hash { path, got, want });
         }
         match self.footage_path() {

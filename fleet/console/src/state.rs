@@ -11,7 +11,7 @@ use shoal_wire::v1::{
     Activity, PresenceFields, RefusalCode, Role, Roster, Rule, SwarmDocumentFields,
     WindowPlanFields,
 };
-use shoal_wire::{KeyId, PublicKey, RecordId, Topic, Verified};
+use shoal_wire::{KeyId, Leaf, PublicKey, RecordId, Topic, Verified};
 
 use crate::view::{Claimed, Held, Plan, Refused, Row, View, Window};
 
@@ -41,6 +41,8 @@ pub struct State {
     presences: BTreeMap<KeyId, Heard>,
     refusals: BTreeMap<(u32, KeyId, RefusalCode), BTreeSet<RecordId>>,
     history: BTreeMap<u32, Window>,
+    /// The window in which the history was written last; `None`: records came since.
+    written: Option<u32>,
     /// Messages that came before what they are checked by, with their topics.
     waiting: Vec<(String, Vec<u8>)>,
     waiting_bytes: usize,
@@ -78,6 +80,7 @@ impl State {
             presences: BTreeMap::new(),
             refusals: BTreeMap::new(),
             history: BTreeMap::new(),
+            written: None,
             waiting: Vec::new(),
             waiting_bytes: 0,
         }
@@ -110,13 +113,20 @@ impl State {
         if self.documents() != documents {
             self.waited(utc_seconds);
         }
-        self.remember(utc_seconds);
+        // What a vehicle says of itself is in no election.
+        if !matches!(place.leaf(), Leaf::Presence | Leaf::Refusal { .. }) {
+            self.written = None;
+        }
         true
     }
 
     /// The fleet at this moment.
-    pub fn view(&self, utc_seconds: u64) -> View {
+    pub fn view(&mut self, utc_seconds: u64) -> View {
         let window = self.window(utc_seconds).unwrap_or(0);
+        if self.written != Some(window) {
+            self.remember(utc_seconds);
+            self.written = Some(window);
+        }
         let (best, worst) = self.elected(window);
         View {
             fleet: self.fleet.clone(),
@@ -212,7 +222,7 @@ impl State {
                 set.vote(when, ring.roster(), &Signed::from(&vote))
             })?,
             Record::ParticleHeader(header) => {
-                let shoal_wire::Leaf::Particle { slot } = topic.leaf() else { return Ok(false) };
+                let Leaf::Particle { slot } = topic.leaf() else { return Ok(false) };
                 self.record(now, |set, when, ring| {
                     set.header(when, ring.roster(), &Signed::from(&*header), slot)
                 })?
@@ -392,8 +402,7 @@ fn verified_head<'a>(
     head: &'a [u8],
     keyring: &Keyring,
 ) -> Option<Verified<'a, Roster<'a>>> {
-    let place =
-        Topic::new(topic.fleet(), topic.region(), topic.publisher(), shoal_wire::Leaf::Roster);
+    let place = Topic::new(topic.fleet(), topic.region(), topic.publisher(), Leaf::Roster);
     let record: Result<Record<'a>, RejectMessage> = read(&place.ok()?, head, keyring);
     match record {
         Ok(Record::Roster(head)) => Some(head),

@@ -27,8 +27,6 @@ pub enum Term {
     Dropout = 6,
     /// Weights of a merge that are tried.
     Weights = 7,
-    /// Blocks of clips that a bootstrap draws.
-    Bootstrap = 8,
 }
 
 /// The key of one stream.

@@ -19,9 +19,9 @@ pub struct Keyring {
     head: Option<(u32, Vec<RecordId>)>,
     /// The keys of each page that the head names and that came.
     pages: BTreeMap<RecordId, Vec<[u8; 32]>>,
-    /// In effect.
-    vehicles: BTreeMap<KeyId, [u8; 32]>,
+    /// In effect, with the key of each vehicle in order of number.
     roster: Roster,
+    vehicles: Vec<[u8; 32]>,
 }
 
 /// Why a head or a page was rejected; nothing has changed then.
@@ -48,8 +48,8 @@ impl Keyring {
             timekeeper,
             head: None,
             pages: BTreeMap::new(),
-            vehicles: BTreeMap::new(),
             roster: Roster::default(),
+            vehicles: Vec::new(),
         }
     }
 
@@ -126,10 +126,9 @@ impl Keyring {
         else {
             return Ok(());
         };
-        let keys = || pages.iter().copied().flatten();
-        let roster = Roster::new(keys().map(KeyId::of).collect())?;
-        self.vehicles = keys().map(|key| (KeyId::of(key), *key)).collect();
-        self.roster = roster;
+        let keys: Vec<[u8; 32]> = pages.into_iter().flatten().copied().collect();
+        self.roster = Roster::new(keys.iter().map(KeyId::of).collect())?;
+        self.vehicles = keys;
         Ok(())
     }
 }
@@ -138,8 +137,9 @@ impl Keys for Keyring {
     fn find(&self, id: KeyId, kind: Kind) -> Option<PublicKey> {
         match kind {
             Kind::Claim | Kind::Vote | Kind::ParticleHeader | Kind::Presence | Kind::Refusal => {
+                let number = usize::try_from(self.roster.number(id)?).ok()?;
                 // The roster's pages hold keys that can verify.
-                self.vehicles.get(&id).and_then(|key| PublicKey::decode(key).ok())
+                self.vehicles.get(number).and_then(|key| PublicKey::decode(key).ok())
             }
             Kind::Nonce => Some(self.timekeeper).filter(|key| key.id() == id),
             Kind::WindowPlan

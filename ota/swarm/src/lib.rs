@@ -4,7 +4,6 @@
 //! - [`step`](mod@step), [`populate`](mod@populate), [`search`]: Model Swarms (arXiv 2410.11163), exactly.
 //! - [`utility`]: what is maximised, by the signed document and the window.
 //! - [`merge`], [`fold`](mod@fold): contributions into one particle, by the consensus rule.
-//! - [`paired`](mod@paired): how much better, and how surely.
 //! - [`records`], [`roster`], [`quorum`]: a set of signed records, whom a nonce draws, and what the set means.
 //! - [`keyring`], [`inbox`]: which key may sign what, and what stands at a topic as a checked record.
 //! - [`draws`]: chance by key.
@@ -27,7 +26,6 @@ pub mod fold;
 pub mod inbox;
 pub mod keyring;
 pub mod merge;
-pub mod paired;
 pub mod populate;
 pub mod quorum;
 mod real;

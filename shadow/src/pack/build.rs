@@ -2,8 +2,8 @@
 
 use super::manifest::{Manifest, Metric, PackDrive, PackPart, PackRun};
 use super::{MANIFEST_BYTES_MAX, MANIFEST_FILE, ManifestError, PARTS, RUN_CLIPS_MIN, part_file};
+use crate::digits;
 use crate::measure::copy_psnr_db;
-use crate::package::digits;
 use sha2::{Digest, Sha256};
 use shoal_hal::{Drive, Part, Span};
 use std::fs::{self, File};

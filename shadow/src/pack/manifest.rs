@@ -1,7 +1,7 @@
 //! `pack.json`.
 
 use super::{MANIFEST_BYTES_MAX, PART_BYTES_MAX, PARTS, part_file};
-use crate::package::digits;
+use crate::digits;
 use serde::{Deserialize, Serialize};
 use shoal_hal::{CONTEXT_FRAMES_MAX, FrameShape};
 

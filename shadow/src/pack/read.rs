@@ -3,8 +3,8 @@
 use super::manifest::{Manifest, ManifestError, PackPart};
 use super::{MANIFEST_BYTES_MAX, MANIFEST_FILE, PARTS, part_file};
 use crate::clip::{Clips, Frames, FramesError};
+use crate::digits;
 use crate::measure::DriveClips;
-use crate::package::digits;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read};

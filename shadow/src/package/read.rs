@@ -6,8 +6,9 @@ use shoal_hal::FrameShape;
 
 use super::{
     Action, Adapter, Bins, CONTEXT_ROWS_MAX, Column, Description, Field, Frames, Layout, Loss,
-    LossKind, NextFrame, NextToken, Reading, Signals, Tokens, digits,
+    LossKind, NextFrame, NextToken, Reading, Signals, Tokens,
 };
+use crate::digits;
 use crate::document::{Document, DocumentError, Table};
 
 const SIDE_PIXELS_MAX: i64 = 4096;

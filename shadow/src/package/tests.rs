@@ -146,7 +146,7 @@ fn one_past_every_limit_is_refused() {
 fn open_checks_the_hash_of_the_model() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("model.onnx"), b"a model").unwrap();
-    let hash = digits::hex(&Sha256::digest(b"a model"));
+    let hash = crate::digits::hex(&Sha256::digest(b"a model"));
     let write = |hash: &str| {
         let source = format!("model_sha256 = '{hash}'\n{CAMERA}");
         fs::write(dir.path().join(DESCRIPTION_FILE), source).unwrap();

@@ -2,7 +2,8 @@
 
 use toml::{Table, Value};
 
-use super::{Bins, Column, Description, Layout, Loss, Reading, digits, read};
+use super::{Bins, Column, Description, Layout, Loss, Reading, read};
+use crate::digits;
 
 pub(super) fn description(description: &Description) -> String {
     let mut root = Table::new();

@@ -43,7 +43,7 @@ pub(super) fn bytes(shape: FrameShape, frames: u32) -> u64 {
 
 /// Name of the file with this SHA-256.
 pub(super) fn file_name(sha256: &[u8; 32]) -> String {
-    format!("{}{SUFFIX}", crate::package::hex(sha256))
+    format!("{}{SUFFIX}", crate::digits::hex(sha256))
 }
 
 /// Whether a file of this name is a span's.

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use shoal_shadow::digits;
 use shoal_shadow::document::{DocumentError, Table};
-use shoal_wire::PublicKey;
+use shoal_wire::{Label, PublicKey};
 
 /// The keys of the table.
 pub(super) const KEYS: [&str; 8] =
@@ -38,13 +39,9 @@ impl FleetConfig {
     pub(super) fn read(table: &Table<'_>) -> Result<Self, DocumentError> {
         let name = |key: &str| {
             let text = table.text_required(key)?;
-            let fits = (1..=32).contains(&text.len())
-                && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
-            if fits {
-                Ok(text.to_owned())
-            } else {
-                Err(table.refuse(key, text, "1 to 32 of a-z, 0-9 and -"))
-            }
+            let label =
+                Label::new(text).map_err(|why| table.refuse(key, text, &why.to_string()))?;
+            Ok(label.text().to_owned())
         };
         let path = |key: &str| table.text_required(key).map(PathBuf::from);
         Ok(FleetConfig {
@@ -69,15 +66,7 @@ impl FleetConfig {
 /// A public key as 64 hexadecimal digits.
 fn public_key(table: &Table<'_>, key: &str) -> Result<PublicKey, DocumentError> {
     let text = table.text_required(key)?;
-    let refused = || table.refuse(key, text, "a public key: 64 hexadecimal digits");
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() || pairs.len() != 32 {
-        return Err(refused());
-    }
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(pairs) {
-        let digits = std::str::from_utf8(pair).map_err(|_error| refused())?;
-        *byte = u8::from_str_radix(digits, 16).map_err(|_error| refused())?;
-    }
+    let bytes = digits::hash(text)
+        .ok_or_else(|| table.refuse(key, text, "a public key: 64 hexadecimal digits"))?;
     PublicKey::decode(&bytes).map_err(|why| table.refuse(key, why, "a key that can verify"))
 }

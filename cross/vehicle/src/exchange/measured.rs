@@ -1,44 +1,31 @@
 //! What a measurement on a pack says on the wire: one term of a candidate, beside what it is compared with.
 
 use shoal_shadow::measure::Measurement;
-use shoal_swarm::paired::{ClipErrors, Paired, PairedError, paired};
+use shoal_shadow::stats::BOOTSTRAP_DRAWS;
 use shoal_swarm::swarm::TermResult;
+use shoal_swarm::utility::{to_standard_error, to_value};
+
+/// Every vehicle draws alike: two that measure the same say the same.
+const SEED: u64 = 0;
 
 /// One term of a candidate beside a reference, measured on the same clips; without a reference only what the candidate
-/// is counts. Drives that hardly move are left out, unless all do.
+/// is counts. Its value is the skill of the drives that are counted. `None`: there is none to measure on.
 ///
-/// # Errors
-/// [`PairedError`]: there is nothing to measure on.
 /// # Panics
 /// If the two did not measure the same clips.
-pub fn term(
-    candidate: &Measurement,
-    reference: Option<&Measurement>,
-) -> Result<TermResult, PairedError> {
-    let skilled = |index: &usize| candidate.drives[*index].next.skill().is_some();
-    let all: Vec<usize> = (0..candidate.drives.len()).filter(skilled).collect();
-    let moving: Vec<usize> =
-        all.iter().copied().filter(|&index| candidate.drives[index].counted).collect();
-    let chosen = if moving.is_empty() { all } else { moving };
-    let against = reference.unwrap_or(candidate);
-    let drives: Vec<ClipErrors<'_>> = chosen
-        .into_iter()
-        .map(|index| {
-            let (drive, against) = (&candidate.drives[index].next, &against.drives[index].next);
-            assert_eq!(drive.copy, against.copy, "the same clips");
-            ClipErrors {
-                candidate: &drive.model,
-                reference: &against.model,
-                copy: &drive.copy,
-                second: &drive.block,
-            }
-        })
-        .collect();
-    let found: Paired = paired(&drives)?;
-    let result = TermResult::from(&found);
-    Ok(match reference {
-        Some(_) => result,
-        None => TermResult { beside: 0, difference_error: 0, ..result },
+pub fn term(candidate: &Measurement, reference: Option<&Measurement>) -> Option<TermResult> {
+    let own = candidate.interval(BOOTSTRAP_DRAWS, SEED)?;
+    let alone = TermResult {
+        value: to_value(own.mean),
+        value_error: to_standard_error(own.standard_error),
+        ..TermResult::default()
+    };
+    let Some(reference) = reference else { return Some(alone) };
+    let difference = candidate.difference(reference, BOOTSTRAP_DRAWS, SEED)?;
+    Some(TermResult {
+        beside: to_value(reference.skill()?),
+        difference_error: to_standard_error(difference.standard_error),
+        ..alone
     })
 }
 
@@ -48,11 +35,11 @@ mod tests {
 
     use super::*;
 
-    /// A drive whose clips, one a second, have these errors; the copy's error is 1.
-    fn drive(counted: bool, model: &[f64]) -> DriveMeasurement {
+    /// A drive whose clips, one a second, have these errors; the copy's error is `copy`.
+    fn drive(counted: bool, copy: f64, model: &[f64]) -> DriveMeasurement {
         let next = Errors {
             model: model.to_vec(),
-            copy: vec![1.0; model.len()],
+            copy: vec![copy; model.len()],
             block: (0..model.len() as u32).collect(),
         };
         DriveMeasurement {
@@ -69,20 +56,24 @@ mod tests {
     }
 
     #[test]
-    fn a_term_is_the_mean_skill_of_the_drives_that_move() {
-        let candidate = measured(vec![drive(true, &[0.5, 0.3]), drive(false, &[0.9, 0.9])]);
-        let reference = measured(vec![drive(true, &[0.6, 0.4]), drive(false, &[0.1, 0.1])]);
-        let term = term(&candidate, Some(&reference)).unwrap();
-        assert_eq!((term.value, term.beside), (6000, 5000));
-        assert_eq!(term.difference_error, 0, "better by the same in every second");
-        assert!(term.value_error > 0);
+    fn a_term_is_the_mean_skill_of_the_drives_that_are_counted() {
+        let still = || drive(true, 0.0, &[0.1, 0.1]);
+        let candidate =
+            measured(vec![drive(true, 1.0, &[0.5, 0.3]), drive(false, 1.0, &[0.9, 0.9]), still()]);
+        let reference =
+            measured(vec![drive(true, 1.0, &[0.6, 0.4]), drive(false, 1.0, &[0.1, 0.1]), still()]);
+        let compared = term(&candidate, Some(&reference)).unwrap();
+        assert_eq!((compared.value, compared.beside), (6000, 5000));
+        assert_eq!(compared.difference_error, 0, "better by the same in every second");
+        assert!(compared.value_error > 0);
+        let alone = term(&candidate, None).unwrap();
+        assert_eq!((alone.value, alone.value_error), (6000, compared.value_error));
+        assert_eq!((alone.beside, alone.difference_error), (0, 0));
     }
 
     #[test]
-    fn where_nothing_moves_all_drives_count_and_without_any_there_is_no_term() {
-        let still = measured(vec![drive(false, &[0.9, 0.7])]);
-        assert_eq!(term(&still, None).unwrap().value, 2000);
-        assert_eq!(term(&still, None).unwrap().beside, 0);
-        assert_eq!(term(&measured(vec![]), None), Err(PairedError::NoDrives));
+    fn where_nothing_is_counted_there_is_no_term() {
+        assert_eq!(term(&measured(vec![drive(false, 1.0, &[0.9, 0.7])]), None), None);
+        assert_eq!(term(&measured(vec![]), None), None);
     }
 }

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use sha2::{Digest, Sha256};
 use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::Model;
+use shoal_shadow::digits::hex;
 use shoal_shadow::fit::graft_package;
 use shoal_shadow::form::Form;
 use shoal_shadow::pack::Pack;
@@ -16,10 +17,10 @@ use shoal_wire::v1::{
     SwarmDocumentFields, Term, UtilityDocument, UtilityDocumentFields, Vehicle, WindowPlan,
     WindowPlanFields,
 };
-use shoal_wire::{LayoutHash, ModelHash, PackHash, SecretKey};
+use shoal_wire::{Label, LayoutHash, ModelHash, PackHash, RejectLabel, SecretKey};
 
 use super::documents::Desk;
-use super::secret::{self, Source, hex};
+use super::secret::{self, Source};
 use crate::output::{Failure, Outcome};
 
 /// Documents count for so long.
@@ -36,10 +37,10 @@ pub(crate) struct Init {
     /// The fleet's directory; it must not exist
     dir: PathBuf,
     /// Name of the fleet on the broker: 1 to 32 of a-z, 0-9 and -
-    #[arg(long, default_value = "fleet")]
+    #[arg(long, default_value = "fleet", value_parser = label)]
     name: String,
     /// Its region
-    #[arg(long, default_value = "region-0")]
+    #[arg(long, default_value = "region-0", value_parser = label)]
     region: String,
     /// Vehicles of the roster
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -246,6 +247,11 @@ fn manifest(pack: &Pack) -> Result<Document<'_>, Failure> {
 #[expect(clippy::disallowed_methods, reason = "a program knows the time; cores are told it")]
 fn next_second() -> Result<u64, Failure> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + 1)
+}
+
+/// A part of a topic.
+fn label(text: &str) -> Result<String, RejectLabel> {
+    Label::new(text).map(|label| label.text().to_owned())
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {

@@ -1,12 +1,12 @@
 //! Secret keys as files: 64 hexadecimal digits of the seed, readable by their owner alone.
 
-use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
+use shoal_shadow::digits::hex;
 use shoal_wire::SecretKey;
 
 use crate::output::Failure;
@@ -54,13 +54,4 @@ pub(super) fn create(path: &Path, source: Source, name: &str) -> Result<SecretKe
         .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
         .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     Ok(SecretKey::from_seed(&seed))
-}
-
-/// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -29,11 +29,10 @@ use shoal_wire::v1::{
 };
 use shoal_wire::{KeyId, ParticleId};
 
-use crate::paired::Paired;
 use crate::quorum::{Elected, Quorum};
 use crate::records::{Records, RejectRecord, Shape, Signed};
 use crate::roster::Roster;
-use crate::utility::{RejectSuccessor, Utility, Weighing, to_standard_error, to_value};
+use crate::utility::{RejectSuccessor, Utility, Weighing};
 use night::Night;
 use state::State;
 pub use state::{RejectSaved, STATE_KEY, Saved, ValuesHash};
@@ -53,17 +52,6 @@ pub struct TermResult {
     pub value_error: u16,
     /// The standard error of the difference.
     pub difference_error: u16,
-}
-
-impl From<&Paired> for TermResult {
-    fn from(paired: &Paired) -> Self {
-        Self {
-            value: to_value(paired.candidate),
-            beside: to_value(paired.reference),
-            value_error: to_standard_error(paired.candidate_standard_error),
-            difference_error: to_standard_error(paired.difference_standard_error),
-        }
-    }
 }
 
 /// Where the vehicle is in its OTA window, as its window core says.
