@@ -14,6 +14,10 @@ impl Bytes {
         Self { up: self.up.saturating_add(other.up), down: self.down.saturating_add(other.down) }
     }
 
+    pub(crate) fn minus(self, other: Self) -> Self {
+        Self { up: self.up.saturating_sub(other.up), down: self.down.saturating_sub(other.down) }
+    }
+
     /// Whether either direction is used up: an exchange moves bytes both ways, so one ends it.
     pub(crate) fn spends(self, budget: Self) -> bool {
         self.up >= budget.up || self.down >= budget.down
@@ -23,23 +27,25 @@ impl Bytes {
 /// How much more may be granted at a time: what a power cut can cost, at most, of a window's budget.
 const SLICES: u64 = 8;
 
-/// What is granted when this much is used: the grant as it is, or a slice more, never over the budget.
+/// What is granted when this much is used: the grant as it is, or a slice more, or what the next exchange needs,
+/// never over the budget.
 ///
 /// The grant grows before it is used up, when less than half a slice of it is left, so that a transfer
 /// does not wait for the store.
-pub(crate) fn granted(granted: Bytes, used: Bytes, budget: Bytes) -> Bytes {
+pub(crate) fn granted(granted: Bytes, used: Bytes, needed: Bytes, budget: Bytes) -> Bytes {
     Bytes {
-        up: one_way(granted.up, used.up, budget.up),
-        down: one_way(granted.down, used.down, budget.down),
+        up: one_way(granted.up, used.up, needed.up, budget.up),
+        down: one_way(granted.down, used.down, needed.down, budget.down),
     }
 }
 
-fn one_way(granted: u64, used: u64, budget: u64) -> u64 {
+fn one_way(granted: u64, used: u64, needed: u64, budget: u64) -> u64 {
     let slice = budget.div_ceil(SLICES);
+    let least = used.saturating_add(needed);
     if granted.saturating_sub(used) >= slice.div_ceil(2) {
-        return granted.min(budget);
+        return granted.max(least).min(budget);
     }
-    granted.max(used).saturating_add(slice).min(budget)
+    granted.max(used).saturating_add(slice).max(least).min(budget)
 }
 
 #[cfg(test)]
@@ -49,13 +55,25 @@ mod tests {
     #[test]
     fn a_grant_grows_before_it_is_used_up_and_ends_at_the_budget() {
         let grants: [u64; 6] = [(0, 0), (100, 40), (100, 51), (100, 500), (750, 740), (800, 800)]
-            .map(|(granted, used)| one_way(granted, used, 800));
+            .map(|(granted, used)| one_way(granted, used, 0, 800));
         assert_eq!(grants, [100, 100, 200, 600, 800, 800]);
     }
 
     #[test]
+    fn a_grant_grows_to_what_is_needed_and_no_further_than_the_budget() {
+        let grants: [u64; 4] = [(0, 40), (0, 300), (500, 300), (500, u64::MAX)]
+            .map(|(used, needed)| one_way(used, used, needed, 800));
+        assert_eq!(grants, [100, 300, 800, 800]);
+        assert_eq!(
+            one_way(100, 20, 90, 800),
+            110,
+            "more than half a slice is left, and not enough"
+        );
+    }
+
+    #[test]
     fn the_smallest_budget_is_granted_whole() {
-        assert_eq!(one_way(0, 0, 1), 1);
-        assert_eq!(one_way(0, 0, u64::MAX), u64::MAX.div_ceil(SLICES));
+        assert_eq!(one_way(0, 0, 0, 1), 1);
+        assert_eq!(one_way(0, 0, 0, u64::MAX), u64::MAX.div_ceil(SLICES));
     }
 }

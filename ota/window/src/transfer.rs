@@ -17,7 +17,7 @@ use crate::saved::Record;
 /// Chunks asked for at a time: enough to fill 10 Mbit/s at a round trip of 80 ms, few enough that a
 /// receiver which stops has little on its way.
 pub const ASKED_MAX: usize = 4;
-/// How often an attempt may find bytes that are not the header's before it ends.
+/// How often an attempt may find bytes that are not the header's, and the header the same, before it ends.
 const MISMATCHES_MAX: u8 = 3;
 
 /// How much progress keeps an attempt alive.
@@ -203,6 +203,14 @@ impl Transfer {
     /// The transfer of this particle, with nothing of it here yet.
     pub fn new(want: ParticleId, pace: Pace) -> Self {
         Self::resume(SavedTransfer::nothing(want), pace)
+    }
+
+    /// The transfer of the particle with this header: it need not be asked for.
+    pub fn with_header(header: &Verified<'_, ParticleHeader>, pace: Pace) -> Self {
+        let kept = Some(KeptHeader::new(header));
+        let nothing = SavedTransfer::nothing(header.body().id());
+        let saved = SavedTransfer { header: kept, ..nothing };
+        Self { header_stored: false, ..Self::resume(saved, pace) }
     }
 
     /// The transfer as the store holds it.
@@ -448,11 +456,14 @@ impl Transfer {
     /// These are not the bytes of the header: perhaps the slot holds another particle by now.
     fn doubt(&mut self, index: u8) {
         self.drop_asked(index);
+        match self.header_topic {
+            // What comes while it is in doubt says nothing new.
+            HeaderTopic::Wanted | HeaderTopic::Asked => return,
+            HeaderTopic::Left | HeaderTopic::Leave => self.header_topic = HeaderTopic::Wanted,
+        }
         self.mismatches = self.mismatches.saturating_add(1);
         if self.mismatches >= MISMATCHES_MAX {
             self.close(Ended::Mismatch);
-        } else if self.header_topic != HeaderTopic::Asked {
-            self.header_topic = HeaderTopic::Wanted;
         }
     }
 

@@ -72,6 +72,9 @@ pub enum Input<'a> {
     Conditions(Conditions),
     /// This much more crossed the socket, all of it: acknowledgements and repetitions too.
     Used(Bytes),
+    /// The next exchange takes this much more, with its answer: it is granted if the budget has it. Counts
+    /// until something is used.
+    Needed(Bytes),
     /// Nothing is in flight any more.
     Drained,
 }
@@ -167,6 +170,7 @@ pub struct Window {
     plan: Option<Kept>,
     ledger: Ledger,
     used: Bytes,
+    needed: Bytes,
     phase: Phase,
     wake: Option<Instant>,
     told: Option<Phase>,
@@ -192,6 +196,7 @@ impl Window {
             ledger,
             // How much of the grant was used before the start is not known: all of it may have been.
             used: ledger.granted,
+            needed: Bytes::default(),
             phase: Phase::Closed { because: Because::NoTime },
             wake: None,
             told: None,
@@ -209,7 +214,11 @@ impl Window {
         match input {
             Input::Plan(plan) => self.accept(now, &plan)?,
             Input::Conditions(conditions) => self.conditions = conditions,
-            Input::Used(bytes) => self.used = self.used.plus(bytes),
+            Input::Used(bytes) => {
+                self.used = self.used.plus(bytes);
+                self.needed = Bytes::default();
+            }
+            Input::Needed(bytes) => self.needed = bytes,
             Input::Drained => {
                 if let Phase::Closing { .. } = self.phase {
                     self.phase = Phase::Closed { because: Because::Between };
@@ -254,6 +263,17 @@ impl Window {
     /// When to call [`Window::handle_timeout`]; `None`: only an input can change anything.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.wake
+    }
+
+    /// How much more may cross the socket: what is left of the grant that is durable, while the window is open
+    /// or closes.
+    pub fn left(&self) -> Bytes {
+        match self.told {
+            Some(Phase::Open { .. } | Phase::Closing { .. }) => {
+                self.ledger_stored.granted.minus(self.used)
+            }
+            Some(Phase::Closed { .. } | Phase::Waiting { .. }) | None => Bytes::default(),
+        }
     }
 
     fn accept(&mut self, now: Now, plan: &Verified<'_, WindowPlan>) -> Result<(), Reject> {
@@ -321,7 +341,8 @@ impl Window {
                 } else if !self.policy.allows(&self.conditions) {
                     self.close(now, window, Why::Conditions)
                 } else {
-                    let granted = granted(self.ledger.granted, self.used, chance.budget);
+                    let granted =
+                        granted(self.ledger.granted, self.used, self.needed, chance.budget);
                     Phase::Open { window, closes_at, granted }
                 }
             }
@@ -374,7 +395,7 @@ impl Window {
         Phase::Open {
             window,
             closes_at: after_ms(now.since_boot, chance.open_ms),
-            granted: granted(before, self.used, chance.budget),
+            granted: granted(before, self.used, self.needed, chance.budget),
         }
     }
 

@@ -202,7 +202,9 @@ fn doors(saved: Saved, bytes: &[u8], keys: &OneKey) {
     if let Ok(plan) = Unverified::decode(bytes).and_then(|plan| plan.verify::<WindowPlan>(keys)) {
         consume(window.handle_input(now(bytes), Input::Plan(plan)));
     }
-    for input in [Input::Conditions(conditions), Input::Used(used), Input::Drained] {
+    let inputs =
+        [Input::Conditions(conditions), Input::Used(used), Input::Needed(used), Input::Drained];
+    for input in inputs {
         consume(window.handle_input(now(bytes), input));
         window.handle_timeout(now(bytes));
         while let Some(record) = window.poll_persist() {
@@ -211,7 +213,7 @@ fn doors(saved: Saved, bytes: &[u8], keys: &OneKey) {
         while let Some(output) = window.poll_output() {
             consume(output);
         }
-        consume(window.poll_timeout());
+        consume((window.poll_timeout(), window.left()));
     }
 }
 
@@ -221,6 +223,10 @@ fn transfers(bytes: &[u8], keys: &OneKey) {
     let [pace, index, ..] = first::<32>(bytes);
     let pace = Pace { bytes_min: u32::from(pace), period: Duration::from_ticks(integer(bytes)) };
     transfer(Transfer::new(want, pace), index, bytes, keys);
+    let header = Unverified::decode(bytes).and_then(|header| header.verify(keys));
+    if let Ok(header) = header {
+        transfer(Transfer::with_header(&header, pace), index, bytes, keys);
+    }
     if let Ok(saved) = SavedTransfer::decode(want, Some(bytes), Some(bytes), keys) {
         transfer(Transfer::resume(saved, pace), index, bytes, keys);
     }

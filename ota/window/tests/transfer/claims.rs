@@ -4,6 +4,7 @@ use shoal_window::{
     ASKED_MAX, Ended, RejectSavedTransfer, RejectTransfer, SavedTransfer, Transfer, TransferInput,
     TransferOutput,
 };
+use shoal_wire::Unverified;
 
 use crate::shell::{PACE, Particle, Shell, keys};
 
@@ -17,6 +18,19 @@ fn a_particle_arrives_chunk_by_chunk_in_any_order() {
     assert!(shell.is_complete());
     assert_eq!(shell.stored.into_values().collect::<Vec<_>>(), particle.chunks);
     assert!(!shell.header_topic, "nothing stays subscribed to");
+}
+
+#[test]
+fn a_header_that_is_known_is_kept_and_not_asked_for() {
+    let particle = Particle::new(1, 2, 200);
+    let mut shell = Shell::new(particle.id());
+    let header = Unverified::decode(&particle.envelope).unwrap();
+    shell.transfer = Transfer::with_header(&header.verify(&keys()).unwrap(), PACE);
+    shell.input(TransferInput::Start).unwrap();
+    assert!(!shell.header_topic);
+    shell.message(0, &particle.chunks[0]).unwrap();
+    shell.power_cut();
+    assert_eq!(shell.transfer.progress(), Some((1, 2)));
 }
 
 #[test]
@@ -149,6 +163,18 @@ fn after_bytes_that_are_not_the_headers_the_header_is_read_again() {
     shell.header(&particle).unwrap();
     assert!(shell.topics.contains(&0), "it is the same: ask again");
     shell.message(0, &particle.chunks[0]).unwrap();
+}
+
+#[test]
+fn a_slot_that_is_overwritten_under_way_is_doubted_once() {
+    let (old, new) = (Particle::new(1, 8, 200), Particle::new(2, 8, 200));
+    let mut shell = Shell::with_header(&old);
+    for index in 0..4 {
+        shell.message(index, &new.chunks[usize::from(index)]).unwrap_err();
+    }
+    assert_eq!(shell.ended(), None, "its header is about to say what happened");
+    shell.header(&new).unwrap_err();
+    assert_eq!(shell.log.last(), Some(&TransferOutput::Gone));
 }
 
 #[test]

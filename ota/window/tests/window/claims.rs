@@ -136,6 +136,43 @@ fn the_grant_grows_to_the_budget_and_no_further() {
     assert_eq!(shell.phase(), Phase::Open { window: 1, closes_at: at(135), granted: last });
 }
 
+#[test]
+fn what_the_next_exchange_needs_is_granted_if_the_budget_has_it() {
+    let mut shell = Shell::ready();
+    shell.run_to(105);
+    shell.used(10, 10);
+    shell.input(Input::Needed(Bytes { up: 20, down: 3_000 })).unwrap();
+    assert_eq!(shell.window.left(), Bytes { up: 90, down: 3_000 });
+    shell.used(0, 3_000);
+    shell.input(Input::Needed(Bytes { up: 0, down: 60_000 })).unwrap();
+    assert_eq!(shell.window.left(), Bytes { up: 90, down: 4_990 }, "all there is");
+}
+
+#[test]
+fn nothing_may_cross_before_a_grant_is_durable_or_after_the_window() {
+    let mut shell = Shell::ready();
+    let now = Now {
+        since_boot: Instant::from_secs(100),
+        utc: Utc::Known { seconds: EPOCH + 100, uncertainty_seconds: 0 },
+    };
+    shell.window.handle_timeout(now);
+    assert_eq!(shell.window.left(), Bytes::default());
+    shell.run_to(100);
+    shell.input(Input::Drained).unwrap();
+    assert_eq!(shell.window.left(), Bytes { up: 100, down: 1_000 });
+    shell.run_to(199);
+    assert_eq!(shell.window.left(), Bytes::default());
+}
+
+#[test]
+fn after_a_power_cut_what_is_left_is_what_is_granted_anew() {
+    let mut shell = Shell::ready();
+    shell.run_to(105);
+    shell.used(10, 10);
+    shell.power_cut();
+    assert_eq!(shell.window.left(), Bytes { up: 100, down: 1_000 });
+}
+
 /// Persist before you speak: an opening rests on its record.
 #[test]
 fn a_window_opens_only_when_its_grant_is_durable() {
