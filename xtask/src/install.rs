@@ -1,6 +1,6 @@
 //! What `cargo xtask test` needs beside a Rust toolchain and a C compiler: said first, then installed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::process::{Run, found};
 use crate::steps::{Outcome, Skip, Steps};
@@ -20,7 +20,7 @@ pub(crate) struct Need {
 }
 
 /// Everything, in the order in which it is installed.
-pub(crate) const NEEDS: [Need; 7] = [
+pub(crate) const NEEDS: [Need; 8] = [
     Need {
         name: "rustfmt and clippy",
         what_for: "format and lints",
@@ -43,6 +43,13 @@ pub(crate) const NEEDS: [Need; 7] = [
         how: "apt-get install ffmpeg",
         is_there: has_ffmpeg,
         install: || apt_get(&["ffmpeg"]),
+    },
+    Need {
+        name: "mosquitto",
+        what_for: "the broker that links are tested on beside the embedded one",
+        how: "apt-get install mosquitto",
+        is_there: has_mosquitto,
+        install: || apt_get(&["mosquitto"]),
     },
     Need {
         name: "C++ compiler",
@@ -111,6 +118,11 @@ pub(crate) fn machete() -> Option<PathBuf> {
 
 pub(crate) fn has_ffmpeg() -> bool {
     Run::new("ffmpeg").arg("-version").succeeds()
+}
+
+/// Debian keeps it where only root's PATH looks.
+pub(crate) fn has_mosquitto() -> bool {
+    found("mosquitto") || Path::new("/usr/sbin/mosquitto").is_file()
 }
 
 pub(crate) fn has_cxx() -> bool {

@@ -77,7 +77,7 @@ pub(crate) fn run(args: &[String]) -> Done {
 /// What tests go by: with a `SHOAL_REQUIRE_*` they fail where they would pass over what is missing.
 fn required(steps: &mut Steps) -> Vec<(&'static str, OsString)> {
     let mut variables = variables();
-    let wants: [(&str, &str, bool, &str); 3] = [
+    let wants: [(&str, &str, bool, &str); 4] = [
         (
             "SHOAL_REQUIRE_ORT",
             "with ONNX Runtime",
@@ -85,6 +85,12 @@ fn required(steps: &mut Steps) -> Vec<(&'static str, OsString)> {
             "no library of it",
         ),
         ("SHOAL_REQUIRE_FFMPEG", "with video", install::has_ffmpeg(), "no program ffmpeg"),
+        (
+            "SHOAL_REQUIRE_MOSQUITTO",
+            "on Mosquitto",
+            install::has_mosquitto(),
+            "no program mosquitto",
+        ),
         (
             "SHOAL_REQUIRE_DATA",
             "on real roads",

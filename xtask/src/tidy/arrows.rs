@@ -8,10 +8,11 @@ use crate::cargo::Package;
 use crate::root;
 
 /// One crate: the crates of ours it may use, directly. `*`: all.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("shoal-wire", &[]),
     ("shoal-window", &["shoal-wire"]),
     ("shoal-swarm", &["shoal-wire"]),
+    ("shoal-link", &["shoal-swarm", "shoal-window", "shoal-wire"]),
     ("shoal-hal", &[]),
     ("shoal-runtime", &[]),
     ("shoal-tract", &["shoal-runtime"]),
@@ -23,11 +24,13 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "shoal-runtime",
             "shoal-tract",
             "shoal-shadow",
+            "shoal-link",
             "shoal-swarm",
             "shoal-window",
             "shoal-wire",
         ],
     ),
+    ("shoal-broker", &[]),
     (
         "shoal",
         &[
@@ -36,6 +39,9 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "shoal-tract",
             "shoal-shadow",
             "shoal-vehicle",
+            "shoal-broker",
+            "shoal-link",
+            "shoal-swarm",
             "shoal-window",
             "shoal-wire",
         ],
@@ -56,8 +62,8 @@ const WALLS: [(&str, &[&str]); 9] = [
     ("redb", &["shoal-shadow", "shoal-vehicle"]),
     ("clap", &["shoal"]),
     ("rumqtt", &["shoal-link"]),
-    ("mqtt", &["shoal-link"]),
-    ("tokio", &["shoal-link", "shoal-vehicle", "shoal"]),
+    ("mqtt", &["shoal-broker"]),
+    ("tokio", &["shoal-broker", "shoal-link", "shoal-vehicle", "shoal"]),
 ];
 
 /// Cores: what a machine without a system has; the last has an allocator.

@@ -1,0 +1,293 @@
+//! Fetching a particle: the transfer of `shoal-window`, over a broker and into a store.
+
+use embassy_time::Instant;
+use shoal_window::{Ended, Keep, RejectTransfer, Transfer, TransferInput, TransferOutput};
+use shoal_wire::v1::{CHUNKS_MAX, PARTICLE_HEADER_BYTES_MAX, ParticleHeader};
+use shoal_wire::{
+    ChunkHash, KeyId, Keys, Label, Leaf, Now, ParticleId, RejectEnvelope, RejectPlace, RejectTopic,
+    Topic, Unverified, Verified,
+};
+
+use crate::broker::{Broker, Event, Message, Subscription};
+
+const HEADER_BYTES: u32 = PARTICLE_HEADER_BYTES_MAX as u32;
+
+/// Where a transfer's parts are kept: durable when a door returns.
+pub trait Store {
+    /// Why a door failed.
+    type Error;
+
+    /// Keeps a chunk under its hash; the bytes were checked.
+    ///
+    /// # Errors
+    /// When they cannot be made durable.
+    fn keep_chunk(
+        &mut self,
+        particle: ParticleId,
+        index: u8,
+        hash: ChunkHash,
+        bytes: &[u8],
+    ) -> Result<(), Self::Error>;
+
+    /// Keeps a record of the transfer of this particle, in place of the one with this key.
+    ///
+    /// # Errors
+    /// When it cannot be made durable.
+    fn keep_record(
+        &mut self,
+        particle: ParticleId,
+        key: &'static str,
+        bytes: &[u8],
+    ) -> Result<(), Self::Error>;
+}
+
+/// What came of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// It goes on.
+    Going,
+    /// The attempt ended, and not because of a cut; [`Fetch::start`] begins the next.
+    Ended(Ended),
+    /// All of it lies in the store.
+    Complete,
+    /// The slot holds another particle.
+    Gone,
+}
+
+/// Why something that came was rejected: worth counting, and nothing else.
+#[expect(missing_docs, reason = "the sources say it")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RejectFetched {
+    #[error("header rejected")]
+    Header(#[source] RejectEnvelope),
+    #[error("not on a topic of ours")]
+    Topic(#[source] RejectTopic),
+    #[error("on a topic of another")]
+    Place(#[source] RejectPlace),
+    #[error("chunk or header rejected")]
+    Transfer(#[source] RejectTransfer),
+}
+
+/// Our store failed, and nothing is asked for any more. What it holds is the truth: resume from it.
+#[derive(Debug, thiserror::Error)]
+#[error("the store failed")]
+pub struct StoreFailed<E>(#[source] pub E);
+
+/// One particle on its way from a broker into a store.
+#[derive(Debug)]
+pub struct Fetch {
+    transfer: Transfer,
+    header_topic: String,
+    /// By index.
+    chunk_topics: Vec<String>,
+    /// Whether an attempt is under way.
+    started: bool,
+    rejected: Option<RejectFetched>,
+}
+
+impl Fetch {
+    /// The transfer, begun or resumed, of what this publisher left in this slot. Nothing happens before
+    /// [`Fetch::start`].
+    ///
+    /// # Errors
+    /// [`RejectTopic`]: no such slot.
+    pub fn new(
+        transfer: Transfer,
+        fleet: Label<'_>,
+        region: Label<'_>,
+        publisher: KeyId,
+        slot: u8,
+    ) -> Result<Self, RejectTopic> {
+        let text = |leaf| Ok(Topic::new(fleet, region, publisher, leaf)?.text().to_string());
+        let indices = (0..=u8::MAX).take(CHUNKS_MAX);
+        Ok(Self {
+            transfer,
+            header_topic: text(Leaf::Particle { slot })?,
+            chunk_topics: indices
+                .map(|index| text(Leaf::Chunk { slot, index }))
+                .collect::<Result<_, _>>()?,
+            started: false,
+            rejected: None,
+        })
+    }
+
+    /// The transfer.
+    pub const fn transfer(&self) -> &Transfer {
+        &self.transfer
+    }
+
+    /// Begins an attempt: the window is open. It lasts over cuts: with every [`Event::Connected`] it goes on
+    /// where it was.
+    ///
+    /// # Errors
+    /// [`StoreFailed`].
+    pub fn start<S: Store>(
+        &mut self,
+        now: Now,
+        broker: &mut impl Broker,
+        store: &mut S,
+    ) -> Result<Fetched, StoreFailed<S::Error>> {
+        self.started = true;
+        self.input(now, TransferInput::Start);
+        self.drain(broker, store, &[])
+    }
+
+    /// Takes an event of the broker; those of other topics change nothing.
+    ///
+    /// # Errors
+    /// [`StoreFailed`].
+    pub fn handle_event<S: Store>(
+        &mut self,
+        now: Now,
+        event: &Event,
+        keys: &impl Keys,
+        broker: &mut impl Broker,
+        store: &mut S,
+    ) -> Result<Fetched, StoreFailed<S::Error>> {
+        let mut chunk: &[u8] = &[];
+        match event {
+            Event::Message(message) if message.topic == self.header_topic => {
+                self.header(now, message, keys);
+            }
+            Event::Message(Message { topic, payload, .. }) => {
+                let mut indices = (0..=u8::MAX).zip(&self.chunk_topics);
+                let index = indices.find(|(_index, chunk)| *chunk == topic);
+                if let Some(index) = index.map(|(index, _topic)| index) {
+                    self.chunk(now, index, payload);
+                    chunk = payload;
+                }
+            }
+            Event::Disconnected { .. } => {
+                self.input(now, TransferInput::Cut);
+            }
+            Event::Connected { .. } if self.started => {
+                // What was asked before was asked of no connection, or of one that is gone.
+                self.input(now, TransferInput::Cut);
+                self.input(now, TransferInput::Start);
+            }
+            Event::Connected { .. }
+            | Event::Published(_)
+            | Event::Failed { .. }
+            | Event::Subscribed { .. }
+            | Event::SubscribeRefused { .. }
+            | Event::Oversized { .. }
+            | Event::Drained => {}
+        }
+        self.drain(broker, store, chunk)
+    }
+
+    /// Takes that time has passed.
+    ///
+    /// # Errors
+    /// [`StoreFailed`].
+    pub fn handle_timeout<S: Store>(
+        &mut self,
+        now: Now,
+        broker: &mut impl Broker,
+        store: &mut S,
+    ) -> Result<Fetched, StoreFailed<S::Error>> {
+        self.transfer.handle_timeout(now);
+        self.drain(broker, store, &[])
+    }
+
+    /// When to call [`Fetch::handle_timeout`]; `None` outside an attempt.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.transfer.poll_timeout()
+    }
+
+    /// What was rejected, the newest since the last call.
+    pub fn poll_rejected(&mut self) -> Option<RejectFetched> {
+        self.rejected.take()
+    }
+
+    /// Asks for nothing more. What arrived is kept, as far as the store has it.
+    pub fn stop(self, broker: &mut impl Broker) {
+        self.leave(broker);
+    }
+
+    fn leave(&self, broker: &mut impl Broker) {
+        broker.unsubscribe(&self.header_topic);
+        self.chunk_topics.iter().for_each(|topic| broker.unsubscribe(topic));
+    }
+
+    fn header(&mut self, now: Now, message: &Message, keys: &impl Keys) {
+        match verified(message, keys) {
+            Ok(header) => {
+                self.input(now, TransferInput::Header(&header));
+            }
+            Err(reject) => self.rejected = Some(reject),
+        }
+    }
+
+    fn chunk(&mut self, now: Now, index: u8, payload: &[u8]) {
+        let begin = TransferInput::Begin { index, bytes: payload.len() as u64 };
+        if self.input(now, begin) && self.input(now, TransferInput::Piece(payload)) {
+            self.input(now, TransferInput::End);
+        }
+    }
+
+    /// Whether it was taken.
+    fn input(&mut self, now: Now, input: TransferInput<'_>) -> bool {
+        let result = self.transfer.handle_input(now, input);
+        self.rejected = result.err().map(RejectFetched::Transfer).or(self.rejected);
+        result.is_ok()
+    }
+
+    /// Keeps what is to be kept, then does what is to be done. `chunk` is the message that came last.
+    fn drain<S: Store>(
+        &mut self,
+        broker: &mut impl Broker,
+        store: &mut S,
+        chunk: &[u8],
+    ) -> Result<Fetched, StoreFailed<S::Error>> {
+        let particle = self.transfer.particle();
+        while let Some(keep) = self.transfer.poll_persist() {
+            let kept = match keep {
+                Keep::Chunk { index, hash } => store.keep_chunk(particle, index, hash, chunk),
+                Keep::Record(record) => store.keep_record(particle, record.key, record.bytes),
+            };
+            if let Err(error) = kept {
+                self.leave(broker);
+                return Err(StoreFailed(error));
+            }
+        }
+        let mut fetched = Fetched::Going;
+        while let Some(output) = self.transfer.poll_output() {
+            match output {
+                TransferOutput::AskHeader => {
+                    let topic = self.header_topic.as_str();
+                    broker.unsubscribe(topic);
+                    broker.subscribe(Subscription::Once { topic, bytes: HEADER_BYTES });
+                }
+                TransferOutput::LeaveHeader => broker.unsubscribe(&self.header_topic),
+                TransferOutput::Ask { index, bytes } => {
+                    if let Some(topic) = self.chunk_topics.get(usize::from(index)) {
+                        broker.subscribe(Subscription::Once { topic, bytes });
+                    }
+                }
+                TransferOutput::Leave { index } => {
+                    if let Some(topic) = self.chunk_topics.get(usize::from(index)) {
+                        broker.unsubscribe(topic);
+                    }
+                }
+                TransferOutput::Ended(Ended::Cut) => {}
+                TransferOutput::Ended(ended) => fetched = Fetched::Ended(ended),
+                TransferOutput::Complete => fetched = Fetched::Complete,
+                TransferOutput::Gone => fetched = Fetched::Gone,
+            }
+        }
+        self.started &= fetched == Fetched::Going;
+        Ok(fetched)
+    }
+}
+
+/// Cheapest check first.
+fn verified<'a>(
+    message: &'a Message,
+    keys: &impl Keys,
+) -> Result<Verified<'a, ParticleHeader>, RejectFetched> {
+    let header = Unverified::decode(&message.payload).map_err(RejectFetched::Header)?;
+    let place = message.place().map_err(RejectFetched::Topic)?;
+    place.check(header.head()).map_err(RejectFetched::Place)?;
+    header.verify(keys).map_err(RejectFetched::Header)
+}

@@ -1,0 +1,51 @@
+//! Between the window's budget and the broker's socket.
+
+use shoal_window::{Bytes, Input, Reject, Window};
+use shoal_wire::Now;
+
+use crate::broker::Broker;
+
+/// Tells a window what crossed one broker's socket, and the broker what may. A new broker, a new meter.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Meter {
+    /// What the window was told.
+    told: Bytes,
+}
+
+impl Meter {
+    /// Tells the window what crossed since the last call, and what waits for more. Call it after every event;
+    /// then drain the window, and call [`Meter::grant`].
+    ///
+    /// # Errors
+    /// None of these inputs is ever rejected.
+    pub fn tell(
+        &mut self,
+        now: Now,
+        window: &mut Window,
+        broker: &impl Broker,
+    ) -> Result<(), Reject> {
+        let used = broker.used();
+        let since = minus(used, self.told);
+        self.told = used;
+        if since != Bytes::default() {
+            window.handle_input(now, Input::Used(since))?;
+        }
+        if let Some(needs) = broker.needs() {
+            window.handle_input(now, Input::Needed(minus(needs, used)))?;
+        }
+        Ok(())
+    }
+
+    /// Lets cross what the window has granted durably. Call it after the window's records are stored.
+    pub fn grant(&self, window: &Window, broker: &mut impl Broker) {
+        let left = window.left();
+        broker.limit(Bytes {
+            up: self.told.up.saturating_add(left.up),
+            down: self.told.down.saturating_add(left.down),
+        });
+    }
+}
+
+fn minus(from: Bytes, less: Bytes) -> Bytes {
+    Bytes { up: from.up.saturating_sub(less.up), down: from.down.saturating_sub(less.down) }
+}

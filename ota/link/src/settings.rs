@@ -1,0 +1,201 @@
+//! How a link is to be: parsed once, complete.
+
+use std::fmt;
+use std::str::FromStr;
+
+use embassy_time::Duration;
+use shoal_window::Bytes;
+use shoal_wire::KeyId;
+
+use crate::backoff::Backoff;
+
+/// Which MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// MQTT 5.
+    V5,
+    /// MQTT 3.1.1: no limits told, no expiry, no reasons; all that is needed.
+    V311,
+}
+
+/// Where a broker listens: `mqtt://host:port`, or `mqtts://host:port` with TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// A name or an IP address.
+    pub host: String,
+    /// 1883 or 8883 when the text names none.
+    pub port: u16,
+    /// Whether the link is encrypted, and both ends show a certificate.
+    pub tls: bool,
+}
+
+/// Why a text is no address of a broker.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RejectAddress {
+    /// Begins with neither `mqtt://` nor `mqtts://`.
+    #[error("{text:?} begins with neither mqtt:// nor mqtts://")]
+    Scheme {
+        /// The text.
+        text: String,
+    },
+    /// No host, or a port that is no number from 1 to 65,535.
+    #[error("{text:?} does not name host and port")]
+    Host {
+        /// The text.
+        text: String,
+    },
+}
+
+impl FromStr for Address {
+    type Err = RejectAddress;
+
+    fn from_str(text: &str) -> Result<Self, RejectAddress> {
+        let plain = text.strip_prefix("mqtt://").map(|rest| (rest, false));
+        let encrypted = text.strip_prefix("mqtts://").map(|rest| (rest, true));
+        let scheme = || RejectAddress::Scheme { text: text.to_owned() };
+        let (rest, tls) = plain.or(encrypted).ok_or_else(scheme)?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let refused = || RejectAddress::Host { text: text.to_owned() };
+        // The colons of an IPv6 address stand in brackets.
+        let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, "")) => (host, None),
+            Some((host, port)) => (host, Some(port.strip_prefix(':').ok_or_else(refused)?)),
+            None => match rest.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (rest, None),
+            },
+        };
+        let port = match port {
+            Some(port) => port.parse().map_err(|_error| refused())?,
+            None if tls => 8883,
+            None => 1883,
+        };
+        if host.is_empty() || host.contains(['/', '@', ' ']) || port == 0 {
+            return Err(refused());
+        }
+        Ok(Self { host: host.to_owned(), port, tls })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port, tls } = self;
+        let scheme = if *tls { "mqtts" } else { "mqtt" };
+        let ipv6 = host.contains(':');
+        let (open, close) = if ipv6 { ("[", "]") } else { ("", "") };
+        write!(f, "{scheme}://{open}{host}{close}:{port}")
+    }
+}
+
+/// What TLS needs, as PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificates that sign brokers.
+    pub authority_pem: Vec<u8>,
+    /// This vehicle's certificate and those above it.
+    pub certificates_pem: Vec<u8>,
+    /// Its key.
+    pub key_pem: Vec<u8>,
+}
+
+/// Says nothing of the key.
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").finish_non_exhaustive()
+    }
+}
+
+/// How a link is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Brokers to try, one after the other: nodes of one cluster. At least one.
+    pub brokers: Vec<Address>,
+    /// Needed by an address with TLS.
+    pub tls: Option<Tls>,
+    /// The name towards the broker: one link of that name at a time.
+    pub client_id: String,
+    /// Which MQTT.
+    pub version: Version,
+    /// The longest silence; then the broker is asked, and given up after as long again. 1 s to 18 hours.
+    pub keep_alive: Duration,
+    /// The longest wait for a connection to be made and accepted.
+    pub connect_timeout: Duration,
+    /// How long the broker keeps subscriptions over a cut, in seconds: what it retains is then not sent again. 0:
+    /// not at all.
+    pub session_seconds: u32,
+    /// The longest packet to take, in bytes; a longer message is passed over.
+    pub packet_bytes_max: u32,
+    /// Between tries.
+    pub backoff: Backoff,
+    /// What may cross the socket, both ways, until [`crate::Broker::limit`] says more.
+    pub limit: Bytes,
+}
+
+impl Settings {
+    /// A vehicle's link to one broker: MQTT 5, half a minute of silence, packets of a chunk and what surrounds it,
+    /// tries from one second apart to a minute, no session, and not a byte before a limit is set.
+    pub fn new(broker: Address, vehicle: KeyId) -> Self {
+        Self {
+            brokers: vec![broker],
+            tls: None,
+            client_id: vehicle.to_string(),
+            version: Version::V5,
+            keep_alive: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(20),
+            session_seconds: 0,
+            packet_bytes_max: 68 * 1024,
+            backoff: Backoff {
+                first: Duration::from_secs(1),
+                longest: Duration::from_secs(60),
+                seed: u64::from_le_bytes(*vehicle.bytes()),
+            },
+            limit: Bytes::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_and_written() {
+        for (text, host, port, tls, shown) in [
+            ("mqtt://broker", "broker", 1883, false, "mqtt://broker:1883"),
+            ("mqtt://10.0.0.1:99/", "10.0.0.1", 99, false, "mqtt://10.0.0.1:99"),
+            ("mqtts://broker.example", "broker.example", 8883, true, "mqtts://broker.example:8883"),
+            ("mqtt://[::1]:7", "::1", 7, false, "mqtt://[::1]:7"),
+            ("mqtts://[::1]", "::1", 8883, true, "mqtts://[::1]:8883"),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address, Address { host: host.to_owned(), port, tls });
+            assert_eq!(address.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in ["", "broker:1883", "http://broker", "MQTT://broker"] {
+            assert!(matches!(text.parse::<Address>(), Err(RejectAddress::Scheme { .. })), "{text}");
+        }
+        for text in [
+            "mqtt://",
+            "mqtt://:1883",
+            "mqtt://a:0",
+            "mqtt://a:65536",
+            "mqtt://[::1]7",
+            "mqtt://user@host",
+            "mqtt://a/b",
+            "mqtt://a:1883/b",
+        ] {
+            assert!(matches!(text.parse::<Address>(), Err(RejectAddress::Host { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_not_shown() {
+        let pem = b"secret".to_vec();
+        let tls = Tls { authority_pem: pem.clone(), certificates_pem: pem.clone(), key_pem: pem };
+        assert!(!format!("{tls:?}").contains("secret"));
+    }
+}

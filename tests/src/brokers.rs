@@ -1,0 +1,189 @@
+//! Brokers to test against: the embedded one always, Mosquitto where it is installed.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use shoal_broker::{Broker, Settings};
+use tempfile::TempDir;
+
+/// A broker to test against.
+pub trait TestBroker {
+    /// Where it listens.
+    fn address(&self) -> SocketAddr;
+
+    /// Lets what it retains outlive a restart. What it retained before may be lost.
+    fn keep(&mut self);
+
+    /// Ends it and starts it anew, at the same address.
+    fn restart(&mut self);
+}
+
+/// The embedded broker.
+#[derive(Debug)]
+pub struct Embedded {
+    broker: Option<Broker>,
+    address: SocketAddr,
+    store: Option<TempDir>,
+}
+
+impl Embedded {
+    /// Starts it; it retains in memory.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start() -> Self {
+        let broker = Broker::start(Settings::local()).expect("the embedded broker starts");
+        Self { address: broker.address(), broker: Some(broker), store: None }
+    }
+}
+
+impl TestBroker for Embedded {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn keep(&mut self) {
+        self.store = Some(TempDir::new().expect("a folder"));
+        self.restart();
+    }
+
+    fn restart(&mut self) {
+        self.broker.take().expect("it runs").stop();
+        let store = self.store.as_ref().map(|store| store.path().to_owned());
+        let settings = Settings { listen: self.address, store, ..Settings::local() };
+        self.broker = Some(Broker::start(settings).expect("the embedded broker starts again"));
+    }
+}
+
+/// Mosquitto, as a program.
+#[derive(Debug)]
+pub struct Mosquitto {
+    program: Option<Child>,
+    address: SocketAddr,
+    folder: TempDir,
+    options: String,
+}
+
+impl Mosquitto {
+    /// Starts it, if it is installed. Says aloud when it is not; with `SHOAL_REQUIRE_MOSQUITTO=1` that fails.
+    ///
+    /// `options` are lines of its configuration, for its one listener.
+    ///
+    /// # Panics
+    /// When it is installed and does not start.
+    pub fn start(options: &str) -> Option<Self> {
+        if !is_installed() {
+            return None;
+        }
+        let folder = TempDir::new().expect("a folder");
+        // Free a moment ago. Mosquitto does not say which one it took, so it cannot be asked for any.
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = free.local_addr().expect("an address");
+        drop(free);
+        let mut mosquitto = Self { program: None, address, folder, options: options.to_owned() };
+        mosquitto.run();
+        Some(mosquitto)
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its process.
+    pub fn process_id(&self) -> Option<u32> {
+        self.program.as_ref().map(Child::id)
+    }
+
+    fn run(&mut self) {
+        let folder = self.folder.path();
+        let (port, options) = (self.address.port(), &self.options);
+        let user = if is_root() { "user root\n" } else { "" };
+        let configuration = format!(
+            "{user}per_listener_settings false\nallow_anonymous true\npersistence true\n\
+             persistence_location {}/\nset_tcp_nodelay true\nlog_dest stderr\nlog_type all\n\
+             listener {port} 127.0.0.1\n{options}\n",
+            folder.display(),
+        );
+        let file = folder.join("mosquitto.conf");
+        fs::write(&file, configuration).expect("a file");
+        let mut program = Command::new(program())
+            .arg("-c")
+            .arg(&file)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("mosquitto starts");
+        let log = BufReader::new(program.stderr.take().expect("its log"));
+        let mut lines = log.lines().map_while(Result::ok);
+        let mut seen = Vec::new();
+        let running = lines.by_ref().any(|line| {
+            let running = line.contains("mosquitto version") && line.contains("running");
+            seen.push(line);
+            running
+        });
+        assert!(running, "mosquitto runs: {seen:?}");
+        // Read on, or it stops when the pipe is full.
+        std::thread::spawn(move || lines.for_each(drop));
+        self.program = Some(program);
+    }
+
+    /// Asks it to end, so that it stores what it retains.
+    fn end(&mut self) {
+        let Some(mut program) = self.program.take() else { return };
+        let id = program.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &id]).status();
+        if !asked.is_ok_and(|status| status.success()) {
+            let _killed = program.kill();
+        }
+        let _ended = program.wait();
+    }
+}
+
+impl TestBroker for Mosquitto {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn keep(&mut self) {}
+
+    fn restart(&mut self) {
+        self.end();
+        self.run();
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Debian keeps it where only root's PATH looks.
+fn program() -> &'static str {
+    if Path::new("/usr/sbin/mosquitto").is_file() { "/usr/sbin/mosquitto" } else { "mosquitto" }
+}
+
+fn is_installed() -> bool {
+    let mut help = Command::new(program());
+    let present = help.arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    if !present {
+        let set = std::env::var_os("SHOAL_REQUIRE_MOSQUITTO").is_some_and(|value| value == "1");
+        assert!(!set, "no program mosquitto, and SHOAL_REQUIRE_MOSQUITTO=1");
+        // Past the capture of the harness: a skipped test must be seen.
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        let line = format!("SKIPPED {test}: no program mosquitto\n");
+        std::io::stderr().write_all(line.as_bytes()).expect("stderr is open");
+    }
+    present
+}
+
+/// Whether who runs this may change to another user: then mosquitto would, and not read its folder.
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|process| {
+        use std::os::unix::fs::MetadataExt;
+        process.uid() == 0
+    })
+}

@@ -1,0 +1,44 @@
+//! The clock of tests: for deadlines, never for waiting.
+#![expect(clippy::disallowed_methods, reason = "a test against real programs has their time")]
+
+use std::time::{Duration, Instant};
+
+/// A moment by which something must have happened.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// This many seconds from the call on.
+    pub fn seconds(seconds: u64) -> Self {
+        Self(Instant::now() + Duration::from_secs(seconds))
+    }
+
+    /// What is left, and zero after it.
+    pub fn left(&self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// Panics when it has passed: what was waited for did not happen.
+    ///
+    /// # Panics
+    /// After the deadline.
+    pub fn check(&self, what: &str) {
+        assert!(!self.left().is_zero(), "in time: {what}");
+    }
+}
+
+/// Time since it was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Begins.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Time since then.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}

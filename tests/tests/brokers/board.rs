@@ -1,0 +1,224 @@
+//! The notice board: what stands there, for whom, and over what.
+
+use std::collections::BTreeSet;
+
+use embassy_time::Duration;
+use shoal_link::{Broker as _, Event, Version, Why};
+use shoal_tests::brokers::{Embedded, TestBroker};
+use shoal_tests::relay::Relay;
+use shoal_wire::Leaf;
+
+use crate::party::{Particle, Party, settings, steps, topic};
+
+pub(crate) fn what_is_published_stands_there_for_who_comes_later(broker: &mut dyn TestBroker) {
+    let mut writer = Party::connected(settings(broker.address(), 1));
+    let ticket = writer.publish_presence(1, 7);
+    writer.wait_published(&[ticket]);
+
+    let mut reader = Party::connected(settings(broker.address(), 2));
+    reader.watch_all();
+    let message = reader.message();
+    assert!(message.retained);
+    assert_eq!(message.place().unwrap(), topic(1, Leaf::Presence));
+    assert_eq!(steps(&message), 7);
+}
+
+pub(crate) fn what_is_cleared_is_gone(broker: &mut dyn TestBroker) {
+    let mut writer = Party::connected(settings(broker.address(), 1));
+    let tickets = [writer.publish_presence(1, 1), writer.publish_presence(2, 2)];
+    writer.wait_published(&tickets);
+    let cleared = writer.link.clear(&topic(1, Leaf::Presence)).unwrap();
+    writer.wait_published(&[cleared]);
+
+    let mut reader = Party::connected(settings(broker.address(), 3));
+    reader.watch_all();
+    assert_eq!(reader.message().place().unwrap(), topic(2, Leaf::Presence));
+    // What comes live ends the retained ones.
+    writer.publish_presence(3, 3);
+    assert_eq!(reader.message().place().unwrap(), topic(3, Leaf::Presence));
+}
+
+pub(crate) fn a_newer_record_replaces_an_older_one(broker: &mut dyn TestBroker) {
+    let mut writer = Party::connected(settings(broker.address(), 1));
+    for round in 0..50 {
+        writer.publish_presence(1, round);
+    }
+    let last = writer.publish_presence(1, 50);
+    writer.wait_for("the last acknowledgement", |event| *event == Event::Published(last));
+    let mut reader = Party::connected(settings(broker.address(), 2));
+    reader.watch_all();
+    assert_eq!(steps(&reader.message()), 50);
+}
+
+pub(crate) fn a_cut_link_subscribes_again(broker: &mut dyn TestBroker) {
+    let relay = Relay::to(broker.address());
+    let mut reader = Party::connected(settings(relay.address(), 2));
+    reader.watch();
+    let mut writer = Party::connected(settings(broker.address(), 1));
+    for round in 0..3 {
+        relay.cut();
+        reader.wait_for("the cut", |event| matches!(event, Event::Disconnected { .. }));
+        reader.wait_for("a subscription", |event| matches!(event, Event::Subscribed { .. }));
+        writer.publish_presence(1, round);
+        // The one before comes again: it is retained.
+        while steps(&reader.message()) != round {}
+    }
+}
+
+pub(crate) fn what_is_published_in_an_outage_stands_there_once_acknowledged(
+    broker: &mut dyn TestBroker,
+) {
+    let relay = Relay::to(broker.address());
+    let mut writer = Party::connected(settings(relay.address(), 1));
+    relay.refuse(true);
+    relay.cut();
+    writer.wait_for("the cut", |event| matches!(event, Event::Disconnected { .. }));
+    let tickets: Vec<_> = (1..=40).map(|vehicle| writer.publish_presence(vehicle, 3)).collect();
+    writer.wait_for("another try", |event| matches!(event, Event::Disconnected { .. }));
+    relay.refuse(false);
+    writer.wait_published(&tickets);
+
+    let mut reader = Party::connected(settings(broker.address(), 2));
+    reader.watch_all();
+    let seen: BTreeSet<String> = (1..=40).map(|_vehicle| reader.message().topic).collect();
+    assert_eq!(seen.len(), 40);
+}
+
+pub(crate) fn no_order_is_assumed(broker: &mut dyn TestBroker) {
+    let relay = Relay::to(broker.address());
+    let mut writer = Party::connected(settings(relay.address(), 1));
+    let mut tickets = Vec::new();
+    for vehicle in 1..=200 {
+        tickets.push(writer.publish_presence(vehicle, 3));
+        if vehicle % 50 == 0 {
+            relay.cut();
+        }
+    }
+    writer.wait_published(&tickets);
+    let mut reader = Party::connected(settings(broker.address(), 2));
+    reader.watch_all();
+    let seen: BTreeSet<String> = (1..=200).map(|_vehicle| reader.message().topic).collect();
+    assert_eq!(seen.len(), 200);
+}
+
+pub(crate) fn mqtt_3_1_1_does_all_of_it_too(broker: &mut dyn TestBroker) {
+    let relay = Relay::to(broker.address());
+    let old = |vehicle| {
+        let mut settings = settings(relay.address(), vehicle);
+        settings.version = Version::V311;
+        settings
+    };
+    let mut writer = Party::connected(old(1));
+    let mut reader = Party::connected(old(2));
+    let ticket = writer.publish_presence(1, 1);
+    writer.wait_published(&[ticket]);
+    reader.watch_all();
+    assert_eq!(steps(&reader.message()), 1);
+    relay.cut();
+    reader.wait_for("a connection", |event| matches!(event, Event::Connected { .. }));
+    let ticket = writer.publish_presence(1, 2);
+    writer.wait_published(&[ticket]);
+    while steps(&reader.message()) != 2 {}
+    let cleared = writer.link.clear(&topic(1, Leaf::Presence)).unwrap();
+    writer.wait_published(&[cleared]);
+    while !reader.message().payload.is_empty() {}
+}
+
+/// Mosquitto 2.0 does not tell even those of MQTT 5.
+pub(crate) fn two_links_of_one_name_fight_less_and_less_where_they_are_not_told(
+    broker: &mut dyn TestBroker,
+) {
+    for version in [Version::V5, Version::V311] {
+        let link = || {
+            let mut settings = settings(broker.address(), 1);
+            settings.version = version;
+            settings.backoff.first = Duration::from_millis(1);
+            settings.backoff.longest = Duration::from_secs(3600);
+            settings
+        };
+        let mut parties = [Party::open(link()), Party::open(link())];
+        let mut longest = Duration::MIN;
+        for turn in 0..14 {
+            let cut = |event: &Event| matches!(event, Event::Disconnected { .. });
+            let event = parties[turn % 2].wait_for("a fight", cut);
+            let Event::Disconnected { again, .. } = event else { unreachable!() };
+            // Told: it stays away, and the fight is over.
+            let Some(again) = again else { break };
+            longest = longest.max(again);
+            assert!(turn < 12 || longest >= Duration::from_millis(32), "{longest:?}");
+        }
+    }
+}
+
+pub(crate) fn an_oversized_message_is_ignored(broker: &mut dyn TestBroker) {
+    let mut writer = Party::connected(settings(broker.address(), 1));
+    let particle = Particle::new(1, 1, 60_000);
+    for version in [Version::V5, Version::V311] {
+        let mut small = settings(broker.address(), 2);
+        (small.packet_bytes_max, small.version) = (1024, version);
+        let mut reader = Party::connected(small);
+        reader.watch();
+        reader.watch_chunks();
+        writer.publish_particle(&particle, 0);
+        // MQTT 5 tells the broker, which does not send it; 3.1.1 cannot.
+        if version == Version::V311 {
+            let oversized = |event: &Event| matches!(event, Event::Oversized { bytes: 60_000.. });
+            reader.wait_for("an oversized message", oversized);
+        }
+        writer.publish_presence(1, 9);
+        while steps(&reader.message()) != 9 {}
+        let used = reader.link.used().down;
+        assert_eq!(used > 60_000, version == Version::V311, "{used}");
+    }
+}
+
+pub(crate) fn a_broker_that_went_away_is_found_again(broker: &mut dyn TestBroker) {
+    broker.keep();
+    let mut reader = Party::connected(settings(broker.address(), 2));
+    reader.watch();
+    let mut writer = Party::connected(settings(broker.address(), 1));
+    let ticket = writer.publish_presence(1, 1);
+    writer.wait_published(&[ticket]);
+    broker.restart();
+    reader.wait_for("the end", |event| matches!(event, Event::Disconnected { .. }));
+    reader.wait_for("a subscription", |event| matches!(event, Event::Subscribed { .. }));
+    writer.publish_presence(2, 2);
+    while steps(&reader.message()) != 2 {}
+
+    let mut late = Party::connected(settings(broker.address(), 3));
+    late.watch_all();
+    let mut seen = [late.message(), late.message()].map(|message| steps(&message));
+    seen.sort();
+    assert_eq!(seen, [1, 2], "what it retained outlived it");
+}
+
+pub(crate) fn every_record_of_a_thousand_vehicles_arrives(broker: &mut dyn TestBroker) {
+    const VEHICLES: u16 = 1000;
+    let mut writer = Party::connected(settings(broker.address(), 1));
+    let tickets: Vec<_> =
+        (1..=VEHICLES).map(|vehicle| writer.publish_presence(vehicle, 0)).collect();
+    writer.wait_published(&tickets);
+    let mut reader = Party::connected(settings(broker.address(), 2));
+    reader.watch_all();
+    let mut seen = BTreeSet::new();
+    while seen.len() < usize::from(VEHICLES) {
+        seen.insert(reader.message().topic);
+    }
+}
+
+#[test]
+fn of_two_links_of_one_name_the_newer_stays_where_they_are_told() {
+    let broker = Embedded::start();
+    let mut first = Party::connected(settings(broker.address(), 1));
+    let mut second = Party::connected(settings(broker.address(), 1));
+    let event = first.wait_for("to be told", |event| matches!(event, Event::Disconnected { .. }));
+    assert_eq!(event, Event::Disconnected { why: Why::TakenOver, again: None });
+    let ticket = second.publish_presence(1, 1);
+    second.wait_published(&[ticket]);
+
+    // Told to, it comes back, and the other one stays away.
+    first.link.resume();
+    first.wait_for("a connection", |event| matches!(event, Event::Connected { .. }));
+    let event = second.wait_for("to be told", |event| matches!(event, Event::Disconnected { .. }));
+    assert_eq!(event, Event::Disconnected { why: Why::TakenOver, again: None });
+}
