@@ -2,13 +2,13 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::envelope::{HEAD_BYTES, Head, SIGNATURE_BYTES};
+use crate::envelope::{HEAD_BYTES, Head, SIGNATURE_BYTES, Verified};
 use crate::key::SecretKey;
 use crate::kind::{Body, Kind};
 use crate::name::RecordId;
 use crate::stream::message;
 
-/// An envelope of ours: the one thing that may be published. Made by [`seal`] alone.
+/// An envelope: the one thing that may be published. Made by [`seal`], or again of one that was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outbound<'a> {
     kind: Kind,
@@ -30,6 +30,13 @@ impl<'a> Outbound<'a> {
     /// The bytes to send.
     pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+}
+
+/// What was sealed before, by us or by who asks us to pass it on: the same bytes again.
+impl<'a, T: Body<'a>> From<&Verified<'a, T>> for Outbound<'a> {
+    fn from(record: &Verified<'a, T>) -> Self {
+        Self { kind: record.head().kind, id: record.id(), bytes: record.bytes() }
     }
 }
 
