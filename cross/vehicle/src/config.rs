@@ -12,7 +12,7 @@ use shoal_shadow::document::{Document, DocumentError, Table};
 
 use crate::night::Plan;
 
-pub use fleet::FleetConfig;
+pub use fleet::{FleetConfig, label, public_key};
 
 /// One vehicle, as configured.
 #[derive(Clone, Debug, PartialEq)]

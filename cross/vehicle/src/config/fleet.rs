@@ -37,16 +37,10 @@ impl FleetConfig {
     /// # Errors
     /// [`DocumentError`], naming file, line and key.
     pub(super) fn read(table: &Table<'_>) -> Result<Self, DocumentError> {
-        let name = |key: &str| {
-            let text = table.text_required(key)?;
-            let label =
-                Label::new(text).map_err(|why| table.refuse(key, text, &why.to_string()))?;
-            Ok(label.text().to_owned())
-        };
         let path = |key: &str| table.text_required(key).map(PathBuf::from);
         Ok(FleetConfig {
-            name: name("name")?,
-            region: name("region")?,
+            name: label(table, "name")?,
+            region: label(table, "region")?,
             broker: table.text_required("broker")?.to_owned(),
             key: path("key")?,
             pack: path("pack")?,
@@ -63,8 +57,21 @@ impl FleetConfig {
     }
 }
 
+/// A fleet's or a region's name: part of a topic.
+///
+/// # Errors
+/// [`DocumentError`]: there is none, or it is no part of a topic.
+pub fn label(table: &Table<'_>, key: &str) -> Result<String, DocumentError> {
+    let text = table.text_required(key)?;
+    let label = Label::new(text).map_err(|why| table.refuse(key, text, &why.to_string()))?;
+    Ok(label.text().to_owned())
+}
+
 /// A public key as 64 hexadecimal digits.
-fn public_key(table: &Table<'_>, key: &str) -> Result<PublicKey, DocumentError> {
+///
+/// # Errors
+/// [`DocumentError`]: there is none, or it cannot verify.
+pub fn public_key(table: &Table<'_>, key: &str) -> Result<PublicKey, DocumentError> {
     let text = table.text_required(key)?;
     let bytes = digits::hash(text)
         .ok_or_else(|| table.refuse(key, text, "a public key: 64 hexadecimal digits"))?;

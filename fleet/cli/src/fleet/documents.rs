@@ -5,10 +5,34 @@ use std::path::{Path, PathBuf};
 use shoal_hal::backend::files::write_whole;
 use shoal_wire::v1::{
     ROSTER_PAGE_VEHICLES_MAX, Roster, RosterFields, RosterPage, RosterPageFields, Vehicle,
+    WindowPlan,
 };
 use shoal_wire::{Body, Kind, RecordId, SecretKey, seal};
 
 use crate::output::Failure;
+
+/// Documents count for so long.
+const DAYS_VALID: u64 = 365;
+
+/// Until when documents signed with this plan count.
+pub(super) fn not_after_seconds(plan: &WindowPlan) -> u64 {
+    plan.fields().epoch_seconds.saturating_add(DAYS_VALID * 86_400)
+}
+
+/// The envelopes of a fleet's folder, in order of name. What is being written is none of them.
+pub(super) fn envelopes(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Failure> {
+    let failed = |error: std::io::Error| format!("cannot read {}: {error}", folder.display());
+    let entries = std::fs::read_dir(folder).map_err(failed)?.collect::<Result<Vec<_>, _>>();
+    let paths = entries.map_err(failed)?.into_iter().map(|entry| entry.path());
+    let mut paths: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "shl")).collect();
+    paths.sort();
+    let read = |path: PathBuf| match std::fs::read(&path) {
+        Ok(bytes) => Ok((path, bytes)),
+        Err(error) => Err(format!("cannot read {}: {error}", path.display()).into()),
+    };
+    paths.into_iter().map(read).collect()
+}
 
 /// A folder of signed documents.
 pub(super) struct Desk<'a> {
@@ -20,9 +44,14 @@ pub(super) struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
-    /// A desk whose first envelope has counter 1.
-    pub(super) fn new(folder: &Path, key: &'a SecretKey, not_after_seconds: u64) -> Self {
-        Desk { folder: folder.to_path_buf(), key, counter: 0, not_after_seconds }
+    /// A desk whose first envelope has the counter after this one.
+    pub(super) fn new(
+        folder: &Path,
+        key: &'a SecretKey,
+        counter: u64,
+        not_after_seconds: u64,
+    ) -> Self {
+        Desk { folder: folder.to_path_buf(), key, counter, not_after_seconds }
     }
 
     /// Signs a body and writes it as `NAME.shl`.

@@ -12,24 +12,24 @@ use shoal_shadow::fit::graft_package;
 use shoal_shadow::form::Form;
 use shoal_shadow::pack::Pack;
 use shoal_shadow::package::Package;
+use shoal_vehicle::config::Config;
 use shoal_wire::v1::{
     ConsensusRule, Document, DocumentFields, Knot, Metric, PaperRule, Rule, SwarmDocument,
     SwarmDocumentFields, Term, UtilityDocument, UtilityDocumentFields, Vehicle, WindowPlan,
-    WindowPlanFields,
 };
 use shoal_wire::{Label, LayoutHash, ModelHash, PackHash, RejectLabel, SecretKey};
 
-use super::documents::Desk;
+use super::description::Description;
+use super::documents::{Desk, not_after_seconds};
+use super::plan::Calendar;
 use super::secret::{self, Source};
+use super::toml::{tables, text};
 use crate::output::{Failure, Outcome};
-
-/// Documents count for so long.
-const DAYS_VALID: u64 = 365;
 
 /// Make a fleet in one step.
 ///
-/// DIR gets the authority's and the timekeeper's keys (keep them; they never go to a vehicle), a folder of signed
-/// documents, and a folder for each vehicle with its key and its vehicle.toml.
+/// DIR gets fleet.toml, the authority's and the timekeeper's keys (keep them; they never go to a vehicle), a folder of
+/// signed documents, and a folder for each vehicle with its key and its vehicle.toml.
 ///
 /// Example: shoal fleet init fleet --vehicles 4 --pack pack --broker mqtt://127.0.0.1:1883
 #[derive(Args)]
@@ -57,35 +57,15 @@ pub(crate) struct Init {
     /// How particles move
     #[arg(long, value_enum, default_value = "consensus")]
     rule: RuleName,
+    /// A vehicle.toml whose tables engine, drives, replay and night every vehicle gets
+    #[arg(long, value_name = "FILE")]
+    vehicle: Option<PathBuf>,
     #[command(flatten)]
-    windows: Windows,
+    calendar: Calendar,
     /// Make keys and draws from this number, so that the same fleet can be made again (for trials: whoever
     /// knows the number has the keys)
     #[arg(long)]
     seed: Option<u64>,
-}
-
-/// The calendar of windows.
-#[derive(Args)]
-struct Windows {
-    /// When window 0 opens, UTC in seconds since 1970; without it, the next full second
-    #[arg(long, value_name = "SECONDS")]
-    epoch: Option<u64>,
-    /// From one window to the next, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
-    period: u32,
-    /// How long a window is open, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 14_400)]
-    open: u32,
-    /// The longest a vehicle waits for its turn, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 0)]
-    jitter: u32,
-    /// What a vehicle may send in a window
-    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
-    bytes_up: u64,
-    /// What it may receive
-    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
-    bytes_down: u64,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -129,21 +109,24 @@ impl Init {
         let pack = Pack::open(&self.pack)?;
         let package = Package::open(&self.package)?;
         let swarm = self.swarm(&package)?;
+        let plan = WindowPlan::new(self.calendar.first(next_second)?)?;
+        let told = self.vehicle.as_deref().map(Config::read).transpose()?;
         std::fs::create_dir(&self.dir)
             .map_err(|error| format!("cannot make {}: {error}", self.dir.display()))?;
         let source = self.seed.map_or(Source::Random, Source::Repeatable);
         let key = |name: &str| secret::create(&self.dir.join(name), source, name);
         let (authority, timekeeper) = (key("authority.key")?, key("timekeeper.key")?);
+        let description = self.description(&authority, &timekeeper);
+        description.write(&self.dir)?;
 
         let vehicles = (0..self.vehicles)
-            .map(|number| self.vehicle(number, source, &authority, &timekeeper))
+            .map(|number| self.vehicle(number, source, &description, told.as_ref()))
             .collect::<Result<Vec<Vehicle>, Failure>>()?;
         let documents = self.dir.join("documents");
         std::fs::create_dir(&documents)?;
-        let epoch_seconds = self.windows.epoch.map_or_else(next_second, Ok)?;
-        let not_after_seconds = epoch_seconds.saturating_add(DAYS_VALID * 86_400);
-        let mut desk = Desk::new(&documents, &authority, not_after_seconds);
-        desk.sign("plan", &self.plan(epoch_seconds)?)?;
+        let not_after_seconds = not_after_seconds(&plan);
+        let mut desk = Desk::new(&documents, &authority, 0, not_after_seconds);
+        desk.sign("plan", &plan)?;
         desk.sign_roster(1, &vehicles)?;
         desk.sign("utility", &utility(&pack)?)?;
         desk.sign("swarm", &swarm)?;
@@ -154,48 +137,52 @@ impl Init {
         Ok(())
     }
 
+    fn description(&self, authority: &SecretKey, timekeeper: &SecretKey) -> Description {
+        Description {
+            name: self.name.clone(),
+            region: self.region.clone(),
+            broker: self.broker.clone(),
+            authority: authority.public(),
+            timekeeper: timekeeper.public(),
+            vehicles: self.vehicles,
+        }
+    }
+
     /// A vehicle's folder: its key and what it is told.
     fn vehicle(
         &self,
         number: u32,
         source: Source,
-        authority: &SecretKey,
-        timekeeper: &SecretKey,
+        fleet: &Description,
+        told: Option<&Config>,
     ) -> Result<Vehicle, Failure> {
         let name = format!("vehicle-{number}");
         let folder = self.dir.join(&name);
         std::fs::create_dir(&folder)?;
         let key = secret::create(&folder.join("vehicle.key"), source, &name)?;
-        let text = format!(
-            "# Written by `shoal fleet init`.\nname = {name:?}\nseed = {seed}\n\n\
-             [model]\npackage = {package:?}\n\n\
-             [drives]\nvehicle = {number}\nvehicles = {vehicles}\n\n\
-             [fleet]\nname = {fleet:?}\nregion = {region:?}\nbroker = {broker:?}\n\
-             key = \"vehicle.key\"\npack = {pack:?}\n\
-             authority = \"{authority}\"\ntimekeeper = \"{timekeeper}\"\n",
+        let mut toml = format!(
+            "# Written by `shoal fleet init`.\nname = {name}\nseed = {seed}\nstate = \"state\"\n\n\
+             [model]\npackage = {package}\n\n\
+             [fleet]\nname = {fleet}\nregion = {region}\nbroker = {broker}\n\
+             key = \"vehicle.key\"\npack = {pack}\n\
+             authority = \"{authority}\"\ntimekeeper = \"{timekeeper}\"\n\n\
+             [drives]\nvehicle = {number}\nvehicles = {vehicles}\n",
+            name = text(&name),
             seed = self.seed.unwrap_or(0),
-            package = absolute(&self.package)?,
-            vehicles = self.vehicles,
-            fleet = self.name,
-            region = self.region,
-            broker = self.broker,
-            pack = absolute(&self.pack)?,
-            authority = hex(authority.public().bytes()),
-            timekeeper = hex(timekeeper.public().bytes()),
+            package = text(path(&absolute(&self.package)?)?),
+            fleet = text(&fleet.name),
+            region = text(&fleet.region),
+            broker = text(&fleet.broker),
+            pack = text(path(&absolute(&self.pack)?)?),
+            authority = hex(fleet.authority.bytes()),
+            timekeeper = hex(fleet.timekeeper.bytes()),
+            vehicles = fleet.vehicles,
         );
-        std::fs::write(folder.join("vehicle.toml"), text)?;
+        if let Some(told) = told {
+            toml.push_str(&tables(told)?);
+        }
+        std::fs::write(folder.join("vehicle.toml"), toml)?;
         Ok(Vehicle { public_key: *key.public().bytes(), region: 0 })
-    }
-
-    fn plan(&self, epoch_seconds: u64) -> Result<WindowPlan, Failure> {
-        Ok(WindowPlan::new(WindowPlanFields {
-            epoch_seconds,
-            period_seconds: self.windows.period,
-            open_seconds: self.windows.open,
-            jitter_ms_max: self.windows.jitter,
-            up_bytes_max: self.windows.bytes_up,
-            down_bytes_max: self.windows.bytes_down,
-        })?)
     }
 
     fn swarm(&self, package: &Package) -> Result<SwarmDocument, Failure> {
@@ -254,6 +241,11 @@ fn label(text: &str) -> Result<String, RejectLabel> {
     Label::new(text).map(|label| label.text().to_owned())
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+/// A path as a configuration can hold it.
+pub(super) fn path(path: &Path) -> Result<&str, Failure> {
+    path.to_str().ok_or_else(|| format!("{}: no UTF-8", path.display()).into())
+}
+
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()).into())
 }

@@ -1,8 +1,11 @@
 //! `shoal fleet …`
 
+mod description;
 mod documents;
 mod init;
+mod plan;
 mod secret;
+mod toml;
 
 use clap::Subcommand;
 
@@ -13,12 +16,15 @@ use crate::output::Outcome;
 pub(crate) enum Fleet {
     /// Make a fleet: its authority, its vehicles' keys, and every document they agree on
     Init(init::Init),
+    /// Sign a new window plan
+    Plan(plan::PlanCommand),
 }
 
 impl Fleet {
     pub(crate) fn run(self) -> Outcome {
         match self {
             Fleet::Init(command) => command.run(),
+            Fleet::Plan(command) => command.run(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use shoal_shadow::digits::hex;
+use shoal_shadow::digits::{hash, hex};
 use shoal_wire::SecretKey;
 
 use crate::output::Failure;
@@ -53,5 +53,17 @@ pub(super) fn create(path: &Path, source: Source, name: &str) -> Result<SecretKe
         .open(path)
         .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
         .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    Ok(SecretKey::from_seed(&seed))
+}
+
+/// Reads a key that [`create`] wrote.
+///
+/// # Errors
+/// When there is none, or it is not 64 hexadecimal digits. What is in the file is not shown.
+pub(super) fn read(path: &Path) -> Result<SecretKey, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let seed = hash(text.trim_end())
+        .ok_or_else(|| format!("{}: no key of 64 hexadecimal digits", path.display()))?;
     Ok(SecretKey::from_seed(&seed))
 }

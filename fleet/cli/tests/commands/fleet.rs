@@ -22,6 +22,10 @@ impl Keys for Authority {
 
 /// A fleet of two vehicles in `folder`/fleet, made from number 7.
 fn fleet(folder: &Path) -> PathBuf {
+    fleet_with(folder, &[])
+}
+
+fn fleet_with(folder: &Path, more: &[&str]) -> PathBuf {
     let (pack, fleet) = (folder.join("pack"), folder.join("fleet"));
     let (package, drives) = (package(), drives(folder, 120));
     let build = ["pack", "build", text(&drives), "--package", text(&package), "-o", text(&pack)];
@@ -29,7 +33,7 @@ fn fleet(folder: &Path) -> PathBuf {
     let init =
         ["fleet", "init", text(&fleet), "--vehicles", "2", "--pack", text(&pack), "--seed", "7"];
     let output =
-        shoal(&[&init[..], &["--package", text(&package), "--epoch", "1800000000"]].concat());
+        shoal(&[&init[..], &["--package", text(&package), "--epoch", "1800000000"], more].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     fleet
 }
@@ -57,6 +61,7 @@ fn a_fleet_is_made_whose_documents_the_vehicles_can_verify() {
     let config = Config::read(&fleet.join("vehicle-1/vehicle.toml")).unwrap();
     let told = config.fleet.unwrap();
     assert!(told.exchange && told.key.is_file() && told.pack.is_dir());
+    assert_eq!(config.state, fleet.join("vehicle-1/state"));
     assert_ne!(told.authority, told.timekeeper);
     let keys = Authority(told.authority);
     let read = |name: &str| std::fs::read(fleet.join("documents").join(name)).unwrap();
@@ -93,4 +98,47 @@ fn a_fleet_made_twice_from_one_number_is_the_same_and_its_keys_are_for_their_own
     std::fs::remove_dir_all(pack).unwrap();
     self::fleet(folder.path());
     assert_eq!(files(&fleet), before);
+}
+
+#[test]
+fn every_vehicle_gets_the_tables_of_the_file_that_init_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("like.toml");
+    let toml = "name = \"x\"\n[drives]\ndirectory = \"drives\"\nvehicle = 2\nvehicles = 3\n\
+                [night]\nsteps = 20\nlearning_rate = 1e-3\n[replay]\nordinary_share = 1.0\n";
+    std::fs::write(&file, toml).unwrap();
+    let fleet = fleet_with(folder.path(), &["--vehicle", text(&file)]);
+    let config = Config::read(&fleet.join("vehicle-1/vehicle.toml")).unwrap();
+    let like = Config::read(&file).unwrap();
+    assert_eq!((&config.night, &config.replay), (&like.night, &like.replay));
+    assert_eq!(config.drives.directory, like.drives.directory);
+    assert_eq!((config.drives.vehicle, config.drives.vehicles), (1, 2));
+    assert_eq!(config.name, "vehicle-1");
+}
+
+#[test]
+fn a_new_plan_keeps_what_is_not_named_and_counts_above_every_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let keys = Authority(
+        Config::read(&fleet.join("vehicle-0/vehicle.toml")).unwrap().fleet.unwrap().authority,
+    );
+    let newest = files(&fleet.join("documents"))
+        .values()
+        .map(|bytes| Unverified::decode(bytes).unwrap().head().counter)
+        .max();
+    let plan = |args: &[&str]| shoal(&[&["fleet", "plan", text(&fleet)], args].concat());
+    assert!(plan(&["--period", "20", "--open", "15"]).status.success());
+    let signed = std::fs::read(fleet.join("documents/plan.shl")).unwrap();
+    let signed = verified::<WindowPlan>(&signed, &keys);
+    let fields = signed.body().fields();
+    assert_eq!(
+        (fields.epoch_seconds, fields.period_seconds, fields.open_seconds),
+        (1_800_000_000, 20, 15)
+    );
+    assert_eq!(fields.up_bytes_max, 4 << 20);
+    assert_eq!(Some(signed.head().counter), newest.map(|newest| newest + 1));
+
+    let refused = plan(&["--period", "10"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("open for 15 s of 10 s"));
 }

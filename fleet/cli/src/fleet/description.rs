@@ -1,0 +1,123 @@
+//! `fleet.toml`: what whoever looks after a fleet knows of it. Written by `shoal fleet init`, read by `serve`, `console`
+//! and `report`.
+
+use std::path::Path;
+
+use shoal_hal::backend::files::write_whole;
+use shoal_shadow::digits::hex;
+use shoal_shadow::document::{Document, DocumentError};
+use shoal_vehicle::config::{label, public_key};
+use shoal_wire::PublicKey;
+
+use super::toml::text;
+use crate::output::Failure;
+
+/// The file's name in the fleet's folder.
+const FILE: &str = "fleet.toml";
+/// Its keys, all required.
+const KEYS: [&str; 6] = ["name", "region", "broker", "authority", "timekeeper", "vehicles"];
+
+/// A fleet, as its folder describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Description {
+    /// Its name on the broker.
+    pub(crate) name: String,
+    /// Its region.
+    pub(crate) region: String,
+    /// The broker, `mqtt://HOST:PORT` or `mqtts://HOST:PORT`.
+    pub(crate) broker: String,
+    /// The key that signs documents.
+    pub(crate) authority: PublicKey,
+    /// The key that signs nonces.
+    pub(crate) timekeeper: PublicKey,
+    /// Vehicles of the roster, from number 0 on; each has a folder `vehicle-NUMBER`.
+    pub(crate) vehicles: u32,
+}
+
+impl Description {
+    /// Reads the description of the fleet in this folder.
+    ///
+    /// # Errors
+    /// When it cannot be read or a key is missing, unknown or of no use; file, line and key are named.
+    pub(crate) fn read(fleet: &Path) -> Result<Self, Failure> {
+        let path = fleet.join(FILE);
+        let source = std::fs::read_to_string(&path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        Ok(Self::parse(&path.to_string_lossy(), &source)?)
+    }
+
+    fn parse(file: &str, source: &str) -> Result<Self, DocumentError> {
+        let document = Document::parse(file, source)?;
+        let root = document.root(&KEYS)?;
+        let vehicles = root.integer("vehicles", 1..=1_000_000)?;
+        Ok(Description {
+            name: label(&root, "name")?,
+            region: label(&root, "region")?,
+            broker: root.text_required("broker")?.to_owned(),
+            authority: public_key(&root, "authority")?,
+            timekeeper: public_key(&root, "timekeeper")?,
+            vehicles: vehicles.ok_or_else(|| root.missing("vehicles"))? as u32,
+        })
+    }
+
+    /// Writes it into the fleet's folder.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(super) fn write(&self, fleet: &Path) -> Result<(), Failure> {
+        Ok(write_whole(&fleet.join(FILE), self.toml().as_bytes())?)
+    }
+
+    fn toml(&self) -> String {
+        let Description { name, region, broker, authority, timekeeper, vehicles } = self;
+        let (name, region, broker) = (text(name), text(region), text(broker));
+        let (authority, timekeeper) = (hex(authority.bytes()), hex(timekeeper.bytes()));
+        format!(
+            "# Written by `shoal fleet init`.\nname = {name}\nregion = {region}\nbroker = {broker}\n\
+             authority = \"{authority}\"\ntimekeeper = \"{timekeeper}\"\nvehicles = {vehicles}\n"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_wire::SecretKey;
+
+    use super::*;
+
+    fn description() -> Description {
+        Description {
+            name: "trial".to_owned(),
+            region: "region-0".to_owned(),
+            broker: "mqtt://127.0.0.1:1883".to_owned(),
+            authority: SecretKey::from_seed(&[1; 32]).public(),
+            timekeeper: SecretKey::from_seed(&[2; 32]).public(),
+            vehicles: 4,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        description().write(folder.path()).unwrap();
+        assert_eq!(Description::read(folder.path()).unwrap(), description());
+    }
+
+    #[test]
+    fn every_key_is_required_and_no_other_is_known() {
+        let toml = description().toml();
+        for key in KEYS {
+            let without: String = toml
+                .lines()
+                .filter(|line| !line.starts_with(key))
+                .map(|l| format!("{l}\n"))
+                .collect();
+            let missing = Description::parse("fleet.toml", &without).unwrap_err().to_string();
+            assert!(missing.contains(key), "{missing}");
+        }
+        let more = Description::parse("fleet.toml", &format!("{toml}vehicle = 1\n")).unwrap_err();
+        assert!(
+            more.to_string().contains("fleet.toml:8") && more.to_string().contains("`vehicles`")
+        );
+    }
+}

@@ -1,0 +1,87 @@
+//! Configuration as text: what [`Config::read`](shoal_vehicle::config::Config::read) reads.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use shoal_vehicle::config::{Config, EngineKind};
+
+use super::init::{absolute, path};
+use crate::output::Failure;
+
+/// A string, quoted.
+pub(super) fn text(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => {
+                // Writing to a String does not fail; every control character has four digits or fewer.
+                let _written = write!(quoted, "\\u{:04x}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// What one vehicle's file says of its engine, drives, replay and night, every key of it: the end of another's file,
+/// which has begun its table of drives with the two keys that tell vehicles apart.
+pub(super) fn tables(config: &Config) -> Result<String, Failure> {
+    let Config { engine, drives, replay, night, .. } = config;
+    let kind = match engine.kind {
+        EngineKind::Ort => "ort",
+        EngineKind::Tract => "tract",
+    };
+    let place = |file: &Path| Ok::<_, Failure>(text(path(&absolute(file)?)?));
+    let mut toml = String::new();
+    if let Some(directory) = &drives.directory {
+        writeln!(toml, "directory = {}", place(directory)?)?;
+    }
+    let regions: Vec<String> = drives.regions.iter().map(|region| text(region)).collect();
+    writeln!(toml, "regions = [{}]", regions.join(", "))?;
+    writeln!(toml, "frames = {}", drives.frames)?;
+    writeln!(toml, "folder_rate_hz = {:?}", drives.folder_rate_hz)?;
+    writeln!(toml, "\n[engine]\nkind = {}\nthreads = {}", text(kind), engine.threads)?;
+    if let Some(library) = &engine.library {
+        writeln!(toml, "library = {}", place(library)?)?;
+    }
+    writeln!(toml, "\n[replay]\nbytes_max = {}", replay.bytes_max)?;
+    writeln!(toml, "retention_days = {}", replay.retention_days)?;
+    writeln!(toml, "ordinary_share = {:?}", replay.ordinary_share)?;
+    writeln!(toml, "surprise_quantile = {:?}", replay.surprise_quantile)?;
+    writeln!(toml, "seconds_around = {:?}", replay.seconds_around)?;
+    writeln!(toml, "\n[night]\nsteps = {}\nslice = {}", night.steps, night.slice)?;
+    writeln!(toml, "batch = {}\nlearning_rate = {:?}", night.batch, night.learning_rate)?;
+    writeln!(toml, "clips_min = {}\nmargin = {:?}", night.clips_min, night.margin)?;
+    writeln!(toml, "temperature_max_c = {}", night.temperature_max_c)?;
+    writeln!(toml, "battery_soc_min_percent = {}", night.battery_soc_min_percent)?;
+    writeln!(toml, "retry_s = {}", night.retry_s)?;
+    Ok(toml)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_of_a_vehicle_is_what_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("vehicle.toml");
+        let toml = "[engine]\nkind = \"tract\"\nthreads = 3\nlibrary = \"a \\\"b\\\" \\\\ c\"\n\
+                    [drives]\ndirectory = \"roads\"\nregions = [\"snow\", \"alps\"]\nframes = 120\n\
+                    folder_rate_hz = 7.5\n[replay]\nbytes_max = 2000000\nretention_days = 3\n\
+                    ordinary_share = 1.0\nsurprise_quantile = 0.15\nseconds_around = 2\n\
+                    [night]\nsteps = 20\nslice = 5\nbatch = 4\nlearning_rate = 1e-3\nclips_min = 4\n\
+                    margin = 0.01\ntemperature_max_c = -5\nbattery_soc_min_percent = 7\nretry_s = 9\n";
+        std::fs::write(&file, toml).unwrap();
+        let read = Config::read(&file).unwrap();
+        std::fs::write(&file, format!("[drives]\n{}", tables(&read).unwrap())).unwrap();
+        assert_eq!(Config::read(&file).unwrap(), read);
+    }
+
+    #[test]
+    fn a_quoted_text_holds_what_ends_a_text() {
+        assert_eq!(text("a\"b\\c\n"), "\"a\\\"b\\\\c\\u000a\"");
+    }
+}
