@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use shoal_hal::Drive;
 use shoal_shadow::form::Form;
 use shoal_shadow::pack::{self, Pack, PackOptions};
 use shoal_shadow::package::Package;
+use shoal_vehicle::config::Config;
+use shoal_vehicle::drives;
 
 use crate::data;
-use crate::output::Outcome;
+use crate::output::{Failure, Outcome};
 
 /// Make and check evaluation packs.
 #[derive(Subcommand)]
@@ -28,13 +31,17 @@ impl PackCommand {
     }
 }
 
-/// Build a pack of the pack parts of drives. It is not signed yet: there is no authority.
+/// Build a pack of the pack parts of drives. It counts once an authority has signed it: `shoal fleet init`.
 ///
 /// Example: shoal pack build drives -o pack
 #[derive(Args)]
 pub(crate) struct Build {
     /// Directory of drives that the authority owns
-    drives: PathBuf,
+    #[arg(required_unless_present = "vehicle", conflicts_with = "vehicle")]
+    drives: Option<PathBuf>,
+    /// A vehicle's configuration: the drives of it and of all that share them with it, recorded or generated
+    #[arg(long, value_name = "FILE")]
+    vehicle: Option<PathBuf>,
     /// The pack's directory; it must not exist
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
@@ -56,7 +63,7 @@ impl Build {
     fn run(self) -> Outcome {
         let package = Package::open(&self.package)?;
         let form = Form::of(package.description())?;
-        let drives = data::recorded(&self.drives, form.shape, form.rate_hz, Some(form.context))?;
+        let drives = self.drives(&form)?;
         let options = PackOptions {
             id: self.id,
             version: self.version,
@@ -69,6 +76,22 @@ impl Build {
         }
         println!("{}", self.output.display());
         Ok(())
+    }
+}
+
+impl Build {
+    fn drives(&self, form: &Form) -> Result<Vec<Drive>, Failure> {
+        if let Some(directory) = &self.drives {
+            return data::recorded(directory, form.shape, form.rate_hz, Some(form.context));
+        }
+        let file = self.vehicle.as_deref().ok_or("no drives are named")?;
+        let Config { mut drives, seed, .. } = Config::read(file)?;
+        (drives.vehicle, drives.vehicles) = (0, 1);
+        let opened = drives::open(&drives, form, seed)?;
+        for skipped in &opened.skipped {
+            eprintln!("skipped {skipped}");
+        }
+        Ok(opened.drives)
     }
 }
 

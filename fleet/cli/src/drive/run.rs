@@ -124,7 +124,12 @@ pub(crate) fn run(config: &Config, extras: &Extras<'_>) -> Result<DriveResult, F
     })
 }
 
-fn held_out<'a>(drives: &'a [Drive], splits: &'a [Split], form: &Form) -> Vec<DriveClips<'a>> {
+/// The clips of the held-out parts of drives.
+pub(crate) fn held_out<'a>(
+    drives: &'a [Drive],
+    splits: &'a [Split],
+    form: &Form,
+) -> Vec<DriveClips<'a>> {
     let pairs = drives.iter().zip(splits);
     pairs.map(|(drive, split)| DriveClips::of_part(drive, split, Part::HeldOut, form)).collect()
 }

@@ -4,6 +4,7 @@ mod description;
 mod documents;
 mod init;
 mod plan;
+mod report;
 mod secret;
 mod toml;
 
@@ -18,6 +19,8 @@ pub(crate) enum Fleet {
     Init(init::Init),
     /// Sign a new window plan
     Plan(plan::PlanCommand),
+    /// Measure what a fleet learnt: held-out frames, on the adapters that its vehicles kept
+    Report(report::Report),
 }
 
 impl Fleet {
@@ -25,6 +28,7 @@ impl Fleet {
         match self {
             Fleet::Init(command) => command.run(),
             Fleet::Plan(command) => command.run(),
+            Fleet::Report(command) => command.run(),
         }
     }
 }

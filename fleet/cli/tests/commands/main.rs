@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fleet;
+mod report;
 mod tokens;
 
 use std::path::{Path, PathBuf};
@@ -234,7 +235,7 @@ fn schema(name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// Where a value does not fit a schema, of which types, properties and items are understood.
+/// Where a value does not fit a schema, of which types, properties, maps and items are understood.
 fn misfits(schema: &Value, value: &Value, at: &str) -> Vec<String> {
     let types: Vec<&str> = match schema["type"].as_str() {
         Some(one) => vec![one],
@@ -255,11 +256,15 @@ fn misfits(schema: &Value, value: &Value, at: &str) -> Vec<String> {
     }
     let mut found = Vec::new();
     if let Value::Object(fields) = value {
-        let known = schema["properties"].as_object().unwrap();
+        // A map of any keys has one schema for all its values.
+        let any =
+            schema["additionalProperties"].as_object().map(|_map| &schema["additionalProperties"]);
+        let none = serde_json::Map::new();
+        let known = schema["properties"].as_object().unwrap_or(&none);
         let missing = known.keys().filter(|key| !fields.contains_key(*key));
         found.extend(missing.map(|key| format!("{at}.{key} is missing")));
         for (key, field) in fields {
-            match known.get(key) {
+            match known.get(key).or(any) {
                 Some(schema) => found.extend(misfits(schema, field, &format!("{at}.{key}"))),
                 None => found.push(format!("{at}.{key} is not in the schema")),
             }

@@ -1,0 +1,54 @@
+//! A fleet's result as a table.
+
+use super::result::FleetResult;
+
+pub(super) fn print(result: &FleetResult) {
+    let figure = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
+    let skill = &result.skill;
+    let counted = result.drives.iter().filter(|drive| drive.counted).count();
+    let (vehicles, windows) = (result.vehicles, result.windows);
+    println!("\nheld-out skill after {windows} windows of {vehicles} vehicles ({})", result.rule);
+    println!("{:28} {:>16} {:>10}", "", format!("{counted} counted drives"), "own drives");
+    for (name, all, own) in [
+        ("pretrained (x_p)", skill.pretrained, skill.pretrained_own),
+        ("alone, mean", skill.alone_mean, skill.alone_own),
+        ("alone, chosen by the pack", skill.alone_best, None),
+        ("the swarm's best", skill.swarm_best, None),
+        ("with the swarm, personal", None, skill.swarm_own),
+    ] {
+        println!("{name:28} {:>16} {:>10}", figure(all), figure(own));
+    }
+    for (name, interval) in [
+        ("x_p", result.difference.swarm_best_pretrained),
+        ("the chosen lone vehicle", result.difference.swarm_best_alone_best),
+    ] {
+        if let Some(interval) = interval {
+            println!(
+                "the swarm's best less {name}: {:+.4}, 95 % interval {:+.4} … {:+.4} (clips resampled)",
+                interval.mean, interval.low, interval.high
+            );
+        }
+    }
+    let bytes = &result.bytes;
+    let share = |bytes_of: f64| bytes_of / bytes.float32_adapter as f64;
+    let (up, down) = (bytes.up_per_vehicle_window, bytes.down_per_vehicle_window);
+    println!(
+        "bytes per vehicle and window: {up:.0} up, {down:.0} down; {:.3} and {:.3} of a float32 adapter ({})",
+        share(up),
+        share(down),
+        bytes.float32_adapter
+    );
+    if result.missed > 0 {
+        println!(
+            "missed: {} of {} windows of vehicles",
+            result.missed,
+            vehicles * windows as usize
+        );
+    }
+    for (code, count) in &result.rejected {
+        println!("refused: {count} × {code}");
+    }
+    for skipped in &result.skipped {
+        println!("skipped {skipped}");
+    }
+}

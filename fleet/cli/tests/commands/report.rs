@@ -1,0 +1,144 @@
+//! `shoal fleet report` on a fleet whose state was written by hand.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use shoal_runtime::adapter::Adapter;
+use shoal_runtime::graft::Profile;
+use shoal_runtime::onnx::Model;
+use shoal_shadow::fit::graft_package;
+use shoal_shadow::package::Package;
+
+use super::{drives, engine, misfits, package, schema, shoal, text};
+
+/// A fleet of two vehicles on one road each, before it has run.
+fn fleet(folder: &Path) -> PathBuf {
+    let drives = drives(folder, 120);
+    let (first, second) = (drives.join("stripes"), drives.join("more-stripes"));
+    std::fs::create_dir(&second).unwrap();
+    for entry in std::fs::read_dir(&first).unwrap() {
+        let file = entry.unwrap();
+        std::fs::copy(file.path(), second.join(file.file_name())).unwrap();
+    }
+    let vehicle = folder.join("vehicle.toml");
+    let toml = format!("[engine]\nkind = {:?}\n[drives]\ndirectory = \"drives\"\n", engine());
+    std::fs::write(&vehicle, toml).unwrap();
+    let (pack, fleet, package) = (folder.join("pack"), folder.join("fleet"), package());
+    let shared = ["--package", text(&package), "--vehicle", text(&vehicle)];
+    let build = ["pack", "build", "-o", text(&pack)];
+    let init = ["fleet", "init", text(&fleet), "--vehicles", "2", "--pack", text(&pack)];
+    for command in [&build[..], &init[..]] {
+        let output = shoal(&[command, &shared].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    fleet
+}
+
+/// An adapter that changes what the model predicts, as much as `much`.
+fn adapter(folder: &Path, much: f32) {
+    let package = Package::open(&package()).unwrap();
+    let model = Model::read(&package.model_path()).unwrap();
+    let layout = graft_package(&model, package.description(), 1, Profile::Cpu).unwrap().layout;
+    let mut adapter = Adapter::start(layout, 1);
+    for (index, value) in adapter.values_mut().iter_mut().enumerate() {
+        *value += much * (index as f32).sin();
+    }
+    adapter.write_peft(folder).unwrap();
+}
+
+/// Lines of a run's three windows, each changed as `change` says.
+fn lines(run: &Path, change: impl Fn(u32, &mut Value)) {
+    std::fs::create_dir_all(run.join("windows")).unwrap();
+    let mut text = String::new();
+    for window in 0..3 {
+        let mut line = json!({
+            "window": window, "took_part": true, "contributed": true, "claimed": true, "best": null,
+            "moved_to": null, "part": 1, "value": 5631, "best_value": null, "bytes_up": 100,
+            "bytes_down": 400, "steps": 20, "loss": 0.01, "rejected": {}, "memory_bytes": 1000,
+            "seconds": {"tuning": 2.0, "window": 5.0},
+        });
+        change(window, &mut line);
+        text += &format!("{line}\n");
+    }
+    std::fs::write(run.join("windows.jsonl"), text).unwrap();
+}
+
+fn report(fleet: &Path, out: &Path) -> Value {
+    let output = shoal(&["fleet", "report", text(fleet), "-o", text(out), "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let file: Value =
+        serde_json::from_slice(&std::fs::read(out.join("result.json")).unwrap()).unwrap();
+    assert_eq!(result, file);
+    assert_eq!(misfits(&schema("result.schema.json"), &result, "$"), Vec::<String>::new());
+    result
+}
+
+#[test]
+fn a_fleets_report_measures_what_eval_does_and_names_who_was_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fleet, out) = (fleet(folder.path()), folder.path().join("out"));
+    let run = |number: u32, run: &str| fleet.join(format!("vehicle-{number}")).join(run);
+    for number in [0, 1] {
+        lines(&run(number, "state"), |window, line| match (number, window) {
+            (1, 1) => (line["took_part"], line["bytes_up"]) = (json!(false), json!(0)),
+            (_, 2) => (line["best"], line["rejected"]) = (json!("ab"), json!({"signature": 2})),
+            _ => {}
+        });
+        lines(&run(number, "alone"), |_window, _line| {});
+    }
+    let best = run(1, "state").join("windows/2/best");
+    adapter(&best, 0.002);
+    adapter(&run(0, "alone").join("windows/0/own"), 0.05);
+    adapter(&run(1, "alone").join("windows/1/own"), 0.003);
+    let result = report(&fleet, &out);
+
+    let skill = &result["skill"];
+    let (pretrained, swarm) = (&skill["pretrained"], &skill["swarm_best"]);
+    let package = package();
+    let drives = folder.path().join("drives");
+    let eval = ["eval", text(&package), "--data", text(&drives), "--engine", engine(), "--json"];
+    for (adapter, measured) in [(None, pretrained), (Some(best.as_path()), swarm)] {
+        let adapter: Vec<&str> = adapter.map_or(vec![], |path| vec!["--adapter", text(path)]);
+        let output = shoal(&[&eval[..], &adapter].concat());
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(said["skill"], *measured);
+    }
+    let rows = &skill["by_window"];
+    assert_eq!((&rows[0]["swarm_best"], &rows[1]["swarm_best"]), (pretrained, pretrained));
+    assert_ne!(pretrained, swarm);
+    // The first vehicle's adapter is far off: on the pack, too. The second had none after its first night.
+    assert_eq!((&rows[0]["alone_best"], &rows[2]["alone"][1]), (pretrained, &skill["alone_best"]));
+    assert!(skill["alone_mean"].as_f64() < skill["alone_best"].as_f64(), "{skill}");
+    assert_eq!(skill["swarm_own"], skill["pretrained_own"]);
+
+    assert_eq!((&result["missed"], &result["by_vehicle"][1]["missed"]), (&json!(1), &json!(1)));
+    assert_eq!(result["rejected"], json!({"signature": 4}));
+    assert_eq!(result["bytes"]["down_per_vehicle_window"], 400.0);
+    assert_eq!(result["seconds"]["night_tuning"], 2.0);
+    let drawn = std::fs::read_to_string(out.join("skill.svg")).unwrap();
+    assert!(drawn.contains("the swarm's best") || drawn.contains("the swarm&apos;s best"));
+    assert!(out.join("split.json").is_file());
+}
+
+#[test]
+fn a_fleet_that_never_ran_has_nothing_to_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let out = folder.path().join("out");
+    let output = shoal(&["fleet", "report", text(&fleet), "-o", text(&out)]);
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("no vehicle") && said.contains("through a window"), "{said}");
+}
+
+#[test]
+fn a_fleet_without_lone_runs_is_reported_with_nulls() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    lines(&fleet.join("vehicle-0/state"), |_window, _line| {});
+    let result = report(&fleet, &folder.path().join("out"));
+    assert_eq!(result["skill"]["alone_best"], Value::Null);
+    assert_eq!(result["skill"]["swarm_best"], result["skill"]["pretrained"]);
+    assert_eq!(result["missed"], 3);
+}
