@@ -1,4 +1,5 @@
 //! The exchange with a fleet: what a vehicle learnt becomes signed particles, and what others learnt comes in.
 
 pub mod measured;
+pub mod vault;
 pub mod weights;
