@@ -65,9 +65,9 @@ pub enum Damage {
     /// The database does not take the file for its own, or finds it changed.
     #[error("the database finds it damaged")]
     Database(#[source] Box<redb::Error>),
-    /// The file is shorter than it was.
-    #[error("it was cut short")]
-    Short(#[source] io::Error),
+    /// The file is shorter than it was, or no database.
+    #[error("it was cut short, or is no database")]
+    File(#[source] io::Error),
     /// A database, and not one that this version wrote.
     #[error("its row `{0}` is none that this version wrote")]
     Row(String),
@@ -103,7 +103,7 @@ impl Tables {
             let file = disk.open(FILE).map_err(TablesError::Disk)?;
             if file.is_empty().map_err(TablesError::Disk)? {
                 // redb would take it for a new one.
-                return Err(TablesError::Damaged(Damage::Short(eof())));
+                return Err(TablesError::Damaged(Damage::File(eof())));
             }
             let mut tables = Self::on(file)?;
             // Opening reads little of it; a flipped bit elsewhere would show at some later commit.
@@ -317,7 +317,9 @@ fn failed(error: impl Into<redb::Error>) -> TablesError {
     let error = error.into();
     if let redb::Error::Io(error) = error {
         return match error.kind() {
-            io::ErrorKind::UnexpectedEof => TablesError::Damaged(Damage::Short(error)),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
+                TablesError::Damaged(Damage::File(error))
+            }
             _ => TablesError::Disk(error),
         };
     }
