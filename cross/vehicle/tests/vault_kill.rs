@@ -94,7 +94,7 @@ fn holds(vault: &mut Vault, steps: u64) -> BTreeMap<&'static str, Vec<u64>> {
 
 /// Its number, and some that follow from it.
 fn bytes_of(step: u64) -> Vec<u8> {
-    let rest = (0..40_000).map(|at: u64| (at * 13 + step * 5) as u8);
+    let rest = (0..400_000).map(|at: u64| (at * 13 + step * 5) as u8);
     step.to_le_bytes().into_iter().chain(rest).collect()
 }
 
@@ -143,6 +143,7 @@ fn killed_vault_keeps_every_change_it_acknowledged(kills: u32) -> Seen {
     }
     // The kills have to hit the vault at work, or they prove nothing.
     assert!(seen.while_changing >= kills / 2 && seen.acknowledged > u64::from(kills), "{seen:?}");
+    assert!(0 < seen.committed && seen.committed < seen.while_changing, "{seen:?}");
     seen
 }
 

@@ -1,0 +1,323 @@
+//! The event log of the cores: what each was told and when, and what it said, so that a report from the
+//! road can be run again, step by step.
+//!
+//! The loop writes every input before it hands it in, every call of `handle_timeout`, and every output when
+//! it is polled; [`rerun`] feeds the same to fresh cores. Values are named, not written: [`Log::named`] says
+//! which have to stay where they are. The log helps people and is no part of the exchange: it is not synced,
+//! and where it cannot be written it ends ([`Log::failure`]) and the vehicle goes on.
+//!
+//! ```text
+//! <run, 10 digits>-<part, 6 digits>.log    a part a window; one of PART_BYTES_MAX goes on in the next
+//!     "SHLLOG01" ‖ entries: length u32 (of the payload) ‖ first 8 bytes of its SHA-256 ‖ payload (postcard)
+//! ```
+
+mod entry;
+mod rerun;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use shoal_swarm::swarm::{self, Flat, Output, Particle, Setup, ValuesHash};
+use shoal_window::Policy;
+use shoal_wire::v1::UtilityDocument;
+use shoal_wire::{KeyId, Now};
+
+pub use self::entry::Values;
+use self::entry::{BeginSwarm, BeginWindow, Entry, SwarmInput, WindowInput};
+pub use self::rerun::{Core, Difference, Rerun, RerunError, rerun, runs};
+
+/// Parts that are kept, of all runs together: the newest.
+pub const PARTS_KEPT: usize = 16;
+
+/// Bytes of a part after which the next begins.
+pub const PART_BYTES_MAX: u64 = 4 << 20;
+
+/// Longest payload of an entry, bytes: a roster of half a million vehicles.
+const PAYLOAD_BYTES_MAX: usize = 4 << 20;
+
+const MAGIC: [u8; 8] = *b"SHLLOG01";
+const CHECK_BYTES: usize = 8;
+
+/// Why a log cannot be written.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("cannot write the event log in {}: free space on the disk", path.display())]
+    Disk { path: PathBuf, source: io::Error },
+    #[error("an entry of the event log has {bytes} bytes, at most {PAYLOAD_BYTES_MAX} are written")]
+    TooLarge { bytes: usize },
+}
+
+/// The log of one run of the program.
+#[derive(Debug)]
+pub struct Log {
+    folder: PathBuf,
+    run: u32,
+    part: u32,
+    file: Option<File>,
+    bytes: u64,
+    window: Option<u32>,
+    failure: Option<LogError>,
+    /// By part.
+    named: BTreeMap<u32, BTreeSet<Values>>,
+}
+
+impl Log {
+    /// Begins the log of a run in `folder`, made when it is missing.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn open(folder: &Path) -> Result<Self, LogError> {
+        let failed = |source| LogError::Disk { path: folder.into(), source };
+        fs::create_dir_all(folder).map_err(failed)?;
+        let run = parts(folder).map_err(failed)?.last().map_or(0, |(run, _)| run.wrapping_add(1));
+        Ok(Self {
+            folder: folder.into(),
+            run,
+            part: 0,
+            file: None,
+            bytes: 0,
+            window: None,
+            failure: None,
+            named: BTreeMap::new(),
+        })
+    }
+
+    /// The number of this run.
+    #[must_use]
+    pub fn run(&self) -> u32 {
+        self.run
+    }
+
+    /// Why nothing is written any more in this run, if so.
+    #[must_use]
+    pub fn failure(&self) -> Option<&LogError> {
+        self.failure.as_ref()
+    }
+
+    /// The values that the kept parts of this run name: a rerun needs them.
+    pub fn named(&self) -> impl Iterator<Item = Values> + '_ {
+        self.named.values().flatten().copied()
+    }
+
+    /// A window's core begins: with what the store held.
+    pub fn begin_window(
+        &mut self,
+        vehicle: KeyId,
+        policy: &Policy,
+        plan: Option<&[u8]>,
+        ledger: Option<&[u8]>,
+    ) {
+        self.write(&Entry::BeginWindow(BeginWindow {
+            vehicle,
+            metered: policy.metered,
+            driving: policy.driving,
+            battery_soc_percent_min: policy.battery_soc_percent_min,
+            plan: plan.map(<[u8]>::to_vec),
+            ledger: ledger.map(<[u8]>::to_vec),
+        }));
+    }
+
+    /// A swarm's core begins. `utility` is the document that `setup` holds, `state` what the store held under
+    /// [`swarm::STATE_KEY`].
+    pub fn begin_swarm(&mut self, setup: &Setup, utility: &UtilityDocument, state: Option<&[u8]>) {
+        let start = ValuesHash::of(&setup.start);
+        self.write(&Entry::BeginSwarm(BeginSwarm {
+            vehicle: setup.vehicle,
+            document: entry::encode(setup.document.fields()),
+            start,
+            utility: entry::utility(utility),
+            roster: entry::roster(&setup.roster),
+            period_seconds: setup.period_seconds,
+            state: state.map(<[u8]>::to_vec),
+        }));
+        self.name(Values { hash: start, particle: None });
+        for hash in swarm::Saved::decode(state).map(|saved| saved.values()).unwrap_or_default() {
+            self.name(Values { hash, particle: None });
+        }
+    }
+
+    /// Before the window's core is told.
+    pub fn window_input(&mut self, now: Now, input: &shoal_window::Input<'_>) {
+        self.write(&Entry::WindowInput(now.into(), WindowInput::from(input)));
+    }
+
+    /// Before the window's core is told that time has passed.
+    pub fn window_timeout(&mut self, now: Now) {
+        self.write(&Entry::WindowTimeout(now.into()));
+    }
+
+    /// When the window's core said it.
+    pub fn window_output(&mut self, output: &shoal_window::Output) {
+        self.write(&Entry::WindowOutput(describe_window(output)));
+    }
+
+    /// Before the swarm's core is told.
+    pub fn swarm_input(&mut self, now: Now, input: &swarm::Input<'_>) {
+        if let swarm::Input::Phase(swarm::Phase::Open { window, .. }) = *input {
+            self.turn(window);
+        }
+        let input = SwarmInput::from(input);
+        let values = input.values();
+        self.write(&Entry::SwarmInput(now.into(), input));
+        if let Some(values) = values {
+            self.name(values);
+        }
+    }
+
+    /// Before the swarm's core is told that time has passed.
+    pub fn swarm_timeout(&mut self, now: Now) {
+        self.write(&Entry::SwarmTimeout(now.into()));
+    }
+
+    /// When the swarm's core said it.
+    pub fn swarm_output(&mut self, output: &Output) {
+        self.write(&Entry::SwarmOutput(describe_swarm(output)));
+    }
+
+    /// The program ends by itself, and both cores have nothing more to say.
+    pub fn end(&mut self) {
+        self.write(&Entry::End);
+    }
+
+    fn name(&mut self, values: Values) {
+        if self.failure.is_none() {
+            self.named.entry(self.part).or_default().insert(values);
+        }
+    }
+
+    /// Another window has another part.
+    fn turn(&mut self, window: u32) {
+        if self.window.replace(window).is_some_and(|before| before != window) {
+            self.file = None;
+        }
+    }
+
+    fn write(&mut self, entry: &Entry) {
+        if self.failure.is_none()
+            && let Err(error) = self.try_write(entry)
+        {
+            // A log with a gap is no log: it ends here.
+            (self.failure, self.file) = (Some(error), None);
+        }
+    }
+
+    fn try_write(&mut self, entry: &Entry) -> Result<(), LogError> {
+        let payload = entry::encode(entry);
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(LogError::TooLarge { bytes: payload.len() });
+        }
+        let frame = frame(&payload);
+        let folder = self.folder.clone();
+        let failed = |source| LogError::Disk { path: folder.clone(), source };
+        let full = self.bytes + frame.len() as u64 > PART_BYTES_MAX && self.bytes > 0;
+        let mut file = match self.file.take().filter(|_| !full) {
+            Some(file) => file,
+            None => self.next_part().map_err(failed)?,
+        };
+        // One write an entry: a kill leaves whole ones.
+        file.write_all(&frame).map_err(failed)?;
+        self.bytes += frame.len() as u64;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn next_part(&mut self) -> io::Result<File> {
+        let kept = parts(&self.folder)?;
+        let own = |(run, part): &(u32, u32)| (*run == self.run).then_some(part + 1);
+        self.part = kept.iter().rev().find_map(own).unwrap_or(0);
+        for (run, part) in kept.iter().rev().skip(PARTS_KEPT - 1) {
+            fs::remove_file(path(&self.folder, *run, *part))?;
+            if *run == self.run {
+                self.named.remove(part);
+            }
+        }
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.append(true).create_new(true).open(path(&self.folder, self.run, self.part))?;
+        file.write_all(&MAGIC)?;
+        self.bytes = 0;
+        Ok(file)
+    }
+}
+
+fn path(folder: &Path, run: u32, part: u32) -> PathBuf {
+    folder.join(format!("{run:010}-{part:06}.log"))
+}
+
+/// Run and part of every file, sorted.
+fn parts(folder: &Path) -> io::Result<Vec<(u32, u32)>> {
+    let mut parts = Vec::new();
+    for file in fs::read_dir(folder)? {
+        let name = file?.file_name();
+        let numbers = name.to_str().and_then(|name| name.strip_suffix(".log")?.split_once('-'));
+        let Some((run, part)) = numbers else { continue };
+        if let (Ok(run), Ok(part)) = (run.parse(), part.parse()) {
+            parts.push((run, part));
+        }
+    }
+    parts.sort_unstable();
+    Ok(parts)
+}
+
+fn frame(payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a payload has at most PAYLOAD_BYTES_MAX");
+    let mut frame = Vec::with_capacity(4 + CHECK_BYTES + payload.len());
+    frame.extend(length.to_le_bytes());
+    frame.extend(check(payload));
+    frame.extend(payload);
+    frame
+}
+
+fn check(payload: &[u8]) -> [u8; CHECK_BYTES] {
+    let hash = Sha256::digest(payload);
+    let mut check = [0; CHECK_BYTES];
+    check.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+    check
+}
+
+/// The next entry, which it cuts off; `None` at the end, or where the bytes are none of ours.
+fn next_entry(bytes: &mut &[u8]) -> Option<Entry> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let (want, rest) = rest.split_first_chunk::<CHECK_BYTES>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    let (payload, rest) = rest.split_at_checked(length)?;
+    if check(payload) != *want {
+        return None;
+    }
+    let (entry, left) = postcard::take_from_bytes(payload).ok()?;
+    *bytes = rest;
+    left.is_empty().then_some(entry)
+}
+
+fn describe_window(output: &shoal_window::Output) -> String {
+    format!("{output:?}")
+}
+
+/// An output without its values: these are named by their hash.
+fn describe_swarm(output: &Output) -> String {
+    let name = |values: &Flat| format!("{:?}", ValuesHash::of(values));
+    match output {
+        Output::Measure { job, candidate, beside, on } => {
+            let beside = beside.as_ref().map(name);
+            format!("measure {job} {} {beside:?} {on:?}", name(candidate))
+        }
+        Output::Code { job, particle } => {
+            let Particle { role, window, anchor, inputs, difference, bits } = particle;
+            let values = name(difference);
+            format!("code {job} {role:?} {window} {anchor:?} {inputs:?} {values} {bits}")
+        }
+        Output::Tune { from, particle } => format!("tune {} {particle:?}", name(from)),
+        Output::Stage(adapter) => format!("stage {}", name(adapter)),
+        other @ (Output::Fetch { .. }
+        | Output::Publish { .. }
+        | Output::Claim(_)
+        | Output::Vote(_)
+        | Output::Refusal(_)
+        | Output::Event(_)) => format!("{other:?}"),
+    }
+}
+
