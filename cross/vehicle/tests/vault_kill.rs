@@ -75,10 +75,11 @@ fn holds(vault: &mut Vault, steps: u64) -> BTreeMap<&'static str, Vec<u64>> {
         step
     };
     let value = vault.get("value").unwrap().map(number);
-    let records = vault.records().unwrap().into_iter().map(|KeptRecord { window, topic, bytes }| {
-        assert_eq!((window, topic), (7, "topic".into()));
-        number(bytes)
-    });
+    let records =
+        vault.records().unwrap().into_iter().map(|KeptRecord { window, topic, bytes }| {
+            assert_eq!((window, topic), (7, "topic".into()));
+            number(bytes)
+        });
     let utc = vault.utc_at_least().unwrap().checked_sub(1);
     let mut blobs = Vec::new();
     for step in (0..steps).filter(|step| step % 5 == 3) {

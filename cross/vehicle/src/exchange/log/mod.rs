@@ -293,8 +293,22 @@ fn next_entry(bytes: &mut &[u8]) -> Option<Entry> {
     left.is_empty().then_some(entry)
 }
 
+/// An output with its times in microseconds since the start of the machine.
 fn describe_window(output: &shoal_window::Output) -> String {
-    format!("{output:?}")
+    use shoal_window::{Output, Phase};
+    let Output::Phase(phase) = output;
+    match phase {
+        Phase::Closed { because } => format!("closed {because:?}"),
+        Phase::Waiting { window, opens_at } => {
+            format!("waiting {window} to {} us", opens_at.as_micros())
+        }
+        Phase::Open { window, closes_at, granted } => {
+            format!("open {window} to {} us {granted:?}", closes_at.as_micros())
+        }
+        Phase::Closing { window, until, why } => {
+            format!("closing {window} to {} us {why:?}", until.as_micros())
+        }
+    }
 }
 
 /// An output without its values: these are named by their hash.
@@ -320,4 +334,3 @@ fn describe_swarm(output: &Output) -> String {
         | Output::Event(_)) => format!("{other:?}"),
     }
 }
-

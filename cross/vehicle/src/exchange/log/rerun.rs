@@ -268,8 +268,7 @@ impl<K: Keys, V: FnMut(&Values) -> Option<Flat>> Cores<'_, K, V> {
 type Other = (Core, Option<String>, Option<String>);
 
 fn begin_window(begin: &BeginWindow, keys: &impl Keys) -> Result<Window, RerunError> {
-    let saved =
-        shoal_window::Saved::decode(begin.plan.as_deref(), begin.ledger.as_deref(), keys)?;
+    let saved = shoal_window::Saved::decode(begin.plan.as_deref(), begin.ledger.as_deref(), keys)?;
     let policy = Policy {
         metered: begin.metered,
         driving: begin.driving,
