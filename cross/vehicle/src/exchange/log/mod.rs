@@ -152,14 +152,18 @@ impl Log {
 
     /// When the window's core said it.
     pub fn window_output(&mut self, output: &shoal_window::Output) {
+        use shoal_window::{Output, Phase};
+        match *output {
+            Output::Phase(Phase::Waiting { window, .. } | Phase::Open { window, .. }) => {
+                self.turn(window);
+            }
+            Output::Phase(Phase::Closed { .. } | Phase::Closing { .. }) => {}
+        }
         self.write(&Entry::WindowOutput(describe_window(output)));
     }
 
     /// Before the swarm's core is told.
     pub fn swarm_input(&mut self, now: Now, input: &swarm::Input<'_>) {
-        if let swarm::Input::Phase(swarm::Phase::Open { window, .. }) = *input {
-            self.turn(window);
-        }
         let input = SwarmInput::from(input);
         let values = input.values();
         self.write(&Entry::SwarmInput(now.into(), input));

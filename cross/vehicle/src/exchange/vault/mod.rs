@@ -109,9 +109,13 @@ impl Vault {
     /// [`VaultError`].
     pub fn open(folder: &Path) -> Result<Self, VaultError> {
         let hold = |path: &Path| {
-            Folder::open(path).map_err(|source| match source.kind() {
-                io::ErrorKind::WouldBlock => VaultError::Held { path: path.into() },
-                _ => VaultError::Write { path: path.into(), source },
+            Folder::open(path).map_err(|source| {
+                let path = path.into();
+                if source.kind() == io::ErrorKind::WouldBlock {
+                    VaultError::Held { path }
+                } else {
+                    VaultError::Write { path, source }
+                }
             })
         };
         let disk = hold(folder)?;

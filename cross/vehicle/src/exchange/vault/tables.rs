@@ -316,11 +316,11 @@ fn contained<T>(work: impl FnOnce() -> Result<T, TablesError>) -> Result<T, Tabl
 fn failed(error: impl Into<redb::Error>) -> TablesError {
     let error = error.into();
     if let redb::Error::Io(error) = error {
-        return match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
-                TablesError::Damaged(Damage::File(error))
-            }
-            _ => TablesError::Disk(error),
+        let kinds = [io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidData];
+        return if kinds.contains(&error.kind()) {
+            TablesError::Damaged(Damage::File(error))
+        } else {
+            TablesError::Disk(error)
         };
     }
     if let redb::Error::PreviousIo = error {
