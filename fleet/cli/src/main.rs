@@ -1,6 +1,9 @@
 //! The `shoal` command.
 #![expect(clippy::print_stdout, reason = "what a command reports goes to standard output")]
 
+mod broker;
+mod clock;
+mod console;
 mod data;
 mod drive;
 mod eval;
@@ -8,6 +11,7 @@ mod fleet;
 mod model;
 mod output;
 mod pack;
+mod stop;
 mod study;
 mod tokens;
 
@@ -43,6 +47,10 @@ enum What {
     /// Make fleets of vehicles that exchange what they learn
     #[command(subcommand)]
     Fleet(fleet::Fleet),
+    /// Run the embedded MQTT broker
+    Broker(broker::BrokerCommand),
+    /// Show a fleet in a browser
+    Console(console::ConsoleCommand),
 }
 
 /// Which engine runs the model.
@@ -108,6 +116,8 @@ fn main() -> ExitCode {
         What::Study(command) => command.run(),
         What::Pack(command) => command.run(),
         What::Fleet(command) => command.run(),
+        What::Broker(command) => command.run(),
+        What::Console(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

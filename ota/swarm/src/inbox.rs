@@ -6,7 +6,9 @@ use shoal_wire::v1::{
     Claim, Document, Nonce, ParticleHeader, Presence, Refusal, RefusalCode, Roster, RosterPage,
     SwarmDocument, UtilityDocument, Vote, WindowPlan,
 };
-use shoal_wire::{Body, Keys, Kind, RejectEnvelope, RejectPlace, Topic, Unverified, Verified};
+use shoal_wire::{
+    Body, Head, Keys, Kind, Outbound, RejectEnvelope, RejectPlace, Topic, Unverified, Verified,
+};
 
 /// One record of any kind.
 #[expect(missing_docs, reason = "each is the record of its name")]
@@ -24,6 +26,44 @@ pub enum Record<'a> {
     SwarmDocument(Verified<'a, SwarmDocument>),
     Refusal(Verified<'a, Refusal>),
     Document(Verified<'a, Document<'a>>),
+}
+
+impl<'a> Record<'a> {
+    /// The same bytes, to be published again: by their signer, or by who passes them on.
+    pub fn outbound(&self) -> Outbound<'a> {
+        match self {
+            Self::Claim(record) => Outbound::from(record),
+            Self::Vote(record) => Outbound::from(record),
+            Self::ParticleHeader(record) => Outbound::from(&**record),
+            Self::Presence(record) => Outbound::from(record),
+            Self::Nonce(record) => Outbound::from(record),
+            Self::WindowPlan(record) => Outbound::from(record),
+            Self::Roster(record) => Outbound::from(record),
+            Self::RosterPage(record) => Outbound::from(record),
+            Self::UtilityDocument(record) => Outbound::from(&**record),
+            Self::SwarmDocument(record) => Outbound::from(record),
+            Self::Refusal(record) => Outbound::from(record),
+            Self::Document(record) => Outbound::from(record),
+        }
+    }
+
+    /// Who signed, when it ends to count, and its counter.
+    pub fn head(&self) -> &Head {
+        match self {
+            Self::Claim(record) => record.head(),
+            Self::Vote(record) => record.head(),
+            Self::ParticleHeader(record) => record.head(),
+            Self::Presence(record) => record.head(),
+            Self::Nonce(record) => record.head(),
+            Self::WindowPlan(record) => record.head(),
+            Self::Roster(record) => record.head(),
+            Self::RosterPage(record) => record.head(),
+            Self::UtilityDocument(record) => record.head(),
+            Self::SwarmDocument(record) => record.head(),
+            Self::Refusal(record) => record.head(),
+            Self::Document(record) => record.head(),
+        }
+    }
 }
 
 /// Why what stands at a topic is no record. Its writer is untrusted: no variant is a bug of ours.

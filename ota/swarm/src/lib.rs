@@ -6,6 +6,7 @@
 //! - [`merge`], [`fold`](mod@fold): contributions into one particle, by the consensus rule.
 //! - [`records`], [`roster`], [`quorum`]: a set of signed records, whom a nonce draws, and what the set means.
 //! - [`keyring`], [`inbox`]: which key may sign what, and what stands at a topic as a checked record.
+//! - [`timekeeper`]: the nonces of windows and the documents of a fleet, kept on a broker.
 //! - [`draws`]: chance by key.
 //!
 //! A core: no clock, no randomness, no I/O; time, chance and bytes are arguments. It allocates. Arithmetic is + − × ÷ in
@@ -34,6 +35,7 @@ pub mod roster;
 pub mod search;
 pub mod step;
 pub mod swarm;
+pub mod timekeeper;
 pub mod utility;
 
 pub use ballot::Ballot;

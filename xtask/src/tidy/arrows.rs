@@ -40,6 +40,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "shoal-shadow",
             "shoal-vehicle",
             "shoal-broker",
+            "shoal-console",
             "shoal-link",
             "shoal-swarm",
             "shoal-window",
@@ -54,7 +55,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
 ];
 
 /// Crates of others that belong behind one wall each: by the start of their name, who may use them.
-const WALLS: [(&str, &[&str]); 9] = [
+const WALLS: [(&str, &[&str]); 13] = [
     ("ort", &["shoal-runtime"]),
     ("tract-", &["shoal-tract"]),
     ("prost", &["shoal-runtime"]),
@@ -63,7 +64,11 @@ const WALLS: [(&str, &[&str]); 9] = [
     ("clap", &["shoal"]),
     ("rumqtt", &["shoal-link"]),
     ("mqtt", &["shoal-broker"]),
-    ("tokio", &["shoal-broker", "shoal-link", "shoal-vehicle", "shoal"]),
+    ("tokio", &["shoal-broker", "shoal-console", "shoal-link", "shoal-vehicle", "shoal"]),
+    ("tokio-stream", &["shoal-console"]),
+    ("axum", &["shoal-console"]),
+    ("hyper", &["shoal-console"]),
+    ("hyper-", &["shoal-console"]),
 ];
 
 /// Cores: what a machine without a system has; the last has an allocator.
@@ -199,6 +204,8 @@ mod tests {
             ("shoal-runtime", "ort", 0),
             ("shoal-runtime", "tract-onnx", 1),
             ("shoal-shadow", "rumqttc", 1),
+            ("shoal-vehicle", "axum", 1),
+            ("shoal", "hyper-util", 1),
         ] {
             assert_eq!(crates(&package(name, on(other))).len(), count, "{name} → {other}");
         }

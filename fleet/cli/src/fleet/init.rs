@@ -1,7 +1,6 @@
 //! `shoal fleet init`
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
 use sha2::{Digest, Sha256};
@@ -24,6 +23,7 @@ use super::documents::{Desk, not_after_seconds};
 use super::plan::Calendar;
 use super::secret::{self, Source};
 use super::toml::{tables, text};
+use crate::clock::utc_ms;
 use crate::output::{Failure, Outcome};
 
 /// Make a fleet in one step.
@@ -231,9 +231,8 @@ fn manifest(pack: &Pack) -> Result<Document<'_>, Failure> {
     Ok(Document::new(DocumentFields { name, version, bytes: pack.manifest_bytes() })?)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a program knows the time; cores are told it")]
 fn next_second() -> Result<u64, Failure> {
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + 1)
+    Ok(utc_ms()? / 1000 + 1)
 }
 
 /// A part of a topic.

@@ -6,9 +6,12 @@ mod init;
 mod plan;
 mod report;
 mod secret;
+mod serve;
 mod toml;
 
 use clap::Subcommand;
+
+pub(crate) use description::Description;
 
 use crate::output::Outcome;
 
@@ -21,6 +24,8 @@ pub(crate) enum Fleet {
     Plan(plan::PlanCommand),
     /// Measure what a fleet learnt: held-out frames, on the adapters that its vehicles kept
     Report(report::Report),
+    /// Keep a fleet's time: its documents on the broker, and a nonce for every window
+    Serve(serve::Serve),
 }
 
 impl Fleet {
@@ -29,6 +34,7 @@ impl Fleet {
             Fleet::Init(command) => command.run(),
             Fleet::Plan(command) => command.run(),
             Fleet::Report(command) => command.run(),
+            Fleet::Serve(command) => command.run(),
         }
     }
 }

@@ -21,7 +21,7 @@ impl Keys for Authority {
 }
 
 /// A fleet of two vehicles in `folder`/fleet, made from number 7.
-fn fleet(folder: &Path) -> PathBuf {
+pub(crate) fn fleet(folder: &Path) -> PathBuf {
     fleet_with(folder, &[])
 }
 

@@ -3,6 +3,7 @@
 
 mod fleet;
 mod report;
+mod serving;
 mod tokens;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,55 @@
+//! `shoal console`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use shoal_console::state::Trust;
+use shoal_console::{Console, Settings};
+use shoal_link::Address;
+use shoal_wire::KeyId;
+
+use crate::fleet::Description;
+use crate::output::Outcome;
+use crate::stop::Stop;
+
+/// Show a fleet in a browser: who does what, what is best, whom the votes elected, when windows open.
+///
+/// The page's address is the first line of standard output. It runs until Ctrl-C or SIGTERM, and only reads: what it shows
+/// stands on the broker and is signed. All of it is at /api/view as JSON.
+///
+/// Example: shoal console --fleet fleet --listen 127.0.0.1:0
+#[derive(Args)]
+pub(crate) struct ConsoleCommand {
+    /// The fleet's directory; of it only fleet.toml is read
+    #[arg(long, value_name = "DIR", default_value = "fleet")]
+    fleet: PathBuf,
+    /// The broker, if not the one in fleet.toml
+    #[arg(long, value_name = "URL")]
+    broker: Option<Address>,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
+    listen: SocketAddr,
+}
+
+impl ConsoleCommand {
+    pub(crate) fn run(self) -> Outcome {
+        let stop = Stop::listen()?;
+        let description = Description::read(&self.fleet)?;
+        let mut id = [0; 8];
+        getrandom::fill(&mut id)
+            .map_err(|error| format!("the system gives no random bytes: {error}"))?;
+        let console = Console::start(Settings {
+            trust: Trust { authority: description.authority, timekeeper: description.timekeeper },
+            broker: self.broker.map_or_else(|| description.broker.parse(), Ok)?,
+            fleet: description.name,
+            region: description.region,
+            id: KeyId::new(id),
+            listen: self.listen,
+        })?;
+        println!("{}", console.url());
+        stop.wait();
+        console.stop();
+        Ok(())
+    }
+}

@@ -1,0 +1,327 @@
+//! `shoal fleet serve`
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use embassy_time::Duration as Wait;
+use sha2::{Digest, Sha256};
+use shoal_hal::backend::files::write_whole;
+use shoal_link::{
+    Address, Broker as _, Event, Link, NotPublished, PublishError, Sealed, Settings, Subscription,
+    Why, filter,
+};
+use shoal_swarm::timekeeper::{self, Input, Output, Timekeeper};
+use shoal_window::Bytes;
+use shoal_wire::{Label, Leaf};
+
+use super::description::Description;
+use super::documents::envelopes;
+use super::secret;
+use crate::clock::utc_ms;
+use crate::output::{Failure, Outcome};
+use crate::stop::Stop;
+
+/// More than a timekeeper ever sends or receives.
+const PLENTY: Bytes = Bytes { up: 1 << 50, down: 1 << 50 };
+/// The longest wait for an event: how late a signal is seen.
+const TICK: Duration = Duration::from_millis(200);
+/// From one look at the documents to the next.
+const LOOK_MS: u64 = 1_000;
+/// How long the last publications may take.
+const FINISH: Duration = Duration::from_secs(5);
+
+/// Keep a fleet's time: its documents on the broker, and a nonce for every window.
+///
+/// It runs until Ctrl-C or SIGTERM, or until window N − 1 has closed. A broker that goes away is waited for; a document
+/// that is signed anew is published by itself. The nonces it drew are kept in DIR/timekeeper, so that a restart
+/// contradicts none.
+///
+/// Example: shoal fleet serve fleet --broker mqtt://127.0.0.1:1883
+#[derive(Args)]
+pub(crate) struct Serve {
+    /// The fleet's directory
+    dir: PathBuf,
+    /// The broker, if not the one in fleet.toml
+    #[arg(long, value_name = "URL")]
+    broker: Option<Address>,
+    /// End when so many windows have closed
+    #[arg(long, value_name = "N")]
+    windows: Option<u32>,
+    /// Draw nonces from this number, so that a trial can be repeated: whoever knows it knows them all
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+impl Serve {
+    pub(crate) fn run(self) -> Outcome {
+        let stop = Stop::listen()?;
+        let description = Description::read(&self.dir)?;
+        let key = secret::read(&self.dir.join("timekeeper.key"))?;
+        if key.public() != description.timekeeper {
+            return Err("timekeeper.key is not the timekeeper's of fleet.toml".into());
+        }
+        let address = self.broker.clone().map_or_else(|| description.broker.parse(), Ok)?;
+        let mut link = Settings::new(address.clone(), key.public().id());
+        link.limit = PLENTY;
+        link.backoff.first = Wait::from_millis(250);
+        link.backoff.longest = Wait::from_secs(5);
+        let (fleet, region) = (Label::new(&description.name)?, Label::new(&description.region)?);
+        let settings =
+            timekeeper::Settings { authority: description.authority, key, windows: self.windows };
+        let mut program = Program {
+            core: Timekeeper::new(fleet, region, settings),
+            link: Link::open(link)?,
+            filters: FILTERS.iter().map(|leaf| filter(fleet, region, *leaf)).collect(),
+            unsubscribed: BTreeSet::new(),
+            documents: Documents::new(&self.dir.join("documents")),
+            kept: self.dir.join("timekeeper"),
+            seed: self.seed,
+            shown: None,
+            done: false,
+        };
+        println!("{} / {} on {address}", description.name, description.region);
+        program.begin()?;
+        while !program.done && !stop.told_within(Duration::ZERO) {
+            program.step()?;
+        }
+        program.finish();
+        Ok(())
+    }
+}
+
+/// What is read before anything is published: one leaf of each kind.
+const FILTERS: [Leaf; 7] = [
+    Leaf::Nonce { window: 0 },
+    Leaf::Plan,
+    Leaf::Roster,
+    Leaf::RosterPage { index: 0 },
+    Leaf::Utility,
+    Leaf::Swarm,
+    Leaf::Document { slot: 0 },
+];
+
+/// The shell of a timekeeper: clock, randomness, files and link.
+struct Program {
+    core: Timekeeper,
+    link: Link,
+    filters: Vec<String>,
+    /// Filters that the broker has not taken in this connection.
+    unsubscribed: BTreeSet<String>,
+    documents: Documents,
+    /// The folder of the nonces.
+    kept: PathBuf,
+    seed: Option<u64>,
+    /// The last window that was told of.
+    shown: Option<u32>,
+    done: bool,
+}
+
+impl Program {
+    /// Takes in what the disk has, and asks for what the broker has.
+    fn begin(&mut self) -> Outcome {
+        std::fs::create_dir_all(&self.kept)?;
+        self.look()?;
+        for (path, bytes) in envelopes(&self.kept)? {
+            let taken = self.core.handle_input(utc_ms()?, Input::Kept(&bytes));
+            taken.map_err(|reject| format!("{}: {}", path.display(), Failure::from(reject)))?;
+        }
+        for filter in &self.filters {
+            self.link.subscribe(Subscription::Standing { filter, acknowledged: true });
+        }
+        self.drain()
+    }
+
+    /// Waits for what happens next, and does what follows from it.
+    fn step(&mut self) -> Outcome {
+        let now = utc_ms()?;
+        let due = self.core.poll_timeout().map(|at| Duration::from_millis(at.saturating_sub(now)));
+        let event = self.link.next(due.map_or(TICK, |due| due.min(TICK)));
+        if let Some(event) = event {
+            self.event(event)?;
+        }
+        if utc_ms()?.saturating_sub(self.documents.looked_ms) >= LOOK_MS {
+            self.look()?;
+        }
+        self.core.handle_timeout(utc_ms()?);
+        self.drain()
+    }
+
+    /// Hands in the documents if they are others than before. What cannot be read leaves those that were.
+    fn look(&mut self) -> Outcome {
+        let first = self.documents.seen.is_empty();
+        let Some(read) = self.documents.look()? else { return Ok(()) };
+        let bytes: Vec<&[u8]> = read.iter().map(|(_path, bytes)| bytes.as_slice()).collect();
+        match self.core.handle_input(utc_ms()?, Input::Documents(&bytes)) {
+            Ok(()) if first => Ok(()),
+            Ok(()) => {
+                println!("documents have changed");
+                Ok(())
+            }
+            Err(reject) if first => Err(reject.into()),
+            Err(reject) => {
+                eprintln!("warning: documents stay as they were: {}", Failure::from(reject));
+                Ok(())
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) -> Outcome {
+        let now = utc_ms()?;
+        let input = match event {
+            Event::Connected { .. } => {
+                println!("connected");
+                self.unsubscribed = self.filters.iter().cloned().collect();
+                Input::Connected
+            }
+            Event::Subscribed { filter } => {
+                let last = self.unsubscribed.remove(&filter) && self.unsubscribed.is_empty();
+                if !last {
+                    return Ok(());
+                }
+                Input::Subscribed
+            }
+            Event::Disconnected { why: Why::TakenOver, .. } => {
+                return Err("another timekeeper of this fleet has taken over".into());
+            }
+            Event::Disconnected { why, again } => {
+                let again = again.map_or(0, |again| again.as_millis());
+                eprintln!("warning: no broker ({why:?}); again in {again} ms");
+                Input::Disconnected
+            }
+            Event::Message(message) => {
+                let Ok(topic) = message.place() else { return Ok(()) };
+                let input = Input::Message { topic: &topic, bytes: &message.payload };
+                if let Err(reject) = self.core.handle_input(now, input) {
+                    eprintln!("warning: {}", Failure::from(reject));
+                }
+                return Ok(());
+            }
+            Event::SubscribeRefused { filter, reason, .. } => {
+                eprintln!("warning: the broker refuses {filter}: {reason}");
+                return Ok(());
+            }
+            Event::Failed { why, .. } => {
+                // What is superseded is of no use any more; the rest is tried again.
+                if why != NotPublished::Superseded {
+                    eprintln!("warning: not published: {why:?}");
+                }
+                return Ok(());
+            }
+            Event::Published(_) | Event::Oversized { .. } | Event::Drained => return Ok(()),
+        };
+        Ok(self.core.handle_input(now, input)?)
+    }
+
+    /// Makes durable, then publishes.
+    fn drain(&mut self) -> Outcome {
+        loop {
+            while let Some(nonce) = self.core.poll_persist() {
+                let file = self.kept.join(format!("nonce-{}.shl", nonce.place));
+                write_whole(&file, nonce.bytes)?;
+            }
+            let window = match self.core.poll_output() {
+                None => break,
+                Some(Output::Done) => {
+                    self.done = true;
+                    continue;
+                }
+                Some(Output::Publish { topic, record }) => {
+                    match self.link.publish(&topic, Sealed::Record(record), None) {
+                        // Too much at once is tried again.
+                        Ok(_) | Err(PublishError::Full { .. }) => continue,
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Some(Output::Draw { window }) => window,
+            };
+            let nonce = draw(self.seed, window)?;
+            let drawn = Input::Drawn { window, nonce };
+            self.core.handle_input(utc_ms()?, drawn)?;
+        }
+        self.show()
+    }
+
+    /// A line for each window whose nonce is there.
+    fn show(&mut self) -> Outcome {
+        let now = utc_ms()?;
+        let Some(window) = self.core.window(now) else { return Ok(()) };
+        if self.shown == Some(window) || self.core.drawn_seconds(window).is_none() {
+            return Ok(());
+        }
+        self.shown = Some(window);
+        let Some(opens) = self.core.opens_ms(window) else { return Ok(()) };
+        let seconds = |ms: u64| ms as f64 / 1e3;
+        match opens.checked_sub(now) {
+            Some(left) => {
+                println!("window {window} has its nonce, {:.1} s before it opens", seconds(left))
+            }
+            None => {
+                println!("window {window} has its nonce, open for {:.1} s", seconds(now - opens))
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets what is in flight arrive.
+    fn finish(mut self) {
+        self.link.finish();
+        let mut silent = Duration::ZERO;
+        while silent < FINISH {
+            match self.link.next(TICK) {
+                Some(Event::Drained) => break,
+                Some(_event) => {}
+                None => silent += TICK,
+            }
+        }
+        self.link.close();
+    }
+}
+
+/// 32 bytes for a window's nonce.
+fn draw(seed: Option<u64>, window: u32) -> Result<[u8; 32], Failure> {
+    if let Some(seed) = seed {
+        let hasher = Sha256::new().chain_update(b"shoal/nonce/1");
+        let hasher = hasher.chain_update(seed.to_le_bytes()).chain_update(window.to_le_bytes());
+        return Ok(hasher.finalize().into());
+    }
+    let mut nonce = [0; 32];
+    getrandom::fill(&mut nonce)
+        .map_err(|error| format!("the system gives no random bytes: {error}"))?;
+    Ok(nonce)
+}
+
+/// Envelopes with their files.
+type Envelopes = Vec<(PathBuf, Vec<u8>)>;
+
+/// The folder of documents, looked at now and then.
+struct Documents {
+    folder: PathBuf,
+    /// Length and time of each file when it was last read.
+    seen: BTreeMap<PathBuf, (u64, SystemTime)>,
+    looked_ms: u64,
+}
+
+impl Documents {
+    fn new(folder: &Path) -> Self {
+        Documents { folder: folder.to_path_buf(), seen: BTreeMap::new(), looked_ms: 0 }
+    }
+
+    /// The documents, if a file is another than when they were last read.
+    fn look(&mut self) -> Result<Option<Envelopes>, Failure> {
+        self.looked_ms = utc_ms()?;
+        let mut seen = BTreeMap::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let about = entry.metadata()?;
+            seen.insert(entry.path(), (about.len(), about.modified()?));
+        }
+        if seen == self.seen {
+            return Ok(None);
+        }
+        let read = envelopes(&self.folder)?;
+        self.seen = seen;
+        Ok(Some(read))
+    }
+}

@@ -1,0 +1,506 @@
+//! The timekeeper: which nonce is drawn when, and what is published again.
+//!
+//! One program of a fleet keeps the authority's documents on the broker, and a nonce for each window: random bytes that
+//! nobody knew before the window before it had closed. [`Timekeeper`] decides; its shell has the clock, the randomness,
+//! the files and the link. A nonce that was drawn is never contradicted, neither after a restart (it is durable before it
+//! is published, and what stands on the broker is read first) nor by a broker that forgot it (it is published again).
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use shoal_wire::v1::{
+    Document, NONCE_BYTES_MAX, NONCE_WINDOWS, Nonce, NonceFields, RejectNonce, Roster, RosterPage,
+    SwarmDocument, UtilityDocument, WindowPlan, WindowPlanFields,
+};
+use shoal_wire::{
+    Body, KeyId, Kind, Label, Leaf, Outbound, PublicKey, RecordId, RejectEnvelope, SecretKey,
+    Topic, Unverified, Verified, seal,
+};
+
+use crate::inbox::{Record, RejectMessage, read};
+use crate::keyring::Keyring;
+
+/// After the last subscription was taken, what is retained is here in so long.
+const READING_MS: u64 = 300;
+/// What does not stand although it was published is published again, but not sooner.
+const AGAIN_MS: u64 = 2_000;
+/// A nonce counts at least so long: as long as the claims of its window can.
+const NONCE_SECONDS_MIN: u64 = 16 * 86_400;
+
+/// How a timekeeper is to be.
+#[derive(Debug)]
+pub struct Settings {
+    /// The key that signs documents.
+    pub authority: PublicKey,
+    /// The key that signs nonces.
+    pub key: SecretKey,
+    /// How many windows there are; none: without end.
+    pub windows: Option<u32>,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// A broker accepted the connection. Nothing that it retains was read yet.
+    Connected,
+    /// It took the last of the subscriptions to the topics of nonces and documents.
+    Subscribed,
+    /// The connection ended.
+    Disconnected,
+    /// This came to stand at a topic, or stood there; no bytes: nothing does.
+    Message {
+        /// The topic.
+        topic: &'a Topic<'a>,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// The envelopes of all documents, in an order that stays: the ones of kind document take their slots by it.
+    Documents(&'a [&'a [u8]]),
+    /// A nonce that [`Timekeeper::poll_persist`] made durable before a restart.
+    Kept(&'a [u8]),
+    /// Random bytes for what [`Output::Draw`] named.
+    Drawn {
+        /// The window.
+        window: u32,
+        /// The bytes.
+        nonce: [u8; 32],
+    },
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug)]
+pub enum Output<'a> {
+    /// Random bytes are needed: [`Input::Drawn`] is the answer.
+    Draw {
+        /// The window they are for.
+        window: u32,
+    },
+    /// Leave this at a topic, retained.
+    Publish {
+        /// The topic.
+        topic: Topic<'a>,
+        /// What stands there then.
+        record: Outbound<'a>,
+    },
+    /// The last window has closed.
+    Done,
+}
+
+/// A nonce to make durable, before any output is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Durable<'a> {
+    /// Where: it takes the place of what was kept there before.
+    pub place: u8,
+    /// Its envelope.
+    pub bytes: &'a [u8],
+}
+
+/// Why an input was rejected; nothing has changed then but what is said to.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reject {
+    /// None of the documents was taken.
+    #[error("document {index} is none of this authority's")]
+    Document { index: usize, source: RejectEnvelope },
+    /// None of the documents was taken.
+    #[error("document {index} is a {kind:?}, which is no document")]
+    Kind { index: usize, kind: Kind },
+    #[error("no nonce of this timekeeper's")]
+    Kept(#[source] RejectEnvelope),
+    /// What stands there is overwritten, if there is something to stand there.
+    #[error("what stands at {leaf:?} is no record")]
+    Message { leaf: Leaf, source: RejectMessage },
+    /// It stays: the document that is to stand there is a rollback.
+    #[error("a newer {leaf:?} stands on the broker than is here: counter {standing}, here {here}")]
+    Newer { leaf: Leaf, standing: u64, here: u64 },
+    /// It is asked for again.
+    #[error("no random bytes")]
+    Drawn(#[from] RejectNonce),
+}
+
+/// Where the connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Board {
+    Away,
+    /// What it retains is coming, until then.
+    Reading(u64),
+    Read,
+}
+
+/// One of our records, as it is to stand.
+#[derive(Clone, Debug)]
+struct Post {
+    id: RecordId,
+    counter: u64,
+    envelope: Vec<u8>,
+    /// When it may be published.
+    due_ms: u64,
+}
+
+/// What keeps a fleet's time. UTC is in milliseconds: a vehicle may live with seconds, but every second after the border
+/// is one in which all of them wait.
+#[derive(Debug)]
+pub struct Timekeeper {
+    fleet: String,
+    region: String,
+    settings: Settings,
+    keyring: Keyring,
+    /// The newest plan, with its counter.
+    plan: Option<(u64, WindowPlanFields)>,
+    documents: BTreeMap<Leaf, Post>,
+    /// By window, with when it was drawn: the last [`NONCE_WINDOWS`].
+    nonces: BTreeMap<u32, (u64, Post)>,
+    /// What stands at our topics, with its counter.
+    standing: BTreeMap<(KeyId, Leaf), (RecordId, u64)>,
+    /// The highest that our key signed.
+    counter: u64,
+    board: Board,
+    /// The window whose bytes were asked for.
+    asked: Option<u32>,
+    /// The window whose bytes are to be asked for.
+    ask: Option<u32>,
+    /// The window whose nonce is not durable.
+    unsaved: Option<u32>,
+    /// Whether the last window has closed, and whether that was told.
+    done: Option<bool>,
+    now_ms: u64,
+}
+
+impl Timekeeper {
+    /// A timekeeper without documents, not connected.
+    pub fn new(fleet: Label<'_>, region: Label<'_>, settings: Settings) -> Self {
+        Self {
+            fleet: fleet.text().into(),
+            region: region.text().into(),
+            keyring: Keyring::new(settings.authority, settings.key.public()),
+            settings,
+            plan: None,
+            documents: BTreeMap::new(),
+            nonces: BTreeMap::new(),
+            standing: BTreeMap::new(),
+            counter: 0,
+            board: Board::Away,
+            asked: None,
+            ask: None,
+            unsaved: None,
+            done: None,
+            now_ms: 0,
+        }
+    }
+
+    /// Takes in what happened.
+    ///
+    /// # Errors
+    /// [`Reject`]: it was not taken.
+    pub fn handle_input(&mut self, utc_ms: u64, input: Input<'_>) -> Result<(), Reject> {
+        let taken = match input {
+            Input::Connected => {
+                self.board = Board::Reading(u64::MAX);
+                self.forget_board();
+                Ok(())
+            }
+            Input::Subscribed => {
+                self.board = Board::Reading(utc_ms.saturating_add(READING_MS));
+                Ok(())
+            }
+            Input::Disconnected => {
+                self.board = Board::Away;
+                self.forget_board();
+                Ok(())
+            }
+            Input::Message { topic, bytes } => self.message(topic, bytes),
+            Input::Documents(documents) => self.take_documents(documents),
+            Input::Kept(bytes) => {
+                let nonce = Unverified::decode(bytes)
+                    .and_then(|record| record.verify::<Nonce>(&self.keyring))
+                    .map_err(Reject::Kept)?;
+                self.take_nonce(&nonce);
+                Ok(())
+            }
+            Input::Drawn { window, nonce } => self.drawn(utc_ms, window, nonce),
+        };
+        self.handle_timeout(utc_ms);
+        taken
+    }
+
+    /// Sees what time it is. Early or repeated calls do nothing.
+    pub fn handle_timeout(&mut self, utc_ms: u64) {
+        self.now_ms = utc_ms;
+        if matches!(self.board, Board::Reading(until) if until <= utc_ms) {
+            self.board = Board::Read;
+        }
+        let Some(window) = self.window(utc_ms) else { return };
+        if self.settings.windows.is_some_and(|windows| windows <= window) {
+            self.done.get_or_insert(false);
+            return;
+        }
+        let kept = u32::from(NONCE_WINDOWS);
+        self.nonces.retain(|of, _nonce| of.saturating_add(kept) > window);
+        let missing = !self.nonces.contains_key(&window);
+        if self.board == Board::Read && missing && self.asked != Some(window) {
+            self.asked = Some(window);
+            self.ask = Some(window);
+        }
+    }
+
+    /// What must be durable before any output is asked for.
+    pub fn poll_persist(&mut self) -> Option<Durable<'_>> {
+        let window = self.unsaved.take()?;
+        let (_drawn, post) = self.nonces.get(&window)?;
+        let Leaf::Nonce { window: place } = Leaf::nonce(window) else { return None };
+        Some(Durable { place, bytes: &post.envelope })
+    }
+
+    /// What to do next.
+    pub fn poll_output(&mut self) -> Option<Output<'_>> {
+        if let Some(window) = self.ask.take() {
+            return Some(Output::Draw { window });
+        }
+        if self.board == Board::Read && self.unsaved.is_none() {
+            let due = |post: &Post| post.due_ms <= self.now_ms;
+            let timekeeper = self.settings.key.public().id();
+            let mut nonces = self.nonces.iter().filter_map(|(window, (_drawn, post))| {
+                let leaf = Leaf::nonce(*window);
+                (due(post) && self.lacks(timekeeper, leaf, post)).then_some(*window)
+            });
+            // Nonces first: vehicles wait for them.
+            if let Some(window) = nonces.next() {
+                return self.publish_nonce(window);
+            }
+            let authority = self.settings.authority.id();
+            let mut leaves = self.documents.iter().filter_map(|(leaf, post)| {
+                (due(post) && self.lacks(authority, *leaf, post)).then_some(*leaf)
+            });
+            if let Some(leaf) = leaves.next() {
+                return self.publish_document(leaf);
+            }
+        }
+        match self.done {
+            Some(false) => {
+                self.done = Some(true);
+                Some(Output::Done)
+            }
+            Some(true) | None => None,
+        }
+    }
+
+    /// When to call [`Timekeeper::handle_timeout`] next, in milliseconds of UTC.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let border = self.window(self.now_ms).and_then(|window| self.closes_ms(window));
+        let read = match self.board {
+            Board::Away | Board::Read => None,
+            Board::Reading(until) => Some(until).filter(|until| *until < u64::MAX),
+        };
+        let posts = self.nonces.values().map(|(_drawn, post)| post).chain(self.documents.values());
+        let again = posts.map(|post| post.due_ms).filter(|due| *due > self.now_ms).min();
+        [border, read, again].into_iter().flatten().min()
+    }
+
+    /// The window whose nonce is the newest that may be known: the one before it has closed.
+    pub fn window(&self, utc_ms: u64) -> Option<u32> {
+        let (_counter, plan) = self.plan.as_ref()?;
+        let since_close = utc_ms.checked_sub(self.closes_ms(0)?);
+        let period_ms = u64::from(plan.period_seconds).saturating_mul(1000);
+        match since_close {
+            None => Some(0),
+            Some(since) => u32::try_from(since.checked_div(period_ms)?).ok()?.checked_add(1),
+        }
+    }
+
+    /// When a window opens, in milliseconds of UTC.
+    pub fn opens_ms(&self, window: u32) -> Option<u64> {
+        let (_counter, plan) = self.plan.as_ref()?;
+        let since = u64::from(window).checked_mul(u64::from(plan.period_seconds))?;
+        plan.epoch_seconds.checked_add(since)?.checked_mul(1000)
+    }
+
+    /// When it closes.
+    pub fn closes_ms(&self, window: u32) -> Option<u64> {
+        let (_counter, plan) = self.plan.as_ref()?;
+        self.opens_ms(window)?.checked_add(u64::from(plan.open_seconds).checked_mul(1000)?)
+    }
+
+    /// When this window's nonce was drawn, in seconds of UTC; `None`: it was not.
+    pub fn drawn_seconds(&self, window: u32) -> Option<u64> {
+        self.nonces.get(&window).map(|(drawn, _post)| *drawn)
+    }
+
+    fn forget_board(&mut self) {
+        self.standing.clear();
+        let nonces = self.nonces.values_mut().map(|(_drawn, post)| post);
+        nonces.chain(self.documents.values_mut()).for_each(|post| post.due_ms = 0);
+    }
+
+    /// Whether this is to be put where it is to stand: nothing stands there, or something older.
+    fn lacks(&self, publisher: KeyId, leaf: Leaf, post: &Post) -> bool {
+        let standing = self.standing.get(&(publisher, leaf));
+        standing.is_none_or(|(id, counter)| *id != post.id && *counter <= post.counter)
+    }
+
+    fn message(&mut self, topic: &Topic<'_>, bytes: &[u8]) -> Result<(), Reject> {
+        let (publisher, leaf) = (topic.publisher(), topic.leaf());
+        let here = topic.fleet().text() == self.fleet && topic.region().text() == self.region;
+        let ours = [self.settings.authority.id(), self.settings.key.public().id()];
+        if !here || !ours.contains(&publisher) {
+            return Ok(());
+        }
+        self.standing.remove(&(publisher, leaf));
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let record =
+            read(topic, bytes, &self.keyring).map_err(|source| Reject::Message { leaf, source })?;
+        let standing = record.head().counter;
+        self.standing.insert((publisher, leaf), (record.outbound().id(), standing));
+        if let Record::Nonce(nonce) = &record {
+            self.take_nonce(nonce);
+            return Ok(());
+        }
+        if let Record::WindowPlan(plan) = &record {
+            self.take_plan(standing, plan.body().fields());
+        }
+        match self.documents.get(&leaf) {
+            Some(post) if post.counter < standing => {
+                Err(Reject::Newer { leaf, standing, here: post.counter })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn take_documents(&mut self, documents: &[&[u8]]) -> Result<(), Reject> {
+        let mut taken: BTreeMap<Leaf, Post> = BTreeMap::new();
+        let mut plan = None;
+        let mut slot = 0_u8;
+        for (index, bytes) in documents.iter().enumerate() {
+            let failed = |source| Reject::Document { index, source };
+            let record = Unverified::decode(bytes).map_err(failed)?;
+            let (kind, counter) = (record.head().kind, record.head().counter);
+            let (leaf, id) = match kind {
+                Kind::WindowPlan => {
+                    let read = self.verify::<WindowPlan>(record).map_err(failed)?;
+                    plan = Some((counter, *read.body().fields()));
+                    (Leaf::Plan, read.id())
+                }
+                Kind::Roster => {
+                    (Leaf::Roster, self.verify::<Roster<'_>>(record).map_err(failed)?.id())
+                }
+                Kind::RosterPage => {
+                    let page = self.verify::<RosterPage<'_>>(record).map_err(failed)?;
+                    (Leaf::RosterPage { index: page.body().fields().index }, page.id())
+                }
+                Kind::UtilityDocument => {
+                    (Leaf::Utility, self.verify::<UtilityDocument>(record).map_err(failed)?.id())
+                }
+                Kind::SwarmDocument => {
+                    (Leaf::Swarm, self.verify::<SwarmDocument>(record).map_err(failed)?.id())
+                }
+                Kind::Document => {
+                    let leaf = Leaf::Document { slot };
+                    slot = slot.saturating_add(1);
+                    (leaf, self.verify::<Document<'_>>(record).map_err(failed)?.id())
+                }
+                Kind::Claim
+                | Kind::Vote
+                | Kind::ParticleHeader
+                | Kind::Presence
+                | Kind::Nonce
+                | Kind::Refusal => return Err(Reject::Kind { index, kind }),
+            };
+            let post = Post { id, counter, envelope: bytes.to_vec(), due_ms: 0 };
+            taken.insert(leaf, post);
+        }
+        self.documents = taken;
+        if let Some((counter, fields)) = plan {
+            self.take_plan(counter, &fields);
+        }
+        Ok(())
+    }
+
+    fn verify<'a, T: Body<'a>>(
+        &self,
+        record: Unverified<'a>,
+    ) -> Result<Verified<'a, T>, RejectEnvelope> {
+        record.verify(&self.keyring)
+    }
+
+    /// Follows a newer plan. Nonces that its windows do not know any more leave.
+    fn take_plan(&mut self, counter: u64, fields: &WindowPlanFields) {
+        if self.plan.as_ref().is_some_and(|(newest, _plan)| counter <= *newest) {
+            return;
+        }
+        self.plan = Some((counter, *fields));
+        self.asked = None;
+        let mut nonces = core::mem::take(&mut self.nonces);
+        nonces.retain(|window, (drawn, _post)| self.counts(*window, *drawn));
+        self.nonces = nonces;
+    }
+
+    /// Keeps a nonce of ours, wherever it was found. The highest counter of a window counts.
+    fn take_nonce(&mut self, nonce: &Verified<'_, Nonce>) {
+        let NonceFields { window, utc_seconds, .. } = *nonce.body().fields();
+        let counter = nonce.head().counter;
+        self.counter = self.counter.max(counter);
+        let newer = self.nonces.get(&window).is_none_or(|(_drawn, post)| post.counter < counter);
+        if newer && self.counts(window, utc_seconds) {
+            let post =
+                Post { id: nonce.id(), counter, envelope: nonce.bytes().to_vec(), due_ms: 0 };
+            self.nonces.insert(window, (utc_seconds, post));
+        }
+    }
+
+    /// Whether a nonce that was drawn then is one of this window: the window before had closed. One that is not is left from
+    /// another plan.
+    fn counts(&self, window: u32, drawn_seconds: u64) -> bool {
+        let Some(before) = window.checked_sub(1) else { return true };
+        let closed = self.closes_ms(before);
+        closed.is_none_or(|closed| closed <= drawn_seconds.saturating_mul(1000))
+    }
+
+    fn drawn(&mut self, utc_ms: u64, window: u32, nonce: [u8; 32]) -> Result<(), Reject> {
+        if self.asked != Some(window) || self.nonces.contains_key(&window) {
+            return Ok(());
+        }
+        self.asked = None;
+        let utc_seconds = utc_ms.checked_div(1000).unwrap_or(0);
+        let body = Nonce::new(NonceFields { window, nonce, utc_seconds })?;
+        let periods = self.plan.as_ref().map_or(0, |(_counter, plan)| {
+            u64::from(plan.period_seconds).saturating_mul(u64::from(NONCE_WINDOWS))
+        });
+        let not_after = utc_seconds.saturating_add(periods.max(NONCE_SECONDS_MIN));
+        let counter = self.counter.saturating_add(1);
+        let mut buffer = vec![0; NONCE_BYTES_MAX];
+        // The longest nonce has room.
+        if let Ok(sealed) = seal(&body, counter, not_after, &self.settings.key, &mut buffer) {
+            let post =
+                Post { id: sealed.id(), counter, envelope: sealed.bytes().to_vec(), due_ms: 0 };
+            self.counter = counter;
+            self.nonces.insert(window, (utc_seconds, post));
+            self.unsaved = Some(window);
+        }
+        Ok(())
+    }
+
+    fn publish_nonce(&mut self, window: u32) -> Option<Output<'_>> {
+        let again = self.now_ms.saturating_add(AGAIN_MS);
+        let (_drawn, post) = self.nonces.get_mut(&window)?;
+        post.due_ms = again;
+        let (_drawn, post) = self.nonces.get(&window)?;
+        self.publish(self.settings.key.public().id(), Leaf::nonce(window), post)
+    }
+
+    fn publish_document(&mut self, leaf: Leaf) -> Option<Output<'_>> {
+        let again = self.now_ms.saturating_add(AGAIN_MS);
+        self.documents.get_mut(&leaf)?.due_ms = again;
+        self.publish(self.settings.authority.id(), leaf, self.documents.get(&leaf)?)
+    }
+
+    fn publish<'a>(&'a self, publisher: KeyId, leaf: Leaf, post: &'a Post) -> Option<Output<'a>> {
+        let (fleet, region) = (Label::new(&self.fleet).ok()?, Label::new(&self.region).ok()?);
+        let topic = Topic::new(fleet, region, publisher, leaf).ok()?;
+        // It was verified when it was taken, or sealed here.
+        let record = read(&topic, &post.envelope, &self.keyring).ok()?.outbound();
+        Some(Output::Publish { topic, record })
+    }
+}
