@@ -172,6 +172,8 @@ pub struct Window {
     used: Bytes,
     needed: Bytes,
     phase: Phase,
+    /// The window whose end was reached, with the plan's counter: the last fraction of its last second opens nothing.
+    over: Option<(u64, u32)>,
     wake: Option<Instant>,
     told: Option<Phase>,
     plan_stored: bool,
@@ -198,6 +200,7 @@ impl Window {
             used: ledger.granted,
             needed: Bytes::default(),
             phase: Phase::Closed { because: Because::NoTime },
+            over: None,
             wake: None,
             told: None,
             plan_stored: true,
@@ -303,6 +306,9 @@ impl Window {
             if next == self.phase {
                 break;
             }
+            if let Phase::Closing { window, why: Why::Over, .. } = next {
+                self.over = Some((self.ledger.plan_counter, window));
+            }
             if let Phase::Open { window, granted, .. } = next {
                 let plan_counter = self.plan.as_ref().map_or(0, |kept| kept.counter);
                 self.ledger = Ledger { plan_counter, window, granted };
@@ -365,6 +371,9 @@ impl Window {
             if self.used.spends(budget) {
                 return Err(Because::Spent);
             }
+        }
+        if self.over == Some((counter, span.window)) {
+            return Err(Because::Between);
         }
         let left = millis(span.closes_seconds.saturating_sub(latest_seconds));
         let open_ms = left.saturating_sub(closing_ms(&kept.plan));

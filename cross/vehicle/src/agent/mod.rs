@@ -179,6 +179,35 @@ impl Agent {
         &self.form
     }
 
+    /// What it was told.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How an adapter of the model is laid out.
+    #[must_use]
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// The file of the model, as the package has it.
+    #[must_use]
+    pub fn model_path(&self) -> PathBuf {
+        self.package.model_path()
+    }
+
+    /// Puts an adapter on trial, in place of one that is on trial already.
+    ///
+    /// # Errors
+    /// [`AgentError::Keep`].
+    pub fn stage(&mut self, adapter: &Adapter) -> Result<(), AgentError> {
+        if self.slots.state().trial {
+            self.slots.roll_back()?;
+        }
+        Ok(keep::stage(&mut self.slots, adapter)?)
+    }
+
     /// The engine, by its own description.
     #[must_use]
     pub fn engine(&self) -> String {
@@ -226,6 +255,21 @@ impl Agent {
         let description = self.package.description();
         let engine = &*self.engine;
         Ok(load_predictor(&self.model, description, engine, self.threads(), adapter, batch)?)
+    }
+
+    /// Small records of the vehicle.
+    pub(crate) const fn records(&self) -> &DirStore {
+        &self.store
+    }
+
+    pub(crate) const fn records_mut(&mut self) -> &mut DirStore {
+        &mut self.store
+    }
+
+    /// Erases what was recorded from this moment on, UTC in seconds.
+    pub(crate) fn erase_from(&mut self, first_s: u64) -> Result<(), AgentError> {
+        self.replay.erase_between(first_s, u64::MAX)?;
+        Ok(())
     }
 
     fn adapter_in(&self, slot: Slot) -> Result<Adapter, AgentError> {

@@ -90,7 +90,7 @@ impl Agent {
     }
 
     /// Reads replay back, the highest priorities first.
-    fn remembered(&mut self, tell: &mut impl FnMut(Tell<'_>)) -> Vec<Frames> {
+    pub(crate) fn remembered(&mut self, tell: &mut impl FnMut(Tell<'_>)) -> Vec<Frames> {
         let mut spans: Vec<_> = self.replay.spans().copied().collect();
         spans.sort_by_key(|span| std::cmp::Reverse(span.priority));
         let (mut bytes, mut frames) = (0, Vec::new());
@@ -108,7 +108,7 @@ impl Agent {
     }
 
     /// The pretraining footage that ships with the package.
-    fn footage(&self) -> Result<Vec<Drive>, AgentError> {
+    pub(crate) fn footage(&self) -> Result<Vec<Drive>, AgentError> {
         let Some(path) = self.package.footage_path() else { return Ok(Vec::new()) };
         let options = RecordedOptions {
             context: None,
@@ -118,6 +118,38 @@ impl Agent {
         let opened = Drives::open(&path, self.form.shape, self.form.rate_hz, &options)
             .map_err(AgentError::Footage)?;
         Ok(opened.drives)
+    }
+
+    /// Batches of the vehicle's own clips and the footage that ships with the model; `None` without own clips.
+    pub(crate) fn batches<'a>(
+        &self,
+        own: &[Clips<'a>],
+        footage: &'a [Drive],
+        seed: u64,
+    ) -> Option<MixedBatch<'a>> {
+        let form = &self.form;
+        let own = Road::new(own, form).into_iter().collect();
+        let replayed = footage
+            .iter()
+            .filter_map(|drive| Road::new(&[Clips::of_all(drive, form.context, 1)], form))
+            .collect();
+        MixedBatch::new(form.clone(), mix(self), own, replayed, seed)
+    }
+
+    /// A tuner that begins at `start`, or at the adapter that changes nothing.
+    ///
+    /// # Errors
+    /// [`AgentError::Fit`].
+    pub(crate) fn tuner(&self, start: Option<&Adapter>, seed: u64) -> Result<Tuner, AgentError> {
+        let options = TuneOptions {
+            mix: mix(self),
+            learning_rate: f64::from(self.config.night.learning_rate),
+            seed,
+            threads: self.threads(),
+            ..TuneOptions::default()
+        };
+        let description = self.package.description();
+        Ok(Tuner::new(&self.model, description, &*self.engine, start, &options)?)
     }
 
     fn measure_nominee(
@@ -223,15 +255,9 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(agent: &Agent, spans: &'a [Frames], footage: &'a [Drive]) -> Result<Self, AgentError> {
-        let form = &agent.form;
         let own: Vec<Clips<'a>> =
-            spans.iter().map(|span| Clips::of_all(span, form.context, 1)).collect();
-        let own = Road::new(&own, form).into_iter().collect();
-        let replayed = footage
-            .iter()
-            .filter_map(|drive| Road::new(&[Clips::of_all(drive, form.context, 1)], form))
-            .collect();
-        let source = MixedBatch::new(form.clone(), mix(agent), own, replayed, agent.config.seed);
+            spans.iter().map(|span| Clips::of_all(span, agent.form.context, 1)).collect();
+        let source = agent.batches(&own, footage, agent.config.seed);
         Ok(Bench { source, tuner: None, candidates: BTreeMap::new() })
     }
 
@@ -242,17 +268,8 @@ impl<'a> Bench<'a> {
     ) -> Result<Option<(&mut Tuner, &mut MixedBatch<'a>)>, AgentError> {
         let Some(source) = &mut self.source else { return Ok(None) };
         if self.tuner.is_none() {
-            let options = TuneOptions {
-                mix: mix(agent),
-                learning_rate: f64::from(agent.config.night.learning_rate),
-                seed: agent.config.seed,
-                threads: agent.threads(),
-                ..TuneOptions::default()
-            };
             let start = agent.active()?;
-            let description = agent.package.description();
-            let mut tuner =
-                Tuner::new(&agent.model, description, &*agent.engine, start.as_ref(), &options)?;
+            let mut tuner = agent.tuner(start.as_ref(), agent.config.seed)?;
             if let Ok(checkpoint) = std::fs::read(agent.checkpoint_path()) {
                 tuner.resume(&checkpoint)?;
             }

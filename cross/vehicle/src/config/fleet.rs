@@ -7,8 +7,19 @@ use shoal_shadow::document::{DocumentError, Table};
 use shoal_wire::{Label, PublicKey};
 
 /// The keys of the table.
-pub(super) const KEYS: [&str; 8] =
-    ["name", "region", "broker", "key", "pack", "authority", "timekeeper", "exchange"];
+pub(super) const KEYS: [&str; 11] = [
+    "name",
+    "region",
+    "broker",
+    "key",
+    "pack",
+    "authority",
+    "timekeeper",
+    "exchange",
+    "metered",
+    "while_driving",
+    "battery_soc_min_percent",
+];
 
 /// The fleet and this vehicle's place in it. Keys without a default are required.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +40,12 @@ pub struct FleetConfig {
     pub timekeeper: PublicKey,
     /// Whether to exchange; a vehicle that does not learns alone, night after night.
     pub exchange: bool,
+    /// Whether to exchange over a network that is paid by the byte.
+    pub metered: bool,
+    /// Whether to exchange while driving.
+    pub while_driving: bool,
+    /// The lowest charge at which to exchange without external power, in percent.
+    pub battery_soc_min_percent: u8,
 }
 
 impl FleetConfig {
@@ -47,6 +64,11 @@ impl FleetConfig {
             authority: public_key(table, "authority")?,
             timekeeper: public_key(table, "timekeeper")?,
             exchange: table.boolean("exchange")?.unwrap_or(true),
+            metered: table.boolean("metered")?.unwrap_or(false),
+            while_driving: table.boolean("while_driving")?.unwrap_or(false),
+            battery_soc_min_percent: table
+                .integer("battery_soc_min_percent", 0..=101)?
+                .map_or(30, |percent| percent as u8),
         })
     }
 

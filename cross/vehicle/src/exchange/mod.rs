@@ -1,7 +1,21 @@
 //! The exchange with a fleet: what a vehicle learnt becomes signed particles, and what others learnt comes in.
 
+pub mod alone;
+pub mod bench;
+pub mod clock;
+pub mod diary;
+pub mod documents;
+mod doors;
+mod incoming;
+mod keep;
+pub mod key;
+pub mod line;
 pub mod log;
 pub mod measured;
+pub mod member;
 pub mod metrics;
+pub mod particles;
+pub mod run;
 pub mod vault;
 pub mod weights;
+pub mod worker;

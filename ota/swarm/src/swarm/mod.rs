@@ -475,6 +475,16 @@ impl Swarm {
         held
     }
 
+    /// What the vehicle's store must not lose: what its slots must not, where it stood, and the last bests.
+    pub fn needed(&self) -> Vec<ParticleId> {
+        let mut needed = self.held();
+        needed.extend(self.state.base.into_iter().chain(self.state.before));
+        needed.extend(self.state.bests.iter().map(|(_window, best)| *best));
+        needed.sort();
+        needed.dedup();
+        needed
+    }
+
     fn quorum(&self, window: u32) -> Option<Quorum<'_>> {
         Quorum::new(&self.records, &self.roster, &self.utility, window)
     }

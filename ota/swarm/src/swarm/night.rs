@@ -173,12 +173,8 @@ impl Swarm {
             coding: None,
             own_norm: 0.0,
         });
-        let held = self.held();
-        self.records.expire(&self.when(now), &held);
-        let mut needed = held;
-        needed.extend(self.state.base.into_iter().chain(self.state.before));
-        needed.extend(self.state.bests.iter().map(|(_window, best)| *best));
-        self.store.begin(&needed);
+        self.records.expire(&self.when(now), &self.held());
+        self.store.begin(&self.needed());
         self.keep_state();
     }
 

@@ -34,6 +34,26 @@ fn a_window_goes_from_closed_to_waiting_to_open_to_closing_to_closed() {
     );
 }
 
+/// UTC is told in whole seconds: of the last one there is always a part left.
+#[test]
+fn a_window_that_is_drained_before_its_last_second_is_over_stays_closed() {
+    let mut fields = plan_fields();
+    // An eighth of it is no whole number of seconds.
+    fields.open_seconds = 30;
+    let mut shell = Shell::blank();
+    shell.plan(&WindowPlan::new(fields).unwrap(), 1).unwrap();
+    shell.run_to_ms(100_400);
+    shell.input(Input::Conditions(READY)).unwrap();
+    let Phase::Open { closes_at, .. } = shell.phase() else { panic!("{:?}", shell.phase()) };
+    shell.run_to_ms(closes_at.as_millis());
+    assert!(matches!(shell.phase(), Phase::Closing { why: Why::Over, .. }));
+    shell.log.clear();
+    shell.input(Input::Drained).unwrap();
+    shell.run_to(199);
+    let opened = shell.log.iter().filter(|phase| matches!(phase, Phase::Open { .. })).count();
+    assert_eq!(opened, 0, "{:?}", shell.log);
+}
+
 #[test]
 fn a_vehicle_waits_for_its_turn() {
     let mut fields = plan_fields();

@@ -1,0 +1,118 @@
+//! `shoal-vehicle`: the agent of one vehicle.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks to who runs it")]
+
+use std::error::Error;
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use lexopt::{Arg, Parser, ValueExt as _};
+use shoal_vehicle::config::Config;
+use shoal_vehicle::exchange::member;
+use shoal_vehicle::exchange::metrics::{Metrics, MetricsServer};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+const HELP: &str = "\
+The agent of one vehicle of a fleet: it drives in shadow mode, tunes parked, and exchanges in OTA windows.
+
+Usage: shoal-vehicle --config FILE [--windows N] [--metrics ADDR] [--verbose]
+
+  --config FILE    vehicle.toml, as `shoal fleet init` writes it
+  --windows N      end by itself after window N - 1 (alone: after N nights); without it, never
+  --metrics ADDR   serve Prometheus text at http://ADDR/metrics
+  --verbose        tell more
+  --help           this
+
+SIGTERM and SIGINT end it at once; what it did is durable.
+
+Example: shoal-vehicle --config fleet/vehicle-0/vehicle.toml --metrics 127.0.0.1:9100";
+
+struct Arguments {
+    config: PathBuf,
+    windows: Option<u32>,
+    metrics: Option<SocketAddr>,
+    verbose: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = match arguments() {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("error: {error}\n\n{HELP}");
+            return ExitCode::FAILURE;
+        }
+    };
+    log(arguments.verbose);
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn arguments() -> Result<Option<Arguments>, lexopt::Error> {
+    let (mut config, mut windows, mut metrics, mut verbose) = (None, None, None, false);
+    let mut parser = Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Long("config") => config = Some(PathBuf::from(parser.value()?)),
+            Arg::Long("windows") => windows = Some(parser.value()?.parse()?),
+            Arg::Long("metrics") => metrics = Some(parser.value()?.parse()?),
+            Arg::Long("verbose") => verbose = true,
+            Arg::Long("help") | Arg::Short('h') => return Ok(None),
+            Arg::Long(_) | Arg::Short(_) | Arg::Value(_) => return Err(argument.unexpected()),
+        }
+    }
+    let config = config.ok_or("--config FILE is needed")?;
+    Ok(Some(Arguments { config, windows, metrics, verbose }))
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let config = Config::read(&arguments.config)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // A second one ends the program where it is.
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let metrics = Metrics::default();
+    let served =
+        arguments.metrics.map(|address| MetricsServer::start(address, &metrics)).transpose()?;
+    if let Some(server) = &served {
+        tracing::info!(address = %server.address(), "metrics");
+    }
+    let file = arguments.config.display().to_string();
+    Ok(member::run(&file, config, arguments.windows, stop, metrics)?)
+}
+
+/// JSON for machines, lines for people.
+fn log(verbose: bool) {
+    let level = if verbose { tracing::Level::DEBUG } else { tracing::Level::INFO };
+    let terminal = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    if terminal { log.with_target(false).init() } else { log.json().init() }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        let more = error.to_string();
+        // A transparent error says what its cause says.
+        if !text.ends_with(&more) {
+            text.push_str("\n  because: ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}

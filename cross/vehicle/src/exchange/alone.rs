@@ -1,0 +1,134 @@
+//! The same vehicle without a fleet: night after night it tunes from what it has, and keeps what is no worse on the
+//! pack.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use shoal_runtime::adapter::Adapter;
+use shoal_swarm::swarm::{Flat, On, TermResult};
+use shoal_swarm::utility::value_of;
+use shoal_wire::KeyId;
+use shoal_wire::v1::PARTS;
+use tracing::{info, warn};
+
+use super::bench::Bench;
+use super::diary::{Diary, Entry};
+use super::keep::night_seed;
+use super::metrics::Memory;
+use super::run::{ExchangeError, Run, bytes, flat};
+use super::vault::Vault;
+use super::worker::{Done, Job, Worker};
+
+/// What the vehicle drives with, in the vault.
+const ACTIVE: &str = "active";
+const WAIT: Duration = Duration::from_millis(200);
+
+/// Learns alone for as many nights as `run` says, without end if it says none. Nights that were done before count.
+///
+/// # Errors
+/// [`ExchangeError`]: the nights until then are durable.
+pub fn nights(run: &Run, vehicle: KeyId, mut bench: Bench) -> Result<(), ExchangeError> {
+    let folder = run.state.join("exchange");
+    std::fs::create_dir_all(&folder)
+        .map_err(|source| super::diary::DiaryError::Write { path: folder.clone(), source })?;
+    let mut vault = Vault::open(&folder)?;
+    let layout = Arc::clone(bench.agent().layout());
+    let mut diary = Diary::open(&run.state, Arc::clone(&layout))?;
+    let start: Flat = Adapter::start(layout, run.seed).values().into();
+    let mut active = match active(&mut vault)? {
+        Some(active) => active,
+        None => start,
+    };
+    let mut worker = Worker::start(bench, &folder).map_err(ExchangeError::Thread)?;
+    let first = diary.written().map_or(0, |night| night.saturating_add(1));
+    for night in first..run.windows.unwrap_or(u32::MAX) {
+        let mut entry = Entry::new(night);
+        let seed = night_seed(run.seed, vehicle.bytes(), night);
+        worker.give(Job::Tune { from: Arc::clone(&active), window: night, seed });
+        let Some(tuned) = tuned(&mut worker, &run.stop, &mut entry)? else { break };
+        // The parts take turns, as nonces have them take turns in a fleet.
+        let part = (night % u32::from(PARTS)) as u8;
+        let (candidate, beside) = (Arc::clone(&tuned), Some(Arc::clone(&active)));
+        worker.give(Job::Measure { job: 0, candidate, beside, on: On::Part(part) });
+        let Some(term) = measured(&mut worker, &run.stop, &mut entry)? else { break };
+        entry.part = Some(part);
+        if let Some(term) = term {
+            let better = term.value >= term.beside;
+            info!(night, from = term.beside, to = term.value, kept = better, "night over");
+            entry.value = Some(term.value.max(term.beside));
+            if better {
+                active = tuned;
+                let hash = vault.keep_blob(&bytes(&active))?;
+                vault.put(ACTIVE, &hash)?;
+                vault.sweep(&[hash].into_iter().collect())?;
+            }
+        } else {
+            warn!(night, "nothing to measure on: what was tuned is not used");
+        }
+        entry.seconds.window = entry.seconds.tuning + entry.seconds.measuring;
+        entry.memory_bytes = Memory::read().peak_bytes;
+        count(run, &entry);
+        diary.write(&entry, &active, None)?;
+    }
+    Ok(())
+}
+
+/// Tells the metrics of a night.
+fn count(run: &Run, entry: &Entry) {
+    let metrics = &run.metrics;
+    metrics.window.set(entry.window.into());
+    metrics.tuning_steps.inc_by(entry.steps.into());
+    metrics.seconds.tuning.inc_by(entry.seconds.tuning);
+    metrics.seconds.measuring.inc_by(entry.seconds.measuring);
+    metrics.measurements.inc();
+    if let Some(value) = entry.value {
+        metrics.own_utility(value_of(value));
+    }
+}
+
+fn active(vault: &mut Vault) -> Result<Option<Flat>, ExchangeError> {
+    let hash = vault.get(ACTIVE)?.and_then(|hash| <[u8; 32]>::try_from(hash).ok());
+    let Some(hash) = hash else { return Ok(None) };
+    Ok(vault.blob(&hash)?.map(|values| flat(&values)))
+}
+
+/// What was tuned; `None` when told to stop.
+fn tuned(
+    worker: &mut Worker,
+    stop: &AtomicBool,
+    entry: &mut Entry,
+) -> Result<Option<Flat>, ExchangeError> {
+    while !stop.load(Ordering::Relaxed) {
+        match worker.next(WAIT)? {
+            Some(Done::Tuned { values, steps, loss, seconds, .. }) => {
+                (entry.steps, entry.loss, entry.seconds.tuning) = (steps, loss, seconds);
+                return Ok(Some(values));
+            }
+            Some(Done::Failed { error, .. }) => return Err(error.into()),
+            Some(Done::Step { .. } | Done::Measured { .. } | Done::Coded { .. } | Done::Staged)
+            | None => {}
+        }
+    }
+    Ok(None)
+}
+
+/// What was measured; `None` when told to stop.
+fn measured(
+    worker: &mut Worker,
+    stop: &AtomicBool,
+    entry: &mut Entry,
+) -> Result<Option<Option<TermResult>>, ExchangeError> {
+    while !stop.load(Ordering::Relaxed) {
+        match worker.next(WAIT)? {
+            Some(Done::Measured { term, seconds, .. }) => {
+                entry.seconds.measuring = seconds;
+                return Ok(Some(term));
+            }
+            Some(Done::Failed { error, .. }) => return Err(error.into()),
+            Some(Done::Step { .. } | Done::Tuned { .. } | Done::Coded { .. } | Done::Staged)
+            | None => {}
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,223 @@
+//! What a vehicle measures, codes and tunes with when others ask: its engine, the fleet's pack and its own roads.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use shoal_hal::Drive;
+use shoal_runtime::adapter::{Adapter, AdapterError};
+use shoal_shadow::batch::MixedBatch;
+use shoal_shadow::clip::{Clips, Footage as _, Frames};
+use shoal_shadow::measure::{DriveClips, Horizon, Measurement, measure};
+use shoal_shadow::pack::{Pack, ReadPackError};
+use shoal_shadow::tune::Tuner;
+use shoal_swarm::swarm::{Flat, On, TermResult, ValuesHash};
+use shoal_wire::{ModelHash, PackHash};
+
+use super::measured::term;
+use crate::agent::{Agent, AgentError, Tell};
+
+/// Measurements that are remembered: within a window the same adapter is measured beside many others.
+const REMEMBERED: usize = 64;
+/// Clips predicted at a time.
+const BATCH: usize = 8;
+/// A span gives this part of its frames, the last ones, to measuring on the vehicle's own roads.
+const HELD_BACK_PART: usize = 6;
+
+/// Why the bench cannot do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The agent cannot.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The evaluation pack cannot be read.
+    #[error(transparent)]
+    Pack(#[from] ReadPackError),
+    /// The pack holds no frames.
+    #[error("the evaluation pack holds no frames")]
+    EmptyPack,
+    /// What came is no adapter of this model.
+    #[error("no adapter of this model")]
+    Adapter(#[from] AdapterError),
+    /// The model file cannot be read.
+    #[error("cannot read {path}")]
+    Model {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A vehicle's engine with what it measures on.
+pub struct Bench {
+    agent: Agent,
+    pack: Pack,
+    /// Parts that hold frames: a pack of short drives has only the first ones.
+    parts: Vec<usize>,
+    remembered: VecDeque<((ValuesHash, On), Measurement)>,
+}
+
+/// The vehicle's own roads, read back for one tuning.
+pub(super) struct Roads {
+    spans: Vec<Frames>,
+    footage: Vec<Drive>,
+}
+
+impl Bench {
+    /// A bench of this agent and the evaluation pack in `pack`.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub fn open(agent: Agent, pack: &Path) -> Result<Self, BenchError> {
+        let pack = Pack::open(pack)?;
+        let parts = pack.parts();
+        if parts.is_empty() {
+            return Err(BenchError::EmptyPack);
+        }
+        Ok(Bench { agent, pack, parts, remembered: VecDeque::new() })
+    }
+
+    /// The agent.
+    pub fn agent(&mut self) -> &mut Agent {
+        &mut self.agent
+    }
+
+    /// What the utility document calls the pack.
+    pub fn pack(&self) -> PackHash {
+        PackHash::new(self.pack.sha256())
+    }
+
+    /// SHA-256 of the model file.
+    ///
+    /// # Errors
+    /// [`BenchError::Model`].
+    pub fn base_model(&self) -> Result<ModelHash, BenchError> {
+        let path = self.agent.model_path();
+        let bytes = std::fs::read(&path).map_err(|source| {
+            let path = path.display().to_string();
+            BenchError::Model { path, source }
+        })?;
+        Ok(ModelHash::new(Sha256::digest(&bytes).into()))
+    }
+
+    /// Lengths of the tensors of an adapter's flat run.
+    pub fn tensors(&self) -> Vec<u32> {
+        self.agent.layout().factors().map(|factor| factor.range.len() as u32).collect()
+    }
+
+    /// These values as an adapter.
+    ///
+    /// # Errors
+    /// [`BenchError::Adapter`].
+    pub fn adapter(&self, values: &[f32]) -> Result<Adapter, BenchError> {
+        Ok(Adapter::from_values(Arc::clone(self.agent.layout()), values.to_vec())?)
+    }
+
+    /// One term of an adapter, beside another one on the same clips; `None` where there is nothing to measure on.
+    ///
+    /// # Errors
+    /// [`BenchError`]: it could not be measured.
+    pub fn measure(
+        &mut self,
+        candidate: &Flat,
+        beside: Option<&Flat>,
+        on: On,
+    ) -> Result<Option<TermResult>, BenchError> {
+        let on = match on {
+            On::Part(part) => On::Part(self.part(part)),
+            On::Own => On::Own,
+        };
+        let candidate = self.measured(candidate, on)?;
+        let beside = beside.map(|beside| self.measured(beside, on)).transpose()?;
+        Ok(term(&candidate, beside.as_ref()))
+    }
+
+    /// The part that is measured on when this one is asked for: a nonce draws among four, and short drives do not fill
+    /// them all.
+    fn part(&self, asked: u8) -> u8 {
+        let index = usize::from(asked).checked_rem(self.parts.len()).unwrap_or(0);
+        self.parts.get(index).map_or(0, |part| *part as u8)
+    }
+
+    fn measured(&mut self, values: &Flat, on: On) -> Result<Measurement, BenchError> {
+        let key = (ValuesHash::of(values), on);
+        if let Some((_key, known)) = self.remembered.iter().find(|(other, _)| *other == key) {
+            return Ok(known.clone());
+        }
+        let adapter = self.adapter(values)?;
+        let mut predictor = self.agent.predictor(Some(&adapter), BATCH)?;
+        let context = self.agent.form().context;
+        let measured = match on {
+            On::Part(part) => {
+                let footages = self.pack.read(&[usize::from(part)])?;
+                measure(&mut predictor, &footages.clips(context), Horizon::Next)
+            }
+            On::Own => {
+                let roads = self.roads(&mut |_tell| {})?;
+                measure(&mut predictor, &roads.held_back(context), Horizon::Next)
+            }
+        };
+        let measured = measured.map_err(AgentError::from)?;
+        if self.remembered.len() == REMEMBERED {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back((key, measured.clone()));
+        Ok(measured)
+    }
+
+    /// Reads back what the vehicle remembers, and the footage that ships with the model.
+    pub(super) fn roads(&mut self, tell: &mut impl FnMut(Tell<'_>)) -> Result<Roads, BenchError> {
+        let spans = self.agent.remembered(tell);
+        Ok(Roads { spans, footage: self.agent.footage()? })
+    }
+
+    /// A tuner that begins at these values.
+    pub(super) fn tuner(&self, from: &Flat, seed: u64) -> Result<Tuner, BenchError> {
+        Ok(self.agent.tuner(Some(&self.adapter(from)?), seed)?)
+    }
+
+    /// Batches of what is not held back; `None` when nothing is remembered.
+    pub(super) fn batches<'a>(&self, roads: &'a Roads, seed: u64) -> Option<MixedBatch<'a>> {
+        let own = roads.tuned_on(self.agent.form().context);
+        self.agent.batches(&own, &roads.footage, seed)
+    }
+}
+
+impl Roads {
+    /// Clips that are tuned on: those of every span before what it holds back.
+    fn tuned_on(&self, context: usize) -> Vec<Clips<'_>> {
+        let clips = |span: &'_ Frames| {
+            let end = held_back(span.len(), context).unwrap_or(span.len());
+            (0, end)
+        };
+        self.clips(context, clips)
+    }
+
+    /// Clips that are measured on, as one drive: a vehicle's own roads count whether or not they move much.
+    fn held_back(&self, context: usize) -> Vec<DriveClips<'_>> {
+        let clips =
+            |span: &'_ Frames| (held_back(span.len(), context).unwrap_or(span.len()), span.len());
+        let clips = self.clips(context, clips);
+        vec![DriveClips { name: "own".into(), copy_psnr_db: 0.0, clips }]
+    }
+
+    fn clips(&self, context: usize, cut: impl Fn(&Frames) -> (usize, usize)) -> Vec<Clips<'_>> {
+        let spans = self.spans.iter().filter_map(|frames| {
+            let (first, end) = cut(frames);
+            let last = end.checked_sub(1).filter(|last| *last >= first)?;
+            let span = shoal_hal::Span { first, last };
+            Some(Clips::of_spans(frames, vec![span], context, 1))
+        });
+        spans.collect()
+    }
+}
+
+/// The first of the frames that a span of this many holds back; `None`: it is too short to spare any.
+fn held_back(frames: usize, context: usize) -> Option<usize> {
+    let clip = context + 1;
+    let back = (frames / HELD_BACK_PART).max(clip);
+    // What is left must still give clips to tune on.
+    (frames >= back + 2 * clip).then(|| frames - back)
+}

@@ -1,0 +1,213 @@
+//! What came of every window, for people and programs outside: a line each, and the adapters of that moment.
+//!
+//! ```text
+//! windows.jsonl        a line a window, appended when it is over
+//! windows/<w>/own/     PEFT directory: what the vehicle would drive with
+//! windows/<w>/best/    PEFT directory: best by the records; absent while that is x_p
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use shoal_runtime::adapter::{Adapter, AdapterError, Layout, WritePeftError};
+use shoal_window::Bytes;
+
+/// Windows whose adapters are kept.
+const KEPT: u32 = 64;
+
+/// Why a window's adapters or line could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum DiaryError {
+    /// A file or folder.
+    #[error("cannot write {}: free space on the disk", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not an adapter.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// An adapter's directory.
+    #[error("cannot write an adapter")]
+    Peft(#[from] WritePeftError),
+}
+
+/// How long the stages of a window took, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Seconds {
+    /// Training, before the window and in it.
+    pub tuning: f64,
+    /// Measuring.
+    pub measuring: f64,
+    /// Coding.
+    pub coding: f64,
+    /// From the opening to the last thing done.
+    pub window: f64,
+}
+
+/// One window of one vehicle. Values are skills in units of 1e-4; hashes are in hexadecimal.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its number; of a vehicle that learns alone, the night's.
+    pub window: u32,
+    /// Whether the vehicle was connected at any moment of it.
+    pub took_part: bool,
+    /// Whether it published a contribution.
+    pub contributed: bool,
+    /// Whether it claimed a particle.
+    pub claimed: bool,
+    /// Best by the records at its end; none: x_p.
+    pub best: Option<String>,
+    /// What the vehicle moved to.
+    pub moved_to: Option<String>,
+    /// The part of the pack on which it was measured.
+    pub part: Option<u8>,
+    /// What the vehicle would drive with, measured on it.
+    pub value: Option<i16>,
+    /// Best, measured on it.
+    pub best_value: Option<i16>,
+    /// MQTT bytes sent.
+    pub bytes_up: u64,
+    /// MQTT bytes received.
+    pub bytes_down: u64,
+    /// Steps of training since the window before.
+    pub steps: u32,
+    /// Their mean loss.
+    pub loss: Option<f32>,
+    /// How often something was refused, by code.
+    pub rejected: BTreeMap<String, u32>,
+    /// Stages.
+    pub seconds: Seconds,
+    /// Memory of the process at its highest so far, in bytes; none where the system does not say.
+    pub memory_bytes: Option<u64>,
+}
+
+impl Entry {
+    /// A window that begins.
+    pub fn new(window: u32) -> Self {
+        Entry { window, ..Entry::default() }
+    }
+
+    /// Counts a refusal.
+    pub fn refuse(&mut self, code: &str) {
+        let times = self.rejected.entry(code.to_owned()).or_default();
+        *times = times.saturating_add(1);
+    }
+
+    /// Counts what crossed the socket.
+    pub const fn crossed(&mut self, bytes: Bytes) {
+        self.bytes_up = self.bytes_up.saturating_add(bytes.up);
+        self.bytes_down = self.bytes_down.saturating_add(bytes.down);
+    }
+}
+
+/// The diary of one vehicle.
+#[derive(Debug)]
+pub struct Diary {
+    folder: PathBuf,
+    layout: Arc<Layout>,
+    /// The newest window with a line.
+    written: Option<u32>,
+}
+
+impl Diary {
+    /// Opens the diary in a vehicle's state folder. A last line that a cut left half written is removed.
+    ///
+    /// # Errors
+    /// [`DiaryError::Write`].
+    pub fn open(folder: &Path, layout: Arc<Layout>) -> Result<Self, DiaryError> {
+        let mut diary = Diary { folder: folder.to_path_buf(), layout, written: None };
+        let path = diary.lines();
+        let cannot = |source| DiaryError::Write { path: path.clone(), source };
+        let file = match fs::File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(diary),
+            Err(source) => return Err(cannot(source)),
+        };
+        let mut reader = BufReader::new(file);
+        let (mut whole, mut line) = (0_u64, String::new());
+        loop {
+            line.clear();
+            let read = match reader.read_line(&mut line) {
+                Ok(read) => read as u64,
+                // Half a character.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => break,
+                Err(source) => return Err(cannot(source)),
+            };
+            let entry = serde_json::from_str::<Entry>(&line).ok().filter(|_| line.ends_with('\n'));
+            let Some(entry) = entry else { break };
+            diary.written = diary.written.max(Some(entry.window));
+            whole = whole.saturating_add(read);
+        }
+        let file = OpenOptions::new().write(true).open(&path).map_err(cannot)?;
+        file.set_len(whole).map_err(cannot)?;
+        Ok(diary)
+    }
+
+    /// The newest window with a line.
+    pub const fn written(&self) -> Option<u32> {
+        self.written
+    }
+
+    /// Writes a window down, once; first its adapters, so that who reads the line finds them.
+    ///
+    /// # Errors
+    /// [`DiaryError`].
+    pub fn write(
+        &mut self,
+        entry: &Entry,
+        own: &[f32],
+        best: Option<&[f32]>,
+    ) -> Result<(), DiaryError> {
+        if self.written.is_some_and(|written| entry.window <= written) {
+            return Ok(());
+        }
+        let folder = self.folder.join("windows").join(entry.window.to_string());
+        let write = |name: &str, values: &[f32]| -> Result<(), DiaryError> {
+            let folder = folder.join(name);
+            let adapter = Adapter::from_values(Arc::clone(&self.layout), values.to_vec())?;
+            fs::create_dir_all(&folder)
+                .map_err(|source| DiaryError::Write { path: folder.clone(), source })?;
+            Ok(adapter.write_peft(&folder)?)
+        };
+        write("own", own)?;
+        if let Some(best) = best {
+            write("best", best)?;
+        }
+        self.append(entry)?;
+        self.written = Some(entry.window);
+        if let Some(old) = entry.window.checked_sub(KEPT) {
+            let old = self.folder.join("windows").join(old.to_string());
+            match fs::remove_dir_all(&old) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(DiaryError::Write { path: old, source });
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&self, entry: &Entry) -> Result<(), DiaryError> {
+        let path = self.lines();
+        // Numbers, texts and maps by text can be written.
+        let mut line = serde_json::to_string(entry).unwrap_or_default();
+        line.push('\n');
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(line.as_bytes()).and_then(|()| file.sync_data()))
+            .map_err(|source| DiaryError::Write { path, source })
+    }
+
+    fn lines(&self) -> PathBuf {
+        self.folder.join("windows.jsonl")
+    }
+}

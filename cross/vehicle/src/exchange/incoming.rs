@@ -1,0 +1,348 @@
+//! What comes in: events of the line, records, particles, and what the engine has done.
+
+use shoal_link::{Event, RejectFetched};
+use shoal_swarm::inbox::{Record, read};
+use shoal_swarm::records::{RejectRecord, Signed};
+use shoal_swarm::swarm::{Flat, Input, Reject, TermResult, ValuesHash};
+use shoal_window::RejectTransfer;
+use shoal_wire::v1::RefusalCode;
+use shoal_wire::{Leaf, RecordId, Topic};
+use tracing::{debug, info, warn};
+
+use super::documents::News;
+use super::line::For;
+use super::particles::Got;
+use super::run::{Exchange, ExchangeError};
+use super::worker::Done;
+
+impl Exchange {
+    pub(super) fn event(&mut self, event: &Event) -> Result<(), ExchangeError> {
+        let now = self.clock.now();
+        match event {
+            Event::Message(message) if message.payload.is_empty() => {}
+            Event::Message(message) => {
+                if let Ok(topic) = message.place() {
+                    self.message(&topic, &message.topic, &message.payload)?;
+                }
+            }
+            Event::Connected { .. } => {
+                debug!("connected");
+                self.run.metrics.connected(true);
+                self.connected()?;
+            }
+            Event::Disconnected { why, .. } => {
+                debug!(?why, "disconnected");
+                self.run.metrics.connected(false);
+            }
+            Event::SubscribeRefused { filter, reason, .. } => {
+                warn!(filter, reason, "the broker refuses a subscription");
+            }
+            Event::Oversized { bytes } => {
+                debug!(bytes, "a message is too long");
+                self.count_refusal(RefusalCode::TooLong);
+            }
+            Event::Drained => {
+                self.tell_window(shoal_window::Input::Drained);
+            }
+            Event::Published(_) | Event::Failed { .. } | Event::Subscribed { .. } => {}
+        }
+        let Some(line) = &mut self.line else { return Ok(()) };
+        let mut rejected = Vec::new();
+        let keys = self.documents.keyring();
+        let got =
+            self.particles.event(now, event, keys, &mut self.vault, line.link(), &mut |why| {
+                rejected.push(why);
+            })?;
+        for why in rejected {
+            self.rejected_transfer(&why);
+        }
+        self.got(got)
+    }
+
+    /// What stands at a topic.
+    fn message(
+        &mut self,
+        topic: &Topic<'_>,
+        text: &str,
+        bytes: &[u8],
+    ) -> Result<(), ExchangeError> {
+        // Chunks are the transfers' business.
+        if topic.leaf().kind().is_none() {
+            return Ok(());
+        }
+        let record = match read(topic, bytes, self.documents.keyring()) {
+            Ok(record) => record,
+            Err(reject) => {
+                debug!(topic = text, %reject, "refused");
+                return self.refuse(topic, bytes, reject.code());
+            }
+        };
+        let mine = topic.publisher() == self.me;
+        if mine {
+            self.counter_seen = self.counter_seen.max(counter(&record));
+        }
+        match &record {
+            Record::Presence(presence) => {
+                if self.tonight.echo == Some(presence.id()) {
+                    self.tonight.echo = None;
+                    debug!("all that stood there has come");
+                    self.tell_swarm(Input::Current);
+                }
+                return Ok(());
+            }
+            Record::Nonce(nonce) => {
+                let seconds = nonce.body().fields().utc_seconds;
+                if self.clock.accept(seconds) {
+                    self.vault.accept_utc(seconds)?;
+                }
+            }
+            Record::Roster(_)
+            | Record::RosterPage(_)
+            | Record::WindowPlan(_)
+            | Record::UtilityDocument(_)
+            | Record::SwarmDocument(_) => return self.document(topic, text, &record, bytes),
+            Record::Claim(_)
+            | Record::Vote(_)
+            | Record::ParticleHeader(_)
+            | Record::Refusal(_)
+            | Record::Document(_) => {}
+        }
+        // Before the vehicle has joined, records are of no use: they come again with the window.
+        let Some((taken, window)) = self.hand_in_record(topic, &record, bytes) else {
+            return Ok(());
+        };
+        match taken {
+            Ok(true) => {
+                self.run.metrics.taken(topic.leaf().name());
+                Ok(self.vault.keep_record(window, text, bytes)?)
+            }
+            Ok(false) => Ok(()),
+            // What was retained long ago comes with every window.
+            Err(Reject::Record(RejectRecord::WrongWindow { .. })) => Ok(()),
+            Err(Reject::Record(reject)) => {
+                debug!(topic = text, %reject, "refused");
+                self.refuse(topic, bytes, reject.code())
+            }
+            Err(error) => {
+                debug!(topic = text, %error, "refused");
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands in what merges, and its window; `None` of other kinds, and before the vehicle has joined.
+    pub(super) fn hand_in_record(
+        &mut self,
+        topic: &Topic<'_>,
+        record: &Record<'_>,
+        bytes: &[u8],
+    ) -> Option<(Result<bool, Reject>, u32)> {
+        match record {
+            Record::Claim(claim) => {
+                let taken = self.hand_in(Input::Claim(&Signed::from(claim)))?;
+                Some((taken, claim.body().fields().window))
+            }
+            Record::Vote(vote) => {
+                let taken = self.hand_in(Input::Vote(&Signed::from(vote)))?;
+                Some((taken, vote.body().fields().window))
+            }
+            Record::ParticleHeader(header) => {
+                let Leaf::Particle { slot } = topic.leaf() else { return None };
+                let signed = &Signed::from(&**header);
+                let taken = self.hand_in(Input::Header { header: signed, slot })?;
+                if taken.is_ok() {
+                    self.particles.know(header.body().id(), bytes);
+                }
+                Some((taken, header.body().fields().window))
+            }
+            Record::Nonce(nonce) => {
+                let taken = self.hand_in(Input::Nonce(&Signed::from(nonce)))?;
+                Some((taken, nonce.body().fields().window))
+            }
+            Record::Presence(_)
+            | Record::WindowPlan(_)
+            | Record::Roster(_)
+            | Record::RosterPage(_)
+            | Record::UtilityDocument(_)
+            | Record::SwarmDocument(_)
+            | Record::Refusal(_)
+            | Record::Document(_) => None,
+        }
+    }
+
+    fn document(
+        &mut self,
+        topic: &Topic<'_>,
+        text: &str,
+        record: &Record<'_>,
+        bytes: &[u8],
+    ) -> Result<(), ExchangeError> {
+        let news = match self.documents.take(record) {
+            Ok(Some(news)) => news,
+            Ok(None) => return Ok(()),
+            Err(reject) => {
+                warn!(topic = text, %reject, "a document is refused");
+                return self.refuse(topic, bytes, reject.code());
+            }
+        };
+        self.keep_document(text, bytes)?;
+        match news {
+            News::Plan => self.tell_plan(),
+            News::Roster => {
+                let roster = self.documents.keyring().roster().clone();
+                self.tell_swarm(Input::Roster(&roster));
+            }
+            News::Utility => {
+                let Some(utility) = self.documents.utility().cloned() else { return Ok(()) };
+                match self.hand_in(Input::Utility(&utility)) {
+                    Some(Ok(_)) => self.terms = utility.fields().terms.len(),
+                    Some(Err(error)) => warn!(%error, "the utility document is refused"),
+                    None => {}
+                }
+            }
+            News::Swarm => {
+                if self.swarm.is_some() {
+                    warn!("another swarm document came: it counts from the next start on");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Particles that came, or do not.
+    pub(super) fn got(&mut self, got: Vec<Got>) -> Result<(), ExchangeError> {
+        for one in got {
+            match one {
+                Got::Values(particle, values) => {
+                    self.run.metrics.particles_fetched.inc();
+                    let taken = self.hand_in(Input::Fetched { particle, values: &values });
+                    let Some(Err(error)) = taken else { continue };
+                    debug!(%particle, %error, "a particle is of no use");
+                }
+                Got::Missing(particle) => self.tell_swarm(Input::Missing { particle }),
+                Got::Refused(particle, header, code) => {
+                    self.refuse_record(header, code)?;
+                    self.tell_swarm(Input::Missing { particle });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn rejected_transfer(&mut self, why: &RejectFetched) {
+        debug!(%why, "of a transfer");
+        let code = match why {
+            RejectFetched::Header(reject) => RefusalCode::from(*reject),
+            RejectFetched::Topic(_) | RejectFetched::Place(_) => RefusalCode::Misplaced,
+            RejectFetched::Transfer(
+                RejectTransfer::Hash { .. } | RejectTransfer::Length { .. },
+            ) => RefusalCode::ChunkHash,
+            RejectFetched::Transfer(
+                RejectTransfer::HeaderNotAsked
+                | RejectTransfer::OtherParticle { .. }
+                | RejectTransfer::TooMany { .. }
+                | RejectTransfer::NotAsked { .. }
+                | RejectTransfer::TooLong { .. }
+                | RejectTransfer::NoChunk,
+            ) => return,
+        };
+        self.count_refusal(code);
+    }
+
+    pub(super) fn done(&mut self, done: Done) -> Result<(), ExchangeError> {
+        match done {
+            Done::Step { step, loss } => {
+                self.tonight.steps = self.tonight.steps.saturating_add(1);
+                self.run.metrics.tuning_steps.inc();
+                debug!(step, loss, "trained");
+            }
+            Done::Tuned { from, window, values, steps, loss, seconds } => {
+                info!(steps, loss, seconds, "tuned");
+                self.run.metrics.seconds.tuning.inc_by(seconds);
+                if let Some(entry) = &mut self.tonight.entry {
+                    entry.seconds.tuning += seconds;
+                    entry.loss = loss;
+                } else {
+                    self.tonight.before_window = (self.tonight.before_window.0 + seconds, loss);
+                }
+                self.tuned(from, window, &values)?;
+            }
+            Done::Measured { job, term, seconds } => {
+                self.run.metrics.seconds.measuring.inc_by(seconds);
+                self.run.metrics.measurements.inc();
+                self.spent(|entry| entry.seconds.measuring += seconds);
+                self.measured(job, term);
+            }
+            Done::Coded { job, coded, seconds } => {
+                self.run.metrics.seconds.coding.inc_by(seconds);
+                self.spent(|entry| entry.seconds.coding += seconds);
+                self.coded(job, *coded)?;
+            }
+            Done::Staged => {}
+            Done::Failed { job, error } => {
+                warn!(%error, "the engine failed");
+                if let Some(job) = job {
+                    self.tell_swarm(Input::Unmeasured { job });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn measured(&mut self, job: u64, term: Option<TermResult>) {
+        let asked = self.tonight.measuring.remove(&job);
+        let (Some(term), Some((candidate, beside, part))) = (term, asked) else {
+            return self.tell_swarm(Input::Unmeasured { job });
+        };
+        // Every term of the document is measured on this pack; the vehicle's own frames are one.
+        let count = if part.is_some() { self.terms } else { 1 };
+        let terms = vec![term; count];
+        self.tell_swarm(Input::Measured { job, terms: &terms });
+        if let Some(part) = part {
+            self.tonight.values.insert(candidate, (part, term.value));
+            if let Some(beside) = beside {
+                self.tonight.values.insert(beside, (part, term.beside));
+            }
+        }
+    }
+
+    fn spent(&mut self, on: impl FnOnce(&mut super::diary::Entry)) {
+        if let Some(entry) = &mut self.tonight.entry {
+            on(entry);
+        }
+    }
+
+    /// What this adapter was measured to be in this window.
+    pub(super) fn value_of(&self, adapter: &Flat) -> Option<(u8, i16)> {
+        self.tonight.values.get(&ValuesHash::of(adapter)).copied()
+    }
+
+    /// The purpose of the line, if there is one.
+    pub(super) fn line_for(&self) -> Option<For> {
+        self.line.as_ref().map(super::line::Line::purpose)
+    }
+}
+
+/// Of a record of ours.
+fn counter(record: &Record<'_>) -> u64 {
+    match record {
+        Record::Claim(record) => record.head().counter,
+        Record::Vote(record) => record.head().counter,
+        Record::ParticleHeader(record) => record.head().counter,
+        Record::Presence(record) => record.head().counter,
+        Record::Refusal(record) => record.head().counter,
+        Record::Nonce(_)
+        | Record::WindowPlan(_)
+        | Record::Roster(_)
+        | Record::RosterPage(_)
+        | Record::UtilityDocument(_)
+        | Record::SwarmDocument(_)
+        | Record::Document(_) => 0,
+    }
+}
+
+/// SHA-256 of all bytes received, whether or not they are a record.
+pub(super) fn received(bytes: &[u8]) -> RecordId {
+    use sha2::Digest as _;
+    RecordId::new(sha2::Sha256::digest(bytes).into())
+}

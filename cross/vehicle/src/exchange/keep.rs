@@ -1,0 +1,228 @@
+//! What a start reads back: documents, records, the adapter on trial, and the tuning that a cut ended.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use shoal_swarm::inbox::{Record, read};
+use shoal_swarm::swarm::{Flat, Input, STATE_KEY, Saved, ValuesHash};
+use shoal_wire::{ParticleId, Topic};
+use tracing::{debug, warn};
+
+use super::run::{Exchange, ExchangeError, bytes, flat};
+use super::vault::KeptRecord;
+use super::worker::Job;
+
+const DOCUMENT: &str = "document/";
+/// What is on trial: the hash of its values.
+const STAGED: &str = "staged";
+/// What is tuned: [`Tuning`].
+const TUNING: &str = "tuning";
+/// Windows of nonces that are kept.
+const NONCES: u32 = 16;
+
+/// The tuning under way, or the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Tuning {
+    from: [u8; 32],
+    window: u32,
+    /// What came of it, once it is done.
+    tuned: Option<[u8; 32]>,
+}
+
+impl Exchange {
+    pub(super) fn read_documents(&mut self) -> Result<(), ExchangeError> {
+        for key in self.vault.keys(DOCUMENT)? {
+            let Some(envelope) = self.vault.get(&key)? else { continue };
+            let text = key.strip_prefix(DOCUMENT).unwrap_or(&key);
+            let Ok(topic) = Topic::decode(text) else { continue };
+            let taken = match read(&topic, &envelope, self.documents.keyring()) {
+                Ok(record) => self.documents.take(&record).map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = taken {
+                // Another authority, or a store that was put back.
+                warn!(topic = text, error, "a stored document is not used");
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn keep_document(
+        &mut self,
+        topic: &str,
+        envelope: &[u8],
+    ) -> Result<(), ExchangeError> {
+        Ok(self.vault.put(&format!("{DOCUMENT}{topic}"), envelope)?)
+    }
+
+    /// Hands the core what it had taken in before the start.
+    pub(super) fn read_records(&mut self) -> Result<(), ExchangeError> {
+        for KeptRecord { topic, bytes, .. } in self.vault.records()? {
+            let Ok(topic) = Topic::decode(&topic) else { continue };
+            let Ok(record) = read(&topic, &bytes, self.documents.keyring()) else { continue };
+            // A header that is too old to count still names what the vehicle stood on.
+            if let Record::ParticleHeader(header) = &record {
+                self.particles.know(header.body().id(), &bytes);
+            }
+            let taken = self.hand_in_record(&topic, &record, &bytes);
+            if let Some((Err(error), _window)) = taken {
+                debug!(%error, "a stored record is not used");
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what no longer counts: records, particles, values, blobs.
+    pub(super) fn forget(&mut self, window: u32) -> Result<(), ExchangeError> {
+        let Some(swarm) = &self.swarm else { return Ok(()) };
+        let mut particles: BTreeSet<ParticleId> = swarm.needed().into_iter().collect();
+        particles.extend((0..shoal_wire::v1::SLOTS).filter_map(|slot| self.slots.particle(slot)));
+        let mut records = BTreeSet::new();
+        let windows: BTreeSet<u32> = swarm
+            .records()
+            .claimed_windows()
+            .into_iter()
+            .chain(window.saturating_sub(NONCES)..=window)
+            .collect();
+        for of in windows {
+            records.extend(swarm.records().claims(of).map(|claim| claim.id));
+            records.extend(swarm.records().votes(of).map(|vote| vote.id));
+            for header in swarm.records().particles(of) {
+                records.insert(header.id);
+                particles.insert(header.body.id);
+            }
+        }
+        let keys = self.documents.keyring();
+        self.vault.forget_records(|kept| {
+            let id = shoal_wire::RecordId::new(sha(&kept.bytes));
+            let recent = kept.window.saturating_add(NONCES) >= window;
+            let named = named(kept, keys).is_some_and(|particle| particles.contains(&particle));
+            !recent && !named && !records.contains(&id)
+        })?;
+        let mut blobs = self.particles.retain(&particles, keys);
+        let state = Saved::decode(self.vault.get(STATE_KEY)?.as_deref()).unwrap_or_default();
+        blobs.extend(state.values().iter().map(|hash| *hash.bytes()));
+        if let Some(tuning) = self.tuning()? {
+            blobs.extend([Some(tuning.from), tuning.tuned].into_iter().flatten());
+        }
+        blobs.extend(self.staged.as_ref().map(|staged| *ValuesHash::of(staged).bytes()));
+        // What a rerun needs.
+        for values in self.log.named() {
+            blobs.insert(*values.hash.bytes());
+            blobs.extend(
+                values
+                    .particle
+                    .map(|particle| self.particles.chunks(particle, keys))
+                    .into_iter()
+                    .flatten(),
+            );
+        }
+        self.vault.sweep(&blobs)?;
+        Ok(())
+    }
+
+    pub(super) fn restore_staged(&mut self) -> Result<(), ExchangeError> {
+        let hash = self.vault.get(STAGED)?.and_then(|hash| <[u8; 32]>::try_from(hash).ok());
+        if let Some(hash) = hash {
+            self.staged = self.vault.blob(&hash)?.map(|values| flat(&values));
+        }
+        Ok(())
+    }
+
+    pub(super) fn keep_staged(&mut self, adapter: &Flat) -> Result<(), ExchangeError> {
+        let hash = self.vault.keep_blob(&bytes(adapter))?;
+        Ok(self.vault.put(STAGED, &hash)?)
+    }
+
+    fn tuning(&self) -> Result<Option<Tuning>, ExchangeError> {
+        let kept = self.vault.get(TUNING)?;
+        Ok(kept.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    fn keep_tuning(&mut self, tuning: &Tuning) -> Result<(), ExchangeError> {
+        // Numbers can be written.
+        let bytes = serde_json::to_vec(tuning).unwrap_or_default();
+        Ok(self.vault.put(TUNING, &bytes)?)
+    }
+
+    /// Begins to tune, durably: after a cut the same tuning goes on.
+    pub(super) fn tune(&mut self, from: Flat, window: u32) -> Result<(), ExchangeError> {
+        let hash = self.vault.keep_blob(&bytes(&from))?;
+        self.keep_tuning(&Tuning { from: hash, window, tuned: None })?;
+        self.tuning = Some(ValuesHash::of(&from));
+        let seed = night_seed(self.run.seed, self.me.bytes(), window);
+        self.worker.give(Job::Tune { from, window, seed });
+        Ok(())
+    }
+
+    /// What was tuned is durable, then the core is told.
+    pub(super) fn tuned(
+        &mut self,
+        from: ValuesHash,
+        window: u32,
+        values: &Flat,
+    ) -> Result<(), ExchangeError> {
+        if self.tuning != Some(from) {
+            return Ok(());
+        }
+        let hash = self.vault.keep_blob(&bytes(values))?;
+        self.keep_tuning(&Tuning { from: *from.bytes(), window, tuned: Some(hash) })?;
+        self.hand_in_tuned(values);
+        Ok(())
+    }
+
+    fn hand_in_tuned(&mut self, values: &Flat) {
+        if let Some(Err(error)) = self.hand_in(Input::Tuned(values)) {
+            warn!(%error, "what was tuned is of no use");
+        }
+    }
+
+    /// After a start: what was tuned is handed in again, or the tuning goes on, or the first one begins.
+    pub(super) fn resume_tuning(&mut self) -> Result<(), ExchangeError> {
+        let Some(start) = self.start.clone() else { return Ok(()) };
+        let Some(tuning) = self.tuning()? else { return self.tune(start, 0) };
+        let from = self.vault.blob(&tuning.from)?.map(|values| flat(&values));
+        let from = from.filter(|from| from.len() == start.len());
+        let Some(from) = from else { return self.tune(start, tuning.window) };
+        let tuned = tuning.tuned.map(|hash| self.vault.blob(&hash)).transpose()?.flatten();
+        match tuned.map(|values| flat(&values)) {
+            Some(values) => {
+                self.tuning = Some(ValuesHash::of(&from));
+                self.hand_in_tuned(&values);
+                Ok(())
+            }
+            None => self.tune(from, tuning.window),
+        }
+    }
+}
+
+/// Every night of every vehicle draws other batches.
+pub(super) fn night_seed(seed: u64, vehicle: &[u8; 8], night: u32) -> u64 {
+    let text = [&seed.to_le_bytes()[..], vehicle, &night.to_le_bytes()].concat();
+    let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = sha(&text);
+    u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7])
+}
+
+/// The particle that a kept record is the header of.
+fn named(kept: &KeptRecord, keys: &impl shoal_wire::Keys) -> Option<ParticleId> {
+    let topic = Topic::decode(&kept.topic).ok()?;
+    match read(&topic, &kept.bytes, keys).ok()? {
+        Record::ParticleHeader(header) => Some(header.body().id()),
+        Record::Claim(_)
+        | Record::Vote(_)
+        | Record::Presence(_)
+        | Record::Nonce(_)
+        | Record::WindowPlan(_)
+        | Record::Roster(_)
+        | Record::RosterPage(_)
+        | Record::UtilityDocument(_)
+        | Record::SwarmDocument(_)
+        | Record::Refusal(_)
+        | Record::Document(_) => None,
+    }
+}
+
+fn sha(bytes: &[u8]) -> [u8; 32] {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).into()
+}

@@ -1,0 +1,288 @@
+//! A vehicle's line to the broker: what it asks for, and what waits to be published.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use shoal_link::{
+    Address, Broker as _, Event, Link, LinkError, Meter, NotPublished, PublishError, RejectAddress,
+    Sealed, SealedChunk, Settings, Subscription,
+};
+use shoal_swarm::inbox::{Record, read};
+use shoal_window::{Bytes, Window};
+use shoal_wire::v1::ParticleHeader;
+use shoal_wire::{KeyId, Keys, Label, Leaf, Now, Outbound, RejectTopic, Topic, Unverified};
+use tracing::warn;
+
+use super::key::Own;
+
+/// The fleet's part of every topic, and who of it signs what.
+#[derive(Clone, Debug)]
+pub struct Board {
+    /// Of the fleet and its region: `shoal/1/<fleet>/<region>`.
+    fleet: String,
+    region: String,
+    authority: KeyId,
+    timekeeper: KeyId,
+    me: KeyId,
+}
+
+impl Board {
+    /// The board of this fleet's region. Both names are labels.
+    pub fn new(fleet: &str, region: &str, authority: KeyId, timekeeper: KeyId, me: KeyId) -> Self {
+        let (fleet, region) = (fleet.to_owned(), region.to_owned());
+        Board { fleet, region, authority, timekeeper, me }
+    }
+
+    /// The names of fleet and region.
+    ///
+    /// # Errors
+    /// [`RejectTopic`]: one of them is no label.
+    pub fn labels(&self) -> Result<(Label<'_>, Label<'_>), RejectTopic> {
+        let fleet = Label::new(&self.fleet).map_err(RejectTopic::Fleet)?;
+        Ok((fleet, Label::new(&self.region).map_err(RejectTopic::Region)?))
+    }
+
+    /// A topic of this vehicle.
+    ///
+    /// # Errors
+    /// [`RejectTopic`]: no such place.
+    pub fn own(&self, leaf: Leaf) -> Result<String, RejectTopic> {
+        let (fleet, region) = self.labels()?;
+        Ok(Topic::new(fleet, region, self.me, leaf)?.text().to_string())
+    }
+
+    fn path(&self, rest: &str) -> String {
+        format!("shoal/1/{}/{}/{rest}", self.fleet, self.region)
+    }
+
+    /// What the authority and the timekeeper publish.
+    fn agreed(&self) -> Vec<String> {
+        let Board { authority, timekeeper, .. } = self;
+        let signed = ["roster", "plan", "utility", "swarm"];
+        let mut filters: Vec<String> =
+            signed.iter().map(|kind| self.path(&format!("{kind}/{authority}"))).collect();
+        filters.push(self.path(&format!("rosterpage/{authority}/#")));
+        filters.push(self.path(&format!("nonce/{timekeeper}/#")));
+        filters
+    }
+
+    /// What this vehicle published before.
+    fn before(&self) -> Vec<String> {
+        let me = self.me;
+        let mut filters: Vec<String> = ["claim", "vote", "particle", "refusal"]
+            .iter()
+            .map(|kind| self.path(&format!("{kind}/{me}/#")))
+            .collect();
+        filters.push(self.path(&format!("presence/{me}")));
+        filters
+    }
+
+    /// What vehicles publish in a window, and last of all what this one says of itself: when that comes back, all that
+    /// stood there before has come.
+    fn records(&self) -> Vec<String> {
+        let mut filters: Vec<String> = ["claim", "vote", "particle"]
+            .iter()
+            .map(|kind| self.path(&format!("{kind}/#")))
+            .collect();
+        filters.push(self.path(&format!("presence/{}", self.me)));
+        filters
+    }
+}
+
+/// What a line is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    /// To learn what the fleet agreed on, and what this vehicle itself published in an earlier life.
+    Joining,
+    /// To exchange.
+    Window,
+}
+
+/// Why there is no line.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// The configured broker is no address.
+    #[error("fleet.broker")]
+    Address(#[from] RejectAddress),
+    /// The system has no thread for it.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+/// Something that waits to be published.
+#[derive(Debug)]
+enum Outgoing {
+    Record { topic: String, bytes: Vec<u8> },
+    Chunk { topic: String, header: Vec<u8>, index: u8, bytes: Vec<u8> },
+}
+
+/// One link, for as long as a window.
+pub struct Line {
+    link: Link,
+    meter: Meter,
+    purpose: For,
+    own: Own,
+    outbox: VecDeque<Outgoing>,
+    connected: bool,
+}
+
+impl Line {
+    /// Begins to connect, and asks for what it is for. `joining` may cross a line that joins.
+    ///
+    /// # Errors
+    /// [`LineError`].
+    pub fn open(
+        broker: &str,
+        board: &Board,
+        own: Own,
+        purpose: For,
+        joining: Bytes,
+    ) -> Result<Self, LineError> {
+        let address: Address = broker.parse()?;
+        let mut settings = Settings::new(address, board.me);
+        let mut filters = board.agreed();
+        match purpose {
+            For::Joining => {
+                settings.limit = joining;
+                filters.extend(board.before());
+            }
+            For::Window => filters.extend(board.records()),
+        }
+        let mut link = Link::open(settings)?;
+        for filter in &filters {
+            link.subscribe(Subscription::Standing { filter, acknowledged: true });
+        }
+        let meter = Meter::default();
+        Ok(Line { link, meter, purpose, own, outbox: VecDeque::new(), connected: false })
+    }
+
+    /// What it is for.
+    pub const fn purpose(&self) -> For {
+        self.purpose
+    }
+
+    /// Whether the broker is there.
+    pub const fn connected(&self) -> bool {
+        self.connected
+    }
+
+    /// The broker, for transfers.
+    pub const fn link(&mut self) -> &mut Link {
+        &mut self.link
+    }
+
+    /// What crossed the socket so far.
+    pub fn used(&self) -> Bytes {
+        self.link.used()
+    }
+
+    /// Publishes an envelope of ours, or of ours from before.
+    pub fn publish(&mut self, topic: String, bytes: Vec<u8>) {
+        self.outbox.push_back(Outgoing::Record { topic, bytes });
+        self.pump();
+    }
+
+    /// Publishes a chunk that this header of ours names.
+    pub fn publish_chunk(&mut self, topic: String, header: Vec<u8>, index: u8, bytes: Vec<u8>) {
+        self.outbox.push_back(Outgoing::Chunk { topic, header, index, bytes });
+        self.pump();
+    }
+
+    /// The next event, after waiting this long for one.
+    pub fn next(&mut self, wait: Duration) -> Option<Event> {
+        let event = self.link.next(wait)?;
+        match &event {
+            Event::Connected { .. } => self.connected = true,
+            Event::Disconnected { .. } => self.connected = false,
+            Event::Published(_) => self.pump(),
+            Event::Failed { why, .. } => {
+                if !matches!(why, NotPublished::Superseded) {
+                    warn!(?why, "not published");
+                }
+                self.pump();
+            }
+            Event::Message(_)
+            | Event::Subscribed { .. }
+            | Event::SubscribeRefused { .. }
+            | Event::Oversized { .. }
+            | Event::Drained => {}
+        }
+        Some(event)
+    }
+
+    /// Tells the window what crossed.
+    pub fn tell(&mut self, now: Now, window: &mut Window) {
+        if self.purpose == For::Window {
+            // Neither of its inputs is ever rejected.
+            let _accepted = self.meter.tell(now, window, &self.link);
+        }
+    }
+
+    /// Lets cross what the window grants.
+    pub fn grant(&mut self, window: &Window) {
+        if self.purpose == For::Window {
+            self.meter.grant(window, &mut self.link);
+        }
+    }
+
+    /// Begins nothing more.
+    pub fn finish(&mut self) {
+        self.outbox.clear();
+        self.link.finish();
+    }
+
+    /// Says goodbye. What crossed the socket in all.
+    pub fn close(self) -> Bytes {
+        self.link.close()
+    }
+
+    fn pump(&mut self) {
+        while let Some(first) = self.outbox.front() {
+            match publish(&mut self.link, &self.own, first) {
+                Ok(()) => {}
+                Err(PublishError::Full { .. }) => return,
+                Err(error) => warn!(%error, "not published"),
+            }
+            self.outbox.pop_front();
+        }
+    }
+}
+
+fn publish(link: &mut Link, own: &Own, outgoing: &Outgoing) -> Result<(), PublishError> {
+    let (Outgoing::Record { topic: text, .. } | Outgoing::Chunk { topic: text, .. }) = outgoing;
+    let topic = Topic::decode(text).map_err(|_reject| PublishError::Topic)?;
+    match outgoing {
+        Outgoing::Record { bytes, .. } => {
+            let outbound = outbound(&topic, bytes, own).ok_or(PublishError::Topic)?;
+            link.publish(&topic, Sealed::Record(outbound), None)?;
+        }
+        Outgoing::Chunk { header, index, bytes, .. } => {
+            let header = Unverified::decode(header)
+                .and_then(|header| header.verify::<ParticleHeader>(own))
+                .map_err(|_reject| PublishError::Topic)?;
+            let chunk = SealedChunk::new(&header, *index, bytes);
+            let chunk = chunk.map_err(|_refused| PublishError::Topic)?;
+            link.publish(&topic, Sealed::Chunk(chunk), None)?;
+        }
+    }
+    Ok(())
+}
+
+/// What we sealed, read back.
+fn outbound<'a>(topic: &Topic<'_>, bytes: &'a [u8], own: &impl Keys) -> Option<Outbound<'a>> {
+    match read(topic, bytes, own).ok()? {
+        Record::Claim(record) => Some(Outbound::from(&record)),
+        Record::Vote(record) => Some(Outbound::from(&record)),
+        Record::ParticleHeader(record) => Some(Outbound::from(&*record)),
+        Record::Presence(record) => Some(Outbound::from(&record)),
+        Record::Refusal(record) => Some(Outbound::from(&record)),
+        // A vehicle signs none of these.
+        Record::Nonce(_)
+        | Record::WindowPlan(_)
+        | Record::Roster(_)
+        | Record::RosterPage(_)
+        | Record::UtilityDocument(_)
+        | Record::SwarmDocument(_)
+        | Record::Document(_) => None,
+    }
+}

@@ -1,0 +1,333 @@
+//! Particles in the vault: what this vehicle coded, what it fetched, and what is on its way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use embassy_time::{Duration, Instant};
+use shoal_link::{Event, Fetch, Fetched, Link, RejectFetched, Store, StoreFailed};
+use shoal_swarm::swarm::Flat;
+use shoal_window::{Pace, SavedTransfer, TRANSFER_HEADER_KEY, TRANSFER_PROGRESS_KEY, Transfer};
+use shoal_wire::v1::{ParticleHeader, RefusalCode};
+use shoal_wire::{
+    ChunkHash, KeyId, Keys, Now, ParticleId, RecordId, RejectTopic, Unverified, Verified,
+};
+use tracing::{debug, warn};
+
+use super::line::Board;
+use super::vault::{Vault, VaultError};
+use super::weights::decode;
+
+/// Less than this a period, and an attempt to fetch a particle ends.
+const PACE: Pace = Pace { bytes_min: 1024, period: Duration::from_secs(10) };
+/// Attempts in one window before a particle is given up.
+const ATTEMPTS_MAX: u8 = 3;
+
+/// Headers that are known and particles on their way.
+#[derive(Debug, Default)]
+pub struct Particles {
+    headers: BTreeMap<ParticleId, Vec<u8>>,
+    coming: BTreeMap<ParticleId, Coming>,
+}
+
+#[derive(Debug)]
+struct Coming {
+    fetch: Fetch,
+    publisher: KeyId,
+    slot: u8,
+    attempts: u8,
+}
+
+/// What came of a fetch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Got {
+    /// Its values: what its chunks hold.
+    Values(ParticleId, Flat),
+    /// It is not to be had.
+    Missing(ParticleId),
+    /// It is no adapter of this model: its header, and why.
+    Refused(ParticleId, RecordId, RefusalCode),
+}
+
+/// The store of transfers: chunks by their hash, records by the particle.
+struct InVault<'a>(&'a mut Vault);
+
+impl Store for InVault<'_> {
+    type Error = VaultError;
+
+    fn keep_chunk(
+        &mut self,
+        _particle: ParticleId,
+        _index: u8,
+        _hash: ChunkHash,
+        bytes: &[u8],
+    ) -> Result<(), VaultError> {
+        self.0.keep_blob(bytes).map(|_hash| ())
+    }
+
+    fn keep_record(
+        &mut self,
+        particle: ParticleId,
+        key: &'static str,
+        bytes: &[u8],
+    ) -> Result<(), VaultError> {
+        self.0.put(&transfer_key(particle, key), bytes)
+    }
+}
+
+fn transfer_key(particle: ParticleId, key: &str) -> String {
+    format!("transfer/{particle}/{key}")
+}
+
+impl Particles {
+    /// Knows the header of a particle; of two publishers' the first one will do.
+    pub fn know(&mut self, particle: ParticleId, envelope: &[u8]) {
+        self.headers.entry(particle).or_insert_with(|| envelope.to_vec());
+    }
+
+    /// The header's envelope.
+    pub fn header(&self, particle: ParticleId) -> Option<&[u8]> {
+        self.headers.get(&particle).map(Vec::as_slice)
+    }
+
+    /// How many particles are on their way.
+    pub fn coming(&self) -> usize {
+        self.coming.len()
+    }
+
+    /// Reads a particle out of the vault, or begins to fetch it.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn fetch(
+        &mut self,
+        now: Now,
+        want: (ParticleId, KeyId, u8),
+        board: &Board,
+        keys: &impl Keys,
+        vault: &mut Vault,
+        link: Option<&mut Link>,
+    ) -> Result<Option<Got>, VaultError> {
+        let (particle, publisher, slot) = want;
+        if let Some(got) = self.read(particle, keys, vault)? {
+            return Ok(Some(got));
+        }
+        let Some(link) = link else { return Ok(Some(Got::Missing(particle))) };
+        if self.coming.contains_key(&particle) {
+            return Ok(None);
+        }
+        let transfer = self.transfer(particle, keys, vault)?;
+        let Ok(fetch) = fetch(transfer, board, publisher, slot) else {
+            return Ok(Some(Got::Missing(particle)));
+        };
+        let coming = Coming { fetch, publisher, slot, attempts: 0 };
+        let coming = self.coming.entry(particle).or_insert(coming);
+        let fetched = coming.fetch.start(now, link, &mut InVault(vault));
+        let fetched = fetched.map_err(|StoreFailed(error)| error)?;
+        self.ended(now, particle, fetched, keys, vault, link)
+    }
+
+    /// Takes an event of the broker, to each that is on its way.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn event(
+        &mut self,
+        now: Now,
+        event: &Event,
+        keys: &impl Keys,
+        vault: &mut Vault,
+        link: &mut Link,
+        rejected: &mut impl FnMut(RejectFetched),
+    ) -> Result<Vec<Got>, VaultError> {
+        let mut all = Vec::new();
+        let names: Vec<ParticleId> = self.coming.keys().copied().collect();
+        for particle in names {
+            let Some(coming) = self.coming.get_mut(&particle) else { continue };
+            let fetched = coming.fetch.handle_event(now, event, keys, link, &mut InVault(vault));
+            let fetched = fetched.map_err(|StoreFailed(error)| error)?;
+            if let Some(reject) = coming.fetch.poll_rejected() {
+                rejected(reject);
+            }
+            all.extend(self.ended(now, particle, fetched, keys, vault, link)?);
+        }
+        Ok(all)
+    }
+
+    /// Takes that time has passed.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn timeout(
+        &mut self,
+        now: Now,
+        keys: &impl Keys,
+        vault: &mut Vault,
+        link: &mut Link,
+    ) -> Result<Vec<Got>, VaultError> {
+        let mut all = Vec::new();
+        let due =
+            |coming: &Coming| coming.fetch.poll_timeout().is_some_and(|at| at <= now.since_boot);
+        let names: Vec<ParticleId> =
+            self.coming.iter().filter(|(_, coming)| due(coming)).map(|(name, _)| *name).collect();
+        for particle in names {
+            let Some(coming) = self.coming.get_mut(&particle) else { continue };
+            let fetched = coming.fetch.handle_timeout(now, link, &mut InVault(vault));
+            let fetched = fetched.map_err(|StoreFailed(error)| error)?;
+            all.extend(self.ended(now, particle, fetched, keys, vault, link)?);
+        }
+        Ok(all)
+    }
+
+    /// When to call [`Particles::timeout`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.coming.values().filter_map(|coming| coming.fetch.poll_timeout()).min()
+    }
+
+    /// The window is over: what is on its way goes on in the next one, if it is still wanted.
+    pub fn stop(&mut self, link: Option<&mut Link>) {
+        let coming = std::mem::take(&mut self.coming);
+        if let Some(link) = link {
+            coming.into_values().for_each(|coming| coming.fetch.stop(link));
+        }
+    }
+
+    /// Forgets headers but these, and names the chunks that these have.
+    pub fn retain(&mut self, keep: &BTreeSet<ParticleId>, keys: &impl Keys) -> BTreeSet<[u8; 32]> {
+        self.headers.retain(|particle, _envelope| keep.contains(particle));
+        let mut chunks = BTreeSet::new();
+        for envelope in self.headers.values() {
+            if let Some(header) = verified(envelope, keys) {
+                let named = &header.body().fields().chunks;
+                chunks.extend(named.iter().map(|chunk| *chunk.hash.bytes()));
+            }
+        }
+        chunks
+    }
+
+    /// The chunks that the header of a particle names.
+    pub fn chunks(&self, particle: ParticleId, keys: &impl Keys) -> Vec<[u8; 32]> {
+        let header = self.header(particle).and_then(|bytes| verified(bytes, keys));
+        let chunks = header.map(|header| header.body().fields().chunks.clone());
+        chunks.into_iter().flatten().map(|chunk| *chunk.hash.bytes()).collect()
+    }
+
+    /// The values of a particle that is whole in the vault.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn read(
+        &self,
+        particle: ParticleId,
+        keys: &impl Keys,
+        vault: &mut Vault,
+    ) -> Result<Option<Got>, VaultError> {
+        let Some(header) = self.header(particle).and_then(|bytes| verified(bytes, keys)) else {
+            return Ok(None);
+        };
+        let fields = header.body().fields();
+        let mut chunks = Vec::with_capacity(fields.chunks.len());
+        for chunk in &fields.chunks {
+            match vault.blob(chunk.hash.bytes())? {
+                Some(bytes) => chunks.push(bytes),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(match decode(header.body(), &chunks, fields.values as usize) {
+            Ok(values) => Got::Values(particle, values.into()),
+            Err(error) => {
+                debug!(%particle, %error, "particle refused");
+                Got::Refused(particle, header.id(), RefusalCode::ChunkMalformed)
+            }
+        }))
+    }
+
+    fn transfer(
+        &self,
+        particle: ParticleId,
+        keys: &impl Keys,
+        vault: &Vault,
+    ) -> Result<Transfer, VaultError> {
+        let header = vault.get(&transfer_key(particle, TRANSFER_HEADER_KEY))?;
+        let progress = vault.get(&transfer_key(particle, TRANSFER_PROGRESS_KEY))?;
+        if header.is_some() {
+            match SavedTransfer::decode(particle, header.as_deref(), progress.as_deref(), keys) {
+                Ok(saved) => return Ok(Transfer::resume(saved, PACE)),
+                Err(error) => warn!(%particle, %error, "a transfer begins anew"),
+            }
+        }
+        let known = self.header(particle).and_then(|bytes| verified(bytes, keys));
+        Ok(match known {
+            Some(header) => Transfer::with_header(&header, PACE),
+            None => Transfer::new(particle, PACE),
+        })
+    }
+
+    /// What is to be done when a fetch has gone so far.
+    fn ended(
+        &mut self,
+        now: Now,
+        particle: ParticleId,
+        fetched: Fetched,
+        keys: &impl Keys,
+        vault: &mut Vault,
+        link: &mut Link,
+    ) -> Result<Option<Got>, VaultError> {
+        match fetched {
+            Fetched::Going => Ok(None),
+            Fetched::Ended(why) => {
+                let Some(coming) = self.coming.get_mut(&particle) else { return Ok(None) };
+                coming.attempts = coming.attempts.saturating_add(1);
+                debug!(%particle, ?why, "an attempt has ended");
+                if coming.attempts >= ATTEMPTS_MAX {
+                    return Ok(self.give_up(particle, link));
+                }
+                let fetched = coming.fetch.start(now, link, &mut InVault(vault));
+                match fetched.map_err(|StoreFailed(error)| error)? {
+                    Fetched::Going => Ok(None),
+                    Fetched::Complete => self.complete(particle, keys, vault),
+                    Fetched::Ended(_) | Fetched::Gone => Ok(self.give_up(particle, link)),
+                }
+            }
+            Fetched::Complete => self.complete(particle, keys, vault),
+            Fetched::Gone => Ok(self.give_up(particle, link)),
+        }
+    }
+
+    fn give_up(&mut self, particle: ParticleId, link: &mut Link) -> Option<Got> {
+        let coming = self.coming.remove(&particle)?;
+        debug!(%particle, publisher = %coming.publisher, slot = coming.slot, "not to be had");
+        coming.fetch.stop(link);
+        Some(Got::Missing(particle))
+    }
+
+    fn complete(
+        &mut self,
+        particle: ParticleId,
+        keys: &impl Keys,
+        vault: &mut Vault,
+    ) -> Result<Option<Got>, VaultError> {
+        self.coming.remove(&particle);
+        // A transfer that began without its header has it now.
+        if let Some(envelope) = vault.get(&transfer_key(particle, TRANSFER_HEADER_KEY))? {
+            self.know(particle, &envelope);
+        }
+        let got = self.read(particle, keys, vault)?;
+        vault.remove(&transfer_key(particle, TRANSFER_HEADER_KEY))?;
+        vault.remove(&transfer_key(particle, TRANSFER_PROGRESS_KEY))?;
+        // A blob that was damaged between being kept and being read.
+        Ok(Some(got.unwrap_or(Got::Missing(particle))))
+    }
+}
+
+fn fetch(
+    transfer: Transfer,
+    board: &Board,
+    publisher: KeyId,
+    slot: u8,
+) -> Result<Fetch, RejectTopic> {
+    let (fleet, region) = board.labels()?;
+    Fetch::new(transfer, fleet, region, publisher, slot)
+}
+
+fn verified<'a>(bytes: &'a [u8], keys: &impl Keys) -> Option<Verified<'a, ParticleHeader>> {
+    Unverified::decode(bytes).ok()?.verify(keys).ok()
+}

@@ -1,0 +1,452 @@
+//! The loop of a vehicle in a fleet: window, swarm, line, engine and vault, one after the other, never waiting for one
+//! while another has something to say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use embassy_time::Instant;
+use shoal_hal::Conditions;
+use shoal_runtime::adapter::{Adapter, Layout};
+use shoal_swarm::swarm::{self, Flat, Input, STATE_KEY, Saved, Setup, Swarm, ValuesHash};
+use shoal_swarm::utility::Utility;
+use shoal_window::{
+    Bytes, LEDGER_KEY, Network, PLAN_KEY, Phase, Policy, RejectSaved, SLOTS_KEY, Slots, Window,
+};
+use shoal_wire::{KeyId, LayoutHash, ModelHash, PackHash, RecordId, SecretKey};
+use tracing::{info, warn};
+
+use super::bench::{Bench, BenchError};
+use super::clock::Clock;
+use super::diary::{Diary, DiaryError, Entry};
+use super::documents::Documents;
+use super::key::{KeyError, Own};
+use super::line::{Board, Line, LineError};
+use super::log::{Log, LogError};
+use super::metrics::Metrics;
+use super::particles::Particles;
+use super::vault::{Vault, VaultError};
+use super::worker::{EngineEnded, Job, Worker};
+use crate::config::FleetConfig;
+
+/// The longest the loop waits: a request to stop is seen so soon.
+const WAIT_MAX: Duration = Duration::from_millis(200);
+/// The same while the engine works and may answer.
+const WAIT_BUSY: Duration = Duration::from_millis(5);
+/// What joining a fleet may cost: its documents, and what this vehicle published in an earlier life.
+pub(super) const JOINING: Bytes = Bytes { up: 64 << 10, down: 4 << 20 };
+
+/// Why a vehicle cannot exchange, or cannot go on.
+#[expect(missing_docs, reason = "each says what its source says")]
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error(transparent)]
+    Bench(#[from] BenchError),
+    #[error(transparent)]
+    Line(#[from] LineError),
+    #[error(transparent)]
+    Diary(#[from] DiaryError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Engine(#[from] EngineEnded),
+    #[error("no thread for the engine")]
+    Thread(#[source] io::Error),
+    #[error("the vehicle's stored swarm state is rejected")]
+    Swarm(#[from] shoal_swarm::swarm::RejectSetup),
+    /// The fleet adapts another model than this vehicle carries.
+    #[error(
+        "the fleet's model has SHA-256 {fleet}, this vehicle's has {own}: install the fleet's package"
+    )]
+    OtherModel { fleet: ModelHash, own: ModelHash },
+    /// The fleet adapts other weights of the model, or at another rank.
+    #[error(
+        "the fleet's adapters have layout {fleet}, this vehicle's {own}: install the fleet's package"
+    )]
+    OtherLayout { fleet: LayoutHash, own: LayoutHash },
+    /// The utility document names another pack.
+    #[error("the fleet measures on pack {fleet}, this vehicle has {own}: stage the fleet's pack")]
+    OtherPack { fleet: PackHash, own: PackHash },
+}
+
+/// How a run is to go.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Windows after which it ends by itself; `None`: never.
+    pub windows: Option<u32>,
+    /// Set from outside to end it.
+    pub stop: Arc<AtomicBool>,
+    /// The vehicle's state folder.
+    pub state: PathBuf,
+    /// Seed of the vehicle's draws.
+    pub seed: u64,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// What lasts for a window, or for the time before the first.
+#[derive(Default)]
+pub(super) struct Tonight {
+    pub(super) entry: Option<Entry>,
+    /// What the vehicle says of itself, to come back when all that was there before has come.
+    pub(super) echo: Option<RecordId>,
+    /// The window whose records the vehicle published again after a start.
+    pub(super) republished: Option<u32>,
+    /// What is being measured: candidate and what it stands beside, on which part.
+    pub(super) measuring: BTreeMap<u64, (ValuesHash, Option<ValuesHash>, Option<u8>)>,
+    /// What was measured in this window, by part.
+    pub(super) values: BTreeMap<ValuesHash, (u8, i16)>,
+    pub(super) refused: BTreeSet<RecordId>,
+    pub(super) steps: u32,
+    pub(super) opened: Option<Instant>,
+    /// What crossed a line before the first window.
+    pub(super) before_line: Bytes,
+    /// Whether the line begins nothing more.
+    pub(super) finishing: bool,
+    /// What the metrics were told crossed this line.
+    pub(super) counted: Bytes,
+    /// Seconds and mean loss of what was tuned before a window.
+    pub(super) before_window: (f64, Option<f32>),
+}
+
+/// One vehicle of a fleet.
+pub struct Exchange {
+    pub(super) run: Run,
+    pub(super) fleet: FleetConfig,
+    pub(super) clock: Clock,
+    pub(super) key: SecretKey,
+    pub(super) me: KeyId,
+    pub(super) board: Board,
+    pub(super) layout: Arc<Layout>,
+    pub(super) base_model: ModelHash,
+    pub(super) pack: PackHash,
+    pub(super) vault: Vault,
+    pub(super) documents: Documents,
+    pub(super) window: Window,
+    pub(super) phase: Option<Phase>,
+    pub(super) swarm: Option<Swarm>,
+    pub(super) start: Option<Flat>,
+    pub(super) slots: Slots,
+    pub(super) worker: Worker,
+    pub(super) particles: Particles,
+    pub(super) line: Option<Line>,
+    pub(super) diary: Diary,
+    /// Inputs and outputs of both cores, for reruns.
+    pub(super) log: Log,
+    /// Counters of the vehicle's own records on the broker, the highest.
+    pub(super) counter_seen: u64,
+    pub(super) staged: Option<Flat>,
+    pub(super) tuning: Option<ValuesHash>,
+    pub(super) conditions: Conditions,
+    pub(super) tonight: Tonight,
+    /// Terms of the utility document.
+    pub(super) terms: usize,
+}
+
+impl Exchange {
+    /// Opens what the vehicle keeps and starts its engine. `conditions` are those of the moment.
+    ///
+    /// # Errors
+    /// [`ExchangeError`].
+    pub fn open(
+        run: Run,
+        fleet: FleetConfig,
+        mut bench: Bench,
+        conditions: Conditions,
+    ) -> Result<Self, ExchangeError> {
+        let key = super::key::read(&fleet.key)?;
+        let me = key.public().id();
+        let folder = run.state.join("exchange");
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| DiaryError::Write { path: folder.clone(), source })?;
+        let vault = Vault::open(&folder)?;
+        if let Some(aside) = &vault.found().set_aside {
+            warn!(path = %aside.path.display(), "the vault was damaged and begins anew");
+        }
+        let board =
+            Board::new(&fleet.name, &fleet.region, fleet.authority.id(), fleet.timekeeper.id(), me);
+        let layout = Arc::clone(bench.agent().layout());
+        let (base_model, pack) = (bench.base_model()?, bench.pack());
+        let documents = Documents::new(fleet.authority, fleet.timekeeper);
+        let policy = Policy {
+            metered: fleet.metered,
+            driving: fleet.while_driving,
+            battery_soc_percent_min: fleet.battery_soc_min_percent,
+        };
+        let slots = saved_slots(&vault)?;
+        let diary = Diary::open(&run.state, Arc::clone(&layout))?;
+        let log = Log::open(&folder.join("log"))?;
+        let worker = Worker::start(bench, &folder).map_err(ExchangeError::Thread)?;
+        let clock = Clock::start(vault.utc_at_least()?);
+        let mut exchange = Exchange {
+            run,
+            fleet,
+            clock,
+            me,
+            key,
+            board,
+            layout,
+            base_model,
+            pack,
+            vault,
+            documents,
+            window: Window::new(me, policy, shoal_window::Saved::default()),
+            phase: None,
+            swarm: None,
+            start: None,
+            slots,
+            worker,
+            particles: Particles::default(),
+            line: None,
+            diary,
+            log,
+            counter_seen: 0,
+            staged: None,
+            tuning: None,
+            conditions,
+            terms: 0,
+            tonight: Tonight::default(),
+        };
+        exchange.read_documents()?;
+        exchange.read_window(&policy)?;
+        exchange.restore_staged()?;
+        Ok(exchange)
+    }
+
+    /// The window as it was before the start.
+    fn read_window(&mut self, policy: &Policy) -> Result<(), ExchangeError> {
+        let (plan, ledger) = (self.vault.get(PLAN_KEY)?, self.vault.get(LEDGER_KEY)?);
+        let keys = self.documents.keyring();
+        let saved = shoal_window::Saved::decode(plan.as_deref(), ledger.as_deref(), keys);
+        let saved = saved.unwrap_or_else(|error: RejectSaved| {
+            warn!(%error, "the window begins anew");
+            shoal_window::Saved::default()
+        });
+        self.log.begin_window(self.me, policy, plan.as_deref(), ledger.as_deref());
+        self.window = Window::new(self.me, *policy, saved);
+        Ok(())
+    }
+
+    /// Takes part in windows until it is told to stop, or the last window is over.
+    ///
+    /// # Errors
+    /// [`ExchangeError`]: what was done until then is durable.
+    pub fn run(&mut self) -> Result<(), ExchangeError> {
+        info!(vehicle = %self.me, "started");
+        self.tell_conditions();
+        loop {
+            if self.run.stop.load(Ordering::Relaxed) {
+                info!("told to stop");
+                break;
+            }
+            let now = self.clock.now();
+            if self.window.poll_timeout().is_some_and(|at| at <= now.since_boot) {
+                self.log.window_timeout(now);
+                self.window.handle_timeout(now);
+            }
+            self.drain_window()?;
+            self.begin_swarm()?;
+            self.join_if_needed()?;
+            self.timeouts()?;
+            self.drain_swarm()?;
+            self.meter()?;
+            self.finish()?;
+            self.end_of_window()?;
+            if self.over() {
+                break;
+            }
+            self.wait()?;
+        }
+        self.leave()
+    }
+
+    /// Whether the last window is over, and all of it done.
+    fn over(&self) -> bool {
+        let Some(windows) = self.run.windows else { return false };
+        let last = windows.checked_sub(1);
+        last.is_none_or(|last| self.diary.written().is_some_and(|written| written >= last))
+    }
+
+    /// Waits for the broker or the engine, whichever can speak.
+    fn wait(&mut self) -> Result<(), ExchangeError> {
+        let due = [
+            self.window.poll_timeout(),
+            self.swarm.as_ref().and_then(Swarm::poll_timeout),
+            self.particles.poll_timeout(),
+        ];
+        let due = due.into_iter().flatten().min().map(|at| self.clock.until(at));
+        let longest = if self.worker.busy() { WAIT_BUSY } else { WAIT_MAX };
+        let wait = due.map_or(longest, |due| due.min(longest));
+        if let Some(line) = &mut self.line {
+            if let Some(event) = line.next(wait) {
+                self.event(&event)?;
+                // What has come already is taken before anything is decided.
+                while let Some(event) =
+                    self.line.as_mut().and_then(|line| line.next(Duration::ZERO))
+                {
+                    self.event(&event)?;
+                }
+            }
+            while let Some(done) = self.worker.next(Duration::ZERO)? {
+                self.done(done)?;
+            }
+        } else if let Some(done) = self.worker.next(wait)? {
+            self.done(done)?;
+        }
+        Ok(())
+    }
+
+    /// Once all documents are there, the vehicle takes part: its stored state and records are read back.
+    fn begin_swarm(&mut self) -> Result<(), ExchangeError> {
+        if self.swarm.is_some() || !self.documents.whole() {
+            return Ok(());
+        }
+        let (Some(document), Some(utility), Some(plan)) =
+            (self.documents.swarm(), self.documents.utility(), self.documents.plan())
+        else {
+            return Ok(());
+        };
+        let fields = *document.fields();
+        let own = LayoutHash::new(self.layout.hash());
+        if fields.base_model != self.base_model {
+            return Err(ExchangeError::OtherModel {
+                fleet: fields.base_model,
+                own: self.base_model,
+            });
+        }
+        if fields.layout != own {
+            return Err(ExchangeError::OtherLayout { fleet: fields.layout, own });
+        }
+        let utility = Utility::new(utility);
+        if let Some((fleet, _metric)) = utility.terms().find(|(pack, _metric)| *pack != self.pack) {
+            return Err(ExchangeError::OtherPack { fleet, own: self.pack });
+        }
+        self.terms = utility.terms().len();
+        let start = Adapter::start(Arc::clone(&self.layout), fields.start_seed);
+        let start: Flat = start.values().into();
+        let saved = match Saved::decode(self.vault.get(STATE_KEY)?.as_deref()) {
+            Ok(saved) => saved,
+            Err(error) => {
+                warn!(%error, "the swarm begins anew");
+                Saved::default()
+            }
+        };
+        let setup = Setup {
+            vehicle: self.me,
+            document: *document,
+            start: start.clone(),
+            utility,
+            roster: self.documents.keyring().roster().clone(),
+            period_seconds: plan.fields().period_seconds,
+        };
+        let state = self.vault.get(STATE_KEY)?;
+        if let Some(document) = self.documents.utility() {
+            self.log.begin_swarm(&setup, document, state.as_deref());
+        }
+        let mut named = BTreeMap::new();
+        for hash in saved.values() {
+            if let Some(bytes) = self.vault.blob(hash.bytes())? {
+                named.insert(hash, flat(&bytes));
+            }
+        }
+        let swarm = Swarm::new(setup, saved, |hash| named.get(hash).cloned())?;
+        self.swarm = Some(swarm);
+        self.start = Some(start);
+        info!(vehicles = self.documents.keyring().roster().count(), "joined");
+        self.read_records()?;
+        self.resume_tuning()?;
+        // The window may have opened before.
+        if let Some(Phase::Open { window, closes_at, .. }) = self.phase {
+            self.tell_swarm(Input::Phase(swarm::Phase::Open { window, closes_at }));
+        }
+        Ok(())
+    }
+
+    fn timeouts(&mut self) -> Result<(), ExchangeError> {
+        let now = self.clock.now();
+        if let Some(swarm) = &mut self.swarm
+            && swarm.poll_timeout().is_some_and(|at| at <= now.since_boot)
+        {
+            self.log.swarm_timeout(now);
+            swarm.handle_timeout(now);
+        }
+        let Some(line) = &mut self.line else { return Ok(()) };
+        let keys = self.documents.keyring();
+        let got = self.particles.timeout(now, keys, &mut self.vault, line.link())?;
+        self.got(got)
+    }
+
+    /// Between budget and socket.
+    fn meter(&mut self) -> Result<(), ExchangeError> {
+        let now = self.clock.now();
+        if let Some(line) = &mut self.line {
+            line.tell(now, &mut self.window);
+            let used = line.used();
+            let counted = std::mem::replace(&mut self.tonight.counted, used);
+            let metrics = &self.run.metrics;
+            metrics.bytes.up.inc_by(used.up.saturating_sub(counted.up));
+            metrics.bytes.down.inc_by(used.down.saturating_sub(counted.down));
+            super::doors::set(&metrics.window_bytes, used);
+        }
+        self.drain_window()?;
+        if let Some(line) = &mut self.line {
+            line.grant(&self.window);
+        }
+        Ok(())
+    }
+
+    /// Ends the run: what is in flight is left, what was done is durable.
+    fn leave(&mut self) -> Result<(), ExchangeError> {
+        self.hang_up();
+        self.log.end();
+        if let Some(failure) = self.log.failure() {
+            warn!(%failure, "the event log is not whole");
+        }
+        info!("ended");
+        Ok(())
+    }
+
+    /// Tells the window core and the engine what the vehicle's conditions are.
+    pub(super) fn tell_conditions(&mut self) {
+        let Conditions { parked, external_power, battery_soc_percent, network, .. } =
+            self.conditions;
+        let network = match network {
+            shoal_hal::Network::None => Network::None,
+            shoal_hal::Network::Metered => Network::Metered,
+            shoal_hal::Network::Unmetered => Network::Unmetered,
+        };
+        let conditions =
+            shoal_window::Conditions { network, parked, external_power, battery_soc_percent };
+        self.tell_window(shoal_window::Input::Conditions(conditions));
+        self.worker.give(Job::MayTune(parked));
+    }
+
+    pub(super) fn own(&self) -> Own {
+        Own(self.key.public())
+    }
+}
+
+fn saved_slots(vault: &Vault) -> Result<Slots, ExchangeError> {
+    let Some(bytes) = vault.get(SLOTS_KEY)? else { return Ok(Slots::new()) };
+    Ok(Slots::decode(&bytes).unwrap_or_else(|error| {
+        warn!(%error, "the slots begin anew");
+        Slots::new()
+    }))
+}
+
+/// Values as the vault holds them: f32, little-endian.
+pub(super) fn flat(bytes: &[u8]) -> Flat {
+    bytes.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)).collect()
+}
+
+/// The bytes of values; their SHA-256 is [`ValuesHash::of`] them.
+pub(super) fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}

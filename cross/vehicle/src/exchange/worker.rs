@@ -1,0 +1,386 @@
+//! The thread that owns the engine: it measures, codes and tunes, one thing at a time. Tuning gives way to the rest
+//! after every step.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use shoal_hal::backend::files::write_whole;
+use shoal_shadow::batch::MixedBatch;
+use shoal_shadow::tune::Tuner;
+use shoal_swarm::swarm::{Flat, On, TermResult, ValuesHash};
+use shoal_wire::coding::Quality;
+
+use super::bench::{Bench, BenchError};
+use super::weights::{About, CodeError, Coded, code};
+use crate::agent::AgentError;
+
+/// Bytes before the trainer's own in a checkpoint's file: of which adapter, for which window.
+const CHECKPOINT_HEAD: usize = 32 + 4;
+
+/// Something to do.
+#[derive(Debug)]
+pub enum Job {
+    /// Train on from an adapter; what was being trained before is left.
+    Tune {
+        /// The adapter.
+        from: Flat,
+        /// The window before which this happens: every one draws other batches.
+        window: u32,
+        /// Seed of the draws.
+        seed: u64,
+    },
+    /// Measure an adapter, beside another.
+    Measure {
+        /// Names the answer.
+        job: u64,
+        /// The adapter.
+        candidate: Flat,
+        /// The other.
+        beside: Option<Flat>,
+        /// On what.
+        on: On,
+    },
+    /// Code a particle.
+    Code {
+        /// Names the answer.
+        job: u64,
+        /// What it says of itself.
+        about: About,
+        /// What it means: a difference to its reference.
+        difference: Flat,
+        /// At how many bits a value.
+        quality: Quality,
+    },
+    /// Put an adapter on trial.
+    Stage(Flat),
+    /// Whether tuning may go on: the vehicle's conditions.
+    MayTune(bool),
+}
+
+/// Something that was done.
+#[derive(Debug)]
+pub enum Done {
+    /// An adapter was trained.
+    Tuned {
+        /// From this one…
+        from: ValuesHash,
+        /// …before this window.
+        window: u32,
+        /// What came of it.
+        values: Flat,
+        /// Steps taken.
+        steps: u32,
+        /// Mean loss of the steps; `None`: there was nothing to train on.
+        loss: Option<f32>,
+        /// How long it took, without what came between.
+        seconds: f64,
+    },
+    /// Some steps of training were taken.
+    Step {
+        /// Steps taken so far.
+        step: u32,
+        /// Loss of the last.
+        loss: f32,
+    },
+    /// A measurement.
+    Measured {
+        /// Of the job.
+        job: u64,
+        /// The term; `None` where there is nothing to measure on.
+        term: Option<TermResult>,
+        /// How long it took.
+        seconds: f64,
+    },
+    /// A particle.
+    Coded {
+        /// Of the job.
+        job: u64,
+        /// It; or why there is none.
+        coded: Box<Result<Coded, CodeError>>,
+        /// How long it took.
+        seconds: f64,
+    },
+    /// An adapter is on trial.
+    Staged,
+    /// A job failed: the vehicle goes on, its engine or disk may not.
+    Failed {
+        /// Of the job, if it was a measurement.
+        job: Option<u64>,
+        /// Why.
+        error: BenchError,
+    },
+}
+
+/// The thread; dropped, it ends after the step or measurement that it is at.
+pub struct Worker {
+    jobs: Option<Sender<Job>>,
+    done: Receiver<Done>,
+    thread: Option<JoinHandle<()>>,
+    /// Jobs of measuring and coding that are not answered.
+    open: usize,
+}
+
+impl Worker {
+    /// Starts the thread. Checkpoints of training go to `folder`.
+    ///
+    /// # Errors
+    /// The system has no thread.
+    pub fn start(bench: Bench, folder: &Path) -> io::Result<Self> {
+        let (jobs, todo) = mpsc::channel();
+        let (tell, done) = mpsc::channel();
+        let tensors = bench.tensors();
+        let work = Work { bench, tensors, todo, tell, may_tune: true, path: folder.join("tuning") };
+        let thread = thread::Builder::new().name("engine".to_owned());
+        let thread = thread.spawn(move || work.run())?;
+        Ok(Worker { jobs: Some(jobs), done, thread: Some(thread), open: 0 })
+    }
+
+    /// Gives a job.
+    pub fn give(&mut self, job: Job) {
+        if let Job::Measure { .. } | Job::Code { .. } = job {
+            self.open = self.open.saturating_add(1);
+        }
+        // Without its thread the next look at what is done says so.
+        if let Some(jobs) = &self.jobs {
+            let _ended = jobs.send(job);
+        }
+    }
+
+    /// Whether a measurement or a particle is being made.
+    pub fn busy(&self) -> bool {
+        self.open > 0
+    }
+
+    /// What was done, if anything, after waiting this long for it.
+    ///
+    /// # Errors
+    /// [`EngineEnded`]: the thread is gone.
+    pub fn next(&mut self, wait: Duration) -> Result<Option<Done>, EngineEnded> {
+        let done = match self.done.recv_timeout(wait) {
+            Ok(done) => done,
+            Err(RecvTimeoutError::Timeout) => return Ok(None),
+            Err(RecvTimeoutError::Disconnected) => return Err(EngineEnded),
+        };
+        if let Done::Measured { .. } | Done::Coded { .. } | Done::Failed { job: Some(_), .. } = done
+        {
+            self.open = self.open.saturating_sub(1);
+        }
+        Ok(Some(done))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _panicked = thread.join();
+        }
+    }
+}
+
+/// The engine's thread panicked: a bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the thread of the engine has ended")]
+pub struct EngineEnded;
+
+/// The thread's own.
+struct Work {
+    bench: Bench,
+    tensors: Vec<u32>,
+    todo: Receiver<Job>,
+    tell: Sender<Done>,
+    may_tune: bool,
+    path: PathBuf,
+}
+
+/// An adapter in training.
+struct Training {
+    from: Flat,
+    window: u32,
+    seed: u64,
+}
+
+/// Nobody listens any more.
+struct Quit;
+
+impl Work {
+    fn run(mut self) {
+        let mut next = None;
+        loop {
+            let done = match next.take() {
+                Some(training) => self.train(training),
+                None => match self.todo.recv() {
+                    Ok(job) => self.act(job),
+                    Err(_ended) => return,
+                },
+            };
+            match done {
+                Ok(training) => next = training,
+                Err(Quit) => return,
+            }
+        }
+    }
+
+    /// Does a job; training is given back, to be gone on with.
+    fn act(&mut self, job: Job) -> Result<Option<Training>, Quit> {
+        let started = now();
+        let seconds = || started.elapsed().as_secs_f64();
+        match job {
+            Job::Tune { from, window, seed } => return Ok(Some(Training { from, window, seed })),
+            Job::MayTune(may) => self.may_tune = may,
+            Job::Measure { job, candidate, beside, on } => {
+                let measured = self.bench.measure(&candidate, beside.as_ref(), on);
+                self.say(match measured {
+                    Ok(term) => Done::Measured { job, term, seconds: seconds() },
+                    Err(error) => Done::Failed { job: Some(job), error },
+                })?;
+            }
+            Job::Code { job, about, difference, quality } => {
+                let coded = Box::new(code(about, difference.to_vec(), &self.tensors, quality));
+                self.say(Done::Coded { job, coded, seconds: seconds() })?;
+            }
+            Job::Stage(adapter) => {
+                let staged = self
+                    .bench
+                    .adapter(&adapter)
+                    .and_then(|adapter| Ok(self.bench.agent().stage(&adapter)?));
+                self.say(match staged {
+                    Ok(()) => Done::Staged,
+                    Err(error) => Done::Failed { job: None, error },
+                })?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Trains an adapter to its end, or until another one is to be trained.
+    fn train(&mut self, training: Training) -> Result<Option<Training>, Quit> {
+        let of = self.bench.agent().config().night.steps;
+        match self.steps(&training, of) {
+            Ok(Stepped::Another(other)) => Ok(Some(other)),
+            Ok(Stepped::Done { values, loss, seconds, steps }) => {
+                let from = ValuesHash::of(&training.from);
+                self.say(Done::Tuned {
+                    from,
+                    window: training.window,
+                    values,
+                    steps,
+                    loss,
+                    seconds,
+                })?;
+                Ok(None)
+            }
+            Err(Interrupted::Failed(error)) => {
+                self.say(Done::Failed { job: None, error })?;
+                Ok(None)
+            }
+            Err(Interrupted::Quit(quit)) => Err(quit),
+        }
+    }
+
+    fn steps(&mut self, training: &Training, of: u32) -> Result<Stepped, Interrupted> {
+        let Training { from, window, seed } = training;
+        let mut spent = Duration::ZERO;
+        let begun = now();
+        let roads = self.bench.roads(&mut |_tell| {})?;
+        let Some(mut source) = self.bench.batches(&roads, *seed) else {
+            let values = from.clone();
+            return Ok(Stepped::Done { values, loss: None, seconds: 0.0, steps: 0 });
+        };
+        let mut tuner = self.bench.tuner(from, *seed)?;
+        let head = [&ValuesHash::of(from).bytes()[..], &window.to_le_bytes()].concat();
+        self.resume(&mut tuner, &head)?;
+        spent += begun.elapsed();
+        let slice = u64::from(self.bench.agent().config().night.slice.max(1));
+        let (mut sum, mut taken) = (0.0_f64, 0_u32);
+        while tuner.step_count() < u64::from(of) {
+            if let Some(other) = self.meanwhile()? {
+                return Ok(Stepped::Another(other));
+            }
+            let begun = now();
+            let loss = step(&mut tuner, &mut source)?;
+            (sum, taken) = (sum + f64::from(loss), taken.saturating_add(1));
+            let step = tuner.step_count();
+            if step.is_multiple_of(slice) && step < u64::from(of) {
+                let bytes = [head.as_slice(), &tuner.checkpoint()].concat();
+                write_whole(&self.path, &bytes).map_err(AgentError::from)?;
+            }
+            spent += begun.elapsed();
+            self.say(Done::Step { step: step as u32, loss })?;
+        }
+        let values: Flat = Arc::from(tuner.adapter().values());
+        let loss = (taken > 0).then(|| (sum / f64::from(taken)) as f32);
+        Ok(Stepped::Done { values, loss, seconds: spent.as_secs_f64(), steps: of })
+    }
+
+    /// Goes on where a cut left this very training.
+    fn resume(&self, tuner: &mut Tuner, head: &[u8]) -> Result<(), AgentError> {
+        let Ok(bytes) = std::fs::read(&self.path) else { return Ok(()) };
+        match bytes.split_at_checked(CHECKPOINT_HEAD) {
+            Some((of, checkpoint)) if of == head => Ok(tuner.resume(checkpoint)?),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Does what waits, and waits while tuning may not go on.
+    fn meanwhile(&mut self) -> Result<Option<Training>, Quit> {
+        loop {
+            let job = if self.may_tune {
+                match self.todo.try_recv() {
+                    Ok(job) => job,
+                    Err(TryRecvError::Empty) => return Ok(None),
+                    Err(TryRecvError::Disconnected) => return Err(Quit),
+                }
+            } else {
+                self.todo.recv().map_err(|_ended| Quit)?
+            };
+            if let Some(other) = self.act(job)? {
+                return Ok(Some(other));
+            }
+        }
+    }
+
+    fn say(&self, done: Done) -> Result<(), Quit> {
+        self.tell.send(done).map_err(|_ended| Quit)
+    }
+}
+
+/// How training went.
+enum Stepped {
+    Done { values: Flat, loss: Option<f32>, seconds: f64, steps: u32 },
+    Another(Training),
+}
+
+/// Why training did not go to its end.
+enum Interrupted {
+    Failed(BenchError),
+    Quit(Quit),
+}
+
+impl<E: Into<BenchError>> From<E> for Interrupted {
+    fn from(error: E) -> Self {
+        Interrupted::Failed(error.into())
+    }
+}
+
+impl From<Quit> for Interrupted {
+    fn from(quit: Quit) -> Self {
+        Interrupted::Quit(quit)
+    }
+}
+
+fn step(tuner: &mut Tuner, source: &mut MixedBatch<'_>) -> Result<f32, AgentError> {
+    Ok(tuner.run(source, 1, |_report| {})?)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a stage took is for people and decides nothing"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
