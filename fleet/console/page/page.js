@@ -122,6 +122,8 @@ function ticks(low, high) {
 
 function rows() {
   const budget = view.plan || { up_bytes: 0, down_bytes: 0 };
+  $("of-up").textContent = view.plan ? `sent, of ${bytes(budget.up_bytes)}` : "sent";
+  $("of-down").textContent = view.plan ? `received, of ${bytes(budget.down_bytes)}` : "received";
   $("vehicles").replaceChildren(...view.vehicles.map((v) => {
     const chip = element("span", v.silent ? "silent" : v.activity || "not heard", `chip ${v.silent ? "silent" : v.activity || ""}`);
     const holds = [];
