@@ -221,3 +221,21 @@ fn held_back(frames: usize, context: usize) -> Option<usize> {
     // What is left must still give clips to tune on.
     (frames >= back + 2 * clip).then(|| frames - back)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_holds_back_its_end_and_keeps_enough_to_tune_on() {
+        for frames in 0..200 {
+            let Some(first) = held_back(frames, 4) else {
+                assert!(frames < 15, "{frames} frames can spare a clip");
+                continue;
+            };
+            // A clip has four past frames and the next.
+            assert!(frames - first >= 5 && first >= 10, "{frames} frames held back from {first}");
+        }
+        assert_eq!(held_back(120, 4), Some(100));
+    }
+}

@@ -211,3 +211,66 @@ impl Diary {
         self.folder.join("windows.jsonl")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn diary(folder: &Path) -> Diary {
+        let layout = Layout { sites: Vec::new(), rank: 1, alpha: 1.0 };
+        Diary::open(folder, Arc::new(layout)).unwrap()
+    }
+
+    fn windows(folder: &Path) -> Vec<u32> {
+        let text = fs::read_to_string(folder.join("windows.jsonl")).unwrap();
+        let entry = |line: &str| serde_json::from_str::<Entry>(line).unwrap().window;
+        text.lines().map(entry).collect()
+    }
+
+    #[test]
+    fn a_window_is_written_down_once_with_the_adapters_of_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = diary(folder.path());
+        first.write(&Entry::new(0), &[], None).unwrap();
+        first.write(&Entry::new(2), &[], Some(&[])).unwrap();
+        let mut again = diary(folder.path());
+        assert_eq!(again.written(), Some(2));
+        again.write(&Entry::new(2), &[], None).unwrap();
+        again.write(&Entry::new(1), &[], None).unwrap();
+        assert_eq!(windows(folder.path()), [0, 2]);
+        let adapters = folder.path().join("windows/2");
+        assert!(adapters.join("own/adapter_config.json").is_file());
+        assert!(adapters.join("best/adapter_config.json").is_file());
+        assert!(!folder.path().join("windows/0/best").exists());
+    }
+
+    #[test]
+    fn a_line_that_a_cut_left_half_written_is_removed_and_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = diary(folder.path());
+        first.write(&Entry::new(0), &[], None).unwrap();
+        first.write(&Entry::new(1), &[], None).unwrap();
+        let path = folder.path().join("windows.jsonl");
+        let text = fs::read(&path).unwrap();
+        let line = text.len() / 2;
+        for cut in line..text.len() {
+            fs::write(&path, &text[..cut]).unwrap();
+            let mut again = diary(folder.path());
+            again.write(&Entry::new(1), &[], None).unwrap();
+            assert_eq!(windows(folder.path()), [0, 1], "cut to {cut}");
+        }
+        fs::write(&path, [&text[..], b"{\"window\":2,\"took_part\":tr\xff"].concat()).unwrap();
+        assert_eq!(diary(folder.path()).written(), Some(1));
+    }
+
+    #[test]
+    fn adapters_of_long_ago_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut diary = diary(folder.path());
+        for window in 0..=KEPT {
+            diary.write(&Entry::new(window), &[], None).unwrap();
+        }
+        assert!(!folder.path().join("windows/0").exists());
+        assert!(folder.path().join("windows/1").exists());
+    }
+}

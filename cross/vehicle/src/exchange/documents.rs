@@ -223,3 +223,107 @@ impl Documents {
         verified(self.envelope(Kind::WindowPlan)?, &self.keyring).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shoal_swarm::inbox::read;
+    use shoal_wire::v1::{
+        ROSTER_PAGE_BYTES_MAX, RosterFields, RosterPageFields, Vehicle, WindowPlanFields,
+    };
+    use shoal_wire::{Label, Leaf, RecordId, SecretKey, Topic, seal};
+
+    use super::*;
+
+    fn authority() -> SecretKey {
+        SecretKey::from_seed(&[1; 32])
+    }
+
+    fn sealed<'a, T: Body<'a>>(counter: u64, body: &T) -> Vec<u8> {
+        let mut buffer = vec![0; ROSTER_PAGE_BYTES_MAX];
+        seal(body, counter, u64::MAX, &authority(), &mut buffer).unwrap().bytes().to_vec()
+    }
+
+    fn plan(counter: u64, period_seconds: u32) -> Vec<u8> {
+        let fields = WindowPlanFields {
+            epoch_seconds: 1,
+            period_seconds,
+            open_seconds: 1,
+            jitter_ms_max: 0,
+            up_bytes_max: 1,
+            down_bytes_max: 1,
+        };
+        sealed(counter, &WindowPlan::new(fields).unwrap())
+    }
+
+    /// A page and the head that names it.
+    fn roster(version: u32, vehicles: u8) -> (Vec<u8>, Vec<u8>) {
+        let row = |seed: u8| {
+            let key = SecretKey::from_seed(&[seed; 32]);
+            Vehicle { public_key: *key.public().bytes(), region: 0 }.encode()
+        };
+        let rows: Vec<u8> = (10..10 + vehicles).flat_map(row).collect();
+        let fields = RosterPageFields { version, index: 0, vehicles: &rows };
+        let page = sealed(u64::from(version) * 2, &RosterPage::new(fields).unwrap());
+        let pages = *RecordId::new(sha2_of(&page)).bytes();
+        let fields = RosterFields { version, vehicles: vehicles.into(), pages: &pages };
+        (page, sealed(u64::from(version) * 2 + 1, &Roster::new(fields).unwrap()))
+    }
+
+    fn sha2_of(bytes: &[u8]) -> [u8; 32] {
+        use sha2::Digest as _;
+        sha2::Sha256::digest(bytes).into()
+    }
+
+    fn take(
+        documents: &mut Documents,
+        leaf: Leaf,
+        bytes: &[u8],
+    ) -> Result<Option<News>, RejectDocument> {
+        let label = Label::new("f").unwrap();
+        let topic = Topic::new(label, label, authority().public().id(), leaf).unwrap();
+        let record = read(&topic, bytes, documents.keyring()).unwrap();
+        documents.take(&record)
+    }
+
+    fn none() -> Documents {
+        Documents::new(authority().public(), SecretKey::from_seed(&[2; 32]).public())
+    }
+
+    #[test]
+    fn an_older_document_and_a_second_one_of_one_counter_are_refused() {
+        let mut documents = none();
+        assert_eq!(take(&mut documents, Leaf::Plan, &plan(5, 10)), Ok(Some(News::Plan)));
+        assert_eq!(take(&mut documents, Leaf::Plan, &plan(5, 10)), Ok(None));
+        let old = take(&mut documents, Leaf::Plan, &plan(4, 20)).unwrap_err();
+        assert_eq!(
+            (old.code(), old),
+            (RefusalCode::OldCounter, RejectDocument::OldCounter { got: 4, newest: 5 })
+        );
+        let other = take(&mut documents, Leaf::Plan, &plan(5, 30)).unwrap_err();
+        assert_eq!(other.code(), RefusalCode::Contradicted);
+        assert_eq!(documents.plan().unwrap().fields().period_seconds, 10);
+        assert_eq!(take(&mut documents, Leaf::Plan, &plan(6, 40)), Ok(Some(News::Plan)));
+        assert!(!documents.whole());
+    }
+
+    #[test]
+    fn a_roster_is_whole_whether_its_pages_come_before_its_head_or_after() {
+        let (page, head) = roster(1, 3);
+        let of_page = Leaf::RosterPage { index: 0 };
+        for page_first in [true, false] {
+            let mut documents = none();
+            let order = if page_first { [0, 1] } else { [1, 0] };
+            for which in order {
+                let (leaf, bytes) =
+                    if which == 0 { (of_page, &page) } else { (Leaf::Roster, &head) };
+                assert_eq!(take(&mut documents, leaf, bytes), Ok(Some(News::Roster)));
+            }
+            assert_eq!(documents.keyring().roster().count(), 3, "page first: {page_first}");
+            let (page, head) = roster(2, 4);
+            take(&mut documents, of_page, &page).unwrap();
+            assert_eq!(documents.keyring().roster().count(), 3, "the head is not there yet");
+            take(&mut documents, Leaf::Roster, &head).unwrap();
+            assert_eq!(documents.keyring().roster().count(), 4);
+        }
+    }
+}
