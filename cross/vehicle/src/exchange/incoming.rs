@@ -79,7 +79,7 @@ impl Exchange {
         };
         let mine = topic.publisher() == self.me;
         if mine {
-            self.counter_seen = self.counter_seen.max(counter(&record));
+            self.counter_seen = self.counter_seen.max(record.head().counter);
         }
         match &record {
             Record::Presence(presence) => {
@@ -320,24 +320,6 @@ impl Exchange {
     /// The purpose of the line, if there is one.
     pub(super) fn line_for(&self) -> Option<For> {
         self.line.as_ref().map(super::line::Line::purpose)
-    }
-}
-
-/// Of a record of ours.
-fn counter(record: &Record<'_>) -> u64 {
-    match record {
-        Record::Claim(record) => record.head().counter,
-        Record::Vote(record) => record.head().counter,
-        Record::ParticleHeader(record) => record.head().counter,
-        Record::Presence(record) => record.head().counter,
-        Record::Refusal(record) => record.head().counter,
-        Record::Nonce(_)
-        | Record::WindowPlan(_)
-        | Record::Roster(_)
-        | Record::RosterPage(_)
-        | Record::UtilityDocument(_)
-        | Record::SwarmDocument(_)
-        | Record::Document(_) => 0,
     }
 }
 

@@ -7,10 +7,10 @@ use shoal_link::{
     Address, Broker as _, Event, Link, LinkError, Meter, NotPublished, PublishError, RejectAddress,
     Sealed, SealedChunk, Settings, Subscription,
 };
-use shoal_swarm::inbox::{Record, read};
+use shoal_swarm::inbox::read;
 use shoal_window::{Bytes, Window};
 use shoal_wire::v1::ParticleHeader;
-use shoal_wire::{KeyId, Keys, Label, Leaf, Now, Outbound, RejectTopic, Topic, Unverified};
+use shoal_wire::{KeyId, Label, Leaf, Now, RejectTopic, Topic, Unverified};
 use tracing::warn;
 
 use super::key::Own;
@@ -253,8 +253,8 @@ fn publish(link: &mut Link, own: &Own, outgoing: &Outgoing) -> Result<(), Publis
     let topic = Topic::decode(text).map_err(|_reject| PublishError::Topic)?;
     match outgoing {
         Outgoing::Record { bytes, .. } => {
-            let outbound = outbound(&topic, bytes, own).ok_or(PublishError::Topic)?;
-            link.publish(&topic, Sealed::Record(outbound), None)?;
+            let record = read(&topic, bytes, own).map_err(|_reject| PublishError::Topic)?;
+            link.publish(&topic, Sealed::Record(record.outbound()), None)?;
         }
         Outgoing::Chunk { header, index, bytes, .. } => {
             let header = Unverified::decode(header)
@@ -266,23 +266,4 @@ fn publish(link: &mut Link, own: &Own, outgoing: &Outgoing) -> Result<(), Publis
         }
     }
     Ok(())
-}
-
-/// What we sealed, read back.
-fn outbound<'a>(topic: &Topic<'_>, bytes: &'a [u8], own: &impl Keys) -> Option<Outbound<'a>> {
-    match read(topic, bytes, own).ok()? {
-        Record::Claim(record) => Some(Outbound::from(&record)),
-        Record::Vote(record) => Some(Outbound::from(&record)),
-        Record::ParticleHeader(record) => Some(Outbound::from(&*record)),
-        Record::Presence(record) => Some(Outbound::from(&record)),
-        Record::Refusal(record) => Some(Outbound::from(&record)),
-        // A vehicle signs none of these.
-        Record::Nonce(_)
-        | Record::WindowPlan(_)
-        | Record::Roster(_)
-        | Record::RosterPage(_)
-        | Record::UtilityDocument(_)
-        | Record::SwarmDocument(_)
-        | Record::Document(_) => None,
-    }
 }

@@ -36,6 +36,8 @@ use crate::config::FleetConfig;
 const WAIT_MAX: Duration = Duration::from_millis(200);
 /// The same while the engine works and may answer.
 const WAIT_BUSY: Duration = Duration::from_millis(5);
+/// More records than a vehicle signs in a second.
+const COUNTERS_A_SECOND: u64 = 1 << 16;
 /// What joining a fleet may cost: its documents, and what this vehicle published in an earlier life.
 pub(super) const JOINING: Bytes = Bytes { up: 64 << 10, down: 4 << 20 };
 
@@ -215,6 +217,12 @@ impl Exchange {
             tonight: Tonight::default(),
         };
         exchange.read_documents()?;
+        if !exchange.documents.whole() {
+            // A first start, or a store that was lost: seconds of UTC, which grow faster than records are signed, are
+            // above every counter of an earlier life, before what it left on the broker is read.
+            let seconds = exchange.clock.now().utc.earliest_seconds();
+            exchange.counter_seen = seconds.saturating_mul(COUNTERS_A_SECOND);
+        }
         exchange.read_window(&policy)?;
         exchange.restore_staged()?;
         Ok(exchange)
