@@ -1,6 +1,6 @@
 //! How long things take: the one place of this program that reads a clock.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) struct Watch(Instant);
 
@@ -13,6 +13,12 @@ impl Watch {
     pub(crate) fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
+}
+
+/// Since 1970, UTC.
+#[expect(clippy::disallowed_methods, reason = "a program that says when windows open")]
+pub(crate) fn utc() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// `7.3 s`, `4 min 05 s`.

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  demo    one vehicle learns a generated road, from x_p to its own skill  [--help]
+  demo    a fleet learns over a broker, alone and together                [--help]
   test    all that finds a fault of today's change; what CI runs           [--help]
   tidy    the parts of `test` that need no compiler: lengths, arrows, links, markers
   bench   every benchmark of the workspace, one after the other

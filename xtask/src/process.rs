@@ -55,12 +55,6 @@ impl Run {
         self
     }
 
-    /// Lets a reader answer: a terminal program gets ours.
-    pub(crate) fn interactive(mut self) -> Self {
-        self.command.stdin(Stdio::inherit());
-        self
-    }
-
     /// Runs to the end; output goes where ours goes.
     pub(crate) fn run(mut self) -> Done {
         println!("  $ {}", self.shown);

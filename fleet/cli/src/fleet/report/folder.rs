@@ -28,9 +28,8 @@ pub(super) struct Line {
     /// How long each stage took.
     #[serde(default)]
     pub(super) seconds: BTreeMap<String, f64>,
-    /// High water of the process.
-    #[serde(default)]
-    pub(super) memory_bytes: u64,
+    /// High water of the process, where the system says it.
+    pub(super) memory_bytes: Option<u64>,
 }
 
 /// What one vehicle left of one run.

@@ -107,7 +107,7 @@ impl Report {
             broker: self.broker.clone().unwrap_or(fleet.broker),
             rule: rule(&self.dir, fleet.authority)?,
             seconds,
-            memory_bytes: lines.map(|line| line.memory_bytes).max().unwrap_or(0),
+            memory_bytes: lines.filter_map(|line| line.memory_bytes).max().unwrap_or(0),
             vehicles: vehicles.len(),
             windows: asked.windows,
             missed: by_vehicle.iter().map(|row| row.missed).sum(),

@@ -1,0 +1,146 @@
+//! What the demo was asked for, checked before anything is fetched or built.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::flags::Flags;
+use crate::{Done, Failure, onnxruntime};
+
+const VALUED: [&str; 8] = [
+    "--drives",
+    "--pretrain",
+    "--engine",
+    "--broker",
+    "--vehicles",
+    "--windows",
+    "--seed",
+    "--rule",
+];
+/// With fewer there is nobody to measure what one claims.
+const VEHICLES_MIN: u64 = 2;
+const VEHICLES_MAX: u64 = 64;
+const WINDOWS_MAX: u64 = 64;
+
+/// The command line.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) drives: Option<PathBuf>,
+    pub(super) pretrain: Option<PathBuf>,
+    pub(super) engine: Option<Engine>,
+    /// A broker that runs already.
+    pub(super) broker: Option<String>,
+    pub(super) vehicles: u64,
+    pub(super) windows: u64,
+    pub(super) seed: u64,
+    pub(super) rule: String,
+    pub(super) headless: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Engine {
+    Ort,
+    Tract,
+}
+
+impl Engine {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ort => "ort",
+            Self::Tract => "tract",
+        }
+    }
+}
+
+impl Asked {
+    /// `None` when help is asked for.
+    pub(super) fn parse(args: &[String]) -> Done<Option<Self>> {
+        let flags = Flags::parse(args, &VALUED, &["--headless", "--help"])?;
+        if flags.has("--help") {
+            return Ok(None);
+        }
+        if let Some(stray) = flags.rest.first() {
+            return Err(Failure(format!("{stray} is no flag; --help lists them")));
+        }
+        let engine = match flags.value("--engine") {
+            None => None,
+            Some("ort") => Some(Engine::Ort),
+            Some("tract") => Some(Engine::Tract),
+            Some(other) => return Err(Failure(format!("no engine {other}: ort or tract"))),
+        };
+        let rule = flags.value("--rule").unwrap_or("consensus");
+        if !["consensus", "paper"].contains(&rule) {
+            return Err(Failure(format!("no rule {rule}: consensus or paper")));
+        }
+        let number = |flag: &str, default: u64, low: u64, high: u64| {
+            let Some(text) = flags.value(flag) else { return Ok(default) };
+            let number = text.parse().ok().filter(|number| (low..=high).contains(number));
+            number.ok_or_else(|| Failure(format!("{flag} {text}: a number from {low} to {high}")))
+        };
+        Ok(Some(Self {
+            drives: flags.value("--drives").map(absolute).transpose()?,
+            pretrain: flags.value("--pretrain").map(absolute).transpose()?,
+            engine,
+            broker: flags.value("--broker").map(str::to_owned),
+            vehicles: number("--vehicles", 4, VEHICLES_MIN, VEHICLES_MAX)?,
+            windows: number("--windows", 10, 1, WINDOWS_MAX)?,
+            seed: number("--seed", 1, 0, u64::from(u32::MAX))?,
+            rule: rule.to_owned(),
+            headless: flags.has("--headless"),
+        }))
+    }
+}
+
+/// The engine that was asked for, or the best that can be had.
+pub(super) fn engine(asked: Option<Engine>) -> Done<Engine> {
+    if asked == Some(Engine::Tract) {
+        return Ok(Engine::Tract);
+    }
+    let fetched = match onnxruntime::library() {
+        Some(_library) => Ok(()),
+        None => onnxruntime::install(),
+    };
+    match (fetched, asked) {
+        (Ok(()), _) => Ok(Engine::Ort),
+        (Err(failure), Some(_asked)) => Err(failure),
+        (Err(Failure(why)), None) => {
+            println!("{why}\nno ONNX Runtime: tract runs the model, three to four times slower");
+            Ok(Engine::Tract)
+        }
+    }
+}
+
+/// The path as the caller means it: relative to where they are.
+fn absolute(path: &str) -> Done<PathBuf> {
+    fs::canonicalize(path).map_err(|error| Failure(format!("{path}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Done<Option<Asked>> {
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        Asked::parse(&args)
+    }
+
+    #[test]
+    fn flags_that_mean_nothing_are_refused() {
+        for args in [
+            &["--engine", "cuda"][..],
+            &["--seed", "x"],
+            &["road"],
+            &["--vehicles", "1"],
+            &["--windows", "0"],
+            &["--rule", "mean"],
+        ] {
+            assert!(parse(args).is_err(), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn without_flags_four_vehicles_exchange_in_ten_windows() {
+        let asked = parse(&[]).unwrap().unwrap();
+        assert_eq!((asked.vehicles, asked.windows, asked.rule.as_str()), (4, 10, "consensus"));
+        assert!(parse(&["--help"]).unwrap().is_none());
+    }
+}

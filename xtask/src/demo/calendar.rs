@@ -1,0 +1,71 @@
+//! When windows open: from what a night takes on this machine.
+
+use std::time::Duration;
+
+use super::lines::Line;
+
+/// Shortest time from one window to the next.
+const PERIOD_SECONDS_MIN: u64 = 5;
+
+/// A plan of windows, in whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Calendar {
+    /// When window 0 opens, UTC since 1970.
+    pub(super) epoch: u64,
+    pub(super) period: u64,
+    /// How long a window is open.
+    pub(super) open: u64,
+}
+
+impl Calendar {
+    /// A period of three of the slowest nights, open but for the longest tuning (and for two thirds of it at least):
+    /// a vehicle has tuned when a window opens.
+    pub(super) fn after(nights: &[Line], epoch: u64) -> Self {
+        let most = |of: fn(&Line) -> f64| nights.iter().map(of).fold(0.0, f64::max);
+        // Seconds of nights: far below what a u64 holds.
+        let period = ((3.0 * most(Line::work)).ceil() as u64).max(PERIOD_SECONDS_MIN);
+        let open = period.saturating_sub(most(|night| night.tuning).ceil() as u64 + 1);
+        let open = open.max((2 * period).div_ceil(3)).min(period - 1);
+        Self { epoch, period, open }
+    }
+
+    /// The window that is open or was last, and the seconds until it closes; `None`: before the first.
+    pub(super) fn window(&self, utc: Duration) -> Option<(u64, Option<u64>)> {
+        let since = utc.as_secs().checked_sub(self.epoch)?;
+        let (window, into) = (since / self.period, since % self.period);
+        Some((window, self.open.checked_sub(into).filter(|left| *left > 0)))
+    }
+
+    /// When the last of so many windows has closed, UTC since 1970.
+    pub(super) fn end(&self, windows: u64) -> u64 {
+        self.epoch + (windows - 1) * self.period + self.open
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn night(tuning: f64, measuring: f64) -> Line {
+        Line { tuning, measuring, ..Line::default() }
+    }
+
+    #[test]
+    fn a_window_comes_every_three_of_the_slowest_nights() {
+        let nights = [night(1.0, 0.5), night(3.2, 1.0), night(2.0, 0.5)];
+        let calendar = Calendar::after(&nights, 100);
+        assert_eq!(calendar, Calendar { epoch: 100, period: 13, open: 9 });
+        let quick = Calendar::after(&[night(0.1, 0.1)], 100);
+        assert_eq!((quick.period, quick.open), (5, 4));
+        assert_eq!(Calendar::after(&[], 0).period, 5);
+    }
+
+    #[test]
+    fn a_window_is_open_and_then_is_not() {
+        let calendar = Calendar { epoch: 100, period: 13, open: 9 };
+        let at = |seconds| calendar.window(Duration::from_secs(seconds));
+        assert_eq!((at(99), at(100)), (None, Some((0, Some(9)))));
+        assert_eq!((at(108), at(109)), (Some((0, Some(1))), Some((0, None))));
+        assert_eq!((at(113), calendar.end(2)), (Some((1, Some(9))), 122));
+    }
+}

@@ -1,0 +1,93 @@
+//! What vehicles are told.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use super::asked::Engine;
+use crate::{Done, Failure};
+
+/// What every vehicle is told of engine, drives, replay and night: `shoal fleet init` takes it over.
+pub(super) fn vehicle_toml(
+    package: &Path,
+    drives: Option<&Path>,
+    engine: Engine,
+    seed: u64,
+) -> String {
+    let engine = engine.name();
+    let mut text = format!(
+        "# Written by `cargo xtask demo`. It can be driven by itself, too: shoal drive.\n\
+         name = \"demo\"\nseed = {seed}\nstate = \"state\"\n\n\
+         [model]\npackage = {:?}\n\n[engine]\nkind = \"{engine}\"\n\n\
+         # The drives are short: everything is kept.\n[replay]\nordinary_share = 1.0\n\n\
+         [night]\nsteps = 20\nlearning_rate = 1e-3\n",
+        package.to_string_lossy()
+    );
+    if let Some(drives) = drives {
+        let _infallible = write!(text, "\n[drives]\ndirectory = {:?}\n", drives.to_string_lossy());
+    }
+    text
+}
+
+/// The same vehicle without exchange, with a state of its own.
+fn alone_toml(vehicle: &str) -> Done<String> {
+    let replaced = |text: &str, old: &str, new: &str| match text.matches(old).count() {
+        1 => Ok(text.replacen(old, new, 1)),
+        _ => Err(Failure(format!("vehicle.toml has no line {old:?}, or several"))),
+    };
+    let text = replaced(vehicle, "state = \"state\"\n", "state = \"alone\"\n")?;
+    replaced(&text, "[fleet]\n", "[fleet]\nexchange = false\n")
+}
+
+/// Writes `alone.toml` beside `vehicle.toml`.
+pub(super) fn write_alone(folder: &Path) -> Done {
+    let vehicle = folder.join("vehicle.toml");
+    let text = fs::read_to_string(&vehicle)
+        .map_err(|error| Failure(format!("cannot read {}: {error}", vehicle.display())))?;
+    write(&folder.join("alone.toml"), &alone_toml(&text)?)
+}
+
+pub(super) fn write(file: &Path, text: &str) -> Done {
+    fs::write(file, text)
+        .map_err(|error| Failure(format!("cannot write {}: {error}", file.display())))
+}
+
+/// Makes a folder, empty: what an earlier demo left is removed.
+pub(super) fn fresh(folder: &Path) -> Done {
+    remove(folder)?;
+    fs::create_dir_all(folder)
+        .map_err(|error| Failure(format!("cannot make {}: {error}", folder.display())))
+}
+
+pub(super) fn remove(folder: &Path) -> Done {
+    if !folder.exists() {
+        return Ok(());
+    }
+    fs::remove_dir_all(folder)
+        .map_err(|error| Failure(format!("cannot remove {}: {error}", folder.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_vehicle_is_valid_toml_with_what_was_asked_for() {
+        let text = vehicle_toml(Path::new("a \"b\""), Some(Path::new("c")), Engine::Tract, 7);
+        let table: toml::Table = text.parse().unwrap();
+        assert_eq!(table["seed"].as_integer(), Some(7));
+        assert_eq!(table["model"]["package"].as_str(), Some("a \"b\""));
+        assert_eq!(table["engine"]["kind"].as_str(), Some("tract"));
+        assert_eq!(table["drives"]["directory"].as_str(), Some("c"));
+    }
+
+    #[test]
+    fn a_lone_vehicle_differs_in_its_state_and_exchange_alone() {
+        let vehicle = "name = \"a\"\nstate = \"state\"\n\n[fleet]\nname = \"b\"\n";
+        let alone: toml::Table = alone_toml(vehicle).unwrap().parse().unwrap();
+        assert_eq!(alone["state"].as_str(), Some("alone"));
+        assert_eq!(alone["fleet"]["exchange"].as_bool(), Some(false));
+        assert_eq!(alone["fleet"]["name"].as_str(), Some("b"));
+        assert!(alone_toml("state = \"elsewhere\"\n[fleet]\n").is_err());
+    }
+}
