@@ -62,7 +62,9 @@ impl Watch {
         let mut rows = vec![self.head()];
         rows.extend(self.lines.iter().enumerate().map(|(number, lines)| self.row(number, lines)));
         let up = if self.drawn == 0 { String::new() } else { format!("\x1b[{}A", self.drawn) };
-        let block: String = rows.iter().map(|row| format!("\r\x1b[2K{row}\n")).collect();
+        // A row that went on in the next line would be redrawn in the wrong place.
+        let row = |row: &String| row.chars().take(columns()).collect::<String>();
+        let block: String = rows.iter().map(|one| format!("\r\x1b[2K{}\n", row(one))).collect();
         let mut out = io::stdout().lock();
         // A closed terminal is no reason to stop the work.
         let _shown = out.write_all(format!("{up}{block}").as_bytes()).and_then(|()| out.flush());
@@ -163,6 +165,12 @@ impl Watch {
             }
         }
     }
+}
+
+/// Characters of a line of the terminal.
+fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stdout());
+    size.map_or(80, |size| usize::from(size.ws_col).max(20) - 1)
 }
 
 fn find(lines: &[Line], window: u64) -> Option<&Line> {
