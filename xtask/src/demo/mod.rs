@@ -230,7 +230,8 @@ impl Demo {
         serve.args(["--broker", url, "--windows", &windows, "--seed", &seed]);
         children.start("timekeeper", Runs::ByItself, &mut serve)?;
         let mut console = Command::new(self.programs.join("shoal"));
-        console.arg("console").arg(self.fleet_folder()).args(["--listen", "127.0.0.1:0"]);
+        console.args(["console", "--fleet"]).arg(self.fleet_folder());
+        console.args(["--broker", url, "--listen", "127.0.0.1:0"]);
         children.start("console", Runs::UntilEnded, &mut console)?;
         let console = children.said("console", "http://", START, &self.stop)?;
         println!("the console: {console}");
