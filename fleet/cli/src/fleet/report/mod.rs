@@ -21,6 +21,7 @@ use shoal_wire::v1::{Rule, SwarmDocument};
 use shoal_wire::{KeyId, Keys, Kind, PublicKey, Unverified};
 
 use super::description::Description;
+use crate::clock::utc_ms;
 use crate::drive::run::held_out;
 use crate::output::{Failure, Outcome, json};
 use bench::{Bench, Set};
@@ -52,7 +53,10 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn run(self) -> Outcome {
-        let result = self.measure()?;
+        let began_ms = utc_ms()?;
+        let mut result = self.measure()?;
+        let report = utc_ms()?.saturating_sub(began_ms);
+        result.seconds.insert("report".to_owned(), report as f64 / 1e3);
         std::fs::create_dir_all(&self.output)
             .map_err(|error| format!("cannot make {}: {error}", self.output.display()))?;
         write_whole(&self.output.join("result.json"), &serde_json::to_vec_pretty(&result)?)?;
