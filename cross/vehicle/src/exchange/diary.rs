@@ -47,7 +47,7 @@ pub struct Seconds {
     pub measuring: f64,
     /// Coding.
     pub coding: f64,
-    /// From the opening to the last thing done.
+    /// From the opening to its end, or to the last thing done after it.
     pub window: f64,
 }
 
