@@ -11,6 +11,7 @@ mod fleet;
 mod model;
 mod output;
 mod pack;
+mod particle;
 mod stop;
 mod study;
 mod tokens;
@@ -44,6 +45,9 @@ enum What {
     /// Make and check evaluation packs
     #[command(subcommand)]
     Pack(pack::PackCommand),
+    /// Look at particles: what an adapter costs on the air
+    #[command(subcommand)]
+    Particle(particle::Particle),
     /// Make fleets of vehicles that exchange what they learn
     #[command(subcommand)]
     Fleet(fleet::Fleet),
@@ -115,6 +119,7 @@ fn main() -> ExitCode {
         What::Drive(command) => command.run(),
         What::Study(command) => command.run(),
         What::Pack(command) => command.run(),
+        What::Particle(command) => command.run(),
         What::Fleet(command) => command.run(),
         What::Broker(command) => command.run(),
         What::Console(command) => command.run(),
