@@ -6,6 +6,7 @@ use crate::clip::{Clips, Frames, FramesError};
 use crate::digits;
 use crate::measure::DriveClips;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -96,6 +97,14 @@ impl Pack {
     /// # Errors
     /// [`ReadPackError`], naming the file.
     pub fn read(&self, parts: &[usize]) -> Result<Footages, ReadPackError> {
+        self.read_runs(parts, |_drive, _part| true)
+    }
+
+    fn read_runs(
+        &self,
+        parts: &[usize],
+        wanted: impl Fn(usize, usize) -> bool,
+    ) -> Result<Footages, ReadPackError> {
         let mut footages: Vec<PackFootage> = self
             .manifest
             .drives
@@ -111,11 +120,40 @@ impl Pack {
                 self.manifest.parts.get(index).ok_or(ReadPackError::NoPart { part: index })?;
             let path = self.directory.join(part_file(index));
             for (run, frames) in self.read_part(&path, part)?.into_iter().enumerate() {
-                footages[part.runs[run].drive].runs.push(frames);
+                let drive = part.runs[run].drive;
+                if wanted(drive, index) {
+                    footages[drive].runs.push(frames);
+                }
             }
         }
         footages.retain(|footage| !footage.runs.is_empty());
         Ok(Footages(footages))
+    }
+
+    /// What is measured when this part is asked for: every drive on that part, or, where it is too short to fill all four,
+    /// on one of those it fills, in turn. So every drive counts in every measurement, and two measurements of one
+    /// part are of the same clips.
+    ///
+    /// # Errors
+    /// [`ReadPackError`], naming the file.
+    pub fn read_turn(&self, part: usize) -> Result<Footages, ReadPackError> {
+        if part >= PARTS {
+            return Err(ReadPackError::NoPart { part });
+        }
+        let drives = 0..self.manifest.drives.len();
+        let turn: Vec<Option<usize>> = drives.map(|drive| self.turn(drive, part)).collect();
+        let parts: BTreeSet<usize> = turn.iter().flatten().copied().collect();
+        let parts: Vec<usize> = parts.into_iter().collect();
+        self.read_runs(&parts, |drive, part| turn.get(drive) == Some(&Some(part)))
+    }
+
+    /// The part of a drive whose turn it is; `None`: it has no frames.
+    fn turn(&self, drive: usize, asked: usize) -> Option<usize> {
+        let fills = |part: &PackPart| part.runs.iter().any(|run| run.drive == drive);
+        let parts = self.manifest.parts.iter().enumerate();
+        let filled: Vec<usize> =
+            parts.filter(|(_, part)| fills(part)).map(|(part, _)| part).collect();
+        filled.get(asked.checked_rem(filled.len())?).copied()
     }
 
     /// The runs of one part; none is handed out before the hash of all is right.

@@ -56,6 +56,33 @@ fn parts_are_runs_of_time_and_never_share_a_frame() {
     }
 }
 
+/// Names of the drives that are measured on, and the first frame of each.
+fn measured(pack: &Pack, part: usize) -> Vec<(String, usize)> {
+    let footages = pack.read_turn(part).unwrap();
+    let first = |drive: &PackFootage| {
+        let frame = drive.runs()[0].frame(0);
+        usize::from(frame[0]) << 8 | usize::from(frame[1])
+    };
+    footages.drives().iter().map(|drive| (drive.name().to_owned(), first(drive))).collect()
+}
+
+#[test]
+fn every_drive_is_measured_on_in_every_part_a_short_one_by_turns() {
+    let directory = tempfile::tempdir().unwrap();
+    build(&[drive("long", 1000), drive("short", 88)], &options(), directory.path()).unwrap();
+    let pack = Pack::open(directory.path()).unwrap();
+    let short = (0..PARTS).filter(|part| !indexes(&pack, *part, "short").is_empty()).count();
+    assert!((1..PARTS).contains(&short), "{short} parts");
+    let parts: Vec<_> = (0..PARTS).map(|part| measured(&pack, part)).collect();
+    for (part, drives) in parts.iter().enumerate() {
+        let names: Vec<&str> = drives.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["long", "short"], "part {part}");
+        assert_eq!(drives[0].1, indexes(&pack, part, "long")[0], "part {part}");
+        assert_eq!(drives[1], parts[part % short][1], "part {part}");
+    }
+    assert!(matches!(pack.read_turn(PARTS), Err(ReadPackError::NoPart { part: PARTS })));
+}
+
 /// The real drives of the protocol: frames of the pack, and the clips that each part gets.
 #[test]
 fn a_drive_too_short_for_four_gives_its_clips_to_the_first_parts() {

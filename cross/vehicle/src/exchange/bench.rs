@@ -54,8 +54,6 @@ pub enum BenchError {
 pub struct Bench {
     agent: Agent,
     pack: Pack,
-    /// Parts that hold frames: a pack of short drives has only the first ones.
-    parts: Vec<usize>,
     remembered: VecDeque<((ValuesHash, On), Measurement)>,
 }
 
@@ -72,11 +70,10 @@ impl Bench {
     /// [`BenchError`].
     pub fn open(agent: Agent, pack: &Path) -> Result<Self, BenchError> {
         let pack = Pack::open(pack)?;
-        let parts = pack.parts();
-        if parts.is_empty() {
+        if pack.parts().is_empty() {
             return Err(BenchError::EmptyPack);
         }
-        Ok(Bench { agent, pack, parts, remembered: VecDeque::new() })
+        Ok(Bench { agent, pack, remembered: VecDeque::new() })
     }
 
     /// The agent.
@@ -125,20 +122,9 @@ impl Bench {
         beside: Option<&Flat>,
         on: On,
     ) -> Result<Option<TermResult>, BenchError> {
-        let on = match on {
-            On::Part(part) => On::Part(self.part(part)),
-            On::Own => On::Own,
-        };
         let candidate = self.measured(candidate, on)?;
         let beside = beside.map(|beside| self.measured(beside, on)).transpose()?;
         Ok(term(&candidate, beside.as_ref()))
-    }
-
-    /// The part that is measured on when this one is asked for: a nonce draws among four, and short drives do not fill
-    /// them all.
-    fn part(&self, asked: u8) -> u8 {
-        let index = usize::from(asked).checked_rem(self.parts.len()).unwrap_or(0);
-        self.parts.get(index).map_or(0, |part| *part as u8)
     }
 
     fn measured(&mut self, values: &Flat, on: On) -> Result<Measurement, BenchError> {
@@ -151,7 +137,7 @@ impl Bench {
         let context = self.agent.form().context;
         let measured = match on {
             On::Part(part) => {
-                let footages = self.pack.read(&[usize::from(part)])?;
+                let footages = self.pack.read_turn(usize::from(part))?;
                 measure(&mut predictor, &footages.clips(context), Horizon::Next)
             }
             On::Own => {
