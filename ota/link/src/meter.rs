@@ -13,8 +13,17 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Tells the window what crossed since the last call, and what waits for more. Call it after every event;
-    /// then drain the window, and call [`Meter::grant`].
+    /// What to tell the window, in this order: what crossed since the last call, and what waits for more. Call it after
+    /// every event; then drain the window, and call [`Meter::grant`]. None of these inputs is ever rejected.
+    pub fn inputs(&mut self, broker: &impl Broker) -> [Option<Input<'static>>; 2] {
+        let used = broker.used();
+        let since = minus(used, self.told);
+        self.told = used;
+        let crossed = (since != Bytes::default()).then_some(Input::Used(since));
+        [crossed, broker.needs().map(|needs| Input::Needed(minus(needs, used)))]
+    }
+
+    /// Tells the window so.
     ///
     /// # Errors
     /// None of these inputs is ever rejected.
@@ -24,14 +33,8 @@ impl Meter {
         window: &mut Window,
         broker: &impl Broker,
     ) -> Result<(), Reject> {
-        let used = broker.used();
-        let since = minus(used, self.told);
-        self.told = used;
-        if since != Bytes::default() {
-            window.handle_input(now, Input::Used(since))?;
-        }
-        if let Some(needs) = broker.needs() {
-            window.handle_input(now, Input::Needed(minus(needs, used)))?;
+        for input in self.inputs(broker).into_iter().flatten() {
+            window.handle_input(now, input)?;
         }
         Ok(())
     }

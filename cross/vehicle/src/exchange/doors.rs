@@ -62,9 +62,7 @@ impl Exchange {
                 self.begin_entry(window)?;
                 if self.line_for() != Some(For::Window) {
                     self.hang_up();
-                    let own = self.own();
-                    let broker = &self.fleet.broker;
-                    self.line = Some(Line::open(broker, &self.board, own, For::Window, JOINING)?);
+                    self.call(For::Window)?;
                 }
                 let phase = swarm::Phase::Open { window, closes_at };
                 self.tell_swarm(Input::Phase(phase));
@@ -161,13 +159,19 @@ impl Exchange {
         match self.line_for() {
             None if !self.documents.whole() => {
                 info!(broker = self.fleet.broker, "joining");
-                let own = self.own();
-                let broker = &self.fleet.broker;
-                self.line = Some(Line::open(broker, &self.board, own, For::Joining, JOINING)?);
+                self.call(For::Joining)?;
             }
             Some(For::Joining) if self.documents.whole() => self.hang_up(),
             Some(For::Joining | For::Window) | None => {}
         }
+        Ok(())
+    }
+
+    fn call(&mut self, purpose: For) -> Result<(), ExchangeError> {
+        // Before there is a plan, as often as there is no hurry.
+        let open = self.documents.plan().map_or(u32::MAX, |plan| plan.fields().open_seconds);
+        let (broker, own) = (&self.fleet.broker, self.own());
+        self.line = Some(Line::open(broker, &self.board, own, purpose, JOINING, open)?);
         Ok(())
     }
 

@@ -3,17 +3,23 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use embassy_time::Duration as Wait;
 use shoal_link::{
-    Address, Broker as _, Event, Link, LinkError, Meter, NotPublished, PublishError, RejectAddress,
-    Sealed, SealedChunk, Settings, Subscription,
+    Address, Backoff, Broker as _, Event, Link, LinkError, Meter, NotPublished, PublishError,
+    RejectAddress, Sealed, SealedChunk, Settings, Subscription,
 };
 use shoal_swarm::inbox::read;
 use shoal_window::{Bytes, Window};
 use shoal_wire::v1::ParticleHeader;
-use shoal_wire::{KeyId, Label, Leaf, Now, RejectTopic, Topic, Unverified};
+use shoal_wire::{KeyId, Label, Leaf, RejectTopic, Topic, Unverified};
 use tracing::warn;
 
 use super::key::Own;
+
+/// Tries to connect that a window has room for.
+const TRIES_MIN: u64 = 80;
+/// A broker is not asked more often.
+const WAIT_MIN: Wait = Wait::from_millis(250);
 
 /// The fleet's part of every topic, and who of it signs what.
 #[derive(Clone, Debug)]
@@ -127,7 +133,8 @@ pub struct Line {
 }
 
 impl Line {
-    /// Begins to connect, and asks for what it is for. `joining` may cross a line that joins.
+    /// Begins to connect, and asks for what it is for. `joining` may cross a line that joins. Tries to connect are as
+    /// far apart as suits windows that are open for `open_seconds`.
     ///
     /// # Errors
     /// [`LineError`].
@@ -137,9 +144,11 @@ impl Line {
         own: Own,
         purpose: For,
         joining: Bytes,
+        open_seconds: u32,
     ) -> Result<Self, LineError> {
         let address: Address = broker.parse()?;
         let mut settings = Settings::new(address, board.me);
+        settings.backoff = backoff(settings.backoff, open_seconds);
         let mut filters = board.agreed();
         match purpose {
             For::Joining => {
@@ -210,11 +219,11 @@ impl Line {
         Some(event)
     }
 
-    /// Tells the window what crossed.
-    pub fn tell(&mut self, now: Now, window: &mut Window) {
-        if self.purpose == For::Window {
-            // Neither of its inputs is ever rejected.
-            let _accepted = self.meter.tell(now, window, &self.link);
+    /// What the window is to be told of what crossed.
+    pub fn inputs(&mut self) -> [Option<shoal_window::Input<'static>>; 2] {
+        match self.purpose {
+            For::Joining => [None, None],
+            For::Window => self.meter.inputs(&self.link),
         }
     }
 
@@ -248,6 +257,13 @@ impl Line {
     }
 }
 
+/// A vehicle that waits longer than a small part of the window for its next try has lost the window.
+fn backoff(usual: Backoff, open_seconds: u32) -> Backoff {
+    let part = Wait::from_millis(u64::from(open_seconds).saturating_mul(1000) / TRIES_MIN);
+    let longest = part.clamp(WAIT_MIN, usual.longest.max(WAIT_MIN));
+    Backoff { first: usual.first.min(longest), longest, ..usual }
+}
+
 fn publish(link: &mut Link, own: &Own, outgoing: &Outgoing) -> Result<(), PublishError> {
     let (Outgoing::Record { topic: text, .. } | Outgoing::Chunk { topic: text, .. }) = outgoing;
     let topic = Topic::decode(text).map_err(|_reject| PublishError::Topic)?;
@@ -266,4 +282,23 @@ fn publish(link: &mut Link, own: &Own, outgoing: &Outgoing) -> Result<(), Publis
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_tries_again_often_enough_for_its_window() {
+        let (first, longest) = (Wait::from_secs(1), Wait::from_secs(60));
+        let waits = |open_seconds| {
+            let backoff = backoff(Backoff { first, longest, seed: 1 }, open_seconds);
+            (backoff.first.as_millis(), backoff.longest.as_millis())
+        };
+        assert_eq!(waits(0), (250, 250));
+        assert_eq!(waits(40), (500, 500));
+        assert_eq!(waits(400), (1000, 5_000));
+        assert_eq!(waits(14_400), (1000, 60_000));
+        assert_eq!(waits(u32::MAX), (1000, 60_000));
+    }
 }

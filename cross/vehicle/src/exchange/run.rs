@@ -393,9 +393,11 @@ impl Exchange {
 
     /// Between budget and socket.
     fn meter(&mut self) -> Result<(), ExchangeError> {
-        let now = self.clock.now();
+        let inputs = self.line.as_mut().map(Line::inputs);
+        for input in inputs.into_iter().flatten().flatten() {
+            self.tell_window(input);
+        }
         if let Some(line) = &mut self.line {
-            line.tell(now, &mut self.window);
             let used = line.used();
             let counted = std::mem::replace(&mut self.tonight.counted, used);
             let metrics = &self.run.metrics;
@@ -412,6 +414,9 @@ impl Exchange {
 
     /// Ends the run: what is in flight is left, what was done is durable.
     fn leave(&mut self) -> Result<(), ExchangeError> {
+        // The log ends where the cores have nothing more to say.
+        self.drain_window()?;
+        self.drain_swarm()?;
         self.hang_up();
         self.log.end();
         if let Some(failure) = self.log.failure() {

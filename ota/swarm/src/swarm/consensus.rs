@@ -147,7 +147,6 @@ impl Swarm {
         self.state.pending = Some(Pending { contribution, values });
         self.state.contributed = Some(night.window);
         self.keep_state();
-        night.own_norm = norm(sent);
         self.store.put(contribution, sent.clone());
         self.say(Output::Publish { particle: contribution, chunks: true });
     }
@@ -166,6 +165,10 @@ impl Swarm {
             }
         };
         let published = self.published(night.window, begun);
+        if let Some(tuned) = self.tuned.as_ref().filter(|_tuned| night.own_norm == 0.0) {
+            // Known before anything is fetched: by it the others' are admitted.
+            night.own_norm = norm(&displacement(tuned, &anchor, None));
+        }
         let mut complete =
             begun.asked.iter().all(|asked| published.iter().any(|one| one.2 == *asked));
         let mut contributions: Vec<Contribution> = Vec::new();
