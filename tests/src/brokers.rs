@@ -9,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 use shoal_broker::{Broker, Settings};
 use tempfile::TempDir;
 
+use crate::clock::until;
+
 /// A broker to test against.
 pub trait TestBroker {
     /// Where it listens.
@@ -54,7 +56,10 @@ impl TestBroker for Embedded {
         self.broker.take().expect("it runs").stop();
         let store = self.store.as_ref().map(|store| store.path().to_owned());
         let settings = Settings { listen: self.address, store, ..Settings::local() };
-        self.broker = Some(Broker::start(settings).expect("the embedded broker starts again"));
+        // For a moment, somebody's outgoing connection may have its port.
+        self.broker = Some(until("the embedded broker starts again", || {
+            Broker::start(settings.clone()).ok()
+        }));
     }
 }
 

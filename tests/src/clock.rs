@@ -3,6 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+/// From one look to the next.
+const LOOK: Duration = Duration::from_millis(20);
+/// By when anything must have happened; a test that passes needs a part of it.
+pub const PATIENCE_SECONDS: u64 = 120;
+
 /// A moment by which something must have happened.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Instant);
@@ -40,5 +45,20 @@ impl Stopwatch {
     /// Time since then.
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
+    }
+}
+
+/// Looks until it is there.
+///
+/// # Panics
+/// When it does not come in time.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Deadline::seconds(PATIENCE_SECONDS);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        deadline.check(what);
+        std::thread::park_timeout(LOOK);
     }
 }

@@ -1,9 +1,13 @@
 //! The whole system from outside: what only shows when the programs run together. Few, and only the wiring: what
 //! a crate promises is tested in that crate.
 //!
-//! The library is what such tests share: a clock, a TCP relay that counts and cuts, and brokers.
+//! The library is what such tests share: a clock, a TCP relay that counts and cuts, brokers,
+//! a fleet of programs, and who watches and who disturbs it.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 pub mod brokers;
 pub mod clock;
+pub mod fleet;
+pub mod observer;
+pub mod publisher;
 pub mod relay;

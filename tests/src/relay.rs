@@ -1,4 +1,4 @@
-//! A TCP relay: it passes bytes on, counts them, and cuts.
+//! A TCP relay: it passes bytes on, counts them, and cuts or holds them.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -24,6 +24,24 @@ pub struct Relay {
     acceptor: Option<JoinHandle<()>>,
 }
 
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From those who connect to the relay.
+    Up,
+    /// To them.
+    Down,
+}
+
+/// What happens when certain bytes come by: nothing after them is passed on.
+#[derive(Clone, Debug)]
+struct Trap {
+    way: Way,
+    bytes: Vec<u8>,
+    /// How often to cut; `None`: to hold.
+    cuts: Option<u64>,
+}
+
 #[derive(Debug)]
 struct State {
     to: SocketAddr,
@@ -31,6 +49,8 @@ struct State {
     /// The count of bytes down at which to cut, once.
     cut_at: Option<u64>,
     cuts: u64,
+    trap: Option<Trap>,
+    held: bool,
     refuses: bool,
     ends: bool,
     /// Both ends of every connection.
@@ -51,6 +71,8 @@ impl Relay {
             passed: Passed::default(),
             cut_at: None,
             cuts: 0,
+            trap: None,
+            held: false,
             refuses: false,
             ends: false,
             connections: Vec::new(),
@@ -86,6 +108,27 @@ impl Relay {
     pub fn cut_after(&self, down_bytes: u64) {
         let mut state = lock(&self.shared);
         state.cut_at = Some(state.passed.down + down_bytes);
+    }
+
+    /// Cuts every connection as often as these bytes go by, so many times.
+    pub fn cut_at(&self, way: Way, bytes: &[u8], times: u64) {
+        lock(&self.shared).trap = Some(Trap { way, bytes: bytes.to_vec(), cuts: Some(times) });
+    }
+
+    /// Passes nothing on any more, either way, once these bytes go by.
+    pub fn hold_at(&self, way: Way, bytes: &[u8]) {
+        lock(&self.shared).trap = Some(Trap { way, bytes: bytes.to_vec(), cuts: None });
+    }
+
+    /// Whether it passes nothing on.
+    pub fn holds(&self) -> bool {
+        lock(&self.shared).held
+    }
+
+    /// Ends every connection, and passes on again what comes on others.
+    pub fn release(&self) {
+        self.cut();
+        lock(&self.shared).held = false;
     }
 
     /// Whether new connections are closed at once: an outage.
@@ -134,12 +177,40 @@ impl State {
         }
     }
 
-    /// How many of these bytes go down before a cut, and whether one is due after them.
-    fn pass_down(&mut self, bytes: usize) -> (usize, bool) {
-        let left = self.cut_at.map(|at| at.saturating_sub(self.passed.down));
-        let passed = left.map_or(bytes, |left| bytes.min(usize::try_from(left).unwrap_or(bytes)));
-        self.passed.down += passed as u64;
-        (passed, self.cut_at.is_some_and(|at| self.passed.down >= at))
+    /// How many of these bytes go this way before a cut, and whether one is due after them.
+    fn pass(&mut self, way: Way, bytes: &[u8]) -> (usize, bool) {
+        let (mut passed, mut cuts) = self.trapped(way, bytes);
+        match way {
+            Way::Up => self.passed.up += passed as u64,
+            Way::Down => {
+                if let Some(at) = self.cut_at {
+                    let left = at.saturating_sub(self.passed.down);
+                    passed = passed.min(usize::try_from(left).unwrap_or(passed));
+                }
+                self.passed.down += passed as u64;
+                cuts |= self.cut_at.is_some_and(|at| self.passed.down >= at);
+            }
+        }
+        (passed, cuts)
+    }
+
+    /// How many of these bytes go by the trap, and whether it cuts after them.
+    fn trapped(&mut self, way: Way, bytes: &[u8]) -> (usize, bool) {
+        let Some(trap) = self.trap.as_mut().filter(|trap| trap.way == way) else {
+            return (bytes.len(), false);
+        };
+        let length = trap.bytes.len();
+        let Some(at) = bytes.windows(length).position(|window| window == trap.bytes) else {
+            return (bytes.len(), false);
+        };
+        let cuts = trap.cuts.is_some();
+        let left = trap.cuts.map_or(0, |cuts| cuts.saturating_sub(1));
+        trap.cuts = trap.cuts.map(|_before| left);
+        if left == 0 {
+            self.trap = None;
+        }
+        self.held |= !cuts;
+        (at + length, cuts)
     }
 }
 
@@ -178,18 +249,19 @@ fn connect(
         state.passed.connections += 1;
         state.connections.push(ends);
     }
-    let (of_up, of_down) = (Arc::clone(shared), Arc::clone(shared));
     let (from, to) = (client.try_clone()?, server.try_clone()?);
-    let up = move |bytes: usize| {
-        lock(&of_up).passed.up += bytes as u64;
-        (bytes, false)
+    let (of_up, of_down) = (Arc::clone(shared), Arc::clone(shared));
+    let up = move |bytes: &[u8]| lock(&of_up).pass(Way::Up, bytes);
+    let down = move |bytes: &[u8]| lock(&of_down).pass(Way::Down, bytes);
+    let (cut_up, cut_down) = (Arc::clone(shared), Arc::clone(shared));
+    let holds = |shared: &Arc<Mutex<State>>| {
+        let shared = Arc::clone(shared);
+        move || lock(&shared).held
     };
-    let down = move |bytes: usize| lock(&of_down).pass_down(bytes);
-    let of_cut = Arc::clone(shared);
-    let cut = move || lock(&of_cut).cut();
+    let (holds_up, holds_down) = (holds(shared), holds(shared));
     Ok([
-        thread::spawn(move || pump(from, to, up, || ())),
-        thread::spawn(move || pump(server, client, down, cut)),
+        thread::spawn(move || pump(from, to, up, || lock(&cut_up).cut(), holds_up)),
+        thread::spawn(move || pump(server, client, down, || lock(&cut_down).cut(), holds_down)),
     ])
 }
 
@@ -197,15 +269,21 @@ fn connect(
 fn pump(
     mut from: TcpStream,
     mut to: TcpStream,
-    pass: impl Fn(usize) -> (usize, bool),
+    pass: impl Fn(&[u8]) -> (usize, bool),
     cut: impl Fn(),
+    holds: impl Fn() -> bool,
 ) {
     let mut buffer = [0; 16 * 1024];
     while let Ok(bytes) = from.read(&mut buffer)
         && bytes > 0
     {
-        let (passed, cuts) = pass(bytes);
-        let whole = buffer.get(..passed).is_some_and(|bytes| to.write_all(bytes).is_ok());
+        if holds() {
+            // What comes from now on is lost: a connection that is held is never gone on with.
+            continue;
+        }
+        let read = buffer.get(..bytes).unwrap_or_default();
+        let (passed, cuts) = pass(read);
+        let whole = read.get(..passed).is_some_and(|bytes| to.write_all(bytes).is_ok());
         if cuts {
             cut();
         }

@@ -1,0 +1,350 @@
+//! A fleet of the real programs: `shoal fleet serve` and `shoal-vehicle`, each a process, on generated roads of a few
+//! small frames and with a model that learns from a step.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+use shoal_hal::backend::synthetic::{Region, Road};
+use shoal_runtime::engine::testing::ort_or_skip;
+use shoal_shadow::pack::{PackOptions, build};
+use shoal_shadow::package::{DESCRIPTION_FILE, Description};
+use shoal_shadow::worldmodel::{self, Architecture};
+use shoal_vehicle::config::{Config, FleetConfig};
+use shoal_wire::SecretKey;
+use tempfile::TempDir;
+
+use crate::clock::until;
+
+/// Lines of a log that a failure shows.
+const SHOWN: usize = 60;
+
+/// How a fleet is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Vehicles of the roster.
+    pub vehicles: u32,
+    /// From one window to the next, in seconds.
+    pub period_seconds: u32,
+    /// How long a window is open, in seconds.
+    pub open_seconds: u32,
+    /// Steps of training between two windows.
+    pub steps: u32,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Plan { vehicles: 2, period_seconds: 4, open_seconds: 3, steps: 3 }
+    }
+}
+
+/// A fleet's folder.
+#[derive(Debug)]
+pub struct Fleet {
+    folder: TempDir,
+}
+
+/// A program of the fleet; dropped, it is killed.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Fleet {
+    /// Makes one. `None`, said aloud: this machine has no ONNX Runtime.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn make(plan: &Plan, broker: SocketAddr) -> Option<Self> {
+        ort_or_skip()?;
+        let fleet = Self { folder: TempDir::new().expect("a folder") };
+        let folder = fleet.folder.path();
+        let description = package(&folder.join("model"));
+        pack(&description, &folder.join("pack"));
+        let like = folder.join("like.toml");
+        let toml = format!(
+            "[drives]\nregions = [\"highway\", \"autobahn\", \"rural\", \"forest\"]\nframes = 90\n\
+             [replay]\nordinary_share = 1.0\n\
+             [night]\nsteps = {}\nslice = 1\nbatch = 4\nclips_min = 1\nlearning_rate = 0.01\n",
+            plan.steps
+        );
+        fs::write(&like, toml).expect("a file");
+        let broker = format!("mqtt://{broker}");
+        // A first window that the vehicles are ready for.
+        let epoch = (utc_seconds() + 2).to_string();
+        let (vehicles, period) = (plan.vehicles.to_string(), plan.period_seconds.to_string());
+        let open = plan.open_seconds.to_string();
+        let made = Command::new(program("shoal"))
+            .current_dir(folder)
+            .args(["fleet", "init", "fleet", "--pack", "pack", "--package", "model", "--seed", "7"])
+            .args(["--vehicle", "like.toml", "--broker", &broker, "--vehicles", &vehicles])
+            .args(["--period", &period, "--open", &open, "--epoch", &epoch])
+            .output()
+            .expect("shoal runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Some(fleet)
+    }
+
+    /// The folder that `shoal fleet init` wrote.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("fleet")
+    }
+
+    /// The folder of a vehicle.
+    pub fn vehicle_path(&self, number: u32) -> PathBuf {
+        self.path().join(format!("vehicle-{number}"))
+    }
+
+    /// What a vehicle is told.
+    ///
+    /// # Panics
+    /// When its configuration cannot be read.
+    pub fn config(&self, number: u32) -> Config {
+        Config::read(&self.vehicle_path(number).join("vehicle.toml")).expect("a configuration")
+    }
+
+    /// What a vehicle is told of the fleet.
+    ///
+    /// # Panics
+    /// As [`Fleet::config`].
+    pub fn told(&self, number: u32) -> FleetConfig {
+        self.config(number).fleet.expect("a fleet")
+    }
+
+    /// The key of a vehicle.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    pub fn key(&self, number: u32) -> SecretKey {
+        let path = self.vehicle_path(number).join("vehicle.key");
+        shoal_vehicle::exchange::key::read(&path).expect("a key")
+    }
+
+    /// Sends a vehicle to another address, from its next start on.
+    ///
+    /// # Panics
+    /// When its configuration cannot be written.
+    pub fn send(&self, number: u32, to: SocketAddr) {
+        let path = self.vehicle_path(number).join("vehicle.toml");
+        let toml = fs::read_to_string(&path).expect("a configuration");
+        let before = format!("broker = \"{}\"", self.told(number).broker);
+        let toml = toml.replace(&before, &format!("broker = \"mqtt://{to}\""));
+        fs::write(&path, toml).expect("a file");
+    }
+
+    /// Starts the timekeeper.
+    pub fn serve(&self) -> Program {
+        let log = self.folder.path().join("serve.log");
+        let path = self.path();
+        Program::start("shoal", &["fleet", "serve", text(&path)], log)
+    }
+
+    /// Signs a window plan anew.
+    ///
+    /// # Panics
+    /// When `shoal fleet plan` fails.
+    pub fn plan(&self, args: &[&str]) {
+        let path = self.path();
+        let done = Command::new(program("shoal"))
+            .args(["fleet", "plan", text(&path)])
+            .args(args)
+            .output()
+            .expect("shoal runs");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// Starts a vehicle.
+    pub fn start(&self, number: u32, args: &[&str]) -> Program {
+        let path = self.vehicle_path(number);
+        let config = path.join("vehicle.toml");
+        let args = [&["--config", text(&config), "--verbose"], args].concat();
+        Program::start("shoal-vehicle", &args, path.join("log"))
+    }
+
+    /// The lines of a vehicle's `windows.jsonl`, but for one half written.
+    ///
+    /// # Panics
+    /// When a whole line is not JSON.
+    pub fn windows(&self, number: u32) -> Vec<Value> {
+        let path = self.vehicle_path(number).join("state/windows.jsonl");
+        let lines = fs::read_to_string(path).unwrap_or_default();
+        let whole = lines.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        whole.map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+
+    /// The first line of a vehicle that is it; waits for it.
+    ///
+    /// # Panics
+    /// When it does not come in time.
+    pub fn line(&self, number: u32, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        until(what, || self.windows(number).into_iter().find(&is_it))
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for number in 0.. {
+            let path = self.vehicle_path(number);
+            if !path.is_dir() {
+                break;
+            }
+            show(&path.join("state/windows.jsonl"));
+            show(&path.join("log"));
+        }
+        show(&self.folder.path().join("serve.log"));
+    }
+}
+
+impl Program {
+    /// Starts it; what it says is appended to `log`.
+    fn start(name: &str, args: &[&str], log: PathBuf) -> Self {
+        let file = File::options().create(true).append(true).open(&log).expect("a log");
+        let child = Command::new(program(name))
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a log"))
+            .stderr(file)
+            .spawn()
+            .expect("the program starts");
+        Self { child, log }
+    }
+
+    /// What it has said.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until it has said this, so often.
+    pub fn says(&self, what: &str, times: usize) {
+        until(what, || (self.said().matches(what).count() >= times).then_some(()));
+    }
+
+    /// Whether it runs.
+    ///
+    /// # Panics
+    /// When the system does not say.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("a process").is_none()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn ended(&mut self) -> ExitStatus {
+        until("an end", || self.child.try_wait().expect("a process"))
+    }
+
+    /// Asks it to end; how it ends.
+    ///
+    /// # Panics
+    /// When it cannot be asked, or does not end in time.
+    pub fn terminate(mut self) -> ExitStatus {
+        let id = self.child.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
+        assert!(asked.success(), "it runs");
+        self.ended()
+    }
+
+    /// Kills it: it has no moment to put anything in order.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // One that has ended cannot be killed.
+        let _killed = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
+
+/// The default model, very small and untrained.
+fn package(folder: &Path) -> Description {
+    let architecture = Architecture {
+        width: 32,
+        height: 16,
+        channels: [8, 12, 16],
+        pairs_half: 1,
+        pairs_full: 0,
+        differences: false,
+    };
+    let model = worldmodel::build(&architecture, 1).expect("a model");
+    let mut description = worldmodel::description(&architecture);
+    description.adapter.rank = 4;
+    fs::create_dir(folder).expect("a folder");
+    model.write(&folder.join(&description.model)).expect("a file");
+    fs::write(folder.join(DESCRIPTION_FILE), description.to_toml()).expect("a file");
+    description
+}
+
+fn pack(description: &Description, folder: &Path) {
+    let shape = description.frames.as_ref().expect("it sees frames").shape;
+    let roads = [Region::Highway, Region::Rural, Region::Forest, Region::Autobahn];
+    let drives: Vec<_> = roads
+        .into_iter()
+        .zip(3_000_000..)
+        .map(|(region, seed)| Road { region, seed }.render(shape, description.rate_hz, 240))
+        .collect();
+    let options = PackOptions {
+        id: "test".into(),
+        version: 1,
+        licence: "generated".into(),
+        context: description.context(),
+    };
+    build(&drives, &options, folder).expect("a pack");
+}
+
+/// A program beside the test's own, built if it is not there.
+fn program(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let folder = BUILT.get_or_init(|| {
+        let test = std::env::current_exe().expect("a test has a file");
+        let folder = test.ancestors().nth(2).expect("target/<profile>/deps").to_path_buf();
+        let there = |name: &str| folder.join(name).is_file();
+        if !(there("shoal") && there("shoal-vehicle")) {
+            say("building the programs: shoal, shoal-vehicle");
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let built =
+                Command::new(cargo).args(["build", "-p", "shoal", "-p", "shoal-vehicle"]).status();
+            assert!(built.is_ok_and(|built| built.success()), "the programs are built");
+        }
+        folder
+    });
+    folder.join(name)
+}
+
+fn show(path: &Path) {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines.get(lines.len().saturating_sub(SHOWN)..).unwrap_or_default();
+    say(&format!("── {}\n{}", path.display(), last.join("\n")));
+}
+
+/// Past the capture of the harness.
+fn say(text: &str) {
+    let _said = writeln!(std::io::stderr(), "{text}");
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test against real programs has their time")]
+fn utc_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}

@@ -1,0 +1,83 @@
+//! Somebody who publishes what no link would: any bytes at any topic.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use crate::clock::PATIENCE_SECONDS;
+
+/// A connection of MQTT 3.1.1.
+#[derive(Debug)]
+pub struct Publisher {
+    stream: TcpStream,
+    packet: u16,
+}
+
+impl Publisher {
+    /// Connects.
+    ///
+    /// # Panics
+    /// When the broker does not accept it.
+    pub fn connect(to: SocketAddr) -> Self {
+        let stream = TcpStream::connect(to).expect("a connection");
+        let patience = std::time::Duration::from_secs(PATIENCE_SECONDS);
+        stream.set_read_timeout(Some(patience)).expect("a socket");
+        let mut publisher = Self { stream, packet: 0 };
+        // Level 4, a clean session, no keep-alive.
+        publisher.send(0x10, &[&[0, 4], &b"MQTT"[..], &[4, 2, 0, 0, 0, 7], b"hostile"].concat());
+        let (kind, body) = publisher.receive();
+        assert_eq!((kind, body.as_slice()), (0x20, &[0, 0][..]), "the broker accepts it");
+        publisher
+    }
+
+    /// Leaves these bytes at a topic; they stand there when this returns.
+    ///
+    /// # Panics
+    /// When the broker does not take them.
+    pub fn publish(&mut self, topic: &str, bytes: &[u8]) {
+        self.packet = self.packet % u16::MAX + 1;
+        let name = topic.as_bytes();
+        let length = u16::try_from(name.len()).expect("a topic").to_be_bytes();
+        let packet = self.packet.to_be_bytes();
+        // To be acknowledged, and retained.
+        self.send(0x33, &[&length[..], name, &packet, bytes].concat());
+        let (kind, body) = self.receive();
+        assert_eq!((kind, body.get(..2)), (0x40, Some(&packet[..])), "the broker takes it");
+    }
+
+    fn send(&mut self, kind: u8, body: &[u8]) {
+        let mut head = vec![kind];
+        let mut length = body.len();
+        loop {
+            let low = (length % 128) as u8;
+            length /= 128;
+            head.push(if length > 0 { low | 128 } else { low });
+            if length == 0 {
+                break;
+            }
+        }
+        self.stream.write_all(&[&head, body].concat()).expect("the broker listens");
+    }
+
+    fn receive(&mut self) -> (u8, Vec<u8>) {
+        let kind = self.byte();
+        let (mut length, mut shift) = (0, 0);
+        loop {
+            let byte = self.byte();
+            length |= usize::from(byte & 127) << shift;
+            shift += 7;
+            if byte < 128 {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).expect("the broker answers");
+        (kind, body)
+    }
+
+    fn byte(&mut self) -> u8 {
+        let mut byte = [0];
+        self.stream.read_exact(&mut byte).expect("the broker answers");
+        let [byte] = byte;
+        byte
+    }
+}
