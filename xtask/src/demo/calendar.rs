@@ -18,13 +18,15 @@ pub(super) struct Calendar {
 }
 
 impl Calendar {
-    /// A period of three of the slowest nights, open but for the longest tuning (and for two thirds of it at least):
-    /// a vehicle has tuned when a window opens.
-    pub(super) fn after(nights: &[Line], epoch: u64) -> Self {
-        let most = |of: fn(&Line) -> f64| nights.iter().map(of).fold(0.0, f64::max);
+    /// A period of three nights of the slowest vehicle, open but for its longest tuning (and for two thirds of it at
+    /// least): a vehicle has tuned when a window opens. A vehicle's night is the median of those it was alone.
+    pub(super) fn after(vehicles: &[Vec<Line>], epoch: u64) -> Self {
+        let slowest = |of: fn(&Line) -> f64| {
+            vehicles.iter().map(|nights| median(nights.iter().map(of))).fold(0.0, f64::max)
+        };
         // Seconds of nights: far below what a u64 holds.
-        let period = ((3.0 * most(Line::work)).ceil() as u64).max(PERIOD_SECONDS_MIN);
-        let open = period.saturating_sub(most(|night| night.tuning).ceil() as u64 + 1);
+        let period = ((3.0 * slowest(Line::work)).ceil() as u64).max(PERIOD_SECONDS_MIN);
+        let open = period.saturating_sub(slowest(|night| night.tuning).ceil() as u64 + 1);
         let open = open.max((2 * period).div_ceil(3)).min(period - 1);
         Self { epoch, period, open }
     }
@@ -42,6 +44,13 @@ impl Calendar {
     }
 }
 
+/// The middle one; of an even count the larger of the two, 0 of none.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,11 +60,12 @@ mod tests {
     }
 
     #[test]
-    fn a_window_comes_every_three_of_the_slowest_nights() {
-        let nights = [night(1.0, 0.5), night(3.2, 1.0), night(2.0, 0.5)];
-        let calendar = Calendar::after(&nights, 100);
+    fn a_window_comes_every_three_nights_of_the_slowest_vehicle() {
+        // One night was disturbed.
+        let slow = vec![night(3.2, 1.0), night(9.0, 9.0), night(3.1, 1.0)];
+        let calendar = Calendar::after(&[vec![night(1.0, 0.5)], slow], 100);
         assert_eq!(calendar, Calendar { epoch: 100, period: 13, open: 9 });
-        let quick = Calendar::after(&[night(0.1, 0.1)], 100);
+        let quick = Calendar::after(&[vec![night(0.1, 0.1)]], 100);
         assert_eq!((quick.period, quick.open), (5, 4));
         assert_eq!(Calendar::after(&[], 0).period, 5);
     }

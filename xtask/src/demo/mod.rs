@@ -207,8 +207,7 @@ impl Demo {
             }
         }
         watch.look();
-        let nights: Vec<lines::Line> = watch.lines().cloned().collect();
-        Ok((Calendar::after(&nights, 0), ready))
+        Ok((Calendar::after(watch.by_vehicle(), 0), ready))
     }
 
     /// Signs the calendar, whose window 0 opens when vehicles are ready.

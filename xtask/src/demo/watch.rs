@@ -41,6 +41,11 @@ impl Watch {
         self.lines.iter().flatten()
     }
 
+    /// The same, of every agent.
+    pub(super) fn by_vehicle(&self) -> &[Vec<Line>] {
+        &self.lines
+    }
+
     /// Looks and shows.
     pub(super) fn look(&mut self) {
         self.lines = self.states.iter().map(|state| read(state)).collect();
@@ -106,21 +111,19 @@ impl Watch {
         let Some(line) = lines.last() else { return format!("{name}  drives its roads") };
         let Line { window, steps, .. } = line;
         let loss = line.loss.map_or_else(String::new, |loss| format!(", loss {loss:.4}"));
-        let value = format!("{}{}", skill(line.value), part(line));
+        let value = line.value.map_or_else(String::new, |value| {
+            format!(", skill {}{}", skill(Some(value)), part(line))
+        });
         let tuned = format!("{steps} steps{loss}");
         match self.what {
             What::Alone => {
-                format!(
-                    "{name}  night {}: {tuned}, skill {value}, {:.1} s",
-                    window + 1,
-                    line.work()
-                )
+                format!("{name}  night {}: {tuned}{value}, {:.1} s", window + 1, line.work())
             }
             What::Windows(_) => {
                 let (up, down) = (kilobytes(line.bytes_up), kilobytes(line.bytes_down));
                 let did = did(line);
                 format!(
-                    "{name}  window {}: {tuned}, {did}, skill {value}, {up} up, {down} down",
+                    "{name}  window {}: {tuned}, {did}{value}, {up} up, {down} down",
                     window + 1
                 )
             }
@@ -130,11 +133,11 @@ impl Watch {
     /// A window as one plain line.
     fn window(&self, window: u64, lines: &[&Line]) -> String {
         let (number, of) = (window + 1, self.windows);
-        let values: Vec<String> = lines.iter().map(|line| skill(line.value)).collect();
-        let (values, part) =
-            (values.join(" "), lines.first().map_or_else(String::new, |line| part(line)));
         match self.what {
             What::Alone => {
+                let values: Vec<String> = lines.iter().map(|line| skill(line.value)).collect();
+                let values = values.join(" ");
+                let part = lines.first().map_or_else(String::new, |line| part(line));
                 let slowest = lines.iter().map(|line| line.work()).fold(0.0, f64::max);
                 format!(
                     "night {number} of {of} alone: skill {values}{part}; the slowest took {slowest:.1} s"
@@ -147,14 +150,17 @@ impl Watch {
                 };
                 let best = lines.iter().find(|line| line.took_part);
                 let id = best.map_or("-", |line| short(line.best.as_deref()));
-                let best_value = best.and_then(|line| line.best_value);
+                // Whoever measured it: in a window not everyone does.
+                let measured = lines.iter().find(|line| line.best_value.is_some());
+                let value = measured.map_or_else(String::new, |line| {
+                    format!(" {}{}", skill(line.best_value), part(line))
+                });
                 let refused: u64 = lines.iter().map(|line| line.refused).sum();
                 let refused =
                     if refused > 0 { format!("; {refused} refused") } else { String::new() };
                 format!(
-                    "window {number} of {of}: best {id} {}, own {values}{part}; {} took part, {} contributed, {} \
-                     claimed, {} moved; {} up, {} down each{refused}",
-                    skill(best_value),
+                    "window {number} of {of}: best {id}{value}; {} took part, {} contributed, {} claimed, {} moved; \
+                     {} up, {} down each{refused}",
                     count(|line| line.took_part),
                     count(|line| line.contributed),
                     count(|line| line.claimed),
@@ -226,8 +232,8 @@ mod tests {
         let told = watch.window(3, &[&line(3), &missed]);
         assert_eq!(
             told,
-            "window 4 of 9: best 01234567 0.5650, own 0.5631 - on part 2; 1 took part, 0 contributed, 1 claimed, \
-             0 moved; 7.0 kB up, 26.0 kB down each"
+            "window 4 of 9: best 01234567 0.5650 on part 2; 1 took part, 0 contributed, 1 claimed, 0 moved; \
+             7.0 kB up, 26.0 kB down each"
         );
         assert_eq!((did(&missed).as_str(), did(&line(1)).as_str()), ("missed it", "claimed"));
     }
