@@ -133,7 +133,8 @@ pub(crate) fn two_links_of_one_name_fight_less_and_less_where_they_are_not_told(
             let mut settings = settings(broker.address(), 1);
             settings.version = version;
             settings.backoff.first = Duration::from_millis(1);
-            settings.backoff.longest = Duration::from_secs(3600);
+            // A try that fails between two fights doubles the wait, too.
+            settings.backoff.longest = Duration::from_secs(1);
             settings
         };
         let mut parties = [Party::open(link()), Party::open(link())];
