@@ -1,7 +1,6 @@
 //! Between the window's budget and the broker's socket.
 
-use shoal_window::{Bytes, Input, Reject, Window};
-use shoal_wire::Now;
+use shoal_window::{Bytes, Input, Window};
 
 use crate::broker::Broker;
 
@@ -21,22 +20,6 @@ impl Meter {
         self.told = used;
         let crossed = (since != Bytes::default()).then_some(Input::Used(since));
         [crossed, broker.needs().map(|needs| Input::Needed(minus(needs, used)))]
-    }
-
-    /// Tells the window so.
-    ///
-    /// # Errors
-    /// None of these inputs is ever rejected.
-    pub fn tell(
-        &mut self,
-        now: Now,
-        window: &mut Window,
-        broker: &impl Broker,
-    ) -> Result<(), Reject> {
-        for input in self.inputs(broker).into_iter().flatten() {
-            window.handle_input(now, input)?;
-        }
-        Ok(())
     }
 
     /// Lets cross what the window has granted durably. Call it after the window's records are stored.

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use redb::StorageBackend;
+
 /// A folder of files, which survive a cut of power once they, and the folder, are synced.
 pub trait Disk: fmt::Debug + Send + Sync {
     /// Name and length of every file.
@@ -186,5 +188,31 @@ impl DiskFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+}
+
+/// A file of a [`Disk`] as redb wants it: the tables in it survive what the disk survives.
+#[derive(Debug)]
+pub struct TablesFile(pub Box<dyn DiskFile>);
+
+impl StorageBackend for TablesFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_at(offset, data)
     }
 }

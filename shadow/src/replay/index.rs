@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use redb::{
-    Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
-};
+use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, TablesFile};
 use super::span::StoredSpan;
 
 /// Name of the index's file.
@@ -127,7 +125,7 @@ impl Index {
     fn on(file: Box<dyn DiskFile>) -> Result<Self, IndexError> {
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE_BYTES);
-        let database = builder.create_with_backend(Backend(file)).map_err(failed)?;
+        let database = builder.create_with_backend(TablesFile(file)).map_err(failed)?;
         Ok(Self { database })
     }
 
@@ -168,30 +166,4 @@ fn failed(error: impl Into<redb::Error>) -> IndexError {
         return IndexError::Disk(error);
     }
     IndexError::Database(Box::new(error))
-}
-
-/// A file of the disk as redb wants it.
-#[derive(Debug)]
-struct Backend(Box<dyn DiskFile>);
-
-impl StorageBackend for Backend {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, data)
-    }
 }

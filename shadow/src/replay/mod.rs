@@ -32,7 +32,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 pub use self::blob::{Damage, FRAMES_MAX, StoredMoment};
-pub use self::disk::{Disk, DiskFile, Folder};
+pub use self::disk::{Disk, DiskFile, Folder, TablesFile};
 pub use self::index::IndexError;
 use self::index::{Change, Index};
 use self::key::StoreKey;

@@ -83,7 +83,9 @@ pub(crate) fn a_window_grants_in_slices_and_a_transfer_goes_to_its_end(
     let deadline = Deadline::seconds(60);
     loop {
         deadline.check("the end of the transfer");
-        meter.tell(now(), &mut window, &receiver.party.link).unwrap();
+        for input in meter.inputs(&receiver.party.link).into_iter().flatten() {
+            window.handle_input(now(), input).unwrap();
+        }
         while window.poll_persist().is_some() {}
         while let Some(Output::Phase(phase)) = window.poll_output() {
             if let Phase::Open { granted, .. } = phase {

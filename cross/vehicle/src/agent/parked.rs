@@ -1,6 +1,7 @@
 //! Parked: the shell of the night. It trains, measures and keeps what the core asks for.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use embassy_time::Instant;
@@ -41,7 +42,7 @@ impl Agent {
             remove_if_there(self.checkpoint_path())?;
         }
         let mut night = Night::new(self.config.plan(), record, now);
-        let spans = self.remembered(&mut tell);
+        let spans = self.remembered(|frames| 0..frames, &mut tell);
         let footage = self.footage()?;
         let mut bench = Bench::new(self, &spans, &footage)?;
         let clips = self.replay.sampler(self.config.seed, self.form.context as u32 + 1).clips();
@@ -89,8 +90,12 @@ impl Agent {
         self.tidy(&bench)
     }
 
-    /// Reads replay back, the highest priorities first.
-    pub(crate) fn remembered(&mut self, tell: &mut impl FnMut(Tell<'_>)) -> Vec<Frames> {
+    /// Reads replay back, the highest priorities first: of a span with so many frames those that are wanted.
+    pub(crate) fn remembered(
+        &mut self,
+        wanted: impl Fn(u32) -> Range<u32>,
+        tell: &mut impl FnMut(Tell<'_>),
+    ) -> Vec<Frames> {
         let mut spans: Vec<_> = self.replay.spans().copied().collect();
         spans.sort_by_key(|span| std::cmp::Reverse(span.priority));
         let (mut bytes, mut frames) = (0, Vec::new());
@@ -99,7 +104,11 @@ impl Agent {
             if bytes > REPLAY_BYTES_MAX {
                 break;
             }
-            match self.replay.read(span.id, 0..span.frames) {
+            let wanted = wanted(span.frames);
+            if wanted.is_empty() {
+                continue;
+            }
+            match self.replay.read(span.id, wanted) {
                 Ok(read) => frames.push(read),
                 Err(error) => tell(Tell::Unreadable(&error)),
             }

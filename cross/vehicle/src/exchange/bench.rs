@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use shoal_hal::Drive;
 use shoal_runtime::adapter::{Adapter, AdapterError};
 use shoal_shadow::batch::MixedBatch;
-use shoal_shadow::clip::{Clips, Footage as _, Frames};
+use shoal_shadow::clip::{Clips, Frames};
 use shoal_shadow::measure::{DriveClips, Horizon, Measurement, measure};
 use shoal_shadow::pack::{Pack, ReadPackError};
 use shoal_shadow::tune::Tuner;
@@ -16,14 +16,14 @@ use shoal_swarm::swarm::{Flat, On, TermResult, ValuesHash};
 use shoal_wire::{ModelHash, PackHash};
 
 use super::measured::term;
-use crate::agent::{Agent, AgentError, Tell};
+use crate::agent::{Agent, AgentError};
 
 /// Measurements that are remembered: within a window the same adapter is measured beside many others.
 const REMEMBERED: usize = 64;
 /// Clips predicted at a time.
 const BATCH: usize = 8;
 /// A span gives this part of its frames, the last ones, to measuring on the vehicle's own roads.
-const HELD_BACK_PART: usize = 6;
+const HELD_BACK_PART: u32 = 6;
 
 /// Why the bench cannot do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -141,8 +141,12 @@ impl Bench {
                 measure(&mut predictor, &footages.clips(context), Horizon::Next)
             }
             On::Own => {
-                let roads = self.roads(&mut |_tell| {})?;
-                measure(&mut predictor, &roads.held_back(context), Horizon::Next)
+                let held = |frames| held_back(frames, context).unwrap_or(frames)..frames;
+                let spans = self.agent.remembered(held, &mut |_tell| {});
+                let clips = clips(&spans, context);
+                // A vehicle's own roads count whether or not they move much.
+                let own = DriveClips { name: "own".into(), copy_psnr_db: 0.0, clips };
+                measure(&mut predictor, &[own], Horizon::Next)
             }
         };
         let measured = measured.map_err(AgentError::from)?;
@@ -153,9 +157,12 @@ impl Bench {
         Ok(measured)
     }
 
-    /// Reads back what the vehicle remembers, and the footage that ships with the model.
-    pub(super) fn roads(&mut self, tell: &mut impl FnMut(Tell<'_>)) -> Result<Roads, BenchError> {
-        let spans = self.agent.remembered(tell);
+    /// Reads back what is tuned on: what the vehicle remembers before what it holds back, and the footage that ships
+    /// with the model.
+    pub(super) fn roads(&mut self) -> Result<Roads, BenchError> {
+        let context = self.agent.form().context;
+        let tuned_on = |frames| 0..held_back(frames, context).unwrap_or(frames);
+        let spans = self.agent.remembered(tuned_on, &mut |_tell| {});
         Ok(Roads { spans, footage: self.agent.footage()? })
     }
 
@@ -164,45 +171,20 @@ impl Bench {
         Ok(self.agent.tuner(Some(&self.adapter(from)?), seed)?)
     }
 
-    /// Batches of what is not held back; `None` when nothing is remembered.
+    /// Batches of these roads; `None` when nothing is remembered.
     pub(super) fn batches<'a>(&self, roads: &'a Roads, seed: u64) -> Option<MixedBatch<'a>> {
-        let own = roads.tuned_on(self.agent.form().context);
+        let own = clips(&roads.spans, self.agent.form().context);
         self.agent.batches(&own, &roads.footage, seed)
     }
 }
 
-impl Roads {
-    /// Clips that are tuned on: those of every span before what it holds back.
-    fn tuned_on(&self, context: usize) -> Vec<Clips<'_>> {
-        let clips = |span: &'_ Frames| {
-            let end = held_back(span.len(), context).unwrap_or(span.len());
-            (0, end)
-        };
-        self.clips(context, clips)
-    }
-
-    /// Clips that are measured on, as one drive: a vehicle's own roads count whether or not they move much.
-    fn held_back(&self, context: usize) -> Vec<DriveClips<'_>> {
-        let clips =
-            |span: &'_ Frames| (held_back(span.len(), context).unwrap_or(span.len()), span.len());
-        let clips = self.clips(context, clips);
-        vec![DriveClips { name: "own".into(), copy_psnr_db: 0.0, clips }]
-    }
-
-    fn clips(&self, context: usize, cut: impl Fn(&Frames) -> (usize, usize)) -> Vec<Clips<'_>> {
-        let spans = self.spans.iter().filter_map(|frames| {
-            let (first, end) = cut(frames);
-            let last = end.checked_sub(1).filter(|last| *last >= first)?;
-            let span = shoal_hal::Span { first, last };
-            Some(Clips::of_spans(frames, vec![span], context, 1))
-        });
-        spans.collect()
-    }
+fn clips(spans: &[Frames], context: usize) -> Vec<Clips<'_>> {
+    spans.iter().map(|span| Clips::of_all(span, context, 1)).collect()
 }
 
 /// The first of the frames that a span of this many holds back; `None`: it is too short to spare any.
-fn held_back(frames: usize, context: usize) -> Option<usize> {
-    let clip = context + 1;
+fn held_back(frames: u32, context: usize) -> Option<u32> {
+    let clip = u32::try_from(context).ok()?.checked_add(1)?;
     let back = (frames / HELD_BACK_PART).max(clip);
     // What is left must still give clips to tune on.
     (frames >= back + 2 * clip).then(|| frames - back)

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use shoal_swarm::inbox::Record;
 use shoal_swarm::keyring::{Keyring, RejectKeys};
 use shoal_wire::v1::{RefusalCode, Roster, RosterPage, SwarmDocument, UtilityDocument, WindowPlan};
-use shoal_wire::{Body, Kind, PublicKey, Unverified, Verified};
+use shoal_wire::{Body, Kind, PublicKey, Verified};
+
+use super::key::verified;
 
 /// The documents of a fleet, each the newest that came.
 #[derive(Debug)]
@@ -208,13 +210,6 @@ impl Documents {
             }
         }
     }
-}
-
-fn verified<'a, T: Body<'a>>(
-    bytes: &'a [u8],
-    keyring: &Keyring,
-) -> Result<Verified<'a, T>, shoal_wire::RejectEnvelope> {
-    Unverified::decode(bytes)?.verify(keyring)
 }
 
 impl Documents {

@@ -6,7 +6,7 @@ use shoal_swarm::records::{RejectRecord, Signed};
 use shoal_swarm::swarm::{Flat, Input, Reject, TermResult, ValuesHash};
 use shoal_window::RejectTransfer;
 use shoal_wire::v1::RefusalCode;
-use shoal_wire::{Leaf, RecordId, Topic};
+use shoal_wire::{Leaf, Topic};
 use tracing::{debug, info, warn};
 
 use super::documents::News;
@@ -321,10 +321,4 @@ impl Exchange {
     pub(super) fn line_for(&self) -> Option<For> {
         self.line.as_ref().map(super::line::Line::purpose)
     }
-}
-
-/// SHA-256 of all bytes received, whether or not they are a record.
-pub(super) fn received(bytes: &[u8]) -> RecordId {
-    use sha2::Digest as _;
-    RecordId::new(sha2::Sha256::digest(bytes).into())
 }

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use shoal_swarm::inbox::{Record, read};
 use shoal_swarm::swarm::{Flat, Input, STATE_KEY, Saved, ValuesHash};
-use shoal_wire::{ParticleId, Topic};
+use shoal_wire::v1::ParticleHeader;
+use shoal_wire::{Keys, Leaf, ParticleId, Topic};
 use tracing::{debug, warn};
 
+use super::key::{received, verified};
 use super::run::{Exchange, ExchangeError, bytes, flat};
 use super::vault::KeptRecord;
 use super::worker::Job;
@@ -94,7 +96,7 @@ impl Exchange {
         }
         let keys = self.documents.keyring();
         self.vault.forget_records(|kept| {
-            let id = shoal_wire::RecordId::new(sha(&kept.bytes));
+            let id = received(&kept.bytes);
             let recent = kept.window.saturating_add(NONCES) >= window;
             let named = named(kept, keys).is_some_and(|particle| particles.contains(&particle));
             !recent && !named && !records.contains(&id)
@@ -199,30 +201,12 @@ impl Exchange {
 /// Every night of every vehicle draws other batches.
 pub(super) fn night_seed(seed: u64, vehicle: &[u8; 8], night: u32) -> u64 {
     let text = [&seed.to_le_bytes()[..], vehicle, &night.to_le_bytes()].concat();
-    let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = sha(&text);
+    let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = *received(&text).bytes();
     u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7])
 }
 
 /// The particle that a kept record is the header of.
-fn named(kept: &KeptRecord, keys: &impl shoal_wire::Keys) -> Option<ParticleId> {
-    let topic = Topic::decode(&kept.topic).ok()?;
-    match read(&topic, &kept.bytes, keys).ok()? {
-        Record::ParticleHeader(header) => Some(header.body().id()),
-        Record::Claim(_)
-        | Record::Vote(_)
-        | Record::Presence(_)
-        | Record::Nonce(_)
-        | Record::WindowPlan(_)
-        | Record::Roster(_)
-        | Record::RosterPage(_)
-        | Record::UtilityDocument(_)
-        | Record::SwarmDocument(_)
-        | Record::Refusal(_)
-        | Record::Document(_) => None,
-    }
-}
-
-fn sha(bytes: &[u8]) -> [u8; 32] {
-    use sha2::Digest as _;
-    sha2::Sha256::digest(bytes).into()
+fn named(kept: &KeptRecord, keys: &impl Keys) -> Option<ParticleId> {
+    let Leaf::Particle { .. } = Topic::decode(&kept.topic).ok()?.leaf() else { return None };
+    Some(verified::<ParticleHeader>(&kept.bytes, keys).ok()?.body().id())
 }

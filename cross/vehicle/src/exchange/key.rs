@@ -1,9 +1,12 @@
-//! The vehicle's secret key: a file of 64 hexadecimal digits.
+//! The vehicle's secret key, a file of 64 hexadecimal digits; and envelopes, read by the keys of who may sign them.
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use shoal_shadow::digits;
-use shoal_wire::{KeyId, Keys, Kind, PublicKey, SecretKey};
+use shoal_wire::{
+    Body, KeyId, Keys, Kind, PublicKey, RecordId, RejectEnvelope, SecretKey, Unverified, Verified,
+};
 
 /// Why a file is no secret key.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +47,22 @@ impl Keys for Own {
     fn find(&self, id: KeyId, _kind: Kind) -> Option<PublicKey> {
         (id == self.0.id()).then_some(self.0)
     }
+}
+
+/// An envelope of this kind that a key of these signed.
+///
+/// # Errors
+/// [`RejectEnvelope`].
+pub fn verified<'a, T: Body<'a>>(
+    bytes: &'a [u8],
+    keys: &impl Keys,
+) -> Result<Verified<'a, T>, RejectEnvelope> {
+    Unverified::decode(bytes)?.verify(keys)
+}
+
+/// SHA-256 of all bytes received, whether or not they are an envelope.
+pub fn received(bytes: &[u8]) -> RecordId {
+    RecordId::new(Sha256::digest(bytes).into())
 }
 
 #[cfg(test)]

@@ -7,11 +7,10 @@ use shoal_link::{Event, Fetch, Fetched, Link, RejectFetched, Store, StoreFailed}
 use shoal_swarm::swarm::Flat;
 use shoal_window::{Pace, SavedTransfer, TRANSFER_HEADER_KEY, TRANSFER_PROGRESS_KEY, Transfer};
 use shoal_wire::v1::{ParticleHeader, RefusalCode};
-use shoal_wire::{
-    ChunkHash, KeyId, Keys, Now, ParticleId, RecordId, RejectTopic, Unverified, Verified,
-};
+use shoal_wire::{ChunkHash, KeyId, Keys, Now, ParticleId, RecordId, RejectTopic};
 use tracing::{debug, warn};
 
+use super::key::verified;
 use super::line::Board;
 use super::vault::{Vault, VaultError};
 use super::weights::decode;
@@ -22,8 +21,10 @@ const PACE: Pace = Pace { bytes_min: 1024, period: Duration::from_secs(10) };
 const ATTEMPTS_MAX: u8 = 3;
 
 /// Headers that are known and particles on their way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Particles {
+    /// Of an adapter of this vehicle's model: no more are ever decoded.
+    values: usize,
     headers: BTreeMap<ParticleId, Vec<u8>>,
     coming: BTreeMap<ParticleId, Coming>,
 }
@@ -78,6 +79,11 @@ fn transfer_key(particle: ParticleId, key: &str) -> String {
 }
 
 impl Particles {
+    /// No particle yet, of adapters of so many values.
+    pub const fn new(values: usize) -> Self {
+        Particles { values, headers: BTreeMap::new(), coming: BTreeMap::new() }
+    }
+
     /// Knows the header of a particle; of two publishers' the first one will do.
     pub fn know(&mut self, particle: ParticleId, envelope: &[u8]) {
         self.headers.entry(particle).or_insert_with(|| envelope.to_vec());
@@ -195,7 +201,7 @@ impl Particles {
         self.headers.retain(|particle, _envelope| keep.contains(particle));
         let mut chunks = BTreeSet::new();
         for envelope in self.headers.values() {
-            if let Some(header) = verified(envelope, keys) {
+            if let Ok(header) = verified::<ParticleHeader>(envelope, keys) {
                 let named = &header.body().fields().chunks;
                 chunks.extend(named.iter().map(|chunk| *chunk.hash.bytes()));
             }
@@ -205,7 +211,8 @@ impl Particles {
 
     /// The chunks that the header of a particle names.
     pub fn chunks(&self, particle: ParticleId, keys: &impl Keys) -> Vec<[u8; 32]> {
-        let header = self.header(particle).and_then(|bytes| verified(bytes, keys));
+        let header =
+            self.header(particle).and_then(|bytes| verified::<ParticleHeader>(bytes, keys).ok());
         let chunks = header.map(|header| header.body().fields().chunks.clone());
         chunks.into_iter().flatten().map(|chunk| *chunk.hash.bytes()).collect()
     }
@@ -220,7 +227,9 @@ impl Particles {
         keys: &impl Keys,
         vault: &mut Vault,
     ) -> Result<Option<Got>, VaultError> {
-        let Some(header) = self.header(particle).and_then(|bytes| verified(bytes, keys)) else {
+        let Some(header) =
+            self.header(particle).and_then(|bytes| verified::<ParticleHeader>(bytes, keys).ok())
+        else {
             return Ok(None);
         };
         let fields = header.body().fields();
@@ -231,7 +240,7 @@ impl Particles {
                 None => return Ok(None),
             }
         }
-        Ok(Some(match decode(header.body(), &chunks, fields.values as usize) {
+        Ok(Some(match decode(header.body(), &chunks, self.values) {
             Ok(values) => Got::Values(particle, values.into()),
             Err(error) => {
                 debug!(%particle, %error, "particle refused");
@@ -254,7 +263,8 @@ impl Particles {
                 Err(error) => warn!(%particle, %error, "a transfer begins anew"),
             }
         }
-        let known = self.header(particle).and_then(|bytes| verified(bytes, keys));
+        let known =
+            self.header(particle).and_then(|bytes| verified::<ParticleHeader>(bytes, keys).ok());
         Ok(match known {
             Some(header) => Transfer::with_header(&header, PACE),
             None => Transfer::new(particle, PACE),
@@ -326,8 +336,4 @@ fn fetch(
 ) -> Result<Fetch, RejectTopic> {
     let (fleet, region) = board.labels()?;
     Fetch::new(transfer, fleet, region, publisher, slot)
-}
-
-fn verified<'a>(bytes: &'a [u8], keys: &impl Keys) -> Option<Verified<'a, ParticleHeader>> {
-    Unverified::decode(bytes).ok()?.verify(keys).ok()
 }

@@ -186,6 +186,7 @@ impl Exchange {
         let diary = Diary::open(&run.state, Arc::clone(&layout))?;
         let log = Log::open(&folder.join("log"))?;
         let worker = Worker::start(bench, &folder).map_err(ExchangeError::Thread)?;
+        let particles = Particles::new(layout.values());
         let clock = Clock::start(vault.utc_at_least()?);
         let mut exchange = Exchange {
             run,
@@ -205,7 +206,7 @@ impl Exchange {
             start: None,
             slots,
             worker,
-            particles: Particles::default(),
+            particles,
             line: None,
             diary,
             log,

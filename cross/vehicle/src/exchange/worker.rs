@@ -286,7 +286,7 @@ impl Work {
         let Training { from, window, seed } = training;
         let mut spent = Duration::ZERO;
         let begun = now();
-        let roads = self.bench.roads(&mut |_tell| {})?;
+        let roads = self.bench.roads()?;
         let Some(mut source) = self.bench.batches(&roads, *seed) else {
             let values = from.clone();
             return Ok(Stepped::Done { values, loss: None, seconds: 0.0, steps: 0 });

@@ -10,6 +10,7 @@
 
 mod consensus;
 mod deploy;
+mod describe;
 mod door;
 mod moving;
 mod night;

@@ -20,7 +20,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use shoal_swarm::swarm::{self, Flat, Output, Particle, Setup, ValuesHash};
+use shoal_swarm::swarm::{self, Output, Setup, ValuesHash};
 use shoal_window::Policy;
 use shoal_wire::v1::UtilityDocument;
 use shoal_wire::{KeyId, Now};
@@ -179,7 +179,7 @@ impl Log {
 
     /// When the swarm's core said it.
     pub fn swarm_output(&mut self, output: &Output) {
-        self.write(&Entry::SwarmOutput(describe_swarm(output)));
+        self.write(&Entry::SwarmOutput(output.to_string()));
     }
 
     /// The program ends by itself, and both cores have nothing more to say.
@@ -312,29 +312,5 @@ fn describe_window(output: &shoal_window::Output) -> String {
         Phase::Closing { window, until, why } => {
             format!("closing {window} to {} us {why:?}", until.as_micros())
         }
-    }
-}
-
-/// An output without its values: these are named by their hash.
-fn describe_swarm(output: &Output) -> String {
-    let name = |values: &Flat| format!("{:?}", ValuesHash::of(values));
-    match output {
-        Output::Measure { job, candidate, beside, on } => {
-            let beside = beside.as_ref().map(name);
-            format!("measure {job} {} {beside:?} {on:?}", name(candidate))
-        }
-        Output::Code { job, particle } => {
-            let Particle { role, window, anchor, inputs, difference, bits } = particle;
-            let values = name(difference);
-            format!("code {job} {role:?} {window} {anchor:?} {inputs:?} {values} {bits}")
-        }
-        Output::Tune { from, particle } => format!("tune {} {particle:?}", name(from)),
-        Output::Stage(adapter) => format!("stage {}", name(adapter)),
-        other @ (Output::Fetch { .. }
-        | Output::Publish { .. }
-        | Output::Claim(_)
-        | Output::Vote(_)
-        | Output::Refusal(_)
-        | Output::Event(_)) => format!("{other:?}"),
     }
 }

@@ -14,7 +14,7 @@ use shoal_wire::v1::WindowPlan;
 use shoal_wire::{Keys, Now, RejectBody, RejectEnvelope, Unverified, decode_body};
 
 use super::entry::{self, BeginSwarm, BeginWindow, Entry, SwarmInput, Values, WindowInput};
-use super::{MAGIC, describe_swarm, describe_window, next_entry, parts, path};
+use super::{MAGIC, describe_window, next_entry, parts, path};
 
 /// Which core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -284,7 +284,7 @@ fn said_by_window(window: &mut Window) -> Option<String> {
 
 fn said_by_swarm(swarm: &mut Swarm) -> Option<String> {
     while swarm.poll_persist().is_some() {}
-    swarm.poll_output().as_ref().map(describe_swarm)
+    swarm.poll_output().map(|output| output.to_string())
 }
 
 fn hand_in(

@@ -5,10 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use redb::{
     Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
-    StorageBackend, TableDefinition, WriteTransaction,
+    TableDefinition, WriteTransaction,
 };
 use sha2::{Digest, Sha256};
-use shoal_shadow::replay::{Disk, DiskFile};
+use shoal_shadow::replay::{Disk, DiskFile, TablesFile};
 
 use super::KeptRecord;
 
@@ -222,7 +222,7 @@ impl Tables {
     fn on(file: Box<dyn DiskFile>) -> Result<Self, TablesError> {
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE_BYTES);
-        let database = builder.create_with_backend(Backend(file)).map_err(failed)?;
+        let database = builder.create_with_backend(TablesFile(file)).map_err(failed)?;
         Ok(Self { database })
     }
 
@@ -327,30 +327,4 @@ fn failed(error: impl Into<redb::Error>) -> TablesError {
         return TablesError::Disk(io::Error::other("it failed before"));
     }
     TablesError::Damaged(Damage::Database(Box::new(error)))
-}
-
-/// A file of the disk as redb wants it.
-#[derive(Debug)]
-struct Backend(Box<dyn DiskFile>);
-
-impl StorageBackend for Backend {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, data)
-    }
 }

@@ -325,7 +325,7 @@ impl World {
 
     fn act(&mut self, number: u8, output: Output) {
         let now_ms = self.now_ms;
-        self.log.push(format!("{now_ms} {number} {}", describe(&output)));
+        self.log.push(format!("{now_ms} {number} {output}"));
         match output {
             Output::Fetch { particle, publisher, slot } => {
                 let local = self.shell(number).particles.get(&particle).cloned();
@@ -413,30 +413,6 @@ impl World {
         self.shell(number).sealed.push(record.clone());
         self.publish(Some(number), &record);
         self.record(number, &record);
-    }
-}
-
-/// An output without its values: these are named by their hash.
-fn describe(output: &Output) -> String {
-    let name = |values: &Flat| format!("{:?}", ValuesHash::of(values));
-    match output {
-        Output::Measure { job, candidate, beside, on } => {
-            let beside = beside.as_ref().map(name);
-            format!("measure {job} {} {beside:?} {on:?}", name(candidate))
-        }
-        Output::Code { job, particle } => {
-            let Particle { role, window, anchor, inputs, difference, bits } = particle;
-            let values = name(difference);
-            format!("code {job} {role:?} {window} {anchor:?} {inputs:?} {values} {bits}")
-        }
-        Output::Tune { from, particle } => format!("tune {} {particle:?}", name(from)),
-        Output::Stage(adapter) => format!("stage {}", name(adapter)),
-        other @ (Output::Fetch { .. }
-        | Output::Publish { .. }
-        | Output::Claim(_)
-        | Output::Vote(_)
-        | Output::Refusal(_)
-        | Output::Event(_)) => format!("{other:?}"),
     }
 }
 

@@ -1,0 +1,247 @@
+//! What is published: records sealed and kept, particles coded and kept, refusals, and what the vehicle says of itself.
+
+use shoal_swarm::inbox::read;
+use shoal_swarm::swarm::{Flat, Input, Swarm};
+use shoal_wire::v1::{
+    Activity, ParticleHeader, Presence, PresenceFields, Refusal, RefusalCode, RefusalFields, Role,
+    SLOTS,
+};
+use shoal_wire::{Body, Leaf, ParticleId, RecordId, Topic, seal};
+use tracing::warn;
+
+use super::key::{received, verified};
+use super::run::{Exchange, ExchangeError};
+use super::weights::{CodeError, Coded};
+
+/// Version of the software, as the presence shows it.
+const SOFTWARE: &str = concat!("shoal-vehicle ", env!("CARGO_PKG_VERSION"));
+/// What a vehicle signs counts for so many periods, and at least so long.
+const PERIODS_VALID: u64 = 8;
+const SECONDS_VALID_MIN: u64 = 9 * 24 * 3600;
+
+impl Exchange {
+    /// What was sealed in this window before a start: it may or may not have reached the broker.
+    pub(super) fn republish(&mut self, window: u32) -> Result<(), ExchangeError> {
+        for kept in self.vault.records()? {
+            let Ok(topic) = Topic::decode(&kept.topic) else { continue };
+            if kept.window != window || topic.publisher() != self.me {
+                continue;
+            }
+            if let Leaf::Particle { slot } = topic.leaf() {
+                self.publish_chunks(slot, &kept.bytes)?;
+            }
+            if let Some(line) = &mut self.line {
+                line.publish(kept.topic, kept.bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// A particle is coded: its chunks and its sealed header are durable before the core hears of it.
+    pub(super) fn coded(
+        &mut self,
+        job: u64,
+        coded: Result<Coded, CodeError>,
+    ) -> Result<(), ExchangeError> {
+        let coded = match coded {
+            Ok(coded) => coded,
+            Err(error) => {
+                warn!(%error, "a particle cannot be coded");
+                self.tell_swarm(Input::Uncoded { job });
+                return Ok(());
+            }
+        };
+        let particle = coded.header.id();
+        for chunk in &coded.chunks {
+            self.vault.keep_blob(chunk)?;
+        }
+        let key = header_key(particle);
+        let envelope = match self.vault.get(&key)? {
+            // Coded before a cut: it is not sealed twice.
+            Some(envelope) => envelope,
+            None => {
+                let envelope = self.seal(&coded.header)?;
+                self.vault.put(&key, &envelope)?;
+                envelope
+            }
+        };
+        self.particles.know(particle, &envelope);
+        let held = self.swarm.as_ref().map(Swarm::held).unwrap_or_default();
+        let slot = self.slots.take(particle, &held).ok();
+        if let Some(record) = self.slots.poll_persist() {
+            self.vault.put(record.key, record.bytes)?;
+        }
+        let values: Flat = coded.received.into();
+        self.tell_swarm(Input::Coded { job, particle, values: &values, slot });
+        Ok(())
+    }
+
+    pub(super) fn publish_particle(
+        &mut self,
+        particle: ParticleId,
+        chunks: bool,
+    ) -> Result<(), ExchangeError> {
+        let Some(slot) = self.slots.find(particle) else { return Ok(()) };
+        let Some(envelope) = self.vault.get(&header_key(particle))? else { return Ok(()) };
+        if chunks {
+            self.publish_chunks(slot, &envelope)?;
+        }
+        let own = self.own();
+        let Ok(header) = verified::<ParticleHeader>(&envelope, &own) else { return Ok(()) };
+        let fields = header.body().fields();
+        if let (Some(entry), Role::Contribution) = (&mut self.tonight.entry, fields.role) {
+            entry.contributed = true;
+        }
+        let window = fields.window;
+        self.publish_record(window, Leaf::Particle { slot }, &envelope)
+    }
+
+    fn publish_chunks(&mut self, slot: u8, envelope: &[u8]) -> Result<(), ExchangeError> {
+        let own = self.own();
+        let Ok(header) = verified::<ParticleHeader>(envelope, &own) else { return Ok(()) };
+        for (index, chunk) in (0..=u8::MAX).zip(&header.body().fields().chunks) {
+            let Some(bytes) = self.vault.blob(chunk.hash.bytes())? else { continue };
+            let (Some(line), Ok(topic)) =
+                (&mut self.line, self.board.own(Leaf::Chunk { slot, index }))
+            else {
+                continue;
+            };
+            line.publish_chunk(topic, envelope.to_vec(), index, bytes);
+        }
+        Ok(())
+    }
+
+    /// Seals a claim or a vote and publishes it.
+    pub(super) fn seal_record<'a, T: Body<'a>>(
+        &mut self,
+        window: u32,
+        leaf: Leaf,
+        body: &T,
+    ) -> Result<(), ExchangeError> {
+        let envelope = self.seal(body)?;
+        self.publish_record(window, leaf, &envelope)
+    }
+
+    /// Keeps a record of ours, publishes it, and hands it in: the vehicle's own count like all others.
+    fn publish_record(
+        &mut self,
+        window: u32,
+        leaf: Leaf,
+        envelope: &[u8],
+    ) -> Result<(), ExchangeError> {
+        let Ok(text) = self.board.own(leaf) else { return Ok(()) };
+        self.vault.keep_record(window, &text, envelope)?;
+        if let Some(line) = &mut self.line {
+            line.publish(text.clone(), envelope.to_vec());
+        }
+        let Ok(topic) = Topic::decode(&text) else { return Ok(()) };
+        let Ok(record) = read(&topic, envelope, &self.own()) else { return Ok(()) };
+        if let Some((Err(error), _window)) = self.hand_in_record(&topic, &record, envelope) {
+            warn!(%error, "a record of our own is of no use");
+        }
+        Ok(())
+    }
+
+    fn seal<'a, T: Body<'a>>(&mut self, body: &T) -> Result<Vec<u8>, ExchangeError> {
+        let counter = self.vault.counter(self.counter_seen)?;
+        let period = self.documents.plan().map_or(0, |plan| plan.fields().period_seconds);
+        let valid = (u64::from(period).saturating_mul(PERIODS_VALID)).max(SECONDS_VALID_MIN);
+        let not_after = self.clock.now().utc.earliest_seconds().saturating_add(valid);
+        let mut buffer = vec![0; T::KIND.envelope_bytes_max()];
+        let sealed = seal(body, counter, not_after, &self.key, &mut buffer);
+        // A buffer for the longest of its kind is long enough.
+        Ok(sealed.map(|sealed| sealed.bytes().to_vec()).unwrap_or_default())
+    }
+
+    /// Says what the vehicle is doing; the record's name.
+    pub(super) fn say_presence(
+        &mut self,
+        activity: Activity,
+    ) -> Result<Option<RecordId>, ExchangeError> {
+        let Some(line) = &self.line else { return Ok(None) };
+        let used = line.used();
+        let fields = PresenceFields {
+            window: self.tonight.entry.as_ref().map(|entry| entry.window),
+            activity,
+            adapter: self.swarm.as_ref().and_then(Swarm::base),
+            software: SOFTWARE.try_into().unwrap_or_default(),
+            up_bytes: used.up,
+            down_bytes: used.down,
+            terms: self
+                .staged
+                .as_ref()
+                .and_then(|own| self.value_of(own))
+                .map(|(_, v)| v)
+                .into_iter()
+                .collect(),
+            steps: self.tonight.steps,
+        };
+        let Ok(presence) = Presence::new(fields) else { return Ok(None) };
+        let envelope = self.seal(&presence)?;
+        let id = received(&envelope);
+        if let (Some(line), Ok(topic)) = (&mut self.line, self.board.own(Leaf::Presence)) {
+            line.publish(topic, envelope);
+        }
+        Ok(Some(id))
+    }
+
+    /// Refuses what stands at a topic, aloud; not what the vehicle itself left there.
+    pub(super) fn refuse(
+        &mut self,
+        topic: &Topic<'_>,
+        bytes: &[u8],
+        code: RefusalCode,
+    ) -> Result<(), ExchangeError> {
+        if topic.publisher() == self.me {
+            return Ok(());
+        }
+        self.refuse_record(received(bytes), code)
+    }
+
+    pub(super) fn refuse_record(
+        &mut self,
+        record: RecordId,
+        code: RefusalCode,
+    ) -> Result<(), ExchangeError> {
+        let Some(window) = self.tonight.entry.as_ref().map(|entry| entry.window) else {
+            return Ok(());
+        };
+        self.publish_refusal(RefusalFields { window, record, code: code.number() })
+    }
+
+    pub(super) fn publish_refusal(&mut self, fields: RefusalFields) -> Result<(), ExchangeError> {
+        // Once a window; and no more of them than there are places for.
+        let place = self.tonight.refused.len();
+        if !self.tonight.refused.insert(fields.record) {
+            return Ok(());
+        }
+        if let Some(code) = RefusalCode::from_number(fields.code) {
+            self.count_refusal(code);
+        }
+        let slot = match u8::try_from(place) {
+            Ok(slot) if slot < SLOTS => slot,
+            Ok(_) | Err(_) => return Ok(()),
+        };
+        let (Ok(refusal), Ok(topic)) =
+            (Refusal::new(fields), self.board.own(Leaf::Refusal { slot }))
+        else {
+            return Ok(());
+        };
+        let envelope = self.seal(&refusal)?;
+        if let Some(line) = &mut self.line {
+            line.publish(topic, envelope);
+        }
+        Ok(())
+    }
+
+    pub(super) fn count_refusal(&mut self, code: RefusalCode) {
+        self.run.metrics.rejected(code.name());
+        if let Some(entry) = &mut self.tonight.entry {
+            entry.refuse(code.name());
+        }
+    }
+}
+
+fn header_key(particle: ParticleId) -> String {
+    format!("header/{particle}")
+}

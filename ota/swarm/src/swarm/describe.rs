@@ -1,0 +1,30 @@
+//! An output in words, for logs: what it says, without its values, which are named by their hash.
+
+use core::fmt;
+
+use super::{Flat, Output, Particle, ValuesHash};
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |values: &Flat| ValuesHash::of(values);
+        match self {
+            Self::Measure { job, candidate, beside, on } => {
+                let beside = beside.as_ref().map(name);
+                write!(f, "measure {job} {:?} {beside:?} {on:?}", name(candidate))
+            }
+            Self::Code { job, particle } => {
+                let Particle { role, window, anchor, inputs, difference, bits } = particle;
+                let values = name(difference);
+                write!(f, "code {job} {role:?} {window} {anchor:?} {inputs:?} {values:?} {bits}")
+            }
+            Self::Tune { from, particle } => write!(f, "tune {:?} {particle:?}", name(from)),
+            Self::Stage(adapter) => write!(f, "stage {:?}", name(adapter)),
+            other @ (Self::Fetch { .. }
+            | Self::Publish { .. }
+            | Self::Claim(_)
+            | Self::Vote(_)
+            | Self::Refusal(_)
+            | Self::Event(_)) => write!(f, "{other:?}"),
+        }
+    }
+}
