@@ -50,7 +50,7 @@ pub fn nights(run: &Run, vehicle: KeyId, mut bench: Bench) -> Result<(), Exchang
         // The parts take turns, as nonces have them take turns in a fleet.
         let part = (night % u32::from(PARTS)) as u8;
         let (candidate, beside) = (Arc::clone(&tuned), Some(Arc::clone(&active)));
-        worker.give(Job::Measure { job: 0, candidate, beside, on: On::Part(part) });
+        worker.give(Job::Measure { job: 0, candidate, beside, on: On::Part(part), awaited: true });
         let Some(term) = measured(&mut worker, &run.stop, &mut entry)? else { break };
         entry.part = Some(part);
         if let Some(term) = term {

@@ -20,8 +20,8 @@ use crate::agent::{Agent, AgentError};
 
 /// Measurements that are remembered: within a window the same adapter is measured beside many others.
 const REMEMBERED: usize = 64;
-/// Clips predicted at a time.
-const BATCH: usize = 8;
+/// Clips predicted at a time: pieces of a pack are short, and a batch that is not full costs a full one.
+const BATCH: usize = 1;
 /// A span gives this part of its frames, the last ones, to measuring on the vehicle's own roads.
 const HELD_BACK_PART: u32 = 6;
 

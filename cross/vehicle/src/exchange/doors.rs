@@ -207,7 +207,7 @@ impl Exchange {
                     self.particles.fetch(now, want, &self.board, keys, &mut self.vault, link)?;
                 self.got(got.into_iter().collect())
             }
-            Output::Measure { job, candidate, beside, on } => {
+            Output::Measure { job, candidate, beside, on, awaited } => {
                 let part = match on {
                     On::Part(part) => Some(part),
                     On::Own => None,
@@ -215,7 +215,7 @@ impl Exchange {
                 let names =
                     (ValuesHash::of(&candidate), beside.as_ref().map(|b| ValuesHash::of(b)));
                 self.tonight.measuring.insert(job, (names.0, names.1, part));
-                self.worker.give(Job::Measure { job, candidate, beside, on });
+                self.worker.give(Job::Measure { job, candidate, beside, on, awaited });
                 Ok(())
             }
             Output::Code { job, particle } => {

@@ -1,6 +1,7 @@
 //! The thread that owns the engine: it measures, codes and tunes, one thing at a time. Tuning gives way to the rest
-//! after every step.
+//! after every step, but for measurements that nobody waits for.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub enum Job {
         beside: Option<Flat>,
         /// On what.
         on: On,
+        /// Whether anybody waits for it: else tuning goes first.
+        awaited: bool,
     },
     /// Code a particle.
     Code {
@@ -122,6 +125,8 @@ pub struct Worker {
     thread: Option<JoinHandle<()>>,
     /// Jobs of measuring and coding that are not answered.
     open: usize,
+    /// Those of them that nobody waits for.
+    unhurried: BTreeSet<u64>,
 }
 
 impl Worker {
@@ -133,10 +138,12 @@ impl Worker {
         let (jobs, todo) = mpsc::channel();
         let (tell, done) = mpsc::channel();
         let tensors = bench.tensors();
-        let work = Work { bench, tensors, todo, tell, may_tune: true, path: folder.join("tuning") };
+        let (later, path) = (VecDeque::new(), folder.join("tuning"));
+        let work = Work { bench, tensors, todo, later, tell, may_tune: true, path };
         let thread = thread::Builder::new().name("engine".to_owned());
         let thread = thread.spawn(move || work.run())?;
-        Ok(Worker { jobs: Some(jobs), done, thread: Some(thread), open: 0 })
+        let (open, unhurried) = (0, BTreeSet::new());
+        Ok(Worker { jobs: Some(jobs), done, thread: Some(thread), open, unhurried })
     }
 
     /// Gives a job.
@@ -144,15 +151,23 @@ impl Worker {
         if let Job::Measure { .. } | Job::Code { .. } = job {
             self.open = self.open.saturating_add(1);
         }
+        if let Job::Measure { job, awaited: false, .. } = job {
+            self.unhurried.insert(job);
+        }
         // Without its thread the next look at what is done says so.
         if let Some(jobs) = &self.jobs {
             let _ended = jobs.send(job);
         }
     }
 
-    /// Whether a measurement or a particle is being made.
+    /// Whether a measurement or a particle is being made that somebody waits for.
     pub fn busy(&self) -> bool {
-        self.open > 0
+        self.open > self.unhurried.len()
+    }
+
+    /// Whether none is being made at all.
+    pub fn idle(&self) -> bool {
+        self.open == 0
     }
 
     /// What was done, if anything, after waiting this long for it.
@@ -165,9 +180,12 @@ impl Worker {
             Err(RecvTimeoutError::Timeout) => return Ok(None),
             Err(RecvTimeoutError::Disconnected) => return Err(EngineEnded),
         };
-        if let Done::Measured { .. } | Done::Coded { .. } | Done::Failed { job: Some(_), .. } = done
+        if let Done::Measured { job, .. }
+        | Done::Coded { job, .. }
+        | Done::Failed { job: Some(job), .. } = done
         {
             self.open = self.open.saturating_sub(1);
+            self.unhurried.remove(&job);
         }
         Ok(Some(done))
     }
@@ -192,6 +210,8 @@ struct Work {
     bench: Bench,
     tensors: Vec<u32>,
     todo: Receiver<Job>,
+    /// What nobody waits for, while there is tuning to do.
+    later: VecDeque<Job>,
     tell: Sender<Done>,
     may_tune: bool,
     path: PathBuf,
@@ -213,15 +233,20 @@ impl Work {
         loop {
             let done = match next.take() {
                 Some(training) => self.train(training),
-                None => match self.todo.recv() {
-                    Ok(job) => self.act(job),
-                    Err(_ended) => return,
-                },
+                None => self.wait().and_then(|job| self.act(job)),
             };
             match done {
                 Ok(training) => next = training,
                 Err(Quit) => return,
             }
+        }
+    }
+
+    /// The next job when there is nothing to train.
+    fn wait(&mut self) -> Result<Job, Quit> {
+        match self.later.pop_front() {
+            Some(job) => Ok(job),
+            None => self.todo.recv().map_err(|_ended| Quit),
         }
     }
 
@@ -232,7 +257,7 @@ impl Work {
         match job {
             Job::Tune { from, window, seed } => return Ok(Some(Training { from, window, seed })),
             Job::MayTune(may) => self.may_tune = may,
-            Job::Measure { job, candidate, beside, on } => {
+            Job::Measure { job, candidate, beside, on, awaited: _ } => {
                 let measured = self.bench.measure(&candidate, beside.as_ref(), on);
                 self.say(match measured {
                     Ok(term) => Done::Measured { job, term, seconds: seconds() },
@@ -336,8 +361,12 @@ impl Work {
                     Err(TryRecvError::Disconnected) => return Err(Quit),
                 }
             } else {
-                self.todo.recv().map_err(|_ended| Quit)?
+                self.wait()?
             };
+            if self.may_tune && matches!(job, Job::Measure { awaited: false, .. }) {
+                self.later.push_back(job);
+                continue;
+            }
             if let Some(other) = self.act(job)? {
                 return Ok(Some(other));
             }

@@ -12,10 +12,14 @@ use crate::fold::{between, mean};
 use crate::quorum::Elected;
 use crate::roster::part_after;
 
-/// How far from x_p towards the mean: what is tried, 1 first, so that it stands when nothing is better.
-const SCALES: [f32; 5] = [1.0, 0.75, 1.25, 0.5, 0.25];
+/// How far from x_p towards the mean.
+const SCALES: [f32; 5] = [0.25, 0.5, 0.75, 1.0, 1.25];
+/// The scale to begin with: it stands where none is better.
+const FULL: usize = 3;
 /// How far from the fleet's adapter towards the vehicle's own.
 const MIXES: [f32; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
+/// The mix to begin with.
+const HALF: usize = 2;
 const LOWEST: f64 = -1.0;
 
 /// How far the choice is.
@@ -30,11 +34,19 @@ pub(super) enum Deploy {
     Over,
 }
 
-/// Adapters to choose from, and how good they were so far.
+/// Adapters along a line, of which a good one is looked for uphill, and one beside the line.
 #[derive(Debug)]
 pub(super) struct Choice {
-    from: Vec<Flat>,
-    utilities: Vec<f64>,
+    line: Vec<Spot>,
+    top: usize,
+    beside: Option<Spot>,
+}
+
+/// An adapter, and how good it was if that was measured.
+#[derive(Debug)]
+struct Spot {
+    adapter: Flat,
+    utility: Option<f64>,
 }
 
 impl Deploy {
@@ -45,23 +57,58 @@ impl Deploy {
 }
 
 impl Choice {
-    const fn among(from: Vec<Flat>) -> Self {
-        Self { from, utilities: Vec::new() }
+    /// Uphill along this line from one of its adapters.
+    fn along(line: impl Iterator<Item = Flat>, from: usize, beside: Option<Flat>) -> Self {
+        let spot = |adapter| Spot { adapter, utility: None };
+        Self { line: line.map(spot).collect(), top: from, beside: beside.map(spot) }
     }
 
+    /// The adapter to measure next; `None`: the top is known.
     fn next(&self) -> Option<&Flat> {
-        self.from.get(self.utilities.len())
+        match self.open() {
+            Some(place) => self.line.get(place),
+            None => self.beside.as_ref().filter(|spot| spot.utility.is_none()),
+        }
+        .map(|spot| &spot.adapter)
     }
 
-    /// The first of the highest.
-    fn best(&self) -> Option<Flat> {
-        let mut best: Option<(&Flat, f64)> = None;
-        for (adapter, utility) in self.from.iter().zip(&self.utilities) {
-            if best.is_none_or(|(_, highest)| *utility > highest) {
-                best = Some((adapter, *utility));
+    /// Where along the line to measure next: at the top, and at its neighbours, the one nearer to the beginning first.
+    fn open(&self) -> Option<usize> {
+        let near = [Some(self.top), self.top.checked_sub(1), self.top.checked_add(1)];
+        let unknown = |place: &usize| self.line.get(*place).is_some_and(|s| s.utility.is_none());
+        near.into_iter().flatten().find(unknown)
+    }
+
+    /// How good the adapter was that was to be measured next.
+    fn answer(&mut self, utility: f64) {
+        let highest = self.utility();
+        match self.open() {
+            Some(place) => {
+                if let Some(spot) = self.line.get_mut(place) {
+                    spot.utility = Some(utility);
+                }
+                if highest.is_none_or(|highest| utility > highest) {
+                    self.top = place;
+                }
+            }
+            None => {
+                if let Some(spot) = &mut self.beside {
+                    spot.utility = Some(utility);
+                }
             }
         }
-        best.map(|(adapter, _utility)| adapter.clone())
+    }
+
+    /// Of the top of the line.
+    fn utility(&self) -> Option<f64> {
+        self.line.get(self.top)?.utility
+    }
+
+    /// The top of the line, unless the one beside it is better.
+    fn best(&self) -> Option<Flat> {
+        let better = |spot: &&Spot| spot.utility > self.utility();
+        let best = self.beside.as_ref().filter(better).or_else(|| self.line.get(self.top));
+        best.map(|spot| spot.adapter.clone())
     }
 }
 
@@ -137,12 +184,9 @@ impl Swarm {
         }
         let slices: Vec<&[f32]> = last.iter().map(|values| &**values).collect();
         let Some(mean) = mean(&slices) else { return (Deploy::Over, true) };
-        let mut from: Vec<Flat> =
-            SCALES.iter().map(|scale| between(&self.start, &mean, *scale).into()).collect();
-        if let Some(best) = last.last().filter(|_best| last.len() > 1) {
-            from.push(best.clone());
-        }
-        (Deploy::Fleet(Choice::among(from), names), true)
+        let scaled = SCALES.iter().map(|scale| between(&self.start, &mean, *scale).into());
+        let best = last.last().filter(|_best| last.len() > 1).cloned();
+        (Deploy::Fleet(Choice::along(scaled, FULL, best), names), true)
     }
 
     /// The fleet's adapter is chosen: it is staged, or mixed with the vehicle's own.
@@ -151,7 +195,7 @@ impl Swarm {
         match self.tuned.clone().filter(|_tuned| mix) {
             Some(own) => {
                 let mixed = MIXES.iter().map(|share| between(&fleet, &own, *share).into());
-                Deploy::Own(Choice::among(mixed.collect()))
+                Deploy::Own(Choice::along(mixed, HALF, None))
             }
             None => {
                 self.stage(Some(fleet));
@@ -179,7 +223,46 @@ impl Begun {
             }
         };
         if let Deploy::Own(choice) | Deploy::Fleet(choice, _) = &mut self.deploy {
-            choice.utilities.push(utility.unwrap_or(LOWEST));
+            choice.answer(utility.unwrap_or(LOWEST));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+    use alloc::sync::Arc;
+
+    use super::*;
+
+    /// What is chosen where an adapter [x] is this good, and how many were measured.
+    fn chosen(beside: Option<f32>, good: impl Fn(f32) -> f64) -> (f32, usize) {
+        let adapter = |value: f32| -> Flat { Arc::from([value]) };
+        let mut choice =
+            Choice::along(SCALES.iter().map(|x| adapter(*x)), FULL, beside.map(adapter));
+        let value = |adapter: &Flat| adapter.first().copied().unwrap();
+        let mut measured = BTreeSet::new();
+        while let Some(next) = choice.next().map(value) {
+            assert!(measured.insert(next.to_bits()), "{next} is measured twice");
+            choice.answer(good(next));
+        }
+        (value(&choice.best().unwrap()), measured.len())
+    }
+
+    #[test]
+    fn the_top_of_a_hill_is_found_wherever_it_is() {
+        for top in SCALES {
+            let (found, measured) = chosen(None, |x| -f64::from((x - top).abs()));
+            assert_eq!(found, top);
+            assert!((2..=5).contains(&measured), "{measured} measurements for {top}");
+        }
+        assert_eq!(chosen(None, |x| -f64::from((x - 1.0).abs())).1, 3);
+    }
+
+    #[test]
+    fn where_nothing_is_better_the_first_stands() {
+        assert_eq!(chosen(None, |_x| 0.5), (1.0, 3));
+        assert_eq!(chosen(Some(9.0), |_x| 0.5), (1.0, 4));
+        assert_eq!(chosen(Some(9.0), f64::from), (9.0, 4));
     }
 }

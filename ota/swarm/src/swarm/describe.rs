@@ -8,9 +8,10 @@ impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |values: &Flat| ValuesHash::of(values);
         match self {
-            Self::Measure { job, candidate, beside, on } => {
+            Self::Measure { job, candidate, beside, on, awaited } => {
                 let beside = beside.as_ref().map(name);
-                write!(f, "measure {job} {:?} {beside:?} {on:?}", name(candidate))
+                let when = if *awaited { "" } else { " later" };
+                write!(f, "measure {job} {:?} {beside:?} {on:?}{when}", name(candidate))
             }
             Self::Code { job, particle } => {
                 let Particle { role, window, anchor, inputs, difference, bits } = particle;

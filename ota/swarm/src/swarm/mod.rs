@@ -187,6 +187,8 @@ pub enum Output {
         beside: Option<Flat>,
         /// On what.
         on: On,
+        /// Whether others wait for what depends on it; what nobody waits for gives way to tuning.
+        awaited: bool,
     },
     /// Code a particle and keep its chunks; answer with [`Input::Coded`] or [`Input::Uncoded`].
     Code {

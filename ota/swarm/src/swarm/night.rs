@@ -291,8 +291,9 @@ impl Swarm {
         on: On,
     ) {
         let id = self.next_job();
+        let awaited = !matches!(&job, Job::Deploy);
         night.measuring = Some((id, job));
-        self.say(Output::Measure { job: id, candidate, beside, on });
+        self.say(Output::Measure { job: id, candidate, beside, on, awaited });
     }
 
     pub(super) fn measured(&mut self, id: u64, terms: Option<&[TermResult]>) -> Result<(), Reject> {

@@ -119,7 +119,7 @@ fn code(outputs: &[Output]) -> (u64, Particle) {
 
 fn measure(outputs: &[Output]) -> (u64, Flat, Option<Flat>, On) {
     let measure = outputs.iter().find_map(|output| {
-        let Output::Measure { job, candidate, beside, on } = output else { return None };
+        let Output::Measure { job, candidate, beside, on, .. } = output else { return None };
         Some((*job, candidate.clone(), beside.clone(), *on))
     });
     measure.unwrap_or_else(|| panic!("nothing to measure in {outputs:?}"))

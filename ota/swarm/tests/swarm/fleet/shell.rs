@@ -333,7 +333,7 @@ impl World {
                 let late = 200 + (self.unit() * 1500.0) as u64;
                 self.at(now_ms + late, number, Happening::Fetched { particle, values });
             }
-            Output::Measure { job, candidate, beside, on } => {
+            Output::Measure { job, candidate, beside, on, awaited: _ } => {
                 let mut terms = match on {
                     On::Part(part) => self.roads.measure(part, &candidate, beside.as_deref()),
                     On::Own => self.roads.measure_own(number, &candidate),
