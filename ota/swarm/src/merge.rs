@@ -53,7 +53,7 @@ pub enum Look {
 pub struct Settings {
     /// β: how much of the last step is taken again.
     pub inertia: f32,
-    /// A step that loses more utility than this is halved.
+    /// A step that loses more utility than this is halved; a plain mean that does is searched for better weights.
     pub brake: f64,
     /// Whether the weights of the utility are others than in the window before: then weights are searched for.
     pub utility_moved: bool,
@@ -225,6 +225,17 @@ impl Merger {
         }
     }
 
+    /// There is no time to search for weights any more: goes on with the plain mean. Whether it had searched; then what
+    /// was asked for last is not asked for any more.
+    pub fn hurry(&mut self) -> bool {
+        let searching = matches!(self.phase, Phase::First | Phase::Second(_) | Phase::Final(_));
+        if searching {
+            self.searched = false;
+            self.step(self.mean(), self.plain_utility);
+        }
+        searching
+    }
+
     fn check(&mut self, utilities: &[f64]) {
         let Some((base, contributions)) = utilities.split_last() else { return };
         self.base_utility = *base;
@@ -234,7 +245,7 @@ impl Merger {
 
     fn plain(&mut self, utilities: &[f64]) {
         self.plain_utility = utilities.iter().sum();
-        let worse = self.plain_utility < self.base_utility;
+        let worse = self.plain_utility < self.base_utility - self.settings.brake;
         if self.taking_part() > 1 && (self.settings.utility_moved || worse) {
             self.searched = true;
             let weights: Vec<Vec<f64>> =
@@ -471,6 +482,35 @@ mod tests {
         let moved = Settings { utility_moved: true, ..SETTINGS };
         assert!(run(moved, vec![1.0; 4], |recipe| place(recipe, &to)).0.searched);
         assert!(!run(SETTINGS, vec![1.0; 4], |recipe| place(recipe, &to)).0.searched);
+    }
+
+    #[test]
+    fn a_mean_that_hardly_loses_is_taken_as_it_is() {
+        let loses = |loss: f64| move |recipe: &Recipe| if recipe.base > 0.0 { 0.0 } else { -loss };
+        let (found, measured) = run(SETTINGS, vec![1.0; 4], loses(0.009));
+        assert_eq!((found.searched, found.braked, measured), (false, false, 6));
+        assert!(run(SETTINGS, vec![1.0; 4], loses(0.011)).0.searched);
+    }
+
+    #[test]
+    fn a_search_without_time_ends_with_the_mean() {
+        let moved = Settings { utility_moved: true, ..SETTINGS };
+        for steps in 0..5 {
+            let mut merger = Merger::new(moved, vec![1.0; 4]).unwrap();
+            for _step in 0..steps {
+                let utilities: Vec<f64> = merger.asks().iter().map(|_ask| 0.5).collect();
+                merger.take(&utilities);
+            }
+            let searching = (2..5).contains(&steps);
+            assert_eq!(merger.hurry(), searching, "after {steps} steps");
+            if searching {
+                let found = merger.found().unwrap();
+                assert_eq!(
+                    (found.recipe.contributions.as_slice(), found.searched),
+                    ([0.25; 4].as_slice(), false)
+                );
+            }
+        }
     }
 
     #[test]

@@ -100,11 +100,13 @@ impl Swarm {
         }
     }
 
-    /// Codes what the vehicle tuned since the anchor, if the nonce asks for it.
+    /// Codes what the vehicle tuned since the anchor, if the nonce asks for it. What comes when the others fold already
+    /// is for the next window: published now it would be in no merge, and the next window would be without.
     fn contribute(&mut self, night: &mut Night, begun: &Begun, rule: &ConsensusRule) -> bool {
         let asked = begun.asked.contains(&self.vehicle);
         let once = self.state.contributed != Some(night.window);
-        if !asked || !once || !night.online || !self.fresh || night.coding.is_some() {
+        let time = night.online && !night.late;
+        if !asked || !once || !time || !self.fresh || night.coding.is_some() {
             return false;
         }
         let Some(tuned) = self.tuned.clone() else { return false };
@@ -262,6 +264,9 @@ impl Swarm {
         rule: &ConsensusRule,
         mut search: Box<Search>,
     ) -> bool {
+        if night.hurried && night.measuring.is_none() {
+            search.hurry();
+        }
         let coded = night.coding.is_none();
         if let Some(found) = search.merger.found().filter(|_found| coded).cloned() {
             begun.merging = self.code_merge(night, &search, found, rule);
@@ -420,6 +425,13 @@ impl Swarm {
 }
 
 impl Search {
+    /// Asks for no more weights, and for none that were still to be measured.
+    fn hurry(&mut self) {
+        if self.merger.hurry() {
+            self.answers.clear();
+        }
+    }
+
     fn answer(&mut self, utility: f64) {
         self.answers.push(utility);
         if self.answers.len() == self.merger.asks().len() {

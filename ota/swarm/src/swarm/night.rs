@@ -21,6 +21,8 @@ use crate::utility::Weighing;
 const BEGIN_PART: u32 = 4;
 /// Contributions that have not come after this part of a window's time are not waited for.
 const FOLD_PART: u32 = 2;
+/// What is left of a window's time when weights are searched for no more: the merge must still be claimed.
+const CLAIM_PART: u32 = 4;
 
 /// A window in progress.
 #[derive(Debug)]
@@ -36,6 +38,9 @@ pub(super) struct Night {
     pub(super) fold_by: Instant,
     /// Whether `fold_by` is over.
     pub(super) late: bool,
+    pub(super) claim_by: Instant,
+    /// Whether `claim_by` is over.
+    pub(super) hurried: bool,
     pub(super) begun: Option<Begun>,
     pub(super) measuring: Option<(u64, Job)>,
     pub(super) coding: Option<(u64, Coding)>,
@@ -133,6 +138,7 @@ impl Swarm {
             Phase::Closing => {
                 if let Some(night) = &mut self.night {
                     night.late = true;
+                    night.hurried = true;
                 }
             }
             Phase::Closed => self.close(),
@@ -143,6 +149,7 @@ impl Swarm {
         if let Some(night) = self.night.as_mut().filter(|night| night.window == window) {
             night.online = true;
             night.late = now.since_boot >= night.fold_by;
+            night.hurried = now.since_boot >= night.claim_by;
             return;
         }
         // A clock that went back opens nothing: what was done in a window is done.
@@ -156,10 +163,9 @@ impl Swarm {
         self.window = window;
         self.state.window = window;
         let left = closes_at.saturating_duration_since(now.since_boot);
-        let after = |part: u32| {
-            let wait = Duration::from_ticks(left.as_ticks().checked_div(part.into()).unwrap_or(0));
-            now.since_boot.saturating_add(wait)
-        };
+        let part =
+            |of: u32| Duration::from_ticks(left.as_ticks().checked_div(of.into()).unwrap_or(0));
+        let after = |of: u32| now.since_boot.saturating_add(part(of));
         self.night = Some(Night {
             window,
             online: true,
@@ -168,6 +174,8 @@ impl Swarm {
             begin_by: after(BEGIN_PART),
             fold_by: after(FOLD_PART),
             late: false,
+            claim_by: closes_at.saturating_sub(part(CLAIM_PART)),
+            hurried: false,
             begun: None,
             measuring: None,
             coding: None,
@@ -183,6 +191,7 @@ impl Swarm {
         let Some(night) = &mut self.night else { return };
         night.online = false;
         night.late = true;
+        night.hurried = true;
         if night.current && self.state.attended != Some(night.window) {
             self.state.attended = Some(night.window);
             self.keep_state();
@@ -193,6 +202,7 @@ impl Swarm {
     pub(super) fn advance(&mut self, now: Now) {
         let Some(mut night) = self.night.take() else { return };
         night.late |= now.since_boot >= night.fold_by;
+        night.hurried |= now.since_boot >= night.claim_by;
         night.started |= night.current || now.since_boot >= night.begin_by;
         if night.begun.is_none() && night.started {
             night.begun = self.begin(&night);
