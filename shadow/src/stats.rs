@@ -32,7 +32,20 @@ pub struct PairedClips<'a> {
     pub block: &'a [u32],
 }
 
+/// Fewer blocks than these do not say how a drive's errors spread: of one block, every draw is the same.
+const BLOCKS_MIN: usize = 4;
+
 impl PairedClips<'_> {
+    /// Sums of (first, second, copy) over what is resampled: every block, or every clip of a drive of few blocks.
+    fn resampled(&self) -> Vec<[f64; 3]> {
+        let blocks = self.blocks();
+        if blocks.len() >= BLOCKS_MIN {
+            return blocks;
+        }
+        let errors = self.first.iter().zip(self.second).zip(self.copy);
+        errors.map(|((first, second), copy)| [*first, *second, *copy]).collect()
+    }
+
     /// Sums of (first, second, copy) over every block.
     fn blocks(&self) -> Vec<[f64; 3]> {
         let count = self.copy.len();
@@ -61,14 +74,15 @@ impl PairedClips<'_> {
 /// Per draw, each drive draws as many blocks as it has, with replacement, and its two skills are
 /// ratios of the sums; the set's value is the plain mean over drives. The standard error is the
 /// draws' standard deviation, the interval their 2.5 % and 97.5 % percentiles (linear between ranks).
-/// A drive of one block adds no spread: its interval says nothing of it.
+/// A drive of fewer than four blocks is resampled clip by clip: too sure by what its clips have in common, where its
+/// blocks would say next to nothing, or zero.
 ///
 /// `None` if there is no drive, or one whose copy error is zero. One seed gives one answer.
 /// # Panics
 /// If the lengths of a drive's slices differ or `draws` is 0.
 pub fn bootstrap(drives: &[PairedClips<'_>], draws: usize, seed: u64) -> Option<Interval> {
     assert!(draws > 0, "an interval needs draws");
-    let blocks: Vec<Vec<[f64; 3]>> = drives.iter().map(PairedClips::blocks).collect();
+    let blocks: Vec<Vec<[f64; 3]>> = drives.iter().map(PairedClips::resampled).collect();
     let mean = mean_difference(blocks.iter().map(|blocks| blocks.iter().copied()))?;
     let mut values = Vec::with_capacity(draws);
     for draw in 0..draws {
@@ -281,6 +295,19 @@ mod tests {
             bootstrap(&[drive], BOOTSTRAP_DRAWS, 3).unwrap().standard_error
         };
         assert!(spread(10) > 2.0 * spread(1), "{} {}", spread(10), spread(1));
+    }
+
+    /// A short piece of a pack is within one second: the standard error of its skill is not zero for that.
+    #[test]
+    fn a_drive_of_few_blocks_is_resampled_clip_by_clip() {
+        let (first, ones) = ([0.2, 0.8, 0.4, 0.6], [1.0; 4]);
+        let spread = |block: &[u32]| {
+            let drive = PairedClips { first: &first, second: &ones, copy: &ones, block };
+            bootstrap(&[drive], BOOTSTRAP_DRAWS, 3).unwrap().standard_error
+        };
+        // The deviation of the mean of four draws, √(.05 / 4) = .11.
+        assert!((0.08..0.14).contains(&spread(&[0; 4])), "{}", spread(&[0; 4]));
+        assert_eq!(spread(&[0; 4]), spread(&[0, 1, 2, 3]));
     }
 
     #[test]
