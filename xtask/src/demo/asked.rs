@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::flags::Flags;
 use crate::{Done, Failure, onnxruntime};
 
-const VALUED: [&str; 8] = [
+const VALUED: [&str; 9] = [
     "--drives",
     "--pretrain",
     "--engine",
@@ -14,12 +14,14 @@ const VALUED: [&str; 8] = [
     "--vehicles",
     "--windows",
     "--seed",
+    "--seeds",
     "--rule",
 ];
 /// With fewer there is nobody to measure what one claims.
 const VEHICLES_MIN: u64 = 2;
 const VEHICLES_MAX: u64 = 64;
 const WINDOWS_MAX: u64 = 64;
+const SEEDS_MAX: u64 = 100;
 
 /// The command line.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(super) struct Asked {
     pub(super) vehicles: u64,
     pub(super) windows: u64,
     pub(super) seed: u64,
+    /// How many seeds, from that one on.
+    pub(super) seeds: u64,
     pub(super) rule: String,
     pub(super) headless: bool,
 }
@@ -76,6 +80,7 @@ impl Asked {
             let number = text.parse().ok().filter(|number| (low..=high).contains(number));
             number.ok_or_else(|| Failure(format!("{flag} {text}: a number from {low} to {high}")))
         };
+        let seeds = number("--seeds", 1, 1, SEEDS_MAX)?;
         Ok(Some(Self {
             drives: flags.value("--drives").map(absolute).transpose()?,
             pretrain: flags.value("--pretrain").map(absolute).transpose()?,
@@ -84,8 +89,10 @@ impl Asked {
             vehicles: number("--vehicles", 4, VEHICLES_MIN, VEHICLES_MAX)?,
             windows: number("--windows", 10, 1, WINDOWS_MAX)?,
             seed: number("--seed", 1, 0, u64::from(u32::MAX))?,
+            seeds,
             rule: rule.to_owned(),
-            headless: flags.has("--headless"),
+            // Nobody sits through several.
+            headless: seeds > 1 || flags.has("--headless"),
         }))
     }
 }
@@ -131,6 +138,7 @@ mod tests {
             &["road"],
             &["--vehicles", "1"],
             &["--windows", "0"],
+            &["--seeds", "0"],
             &["--rule", "mean"],
         ] {
             assert!(parse(args).is_err(), "{args:?}");
@@ -141,6 +149,8 @@ mod tests {
     fn without_flags_four_vehicles_exchange_in_ten_windows() {
         let asked = parse(&[]).unwrap().unwrap();
         assert_eq!((asked.vehicles, asked.windows, asked.rule.as_str()), (4, 10, "consensus"));
+        assert_eq!((asked.seed, asked.seeds, asked.headless), (1, 1, false));
+        assert!(parse(&["--seeds", "2"]).unwrap().unwrap().headless);
         assert!(parse(&["--help"]).unwrap().is_none());
     }
 }

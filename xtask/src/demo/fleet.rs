@@ -52,6 +52,12 @@ pub(super) fn write(file: &Path, text: &str) -> Done {
         .map_err(|error| Failure(format!("cannot write {}: {error}", file.display())))
 }
 
+pub(super) fn copy(from: &Path, to: &Path) -> Done {
+    fs::copy(from, to).map(|_bytes| ()).map_err(|error| {
+        Failure(format!("cannot copy {} to {}: {error}", from.display(), to.display()))
+    })
+}
+
 /// Makes a folder, empty: what an earlier demo left is removed.
 pub(super) fn fresh(folder: &Path) -> Done {
     remove(folder)?;

@@ -24,7 +24,7 @@ use watch::{Watch, What};
 
 const HELP: &str = "\
 cargo xtask demo [--drives DIR] [--pretrain DIR] [--engine ort|tract] [--broker URL] [--vehicles N]
-                 [--windows N] [--seed N] [--rule consensus|paper] [--headless]
+                 [--windows N] [--seed N] [--seeds N] [--rule consensus|paper] [--headless]
 
 Vehicles drive generated roads in shadow mode, tune adapters on their own next frames, and exchange what
 they learnt over MQTT in windows of seconds. The same vehicles do it alone before. What came of both is
@@ -39,6 +39,7 @@ skill.svg, logs. Under five minutes on two cores, once built; with tract three t
 --vehicles N     how many (default 4)
 --windows N      how many (default 10)
 --seed N         of roads, draws and keys (default 1)
+--seeds N        repeats it with N seeds, from that one on, and says how sure the gain is (headless)
 --rule           how particles move: consensus (default), or paper: Model Swarms, as published
 --headless       plain lines, ends by itself; without it the console stays until Enter";
 
@@ -59,9 +60,11 @@ pub(crate) fn run(args: &[String]) -> Done {
         println!("{HELP}");
         return Ok(());
     };
-    let demo = Demo::prepare(asked)?;
-    let mut children = Children::new(&demo.folder.join("logs"))?;
-    demo.fleet(&mut children)
+    let mut demo = Demo::prepare(asked)?;
+    if demo.asked.seeds > 1 {
+        return demo.repeat();
+    }
+    demo.once()
 }
 
 /// Everything that is settled before the first program runs.
@@ -82,9 +85,6 @@ struct Stages(Vec<(&'static str, Duration)>);
 impl Demo {
     fn prepare(asked: Asked) -> Done<Self> {
         let folder = root().join("target/demo");
-        for part in ["fleet", "pack", "logs"] {
-            fleet::fresh(&folder.join(part))?;
-        }
         let engine = asked::engine(asked.engine)?;
         println!("building; the first time takes minutes");
         Run::cargo()
@@ -99,6 +99,39 @@ impl Demo {
         };
         let stop = Stop::listen()?;
         Ok(Self { asked, engine, stop, folder, programs, package })
+    }
+
+    /// The demo with one seed after the other, and how sure it is then.
+    fn repeat(&mut self) -> Done {
+        let seeds = self.folder.join("seeds");
+        fleet::fresh(&seeds)?;
+        let mut results = Vec::new();
+        for seed in self.asked.seed..self.asked.seed + self.asked.seeds {
+            println!("seed {seed}");
+            self.asked.seed = seed;
+            self.once()?;
+            let result = seeds.join(format!("result-{seed}.json"));
+            fleet::copy(&self.folder.join("result.json"), &result)?;
+            results.push(result);
+        }
+        let summary = self.folder.join("seeds.json");
+        results
+            .iter()
+            .fold(self.shoal(["fleet", "seeds"]), Run::arg)
+            .arg("-o")
+            .arg(&summary)
+            .run()?;
+        println!("all figures: {}; those of each seed: {}", summary.display(), seeds.display());
+        Ok(())
+    }
+
+    /// The demo with one seed.
+    fn once(&self) -> Done {
+        for part in ["fleet", "pack", "logs"] {
+            fleet::fresh(&self.folder.join(part))?;
+        }
+        let mut children = Children::new(&self.folder.join("logs"))?;
+        self.fleet(&mut children)
     }
 
     /// The demo from the pack to the report.

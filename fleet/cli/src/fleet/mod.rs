@@ -6,6 +6,7 @@ mod init;
 mod plan;
 mod report;
 mod secret;
+mod seeds;
 mod serve;
 mod toml;
 
@@ -24,6 +25,8 @@ pub(crate) enum Fleet {
     Plan(plan::PlanCommand),
     /// Measure what a fleet learnt: held-out frames, on the adapters that its vehicles kept
     Report(report::Report),
+    /// Say how sure a fleet's gain is, from the reports of several seeds
+    Seeds(seeds::Seeds),
     /// Keep a fleet's time: its documents on the broker, and a nonce for every window
     Serve(serve::Serve),
 }
@@ -34,6 +37,7 @@ impl Fleet {
             Fleet::Init(command) => command.run(),
             Fleet::Plan(command) => command.run(),
             Fleet::Report(command) => command.run(),
+            Fleet::Seeds(command) => command.run(),
             Fleet::Serve(command) => command.run(),
         }
     }

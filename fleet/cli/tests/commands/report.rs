@@ -119,6 +119,53 @@ fn a_fleets_report_measures_what_eval_does_and_names_who_was_missing() {
     let drawn = std::fs::read_to_string(out.join("skill.svg")).unwrap();
     assert!(drawn.contains("the swarm's best") || drawn.contains("the swarm&apos;s best"));
     assert!(out.join("split.json").is_file());
+    seeds_say_how_sure_it_is(folder.path(), &result);
+}
+
+/// Three results like this one, in which the swarm gained .01, .02 and .03 on every drive over lone vehicles.
+fn seeds_say_how_sure_it_is(folder: &Path, result: &Value) {
+    let of_seed = |seed: u32| {
+        let mut result = result.clone();
+        let gained = 0.5 + 0.01 * f64::from(seed);
+        result["seed"] = json!(seed);
+        for (name, skill) in [("pretrained", 0.49), ("alone_best", 0.5), ("swarm_best", gained)] {
+            result["skill"][name] = json!(skill);
+        }
+        for drive in result["drives"].as_array_mut().unwrap() {
+            drive["pretrained"] = json!(0.49);
+        }
+        let last = result["skill"]["by_window"].as_array_mut().unwrap().last_mut().unwrap();
+        for skills in last["by_drive"].as_object_mut().unwrap().values_mut() {
+            (skills["alone_best"], skills["swarm_best"]) = (json!(0.5), json!(gained));
+        }
+        let path = folder.join(format!("result-{seed}.json"));
+        std::fs::write(&path, result.to_string()).unwrap();
+        path
+    };
+    let paths = [1, 2, 3].map(of_seed);
+    let (summary, paths) = (folder.join("seeds.json"), paths.each_ref().map(|path| text(path)));
+    let output = shoal(&[&["fleet", "seeds", "-o", text(&summary)][..], &paths].concat());
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("above both in 3 of 3 seeds"), "{said}");
+    let seeds: Value = serde_json::from_slice(&std::fs::read(&summary).unwrap()).unwrap();
+    assert_eq!(misfits(&schema("seeds.schema.json"), &seeds, "$"), Vec::<String>::new());
+    assert_eq!((&seeds["better"], seeds["mean"]["swarm_best"].as_f64()), (&json!(3), Some(0.52)));
+    let over = &seeds["swarm_best_less_better"]["seeds"];
+    // Mean .02, s = .01, t(2) = 4.303: ± .0248.
+    assert!((over["mean"].as_f64().unwrap() - 0.02).abs() < 1e-12, "{over}");
+    assert!((over["low"].as_f64().unwrap() + 0.0048).abs() < 1e-4, "{over}");
+
+    let refused = |paths: &[&str], why: &str| {
+        let output = shoal(&[&["fleet", "seeds"], paths].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(why), "{said}");
+    };
+    refused(&[paths[0], paths[0]], "seed 1 is there twice");
+    refused(&[paths[0], text(&summary)], "seeds.json is no result");
+    let mut other: Value = serde_json::from_slice(&std::fs::read(paths[1]).unwrap()).unwrap();
+    other["rule"] = json!("paper");
+    std::fs::write(paths[1], other.to_string()).unwrap();
+    refused(&paths, "not of one study");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod bench;
 mod folder;
 mod plot;
-mod result;
+pub(super) mod result;
 mod sum;
 mod table;
 
