@@ -62,6 +62,14 @@ impl Fleet {
     /// # Panics
     /// When it cannot be made.
     pub fn make(plan: &Plan, broker: SocketAddr) -> Option<Self> {
+        Self::make_at(plan, &format!("mqtt://{broker}"))
+    }
+
+    /// The same, on a broker at this address.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn make_at(plan: &Plan, broker: &str) -> Option<Self> {
         ort_or_skip()?;
         let fleet = Self { folder: TempDir::new().expect("a folder") };
         let folder = fleet.folder.path();
@@ -75,7 +83,6 @@ impl Fleet {
             plan.steps
         );
         fs::write(&like, toml).expect("a file");
-        let broker = format!("mqtt://{broker}");
         // A first window that the vehicles are ready for.
         let epoch = (utc_seconds() + 2).to_string();
         let (vehicles, period) = (plan.vehicles.to_string(), plan.period_seconds.to_string());
@@ -83,7 +90,7 @@ impl Fleet {
         let made = Command::new(program("shoal"))
             .current_dir(folder)
             .args(["fleet", "init", "fleet", "--pack", "pack", "--package", "model", "--seed", "7"])
-            .args(["--vehicle", "like.toml", "--broker", &broker, "--vehicles", &vehicles])
+            .args(["--vehicle", "like.toml", "--broker", broker, "--vehicles", &vehicles])
             .args(["--period", &period, "--open", &open, "--epoch", &epoch])
             .output()
             .expect("shoal runs");
@@ -140,9 +147,14 @@ impl Fleet {
 
     /// Starts the timekeeper.
     pub fn serve(&self) -> Program {
+        self.serve_with(&[])
+    }
+
+    /// Starts the timekeeper with these flags besides.
+    pub fn serve_with(&self, args: &[&str]) -> Program {
         let log = self.folder.path().join("serve.log");
         let path = self.path();
-        Program::start("shoal", &["fleet", "serve", text(&path)], log)
+        Program::start("shoal", &[&["fleet", "serve", text(&path)], args].concat(), log)
     }
 
     /// Signs a window plan anew.

@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 pub mod brokers;
+pub mod certificates;
 pub mod clock;
 pub mod fleet;
 pub mod observer;

@@ -27,6 +27,9 @@ pub(crate) struct ConsoleCommand {
     /// The broker, if not the one in fleet.toml
     #[arg(long, value_name = "URL")]
     broker: Option<Address>,
+    /// Directory of authority.pem, certificate.pem and key.pem, for a broker with TLS
+    #[arg(long, value_name = "DIR")]
+    certificates: Option<PathBuf>,
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
@@ -42,6 +45,7 @@ impl ConsoleCommand {
         let console = Console::start(Settings {
             trust: Trust { authority: description.authority, timekeeper: description.timekeeper },
             broker: self.broker.map_or_else(|| description.broker.parse(), Ok)?,
+            certificates: self.certificates,
             fleet: description.name,
             region: description.region,
             id: KeyId::new(id),

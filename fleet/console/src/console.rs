@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -9,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use embassy_time::Duration as Wait;
 use shoal_link::{
-    Address, Broker as _, Event, Link, LinkError, Settings as LinkSettings, Subscription, filter,
+    Address, Broker as _, CertificatesError, Event, Link, LinkError, Settings as LinkSettings,
+    Subscription, filter,
 };
 use shoal_window::Bytes;
 use shoal_wire::{KeyId, Label, Leaf, RejectLabel};
@@ -54,6 +56,8 @@ pub struct Settings {
     pub trust: Trust,
     /// The broker.
     pub broker: Address,
+    /// Directory of `authority.pem`, `certificate.pem` and `key.pem`, for a broker with TLS.
+    pub certificates: Option<PathBuf>,
     /// Tells the consoles of one broker apart: random.
     pub id: KeyId,
     /// Where to listen; port 0 picks a free one.
@@ -66,6 +70,9 @@ pub enum ConsoleError {
     /// A name that is no part of a topic.
     #[error("no name of a fleet or region")]
     Name(#[from] RejectLabel),
+    /// The broker has TLS, and there is not what it needs.
+    #[error("no certificates")]
+    Certificates(#[from] CertificatesError),
     /// There is no link.
     #[error("no link to the broker")]
     Link(#[from] LinkError),
@@ -96,13 +103,14 @@ impl Console {
     /// # Errors
     /// [`ConsoleError`]: nothing listens.
     pub fn start(settings: Settings) -> Result<Self, ConsoleError> {
-        let Settings { fleet, region, trust, broker, id, listen } = settings;
+        let Settings { fleet, region, trust, broker, certificates, id, listen } = settings;
         let failed = |source| ConsoleError::Listen { listen, source };
         let listener = TcpListener::bind(listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
 
-        let mut of_link = LinkSettings::new(broker, id);
+        let of_link = LinkSettings::new(broker, id);
+        let mut of_link = of_link.with_certificates(certificates.as_deref())?;
         of_link.client_id = format!("console-{id}");
         of_link.limit = PLENTY;
         of_link.backoff.first = Wait::from_millis(250);

@@ -50,7 +50,9 @@ async fn encrypt(stream: TcpStream, at: &Address, tls: Option<&Tls>) -> Result<S
 
 /// Both ends show a certificate.
 #[cfg(feature = "tls")]
-fn client(tls: &Tls) -> Result<tokio_rustls::rustls::ClientConfig, Box<dyn std::error::Error>> {
+pub(crate) fn client(
+    tls: &Tls,
+) -> Result<tokio_rustls::rustls::ClientConfig, Box<dyn std::error::Error>> {
     use std::sync::Arc;
 
     use tokio_rustls::rustls::crypto::ring;

@@ -27,4 +27,4 @@ pub use broker::{
 pub use fetch::{Fetch, Fetched, RejectFetched, Store, StoreFailed};
 pub use link::{Link, LinkError};
 pub use meter::Meter;
-pub use settings::{Address, RejectAddress, Settings, Tls, Version};
+pub use settings::{Address, CertificatesError, RejectAddress, Settings, Tls, Version};

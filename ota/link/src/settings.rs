@@ -1,6 +1,8 @@
 //! How a link is to be: parsed once, complete.
 
 use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use embassy_time::Duration;
@@ -98,6 +100,46 @@ pub struct Tls {
     pub key_pem: Vec<u8>,
 }
 
+/// Why there are no certificates.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Debug, thiserror::Error)]
+pub enum CertificatesError {
+    /// Only an address without TLS needs none.
+    #[error(
+        "{broker} needs certificates: a folder with authority.pem, certificate.pem and key.pem"
+    )]
+    None { broker: Address },
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    /// What they hold does not serve for a connection.
+    #[error("{} holds no certificates of use: {why}", folder.display())]
+    Unfit { folder: PathBuf, why: String },
+}
+
+impl Tls {
+    /// Reads `authority.pem` (who signs brokers), `certificate.pem` (one's own, and those above it) and `key.pem` of a folder.
+    ///
+    /// # Errors
+    /// [`CertificatesError`], naming the file.
+    pub fn read(folder: &Path) -> Result<Self, CertificatesError> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            std::fs::read(&path).map_err(|source| CertificatesError::Read { path, source })
+        };
+        let tls = Self {
+            authority_pem: read("authority.pem")?,
+            certificates_pem: read("certificate.pem")?,
+            key_pem: read("key.pem")?,
+        };
+        #[cfg(feature = "tls")]
+        if let Err(why) = crate::dial::client(&tls) {
+            let (folder, why) = (folder.to_owned(), why.to_string());
+            return Err(CertificatesError::Unfit { folder, why });
+        }
+        Ok(tls)
+    }
+}
+
 /// Says nothing of the key.
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,6 +174,18 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// With the certificates of this folder, if one of the brokers is an address with TLS.
+    ///
+    /// # Errors
+    /// [`CertificatesError`].
+    pub fn with_certificates(mut self, folder: Option<&Path>) -> Result<Self, CertificatesError> {
+        if let Some(broker) = self.brokers.iter().find(|broker| broker.tls) {
+            let none = || CertificatesError::None { broker: broker.clone() };
+            self.tls = Some(Tls::read(folder.ok_or_else(none)?)?);
+        }
+        Ok(self)
+    }
+
     /// A vehicle's link to one broker: MQTT 5, half a minute of silence, packets of a chunk and what surrounds it,
     /// tries from one second apart to a minute, no session, and not a byte before a limit is set.
     pub fn new(broker: Address, vehicle: KeyId) -> Self {

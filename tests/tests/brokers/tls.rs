@@ -2,59 +2,18 @@
 
 use std::fs;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use shoal_link::{Event, Settings, Tls, Why};
+use shoal_link::{CertificatesError, Event, Settings, Tls, Why};
 use shoal_tests::brokers::{Mosquitto, TestBroker};
+use shoal_tests::certificates::Authority;
 use tempfile::TempDir;
 
 use crate::party::{Party, settings};
 
-/// An authority, and what it signed.
-struct Certificates {
-    folder: TempDir,
-    vehicle: Tls,
-}
-
-/// A subject of its own: an issuer of the same name would be the certificate itself.
-fn params(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params
-}
-
-fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = params(name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
-/// Certificate and key for this name, as PEM.
-fn signed(by: &CertifiedIssuer<'_, KeyPair>, name: &str) -> (String, String) {
-    let key = KeyPair::generate().unwrap();
-    (params(name).signed_by(&key, by).unwrap().pem(), key.serialize_pem())
-}
-
-fn certificates() -> Certificates {
-    let authority = authority("authority");
-    let (broker, broker_key) = signed(&authority, "localhost");
-    let (vehicle, vehicle_key) = signed(&authority, "vehicle");
+/// Certificate and key of a vehicle that this authority signed.
+fn vehicle(authority: &Authority) -> Tls {
     let folder = TempDir::new().unwrap();
-    for (name, text) in [("ca", &authority.pem()), ("cert", &broker), ("key", &broker_key)] {
-        fs::write(folder.path().join(name), text).unwrap();
-    }
-    let vehicle = Tls {
-        authority_pem: authority.pem().into_bytes(),
-        certificates_pem: vehicle.into_bytes(),
-        key_pem: vehicle_key.into_bytes(),
-    };
-    Certificates { folder, vehicle }
-}
-
-fn mosquitto(certificates: &Certificates) -> Option<Mosquitto> {
-    let folder = certificates.folder.path().display();
-    Mosquitto::start(&format!(
-        "cafile {folder}/ca\ncertfile {folder}/cert\nkeyfile {folder}/key\nrequire_certificate true"
-    ))
+    authority.sign("vehicle", folder.path());
+    Tls::read(folder.path()).unwrap()
 }
 
 fn encrypted(broker: &Mosquitto, tls: Tls) -> Settings {
@@ -67,9 +26,9 @@ fn encrypted(broker: &Mosquitto, tls: Tls) -> Settings {
 
 #[test]
 fn a_vehicle_with_a_certificate_is_let_in() {
-    let certificates = certificates();
-    let Some(broker) = mosquitto(&certificates) else { return };
-    let mut party = Party::connected(encrypted(&broker, certificates.vehicle.clone()));
+    let authority = Authority::new();
+    let Some(broker) = authority.mosquitto() else { return };
+    let mut party = Party::connected(encrypted(&broker, vehicle(&authority)));
     let ticket = party.publish_presence(1, 1);
     party.wait_published(&[ticket]);
     party.watch_all();
@@ -79,27 +38,24 @@ fn a_vehicle_with_a_certificate_is_let_in() {
 /// Bytes are those of MQTT: the same as without TLS.
 #[test]
 fn tls_is_not_counted() {
-    let certificates = certificates();
-    let (Some(open), Some(closed)) = (Mosquitto::start(""), mosquitto(&certificates)) else {
-        return;
-    };
-    let used = [settings(open.address(), 1), encrypted(&closed, certificates.vehicle.clone())].map(
-        |settings| {
+    let authority = Authority::new();
+    let (Some(open), Some(closed)) = (Mosquitto::start(""), authority.mosquitto()) else { return };
+    let used =
+        [settings(open.address(), 1), encrypted(&closed, vehicle(&authority))].map(|settings| {
             let mut party = Party::connected(settings);
             let ticket = party.publish_presence(1, 1);
             party.wait_published(&[ticket]);
             party.link.close()
-        },
-    );
+        });
     assert_eq!(used[0], used[1]);
 }
 
 #[test]
 fn a_vehicle_of_another_authority_is_not_let_in() {
-    let (ours, theirs) = (certificates(), certificates());
-    let Some(broker) = mosquitto(&ours) else { return };
-    let mut tls = theirs.vehicle.clone();
-    tls.authority_pem = ours.vehicle.authority_pem.clone();
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let Some(broker) = ours.mosquitto() else { return };
+    let mut tls = vehicle(&theirs);
+    tls.authority_pem = ours.pem().into_bytes();
     let mut party = Party::open(encrypted(&broker, tls));
     for _ in 0..3 {
         assert!(matches!(party.next(), Event::Disconnected { .. }));
@@ -108,9 +64,31 @@ fn a_vehicle_of_another_authority_is_not_let_in() {
 
 #[test]
 fn a_broker_of_another_authority_is_not_believed() {
-    let (ours, theirs) = (certificates(), certificates());
-    let Some(broker) = mosquitto(&theirs) else { return };
-    let mut party = Party::open(encrypted(&broker, ours.vehicle.clone()));
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let Some(broker) = theirs.mosquitto() else { return };
+    let mut party = Party::open(encrypted(&broker, vehicle(&ours)));
     let event = party.next();
     assert!(matches!(event, Event::Disconnected { why: Why::Tls(_), .. }), "{event:?}");
+}
+
+#[test]
+fn what_is_missing_or_no_certificate_is_named() {
+    let folder = TempDir::new().unwrap();
+    let plain = settings("127.0.0.1:1".parse().unwrap(), 1);
+    assert_eq!(
+        plain.clone().with_certificates(None).unwrap(),
+        plain,
+        "without TLS none are needed"
+    );
+    let mut encrypted = plain;
+    encrypted.brokers[0].tls = true;
+    let none = encrypted.clone().with_certificates(None).unwrap_err();
+    assert!(none.to_string().contains("certificate.pem"), "{none}");
+    let missing = encrypted.clone().with_certificates(Some(folder.path())).unwrap_err();
+    assert!(missing.to_string().ends_with("authority.pem"), "{missing}");
+    Authority::new().sign("vehicle", folder.path());
+    assert!(encrypted.clone().with_certificates(Some(folder.path())).unwrap().tls.is_some());
+    fs::write(folder.path().join("key.pem"), "no key").unwrap();
+    let unfit = encrypted.with_certificates(Some(folder.path())).unwrap_err();
+    assert!(matches!(unfit, CertificatesError::Unfit { .. }), "{unfit}");
 }

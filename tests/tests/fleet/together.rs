@@ -2,12 +2,18 @@
 
 use serde_json::Value;
 use shoal_tests::brokers::{Embedded, Mosquitto, TestBroker};
+use shoal_tests::certificates::Authority;
 use shoal_tests::fleet::{Fleet, Plan};
 
-/// Two vehicles exchange until both name the same best; both end well.
+/// Two vehicles exchange on this broker.
 fn exchange(broker: &dyn TestBroker) {
     let Some(fleet) = Fleet::make(&Plan::default(), broker.address()) else { return };
     let _serve = fleet.serve();
+    elect(&fleet);
+}
+
+/// Two vehicles exchange until both name the same best; both end well.
+fn elect(fleet: &Fleet) {
     let vehicles = [fleet.start(0, &[]), fleet.start(1, &[])];
     let first = fleet.line(0, "a best", |line| line["best"].is_string());
     let other = fleet.line(1, "the other's line", |line| line["window"] == first["window"]);
@@ -29,6 +35,26 @@ fn two_vehicles_elect_one_best_over_mosquitto() {
     if let Some(broker) = Mosquitto::start("") {
         exchange(&broker);
     }
+}
+
+/// Whoever connects shows a certificate: vehicles, timekeeper. One without says which key is missing.
+#[test]
+fn two_vehicles_elect_one_best_over_tls() {
+    let authority = Authority::new();
+    let Some(broker) = authority.mosquitto() else { return };
+    let url = format!("mqtts://localhost:{}", broker.address().port());
+    let Some(fleet) = Fleet::make_at(&Plan::default(), &url) else { return };
+    let mut without = fleet.start(0, &[]);
+    assert_ne!(without.ended().code(), Some(0));
+    assert!(without.said().contains("certificates/authority.pem"), "{}", without.said());
+
+    let timekeeper = fleet.path().join("certificates");
+    authority.sign("timekeeper", &timekeeper);
+    for number in [0, 1] {
+        authority.sign("vehicle", &fleet.vehicle_path(number).join("certificates"));
+    }
+    let _serve = fleet.serve_with(&["--certificates", timekeeper.to_str().unwrap()]);
+    elect(&fleet);
 }
 
 #[test]

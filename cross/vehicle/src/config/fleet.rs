@@ -7,10 +7,11 @@ use shoal_shadow::document::{DocumentError, Table};
 use shoal_wire::{Label, PublicKey};
 
 /// The keys of the table.
-pub(super) const KEYS: [&str; 11] = [
+pub(super) const KEYS: [&str; 12] = [
     "name",
     "region",
     "broker",
+    "certificates",
     "key",
     "pack",
     "authority",
@@ -30,6 +31,9 @@ pub struct FleetConfig {
     pub region: String,
     /// The broker, `mqtt://HOST:PORT` or `mqtts://HOST:PORT`.
     pub broker: String,
+    /// Directory of the vehicle's `certificate.pem` and `key.pem`, and of the `authority.pem` that signs brokers: for a
+    /// broker with TLS.
+    pub certificates: Option<PathBuf>,
     /// File of the vehicle's secret key.
     pub key: PathBuf,
     /// Directory of the evaluation pack; it counts only with the authority's signature on its manifest.
@@ -59,6 +63,7 @@ impl FleetConfig {
             name: label(table, "name")?,
             region: label(table, "region")?,
             broker: table.text_required("broker")?.to_owned(),
+            certificates: table.text("certificates")?.map(PathBuf::from),
             key: path("key")?,
             pack: path("pack")?,
             authority: public_key(table, "authority")?,
@@ -76,6 +81,7 @@ impl FleetConfig {
     pub(super) fn beside(&mut self, directory: &Path) {
         self.key = directory.join(&self.key);
         self.pack = directory.join(&self.pack);
+        self.certificates = self.certificates.take().map(|folder| directory.join(folder));
     }
 }
 

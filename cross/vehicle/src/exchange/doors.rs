@@ -138,8 +138,8 @@ impl Exchange {
     fn call(&mut self, purpose: For) -> Result<(), ExchangeError> {
         // Before there is a plan, as often as there is no hurry.
         let open = self.documents.plan().map_or(u32::MAX, |plan| plan.fields().open_seconds);
-        let (broker, own) = (&self.fleet.broker, self.own());
-        self.line = Some(Line::open(broker, &self.board, own, purpose, JOINING, open)?);
+        let own = self.own();
+        self.line = Some(Line::open(&self.fleet, &self.board, own, purpose, JOINING, open)?);
         Ok(())
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use embassy_time::Duration as Wait;
 use shoal_link::{
-    Address, Backoff, Broker as _, Event, Link, LinkError, Meter, NotPublished, PublishError,
-    RejectAddress, Sealed, SealedChunk, Settings, Subscription,
+    Address, Backoff, Broker as _, CertificatesError, Event, Link, LinkError, Meter, NotPublished,
+    PublishError, RejectAddress, Sealed, SealedChunk, Settings, Subscription,
 };
 use shoal_swarm::inbox::read;
 use shoal_window::{Bytes, Window};
@@ -15,6 +15,7 @@ use shoal_wire::{KeyId, Label, Leaf, RejectTopic, Topic, Unverified};
 use tracing::warn;
 
 use super::key::Own;
+use crate::config::FleetConfig;
 
 /// Tries to connect that a window has room for.
 const TRIES_MIN: u64 = 80;
@@ -110,6 +111,9 @@ pub enum LineError {
     /// The configured broker is no address.
     #[error("fleet.broker")]
     Address(#[from] RejectAddress),
+    /// An address with TLS, without what it needs.
+    #[error("fleet.certificates")]
+    Certificates(#[from] CertificatesError),
     /// The system has no thread for it.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -139,15 +143,16 @@ impl Line {
     /// # Errors
     /// [`LineError`].
     pub fn open(
-        broker: &str,
+        fleet: &FleetConfig,
         board: &Board,
         own: Own,
         purpose: For,
         joining: Bytes,
         open_seconds: u32,
     ) -> Result<Self, LineError> {
-        let address: Address = broker.parse()?;
-        let mut settings = Settings::new(address, board.me);
+        let address: Address = fleet.broker.parse()?;
+        let settings = Settings::new(address, board.me);
+        let mut settings = settings.with_certificates(fleet.certificates.as_deref())?;
         settings.backoff = backoff(settings.backoff, open_seconds);
         let mut filters = board.agreed();
         match purpose {

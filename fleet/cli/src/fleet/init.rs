@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use sha2::{Digest, Sha256};
+use shoal_link::Address;
 use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::digits::hex;
@@ -53,7 +54,7 @@ pub(crate) struct Init {
     package: PathBuf,
     /// Broker that all connect to
     #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
-    broker: String,
+    broker: Address,
     /// How particles move
     #[arg(long, value_enum, default_value = "consensus")]
     rule: RuleName,
@@ -67,6 +68,10 @@ pub(crate) struct Init {
     #[arg(long)]
     seed: Option<u64>,
 }
+
+/// What a vehicle.toml says of a broker with TLS.
+const CERTIFICATES: &str =
+    "# With authority.pem, certificate.pem and key.pem.\ncertificates = \"certificates\"\n";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum RuleName {
@@ -141,7 +146,7 @@ impl Init {
         Description {
             name: self.name.clone(),
             region: self.region.clone(),
-            broker: self.broker.clone(),
+            broker: self.broker.to_string(),
             authority: authority.public(),
             timekeeper: timekeeper.public(),
             vehicles: self.vehicles,
@@ -163,7 +168,7 @@ impl Init {
         let mut toml = format!(
             "# Written by `shoal fleet init`.\nname = {name}\nseed = {seed}\nstate = \"state\"\n\n\
              [model]\npackage = {package}\n\n\
-             [fleet]\nname = {fleet}\nregion = {region}\nbroker = {broker}\n\
+             [fleet]\nname = {fleet}\nregion = {region}\nbroker = {broker}\n{certificates}\
              key = \"vehicle.key\"\npack = {pack}\n\
              authority = \"{authority}\"\ntimekeeper = \"{timekeeper}\"\n\n\
              [drives]\nvehicle = {number}\nvehicles = {vehicles}\n",
@@ -173,6 +178,7 @@ impl Init {
             fleet = text(&fleet.name),
             region = text(&fleet.region),
             broker = text(&fleet.broker),
+            certificates = if fleet.broker.starts_with("mqtts://") { CERTIFICATES } else { "" },
             pack = text(path(&absolute(&self.pack)?)?),
             authority = hex(fleet.authority.bytes()),
             timekeeper = hex(fleet.timekeeper.bytes()),

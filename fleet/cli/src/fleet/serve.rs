@@ -46,6 +46,9 @@ pub(crate) struct Serve {
     /// The broker, if not the one in fleet.toml
     #[arg(long, value_name = "URL")]
     broker: Option<Address>,
+    /// Directory of authority.pem, certificate.pem and key.pem, for a broker with TLS
+    #[arg(long, value_name = "DIR")]
+    certificates: Option<PathBuf>,
     /// End when so many windows have closed
     #[arg(long, value_name = "N")]
     windows: Option<u32>,
@@ -63,7 +66,8 @@ impl Serve {
             return Err("timekeeper.key is not the timekeeper's of fleet.toml".into());
         }
         let address = self.broker.clone().map_or_else(|| description.broker.parse(), Ok)?;
-        let mut link = Settings::new(address.clone(), key.public().id());
+        let link = Settings::new(address.clone(), key.public().id());
+        let mut link = link.with_certificates(self.certificates.as_deref())?;
         link.limit = PLENTY;
         link.backoff.first = Wait::from_millis(250);
         link.backoff.longest = Wait::from_secs(5);

@@ -235,6 +235,7 @@ fn the_console_shows_the_fleet_and_survives_its_broker() {
     let first = broker(any());
     let (address, url) = (first.address(), first.url());
     let console = Console::start(Settings {
+        certificates: None,
         fleet: told.name.clone(),
         region: told.region.clone(),
         trust: Trust { authority: told.authority, timekeeper: told.timekeeper },
