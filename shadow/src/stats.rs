@@ -167,12 +167,13 @@ pub fn seeds_and_drives(differences: &[Vec<f64>], same_drives: bool) -> SeedsAnd
     }
 }
 
-fn average(values: &[f64]) -> f64 {
+/// Plain mean; not a number without values.
+pub fn average(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// Sample standard deviation (n − 1); 0 for a single value.
-fn deviation(values: &[f64]) -> f64 {
+pub fn deviation(values: &[f64]) -> f64 {
     if values.len() < 2 {
         return 0.0;
     }

@@ -87,7 +87,7 @@ impl Asked {
             engine,
             broker: flags.value("--broker").map(str::to_owned),
             vehicles: number("--vehicles", 4, VEHICLES_MIN, VEHICLES_MAX)?,
-            windows: number("--windows", 10, 1, WINDOWS_MAX)?,
+            windows: number("--windows", 9, 1, WINDOWS_MAX)?,
             seed: number("--seed", 1, 0, u64::from(u32::MAX))?,
             seeds,
             rule: rule.to_owned(),
@@ -146,9 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn without_flags_four_vehicles_exchange_in_ten_windows() {
+    fn without_flags_four_vehicles_exchange_in_nine_windows() {
         let asked = parse(&[]).unwrap().unwrap();
-        assert_eq!((asked.vehicles, asked.windows, asked.rule.as_str()), (4, 10, "consensus"));
+        assert_eq!((asked.vehicles, asked.windows, asked.rule.as_str()), (4, 9, "consensus"));
         assert_eq!((asked.seed, asked.seeds, asked.headless), (1, 1, false));
         assert!(parse(&["--seeds", "2"]).unwrap().unwrap().headless);
         assert!(parse(&["--help"]).unwrap().is_none());

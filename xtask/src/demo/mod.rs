@@ -37,7 +37,7 @@ skill.svg, logs. Under five minutes on two cores, once built; with tract three t
                  times slower. Without it: ort when it can be had, else tract
 --broker URL     a broker that runs already (mqtt://HOST:PORT) instead of the embedded one
 --vehicles N     how many (default 4)
---windows N      how many (default 10)
+--windows N      how many (default 9)
 --seed N         of roads, draws and keys (default 1)
 --seeds N        repeats it with N seeds, from that one on, and says how sure the gain is (headless)
 --rule           how particles move: consensus (default), or paper: Model Swarms, as published

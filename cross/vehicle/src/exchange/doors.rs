@@ -229,7 +229,9 @@ impl Exchange {
                 if let Some(entry) = &mut self.tonight.entry {
                     entry.claimed = true;
                 }
-                self.seal_record(window, Leaf::Claim { slot }, &claim)
+                self.seal_record(window, Leaf::Claim { slot }, &claim)?;
+                // Most of what a window takes has crossed by now.
+                self.say_presence(Activity::Measuring).map(|_presence| ())
             }
             Output::Vote(fields) => {
                 let leaf = Leaf::vote(fields.window, fields.place);

@@ -166,12 +166,13 @@ impl Init {
         std::fs::create_dir(&folder)?;
         let key = secret::create(&folder.join("vehicle.key"), source, &name)?;
         let mut toml = format!(
-            "# Written by `shoal fleet init`.\nname = {name}\nseed = {seed}\nstate = \"state\"\n\n\
+            "# Written by `shoal fleet init`. The id of the vehicle's key: {id}\nname = {name}\nseed = {seed}\nstate = \"state\"\n\n\
              [model]\npackage = {package}\n\n\
              [fleet]\nname = {fleet}\nregion = {region}\nbroker = {broker}\n{certificates}\
              key = \"vehicle.key\"\npack = {pack}\n\
              authority = \"{authority}\"\ntimekeeper = \"{timekeeper}\"\n\n\
              [drives]\nvehicle = {number}\nvehicles = {vehicles}\n",
+            id = key.public().id(),
             name = text(&name),
             seed = self.seed.unwrap_or(0),
             package = text(path(&absolute(&self.package)?)?),

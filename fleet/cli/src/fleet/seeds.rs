@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use shoal_hal::backend::files::write_whole;
-use shoal_shadow::stats::{SeedsAndDrives, seeds_and_drives};
+use shoal_shadow::stats::{SeedsAndDrives, average, deviation, seeds_and_drives};
 
 use super::report::result::{FleetResult, Skills};
 use crate::output::{Failure, Outcome, json};
@@ -143,8 +143,8 @@ fn summary(reports: &[FleetResult]) -> Result<SeedsResult, Failure> {
         rule: first.rule.clone(),
         vehicles: first.vehicles,
         windows: first.windows,
-        mean: Skill::over(&skills, mean),
-        spread: Skill::over(&skills, spread),
+        mean: Skill::over(&skills, average),
+        spread: Skill::over(&skills, deviation),
         better: skills.iter().filter(|s| s.swarm_best > s.alone_best.max(s.pretrained)).count(),
         alone_own_better: skills.iter().filter(|s| s.alone_own > s.pretrained_own).count(),
         swarm_best_less_better: seeds_and_drives(&better, same_drives),
@@ -213,20 +213,6 @@ impl Skill {
             swarm_own: of(|skill| skill.swarm_own),
         }
     }
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// Sample standard deviation; 0 of one value.
-fn spread(values: &[f64]) -> f64 {
-    if values.len() < 2 {
-        return 0.0;
-    }
-    let middle = mean(values);
-    let squares: f64 = values.iter().map(|value| (value - middle).powi(2)).sum();
-    (squares / (values.len() - 1) as f64).sqrt()
 }
 
 fn print(result: &SeedsResult) {
