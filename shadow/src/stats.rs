@@ -140,7 +140,8 @@ pub struct SeedsAndDrives {
     /// Over the drives' means: how sure it is for another road. `None` where each seed has roads of its own:
     /// then `pairs` says that.
     pub drives: Option<Interval>,
-    /// Over the seeds' means: how sure it is for another seed on these roads.
+    /// Over the seeds' means: how sure it is for another seed on these roads. Where each seed has roads of its own, and
+    /// one adapter is measured on all of them, their differences depend on each other: then this is the one to read.
     pub seeds: Option<Interval>,
 }
 
