@@ -72,7 +72,7 @@ impl PairedClips<'_> {
 /// their clips resampled in blocks of a second.
 ///
 /// Per draw, each drive draws as many blocks as it has, with replacement, and its two skills are
-/// ratios of the sums; the set's value is the plain mean over drives. The standard error is the
+/// ratios of the sums; the set's two are plain means over drives, within [−1, 1] as term values are. The standard error is the
 /// draws' standard deviation, the interval their 2.5 % and 97.5 % percentiles (linear between ranks).
 /// A drive of fewer than four blocks is resampled clip by clip: too sure by what its clips have in common, where its
 /// blocks would say next to nothing, or zero.
@@ -83,7 +83,7 @@ impl PairedClips<'_> {
 pub fn bootstrap(drives: &[PairedClips<'_>], draws: usize, seed: u64) -> Option<Interval> {
     assert!(draws > 0, "an interval needs draws");
     let blocks: Vec<Vec<[f64; 3]>> = drives.iter().map(PairedClips::resampled).collect();
-    let mean = mean_difference(blocks.iter().map(|blocks| blocks.iter().copied()))?;
+    let mean = difference(blocks.iter().map(|blocks| blocks.iter().copied()))?;
     let mut values = Vec::with_capacity(draws);
     for draw in 0..draws {
         let resampled = blocks.iter().enumerate().map(|(drive, blocks)| {
@@ -91,7 +91,7 @@ pub fn bootstrap(drives: &[PairedClips<'_>], draws: usize, seed: u64) -> Option<
             (0..blocks.len()).map(move |_| blocks[random.index(blocks.len())])
         });
         // A draw of nothing but still blocks has no skill; it says that nothing differs.
-        values.push(mean_difference(resampled).unwrap_or(0.0));
+        values.push(difference(resampled).unwrap_or(0.0));
     }
     let standard_error = deviation(&values);
     values.sort_by(f64::total_cmp);
@@ -99,9 +99,10 @@ pub fn bootstrap(drives: &[PairedClips<'_>], draws: usize, seed: u64) -> Option<
     Some(Interval { mean, standard_error, low, high })
 }
 
-/// Mean over drives of `(Σ second − Σ first) / Σ copy`, which is skill(first) − skill(second).
-fn mean_difference(drives: impl Iterator<Item = impl Iterator<Item = [f64; 3]>>) -> Option<f64> {
-    let (mut sum, mut count) = (0.0, 0_u32);
+/// skill(first) − skill(second), each the mean over drives of `1 − Σ errors / Σ copy`, as a term value is: within
+/// [−1, 1]. A prediction that is lost in every draw is then surely lost, however wild its errors are.
+fn difference(drives: impl Iterator<Item = impl Iterator<Item = [f64; 3]>>) -> Option<f64> {
+    let (mut first, mut second, mut count) = (0.0, 0.0, 0_u32);
     for blocks in drives {
         let mut total = [0.0; 3];
         for block in blocks {
@@ -112,10 +113,12 @@ fn mean_difference(drives: impl Iterator<Item = impl Iterator<Item = [f64; 3]>>)
         if total[2] <= 0.0 {
             return None;
         }
-        sum += (total[1] - total[0]) / total[2];
+        first += 1.0 - total[0] / total[2];
+        second += 1.0 - total[1] / total[2];
         count += 1;
     }
-    (count > 0).then(|| sum / f64::from(count))
+    let skill = |sum: f64| (sum / f64::from(count)).clamp(-1.0, 1.0);
+    (count > 0).then(|| skill(first) - skill(second))
 }
 
 /// Student's t interval of the mean of independent differences: mean ± t₀.₉₇₅(n − 1)·s/√n.
@@ -310,6 +313,15 @@ mod tests {
         // The deviation of the mean of four draws, √(.05 / 4) = .11.
         assert!((0.08..0.14).contains(&spread(&[0; 4])), "{}", spread(&[0; 4]));
         assert_eq!(spread(&[0; 4]), spread(&[0, 1, 2, 3]));
+    }
+
+    /// Who claims a wild particle must not be safe behind its spread.
+    #[test]
+    fn a_prediction_that_is_lost_in_every_draw_has_no_spread() {
+        let (wild, ones) = ([20.0, 900.0, 50.0, 4000.0], [1.0; 4]);
+        let drive = PairedClips { first: &wild, second: &ones, copy: &ones, block: &[0, 1, 2, 3] };
+        let interval = bootstrap(&[drive], BOOTSTRAP_DRAWS, 3).unwrap();
+        assert_eq!((interval.mean, interval.standard_error), (-1.0, 0.0));
     }
 
     #[test]

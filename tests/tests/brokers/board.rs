@@ -1,6 +1,7 @@
 //! The notice board: what stands there, for whom, and over what.
 
 use std::collections::BTreeSet;
+use std::time;
 
 use embassy_time::Duration;
 use shoal_link::{Broker as _, Event, Version, Why};
@@ -9,6 +10,11 @@ use shoal_tests::relay::Relay;
 use shoal_wire::Leaf;
 
 use crate::party::{Particle, Party, settings, steps, topic};
+
+/// One look for an event…
+const LOOK: time::Duration = time::Duration::from_millis(100);
+/// …and how many without one are the end of a fight.
+const QUIET: u32 = 100;
 
 pub(crate) fn what_is_published_stands_there_for_who_comes_later(broker: &mut dyn TestBroker) {
     let mut writer = Party::connected(settings(broker.address(), 1));
@@ -138,16 +144,25 @@ pub(crate) fn two_links_of_one_name_fight_less_and_less_where_they_are_not_told(
             settings
         };
         let mut parties = [Party::open(link()), Party::open(link())];
-        let mut longest = Duration::MIN;
-        for turn in 0..14 {
-            let cut = |event: &Event| matches!(event, Event::Disconnected { .. });
-            let event = parties[turn % 2].wait_for("a fight", cut);
-            let Event::Disconnected { again, .. } = event else { unreachable!() };
+        let (mut longest, mut cuts, mut quiet) = (Duration::MIN, 0, 0);
+        // Whoever is cut is heard. On a busy machine a broker may leave both in: then nobody fights.
+        while cuts < 14 && quiet < QUIET {
+            let next = parties.iter_mut().find_map(|party| party.link.next(LOOK));
+            let cut = match next {
+                Some(Event::Disconnected { again, .. }) => again,
+                Some(_connected) => continue,
+                None => {
+                    quiet += 1;
+                    continue;
+                }
+            };
+            (cuts, quiet) = (cuts + 1, 0);
             // Told: it stays away, and the fight is over.
-            let Some(again) = again else { break };
+            let Some(again) = cut else { break };
             longest = longest.max(again);
-            assert!(turn < 12 || longest >= Duration::from_millis(32), "{longest:?}");
+            assert!(cuts < 13 || longest >= Duration::from_millis(32), "{longest:?}");
         }
+        assert!(cuts > 0, "the second never drove out the first");
     }
 }
 
