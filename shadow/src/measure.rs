@@ -222,7 +222,8 @@ impl Measurement {
                 block: &drive.next.block,
             })
             .collect();
-        bootstrap(&pairs, draws, seed)
+        // As term values are.
+        bootstrap(&pairs, draws, seed, 1.0)
     }
 }
 

@@ -72,7 +72,7 @@ impl PairedClips<'_> {
 /// their clips resampled in blocks of a second.
 ///
 /// Per draw, each drive draws as many blocks as it has, with replacement, and its two skills are
-/// ratios of the sums; the set's two are plain means over drives, within [−1, 1] as term values are. The standard error is the
+/// ratios of the sums; the set's two are plain means over drives, each no further from 0 than `bound`. The standard error is the
 /// draws' standard deviation, the interval their 2.5 % and 97.5 % percentiles (linear between ranks).
 /// A drive of fewer than four blocks is resampled clip by clip: too sure by what its clips have in common, where its
 /// blocks would say next to nothing, or zero.
@@ -80,10 +80,15 @@ impl PairedClips<'_> {
 /// `None` if there is no drive, or one whose copy error is zero. One seed gives one answer.
 /// # Panics
 /// If the lengths of a drive's slices differ or `draws` is 0.
-pub fn bootstrap(drives: &[PairedClips<'_>], draws: usize, seed: u64) -> Option<Interval> {
+pub fn bootstrap(
+    drives: &[PairedClips<'_>],
+    draws: usize,
+    seed: u64,
+    bound: f64,
+) -> Option<Interval> {
     assert!(draws > 0, "an interval needs draws");
     let blocks: Vec<Vec<[f64; 3]>> = drives.iter().map(PairedClips::resampled).collect();
-    let mean = difference(blocks.iter().map(|blocks| blocks.iter().copied()))?;
+    let mean = difference(blocks.iter().map(|blocks| blocks.iter().copied()), bound)?;
     let mut values = Vec::with_capacity(draws);
     for draw in 0..draws {
         let resampled = blocks.iter().enumerate().map(|(drive, blocks)| {
@@ -91,7 +96,7 @@ pub fn bootstrap(drives: &[PairedClips<'_>], draws: usize, seed: u64) -> Option<
             (0..blocks.len()).map(move |_| blocks[random.index(blocks.len())])
         });
         // A draw of nothing but still blocks has no skill; it says that nothing differs.
-        values.push(difference(resampled).unwrap_or(0.0));
+        values.push(difference(resampled, bound).unwrap_or(0.0));
     }
     let standard_error = deviation(&values);
     values.sort_by(f64::total_cmp);
@@ -99,9 +104,12 @@ pub fn bootstrap(drives: &[PairedClips<'_>], draws: usize, seed: u64) -> Option<
     Some(Interval { mean, standard_error, low, high })
 }
 
-/// skill(first) − skill(second), each the mean over drives of `1 − Σ errors / Σ copy`, as a term value is: within
-/// [−1, 1]. A prediction that is lost in every draw is then surely lost, however wild its errors are.
-fn difference(drives: impl Iterator<Item = impl Iterator<Item = [f64; 3]>>) -> Option<f64> {
+/// skill(first) − skill(second), each the mean over drives of `1 − Σ errors / Σ copy`, within the bound. A prediction that
+/// is beyond it in every draw is then surely so, however wild its errors are.
+fn difference(
+    drives: impl Iterator<Item = impl Iterator<Item = [f64; 3]>>,
+    bound: f64,
+) -> Option<f64> {
     let (mut first, mut second, mut count) = (0.0, 0.0, 0_u32);
     for blocks in drives {
         let mut total = [0.0; 3];
@@ -117,7 +125,7 @@ fn difference(drives: impl Iterator<Item = impl Iterator<Item = [f64; 3]>>) -> O
         second += 1.0 - total[1] / total[2];
         count += 1;
     }
-    let skill = |sum: f64| (sum / f64::from(count)).clamp(-1.0, 1.0);
+    let skill = |sum: f64| (sum / f64::from(count)).clamp(-bound, bound);
     (count > 0).then(|| skill(first) - skill(second))
 }
 
@@ -261,7 +269,7 @@ mod tests {
         let errors = [0.1, 0.5, 0.2, 0.9];
         let drive =
             PairedClips { first: &errors, second: &errors, copy: &[1.0; 4], block: &[0, 0, 1, 1] };
-        let interval = bootstrap(&[drive], 50, 1).unwrap();
+        let interval = bootstrap(&[drive], 50, 1, 1.0).unwrap();
         assert_eq!(interval, Interval { mean: 0.0, standard_error: 0.0, low: 0.0, high: 0.0 });
     }
 
@@ -277,15 +285,15 @@ mod tests {
             copy: &copy,
             block: &[0, 0, 1, 1, 2, 2, 3],
         };
-        let interval = bootstrap(&[drive, drive], BOOTSTRAP_DRAWS, 9).unwrap();
+        let interval = bootstrap(&[drive, drive], BOOTSTRAP_DRAWS, 9, 1.0).unwrap();
         assert!((interval.mean - 0.5).abs() < 1e-12);
         assert!((interval.low - 0.5).abs() < 1e-12 && (interval.high - 0.5).abs() < 1e-12);
 
         let noisy = [0.1, 0.9, 0.4, 0.2, 0.8, 0.3, 0.7];
         let drive = PairedClips { first: &noisy, ..drive };
-        let again = bootstrap(&[drive], BOOTSTRAP_DRAWS, 9).unwrap();
-        assert_eq!(Some(again), bootstrap(&[drive], BOOTSTRAP_DRAWS, 9));
-        assert_ne!(Some(again), bootstrap(&[drive], BOOTSTRAP_DRAWS, 10));
+        let again = bootstrap(&[drive], BOOTSTRAP_DRAWS, 9, 1.0).unwrap();
+        assert_eq!(Some(again), bootstrap(&[drive], BOOTSTRAP_DRAWS, 9, 1.0));
+        assert_ne!(Some(again), bootstrap(&[drive], BOOTSTRAP_DRAWS, 10, 1.0));
         assert!(again.low < again.mean && again.mean < again.high);
     }
 
@@ -297,7 +305,7 @@ mod tests {
         let spread = |clips: u32| {
             let block: Vec<u32> = (0..80).map(|clip| clip / clips).collect();
             let drive = PairedClips { first: &first, second: &ones, copy: &ones, block: &block };
-            bootstrap(&[drive], BOOTSTRAP_DRAWS, 3).unwrap().standard_error
+            bootstrap(&[drive], BOOTSTRAP_DRAWS, 3, 1.0).unwrap().standard_error
         };
         assert!(spread(10) > 2.0 * spread(1), "{} {}", spread(10), spread(1));
     }
@@ -308,7 +316,7 @@ mod tests {
         let (first, ones) = ([0.2, 0.8, 0.4, 0.6], [1.0; 4]);
         let spread = |block: &[u32]| {
             let drive = PairedClips { first: &first, second: &ones, copy: &ones, block };
-            bootstrap(&[drive], BOOTSTRAP_DRAWS, 3).unwrap().standard_error
+            bootstrap(&[drive], BOOTSTRAP_DRAWS, 3, 1.0).unwrap().standard_error
         };
         // The deviation of the mean of four draws, √(.05 / 4) = .11.
         assert!((0.08..0.14).contains(&spread(&[0; 4])), "{}", spread(&[0; 4]));
@@ -320,15 +328,15 @@ mod tests {
     fn a_prediction_that_is_lost_in_every_draw_has_no_spread() {
         let (wild, ones) = ([20.0, 900.0, 50.0, 4000.0], [1.0; 4]);
         let drive = PairedClips { first: &wild, second: &ones, copy: &ones, block: &[0, 1, 2, 3] };
-        let interval = bootstrap(&[drive], BOOTSTRAP_DRAWS, 3).unwrap();
+        let interval = bootstrap(&[drive], BOOTSTRAP_DRAWS, 3, 1.0).unwrap();
         assert_eq!((interval.mean, interval.standard_error), (-1.0, 0.0));
     }
 
     #[test]
     fn no_drive_or_a_still_one_gives_no_interval() {
-        assert_eq!(bootstrap(&[], 10, 0), None);
+        assert_eq!(bootstrap(&[], 10, 0, 1.0), None);
         let drive = PairedClips { first: &[0.0], second: &[0.0], copy: &[0.0], block: &[0] };
-        assert_eq!(bootstrap(&[drive], 10, 0), None);
+        assert_eq!(bootstrap(&[drive], 10, 0, 1.0), None);
     }
 
     #[test]

@@ -81,7 +81,8 @@ impl Nats {
             PairedClips { first: &self.each, second: &other.each, copy: &ones, block: &self.block };
         let blocks: Vec<f64> = self.blocks().zip(other.blocks()).map(|(a, b)| b - a).collect();
         Saved {
-            bootstrap: bootstrap(&[pair], DRAWS, seed).expect("there are rows, each of weight 1"),
+            bootstrap: bootstrap(&[pair], DRAWS, seed, f64::INFINITY)
+                .expect("there are rows, each of weight 1"),
             student: student_t(&blocks),
             blocks: blocks.len(),
         }
