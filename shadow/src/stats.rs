@@ -72,8 +72,8 @@ impl PairedClips<'_> {
 /// their clips resampled in blocks of a second.
 ///
 /// Per draw, each drive draws as many blocks as it has, with replacement, and its two skills are
-/// ratios of the sums; the set's two are plain means over drives, each no further from 0 than `bound`. The standard error is the
-/// draws' standard deviation, the interval their 2.5 % and 97.5 % percentiles (linear between ranks).
+/// ratios of the sums; the set's two are plain means over drives, each no further from 0 than `bound`.
+/// The standard error is the draws' standard deviation, the interval their 2.5 % and 97.5 % percentiles (linear between ranks).
 /// A drive of fewer than four blocks is resampled clip by clip: too sure by what its clips have in common, where its
 /// blocks would say next to nothing, or zero.
 ///
@@ -148,8 +148,7 @@ pub fn student_t(differences: &[f64]) -> Option<Interval> {
 pub struct SeedsAndDrives {
     /// Over all seed × drive pairs as if they were independent: the narrowest.
     pub pairs: Option<Interval>,
-    /// Over the drives' means: how sure it is for another road. `None` where each seed has roads of its own:
-    /// then `pairs` says that.
+    /// Over the drives' means: how sure it is for another road. `None` where each seed has roads of its own.
     pub drives: Option<Interval>,
     /// Over the seeds' means: how sure it is for another seed on these roads. Where each seed has roads of its own, and
     /// one adapter is measured on all of them, their differences depend on each other: then this is the one to read.

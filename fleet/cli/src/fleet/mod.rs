@@ -5,6 +5,7 @@ mod documents;
 mod init;
 mod plan;
 mod report;
+mod result;
 mod secret;
 mod seeds;
 mod serve;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use shoal_hal::backend::files::write_whole;
 use shoal_shadow::stats::{SeedsAndDrives, average, deviation, seeds_and_drives};
 
-use super::report::result::{FleetResult, Skills};
+use super::result::{FleetResult, Skills};
 use crate::output::{Failure, Outcome, json};
 
 /// Say how sure it is that a fleet learns more than its vehicles alone, from the reports of several seeds.

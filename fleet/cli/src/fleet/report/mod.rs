@@ -3,7 +3,6 @@
 mod bench;
 mod folder;
 mod plot;
-pub(super) mod result;
 mod sum;
 mod table;
 
@@ -21,11 +20,11 @@ use shoal_wire::v1::{Rule, SwarmDocument};
 use shoal_wire::{KeyId, Keys, Kind, PublicKey, Unverified};
 
 use super::description::Description;
+use super::result::FleetResult;
 use crate::clock::utc_ms;
 use crate::drive::run::held_out;
 use crate::output::{Failure, Outcome, json};
 use bench::{Bench, Set};
-use result::FleetResult;
 use sum::{Asked, Own};
 
 /// Measure what a fleet learnt, from outside: held-out frames of all drives, on the adapters that its vehicles kept.

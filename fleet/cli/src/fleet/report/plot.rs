@@ -5,7 +5,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::result::FleetResult;
+use crate::fleet::result::FleetResult;
 use crate::output::Failure;
 
 const WIDTH: u32 = 920;

@@ -7,7 +7,7 @@ use shoal_shadow::measure::Measurement;
 
 use super::bench::{Bench, Measured, Name, Set};
 use super::folder::{self, Best, Run, Vehicle};
-use super::result::{Bytes, Differences, DriveRow, Skill, Skills, VehicleRow, WindowRow};
+use crate::fleet::result::{Bytes, Differences, DriveRow, Skill, Skills, VehicleRow, WindowRow};
 use crate::output::Failure;
 
 /// Draws of the intervals.

@@ -1,6 +1,6 @@
 //! A fleet's result as a table.
 
-use super::result::FleetResult;
+use crate::fleet::result::FleetResult;
 
 pub(super) fn print(result: &FleetResult) {
     let figure = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
