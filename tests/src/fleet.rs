@@ -13,7 +13,7 @@ use serde_json::Value;
 use shoal_hal::backend::synthetic::{Region, Road};
 use shoal_runtime::engine::testing::ort_or_skip;
 use shoal_shadow::pack::{PackOptions, build};
-use shoal_shadow::package::{DESCRIPTION_FILE, Description};
+use shoal_shadow::package::{DESCRIPTION_FILE, Description, Package};
 use shoal_shadow::worldmodel::{self, Architecture};
 use shoal_vehicle::config::{Config, FleetConfig};
 use shoal_wire::SecretKey;
@@ -35,11 +35,23 @@ pub struct Plan {
     pub open_seconds: u32,
     /// Steps of training between two windows.
     pub steps: u32,
+    /// Which model they carry.
+    pub carries: Carries,
+}
+
+/// A model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// One that is untrained and very small: all is quick.
+    Tiny,
+    /// The one that ships.
+    Shipped,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Plan { vehicles: 2, period_seconds: 4, open_seconds: 3, steps: 3 }
+        let carries = Carries::Tiny;
+        Plan { vehicles: 2, period_seconds: 4, open_seconds: 3, steps: 3, carries }
     }
 }
 
@@ -73,13 +85,25 @@ impl Fleet {
         ort_or_skip()?;
         let fleet = Self { folder: TempDir::new().expect("a folder") };
         let folder = fleet.folder.path();
-        let description = package(&folder.join("model"));
-        pack(&description, &folder.join("pack"));
+        let (model, frames, rate) = match plan.carries {
+            Carries::Tiny => {
+                package(&folder.join("model"));
+                (folder.join("model"), 90, 1e-2)
+            }
+            // As few frames as a drive may have.
+            Carries::Shipped => {
+                (Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/world"), 60, 1e-3)
+            }
+        };
+        let package = Package::open(&model).expect("a package");
+        // An emulated computer measures two frames a second.
+        let roads = if plan.carries == Carries::Shipped { 2 } else { 4 };
+        pack(package.description(), roads, &folder.join("pack"));
         let like = folder.join("like.toml");
         let toml = format!(
-            "[drives]\nregions = [\"highway\", \"autobahn\", \"rural\", \"forest\"]\nframes = 90\n\
+            "[drives]\nregions = [\"highway\", \"autobahn\", \"rural\", \"forest\"]\nframes = {frames}\n\
              [replay]\nordinary_share = 1.0\n\
-             [night]\nsteps = {}\nslice = 1\nbatch = 4\nclips_min = 1\nlearning_rate = 0.01\n",
+             [night]\nsteps = {}\nslice = 1\nbatch = 4\nclips_min = 1\nlearning_rate = {rate:?}\n",
             plan.steps
         );
         fs::write(&like, toml).expect("a file");
@@ -89,7 +113,17 @@ impl Fleet {
         let open = plan.open_seconds.to_string();
         let made = Command::new(program("shoal"))
             .current_dir(folder)
-            .args(["fleet", "init", "fleet", "--pack", "pack", "--package", "model", "--seed", "7"])
+            .args([
+                "fleet",
+                "init",
+                "fleet",
+                "--pack",
+                "pack",
+                "--seed",
+                "7",
+                "--package",
+                text(&model),
+            ])
             .args(["--vehicle", "like.toml", "--broker", broker, "--vehicles", &vehicles])
             .args(["--period", &period, "--open", &open, "--epoch", &epoch])
             .output()
@@ -143,6 +177,22 @@ impl Fleet {
         let before = format!("broker = \"{}\"", self.told(number).broker);
         let toml = toml.replace(&before, &format!("broker = \"mqtt://{to}\""));
         fs::write(&path, toml).expect("a file");
+    }
+
+    /// Collects what lies on a vehicle's computer that has the package that ships here, and reaches the broker at this
+    /// address.
+    ///
+    /// # Panics
+    /// When `shoal fleet provision` fails.
+    pub fn provision(&self, number: u32, package: &str, broker: &str) -> PathBuf {
+        let (path, equipped) = (self.path(), self.folder.path().join("equipped"));
+        let done = Command::new(program("shoal"))
+            .args(["fleet", "provision", text(&path), &number.to_string()])
+            .args(["--output", text(&equipped), "--package", package, "--broker", broker])
+            .output()
+            .expect("shoal runs");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        equipped
     }
 
     /// Starts the timekeeper.
@@ -286,7 +336,7 @@ impl Drop for Program {
 }
 
 /// The default model, very small and untrained.
-fn package(folder: &Path) -> Description {
+fn package(folder: &Path) {
     let architecture = Architecture {
         width: 32,
         height: 16,
@@ -301,14 +351,14 @@ fn package(folder: &Path) -> Description {
     fs::create_dir(folder).expect("a folder");
     model.write(&folder.join(&description.model)).expect("a file");
     fs::write(folder.join(DESCRIPTION_FILE), description.to_toml()).expect("a file");
-    description
 }
 
-fn pack(description: &Description, folder: &Path) {
+fn pack(description: &Description, roads: usize, folder: &Path) {
     let shape = description.frames.as_ref().expect("it sees frames").shape;
-    let roads = [Region::Highway, Region::Rural, Region::Forest, Region::Autobahn];
-    let drives: Vec<_> = roads
+    let regions = [Region::Highway, Region::Rural, Region::Forest, Region::Autobahn];
+    let drives: Vec<_> = regions
         .into_iter()
+        .take(roads)
         .zip(3_000_000..)
         .map(|(region, seed)| Road { region, seed }.render(shape, description.rate_hz, 240))
         .collect();

@@ -8,7 +8,9 @@
 pub mod brokers;
 pub mod certificates;
 pub mod clock;
+pub mod emulator;
 pub mod fleet;
+pub mod invariants;
 pub mod observer;
 pub mod publisher;
 pub mod relay;

@@ -25,19 +25,23 @@ pub(crate) fn library() -> Option<PathBuf> {
 
 /// Gets the library by pip.
 pub(crate) fn install() -> Done {
+    let (arch, system) = (std::env::consts::ARCH, std::env::consts::OS);
+    if system != "linux" || !["x86_64", "aarch64"].contains(&arch) {
+        return Err(Failure(format!(
+            "no pinned ONNX Runtime for {arch} on {system}: set SHOAL_ONNXRUNTIME to a library of version {VERSION}"
+        )));
+    }
+    fetch(arch, &folder()).map(|_library| ())
+}
+
+/// Gets the library for Linux on a processor (`x86_64` or `aarch64`) into a folder, unless it is there.
+pub(crate) fn fetch(arch: &str, unpacked: &Path) -> Done<PathBuf> {
+    if let Some(library) = find(unpacked) {
+        return Ok(library);
+    }
     let pip = pip()?;
     let wheels = tools().join("wheels");
-    let platform = match std::env::consts::ARCH {
-        arch @ ("x86_64" | "aarch64") if cfg!(target_os = "linux") => {
-            format!("manylinux_2_28_{arch}")
-        }
-        arch => {
-            let system = std::env::consts::OS;
-            return Err(Failure(format!(
-                "no pinned ONNX Runtime for {arch} on {system}: set SHOAL_ONNXRUNTIME to a library of version {VERSION}"
-            )));
-        }
-    };
+    let platform = format!("manylinux_2_28_{arch}");
     // The library is the same for every Python: the wheel of one is taken, whichever is installed.
     Run::new(&pip)
         .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"])
@@ -46,14 +50,10 @@ pub(crate) fn install() -> Done {
         .arg(&wheels)
         .run()?;
     let wheel = newest_wheel(&wheels, &platform)?;
-    let unpacked = folder();
-    fs::create_dir_all(&unpacked)
+    fs::create_dir_all(unpacked)
         .map_err(|error| Failure(format!("cannot make {}: {error}", unpacked.display())))?;
-    Run::new(&pip).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked).run()?;
-    match find(&unpacked) {
-        Some(_library) => Ok(()),
-        None => Err(Failure(format!("no libonnxruntime.so in {}", wheel.display()))),
-    }
+    Run::new(&pip).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(unpacked).run()?;
+    find(unpacked).ok_or_else(|| Failure(format!("no libonnxruntime.so in {}", wheel.display())))
 }
 
 /// A Python that has pip: the system's, or one of a virtual environment in target/tools.

@@ -55,6 +55,18 @@ impl Run {
         self
     }
 
+    /// It reads what is typed here.
+    pub(crate) fn on_terminal(mut self) -> Self {
+        self.command.stdin(Stdio::inherit());
+        self
+    }
+
+    /// What it writes to its standard output is not shown.
+    pub(crate) fn quiet(mut self) -> Self {
+        self.command.stdout(Stdio::null());
+        self
+    }
+
     /// Runs to the end; output goes where ours goes.
     pub(crate) fn run(mut self) -> Done {
         println!("  $ {}", self.shown);

@@ -8,3 +8,4 @@ pub mod drives;
 pub mod engine;
 pub mod exchange;
 pub mod night;
+pub mod ready;

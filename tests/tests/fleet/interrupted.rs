@@ -1,119 +1,16 @@
 //! Vehicles that are killed, brokers that restart, lines that are cut.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use shoal_swarm::inbox::{Record, read};
-use shoal_swarm::keyring::Keyring;
-use shoal_swarm::swarm::Flat;
 use shoal_tests::brokers::{Embedded, Mosquitto, TestBroker};
 use shoal_tests::clock::until;
 use shoal_tests::fleet::{Fleet, Plan, Program};
+use shoal_tests::invariants::{
+    no_record_contradicts_another, no_window_is_counted_twice, the_log_reruns,
+};
 use shoal_tests::observer::Observer;
 use shoal_tests::relay::{Relay, Way};
-use shoal_vehicle::exchange::log::{Values, rerun, runs};
-use shoal_vehicle::exchange::vault::Vault;
-use shoal_vehicle::exchange::weights::decode;
-use shoal_wire::v1::ParticleHeader;
-use shoal_wire::{KeyId, Keys, Kind, ParticleId, PublicKey, Topic, Unverified};
-
-/// The keys of vehicles that run.
-struct Vehicles(Vec<PublicKey>);
-
-impl Keys for Vehicles {
-    fn find(&self, id: KeyId, _kind: Kind) -> Option<PublicKey> {
-        self.0.iter().find(|key| key.id() == id).copied()
-    }
-}
-
-/// Every window has one line at most, the earlier first.
-fn no_window_is_counted_twice(fleet: &Fleet, number: u32) {
-    let lines = fleet.windows(number);
-    let windows: Vec<u64> = lines.iter().map(|line| line["window"].as_u64().unwrap()).collect();
-    assert!(windows.is_sorted_by(|one, next| one < next), "{windows:?}");
-}
-
-/// What a vehicle signed: no number is used for two records, none is lower than an earlier one at its topic, and
-/// nothing is said twice and differently.
-fn no_record_contradicts_another(fleet: &Fleet, number: u32, observer: &Observer) {
-    let key = fleet.key(number).public();
-    let keys = Vehicles(vec![key]);
-    let (mut of_counter, mut of_topic) = (BTreeMap::new(), BTreeMap::<String, u64>::new());
-    let mut said = BTreeMap::new();
-    for (text, bytes) in observer.seen() {
-        let Ok(topic) = Topic::decode(&text) else { continue };
-        let Ok(record) = read(&topic, &bytes, &keys) else { continue };
-        let counter = record.head().counter;
-        assert_eq!(of_counter.entry(counter).or_insert(bytes.clone()), &bytes, "counter {counter}");
-        let before = of_topic.insert(text.clone(), counter);
-        assert!(before <= Some(counter), "{text}: {counter} after {before:?}");
-        let (what, body) = match &record {
-            Record::Claim(claim) => {
-                let fields = claim.body().fields();
-                (format!("claim {}", fields.window), format!("{fields:?}"))
-            }
-            Record::Vote(vote) => {
-                let fields = vote.body().fields();
-                (format!("vote {} {}", fields.window, fields.place), format!("{fields:?}"))
-            }
-            Record::ParticleHeader(header) => {
-                let fields = header.body().fields();
-                (format!("{:?} {}", fields.role, fields.window), format!("{fields:?}"))
-            }
-            Record::Presence(_)
-            | Record::Nonce(_)
-            | Record::WindowPlan(_)
-            | Record::Roster(_)
-            | Record::RosterPage(_)
-            | Record::UtilityDocument(_)
-            | Record::SwarmDocument(_)
-            | Record::Refusal(_)
-            | Record::Document(_) => continue,
-        };
-        assert_eq!(said.entry(what.clone()).or_insert(body.clone()), &body, "{what}");
-    }
-    assert!(!said.is_empty(), "it said something");
-}
-
-/// Fresh cores say what those of the vehicle said in the life that has just ended, its number from 1.
-fn the_log_reruns(fleet: &Fleet, number: u32, observer: &Observer, life: usize) {
-    let folder = fleet.vehicle_path(number).join("state/exchange");
-    let mut vault = Vault::open(&folder).unwrap();
-    let told = fleet.told(number);
-    let timekeeper = Keyring::new(told.authority, told.timekeeper);
-    let keys = Vehicles((0..2).map(|number| fleet.key(number).public()).collect());
-    let seen = observer.seen();
-    let headers: BTreeMap<ParticleId, ParticleHeader> = seen
-        .iter()
-        .filter_map(|(_topic, bytes)| header(bytes, &keys))
-        .map(|header| (header.id(), header))
-        .collect();
-    let values = |values: &Values| -> Option<Flat> {
-        if let Some(bytes) = vault.blob(values.hash.bytes()).unwrap() {
-            let bytes = bytes.as_chunks::<4>().0.iter();
-            return Some(bytes.map(|value| f32::from_le_bytes(*value)).collect());
-        }
-        let particle = values.particle?;
-        // Of one of its own that was not published, it has the header itself.
-        let own = vault.get(&format!("header/{particle}")).unwrap();
-        let own = own.and_then(|bytes| header(&bytes, &keys));
-        let header = own.as_ref().or_else(|| headers.get(&particle))?;
-        let fields = header.fields();
-        let chunks = fields.chunks.iter().map(|chunk| vault.blob(chunk.hash.bytes()).unwrap());
-        let chunks: Vec<Vec<u8>> = chunks.collect::<Option<_>>()?;
-        Some(decode(header, &chunks, fields.values as usize).unwrap().into())
-    };
-    let log = folder.join("log");
-    let runs = runs(&log).unwrap();
-    assert_eq!(runs.len(), life, "{runs:?}");
-    let again = rerun(&log, runs[life - 1], &timekeeper, values).unwrap();
-    assert_eq!(again.difference, None);
-    assert!(again.outputs > 0);
-}
-
-fn header(bytes: &[u8], keys: &Vehicles) -> Option<ParticleHeader> {
-    let header = Unverified::decode(bytes).ok()?.verify::<ParticleHeader>(keys).ok()?;
-    Some(header.body().clone())
-}
+use shoal_wire::KeyId;
 
 /// After a kill, the vehicle takes part again.
 fn takes_part_again(fleet: &Fleet, number: u32) {
@@ -138,19 +35,19 @@ fn a_vehicle_killed_while_it_tunes_goes_on() {
     let vehicle = fleet.start(1, &[]);
     until("some steps", || (trained(&vehicle) > 5).then_some(()));
     vehicle.kill();
-    the_log_reruns(&fleet, 1, &observer, 1);
+    assert_eq!(the_log_reruns(&fleet, 1, &observer), 1);
     let vehicle = fleet.start(1, &[]);
     fleet.line(1, "a window", |line| line["contributed"] == true);
     let before = trained(&vehicle);
     until("some steps", || (trained(&vehicle) > before + 5).then_some(()));
     vehicle.kill();
-    the_log_reruns(&fleet, 1, &observer, 2);
+    assert_eq!(the_log_reruns(&fleet, 1, &observer), 2);
     let vehicle = fleet.start(1, &[]);
     takes_part_again(&fleet, 1);
     assert_eq!(vehicle.terminate().code(), Some(0));
     no_window_is_counted_twice(&fleet, 1);
     no_record_contradicts_another(&fleet, 1, &observer);
-    the_log_reruns(&fleet, 1, &observer, 3);
+    assert_eq!(the_log_reruns(&fleet, 1, &observer), 3);
 }
 
 /// Killed when this part of a topic is in the middle of its line, twice; `topic` is told which vehicle it is.
@@ -170,14 +67,14 @@ fn killed_at(way: Way, topic: impl Fn(KeyId) -> String) {
         until("the line holds", || relay.holds().then_some(()));
         vehicle.kill();
         relay.release();
-        the_log_reruns(&fleet, 1, &observer, lives);
+        assert_eq!(the_log_reruns(&fleet, 1, &observer), lives);
     }
     let vehicle = fleet.start(1, &[]);
     takes_part_again(&fleet, 1);
     assert_eq!(vehicle.terminate().code(), Some(0));
     no_window_is_counted_twice(&fleet, 1);
     no_record_contradicts_another(&fleet, 1, &observer);
-    the_log_reruns(&fleet, 1, &observer, 3);
+    assert_eq!(the_log_reruns(&fleet, 1, &observer), 3);
 }
 
 #[test]

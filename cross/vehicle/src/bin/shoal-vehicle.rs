@@ -13,16 +13,18 @@ use lexopt::{Arg, Parser, ValueExt as _};
 use shoal_vehicle::config::Config;
 use shoal_vehicle::exchange::member;
 use shoal_vehicle::exchange::metrics::{Metrics, MetricsServer};
+use shoal_vehicle::ready::Ready;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 const HELP: &str = "\
 The agent of one vehicle of a fleet: it drives in shadow mode, tunes parked, and exchanges in OTA windows.
 
-Usage: shoal-vehicle --config FILE [--windows N] [--metrics ADDR] [--verbose]
+Usage: shoal-vehicle --config FILE [--windows N] [--metrics ADDR] [--ready FILE] [--verbose]
 
   --config FILE    vehicle.toml, as `shoal fleet init` writes it
   --windows N      end by itself after window N - 1 (alone: after N nights); without it, never
   --metrics ADDR   serve Prometheus text at http://ADDR/metrics
+  --ready FILE     make this file when the agent is up: for who supervises it
   --verbose        tell more
   --help           this
 
@@ -34,6 +36,7 @@ struct Arguments {
     config: PathBuf,
     windows: Option<u32>,
     metrics: Option<SocketAddr>,
+    ready: Option<PathBuf>,
     verbose: bool,
 }
 
@@ -60,20 +63,22 @@ fn main() -> ExitCode {
 }
 
 fn arguments() -> Result<Option<Arguments>, lexopt::Error> {
-    let (mut config, mut windows, mut metrics, mut verbose) = (None, None, None, false);
+    let (mut config, mut windows, mut metrics, mut ready) = (None, None, None, None);
+    let mut verbose = false;
     let mut parser = Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("config") => config = Some(PathBuf::from(parser.value()?)),
             Arg::Long("windows") => windows = Some(parser.value()?.parse()?),
             Arg::Long("metrics") => metrics = Some(parser.value()?.parse()?),
+            Arg::Long("ready") => ready = Some(PathBuf::from(parser.value()?)),
             Arg::Long("verbose") => verbose = true,
             Arg::Long("help") | Arg::Short('h') => return Ok(None),
             Arg::Long(_) | Arg::Short(_) | Arg::Value(_) => return Err(argument.unexpected()),
         }
     }
     let config = config.ok_or("--config FILE is needed")?;
-    Ok(Some(Arguments { config, windows, metrics, verbose }))
+    Ok(Some(Arguments { config, windows, metrics, ready, verbose }))
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
@@ -91,7 +96,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         tracing::info!(address = %server.address(), "metrics");
     }
     let file = arguments.config.display().to_string();
-    Ok(member::run(&file, config, arguments.windows, stop, metrics)?)
+    let ready = Ready::new(arguments.ready.clone());
+    Ok(member::run(&file, config, arguments.windows, stop, metrics, ready)?)
 }
 
 /// JSON for machines, lines for people.

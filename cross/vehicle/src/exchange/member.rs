@@ -15,6 +15,7 @@ use super::run::{Exchange, ExchangeError, Run};
 use crate::agent::{Agent, AgentError, Tell};
 use crate::config::Config;
 use crate::drives::{self, DrivesError};
+use crate::ready::{Ready, ReadyError};
 
 /// What was driven: [`Driven`].
 const DRIVEN: &str = "driven";
@@ -31,6 +32,8 @@ pub enum MemberError {
     Bench(#[from] BenchError),
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
+    #[error(transparent)]
+    Ready(#[from] ReadyError),
     /// It is not told of any fleet.
     #[error("{file} has no table [fleet]: `shoal fleet init` writes one")]
     NoFleet {
@@ -48,7 +51,8 @@ struct Driven {
     next_at_s: u64,
 }
 
-/// Runs a vehicle until it is told to stop, or for as many windows (nights, alone) as are given.
+/// Runs a vehicle until it is told to stop, or for as many windows (nights, alone) as are given. It is `ready` when a
+/// prediction was compared with a frame, or when all it has to drive is driven.
 ///
 /// # Errors
 /// [`MemberError`].
@@ -58,6 +62,7 @@ pub fn run(
     windows: Option<u32>,
     stop: Arc<AtomicBool>,
     metrics: Metrics,
+    mut ready: Ready,
 ) -> Result<(), MemberError> {
     let Some(fleet) = config.fleet.clone() else {
         return Err(MemberError::NoFleet { file: file.to_owned() });
@@ -66,7 +71,8 @@ pub fn run(
     let run = Run { windows, stop, state, seed, metrics };
     let mut agent = Agent::open(config.clone())?;
     info!(name = config.name, engine = agent.engine(), "vehicle");
-    drive(&mut agent, &config)?;
+    drive(&mut agent, &config, &mut ready)?;
+    ready.tell()?;
     let filled = agent.replay();
     run.metrics.replay_spans.set(i64::try_from(filled.spans).unwrap_or(i64::MAX));
     run.metrics.replay_bytes.set(i64::try_from(filled.bytes).unwrap_or(i64::MAX));
@@ -82,7 +88,7 @@ pub fn run(
 
 /// Drives the tuning parts of recorded or generated drives, each once; one that a cut ended is driven again from its
 /// beginning, and what it left before is erased.
-fn drive(agent: &mut Agent, config: &Config) -> Result<(), MemberError> {
+fn drive(agent: &mut Agent, config: &Config, ready: &mut Ready) -> Result<(), MemberError> {
     let form = agent.form().clone();
     let own = drives::open(&config.drives, &form, config.seed)?;
     for skipped in &own.skipped {
@@ -94,8 +100,10 @@ fn drive(agent: &mut Agent, config: &Config) -> Result<(), MemberError> {
         agent.keep_driven(&driven)?;
         let split = drive.split(form.context);
         let spans = split.spans(Part::Tuning);
+        let mut told = Ok(());
         agent.drive(drive, spans, driven.next_at_s, |tell| match tell {
             Tell::NotStored(error) => warn!(%error, "a span is not stored"),
+            Tell::Moment { surprise: Some(_), .. } if told.is_ok() => told = ready.tell(),
             Tell::Moment { .. }
             | Tell::Trial { .. }
             | Tell::Trained { .. }
@@ -104,6 +112,7 @@ fn drive(agent: &mut Agent, config: &Config) -> Result<(), MemberError> {
             | Tell::Unreadable(_)
             | Tell::TrainingFailed(_) => {}
         })?;
+        told?;
         let seconds = (drive.len() as f64 / drive.rate_hz).ceil() as u64;
         driven.whole = driven.whole.saturating_add(1);
         // At speed, the next one must still come after it.

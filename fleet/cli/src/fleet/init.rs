@@ -7,12 +7,11 @@ use sha2::{Digest, Sha256};
 use shoal_link::Address;
 use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::Model;
-use shoal_shadow::digits::hex;
 use shoal_shadow::fit::graft_package;
 use shoal_shadow::form::Form;
 use shoal_shadow::pack::Pack;
 use shoal_shadow::package::Package;
-use shoal_vehicle::config::Config;
+use shoal_vehicle::config::{Config, DrivesConfig, FleetConfig, ModelConfig};
 use shoal_wire::v1::{
     ConsensusRule, Document, DocumentFields, Knot, Metric, PaperRule, Rule, SwarmDocument,
     SwarmDocumentFields, Term, UtilityDocument, UtilityDocumentFields, Vehicle, WindowPlan,
@@ -23,7 +22,7 @@ use super::description::Description;
 use super::documents::{Desk, not_after_seconds};
 use super::plan::Calendar;
 use super::secret::{self, Source};
-use super::toml::{tables, text};
+use super::toml::vehicle;
 use crate::clock::utc_ms;
 use crate::output::{Failure, Outcome};
 
@@ -69,9 +68,9 @@ pub(crate) struct Init {
     seed: Option<u64>,
 }
 
-/// What a vehicle.toml says of a broker with TLS.
-const CERTIFICATES: &str =
-    "# With authority.pem, certificate.pem and key.pem.\ncertificates = \"certificates\"\n";
+/// Beside a vehicle.toml: its key, and what it shows to a broker with TLS.
+pub(super) const KEY: &str = "vehicle.key";
+pub(super) const CERTIFICATES: &str = "certificates";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum RuleName {
@@ -115,7 +114,11 @@ impl Init {
         let package = Package::open(&self.package)?;
         let swarm = self.swarm(&package)?;
         let plan = WindowPlan::new(self.calendar.first(next_second)?)?;
-        let told = self.vehicle.as_deref().map(Config::read).transpose()?;
+        let told = match &self.vehicle {
+            // Its paths are relative to it; those of a vehicle's file are not.
+            Some(file) => Config::read(&absolute(file)?)?,
+            None => Config::default(),
+        };
         std::fs::create_dir(&self.dir)
             .map_err(|error| format!("cannot make {}: {error}", self.dir.display()))?;
         let source = self.seed.map_or(Source::Random, Source::Repeatable);
@@ -125,7 +128,7 @@ impl Init {
         description.write(&self.dir)?;
 
         let vehicles = (0..self.vehicles)
-            .map(|number| self.vehicle(number, source, &description, told.as_ref()))
+            .map(|number| self.vehicle(number, source, &description, told.clone()))
             .collect::<Result<Vec<Vehicle>, Failure>>()?;
         let documents = self.dir.join("documents");
         std::fs::create_dir(&documents)?;
@@ -159,36 +162,44 @@ impl Init {
         number: u32,
         source: Source,
         fleet: &Description,
-        told: Option<&Config>,
+        told: Config,
     ) -> Result<Vehicle, Failure> {
         let name = format!("vehicle-{number}");
         let folder = self.dir.join(&name);
         std::fs::create_dir(&folder)?;
-        let key = secret::create(&folder.join("vehicle.key"), source, &name)?;
-        let mut toml = format!(
-            "# Written by `shoal fleet init`. The id of the vehicle's key: {id}\nname = {name}\nseed = {seed}\nstate = \"state\"\n\n\
-             [model]\npackage = {package}\n\n\
-             [fleet]\nname = {fleet}\nregion = {region}\nbroker = {broker}\n{certificates}\
-             key = \"vehicle.key\"\npack = {pack}\n\
-             authority = \"{authority}\"\ntimekeeper = \"{timekeeper}\"\n\n\
-             [drives]\nvehicle = {number}\nvehicles = {vehicles}\n",
-            id = key.public().id(),
-            name = text(&name),
-            seed = self.seed.unwrap_or(0),
-            package = text(path(&absolute(&self.package)?)?),
-            fleet = text(&fleet.name),
-            region = text(&fleet.region),
-            broker = text(&fleet.broker),
-            certificates = if fleet.broker.starts_with("mqtts://") { CERTIFICATES } else { "" },
-            pack = text(path(&absolute(&self.pack)?)?),
-            authority = hex(fleet.authority.bytes()),
-            timekeeper = hex(fleet.timekeeper.bytes()),
-            vehicles = fleet.vehicles,
-        );
-        if let Some(told) = told {
-            toml.push_str(&tables(told)?);
-        }
-        std::fs::write(folder.join("vehicle.toml"), toml)?;
+        let key = secret::create(&folder.join(KEY), source, &name)?;
+        let drives = DrivesConfig {
+            vehicle: usize::try_from(number)?,
+            vehicles: usize::try_from(fleet.vehicles)?,
+            ..told.drives
+        };
+        let config = Config {
+            name,
+            seed: self.seed.unwrap_or(0),
+            state: "state".into(),
+            model: ModelConfig { package: absolute(&self.package)? },
+            fleet: Some(FleetConfig {
+                name: fleet.name.clone(),
+                region: fleet.region.clone(),
+                broker: fleet.broker.clone(),
+                certificates: fleet.broker.starts_with("mqtts://").then(|| CERTIFICATES.into()),
+                key: KEY.into(),
+                pack: absolute(&self.pack)?,
+                authority: fleet.authority,
+                timekeeper: fleet.timekeeper,
+                exchange: true,
+                metered: false,
+                while_driving: false,
+                battery_soc_min_percent: 30,
+            }),
+            drives,
+            ..told
+        };
+        // What `told` names lies beside its own file, where it was read; the rest beside this one.
+        let toml = vehicle(&config, |path| Ok(path.to_path_buf()))?;
+        let id = key.public().id();
+        let head = format!("# Written by `shoal fleet init`. The id of the vehicle's key: {id}\n");
+        std::fs::write(folder.join("vehicle.toml"), head + &toml)?;
         Ok(Vehicle { public_key: *key.public().bytes(), region: 0 })
     }
 

@@ -4,6 +4,7 @@ mod description;
 mod documents;
 mod init;
 mod plan;
+mod provision;
 mod report;
 mod result;
 mod secret;
@@ -24,6 +25,8 @@ pub(crate) enum Fleet {
     Init(init::Init),
     /// Sign a new window plan
     Plan(plan::PlanCommand),
+    /// Collect what lies on one vehicle's computer
+    Provision(provision::Provision),
     /// Measure what a fleet learnt: held-out frames, on the adapters that its vehicles kept
     Report(report::Report),
     /// Say how sure a fleet's gain is, from the reports of several seeds
@@ -37,6 +40,7 @@ impl Fleet {
         match self {
             Fleet::Init(command) => command.run(),
             Fleet::Plan(command) => command.run(),
+            Fleet::Provision(command) => command.run(),
             Fleet::Report(command) => command.run(),
             Fleet::Seeds(command) => command.run(),
             Fleet::Serve(command) => command.run(),

@@ -1,11 +1,12 @@
 //! Configuration as text: what [`Config::read`](shoal_vehicle::config::Config::read) reads.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use shoal_vehicle::config::{Config, EngineKind};
+use shoal_shadow::digits::hex;
+use shoal_vehicle::config::{Config, EngineKind, FleetConfig};
 
-use super::init::{absolute, path};
+use super::init::path;
 use crate::output::Failure;
 
 /// A string, quoted.
@@ -25,16 +26,19 @@ pub(super) fn text(text: &str) -> String {
     quoted
 }
 
-/// What one vehicle's file says of its engine, drives, replay and night, every key of it: the end of another's file,
-/// which has begun its table of drives with the two keys that tell vehicles apart.
-pub(super) fn tables(config: &Config) -> Result<String, Failure> {
-    let Config { engine, drives, replay, night, .. } = config;
-    let kind = match engine.kind {
-        EngineKind::Ort => "ort",
-        EngineKind::Tract => "tract",
-    };
-    let place = |file: &Path| Ok::<_, Failure>(text(path(&absolute(file)?)?));
-    let mut toml = String::new();
+/// One vehicle's file, every key of it. `place` says how a path is written.
+pub(super) fn vehicle(
+    config: &Config,
+    place: impl Fn(&Path) -> Result<PathBuf, Failure>,
+) -> Result<String, Failure> {
+    let Config { name, seed, model, engine, drives, replay, night, state, fleet } = config;
+    let place = |file: &Path| Ok::<_, Failure>(text(path(&place(file)?)?));
+    let mut toml = format!("name = {}\nseed = {seed}\nstate = {}\n", text(name), place(state)?);
+    writeln!(toml, "\n[model]\npackage = {}", place(&model.package)?)?;
+    if let Some(fleet) = fleet {
+        toml.push_str(&of_fleet(fleet, place)?);
+    }
+    writeln!(toml, "\n[drives]\nvehicle = {}\nvehicles = {}", drives.vehicle, drives.vehicles)?;
     if let Some(directory) = &drives.directory {
         writeln!(toml, "directory = {}", place(directory)?)?;
     }
@@ -42,6 +46,10 @@ pub(super) fn tables(config: &Config) -> Result<String, Failure> {
     writeln!(toml, "regions = [{}]", regions.join(", "))?;
     writeln!(toml, "frames = {}", drives.frames)?;
     writeln!(toml, "folder_rate_hz = {:?}", drives.folder_rate_hz)?;
+    let kind = match engine.kind {
+        EngineKind::Ort => "ort",
+        EngineKind::Tract => "tract",
+    };
     writeln!(toml, "\n[engine]\nkind = {}\nthreads = {}", text(kind), engine.threads)?;
     if let Some(library) = &engine.library {
         writeln!(toml, "library = {}", place(library)?)?;
@@ -60,6 +68,32 @@ pub(super) fn tables(config: &Config) -> Result<String, Failure> {
     Ok(toml)
 }
 
+fn of_fleet(
+    fleet: &FleetConfig,
+    place: impl Fn(&Path) -> Result<String, Failure>,
+) -> Result<String, Failure> {
+    let FleetConfig {
+        name, region, broker, certificates, key, pack, authority, timekeeper, ..
+    } = fleet;
+    let mut toml = format!(
+        "\n[fleet]\nname = {}\nregion = {}\nbroker = {}\n",
+        text(name),
+        text(region),
+        text(broker)
+    );
+    if let Some(certificates) = certificates {
+        writeln!(toml, "# With authority.pem, certificate.pem and key.pem.")?;
+        writeln!(toml, "certificates = {}", place(certificates)?)?;
+    }
+    writeln!(toml, "key = {}\npack = {}", place(key)?, place(pack)?)?;
+    writeln!(toml, "authority = \"{}\"", hex(authority.bytes()))?;
+    writeln!(toml, "timekeeper = \"{}\"", hex(timekeeper.bytes()))?;
+    writeln!(toml, "exchange = {}\nmetered = {}", fleet.exchange, fleet.metered)?;
+    writeln!(toml, "while_driving = {}", fleet.while_driving)?;
+    writeln!(toml, "battery_soc_min_percent = {}", fleet.battery_soc_min_percent)?;
+    Ok(toml)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,10 +107,19 @@ mod tests {
                     folder_rate_hz = 7.5\n[replay]\nbytes_max = 2000000\nretention_days = 3\n\
                     ordinary_share = 1.0\nsurprise_quantile = 0.15\nseconds_around = 2\n\
                     [night]\nsteps = 20\nslice = 5\nbatch = 4\nlearning_rate = 1e-3\nclips_min = 4\n\
-                    margin = 0.01\ntemperature_max_c = -5\nbattery_soc_min_percent = 7\nretry_s = 9\n";
+                    margin = 0.01\ntemperature_max_c = -5\nbattery_soc_min_percent = 7\nretry_s = 9\n\
+                    [fleet]\nname = \"f\"\nregion = \"r\"\nbroker = \"mqtts://b:1\"\n\
+                    certificates = \"tls\"\nkey = \"k\"\npack = \"p\"\nexchange = false\nmetered = true\n\
+                    while_driving = true\nbattery_soc_min_percent = 9\n";
+        let keys = ["authority", "timekeeper"].map(|name| {
+            let key = shoal_wire::SecretKey::from_seed(&[name.len() as u8; 32]);
+            format!("{name} = \"{}\"\n", hex(key.public().bytes()))
+        });
+        let toml = format!("{toml}{}", keys.concat());
         std::fs::write(&file, toml).unwrap();
         let read = Config::read(&file).unwrap();
-        std::fs::write(&file, format!("[drives]\n{}", tables(&read).unwrap())).unwrap();
+        let written = vehicle(&read, |path| Ok(path.to_path_buf())).unwrap();
+        std::fs::write(&file, written).unwrap();
         assert_eq!(Config::read(&file).unwrap(), read);
     }
 

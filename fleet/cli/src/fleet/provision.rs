@@ -1,0 +1,91 @@
+//! `shoal fleet provision`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use shoal_link::Address;
+use shoal_vehicle::config::Config;
+
+use super::init::{CERTIFICATES, KEY};
+use super::toml::vehicle;
+use crate::output::{Failure, Outcome};
+
+/// Collect what lies on one vehicle's computer: one folder, in which nothing points out of it.
+///
+/// Its vehicle.toml, its key and certificates, the evaluation pack, recorded drives if it replays some, and the model's
+/// package unless that is on the vehicle already.
+///
+/// Example: shoal fleet provision fleet 0 -o equipped --package /usr/share/shoal/world
+#[derive(Args)]
+pub(crate) struct Provision {
+    /// The fleet's directory
+    dir: PathBuf,
+    /// The vehicle's number
+    number: u32,
+    /// The folder to make
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// Where the package is on the vehicle; without it, it is copied
+    #[arg(long, value_name = "PATH")]
+    package: Option<PathBuf>,
+    /// The broker, as the vehicle reaches it
+    #[arg(long, value_name = "URL")]
+    broker: Option<Address>,
+}
+
+impl Provision {
+    pub(crate) fn run(self) -> Outcome {
+        let from = self.dir.join(format!("vehicle-{}", self.number));
+        let file = from.join("vehicle.toml");
+        let mut config = Config::read(&file)?;
+        let fleet = config
+            .fleet
+            .as_mut()
+            .ok_or_else(|| format!("{} has no table [fleet]", file.display()))?;
+        std::fs::create_dir(&self.output)
+            .map_err(|error| format!("cannot make {}: {error}", self.output.display()))?;
+        let mut bytes = 0;
+        let mut take = |from: &mut PathBuf, name: &str| {
+            bytes += copy(from, &self.output.join(name))?;
+            *from = name.into();
+            Ok::<(), Failure>(())
+        };
+        take(&mut fleet.key, KEY)?;
+        take(&mut fleet.pack, "pack")?;
+        if let Some(certificates) = &mut fleet.certificates {
+            take(certificates, CERTIFICATES)?;
+        }
+        if let Some(drives) = &mut config.drives.directory {
+            take(drives, "drives")?;
+        }
+        match self.package {
+            Some(package) => config.model.package = package,
+            None => take(&mut config.model.package, "model")?,
+        }
+        if let Some(broker) = self.broker {
+            fleet.broker = broker.to_string();
+        }
+        config.state = "state".into();
+        // This computer's library is not the vehicle's.
+        config.engine.library = None;
+        let toml = vehicle(&config, |path| Ok(path.to_path_buf()))?;
+        std::fs::write(self.output.join("vehicle.toml"), toml)?;
+        println!("{}: {bytes} bytes and a vehicle.toml in {}", config.name, self.output.display());
+        Ok(())
+    }
+}
+
+/// Copies a file or a folder with all in it, modes too; how many bytes that was.
+fn copy(from: &Path, to: &Path) -> Result<u64, Failure> {
+    let failed = |error| format!("cannot copy {} to {}: {error}", from.display(), to.display());
+    if !from.is_dir() {
+        return Ok(std::fs::copy(from, to).map_err(failed)?);
+    }
+    std::fs::create_dir(to).map_err(failed)?;
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(from).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        bytes += copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,267 @@
+//! The image of a vehicle computer, booted in an emulator and ended like a computer whose power is cut.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tempfile::TempDir;
+
+use crate::clock::Deadline;
+
+/// Firmware of the emulated computer.
+const FIRMWARE: &str = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd";
+/// By when an emulated computer has done what is waited for; it is twenty times slower than this one.
+const PATIENCE_SECONDS: u64 = 400;
+/// Lines of a console that a failure shows.
+const SHOWN: usize = 60;
+
+/// A partition of the image, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Partition {
+    Esp = 1,
+    RootA = 2,
+    Data = 4,
+}
+
+/// A copy of an image: what a computer has written stays on it.
+#[derive(Debug)]
+pub struct Image {
+    folder: TempDir,
+}
+
+/// An emulated computer that runs; dropped, its power is cut.
+#[derive(Debug)]
+pub struct Computer {
+    child: Child,
+    console: Arc<Mutex<String>>,
+}
+
+impl Image {
+    /// A copy of the image that `SHOAL_IMAGE` names. `None`, said aloud: there is none; with `SHOAL_REQUIRE_IMAGE=1` that
+    /// fails.
+    ///
+    /// # Panics
+    /// When it cannot be copied.
+    pub fn copy_or_skip() -> Option<Self> {
+        let Some(image) = std::env::var_os("SHOAL_IMAGE") else {
+            assert!(std::env::var_os("SHOAL_REQUIRE_IMAGE").is_none(), "SHOAL_IMAGE names none");
+            say("passed over: SHOAL_IMAGE names no image (`cargo xtask test image` makes one)");
+            return None;
+        };
+        let folder = TempDir::new().expect("a folder");
+        let copy = Self { folder };
+        run(Command::new("cp").arg("--sparse=always").arg(image).arg(copy.disk()));
+        Some(copy)
+    }
+
+    /// Makes the data partition anew, with this folder as its `vehicle`.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn equip(&self, vehicle: &Path) {
+        let (tree, file) = (self.folder.path().join("tree"), self.folder.path().join("data"));
+        fs::create_dir(&tree).expect("a folder");
+        run(Command::new("cp").arg("--archive").arg(vehicle).arg(tree.join("vehicle")));
+        let (_first, sectors) = self.place(Partition::Data);
+        run(Command::new("mke2fs")
+            .args(["-q", "-t", "ext4", "-L", "data", "-E", "root_owner=0:0", "-d"])
+            .arg(&tree)
+            .arg(&file)
+            .arg(format!("{}K", sectors / 2)));
+        self.write(Partition::Data, &file);
+    }
+
+    /// Replaces a program in the root of slot a.
+    ///
+    /// # Panics
+    /// When it cannot be replaced.
+    pub fn replace_in_slot_a(&self, program: &str, script: &str) {
+        let (tree, root) = (self.folder.path().join("root"), self.folder.path().join("root.img"));
+        let packed = self.folder.path().join("root.squashfs");
+        self.read(Partition::RootA, &root);
+        run(Command::new("unsquashfs")
+            .args(["-quiet", "-no-progress", "-d"])
+            .arg(&tree)
+            .arg(&root));
+        fs::write(tree.join(program), script).expect("a file");
+        run(Command::new("mksquashfs").arg(&tree).arg(&packed).args([
+            "-comp",
+            "zstd",
+            "-all-root",
+            "-quiet",
+            "-no-progress",
+        ]));
+        self.write(Partition::RootA, &packed);
+    }
+
+    /// The boot loader's entries: how slots are counted.
+    ///
+    /// # Panics
+    /// When the boot partition cannot be read.
+    pub fn entries(&self) -> Vec<String> {
+        let (first, _sectors) = self.place(Partition::Esp);
+        let disk = format!("{}@@{}", self.disk().display(), first * 512);
+        let list = output(Command::new("mdir").args(["-b", "-i", &disk, "::/loader/entries"]));
+        let names = list.lines().filter_map(|line| line.trim().rsplit('/').next());
+        names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// Copies the vehicle's state out, as a computer that starts again would find it: the journal of the file system
+    /// is replayed first, in a copy.
+    ///
+    /// # Panics
+    /// When the file system has a fault that a start would not put right.
+    pub fn read_state(&self, state: &Path) {
+        let file = self.folder.path().join("data");
+        self.read(Partition::Data, &file);
+        let checked =
+            Command::new("e2fsck").args(["-p", "-f"]).arg(&file).output().expect("e2fsck");
+        let said = String::from_utf8_lossy(&checked.stdout);
+        assert!(matches!(checked.status.code(), Some(0 | 1)), "the data partition: {said}");
+        let _removed = fs::remove_dir_all(state);
+        let parent = state.parent().expect("a folder in a folder");
+        let request = format!("rdump /vehicle/state {}", parent.display());
+        run(Command::new("debugfs").args(["-R", &request]).arg(&file));
+        // Before the agent's first start there is none.
+        fs::create_dir_all(state).expect("a folder");
+    }
+
+    /// Boots it.
+    ///
+    /// # Panics
+    /// When the emulator does not start.
+    pub fn boot(&self) -> Computer {
+        let mut child = Command::new("qemu-system-aarch64")
+            .args(["-machine", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024"])
+            .args(["-nographic", "-bios", FIRMWARE, "-drive"])
+            .arg(format!("if=none,id=disk,format=raw,file={}", self.disk().display()))
+            .args(["-device", "virtio-blk-pci,drive=disk", "-netdev", "user,id=net"])
+            .args(["-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the emulator starts");
+        let console = Arc::new(Mutex::new(String::new()));
+        let (of_thread, output) = (Arc::clone(&console), child.stdout.take().expect("a pipe"));
+        thread::spawn(move || {
+            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+                let mut text = of_thread.lock().unwrap_or_else(PoisonError::into_inner);
+                text.push_str(String::from_utf8_lossy(&line).trim_end());
+                text.push('\n');
+            }
+        });
+        Computer { child, console }
+    }
+
+    fn disk(&self) -> PathBuf {
+        self.folder.path().join("disk")
+    }
+
+    /// Its first sector and how many it has.
+    fn place(&self, partition: Partition) -> (u64, u64) {
+        let number = partition as u8;
+        let table = output(Command::new("sgdisk").arg(format!("--info={number}")).arg(self.disk()));
+        let value = |name: &str| {
+            let line = table.lines().find_map(|line| line.strip_prefix(name));
+            let word = line.and_then(|line| line.split_whitespace().next());
+            word.and_then(|word| word.parse().ok()).expect("sgdisk says where a partition is")
+        };
+        (value("First sector: "), value("Partition size: "))
+    }
+
+    fn read(&self, partition: Partition, file: &Path) {
+        let (first, sectors) = self.place(partition);
+        copy(&self.disk(), file, &[format!("skip={}", first * 512)], sectors * 512);
+    }
+
+    fn write(&self, partition: Partition, file: &Path) {
+        let (first, sectors) = self.place(partition);
+        let bytes = fs::metadata(file).expect("a file").len();
+        assert!(bytes <= sectors * 512, "{bytes} bytes fit");
+        copy(file, &self.disk(), &[format!("seek={}", first * 512)], bytes);
+    }
+}
+
+impl Computer {
+    /// What it has said on its console.
+    pub fn said(&self) -> String {
+        self.console.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until it has said this, so often.
+    ///
+    /// # Panics
+    /// When it does not come in time.
+    pub fn says(&self, what: &str, times: usize) {
+        let deadline = Deadline::seconds(PATIENCE_SECONDS);
+        while self.said().matches(what).count() < times {
+            if deadline.left().is_zero() {
+                self.show();
+            }
+            deadline.check(what);
+            thread::park_timeout(std::time::Duration::from_millis(50));
+        }
+    }
+
+    /// Cuts its power. What it has said.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn cut(mut self) -> String {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+        self.said()
+    }
+
+    fn show(&self) {
+        let said = self.said();
+        let lines: Vec<&str> = said.lines().collect();
+        let last = lines.get(lines.len().saturating_sub(SHOWN)..).unwrap_or_default();
+        say(&format!("── console\n{}", last.join("\n")));
+    }
+}
+
+impl Drop for Computer {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.show();
+        }
+        // One that was cut cannot be killed.
+        let _killed = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}
+
+/// Copies bytes from or to a place in a disk.
+fn copy(from: &Path, to: &Path, place: &[String], bytes: u64) {
+    run(Command::new("dd")
+        .arg(format!("if={}", from.display()))
+        .arg(format!("of={}", to.display()))
+        .args(place)
+        .arg(format!("count={bytes}"))
+        .args(["bs=1M", "iflag=count_bytes,skip_bytes", "oflag=seek_bytes"])
+        .args(["conv=notrunc", "status=none"]));
+}
+
+fn run(command: &mut Command) {
+    let _said = output(command);
+}
+
+/// What a program said; programs of the system's own folders too.
+fn output(command: &mut Command) -> String {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin:/sbin");
+    let shown = format!("{command:?}");
+    let done = command.env("PATH", path).output().expect("the program starts");
+    assert!(done.status.success(), "{shown}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+/// Past the capture of the harness.
+fn say(text: &str) {
+    let _said = writeln!(std::io::stderr(), "{text}");
+}

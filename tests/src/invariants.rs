@@ -1,0 +1,128 @@
+//! What holds for a vehicle however its programs and its computer ended.
+
+use std::collections::BTreeMap;
+
+use shoal_swarm::inbox::{Record, read};
+use shoal_swarm::keyring::Keyring;
+use shoal_swarm::swarm::Flat;
+use shoal_vehicle::exchange::log::{Values, rerun, runs};
+use shoal_vehicle::exchange::vault::Vault;
+use shoal_vehicle::exchange::weights::decode;
+use shoal_wire::v1::ParticleHeader;
+use shoal_wire::{KeyId, Keys, Kind, ParticleId, PublicKey, Topic, Unverified};
+
+use crate::fleet::Fleet;
+use crate::observer::Observer;
+
+/// The keys of vehicles that run.
+struct Vehicles(Vec<PublicKey>);
+
+impl Keys for Vehicles {
+    fn find(&self, id: KeyId, _kind: Kind) -> Option<PublicKey> {
+        self.0.iter().find(|key| key.id() == id).copied()
+    }
+}
+
+/// Every window has one line at most, the earlier first.
+///
+/// # Panics
+/// When that is not so.
+pub fn no_window_is_counted_twice(fleet: &Fleet, number: u32) {
+    let lines = fleet.windows(number);
+    let windows: Vec<u64> =
+        lines.iter().map(|line| line["window"].as_u64().expect("a whole record")).collect();
+    assert!(windows.is_sorted_by(|one, next| one < next), "{windows:?}");
+}
+
+/// What a vehicle signed: no number is used for two records, none is lower than an earlier one at its topic, and
+/// nothing is said twice and differently.
+///
+/// # Panics
+/// When that is not so.
+pub fn no_record_contradicts_another(fleet: &Fleet, number: u32, observer: &Observer) {
+    let key = fleet.key(number).public();
+    let keys = Vehicles(vec![key]);
+    let (mut of_counter, mut of_topic) = (BTreeMap::new(), BTreeMap::<String, u64>::new());
+    let mut said = BTreeMap::new();
+    for (text, bytes) in observer.seen() {
+        let Ok(topic) = Topic::decode(&text) else { continue };
+        let Ok(record) = read(&topic, &bytes, &keys) else { continue };
+        let counter = record.head().counter;
+        assert_eq!(of_counter.entry(counter).or_insert(bytes.clone()), &bytes, "counter {counter}");
+        let before = of_topic.insert(text.clone(), counter);
+        assert!(before <= Some(counter), "{text}: {counter} after {before:?}");
+        let (what, body) = match &record {
+            Record::Claim(claim) => {
+                let fields = claim.body().fields();
+                (format!("claim {}", fields.window), format!("{fields:?}"))
+            }
+            Record::Vote(vote) => {
+                let fields = vote.body().fields();
+                (format!("vote {} {}", fields.window, fields.place), format!("{fields:?}"))
+            }
+            Record::ParticleHeader(header) => {
+                let fields = header.body().fields();
+                (format!("{:?} {}", fields.role, fields.window), format!("{fields:?}"))
+            }
+            Record::Presence(_)
+            | Record::Nonce(_)
+            | Record::WindowPlan(_)
+            | Record::Roster(_)
+            | Record::RosterPage(_)
+            | Record::UtilityDocument(_)
+            | Record::SwarmDocument(_)
+            | Record::Refusal(_)
+            | Record::Document(_) => continue,
+        };
+        assert_eq!(said.entry(what.clone()).or_insert(body.clone()), &body, "{what}");
+    }
+    assert!(!said.is_empty(), "it said something");
+}
+
+/// Fresh cores say what those of the vehicle said in the life that has just ended. How many lives it had.
+///
+/// # Panics
+/// When that is not so.
+pub fn the_log_reruns(fleet: &Fleet, number: u32, observer: &Observer) -> usize {
+    let folder = fleet.vehicle_path(number).join("state/exchange");
+    let mut vault = Vault::open(&folder).expect("a whole record");
+    let told = fleet.told(number);
+    let timekeeper = Keyring::new(told.authority, told.timekeeper);
+    let keys = Vehicles((0..2).map(|number| fleet.key(number).public()).collect());
+    let seen = observer.seen();
+    let headers: BTreeMap<ParticleId, ParticleHeader> = seen
+        .iter()
+        .filter_map(|(_topic, bytes)| header(bytes, &keys))
+        .map(|header| (header.id(), header))
+        .collect();
+    let values = |values: &Values| -> Option<Flat> {
+        if let Some(bytes) = vault.blob(values.hash.bytes()).expect("a whole record") {
+            let bytes = bytes.as_chunks::<4>().0.iter();
+            return Some(bytes.map(|value| f32::from_le_bytes(*value)).collect());
+        }
+        let particle = values.particle?;
+        // Of one of its own that was not published, it has the header itself.
+        let own = vault.get(&format!("header/{particle}")).expect("a whole record");
+        let own = own.and_then(|bytes| header(&bytes, &keys));
+        let header = own.as_ref().or_else(|| headers.get(&particle))?;
+        let fields = header.fields();
+        let chunks = fields
+            .chunks
+            .iter()
+            .map(|chunk| vault.blob(chunk.hash.bytes()).expect("a whole record"));
+        let chunks: Vec<Vec<u8>> = chunks.collect::<Option<_>>()?;
+        Some(decode(header, &chunks, fields.values as usize).expect("a whole record").into())
+    };
+    let log = folder.join("log");
+    let runs = runs(&log).expect("a whole record");
+    let last = *runs.last().expect("it ran");
+    let again = rerun(&log, last, &timekeeper, values).expect("a whole log");
+    assert_eq!(again.difference, None);
+    assert!(again.outputs > 0);
+    runs.len()
+}
+
+fn header(bytes: &[u8], keys: &Vehicles) -> Option<ParticleHeader> {
+    let header = Unverified::decode(bytes).ok()?.verify::<ParticleHeader>(keys).ok()?;
+    Some(header.body().clone())
+}

@@ -1,0 +1,199 @@
+//! `cargo xtask image vehicle`: a disk image of an aarch64 vehicle computer, made of Debian's packages and ours.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::debian::{Debian, Package, make_folder, remove_folder};
+use super::disk::Contents;
+use super::tree::Parts;
+use crate::clock::Watch;
+use crate::flags::Flags;
+use crate::process::{Run, found};
+use crate::{Done, Failure, onnxruntime, root, tools};
+
+const HELP: &str = "\
+cargo xtask image vehicle [--vehicle DIR] [-o FILE] [--data-mib N] [--boot]
+
+Cross-compiles the agent for aarch64 and makes a bootable disk image (UEFI): two image slots with boot counting,
+a read-only root with agent, ONNX Runtime and the default model, a data partition.
+
+--vehicle DIR   what lies on the data partition as /data/vehicle: a folder of `shoal fleet provision`
+-o FILE         the image [target/image/vehicle.img]
+--data-mib N    size of the data partition [512]
+--boot          boot it in the emulator, on this terminal; Ctrl-A X ends it
+
+Example: shoal fleet provision fleet 0 -o equipped --broker mqtt://10.0.2.2:1883
+         cargo xtask image vehicle --vehicle equipped --boot";
+
+pub(crate) const TARGET: &str = "aarch64-unknown-linux-gnu";
+/// What the root is made of, beside the agent.
+const PACKAGES: [&str; 10] = [
+    "busybox-static",
+    "libc6",
+    "libgcc-s1",
+    "libstdc++6",
+    "e2fsprogs",
+    "libext2fs2",
+    "libcom-err2",
+    "libblkid1",
+    "libuuid1",
+    "systemd-boot-efi",
+];
+const BOOT_LOADER: &str = "usr/lib/systemd/boot/efi/systemd-bootaa64.efi";
+/// Firmware of the emulated computer.
+const FIRMWARE: &str = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd";
+const DATA_MIB: u64 = 512;
+
+/// Programs that make or boot an image, and the packages they come in.
+const PROGRAMS: [(&str, &str); 9] = [
+    ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    ("cpio", "cpio"),
+    ("depmod", "kmod"),
+    ("mcopy", "mtools"),
+    ("mke2fs", "e2fsprogs"),
+    ("mkfs.vfat", "dosfstools"),
+    ("mksquashfs", "squashfs-tools"),
+    ("qemu-system-aarch64", "qemu-system-arm"),
+    ("sgdisk", "gdisk"),
+];
+
+/// Packages that are missing here, by name.
+pub(crate) fn missing() -> Vec<&'static str> {
+    let in_sbin = |program: &str| {
+        ["/sbin", "/usr/sbin"].iter().any(|folder| Path::new(folder).join(program).is_file())
+    };
+    let gone = PROGRAMS.iter().filter(|(program, _package)| !found(program) && !in_sbin(program));
+    let mut packages: Vec<&str> = gone.map(|(_program, package)| *package).collect();
+    if packages.contains(&"gcc-aarch64-linux-gnu") {
+        packages.push("libc6-dev-arm64-cross");
+    }
+    if !Path::new(FIRMWARE).is_file() {
+        packages.push("qemu-efi-aarch64");
+    }
+    packages
+}
+
+pub(crate) fn run(args: &[String]) -> Done {
+    let flags = Flags::parse(args, &["--vehicle", "-o", "--data-mib"], &["--boot", "--help"])?;
+    if flags.has("--help") {
+        println!("{HELP}");
+        return Ok(());
+    }
+    if let Some(what) = flags.rest.first() {
+        return Err(Failure(format!("what is {what}?\n\n{HELP}")));
+    }
+    let data_mib = match flags.value("--data-mib") {
+        None => DATA_MIB,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|mib| (64..=1 << 20).contains(mib))
+            .ok_or_else(|| Failure(format!("--data-mib {text} is not 64 to {}", 1 << 20)))?,
+    };
+    let image = flags.value("-o").map_or_else(|| folder().join("vehicle.img"), PathBuf::from);
+    make(&Asked { vehicle: flags.value("--vehicle").map(PathBuf::from), data_mib }, &image)?;
+    println!("image    {}", image.display());
+    if flags.has("--boot") { boot(&image) } else { Ok(()) }
+}
+
+/// What an image is to hold.
+pub(crate) struct Asked {
+    pub(crate) vehicle: Option<PathBuf>,
+    pub(crate) data_mib: u64,
+}
+
+/// Where images are made.
+pub(crate) fn folder() -> PathBuf {
+    root().join("target/image")
+}
+
+/// Makes an image.
+pub(crate) fn make(asked: &Asked, image: &Path) -> Done {
+    let watch = Watch::start();
+    let missing = missing();
+    if !missing.is_empty() {
+        let list = missing.join(" ");
+        return Err(Failure(format!("packages are missing: apt-get install {list}")));
+    }
+    if let Some(vehicle) = &asked.vehicle
+        && !vehicle.join("vehicle.toml").is_file()
+    {
+        let shown = vehicle.display();
+        return Err(Failure(format!(
+            "no vehicle.toml in {shown}: `shoal fleet provision` writes one"
+        )));
+    }
+    let folder = folder();
+    make_folder(&folder)?;
+    let agent = agent(&folder)?;
+    let library = onnxruntime::fetch("aarch64", &tools().join("onnxruntime-aarch64"))?;
+    let debian = Debian::open(&tools().join("debian"))?;
+    let kernel = debian.unpack(&debian.behind("linux-image-arm64")?)?;
+    let packages: Vec<Package> =
+        PACKAGES.into_iter().map(|name| debian.unpack(name)).collect::<Done<_>>()?;
+    let parts = Parts { kernel: &kernel, packages: &packages, agent: &agent, library: &library };
+    let (initrd, squashed) = (folder.join("initrd"), folder.join("root.squashfs"));
+    parts.pack_initrd(&folder.join("initrd.tree"), &initrd)?;
+    parts.pack_root(&folder.join("root.tree"), &squashed)?;
+    let data = folder.join("data.tree");
+    remove_folder(&data)?;
+    make_folder(&data)?;
+    if let Some(vehicle) = &asked.vehicle {
+        // Modes too: a key is for one reader.
+        Run::new("cp").arg("--archive").arg(vehicle).arg(data.join("vehicle")).run()?;
+    }
+    let kernel_file = parts.kernel_file()?;
+    Contents {
+        boot_loader: &parts.find(BOOT_LOADER)?,
+        loader_settings: &root().join("cross/vehicle/image/esp/loader/loader.conf"),
+        kernel: &kernel_file,
+        initrd: &initrd,
+        root: &squashed,
+        data: &data,
+        data_mib: asked.data_mib,
+    }
+    .write(&folder, image)?;
+    let mib = |path: &Path| fs::metadata(path).map_or(0.0, |file| file.len() as f64 / 1_048_576.0);
+    println!(
+        "sizes    kernel {:.1} MiB, initrd {:.1}, root {:.1} (agent {:.1}, ONNX Runtime {:.1}); {} and {} packages; {:.0} s",
+        mib(&kernel_file),
+        mib(&initrd),
+        mib(&squashed),
+        mib(&agent),
+        mib(&library),
+        kernel.name,
+        packages.len(),
+        watch.elapsed().as_secs_f64(),
+    );
+    Ok(())
+}
+
+/// Builds the agent, without the embedded engine and without symbols.
+fn agent(folder: &Path) -> Done<PathBuf> {
+    Run::cargo()
+        .args(["build", "--package", "shoal-vehicle", "--target", TARGET])
+        .args(["--no-default-features", "--features", "ort"])
+        .run()?;
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let stripped = folder.join("shoal-vehicle");
+    Run::new("aarch64-linux-gnu-strip")
+        .arg("-o")
+        .arg(&stripped)
+        .arg(target.join(TARGET).join("debug/shoal-vehicle"))
+        .run()?;
+    Ok(stripped)
+}
+
+fn boot(image: &Path) -> Done {
+    Run::new("qemu-system-aarch64")
+        .args(["-machine", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024", "-nographic"])
+        .args(["-bios", FIRMWARE])
+        .arg("-drive")
+        .arg(format!("if=none,id=disk,format=raw,file={}", image.display()))
+        .args(["-device", "virtio-blk-pci,drive=disk"])
+        .args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"])
+        .args(["-device", "virtio-rng-pci"])
+        .on_terminal()
+        .run()
+}
