@@ -97,7 +97,7 @@ impl Fleet {
         };
         let package = Package::open(&model).expect("a package");
         // An emulated computer measures two frames a second.
-        let roads = if plan.carries == Carries::Shipped { 2 } else { 4 };
+        let roads = if plan.carries == Carries::Shipped { 1 } else { 4 };
         pack(package.description(), roads, &folder.join("pack"));
         let like = folder.join("like.toml");
         let toml = format!(
