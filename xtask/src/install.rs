@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::image::vehicle;
 use crate::process::{Run, found};
 use crate::steps::{Outcome, Skip, Steps};
 use crate::{Done, Failure, onnxruntime, tools};
@@ -20,7 +21,7 @@ pub(crate) struct Need {
 }
 
 /// Everything, in the order in which it is installed.
-pub(crate) const NEEDS: [Need; 8] = [
+pub(crate) const NEEDS: [Need; 10] = [
     Need {
         name: "rustfmt and clippy",
         what_for: "format and lints",
@@ -69,6 +70,20 @@ pub(crate) const NEEDS: [Need; 8] = [
             }
             onnxruntime::install()
         },
+    },
+    Need {
+        name: "vehicle target",
+        what_for: "the agent of a vehicle computer",
+        how: "rustup target add aarch64-unknown-linux-gnu",
+        is_there: || has_target(vehicle::TARGET),
+        install: || rustup(&["target", "add", vehicle::TARGET]),
+    },
+    Need {
+        name: "image tools",
+        what_for: "a vehicle computer's disk: cross compiler, file systems, emulator",
+        how: "apt-get install gcc-aarch64-linux-gnu qemu-system-arm …",
+        is_there: || vehicle::missing().is_empty(),
+        install: || apt_get(&vehicle::missing()),
     },
     Need {
         name: "cargo-deny",
@@ -130,7 +145,11 @@ pub(crate) fn has_cxx() -> bool {
 }
 
 pub(crate) fn has_bare_target() -> bool {
-    let args = ["--print", "target-libdir", "--target", BARE_TARGET];
+    has_target(BARE_TARGET)
+}
+
+pub(crate) fn has_target(target: &str) -> bool {
+    let args = ["--print", "target-libdir", "--target", target];
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     Run::new(rustc).args(args).output().is_ok_and(|folder| PathBuf::from(folder).is_dir())
 }

@@ -23,6 +23,19 @@ pub enum OpenEngineError {
     },
 }
 
+/// Forbids engines to report to their makers: some do unless they are told before they start.
+///
+/// # Safety
+/// No other thread runs: first of all in `main`.
+#[expect(unsafe_code, reason = "it is told by the environment of this process")]
+pub unsafe fn forbid_telemetry() {
+    #[cfg(feature = "ort")]
+    // SAFETY: this function's own condition.
+    unsafe {
+        shoal_runtime::engine::ort::forbid_telemetry();
+    }
+}
+
 /// Opens the engine that is asked for; never another one.
 ///
 /// # Errors

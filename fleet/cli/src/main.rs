@@ -112,7 +112,10 @@ impl EngineArgs {
     }
 }
 
+#[expect(unsafe_code, reason = "the environment of this process is set once, before all else")]
 fn main() -> ExitCode {
+    // SAFETY: this is the first that the program does; it has one thread.
+    unsafe { shoal_vehicle::engine::forbid_telemetry() };
     let result = match Command::parse().what {
         What::Model(command) => command.run(),
         What::Eval(command) => command.run(),

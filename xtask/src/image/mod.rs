@@ -5,7 +5,15 @@ mod disk;
 mod tree;
 pub(crate) mod vehicle;
 
-use crate::{Done, Failure};
+use std::ffi::OsString;
+
+use crate::install::has_target;
+use crate::process::Run;
+use crate::steps::{Outcome, Skip};
+use crate::{Done, Failure, onnxruntime};
+
+/// The smallest data partition that its tests fit on.
+const TEST_DATA_MIB: u64 = 96;
 
 const HELP: &str = "\
 cargo xtask image vehicle [--help]
@@ -25,4 +33,32 @@ pub(crate) fn run(args: &[String]) -> Done {
         }
         other => Err(Failure(format!("no image {other:?}\n\n{HELP}"))),
     }
+}
+
+/// Makes the vehicle computer's image, and boots it as often as its tests do; with so many power cuts, or as many as
+/// they have by themselves.
+pub(crate) fn step(cuts: Option<u32>, variables: &[(&'static str, OsString)]) -> Done<Outcome> {
+    let missing = vehicle::missing();
+    if !missing.is_empty() {
+        let list = missing.join(" ");
+        return Ok(Outcome::Skipped(Skip::because(format!("packages are missing: {list}"))));
+    }
+    if !has_target(vehicle::TARGET) {
+        return Ok(Outcome::Skipped(Skip::because(format!("no target {}", vehicle::TARGET))));
+    }
+    if onnxruntime::library().is_none() {
+        return Ok(Outcome::Skipped(Skip::because("no ONNX Runtime for the vehicle it meets")));
+    }
+    let image = vehicle::folder().join("test.img");
+    let sizes = vehicle::make(&vehicle::Asked { vehicle: None, data_mib: TEST_DATA_MIB }, &image)?;
+    let mut tests = Run::cargo()
+        .args(["test", "--workspace", "--test", "image", "--", "--test-threads", "1"])
+        .envs(variables)
+        .env("SHOAL_IMAGE", &image)
+        .env("SHOAL_REQUIRE_IMAGE", "1");
+    if let Some(cuts) = cuts {
+        tests = tests.env("SHOAL_IMAGE_CUTS", cuts.to_string());
+    }
+    tests.run()?;
+    Ok(Outcome::PassedWith(sizes))
 }

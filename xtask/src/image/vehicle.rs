@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use super::debian::{Debian, Package, make_folder, remove_folder};
 use super::disk::Contents;
 use super::tree::Parts;
-use crate::clock::Watch;
 use crate::flags::Flags;
 use crate::process::{Run, found};
 use crate::{Done, Failure, onnxruntime, root, tools};
@@ -91,8 +90,9 @@ pub(crate) fn run(args: &[String]) -> Done {
             .ok_or_else(|| Failure(format!("--data-mib {text} is not 64 to {}", 1 << 20)))?,
     };
     let image = flags.value("-o").map_or_else(|| folder().join("vehicle.img"), PathBuf::from);
-    make(&Asked { vehicle: flags.value("--vehicle").map(PathBuf::from), data_mib }, &image)?;
-    println!("image    {}", image.display());
+    let vehicle = flags.value("--vehicle").map(PathBuf::from);
+    let sizes = make(&Asked { vehicle, data_mib }, &image)?;
+    println!("{}: {sizes}", image.display());
     if flags.has("--boot") { boot(&image) } else { Ok(()) }
 }
 
@@ -107,9 +107,8 @@ pub(crate) fn folder() -> PathBuf {
     root().join("target/image")
 }
 
-/// Makes an image.
-pub(crate) fn make(asked: &Asked, image: &Path) -> Done {
-    let watch = Watch::start();
+/// Makes an image; how large its parts are.
+pub(crate) fn make(asked: &Asked, image: &Path) -> Done<String> {
     let missing = missing();
     if !missing.is_empty() {
         let list = missing.join(" ");
@@ -154,18 +153,15 @@ pub(crate) fn make(asked: &Asked, image: &Path) -> Done {
     }
     .write(&folder, image)?;
     let mib = |path: &Path| fs::metadata(path).map_or(0.0, |file| file.len() as f64 / 1_048_576.0);
-    println!(
-        "sizes    kernel {:.1} MiB, initrd {:.1}, root {:.1} (agent {:.1}, ONNX Runtime {:.1}); {} and {} packages; {:.0} s",
+    Ok(format!(
+        "kernel {:.1} MiB, initrd {:.1}, root {:.1} (agent {:.1} and ONNX Runtime {:.1} before packing); {}",
         mib(&kernel_file),
         mib(&initrd),
         mib(&squashed),
         mib(&agent),
         mib(&library),
         kernel.name,
-        packages.len(),
-        watch.elapsed().as_secs_f64(),
-    );
-    Ok(())
+    ))
 }
 
 /// Builds the agent, without the embedded engine and without symbols.

@@ -40,7 +40,10 @@ struct Arguments {
     verbose: bool,
 }
 
+#[expect(unsafe_code, reason = "the environment of this process is set once, before all else")]
 fn main() -> ExitCode {
+    // SAFETY: this is the first that the program does; it has one thread.
+    unsafe { shoal_vehicle::engine::forbid_telemetry() };
     let arguments = match arguments() {
         Ok(Some(arguments)) => arguments,
         Ok(None) => {

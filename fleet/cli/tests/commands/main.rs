@@ -46,6 +46,21 @@ fn vehicle(folder: &Path, steps: u32) -> PathBuf {
 }
 
 #[test]
+fn the_engine_keeps_nothing_of_its_own_and_makes_no_device_id() {
+    let (folder, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = vehicle(folder.path(), 4);
+    let done = Command::new(SHOAL)
+        .args(["drive", text(&file), "--json"])
+        .env("HOME", home.path())
+        .env_remove("XDG_CACHE_HOME")
+        .env_remove("ORT_DISABLE_TELEMETRY")
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_vehicle_drives_tunes_and_reports_as_json() {
     let folder = tempfile::tempdir().unwrap();
     let export = folder.path().join("adapter");

@@ -11,6 +11,9 @@ use ::ort::logging::LogLevel;
 /// The environment variable that names the library file, or a folder to search for it.
 pub const LIBRARY_VARIABLE: &str = "SHOAL_ONNXRUNTIME";
 
+/// What ONNX Runtime looks at before it makes its environment: `1` forbids its telemetry.
+const TELEMETRY_VARIABLE: &str = "ORT_DISABLE_TELEMETRY";
+
 /// Oldest `1.N` whose C interface has what the engine calls: it is the interface version that the
 /// `api-N` feature of the `ort` crate compiles against.
 pub const MINOR_VERSION_MIN: u32 = ::ort::MINOR_VERSION;
@@ -87,9 +90,24 @@ pub(super) fn open(named: Option<&Path>) -> Result<Library, LibraryError> {
         };
     }
     let version = version(&path)?;
+    if std::env::var_os(TELEMETRY_VARIABLE).is_none_or(|value| value != "1") {
+        tracing::warn!(
+            "ONNX Runtime makes a device id while it starts: set {TELEMETRY_VARIABLE}=1"
+        );
+    }
     let environment = environment(&path)?;
     tracing::info!(path = %path.display(), %version, "ONNX Runtime loaded");
     Ok(library.insert(Library { path, version, environment }).clone())
+}
+
+/// Forbids ONNX Runtime its own telemetry, before there is a moment in which it is allowed: without it, version 1.31
+/// makes a database and a lasting device id in the user's cache folder while it starts, and only then asks.
+///
+/// # Safety
+/// No other thread runs: first of all in `main`.
+pub unsafe fn forbid_telemetry() {
+    // SAFETY: nobody else reads or writes the environment, by this function's own condition.
+    unsafe { std::env::set_var(TELEMETRY_VARIABLE, "1") };
 }
 
 fn environment(path: &Path) -> Result<Environment, LibraryError> {

@@ -20,7 +20,7 @@ mod library;
 mod placement;
 mod raw;
 
-pub use library::{LIBRARY_VARIABLE, LibraryError, MINOR_VERSION_MIN};
+pub use library::{LIBRARY_VARIABLE, LibraryError, MINOR_VERSION_MIN, forbid_telemetry};
 
 /// What runs the nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
