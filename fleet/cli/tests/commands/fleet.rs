@@ -55,6 +55,37 @@ fn verified<'a, T: Body<'a>>(bytes: &'a [u8], keys: &Authority) -> Verified<'a, 
 }
 
 #[test]
+fn a_vehicle_is_provisioned_with_a_folder_that_points_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let equipped = folder.path().join("equipped");
+    let args = ["fleet", "provision", text(&fleet), "1", "-o", text(&equipped)];
+    let output = shoal(&[&args[..], &["--broker", "mqtt://10.0.2.2:1884"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    // Wherever it is put: the old places are gone.
+    let moved = folder.path().join("moved");
+    std::fs::rename(&equipped, &moved).unwrap();
+    let told = Config::read(&fleet.join("vehicle-1/vehicle.toml")).unwrap();
+    let config = Config::read(&moved.join("vehicle.toml")).unwrap();
+    let (of_fleet, was) = (config.fleet.unwrap(), told.fleet.unwrap());
+    assert_eq!(of_fleet.key, moved.join("vehicle.key"));
+    assert_eq!(std::fs::metadata(&of_fleet.key).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read(&of_fleet.key).unwrap(), std::fs::read(&was.key).unwrap());
+    assert_eq!(
+        Pack::open(&of_fleet.pack).unwrap().sha256(),
+        Pack::open(&was.pack).unwrap().sha256()
+    );
+    assert_eq!(config.model.package, moved.join("model"));
+    assert!(config.model.package.join("model.toml").is_file());
+    assert_eq!(of_fleet.broker, "mqtt://10.0.2.2:1884");
+    assert_eq!((of_fleet.authority, config.drives.vehicle), (was.authority, 1));
+
+    let again = shoal(&["fleet", "provision", text(&fleet), "1", "-o", text(&moved)]);
+    assert!(!again.status.success(), "a folder is made once");
+}
+
+#[test]
 fn a_fleet_is_made_whose_documents_the_vehicles_can_verify() {
     let folder = tempfile::tempdir().unwrap();
     let fleet = fleet(folder.path());
