@@ -8,16 +8,18 @@ use serde_json::json;
 use crate::clock::Watch;
 use crate::flags::Flags;
 use crate::process::Run;
-use crate::{Done, Failure, fuzz, root};
+use crate::{Done, Failure, fuzz, image, root};
 
 const HELP: &str = "\
 cargo xtask soak [--cases N] [--fuzz-seconds N]
 
-Every property test with N cases (default 20000) and every fuzz target for N seconds (default 1800); writes
-docs/evidence/soak-COMMIT.json.";
+Every property test with N cases (default 20000), replay killed and cut, a vehicle computer whose power is cut, its image
+made twice, and every fuzz target for N seconds (default 1800); writes docs/evidence/soak-COMMIT.json.";
 
 /// Times that a program is killed while it writes replay.
 const KILLS: u32 = 300;
+/// Times that the power of an emulated vehicle computer is cut.
+const POWER_CUTS: u32 = 10;
 /// Seeds of the simulated disk that is cut before every operation.
 const CUT_SEEDS: u32 = 40;
 
@@ -48,6 +50,8 @@ pub(crate) fn run(args: &[String]) -> Done {
         .env("SHOAL_REPLAY_KILLS", KILLS.to_string())
         .env("SHOAL_REPLAY_CUT_SEEDS", CUT_SEEDS.to_string())
         .run();
+    let image = image::step(Some(POWER_CUTS), &crate::test::variables());
+    let twice = image::is_repeatable();
     let fuzzed = fuzz::step(fuzz::Length::Seconds(seconds), &variables);
     let summary = json!({
         "schema": 1,
@@ -56,6 +60,7 @@ pub(crate) fn run(args: &[String]) -> Done {
         "seconds": watch.elapsed().as_secs(),
         "properties": {"cases": cases, "passed": properties.is_ok()},
         "replay": {"kills": KILLS, "cut_seeds": CUT_SEEDS, "passed": replay.is_ok()},
+        "image": {"power_cuts": POWER_CUTS, "result": format!("{image:?}"), "twice_the_same": format!("{twice:?}")},
         "fuzz": {"seconds_each": seconds, "result": format!("{fuzzed:?}")},
     });
     let folder = root().join("docs/evidence");
@@ -65,5 +70,5 @@ pub(crate) fn run(args: &[String]) -> Done {
         .and_then(|()| fs::write(&path, format!("{summary:#}\n")))
         .map_err(|error| Failure(format!("cannot write {}: {error}", path.display())))?;
     println!("wrote {}", path.display());
-    properties.and(replay).and(fuzzed.map(|_outcome| ()))
+    properties.and(replay).and(image.map(|_outcome| ())).and(twice).and(fuzzed.map(|_outcome| ()))
 }

@@ -62,3 +62,20 @@ pub(crate) fn step(cuts: Option<u32>, variables: &[(&'static str, OsString)]) ->
     tests.run()?;
     Ok(Outcome::PassedWith(sizes))
 }
+
+/// Makes the root and what the kernel starts with twice: the same files give the same bytes.
+pub(crate) fn is_repeatable() -> Done {
+    let image = vehicle::folder().join("test.img");
+    let asked = vehicle::Asked { vehicle: None, data_mib: TEST_DATA_MIB };
+    let parts = ["root.squashfs", "initrd"].map(|name| vehicle::folder().join(name));
+    let mut made = Vec::new();
+    for _time in 0..2 {
+        vehicle::make(&asked, &image)?;
+        let read = parts.each_ref().map(std::fs::read);
+        made.push(read.map(|bytes| bytes.map_err(|error| Failure(error.to_string()))));
+    }
+    match made.as_slice() {
+        [one, other] if one == other && one.iter().all(Result::is_ok) => Ok(()),
+        _ => Err(Failure::new("the same files gave another root, or another first tree")),
+    }
+}

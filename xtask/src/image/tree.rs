@@ -43,7 +43,7 @@ impl Parts<'_> {
     /// Packs the tree the kernel starts with.
     pub(crate) fn pack_initrd(&self, folder: &Path, file: &Path) -> Done {
         remove_folder(folder)?;
-        for name in ["bin", "etc", "proc", "sys", "dev", "root"] {
+        for name in ["bin", "etc", "proc", "sys", "dev", "new"] {
             make_folder(&folder.join(name))?;
         }
         let sources = sources().join("initrd");
