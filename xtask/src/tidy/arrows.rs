@@ -8,7 +8,7 @@ use crate::cargo::Package;
 use crate::root;
 
 /// One crate: the crates of ours it may use, directly. `*`: all.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("shoal-wire", &[]),
     ("shoal-window", &["shoal-wire"]),
     ("shoal-swarm", &["shoal-wire"]),
@@ -30,6 +30,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "shoal-wire",
         ],
     ),
+    ("shoal-gateway", &["shoal-hal", "shoal-window", "shoal-wire"]),
     ("shoal-broker", &[]),
     (
         "shoal",
