@@ -38,9 +38,9 @@ pub use flash::{
 pub use frame::{Decoder, FRAME_BYTES_MAX, LINE_BYTES_MAX, encode_frame};
 pub use gateway::{Gateway, Input, Kept, Output, Persist};
 pub use protocol::{
-    Answer, BytesBoth, PIECE_BYTES_MAX, PhaseName, Receiving, Refusal, Reply, Request, SlotStatus,
-    Stack, Status, TrialName, UtcSeconds, VehicleSays, Wants, decode_reply, encode_request,
-    encode_vehicle,
+    Answer, BytesBoth, PIECE_BYTES_MAX, Part, PhaseName, Receiving, Refusal, Reply, Request,
+    SlotStatus, Stack, Status, TrialName, UtcSeconds, VehicleSays, Wants, decode_reply,
+    encode_request, encode_vehicle,
 };
 pub use provision::{PUBLISHERS_MAX, Provision, RejectProvision};
 pub use shell::{Agent, Shell};

@@ -57,12 +57,28 @@ pub enum Request<'a> {
     },
     /// The agent ended while a trial ran, and did not mean to.
     Failed,
-    /// Up to [`PIECE_BYTES_MAX`] bytes of a sealed adapter: its chunks, one after the other.
+    /// What lies in a slot, sealed.
     Read {
         /// 0: A, 1: B.
         slot: u8,
-        /// From this byte on.
+        /// Of it.
+        part: Part,
+    },
+}
+
+/// A part of a sealed adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
+    /// The envelope of its header, which says how long its chunks are.
+    Header,
+    /// Of the place of a chunk.
+    Chunk {
+        /// Which.
+        index: u8,
+        /// From this byte of it on.
         offset: u32,
+        /// So many, up to [`PIECE_BYTES_MAX`].
+        bytes: u16,
     },
 }
 

@@ -3,26 +3,28 @@
 use embassy_time::Instant;
 use embedded_storage::nor_flash::NorFlash;
 use shoal_hal::Slot;
-use shoal_window::{Saved, SavedTransfer, Trial};
-use shoal_wire::v1::{Chunk, PARTICLE_HEADER_BYTES_MAX, ParticleHeader, WINDOW_PLAN_BYTES_MAX};
-use shoal_wire::{HEAD_BYTES, SIGNATURE_BYTES, decode_body};
+use shoal_window::{Saved, Trial};
+use shoal_wire::v1::{PARTICLE_HEADER_BYTES_MAX, WINDOW_PLAN_BYTES_MAX};
 
 use crate::crc::Crc;
 use crate::flash::{
-    FlashError, Key, PROVISION_BYTES_MAX, Records, erase_chunk, fits, holds, read, read_adapter,
+    FlashError, Key, PROVISION_BYTES_MAX, Records, chunk_offset, erase_chunk, fits, holds, read,
     write_piece,
 };
 use crate::frame::{Decoder, FRAME_BYTES_MAX, LINE_BYTES_MAX, encode_frame};
 use crate::gateway::{Gateway, Input, Kept, Newest, Output, Persist, RECORD_BYTES, Slots};
 use crate::protocol::{
-    Answer, Asking, PIECE_BYTES_MAX, PhaseName, Refusal, Reply, Request, Stack, VehicleSays, Wants,
-    decode,
+    Answer, Asking, PIECE_BYTES_MAX, Part, PhaseName, Refusal, Reply, Request, Stack, VehicleSays,
+    Wants, decode,
 };
 use crate::provision::Provision;
 
 /// The longest message on the vehicle's line, with its CRC.
 const VEHICLE_BYTES_MAX: usize = 32;
 /// The longest record that is read at a start, beside the envelopes.
+const _: () = assert!(WINDOW_PLAN_BYTES_MAX <= PROVISION_BYTES_MAX);
+const _: () = assert!(PARTICLE_HEADER_BYTES_MAX <= PIECE_BYTES_MAX);
+const _: () = assert!(PIECE_BYTES_MAX <= LINE_BYTES_MAX);
 const SMALL_BYTES: usize = if RECORD_BYTES > 64 { RECORD_BYTES } else { 64 };
 
 /// A gateway with its lines and its flash.
@@ -30,8 +32,9 @@ const SMALL_BYTES: usize = if RECORD_BYTES > 64 { RECORD_BYTES } else { 64 };
 pub struct Shell<F> {
     flash: F,
     records: Option<Records>,
-    /// `None`: nobody is believed, by this refusal.
-    gateway: Result<Gateway, Refusal>,
+    /// `None`: nobody is believed, for the reason beside it.
+    gateway: Option<Gateway>,
+    why_none: Refusal,
     agent: Decoder<FRAME_BYTES_MAX>,
     vehicle: Decoder<VEHICLE_BYTES_MAX>,
     /// The CRC of the last request that was answered, and its answer's frame.
@@ -50,27 +53,30 @@ pub struct Agent<'a> {
 }
 
 impl<F: NorFlash> Shell<F> {
-    /// After a start: takes up what the flash holds.
-    pub fn start(mut flash: F) -> Self {
+    /// Before [`Shell::start`]. A constant, so that an MCU has it in its place from the beginning and never on its stack.
+    pub const fn new(flash: F) -> Self {
         const { assert!(fits::<F>(), "the flash reads single bytes, writes 32 or less") };
-        let records = Records::open(&mut flash).ok();
-        let gateway = match &records {
-            Some(records) => load(&mut flash, records),
-            None => Err(Refusal::Flash),
-        };
-        let mut shell = Self {
+        Self {
             flash,
-            records,
-            gateway,
+            records: None,
+            gateway: None,
+            why_none: Refusal::NotProvisioned,
             agent: Decoder::new(),
             vehicle: Decoder::new(),
             last: None,
             line: [0; LINE_BYTES_MAX],
             line_bytes: 0,
-        };
+        }
+    }
+
+    /// After a start: takes up what the flash holds.
+    #[inline(never)]
+    pub fn start(&mut self) {
+        if let Err(why) = self.load() {
+            (self.gateway, self.why_none) = (None, why);
+        }
         // What a trial says again after a start.
-        shell.settle(Instant::MIN);
-        shell
+        self.settle(Instant::MIN);
     }
 
     /// Takes bytes of the agent's line, up to the end of one frame.
@@ -96,7 +102,7 @@ impl<F: NorFlash> Shell<F> {
             let taken = self.vehicle.push(rest);
             rest = rest.get(taken..).unwrap_or_default();
             let says = self.vehicle.message().and_then(decode::<VehicleSays>);
-            if let (Some(says), Ok(gateway)) = (says, &mut self.gateway) {
+            if let (Some(says), Some(gateway)) = (says, &mut self.gateway) {
                 match gateway.handle_input(now, Input::Vehicle(says)) {
                     Ok(()) | Err(_) => {}
                 }
@@ -108,7 +114,7 @@ impl<F: NorFlash> Shell<F> {
     /// Takes that time has passed.
     #[inline(never)]
     pub fn timeout(&mut self, now: Instant) {
-        if let Ok(gateway) = &mut self.gateway {
+        if let Some(gateway) = &mut self.gateway {
             gateway.handle_timeout(now);
         }
         self.settle(now);
@@ -116,7 +122,7 @@ impl<F: NorFlash> Shell<F> {
 
     /// When to call [`Shell::timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.gateway.as_ref().ok()?.poll_timeout()
+        self.gateway.as_ref()?.poll_timeout()
     }
 
     /// The flash, at the end of a test.
@@ -126,18 +132,16 @@ impl<F: NorFlash> Shell<F> {
 
     /// Does what the message in the agent's decoder asks; bytes of the frame that answers it.
     fn answer(&mut self, now: Instant, stack: Stack) -> Option<usize> {
-        let Self { flash, records, gateway, agent, line, .. } = self;
-        let message = agent.message()?;
-        let mut buffer = [0; PIECE_BYTES_MAX];
-        let asking = decode::<Asking<'_>>(message);
-        let number = asking.map_or(0, |asking| asking.number);
-        let (Ok(gateway), Some(records), Some(Asking { request, .. })) =
-            (gateway.as_mut(), records, asking)
-        else {
-            let why = gateway.as_ref().err().copied().unwrap_or(Refusal::Malformed);
-            let why = if asking.is_none() { Refusal::Malformed } else { why };
-            let (phase, wants) = (PhaseName::NoPlan, Wants::default());
-            return reply(Reply { number, phase, wants, answer: Answer::Refused(why) }, line);
+        let Self { flash, records, gateway, why_none, agent, line, .. } = self;
+        let asking = decode::<Asking<'_>>(agent.message()?);
+        let (mut phase, mut wants) = (PhaseName::NoPlan, Wants::default());
+        let Some(Asking { number, request }) = asking else {
+            let answer = Answer::Refused(Refusal::Malformed);
+            return reply(&Reply { number: 0, phase, wants, answer }, line);
+        };
+        let (Some(gateway), Some(records)) = (gateway, records) else {
+            let answer = Answer::Refused(*why_none);
+            return reply(&Reply { number, phase, wants, answer }, line);
         };
         let piece = match request {
             Request::Piece { bytes, .. } => bytes,
@@ -145,6 +149,7 @@ impl<F: NorFlash> Shell<F> {
         };
         let asked = gateway.handle_input(now, Input::Agent(request));
         settle(gateway, flash, records, now, piece);
+        (phase, wants) = (gateway.phase(), gateway.wants());
         let answer = match (asked, gateway.poll_output()) {
             (Err(why), _) | (Ok(()), Some(Output::Refused(why))) => Answer::Refused(why),
             (Ok(()), Some(Output::Done)) => Answer::Done,
@@ -152,19 +157,32 @@ impl<F: NorFlash> Shell<F> {
                 (status.dropped, status.stack) = (agent.dropped(), stack);
                 Answer::Status(status)
             }
-            (Ok(()), Some(Output::Read { slot, offset })) => {
-                read_back(flash, records, slot, offset, &mut buffer)
-                    .map_or(Answer::Refused(Refusal::Flash), Answer::Bytes)
+            (Ok(()), Some(Output::Read(slot, part))) => {
+                let mut buffer = [0; PIECE_BYTES_MAX];
+                let answer = read_back(flash, records, slot, part, &mut buffer)
+                    .map_or(Answer::Refused(Refusal::Flash), Answer::Bytes);
+                return reply(&Reply { number, phase, wants, answer }, line);
             }
             (Ok(()), None) => Answer::Refused(Refusal::Flash),
         };
-        reply(Reply { number, phase: gateway.phase(), wants: gateway.wants(), answer }, line)
+        reply(&Reply { number, phase, wants, answer }, line)
     }
 
     fn settle(&mut self, now: Instant) {
-        if let (Ok(gateway), Some(records)) = (&mut self.gateway, &mut self.records) {
+        if let (Some(gateway), Some(records)) = (&mut self.gateway, &mut self.records) {
             settle(gateway, &mut self.flash, records, now, &[]);
         }
+    }
+
+    /// What the flash holds, checked. A record that is damaged counts as none, but for those against rollback.
+    fn load(&mut self) -> Result<(), Refusal> {
+        let flash = &mut self.flash;
+        let records = *self.records.insert(Records::open(flash).map_err(failed)?);
+        load_small(flash, &records, &mut self.gateway)?;
+        if let Some(gateway) = &mut self.gateway {
+            load_transfer(flash, &records, gateway, &mut self.line)?;
+        }
+        Ok(())
     }
 }
 
@@ -202,29 +220,30 @@ fn settle<F: NorFlash>(
     }
 }
 
-fn reply(reply: Reply<'_>, line: &mut [u8; LINE_BYTES_MAX]) -> Option<usize> {
+#[inline(never)]
+fn reply(reply: &Reply<'_>, line: &mut [u8; LINE_BYTES_MAX]) -> Option<usize> {
     let mut message = [0; FRAME_BYTES_MAX];
-    let message = postcard::to_slice(&reply, &mut message).ok()?;
+    let message = postcard::to_slice(reply, &mut message).ok()?;
     Some(encode_frame(message, line)?.len())
 }
 
 /// Some bytes of a sealed adapter.
+#[inline(never)]
 fn read_back<'a, F: NorFlash>(
     flash: &mut F,
     records: &Records,
     slot: Slot,
-    offset: u32,
+    part: Part,
     buffer: &'a mut [u8; PIECE_BYTES_MAX],
 ) -> Result<&'a [u8], FlashError> {
-    let mut envelope = [0; PARTICLE_HEADER_BYTES_MAX];
-    let envelope = records.get(flash, header_key(slot), &mut envelope)?;
-    let body = envelope
-        .and_then(|bytes| bytes.get(HEAD_BYTES..bytes.len().saturating_sub(SIGNATURE_BYTES)));
-    // Its signature held when it was stored.
-    let header = body.and_then(|body| decode_body::<ParticleHeader>(body).ok());
-    let chunks: &[Chunk] = &header.as_ref().ok_or(FlashError::Failed)?.fields().chunks;
-    let filled = read_adapter(flash, slot, chunks, offset, buffer)?;
-    buffer.get(..filled).ok_or(FlashError::Failed)
+    match part {
+        Part::Header => records.get(flash, header_key(slot), buffer)?.ok_or(FlashError::Failed),
+        Part::Chunk { index, offset, bytes } => {
+            let bytes = buffer.get_mut(..usize::from(bytes)).ok_or(FlashError::Failed)?;
+            read(flash, chunk_offset(slot, index).saturating_add(offset), bytes)?;
+            Ok(bytes)
+        }
+    }
 }
 
 fn header_key(slot: Slot) -> Key {
@@ -234,15 +253,22 @@ fn header_key(slot: Slot) -> Key {
     }
 }
 
-/// What a flash holds, checked. A record that is damaged counts as none, but for the one against rollback.
+fn failed(_error: FlashError) -> Refusal {
+    Refusal::Flash
+}
+
+/// Everything but the transfer.
 #[inline(never)]
-fn load<F: NorFlash>(flash: &mut F, records: &Records) -> Result<Gateway, Refusal> {
-    let mut sector = [0; PROVISION_BYTES_MAX];
-    read(flash, 0, &mut sector).map_err(|_error| Refusal::Flash)?;
-    let provision = Provision::decode(&sector).map_err(|_reject| Refusal::NotProvisioned)?;
-    let mut envelope = [0; PARTICLE_HEADER_BYTES_MAX];
+fn load_small<F: NorFlash>(
+    flash: &mut F,
+    records: &Records,
+    gateway: &mut Option<Gateway>,
+) -> Result<(), Refusal> {
+    // The provision, then the plan.
+    let mut large = [0; PROVISION_BYTES_MAX];
     let mut small = [0; SMALL_BYTES];
-    let failed = |_error| Refusal::Flash;
+    read(flash, 0, &mut large).map_err(failed)?;
+    let provision = Provision::decode(&large).map_err(|_reject| Refusal::NotProvisioned)?;
 
     let newest = match records.get(flash, Key::Newest, &mut small).map_err(failed)? {
         Some(bytes) => Newest::decode(bytes).ok_or(Refusal::Flash)?,
@@ -252,24 +278,36 @@ fn load<F: NorFlash>(flash: &mut F, records: &Records) -> Result<Gateway, Refusa
     let slots = slots.and_then(Slots::decode).unwrap_or_default();
     let trial = records.get(flash, Key::Trial, &mut small).map_err(failed)?;
     let trial = trial.and_then(|bytes| Trial::decode(bytes, provision.trial_policy()).ok());
-
-    let plan = envelope.first_chunk_mut::<WINDOW_PLAN_BYTES_MAX>().ok_or(Refusal::Flash)?;
-    let plan = records.get(flash, Key::Plan, plan).map_err(failed)?;
+    let plan = records.get(flash, Key::Plan, &mut large).map_err(failed)?;
     let ledger = records.get(flash, Key::Ledger, &mut small).map_err(failed)?;
     let window = Saved::decode(plan, ledger, &provision)
         // Its key may not sign any more: what was granted still counts.
         .or_else(|_reject| Saved::decode(None, ledger, &provision))
         .map_err(|_reject| Refusal::Flash)?;
+    begin(gateway, provision, Kept { window, trial, slots, newest });
+    Ok(())
+}
 
-    let mut receiving = None;
-    if let Some(want) = slots.receiving {
-        let key = header_key(slots.inactive());
-        let header = records.get(flash, key, &mut envelope).map_err(failed)?;
-        let progress = records.get(flash, Key::Progress, &mut small).map_err(failed)?;
-        // Progress of another particle is none of this one.
-        let saved = SavedTransfer::decode(want, header, progress, &provision)
-            .or_else(|_reject| SavedTransfer::decode(want, header, None, &provision));
-        receiving = header.and(saved.ok());
-    }
-    Ok(Gateway::new(provision, Kept { window, trial, slots, newest, receiving }))
+/// Apart: a gateway is large, and an MCU's stack small.
+#[inline(never)]
+fn begin(gateway: &mut Option<Gateway>, provision: Provision, kept: Kept) {
+    *gateway = Some(Gateway::new(provision, kept));
+}
+
+/// The transfer that a cut ended.
+#[inline(never)]
+fn load_transfer<F: NorFlash>(
+    flash: &mut F,
+    records: &Records,
+    gateway: &mut Gateway,
+    scratch: &mut [u8; LINE_BYTES_MAX],
+) -> Result<(), Refusal> {
+    let Some((want, slot)) = gateway.wanted() else { return Ok(()) };
+    let mut small = [0; SMALL_BYTES];
+    let Some(header) = records.get(flash, header_key(slot), scratch).map_err(failed)? else {
+        return Ok(());
+    };
+    let progress = records.get(flash, Key::Progress, &mut small).map_err(failed)?;
+    gateway.resume(want, header, progress);
+    Ok(())
 }

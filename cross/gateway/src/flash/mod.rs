@@ -14,7 +14,7 @@ mod records;
 mod slots;
 
 pub use records::{Key, Records};
-pub(crate) use slots::{erase_chunk, holds, read_adapter, write_piece};
+pub(crate) use slots::{erase_chunk, holds, write_piece};
 
 use embedded_storage::nor_flash::NorFlash;
 use shoal_hal::Slot;

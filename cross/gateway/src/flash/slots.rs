@@ -4,7 +4,6 @@ use embedded_storage::nor_flash::NorFlash;
 use sha2::{Digest, Sha256};
 use shoal_hal::Slot;
 use shoal_wire::ChunkHash;
-use shoal_wire::v1::Chunk;
 
 use super::{FlashError, SECTOR_BYTES, chunk_offset, erase, program, read};
 
@@ -50,30 +49,4 @@ pub(crate) fn holds<F: NorFlash>(
         at = at.saturating_add(left);
     }
     Ok(ChunkHash::new(hasher.finalize().into()) == hash)
-}
-
-/// Reads from the chunks of an adapter, one after the other, from a byte on; how many bytes there were.
-pub(crate) fn read_adapter<F: NorFlash>(
-    flash: &mut F,
-    slot: Slot,
-    chunks: &[Chunk],
-    offset: u32,
-    buffer: &mut [u8],
-) -> Result<usize, FlashError> {
-    let mut before = 0_u32;
-    let mut filled = 0_usize;
-    for (index, chunk) in (0_u8..).zip(chunks) {
-        let end = before.saturating_add(chunk.bytes);
-        let at = offset.saturating_add(u32::try_from(filled).unwrap_or(u32::MAX));
-        let rest = buffer.get_mut(filled..).unwrap_or_default();
-        if at < end && !rest.is_empty() {
-            let left = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
-            let here = rest.len().min(left);
-            let from = chunk_offset(slot, index).saturating_add(at.saturating_sub(before));
-            read(flash, from, rest.get_mut(..here).unwrap_or_default())?;
-            filled = filled.saturating_add(here);
-        }
-        before = end;
-    }
-    Ok(filled)
 }

@@ -3,7 +3,7 @@
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 use shoal_hal::{Slot, SlotState};
-use shoal_window::{Saved, SavedTransfer, Trial};
+use shoal_window::{Saved, Trial};
 use shoal_wire::{KeyId, ParticleId};
 
 use crate::protocol::{SlotStatus, decode};
@@ -22,7 +22,6 @@ pub struct Kept {
     pub(crate) trial: Option<Trial>,
     pub(crate) slots: Slots,
     pub(crate) newest: Newest,
-    pub(crate) receiving: Option<SavedTransfer>,
 }
 
 /// Which slot does what. One record: every step of a slot is one write of it.

@@ -11,15 +11,15 @@ use embassy_time::{Duration, Instant};
 use shoal_hal::Slot;
 use shoal_window::{
     Because, Bytes, Conditions, Input as WindowInput, Keep, Network, Output as WindowOutput,
-    PLAN_KEY, Phase, Reject, TRANSFER_HEADER_KEY, Transfer, TransferInput, TransferOutput, Trial,
-    TrialInput, TrialOutput, TrialState, Window,
+    PLAN_KEY, Phase, Reject, SavedTransfer, TRANSFER_HEADER_KEY, Transfer, TransferInput,
+    TransferOutput, Trial, TrialInput, TrialOutput, TrialState, Window,
 };
 use shoal_wire::v1::{Nonce, RefusalCode, WindowPlan};
-use shoal_wire::{Body, ChunkHash, Now, RejectEnvelope, Unverified, Verified};
+use shoal_wire::{Body, ChunkHash, Now, ParticleId, RejectEnvelope, Unverified, Verified};
 
 use crate::clock::Clock;
 use crate::flash::Key;
-use crate::protocol::{PhaseName, Refusal, Request, Stack, Status, VehicleSays, Wants};
+use crate::protocol::{Part, PhaseName, Refusal, Request, Stack, Status, VehicleSays, Wants};
 use crate::provision::Provision;
 use receive::Coming;
 
@@ -77,9 +77,8 @@ pub enum Output {
     Done,
     /// How things stand; the shell adds what it alone knows.
     Status(Status),
-    /// So many bytes of the sealed adapter in this slot, from there on.
-    #[expect(missing_docs, reason = "as it says")]
-    Read { slot: Slot, offset: u32 },
+    /// What the store holds of the sealed adapter in this slot.
+    Read(Slot, Part),
     /// It is not so.
     Refused(Refusal),
 }
@@ -129,7 +128,7 @@ struct Counted {
 impl Gateway {
     /// The gateway after a start, with what the store held.
     pub fn new(provision: Provision, kept: Kept) -> Self {
-        let Kept { window, trial, slots, newest, receiving } = kept;
+        let Kept { window, trial, slots, newest } = kept;
         let trial = trial.unwrap_or_else(|| Trial::new(provision.trial_policy()));
         let mut gateway = Self {
             clock: Clock::new(newest.signed_seconds),
@@ -141,7 +140,7 @@ impl Gateway {
             slots_stored: true,
             newest,
             newest_stored: true,
-            receiving: receiving.map(|saved| Transfer::resume(saved, receive::PACE)),
+            receiving: None,
             coming: None,
             place: None,
             wants: Wants::default(),
@@ -155,6 +154,39 @@ impl Gateway {
             gateway.stage();
         }
         gateway
+    }
+
+    /// The particle whose transfer was cut, if one was, and the slot that it comes to.
+    pub fn wanted(&self) -> Option<(ParticleId, Slot)> {
+        self.slots.receiving.map(|particle| (particle, self.slots.inactive()))
+    }
+
+    /// After a start, before anything else: goes on with the transfer of [`Gateway::wanted`], as far as the store holds
+    /// it. What is damaged, or of another particle, is none: it begins anew.
+    #[inline(never)]
+    pub fn resume(&mut self, want: ParticleId, header: &[u8], progress: Option<&[u8]>) {
+        for progress in [progress, None] {
+            if let Some(saved) = self.saved_transfer(want, header, progress) {
+                self.go_on(saved);
+                return;
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn go_on(&mut self, saved: SavedTransfer) {
+        self.receiving = Some(Transfer::resume(saved, receive::PACE));
+    }
+
+    /// Apart: verifying takes much of the stack, and so does what is made of it.
+    #[inline(never)]
+    fn saved_transfer(
+        &self,
+        want: ParticleId,
+        header: &[u8],
+        progress: Option<&[u8]>,
+    ) -> Option<SavedTransfer> {
+        SavedTransfer::decode(want, Some(header), progress, &self.provision).ok()
     }
 
     /// Takes what happened.
@@ -293,11 +325,12 @@ impl Gateway {
                 self.watch(TrialInput::Watched { frames, gain })?;
             }
             Request::Failed => self.watch(TrialInput::Failed)?,
-            Request::Read { slot, offset } => return self.read(slot, offset),
+            Request::Read { slot, part } => return self.read(slot, part),
         }
         Ok(Output::Done)
     }
 
+    #[inline(never)]
     fn verify<'a, T: Body<'a>>(&self, envelope: &'a [u8]) -> Result<Verified<'a, T>, Refusal> {
         let verify = |envelope: &'a [u8]| -> Result<Verified<'a, T>, RejectEnvelope> {
             Unverified::decode(envelope)?.verify(&self.provision)

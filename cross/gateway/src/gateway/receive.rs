@@ -1,13 +1,14 @@
 //! A particle on its way in: its header, then its chunks, into the inactive slot.
 
 use embassy_time::Duration;
+use shoal_hal::Slot;
 use shoal_window::{Pace, Phase, RejectTransfer, Transfer, TransferInput};
-use shoal_wire::Now;
-use shoal_wire::v1::{ParticleHeader, RefusalCode};
+use shoal_wire::v1::{CHUNK_BYTES_MAX, CHUNKS_MAX, ParticleHeader, RefusalCode};
+use shoal_wire::{Now, Verified};
 
 use super::{Gateway, Output, Place, code};
 use crate::flash::PIECE_ALIGN_BYTES;
-use crate::protocol::{PIECE_BYTES_MAX, Refusal};
+use crate::protocol::{PIECE_BYTES_MAX, Part, Refusal};
 
 /// An agent that brings nothing for so long has gone; the transfer waits for the next.
 pub(super) const PACE: Pace = Pace { bytes_min: 1, period: Duration::from_secs(30) };
@@ -23,9 +24,12 @@ pub(super) struct Coming {
 
 impl Gateway {
     /// Begins a transfer, or goes on with the one that is there.
+    #[inline(never)]
     pub(super) fn header(&mut self, now: Now, envelope: &[u8]) -> Result<(), Refusal> {
         let Phase::Open { .. } = self.phase else { return Err(Refusal::Closed) };
-        let header = self.verify::<ParticleHeader>(envelope)?;
+        // Looked at where it lies: a copy is two kilobytes of an MCU's stack.
+        let verified = self.verify::<ParticleHeader>(envelope);
+        let header = verified.as_ref().map_err(|why| *why)?;
         let (head, particle) = (*header.head(), header.body().id());
         if head.not_after_seconds < now.utc.earliest_seconds() {
             return Err(code(RefusalCode::Expired));
@@ -49,16 +53,28 @@ impl Gateway {
             self.slots.begin(particle);
             self.slots_stored = false;
         }
+        self.attempt(now, header)
+    }
+
+    #[inline(never)]
+    fn attempt(&mut self, now: Now, header: &Verified<'_, ParticleHeader>) -> Result<(), Refusal> {
+        let particle = header.body().id();
         let running = self.receiving.as_ref().is_some_and(|one| one.particle() == particle);
         if !running {
             self.cut(now);
-            self.receiving = Some(Transfer::with_header(&header, PACE));
+            self.begin_transfer(header);
         }
         let Some(transfer) = &mut self.receiving else { return Err(Refusal::NoTransfer) };
         if self.wants.header {
-            transfer.handle_input(now, TransferInput::Header(&header)).map_err(rejected)?;
+            transfer.handle_input(now, TransferInput::Header(header)).map_err(rejected)?;
         }
         transfer.handle_input(now, TransferInput::Start).map_err(rejected)
+    }
+
+    /// Apart: a transfer is large while it is made, and an MCU's stack small.
+    #[inline(never)]
+    fn begin_transfer(&mut self, header: &Verified<'_, ParticleHeader>) {
+        self.receiving = Some(Transfer::with_header(header, PACE));
     }
 
     pub(super) fn begin(&mut self, now: Now, index: u8, bytes: u32) -> Result<(), Refusal> {
@@ -115,14 +131,25 @@ impl Gateway {
         }
     }
 
-    pub(super) fn read(&self, slot: u8, offset: u32) -> Result<Output, Refusal> {
+    pub(super) fn read(&self, slot: u8, part: Part) -> Result<Output, Refusal> {
         let slot = match slot {
-            0 => shoal_hal::Slot::A,
-            1 => shoal_hal::Slot::B,
+            0 => Slot::A,
+            1 => Slot::B,
             _ => return Err(Refusal::Malformed),
         };
+        let fits = match part {
+            Part::Header => true,
+            Part::Chunk { index, offset, bytes } => {
+                usize::from(index) < CHUNKS_MAX
+                    && usize::from(bytes) <= PIECE_BYTES_MAX
+                    && offset.saturating_add(u32::from(bytes)) <= CHUNK_BYTES_MAX
+            }
+        };
+        if !fits {
+            return Err(Refusal::Malformed);
+        }
         let sealed = self.slots.sealed(slot);
-        sealed.map(|_particle| Output::Read { slot, offset }).ok_or(Refusal::NoAdapter)
+        sealed.map(|_particle| Output::Read(slot, part)).ok_or(Refusal::NoAdapter)
     }
 
     /// What has begun may end while the window closes.

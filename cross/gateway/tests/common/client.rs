@@ -1,11 +1,14 @@
 //! The agent's side of the line, and the vehicle's.
 
 use shoal_gateway::{
-    Answer, BytesBoth, FRAME_BYTES_MAX, LINE_BYTES_MAX, PIECE_BYTES_MAX, PhaseName, Refusal,
+    Answer, BytesBoth, FRAME_BYTES_MAX, LINE_BYTES_MAX, PIECE_BYTES_MAX, Part, PhaseName, Refusal,
     Request, Status, VehicleSays, Wants, decode_reply, encode_request, encode_vehicle,
 };
 
-use super::fleet::{Particle, UTC_SECONDS};
+use shoal_wire::Unverified;
+use shoal_wire::v1::ParticleHeader;
+
+use super::fleet::{Particle, UTC_SECONDS, provision};
 
 /// Two lines to a gateway.
 pub(crate) trait Port {
@@ -15,6 +18,8 @@ pub(crate) trait Port {
     fn vehicle(&mut self, line: &[u8]);
     /// Cuts the power, and brings it back.
     fn power_cut(&mut self);
+    /// Sends bytes on the agent's line that nothing answers.
+    fn noise(&mut self, line: &[u8]);
     /// Lets some time pass.
     fn wait(&mut self, ms: u64);
 }
@@ -175,15 +180,25 @@ impl<P: Port> Client<P> {
         sent
     }
 
+    /// Everything of a sealed adapter, by the header that lies beside it.
     pub(crate) fn read(&mut self, slot: u8) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        loop {
-            let offset = bytes.len() as u32;
-            match self.ask(Request::Read { slot, offset }).answer {
-                Answered::Bytes(more) if more.is_empty() => return bytes,
-                Answered::Bytes(more) => bytes.extend(more),
-                other => panic!("{other:?}"),
+        let envelope = self.part(slot, Part::Header);
+        let header = Unverified::decode(&envelope).unwrap();
+        let header = header.verify::<ParticleHeader>(&provision()).unwrap();
+        let mut adapter = Vec::new();
+        for (index, chunk) in (0..).zip(&header.body().fields().chunks) {
+            for offset in (0..chunk.bytes).step_by(PIECE_BYTES_MAX) {
+                let bytes = (chunk.bytes - offset).min(PIECE_BYTES_MAX as u32) as u16;
+                adapter.extend(self.part(slot, Part::Chunk { index, offset, bytes }));
             }
+        }
+        adapter
+    }
+
+    fn part(&mut self, slot: u8, part: Part) -> Vec<u8> {
+        match self.ask(Request::Read { slot, part }).answer {
+            Answered::Bytes(bytes) => bytes,
+            other => panic!("{other:?}"),
         }
     }
 }

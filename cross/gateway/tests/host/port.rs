@@ -20,7 +20,9 @@ impl Host {
     }
 
     pub(crate) fn on(flash: Memory) -> Self {
-        Self { shell: Some(Shell::start(flash)), ms: 0 }
+        let mut shell = Shell::new(flash);
+        shell.start();
+        Self { shell: Some(shell), ms: 0 }
     }
 
     fn now(&self) -> Instant {
@@ -62,6 +64,10 @@ impl Port for Host {
         let taken = decoder.push(&back);
         assert_eq!(taken, back.len(), "one answer");
         decoder.message().map(<[u8]>::to_vec)
+    }
+
+    fn noise(&mut self, line: &[u8]) {
+        assert_eq!(self.ask(line), None);
     }
 
     fn vehicle(&mut self, line: &[u8]) {
