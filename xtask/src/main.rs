@@ -8,6 +8,7 @@ mod clock;
 mod demo;
 mod flags;
 mod fuzz;
+mod image;
 mod install;
 mod onnxruntime;
 mod oracle;
@@ -29,6 +30,7 @@ cargo xtask COMMAND
   bench   every benchmark of the workspace, one after the other
   soak    long runs: properties, fuzz; a summary in docs/evidence          [--help]
   oracle  installs PyTorch and records anew what the tests compare with    [--help]
+  image   what is flashed: the gateway's firmware                          [--help]
 ";
 
 fn main() -> ExitCode {
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(&args),
         Some("soak") => soak::run(&args),
         Some("oracle") => oracle::run(&args),
+        Some("image") => image::run(&args),
         Some("help" | "--help" | "-h") => {
             print!("{HELP}");
             Ok(())

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use crate::flags::Flags;
 use crate::process::{Run, found};
 use crate::steps::{Outcome, Skip, Steps};
-use crate::{Done, Failure, bare, fuzz, install, onnxruntime, root, tidy};
+use crate::{Done, Failure, bare, fuzz, image, install, onnxruntime, root, tidy};
 
 const HELP: &str = "\
 cargo xtask test [STEP]... [--exclude PACKAGE]... [--no-install]
 
-Steps: fmt clippy tests docs bare deny machete tidy fuzz. Without one named, all of them.
+Steps: fmt clippy tests docs bare gateway deny machete tidy fuzz. Without one named, all of them.
 --exclude PACKAGE   leaves a package out of clippy, tests and docs (while developing)
 --no-install        uses what is there
 
@@ -21,13 +21,14 @@ SHOAL_DATA (recorded drives; else ../shared/data), SHOAL_ONNXRUNTIME (the librar
 type Step = (&'static str, fn(&Session) -> Done<Outcome>);
 
 /// In order: what is quick and what builds what others use comes first.
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     ("fmt", |_session| passed(Run::cargo().args(["fmt", "--all", "--check"]))),
     ("tidy", |_session| tidy::step()),
     ("clippy", clippy),
     ("tests", tests),
     ("docs", docs),
     ("bare", |_session| bare::step()),
+    ("gateway", |_session| image::gateway::step()),
     ("deny", |_session| deny()),
     ("machete", |_session| machete()),
     ("fuzz", |session| fuzz::step(fuzz::Length::TEST, &session.variables)),

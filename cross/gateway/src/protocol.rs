@@ -126,10 +126,6 @@ pub struct Reply<'a> {
 }
 
 /// The answer itself.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one lives at a time, on the stack, and the borrowed bytes beside it are many more"
-)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer<'a> {
     /// It is so, and durable.

@@ -143,10 +143,7 @@ impl<F: NorFlash> Shell<F> {
             let answer = Answer::Refused(*why_none);
             return reply(&Reply { number, phase, wants, answer }, line);
         };
-        let piece = match request {
-            Request::Piece { bytes, .. } => bytes,
-            _ => &[],
-        };
+        let piece = if let Request::Piece { bytes, .. } = request { bytes } else { &[] };
         let asked = gateway.handle_input(now, Input::Agent(request));
         settle(gateway, flash, records, now, piece);
         (phase, wants) = (gateway.phase(), gateway.wants());

@@ -75,7 +75,7 @@ fn guard_stack(peripherals: &mut Peripherals) {
     // unit (PRIVDEFENA). Within a hard fault it is off.
     unsafe {
         mpu.rnr.write(0);
-        mpu.rbar.write(crate::stack::bottom() - (1 << BELOW_BYTES_LOG2));
+        mpu.rbar.write(crate::stack::bottom().wrapping_sub(1 << BELOW_BYTES_LOG2));
         mpu.rasr.write((1 << 28) | ((BELOW_BYTES_LOG2 - 1) << 1) | 1);
         mpu.ctrl.write(0b101);
     }
@@ -156,11 +156,11 @@ impl<const AT: usize> Uart<AT> {
 
     fn read(&self, register: usize) -> u32 {
         // SAFETY: a register of a device that is always there; reading one has no effect on memory.
-        unsafe { ((AT + register) as *const u32).read_volatile() }
+        unsafe { (AT.wrapping_add(register) as *const u32).read_volatile() }
     }
 
     fn write(&self, register: usize, value: u32) {
         // SAFETY: a register of a device that is always there and writes no memory.
-        unsafe { ((AT + register) as *mut u32).write_volatile(value) }
+        unsafe { (AT.wrapping_add(register) as *mut u32).write_volatile(value) }
     }
 }

@@ -68,10 +68,10 @@ impl NorFlash for Mapped {
 
 fn byte(place: u32) -> u8 {
     // SAFETY: the caller checked that the place is within the flash, which is mapped as long as the machine runs.
-    unsafe { ((FLASH + place as usize) as *const u8).read_volatile() }
+    unsafe { (FLASH.wrapping_add(place as usize) as *const u8).read_volatile() }
 }
 
 fn set(place: u32, value: u8) {
     // SAFETY: as for reading; no reference to this memory exists.
-    unsafe { ((FLASH + place as usize) as *mut u8).write_volatile(value) }
+    unsafe { (FLASH.wrapping_add(place as usize) as *mut u8).write_volatile(value) }
 }

@@ -71,7 +71,6 @@ pub enum Persist<'a> {
 
 /// What the agent may hear, when everything is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "one lives at a time")]
 pub enum Output {
     /// It is so.
     Done,

@@ -93,6 +93,8 @@ impl Gateway {
     }
 
     pub(super) fn piece(&mut self, now: Now, offset: u32, piece: &[u8]) -> Result<(), Refusal> {
+        #[cfg(feature = "seeded-panic")]
+        assert!(!piece.starts_with(b"seeded"), "what the check for panics must find");
         let coming = self.coming()?;
         let Coming { index, bytes, offset: expected } = coming;
         if offset != expected {

@@ -98,17 +98,15 @@ impl<P: Port> Client<P> {
     }
 
     pub(crate) fn refused(&mut self, request: Request<'_>) -> Refusal {
-        match self.ask(request).answer {
-            Answered::Refused(why) => why,
-            other => panic!("{request:?}: {other:?}"),
-        }
+        let heard = self.ask(request);
+        let Answered::Refused(why) = heard.answer else { panic!("{request:?}: {heard:?}") };
+        why
     }
 
     pub(crate) fn status(&mut self) -> Status {
-        match self.ask(Request::Status).answer {
-            Answered::Status(status) => *status,
-            other => panic!("{other:?}"),
-        }
+        let heard = self.ask(Request::Status);
+        let Answered::Status(status) = heard.answer else { panic!("{heard:?}") };
+        *status
     }
 
     pub(crate) fn phase(&mut self) -> PhaseName {
@@ -159,11 +157,12 @@ impl<P: Port> Client<P> {
     }
 
     pub(crate) fn result(&mut self, request: Request<'_>) -> Result<(), Refusal> {
-        match self.ask(request).answer {
-            Answered::Done => Ok(()),
-            Answered::Refused(why) => Err(why),
-            other => panic!("{request:?}: {other:?}"),
+        let heard = self.ask(request);
+        if let Answered::Refused(why) = heard.answer {
+            return Err(why);
         }
+        assert_eq!(heard.answer, Answered::Done, "{request:?}");
+        Ok(())
     }
 
     /// Sends what is wanted, until nothing is. Returns the chunks that were sent.
@@ -196,9 +195,8 @@ impl<P: Port> Client<P> {
     }
 
     fn part(&mut self, slot: u8, part: Part) -> Vec<u8> {
-        match self.ask(Request::Read { slot, part }).answer {
-            Answered::Bytes(bytes) => bytes,
-            other => panic!("{other:?}"),
-        }
+        let heard = self.ask(Request::Read { slot, part });
+        let Answered::Bytes(bytes) = heard.answer else { panic!("{heard:?}") };
+        bytes
     }
 }

@@ -1,5 +1,6 @@
 //! The gateway's library on a host: the same scenarios as in the emulators, and those that need a clock that is turned
 //! and a flash that is cut at every step.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -18,7 +18,7 @@ fn on(board: Board, scenario: fn(&mut Client<Machine>)) {
         let mut client = Client::new(machine);
         scenario(&mut client);
         let stack = client.status().stack;
-        println!("{board:?}: stack {} of {} bytes", stack.bytes_max, stack.bytes);
+        eprintln!("{board:?}: stack {} of {} bytes", stack.bytes_max, stack.bytes);
         assert!(stack.bytes_max + 1024 < stack.bytes, "less than 1 KiB of the stack is left");
     }
 }
