@@ -69,10 +69,11 @@ impl Calls {
                 relocations += 1;
                 let RelocationTarget::Symbol(symbol) = relocation.target() else { continue };
                 let symbol = elf.symbol_by_index(symbol).map_err(|_error| wrong("no symbol"))?;
-                let to = match symbol.kind() {
+                let to = if symbol.kind() == SymbolKind::Section {
                     // The address is where it is written: that of a word, or of data.
-                    SymbolKind::Section => word(&section, place),
-                    _ => Some(symbol.address()),
+                    word(&section, place)
+                } else {
+                    Some(symbol.address())
                 };
                 let Some(from) = at(place) else { continue };
                 // Thumb functions again.

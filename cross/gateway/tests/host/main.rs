@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod cuts;
+mod frames;
 mod port;
 mod records;
 mod times;

@@ -29,6 +29,7 @@ pub(crate) enum Board {
 
 pub(crate) struct Machine {
     board: Board,
+    options: &'static [&'static str],
     elf: PathBuf,
     folder: TempDir,
     running: Option<Running>,
@@ -50,6 +51,15 @@ impl Drop for Running {
 impl Machine {
     /// A board with an erased, provisioned flash; `None` where no firmware is named.
     pub(crate) fn start(board: Board) -> Option<Self> {
+        Self::start_with(board, &[])
+    }
+
+    /// A board whose time is its instructions: one takes a nanosecond.
+    pub(crate) fn start_counting(board: Board) -> Option<Self> {
+        Self::start_with(board, &["-icount", "shift=0"])
+    }
+
+    fn start_with(board: Board, options: &'static [&'static str]) -> Option<Self> {
         let elf =
             PathBuf::from(env::var_os("SHOAL_GATEWAY_FIRMWARE")?).join(format!("{board:?}.elf"));
         let folder = TempDir::new().unwrap();
@@ -58,7 +68,7 @@ impl Machine {
         let path = folder.path().join("flash");
         fs::write(&path, flash).unwrap();
         fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(FLASH_FILE_BYTES).unwrap();
-        let mut machine = Self { board, elf, folder, running: None };
+        let mut machine = Self { board, options, elf, folder, running: None };
         machine.power_on();
         Some(machine)
     }
@@ -84,6 +94,7 @@ impl Machine {
             .stderr(Stdio::null())
             .args(["-serial", &line("agent"), "-serial", &line("vehicle")])
             .args(["-monitor", &line("monitor")])
+            .args(self.options)
             .arg("-kernel")
             .arg(&self.elf)
             .stdin(Stdio::null())

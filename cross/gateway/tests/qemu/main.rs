@@ -45,6 +45,13 @@ macro_rules! scenarios {
             fn the_largest_header() {
                 on(BOARD, super::the_largest_header);
             }
+
+            #[test]
+            fn a_signature_takes_less_than_a_blink() {
+                if let Some(machine) = Machine::start_counting(BOARD) {
+                    super::a_signature_takes_less_than_a_blink(&mut Client::new(machine));
+                }
+            }
         }
     };
 }
@@ -101,4 +108,22 @@ fn the_largest_header(client: &mut Client<Machine>) {
     assert_eq!(client.read(0), particle.bytes());
     client.port.wait(1_000);
     assert_eq!(client.status().trial, TrialName::OnTrial);
+}
+
+/// Of the processor's instructions, by its own clock: the same plan is verified again and again, which changes nothing.
+fn a_signature_takes_less_than_a_blink(client: &mut Client<Machine>) {
+    const TIMES: u64 = 8;
+    let plan = plan(plan_fields(), 1);
+    client.done(Request::Plan(&plan));
+    let mut took_ms = |request| {
+        let before = client.status().up_ms;
+        for _time in 0..TIMES {
+            let _heard = client.ask(request);
+        }
+        client.status().up_ms - before
+    };
+    let (plan_ms, status_ms) = (took_ms(Request::Plan(&plan)), took_ms(Request::Status));
+    let each = plan_ms.saturating_sub(status_ms) / TIMES;
+    eprintln!("{each} million instructions to verify a window plan");
+    assert!(each < 30, "{each} million instructions");
 }
