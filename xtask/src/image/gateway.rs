@@ -19,6 +19,8 @@ cargo xtask image gateway [--target TARGET]... [-o DIR]
 Builds the firmware for thumbv7em-none-eabihf and thumbv8m.main-none-eabihf, or for those named, into DIR
 (target/image/gateway): BOARD.elf and BOARD.bin, of the boards mps2-an386 and mps2-an505.";
 
+const PROFILE: &str = "gateway";
+
 /// Where bytes come in, and time, and what the flash holds at a start.
 const ROOTS: [&str; 5] = [
     "shoal_gateway::shell::Shell<F>::start",
@@ -73,7 +75,7 @@ pub(crate) fn step() -> Done<Outcome> {
         Run::cargo()
             .args(clippy)
             // The profile in which its dependencies are built anyway.
-            .args(["--features", "firmware", "--profile", "firmware", "--target", target])
+            .args(["--features", "firmware", "--profile", PROFILE, "--target", target])
             .args(["--", "-D", "warnings"])
             .run()?;
         let image = Image::build(target, &folder)?;
@@ -138,12 +140,13 @@ impl Image {
         };
         Run::cargo()
             .args(["build", "--package", "shoal-gateway", "--bin", "shoal-gateway"])
-            .args(["--features", features, "--profile", "firmware", "--target", target])
+            .args(["--features", features, "--profile", PROFILE, "--target", target])
             .run()?;
         let built = std::env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| root().join("target"), PathBuf::from)
             .join(target)
-            .join("firmware/shoal-gateway");
+            .join(PROFILE)
+            .join("shoal-gateway");
         let elf = fs::read(&built)
             .map_err(|error| Failure(format!("cannot read {}: {error}", built.display())))?;
         let image = Self::measure(board, elf)?;
