@@ -8,6 +8,8 @@ use crate::steps::{Outcome, Skip, Steps};
 use crate::{Done, Failure, onnxruntime, tools};
 
 pub(crate) const BARE_TARGET: &str = "thumbv7em-none-eabihf";
+/// What the gateway's firmware is built for.
+pub(crate) const GATEWAY_TARGETS: [&str; 2] = [BARE_TARGET, "thumbv8m.main-none-eabihf"];
 const DENY: (&str, &str) = ("cargo-deny", "0.20.2");
 const MACHETE: (&str, &str) = ("cargo-machete", "0.9.2");
 
@@ -21,7 +23,7 @@ pub(crate) struct Need {
 }
 
 /// Everything, in the order in which it is installed.
-pub(crate) const NEEDS: [Need; 10] = [
+pub(crate) const NEEDS: [Need; 12] = [
     Need {
         name: "rustfmt and clippy",
         what_for: "format and lints",
@@ -37,6 +39,22 @@ pub(crate) const NEEDS: [Need; 10] = [
         how: "rustup target add thumbv7em-none-eabihf",
         is_there: has_bare_target,
         install: || rustup(&["target", "add", BARE_TARGET]),
+    },
+    Need {
+        name: "gateway target",
+        what_for: "builds the gateway's firmware for a second machine",
+        how: "rustup target add thumbv8m.main-none-eabihf",
+        is_there: || GATEWAY_TARGETS.into_iter().all(has_target),
+        install: || {
+            GATEWAY_TARGETS.iter().try_for_each(|target| rustup(&["target", "add", target]))
+        },
+    },
+    Need {
+        name: "QEMU for ARM",
+        what_for: "runs the gateway's firmware",
+        how: "apt-get install qemu-system-arm",
+        is_there: has_qemu,
+        install: || apt_get(&["qemu-system-arm"]),
     },
     Need {
         name: "ffmpeg",
@@ -142,6 +160,10 @@ pub(crate) fn has_mosquitto() -> bool {
 
 pub(crate) fn has_cxx() -> bool {
     std::env::var_os("CXX").is_some() || found("c++")
+}
+
+pub(crate) fn has_qemu() -> bool {
+    found("qemu-system-arm")
 }
 
 pub(crate) fn has_bare_target() -> bool {

@@ -26,11 +26,11 @@ cargo xtask COMMAND
 
   demo    a fleet learns over a broker, alone and together                [--help]
   test    all that finds a fault of today's change; what CI runs           [--help]
-  image   what is flashed: a vehicle computer's disk                       [--help]
   tidy    the parts of `test` that need no compiler: lengths, arrows, links, markers
   bench   every benchmark of the workspace, one after the other
   soak    long runs: properties, fuzz; a summary in docs/evidence          [--help]
   oracle  installs PyTorch and records anew what the tests compare with    [--help]
+  image   what is flashed: a vehicle computer's disk, a gateway's firmware [--help]
 ";
 
 fn main() -> ExitCode {
@@ -40,11 +40,11 @@ fn main() -> ExitCode {
     let result = match command.as_deref() {
         Some("demo") => demo::run(&args),
         Some("test") => test::run(&args),
-        Some("image") => image::run(&args),
         Some("tidy") => tidy::run(),
         Some("bench") => bench::run(&args),
         Some("soak") => soak::run(&args),
         Some("oracle") => oracle::run(&args),
+        Some("image") => image::run(&args),
         Some("help" | "--help" | "-h") => {
             print!("{HELP}");
             Ok(())

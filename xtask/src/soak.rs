@@ -50,8 +50,8 @@ pub(crate) fn run(args: &[String]) -> Done {
         .env("SHOAL_REPLAY_KILLS", KILLS.to_string())
         .env("SHOAL_REPLAY_CUT_SEEDS", CUT_SEEDS.to_string())
         .run();
-    let image = image::step(Some(POWER_CUTS), &crate::test::variables());
-    let twice = image::is_repeatable();
+    let image = image::booted::step(Some(POWER_CUTS), &crate::test::variables());
+    let twice = image::booted::is_repeatable();
     let fuzzed = fuzz::step(fuzz::Length::Seconds(seconds), &variables);
     let summary = json!({
         "schema": 1,

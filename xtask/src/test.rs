@@ -11,7 +11,7 @@ use crate::{Done, Failure, bare, fuzz, image, install, onnxruntime, root, tidy};
 const HELP: &str = "\
 cargo xtask test [STEP]... [--exclude PACKAGE]... [--no-install]
 
-Steps: fmt clippy tests docs bare image deny machete tidy fuzz. Without one named, all of them.
+Steps: fmt tidy clippy tests docs bare gateway vehicle deny machete fuzz. Without one named, all of them.
 --exclude PACKAGE   leaves a package out of clippy, tests and docs (while developing)
 --no-install        uses what is there
 
@@ -21,14 +21,15 @@ SHOAL_DATA (recorded drives; else ../shared/data), SHOAL_ONNXRUNTIME (the librar
 type Step = (&'static str, fn(&Session) -> Done<Outcome>);
 
 /// In order: what is quick and what builds what others use comes first.
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     ("fmt", |_session| passed(Run::cargo().args(["fmt", "--all", "--check"]))),
     ("tidy", |_session| tidy::step()),
     ("clippy", clippy),
     ("tests", tests),
     ("docs", docs),
     ("bare", |_session| bare::step()),
-    ("image", |session| image::step(None, &session.variables)),
+    ("gateway", |_session| image::gateway::step()),
+    ("vehicle", |session| image::booted::step(None, &session.variables)),
     ("deny", |_session| deny()),
     ("machete", |_session| machete()),
     ("fuzz", |session| fuzz::step(fuzz::Length::TEST, &session.variables)),

@@ -69,7 +69,7 @@ impl KeptHeader {
         Self {
             header: verified.body().clone(),
             // A verified header is within the capacity: no byte is lost.
-            bytes: verified.bytes().iter().copied().take(PARTICLE_HEADER_BYTES_MAX).collect(),
+            bytes: Vec::from_slice(verified.bytes()).unwrap_or_default(),
         }
     }
 

@@ -84,7 +84,7 @@ impl Kept {
             counter: verified.head().counter,
             not_after_seconds: verified.head().not_after_seconds,
             // A verified plan is within the capacity: no byte is lost.
-            bytes: verified.bytes().iter().copied().take(WINDOW_PLAN_BYTES_MAX).collect(),
+            bytes: Vec::from_slice(verified.bytes()).unwrap_or_default(),
         }
     }
 

@@ -130,6 +130,8 @@ pub(crate) use body;
 ///
 /// # Errors
 /// [`RejectBody`]: it does not decode, is not canonical, or is out of its bounds; in this order.
+// Apart from the signature's check before it: on an MCU the stack of one is free again for the other.
+#[inline(never)]
 pub fn decode_body<'a, T: Body<'a>>(bytes: &'a [u8]) -> Result<T, RejectBody> {
     let (wire, _rest) =
         postcard::take_from_bytes::<T::Wire>(bytes).map_err(|_error| RejectBody::Malformed)?;

@@ -7,10 +7,12 @@
 
 mod coding;
 mod entry;
+mod gateway;
 mod launch;
 mod wire;
 
 pub use coding::coding;
 pub use entry::{onnx, safetensors};
+pub use gateway::gateway;
 pub use launch::launch;
 pub use wire::wire;

@@ -8,7 +8,7 @@ use crate::cargo::Package;
 use crate::root;
 
 /// One crate: the crates of ours it may use, directly. `*`: all.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("shoal-wire", &[]),
     ("shoal-window", &["shoal-wire"]),
     ("shoal-swarm", &["shoal-wire"]),
@@ -30,6 +30,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "shoal-wire",
         ],
     ),
+    ("shoal-gateway", &["shoal-hal", "shoal-window", "shoal-wire"]),
     ("shoal-broker", &[]),
     (
         "shoal",
@@ -55,7 +56,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
 ];
 
 /// Crates of others that belong behind one wall each: by the start of their name, who may use them.
-const WALLS: [(&str, &[&str]); 13] = [
+const WALLS: [(&str, &[&str]); 15] = [
     ("ort", &["shoal-runtime"]),
     ("tract-", &["shoal-tract"]),
     ("prost", &["shoal-runtime"]),
@@ -64,6 +65,8 @@ const WALLS: [(&str, &[&str]); 13] = [
     ("clap", &["shoal"]),
     ("rumqtt", &["shoal-link"]),
     ("mqtt", &["shoal-broker"]),
+    ("cortex-m", &["shoal-gateway"]),
+    ("embassy-executor", &["shoal-gateway"]),
     ("tokio", &["shoal-broker", "shoal-console", "shoal-link", "shoal-vehicle", "shoal"]),
     ("tokio-stream", &["shoal-console"]),
     ("axum", &["shoal-console"]),
@@ -71,9 +74,10 @@ const WALLS: [(&str, &[&str]); 13] = [
     ("hyper-", &["shoal-console"]),
 ];
 
-/// Cores: what a machine without a system has; the last has an allocator.
-const CORES: [&str; 3] = ["ota/wire/src", "ota/window/src", "ota/swarm/src"];
+/// Cores: what a machine without a system has; one has an allocator, in one lies the program around it.
+const CORES: [&str; 4] = ["ota/wire/src", "ota/window/src", "ota/swarm/src", "cross/gateway/src"];
 const ALLOCATES: &str = "ota/swarm/src";
+const FIRMWARE: &str = "cross/gateway/src/firmware";
 
 /// Within a crate: files under the first path, except under the second, do not name the third.
 const WITHIN: [(&str, &str, &str); 5] = [
@@ -146,7 +150,7 @@ fn within(file: &File) -> Vec<Finding> {
 
 /// Names that need a system, in a core: the bare-metal link finds them too, later and less clearly.
 fn core(file: &File) -> Vec<Finding> {
-    if !CORES.iter().any(|core| file.path.starts_with(core)) {
+    if !CORES.iter().any(|core| file.path.starts_with(core)) || file.path.starts_with(FIRMWARE) {
         return Vec::new();
     }
     let code = code(&file.text);
@@ -206,6 +210,8 @@ mod tests {
             ("shoal-shadow", "rumqttc", 1),
             ("shoal-vehicle", "axum", 1),
             ("shoal", "hyper-util", 1),
+            ("shoal-gateway", "shoal-swarm", 1),
+            ("shoal-window", "embassy-executor", 1),
         ] {
             assert_eq!(crates(&package(name, on(other))).len(), count, "{name} → {other}");
         }
@@ -238,7 +244,8 @@ mod tests {
         let found = core(&file("ota/window/src/lib.rs", text));
         assert_eq!(found.into_iter().map(|one| one.line).collect::<Vec<_>>(), [2, 3]);
         assert_eq!(core(&file("ota/wire/src/lib.rs", "fn a() {}")).len(), 1);
-        for (path, count) in [("ota/wire/src/a.rs", 1), ("ota/swarm/src/a.rs", 0)] {
+        let firmware = "cross/gateway/src/firmware/a.rs";
+        for (path, count) in [("ota/wire/src/a.rs", 1), ("ota/swarm/src/a.rs", 0), (firmware, 0)] {
             assert_eq!(core(&file(path, "use alloc::vec::Vec;")).len(), count, "{path}");
         }
     }

@@ -1,0 +1,35 @@
+//! The gateway's library on a host: the same scenarios as in the emulators, and those that need a clock that is turned
+//! and a flash that is cut at every step.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod cuts;
+mod frames;
+mod port;
+mod records;
+mod times;
+
+use common::client::Client;
+use common::scenarios;
+use port::Host;
+
+macro_rules! scenarios {
+    ($($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            scenarios::$name(&mut Client::new(Host::new()));
+        }
+    )*};
+}
+
+scenarios! {
+    a_full_window
+    a_header_that_is_not_to_be_believed
+    a_flipped_byte
+    a_skipped_chunk
+    a_reset_in_the_middle
+    endless_data
+    garbage_on_the_line
+    conditions_are_the_vehicles
+}
