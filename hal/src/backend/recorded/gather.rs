@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::area::Area;
+use crate::backend::area::Area;
 use super::clock::{Ratio, Ticks, TimeOverflow};
 use super::{ReadError, SIDE_PIXELS_MAX};
 use crate::{FrameShape, Motion};
