@@ -190,7 +190,8 @@ impl Dbc {
             return Err(DbcError::TooLong { file: file.to_owned() });
         }
         let text = String::from_utf8_lossy(bytes);
-        let mut reader = Reader { messages: BTreeMap::new(), numbers: BTreeMap::new(), in_message: None };
+        let mut reader =
+            Reader { messages: BTreeMap::new(), numbers: BTreeMap::new(), in_message: None };
         let mut in_text = false;
         for (index, line) in text.lines().enumerate() {
             if !in_text {
@@ -291,7 +292,8 @@ impl Reader {
         let (Some(number), Some(name), None) = (words.next(), words.next(), words.next()) else {
             return Err("a message is `BO_ NUMBER NAME: BYTES SENDER`".to_owned());
         };
-        let number: u32 = number.parse().map_err(|_| format!("`{number}` is no number of a message"))?;
+        let number: u32 =
+            number.parse().map_err(|_| format!("`{number}` is no number of a message"))?;
         let Some(id) = FrameId::of_dbc(number) else {
             // Signals that are in no message stand below such a number.
             self.in_message = Some(None);

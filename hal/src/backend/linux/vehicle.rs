@@ -71,7 +71,9 @@ pub struct StateOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The bus has not said the speed since the start, or was silent while moving.
-    #[error("the bus {interface} does not say how fast the vehicle is: it is not known to be parked")]
+    #[error(
+        "the bus {interface} does not say how fast the vehicle is: it is not known to be parked"
+    )]
     Speed { interface: String },
     /// The bus has not said the signal that tells whether the vehicle is parked.
     #[error("the bus {interface} has not said `parked`: the vehicle is not known to be parked")]
@@ -141,9 +143,7 @@ impl HeardState {
             source.as_ref().map(|source| Reading::new(dbc, what, source)).transpose()
         };
         let parked = match &sources.parked {
-            Some((source, values)) => {
-                Some((Reading::new(dbc, "parked", source)?, values.clone()))
-            }
+            Some((source, values)) => Some((Reading::new(dbc, "parked", source)?, values.clone())),
             None => None,
         };
         Ok(Self {
@@ -309,7 +309,8 @@ fn warmest_c(zones: &Path) -> Result<Option<i16>, StateError> {
             continue;
         }
         // A zone whose sensor is off says so by an error: it is none.
-        let celsius = number(&zone.join("temp")).map(|milli| milli.div_euclid(1000) + i64::from(milli.rem_euclid(1000) > 0));
+        let celsius = number(&zone.join("temp"))
+            .map(|milli| milli.div_euclid(1000) + i64::from(milli.rem_euclid(1000) > 0));
         let celsius = celsius.map(|celsius| celsius.clamp(i16::MIN.into(), i16::MAX.into()) as i16);
         warmest = warmest.max(celsius);
     }
@@ -458,7 +459,10 @@ mod tests {
         let conditions = read(&files, assumed).unwrap();
         assert_eq!((conditions.battery_soc_percent, conditions.temperature_c), (9, -5));
         assert!(!conditions.external_power);
-        assert_eq!(read(&[("thermal/thermal_zone0/temp", "-1")], assumed).unwrap().temperature_c, 0);
+        assert_eq!(
+            read(&[("thermal/thermal_zone0/temp", "-1")], assumed).unwrap().temperature_c,
+            0
+        );
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! A camera of Video4Linux: opened for reading alone, streamed by shared memory.
 //!
-//! The node is opened with `O_RDONLY`. Linux lets a capture device stream that way, as the buffers are
-//! mapped for reading: no byte can be written to it. Asking for a format and a rate is a call of its own;
-//! no other setting of the camera is touched.
+//! The node is opened with `O_RDONLY`. Its buffers are then exported as files that are open for reading
+//! alone (`VIDIOC_EXPBUF`) and mapped for reading: no byte can be written to it. A driver that exports no
+//! buffers streams only when it is open for writing, too, which has to be asked for; its buffers are
+//! mapped for reading all the same. Asking for a format and a rate is a call of its own; no other setting
+//! of the camera is touched.
 
 mod pixels;
 mod uapi;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use pixels::PixelFormat;
@@ -17,7 +19,7 @@ use super::monotonic;
 use crate::FrameShape;
 use crate::backend::area::Area;
 use pixels::{Coding, Converter};
-use uapi::{Device, Filled, PixFormat, Stream};
+use uapi::{Device, Filled, PixFormat, StartError, Stream};
 
 /// Longest side of a camera's picture, pixels.
 pub const SIDE_PIXELS_MAX: u32 = 8192;
@@ -35,6 +37,10 @@ pub struct CameraOptions {
     pub device: PathBuf,
     /// Width and height to ask for, pixels; `None` leaves them as they are.
     pub size: Option<(u32, u32)>,
+    /// Layout of pixels to ask for; `None` takes the first of [`PixelFormat::ALL`] that is offered.
+    pub format: Option<PixelFormat>,
+    /// Open it for writing, too: for drivers that export no buffers. Nothing is ever written.
+    pub read_write: bool,
     /// Longest time without a picture that can be used; beyond it the camera counts as lost.
     pub silence_max: Duration,
 }
@@ -65,12 +71,9 @@ pub enum CameraError {
         #[source]
         source: io::Error,
     },
-    /// It offers no layout of pixels that is read.
-    #[error(
-        "the camera {} offers {offered}; RGB3, YUYV, NV12, MJPG and GREY are read",
-        device.display()
-    )]
-    Format { device: PathBuf, offered: String },
+    /// It offers no layout of pixels that is read, or not the one that is asked for.
+    #[error("the camera {} offers {offered}; read are {wanted}", device.display())]
+    Format { device: PathBuf, offered: String, wanted: String },
     /// The size it gives cannot be read.
     #[error(
         "the camera {} gives {width}×{height} pixels; sides of 1 to {SIDE_PIXELS_MAX} are read",
@@ -84,6 +87,17 @@ pub enum CameraError {
         device.display()
     )]
     TooSlow { device: PathBuf, camera_hz: f64, model_hz: f64 },
+    /// It cannot stream as it is open.
+    #[error(
+        "the driver of the camera {} lets no buffer be mapped while it is open for reading alone: \
+         `read_write = true` under [camera] opens it for writing, too; nothing is ever written to it",
+        device.display()
+    )]
+    ReadOnly {
+        device: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     /// No picture came, or none that could be used.
     #[error(
         "the camera {} gave no picture for {seconds:.1} s ({damaged} damaged ones)",
@@ -137,7 +151,7 @@ impl Camera {
     ) -> Result<Self, CameraError> {
         let path = || options.device.clone();
         let failed = |what| move |source| CameraError::Call { device: path(), what, source };
-        let device = Device::open(&options.device)
+        let device = Device::open(&options.device, options.read_write)
             .map_err(|source| CameraError::Open { device: path(), source })?;
         let about = device.about().map_err(|_no_answer| CameraError::NoCamera {
             device: path(),
@@ -150,12 +164,12 @@ impl Camera {
         if let Some((_, what)) = lacks.into_iter().find(|(has, _)| !has) {
             return Err(CameraError::NoCamera { device: path(), what });
         }
-        let format = choose(&device, &options.device)?;
+        let format = choose(&device, &options)?;
         let pix = ask(&device, &options, format).map_err(failed("take a format"))?;
         let PixFormat { width, height, .. } = pix;
         if pix.pixel_format != format.code() {
-            let offered = letters(pix.pixel_format);
-            return Err(CameraError::Format { device: path(), offered });
+            let (offered, wanted) = (letters(pix.pixel_format), letters(format.code()));
+            return Err(CameraError::Format { device: path(), offered, wanted });
         }
         if ![width, height].iter().all(|side| (1..=SIDE_PIXELS_MAX).contains(side)) {
             return Err(CameraError::Size { device: path(), width, height });
@@ -167,7 +181,12 @@ impl Camera {
             return Err(CameraError::TooSlow { device: path(), camera_hz, model_hz: rate_hz });
         }
         let sides = (width as usize, height as usize);
-        let stream = device.start(BUFFERS).map_err(failed("stream"))?;
+        let stream = device.start(BUFFERS).map_err(|error| match error {
+            StartError::Map(source) if !options.read_write => {
+                CameraError::ReadOnly { device: path(), source }
+            }
+            StartError::Map(source) | StartError::Call(source) => failed("stream")(source),
+        })?;
         Ok(Self {
             stream,
             card: about.card,
@@ -245,7 +264,8 @@ impl Camera {
                 return Err(CameraError::Silent { device, seconds, damaged });
             };
             self.stream.wait(longest).map_err(|source| self.failed("answer", source))?;
-            let taken = self.stream.take().map_err(|source| self.failed("give a picture", source))?;
+            let taken =
+                self.stream.take().map_err(|source| self.failed("give a picture", source))?;
             let Some(filled) = taken else { continue };
             let at = filled.at.unwrap_or_else(monotonic);
             let wanted = wanted(at);
@@ -280,14 +300,16 @@ impl Camera {
     }
 }
 
-/// The first of our formats that the device offers.
-fn choose(device: &Device, path: &Path) -> Result<PixelFormat, CameraError> {
+/// The layout that is asked for, or the first of ours, that the device offers.
+fn choose(device: &Device, options: &CameraOptions) -> Result<PixelFormat, CameraError> {
     let offered = device.formats();
-    let ours = PixelFormat::ALL.into_iter().find(|format| offered.contains(&format.code()));
-    ours.ok_or_else(|| {
-        let names: Vec<String> = offered.iter().map(|code| letters(*code)).collect();
-        let offered = if names.is_empty() { "no format".to_owned() } else { names.join(", ") };
-        CameraError::Format { device: path.to_owned(), offered }
+    let wanted = options.format.as_ref().map_or(&PixelFormat::ALL[..], std::slice::from_ref);
+    let found = wanted.iter().find(|format| offered.contains(&format.code()));
+    found.copied().ok_or_else(|| {
+        let names = |codes: Vec<u32>| codes.into_iter().map(letters).collect::<Vec<_>>().join(", ");
+        let wanted = names(wanted.iter().map(|format| format.code()).collect());
+        let offered = if offered.is_empty() { "no format".to_owned() } else { names(offered) };
+        CameraError::Format { device: options.device.clone(), offered, wanted }
     })
 }
 
@@ -296,12 +318,16 @@ fn ask(device: &Device, options: &CameraOptions, format: PixelFormat) -> io::Res
     let is = device.format()?;
     let (width, height) = options.size.unwrap_or((is.width, is.height));
     // `V4L2_FIELD_NONE`: whole pictures, not every second row.
-    let want = PixFormat { width, height, pixel_format: format.code(), field: 1, ..PixFormat::default() };
+    let want =
+        PixFormat { width, height, pixel_format: format.code(), field: 1, ..PixFormat::default() };
     device.set_format(want)
 }
 
 fn letters(code: u32) -> String {
-    code.to_le_bytes().map(|byte| if byte.is_ascii_graphic() { byte as char } else { '?' }).iter().collect()
+    code.to_le_bytes()
+        .map(|byte| if byte.is_ascii_graphic() { byte as char } else { '?' })
+        .iter()
+        .collect()
 }
 
 /// How a camera codes colour; what it leaves open is as V4L2 says: by its colour space.

@@ -73,8 +73,7 @@ impl Matrix {
     fn new(coding: Coding) -> Self {
         let (red, blue) = if coding.bt709 { (0.2126, 0.0722) } else { (0.299, 0.114) };
         let green = 1.0 - red - blue;
-        let (luma, chroma) =
-            if coding.full { (1.0, 1.0) } else { (255.0 / 219.0, 255.0 / 224.0) };
+        let (luma, chroma) = if coding.full { (1.0, 1.0) } else { (255.0 / 219.0, 255.0 / 224.0) };
         let fixed = |value: f64| (value * f64::from(1 << PLACES)).round() as i32;
         Self {
             black: if coding.full { 0 } else { 16 },
@@ -145,7 +144,9 @@ impl Converter {
     fn yuyv(&mut self, picture: &[u8]) -> Option<()> {
         let rows = self.rows(picture)?;
         for (row, out) in rows.zip(self.rgb.chunks_exact_mut(self.width * 3)) {
-            for (&[first, u, second, v], pair) in row.as_chunks::<4>().0.iter().zip(out.chunks_mut(6)) {
+            for (&[first, u, second, v], pair) in
+                row.as_chunks::<4>().0.iter().zip(out.chunks_mut(6))
+            {
                 for (luma, pixel) in [first, second].into_iter().zip(pair.as_chunks_mut::<3>().0) {
                     *pixel = self.matrix.rgb(luma, u, v);
                 }
@@ -180,12 +181,12 @@ impl Converter {
         Some(())
     }
 
-    /// A camera that gives luma alone gives all of it: 0 is black.
+    /// Luma alone, of the range that goes for all luma.
     fn grey(&mut self, picture: &[u8]) -> Option<()> {
         let rows = self.rows(picture)?;
         for (row, out) in rows.zip(self.rgb.chunks_exact_mut(self.width * 3)) {
             for (&luma, pixel) in row.iter().zip(out.as_chunks_mut::<3>().0) {
-                *pixel = [luma; 3];
+                *pixel = self.matrix.rgb(luma, 128, 128);
             }
         }
         Some(())
@@ -247,13 +248,13 @@ mod tests {
         assert_eq!(rgb(PixelFormat::Yuyv, (2, 2), 6, &picture), want);
         let picture = [16, 235, 9, 235, 16, 9, 128, 128];
         assert_eq!(rgb(PixelFormat::Nv12, (2, 2), 3, &picture), want);
-        assert_eq!(rgb(PixelFormat::Grey, (2, 1), 0, &[7, 9]), [7, 7, 7, 9, 9, 9]);
+        assert_eq!(rgb(PixelFormat::Grey, (2, 1), 0, &[16, 235]), want[..6]);
         assert_eq!(rgb(PixelFormat::Rgb24, (1, 2), 4, &[1, 2, 3, 0, 4, 5, 6]), [1, 2, 3, 4, 5, 6]);
     }
 
     #[test]
     fn odd_sides_have_their_colour_too() {
-        let want = vec![[255; 3]; 9].concat();
+        let want = [[255; 3]; 9].concat();
         assert_eq!(rgb(PixelFormat::Yuyv, (3, 3), 0, &[235, 128, 235, 128].repeat(6)), want);
         let nv12 = [vec![235; 12], vec![128; 8]].concat();
         assert_eq!(rgb(PixelFormat::Nv12, (3, 3), 4, &nv12), want);

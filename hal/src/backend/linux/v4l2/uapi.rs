@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::ptr::NonNull;
@@ -128,12 +128,23 @@ struct Buffer {
     request: u32,
 }
 
+#[repr(C)]
+struct ExportBuffer {
+    kind: u32,
+    index: u32,
+    plane: u32,
+    flags: u32,
+    fd: i32,
+    reserved: [u32; 11],
+}
+
 /// Sizes of the 64-bit interface. On a computer of 32 bits pointers and times are shorter.
 const _: () = {
     assert!(size_of::<usize>() == 8, "cameras are read on 64-bit computers alone");
     assert!(size_of::<Capability>() == 104 && size_of::<FormatDescription>() == 64);
     assert!(size_of::<Format>() == 208 && size_of::<StreamParameters>() == 204);
     assert!(size_of::<RequestBuffers>() == 20 && size_of::<Buffer>() == 88);
+    assert!(size_of::<ExportBuffer>() == 64);
 };
 
 const QUERYCAP: Opcode = opcode::read::<Capability>(b'V', 0);
@@ -143,6 +154,7 @@ const S_FMT: Opcode = opcode::read_write::<Format>(b'V', 5);
 const REQBUFS: Opcode = opcode::read_write::<RequestBuffers>(b'V', 8);
 const QUERYBUF: Opcode = opcode::read_write::<Buffer>(b'V', 9);
 const QBUF: Opcode = opcode::read_write::<Buffer>(b'V', 15);
+const EXPBUF: Opcode = opcode::read_write::<ExportBuffer>(b'V', 16);
 const DQBUF: Opcode = opcode::read_write::<Buffer>(b'V', 17);
 const STREAMON: Opcode = opcode::write::<u32>(b'V', 18);
 const STREAMOFF: Opcode = opcode::write::<u32>(b'V', 19);
@@ -159,9 +171,10 @@ pub(super) struct About {
     pub(super) streams: bool,
 }
 
-/// A device node, open for reading alone.
+/// A device node.
 pub(super) struct Device {
     file: File,
+    read_write: bool,
 }
 
 /// One of the calls that read what is given, write into it, or both.
@@ -174,10 +187,12 @@ macro_rules! update {
 }
 
 impl Device {
-    /// Opens the node with `O_RDONLY`: a capture device streams without being open for writing.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    /// Opens the node for reading; for writing, too, only if `read_write`.
+    pub(super) fn open(path: &Path, read_write: bool) -> io::Result<Self> {
         let flags = OFlags::NONBLOCK.bits().cast_signed();
-        Ok(Self { file: OpenOptions::new().read(true).custom_flags(flags).open(path)? })
+        let file =
+            OpenOptions::new().read(true).write(read_write).custom_flags(flags).open(path)?;
+        Ok(Self { file, read_write })
     }
 
     /// Whether the kernel holds this device open for reading and not for writing.
@@ -225,7 +240,8 @@ impl Device {
     }
 
     pub(super) fn format(&self) -> io::Result<PixFormat> {
-        let mut format = Format { kind: CAPTURE, gap: 0, pix: PixFormat::default(), rest: [0; 152] };
+        let mut format =
+            Format { kind: CAPTURE, gap: 0, pix: PixFormat::default(), rest: [0; 152] };
         update!(self, G_FMT, &mut format)?;
         Ok(format.pix)
     }
@@ -258,28 +274,58 @@ impl Device {
     }
 
     /// Maps `count` buffers for reading, hands them to the device and starts it.
-    pub(super) fn start(self, count: u32) -> io::Result<Stream> {
-        let mut request = RequestBuffers {
-            count,
-            kind: CAPTURE,
-            memory: MMAP,
-            capabilities: 0,
-            flags: [0; 4],
-        };
+    pub(super) fn start(self, count: u32) -> Result<Stream, StartError> {
+        let mut request =
+            RequestBuffers { count, kind: CAPTURE, memory: MMAP, capabilities: 0, flags: [0; 4] };
         update!(self, REQBUFS, &mut request)?;
         let mut stream = Stream { device: self, mappings: Vec::new() };
         for index in 0..request.count.min(32) {
             let mut buffer = Buffer { index, kind: CAPTURE, memory: MMAP, ..Buffer::default() };
             update!(stream.device, QUERYBUF, &mut buffer)?;
-            stream.mappings.push(Mapping::new(&stream.device.file, buffer.offset, buffer.length)?);
-            stream.queue(index)?;
+            let mapping = if stream.device.read_write {
+                Mapping::new(&stream.device.file, buffer.offset, buffer.length)
+            } else {
+                stream.device.export(index).and_then(|file| Mapping::new(file, 0, buffer.length))
+            };
+            stream.mappings.push(mapping.map_err(StartError::Map)?);
+            stream.queue(index).map_err(StartError::Call)?;
         }
         if stream.mappings.is_empty() {
-            return Err(io::ErrorKind::OutOfMemory.into());
+            return Err(StartError::Call(io::ErrorKind::OutOfMemory.into()));
         }
         // SAFETY: the number is that of a call that reads one `int`.
         unsafe { ioctl(&stream.device.file, Setter::<STREAMON, u32>::new(CAPTURE)) }?;
         Ok(stream)
+    }
+
+    /// A buffer as a file of its own, open for reading alone.
+    ///
+    /// The node's own mappings are of no use then: Linux counts a shared mapping of a file that is not open
+    /// for writing as a private one, which `vb2_mmap` refuses.
+    fn export(&self, index: u32) -> io::Result<OwnedFd> {
+        let flags = (OFlags::RDONLY | OFlags::CLOEXEC).bits();
+        let mut export =
+            ExportBuffer { kind: CAPTURE, index, plane: 0, flags, fd: -1, reserved: [0; 11] };
+        update!(self, EXPBUF, &mut export)?;
+        if export.fd < 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        // SAFETY: the kernel made this file for us and nobody else knows its number.
+        Ok(unsafe { OwnedFd::from_raw_fd(export.fd) })
+    }
+}
+
+/// Why a device does not stream.
+pub(super) enum StartError {
+    /// Its buffers cannot be mapped, as it is open.
+    Map(io::Error),
+    /// A call failed.
+    Call(io::Error),
+}
+
+impl From<rustix::io::Errno> for StartError {
+    fn from(error: rustix::io::Errno) -> Self {
+        Self::Call(error.into())
     }
 }
 
@@ -293,7 +339,7 @@ struct Mapping {
 unsafe impl Send for Mapping {}
 
 impl Mapping {
-    fn new(file: &File, offset: u32, length: u32) -> io::Result<Self> {
+    fn new(file: impl AsFd, offset: u32, length: u32) -> io::Result<Self> {
         if length == 0 || length > BUFFER_BYTES_MAX {
             return Err(io::Error::other(format!("a buffer of {length} bytes is not mapped")));
         }
@@ -367,7 +413,8 @@ impl Stream {
         let (mask, monotonic) = TIMESTAMP;
         let at = || {
             let seconds = u64::try_from(buffer.seconds).ok()?;
-            let microseconds = u32::try_from(buffer.microseconds).ok().filter(|us| *us < 1_000_000)?;
+            let microseconds =
+                u32::try_from(buffer.microseconds).ok().filter(|us| *us < 1_000_000)?;
             Some(Duration::new(seconds, microseconds * 1000))
         };
         Ok(Some(Filled {
@@ -397,7 +444,6 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         // SAFETY: the number is that of a call that reads one `int`. A device that is gone has stopped.
-        let _stopped =
-            unsafe { ioctl(&self.device.file, Setter::<STREAMOFF, u32>::new(CAPTURE)) };
+        let _stopped = unsafe { ioctl(&self.device.file, Setter::<STREAMOFF, u32>::new(CAPTURE)) };
     }
 }
