@@ -6,11 +6,13 @@
 //! package once it is understood: the corpus runs as an ordinary test.
 
 mod coding;
+mod dbc;
 mod entry;
 mod launch;
 mod wire;
 
 pub use coding::coding;
+pub use dbc::dbc;
 pub use entry::{onnx, safetensors};
 pub use launch::launch;
 pub use wire::wire;

@@ -34,3 +34,8 @@ fn no_file_of_the_coding_corpus_panics() {
 fn no_file_of_the_wire_corpus_panics() {
     each("wire", shoal_fuzz::wire);
 }
+
+#[test]
+fn no_file_of_the_dbc_corpus_panics() {
+    each("dbc", shoal_fuzz::dbc);
+}
