@@ -1,4 +1,5 @@
 //! A real car's bus, by a DBC file of our own, against the log that was made of the same minute.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[cfg(test)]
 mod common;

@@ -49,11 +49,11 @@ pub struct MotionSources {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum MappingError {
     /// One of them is not in the file, or cannot be read.
-    #[error("{what}: {source}")]
+    #[error("`{what}` is on no signal that can be read")]
     Signal {
         what: &'static str,
         #[source]
-        source: SignalError,
+        source: Box<SignalError>,
     },
     /// The sum is of too many signals, or of more than one message.
     #[error(
@@ -88,7 +88,8 @@ impl Reading {
                 return Err(sum());
             }
             let signal = dbc.signal(name.trim());
-            found.push(signal.map_err(|source| MappingError::Signal { what, source })?);
+            let failed = |source| MappingError::Signal { what, source: Box::new(source) };
+            found.push(signal.map_err(failed)?);
         }
         let id = found.first().ok_or_else(sum)?.0;
         if found.iter().any(|(other, _)| *other != id) {
@@ -287,9 +288,13 @@ mod tests {
         let dbc = Dbc::parse("car.dbc", CAR).unwrap();
         let refused = |signal: &str, scale| {
             let source = Source { signal: signal.to_owned(), scale };
-            Reading::new(&dbc, "steering", &source).unwrap_err().to_string()
+            let error = Reading::new(&dbc, "steering", &source).unwrap_err();
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            format!("{error}: {}", cause.unwrap_or_default())
         };
-        assert!(refused("STEER.ANGEL", 1.0).contains("steering: car.dbc has no signal `ANGEL`"));
+        let unknown = refused("STEER.ANGEL", 1.0);
+        assert!(unknown.contains("`steering` is on no signal"), "{unknown}");
+        assert!(unknown.contains("car.dbc has no signal `ANGEL`"), "{unknown}");
         assert!(refused("STEER.ANGEL", 1.0).contains("did you mean `ANGLE`"));
         assert!(refused("STEER.ANGLE + SPEED.SPEED", 1.0).contains("one message"));
         assert!(refused(&["STEER.FINE"; 5].join("+"), 1.0).contains("at most 4"));
