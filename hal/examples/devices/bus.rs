@@ -13,9 +13,9 @@ use super::{Checks, Outcome, must};
 
 /// Where a Toyota of 2017 has speed and steering.
 pub(crate) const TOYOTA: &[u8] =
-    b"BO_ 180 SPEED: 8 XXX\n SG_ SPEED : 47|16@0+ (0.01,0) [0|250] \"km/h\" XXX\n\n\
-BO_ 37 STEER_ANGLE_SENSOR: 8 XXX\n SG_ STEER_ANGLE : 3|12@0- (1.5,0) [-500|500] \"deg\" XXX\n \
-SG_ STEER_FRACTION : 39|4@0- (0.1,0) [-0.7|0.7] \"deg\" XXX\n";
+    b"BO_ 180 SPEED: 8 ECU\n SG_ SPEED : 47|16@0+ (0.01,0) [0|250] \"km/h\" ECU\n\n\
+BO_ 37 STEER_ANGLE_SENSOR: 8 ECU\n SG_ STEER_ANGLE : 3|12@0- (1.5,0) [-500|500] \"deg\" ECU\n \
+SG_ STEER_FRACTION : 39|4@0- (0.1,0) [-0.7|0.7] \"deg\" ECU\n";
 
 pub(crate) fn sources() -> MotionSources {
     let source = |signal: &str, scale| Some(Source { signal: signal.to_owned(), scale });

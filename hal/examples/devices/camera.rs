@@ -117,7 +117,8 @@ fn layouts(device: &str) -> Outcome {
             Err(error) => return Err(error.into()),
         };
         let off = if format == PixelFormat::Grey {
-            let luma = |p: &[f64]| 0.299 * p[0] + 0.587 * p[1] + 0.114 * p[2];
+            // vivid makes gray by BT.709, of the full range.
+            let luma = |p: &[f64]| 0.2126 * p[0] + 0.7152 * p[1] + 0.0722 * p[2];
             let pairs = want.chunks(3).zip(got.chunks(3));
             pairs.map(|(want, got)| (luma(want) - got[0]).abs()).sum::<f64>() * 3.0
         } else {

@@ -285,7 +285,7 @@ impl Reader {
         }
     }
 
-    /// `BO_ 180 SPEED: 8 XXX`
+    /// `BO_ 180 SPEED: 8 ECU`
     fn message(&mut self, rest: &str) -> Result<(), String> {
         let (head, _bytes_and_sender) = rest.split_once(':').ok_or("a message without `:`")?;
         let mut words = head.split_whitespace();
@@ -311,7 +311,7 @@ impl Reader {
         Ok(())
     }
 
-    /// `SG_ SPEED : 47|16@0+ (0.01,0) [0|250] "km/h" XXX`
+    /// `SG_ SPEED : 47|16@0+ (0.01,0) [0|250] "km/h" ECU`
     fn signal(&mut self, rest: &str, line: usize) -> Result<(), String> {
         let of = self.in_message.as_ref().ok_or("a signal outside of a message")?;
         let Some(of) = of else { return Ok(()) };

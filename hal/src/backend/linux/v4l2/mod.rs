@@ -193,7 +193,12 @@ impl Camera {
             format,
             size: (width, height),
             interval: interval_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-            converter: Converter::new(format, sides, pix.bytes_per_line as usize, coding(&pix)),
+            converter: Converter::new(
+                format,
+                sides,
+                pix.bytes_per_line as usize,
+                coding(&pix, format),
+            ),
             area: Area::new(sides.0, sides.1, shape),
             shape,
             frame: Vec::with_capacity(shape.bytes()),
@@ -330,8 +335,9 @@ fn letters(code: u32) -> String {
         .collect()
 }
 
-/// How a camera codes colour; what it leaves open is as V4L2 says: by its colour space.
-fn coding(pix: &PixFormat) -> Coding {
+/// How a camera codes colour; what it leaves open is as V4L2 says: by its colour space. Of luma alone drivers give
+/// the full range without saying so.
+fn coding(pix: &PixFormat, format: PixelFormat) -> Coding {
     const REC709: u32 = 3;
     const JPEG: u32 = 7;
     const ENCODING_709: u32 = 2;
@@ -341,7 +347,7 @@ fn coding(pix: &PixFormat) -> Coding {
         encoding => encoding == ENCODING_709,
     };
     let full = match pix.quantization {
-        0 => pix.colorspace == JPEG,
+        0 => pix.colorspace == JPEG || format == PixelFormat::Grey,
         quantization => quantization == FULL,
     };
     Coding { bt709, full }
