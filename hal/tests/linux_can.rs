@@ -71,7 +71,7 @@ fn motions(lines: &[Line], sources: &MotionSources) -> Vec<(Duration, FrameId, M
 fn numpy(folder: &Path, columns: usize) -> Vec<(f64, Vec<f64>)> {
     let read = |name: &str| match read_npy(&folder.join(name)).unwrap().data {
         Data::F64(values) => values,
-        other => panic!("{other:?}"),
+        other @ (Data::F32(_) | Data::I64(_)) => panic!("{other:?}"),
     };
     let (times, values) = (read("t"), read("value"));
     times.into_iter().zip(values.chunks(columns).map(<[f64]>::to_vec)).collect()
