@@ -9,6 +9,7 @@
 //! | `std` | [`Drive`] (a drive held in memory), [`backend::files`] (store and slots in a directory), [`conformance`] |
 //! | `recorded` | `backend::recorded`: MP4, folders of frames, donkeycar tubs, comma2k19 logs |
 //! | `synthetic` | [`backend::synthetic`]: generated roads |
+//! | `linux` | `backend::linux`: cameras (V4L2), CAN by DBC files, the computer's conditions; on Linux alone |
 //!
 //! No type of this crate can be sent: frames and motion stay in the vehicle.
 #![cfg_attr(not(feature = "std"), no_std)]

@@ -3,6 +3,7 @@
 //! Every key has a default; an unknown key is an error that names the nearest one. Paths are taken
 //! relative to the file.
 
+mod devices;
 mod fleet;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use shoal_shadow::document::{Document, DocumentError, Table};
 
 use crate::night::Plan;
 
+pub use devices::{CameraConfig, CanConfig, ConditionsConfig, PixelLayout, SignalConfig};
 pub use fleet::{FleetConfig, label, public_key};
 
 /// One vehicle, as configured.
@@ -27,6 +29,12 @@ pub struct Config {
     pub engine: EngineConfig,
     /// What it drives.
     pub drives: DrivesConfig,
+    /// Its camera; with one it drives what happens, and no drives.
+    pub camera: Option<CameraConfig>,
+    /// Its CAN bus: what the camera's moments are joined with, and how it knows that it is parked.
+    pub can: Option<CanConfig>,
+    /// How its conditions are told; asked for with a camera alone.
+    pub conditions: ConditionsConfig,
     /// What it remembers.
     pub replay: ReplayConfig,
     /// When and how it tunes.
@@ -127,6 +135,9 @@ impl Default for Config {
             model: ModelConfig::default(),
             engine: EngineConfig::default(),
             drives: DrivesConfig::default(),
+            camera: None,
+            can: None,
+            conditions: ConditionsConfig::default(),
             replay: ReplayConfig::default(),
             night: NightConfig::default(),
             state: "vehicle-0.state".into(),
@@ -220,6 +231,9 @@ impl Config {
         if let Some(fleet) = &mut config.fleet {
             fleet.beside(directory);
         }
+        if let Some(can) = &mut config.can {
+            can.beside(directory);
+        }
         config.engine.library = config.engine.library.map(|library| directory.join(library));
         Ok(config)
     }
@@ -231,7 +245,18 @@ impl Config {
     pub fn parse(file: &str, source: &str) -> Result<Self, DocumentError> {
         let document = Document::parse(file, source)?;
         let root = document.root(&[
-            "name", "seed", "state", "model", "engine", "drives", "replay", "night", "fleet",
+            "name",
+            "seed",
+            "state",
+            "model",
+            "engine",
+            "drives",
+            "camera",
+            "can",
+            "conditions",
+            "replay",
+            "night",
+            "fleet",
         ])?;
         let mut config = Config::default();
         take(&mut config.name, root.text("name")?.map(String::from));
@@ -271,11 +296,23 @@ impl Config {
         if let Some(table) = root.table("night", &keys)? {
             config.night.fill(&table)?;
         }
+        config.devices(&root)?;
         config.fleet = root
             .table("fleet", &fleet::KEYS)?
             .map(|table| FleetConfig::read(&table))
             .transpose()?;
         Ok(config)
+    }
+
+    fn devices(&mut self, root: &Table<'_>) -> Result<(), DocumentError> {
+        let camera = root.table("camera", &devices::CAMERA_KEYS)?;
+        self.camera = camera.map(|table| CameraConfig::read(&table)).transpose()?;
+        let can = root.table("can", &devices::CAN_KEYS)?;
+        self.can = can.map(|table| CanConfig::read(&table)).transpose()?;
+        match root.table("conditions", &devices::CONDITIONS_KEYS)? {
+            Some(table) => self.conditions.fill(&table),
+            None => Ok(()),
+        }
     }
 
     /// The night's plan in the core's terms.

@@ -54,6 +54,13 @@ impl Recent {
         Some((first..=last).map(|index| self.moment(index)).collect())
     }
 
+    /// The moment `index`; `None` if it is not held.
+    #[must_use]
+    pub fn get(&self, index: u64) -> Option<StoredMoment<'_>> {
+        let oldest = self.next.wrapping_sub(self.held as u64);
+        (index >= oldest && index < self.next).then(|| self.moment(index))
+    }
+
     fn moment(&self, index: u64) -> StoredMoment<'_> {
         let (place, bytes) = (self.place(index), self.shape.bytes());
         (&self.frames[place * bytes..(place + 1) * bytes], self.motion[place])

@@ -6,12 +6,14 @@
 //! package once it is understood: the corpus runs as an ordinary test.
 
 mod coding;
+mod dbc;
 mod entry;
 mod gateway;
 mod launch;
 mod wire;
 
 pub use coding::coding;
+pub use dbc::dbc;
 pub use entry::{onnx, safetensors};
 pub use gateway::gateway;
 pub use launch::launch;

@@ -39,3 +39,8 @@ fn no_file_of_the_wire_corpus_panics() {
 fn no_file_of_the_gateway_corpus_panics() {
     each("gateway", shoal_fuzz::gateway);
 }
+
+#[test]
+fn no_file_of_the_dbc_corpus_panics() {
+    each("dbc", shoal_fuzz::dbc);
+}

@@ -56,11 +56,12 @@ const MAY_USE: [(&str, &[&str]); 17] = [
 ];
 
 /// Crates of others that belong behind one wall each: by the start of their name, who may use them.
-const WALLS: [(&str, &[&str]); 15] = [
+const WALLS: [(&str, &[&str]); 16] = [
     ("ort", &["shoal-runtime"]),
     ("tract-", &["shoal-tract"]),
     ("prost", &["shoal-runtime"]),
     ("ed25519-", &["shoal-wire"]),
+    ("socketcan", &["shoal-hal"]),
     ("redb", &["shoal-shadow", "shoal-vehicle"]),
     ("clap", &["shoal"]),
     ("rumqtt", &["shoal-link"]),

@@ -31,6 +31,7 @@ use crate::engine::OpenEngineError;
 use crate::night::{Event, Nominee};
 
 pub use keep::KeepError;
+pub use watch::{About, WatchError};
 
 /// What an agent tells whoever watches it.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +42,7 @@ pub enum Tell<'a> {
         drive: &'a str,
         /// Moments of it that went by, this one included.
         index: usize,
-        /// Moments of it in all.
+        /// Moments of it in all; those until now, while it goes on.
         of: usize,
         /// Error of the prediction ÷ error of 'nothing moves'; `None` without enough past frames.
         surprise: Option<f32>,

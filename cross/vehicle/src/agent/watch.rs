@@ -1,9 +1,10 @@
 //! The road: every frame is predicted and compared with what came; what is unusual is kept.
 
+use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use shoal_hal::{AdapterSlots, Drive, Span};
+use shoal_hal::{AdapterSlots, Drive, FrameShape, Moment, Moments, Motion, Span};
 use shoal_shadow::chance::{Draws, Purpose};
 use shoal_shadow::clip::to_planes;
 use shoal_shadow::form::Form;
@@ -19,6 +20,30 @@ use crate::config::ReplayConfig;
 /// Moments that a surprise is ranked among, at least.
 const MEMORY: NonZeroU32 = NonZeroU32::new(600).expect("not zero");
 
+/// What is being driven.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct About<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Moments of it in all; `None` while nobody knows.
+    pub of: Option<usize>,
+    /// Moments in a second.
+    pub rate_hz: f64,
+    /// UTC second of its first moment.
+    pub recorded_at_s: u64,
+}
+
+/// Why watching ended before the moments did. What was seen until then is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError<E> {
+    /// The agent cannot go on.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The next moment could not be read.
+    #[error("the next moment could not be read")]
+    Source(#[source] E),
+}
+
 impl Agent {
     /// Drives the spans of a drive at speed: observe, trigger, remember. An adapter on trial is watched
     /// beside the active one, and confirmed at the end unless it was the more surprised of the two.
@@ -32,9 +57,32 @@ impl Agent {
         drive: &Drive,
         spans: &[Span],
         recorded_at_s: u64,
-        mut tell: impl FnMut(Tell<'_>),
+        tell: impl FnMut(Tell<'_>),
     ) -> Result<(), AgentError> {
-        self.replay.retain(recorded_at_s)?;
+        let of = Some(spans.iter().map(|span| span.len()).sum());
+        let about = About { name: &drive.name, of, rate_hz: drive.rate_hz, recorded_at_s };
+        let frames = spans.iter().flat_map(|span| span.first..=span.last);
+        let mut moments = SpanMoments { drive, frames };
+        match self.watch(&mut moments, &about, |_since_start| true, tell) {
+            Ok(()) => Ok(()),
+            Err(WatchError::Agent(error)) => Err(error),
+            Err(WatchError::Source(never)) => match never {},
+        }
+    }
+
+    /// Watches moments as [`drive`](Self::drive) does, until they end or `go_on`, asked after each with its time,
+    /// says no. A moment without a frame, or one whose time is not the next, begins a new span.
+    ///
+    /// # Errors
+    /// [`WatchError`]; a span that cannot be stored is told of and left out.
+    pub fn watch<M: Moments>(
+        &mut self,
+        moments: &mut M,
+        about: &About<'_>,
+        mut go_on: impl FnMut(Duration) -> bool,
+        mut tell: impl FnMut(Tell<'_>),
+    ) -> Result<(), WatchError<M::Error>> {
+        self.replay.retain(about.recorded_at_s).map_err(AgentError::from)?;
         let active = self.predictor(self.active()?.as_ref(), 1)?;
         let trial = match self.on_trial()? {
             Some(adapter) => Some(self.predictor(Some(&adapter), 1)?),
@@ -42,47 +90,69 @@ impl Agent {
         };
         let options = triggers(&self.config.replay);
         let mut watch = Watch::new(self.package.description(), &self.form, active, trial, &options);
-        let of: usize = spans.iter().map(|span| span.len()).sum();
-        let mut index = 0;
-        for span in spans {
-            for frame in span.first..=span.last {
-                index += 1;
-                let seen = watch.moment(drive, frame, *span, self.config.seed)?;
-                while let Some(capture) = watch.trigger.poll_capture() {
-                    self.store(&watch.recent, drive, capture, recorded_at_s, &mut tell);
-                }
+        let mut count = 0;
+        let ended = loop {
+            let moment = match moments.next() {
+                Ok(Some(moment)) => moment,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(WatchError::Source(error)),
+            };
+            let since_start = moment.since_start;
+            count += 1;
+            // The number of its tick, which a time rounded to nanoseconds still tells.
+            let index = (since_start.as_secs_f64() * about.rate_hz).round() as u64;
+            if moment.frame.is_none() || watch.next.is_some_and(|next| next != index) {
+                self.gap(&mut watch, about, &mut tell);
+            }
+            if let Some(frame) = moment.frame {
+                let seen = watch.moment(frame, moment.motion, index, self.config.seed)?;
+                self.keep(&mut watch, about, &mut tell);
                 tell(Tell::Moment {
-                    drive: &drive.name,
-                    index,
-                    of,
+                    drive: about.name,
+                    index: count,
+                    of: about.of.unwrap_or(count),
                     surprise: seen.surprise,
                     rank: seen.rank,
                     disagreement: seen.disagreement,
                     replay: self.replay.filled(),
                 });
             }
-            watch.trigger.handle_gap();
-            while let Some(capture) = watch.trigger.poll_capture() {
-                self.store(&watch.recent, drive, capture, recorded_at_s, &mut tell);
+            if !go_on(since_start) {
+                break Ok(());
             }
+        };
+        self.gap(&mut watch, about, &mut tell);
+        self.judge(&watch, &mut tell)?;
+        ended
+    }
+
+    /// Nothing that comes follows what was: spans end here.
+    fn gap(&mut self, watch: &mut Watch, about: &About<'_>, tell: &mut impl FnMut(Tell<'_>)) {
+        watch.trigger.handle_gap();
+        self.keep(watch, about, tell);
+        (watch.next, watch.run) = (None, 0);
+    }
+
+    /// Stores what the trigger wants kept.
+    fn keep(&mut self, watch: &mut Watch, about: &About<'_>, tell: &mut impl FnMut(Tell<'_>)) {
+        while let Some(capture) = watch.trigger.poll_capture() {
+            self.store(&watch.recent, about, capture, tell);
         }
-        self.judge(&watch, &mut tell)
     }
 
     fn store(
         &mut self,
         recent: &Recent,
-        drive: &Drive,
+        about: &About<'_>,
         capture: Capture,
-        recorded_at_s: u64,
         tell: &mut impl FnMut(Tell<'_>),
     ) {
         let Some(moments) = recent.moments(capture.first, capture.last) else { return };
-        let start_s = (capture.first as f64 / drive.rate_hz) as u64;
+        let start_s = (capture.first as f64 / about.rate_hz) as u64;
         let span = NewSpan {
-            recorded_at_s: recorded_at_s.saturating_add(start_s),
-            rate_hz: drive.rate_hz,
-            shape: drive.shape,
+            recorded_at_s: about.recorded_at_s.saturating_add(start_s),
+            rate_hz: about.rate_hz,
+            shape: self.form.shape,
             reason: capture.reason,
             priority: capture.priority,
             moments: &moments,
@@ -106,6 +176,28 @@ impl Agent {
         }
         tell(Tell::Trial { trial: trial as f32, active: active as f32, confirmed });
         Ok(())
+    }
+}
+
+/// Frames of a recorded drive, at the times they have in it.
+struct SpanMoments<'a, I> {
+    drive: &'a Drive,
+    frames: I,
+}
+
+impl<I: Iterator<Item = usize>> Moments for SpanMoments<'_, I> {
+    type Error = Infallible;
+
+    fn shape(&self) -> FrameShape {
+        self.drive.shape
+    }
+
+    fn next(&mut self) -> Result<Option<Moment<'_>>, Infallible> {
+        Ok(self.frames.next().map(|index| Moment {
+            frame: Some(self.drive.frame(index)),
+            motion: self.drive.motion(index),
+            since_start: self.drive.since_start(index),
+        }))
     }
 }
 
@@ -140,7 +232,11 @@ struct Watch {
     recent: Recent,
     frames: Vec<f32>,
     motion: Vec<f32>,
-    next: Vec<f32>,
+    next_frame: Vec<f32>,
+    /// Index that follows on the last frame; `None` after a gap.
+    next: Option<u64>,
+    /// Frames since the last gap.
+    run: usize,
     seen: u64,
     error: f64,
     trial_error: f64,
@@ -165,12 +261,17 @@ impl Watch {
             active,
             trial,
             observer: Observer::new(&planes, &ObserveOptions { memory: MEMORY, moments_min: 20 }),
-            recent: Recent::new(form.shape, trigger.span_moments_max() as usize + 1),
+            recent: Recent::new(
+                form.shape,
+                (trigger.span_moments_max() as usize).max(form.context) + 1,
+            ),
             trigger,
             frames: vec![0.0; form.frames_len()],
             motion: vec![0.0; form.motion.len()],
-            next: vec![0.0; form.shape.bytes()],
+            next_frame: vec![0.0; form.shape.bytes()],
             form: form.clone(),
+            next: None,
+            run: 0,
             seen: 0,
             error: 0.0,
             trial_error: 0.0,
@@ -178,48 +279,52 @@ impl Watch {
         }
     }
 
-    /// Looks at frame `index` of a drive, of which nothing outside `span` is known.
+    /// Looks at the frame `index`, of whose past so much is known as was seen since the last gap.
     fn moment(
         &mut self,
-        drive: &Drive,
-        index: usize,
-        span: Span,
+        frame: &[u8],
+        motion: Option<Motion>,
+        index: u64,
         seed: u64,
     ) -> Result<Seen, AgentError> {
-        self.recent.push(index as u64, drive.frame(index), drive.motion(index));
+        self.recent.push(index, frame, motion);
         let mut seen = Seen::default();
-        if index >= span.first + self.form.context {
-            seen = self.compare(drive, index)?;
+        if self.run >= self.form.context {
+            seen = self.compare(index)?;
         }
-        let mut draws = Draws::new(Purpose::Trigger, seed, index as u64, 0);
+        (self.next, self.run) = (index.checked_add(1), self.run.saturating_add(1));
+        let mut draws = Draws::new(Purpose::Trigger, seed, index, 0);
         let chance = MomentDraws { ordinary: draws.unit(), keep: draws.unit() };
         let ranks = Ranks { surprise: seen.rank, disagreement: seen.disagreement_rank };
-        self.trigger.handle_moment(index as u64, ranks, chance);
+        self.trigger.handle_moment(index, ranks, chance);
         Ok(seen)
     }
 
-    fn compare(&mut self, drive: &Drive, index: usize) -> Result<Seen, AgentError> {
+    fn compare(&mut self, index: u64) -> Result<Seen, AgentError> {
         let size = self.form.shape.bytes();
+        let recent = &self.recent;
+        // A clip's past is held: there were as many frames since the last gap.
+        let back = |back: usize| recent.get(index - back as u64).expect("the past is held");
         for (past, planes) in self.frames.chunks_exact_mut(size).enumerate() {
-            to_planes(drive.frame(index - self.form.frames + past), planes);
+            to_planes(back(self.form.frames - past).0, planes);
         }
-        self.form.write_motion(drive, index, &mut self.motion);
-        let (last, came) = (drive.frame(index - 1), drive.frame(index));
+        self.form.motion.write(|rows| back(rows).1, &mut self.motion);
+        let ((last, did), (came, _)) = (back(1), back(0));
         if let Some(trial) = &mut self.trial {
-            trial.predict(1, &self.frames, &self.motion, &mut self.next)?;
+            trial.predict(1, &self.frames, &self.motion, &mut self.next_frame)?;
             to_planes(came, &mut self.frames[..size]);
-            self.trial_error += mean_square(&self.next, &self.frames[..size]);
-            to_planes(drive.frame(index - self.form.frames), &mut self.frames[..size]);
+            self.trial_error += mean_square(&self.next_frame, &self.frames[..size]);
+            to_planes(back(self.form.frames).0, &mut self.frames[..size]);
         }
-        self.active.predict(1, &self.frames, &self.motion, &mut self.next)?;
-        let (surprise, calibrated) = self.observer.frame(&self.next, last, came)?;
+        self.active.predict(1, &self.frames, &self.motion, &mut self.next_frame)?;
+        let (surprise, calibrated) = self.observer.frame(&self.next_frame, last, came)?;
         self.error += surprise.error;
         self.copy += surprise.copy_error;
         self.seen += 1;
         let mut seen =
             Seen { surprise: Some(surprise.value), rank: calibrated.rank, ..Seen::default() };
         // The model says what it would have done in the moment before the one that came.
-        if let (Some(would), Some(did)) = (self.active.action()?, drive.motion(index - 1))
+        if let (Some(would), Some(did)) = (self.active.action()?, did)
             && let Some(disagreement) = self.observer.action(would, &did)?
         {
             seen.disagreement = Some(disagreement.value);

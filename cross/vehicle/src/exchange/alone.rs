@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::bench::Bench;
 use super::diary::{Diary, Entry};
 use super::keep::night_seed;
+use super::look::Looking;
 use super::metrics::Memory;
 use super::run::{ExchangeError, Run, bytes, flat};
 use super::vault::Vault;
@@ -24,11 +25,17 @@ use super::worker::{Done, Job, Worker};
 const ACTIVE: &str = "active";
 const WAIT: Duration = Duration::from_millis(200);
 
-/// Learns alone for as many nights as `run` says, without end if it says none. Nights that were done before count.
+/// Learns alone for as many nights as `run` says, without end if it says none, or until the vehicle, which `looking`
+/// looks at, is not parked any more. Whether it was that. Nights that were done before count.
 ///
 /// # Errors
 /// [`ExchangeError`]: the nights until then are durable.
-pub fn nights(run: &Run, vehicle: KeyId, mut bench: Bench) -> Result<(), ExchangeError> {
+pub fn nights(
+    run: &Run,
+    vehicle: KeyId,
+    mut bench: Bench,
+    looking: &mut Looking<'_>,
+) -> Result<bool, ExchangeError> {
     let folder = run.state.join("exchange");
     std::fs::create_dir_all(&folder)
         .map_err(|source| super::diary::DiaryError::Write { path: folder.clone(), source })?;
@@ -41,17 +48,18 @@ pub fn nights(run: &Run, vehicle: KeyId, mut bench: Bench) -> Result<(), Exchang
         None => start,
     };
     let mut worker = Worker::start(bench, &folder).map_err(ExchangeError::Thread)?;
+    let mut parked = Parked { stop: &run.stop, looking, may_tune: true, driving: false };
     let first = diary.written().map_or(0, |night| night.saturating_add(1));
     for night in first..run.windows.unwrap_or(u32::MAX) {
         let mut entry = Entry::new(night);
         let seed = night_seed(run.seed, vehicle.bytes(), night);
         worker.give(Job::Tune { from: Arc::clone(&active), window: night, seed });
-        let Some(tuned) = tuned(&mut worker, &run.stop, &mut entry)? else { break };
+        let Some(tuned) = tuned(&mut worker, &mut parked, &mut entry)? else { break };
         // The parts take turns, as nonces have them take turns in a fleet.
         let part = (night % u32::from(PARTS)) as u8;
         let (candidate, beside) = (Arc::clone(&tuned), Some(Arc::clone(&active)));
         worker.give(Job::Measure { job: 0, candidate, beside, on: On::Part(part), awaited: true });
-        let Some(term) = measured(&mut worker, &run.stop, &mut entry)? else { break };
+        let Some(term) = measured(&mut worker, &mut parked, &mut entry)? else { break };
         entry.part = Some(part);
         if let Some(term) = term {
             let better = term.value >= term.beside;
@@ -71,7 +79,29 @@ pub fn nights(run: &Run, vehicle: KeyId, mut bench: Bench) -> Result<(), Exchang
         count(run, &entry);
         diary.write(&entry, &active, None)?;
     }
-    Ok(())
+    Ok(parked.driving)
+}
+
+/// Whether the vehicle goes on with its night.
+struct Parked<'a, 'b> {
+    stop: &'a AtomicBool,
+    looking: &'a mut Looking<'b>,
+    may_tune: bool,
+    driving: bool,
+}
+
+impl Parked<'_, '_> {
+    /// Looks, and tells the engine whether it may tune.
+    fn goes_on(&mut self, worker: &mut Worker) -> bool {
+        let look = (self.looking)();
+        self.driving = look.is_none();
+        let may_tune = look.is_some_and(|look| look.may_tune);
+        if may_tune != self.may_tune {
+            self.may_tune = may_tune;
+            worker.give(Job::MayTune(may_tune));
+        }
+        !self.driving && !self.stop.load(Ordering::Relaxed)
+    }
 }
 
 /// Tells the metrics of a night.
@@ -96,10 +126,10 @@ fn active(vault: &mut Vault) -> Result<Option<Flat>, ExchangeError> {
 /// What was tuned; `None` when told to stop.
 fn tuned(
     worker: &mut Worker,
-    stop: &AtomicBool,
+    parked: &mut Parked<'_, '_>,
     entry: &mut Entry,
 ) -> Result<Option<Flat>, ExchangeError> {
-    while !stop.load(Ordering::Relaxed) {
+    while parked.goes_on(worker) {
         match worker.next(WAIT)? {
             Some(Done::Tuned { values, steps, loss, seconds, .. }) => {
                 (entry.steps, entry.loss, entry.seconds.tuning) = (steps, loss, seconds);
@@ -116,10 +146,10 @@ fn tuned(
 /// What was measured; `None` when told to stop.
 fn measured(
     worker: &mut Worker,
-    stop: &AtomicBool,
+    parked: &mut Parked<'_, '_>,
     entry: &mut Entry,
 ) -> Result<Option<Option<TermResult>>, ExchangeError> {
-    while !stop.load(Ordering::Relaxed) {
+    while parked.goes_on(worker) {
         match worker.next(WAIT)? {
             Some(Done::Measured { term, seconds, .. }) => {
                 entry.seconds.measuring = seconds;

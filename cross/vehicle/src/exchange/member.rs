@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+#[cfg(all(feature = "linux", target_os = "linux"))]
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use shoal_hal::{Conditions, Network, Part, Store as _};
+use shoal_hal::{Part, Store as _};
 use tracing::{info, warn};
 
 use super::alone;
 use super::bench::{Bench, BenchError};
+use super::look::{Look, Looking};
 use super::metrics::Metrics;
 use super::run::{Exchange, ExchangeError, Run};
 use crate::agent::{Agent, AgentError, Tell};
-use crate::config::Config;
+use crate::config::{CameraConfig, Config, FleetConfig};
 use crate::drives::{self, DrivesError};
 use crate::ready::{Ready, ReadyError};
 
@@ -34,6 +37,14 @@ pub enum MemberError {
     Exchange(#[from] ExchangeError),
     #[error(transparent)]
     Ready(#[from] ReadyError),
+    /// Its devices cannot be used.
+    #[cfg(all(feature = "linux", target_os = "linux"))]
+    #[error(transparent)]
+    Live(#[from] super::live::LiveError),
+    /// It was built without them.
+    #[cfg(not(all(feature = "linux", target_os = "linux")))]
+    #[error("this program was built without cameras: build shoal-vehicle with the feature `linux`")]
+    NoDevices,
     /// It is not told of any fleet.
     #[error("{file} has no table [fleet]: `shoal fleet init` writes one")]
     NoFleet {
@@ -71,19 +82,69 @@ pub fn run(
     let run = Run { windows, stop, state, seed, metrics };
     let mut agent = Agent::open(config.clone())?;
     info!(name = config.name, engine = agent.engine(), "vehicle");
+    if let Some(camera) = &config.camera {
+        return live(&run, &config, camera, &fleet, agent, &mut ready);
+    }
     drive(&mut agent, &config, &mut ready)?;
     ready.tell()?;
+    parked(&run, &fleet, agent, &mut || Some(Look::recorded()))?;
+    Ok(())
+}
+
+/// Drives what the camera sees, parks, and drives again.
+#[cfg(all(feature = "linux", target_os = "linux"))]
+fn live(
+    run: &Run,
+    config: &Config,
+    camera: &CameraConfig,
+    fleet: &FleetConfig,
+    mut agent: Agent,
+    ready: &mut Ready,
+) -> Result<(), MemberError> {
+    let mut devices = super::live::Devices::open(config, camera)?;
+    loop {
+        devices.drive(&mut agent, &run.stop, ready)?;
+        // One that stands where it starts has nothing to watch.
+        ready.tell()?;
+        if run.stop.load(Ordering::Relaxed) || !parked(run, fleet, agent, &mut || devices.look())? {
+            return Ok(());
+        }
+        // The engine took the agent; what it keeps is on disk.
+        agent = Agent::open(config.clone())?;
+    }
+}
+
+/// Says that this program cannot drive by itself.
+#[cfg(not(all(feature = "linux", target_os = "linux")))]
+fn live(
+    _run: &Run,
+    _config: &Config,
+    _camera: &CameraConfig,
+    _fleet: &FleetConfig,
+    _agent: Agent,
+    _ready: &mut Ready,
+) -> Result<(), MemberError> {
+    Err(MemberError::NoDevices)
+}
+
+/// Learns, in the fleet or alone, until the vehicle drives off (true) or there is nothing more to do.
+fn parked(
+    run: &Run,
+    fleet: &FleetConfig,
+    agent: Agent,
+    looking: &mut Looking<'_>,
+) -> Result<bool, MemberError> {
+    let Some(look) = looking() else { return Ok(true) };
     let filled = agent.replay();
     run.metrics.replay_spans.set(i64::try_from(filled.spans).unwrap_or(i64::MAX));
     run.metrics.replay_bytes.set(i64::try_from(filled.bytes).unwrap_or(i64::MAX));
     let bench = Bench::open(agent, &fleet.pack)?;
     if fleet.exchange {
-        Exchange::open(run, fleet, bench, parked())?.run()?;
+        Ok(Exchange::open(run.clone(), fleet.clone(), bench, look)?.run(looking)?)
     } else {
         let key = super::key::read(&fleet.key).map_err(ExchangeError::from)?;
-        alone::nights(&run, key.public().id(), bench)?;
+        Ok(alone::nights(run, key.public().id(), bench, looking)?)
     }
-    Ok(())
 }
 
 /// Drives the tuning parts of recorded or generated drives, each once; one that a cut ended is driven again from its
@@ -139,21 +200,10 @@ impl Agent {
     }
 }
 
-/// A recorded drive has ended: the vehicle stands, on power, cool, at its network.
-fn parked() -> Conditions {
-    Conditions {
-        parked: true,
-        external_power: true,
-        battery_soc_percent: 80,
-        temperature_c: 30,
-        network: Network::Unmetered,
-    }
-}
-
 #[expect(
     clippy::disallowed_methods,
     reason = "a program knows the time; what it drives is told it"
 )]
-fn now_s() -> u64 {
+pub(super) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }

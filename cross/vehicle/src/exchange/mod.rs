@@ -11,7 +11,10 @@ mod incoming;
 mod keep;
 pub mod key;
 pub mod line;
+#[cfg(all(feature = "linux", target_os = "linux"))]
+pub mod live;
 pub mod log;
+pub mod look;
 pub mod measured;
 pub mod member;
 pub mod metrics;

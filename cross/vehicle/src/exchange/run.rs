@@ -26,6 +26,7 @@ use super::documents::Documents;
 use super::key::{KeyError, Own};
 use super::line::{Board, Line, LineError};
 use super::log::{Log, LogError};
+use super::look::{Look, Looking};
 use super::metrics::Metrics;
 use super::particles::Particles;
 use super::vault::{Vault, VaultError};
@@ -146,14 +147,14 @@ pub struct Exchange {
     pub(super) counter_seen: u64,
     pub(super) staged: Option<Flat>,
     pub(super) tuning: Option<ValuesHash>,
-    pub(super) conditions: Conditions,
+    pub(super) look: Look,
     pub(super) tonight: Tonight,
     /// Terms of the utility document.
     pub(super) terms: usize,
 }
 
 impl Exchange {
-    /// Opens what the vehicle keeps and starts its engine. `conditions` are those of the moment.
+    /// Opens what the vehicle keeps and starts its engine. `look` is what the vehicle is at the moment.
     ///
     /// # Errors
     /// [`ExchangeError`].
@@ -161,7 +162,7 @@ impl Exchange {
         run: Run,
         fleet: FleetConfig,
         mut bench: Bench,
-        conditions: Conditions,
+        look: Look,
     ) -> Result<Self, ExchangeError> {
         let key = super::key::read(&fleet.key)?;
         let me = key.public().id();
@@ -213,7 +214,7 @@ impl Exchange {
             counter_seen: 0,
             staged: None,
             tuning: None,
-            conditions,
+            look,
             terms: 0,
             tonight: Tonight::default(),
         };
@@ -243,17 +244,26 @@ impl Exchange {
         Ok(())
     }
 
-    /// Takes part in windows until it is told to stop, or the last window is over.
+    /// Takes part in windows until it is told to stop, or the last window is over, or the vehicle, which `looking`
+    /// looks at, is not parked any more. Whether it was that: then there is more to do.
     ///
     /// # Errors
     /// [`ExchangeError`]: what was done until then is durable.
-    pub fn run(&mut self) -> Result<(), ExchangeError> {
+    pub fn run(&mut self, looking: &mut Looking<'_>) -> Result<bool, ExchangeError> {
         info!(vehicle = %self.me, "started");
         self.tell_conditions();
-        loop {
+        let driving = loop {
             if self.run.stop.load(Ordering::Relaxed) {
                 info!("told to stop");
-                break;
+                break false;
+            }
+            let Some(look) = looking() else {
+                info!("not parked any more");
+                break true;
+            };
+            if look != self.look {
+                self.look = look;
+                self.tell_conditions();
             }
             let now = self.clock.now();
             if self.window.poll_timeout().is_some_and(|at| at <= now.since_boot) {
@@ -269,11 +279,12 @@ impl Exchange {
             self.finish()?;
             self.end_of_window()?;
             if self.over() {
-                break;
+                break false;
             }
             self.wait()?;
-        }
-        self.leave()
+        };
+        self.leave()?;
+        Ok(driving)
     }
 
     /// Whether the last window is over, and all of it done.
@@ -430,7 +441,7 @@ impl Exchange {
     /// Tells the window core and the engine what the vehicle's conditions are.
     pub(super) fn tell_conditions(&mut self) {
         let Conditions { parked, external_power, battery_soc_percent, network, .. } =
-            self.conditions;
+            self.look.conditions;
         let network = match network {
             shoal_hal::Network::None => Network::None,
             shoal_hal::Network::Metered => Network::Metered,
@@ -439,7 +450,7 @@ impl Exchange {
         let conditions =
             shoal_window::Conditions { network, parked, external_power, battery_soc_percent };
         self.tell_window(shoal_window::Input::Conditions(conditions));
-        self.worker.give(Job::MayTune(parked));
+        self.worker.give(Job::MayTune(self.look.may_tune));
     }
 
     pub(super) fn own(&self) -> Own {

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::area::Area;
 use super::clock::{Ratio, Ticks, TimeOverflow};
 use super::{ReadError, SIDE_PIXELS_MAX};
+use crate::backend::area::Area;
 use crate::{FrameShape, Motion};
 
 /// Bytes that may still be kept, over all drives of one opening.

@@ -14,7 +14,6 @@
 //!
 //! What cannot be read, and what is too short for two clips in every part, is skipped with its reason.
 
-mod area;
 mod clock;
 pub mod comma;
 mod error;

@@ -55,6 +55,7 @@ impl Area {
     }
 
     /// Whether this is for pictures of `width`×`height`.
+    #[cfg(feature = "recorded")]
     pub(super) fn is_for(&self, width: usize, height: usize) -> bool {
         (self.source_width, self.source_height) == (width, height)
     }

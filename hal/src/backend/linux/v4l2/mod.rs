@@ -1,0 +1,354 @@
+//! A camera of Video4Linux: opened for reading alone, streamed by shared memory.
+//!
+//! The node is opened with `O_RDONLY`. Its buffers are then exported as files that are open for reading
+//! alone (`VIDIOC_EXPBUF`) and mapped for reading: no byte can be written to it. A driver that exports no
+//! buffers streams only when it is open for writing, too, which has to be asked for; its buffers are
+//! mapped for reading all the same. Asking for a format and a rate is a call of its own; no other setting
+//! of the camera is touched.
+
+mod pixels;
+mod uapi;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use pixels::PixelFormat;
+
+use super::monotonic;
+use crate::FrameShape;
+use crate::backend::area::Area;
+use pixels::{Coding, Converter};
+use uapi::{Device, Filled, PixFormat, StartError, Stream};
+
+/// Longest side of a camera's picture, pixels.
+pub const SIDE_PIXELS_MAX: u32 = 8192;
+
+/// Buffers that the camera fills in turn.
+const BUFFERS: u32 = 4;
+
+/// A camera may give so much less than the model's rate: 29.97 counts as 30.
+const RATE_TOLERANCE: f64 = 0.97;
+
+/// Which camera, and how it is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CameraOptions {
+    /// Its node, `/dev/video0`.
+    pub device: PathBuf,
+    /// Width and height to ask for, pixels; `None` leaves them as they are.
+    pub size: Option<(u32, u32)>,
+    /// Layout of pixels to ask for; `None` takes the first of [`PixelFormat::ALL`] that is offered.
+    pub format: Option<PixelFormat>,
+    /// Open it for writing, too: for drivers that export no buffers. Nothing is ever written.
+    pub read_write: bool,
+    /// Longest time without a picture that can be used; beyond it the camera counts as lost.
+    pub silence_max: Duration,
+}
+
+/// Why there is no picture of a camera.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Debug, thiserror::Error)]
+pub enum CameraError {
+    /// The node is not there, or not ours to read.
+    #[error(
+        "cannot open the camera {}: name its node as `device` under [camera] and let this user read it \
+         (group video)",
+        device.display()
+    )]
+    Open {
+        device: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// It is no camera of Video4Linux.
+    #[error("{} is no camera: {what}", device.display())]
+    NoCamera { device: PathBuf, what: &'static str },
+    /// A call failed.
+    #[error("the camera {} does not {what}", device.display())]
+    Call {
+        device: PathBuf,
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    /// It offers no layout of pixels that is read, or not the one that is asked for.
+    #[error("the camera {} offers {offered}; read are {wanted}", device.display())]
+    Format { device: PathBuf, offered: String, wanted: String },
+    /// The size it gives cannot be read.
+    #[error(
+        "the camera {} gives {width}×{height} pixels; sides of 1 to {SIDE_PIXELS_MAX} are read",
+        device.display()
+    )]
+    Size { device: PathBuf, width: u32, height: u32 },
+    /// It is slower than the model.
+    #[error(
+        "the camera {} gives {camera_hz:.2} pictures a second, the model needs {model_hz:.2}: ask for \
+         another `width` and `height` under [camera]",
+        device.display()
+    )]
+    TooSlow { device: PathBuf, camera_hz: f64, model_hz: f64 },
+    /// It cannot stream as it is open.
+    #[error(
+        "the driver of the camera {} lets no buffer be mapped while it is open for reading alone: \
+         `read_write = true` under [camera] opens it for writing, too; nothing is ever written to it",
+        device.display()
+    )]
+    ReadOnly {
+        device: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// No picture came, or none that could be used.
+    #[error(
+        "the camera {} gave no picture for {seconds:.1} s ({damaged} damaged ones)",
+        device.display()
+    )]
+    Silent { device: PathBuf, seconds: f64, damaged: u64 },
+}
+
+/// A frame of the model's shape, and when the camera took it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shot<'a> {
+    /// The frame, RGB, HWC.
+    pub frame: &'a [u8],
+    /// Time of the picture since the computer started, not counting sleep.
+    pub at: Duration,
+}
+
+/// A camera that streams. It can be read and nothing else.
+pub struct Camera {
+    options: CameraOptions,
+    stream: Stream,
+    card: String,
+    format: PixelFormat,
+    size: (u32, u32),
+    interval: Option<Duration>,
+    converter: Converter,
+    area: Area,
+    shape: FrameShape,
+    frame: Vec<u8>,
+    damaged: u64,
+}
+
+impl std::fmt::Debug for Camera {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Camera").field("options", &self.options).field("card", &self.card).finish()
+    }
+}
+
+impl Camera {
+    /// Opens a camera and starts it, for frames of `shape` at `rate_hz`.
+    ///
+    /// # Errors
+    /// [`CameraError`]: no camera there, no layout of pixels that is read, slower than the rate.
+    ///
+    /// # Panics
+    /// If the shape has no pixel.
+    pub fn open(
+        options: CameraOptions,
+        shape: FrameShape,
+        rate_hz: f64,
+    ) -> Result<Self, CameraError> {
+        let path = || options.device.clone();
+        let failed = |what| move |source| CameraError::Call { device: path(), what, source };
+        let device = Device::open(&options.device, options.read_write)
+            .map_err(|source| CameraError::Open { device: path(), source })?;
+        let about = device.about().map_err(|_no_answer| CameraError::NoCamera {
+            device: path(),
+            what: "it does not say what it can do",
+        })?;
+        let lacks = [
+            (about.captures, "it gives no pictures in one plane of memory"),
+            (about.streams, "it does not stream"),
+        ];
+        if let Some((_, what)) = lacks.into_iter().find(|(has, _)| !has) {
+            return Err(CameraError::NoCamera { device: path(), what });
+        }
+        let format = choose(&device, &options)?;
+        let pix = ask(&device, &options, format).map_err(failed("take a format"))?;
+        let PixFormat { width, height, .. } = pix;
+        if pix.pixel_format != format.code() {
+            let (offered, wanted) = (letters(pix.pixel_format), letters(format.code()));
+            return Err(CameraError::Format { device: path(), offered, wanted });
+        }
+        if ![width, height].iter().all(|side| (1..=SIDE_PIXELS_MAX).contains(side)) {
+            return Err(CameraError::Size { device: path(), width, height });
+        }
+        let interval_s = device.set_rate(rate_hz);
+        if let Some(camera_hz) = interval_s.map(|seconds| 1.0 / seconds)
+            && camera_hz < rate_hz * RATE_TOLERANCE
+        {
+            return Err(CameraError::TooSlow { device: path(), camera_hz, model_hz: rate_hz });
+        }
+        let sides = (width as usize, height as usize);
+        let stream = device.start(BUFFERS).map_err(|error| match error {
+            StartError::Map(source) if !options.read_write => {
+                CameraError::ReadOnly { device: path(), source }
+            }
+            StartError::Map(source) | StartError::Call(source) => failed("stream")(source),
+        })?;
+        Ok(Self {
+            stream,
+            card: about.card,
+            format,
+            size: (width, height),
+            interval: interval_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            converter: Converter::new(
+                format,
+                sides,
+                pix.bytes_per_line as usize,
+                coding(&pix, format),
+            ),
+            area: Area::new(sides.0, sides.1, shape),
+            shape,
+            frame: Vec::with_capacity(shape.bytes()),
+            damaged: 0,
+            options,
+        })
+    }
+
+    /// Its name, as its driver gives it.
+    #[must_use]
+    pub fn card(&self) -> &str {
+        &self.card
+    }
+
+    /// The layout of its pixels.
+    #[must_use]
+    pub const fn format(&self) -> PixelFormat {
+        self.format
+    }
+
+    /// Width and height of its pictures, pixels.
+    #[must_use]
+    pub const fn size(&self) -> (u32, u32) {
+        self.size
+    }
+
+    /// Time between two pictures; `None` if it does not say.
+    #[must_use]
+    pub const fn interval(&self) -> Option<Duration> {
+        self.interval
+    }
+
+    /// Shape of the frames it is opened for.
+    #[must_use]
+    pub const fn shape(&self) -> FrameShape {
+        self.shape
+    }
+
+    /// Pictures that were damaged, cut off or could not be decoded.
+    #[must_use]
+    pub const fn damaged(&self) -> u64 {
+        self.damaged
+    }
+
+    /// Whether the kernel holds the node open for reading and not for writing.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn is_read_only(&self) -> io::Result<bool> {
+        self.stream.device().is_read_only()
+    }
+
+    /// The next picture whose time is `wanted`, as a frame; the others cost nothing but their time.
+    ///
+    /// # Errors
+    /// [`CameraError::Call`] if the camera is gone, [`CameraError::Silent`] if nothing usable came for so
+    /// long that it counts as lost. A later call may succeed after a silence.
+    pub fn next(
+        &mut self,
+        mut wanted: impl FnMut(Duration) -> bool,
+    ) -> Result<Shot<'_>, CameraError> {
+        let mut heard = monotonic();
+        loop {
+            let silence = monotonic().saturating_sub(heard);
+            let Some(longest) = self.options.silence_max.checked_sub(silence) else {
+                let (seconds, damaged) = (silence.as_secs_f64(), self.damaged);
+                let device = self.options.device.clone();
+                return Err(CameraError::Silent { device, seconds, damaged });
+            };
+            self.stream.wait(longest).map_err(|source| self.failed("answer", source))?;
+            let taken =
+                self.stream.take().map_err(|source| self.failed("give a picture", source))?;
+            let Some(filled) = taken else { continue };
+            let at = filled.at.unwrap_or_else(monotonic);
+            let wanted = wanted(at);
+            let used = wanted && self.use_picture(&filled);
+            self.stream
+                .queue(filled.index)
+                .map_err(|source| self.failed("take a buffer back", source))?;
+            if used {
+                return Ok(Shot { frame: &self.frame, at });
+            }
+            if wanted {
+                self.damaged += 1;
+            } else {
+                heard = monotonic();
+            }
+        }
+    }
+
+    /// Makes a picture the frame; `false` if it is damaged.
+    fn use_picture(&mut self, filled: &Filled) -> bool {
+        if filled.damaged {
+            return false;
+        }
+        let Some(rgb) = self.converter.rgb(self.stream.picture(filled)) else { return false };
+        self.frame.clear();
+        self.area.average(rgb, &mut self.frame);
+        true
+    }
+
+    fn failed(&self, what: &'static str, source: io::Error) -> CameraError {
+        CameraError::Call { device: self.options.device.clone(), what, source }
+    }
+}
+
+/// The layout that is asked for, or the first of ours, that the device offers.
+fn choose(device: &Device, options: &CameraOptions) -> Result<PixelFormat, CameraError> {
+    let offered = device.formats();
+    let wanted = options.format.as_ref().map_or(&PixelFormat::ALL[..], std::slice::from_ref);
+    let found = wanted.iter().find(|format| offered.contains(&format.code()));
+    found.copied().ok_or_else(|| {
+        let names = |codes: Vec<u32>| codes.into_iter().map(letters).collect::<Vec<_>>().join(", ");
+        let wanted = names(wanted.iter().map(|format| format.code()).collect());
+        let offered = if offered.is_empty() { "no format".to_owned() } else { names(offered) };
+        CameraError::Format { device: options.device.clone(), offered, wanted }
+    })
+}
+
+/// Asks for a format at the configured size, or at the one the camera has.
+fn ask(device: &Device, options: &CameraOptions, format: PixelFormat) -> io::Result<PixFormat> {
+    let is = device.format()?;
+    let (width, height) = options.size.unwrap_or((is.width, is.height));
+    // `V4L2_FIELD_NONE`: whole pictures, not every second row.
+    let want =
+        PixFormat { width, height, pixel_format: format.code(), field: 1, ..PixFormat::default() };
+    device.set_format(want)
+}
+
+fn letters(code: u32) -> String {
+    code.to_le_bytes()
+        .map(|byte| if byte.is_ascii_graphic() { byte as char } else { '?' })
+        .iter()
+        .collect()
+}
+
+/// How a camera codes colour; what it leaves open is as V4L2 says: by its colour space. Of luma alone drivers give
+/// the full range without saying so.
+fn coding(pix: &PixFormat, format: PixelFormat) -> Coding {
+    const REC709: u32 = 3;
+    const JPEG: u32 = 7;
+    const ENCODING_709: u32 = 2;
+    const FULL: u32 = 1;
+    let bt709 = match pix.ycbcr_encoding {
+        0 => pix.colorspace == REC709,
+        encoding => encoding == ENCODING_709,
+    };
+    let full = match pix.quantization {
+        0 => pix.colorspace == JPEG || format == PixelFormat::Grey,
+        quantization => quantization == FULL,
+    };
+    Coding { bt709, full }
+}
