@@ -1,7 +1,7 @@
 //! The image of a vehicle computer, booted in an emulator and ended like a computer whose power is cut.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +10,7 @@ use std::thread;
 use tempfile::TempDir;
 
 use crate::clock::Deadline;
+use crate::fleet::{say, text};
 
 /// Firmware of the emulated computer.
 const FIRMWARE: &str = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd";
@@ -102,9 +103,8 @@ impl Image {
     /// # Panics
     /// When the boot partition cannot be read.
     pub fn entries(&self) -> Vec<String> {
-        let (first, _sectors) = self.place(Partition::Esp);
-        let disk = format!("{}@@{}", self.disk().display(), first * 512);
-        let list = output(Command::new("mdir").args(["-b", "-i", &disk, "::/loader/entries"]));
+        let list =
+            output(Command::new("mdir").args(["-b", "-i", &self.esp(), "::/loader/entries"]));
         let names = list.lines().filter_map(|line| line.trim().rsplit('/').next());
         names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
     }
@@ -134,12 +134,47 @@ impl Image {
     /// # Panics
     /// When the emulator does not start.
     pub fn boot(&self) -> Computer {
+        self.start(&["-bios", FIRMWARE])
+    }
+
+    /// Boots its kernel, with its drivers and its root, into the script `init` beside these files, all below /check.
+    ///
+    /// # Panics
+    /// When the emulator does not start.
+    pub fn boot_into(&self, init: &str, files: &[&Path]) -> Computer {
+        let folder = self.folder.path();
+        let check = folder.join("more/check");
+        fs::create_dir_all(&check).expect("a folder");
+        fs::write(check.join("init"), init).expect("a file");
+        run(Command::new("chmod").arg("755").arg(check.join("init")));
+        run(Command::new("cp").args(files).arg(&check));
+        let (kernel, initrd) = (folder.join("linux"), folder.join("initrd"));
+        for (name, file) in [("::/a/linux", &kernel), ("::/a/initrd", &initrd)] {
+            run(Command::new("mcopy").args(["-n", "-i", &self.esp(), name]).arg(file));
+        }
+        // The kernel unpacks one archive after the other.
+        let script = "find . | cpio --create --format=newc --owner=0:0 --quiet | gzip >> ../initrd";
+        run(Command::new("sh").args(["-c", script]).current_dir(folder.join("more")));
+        let append = "console=ttyAMA0 quiet panic=-1 rdinit=/check/init";
+        self.start(&[
+            "-no-reboot",
+            "-kernel",
+            text(&kernel),
+            "-initrd",
+            text(&initrd),
+            "-append",
+            append,
+        ])
+    }
+
+    fn start(&self, args: &[&str]) -> Computer {
         let mut child = Command::new("qemu-system-aarch64")
             .args(["-machine", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024"])
-            .args(["-nographic", "-bios", FIRMWARE, "-drive"])
+            .args(["-nographic", "-drive"])
             .arg(format!("if=none,id=disk,format=raw,file={}", self.disk().display()))
             .args(["-device", "virtio-blk-pci,drive=disk", "-netdev", "user,id=net"])
             .args(["-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"])
+            .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -159,6 +194,12 @@ impl Image {
 
     fn disk(&self) -> PathBuf {
         self.folder.path().join("disk")
+    }
+
+    /// The boot partition, as mtools name it.
+    fn esp(&self) -> String {
+        let (first, _sectors) = self.place(Partition::Esp);
+        format!("{}@@{}", self.disk().display(), first * 512)
     }
 
     /// Its first sector and how many it has.
@@ -259,9 +300,4 @@ fn output(command: &mut Command) -> String {
     let done = command.env("PATH", path).output().expect("the program starts");
     assert!(done.status.success(), "{shown}: {}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8_lossy(&done.stdout).into_owned()
-}
-
-/// Past the capture of the harness.
-fn say(text: &str) {
-    let _said = writeln!(std::io::stderr(), "{text}");
 }

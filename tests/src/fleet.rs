@@ -398,11 +398,11 @@ fn show(path: &Path) {
 }
 
 /// Past the capture of the harness.
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let _said = writeln!(std::io::stderr(), "{text}");
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 

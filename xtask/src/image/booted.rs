@@ -27,10 +27,17 @@ pub(crate) fn step(cuts: Option<u32>, variables: &[(&'static str, OsString)]) ->
     }
     let image = vehicle::folder().join("test.img");
     let sizes = vehicle::make(&Asked { vehicle: None, data_mib: DATA_MIB }, &image)?;
+    let devices = vehicle::build(
+        "devices",
+        &["--package", "shoal-hal", "--features", "linux", "--example", "devices"],
+    )?;
+    // The programs it meets are those of this tree, whatever was built before.
+    Run::cargo().args(["test", "--workspace", "--no-run", "--quiet"]).run()?;
     let mut tests = Run::cargo()
         .args(["test", "--workspace", "--test", "image", "--", "--test-threads", "1"])
         .envs(variables)
         .env("SHOAL_IMAGE", &image)
+        .env("SHOAL_DEVICES", &devices)
         .env("SHOAL_REQUIRE_IMAGE", "1");
     if let Some(cuts) = cuts {
         tests = tests.env("SHOAL_IMAGE_CUTS", cuts.to_string());

@@ -124,7 +124,7 @@ pub(crate) fn make(asked: &Asked, image: &Path) -> Done<String> {
     }
     let folder = folder();
     make_folder(&folder)?;
-    let agent = agent(&folder)?;
+    let agent = agent()?;
     let library = onnxruntime::fetch("aarch64", &tools().join("onnxruntime-aarch64"))?;
     let debian = Debian::open(&tools().join("debian"))?;
     let kernel = debian.unpack(&debian.behind("linux-image-arm64")?)?;
@@ -164,20 +164,21 @@ pub(crate) fn make(asked: &Asked, image: &Path) -> Done<String> {
     ))
 }
 
-/// Builds the agent, without the embedded engine and without symbols.
-fn agent(folder: &Path) -> Done<PathBuf> {
-    Run::cargo()
-        .args(["build", "--package", "shoal-vehicle", "--target", TARGET])
-        .args(["--no-default-features", "--features", "ort"])
-        .run()?;
+/// Builds the agent, without the embedded engine.
+fn agent() -> Done<PathBuf> {
+    let features = ["--no-default-features", "--features", "ort,linux"];
+    build("shoal-vehicle", &[&["--package", "shoal-vehicle"], &features[..]].concat())
+}
+
+/// Builds a program for the vehicle computer; the file of it, without symbols.
+pub(crate) fn build(name: &str, args: &[&str]) -> Done<PathBuf> {
+    Run::cargo().args(["build", "--target", TARGET]).args(args).run()?;
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    let stripped = folder.join("shoal-vehicle");
-    Run::new("aarch64-linux-gnu-strip")
-        .arg("-o")
-        .arg(&stripped)
-        .arg(target.join(TARGET).join("debug/shoal-vehicle"))
-        .run()?;
+    let built = target.join(TARGET).join("debug");
+    let built = if args.contains(&"--example") { built.join("examples") } else { built };
+    let stripped = folder().join(name);
+    Run::new("aarch64-linux-gnu-strip").arg("-o").arg(&stripped).arg(built.join(name)).run()?;
     Ok(stripped)
 }
 

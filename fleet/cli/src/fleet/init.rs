@@ -57,7 +57,7 @@ pub(crate) struct Init {
     /// How particles move
     #[arg(long, value_enum, default_value = "consensus")]
     rule: RuleName,
-    /// A vehicle.toml whose tables engine, drives, replay and night every vehicle gets
+    /// A vehicle.toml whose tables engine, drives, replay, night, camera, can and conditions every vehicle gets
     #[arg(long, value_name = "FILE")]
     vehicle: Option<PathBuf>,
     #[command(flatten)]

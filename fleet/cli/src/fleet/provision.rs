@@ -12,7 +12,7 @@ use crate::output::{Failure, Outcome};
 
 /// Collect what lies on one vehicle's computer: one folder, in which nothing points out of it.
 ///
-/// Its vehicle.toml, its key and certificates, the evaluation pack, recorded drives if it replays some, and the model's
+/// Its vehicle.toml, its key and certificates, the evaluation pack, recorded drives if it replays some, the DBC file of its bus, and the model's
 /// package unless that is on the vehicle already.
 ///
 /// Example: shoal fleet provision fleet 0 -o equipped --package /usr/share/shoal/world
@@ -57,6 +57,9 @@ impl Provision {
         }
         if let Some(drives) = &mut config.drives.directory {
             take(drives, "drives")?;
+        }
+        if let Some(can) = &mut config.can {
+            take(&mut can.dbc, "car.dbc")?;
         }
         match self.package {
             Some(package) => config.model.package = package,

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use shoal_shadow::digits::hex;
-use shoal_vehicle::config::{Config, EngineKind, FleetConfig};
+use shoal_vehicle::config::{
+    CameraConfig, CanConfig, ConditionsConfig, Config, EngineKind, FleetConfig, PixelLayout,
+    SignalConfig,
+};
 
 use super::init::path;
 use crate::output::Failure;
@@ -31,12 +34,20 @@ pub(super) fn vehicle(
     config: &Config,
     place: impl Fn(&Path) -> Result<PathBuf, Failure>,
 ) -> Result<String, Failure> {
-    let Config { name, seed, model, engine, drives, replay, night, state, fleet } = config;
+    let Config { name, seed, model, engine, drives, replay, night, state, fleet, .. } = config;
+    let Config { camera, can, conditions, .. } = config;
     let place = |file: &Path| Ok::<_, Failure>(text(path(&place(file)?)?));
     let mut toml = format!("name = {}\nseed = {seed}\nstate = {}\n", text(name), place(state)?);
     writeln!(toml, "\n[model]\npackage = {}", place(&model.package)?)?;
     if let Some(fleet) = fleet {
         toml.push_str(&of_fleet(fleet, place)?);
+    }
+    if let Some(camera) = camera {
+        toml.push_str(&of_camera(camera)?);
+        toml.push_str(&of_conditions(conditions)?);
+    }
+    if let Some(can) = can {
+        toml.push_str(&of_can(can, place)?);
     }
     writeln!(toml, "\n[drives]\nvehicle = {}\nvehicles = {}", drives.vehicle, drives.vehicles)?;
     if let Some(directory) = &drives.directory {
@@ -94,6 +105,75 @@ fn of_fleet(
     Ok(toml)
 }
 
+fn of_camera(camera: &CameraConfig) -> Result<String, Failure> {
+    let CameraConfig { device, size, format, read_write, silence_s } = camera;
+    let mut toml = format!("\n[camera]\ndevice = {}\n", text(path(device)?));
+    if let Some((width, height)) = size {
+        writeln!(toml, "width = {width}\nheight = {height}")?;
+    }
+    if let Some(format) = format {
+        let name = match format {
+            PixelLayout::Rgb24 => "rgb24",
+            PixelLayout::Yuyv => "yuyv",
+            PixelLayout::Nv12 => "nv12",
+            PixelLayout::Mjpeg => "mjpeg",
+            PixelLayout::Grey => "grey",
+        };
+        writeln!(toml, "format = {}", text(name))?;
+    }
+    writeln!(toml, "read_write = {read_write}\nsilence_s = {silence_s:?}")?;
+    Ok(toml)
+}
+
+fn of_can(
+    can: &CanConfig,
+    place: impl Fn(&Path) -> Result<String, Failure>,
+) -> Result<String, Failure> {
+    let mut toml = format!("\n[can]\ninterface = {}\n", text(&can.interface));
+    writeln!(toml, "dbc = {}\nage_s = {:?}", place(&can.dbc)?, can.age_s)?;
+    // In our own units, so that the scale is the whole of what is written.
+    for (key, unit, signal) in [
+        ("speed", "m/s", &can.speed),
+        ("steering", "rad", &can.steering),
+        ("acceleration", "m/s2", &can.acceleration),
+        ("lateral_acceleration", "m/s2", &can.lateral_acceleration),
+    ] {
+        if let Some(SignalConfig { signal, scale }) = signal {
+            writeln!(toml, "{key} = {}\n{key}_unit = {}", text(signal), text(unit))?;
+            writeln!(toml, "{key}_scale = {scale:?}")?;
+        }
+    }
+    if let Some((signal, values)) = &can.parked {
+        writeln!(toml, "parked = {}\nparked_values = {values:?}", text(&signal.signal))?;
+    }
+    for (key, signal) in
+        [("external_power", &can.external_power), ("battery_soc_percent", &can.battery_soc_percent)]
+    {
+        if let Some(signal) = signal {
+            writeln!(toml, "{key} = {}", text(&signal.signal))?;
+        }
+    }
+    Ok(toml)
+}
+
+fn of_conditions(conditions: &ConditionsConfig) -> Result<String, Failure> {
+    let mut toml = format!("\n[conditions]\nparked_after_s = {}\n", conditions.parked_after_s);
+    let metered: Vec<String> =
+        conditions.metered_interfaces.iter().map(|name| text(name)).collect();
+    writeln!(toml, "metered_interfaces = [{}]", metered.join(", "))?;
+    if let Some(power) = conditions.external_power {
+        writeln!(toml, "external_power = {power}")?;
+    }
+    if let Some(percent) = conditions.battery_soc_percent {
+        writeln!(toml, "battery_soc_percent = {percent}")?;
+    }
+    if let Some(celsius) = conditions.temperature_c {
+        writeln!(toml, "temperature_c = {celsius}")?;
+    }
+    writeln!(toml, "sysfs = {}", text(path(&conditions.sysfs)?))?;
+    Ok(toml)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,11 +191,19 @@ mod tests {
                     [fleet]\nname = \"f\"\nregion = \"r\"\nbroker = \"mqtts://b:1\"\n\
                     certificates = \"tls\"\nkey = \"k\"\npack = \"p\"\nexchange = false\nmetered = true\n\
                     while_driving = true\nbattery_soc_min_percent = 9\n";
+        let devices = "[camera]\ndevice = \"/dev/video2\"\nwidth = 640\nheight = 480\nformat = \"nv12\"\n\
+                       read_write = true\nsilence_s = 4\n[can]\ninterface = \"can1\"\ndbc = \"car.dbc\"\n\
+                       age_s = 0.25\nspeed = \"A.B\"\nsteering = \"C.D + C.E\"\nsteering_unit = \"deg\"\n\
+                       steering_scale = -0.0625\nacceleration = \"F.G\"\nacceleration_unit = \"g\"\n\
+                       parked = \"H.I\"\nparked_values = [32, 0.5]\nexternal_power = \"J.K\"\n\
+                       battery_soc_percent = \"L.M\"\n[conditions]\nparked_after_s = 7\n\
+                       metered_interfaces = [\"wwan0\"]\nexternal_power = true\n\
+                       battery_soc_percent = 55\ntemperature_c = 21\nsysfs = \"/other\"\n";
         let keys = ["authority", "timekeeper"].map(|name| {
             let key = shoal_wire::SecretKey::from_seed(&[name.len() as u8; 32]);
             format!("{name} = \"{}\"\n", hex(key.public().bytes()))
         });
-        let toml = format!("{toml}{}", keys.concat());
+        let toml = format!("{toml}{}{devices}", keys.concat());
         std::fs::write(&file, toml).unwrap();
         let read = Config::read(&file).unwrap();
         let written = vehicle(&read, |path| Ok(path.to_path_buf())).unwrap();
