@@ -17,7 +17,7 @@ use shoal_vehicle::exchange::vault::Vault;
 /// Where the image has the package of the model.
 pub(crate) const PACKAGE: &str = "/usr/share/shoal/world";
 /// Power cuts, unless `SHOAL_IMAGE_CUTS` says how many.
-const CUTS: u64 = 2;
+const CUTS: u64 = 1;
 /// The latest moment of a cut after a start, in seconds: by then it exchanges.
 const CUT_SECONDS_MAX: u64 = 60;
 
