@@ -1,6 +1,7 @@
 //! What is refused, each with its own code, while the vehicle goes on.
 
 use shoal_tests::brokers::{Embedded, TestBroker};
+use shoal_tests::clock::until;
 use shoal_wire::v1::{ParticleHeader, ParticleHeaderFields, RefusalCode, Role};
 use shoal_wire::{ENVELOPE_OVERHEAD_BYTES, HEAD_BYTES, Leaf, ModelHash, SecretKey};
 
@@ -78,18 +79,13 @@ fn an_older_window_plan() {
     let newer = std::fs::read(&file).unwrap();
     assert_ne!(older, newer);
     let topic = hostile.topic(hostile.told.authority.id(), Leaf::Plan);
-    let window = hostile.every_window(
-        "old_counter",
-        |hostile, _window, _nonce| {
-            // The newer one first: this is a race with the timekeeper, which publishes it too.
-            hostile.publish_at(&topic, &newer);
-            hostile.publish_at(&topic, &older);
-        },
-        |all| {
-            all.rejected(RefusalCode::OldCounter)
-                .filter(|_window| all.is_refused_aloud(RefusalCode::OldCounter))
-        },
-    );
+    let window = until("old_counter", || {
+        // Again and again: the timekeeper puts the newer one back each time, and a vehicle without a line sees only
+        // what stands there in the end.
+        hostile.publish_at(&topic, &older);
+        let refused = hostile.rejected(RefusalCode::OldCounter);
+        refused.filter(|_window| hostile.is_refused_aloud(RefusalCode::OldCounter))
+    });
     hostile.goes_on_after(window);
 }
 

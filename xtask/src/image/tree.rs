@@ -27,7 +27,7 @@ pub(crate) struct Parts<'a> {
 /// A kernel's modules and what each needs.
 struct Modules {
     version: String,
-    /// lib/modules/<version>
+    /// `lib/modules/VERSION`.
     folder: PathBuf,
     /// File ← files that must be there before it; by name, `-` and `_` alike.
     needs: BTreeMap<String, (String, Vec<String>)>,
