@@ -68,7 +68,18 @@ impl Image {
         run(Command::new("cp").arg("--archive").arg(vehicle).arg(tree.join("vehicle")));
         let (_first, sectors) = self.place(Partition::Data);
         run(Command::new("mke2fs")
-            .args(["-q", "-t", "ext4", "-L", "data", "-E", "root_owner=0:0", "-d"])
+            .args([
+                "-q",
+                "-t",
+                "ext4",
+                "-L",
+                "data",
+                "-e",
+                "remount-ro",
+                "-E",
+                "root_owner=0:0",
+                "-d",
+            ])
             .arg(&tree)
             .arg(&file)
             .arg(format!("{}K", sectors / 2)));
@@ -183,10 +194,15 @@ impl Image {
         let console = Arc::new(Mutex::new(String::new()));
         let (of_thread, output) = (Arc::clone(&console), child.stdout.take().expect("a pipe"));
         thread::spawn(move || {
-            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-                let mut text = of_thread.lock().unwrap_or_else(PoisonError::into_inner);
-                text.push_str(String::from_utf8_lossy(&line).trim_end());
-                text.push('\n');
+            let (mut output, mut line) = (BufReader::new(output), Vec::new());
+            while output.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+                // One that the cut ended says nothing.
+                if line.ends_with(b"\n") {
+                    let mut text = of_thread.lock().unwrap_or_else(PoisonError::into_inner);
+                    text.push_str(String::from_utf8_lossy(&line).trim_end());
+                    text.push('\n');
+                }
+                line.clear();
             }
         });
         Computer { child, console }

@@ -18,7 +18,7 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(&program);
-        command.current_dir(root()).stdin(Stdio::null());
+        command.current_dir(root()).stdin(Stdio::null()).env("PATH", path());
         Self { command, shown: name(program.as_ref()) }
     }
 
@@ -127,10 +127,16 @@ impl Run {
     }
 }
 
+/// PATH, and where Debian keeps the programs that make file systems: anybody may run them.
+fn path() -> OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin:/sbin");
+    path
+}
+
 /// Whether a program can be found on PATH.
 pub(crate) fn found(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    std::env::split_paths(&path()).any(|folder| folder.join(program).is_file())
 }
 
 fn name(program: &OsStr) -> String {

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::clock::Watch;
 use crate::flags::Flags;
 use crate::process::Run;
+use crate::steps::Outcome;
 use crate::{Done, Failure, fuzz, image, root};
 
 const HELP: &str = "\
@@ -18,6 +19,14 @@ made twice, and every fuzz target for N seconds (default 1800); writes docs/evid
 
 /// Times that a program is killed while it writes replay.
 const KILLS: u32 = 300;
+/// What was passed over was not shown.
+fn all_of_it(outcome: Outcome) -> Done {
+    match outcome {
+        Outcome::Passed | Outcome::PassedWith(_) => Ok(()),
+        Outcome::Skipped(skip) => Err(Failure(skip.why)),
+    }
+}
+
 /// Times that the power of an emulated vehicle computer is cut.
 const POWER_CUTS: u32 = 10;
 /// Seeds of the simulated disk that is cut before every operation.
@@ -70,5 +79,5 @@ pub(crate) fn run(args: &[String]) -> Done {
         .and_then(|()| fs::write(&path, format!("{summary:#}\n")))
         .map_err(|error| Failure(format!("cannot write {}: {error}", path.display())))?;
     println!("wrote {}", path.display());
-    properties.and(replay).and(image.map(|_outcome| ())).and(twice).and(fuzzed.map(|_outcome| ()))
+    properties.and(replay).and(image.and_then(all_of_it)).and(twice).and(fuzzed.map(|_outcome| ()))
 }

@@ -17,7 +17,7 @@ pub(crate) enum Outcome {
 /// What was not checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Skip {
-    why: String,
+    pub(crate) why: String,
     excused: bool,
 }
 

@@ -29,13 +29,12 @@ impl Ready {
     /// # Errors
     /// [`ReadyError`]: who waits would end an agent that is well.
     pub fn tell(&mut self) -> Result<(), ReadyError> {
-        match self.file.take() {
-            None => Ok(()),
-            Some(path) => match std::fs::File::create(&path) {
-                Ok(_file) => Ok(()),
-                Err(source) => Err(ReadyError { path, source }),
-            },
+        if let Some(path) = &self.file {
+            std::fs::File::create(path)
+                .map_err(|source| ReadyError { path: path.clone(), source })?;
         }
+        self.file = None;
+        Ok(())
     }
 }
 

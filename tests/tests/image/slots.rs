@@ -6,7 +6,7 @@ use shoal_tests::fleet::{Carries, Fleet, Plan};
 
 use crate::learns::{PACKAGE, as_the_computer_sees_it};
 
-/// An image whose data partition has a vehicle, with a model that starts quickly.
+/// An image whose data partition has a vehicle.
 fn equipped() -> Option<(Image, Fleet, Embedded)> {
     let image = Image::copy_or_skip()?;
     let broker = Embedded::start();

@@ -38,6 +38,7 @@ pub(crate) fn step(cuts: Option<u32>, variables: &[(&'static str, OsString)]) ->
         .envs(variables)
         .env("SHOAL_IMAGE", &image)
         .env("SHOAL_DEVICES", &devices)
+        .env("SHOAL_REQUIRE_ORT", "1")
         .env("SHOAL_REQUIRE_IMAGE", "1");
     if let Some(cuts) = cuts {
         tests = tests.env("SHOAL_IMAGE_CUTS", cuts.to_string());

@@ -1,6 +1,7 @@
 //! A disk made of files: GPT, the boot partition, two roots, data. No loop device, no privilege.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::debian::{make_folder, remove_folder, write};
@@ -60,8 +61,7 @@ impl Contents<'_> {
 
         // Written beside it and renamed: an image is whole or not there.
         let unfinished = disk.with_extension("unfinished");
-        let file = File::create(&unfinished).and_then(|file| file.set_len((first_mib + 1) * MIB));
-        file.map_err(|error| Failure(format!("cannot make {}: {error}", unfinished.display())))?;
+        make_private(&unfinished, (first_mib + 1) * MIB)?;
         let mut table = Run::new("sgdisk").arg("--clear");
         for (index, partition) in partitions.iter().enumerate() {
             let Partition { label, code, first_mib, mib } = partition;
@@ -78,6 +78,7 @@ impl Contents<'_> {
         {
             place(source, &unfinished, partition.first_mib)?;
         }
+        let _removed = fs::remove_file(&data);
         fs::rename(&unfinished, disk)
             .map_err(|error| Failure(format!("cannot make {}: {error}", disk.display())))
     }
@@ -121,9 +122,20 @@ impl Contents<'_> {
 
     fn data(&self, folder: &Path) -> Done<PathBuf> {
         let image = folder.join("data.img");
-        let _removed = fs::remove_file(&image);
+        make_private(&image, self.data_mib * MIB)?;
         Run::new("mke2fs")
-            .args(["-q", "-t", "ext4", "-L", "data", "-E", "root_owner=0:0", "-d"])
+            .args([
+                "-q",
+                "-t",
+                "ext4",
+                "-L",
+                "data",
+                "-e",
+                "remount-ro",
+                "-E",
+                "root_owner=0:0",
+                "-d",
+            ])
             .arg(self.data)
             .arg(&image)
             .arg(format!("{}M", self.data_mib))
@@ -131,6 +143,14 @@ impl Contents<'_> {
             .run()?;
         Ok(image)
     }
+}
+
+/// Makes a file of so many zeros that only its owner reads: a vehicle's key will be in it.
+fn make_private(path: &Path, bytes: u64) -> Done {
+    let _removed = fs::remove_file(path);
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.and_then(|file| file.set_len(bytes))
+        .map_err(|error| Failure(format!("cannot make {}: {error}", path.display())))
 }
 
 /// Copies a file into the disk, from this MiB on; what is zero stays a hole.

@@ -57,7 +57,7 @@ impl Parts<'_> {
              | cpio --null --create --format=newc --owner=0:0 --reproducible --quiet | gzip --no-name -9 > '{}'",
             file.display()
         );
-        Run::new("sh").args(["-c", &script]).at(folder).quiet().run()
+        Run::new("bash").args(["-o", "pipefail", "-c", &script]).at(folder).quiet().run()
     }
 
     /// Packs the read-only root.
@@ -261,12 +261,19 @@ mod tests {
     #[test]
     fn every_program_that_the_image_calls_is_in_it() {
         let applets = names(&sources().join("applets")).unwrap();
-        for file in ["etc/init.d/start", "usr/sbin/shoal-slot", "usr/sbin/shoal-supervise"] {
-            let script = fs::read_to_string(sources().join("root").join(file)).unwrap();
-            for program in ["mount", "umount", "mkdir", "modprobe", "ip", "udhcpc", "reboot"] {
-                let called = script.contains(&format!("{program} "));
-                assert!(!called || applets.iter().any(|applet| applet == program), "{program}");
+        let programs = [
+            "cat", "grep", "ip", "kill", "mkdir", "modprobe", "mount", "mv", "reboot", "rm", "sed",
+            "sleep", "sync", "udhcpc", "umount",
+        ];
+        let mut called = BTreeSet::new();
+        for folder in ["etc/init.d", "usr/sbin", "usr/share/udhcpc"] {
+            for file in list(&sources().join("root").join(folder)).unwrap() {
+                let script = fs::read_to_string(file).unwrap();
+                let words = script.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+                called.extend(words.filter(|word| programs.contains(word)).map(str::to_owned));
             }
         }
+        let missing: Vec<_> = called.iter().filter(|name| !applets.contains(name)).collect();
+        assert!(missing.is_empty() && called.len() > 10, "{missing:?} of {called:?}");
     }
 }

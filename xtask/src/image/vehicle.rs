@@ -7,6 +7,7 @@ use super::debian::{Debian, Package, make_folder, remove_folder};
 use super::disk::Contents;
 use super::tree::Parts;
 use crate::flags::Flags;
+use crate::install::has_target;
 use crate::process::{Run, found};
 use crate::{Done, Failure, onnxruntime, root, tools};
 
@@ -58,10 +59,7 @@ const PROGRAMS: [(&str, &str); 9] = [
 
 /// Packages that are missing here, by name.
 pub(crate) fn missing() -> Vec<&'static str> {
-    let in_sbin = |program: &str| {
-        ["/sbin", "/usr/sbin"].iter().any(|folder| Path::new(folder).join(program).is_file())
-    };
-    let gone = PROGRAMS.iter().filter(|(program, _package)| !found(program) && !in_sbin(program));
+    let gone = PROGRAMS.iter().filter(|(program, _package)| !found(program));
     let mut packages: Vec<&str> = gone.map(|(_program, package)| *package).collect();
     if packages.contains(&"gcc-aarch64-linux-gnu") {
         packages.push("libc6-dev-arm64-cross");
@@ -89,8 +87,13 @@ pub(crate) fn run(args: &[String]) -> Done {
             .filter(|mib| (64..=1 << 20).contains(mib))
             .ok_or_else(|| Failure(format!("--data-mib {text} is not 64 to {}", 1 << 20)))?,
     };
-    let image = flags.value("-o").map_or_else(|| folder().join("vehicle.img"), PathBuf::from);
-    let vehicle = flags.value("--vehicle").map(PathBuf::from);
+    if !has_target(TARGET) {
+        return Err(Failure(format!("no target {TARGET}: rustup target add {TARGET}")));
+    }
+    let absolute = |name: &str| flags.value(name).map(std::path::absolute).transpose();
+    let named = |error| Failure(format!("where are we? {error}"));
+    let image = absolute("-o").map_err(named)?.unwrap_or_else(|| folder().join("vehicle.img"));
+    let vehicle = absolute("--vehicle").map_err(named)?;
     let sizes = make(&Asked { vehicle, data_mib }, &image)?;
     println!("{}: {sizes}", image.display());
     if flags.has("--boot") { boot(&image) } else { Ok(()) }
@@ -152,6 +155,8 @@ pub(crate) fn make(asked: &Asked, image: &Path) -> Done<String> {
         data_mib: asked.data_mib,
     }
     .write(&folder, image)?;
+    // It holds the vehicle's key.
+    remove_folder(&data)?;
     let mib = |path: &Path| fs::metadata(path).map_or(0.0, |file| file.len() as f64 / 1_048_576.0);
     Ok(format!(
         "kernel {:.1} MiB, initrd {:.1}, root {:.1} (agent {:.1} and ONNX Runtime {:.1} before packing); {}",

@@ -19,7 +19,7 @@ use shoal_runtime::engine::Engine;
 use shoal_runtime::onnx::{Model, ReadError};
 use shoal_shadow::fit::{FitError, graft_package, load_predictor, profile_of};
 use shoal_shadow::form::{Form, FormError};
-use shoal_shadow::measure::{MeasureError, SessionPredictor};
+use shoal_shadow::measure::{MeasureError, Predictor as _, SessionPredictor};
 use shoal_shadow::package::{OpenPackageError, Package};
 use shoal_shadow::replay::{
     Filled, OpenReplayError, OpenReport, PutError, ReadReplayError, RemoveError, Replay,
@@ -256,6 +256,18 @@ impl Agent {
         let description = self.package.description();
         let engine = &*self.engine;
         Ok(load_predictor(&self.model, description, engine, self.threads(), adapter, batch)?)
+    }
+
+    /// Predicts a frame after nothing but black ones: the engine, the model and the adapter in use go together.
+    ///
+    /// # Errors
+    /// [`AgentError`]: what the vehicle cannot drive with.
+    pub fn try_model(&self) -> Result<(), AgentError> {
+        let mut predictor = self.predictor(self.active()?.as_ref(), 1)?;
+        let frames = vec![0.0; self.form.frames_len()];
+        let motion = vec![0.0; self.form.motion.len()];
+        let mut next = vec![0.0; self.form.shape.bytes()];
+        Ok(predictor.predict(1, &frames, &motion, &mut next)?)
     }
 
     /// Small records of the vehicle.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use lexopt::{Arg, Parser, ValueExt as _};
-use shoal_vehicle::config::Config;
+use shoal_vehicle::config::{Config, ConfigError};
 use shoal_vehicle::exchange::member;
 use shoal_vehicle::exchange::metrics::{Metrics, MetricsServer};
 use shoal_vehicle::ready::Ready;
@@ -28,9 +28,12 @@ Usage: shoal-vehicle --config FILE [--windows N] [--metrics ADDR] [--ready FILE]
   --verbose        tell more
   --help           this
 
-SIGTERM and SIGINT end it at once; what it did is durable.
+SIGTERM and SIGINT end it at once; what it did is durable. It ends with 78 when FILE cannot be used.
 
 Example: shoal-vehicle --config fleet/vehicle-0/vehicle.toml --metrics 127.0.0.1:9100";
+
+/// How it ends when its configuration cannot be used (sysexits.h): starting it again changes nothing.
+const EX_CONFIG: u8 = 78;
 
 struct Arguments {
     config: PathBuf,
@@ -60,7 +63,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", chain(&*error));
-            ExitCode::FAILURE
+            let told_wrong = error.downcast_ref::<ConfigError>().is_some();
+            if told_wrong { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -19,7 +19,6 @@ use super::look::Look;
 use crate::agent::{About, Agent, AgentError, Tell, WatchError};
 use crate::config::{CameraConfig, CanConfig, ConditionsConfig, Config, PixelLayout, SignalConfig};
 use crate::night::Plan;
-use crate::ready::Ready;
 
 /// Time between two looks at the conditions.
 const LOOK: Duration = Duration::from_secs(1);
@@ -115,16 +114,11 @@ impl Devices {
     }
 
     /// Drives what the camera sees until the vehicle is parked or the program is told to stop. A camera that is
-    /// lost is opened again; the first time it must be there. It is `ready` when a prediction was compared with a frame.
+    /// lost is opened again; the first time it must be there.
     ///
     /// # Errors
     /// [`LiveError`].
-    pub fn drive(
-        &mut self,
-        agent: &mut Agent,
-        stop: &AtomicBool,
-        ready: &mut Ready,
-    ) -> Result<(), LiveError> {
+    pub fn drive(&mut self, agent: &mut Agent, stop: &AtomicBool) -> Result<(), LiveError> {
         let mut moments = Some(self.moments(agent)?);
         while !stop.load(Ordering::Relaxed) && self.look().is_none() {
             let Some(live) = &mut moments else {
@@ -144,20 +138,10 @@ impl Devices {
                 recorded_at_s: super::member::now_s(),
             };
             let go_on = |_since_start| !stop.load(Ordering::Relaxed) && self.look().is_none();
-            let watched = agent.watch(live, &about, go_on, |tell| match tell {
-                Tell::NotStored(error) => warn!(%error, "a span is not stored"),
-                Tell::Moment { surprise: Some(_), .. } => {
-                    if let Err(error) = ready.tell() {
-                        warn!(%error, "who waits for the agent is not told");
-                    }
+            let watched = agent.watch(live, &about, go_on, |tell| {
+                if let Tell::NotStored(error) = tell {
+                    warn!(%error, "a span is not stored");
                 }
-                Tell::Moment { .. }
-                | Tell::Trial { .. }
-                | Tell::Trained { .. }
-                | Tell::Measured { .. }
-                | Tell::Night(_)
-                | Tell::Unreadable(_)
-                | Tell::TrainingFailed(_) => {}
             });
             match watched {
                 Ok(()) => {}

@@ -62,8 +62,8 @@ struct Driven {
     next_at_s: u64,
 }
 
-/// Runs a vehicle until it is told to stop, or for as many windows (nights, alone) as are given. It is `ready` when a
-/// prediction was compared with a frame, or when all it has to drive is driven.
+/// Runs a vehicle until it is told to stop, or for as many windows (nights, alone) as are given. It is `ready` when its
+/// model has predicted a frame, with the adapter in use.
 ///
 /// # Errors
 /// [`MemberError`].
@@ -82,11 +82,12 @@ pub fn run(
     let run = Run { windows, stop, state, seed, metrics };
     let mut agent = Agent::open(config.clone())?;
     info!(name = config.name, engine = agent.engine(), "vehicle");
-    if let Some(camera) = &config.camera {
-        return live(&run, &config, camera, &fleet, agent, &mut ready);
-    }
-    drive(&mut agent, &config, &mut ready)?;
+    agent.try_model()?;
     ready.tell()?;
+    if let Some(camera) = &config.camera {
+        return live(&run, &config, camera, &fleet, agent);
+    }
+    drive(&mut agent, &config)?;
     parked(&run, &fleet, agent, &mut || Some(Look::recorded()))?;
     Ok(())
 }
@@ -99,13 +100,10 @@ fn live(
     camera: &CameraConfig,
     fleet: &FleetConfig,
     mut agent: Agent,
-    ready: &mut Ready,
 ) -> Result<(), MemberError> {
     let mut devices = super::live::Devices::open(config, camera)?;
     loop {
-        devices.drive(&mut agent, &run.stop, ready)?;
-        // One that stands where it starts has nothing to watch.
-        ready.tell()?;
+        devices.drive(&mut agent, &run.stop)?;
         if run.stop.load(Ordering::Relaxed) || !parked(run, fleet, agent, &mut || devices.look())? {
             return Ok(());
         }
@@ -122,7 +120,6 @@ fn live(
     _camera: &CameraConfig,
     _fleet: &FleetConfig,
     _agent: Agent,
-    _ready: &mut Ready,
 ) -> Result<(), MemberError> {
     Err(MemberError::NoDevices)
 }
@@ -149,7 +146,7 @@ fn parked(
 
 /// Drives the tuning parts of recorded or generated drives, each once; one that a cut ended is driven again from its
 /// beginning, and what it left before is erased.
-fn drive(agent: &mut Agent, config: &Config, ready: &mut Ready) -> Result<(), MemberError> {
+fn drive(agent: &mut Agent, config: &Config) -> Result<(), MemberError> {
     let form = agent.form().clone();
     let own = drives::open(&config.drives, &form, config.seed)?;
     for skipped in &own.skipped {
@@ -161,10 +158,8 @@ fn drive(agent: &mut Agent, config: &Config, ready: &mut Ready) -> Result<(), Me
         agent.keep_driven(&driven)?;
         let split = drive.split(form.context);
         let spans = split.spans(Part::Tuning);
-        let mut told = Ok(());
         agent.drive(drive, spans, driven.next_at_s, |tell| match tell {
             Tell::NotStored(error) => warn!(%error, "a span is not stored"),
-            Tell::Moment { surprise: Some(_), .. } if told.is_ok() => told = ready.tell(),
             Tell::Moment { .. }
             | Tell::Trial { .. }
             | Tell::Trained { .. }
@@ -173,7 +168,6 @@ fn drive(agent: &mut Agent, config: &Config, ready: &mut Ready) -> Result<(), Me
             | Tell::Unreadable(_)
             | Tell::TrainingFailed(_) => {}
         })?;
-        told?;
         let seconds = (drive.len() as f64 / drive.rate_hz).ceil() as u64;
         driven.whole = driven.whole.saturating_add(1);
         // At speed, the next one must still come after it.
