@@ -84,6 +84,17 @@ pub fn no_record_contradicts_another(fleet: &Fleet, number: u32, observer: &Obse
 /// # Panics
 /// When that is not so.
 pub fn the_log_reruns(fleet: &Fleet, number: u32, observer: &Observer) -> usize {
+    let (lives, outputs) = the_log_agrees(fleet, number, observer);
+    assert!(outputs > 0, "it said something");
+    lives
+}
+
+/// The same of what a cut of power has left of the log: its end may be gone. How many lives it had, and what the cores
+/// said in the last.
+///
+/// # Panics
+/// When that is not so.
+pub fn the_log_agrees(fleet: &Fleet, number: u32, observer: &Observer) -> (usize, usize) {
     let folder = fleet.vehicle_path(number).join("state/exchange");
     let mut vault = Vault::open(&folder).expect("a whole record");
     let told = fleet.told(number);
@@ -118,8 +129,7 @@ pub fn the_log_reruns(fleet: &Fleet, number: u32, observer: &Observer) -> usize 
     let last = *runs.last().expect("it ran");
     let again = rerun(&log, last, &timekeeper, values).expect("a whole log");
     assert_eq!(again.difference, None);
-    assert!(again.outputs > 0);
-    runs.len()
+    (runs.len(), again.outputs)
 }
 
 fn header(bytes: &[u8], keys: &Vehicles) -> Option<ParticleHeader> {
