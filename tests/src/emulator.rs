@@ -58,31 +58,17 @@ impl Image {
         Some(copy)
     }
 
-    /// Makes the data partition anew, with this folder as its `vehicle`.
+    /// Puts a folder on the data partition, as its `vehicle`.
     ///
     /// # Panics
-    /// When it cannot be made.
+    /// When it cannot be put there.
     pub fn equip(&self, vehicle: &Path) {
-        let (tree, file) = (self.folder.path().join("tree"), self.folder.path().join("data"));
-        fs::create_dir(&tree).expect("a folder");
-        run(Command::new("cp").arg("--archive").arg(vehicle).arg(tree.join("vehicle")));
-        let (_first, sectors) = self.place(Partition::Data);
-        run(Command::new("mke2fs")
-            .args([
-                "-q",
-                "-t",
-                "ext4",
-                "-L",
-                "data",
-                "-e",
-                "remount-ro",
-                "-E",
-                "root_owner=0:0",
-                "-d",
-            ])
-            .arg(&tree)
-            .arg(&file)
-            .arg(format!("{}K", sectors / 2)));
+        let (file, script) = (self.folder.path().join("data"), self.folder.path().join("script"));
+        self.read(Partition::Data, &file);
+        let mut commands = String::new();
+        copy_in(vehicle, "/vehicle", &mut commands);
+        fs::write(&script, commands).expect("a file");
+        run(Command::new("debugfs").arg("-w").arg("-f").arg(&script).arg(&file));
         self.write(Partition::Data, &file);
     }
 
@@ -302,6 +288,24 @@ fn copy(from: &Path, to: &Path, place: &[String], bytes: u64) {
         .arg(format!("count={bytes}"))
         .args(["bs=1M", "iflag=count_bytes,skip_bytes", "oflag=seek_bytes"])
         .args(["conv=notrunc", "status=none"]));
+}
+
+/// The commands of debugfs that copy a folder with all in it; modes too.
+fn copy_in(from: &Path, to: &str, commands: &mut String) {
+    commands.push_str(&format!("mkdir {to}\ncd {to}\n"));
+    let entries =
+        fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    for (path, is_file) in
+        files.iter().map(|path| (path, true)).chain(folders.iter().map(|path| (path, false)))
+    {
+        let name = text(Path::new(path.file_name().expect("a name")));
+        if is_file {
+            commands.push_str(&format!("write {} {name}\n", path.display()));
+        } else {
+            copy_in(path, &format!("{to}/{name}"), commands);
+        }
+    }
 }
 
 fn run(command: &mut Command) {

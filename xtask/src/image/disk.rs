@@ -124,18 +124,8 @@ impl Contents<'_> {
         let image = folder.join("data.img");
         make_private(&image, self.data_mib * MIB)?;
         Run::new("mke2fs")
-            .args([
-                "-q",
-                "-t",
-                "ext4",
-                "-L",
-                "data",
-                "-e",
-                "remount-ro",
-                "-E",
-                "root_owner=0:0",
-                "-d",
-            ])
+            .args(["-q", "-t", "ext4", "-L", "data", "-e", "remount-ro"])
+            .args(["-E", "root_owner=0:0", "-d"])
             .arg(self.data)
             .arg(&image)
             .arg(format!("{}M", self.data_mib))

@@ -67,9 +67,9 @@ impl Parts<'_> {
             make_folder(&folder.join(name))?;
         }
         let sources = sources();
-        copy_tree(&sources.join("root"), folder)?;
+        copy_tree(&sources.join("rootfs"), folder)?;
         self.programs(folder)?;
-        Modules::of(self.kernel)?.copy(&names(&sources.join("root/etc/modules"))?, folder)?;
+        Modules::of(self.kernel)?.copy(&names(&sources.join("rootfs/etc/modules"))?, folder)?;
         let shared = folder.join("usr/share/shoal");
         copy_tree(&root().join("models/world"), &shared.join("world"))?;
         self.papers(&shared)?;
@@ -267,7 +267,7 @@ mod tests {
         ];
         let mut called = BTreeSet::new();
         for folder in ["etc/init.d", "usr/sbin", "usr/share/udhcpc"] {
-            for file in list(&sources().join("root").join(folder)).unwrap() {
+            for file in list(&sources().join("rootfs").join(folder)).unwrap() {
                 let script = fs::read_to_string(file).unwrap();
                 let words = script.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
                 called.extend(words.filter(|word| programs.contains(word)).map(str::to_owned));

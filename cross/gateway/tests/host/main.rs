@@ -11,7 +11,7 @@ mod records;
 mod times;
 
 use common::client::Client;
-use common::scenarios;
+use common::{every_scenario, scenarios};
 use port::Host;
 
 macro_rules! scenarios {
@@ -23,13 +23,4 @@ macro_rules! scenarios {
     )*};
 }
 
-scenarios! {
-    a_full_window
-    a_header_that_is_not_to_be_believed
-    a_flipped_byte
-    a_skipped_chunk
-    a_reset_in_the_middle
-    endless_data
-    garbage_on_the_line
-    conditions_are_the_vehicles
-}
+every_scenario! { scenarios! }

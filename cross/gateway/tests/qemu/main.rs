@@ -9,7 +9,7 @@ mod machine;
 
 use common::client::{Client, Port};
 use common::fleet::{Particle, plan, plan_fields};
-use common::scenarios;
+use common::{every_scenario, scenarios};
 use machine::{Board, Machine};
 use shoal_gateway::{PhaseName, Request, TrialName};
 
@@ -56,29 +56,8 @@ macro_rules! scenarios {
     };
 }
 
-scenarios! {
-    an386:
-    a_full_window
-    a_header_that_is_not_to_be_believed
-    a_flipped_byte
-    a_skipped_chunk
-    a_reset_in_the_middle
-    endless_data
-    garbage_on_the_line
-    conditions_are_the_vehicles
-}
-
-scenarios! {
-    an505:
-    a_full_window
-    a_header_that_is_not_to_be_believed
-    a_flipped_byte
-    a_skipped_chunk
-    a_reset_in_the_middle
-    endless_data
-    garbage_on_the_line
-    conditions_are_the_vehicles
-}
+every_scenario! { scenarios! an386: }
+every_scenario! { scenarios! an505: }
 
 /// A reset of the processor alone, in the middle of a chunk.
 fn a_reset_button(client: &mut Client<Machine>) {
