@@ -38,6 +38,23 @@ pub struct Plan {
     pub retry: Duration,
 }
 
+impl Plan {
+    /// Why a vehicle in these conditions may not tune; `None`: it may.
+    #[must_use]
+    pub fn obstacle(&self, conditions: &Conditions) -> Option<Obstacle> {
+        let charged = conditions.battery_soc_percent >= self.battery_soc_min_percent;
+        if !conditions.parked {
+            Some(Obstacle::Driving)
+        } else if !conditions.external_power && !charged {
+            Some(Obstacle::Power)
+        } else if conditions.temperature_c > self.temperature_max_c {
+            Some(Obstacle::Temperature)
+        } else {
+            None
+        }
+    }
+}
+
 /// What happened in the world.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Input {
@@ -315,18 +332,8 @@ impl Night {
     }
 
     fn obstacle(&self, conditions: Conditions, clips: usize) -> Option<Obstacle> {
-        let charged = conditions.battery_soc_percent >= self.plan.battery_soc_min_percent;
-        if !conditions.parked {
-            Some(Obstacle::Driving)
-        } else if !conditions.external_power && !charged {
-            Some(Obstacle::Power)
-        } else if conditions.temperature_c > self.plan.temperature_max_c {
-            Some(Obstacle::Temperature)
-        } else if clips < self.plan.clips_min {
-            Some(Obstacle::Replay)
-        } else {
-            None
-        }
+        let few = || (clips < self.plan.clips_min).then_some(Obstacle::Replay);
+        self.plan.obstacle(&conditions).or_else(few)
     }
 
     fn measure_candidate(&mut self) {

@@ -17,10 +17,7 @@ impl Look {
     /// What a plan makes of these conditions.
     #[must_use]
     pub fn new(conditions: Conditions, plan: &Plan) -> Self {
-        let charged = conditions.battery_soc_percent >= plan.battery_soc_min_percent;
-        let may_tune = conditions.parked
-            && (conditions.external_power || charged)
-            && conditions.temperature_c <= plan.temperature_max_c;
+        let may_tune = plan.obstacle(&conditions).is_none();
         Look { conditions, may_tune }
     }
 
