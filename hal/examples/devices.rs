@@ -1,6 +1,7 @@
-//! Checks the Linux backend against the kernel's virtual devices: the camera `vivid`, the bus `vcan`.
+//! Checks the Linux backend against the kernel's virtual devices: the camera `vivid`, the bus `vcan`; and two
+//! controllers on one bus, where there are such.
 //!
-//! `devices [--camera /dev/video0] [--can vcan0] [--candump FILE]` prints a line for each check and fails
+//! `devices [--camera /dev/video0] [--can vcan0] [--candump FILE] [--controllers can0,can1]` prints a line for each check and fails
 //! if one does. It starts itself again as another process to send on the bus: the library has nothing to
 //! send with. Root is needed to take the interface down and up.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks to who runs it")]
@@ -27,6 +28,9 @@ fn main() -> std::process::ExitCode {
     devices::camera::check(&mut checks, &camera);
     devices::bus::check(&mut checks, &can);
     devices::joined::check(&mut checks, &camera, &can, candump.as_deref());
+    if let Some((one, other)) = given("--controllers", "").split_once(',') {
+        devices::controllers::check(&mut checks, one, other);
+    }
     println!("devices: {} passed, {} failed", checks.passed, checks.failed.len());
     for failed in &checks.failed {
         eprintln!("failed: {failed}");

@@ -19,6 +19,9 @@ const PATIENCE_SECONDS: u64 = 400;
 /// Lines of a console that a failure shows.
 const SHOWN: usize = 60;
 
+/// What the other disk of an emulated computer has: it comes first, and looks like an image of Shoal.
+const DECOY: [&str; 4] = ["esp", "root-a", "root-b", "data"];
+
 /// A partition of the image, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Partition {
@@ -55,6 +58,7 @@ impl Image {
         let folder = TempDir::new().expect("a folder");
         let copy = Self { folder };
         run(Command::new("cp").arg("--sparse=always").arg(image).arg(copy.disk()));
+        copy.make_decoy();
         Some(copy)
     }
 
@@ -126,6 +130,26 @@ impl Image {
         fs::create_dir_all(state).expect("a folder");
     }
 
+    /// The name that its partitions and its kernel share.
+    fn id(&self) -> String {
+        let table = output(Command::new("sgdisk").arg("--info=1").arg(self.disk()));
+        let name = table.lines().find_map(|line| line.strip_prefix("Partition name: 'shoal-"));
+        let id = name.and_then(|name| name.strip_suffix("-esp'"));
+        id.expect("sgdisk says a partition's name").to_owned()
+    }
+
+    fn make_decoy(&self) {
+        let decoy = fs::File::create(self.decoy()).expect("a file");
+        decoy.set_len(8 << 20).expect("a length");
+        let parts = DECOY.iter().zip(1..).flat_map(|(part, number)| {
+            [
+                format!("--new={number}:0:+1M"),
+                format!("--change-name={number}:shoal-00000000-{part}"),
+            ]
+        });
+        run(Command::new("sgdisk").arg("--clear").args(parts).arg(self.decoy()));
+    }
+
     /// Boots it.
     ///
     /// # Panics
@@ -152,15 +176,23 @@ impl Image {
         // The kernel unpacks one archive after the other.
         let script = "find . | cpio --create --format=newc --owner=0:0 --quiet | gzip >> ../initrd";
         run(Command::new("sh").args(["-c", script]).current_dir(folder.join("more")));
-        let append = "console=ttyAMA0 quiet panic=-1 rdinit=/check/init";
+        let append =
+            format!("console=ttyAMA0 quiet panic=-1 rdinit=/check/init shoal.disk={}", self.id());
         self.start(&[
             "-no-reboot",
+            // Two controllers on one bus.
+            "-object",
+            "can-bus,id=bus",
+            "-device",
+            "kvaser_pci,canbus=bus",
+            "-device",
+            "kvaser_pci,canbus=bus",
             "-kernel",
             text(&kernel),
             "-initrd",
             text(&initrd),
             "-append",
-            append,
+            &append,
         ])
     }
 
@@ -168,7 +200,10 @@ impl Image {
         let mut child = Command::new("qemu-system-aarch64")
             .args(["-machine", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024"])
             .args(["-nographic", "-drive"])
+            .arg(format!("if=none,id=decoy,format=raw,file={}", self.decoy().display()))
+            .arg("-drive")
             .arg(format!("if=none,id=disk,format=raw,file={}", self.disk().display()))
+            .args(["-device", "virtio-blk-pci,drive=decoy"])
             .args(["-device", "virtio-blk-pci,drive=disk", "-netdev", "user,id=net"])
             .args(["-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"])
             .args(args)
@@ -196,6 +231,10 @@ impl Image {
 
     fn disk(&self) -> PathBuf {
         self.folder.path().join("disk")
+    }
+
+    fn decoy(&self) -> PathBuf {
+        self.folder.path().join("decoy")
     }
 
     /// The boot partition, as mtools name it.

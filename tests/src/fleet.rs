@@ -20,6 +20,7 @@ use shoal_wire::SecretKey;
 use tempfile::TempDir;
 
 use crate::clock::until;
+use crate::data;
 
 /// Lines of a log that a failure shows.
 const SHOWN: usize = 60;
@@ -37,6 +38,8 @@ pub struct Plan {
     pub steps: u32,
     /// Which model they carry.
     pub carries: Carries,
+    /// Whether they drive recorded roads, where this machine has some.
+    pub recorded: bool,
 }
 
 /// A model.
@@ -51,7 +54,8 @@ pub enum Carries {
 impl Default for Plan {
     fn default() -> Self {
         let carries = Carries::Tiny;
-        Plan { vehicles: 2, period_seconds: 4, open_seconds: 3, steps: 3, carries }
+        let recorded = false;
+        Plan { vehicles: 2, period_seconds: 4, open_seconds: 3, steps: 3, carries, recorded }
     }
 }
 
@@ -100,8 +104,18 @@ impl Fleet {
         let roads = if plan.carries == Carries::Shipped { 1 } else { 4 };
         pack(package.description(), roads, &folder.join("pack"));
         let like = folder.join("like.toml");
+        let regions = "regions = [\"highway\", \"autobahn\", \"rural\", \"forest\"]";
+        let tub = plan.recorded.then(|| data::folder("drives")).flatten();
+        let tub = tub.map(|drives| drives.join("donkeycar_tub"));
+        let drives = match &tub {
+            Some(tub) => {
+                data::copy_frames(tub, plan.vehicles, frames, &folder.join("recorded"));
+                "directory = \"recorded\"".to_owned()
+            }
+            None => format!("{regions}\nframes = {frames}"),
+        };
         let toml = format!(
-            "[drives]\nregions = [\"highway\", \"autobahn\", \"rural\", \"forest\"]\nframes = {frames}\n\
+            "[drives]\n{drives}\n\
              [replay]\nordinary_share = 1.0\n\
              [night]\nsteps = {}\nslice = 1\nbatch = 4\nclips_min = 1\nlearning_rate = {rate:?}\n",
             plan.steps

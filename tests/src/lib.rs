@@ -8,6 +8,7 @@
 pub mod brokers;
 pub mod certificates;
 pub mod clock;
+pub mod data;
 pub mod emulator;
 pub mod fleet;
 pub mod invariants;

@@ -3,13 +3,16 @@
 use std::process::Command;
 use std::time::Duration;
 
+use shoal_hal::backend::linux::bus_speed::BusSpeed;
 use shoal_hal::backend::linux::dbc::{Dbc, FrameId};
 use shoal_hal::backend::linux::monotonic;
 use shoal_hal::backend::linux::signals::{DEGREE, HeardMotion, KM_H, MotionSources, Source};
 use shoal_hal::backend::linux::socketcan::Bus;
 
+use socketcan::CanInterface;
+
 use super::send::all;
-use super::{Checks, Outcome, must};
+use super::{Checks, Outcome, chain, must};
 
 /// Where a Toyota of 2017 has speed and steering.
 pub(crate) const TOYOTA: &[u8] =
@@ -48,11 +51,12 @@ pub(crate) fn heard(age_max: Duration) -> Result<HeardMotion, Box<dyn std::error
 pub(crate) fn check(checks: &mut Checks, can: &str) {
     checks.check("an interface that is not there is refused by name", || {
         let error =
-            Bus::open("nocan7", &[]).map(|_| "it opened").map_err(|error| error.to_string());
+            Bus::open("nocan7", &[], None).map(|_| "it opened").map_err(|error| error.to_string());
         let Err(said) = error else { return Err("it opened".into()) };
         must(said.contains("`nocan7`"), &said)?;
         Ok(said)
     });
+    checks.check("a virtual bus has no bit rate, and that is said", || virtual_rate(can));
     checks.check("speed and steering are decoded in their units", || decoded(can));
     checks.check("the kernel passes on only what is asked for", || filtered(can));
     checks.check("a frame of CAN FD is heard", || fd(can));
@@ -62,6 +66,15 @@ pub(crate) fn check(checks: &mut Checks, can: &str) {
     checks.check("an interface that is removed and made anew is heard again", || anew(can));
 }
 
+fn virtual_rate(can: &str) -> Outcome {
+    let speed = BusSpeed { bit_rate: 500_000, data_bit_rate: None, listen_only: true };
+    let Err(error) = Bus::open(can, &[], Some(speed)) else { return Err("it has one".into()) };
+    let said = chain(&error);
+    must(said.contains("no bit rate"), &said)?;
+    must(CanInterface::open(can)?.details()?.is_up, "it was taken down")?;
+    Ok(said)
+}
+
 fn close(got: Option<f32>, want: f64) -> Result<(), Box<dyn std::error::Error>> {
     let off = got.map(|got| (f64::from(got) - want).abs());
     must(off.is_some_and(|off| off < 1e-3), format_args!("{got:?}, want {want}"))
@@ -69,7 +82,7 @@ fn close(got: Option<f32>, want: f64) -> Result<(), Box<dyn std::error::Error>> 
 
 fn decoded(can: &str) -> Outcome {
     let mut motion = heard(Duration::from_secs(5))?;
-    let mut bus = Bus::open(can, &motion.ids())?;
+    let mut bus = Bus::open(can, &motion.ids(), None)?;
     for (km_h, degrees) in [(0.0, 0.0), (29.38, -0.4), (120.5, 37.6), (250.0, -480.2)] {
         all(can, 0, &[speed(km_h), steering(degrees)])?;
         bus.wait(Duration::from_secs(1));
@@ -83,7 +96,7 @@ fn decoded(can: &str) -> Outcome {
 
 fn filtered(can: &str) -> Outcome {
     let motion = heard(Duration::from_secs(5))?;
-    let mut bus = Bus::open(can, &motion.ids())?;
+    let mut bus = Bus::open(can, &motion.ids(), None)?;
     // The same number as an extended identifier is another frame.
     let others = ["0B5#00", "000000B4#0000000000FFFF00", "7FF#0102030405060708"];
     let mut frames: Vec<String> = others.repeat(50).into_iter().map(str::to_owned).collect();
@@ -98,7 +111,7 @@ fn filtered(can: &str) -> Outcome {
 
 fn fd(can: &str) -> Outcome {
     let id = FrameId { number: 0x18ff_1234, extended: true };
-    let mut bus = Bus::open(can, &[id])?;
+    let mut bus = Bus::open(can, &[id], None)?;
     let data: String = (0..48).map(|byte| format!("{byte:02X}")).collect();
     all(can, 0, &[format!("18FF1234##0{data}")])?;
     bus.wait(Duration::from_secs(1));
@@ -109,7 +122,7 @@ fn fd(can: &str) -> Outcome {
 }
 
 fn errors(can: &str) -> Outcome {
-    let mut bus = Bus::open(can, &[])?;
+    let mut bus = Bus::open(can, &[], None)?;
     // The controller is off the bus.
     all(can, 0, &["40#E".to_owned()])?;
     bus.wait(Duration::from_secs(1));
@@ -121,7 +134,7 @@ fn errors(can: &str) -> Outcome {
 #[expect(clippy::disallowed_methods, reason = "what grows old needs time")]
 fn stale(can: &str) -> Outcome {
     let mut motion = heard(Duration::from_millis(300))?;
-    let mut bus = Bus::open(can, &motion.ids())?;
+    let mut bus = Bus::open(can, &motion.ids(), None)?;
     all(can, 0, &[speed(30.0)])?;
     bus.drain(|frame| motion.hear(frame.id, frame.data, frame.at));
     must(motion.motion(monotonic()).is_some(), "it is not known at once")?;
@@ -150,7 +163,7 @@ fn hears(bus: &mut Bus, can: &str) -> Result<u32, Box<dyn std::error::Error>> {
 }
 
 fn down_and_up(can: &str) -> Outcome {
-    let mut bus = Bus::open(can, &heard(Duration::from_secs(1))?.ids())?;
+    let mut bus = Bus::open(can, &heard(Duration::from_secs(1))?.ids(), None)?;
     hears(&mut bus, can)?;
     ip(&["set", can, "down"])?;
     bus.drain(|_| {});
@@ -162,7 +175,7 @@ fn down_and_up(can: &str) -> Outcome {
 }
 
 fn anew(can: &str) -> Outcome {
-    let mut bus = Bus::open(can, &heard(Duration::from_secs(1))?.ids())?;
+    let mut bus = Bus::open(can, &heard(Duration::from_secs(1))?.ids(), None)?;
     hears(&mut bus, can)?;
     ip(&["del", can])?;
     bus.drain(|_| {});

@@ -28,7 +28,7 @@ pub(crate) fn check(checks: &mut Checks, camera: &str, can: &str, candump: Optio
 
 fn joined(camera: &str, can: &str) -> Outcome {
     let motion = heard(Duration::from_millis(500))?;
-    let bus = Bus::open(can, &motion.ids())?;
+    let bus = Bus::open(can, &motion.ids(), None)?;
     let mut live = Live::open(options(camera), Some((bus, motion)), SHAPE, RATE_HZ)?;
     let frames: Vec<String> = (0..200)
         .flat_map(|step| [speed(f64::from(step) / 2.0), steering(f64::from(step) / 10.0)])
@@ -69,7 +69,7 @@ fn replayed(can: &str, file: &str) -> Outcome {
     frames.truncate(200);
     must(!frames.is_empty(), "no frames of speed and steering on can0")?;
     let mut motion = heard(Duration::from_secs(5))?;
-    let mut bus = Bus::open(can, &motion.ids())?;
+    let mut bus = Bus::open(can, &motion.ids(), None)?;
     let mut sender = start(can, 2, &frames)?;
     let (mut speeds, mut angles) = (BTreeSet::new(), BTreeSet::new());
     loop {
@@ -102,7 +102,7 @@ fn replayed(can: &str, file: &str) -> Outcome {
 fn parked(can: &str) -> Outcome {
     let state = StateSources { speed: sources().speed, ..StateSources::default() };
     let heard = HeardState::new(&Dbc::parse("toyota.dbc", TOYOTA)?, &state)?;
-    let bus = Bus::open(can, &heard.ids())?;
+    let bus = Bus::open(can, &heard.ids(), None)?;
     let options = StateOptions {
         sysfs: "/sys".into(),
         parked_after: Duration::from_secs(1),

@@ -2,6 +2,7 @@
 
 pub(crate) mod bus;
 pub(crate) mod camera;
+pub(crate) mod controllers;
 pub(crate) mod joined;
 pub(crate) mod send;
 

@@ -19,8 +19,8 @@ use shoal_vehicle::exchange::vault::Vault;
 pub(crate) const PACKAGE: &str = "/usr/share/shoal/world";
 /// Power cuts, unless `SHOAL_IMAGE_CUTS` says how many.
 const CUTS: u64 = 1;
-/// The latest moment of a cut after a start, in seconds: by then it exchanges.
-const CUT_SECONDS_MAX: u64 = 60;
+/// The latest moment of a cut after the vehicle's programs began, in milliseconds: by then it exchanges.
+const CUT_MILLIS_MAX: u64 = 50_000;
 
 /// The address of this computer, as the emulated one sees it.
 pub(crate) fn as_the_computer_sees_it(address: SocketAddr) -> String {
@@ -36,6 +36,7 @@ fn a_vehicle_computer_learns_in_a_fleet_and_loses_nothing_when_its_power_is_cut(
         open_seconds: 40,
         steps: 2,
         carries: Carries::Shipped,
+        recorded: true,
         ..Plan::default()
     };
     let Some(fleet) = Fleet::make(&plan, broker.address()) else { return };
@@ -56,8 +57,9 @@ fn a_vehicle_computer_learns_in_a_fleet_and_loses_nothing_when_its_power_is_cut(
     told.holds(&image, &fleet, &observer);
     for cut in 0..cuts {
         let computer = image.boot();
-        let seconds = random(cut) % CUT_SECONDS_MAX;
-        thread::park_timeout(Duration::from_secs(seconds));
+        // Before that the vehicle's own programs do not run.
+        computer.says("shoal: slot", 1);
+        thread::park_timeout(Duration::from_millis(random(cut) % CUT_MILLIS_MAX));
         told.read(&computer.cut());
         told.holds(&image, &fleet, &observer);
     }

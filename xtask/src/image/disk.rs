@@ -1,6 +1,7 @@
 //! A disk made of files: GPT, the boot partition, two roots, data. No loop device, no privilege.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +33,7 @@ pub(crate) struct Contents<'a> {
 
 /// A partition: where it begins and how long it is, in MiB; Debian's `sgdisk` knows its type by this code.
 struct Partition {
-    label: &'static str,
+    part: &'static str,
     code: &'static str,
     first_mib: u64,
     mib: u64,
@@ -47,16 +48,17 @@ impl Contents<'_> {
         }
         let mut partitions = Vec::new();
         let mut first_mib = 1;
-        for (label, code, mib) in [
+        for (part, code, mib) in [
             ("esp", "ef00", ESP_MIB),
             ("root-a", "8305", ROOT_MIB),
             ("root-b", "8305", ROOT_MIB),
             ("data", "8300", self.data_mib),
         ] {
-            partitions.push(Partition { label, code, first_mib, mib });
+            partitions.push(Partition { part, code, first_mib, mib });
             first_mib += mib;
         }
-        let esp = self.esp(folder)?;
+        let id = id()?;
+        let esp = self.esp(folder, &id)?;
         let data = self.data(folder)?;
 
         // Written beside it and renamed: an image is whole or not there.
@@ -64,13 +66,13 @@ impl Contents<'_> {
         make_private(&unfinished, (first_mib + 1) * MIB)?;
         let mut table = Run::new("sgdisk").arg("--clear");
         for (index, partition) in partitions.iter().enumerate() {
-            let Partition { label, code, first_mib, mib } = partition;
+            let Partition { part, code, first_mib, mib } = partition;
             let (number, first) = (index + 1, first_mib * MIB / SECTOR);
             let last = first + mib * MIB / SECTOR - 1;
             table = table
                 .arg(format!("--new={number}:{first}:{last}"))
                 .arg(format!("--typecode={number}:{code}"))
-                .arg(format!("--change-name={number}:{label}"));
+                .arg(format!("--change-name={number}:shoal-{id}-{part}"));
         }
         table.arg(&unfinished).quiet().run()?;
         for (partition, source) in
@@ -84,7 +86,7 @@ impl Contents<'_> {
     }
 
     /// The boot partition: boot loader, its entries, and a kernel with its first tree for each slot.
-    fn esp(&self, folder: &Path) -> Done<PathBuf> {
+    fn esp(&self, folder: &Path, id: &str) -> Done<PathBuf> {
         let tree = folder.join("esp");
         remove_folder(&tree)?;
         for name in ["EFI/BOOT", "loader/entries", "a", "b"] {
@@ -103,7 +105,7 @@ impl Contents<'_> {
             copy(self.initrd, &format!("{slot}/initrd"))?;
             let text = format!(
                 "title Shoal, slot {slot}\nsort-key shoal\nversion {version}\nlinux /{slot}/linux\ninitrd /{slot}/initrd\n\
-                 options shoal.slot={slot} panic=10 quiet\n"
+                 options shoal.disk={id} shoal.slot={slot} panic=10 quiet\n"
             );
             write(&tree.join("loader/entries").join(entry), text)?;
         }
@@ -133,6 +135,15 @@ impl Contents<'_> {
             .run()?;
         Ok(image)
     }
+}
+
+/// What tells this image from another on the same computer: its partitions and its kernel have it in their names.
+fn id() -> Done<String> {
+    let mut bytes = [0; 4];
+    File::open("/dev/urandom")
+        .and_then(|mut chance| chance.read_exact(&mut bytes))
+        .map_err(|error| Failure(format!("cannot draw a number: {error}")))?;
+    Ok(format!("{:08x}", u32::from_be_bytes(bytes)))
 }
 
 /// Makes a file of so many zeros that only its owner reads: a vehicle's key will be in it.

@@ -19,7 +19,7 @@ a read-only root with agent, ONNX Runtime and the default model, a data partitio
 
 --vehicle DIR   what lies on the data partition as /data/vehicle: a folder of `shoal fleet provision`
 -o FILE         the image [target/image/vehicle.img]
---data-mib N    size of the data partition [512]
+--data-mib N    size of the data partition [what the vehicle may keep, at least 512]
 --boot          boot it in the emulator, on this terminal; Ctrl-A X ends it
 
 Example: shoal fleet provision fleet 0 -o equipped --broker mqtt://10.0.2.2:1883
@@ -43,6 +43,10 @@ const BOOT_LOADER: &str = "usr/lib/systemd/boot/efi/systemd-bootaa64.efi";
 /// Firmware of the emulated computer.
 const FIRMWARE: &str = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd";
 const DATA_MIB: u64 = 512;
+
+/// What a vehicle keeps beside replay, at most: event log, adapters of its windows, particles, the vault, a model that
+/// replaces another.
+const KEPT_MIB: u64 = 192;
 
 /// Programs that make or boot an image, and the packages they come in.
 const PROGRAMS: [(&str, &str); 9] = [
@@ -79,14 +83,11 @@ pub(crate) fn run(args: &[String]) -> Done {
     if let Some(what) = flags.rest.first() {
         return Err(Failure(format!("what is {what}?\n\n{HELP}")));
     }
-    let data_mib = match flags.value("--data-mib") {
-        None => DATA_MIB,
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|mib| (64..=1 << 20).contains(mib))
-            .ok_or_else(|| Failure(format!("--data-mib {text} is not 64 to {}", 1 << 20)))?,
-    };
+    let data_mib = flags.value("--data-mib").map(|text| {
+        let number = text.parse().ok().filter(|mib| (64..=1 << 20).contains(mib));
+        number.ok_or_else(|| Failure(format!("--data-mib {text} is not 64 to {}", 1 << 20)))
+    });
+    let data_mib = data_mib.transpose()?;
     if !has_target(TARGET) {
         return Err(Failure(format!("no target {TARGET}: rustup target add {TARGET}")));
     }
@@ -94,6 +95,14 @@ pub(crate) fn run(args: &[String]) -> Done {
     let named = |error| Failure(format!("where are we? {error}"));
     let image = absolute("-o").map_err(named)?.unwrap_or_else(|| folder().join("vehicle.img"));
     let vehicle = absolute("--vehicle").map_err(named)?;
+    let needed = vehicle.as_deref().map(needed_mib).transpose()?.unwrap_or_default();
+    let data_mib = data_mib.unwrap_or_else(|| needed.max(DATA_MIB));
+    if data_mib < needed {
+        return Err(Failure(format!(
+            "{data_mib} MiB of data are too few: this vehicle may keep up to {needed}; ask for more with --data-mib, or \
+             let it keep less ([replay] bytes_max)"
+        )));
+    }
     let sizes = make(&Asked { vehicle, data_mib }, &image)?;
     println!("{}: {sizes}", image.display());
     if flags.has("--boot") { boot(&image) } else { Ok(()) }
@@ -167,6 +176,24 @@ pub(crate) fn make(asked: &Asked, image: &Path) -> Done<String> {
         mib(&library),
         kernel.name,
     ))
+}
+
+/// MiB of the data partition that a vehicle may fill: what lies there from the first, replay, and what it keeps besides.
+fn needed_mib(vehicle: &Path) -> Done<u64> {
+    let file = vehicle.join("vehicle.toml");
+    let failed = |why: String| Failure(format!("{}: {why}", file.display()));
+    let text = fs::read_to_string(&file).map_err(|error| failed(error.to_string()))?;
+    let table: toml::Table = text.parse().map_err(|error| failed(format!("{error}")))?;
+    let replay = table.get("replay").and_then(|replay| replay.get("bytes_max"));
+    let replay = replay.and_then(toml::Value::as_integer);
+    let replay = replay.and_then(|bytes| u64::try_from(bytes).ok()).ok_or_else(|| {
+        failed("[replay] bytes_max is needed: `shoal fleet provision` writes it".to_owned())
+    })?;
+    let listed = Run::new("du").args(["--summarize", "--block-size=1M"]).arg(vehicle).output()?;
+    let lies = listed.split_whitespace().next().and_then(|mib| mib.parse::<u64>().ok());
+    let lies = lies.ok_or_else(|| Failure(format!("what does {listed} say?")))?;
+    // The file system's own tables, and what it keeps back.
+    Ok((lies + replay.div_ceil(1 << 20) + KEPT_MIB) * 11 / 10)
 }
 
 /// Builds the agent, without the embedded engine.

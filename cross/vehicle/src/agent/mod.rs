@@ -279,6 +279,15 @@ impl Agent {
         &mut self.store
     }
 
+    /// Forgets what is older than may be kept, at a moment that has passed for certain, UTC in seconds.
+    ///
+    /// # Errors
+    /// [`AgentError`]: what is old could not be removed.
+    pub fn forget_old(&mut self, passed_s: u64) -> Result<(), AgentError> {
+        self.replay.retain(passed_s)?;
+        Ok(())
+    }
+
     /// Erases what was recorded from this moment on, UTC in seconds.
     pub(crate) fn erase_from(&mut self, first_s: u64) -> Result<(), AgentError> {
         self.replay.erase_between(first_s, u64::MAX)?;

@@ -82,7 +82,6 @@ impl Agent {
         mut go_on: impl FnMut(Duration) -> bool,
         mut tell: impl FnMut(Tell<'_>),
     ) -> Result<(), WatchError<M::Error>> {
-        self.replay.retain(about.recorded_at_s).map_err(AgentError::from)?;
         let active = self.predictor(self.active()?.as_ref(), 1)?;
         let trial = match self.on_trial()? {
             Some(adapter) => Some(self.predictor(Some(&adapter), 1)?),

@@ -9,8 +9,11 @@ use super::take;
 /// The keys of the tables.
 pub(super) const CAMERA_KEYS: [&str; 6] =
     ["device", "width", "height", "format", "read_write", "silence_s"];
-pub(super) const CAN_KEYS: [&str; 19] = [
+pub(super) const CAN_KEYS: [&str; 22] = [
     "interface",
+    "bit_rate",
+    "data_bit_rate",
+    "listen_only",
     "dbc",
     "age_s",
     "speed",
@@ -70,6 +73,12 @@ pub enum PixelLayout {
 pub struct CanConfig {
     /// Its interface, `can0`.
     pub interface: String,
+    /// Bits in a second, to bring the interface up with; without it something else brings it up.
+    pub bit_rate: Option<u32>,
+    /// The same, within the data of CAN FD.
+    pub data_bit_rate: Option<u32>,
+    /// The controller does not even acknowledge what it receives.
+    pub listen_only: bool,
     /// The DBC file that says what its frames mean.
     pub dbc: PathBuf,
     /// Seconds after which a value is not known any more.
@@ -171,8 +180,18 @@ impl CanConfig {
                 Some((signal, values.ok_or_else(|| table.missing("parked_values"))?))
             }
         };
+        let rate = |key, most| Ok(table.integer(key, 10_000..=most)?.map(|rate| rate as u32));
+        let (bit_rate, data_bit_rate) =
+            (rate("bit_rate", 1_000_000)?, rate("data_bit_rate", 16_000_000)?);
+        let listen_only = table.boolean("listen_only")?;
+        if bit_rate.is_none() && (data_bit_rate.is_some() || listen_only.is_some()) {
+            return Err(table.missing("bit_rate"));
+        }
         Ok(CanConfig {
             interface: table.text("interface")?.unwrap_or("can0").into(),
+            bit_rate,
+            data_bit_rate,
+            listen_only: listen_only.unwrap_or(true),
             dbc: table.text_required("dbc")?.into(),
             age_s: table.number("age_s", 0.01..=60.0)?.unwrap_or(0.5),
             speed: signal(table, "speed", &SPEED)?,
@@ -258,6 +277,8 @@ mod tests {
             ("[can]\ndbc = \"x\"\nspeed = \"A.B\"\nspeed_unit = \"kmh\"\n", "`km/h`"),
             ("[can]\ndbc = \"x\"\nspeed_scale = 2.0\n", "can.speed"),
             ("[can]\ndbc = \"x\"\nspeed = \"A.B\"\nspeed_scale = 0.0\n", "not 0"),
+            ("[can]\ndbc = \"x\"\nlisten_only = false\n", "bit_rate"),
+            ("[can]\ndbc = \"x\"\nbit_rate = 500\n", "10000"),
             ("[can]\ndbc = \"x\"\nparked = \"A.B\"\n", "parked_values"),
             ("[conditions]\nparked_after = 3\n", "`parked_after_s`"),
         ] {

@@ -36,10 +36,7 @@ pub fn nights(
     mut bench: Bench,
     looking: &mut Looking<'_>,
 ) -> Result<bool, ExchangeError> {
-    let folder = run.state.join("exchange");
-    std::fs::create_dir_all(&folder)
-        .map_err(|source| super::diary::DiaryError::Write { path: folder.clone(), source })?;
-    let mut vault = Vault::open(&folder)?;
+    let (folder, mut vault) = run.open_vault()?;
     let layout = Arc::clone(bench.agent().layout());
     let mut diary = Diary::open(&run.state, Arc::clone(&layout))?;
     let start: Flat = Adapter::start(layout, run.seed).values().into();

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use shoal_hal::backend::linux::bus_speed::BusSpeed;
 use shoal_hal::backend::linux::dbc::{Dbc, DbcError};
 use shoal_hal::backend::linux::live::{Live, RATE_HZ};
 use shoal_hal::backend::linux::monotonic;
@@ -15,6 +16,7 @@ use shoal_hal::backend::linux::vehicle::{
 use shoal_hal::{Conditions, Vehicle as _};
 use tracing::{info, warn};
 
+use super::clock::Clock;
 use super::look::Look;
 use crate::agent::{About, Agent, AgentError, Tell, WatchError};
 use crate::config::{CameraConfig, CanConfig, ConditionsConfig, Config, PixelLayout, SignalConfig};
@@ -73,7 +75,7 @@ impl Devices {
             let state = HeardState::new(&dbc, &state_sources(can))?;
             // The motion is looked for now, not when the vehicle drives off.
             HeardMotion::new(&dbc, &motion_sources(can), Duration::ZERO)?;
-            let bus = Bus::open(&can.interface, &state.ids())?;
+            let bus = Bus::open(&can.interface, &state.ids(), speed(can))?;
             let options = state_options(&config.conditions);
             devices.vehicle = LinuxVehicle::new(options, Some((bus, state)));
             devices.can = Some((can.clone(), dbc));
@@ -118,7 +120,12 @@ impl Devices {
     ///
     /// # Errors
     /// [`LiveError`].
-    pub fn drive(&mut self, agent: &mut Agent, stop: &AtomicBool) -> Result<(), LiveError> {
+    pub fn drive(
+        &mut self,
+        agent: &mut Agent,
+        clock: &Clock,
+        stop: &AtomicBool,
+    ) -> Result<(), LiveError> {
         let mut moments = Some(self.moments(agent)?);
         while !stop.load(Ordering::Relaxed) && self.look().is_none() {
             let Some(live) = &mut moments else {
@@ -135,7 +142,7 @@ impl Devices {
                 name: "live",
                 of: None,
                 rate_hz: agent.form().rate_hz,
-                recorded_at_s: super::member::now_s(),
+                recorded_at_s: clock.seconds(),
             };
             let go_on = |_since_start| !stop.load(Ordering::Relaxed) && self.look().is_none();
             let watched = agent.watch(live, &about, go_on, |tell| {
@@ -168,7 +175,7 @@ impl Devices {
                 let age_max = Duration::from_secs_f64(can.age_s);
                 let heard = HeardMotion::new(dbc, &motion_sources(can), age_max);
                 let heard = heard?;
-                Some((Bus::open(&can.interface, &heard.ids())?, heard))
+                Some((Bus::open(&can.interface, &heard.ids(), speed(can))?, heard))
             }
             None => None,
         };
@@ -211,6 +218,11 @@ fn state_options(conditions: &ConditionsConfig) -> StateOptions {
             temperature_c: conditions.temperature_c,
         },
     }
+}
+
+fn speed(can: &CanConfig) -> Option<BusSpeed> {
+    let CanConfig { data_bit_rate, listen_only, .. } = *can;
+    can.bit_rate.map(|bit_rate| BusSpeed { bit_rate, data_bit_rate, listen_only })
 }
 
 fn source(signal: &SignalConfig) -> Source {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 #[cfg(all(feature = "linux", target_os = "linux"))]
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use shoal_hal::{Part, Store as _};
@@ -12,6 +11,7 @@ use tracing::{info, warn};
 
 use super::alone;
 use super::bench::{Bench, BenchError};
+use super::clock::Clock;
 use super::look::{Look, Looking};
 use super::metrics::Metrics;
 use super::run::{Exchange, ExchangeError, Run};
@@ -87,7 +87,9 @@ pub fn run(
     if let Some(camera) = &config.camera {
         return live(&run, &config, camera, &fleet, agent);
     }
-    drive(&mut agent, &config)?;
+    let clock = clock(&run)?;
+    forget(&mut agent, &clock, &fleet)?;
+    drive(&mut agent, &config, &clock)?;
     parked(&run, &fleet, agent, &mut || Some(Look::recorded()))?;
     Ok(())
 }
@@ -103,7 +105,9 @@ fn live(
 ) -> Result<(), MemberError> {
     let mut devices = super::live::Devices::open(config, camera)?;
     loop {
-        devices.drive(&mut agent, &run.stop)?;
+        let clock = clock(run)?;
+        forget(&mut agent, &clock, fleet)?;
+        devices.drive(&mut agent, &clock, &run.stop)?;
         if run.stop.load(Ordering::Relaxed) || !parked(run, fleet, agent, &mut || devices.look())? {
             return Ok(());
         }
@@ -122,6 +126,18 @@ fn live(
     _agent: Agent,
 ) -> Result<(), MemberError> {
     Err(MemberError::NoDevices)
+}
+
+/// The vehicle's clock, with what the fleet signed until now.
+fn clock(run: &Run) -> Result<Clock, ExchangeError> {
+    let (_folder, vault) = run.open_vault()?;
+    Ok(Clock::start(vault.utc_at_least()?))
+}
+
+/// Forgets what is older than may be kept. A clock that runs ahead must not empty replay: what was signed is believed, the
+/// clock itself only by a vehicle to which nobody signs anything.
+fn forget(agent: &mut Agent, clock: &Clock, fleet: &FleetConfig) -> Result<(), AgentError> {
+    agent.forget_old(if fleet.exchange { clock.passed_seconds() } else { clock.seconds() })
 }
 
 /// Learns, in the fleet or alone, until the vehicle drives off (true) or there is nothing more to do.
@@ -146,13 +162,14 @@ fn parked(
 
 /// Drives the tuning parts of recorded or generated drives, each once; one that a cut ended is driven again from its
 /// beginning, and what it left before is erased.
-fn drive(agent: &mut Agent, config: &Config) -> Result<(), MemberError> {
+fn drive(agent: &mut Agent, config: &Config, clock: &Clock) -> Result<(), MemberError> {
     let form = agent.form().clone();
     let own = drives::open(&config.drives, &form, config.seed)?;
     for skipped in &own.skipped {
         warn!(%skipped, "a drive cannot be used");
     }
-    let mut driven = agent.driven()?.unwrap_or(Driven { whole: 0, next_at_s: now_s() });
+    let now_s = clock.seconds();
+    let mut driven = agent.driven()?.unwrap_or(Driven { whole: 0, next_at_s: now_s });
     agent.erase_from(driven.next_at_s)?;
     for drive in own.drives.iter().skip(driven.whole) {
         agent.keep_driven(&driven)?;
@@ -192,12 +209,4 @@ impl Agent {
         let bytes = serde_json::to_vec(driven).unwrap_or_default();
         Ok(self.records_mut().put(DRIVEN, &bytes)?)
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a program knows the time; what it drives is told it"
-)]
-pub(super) fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }

@@ -153,6 +153,20 @@ pub struct Exchange {
     pub(super) terms: usize,
 }
 
+impl Run {
+    /// The folder of what the exchange keeps, made if it is not there, and the vault in it.
+    pub(super) fn open_vault(&self) -> Result<(PathBuf, Vault), ExchangeError> {
+        let folder = self.state.join("exchange");
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| DiaryError::Write { path: folder.clone(), source })?;
+        let vault = Vault::open(&folder)?;
+        if let Some(aside) = &vault.found().set_aside {
+            warn!(path = %aside.path.display(), "the vault was damaged and begins anew");
+        }
+        Ok((folder, vault))
+    }
+}
+
 impl Exchange {
     /// Opens what the vehicle keeps and starts its engine. `look` is what the vehicle is at the moment.
     ///
@@ -166,13 +180,7 @@ impl Exchange {
     ) -> Result<Self, ExchangeError> {
         let key = super::key::read(&fleet.key)?;
         let me = key.public().id();
-        let folder = run.state.join("exchange");
-        std::fs::create_dir_all(&folder)
-            .map_err(|source| DiaryError::Write { path: folder.clone(), source })?;
-        let vault = Vault::open(&folder)?;
-        if let Some(aside) = &vault.found().set_aside {
-            warn!(path = %aside.path.display(), "the vault was damaged and begins anew");
-        }
+        let (folder, vault) = run.open_vault()?;
         let board =
             Board::new(&fleet.name, &fleet.region, fleet.authority.id(), fleet.timekeeper.id(), me);
         let layout = Arc::clone(bench.agent().layout());

@@ -93,6 +93,7 @@ pub(crate) fn run(config: &Config, extras: &Extras<'_>) -> Result<DriveResult, F
     let mut old = agent.predictor(start.as_ref(), 8)?;
     let before = measure(&mut old, &held_out, horizon)?;
     let mut shown = Shown::new(config.night.steps);
+    agent.forget_old(now_s())?;
     for (drive, split) in own.drives.iter().zip(&splits) {
         agent.drive(drive, split.spans(Part::Tuning), now_s(), |tell| shown.tell(tell))?;
     }

@@ -42,18 +42,40 @@ impl Provision {
             .fleet
             .as_mut()
             .ok_or_else(|| format!("{} has no table [fleet]", file.display()))?;
+        if let Some(broker) = &self.broker {
+            fleet.broker = broker.to_string();
+        }
+        let broker: Address = fleet.broker.parse()?;
+        if broker.tls && fleet.certificates.is_none() {
+            let named = file.display();
+            return Err(format!(
+                "{broker} needs certificates: name their folder in {named}, [fleet] certificates"
+            )
+            .into());
+        }
         std::fs::create_dir(&self.output)
             .map_err(|error| format!("cannot make {}: {error}", self.output.display()))?;
+        let collected = self.collect(config);
+        if collected.is_err() {
+            // What is there now is ours, and no use to anybody.
+            let _removed = std::fs::remove_dir_all(&self.output);
+        }
+        collected
+    }
+
+    fn collect(&self, mut config: Config) -> Outcome {
         let mut bytes = 0;
         let mut take = |from: &mut PathBuf, name: &str| {
             bytes += copy(from, &self.output.join(name))?;
             *from = name.into();
             Ok::<(), Failure>(())
         };
-        take(&mut fleet.key, KEY)?;
-        take(&mut fleet.pack, "pack")?;
-        if let Some(certificates) = &mut fleet.certificates {
-            take(certificates, CERTIFICATES)?;
+        if let Some(fleet) = &mut config.fleet {
+            take(&mut fleet.key, KEY)?;
+            take(&mut fleet.pack, "pack")?;
+            if let Some(certificates) = &mut fleet.certificates {
+                take(certificates, CERTIFICATES)?;
+            }
         }
         if let Some(drives) = &mut config.drives.directory {
             take(drives, "drives")?;
@@ -61,12 +83,9 @@ impl Provision {
         if let Some(can) = &mut config.can {
             take(&mut can.dbc, "car.dbc")?;
         }
-        match self.package {
-            Some(package) => config.model.package = package,
+        match &self.package {
+            Some(package) => config.model.package.clone_from(package),
             None => take(&mut config.model.package, "model")?,
-        }
-        if let Some(broker) = self.broker {
-            fleet.broker = broker.to_string();
         }
         config.state = "state".into();
         // This computer's library is not the vehicle's.

@@ -131,6 +131,12 @@ fn of_can(
 ) -> Result<String, Failure> {
     let mut toml = format!("\n[can]\ninterface = {}\n", text(&can.interface));
     writeln!(toml, "dbc = {}\nage_s = {:?}", place(&can.dbc)?, can.age_s)?;
+    if let Some(rate) = can.bit_rate {
+        writeln!(toml, "bit_rate = {rate}\nlisten_only = {}", can.listen_only)?;
+    }
+    if let Some(rate) = can.data_bit_rate {
+        writeln!(toml, "data_bit_rate = {rate}")?;
+    }
     // In our own units, so that the scale is the whole of what is written.
     for (key, unit, signal) in [
         ("speed", "m/s", &can.speed),
@@ -193,6 +199,7 @@ mod tests {
                     while_driving = true\nbattery_soc_min_percent = 9\n";
         let devices = "[camera]\ndevice = \"/dev/video2\"\nwidth = 640\nheight = 480\nformat = \"nv12\"\n\
                        read_write = true\nsilence_s = 4\n[can]\ninterface = \"can1\"\ndbc = \"car.dbc\"\n\
+                       bit_rate = 500000\ndata_bit_rate = 2000000\nlisten_only = false\n\
                        age_s = 0.25\nspeed = \"A.B\"\nsteering = \"C.D + C.E\"\nsteering_unit = \"deg\"\n\
                        steering_scale = -0.0625\nacceleration = \"F.G\"\nacceleration_unit = \"g\"\n\
                        parked = \"H.I\"\nparked_values = [32, 0.5]\nexternal_power = \"J.K\"\n\

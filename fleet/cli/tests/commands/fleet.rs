@@ -83,6 +83,14 @@ fn a_vehicle_is_provisioned_with_a_folder_that_points_nowhere_else() {
 
     let again = shoal(&["fleet", "provision", text(&fleet), "1", "-o", text(&moved)]);
     assert!(!again.status.success(), "a folder is made once");
+    let nowhere = folder.path().join("nowhere");
+    let args = ["fleet", "provision", text(&fleet), "1", "-o", text(&nowhere)];
+    let with_tls = shoal(&[&args[..], &["--broker", "mqtts://broker:8883"]].concat());
+    assert!(String::from_utf8_lossy(&with_tls.stderr).contains("needs certificates"));
+    std::fs::remove_dir_all(&was.pack).unwrap();
+    let without_pack = shoal(&args);
+    assert!(String::from_utf8_lossy(&without_pack.stderr).contains("cannot copy"));
+    assert!(!nowhere.exists(), "what could not be collected whole is not there");
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! A vehicle's computer under Linux: its camera, its CAN bus, and what it knows of its own state.
 //!
 //! Everything is opened for reading: a camera's node with `O_RDONLY`, the bus through a type that has
-//! nothing to send with, files of `/sys` as files. Whether the bus could be written to at all is the
-//! installation's to decide: an interface that is set up with `listen-only on` cannot.
+//! nothing to send with, files of `/sys` as files. A bus that is brought up here is brought up so that its
+//! controller only listens, unless that is asked for otherwise.
 //!
 //! - [`v4l2`]: pictures of `/dev/video0`, as frames of the model's shape;
 //! - [`socketcan`], [`dbc`], [`signals`]: frames of `can0`, and what they say by a DBC file;
+//! - [`bus_speed`]: that interface brought up;
 //! - [`live`]: both together, as [`Moments`](crate::Moments);
 //! - [`vehicle`]: the [`Conditions`](crate::Conditions) of the vehicle.
 
+pub mod bus_speed;
 pub mod dbc;
 pub mod live;
 pub mod signals;

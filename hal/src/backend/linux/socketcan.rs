@@ -7,6 +7,7 @@ use socketcan::{
     CanAnyFrame, CanFdSocket, CanFilter, EmbeddedFrame as _, Id, Socket as _, SocketOptions as _,
 };
 
+use super::bus_speed::{BusSpeed, advice};
 use super::dbc::{DATA_BYTES_MAX, FrameId};
 use super::monotonic;
 
@@ -35,6 +36,18 @@ pub enum BusError {
         interface: String,
         #[source]
         source: io::Error,
+    },
+    /// The kernel does not bring it up like this.
+    #[error(
+        "cannot bring up the CAN interface `{interface}` at {} bits/s: {}",
+        speed.bit_rate,
+        advice(source)
+    )]
+    BringUp {
+        interface: String,
+        speed: BusSpeed,
+        #[source]
+        source: Box<socketcan::Error>,
     },
 }
 
@@ -68,6 +81,7 @@ pub struct BusCount {
 pub struct Bus {
     interface: String,
     ids: Vec<FrameId>,
+    speed: Option<BusSpeed>,
     /// Private: the socket of the crate could send.
     socket: Option<CanFdSocket>,
     retry_at: Duration,
@@ -76,16 +90,28 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// Listens to the frames `ids` on `interface`, which may be down.
+    /// Listens to the frames `ids` on `interface`. With a speed the interface is brought up, and again whenever it
+    /// comes back after it was away; without one it is somebody else's to bring up, and may be down.
     ///
     /// # Errors
-    /// [`BusError`] if there is no such interface.
-    pub fn open(interface: &str, ids: &[FrameId]) -> Result<Self, BusError> {
+    /// [`BusError`] if there is no such interface, or it cannot be brought up.
+    pub fn open(
+        interface: &str,
+        ids: &[FrameId],
+        speed: Option<BusSpeed>,
+    ) -> Result<Self, BusError> {
+        if let Some(speed) = speed {
+            speed.bring_up(interface).map_err(|source| {
+                let source = Box::new(source);
+                BusError::BringUp { interface: interface.to_owned(), speed, source }
+            })?;
+        }
         let socket = open(interface, ids)
             .map_err(|source| BusError::Open { interface: interface.to_owned(), source })?;
         Ok(Self {
             interface: interface.to_owned(),
             ids: ids.to_vec(),
+            speed,
             socket: Some(socket),
             retry_at: Duration::ZERO,
             down: false,
@@ -114,7 +140,7 @@ impl Bus {
     /// Hands every frame that has come to `hear`, in its order. Never waits.
     pub fn drain(&mut self, mut hear: impl FnMut(Heard<'_>)) {
         if self.socket.is_none() && monotonic() >= self.retry_at {
-            self.socket = open(&self.interface, &self.ids).ok();
+            self.socket = self.open_again();
             self.retry_at = monotonic() + RETRY;
         }
         for _ in 0..FRAMES_MAX {
@@ -150,6 +176,14 @@ impl Bus {
             socket.map(|socket| PollFd::new(socket, PollFlags::IN)).into_iter().collect();
         // Whether something came is seen by draining; without a socket this is a pause.
         let _ready = poll(&mut polled, timeout.as_ref());
+    }
+
+    /// An interface that is back, an adapter that was plugged in again, is down at first.
+    fn open_again(&self) -> Option<CanFdSocket> {
+        if let Some(speed) = &self.speed {
+            speed.bring_up(&self.interface).ok()?;
+        }
+        open(&self.interface, &self.ids).ok()
     }
 
     fn lost(&mut self) {
