@@ -205,7 +205,7 @@ impl Image {
             .arg(format!("if=none,id=disk,format=raw,file={}", self.disk().display()))
             .args(["-device", "virtio-blk-pci,drive=decoy"])
             .args(["-device", "virtio-blk-pci,drive=disk", "-netdev", "user,id=net"])
-            .args(["-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"])
+            .args(["-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"])
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

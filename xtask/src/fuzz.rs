@@ -20,7 +20,7 @@ pub(crate) enum Length {
 
 impl Length {
     /// Of each target, in `cargo xtask test`.
-    pub(crate) const TEST: Length = Length::Runs(1_000_000);
+    pub(crate) const TEST: Length = Length::Runs(300_000);
 
     fn args(self) -> [String; 2] {
         match self {

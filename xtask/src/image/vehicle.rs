@@ -221,7 +221,7 @@ fn boot(image: &Path) -> Done {
         .arg("-drive")
         .arg(format!("if=none,id=disk,format=raw,file={}", image.display()))
         .args(["-device", "virtio-blk-pci,drive=disk"])
-        .args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"])
+        .args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="])
         .args(["-device", "virtio-rng-pci"])
         .on_terminal()
         .run()

@@ -1,0 +1,303 @@
+//! Ways of learning together, by name.
+
+use shoal_shadow::document::{DocumentError, Table};
+use shoal_wire::v1::{ConsensusRule, PaperRule};
+
+/// All keys of all kinds; each kind has some of them.
+const KEYS: [&str; 31] = [
+    "name", "kind", "server", "rate", "momentum", "beta1", "beta2", "epsilon", "trim", "liars", "up_bits",
+    "down_bits", "feedback", "proximal", "partners", "merge", "density", "scale", "inertia", "brake", "clip",
+    "mean_last", "mix", "cognitive", "social", "repel", "step_length", "step_length_decay", "step_length_min",
+    "patience", "restart_patience",
+];
+
+/// One way of learning together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MethodConfig {
+    /// Its name in tables and folders.
+    pub name: String,
+    /// What it does.
+    pub rule: Rule,
+}
+
+/// What a method does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rule {
+    /// Every vehicle learns alone.
+    Local,
+    /// One adapter is tuned on the roads of all vehicles, in as many steps as one vehicle takes: what nobody may do, the
+    /// bound.
+    Pooled,
+    /// A server combines what vehicles tuned; all begin the next window from that.
+    Average(Average),
+    /// Everybody learns alone, and after every window the adapters of that moment are merged once, to look at.
+    Soup(Soup),
+    /// Shoal's rule, by the vehicles' own cores.
+    Consensus(ConsensusRule),
+    /// Model Swarms, by the vehicles' own cores.
+    Paper(PaperRule),
+}
+
+/// A server and what goes to it and back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Average {
+    /// How it combines displacements.
+    pub server: Server,
+    /// Bits a value of what a vehicle sends; 32: as they are.
+    pub up_bits: u8,
+    /// Bits a value of what it receives.
+    pub down_bits: u8,
+    /// Whether what coding lost is added to what is coded next.
+    pub feedback: bool,
+    /// FedProx's μ: the pull of the local step towards where it began; 0: none.
+    pub proximal: f64,
+}
+
+/// How displacements become a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Server {
+    /// Their mean, times `rate` (FedAvg: 1).
+    Mean {
+        /// Step size.
+        rate: f64,
+    },
+    /// DiLoCo: Nesterov's momentum on their mean.
+    Momentum {
+        /// Outer step size.
+        rate: f64,
+        /// Outer momentum.
+        momentum: f64,
+    },
+    /// FedAdam.
+    Adam {
+        /// Step size.
+        rate: f64,
+        /// Decay of the mean.
+        beta1: f64,
+        /// Decay of the squares.
+        beta2: f64,
+        /// Added to the root.
+        epsilon: f64,
+    },
+    /// The median of each coordinate.
+    Median,
+    /// The mean of each coordinate without this share at both ends.
+    Trimmed {
+        /// Share left out at each end, below ½.
+        trim: f64,
+    },
+    /// The displacement whose neighbours are nearest.
+    Krum {
+        /// How many may lie.
+        liars: u32,
+    },
+}
+
+/// A merge of whole adapters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Soup {
+    /// Which.
+    pub merge: Merge,
+    /// Share of entries that are kept (TIES, DARE).
+    pub density: f64,
+    /// Times the merged difference.
+    pub scale: f64,
+}
+
+/// Merges by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names of the methods; shoal-soup says what they are")]
+pub enum Merge {
+    Uniform,
+    Greedy,
+    Slerp,
+    Ties,
+    Dare,
+    DareTies,
+    ModelStock,
+}
+
+/// The methods of a file: `[[methods]]`.
+pub(super) fn read(root: &Table<'_>, vehicles: u32) -> Result<Vec<MethodConfig>, DocumentError> {
+    let mut methods: Vec<MethodConfig> = Vec::new();
+    for table in root.tables("methods", &KEYS)? {
+        let method = MethodConfig::read(&table, vehicles)?;
+        if methods.iter().any(|other| other.name == method.name) {
+            return Err(table.refuse("name", &method.name, "a name that no other method has"));
+        }
+        methods.push(method);
+    }
+    if methods.is_empty() { Err(root.missing("methods")) } else { Ok(methods) }
+}
+
+/// Kinds by name, with the keys each may have besides `name` and `kind`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Local,
+    Pooled,
+    Average,
+    Soup,
+    Consensus,
+    Paper,
+}
+
+impl Kind {
+    const NAMES: [(&'static str, Kind); 6] = [
+        ("local", Kind::Local),
+        ("pooled", Kind::Pooled),
+        ("average", Kind::Average),
+        ("soup", Kind::Soup),
+        ("consensus", Kind::Consensus),
+        ("paper", Kind::Paper),
+    ];
+
+    const fn keys(self) -> &'static [&'static str] {
+        match self {
+            Kind::Local | Kind::Pooled => &[],
+            Kind::Average => &[
+                "server", "rate", "momentum", "beta1", "beta2", "epsilon", "trim", "liars", "up_bits",
+                "down_bits", "feedback", "proximal",
+            ],
+            Kind::Soup => &["merge", "density", "scale"],
+            Kind::Consensus => &["inertia", "up_bits", "down_bits", "brake", "clip", "mean_last", "mix"],
+            Kind::Paper => &[
+                "inertia", "cognitive", "social", "repel", "step_length", "step_length_decay",
+                "step_length_min", "patience", "restart_patience",
+            ],
+        }
+    }
+}
+
+impl MethodConfig {
+    fn read(table: &Table<'_>, vehicles: u32) -> Result<Self, DocumentError> {
+        let name = table.text_required("name")?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(plain) {
+            return Err(table.refuse("name", name, "letters, digits, `-`, `_` and `.`: it names a folder"));
+        }
+        let kind = table.choice("kind", &Kind::NAMES)?.ok_or_else(|| table.missing("kind"))?;
+        let other = |key: &&&str| !matches!(**key, "name" | "kind") && !kind.keys().contains(*key);
+        if let Some(key) = KEYS.iter().filter(other).find(|key| table.has(key)) {
+            let want = format!("keys of this kind: {}", kind.keys().join(", "));
+            return Err(table.refuse(key, "a key of another kind", &want));
+        }
+        let rule = match kind {
+            Kind::Local => Rule::Local,
+            Kind::Pooled => Rule::Pooled,
+            Kind::Average => Rule::Average(average(table, vehicles)?),
+            Kind::Soup => Rule::Soup(soup(table)?),
+            Kind::Consensus => Rule::Consensus(consensus(table)?),
+            Kind::Paper => Rule::Paper(paper(table)?),
+        };
+        Ok(MethodConfig { name: name.into(), rule })
+    }
+}
+
+fn bits(table: &Table<'_>, key: &str, usual: u8, most: u8) -> Result<u8, DocumentError> {
+    let Some(bits) = table.integer(key, 1..=32)? else { return Ok(usual) };
+    let bits = bits as u8;
+    if bits > 8 && (bits != 32 || most < 32) {
+        let want = if most < 32 { "1 to 8" } else { "1 to 8, or 32: not coded" };
+        return Err(table.refuse(key, bits, want));
+    }
+    Ok(bits)
+}
+
+fn average(table: &Table<'_>, vehicles: u32) -> Result<Average, DocumentError> {
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Name {
+        Mean,
+        Momentum,
+        Adam,
+        Median,
+        Trimmed,
+        Krum,
+    }
+    let names = [
+        ("mean", Name::Mean),
+        ("momentum", Name::Momentum),
+        ("adam", Name::Adam),
+        ("median", Name::Median),
+        ("trimmed", Name::Trimmed),
+        ("krum", Name::Krum),
+    ];
+    let number = |key, range, usual: f64| Ok(table.number(key, range)?.unwrap_or(usual));
+    let server = match table.choice("server", &names)?.unwrap_or(Name::Mean) {
+        Name::Mean => Server::Mean { rate: number("rate", 0.0..=10.0, 1.0)? },
+        // Of DiLoCo's table; the rate is for displacements of adapters, which are small.
+        Name::Momentum => Server::Momentum {
+            rate: number("rate", 0.0..=10.0, 0.7)?,
+            momentum: number("momentum", 0.0..=0.999, 0.9)?,
+        },
+        Name::Adam => Server::Adam {
+            rate: number("rate", 0.0..=10.0, 1e-2)?,
+            beta1: number("beta1", 0.0..=0.999, 0.9)?,
+            beta2: number("beta2", 0.0..=0.9999, 0.99)?,
+            epsilon: number("epsilon", 1e-12..=1.0, 1e-3)?,
+        },
+        Name::Median => Server::Median,
+        Name::Trimmed => Server::Trimmed { trim: number("trim", 0.0..=0.49, 0.2)? },
+        Name::Krum => {
+            let liars = table.integer("liars", 0..=32)?.unwrap_or(1) as u32;
+            if vehicles < 2 * liars + 3 {
+                let want = format!("at most {}: Krum needs 2 f + 3 vehicles", vehicles.saturating_sub(3) / 2);
+                return Err(table.refuse("liars", liars, &want));
+            }
+            Server::Krum { liars }
+        }
+    };
+    Ok(Average {
+        server,
+        up_bits: bits(table, "up_bits", 32, 32)?,
+        down_bits: bits(table, "down_bits", 32, 32)?,
+        feedback: table.boolean("feedback")?.unwrap_or(true),
+        proximal: number("proximal", 0.0..=1e3, 0.0)?,
+    })
+}
+
+fn soup(table: &Table<'_>) -> Result<Soup, DocumentError> {
+    let names = [
+        ("uniform", Merge::Uniform),
+        ("greedy", Merge::Greedy),
+        ("slerp", Merge::Slerp),
+        ("ties", Merge::Ties),
+        ("dare", Merge::Dare),
+        ("dare_ties", Merge::DareTies),
+        ("model_stock", Merge::ModelStock),
+    ];
+    Ok(Soup {
+        merge: table.choice("merge", &names)?.ok_or_else(|| table.missing("merge"))?,
+        density: table.number("density", 0.01..=1.0)?.unwrap_or(0.2),
+        scale: table.number("scale", 0.0..=10.0)?.unwrap_or(1.0),
+    })
+}
+
+fn consensus(table: &Table<'_>) -> Result<ConsensusRule, DocumentError> {
+    let number = |key, range, usual: f32| Ok(table.number(key, range)?.map_or(usual, |n| n as f32));
+    Ok(ConsensusRule {
+        inertia: number("inertia", 0.0..=0.99, 0.5)?,
+        up_bits: bits(table, "up_bits", 2, 8)?,
+        down_bits: bits(table, "down_bits", 6, 8)?,
+        brake: number("brake", 0.0..=1.0, 0.01)?,
+        clip: table.boolean("clip")?.unwrap_or(true),
+        mean_last: table.integer("mean_last", 1..=8)?.map_or(5, |n| n as u8),
+        mix: table.boolean("mix")?.unwrap_or(true),
+    })
+}
+
+fn paper(table: &Table<'_>) -> Result<PaperRule, DocumentError> {
+    let number = |key, usual: f32| Ok(table.number(key, 0.0..=1.0)?.map_or(usual, |n| n as f32));
+    let windows = |key, usual: u8| Ok(table.integer(key, 1..=100)?.map_or(usual, |n| n as u8));
+    // The middle of the grids that Model Swarms draws its numbers from.
+    Ok(PaperRule {
+        inertia: number("inertia", 0.2)?,
+        cognitive: number("cognitive", 0.3)?,
+        social: number("social", 0.4)?,
+        repel: number("repel", 0.05)?,
+        step_length: number("step_length", 0.8)?,
+        step_length_decay: number("step_length_decay", 0.95)?,
+        step_length_min: number("step_length_min", 0.1)?,
+        patience: windows("patience", 10)?,
+        restart_patience: windows("restart_patience", 7)?,
+    })
+}

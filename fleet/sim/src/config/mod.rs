@@ -1,0 +1,245 @@
+//! One TOML file: a fleet, its roads, its calendar and its network, and the ways of learning together that are compared on
+//! it. An unknown key is an error that names the nearest one; what cannot be simulated is refused before anything runs.
+
+mod method;
+
+use std::path::{Path, PathBuf};
+
+use shoal_hal::backend::synthetic::Region;
+use shoal_shadow::document::{Document, DocumentError, Table};
+use shoal_vehicle::config::{EngineConfig, EngineKind};
+
+pub use method::{MethodConfig, Rule, Server};
+
+const ROOT: [&str; 10] = [
+    "vehicles", "windows", "seed", "model", "engine", "roads", "night", "calendar", "network", "methods",
+];
+
+/// A simulation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimConfig {
+    /// Vehicles, 1 to 64.
+    pub vehicles: u32,
+    /// Windows, 1 to 1000.
+    pub windows: u32,
+    /// Seed of data, draws and keys.
+    pub seed: u64,
+    /// The model package's directory.
+    pub package: PathBuf,
+    /// What runs it.
+    pub engine: EngineConfig,
+    /// Vehicles that are tuned or measured at a time.
+    pub jobs: usize,
+    /// What is driven, and what is measured besides.
+    pub roads: RoadsConfig,
+    /// What a vehicle tunes between two windows.
+    pub night: NightConfig,
+    /// Who is there.
+    pub calendar: CalendarConfig,
+    /// What messages go over.
+    pub network: NetworkConfig,
+    /// What is compared; each has a name of its own.
+    pub methods: Vec<MethodConfig>,
+}
+
+/// Roads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoadsConfig {
+    /// A folder of recorded drives: drive i is of vehicle i mod `vehicles`.
+    pub recorded: Option<PathBuf>,
+    /// Regions of generated roads that are driven, one road a vehicle, in turn; used without `recorded`.
+    pub regions: Vec<Region>,
+    /// Regions that nobody drives and of which the pack has a part.
+    pub listed: Vec<Region>,
+    /// Regions that nobody drives, and nothing of them is in the pack.
+    pub unseen: Vec<Region>,
+    /// Frames of each generated road.
+    pub frames: usize,
+    /// Windows until a vehicle has driven all of its tuning part: it has seen as much more before each.
+    pub windows_to_drive: u32,
+}
+
+/// A night.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NightConfig {
+    /// Training steps before each window.
+    pub steps: u32,
+    /// Samples a step.
+    pub batch: usize,
+    /// AdamW's highest step size.
+    pub learning_rate: f64,
+}
+
+/// A calendar.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CalendarConfig {
+    /// From one window to the next, in seconds.
+    pub period_s: u32,
+    /// How long a window is open, in seconds.
+    pub open_s: u32,
+    /// Share of vehicles that miss a window, drawn anew for each.
+    pub absent: f64,
+}
+
+/// A network, the same for every vehicle.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NetworkConfig {
+    /// Bits a second from a vehicle to the broker.
+    pub up_bits_s: f64,
+    /// Bits a second from the broker to a vehicle.
+    pub down_bits_s: f64,
+    /// From one end to the other, in milliseconds.
+    pub delay_ms: u64,
+    /// Share of live messages that a vehicle does not get while it is there; what is retained comes with the next
+    /// window.
+    pub loss: f64,
+}
+
+/// Why a simulation is refused.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+}
+
+impl SimConfig {
+    /// Reads a file; paths in it are relative to it.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming line and key.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let source = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let mut config = Self::parse(&path.display().to_string(), &source)?;
+        let directory = path.parent().unwrap_or(Path::new(""));
+        config.package = directory.join(&config.package);
+        config.roads.recorded = config.roads.recorded.map(|recorded| directory.join(recorded));
+        config.engine.library = config.engine.library.map(|library| directory.join(library));
+        Ok(config)
+    }
+
+    /// Reads a text; `file` names it in errors.
+    ///
+    /// # Errors
+    /// [`DocumentError`].
+    pub fn parse(file: &str, source: &str) -> Result<Self, DocumentError> {
+        let document = Document::parse(file, source)?;
+        let root = document.root(&ROOT)?;
+        let number = |key, range, usual| Ok(root.integer(key, range)?.map_or(usual, |n| n as u32));
+        let (engine, jobs) = engine(&root)?;
+        let package = match root.table("model", &["package"])? {
+            Some(model) => model.text_required("package")?.into(),
+            None => "models/world".into(),
+        };
+        let vehicles = number("vehicles", 1..=64, 8)?;
+        let config = SimConfig {
+            vehicles,
+            windows: number("windows", 1..=1000, 10)?,
+            seed: root.integer("seed", 0..=i64::MAX)?.unwrap_or(0) as u64,
+            package,
+            engine,
+            jobs,
+            roads: RoadsConfig::read(&root)?,
+            night: NightConfig::read(&root)?,
+            calendar: CalendarConfig::read(&root)?,
+            network: NetworkConfig::read(&root)?,
+            methods: method::read(&root, vehicles)?,
+        };
+        Ok(config)
+    }
+}
+
+fn engine(root: &Table<'_>) -> Result<(EngineConfig, usize), DocumentError> {
+    let mut engine = EngineConfig::default();
+    let mut jobs = 2;
+    if let Some(table) = root.table("engine", &["kind", "library", "jobs"])? {
+        let kinds = [("ort", EngineKind::Ort), ("tract", EngineKind::Tract)];
+        engine.kind = table.choice("kind", &kinds)?.unwrap_or(EngineKind::Ort);
+        engine.library = table.text("library")?.map(PathBuf::from);
+        jobs = table.integer("jobs", 1..=64)?.map_or(jobs, |jobs| jobs as usize);
+    }
+    Ok((engine, jobs))
+}
+
+/// Regions by name.
+fn regions(table: &Table<'_>, key: &str) -> Result<Vec<Region>, DocumentError> {
+    let region = |name: &str| {
+        Region::from_name(name).ok_or_else(|| {
+            let known: Vec<&str> = Region::ALL.iter().map(|region| region.name()).collect();
+            table.refuse(key, name, &format!("one of {}", known.join(", ")))
+        })
+    };
+    table.texts(key)?.into_iter().map(region).collect()
+}
+
+impl RoadsConfig {
+    fn read(root: &Table<'_>) -> Result<Self, DocumentError> {
+        let keys = ["recorded", "regions", "listed", "unseen", "frames", "windows_to_drive"];
+        let Some(table) = root.table("roads", &keys)? else { return Err(root.missing("roads")) };
+        let roads = RoadsConfig {
+            recorded: table.text("recorded")?.map(PathBuf::from),
+            regions: regions(&table, "regions")?,
+            listed: regions(&table, "listed")?,
+            unseen: regions(&table, "unseen")?,
+            frames: table.integer("frames", 60..=100_000)?.unwrap_or(240) as usize,
+            windows_to_drive: table.integer("windows_to_drive", 1..=1000)?.unwrap_or(5) as u32,
+        };
+        if roads.recorded.is_none() && roads.regions.is_empty() {
+            return Err(table.missing("regions"));
+        }
+        if roads.recorded.is_some() && !roads.regions.is_empty() {
+            return Err(table.refuse("regions", "beside `recorded`", "only one of the two"));
+        }
+        Ok(roads)
+    }
+}
+
+impl NightConfig {
+    fn read(root: &Table<'_>) -> Result<Self, DocumentError> {
+        let mut night = NightConfig { steps: 20, batch: 8, learning_rate: 3e-3 };
+        if let Some(table) = root.table("night", &["steps", "batch", "learning_rate"])? {
+            night.steps = table.integer("steps", 1..=10_000)?.map_or(night.steps, |n| n as u32);
+            night.batch = table.integer("batch", 4..=256)?.map_or(night.batch, |n| n as usize);
+            let rate = table.number("learning_rate", 1e-6..=1.0)?;
+            night.learning_rate = rate.unwrap_or(night.learning_rate);
+        }
+        Ok(night)
+    }
+}
+
+impl CalendarConfig {
+    fn read(root: &Table<'_>) -> Result<Self, DocumentError> {
+        let mut calendar = CalendarConfig { period_s: 86_400, open_s: 3600, absent: 0.0 };
+        if let Some(table) = root.table("calendar", &["period_s", "open_s", "absent"])? {
+            let seconds = |key| Ok(table.integer(key, 60..=2_592_000)?.map(|n| n as u32));
+            calendar.period_s = seconds("period_s")?.unwrap_or(calendar.period_s);
+            calendar.open_s = seconds("open_s")?.unwrap_or(calendar.open_s.min(calendar.period_s));
+            calendar.absent = table.number("absent", 0.0..=0.99)?.unwrap_or(0.0);
+            if calendar.open_s > calendar.period_s {
+                let want = format!("at most period_s ({})", calendar.period_s);
+                return Err(table.refuse("open_s", calendar.open_s, &want));
+            }
+        }
+        Ok(calendar)
+    }
+}
+
+impl NetworkConfig {
+    fn read(root: &Table<'_>) -> Result<Self, DocumentError> {
+        let mut network =
+            NetworkConfig { up_bits_s: 1e6, down_bits_s: 1e7, delay_ms: 40, loss: 0.0 };
+        let keys = ["up_bits_s", "down_bits_s", "delay_ms", "loss"];
+        if let Some(table) = root.table("network", &keys)? {
+            let rate = |key| table.number(key, 1e3..=1e12);
+            network.up_bits_s = rate("up_bits_s")?.unwrap_or(network.up_bits_s);
+            network.down_bits_s = rate("down_bits_s")?.unwrap_or(network.down_bits_s);
+            let delay = table.integer("delay_ms", 0..=60_000)?;
+            network.delay_ms = delay.map_or(network.delay_ms, |n| n as u64);
+            network.loss = table.number("loss", 0.0..=0.99)?.unwrap_or(0.0);
+        }
+        Ok(network)
+    }
+}

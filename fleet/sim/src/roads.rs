@@ -1,0 +1,167 @@
+//! What is driven and what is measured: recorded or generated roads, each cut into what is tuned on, what the pack is made of,
+//! and what nobody sees before the end.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use shoal_hal::backend::recorded::{Drives, OpenError, RecordedOptions, Skipped};
+use shoal_hal::backend::synthetic::{Region, Road as Generated, SPLIT, Use};
+use shoal_hal::{Drive, Part, Span, Split};
+use shoal_shadow::clip::Clips;
+use shoal_shadow::form::Form;
+use shoal_shadow::pack::{BuildPackError, Pack, PackOptions, ReadPackError, build};
+
+use crate::config::SimConfig;
+use crate::record::RoadKind;
+
+/// Seeds of one simulation's roads are so far from the next one's.
+const SEEDS_APART: u64 = 1000;
+
+/// Why there are no roads.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Debug, thiserror::Error)]
+pub enum RoadsError {
+    #[error("roads.recorded")]
+    Recorded(#[from] OpenError),
+    #[error("{vehicles} vehicles and {drives} drives: every vehicle needs one; ask for fewer vehicles")]
+    TooFew { vehicles: u32, drives: usize },
+    #[error(transparent)]
+    Build(#[from] BuildPackError),
+    #[error(transparent)]
+    Read(#[from] ReadPackError),
+}
+
+/// One road.
+#[derive(Clone, Debug)]
+pub struct Road {
+    /// Its frames.
+    pub drive: Drive,
+    /// What of them is for what.
+    pub split: Split,
+    /// What it is to the fleet.
+    pub kind: RoadKind,
+}
+
+/// All roads of a simulation.
+pub struct Roads {
+    /// The roads, in the order of the configuration.
+    pub all: Vec<Road>,
+    /// Recorded drives that cannot be used.
+    pub skipped: Vec<Skipped>,
+    /// The evaluation pack.
+    pub pack: Pack,
+    form: Form,
+    windows_to_drive: u32,
+}
+
+impl Roads {
+    /// Opens or draws the roads, and builds the pack in `folder` unless it is there.
+    ///
+    /// # Errors
+    /// [`RoadsError`].
+    pub fn open(config: &SimConfig, form: &Form, folder: &Path) -> Result<Self, RoadsError> {
+        let mut skipped = Vec::new();
+        let mut all = Vec::new();
+        let mut add = |drive: Drive, kind| {
+            let split = drive.split(form.context);
+            all.push(Road { drive, split, kind });
+        };
+        match &config.roads.recorded {
+            Some(recorded) => {
+                let options =
+                    RecordedOptions { context: Some(form.context), ..RecordedOptions::default() };
+                let opened = Drives::open(recorded, form.shape, form.rate_hz, &options)?;
+                let (drives, vehicles) = (opened.drives.len(), config.vehicles);
+                if drives < vehicles as usize {
+                    return Err(RoadsError::TooFew { vehicles, drives });
+                }
+                for (drive, vehicle) in opened.drives.into_iter().zip((0..vehicles).cycle()) {
+                    add(drive, RoadKind::Driven(vehicle));
+                }
+                skipped = opened.skipped;
+            }
+            None => {
+                let regions = config.roads.regions.iter().cycle();
+                for (vehicle, region) in (0..config.vehicles).zip(regions) {
+                    add(generated(config, form, *region, u64::from(vehicle)), RoadKind::Driven(vehicle));
+                }
+            }
+        }
+        let mut number = u64::from(config.vehicles);
+        for (regions, kind) in
+            [(&config.roads.listed, RoadKind::Listed), (&config.roads.unseen, RoadKind::Unseen)]
+        {
+            for region in regions {
+                add(generated(config, form, *region, number), kind);
+                number += 1;
+            }
+        }
+        let pack = pack(&all, form, folder)?;
+        let windows_to_drive = config.roads.windows_to_drive;
+        Ok(Roads { all, skipped, pack, form: form.clone(), windows_to_drive })
+    }
+
+    /// Every road by name.
+    #[must_use]
+    pub fn kinds(&self) -> BTreeMap<String, RoadKind> {
+        self.all.iter().map(|road| (road.drive.name.clone(), road.kind)).collect()
+    }
+
+    /// Roads that a vehicle drives.
+    pub fn of(&self, vehicle: u32) -> impl Iterator<Item = &Road> {
+        self.all.iter().filter(move |road| road.kind == RoadKind::Driven(vehicle))
+    }
+
+    /// What a vehicle has seen of the road before this window (from 1 on): as much more before each, until it has driven
+    /// the whole of its tuning part.
+    #[must_use]
+    pub fn seen(&self, road: &Road, window: u32) -> Vec<Span> {
+        let spans = road.split.spans(Part::Tuning);
+        let frames: usize = spans.iter().map(|span| span.len()).sum();
+        let part = window.min(self.windows_to_drive) as usize;
+        let seen = frames * part / self.windows_to_drive as usize;
+        // The first drive is long enough to learn anything from.
+        let mut left = seen.max((self.form.context + 1) * 3);
+        let mut of = Vec::new();
+        for span in spans {
+            let taken = span.len().min(left);
+            left -= taken;
+            if taken > self.form.context {
+                of.push(Span { first: span.first, last: span.first + taken - 1 });
+            }
+        }
+        of
+    }
+
+    /// The clips of what was seen of a road.
+    #[must_use]
+    pub fn clips<'a>(&self, road: &'a Road, spans: Vec<Span>) -> Clips<'a> {
+        Clips::of_spans(&road.drive, spans, self.form.context, 1)
+    }
+}
+
+/// A generated road: the simulation's seed and the road's number decide which.
+fn generated(config: &SimConfig, form: &Form, region: Region, number: u64) -> Drive {
+    // The table has a share for every use.
+    let seeds = SPLIT.iter().find(|share| share.of == Use::Drives).map(|share| &share.seeds);
+    let (first, room) = seeds.map_or((0, 1), |seeds| (*seeds.start(), seeds.end() - seeds.start()));
+    let offset = config.seed.wrapping_mul(SEEDS_APART).wrapping_add(number) % room;
+    let road = Generated { region, seed: first + offset };
+    road.render(form.shape, form.rate_hz, config.roads.frames)
+}
+
+fn pack(roads: &[Road], form: &Form, folder: &Path) -> Result<Pack, RoadsError> {
+    if let Ok(pack) = Pack::open(folder) {
+        return Ok(pack);
+    }
+    let listed = roads.iter().filter(|road| road.kind != RoadKind::Unseen);
+    let drives: Vec<Drive> = listed.map(|road| road.drive.clone()).collect();
+    let options = PackOptions {
+        id: "sim".into(),
+        version: 1,
+        licence: "not published".into(),
+        context: form.context,
+    };
+    build(&drives, &options, folder)?;
+    Ok(Pack::open(folder)?)
+}
