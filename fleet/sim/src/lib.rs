@@ -1,4 +1,11 @@
 //! A fleet in virtual time: real models tuned and measured, the vehicles' own cores, and every other way of learning together
 //! beside them.
 
+pub mod config;
+pub mod lab;
+pub mod method;
 pub mod record;
+pub mod roads;
+pub mod run;
+pub mod store;
+pub mod traffic;

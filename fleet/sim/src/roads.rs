@@ -23,7 +23,9 @@ const SEEDS_APART: u64 = 1000;
 pub enum RoadsError {
     #[error("roads.recorded")]
     Recorded(#[from] OpenError),
-    #[error("{vehicles} vehicles and {drives} drives: every vehicle needs one; ask for fewer vehicles")]
+    #[error(
+        "{vehicles} vehicles and {drives} drives: every vehicle needs one; ask for fewer vehicles"
+    )]
     TooFew { vehicles: u32, drives: usize },
     #[error(transparent)]
     Build(#[from] BuildPackError),
@@ -83,7 +85,10 @@ impl Roads {
             None => {
                 let regions = config.roads.regions.iter().cycle();
                 for (vehicle, region) in (0..config.vehicles).zip(regions) {
-                    add(generated(config, form, *region, u64::from(vehicle)), RoadKind::Driven(vehicle));
+                    add(
+                        generated(config, form, *region, u64::from(vehicle)),
+                        RoadKind::Driven(vehicle),
+                    );
                 }
             }
         }

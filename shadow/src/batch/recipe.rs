@@ -23,6 +23,13 @@ impl Mix {
     /// 3 + 3 + 2, as measured: with it tuning on one road no longer forgets the others.
     pub const RECIPE_R: Mix = Mix { own: 3, augmented: 3, replayed: 2 };
 
+    /// The same shares of a batch of another size.
+    pub fn of(samples: usize) -> Mix {
+        let replayed = samples / 4;
+        let augmented = (samples - replayed) / 2;
+        Mix { own: samples - replayed - augmented, augmented, replayed }
+    }
+
     /// Samples of a batch.
     pub fn samples(&self) -> usize {
         self.own + self.augmented + self.replayed

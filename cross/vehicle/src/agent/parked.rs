@@ -142,7 +142,7 @@ impl Agent {
             .iter()
             .filter_map(|drive| Road::new(&[Clips::of_all(drive, form.context, 1)], form))
             .collect();
-        MixedBatch::new(form.clone(), mix(self), own, replayed, seed)
+        MixedBatch::new(form.clone(), Mix::of(self.config.night.batch), own, replayed, seed)
     }
 
     /// A tuner that begins at `start`, or at the adapter that changes nothing.
@@ -151,7 +151,7 @@ impl Agent {
     /// [`AgentError::Fit`].
     pub(crate) fn tuner(&self, start: Option<&Adapter>, seed: u64) -> Result<Tuner, AgentError> {
         let options = TuneOptions {
-            mix: mix(self),
+            mix: Mix::of(self.config.night.batch),
             learning_rate: f64::from(self.config.night.learning_rate),
             seed,
             threads: self.threads(),
@@ -286,12 +286,4 @@ impl<'a> Bench<'a> {
         }
         Ok(self.tuner.as_mut().map(|tuner| (tuner, source)))
     }
-}
-
-/// Recipe R's shares for the configured batch.
-fn mix(agent: &Agent) -> Mix {
-    let batch = agent.config.night.batch;
-    let replayed = batch / 4;
-    let augmented = (batch - replayed) / 2;
-    Mix { own: batch - replayed - augmented, augmented, replayed }
 }

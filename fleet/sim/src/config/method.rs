@@ -4,11 +4,36 @@ use shoal_shadow::document::{DocumentError, Table};
 use shoal_wire::v1::{ConsensusRule, PaperRule};
 
 /// All keys of all kinds; each kind has some of them.
-const KEYS: [&str; 31] = [
-    "name", "kind", "server", "rate", "momentum", "beta1", "beta2", "epsilon", "trim", "liars", "up_bits",
-    "down_bits", "feedback", "proximal", "partners", "merge", "density", "scale", "inertia", "brake", "clip",
-    "mean_last", "mix", "cognitive", "social", "repel", "step_length", "step_length_decay", "step_length_min",
-    "patience", "restart_patience",
+const KEYS: [&str; 29] = [
+    "name",
+    "kind",
+    "server",
+    "rate",
+    "momentum",
+    "beta1",
+    "beta2",
+    "epsilon",
+    "trim",
+    "liars",
+    "up_bits",
+    "down_bits",
+    "feedback",
+    "merge",
+    "density",
+    "scale",
+    "inertia",
+    "brake",
+    "clip",
+    "mean_last",
+    "mix",
+    "cognitive",
+    "social",
+    "repel",
+    "step_length",
+    "step_length_decay",
+    "step_length_min",
+    "patience",
+    "restart_patience",
 ];
 
 /// One way of learning together.
@@ -49,8 +74,8 @@ pub struct Average {
     pub down_bits: u8,
     /// Whether what coding lost is added to what is coded next.
     pub feedback: bool,
-    /// FedProx's μ: the pull of the local step towards where it began; 0: none.
-    pub proximal: f64,
+    /// The fleet is given the mean of so many last adapters: 1 to 8.
+    pub mean_last: u8,
 }
 
 /// How displacements become a step.
@@ -155,14 +180,33 @@ impl Kind {
         match self {
             Kind::Local | Kind::Pooled => &[],
             Kind::Average => &[
-                "server", "rate", "momentum", "beta1", "beta2", "epsilon", "trim", "liars", "up_bits",
-                "down_bits", "feedback", "proximal",
+                "server",
+                "rate",
+                "momentum",
+                "beta1",
+                "beta2",
+                "epsilon",
+                "trim",
+                "liars",
+                "up_bits",
+                "down_bits",
+                "feedback",
+                "mean_last",
             ],
             Kind::Soup => &["merge", "density", "scale"],
-            Kind::Consensus => &["inertia", "up_bits", "down_bits", "brake", "clip", "mean_last", "mix"],
+            Kind::Consensus => {
+                &["inertia", "up_bits", "down_bits", "brake", "clip", "mean_last", "mix"]
+            }
             Kind::Paper => &[
-                "inertia", "cognitive", "social", "repel", "step_length", "step_length_decay",
-                "step_length_min", "patience", "restart_patience",
+                "inertia",
+                "cognitive",
+                "social",
+                "repel",
+                "step_length",
+                "step_length_decay",
+                "step_length_min",
+                "patience",
+                "restart_patience",
             ],
         }
     }
@@ -173,7 +217,11 @@ impl MethodConfig {
         let name = table.text_required("name")?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(plain) {
-            return Err(table.refuse("name", name, "letters, digits, `-`, `_` and `.`: it names a folder"));
+            return Err(table.refuse(
+                "name",
+                name,
+                "letters, digits, `-`, `_` and `.`: it names a folder",
+            ));
         }
         let kind = table.choice("kind", &Kind::NAMES)?.ok_or_else(|| table.missing("kind"))?;
         let other = |key: &&&str| !matches!(**key, "name" | "kind") && !kind.keys().contains(*key);
@@ -240,7 +288,10 @@ fn average(table: &Table<'_>, vehicles: u32) -> Result<Average, DocumentError> {
         Name::Krum => {
             let liars = table.integer("liars", 0..=32)?.unwrap_or(1) as u32;
             if vehicles < 2 * liars + 3 {
-                let want = format!("at most {}: Krum needs 2 f + 3 vehicles", vehicles.saturating_sub(3) / 2);
+                let want = format!(
+                    "at most {}: Krum needs 2 f + 3 vehicles",
+                    vehicles.saturating_sub(3) / 2
+                );
                 return Err(table.refuse("liars", liars, &want));
             }
             Server::Krum { liars }
@@ -251,7 +302,7 @@ fn average(table: &Table<'_>, vehicles: u32) -> Result<Average, DocumentError> {
         up_bits: bits(table, "up_bits", 32, 32)?,
         down_bits: bits(table, "down_bits", 32, 32)?,
         feedback: table.boolean("feedback")?.unwrap_or(true),
-        proximal: number("proximal", 0.0..=1e3, 0.0)?,
+        mean_last: table.integer("mean_last", 1..=8)?.map_or(1, |n| n as u8),
     })
 }
 
@@ -287,7 +338,7 @@ fn consensus(table: &Table<'_>) -> Result<ConsensusRule, DocumentError> {
 
 fn paper(table: &Table<'_>) -> Result<PaperRule, DocumentError> {
     let number = |key, usual: f32| Ok(table.number(key, 0.0..=1.0)?.map_or(usual, |n| n as f32));
-    let windows = |key, usual: u8| Ok(table.integer(key, 1..=100)?.map_or(usual, |n| n as u8));
+    let windows = |key, usual| Ok(table.integer(key, 1..=100)?.map_or(usual, |n| n as u16));
     // The middle of the grids that Model Swarms draws its numbers from.
     Ok(PaperRule {
         inertia: number("inertia", 0.2)?,

@@ -5,14 +5,25 @@ mod method;
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use shoal_hal::backend::synthetic::Region;
 use shoal_shadow::document::{Document, DocumentError, Table};
 use shoal_vehicle::config::{EngineConfig, EngineKind};
 
-pub use method::{MethodConfig, Rule, Server};
+pub use method::{Average, Merge, MethodConfig, Rule, Server, Soup};
 
-const ROOT: [&str; 10] = [
-    "vehicles", "windows", "seed", "model", "engine", "roads", "night", "calendar", "network", "methods",
+const ROOT: [&str; 11] = [
+    "vehicles",
+    "windows",
+    "seed",
+    "measure_every",
+    "model",
+    "engine",
+    "roads",
+    "night",
+    "calendar",
+    "network",
+    "methods",
 ];
 
 /// A simulation.
@@ -24,6 +35,8 @@ pub struct SimConfig {
     pub windows: u32,
     /// Seed of data, draws and keys.
     pub seed: u64,
+    /// Windows from one look at held-out parts to the next; the last is always looked at.
+    pub measure_every: u32,
     /// The model package's directory.
     pub package: PathBuf,
     /// What runs it.
@@ -139,6 +152,7 @@ impl SimConfig {
             vehicles,
             windows: number("windows", 1..=1000, 10)?,
             seed: root.integer("seed", 0..=i64::MAX)?.unwrap_or(0) as u64,
+            measure_every: number("measure_every", 1..=1000, 1)?,
             package,
             engine,
             jobs,
@@ -149,6 +163,16 @@ impl SimConfig {
             methods: method::read(&root, vehicles)?,
         };
         Ok(config)
+    }
+}
+
+impl SimConfig {
+    /// SHA-256 over all that decides a run of this method, hexadecimal; how many work at a time does not.
+    #[must_use]
+    pub fn hash(&self, method: &MethodConfig) -> String {
+        let decides = SimConfig { jobs: 1, methods: vec![method.clone()], ..self.clone() };
+        let digest = Sha256::digest(format!("{decides:?}"));
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -466,6 +466,12 @@ impl Swarm {
         self.state.base
     }
 
+    /// What was chosen last for the whole fleet to drive with, of the last bests, before the vehicle mixes in its own; `None`
+    /// before there is one, and by the paper's rule.
+    pub fn chosen_for_all(&self) -> Option<&Flat> {
+        self.fleet.as_ref().map(|(_bests, chosen)| chosen)
+    }
+
     /// What the vehicle's slots must not lose: best, worst and anchor, and what it claimed last.
     pub fn held(&self) -> Vec<ParticleId> {
         let elected = [self.best(self.window), self.worst(self.window)];

@@ -1,0 +1,452 @@
+//! The bench of a whole fleet: adapters tuned on what vehicles have seen, adapters measured, several at a time, every result kept
+//! by what it was made of. It takes no time of the simulation's: the calendar says how long work takes.
+
+mod measured;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use sha2::{Digest, Sha256};
+use shoal_hal::backend::recorded::{Drives, OpenError, RecordedOptions};
+use shoal_hal::{Drive, Part};
+use shoal_runtime::adapter::{Adapter, AdapterError, Layout};
+use shoal_runtime::engine::Engine;
+use shoal_runtime::onnx::{Model, ReadError};
+use shoal_shadow::batch::{Mix, MixedBatch, Road as Clipped};
+use shoal_shadow::fit::{FitError, graft_package, load_predictor, profile_of};
+use shoal_shadow::form::{Form, FormError};
+use shoal_shadow::measure::{DriveClips, Horizon, MeasureError, Measurement, measure};
+use shoal_shadow::pack::{Footages, ReadPackError};
+use shoal_shadow::package::{OpenPackageError, Package};
+use shoal_shadow::tune::{TuneOptions, Tuner};
+use shoal_swarm::swarm::{Flat, ValuesHash};
+use shoal_wire::v1::PARTS;
+
+use crate::config::{NightConfig, SimConfig};
+use crate::record::RoadKind;
+use crate::roads::{Road, Roads};
+use crate::store::{Key, Store, StoreError};
+
+/// Clips predicted at a time, as a vehicle measures.
+const BATCH: usize = 1;
+
+/// Why the lab cannot work.
+#[expect(missing_docs, reason = "each says what its source says")]
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    #[error(transparent)]
+    Package(#[from] OpenPackageError),
+    #[error("cannot read the model of the package")]
+    Model(#[from] ReadError),
+    #[error(transparent)]
+    Form(#[from] FormError),
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    #[error(transparent)]
+    Measure(#[from] MeasureError),
+    #[error("the footage that ships with the model cannot be read")]
+    Footage(#[from] OpenError),
+    #[error(transparent)]
+    Pack(#[from] ReadPackError),
+    #[error("what was made is no adapter of this model")]
+    Adapter(#[from] AdapterError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("vehicle {vehicle} has seen nothing to tune on: use longer drives")]
+    Nothing { vehicle: u32 },
+}
+
+/// The model that everyone has.
+pub struct Base {
+    package: Package,
+    /// What it reads.
+    pub form: Form,
+    model: Model,
+    /// SHA-256 of its file.
+    pub hash: [u8; 32],
+    /// How its adapters are laid out.
+    pub layout: Arc<Layout>,
+    engine: Box<dyn Engine>,
+    footage: Vec<Drive>,
+}
+
+/// Whose roads are tuned on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// This vehicle's.
+    Vehicle(u32),
+    /// Everybody's.
+    All,
+}
+
+/// A night of tuning.
+#[derive(Clone, Debug)]
+pub struct Tune {
+    /// On whose roads.
+    pub who: Who,
+    /// Before which window, from 1 on: what has been seen by then.
+    pub window: u32,
+    /// From where.
+    pub from: Flat,
+    /// Seed of the batches.
+    pub seed: u64,
+}
+
+/// What to measure on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum On {
+    /// A part of the pack, as a vehicle measures it when that part is asked for.
+    Part(u8),
+    /// The whole pack.
+    Pack,
+    /// What is held out of every road.
+    HeldOut,
+    /// What is held out of the roads of a vehicle.
+    HeldOutOf(u32),
+    /// The pack's frames of a vehicle's own roads: frames of the same drive that it does not tune on.
+    OwnPack(u32),
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Training steps, those that were read back included.
+    pub steps: u64,
+    /// Measurements, likewise.
+    pub evaluations: u64,
+}
+
+/// The lab of one simulation.
+pub struct Lab<'a> {
+    base: &'a Base,
+    roads: &'a Roads,
+    store: Store,
+    night: NightConfig,
+    jobs: usize,
+    /// What decides results beside what is asked: model, engine, roads, night.
+    context: [u8; 32],
+    parts: Vec<Footages>,
+    pack: Footages,
+    /// What was done since it was last asked.
+    counts: Counts,
+}
+
+impl Base {
+    /// Opens the package and the engine.
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub fn open(config: &SimConfig, engine: Box<dyn Engine>) -> Result<Self, LabError> {
+        let package = Package::open(&config.package)?;
+        let form = Form::of(package.description())?;
+        let path = package.model_path();
+        let model = Model::read(&path)?;
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        let layout = graft_package(&model, package.description(), 1, profile_of(&*engine))?.layout;
+        let footage = match package.footage_path() {
+            None => Vec::new(),
+            Some(path) => {
+                let options = RecordedOptions {
+                    context: None,
+                    folder_rate_hz: form.rate_hz,
+                    ..RecordedOptions::default()
+                };
+                Drives::open(&path, form.shape, form.rate_hz, &options)?.drives
+            }
+        };
+        let hash = Sha256::digest(&bytes).into();
+        Ok(Base { package, form, model, hash, layout, engine, footage })
+    }
+
+    /// The engine, by its own description.
+    #[must_use]
+    pub fn engine(&self) -> String {
+        self.engine.describe()
+    }
+
+    /// Lengths of the tensors of an adapter's flat run.
+    #[must_use]
+    pub fn tensors(&self) -> Vec<u32> {
+        self.layout.factors().map(|factor| factor.range.len() as u32).collect()
+    }
+
+    /// Rank of its adapters.
+    #[must_use]
+    pub fn rank(&self) -> u8 {
+        u8::try_from(self.package.description().adapter.rank).unwrap_or(u8::MAX)
+    }
+
+    fn adapter(&self, values: &[f32]) -> Result<Adapter, LabError> {
+        Ok(Adapter::from_values(Arc::clone(&self.layout), values.to_vec())?)
+    }
+}
+
+impl<'a> Lab<'a> {
+    /// A lab whose results are kept in `store`.
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub fn new(
+        base: &'a Base,
+        roads: &'a Roads,
+        config: &SimConfig,
+        store: Store,
+    ) -> Result<Self, LabError> {
+        let parts = (0..PARTS).map(|part| roads.pack.read_turn(usize::from(part)));
+        let parts = parts.collect::<Result<Vec<_>, _>>()?;
+        let pack = roads.pack.read(&roads.pack.parts())?;
+        let context = context(base, roads, config);
+        let (night, jobs) = (config.night, config.jobs);
+        Ok(Lab { base, roads, store, night, jobs, context, parts, pack, counts: Counts::default() })
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn base(&self) -> &'a Base {
+        self.base
+    }
+
+    /// The roads.
+    #[must_use]
+    pub fn roads(&self) -> &'a Roads {
+        self.roads
+    }
+
+    /// What was done since this was asked last.
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// Tunes adapters, in the order they are asked for.
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub fn tune(&mut self, nights: &[Tune]) -> Result<Vec<Flat>, LabError> {
+        self.counts.steps += u64::from(self.night.steps) * nights.len() as u64;
+        in_parallel(self.jobs, nights, |night| self.tuned(night))
+    }
+
+    /// Measures adapters, in the order they are asked for.
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub fn measure(&mut self, asked: &[(Flat, On)]) -> Result<Vec<Measurement>, LabError> {
+        self.counts.evaluations += asked.len() as u64;
+        in_parallel(self.jobs, asked, |(values, on)| self.measured(values, *on))
+    }
+
+    /// Utility of adapters: mean skill on the whole pack.
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub fn utility(&mut self, asked: &[Flat]) -> Result<Vec<f64>, LabError> {
+        let asked: Vec<_> = asked.iter().map(|values| (values.clone(), On::Pack)).collect();
+        let measured = self.measure(&asked)?;
+        // A pack in which nothing moves tells no adapter from another.
+        Ok(measured.iter().map(|measured| measured.skill().unwrap_or(0.0)).collect())
+    }
+
+    fn tuned(&self, night: &Tune) -> Result<Flat, LabError> {
+        let who = match night.who {
+            Who::Vehicle(vehicle) => i64::from(vehicle),
+            Who::All => -1,
+        };
+        let key = Key::of(
+            "tune",
+            &[
+                &self.context,
+                &who.to_le_bytes(),
+                &night.window.to_le_bytes(),
+                ValuesHash::of(&night.from).bytes(),
+                &night.seed.to_le_bytes(),
+            ],
+        );
+        let layout = &self.base.layout;
+        if let Some(values) = self.store.get(&key).map(|bytes| flat(&bytes))
+            && values.len() == layout.values()
+        {
+            return Ok(values);
+        }
+        let values = self.train(night)?;
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.store.put(&key, &bytes)?;
+        Ok(values)
+    }
+
+    fn train(&self, night: &Tune) -> Result<Flat, LabError> {
+        let base = self.base;
+        let mix = Mix::of(self.night.batch);
+        let of_one: Vec<&Road> = match night.who {
+            Who::Vehicle(vehicle) => self.roads.of(vehicle).collect(),
+            Who::All => {
+                let driven = |road: &&Road| matches!(road.kind, RoadKind::Driven(_));
+                self.roads.all.iter().filter(driven).collect()
+            }
+        };
+        let own: Vec<Clipped<'_>> = of_one
+            .into_iter()
+            .filter_map(|road| {
+                let clips = self.roads.clips(road, self.roads.seen(road, night.window));
+                Clipped::new(&[clips], &base.form)
+            })
+            .collect();
+        let footage = base.footage.iter().filter_map(|drive| {
+            let clips = shoal_shadow::clip::Clips::of_all(drive, base.form.context, 1);
+            Clipped::new(&[clips], &base.form)
+        });
+        let source = MixedBatch::new(base.form.clone(), mix, own, footage.collect(), night.seed);
+        let vehicle = match night.who {
+            Who::Vehicle(vehicle) => vehicle,
+            Who::All => 0,
+        };
+        let mut source = source.ok_or(LabError::Nothing { vehicle })?;
+        let options = TuneOptions {
+            mix,
+            learning_rate: self.night.learning_rate,
+            seed: night.seed,
+            threads: NonZeroUsize::MIN,
+            ..TuneOptions::default()
+        };
+        let start = base.adapter(&night.from)?;
+        let description = base.package.description();
+        let mut tuner =
+            Tuner::new(&base.model, description, &*base.engine, Some(&start), &options)?;
+        tuner.run(&mut source, self.night.steps, |_report| {})?;
+        Ok(tuner.adapter().values().into())
+    }
+
+    fn measured(&self, values: &Flat, on: On) -> Result<Measurement, LabError> {
+        let (kind, of) = match on {
+            On::Part(part) => (0_u8, u32::from(part)),
+            On::Pack => (1, 0),
+            On::HeldOut => (2, 0),
+            On::HeldOutOf(vehicle) => (3, vehicle),
+            On::OwnPack(vehicle) => (4, vehicle),
+        };
+        let key = Key::of(
+            "measure",
+            &[&self.context, &[kind], &of.to_le_bytes(), ValuesHash::of(values).bytes()],
+        );
+        if let Some(measured) = self.store.get(&key).and_then(|bytes| measured::read(&bytes)) {
+            return Ok(measured);
+        }
+        let base = self.base;
+        let adapter = base.adapter(values)?;
+        let mut predictor = load_predictor(
+            &base.model,
+            base.package.description(),
+            &*base.engine,
+            NonZeroUsize::MIN,
+            Some(&adapter),
+            BATCH,
+        )?;
+        let measured = measure(&mut predictor, &self.clips(on), Horizon::Next)?;
+        self.store.put(&key, &measured::write(&measured))?;
+        Ok(measured)
+    }
+
+    fn clips(&self, on: On) -> Vec<DriveClips<'_>> {
+        let form = &self.base.form;
+        let held_out = |roads: &mut dyn Iterator<Item = &'a Road>, part| {
+            roads.map(|road| DriveClips::of_part(&road.drive, &road.split, part, form)).collect()
+        };
+        let roads = self.roads;
+        match on {
+            // Parts are four, whatever is asked for.
+            On::Part(part) => self.parts[usize::from(part % PARTS)].clips(form.context),
+            On::Pack => self.pack.clips(form.context),
+            On::HeldOut => held_out(&mut roads.all.iter(), Part::HeldOut),
+            On::HeldOutOf(vehicle) => held_out(&mut roads.of(vehicle), Part::HeldOut),
+            On::OwnPack(vehicle) => held_out(&mut roads.of(vehicle), Part::Pack),
+        }
+    }
+}
+
+/// Held-out skill by road, of the roads that are counted.
+#[must_use]
+pub fn skills(measured: &Measurement) -> BTreeMap<String, f64> {
+    let counted = measured.drives.iter().filter(|drive| drive.counted);
+    counted.filter_map(|drive| Some((drive.name.clone(), drive.next.skill()?))).collect()
+}
+
+fn context(base: &Base, roads: &Roads, config: &SimConfig) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(base.hash);
+    hasher.update(base.layout.hash());
+    hasher.update(base.engine());
+    for drive in roads
+        .all
+        .iter()
+        .map(|road| (&road.drive, road.kind))
+        .chain(base.footage.iter().map(|drive| (drive, RoadKind::Listed)))
+    {
+        let (drive, kind) = drive;
+        hasher.update(drive.source_sha256);
+        hasher.update(drive.len().to_le_bytes());
+        hasher.update(drive.rate_hz.to_le_bytes());
+        hasher.update(format!("{}{kind:?}", drive.name));
+    }
+    let NightConfig { steps, batch, learning_rate } = config.night;
+    hasher.update(steps.to_le_bytes());
+    hasher.update(batch.to_le_bytes());
+    hasher.update(learning_rate.to_le_bytes());
+    hasher.update(config.roads.windows_to_drive.to_le_bytes());
+    hasher.finalize().into()
+}
+
+fn flat(bytes: &[u8]) -> Flat {
+    bytes.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)).collect()
+}
+
+/// Does `work` on all of `asked`, so many at a time; the first error in their order ends it. What comes out does not depend
+/// on how many work.
+fn in_parallel<T: Sync, R: Send, E: Send>(
+    jobs: usize,
+    asked: &[T],
+    work: impl Fn(&T) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
+    let next = AtomicUsize::new(0);
+    let done: Vec<Mutex<Option<Result<R, E>>>> = asked.iter().map(|_| Mutex::new(None)).collect();
+    thread::scope(|scope| {
+        for _job in 0..jobs.min(asked.len()) {
+            scope.spawn(|| {
+                while let Some((asked, done)) = {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    asked.get(index).zip(done.get(index))
+                } {
+                    let result = work(asked);
+                    let failed = result.is_err();
+                    *done.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+                    if failed {
+                        // Nobody begins anything more.
+                        next.store(usize::MAX / 2, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let results =
+        done.into_iter().map(|done| done.into_inner().unwrap_or_else(PoisonError::into_inner));
+    // What was not begun stands after an error.
+    results.map_while(|result| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_done_in_order_and_an_error_ends_it() {
+        let asked: Vec<u32> = (0..100).collect();
+        for jobs in [1, 2, 7] {
+            let doubled = in_parallel(jobs, &asked, |n| Ok::<_, ()>(2 * n)).unwrap();
+            assert_eq!(doubled, asked.iter().map(|n| 2 * n).collect::<Vec<_>>());
+            let failed = in_parallel(jobs, &asked, |n| if *n == 40 { Err(*n) } else { Ok(*n) });
+            assert_eq!(failed, Err(40));
+        }
+        assert_eq!(in_parallel(2, &[] as &[u32], |n| Ok::<_, ()>(*n)), Ok(Vec::new()));
+    }
+}

@@ -1,0 +1,204 @@
+//! A server combines what vehicles tuned, and everybody begins the next window from that: FedAvg and those after it, at any
+//! number of bits.
+
+use shoal_swarm::swarm::Flat;
+use shoal_vehicle::exchange::weights::{About, code};
+use shoal_wire::coding::Quality;
+use shoal_wire::v1::Role;
+use shoal_wire::{ENVELOPE_OVERHEAD_BYTES, LayoutHash, ModelHash};
+
+use super::server::Server;
+use super::{Fleet, Method, MethodError, Window, difference, mean, moved};
+use crate::config::Average;
+use crate::lab::{Base, Tune, Who};
+use crate::traffic::Traffic;
+
+/// Bytes of a chunk that is not coded, at most.
+const RAW_CHUNK_BYTES: usize = 64 * 1024;
+/// Topics of `shoal/1/sim/road/…`: of a header, and of a chunk.
+const HEADER_TOPIC: usize = 45;
+const CHUNK_TOPIC: usize = 45;
+/// Filters that a vehicle subscribes to: the plan, and what the server publishes.
+const FILTERS: [usize; 3] = [40, 43, 43];
+
+/// A fleet with a server.
+pub(super) struct Averaged<'a> {
+    fleet: Fleet,
+    average: Average,
+    base: &'a Base,
+    tensors: Vec<u32>,
+    server: Server,
+    /// What everybody who was there last has.
+    global: Flat,
+    /// The last ones, the newest last.
+    globals: Vec<Flat>,
+    /// What the coding of the server's steps kept back.
+    remainder: Vec<f32>,
+    vehicles: Vec<Vehicle>,
+    /// Bytes of the step of each window, for those who come back.
+    steps: Vec<Sent>,
+}
+
+/// One vehicle.
+struct Vehicle {
+    /// What it began from when it was there last.
+    anchor: Flat,
+    /// Where it tunes from.
+    at: Flat,
+    tuned: Flat,
+    /// What coding kept back of what it sent.
+    remainder: Vec<f32>,
+    /// Windows whose steps it has.
+    has: usize,
+}
+
+/// Payloads of what was sent: of the header, and of each chunk.
+#[derive(Clone, Default)]
+struct Sent {
+    header: usize,
+    chunks: Vec<usize>,
+}
+
+impl Sent {
+    fn up(&self, traffic: &mut Traffic) {
+        traffic.sends(HEADER_TOPIC, self.header);
+        self.chunks.iter().for_each(|chunk| traffic.sends(CHUNK_TOPIC, *chunk));
+    }
+
+    fn down(&self, traffic: &mut Traffic) {
+        traffic.receives(HEADER_TOPIC, self.header);
+        self.chunks.iter().for_each(|chunk| traffic.receives(CHUNK_TOPIC, *chunk));
+    }
+}
+
+impl<'a> Averaged<'a> {
+    pub(super) fn new(fleet: Fleet, average: Average, base: &'a Base) -> Self {
+        let start = &fleet.start;
+        let vehicle = || Vehicle {
+            anchor: start.clone(),
+            at: start.clone(),
+            tuned: start.clone(),
+            remainder: vec![0.0; start.len()],
+            has: 0,
+        };
+        Averaged {
+            average,
+            base,
+            tensors: base.tensors(),
+            server: Server::new(average.server, start.len()),
+            global: start.clone(),
+            globals: Vec::new(),
+            remainder: vec![0.0; start.len()],
+            vehicles: (0..fleet.vehicles).map(|_| vehicle()).collect(),
+            steps: Vec::new(),
+            fleet,
+        }
+    }
+
+    /// What is received of `meant`, what is kept back of it, and what was sent.
+    fn coded(
+        &self,
+        meant: Vec<f32>,
+        bits: u8,
+        window: u32,
+    ) -> Result<(Vec<f32>, Vec<f32>, Sent), MethodError> {
+        // 32 bits a value: not coded.
+        let Some(quality) = Quality::new(bits) else {
+            let bytes = meant.len() * 4;
+            let whole = bytes / RAW_CHUNK_BYTES;
+            let mut chunks = vec![RAW_CHUNK_BYTES; whole];
+            chunks.extend(Some(bytes % RAW_CHUNK_BYTES).filter(|rest| *rest > 0));
+            // Name, window and the hash of each chunk.
+            let header = ENVELOPE_OVERHEAD_BYTES + 80 + 40 * chunks.len();
+            let kept = vec![0.0; meant.len()];
+            return Ok((meant, kept, Sent { header, chunks }));
+        };
+        let about = About {
+            role: Role::Contribution,
+            window,
+            base_model: ModelHash::new(self.base.hash),
+            layout: LayoutHash::new(self.base.layout.hash()),
+            anchor: None,
+            inputs: Vec::new(),
+        };
+        let coded = code(about, meant, &self.tensors, quality)?;
+        let header = postcard::to_stdvec(coded.header.fields()).map_or(0, |bytes| bytes.len());
+        let sent = Sent {
+            header: ENVELOPE_OVERHEAD_BYTES + header,
+            chunks: coded.chunks.iter().map(Vec::len).collect(),
+        };
+        Ok((coded.received, coded.remainder, sent))
+    }
+}
+
+impl Method for Averaged<'_> {
+    fn nights(&self, window: u32) -> Vec<Tune> {
+        let nights = (0..).zip(&self.vehicles).map(|(number, vehicle)| Tune {
+            who: Who::Vehicle(number),
+            window,
+            from: vehicle.at.clone(),
+            seed: self.fleet.night_seed(number, window),
+        });
+        nights.collect()
+    }
+
+    fn exchange(
+        &mut self,
+        window: &mut Window<'_, '_>,
+        tuned: Vec<Flat>,
+    ) -> Result<(), MethodError> {
+        let mut displacements = Vec::new();
+        for (number, tuned) in tuned.into_iter().enumerate() {
+            let present = window.present.get(number).copied().unwrap_or(false);
+            let Some(vehicle) = self.vehicles.get(number) else { continue };
+            let mut meant = difference(&tuned, &vehicle.anchor);
+            if self.average.feedback {
+                meant.iter_mut().zip(&vehicle.remainder).for_each(|(meant, kept)| *meant += kept);
+            }
+            let sent = present.then(|| self.coded(meant, self.average.up_bits, window.number));
+            let sent = sent.transpose()?;
+            let Some(vehicle) = self.vehicles.get_mut(number) else { continue };
+            (vehicle.at, vehicle.tuned) = (tuned.clone(), tuned);
+            if let (Some((received, kept, sent)), Some(traffic)) =
+                (sent, window.traffic.get_mut(number))
+            {
+                traffic.session(&FILTERS);
+                sent.up(traffic);
+                vehicle.remainder = kept;
+                displacements.push(received);
+            }
+        }
+        let mut step = self.server.step(&displacements);
+        if self.average.feedback {
+            step.iter_mut().zip(&self.remainder).for_each(|(step, kept)| *step += kept);
+        }
+        let (received, kept, sent) = self.coded(step, self.average.down_bits, window.number)?;
+        self.remainder = kept;
+        self.global = moved(&self.global, &received);
+        self.globals.push(self.global.clone());
+        if self.globals.len() > usize::from(self.average.mean_last) {
+            self.globals.remove(0);
+        }
+        self.steps.push(sent);
+        for (number, vehicle) in self.vehicles.iter_mut().enumerate() {
+            let present = window.present.get(number).copied().unwrap_or(false);
+            let Some(traffic) = window.traffic.get_mut(number).filter(|_| present) else {
+                continue;
+            };
+            // Who was away gets the steps it missed, too.
+            self.steps.iter().skip(vehicle.has).for_each(|step| step.down(traffic));
+            vehicle.has = self.steps.len();
+            (vehicle.anchor, vehicle.at) = (self.global.clone(), self.global.clone());
+        }
+        Ok(())
+    }
+
+    fn fleet(&self) -> Option<Flat> {
+        mean(&self.globals).or_else(|| Some(self.global.clone()))
+    }
+
+    fn tuned(&self, vehicle: u32) -> Flat {
+        let vehicle = self.vehicles.get(vehicle as usize);
+        vehicle.map_or_else(|| self.global.clone(), |vehicle| vehicle.tuned.clone())
+    }
+}

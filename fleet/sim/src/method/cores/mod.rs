@@ -1,0 +1,399 @@
+//! Shoal's own rules, by the very cores that vehicles run: sealed records over a board that retains, one queue of what
+//! happens in virtual time. A measurement is made when its answer is due, together with all others that wait.
+
+mod board;
+mod shell;
+
+use std::collections::BTreeMap;
+
+use shoal_swarm::roster::{RejectRoster, Roster};
+use shoal_swarm::swarm::{Flat, RejectSetup, Saved, Setup, Swarm, TermResult};
+use shoal_swarm::utility::Utility;
+use shoal_vehicle::exchange::measured::term;
+use shoal_wire::v1::{
+    Knot, Metric, Rule, SwarmDocument, SwarmDocumentFields, Term, UtilityDocument,
+    UtilityDocumentFields,
+};
+use shoal_wire::{KeyId, LayoutHash, ModelHash, PackHash, SecretKey};
+
+use self::board::{Board, Record};
+use self::shell::{Asked, Shell};
+use super::{Fleet, Method, MethodError, Window, mean};
+use crate::config::{CalendarConfig, NetworkConfig, SimConfig};
+use crate::lab::{Base, On, Tune, Who};
+
+/// How long a measurement takes on a vehicle, in milliseconds.
+const MEASURE_MS: u64 = 4_000;
+/// Before a window opens the night is over, and before it closes nothing more is begun, in milliseconds.
+const NIGHT_ENDS_MS: u64 = 10_000;
+const CLOSING_MS: u64 = 30_000;
+/// Vehicles that a nonce asks for a contribution.
+const ASKED: u16 = 16;
+
+/// Why the cores cannot be run.
+#[expect(missing_docs, reason = "each says what its source says")]
+#[derive(Debug, thiserror::Error)]
+pub enum CoresError {
+    #[error("the roster is refused")]
+    Roster(#[from] RejectRoster),
+    #[error("the swarm is refused")]
+    Setup(#[from] RejectSetup),
+    #[error("{what} is refused: {why}")]
+    Document { what: &'static str, why: String },
+}
+
+/// Something that happens to a vehicle, or to nobody.
+#[derive(Clone, Debug)]
+enum Happening {
+    Tuned,
+    Open,
+    Closing,
+    Closed,
+    Nonce,
+    Deliver(Record),
+    Measured { job: u64 },
+    Coded { job: u64, coded: usize },
+    Fetched { particle: shoal_wire::ParticleId, values: Option<Flat> },
+    Wake,
+}
+
+/// A measurement that was asked for and whose answer is not due yet.
+struct Waiting {
+    vehicle: usize,
+    job: u64,
+    candidate: (Flat, On),
+    beside: Option<(Flat, On)>,
+    /// Once it was made.
+    terms: Option<Vec<TermResult>>,
+}
+
+/// A fleet of cores.
+pub(super) struct Cores<'a> {
+    fleet: Fleet,
+    base: &'a Base,
+    tensors: Vec<u32>,
+    shells: Vec<Shell>,
+    timekeeper: SecretKey,
+    board: Board,
+    calendar: CalendarConfig,
+    network: NetworkConfig,
+    now_ms: u64,
+    queue: BTreeMap<(u64, u64), (usize, Happening)>,
+    count: u64,
+    waiting: Vec<Waiting>,
+    window: u32,
+    /// Bests at the end of the last windows, the newest last.
+    bests: Vec<Flat>,
+}
+
+impl<'a> Cores<'a> {
+    pub(super) fn new(
+        fleet: Fleet,
+        rule: Rule,
+        config: &SimConfig,
+        base: &'a Base,
+        pack: PackHash,
+    ) -> Result<Self, CoresError> {
+        let keys: Vec<SecretKey> = (0..fleet.vehicles).map(|number| key(&fleet, number)).collect();
+        let roster = Roster::new(keys.iter().map(|key| key.public().id()).collect())?;
+        let document = document(&fleet, rule, base)?;
+        let utility = Utility::new(&utility(pack)?);
+        let mut shells = Vec::new();
+        for key in keys {
+            let setup = Setup {
+                vehicle: key.public().id(),
+                document,
+                start: fleet.start.clone(),
+                utility: utility.clone(),
+                roster: roster.clone(),
+                period_seconds: config.calendar.period_s,
+            };
+            let swarm = Swarm::new(setup, Saved::default(), |_hash| None)?;
+            shells.push(Shell::new(key, swarm, fleet.start.clone()));
+        }
+        Ok(Cores {
+            base,
+            tensors: base.tensors(),
+            shells,
+            timekeeper: key(&fleet, u32::MAX),
+            board: Board::default(),
+            calendar: config.calendar,
+            network: config.network,
+            now_ms: 0,
+            queue: BTreeMap::new(),
+            count: 0,
+            waiting: Vec::new(),
+            window: 0,
+            bests: Vec::new(),
+            fleet,
+        })
+    }
+
+    fn at(&mut self, ms: u64, vehicle: usize, happening: Happening) {
+        self.count += 1;
+        self.queue.insert((ms, self.count), (vehicle, happening));
+    }
+
+    /// When the window opens, in milliseconds.
+    fn opens_ms(&self) -> u64 {
+        u64::from(self.window) * u64::from(self.calendar.period_s) * 1000
+    }
+
+    /// Makes all measurements that wait, several at a time.
+    fn measure(&mut self, window: &mut Window<'_, '_>) -> Result<(), MethodError> {
+        let open = || self.waiting.iter().filter(|waiting| waiting.terms.is_none());
+        let mut asked: Vec<(Flat, On)> = Vec::new();
+        for one in open().flat_map(|one| [Some(&one.candidate), one.beside.as_ref()]).flatten() {
+            if !asked.iter().any(|other| other.1 == one.1 && other.0 == one.0) {
+                asked.push(one.clone());
+            }
+        }
+        let measured = window.lab.measure(&asked)?;
+        let find = |of: &(Flat, On)| {
+            let index = asked.iter().position(|other| other.1 == of.1 && other.0 == of.0);
+            index.and_then(|index| measured.get(index))
+        };
+        for one in self.waiting.iter_mut().filter(|waiting| waiting.terms.is_none()) {
+            let beside = one.beside.as_ref().and_then(find);
+            let found = find(&one.candidate).and_then(|candidate| term(candidate, beside));
+            one.terms = Some(found.into_iter().collect());
+        }
+        Ok(())
+    }
+
+    /// Takes what a vehicle asks for, and lets it happen when it is due.
+    fn act(&mut self, vehicle: usize, asked: Vec<Asked>) -> Result<(), MethodError> {
+        for asked in asked {
+            match asked {
+                Asked::Publish(record) => self.publish(vehicle, record),
+                Asked::Measure { job, candidate, beside, on } => {
+                    let both = if beside.is_some() { 2 } else { 1 };
+                    let on = match on {
+                        shoal_swarm::swarm::On::Part(part) => On::Part(part),
+                        shoal_swarm::swarm::On::Own => On::OwnPack(vehicle as u32),
+                    };
+                    let waiting = Waiting {
+                        vehicle,
+                        job,
+                        candidate: (candidate, on),
+                        beside: beside.map(|beside| (beside, on)),
+                        terms: None,
+                    };
+                    self.waiting.push(waiting);
+                    let free = self.shells.get(vehicle).map_or(0, Shell::free_at);
+                    let done = free.max(self.now_ms) + both * MEASURE_MS;
+                    if let Some(shell) = self.shells.get_mut(vehicle) {
+                        shell.busy_until(done);
+                    }
+                    self.at(done, vehicle, Happening::Measured { job });
+                }
+                Asked::Coded { job, coded } => {
+                    self.at(self.now_ms + 1, vehicle, Happening::Coded { job, coded });
+                }
+                Asked::Fetch { particle, publisher, slot } => {
+                    let held = self.board.chunks(publisher, slot, particle).cloned();
+                    let bytes: usize = held.iter().flat_map(|held| &held.chunks).sum();
+                    let ms = 2 * self.network.delay_ms
+                        + (bytes as f64 * 8000.0 / self.network.down_bits_s) as u64;
+                    if let (Some(held), Some(shell)) = (&held, self.shells.get_mut(vehicle)) {
+                        shell.fetched(held);
+                    }
+                    let values = held.map(|held| held.values);
+                    self.at(self.now_ms + ms, vehicle, Happening::Fetched { particle, values });
+                }
+                Asked::Wake(ms) => self.at(ms.max(self.now_ms + 1), vehicle, Happening::Wake),
+            }
+        }
+        Ok(())
+    }
+
+    /// Retains a record and delivers it to who is there; what is lost comes with the next window.
+    fn publish(&mut self, by: usize, record: Record) {
+        self.board.retain(&record);
+        for number in 0..self.shells.len() {
+            let Some(shell) = self.shells.get_mut(number) else { continue };
+            if number == by {
+                // The core hears of its own at once.
+                self.at(self.now_ms + 1, number, Happening::Deliver(record.clone()));
+                continue;
+            }
+            if !shell.online || shell.unit() < self.network.loss {
+                continue;
+            }
+            let ms = 2 * self.network.delay_ms + (shell.unit() * 200.0) as u64;
+            self.at(self.now_ms + ms, number, Happening::Deliver(record.clone()));
+        }
+    }
+
+    fn happen(
+        &mut self,
+        number: usize,
+        happening: Happening,
+        window: &mut Window<'_, '_>,
+    ) -> Result<(), MethodError> {
+        let (now_ms, count) = (self.now_ms, self.window);
+        if let Happening::Nonce = happening {
+            let nonce = self.board.nonce(&self.timekeeper, count, now_ms / 1000);
+            self.publish(usize::MAX, nonce);
+            return Ok(());
+        }
+        if let Happening::Measured { .. } = happening {
+            self.measure(window)?;
+        }
+        let closes_ms = self.opens_ms() + u64::from(self.calendar.open_s) * 1000;
+        let Some(shell) = self.shells.get_mut(number) else { return Ok(()) };
+        let asked = match happening {
+            Happening::Tuned => shell.tell_tuned(now_ms),
+            Happening::Open => {
+                shell.open(now_ms, count, closes_ms.saturating_sub(CLOSING_MS), &self.board)
+            }
+            Happening::Closing => shell.closing(now_ms),
+            Happening::Closed => shell.closed(now_ms),
+            Happening::Deliver(record) if shell.online => shell.record(now_ms, &record),
+            Happening::Deliver(_) | Happening::Nonce => Vec::new(),
+            Happening::Measured { job } => {
+                let of = |one: &Waiting| one.vehicle == number && one.job == job;
+                let place = self.waiting.iter().position(of);
+                let terms = place.and_then(|place| self.waiting.swap_remove(place).terms);
+                shell.measured(now_ms, job, &terms.unwrap_or_default())
+            }
+            Happening::Coded { job, coded } => shell.coded(now_ms, job, coded),
+            Happening::Fetched { particle, values } => shell.got(now_ms, particle, values),
+            Happening::Wake => shell.wake(now_ms),
+        };
+        let (hash, layout) = (self.base.hash, self.base.layout.hash());
+        let asked = self.shells.get_mut(number).map_or(Ok(Vec::new()), |shell| {
+            shell.code(
+                asked,
+                &self.tensors,
+                ModelHash::new(hash),
+                LayoutHash::new(layout),
+                &mut self.board,
+            )
+        })?;
+        self.act(number, asked)
+    }
+}
+
+impl Method for Cores<'_> {
+    fn nights(&self, window: u32) -> Vec<Tune> {
+        let nights = (0..).zip(&self.shells).map(|(vehicle, shell)| Tune {
+            who: Who::Vehicle(vehicle),
+            window,
+            from: shell.from.clone(),
+            seed: self.fleet.night_seed(vehicle, window),
+        });
+        nights.collect()
+    }
+
+    fn exchange(
+        &mut self,
+        window: &mut Window<'_, '_>,
+        tuned: Vec<Flat>,
+    ) -> Result<(), MethodError> {
+        self.window = window.number;
+        let opens = self.opens_ms();
+        let closes = opens + u64::from(self.calendar.open_s) * 1000;
+        self.at(opens, 0, Happening::Nonce);
+        for (number, tuned) in tuned.into_iter().enumerate() {
+            let Some(shell) = self.shells.get_mut(number) else { continue };
+            shell.tuned = tuned;
+            let jitter = (shell.unit() * 5000.0) as u64;
+            self.at(opens.saturating_sub(NIGHT_ENDS_MS), number, Happening::Tuned);
+            if window.present.get(number).copied().unwrap_or(false) {
+                self.at(opens + jitter, number, Happening::Open);
+                self.at(closes.saturating_sub(CLOSING_MS), number, Happening::Closing);
+                self.at(closes, number, Happening::Closed);
+            }
+        }
+        while let Some(((ms, _count), (number, happening))) = self.queue.pop_first() {
+            self.now_ms = ms;
+            self.happen(number, happening, window)?;
+        }
+        for (shell, traffic) in self.shells.iter_mut().zip(window.traffic.iter_mut()) {
+            *traffic = shell.take_traffic();
+        }
+        self.look(window);
+        Ok(())
+    }
+
+    fn fleet(&self) -> Option<Flat> {
+        // What most vehicles would be given; before there is one, x_p's.
+        let chosen = self.shells.iter().find_map(|shell| shell.swarm.chosen_for_all().cloned());
+        chosen.or_else(|| mean(&self.bests)).or_else(|| Some(self.fleet.start.clone()))
+    }
+
+    fn tuned(&self, vehicle: u32) -> Flat {
+        let shell = self.shells.get(vehicle as usize);
+        shell.map_or_else(|| self.fleet.start.clone(), |shell| shell.tuned.clone())
+    }
+}
+
+impl Cores<'_> {
+    /// What best is at the end of the window, and what else there is to tell.
+    fn look(&mut self, window: &mut Window<'_, '_>) {
+        let next = self.window + 1;
+        let best = self.shells.iter().find_map(|shell| {
+            let particle = shell.swarm.best(next)?.ballot.particle;
+            Some((particle, shell.values(&particle)?.clone()))
+        });
+        if let Some((_particle, values)) = best
+            && self.bests.last() != Some(&values)
+        {
+            // Every window's best counts once; the paper's rule has no mean of several.
+            self.bests = vec![values];
+        }
+        let mut sum = |name: &str, of: fn(&shell::Told) -> u32| {
+            let sum: u32 = self.shells.iter().map(|shell| of(&shell.told)).sum();
+            window.also.insert(name.into(), f64::from(sum));
+        };
+        sum("moved", |told| told.moved);
+        sum("stayed", |told| told.stayed);
+        sum("dropped", |told| told.dropped);
+        sum("searched", |told| told.searched);
+        sum("braked", |told| told.braked);
+        sum("rejected", |told| told.rejected);
+        self.shells.iter_mut().for_each(|shell| shell.told = shell::Told::default());
+    }
+}
+
+/// A key of the simulation: of a vehicle, or, numbered [`u32::MAX`], of the timekeeper.
+fn key(fleet: &Fleet, number: u32) -> SecretKey {
+    let mut seed = *b"shoal simulation key ........ sd";
+    let (head, tail) = (fleet.seed.to_le_bytes(), number.to_le_bytes());
+    seed.iter_mut().zip(head.iter().chain(&tail)).for_each(|(seed, byte)| *seed ^= byte);
+    SecretKey::from_seed(&seed)
+}
+
+fn document(fleet: &Fleet, rule: Rule, base: &Base) -> Result<SwarmDocument, CoresError> {
+    let fields = SwarmDocumentFields {
+        version: 1,
+        seed: fleet.seed,
+        base_model: ModelHash::new(base.hash),
+        layout: LayoutHash::new(base.layout.hash()),
+        values: fleet.start.len() as u32,
+        rank: base.rank(),
+        start_seed: fleet.seed,
+        asked: ASKED,
+        rule,
+    };
+    SwarmDocument::new(fields)
+        .map_err(|why| CoresError::Document { what: "the swarm document", why: why.to_string() })
+}
+
+fn utility(pack: PackHash) -> Result<UtilityDocument, CoresError> {
+    let refused = |why: String| CoresError::Document { what: "the utility document", why };
+    let knot = [Knot { window: 0, weight: 1.0 }];
+    let term = Term {
+        name: "pack".try_into().map_err(|_long| refused("its name".into()))?,
+        pack,
+        metric: Metric::Skill,
+        knots: knot.into_iter().collect(),
+        gate: None,
+    };
+    let fields = UtilityDocumentFields { version: 1, terms: [term].into_iter().collect() };
+    UtilityDocument::new(fields).map_err(|why| refused(why.to_string()))
+}
+
+/// Who a record on the board is of.
+type Publisher = KeyId;

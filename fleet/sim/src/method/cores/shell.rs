@@ -1,0 +1,353 @@
+//! The shell of one vehicle: what a real one does with sockets, files and an engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use embassy_time::{Duration, Instant};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use shoal_swarm::records::Signed;
+use shoal_swarm::swarm::{Event, Flat, Input, On, Output, Particle, Phase, Swarm};
+use shoal_vehicle::exchange::weights::{About, code};
+use shoal_window::Slots;
+use shoal_wire::coding::Quality;
+use shoal_wire::v1::{Claim, ParticleHeader, Vote};
+use shoal_wire::{KeyId, LayoutHash, Leaf, ModelHash, Now, ParticleId, SecretKey, Utc};
+
+use super::super::MethodError;
+use super::board::{Board, Held, Record, What, topic_bytes};
+use crate::traffic::Traffic;
+
+/// Filters that a vehicle subscribes to in a window: what is agreed (six), records of three kinds, its presence.
+const FILTERS: [usize; 10] = [39, 37, 40, 38, 45, 40, 24, 23, 27, 43];
+
+/// One vehicle. What it has coded stands in `coded`, in order.
+pub(super) struct Shell {
+    key: SecretKey,
+    pub(super) swarm: Swarm,
+    pub(super) online: bool,
+    /// Where the next night begins.
+    pub(super) from: Flat,
+    /// What the last night brought.
+    pub(super) tuned: Flat,
+    /// What the swarm would have the vehicle drive with.
+    pub(super) staged: Option<Flat>,
+    pub(super) told: Told,
+    slots: Slots,
+    particles: BTreeMap<ParticleId, Flat>,
+    coded: Vec<CodedParticle>,
+    busy_until_ms: u64,
+    traffic: Traffic,
+    chance: ChaCha8Rng,
+}
+
+/// A particle of its own.
+struct CodedParticle {
+    header: Arc<Signed<ParticleHeader>>,
+    payload: usize,
+    slot: Option<u8>,
+    values: Flat,
+    chunks: Vec<usize>,
+}
+
+/// What was decided in a window.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Told {
+    pub(super) moved: u32,
+    pub(super) stayed: u32,
+    pub(super) dropped: u32,
+    pub(super) searched: u32,
+    pub(super) braked: u32,
+    /// Inputs that the core rejected.
+    pub(super) rejected: u32,
+}
+
+/// What a vehicle asks of the world.
+pub(super) enum Asked {
+    Publish(Record),
+    Measure { job: u64, candidate: Flat, beside: Option<Flat>, on: On },
+    Coded { job: u64, coded: usize },
+    Fetch { particle: ParticleId, publisher: KeyId, slot: u8 },
+    Wake(u64),
+}
+
+/// What the core asked for: some of it the shell does with the board at hand.
+pub(super) enum Doing {
+    World(Asked),
+    Code { job: u64, particle: Particle },
+    Publish { particle: ParticleId, chunks: bool },
+    Claim(Claim),
+    Vote(Vote),
+}
+
+impl Shell {
+    pub(super) fn new(key: SecretKey, swarm: Swarm, start: Flat) -> Self {
+        let mut seed = [0; 32];
+        seed.iter_mut().zip(key.public().id().bytes()).for_each(|(seed, byte)| *seed = *byte);
+        Shell {
+            key,
+            swarm,
+            online: false,
+            from: start.clone(),
+            tuned: start,
+            staged: None,
+            told: Told::default(),
+            slots: Slots::new(),
+            particles: BTreeMap::new(),
+            coded: Vec::new(),
+            busy_until_ms: 0,
+            traffic: Traffic::default(),
+            chance: ChaCha8Rng::from_seed(seed),
+        }
+    }
+
+    /// Uniform in [0, 1).
+    pub(super) fn unit(&mut self) -> f64 {
+        f64::from(self.chance.next_u32() >> 8) / f64::from(1 << 24)
+    }
+
+    /// When its engine has done what was asked of it.
+    pub(super) const fn free_at(&self) -> u64 {
+        self.busy_until_ms
+    }
+
+    pub(super) const fn busy_until(&mut self, ms: u64) {
+        self.busy_until_ms = ms;
+    }
+
+    pub(super) fn take_traffic(&mut self) -> Traffic {
+        std::mem::take(&mut self.traffic)
+    }
+
+    /// The values of a particle that it made or fetched: differences to the start adapter are added to it by the core.
+    pub(super) fn values(&self, particle: &ParticleId) -> Option<&Flat> {
+        self.particles.get(particle)
+    }
+
+    /// Chunks came over the line.
+    pub(super) fn fetched(&mut self, held: &Held) {
+        for chunk in &held.chunks {
+            self.traffic.receives(held.topic, *chunk);
+        }
+    }
+
+    pub(super) fn tell_tuned(&mut self, now_ms: u64) -> Vec<Doing> {
+        let tuned = self.tuned.clone();
+        self.input(now_ms, Input::Tuned(&tuned))
+    }
+
+    pub(super) fn open(
+        &mut self,
+        now_ms: u64,
+        window: u32,
+        closes_ms: u64,
+        board: &Board,
+    ) -> Vec<Doing> {
+        self.online = true;
+        self.traffic.session(&FILTERS);
+        let closes_at = Instant::MIN + Duration::from_millis(closes_ms);
+        let mut doing = self.input(now_ms, Input::Phase(Phase::Open { window, closes_at }));
+        for record in board.retained() {
+            doing.extend(self.record(now_ms, record));
+        }
+        doing.extend(self.input(now_ms, Input::Current));
+        doing
+    }
+
+    pub(super) fn closing(&mut self, now_ms: u64) -> Vec<Doing> {
+        self.input(now_ms, Input::Phase(Phase::Closing))
+    }
+
+    pub(super) fn closed(&mut self, now_ms: u64) -> Vec<Doing> {
+        self.online = false;
+        self.input(now_ms, Input::Phase(Phase::Closed))
+    }
+
+    /// A record came over the line.
+    pub(super) fn record(&mut self, now_ms: u64, record: &Record) -> Vec<Doing> {
+        self.traffic.receives(record.topic, record.payload);
+        self.take_in(now_ms, record)
+    }
+
+    fn take_in(&mut self, now_ms: u64, record: &Record) -> Vec<Doing> {
+        match &record.what {
+            What::Claim(claim) => self.input(now_ms, Input::Claim(claim)),
+            What::Vote(vote) => self.input(now_ms, Input::Vote(vote)),
+            What::Header(header, slot) => self.input(now_ms, Input::Header { header, slot: *slot }),
+            What::Nonce(nonce) => self.input(now_ms, Input::Nonce(nonce)),
+        }
+    }
+
+    pub(super) fn measured(
+        &mut self,
+        now_ms: u64,
+        job: u64,
+        terms: &[shoal_swarm::swarm::TermResult],
+    ) -> Vec<Doing> {
+        if terms.is_empty() {
+            return self.input(now_ms, Input::Unmeasured { job });
+        }
+        self.input(now_ms, Input::Measured { job, terms })
+    }
+
+    pub(super) fn coded(&mut self, now_ms: u64, job: u64, coded: usize) -> Vec<Doing> {
+        let Some(coded) = self.coded.get(coded) else {
+            return self.input(now_ms, Input::Uncoded { job });
+        };
+        let (particle, slot) = (coded.header.body.id(), coded.slot);
+        let values = coded.values.clone();
+        self.input(now_ms, Input::Coded { job, particle, values: &values, slot })
+    }
+
+    pub(super) fn got(
+        &mut self,
+        now_ms: u64,
+        particle: ParticleId,
+        values: Option<Flat>,
+    ) -> Vec<Doing> {
+        match values.or_else(|| self.particles.get(&particle).cloned()) {
+            Some(values) => {
+                self.particles.insert(particle, values.clone());
+                self.input(now_ms, Input::Fetched { particle, values: &values })
+            }
+            None => self.input(now_ms, Input::Missing { particle }),
+        }
+    }
+
+    pub(super) fn wake(&mut self, now_ms: u64) -> Vec<Doing> {
+        if self.swarm.poll_timeout().is_some_and(|at| at.as_millis() <= now_ms) {
+            self.swarm.handle_timeout(now(now_ms));
+        }
+        self.drain()
+    }
+
+    fn input(&mut self, now_ms: u64, input: Input<'_>) -> Vec<Doing> {
+        if self.swarm.handle_input(now(now_ms), input).is_err() {
+            self.told.rejected += 1;
+        }
+        self.drain()
+    }
+
+    /// Drains the doors; what is to be kept is kept: a simulated disk has no faults.
+    fn drain(&mut self) -> Vec<Doing> {
+        let mut doing = Vec::new();
+        loop {
+            while self.swarm.poll_persist().is_some() {}
+            let Some(output) = self.swarm.poll_output() else { break };
+            match output {
+                Output::Fetch { particle, publisher, slot } => {
+                    doing.push(Doing::World(Asked::Fetch { particle, publisher, slot }));
+                }
+                Output::Measure { job, candidate, beside, on, awaited: _ } => {
+                    doing.push(Doing::World(Asked::Measure { job, candidate, beside, on }));
+                }
+                Output::Code { job, particle } => doing.push(Doing::Code { job, particle }),
+                Output::Publish { particle, chunks } => {
+                    doing.push(Doing::Publish { particle, chunks });
+                }
+                Output::Claim(fields) => doing.extend(Claim::new(fields).ok().map(Doing::Claim)),
+                Output::Vote(fields) => doing.extend(Vote::new(fields).ok().map(Doing::Vote)),
+                Output::Refusal(_) => {}
+                Output::Tune { from, particle: _ } => self.from = from,
+                Output::Stage(adapter) => self.staged = Some(adapter),
+                Output::Event(event) => self.hear(&event),
+            }
+        }
+        if let Some(at) = self.swarm.poll_timeout() {
+            doing.push(Doing::World(Asked::Wake(at.as_millis())));
+        }
+        doing
+    }
+
+    fn hear(&mut self, event: &Event) {
+        match event {
+            Event::Moved { .. } => self.told.moved += 1,
+            Event::Stayed => self.told.stayed += 1,
+            Event::Merged { dropped, searched, braked, .. } => {
+                self.told.dropped += *dropped as u32;
+                self.told.searched += u32::from(*searched);
+                self.told.braked += u32::from(*braked);
+            }
+            Event::Began { .. } | Event::Stepped { .. } => {}
+        }
+    }
+
+    /// Codes, seals and publishes what the core asked for; what is left is the world's.
+    pub(super) fn code(
+        &mut self,
+        doing: Vec<Doing>,
+        tensors: &[u32],
+        base_model: ModelHash,
+        layout: LayoutHash,
+        board: &mut Board,
+    ) -> Result<Vec<Asked>, MethodError> {
+        let mut asked = Vec::new();
+        for doing in doing {
+            match doing {
+                Doing::World(one) => asked.push(one),
+                Doing::Code { job, particle } => {
+                    let about = About {
+                        role: particle.role,
+                        window: particle.window,
+                        base_model,
+                        layout,
+                        anchor: particle.anchor,
+                        inputs: particle.inputs,
+                    };
+                    let Some(quality) = Quality::new(particle.bits) else { continue };
+                    let coded = code(about, particle.difference.to_vec(), tensors, quality)?;
+                    let id = coded.header.id();
+                    let (header, payload) = board.sign(&self.key, coded.header);
+                    let slot = self.slots.take(id, &self.swarm.held()).ok();
+                    while self.slots.poll_persist().is_some() {}
+                    let values: Flat = coded.received.into();
+                    self.particles.insert(id, values.clone());
+                    let chunks = coded.chunks.iter().map(Vec::len).collect();
+                    let header = Arc::new(header);
+                    self.coded.push(CodedParticle { header, payload, slot, values, chunks });
+                    asked.push(Asked::Coded { job, coded: self.coded.len() - 1 });
+                }
+                Doing::Publish { particle, chunks } => {
+                    asked.extend(self.publish(particle, chunks, board).map(Asked::Publish));
+                }
+                Doing::Claim(claim) => {
+                    let record = board.claim(&self.key, claim);
+                    asked.push(Asked::Publish(self.sent(record)));
+                }
+                Doing::Vote(vote) => {
+                    let record = board.vote(&self.key, vote);
+                    asked.push(Asked::Publish(self.sent(record)));
+                }
+            }
+        }
+        Ok(asked)
+    }
+
+    fn publish(&mut self, particle: ParticleId, chunks: bool, board: &mut Board) -> Option<Record> {
+        let slot = self.slots.find(particle)?;
+        let me = self.key.public().id();
+        let coded = self.coded.iter().rev().find(|coded| coded.header.body.id() == particle)?;
+        let (header, payload) = (Arc::clone(&coded.header), coded.payload);
+        if chunks {
+            let topic = topic_bytes(me, Leaf::Chunk { slot, index: 0 });
+            coded.chunks.iter().for_each(|chunk| self.traffic.sends(topic, *chunk));
+            let (values, chunks) = (coded.values.clone(), coded.chunks.clone());
+            board.put(me, slot, Held { particle, values, chunks, topic });
+        }
+        let record = board.header(&self.key, &header, payload, slot);
+        Some(self.sent(record))
+    }
+
+    /// A record of its own goes out; it comes back, as it is subscribed to.
+    fn sent(&mut self, record: Record) -> Record {
+        self.traffic.sends(record.topic, record.payload);
+        record
+    }
+}
+
+fn now(ms: u64) -> Now {
+    Now {
+        since_boot: Instant::MIN + Duration::from_millis(ms),
+        utc: Utc::Known { seconds: ms / 1000, uncertainty_seconds: 0 },
+    }
+}

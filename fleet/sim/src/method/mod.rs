@@ -1,0 +1,134 @@
+//! Ways of learning together, window after window: everyone tunes, something is exchanged, everyone goes on from there.
+
+mod average;
+mod cores;
+mod local;
+mod server;
+
+use std::collections::BTreeMap;
+
+use shoal_runtime::adapter::Adapter;
+use shoal_swarm::swarm::Flat;
+
+use crate::config::{MethodConfig, Rule, SimConfig};
+use crate::lab::{Base, Lab, LabError, Tune};
+use crate::traffic::Traffic;
+
+pub use cores::CoresError;
+
+/// Why a method cannot go on.
+#[expect(missing_docs, reason = "each says what its source says")]
+#[derive(Debug, thiserror::Error)]
+pub enum MethodError {
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    #[error("what is to be sent cannot be coded")]
+    Code(#[from] shoal_vehicle::exchange::weights::CodeError),
+    #[error(transparent)]
+    Cores(#[from] CoresError),
+}
+
+/// One window, as a method sees it.
+pub struct Window<'w, 'a> {
+    /// Its number, from 1 on.
+    pub number: u32,
+    /// Who takes part, by vehicle.
+    pub present: &'w [bool],
+    /// The lab.
+    pub lab: &'w mut Lab<'a>,
+    /// What crosses each vehicle's socket.
+    pub traffic: &'w mut [Traffic],
+    /// What the method tells besides.
+    pub also: &'w mut BTreeMap<String, f64>,
+}
+
+/// A way of learning together.
+pub trait Method {
+    /// What is tuned before this window: at most one night a vehicle.
+    fn nights(&self, window: u32) -> Vec<Tune>;
+
+    /// The window itself: what was tuned, in the order of [`Method::nights`], is exchanged.
+    ///
+    /// # Errors
+    /// [`MethodError`].
+    fn exchange(
+        &mut self,
+        window: &mut Window<'_, '_>,
+        tuned: Vec<Flat>,
+    ) -> Result<(), MethodError>;
+
+    /// What the fleet is given after the window; `None`: nothing in common.
+    fn fleet(&self) -> Option<Flat>;
+
+    /// What a vehicle has tuned last, where its own road is.
+    fn tuned(&self, vehicle: u32) -> Flat;
+}
+
+/// Makes the method that is asked for.
+///
+/// # Errors
+/// [`MethodError`].
+pub fn open<'a>(
+    method: &MethodConfig,
+    config: &SimConfig,
+    base: &'a Base,
+    pack: shoal_wire::PackHash,
+) -> Result<Box<dyn Method + 'a>, MethodError> {
+    let start: Flat = Adapter::start(base.layout.clone(), config.seed).values().into();
+    let fleet = Fleet { vehicles: config.vehicles, seed: config.seed, start };
+    Ok(match method.rule {
+        Rule::Local => Box::new(local::Local::new(fleet, None)),
+        Rule::Soup(soup) => Box::new(local::Local::new(fleet, Some(soup))),
+        Rule::Pooled => Box::new(local::Pooled::new(fleet)),
+        Rule::Average(average) => Box::new(average::Averaged::new(fleet, average, base)),
+        Rule::Consensus(rule) => {
+            let rule = shoal_wire::v1::Rule::Consensus(rule);
+            Box::new(cores::Cores::new(fleet, rule, config, base, pack)?)
+        }
+        Rule::Paper(rule) => {
+            let rule = shoal_wire::v1::Rule::Paper(rule);
+            Box::new(cores::Cores::new(fleet, rule, config, base, pack)?)
+        }
+    })
+}
+
+/// What every method begins with.
+#[derive(Clone, Debug)]
+struct Fleet {
+    vehicles: u32,
+    seed: u64,
+    /// x_p's adapter.
+    start: Flat,
+}
+
+impl Fleet {
+    /// The seed of a vehicle's batches before a window: the same for every method.
+    fn night_seed(&self, vehicle: u32, window: u32) -> u64 {
+        let mixed = self.seed ^ (u64::from(vehicle) << 32) ^ u64::from(window);
+        // SplitMix64's finaliser.
+        let z = mixed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// `to − from`.
+fn difference(to: &[f32], from: &[f32]) -> Vec<f32> {
+    to.iter().zip(from).map(|(to, from)| to - from).collect()
+}
+
+/// `base + by`.
+fn moved(base: &[f32], by: &[f32]) -> Flat {
+    base.iter().zip(by).map(|(base, by)| base + by).collect()
+}
+
+/// The mean of some adapters, each as long as the first.
+fn mean(of: &[Flat]) -> Option<Flat> {
+    let (first, rest) = of.split_first()?;
+    let mut sum: Vec<f64> = first.iter().map(|value| f64::from(*value)).collect();
+    for other in rest {
+        sum.iter_mut().zip(other.iter()).for_each(|(sum, value)| *sum += f64::from(*value));
+    }
+    Some(sum.into_iter().map(|sum| (sum / of.len() as f64) as f32).collect())
+}

@@ -1,0 +1,193 @@
+//! One run: a method on a fleet's roads, window after window, written down as it goes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use shoal_runtime::adapter::Adapter;
+use shoal_swarm::swarm::Flat;
+use shoal_wire::PackHash;
+
+use crate::config::{MethodConfig, SimConfig};
+use crate::lab::{Base, Lab, LabError, On, skills};
+use crate::method::{self, Method, MethodError, Window};
+use crate::record::{Head, Row, SCHEMA};
+use crate::roads::{Roads, RoadsError};
+use crate::store::{Store, StoreError};
+use crate::traffic::{Traffic, mean};
+
+/// How far a personal adapter may be from the fleet's towards what the vehicle tuned.
+const MIXES: [f32; 3] = [0.0, 0.5, 1.0];
+
+/// Why a run does not go on.
+#[expect(missing_docs, reason = "each says what its source says")]
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Roads(#[from] RoadsError),
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    #[error(transparent)]
+    Method(#[from] MethodError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Runs a method and tells of every window. What was tuned and measured before is read back from `folder`'s store, so a run
+/// that was cut goes on where it was, and comes to the same rows.
+///
+/// # Errors
+/// [`RunError`]: what was done until then is kept.
+pub fn run(
+    config: &SimConfig,
+    method: &MethodConfig,
+    base: &Base,
+    roads: &Roads,
+    folder: &Path,
+    mut tell: impl FnMut(&Head, &Row),
+) -> Result<(), RunError> {
+    let store = Store::open(folder)?;
+    let mut lab = Lab::new(base, roads, config, store)?;
+    let head = Head {
+        schema: SCHEMA,
+        method: method.name.clone(),
+        seed: config.seed,
+        vehicles: config.vehicles,
+        windows: config.windows,
+        engine: base.engine(),
+        config: config.hash(method),
+        values: base.layout.values() as u64,
+        roads: roads.kinds(),
+    };
+    let mut way = method::open(method, config, base, PackHash::new(roads.pack.sha256()))?;
+    let start: Flat = Adapter::start(base.layout.clone(), config.seed).values().into();
+    let mut row = Row::default();
+    look(&mut lab, config, &start, &|_vehicle| start.clone(), &mut row)?;
+    lab.take_counts();
+    tell(&head, &row);
+    for number in 1..=config.windows {
+        let tuned = lab.tune(&way.nights(number))?;
+        let present = present(config, number);
+        let mut traffic = vec![Traffic::default(); config.vehicles as usize];
+        let mut also = BTreeMap::new();
+        let mut window = Window {
+            number,
+            present: &present,
+            lab: &mut lab,
+            traffic: &mut traffic,
+            also: &mut also,
+        };
+        way.exchange(&mut window, tuned)?;
+        let counts = lab.take_counts();
+        let mut row = Row {
+            window: number,
+            present: present.iter().filter(|present| **present).count() as u32,
+            bytes: mean(&traffic),
+            evaluations: counts.evaluations,
+            steps: counts.steps,
+            also,
+            ..Row::default()
+        };
+        measure(&mut lab, config, &*way, &mut row)?;
+        // Looking is not the method's own work.
+        lab.take_counts();
+        tell(&head, &row);
+    }
+    Ok(())
+}
+
+/// What the fleet and its vehicles have after a window.
+fn measure(
+    lab: &mut Lab<'_>,
+    config: &SimConfig,
+    way: &dyn Method,
+    row: &mut Row,
+) -> Result<(), RunError> {
+    let looked = row.window.is_multiple_of(config.measure_every) || row.window == config.windows;
+    if !looked {
+        return Ok(());
+    }
+    match way.fleet() {
+        Some(fleet) => look(lab, config, &fleet, &|vehicle| way.tuned(vehicle), row),
+        None => alone(lab, config, way, row),
+    }
+}
+
+/// A fleet's adapter, and what vehicles make of it on their own roads.
+fn look(
+    lab: &mut Lab<'_>,
+    config: &SimConfig,
+    fleet: &Flat,
+    tuned: &dyn Fn(u32) -> Flat,
+    row: &mut Row,
+) -> Result<(), RunError> {
+    let asked = [(fleet.clone(), On::HeldOut), (fleet.clone(), On::Pack)];
+    let found = lab.measure(&asked)?;
+    if let [held_out, pack] = found.as_slice() {
+        row.skill = skills(held_out);
+        row.utility = pack.skill().unwrap_or(0.0);
+    }
+    if row.window != config.windows && row.window != 0 {
+        return Ok(());
+    }
+    for vehicle in 0..config.vehicles {
+        let mine = tuned(vehicle);
+        let mixed: Vec<(Flat, On)> = MIXES
+            .iter()
+            .map(|part| {
+                let mixed = fleet.iter().zip(mine.iter()).map(|(f, m)| f + part * (m - f));
+                (mixed.collect(), On::OwnPack(vehicle))
+            })
+            .collect();
+        let found = lab.measure(&mixed)?;
+        let skill = |index: usize| found.get(index).and_then(|found| found.skill());
+        // The first of equals: the fleet's own.
+        let best = (0..mixed.len()).rev().max_by(|a, b| {
+            let (a, b) = (skill(*a).unwrap_or(f64::MIN), skill(*b).unwrap_or(f64::MIN));
+            a.total_cmp(&b)
+        });
+        let Some((values, _on)) = best.and_then(|best| mixed.get(best)) else { continue };
+        let own = lab.measure(&[(values.clone(), On::HeldOutOf(vehicle))])?;
+        own.iter().for_each(|own| row.own.extend(skills(own)));
+    }
+    Ok(())
+}
+
+/// Vehicles without anything in common: their mean on every road, and each on its own.
+fn alone(
+    lab: &mut Lab<'_>,
+    config: &SimConfig,
+    way: &dyn Method,
+    row: &mut Row,
+) -> Result<(), RunError> {
+    let all = (0..config.vehicles).map(|vehicle| way.tuned(vehicle));
+    let asked: Vec<(Flat, On)> =
+        all.flat_map(|values| [(values.clone(), On::HeldOut), (values, On::Pack)]).collect();
+    let found = lab.measure(&asked)?;
+    let vehicles = f64::from(config.vehicles);
+    for (vehicle, pair) in (0..).zip(found.chunks(2)) {
+        let [held_out, pack] = pair else { continue };
+        row.utility += pack.skill().unwrap_or(0.0) / vehicles;
+        let skills = skills(held_out);
+        for (road, skill) in &skills {
+            *row.skill.entry(road.clone()).or_default() += skill / vehicles;
+        }
+        let mine = lab.roads().of(vehicle).filter_map(|road| {
+            let name = &road.drive.name;
+            Some((name.clone(), *skills.get(name)?))
+        });
+        row.own.extend(mine);
+    }
+    Ok(())
+}
+
+/// Who takes part in a window: the same for every method.
+fn present(config: &SimConfig, window: u32) -> Vec<bool> {
+    let mut seed = [0; 32];
+    let parts = config.seed.to_le_bytes().into_iter().chain(window.to_le_bytes());
+    seed.iter_mut().zip(parts).for_each(|(seed, byte)| *seed = byte);
+    let mut chance = ChaCha8Rng::from_seed(seed);
+    let draw = |_vehicle| f64::from(chance.next_u32() >> 8) / f64::from(1 << 24);
+    (0..config.vehicles).map(draw).map(|unit| unit >= config.calendar.absent).collect()
+}
