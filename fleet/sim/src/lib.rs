@@ -2,3 +2,4 @@
 //! beside them.
 
 pub mod record;
+pub mod statistics;
