@@ -204,8 +204,8 @@ fn percentile(sorted: &[f64], share: f64) -> f64 {
 /// The t that 97.5 % of Student's distribution with `freedom` degrees lie below.
 ///
 /// Found by bisection on the exact finite series of its distribution function (Abramowitz and Stegun,
-/// 26.7.3 and 26.7.4); from 1,000 degrees on the answer moves by less than 0.1 %, so it stays.
-fn t_quantile_975(freedom: usize) -> f64 {
+/// 26.7.3 and 26.7.4); from 1,000 degrees on the answer moves by less than 0.1 %, so it stays. At least one degree.
+pub fn t_quantile_975(freedom: usize) -> f64 {
     let freedom = freedom.min(1000);
     let (mut low, mut high) = (1.0, 13.0);
     for _ in 0..60 {

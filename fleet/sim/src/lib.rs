@@ -7,5 +7,6 @@ pub mod method;
 pub mod record;
 pub mod roads;
 pub mod run;
+pub mod statistics;
 pub mod store;
 pub mod traffic;

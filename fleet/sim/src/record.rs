@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub mod file;
+
 /// The version of these lines.
 pub const SCHEMA: u32 = 1;
 

@@ -8,7 +8,7 @@ use crate::cargo::Package;
 use crate::root;
 
 /// One crate: the crates of ours it may use, directly. `*`: all.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("shoal-wire", &[]),
     ("shoal-window", &["shoal-wire"]),
     ("shoal-swarm", &["shoal-wire"]),
@@ -49,6 +49,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
         ],
     ),
     ("shoal-console", &["shoal-wire", "shoal-window", "shoal-swarm", "shoal-link"]),
+    ("shoal-sim", &["shoal-hal", "shoal-shadow"]),
     ("shoal-bare", &["shoal-window", "shoal-wire"]),
     ("shoal-tests", &["*"]),
     ("shoal-fuzz", &["*"]),
@@ -56,13 +57,15 @@ const MAY_USE: [(&str, &[&str]); 17] = [
 ];
 
 /// Crates of others that belong behind one wall each: by the start of their name, who may use them.
-const WALLS: [(&str, &[&str]); 16] = [
+const WALLS: [(&str, &[&str]); 18] = [
     ("ort", &["shoal-runtime"]),
     ("tract-", &["shoal-tract"]),
     ("prost", &["shoal-runtime"]),
     ("ed25519-", &["shoal-wire"]),
     ("socketcan", &["shoal-hal"]),
     ("redb", &["shoal-shadow", "shoal-vehicle"]),
+    ("parquet", &["shoal-sim"]),
+    ("tiny-skia", &["shoal-sim"]),
     ("clap", &["shoal"]),
     ("rumqtt", &["shoal-link"]),
     ("mqtt", &["shoal-broker"]),
