@@ -12,6 +12,7 @@ mod model;
 mod output;
 mod pack;
 mod particle;
+mod sim;
 mod stop;
 mod study;
 mod tokens;
@@ -51,6 +52,8 @@ enum What {
     /// Make fleets of vehicles that exchange what they learn
     #[command(subcommand)]
     Fleet(fleet::Fleet),
+    /// Simulate a fleet in virtual time, by every way of learning together
+    Sim(sim::Sim),
     /// Run the embedded MQTT broker
     Broker(broker::BrokerCommand),
     /// Show a fleet in a browser
@@ -124,6 +127,7 @@ fn main() -> ExitCode {
         What::Pack(command) => command.run(),
         What::Particle(command) => command.run(),
         What::Fleet(command) => command.run(),
+        What::Sim(command) => command.run(),
         What::Broker(command) => command.run(),
         What::Console(command) => command.run(),
     };

@@ -1,6 +1,7 @@
 //! A fleet in virtual time: real models tuned and measured, the vehicles' own cores, and every other way of learning together
 //! beside them.
 
+pub mod compare;
 pub mod config;
 pub mod lab;
 pub mod method;

@@ -35,7 +35,7 @@ pub enum RunError {
 }
 
 /// Runs a method and tells of every window. What was tuned and measured before is read back from `folder`'s store, so a run
-/// that was cut goes on where it was, and comes to the same rows.
+/// that was cut goes on where it was, and comes to the same rows. What `tell` answers is whether to go on.
 ///
 /// # Errors
 /// [`RunError`]: what was done until then is kept.
@@ -45,7 +45,7 @@ pub fn run(
     base: &Base,
     roads: &Roads,
     folder: &Path,
-    mut tell: impl FnMut(&Head, &Row),
+    mut tell: impl FnMut(&Head, &Row) -> bool,
 ) -> Result<(), RunError> {
     let store = Store::open(folder)?;
     let mut lab = Lab::new(base, roads, config, store)?;
@@ -65,7 +65,9 @@ pub fn run(
     let mut row = Row::default();
     look(&mut lab, config, &start, &|_vehicle| start.clone(), &mut row)?;
     lab.take_counts();
-    tell(&head, &row);
+    if !tell(&head, &row) {
+        return Ok(());
+    }
     for number in 1..=config.windows {
         let tuned = lab.tune(&way.nights(number))?;
         let present = present(config, number);
@@ -92,7 +94,9 @@ pub fn run(
         measure(&mut lab, config, &*way, &mut row)?;
         // Looking is not the method's own work.
         lab.take_counts();
-        tell(&head, &row);
+        if !tell(&head, &row) {
+            break;
+        }
     }
     Ok(())
 }

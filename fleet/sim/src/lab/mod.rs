@@ -235,7 +235,15 @@ impl<'a> Lab<'a> {
     /// [`LabError`].
     pub fn measure(&mut self, asked: &[(Flat, On)]) -> Result<Vec<Measurement>, LabError> {
         self.counts.evaluations += asked.len() as u64;
-        in_parallel(self.jobs, asked, |(values, on)| self.measured(values, *on))
+        // The same is measured once: two that do it at a time would write one file.
+        let names: Vec<_> =
+            asked.iter().map(|(values, on)| (ValuesHash::of(values), *on)).collect();
+        let once: BTreeMap<_, _> = names.iter().copied().zip(asked).collect();
+        let (names_once, asked_once): (Vec<_>, Vec<_>) = once.into_iter().unzip();
+        let measured =
+            in_parallel(self.jobs, &asked_once, |(values, on)| self.measured(values, *on))?;
+        let measured: BTreeMap<_, _> = names_once.into_iter().zip(measured).collect();
+        Ok(names.iter().filter_map(|name| measured.get(name).cloned()).collect())
     }
 
     /// Utility of adapters: mean skill on the whole pack.

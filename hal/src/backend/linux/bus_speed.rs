@@ -1,9 +1,7 @@
 //! A CAN interface brought up: at the bus's speed, and so that its controller only listens.
 
-use std::io::ErrorKind;
-
 use socketcan::nl::{CanBitTiming, CanCtrlModes};
-use socketcan::{CanCtrlMode, CanInterface, Error, InterfaceCanParams};
+use socketcan::{CanCtrlMode, CanInterface, InterfaceCanParams};
 
 /// How fast a bus is, and what its controller may do on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,15 +14,41 @@ pub struct BusSpeed {
     pub listen_only: bool,
 }
 
+/// Why an interface cannot be brought up like this. It is then as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum BusSpeedError {
+    /// A virtual bus, or no CAN at all.
+    #[error("it has no bit rate: leave `bit_rate` out and bring it up otherwise")]
+    NoBitRate,
+    /// The controller always acknowledges.
+    #[error("its controller cannot only listen: `listen_only = false` lets it acknowledge")]
+    NoListenOnly,
+    /// The controller knows frames of eight bytes alone.
+    #[error("its controller knows no CAN FD: leave `data_bit_rate` out")]
+    NoFd,
+    /// The kernel refuses, and does not always say why.
+    #[error(
+        "the kernel refuses: is there CAP_NET_ADMIN, and can its controller have this bit rate?"
+    )]
+    Kernel(#[source] Box<socketcan::Error>),
+}
+
+impl From<socketcan::Error> for BusSpeedError {
+    fn from(error: socketcan::Error) -> Self {
+        BusSpeedError::Kernel(Box::new(error))
+    }
+}
+
 impl BusSpeed {
     /// Brings `interface` up like this, as `ip link set` does. One that is up like this is left as it is; one that is up in
     /// another way is taken down first. Linux allows this to who has `CAP_NET_ADMIN`.
-    pub(super) fn bring_up(&self, interface: &str) -> Result<(), Error> {
-        let link = CanInterface::open(interface)?;
+    pub(super) fn bring_up(&self, interface: &str) -> Result<(), BusSpeedError> {
+        let link = CanInterface::open(interface).map_err(socketcan::Error::from)?;
         let found = link.details()?;
         if found.is_up && self.is_that_of(&found.can) {
             return Ok(());
         }
+        self.check(&found.can)?;
         if found.is_up {
             link.bring_down()?;
         }
@@ -33,7 +57,23 @@ impl BusSpeed {
             // As it was, if it cannot be as it is wanted.
             link.bring_up()?;
         }
-        set
+        Ok(set?)
+    }
+
+    /// What can be known before anything is changed. Kernels before 6.0 do not say which modes a controller has.
+    fn check(&self, found: &InterfaceCanParams) -> Result<(), BusSpeedError> {
+        let lacks = |mode: CanCtrlMode| {
+            found.ctrl_mode_supported.is_some_and(|supported| supported & mode.mask() == 0)
+        };
+        if found.clock.is_none() && found.bit_timing_const.is_none() {
+            Err(BusSpeedError::NoBitRate)
+        } else if self.listen_only && lacks(CanCtrlMode::ListenOnly) {
+            Err(BusSpeedError::NoListenOnly)
+        } else if self.data_bit_rate.is_some() && lacks(CanCtrlMode::Fd) {
+            Err(BusSpeedError::NoFd)
+        } else {
+            Ok(())
+        }
     }
 
     fn is_that_of(&self, found: &InterfaceCanParams) -> bool {
@@ -47,29 +87,14 @@ impl BusSpeed {
     fn parameters(&self) -> InterfaceCanParams {
         let timing = |bitrate| CanBitTiming { bitrate, ..CanBitTiming::default() };
         let mut modes = CanCtrlModes::from_mode(CanCtrlMode::ListenOnly, self.listen_only);
-        modes.add(CanCtrlMode::Fd, self.data_bit_rate.is_some());
+        if self.data_bit_rate.is_some() {
+            modes.add(CanCtrlMode::Fd, true);
+        }
         InterfaceCanParams {
             bit_timing: Some(timing(self.bit_rate)),
             data_bit_timing: self.data_bit_rate.map(timing),
             ctrl_mode: Some(modes),
             ..InterfaceCanParams::default()
         }
-    }
-}
-
-/// What to do about an interface that the kernel does not bring up.
-pub(super) fn advice(error: &Error) -> &'static str {
-    let kind = match error {
-        Error::Io(error) => Some(error.kind()),
-        Error::Nl(error) => error.io_kind(),
-        _ => None,
-    };
-    match kind {
-        Some(ErrorKind::PermissionDenied) => "the capability CAP_NET_ADMIN is needed",
-        Some(ErrorKind::Unsupported) => {
-            "it has no bit rate, as virtual ones have none, or cannot only listen, or knows no CAN FD"
-        }
-        Some(ErrorKind::InvalidInput) => "its controller cannot have this bit rate",
-        _ => "`ip -details link show` tells what is known of it",
     }
 }

@@ -7,7 +7,7 @@ use socketcan::{
     CanAnyFrame, CanFdSocket, CanFilter, EmbeddedFrame as _, Id, Socket as _, SocketOptions as _,
 };
 
-use super::bus_speed::{BusSpeed, advice};
+use super::bus_speed::{BusSpeed, BusSpeedError};
 use super::dbc::{DATA_BYTES_MAX, FrameId};
 use super::monotonic;
 
@@ -37,17 +37,13 @@ pub enum BusError {
         #[source]
         source: io::Error,
     },
-    /// The kernel does not bring it up like this.
-    #[error(
-        "cannot bring up the CAN interface `{interface}` at {} bits/s: {}",
-        speed.bit_rate,
-        advice(source)
-    )]
+    /// It cannot be brought up like this.
+    #[error("cannot bring up the CAN interface `{interface}` at {} bits/s", speed.bit_rate)]
     BringUp {
         interface: String,
         speed: BusSpeed,
         #[source]
-        source: Box<socketcan::Error>,
+        source: BusSpeedError,
     },
 }
 
@@ -101,9 +97,10 @@ impl Bus {
         speed: Option<BusSpeed>,
     ) -> Result<Self, BusError> {
         if let Some(speed) = speed {
-            speed.bring_up(interface).map_err(|source| {
-                let source = Box::new(source);
-                BusError::BringUp { interface: interface.to_owned(), speed, source }
+            speed.bring_up(interface).map_err(|source| BusError::BringUp {
+                interface: interface.to_owned(),
+                speed,
+                source,
             })?;
         }
         let socket = open(interface, ids)
