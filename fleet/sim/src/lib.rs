@@ -2,4 +2,5 @@
 //! beside them.
 
 pub mod record;
+pub mod report;
 pub mod statistics;
