@@ -98,7 +98,7 @@ fn line(method: &Method<'_>) -> Vec<Cell> {
     let skill = |value| Cell::figure(value, |skill| figures::skill(skill, 4));
     let mut name = Cell::text(method.name);
     if method.front {
-        name.shown.push_str("<span class=\"chip\">front</span>");
+        name.shown.push_str(" <span class=\"chip\">front</span>");
     }
     let interval = method.difference.as_ref().and_then(|difference| difference.interval);
     let ends = interval.map_or_else(

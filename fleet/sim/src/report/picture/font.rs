@@ -44,14 +44,16 @@ pub(in crate::report) fn width(text: &str, size: f64, bold: bool) -> f64 {
     letters(text, size, bold).1
 }
 
-/// The text, or as much of it as fits with an ellipsis for the rest.
+/// The text, or its beginning and its end with an ellipsis between them: names often differ in their last letters.
 pub(in crate::report) fn fit(text: &str, size: f64, bold: bool, width_max: f64) -> String {
     if width(text, size, bold) <= width_max {
         return text.to_owned();
     }
-    let mut kept: Vec<char> = text.chars().collect();
-    while kept.pop().is_some() {
-        let short: String = kept.iter().chain(&['…']).collect();
+    let letters: Vec<char> = text.chars().collect();
+    for kept in (1..letters.len()).rev() {
+        let begin = kept - kept / 3;
+        let end = letters.len() - kept / 3;
+        let short: String = letters[..begin].iter().chain(&['…']).chain(&letters[end..]).collect();
         if width(&short, size, bold) <= width_max {
             return short;
         }
@@ -66,8 +68,11 @@ mod tests {
     #[test]
     fn a_text_that_is_too_wide_is_cut_to_fit() {
         let long = "a method with a long name";
-        let cut = fit(long, 12.0, false, 80.0);
-        assert!(cut.ends_with('…') && width(&cut, 12.0, false) <= 80.0, "{cut}");
+        let cut = fit(long, 12.0, false, 110.0);
+        assert!(
+            cut.starts_with("a met") && cut.ends_with("me") && width(&cut, 12.0, false) <= 110.0,
+            "{cut}"
+        );
         assert_eq!(fit(long, 12.0, false, 500.0), long);
         assert_eq!(fit(long, 12.0, false, 0.0), "");
     }

@@ -78,7 +78,12 @@ impl Scale {
     pub(super) fn signed_ticks(self, count: usize) -> Vec<Tick> {
         let (step, places) = self.even(count);
         let digits = (-step.log10().floor()).clamp(0.0, 9.0) as usize;
-        let tick = |at: f64| Tick { at, text: figures::signed(at, digits) };
+        let zero = 1e-6 * step;
+        let text = |at: f64| match at.abs() > zero {
+            true => figures::signed(at, digits),
+            false => "0".to_owned(),
+        };
+        let tick = |at: f64| Tick { at, text: text(at) };
         places.into_iter().map(tick).collect()
     }
 

@@ -1,15 +1,16 @@
 //! How far every method is from the reference, with its interval.
 
 use super::axis::{Frame, Scale, TEXT, extent};
-use super::{BELOW, FRAME_TOP, LABEL, MARGIN, WIDTH, heading};
+use super::{BELOW, FRAME_TOP, LABEL, MARGIN, WIDTH, heading, lost_below};
 use crate::report::comparison::{Comparison, Method};
 use crate::report::figures;
 use crate::report::picture::{Picture, Style, Tone, font};
+use crate::statistics::Difference;
 
 /// Height of a method's line, pixels.
 const LINE: f64 = 22.0;
 /// Width of the names, pixels.
-const NAMES: f64 = 190.0;
+const NAMES: f64 = 230.0;
 /// Width of the figures at the right, pixels.
 const FIGURES: f64 = 300.0;
 /// Where the difference and its interval begin, pixels from the right.
@@ -51,26 +52,23 @@ pub(in crate::report) fn methods(comparison: &Comparison<'_>) -> Option<Picture>
     Some(picture)
 }
 
-/// From the lowest to the highest difference, no further down than four times the way to the median: see
-/// [`super::skill_scale`]. Intervals may go beyond.
+/// Over all differences and their intervals, but for methods that lost much: see [`super::skill_scale`]. Wide intervals may go
+/// beyond it.
 fn scale(comparison: &Comparison<'_>) -> Option<Scale> {
-    let differences = comparison.methods.iter().filter_map(|method| method.difference);
-    let (mut ends, mut means) = (vec![0.0], vec![0.0]);
-    for difference in differences {
-        means.push(difference.mean);
-        ends.extend(difference.interval.map(|interval| interval.high.min(interval.mean + 0.5)));
-        ends.extend(difference.interval.map(|interval| interval.low));
-        ends.push(difference.mean);
-    }
-    if means.len() < 2 {
-        return None;
-    }
+    let all: Vec<Difference> =
+        comparison.methods.iter().filter_map(|method| method.difference).collect();
+    let mut means: Vec<f64> = all.iter().map(|difference| difference.mean).chain([0.0]).collect();
     means.sort_by(f64::total_cmp);
-    let (low, _high) = extent(ends.iter().copied())?;
-    let best = means[means.len() - 1];
-    let room = 4.0 * (best - means[means.len() / 2].min(0.0)).max(2e-3);
-    let high = ends.iter().copied().filter(|end| *end <= best + room).fold(best, f64::max);
-    Scale::around([low.max(best - room), high].into_iter())
+    let best = means.last().copied().filter(|_best| !all.is_empty())?;
+    let floor = lost_below(best, means[means.len() / 2].min(0.0));
+    let kept = all.iter().filter(|difference| difference.mean >= floor);
+    let (lowest, _best) = extent(kept.clone().map(|difference| difference.mean).chain([0.0]))?;
+    let room = 2.0 * (best - lowest).max(5e-3);
+    let ends = kept.flat_map(|Difference { mean, interval, .. }| {
+        let (low, high) = interval.map_or((*mean, *mean), |interval| (interval.low, interval.high));
+        [low.max(lowest - room), high.min(best + room)]
+    });
+    Scale::around(ends.chain([0.0]))
 }
 
 fn line(picture: &mut Picture, frame: &Frame, y: f64, method: &Method<'_>, reference: bool) {
@@ -95,14 +93,17 @@ fn line(picture: &mut Picture, frame: &Frame, y: f64, method: &Method<'_>, refer
         Some(interval) if interval.high < 0.0 => (Tone::Orange, true),
         Some(_) | None => (Tone::Dim, false),
     };
-    if let Some(interval) = difference.interval {
-        let ends = vec![(frame.x(interval.low), y), (frame.x(interval.high), y)];
-        picture.line(ends, tone, 2.0);
-    }
-    let tip = format!("{}: {text}", method.name);
     if difference.mean < frame.x.low() {
-        picture.text((frame.left + 2.0, y), "◂", tone, Style::start(LABEL));
+        // Not across the line of the reference.
+        let (left, zero) = (frame.left + 4.0, frame.x(0.0));
+        let left = if zero - left < 110.0 { zero + 8.0 } else { left };
+        picture.text((left, y), "◂ off the scale", tone, Style::start(LABEL));
     } else {
+        if let Some(interval) = difference.interval {
+            let ends = vec![(frame.x(interval.low), y), (frame.x(interval.high), y)];
+            picture.line(ends, tone, 2.0);
+        }
+        let tip = format!("{}: {text}", method.name);
         picture.dot((frame.x(difference.mean), y), 4.5, tone, !sure, tip);
     }
     picture.text(at, text, if sure { tone } else { Tone::Dim }, Style::start(LABEL));

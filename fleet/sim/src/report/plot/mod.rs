@@ -6,7 +6,7 @@ pub(super) mod methods;
 pub(super) mod over;
 pub(super) mod run;
 
-use self::axis::{Scale, extent};
+use self::axis::{Frame, Scale, extent};
 use super::comparison::Comparison;
 use super::figures;
 use super::picture::{Picture, Point, Style, Tone, font};
@@ -21,6 +21,8 @@ const FRAME_LEFT: f64 = 64.0;
 const FRAME_TOP: f64 = 62.0;
 /// Room for what is below a frame, pixels.
 const BELOW: f64 = 52.0;
+/// Between a figure and a name: SVG makes one space of several.
+const GAP: char = '\u{2002}';
 /// Size of a label, pixels.
 const LABEL: f64 = 12.0;
 /// From one label to the next, pixels.
@@ -64,19 +66,28 @@ fn order(tones: &[Tone]) -> Vec<usize> {
     order
 }
 
-/// A scale of skill on which methods that work can be told apart: one that lost most of what was shipped does not press the others
-/// into a line. From the best value down to the worst, but no further than four times the way from the best to the median
-/// of the final ones (or to the shipped model, if that is further).
+/// A scale of skill on which methods that work can be told apart: one that lost much of what was shipped does not press the
+/// others into a line. It goes down to the worst value of those that end no further below the best than 1.6 times the way
+/// from there to the shipped model, or to the median of the final skills, if that is further.
 fn skill_scale(comparison: &Comparison<'_>) -> Option<Scale> {
-    let curves = comparison.methods.iter().flat_map(|method| &method.curve);
-    let (low, high) = extent(curves.map(|(_window, _bytes, skill)| *skill))?;
+    let values = |floor: f64| {
+        let kept =
+            comparison.methods.iter().filter(move |of| of.driven.is_some_and(|end| end >= floor));
+        kept.flat_map(|method| method.curve.iter().map(|(_window, _bytes, skill)| *skill))
+    };
+    let (low, high) = extent(values(f64::NEG_INFINITY))?;
     let finals: Vec<f64> = comparison.methods.iter().filter_map(|method| method.driven).collect();
     // Best first.
     let median = finals.get(finals.len() / 2).copied().unwrap_or(low);
     let usual = median.min(comparison.shipped.unwrap_or(median));
-    let floor = high - 4.0 * (high - usual).max(5e-3);
-    let low = low.max(floor);
-    Scale::around([low, high].into_iter())
+    let floor = lost_below(high, usual);
+    let (low, _high) = extent(values(floor).filter(|skill| *skill >= floor))?;
+    Scale::around([low, high].into_iter().chain(comparison.shipped.filter(|skill| *skill >= floor)))
+}
+
+/// What ends below this is off the scale.
+fn lost_below(best: f64, usual: f64) -> f64 {
+    best - 1.6 * (best - usual).max(5e-3)
 }
 
 /// Title and what it means, above a frame.
@@ -86,27 +97,39 @@ fn heading(picture: &mut Picture, top: f64, title: &str, note: &str) {
     picture.text((MARGIN, top + 38.0), note, Tone::Dim, Style::start(12.0));
 }
 
-/// Labels in a column at the right, apart from each other, each with a thin line to what it belongs to.
-fn column(picture: &mut Picture, mut labels: Vec<Label>, left: f64, top: f64, bottom: f64) {
-    labels.sort_by(|a, b| a.from.1.total_cmp(&b.from.1));
-    let wanted: Vec<f64> = labels.iter().map(|label| label.from.1).collect();
-    let places = labels::spread(&wanted, LABEL_ROOM, top, bottom);
-    for (label, y) in labels.iter().zip(&places) {
-        let (x, from) = label.from;
-        let leader = vec![(x, from), (left - 18.0, from), (left - 4.0, *y)];
-        picture.line(leader, Tone::Rule, 1.0);
+/// Labels in a column at the right, apart from each other. Their thin lines go under everything that is drawn before
+/// [`Column::write`].
+struct Column {
+    left: f64,
+    labels: Vec<(Label, f64)>,
+}
+
+impl Column {
+    /// Places the labels, and draws the lines to what they belong to.
+    fn place(picture: &mut Picture, mut labels: Vec<Label>, frame: &Frame) -> Self {
+        let left = frame.right + 40.0;
+        labels.sort_by(|a, b| a.from.1.total_cmp(&b.from.1));
+        let wanted: Vec<f64> = labels.iter().map(|label| label.from.1).collect();
+        let places = labels::spread(&wanted, LABEL_ROOM, frame.top, frame.bottom);
+        for (label, y) in labels.iter().zip(&places) {
+            let (x, from) = label.from;
+            let leader = vec![(x, from), (frame.right + 6.0, from), (left - 5.0, *y)];
+            picture.line(leader, Tone::Rule, 1.0);
+        }
+        Column { left, labels: labels.into_iter().zip(places).collect() }
     }
-    for (label, y) in labels.into_iter().zip(places) {
-        let width_max = picture.width - left - 8.0;
-        let text = font::fit(&label.text, LABEL, label.bold, width_max);
-        let tone = if label.tone == Tone::Pale { Tone::Dim } else { label.tone };
-        picture.text((left, y), text, tone, Style::start(LABEL).bold(label.bold));
+
+    fn write(self, picture: &mut Picture) {
+        for (label, y) in self.labels {
+            let width_max = picture.width - self.left - 8.0;
+            let text = font::fit(&label.text, LABEL, label.bold, width_max);
+            let tone = if label.tone == Tone::Pale { Tone::Dim } else { label.tone };
+            picture.text((self.left, y), text, tone, Style::start(LABEL).bold(label.bold));
+        }
     }
 }
 
-/// A method's name and its final skill.
+/// A method's final skill and its name: the figures stand below each other.
 fn named(name: &str, skill: Option<f64>) -> String {
-    // The figure is never what is cut off.
-    let name = font::fit(name, LABEL, true, 150.0);
-    format!("{name}  {}", figures::or_dash(skill, |skill| figures::skill(skill, 4)))
+    format!("{}{GAP}{name}", figures::or_dash(skill, |skill| figures::skill(skill, 4)))
 }

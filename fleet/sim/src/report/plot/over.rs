@@ -1,16 +1,16 @@
 //! Skill of all methods, over windows and over bytes.
 
-use super::axis::{Frame, Scale, TEXT, Tick};
+use super::axis::{Frame, Scale, Tick};
 use super::{
-    BELOW, FRAME_LEFT, FRAME_TOP, LABEL_ROOM, Label, WIDTH, column, heading, named, order,
+    BELOW, Column, FRAME_LEFT, FRAME_TOP, LABEL_ROOM, Label, WIDTH, heading, named, order,
     skill_scale, tones, width,
 };
 use crate::report::comparison::{Comparison, Method};
 use crate::report::figures;
-use crate::report::picture::{Picture, Point, Style, Tone};
+use crate::report::picture::{Picture, Point, Tone};
 
 /// Width of the column of labels, pixels.
-const LABELS: f64 = 234.0;
+const LABELS: f64 = 290.0;
 /// Height of a frame, pixels; more where labels need it.
 const HEIGHT: f64 = 440.0;
 /// No more labels than these: what is not labelled is in the table.
@@ -30,20 +30,21 @@ pub(in crate::report) fn windows(comparison: &Comparison<'_>) -> Option<Picture>
     );
     frame.rules(&mut picture, &y.skill_ticks(7));
     frame.below(&mut picture, &x.whole_ticks(12), "windows gone by");
-    shipped(&mut picture, &frame, comparison);
     let tones = tones(comparison);
     let over = |method: &Method<'_>| -> Vec<Point> {
         method.curve.iter().map(|(window, _bytes, skill)| (*window, *skill)).collect()
     };
-    for at in order(&tones) {
-        curve(&mut picture, &frame, &comparison.methods[at], &over, tones[at]);
-    }
-    let mut labels = Vec::new();
+    let mut labels = shipped(&frame, comparison);
     for (method, tone) in comparison.methods.iter().zip(&tones).take(LABELS_MAX) {
         let Some((window, skill)) = over(method).last().copied() else { continue };
         labels.push(label(&frame, method, (window, skill), *tone));
     }
-    column(&mut picture, labels, frame.right + 24.0, frame.top, frame.bottom);
+    let column = Column::place(&mut picture, labels, &frame);
+    across(&mut picture, &frame, comparison);
+    for at in order(&tones) {
+        curve(&mut picture, &frame, &comparison.methods[at], &over, tones[at]);
+    }
+    column.write(&mut picture);
     Some(picture)
 }
 
@@ -59,7 +60,8 @@ pub(in crate::report) fn bytes(comparison: &Comparison<'_>) -> Option<Picture> {
     let all: Vec<f64> = methods.iter().flat_map(&over).map(|(bytes, _skill)| bytes).collect();
     let x = Scale::of_bytes(all.iter().copied());
     let tones = tones(comparison);
-    let shown = |at: usize| methods[at].front || tones[at] != Tone::Pale;
+    let lost = |at: usize| methods[at].driven.is_some_and(|skill| skill < y.low());
+    let shown = |at: usize| methods[at].front || tones[at] != Tone::Pale || lost(at);
     let labelled: Vec<usize> =
         (0..methods.len()).filter(|at| shown(*at)).take(LABELS_MAX).collect();
     let (mut picture, frame) = canvas("skill over bytes", x, y, labelled.len());
@@ -75,11 +77,18 @@ pub(in crate::report) fn bytes(comparison: &Comparison<'_>) -> Option<Picture> {
         &thinned(&frame, x.byte_ticks(8)),
         "bytes of a vehicle, sent and received",
     );
-    shipped(&mut picture, &frame, comparison);
-    picture.dashed(front(&frame, comparison), Tone::Dim, 1.4);
+    let mut labels = shipped(&frame, comparison);
+    for at in labelled {
+        if let Some(skill) = methods[at].driven {
+            labels.push(label(&frame, &methods[at], (methods[at].total, skill), tones[at]));
+        }
+    }
+    let column = Column::place(&mut picture, labels, &frame);
+    across(&mut picture, &frame, comparison);
     for at in order(&tones) {
         curve(&mut picture, &frame, &methods[at], &over, tones[at]);
     }
+    picture.dashed(front(&frame, comparison), Tone::Dim, 1.4);
     for at in order(&tones) {
         if let Some(skill) = methods[at].driven {
             let place = (frame.x(methods[at].total), frame.y(skill));
@@ -87,31 +96,39 @@ pub(in crate::report) fn bytes(comparison: &Comparison<'_>) -> Option<Picture> {
             picture.dot(place, radius, tones[at], false, tip(&methods[at]));
         }
     }
-    let mut labels = Vec::new();
-    for at in labelled {
-        if let Some(skill) = methods[at].driven {
-            labels.push(label(&frame, &methods[at], (methods[at].total, skill), tones[at]));
-        }
-    }
-    column(&mut picture, labels, frame.right + 24.0, frame.top, frame.bottom);
+    column.write(&mut picture);
     Some(picture)
 }
 
 /// An empty picture with room for so many labels, and its frame.
 fn canvas(title: &str, x: Scale, y: Scale, labels: usize) -> (Picture, Frame) {
-    let height = HEIGHT.max(LABEL_ROOM * labels as f64);
+    // One more for the shipped model.
+    let height = HEIGHT.max(LABEL_ROOM * (labels as f64 + 1.0));
     let picture = Picture::new(WIDTH, FRAME_TOP + height + BELOW, title);
     let (right, bottom) = (WIDTH - LABELS, FRAME_TOP + height);
     (picture, Frame { left: FRAME_LEFT, right, top: FRAME_TOP, bottom, x, y })
 }
 
-/// The shipped model, across.
-fn shipped(picture: &mut Picture, frame: &Frame, comparison: &Comparison<'_>) {
-    let Some(skill) = comparison.shipped.filter(|skill| *skill >= frame.y.low()) else { return };
-    let y = frame.y(skill);
-    picture.dashed(vec![(frame.left, y), (frame.right, y)], Tone::Dim, 1.0);
-    let at = (frame.right - 6.0, y + 10.0);
-    picture.text(at, "shipped model", Tone::Dim, Style::end(TEXT - 1.0));
+/// The shipped model's skill, if it is on the scale.
+fn ships(frame: &Frame, comparison: &Comparison<'_>) -> Option<f64> {
+    comparison.shipped.filter(|skill| *skill >= frame.y.low())
+}
+
+/// Its label: the first of all.
+fn shipped(frame: &Frame, comparison: &Comparison<'_>) -> Vec<Label> {
+    let label = |skill| {
+        let text = named("shipped model", Some(skill));
+        Label { from: (frame.right, frame.y(skill)), text, tone: Tone::Dim, bold: true }
+    };
+    ships(frame, comparison).map(label).into_iter().collect()
+}
+
+/// And its line.
+fn across(picture: &mut Picture, frame: &Frame, comparison: &Comparison<'_>) {
+    if let Some(skill) = ships(frame, comparison) {
+        let y = frame.y(skill);
+        picture.dashed(vec![(frame.left, y), (frame.right, y)], Tone::Dim, 1.0);
+    }
 }
 
 fn curve(

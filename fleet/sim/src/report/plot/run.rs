@@ -1,7 +1,7 @@
 //! One run: skill over windows, and the bytes of every window below it.
 
 use super::axis::{Frame, Scale, extent};
-use super::{BELOW, FRAME_LEFT, FRAME_TOP, Label, WIDTH, column, heading};
+use super::{BELOW, Column, FRAME_LEFT, FRAME_TOP, GAP, Label, WIDTH, heading};
 use crate::record::{Record, Row};
 use crate::report::figures;
 use crate::report::picture::{Picture, Point, Tone};
@@ -11,7 +11,7 @@ const SKILL: f64 = 340.0;
 /// Height of the frame of bytes, pixels.
 const BYTES: f64 = 150.0;
 /// Width of the column of labels, pixels.
-const LABELS: f64 = 210.0;
+const LABELS: f64 = 230.0;
 
 /// One curve and what it is called.
 struct Curve {
@@ -87,26 +87,26 @@ fn bytes(picture: &mut Picture, record: &Record, top: f64, x: Scale) {
 }
 
 fn draw(picture: &mut Picture, frame: &Frame, curves: Vec<Curve>, show: impl Fn(f64) -> String) {
-    let mut labels = Vec::new();
-    for Curve { name, points, tone, width } in curves {
-        let Some((x, last)) = points.last().copied() else { continue };
-        let text = format!("{name}  {}", show(last));
-        labels.push(Label {
-            from: (frame.x(x), frame.y(last)),
-            text: text.clone(),
-            tone,
-            bold: true,
-        });
-        if tone == Tone::Dim {
+    let text = |curve: &Curve, last: f64| format!("{}{GAP}{}", show(last), curve.name);
+    let label = |curve: &Curve| {
+        let (x, last) = curve.points.last().copied()?;
+        let from = (frame.x(x), frame.y(last));
+        Some(Label { from, text: text(curve, last), tone: curve.tone, bold: true })
+    };
+    let column = Column::place(picture, curves.iter().filter_map(label).collect(), frame);
+    for curve in &curves {
+        let Some((x, last)) = curve.points.last().copied() else { continue };
+        let Curve { name: _, points, tone, width } = curve;
+        if *tone == Tone::Dim {
             let points = points.iter().map(|(x, y)| (frame.x(*x), frame.y(*y))).collect();
-            picture.dashed(points, tone, width);
+            picture.dashed(points, *tone, *width);
         } else if points.len() == 1 {
-            picture.dot((frame.x(x), frame.y(last)), 4.0, tone, false, text);
+            picture.dot((frame.x(x), frame.y(last)), 4.0, *tone, false, text(curve, last));
         } else {
-            for piece in frame.pieces(&points) {
-                picture.curve(piece, tone, width, text.clone());
+            for piece in frame.pieces(points) {
+                picture.curve(piece, *tone, *width, text(curve, last));
             }
         }
     }
-    column(picture, labels, frame.right + 24.0, frame.top, frame.bottom);
+    column.write(picture);
 }
