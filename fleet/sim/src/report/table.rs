@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use shoal_shadow::stats::Interval;
+
 use super::comparison::{Comparison, Method};
 use super::escape::markdown as escaped;
 use super::figures;
@@ -11,8 +13,12 @@ use crate::statistics::{Basis, Difference};
 pub(super) fn difference(difference: &Difference) -> String {
     let mean = figures::signed(difference.mean, 4);
     let Some(interval) = difference.interval else { return format!("{mean}, no interval") };
-    let (low, high) = (figures::signed(interval.low, 4), figures::signed(interval.high, 4));
-    format!("{mean}, {low} … {high}")
+    format!("{mean}, {}", ends(interval))
+}
+
+/// An interval's ends: `+.0084 … +.0277`.
+pub(super) fn ends(interval: Interval) -> String {
+    format!("{} … {}", figures::signed(interval.low, 4), figures::signed(interval.high, 4))
 }
 
 /// What intervals are over, in words.

@@ -101,10 +101,14 @@ fn line(method: &Method<'_>) -> Vec<Cell> {
         name.shown.push_str(" <span class=\"chip\">front</span>");
     }
     let interval = method.difference.as_ref().and_then(|difference| difference.interval);
-    let ends = interval.map_or_else(
-        || "–".to_owned(),
-        |of| format!("{} … {}", figures::signed(of.low, 4), figures::signed(of.high, 4)),
-    );
+    let ends = interval.map_or_else(|| "–".to_owned(), words::ends);
+    // The two one-way intervals, where the pointer rests.
+    let one_way = method.difference.as_ref().map(|difference| {
+        let over = |of: Option<_>| of.map_or_else(|| "–".to_owned(), words::ends);
+        format!("over seeds {}; over roads {}", over(difference.seeds), over(difference.roads))
+    });
+    let one_way = escape(&one_way.unwrap_or_default());
+    let ends = format!("<span title=\"{one_way}\">{ends}</span>");
     let difference = method.difference.as_ref().map(|difference| difference.mean);
     vec![
         name,
