@@ -6,6 +6,7 @@ pub mod config;
 pub mod lab;
 pub mod method;
 pub mod record;
+pub mod report;
 pub mod roads;
 pub mod run;
 pub mod statistics;
