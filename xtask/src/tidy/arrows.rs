@@ -8,7 +8,7 @@ use crate::cargo::Package;
 use crate::root;
 
 /// One crate: the crates of ours it may use, directly. `*`: all.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("shoal-wire", &[]),
     ("shoal-window", &["shoal-wire"]),
     ("shoal-swarm", &["shoal-wire"]),
@@ -49,6 +49,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
         ],
     ),
     ("shoal-console", &["shoal-wire", "shoal-window", "shoal-swarm", "shoal-link"]),
+    ("shoal-soup", &[]),
     ("shoal-bare", &["shoal-window", "shoal-wire"]),
     ("shoal-tests", &["*"]),
     ("shoal-fuzz", &["*"]),
