@@ -39,6 +39,9 @@ pub enum SitesError {
     /// ΔW would be zero or no number.
     #[error("site {site}: the scale is zero or not finite")]
     Scale { site: usize },
+    /// A range holds nothing.
+    #[error("the range {start}..{end} is empty")]
+    Empty { start: usize, end: usize },
     /// The ranges leave a gap or overlap.
     #[error(
         "a range starts at {start}, expected {want}: ranges must follow each other without a gap"
@@ -118,7 +121,7 @@ impl Layers {
     /// Layers of these ranges.
     ///
     /// # Errors
-    /// [`SitesError::Tiling`] unless all ranges together tile `0..dim`.
+    /// [`SitesError`] if a range is empty, or all together do not tile `0..dim`.
     pub fn new(groups: Vec<Vec<Range<usize>>>) -> Result<Self, SitesError> {
         let dim = tiled(groups.iter().flatten())?;
         Ok(Self { groups, dim })
@@ -178,10 +181,13 @@ pub(crate) fn scatter(ranges: &[Range<usize>], layer: &[f32], values: &mut [f32]
 
 /// The end of ranges that follow each other from 0, in some order.
 fn tiled<'a>(ranges: impl Iterator<Item = &'a Range<usize>>) -> Result<usize, SitesError> {
-    let mut ranges: Vec<&Range<usize>> = ranges.filter(|range| !range.is_empty()).collect();
+    let mut ranges: Vec<&Range<usize>> = ranges.collect();
     ranges.sort_by_key(|range| range.start);
     let mut want = 0;
     for range in ranges {
+        if range.is_empty() {
+            return Err(SitesError::Empty { start: range.start, end: range.end });
+        }
         if range.start != want {
             return Err(SitesError::Tiling { start: range.start, want });
         }
@@ -218,6 +224,14 @@ mod tests {
         }
         let still = Site { scale: 0.0, ..site(0..4, 4..6, 1) };
         assert_eq!(Sites::new(vec![still]).unwrap_err(), SitesError::Scale { site: 0 });
+    }
+
+    #[test]
+    fn a_range_that_runs_backwards_is_an_error_and_no_panic() {
+        #[expect(clippy::reversed_empty_ranges, reason = "what is refused")]
+        let backwards = vec![0..2, 5..3];
+        let error = Layers::new(vec![backwards]).unwrap_err();
+        assert_eq!(error, SitesError::Empty { start: 5, end: 3 });
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::meter::{Found, Meter, SearchError};
 use super::probe::{Made, Probe};
 use super::space::Space;
 use crate::chance::Draws;
-use crate::input::{Members, narrow, positive};
+use crate::input::{InputError, Members, narrow, positive};
 
 /// CMA-ES on coefficients, from the plain mean, until the budget is spent.
 ///
@@ -71,10 +71,10 @@ where
     probe.found()
 }
 
-fn decode(members: &Members<'_>, space: Space) -> impl Fn(&[f64]) -> Made {
+fn decode(members: &Members<'_>, space: Space) -> impl Fn(&[f64]) -> Result<Made, InputError> {
     move |point| {
         let coefficients = space.coefficients(members.count(), point);
-        Made { values: narrow(&members.sum(&coefficients)), coefficients, price: 0.0 }
+        Ok(Made { values: narrow(&members.sum(&coefficients)), coefficients, price: 0.0 })
     }
 }
 

@@ -33,6 +33,8 @@ struct Individual {
 
 /// Of those that contend for a place, how many at once.
 const TOURNAMENT: usize = 3;
+/// So many generations in a row without anybody new end a search: the rates are as good as 0.
+const BARREN_MAX: usize = 10_000;
 
 /// Generations of a population of as many as there are members, until the budget is spent:
 ///
@@ -76,11 +78,13 @@ where
     let rows = members.rows().iter().map(|row| row.to_vec()).collect();
     let mut population = measured(rows, meter)?;
     let mut best = best_of(&population).cloned().ok_or(SearchError::NoBudget)?;
-    while meter.left() > 0 {
+    let mut barren = 0;
+    while meter.left() > 0 && barren < BARREN_MAX {
         let mut new = children(&population, settings, draws);
         let parents = population.iter().map(|parent| &parent.values);
         let mutants = mutants(parents.chain(&new), settings, draws);
         new.extend(mutants);
+        barren = if new.is_empty() { barren + 1 } else { 0 };
         population.extend(measured(new, meter)?);
         if let Some(found) = best_of(&population).filter(|found| found.utility > best.utility) {
             best = found.clone();
@@ -224,6 +228,15 @@ mod tests {
         let settings = Genome { deviation: 0.2, ..Genome::SCRIPT };
         let found = genome(&members, settings, &mut meter, &mut Draws::new(1, 0)).unwrap();
         assert!(found.utility > -11.0, "{found:?}");
+    }
+
+    #[test]
+    fn rates_that_are_as_good_as_0_end_the_search() {
+        let members = Members::new(&ROWS).unwrap();
+        let mut meter = Meter::new(100, utility);
+        let tiny = Genome { crossover: 0.0, mutation: 1e-300, ..Genome::SCRIPT };
+        let found = genome(&members, tiny, &mut meter, &mut Draws::new(1, 0)).unwrap();
+        assert_eq!((found.evaluations, found.values.as_slice()), (4, ROWS[0].as_slice()));
     }
 
     #[test]

@@ -52,7 +52,7 @@ where
         let inside = |w: &f64| w.clamp(-settings.bound, settings.bound);
         let coefficients: Vec<f64> = point.iter().map(inside).collect();
         let price = objective(0.0, &coefficients, settings.price);
-        Made { values: narrow(&members.sum(&coefficients)), coefficients, price }
+        Ok(Made { values: narrow(&members.sum(&coefficients)), coefficients, price })
     };
     let start = vec![0.0; members.count()];
     Probe::new(meter, decode).cma_es(start, settings.deviation, draws)

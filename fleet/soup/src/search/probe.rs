@@ -3,6 +3,7 @@
 use super::cmaes::CmaEs;
 use super::meter::{Found, Meter, SearchError};
 use crate::chance::Draws;
+use crate::input::InputError;
 
 /// Measures what points decode to, and remembers the best.
 pub(crate) struct Probe<'m, F, D> {
@@ -24,7 +25,7 @@ pub(crate) struct Made {
 impl<'m, F, D, E> Probe<'m, F, D>
 where
     F: FnMut(&[f32]) -> Result<f64, E>,
-    D: Fn(&[f64]) -> Made,
+    D: Fn(&[f64]) -> Result<Made, InputError>,
 {
     pub(crate) fn new(meter: &'m mut Meter<F>, decode: D) -> Self {
         let before = meter.used();
@@ -36,7 +37,7 @@ where
         if self.meter.left() == 0 {
             return Ok(None);
         }
-        let Made { values, coefficients, price } = (self.decode)(point);
+        let Made { values, coefficients, price } = (self.decode)(point)?;
         let Some(utility) = self.meter.measure(&values)? else { return Ok(None) };
         let goal = utility - price;
         if self.best.as_ref().is_none_or(|(best, _found)| goal > *best) {

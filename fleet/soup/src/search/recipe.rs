@@ -137,13 +137,9 @@ where
     let members = recipes.rows.first().map_or(0, Vec::len);
     let layer = [vec![1.0 / members as f64; members], vec![0.5; members]].concat();
     let start = layer.repeat(recipes.rows.len());
-    // The first is applied here, so that an error is one before anything is measured.
-    recipes.apply(&Recipe::of(&start, members))?;
     let decode = |genes: &[f64]| {
-        let recipe = Recipe::of(genes, members);
-        let values =
-            recipes.apply(&recipe).unwrap_or_else(|_error| vec![0.0; recipes.layers.dim()]);
-        Made { values, coefficients: genes.to_vec(), price: 0.0 }
+        let values = recipes.apply(&Recipe::of(genes, members))?;
+        Ok(Made { values, coefficients: genes.to_vec(), price: 0.0 })
     };
     Probe::new(meter, decode).cma_es(start, deviation, draws)
 }
