@@ -7,7 +7,7 @@
 //! | [`lorahub`] | coefficients within bounds, with a price | 0 |
 //! | [`evolve_recipe`] | weights and densities by layer of a TIES or DARE merge | the plain recipe |
 //! | [`differential_evolution`], [`genome`], [`pso_merging`] | values themselves | the members |
-//! | [`EvolutionStrategy`] | values themselves, by seeds alone | one position |
+//! | [`evolve_by_seeds`], [`EvolutionStrategy`] | values themselves, by seeds alone | one position |
 //!
 //! Utilities are maximised. −∞ is one (a gate that did not hold); NaN is an error.
 
@@ -26,7 +26,7 @@ mod space;
 pub use cmaes::CmaEs;
 pub use coefficients::{cma_es, learned_soup, random};
 pub use differential::{Differential, differential_evolution};
-pub use evolution::{EvolutionStrategy, REPORT_BYTES, Report, noise};
+pub use evolution::{Evolution, EvolutionStrategy, REPORT_BYTES, Report, evolve_by_seeds, noise};
 pub use genome::{Genome, genome};
 pub use lorahub::{LoraHub, lorahub, objective};
 pub use meter::{Found, Meter, SearchError};

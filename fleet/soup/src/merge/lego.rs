@@ -135,6 +135,17 @@ mod tests {
     }
 
     #[test]
+    fn a_mean_of_units_is_as_long_as_they_are() {
+        let one = sites(1);
+        let mut rows = [vec![0.0; 7], vec![0.0; 7]];
+        (rows[0][0], rows[1][1]) = (2.0, 2.0);
+        let parts = [&rows[0], &rows[1]].map(|values| Part { sites: &one, values });
+        let merged = lego(&parts, &one, &mut Draws::new(1, 0)).unwrap();
+        let side = 2.0_f32.sqrt();
+        assert!(close(&merged, &[side, side, 0.0, 0.0, 0.0, 0.0, 0.0]), "{merged:?}");
+    }
+
+    #[test]
     fn too_few_units_are_refused() {
         let (two, four) = (sites(2), sites(4));
         let row = values(14, 1);

@@ -66,6 +66,7 @@ mod tests {
         assert_eq!(model_stock(&Layers::whole(2), &members).unwrap(), [0.0, 0.0]);
         let rows = [[0.0, 0.0], [1.0, 2.0]];
         assert_eq!(mean_cosine(&Members::new(&rows).unwrap()), 0.0);
+        assert_eq!(ratio(-0.5, 2), 0.0);
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub fn elect(members: &Members<'_>, weights: &[f64]) -> Result<Vec<i8>, InputErr
 /// Of each entry the weighted mean over the members whose sign is the elected one; 0 where there is none.
 ///
 /// # Errors
-/// [`InputError`] unless there is one finite weight a member and one sign an entry.
+/// [`InputError`] unless there is one finite weight, at least 0, a member and one sign an entry.
 pub fn disjoint_mean(
     members: &Members<'_>,
     signs: &[i8],
@@ -68,6 +68,9 @@ pub fn disjoint_mean(
 ) -> Result<Vec<f32>, InputError> {
     members.check(weights)?;
     count("signs", signs.len(), members.dim())?;
+    for weight in weights {
+        within("weight", *weight, 0.0.., "at least 0")?;
+    }
     let (mut sum, mut mass) = (vec![0.0; members.dim()], vec![0.0; members.dim()]);
     for (row, weight) in members.rows().iter().zip(weights) {
         for (index, value) in row.iter().enumerate() {
@@ -128,6 +131,7 @@ mod tests {
         let signs = elect(&members, &weights).unwrap();
         assert_eq!(signs, [-1]);
         assert_eq!(disjoint_mean(&members, &signs, &weights).unwrap(), [-2.0]);
+        assert!(disjoint_mean(&members, &signs, &[1.0, 1.0, -0.5]).is_err());
     }
 
     #[test]

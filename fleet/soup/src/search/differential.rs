@@ -125,6 +125,18 @@ mod tests {
     }
 
     #[test]
+    fn a_child_is_of_three_others() {
+        let population: Vec<(Vec<f32>, f64)> = (0..4).map(|at| (vec![at as f32], 0.0)).collect();
+        let mut draws = Draws::new(1, 0);
+        let mut seen = [false; 4];
+        for _ in 0..100 {
+            let plain = Differential { factor: 0.0, crossover: 1.0 };
+            seen[child(&population, 1, plain, &mut draws)[0] as usize] = true;
+        }
+        assert_eq!(seen, [true, false, true, true]);
+    }
+
+    #[test]
     fn three_members_have_no_difference_to_add() {
         let rows = rows();
         let members = Members::new(&rows[..3]).unwrap();

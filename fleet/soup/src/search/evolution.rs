@@ -1,7 +1,8 @@
 //! Evolution strategies whose messages are a seed and a utility.
 
+use super::meter::{Found, Meter, SearchError};
 use crate::chance::Draws;
-use crate::input::{InputError, positive, run};
+use crate::input::{InputError, positive, run, within};
 
 /// What one evaluation sends: 16 bytes. The perturbation is rebuilt from the seed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,6 +99,60 @@ impl EvolutionStrategy {
     }
 }
 
+/// How [`evolve_by_seeds`] goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evolution {
+    /// σ, in units of the values.
+    pub deviation: f64,
+    /// α, in units of the values.
+    pub step: f64,
+    /// Pairs of perturbations a step, at least 1.
+    pub pairs: u32,
+}
+
+/// An [`EvolutionStrategy`] on one machine, until the budget is spent: the centre is measured, then `pairs` mirrored pairs, then
+/// the centre moves. A generation that the budget cuts short counts for the best, and a gate that did not hold (−∞) for nothing.
+///
+/// # Shapes and units
+/// `centre`: `[dim]`. Seeds of reports count on from `first_seed`.
+/// # Errors
+/// [`SearchError`] without a budget, if a setting is out of its range, or a measurement fails.
+pub fn evolve_by_seeds<F, E>(
+    centre: &[f32],
+    settings: Evolution,
+    first_seed: u32,
+    meter: &mut Meter<F>,
+) -> Result<Found, SearchError<E>>
+where
+    F: FnMut(&[f32]) -> Result<f64, E>,
+{
+    let mut strategy = EvolutionStrategy::new(centre.to_vec(), settings.deviation, settings.step)?;
+    within("pairs", f64::from(settings.pairs), 1.0.., "at least 1")?;
+    let before = meter.used();
+    let mut next = u64::from(first_seed) * 2;
+    let mut best: Option<Found> = None;
+    let mut measure = |values: Vec<f32>| -> Result<Option<f64>, SearchError<E>> {
+        let Some(utility) = meter.measure(&values)? else { return Ok(None) };
+        let evaluations = meter.used() - before;
+        let last = best.take().map(|best| Found { evaluations, ..best });
+        let found = Found { values, coefficients: Vec::new(), utility, evaluations };
+        best = Some(last.filter(|last| last.utility >= utility).unwrap_or(found));
+        Ok(Some(utility))
+    };
+    'generations: while measure(strategy.centre().to_vec())?.is_some() {
+        let mut reports = Vec::new();
+        for seed in next..next + u64::from(settings.pairs) * 2 {
+            let Some(utility) = measure(strategy.position(seed))? else { break 'generations };
+            if utility.is_finite() {
+                reports.push(Report { seed, utility });
+            }
+        }
+        next += u64::from(settings.pairs) * 2;
+        strategy.update(&reports)?;
+    }
+    best.ok_or(SearchError::NoBudget)
+}
+
 /// ε of a seed, and of its mirror: independent N(0, 1), `[dim]`.
 pub fn noise(seed: u64, dim: usize) -> impl Iterator<Item = f64> {
     /// Number of the stream in [`Draws`].
@@ -138,7 +193,9 @@ mod tests {
         let mut vehicle = EvolutionStrategy::new(vec![0.0; 4], 0.1, 0.1).unwrap();
         let mut authority = vehicle.clone();
         for round in 0..5 {
-            let sent = reports(&vehicle, round * 16..round * 16 + 16);
+            let mut sent = reports(&vehicle, round * 16..round * 16 + 16);
+            // Another order of sums would give another mean.
+            [1e17, -1e17, 3.0, 1e9].iter().zip(&mut sent).for_each(|(u, sent)| sent.utility += u);
             let mut came = sent.clone();
             came.reverse();
             came.swap(0, 7);
@@ -162,10 +219,25 @@ mod tests {
     }
 
     #[test]
+    fn on_one_machine_it_climbs_within_its_budget() {
+        let settings = Evolution { deviation: 0.05, step: 0.05, pairs: 16 };
+        let measure = |x: &[f32]| Ok::<f64, ()>(utility(x));
+        for (budget, least) in [(1, -2.0), (20, -1.3), (2000, -0.03)] {
+            let mut meter = Meter::new(budget, measure);
+            let found = evolve_by_seeds(&[0.0; 4], settings, 7, &mut meter).unwrap();
+            assert_eq!((found.evaluations, meter.used()), (budget, budget));
+            assert!(found.utility > least, "{found:?}");
+            assert_eq!(found.utility, utility(&found.values));
+        }
+        let nothing = evolve_by_seeds(&[0.0; 4], settings, 7, &mut Meter::new(0, measure));
+        assert_eq!(nothing, Err(SearchError::NoBudget));
+    }
+
+    #[test]
     fn duplicates_and_gates_move_nothing() {
         let mut strategy = EvolutionStrategy::new(vec![0.0; 4], 0.1, 0.1).unwrap();
         let before = strategy.clone();
-        let twice = [Report { seed: 3, utility: 1.0 }, Report { seed: 3, utility: 2.0 }];
+        let twice = [3, 8, 3].map(|seed| Report { seed, utility: seed as f64 });
         assert_eq!(strategy.update(&twice), Err(InputError::Twice { seed: 3 }));
         let gated = [Report { seed: 1, utility: f64::NEG_INFINITY }];
         assert!(strategy.update(&gated).is_err());

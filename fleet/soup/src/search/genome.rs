@@ -221,6 +221,24 @@ mod tests {
         assert!(tame.utility <= 10.0 - 2.0 * 0.16 + 1e-6, "{tame:?}");
     }
 
+    /// The second parent, too, is drawn in proportion to utility: never the one who has none.
+    #[test]
+    fn parents_are_two_and_drawn_by_utility() {
+        let of = |values: [f32; 3], utility| Individual { values: values.to_vec(), utility };
+        let population = [
+            of([1.0, 0.0, 0.0], 1.0),
+            of([0.0, 1.0, 0.0], 1e9),
+            of([0.0, 0.0, 1.0], 0.0),
+            of([0.0, 0.0, 1.0], 0.0),
+        ];
+        let mut draws = Draws::new(1, 0);
+        for _ in 0..100 {
+            let children = children(&population, Genome::SCRIPT, &mut draws);
+            assert_eq!(children.len(), 2);
+            assert!(children.iter().all(|child| child[0] > 0.0 && child[2] == 0.0), "{children:?}");
+        }
+    }
+
     #[test]
     fn utilities_of_any_sign_breed() {
         let members = Members::new(&ROWS).unwrap();

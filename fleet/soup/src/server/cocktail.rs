@@ -175,6 +175,15 @@ mod tests {
     }
 
     #[test]
+    fn chance_decides_first() {
+        let settings = CocktailSettings { drawn: 0.5, sent: 1.0, bits: 8 };
+        let mut sender = Cocktail::new(1000, settings).unwrap();
+        let sent = sender.compress(&[1.0; 1000], &mut Draws::new(1, 0)).unwrap();
+        assert!((430..570).contains(&sent.indices.len()), "{}", sent.indices.len());
+        assert_eq!(sent.candidates, sent.indices.len());
+    }
+
+    #[test]
     fn bytes_are_those_of_codes_and_indices() {
         let settings = CocktailSettings { drawn: 1.0, sent: 0.1, bits: 4 };
         let mut sender = Cocktail::new(1000, settings).unwrap();

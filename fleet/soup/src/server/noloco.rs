@@ -168,6 +168,14 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_takes_its_mean_step_and_meets() {
+        let mut vehicle = NoLoCo::new(&[1.0], NoLoCoSettings::USUAL).unwrap();
+        vehicle.step(&[2.0], Some((&[3.0], &[6.0]))).unwrap();
+        // 0.7·(1 + 3)/2 and a way of 1 to the middle.
+        assert!((vehicle.slow()[0] - 3.4).abs() < 1e-6, "{:?}", vehicle.slow());
+    }
+
+    #[test]
     fn a_vehicle_alone_takes_its_own_step() {
         let mut vehicle = NoLoCo::new(&[1.0], NoLoCoSettings::USUAL).unwrap();
         vehicle.step(&[2.0], None).unwrap();

@@ -147,6 +147,13 @@ mod tests {
         }
     }
 
+    /// With the distances to all others the member nearest to the liars would win.
+    #[test]
+    fn krum_looks_at_the_nearest_alone() {
+        let rows = [[0.0], [1.0], [1.9], [30.0], [31.0]];
+        assert_eq!(krum(&Members::new(&rows).unwrap(), 1), Ok(1));
+    }
+
     #[test]
     fn a_clipped_liar_is_no_longer_than_the_median() {
         let rows = rows([1e6, 0.0]);
