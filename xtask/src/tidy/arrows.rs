@@ -8,7 +8,7 @@ use crate::cargo::Package;
 use crate::root;
 
 /// One crate: the crates of ours it may use, directly. `*`: all.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("shoal-wire", &[]),
     ("shoal-window", &["shoal-wire"]),
     ("shoal-swarm", &["shoal-wire"]),
@@ -49,7 +49,20 @@ const MAY_USE: [(&str, &[&str]); 18] = [
         ],
     ),
     ("shoal-console", &["shoal-wire", "shoal-window", "shoal-swarm", "shoal-link"]),
-    ("shoal-sim", &["shoal-hal", "shoal-shadow"]),
+    (
+        "shoal-sim",
+        &[
+            "shoal-hal",
+            "shoal-runtime",
+            "shoal-shadow",
+            "shoal-soup",
+            "shoal-swarm",
+            "shoal-vehicle",
+            "shoal-window",
+            "shoal-wire",
+        ],
+    ),
+    ("shoal-soup", &[]),
     ("shoal-bare", &["shoal-window", "shoal-wire"]),
     ("shoal-tests", &["*"]),
     ("shoal-fuzz", &["*"]),

@@ -17,7 +17,7 @@ use crate::json::{OTHERS, SWARM, case, count, flags, list, near, number, numbers
 /// What binary64 should reach.
 const EXACT: f64 = 1e-12;
 
-/// Each case of the file, and which test runs it; `-`: of another crate, which does not exist yet.
+/// Each case of the file, and which test runs it; `-`: those of `fleet/soup`, whose own tests have them.
 const HANDLED: [(&str, &str); 45] = [
     ("step_random_r", "steps"),
     ("step_r_equals_one", "steps"),
