@@ -75,6 +75,7 @@ pub fn run(
         let mut also = BTreeMap::new();
         let mut window = Window {
             number,
+            last: number == config.windows,
             present: &present,
             lab: &mut lab,
             traffic: &mut traffic,

@@ -43,6 +43,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
             "shoal-broker",
             "shoal-console",
             "shoal-link",
+            "shoal-sim",
             "shoal-swarm",
             "shoal-window",
             "shoal-wire",

@@ -6,6 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use shoal_sim::compare::{Tell, compare};
 use shoal_sim::config::SimConfig;
+use shoal_sim::report;
 
 use crate::output::{Failure, Outcome};
 
@@ -24,6 +25,9 @@ pub(crate) struct Sim {
     /// Only these of the file's methods
     #[arg(long, value_name = "NAME")]
     method: Vec<String>,
+    /// The method that others are compared with; without it the file's first
+    #[arg(long, value_name = "NAME")]
+    reference: Option<String>,
     /// Run with so many seeds: the file's and those after it
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
@@ -32,7 +36,7 @@ pub(crate) struct Sim {
 impl Sim {
     pub(crate) fn run(self) -> Outcome {
         let mut config = SimConfig::read(&self.file)?;
-        for name in &self.method {
+        for name in self.method.iter().chain(&self.reference) {
             if !config.methods.iter().any(|method| method.name == *name) {
                 let known: Vec<&str> = config.methods.iter().map(|m| m.name.as_str()).collect();
                 let known = known.join(", ");
@@ -74,7 +78,19 @@ impl Sim {
                 );
             }
         })?;
-        println!("{} runs in {}", records.len(), self.output.display());
+        let reference = self.reference.as_deref();
+        let first = config.methods.first().map(|method| method.name.as_str());
+        let files = match (records.as_slice(), reference.or(first)) {
+            ([record], _) => report::run(record, &self.output)?,
+            (records, Some(reference)) => {
+                print!("{}", report::markdown(records, reference)?);
+                report::compare(records, reference, &self.output)?
+            }
+            (_, None) => Vec::new(),
+        };
+        for file in files {
+            println!("{}", file.display());
+        }
         Ok::<(), Failure>(())
     }
 }

@@ -4,7 +4,7 @@ use shoal_shadow::document::{DocumentError, Table};
 use shoal_wire::v1::{ConsensusRule, PaperRule};
 
 /// All keys of all kinds; each kind has some of them.
-const KEYS: [&str; 29] = [
+const KEYS: [&str; 30] = [
     "name",
     "kind",
     "server",
@@ -21,6 +21,7 @@ const KEYS: [&str; 29] = [
     "merge",
     "density",
     "scale",
+    "budget",
     "inertia",
     "brake",
     "clip",
@@ -127,6 +128,8 @@ pub struct Soup {
     pub density: f64,
     /// Times the merged difference.
     pub scale: f64,
+    /// Evaluations of the pack that a search may take, beside one a vehicle: it is run once, after the last window.
+    pub budget: usize,
 }
 
 /// Merges by name.
@@ -134,12 +137,17 @@ pub struct Soup {
 #[expect(missing_docs, reason = "the names of the methods; shoal-soup says what they are")]
 pub enum Merge {
     Uniform,
+    TaskArithmetic,
     Greedy,
     Slerp,
     Ties,
     Dare,
     DareTies,
     ModelStock,
+    Learned,
+    RandomAffine,
+    CmaAffine,
+    CmaFree,
 }
 
 /// The methods of a file: `[[methods]]`.
@@ -193,7 +201,7 @@ impl Kind {
                 "feedback",
                 "mean_last",
             ],
-            Kind::Soup => &["merge", "density", "scale"],
+            Kind::Soup => &["merge", "density", "scale", "budget", "budget"],
             Kind::Consensus => {
                 &["inertia", "up_bits", "down_bits", "brake", "clip", "mean_last", "mix"]
             }
@@ -309,6 +317,11 @@ fn average(table: &Table<'_>, vehicles: u32) -> Result<Average, DocumentError> {
 fn soup(table: &Table<'_>) -> Result<Soup, DocumentError> {
     let names = [
         ("uniform", Merge::Uniform),
+        ("task_arithmetic", Merge::TaskArithmetic),
+        ("learned", Merge::Learned),
+        ("random_affine", Merge::RandomAffine),
+        ("cma_affine", Merge::CmaAffine),
+        ("cma_free", Merge::CmaFree),
         ("greedy", Merge::Greedy),
         ("slerp", Merge::Slerp),
         ("ties", Merge::Ties),
@@ -320,6 +333,7 @@ fn soup(table: &Table<'_>) -> Result<Soup, DocumentError> {
         merge: table.choice("merge", &names)?.ok_or_else(|| table.missing("merge"))?,
         density: table.number("density", 0.01..=1.0)?.unwrap_or(0.2),
         scale: table.number("scale", 0.0..=10.0)?.unwrap_or(1.0),
+        budget: table.integer("budget", 1..=100_000)?.map_or(40, |n| n as usize),
     })
 }
 

@@ -72,7 +72,7 @@ impl Sent {
 }
 
 impl<'a> Averaged<'a> {
-    pub(super) fn new(fleet: Fleet, average: Average, base: &'a Base) -> Self {
+    pub(super) fn new(fleet: Fleet, average: Average, base: &'a Base) -> Result<Self, MethodError> {
         let start = &fleet.start;
         let vehicle = || Vehicle {
             anchor: start.clone(),
@@ -81,18 +81,18 @@ impl<'a> Averaged<'a> {
             remainder: vec![0.0; start.len()],
             has: 0,
         };
-        Averaged {
+        Ok(Averaged {
             average,
             base,
             tensors: base.tensors(),
-            server: Server::new(average.server, start.len()),
+            server: Server::new(average.server, start.len())?,
             global: start.clone(),
             globals: Vec::new(),
             remainder: vec![0.0; start.len()],
             vehicles: (0..fleet.vehicles).map(|_| vehicle()).collect(),
             steps: Vec::new(),
             fleet,
-        }
+        })
     }
 
     /// What is received of `meant`, what is kept back of it, and what was sent.
@@ -168,7 +168,7 @@ impl Method for Averaged<'_> {
                 displacements.push(received);
             }
         }
-        let mut step = self.server.step(&displacements);
+        let mut step = self.server.step(&displacements)?;
         if self.average.feedback {
             step.iter_mut().zip(&self.remainder).for_each(|(step, kept)| *step += kept);
         }

@@ -2,8 +2,8 @@
 
 use shoal_swarm::swarm::Flat;
 
-use super::{Fleet, Method, MethodError, Window, difference, mean, moved};
-use crate::config::{Merge, Soup};
+use super::{Fleet, Method, MethodError, Window, soup};
+use crate::config::Soup;
 use crate::lab::{Tune, Who};
 
 /// Every vehicle goes on from what it tuned.
@@ -39,7 +39,8 @@ impl Method for Local {
     ) -> Result<(), MethodError> {
         self.at = tuned;
         if let Some(soup) = self.soup {
-            self.merged = Some(merge(&soup, &self.fleet, &self.at, window)?);
+            let layout = &window.lab.base().layout;
+            self.merged = soup::merge(&soup, &self.fleet, layout, &self.at, window)?;
         }
         Ok(())
     }
@@ -51,47 +52,6 @@ impl Method for Local {
     fn tuned(&self, vehicle: u32) -> Flat {
         self.at.get(vehicle as usize).unwrap_or(&self.fleet.start).clone()
     }
-}
-
-fn merge(
-    soup: &Soup,
-    fleet: &Fleet,
-    at: &[Flat],
-    window: &mut Window<'_, '_>,
-) -> Result<Flat, MethodError> {
-    let uniform = || mean(at).unwrap_or_else(|| fleet.start.clone());
-    Ok(match soup.merge {
-        Merge::Uniform => {
-            let by = difference(&uniform(), &fleet.start);
-            let scaled: Vec<f32> = by.iter().map(|by| by * soup.scale as f32).collect();
-            moved(&fleet.start, &scaled)
-        }
-        Merge::Greedy => greedy(at, window)?.unwrap_or_else(uniform),
-        Merge::Slerp | Merge::Ties | Merge::Dare | Merge::DareTies | Merge::ModelStock => uniform(),
-    })
-}
-
-/// The best first; each next one stays in if the mean is no worse on the pack.
-fn greedy(at: &[Flat], window: &mut Window<'_, '_>) -> Result<Option<Flat>, MethodError> {
-    let utilities = window.lab.utility(at)?;
-    let mut order: Vec<(f64, &Flat)> = utilities.into_iter().zip(at).collect();
-    order.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let mut order = order.into_iter();
-    let Some((mut best, first)) = order.next() else { return Ok(None) };
-    let mut members = vec![first.clone()];
-    let mut soup = first.clone();
-    for (_utility, next) in order {
-        members.push(next.clone());
-        let Some(tried) = mean(&members) else { break };
-        let utility = window.lab.utility(std::slice::from_ref(&tried))?;
-        match utility.first() {
-            Some(utility) if *utility >= best => (best, soup) = (*utility, tried),
-            Some(_) | None => {
-                members.pop();
-            }
-        }
-    }
-    Ok(Some(soup))
 }
 
 /// One adapter, tuned on everybody's roads.

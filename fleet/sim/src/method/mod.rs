@@ -4,6 +4,7 @@ mod average;
 mod cores;
 mod local;
 mod server;
+mod soup;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use crate::lab::{Base, Lab, LabError, Tune};
 use crate::traffic::Traffic;
 
 pub use cores::CoresError;
+pub use soup::SoupError;
 
 /// Why a method cannot go on.
 #[expect(missing_docs, reason = "each says what its source says")]
@@ -26,12 +28,18 @@ pub enum MethodError {
     Code(#[from] shoal_vehicle::exchange::weights::CodeError),
     #[error(transparent)]
     Cores(#[from] CoresError),
+    #[error(transparent)]
+    Soup(#[from] SoupError),
+    #[error("the server cannot go on")]
+    Server(#[from] shoal_soup::input::InputError),
 }
 
 /// One window, as a method sees it.
 pub struct Window<'w, 'a> {
     /// Its number, from 1 on.
     pub number: u32,
+    /// Whether no other follows.
+    pub last: bool,
     /// Who takes part, by vehicle.
     pub present: &'w [bool],
     /// The lab.
@@ -80,7 +88,7 @@ pub fn open<'a>(
         Rule::Local => Box::new(local::Local::new(fleet, None)),
         Rule::Soup(soup) => Box::new(local::Local::new(fleet, Some(soup))),
         Rule::Pooled => Box::new(local::Pooled::new(fleet)),
-        Rule::Average(average) => Box::new(average::Averaged::new(fleet, average, base)),
+        Rule::Average(average) => Box::new(average::Averaged::new(fleet, average, base)?),
         Rule::Consensus(rule) => {
             let rule = shoal_wire::v1::Rule::Consensus(rule);
             Box::new(cores::Cores::new(fleet, rule, config, base, pack)?)
