@@ -194,8 +194,8 @@ mod tests {
         let mut authority = vehicle.clone();
         for round in 0..5 {
             let mut sent = reports(&vehicle, round * 16..round * 16 + 16);
-            // Another order of sums would give another mean.
-            [1e17, -1e17, 3.0, 1e9].iter().zip(&mut sent).for_each(|(u, sent)| sent.utility += u);
+            // So far from 0 another order of sums gives another mean.
+            sent.iter_mut().for_each(|sent| sent.utility = 1e15 + 4.0 * sent.utility);
             let mut came = sent.clone();
             came.reverse();
             came.swap(0, 7);
@@ -231,6 +231,15 @@ mod tests {
         }
         let nothing = evolve_by_seeds(&[0.0; 4], settings, 7, &mut Meter::new(0, measure));
         assert_eq!(nothing, Err(SearchError::NoBudget));
+    }
+
+    #[test]
+    fn a_gate_that_does_not_hold_ends_no_search() {
+        let settings = Evolution { deviation: 0.05, step: 0.05, pairs: 16 };
+        let gated =
+            |x: &[f32]| Ok::<f64, ()>(if x[0] > 0.1 { f64::NEG_INFINITY } else { utility(x) });
+        let found = evolve_by_seeds(&[0.0; 4], settings, 7, &mut Meter::new(600, gated)).unwrap();
+        assert!(found.values[0] <= 0.1 && found.utility > -0.5, "{found:?}");
     }
 
     #[test]
