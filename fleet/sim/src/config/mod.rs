@@ -267,3 +267,60 @@ impl NetworkConfig {
         Ok(network)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str =
+        "[roads]\nregions = [\"snow\"]\n[[methods]]\nname = \"a\"\nkind = \"local\"\n";
+
+    fn refused(toml: &str) -> String {
+        SimConfig::parse("fleet.toml", toml).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_key_has_a_default_but_roads_and_methods() {
+        let config = SimConfig::parse("fleet.toml", SMALL).unwrap();
+        assert_eq!((config.vehicles, config.windows, config.night.steps), (8, 10, 20));
+        assert!(refused("vehicles = 2\n").contains("roads"));
+        assert!(refused("[roads]\nregions = [\"snow\"]\n").contains("methods"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line_and_the_nearest() {
+        let beside = |more: &str| format!("{more}{SMALL}");
+        let method = |more: &str| format!("{SMALL}[[methods]]\nname = \"b\"\n{more}");
+        for (toml, said) in [
+            (
+                beside("vehicels = 3\n"),
+                "fleet.toml:1: vehicels: unknown key; did you mean `vehicles`?",
+            ),
+            (beside("vehicles = 65\n"), "1 to 64"),
+            (beside("[calendar]\nperiod_s = 60\nopen_s = 61\n"), "at most period_s"),
+            (beside("[network]\nloss = 1.0\n"), "loss"),
+            ("[roads]\nregions = [\"snwo\"]\n".into(), "snow"),
+            (method("kind = \"averge\"\n"), "`average`"),
+            (method("kind = \"local\"\nup_bits = 2\n"), "a key of another kind"),
+            (method("kind = \"average\"\nup_bits = 12\n"), "1 to 8, or 32"),
+            (method("kind = \"consensus\"\nup_bits = 32\n"), "1 to 8"),
+            (method("kind = \"average\"\nserver = \"krum\"\nliars = 4\n"), "2 f + 3"),
+            (method("kind = \"soup\"\n"), "merge"),
+            (SMALL.replace("\"a\"", "\"../a\""), "it names a folder"),
+            (format!("{SMALL}[[methods]]\nname = \"a\"\nkind = \"pooled\"\n"), "no other method"),
+        ] {
+            let error = refused(&toml);
+            assert!(error.contains(said), "{toml}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_run_is_named_by_what_decides_it() {
+        let config = SimConfig::parse("fleet.toml", SMALL).unwrap();
+        let hash = |config: &SimConfig| config.hash(&config.methods[0]);
+        let more = SimConfig { jobs: 7, ..config.clone() };
+        assert_eq!(hash(&config), hash(&more));
+        let other = SimConfig { windows: 11, ..config.clone() };
+        assert_ne!(hash(&config), hash(&other));
+    }
+}
