@@ -27,11 +27,23 @@ pub enum MethodError {
     #[error("what is to be sent cannot be coded")]
     Code(#[from] shoal_vehicle::exchange::weights::CodeError),
     #[error(transparent)]
-    Cores(#[from] CoresError),
+    Cores(Box<CoresError>),
     #[error(transparent)]
-    Soup(#[from] SoupError),
+    Soup(Box<SoupError>),
     #[error("the server cannot go on")]
     Server(#[from] shoal_soup::input::InputError),
+}
+
+impl From<CoresError> for MethodError {
+    fn from(error: CoresError) -> Self {
+        MethodError::Cores(Box::new(error))
+    }
+}
+
+impl From<SoupError> for MethodError {
+    fn from(error: SoupError) -> Self {
+        MethodError::Soup(Box::new(error))
+    }
 }
 
 /// One window, as a method sees it.

@@ -43,7 +43,7 @@ impl BusSpeed {
     /// Brings `interface` up like this, as `ip link set` does. One that is up like this is left as it is; one that is up in
     /// another way is taken down first. Linux allows this to who has `CAP_NET_ADMIN`.
     pub(super) fn bring_up(&self, interface: &str) -> Result<(), BusSpeedError> {
-        let link = CanInterface::open(interface).map_err(socketcan::Error::from)?;
+        let link = CanInterface::open(interface)?;
         let found = link.details()?;
         if found.is_up && self.is_that_of(&found.can) {
             return Ok(());
