@@ -63,7 +63,8 @@ pub fn run(
     let mut way = method::open(method, config, base, PackHash::new(roads.pack.sha256()))?;
     let start: Flat = Adapter::start(base.layout.clone(), config.seed).values().into();
     let mut row = Row::default();
-    look(&mut lab, config, &start, &|_vehicle| start.clone(), &mut row)?;
+    let at_start = |_vehicle| (start.clone(), None);
+    look(&mut lab, config, &start, &at_start, &mut row)?;
     lab.take_counts();
     if !tell(&head, &row) {
         return Ok(());
@@ -114,7 +115,10 @@ fn measure(
         return Ok(());
     }
     match way.fleet() {
-        Some(fleet) => look(lab, config, &fleet, &|vehicle| way.tuned(vehicle), row),
+        Some(fleet) => {
+            let own = |vehicle| (way.tuned(vehicle), way.personal(vehicle));
+            look(lab, config, &fleet, &own, row)
+        }
         None => alone(lab, config, way, row),
     }
 }
@@ -124,7 +128,7 @@ fn look(
     lab: &mut Lab<'_>,
     config: &SimConfig,
     fleet: &Flat,
-    tuned: &dyn Fn(u32) -> Flat,
+    own: &dyn Fn(u32) -> (Flat, Option<Flat>),
     row: &mut Row,
 ) -> Result<(), RunError> {
     let asked = [(fleet.clone(), On::HeldOut), (fleet.clone(), On::Pack)];
@@ -137,7 +141,12 @@ fn look(
         return Ok(());
     }
     for vehicle in 0..config.vehicles {
-        let mine = tuned(vehicle);
+        let (mine, personal) = own(vehicle);
+        if let Some(personal) = personal {
+            let own = lab.measure(&[(personal, On::HeldOutOf(vehicle))])?;
+            own.iter().for_each(|own| row.own.extend(skills(own)));
+            continue;
+        }
         let mixed: Vec<(Flat, On)> = MIXES
             .iter()
             .map(|part| {

@@ -89,6 +89,18 @@ fn all(config: &SimConfig, folder: &Path) -> Result<Vec<Record>, CompareError> {
 }
 
 #[test]
+fn the_fleets_that_ship_can_be_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fleets");
+    let mut count = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let config = SimConfig::read(&entry.unwrap().path()).unwrap();
+        assert!(config.package.join(DESCRIPTION_FILE).is_file(), "{}", config.package.display());
+        count += 1;
+    }
+    assert!(count > 0);
+}
+
+#[test]
 fn a_comparison_is_the_same_whoever_works_and_wherever_it_is_cut() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(folder.path());

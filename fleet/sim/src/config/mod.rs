@@ -12,7 +12,7 @@ use shoal_vehicle::config::{EngineConfig, EngineKind};
 
 pub use method::{Average, Merge, MethodConfig, Rule, Server, Soup};
 
-const ROOT: [&str; 11] = [
+const ROOT: [&str; 12] = [
     "vehicles",
     "windows",
     "seed",
@@ -23,6 +23,7 @@ const ROOT: [&str; 11] = [
     "night",
     "calendar",
     "network",
+    "liars",
     "methods",
 ];
 
@@ -51,6 +52,8 @@ pub struct SimConfig {
     pub calendar: CalendarConfig,
     /// What messages go over.
     pub network: NetworkConfig,
+    /// Who does not do as it should.
+    pub liars: LiarsConfig,
     /// What is compared; each has a name of its own.
     pub methods: Vec<MethodConfig>,
 }
@@ -108,6 +111,25 @@ pub struct NetworkConfig {
     pub loss: f64,
 }
 
+/// Vehicles that lie: always the same ones, drawn from the seed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LiarsConfig {
+    /// Their share of all vehicles.
+    pub share: f64,
+    /// What they do.
+    pub lie: Lie,
+}
+
+/// A lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// What they send is noise, ten times as long as what they tuned; they claim that it is perfect, and vote the opposite
+    /// of what they measure.
+    Random,
+    /// What they send is what they tuned; they claim that it is perfect.
+    Inflated,
+}
+
 /// Why a simulation is refused.
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
 #[derive(Debug, thiserror::Error)]
@@ -160,6 +182,7 @@ impl SimConfig {
             night: NightConfig::read(&root)?,
             calendar: CalendarConfig::read(&root)?,
             network: NetworkConfig::read(&root)?,
+            liars: LiarsConfig::read(&root)?,
             methods: method::read(&root, vehicles)?,
         };
         Ok(config)
@@ -268,6 +291,35 @@ impl NetworkConfig {
     }
 }
 
+impl LiarsConfig {
+    fn read(root: &Table<'_>) -> Result<Self, DocumentError> {
+        let mut liars = LiarsConfig { share: 0.0, lie: Lie::Random };
+        if let Some(table) = root.table("liars", &["share", "lie"])? {
+            liars.share = table.number("share", 0.0..=0.9)?.unwrap_or(0.0);
+            let lies = [("random", Lie::Random), ("inflated", Lie::Inflated)];
+            liars.lie = table.choice("lie", &lies)?.unwrap_or(Lie::Random);
+        }
+        Ok(liars)
+    }
+
+    /// Who lies, by vehicle: the same with every method.
+    #[must_use]
+    pub fn of(&self, vehicles: u32, seed: u64) -> Vec<bool> {
+        let count = (self.share * f64::from(vehicles)).round() as usize;
+        let mut order: Vec<(Vec<u8>, usize)> = (0..vehicles as usize)
+            .map(|vehicle| {
+                let drawn = Sha256::new_with_prefix(b"shoal simulation liars")
+                    .chain_update(seed.to_le_bytes())
+                    .chain_update(vehicle.to_le_bytes());
+                (drawn.finalize().to_vec(), vehicle)
+            })
+            .collect();
+        order.sort();
+        let lying: Vec<usize> = order.into_iter().take(count).map(|(_, vehicle)| vehicle).collect();
+        (0..vehicles as usize).map(|vehicle| lying.contains(&vehicle)).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,6 +364,18 @@ mod tests {
             let error = refused(&toml);
             assert!(error.contains(said), "{toml}: {error}");
         }
+    }
+
+    #[test]
+    fn so_many_lie_as_are_asked_for_and_always_the_same() {
+        let liars = LiarsConfig { share: 0.25, lie: Lie::Random };
+        for seed in 0..20 {
+            let who = liars.of(8, seed);
+            assert_eq!(who.iter().filter(|lies| **lies).count(), 2);
+            assert_eq!(who, liars.of(8, seed));
+        }
+        assert!((0..20).any(|seed| liars.of(8, seed) != liars.of(8, 0)));
+        assert!(refused(&format!("[liars]\nlie = \"randon\"\n{SMALL}")).contains("`random`"));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use shoal_wire::v1::Role;
 use shoal_wire::{ENVELOPE_OVERHEAD_BYTES, LayoutHash, ModelHash};
 
 use super::server::Server;
-use super::{Fleet, Method, MethodError, Window, difference, mean, moved};
-use crate::config::Average;
+use super::{Fleet, Method, MethodError, Window, difference, mean, moved, noise};
+use crate::config::{Average, Lie};
 use crate::lab::{Base, Tune, Who};
 use crate::traffic::Traffic;
 
@@ -154,6 +154,9 @@ impl Method for Averaged<'_> {
             let mut meant = difference(&tuned, &vehicle.anchor);
             if self.average.feedback {
                 meant.iter_mut().zip(&vehicle.remainder).for_each(|(meant, kept)| *meant += kept);
+            }
+            if self.fleet.lie_of(number) == Some(Lie::Random) {
+                meant = noise(&meant, self.fleet.night_seed(number as u32, window.number));
             }
             let sent = present.then(|| self.coded(meant, self.average.up_bits, window.number));
             let sent = sent.transpose()?;

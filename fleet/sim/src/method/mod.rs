@@ -9,9 +9,10 @@ mod soup;
 use std::collections::BTreeMap;
 
 use shoal_runtime::adapter::Adapter;
+use shoal_soup::chance::Draws;
 use shoal_swarm::swarm::Flat;
 
-use crate::config::{MethodConfig, Rule, SimConfig};
+use crate::config::{Lie, MethodConfig, Rule, SimConfig};
 use crate::lab::{Base, Lab, LabError, Tune};
 use crate::traffic::Traffic;
 
@@ -82,6 +83,11 @@ pub trait Method {
 
     /// What a vehicle has tuned last, where its own road is.
     fn tuned(&self, vehicle: u32) -> Flat;
+
+    /// What the method itself would have a vehicle drive with; `None`: it has no word in that.
+    fn personal(&self, _vehicle: u32) -> Option<Flat> {
+        None
+    }
 }
 
 /// Makes the method that is asked for.
@@ -95,7 +101,9 @@ pub fn open<'a>(
     pack: shoal_wire::PackHash,
 ) -> Result<Box<dyn Method + 'a>, MethodError> {
     let start: Flat = Adapter::start(base.layout.clone(), config.seed).values().into();
-    let fleet = Fleet { vehicles: config.vehicles, seed: config.seed, start };
+    let liars = config.liars.of(config.vehicles, config.seed);
+    let (lie, seed) = (config.liars.lie, config.seed);
+    let fleet = Fleet { vehicles: config.vehicles, seed, start, liars, lie };
     Ok(match method.rule {
         Rule::Local => Box::new(local::Local::new(fleet, None)),
         Rule::Soup(soup) => Box::new(local::Local::new(fleet, Some(soup))),
@@ -119,9 +127,17 @@ struct Fleet {
     seed: u64,
     /// x_p's adapter.
     start: Flat,
+    /// Who lies, by vehicle, and how.
+    liars: Vec<bool>,
+    lie: Lie,
 }
 
 impl Fleet {
+    /// The lie that a vehicle tells, if it is one that does.
+    fn lie_of(&self, vehicle: usize) -> Option<Lie> {
+        self.liars.get(vehicle).copied().unwrap_or(false).then_some(self.lie)
+    }
+
     /// The seed of a vehicle's batches before a window: the same for every method.
     fn night_seed(&self, vehicle: u32, window: u32) -> u64 {
         let mixed = self.seed ^ (u64::from(vehicle) << 32) ^ u64::from(window);
@@ -131,6 +147,17 @@ impl Fleet {
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
+}
+
+/// Noise, ten times as long as what would be sent.
+fn noise(instead_of: &[f32], seed: u64) -> Vec<f32> {
+    let mut draws = Draws::new(seed, u64::from(u32::MAX));
+    let drawn: Vec<f64> = instead_of.iter().map(|_| draws.normal()).collect();
+    let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
+    let honest = squares(&mut instead_of.iter().map(|value| f64::from(*value)));
+    let length = squares(&mut drawn.iter().copied());
+    let scale = if length > 0.0 { 10.0 * (honest / length).sqrt() } else { 0.0 };
+    drawn.into_iter().map(|value| (value * scale) as f32).collect()
 }
 
 /// `to − from`.

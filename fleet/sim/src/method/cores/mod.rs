@@ -18,7 +18,7 @@ use shoal_wire::{KeyId, LayoutHash, ModelHash, PackHash, SecretKey};
 
 use self::board::{Board, Record};
 use self::shell::{Asked, Shell};
-use super::{Fleet, Method, MethodError, Window, mean};
+use super::{Fleet, Method, MethodError, Window, moved};
 use crate::config::{CalendarConfig, NetworkConfig, SimConfig};
 use crate::lab::{Base, On, Tune, Who};
 
@@ -82,8 +82,8 @@ pub(super) struct Cores<'a> {
     count: u64,
     waiting: Vec<Waiting>,
     window: u32,
-    /// Bests at the end of the last windows, the newest last.
-    bests: Vec<Flat>,
+    /// Best by the records at the end of the last window.
+    best: Option<Flat>,
 }
 
 impl<'a> Cores<'a> {
@@ -99,7 +99,7 @@ impl<'a> Cores<'a> {
         let document = document(&fleet, rule, base)?;
         let utility = Utility::new(&utility(pack)?);
         let mut shells = Vec::new();
-        for key in keys {
+        for (number, key) in keys.into_iter().enumerate() {
             let setup = Setup {
                 vehicle: key.public().id(),
                 document,
@@ -109,7 +109,7 @@ impl<'a> Cores<'a> {
                 period_seconds: config.calendar.period_s,
             };
             let swarm = Swarm::new(setup, Saved::default(), |_hash| None)?;
-            shells.push(Shell::new(key, swarm, fleet.start.clone()));
+            shells.push(Shell::new(key, swarm, fleet.start.clone(), fleet.lie_of(number)));
         }
         Ok(Cores {
             base,
@@ -124,7 +124,7 @@ impl<'a> Cores<'a> {
             count: 0,
             waiting: Vec::new(),
             window: 0,
-            bests: Vec::new(),
+            best: None,
             fleet,
         })
     }
@@ -320,12 +320,16 @@ impl Method for Cores<'_> {
     fn fleet(&self) -> Option<Flat> {
         // What most vehicles would be given; before there is one, x_p's.
         let chosen = self.shells.iter().find_map(|shell| shell.swarm.chosen_for_all().cloned());
-        chosen.or_else(|| mean(&self.bests)).or_else(|| Some(self.fleet.start.clone()))
+        chosen.or_else(|| self.best.clone()).or_else(|| Some(self.fleet.start.clone()))
     }
 
     fn tuned(&self, vehicle: u32) -> Flat {
         let shell = self.shells.get(vehicle as usize);
         shell.map_or_else(|| self.fleet.start.clone(), |shell| shell.tuned.clone())
+    }
+
+    fn personal(&self, vehicle: u32) -> Option<Flat> {
+        self.shells.get(vehicle as usize)?.staged.clone()
     }
 }
 
@@ -333,16 +337,13 @@ impl Cores<'_> {
     /// What best is at the end of the window, and what else there is to tell.
     fn look(&mut self, window: &mut Window<'_, '_>) {
         let next = self.window + 1;
-        let best = self.shells.iter().find_map(|shell| {
-            let particle = shell.swarm.best(next)?.ballot.particle;
-            Some((particle, shell.values(&particle)?.clone()))
-        });
-        if let Some((_particle, values)) = best
-            && self.bests.last() != Some(&values)
-        {
-            // Every window's best counts once; the paper's rule has no mean of several.
-            self.bests = vec![values];
-        }
+        // Merges, and particles of the paper's rule, are differences to the start adapter.
+        let best = self
+            .shells
+            .iter()
+            .find_map(|shell| shell.values(&shell.swarm.best(next)?.ballot.particle));
+        self.best =
+            best.map(|values| moved(&self.fleet.start, values)).or_else(|| self.best.take());
         let mut sum = |name: &str, of: fn(&shell::Told) -> u32| {
             let sum: u32 = self.shells.iter().map(|shell| of(&shell.told)).sum();
             window.also.insert(name.into(), f64::from(sum));

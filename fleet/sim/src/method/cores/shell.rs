@@ -11,15 +11,19 @@ use shoal_swarm::swarm::{Event, Flat, Input, On, Output, Particle, Phase, Swarm}
 use shoal_vehicle::exchange::weights::{About, code};
 use shoal_window::Slots;
 use shoal_wire::coding::Quality;
-use shoal_wire::v1::{Claim, ParticleHeader, Vote};
+use shoal_wire::v1::{Claim, Measured, ParticleHeader, Vote};
 use shoal_wire::{KeyId, LayoutHash, Leaf, ModelHash, Now, ParticleId, SecretKey, Utc};
 
-use super::super::MethodError;
+use super::super::{MethodError, noise};
 use super::board::{Board, Held, Record, What, topic_bytes};
+use crate::config::Lie;
 use crate::traffic::Traffic;
 
 /// Filters that a vehicle subscribes to in a window: what is agreed (six), records of three kinds, its presence.
 const FILTERS: [usize; 10] = [39, 37, 40, 38, 45, 40, 24, 23, 27, 43];
+
+/// What a liar claims of every term: 0.99.
+const PERFECT: i16 = 9_900;
 
 /// One vehicle. What it has coded stands in `coded`, in order.
 pub(super) struct Shell {
@@ -33,6 +37,7 @@ pub(super) struct Shell {
     /// What the swarm would have the vehicle drive with.
     pub(super) staged: Option<Flat>,
     pub(super) told: Told,
+    lie: Option<Lie>,
     slots: Slots,
     particles: BTreeMap<ParticleId, Flat>,
     coded: Vec<CodedParticle>,
@@ -81,7 +86,7 @@ pub(super) enum Doing {
 }
 
 impl Shell {
-    pub(super) fn new(key: SecretKey, swarm: Swarm, start: Flat) -> Self {
+    pub(super) fn new(key: SecretKey, swarm: Swarm, start: Flat, lie: Option<Lie>) -> Self {
         let mut seed = [0; 32];
         seed.iter_mut().zip(key.public().id().bytes()).for_each(|(seed, byte)| *seed = *byte);
         Shell {
@@ -92,6 +97,7 @@ impl Shell {
             tuned: start,
             staged: None,
             told: Told::default(),
+            lie,
             slots: Slots::new(),
             particles: BTreeMap::new(),
             coded: Vec::new(),
@@ -245,8 +251,22 @@ impl Shell {
                 Output::Publish { particle, chunks } => {
                     doing.push(Doing::Publish { particle, chunks });
                 }
-                Output::Claim(fields) => doing.extend(Claim::new(fields).ok().map(Doing::Claim)),
-                Output::Vote(fields) => doing.extend(Vote::new(fields).ok().map(Doing::Vote)),
+                Output::Claim(mut fields) => {
+                    if self.lie.is_some() {
+                        let perfect = |term: &mut Measured| {
+                            (term.value, term.standard_error) = (PERFECT, 10);
+                        };
+                        fields.terms.iter_mut().for_each(perfect);
+                    }
+                    doing.extend(Claim::new(fields).ok().map(Doing::Claim));
+                }
+                Output::Vote(mut fields) => {
+                    if self.lie == Some(Lie::Random) {
+                        let terms = fields.terms.iter_mut();
+                        terms.for_each(|term| std::mem::swap(&mut term.value, &mut term.best));
+                    }
+                    doing.extend(Vote::new(fields).ok().map(Doing::Vote));
+                }
                 Output::Refusal(_) => {}
                 Output::Tune { from, particle: _ } => self.from = from,
                 Output::Stage(adapter) => self.staged = Some(adapter),
@@ -295,7 +315,14 @@ impl Shell {
                         inputs: particle.inputs,
                     };
                     let Some(quality) = Quality::new(particle.bits) else { continue };
-                    let coded = code(about, particle.difference.to_vec(), tensors, quality)?;
+                    let meant = match self.lie {
+                        Some(Lie::Random) => {
+                            let seed = u64::from(self.chance.next_u32());
+                            noise(&particle.difference, seed)
+                        }
+                        Some(Lie::Inflated) | None => particle.difference.to_vec(),
+                    };
+                    let coded = code(about, meant, tensors, quality)?;
                     let id = coded.header.id();
                     let (header, payload) = board.sign(&self.key, coded.header);
                     let slot = self.slots.take(id, &self.swarm.held()).ok();
