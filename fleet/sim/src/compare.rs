@@ -4,12 +4,14 @@
 //! seed-<seed>/pack/            the evaluation pack
 //! seed-<seed>/results/         what was tuned and measured, by what it was made of
 //! seed-<seed>/<method>/windows.jsonl
+//! seed-<seed>/<part>/<method>/windows.jsonl    of one part of several: a rung of a sweep
 //! ```
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use shoal_runtime::engine::Engine;
+use shoal_vehicle::engine::OpenEngineError;
 
 use crate::config::{MethodConfig, SimConfig};
 use crate::lab::{Base, LabError};
@@ -24,6 +26,8 @@ const FILE: &str = "windows.jsonl";
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
+    #[error(transparent)]
+    Engine(#[from] OpenEngineError),
     #[error("cannot make {}", path.display())]
     Make { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
@@ -42,6 +46,18 @@ pub enum CompareError {
     )]
     Differs { path: PathBuf, window: u32 },
 }
+
+/// Where runs are.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The folder of all.
+    pub folder: &'a Path,
+    /// The part of it that these runs' records are in; results are shared by all parts.
+    pub part: Option<&'a str>,
+}
+
+/// Opens an engine.
+pub type Engines<'a> = dyn FnMut() -> Result<Box<dyn Engine>, OpenEngineError> + 'a;
 
 /// What a comparison tells while it goes on.
 #[derive(Clone, Copy, Debug)]
@@ -68,19 +84,20 @@ pub enum Tell<'a> {
 pub fn compare(
     config: &SimConfig,
     seeds: impl IntoIterator<Item = u64>,
-    folder: &Path,
-    engine: Box<dyn Engine>,
+    place: Place<'_>,
+    engine: &mut Engines<'_>,
     mut tell: impl FnMut(Tell<'_>),
 ) -> Result<Vec<Record>, CompareError> {
     let mut records = Vec::new();
-    let base = Base::open(config, engine)?;
+    let base = Base::open(config, engine()?)?;
     for seed in seeds {
         let config = SimConfig { seed, ..config.clone() };
-        let of_seed = folder.join(format!("seed-{seed}"));
+        let of_seed = place.folder.join(format!("seed-{seed}"));
+        let records_in = place.part.map_or_else(|| of_seed.clone(), |part| of_seed.join(part));
         make(&of_seed)?;
         let mut roads: Option<Roads> = None;
         for method in &config.methods {
-            let of_method = of_seed.join(&method.name);
+            let of_method = records_in.join(&method.name);
             make(&of_method)?;
             let path = of_method.join(FILE);
             if let Some(record) = whole(&config, method, &path)? {

@@ -11,4 +11,5 @@ pub mod roads;
 pub mod run;
 pub mod statistics;
 pub mod store;
+pub mod sweep;
 pub mod traffic;

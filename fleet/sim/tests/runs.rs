@@ -6,7 +6,7 @@ use std::path::Path;
 
 use shoal_shadow::package::DESCRIPTION_FILE;
 use shoal_shadow::worldmodel::{self, Architecture};
-use shoal_sim::compare::{CompareError, Tell, compare};
+use shoal_sim::compare::{CompareError, Place, Tell, compare};
 use shoal_sim::config::SimConfig;
 use shoal_sim::record::Record;
 
@@ -84,8 +84,8 @@ fn config(folder: &Path) -> SimConfig {
 }
 
 fn all(config: &SimConfig, folder: &Path) -> Result<Vec<Record>, CompareError> {
-    let engine = shoal_vehicle::engine::open(&config.engine).unwrap();
-    compare(config, [config.seed], folder, engine, |_tell| {})
+    let mut open = || shoal_vehicle::engine::open(&config.engine);
+    compare(config, [config.seed], Place { folder, part: None }, &mut open, |_tell| {})
 }
 
 #[test]
@@ -128,8 +128,9 @@ fn a_comparison_is_the_same_whoever_works_and_wherever_it_is_cut() {
     fs::write(&path, &text[..third + 20]).unwrap();
     fs::remove_dir_all(other.join("seed-5/results")).unwrap();
     let (mut written, mut begun) = (0, 0);
-    let engine = shoal_vehicle::engine::open(&config.engine).unwrap();
-    let resumed = compare(&config, [5], &other, engine, |tell| match tell {
+    let mut open = || shoal_vehicle::engine::open(&config.engine);
+    let place = Place { folder: &other, part: None };
+    let resumed = compare(&config, [5], place, &mut open, |tell| match tell {
         Tell::Begins { written: there, .. } => (written, begun) = (there, begun + 1),
         Tell::Skipped(_) | Tell::Window(..) => {}
     });

@@ -1,33 +1,76 @@
 //! `shoal sim`: a fleet in virtual time.
 
-use std::path::PathBuf;
-use std::time::Instant;
+mod shown;
+mod sweep;
 
-use clap::Args;
-use shoal_sim::compare::{Tell, compare};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use shoal_sim::compare::{Place, compare};
 use shoal_sim::config::SimConfig;
+use shoal_sim::record::Record;
 use shoal_sim::report;
 
 use crate::output::{Failure, Outcome};
+use shown::Shown;
 
-/// Simulate a fleet: real models are tuned and measured in virtual time, by every method the file names.
+/// Simulate a fleet: real models are tuned and measured in virtual time.
 ///
 /// What is done is kept: the same command goes on where a cut left it, and comes to the same result.
 ///
-/// Example: shoal sim fleet.toml -o sim --seeds 5
+/// Example: shoal sim fleet.toml -o sim
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Sim {
-    /// The simulation's file
-    file: PathBuf,
-    /// The folder to write
-    #[arg(short, long, value_name = "DIR")]
-    output: PathBuf,
+    #[command(subcommand)]
+    several: Option<Several>,
+    #[command(flatten)]
+    one: Option<One>,
+}
+
+/// One method.
+#[derive(Args)]
+#[group(skip)]
+struct One {
+    #[command(flatten)]
+    files: Files,
+    /// Which of the file's methods; without it the first
+    #[arg(long, value_name = "NAME")]
+    method: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Several {
+    /// Run the file's methods on the same roads, and say how far they are apart
+    Compare(Compare),
+    /// Run one method with other numbers
+    Sweep(sweep::Sweep),
+}
+
+/// Every method of a file, or some, with several seeds; the report says how far each is from the reference.
+///
+/// Example: shoal sim compare fleet.toml -o sim --seeds 5
+#[derive(Args)]
+struct Compare {
+    #[command(flatten)]
+    files: Files,
     /// Only these of the file's methods
     #[arg(long, value_name = "NAME")]
     method: Vec<String>,
     /// The method that others are compared with; without it the file's first
     #[arg(long, value_name = "NAME")]
     reference: Option<String>,
+}
+
+/// What is read and written.
+#[derive(Args)]
+#[group(skip)]
+struct Files {
+    /// The simulation's file
+    file: PathBuf,
+    /// The folder to write
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
     /// Run with so many seeds: the file's and those after it
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
@@ -35,67 +78,74 @@ pub(crate) struct Sim {
 
 impl Sim {
     pub(crate) fn run(self) -> Outcome {
-        let mut config = SimConfig::read(&self.file)?;
-        for name in self.method.iter().chain(&self.reference) {
-            if !config.methods.iter().any(|method| method.name == *name) {
-                let known: Vec<&str> = config.methods.iter().map(|m| m.name.as_str()).collect();
-                let known = known.join(", ");
-                return Err(
-                    format!("no method `{name}` in {}: {known}", self.file.display()).into()
-                );
-            }
+        match (self.several, self.one) {
+            (Some(Several::Compare(compare)), _) => compare.run(),
+            (Some(Several::Sweep(sweep)), _) => sweep.run(),
+            (None, Some(one)) => one.run(),
+            (None, None) => Err("name a file: shoal sim --help".into()),
         }
-        if !self.method.is_empty() {
-            config.methods.retain(|method| self.method.contains(&method.name));
-        }
-        let engine = shoal_vehicle::engine::open(&config.engine)?;
-        let seeds = config.seed..config.seed.saturating_add(self.seeds);
-        let mut began = now();
-        let records = compare(&config, seeds, &self.output, engine, |tell| match tell {
-            Tell::Skipped(why) => eprintln!("left out: {why}"),
-            Tell::Begins { method, seed, written } => {
-                began = now();
-                let before = if written > 0 {
-                    format!(", {written} windows are there")
-                } else {
-                    String::new()
-                };
-                eprintln!("{method}, seed {seed}{before}");
-            }
-            Tell::Window(head, row) => {
-                let figure =
-                    |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.4}"));
-                eprintln!(
-                    "  window {:3} of {}: skill {} driven, {} unseen, {:.4} pack; {:.1} kB sent, {:.1} received; {:.0} s",
-                    row.window,
-                    head.windows,
-                    figure(row.driven(head)),
-                    figure(row.unseen(head)),
-                    row.utility,
-                    row.bytes.up / 1000.0,
-                    row.bytes.down / 1000.0,
-                    began.elapsed().as_secs_f64(),
-                );
-            }
-        })?;
-        let reference = self.reference.as_deref();
-        let first = config.methods.first().map(|method| method.name.as_str());
-        let files = match (records.as_slice(), reference.or(first)) {
-            ([record], _) => report::run(record, &self.output)?,
-            (records, Some(reference)) => {
-                print!("{}", report::markdown(records, reference)?);
-                report::compare(records, reference, &self.output)?
-            }
-            (_, None) => Vec::new(),
-        };
-        for file in files {
-            println!("{}", file.display());
-        }
-        Ok::<(), Failure>(())
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "how long it took is for people")]
-fn now() -> Instant {
-    Instant::now()
+impl One {
+    fn run(self) -> Outcome {
+        let mut config = SimConfig::read(&self.files.file)?;
+        let first = config.methods.first().map(|method| method.name.clone());
+        let named: Vec<String> = self.method.or(first).into_iter().collect();
+        keep(&mut config, &named, &self.files.file)?;
+        let records = self.files.records(&config, None)?;
+        match records.as_slice() {
+            [record] => told(report::run(record, &self.files.output)?),
+            several => told(report::compare(several, &named.concat(), &self.files.output)?),
+        }
+        Ok(())
+    }
+}
+
+impl Compare {
+    fn run(self) -> Outcome {
+        let mut config = SimConfig::read(&self.files.file)?;
+        if !self.method.is_empty() {
+            keep(&mut config, &self.method, &self.files.file)?;
+        }
+        let first = config.methods.first().map(|method| method.name.clone());
+        let reference = self.reference.or(first).unwrap_or_default();
+        known(&config, &reference, &self.files.file)?;
+        let records = self.files.records(&config, None)?;
+        print!("{}", report::markdown(&records, &reference)?);
+        told(report::compare(&records, &reference, &self.files.output)?);
+        Ok(())
+    }
+}
+
+impl Files {
+    /// Runs what is not there yet, and reads all.
+    fn records(&self, config: &SimConfig, part: Option<&str>) -> Result<Vec<Record>, Failure> {
+        let seeds = config.seed..config.seed.saturating_add(self.seeds);
+        let mut open = || shoal_vehicle::engine::open(&config.engine);
+        let mut shown = Shown::new();
+        let place = Place { folder: &self.output, part };
+        Ok(compare(config, seeds, place, &mut open, |tell| shown.tell(tell))?)
+    }
+}
+
+/// Leaves only these methods.
+fn keep(config: &mut SimConfig, names: &[String], file: &Path) -> Outcome {
+    names.iter().try_for_each(|name| known(config, name, file))?;
+    config.methods.retain(|method| names.contains(&method.name));
+    Ok(())
+}
+
+fn known(config: &SimConfig, name: &str, file: &Path) -> Outcome {
+    if config.methods.iter().any(|method| method.name == name) {
+        return Ok(());
+    }
+    let known: Vec<&str> = config.methods.iter().map(|method| method.name.as_str()).collect();
+    Err(format!("no method `{name}` in {}: {}", file.display(), known.join(", ")).into())
+}
+
+fn told(files: Vec<PathBuf>) {
+    for file in files {
+        println!("{}", file.display());
+    }
 }

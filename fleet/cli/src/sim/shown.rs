@@ -1,0 +1,52 @@
+//! What a simulation says while it goes on.
+
+use std::time::Instant;
+
+use shoal_sim::compare::Tell;
+
+/// Lines of progress on standard error.
+pub(super) struct Shown {
+    began: Instant,
+}
+
+impl Shown {
+    pub(super) fn new() -> Self {
+        Shown { began: now() }
+    }
+
+    pub(super) fn tell(&mut self, tell: Tell<'_>) {
+        match tell {
+            Tell::Skipped(why) => eprintln!("left out: {why}"),
+            Tell::Begins { method, seed, written } => {
+                self.began = now();
+                let there = match written {
+                    0 => String::new(),
+                    windows => format!(", {windows} windows are there"),
+                };
+                eprintln!("{method}, seed {seed}{there}");
+            }
+            Tell::Window(head, row) => {
+                let figure = |value: Option<f64>| value.map_or("–".into(), |v| format!("{v:.4}"));
+                let looked = if row.skill.is_empty() {
+                    "not looked at".to_owned()
+                } else {
+                    let (driven, unseen) = (figure(row.driven(head)), figure(row.unseen(head)));
+                    format!("skill {driven} driven, {unseen} unseen, {:.4} pack", row.utility)
+                };
+                eprintln!(
+                    "  window {:3} of {}: {looked}; {:.1} kB sent, {:.1} received; {:.0} s",
+                    row.window,
+                    head.windows,
+                    row.bytes.up / 1000.0,
+                    row.bytes.down / 1000.0,
+                    self.began.elapsed().as_secs_f64(),
+                );
+            }
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long it took is for people")]
+fn now() -> Instant {
+    Instant::now()
+}

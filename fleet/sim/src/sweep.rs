@@ -1,0 +1,216 @@
+//! A method with other numbers: every combination of some values of its keys, or some of them by chance; and the search that gives
+//! the better half twice as many windows (successive halving). What is better is said by the pack, never by what is held out.
+
+use std::cmp::Ordering;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use shoal_shadow::document::DocumentError;
+use toml::{Table, Value};
+
+use crate::config::SimConfig;
+use crate::record::Record;
+
+/// Combinations of one sweep, at most.
+const VARIANTS_MAX: usize = 1000;
+
+/// Why there is no such sweep.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    #[error("no method `{name}` in the file: {known}")]
+    NoMethod { name: String, known: String },
+    #[error("`{text}` is no key with values: write key=value,value,…")]
+    Key { text: String },
+    #[error(
+        "{count} combinations, at most {VARIANTS_MAX}: take fewer values, or draw some of them"
+    )]
+    TooMany { count: usize },
+    #[error("a variant is refused")]
+    Variant(#[from] DocumentError),
+    #[error("the file cannot be written anew")]
+    Write(#[from] toml::ser::Error),
+    #[error("the file cannot be read")]
+    Read(#[from] toml::de::Error),
+}
+
+/// One key with the values it takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Axis {
+    key: String,
+    values: Vec<Value>,
+}
+
+impl Axis {
+    /// Reads `key=value,value,…`; values as TOML has them, or words.
+    ///
+    /// # Errors
+    /// [`SweepError::Key`].
+    pub fn parse(text: &str) -> Result<Self, SweepError> {
+        let wrong = || SweepError::Key { text: text.to_owned() };
+        let (key, values) = text.split_once('=').ok_or_else(wrong)?;
+        let value = |word: &str| {
+            let read: Result<Table, _> = format!("x = {word}").parse();
+            let read = read.ok().and_then(|mut table| table.remove("x"));
+            read.unwrap_or_else(|| Value::String(word.to_owned()))
+        };
+        let values: Vec<Value> =
+            values.split(',').filter(|word| !word.is_empty()).map(value).collect();
+        let named = !key.is_empty() && !matches!(key, "name" | "kind");
+        (named && !values.is_empty())
+            .then(|| Axis { key: key.to_owned(), values })
+            .ok_or_else(wrong)
+    }
+}
+
+/// The simulation of `source` (the text of `file`) with variants of one method in place of all methods, each named by what it
+/// has: all combinations of `axes`, or, with `draws` of a number and a seed, so many of them by chance, none twice.
+///
+/// # Errors
+/// [`SweepError`].
+pub fn variants(
+    file: &str,
+    source: &str,
+    method: &str,
+    axes: &[Axis],
+    draws: Option<(usize, u64)>,
+) -> Result<SimConfig, SweepError> {
+    let mut root: Table = source.parse()?;
+    let methods = root.get("methods").and_then(Value::as_array).cloned().unwrap_or_default();
+    let named = |table: &Value| table.get("name").and_then(Value::as_str).map(str::to_owned);
+    let Some(Value::Table(of)) = methods.iter().find(|one| named(one).as_deref() == Some(method))
+    else {
+        let known: Vec<String> = methods.iter().filter_map(named).collect();
+        return Err(SweepError::NoMethod { name: method.to_owned(), known: known.join(", ") });
+    };
+    let count = axes.iter().map(|axis| axis.values.len()).product();
+    let taken = match draws {
+        None => (0..count).collect(),
+        Some((draws, seed)) => drawn(count, draws, seed),
+    };
+    if taken.len() > VARIANTS_MAX {
+        return Err(SweepError::TooMany { count: taken.len() });
+    }
+    let variants = taken.into_iter().map(|number| Value::Table(variant(of, method, axes, number)));
+    root.insert("methods".into(), Value::Array(variants.collect()));
+    Ok(SimConfig::parse(file, &toml::to_string(&root)?)?)
+}
+
+/// So many different numbers below `count`, in order.
+fn drawn(count: usize, draws: usize, seed: u64) -> Vec<usize> {
+    let mut key = [0; 32];
+    key.iter_mut().zip(seed.to_le_bytes()).for_each(|(key, byte)| *key = byte);
+    let mut chance = ChaCha8Rng::from_seed(key);
+    let mut order: Vec<(u64, usize)> =
+        (0..count).map(|number| (chance.next_u64(), number)).collect();
+    order.sort_unstable();
+    let mut taken: Vec<usize> = order.into_iter().take(draws).map(|(_, number)| number).collect();
+    taken.sort_unstable();
+    taken
+}
+
+/// The combination of this number: the last key changes first.
+fn variant(of: &Table, method: &str, axes: &[Axis], number: usize) -> Table {
+    let (mut table, mut rest) = (of.clone(), number);
+    let mut name = Vec::new();
+    for Axis { key, values } in axes.iter().rev() {
+        let value = values.get(rest % values.len().max(1));
+        rest /= values.len().max(1);
+        let Some(value) = value else { continue };
+        let shown = match value {
+            Value::String(word) => word.clone(),
+            other => other.to_string(),
+        };
+        name.push(format!("{key}-{shown}"));
+        table.insert(key.clone(), value.clone());
+    }
+    name.push(method.to_owned());
+    name.reverse();
+    table.insert("name".into(), Value::String(name.join("_")));
+    table
+}
+
+/// Windows of each rung of successive halving, the last of them all; as many rungs as it takes to come from so many variants
+/// to at most two.
+#[must_use]
+pub fn rungs(windows: u32, variants: usize) -> Vec<u32> {
+    let halvings = variants.max(1).ilog2().saturating_sub(1);
+    (0..=halvings).rev().map(|rung| (windows >> rung).max(1)).collect()
+}
+
+/// The better half of the methods, by the mean utility of their last windows over seeds, in the order they had; at least one.
+#[must_use]
+pub fn better_half(records: &[Record]) -> Vec<String> {
+    let mut names: Vec<&str> = Vec::new();
+    for record in records {
+        if !names.contains(&record.head.method.as_str()) {
+            names.push(&record.head.method);
+        }
+    }
+    let utility = |name: &str| {
+        let of = records.iter().filter(|record| record.head.method == name);
+        let last: Vec<f64> = of.filter_map(|record| Some(record.rows.last()?.utility)).collect();
+        last.iter().sum::<f64>() / last.len().max(1) as f64
+    };
+    let mut order: Vec<(f64, &str)> = names.iter().map(|name| (utility(name), *name)).collect();
+    // Stable: of equals the first stays.
+    order.sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal));
+    order.truncate(names.len().div_ceil(2).max(1));
+    let kept: Vec<&str> = order.into_iter().map(|(_, name)| name).collect();
+    names.into_iter().filter(|name| kept.contains(name)).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Rule;
+
+    const FILE: &str = "[roads]\nregions = [\"snow\"]\n[[methods]]\nname = \"ours\"\nkind = \"consensus\"\n\
+        brake = 0.02\n[[methods]]\nname = \"other\"\nkind = \"local\"\n";
+
+    fn axes(texts: &[&str]) -> Vec<Axis> {
+        texts.iter().map(|text| Axis::parse(text).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_combination_is_a_method_of_its_own_name() {
+        let axes = axes(&["inertia=0.0,0.5", "up_bits=1,2,4"]);
+        let config = variants("f.toml", FILE, "ours", &axes, None).unwrap();
+        let names: Vec<&str> = config.methods.iter().map(|method| method.name.as_str()).collect();
+        assert_eq!(names.len(), 6);
+        assert_eq!(
+            (names[0], names[5]),
+            ("ours_inertia-0.0_up_bits-1", "ours_inertia-0.5_up_bits-4")
+        );
+        for method in &config.methods {
+            let Rule::Consensus(rule) = method.rule else { panic!("{method:?}") };
+            assert!((rule.brake - 0.02).abs() < 1e-6, "what is not varied stays");
+        }
+        let few = variants("f.toml", FILE, "ours", &axes, Some((4, 1))).unwrap();
+        assert_eq!(few.methods.len(), 4);
+        assert!(few.methods.iter().all(|method| config.methods.contains(method)));
+        assert_eq!(few, variants("f.toml", FILE, "ours", &axes, Some((4, 1))).unwrap());
+    }
+
+    #[test]
+    fn what_cannot_be_varied_is_refused() {
+        for text in ["inertia", "=1", "inertia=", "name=a,b", "kind=local"] {
+            assert!(matches!(Axis::parse(text), Err(SweepError::Key { .. })), "{text}");
+        }
+        let of = |method, text: &str| variants("f.toml", FILE, method, &axes(&[text]), None);
+        assert!(matches!(of("none", "inertia=1"), Err(SweepError::NoMethod { .. })));
+        assert!(matches!(of("ours", "inertai=0.1"), Err(SweepError::Variant(_))));
+        assert!(matches!(of("ours", "inertia=1.5"), Err(SweepError::Variant(_))));
+        let many: Vec<String> = (0..1001).map(|n| (n as f64 / 2000.0).to_string()).collect();
+        let many = format!("inertia={}", many.join(","));
+        assert!(matches!(of("ours", &many), Err(SweepError::TooMany { count: 1001 })));
+    }
+
+    #[test]
+    fn halving_ends_with_all_windows_and_at_most_two() {
+        assert_eq!(rungs(24, 8), [6, 12, 24]);
+        assert_eq!(rungs(24, 2), [24]);
+        assert_eq!(rungs(24, 1), [24]);
+        assert_eq!(rungs(3, 64), [1, 1, 1, 1, 1, 3]);
+    }
+}
