@@ -13,3 +13,4 @@ pub mod statistics;
 pub mod store;
 pub mod sweep;
 pub mod traffic;
+pub mod utility;

@@ -10,9 +10,11 @@ use shoal_hal::{Drive, Part, Span, Split};
 use shoal_shadow::clip::Clips;
 use shoal_shadow::form::Form;
 use shoal_shadow::pack::{BuildPackError, Pack, PackOptions, ReadPackError, build};
+use shoal_wire::v1::UtilityDocument;
 
-use crate::config::SimConfig;
+use crate::config::{SimConfig, TermConfig};
 use crate::record::RoadKind;
+use crate::utility::{self, UtilityError};
 
 /// Seeds of one simulation's roads are so far from the next one's.
 const SEEDS_APART: u64 = 1000;
@@ -27,6 +29,10 @@ pub enum RoadsError {
         "{vehicles} vehicles and {drives} drives: every vehicle needs one; ask for fewer vehicles"
     )]
     TooFew { vehicles: u32, drives: usize },
+    #[error("utility.{term}: no road `{road}` is in a pack")]
+    NoRoad { term: String, road: String },
+    #[error(transparent)]
+    Utility(#[from] UtilityError),
     #[error(transparent)]
     Build(#[from] BuildPackError),
     #[error(transparent)]
@@ -50,14 +56,16 @@ pub struct Roads {
     pub all: Vec<Road>,
     /// Recorded drives that cannot be used.
     pub skipped: Vec<Skipped>,
-    /// The evaluation pack.
-    pub pack: Pack,
+    /// The evaluation packs, one a term of utility.
+    pub packs: Vec<Pack>,
+    /// What is maximised.
+    pub utility: UtilityDocument,
     form: Form,
     windows_to_drive: u32,
 }
 
 impl Roads {
-    /// Opens or draws the roads, and builds the pack in `folder` unless it is there.
+    /// Opens or draws the roads, and builds the packs in `folder` unless they are there.
     ///
     /// # Errors
     /// [`RoadsError`].
@@ -101,9 +109,11 @@ impl Roads {
                 number += 1;
             }
         }
-        let pack = pack(&all, form, folder)?;
+        let packs = config.utility.iter().map(|term| pack(&all, form, term, folder));
+        let packs = packs.collect::<Result<Vec<_>, _>>()?;
+        let utility = utility::document(&config.utility, &packs)?;
         let windows_to_drive = config.roads.windows_to_drive;
-        Ok(Roads { all, skipped, pack, form: form.clone(), windows_to_drive })
+        Ok(Roads { all, skipped, packs, utility, form: form.clone(), windows_to_drive })
     }
 
     /// Every road by name.
@@ -155,18 +165,33 @@ fn generated(config: &SimConfig, form: &Form, region: Region, number: u64) -> Dr
     road.render(form.shape, form.rate_hz, config.roads.frames)
 }
 
-fn pack(roads: &[Road], form: &Form, folder: &Path) -> Result<Pack, RoadsError> {
-    if let Ok(pack) = Pack::open(folder) {
+/// The pack of a term, in a folder of its name.
+fn pack(roads: &[Road], form: &Form, term: &TermConfig, folder: &Path) -> Result<Pack, RoadsError> {
+    let folder = folder.join(&term.name);
+    if let Ok(pack) = Pack::open(&folder) {
         return Ok(pack);
     }
-    let listed = roads.iter().filter(|road| road.kind != RoadKind::Unseen);
-    let drives: Vec<Drive> = listed.map(|road| road.drive.clone()).collect();
+    let listed = || roads.iter().filter(|road| road.kind != RoadKind::Unseen);
+    let is = |road: &Road, named: &str| {
+        let name = road.drive.name.as_str();
+        let region = name.strip_prefix("synthetic/").and_then(|rest| rest.split('/').next());
+        name == named || region == Some(named)
+    };
+    for named in &term.roads {
+        if !listed().any(|road| is(road, named)) {
+            let (term, road) = (term.name.clone(), named.clone());
+            return Err(RoadsError::NoRoad { term, road });
+        }
+    }
+    let of = listed()
+        .filter(|road| term.roads.is_empty() || term.roads.iter().any(|named| is(road, named)));
+    let drives: Vec<Drive> = of.map(|road| road.drive.clone()).collect();
     let options = PackOptions {
-        id: "sim".into(),
+        id: term.name.clone(),
         version: 1,
         licence: "not published".into(),
         context: form.context,
     };
-    build(&drives, &options, folder)?;
-    Ok(Pack::open(folder)?)
+    build(&drives, &options, &folder)?;
+    Ok(Pack::open(&folder)?)
 }

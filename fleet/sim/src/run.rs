@@ -7,7 +7,6 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use shoal_runtime::adapter::Adapter;
 use shoal_swarm::swarm::Flat;
-use shoal_wire::PackHash;
 
 use crate::config::{MethodConfig, SimConfig};
 use crate::lab::{Base, Lab, LabError, On, skills};
@@ -60,7 +59,7 @@ pub fn run(
         values: base.layout.values() as u64,
         roads: roads.kinds(),
     };
-    let mut way = method::open(method, config, base, PackHash::new(roads.pack.sha256()))?;
+    let mut way = method::open(method, config, base, &roads.utility)?;
     let start: Flat = Adapter::start(base.layout.clone(), config.seed).values().into();
     let mut row = Row::default();
     let at_start = |_vehicle| (start.clone(), None);
@@ -131,12 +130,10 @@ fn look(
     own: &dyn Fn(u32) -> (Flat, Option<Flat>),
     row: &mut Row,
 ) -> Result<(), RunError> {
-    let asked = [(fleet.clone(), On::HeldOut), (fleet.clone(), On::Pack)];
-    let found = lab.measure(&asked)?;
-    if let [held_out, pack] = found.as_slice() {
-        row.skill = skills(held_out);
-        row.utility = pack.skill().unwrap_or(0.0);
-    }
+    let found = lab.measure(&[(fleet.clone(), On::HeldOut)])?;
+    found.iter().for_each(|held_out| row.skill = skills(held_out));
+    let utility = lab.utility(std::slice::from_ref(fleet), row.window)?;
+    row.utility = utility.first().copied().unwrap_or(0.0);
     if row.window != config.windows && row.window != 0 {
         return Ok(());
     }
@@ -175,14 +172,12 @@ fn alone(
     way: &dyn Method,
     row: &mut Row,
 ) -> Result<(), RunError> {
-    let all = (0..config.vehicles).map(|vehicle| way.tuned(vehicle));
-    let asked: Vec<(Flat, On)> =
-        all.flat_map(|values| [(values.clone(), On::HeldOut), (values, On::Pack)]).collect();
+    let all: Vec<Flat> = (0..config.vehicles).map(|vehicle| way.tuned(vehicle)).collect();
+    let asked: Vec<(Flat, On)> = all.iter().map(|values| (values.clone(), On::HeldOut)).collect();
     let found = lab.measure(&asked)?;
     let vehicles = f64::from(config.vehicles);
-    for (vehicle, pair) in (0..).zip(found.chunks(2)) {
-        let [held_out, pack] = pair else { continue };
-        row.utility += pack.skill().unwrap_or(0.0) / vehicles;
+    row.utility = lab.utility(&all, row.window)?.iter().sum::<f64>() / vehicles;
+    for (vehicle, held_out) in (0..).zip(&found) {
         let skills = skills(held_out);
         for (road, skill) in &skills {
             *row.skill.entry(road.clone()).or_default() += skill / vehicles;

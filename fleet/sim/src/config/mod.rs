@@ -2,6 +2,7 @@
 //! it. An unknown key is an error that names the nearest one; what cannot be simulated is refused before anything runs.
 
 mod method;
+mod utility;
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +12,9 @@ use shoal_shadow::document::{Document, DocumentError, Table};
 use shoal_vehicle::config::{EngineConfig, EngineKind};
 
 pub use method::{Average, Merge, MethodConfig, Rule, Server, Soup};
+pub use utility::TermConfig;
 
-const ROOT: [&str; 12] = [
+const ROOT: [&str; 13] = [
     "vehicles",
     "windows",
     "seed",
@@ -24,6 +26,7 @@ const ROOT: [&str; 12] = [
     "calendar",
     "network",
     "liars",
+    "utility",
     "methods",
 ];
 
@@ -54,6 +57,8 @@ pub struct SimConfig {
     pub network: NetworkConfig,
     /// Who does not do as it should.
     pub liars: LiarsConfig,
+    /// What is maximised.
+    pub utility: Vec<TermConfig>,
     /// What is compared; each has a name of its own.
     pub methods: Vec<MethodConfig>,
 }
@@ -183,6 +188,7 @@ impl SimConfig {
             calendar: CalendarConfig::read(&root)?,
             network: NetworkConfig::read(&root)?,
             liars: LiarsConfig::read(&root)?,
+            utility: utility::read(&root)?,
             methods: method::read(&root, vehicles)?,
         };
         Ok(config)
@@ -359,6 +365,15 @@ mod tests {
             (method("kind = \"average\"\nserver = \"krum\"\nliars = 4\n"), "2 f + 3"),
             (method("kind = \"soup\"\n"), "merge"),
             (SMALL.replace("\"a\"", "\"../a\""), "it names a folder"),
+            (
+                format!("{SMALL}[[utility]]\nname = \"a\"\nwindows = [5, 3]\nweights = [0, 1]\n"),
+                "growing",
+            ),
+            (
+                format!("{SMALL}[[utility]]\nname = \"a\"\nwindows = [5]\nweights = [0, 1]\n"),
+                "one a window",
+            ),
+            (format!("{SMALL}[[utility]]\nname = \"a\"\nweights = [0]\n"), "one that is not"),
             (format!("{SMALL}[[methods]]\nname = \"a\"\nkind = \"pooled\"\n"), "no other method"),
         ] {
             let error = refused(&toml);

@@ -23,6 +23,7 @@ use shoal_shadow::pack::{Footages, ReadPackError};
 use shoal_shadow::package::{OpenPackageError, Package};
 use shoal_shadow::tune::{TuneOptions, Tuner};
 use shoal_swarm::swarm::{Flat, ValuesHash};
+use shoal_swarm::utility::Utility;
 use shoal_wire::v1::PARTS;
 
 use crate::config::{NightConfig, SimConfig};
@@ -98,10 +99,18 @@ pub struct Tune {
 /// What to measure on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum On {
-    /// A part of the pack, as a vehicle measures it when that part is asked for.
-    Part(u8),
-    /// The whole pack.
-    Pack,
+    /// A part of a term's pack, as a vehicle measures it when that part is asked for.
+    Part {
+        /// Of the utility, from 0 on.
+        term: u8,
+        /// 0 to 3.
+        part: u8,
+    },
+    /// The whole pack of a term.
+    Pack {
+        /// Of the utility, from 0 on.
+        term: u8,
+    },
     /// What is held out of every road.
     HeldOut,
     /// What is held out of the roads of a vehicle.
@@ -128,8 +137,9 @@ pub struct Lab<'a> {
     jobs: usize,
     /// What decides results beside what is asked: model, engine, roads, night.
     context: [u8; 32],
-    parts: Vec<Footages>,
-    pack: Footages,
+    /// By term: its parts, and all of them.
+    packs: Vec<(Vec<Footages>, Footages)>,
+    utility: Utility,
     /// What was done since it was last asked.
     counts: Counts,
 }
@@ -195,12 +205,25 @@ impl<'a> Lab<'a> {
         config: &SimConfig,
         store: Store,
     ) -> Result<Self, LabError> {
-        let parts = (0..PARTS).map(|part| roads.pack.read_turn(usize::from(part)));
-        let parts = parts.collect::<Result<Vec<_>, _>>()?;
-        let pack = roads.pack.read(&roads.pack.parts())?;
+        let packs = roads.packs.iter().map(|pack| {
+            let parts = (0..PARTS).map(|part| pack.read_turn(usize::from(part)));
+            Ok((parts.collect::<Result<Vec<_>, _>>()?, pack.read(&pack.parts())?))
+        });
+        let packs = packs.collect::<Result<Vec<_>, LabError>>()?;
+        let utility = Utility::new(&roads.utility);
         let context = context(base, roads, config);
         let (night, jobs) = (config.night, config.jobs);
-        Ok(Lab { base, roads, store, night, jobs, context, parts, pack, counts: Counts::default() })
+        Ok(Lab {
+            base,
+            roads,
+            store,
+            night,
+            jobs,
+            context,
+            packs,
+            utility,
+            counts: Counts::default(),
+        })
     }
 
     /// The model.
@@ -246,15 +269,33 @@ impl<'a> Lab<'a> {
         Ok(names.iter().filter_map(|name| measured.get(name).cloned()).collect())
     }
 
-    /// Utility of adapters: mean skill on the whole pack.
+    /// Utility of adapters in this window: the skill on each term's whole pack, weighted. A term without weight is not
+    /// measured; where every weight is 0 nothing is better than anything.
     ///
     /// # Errors
     /// [`LabError`].
-    pub fn utility(&mut self, asked: &[Flat]) -> Result<Vec<f64>, LabError> {
-        let asked: Vec<_> = asked.iter().map(|values| (values.clone(), On::Pack)).collect();
-        let measured = self.measure(&asked)?;
-        // A pack in which nothing moves tells no adapter from another.
-        Ok(measured.iter().map(|measured| measured.skill().unwrap_or(0.0)).collect())
+    pub fn utility(&mut self, asked: &[Flat], window: u32) -> Result<Vec<f64>, LabError> {
+        let weighing = self.utility.at(window);
+        let shares = weighing.as_ref().map_or(&[][..], |weighing| weighing.shares());
+        let terms: Vec<(u8, f64)> =
+            (0..).zip(shares.iter().copied()).filter(|(_, share)| *share > 0.0).collect();
+        let wanted: Vec<(Flat, On)> = asked
+            .iter()
+            .flat_map(|values| {
+                terms.iter().map(|(term, _)| (values.clone(), On::Pack { term: *term }))
+            })
+            .collect();
+        let evaluations = self.counts.evaluations;
+        let measured = self.measure(&wanted)?;
+        // One evaluation of the utility each, however many terms it has.
+        self.counts.evaluations = evaluations + asked.len() as u64;
+        let mut measured = measured.iter();
+        let utility = |_values| {
+            let of_terms = terms.iter().zip(measured.by_ref());
+            // A pack in which nothing moves tells no adapter from another.
+            of_terms.map(|((_, share), found)| share * found.skill().unwrap_or(0.0)).sum()
+        };
+        Ok(asked.iter().map(utility).collect())
     }
 
     fn tuned(&self, night: &Tune) -> Result<Flat, LabError> {
@@ -328,8 +369,8 @@ impl<'a> Lab<'a> {
 
     fn measured(&self, values: &Flat, on: On) -> Result<Measurement, LabError> {
         let (kind, of) = match on {
-            On::Part(part) => (0_u8, u32::from(part)),
-            On::Pack => (1, 0),
+            On::Part { term, part } => (0_u8, u32::from(term) * u32::from(PARTS) + u32::from(part)),
+            On::Pack { term } => (1, term.into()),
             On::HeldOut => (2, 0),
             On::HeldOutOf(vehicle) => (3, vehicle),
             On::OwnPack(vehicle) => (4, vehicle),
@@ -363,9 +404,15 @@ impl<'a> Lab<'a> {
         };
         let roads = self.roads;
         match on {
-            // Parts are four, whatever is asked for.
-            On::Part(part) => self.parts[usize::from(part % PARTS)].clips(form.context),
-            On::Pack => self.pack.clips(form.context),
+            On::Part { term, part } => {
+                let parts = self.packs.get(usize::from(term)).map(|(parts, _whole)| parts);
+                let footages = parts.and_then(|parts| parts.get(usize::from(part)));
+                footages.map(|footages| footages.clips(form.context)).unwrap_or_default()
+            }
+            On::Pack { term } => {
+                let whole = self.packs.get(usize::from(term)).map(|(_parts, whole)| whole);
+                whole.map(|whole| whole.clips(form.context)).unwrap_or_default()
+            }
             On::HeldOut => held_out(&mut roads.all.iter(), Part::HeldOut),
             On::HeldOutOf(vehicle) => held_out(&mut roads.of(vehicle), Part::HeldOut),
             On::OwnPack(vehicle) => held_out(&mut roads.of(vehicle), Part::Pack),
@@ -402,6 +449,7 @@ fn context(base: &Base, roads: &Roads, config: &SimConfig) -> [u8; 32] {
     hasher.update(batch.to_le_bytes());
     hasher.update(learning_rate.to_le_bytes());
     hasher.update(config.roads.windows_to_drive.to_le_bytes());
+    roads.packs.iter().for_each(|pack| hasher.update(pack.sha256()));
     hasher.finalize().into()
 }
 

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use shoal_runtime::adapter::Adapter;
 use shoal_soup::chance::Draws;
 use shoal_swarm::swarm::Flat;
+use shoal_wire::v1::UtilityDocument;
 
 use crate::config::{Lie, MethodConfig, Rule, SimConfig};
 use crate::lab::{Base, Lab, LabError, Tune};
@@ -98,7 +99,7 @@ pub fn open<'a>(
     method: &MethodConfig,
     config: &SimConfig,
     base: &'a Base,
-    pack: shoal_wire::PackHash,
+    utility: &UtilityDocument,
 ) -> Result<Box<dyn Method + 'a>, MethodError> {
     let start: Flat = Adapter::start(base.layout.clone(), config.seed).values().into();
     let liars = config.liars.of(config.vehicles, config.seed);
@@ -111,11 +112,11 @@ pub fn open<'a>(
         Rule::Average(average) => Box::new(average::Averaged::new(fleet, average, base)?),
         Rule::Consensus(rule) => {
             let rule = shoal_wire::v1::Rule::Consensus(rule);
-            Box::new(cores::Cores::new(fleet, rule, config, base, pack)?)
+            Box::new(cores::Cores::new(fleet, rule, config, base, utility)?)
         }
         Rule::Paper(rule) => {
             let rule = shoal_wire::v1::Rule::Paper(rule);
-            Box::new(cores::Cores::new(fleet, rule, config, base, pack)?)
+            Box::new(cores::Cores::new(fleet, rule, config, base, utility)?)
         }
     })
 }

@@ -80,7 +80,7 @@ fn merged(
             Ok(None)
         }
         Merge::Greedy => {
-            let alone = window.lab.utility(at).map_err(SearchError::Utility)?;
+            let alone = window.lab.utility(at, window.number).map_err(SearchError::Utility)?;
             let mut meter = Meter::new(soup.budget, |values: &[f32]| one(window, values));
             Ok(Some(greedy(&positions, &alone, &mut meter)?.values.into()))
         }
@@ -110,6 +110,6 @@ fn searched<'w>(
 }
 
 fn one(window: &mut Window<'_, '_>, values: &[f32]) -> Result<f64, LabError> {
-    let utilities = window.lab.utility(&[values.into()])?;
+    let utilities = window.lab.utility(&[values.into()], window.number)?;
     Ok(utilities.first().copied().unwrap_or(f64::MIN))
 }

@@ -7,14 +7,11 @@ mod shell;
 use std::collections::BTreeMap;
 
 use shoal_swarm::roster::{RejectRoster, Roster};
-use shoal_swarm::swarm::{Flat, RejectSetup, Saved, Setup, Swarm, TermResult};
+use shoal_swarm::swarm::{Flat, RejectSetup, Saved, Setup, Swarm, TermResult, ValuesHash};
 use shoal_swarm::utility::Utility;
 use shoal_vehicle::exchange::measured::term;
-use shoal_wire::v1::{
-    Knot, Metric, Rule, SwarmDocument, SwarmDocumentFields, Term, UtilityDocument,
-    UtilityDocumentFields,
-};
-use shoal_wire::{KeyId, LayoutHash, ModelHash, PackHash, SecretKey};
+use shoal_wire::v1::{Rule, SwarmDocument, SwarmDocumentFields, UtilityDocument};
+use shoal_wire::{KeyId, LayoutHash, ModelHash, SecretKey};
 
 use self::board::{Board, Record};
 use self::shell::{Asked, Shell};
@@ -61,8 +58,10 @@ enum Happening {
 struct Waiting {
     vehicle: usize,
     job: u64,
-    candidate: (Flat, On),
-    beside: Option<(Flat, On)>,
+    candidate: Flat,
+    beside: Option<Flat>,
+    /// One a term.
+    on: Vec<On>,
     /// Once it was made.
     terms: Option<Vec<TermResult>>,
 }
@@ -72,6 +71,8 @@ pub(super) struct Cores<'a> {
     fleet: Fleet,
     base: &'a Base,
     tensors: Vec<u32>,
+    /// Terms of the utility.
+    terms: u8,
     shells: Vec<Shell>,
     timekeeper: SecretKey,
     board: Board,
@@ -92,12 +93,13 @@ impl<'a> Cores<'a> {
         rule: Rule,
         config: &SimConfig,
         base: &'a Base,
-        pack: PackHash,
+        utility: &UtilityDocument,
     ) -> Result<Self, CoresError> {
         let keys: Vec<SecretKey> = (0..fleet.vehicles).map(|number| key(&fleet, number)).collect();
         let roster = Roster::new(keys.iter().map(|key| key.public().id()).collect())?;
         let document = document(&fleet, rule, base)?;
-        let utility = Utility::new(&utility(pack)?);
+        let utility = Utility::new(utility);
+        let terms = utility.terms().len() as u8;
         let mut shells = Vec::new();
         for (number, key) in keys.into_iter().enumerate() {
             let setup = Setup {
@@ -114,6 +116,7 @@ impl<'a> Cores<'a> {
         Ok(Cores {
             base,
             tensors: base.tensors(),
+            terms,
             shells,
             timekeeper: key(&fleet, u32::MAX),
             board: Board::default(),
@@ -142,21 +145,26 @@ impl<'a> Cores<'a> {
     /// Makes all measurements that wait, several at a time.
     fn measure(&mut self, window: &mut Window<'_, '_>) -> Result<(), MethodError> {
         let open = || self.waiting.iter().filter(|waiting| waiting.terms.is_none());
-        let mut asked: Vec<(Flat, On)> = Vec::new();
-        for one in open().flat_map(|one| [Some(&one.candidate), one.beside.as_ref()]).flatten() {
-            if !asked.iter().any(|other| other.1 == one.1 && other.0 == one.0) {
-                asked.push(one.clone());
+        let mut asked: BTreeMap<(ValuesHash, On), Flat> = BTreeMap::new();
+        for one in open() {
+            for values in [Some(&one.candidate), one.beside.as_ref()].into_iter().flatten() {
+                let hash = ValuesHash::of(values);
+                asked.extend(one.on.iter().map(|on| ((hash, *on), values.clone())));
             }
         }
-        let measured = window.lab.measure(&asked)?;
-        let find = |of: &(Flat, On)| {
-            let index = asked.iter().position(|other| other.1 == of.1 && other.0 == of.0);
-            index.and_then(|index| measured.get(index))
-        };
+        let list: Vec<(Flat, On)> =
+            asked.iter().map(|((_, on), values)| (values.clone(), *on)).collect();
+        let measured = window.lab.measure(&list)?;
+        let found: BTreeMap<_, _> = asked.into_keys().zip(measured).collect();
         for one in self.waiting.iter_mut().filter(|waiting| waiting.terms.is_none()) {
-            let beside = one.beside.as_ref().and_then(find);
-            let found = find(&one.candidate).and_then(|candidate| term(candidate, beside));
-            one.terms = Some(found.into_iter().collect());
+            let candidate = ValuesHash::of(&one.candidate);
+            let beside = one.beside.as_ref().map(|beside| ValuesHash::of(beside));
+            // All terms, or none.
+            let terms = one.on.iter().map(|on| {
+                let beside = beside.and_then(|beside| found.get(&(beside, *on)));
+                term(found.get(&(candidate, *on))?, beside)
+            });
+            one.terms = Some(terms.collect::<Option<Vec<_>>>().unwrap_or_default());
         }
         Ok(())
     }
@@ -169,16 +177,12 @@ impl<'a> Cores<'a> {
                 Asked::Measure { job, candidate, beside, on } => {
                     let both = if beside.is_some() { 2 } else { 1 };
                     let on = match on {
-                        shoal_swarm::swarm::On::Part(part) => On::Part(part),
-                        shoal_swarm::swarm::On::Own => On::OwnPack(vehicle as u32),
+                        shoal_swarm::swarm::On::Part(part) => {
+                            (0..self.terms).map(|term| On::Part { term, part }).collect()
+                        }
+                        shoal_swarm::swarm::On::Own => vec![On::OwnPack(vehicle as u32)],
                     };
-                    let waiting = Waiting {
-                        vehicle,
-                        job,
-                        candidate: (candidate, on),
-                        beside: beside.map(|beside| (beside, on)),
-                        terms: None,
-                    };
+                    let waiting = Waiting { vehicle, job, candidate, beside, on, terms: None };
                     self.waiting.push(waiting);
                     let free = self.shells.get(vehicle).map_or(0, Shell::free_at);
                     let done = free.max(self.now_ms) + both * MEASURE_MS;
@@ -380,20 +384,6 @@ fn document(fleet: &Fleet, rule: Rule, base: &Base) -> Result<SwarmDocument, Cor
     };
     SwarmDocument::new(fields)
         .map_err(|why| CoresError::Document { what: "the swarm document", why: why.to_string() })
-}
-
-fn utility(pack: PackHash) -> Result<UtilityDocument, CoresError> {
-    let refused = |why: String| CoresError::Document { what: "the utility document", why };
-    let knot = [Knot { window: 0, weight: 1.0 }];
-    let term = Term {
-        name: "pack".try_into().map_err(|_long| refused("its name".into()))?,
-        pack,
-        metric: Metric::Skill,
-        knots: knot.into_iter().collect(),
-        gate: None,
-    };
-    let fields = UtilityDocumentFields { version: 1, terms: [term].into_iter().collect() };
-    UtilityDocument::new(fields).map_err(|why| refused(why.to_string()))
 }
 
 /// Who a record on the board is of.
