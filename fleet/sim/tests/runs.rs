@@ -29,6 +29,13 @@ batch = 4
 learning_rate = 1e-2
 [calendar]
 absent = 0.2
+[[utility]]
+name = \"all\"
+[[utility]]
+name = \"rural\"
+roads = [\"rural\"]
+windows = [1, 3]
+weights = [0.0, 1.0]
 [[methods]]
 name = \"alone\"
 kind = \"local\"
