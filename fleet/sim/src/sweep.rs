@@ -117,10 +117,7 @@ fn variant(of: &Table, method: &str, axes: &[Axis], number: usize) -> Table {
         let value = values.get(rest % values.len().max(1));
         rest /= values.len().max(1);
         let Some(value) = value else { continue };
-        let shown = match value {
-            Value::String(word) => word.clone(),
-            other => other.to_string(),
-        };
+        let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         name.push(format!("{key}-{shown}"));
         table.insert(key.clone(), value.clone());
     }
