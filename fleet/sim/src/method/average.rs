@@ -5,21 +5,13 @@ use shoal_swarm::swarm::Flat;
 use shoal_vehicle::exchange::weights::{About, code};
 use shoal_wire::coding::Quality;
 use shoal_wire::v1::Role;
-use shoal_wire::{ENVELOPE_OVERHEAD_BYTES, LayoutHash, ModelHash};
+use shoal_wire::{LayoutHash, ModelHash};
 
+use super::carried::{Carried, connect};
 use super::server::Server;
 use super::{Fleet, Method, MethodError, Window, difference, mean, moved, noise};
 use crate::config::{Average, Lie};
 use crate::lab::{Base, Tune, Who};
-use crate::traffic::Traffic;
-
-/// Bytes of a chunk that is not coded, at most.
-const RAW_CHUNK_BYTES: usize = 64 * 1024;
-/// Topics of `shoal/1/sim/road/…`: of a header, and of a chunk.
-const HEADER_TOPIC: usize = 45;
-const CHUNK_TOPIC: usize = 45;
-/// Filters that a vehicle subscribes to: the plan, and what the server publishes.
-const FILTERS: [usize; 3] = [40, 43, 43];
 
 /// A fleet with a server.
 pub(super) struct Averaged<'a> {
@@ -36,7 +28,7 @@ pub(super) struct Averaged<'a> {
     remainder: Vec<f32>,
     vehicles: Vec<Vehicle>,
     /// Bytes of the step of each window, for those who come back.
-    steps: Vec<Sent>,
+    steps: Vec<Carried>,
 }
 
 /// One vehicle.
@@ -50,25 +42,6 @@ struct Vehicle {
     remainder: Vec<f32>,
     /// Windows whose steps it has.
     has: usize,
-}
-
-/// Payloads of what was sent: of the header, and of each chunk.
-#[derive(Clone, Default)]
-struct Sent {
-    header: usize,
-    chunks: Vec<usize>,
-}
-
-impl Sent {
-    fn up(&self, traffic: &mut Traffic) {
-        traffic.sends(HEADER_TOPIC, self.header);
-        self.chunks.iter().for_each(|chunk| traffic.sends(CHUNK_TOPIC, *chunk));
-    }
-
-    fn down(&self, traffic: &mut Traffic) {
-        traffic.receives(HEADER_TOPIC, self.header);
-        self.chunks.iter().for_each(|chunk| traffic.receives(CHUNK_TOPIC, *chunk));
-    }
 }
 
 impl<'a> Averaged<'a> {
@@ -101,17 +74,11 @@ impl<'a> Averaged<'a> {
         meant: Vec<f32>,
         bits: u8,
         window: u32,
-    ) -> Result<(Vec<f32>, Vec<f32>, Sent), MethodError> {
+    ) -> Result<(Vec<f32>, Vec<f32>, Carried), MethodError> {
         // 32 bits a value: not coded.
         let Some(quality) = Quality::new(bits) else {
-            let bytes = meant.len() * 4;
-            let whole = bytes / RAW_CHUNK_BYTES;
-            let mut chunks = vec![RAW_CHUNK_BYTES; whole];
-            chunks.extend(Some(bytes % RAW_CHUNK_BYTES).filter(|rest| *rest > 0));
-            // Name, window and the hash of each chunk.
-            let header = ENVELOPE_OVERHEAD_BYTES + 80 + 40 * chunks.len();
-            let kept = vec![0.0; meant.len()];
-            return Ok((meant, kept, Sent { header, chunks }));
+            let (kept, carried) = (vec![0.0; meant.len()], Carried::raw(meant.len()));
+            return Ok((meant, kept, carried));
         };
         let about = About {
             role: Role::Contribution,
@@ -123,10 +90,7 @@ impl<'a> Averaged<'a> {
         };
         let coded = code(about, meant, &self.tensors, quality)?;
         let header = postcard::to_stdvec(coded.header.fields()).map_or(0, |bytes| bytes.len());
-        let sent = Sent {
-            header: ENVELOPE_OVERHEAD_BYTES + header,
-            chunks: coded.chunks.iter().map(Vec::len).collect(),
-        };
+        let sent = Carried::coded(header, coded.chunks.iter().map(Vec::len));
         Ok((coded.received, coded.remainder, sent))
     }
 }
@@ -165,7 +129,7 @@ impl Method for Averaged<'_> {
             if let (Some((received, kept, sent)), Some(traffic)) =
                 (sent, window.traffic.get_mut(number))
             {
-                traffic.session(&FILTERS);
+                connect(traffic);
                 sent.up(traffic);
                 vehicle.remainder = kept;
                 displacements.push(received);

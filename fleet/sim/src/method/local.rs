@@ -2,6 +2,7 @@
 
 use shoal_swarm::swarm::Flat;
 
+use super::carried::{Carried, connect};
 use super::{Fleet, Method, MethodError, Window, soup};
 use crate::config::Soup;
 use crate::lab::{Tune, Who};
@@ -41,6 +42,15 @@ impl Method for Local {
         if let Some(soup) = self.soup {
             let layout = &window.lab.base().layout;
             self.merged = soup::merge(&soup, &self.fleet, layout, &self.at, window)?;
+            if window.last {
+                // Once, as they are; every window before it was only looked at.
+                let carried = Carried::raw(self.fleet.start.len());
+                for traffic in window.traffic.iter_mut() {
+                    connect(traffic);
+                    carried.up(traffic);
+                    carried.down(traffic);
+                }
+            }
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Ways of learning together, window after window: everyone tunes, something is exchanged, everyone goes on from there.
 
 mod average;
+mod carried;
 mod cores;
 mod local;
 mod server;
