@@ -83,10 +83,10 @@ impl Board {
         self.counter += 1;
         let mut buffer = vec![0; T::KIND.envelope_bytes_max()];
         let sealed = seal(&body, self.counter, NEVER, key, &mut buffer);
-        // The buffer is as long as its kind can be.
-        let (id, payload) = sealed.map_or((None, 0), |out| (Some(out.id()), out.bytes().len()));
+        let sealed = sealed.expect("the buffer is as long as an envelope of its kind can be");
+        let (id, payload) = (sealed.id(), sealed.bytes().len());
         let signed = Signed {
-            id: id.unwrap_or_else(|| shoal_wire::RecordId::new([0; 32])),
+            id,
             signer: key.public().id(),
             counter: self.counter,
             not_after_seconds: NEVER,
@@ -136,10 +136,8 @@ impl Board {
         let fields = NonceFields { window, nonce: drawn.finalize().into(), utc_seconds };
         let leaf = Leaf::nonce(window);
         let at = (Kind::Nonce, window % 16, 0);
-        let (signed, payload) = match Nonce::new(fields) {
-            Ok(nonce) => self.sign(key, nonce),
-            Err(never) => unreachable!("a drawn nonce has no bound to break: {never}"),
-        };
+        let nonce = Nonce::new(fields).expect("a drawn nonce breaks no bound");
+        let (signed, payload) = self.sign(key, nonce);
         self.record(key, leaf, at, payload, What::Nonce(Arc::new(signed)))
     }
 

@@ -318,6 +318,7 @@ impl Method for Cores<'_> {
             *traffic = shell.take_traffic();
         }
         self.look(window);
+        self.shells.iter_mut().for_each(Shell::forget);
         Ok(())
     }
 

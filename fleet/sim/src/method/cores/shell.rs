@@ -121,6 +121,13 @@ impl Shell {
         self.busy_until_ms = ms;
     }
 
+    /// A window is over: what nobody builds on any more is forgotten.
+    pub(super) fn forget(&mut self) {
+        let needed = self.swarm.needed();
+        self.particles.retain(|particle, _values| needed.contains(particle));
+        self.coded.retain(|coded| needed.contains(&coded.header.body.id()));
+    }
+
     pub(super) fn take_traffic(&mut self) -> Traffic {
         std::mem::take(&mut self.traffic)
     }
