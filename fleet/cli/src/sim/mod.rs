@@ -24,16 +24,15 @@ use shown::Shown;
 pub(crate) struct Sim {
     #[command(subcommand)]
     several: Option<Several>,
-    #[command(flatten)]
-    one: Option<One>,
-}
-
-/// One method.
-#[derive(Args)]
-#[group(skip)]
-struct One {
-    #[command(flatten)]
-    files: Files,
+    /// The simulation's file
+    #[arg(required = true)]
+    file: Option<PathBuf>,
+    /// The folder to write
+    #[arg(short, long, value_name = "DIR", required = true)]
+    output: Option<PathBuf>,
+    /// Run with so many seeds: the file's and those after it
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: u64,
     /// Which of the file's methods; without it the first
     #[arg(long, value_name = "NAME")]
     method: Option<String>,
@@ -78,28 +77,29 @@ struct Files {
 
 impl Sim {
     pub(crate) fn run(self) -> Outcome {
-        match (self.several, self.one) {
-            (Some(Several::Compare(compare)), _) => compare.run(),
-            (Some(Several::Sweep(sweep)), _) => sweep.run(),
-            (None, Some(one)) => one.run(),
-            (None, None) => Err("name a file: shoal sim --help".into()),
+        match (self.several, self.file, self.output) {
+            (Some(Several::Compare(compare)), ..) => compare.run(),
+            (Some(Several::Sweep(sweep)), ..) => sweep.run(),
+            (None, Some(file), Some(output)) => {
+                one(&Files { file, output, seeds: self.seeds }, self.method)
+            }
+            (None, ..) => Err("name a file, and a folder with -o: shoal sim --help".into()),
         }
     }
 }
 
-impl One {
-    fn run(self) -> Outcome {
-        let mut config = SimConfig::read(&self.files.file)?;
-        let first = config.methods.first().map(|method| method.name.clone());
-        let named: Vec<String> = self.method.or(first).into_iter().collect();
-        keep(&mut config, &named, &self.files.file)?;
-        let records = self.files.records(&config, None)?;
-        match records.as_slice() {
-            [record] => told(report::run(record, &self.files.output)?),
-            several => told(report::compare(several, &named.concat(), &self.files.output)?),
-        }
-        Ok(())
+/// Runs one method.
+fn one(files: &Files, method: Option<String>) -> Outcome {
+    let mut config = SimConfig::read(&files.file)?;
+    let first = config.methods.first().map(|method| method.name.clone());
+    let named: Vec<String> = method.or(first).into_iter().collect();
+    keep(&mut config, &named, &files.file)?;
+    let records = files.records(&config, None)?;
+    match records.as_slice() {
+        [record] => told(report::run(record, &files.output)?),
+        several => told(report::compare(several, &named.concat(), &files.output)?),
     }
+    Ok(())
 }
 
 impl Compare {
