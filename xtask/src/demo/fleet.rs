@@ -31,12 +31,16 @@ pub(super) fn vehicle_toml(
 
 /// The same vehicle without exchange, with a state of its own.
 fn alone_toml(vehicle: &str) -> Done<String> {
-    let replaced = |text: &str, old: &str, new: &str| match text.matches(old).count() {
-        1 => Ok(text.replacen(old, new, 1)),
-        _ => Err(Failure(format!("vehicle.toml has no line {old:?}, or several"))),
-    };
-    let text = replaced(vehicle, "state = \"state\"\n", "state = \"alone\"\n")?;
-    replaced(&text, "[fleet]\n", "[fleet]\nexchange = false\n")
+    let unfit = |why: String| Failure(format!("vehicle.toml: {why}"));
+    let mut told: toml::Table = vehicle.parse().map_err(|error| unfit(format!("{error}")))?;
+    let state = told.insert("state".into(), "alone".into());
+    if state.as_ref().and_then(toml::Value::as_str) != Some("state") {
+        return Err(unfit(format!("state is {state:?}, not \"state\"")));
+    }
+    let fleet = told.get_mut("fleet").and_then(toml::Value::as_table_mut);
+    let fleet = fleet.ok_or_else(|| unfit("no table [fleet]".to_owned()))?;
+    fleet.insert("exchange".into(), false.into());
+    toml::to_string(&told).map_err(|error| unfit(error.to_string()))
 }
 
 /// Writes `alone.toml` beside `vehicle.toml`.
@@ -89,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_lone_vehicle_differs_in_its_state_and_exchange_alone() {
-        let vehicle = "name = \"a\"\nstate = \"state\"\n\n[fleet]\nname = \"b\"\n";
+        let vehicle = "name = \"a\"\nstate = \"state\"\n\n[fleet]\nname = \"b\"\nexchange = true\n";
         let alone: toml::Table = alone_toml(vehicle).unwrap().parse().unwrap();
         assert_eq!(alone["state"].as_str(), Some("alone"));
         assert_eq!(alone["fleet"]["exchange"].as_bool(), Some(false));
