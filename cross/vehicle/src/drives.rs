@@ -4,6 +4,7 @@ use shoal_hal::Drive;
 use shoal_hal::backend::recorded::{Drives, OpenError, RecordedOptions, Skipped};
 use shoal_hal::backend::synthetic::{Region, Road, SPLIT, UNSEEN, Use};
 use shoal_shadow::form::Form;
+use shoal_shadow::package::Package;
 
 use crate::config::DrivesConfig;
 
@@ -79,6 +80,20 @@ pub fn open(config: &DrivesConfig, form: &Form, seed: u64) -> Result<OwnDrives, 
         return Err(DrivesError::None { vehicle, vehicles, drives: count });
     }
     Ok(OwnDrives { drives, skipped })
+}
+
+/// The pretraining footage that ships with a package; none if it has none.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn footage(package: &Package, form: &Form) -> Result<Vec<Drive>, OpenError> {
+    let Some(path) = package.footage_path() else { return Ok(Vec::new()) };
+    let options = RecordedOptions {
+        context: None,
+        folder_rate_hz: form.rate_hz,
+        ..RecordedOptions::default()
+    };
+    Ok(Drives::open(&path, form.shape, form.rate_hz, &options)?.drives)
 }
 
 fn roads(config: &DrivesConfig, seed: u64) -> Result<Vec<Road>, DrivesError> {

@@ -11,7 +11,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use shoal_runtime::engine::Engine;
-use shoal_vehicle::engine::OpenEngineError;
 
 use crate::config::{MethodConfig, SimConfig};
 use crate::lab::{Base, LabError};
@@ -26,8 +25,6 @@ const FILE: &str = "windows.jsonl";
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
-    #[error(transparent)]
-    Engine(#[from] OpenEngineError),
     #[error("cannot make {}", path.display())]
     Make { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
@@ -56,9 +53,6 @@ pub struct Place<'a> {
     pub part: Option<&'a str>,
 }
 
-/// Opens an engine.
-pub type Engines<'a> = dyn FnMut() -> Result<Box<dyn Engine>, OpenEngineError> + 'a;
-
 /// What a comparison tells while it goes on.
 #[derive(Clone, Copy, Debug)]
 pub enum Tell<'a> {
@@ -85,11 +79,11 @@ pub fn compare(
     config: &SimConfig,
     seeds: impl IntoIterator<Item = u64>,
     place: Place<'_>,
-    engine: &mut Engines<'_>,
+    engine: Box<dyn Engine>,
     mut tell: impl FnMut(Tell<'_>),
 ) -> Result<Vec<Record>, CompareError> {
     let mut records = Vec::new();
-    let base = Base::open(config, engine()?)?;
+    let base = Base::open(config, engine)?;
     for seed in seeds {
         let config = SimConfig { seed, ..config.clone() };
         let of_seed = place.folder.join(format!("seed-{seed}"));

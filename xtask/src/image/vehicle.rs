@@ -226,3 +226,22 @@ fn boot(image: &Path) -> Done {
         .on_terminal()
         .run()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vehicle_needs_room_for_all_that_it_may_keep() {
+        let vehicle = std::env::temp_dir().join(format!("shoal-needed-{}", std::process::id()));
+        make_folder(&vehicle).unwrap();
+        let told = |text: &str| {
+            fs::write(vehicle.join("vehicle.toml"), text).unwrap();
+            needed_mib(&vehicle)
+        };
+        let needed = told("[replay]\nbytes_max = 1073741824\n").unwrap();
+        assert!((1300..1400).contains(&needed), "{needed} MiB for a GiB of replay and the rest");
+        assert!(told("[replay]\nretention_days = 3\n").unwrap_err().0.contains("bytes_max"));
+        remove_folder(&vehicle).unwrap();
+    }
+}

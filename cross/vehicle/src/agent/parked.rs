@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use embassy_time::Instant;
 use shoal_hal::backend::files::write_whole;
-use shoal_hal::backend::recorded::{Drives, RecordedOptions};
 use shoal_hal::{Conditions, Drive, Store};
 use shoal_runtime::adapter::Adapter;
 use shoal_shadow::batch::{Mix, MixedBatch, Road};
@@ -15,6 +14,7 @@ use shoal_shadow::measure::{DriveClips, Horizon, measure};
 use shoal_shadow::tune::{TuneOptions, Tuner};
 
 use super::{Agent, AgentError, Tell, keep};
+use crate::drives::footage;
 use crate::night::{Input, Night, Nominee, Output, Record};
 
 /// Key of the night's record in the store.
@@ -118,15 +118,7 @@ impl Agent {
 
     /// The pretraining footage that ships with the package.
     pub(crate) fn footage(&self) -> Result<Vec<Drive>, AgentError> {
-        let Some(path) = self.package.footage_path() else { return Ok(Vec::new()) };
-        let options = RecordedOptions {
-            context: None,
-            folder_rate_hz: self.form.rate_hz,
-            ..RecordedOptions::default()
-        };
-        let opened = Drives::open(&path, self.form.shape, self.form.rate_hz, &options)
-            .map_err(AgentError::Footage)?;
-        Ok(opened.drives)
+        footage(&self.package, &self.form).map_err(AgentError::Footage)
     }
 
     /// Batches of the vehicle's own clips and the footage that ships with the model; `None` without own clips.

@@ -122,10 +122,10 @@ impl Files {
     /// Runs what is not there yet, and reads all.
     fn records(&self, config: &SimConfig, part: Option<&str>) -> Result<Vec<Record>, Failure> {
         let seeds = config.seed..config.seed.saturating_add(self.seeds);
-        let mut open = || shoal_vehicle::engine::open(&config.engine);
+        let engine = shoal_vehicle::engine::open(&config.engine)?;
         let mut shown = Shown::new();
         let place = Place { folder: &self.output, part };
-        Ok(compare(config, seeds, place, &mut open, |tell| shown.tell(tell))?)
+        Ok(compare(config, seeds, place, engine, |tell| shown.tell(tell))?)
     }
 }
 

@@ -3,40 +3,6 @@
 use shoal_shadow::document::{DocumentError, Table};
 use shoal_wire::v1::{ConsensusRule, PaperRule};
 
-/// All keys of all kinds; each kind has some of them.
-const KEYS: [&str; 30] = [
-    "name",
-    "kind",
-    "server",
-    "rate",
-    "momentum",
-    "beta1",
-    "beta2",
-    "epsilon",
-    "trim",
-    "liars",
-    "up_bits",
-    "down_bits",
-    "feedback",
-    "merge",
-    "density",
-    "scale",
-    "budget",
-    "inertia",
-    "brake",
-    "clip",
-    "mean_last",
-    "mix",
-    "cognitive",
-    "social",
-    "repel",
-    "step_length",
-    "step_length_decay",
-    "step_length_min",
-    "patience",
-    "restart_patience",
-];
-
 /// One way of learning together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MethodConfig {
@@ -153,7 +119,7 @@ pub enum Merge {
 /// The methods of a file: `[[methods]]`.
 pub(super) fn read(root: &Table<'_>, vehicles: u32) -> Result<Vec<MethodConfig>, DocumentError> {
     let mut methods: Vec<MethodConfig> = Vec::new();
-    for table in root.tables("methods", &KEYS)? {
+    for table in root.tables("methods", &Kind::all_keys())? {
         let method = MethodConfig::read(&table, vehicles)?;
         if methods.iter().any(|other| other.name == method.name) {
             return Err(table.refuse("name", &method.name, "a name that no other method has"));
@@ -183,6 +149,12 @@ impl Kind {
         ("consensus", Kind::Consensus),
         ("paper", Kind::Paper),
     ];
+
+    /// Keys of any kind.
+    fn all_keys() -> Vec<&'static str> {
+        let of_kinds = Kind::NAMES.iter().flat_map(|(_, kind)| kind.keys());
+        ["name", "kind"].iter().chain(of_kinds).copied().collect()
+    }
 
     const fn keys(self) -> &'static [&'static str] {
         match self {
@@ -232,8 +204,8 @@ impl MethodConfig {
             ));
         }
         let kind = table.choice("kind", &Kind::NAMES)?.ok_or_else(|| table.missing("kind"))?;
-        let other = |key: &&&str| !matches!(**key, "name" | "kind") && !kind.keys().contains(*key);
-        if let Some(key) = KEYS.iter().filter(other).find(|key| table.has(key)) {
+        let other = |key: &&str| !matches!(*key, "name" | "kind") && !kind.keys().contains(key);
+        if let Some(key) = Kind::all_keys().into_iter().filter(other).find(|key| table.has(key)) {
             let want = format!("keys of this kind: {}", kind.keys().join(", "));
             return Err(table.refuse(key, "a key of another kind", &want));
         }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use sha2::{Digest, Sha256};
-use shoal_hal::backend::recorded::{Drives, OpenError, RecordedOptions};
+use shoal_hal::backend::recorded::OpenError;
 use shoal_hal::{Drive, Part};
 use shoal_runtime::adapter::{Adapter, AdapterError, Layout};
 use shoal_runtime::engine::Engine;
@@ -24,6 +24,7 @@ use shoal_shadow::package::{OpenPackageError, Package};
 use shoal_shadow::tune::{TuneOptions, Tuner};
 use shoal_swarm::swarm::{Flat, ValuesHash};
 use shoal_swarm::utility::Utility;
+use shoal_vehicle::drives::footage;
 use shoal_wire::v1::PARTS;
 
 use crate::config::{NightConfig, SimConfig};
@@ -156,17 +157,7 @@ impl Base {
         let model = Model::read(&path)?;
         let bytes = std::fs::read(&path).unwrap_or_default();
         let layout = graft_package(&model, package.description(), 1, profile_of(&*engine))?.layout;
-        let footage = match package.footage_path() {
-            None => Vec::new(),
-            Some(path) => {
-                let options = RecordedOptions {
-                    context: None,
-                    folder_rate_hz: form.rate_hz,
-                    ..RecordedOptions::default()
-                };
-                Drives::open(&path, form.shape, form.rate_hz, &options)?.drives
-            }
-        };
+        let footage = footage(&package, &form)?;
         let hash = Sha256::digest(&bytes).into();
         Ok(Base { package, form, model, hash, layout, engine, footage })
     }

@@ -11,7 +11,7 @@ use super::carried::{Carried, connect};
 use super::server::Server;
 use super::{Fleet, Method, MethodError, Window, difference, mean, moved, noise};
 use crate::config::{Average, Lie};
-use crate::lab::{Base, Tune, Who};
+use crate::lab::{Base, Tune};
 
 /// A fleet with a server.
 pub(super) struct Averaged<'a> {
@@ -97,13 +97,7 @@ impl<'a> Averaged<'a> {
 
 impl Method for Averaged<'_> {
     fn nights(&self, window: u32) -> Vec<Tune> {
-        let nights = (0..).zip(&self.vehicles).map(|(number, vehicle)| Tune {
-            who: Who::Vehicle(number),
-            window,
-            from: vehicle.at.clone(),
-            seed: self.fleet.night_seed(number, window),
-        });
-        nights.collect()
+        self.fleet.nights(window, self.vehicles.iter().map(|vehicle| &vehicle.at))
     }
 
     fn exchange(

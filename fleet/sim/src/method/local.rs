@@ -3,8 +3,8 @@
 use shoal_swarm::swarm::Flat;
 
 use super::carried::{Carried, connect};
-use super::{Fleet, Method, MethodError, Window, soup};
-use crate::config::Soup;
+use super::{Fleet, Method, MethodError, Window, difference, moved, noise, soup};
+use crate::config::{Lie, Soup};
 use crate::lab::{Tune, Who};
 
 /// Every vehicle goes on from what it tuned.
@@ -22,15 +22,21 @@ impl Local {
     }
 }
 
+impl Local {
+    /// What a vehicle gives to a merge.
+    fn sent(&self, vehicle: usize, at: &Flat, window: &Window<'_, '_>) -> Flat {
+        if self.fleet.lie_of(vehicle) != Some(Lie::Random) {
+            return at.clone();
+        }
+        let honest = difference(at, &self.fleet.start);
+        let seed = self.fleet.night_seed(vehicle as u32, window.number);
+        moved(&self.fleet.start, &noise(&honest, seed))
+    }
+}
+
 impl Method for Local {
     fn nights(&self, window: u32) -> Vec<Tune> {
-        let nights = (0..).zip(&self.at).map(|(vehicle, from)| Tune {
-            who: Who::Vehicle(vehicle),
-            window,
-            from: from.clone(),
-            seed: self.fleet.night_seed(vehicle, window),
-        });
-        nights.collect()
+        self.fleet.nights(window, self.at.iter())
     }
 
     fn exchange(
@@ -41,7 +47,9 @@ impl Method for Local {
         self.at = tuned;
         if let Some(soup) = self.soup {
             let layout = &window.lab.base().layout;
-            self.merged = soup::merge(&soup, &self.fleet, layout, &self.at, window)?;
+            let sent: Vec<Flat> =
+                (0..).zip(&self.at).map(|(n, at)| self.sent(n, at, window)).collect();
+            self.merged = soup::merge(&soup, &self.fleet, layout, &sent, window)?;
             if window.last {
                 // Once, as they are; every window before it was only looked at.
                 let carried = Carried::raw(self.fleet.start.len());

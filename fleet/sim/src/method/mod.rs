@@ -15,7 +15,7 @@ use shoal_swarm::swarm::Flat;
 use shoal_wire::v1::UtilityDocument;
 
 use crate::config::{Lie, MethodConfig, Rule, SimConfig};
-use crate::lab::{Base, Lab, LabError, Tune};
+use crate::lab::{Base, Lab, LabError, Tune, Who};
 use crate::traffic::Traffic;
 
 pub use cores::CoresError;
@@ -138,6 +138,17 @@ impl Fleet {
     /// The lie that a vehicle tells, if it is one that does.
     fn lie_of(&self, vehicle: usize) -> Option<Lie> {
         self.liars.get(vehicle).copied().unwrap_or(false).then_some(self.lie)
+    }
+
+    /// A night for every vehicle, each from where it is.
+    fn nights<'f>(&self, window: u32, from: impl Iterator<Item = &'f Flat>) -> Vec<Tune> {
+        let night = |(vehicle, from): (u32, &Flat)| Tune {
+            who: Who::Vehicle(vehicle),
+            window,
+            from: from.clone(),
+            seed: self.night_seed(vehicle, window),
+        };
+        (0..).zip(from).map(night).collect()
     }
 
     /// The seed of a vehicle's batches before a window: the same for every method.

@@ -22,6 +22,8 @@ pub(super) struct Record {
     pub(super) what: What,
     pub(super) topic: usize,
     pub(super) payload: usize,
+    /// Bytes of chunks that went before it.
+    pub(super) chunks: usize,
     /// Its place on the board.
     place: (u8, Publisher, u32, u8),
 }
@@ -151,7 +153,7 @@ impl Board {
     ) -> Record {
         let publisher = key.public().id();
         let topic = topic_bytes(publisher, leaf);
-        Record { what, topic, payload, place: (kind.number(), publisher, number, place) }
+        Record { what, topic, payload, chunks: 0, place: (kind.number(), publisher, number, place) }
     }
 }
 

@@ -17,7 +17,7 @@ use self::board::{Board, Record};
 use self::shell::{Asked, Shell};
 use super::{Fleet, Method, MethodError, Window, moved};
 use crate::config::{CalendarConfig, NetworkConfig, SimConfig};
-use crate::lab::{Base, On, Tune, Who};
+use crate::lab::{Base, On, Tune};
 
 /// How long a measurement takes on a vehicle, in milliseconds.
 const MEASURE_MS: u64 = 4_000;
@@ -224,7 +224,8 @@ impl<'a> Cores<'a> {
             if !shell.online || shell.unit() < self.network.loss {
                 continue;
             }
-            let ms = 2 * self.network.delay_ms + (shell.unit() * 200.0) as u64;
+            let sent = (record.payload + record.chunks) as f64 * 8000.0 / self.network.up_bits_s;
+            let ms = 2 * self.network.delay_ms + (sent + shell.unit() * 200.0) as u64;
             self.at(self.now_ms + ms, number, Happening::Deliver(record.clone()));
         }
     }
@@ -281,13 +282,7 @@ impl<'a> Cores<'a> {
 
 impl Method for Cores<'_> {
     fn nights(&self, window: u32) -> Vec<Tune> {
-        let nights = (0..).zip(&self.shells).map(|(vehicle, shell)| Tune {
-            who: Who::Vehicle(vehicle),
-            window,
-            from: shell.from.clone(),
-            seed: self.fleet.night_seed(vehicle, window),
-        });
-        nights.collect()
+        self.fleet.nights(window, self.shells.iter().map(|shell| &shell.from))
     }
 
     fn exchange(

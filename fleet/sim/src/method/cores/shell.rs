@@ -362,13 +362,15 @@ impl Shell {
         let me = self.key.public().id();
         let coded = self.coded.iter().rev().find(|coded| coded.header.body.id() == particle)?;
         let (header, payload) = (Arc::clone(&coded.header), coded.payload);
+        let bytes = if chunks { coded.chunks.iter().sum() } else { 0 };
         if chunks {
             let topic = topic_bytes(me, Leaf::Chunk { slot, index: 0 });
             coded.chunks.iter().for_each(|chunk| self.traffic.sends(topic, *chunk));
             let (values, chunks) = (coded.values.clone(), coded.chunks.clone());
             board.put(me, slot, Held { particle, values, chunks, topic });
         }
-        let record = board.header(&self.key, &header, payload, slot);
+        let mut record = board.header(&self.key, &header, payload, slot);
+        record.chunks = bytes;
         Some(self.sent(record))
     }
 
