@@ -29,6 +29,8 @@ pub enum RoadsError {
         "{vehicles} vehicles and {drives} drives: every vehicle needs one; ask for fewer vehicles"
     )]
     TooFew { vehicles: u32, drives: usize },
+    #[error("roads.unseen_drives: no recorded drive is `{drive}`; there are {known}")]
+    NoDrive { drive: String, known: String },
     #[error("utility.{term}: no road `{road}` is in a pack")]
     NoRoad { term: String, road: String },
     #[error(transparent)]
@@ -76,29 +78,19 @@ impl Roads {
             let split = drive.split(form.context);
             all.push(Road { drive, split, kind });
         };
-        match &config.roads.recorded {
-            Some(recorded) => {
-                let options =
-                    RecordedOptions { context: Some(form.context), ..RecordedOptions::default() };
-                let opened = Drives::open(recorded, form.shape, form.rate_hz, &options)?;
-                let (drives, vehicles) = (opened.drives.len(), config.vehicles);
-                if drives < vehicles as usize {
-                    return Err(RoadsError::TooFew { vehicles, drives });
-                }
-                for (drive, vehicle) in opened.drives.into_iter().zip((0..vehicles).cycle()) {
-                    add(drive, RoadKind::Driven(vehicle));
-                }
-                skipped = opened.skipped;
+        if config.roads.recorded.is_empty() {
+            let regions = config.roads.regions.iter().cycle();
+            for (vehicle, region) in (0..config.vehicles).zip(regions) {
+                let drive = generated(config, form, *region, u64::from(vehicle));
+                add(drive, RoadKind::Driven(vehicle));
             }
-            None => {
-                let regions = config.roads.regions.iter().cycle();
-                for (vehicle, region) in (0..config.vehicles).zip(regions) {
-                    add(
-                        generated(config, form, *region, u64::from(vehicle)),
-                        RoadKind::Driven(vehicle),
-                    );
-                }
+        } else {
+            let recorded = Recorded::open(config, form)?;
+            for (drive, vehicle) in recorded.driven.into_iter().zip((0..config.vehicles).cycle()) {
+                add(drive, RoadKind::Driven(vehicle));
             }
+            recorded.unseen.into_iter().for_each(|drive| add(drive, RoadKind::Unseen));
+            skipped = recorded.skipped;
         }
         let mut number = u64::from(config.vehicles);
         for (regions, kind) in
@@ -152,6 +144,37 @@ impl Roads {
     #[must_use]
     pub fn clips<'a>(&self, road: &'a Road, spans: Vec<Span>) -> Clips<'a> {
         Clips::of_spans(&road.drive, spans, self.form.context, 1)
+    }
+}
+
+/// Recorded drives.
+struct Recorded {
+    driven: Vec<Drive>,
+    unseen: Vec<Drive>,
+    skipped: Vec<Skipped>,
+}
+
+impl Recorded {
+    fn open(config: &SimConfig, form: &Form) -> Result<Self, RoadsError> {
+        let options = RecordedOptions { context: Some(form.context), ..RecordedOptions::default() };
+        let (mut all, mut skipped) = (Vec::new(), Vec::new());
+        for folder in &config.roads.recorded {
+            let opened = Drives::open(folder, form.shape, form.rate_hz, &options)?;
+            all.extend(opened.drives);
+            skipped.extend(opened.skipped);
+        }
+        let names: Vec<&str> = all.iter().map(|drive| drive.name.as_str()).collect();
+        let unknown = |drive: &&String| !names.contains(&drive.as_str());
+        if let Some(drive) = config.roads.unseen_drives.iter().find(unknown) {
+            return Err(RoadsError::NoDrive { drive: drive.clone(), known: names.join(", ") });
+        }
+        let is_unseen = |drive: &Drive| config.roads.unseen_drives.contains(&drive.name);
+        let (unseen, driven): (Vec<Drive>, Vec<Drive>) = all.into_iter().partition(is_unseen);
+        let (drives, vehicles) = (driven.len(), config.vehicles);
+        if drives < vehicles as usize {
+            return Err(RoadsError::TooFew { vehicles, drives });
+        }
+        Ok(Recorded { driven, unseen, skipped })
     }
 }
 

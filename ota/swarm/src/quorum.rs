@@ -111,6 +111,20 @@ impl<'a> Quorum<'a> {
         nominees
     }
 
+    /// The merges claimed in this window by vehicles in good standing, the highest first, each particle once.
+    pub fn merges(&self, window: u32) -> Vec<Nominee> {
+        let quarantined = self.quarantined(window);
+        let mut rest = self.claimed(window);
+        rest.retain(|one| {
+            one.claim.body.role == Role::Merge && !quarantined.contains(&one.claim.signer)
+        });
+        let mut merges = Vec::new();
+        while !rest.is_empty() {
+            nominate(&mut merges, &mut rest, |_all| Some(0));
+        }
+        merges
+    }
+
     /// What the vehicles drawn have found of this window's claims, for each that a majority measured.
     pub fn ballots(&self, window: u32) -> Vec<Ballot> {
         let count = |(particle, (claimed, votes)): (&ParticleId, &(&Claimed<'_>, Vec<_>))| {

@@ -70,6 +70,17 @@ impl Roster {
         self.lowest(count, None, |number| hash(&[nonce, b"ask", &number.to_le_bytes()]))
     }
 
+    /// Who of these vehicles folds, if so many do: those of the lowest SHA-256(nonce (32 bytes) ‖ `fold` ‖ number u32).
+    /// Who is not of the fleet does not.
+    pub fn folders(&self, nonce: &[u8; 32], of: &BTreeSet<KeyId>, count: usize) -> BTreeSet<KeyId> {
+        let numbered = of.iter().filter_map(|id| Some((self.number(*id)?, *id)));
+        let mut drawn: Vec<([u8; 32], KeyId)> = numbered
+            .map(|(number, id)| (hash(&[nonce, b"fold", &number.to_le_bytes()]), id))
+            .collect();
+        drawn.sort_unstable();
+        drawn.into_iter().take(count).map(|(_hash, id)| id).collect()
+    }
+
     /// Who may vote on this nominee of a vehicle: of all others, the k lowest
     /// SHA-256(nonce ‖ particle ‖ number u32).
     pub fn voters(

@@ -1,6 +1,7 @@
 //! Ways of learning together, by name.
 
 use shoal_shadow::document::{DocumentError, Table};
+use shoal_swarm::swarm::FOLDERS;
 use shoal_wire::v1::{ConsensusRule, PaperRule};
 
 /// One way of learning together.
@@ -25,9 +26,20 @@ pub enum Rule {
     /// Everybody learns alone, and after every window the adapters of that moment are merged once, to look at.
     Soup(Soup),
     /// Shoal's rule, by the vehicles' own cores.
-    Consensus(ConsensusRule),
+    Consensus(Consensus),
     /// Model Swarms, by the vehicles' own cores.
     Paper(PaperRule),
+}
+
+/// Shoal's rule, and who does what in it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Consensus {
+    /// Its numbers.
+    pub rule: ConsensusRule,
+    /// How many vehicles a window's nonce asks for a contribution.
+    pub asked: u16,
+    /// How many of them fold.
+    pub folders: usize,
 }
 
 /// A server and what goes to it and back.
@@ -174,9 +186,17 @@ impl Kind {
                 "mean_last",
             ],
             Kind::Soup => &["merge", "density", "scale", "budget", "budget"],
-            Kind::Consensus => {
-                &["inertia", "up_bits", "down_bits", "brake", "clip", "mean_last", "mix"]
-            }
+            Kind::Consensus => &[
+                "inertia",
+                "up_bits",
+                "down_bits",
+                "brake",
+                "clip",
+                "mean_last",
+                "mix",
+                "asked",
+                "folders",
+            ],
             Kind::Paper => &[
                 "inertia",
                 "cognitive",
@@ -309,9 +329,9 @@ fn soup(table: &Table<'_>) -> Result<Soup, DocumentError> {
     })
 }
 
-fn consensus(table: &Table<'_>) -> Result<ConsensusRule, DocumentError> {
+fn consensus(table: &Table<'_>) -> Result<Consensus, DocumentError> {
     let number = |key, range, usual: f32| Ok(table.number(key, range)?.map_or(usual, |n| n as f32));
-    Ok(ConsensusRule {
+    let rule = ConsensusRule {
         inertia: number("inertia", 0.0..=0.99, 0.5)?,
         up_bits: bits(table, "up_bits", 2, 8)?,
         down_bits: bits(table, "down_bits", 6, 8)?,
@@ -319,6 +339,11 @@ fn consensus(table: &Table<'_>) -> Result<ConsensusRule, DocumentError> {
         clip: table.boolean("clip")?.unwrap_or(true),
         mean_last: table.integer("mean_last", 1..=8)?.map_or(5, |n| n as u8),
         mix: table.boolean("mix")?.unwrap_or(true),
+    };
+    Ok(Consensus {
+        rule,
+        asked: table.integer("asked", 1..=64)?.map_or(16, |n| n as u16),
+        folders: table.integer("folders", 1..=64)?.map_or(FOLDERS, |n| n as usize),
     })
 }
 

@@ -11,7 +11,7 @@ use shoal_hal::backend::synthetic::Region;
 use shoal_shadow::document::{Document, DocumentError, Table};
 use shoal_vehicle::config::{EngineConfig, EngineKind};
 
-pub use method::{Average, Merge, MethodConfig, Rule, Server, Soup};
+pub use method::{Average, Consensus, Merge, MethodConfig, Rule, Server, Soup};
 pub use utility::TermConfig;
 
 const ROOT: [&str; 13] = [
@@ -66,8 +66,10 @@ pub struct SimConfig {
 /// Roads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RoadsConfig {
-    /// A folder of recorded drives: drive i is of vehicle i mod `vehicles`.
-    pub recorded: Option<PathBuf>,
+    /// Folders of recorded drives, in this order: drive i of those that are driven is of vehicle i mod `vehicles`.
+    pub recorded: Vec<PathBuf>,
+    /// Recorded drives that nobody drives, and nothing of them is in the pack: by their paths within their folders.
+    pub unseen_drives: Vec<String>,
     /// Regions of generated roads that are driven, one road a vehicle, in turn; used without `recorded`.
     pub regions: Vec<Region>,
     /// Regions that nobody drives and of which the pack has a part.
@@ -156,7 +158,7 @@ impl SimConfig {
         let mut config = Self::parse(&path.display().to_string(), &source)?;
         let directory = path.parent().unwrap_or(Path::new(""));
         config.package = directory.join(&config.package);
-        config.roads.recorded = config.roads.recorded.map(|recorded| directory.join(recorded));
+        config.roads.recorded.iter_mut().for_each(|recorded| *recorded = directory.join(&recorded));
         config.engine.library = config.engine.library.map(|library| directory.join(library));
         Ok(config)
     }
@@ -230,21 +232,37 @@ fn regions(table: &Table<'_>, key: &str) -> Result<Vec<Region>, DocumentError> {
 
 impl RoadsConfig {
     fn read(root: &Table<'_>) -> Result<Self, DocumentError> {
-        let keys = ["recorded", "regions", "listed", "unseen", "frames", "windows_to_drive"];
+        let keys = [
+            "recorded",
+            "unseen_drives",
+            "regions",
+            "listed",
+            "unseen",
+            "frames",
+            "windows_to_drive",
+        ];
         let Some(table) = root.table("roads", &keys)? else { return Err(root.missing("roads")) };
         let roads = RoadsConfig {
-            recorded: table.text("recorded")?.map(PathBuf::from),
+            recorded: table.texts("recorded")?.into_iter().map(PathBuf::from).collect(),
+            unseen_drives: table.texts("unseen_drives")?.into_iter().map(String::from).collect(),
             regions: regions(&table, "regions")?,
             listed: regions(&table, "listed")?,
             unseen: regions(&table, "unseen")?,
             frames: table.integer("frames", 60..=100_000)?.unwrap_or(240) as usize,
             windows_to_drive: table.integer("windows_to_drive", 1..=1000)?.unwrap_or(5) as u32,
         };
-        if roads.recorded.is_none() && roads.regions.is_empty() {
+        if roads.recorded.is_empty() && roads.regions.is_empty() {
             return Err(table.missing("regions"));
         }
-        if roads.recorded.is_some() && !roads.regions.is_empty() {
+        if !roads.recorded.is_empty() && !roads.regions.is_empty() {
             return Err(table.refuse("regions", "beside `recorded`", "only one of the two"));
+        }
+        if roads.recorded.is_empty() && !roads.unseen_drives.is_empty() {
+            return Err(table.refuse(
+                "unseen_drives",
+                "without `recorded`",
+                "drives recorded there",
+            ));
         }
         Ok(roads)
     }

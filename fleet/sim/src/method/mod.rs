@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 
 use shoal_runtime::adapter::Adapter;
 use shoal_soup::chance::Draws;
-use shoal_swarm::swarm::Flat;
+use shoal_swarm::swarm::{FOLDERS, Flat};
 use shoal_wire::v1::UtilityDocument;
 
-use crate::config::{Lie, MethodConfig, Rule, SimConfig};
+use crate::config::{Consensus, Lie, MethodConfig, Rule, SimConfig};
 use crate::lab::{Base, Lab, LabError, Tune, Who};
 use crate::traffic::Traffic;
 
@@ -111,13 +111,15 @@ pub fn open<'a>(
         Rule::Soup(soup) => Box::new(local::Local::new(fleet, Some(soup))),
         Rule::Pooled => Box::new(local::Pooled::new(fleet)),
         Rule::Average(average) => Box::new(average::Averaged::new(fleet, average, base)?),
-        Rule::Consensus(rule) => {
+        Rule::Consensus(Consensus { rule, asked, folders }) => {
             let rule = shoal_wire::v1::Rule::Consensus(rule);
-            Box::new(cores::Cores::new(fleet, rule, config, base, utility)?)
+            let duties = cores::Duties { asked, folders };
+            Box::new(cores::Cores::new(fleet, rule, duties, config, base, utility)?)
         }
         Rule::Paper(rule) => {
             let rule = shoal_wire::v1::Rule::Paper(rule);
-            Box::new(cores::Cores::new(fleet, rule, config, base, utility)?)
+            let duties = cores::Duties { asked: u16::MAX, folders: FOLDERS };
+            Box::new(cores::Cores::new(fleet, rule, duties, config, base, utility)?)
         }
     })
 }

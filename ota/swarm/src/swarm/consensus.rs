@@ -1,6 +1,7 @@
 //! The consensus rule: contributions up, the others' down, one merge out of them, measured and claimed.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use shoal_wire::v1::{
@@ -8,6 +9,7 @@ use shoal_wire::v1::{
 };
 use shoal_wire::{KeyId, ParticleId, RecordId};
 
+use super::following::Turn;
 use super::moving::{Contender, unused_part};
 use super::night::{Begun, Coding, Job, Night};
 use super::state::Pending;
@@ -37,6 +39,8 @@ pub(super) enum Merging {
     Coding(Made),
     /// It is to be measured, and claimed.
     Claiming(Made, ParticleId, Option<u8>),
+    /// Others fold: of their merges, these were looked at.
+    Following(Vec<ParticleId>),
     /// It is claimed, or there is none.
     Over,
 }
@@ -93,6 +97,7 @@ impl Swarm {
             Merging::Claiming(made, particle, slot) => {
                 self.measure_merge(night, begun, made, particle, slot)
             }
+            Merging::Following(tried) => self.follow(night, begun, tried),
             waiting @ (Merging::Coding(_) | Merging::Over) => {
                 begun.merging = waiting;
                 false
@@ -171,8 +176,19 @@ impl Swarm {
             // Known before anything is fetched: by it the others' are admitted.
             night.own_norm = norm(&displacement(tuned, &anchor, None));
         }
-        let mut complete =
-            begun.asked.iter().all(|asked| published.iter().any(|one| one.2 == *asked));
+        let contributed: BTreeSet<KeyId> = published.iter().map(|one| one.2).collect();
+        let mut complete = begun.asked.is_subset(&contributed);
+        match self.turn(night, begun, contributed) {
+            Turn::Folds => {}
+            Turn::Follows => {
+                begun.merging = Merging::Following(Vec::new());
+                return true;
+            }
+            Turn::Open => {
+                begun.merging = Merging::Gathering;
+                return false;
+            }
+        }
         let mut contributions: Vec<Contribution> = Vec::new();
         for (particle, header, _signer) in published {
             match self.want(Some(particle), night.online) {

@@ -12,6 +12,7 @@ mod consensus;
 mod deploy;
 mod describe;
 mod door;
+mod following;
 mod moving;
 mod night;
 mod paper;
@@ -38,6 +39,10 @@ use night::Night;
 use state::State;
 pub use state::{RejectSaved, STATE_KEY, Saved, ValuesHash};
 use store::Store;
+
+/// How many of a window's contributors fold it, usually: should one be cut off, or lie, there is another; and as they
+/// fold alike, theirs is mostly one particle.
+pub const FOLDERS: usize = 2;
 
 /// A flat run of f32: an adapter, or a difference of two. Shared, never copied at a door.
 pub type Flat = Arc<[f32]>;
@@ -351,6 +356,9 @@ pub struct Setup {
     pub roster: Roster,
     /// From one window to the next, in seconds.
     pub period_seconds: u32,
+    /// By the consensus rule: how many of a window's contributors fold it. The others fetch the merge that one of these
+    /// claims, instead of all contributions; see [`FOLDERS`].
+    pub folders: usize,
 }
 
 /// The core. Records that it took in (true from [`Swarm::handle_input`]) are handed in again after a start, before the
@@ -363,6 +371,7 @@ pub struct Swarm {
     utility: Utility,
     roster: Roster,
     age_windows: u32,
+    folders: usize,
     records: Records,
     state: State,
     /// Values that the state names.
@@ -424,6 +433,7 @@ impl Swarm {
             utility: setup.utility,
             roster: setup.roster,
             age_windows: crate::records::age_windows(setup.period_seconds),
+            folders: setup.folders,
             records: Records::new(shape),
             window: state.window,
             state,

@@ -41,6 +41,8 @@ pub(super) struct Night {
     pub(super) claim_by: Instant,
     /// Whether `claim_by` is over.
     pub(super) hurried: bool,
+    /// Whether nothing is begun any more.
+    pub(super) closing: bool,
     pub(super) begun: Option<Begun>,
     pub(super) measuring: Option<(u64, Job)>,
     pub(super) coding: Option<(u64, Coding)>,
@@ -139,6 +141,7 @@ impl Swarm {
                 if let Some(night) = &mut self.night {
                     night.late = true;
                     night.hurried = true;
+                    night.closing = true;
                 }
             }
             Phase::Closed => self.close(),
@@ -150,6 +153,7 @@ impl Swarm {
             night.online = true;
             night.late = now.since_boot >= night.fold_by;
             night.hurried = now.since_boot >= night.claim_by;
+            night.closing = false;
             return;
         }
         // A clock that went back opens nothing: what was done in a window is done.
@@ -176,6 +180,7 @@ impl Swarm {
             late: false,
             claim_by: closes_at.saturating_sub(part(CLAIM_PART)),
             hurried: false,
+            closing: false,
             begun: None,
             measuring: None,
             coding: None,
@@ -192,6 +197,7 @@ impl Swarm {
         night.online = false;
         night.late = true;
         night.hurried = true;
+        night.closing = true;
         if night.current && self.state.attended != Some(night.window) {
             self.state.attended = Some(night.window);
             self.keep_state();

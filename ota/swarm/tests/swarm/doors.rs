@@ -44,6 +44,7 @@ fn setup(rule: Rule) -> Setup {
         utility: utility(),
         roster: roster(4),
         period_seconds: 100,
+        folders: usize::MAX,
     }
 }
 

@@ -24,8 +24,6 @@ const MEASURE_MS: u64 = 4_000;
 /// Before a window opens the night is over, and before it closes nothing more is begun, in milliseconds.
 const NIGHT_ENDS_MS: u64 = 10_000;
 const CLOSING_MS: u64 = 30_000;
-/// Vehicles that a nonce asks for a contribution.
-const ASKED: u16 = 16;
 
 /// Why the cores cannot be run.
 #[expect(missing_docs, reason = "each says what its source says")]
@@ -37,6 +35,15 @@ pub enum CoresError {
     Setup(#[from] RejectSetup),
     #[error("{what} is refused: {why}")]
     Document { what: &'static str, why: String },
+}
+
+/// Who does what in a window.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Duties {
+    /// How many vehicles a nonce asks for a contribution.
+    pub(super) asked: u16,
+    /// How many of them fold.
+    pub(super) folders: usize,
 }
 
 /// Something that happens to a vehicle, or to nobody.
@@ -91,13 +98,14 @@ impl<'a> Cores<'a> {
     pub(super) fn new(
         fleet: Fleet,
         rule: Rule,
+        duties: Duties,
         config: &SimConfig,
         base: &'a Base,
         utility: &UtilityDocument,
     ) -> Result<Self, CoresError> {
         let keys: Vec<SecretKey> = (0..fleet.vehicles).map(|number| key(&fleet, number)).collect();
         let roster = Roster::new(keys.iter().map(|key| key.public().id()).collect())?;
-        let document = document(&fleet, rule, base)?;
+        let document = document(&fleet, rule, duties.asked, base)?;
         let utility = Utility::new(utility);
         let terms = utility.terms().len() as u8;
         let mut shells = Vec::new();
@@ -109,6 +117,7 @@ impl<'a> Cores<'a> {
                 utility: utility.clone(),
                 roster: roster.clone(),
                 period_seconds: config.calendar.period_s,
+                folders: duties.folders,
             };
             let swarm = Swarm::new(setup, Saved::default(), |_hash| None)?;
             shells.push(Shell::new(key, swarm, fleet.start.clone(), fleet.lie_of(number)));
@@ -366,7 +375,12 @@ fn key(fleet: &Fleet, number: u32) -> SecretKey {
     SecretKey::from_seed(&seed)
 }
 
-fn document(fleet: &Fleet, rule: Rule, base: &Base) -> Result<SwarmDocument, CoresError> {
+fn document(
+    fleet: &Fleet,
+    rule: Rule,
+    asked: u16,
+    base: &Base,
+) -> Result<SwarmDocument, CoresError> {
     let fields = SwarmDocumentFields {
         version: 1,
         seed: fleet.seed,
@@ -375,7 +389,7 @@ fn document(fleet: &Fleet, rule: Rule, base: &Base) -> Result<SwarmDocument, Cor
         values: fleet.start.len() as u32,
         rank: base.rank(),
         start_seed: fleet.seed,
-        asked: ASKED,
+        asked,
         rule,
     };
     SwarmDocument::new(fields)

@@ -1,0 +1,90 @@
+//! By the consensus rule, who folds a window's contributions, and what the others do: they take the merge that one of
+//! these claims, and measure it like any other.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use shoal_wire::v1::Role;
+use shoal_wire::{KeyId, ParticleId};
+
+use super::consensus::Merging;
+use super::night::{Begun, Job, Night};
+use super::{Swarm, moving::Contender};
+
+/// Whether this vehicle folds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Folds,
+    Follows,
+    /// That depends on who else contributes.
+    Open,
+}
+
+impl Swarm {
+    /// Who folds is drawn by the nonce of those who contributed: they are there. Nobody waits for who did not come.
+    pub(super) fn turn(&self, night: &Night, begun: &Begun, contributed: BTreeSet<KeyId>) -> Turn {
+        let Some(nonce) = self.records.nonce_of(night.window) else { return Turn::Open };
+        let drawn = |of: &BTreeSet<KeyId>| self.roster.folders(nonce, of, self.folders);
+        if drawn(&begun.asked).contains(&self.vehicle) {
+            return Turn::Folds;
+        }
+        let nobody = contributed.is_empty();
+        let complete = night.late || begun.asked.is_subset(&contributed);
+        let mut with_me = contributed;
+        with_me.insert(self.vehicle);
+        if !drawn(&with_me).contains(&self.vehicle) {
+            return Turn::Follows;
+        }
+        match (complete, nobody || begun.asked.contains(&self.vehicle)) {
+            (false, _) => Turn::Open,
+            (true, true) => Turn::Folds,
+            (true, false) => Turn::Follows,
+        }
+    }
+
+    /// Takes the highest merge claimed in this window as something to move to; one that was measured to be worse gives way
+    /// to the next. Until the window closes, or all who fold have claimed.
+    pub(super) fn follow(
+        &mut self,
+        night: &Night,
+        begun: &mut Begun,
+        mut tried: Vec<ParticleId>,
+    ) -> bool {
+        if begun.no_worse.iter().any(|(one, _gain)| tried.contains(&one.particle)) {
+            begun.merging = Merging::Over;
+            return true;
+        }
+        let comparing = match &night.measuring {
+            Some((_id, Job::Compare(one))) => tried.contains(&one.particle),
+            Some(_) | None => false,
+        };
+        let waiting = begun.contenders.iter().any(|one| tried.contains(&one.particle));
+        if comparing || waiting {
+            begun.merging = Merging::Following(tried);
+            return false;
+        }
+        let merges = self.merges(night.window);
+        let next = merges.iter().find(|one| !tried.contains(&one.particle)).cloned();
+        if let Some(next) = next {
+            tried.push(next.particle);
+            begun.contend(next);
+            begun.merging = Merging::Following(tried);
+            return true;
+        }
+        let claims = self.records.claims(night.window).filter(|one| one.body.role == Role::Merge);
+        // A claim whose header is on its way is not there yet.
+        let claimed = claims
+            .filter(|one| self.records.particle(night.window, one.signer, Role::Merge).is_some());
+        let all = claimed.count() >= self.folders;
+        begun.merging =
+            if all || night.closing { Merging::Over } else { Merging::Following(tried) };
+        all || night.closing
+    }
+
+    /// Merges claimed in this window, the highest first.
+    fn merges(&self, window: u32) -> Vec<Contender> {
+        let Some(quorum) = self.quorum(window) else { return Vec::new() };
+        let merges = quorum.merges(window);
+        merges.iter().filter_map(|merge| self.contender(merge, window, None)).collect()
+    }
+}
