@@ -11,7 +11,10 @@ use shoal_hal::backend::synthetic::Region;
 use shoal_shadow::document::{Document, DocumentError, Table};
 use shoal_vehicle::config::{EngineConfig, EngineKind};
 
-pub use method::{Average, Consensus, Merge, MethodConfig, Rule, Server, Soup};
+pub use method::{
+    Average, Cocktail, Consensus, Ensemble, EvoMerge, Evolution, Fisher, Gossip, MeasuredOn, Merge,
+    MethodConfig, Rule, Server, Soup,
+};
 pub use utility::TermConfig;
 
 const ROOT: [&str; 13] = [

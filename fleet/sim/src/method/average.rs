@@ -1,31 +1,28 @@
-//! A server combines what vehicles tuned, and everybody begins the next window from that: FedAvg and those after it, at any
-//! number of bits.
+//! A server combines what vehicles tuned, and everybody begins the next window from that: FedAvg and those after it, over any
+//! link.
 
 use shoal_swarm::swarm::Flat;
-use shoal_vehicle::exchange::weights::{About, code};
-use shoal_wire::coding::Quality;
-use shoal_wire::v1::Role;
-use shoal_wire::{LayoutHash, ModelHash};
 
 use super::carried::{Carried, connect};
+use super::link::{Link, Sender};
 use super::server::Server;
 use super::{Fleet, Method, MethodError, Window, difference, mean, moved, noise};
-use crate::config::{Average, Lie};
-use crate::lab::{Base, Tune};
+use crate::config::Lie;
+use crate::lab::{Pull, Tune};
 
 /// A fleet with a server.
 pub(super) struct Averaged<'a> {
     fleet: Fleet,
-    average: Average,
-    base: &'a Base,
-    tensors: Vec<u32>,
     server: Server,
+    link: Box<dyn Link + 'a>,
+    /// The fleet is given the mean of so many last adapters.
+    mean_last: usize,
+    /// μ of the pull of nights to where a vehicle began; `None`: there is none.
+    pull: Option<f64>,
     /// What everybody who was there last has.
     global: Flat,
     /// The last ones, the newest last.
     globals: Vec<Flat>,
-    /// What the coding of the server's steps kept back.
-    remainder: Vec<f32>,
     vehicles: Vec<Vehicle>,
     /// Bytes of the step of each window, for those who come back.
     steps: Vec<Carried>,
@@ -38,66 +35,44 @@ struct Vehicle {
     /// Where it tunes from.
     at: Flat,
     tuned: Flat,
-    /// What coding kept back of what it sent.
-    remainder: Vec<f32>,
     /// Windows whose steps it has.
     has: usize,
 }
 
 impl<'a> Averaged<'a> {
-    pub(super) fn new(fleet: Fleet, average: Average, base: &'a Base) -> Result<Self, MethodError> {
+    pub(super) fn new(
+        fleet: Fleet,
+        server: Server,
+        link: Box<dyn Link + 'a>,
+        mean_last: u8,
+        pull: Option<f64>,
+    ) -> Self {
         let start = &fleet.start;
-        let vehicle = || Vehicle {
-            anchor: start.clone(),
-            at: start.clone(),
-            tuned: start.clone(),
-            remainder: vec![0.0; start.len()],
-            has: 0,
-        };
-        Ok(Averaged {
-            average,
-            base,
-            tensors: base.tensors(),
-            server: Server::new(average.server, start.len())?,
+        let vehicle =
+            || Vehicle { anchor: start.clone(), at: start.clone(), tuned: start.clone(), has: 0 };
+        Averaged {
+            server,
+            link,
+            mean_last: mean_last.into(),
+            pull,
             global: start.clone(),
             globals: Vec::new(),
-            remainder: vec![0.0; start.len()],
             vehicles: (0..fleet.vehicles).map(|_| vehicle()).collect(),
             steps: Vec::new(),
             fleet,
-        })
-    }
-
-    /// What is received of `meant`, what is kept back of it, and what was sent.
-    fn coded(
-        &self,
-        meant: Vec<f32>,
-        bits: u8,
-        window: u32,
-    ) -> Result<(Vec<f32>, Vec<f32>, Carried), MethodError> {
-        // 32 bits a value: not coded.
-        let Some(quality) = Quality::new(bits) else {
-            let (kept, carried) = (vec![0.0; meant.len()], Carried::raw(meant.len()));
-            return Ok((meant, kept, carried));
-        };
-        let about = About {
-            role: Role::Contribution,
-            window,
-            base_model: ModelHash::new(self.base.hash),
-            layout: LayoutHash::new(self.base.layout.hash()),
-            anchor: None,
-            inputs: Vec::new(),
-        };
-        let coded = code(about, meant, &self.tensors, quality)?;
-        let header = postcard::to_stdvec(coded.header.fields()).map_or(0, |bytes| bytes.len());
-        let sent = Carried::coded(header, coded.chunks.iter().map(Vec::len));
-        Ok((coded.received, coded.remainder, sent))
+        }
     }
 }
 
 impl Method for Averaged<'_> {
     fn nights(&self, window: u32) -> Vec<Tune> {
-        self.fleet.nights(window, self.vehicles.iter().map(|vehicle| &vehicle.at))
+        let mut nights = self.fleet.nights(window, self.vehicles.iter().map(|vehicle| &vehicle.at));
+        if let Some(mu) = self.pull {
+            for (night, vehicle) in nights.iter_mut().zip(&self.vehicles) {
+                night.pull = Some(Pull { towards: vehicle.anchor.clone(), mu });
+            }
+        }
+        nights
     }
 
     fn exchange(
@@ -108,36 +83,28 @@ impl Method for Averaged<'_> {
         let mut displacements = Vec::new();
         for (number, tuned) in tuned.into_iter().enumerate() {
             let present = window.present.get(number).copied().unwrap_or(false);
-            let Some(vehicle) = self.vehicles.get(number) else { continue };
-            let mut meant = difference(&tuned, &vehicle.anchor);
-            if self.average.feedback {
-                meant.iter_mut().zip(&vehicle.remainder).for_each(|(meant, kept)| *meant += kept);
-            }
+            let Some(vehicle) = self.vehicles.get_mut(number) else { continue };
+            let by = difference(&tuned, &vehicle.anchor);
+            (vehicle.at, vehicle.tuned) = (tuned.clone(), tuned);
+            let Some(traffic) = window.traffic.get_mut(number).filter(|_| present) else {
+                continue;
+            };
+            let from = Sender::Vehicle(number);
+            let mut meant = self.link.meant(from, by);
             if self.fleet.lie_of(number) == Some(Lie::Random) {
                 meant = noise(&meant, self.fleet.night_seed(number as u32, window.number));
             }
-            let sent = present.then(|| self.coded(meant, self.average.up_bits, window.number));
-            let sent = sent.transpose()?;
-            let Some(vehicle) = self.vehicles.get_mut(number) else { continue };
-            (vehicle.at, vehicle.tuned) = (tuned.clone(), tuned);
-            if let (Some((received, kept, sent)), Some(traffic)) =
-                (sent, window.traffic.get_mut(number))
-            {
-                connect(traffic);
-                sent.up(traffic);
-                vehicle.remainder = kept;
-                displacements.push(received);
-            }
+            let (received, sent) = self.link.send(from, meant, window.number)?;
+            connect(traffic);
+            sent.up(traffic);
+            displacements.push(received);
         }
-        let mut step = self.server.step(&displacements)?;
-        if self.average.feedback {
-            step.iter_mut().zip(&self.remainder).for_each(|(step, kept)| *step += kept);
-        }
-        let (received, kept, sent) = self.coded(step, self.average.down_bits, window.number)?;
-        self.remainder = kept;
+        let step = self.server.step(&displacements)?;
+        let meant = self.link.meant(Sender::Server, step);
+        let (received, sent) = self.link.send(Sender::Server, meant, window.number)?;
         self.global = moved(&self.global, &received);
         self.globals.push(self.global.clone());
-        if self.globals.len() > usize::from(self.average.mean_last) {
+        if self.globals.len() > self.mean_last {
             self.globals.remove(0);
         }
         self.steps.push(sent);

@@ -3,8 +3,8 @@
 use shoal_swarm::swarm::Flat;
 
 use super::carried::{Carried, connect};
-use super::{Fleet, Method, MethodError, Window, difference, moved, noise, soup};
-use crate::config::{Lie, Soup};
+use super::{Fleet, Method, MethodError, Window, soup};
+use crate::config::Soup;
 use crate::lab::{Tune, Who};
 
 /// Every vehicle goes on from what it tuned.
@@ -22,18 +22,6 @@ impl Local {
     }
 }
 
-impl Local {
-    /// What a vehicle gives to a merge.
-    fn sent(&self, vehicle: usize, at: &Flat, window: &Window<'_, '_>) -> Flat {
-        if self.fleet.lie_of(vehicle) != Some(Lie::Random) {
-            return at.clone();
-        }
-        let honest = difference(at, &self.fleet.start);
-        let seed = self.fleet.night_seed(vehicle as u32, window.number);
-        moved(&self.fleet.start, &noise(&honest, seed))
-    }
-}
-
 impl Method for Local {
     fn nights(&self, window: u32) -> Vec<Tune> {
         self.fleet.nights(window, self.at.iter())
@@ -47,16 +35,20 @@ impl Method for Local {
         self.at = tuned;
         if let Some(soup) = self.soup {
             let layout = &window.lab.base().layout;
-            let sent: Vec<Flat> =
-                (0..).zip(&self.at).map(|(n, at)| self.sent(n, at, window)).collect();
+            let sent: Vec<Flat> = (0..)
+                .zip(&self.at)
+                .map(|(number, at)| self.fleet.sent(number, at, window.number))
+                .collect();
             self.merged = soup::merge(&soup, &self.fleet, layout, &sent, window)?;
             if window.last {
                 // Once, as they are; every window before it was only looked at.
-                let carried = Carried::raw(self.fleet.start.len());
+                let values = self.fleet.start.len();
+                let up = Carried::raw(values * soup.merge.runs_sent());
+                let down = Carried::raw(values);
                 for traffic in window.traffic.iter_mut() {
                     connect(traffic);
-                    carried.up(traffic);
-                    carried.down(traffic);
+                    up.up(traffic);
+                    down.down(traffic);
                 }
             }
         }
@@ -88,7 +80,7 @@ impl Pooled {
 impl Method for Pooled {
     fn nights(&self, window: u32) -> Vec<Tune> {
         let seed = self.fleet.night_seed(u32::MAX, window);
-        vec![Tune { who: Who::All, window, from: self.at.clone(), seed }]
+        vec![Tune { who: Who::All, window, from: self.at.clone(), seed, pull: None }]
     }
 
     fn exchange(

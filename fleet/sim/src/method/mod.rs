@@ -3,8 +3,13 @@
 mod average;
 mod carried;
 mod cores;
+mod ensemble;
+mod evolution;
+mod gossip;
+mod link;
 mod local;
 mod server;
+mod sites;
 mod soup;
 
 use std::collections::BTreeMap;
@@ -14,8 +19,8 @@ use shoal_soup::chance::Draws;
 use shoal_swarm::swarm::{FOLDERS, Flat};
 use shoal_wire::v1::UtilityDocument;
 
-use crate::config::{Consensus, Lie, MethodConfig, Rule, SimConfig};
-use crate::lab::{Base, Lab, LabError, Tune, Who};
+use crate::config::{Average, Cocktail, Consensus, Lie, MethodConfig, Rule, Server, SimConfig};
+use crate::lab::{Base, Ensemble, Lab, LabError, Tune, Who};
 use crate::traffic::Traffic;
 
 pub use cores::CoresError;
@@ -33,8 +38,10 @@ pub enum MethodError {
     Cores(Box<CoresError>),
     #[error(transparent)]
     Soup(Box<SoupError>),
-    #[error("the server cannot go on")]
+    #[error("the exchange cannot go on")]
     Server(#[from] shoal_soup::input::InputError),
+    #[error("the model's adapters cannot be averaged site by site")]
+    Sites(#[from] shoal_soup::sites::SitesError),
 }
 
 impl From<CoresError> for MethodError {
@@ -90,6 +97,17 @@ pub trait Method {
     fn personal(&self, _vehicle: u32) -> Option<Flat> {
         None
     }
+
+    /// What a vehicle goes on from, where that is its own and not the fleet's.
+    fn given(&self, _vehicle: u32) -> Option<Flat> {
+        None
+    }
+
+    /// What the fleet is given where it is several adapters whose predictions are mixed: then it stands in for
+    /// [`Method::fleet`].
+    fn ensemble(&self) -> Option<&Ensemble> {
+        None
+    }
 }
 
 /// Makes the method that is asked for.
@@ -110,7 +128,11 @@ pub fn open<'a>(
         Rule::Local => Box::new(local::Local::new(fleet, None)),
         Rule::Soup(soup) => Box::new(local::Local::new(fleet, Some(soup))),
         Rule::Pooled => Box::new(local::Pooled::new(fleet)),
-        Rule::Average(average) => Box::new(average::Averaged::new(fleet, average, base)?),
+        Rule::Average(asked) => Box::new(averaged(fleet, asked, base)?),
+        Rule::Cocktail(asked) => Box::new(compressed(fleet, asked, base)?),
+        Rule::Gossip(asked) => Box::new(gossip::Gossiping::new(fleet, asked, base)?),
+        Rule::Evolution(asked) => Box::new(evolution::Evolving::new(fleet, asked)?),
+        Rule::Ensemble(asked) => Box::new(ensemble::Mixing::new(fleet, asked)),
         Rule::Consensus(Consensus { rule, asked, folders }) => {
             let rule = shoal_wire::v1::Rule::Consensus(rule);
             let duties = cores::Duties { asked, folders };
@@ -122,6 +144,42 @@ pub fn open<'a>(
             Box::new(cores::Cores::new(fleet, rule, duties, config, base, utility)?)
         }
     })
+}
+
+/// A server behind the vehicles' own coder.
+fn averaged<'a>(
+    fleet: Fleet,
+    asked: Average,
+    base: &'a Base,
+) -> Result<average::Averaged<'a>, MethodError> {
+    let Average { server, up_bits, down_bits, feedback, mean_last } = asked;
+    let link = link::Quantised::new(base, fleet.vehicles, (up_bits, down_bits), feedback);
+    let pull = match server {
+        Server::Proximal { mu, .. } => Some(mu),
+        Server::Mean { .. }
+        | Server::Momentum { .. }
+        | Server::Adam { .. }
+        | Server::Median
+        | Server::Trimmed { .. }
+        | Server::Krum { .. }
+        | Server::MultiKrum { .. }
+        | Server::Clipped { .. }
+        | Server::FlexLora => None,
+    };
+    let server = server::Server::new(server, &fleet.start, &base.layout)?;
+    Ok(average::Averaged::new(fleet, server, Box::new(link), mean_last, pull))
+}
+
+/// The mean, of updates of which a part is sent.
+fn compressed<'a>(
+    fleet: Fleet,
+    asked: Cocktail,
+    base: &'a Base,
+) -> Result<average::Averaged<'a>, MethodError> {
+    let Cocktail { settings, rate, mean_last } = asked;
+    let link = link::Sparse::new(fleet.start.len(), fleet.vehicles, settings, fleet.seed)?;
+    let server = server::Server::new(Server::Mean { rate }, &fleet.start, &base.layout)?;
+    Ok(average::Averaged::new(fleet, server, Box::new(link), mean_last, None))
 }
 
 /// What every method begins with.
@@ -142,6 +200,15 @@ impl Fleet {
         self.liars.get(vehicle).copied().unwrap_or(false).then_some(self.lie)
     }
 
+    /// What a vehicle that learns alone gives away of where it is.
+    fn sent(&self, vehicle: u32, at: &Flat, window: u32) -> Flat {
+        if self.lie_of(vehicle as usize) != Some(Lie::Random) {
+            return at.clone();
+        }
+        let honest = difference(at, &self.start);
+        moved(&self.start, &noise(&honest, self.night_seed(vehicle, window)))
+    }
+
     /// A night for every vehicle, each from where it is.
     fn nights<'f>(&self, window: u32, from: impl Iterator<Item = &'f Flat>) -> Vec<Tune> {
         let night = |(vehicle, from): (u32, &Flat)| Tune {
@@ -149,6 +216,7 @@ impl Fleet {
             window,
             from: from.clone(),
             seed: self.night_seed(vehicle, window),
+            pull: None,
         };
         (0..).zip(from).map(night).collect()
     }
