@@ -107,10 +107,6 @@ name = \"flexlora\"
 kind = \"average\"
 server = \"flexlora\"
 [[methods]]
-name = \"clipped\"
-kind = \"average\"
-server = \"clipped\"
-[[methods]]
 name = \"cocktail\"
 kind = \"cocktail\"
 [[methods]]
@@ -319,8 +315,7 @@ fn check_others(records: &[Record]) {
     };
     let last = |name: &str| &of(name).rows[2];
     let start = &of("alone").rows[0].skill;
-    for name in ["fedprox", "flexlora", "clipped", "cocktail", "gossip", "gossip-8", "es", "es-own"]
-    {
+    for name in ["fedprox", "flexlora", "cocktail", "gossip", "gossip-8", "es", "es-own"] {
         assert_ne!(last(name).skill, *start, "{name} moves");
     }
     let (sent, whole) = (|name| bytes(name).0, bytes("fedavg-32").0);
@@ -358,7 +353,7 @@ fn other_ways_of_learning_together_run_and_repeat() {
     let records = all(&config, &folder.path().join("out")).unwrap();
     check_others(&records);
     // Nothing but what is new to a fleet: the rest is made of the same nights.
-    const AGAIN: [&str; 6] = ["fedprox", "cocktail", "gossip", "es", "fisher", "cbtm"];
+    const AGAIN: [&str; 5] = ["cocktail", "gossip", "es", "fisher", "cbtm"];
     config.methods.retain(|method| AGAIN.contains(&method.name.as_str()));
     config.jobs = 1;
     for record in all(&config, &folder.path().join("other")).unwrap() {
