@@ -363,6 +363,14 @@ impl Cores<'_> {
         sum("searched", |told| told.searched);
         sum("braked", |told| told.braked);
         sum("rejected", |told| told.rejected);
+        let vehicles = self.shells.len().max(1) as f64;
+        let mut mean = |name: &str, of: fn(&shell::Told) -> u64| {
+            let sum: u64 = self.shells.iter().map(|shell| of(&shell.told)).sum();
+            window.also.insert(name.into(), sum as f64 / vehicles);
+        };
+        mean("down_chunks", |told| told.chunks);
+        mean("down_records", |told| told.records);
+        mean("down_retained", |told| told.retained);
         self.shells.iter_mut().for_each(|shell| shell.told = shell::Told::default());
     }
 }

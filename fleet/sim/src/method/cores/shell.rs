@@ -65,6 +65,10 @@ pub(super) struct Told {
     pub(super) braked: u32,
     /// Inputs that the core rejected.
     pub(super) rejected: u32,
+    /// Bytes received of chunks, of records as they came, and of what was retained before the session.
+    pub(super) chunks: u64,
+    pub(super) records: u64,
+    pub(super) retained: u64,
 }
 
 /// What a vehicle asks of the world.
@@ -139,9 +143,11 @@ impl Shell {
 
     /// Chunks came over the line.
     pub(super) fn fetched(&mut self, held: &Held) {
+        let before = self.traffic.down;
         for chunk in &held.chunks {
             self.traffic.receives(held.topic, *chunk);
         }
+        self.told.chunks += self.traffic.down - before;
     }
 
     pub(super) fn tell_tuned(&mut self, now_ms: u64) -> Vec<Doing> {
@@ -160,9 +166,12 @@ impl Shell {
         self.traffic.session(&FILTERS);
         let closes_at = Instant::MIN + Duration::from_millis(closes_ms);
         let mut doing = self.input(now_ms, Input::Phase(Phase::Open { window, closes_at }));
+        let before = self.traffic.down;
         for record in board.retained() {
-            doing.extend(self.record(now_ms, record));
+            self.traffic.receives(record.topic, record.payload);
+            doing.extend(self.take_in(now_ms, record));
         }
+        self.told.retained += self.traffic.down - before;
         doing.extend(self.input(now_ms, Input::Current));
         doing
     }
@@ -178,7 +187,9 @@ impl Shell {
 
     /// A record came over the line.
     pub(super) fn record(&mut self, now_ms: u64, record: &Record) -> Vec<Doing> {
+        let before = self.traffic.down;
         self.traffic.receives(record.topic, record.payload);
+        self.told.records += self.traffic.down - before;
         self.take_in(now_ms, record)
     }
 
