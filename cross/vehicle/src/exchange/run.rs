@@ -102,6 +102,8 @@ pub(super) struct Tonight {
     pub(super) echo: Option<RecordId>,
     /// The window whose records the vehicle published again after a start.
     pub(super) republished: Option<u32>,
+    /// Whether there was a line for a window in this life.
+    pub(super) called: bool,
     /// What is being measured: candidate and what it stands beside, on which part.
     pub(super) measuring: BTreeMap<u64, (ValuesHash, Option<ValuesHash>, Option<u8>)>,
     /// What was measured in this window, by part.
