@@ -1,7 +1,7 @@
 //! Ways of learning together, by name.
 
 use shoal_shadow::document::{DocumentError, Table};
-use shoal_swarm::swarm::FOLDERS;
+use shoal_swarm::swarm::Conduct;
 use shoal_wire::v1::{ConsensusRule, PaperRule};
 
 /// One way of learning together.
@@ -38,8 +38,8 @@ pub struct Consensus {
     pub rule: ConsensusRule,
     /// How many vehicles a window's nonce asks for a contribution.
     pub asked: u16,
-    /// How many of them fold.
-    pub folders: usize,
+    /// What vehicles settle by themselves.
+    pub conduct: Conduct,
 }
 
 /// A server and what goes to it and back.
@@ -196,6 +196,8 @@ impl Kind {
                 "mix",
                 "asked",
                 "folders",
+                "own_kept",
+                "tolerance",
             ],
             Kind::Paper => &[
                 "inertia",
@@ -340,11 +342,14 @@ fn consensus(table: &Table<'_>) -> Result<Consensus, DocumentError> {
         mean_last: table.integer("mean_last", 1..=8)?.map_or(5, |n| n as u8),
         mix: table.boolean("mix")?.unwrap_or(true),
     };
-    Ok(Consensus {
-        rule,
-        asked: table.integer("asked", 1..=64)?.map_or(16, |n| n as u16),
-        folders: table.integer("folders", 1..=64)?.map_or(FOLDERS, |n| n as usize),
-    })
+    let usual = Conduct::default();
+    let conduct = Conduct {
+        folders: table.integer("folders", 1..=64)?.map_or(usual.folders, |n| n as usize),
+        own_kept: number("own_kept", 0.0..=0.99, usual.own_kept)?,
+        tolerance: table.number("tolerance", 0.0..=10.0)?.unwrap_or(usual.tolerance),
+    };
+    let asked = table.integer("asked", 1..=64)?.map_or(16, |n| n as u16);
+    Ok(Consensus { rule, asked, conduct })
 }
 
 fn paper(table: &Table<'_>) -> Result<PaperRule, DocumentError> {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use shoal_runtime::adapter::Adapter;
 use shoal_soup::chance::Draws;
-use shoal_swarm::swarm::{FOLDERS, Flat};
+use shoal_swarm::swarm::{Conduct, Flat};
 use shoal_wire::v1::UtilityDocument;
 
 use crate::config::{Consensus, Lie, MethodConfig, Rule, SimConfig};
@@ -111,14 +111,14 @@ pub fn open<'a>(
         Rule::Soup(soup) => Box::new(local::Local::new(fleet, Some(soup))),
         Rule::Pooled => Box::new(local::Pooled::new(fleet)),
         Rule::Average(average) => Box::new(average::Averaged::new(fleet, average, base)?),
-        Rule::Consensus(Consensus { rule, asked, folders }) => {
+        Rule::Consensus(Consensus { rule, asked, conduct }) => {
             let rule = shoal_wire::v1::Rule::Consensus(rule);
-            let duties = cores::Duties { asked, folders };
+            let duties = cores::Duties { asked, conduct };
             Box::new(cores::Cores::new(fleet, rule, duties, config, base, utility)?)
         }
         Rule::Paper(rule) => {
             let rule = shoal_wire::v1::Rule::Paper(rule);
-            let duties = cores::Duties { asked: u16::MAX, folders: FOLDERS };
+            let duties = cores::Duties { asked: u16::MAX, conduct: Conduct::default() };
             Box::new(cores::Cores::new(fleet, rule, duties, config, base, utility)?)
         }
     })

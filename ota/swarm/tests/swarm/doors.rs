@@ -2,8 +2,8 @@
 
 use embassy_time::{Duration, Instant};
 use shoal_swarm::swarm::{
-    Flat, Input, Keep, On, Output, Particle, Phase, Reject, RejectSetup, RejectValues, Saved,
-    Setup, Swarm, TermResult,
+    Conduct, Flat, Input, Keep, On, Output, Particle, Phase, Reject, RejectSetup, RejectValues,
+    Saved, Setup, Swarm, TermResult,
 };
 use shoal_swarm::utility::RejectSuccessor;
 use shoal_wire::v1::{
@@ -44,7 +44,7 @@ fn setup(rule: Rule) -> Setup {
         utility: utility(),
         roster: roster(4),
         period_seconds: 100,
-        folders: usize::MAX,
+        conduct: Conduct { folders: usize::MAX, ..Conduct::default() },
     }
 }
 
@@ -68,7 +68,8 @@ impl Solo {
     }
 
     pub(crate) fn with_folders(folders: usize) -> Self {
-        let setup = Setup { folders, ..setup(Rule::Consensus(RULE)) };
+        let conduct = Conduct { folders, ..Conduct::default() };
+        let setup = Setup { conduct, ..setup(Rule::Consensus(RULE)) };
         Self { swarm: Swarm::new(setup, Saved::default(), |_| None).unwrap(), seconds: 0 }
     }
 

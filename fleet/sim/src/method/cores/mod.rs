@@ -7,7 +7,7 @@ mod shell;
 use std::collections::BTreeMap;
 
 use shoal_swarm::roster::{RejectRoster, Roster};
-use shoal_swarm::swarm::{Flat, RejectSetup, Saved, Setup, Swarm, TermResult, ValuesHash};
+use shoal_swarm::swarm::{Conduct, Flat, RejectSetup, Saved, Setup, Swarm, TermResult, ValuesHash};
 use shoal_swarm::utility::Utility;
 use shoal_vehicle::exchange::measured::term;
 use shoal_wire::v1::{Rule, SwarmDocument, SwarmDocumentFields, UtilityDocument};
@@ -42,8 +42,8 @@ pub enum CoresError {
 pub(super) struct Duties {
     /// How many vehicles a nonce asks for a contribution.
     pub(super) asked: u16,
-    /// How many of them fold.
-    pub(super) folders: usize,
+    /// What vehicles settle by themselves.
+    pub(super) conduct: Conduct,
 }
 
 /// Something that happens to a vehicle, or to nobody.
@@ -117,7 +117,7 @@ impl<'a> Cores<'a> {
                 utility: utility.clone(),
                 roster: roster.clone(),
                 period_seconds: config.calendar.period_s,
-                folders: duties.folders,
+                conduct: duties.conduct,
             };
             let swarm = Swarm::new(setup, Saved::default(), |_hash| None)?;
             shells.push(Shell::new(key, swarm, fleet.start.clone(), fleet.lie_of(number)));
@@ -231,6 +231,7 @@ impl<'a> Cores<'a> {
                 continue;
             }
             if !shell.online || shell.unit() < self.network.loss {
+                shell.misses(&record);
                 continue;
             }
             let sent = (record.payload + record.chunks) as f64 * 8000.0 / self.network.up_bits_s;
@@ -322,7 +323,7 @@ impl Method for Cores<'_> {
             *traffic = shell.take_traffic();
         }
         self.look(window);
-        self.shells.iter_mut().for_each(Shell::forget);
+        self.shells.iter_mut().for_each(|shell| shell.forget(self.window));
         Ok(())
     }
 
@@ -370,7 +371,7 @@ impl Cores<'_> {
         };
         mean("down_chunks", |told| told.chunks);
         mean("down_records", |told| told.records);
-        mean("down_retained", |told| told.retained);
+        mean("down_before", |told| told.before);
         self.shells.iter_mut().for_each(|shell| shell.told = shell::Told::default());
     }
 }

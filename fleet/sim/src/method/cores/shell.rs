@@ -39,6 +39,9 @@ pub(super) struct Shell {
     pub(super) told: Told,
     lie: Option<Lie>,
     slots: Slots,
+    /// The window after which the broker keeps its session for one more, and what the broker holds back for it.
+    attended: Option<u32>,
+    held_back: Vec<Record>,
     particles: BTreeMap<ParticleId, Flat>,
     coded: Vec<CodedParticle>,
     busy_until_ms: u64,
@@ -65,10 +68,10 @@ pub(super) struct Told {
     pub(super) braked: u32,
     /// Inputs that the core rejected.
     pub(super) rejected: u32,
-    /// Bytes received of chunks, of records as they came, and of what was retained before the session.
+    /// Bytes received of chunks, of records as they were published, and of what was published before the window.
     pub(super) chunks: u64,
     pub(super) records: u64,
-    pub(super) retained: u64,
+    pub(super) before: u64,
 }
 
 /// What a vehicle asks of the world.
@@ -103,6 +106,8 @@ impl Shell {
             told: Told::default(),
             lie,
             slots: Slots::new(),
+            attended: None,
+            held_back: Vec::new(),
             particles: BTreeMap::new(),
             coded: Vec::new(),
             busy_until_ms: 0,
@@ -125,8 +130,12 @@ impl Shell {
         self.busy_until_ms = ms;
     }
 
-    /// A window is over: what nobody builds on any more is forgotten.
-    pub(super) fn forget(&mut self) {
+    /// A window is over: what nobody builds on any more is forgotten, and the session of who was not there.
+    pub(super) fn forget(&mut self, window: u32) {
+        if self.attended != Some(window) {
+            self.attended = None;
+            self.held_back.clear();
+        }
         let needed = self.swarm.needed();
         self.particles.retain(|particle, _values| needed.contains(particle));
         self.coded.retain(|coded| needed.contains(&coded.header.body.id()));
@@ -167,11 +176,16 @@ impl Shell {
         let closes_at = Instant::MIN + Duration::from_millis(closes_ms);
         let mut doing = self.input(now_ms, Input::Phase(Phase::Open { window, closes_at }));
         let before = self.traffic.down;
-        for record in board.retained() {
+        // A session is kept until the next window: what is new since then comes, else all that stands there.
+        let held_back = std::mem::take(&mut self.held_back);
+        let kept = self.attended.is_some_and(|attended| attended + 1 == window);
+        let all = board.retained().filter(|_record| !kept);
+        for record in held_back.iter().filter(|_record| kept).chain(all) {
             self.traffic.receives(record.topic, record.payload);
             doing.extend(self.take_in(now_ms, record));
         }
-        self.told.retained += self.traffic.down - before;
+        self.attended = Some(window);
+        self.told.before += self.traffic.down - before;
         doing.extend(self.input(now_ms, Input::Current));
         doing
     }
@@ -183,6 +197,13 @@ impl Shell {
     pub(super) fn closed(&mut self, now_ms: u64) -> Vec<Doing> {
         self.online = false;
         self.input(now_ms, Input::Phase(Phase::Closed))
+    }
+
+    /// A record does not come: the broker holds it back for the session.
+    pub(super) fn misses(&mut self, record: &Record) {
+        if self.attended.is_some() {
+            self.held_back.push(record.clone());
+        }
     }
 
     /// A record came over the line.
