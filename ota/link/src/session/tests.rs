@@ -246,23 +246,25 @@ fn a_session_is_kept_over_a_goodbye_unless_something_is_open() {
         open(&mut wire);
         wire.said();
         wire.session.goodbye();
-        let said = wire.said();
-        let [Packet::Disconnect(goodbye)] = &said[..] else { panic!("{said:?}") };
-        goodbye.properties.as_ref().and_then(|properties| properties.session_expiry_interval)
+        // `rumqttc` writes a DISCONNECT without properties and does not read it.
+        let said = wire.session.take_output();
+        let forgets = said[..] == [0xe0, 7, 0, 5, 0x11, 0, 0, 0, 0];
+        assert!(forgets || said[..] == [0xe0, 0], "{said:x?}");
+        forgets
     };
-    assert_eq!(forgets(|_wire| {}), None);
-    assert_eq!(forgets(|wire| wire.once("chunk/0", 100)), Some(0));
+    assert!(!forgets(|_wire| {}));
+    assert!(forgets(|wire| wire.once("chunk/0", 100)));
     let unsubscribed = |wire: &mut Wire| {
         wire.once("chunk/0", 100);
         wire.said();
         wire.session.unsubscribe("chunk/0");
     };
-    assert_eq!(forgets(unsubscribed), Some(0), "not confirmed yet");
+    assert!(forgets(unsubscribed), "not confirmed yet");
     let untaken = |wire: &mut Wire| {
         let message: &[u8] = &[0x32, 7, 0, 1, b'a', 0, 9, 0, b'x'];
         wire.session.receive(wire.now(), BytesMut::from(message));
     };
-    assert_eq!(forgets(untaken), Some(0));
+    assert!(forgets(untaken));
 }
 
 #[test]

@@ -195,7 +195,7 @@ impl Swarm {
         match self.kept.own.as_ref().filter(|_own| mix) {
             Some(own) => {
                 let mixed = MIXES.map(|share| plus(&fleet, own, share));
-                Deploy::Own(Choice::along(mixed.into_iter(), HALF, None))
+                Deploy::Own(Choice::along(mixed.into_iter(), HALF, self.tuned.clone()))
             }
             None => {
                 self.stage(Some(fleet));
