@@ -40,6 +40,8 @@ pub struct Consensus {
     pub asked: u16,
     /// What vehicles settle by themselves.
     pub conduct: Conduct,
+    /// Whether vehicles measure what others claim before they vote for it or move to it; if not, they believe it.
+    pub measure: bool,
 }
 
 /// A server and what goes to it and back.
@@ -55,6 +57,8 @@ pub struct Average {
     pub feedback: bool,
     /// The fleet is given the mean of so many last adapters: 1 to 8.
     pub mean_last: u8,
+    /// Whether the mean of those that have a row stands for the row of a vehicle whose rank has none.
+    pub by_rank: bool,
 }
 
 /// How displacements become a step.
@@ -133,6 +137,15 @@ pub(super) fn read(root: &Table<'_>, vehicles: u32) -> Result<Vec<MethodConfig>,
     let mut methods: Vec<MethodConfig> = Vec::new();
     for table in root.tables("methods", &Kind::all_keys())? {
         let method = MethodConfig::read(&table, vehicles)?;
+        if matches!(method.rule, Rule::Average(Average { by_rank: true, .. }))
+            && !root.has("hardware")
+        {
+            return Err(table.refuse(
+                "by_rank",
+                "without `[[hardware]]`",
+                "classes of smaller rank",
+            ));
+        }
         if methods.iter().any(|other| other.name == method.name) {
             return Err(table.refuse("name", &method.name, "a name that no other method has"));
         }
@@ -184,6 +197,7 @@ impl Kind {
                 "down_bits",
                 "feedback",
                 "mean_last",
+                "by_rank",
             ],
             Kind::Soup => &["merge", "density", "scale", "budget", "budget"],
             Kind::Consensus => &[
@@ -198,6 +212,7 @@ impl Kind {
                 "folders",
                 "own_kept",
                 "tolerance",
+                "measure",
             ],
             Kind::Paper => &[
                 "inertia",
@@ -305,6 +320,7 @@ fn average(table: &Table<'_>, vehicles: u32) -> Result<Average, DocumentError> {
         down_bits: bits(table, "down_bits", 32, 32)?,
         feedback: table.boolean("feedback")?.unwrap_or(true),
         mean_last: table.integer("mean_last", 1..=8)?.map_or(1, |n| n as u8),
+        by_rank: table.boolean("by_rank")?.unwrap_or(false),
     })
 }
 
@@ -349,7 +365,8 @@ fn consensus(table: &Table<'_>) -> Result<Consensus, DocumentError> {
         tolerance: table.number("tolerance", 0.0..=10.0)?.unwrap_or(usual.tolerance),
     };
     let asked = table.integer("asked", 1..=64)?.map_or(16, |n| n as u16);
-    Ok(Consensus { rule, asked, conduct })
+    let measure = table.boolean("measure")?.unwrap_or(true);
+    Ok(Consensus { rule, asked, conduct, measure })
 }
 
 fn paper(table: &Table<'_>) -> Result<PaperRule, DocumentError> {

@@ -9,9 +9,9 @@ use shoal_wire::{LayoutHash, ModelHash};
 
 use super::carried::{Carried, connect};
 use super::server::Server;
-use super::{Fleet, Method, MethodError, Window, difference, mean, moved, noise};
-use crate::config::{Average, Lie};
-use crate::lab::{Base, Tune};
+use super::{Fleet, Method, MethodError, Window, difference, lie, mean, moved, ranks};
+use crate::config::Average;
+use crate::lab::{Base, Tune, trained};
 
 /// A fleet with a server.
 pub(super) struct Averaged<'a> {
@@ -29,6 +29,8 @@ pub(super) struct Averaged<'a> {
     vehicles: Vec<Vehicle>,
     /// Bytes of the step of each window, for those who come back.
     steps: Vec<Carried>,
+    /// Which values of an adapter a vehicle trains; `None`: all.
+    rows: Vec<Option<Vec<bool>>>,
 }
 
 /// One vehicle.
@@ -42,6 +44,8 @@ struct Vehicle {
     remainder: Vec<f32>,
     /// Windows whose steps it has.
     has: usize,
+    /// Where it is always late: what it tuned for this window.
+    late: Option<Vec<f32>>,
 }
 
 impl<'a> Averaged<'a> {
@@ -53,7 +57,9 @@ impl<'a> Averaged<'a> {
             tuned: start.clone(),
             remainder: vec![0.0; start.len()],
             has: 0,
+            late: None,
         };
+        let rows = |rank: &Option<u8>| rank.map(|rank| trained(&base.layout, rank.into()));
         Ok(Averaged {
             average,
             base,
@@ -64,8 +70,27 @@ impl<'a> Averaged<'a> {
             remainder: vec![0.0; start.len()],
             vehicles: (0..fleet.vehicles).map(|_| vehicle()).collect(),
             steps: Vec::new(),
+            rows: fleet.ranks.iter().map(rows).collect(),
             fleet,
         })
+    }
+
+    /// What each vehicle that is there would send, by vehicle; of one that is always late, what it tuned for the window
+    /// before.
+    fn honest(&mut self, window: &Window<'_, '_>, tuned: Vec<Flat>) -> Vec<Option<Vec<f32>>> {
+        let mut honest = Vec::new();
+        for (number, (vehicle, tuned)) in self.vehicles.iter_mut().zip(tuned).enumerate() {
+            let by = difference(&tuned, &vehicle.anchor);
+            (vehicle.at, vehicle.tuned) = (tuned.clone(), tuned);
+            let stale = self.fleet.stale.get(number).copied().unwrap_or(false);
+            let mut by = if stale { vehicle.late.replace(by) } else { Some(by) };
+            if let Some(by) = by.as_mut().filter(|_| self.average.feedback) {
+                by.iter_mut().zip(&vehicle.remainder).for_each(|(by, kept)| *by += kept);
+            }
+            let present = window.present.get(number).copied().unwrap_or(false);
+            honest.push(by.filter(|_| present));
+        }
+        honest
     }
 
     /// What is received of `meant`, what is kept back of it, and what was sent.
@@ -105,29 +130,25 @@ impl Method for Averaged<'_> {
         window: &mut Window<'_, '_>,
         tuned: Vec<Flat>,
     ) -> Result<(), MethodError> {
-        let mut displacements = Vec::new();
-        for (number, tuned) in tuned.into_iter().enumerate() {
+        let honest = self.honest(window, tuned);
+        let (mut displacements, mut has) = (Vec::new(), Vec::new());
+        for (number, own) in honest.iter().enumerate() {
             let present = window.present.get(number).copied().unwrap_or(false);
-            let Some(vehicle) = self.vehicles.get(number) else { continue };
-            let mut meant = difference(&tuned, &vehicle.anchor);
-            if self.average.feedback {
-                meant.iter_mut().zip(&vehicle.remainder).for_each(|(meant, kept)| *meant += kept);
-            }
-            if self.fleet.lie_of(number) == Some(Lie::Random) {
-                meant = noise(&meant, self.fleet.night_seed(number as u32, window.number));
-            }
-            let sent = present.then(|| self.coded(meant, self.average.up_bits, window.number));
-            let sent = sent.transpose()?;
+            let Some(traffic) = window.traffic.get_mut(number).filter(|_| present) else {
+                continue;
+            };
+            connect(traffic);
+            let told = lie::instead(&self.fleet, window.number, number, &honest);
+            let Some(meant) = told.or_else(|| own.clone()) else { continue };
+            let (received, kept, sent) = self.coded(meant, self.average.up_bits, window.number)?;
             let Some(vehicle) = self.vehicles.get_mut(number) else { continue };
-            (vehicle.at, vehicle.tuned) = (tuned.clone(), tuned);
-            if let (Some((received, kept, sent)), Some(traffic)) =
-                (sent, window.traffic.get_mut(number))
-            {
-                connect(traffic);
-                sent.up(traffic);
-                vehicle.remainder = kept;
-                displacements.push(received);
-            }
+            sent.up(traffic);
+            vehicle.remainder = kept;
+            displacements.push(received);
+            has.push(self.rows.get(number).and_then(Option::as_deref));
+        }
+        if self.average.by_rank {
+            ranks::fill(&mut displacements, &has);
         }
         let mut step = self.server.step(&displacements)?;
         if self.average.feedback {

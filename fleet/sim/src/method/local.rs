@@ -3,14 +3,16 @@
 use shoal_swarm::swarm::Flat;
 
 use super::carried::{Carried, connect};
-use super::{Fleet, Method, MethodError, Window, difference, moved, noise, soup};
-use crate::config::{Lie, Soup};
+use super::{Fleet, Method, MethodError, Window, difference, lie, moved, soup};
+use crate::config::Soup;
 use crate::lab::{Tune, Who};
 
 /// Every vehicle goes on from what it tuned.
 pub(super) struct Local {
     fleet: Fleet,
     at: Vec<Flat>,
+    /// Where each was a window before.
+    before: Vec<Flat>,
     soup: Option<Soup>,
     merged: Option<Flat>,
 }
@@ -18,19 +20,25 @@ pub(super) struct Local {
 impl Local {
     pub(super) fn new(fleet: Fleet, soup: Option<Soup>) -> Self {
         let at = vec![fleet.start.clone(); fleet.vehicles as usize];
-        Local { fleet, at, soup, merged: None }
+        Local { fleet, before: at.clone(), at, soup, merged: None }
     }
 }
 
 impl Local {
-    /// What a vehicle gives to a merge.
-    fn sent(&self, vehicle: usize, at: &Flat, window: &Window<'_, '_>) -> Flat {
-        if self.fleet.lie_of(vehicle) != Some(Lie::Random) {
-            return at.clone();
-        }
-        let honest = difference(at, &self.fleet.start);
-        let seed = self.fleet.night_seed(vehicle as u32, window.number);
-        moved(&self.fleet.start, &noise(&honest, seed))
+    /// What vehicles give to a merge.
+    fn sent(&self, window: u32) -> Vec<Flat> {
+        let place = |(number, (at, before)): (usize, (&Flat, &Flat))| {
+            let stale = self.fleet.stale.get(number).copied().unwrap_or(false);
+            if stale { before.clone() } else { at.clone() }
+        };
+        let places: Vec<Flat> = self.at.iter().zip(&self.before).enumerate().map(place).collect();
+        let honest: Vec<Option<Vec<f32>>> =
+            places.iter().map(|at| Some(difference(at, &self.fleet.start))).collect();
+        let told = |(number, at)| match lie::instead(&self.fleet, window, number, &honest) {
+            Some(by) => moved(&self.fleet.start, &by),
+            None => at,
+        };
+        places.into_iter().enumerate().map(told).collect()
     }
 }
 
@@ -44,11 +52,10 @@ impl Method for Local {
         window: &mut Window<'_, '_>,
         tuned: Vec<Flat>,
     ) -> Result<(), MethodError> {
-        self.at = tuned;
+        self.before = std::mem::replace(&mut self.at, tuned);
         if let Some(soup) = self.soup {
             let layout = &window.lab.base().layout;
-            let sent: Vec<Flat> =
-                (0..).zip(&self.at).map(|(n, at)| self.sent(n, at, window)).collect();
+            let sent = self.sent(window.number);
             self.merged = soup::merge(&soup, &self.fleet, layout, &sent, window)?;
             if window.last {
                 // Once, as they are; every window before it was only looked at.

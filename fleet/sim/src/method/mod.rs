@@ -3,7 +3,9 @@
 mod average;
 mod carried;
 mod cores;
+mod lie;
 mod local;
+mod ranks;
 mod server;
 mod soup;
 
@@ -14,7 +16,7 @@ use shoal_soup::chance::Draws;
 use shoal_swarm::swarm::{Conduct, Flat};
 use shoal_wire::v1::UtilityDocument;
 
-use crate::config::{Consensus, Lie, MethodConfig, Rule, SimConfig};
+use crate::config::{Consensus, HardwareConfig, Lie, MethodConfig, Rule, SimConfig};
 use crate::lab::{Base, Lab, LabError, Tune, Who};
 use crate::traffic::Traffic;
 
@@ -105,20 +107,24 @@ pub fn open<'a>(
     let start: Flat = Adapter::start(base.layout.clone(), config.seed).values().into();
     let liars = config.liars.of(config.vehicles, config.seed);
     let (lie, seed) = (config.liars.lie, config.seed);
-    let fleet = Fleet { vehicles: config.vehicles, seed, start, liars, lie };
+    let stale = config.calendar.stale_of(config.vehicles, seed);
+    let classes = HardwareConfig::of(&config.hardware, config.vehicles, seed);
+    let ranks = classes.into_iter().map(|class| class?.rank).collect();
+    let fleet = Fleet { vehicles: config.vehicles, seed, start, liars, lie, stale, ranks };
     Ok(match method.rule {
         Rule::Local => Box::new(local::Local::new(fleet, None)),
         Rule::Soup(soup) => Box::new(local::Local::new(fleet, Some(soup))),
         Rule::Pooled => Box::new(local::Pooled::new(fleet)),
         Rule::Average(average) => Box::new(average::Averaged::new(fleet, average, base)?),
-        Rule::Consensus(Consensus { rule, asked, conduct }) => {
+        Rule::Consensus(Consensus { rule, asked, conduct, measure }) => {
             let rule = shoal_wire::v1::Rule::Consensus(rule);
-            let duties = cores::Duties { asked, conduct };
+            let duties = cores::Duties { asked, conduct, measure };
             Box::new(cores::Cores::new(fleet, rule, duties, config, base, utility)?)
         }
         Rule::Paper(rule) => {
             let rule = shoal_wire::v1::Rule::Paper(rule);
-            let duties = cores::Duties { asked: u16::MAX, conduct: Conduct::default() };
+            let duties =
+                cores::Duties { asked: u16::MAX, conduct: Conduct::default(), measure: true };
             Box::new(cores::Cores::new(fleet, rule, duties, config, base, utility)?)
         }
     })
@@ -134,6 +140,10 @@ struct Fleet {
     /// Who lies, by vehicle, and how.
     liars: Vec<bool>,
     lie: Lie,
+    /// Whose contribution is that of the window before, by vehicle.
+    stale: Vec<bool>,
+    /// Rank of what a vehicle trains, by vehicle; `None`: that of the model.
+    ranks: Vec<Option<u8>>,
 }
 
 impl Fleet {
@@ -155,13 +165,18 @@ impl Fleet {
 
     /// The seed of a vehicle's batches before a window: the same for every method.
     fn night_seed(&self, vehicle: u32, window: u32) -> u64 {
-        let mixed = self.seed ^ (u64::from(vehicle) << 32) ^ u64::from(window);
-        // SplitMix64's finaliser.
-        let z = mixed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        night_seed(self.seed, vehicle, window)
     }
+}
+
+/// The seed of batches that a vehicle, or, numbered [`u32::MAX`], everybody together tunes on before a window.
+pub(crate) fn night_seed(seed: u64, vehicle: u32, window: u32) -> u64 {
+    let mixed = seed ^ (u64::from(vehicle) << 32) ^ u64::from(window);
+    // SplitMix64's finaliser.
+    let z = mixed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// Noise, ten times as long as what would be sent.
