@@ -10,12 +10,14 @@ use crate::onnx::Element;
 
 mod adamw;
 mod checkpoint;
+mod pull;
 mod schedule;
 mod start;
 
 pub use adamw::AdamW;
 use adamw::StepFactors;
 pub use checkpoint::CheckpointError;
+use pull::Pull;
 pub use schedule::{Decay, Schedule};
 
 /// Name of the output that is minimised.
@@ -103,6 +105,7 @@ pub struct Trainer {
     means: Vec<f32>,
     squares: Vec<f32>,
     average: Vec<f32>,
+    pull: Option<Pull>,
 }
 
 impl Trainer {
@@ -122,21 +125,21 @@ impl Trainer {
         let loss = loss.ok_or(TrainError::NoLoss)?;
         let parameters = parameters(&*session)?;
         let count = parameters.last().map_or(0, |last| last.end);
-        let mut values = Vec::with_capacity(count);
-        for parameter in &parameters {
-            let given = start(&parameter.name).unwrap_or_default();
-            let want = parameter.end - parameter.start;
-            if given.len() != want {
-                let (name, got) = (parameter.name.clone(), given.len());
-                return Err(TrainError::Start { name, want, got });
-            }
-            values.extend_from_slice(given);
-        }
+        let values = run_of(&parameters, start)?;
         let average = if options.average.is_some() { values.clone() } else { Vec::new() };
         let (means, squares) = (vec![0.0; count], vec![0.0; count]);
-        let step = 0;
-        let mut trainer =
-            Self { session, options, parameters, loss, step, values, means, squares, average };
+        let mut trainer = Self {
+            session,
+            options,
+            parameters,
+            loss,
+            step: 0,
+            values,
+            means,
+            squares,
+            average,
+            pull: None,
+        };
         trainer.write_parameters()?;
         Ok(trainer)
     }
@@ -165,6 +168,24 @@ impl Trainer {
         self.parameters.iter().map(move |p| (p.name.as_str(), &run[p.start..p.end]))
     }
 
+    /// Adds (μ/2)·|w − place|² to what is minimised: each step's gradient is the loss's and μ·(w − place), before it is
+    /// clipped. The loss that steps report stays the graph's. A checkpoint does not hold the pull.
+    ///
+    /// `towards` gives each parameter, by the name of its input, the values of the place (row-major, in the graph's shape).
+    ///
+    /// # Errors
+    /// [`TrainError::Start`] if a parameter's values are not given whole; nothing is changed.
+    /// # Source
+    /// FedProx, arXiv 1812.06127, equation 2.
+    pub fn pull<'a>(
+        &mut self,
+        mu: f64,
+        towards: impl Fn(&str) -> Option<&'a [f32]>,
+    ) -> Result<(), TrainError> {
+        self.pull = Some(Pull::new(mu, run_of(&self.parameters, towards)?));
+        Ok(())
+    }
+
     /// Runs the graph on what its inputs hold and moves the parameters by one step. Allocates
     /// nothing.
     ///
@@ -172,9 +193,7 @@ impl Trainer {
     /// [`TrainError::NotFinite`], [`TrainError::Engine`]: parameters and moments are then as
     /// before, in the trainer and in the session.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
-        self.session.run()?;
-        let step = NonZeroU64::MIN.saturating_add(self.step);
-        let loss = self.session.output_f32(self.loss)?[0];
+        let (step, loss) = self.run()?;
         let gradient_norm = self.checked_norm(step, loss)?;
         let clip = match self.options.gradient_norm_max {
             // As `torch.nn.utils.clip_grad_norm_` has it.
@@ -189,7 +208,7 @@ impl Trainer {
                 &mut self.values[place.clone()],
                 &mut self.means[place.clone()],
                 &mut self.squares[place],
-                self.session.output_f32(parameter.gradient)?,
+                gradient(&*self.session, self.pull.as_ref(), parameter)?,
                 parameter.dims.len() > 1,
             );
         }
@@ -208,6 +227,35 @@ impl Trainer {
         Ok(self.session.output_f32(self.loss)?[0])
     }
 
+    /// Runs the graph without a step and puts the gradient that a step would begin with, before clipping, into `into`: the
+    /// parameters' values one behind the other. Returns the loss.
+    ///
+    /// # Errors
+    /// As for [`Trainer::step`].
+    pub fn gradient(&mut self, into: &mut Vec<f32>) -> Result<f32, TrainError> {
+        let (step, loss) = self.run()?;
+        self.checked_norm(step, loss)?;
+        into.clear();
+        for parameter in &self.parameters {
+            into.extend_from_slice(gradient(&*self.session, self.pull.as_ref(), parameter)?);
+        }
+        Ok(loss)
+    }
+
+    /// Runs the graph and adds the pull: the number of the step that would be taken, and the loss.
+    fn run(&mut self) -> Result<(NonZeroU64, f32), TrainError> {
+        self.session.run()?;
+        if let Some(pull) = &mut self.pull {
+            for parameter in &self.parameters {
+                let place = parameter.start..parameter.end;
+                let of_loss = self.session.output_f32(parameter.gradient)?;
+                pull.add(place.clone(), of_loss, &self.values[place]);
+            }
+        }
+        let loss = self.session.output_f32(self.loss)?[0];
+        Ok((NonZeroU64::MIN.saturating_add(self.step), loss))
+    }
+
     /// The norm of all gradients, or the first output that is not finite.
     fn checked_norm(&self, step: NonZeroU64, loss: f32) -> Result<f32, TrainError> {
         let bad = |output: &str, value: f32| {
@@ -218,7 +266,7 @@ impl Trainer {
         }
         let mut total = 0.0_f64;
         for parameter in &self.parameters {
-            let gradient = self.session.output_f32(parameter.gradient)?;
+            let gradient = gradient(&*self.session, self.pull.as_ref(), parameter)?;
             let sum: f64 = gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum();
             if !sum.is_finite() {
                 let value = gradient.iter().copied().find(|g| !g.is_finite()).unwrap_or(f32::NAN);
@@ -245,6 +293,36 @@ impl Trainer {
         }
         Ok(())
     }
+}
+
+/// The gradient of one parameter, after the pull where there is one.
+fn gradient<'a>(
+    session: &'a dyn Session,
+    pull: Option<&'a Pull>,
+    parameter: &Parameter,
+) -> Result<&'a [f32], EngineError> {
+    match pull {
+        Some(pull) => Ok(pull.gradient(parameter.start..parameter.end)),
+        None => session.output_f32(parameter.gradient),
+    }
+}
+
+/// The values that each parameter is given, one behind the other.
+fn run_of<'a>(
+    parameters: &[Parameter],
+    given: impl Fn(&str) -> Option<&'a [f32]>,
+) -> Result<Vec<f32>, TrainError> {
+    let mut values = Vec::with_capacity(parameters.last().map_or(0, |last| last.end));
+    for parameter in parameters {
+        let given = given(&parameter.name).unwrap_or_default();
+        let want = parameter.end - parameter.start;
+        if given.len() != want {
+            let (name, got) = (parameter.name.clone(), given.len());
+            return Err(TrainError::Start { name, want, got });
+        }
+        values.extend_from_slice(given);
+    }
+    Ok(values)
 }
 
 /// Pairs every `grad.p` with the input `p`.

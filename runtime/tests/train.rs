@@ -78,6 +78,46 @@ fn a_step_reports_its_number_its_rate_and_the_norm_before_clipping() {
 }
 
 #[test]
+fn a_pull_holds_the_parameters_and_without_a_weight_changes_no_bit() {
+    let [Some(mut free), Some(mut idle), Some(mut held)] = [(); 3].map(|()| trainer(OPTIONS))
+    else {
+        return;
+    };
+    idle.pull(0.0, |_| Some(&[7.0; 6])).unwrap();
+    held.pull(10.0, |_| Some(&[0.0; 6])).unwrap();
+    for t in 0..200 {
+        for trainer in [&mut free, &mut idle, &mut held] {
+            feed(trainer, t);
+            trainer.step().unwrap();
+        }
+    }
+    assert_eq!(free.checkpoint(), idle.checkpoint());
+    let far = |trainer: &Trainer| -> f32 {
+        trainer.parameters().flat_map(|(_, values)| values).map(|value| value * value).sum()
+    };
+    assert!(far(&held) < 0.1 * far(&free), "{} {}", far(&held), far(&free));
+    let error = held.pull(1.0, |_| Some(&[0.0; 5])).unwrap_err();
+    assert!(matches!(error, TrainError::Start { want: 6, got: 5, .. }), "{error:?}");
+}
+
+#[test]
+fn a_gradient_is_read_without_a_step() {
+    let Some(mut trainer) = trainer(OPTIONS) else { return };
+    feed(&mut trainer, 0);
+    let (before, mut gradient) = (trainer.checkpoint(), Vec::new());
+    let loss = trainer.gradient(&mut gradient).unwrap();
+    assert_eq!(trainer.checkpoint(), before);
+    assert_eq!(trainer.session().output_f32(2).unwrap(), gradient);
+    trainer.pull(2.0, |_| Some(&[-1.0; 6])).unwrap();
+    let mut pulled = Vec::new();
+    assert_eq!(trainer.gradient(&mut pulled).unwrap(), loss, "the loss stays the graph's");
+    // All parameters are 0: one away from the place, two times.
+    for (pulled, gradient) in pulled.iter().zip(&gradient) {
+        assert!((pulled - gradient - 2.0).abs() < 1e-5, "{pulled} {gradient}");
+    }
+}
+
+#[test]
 fn training_resumes_from_a_checkpoint_to_the_bit() {
     let Some(mut whole) = trainer(OPTIONS) else { return };
     let Some(mut resumed) = trainer(OPTIONS) else { return };

@@ -274,6 +274,15 @@ impl<B: Binding> Fit<B> {
         Ok(self.trainer.step()?)
     }
 
+    /// The gradient on one batch, without a step, in the order of the trainer's parameters; returns the loss.
+    ///
+    /// # Errors
+    /// [`FitError::Train`].
+    pub fn gradient(&mut self, batch: &B::Batch, into: &mut Vec<f32>) -> Result<f32, FitError> {
+        self.binding.write(self.trainer.session(), batch)?;
+        Ok(self.trainer.gradient(into)?)
+    }
+
     /// The trainer, for its parameters and checkpoints.
     pub fn trainer(&mut self) -> &mut Trainer {
         &mut self.trainer

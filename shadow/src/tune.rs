@@ -113,12 +113,42 @@ impl<B: Binding> Tuning<B> {
             gradient_norm_max: Some(1.0),
             average: Some(AVERAGE),
         };
-        let factor = |name: &str| {
-            let factor = start.layout().factors().find(|factor| factor.input == name)?;
-            Some(start.factor(factor))
-        };
+        let factor = |name: &str| factor_of(start, name);
         let fit = Fit::new(&grafted.folded, wrt, package, engine, steps.threads, train, factor)?;
         Ok(Tuning { fit, batch, layout: grafted.layout })
+    }
+
+    /// Adds (μ/2)·|x − place|² to what every step minimises: its gradient is the loss's and μ·(x − place), before it is
+    /// clipped (FedProx). The losses that are told stay those of the batches. A checkpoint does not hold the pull.
+    ///
+    /// # Errors
+    /// [`FitError::Train`] if the place is of another layout; nothing is changed.
+    pub fn pull(&mut self, towards: &Adapter, mu: f64) -> Result<(), FitError> {
+        Ok(self.fit.trainer().pull(mu, |name| factor_of(towards, name))?)
+    }
+
+    /// Mean of the squared gradients of `batches` batches drawn from `source`, without a step, value by value: of batches of
+    /// one sample, the diagonal of the empirical Fisher matrix.
+    ///
+    /// # Shapes and units
+    /// `[values]` in the layout's order; zeros without batches. The loss is weighted as in tuning.
+    /// # Errors
+    /// [`FitError::Train`].
+    pub fn squared_gradients(
+        &mut self,
+        source: &mut impl Source<B::Batch>,
+        batches: u32,
+    ) -> Result<Vec<f32>, FitError> {
+        let mut sums = vec![0.0_f64; self.layout.values()];
+        let mut gradient = Vec::with_capacity(sums.len());
+        for batch in 0..batches {
+            source.fill(batch.into(), &mut self.batch);
+            self.fit.gradient(&self.batch, &mut gradient)?;
+            for (sum, gradient) in sums.iter_mut().zip(&gradient) {
+                *sum += f64::from(*gradient) * f64::from(*gradient);
+            }
+        }
+        Ok(sums.into_iter().map(|sum| (sum / f64::from(batches.max(1))) as f32).collect())
     }
 
     /// Takes `steps` steps on batches drawn from `source`, telling of each; returns the mean loss.
@@ -167,4 +197,10 @@ impl<B: Binding> Tuning<B> {
     pub fn resume(&mut self, checkpoint: &[u8]) -> Result<(), FitError> {
         Ok(self.fit.trainer().restore(checkpoint)?)
     }
+}
+
+/// The values of the factor that this input of a graph takes.
+fn factor_of<'a>(adapter: &'a Adapter, input: &str) -> Option<&'a [f32]> {
+    let factor = adapter.layout().factors().find(|factor| factor.input == input)?;
+    Some(adapter.factor(factor))
 }

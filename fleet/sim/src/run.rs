@@ -6,11 +6,12 @@ use std::path::Path;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use shoal_runtime::adapter::Adapter;
+use shoal_shadow::measure::Measurement;
 use shoal_swarm::swarm::Flat;
 use shoal_swarm::utility::Utility;
 
 use crate::config::{MethodConfig, SimConfig};
-use crate::lab::{Base, Lab, LabError, On, skills};
+use crate::lab::{Base, Ensemble, Lab, LabError, On, skills};
 use crate::lifelong;
 use crate::method::{self, Method, MethodError, Window};
 use crate::record::{Changes, Head, Phase, Row, SCHEMA};
@@ -65,7 +66,7 @@ pub fn run(
     let mut way = method::open(method, config, base, &roads.utility)?;
     let start: Flat = Adapter::start(base.layout.clone(), config.seed).values().into();
     let mut row = Row::default();
-    let at_start = |_vehicle| (start.clone(), None);
+    let at_start = |_vehicle| Own { tuned: start.clone(), given: start.clone(), personal: None };
     look(&mut lab, config, &start, &at_start, &mut row)?;
     lab.take_counts();
     if !tell(&head, &row) {
@@ -136,13 +137,29 @@ fn measure(
         let alone = lifelong::alone(lab, config, changes, phase)?;
         row.also.extend(alone.map(|skill| (lifelong::ALONE.to_owned(), skill)));
     }
+    if let Some(ensemble) = way.ensemble() {
+        return together(lab, config, way, ensemble, row);
+    }
     match way.fleet() {
         Some(fleet) => {
-            let own = |vehicle| (way.tuned(vehicle), way.personal(vehicle));
+            let own = |vehicle| Own {
+                tuned: way.tuned(vehicle),
+                given: way.given(vehicle).unwrap_or_else(|| fleet.clone()),
+                personal: way.personal(vehicle),
+            };
             look(lab, config, &fleet, &own, row)
         }
         None => alone(lab, config, way, row),
     }
+}
+
+/// What a vehicle has of its own.
+struct Own {
+    tuned: Flat,
+    /// What it was given.
+    given: Flat,
+    /// What the method itself would have it drive with.
+    personal: Option<Flat>,
 }
 
 /// A fleet's adapter, and what vehicles make of it on their own roads.
@@ -150,7 +167,7 @@ fn look(
     lab: &mut Lab<'_>,
     config: &SimConfig,
     fleet: &Flat,
-    own: &dyn Fn(u32) -> (Flat, Option<Flat>),
+    own: &dyn Fn(u32) -> Own,
     row: &mut Row,
 ) -> Result<(), RunError> {
     let found = lab.measure(&[(fleet.clone(), On::HeldOut)])?;
@@ -161,7 +178,7 @@ fn look(
         return Ok(());
     }
     for vehicle in 0..config.vehicles {
-        let (mine, personal) = own(vehicle);
+        let Own { tuned, given, personal } = own(vehicle);
         if let Some(personal) = personal {
             let own = lab.measure(&[(personal, On::HeldOutOf(vehicle))])?;
             own.iter().for_each(|own| row.own.extend(skills(own)));
@@ -170,19 +187,46 @@ fn look(
         let mixed: Vec<(Flat, On)> = MIXES
             .iter()
             .map(|part| {
-                let mixed = fleet.iter().zip(mine.iter()).map(|(f, m)| f + part * (m - f));
+                let mixed = given.iter().zip(tuned.iter()).map(|(f, m)| f + part * (m - f));
                 (mixed.collect(), On::OwnPack(vehicle))
             })
             .collect();
         let found = lab.measure(&mixed)?;
-        let skill = |index: usize| found.get(index).and_then(|found| found.skill());
-        // The first of equals: the fleet's own.
-        let best = (0..mixed.len()).rev().max_by(|a, b| {
-            let (a, b) = (skill(*a).unwrap_or(f64::MIN), skill(*b).unwrap_or(f64::MIN));
-            a.total_cmp(&b)
-        });
+        let best = best_of(&found);
         let Some((values, _on)) = best.and_then(|best| mixed.get(best)) else { continue };
         let own = lab.measure(&[(values.clone(), On::HeldOutOf(vehicle))])?;
+        own.iter().for_each(|own| row.own.extend(skills(own)));
+    }
+    Ok(())
+}
+
+/// The first of the best.
+fn best_of(found: &[Measurement]) -> Option<usize> {
+    let skill = |index: usize| found.get(index).and_then(Measurement::skill).unwrap_or(f64::MIN);
+    (0..found.len()).rev().max_by(|a, b| skill(*a).total_cmp(&skill(*b)))
+}
+
+/// Adapters whose predictions are mixed, on every road; a vehicle has the mixture or what it tuned, whichever is better on the
+/// pack's frames of its own road.
+fn together(
+    lab: &mut Lab<'_>,
+    config: &SimConfig,
+    way: &dyn Method,
+    ensemble: &Ensemble,
+    row: &mut Row,
+) -> Result<(), RunError> {
+    let found = lab.measure_ensemble(ensemble, &[On::HeldOut])?;
+    found.iter().for_each(|held_out| row.skill = skills(held_out));
+    row.utility = lab.ensemble_utility(ensemble, row.window)?;
+    for vehicle in 0..config.vehicles {
+        let alone = way.tuned(vehicle);
+        let mut on_pack = lab.measure_ensemble(ensemble, &[On::OwnPack(vehicle)])?;
+        on_pack.extend(lab.measure(&[(alone.clone(), On::OwnPack(vehicle))])?);
+        let own = if best_of(&on_pack) == Some(0) {
+            lab.measure_ensemble(ensemble, &[On::HeldOutOf(vehicle)])?
+        } else {
+            lab.measure(&[(alone, On::HeldOutOf(vehicle))])?
+        };
         own.iter().for_each(|own| row.own.extend(skills(own)));
     }
     Ok(())

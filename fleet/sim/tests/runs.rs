@@ -1,6 +1,7 @@
 //! Whole runs of a small model: what comes out does not depend on how many work, nor on cuts.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -71,10 +72,115 @@ name = \"paper\"
 kind = \"paper\"
 ";
 
+/// Every other way of learning together, on two windows of two roads.
+const OTHERS: &str = "\
+vehicles = 3
+windows = 2
+seed = 5
+measure_every = 2
+[model]
+package = \"model\"
+[engine]
+kind = \"tract\"
+[roads]
+regions = [\"highway\", \"rural\"]
+frames = 60
+windows_to_drive = 2
+[night]
+steps = 2
+batch = 4
+learning_rate = 1e-2
+[[methods]]
+name = \"alone\"
+kind = \"local\"
+[[methods]]
+name = \"fedavg-32\"
+kind = \"average\"
+[[methods]]
+name = \"ties\"
+kind = \"soup\"
+merge = \"ties\"
+[[methods]]
+name = \"fedprox\"
+kind = \"average\"
+server = \"fedprox\"
+mu = 100.0
+[[methods]]
+name = \"flexlora\"
+kind = \"average\"
+server = \"flexlora\"
+[[methods]]
+name = \"clipped\"
+kind = \"average\"
+server = \"clipped\"
+[[methods]]
+name = \"cocktail\"
+kind = \"cocktail\"
+[[methods]]
+name = \"gossip\"
+kind = \"gossip\"
+[[methods]]
+name = \"gossip-8\"
+kind = \"gossip\"
+bits = 8
+[[methods]]
+name = \"es\"
+kind = \"es\"
+pairs = 2
+[[methods]]
+name = \"es-own\"
+kind = \"es\"
+pairs = 1
+on = \"own\"
+[[methods]]
+name = \"lorahub\"
+kind = \"soup\"
+merge = \"lorahub\"
+budget = 6
+[[methods]]
+name = \"lego\"
+kind = \"soup\"
+merge = \"lego\"
+[[methods]]
+name = \"evo-merge\"
+kind = \"soup\"
+merge = \"evo_merge\"
+layers = 2
+budget = 6
+[[methods]]
+name = \"genome\"
+kind = \"soup\"
+merge = \"genome\"
+budget = 6
+[[methods]]
+name = \"pso-merging\"
+kind = \"soup\"
+merge = \"pso_merging\"
+budget = 9
+[[methods]]
+name = \"fisher\"
+kind = \"soup\"
+merge = \"fisher\"
+samples = 3
+[[methods]]
+name = \"top-k\"
+kind = \"ensemble\"
+weights = \"top_k\"
+keep = 2
+[[methods]]
+name = \"pack-llm\"
+kind = \"ensemble\"
+weights = \"pack_llm\"
+[[methods]]
+name = \"cbtm\"
+kind = \"ensemble\"
+weights = \"cbtm\"
+";
+
 /// The file beside a model that learns from a step.
-fn config(folder: &Path) -> SimConfig {
+fn config(folder: &Path, source: &str) -> SimConfig {
     model(folder);
-    read(folder, FILE)
+    read(folder, source)
 }
 
 /// This file beside the model.
@@ -132,9 +238,30 @@ fn the_fleets_that_ship_can_be_read() {
 }
 
 #[test]
+fn a_key_of_another_method_is_refused() {
+    const ROADS: &str = "[roads]\nregions = [\"rural\"]\n";
+    for (method, key) in [
+        ("kind = \"soup\"\nmerge = \"lego\"\nprice = 0.1", "price"),
+        ("kind = \"soup\"\nmerge = \"ties\"\nsamples = 3", "samples"),
+        ("kind = \"average\"\nmu = 0.1", "mu"),
+        ("kind = \"ensemble\"\nweights = \"pack_llm\"\nkeep = 3", "keep"),
+        ("kind = \"gossip\"\nup_bits = 2", "up_bits"),
+        ("kind = \"es\"\nmomentum = 0.5", "momentum"),
+    ] {
+        let file = format!("{ROADS}[[methods]]\nname = \"one\"\n{method}\n");
+        let said = SimConfig::parse("f.toml", &file).unwrap_err().to_string();
+        assert!(said.contains(key), "{said}");
+    }
+    let few =
+        "vehicles = 3\n[[methods]]\nname = \"de\"\nkind = \"soup\"\nmerge = \"differential\"\n";
+    let said = SimConfig::parse("f.toml", few).unwrap_err().to_string();
+    assert!(said.contains("4 vehicles"), "{said}");
+}
+
+#[test]
 fn a_comparison_is_the_same_whoever_works_and_wherever_it_is_cut() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = config(folder.path());
+    let mut config = config(folder.path(), FILE);
     config.jobs = 2;
     let out = folder.path().join("out");
     let records = all(&config, &out).unwrap();
@@ -354,4 +481,60 @@ fn check(records: &[Record]) {
     let rejected =
         |name: &str| of(name).rows.iter().filter_map(|row| row.also.get("rejected")).sum::<f64>();
     assert!(rejected("consensus") + rejected("paper") < 20.0, "cores refuse only what is old");
+}
+
+/// What must hold of exchanges and merges that are compared with ours, beside that they run.
+fn check_others(records: &[Record]) {
+    let of = |name: &str| records.iter().find(|record| record.head.method == name).unwrap();
+    let bytes = |name: &str| {
+        let rows = of(name).rows[1..].iter().map(|row| (row.bytes.up, row.bytes.down));
+        rows.fold((0.0, 0.0), |(up, down), row| (up + row.0, down + row.1))
+    };
+    let last = |name: &str| &of(name).rows[2];
+    let start = &of("alone").rows[0].skill;
+    for name in ["fedprox", "flexlora", "clipped", "cocktail", "gossip", "gossip-8", "es", "es-own"]
+    {
+        assert_ne!(last(name).skill, *start, "{name} moves");
+    }
+    let (sent, whole) = (|name| bytes(name).0, bytes("fedavg-32").0);
+    assert_eq!(sent("fedprox"), whole, "the pull costs nothing to send");
+    assert!(sent("cocktail") < whole / 10.0, "{} of {whole}", sent("cocktail"));
+    assert!(sent("gossip") > 1.2 * whole, "two runs each, but for the odd one of three");
+    assert!(sent("gossip-8") < sent("gossip") / 2.0);
+    assert!(sent("es") < 1000.0 && sent("es") > 0.0, "{}", sent("es"));
+    assert!(of("es").rows[1..].iter().all(|row| row.steps == 0 && row.evaluations > 0));
+    assert!(last("es").utility.is_finite());
+
+    let once = bytes("ties").0;
+    for name in ["lorahub", "lego", "evo-merge", "genome", "pso-merging"] {
+        assert_eq!(bytes(name), bytes("ties"), "{name} is carried once, as any soup");
+    }
+    for (name, budget) in [("lorahub", 6), ("evo-merge", 6), ("genome", 6), ("pso-merging", 9)] {
+        assert_eq!(last(name).evaluations, budget, "{name}");
+    }
+    assert!(bytes("fisher").0 > 1.9 * once, "the diagonal goes up, too");
+    assert_eq!(bytes("fisher").1, bytes("ties").1);
+    for name in ["top-k", "pack-llm", "cbtm"] {
+        assert!(bytes(name).0 >= once, "{name}");
+        assert!(last(name).skill.values().all(|skill| skill.is_finite()), "{name}");
+        assert_ne!(last(name).skill, last("alone").skill, "{name}");
+    }
+    assert!(bytes("pack-llm").1 > 1.9 * bytes("ties").1, "both others' adapters");
+    assert!(bytes("top-k").1 < 0.9 * bytes("pack-llm").1, "only the best go out");
+}
+
+#[test]
+fn other_ways_of_learning_together_run_and_repeat() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path(), OTHERS);
+    config.jobs = 2;
+    let records = all(&config, &folder.path().join("out")).unwrap();
+    check_others(&records);
+    // Nothing but what is new to a fleet: the rest is made of the same nights.
+    const AGAIN: [&str; 6] = ["fedprox", "cocktail", "gossip", "es", "fisher", "cbtm"];
+    config.methods.retain(|method| AGAIN.contains(&method.name.as_str()));
+    config.jobs = 1;
+    for record in all(&config, &folder.path().join("other")).unwrap() {
+        assert!(records.contains(&record), "{} by one", record.head.method);
+    }
 }

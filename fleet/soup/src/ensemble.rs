@@ -19,6 +19,20 @@ pub fn softmax(values: &[f64], temperature: f64) -> Result<Vec<f64>, InputError>
     Ok(exponentials.into_iter().map(|value| value / sum).collect())
 }
 
+/// Least mean squared error that counts: squared units of values in `[0, 1]`, 60 dB.
+const ERROR_MIN: f64 = 1e-6;
+
+/// ln(mean squared error + 10⁻⁶): up to a factor and a constant the log-perplexity of a Gaussian, for [`pack_weights`] of members
+/// that predict values and no words.
+///
+/// # Panics
+/// If lengths differ.
+pub fn error_loss(predicted: &[f32], true_values: &[f32]) -> f64 {
+    assert_eq!(predicted.len(), true_values.len(), "one prediction a value");
+    let mean = distance_squared(predicted, true_values) / predicted.len().max(1) as f64;
+    libm::log(mean + ERROR_MIN)
+}
+
 /// Weights of members by how well each predicts the input itself: softmax(−lossᵢ/T).
 ///
 /// # Shapes and units
@@ -138,6 +152,14 @@ mod tests {
         assert_eq!(pack_weights(&[5000.0, 5000.0], 1.0).unwrap(), [0.5, 0.5]);
         assert!(pack_weights(&[1.0], 0.0).is_err());
         assert!(pack_weights(&[], 1.0).is_err());
+    }
+
+    #[test]
+    fn at_temperature_1_a_member_weighs_by_the_inverse_of_its_error() {
+        let losses = [0.1_f32, 0.2].map(|away| error_loss(&[0.5 + away, 0.5], &[0.5, 0.5]));
+        let weights = pack_weights(&losses, 1.0).unwrap();
+        assert!((weights[0] / weights[1] - 4.0).abs() < 1e-2, "{weights:?}");
+        assert!(error_loss(&[0.5], &[0.5]).is_finite());
     }
 
     #[test]

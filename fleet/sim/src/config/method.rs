@@ -1,8 +1,14 @@
 //! Ways of learning together, by name.
 
+mod exchange;
+mod soup;
+
 use shoal_shadow::document::{DocumentError, Table};
 use shoal_swarm::swarm::Conduct;
 use shoal_wire::v1::{ConsensusRule, PaperRule};
+
+pub use exchange::{Average, Cocktail, Evolution, Gossip, MeasuredOn, Server};
+pub use soup::{Ensemble, EvoMerge, Fisher, Merge, Soup};
 
 /// One way of learning together.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +31,14 @@ pub enum Rule {
     Average(Average),
     /// Everybody learns alone, and after every window the adapters of that moment are merged once, to look at.
     Soup(Soup),
+    /// Everybody learns alone, and after the last window everybody has everybody's adapter: their predictions are mixed.
+    Ensemble(Ensemble),
+    /// As an average, of updates of which a part is sent.
+    Cocktail(Cocktail),
+    /// Pairs meet and mix; there is no server.
+    Gossip(Gossip),
+    /// Nobody trains: one position moves by what vehicles measure around it, told by seeds and utilities alone.
+    Evolution(Evolution),
     /// Shoal's rule, by the vehicles' own cores.
     Consensus(Consensus),
     /// Model Swarms, by the vehicles' own cores.
@@ -42,94 +56,6 @@ pub struct Consensus {
     pub conduct: Conduct,
     /// Whether vehicles measure what others claim before they vote for it or move to it; if not, they believe it.
     pub measure: bool,
-}
-
-/// A server and what goes to it and back.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Average {
-    /// How it combines displacements.
-    pub server: Server,
-    /// Bits a value of what a vehicle sends; 32: as they are.
-    pub up_bits: u8,
-    /// Bits a value of what it receives.
-    pub down_bits: u8,
-    /// Whether what coding lost is added to what is coded next.
-    pub feedback: bool,
-    /// The fleet is given the mean of so many last adapters: 1 to 8.
-    pub mean_last: u8,
-    /// Whether the mean of those that have a row stands for the row of a vehicle whose rank has none.
-    pub by_rank: bool,
-}
-
-/// How displacements become a step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Server {
-    /// Their mean, times `rate` (FedAvg: 1).
-    Mean {
-        /// Step size.
-        rate: f64,
-    },
-    /// DiLoCo: Nesterov's momentum on their mean.
-    Momentum {
-        /// Outer step size.
-        rate: f64,
-        /// Outer momentum.
-        momentum: f64,
-    },
-    /// FedAdam.
-    Adam {
-        /// Step size.
-        rate: f64,
-        /// Decay of the mean.
-        beta1: f64,
-        /// Decay of the squares.
-        beta2: f64,
-        /// Added to the root.
-        epsilon: f64,
-    },
-    /// The median of each coordinate.
-    Median,
-    /// The mean of each coordinate without this share at both ends.
-    Trimmed {
-        /// Share left out at each end, below ½.
-        trim: f64,
-    },
-    /// The displacement whose neighbours are nearest.
-    Krum {
-        /// How many may lie.
-        liars: u32,
-    },
-}
-
-/// A merge of whole adapters.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Soup {
-    /// Which.
-    pub merge: Merge,
-    /// Share of entries that are kept (TIES, DARE).
-    pub density: f64,
-    /// Times the merged difference.
-    pub scale: f64,
-    /// Evaluations of the pack that a search may take, beside one a vehicle: it is run once, after the last window.
-    pub budget: usize,
-}
-
-/// Merges by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names of the methods; shoal-soup says what they are")]
-pub enum Merge {
-    Uniform,
-    TaskArithmetic,
-    Greedy,
-    Slerp,
-    Ties,
-    Dare,
-    DareTies,
-    ModelStock,
-    Learned,
-    RandomAffine,
-    CmaAffine,
-    CmaFree,
 }
 
 /// The methods of a file: `[[methods]]`.
@@ -161,16 +87,24 @@ enum Kind {
     Pooled,
     Average,
     Soup,
+    Ensemble,
+    Cocktail,
+    Gossip,
+    Evolution,
     Consensus,
     Paper,
 }
 
 impl Kind {
-    const NAMES: [(&'static str, Kind); 6] = [
+    const NAMES: [(&'static str, Kind); 10] = [
         ("local", Kind::Local),
         ("pooled", Kind::Pooled),
         ("average", Kind::Average),
         ("soup", Kind::Soup),
+        ("ensemble", Kind::Ensemble),
+        ("cocktail", Kind::Cocktail),
+        ("gossip", Kind::Gossip),
+        ("es", Kind::Evolution),
         ("consensus", Kind::Consensus),
         ("paper", Kind::Paper),
     ];
@@ -184,22 +118,12 @@ impl Kind {
     const fn keys(self) -> &'static [&'static str] {
         match self {
             Kind::Local | Kind::Pooled => &[],
-            Kind::Average => &[
-                "server",
-                "rate",
-                "momentum",
-                "beta1",
-                "beta2",
-                "epsilon",
-                "trim",
-                "liars",
-                "up_bits",
-                "down_bits",
-                "feedback",
-                "mean_last",
-                "by_rank",
-            ],
-            Kind::Soup => &["merge", "density", "scale", "budget", "budget"],
+            Kind::Average => exchange::AVERAGE_KEYS,
+            Kind::Cocktail => exchange::COCKTAIL_KEYS,
+            Kind::Gossip => exchange::GOSSIP_KEYS,
+            Kind::Evolution => exchange::EVOLUTION_KEYS,
+            Kind::Soup => soup::SOUP_KEYS,
+            Kind::Ensemble => soup::ENSEMBLE_KEYS,
             Kind::Consensus => &[
                 "inertia",
                 "up_bits",
@@ -249,8 +173,12 @@ impl MethodConfig {
         let rule = match kind {
             Kind::Local => Rule::Local,
             Kind::Pooled => Rule::Pooled,
-            Kind::Average => Rule::Average(average(table, vehicles)?),
-            Kind::Soup => Rule::Soup(soup(table)?),
+            Kind::Average => Rule::Average(exchange::average(table, vehicles)?),
+            Kind::Soup => Rule::Soup(soup::soup(table, vehicles)?),
+            Kind::Ensemble => Rule::Ensemble(soup::ensemble(table)?),
+            Kind::Cocktail => Rule::Cocktail(exchange::cocktail(table)?),
+            Kind::Gossip => Rule::Gossip(exchange::gossip(table)?),
+            Kind::Evolution => Rule::Evolution(exchange::evolution(table)?),
             Kind::Consensus => Rule::Consensus(consensus(table)?),
             Kind::Paper => Rule::Paper(paper(table)?),
         };
@@ -266,85 +194,6 @@ fn bits(table: &Table<'_>, key: &str, usual: u8, most: u8) -> Result<u8, Documen
         return Err(table.refuse(key, bits, want));
     }
     Ok(bits)
-}
-
-fn average(table: &Table<'_>, vehicles: u32) -> Result<Average, DocumentError> {
-    #[derive(Clone, Copy, PartialEq, Eq)]
-    enum Name {
-        Mean,
-        Momentum,
-        Adam,
-        Median,
-        Trimmed,
-        Krum,
-    }
-    let names = [
-        ("mean", Name::Mean),
-        ("momentum", Name::Momentum),
-        ("adam", Name::Adam),
-        ("median", Name::Median),
-        ("trimmed", Name::Trimmed),
-        ("krum", Name::Krum),
-    ];
-    let number = |key, range, usual: f64| Ok(table.number(key, range)?.unwrap_or(usual));
-    let server = match table.choice("server", &names)?.unwrap_or(Name::Mean) {
-        Name::Mean => Server::Mean { rate: number("rate", 0.0..=10.0, 1.0)? },
-        // Of DiLoCo's table; the rate is for displacements of adapters, which are small.
-        Name::Momentum => Server::Momentum {
-            rate: number("rate", 0.0..=10.0, 0.7)?,
-            momentum: number("momentum", 0.0..=0.999, 0.9)?,
-        },
-        Name::Adam => Server::Adam {
-            rate: number("rate", 0.0..=10.0, 1e-2)?,
-            beta1: number("beta1", 0.0..=0.999, 0.9)?,
-            beta2: number("beta2", 0.0..=0.9999, 0.99)?,
-            epsilon: number("epsilon", 1e-12..=1.0, 1e-3)?,
-        },
-        Name::Median => Server::Median,
-        Name::Trimmed => Server::Trimmed { trim: number("trim", 0.0..=0.49, 0.2)? },
-        Name::Krum => {
-            let liars = table.integer("liars", 0..=32)?.unwrap_or(1) as u32;
-            if vehicles < 2 * liars + 3 {
-                let want = format!(
-                    "at most {}: Krum needs 2 f + 3 vehicles",
-                    vehicles.saturating_sub(3) / 2
-                );
-                return Err(table.refuse("liars", liars, &want));
-            }
-            Server::Krum { liars }
-        }
-    };
-    Ok(Average {
-        server,
-        up_bits: bits(table, "up_bits", 32, 32)?,
-        down_bits: bits(table, "down_bits", 32, 32)?,
-        feedback: table.boolean("feedback")?.unwrap_or(true),
-        mean_last: table.integer("mean_last", 1..=8)?.map_or(1, |n| n as u8),
-        by_rank: table.boolean("by_rank")?.unwrap_or(false),
-    })
-}
-
-fn soup(table: &Table<'_>) -> Result<Soup, DocumentError> {
-    let names = [
-        ("uniform", Merge::Uniform),
-        ("task_arithmetic", Merge::TaskArithmetic),
-        ("learned", Merge::Learned),
-        ("random_affine", Merge::RandomAffine),
-        ("cma_affine", Merge::CmaAffine),
-        ("cma_free", Merge::CmaFree),
-        ("greedy", Merge::Greedy),
-        ("slerp", Merge::Slerp),
-        ("ties", Merge::Ties),
-        ("dare", Merge::Dare),
-        ("dare_ties", Merge::DareTies),
-        ("model_stock", Merge::ModelStock),
-    ];
-    Ok(Soup {
-        merge: table.choice("merge", &names)?.ok_or_else(|| table.missing("merge"))?,
-        density: table.number("density", 0.01..=1.0)?.unwrap_or(0.2),
-        scale: table.number("scale", 0.0..=10.0)?.unwrap_or(1.0),
-        budget: table.integer("budget", 1..=100_000)?.map_or(40, |n| n as usize),
-    })
 }
 
 fn consensus(table: &Table<'_>) -> Result<Consensus, DocumentError> {

@@ -17,7 +17,10 @@ use shoal_vehicle::config::{EngineConfig, EngineKind};
 pub use hardware::HardwareConfig;
 pub use journey::PhaseConfig;
 pub use liars::{LiarsConfig, Lie};
-pub use method::{Average, Consensus, Merge, MethodConfig, Rule, Server, Soup};
+pub use method::{
+    Average, Cocktail, Consensus, Ensemble, EvoMerge, Evolution, Fisher, Gossip, MeasuredOn, Merge,
+    MethodConfig, Rule, Server, Soup,
+};
 pub use utility::TermConfig;
 
 const ROOT: [&str; 14] = [

@@ -1,6 +1,8 @@
 //! The bench of a whole fleet: adapters tuned on what vehicles have seen, adapters measured, several at a time, every result kept
 //! by what it was made of. It takes no time of the simulation's: the calendar says how long work takes.
 
+mod ensemble;
+mod information;
 mod measured;
 mod rank;
 
@@ -33,6 +35,8 @@ use crate::record::RoadKind;
 use crate::roads::{Road, Roads};
 use crate::store::{Key, Store, StoreError};
 
+pub use ensemble::{Ensemble, FEATURE_VALUES, Weighing};
+pub use information::Information;
 pub use rank::trained;
 
 /// Clips predicted at a time, as a vehicle measures.
@@ -100,6 +104,17 @@ pub struct Tune {
     pub from: Flat,
     /// Seed of the batches.
     pub seed: u64,
+    /// What it is held to; `None`: nothing.
+    pub pull: Option<Pull>,
+}
+
+/// (μ/2)·|x − towards|² in what a night minimises: FedProx.
+#[derive(Clone, Debug)]
+pub struct Pull {
+    /// Where to.
+    pub towards: Flat,
+    /// μ.
+    pub mu: f64,
 }
 
 /// What to measure on.
@@ -313,15 +328,39 @@ impl<'a> Lab<'a> {
     /// # Errors
     /// [`LabError`].
     pub fn utility(&mut self, asked: &[Flat], window: u32) -> Result<Vec<f64>, LabError> {
+        self.weighted(asked, window, |term| On::Pack { term })
+    }
+
+    /// The same on one part of each term's pack.
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub fn utility_of_part(
+        &mut self,
+        asked: &[Flat],
+        window: u32,
+        part: u8,
+    ) -> Result<Vec<f64>, LabError> {
+        self.weighted(asked, window, |term| On::Part { term, part })
+    }
+
+    /// Terms that count in this window, with their shares.
+    fn terms(&self, window: u32) -> Vec<(u8, f64)> {
         let weighing = self.utility.at(window);
         let shares = weighing.as_ref().map_or(&[][..], |weighing| weighing.shares());
-        let terms: Vec<(u8, f64)> =
-            (0..).zip(shares.iter().copied()).filter(|(_, share)| *share > 0.0).collect();
+        (0..).zip(shares.iter().copied()).filter(|(_, share)| *share > 0.0).collect()
+    }
+
+    fn weighted(
+        &mut self,
+        asked: &[Flat],
+        window: u32,
+        on: impl Fn(u8) -> On,
+    ) -> Result<Vec<f64>, LabError> {
+        let terms = self.terms(window);
         let wanted: Vec<(Flat, On)> = asked
             .iter()
-            .flat_map(|values| {
-                terms.iter().map(|(term, _)| (values.clone(), On::Pack { term: *term }))
-            })
+            .flat_map(|values| terms.iter().map(|(term, _)| (values.clone(), on(*term))))
             .collect();
         let evaluations = self.counts.evaluations;
         let measured = self.measure(&wanted)?;
@@ -357,7 +396,13 @@ impl<'a> Lab<'a> {
             (who.to_le_bytes(), night.window.to_le_bytes(), night.seed.to_le_bytes());
         let from = ValuesHash::of(&night.from);
         let mut parts: Vec<&[u8]> = vec![&self.context, &who, &window, from.bytes(), &seed];
-        parts.extend(self.class(night.who).map(|class| &class.name[..]));
+        let class = self.class(night.who);
+        parts.extend(class.map(|class| &class.name[..]));
+        let pull = night.pull.as_ref();
+        let pull = pull.map(|pull| (ValuesHash::of(&pull.towards), pull.mu.to_le_bytes()));
+        if let Some((towards, mu)) = &pull {
+            parts.extend([&towards.bytes()[..], mu]);
+        }
         let key = Key::of("tune", &parts);
         let layout = &self.base.layout;
         if let Some(values) = self.store.get(&key).map(|bytes| flat(&bytes))
@@ -413,6 +458,9 @@ impl<'a> Lab<'a> {
         let description = base.package.description();
         let mut tuner =
             Tuner::new(&base.model, description, &*base.engine, Some(&start), &options)?;
+        if let Some(Pull { towards, mu }) = &night.pull {
+            tuner.pull(&base.adapter(towards)?, *mu)?;
+        }
         tuner.run(&mut source, self.steps(night.who), |_report| {})?;
         let tuned = tuner.adapter();
         // The graph trains the whole rank: what this vehicle does not have stays as it was.
@@ -422,14 +470,19 @@ impl<'a> Lab<'a> {
         })
     }
 
-    fn measured(&self, values: &Flat, on: On) -> Result<Measurement, LabError> {
-        let (kind, of) = match on {
-            On::Part { term, part } => (0_u8, u32::from(term) * u32::from(PARTS) + u32::from(part)),
+    /// Kind and number of what is measured on, in the phase of the journey.
+    fn place(&self, on: On) -> (u8, u32) {
+        match on {
+            On::Part { term, part } => (0, u32::from(term) * u32::from(PARTS) + u32::from(part)),
             On::Pack { term } => (1, term.into()),
             On::HeldOut => (2, 0),
             On::HeldOutOf(vehicle) => (3, self.own(vehicle)),
             On::OwnPack(vehicle) => (4, self.own(vehicle)),
-        };
+        }
+    }
+
+    fn measured(&self, values: &Flat, on: On) -> Result<Measurement, LabError> {
+        let (kind, of) = self.place(on);
         let key = Key::of(
             "measure",
             &[&self.context, &[kind], &of.to_le_bytes(), ValuesHash::of(values).bytes()],

@@ -27,11 +27,20 @@ impl Carried {
 
     /// So many values as they are, of four bytes each.
     pub(super) fn raw(values: usize) -> Self {
-        let bytes = values * 4;
+        Carried::bytes(values * 4)
+    }
+
+    /// So many bytes as they are, in chunks that a header names.
+    pub(super) fn bytes(bytes: usize) -> Self {
         let mut chunks = vec![RAW_CHUNK_BYTES; bytes / RAW_CHUNK_BYTES];
         chunks.extend(Some(bytes % RAW_CHUNK_BYTES).filter(|rest| *rest > 0));
         // Name, window and the hash of each chunk.
         Carried { header: ENVELOPE_OVERHEAD_BYTES + 80 + 40 * chunks.len(), chunks }
+    }
+
+    /// One signed message with a body of so many bytes.
+    pub(super) fn signed(body: usize) -> Self {
+        Carried { header: ENVELOPE_OVERHEAD_BYTES + body, chunks: Vec::new() }
     }
 
     pub(super) fn up(&self, traffic: &mut Traffic) {

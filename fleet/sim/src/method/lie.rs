@@ -1,6 +1,8 @@
 //! What liars give to a server, or to a merge, in place of what they tuned: there is nobody to claim anything to.
 
-use super::{Fleet, noise};
+use shoal_swarm::swarm::Flat;
+
+use super::{Fleet, difference, moved, noise};
 use crate::config::Lie;
 
 /// What all liars agreed on is drawn from the seed and this.
@@ -32,6 +34,17 @@ pub(super) fn instead(
         }
         Lie::ForgedWorst => Some(own.iter().map(|value| -value).collect()),
     }
+}
+
+/// What vehicles that learn alone give away of where they are.
+pub(super) fn adapters(fleet: &Fleet, window: u32, places: Vec<Flat>) -> Vec<Flat> {
+    let honest: Vec<Option<Vec<f32>>> =
+        places.iter().map(|at| Some(difference(at, &fleet.start))).collect();
+    let told = |(number, at)| match instead(fleet, window, number, &honest) {
+        Some(by) => moved(&fleet.start, &by),
+        None => at,
+    };
+    places.into_iter().enumerate().map(told).collect()
 }
 
 /// The seed of what all liars agreed on.

@@ -3,7 +3,7 @@
 use shoal_swarm::swarm::Flat;
 
 use super::carried::{Carried, connect};
-use super::{Fleet, Method, MethodError, Window, difference, lie, moved, soup};
+use super::{Fleet, Method, MethodError, Window, lie, soup};
 use crate::config::Soup;
 use crate::lab::{Tune, Who};
 
@@ -31,14 +31,8 @@ impl Local {
             let stale = self.fleet.stale.get(number).copied().unwrap_or(false);
             if stale { before.clone() } else { at.clone() }
         };
-        let places: Vec<Flat> = self.at.iter().zip(&self.before).enumerate().map(place).collect();
-        let honest: Vec<Option<Vec<f32>>> =
-            places.iter().map(|at| Some(difference(at, &self.fleet.start))).collect();
-        let told = |(number, at)| match lie::instead(&self.fleet, window, number, &honest) {
-            Some(by) => moved(&self.fleet.start, &by),
-            None => at,
-        };
-        places.into_iter().enumerate().map(told).collect()
+        let places = self.at.iter().zip(&self.before).enumerate().map(place).collect();
+        lie::adapters(&self.fleet, window, places)
     }
 }
 
@@ -59,11 +53,13 @@ impl Method for Local {
             self.merged = soup::merge(&soup, &self.fleet, layout, &sent, window)?;
             if window.last {
                 // Once, as they are; every window before it was only looked at.
-                let carried = Carried::raw(self.fleet.start.len());
+                let values = self.fleet.start.len();
+                let up = Carried::raw(values * soup.merge.runs_sent());
+                let down = Carried::raw(values);
                 for traffic in window.traffic.iter_mut() {
                     connect(traffic);
-                    carried.up(traffic);
-                    carried.down(traffic);
+                    up.up(traffic);
+                    down.down(traffic);
                 }
             }
         }
@@ -95,7 +91,7 @@ impl Pooled {
 impl Method for Pooled {
     fn nights(&self, window: u32) -> Vec<Tune> {
         let seed = self.fleet.night_seed(u32::MAX, window);
-        vec![Tune { who: Who::All, window, from: self.at.clone(), seed }]
+        vec![Tune { who: Who::All, window, from: self.at.clone(), seed, pull: None }]
     }
 
     fn exchange(

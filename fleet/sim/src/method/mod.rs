@@ -3,10 +3,15 @@
 mod average;
 mod carried;
 mod cores;
+mod ensemble;
+mod evolution;
+mod gossip;
 mod lie;
+mod link;
 mod local;
 mod ranks;
 mod server;
+mod sites;
 mod soup;
 
 use std::collections::BTreeMap;
@@ -16,8 +21,10 @@ use shoal_soup::chance::Draws;
 use shoal_swarm::swarm::{Conduct, Flat};
 use shoal_wire::v1::UtilityDocument;
 
-use crate::config::{Consensus, HardwareConfig, Lie, MethodConfig, Rule, SimConfig};
-use crate::lab::{Base, Lab, LabError, Tune, Who};
+use crate::config::{
+    Average, Cocktail, Consensus, HardwareConfig, Lie, MethodConfig, Rule, Server, SimConfig,
+};
+use crate::lab::{Base, Ensemble, Lab, LabError, Tune, Who};
 use crate::traffic::Traffic;
 
 pub use cores::CoresError;
@@ -35,8 +42,10 @@ pub enum MethodError {
     Cores(Box<CoresError>),
     #[error(transparent)]
     Soup(Box<SoupError>),
-    #[error("the server cannot go on")]
+    #[error("the exchange cannot go on")]
     Server(#[from] shoal_soup::input::InputError),
+    #[error("the model's adapters cannot be averaged site by site")]
+    Sites(#[from] shoal_soup::sites::SitesError),
 }
 
 impl From<CoresError> for MethodError {
@@ -92,6 +101,17 @@ pub trait Method {
     fn personal(&self, _vehicle: u32) -> Option<Flat> {
         None
     }
+
+    /// What a vehicle goes on from, where that is its own and not the fleet's.
+    fn given(&self, _vehicle: u32) -> Option<Flat> {
+        None
+    }
+
+    /// What the fleet is given where it is several adapters whose predictions are mixed: then it stands in for
+    /// [`Method::fleet`].
+    fn ensemble(&self) -> Option<&Ensemble> {
+        None
+    }
 }
 
 /// Makes the method that is asked for.
@@ -115,7 +135,11 @@ pub fn open<'a>(
         Rule::Local => Box::new(local::Local::new(fleet, None)),
         Rule::Soup(soup) => Box::new(local::Local::new(fleet, Some(soup))),
         Rule::Pooled => Box::new(local::Pooled::new(fleet)),
-        Rule::Average(average) => Box::new(average::Averaged::new(fleet, average, base)?),
+        Rule::Average(asked) => Box::new(averaged(fleet, asked, base)?),
+        Rule::Cocktail(asked) => Box::new(compressed(fleet, asked, base)?),
+        Rule::Gossip(asked) => Box::new(gossip::Gossiping::new(fleet, asked, base)?),
+        Rule::Evolution(asked) => Box::new(evolution::Evolving::new(fleet, asked)?),
+        Rule::Ensemble(asked) => Box::new(ensemble::Mixing::new(fleet, asked)),
         Rule::Consensus(Consensus { rule, asked, conduct, measure }) => {
             let rule = shoal_wire::v1::Rule::Consensus(rule);
             let duties = cores::Duties { asked, conduct, measure };
@@ -128,6 +152,44 @@ pub fn open<'a>(
             Box::new(cores::Cores::new(fleet, rule, duties, config, base, utility)?)
         }
     })
+}
+
+/// A server behind the vehicles' own coder.
+fn averaged<'a>(
+    fleet: Fleet,
+    asked: Average,
+    base: &'a Base,
+) -> Result<average::Averaged<'a>, MethodError> {
+    let Average { server, up_bits, down_bits, feedback, mean_last, by_rank } = asked;
+    let link = link::Quantised::new(base, fleet.vehicles, (up_bits, down_bits), feedback);
+    let pull = match server {
+        Server::Proximal { mu, .. } => Some(mu),
+        Server::Mean { .. }
+        | Server::Momentum { .. }
+        | Server::Adam { .. }
+        | Server::Median
+        | Server::Trimmed { .. }
+        | Server::Krum { .. }
+        | Server::MultiKrum { .. }
+        | Server::Clipped { .. }
+        | Server::FlexLora => None,
+    };
+    let server = server::Server::new(server, &fleet.start, &base.layout)?;
+    let asked = average::Asked { mean_last: mean_last.into(), pull, by_rank };
+    Ok(average::Averaged::new(fleet, base, server, Box::new(link), asked))
+}
+
+/// The mean, of updates of which a part is sent.
+fn compressed<'a>(
+    fleet: Fleet,
+    asked: Cocktail,
+    base: &'a Base,
+) -> Result<average::Averaged<'a>, MethodError> {
+    let Cocktail { settings, rate, mean_last } = asked;
+    let link = link::Sparse::new(fleet.start.len(), fleet.vehicles, settings, fleet.seed)?;
+    let server = server::Server::new(Server::Mean { rate }, &fleet.start, &base.layout)?;
+    let asked = average::Asked { mean_last: mean_last.into(), pull: None, by_rank: false };
+    Ok(average::Averaged::new(fleet, base, server, Box::new(link), asked))
 }
 
 /// What every method begins with.
@@ -159,6 +221,7 @@ impl Fleet {
             window,
             from: from.clone(),
             seed: self.night_seed(vehicle, window),
+            pull: None,
         };
         (0..).zip(from).map(night).collect()
     }

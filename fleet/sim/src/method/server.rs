@@ -1,13 +1,18 @@
 //! What a server makes of displacements: the rules of shoal-soup, which know positions, on positions counted from where the
 //! fleet began.
 
+use shoal_runtime::adapter::Layout;
 use shoal_soup::input::{InputError, Members};
-use shoal_soup::merge::uniform;
+use shoal_soup::merge::{Part, flexlora, uniform};
 use shoal_soup::server::{
-    DiLoCo, DiLoCoSettings, FedAdam, FedAdamSettings, coordinate_median, krum, trimmed_mean,
+    DiLoCo, DiLoCoSettings, FedAdam, FedAdamSettings, clip_to_median, coordinate_median, krum,
+    multi_krum, trimmed_mean,
 };
+use shoal_soup::sites::Sites;
+use shoal_swarm::swarm::Flat;
 
-use super::{difference, moved};
+use super::sites::sites;
+use super::{MethodError, difference, moved};
 use crate::config::Server as Asked;
 
 /// A server with its state.
@@ -24,13 +29,17 @@ enum Rule {
     Median,
     Trimmed { trim: f64 },
     Krum { liars: usize },
+    MultiKrum { liars: usize, keep: usize },
+    Clipped { rate: f64 },
+    FlexLora { sites: Sites, start: Vec<f32> },
 }
 
 impl Server {
-    pub(super) fn new(asked: Asked, values: usize) -> Result<Self, InputError> {
-        let at = vec![0.0; values];
+    /// A server of a fleet that begins at `start`.
+    pub(super) fn new(asked: Asked, start: &[f32], layout: &Layout) -> Result<Self, MethodError> {
+        let at = vec![0.0; start.len()];
         let rule = match asked {
-            Asked::Mean { rate } => Rule::Mean { rate },
+            Asked::Mean { rate } | Asked::Proximal { rate, .. } => Rule::Mean { rate },
             Asked::Momentum { rate, momentum } => {
                 Rule::Momentum(DiLoCo::new(&at, DiLoCoSettings { step: rate, momentum })?)
             }
@@ -42,6 +51,11 @@ impl Server {
             Asked::Median => Rule::Median,
             Asked::Trimmed { trim } => Rule::Trimmed { trim },
             Asked::Krum { liars } => Rule::Krum { liars: liars as usize },
+            Asked::MultiKrum { liars, keep } => {
+                Rule::MultiKrum { liars: liars as usize, keep: keep as usize }
+            }
+            Asked::Clipped { rate } => Rule::Clipped { rate },
+            Asked::FlexLora => Rule::FlexLora { sites: sites(layout)?, start: start.to_vec() },
         };
         Ok(Server { rule, at })
     }
@@ -62,17 +76,24 @@ impl Server {
                 rule.step(&Members::new(&locals)?)?;
                 rule.global()
             }
-            Rule::Mean { rate } => {
-                let step: Vec<f32> = uniform(&members)
-                    .iter()
-                    .map(|step| (f64::from(*step) * *rate) as f32)
-                    .collect();
-                moved(&self.at, &step).to_vec()
+            Rule::Mean { rate } => moved(&self.at, &times(&uniform(&members), *rate)).to_vec(),
+            Rule::Clipped { rate } => {
+                let clipped = clip_to_median(&members);
+                moved(&self.at, &times(&uniform(&Members::new(&clipped)?), *rate)).to_vec()
             }
             Rule::Median => moved(&self.at, &coordinate_median(&members)).to_vec(),
             Rule::Trimmed { trim } => {
                 let cut = (*trim * members.count() as f64) as usize;
                 moved(&self.at, &trimmed_mean(&members, cut)?).to_vec()
+            }
+            Rule::MultiKrum { liars, .. } if members.count() < 2 * *liars + 3 => self.at.clone(),
+            Rule::MultiKrum { liars, keep } => {
+                let kept = (*keep).min(members.count() - *liars);
+                moved(&self.at, &multi_krum(&members, *liars, kept)?).to_vec()
+            }
+            Rule::FlexLora { sites, start } => {
+                let positions: Vec<_> = locals.iter().map(|local| moved(start, local)).collect();
+                difference(&mean_of_products(sites, &positions)?, start)
             }
             Rule::Krum { liars } if members.count() < 2 * *liars + 3 => self.at.clone(),
             Rule::Krum { liars } => {
@@ -86,12 +107,26 @@ impl Server {
     }
 }
 
+fn times(values: &[f32], factor: f64) -> Vec<f32> {
+    values.iter().map(|value| (f64::from(*value) * factor) as f32).collect()
+}
+
+/// The adapter whose products B·A are nearest to the mean of these adapters' products.
+fn mean_of_products(sites: &Sites, positions: &[Flat]) -> Result<Vec<f32>, InputError> {
+    let part = |values| Part { sites, values };
+    let parts: Vec<Part<'_>> = positions.iter().map(|values| part(values)).collect();
+    flexlora(&parts, &vec![1.0 / parts.len() as f64; parts.len()], sites)
+}
+
 #[cfg(test)]
 mod tests {
+    use shoal_soup::sites::Site;
+
     use super::*;
 
     fn steps(asked: Asked, rounds: &[&[Vec<f32>]]) -> Vec<Vec<f32>> {
-        let mut server = Server::new(asked, 2).unwrap();
+        let layout = Layout { sites: Vec::new(), rank: 1, alpha: 1.0 };
+        let mut server = Server::new(asked, &[0.0; 2], &layout).unwrap();
         rounds.iter().map(|round| server.step(round).unwrap()).collect()
     }
 
@@ -110,10 +145,26 @@ mod tests {
     fn one_liar_moves_no_robust_server() {
         let mut round = vec![vec![1.0, 1.0]; 4];
         round.push(vec![1e6, -1e6]);
-        for asked in [Asked::Median, Asked::Trimmed { trim: 0.2 }, Asked::Krum { liars: 1 }] {
+        for asked in [
+            Asked::Median,
+            Asked::Trimmed { trim: 0.2 },
+            Asked::Krum { liars: 1 },
+            Asked::MultiKrum { liars: 1, keep: 4 },
+        ] {
             assert_eq!(steps(asked, &[&round]), [vec![1.0, 1.0]], "{asked:?}");
         }
+        let clipped = steps(Asked::Clipped { rate: 1.0 }, &[&round]);
+        assert!(clipped[0].iter().all(|step| (0.5..1.5).contains(step)), "{clipped:?}");
         let few = steps(Asked::Krum { liars: 1 }, &[&round[1..]]);
         assert_eq!(few, [vec![0.0, 0.0]], "four are too few to tell one liar");
+    }
+
+    #[test]
+    fn the_mean_of_products_is_not_the_product_of_means() {
+        // ΔW = b·a of one value each: 1·2 and 3·0.
+        let sites = Sites::new(vec![Site { a: 0..1, b: 1..2, rank: 1, scale: 1.0 }]).unwrap();
+        let positions: [Flat; 2] = [[2.0, 1.0].as_slice().into(), [0.0, 3.0].as_slice().into()];
+        let merged = mean_of_products(&sites, &positions).unwrap();
+        assert!((merged[0] * merged[1] - 1.0).abs() < 1e-6, "{merged:?}");
     }
 }

@@ -69,11 +69,13 @@ impl Sparse {
         values
     }
 
-    /// Bytes on the air: seed 8, scale 4, and of each entry its code and which of the drawn ones it is.
+    /// Bytes on the air: seed 8, scale 4, the codes, and which of the drawn entries they are: the number of each or a bit for
+    /// every drawn one, whichever is less.
     pub fn bytes(&self) -> usize {
         let index_bits = usize::BITS - self.candidates.saturating_sub(1).leading_zeros();
-        let bits = self.indices.len() * (usize::from(self.bits) + index_bits as usize);
-        12 + bits.div_ceil(8)
+        let entries = self.indices.len();
+        let which = (entries * index_bits as usize).min(self.candidates);
+        12 + (entries * usize::from(self.bits) + which).div_ceil(8)
     }
 }
 
@@ -191,6 +193,11 @@ mod tests {
         let sent = sender.compress(&update, &mut Draws::new(1, 0)).unwrap();
         // 100 entries of 4 bits, each one of 1000.
         assert_eq!((sent.indices.len(), sent.bytes()), (100, 12 + 175));
+        let half = CocktailSettings { sent: 0.5, ..settings };
+        let mut sender = Cocktail::new(1000, half).unwrap();
+        let sent = sender.compress(&update, &mut Draws::new(1, 0)).unwrap();
+        // A bit for each of the 1000 is less than ten bits for each of the 500.
+        assert_eq!((sent.indices.len(), sent.bytes()), (500, 12 + 250 + 125));
     }
 
     #[test]

@@ -1,0 +1,321 @@
+//! Merges of whole adapters, and mixtures of their predictions: `kind = "soup"` and `kind = "ensemble"`.
+
+use shoal_shadow::document::{DocumentError, Table};
+use shoal_soup::search::{Differential, Genome, LoraHub, PsoMerging, Thinning};
+
+/// A merge of whole adapters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Soup {
+    /// Which.
+    pub merge: Merge,
+    /// Share of entries that are kept (TIES, DARE).
+    pub density: f64,
+    /// Times the merged difference.
+    pub scale: f64,
+    /// Evaluations of the pack that a search may take, beside one a vehicle: it is run once, after the last window.
+    pub budget: usize,
+}
+
+/// Merges by name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names of the methods; shoal-soup says what they are")]
+pub enum Merge {
+    Uniform,
+    TaskArithmetic,
+    Greedy,
+    Slerp,
+    Ties,
+    Dare,
+    DareTies,
+    ModelStock,
+    Learned,
+    RandomAffine,
+    CmaAffine,
+    CmaFree,
+    LoraHub(LoraHub),
+    Lego,
+    EvoMerge(EvoMerge),
+    Genome(Genome),
+    PsoMerging(PsoMerging),
+    Differential(Differential),
+    Fisher(Fisher),
+}
+
+/// What an evolved recipe is made of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EvoMerge {
+    /// Groups of neighbouring sites with weights and densities of their own.
+    pub layers: usize,
+    /// How displacements are thinned.
+    pub thinning: Thinning,
+    /// Of a gene, in the first generation.
+    pub deviation: f64,
+}
+
+/// How a diagonal of the Fisher matrix is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fisher {
+    /// Samples of a vehicle's own road, each with a gradient of its own.
+    pub samples: u32,
+}
+
+/// Adapters whose predictions are mixed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ensemble {
+    /// The best by utility vote alike.
+    TopK {
+        /// How many vote.
+        keep: usize,
+    },
+    /// Pack of LLMs: who predicts best what was seen last weighs most.
+    PackLlm {
+        /// Of the softmax over the logarithms of errors.
+        temperature: f64,
+    },
+    /// cBTM: whose roads look most like what is seen weighs most.
+    Cbtm {
+        /// Of the softmax over squared distances of features.
+        temperature: f64,
+        /// How many weigh anything.
+        keep: usize,
+    },
+}
+
+/// Every key of a soup.
+pub(super) const SOUP_KEYS: &[&str] = &[
+    "merge",
+    "density",
+    "scale",
+    "budget",
+    "bound",
+    "price",
+    "deviation",
+    "layers",
+    "thinning",
+    "crossover",
+    "mutation",
+    "mutated_values",
+    "elites",
+    "inertia",
+    "cognitive",
+    "social",
+    "dropped",
+    "factor",
+    "samples",
+];
+/// Keys that any merge may have.
+const SOUP_KEYS_OF_ALL: usize = 4;
+
+/// Every key of an ensemble.
+pub(super) const ENSEMBLE_KEYS: &[&str] = &["weights", "keep", "temperature"];
+
+impl Merge {
+    const NAMES: [(&'static str, Merge); 19] = [
+        ("uniform", Merge::Uniform),
+        ("task_arithmetic", Merge::TaskArithmetic),
+        ("learned", Merge::Learned),
+        ("random_affine", Merge::RandomAffine),
+        ("cma_affine", Merge::CmaAffine),
+        ("cma_free", Merge::CmaFree),
+        ("greedy", Merge::Greedy),
+        ("slerp", Merge::Slerp),
+        ("ties", Merge::Ties),
+        ("dare", Merge::Dare),
+        ("dare_ties", Merge::DareTies),
+        ("model_stock", Merge::ModelStock),
+        ("lorahub", Merge::LoraHub(LoraHub::PAPER)),
+        ("lego", Merge::Lego),
+        ("evo_merge", Merge::EvoMerge(EvoMerge::USUAL)),
+        ("genome", Merge::Genome(Genome::SCRIPT)),
+        ("pso_merging", Merge::PsoMerging(PsoMerging::CLASSIC)),
+        ("differential", Merge::Differential(Differential::USUAL)),
+        ("fisher", Merge::Fisher(Fisher::USUAL)),
+    ];
+
+    /// Whether it measures or takes gradients, and is therefore run once, in the last window.
+    #[must_use]
+    pub fn is_costly(self) -> bool {
+        match self {
+            Merge::Uniform
+            | Merge::TaskArithmetic
+            | Merge::Slerp
+            | Merge::Ties
+            | Merge::Dare
+            | Merge::DareTies
+            | Merge::ModelStock
+            | Merge::Lego => false,
+            Merge::Greedy
+            | Merge::Learned
+            | Merge::RandomAffine
+            | Merge::CmaAffine
+            | Merge::CmaFree
+            | Merge::LoraHub(_)
+            | Merge::EvoMerge(_)
+            | Merge::Genome(_)
+            | Merge::PsoMerging(_)
+            | Merge::Differential(_)
+            | Merge::Fisher(_) => true,
+        }
+    }
+
+    /// Runs of values that a vehicle sends: its adapter, and of Fisher merging the diagonal beside it.
+    #[must_use]
+    pub fn runs_sent(self) -> usize {
+        if matches!(self, Merge::Fisher(_)) { 2 } else { 1 }
+    }
+
+    /// Vehicles that it needs.
+    fn members_min(self) -> u32 {
+        // A parent and three others; a pair.
+        let of =
+            [(matches!(self, Merge::Differential(_)), 4), (matches!(self, Merge::Genome(_)), 2)];
+        of.into_iter().find(|(is, _least)| *is).map_or(1, |(_is, least)| least)
+    }
+
+    /// Keys that only this merge has.
+    const fn keys(self) -> &'static [&'static str] {
+        match self {
+            Merge::Uniform
+            | Merge::TaskArithmetic
+            | Merge::Greedy
+            | Merge::Slerp
+            | Merge::Ties
+            | Merge::Dare
+            | Merge::DareTies
+            | Merge::ModelStock
+            | Merge::Learned
+            | Merge::RandomAffine
+            | Merge::CmaAffine
+            | Merge::CmaFree
+            | Merge::Lego => &[],
+            Merge::LoraHub(_) => &["bound", "price", "deviation"],
+            Merge::EvoMerge(_) => &["layers", "thinning", "deviation"],
+            Merge::Genome(_) => &["crossover", "mutation", "mutated_values", "deviation", "elites"],
+            Merge::PsoMerging(_) => &["inertia", "cognitive", "social", "dropped"],
+            Merge::Differential(_) => &["factor", "crossover"],
+            Merge::Fisher(_) => &["samples"],
+        }
+    }
+
+    /// The same merge with the numbers that the table has.
+    fn with(self, table: &Table<'_>) -> Result<Self, DocumentError> {
+        let number = |key, range, usual: f64| {
+            Ok::<_, DocumentError>(table.number(key, range)?.unwrap_or(usual))
+        };
+        Ok(match self {
+            Merge::Uniform
+            | Merge::TaskArithmetic
+            | Merge::Greedy
+            | Merge::Slerp
+            | Merge::Ties
+            | Merge::Dare
+            | Merge::DareTies
+            | Merge::ModelStock
+            | Merge::Learned
+            | Merge::RandomAffine
+            | Merge::CmaAffine
+            | Merge::CmaFree
+            | Merge::Lego => self,
+            Merge::LoraHub(usual) => Merge::LoraHub(LoraHub {
+                bound: number("bound", 0.01..=100.0, usual.bound)?,
+                price: number("price", 0.0..=10.0, usual.price)?,
+                deviation: number("deviation", 1e-3..=10.0, usual.deviation)?,
+            }),
+            Merge::EvoMerge(usual) => {
+                let names = [("trim", Thinning::Trim), ("drop", Thinning::Drop)];
+                Merge::EvoMerge(EvoMerge {
+                    layers: table.integer("layers", 1..=64)?.map_or(usual.layers, |n| n as usize),
+                    thinning: table.choice("thinning", &names)?.unwrap_or(usual.thinning),
+                    deviation: number("deviation", 1e-3..=10.0, usual.deviation)?,
+                })
+            }
+            Merge::Genome(usual) => Merge::Genome(Genome {
+                crossover: number("crossover", 0.01..=1.0, usual.crossover)?,
+                mutation: number("mutation", 0.0..=1.0, usual.mutation)?,
+                mutated_values: number("mutated_values", 0.0..=1.0, usual.mutated_values)?,
+                deviation: number("deviation", 0.0..=10.0, usual.deviation)?,
+                elites: number("elites", 0.0..=1.0, usual.elites)?,
+            }),
+            Merge::PsoMerging(usual) => Merge::PsoMerging(PsoMerging {
+                inertia: number("inertia", 0.0..=10.0, usual.inertia)?,
+                cognitive: number("cognitive", 0.0..=10.0, usual.cognitive)?,
+                social: number("social", 0.0..=10.0, usual.social)?,
+                dropped: number("dropped", 0.0..=0.99, usual.dropped)?,
+            }),
+            Merge::Differential(usual) => Merge::Differential(Differential {
+                factor: number("factor", 0.0..=2.0, usual.factor)?,
+                crossover: number("crossover", 0.0..=1.0, usual.crossover)?,
+            }),
+            Merge::Fisher(usual) => Merge::Fisher(Fisher {
+                samples: table.integer("samples", 1..=10_000)?.map_or(usual.samples, |n| n as u32),
+            }),
+        })
+    }
+}
+
+impl EvoMerge {
+    /// DARE-TIES as in the paper. Four groups of layers keep the genes of eight vehicles at 64; they and the deviation, a
+    /// sixth of a gene's range, are ours to choose.
+    const USUAL: Self = EvoMerge { layers: 4, thinning: Thinning::Drop, deviation: 1.0 / 6.0 };
+}
+
+impl Fisher {
+    /// Ours to choose: as many gradients of one sample as eight steps of a night have samples.
+    const USUAL: Self = Fisher { samples: 64 };
+}
+
+pub(super) fn soup(table: &Table<'_>, vehicles: u32) -> Result<Soup, DocumentError> {
+    let merge = table.choice("merge", &Merge::NAMES)?.ok_or_else(|| table.missing("merge"))?;
+    let own = SOUP_KEYS.iter().skip(SOUP_KEYS_OF_ALL);
+    if let Some(key) = own.filter(|key| !merge.keys().contains(key)).find(|key| table.has(key)) {
+        let all = SOUP_KEYS.iter().take(SOUP_KEYS_OF_ALL).chain(merge.keys());
+        let known: Vec<&str> = all.copied().collect();
+        let want = format!("keys of this merge: {}", known.join(", "));
+        return Err(table.refuse(key, "a key of another merge", &want));
+    }
+    let least = merge.members_min();
+    if vehicles < least {
+        let got = format!("a merge of {vehicles} vehicles");
+        return Err(table.refuse("merge", got, &format!("{least} vehicles or more")));
+    }
+    Ok(Soup {
+        merge: merge.with(table)?,
+        density: table.number("density", 0.01..=1.0)?.unwrap_or(0.2),
+        scale: table.number("scale", 0.0..=10.0)?.unwrap_or(1.0),
+        budget: table.integer("budget", 1..=100_000)?.map_or(40, |n| n as usize),
+    })
+}
+
+pub(super) fn ensemble(table: &Table<'_>) -> Result<Ensemble, DocumentError> {
+    let temperature = |usual: f64| {
+        let asked = table.number("temperature", 1e-6..=1e6)?;
+        Ok::<_, DocumentError>(asked.unwrap_or(usual))
+    };
+    let keep = |usual: usize| {
+        let asked = table.integer("keep", 1..=64)?;
+        Ok::<_, DocumentError>(asked.map_or(usual, |n| n as usize))
+    };
+    // The vote of Model Swarms has ten particles. Temperatures, and how many of cBTM's weigh, are ours: features are others.
+    let names = [
+        ("top_k", Ensemble::TopK { keep: 10 }),
+        ("pack_llm", Ensemble::PackLlm { temperature: 0.1 }),
+        ("cbtm", Ensemble::Cbtm { temperature: 0.1, keep: 4 }),
+    ];
+    let asked = table.choice("weights", &names)?.ok_or_else(|| table.missing("weights"))?;
+    let (of_this, ensemble) = match asked {
+        Ensemble::TopK { keep: usual } => (["keep", "keep"], Ensemble::TopK { keep: keep(usual)? }),
+        Ensemble::PackLlm { temperature: usual } => {
+            let temperature = temperature(usual)?;
+            (["temperature", "temperature"], Ensemble::PackLlm { temperature })
+        }
+        Ensemble::Cbtm { temperature: usual, keep: usual_keep } => {
+            let (temperature, keep) = (temperature(usual)?, keep(usual_keep)?);
+            (["temperature", "keep"], Ensemble::Cbtm { temperature, keep })
+        }
+    };
+    let mut others = ["temperature", "keep"].into_iter().filter(|key| !of_this.contains(key));
+    match others.find(|key| table.has(key)) {
+        Some(key) => Err(table.refuse(key, "a key of other weights", of_this[0])),
+        None => Ok(ensemble),
+    }
+}

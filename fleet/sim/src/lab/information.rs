@@ -1,0 +1,82 @@
+//! How much each value of an adapter matters on a vehicle's own road: the diagonal of the empirical Fisher matrix.
+
+use std::num::NonZeroUsize;
+
+use shoal_shadow::batch::{Mix, MixedBatch, Road as Clipped};
+use shoal_shadow::tune::{TuneOptions, Tuner};
+use shoal_swarm::swarm::{Flat, ValuesHash};
+
+use super::{Lab, LabError, flat, in_parallel};
+use crate::store::Key;
+
+/// Samples one at a time, all of the vehicle's own clips as they are.
+const ONE: Mix = Mix { own: 1, augmented: 0, replayed: 0 };
+
+/// What is asked of one vehicle.
+#[derive(Clone, Debug)]
+pub struct Information {
+    /// On whose roads.
+    pub vehicle: u32,
+    /// In which window, from 1 on: what has been seen by then.
+    pub window: u32,
+    /// Where.
+    pub at: Flat,
+    /// Gradients, one sample each.
+    pub samples: u32,
+    /// Seed of the samples.
+    pub seed: u64,
+}
+
+impl Lab<'_> {
+    /// Means of squared gradients of the loss, of one sample at a time drawn as a night draws the vehicle's own clips, in the
+    /// order they are asked for. No step is taken, and none is counted.
+    ///
+    /// # Shapes and units
+    /// `[values]` each, in the layout's order, `>= 0`.
+    /// # Errors
+    /// [`LabError`].
+    pub fn information(&mut self, asked: &[Information]) -> Result<Vec<Flat>, LabError> {
+        in_parallel(self.jobs, asked, |asked| self.informed(asked))
+    }
+
+    fn informed(&self, asked: &Information) -> Result<Flat, LabError> {
+        let Information { vehicle, window, at, samples, seed } = asked;
+        let name = ValuesHash::of(at);
+        let parts: [&[u8]; 6] = [
+            &self.context,
+            &vehicle.to_le_bytes(),
+            &window.to_le_bytes(),
+            name.bytes(),
+            &samples.to_le_bytes(),
+            &seed.to_le_bytes(),
+        ];
+        let key = Key::of("information", &parts);
+        if let Some(values) = self.store.get(&key).map(|bytes| flat(&bytes))
+            && values.len() == self.base.layout.values()
+        {
+            return Ok(values);
+        }
+        let base = self.base;
+        let seen = |road| {
+            let clips = self.roads.clips(road, self.roads.seen(road, *window));
+            Clipped::new(&[clips], &base.form)
+        };
+        let own = self.roads.of(*vehicle).filter_map(seen).collect();
+        let source = MixedBatch::new(base.form.clone(), ONE, own, Vec::new(), *seed);
+        let mut source = source.ok_or(LabError::Nothing { vehicle: *vehicle })?;
+        let options = TuneOptions {
+            mix: ONE,
+            seed: *seed,
+            threads: NonZeroUsize::MIN,
+            ..TuneOptions::default()
+        };
+        let start = base.adapter(at)?;
+        let description = base.package.description();
+        let mut tuner =
+            Tuner::new(&base.model, description, &*base.engine, Some(&start), &options)?;
+        let values = tuner.squared_gradients(&mut source, *samples)?;
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.store.put(&key, &bytes)?;
+        Ok(values.into())
+    }
+}

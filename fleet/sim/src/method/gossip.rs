@@ -1,0 +1,148 @@
+//! Pairs of vehicles meet and mix, window after window, without a server: NoLoCo.
+
+use shoal_soup::chance::Draws;
+use shoal_soup::server::{NoLoCo, pairs};
+use shoal_swarm::swarm::Flat;
+
+use super::carried::{Carried, connect};
+use super::link::Coder;
+use super::{Fleet, Method, MethodError, Window, difference, lie, mean, moved};
+use crate::config::Gossip;
+use crate::lab::{Base, Tune};
+
+/// A fleet of pairs.
+pub(super) struct Gossiping<'a> {
+    fleet: Fleet,
+    bits: u8,
+    coder: Coder<'a>,
+    /// Slow positions, which move once a window.
+    slow: Vec<NoLoCo>,
+    /// Where vehicles tune from.
+    at: Vec<Flat>,
+    tuned: Vec<Flat>,
+}
+
+/// What a vehicle tells its partner: the slow position and the tuned one, each as it arrives.
+struct Told {
+    slow: Vec<f32>,
+    local: Vec<f32>,
+    carried: [Carried; 2],
+}
+
+impl<'a> Gossiping<'a> {
+    pub(super) fn new(fleet: Fleet, asked: Gossip, base: &'a Base) -> Result<Self, MethodError> {
+        let slow = NoLoCo::new(&fleet.start, asked.settings)?;
+        let count = fleet.vehicles as usize;
+        Ok(Gossiping {
+            bits: asked.bits,
+            coder: Coder::new(base),
+            slow: vec![slow; count],
+            at: vec![fleet.start.clone(); count],
+            tuned: vec![fleet.start.clone(); count],
+            fleet,
+        })
+    }
+
+    fn slow_of(&self, number: usize) -> Vec<f32> {
+        self.slow.get(number).map_or_else(|| self.fleet.start.to_vec(), NoLoCo::slow)
+    }
+
+    /// Both runs are coded as differences to where the fleet began, which everybody knows.
+    /// What a liar sends stands in for what it tuned.
+    fn told(
+        &self,
+        number: usize,
+        window: u32,
+        honest: &[Option<Vec<f32>>],
+    ) -> Result<Told, MethodError> {
+        let start = &self.fleet.start;
+        let slow = self.slow_of(number);
+        let tuned = self.tuned.get(number).unwrap_or(start);
+        let local = match lie::instead(&self.fleet, window, number, honest) {
+            Some(by) => moved(&slow, &by).to_vec(),
+            None => tuned.to_vec(),
+        };
+        let send =
+            |position: &[f32]| self.coder.code(difference(position, start), self.bits, window);
+        let (of_slow, of_local) = (send(&slow)?, send(&local)?);
+        Ok(Told {
+            slow: moved(start, &of_slow.received).to_vec(),
+            local: moved(start, &of_local.received).to_vec(),
+            carried: [of_slow.carried, of_local.carried],
+        })
+    }
+}
+
+impl Method for Gossiping<'_> {
+    fn nights(&self, window: u32) -> Vec<Tune> {
+        self.fleet.nights(window, self.at.iter())
+    }
+
+    fn exchange(
+        &mut self,
+        window: &mut Window<'_, '_>,
+        tuned: Vec<Flat>,
+    ) -> Result<(), MethodError> {
+        (self.at, self.tuned) = (tuned.clone(), tuned);
+        let there = |number: &usize| window.present.get(*number).copied().unwrap_or(false);
+        let present: Vec<usize> = (0..self.at.len()).filter(there).collect();
+        let mut draws = Draws::new(self.fleet.seed, window.number.into());
+        let partners = pairs(present.len(), &mut draws);
+        let honest: Vec<Option<Vec<f32>>> = (0..self.tuned.len())
+            .map(|number| {
+                let tuned = self.tuned.get(number).filter(|_tuned| present.contains(&number))?;
+                Some(difference(tuned, &self.slow_of(number)))
+            })
+            .collect();
+        let told = present.iter().map(|number| self.told(*number, window.number, &honest));
+        let told: Vec<Told> = told.collect::<Result<_, _>>()?;
+        for ((number, partner), own) in present.iter().zip(&partners).zip(&told) {
+            let Some(traffic) = window.traffic.get_mut(*number) else { continue };
+            connect(traffic);
+            // An odd one has nobody to tell.
+            let Some(partner) = partner.and_then(|partner| told.get(partner)) else { continue };
+            own.carried.iter().for_each(|carried| carried.up(traffic));
+            partner.carried.iter().for_each(|carried| carried.down(traffic));
+        }
+        for ((number, partner), _own) in present.iter().zip(&partners).zip(&told) {
+            let Some((vehicle, local)) = self.slow.get_mut(*number).zip(self.tuned.get(*number))
+            else {
+                continue;
+            };
+            let partner = partner.and_then(|partner| told.get(partner));
+            let partner = partner.map(|told| (told.slow.as_slice(), told.local.as_slice()));
+            vehicle.step(local, partner)?;
+            if let Some(at) = self.at.get_mut(*number) {
+                *at = vehicle.slow().into();
+            }
+        }
+        window.also.insert("apart".into(), self.apart());
+        Ok(())
+    }
+
+    /// The mean of all slow positions: nobody has it, it is made for the table.
+    fn fleet(&self) -> Option<Flat> {
+        let slow: Vec<Flat> = self.slow.iter().map(|vehicle| vehicle.slow().into()).collect();
+        mean(&slow)
+    }
+
+    fn tuned(&self, vehicle: u32) -> Flat {
+        self.tuned.get(vehicle as usize).unwrap_or(&self.fleet.start).clone()
+    }
+
+    /// Its own slow position.
+    fn given(&self, vehicle: u32) -> Option<Flat> {
+        self.slow.get(vehicle as usize).map(|vehicle| vehicle.slow().into())
+    }
+}
+
+impl Gossiping<'_> {
+    /// Root of the mean squared distance of slow positions to their mean.
+    fn apart(&self) -> f64 {
+        let Some(mean) = self.fleet() else { return 0.0 };
+        let squares = |vehicle: &NoLoCo| {
+            difference(&vehicle.slow(), &mean).iter().map(|v| f64::from(v * v)).sum::<f64>()
+        };
+        (self.slow.iter().map(squares).sum::<f64>() / self.slow.len().max(1) as f64).sqrt()
+    }
+}
