@@ -1,7 +1,6 @@
 //! Whole runs of a small model: what comes out does not depend on how many work, nor on cuts.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -252,9 +251,9 @@ fn a_key_of_another_method_is_refused() {
         let said = SimConfig::parse("f.toml", &file).unwrap_err().to_string();
         assert!(said.contains(key), "{said}");
     }
-    let few =
-        "vehicles = 3\n[[methods]]\nname = \"de\"\nkind = \"soup\"\nmerge = \"differential\"\n";
-    let said = SimConfig::parse("f.toml", few).unwrap_err().to_string();
+    let method = "[[methods]]\nname = \"de\"\nkind = \"soup\"\nmerge = \"differential\"\n";
+    let few = format!("vehicles = 3\n{ROADS}{method}");
+    let said = SimConfig::parse("f.toml", &few).unwrap_err().to_string();
     assert!(said.contains("4 vehicles"), "{said}");
 }
 

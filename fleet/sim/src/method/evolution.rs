@@ -123,3 +123,28 @@ impl Method for Evolving {
         self.strategy.centre().into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_vehicles_or_windows_or_fleets_share_noise() {
+        let asked = Evolution { pairs: 256, deviation: 0.1, rate: 0.1, on: MeasuredOn::Pack };
+        let evolving = |seed| {
+            let start = [0.0].as_slice().into();
+            let (liars, lie) = (vec![false; 64], Lie::Random);
+            Evolving::new(Fleet { vehicles: 64, seed, start, liars, lie }, asked).unwrap()
+        };
+        let mut seen = BTreeSet::new();
+        for fleet in [evolving(0), evolving(1)] {
+            for (window, vehicle) in (1..=1000).flat_map(|window| [(window, 0), (window, 63)]) {
+                let first = fleet.first_seed(vehicle, window);
+                assert!(first.is_multiple_of(SEEDS_OF_WINDOW), "pairs are mirrored");
+                assert!(seen.insert(first), "{window} {vehicle}");
+            }
+        }
+    }
+}

@@ -97,23 +97,20 @@ impl Method for Gossiping<'_> {
         let told = present.iter().map(|number| self.told(*number, window.number, &honest));
         let told: Vec<Told> = told.collect::<Result<_, _>>()?;
         for ((number, partner), own) in present.iter().zip(&partners).zip(&told) {
-            let Some(traffic) = window.traffic.get_mut(*number) else { continue };
-            connect(traffic);
-            // An odd one has nobody to tell.
-            let Some(partner) = partner.and_then(|partner| told.get(partner)) else { continue };
-            own.carried.iter().for_each(|carried| carried.up(traffic));
-            partner.carried.iter().for_each(|carried| carried.down(traffic));
-        }
-        for ((number, partner), _own) in present.iter().zip(&partners).zip(&told) {
-            let Some((vehicle, local)) = self.slow.get_mut(*number).zip(self.tuned.get(*number))
-            else {
-                continue;
-            };
             let partner = partner.and_then(|partner| told.get(partner));
-            let partner = partner.map(|told| (told.slow.as_slice(), told.local.as_slice()));
-            vehicle.step(local, partner)?;
-            if let Some(at) = self.at.get_mut(*number) {
-                *at = vehicle.slow().into();
+            if let Some(traffic) = window.traffic.get_mut(*number) {
+                connect(traffic);
+                // An odd one has nobody to tell.
+                if let Some(partner) = partner {
+                    own.carried.iter().for_each(|carried| carried.up(traffic));
+                    partner.carried.iter().for_each(|carried| carried.down(traffic));
+                }
+            }
+            let vehicle = self.slow.get_mut(*number).zip(self.tuned.get(*number));
+            if let Some(((slow, local), at)) = vehicle.zip(self.at.get_mut(*number)) {
+                let partner = partner.map(|told| (&told.slow[..], &told.local[..]));
+                slow.step(local, partner)?;
+                *at = slow.slow().into();
             }
         }
         window.also.insert("apart".into(), self.apart());

@@ -30,3 +30,47 @@ pub(super) fn grouped(layout: &Layout, count: usize) -> Result<Layers, SitesErro
     }
     Layers::new(groups)
 }
+
+#[cfg(test)]
+mod tests {
+    use shoal_runtime::adapter::{Factor, Site};
+
+    use super::*;
+
+    /// So many sites of a `[2, 3]` weight at rank 1.
+    fn layout(count: usize) -> Layout {
+        let factor = |dims: [usize; 2], start: usize| Factor {
+            input: String::new(),
+            dims: dims.to_vec(),
+            range: start..start + dims[0] * dims[1],
+        };
+        let site = |number: usize| Site {
+            name: format!("{number}"),
+            weight: String::new(),
+            node_index: number,
+            output: String::new(),
+            operator: "MatMul".into(),
+            base_sha256: [0; 32],
+            a: factor([1, 3], 5 * number),
+            b: factor([2, 1], 5 * number + 3),
+        };
+        Layout { sites: (0..count).map(site).collect(), rank: 1, alpha: 2.0 }
+    }
+
+    #[test]
+    fn sites_have_the_shapes_and_the_scale_of_the_layout() {
+        let sites = sites(&layout(3)).unwrap();
+        assert_eq!((sites.dim(), sites.sites().len()), (15, 3));
+        let last = &sites.sites()[2];
+        assert_eq!((last.inputs(), last.outputs(), last.scale), (3, 2, 2.0));
+    }
+
+    #[test]
+    fn groups_are_neighbours_about_alike() {
+        let groups = grouped(&layout(5), 2).unwrap();
+        let values: Vec<usize> =
+            groups.ranges().map(|ranges| ranges.iter().map(Range::len).sum()).collect();
+        assert_eq!(values, [15, 10]);
+        assert_eq!(grouped(&layout(3), 64).unwrap().count(), 3, "no more than there are sites");
+    }
+}
