@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use crate::flags::Flags;
 use crate::process::{Run, found};
 use crate::steps::{Outcome, Skip, Steps};
-use crate::{Done, Failure, bare, fuzz, image, install, onnxruntime, root, tidy};
+use crate::{Done, Failure, bare, demo, fuzz, image, install, onnxruntime, root, tidy};
 
 const HELP: &str = "\
 cargo xtask test [STEP]... [--exclude PACKAGE]... [--no-install]
 
-Steps: fmt tidy clippy tests docs bare gateway vehicle deny machete fuzz. Without one named, all of them.
+Steps: fmt tidy clippy tests docs demo bare gateway vehicle deny machete fuzz. Without one named, all of them.
 --exclude PACKAGE   leaves a package out of clippy, tests and docs (while developing)
 --no-install        uses what is there
 
@@ -21,12 +21,13 @@ SHOAL_DATA (recorded drives; else ../shared/data), SHOAL_ONNXRUNTIME (the librar
 type Step = (&'static str, fn(&Session) -> Done<Outcome>);
 
 /// In order: what is quick and what builds what others use comes first.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     ("fmt", |_session| passed(Run::cargo().args(["fmt", "--all", "--check"]))),
     ("tidy", |_session| tidy::step()),
     ("clippy", clippy),
     ("tests", tests),
     ("docs", docs),
+    ("demo", |_session| demo::run(&DEMO.map(String::from)).map(|()| Outcome::Passed)),
     ("bare", |_session| bare::step()),
     ("gateway", |_session| image::gateway::step()),
     ("vehicle", |session| image::booted::step(None, &session.variables)),
@@ -34,6 +35,9 @@ const STEPS: [Step; 11] = [
     ("machete", |_session| machete()),
     ("fuzz", |session| fuzz::step(fuzz::Length::TEST, &session.variables)),
 ];
+
+/// The README's first command, as short as it gets: that it runs and what it writes is read back, not how much is learnt.
+const DEMO: [&str; 5] = ["--headless", "--vehicles", "2", "--windows", "3"];
 
 /// What one run goes by.
 struct Session {

@@ -14,7 +14,7 @@ use embassy_time::{Duration, Instant};
 use proptest::prelude::*;
 use shoal_swarm::keyring::Keyring;
 use shoal_swarm::swarm::{
-    FOLDERS, Flat, Input, Keep, Output, Phase, STATE_KEY, Saved, Setup, Swarm, TermResult,
+    Conduct, Flat, Input, Keep, Output, Phase, STATE_KEY, Saved, Setup, Swarm, TermResult,
     ValuesHash,
 };
 use shoal_vehicle::exchange::log::{Core, Log, PARTS_KEPT, Rerun, RerunError, rerun, runs};
@@ -66,7 +66,7 @@ fn setup() -> Setup {
         utility: utility(),
         roster: roster(4),
         period_seconds: PERIOD as u32,
-        folders: FOLDERS,
+        conduct: Conduct::default(),
     }
 }
 

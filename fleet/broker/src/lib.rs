@@ -155,7 +155,7 @@ fn config(settings: Settings) -> BrokerConfig {
     let Settings { listen, packet_bytes_max, retained_max, clients_max, store } = settings;
     let storage = match store {
         Some(folder) => StorageConfig::new().with_base_dir(folder),
-        None => StorageConfig::new().with_backend(StorageBackend::Memory).with_persistence(false),
+        None => StorageConfig::new().with_backend(StorageBackend::Memory),
     };
     let mut config = BrokerConfig::new()
         .with_bind_address(listen)

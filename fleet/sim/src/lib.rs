@@ -4,7 +4,9 @@
 pub mod compare;
 pub mod config;
 pub mod lab;
+pub mod lifelong;
 pub mod method;
+pub mod moving;
 pub mod record;
 pub mod report;
 pub mod roads;

@@ -32,6 +32,37 @@ pub struct Head {
     pub values: u64,
     /// Every road that is measured, and what it is to the fleet.
     pub roads: BTreeMap<String, RoadKind>,
+    /// What changes while it runs.
+    #[serde(default, skip_serializing_if = "Changes::is_none")]
+    pub changes: Changes,
+}
+
+/// What changes while a run goes on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Changes {
+    /// Windows in which the terms of utility weigh otherwise than in the window before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weights: Vec<u32>,
+    /// Phases of the journey, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Phase>,
+}
+
+/// A phase of a journey.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Phase {
+    /// Its last window.
+    pub ends: u32,
+    /// What is driven in it.
+    pub roads: Vec<String>,
+}
+
+impl Changes {
+    fn is_none(&self) -> bool {
+        *self == Changes::default()
+    }
 }
 
 /// What a road is to the fleet.

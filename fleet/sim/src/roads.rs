@@ -50,6 +50,8 @@ pub struct Road {
     pub split: Split,
     /// What it is to the fleet.
     pub kind: RoadKind,
+    /// In which phase of the journey it is driven, from 0 on; without a journey there is one.
+    pub phase: usize,
 }
 
 /// All roads of a simulation.
@@ -64,6 +66,8 @@ pub struct Roads {
     pub utility: UtilityDocument,
     form: Form,
     windows_to_drive: u32,
+    /// The window before which each phase begins.
+    phases: Vec<u32>,
 }
 
 impl Roads {
@@ -74,30 +78,31 @@ impl Roads {
     pub fn open(config: &SimConfig, form: &Form, folder: &Path) -> Result<Self, RoadsError> {
         let mut skipped = Vec::new();
         let mut all = Vec::new();
-        let mut add = |drive: Drive, kind| {
+        let mut add = |drive: Drive, kind, phase| {
             let split = drive.split(form.context);
-            all.push(Road { drive, split, kind });
+            all.push(Road { drive, split, kind, phase });
         };
+        let mut number = 0;
         if config.roads.recorded.is_empty() {
-            let regions = config.roads.regions.iter().cycle();
-            for (vehicle, region) in (0..config.vehicles).zip(regions) {
-                let drive = generated(config, form, *region, u64::from(vehicle));
-                add(drive, RoadKind::Driven(vehicle));
+            for (phase, vehicle, region) in driven(config) {
+                let drive = generated(config, form, region, number);
+                add(drive, RoadKind::Driven(vehicle), phase);
+                number += 1;
             }
         } else {
+            number = u64::from(config.vehicles);
             let recorded = Recorded::open(config, form)?;
             for (drive, vehicle) in recorded.driven.into_iter().zip((0..config.vehicles).cycle()) {
-                add(drive, RoadKind::Driven(vehicle));
+                add(drive, RoadKind::Driven(vehicle), 0);
             }
-            recorded.unseen.into_iter().for_each(|drive| add(drive, RoadKind::Unseen));
+            recorded.unseen.into_iter().for_each(|drive| add(drive, RoadKind::Unseen, 0));
             skipped = recorded.skipped;
         }
-        let mut number = u64::from(config.vehicles);
         for (regions, kind) in
             [(&config.roads.listed, RoadKind::Listed), (&config.roads.unseen, RoadKind::Unseen)]
         {
             for region in regions {
-                add(generated(config, form, *region, number), kind);
+                add(generated(config, form, *region, number), kind, 0);
                 number += 1;
             }
         }
@@ -105,7 +110,9 @@ impl Roads {
         let packs = packs.collect::<Result<Vec<_>, _>>()?;
         let utility = utility::document(&config.utility, &packs)?;
         let windows_to_drive = config.roads.windows_to_drive;
-        Ok(Roads { all, skipped, packs, utility, form: form.clone(), windows_to_drive })
+        let phases = config.roads.journey.iter().map(|phase| phase.from_window).collect();
+        let form = form.clone();
+        Ok(Roads { all, skipped, packs, utility, form, windows_to_drive, phases })
     }
 
     /// Every road by name.
@@ -114,9 +121,27 @@ impl Roads {
         self.all.iter().map(|road| (road.drive.name.clone(), road.kind)).collect()
     }
 
-    /// Roads that a vehicle drives.
-    pub fn of(&self, vehicle: u32) -> impl Iterator<Item = &Road> {
-        self.all.iter().filter(move |road| road.kind == RoadKind::Driven(vehicle))
+    /// Roads that a vehicle drives in a phase of the journey.
+    pub fn of(&self, vehicle: u32, phase: usize) -> impl Iterator<Item = &Road> {
+        let driven = self.all.iter().filter(move |road| road.kind == RoadKind::Driven(vehicle));
+        driven.filter(move |road| road.phase == phase)
+    }
+
+    /// The phase of the journey before this window, from 0 on.
+    #[must_use]
+    pub fn phase(&self, window: u32) -> usize {
+        self.phases.iter().filter(|from| **from <= window).count().saturating_sub(1)
+    }
+
+    /// Names of the roads that are driven in each phase of the journey; none without one.
+    #[must_use]
+    pub fn by_phase(&self) -> Vec<Vec<String>> {
+        let of = |phase: usize| {
+            let driven = self.all.iter().filter(|road| matches!(road.kind, RoadKind::Driven(_)));
+            let of_phase = driven.filter(|road| road.phase == phase);
+            of_phase.map(|road| road.drive.name.clone()).collect()
+        };
+        (0..self.phases.len()).map(of).collect()
     }
 
     /// What a vehicle has seen of the road before this window (from 1 on): as much more before each, until it has driven
@@ -125,7 +150,8 @@ impl Roads {
     pub fn seen(&self, road: &Road, window: u32) -> Vec<Span> {
         let spans = road.split.spans(Part::Tuning);
         let frames: usize = spans.iter().map(|span| span.len()).sum();
-        let part = window.min(self.windows_to_drive) as usize;
+        let before = self.phases.get(road.phase).map_or(0, |from| from - 1);
+        let part = window.saturating_sub(before).min(self.windows_to_drive) as usize;
         let seen = frames * part / self.windows_to_drive as usize;
         // The first drive is long enough to learn anything from.
         let mut left = seen.max((self.form.context + 1) * 3);
@@ -176,6 +202,19 @@ impl Recorded {
         }
         Ok(Recorded { driven, unseen, skipped })
     }
+}
+
+/// What is driven of generated roads: in which phase, by whom, in which region.
+fn driven(config: &SimConfig) -> Vec<(usize, u32, Region)> {
+    let plain = vec![config.roads.regions.clone()];
+    let journey: Vec<_> = config.roads.journey.iter().map(|phase| phase.regions.clone()).collect();
+    let phases = if journey.is_empty() { plain } else { journey };
+    let of = |(phase, regions): (usize, Vec<Region>)| {
+        let regions: Vec<Region> =
+            regions.into_iter().cycle().take(config.vehicles as usize).collect();
+        (0..).zip(regions).map(move |(vehicle, region)| (phase, vehicle, region))
+    };
+    phases.into_iter().enumerate().flat_map(of).collect()
 }
 
 /// A generated road: the simulation's seed and the road's number decide which.

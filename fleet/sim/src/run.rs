@@ -8,11 +8,13 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use shoal_runtime::adapter::Adapter;
 use shoal_shadow::measure::Measurement;
 use shoal_swarm::swarm::Flat;
+use shoal_swarm::utility::Utility;
 
 use crate::config::{MethodConfig, SimConfig};
 use crate::lab::{Base, Ensemble, Lab, LabError, On, skills};
+use crate::lifelong;
 use crate::method::{self, Method, MethodError, Window};
-use crate::record::{Head, Row, SCHEMA};
+use crate::record::{Changes, Head, Phase, Row, SCHEMA};
 use crate::roads::{Roads, RoadsError};
 use crate::store::{Store, StoreError};
 use crate::traffic::{Traffic, mean};
@@ -59,6 +61,7 @@ pub fn run(
         config: config.hash(method),
         values: base.layout.values() as u64,
         roads: roads.kinds(),
+        changes: changes(config, roads),
     };
     let mut way = method::open(method, config, base, &roads.utility)?;
     let start: Flat = Adapter::start(base.layout.clone(), config.seed).values().into();
@@ -70,6 +73,7 @@ pub fn run(
         return Ok(());
     }
     for number in 1..=config.windows {
+        lab.begin(number);
         let tuned = lab.tune(&way.nights(number))?;
         let present = present(config, number);
         let mut traffic = vec![Traffic::default(); config.vehicles as usize];
@@ -93,7 +97,7 @@ pub fn run(
             also,
             ..Row::default()
         };
-        measure(&mut lab, config, &*way, &mut row)?;
+        measure(&mut lab, config, &*way, &head.changes, &mut row)?;
         // Looking is not the method's own work.
         lab.take_counts();
         if !tell(&head, &row) {
@@ -103,16 +107,35 @@ pub fn run(
     Ok(())
 }
 
+/// What changes in the windows of a run.
+fn changes(config: &SimConfig, roads: &Roads) -> Changes {
+    let utility = Utility::new(&roads.utility);
+    let shares = |window: u32| utility.at(window).map(|weighing| weighing.shares().to_vec());
+    let moves = |window: &u32| shares(*window) != shares(window - 1);
+    let ends = config.roads.journey.iter().skip(1).map(|phase| phase.from_window - 1);
+    let phases = ends.chain([config.windows]).zip(roads.by_phase());
+    Changes {
+        weights: (1..=config.windows).filter(moves).collect(),
+        phases: phases.map(|(ends, roads)| Phase { ends, roads }).collect(),
+    }
+}
+
 /// What the fleet and its vehicles have after a window.
 fn measure(
     lab: &mut Lab<'_>,
     config: &SimConfig,
     way: &dyn Method,
+    changes: &Changes,
     row: &mut Row,
 ) -> Result<(), RunError> {
-    let looked = row.window.is_multiple_of(config.measure_every) || row.window == config.windows;
-    if !looked {
+    let ends = changes.phases.iter().position(|phase| phase.ends == row.window);
+    let due = row.window.is_multiple_of(config.measure_every) || row.window == config.windows;
+    if !due && ends.is_none() {
         return Ok(());
+    }
+    if let Some(phase) = ends {
+        let alone = lifelong::alone(lab, config, changes, phase)?;
+        row.also.extend(alone.map(|skill| (lifelong::ALONE.to_owned(), skill)));
     }
     if let Some(ensemble) = way.ensemble() {
         return together(lab, config, way, ensemble, row);
@@ -226,7 +249,8 @@ fn alone(
         for (road, skill) in &skills {
             *row.skill.entry(road.clone()).or_default() += skill / vehicles;
         }
-        let mine = lab.roads().of(vehicle).filter_map(|road| {
+        let phase = lab.roads().phase(row.window);
+        let mine = lab.roads().of(vehicle, phase).filter_map(|road| {
             let name = &road.drive.name;
             Some((name.clone(), *skills.get(name)?))
         });

@@ -286,7 +286,7 @@ mod tests {
     use shoal_shadow::chance::{Draws, Purpose};
 
     use super::*;
-    use crate::record::{Head, SCHEMA, UpDown};
+    use crate::record::{Changes, Head, SCHEMA, UpDown};
 
     const LAST: Figure = Figure { of: Of::Driven, when: When::Last(NonZeroU32::MIN) };
 
@@ -303,6 +303,7 @@ mod tests {
             config: "00".to_owned(),
             values: 1,
             roads: roads.collect(),
+            changes: Changes::default(),
         };
         let skill = skills.iter().map(|(road, skill)| ((*road).to_owned(), *skill)).collect();
         let bytes = UpDown { up: 100.0, down: 300.0 };

@@ -8,7 +8,9 @@ use shoal_shadow::package::DESCRIPTION_FILE;
 use shoal_shadow::worldmodel::{self, Architecture};
 use shoal_sim::compare::{CompareError, Place, Tell, compare};
 use shoal_sim::config::SimConfig;
+use shoal_sim::lifelong::lifelong;
 use shoal_sim::record::Record;
+use shoal_sim::report;
 
 const FILE: &str = "\
 vehicles = 3
@@ -172,6 +174,18 @@ weights = \"cbtm\"
 
 /// The file beside a model that learns from a step.
 fn config(folder: &Path, source: &str) -> SimConfig {
+    model(folder);
+    read(folder, source)
+}
+
+/// This file beside the model.
+fn read(folder: &Path, text: &str) -> SimConfig {
+    let file = folder.join("fleet.toml");
+    fs::write(&file, text).unwrap();
+    SimConfig::read(&file).unwrap()
+}
+
+fn model(folder: &Path) {
     let architecture = Architecture {
         width: 32,
         height: 16,
@@ -187,14 +201,23 @@ fn config(folder: &Path, source: &str) -> SimConfig {
     fs::create_dir(&package).unwrap();
     model.write(&package.join(&description.model)).unwrap();
     fs::write(package.join(DESCRIPTION_FILE), description.to_toml()).unwrap();
-    let file = folder.join("fleet.toml");
-    fs::write(&file, source).unwrap();
-    SimConfig::read(&file).unwrap()
 }
 
 fn all(config: &SimConfig, folder: &Path) -> Result<Vec<Record>, CompareError> {
+    part(config, folder, None)
+}
+
+fn part(
+    config: &SimConfig,
+    folder: &Path,
+    part: Option<&str>,
+) -> Result<Vec<Record>, CompareError> {
     let engine = shoal_vehicle::engine::open(&config.engine).unwrap();
-    compare(config, [config.seed], Place { folder, part: None }, engine, |_tell| {})
+    compare(config, [config.seed], Place { folder, part }, engine, |_tell| {})
+}
+
+fn of<'a>(records: &'a [Record], name: &str) -> &'a Record {
+    records.iter().find(|record| record.head.method == name).unwrap()
 }
 
 #[test]
@@ -276,6 +299,155 @@ fn a_comparison_is_the_same_whoever_works_and_wherever_it_is_cut() {
     assert!(matches!(all(&config, &other), Err(CompareError::Differs { window: 1, .. })));
     config.night.steps = 4;
     assert!(matches!(all(&config, &other), Err(CompareError::Other { .. })));
+}
+
+/// A fleet of vehicles that are all there, with these conditions; `more` comes before the first list of tables.
+fn under(more: &str, methods: &str) -> String {
+    let (head, _methods) = FILE.split_once("[[methods]]").unwrap();
+    let (head, utility) = head.split_once("[[utility]]").unwrap();
+    let head = head.replace("absent = 0.2\n", "");
+    format!("{head}{more}[[utility]]{utility}{methods}")
+}
+
+/// Names and kinds, and what else there is to a method.
+fn methods(of: &[(&str, &str)]) -> String {
+    let method = |(name, kind): &(&str, &str)| format!("[[methods]]\nname = \"{name}\"\n{kind}\n");
+    of.iter().map(method).collect()
+}
+
+const AVERAGE: &str = "kind = \"average\"\nup_bits = 4\ndown_bits = 4";
+
+#[test]
+fn every_lie_is_told_to_every_kind_of_method_and_tells_the_same_again() {
+    let folder = tempfile::tempdir().unwrap();
+    model(folder.path());
+    let ours = [
+        ("consensus", "kind = \"consensus\""),
+        ("believing", "kind = \"consensus\"\nmeasure = false"),
+    ];
+    let others = [
+        ("fedavg", AVERAGE),
+        ("uniform", "kind = \"soup\"\nmerge = \"uniform\""),
+        ("paper", "kind = \"paper\""),
+    ];
+    let out = folder.path().join("out");
+    let run = |lie: &str, of: &[(&str, &str)]| {
+        let liars = format!("[liars]\nshare = 0.34\nlie = \"{lie}\"\n");
+        let liars = if lie == "none" { "" } else { &liars };
+        read(folder.path(), &under(liars, &methods(of)))
+    };
+    let told = |lie: &str, of: &[(&str, &str)]| part(&run(lie, of), &out, Some(lie)).unwrap();
+    let honest = told("none", &[&ours[..], &others[..2]].concat());
+    let evaluations =
+        |name: &str| of(&honest, name).rows.iter().map(|row| row.evaluations).sum::<u64>();
+    assert!(evaluations("believing") < evaluations("consensus"), "who believes measures less");
+    for (lie, also) in [
+        ("random", &others[..2]),
+        ("inflated", &others[..2]),
+        ("copied", &others[..]),
+        ("colluding", &others[..]),
+        ("forged_worst", &others[..]),
+    ] {
+        let told = told(lie, &[&ours[..1], also].concat());
+        assert!(told.iter().all(|record| record.rows.len() == 4), "{lie}");
+        // Who inflates claims has nobody to claim to.
+        let moved = |name: &str| of(&told, name).rows[3].skill != of(&honest, name).rows[3].skill;
+        let heard = lie != "inflated";
+        assert_eq!((moved("fedavg"), moved("uniform")), (heard, heard), "{lie}");
+        let rejected = |record: &Record| -> f64 {
+            record.rows.iter().filter_map(|row| row.also.get("rejected")).sum()
+        };
+        assert!(told.iter().map(rejected).sum::<f64>() < 30.0, "{lie}: records are well-formed");
+    }
+    let once = told("colluding", &ours);
+    let config = SimConfig { jobs: 1, ..run("colluding", &ours) };
+    assert_eq!(all(&config, &folder.path().join("other")).unwrap(), once);
+}
+
+#[test]
+fn smaller_ranks_fewer_steps_and_late_vehicles_stay_in_their_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    model(folder.path());
+    let classes = "[[hardware]]\nname = \"small\"\nvehicles = 1\nrank = 1\n\
+                   [[hardware]]\nname = \"slow\"\nvehicles = 1\nspeed = 0.34\n";
+    let by_rank = format!("{AVERAGE}\nby_rank = true");
+    let of_methods = methods(&[
+        ("alone", "kind = \"local\""),
+        ("fedavg", AVERAGE),
+        ("by-rank", &by_rank),
+        ("consensus", "kind = \"consensus\""),
+        ("uniform", "kind = \"soup\"\nmerge = \"uniform\""),
+    ]);
+    let out = folder.path().join("out");
+    let classed = read(folder.path(), &under(classes, &of_methods));
+    let records = part(&classed, &out, Some("classes")).unwrap();
+    for record in &records {
+        assert!(record.rows[1..].iter().all(|row| row.steps == 3 + 3 + 1), "one takes a third");
+    }
+    assert_ne!(of(&records, "fedavg").rows[3].skill, of(&records, "by-rank").rows[3].skill);
+    let again = all(&SimConfig { jobs: 1, ..classed.clone() }, &folder.path().join("other"));
+    assert_eq!(again.unwrap(), records);
+
+    let plain = of_methods.replace("\nby_rank = true", "");
+    let on_time = part(&read(folder.path(), &under("", &plain)), &out, Some("plain")).unwrap();
+    let late = under("", &plain).replace("[calendar]\n", "[calendar]\nstale = 0.34\n");
+    let late = part(&read(folder.path(), &late), &out, Some("late")).unwrap();
+    let up = |records: &[Record], name: &str| of(records, name).rows[1].bytes.up;
+    assert!(
+        up(&late, "fedavg") < up(&on_time, "fedavg"),
+        "the first night comes in the second window"
+    );
+    for name in ["fedavg", "consensus", "uniform"] {
+        assert_ne!(of(&late, name).rows[3], of(&on_time, name).rows[3], "{name}");
+    }
+    assert_eq!(of(&late, "alone").rows, of(&on_time, "alone").rows, "alone nothing is late");
+
+    let high = under(&classes.replace("rank = 1", "rank = 5"), &of_methods);
+    let refused = all(&read(folder.path(), &high), &folder.path().join("high")).unwrap_err();
+    assert!(format!("{refused:?}").contains("Rank"), "{refused:?}");
+}
+
+#[test]
+fn a_journey_is_measured_on_all_its_roads_and_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    model(folder.path());
+    let journey = "[[roads.journey]]\nfrom_window = 1\nregions = [\"highway\", \"rural\"]\n\
+                   [[roads.journey]]\nfrom_window = 3\nregions = [\"snow\"]\n";
+    let of_methods = methods(&[
+        ("alone", "kind = \"local\""),
+        ("pooled", "kind = \"pooled\""),
+        ("fedavg", AVERAGE),
+        ("consensus", "kind = \"consensus\""),
+    ]);
+    let text = under("", &of_methods)
+        .replace("regions = [\"highway\", \"rural\"]\n", "")
+        .replace("[night]\n", &format!("{journey}[night]\nreplay = false\n"))
+        .replace("windows = 3\n", "windows = 4\n");
+    let config = read(folder.path(), &text);
+    let out = folder.path().join("out");
+    let records = all(&config, &out).unwrap();
+    for record in &records {
+        let phases = &record.head.changes.phases;
+        assert_eq!(phases.iter().map(|phase| phase.ends).collect::<Vec<_>>(), [2, 4]);
+        assert_eq!(record.rows[2].skill.len(), 3 + 3 + 1, "looked at where a phase ends");
+        let own: Vec<&String> = record.rows[4].own.keys().collect();
+        assert!(own.iter().all(|road| phases[1].roads.contains(road)), "{own:?}");
+        let found = lifelong(record).unwrap();
+        assert!(found.forgetting.is_some() && found.forward_plasticity.is_some());
+        assert_eq!(record.head.changes.weights, [2, 3]);
+    }
+    // In the first phase both are tuned alike.
+    let pooled = lifelong(of(&records, "pooled")).unwrap();
+    assert!(pooled.forward_plasticity.unwrap().is_finite());
+    let again = all(&SimConfig { jobs: 1, ..config }, &folder.path().join("other")).unwrap();
+    assert_eq!(again, records);
+    let report = folder.path().join("report");
+    report::compare(&records, "fedavg", &report).unwrap();
+    let table = fs::read_to_string(report.join("table.md")).unwrap();
+    let page = fs::read_to_string(report.join("report.html")).unwrap();
+    for shown in ["Moving utility", "windows to recover", "Journey", "FWD, plasticity"] {
+        assert!(table.contains(shown) && page.contains(shown), "{shown}");
+    }
 }
 
 /// What must hold of every comparison.

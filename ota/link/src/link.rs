@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes as Payload, BytesMut};
 use embassy_time::Instant;
 use shoal_window::Bytes;
 use shoal_wire::Topic;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::time;
@@ -253,6 +253,9 @@ async fn serve(shared: &Shared, socket: Socket) -> Why {
             && !writes
         {
             let _closed_or_cut = writer.shutdown().await;
+            if why == Why::Closed {
+                read_out(shared, &mut reader).await;
+            }
             return why;
         }
         let write = async {
@@ -283,6 +286,20 @@ async fn serve(shared: &Shared, socket: Socket) -> Why {
             () = sleep_until(until) => shared.lock().handle_timeout(shared.now()),
         }
         shared.events.notify_all();
+    }
+}
+
+/// Reads to the end what the broker had on its way: a socket that is closed before is cut, and the broker may lose what was
+/// said last, acknowledgements among it.
+async fn read_out(shared: &Shared, reader: &mut ReadHalf<Socket>) {
+    let mut input = BytesMut::new();
+    loop {
+        let bytes_max = shared.lock().read_bytes_max();
+        input.reserve(READ_BYTES);
+        match reader.read_buf(&mut (&mut input).limit(bytes_max)).await {
+            Ok(0) | Err(_) => return,
+            Ok(_bytes) => shared.lock().receive(shared.now(), input.split()),
+        }
     }
 }
 

@@ -91,7 +91,10 @@ pub(crate) enum Outgoing<'a> {
         filter: &'a str,
     },
     Ping,
-    Goodbye,
+    Goodbye {
+        /// Whether the broker is to forget the session.
+        forget: bool,
+    },
 }
 
 /// Bytes that are no MQTT, or not for a client; the connection ends.

@@ -183,7 +183,12 @@ impl Session {
     pub(crate) fn goodbye(&mut self) {
         (self.finishing, self.closed) = (true, true);
         if self.phase == Phase::Online {
-            let _fits_or_not = self.say(Outgoing::Goodbye);
+            // Nobody would end what was asked of this connection alone; and what was acknowledged and not taken by the
+            // application must come again.
+            let untaken = self.events.iter().any(|event| matches!(event, Event::Message(_)));
+            let forget = self.settings.session_seconds > 0
+                && (untaken || self.subscriptions.leaves_something());
+            let _fits_or_not = self.say(Outgoing::Goodbye { forget });
         }
         match self.phase {
             Phase::Away(_) => self.phase = Phase::Away(None),
@@ -240,7 +245,7 @@ impl Session {
             client_id: &client_id,
             keep_alive_seconds: u16::try_from(seconds.max(1)).unwrap_or(u16::MAX),
             session_seconds: self.settings.session_seconds,
-            clean: self.settings.session_seconds == 0,
+            clean: self.settings.session_seconds == 0 || self.settings.fresh,
             packet_bytes_max: self.settings.packet_bytes_max,
         };
         if self.closed {
@@ -401,6 +406,7 @@ impl Session {
             return self.end(Why::Unfit);
         }
         let session_present = accepted.session_present;
+        self.settings.fresh = false;
         self.phase = Phase::Online;
         self.broker = Some(accepted);
         self.subscriptions.connected(session_present);

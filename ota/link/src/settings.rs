@@ -163,8 +163,10 @@ pub struct Settings {
     /// The longest wait for a connection to be made and accepted.
     pub connect_timeout: Duration,
     /// How long the broker keeps subscriptions over a cut, in seconds: what it retains is then not sent again. 0:
-    /// not at all.
+    /// not at all. Over a goodbye, too, with MQTT 5, unless something was asked of that connection alone and has not come.
     pub session_seconds: u32,
+    /// Whether the first connection begins a session of its own: an earlier life may have left one that asks for too much.
+    pub fresh: bool,
     /// The longest packet to take, in bytes; a longer message is passed over.
     pub packet_bytes_max: u32,
     /// Between tries.
@@ -197,6 +199,7 @@ impl Settings {
             keep_alive: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(20),
             session_seconds: 0,
+            fresh: true,
             packet_bytes_max: 68 * 1024,
             backoff: Backoff {
                 first: Duration::from_secs(1),

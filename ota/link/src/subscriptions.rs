@@ -137,6 +137,14 @@ impl Subscriptions {
         self.dropped.remove(filter);
     }
 
+    /// Whether the broker holds anything that was asked of this connection alone.
+    pub(crate) fn leaves_something(&self) -> bool {
+        let asked = |asked: &Asked| {
+            asked.once.is_some() && matches!(asked.state, State::Sent | State::Held)
+        };
+        !self.dropped.is_empty() || self.asked.values().any(asked)
+    }
+
     /// A message came under this topic.
     pub(crate) fn came(&mut self, topic: &str) {
         if let Some(Asked { once: Some(once), .. }) = self.asked.get_mut(topic) {

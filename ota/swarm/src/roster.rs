@@ -219,6 +219,9 @@ mod tests {
         let drawn = fleet(12).voters(&[1; 32], ParticleId::new([2; 32]), KeyId::new([4; 8]));
         let voters = [0, 2, 5, 6, 7, 8, 9, 10, 11].map(|byte| KeyId::new([byte; 8]));
         assert_eq!(drawn, voters.into());
+        let all = (0..12).map(|byte| KeyId::new([byte; 8])).collect();
+        let folders = fleet(12).folders(&[1; 32], &all, 3);
+        assert_eq!(folders, [2, 6, 11].map(|byte| KeyId::new([byte; 8])).into());
         let asked = fleet(12).asked(&[1; 32], 3);
         assert_eq!(asked, [1, 5, 9].map(|byte| KeyId::new([byte; 8])).into());
         assert_eq!(lot(&[1; 32], ParticleId::new([2; 32])).first(), Some(&248));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time;
 
 use embassy_time::Duration;
-use shoal_link::{Broker as _, Event, Version, Why};
+use shoal_link::{Broker as _, Event, Settings, Version, Why};
 use shoal_tests::brokers::{Embedded, TestBroker};
 use shoal_tests::clock::until;
 use shoal_tests::relay::Relay;
@@ -68,6 +68,43 @@ pub(crate) fn a_cut_link_subscribes_again(broker: &mut dyn TestBroker) {
         // The one before comes again: it is retained.
         while steps(&reader.message()) != round {}
     }
+}
+
+/// From one window to the next: what stood there before does not come again, what is new does, and so does what was published
+/// in between.
+pub(crate) fn a_kept_session_is_sent_what_is_new(broker: &mut dyn TestBroker) {
+    let mut writer = Party::connected(settings(broker.address(), 1));
+    let before: Vec<_> = (2..=40).map(|vehicle| writer.publish_presence(vehicle, 1)).collect();
+    writer.wait_published(&before);
+    let reader = |fresh| {
+        let settings = Settings { session_seconds: 60, fresh, ..settings(broker.address(), 50) };
+        let mut reader = Party::connected(settings);
+        reader.watch_acknowledged();
+        reader
+    };
+    let mut first = reader(true);
+    let seen: BTreeSet<String> = (2..=40).map(|_vehicle| first.message().topic).collect();
+    assert_eq!(seen.len(), 39);
+    first.link.close();
+
+    let between = writer.publish_presence(41, 2);
+    writer.wait_published(&[between]);
+    let mut second = reader(false);
+    let mut came = Vec::new();
+    while came.last() != Some(&2) {
+        came.push(steps(&second.message()));
+    }
+    // What was acknowledged just before the goodbye may come again.
+    assert!(came.len() < 4, "{} of 39 again", came.len());
+    writer.publish_presence(2, 3);
+    let message = second.message();
+    assert_eq!((message.place().unwrap(), steps(&message)), (topic(2, Leaf::Presence), 3));
+    second.link.close();
+
+    // Who begins anew is sent all of it.
+    let mut third = reader(true);
+    let seen: BTreeSet<String> = (2..=41).map(|_vehicle| third.message().topic).collect();
+    assert_eq!(seen.len(), 40);
 }
 
 pub(crate) fn what_is_published_in_an_outage_stands_there_once_acknowledged(

@@ -37,6 +37,7 @@ on_every_broker! {
         what_is_cleared_is_gone
         a_newer_record_replaces_an_older_one
         a_cut_link_subscribes_again
+        a_kept_session_is_sent_what_is_new
         what_is_published_in_an_outage_stands_there_once_acknowledged
         no_order_is_assumed
         mqtt_3_1_1_does_all_of_it_too

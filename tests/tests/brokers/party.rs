@@ -129,6 +129,12 @@ impl Party {
         self.link.subscribe(Subscription::Standing { filter: &filter, acknowledged: false });
     }
 
+    /// Asks for presences, acknowledged.
+    pub(crate) fn watch_acknowledged(&mut self) {
+        let filter = filter(label("test"), label("here"), Leaf::Presence);
+        self.link.subscribe(Subscription::Standing { filter: &filter, acknowledged: true });
+    }
+
     /// Asks for presences, and waits until the broker has taken that: for when none stands there yet.
     pub(crate) fn watch(&mut self) {
         self.watch_all();

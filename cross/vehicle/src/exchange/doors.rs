@@ -10,7 +10,7 @@ use shoal_wire::coding::Quality;
 use shoal_wire::v1::{Activity, Claim, Vote};
 use tracing::{debug, info, warn};
 
-use super::line::{For, Line};
+use super::line::{For, Line, Session};
 use super::metrics::{PhaseName, UpDown};
 use super::run::{Exchange, ExchangeError, JOINING, bytes};
 use super::weights::About;
@@ -139,7 +139,13 @@ impl Exchange {
         // Before there is a plan, as often as there is no hurry.
         let open = self.documents.plan().map_or(u32::MAX, |plan| plan.fields().open_seconds);
         let own = self.own();
-        self.line = Some(Line::open(&self.fleet, &self.board, own, purpose, JOINING, open)?);
+        // Who misses a window is sent all that stands there: a broker does not hold back any number of messages.
+        let period = self.documents.plan().map_or(0, |plan| plan.fields().period_seconds);
+        let seconds = period.saturating_mul(3).checked_div(2).unwrap_or(0);
+        let session = Session { seconds, fresh: !self.tonight.called };
+        self.tonight.called |= purpose == For::Window;
+        let line = Line::open(&self.fleet, &self.board, own, purpose, JOINING, open, session)?;
+        self.line = Some(line);
         Ok(())
     }
 

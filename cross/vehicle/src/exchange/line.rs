@@ -105,6 +105,15 @@ pub enum For {
     Window,
 }
 
+/// What the broker keeps from one window to the next.
+#[derive(Clone, Copy, Debug)]
+pub struct Session {
+    /// For how long, in seconds.
+    pub seconds: u32,
+    /// Whether what it kept is to be forgotten first.
+    pub fresh: bool,
+}
+
 /// Why there is no line.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
@@ -138,7 +147,8 @@ pub struct Line {
 
 impl Line {
     /// Begins to connect, and asks for what it is for. `joining` may cross a line that joins. Tries to connect are as
-    /// far apart as suits windows that are open for `open_seconds`.
+    /// far apart as suits windows that are open for `open_seconds`. For a window, the broker keeps the subscriptions for
+    /// `session_seconds`: who comes to the next one is sent what is new, not all that stands there. `fresh` begins anew.
     ///
     /// # Errors
     /// [`LineError`].
@@ -149,6 +159,7 @@ impl Line {
         purpose: For,
         joining: Bytes,
         open_seconds: u32,
+        session: Session,
     ) -> Result<Self, LineError> {
         let address: Address = fleet.broker.parse()?;
         let settings = Settings::new(address, board.me);
@@ -160,7 +171,10 @@ impl Line {
                 settings.limit = joining;
                 filters.extend(board.before());
             }
-            For::Window => filters.extend(board.records()),
+            For::Window => {
+                (settings.session_seconds, settings.fresh) = (session.seconds, session.fresh);
+                filters.extend(board.records());
+            }
         }
         let mut link = Link::open(settings)?;
         for filter in &filters {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use embassy_time::Instant;
 use shoal_hal::Conditions;
 use shoal_runtime::adapter::{Adapter, Layout};
-use shoal_swarm::swarm::{self, FOLDERS, Flat, Input, STATE_KEY, Saved, Setup, Swarm, ValuesHash};
+use shoal_swarm::swarm::{self, Conduct, Flat, Input, STATE_KEY, Saved, Setup, Swarm, ValuesHash};
 use shoal_swarm::utility::Utility;
 use shoal_window::{
     Bytes, LEDGER_KEY, Network, PLAN_KEY, Phase, Policy, RejectSaved, SLOTS_KEY, Slots, Window,
@@ -102,6 +102,8 @@ pub(super) struct Tonight {
     pub(super) echo: Option<RecordId>,
     /// The window whose records the vehicle published again after a start.
     pub(super) republished: Option<u32>,
+    /// Whether there was a line for a window in this life.
+    pub(super) called: bool,
     /// What is being measured: candidate and what it stands beside, on which part.
     pub(super) measuring: BTreeMap<u64, (ValuesHash, Option<ValuesHash>, Option<u8>)>,
     /// What was measured in this window, by part.
@@ -373,7 +375,7 @@ impl Exchange {
             utility,
             roster: self.documents.keyring().roster().clone(),
             period_seconds: plan.fields().period_seconds,
-            folders: FOLDERS,
+            conduct: Conduct::default(),
         };
         let state = self.vault.get(STATE_KEY)?;
         if let Some(document) = self.documents.utility() {

@@ -4,7 +4,7 @@ mod exchange;
 mod soup;
 
 use shoal_shadow::document::{DocumentError, Table};
-use shoal_swarm::swarm::FOLDERS;
+use shoal_swarm::swarm::Conduct;
 use shoal_wire::v1::{ConsensusRule, PaperRule};
 
 pub use exchange::{Average, Cocktail, Evolution, Gossip, MeasuredOn, Server};
@@ -52,8 +52,10 @@ pub struct Consensus {
     pub rule: ConsensusRule,
     /// How many vehicles a window's nonce asks for a contribution.
     pub asked: u16,
-    /// How many of them fold.
-    pub folders: usize,
+    /// What vehicles settle by themselves.
+    pub conduct: Conduct,
+    /// Whether vehicles measure what others claim before they vote for it or move to it; if not, they believe it.
+    pub measure: bool,
 }
 
 /// The methods of a file: `[[methods]]`.
@@ -61,6 +63,15 @@ pub(super) fn read(root: &Table<'_>, vehicles: u32) -> Result<Vec<MethodConfig>,
     let mut methods: Vec<MethodConfig> = Vec::new();
     for table in root.tables("methods", &Kind::all_keys())? {
         let method = MethodConfig::read(&table, vehicles)?;
+        if matches!(method.rule, Rule::Average(Average { by_rank: true, .. }))
+            && !root.has("hardware")
+        {
+            return Err(table.refuse(
+                "by_rank",
+                "without `[[hardware]]`",
+                "classes of smaller rank",
+            ));
+        }
         if methods.iter().any(|other| other.name == method.name) {
             return Err(table.refuse("name", &method.name, "a name that no other method has"));
         }
@@ -123,6 +134,9 @@ impl Kind {
                 "mix",
                 "asked",
                 "folders",
+                "own_kept",
+                "tolerance",
+                "measure",
             ],
             Kind::Paper => &[
                 "inertia",
@@ -193,11 +207,15 @@ fn consensus(table: &Table<'_>) -> Result<Consensus, DocumentError> {
         mean_last: table.integer("mean_last", 1..=8)?.map_or(5, |n| n as u8),
         mix: table.boolean("mix")?.unwrap_or(true),
     };
-    Ok(Consensus {
-        rule,
-        asked: table.integer("asked", 1..=64)?.map_or(16, |n| n as u16),
-        folders: table.integer("folders", 1..=64)?.map_or(FOLDERS, |n| n as usize),
-    })
+    let usual = Conduct::default();
+    let conduct = Conduct {
+        folders: table.integer("folders", 1..=64)?.map_or(usual.folders, |n| n as usize),
+        own_kept: number("own_kept", 0.0..=0.99, usual.own_kept)?,
+        tolerance: table.number("tolerance", 0.0..=10.0)?.unwrap_or(usual.tolerance),
+    };
+    let asked = table.integer("asked", 1..=64)?.map_or(16, |n| n as u16);
+    let measure = table.boolean("measure")?.unwrap_or(true);
+    Ok(Consensus { rule, asked, conduct, measure })
 }
 
 fn paper(table: &Table<'_>) -> Result<PaperRule, DocumentError> {

@@ -1,6 +1,9 @@
 //! One TOML file: a fleet, its roads, its calendar and its network, and the ways of learning together that are compared on
 //! it. An unknown key is an error that names the nearest one; what cannot be simulated is refused before anything runs.
 
+mod hardware;
+mod journey;
+mod liars;
 mod method;
 mod utility;
 
@@ -11,13 +14,16 @@ use shoal_hal::backend::synthetic::Region;
 use shoal_shadow::document::{Document, DocumentError, Table};
 use shoal_vehicle::config::{EngineConfig, EngineKind};
 
+pub use hardware::HardwareConfig;
+pub use journey::PhaseConfig;
+pub use liars::{LiarsConfig, Lie};
 pub use method::{
     Average, Cocktail, Consensus, Ensemble, EvoMerge, Evolution, Fisher, Gossip, MeasuredOn, Merge,
     MethodConfig, Rule, Server, Soup,
 };
 pub use utility::TermConfig;
 
-const ROOT: [&str; 13] = [
+const ROOT: [&str; 14] = [
     "vehicles",
     "windows",
     "seed",
@@ -31,6 +37,18 @@ const ROOT: [&str; 13] = [
     "liars",
     "utility",
     "methods",
+    "hardware",
+];
+
+/// Last fields that came later, as they are shown where a file does not use them: without them a run has the name that it
+/// had before there were such fields.
+const LATER: [&str; 6] = [
+    ", journey: [] }",
+    ", replay: true }",
+    ", stale: 0.0 }",
+    ", hardware: [] }",
+    ", by_rank: false }",
+    ", measure: true }",
 ];
 
 /// A simulation.
@@ -64,6 +82,8 @@ pub struct SimConfig {
     pub utility: Vec<TermConfig>,
     /// What is compared; each has a name of its own.
     pub methods: Vec<MethodConfig>,
+    /// Classes of vehicles that can less than the others.
+    pub hardware: Vec<HardwareConfig>,
 }
 
 /// Roads.
@@ -83,6 +103,8 @@ pub struct RoadsConfig {
     pub frames: usize,
     /// Windows until a vehicle has driven all of its tuning part: it has seen as much more before each.
     pub windows_to_drive: u32,
+    /// In place of `regions`: what is driven phase after phase.
+    pub journey: Vec<PhaseConfig>,
 }
 
 /// A night.
@@ -94,6 +116,8 @@ pub struct NightConfig {
     pub batch: usize,
     /// AdamW's highest step size.
     pub learning_rate: f64,
+    /// Whether a part of each batch is of the footage that ships with the model.
+    pub replay: bool,
 }
 
 /// A calendar.
@@ -105,6 +129,8 @@ pub struct CalendarConfig {
     pub open_s: u32,
     /// Share of vehicles that miss a window, drawn anew for each.
     pub absent: f64,
+    /// Share of vehicles, always the same, whose contribution is that of the window before.
+    pub stale: f64,
 }
 
 /// A network, the same for every vehicle.
@@ -119,25 +145,6 @@ pub struct NetworkConfig {
     /// Share of live messages that a vehicle does not get while it is there; what is retained comes with the next
     /// window.
     pub loss: f64,
-}
-
-/// Vehicles that lie: always the same ones, drawn from the seed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LiarsConfig {
-    /// Their share of all vehicles.
-    pub share: f64,
-    /// What they do.
-    pub lie: Lie,
-}
-
-/// A lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lie {
-    /// What they send is noise, ten times as long as what they tuned; they claim that it is perfect, and vote the opposite
-    /// of what they measure.
-    Random,
-    /// What they send is what they tuned; they claim that it is perfect.
-    Inflated,
 }
 
 /// Why a simulation is refused.
@@ -180,21 +187,23 @@ impl SimConfig {
             None => "models/world".into(),
         };
         let vehicles = number("vehicles", 1..=64, 8)?;
+        let windows = number("windows", 1..=1000, 10)?;
         let config = SimConfig {
             vehicles,
-            windows: number("windows", 1..=1000, 10)?,
+            windows,
             seed: root.integer("seed", 0..=i64::MAX)?.unwrap_or(0) as u64,
             measure_every: number("measure_every", 1..=1000, 1)?,
             package,
             engine,
             jobs,
-            roads: RoadsConfig::read(&root)?,
+            roads: RoadsConfig::read(&root, windows)?,
             night: NightConfig::read(&root)?,
             calendar: CalendarConfig::read(&root)?,
             network: NetworkConfig::read(&root)?,
             liars: LiarsConfig::read(&root)?,
             utility: utility::read(&root)?,
             methods: method::read(&root, vehicles)?,
+            hardware: hardware::read(&root, vehicles)?,
         };
         Ok(config)
     }
@@ -205,8 +214,15 @@ impl SimConfig {
     #[must_use]
     pub fn hash(&self, method: &MethodConfig) -> String {
         let decides = SimConfig { jobs: 1, methods: vec![method.clone()], ..self.clone() };
-        let digest = Sha256::digest(format!("{decides:?}"));
+        let digest = Sha256::digest(decides.shown());
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl SimConfig {
+    /// All its fields, but for those that came later and are not used.
+    fn shown(&self) -> String {
+        LATER.iter().fold(format!("{self:?}"), |shown, field| shown.replace(field, " }"))
     }
 }
 
@@ -233,8 +249,22 @@ fn regions(table: &Table<'_>, key: &str) -> Result<Vec<Region>, DocumentError> {
     table.texts(key)?.into_iter().map(region).collect()
 }
 
+/// All vehicles, in an order drawn for this purpose.
+fn drawn(vehicles: u32, seed: u64, purpose: &str) -> Vec<usize> {
+    let mut order: Vec<(Vec<u8>, usize)> = (0..vehicles as usize)
+        .map(|vehicle| {
+            let drawn = Sha256::new_with_prefix(purpose)
+                .chain_update(seed.to_le_bytes())
+                .chain_update(vehicle.to_le_bytes());
+            (drawn.finalize().to_vec(), vehicle)
+        })
+        .collect();
+    order.sort();
+    order.into_iter().map(|(_, vehicle)| vehicle).collect()
+}
+
 impl RoadsConfig {
-    fn read(root: &Table<'_>) -> Result<Self, DocumentError> {
+    fn read(root: &Table<'_>, windows: u32) -> Result<Self, DocumentError> {
         let keys = [
             "recorded",
             "unseen_drives",
@@ -243,6 +273,7 @@ impl RoadsConfig {
             "unseen",
             "frames",
             "windows_to_drive",
+            "journey",
         ];
         let Some(table) = root.table("roads", &keys)? else { return Err(root.missing("roads")) };
         let roads = RoadsConfig {
@@ -253,9 +284,15 @@ impl RoadsConfig {
             unseen: regions(&table, "unseen")?,
             frames: table.integer("frames", 60..=100_000)?.unwrap_or(240) as usize,
             windows_to_drive: table.integer("windows_to_drive", 1..=1000)?.unwrap_or(5) as u32,
+            journey: journey::read(&table, windows)?,
         };
-        if roads.recorded.is_empty() && roads.regions.is_empty() {
+        let journeys = !roads.journey.is_empty();
+        if roads.recorded.is_empty() && roads.regions.is_empty() && !journeys {
             return Err(table.missing("regions"));
+        }
+        if journeys && !(roads.recorded.is_empty() && roads.regions.is_empty()) {
+            let beside = "beside `recorded` or `regions`";
+            return Err(table.refuse("journey", beside, "only one of the two"));
         }
         if !roads.recorded.is_empty() && !roads.regions.is_empty() {
             return Err(table.refuse("regions", "beside `recorded`", "only one of the two"));
@@ -273,12 +310,13 @@ impl RoadsConfig {
 
 impl NightConfig {
     fn read(root: &Table<'_>) -> Result<Self, DocumentError> {
-        let mut night = NightConfig { steps: 20, batch: 8, learning_rate: 3e-3 };
-        if let Some(table) = root.table("night", &["steps", "batch", "learning_rate"])? {
+        let mut night = NightConfig { steps: 20, batch: 8, learning_rate: 3e-3, replay: true };
+        if let Some(table) = root.table("night", &["steps", "batch", "learning_rate", "replay"])? {
             night.steps = table.integer("steps", 1..=10_000)?.map_or(night.steps, |n| n as u32);
             night.batch = table.integer("batch", 4..=256)?.map_or(night.batch, |n| n as usize);
             let rate = table.number("learning_rate", 1e-6..=1.0)?;
             night.learning_rate = rate.unwrap_or(night.learning_rate);
+            night.replay = table.boolean("replay")?.unwrap_or(true);
         }
         Ok(night)
     }
@@ -286,18 +324,28 @@ impl NightConfig {
 
 impl CalendarConfig {
     fn read(root: &Table<'_>) -> Result<Self, DocumentError> {
-        let mut calendar = CalendarConfig { period_s: 86_400, open_s: 3600, absent: 0.0 };
-        if let Some(table) = root.table("calendar", &["period_s", "open_s", "absent"])? {
+        let mut calendar =
+            CalendarConfig { period_s: 86_400, open_s: 3600, absent: 0.0, stale: 0.0 };
+        if let Some(table) = root.table("calendar", &["period_s", "open_s", "absent", "stale"])? {
             let seconds = |key| Ok(table.integer(key, 60..=2_592_000)?.map(|n| n as u32));
             calendar.period_s = seconds("period_s")?.unwrap_or(calendar.period_s);
             calendar.open_s = seconds("open_s")?.unwrap_or(calendar.open_s.min(calendar.period_s));
             calendar.absent = table.number("absent", 0.0..=0.99)?.unwrap_or(0.0);
+            calendar.stale = table.number("stale", 0.0..=1.0)?.unwrap_or(0.0);
             if calendar.open_s > calendar.period_s {
                 let want = format!("at most period_s ({})", calendar.period_s);
                 return Err(table.refuse("open_s", calendar.open_s, &want));
             }
         }
         Ok(calendar)
+    }
+}
+
+impl CalendarConfig {
+    /// Whose contribution is that of the window before, by vehicle: the same with every method.
+    #[must_use]
+    pub fn stale_of(&self, vehicles: u32, seed: u64) -> Vec<bool> {
+        liars::share_of(self.stale, vehicles, seed, "shoal simulation stale")
     }
 }
 
@@ -318,43 +366,14 @@ impl NetworkConfig {
     }
 }
 
-impl LiarsConfig {
-    fn read(root: &Table<'_>) -> Result<Self, DocumentError> {
-        let mut liars = LiarsConfig { share: 0.0, lie: Lie::Random };
-        if let Some(table) = root.table("liars", &["share", "lie"])? {
-            liars.share = table.number("share", 0.0..=0.9)?.unwrap_or(0.0);
-            let lies = [("random", Lie::Random), ("inflated", Lie::Inflated)];
-            liars.lie = table.choice("lie", &lies)?.unwrap_or(Lie::Random);
-        }
-        Ok(liars)
-    }
-
-    /// Who lies, by vehicle: the same with every method.
-    #[must_use]
-    pub fn of(&self, vehicles: u32, seed: u64) -> Vec<bool> {
-        let count = (self.share * f64::from(vehicles)).round() as usize;
-        let mut order: Vec<(Vec<u8>, usize)> = (0..vehicles as usize)
-            .map(|vehicle| {
-                let drawn = Sha256::new_with_prefix(b"shoal simulation liars")
-                    .chain_update(seed.to_le_bytes())
-                    .chain_update(vehicle.to_le_bytes());
-                (drawn.finalize().to_vec(), vehicle)
-            })
-            .collect();
-        order.sort();
-        let lying: Vec<usize> = order.into_iter().take(count).map(|(_, vehicle)| vehicle).collect();
-        (0..vehicles as usize).map(|vehicle| lying.contains(&vehicle)).collect()
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    const SMALL: &str =
+    pub(crate) const SMALL: &str =
         "[roads]\nregions = [\"snow\"]\n[[methods]]\nname = \"a\"\nkind = \"local\"\n";
 
-    fn refused(toml: &str) -> String {
+    pub(crate) fn refused(toml: &str) -> String {
         SimConfig::parse("fleet.toml", toml).unwrap_err().to_string()
     }
 
@@ -394,6 +413,11 @@ mod tests {
                 format!("{SMALL}[[utility]]\nname = \"a\"\nwindows = [5]\nweights = [0, 1]\n"),
                 "one a window",
             ),
+            (beside("[calendar]\nstale = 1.5\n"), "calendar.stale"),
+            (beside("[night]\nreplai = true\n"), "did you mean `replay`"),
+            (method("kind = \"consensus\"\nmeasure = 1\n"), "measure"),
+            (method("kind = \"paper\"\nmeasure = false\n"), "a key of another kind"),
+            (method("kind = \"average\"\nby_rank = true\n"), "without `[[hardware]]`"),
             (format!("{SMALL}[[utility]]\nname = \"a\"\nweights = [0]\n"), "one that is not"),
             (format!("{SMALL}[[methods]]\nname = \"a\"\nkind = \"pooled\"\n"), "no other method"),
         ] {
@@ -402,16 +426,20 @@ mod tests {
         }
     }
 
+    /// Results that are kept go on being found: these are the names that such runs have had since the first.
     #[test]
-    fn so_many_lie_as_are_asked_for_and_always_the_same() {
-        let liars = LiarsConfig { share: 0.25, lie: Lie::Random };
-        for seed in 0..20 {
-            let who = liars.of(8, seed);
-            assert_eq!(who.iter().filter(|lies| **lies).count(), 2);
-            assert_eq!(who, liars.of(8, seed));
-        }
-        assert!((0..20).any(|seed| liars.of(8, seed) != liars.of(8, 0)));
-        assert!(refused(&format!("[liars]\nlie = \"randon\"\n{SMALL}")).contains("`random`"));
+    fn a_run_that_uses_nothing_new_keeps_its_name() {
+        let file = "vehicles = 1\nwindows = 1\n[engine]\nkind = \"tract\"\n[roads]\nregions = [\"snow\"]\nframes = 60\n\
+                    [night]\nsteps = 1\n[[utility]]\nname = \"x\"\ngate = 0.1\n[[methods]]\nname = \"a\"\nkind = \"local\"\n\
+                    [[methods]]\nname = \"c\"\nkind = \"consensus\"\n[[methods]]\nname = \"v\"\nkind = \"average\"\n";
+        let config = SimConfig::parse("fleet.toml", file).unwrap();
+        let names: Vec<String> = config.methods.iter().map(|method| config.hash(method)).collect();
+        let had = [
+            "4f1f5d3e0ab3ce3d8393eb5c5ba4bfa42656f7341d14ed7828196362b72a7236",
+            "08eff52ab1b15939362f8a3f574eda0f5c69209a8b705269a363e15fd9d57d7b",
+            "727bd0fe8c5778cdd381142c993eff2d3703ea9ce83ab37b8e8b4aa9fa916f33",
+        ];
+        assert_eq!(names, had);
     }
 
     #[test]
@@ -422,5 +450,7 @@ mod tests {
         assert_eq!(hash(&config), hash(&more));
         let other = SimConfig { windows: 11, ..config.clone() };
         assert_ne!(hash(&config), hash(&other));
+        let stale = format!("[calendar]\nstale = 0.25\n{SMALL}");
+        assert_ne!(hash(&config), hash(&SimConfig::parse("fleet.toml", &stale).unwrap()));
     }
 }

@@ -96,7 +96,7 @@ impl Lab<'_> {
     }
 
     fn mixed(&self, ensemble: &Ensemble, on: On) -> Result<Measurement, LabError> {
-        let (kind, of) = on.place();
+        let (kind, of) = self.place(on);
         let weighing = format!("{:?}", ensemble.weighing);
         let names: Vec<u8> =
             ensemble.members.iter().flat_map(|values| *ValuesHash::of(values).bytes()).collect();

@@ -4,6 +4,7 @@
 mod ensemble;
 mod information;
 mod measured;
+mod rank;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -29,13 +30,14 @@ use shoal_swarm::utility::Utility;
 use shoal_vehicle::drives::footage;
 use shoal_wire::v1::PARTS;
 
-use crate::config::{NightConfig, SimConfig};
+use crate::config::{HardwareConfig, NightConfig, SimConfig};
 use crate::record::RoadKind;
 use crate::roads::{Road, Roads};
 use crate::store::{Key, Store, StoreError};
 
 pub use ensemble::{Ensemble, FEATURE_VALUES, Weighing};
 pub use information::Information;
+pub use rank::trained;
 
 /// Clips predicted at a time, as a vehicle measures.
 const BATCH: usize = 1;
@@ -64,6 +66,8 @@ pub enum LabError {
     Store(#[from] StoreError),
     #[error("vehicle {vehicle} has seen nothing to tune on: use longer drives")]
     Nothing { vehicle: u32 },
+    #[error("hardware.{class}: rank {rank}, but adapters of this model have {most}")]
+    Rank { class: String, rank: u8, most: usize },
 }
 
 /// The model that everyone has.
@@ -136,19 +140,6 @@ pub enum On {
     OwnPack(u32),
 }
 
-impl On {
-    /// What names it: its kind, and which of them.
-    fn place(self) -> (u8, u32) {
-        match self {
-            On::Part { term, part } => (0, u32::from(term) * u32::from(PARTS) + u32::from(part)),
-            On::Pack { term } => (1, term.into()),
-            On::HeldOut => (2, 0),
-            On::HeldOutOf(vehicle) => (3, vehicle),
-            On::OwnPack(vehicle) => (4, vehicle),
-        }
-    }
-}
-
 /// What was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -164,6 +155,10 @@ pub struct Lab<'a> {
     roads: &'a Roads,
     store: Store,
     night: NightConfig,
+    /// By vehicle, where it can less than the night asks for.
+    classes: Vec<Option<Class>>,
+    /// Of the journey, from 0 on: whose roads a vehicle's own are.
+    phase: usize,
     jobs: usize,
     /// What decides results beside what is asked: model, engine, roads, night.
     context: [u8; 32],
@@ -172,6 +167,26 @@ pub struct Lab<'a> {
     utility: Utility,
     /// What was done since it was last asked.
     counts: Counts,
+}
+
+/// What a class of vehicles can.
+#[derive(Clone, Debug)]
+struct Class {
+    steps: u32,
+    /// Which values it trains; `None`: all.
+    trained: Option<Vec<bool>>,
+    /// What names a result of it.
+    name: [u8; 5],
+}
+
+impl Class {
+    fn new(hardware: &HardwareConfig, night: &NightConfig, layout: &Layout) -> Self {
+        let steps = hardware.steps(night.steps);
+        let rank = hardware.rank.filter(|rank| usize::from(*rank) < layout.rank);
+        let mut name = [rank.unwrap_or(0); 5];
+        name.iter_mut().skip(1).zip(steps.to_le_bytes()).for_each(|(name, byte)| *name = byte);
+        Class { steps, trained: rank.map(|rank| trained(layout, rank.into())), name }
+    }
 }
 
 impl Base {
@@ -188,6 +203,13 @@ impl Base {
         let layout = graft_package(&model, package.description(), 1, profile_of(&*engine))?.layout;
         let footage = footage(&package, &form)?;
         let hash = Sha256::digest(&bytes).into();
+        for class in &config.hardware {
+            let too_high = |rank: &u8| usize::from(*rank) > layout.rank;
+            if let Some(rank) = class.rank.filter(too_high) {
+                let (class, most) = (class.name.clone(), layout.rank);
+                return Err(LabError::Rank { class, rank, most });
+            }
+        }
         Ok(Base { package, form, model, hash, layout, engine, footage })
     }
 
@@ -233,11 +255,16 @@ impl<'a> Lab<'a> {
         let utility = Utility::new(&roads.utility);
         let context = context(base, roads, config);
         let (night, jobs) = (config.night, config.jobs);
+        let classes = HardwareConfig::of(&config.hardware, config.vehicles, config.seed);
+        let classes =
+            classes.into_iter().map(|class| Some(Class::new(class?, &night, &base.layout)));
         Ok(Lab {
             base,
             roads,
             store,
             night,
+            classes: classes.collect(),
+            phase: 0,
             jobs,
             context,
             packs,
@@ -258,6 +285,11 @@ impl<'a> Lab<'a> {
         self.roads
     }
 
+    /// A window begins: from now on a vehicle's own roads are those that it drives before this window.
+    pub fn begin(&mut self, window: u32) {
+        self.phase = self.roads.phase(window);
+    }
+
     /// What was done since this was asked last.
     pub fn take_counts(&mut self) -> Counts {
         std::mem::take(&mut self.counts)
@@ -268,7 +300,8 @@ impl<'a> Lab<'a> {
     /// # Errors
     /// [`LabError`].
     pub fn tune(&mut self, nights: &[Tune]) -> Result<Vec<Flat>, LabError> {
-        self.counts.steps += u64::from(self.night.steps) * nights.len() as u64;
+        let steps = nights.iter().map(|night| u64::from(self.steps(night.who)));
+        self.counts.steps += steps.sum::<u64>();
         in_parallel(self.jobs, nights, |night| self.tuned(night))
     }
 
@@ -342,6 +375,18 @@ impl<'a> Lab<'a> {
         Ok(asked.iter().map(utility).collect())
     }
 
+    /// The class of who tunes, if it is one that can less.
+    fn class(&self, who: Who) -> Option<&Class> {
+        match who {
+            Who::Vehicle(vehicle) => self.classes.get(vehicle as usize)?.as_ref(),
+            Who::All => None,
+        }
+    }
+
+    fn steps(&self, who: Who) -> u32 {
+        self.class(who).map_or(self.night.steps, |class| class.steps)
+    }
+
     fn tuned(&self, night: &Tune) -> Result<Flat, LabError> {
         let who = match night.who {
             Who::Vehicle(vehicle) => i64::from(vehicle),
@@ -351,6 +396,8 @@ impl<'a> Lab<'a> {
             (who.to_le_bytes(), night.window.to_le_bytes(), night.seed.to_le_bytes());
         let from = ValuesHash::of(&night.from);
         let mut parts: Vec<&[u8]> = vec![&self.context, &who, &window, from.bytes(), &seed];
+        let class = self.class(night.who);
+        parts.extend(class.map(|class| &class.name[..]));
         let pull = night.pull.as_ref();
         let pull = pull.map(|pull| (ValuesHash::of(&pull.towards), pull.mu.to_le_bytes()));
         if let Some((towards, mu)) = &pull {
@@ -373,10 +420,13 @@ impl<'a> Lab<'a> {
         let base = self.base;
         let mix = Mix::of(self.night.batch);
         let of_one: Vec<&Road> = match night.who {
-            Who::Vehicle(vehicle) => self.roads.of(vehicle).collect(),
+            Who::Vehicle(vehicle) => {
+                self.roads.of(vehicle, self.roads.phase(night.window)).collect()
+            }
             Who::All => {
+                let phase = self.roads.phase(night.window);
                 let driven = |road: &&Road| matches!(road.kind, RoadKind::Driven(_));
-                self.roads.all.iter().filter(driven).collect()
+                self.roads.all.iter().filter(driven).filter(|road| road.phase == phase).collect()
             }
         };
         let own: Vec<Clipped<'_>> = of_one
@@ -386,7 +436,8 @@ impl<'a> Lab<'a> {
                 Clipped::new(&[clips], &base.form)
             })
             .collect();
-        let footage = base.footage.iter().filter_map(|drive| {
+        let replayed = base.footage.iter().filter(|_| self.night.replay);
+        let footage = replayed.filter_map(|drive| {
             let clips = shoal_shadow::clip::Clips::of_all(drive, base.form.context, 1);
             Clipped::new(&[clips], &base.form)
         });
@@ -410,12 +461,28 @@ impl<'a> Lab<'a> {
         if let Some(Pull { towards, mu }) = &night.pull {
             tuner.pull(&base.adapter(towards)?, *mu)?;
         }
-        tuner.run(&mut source, self.night.steps, |_report| {})?;
-        Ok(tuner.adapter().values().into())
+        tuner.run(&mut source, self.steps(night.who), |_report| {})?;
+        let tuned = tuner.adapter();
+        // The graph trains the whole rank: what this vehicle does not have stays as it was.
+        Ok(match self.class(night.who).and_then(|class| class.trained.as_ref()) {
+            Some(trained) => rank::kept(tuned.values(), &night.from, trained),
+            None => tuned.values().into(),
+        })
+    }
+
+    /// Kind and number of what is measured on, in the phase of the journey.
+    fn place(&self, on: On) -> (u8, u32) {
+        match on {
+            On::Part { term, part } => (0, u32::from(term) * u32::from(PARTS) + u32::from(part)),
+            On::Pack { term } => (1, term.into()),
+            On::HeldOut => (2, 0),
+            On::HeldOutOf(vehicle) => (3, self.own(vehicle)),
+            On::OwnPack(vehicle) => (4, self.own(vehicle)),
+        }
     }
 
     fn measured(&self, values: &Flat, on: On) -> Result<Measurement, LabError> {
-        let (kind, of) = on.place();
+        let (kind, of) = self.place(on);
         let key = Key::of(
             "measure",
             &[&self.context, &[kind], &of.to_le_bytes(), ValuesHash::of(values).bytes()],
@@ -438,6 +505,11 @@ impl<'a> Lab<'a> {
         Ok(measured)
     }
 
+    /// What names a vehicle's own roads.
+    fn own(&self, vehicle: u32) -> u32 {
+        vehicle + ((self.phase as u32) << 16)
+    }
+
     fn clips(&self, on: On) -> Vec<DriveClips<'_>> {
         let form = &self.base.form;
         let held_out = |roads: &mut dyn Iterator<Item = &'a Road>, part| {
@@ -455,8 +527,8 @@ impl<'a> Lab<'a> {
                 whole.map(|whole| whole.clips(form.context)).unwrap_or_default()
             }
             On::HeldOut => held_out(&mut roads.all.iter(), Part::HeldOut),
-            On::HeldOutOf(vehicle) => held_out(&mut roads.of(vehicle), Part::HeldOut),
-            On::OwnPack(vehicle) => held_out(&mut roads.of(vehicle), Part::Pack),
+            On::HeldOutOf(vehicle) => held_out(&mut roads.of(vehicle, self.phase), Part::HeldOut),
+            On::OwnPack(vehicle) => held_out(&mut roads.of(vehicle, self.phase), Part::Pack),
         }
     }
 }
@@ -485,12 +557,19 @@ fn context(base: &Base, roads: &Roads, config: &SimConfig) -> [u8; 32] {
         hasher.update(drive.rate_hz.to_le_bytes());
         hasher.update(format!("{}{kind:?}", drive.name));
     }
-    let NightConfig { steps, batch, learning_rate } = config.night;
+    let NightConfig { steps, batch, learning_rate, replay } = config.night;
     hasher.update(steps.to_le_bytes());
     hasher.update(batch.to_le_bytes());
     hasher.update(learning_rate.to_le_bytes());
     hasher.update(config.roads.windows_to_drive.to_le_bytes());
     roads.packs.iter().for_each(|pack| hasher.update(pack.sha256()));
+    // What came later decides only where it is used.
+    if !replay {
+        hasher.update(b"without replay");
+    }
+    for phase in &config.roads.journey {
+        hasher.update(format!("phase from {}", phase.from_window));
+    }
     hasher.finalize().into()
 }
 

@@ -6,19 +6,17 @@ use shoal_swarm::swarm::Flat;
 use super::carried::{Carried, connect};
 use super::link::{Link, Sender};
 use super::server::Server;
-use super::{Fleet, Method, MethodError, Window, difference, mean, moved, noise};
-use crate::config::Lie;
-use crate::lab::{Pull, Tune};
+use super::{Fleet, Method, MethodError, Window, difference, lie, mean, moved, ranks};
+use crate::lab::{Base, Pull, Tune, trained};
 
 /// A fleet with a server.
 pub(super) struct Averaged<'a> {
     fleet: Fleet,
     server: Server,
     link: Box<dyn Link + 'a>,
-    /// The fleet is given the mean of so many last adapters.
-    mean_last: usize,
-    /// μ of the pull of nights to where a vehicle began; `None`: there is none.
-    pull: Option<f64>,
+    asked: Asked,
+    /// Which values of an adapter a vehicle trains; `None`: all.
+    rows: Vec<Option<Vec<bool>>>,
     /// What everybody who was there last has.
     global: Flat,
     /// The last ones, the newest last.
@@ -37,24 +35,43 @@ struct Vehicle {
     tuned: Flat,
     /// Windows whose steps it has.
     has: usize,
+    /// Where it is always late: what it tuned for this window.
+    late: Option<Vec<f32>>,
+}
+
+/// What is asked of a server beside its rule.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// The fleet is given the mean of so many last adapters.
+    pub(super) mean_last: usize,
+    /// μ of the pull of nights to where a vehicle began; `None`: there is none.
+    pub(super) pull: Option<f64>,
+    /// Whether the mean of those that have a row stands for the row of a vehicle whose rank has none.
+    pub(super) by_rank: bool,
 }
 
 impl<'a> Averaged<'a> {
     pub(super) fn new(
         fleet: Fleet,
+        base: &Base,
         server: Server,
         link: Box<dyn Link + 'a>,
-        mean_last: u8,
-        pull: Option<f64>,
+        asked: Asked,
     ) -> Self {
         let start = &fleet.start;
-        let vehicle =
-            || Vehicle { anchor: start.clone(), at: start.clone(), tuned: start.clone(), has: 0 };
+        let vehicle = || Vehicle {
+            anchor: start.clone(),
+            at: start.clone(),
+            tuned: start.clone(),
+            has: 0,
+            late: None,
+        };
+        let rows = |rank: &Option<u8>| rank.map(|rank| trained(&base.layout, rank.into()));
         Averaged {
             server,
             link,
-            mean_last: mean_last.into(),
-            pull,
+            asked,
+            rows: fleet.ranks.iter().map(rows).collect(),
             global: start.clone(),
             globals: Vec::new(),
             vehicles: (0..fleet.vehicles).map(|_| vehicle()).collect(),
@@ -62,12 +79,28 @@ impl<'a> Averaged<'a> {
             fleet,
         }
     }
+
+    /// What each vehicle that is there would send, by vehicle; of one that is always late, what it tuned for the window
+    /// before.
+    fn honest(&mut self, window: &Window<'_, '_>, tuned: Vec<Flat>) -> Vec<Option<Vec<f32>>> {
+        let mut honest = Vec::new();
+        for (number, (vehicle, tuned)) in self.vehicles.iter_mut().zip(tuned).enumerate() {
+            let by = difference(&tuned, &vehicle.anchor);
+            (vehicle.at, vehicle.tuned) = (tuned.clone(), tuned);
+            let stale = self.fleet.stale.get(number).copied().unwrap_or(false);
+            let by = if stale { vehicle.late.replace(by) } else { Some(by) };
+            let present = window.present.get(number).copied().unwrap_or(false);
+            let by = by.filter(|_by| present);
+            honest.push(by.map(|by| self.link.meant(Sender::Vehicle(number), by)));
+        }
+        honest
+    }
 }
 
 impl Method for Averaged<'_> {
     fn nights(&self, window: u32) -> Vec<Tune> {
         let mut nights = self.fleet.nights(window, self.vehicles.iter().map(|vehicle| &vehicle.at));
-        if let Some(mu) = self.pull {
+        if let Some(mu) = self.asked.pull {
             for (night, vehicle) in nights.iter_mut().zip(&self.vehicles) {
                 night.pull = Some(Pull { towards: vehicle.anchor.clone(), mu });
             }
@@ -80,31 +113,30 @@ impl Method for Averaged<'_> {
         window: &mut Window<'_, '_>,
         tuned: Vec<Flat>,
     ) -> Result<(), MethodError> {
-        let mut displacements = Vec::new();
-        for (number, tuned) in tuned.into_iter().enumerate() {
+        let honest = self.honest(window, tuned);
+        let (mut displacements, mut has) = (Vec::new(), Vec::new());
+        for (number, own) in honest.iter().enumerate() {
             let present = window.present.get(number).copied().unwrap_or(false);
-            let Some(vehicle) = self.vehicles.get_mut(number) else { continue };
-            let by = difference(&tuned, &vehicle.anchor);
-            (vehicle.at, vehicle.tuned) = (tuned.clone(), tuned);
             let Some(traffic) = window.traffic.get_mut(number).filter(|_| present) else {
                 continue;
             };
-            let from = Sender::Vehicle(number);
-            let mut meant = self.link.meant(from, by);
-            if self.fleet.lie_of(number) == Some(Lie::Random) {
-                meant = noise(&meant, self.fleet.night_seed(number as u32, window.number));
-            }
-            let (received, sent) = self.link.send(from, meant, window.number)?;
             connect(traffic);
+            let told = lie::instead(&self.fleet, window.number, number, &honest);
+            let Some(meant) = told.or_else(|| own.clone()) else { continue };
+            let (received, sent) = self.link.send(Sender::Vehicle(number), meant, window.number)?;
             sent.up(traffic);
             displacements.push(received);
+            has.push(self.rows.get(number).and_then(Option::as_deref));
+        }
+        if self.asked.by_rank {
+            ranks::fill(&mut displacements, &has);
         }
         let step = self.server.step(&displacements)?;
         let meant = self.link.meant(Sender::Server, step);
         let (received, sent) = self.link.send(Sender::Server, meant, window.number)?;
         self.global = moved(&self.global, &received);
         self.globals.push(self.global.clone());
-        if self.globals.len() > self.mean_last {
+        if self.globals.len() > self.asked.mean_last {
             self.globals.remove(0);
         }
         self.steps.push(sent);

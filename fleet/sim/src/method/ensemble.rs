@@ -4,7 +4,7 @@ use shoal_soup::ensemble::top_members;
 use shoal_swarm::swarm::Flat;
 
 use super::carried::{Carried, connect};
-use super::{Fleet, Method, MethodError, Window};
+use super::{Fleet, Method, MethodError, Window, lie};
 use crate::config;
 use crate::lab::{Ensemble, FEATURE_VALUES, Tune, Weighing};
 
@@ -57,10 +57,7 @@ impl Method for Mixing {
         if !window.last {
             return Ok(());
         }
-        let sent: Vec<Flat> = (0..)
-            .zip(&self.at)
-            .map(|(number, at)| self.fleet.sent(number, at, window.number))
-            .collect();
+        let sent = lie::adapters(&self.fleet, window.number, self.at.clone());
         let weighing = self.weighing(&sent, window)?;
         let given: Vec<bool> = match &weighing {
             Weighing::Fixed(weights) => weights.iter().map(|weight| *weight > 0.0).collect(),

@@ -6,8 +6,8 @@ use shoal_swarm::swarm::Flat;
 
 use super::carried::{Carried, connect};
 use super::link::Coder;
-use super::{Fleet, Method, MethodError, Window, difference, mean, moved, noise};
-use crate::config::{Gossip, Lie};
+use super::{Fleet, Method, MethodError, Window, difference, lie, mean, moved};
+use crate::config::Gossip;
 use crate::lab::{Base, Tune};
 
 /// A fleet of pairs.
@@ -43,17 +43,25 @@ impl<'a> Gossiping<'a> {
         })
     }
 
+    fn slow_of(&self, number: usize) -> Vec<f32> {
+        self.slow.get(number).map_or_else(|| self.fleet.start.to_vec(), NoLoCo::slow)
+    }
+
     /// Both runs are coded as differences to where the fleet began, which everybody knows.
-    fn told(&self, number: usize, window: u32) -> Result<Told, MethodError> {
+    /// What a liar sends stands in for what it tuned.
+    fn told(
+        &self,
+        number: usize,
+        window: u32,
+        honest: &[Option<Vec<f32>>],
+    ) -> Result<Told, MethodError> {
         let start = &self.fleet.start;
-        let slow = self.slow.get(number).map_or_else(|| start.to_vec(), NoLoCo::slow);
+        let slow = self.slow_of(number);
         let tuned = self.tuned.get(number).unwrap_or(start);
-        let mut local = tuned.to_vec();
-        if self.fleet.lie_of(number) == Some(Lie::Random) {
-            let honest = difference(tuned, &slow);
-            let seed = self.fleet.night_seed(number as u32, window);
-            local = moved(&slow, &noise(&honest, seed)).to_vec();
-        }
+        let local = match lie::instead(&self.fleet, window, number, honest) {
+            Some(by) => moved(&slow, &by).to_vec(),
+            None => tuned.to_vec(),
+        };
         let send =
             |position: &[f32]| self.coder.code(difference(position, start), self.bits, window);
         let (of_slow, of_local) = (send(&slow)?, send(&local)?);
@@ -80,7 +88,13 @@ impl Method for Gossiping<'_> {
         let present: Vec<usize> = (0..self.at.len()).filter(there).collect();
         let mut draws = Draws::new(self.fleet.seed, window.number.into());
         let partners = pairs(present.len(), &mut draws);
-        let told = present.iter().map(|number| self.told(*number, window.number));
+        let honest: Vec<Option<Vec<f32>>> = (0..self.tuned.len())
+            .map(|number| {
+                let tuned = self.tuned.get(number).filter(|_tuned| present.contains(&number))?;
+                Some(difference(tuned, &self.slow_of(number)))
+            })
+            .collect();
+        let told = present.iter().map(|number| self.told(*number, window.number, &honest));
         let told: Vec<Told> = told.collect::<Result<_, _>>()?;
         for ((number, partner), own) in present.iter().zip(&partners).zip(&told) {
             let partner = partner.and_then(|partner| told.get(partner));

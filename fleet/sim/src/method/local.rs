@@ -3,7 +3,7 @@
 use shoal_swarm::swarm::Flat;
 
 use super::carried::{Carried, connect};
-use super::{Fleet, Method, MethodError, Window, soup};
+use super::{Fleet, Method, MethodError, Window, lie, soup};
 use crate::config::Soup;
 use crate::lab::{Tune, Who};
 
@@ -11,6 +11,8 @@ use crate::lab::{Tune, Who};
 pub(super) struct Local {
     fleet: Fleet,
     at: Vec<Flat>,
+    /// Where each was a window before.
+    before: Vec<Flat>,
     soup: Option<Soup>,
     merged: Option<Flat>,
 }
@@ -18,7 +20,19 @@ pub(super) struct Local {
 impl Local {
     pub(super) fn new(fleet: Fleet, soup: Option<Soup>) -> Self {
         let at = vec![fleet.start.clone(); fleet.vehicles as usize];
-        Local { fleet, at, soup, merged: None }
+        Local { fleet, before: at.clone(), at, soup, merged: None }
+    }
+}
+
+impl Local {
+    /// What vehicles give to a merge.
+    fn sent(&self, window: u32) -> Vec<Flat> {
+        let place = |(number, (at, before)): (usize, (&Flat, &Flat))| {
+            let stale = self.fleet.stale.get(number).copied().unwrap_or(false);
+            if stale { before.clone() } else { at.clone() }
+        };
+        let places = self.at.iter().zip(&self.before).enumerate().map(place).collect();
+        lie::adapters(&self.fleet, window, places)
     }
 }
 
@@ -32,13 +46,10 @@ impl Method for Local {
         window: &mut Window<'_, '_>,
         tuned: Vec<Flat>,
     ) -> Result<(), MethodError> {
-        self.at = tuned;
+        self.before = std::mem::replace(&mut self.at, tuned);
         if let Some(soup) = self.soup {
             let layout = &window.lab.base().layout;
-            let sent: Vec<Flat> = (0..)
-                .zip(&self.at)
-                .map(|(number, at)| self.fleet.sent(number, at, window.number))
-                .collect();
+            let sent = self.sent(window.number);
             self.merged = soup::merge(&soup, &self.fleet, layout, &sent, window)?;
             if window.last {
                 // Once, as they are; every window before it was only looked at.

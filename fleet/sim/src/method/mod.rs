@@ -6,8 +6,10 @@ mod cores;
 mod ensemble;
 mod evolution;
 mod gossip;
+mod lie;
 mod link;
 mod local;
+mod ranks;
 mod server;
 mod sites;
 mod soup;
@@ -16,10 +18,12 @@ use std::collections::BTreeMap;
 
 use shoal_runtime::adapter::Adapter;
 use shoal_soup::chance::Draws;
-use shoal_swarm::swarm::{FOLDERS, Flat};
+use shoal_swarm::swarm::{Conduct, Flat};
 use shoal_wire::v1::UtilityDocument;
 
-use crate::config::{Average, Cocktail, Consensus, Lie, MethodConfig, Rule, Server, SimConfig};
+use crate::config::{
+    Average, Cocktail, Consensus, HardwareConfig, Lie, MethodConfig, Rule, Server, SimConfig,
+};
 use crate::lab::{Base, Ensemble, Lab, LabError, Tune, Who};
 use crate::traffic::Traffic;
 
@@ -123,7 +127,10 @@ pub fn open<'a>(
     let start: Flat = Adapter::start(base.layout.clone(), config.seed).values().into();
     let liars = config.liars.of(config.vehicles, config.seed);
     let (lie, seed) = (config.liars.lie, config.seed);
-    let fleet = Fleet { vehicles: config.vehicles, seed, start, liars, lie };
+    let stale = config.calendar.stale_of(config.vehicles, seed);
+    let classes = HardwareConfig::of(&config.hardware, config.vehicles, seed);
+    let ranks = classes.into_iter().map(|class| class?.rank).collect();
+    let fleet = Fleet { vehicles: config.vehicles, seed, start, liars, lie, stale, ranks };
     Ok(match method.rule {
         Rule::Local => Box::new(local::Local::new(fleet, None)),
         Rule::Soup(soup) => Box::new(local::Local::new(fleet, Some(soup))),
@@ -133,14 +140,15 @@ pub fn open<'a>(
         Rule::Gossip(asked) => Box::new(gossip::Gossiping::new(fleet, asked, base)?),
         Rule::Evolution(asked) => Box::new(evolution::Evolving::new(fleet, asked)?),
         Rule::Ensemble(asked) => Box::new(ensemble::Mixing::new(fleet, asked)),
-        Rule::Consensus(Consensus { rule, asked, folders }) => {
+        Rule::Consensus(Consensus { rule, asked, conduct, measure }) => {
             let rule = shoal_wire::v1::Rule::Consensus(rule);
-            let duties = cores::Duties { asked, folders };
+            let duties = cores::Duties { asked, conduct, measure };
             Box::new(cores::Cores::new(fleet, rule, duties, config, base, utility)?)
         }
         Rule::Paper(rule) => {
             let rule = shoal_wire::v1::Rule::Paper(rule);
-            let duties = cores::Duties { asked: u16::MAX, folders: FOLDERS };
+            let duties =
+                cores::Duties { asked: u16::MAX, conduct: Conduct::default(), measure: true };
             Box::new(cores::Cores::new(fleet, rule, duties, config, base, utility)?)
         }
     })
@@ -152,7 +160,7 @@ fn averaged<'a>(
     asked: Average,
     base: &'a Base,
 ) -> Result<average::Averaged<'a>, MethodError> {
-    let Average { server, up_bits, down_bits, feedback, mean_last } = asked;
+    let Average { server, up_bits, down_bits, feedback, mean_last, by_rank } = asked;
     let link = link::Quantised::new(base, fleet.vehicles, (up_bits, down_bits), feedback);
     let pull = match server {
         Server::Proximal { mu, .. } => Some(mu),
@@ -167,7 +175,8 @@ fn averaged<'a>(
         | Server::FlexLora => None,
     };
     let server = server::Server::new(server, &fleet.start, &base.layout)?;
-    Ok(average::Averaged::new(fleet, server, Box::new(link), mean_last, pull))
+    let asked = average::Asked { mean_last: mean_last.into(), pull, by_rank };
+    Ok(average::Averaged::new(fleet, base, server, Box::new(link), asked))
 }
 
 /// The mean, of updates of which a part is sent.
@@ -179,7 +188,8 @@ fn compressed<'a>(
     let Cocktail { settings, rate, mean_last } = asked;
     let link = link::Sparse::new(fleet.start.len(), fleet.vehicles, settings, fleet.seed)?;
     let server = server::Server::new(Server::Mean { rate }, &fleet.start, &base.layout)?;
-    Ok(average::Averaged::new(fleet, server, Box::new(link), mean_last, None))
+    let asked = average::Asked { mean_last: mean_last.into(), pull: None, by_rank: false };
+    Ok(average::Averaged::new(fleet, base, server, Box::new(link), asked))
 }
 
 /// What every method begins with.
@@ -192,21 +202,16 @@ struct Fleet {
     /// Who lies, by vehicle, and how.
     liars: Vec<bool>,
     lie: Lie,
+    /// Whose contribution is that of the window before, by vehicle.
+    stale: Vec<bool>,
+    /// Rank of what a vehicle trains, by vehicle; `None`: that of the model.
+    ranks: Vec<Option<u8>>,
 }
 
 impl Fleet {
     /// The lie that a vehicle tells, if it is one that does.
     fn lie_of(&self, vehicle: usize) -> Option<Lie> {
         self.liars.get(vehicle).copied().unwrap_or(false).then_some(self.lie)
-    }
-
-    /// What a vehicle that learns alone gives away of where it is.
-    fn sent(&self, vehicle: u32, at: &Flat, window: u32) -> Flat {
-        if self.lie_of(vehicle as usize) != Some(Lie::Random) {
-            return at.clone();
-        }
-        let honest = difference(at, &self.start);
-        moved(&self.start, &noise(&honest, self.night_seed(vehicle, window)))
     }
 
     /// A night for every vehicle, each from where it is.
@@ -223,13 +228,18 @@ impl Fleet {
 
     /// The seed of a vehicle's batches before a window: the same for every method.
     fn night_seed(&self, vehicle: u32, window: u32) -> u64 {
-        let mixed = self.seed ^ (u64::from(vehicle) << 32) ^ u64::from(window);
-        // SplitMix64's finaliser.
-        let z = mixed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        night_seed(self.seed, vehicle, window)
     }
+}
+
+/// The seed of batches that a vehicle, or, numbered [`u32::MAX`], everybody together tunes on before a window.
+pub(crate) fn night_seed(seed: u64, vehicle: u32, window: u32) -> u64 {
+    let mixed = seed ^ (u64::from(vehicle) << 32) ^ u64::from(window);
+    // SplitMix64's finaliser.
+    let z = mixed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// Noise, ten times as long as what would be sent.

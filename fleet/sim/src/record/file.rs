@@ -168,7 +168,9 @@ impl Lines<'_> {
             return Err(RecordError::Schema { path: self.path.to_owned(), got: schema });
         }
         let head: Head = self.parse("head of a run")?;
-        for name in head.roads.keys().chain([&head.method, &head.engine, &head.config]) {
+        let of_phases = head.changes.phases.iter().flat_map(|phase| &phase.roads);
+        let named = head.roads.keys().chain(of_phases);
+        for name in named.chain([&head.method, &head.engine, &head.config]) {
             self.name(name)?;
         }
         Ok(head)
@@ -288,7 +290,7 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RecordE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::RoadKind;
+    use crate::record::{Changes, RoadKind};
 
     fn head() -> Head {
         Head {
@@ -301,6 +303,7 @@ mod tests {
             config: "00".to_owned(),
             values: 4,
             roads: [("a".to_owned(), RoadKind::Driven(0))].into(),
+            changes: Changes::default(),
         }
     }
 
@@ -329,6 +332,16 @@ mod tests {
         let found = read(&path).unwrap();
         assert_eq!(found.cut, None);
         assert_eq!(found.record, Record { head: head(), rows: (0..3).map(row).collect() });
+    }
+
+    #[test]
+    fn no_figure_is_another_one_when_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("windows.jsonl");
+        let figure = |n: u32| (n.to_string(), f64::from(n * 7919) / 3.0 / 1024.0);
+        let row = Row { also: (1..2000).map(figure).collect(), ..row(0) };
+        Writer::create(&path, &head()).unwrap().append(&row).unwrap();
+        assert_eq!(read(&path).unwrap().record.rows, [row]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
 use super::ReportError;
+use super::special::{self, Special};
 use crate::record::{Head, Record, RoadKind};
 use crate::statistics::{Difference, Figure, Of, When, area, front, mean, paired, spent};
 
@@ -28,6 +29,8 @@ pub(super) struct Comparison<'a> {
     pub(super) shipped_by_road: BTreeMap<&'a str, f64>,
     /// What a reader must know: runs left out, seeds that are missing.
     pub(super) notes: Vec<String>,
+    /// Figures that only some comparisons have.
+    pub(super) special: Vec<Special>,
 }
 
 /// One method, over its seeds: plain means.
@@ -121,6 +124,7 @@ pub(super) fn compare<'a>(
         roads: roads(records),
         last: last.get(),
         notes,
+        special: special::tables(&methods, place),
         methods,
     })
 }
@@ -250,7 +254,7 @@ fn finish(methods: &mut [Method<'_>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Row, SCHEMA, UpDown};
+    use crate::record::{Changes, Row, SCHEMA, UpDown};
 
     fn record(method: &str, seed: u64, skill: f64, bytes: f64) -> Record {
         let roads = [("a".to_owned(), RoadKind::Driven(0)), ("u".to_owned(), RoadKind::Unseen)];
@@ -264,6 +268,7 @@ mod tests {
             config: "00".to_owned(),
             values: 1,
             roads: roads.into(),
+            changes: Changes::default(),
         };
         let row = |window: u32, skill: f64, bytes: f64| Row {
             window,

@@ -3,6 +3,7 @@
 //! One row a method, seed, window, road and kind. `kind` is `driven`, `listed`, `unseen` (skill of the fleet's adapter on a road
 //! of that kind), `own` (skill of the personal adapter of who drives the road), or, where `road` is null, what the window has as a
 //! whole: `utility`, `present`, `bytes_up`, `bytes_down`, `evaluations`, `steps`, and `also.` and a name for what a method tells.
+//! Figures of a whole run stand in its last window: `regret`, `windows_to_recover`, and `lifelong.` and a name.
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 
+use super::special::by_record;
 use crate::record::{Head, Record, RoadKind, Row};
 
 const SCHEMA: &str = "message windows {
@@ -42,8 +44,12 @@ pub(super) fn bytes(records: &[Record]) -> Result<Vec<u8>, ParquetError> {
     let properties = WriterProperties::builder().set_created_by("shoal".to_owned()).build();
     let mut file = Vec::new();
     let mut writer = SerializedFileWriter::new(&mut file, schema, Arc::new(properties))?;
-    for record in records {
-        let columns = columns(record);
+    for (record, figures) in records.iter().zip(by_record(records)) {
+        let mut columns = columns(record);
+        for (kind, value) in figures {
+            let last = record.rows.last();
+            last.iter().for_each(|row| columns.push(&record.head, row, None, kind, value));
+        }
         let mut group = writer.next_row_group()?;
         columns.write(&mut group)?;
         group.close()?;
@@ -127,7 +133,7 @@ mod tests {
     use parquet::record::{Field, RowAccessor as _};
 
     use super::*;
-    use crate::record::UpDown;
+    use crate::record::{Changes, UpDown};
 
     fn record(seed: u64) -> Record {
         let roads = [("a".to_owned(), RoadKind::Driven(0)), ("b".to_owned(), RoadKind::Unseen)];
@@ -141,6 +147,7 @@ mod tests {
             config: "00".to_owned(),
             values: 1,
             roads: roads.into(),
+            changes: Changes::default(),
         };
         let row = Row {
             skill: [("a".to_owned(), 0.25), ("b".to_owned(), -1.5)].into(),

@@ -6,7 +6,7 @@
 //! | `report.html` | both | one page: what was run, pictures, tables; opens from a disk, asks nothing of a network |
 //! | `run.svg`, `run.png` | a run | skill over windows, bytes below |
 //! | `skill.*`, `bytes.*`, `methods.*` | a comparison | skill over windows; over bytes, with the front; every method against the reference |
-//! | `table.md` | a comparison | the table of methods |
+//! | `table.md` | a comparison | the table of methods; of a moving utility and of a journey one each |
 //! | `windows.parquet` | both | every figure, one a row |
 //!
 //! The same records give the same bytes. A picture of which nothing was measured is left out.
@@ -18,6 +18,7 @@ mod long;
 mod page;
 mod picture;
 mod plot;
+mod special;
 mod table;
 
 use std::fs;

@@ -6,7 +6,7 @@ use shoal_shadow::stats::Interval;
 
 use super::comparison::{Comparison, Method};
 use super::escape::markdown as escaped;
-use super::figures;
+use super::{figures, special};
 use crate::statistics::{Basis, Difference};
 
 /// A difference with its interval: `+.0181, +.0084 … +.0277`.
@@ -73,6 +73,9 @@ pub(super) fn markdown(comparison: &Comparison<'_>) -> String {
     );
     for note in &comparison.notes {
         let _ = write!(out, "\n{}.\n", escaped(note));
+    }
+    for special in &comparison.special {
+        out.push_str(&special::markdown(special, &comparison.methods));
     }
     out
 }

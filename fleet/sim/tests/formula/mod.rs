@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use shoal_sim::record::{Head, Record, RoadKind, Row, SCHEMA, UpDown};
+use shoal_sim::record::{Changes, Head, Record, RoadKind, Row, SCHEMA, UpDown};
 
 /// What a method of the formula is like.
 pub(crate) struct Shape {
@@ -64,6 +64,7 @@ pub(crate) fn record(shape: &Shape, seed: u64, vehicles: u32, windows: u32) -> R
         config: format!("{:064x}", seed * 31 + u64::from(vehicles)),
         values: 24_576,
         roads,
+        changes: Changes::default(),
     };
     Record { head, rows }
 }

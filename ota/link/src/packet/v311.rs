@@ -78,7 +78,7 @@ pub(super) fn encode(packet: Outgoing<'_>, bytes_max: usize, out: &mut BytesMut)
             Packet::Unsubscribe(Unsubscribe { pkid: id, topics: vec![filter.to_owned()] })
         }
         Outgoing::Ping => Packet::PingReq,
-        Outgoing::Goodbye => Packet::Disconnect,
+        Outgoing::Goodbye { forget: _ } => Packet::Disconnect,
     };
     let bytes = packet.size();
     if bytes > bytes_max || packet.write(out, usize::MAX).is_err() {

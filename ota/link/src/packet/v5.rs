@@ -3,9 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    Connect, ConnectProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode, Filter,
-    Packet, PingReq, PubAck, PubAckReason, Publish, PublishProperties, RetainForwardRule,
-    Subscribe, SubscribeReasonCode, Unsubscribe,
+    Connect, ConnectProperties, ConnectReturnCode, Disconnect, DisconnectProperties,
+    DisconnectReasonCode, Filter, Packet, PingReq, PubAck, PubAckReason, Publish,
+    PublishProperties, RetainForwardRule, Subscribe, SubscribeReasonCode, Unsubscribe,
 };
 
 use super::{Accepted, Incoming, Malformed, Outgoing, Written, header};
@@ -135,8 +135,15 @@ pub(super) fn encode(packet: Outgoing<'_>, bytes_max: usize, out: &mut BytesMut)
             Packet::Unsubscribe(unsubscribe)
         }
         Outgoing::Ping => Packet::PingReq(PingReq),
-        Outgoing::Goodbye => {
-            Packet::Disconnect(Disconnect::new(DisconnectReasonCode::NormalDisconnection))
+        Outgoing::Goodbye { forget } => {
+            let mut disconnect = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
+            disconnect.properties = forget.then_some(DisconnectProperties {
+                session_expiry_interval: Some(0),
+                reason_string: None,
+                user_properties: Vec::new(),
+                server_reference: None,
+            });
+            Packet::Disconnect(disconnect)
         }
     };
     let bytes = packet.size();

@@ -220,6 +220,54 @@ fn a_session_that_was_kept_does_not_repeat_what_it_retains() {
 }
 
 #[test]
+fn only_the_first_connection_may_begin_a_session_of_its_own() {
+    for (session_seconds, fresh, cleans) in
+        [(0, true, [true, true]), (60, true, [true, false]), (60, false, [false, false])]
+    {
+        let mut wire = Wire::new(Settings { session_seconds, fresh, ..settings() });
+        for clean in cleans {
+            wire.session.open(wire.now());
+            let said = wire.said();
+            let [Packet::Connect(connect, ..)] = &said[..] else { panic!("{said:?}") };
+            assert_eq!(connect.clean_start, clean);
+            wire.hear(&[0x20, 3, 0, 0, 0]);
+            wire.cut();
+        }
+    }
+}
+
+/// A goodbye ends a session that would go on sending what nobody asks for any more, or that has lost a message.
+#[test]
+fn a_session_is_kept_over_a_goodbye_unless_something_is_open() {
+    let forgets = |open: fn(&mut Wire)| {
+        let mut wire = Wire::new(Settings { session_seconds: 60, ..settings() });
+        wire.connect(&[0x20, 3, 0, 0, 0]);
+        wire.standing("a/+");
+        open(&mut wire);
+        wire.said();
+        wire.session.goodbye();
+        // `rumqttc` writes a DISCONNECT without properties and does not read it.
+        let said = wire.session.take_output();
+        let forgets = said[..] == [0xe0, 7, 0, 5, 0x11, 0, 0, 0, 0];
+        assert!(forgets || said[..] == [0xe0, 0], "{said:x?}");
+        forgets
+    };
+    assert!(!forgets(|_wire| {}));
+    assert!(forgets(|wire| wire.once("chunk/0", 100)));
+    let unsubscribed = |wire: &mut Wire| {
+        wire.once("chunk/0", 100);
+        wire.said();
+        wire.session.unsubscribe("chunk/0");
+    };
+    assert!(forgets(unsubscribed), "not confirmed yet");
+    let untaken = |wire: &mut Wire| {
+        let message: &[u8] = &[0x32, 7, 0, 1, b'a', 0, 9, 0, b'x'];
+        wire.session.receive(wire.now(), BytesMut::from(message));
+    };
+    assert!(forgets(untaken));
+}
+
+#[test]
 fn what_was_asked_of_one_connection_is_asked_again_by_its_caller_alone() {
     let mut wire = Wire::online();
     wire.once("chunk/0", 100);

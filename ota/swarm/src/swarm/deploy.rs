@@ -16,7 +16,7 @@ use crate::roster::part_after;
 const SCALES: [f32; 5] = [0.25, 0.5, 0.75, 1.0, 1.25];
 /// The scale to begin with: it stands where none is better.
 const FULL: usize = 3;
-/// How far from the fleet's adapter towards the vehicle's own.
+/// How much of the vehicle's own steps is added to the fleet's adapter.
 const MIXES: [f32; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
 /// The mix to begin with.
 const HALF: usize = 2;
@@ -192,10 +192,10 @@ impl Swarm {
     /// The fleet's adapter is chosen: it is staged, or mixed with the vehicle's own.
     fn chosen(&mut self, fleet: Option<Flat>, mix: bool) -> Deploy {
         let Some(fleet) = fleet else { return Deploy::Over };
-        match self.tuned.clone().filter(|_tuned| mix) {
+        match self.kept.own.as_ref().filter(|_own| mix) {
             Some(own) => {
-                let mixed = MIXES.iter().map(|share| between(&fleet, &own, *share).into());
-                Deploy::Own(Choice::along(mixed, HALF, None))
+                let mixed = MIXES.map(|share| plus(&fleet, own, share));
+                Deploy::Own(Choice::along(mixed.into_iter(), HALF, self.tuned.clone()))
             }
             None => {
                 self.stage(Some(fleet));
@@ -226,6 +226,11 @@ impl Begun {
             choice.answer(utility.unwrap_or(LOWEST));
         }
     }
+}
+
+/// `adapter + share·step`.
+fn plus(adapter: &[f32], step: &[f32], share: f32) -> Flat {
+    adapter.iter().zip(step).map(|(value, step)| value + share * step).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use embassy_time::Instant;
 use shoal_wire::Now;
 
+use crate::fold::displacement;
+
 use super::{Input, Keep, Output, Reject, Swarm, Utility, store};
 
 impl Swarm {
@@ -60,6 +62,8 @@ impl Swarm {
             }
             Input::Tuned(tuned) => {
                 store::check(tuned, self.start.len()).map_err(Reject::Values)?;
+                let from = self.tuned_from.as_ref();
+                self.own_step = from.map(|from| displacement(tuned, from, None).into());
                 self.tuned = Some(tuned.clone());
                 self.fresh = true;
                 Ok(false)

@@ -24,7 +24,7 @@ impl Swarm {
     /// Who folds is drawn by the nonce of those who contributed: they are there. Nobody waits for who did not come.
     pub(super) fn turn(&self, night: &Night, begun: &Begun, contributed: BTreeSet<KeyId>) -> Turn {
         let Some(nonce) = self.records.nonce_of(night.window) else { return Turn::Open };
-        let drawn = |of: &BTreeSet<KeyId>| self.roster.folders(nonce, of, self.folders);
+        let drawn = |of: &BTreeSet<KeyId>| self.roster.folders(nonce, of, self.conduct.folders);
         if drawn(&begun.asked).contains(&self.vehicle) {
             return Turn::Folds;
         }
@@ -75,7 +75,7 @@ impl Swarm {
         // A claim whose header is on its way is not there yet.
         let claimed = claims
             .filter(|one| self.records.particle(night.window, one.signer, Role::Merge).is_some());
-        let all = claimed.count() >= self.folders;
+        let all = claimed.count() >= self.conduct.folders;
         begun.merging =
             if all || night.closing { Merging::Over } else { Merging::Following(tried) };
         all || night.closing

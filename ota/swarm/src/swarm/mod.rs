@@ -40,10 +40,6 @@ use state::State;
 pub use state::{RejectSaved, STATE_KEY, Saved, ValuesHash};
 use store::Store;
 
-/// How many of a window's contributors fold it, usually: should one be cut off, or lie, there is another; and as they
-/// fold alike, theirs is mostly one particle.
-pub const FOLDERS: usize = 2;
-
 /// A flat run of f32: an adapter, or a difference of two. Shared, never copied at a door.
 pub type Flat = Arc<[f32]>;
 
@@ -356,9 +352,28 @@ pub struct Setup {
     pub roster: Roster,
     /// From one window to the next, in seconds.
     pub period_seconds: u32,
-    /// By the consensus rule: how many of a window's contributors fold it. The others fetch the merge that one of these
-    /// claims, instead of all contributions; see [`FOLDERS`].
+    /// What the vehicle settles by itself.
+    pub conduct: Conduct,
+}
+
+/// By the consensus rule: what vehicles need not agree on, but do best to do alike.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Conduct {
+    /// How many of a window's contributors fold it: at least 1. The others fetch the merge that one of these claims, instead
+    /// of all contributions. With two there is another should one be cut off, or lie; and as they fold alike, theirs is
+    /// mostly one particle.
     pub folders: usize,
+    /// What is left of the vehicle's own steps a window later, in [0, 1): the sum of them, so fading, is what it may add to
+    /// the fleet's adapter on its own roads.
+    pub own_kept: f32,
+    /// How many standard errors below what the vehicle has a particle may be measured and still be moved to: not negative.
+    pub tolerance: f64,
+}
+
+impl Default for Conduct {
+    fn default() -> Self {
+        Self { folders: 2, own_kept: 0.8, tolerance: 0.0 }
+    }
 }
 
 /// The core. Records that it took in (true from [`Swarm::handle_input`]) are handed in again after a start, before the
@@ -371,7 +386,7 @@ pub struct Swarm {
     utility: Utility,
     roster: Roster,
     age_windows: u32,
-    folders: usize,
+    conduct: Conduct,
     records: Records,
     state: State,
     /// Values that the state names.
@@ -381,6 +396,10 @@ pub struct Swarm {
     position: Flat,
     /// What it tuned last.
     tuned: Option<Flat>,
+    /// Where that was tuned from, in this life.
+    tuned_from: Option<Flat>,
+    /// What the vehicle has tuned since it was last decided where to tune from.
+    own_step: Option<Flat>,
     /// Whether that was contributed or claimed yet.
     fresh: bool,
     /// By the paper's rule: claims in a row without a better personal best.
@@ -433,13 +452,15 @@ impl Swarm {
             utility: setup.utility,
             roster: setup.roster,
             age_windows: crate::records::age_windows(setup.period_seconds),
-            folders: setup.folders,
+            conduct: setup.conduct,
             records: Records::new(shape),
             window: state.window,
             state,
             kept,
             store: Store::default(),
             tuned: None,
+            tuned_from: None,
+            own_step: None,
             fresh: false,
             stagnation,
             fleet: None,

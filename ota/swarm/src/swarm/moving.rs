@@ -134,6 +134,7 @@ impl Swarm {
             return false;
         }
         begun.decided = true;
+        self.keep_own();
         let mut most: Option<&(Contender, f64)> = None;
         for one in &begun.no_worse {
             if most.is_none_or(|(_, gain)| one.1 > *gain) {
@@ -149,11 +150,27 @@ impl Swarm {
             None => {
                 let from = self.tuned.clone().unwrap_or_else(|| self.position.clone());
                 self.position = from.clone();
+                self.keep_state();
+                self.tuned_from = Some(from.clone());
                 self.say(Output::Event(Event::Stayed));
                 self.say(Output::Tune { from, particle: None });
             }
         }
         true
+    }
+
+    /// What the vehicle tuned itself since the last decision joins what it tuned before, which fades.
+    fn keep_own(&mut self) {
+        let Some(step) = self.own_step.take() else { return };
+        let own: Flat = match &self.kept.own {
+            Some(own) => {
+                let kept = self.conduct.own_kept;
+                own.iter().zip(step.iter()).map(|(own, step)| kept * own + step).collect()
+            }
+            None => step,
+        };
+        self.state.own = Some(self.keep_values(&own));
+        self.kept.own = Some(own);
     }
 
     fn move_to(&mut self, contender: &Contender, gain: f64, values: &Flat) {
@@ -164,6 +181,7 @@ impl Swarm {
         self.state.owed = pending.map(|pending| pending.values);
         self.kept.owed = pending.and_then(|_pending| self.kept.pending.clone());
         self.position = values.clone();
+        self.tuned_from = Some(values.clone());
         self.keep_state();
         self.say(Output::Event(Event::Moved { particle: *particle, gain }));
         self.say(Output::Tune { from: values.clone(), particle: Some(*particle) });
@@ -171,9 +189,17 @@ impl Swarm {
 }
 
 impl Begun {
-    pub(super) fn compared(&mut self, contender: Contender, terms: Option<&[TermResult]>) {
-        let gain = terms.and_then(|terms| self.gain(terms));
-        if let Some(gain) = gain.filter(|gain| *gain >= 0.0) {
+    /// `tolerance`: [`Conduct::tolerance`](super::Conduct::tolerance).
+    pub(super) fn compared(
+        &mut self,
+        contender: Contender,
+        tolerance: f64,
+        terms: Option<&[TermResult]>,
+    ) {
+        let Some(terms) = terms else { return };
+        let errors: Vec<u16> = terms.iter().map(|term| term.difference_error).collect();
+        let least = -tolerance * self.weighing.standard_error(&errors);
+        if let Some(gain) = self.gain(terms).filter(|gain| *gain >= least) {
             self.no_worse.push((contender, gain));
         }
     }

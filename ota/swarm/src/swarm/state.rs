@@ -11,7 +11,9 @@ use super::{Flat, RejectSetup};
 
 /// The store's key of the state.
 pub const STATE_KEY: &str = "swarm/state";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version before: without `own`, which is the last field.
+const VERSION_WITHOUT_OWN: u8 = 1;
 /// A damaged store must not make us allocate.
 const BYTES_MAX: usize = 4096;
 
@@ -88,6 +90,8 @@ pub(super) struct State {
     /// Since which window best is what it is.
     pub(super) best_since: u32,
     pub(super) walk: Option<Walk>,
+    /// The vehicle's own steps, fading.
+    pub(super) own: Option<ValuesHash>,
 }
 
 /// What a store gave back, checked. The default is an empty store: a first start.
@@ -117,11 +121,16 @@ impl Saved {
             return Err(malformed);
         }
         let (version, rest) = bytes.split_first().ok_or(malformed)?;
-        let (state, left) = postcard::take_from_bytes::<State>(rest).map_err(|_error| malformed)?;
-        if *version != VERSION || !left.is_empty() {
-            return Err(malformed);
+        let mut rest = rest.to_vec();
+        match *version {
+            VERSION => {}
+            // No values.
+            VERSION_WITHOUT_OWN => rest.push(0),
+            _later => return Err(malformed),
         }
-        Ok(Self { state })
+        let (state, left) =
+            postcard::take_from_bytes::<State>(&rest).map_err(|_error| malformed)?;
+        if left.is_empty() { Ok(Self { state }) } else { Err(malformed) }
     }
 
     /// The values that the state names: what the store must still hold.
@@ -139,6 +148,7 @@ impl State {
     fn values(&self) -> Vec<ValuesHash> {
         let mut values = Vec::new();
         values.extend(self.pending.map(|pending| pending.values).into_iter().chain(self.owed));
+        values.extend(self.own);
         if let Some(walk) = self.walk {
             values.extend([walk.position, walk.velocity, walk.personal_best]);
         }
@@ -154,6 +164,7 @@ pub(super) struct Kept {
     pub(super) position: Option<Flat>,
     pub(super) velocity: Option<Flat>,
     pub(super) personal_best: Option<Flat>,
+    pub(super) own: Option<Flat>,
 }
 
 impl Kept {
@@ -168,6 +179,7 @@ impl Kept {
             position: load(state.walk.map(|walk| walk.position))?,
             velocity: load(state.walk.map(|walk| walk.velocity))?,
             personal_best: load(state.walk.map(|walk| walk.personal_best))?,
+            own: load(state.own)?,
         })
     }
 }
@@ -200,7 +212,17 @@ mod tests {
                 steps: 9,
                 stagnation: 2,
             }),
+            own: Some(values(6.0)),
         }
+    }
+
+    #[test]
+    fn a_state_of_the_version_before_is_read() {
+        let state = State { own: None, ..state() };
+        let mut bytes = state.encode();
+        assert_eq!(bytes.pop(), Some(0));
+        bytes.iter_mut().take(1).for_each(|version| *version = VERSION_WITHOUT_OWN);
+        assert_eq!(Saved::decode(Some(&bytes)).unwrap().state, state);
     }
 
     #[test]
@@ -209,7 +231,7 @@ mod tests {
             assert_eq!(Saved::decode(Some(&state.encode())).unwrap().state, state);
         }
         assert_eq!(Saved::decode(None).unwrap().state, State::default());
-        assert_eq!(Saved { state: state() }.values().len(), 5);
+        assert_eq!(Saved { state: state() }.values().len(), 6);
     }
 
     #[test]
@@ -221,7 +243,7 @@ mod tests {
         let longer = [bytes.as_slice(), &[0]].concat();
         assert!(Saved::decode(Some(&longer)).is_err());
         let mut other = bytes;
-        other.iter_mut().take(1).for_each(|version| *version = 2);
+        other.iter_mut().take(1).for_each(|version| *version = 3);
         assert!(Saved::decode(Some(&other)).is_err());
         let endless = vec![1; BYTES_MAX.saturating_add(1)];
         assert!(Saved::decode(Some(&endless)).is_err());

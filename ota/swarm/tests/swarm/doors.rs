@@ -2,8 +2,8 @@
 
 use embassy_time::{Duration, Instant};
 use shoal_swarm::swarm::{
-    Flat, Input, Keep, On, Output, Particle, Phase, Reject, RejectSetup, RejectValues, Saved,
-    Setup, Swarm, TermResult,
+    Conduct, Flat, Input, Keep, On, Output, Particle, Phase, Reject, RejectSetup, RejectValues,
+    Saved, Setup, Swarm, TermResult,
 };
 use shoal_swarm::utility::RejectSuccessor;
 use shoal_wire::v1::{
@@ -44,11 +44,11 @@ fn setup(rule: Rule) -> Setup {
         utility: utility(),
         roster: roster(4),
         period_seconds: 100,
-        folders: usize::MAX,
+        conduct: Conduct { folders: usize::MAX, ..Conduct::default() },
     }
 }
 
-fn at(seconds: u64) -> Now {
+pub(crate) fn at(seconds: u64) -> Now {
     Now {
         since_boot: Instant::MIN + Duration::from_secs(seconds),
         utc: Utc::Known { seconds, uncertainty_seconds: 0 },
@@ -56,9 +56,9 @@ fn at(seconds: u64) -> Now {
 }
 
 /// A core whose outputs are looked at one by one. Windows are open for 40 s, from 100·w s on.
-struct Solo {
-    swarm: Swarm,
-    seconds: u64,
+pub(crate) struct Solo {
+    pub(crate) swarm: Swarm,
+    pub(crate) seconds: u64,
 }
 
 impl Solo {
@@ -67,12 +67,23 @@ impl Solo {
         Self { swarm, seconds: 0 }
     }
 
-    fn give(&mut self, input: Input<'_>) -> Result<bool, Reject> {
+    pub(crate) fn with_folders(folders: usize) -> Self {
+        let conduct = Conduct { folders, ..Conduct::default() };
+        let setup = Setup { conduct, ..setup(Rule::Consensus(RULE)) };
+        Self { swarm: Swarm::new(setup, Saved::default(), |_| None).unwrap(), seconds: 0 }
+    }
+
+    /// Whether it has been decided, since the outputs were looked at, where to tune from.
+    pub(crate) fn decided(&mut self) -> bool {
+        self.outputs().iter().any(|output| matches!(output, Output::Tune { .. }))
+    }
+
+    pub(crate) fn give(&mut self, input: Input<'_>) -> Result<bool, Reject> {
         self.swarm.handle_input(at(self.seconds), input)
     }
 
     /// Everything that comes out, after all that is to be kept.
-    fn outputs(&mut self) -> Vec<Output> {
+    pub(crate) fn outputs(&mut self) -> Vec<Output> {
         while self.swarm.poll_persist().is_some() {}
         std::iter::from_fn(|| self.swarm.poll_output())
             .filter(|output| !matches!(output, Output::Event(_)))
@@ -80,7 +91,7 @@ impl Solo {
     }
 
     /// Opens a window with its nonce and nothing else.
-    fn open(&mut self, window: u32) {
+    pub(crate) fn open(&mut self, window: u32) {
         self.seconds = 100 * u64::from(window);
         let closes_at = at(self.seconds + 40).since_boot;
         self.give(Input::Phase(Phase::Open { window, closes_at })).unwrap();
@@ -88,7 +99,7 @@ impl Solo {
         self.give(Input::Current).unwrap();
     }
 
-    fn tuned(&mut self, values: [f32; 3]) {
+    pub(crate) fn tuned(&mut self, values: [f32; 3]) {
         self.give(Input::Tuned(&values.into())).unwrap();
     }
 
@@ -104,7 +115,7 @@ impl Solo {
         name
     }
 
-    fn header(&mut self, by: u8, header: &ParticleHeader) {
+    pub(crate) fn header(&mut self, by: u8, header: &ParticleHeader) {
         let header = signed(by, 0, header.clone());
         self.give(Input::Header { header: &header, slot: 2 }).unwrap();
     }
@@ -118,7 +129,7 @@ fn code(outputs: &[Output]) -> (u64, Particle) {
     code.unwrap_or_else(|| panic!("nothing to code in {outputs:?}"))
 }
 
-fn measure(outputs: &[Output]) -> (u64, Flat, Option<Flat>, On) {
+pub(crate) fn measure(outputs: &[Output]) -> (u64, Flat, Option<Flat>, On) {
     let measure = outputs.iter().find_map(|output| {
         let Output::Measure { job, candidate, beside, on, .. } = output else { return None };
         Some((*job, candidate.clone(), beside.clone(), *on))
@@ -126,7 +137,7 @@ fn measure(outputs: &[Output]) -> (u64, Flat, Option<Flat>, On) {
     measure.unwrap_or_else(|| panic!("nothing to measure in {outputs:?}"))
 }
 
-fn term(value: i16, beside: i16) -> [TermResult; 1] {
+pub(crate) fn term(value: i16, beside: i16) -> [TermResult; 1] {
     [TermResult { value, beside, value_error: 100, difference_error: 10 }]
 }
 

@@ -4,6 +4,7 @@
 
 mod doors;
 mod fleet;
+mod following;
 mod json;
 mod make;
 mod model;

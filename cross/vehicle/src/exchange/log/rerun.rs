@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use shoal_swarm::roster::{RejectRoster, Roster};
 use shoal_swarm::swarm::{
-    self, FOLDERS, Flat, Input, Phase, RejectSetup, Setup, Swarm, TermResult, ValuesHash,
+    self, Conduct, Flat, Input, Phase, RejectSetup, Setup, Swarm, TermResult, ValuesHash,
 };
 use shoal_swarm::utility::Utility;
 use shoal_window::{Bytes, Conditions, Policy, Window};
@@ -215,7 +215,7 @@ impl<K: Keys, V: FnMut(&Values) -> Option<Flat>> Cores<'_, K, V> {
             utility: Utility::new(&decode_body(&begin.utility)?),
             roster: Roster::new(begin.roster.clone())?,
             period_seconds: begin.period_seconds,
-            folders: FOLDERS,
+            conduct: Conduct::default(),
         };
         Ok(Swarm::new(setup, saved, |hash| named.get(hash).cloned())?)
     }

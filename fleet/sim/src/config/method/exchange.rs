@@ -18,6 +18,8 @@ pub struct Average {
     pub feedback: bool,
     /// The fleet is given the mean of so many last adapters: 1 to 8.
     pub mean_last: u8,
+    /// Whether the mean of those that have a row stands for the row of a vehicle whose rank has none.
+    pub by_rank: bool,
 }
 
 /// How displacements become a step.
@@ -139,6 +141,7 @@ pub(super) const AVERAGE_KEYS: &[&str] = &[
     "mean_last",
     "mu",
     "keep",
+    "by_rank",
 ];
 /// Keys of CocktailSGD's compression.
 pub(super) const COCKTAIL_KEYS: &[&str] = &["drawn", "sent", "bits", "rate", "mean_last"];
@@ -187,6 +190,7 @@ pub(super) fn average(table: &Table<'_>, vehicles: u32) -> Result<Average, Docum
         down_bits: bits(table, "down_bits", 32, 32)?,
         feedback: table.boolean("feedback")?.unwrap_or(true),
         mean_last: mean_last(table)?,
+        by_rank: table.boolean("by_rank")?.unwrap_or(false),
     })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shoal_swarm::records::Signed;
 use shoal_swarm::swarm::Flat;
-use shoal_wire::v1::{Claim, Nonce, NonceFields, ParticleHeader, Vote};
+use shoal_wire::v1::{Claim, Nonce, NonceFields, ParticleHeader, Role, Vote};
 use shoal_wire::{Body, Kind, Leaf, ParticleId, SecretKey, Topic, seal};
 
 use super::Publisher;
@@ -74,6 +74,25 @@ impl Board {
         particle: ParticleId,
     ) -> Option<&Held> {
         self.chunks.get(&(publisher, slot)).filter(|held| held.particle == particle)
+    }
+
+    /// The newest particle for one of these that is not of this vehicle and whose chunks are there.
+    pub(super) fn newest(
+        &self,
+        not_of: Publisher,
+        roles: &[Role],
+    ) -> Option<(&ParticleHeader, &Held)> {
+        let particles = self.records.values().filter_map(|record| match &record.what {
+            What::Header(header, slot) => Some((header, *slot)),
+            What::Claim(_) | What::Vote(_) | What::Nonce(_) => None,
+        });
+        let of_others = particles.filter(|(header, _slot)| {
+            header.signer != not_of && roles.contains(&header.body.fields().role)
+        });
+        let there = of_others.filter_map(|(header, slot)| {
+            Some((&header.body, self.chunks(header.signer, slot, header.body.id())?))
+        });
+        there.max_by_key(|(header, _held)| header.fields().window)
     }
 
     /// Signs what a vehicle or the timekeeper says.

@@ -1,21 +1,26 @@
 //! Shoal's own rules, by the very cores that vehicles run: sealed records over a board that retains, one queue of what
 //! happens in virtual time. A measurement is made when its answer is due, together with all others that wait.
 
+mod believing;
 mod board;
+mod lying;
 mod shell;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use shoal_swarm::roster::{RejectRoster, Roster};
-use shoal_swarm::swarm::{Flat, RejectSetup, Saved, Setup, Swarm, TermResult, ValuesHash};
+use shoal_swarm::swarm::{Conduct, Flat, RejectSetup, Saved, Setup, Swarm, TermResult, ValuesHash};
 use shoal_swarm::utility::Utility;
 use shoal_vehicle::exchange::measured::term;
-use shoal_wire::v1::{Rule, SwarmDocument, SwarmDocumentFields, UtilityDocument};
+use shoal_wire::v1::{Measured, Rule, SwarmDocument, SwarmDocumentFields, UtilityDocument};
 use shoal_wire::{KeyId, LayoutHash, ModelHash, SecretKey};
 
+use self::believing::{Belief, believed};
 use self::board::{Board, Record};
-use self::shell::{Asked, Shell};
-use super::{Fleet, Method, MethodError, Window, moved};
+use self::lying::Liar;
+use self::shell::{Asked, Shell, Ways};
+use super::{Fleet, Method, MethodError, Window, lie, moved};
 use crate::config::{CalendarConfig, NetworkConfig, SimConfig};
 use crate::lab::{Base, On, Tune};
 
@@ -42,8 +47,10 @@ pub enum CoresError {
 pub(super) struct Duties {
     /// How many vehicles a nonce asks for a contribution.
     pub(super) asked: u16,
-    /// How many of them fold.
-    pub(super) folders: usize,
+    /// What vehicles settle by themselves.
+    pub(super) conduct: Conduct,
+    /// Whether vehicles measure what others claim.
+    pub(super) measure: bool,
 }
 
 /// Something that happens to a vehicle, or to nobody.
@@ -56,6 +63,7 @@ enum Happening {
     Nonce,
     Deliver(Record),
     Measured { job: u64 },
+    Plain { job: u64 },
     Coded { job: u64, coded: usize },
     Fetched { particle: shoal_wire::ParticleId, values: Option<Flat> },
     Wake,
@@ -69,6 +77,8 @@ struct Waiting {
     beside: Option<Flat>,
     /// One a term.
     on: Vec<On>,
+    /// What is claimed of a candidate that is believed: `candidate` is then what it stands beside.
+    claimed: Option<Vec<Measured>>,
     /// Once it was made.
     terms: Option<Vec<TermResult>>,
 }
@@ -108,8 +118,9 @@ impl<'a> Cores<'a> {
         let document = document(&fleet, rule, duties.asked, base)?;
         let utility = Utility::new(utility);
         let terms = utility.terms().len() as u8;
+        let ways = ways(&fleet, &keys, duties);
         let mut shells = Vec::new();
-        for (number, key) in keys.into_iter().enumerate() {
+        for (ways, key) in ways.into_iter().zip(keys) {
             let setup = Setup {
                 vehicle: key.public().id(),
                 document,
@@ -117,10 +128,10 @@ impl<'a> Cores<'a> {
                 utility: utility.clone(),
                 roster: roster.clone(),
                 period_seconds: config.calendar.period_s,
-                folders: duties.folders,
+                conduct: duties.conduct,
             };
             let swarm = Swarm::new(setup, Saved::default(), |_hash| None)?;
-            shells.push(Shell::new(key, swarm, fleet.start.clone(), fleet.lie_of(number)));
+            shells.push(Shell::new(key, swarm, fleet.start.clone(), ways));
         }
         Ok(Cores {
             base,
@@ -173,9 +184,44 @@ impl<'a> Cores<'a> {
                 let beside = beside.and_then(|beside| found.get(&(beside, *on)));
                 term(found.get(&(candidate, *on))?, beside)
             });
-            one.terms = Some(terms.collect::<Option<Vec<_>>>().unwrap_or_default());
+            let terms = terms.collect::<Option<Vec<_>>>().unwrap_or_default();
+            one.terms = Some(match &one.claimed {
+                Some(claimed) => believed(claimed, &terms),
+                None => terms,
+            });
         }
         Ok(())
+    }
+
+    /// A measurement that a vehicle asks for.
+    fn waiting(
+        &self,
+        vehicle: usize,
+        job: u64,
+        on: shoal_swarm::swarm::On,
+        candidate: Flat,
+        beside: Option<Flat>,
+    ) -> Waiting {
+        let on = match on {
+            shoal_swarm::swarm::On::Part(part) => {
+                (0..self.terms).map(|term| On::Part { term, part }).collect()
+            }
+            shoal_swarm::swarm::On::Own => vec![On::OwnPack(vehicle as u32)],
+        };
+        Waiting { vehicle, job, candidate, beside, on, claimed: None, terms: None }
+    }
+
+    /// Lets its answer be due when the vehicle's engine has done it.
+    fn ask(&mut self, waiting: Waiting) {
+        let (vehicle, job) = (waiting.vehicle, waiting.job);
+        let both = if waiting.beside.is_some() { 2 } else { 1 };
+        self.waiting.push(waiting);
+        let free = self.shells.get(vehicle).map_or(0, Shell::free_at);
+        let done = free.max(self.now_ms) + both * MEASURE_MS;
+        if let Some(shell) = self.shells.get_mut(vehicle) {
+            shell.busy_until(done);
+        }
+        self.at(done, vehicle, Happening::Measured { job });
     }
 
     /// Takes what a vehicle asks for, and lets it happen when it is due.
@@ -183,23 +229,18 @@ impl<'a> Cores<'a> {
         for asked in asked {
             match asked {
                 Asked::Publish(record) => self.publish(vehicle, record),
-                Asked::Measure { job, candidate, beside, on } => {
-                    let both = if beside.is_some() { 2 } else { 1 };
-                    let on = match on {
-                        shoal_swarm::swarm::On::Part(part) => {
-                            (0..self.terms).map(|term| On::Part { term, part }).collect()
-                        }
-                        shoal_swarm::swarm::On::Own => vec![On::OwnPack(vehicle as u32)],
-                    };
-                    let waiting = Waiting { vehicle, job, candidate, beside, on, terms: None };
-                    self.waiting.push(waiting);
-                    let free = self.shells.get(vehicle).map_or(0, Shell::free_at);
-                    let done = free.max(self.now_ms) + both * MEASURE_MS;
-                    if let Some(shell) = self.shells.get_mut(vehicle) {
-                        shell.busy_until(done);
+                Asked::Measure { job, candidate, beside, on, belief } => match belief {
+                    None => self.ask(self.waiting(vehicle, job, on, candidate, beside)),
+                    Some(Belief::Plain) => {
+                        self.at(self.now_ms + 1, vehicle, Happening::Plain { job });
                     }
-                    self.at(done, vehicle, Happening::Measured { job });
-                }
+                    Some(Belief::Claimed { part, terms }) => {
+                        let on = shoal_swarm::swarm::On::Part(part);
+                        let has = beside.unwrap_or(candidate);
+                        let waiting = self.waiting(vehicle, job, on, has, None);
+                        self.ask(Waiting { claimed: Some(terms), ..waiting });
+                    }
+                },
                 Asked::Coded { job, coded } => {
                     self.at(self.now_ms + 1, vehicle, Happening::Coded { job, coded });
                 }
@@ -231,6 +272,7 @@ impl<'a> Cores<'a> {
                 continue;
             }
             if !shell.online || shell.unit() < self.network.loss {
+                shell.misses(&record);
                 continue;
             }
             let sent = (record.payload + record.chunks) as f64 * 8000.0 / self.network.up_bits_s;
@@ -270,6 +312,10 @@ impl<'a> Cores<'a> {
                 let place = self.waiting.iter().position(of);
                 let terms = place.and_then(|place| self.waiting.swap_remove(place).terms);
                 shell.measured(now_ms, job, &terms.unwrap_or_default())
+            }
+            Happening::Plain { job } => {
+                let alike = vec![TermResult::default(); usize::from(self.terms)];
+                shell.measured(now_ms, job, &alike)
             }
             Happening::Coded { job, coded } => shell.coded(now_ms, job, coded),
             Happening::Fetched { particle, values } => shell.got(now_ms, particle, values),
@@ -322,7 +368,7 @@ impl Method for Cores<'_> {
             *traffic = shell.take_traffic();
         }
         self.look(window);
-        self.shells.iter_mut().for_each(Shell::forget);
+        self.shells.iter_mut().for_each(|shell| shell.forget(self.window));
         Ok(())
     }
 
@@ -363,8 +409,29 @@ impl Cores<'_> {
         sum("searched", |told| told.searched);
         sum("braked", |told| told.braked);
         sum("rejected", |told| told.rejected);
+        let vehicles = self.shells.len().max(1) as f64;
+        let mut mean = |name: &str, of: fn(&shell::Told) -> u64| {
+            let sum: u64 = self.shells.iter().map(|shell| of(&shell.told)).sum();
+            window.also.insert(name.into(), sum as f64 / vehicles);
+        };
+        mean("down_chunks", |told| told.chunks);
+        mean("down_records", |told| told.records);
+        mean("down_before", |told| told.before);
         self.shells.iter_mut().for_each(|shell| shell.told = shell::Told::default());
     }
+}
+
+/// How each vehicle is.
+fn ways(fleet: &Fleet, keys: &[SecretKey], duties: Duties) -> Vec<Ways> {
+    let lying = keys.iter().enumerate().filter(|(number, _key)| fleet.lie_of(*number).is_some());
+    let liars = Arc::new(lying.map(|(_number, key)| key.public().id()).collect());
+    let liar = |lie| Liar { lie, liars: Arc::clone(&liars), agreed: lie::agreed(fleet.seed) };
+    let of = |number: usize| Ways {
+        liar: fleet.lie_of(number).map(liar),
+        believes: !duties.measure,
+        stale: fleet.stale.get(number).copied().unwrap_or(false),
+    };
+    (0..keys.len()).map(of).collect()
 }
 
 /// A key of the simulation: of a vehicle, or, numbered [`u32::MAX`], of the timekeeper.

@@ -11,19 +11,28 @@ use shoal_swarm::swarm::{Event, Flat, Input, On, Output, Particle, Phase, Swarm}
 use shoal_vehicle::exchange::weights::{About, code};
 use shoal_window::Slots;
 use shoal_wire::coding::Quality;
-use shoal_wire::v1::{Claim, Measured, ParticleHeader, Vote};
+use shoal_wire::v1::{Claim, ParticleHeader, Vote};
 use shoal_wire::{KeyId, LayoutHash, Leaf, ModelHash, Now, ParticleId, SecretKey, Utc};
 
-use super::super::{MethodError, noise};
+use super::super::MethodError;
+use super::believing::Belief;
 use super::board::{Board, Held, Record, What, topic_bytes};
-use crate::config::Lie;
+use super::lying::Liar;
 use crate::traffic::Traffic;
 
 /// Filters that a vehicle subscribes to in a window: what is agreed (six), records of three kinds, its presence.
 const FILTERS: [usize; 10] = [39, 37, 40, 38, 45, 40, 24, 23, 27, 43];
 
-/// What a liar claims of every term: 0.99.
-const PERFECT: i16 = 9_900;
+/// What is unlike in vehicles.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ways {
+    /// Whether it lies, and how.
+    pub(super) liar: Option<Liar>,
+    /// Whether it believes what others claim, instead of measuring it.
+    pub(super) believes: bool,
+    /// Whether what it contributes is what it tuned the night before.
+    pub(super) stale: bool,
+}
 
 /// One vehicle. What it has coded stands in `coded`, in order.
 pub(super) struct Shell {
@@ -37,8 +46,16 @@ pub(super) struct Shell {
     /// What the swarm would have the vehicle drive with.
     pub(super) staged: Option<Flat>,
     pub(super) told: Told,
-    lie: Option<Lie>,
+    pub(super) ways: Ways,
+    start: Flat,
+    /// Of a vehicle that is always late: what it tuned for this window, which its core hears of in the next.
+    late: Option<Flat>,
+    /// What its core was told last that it tuned.
+    heard: Option<Flat>,
     slots: Slots,
+    /// The window after which the broker keeps its session for one more, and what the broker holds back for it.
+    attended: Option<u32>,
+    held_back: Vec<Record>,
     particles: BTreeMap<ParticleId, Flat>,
     coded: Vec<CodedParticle>,
     busy_until_ms: u64,
@@ -65,12 +82,16 @@ pub(super) struct Told {
     pub(super) braked: u32,
     /// Inputs that the core rejected.
     pub(super) rejected: u32,
+    /// Bytes received of chunks, of records as they were published, and of what was published before the window.
+    pub(super) chunks: u64,
+    pub(super) records: u64,
+    pub(super) before: u64,
 }
 
 /// What a vehicle asks of the world.
 pub(super) enum Asked {
     Publish(Record),
-    Measure { job: u64, candidate: Flat, beside: Option<Flat>, on: On },
+    Measure { job: u64, candidate: Flat, beside: Option<Flat>, on: On, belief: Option<Belief> },
     Coded { job: u64, coded: usize },
     Fetch { particle: ParticleId, publisher: KeyId, slot: u8 },
     Wake(u64),
@@ -86,7 +107,7 @@ pub(super) enum Doing {
 }
 
 impl Shell {
-    pub(super) fn new(key: SecretKey, swarm: Swarm, start: Flat, lie: Option<Lie>) -> Self {
+    pub(super) fn new(key: SecretKey, swarm: Swarm, start: Flat, ways: Ways) -> Self {
         let mut seed = [0; 32];
         seed.iter_mut().zip(key.public().id().bytes()).for_each(|(seed, byte)| *seed = *byte);
         Shell {
@@ -94,11 +115,16 @@ impl Shell {
             swarm,
             online: false,
             from: start.clone(),
-            tuned: start,
+            tuned: start.clone(),
             staged: None,
             told: Told::default(),
-            lie,
+            ways,
+            start,
+            late: None,
+            heard: None,
             slots: Slots::new(),
+            attended: None,
+            held_back: Vec::new(),
             particles: BTreeMap::new(),
             coded: Vec::new(),
             busy_until_ms: 0,
@@ -112,6 +138,26 @@ impl Shell {
         f64::from(self.chance.next_u32() >> 8) / f64::from(1 << 24)
     }
 
+    /// A seed.
+    pub(super) fn draw(&mut self) -> u64 {
+        u64::from(self.chance.next_u32())
+    }
+
+    /// Its key's name.
+    pub(super) fn id(&self) -> KeyId {
+        self.key.public().id()
+    }
+
+    /// Which particle that it made or fetched this adapter is, by what merges and the paper's particles are: differences to the
+    /// start adapter.
+    pub(super) fn particle(&self, adapter: &Flat) -> Option<ParticleId> {
+        let is = |by: &Flat| {
+            let place = self.start.iter().zip(by.iter()).map(|(start, by)| start + by);
+            place.eq(adapter.iter().copied())
+        };
+        self.particles.iter().find(|(_particle, by)| is(by)).map(|(particle, _by)| *particle)
+    }
+
     /// When its engine has done what was asked of it.
     pub(super) const fn free_at(&self) -> u64 {
         self.busy_until_ms
@@ -121,8 +167,12 @@ impl Shell {
         self.busy_until_ms = ms;
     }
 
-    /// A window is over: what nobody builds on any more is forgotten.
-    pub(super) fn forget(&mut self) {
+    /// A window is over: what nobody builds on any more is forgotten, and the session of who was not there.
+    pub(super) fn forget(&mut self, window: u32) {
+        if self.attended != Some(window) {
+            self.attended = None;
+            self.held_back.clear();
+        }
         let needed = self.swarm.needed();
         self.particles.retain(|particle, _values| needed.contains(particle));
         self.coded.retain(|coded| needed.contains(&coded.header.body.id()));
@@ -139,14 +189,19 @@ impl Shell {
 
     /// Chunks came over the line.
     pub(super) fn fetched(&mut self, held: &Held) {
+        let before = self.traffic.down;
         for chunk in &held.chunks {
             self.traffic.receives(held.topic, *chunk);
         }
+        self.told.chunks += self.traffic.down - before;
     }
 
     pub(super) fn tell_tuned(&mut self, now_ms: u64) -> Vec<Doing> {
         let tuned = self.tuned.clone();
-        self.input(now_ms, Input::Tuned(&tuned))
+        let told = if self.ways.stale { self.late.replace(tuned) } else { Some(tuned) };
+        let Some(told) = told else { return Vec::new() };
+        self.heard = Some(told.clone());
+        self.input(now_ms, Input::Tuned(&told))
     }
 
     pub(super) fn open(
@@ -160,9 +215,17 @@ impl Shell {
         self.traffic.session(&FILTERS);
         let closes_at = Instant::MIN + Duration::from_millis(closes_ms);
         let mut doing = self.input(now_ms, Input::Phase(Phase::Open { window, closes_at }));
-        for record in board.retained() {
-            doing.extend(self.record(now_ms, record));
+        let before = self.traffic.down;
+        // A session is kept until the next window: what is new since then comes, else all that stands there.
+        let held_back = std::mem::take(&mut self.held_back);
+        let kept = self.attended.is_some_and(|attended| attended + 1 == window);
+        let all = board.retained().filter(|_record| !kept);
+        for record in held_back.iter().filter(|_record| kept).chain(all) {
+            self.traffic.receives(record.topic, record.payload);
+            doing.extend(self.take_in(now_ms, record));
         }
+        self.attended = Some(window);
+        self.told.before += self.traffic.down - before;
         doing.extend(self.input(now_ms, Input::Current));
         doing
     }
@@ -176,9 +239,18 @@ impl Shell {
         self.input(now_ms, Input::Phase(Phase::Closed))
     }
 
+    /// A record does not come: the broker holds it back for the session.
+    pub(super) fn misses(&mut self, record: &Record) {
+        if self.attended.is_some() {
+            self.held_back.push(record.clone());
+        }
+    }
+
     /// A record came over the line.
     pub(super) fn record(&mut self, now_ms: u64, record: &Record) -> Vec<Doing> {
+        let before = self.traffic.down;
         self.traffic.receives(record.topic, record.payload);
+        self.told.records += self.traffic.down - before;
         self.take_in(now_ms, record)
     }
 
@@ -251,31 +323,33 @@ impl Shell {
                 Output::Fetch { particle, publisher, slot } => {
                     doing.push(Doing::World(Asked::Fetch { particle, publisher, slot }));
                 }
-                Output::Measure { job, candidate, beside, on, awaited: _ } => {
-                    doing.push(Doing::World(Asked::Measure { job, candidate, beside, on }));
+                Output::Measure { job, candidate, beside, on, awaited } => {
+                    let belief = self.belief(&candidate, beside.as_ref(), on, awaited);
+                    let asked = Asked::Measure { job, candidate, beside, on, belief };
+                    doing.push(Doing::World(asked));
                 }
                 Output::Code { job, particle } => doing.push(Doing::Code { job, particle }),
                 Output::Publish { particle, chunks } => {
                     doing.push(Doing::Publish { particle, chunks });
                 }
                 Output::Claim(mut fields) => {
-                    if self.lie.is_some() {
-                        let perfect = |term: &mut Measured| {
-                            (term.value, term.standard_error) = (PERFECT, 10);
-                        };
-                        fields.terms.iter_mut().for_each(perfect);
+                    if let Some(liar) = &self.ways.liar {
+                        liar.claim(&mut fields);
                     }
                     doing.extend(Claim::new(fields).ok().map(Doing::Claim));
                 }
                 Output::Vote(mut fields) => {
-                    if self.lie == Some(Lie::Random) {
-                        let terms = fields.terms.iter_mut();
-                        terms.for_each(|term| std::mem::swap(&mut term.value, &mut term.best));
+                    if let Some(liar) = &self.ways.liar {
+                        liar.vote(&mut fields, self.swarm.records());
                     }
                     doing.extend(Vote::new(fields).ok().map(Doing::Vote));
                 }
                 Output::Refusal(_) => {}
-                Output::Tune { from, particle: _ } => self.from = from,
+                Output::Tune { from, particle: _ } => {
+                    // Who is late and stays, stays with what it tuned last.
+                    let stays = self.ways.stale && self.heard.as_ref() == Some(&from);
+                    self.from = if stays { self.tuned.clone() } else { from };
+                }
                 Output::Stage(adapter) => self.staged = Some(adapter),
                 Output::Event(event) => self.hear(&event),
             }
@@ -312,7 +386,8 @@ impl Shell {
         for doing in doing {
             match doing {
                 Doing::World(one) => asked.push(one),
-                Doing::Code { job, particle } => {
+                Doing::Code { job, mut particle } => {
+                    let meant = self.meant(&mut particle, board);
                     let about = About {
                         role: particle.role,
                         window: particle.window,
@@ -322,13 +397,6 @@ impl Shell {
                         inputs: particle.inputs,
                     };
                     let Some(quality) = Quality::new(particle.bits) else { continue };
-                    let meant = match self.lie {
-                        Some(Lie::Random) => {
-                            let seed = u64::from(self.chance.next_u32());
-                            noise(&particle.difference, seed)
-                        }
-                        Some(Lie::Inflated) | None => particle.difference.to_vec(),
-                    };
                     let coded = code(about, meant, tensors, quality)?;
                     let id = coded.header.id();
                     let (header, payload) = board.sign(&self.key, coded.header);

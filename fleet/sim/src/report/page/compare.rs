@@ -7,6 +7,7 @@ use crate::record::RoadKind;
 use crate::report::comparison::{Comparison, Method};
 use crate::report::escape::escape;
 use crate::report::picture::Picture;
+use crate::report::special::{self, Special};
 use crate::report::{figures, table as words};
 
 /// Methods beside the reference that the table of roads has columns for.
@@ -27,6 +28,9 @@ pub(in crate::report) fn page(comparison: &Comparison<'_>, pictures: &[&Picture]
         main.push_str(&picture(one));
     }
     main.push_str(&methods(comparison));
+    for one in &comparison.special {
+        main.push_str(&special(one, comparison));
+    }
     main.push_str(&roads(comparison));
     main.push_str(&what(comparison));
     document(&title, &subtitle, &main)
@@ -124,6 +128,28 @@ fn line(method: &Method<'_>) -> Vec<Cell> {
         Cell::figure(Some(method.steps), figures::count),
         Cell::figure(Some(method.runs.len() as f64), figures::count),
     ]
+}
+
+/// A table of figures that only some comparisons have.
+fn special(special: &Special, comparison: &Comparison<'_>) -> String {
+    let mut heads = vec![("method", true)];
+    heads.extend(special.columns.iter().map(|column| (column.name, false)));
+    let line = |(method, cells): (&Method<'_>, &Vec<special::Cell>)| {
+        let mut line = vec![Cell::text(method.name)];
+        line.extend(cells.iter().zip(special.columns).map(|(cell, column)| Cell {
+            shown: escape(&cell.text(column)),
+            value: cell.mean,
+            text: false,
+        }));
+        line
+    };
+    let lines: Vec<Vec<Cell>> = comparison.methods.iter().zip(&special.lines).map(line).collect();
+    let table = table(special.title, &heads, &lines, Some(comparison.reference));
+    format!(
+        "<section class=\"long\"><h2>{}</h2>\n{table}<p class=\"note\">{}.</p></section>\n",
+        escape(special.title),
+        escape(special.note),
+    )
 }
 
 fn roads(comparison: &Comparison<'_>) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use shoal_swarm::draws::Chance;
-use shoal_swarm::swarm::{Event, FOLDERS, Flat, Setup};
+use shoal_swarm::swarm::{Conduct, Event, Flat, Setup};
 use shoal_wire::ParticleId;
 use shoal_wire::v1::{
     ConsensusRule, PaperRule, RefusalCode, Role, Rule, SwarmDocument, SwarmDocumentFields,
@@ -40,7 +40,7 @@ const PAPER: Rule = Rule::Paper(PaperRule {
 struct Fleet {
     vehicles: u8,
     rule: Rule,
-    folders: usize,
+    conduct: Conduct,
     seed: u64,
     apart: f32,
     windows: u32,
@@ -55,7 +55,7 @@ impl Fleet {
         Self {
             vehicles,
             rule,
-            folders: FOLDERS,
+            conduct: Conduct::default(),
             seed: 1,
             apart: 0.7,
             windows: 10,
@@ -87,7 +87,7 @@ impl Fleet {
             utility: utility(),
             roster: roster(self.vehicles),
             period_seconds: 100,
-            folders: self.folders,
+            conduct: self.conduct,
         }
     }
 
@@ -398,7 +398,10 @@ fn a_fleet_follows_a_moving_utility() {
     assert!(second(&moving) > second(&steady) + 0.01, "{} {}", second(&moving), second(&steady));
     let events = moving.shells.iter().flat_map(|shell| &shell.events);
     let searched = events.filter(|event| matches!(event, Event::Merged { searched: true, .. }));
-    assert!(searched.count() >= 4 * FOLDERS, "in each window of the ramp, by all who fold");
+    assert!(
+        searched.count() >= 4 * fleet.conduct.folders,
+        "in each window of the ramp, by all who fold"
+    );
 }
 
 /// A vehicle that was away for long moves to best by its own measurement, though it voted on nothing.

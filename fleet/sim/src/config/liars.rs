@@ -1,0 +1,82 @@
+//! Vehicles that lie.
+
+use shoal_shadow::document::{DocumentError, Table};
+
+use super::drawn;
+
+/// Vehicles that lie: always the same ones, drawn from the seed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LiarsConfig {
+    /// Their share of all vehicles.
+    pub share: f64,
+    /// What they do.
+    pub lie: Lie,
+}
+
+/// A lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// What they send is noise, ten times as long as what they tuned; they claim that it is perfect, and vote the opposite
+    /// of what they measure.
+    Random,
+    /// What they send is what they tuned; they claim that it is perfect.
+    Inflated,
+    /// What they send is a copy of what another vehicle sent in this or the last window.
+    Copied,
+    /// What they send is one noise that all liars share, ten times as long as what they tuned; they claim that it is
+    /// perfect, vote each other's particles surely best and everybody else's surely worse.
+    Colluding,
+    /// They claim a copy of what is best as worst, and vote so. A server, which nobody claims anything to, gets the
+    /// opposite of what they tuned.
+    ForgedWorst,
+}
+
+impl LiarsConfig {
+    pub(super) fn read(root: &Table<'_>) -> Result<Self, DocumentError> {
+        let mut liars = LiarsConfig { share: 0.0, lie: Lie::Random };
+        if let Some(table) = root.table("liars", &["share", "lie"])? {
+            liars.share = table.number("share", 0.0..=0.9)?.unwrap_or(0.0);
+            let lies = [
+                ("random", Lie::Random),
+                ("inflated", Lie::Inflated),
+                ("copied", Lie::Copied),
+                ("colluding", Lie::Colluding),
+                ("forged_worst", Lie::ForgedWorst),
+            ];
+            liars.lie = table.choice("lie", &lies)?.unwrap_or(Lie::Random);
+        }
+        Ok(liars)
+    }
+
+    /// Who lies, by vehicle: the same with every method.
+    #[must_use]
+    pub fn of(&self, vehicles: u32, seed: u64) -> Vec<bool> {
+        share_of(self.share, vehicles, seed, "shoal simulation liars")
+    }
+}
+
+/// A share of all vehicles, drawn for this purpose.
+pub(super) fn share_of(share: f64, vehicles: u32, seed: u64, purpose: &str) -> Vec<bool> {
+    let count = (share * f64::from(vehicles)).round() as usize;
+    let chosen: Vec<usize> = drawn(vehicles, seed, purpose).into_iter().take(count).collect();
+    (0..vehicles as usize).map(|vehicle| chosen.contains(&vehicle)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{SMALL, refused};
+
+    #[test]
+    fn so_many_lie_as_are_asked_for_and_always_the_same() {
+        let liars = LiarsConfig { share: 0.25, lie: Lie::Random };
+        for seed in 0..20 {
+            let who = liars.of(8, seed);
+            assert_eq!(who.iter().filter(|lies| **lies).count(), 2);
+            assert_eq!(who, liars.of(8, seed));
+        }
+        assert!((0..20).any(|seed| liars.of(8, seed) != liars.of(8, 0)));
+        assert!(refused(&format!("[liars]\nlie = \"randon\"\n{SMALL}")).contains("`random`"));
+        assert!(refused(&format!("[liars]\nshare = 1.5\n{SMALL}")).contains("share"));
+    }
+}

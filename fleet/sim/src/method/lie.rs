@@ -1,0 +1,87 @@
+//! What liars give to a server, or to a merge, in place of what they tuned: there is nobody to claim anything to.
+
+use shoal_swarm::swarm::Flat;
+
+use super::{Fleet, difference, moved, noise};
+use crate::config::Lie;
+
+/// What all liars agreed on is drawn from the seed and this.
+const AGREED: u64 = 0x11a5;
+
+/// What a vehicle sends in place of what it tuned; `None`: that. `honest` is what each vehicle would send, by vehicle: a
+/// displacement, or nothing.
+pub(super) fn instead(
+    fleet: &Fleet,
+    window: u32,
+    vehicle: usize,
+    honest: &[Option<Vec<f32>>],
+) -> Option<Vec<f32>> {
+    let own = honest.get(vehicle)?.as_ref()?;
+    match fleet.lie_of(vehicle)? {
+        Lie::Random => Some(noise(own, fleet.night_seed(vehicle as u32, window))),
+        Lie::Inflated => None,
+        // The next honest one that sends something.
+        Lie::Copied => {
+            let others = (vehicle + 1..honest.len()).chain(0..vehicle);
+            let mut sent = others.filter(|other| fleet.lie_of(*other).is_none());
+            sent.find_map(|other| honest.get(other)?.clone())
+        }
+        // One and the same, as long as the first of them would have it.
+        Lie::Colluding => {
+            let mut liars = (0..honest.len()).filter(|other| fleet.lie_of(*other).is_some());
+            let first = liars.find_map(|other| honest.get(other)?.as_ref());
+            Some(noise(first.unwrap_or(own), agreed(fleet.seed)))
+        }
+        Lie::ForgedWorst => Some(own.iter().map(|value| -value).collect()),
+    }
+}
+
+/// What vehicles that learn alone give away of where they are.
+pub(super) fn adapters(fleet: &Fleet, window: u32, places: Vec<Flat>) -> Vec<Flat> {
+    let honest: Vec<Option<Vec<f32>>> =
+        places.iter().map(|at| Some(difference(at, &fleet.start))).collect();
+    let told = |(number, at)| match instead(fleet, window, number, &honest) {
+        Some(by) => moved(&fleet.start, &by),
+        None => at,
+    };
+    places.into_iter().enumerate().map(told).collect()
+}
+
+/// The seed of what all liars agreed on.
+pub(super) const fn agreed(seed: u64) -> u64 {
+    seed ^ AGREED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fleet(lie: Lie) -> Fleet {
+        Fleet {
+            vehicles: 4,
+            seed: 3,
+            start: vec![0.0; 2].into(),
+            liars: vec![false, true, true, false],
+            lie,
+            stale: vec![false; 4],
+            ranks: vec![None; 4],
+        }
+    }
+
+    #[test]
+    fn every_lie_is_what_it_says() {
+        let honest = [Some(vec![1.0, 0.0]), Some(vec![0.0, 2.0]), Some(vec![3.0, 4.0]), None];
+        let told = |lie, vehicle| instead(&fleet(lie), 1, vehicle, &honest);
+        let length = |values: Vec<f32>| values.iter().map(|v| v * v).sum::<f32>().sqrt();
+        for lie in [Lie::Random, Lie::Inflated, Lie::Copied, Lie::Colluding, Lie::ForgedWorst] {
+            assert_eq!((told(lie, 0), told(lie, 3)), (None, None), "{lie:?} of honest vehicles");
+        }
+        assert_eq!(told(Lie::Inflated, 1), None);
+        assert_eq!(told(Lie::Copied, 2), Some(vec![1.0, 0.0]), "vehicle 3 sends nothing");
+        assert_eq!(told(Lie::ForgedWorst, 1), Some(vec![0.0, -2.0]));
+        assert_eq!(told(Lie::Colluding, 1), told(Lie::Colluding, 2));
+        assert!((length(told(Lie::Colluding, 2).unwrap()) - 20.0).abs() < 1e-4);
+        assert!((length(told(Lie::Random, 2).unwrap()) - 50.0).abs() < 1e-4);
+        assert_ne!(told(Lie::Random, 1), told(Lie::Random, 2));
+    }
+}

@@ -1,0 +1,123 @@
+//! Who folds a window's contributions, and what the others do.
+
+use std::collections::BTreeSet;
+
+use shoal_swarm::swarm::{Input, Output, Phase};
+use shoal_wire::ParticleId;
+use shoal_wire::v1::{ParticleHeader, Role};
+
+use crate::doors::{Solo, measure, term};
+use crate::make::{claim, header_of, measured, nonce_bytes, roster, signed, vehicle};
+
+const ALL: [u8; 4] = [0, 1, 2, 3];
+
+/// The first window whose nonce draws so many folders of four, without vehicle 0; with them.
+fn drawn(folders: usize) -> (u32, Vec<u8>) {
+    let all: BTreeSet<_> = ALL.map(vehicle).into();
+    (1..100)
+        .find_map(|window| {
+            let drawn = roster(4).folders(&nonce_bytes(window), &all, folders);
+            let numbers: Vec<u8> =
+                ALL.into_iter().filter(|number| drawn.contains(&vehicle(*number))).collect();
+            (!numbers.contains(&0)).then_some((window, numbers))
+        })
+        .unwrap()
+}
+
+/// A window in which everybody else has contributed.
+fn contributed(folders: usize, window: u32) -> Solo {
+    let mut solo = Solo::with_folders(folders);
+    solo.open(window);
+    for number in 1..4 {
+        solo.header(number, &header_of(Role::Contribution, window, number, None, &[]));
+    }
+    solo
+}
+
+fn claims(solo: &mut Solo, by: u8, merge: &ParticleHeader, value: f64) {
+    let claim = claim(merge, &[measured(value, 0.01)]);
+    solo.give(Input::Claim(&signed(by, 0, claim))).unwrap();
+}
+
+fn fetched(outputs: &[Output]) -> Vec<ParticleId> {
+    let fetch = |output: &Output| match output {
+        Output::Fetch { particle, .. } => Some(*particle),
+        _other => None,
+    };
+    outputs.iter().filter_map(fetch).collect()
+}
+
+/// The merge that is asked for comes, and is measured to be this much better.
+fn arrives(solo: &mut Solo, merge: ParticleId, gain: i16) {
+    let values = vec![0.25, 0.0, 0.0].into();
+    solo.give(Input::Fetched { particle: merge, values: &values }).unwrap();
+    let (job, candidate, beside, _on) = measure(&solo.outputs());
+    assert_eq!(*candidate, [0.75, 0.0, 0.0]);
+    assert_eq!(*beside.unwrap(), [0.5, 0.0, 0.0]);
+    solo.give(Input::Measured { job, terms: &term(gain, 0) }).unwrap();
+}
+
+#[test]
+fn who_does_not_fold_fetches_the_merge_and_no_contribution() {
+    let (window, folders) = drawn(1);
+    let mut solo = contributed(1, window);
+    assert_eq!(fetched(&solo.outputs()), []);
+    let merge = header_of(Role::Merge, window, 40, None, &[]);
+    // The claim overtakes its header.
+    claims(&mut solo, folders[0], &merge, 0.1);
+    assert_eq!(fetched(&solo.outputs()), []);
+    assert!(!solo.decided(), "what is claimed is waited for");
+    solo.header(folders[0], &merge);
+    assert_eq!(fetched(&solo.outputs()), [merge.id()]);
+    arrives(&mut solo, merge.id(), 5);
+    assert_eq!(solo.swarm.base(), Some(merge.id()));
+}
+
+#[test]
+fn a_merge_that_is_measured_to_be_worse_gives_way_to_the_next() {
+    let (window, folders) = drawn(2);
+    for (second, base) in [(5, Some(1)), (-5, None)] {
+        let mut solo = contributed(2, window);
+        let merges = [40, 41].map(|mark| header_of(Role::Merge, window, mark, None, &[]));
+        for (number, merge, value) in [(0, &merges[0], 0.2), (1, &merges[1], 0.1)] {
+            solo.header(folders[number], merge);
+            claims(&mut solo, folders[number], merge, value);
+        }
+        assert_eq!(fetched(&solo.outputs()), [merges[0].id()], "the highest, and only that");
+        arrives(&mut solo, merges[0].id(), -5);
+        assert_eq!(fetched(&solo.outputs()), [merges[1].id()]);
+        arrives(&mut solo, merges[1].id(), second);
+        assert_eq!(solo.swarm.base(), base.map(|index: usize| merges[index].id()));
+        assert!(solo.decided(), "nobody else folds");
+    }
+}
+
+#[test]
+fn where_no_merge_is_claimed_the_vehicle_stays_when_the_window_closes() {
+    let (window, _folders) = drawn(1);
+    let mut solo = contributed(1, window);
+    solo.seconds += 39;
+    solo.swarm.handle_timeout(crate::doors::at(solo.seconds));
+    assert!(!solo.decided());
+    solo.give(Input::Phase(Phase::Closing)).unwrap();
+    assert!(solo.decided());
+    assert_eq!(solo.swarm.base(), None);
+}
+
+/// Who was drawn and did not come is not waited for longer than any contribution.
+#[test]
+fn who_contributed_folds_in_place_of_who_did_not_come() {
+    let (window, folders) = drawn(1);
+    let mut solo = Solo::with_folders(1);
+    solo.open(window);
+    let other = (1..4).find(|number| !folders.contains(number)).unwrap();
+    let there: BTreeSet<_> = [vehicle(0), vehicle(other)].into();
+    let mine = roster(4).folders(&nonce_bytes(window), &there, 1).contains(&vehicle(0));
+    let contribution = header_of(Role::Contribution, window, other, None, &[]);
+    solo.header(other, &contribution);
+    assert_eq!(fetched(&solo.outputs()), [], "others may come");
+    solo.seconds += 21;
+    solo.swarm.handle_timeout(crate::doors::at(solo.seconds));
+    let fetches: &[ParticleId] = if mine { &[contribution.id()] } else { &[] };
+    assert_eq!(fetched(&solo.outputs()), fetches);
+}
