@@ -65,13 +65,28 @@ impl Evolving {
                 found.iter().map(|found| found.skill().unwrap_or(0.0)).collect()
             }
         };
-        let told = |found: f64| match self.fleet.lie_of(vehicle) {
-            Some(Lie::Random) => -found,
-            Some(Lie::Inflated) => 1.0,
-            None => found,
-        };
-        let report = |(seed, found)| Report { seed, utility: told(found) };
+        let lie = self.fleet.lie_of(vehicle);
+        let report = |(seed, found)| Report { seed, utility: told(lie, seed, found) };
         Ok(seeds.zip(found).map(report).collect())
+    }
+}
+
+/// The utility that is told of a seed in place of what was found.
+fn told(lie: Option<Lie>, seed: u64, found: f64) -> f64 {
+    match lie {
+        Some(Lie::Random | Lie::ForgedWorst) => -found,
+        Some(Lie::Inflated) => 1.0,
+        // Whoever measures nothing has nothing of its own to tell, and no report of others can be told twice.
+        Some(Lie::Copied) => 0.0,
+        // Perfect where noise is added, and as bad as can be where it is taken away.
+        Some(Lie::Colluding) => {
+            if seed.is_multiple_of(2) {
+                1.0
+            } else {
+                -1.0
+            }
+        }
+        None => found,
     }
 }
 
@@ -135,8 +150,10 @@ mod tests {
         let asked = Evolution { pairs: 256, deviation: 0.1, rate: 0.1, on: MeasuredOn::Pack };
         let evolving = |seed| {
             let start = [0.0].as_slice().into();
-            let (liars, lie) = (vec![false; 64], Lie::Random);
-            Evolving::new(Fleet { vehicles: 64, seed, start, liars, lie }, asked).unwrap()
+            let (liars, stale, ranks) = (vec![false; 64], vec![false; 64], vec![None; 64]);
+            let lie = Lie::Random;
+            let fleet = Fleet { vehicles: 64, seed, start, liars, lie, stale, ranks };
+            Evolving::new(fleet, asked).unwrap()
         };
         let mut seen = BTreeSet::new();
         for fleet in [evolving(0), evolving(1)] {
