@@ -75,7 +75,7 @@ pub(crate) fn alone(
     let mut at: Flat = start.values().into();
     for window in first..=phase.ends {
         let seed = night_seed(config.seed, u32::MAX, window);
-        let night = Tune { who: Who::All, window, from: at.clone(), seed };
+        let night = Tune { who: Who::All, window, from: at.clone(), seed, pull: None };
         at = lab.tune(&[night])?.pop().unwrap_or(at);
     }
     let found = lab.measure(&[(at, On::HeldOut)])?;

@@ -83,7 +83,7 @@ impl Lab<'_> {
         let shape = self.base.form.shape;
         let mut planes = vec![0.0; shape.bytes()];
         let (mut sums, mut count) = (vec![0.0_f64; FEATURE_VALUES], 0_u32);
-        for road in self.roads.of(vehicle) {
+        for road in self.roads.of(vehicle, self.roads.phase(window)) {
             let clips = self.roads.clips(road, self.roads.seen(road, window));
             for index in clips.spans().iter().flat_map(|span| span.first..=span.last) {
                 to_planes(clips.footage().frame(index), &mut planes);

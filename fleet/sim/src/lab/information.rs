@@ -61,7 +61,8 @@ impl Lab<'_> {
             let clips = self.roads.clips(road, self.roads.seen(road, *window));
             Clipped::new(&[clips], &base.form)
         };
-        let own = self.roads.of(*vehicle).filter_map(seen).collect();
+        let phase = self.roads.phase(*window);
+        let own = self.roads.of(*vehicle, phase).filter_map(seen).collect();
         let source = MixedBatch::new(base.form.clone(), ONE, own, Vec::new(), *seed);
         let mut source = source.ok_or(LabError::Nothing { vehicle: *vehicle })?;
         let options = TuneOptions {

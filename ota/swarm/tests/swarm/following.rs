@@ -40,9 +40,9 @@ fn claims(solo: &mut Solo, by: u8, merge: &ParticleHeader, value: f64) {
 }
 
 fn fetched(outputs: &[Output]) -> Vec<ParticleId> {
-    let fetch = |output: &Output| match output {
-        Output::Fetch { particle, .. } => Some(*particle),
-        _other => None,
+    let fetch = |output: &Output| {
+        let Output::Fetch { particle, .. } = output else { return None };
+        Some(*particle)
     };
     outputs.iter().filter_map(fetch).collect()
 }
