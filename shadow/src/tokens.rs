@@ -171,6 +171,21 @@ impl<'a> TokenRows<'a> {
         (rows.count() > 0).then_some(rows)
     }
 
+    /// The samples of these rows of these logs, in this order; `None` if there are none.
+    ///
+    /// # Panics
+    /// If a row's context, or the row itself, is not in its log.
+    pub fn of_pieces(pieces: Vec<(&'a TokenLog, Range<usize>)>, form: &TokenForm) -> Option<Self> {
+        for (log, rows) in &pieces {
+            let whole = form.context..log.tokens.len() + 1;
+            let within =
+                rows.is_empty() || whole.contains(&rows.start) && whole.contains(&rows.end);
+            assert!(within, "{}: rows {rows:?} with their context", log.name);
+        }
+        let rows = TokenRows { pieces };
+        (rows.count() > 0).then_some(rows)
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.pieces.iter().map(|(_, rows)| rows.len()).sum()

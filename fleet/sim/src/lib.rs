@@ -3,7 +3,9 @@
 
 pub mod compare;
 pub mod config;
+pub mod data;
 pub mod lab;
+pub mod logs;
 pub mod method;
 pub mod record;
 pub mod report;

@@ -9,10 +9,10 @@ use shoal_runtime::adapter::Adapter;
 use shoal_swarm::swarm::Flat;
 
 use crate::config::{MethodConfig, SimConfig};
+use crate::data::{Data, DataError};
 use crate::lab::{Base, Lab, LabError, On, skills};
 use crate::method::{self, Method, MethodError, Window};
 use crate::record::{Head, Row, SCHEMA};
-use crate::roads::{Roads, RoadsError};
 use crate::store::{Store, StoreError};
 use crate::traffic::{Traffic, mean};
 
@@ -24,7 +24,7 @@ const MIXES: [f32; 3] = [0.0, 0.5, 1.0];
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error(transparent)]
-    Roads(#[from] RoadsError),
+    Data(#[from] DataError),
     #[error(transparent)]
     Lab(#[from] LabError),
     #[error(transparent)]
@@ -42,12 +42,12 @@ pub fn run(
     config: &SimConfig,
     method: &MethodConfig,
     base: &Base,
-    roads: &Roads,
+    data: &Data,
     folder: &Path,
     mut tell: impl FnMut(&Head, &Row) -> bool,
 ) -> Result<(), RunError> {
     let store = Store::open(folder)?;
-    let mut lab = Lab::new(base, roads, config, store)?;
+    let mut lab = Lab::new(base, data, config, store)?;
     let head = Head {
         schema: SCHEMA,
         method: method.name.clone(),
@@ -57,9 +57,9 @@ pub fn run(
         engine: base.engine(),
         config: config.hash(method),
         values: base.layout.values() as u64,
-        roads: roads.kinds(),
+        roads: data.kinds(),
     };
-    let mut way = method::open(method, config, base, &roads.utility)?;
+    let mut way = method::open(method, config, base, data.utility())?;
     let start: Flat = Adapter::start(base.layout.clone(), config.seed).values().into();
     let mut row = Row::default();
     let at_start = |_vehicle| (start.clone(), None);
@@ -131,7 +131,10 @@ fn look(
     row: &mut Row,
 ) -> Result<(), RunError> {
     let found = lab.measure(&[(fleet.clone(), On::HeldOut)])?;
-    found.iter().for_each(|held_out| row.skill = skills(held_out));
+    for held_out in &found {
+        row.skill = skills(held_out);
+        row.also.extend(lab.figures(held_out));
+    }
     let utility = lab.utility(std::slice::from_ref(fleet), row.window)?;
     row.utility = utility.first().copied().unwrap_or(0.0);
     if row.window != config.windows && row.window != 0 {
@@ -182,10 +185,11 @@ fn alone(
         for (road, skill) in &skills {
             *row.skill.entry(road.clone()).or_default() += skill / vehicles;
         }
-        let mine = lab.roads().of(vehicle).filter_map(|road| {
-            let name = &road.drive.name;
-            Some((name.clone(), *skills.get(name)?))
-        });
+        for (name, figure) in lab.figures(held_out) {
+            *row.also.entry(name).or_default() += figure / vehicles;
+        }
+        let mine = lab.data().names_of(vehicle).into_iter();
+        let mine = mine.filter_map(|name| Some((name.to_owned(), *skills.get(name)?)));
         row.own.extend(mine);
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! One TOML file: a fleet, its roads, its calendar and its network, and the ways of learning together that are compared on
 //! it. An unknown key is an error that names the nearest one; what cannot be simulated is refused before anything runs.
 
+mod logs;
 mod method;
 mod utility;
 
@@ -11,10 +12,11 @@ use shoal_hal::backend::synthetic::Region;
 use shoal_shadow::document::{Document, DocumentError, Table};
 use shoal_vehicle::config::{EngineConfig, EngineKind};
 
+pub use logs::LogsConfig;
 pub use method::{Average, Consensus, Merge, MethodConfig, Rule, Server, Soup};
 pub use utility::TermConfig;
 
-const ROOT: [&str; 13] = [
+const ROOT: [&str; 14] = [
     "vehicles",
     "windows",
     "seed",
@@ -22,6 +24,7 @@ const ROOT: [&str; 13] = [
     "model",
     "engine",
     "roads",
+    "logs",
     "night",
     "calendar",
     "network",
@@ -43,12 +46,16 @@ pub struct SimConfig {
     pub measure_every: u32,
     /// The model package's directory.
     pub package: PathBuf,
+    /// The model's file, where the package does not have it.
+    pub model: Option<PathBuf>,
     /// What runs it.
     pub engine: EngineConfig,
     /// Vehicles that are tuned or measured at a time.
     pub jobs: usize,
-    /// What is driven, and what is measured besides.
+    /// What is driven, and what is measured besides; nothing where there are logs.
     pub roads: RoadsConfig,
+    /// The same of a model of tokens.
+    pub logs: Option<LogsConfig>,
     /// What a vehicle tunes between two windows.
     pub night: NightConfig,
     /// Who is there.
@@ -158,6 +165,10 @@ impl SimConfig {
         let mut config = Self::parse(&path.display().to_string(), &source)?;
         let directory = path.parent().unwrap_or(Path::new(""));
         config.package = directory.join(&config.package);
+        config.model = config.model.map(|model| directory.join(model));
+        for recorded in config.logs.iter_mut().flat_map(|logs| &mut logs.recorded) {
+            *recorded = directory.join(&*recorded);
+        }
         config.roads.recorded.iter_mut().for_each(|recorded| *recorded = directory.join(&recorded));
         config.engine.library = config.engine.library.map(|library| directory.join(library));
         Ok(config)
@@ -172,9 +183,20 @@ impl SimConfig {
         let root = document.root(&ROOT)?;
         let number = |key, range, usual| Ok(root.integer(key, range)?.map_or(usual, |n| n as u32));
         let (engine, jobs) = engine(&root)?;
-        let package = match root.table("model", &["package"])? {
-            Some(model) => model.text_required("package")?.into(),
-            None => "models/world".into(),
+        let (package, model) = match root.table("model", &["package", "file"])? {
+            Some(model) => {
+                let file = model.text("file")?.map(PathBuf::from);
+                (model.text_required("package")?.into(), file)
+            }
+            None => ("models/world".into(), None),
+        };
+        let logs = LogsConfig::read(&root)?;
+        let roads = match &logs {
+            Some(_) if root.has("roads") => {
+                return Err(root.refuse("logs", "beside [roads]", "one of the two"));
+            }
+            Some(_) => RoadsConfig::none(),
+            None => RoadsConfig::read(&root)?,
         };
         let vehicles = number("vehicles", 1..=64, 8)?;
         let config = SimConfig {
@@ -183,9 +205,11 @@ impl SimConfig {
             seed: root.integer("seed", 0..=i64::MAX)?.unwrap_or(0) as u64,
             measure_every: number("measure_every", 1..=1000, 1)?,
             package,
+            model,
             engine,
             jobs,
-            roads: RoadsConfig::read(&root)?,
+            roads,
+            logs,
             night: NightConfig::read(&root)?,
             calendar: CalendarConfig::read(&root)?,
             network: NetworkConfig::read(&root)?,
@@ -202,7 +226,9 @@ impl SimConfig {
     #[must_use]
     pub fn hash(&self, method: &MethodConfig) -> String {
         let decides = SimConfig { jobs: 1, methods: vec![method.clone()], ..self.clone() };
-        let digest = Sha256::digest(format!("{decides:?}"));
+        // What is not there decides nothing.
+        let text = format!("{decides:?}").replace(" model: None,", "").replace(" logs: None,", "");
+        let digest = Sha256::digest(text);
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
@@ -231,6 +257,19 @@ fn regions(table: &Table<'_>, key: &str) -> Result<Vec<Region>, DocumentError> {
 }
 
 impl RoadsConfig {
+    /// No road at all.
+    const fn none() -> Self {
+        RoadsConfig {
+            recorded: Vec::new(),
+            unseen_drives: Vec::new(),
+            regions: Vec::new(),
+            listed: Vec::new(),
+            unseen: Vec::new(),
+            frames: 0,
+            windows_to_drive: 1,
+        }
+    }
+
     fn read(root: &Table<'_>) -> Result<Self, DocumentError> {
         let keys = [
             "recorded",
@@ -418,6 +457,8 @@ mod tests {
         let more = SimConfig { jobs: 7, ..config.clone() };
         assert_eq!(hash(&config), hash(&more));
         let other = SimConfig { windows: 11, ..config.clone() };
+        assert_ne!(hash(&config), hash(&other));
+        let other = SimConfig { model: Some("other.onnx".into()), ..config.clone() };
         assert_ne!(hash(&config), hash(&other));
     }
 }
