@@ -7,8 +7,9 @@ use shoal_shadow::document::{DocumentError, Table};
 
 use super::regions;
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "recorded",
+    "from",
     "stretches",
     "unseen_stretches",
     "regions",
@@ -21,8 +22,10 @@ const KEYS: [&str; 8] = [
 /// Logs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogsConfig {
-    /// Recorded logs: CSV files or segments of comma2k19.
+    /// Recorded logs: CSV files or segments of comma2k19; of codes numpy arrays.
     pub recorded: Vec<PathBuf>,
+    /// The share of each that is left out at its beginning: what the model was pretrained on.
+    pub from: f64,
     /// Each of them is cut in time into so many stretches; stretch i of those that are driven is of vehicle i mod `vehicles`.
     pub stretches: usize,
     /// The last so many of each nobody drives, and nothing of them is in the pack.
@@ -46,6 +49,7 @@ impl LogsConfig {
             |key, range, usual| Ok(table.integer(key, range)?.map_or(usual, |n| n as usize));
         let logs = LogsConfig {
             recorded: table.texts("recorded")?.into_iter().map(PathBuf::from).collect(),
+            from: table.number("from", 0.0..=0.99)?.unwrap_or(0.0),
             stretches: count("stretches", 1..=1000, 1)?,
             unseen_stretches: count("unseen_stretches", 0..=999, 0)?,
             regions: regions(&table, "regions")?,
@@ -61,7 +65,7 @@ impl LogsConfig {
             let want = format!("fewer than stretches ({})", logs.stretches);
             return Err(table.refuse("unseen_stretches", logs.unseen_stretches, &want));
         }
-        let idle = ["stretches", "unseen_stretches"].into_iter().find(|key| table.has(key));
+        let idle = ["from", "stretches", "unseen_stretches"].into_iter().find(|key| table.has(key));
         if let Some(idle) = idle.filter(|_| logs.recorded.is_empty()) {
             return Err(table.refuse(idle, "without `recorded`", "logs recorded there"));
         }

@@ -17,6 +17,7 @@ use shoal_hal::Part;
 use shoal_shadow::fit::load_token_predictor;
 use shoal_shadow::measure::tokens::measure_nats;
 use shoal_shadow::measure::{DriveMeasurement, Errors, Measurement};
+use shoal_shadow::package::TokenKind;
 use shoal_shadow::tokens::{TokenForm, TokenRows, TokenSource};
 use shoal_shadow::tune::{TokenTuneOptions, TokenTuner};
 use shoal_swarm::swarm::Flat;
@@ -26,8 +27,9 @@ use crate::config::{NightConfig, SimConfig};
 use crate::logs::{Log, Logs};
 use crate::record::RoadKind;
 
-/// Rows predicted at a time.
+/// Rows predicted at a time: of a model of motion, and of codes, of which there are many more.
 const BATCH: usize = 24;
+const BATCH_OF_CODES: usize = 128;
 /// Blocks of a log's rows, at least: what is told from one alone has no standard error.
 const BLOCKS_MIN: usize = 4;
 
@@ -90,7 +92,10 @@ impl<'a> Tokens<'a> {
             &*base.engine,
             NonZeroUsize::MIN,
             Some(&adapter),
-            BATCH,
+            match self.form.kind {
+                TokenKind::Motion { .. } => BATCH,
+                TokenKind::Codes(_) => BATCH_OF_CODES,
+            },
         )?;
         let [nats] = measure_nats(&mut predictor, &rows, [1.0])?;
         let mut each = nats.each.into_iter();
@@ -129,14 +134,19 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// Nats a token on what is held out, plain means over logs: of those that are driven `nats`, beside the baseline's, and of
-    /// those that nobody drives.
+    /// Nats a token (of codes bits) on what is held out, plain means over logs: of those that are driven, beside the
+    /// baseline's, and of those that nobody drives.
     pub(super) fn figures(&self, held_out: &Measurement) -> BTreeMap<String, f64> {
         let kinds = self.logs.kinds();
         let mut figures = BTreeMap::new();
-        let mut put = |name: &str, nats: Vec<f64>| {
+        let (unit, in_nats) = match self.form.kind {
+            TokenKind::Motion { .. } => ("nats", 1.0),
+            TokenKind::Codes(_) => ("bits", std::f64::consts::LN_2),
+        };
+        let mut put = |of: &str, nats: Vec<f64>| {
             if !nats.is_empty() {
-                figures.insert(name.to_owned(), nats.iter().sum::<f64>() / nats.len() as f64);
+                let mean = nats.iter().sum::<f64>() / nats.len() as f64;
+                figures.insert(format!("{unit}{of}"), mean / in_nats);
             }
         };
         let mean = |nats: &[f64]| nats.iter().sum::<f64>() / nats.len() as f64;
@@ -147,10 +157,10 @@ impl<'a> Tokens<'a> {
                 .collect::<Vec<_>>()
         };
         let driven = of(&|kind| matches!(kind, RoadKind::Driven(_)));
-        put("nats", driven.iter().map(|drive| mean(&drive.next.model)).collect());
-        put("nats_baseline", driven.iter().map(|drive| mean(&drive.next.copy)).collect());
+        put("", driven.iter().map(|drive| mean(&drive.next.model)).collect());
+        put("_baseline", driven.iter().map(|drive| mean(&drive.next.copy)).collect());
         let unseen = of(&|kind| kind == RoadKind::Unseen);
-        put("nats_unseen", unseen.iter().map(|drive| mean(&drive.next.model)).collect());
+        put("_unseen", unseen.iter().map(|drive| mean(&drive.next.model)).collect());
         figures
     }
 

@@ -11,7 +11,9 @@ use std::ops::Range;
 use sha2::{Digest, Sha256};
 use shoal_hal::Part;
 use shoal_hal::backend::recorded::comma::LogError;
+use shoal_hal::backend::recorded::npy::NpyError;
 use shoal_hal::backend::synthetic::{Region, Road, SPLIT, Use};
+use shoal_shadow::package::TokenKind;
 use shoal_shadow::tokens::{TokenForm, TokenLog, TokenLogError};
 use shoal_soup::chance::Draws;
 use shoal_wire::v1::{PARTS, UtilityDocument};
@@ -36,6 +38,10 @@ const NOISES: u64 = 1 << 41;
 pub enum LogsError {
     #[error("logs.recorded")]
     Recorded(#[from] LogError),
+    #[error("logs.recorded")]
+    Codes(#[from] NpyError),
+    #[error("logs.regions, logs.unseen: no generated car has a camera whose frames are codes")]
+    NoCodes,
     #[error("logs.recorded: {}: a CSV or a segment of comma2k19 is read", path.display())]
     Kind { path: std::path::PathBuf },
     #[error("logs.recorded: the model runs at {want} Hz, logs are read at {got} Hz")]
@@ -96,6 +102,10 @@ impl Logs {
         logs: &LogsConfig,
         form: &TokenForm,
     ) -> Result<Self, LogsError> {
+        let generates = !logs.regions.is_empty() || !logs.unseen.is_empty();
+        if generates && matches!(form.kind, TokenKind::Codes(_)) {
+            return Err(LogsError::NoCodes);
+        }
         let mut raw = Vec::new();
         for path in &logs.recorded {
             raw.extend(recorded::stretches(path, logs, form)?);
