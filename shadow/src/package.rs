@@ -47,10 +47,10 @@
 //! ```
 //!
 //! A model of a camera's frames as codes (a tokenizer's), whose code of row i is predicted from the two
-//! frames before it in the order of the stream; a row is a code, so the rate is that of codes:
+//! frames before it in the order of the stream; a row is a code, the rate is that of frames:
 //!
 //! ```toml
-//! rate_hz = 2560.0      # 20 frames of 128 codes a second
+//! rate_hz = 20.0
 //!
 //! [tokens]
 //! input = "tokens"
@@ -92,7 +92,7 @@ pub struct Description {
     pub model: PathBuf,
     /// SHA-256 of the model's file; checked by [`Package::open`] where it is given.
     pub model_sha256: Option<[u8; 32]>,
-    /// Rows in a second: the rate of frames, signals and predictions.
+    /// Rows in a second: the rate of frames, signals and predictions; of codes frames in a second.
     pub rate_hz: f64,
     /// The camera.
     pub frames: Option<Frames>,

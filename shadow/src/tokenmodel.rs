@@ -100,7 +100,7 @@ pub fn build(architecture: &Architecture, seed: u64) -> Result<Model, InferError
 pub fn description() -> Description {
     let Architecture { tokens, rows, places, .. } = Architecture::codes();
     let toml = format!(
-        "name = \"codes\"\nrate_hz = 2560.0\n\n\
+        "name = \"codes\"\nrate_hz = 20.0\n\n\
          [tokens]\ninput = \"tokens\"\nrows = {rows}\nvocabulary = {tokens}\nframe = {places}\nplace = \"place\"\n\n\
          [next_token]\noutput = \"logits\"\n\n\
          [adapter]\ntargets = [\"!copy.*\"]\n"

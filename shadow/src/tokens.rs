@@ -31,7 +31,7 @@ pub struct TokenForm {
     pub kind: TokenKind,
     /// Rows before the predicted one that a sample reaches back.
     pub context: usize,
-    /// Rows per second.
+    /// Rows per second; of codes frames per second.
     pub rate_hz: f64,
 }
 
@@ -441,7 +441,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_sample_of_codes_knows_its_place_and_codes_that_are_unknown_are_refused() {
-        let toml = "rate_hz = 80.0\n[tokens]\ninput = 'tokens'\nrows = 8\nvocabulary = 16\nframe = 4\n\
+        let toml = "rate_hz = 20.0\n[tokens]\ninput = 'tokens'\nrows = 8\nvocabulary = 16\nframe = 4\n\
              place = 'place'\n[next_token]\noutput = 'logits'\n";
         let package = Description::parse("model.toml", toml, "test").unwrap();
         assert_eq!(Description::parse("model.toml", &package.to_toml(), "test").unwrap(), package);

@@ -121,7 +121,11 @@ impl<'a> Tokens<'a> {
     }
 
     fn drive(&self, log: &Log, rows: Range<usize>, model: Vec<f64>) -> DriveMeasurement {
-        let second = (self.form.rate_hz.round() as usize).max(1);
+        let rows_a_tick = match &self.form.kind {
+            TokenKind::Motion { .. } => 1,
+            TokenKind::Codes(codes) => codes.frame,
+        };
+        let second = (self.form.rate_hz.round() as usize).max(1) * rows_a_tick;
         let length = second.min(rows.len() / BLOCKS_MIN).max(1);
         let block = (0..rows.len()).map(|row| (row / length) as u32).collect();
         let copy = log.baseline.get(rows).unwrap_or_default().to_vec();

@@ -29,7 +29,7 @@ const STEERING_RATIO: [f64; 2] = [15.0, 3.0];
 const WHEELBASE_M: [f64; 2] = [2.8, 0.3];
 const UNDERSTEER_S2_M: [f64; 2] = [0.004, 0.003];
 const LATE_S: [f64; 2] = [0.3, 0.2];
-const NOISE_M_S2: [f64; 2] = [0.03, 0.02];
+const NOISE_M_S2: [f64; 2] = [0.012, 0.008];
 
 /// One car.
 #[derive(Clone, Copy, Debug, PartialEq)]
