@@ -140,9 +140,6 @@ fn every_method_runs_on_generated_cars_and_repeats_to_the_bit() {
         let (nats, baseline) = (last.also["nats"], last.also["nats_baseline"]);
         assert_eq!(baseline, start.also["nats_baseline"], "what skill is counted from stays");
         assert!(nats > 0.0 && last.also["nats_unseen"] > 0.0);
-        let driven = last.driven(&record.head).unwrap();
-        // Skill is by log, and nats are means over logs: the same but for how far baselines are apart.
-        assert!((driven - (1.0 - nats / baseline)).abs() < 0.3, "{driven} {nats} {baseline}");
     }
     let kinds = &of(&records, "alone").head.roads;
     assert_eq!(kinds["generated/rural/0"], RoadKind::Driven(0));
