@@ -5,11 +5,15 @@
 
 mod block;
 mod blur;
+mod copies;
 mod steps;
+mod tokens;
 
 pub use block::BlockMatching;
 pub use blur::Blur;
+pub use copies::TokenCopies;
 pub use steps::TokenSteps;
+pub use tokens::TokenBaseline;
 
 use crate::form::Form;
 use crate::measure::{DriveClips, Horizon, MeasureError, Measurement, Predictor, measure};

@@ -14,7 +14,7 @@
 //! | [`replay`] | the store of those spans: bounded, prioritised, encrypted, safe against a cut |
 //! | [`tune`], [`measure`], [`baseline`], [`pack`] | train an adapter; skill, and what it stands beside |
 //! | [`stats`] | how sure a difference of skills is |
-//! | [`worldmodel`] | the default model, built from plain operators |
+//! | [`worldmodel`], [`tokenmodel`] | the default model, and one of tokens, built from plain operators |
 //! | [`chance`], [`document`] | counter-based draws; TOML that refuses unknown keys |
 
 pub mod baseline;
@@ -33,6 +33,7 @@ pub mod pretrain;
 pub mod quantile;
 pub mod replay;
 pub mod stats;
+pub mod tokenmodel;
 pub mod tokens;
 pub mod trigger;
 pub mod tune;

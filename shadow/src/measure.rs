@@ -96,12 +96,12 @@ pub fn copy_psnr_db(footage: &dyn Footage) -> f64 {
     mean.map_or(f64::INFINITY, psnr_db)
 }
 
-/// Squared errors of one drive's clips, in order of time.
+/// Squared errors of one drive's clips, in order of time; of a log of tokens the nats of its rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Errors {
-    /// Of the prediction, per clip.
+    /// Of the prediction, per clip or row.
     pub model: Vec<f64>,
-    /// Of the last past frame shown again, per clip.
+    /// Of the last past frame shown again, per clip; per row of what skill is counted from.
     pub copy: Vec<f64>,
     /// The clip's block: clips that start in one second of one span have one number.
     pub block: Vec<u32>,

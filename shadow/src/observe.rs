@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 
 use shoal_hal::{FrameShape, Motion};
 
-use crate::package::{Action, Bins, Description, Field, Layout, NextFrame, Reading};
+use crate::package::{Action, Bins, Description, Field, Layout, NextFrame, Reading, TokenKind};
 use crate::quantile::{Calibrated, Calibration};
 
 /// Rows and columns of the parts that a frame's surprise is cut into.
@@ -74,7 +74,11 @@ impl Observer {
         let calibration = Calibration::new(options.memory, u64::from(options.moments_min));
         let shape = description.frames.as_ref().map(|frames| frames.shape);
         let next_token = description.next_token.as_ref().map(|next| next.output.clone());
-        let tokens = description.tokens.as_ref().map(|tokens| (tokens.field, tokens.bins));
+        let tokens = description.tokens.as_ref().and_then(|tokens| match tokens.kind {
+            TokenKind::Motion { field, bins } => Some((field, bins)),
+            // A vehicle's camera gives frames, not codes.
+            TokenKind::Codes(_) => None,
+        });
         Self {
             frame: shape.zip(description.next_frame.clone()),
             token: next_token.zip(tokens).map(|(output, (field, bins))| (output, field, bins)),

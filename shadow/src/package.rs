@@ -45,6 +45,23 @@
 //! [next_token]          # logits of the target row's token at the last position
 //! output = "output"
 //! ```
+//!
+//! A model of a camera's frames as codes (a tokenizer's), whose code of row i is predicted from the two
+//! frames before it in the order of the stream; a row is a code, the rate is that of frames:
+//!
+//! ```toml
+//! rate_hz = 20.0
+//!
+//! [tokens]
+//! input = "tokens"
+//! rows = 256
+//! vocabulary = 1024
+//! frame = 128
+//! place = "place"       # where in its frame the predicted code is, 0 to 127
+//!
+//! [next_token]
+//! output = "logits"
+//! ```
 
 mod read;
 mod signal;
@@ -75,13 +92,13 @@ pub struct Description {
     pub model: PathBuf,
     /// SHA-256 of the model's file; checked by [`Package::open`] where it is given.
     pub model_sha256: Option<[u8; 32]>,
-    /// Rows in a second: the rate of frames, signals and predictions.
+    /// Rows in a second: the rate of frames, signals and predictions; of codes frames in a second.
     pub rate_hz: f64,
     /// The camera.
     pub frames: Option<Frames>,
     /// Numbers of the motion.
     pub signals: Option<Signals>,
-    /// One number of the motion, cut into bins.
+    /// One number of the motion, cut into bins, or codes of frames.
     pub tokens: Option<Tokens>,
     /// The output that predicts the target row's frame.
     pub next_frame: Option<NextFrame>,
@@ -136,7 +153,7 @@ pub struct Signals {
     pub columns: Vec<Column>,
 }
 
-/// Rows of one number of the motion in an i64 input tensor `[rows]`, oldest first.
+/// Rows of tokens in an i64 input tensor `[rows]`, oldest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tokens {
     /// Name of the input.
@@ -145,10 +162,44 @@ pub struct Tokens {
     pub rows: usize,
     /// Rows from the newest given row to the target, by default 1.
     pub lag: usize,
-    /// Which number.
-    pub field: Field,
-    /// How it becomes a token.
-    pub bins: Bins,
+    /// What a token is.
+    pub kind: TokenKind,
+}
+
+/// What a token is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TokenKind {
+    /// One number of the motion, cut into bins.
+    Motion {
+        /// Which number.
+        field: Field,
+        /// How it becomes a token.
+        bins: Bins,
+    },
+    /// A code of a camera's frame, one after another as a tokenizer writes them.
+    Codes(Codes),
+}
+
+/// Codes of a camera's frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Codes {
+    /// Codes are 0 … vocabulary − 1.
+    pub vocabulary: usize,
+    /// Codes of a frame.
+    pub frame: usize,
+    /// Name of the i64 input `[1]` that is told the predicted code's place in its frame, if the model asks.
+    pub place: Option<String>,
+}
+
+impl TokenKind {
+    /// How many tokens there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Motion { bins, .. } => bins.count(),
+            Self::Codes(codes) => codes.vocabulary,
+        }
+    }
 }
 
 /// The output that predicts the target row's frame: `[3, height, width]` or `[height, width, 3]`.

@@ -1,7 +1,7 @@
 //! Token models: what one reads of a log of motion, a log as rows of tokens, and the batches of a step.
 //!
 //! A model of tokens predicts one number of the motion, cut into bins, from rows of signals and of that
-//! number before it. Its data are [`TokenLog`]s; a *row* is one tick of the model's rate, a *sample* is
+//! number before it; or a code of a camera's frame from the codes before it. Its data are [`TokenLog`]s; a *row* is one tick of the model's rate, a *sample* is
 //! one row that is predicted.
 //!
 //! # Parts
@@ -16,7 +16,7 @@ use shoal_hal::{Motion, Part};
 use crate::chance::{Draws, Purpose};
 use crate::fit::Source;
 use crate::form::MotionInput;
-use crate::package::{Bins, Column, Description, Field};
+use crate::package::{Column, Description, TokenKind};
 
 /// What a token model reads and predicts, as its package describes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,13 +27,11 @@ pub struct TokenForm {
     pub rows: usize,
     /// Rows from the newest given token to the predicted one, at least 1.
     pub lag: usize,
-    /// The number that is cut into tokens.
-    pub field: Field,
-    /// How it is cut.
-    pub bins: Bins,
+    /// What a token is.
+    pub kind: TokenKind,
     /// Rows before the predicted one that a sample reaches back.
     pub context: usize,
-    /// Rows per second.
+    /// Rows per second; of codes frames per second.
     pub rate_hz: f64,
 }
 
@@ -54,6 +52,9 @@ pub enum TokenFormError {
     /// The token that is predicted is given.
     #[error("tokens.lag is 0: the token that is to be predicted would be among the given ones")]
     Given,
+    /// Codes come without motion.
+    #[error("model.toml binds [signals] beside codes: streams of codes have no motion")]
+    Signals,
 }
 
 impl TokenForm {
@@ -70,6 +71,9 @@ impl TokenForm {
         if tokens.lag == 0 {
             return Err(TokenFormError::Given);
         }
+        if package.signals.is_some() && matches!(tokens.kind, TokenKind::Codes(_)) {
+            return Err(TokenFormError::Signals);
+        }
         let signals = package.signals.as_ref().map_or(MotionInput::NONE, |signals| {
             let columns = signals.columns.clone();
             MotionInput { rows: signals.rows, lag: signals.lag, columns }
@@ -78,8 +82,7 @@ impl TokenForm {
             signals,
             rows: tokens.rows,
             lag: tokens.lag,
-            field: tokens.field,
-            bins: tokens.bins,
+            kind: tokens.kind.clone(),
             context: package.context(),
             rate_hz: package.rate_hz,
         })
@@ -104,6 +107,12 @@ pub enum TokenLogError {
     /// Too short: a part has nothing to predict.
     #[error("{log} has {rows} rows, at least {needed} are needed for every part to have one")]
     TooShort { log: String, rows: usize, needed: usize },
+    /// Motion for a model of codes, or codes for a model of motion.
+    #[error("{log} is not of the model's kind: {want} is what the model reads")]
+    Kind { log: String, want: &'static str },
+    /// A code that the model does not know.
+    #[error("{log}, row {row}: the code {code} is not one of {vocabulary}")]
+    Code { log: String, row: usize, code: i64, vocabulary: usize },
 }
 
 impl TokenLog {
@@ -112,27 +121,43 @@ impl TokenLog {
     /// # Errors
     /// [`TokenLogError`]: every row must know what the model reads, every part have a row.
     pub fn new(name: &str, motion: Vec<Motion>, form: &TokenForm) -> Result<Self, TokenLogError> {
+        let TokenKind::Motion { field: cut, bins } = &form.kind else {
+            return Err(TokenLogError::Kind { log: name.to_owned(), want: "a stream of codes" });
+        };
         let fields = form.signals.columns.iter().filter_map(|column| match column {
             Column::Field { field, .. } => Some(*field),
             Column::Constant(_) => None,
         });
-        for field in fields.chain([form.field]) {
+        for field in fields.chain([*cut]) {
             if let Some(row) = motion.iter().position(|motion| field.read(motion).is_none()) {
                 let (log, field) = (name.to_owned(), field.name());
                 return Err(TokenLogError::Unknown { log, row, field });
             }
         }
-        // Three fifths are more rows than the context, and a fifth is at least one.
-        let needed = (5 * (form.context + 1)).div_ceil(3).max(5);
-        if motion.len() < needed {
-            let (log, rows) = (name.to_owned(), motion.len());
-            return Err(TokenLogError::TooShort { log, rows, needed });
-        }
+        long_enough(name, motion.len(), form)?;
         let token = |motion: &Motion| {
-            let value = form.field.read(motion).expect("every row was looked at");
-            form.bins.token(f64::from(value)) as i64
+            let value = cut.read(motion).expect("every row was looked at");
+            bins.token(f64::from(value)) as i64
         };
         Ok(TokenLog { name: name.to_owned(), tokens: motion.iter().map(token).collect(), motion })
+    }
+
+    /// A stream of codes that begins with the first of a frame.
+    ///
+    /// # Errors
+    /// [`TokenLogError`]: every code must be one of the model's, every part have a row.
+    pub fn of_codes(name: &str, codes: Vec<i64>, form: &TokenForm) -> Result<Self, TokenLogError> {
+        let TokenKind::Codes(of) = &form.kind else {
+            return Err(TokenLogError::Kind { log: name.to_owned(), want: "a log of motion" });
+        };
+        let known = 0..of.vocabulary as i64;
+        if let Some((row, code)) = codes.iter().enumerate().find(|(_, code)| !known.contains(code))
+        {
+            let (log, vocabulary) = (name.to_owned(), of.vocabulary);
+            return Err(TokenLogError::Code { log, row, code: *code, vocabulary });
+        }
+        long_enough(name, codes.len(), form)?;
+        Ok(TokenLog { name: name.to_owned(), tokens: codes, motion: Vec::new() })
     }
 
     /// Name for people.
@@ -157,6 +182,15 @@ impl TokenLog {
     }
 }
 
+/// Three fifths are more rows than the context, and a fifth is at least one.
+fn long_enough(name: &str, rows: usize, form: &TokenForm) -> Result<(), TokenLogError> {
+    let needed = (5 * (form.context + 1)).div_ceil(3).max(5);
+    if rows < needed {
+        return Err(TokenLogError::TooShort { log: name.to_owned(), rows, needed });
+    }
+    Ok(())
+}
+
 /// The samples of one part of some logs, in order of time.
 #[derive(Clone, Debug)]
 pub struct TokenRows<'a> {
@@ -167,6 +201,21 @@ impl<'a> TokenRows<'a> {
     /// The samples of one part of every log; `None` if there are none.
     pub fn of_part(logs: &'a [TokenLog], part: Part, form: &TokenForm) -> Option<Self> {
         let pieces: Vec<_> = logs.iter().map(|log| (log, log.part(part, form))).collect();
+        let rows = TokenRows { pieces };
+        (rows.count() > 0).then_some(rows)
+    }
+
+    /// The samples of these rows of these logs, in this order; `None` if there are none.
+    ///
+    /// # Panics
+    /// If a row's context, or the row itself, is not in its log.
+    pub fn of_pieces(pieces: Vec<(&'a TokenLog, Range<usize>)>, form: &TokenForm) -> Option<Self> {
+        for (log, rows) in &pieces {
+            let whole = form.context..log.tokens.len() + 1;
+            let within =
+                rows.is_empty() || whole.contains(&rows.start) && whole.contains(&rows.end);
+            assert!(within, "{}: rows {rows:?} with their context", log.name);
+        }
         let rows = TokenRows { pieces };
         (rows.count() > 0).then_some(rows)
     }
@@ -208,6 +257,7 @@ pub struct TokenBatch {
     form: TokenForm,
     signals: Vec<f32>,
     tokens: Vec<i64>,
+    place: Vec<i64>,
     target: Vec<i64>,
 }
 
@@ -217,6 +267,7 @@ impl TokenBatch {
         TokenBatch {
             signals: vec![0.0; samples * form.signals.len()],
             tokens: vec![0; samples * form.rows],
+            place: vec![0; samples],
             target: vec![0; samples],
             form,
         }
@@ -237,6 +288,11 @@ impl TokenBatch {
         &self.tokens
     }
 
+    /// Where in their frames the codes to be predicted are, `[samples]`; 0 of other tokens.
+    pub fn place(&self) -> &[i64] {
+        &self.place
+    }
+
     /// The tokens to be predicted, `[samples]`.
     pub fn target(&self) -> &[i64] {
         &self.target
@@ -255,6 +311,10 @@ impl TokenBatch {
         let first = row + 1 - form.lag - form.rows;
         self.tokens[index * form.rows..][..form.rows]
             .copy_from_slice(&log.tokens[first..first + form.rows]);
+        self.place[index] = match &form.kind {
+            TokenKind::Motion { .. } => 0,
+            TokenKind::Codes(codes) => (row % codes.frame) as i64,
+        };
         self.target[index] = log.tokens[row];
     }
 }
@@ -377,6 +437,26 @@ pub(crate) mod tests {
         for part in [Part::Tuning, Part::Pack, Part::HeldOut] {
             assert!(!log.part(part, &form).is_empty(), "{part:?}");
         }
+    }
+
+    #[test]
+    fn a_sample_of_codes_knows_its_place_and_codes_that_are_unknown_are_refused() {
+        let toml = "rate_hz = 20.0\n[tokens]\ninput = 'tokens'\nrows = 8\nvocabulary = 16\nframe = 4\n\
+             place = 'place'\n[next_token]\noutput = 'logits'\n";
+        let package = Description::parse("model.toml", toml, "test").unwrap();
+        assert_eq!(Description::parse("model.toml", &package.to_toml(), "test").unwrap(), package);
+        let form = TokenForm::of(&package).unwrap();
+        let codes: Vec<i64> = (0..40).map(|row| row % 16).collect();
+        let log = TokenLog::of_codes("codes", codes.clone(), &form).unwrap();
+        let mut batch = TokenBatch::new(form.clone(), 1);
+        batch.set(0, &log, 10);
+        assert_eq!((batch.place(), batch.target()), (&[2][..], &[10][..]));
+        assert_eq!(batch.tokens(), [2, 3, 4, 5, 6, 7, 8, 9]);
+        let wild = codes.into_iter().map(|code| code + 1).collect();
+        let said = TokenLog::of_codes("codes", wild, &form).unwrap_err().to_string();
+        assert_eq!(said, "codes, row 15: the code 16 is not one of 16");
+        let said = TokenLog::new("log", vec![Motion::default(); 40], &form).unwrap_err();
+        assert!(matches!(said, TokenLogError::Kind { .. }));
     }
 
     #[test]

@@ -4,13 +4,14 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use shoal_hal::Part;
+use shoal_hal::backend::recorded::codes::read_codes;
 use shoal_hal::backend::recorded::comma::{LOG_RATE_HZ, Log};
 use shoal_runtime::adapter::Adapter;
 use shoal_runtime::engine::Engine;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::fit::{load_grafted_token_predictor, load_token_predictor};
 use shoal_shadow::measure::tokens::{BLOCK_TOKENS, TokenReport, report};
-use shoal_shadow::package::{Description, Package};
+use shoal_shadow::package::{Description, Package, TokenKind};
 use shoal_shadow::pretrain::{PretrainOptions, pretrain_tokens};
 use shoal_shadow::stats::Interval;
 use shoal_shadow::tokens::{TokenForm, TokenLog, TokenRows, TokenSource};
@@ -122,8 +123,12 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// Reads the log at `path`: a CSV, a segment, or a folder with some of both.
+/// Reads the log at `path`: a CSV, a segment, or a folder with some of both; of codes a numpy array.
 fn read_logs(path: &Path, form: &TokenForm) -> Result<Vec<TokenLog>, Failure> {
+    if let TokenKind::Codes(codes) = &form.kind {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        return Ok(vec![TokenLog::of_codes(&name, read_codes(path, codes.frame)?, form)?]);
+    }
     if form.rate_hz != LOG_RATE_HZ {
         let rate = form.rate_hz;
         return Err(

@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use shoal_runtime::engine::Engine;
 
 use crate::config::{MethodConfig, SimConfig};
+use crate::data::{Data, DataError};
 use crate::lab::{Base, LabError};
 use crate::record::file::{RecordError, Writer, read};
 use crate::record::{Head, Record, Row};
-use crate::roads::{Roads, RoadsError};
 use crate::run::{RunError, run};
 
 const FILE: &str = "windows.jsonl";
@@ -30,7 +30,7 @@ pub enum CompareError {
     #[error(transparent)]
     Lab(#[from] LabError),
     #[error(transparent)]
-    Roads(#[from] RoadsError),
+    Data(#[from] DataError),
     #[error("{method}, seed {seed}")]
     Run { method: String, seed: u64, source: Box<RunError> },
     #[error(transparent)]
@@ -89,7 +89,7 @@ pub fn compare(
         let of_seed = place.folder.join(format!("seed-{seed}"));
         let records_in = place.part.map_or_else(|| of_seed.clone(), |part| of_seed.join(part));
         make(&of_seed)?;
-        let mut roads: Option<Roads> = None;
+        let mut data: Option<Data> = None;
         for method in &config.methods {
             let of_method = records_in.join(&method.name);
             make(&of_method)?;
@@ -98,18 +98,15 @@ pub fn compare(
                 records.push(record);
                 continue;
             }
-            let roads = match &mut roads {
-                Some(roads) => roads,
+            let data = match &mut data {
+                Some(data) => data,
                 None => {
-                    let opened = Roads::open(&config, &base.form, &of_seed.join("pack"))?;
-                    opened
-                        .skipped
-                        .iter()
-                        .for_each(|skipped| tell(Tell::Skipped(&skipped.to_string())));
-                    roads.insert(opened)
+                    let opened = Data::open(&config, &base.task, &of_seed.join("pack"))?;
+                    opened.skipped().iter().for_each(|skipped| tell(Tell::Skipped(skipped)));
+                    data.insert(opened)
                 }
             };
-            records.push(one(&config, method, &base, roads, &of_seed, &path, &mut tell)?);
+            records.push(one(&config, method, &base, data, &of_seed, &path, &mut tell)?);
         }
     }
     Ok(records)
@@ -145,7 +142,7 @@ fn one(
     config: &SimConfig,
     method: &MethodConfig,
     base: &Base,
-    roads: &Roads,
+    data: &Data,
     of_seed: &Path,
     path: &Path,
     tell: &mut impl FnMut(Tell<'_>),
@@ -157,7 +154,7 @@ fn one(
     }
     tell(Tell::Begins { method: &method.name, seed: config.seed, written: written.len() });
     let mut failed = None;
-    let ran = run(config, method, base, roads, &of_seed.join("results"), |head, row| {
+    let ran = run(config, method, base, data, &of_seed.join("results"), |head, row| {
         let result = match written.get(row.window as usize) {
             Some(before) if before == row => Ok(()),
             Some(_) => Err(CompareError::Differs { path: path.to_owned(), window: row.window }),

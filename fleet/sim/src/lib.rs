@@ -3,8 +3,10 @@
 
 pub mod compare;
 pub mod config;
+pub mod data;
 pub mod lab;
 pub mod lifelong;
+pub mod logs;
 pub mod method;
 pub mod moving;
 pub mod record;

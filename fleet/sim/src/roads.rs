@@ -108,7 +108,8 @@ impl Roads {
         }
         let packs = config.utility.iter().map(|term| pack(&all, form, term, folder));
         let packs = packs.collect::<Result<Vec<_>, _>>()?;
-        let utility = utility::document(&config.utility, &packs)?;
+        let hashes: Vec<[u8; 32]> = packs.iter().map(Pack::sha256).collect();
+        let utility = utility::document(&config.utility, &hashes)?;
         let windows_to_drive = config.roads.windows_to_drive;
         let phases = config.roads.journey.iter().map(|phase| phase.from_window).collect();
         let form = form.clone();

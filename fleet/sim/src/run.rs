@@ -11,11 +11,11 @@ use shoal_swarm::swarm::Flat;
 use shoal_swarm::utility::Utility;
 
 use crate::config::{MethodConfig, SimConfig};
+use crate::data::{Data, DataError};
 use crate::lab::{Base, Ensemble, Lab, LabError, On, skills};
 use crate::lifelong;
 use crate::method::{self, Method, MethodError, Window};
 use crate::record::{Changes, Head, Phase, Row, SCHEMA};
-use crate::roads::{Roads, RoadsError};
 use crate::store::{Store, StoreError};
 use crate::traffic::{Traffic, mean};
 
@@ -27,7 +27,7 @@ const MIXES: [f32; 3] = [0.0, 0.5, 1.0];
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error(transparent)]
-    Roads(#[from] RoadsError),
+    Data(#[from] DataError),
     #[error(transparent)]
     Lab(#[from] LabError),
     #[error(transparent)]
@@ -45,12 +45,12 @@ pub fn run(
     config: &SimConfig,
     method: &MethodConfig,
     base: &Base,
-    roads: &Roads,
+    data: &Data,
     folder: &Path,
     mut tell: impl FnMut(&Head, &Row) -> bool,
 ) -> Result<(), RunError> {
     let store = Store::open(folder)?;
-    let mut lab = Lab::new(base, roads, config, store)?;
+    let mut lab = Lab::new(base, data, config, store)?;
     let head = Head {
         schema: SCHEMA,
         method: method.name.clone(),
@@ -60,10 +60,10 @@ pub fn run(
         engine: base.engine(),
         config: config.hash(method),
         values: base.layout.values() as u64,
-        roads: roads.kinds(),
-        changes: changes(config, roads),
+        roads: data.kinds(),
+        changes: changes(config, data),
     };
-    let mut way = method::open(method, config, base, &roads.utility)?;
+    let mut way = method::open(method, config, base, data.utility())?;
     let start: Flat = Adapter::start(base.layout.clone(), config.seed).values().into();
     let mut row = Row::default();
     let at_start = |_vehicle| Own { tuned: start.clone(), given: start.clone(), personal: None };
@@ -108,12 +108,12 @@ pub fn run(
 }
 
 /// What changes in the windows of a run.
-fn changes(config: &SimConfig, roads: &Roads) -> Changes {
-    let utility = Utility::new(&roads.utility);
+fn changes(config: &SimConfig, data: &Data) -> Changes {
+    let utility = Utility::new(data.utility());
     let shares = |window: u32| utility.at(window).map(|weighing| weighing.shares().to_vec());
     let moves = |window: &u32| shares(*window) != shares(window - 1);
     let ends = config.roads.journey.iter().skip(1).map(|phase| phase.from_window - 1);
-    let phases = ends.chain([config.windows]).zip(roads.by_phase());
+    let phases = ends.chain([config.windows]).zip(data.by_phase());
     Changes {
         weights: (1..=config.windows).filter(moves).collect(),
         phases: phases.map(|(ends, roads)| Phase { ends, roads }).collect(),
@@ -171,7 +171,10 @@ fn look(
     row: &mut Row,
 ) -> Result<(), RunError> {
     let found = lab.measure(&[(fleet.clone(), On::HeldOut)])?;
-    found.iter().for_each(|held_out| row.skill = skills(held_out));
+    for held_out in &found {
+        row.skill = skills(held_out);
+        row.also.extend(lab.figures(held_out));
+    }
     let utility = lab.utility(std::slice::from_ref(fleet), row.window)?;
     row.utility = utility.first().copied().unwrap_or(0.0);
     if row.window != config.windows && row.window != 0 {
@@ -249,11 +252,11 @@ fn alone(
         for (road, skill) in &skills {
             *row.skill.entry(road.clone()).or_default() += skill / vehicles;
         }
-        let phase = lab.roads().phase(row.window);
-        let mine = lab.roads().of(vehicle, phase).filter_map(|road| {
-            let name = &road.drive.name;
-            Some((name.clone(), *skills.get(name)?))
-        });
+        for (name, figure) in lab.figures(held_out) {
+            *row.also.entry(name).or_default() += figure / vehicles;
+        }
+        let mine = lab.data().names_of(vehicle, row.window).into_iter();
+        let mine = mine.filter_map(|name| Some((name.to_owned(), *skills.get(name)?)));
         row.own.extend(mine);
     }
     Ok(())

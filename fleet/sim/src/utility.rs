@@ -1,6 +1,5 @@
 //! The utility document of a simulation.
 
-use shoal_shadow::pack::Pack;
 use shoal_swarm::utility::to_value;
 use shoal_wire::PackHash;
 use shoal_wire::v1::{Knot, Metric, Term, UtilityDocument, UtilityDocumentFields};
@@ -14,17 +13,17 @@ pub struct UtilityError {
     why: String,
 }
 
-/// The document of these terms, each on its pack.
+/// The document of these terms, each on the pack of this hash.
 ///
 /// # Errors
 /// [`UtilityError`].
-pub fn document(terms: &[TermConfig], packs: &[Pack]) -> Result<UtilityDocument, UtilityError> {
+pub fn document(terms: &[TermConfig], packs: &[[u8; 32]]) -> Result<UtilityDocument, UtilityError> {
     let refused = |why: String| UtilityError { why };
-    let term = |(term, pack): (&TermConfig, &Pack)| {
+    let term = |(term, pack): (&TermConfig, &[u8; 32])| {
         let name = term.name.as_str().try_into();
         Ok(Term {
             name: name.map_err(|_long| refused(format!("`{}` is too long a name", term.name)))?,
-            pack: PackHash::new(pack.sha256()),
+            pack: PackHash::new(*pack),
             metric: Metric::Skill,
             knots: term.knots.iter().map(|&(window, weight)| Knot { window, weight }).collect(),
             gate: term.gate.map(to_value),

@@ -40,7 +40,7 @@ impl TokenSteps {
             total: counts.values().sum(),
             counts,
             lag: form.lag,
-            bins: form.bins.count(),
+            bins: form.kind.count(),
         }
     }
 

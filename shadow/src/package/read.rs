@@ -5,8 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use shoal_hal::FrameShape;
 
 use super::{
-    Action, Adapter, Bins, CONTEXT_ROWS_MAX, Column, Description, Field, Frames, Layout, Loss,
-    LossKind, NextFrame, NextToken, Reading, Signals, Tokens,
+    Action, Adapter, Bins, CONTEXT_ROWS_MAX, Codes, Column, Description, Field, Frames, Layout,
+    Loss, LossKind, NextFrame, NextToken, Reading, Signals, TokenKind, Tokens,
 };
 use crate::digits;
 use crate::document::{Document, DocumentError, Table};
@@ -142,16 +142,37 @@ fn column(table: &Table<'_>) -> Result<Column, DocumentError> {
 }
 
 fn tokens(root: &Table<'_>) -> Result<Option<Tokens>, DocumentError> {
-    let keys = ["input", "rows", "lag", "field", "low", "high", "bins"];
+    let of_motion = ["field", "low", "high", "bins"];
+    let of_codes = ["vocabulary", "frame", "place"];
+    let keys: Vec<&str> =
+        ["input", "rows", "lag"].into_iter().chain(of_motion).chain(of_codes).collect();
     let Some(table) = root.table("tokens", &keys)? else { return Ok(None) };
     let (rows, lag) = rows_and_lag(&table)?;
-    Ok(Some(Tokens {
-        input: table.text_required("input")?.into(),
-        rows,
-        lag,
-        field: field(&table)?,
-        bins: bins(&table)?,
-    }))
+    let is_codes = table.has("vocabulary");
+    let (others, want) = if is_codes {
+        (&of_motion[..], "`vocabulary`, `frame` and `place`")
+    } else {
+        (&of_codes[1..], "a key beside `vocabulary`")
+    };
+    if let Some(other) = others.iter().find(|key| table.has(key)) {
+        return Err(table.refuse(other, "a key of other tokens", want));
+    }
+    let kind = if is_codes {
+        TokenKind::Codes(codes(&table)?)
+    } else {
+        TokenKind::Motion { field: field(&table)?, bins: bins(&table)? }
+    };
+    Ok(Some(Tokens { input: table.text_required("input")?.into(), rows, lag, kind }))
+}
+
+fn codes(table: &Table<'_>) -> Result<Codes, DocumentError> {
+    let count_max = i64::try_from(Bins::COUNT_MAX).expect("a small constant");
+    let of = |key, least| count(table, key, least..=count_max)?.ok_or_else(|| table.missing(key));
+    Ok(Codes {
+        vocabulary: of("vocabulary", 2)?,
+        frame: of("frame", 1)?,
+        place: table.text("place")?.map(String::from),
+    })
 }
 
 fn next_frame(

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::{Bins, Column, Description, Layout, Loss, Reading, read};
+use super::{Bins, Column, Description, Layout, Loss, Reading, TokenKind, read};
 use crate::digits;
 
 pub(super) fn description(description: &Description) -> String {
@@ -51,8 +51,19 @@ fn inputs(root: &mut Table, description: &Description) {
         put(&mut table, "input", tokens.input.as_str());
         put(&mut table, "rows", whole(tokens.rows));
         put(&mut table, "lag", whole(tokens.lag));
-        put(&mut table, "field", tokens.field.name());
-        bins(&mut table, &tokens.bins);
+        match &tokens.kind {
+            TokenKind::Motion { field, bins: of } => {
+                put(&mut table, "field", field.name());
+                bins(&mut table, of);
+            }
+            TokenKind::Codes(codes) => {
+                put(&mut table, "vocabulary", whole(codes.vocabulary));
+                put(&mut table, "frame", whole(codes.frame));
+                if let Some(place) = &codes.place {
+                    put(&mut table, "place", place.as_str());
+                }
+            }
+        }
         put(root, "tokens", table);
     }
 }

@@ -1,17 +1,22 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use shoal_shadow::worldmodel::{self, Architecture};
+use shoal_runtime::onnx::Model;
+use shoal_shadow::package::Description;
+use shoal_shadow::{tokenmodel, worldmodel};
 
-use crate::output::Outcome;
+use crate::output::{Failure, Outcome};
 
-/// Write a package with the default world model, untrained.
+/// Write a package with the default world model, untrained; or with one of codes.
 ///
 /// Example: shoal model init world
 #[derive(Args)]
 pub(crate) struct Init {
     /// The package's directory; it must not exist
     package: PathBuf,
+    /// A small model of a camera's frames as codes, as commaVQ has them: 1,024 codes, 128 a frame, 20 frames a second
+    #[arg(long)]
+    codes: bool,
     /// Seed of the start values
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -19,16 +24,24 @@ pub(crate) struct Init {
 
 impl Init {
     pub(crate) fn run(self) -> Outcome {
-        let architecture = Architecture::default();
-        let model = worldmodel::build(&architecture, self.seed)?;
+        let (model, description) = self.build()?;
         std::fs::create_dir(&self.package)
             .map_err(|error| format!("cannot create {}: {error}", self.package.display()))?;
-        let description = worldmodel::description(&architecture);
         model.write(&self.package.join(&description.model))?;
         let file = self.package.join(shoal_shadow::package::DESCRIPTION_FILE);
         std::fs::write(&file, description.to_toml())
             .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
         println!("{}", self.package.display());
         Ok(())
+    }
+
+    fn build(&self) -> Result<(Model, Description), Failure> {
+        if self.codes {
+            let architecture = tokenmodel::Architecture::codes();
+            return Ok((tokenmodel::build(&architecture, self.seed)?, tokenmodel::description()));
+        }
+        let architecture = worldmodel::Architecture::default();
+        let model = worldmodel::build(&architecture, self.seed)?;
+        Ok((model, worldmodel::description(&architecture)))
     }
 }

@@ -4,6 +4,7 @@
 mod hardware;
 mod journey;
 mod liars;
+mod logs;
 mod method;
 mod utility;
 
@@ -17,6 +18,7 @@ use shoal_vehicle::config::{EngineConfig, EngineKind};
 pub use hardware::HardwareConfig;
 pub use journey::PhaseConfig;
 pub use liars::{LiarsConfig, Lie};
+pub use logs::LogsConfig;
 pub use method::{
     Average, Cocktail, Consensus, Ensemble, EvoMerge, Evolution, Fisher, Gossip, MeasuredOn, Merge,
     MethodConfig, Rule, Server, Soup,
@@ -31,6 +33,7 @@ const ROOT: [&str; 14] = [
     "model",
     "engine",
     "roads",
+    "logs",
     "night",
     "calendar",
     "network",
@@ -64,12 +67,16 @@ pub struct SimConfig {
     pub measure_every: u32,
     /// The model package's directory.
     pub package: PathBuf,
+    /// The model's file, where the package does not have it.
+    pub model: Option<PathBuf>,
     /// What runs it.
     pub engine: EngineConfig,
     /// Vehicles that are tuned or measured at a time.
     pub jobs: usize,
-    /// What is driven, and what is measured besides.
+    /// What is driven, and what is measured besides; nothing where there are logs.
     pub roads: RoadsConfig,
+    /// The same of a model of tokens.
+    pub logs: Option<LogsConfig>,
     /// What a vehicle tunes between two windows.
     pub night: NightConfig,
     /// Who is there.
@@ -168,6 +175,10 @@ impl SimConfig {
         let mut config = Self::parse(&path.display().to_string(), &source)?;
         let directory = path.parent().unwrap_or(Path::new(""));
         config.package = directory.join(&config.package);
+        config.model = config.model.map(|model| directory.join(model));
+        for recorded in config.logs.iter_mut().flat_map(|logs| &mut logs.recorded) {
+            *recorded = directory.join(&*recorded);
+        }
         config.roads.recorded.iter_mut().for_each(|recorded| *recorded = directory.join(&recorded));
         config.engine.library = config.engine.library.map(|library| directory.join(library));
         Ok(config)
@@ -182,21 +193,34 @@ impl SimConfig {
         let root = document.root(&ROOT)?;
         let number = |key, range, usual| Ok(root.integer(key, range)?.map_or(usual, |n| n as u32));
         let (engine, jobs) = engine(&root)?;
-        let package = match root.table("model", &["package"])? {
-            Some(model) => model.text_required("package")?.into(),
-            None => "models/world".into(),
+        let (package, model) = match root.table("model", &["package", "file"])? {
+            Some(model) => {
+                let file = model.text("file")?.map(PathBuf::from);
+                (model.text_required("package")?.into(), file)
+            }
+            None => ("models/world".into(), None),
+        };
+        let windows = number("windows", 1..=1000, 10)?;
+        let logs = LogsConfig::read(&root)?;
+        let roads = match &logs {
+            Some(_) if root.has("roads") => {
+                return Err(root.refuse("logs", "beside [roads]", "one of the two"));
+            }
+            Some(_) => RoadsConfig::none(),
+            None => RoadsConfig::read(&root, windows)?,
         };
         let vehicles = number("vehicles", 1..=64, 8)?;
-        let windows = number("windows", 1..=1000, 10)?;
         let config = SimConfig {
             vehicles,
             windows,
             seed: root.integer("seed", 0..=i64::MAX)?.unwrap_or(0) as u64,
             measure_every: number("measure_every", 1..=1000, 1)?,
             package,
+            model,
             engine,
             jobs,
-            roads: RoadsConfig::read(&root, windows)?,
+            roads,
+            logs,
             night: NightConfig::read(&root)?,
             calendar: CalendarConfig::read(&root)?,
             network: NetworkConfig::read(&root)?,
@@ -214,7 +238,9 @@ impl SimConfig {
     #[must_use]
     pub fn hash(&self, method: &MethodConfig) -> String {
         let decides = SimConfig { jobs: 1, methods: vec![method.clone()], ..self.clone() };
-        let digest = Sha256::digest(decides.shown());
+        // What is not there decides nothing.
+        let text = decides.shown().replace(" model: None,", "").replace(" logs: None,", "");
+        let digest = Sha256::digest(text);
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
@@ -264,6 +290,20 @@ fn drawn(vehicles: u32, seed: u64, purpose: &str) -> Vec<usize> {
 }
 
 impl RoadsConfig {
+    /// No road at all.
+    const fn none() -> Self {
+        RoadsConfig {
+            recorded: Vec::new(),
+            unseen_drives: Vec::new(),
+            regions: Vec::new(),
+            listed: Vec::new(),
+            unseen: Vec::new(),
+            frames: 0,
+            windows_to_drive: 1,
+            journey: Vec::new(),
+        }
+    }
+
     fn read(root: &Table<'_>, windows: u32) -> Result<Self, DocumentError> {
         let keys = [
             "recorded",
@@ -452,5 +492,7 @@ pub(crate) mod tests {
         assert_ne!(hash(&config), hash(&other));
         let stale = format!("[calendar]\nstale = 0.25\n{SMALL}");
         assert_ne!(hash(&config), hash(&SimConfig::parse("fleet.toml", &stale).unwrap()));
+        let other = SimConfig { model: Some("other.onnx".into()), ..config.clone() };
+        assert_ne!(hash(&config), hash(&other));
     }
 }

@@ -12,7 +12,8 @@ use shoal_soup::ensemble::{cbtm_weights, error_loss, pack_weights};
 use shoal_soup::input::Members;
 use shoal_swarm::swarm::{Flat, ValuesHash};
 
-use super::{BATCH, Lab, LabError, On, in_parallel, measured};
+use super::frames::BATCH;
+use super::{Lab, LabError, On, in_parallel, measured};
 use crate::store::Key;
 
 /// Cells of a feature: across and down, three colours each.
@@ -79,12 +80,16 @@ impl Lab<'_> {
     }
 
     /// The mean feature of what a vehicle has seen before this window, `[FEATURE_VALUES]`: what a cluster's centre is.
-    pub fn centre(&self, vehicle: u32, window: u32) -> Vec<f32> {
-        let shape = self.base.form.shape;
+    ///
+    /// # Errors
+    /// [`LabError`]: tokens have no colours.
+    pub fn centre(&self, vehicle: u32, window: u32) -> Result<Vec<f32>, LabError> {
+        let frames = self.bench.frames("an ensemble")?;
+        let (shape, roads) = (frames.form.shape, frames.roads);
         let mut planes = vec![0.0; shape.bytes()];
         let (mut sums, mut count) = (vec![0.0_f64; FEATURE_VALUES], 0_u32);
-        for road in self.roads.of(vehicle, self.roads.phase(window)) {
-            let clips = self.roads.clips(road, self.roads.seen(road, window));
+        for road in roads.of(vehicle, roads.phase(window)) {
+            let clips = roads.clips(road, roads.seen(road, window));
             for index in clips.spans().iter().flat_map(|span| span.first..=span.last) {
                 to_planes(clips.footage().frame(index), &mut planes);
                 let feature = feature(&planes, shape);
@@ -92,7 +97,7 @@ impl Lab<'_> {
                 count += 1;
             }
         }
-        sums.into_iter().map(|sum| (sum / f64::from(count.max(1))) as f32).collect()
+        Ok(sums.into_iter().map(|sum| (sum / f64::from(count.max(1))) as f32).collect())
     }
 
     fn mixed(&self, ensemble: &Ensemble, on: On) -> Result<Measurement, LabError> {
@@ -106,7 +111,7 @@ impl Lab<'_> {
         if let Some(measured) = self.store.get(&key).and_then(|bytes| measured::read(&bytes)) {
             return Ok(measured);
         }
-        let base = self.base;
+        let (base, frames) = (self.base, self.bench.frames("an ensemble")?);
         let load = |values: &Flat| {
             let adapter = base.adapter(values)?;
             let predictor = load_predictor(
@@ -120,8 +125,9 @@ impl Lab<'_> {
             Ok::<_, LabError>(predictor)
         };
         let members = ensemble.members.iter().map(load).collect::<Result<Vec<_>, _>>()?;
-        let mut predictor = Mixed::new(members, &ensemble.weighing, base.form.clone());
-        let measured = measure(&mut predictor, &self.clips(on), Horizon::Next)?;
+        let mut predictor = Mixed::new(members, &ensemble.weighing, frames.form.clone());
+        let clips = frames.clips(on, self.phase);
+        let measured = measure(&mut predictor, &clips, Horizon::Next)?;
         self.store.put(&key, &measured::write(&measured))?;
         Ok(measured)
     }

@@ -56,14 +56,14 @@ impl Lab<'_> {
         {
             return Ok(values);
         }
-        let base = self.base;
+        let (base, frames) = (self.base, self.bench.frames("fisher")?);
+        let roads = frames.roads;
         let seen = |road| {
-            let clips = self.roads.clips(road, self.roads.seen(road, *window));
-            Clipped::new(&[clips], &base.form)
+            let clips = roads.clips(road, roads.seen(road, *window));
+            Clipped::new(&[clips], frames.form)
         };
-        let phase = self.roads.phase(*window);
-        let own = self.roads.of(*vehicle, phase).filter_map(seen).collect();
-        let source = MixedBatch::new(base.form.clone(), ONE, own, Vec::new(), *seed);
+        let own = roads.of(*vehicle, roads.phase(*window)).filter_map(seen).collect();
+        let source = MixedBatch::new(frames.form.clone(), ONE, own, Vec::new(), *seed);
         let mut source = source.ok_or(LabError::Nothing { vehicle: *vehicle })?;
         let options = TuneOptions {
             mix: ONE,

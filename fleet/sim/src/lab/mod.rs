@@ -2,45 +2,44 @@
 //! by what it was made of. It takes no time of the simulation's: the calendar says how long work takes.
 
 mod ensemble;
+mod frames;
 mod information;
 mod measured;
 mod rank;
+mod tokens;
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use sha2::{Digest, Sha256};
+use shoal_hal::Drive;
 use shoal_hal::backend::recorded::OpenError;
-use shoal_hal::{Drive, Part};
 use shoal_runtime::adapter::{Adapter, AdapterError, Layout};
 use shoal_runtime::engine::Engine;
 use shoal_runtime::onnx::{Model, ReadError};
-use shoal_shadow::batch::{Mix, MixedBatch, Road as Clipped};
-use shoal_shadow::fit::{FitError, graft_package, load_predictor, profile_of};
+use shoal_shadow::fit::{FitError, graft_package, profile_of};
 use shoal_shadow::form::{Form, FormError};
-use shoal_shadow::measure::{DriveClips, Horizon, MeasureError, Measurement, measure};
-use shoal_shadow::pack::{Footages, ReadPackError};
+use shoal_shadow::measure::tokens::TokenMeasureError;
+use shoal_shadow::measure::{MeasureError, Measurement};
+use shoal_shadow::pack::ReadPackError;
 use shoal_shadow::package::{OpenPackageError, Package};
-use shoal_shadow::tune::{TuneOptions, Tuner};
+use shoal_shadow::tokens::{TokenForm, TokenFormError};
 use shoal_swarm::swarm::{Flat, ValuesHash};
 use shoal_swarm::utility::Utility;
 use shoal_vehicle::drives::footage;
 use shoal_wire::v1::PARTS;
 
+use self::frames::Frames;
+use self::tokens::Tokens;
 use crate::config::{HardwareConfig, NightConfig, SimConfig};
-use crate::record::RoadKind;
-use crate::roads::{Road, Roads};
+use crate::data::Data;
 use crate::store::{Key, Store, StoreError};
 
 pub use ensemble::{Ensemble, FEATURE_VALUES, Weighing};
 pub use information::Information;
 pub use rank::trained;
-
-/// Clips predicted at a time, as a vehicle measures.
-const BATCH: usize = 1;
 
 /// Why the lab cannot work.
 #[expect(missing_docs, reason = "each says what its source says")]
@@ -53,9 +52,13 @@ pub enum LabError {
     #[error(transparent)]
     Form(#[from] FormError),
     #[error(transparent)]
+    TokenForm(#[from] TokenFormError),
+    #[error(transparent)]
     Fit(#[from] FitError),
     #[error(transparent)]
     Measure(#[from] MeasureError),
+    #[error(transparent)]
+    MeasureTokens(#[from] TokenMeasureError),
     #[error("the footage that ships with the model cannot be read")]
     Footage(#[from] OpenError),
     #[error(transparent)]
@@ -68,20 +71,36 @@ pub enum LabError {
     Nothing { vehicle: u32 },
     #[error("hardware.{class}: rank {rank}, but adapters of this model have {most}")]
     Rank { class: String, rank: u8, most: usize },
+    #[error("the data are of another kind than the model")]
+    OtherData,
+    #[error("{what} is for models of frames alone: take it out of the file")]
+    FramesAlone { what: &'static str },
+}
+
+/// What a model reads and predicts.
+pub enum Task {
+    /// Frames.
+    Frames {
+        /// What it reads.
+        form: Form,
+        /// What ships with the package, to be replayed while tuning.
+        footage: Vec<Drive>,
+    },
+    /// Tokens of a log.
+    Tokens(TokenForm),
 }
 
 /// The model that everyone has.
 pub struct Base {
     package: Package,
-    /// What it reads.
-    pub form: Form,
+    /// What it reads and predicts.
+    pub task: Task,
     model: Model,
     /// SHA-256 of its file.
     pub hash: [u8; 32],
     /// How its adapters are laid out.
     pub layout: Arc<Layout>,
     engine: Box<dyn Engine>,
-    footage: Vec<Drive>,
 }
 
 /// Whose roads are tuned on.
@@ -91,6 +110,16 @@ pub enum Who {
     Vehicle(u32),
     /// Everybody's.
     All,
+}
+
+impl Who {
+    /// The vehicle's number; 0 for all.
+    const fn number(self) -> u32 {
+        match self {
+            Who::Vehicle(vehicle) => vehicle,
+            Who::All => 0,
+        }
+    }
 }
 
 /// A night of tuning.
@@ -152,7 +181,8 @@ pub struct Counts {
 /// The lab of one simulation.
 pub struct Lab<'a> {
     base: &'a Base,
-    roads: &'a Roads,
+    data: &'a Data,
+    bench: Bench<'a>,
     store: Store,
     night: NightConfig,
     /// By vehicle, where it can less than the night asks for.
@@ -160,10 +190,8 @@ pub struct Lab<'a> {
     /// Of the journey, from 0 on: whose roads a vehicle's own are.
     phase: usize,
     jobs: usize,
-    /// What decides results beside what is asked: model, engine, roads, night.
+    /// What decides results beside what is asked: model, engine, data, night.
     context: [u8; 32],
-    /// By term: its parts, and all of them.
-    packs: Vec<(Vec<Footages>, Footages)>,
     utility: Utility,
     /// What was done since it was last asked.
     counts: Counts,
@@ -189,19 +217,83 @@ impl Class {
     }
 }
 
+/// What is tuned and measured, by what the model reads.
+enum Bench<'a> {
+    Frames(Frames<'a>),
+    Tokens(Tokens<'a>),
+}
+
+impl<'a> Bench<'a> {
+    fn new(base: &'a Base, data: &'a Data) -> Result<Self, LabError> {
+        match (&base.task, data) {
+            (Task::Frames { form, footage }, Data::Roads(roads)) => {
+                Ok(Bench::Frames(Frames::new(form, footage, roads)?))
+            }
+            (Task::Tokens(form), Data::Logs(logs)) => Ok(Bench::Tokens(Tokens { form, logs })),
+            (Task::Frames { .. }, Data::Logs(_)) | (Task::Tokens(_), Data::Roads(_)) => {
+                Err(LabError::OtherData)
+            }
+        }
+    }
+
+    /// What is tuned and measured of a model of frames; `what` wants one.
+    fn frames(&self, what: &'static str) -> Result<&Frames<'a>, LabError> {
+        match self {
+            Bench::Frames(frames) => Ok(frames),
+            Bench::Tokens(_) => Err(LabError::FramesAlone { what }),
+        }
+    }
+
+    fn train(&self, base: &Base, nights: &NightConfig, night: &Tune) -> Result<Flat, LabError> {
+        match self {
+            Bench::Frames(frames) => frames.train(base, nights, night),
+            Bench::Tokens(_) if night.pull.is_some() => {
+                Err(LabError::FramesAlone { what: "fedprox" })
+            }
+            Bench::Tokens(tokens) => tokens.train(base, nights, night),
+        }
+    }
+
+    fn measure(
+        &self,
+        base: &Base,
+        values: &Flat,
+        on: On,
+        phase: usize,
+    ) -> Result<Measurement, LabError> {
+        match self {
+            Bench::Frames(frames) => frames.measure(base, values, on, phase),
+            Bench::Tokens(tokens) => tokens.measure(base, values, on),
+        }
+    }
+
+    fn digest(&self, config: &SimConfig, hasher: &mut Sha256) {
+        match self {
+            Bench::Frames(frames) => frames.digest(config, hasher),
+            Bench::Tokens(tokens) => tokens.digest(config, hasher),
+        }
+    }
+}
+
 impl Base {
     /// Opens the package and the engine.
     ///
     /// # Errors
     /// [`LabError`].
     pub fn open(config: &SimConfig, engine: Box<dyn Engine>) -> Result<Self, LabError> {
-        let package = Package::open(&config.package)?;
-        let form = Form::of(package.description())?;
+        let package = Package::open_with(&config.package, config.model.as_deref())?;
+        let description = package.description();
+        let task = if description.next_token.is_some() && description.next_frame.is_none() {
+            Task::Tokens(TokenForm::of(description)?)
+        } else {
+            let form = Form::of(description)?;
+            let footage = footage(&package, &form)?;
+            Task::Frames { form, footage }
+        };
         let path = package.model_path();
         let model = Model::read(&path)?;
         let bytes = std::fs::read(&path).unwrap_or_default();
         let layout = graft_package(&model, package.description(), 1, profile_of(&*engine))?.layout;
-        let footage = footage(&package, &form)?;
         let hash = Sha256::digest(&bytes).into();
         for class in &config.hardware {
             let too_high = |rank: &u8| usize::from(*rank) > layout.rank;
@@ -210,7 +302,7 @@ impl Base {
                 return Err(LabError::Rank { class, rank, most });
             }
         }
-        Ok(Base { package, form, model, hash, layout, engine, footage })
+        Ok(Base { package, task, model, hash, layout, engine })
     }
 
     /// The engine, by its own description.
@@ -243,31 +335,27 @@ impl<'a> Lab<'a> {
     /// [`LabError`].
     pub fn new(
         base: &'a Base,
-        roads: &'a Roads,
+        data: &'a Data,
         config: &SimConfig,
         store: Store,
     ) -> Result<Self, LabError> {
-        let packs = roads.packs.iter().map(|pack| {
-            let parts = (0..PARTS).map(|part| pack.read_turn(usize::from(part)));
-            Ok((parts.collect::<Result<Vec<_>, _>>()?, pack.read(&pack.parts())?))
-        });
-        let packs = packs.collect::<Result<Vec<_>, LabError>>()?;
-        let utility = Utility::new(&roads.utility);
-        let context = context(base, roads, config);
+        let bench = Bench::new(base, data)?;
+        let utility = Utility::new(data.utility());
+        let context = context(base, &bench, config);
         let (night, jobs) = (config.night, config.jobs);
         let classes = HardwareConfig::of(&config.hardware, config.vehicles, config.seed);
         let classes =
             classes.into_iter().map(|class| Some(Class::new(class?, &night, &base.layout)));
         Ok(Lab {
             base,
-            roads,
+            data,
+            bench,
             store,
             night,
             classes: classes.collect(),
             phase: 0,
             jobs,
             context,
-            packs,
             utility,
             counts: Counts::default(),
         })
@@ -279,15 +367,24 @@ impl<'a> Lab<'a> {
         self.base
     }
 
-    /// The roads.
+    /// The roads or logs.
     #[must_use]
-    pub fn roads(&self) -> &'a Roads {
-        self.roads
+    pub fn data(&self) -> &'a Data {
+        self.data
+    }
+
+    /// What is told of a measurement on what is held out beside skill: of a model of tokens nats a token.
+    #[must_use]
+    pub fn figures(&self, held_out: &Measurement) -> BTreeMap<String, f64> {
+        match &self.bench {
+            Bench::Frames(_) => BTreeMap::new(),
+            Bench::Tokens(tokens) => tokens.figures(held_out),
+        }
     }
 
     /// A window begins: from now on a vehicle's own roads are those that it drives before this window.
     pub fn begin(&mut self, window: u32) {
-        self.phase = self.roads.phase(window);
+        self.phase = self.data.phase(window);
     }
 
     /// What was done since this was asked last.
@@ -410,64 +507,16 @@ impl<'a> Lab<'a> {
         {
             return Ok(values);
         }
-        let values = self.train(night)?;
+        let nights = NightConfig { steps: self.steps(night.who), ..self.night };
+        let values = self.bench.train(self.base, &nights, night)?;
+        // The graph trains the whole rank: what this vehicle does not have stays as it was.
+        let values = match class.and_then(|class| class.trained.as_ref()) {
+            Some(trained) => rank::kept(&values, &night.from, trained),
+            None => values,
+        };
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.store.put(&key, &bytes)?;
         Ok(values)
-    }
-
-    fn train(&self, night: &Tune) -> Result<Flat, LabError> {
-        let base = self.base;
-        let mix = Mix::of(self.night.batch);
-        let of_one: Vec<&Road> = match night.who {
-            Who::Vehicle(vehicle) => {
-                self.roads.of(vehicle, self.roads.phase(night.window)).collect()
-            }
-            Who::All => {
-                let phase = self.roads.phase(night.window);
-                let driven = |road: &&Road| matches!(road.kind, RoadKind::Driven(_));
-                self.roads.all.iter().filter(driven).filter(|road| road.phase == phase).collect()
-            }
-        };
-        let own: Vec<Clipped<'_>> = of_one
-            .into_iter()
-            .filter_map(|road| {
-                let clips = self.roads.clips(road, self.roads.seen(road, night.window));
-                Clipped::new(&[clips], &base.form)
-            })
-            .collect();
-        let replayed = base.footage.iter().filter(|_| self.night.replay);
-        let footage = replayed.filter_map(|drive| {
-            let clips = shoal_shadow::clip::Clips::of_all(drive, base.form.context, 1);
-            Clipped::new(&[clips], &base.form)
-        });
-        let source = MixedBatch::new(base.form.clone(), mix, own, footage.collect(), night.seed);
-        let vehicle = match night.who {
-            Who::Vehicle(vehicle) => vehicle,
-            Who::All => 0,
-        };
-        let mut source = source.ok_or(LabError::Nothing { vehicle })?;
-        let options = TuneOptions {
-            mix,
-            learning_rate: self.night.learning_rate,
-            seed: night.seed,
-            threads: NonZeroUsize::MIN,
-            ..TuneOptions::default()
-        };
-        let start = base.adapter(&night.from)?;
-        let description = base.package.description();
-        let mut tuner =
-            Tuner::new(&base.model, description, &*base.engine, Some(&start), &options)?;
-        if let Some(Pull { towards, mu }) = &night.pull {
-            tuner.pull(&base.adapter(towards)?, *mu)?;
-        }
-        tuner.run(&mut source, self.steps(night.who), |_report| {})?;
-        let tuned = tuner.adapter();
-        // The graph trains the whole rank: what this vehicle does not have stays as it was.
-        Ok(match self.class(night.who).and_then(|class| class.trained.as_ref()) {
-            Some(trained) => rank::kept(tuned.values(), &night.from, trained),
-            None => tuned.values().into(),
-        })
     }
 
     /// Kind and number of what is measured on, in the phase of the journey.
@@ -490,17 +539,7 @@ impl<'a> Lab<'a> {
         if let Some(measured) = self.store.get(&key).and_then(|bytes| measured::read(&bytes)) {
             return Ok(measured);
         }
-        let base = self.base;
-        let adapter = base.adapter(values)?;
-        let mut predictor = load_predictor(
-            &base.model,
-            base.package.description(),
-            &*base.engine,
-            NonZeroUsize::MIN,
-            Some(&adapter),
-            BATCH,
-        )?;
-        let measured = measure(&mut predictor, &self.clips(on), Horizon::Next)?;
+        let measured = self.bench.measure(self.base, values, on, self.phase)?;
         self.store.put(&key, &measured::write(&measured))?;
         Ok(measured)
     }
@@ -508,28 +547,6 @@ impl<'a> Lab<'a> {
     /// What names a vehicle's own roads.
     fn own(&self, vehicle: u32) -> u32 {
         vehicle + ((self.phase as u32) << 16)
-    }
-
-    fn clips(&self, on: On) -> Vec<DriveClips<'_>> {
-        let form = &self.base.form;
-        let held_out = |roads: &mut dyn Iterator<Item = &'a Road>, part| {
-            roads.map(|road| DriveClips::of_part(&road.drive, &road.split, part, form)).collect()
-        };
-        let roads = self.roads;
-        match on {
-            On::Part { term, part } => {
-                let parts = self.packs.get(usize::from(term)).map(|(parts, _whole)| parts);
-                let footages = parts.and_then(|parts| parts.get(usize::from(part)));
-                footages.map(|footages| footages.clips(form.context)).unwrap_or_default()
-            }
-            On::Pack { term } => {
-                let whole = self.packs.get(usize::from(term)).map(|(_parts, whole)| whole);
-                whole.map(|whole| whole.clips(form.context)).unwrap_or_default()
-            }
-            On::HeldOut => held_out(&mut roads.all.iter(), Part::HeldOut),
-            On::HeldOutOf(vehicle) => held_out(&mut roads.of(vehicle, self.phase), Part::HeldOut),
-            On::OwnPack(vehicle) => held_out(&mut roads.of(vehicle, self.phase), Part::Pack),
-        }
     }
 }
 
@@ -540,37 +557,20 @@ pub fn skills(measured: &Measurement) -> BTreeMap<String, f64> {
     counted.filter_map(|drive| Some((drive.name.clone(), drive.next.skill()?))).collect()
 }
 
-fn context(base: &Base, roads: &Roads, config: &SimConfig) -> [u8; 32] {
+fn context(base: &Base, bench: &Bench<'_>, config: &SimConfig) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(base.hash);
     hasher.update(base.layout.hash());
     hasher.update(base.engine());
-    for drive in roads
-        .all
-        .iter()
-        .map(|road| (&road.drive, road.kind))
-        .chain(base.footage.iter().map(|drive| (drive, RoadKind::Listed)))
-    {
-        let (drive, kind) = drive;
-        hasher.update(drive.source_sha256);
-        hasher.update(drive.len().to_le_bytes());
-        hasher.update(drive.rate_hz.to_le_bytes());
-        hasher.update(format!("{}{kind:?}", drive.name));
-    }
-    let NightConfig { steps, batch, learning_rate, replay } = config.night;
+    bench.digest(config, &mut hasher);
+    hasher.finalize().into()
+}
+
+fn digest_night(night: &NightConfig, hasher: &mut Sha256) {
+    let NightConfig { steps, batch, learning_rate, replay: _ } = night;
     hasher.update(steps.to_le_bytes());
     hasher.update(batch.to_le_bytes());
     hasher.update(learning_rate.to_le_bytes());
-    hasher.update(config.roads.windows_to_drive.to_le_bytes());
-    roads.packs.iter().for_each(|pack| hasher.update(pack.sha256()));
-    // What came later decides only where it is used.
-    if !replay {
-        hasher.update(b"without replay");
-    }
-    for phase in &config.roads.journey {
-        hasher.update(format!("phase from {}", phase.from_window));
-    }
-    hasher.finalize().into()
 }
 
 fn flat(bytes: &[u8]) -> Flat {

@@ -36,7 +36,7 @@ impl Mixing {
             config::Ensemble::PackLlm { temperature } => Weighing::Seen { temperature },
             config::Ensemble::Cbtm { temperature, keep } => {
                 let centre = |vehicle| window.lab.centre(vehicle, window.number);
-                let centres = (0..self.fleet.vehicles).map(centre).collect();
+                let centres = (0..self.fleet.vehicles).map(centre).collect::<Result<_, _>>()?;
                 Weighing::Nearest { centres, temperature, keep }
             }
         })

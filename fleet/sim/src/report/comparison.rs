@@ -113,6 +113,7 @@ pub(super) fn compare<'a>(
         methods.push(method(name, runs, beside, last));
     }
     finish(&mut methods);
+    notes.extend(tokens(&methods, last));
     let place = methods.iter().position(|method| method.name == reference).unwrap_or(0);
     let shipped = Figure { of: Of::Driven, when: When::At(0) };
     Ok(Comparison {
@@ -215,6 +216,38 @@ fn method<'a>(
     }
 }
 
+/// Of a model of tokens: nats (of codes bits) a token on driven logs, which skill is counted from, best method first.
+fn tokens(methods: &[Method<'_>], last: NonZeroU32) -> Option<String> {
+    let told = |record: &Record, name: &str| -> Vec<f64> {
+        record.rows.iter().filter_map(|row| row.also.get(name).copied()).collect()
+    };
+    let runs = || methods.iter().flat_map(|method| &method.runs);
+    let unit = ["nats", "bits"]
+        .into_iter()
+        .find(|unit| runs().any(|record| !told(record, &format!("{unit}_baseline")).is_empty()))?;
+    let over = |runs: &[&Record], of: &dyn Fn(&Record) -> Option<f64>| {
+        mean(runs.iter().filter_map(|record| of(record)))
+            .map_or_else(|| "–".to_owned(), |figure| format!("{figure:.4}"))
+    };
+    let at_end = |record: &Record| {
+        let from = record.rows.len().saturating_sub(last.get() as usize);
+        let rows = record.rows.get(from..).unwrap_or_default().iter();
+        mean(rows.filter_map(|row| row.also.get(unit).copied()))
+    };
+    let each: Vec<String> = methods
+        .iter()
+        .map(|method| format!("{} {}", method.name, over(&method.runs, &at_end)))
+        .collect();
+    let all: Vec<&Record> = runs().copied().collect();
+    let first = |name: String| over(&all, &|record| told(record, &name).first().copied());
+    Some(format!(
+        "{unit} a token on driven logs: {}; the shipped model {}, the baseline that skill is counted from {}",
+        each.join(", "),
+        first(unit.to_owned()),
+        first(format!("{unit}_baseline"))
+    ))
+}
+
 /// Means over the runs by window; a window is in it if any run measures it.
 fn curve(runs: &[&Record]) -> Vec<(f64, f64, f64)> {
     let mut by_window: BTreeMap<u32, Vec<(f64, f64)>> = BTreeMap::new();
@@ -297,6 +330,25 @@ mod tests {
         let difference = found.methods[0].difference.unwrap();
         assert!((difference.mean - 0.3).abs() < 1e-12 && difference.interval.is_none());
         assert_eq!(found.methods[0].total, 100.0);
+    }
+
+    #[test]
+    fn of_a_model_of_tokens_the_comparison_says_nats() {
+        let mut records = [record("good", 1, 0.5, 1.0), record("bad", 1, 0.2, 1.0)];
+        assert!(compare(&records, "bad").unwrap().notes.is_empty());
+        for (record, nats) in records.iter_mut().zip([1.5, 1.75]) {
+            for (row, nats) in record.rows.iter_mut().zip([2.0, nats]) {
+                row.also.extend([("nats".to_owned(), nats), ("nats_baseline".to_owned(), 1.875)]);
+            }
+        }
+        let found = compare(&records, "bad").unwrap();
+        assert_eq!(
+            found.notes,
+            [
+                "nats a token on driven logs: good 1.5000, bad 1.7500; the shipped model 2.0000, the baseline that skill is \
+              counted from 1.8750"
+            ]
+        );
     }
 
     #[test]

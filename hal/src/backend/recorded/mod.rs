@@ -15,6 +15,7 @@
 //! What cannot be read, and what is too short for two clips in every part, is skipped with its reason.
 
 mod clock;
+pub mod codes;
 pub mod comma;
 mod error;
 mod find;

@@ -1,7 +1,7 @@
 //! What is shown of a token model: nats a token, and always what they stand beside.
 
 use super::{Nats, Saved, TokenMeasureError, TokenPredictor, fit_scale, measure_nats};
-use crate::baseline::TokenSteps;
+use crate::baseline::TokenBaseline;
 use crate::tokens::{TokenLog, TokenRows};
 use serde::{Deserialize, Serialize};
 use shoal_hal::Part;
@@ -24,7 +24,7 @@ pub struct TokenReport {
     pub rows: TokenParts<usize>,
     /// The one number that the logits of the scaled model are multiplied with, fitted on the tuning part.
     pub logit_scale: f64,
-    /// The model without an adapter, the histogram of steps (fitted on the tuning part), the scaled
+    /// The model without an adapter, the baseline of its kind (fitted on the tuning part), the scaled
     /// model, and the model with the adapter if there is one.
     pub predictors: Vec<TokenFigures>,
     /// What the last of them saves on the held-out part against each before it.
@@ -65,7 +65,7 @@ pub struct TokenDifference {
     pub nats: Saved,
 }
 
-/// Measures a token model on every part of some logs, beside the histogram of steps and the model with
+/// Measures a token model on every part of some logs, beside the baseline of its kind and the model with
 /// its logits scaled; `tuned` is the same model with an adapter.
 ///
 /// # Errors
@@ -82,7 +82,7 @@ pub fn report(
     let parts = [Part::Tuning, Part::Pack, Part::HeldOut]
         .map(|part| TokenRows::of_part(logs, part, &form).expect("every part of a log has a row"));
     let scale = fit_scale(untuned, &parts[0])?;
-    let steps = TokenSteps::count(&parts[0], &form);
+    let baseline = TokenBaseline::fit(&parts[0], &form);
     let (mut plain, mut scaled) = (Vec::new(), Vec::new());
     for rows in &parts {
         let [one, other] = measure_nats(untuned, rows, [1.0, scale])?;
@@ -91,10 +91,7 @@ pub fn report(
     }
     let mut all = vec![
         (String::from("untuned"), plain),
-        (
-            String::from("histogram of steps"),
-            parts.iter().map(|rows| steps.measure(rows)).collect(),
-        ),
+        (String::from(baseline.name()), parts.iter().map(|rows| baseline.measure(rows)).collect()),
         (format!("untuned, logits × {scale:.2}"), scaled),
     ];
     if let Some(tuned) = tuned {

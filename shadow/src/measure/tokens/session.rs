@@ -1,7 +1,7 @@
 //! A token model in a session.
 
 use super::TokenMeasureError;
-use crate::package::Description;
+use crate::package::{Description, TokenKind};
 use crate::tokens::{TokenBatch, TokenForm, TokenFormError, TokenLog, TokenRows};
 use shoal_runtime::adapter::Adapter;
 use shoal_runtime::engine::{EngineError, Session, TensorPort};
@@ -27,6 +27,7 @@ pub enum TokenPredictorError {
 pub struct TokenInputs {
     signals: Option<usize>,
     tokens: usize,
+    place: Option<usize>,
     batch: usize,
 }
 
@@ -57,7 +58,21 @@ impl TokenInputs {
             }
             None => None,
         };
-        Ok(TokenInputs { signals, tokens, batch })
+        let place = match &form.kind {
+            TokenKind::Motion { .. } => None,
+            TokenKind::Codes(codes) => codes.place.as_deref(),
+        };
+        let place = match place {
+            Some(name) => {
+                let index = session.input_index(name)?;
+                let port = &session.inputs()[index];
+                let fits = port.ty.element == Element::I64 && port.ty.values() == batch;
+                check(port, fits, "the place", || "1 int64 value".to_owned())?;
+                Some(index)
+            }
+            None => None,
+        };
+        Ok(TokenInputs { signals, tokens, place, batch })
     }
 
     /// Samples of one run.
@@ -72,6 +87,9 @@ impl TokenInputs {
     pub fn write(&self, session: &mut dyn Session, batch: &TokenBatch) -> Result<(), EngineError> {
         if let Some(signals) = self.signals {
             session.write_f32(signals, batch.signals())?;
+        }
+        if let Some(place) = self.place {
+            session.write_i64(place, batch.place())?;
         }
         session.write_i64(self.tokens, batch.tokens())
     }
@@ -114,7 +132,7 @@ impl TokenPredictor {
         let inputs = TokenInputs::bind(&*session, package, &form)?;
         let bound = package.next_token.as_ref().ok_or(TokenFormError::NoNextToken)?;
         let output = session.output_index(&bound.output)?;
-        let (port, bins) = (&session.outputs()[output], form.bins.count());
+        let (port, bins) = (&session.outputs()[output], form.kind.count());
         let dims = &port.ty.dims;
         let is_logits = dims.len() >= 2 && dims[0] == inputs.batch && dims[dims.len() - 1] == bins;
         let fits = port.ty.element == Element::F32 && is_logits && port.ty.values() > 0;
@@ -150,7 +168,7 @@ impl TokenPredictor {
         rows: &TokenRows<'_>,
         mut each: impl FnMut(usize, &[f32]),
     ) -> Result<(), TokenMeasureError> {
-        let (bins, mut rows) = (self.form.bins.count(), rows.iter());
+        let (bins, mut rows) = (self.form.kind.count(), rows.iter());
         loop {
             let taken: Vec<(&TokenLog, usize)> = rows.by_ref().take(self.inputs.batch).collect();
             let [(log, row), ..] = taken[..] else { return Ok(()) };

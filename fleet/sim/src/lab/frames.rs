@@ -1,0 +1,162 @@
+//! A model of frames on roads: tuned on clips, measured against 'nothing moves'.
+
+use std::num::NonZeroUsize;
+
+use sha2::{Digest, Sha256};
+use shoal_hal::{Drive, Part};
+use shoal_shadow::batch::{Mix, MixedBatch, Road as Clipped};
+use shoal_shadow::clip::Clips;
+use shoal_shadow::fit::load_predictor;
+use shoal_shadow::form::Form;
+use shoal_shadow::measure::{DriveClips, Horizon, Measurement, measure};
+use shoal_shadow::pack::Footages;
+use shoal_shadow::tune::{TuneOptions, Tuner};
+use shoal_swarm::swarm::Flat;
+use shoal_wire::v1::PARTS;
+
+use super::{Base, LabError, On, Pull, Tune, Who};
+use crate::config::{NightConfig, SimConfig};
+use crate::record::RoadKind;
+use crate::roads::{Road, Roads};
+
+/// Clips predicted at a time, as a vehicle measures.
+pub(super) const BATCH: usize = 1;
+
+/// What is tuned and measured.
+pub(super) struct Frames<'a> {
+    pub(super) form: &'a Form,
+    footage: &'a [Drive],
+    pub(super) roads: &'a Roads,
+    /// By term: its parts, and all of them.
+    packs: Vec<(Vec<Footages>, Footages)>,
+}
+
+impl<'a> Frames<'a> {
+    pub(super) fn new(
+        form: &'a Form,
+        footage: &'a [Drive],
+        roads: &'a Roads,
+    ) -> Result<Self, LabError> {
+        let packs = roads.packs.iter().map(|pack| {
+            let parts = (0..PARTS).map(|part| pack.read_turn(usize::from(part)));
+            Ok((parts.collect::<Result<Vec<_>, _>>()?, pack.read(&pack.parts())?))
+        });
+        let packs = packs.collect::<Result<Vec<_>, LabError>>()?;
+        Ok(Frames { form, footage, roads, packs })
+    }
+
+    pub(super) fn train(
+        &self,
+        base: &Base,
+        nights: &NightConfig,
+        night: &Tune,
+    ) -> Result<Flat, LabError> {
+        let mix = Mix::of(nights.batch);
+        let of_one: Vec<&Road> = match night.who {
+            Who::Vehicle(vehicle) => {
+                self.roads.of(vehicle, self.roads.phase(night.window)).collect()
+            }
+            Who::All => {
+                let phase = self.roads.phase(night.window);
+                let driven = |road: &&Road| matches!(road.kind, RoadKind::Driven(_));
+                self.roads.all.iter().filter(driven).filter(|road| road.phase == phase).collect()
+            }
+        };
+        let own: Vec<Clipped<'_>> = of_one
+            .into_iter()
+            .filter_map(|road| {
+                let clips = self.roads.clips(road, self.roads.seen(road, night.window));
+                Clipped::new(&[clips], self.form)
+            })
+            .collect();
+        let replayed = self.footage.iter().filter(|_| nights.replay);
+        let footage = replayed.filter_map(|drive| {
+            let clips = Clips::of_all(drive, self.form.context, 1);
+            Clipped::new(&[clips], self.form)
+        });
+        let source = MixedBatch::new(self.form.clone(), mix, own, footage.collect(), night.seed);
+        let vehicle = night.who.number();
+        let mut source = source.ok_or(LabError::Nothing { vehicle })?;
+        let options = TuneOptions {
+            mix,
+            learning_rate: nights.learning_rate,
+            seed: night.seed,
+            threads: NonZeroUsize::MIN,
+            ..TuneOptions::default()
+        };
+        let start = base.adapter(&night.from)?;
+        let description = base.package.description();
+        let mut tuner =
+            Tuner::new(&base.model, description, &*base.engine, Some(&start), &options)?;
+        if let Some(Pull { towards, mu }) = &night.pull {
+            tuner.pull(&base.adapter(towards)?, *mu)?;
+        }
+        tuner.run(&mut source, nights.steps, |_report| {})?;
+        Ok(tuner.adapter().values().into())
+    }
+
+    pub(super) fn measure(
+        &self,
+        base: &Base,
+        values: &Flat,
+        on: On,
+        phase: usize,
+    ) -> Result<Measurement, LabError> {
+        let adapter = base.adapter(values)?;
+        let mut predictor = load_predictor(
+            &base.model,
+            base.package.description(),
+            &*base.engine,
+            NonZeroUsize::MIN,
+            Some(&adapter),
+            BATCH,
+        )?;
+        Ok(measure(&mut predictor, &self.clips(on, phase), Horizon::Next)?)
+    }
+
+    /// Of the roads of this phase of a journey, where they are a vehicle's own.
+    pub(super) fn clips(&self, on: On, phase: usize) -> Vec<DriveClips<'_>> {
+        let held_out = |roads: &mut dyn Iterator<Item = &'a Road>, part| {
+            let of_part =
+                |road: &'a Road| DriveClips::of_part(&road.drive, &road.split, part, self.form);
+            roads.map(of_part).collect()
+        };
+        let (roads, context) = (self.roads, self.form.context);
+        match on {
+            On::Part { term, part } => {
+                let parts = self.packs.get(usize::from(term)).map(|(parts, _whole)| parts);
+                let footages = parts.and_then(|parts| parts.get(usize::from(part)));
+                footages.map(|footages| footages.clips(context)).unwrap_or_default()
+            }
+            On::Pack { term } => {
+                let whole = self.packs.get(usize::from(term)).map(|(_parts, whole)| whole);
+                whole.map(|whole| whole.clips(context)).unwrap_or_default()
+            }
+            On::HeldOut => held_out(&mut roads.all.iter(), Part::HeldOut),
+            On::HeldOutOf(vehicle) => held_out(&mut roads.of(vehicle, phase), Part::HeldOut),
+            On::OwnPack(vehicle) => held_out(&mut roads.of(vehicle, phase), Part::Pack),
+        }
+    }
+
+    /// What decides results beside what is asked, model and engine: roads, night.
+    pub(super) fn digest(&self, config: &SimConfig, hasher: &mut Sha256) {
+        let roads = self.roads.all.iter().map(|road| (&road.drive, road.kind));
+        let footage = self.footage.iter().map(|drive| (drive, RoadKind::Listed));
+        for (drive, kind) in roads.chain(footage) {
+            hasher.update(drive.source_sha256);
+            hasher.update(drive.len().to_le_bytes());
+            hasher.update(drive.rate_hz.to_le_bytes());
+            hasher.update(format!("{}{kind:?}", drive.name));
+        }
+        super::digest_night(&config.night, hasher);
+        hasher.update(config.roads.windows_to_drive.to_le_bytes());
+        self.roads.packs.iter().for_each(|pack| hasher.update(pack.sha256()));
+        // What came later decides only where it is used.
+        if !config.night.replay {
+            hasher.update(b"without replay");
+        }
+        for phase in &config.roads.journey {
+            hasher.update(format!("phase from {}", phase.from_window));
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! A model of tokens on logs: tuned on rows, measured in nats against a baseline that knows no model.
+//!
+//! ```text
+//! skill of a log = 1 − Σ nats ÷ Σ nats of the baseline, over the same rows
+//! ```
+//!
+//! A row stands where a clip of frames does: its nats for the clip's error, the baseline's nats for the error of 'nothing moves'.
+//! So skills, terms and paired standard errors are made by the same code, and are as comparable. Rows come in blocks of a second,
+//! or of a quarter of a log's rows where these are fewer: rows that follow each other err together.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
+use sha2::Sha256;
+use shoal_hal::Part;
+use shoal_shadow::fit::load_token_predictor;
+use shoal_shadow::measure::tokens::measure_nats;
+use shoal_shadow::measure::{DriveMeasurement, Errors, Measurement};
+use shoal_shadow::package::TokenKind;
+use shoal_shadow::tokens::{TokenForm, TokenRows, TokenSource};
+use shoal_shadow::tune::{TokenTuneOptions, TokenTuner};
+use shoal_swarm::swarm::Flat;
+
+use super::{Base, LabError, On, Tune, Who};
+use crate::config::{NightConfig, SimConfig};
+use crate::logs::{Log, Logs};
+use crate::record::RoadKind;
+
+/// Rows predicted at a time: of a model of motion, and of codes, of which there are many more.
+const BATCH: usize = 24;
+const BATCH_OF_CODES: usize = 128;
+/// Blocks of a log's rows, at least: what is told from one alone has no standard error.
+const BLOCKS_MIN: usize = 4;
+
+/// What is tuned and measured.
+pub(super) struct Tokens<'a> {
+    pub(super) form: &'a TokenForm,
+    pub(super) logs: &'a Logs,
+}
+
+impl<'a> Tokens<'a> {
+    pub(super) fn train(
+        &self,
+        base: &Base,
+        nights: &NightConfig,
+        night: &Tune,
+    ) -> Result<Flat, LabError> {
+        let logs: Vec<&Log> = match night.who {
+            Who::Vehicle(vehicle) => self.logs.of(vehicle).collect(),
+            Who::All => {
+                let driven = |log: &&Log| matches!(log.kind, RoadKind::Driven(_));
+                self.logs.all.iter().filter(driven).collect()
+            }
+        };
+        let pieces = logs.into_iter().map(|log| (&log.rows, self.logs.seen(log, night.window)));
+        let rows = TokenRows::of_pieces(pieces.collect(), self.form);
+        let rows = rows.ok_or(LabError::Nothing { vehicle: night.who.number() })?;
+        let mut source = TokenSource::new(rows, night.seed);
+        let options = TokenTuneOptions {
+            samples: nights.batch,
+            learning_rate: nights.learning_rate,
+            seed: night.seed,
+            threads: NonZeroUsize::MIN,
+            ..TokenTuneOptions::default()
+        };
+        let start = base.adapter(&night.from)?;
+        let description = base.package.description();
+        let mut tuner =
+            TokenTuner::new(&base.model, description, &*base.engine, Some(&start), &options)?;
+        tuner.run(&mut source, nights.steps, |_report| {})?;
+        Ok(tuner.adapter().values().into())
+    }
+
+    pub(super) fn measure(
+        &self,
+        base: &Base,
+        values: &Flat,
+        on: On,
+    ) -> Result<Measurement, LabError> {
+        let pieces: Vec<(&Log, Range<usize>)> =
+            self.pieces(on).into_iter().filter(|(_log, rows)| !rows.is_empty()).collect();
+        let of_logs = pieces.iter().map(|(log, rows)| (&log.rows, rows.clone())).collect();
+        let Some(rows) = TokenRows::of_pieces(of_logs, self.form) else {
+            return Ok(Measurement { predictor: String::new(), drives: Vec::new() });
+        };
+        let adapter = base.adapter(values)?;
+        let description = base.package.description();
+        let mut predictor = load_token_predictor(
+            &base.model,
+            description,
+            &*base.engine,
+            NonZeroUsize::MIN,
+            Some(&adapter),
+            match self.form.kind {
+                TokenKind::Motion { .. } => BATCH,
+                TokenKind::Codes(_) => BATCH_OF_CODES,
+            },
+        )?;
+        let [nats] = measure_nats(&mut predictor, &rows, [1.0])?;
+        let mut each = nats.each.into_iter();
+        let drives = pieces.into_iter().map(|(log, rows)| {
+            let model = each.by_ref().take(rows.len()).collect();
+            self.drive(log, rows, model)
+        });
+        Ok(Measurement { predictor: description.name.clone(), drives: drives.collect() })
+    }
+
+    fn pieces(&self, on: On) -> Vec<(&'a Log, Range<usize>)> {
+        let logs = self.logs;
+        let of_part = |of: &mut dyn Iterator<Item = &'a Log>, part| {
+            of.map(|log| (log, log.rows.part(part, self.form))).collect()
+        };
+        match on {
+            On::Part { term, part } => logs.pack(term, Some(part)),
+            On::Pack { term } => logs.pack(term, None),
+            On::HeldOut => of_part(&mut logs.all.iter(), Part::HeldOut),
+            On::HeldOutOf(vehicle) => of_part(&mut logs.of(vehicle), Part::HeldOut),
+            On::OwnPack(vehicle) => of_part(&mut logs.of(vehicle), Part::Pack),
+        }
+    }
+
+    fn drive(&self, log: &Log, rows: Range<usize>, model: Vec<f64>) -> DriveMeasurement {
+        let rows_a_tick = match &self.form.kind {
+            TokenKind::Motion { .. } => 1,
+            TokenKind::Codes(codes) => codes.frame,
+        };
+        let second = (self.form.rate_hz.round() as usize).max(1) * rows_a_tick;
+        let length = second.min(rows.len() / BLOCKS_MIN).max(1);
+        let block = (0..rows.len()).map(|row| (row / length) as u32).collect();
+        let copy = log.baseline.get(rows).unwrap_or_default().to_vec();
+        DriveMeasurement {
+            name: log.rows.name().to_owned(),
+            copy_psnr_db: 0.0,
+            counted: true,
+            next: Errors { model, copy, block },
+            rollout: Errors::default(),
+        }
+    }
+
+    /// Nats a token (of codes bits) on what is held out, plain means over logs: of those that are driven, beside the
+    /// baseline's, and of those that nobody drives.
+    pub(super) fn figures(&self, held_out: &Measurement) -> BTreeMap<String, f64> {
+        let kinds = self.logs.kinds();
+        let mut figures = BTreeMap::new();
+        let (unit, in_nats) = match self.form.kind {
+            TokenKind::Motion { .. } => ("nats", 1.0),
+            TokenKind::Codes(_) => ("bits", std::f64::consts::LN_2),
+        };
+        let mut put = |of: &str, nats: Vec<f64>| {
+            if !nats.is_empty() {
+                let mean = nats.iter().sum::<f64>() / nats.len() as f64;
+                figures.insert(format!("{unit}{of}"), mean / in_nats);
+            }
+        };
+        let mean = |nats: &[f64]| nats.iter().sum::<f64>() / nats.len() as f64;
+        let of = |is: &dyn Fn(RoadKind) -> bool| {
+            let drives = held_out.drives.iter();
+            drives
+                .filter(|drive| kinds.get(&drive.name).copied().is_some_and(is))
+                .collect::<Vec<_>>()
+        };
+        let driven = of(&|kind| matches!(kind, RoadKind::Driven(_)));
+        put("", driven.iter().map(|drive| mean(&drive.next.model)).collect());
+        put("_baseline", driven.iter().map(|drive| mean(&drive.next.copy)).collect());
+        let unseen = of(&|kind| kind == RoadKind::Unseen);
+        put("_unseen", unseen.iter().map(|drive| mean(&drive.next.model)).collect());
+        figures
+    }
+
+    /// What decides results beside what is asked, model and engine: logs, night.
+    pub(super) fn digest(&self, config: &SimConfig, hasher: &mut Sha256) {
+        self.logs.digest(hasher);
+        super::digest_night(&config.night, hasher);
+    }
+}
