@@ -180,8 +180,8 @@ mod tests {
             ("ours_inertia-0.0_up_bits-1", "ours_inertia-0.5_up_bits-4")
         );
         for method in &config.methods {
-            let Rule::Consensus(rule) = method.rule else { panic!("{method:?}") };
-            assert!((rule.brake - 0.02).abs() < 1e-6, "what is not varied stays");
+            let Rule::Consensus(consensus) = method.rule else { panic!("{method:?}") };
+            assert!((consensus.rule.brake - 0.02).abs() < 1e-6, "what is not varied stays");
         }
         let few = variants("f.toml", FILE, "ours", &axes, Some((4, 1))).unwrap();
         assert_eq!(few.methods.len(), 4);

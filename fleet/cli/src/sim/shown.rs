@@ -33,14 +33,19 @@ impl Shown {
                     let (driven, unseen) = (figure(row.driven(head)), figure(row.unseen(head)));
                     format!("skill {driven} driven, {unseen} unseen, {:.4} pack", row.utility)
                 };
+                let seconds = self.began.elapsed().as_secs_f64();
                 eprintln!(
-                    "  window {:3} of {}: {looked}; {:.1} kB sent, {:.1} received; {:.0} s",
+                    "  window {:3} of {}: {looked}; {:.1} kB sent, {:.1} received; {seconds:.2} s",
                     row.window,
                     head.windows,
                     row.bytes.up / 1000.0,
                     row.bytes.down / 1000.0,
-                    self.began.elapsed().as_secs_f64(),
                 );
+                if row.window == head.windows {
+                    let rounds = u64::from(head.vehicles) * u64::from(head.windows);
+                    let rate = rounds as f64 / seconds;
+                    eprintln!("  {rounds} client-rounds in {seconds:.3} s: {rate:.1} a second");
+                }
             }
         }
     }

@@ -81,6 +81,7 @@ impl<'a> Frames<'a> {
             ..TuneOptions::default()
         };
         let start = base.adapter(&night.from)?;
+        let base = base.modelled()?;
         let description = base.package.description();
         let mut tuner =
             Tuner::new(&base.model, description, &*base.engine, Some(&start), &options)?;
@@ -95,6 +96,7 @@ impl<'a> Frames<'a> {
         on: On,
     ) -> Result<Measurement, LabError> {
         let adapter = base.adapter(values)?;
+        let base = base.modelled()?;
         let mut predictor = load_predictor(
             &base.model,
             base.package.description(),
