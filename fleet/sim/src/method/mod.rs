@@ -153,15 +153,20 @@ impl Fleet {
         (0..).zip(from).map(night).collect()
     }
 
-    /// The seed of a vehicle's batches before a window: the same for every method.
     fn night_seed(&self, vehicle: u32, window: u32) -> u64 {
-        let mixed = self.seed ^ (u64::from(vehicle) << 32) ^ u64::from(window);
-        // SplitMix64's finaliser.
-        let z = mixed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        night_seed(self.seed, vehicle, window)
     }
+}
+
+/// The seed of a vehicle's batches before a window of a simulation: the same for every method.
+#[must_use]
+pub const fn night_seed(simulation: u64, vehicle: u32, window: u32) -> u64 {
+    let mixed = simulation ^ ((vehicle as u64) << 32) ^ window as u64;
+    // SplitMix64's finaliser.
+    let z = mixed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// Noise, ten times as long as what would be sent.
