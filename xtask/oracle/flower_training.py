@@ -3,7 +3,8 @@
 NIGHTS is what `cargo run -p shoal-sim --example nights` wrote: the batches of every night of every vehicle, so both sides
 train on the same numbers. The network is sepflow.py's, in PyTorch, one thread a client; the recipe is the one of
 `shoal_shadow::tune`. A client keeps its network from round to round, which favours Flower. One JSON line: seconds of the
-rounds after the warm ones, of all with Ray's start, and how far the adapters of the first round are from those that
+rounds after the warm ones, CPU seconds of clients and server in them (not of Ray's own processes), seconds of all with
+Ray's start, and how far the adapters of the first round are from those that
 `shoal sim` kept in RESULTS for the same nights.
 """
 
@@ -107,10 +108,11 @@ def client_app(clients):
         values = message.content["arrays"].to_numpy_ndarrays()[0]
         vehicle = context.node_config["partition-id"]
         window = message.content["config"]["server-round"]
+        began = time.process_time()
         tuned = opened(clients).night(values, vehicle, window)
         content = RecordDict({
             "arrays": ArrayRecord([tuned]),
-            "metrics": MetricRecord({"num-examples": 1}),
+            "metrics": MetricRecord({"num-examples": 1, "cpu": time.process_time() - began}),
         })
         return flwr.app.Message(content=content, reply_to=message)
 
@@ -148,17 +150,20 @@ def main():
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
     clients = Clients(os.path.abspath(args.model), os.path.abspath(args.nights), args.rate)
     start = np.load(f"{args.nights}/start.npy")
-    ends = []
+    ends, cpu, nights = [], [], {}
     server = ServerApp()
 
     def look(_round, _arrays):
         ends.append(time.perf_counter())
+        cpu.append(time.process_time())
         return None
 
     @server.main()
     def serve(grid, _context):
         strategy = FedAvg(fraction_evaluate=0.0)
-        strategy.start(grid=grid, initial_arrays=ArrayRecord([start]), num_rounds=args.rounds, evaluate_fn=look)
+        start_arrays = ArrayRecord([start])
+        result = strategy.start(grid=grid, initial_arrays=start_arrays, num_rounds=args.rounds, evaluate_fn=look)
+        nights.update(result.train_metrics_clientapp)
 
     began = time.perf_counter()
     run_simulation(server, client_app(clients), args.vehicles, backend_config={
@@ -172,6 +177,9 @@ def main():
         "ray": ray.__version__,
         "torch": torch.__version__,
         "seconds": ends[-1] - ends[args.warm],
+        # What is told of a round is the mean over clients.
+        "cpu_seconds": cpu[-1] - cpu[args.warm]
+        + sum(args.vehicles * of["cpu"] for window, of in nights.items() if window > args.warm),
         "with_start_seconds": ends[-1] - began,
         "apart": apart(clients, start, args.vehicles, args.results) if args.results else None,
     }))
