@@ -29,7 +29,7 @@ cargo xtask COMMAND
   tidy    the parts of `test` that need no compiler: lengths, arrows, links, markers
   bench   every benchmark of the workspace, one after the other
   soak    long runs: properties, fuzz; a summary in docs/evidence          [--help]
-  oracle  installs PyTorch and records anew what the tests compare with    [--help]
+  oracle  installs PyTorch, records anew what tests compare with; Flower   [--help]
   image   what is flashed: a vehicle computer's disk, a gateway's firmware [--help]
 ";
 

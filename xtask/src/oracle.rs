@@ -1,4 +1,6 @@
-//! `cargo xtask oracle`: installs PyTorch and records anew what the tests compare with.
+//! `cargo xtask oracle`: installs PyTorch and records anew what the tests compare with; with Flower, whose engine is compared.
+
+mod flower;
 
 use std::path::PathBuf;
 
@@ -7,10 +9,12 @@ use crate::process::Run;
 use crate::{Done, Failure, root, tools};
 
 const HELP: &str = "\
-cargo xtask oracle [world|tinyphysics]...
+cargo xtask oracle [world|tinyphysics]... | flower [engine|training]...
 
 Installs PyTorch into target/tools/oracle (gigabytes), and records gradients of whole models by its autograd
-as fixtures. Nothing of `cargo xtask test` needs it. tinyphysics reads SHOAL_DATA or ../shared/data.";
+as fixtures. Nothing of `cargo xtask test` needs it. tinyphysics reads SHOAL_DATA or ../shared/data.
+
+`flower` compares `shoal sim` with Flower's simulation engine: `cargo xtask oracle flower --help`.";
 
 /// Kind, its model, and the fixture, as xtask/oracle/fixtures.py takes them.
 const FIXTURES: [(&str, &str, &str); 2] = [
@@ -32,6 +36,9 @@ fn environment() -> PathBuf {
 }
 
 pub(crate) fn run(args: &[String]) -> Done {
+    if let Some((_flower, rest)) = args.split_first().filter(|(first, _rest)| *first == "flower") {
+        return flower::run(rest);
+    }
     let flags = Flags::parse(args, &[], &["--help"])?;
     if flags.has("--help") {
         println!("{HELP}");
@@ -42,15 +49,7 @@ pub(crate) fn run(args: &[String]) -> Done {
     {
         return Err(Failure(format!("no fixture {other}\n\n{HELP}")));
     }
-    println!("installs PyTorch into target/tools/oracle: gigabytes, minutes");
-    let environment = environment();
-    let python = environment.join("bin/python3");
-    if !python.is_file() {
-        Run::new("python3").args(["-m", "venv"]).arg(&environment).run()?;
-    }
-    Run::new(&python)
-        .args(["-m", "pip", "install", "--quiet", "--requirement", "xtask/oracle/requirements.txt"])
-        .run()?;
+    let python = install(&["requirements.txt"])?;
     untrained_world()?;
     let data = std::env::var("SHOAL_DATA").unwrap_or_else(|_none| "../shared/data".to_owned());
     for (kind, model, fixture) in FIXTURES {
@@ -71,6 +70,24 @@ pub(crate) fn run(args: &[String]) -> Done {
             .run()?;
     }
     Ok(())
+}
+
+/// Installs what these files of xtask/oracle name; the Python that has it.
+fn install(requirements: &[&str]) -> Done<PathBuf> {
+    println!("installs PyTorch into target/tools/oracle: gigabytes, minutes");
+    let environment = environment();
+    let python = environment.join("bin/python3");
+    if !python.is_file() {
+        Run::new("python3").args(["-m", "venv"]).arg(&environment).run()?;
+    }
+    let folder = root().join("xtask/oracle");
+    let files = requirements.iter().map(|file| folder.join(file));
+    files
+        .fold(Run::new(&python).args(["-m", "pip", "install", "--quiet"]), |run, file| {
+            run.arg("--requirement").arg(file)
+        })
+        .run()?;
+    Ok(python)
 }
 
 /// Writes the untrained world model of seed 1, which the tests build, too.

@@ -11,6 +11,8 @@ use crate::lab::Task;
 use crate::logs::{Logs, LogsError};
 use crate::record::RoadKind;
 use crate::roads::{Roads, RoadsError};
+use crate::trivial::Clients;
+use crate::utility::UtilityError;
 
 /// Why there is nothing to learn from.
 #[expect(missing_docs, reason = "each says what its source says")]
@@ -20,6 +22,8 @@ pub enum DataError {
     Roads(#[from] RoadsError),
     #[error(transparent)]
     Logs(#[from] LogsError),
+    #[error(transparent)]
+    Utility(#[from] UtilityError),
     #[error(
         "model.package describes a model of frames: it drives [roads], it has no use for [logs]"
     )]
@@ -30,12 +34,14 @@ pub enum DataError {
     NotLogs,
 }
 
-/// Roads or logs.
+/// Roads or logs, or what stands for them.
 pub enum Data {
     /// Of a model of frames.
     Roads(Roads),
     /// Of a model of tokens.
     Logs(Logs),
+    /// Of clients without a model.
+    Trivial(Clients),
 }
 
 impl Data {
@@ -49,6 +55,7 @@ impl Data {
                 Ok(Data::Roads(Roads::open(config, form, folder)?))
             }
             (Task::Tokens(form), Some(logs)) => Ok(Data::Logs(Logs::open(config, logs, form)?)),
+            (Task::Trivial, None | Some(_)) => Ok(Data::Trivial(Clients::open(config)?)),
             (Task::Frames { .. }, Some(_)) => Err(DataError::NotRoads),
             (Task::Tokens(_), None) => Err(DataError::NotLogs),
         }
@@ -60,6 +67,7 @@ impl Data {
         match self {
             Data::Roads(roads) => roads.kinds(),
             Data::Logs(logs) => logs.kinds(),
+            Data::Trivial(clients) => clients.kinds(),
         }
     }
 
@@ -68,7 +76,7 @@ impl Data {
     pub fn phase(&self, window: u32) -> usize {
         match self {
             Data::Roads(roads) => roads.phase(window),
-            Data::Logs(_) => 0,
+            Data::Logs(_) | Data::Trivial(_) => 0,
         }
     }
 
@@ -77,7 +85,7 @@ impl Data {
     pub fn by_phase(&self) -> Vec<Vec<String>> {
         match self {
             Data::Roads(roads) => roads.by_phase(),
-            Data::Logs(_) => Vec::new(),
+            Data::Logs(_) | Data::Trivial(_) => Vec::new(),
         }
     }
 
@@ -90,6 +98,7 @@ impl Data {
                 of.map(|road| road.drive.name.as_str()).collect()
             }
             Data::Logs(logs) => logs.of(vehicle).map(|log| log.rows.name()).collect(),
+            Data::Trivial(clients) => clients.name_of(vehicle).into_iter().collect(),
         }
     }
 
@@ -99,6 +108,7 @@ impl Data {
         match self {
             Data::Roads(roads) => &roads.utility,
             Data::Logs(logs) => &logs.utility,
+            Data::Trivial(clients) => &clients.utility,
         }
     }
 
@@ -107,7 +117,7 @@ impl Data {
     pub fn skipped(&self) -> Vec<String> {
         match self {
             Data::Roads(roads) => roads.skipped.iter().map(ToString::to_string).collect(),
-            Data::Logs(_) => Vec::new(),
+            Data::Logs(_) | Data::Trivial(_) => Vec::new(),
         }
     }
 }

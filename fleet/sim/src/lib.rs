@@ -17,4 +17,5 @@ pub mod statistics;
 pub mod store;
 pub mod sweep;
 pub mod traffic;
+pub mod trivial;
 pub mod utility;

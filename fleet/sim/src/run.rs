@@ -180,7 +180,7 @@ fn look(
     if row.window != config.windows && row.window != 0 {
         return Ok(());
     }
-    for vehicle in 0..config.vehicles {
+    for vehicle in 0..config.looked_at() {
         let Own { tuned, given, personal } = own(vehicle);
         if let Some(personal) = personal {
             let own = lab.measure(&[(personal, On::HeldOutOf(vehicle))])?;
@@ -242,10 +242,10 @@ fn alone(
     way: &dyn Method,
     row: &mut Row,
 ) -> Result<(), RunError> {
-    let all: Vec<Flat> = (0..config.vehicles).map(|vehicle| way.tuned(vehicle)).collect();
+    let all: Vec<Flat> = (0..config.looked_at()).map(|vehicle| way.tuned(vehicle)).collect();
     let asked: Vec<(Flat, On)> = all.iter().map(|values| (values.clone(), On::HeldOut)).collect();
     let found = lab.measure(&asked)?;
-    let vehicles = f64::from(config.vehicles);
+    let vehicles = f64::from(config.looked_at());
     row.utility = lab.utility(&all, row.window)?.iter().sum::<f64>() / vehicles;
     for (vehicle, held_out) in (0..).zip(&found) {
         let skills = skills(held_out);

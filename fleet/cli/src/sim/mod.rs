@@ -122,7 +122,7 @@ impl Files {
     /// Runs what is not there yet, and reads all.
     fn records(&self, config: &SimConfig, part: Option<&str>) -> Result<Vec<Record>, Failure> {
         let seeds = config.seed..config.seed.saturating_add(self.seeds);
-        let engine = shoal_vehicle::engine::open(&config.engine)?;
+        let engine = shoal_sim::lab::engine(config)?;
         let mut shown = Shown::new();
         let place = Place { folder: &self.output, part };
         Ok(compare(config, seeds, place, engine, |tell| shown.tell(tell))?)

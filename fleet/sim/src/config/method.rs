@@ -154,6 +154,22 @@ impl Kind {
 }
 
 impl MethodConfig {
+    /// Whether it mixes predictions of frames, or asks more of a night than tuners of other models offer.
+    pub(super) const fn frames_alone(&self) -> bool {
+        match &self.rule {
+            Rule::Ensemble(_) => true,
+            Rule::Soup(soup) => matches!(soup.merge, Merge::Fisher(_)),
+            Rule::Average(average) => matches!(average.server, Server::Proximal { .. }),
+            Rule::Local
+            | Rule::Pooled
+            | Rule::Cocktail(_)
+            | Rule::Gossip(_)
+            | Rule::Evolution(_)
+            | Rule::Consensus(_)
+            | Rule::Paper(_) => false,
+        }
+    }
+
     fn read(table: &Table<'_>, vehicles: u32) -> Result<Self, DocumentError> {
         let name = table.text_required("name")?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);

@@ -6,6 +6,7 @@ mod journey;
 mod liars;
 mod logs;
 mod method;
+mod trivial;
 mod utility;
 
 use std::path::{Path, PathBuf};
@@ -23,14 +24,16 @@ pub use method::{
     Average, Cocktail, Consensus, Ensemble, EvoMerge, Evolution, Fisher, Gossip, MeasuredOn, Merge,
     MethodConfig, Rule, Server, Soup,
 };
+pub use trivial::{LOOKED_AT_MAX, TrivialConfig};
 pub use utility::TermConfig;
 
-const ROOT: [&str; 14] = [
+const ROOT: [&str; 15] = [
     "vehicles",
     "windows",
     "seed",
     "measure_every",
     "model",
+    "trivial",
     "engine",
     "roads",
     "logs",
@@ -57,7 +60,7 @@ const LATER: [&str; 6] = [
 /// A simulation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SimConfig {
-    /// Vehicles, 1 to 64.
+    /// Vehicles, 1 to 64; more where they are trivial.
     pub vehicles: u32,
     /// Windows, 1 to 1000.
     pub windows: u32,
@@ -65,10 +68,12 @@ pub struct SimConfig {
     pub seed: u64,
     /// Windows from one look at held-out parts to the next; the last is always looked at.
     pub measure_every: u32,
-    /// The model package's directory.
+    /// The model package's directory; not used by trivial clients.
     pub package: PathBuf,
     /// The model's file, where the package does not have it.
     pub model: Option<PathBuf>,
+    /// Clients without a model.
+    pub trivial: Option<TrivialConfig>,
     /// What runs it.
     pub engine: EngineConfig,
     /// Vehicles that are tuned or measured at a time.
@@ -192,7 +197,8 @@ impl SimConfig {
         let document = Document::parse(file, source)?;
         let root = document.root(&ROOT)?;
         let number = |key, range, usual| Ok(root.integer(key, range)?.map_or(usual, |n| n as u32));
-        let (engine, jobs) = engine(&root)?;
+        let trivial = TrivialConfig::read(&root)?;
+        let (engine, jobs) = engine(&root, trivial.is_some())?;
         let (package, model) = match root.table("model", &["package", "file"])? {
             Some(model) => {
                 let file = model.text("file")?.map(PathBuf::from);
@@ -207,9 +213,15 @@ impl SimConfig {
                 return Err(root.refuse("logs", "beside [roads]", "one of the two"));
             }
             Some(_) => RoadsConfig::none(),
+            None if trivial.is_some() => RoadsConfig::none(),
             None => RoadsConfig::read(&root, windows)?,
         };
-        let vehicles = number("vehicles", 1..=64, 8)?;
+        let mut night = NightConfig::read(&root)?;
+        if trivial.is_some() {
+            night.steps = 1;
+        }
+        let most = TrivialConfig::vehicles_max(trivial.as_ref());
+        let vehicles = number("vehicles", 1..=most, 8)?;
         let config = SimConfig {
             vehicles,
             windows,
@@ -217,11 +229,12 @@ impl SimConfig {
             measure_every: number("measure_every", 1..=1000, 1)?,
             package,
             model,
+            trivial,
             engine,
             jobs,
             roads,
             logs,
-            night: NightConfig::read(&root)?,
+            night,
             calendar: CalendarConfig::read(&root)?,
             network: NetworkConfig::read(&root)?,
             liars: LiarsConfig::read(&root)?,
@@ -229,17 +242,33 @@ impl SimConfig {
             methods: method::read(&root, vehicles)?,
             hardware: hardware::read(&root, vehicles)?,
         };
+        let frames = config.logs.is_none() && trivial.is_none();
+        if let Some(method) = config.methods.iter().find(|method| method.frames_alone() && !frames)
+        {
+            return Err(root.refuse("methods", &method.name, "one that needs no frames"));
+        }
+        if let Some(trivial) = trivial {
+            trivial.check(&root, vehicles, &config.utility, &config.methods)?;
+        }
         Ok(config)
     }
 }
 
 impl SimConfig {
+    /// Vehicles whose own roads are looked at, the first ones: all that have a model.
+    #[must_use]
+    pub fn looked_at(&self) -> u32 {
+        self.vehicles.min(LOOKED_AT_MAX)
+    }
+
     /// SHA-256 over all that decides a run of this method, hexadecimal; how many work at a time does not.
     #[must_use]
     pub fn hash(&self, method: &MethodConfig) -> String {
         let decides = SimConfig { jobs: 1, methods: vec![method.clone()], ..self.clone() };
         // What is not there decides nothing.
-        let text = decides.shown().replace(" model: None,", "").replace(" logs: None,", "");
+        let absent = [" model: None,", " logs: None,", " trivial: None,"];
+        let text =
+            absent.into_iter().fold(decides.shown(), |text, absent| text.replace(absent, ""));
         let digest = Sha256::digest(text);
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -252,10 +281,12 @@ impl SimConfig {
     }
 }
 
-fn engine(root: &Table<'_>) -> Result<(EngineConfig, usize), DocumentError> {
+fn engine(root: &Table<'_>, trivial: bool) -> Result<(EngineConfig, usize), DocumentError> {
     let mut engine = EngineConfig::default();
     let mut jobs = 2;
-    if let Some(table) = root.table("engine", &["kind", "library", "jobs"])? {
+    // Nothing is run where no client has a model.
+    let known = if trivial { &["jobs"][..] } else { &["kind", "library", "jobs"] };
+    if let Some(table) = root.table("engine", known)? {
         let kinds = [("ort", EngineKind::Ort), ("tract", EngineKind::Tract)];
         engine.kind = table.choice("kind", &kinds)?.unwrap_or(EngineKind::Ort);
         engine.library = table.text("library")?.map(PathBuf::from);

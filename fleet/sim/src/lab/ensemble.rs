@@ -114,6 +114,7 @@ impl Lab<'_> {
         let (base, frames) = (self.base, self.bench.frames("an ensemble")?);
         let load = |values: &Flat| {
             let adapter = base.adapter(values)?;
+            let base = base.modelled()?;
             let predictor = load_predictor(
                 &base.model,
                 base.package.description(),

@@ -14,7 +14,7 @@ use shoal_shadow::tune::{TuneOptions, Tuner};
 use shoal_swarm::swarm::Flat;
 use shoal_wire::v1::PARTS;
 
-use super::{Base, LabError, On, Pull, Tune, Who};
+use super::{Base, LabError, Modelled, On, Pull, Tune, Who};
 use crate::config::{NightConfig, SimConfig};
 use crate::record::RoadKind;
 use crate::roads::{Road, Roads};
@@ -85,9 +85,9 @@ impl<'a> Frames<'a> {
             ..TuneOptions::default()
         };
         let start = base.adapter(&night.from)?;
-        let description = base.package.description();
-        let mut tuner =
-            Tuner::new(&base.model, description, &*base.engine, Some(&start), &options)?;
+        let Modelled { package, model, engine } = base.modelled()?;
+        let description = package.description();
+        let mut tuner = Tuner::new(model, description, &**engine, Some(&start), &options)?;
         if let Some(Pull { towards, mu }) = &night.pull {
             tuner.pull(&base.adapter(towards)?, *mu)?;
         }
@@ -103,6 +103,7 @@ impl<'a> Frames<'a> {
         phase: usize,
     ) -> Result<Measurement, LabError> {
         let adapter = base.adapter(values)?;
+        let base = base.modelled()?;
         let mut predictor = load_predictor(
             &base.model,
             base.package.description(),

@@ -72,6 +72,7 @@ impl Lab<'_> {
             ..TuneOptions::default()
         };
         let start = base.adapter(at)?;
+        let base = base.modelled()?;
         let description = base.package.description();
         let mut tuner =
             Tuner::new(&base.model, description, &*base.engine, Some(&start), &options)?;

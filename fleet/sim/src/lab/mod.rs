@@ -7,6 +7,7 @@ mod information;
 mod measured;
 mod rank;
 mod tokens;
+mod trivial;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,10 +30,12 @@ use shoal_shadow::tokens::{TokenForm, TokenFormError};
 use shoal_swarm::swarm::{Flat, ValuesHash};
 use shoal_swarm::utility::Utility;
 use shoal_vehicle::drives::footage;
+use shoal_vehicle::engine::OpenEngineError;
 use shoal_wire::v1::PARTS;
 
 use self::frames::Frames;
 use self::tokens::Tokens;
+use self::trivial::Trivial;
 use crate::config::{HardwareConfig, NightConfig, SimConfig};
 use crate::data::Data;
 use crate::store::{Key, Store, StoreError};
@@ -75,6 +78,8 @@ pub enum LabError {
     OtherData,
     #[error("{what} is for models of frames alone: take it out of the file")]
     FramesAlone { what: &'static str },
+    #[error("trivial clients have no model")]
+    NoModel,
 }
 
 /// What a model reads and predicts.
@@ -88,18 +93,26 @@ pub enum Task {
     },
     /// Tokens of a log.
     Tokens(TokenForm),
+    /// Nothing: clients are trivial.
+    Trivial,
 }
 
-/// The model that everyone has.
+/// What everyone begins with.
 pub struct Base {
-    package: Package,
-    /// What it reads and predicts.
+    /// What the model reads and predicts.
     pub task: Task,
-    model: Model,
     /// SHA-256 of its file.
     pub hash: [u8; 32],
     /// How its adapters are laid out.
     pub layout: Arc<Layout>,
+    /// `None`: clients are trivial.
+    modelled: Option<Modelled>,
+}
+
+/// The model that everyone has, and what runs it.
+struct Modelled {
+    package: Package,
+    model: Model,
     engine: Box<dyn Engine>,
 }
 
@@ -221,6 +234,7 @@ impl Class {
 enum Bench<'a> {
     Frames(Frames<'a>),
     Tokens(Tokens<'a>),
+    Trivial(Trivial<'a>),
 }
 
 impl<'a> Bench<'a> {
@@ -230,9 +244,12 @@ impl<'a> Bench<'a> {
                 Ok(Bench::Frames(Frames::new(form, footage, roads)?))
             }
             (Task::Tokens(form), Data::Logs(logs)) => Ok(Bench::Tokens(Tokens { form, logs })),
-            (Task::Frames { .. }, Data::Logs(_)) | (Task::Tokens(_), Data::Roads(_)) => {
-                Err(LabError::OtherData)
+            (Task::Trivial, Data::Trivial(clients)) => {
+                Ok(Bench::Trivial(Trivial::new(clients, &base.layout)))
             }
+            (Task::Frames { .. }, Data::Logs(_) | Data::Trivial(_))
+            | (Task::Tokens(_), Data::Roads(_) | Data::Trivial(_))
+            | (Task::Trivial, Data::Roads(_) | Data::Logs(_)) => Err(LabError::OtherData),
         }
     }
 
@@ -240,17 +257,18 @@ impl<'a> Bench<'a> {
     fn frames(&self, what: &'static str) -> Result<&Frames<'a>, LabError> {
         match self {
             Bench::Frames(frames) => Ok(frames),
-            Bench::Tokens(_) => Err(LabError::FramesAlone { what }),
+            Bench::Tokens(_) | Bench::Trivial(_) => Err(LabError::FramesAlone { what }),
         }
     }
 
     fn train(&self, base: &Base, nights: &NightConfig, night: &Tune) -> Result<Flat, LabError> {
         match self {
             Bench::Frames(frames) => frames.train(base, nights, night),
-            Bench::Tokens(_) if night.pull.is_some() => {
+            Bench::Tokens(_) | Bench::Trivial(_) if night.pull.is_some() => {
                 Err(LabError::FramesAlone { what: "fedprox" })
             }
             Bench::Tokens(tokens) => tokens.train(base, nights, night),
+            Bench::Trivial(trivial) => Ok(trivial.night(night)),
         }
     }
 
@@ -264,6 +282,7 @@ impl<'a> Bench<'a> {
         match self {
             Bench::Frames(frames) => frames.measure(base, values, on, phase),
             Bench::Tokens(tokens) => tokens.measure(base, values, on),
+            Bench::Trivial(trivial) => Ok(trivial.measured(values, on)),
         }
     }
 
@@ -271,16 +290,33 @@ impl<'a> Bench<'a> {
         match self {
             Bench::Frames(frames) => frames.digest(config, hasher),
             Bench::Tokens(tokens) => tokens.digest(config, hasher),
+            // Nothing is kept.
+            Bench::Trivial(_) => {}
         }
     }
 }
 
+/// The engine that a simulation asks for; trivial clients need none.
+///
+/// # Errors
+/// [`OpenEngineError`].
+pub fn engine(config: &SimConfig) -> Result<Box<dyn Engine>, OpenEngineError> {
+    match config.trivial {
+        Some(_) => Ok(Box::new(trivial::NoEngine)),
+        None => shoal_vehicle::engine::open(&config.engine),
+    }
+}
+
 impl Base {
-    /// Opens the package and the engine.
+    /// Opens the package, to be run by this engine; trivial clients have none.
     ///
     /// # Errors
     /// [`LabError`].
     pub fn open(config: &SimConfig, engine: Box<dyn Engine>) -> Result<Self, LabError> {
+        if let Some(trivial) = config.trivial {
+            let layout = Arc::new(trivial::layout(trivial.values));
+            return Ok(Base { task: Task::Trivial, hash: trivial::hash(), layout, modelled: None });
+        }
         let package = Package::open_with(&config.package, config.model.as_deref())?;
         let description = package.description();
         let task = if description.next_token.is_some() && description.next_frame.is_none() {
@@ -302,13 +338,19 @@ impl Base {
                 return Err(LabError::Rank { class, rank, most });
             }
         }
-        Ok(Base { package, task, model, hash, layout, engine })
+        let modelled = Some(Modelled { package, model, engine });
+        Ok(Base { task, hash, layout, modelled })
+    }
+
+    fn modelled(&self) -> Result<&Modelled, LabError> {
+        self.modelled.as_ref().ok_or(LabError::NoModel)
     }
 
     /// The engine, by its own description.
     #[must_use]
     pub fn engine(&self) -> String {
-        self.engine.describe()
+        let modelled = self.modelled.as_ref();
+        modelled.map_or_else(|| trivial::ENGINE.into(), |modelled| modelled.engine.describe())
     }
 
     /// Lengths of the tensors of an adapter's flat run.
@@ -320,7 +362,7 @@ impl Base {
     /// Rank of its adapters.
     #[must_use]
     pub fn rank(&self) -> u8 {
-        u8::try_from(self.package.description().adapter.rank).unwrap_or(u8::MAX)
+        u8::try_from(self.layout.rank).unwrap_or(u8::MAX)
     }
 
     fn adapter(&self, values: &[f32]) -> Result<Adapter, LabError> {
@@ -377,7 +419,7 @@ impl<'a> Lab<'a> {
     #[must_use]
     pub fn figures(&self, held_out: &Measurement) -> BTreeMap<String, f64> {
         match &self.bench {
-            Bench::Frames(_) => BTreeMap::new(),
+            Bench::Frames(_) | Bench::Trivial(_) => BTreeMap::new(),
             Bench::Tokens(tokens) => tokens.figures(held_out),
         }
     }
@@ -399,6 +441,12 @@ impl<'a> Lab<'a> {
     pub fn tune(&mut self, nights: &[Tune]) -> Result<Vec<Flat>, LabError> {
         let steps = nights.iter().map(|night| u64::from(self.steps(night.who)));
         self.counts.steps += steps.sum::<u64>();
+        // What is made again as quickly is not kept.
+        if let Bench::Trivial(trivial) = &self.bench
+            && nights.iter().all(|night| night.pull.is_none())
+        {
+            return Ok(trivial.tune(self.jobs, nights));
+        }
         in_parallel(self.jobs, nights, |night| self.tuned(night))
     }
 
@@ -408,6 +456,9 @@ impl<'a> Lab<'a> {
     /// [`LabError`].
     pub fn measure(&mut self, asked: &[(Flat, On)]) -> Result<Vec<Measurement>, LabError> {
         self.counts.evaluations += asked.len() as u64;
+        if let Bench::Trivial(trivial) = &self.bench {
+            return Ok(trivial.measure(self.jobs, asked));
+        }
         // The same is measured once: two that do it at a time would write one file.
         let names: Vec<_> =
             asked.iter().map(|(values, on)| (ValuesHash::of(values), *on)).collect();

@@ -65,6 +65,7 @@ impl<'a> Tokens<'a> {
             ..TokenTuneOptions::default()
         };
         let start = base.adapter(&night.from)?;
+        let base = base.modelled()?;
         let description = base.package.description();
         let mut tuner =
             TokenTuner::new(&base.model, description, &*base.engine, Some(&start), &options)?;
@@ -85,6 +86,7 @@ impl<'a> Tokens<'a> {
             return Ok(Measurement { predictor: String::new(), drives: Vec::new() });
         };
         let adapter = base.adapter(values)?;
+        let base = base.modelled()?;
         let description = base.package.description();
         let mut predictor = load_token_predictor(
             &base.model,

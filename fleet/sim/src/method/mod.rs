@@ -226,15 +226,16 @@ impl Fleet {
         (0..).zip(from).map(night).collect()
     }
 
-    /// The seed of a vehicle's batches before a window: the same for every method.
     fn night_seed(&self, vehicle: u32, window: u32) -> u64 {
         night_seed(self.seed, vehicle, window)
     }
 }
 
-/// The seed of batches that a vehicle, or, numbered [`u32::MAX`], everybody together tunes on before a window.
-pub(crate) fn night_seed(seed: u64, vehicle: u32, window: u32) -> u64 {
-    let mixed = seed ^ (u64::from(vehicle) << 32) ^ u64::from(window);
+/// The seed of batches that a vehicle, or, numbered [`u32::MAX`], everybody together tunes on before a window: the same for
+/// every method.
+#[must_use]
+pub const fn night_seed(simulation: u64, vehicle: u32, window: u32) -> u64 {
+    let mixed = simulation ^ ((vehicle as u64) << 32) ^ window as u64;
     // SplitMix64's finaliser.
     let z = mixed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

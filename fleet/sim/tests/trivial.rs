@@ -1,0 +1,113 @@
+//! Whole runs of clients without a model: the methods are those of real ones, and what comes out repeats.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+
+use shoal_sim::compare::{Place, compare};
+use shoal_sim::config::SimConfig;
+use shoal_sim::record::Record;
+
+const FILE: &str = "\
+vehicles = 300
+windows = 4
+seed = 5
+measure_every = 2
+[trivial]
+values = 60
+[calendar]
+absent = 0.1
+[[methods]]
+name = \"alone\"
+kind = \"local\"
+[[methods]]
+name = \"fedavg\"
+kind = \"average\"
+[[methods]]
+name = \"fedavg-2\"
+kind = \"average\"
+up_bits = 2
+down_bits = 6
+[[methods]]
+name = \"median\"
+kind = \"average\"
+server = \"median\"
+[[methods]]
+name = \"pooled\"
+kind = \"pooled\"
+[[methods]]
+name = \"soup\"
+kind = \"soup\"
+merge = \"uniform\"
+[[methods]]
+name = \"consensus\"
+kind = \"consensus\"
+[[methods]]
+name = \"paper\"
+kind = \"paper\"
+";
+
+fn all(config: &SimConfig, folder: &Path) -> Vec<Record> {
+    let engine = shoal_sim::lab::engine(config).unwrap();
+    let place = Place { folder, part: None };
+    compare(config, [config.seed], place, engine, |_tell| {}).unwrap()
+}
+
+#[test]
+fn every_method_learns_and_a_run_repeats_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = SimConfig::parse("fleet.toml", FILE).unwrap();
+    // Where everybody hears of everybody the work grows with the square.
+    let board = config.methods.split_off(config.methods.len() - 2);
+    let mut small = SimConfig { vehicles: 20, methods: board, ..config.clone() };
+    let records = all(&config, &folder.path().join("two"));
+    let few = all(&small, &folder.path().join("few"));
+    (config.jobs, small.jobs) = (1, 1);
+    assert_eq!(records, all(&config, &folder.path().join("one")));
+    assert_eq!(few, all(&small, &folder.path().join("few by one")));
+
+    for record in records.iter().chain(&few) {
+        let name = &record.head.method;
+        let (start, end) = (record.rows.first().unwrap(), record.rows.last().unwrap());
+        let driven = |row: &shoal_sim::record::Row| row.driven(&record.head).unwrap();
+        assert_eq!(driven(start), 0.0, "{name} begins where skill is 0");
+        assert!(driven(end) > 0.1, "{name}: {}", driven(end));
+        assert!(record.rows[1].skill.is_empty(), "{name} looks where it is due");
+        let looked_at = record.head.vehicles.min(64) as usize;
+        assert_eq!((end.skill.len(), end.own.len()), (looked_at, looked_at), "{name}");
+    }
+    let of = |name: &str| records.iter().find(|record| record.head.method == name).unwrap();
+    let sent = |name: &str| of(name).rows[1..].iter().map(|row| row.bytes.up).sum::<f64>();
+    assert!(sent("alone") == 0.0 && sent("fedavg-2") < sent("fedavg"));
+    let last = |name: &str| of(name).rows.last().unwrap().utility;
+    assert!(last("fedavg") > last("alone"), "the middle of all optima is what the pack asks for");
+    assert!(of("median").rows[1..].iter().all(|row| row.steps == 300));
+}
+
+#[test]
+fn nothing_is_kept_of_what_is_made_again_as_quickly() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = SimConfig::parse("fleet.toml", FILE).unwrap();
+    config.methods.truncate(2);
+    let records = all(&config, folder.path());
+    let results = folder.path().join("seed-5/results");
+    assert!(fs::read_dir(&results).unwrap().next().is_none());
+    // A run that was cut is gone on with all the same.
+    let path = folder.path().join("seed-5/fedavg/windows.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, &text[..text.len() / 2]).unwrap();
+    assert_eq!(all(&config, folder.path()), records);
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+}
+
+#[test]
+fn without_a_model_there_is_no_engine_either() {
+    let config = SimConfig::parse("fleet.toml", FILE).unwrap();
+    let engine = shoal_sim::lab::engine(&config).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place { folder: folder.path(), part: None };
+    let one = SimConfig { methods: config.methods[..1].to_vec(), ..config };
+    let records = compare(&one, [5], place, engine, |_tell| {}).unwrap();
+    assert_eq!(records[0].head.engine, "none: trivial clients");
+    assert_eq!(records[0].head.values, 60);
+}
