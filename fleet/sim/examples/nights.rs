@@ -71,7 +71,7 @@ fn source<'a>(
     roads: &'a Roads,
     (vehicle, window): (u32, u32),
 ) -> Option<MixedBatch<'a>> {
-    let own = roads.of(vehicle).filter_map(|road| {
+    let own = roads.of(vehicle, roads.phase(window)).filter_map(|road| {
         let clips = roads.clips(road, roads.seen(road, window));
         Road::new(&[clips], form)
     });
