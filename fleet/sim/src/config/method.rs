@@ -135,7 +135,7 @@ impl Kind {
                 "asked",
                 "folders",
                 "own_kept",
-                "tolerance",
+                "second_look",
                 "measure",
             ],
             Kind::Paper => &[
@@ -227,7 +227,7 @@ fn consensus(table: &Table<'_>) -> Result<Consensus, DocumentError> {
     let conduct = Conduct {
         folders: table.integer("folders", 1..=64)?.map_or(usual.folders, |n| n as usize),
         own_kept: number("own_kept", 0.0..=0.99, usual.own_kept)?,
-        tolerance: table.number("tolerance", 0.0..=10.0)?.unwrap_or(usual.tolerance),
+        second_look: table.boolean("second_look")?.unwrap_or(usual.second_look),
     };
     let asked = table.integer("asked", 1..=64)?.map_or(16, |n| n as u16);
     let measure = table.boolean("measure")?.unwrap_or(true);

@@ -44,6 +44,9 @@ pub use ensemble::{Ensemble, FEATURE_VALUES, Weighing};
 pub use information::Information;
 pub use rank::trained;
 
+/// The skill of a model that has diverged, whatever its error: a further digit would say nothing, and would drown the mean.
+pub const SKILL_MIN: f64 = -1000.0;
+
 /// Why the lab cannot work.
 #[expect(missing_docs, reason = "each says what its source says")]
 #[derive(Debug, thiserror::Error)]
@@ -518,7 +521,9 @@ impl<'a> Lab<'a> {
         let utility = |_values| {
             let of_terms = terms.iter().zip(measured.by_ref());
             // A pack in which nothing moves tells no adapter from another.
-            of_terms.map(|((_, share), found)| share * found.skill().unwrap_or(0.0)).sum()
+            of_terms
+                .map(|((_, share), found)| share * found.skill().unwrap_or(0.0).max(SKILL_MIN))
+                .sum()
         };
         Ok(asked.iter().map(utility).collect())
     }
@@ -601,11 +606,13 @@ impl<'a> Lab<'a> {
     }
 }
 
-/// Held-out skill by road, of the roads that are counted.
+/// Held-out skill by road, of the roads that are counted: at least [`SKILL_MIN`].
 #[must_use]
 pub fn skills(measured: &Measurement) -> BTreeMap<String, f64> {
     let counted = measured.drives.iter().filter(|drive| drive.counted);
-    counted.filter_map(|drive| Some((drive.name.clone(), drive.next.skill()?))).collect()
+    counted
+        .filter_map(|drive| Some((drive.name.clone(), drive.next.skill()?.max(SKILL_MIN))))
+        .collect()
 }
 
 fn context(base: &Base, bench: &Bench<'_>, config: &SimConfig) -> [u8; 32] {

@@ -81,6 +81,10 @@ fn message(publish: Publish) -> Result<Incoming, Malformed> {
     Ok(Incoming::Publish { topic, payload, retained: retain, ack })
 }
 
+fn expiring(seconds: u32) -> PublishProperties {
+    PublishProperties { message_expiry_interval: Some(seconds), ..PublishProperties::default() }
+}
+
 pub(super) fn encode(packet: Outgoing<'_>, bytes_max: usize, out: &mut BytesMut) -> Written {
     let packet = match packet {
         Outgoing::Connect {
@@ -90,9 +94,11 @@ pub(super) fn encode(packet: Outgoing<'_>, bytes_max: usize, out: &mut BytesMut)
             clean,
             packet_bytes_max,
         } => {
-            let mut properties = ConnectProperties::new();
-            properties.max_packet_size = Some(packet_bytes_max);
-            properties.session_expiry_interval = (session_seconds > 0).then_some(session_seconds);
+            let properties = ConnectProperties {
+                max_packet_size: Some(packet_bytes_max),
+                session_expiry_interval: (session_seconds > 0).then_some(session_seconds),
+                ..ConnectProperties::new()
+            };
             let connect = Connect {
                 keep_alive: keep_alive_seconds,
                 client_id: client_id.to_owned(),
@@ -102,10 +108,7 @@ pub(super) fn encode(packet: Outgoing<'_>, bytes_max: usize, out: &mut BytesMut)
             Packet::Connect(connect, None, None)
         }
         Outgoing::Publish { id, topic, payload, expiry_seconds } => {
-            let properties = expiry_seconds.map(|seconds| PublishProperties {
-                message_expiry_interval: Some(seconds),
-                ..PublishProperties::default()
-            });
+            let properties = expiry_seconds.map(expiring);
             Packet::Publish(Publish {
                 dup: false,
                 qos: QoS::AtLeastOnce,

@@ -10,7 +10,7 @@ use shoal_wire::v1::{
 use shoal_wire::{KeyId, ParticleId, RecordId};
 
 use super::following::Turn;
-use super::moving::{Contender, unused_part};
+use super::moving::Contender;
 use super::night::{Begun, Coding, Job, Night};
 use super::state::Pending;
 use super::store::Want;
@@ -390,11 +390,8 @@ impl Swarm {
             return;
         };
         begun.merging = Merging::Over;
-        begun.contend(Contender {
-            particle,
-            part: unused_part(begun.part, None),
-            inputs: made.inputs.iter().map(|input| input.particle).collect(),
-        });
+        let inputs = made.inputs.iter().map(|input| input.particle).collect();
+        begun.contend(Contender::new(particle, begun.part, None, inputs));
         if let (Some(terms), Some(slot)) = (terms, slot) {
             self.publish_claim(night, begun, particle, Role::Merge, slot, terms);
         }

@@ -1,4 +1,5 @@
-//! What to drive with: the mean of the last bests, scaled towards x_p as the pack says, mixed with the vehicle's own.
+//! What to drive with: the mean of the last bests and of what was moved to, scaled towards x_p as the pack says, mixed with the
+//! vehicle's own.
 
 use alloc::vec::Vec;
 
@@ -12,10 +13,11 @@ use crate::fold::{between, mean};
 use crate::quorum::Elected;
 use crate::roster::part_after;
 
-/// How far from x_p towards the mean.
+/// How far from x_p towards the mean. From one window to the next it changes by one place at most: a part of the pack is small,
+/// and how far the fleet has strayed changes slowly.
 const SCALES: [f32; 5] = [0.25, 0.5, 0.75, 1.0, 1.25];
 /// The scale to begin with: it stands where none is better.
-const FULL: usize = 3;
+pub(super) const FULL: usize = 3;
 /// How much of the vehicle's own steps is added to the fleet's adapter.
 const MIXES: [f32; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
 /// The mix to begin with.
@@ -27,8 +29,8 @@ const LOWEST: f64 = -1.0;
 pub(super) enum Deploy {
     #[default]
     Waiting,
-    /// The fleet's adapter is chosen of these bests, on the pack.
-    Fleet(Choice, Vec<ParticleId>),
+    /// The fleet's adapter is chosen of these particles, on the pack; the line begins at this scale.
+    Fleet(Choice, Vec<ParticleId>, usize),
     /// The vehicle's is, on its own frames.
     Own(Choice),
     Over,
@@ -139,13 +141,14 @@ impl Swarm {
         }
         let (next, changed) = match core::mem::take(&mut begun.deploy) {
             Deploy::Waiting => self.fleet(night, begun.utility_moved, rule.mix),
-            Deploy::Fleet(choice, of) => match choice.next().cloned() {
+            Deploy::Fleet(choice, of, lowest) => match choice.next().cloned() {
                 Some(adapter) => {
                     let on = On::Part(part_after(begun.part, 3));
                     self.measure(night, Job::Deploy, adapter, None, on);
-                    (Deploy::Fleet(choice, of), true)
+                    (Deploy::Fleet(choice, of, lowest), true)
                 }
                 None => {
+                    self.scale = lowest.saturating_add(choice.top);
                     self.fleet = choice.best().map(|chosen| (of, chosen));
                     (self.chosen(choice.best(), rule.mix), true)
                 }
@@ -166,10 +169,14 @@ impl Swarm {
         changed
     }
 
-    /// The mean of the last bests, at several scales, and best itself. Before there is a best: what was moved to.
+    /// The mean of the last bests and of what was moved to last, at several scales; and that alone, which is younger than any
+    /// best by the windows that an election takes.
     fn fleet(&mut self, night: &Night, utility_moved: bool, mix: bool) -> (Deploy, bool) {
-        let bests: Vec<ParticleId> = self.state.bests.iter().map(|(_, best)| *best).collect();
-        let names = if bests.is_empty() { self.state.base.into_iter().collect() } else { bests };
+        let mut names: Vec<ParticleId> = self.state.bests.iter().map(|(_, best)| *best).collect();
+        if let Some(base) = self.state.base {
+            names.retain(|name| *name != base);
+            names.push(base);
+        }
         let mut last = Vec::new();
         for name in &names {
             match self.want(Some(*name), night.online) {
@@ -184,9 +191,13 @@ impl Swarm {
         }
         let slices: Vec<&[f32]> = last.iter().map(|values| &**values).collect();
         let Some(mean) = mean(&slices) else { return (Deploy::Over, true) };
-        let scaled = SCALES.iter().map(|scale| between(&self.start, &mean, *scale).into());
-        let best = last.last().filter(|_best| last.len() > 1).cloned();
-        (Deploy::Fleet(Choice::along(scaled, FULL, best), names), true)
+        let lowest = self.scale.saturating_sub(1);
+        let near =
+            SCALES.iter().skip(lowest).take(self.scale.saturating_sub(lowest).saturating_add(2));
+        let scaled = near.map(|scale| between(&self.start, &mean, *scale).into());
+        let base = last.last().filter(|_base| last.len() > 1).cloned();
+        let choice = Choice::along(scaled, self.scale.saturating_sub(lowest), base);
+        (Deploy::Fleet(choice, names, lowest), true)
     }
 
     /// The fleet's adapter is chosen: it is staged, or mixed with the vehicle's own.
@@ -222,7 +233,7 @@ impl Begun {
                 terms.and_then(|terms| self.utility(terms))
             }
         };
-        if let Deploy::Own(choice) | Deploy::Fleet(choice, _) = &mut self.deploy {
+        if let Deploy::Own(choice) | Deploy::Fleet(choice, ..) = &mut self.deploy {
             choice.answer(utility.unwrap_or(LOWEST));
         }
     }

@@ -366,13 +366,15 @@ pub struct Conduct {
     /// What is left of the vehicle's own steps a window later, in [0, 1): the sum of them, so fading, is what it may add to
     /// the fleet's adapter on its own roads.
     pub own_kept: f32,
-    /// How many standard errors below what the vehicle has a particle may be measured and still be moved to: not negative.
-    pub tolerance: f64,
+    /// Whether a particle that is worse than what the vehicle has on one part of the pack is measured on another part as well,
+    /// and the mean of both counts. Stretches of road differ by more than the frames of one do: one part alone would hold the
+    /// whole fleet back, as all measure on the same.
+    pub second_look: bool,
 }
 
 impl Default for Conduct {
     fn default() -> Self {
-        Self { folders: 2, own_kept: 0.8, tolerance: 0.0 }
+        Self { folders: 2, own_kept: 0.8, second_look: true }
     }
 }
 
@@ -404,8 +406,10 @@ pub struct Swarm {
     fresh: bool,
     /// By the paper's rule: claims in a row without a better personal best.
     stagnation: u32,
-    /// What was chosen to deploy of these bests.
+    /// What was chosen to deploy of these particles.
     fleet: Option<(Vec<ParticleId>, Flat)>,
+    /// At which of the scales of deployment.
+    scale: usize,
     /// How terms were weighed in the last window.
     weighed: Option<Weighing>,
     night: Option<Night>,
@@ -464,6 +468,7 @@ impl Swarm {
             fresh: false,
             stagnation,
             fleet: None,
+            scale: deploy::FULL,
             weighed: None,
             night: None,
             job: 0,
@@ -497,8 +502,8 @@ impl Swarm {
         self.state.base
     }
 
-    /// What was chosen last for the whole fleet to drive with, of the last bests, before the vehicle mixes in its own; `None`
-    /// before there is one, and by the paper's rule.
+    /// What was chosen last for the whole fleet to drive with, before the vehicle mixes in its own; `None` before there is one,
+    /// and by the paper's rule.
     pub fn chosen_for_all(&self) -> Option<&Flat> {
         self.fleet.as_ref().map(|(_bests, chosen)| chosen)
     }

@@ -17,15 +17,30 @@ pub(super) struct Contender {
     pub(super) particle: ParticleId,
     /// The part to measure it on: neither its claim nor its votes used it, nor who chose it.
     pub(super) part: u8,
+    /// Another such part, where there is one, for a second look.
+    pub(super) other_part: Option<u8>,
+    /// What it gained at the first look.
+    pub(super) first: Option<f64>,
     /// What it was folded from.
     pub(super) inputs: Vec<ParticleId>,
 }
 
-/// A part of the pack that neither the claim, nor who chose the particle, nor its votes have used. Who folds a merge
-/// chooses on the part after the claim's.
-pub(super) fn unused_part(claimed: u8, voted: Option<u8>) -> u8 {
-    let first = part_after(claimed, 2);
-    if voted == Some(first) { part_after(claimed, 3) } else { first }
+impl Contender {
+    /// One that nobody measured yet. Parts of the pack that neither the claim, nor who chose the particle, nor its votes have
+    /// used are for who moves; who folds a merge chooses on the part after the claim's.
+    pub(super) fn new(
+        particle: ParticleId,
+        claimed: u8,
+        voted: Option<u8>,
+        inputs: Vec<ParticleId>,
+    ) -> Self {
+        let mut unused = [2, 3]
+            .map(|parts| part_after(claimed, parts))
+            .into_iter()
+            .filter(|p| voted != Some(*p));
+        let part = unused.next().unwrap_or(claimed);
+        Self { particle, part, other_part: unused.next(), first: None, inputs }
+    }
 }
 
 impl Swarm {
@@ -45,10 +60,8 @@ impl Swarm {
         let inputs = header.map(|header| {
             header.body.inputs.iter().map(|input| input.particle).collect::<Vec<ParticleId>>()
         });
-        good.then(|| Contender {
-            particle: nominee.particle,
-            part: unused_part(claim_part, voted),
-            inputs: inputs.unwrap_or_default(),
+        good.then(|| {
+            Contender::new(nominee.particle, claim_part, voted, inputs.unwrap_or_default())
         })
     }
 
@@ -189,18 +202,28 @@ impl Swarm {
 }
 
 impl Begun {
-    /// `tolerance`: [`Conduct::tolerance`](super::Conduct::tolerance).
+    /// `second_look`: [`Conduct::second_look`](super::Conduct::second_look).
     pub(super) fn compared(
         &mut self,
         contender: Contender,
-        tolerance: f64,
+        second_look: bool,
         terms: Option<&[TermResult]>,
     ) {
         let Some(terms) = terms else { return };
-        let errors: Vec<u16> = terms.iter().map(|term| term.difference_error).collect();
-        let least = -tolerance * self.weighing.standard_error(&errors);
-        if let Some(gain) = self.gain(terms).filter(|gain| *gain >= least) {
+        let Some(gain) = self.gain(terms) else { return };
+        if let Some(first) = contender.first {
+            let mean = f64::midpoint(first, gain);
+            if mean >= 0.0 {
+                self.no_worse.push((contender, mean));
+            }
+            return;
+        }
+        if gain >= 0.0 {
             self.no_worse.push((contender, gain));
+            return;
+        }
+        if let Some(part) = contender.other_part.filter(|_part| second_look) {
+            self.contend(Contender { part, other_part: None, first: Some(gain), ..contender });
         }
     }
 }
@@ -213,11 +236,19 @@ mod tests {
 
     #[test]
     fn a_contender_is_measured_where_nothing_was_chosen() {
+        let particle = ParticleId::new([0; 32]);
         for claimed in 0..PARTS {
             let chosen = part_after(claimed, 1);
             for voted in (0..PARTS).map(Some).chain([None]) {
-                let part = unused_part(claimed, voted);
-                assert!(part < PARTS && part != claimed && part != chosen && Some(part) != voted);
+                let one = Contender::new(particle, claimed, voted, Vec::new());
+                let parts: Vec<u8> =
+                    [Some(one.part), one.other_part].into_iter().flatten().collect();
+                assert!(parts.len() == 2 || voted.is_some());
+                for part in &parts {
+                    assert!(*part < PARTS && *part != claimed && *part != chosen);
+                    assert!(Some(*part) != voted);
+                }
+                assert!(parts.len() < 2 || parts.first() != parts.last());
             }
         }
     }

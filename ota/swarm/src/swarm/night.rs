@@ -346,7 +346,7 @@ impl Swarm {
             Job::Vote(index) => self.voted(night, begun, index, terms),
             Job::Ask => begun.answered(terms),
             Job::Claim => self.claim_merge(night, begun, terms),
-            Job::Compare(contender) => begun.compared(contender, self.conduct.tolerance, terms),
+            Job::Compare(contender) => begun.compared(contender, self.conduct.second_look, terms),
             Job::Deploy => begun.deployed(terms),
             Job::Role => self.role_known(night, begun, terms),
             Job::Own => self.claim_own(night, begun, terms),

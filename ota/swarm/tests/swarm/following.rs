@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use shoal_swarm::swarm::{Input, Output, Phase};
+use shoal_swarm::swarm::{Input, On, Output, Phase};
 use shoal_wire::ParticleId;
 use shoal_wire::v1::{ParticleHeader, Role};
 
@@ -47,14 +47,19 @@ fn fetched(outputs: &[Output]) -> Vec<ParticleId> {
     outputs.iter().filter_map(fetch).collect()
 }
 
-/// The merge that is asked for comes, and is measured to be this much better.
-fn arrives(solo: &mut Solo, merge: ParticleId, gain: i16) {
+/// The merge that is asked for comes, and is measured to be this much better; a second time, on another part, if asked for.
+fn arrives(solo: &mut Solo, merge: ParticleId, gains: &[i16]) {
     let values = vec![0.25, 0.0, 0.0].into();
     solo.give(Input::Fetched { particle: merge, values: &values }).unwrap();
-    let (job, candidate, beside, _on) = measure(&solo.outputs());
-    assert_eq!(*candidate, [0.75, 0.0, 0.0]);
-    assert_eq!(*beside.unwrap(), [0.5, 0.0, 0.0]);
-    solo.give(Input::Measured { job, terms: &term(gain, 0) }).unwrap();
+    let mut parts = BTreeSet::new();
+    for gain in gains {
+        let (job, candidate, beside, on) = measure(&solo.outputs());
+        assert_eq!(*candidate, [0.75, 0.0, 0.0]);
+        assert_eq!(*beside.unwrap(), [0.5, 0.0, 0.0]);
+        let On::Part(part) = on else { panic!("not on {on:?}") };
+        assert!(parts.insert(part), "{part} again");
+        solo.give(Input::Measured { job, terms: &term(*gain, 0) }).unwrap();
+    }
 }
 
 #[test]
@@ -69,14 +74,14 @@ fn who_does_not_fold_fetches_the_merge_and_no_contribution() {
     assert!(!solo.decided(), "what is claimed is waited for");
     solo.header(folders[0], &merge);
     assert_eq!(fetched(&solo.outputs()), [merge.id()]);
-    arrives(&mut solo, merge.id(), 5);
+    arrives(&mut solo, merge.id(), &[5]);
     assert_eq!(solo.swarm.base(), Some(merge.id()));
 }
 
 #[test]
 fn a_merge_that_is_measured_to_be_worse_gives_way_to_the_next() {
     let (window, folders) = drawn(2);
-    for (second, base) in [(5, Some(1)), (-5, None)] {
+    for (second, base) in [(&[5][..], Some(1)), (&[-5, 4], None)] {
         let mut solo = contributed(2, window);
         let merges = [40, 41].map(|mark| header_of(Role::Merge, window, mark, None, &[]));
         for (number, merge, value) in [(0, &merges[0], 0.2), (1, &merges[1], 0.1)] {
@@ -84,12 +89,24 @@ fn a_merge_that_is_measured_to_be_worse_gives_way_to_the_next() {
             claims(&mut solo, folders[number], merge, value);
         }
         assert_eq!(fetched(&solo.outputs()), [merges[0].id()], "the highest, and only that");
-        arrives(&mut solo, merges[0].id(), -5);
+        arrives(&mut solo, merges[0].id(), &[-5, -5]);
         assert_eq!(fetched(&solo.outputs()), [merges[1].id()]);
         arrives(&mut solo, merges[1].id(), second);
         assert_eq!(solo.swarm.base(), base.map(|index: usize| merges[index].id()));
         assert!(solo.decided(), "nobody else folds");
     }
+}
+
+/// All measure on one part: a stretch of road on which a merge is worse by chance would hold back the whole fleet.
+#[test]
+fn what_is_worse_on_one_part_is_measured_on_another() {
+    let (window, folders) = drawn(1);
+    let mut solo = contributed(1, window);
+    let merge = header_of(Role::Merge, window, 40, None, &[]);
+    solo.header(folders[0], &merge);
+    claims(&mut solo, folders[0], &merge, 0.1);
+    arrives(&mut solo, merge.id(), &[-5, 6]);
+    assert_eq!(solo.swarm.base(), Some(merge.id()));
 }
 
 #[test]
