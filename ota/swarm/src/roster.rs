@@ -70,9 +70,9 @@ impl Roster {
         self.lowest(count, None, |number| hash(&[nonce, b"ask", &number.to_le_bytes()]))
     }
 
-    /// Who of these vehicles folds, if so many do: those of the lowest SHA-256(nonce (32 bytes) ‖ `fold` ‖ number u32).
-    /// Who is not of the fleet does not.
-    pub fn folders(&self, nonce: &[u8; 32], of: &BTreeSet<KeyId>, count: usize) -> BTreeSet<KeyId> {
+    /// Who of these vehicles folds, if so many do: those of the lowest SHA-256(nonce (32 bytes) ‖ `fold` ‖ number u32), the
+    /// lowest first. Who is not of the fleet does not.
+    pub fn folders(&self, nonce: &[u8; 32], of: &BTreeSet<KeyId>, count: usize) -> Vec<KeyId> {
         let numbered = of.iter().filter_map(|id| Some((self.number(*id)?, *id)));
         let mut drawn: Vec<([u8; 32], KeyId)> = numbered
             .map(|(number, id)| (hash(&[nonce, b"fold", &number.to_le_bytes()]), id))
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(drawn, voters.into());
         let all = (0..12).map(|byte| KeyId::new([byte; 8])).collect();
         let folders = fleet(12).folders(&[1; 32], &all, 3);
-        assert_eq!(folders, [2, 6, 11].map(|byte| KeyId::new([byte; 8])).into());
+        assert_eq!(folders, [6, 2, 11].map(|byte| KeyId::new([byte; 8])));
         let asked = fleet(12).asked(&[1; 32], 3);
         assert_eq!(asked, [1, 5, 9].map(|byte| KeyId::new([byte; 8])).into());
         assert_eq!(lot(&[1; 32], ParticleId::new([2; 32])).first(), Some(&248));

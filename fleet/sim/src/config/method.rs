@@ -134,6 +134,7 @@ impl Kind {
                 "mix",
                 "asked",
                 "folders",
+                "standby",
                 "own_kept",
                 "second_look",
                 "measure",
@@ -226,6 +227,7 @@ fn consensus(table: &Table<'_>) -> Result<Consensus, DocumentError> {
     let usual = Conduct::default();
     let conduct = Conduct {
         folders: table.integer("folders", 1..=64)?.map_or(usual.folders, |n| n as usize),
+        standby: table.integer("standby", 0..=64)?.map_or(usual.standby, |n| n as usize),
         own_kept: number("own_kept", 0.0..=0.99, usual.own_kept)?,
         second_look: table.boolean("second_look")?.unwrap_or(usual.second_look),
     };

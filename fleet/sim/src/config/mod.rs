@@ -507,7 +507,7 @@ pub(crate) mod tests {
         let names: Vec<String> = config.methods.iter().map(|method| config.hash(method)).collect();
         let had = [
             "4f1f5d3e0ab3ce3d8393eb5c5ba4bfa42656f7341d14ed7828196362b72a7236",
-            "db2d3e03edf404988bf18866cb70e9d28809cb714807f3a3dfdf263e8ce2b61d",
+            "c90681139a39bd1d513cf48afccd4731fd5d92f331b099a0d8f5fc18d3cf1f2a",
             "727bd0fe8c5778cdd381142c993eff2d3703ea9ce83ab37b8e8b4aa9fa916f33",
         ];
         assert_eq!(names, had);

@@ -180,7 +180,9 @@ impl Swarm {
         let mut complete = begun.asked.is_subset(&contributed);
         match self.turn(night, begun, contributed) {
             Turn::Folds => {}
-            Turn::Follows => {
+            Turn::StandsBy if begun.relieves => {}
+            turn @ (Turn::StandsBy | Turn::Follows) => {
+                begun.stands_by = turn == Turn::StandsBy;
                 begun.merging = Merging::Following(Vec::new());
                 return true;
             }
@@ -190,14 +192,19 @@ impl Swarm {
             }
         }
         let mut contributions: Vec<Contribution> = Vec::new();
+        let mut coming = false;
         for (particle, header, _signer) in published {
             match self.want(Some(particle), night.online) {
                 Want::Here(values) => contributions.push(Contribution { particle, header, values }),
-                Want::Coming => complete = false,
+                Want::Coming => coming = true,
                 Want::Lost => {}
             }
         }
-        if !complete && !night.late {
+        complete &= !coming;
+        // Who relieves begins late, with what others published long ago.
+        let waits =
+            if begun.relieves { coming && !night.closing } else { !complete && !night.late };
+        if waits {
             begun.merging = Merging::Gathering;
             return false;
         }

@@ -101,6 +101,7 @@ impl Swarm {
         if !night.started {
             return Some(night.begin_by);
         }
-        (!night.late).then_some(night.fold_by)
+        let next = if night.late { night.claim_by } else { night.fold_by };
+        (!night.hurried).then_some(next)
     }
 }

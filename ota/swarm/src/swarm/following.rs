@@ -9,12 +9,14 @@ use shoal_wire::{KeyId, ParticleId};
 
 use super::consensus::Merging;
 use super::night::{Begun, Job, Night};
-use super::{Swarm, moving::Contender};
+use super::{Conduct, Swarm, moving::Contender};
 
 /// Whether this vehicle folds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     Folds,
+    /// Follows, and folds if near the end of the window there is nothing to follow, or what nobody should.
+    StandsBy,
     Follows,
     /// That depends on who else contributes.
     Open,
@@ -24,26 +26,31 @@ impl Swarm {
     /// Who folds is drawn by the nonce of those who contributed: they are there. Nobody waits for who did not come.
     pub(super) fn turn(&self, night: &Night, begun: &Begun, contributed: BTreeSet<KeyId>) -> Turn {
         let Some(nonce) = self.records.nonce_of(night.window) else { return Turn::Open };
-        let drawn = |of: &BTreeSet<KeyId>| self.roster.folders(nonce, of, self.conduct.folders);
-        if drawn(&begun.asked).contains(&self.vehicle) {
+        let place = |of: &BTreeSet<KeyId>| {
+            let Conduct { folders, standby, .. } = self.conduct;
+            let drawn = self.roster.folders(nonce, of, folders.saturating_add(standby));
+            drawn.iter().position(|one| *one == self.vehicle)
+        };
+        let folders = self.conduct.folders;
+        if place(&begun.asked).is_some_and(|place| place < folders) {
             return Turn::Folds;
         }
         let nobody = contributed.is_empty();
         let complete = night.late || begun.asked.is_subset(&contributed);
         let mut with_me = contributed;
         with_me.insert(self.vehicle);
-        if !drawn(&with_me).contains(&self.vehicle) {
-            return Turn::Follows;
-        }
-        match (complete, nobody || begun.asked.contains(&self.vehicle)) {
-            (false, _) => Turn::Open,
-            (true, true) => Turn::Folds,
-            (true, false) => Turn::Follows,
+        match place(&with_me) {
+            None => Turn::Follows,
+            // Whoever else comes, it only moves further back.
+            Some(place) if place >= folders => Turn::StandsBy,
+            Some(_) if !complete => Turn::Open,
+            Some(_) if nobody || begun.asked.contains(&self.vehicle) => Turn::Folds,
+            Some(_) => Turn::Follows,
         }
     }
 
     /// Takes the highest merge claimed in this window as something to move to; one that was measured to be worse gives way
-    /// to the next. Until the window closes, or all who fold have claimed.
+    /// to the next. Until the window closes, or all who fold have claimed; who stands by folds then, while there is time.
     pub(super) fn follow(
         &mut self,
         night: &Night,
@@ -71,11 +78,18 @@ impl Swarm {
             begun.merging = Merging::Following(tried);
             return true;
         }
+        let nothing = tried.is_empty() || begun.spoilt;
+        if begun.stands_by && nothing && night.hurried && !night.closing {
+            (begun.stands_by, begun.relieves) = (false, true);
+            begun.merging = Merging::Gathering;
+            return true;
+        }
         let claims = self.records.claims(night.window).filter(|one| one.body.role == Role::Merge);
         // A claim whose header is on its way is not there yet.
         let claimed = claims
             .filter(|one| self.records.particle(night.window, one.signer, Role::Merge).is_some());
-        let all = claimed.count() >= self.conduct.folders;
+        let Conduct { folders, standby, .. } = self.conduct;
+        let all = claimed.count() >= folders.saturating_add(standby);
         begun.merging =
             if all || night.closing { Merging::Over } else { Merging::Following(tried) };
         all || night.closing

@@ -360,9 +360,11 @@ pub struct Setup {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conduct {
     /// How many of a window's contributors fold it: at least 1. The others fetch the merge that one of these claims, instead
-    /// of all contributions. With two there is another should one be cut off, or lie; and as they fold alike, theirs is
-    /// mostly one particle.
+    /// of all contributions.
     pub folders: usize,
+    /// How many more stand by: where no merge is claimed when three quarters of the window are over, or one that is surely
+    /// worse (who folds was cut off, or lied), they fold, too.
+    pub standby: usize,
     /// What is left of the vehicle's own steps a window later, in [0, 1): the sum of them, so fading, is what it may add to
     /// the fleet's adapter on its own roads.
     pub own_kept: f32,
@@ -374,7 +376,7 @@ pub struct Conduct {
 
 impl Default for Conduct {
     fn default() -> Self {
-        Self { folders: 2, own_kept: 0.8, second_look: true }
+        Self { folders: 1, standby: 1, own_kept: 0.8, second_look: true }
     }
 }
 

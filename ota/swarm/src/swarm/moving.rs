@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use shoal_wire::ParticleId;
 use shoal_wire::v1::{Role, Rule};
 
+use super::consensus::surely_worse;
 use super::night::{Begun, Job, Night};
 use super::store::Want;
 use super::{Event, Flat, On, Output, Swarm, TermResult};
@@ -211,6 +212,7 @@ impl Begun {
     ) {
         let Some(terms) = terms else { return };
         let Some(gain) = self.gain(terms) else { return };
+        self.spoilt |= surely_worse(self, terms);
         if let Some(first) = contender.first {
             let mean = f64::midpoint(first, gain);
             if mean >= 0.0 {

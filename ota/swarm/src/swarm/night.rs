@@ -68,6 +68,12 @@ pub(super) struct Begun {
     /// What was measured to be no worse, by how much.
     pub(super) no_worse: Vec<(Contender, f64)>,
     pub(super) merging: Merging,
+    /// Whether the vehicle folds if it finds nothing to follow…
+    pub(super) stands_by: bool,
+    /// …and whether it does now.
+    pub(super) relieves: bool,
+    /// Whether a contender was surely worse than what the vehicle has.
+    pub(super) spoilt: bool,
     pub(super) walking: Walking,
     /// Whether it is decided where the vehicle tunes from.
     pub(super) decided: bool,
@@ -273,6 +279,9 @@ impl Swarm {
             contenders,
             no_worse: Vec::new(),
             merging: Merging::default(),
+            stands_by: false,
+            relieves: false,
+            spoilt: false,
             walking: Walking::default(),
             decided: false,
             deploy: Deploy::default(),

@@ -67,8 +67,8 @@ impl Solo {
         Self { swarm, seconds: 0 }
     }
 
-    pub(crate) fn with_folders(folders: usize) -> Self {
-        let conduct = Conduct { folders, ..Conduct::default() };
+    pub(crate) fn with_folders(folders: usize, standby: usize) -> Self {
+        let conduct = Conduct { folders, standby, ..Conduct::default() };
         let setup = Setup { conduct, ..setup(Rule::Consensus(RULE)) };
         Self { swarm: Swarm::new(setup, Saved::default(), |_| None).unwrap(), seconds: 0 }
     }

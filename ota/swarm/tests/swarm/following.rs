@@ -25,8 +25,8 @@ fn drawn(folders: usize) -> (u32, Vec<u8>) {
 }
 
 /// A window in which everybody else has contributed.
-fn contributed(folders: usize, window: u32) -> Solo {
-    let mut solo = Solo::with_folders(folders);
+fn contributed((folders, standby): (usize, usize), window: u32) -> Solo {
+    let mut solo = Solo::with_folders(folders, standby);
     solo.open(window);
     for number in 1..4 {
         solo.header(number, &header_of(Role::Contribution, window, number, None, &[]));
@@ -65,7 +65,7 @@ fn arrives(solo: &mut Solo, merge: ParticleId, gains: &[i16]) {
 #[test]
 fn who_does_not_fold_fetches_the_merge_and_no_contribution() {
     let (window, folders) = drawn(1);
-    let mut solo = contributed(1, window);
+    let mut solo = contributed((1, 0), window);
     assert_eq!(fetched(&solo.outputs()), []);
     let merge = header_of(Role::Merge, window, 40, None, &[]);
     // The claim overtakes its header.
@@ -82,7 +82,7 @@ fn who_does_not_fold_fetches_the_merge_and_no_contribution() {
 fn a_merge_that_is_measured_to_be_worse_gives_way_to_the_next() {
     let (window, folders) = drawn(2);
     for (second, base) in [(&[5][..], Some(1)), (&[-5, 4], None)] {
-        let mut solo = contributed(2, window);
+        let mut solo = contributed((2, 0), window);
         let merges = [40, 41].map(|mark| header_of(Role::Merge, window, mark, None, &[]));
         for (number, merge, value) in [(0, &merges[0], 0.2), (1, &merges[1], 0.1)] {
             solo.header(folders[number], merge);
@@ -101,7 +101,7 @@ fn a_merge_that_is_measured_to_be_worse_gives_way_to_the_next() {
 #[test]
 fn what_is_worse_on_one_part_is_measured_on_another() {
     let (window, folders) = drawn(1);
-    let mut solo = contributed(1, window);
+    let mut solo = contributed((1, 0), window);
     let merge = header_of(Role::Merge, window, 40, None, &[]);
     solo.header(folders[0], &merge);
     claims(&mut solo, folders[0], &merge, 0.1);
@@ -109,10 +109,48 @@ fn what_is_worse_on_one_part_is_measured_on_another() {
     assert_eq!(solo.swarm.base(), Some(merge.id()));
 }
 
+/// Windows are open for 40 s: the last quarter is for who stands by.
+#[test]
+fn who_stands_by_folds_where_the_first_claims_nothing() {
+    let all: BTreeSet<_> = ALL.map(vehicle).into();
+    let second = |window: &u32| {
+        roster(4).folders(&nonce_bytes(*window), &all, 2).last() == Some(&vehicle(0))
+    };
+    let window = (1..100).find(second).unwrap();
+    for claimed in [false, true] {
+        let mut solo = contributed((1, 1), window);
+        let first = roster(4).folders(&nonce_bytes(window), &all, 1);
+        let first = ALL.into_iter().find(|number| first.contains(&vehicle(*number))).unwrap();
+        let merge = header_of(Role::Merge, window, 40, None, &[]);
+        if claimed {
+            solo.header(first, &merge);
+            claims(&mut solo, first, &merge, 0.1);
+            arrives(&mut solo, merge.id(), &[-500, -500]);
+        }
+        solo.seconds += 29;
+        solo.swarm.handle_timeout(crate::doors::at(solo.seconds));
+        assert_eq!(fetched(&solo.outputs()), [], "the first has time still");
+        assert!(!solo.decided());
+        let next = solo.swarm.poll_timeout().unwrap();
+        assert_eq!(next, crate::doors::at(100 * u64::from(window) + 30).since_boot);
+        solo.seconds += 1;
+        solo.swarm.handle_timeout(crate::doors::at(solo.seconds));
+        let outputs = solo.outputs();
+        let fetched = fetched(&outputs);
+        assert_eq!(fetched.len(), 3, "the others' contributions: {outputs:?}");
+        for particle in fetched {
+            let values = vec![0.25, 0.0, 0.0].into();
+            solo.give(Input::Fetched { particle, values: &values }).unwrap();
+        }
+        let (_job, _candidate, beside, _on) = measure(&solo.outputs());
+        assert!(beside.is_none(), "a merge is searched for");
+    }
+}
+
 #[test]
 fn where_no_merge_is_claimed_the_vehicle_stays_when_the_window_closes() {
     let (window, _folders) = drawn(1);
-    let mut solo = contributed(1, window);
+    let mut solo = contributed((1, 0), window);
     solo.seconds += 39;
     solo.swarm.handle_timeout(crate::doors::at(solo.seconds));
     assert!(!solo.decided());
@@ -125,7 +163,7 @@ fn where_no_merge_is_claimed_the_vehicle_stays_when_the_window_closes() {
 #[test]
 fn who_contributed_folds_in_place_of_who_did_not_come() {
     let (window, folders) = drawn(1);
-    let mut solo = Solo::with_folders(1);
+    let mut solo = Solo::with_folders(1, 0);
     solo.open(window);
     let other = (1..4).find(|number| !folders.contains(number)).unwrap();
     let there: BTreeSet<_> = [vehicle(0), vehicle(other)].into();

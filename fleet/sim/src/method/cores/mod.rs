@@ -121,6 +121,8 @@ impl<'a> Cores<'a> {
         let ways = ways(&fleet, &keys, duties);
         let mut shells = Vec::new();
         for (ways, key) in ways.into_iter().zip(keys) {
+            // A liar folds, and claims, whether it is drawn or not.
+            let folders = if ways.liar.is_some() { usize::MAX } else { duties.conduct.folders };
             let setup = Setup {
                 vehicle: key.public().id(),
                 document,
@@ -128,7 +130,7 @@ impl<'a> Cores<'a> {
                 utility: utility.clone(),
                 roster: roster.clone(),
                 period_seconds: config.calendar.period_s,
-                conduct: duties.conduct,
+                conduct: Conduct { folders, ..duties.conduct },
             };
             let swarm = Swarm::new(setup, Saved::default(), |_hash| None)?;
             shells.push(Shell::new(key, swarm, fleet.start.clone(), ways));

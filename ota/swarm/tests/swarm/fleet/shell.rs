@@ -83,6 +83,10 @@ impl Shell {
     pub(crate) fn new(number: u8, setup: Setup, character: Character) -> Self {
         let mut setup = setup;
         setup.vehicle = vehicle(number);
+        if character == Character::Liar {
+            // It folds, and claims, whether it is drawn or not.
+            setup.conduct.folders = usize::MAX;
+        }
         let swarm = Swarm::new(setup.clone(), Saved::default(), |_hash| None).unwrap();
         Self {
             checkpoint: setup.start.clone(),
