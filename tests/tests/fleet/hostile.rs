@@ -146,12 +146,12 @@ impl Hostile {
         self.observer.seen().iter().any(|(_topic, bytes)| refused(bytes))
     }
 
-    /// After that window, vehicle 0 contributes and claims as ever.
+    /// After that window, vehicle 0 takes part as ever.
     pub(crate) fn goes_on_after(mut self, window: u32) {
         self.fleet.line(0, "a later window", |line| {
             line["window"].as_u64() > Some(window.into())
                 && line["contributed"] == true
-                && line["claimed"] == true
+                && line["took_part"] == true
         });
         for vehicle in self.vehicles.drain(..) {
             assert_eq!(vehicle.terminate().code(), Some(0));

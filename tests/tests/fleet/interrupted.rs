@@ -18,7 +18,7 @@ fn takes_part_again(fleet: &Fleet, number: u32) {
     fleet.line(number, "it takes part again", |line| {
         Some(line["window"].as_u64()) > before
             && line["contributed"] == true
-            && line["claimed"] == true
+            && line["took_part"] == true
     });
 }
 

@@ -21,13 +21,16 @@ fn elect(fleet: &Fleet) {
     for vehicle in vehicles {
         assert_eq!(vehicle.terminate().code(), Some(0));
     }
+    let mut claimed = false;
     for number in [0, 1] {
         let lines = fleet.windows(number);
         let some = |key: &str| lines.iter().any(|line| line[key] == true);
-        assert!(some("took_part") && some("contributed") && some("claimed"), "{lines:?}");
+        assert!(some("took_part") && some("contributed"), "{lines:?}");
+        claimed |= some("claimed");
         let crossed = |line: &Value| line["bytes_up"].as_u64() > Some(0);
         assert!(lines.iter().filter(|line| line["took_part"] == true).all(crossed), "{lines:?}");
     }
+    assert!(claimed, "one folds in each window");
 }
 
 #[test]
