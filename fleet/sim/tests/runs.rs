@@ -247,6 +247,8 @@ fn a_key_of_another_method_is_refused() {
         ("kind = \"ensemble\"\nweights = \"pack_llm\"\nkeep = 3", "keep"),
         ("kind = \"gossip\"\nup_bits = 2", "up_bits"),
         ("kind = \"es\"\nmomentum = 0.5", "momentum"),
+        ("kind = \"consensus\"\nevery = 3", "every"),
+        ("kind = \"coefficients\"\ngroups = 17", "groups"),
     ] {
         let file = format!("{ROADS}[[methods]]\nname = \"one\"\n{method}\n");
         let said = SimConfig::parse("f.toml", &file).unwrap_err().to_string();
@@ -334,6 +336,7 @@ fn every_lie_is_told_to_every_kind_of_method_and_tells_the_same_again() {
         ("fedavg", AVERAGE),
         ("uniform", "kind = \"soup\"\nmerge = \"uniform\""),
         ("paper", "kind = \"paper\""),
+        ("coefficients", "kind = \"coefficients\""),
     ];
     let out = folder.path().join("out");
     let run = |lie: &str, of: &[(&str, &str)]| {

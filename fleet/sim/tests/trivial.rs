@@ -43,6 +43,10 @@ merge = \"uniform\"
 name = \"consensus\"
 kind = \"consensus\"
 [[methods]]
+name = \"coefficients\"
+kind = \"coefficients\"
+every = 2
+[[methods]]
 name = \"paper\"
 kind = \"paper\"
 ";
@@ -58,7 +62,7 @@ fn every_method_learns_and_a_run_repeats_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = SimConfig::parse("fleet.toml", FILE).unwrap();
     // Where everybody hears of everybody the work grows with the square.
-    let board = config.methods.split_off(config.methods.len() - 2);
+    let board = config.methods.split_off(config.methods.len() - 3);
     let mut small = SimConfig { vehicles: 20, methods: board, ..config.clone() };
     let records = all(&config, &folder.path().join("two"));
     let few = all(&small, &folder.path().join("few"));

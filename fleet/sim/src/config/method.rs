@@ -7,7 +7,7 @@ use shoal_shadow::document::{DocumentError, Table};
 use shoal_swarm::swarm::Conduct;
 use shoal_wire::v1::{ConsensusRule, PaperRule};
 
-pub use exchange::{Average, Cocktail, Evolution, Gossip, MeasuredOn, Server};
+pub use exchange::{Average, Cocktail, Coefficients, Evolution, Gossip, MeasuredOn, Server};
 pub use soup::{Ensemble, EvoMerge, Fisher, Merge, Soup};
 
 /// One way of learning together.
@@ -41,6 +41,8 @@ pub enum Rule {
     Evolution(Evolution),
     /// Shoal's rule, by the vehicles' own cores.
     Consensus(Consensus),
+    /// Coefficients of what was published, searched on the pack.
+    Coefficients(Coefficients),
     /// Model Swarms, by the vehicles' own cores.
     Paper(PaperRule),
 }
@@ -92,11 +94,12 @@ enum Kind {
     Gossip,
     Evolution,
     Consensus,
+    Coefficients,
     Paper,
 }
 
 impl Kind {
-    const NAMES: [(&'static str, Kind); 10] = [
+    const NAMES: [(&'static str, Kind); 11] = [
         ("local", Kind::Local),
         ("pooled", Kind::Pooled),
         ("average", Kind::Average),
@@ -106,6 +109,7 @@ impl Kind {
         ("gossip", Kind::Gossip),
         ("es", Kind::Evolution),
         ("consensus", Kind::Consensus),
+        ("coefficients", Kind::Coefficients),
         ("paper", Kind::Paper),
     ];
 
@@ -139,6 +143,7 @@ impl Kind {
                 "second_look",
                 "measure",
             ],
+            Kind::Coefficients => exchange::COEFFICIENTS_KEYS,
             Kind::Paper => &[
                 "inertia",
                 "cognitive",
@@ -167,6 +172,7 @@ impl MethodConfig {
             | Rule::Gossip(_)
             | Rule::Evolution(_)
             | Rule::Consensus(_)
+            | Rule::Coefficients(_)
             | Rule::Paper(_) => false,
         }
     }
@@ -197,6 +203,7 @@ impl MethodConfig {
             Kind::Gossip => Rule::Gossip(exchange::gossip(table)?),
             Kind::Evolution => Rule::Evolution(exchange::evolution(table)?),
             Kind::Consensus => Rule::Consensus(consensus(table)?),
+            Kind::Coefficients => Rule::Coefficients(exchange::coefficients(table)?),
             Kind::Paper => Rule::Paper(paper(table)?),
         };
         Ok(MethodConfig { name: name.into(), rule })

@@ -21,8 +21,8 @@ pub use journey::PhaseConfig;
 pub use liars::{LiarsConfig, Lie};
 pub use logs::LogsConfig;
 pub use method::{
-    Average, Cocktail, Consensus, Ensemble, EvoMerge, Evolution, Fisher, Gossip, MeasuredOn, Merge,
-    MethodConfig, Rule, Server, Soup,
+    Average, Cocktail, Coefficients, Consensus, Ensemble, EvoMerge, Evolution, Fisher, Gossip,
+    MeasuredOn, Merge, MethodConfig, Rule, Server, Soup,
 };
 pub use trivial::{LOOKED_AT_MAX, TrivialConfig};
 pub use utility::TermConfig;

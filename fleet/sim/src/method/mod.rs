@@ -2,6 +2,7 @@
 
 mod average;
 mod carried;
+mod coefficients;
 mod cores;
 mod ensemble;
 mod evolution;
@@ -145,6 +146,7 @@ pub fn open<'a>(
             let duties = cores::Duties { asked, conduct, measure };
             Box::new(cores::Cores::new(fleet, rule, duties, config, base, utility)?)
         }
+        Rule::Coefficients(asked) => Box::new(coefficients::Searching::new(fleet, asked, base)?),
         Rule::Paper(rule) => {
             let rule = shoal_wire::v1::Rule::Paper(rule);
             let duties =

@@ -1,4 +1,4 @@
-//! Servers, pairs and seeds: `kind = "average"`, `"cocktail"`, `"gossip"` and `"es"`.
+//! Servers, pairs, seeds and coefficients: `kind = "average"`, `"cocktail"`, `"gossip"`, `"es"` and `"coefficients"`.
 
 use shoal_shadow::document::{DocumentError, Table};
 use shoal_soup::server::{CocktailSettings, NoLoCoSettings};
@@ -125,6 +125,25 @@ pub enum MeasuredOn {
     Own,
 }
 
+/// A dictionary of experts, and coefficients of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Coefficients {
+    /// Windows between two publications of experts: 1 in each.
+    pub every: u32,
+    /// How many vehicles publish one, at most.
+    pub asked: u16,
+    /// Groups of neighbouring layers with coefficients of their own.
+    pub groups: u8,
+    /// Evaluations of a vehicle's search, on a part of the pack; at least a generation is made.
+    pub budget: u16,
+    /// Coefficient of the last step where the search begins.
+    pub inertia: f64,
+    /// Bits a value of an expert.
+    pub bits: u8,
+    /// The fleet is given the mean of so many last places: 1 to 8.
+    pub mean_last: u8,
+}
+
 /// Keys of a server.
 pub(super) const AVERAGE_KEYS: &[&str] = &[
     "server",
@@ -149,6 +168,9 @@ pub(super) const COCKTAIL_KEYS: &[&str] = &["drawn", "sent", "bits", "rate", "me
 pub(super) const GOSSIP_KEYS: &[&str] = &["momentum", "rate", "consensus", "bits"];
 /// Keys of seeds and utilities.
 pub(super) const EVOLUTION_KEYS: &[&str] = &["pairs", "deviation", "rate", "on"];
+/// Keys of a dictionary.
+pub(super) const COEFFICIENTS_KEYS: &[&str] =
+    &["every", "asked", "groups", "budget", "inertia", "bits", "mean_last"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Name {
@@ -276,5 +298,17 @@ pub(super) fn evolution(table: &Table<'_>) -> Result<Evolution, DocumentError> {
         deviation: table.number("deviation", 1e-6..=10.0)?.unwrap_or(0.01),
         rate: table.number("rate", 1e-6..=10.0)?.unwrap_or(0.01),
         on: table.choice("on", &names)?.unwrap_or(MeasuredOn::Pack),
+    })
+}
+
+pub(super) fn coefficients(table: &Table<'_>) -> Result<Coefficients, DocumentError> {
+    Ok(Coefficients {
+        every: table.integer("every", 1..=100)?.map_or(1, |n| n as u32),
+        asked: table.integer("asked", 1..=64)?.map_or(16, |n| n as u16),
+        groups: table.integer("groups", 1..=16)?.map_or(1, |n| n as u8),
+        budget: table.integer("budget", 1..=1000)?.map_or(20, |n| n as u16),
+        inertia: table.number("inertia", 0.0..=0.99)?.unwrap_or(0.5),
+        bits: bits(table, "bits", 2, 32)?,
+        mean_last: table.integer("mean_last", 1..=8)?.map_or(5, |n| n as u8),
     })
 }
