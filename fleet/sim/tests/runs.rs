@@ -381,7 +381,7 @@ fn smaller_ranks_fewer_steps_and_late_vehicles_stay_in_their_bounds() {
     let folder = tempfile::tempdir().unwrap();
     model(folder.path());
     let classes = "[[hardware]]\nname = \"small\"\nvehicles = 1\nrank = 1\n\
-                   [[hardware]]\nname = \"slow\"\nvehicles = 1\nspeed = 0.34\n";
+                   [[hardware]]\nname = \"slow\"\nvehicles = 1\nspeed = 0.34\nbatch = 4\n";
     let by_rank = format!("{AVERAGE}\nby_rank = true");
     let of_methods = methods(&[
         ("alone", "kind = \"local\""),

@@ -1,4 +1,4 @@
-//! Classes of hardware: vehicles of a smaller rank, or that manage fewer steps in a night.
+//! Classes of hardware: vehicles of a smaller rank, that manage fewer steps in a night, or whose memory holds a smaller batch.
 
 use shoal_shadow::document::{DocumentError, Table};
 
@@ -15,16 +15,25 @@ pub struct HardwareConfig {
     pub rank: Option<u8>,
     /// Part of the night's steps that they manage.
     pub speed: f64,
+    /// Samples of a batch that their memory holds; `None`: the night's.
+    pub batch: Option<usize>,
 }
 
 /// The classes of a file: `[[hardware]]`.
-pub(super) fn read(root: &Table<'_>, vehicles: u32) -> Result<Vec<HardwareConfig>, DocumentError> {
-    let keys = ["name", "share", "vehicles", "rank", "speed"];
+pub(super) fn read(
+    root: &Table<'_>,
+    vehicles: u32,
+    batch: usize,
+) -> Result<Vec<HardwareConfig>, DocumentError> {
+    let keys = ["name", "share", "vehicles", "rank", "speed", "batch"];
     let mut classes: Vec<HardwareConfig> = Vec::new();
     for table in root.tables("hardware", &keys)? {
         let class = HardwareConfig::read(&table, vehicles)?;
         if classes.iter().any(|other| other.name == class.name) {
             return Err(table.refuse("name", &class.name, "a name that no other class has"));
+        }
+        if let Some(more) = class.batch.filter(|of_class| *of_class > batch) {
+            return Err(table.refuse("batch", more, &format!("at most the night's {batch}")));
         }
         classes.push(class);
         let sum: u32 = classes.iter().map(|class| class.vehicles).sum();
@@ -58,6 +67,7 @@ impl HardwareConfig {
             vehicles,
             rank: table.integer("rank", 1..=255)?.map(|rank| rank as u8),
             speed: table.number("speed", 0.01..=1.0)?.unwrap_or(1.0),
+            batch: table.integer("batch", 4..=256)?.map(|batch| batch as usize),
         })
     }
 
@@ -109,6 +119,8 @@ mod tests {
             (class("share = 0.5\nvehicles = 1\n"), "only one of the two"),
             (class("vehicles = 1\nrank = 0\n"), "1 to 255"),
             (class("vehicles = 1\nspeed = 2.0\n"), "speed"),
+            (class("vehicles = 1\nbatch = 3\n"), "4 to 256"),
+            (class("vehicles = 1\nbatch = 9\n"), "at most the night's 8"),
             (class("vehicles = 1\nspeeed = 1.0\n"), "did you mean `speed`"),
             (class("vehicles = 1\n[[hardware]]\nname = \"a\"\nvehicles = 1\n"), "no other class"),
         ] {

@@ -240,7 +240,7 @@ impl SimConfig {
             liars: LiarsConfig::read(&root)?,
             utility: utility::read(&root)?,
             methods: method::read(&root, vehicles)?,
-            hardware: hardware::read(&root, vehicles)?,
+            hardware: hardware::read(&root, vehicles, night.batch)?,
         };
         let frames = config.logs.is_none() && trivial.is_none();
         if let Some(method) = config.methods.iter().find(|method| method.frames_alone() && !frames)

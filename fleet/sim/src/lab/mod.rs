@@ -217,19 +217,22 @@ pub struct Lab<'a> {
 #[derive(Clone, Debug)]
 struct Class {
     steps: u32,
+    batch: Option<usize>,
     /// Which values it trains; `None`: all.
     trained: Option<Vec<bool>>,
     /// What names a result of it.
-    name: [u8; 5],
+    name: Vec<u8>,
 }
 
 impl Class {
     fn new(hardware: &HardwareConfig, night: &NightConfig, layout: &Layout) -> Self {
         let steps = hardware.steps(night.steps);
         let rank = hardware.rank.filter(|rank| usize::from(*rank) < layout.rank);
-        let mut name = [rank.unwrap_or(0); 5];
-        name.iter_mut().skip(1).zip(steps.to_le_bytes()).for_each(|(name, byte)| *name = byte);
-        Class { steps, trained: rank.map(|rank| trained(layout, rank.into())), name }
+        let mut name = vec![rank.unwrap_or(0)];
+        name.extend(steps.to_le_bytes());
+        let batch = hardware.batch;
+        name.extend(batch.iter().flat_map(|batch| batch.to_le_bytes()));
+        Class { steps, batch, trained: rank.map(|rank| trained(layout, rank.into())), name }
     }
 }
 
@@ -563,7 +566,8 @@ impl<'a> Lab<'a> {
         {
             return Ok(values);
         }
-        let nights = NightConfig { steps: self.steps(night.who), ..self.night };
+        let batch = class.and_then(|class| class.batch).unwrap_or(self.night.batch);
+        let nights = NightConfig { steps: self.steps(night.who), batch, ..self.night };
         let values = self.bench.train(self.base, &nights, night)?;
         // The graph trains the whole rank: what this vehicle does not have stays as it was.
         let values = match class.and_then(|class| class.trained.as_ref()) {
