@@ -68,6 +68,9 @@ pub enum TrainError {
     /// A parameter was not given values to start from.
     #[error("parameter `{name}` has {want} values, {got} were given to start from")]
     Start { name: String, want: usize, got: usize },
+    /// Values of a parameter cannot matter so much.
+    #[error("parameter `{name}`: an importance is {value}, it must be finite and not negative")]
+    Importance { name: String, value: f32 },
     /// The graph was made for other parameters.
     #[error("the graph has no input `{name}`: it was made from another model or other targets")]
     NoInput { name: String },
@@ -182,7 +185,38 @@ impl Trainer {
         mu: f64,
         towards: impl Fn(&str) -> Option<&'a [f32]>,
     ) -> Result<(), TrainError> {
-        self.pull = Some(Pull::new(mu, run_of(&self.parameters, towards)?));
+        self.pull = Some(Pull::new(mu, run_of(&self.parameters, towards)?, None));
+        Ok(())
+    }
+
+    /// Adds (λ/2)·Σ importance·(w − place)² to what is minimised: as [`Trainer::pull`], which it replaces, each value as much
+    /// as it matters. Elastic weight consolidation, if the importance is the diagonal of the Fisher matrix at the place, of what
+    /// is not to be forgotten.
+    ///
+    /// `towards` and `importance` give each parameter, by the name of its input, its values (row-major, in the graph's shape);
+    /// an importance is `>= 0`, in units of a second derivative of the loss over λ. As the pull is clipped with the loss's
+    /// gradient, a very large λ slows what does not matter, too.
+    ///
+    /// # Errors
+    /// [`TrainError::Start`] if a parameter's values are not given whole, [`TrainError::Importance`] for one that is negative
+    /// or not finite; nothing is changed.
+    /// # Source
+    /// Kirkpatrick et al., arXiv 1612.00796, equation 3.
+    pub fn hold<'a>(
+        &mut self,
+        lambda: f64,
+        towards: impl Fn(&str) -> Option<&'a [f32]>,
+        importance: impl Fn(&str) -> Option<&'a [f32]>,
+    ) -> Result<(), TrainError> {
+        let towards = run_of(&self.parameters, towards)?;
+        let importance = run_of(&self.parameters, importance)?;
+        for Parameter { name, start, end, .. } in &self.parameters {
+            let mut of = importance[*start..*end].iter().copied();
+            if let Some(value) = of.find(|value| !value.is_finite() || *value < 0.0) {
+                return Err(TrainError::Importance { name: name.clone(), value });
+            }
+        }
+        self.pull = Some(Pull::new(lambda, towards, Some(importance)));
         Ok(())
     }
 

@@ -224,7 +224,10 @@ pub trait Binding: Sized {
 /// Where a trainer's batches come from.
 pub trait Source<Batch> {
     /// Makes the batch of step `step`: the same for the same step.
-    fn fill(&mut self, step: u64, batch: &mut Batch);
+    ///
+    /// # Errors
+    /// [`EngineError`] where a model makes a part of it and cannot be run.
+    fn fill(&mut self, step: u64, batch: &mut Batch) -> Result<(), EngineError>;
 }
 
 /// A trainer of a model and where its batches go.

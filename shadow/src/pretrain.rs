@@ -164,7 +164,7 @@ pub fn pretrain_tokens(
     let mut batch = TokenBatch::new(TokenForm::of(package)?, options.samples);
     let mut source = TokenSource::new(rows, options.seed);
     for step in 0..options.steps {
-        source.fill(u64::from(step), &mut batch);
+        source.fill(u64::from(step), &mut batch)?;
         tell(&fit.step(&batch)?);
     }
     write_back(model, &all, &mut fit)

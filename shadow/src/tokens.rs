@@ -12,6 +12,7 @@
 use std::ops::Range;
 
 use shoal_hal::{Motion, Part};
+use shoal_runtime::engine::EngineError;
 
 use crate::chance::{Draws, Purpose};
 use crate::fit::Source;
@@ -333,13 +334,14 @@ impl<'a> TokenSource<'a> {
 }
 
 impl Source<TokenBatch> for TokenSource<'_> {
-    fn fill(&mut self, step: u64, batch: &mut TokenBatch) {
+    fn fill(&mut self, step: u64, batch: &mut TokenBatch) -> Result<(), EngineError> {
         let count = self.rows.count();
         for index in 0..batch.samples() {
             let mut draws = Draws::new(Purpose::Tuning, self.seed, step, index as u64);
             let (log, row) = self.rows.at(draws.index(count));
             batch.set(index, log, row);
         }
+        Ok(())
     }
 }
 
@@ -409,13 +411,13 @@ pub(crate) mod tests {
         let mut seen = std::collections::BTreeSet::new();
         let mut source = TokenSource::new(rows.clone(), 5);
         for step in 0..50 {
-            source.fill(step, &mut batch);
+            source.fill(step, &mut batch).unwrap();
             // The newest speed is twice what was scaled; rows 16 and 17 wear the tokens 0 and 1.
             seen.extend(batch.signals().chunks(4).map(|rows| (rows[2] * 2.0) as usize));
         }
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), (3..18).collect::<Vec<_>>());
         let last = batch.clone();
-        TokenSource::new(rows, 5).fill(49, &mut batch);
+        TokenSource::new(rows, 5).fill(49, &mut batch).unwrap();
         assert_eq!((batch.tokens(), batch.target()), (last.tokens(), last.target()));
     }
 

@@ -127,13 +127,39 @@ impl<B: Binding> Tuning<B> {
         Ok(self.fit.trainer().pull(mu, |name| factor_of(towards, name))?)
     }
 
+    /// Adds (λ/2)·Σ importance·(x − place)² to what every step minimises, in the place of what [`Tuning::pull`] added: what
+    /// matters is held where it is, the rest is free (elastic weight consolidation). The losses that are told stay those of the
+    /// batches. A checkpoint does not hold it.
+    ///
+    /// # Shapes and units
+    /// `importance` is `[values]` in the layout's order, `>= 0`: what [`Tuning::squared_gradients`] returns of what is not to be
+    /// forgotten, measured at the place, as it is or scaled.
+    /// # Errors
+    /// [`FitError::Train`] if place or importance are of another layout, or an importance is negative or not finite; nothing is
+    /// changed.
+    /// # Source
+    /// Kirkpatrick et al., arXiv 1612.00796, equation 3.
+    pub fn hold(
+        &mut self,
+        place: &Adapter,
+        importance: &[f32],
+        lambda: f64,
+    ) -> Result<(), FitError> {
+        let layout = Arc::clone(&self.layout);
+        let of = |name: &str| {
+            let factor = layout.factors().find(|factor| factor.input == name)?;
+            importance.get(factor.range.clone())
+        };
+        Ok(self.fit.trainer().hold(lambda, |name| factor_of(place, name), of)?)
+    }
+
     /// Mean of the squared gradients of `batches` batches drawn from `source`, without a step, value by value: of batches of
     /// one sample, the diagonal of the empirical Fisher matrix.
     ///
     /// # Shapes and units
     /// `[values]` in the layout's order; zeros without batches. The loss is weighted as in tuning.
     /// # Errors
-    /// [`FitError::Train`].
+    /// [`FitError::Train`]; [`FitError::Engine`] if the source fails.
     pub fn squared_gradients(
         &mut self,
         source: &mut impl Source<B::Batch>,
@@ -142,7 +168,7 @@ impl<B: Binding> Tuning<B> {
         let mut sums = vec![0.0_f64; self.layout.values()];
         let mut gradient = Vec::with_capacity(sums.len());
         for batch in 0..batches {
-            source.fill(batch.into(), &mut self.batch);
+            source.fill(batch.into(), &mut self.batch)?;
             self.fit.gradient(&self.batch, &mut gradient)?;
             for (sum, gradient) in sums.iter_mut().zip(&gradient) {
                 *sum += f64::from(*gradient) * f64::from(*gradient);
@@ -154,7 +180,7 @@ impl<B: Binding> Tuning<B> {
     /// Takes `steps` steps on batches drawn from `source`, telling of each; returns the mean loss.
     ///
     /// # Errors
-    /// [`FitError::Train`]: the adapter is then as after the last good step.
+    /// [`FitError::Train`], [`FitError::Engine`] if the source fails: the adapter is then as after the last good step.
     pub fn run(
         &mut self,
         source: &mut impl Source<B::Batch>,
@@ -163,7 +189,7 @@ impl<B: Binding> Tuning<B> {
     ) -> Result<f32, FitError> {
         let mut sum = 0.0;
         for _ in 0..steps {
-            source.fill(self.fit.trainer().step_count(), &mut self.batch);
+            source.fill(self.fit.trainer().step_count(), &mut self.batch)?;
             let report = self.fit.step(&self.batch)?;
             sum += f64::from(report.loss);
             tell(&report);

@@ -2,6 +2,7 @@
 //! and what nobody sees before the end.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use shoal_hal::backend::recorded::{Drives, OpenError, RecordedOptions, Skipped};
@@ -13,6 +14,7 @@ use shoal_shadow::pack::{BuildPackError, Pack, PackOptions, ReadPackError, build
 use shoal_wire::v1::UtilityDocument;
 
 use crate::config::{SimConfig, TermConfig};
+use crate::lab::Who;
 use crate::record::RoadKind;
 use crate::utility::{self, UtilityError};
 
@@ -165,6 +167,19 @@ impl Roads {
             }
         }
         of
+    }
+
+    /// Roads of former phases of the journey, with what had been seen of each when its phase ended.
+    #[must_use]
+    pub fn former(&self, who: Who, phases: Range<usize>) -> Vec<(&Road, Vec<Span>)> {
+        let driven = |road: &&Road| match (road.kind, who) {
+            (RoadKind::Driven(by), Who::Vehicle(vehicle)) => by == vehicle,
+            (RoadKind::Driven(_), Who::All) => true,
+            (RoadKind::Listed | RoadKind::Unseen, Who::Vehicle(_) | Who::All) => false,
+        };
+        let of = self.all.iter().filter(driven).filter(|road| phases.contains(&road.phase));
+        let ended = |road: &Road| self.phases.get(road.phase + 1).map_or(u32::MAX, |next| next - 1);
+        of.map(|road| (road, self.seen(road, ended(road)))).collect()
     }
 
     /// The clips of what was seen of a road.

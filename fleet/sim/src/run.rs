@@ -74,7 +74,8 @@ pub fn run(
     }
     for number in 1..=config.windows {
         lab.begin(number);
-        let tuned = lab.tune(&way.nights(number))?;
+        let nights = lab.consolidated(way.nights(number))?;
+        let tuned = lab.tune(&nights)?;
         let present = present(config, number);
         let mut traffic = vec![Traffic::default(); config.vehicles as usize];
         let mut also = BTreeMap::new();

@@ -462,6 +462,50 @@ fn a_journey_is_measured_on_all_its_roads_and_reported() {
     }
 }
 
+#[test]
+fn switches_against_forgetting_repeat_and_go_on_from_kept_results() {
+    let folder = tempfile::tempdir().unwrap();
+    model(folder.path());
+    let journey = "[[roads.journey]]\nfrom_window = 1\nregions = [\"highway\"]\n\
+                   [[roads.journey]]\nfrom_window = 2\nregions = [\"snow\"]\n";
+    let of_methods = methods(&[("alone", "kind = \"local\""), ("fedavg", AVERAGE)]);
+    let file = |night: &str| {
+        let text = under("", &of_methods)
+            .replace("regions = [\"highway\", \"rural\"]\nunseen = [\"coast\"]\n", "")
+            .replace("[night]\nsteps = 3\n", &format!("{journey}[night]\nsteps = 2\n{night}"))
+            .replace("vehicles = 3\nwindows = 3\n", "vehicles = 2\nwindows = 2\n")
+            .replace("windows = [1, 3]\nweights = [0.0, 1.0]\n", "")
+            .replace(
+                "name = \"rural\"\nroads = [\"rural\"]\n",
+                "name = \"snow\"\nroads = [\"snow\"]\n",
+            );
+        read(folder.path(), &text)
+    };
+    let out = folder.path().join("out");
+    let plain = part(&file(""), &out, Some("plain")).unwrap();
+    // The package has no footage: before the first phase there is nothing to hold to.
+    for (name, night, from) in [("held", "ewc = 1e3\n", 2), ("distilled", "distilled = 1\n", 1)] {
+        let config = file(night);
+        let records = part(&config, &out, Some(name)).unwrap();
+        for record in &records {
+            let without = of(&plain, &record.head.method);
+            let mut rows = record.rows.iter().zip(&without.rows);
+            let differs = rows.position(|(row, without)| row.skill != without.skill);
+            assert_eq!(differs, Some(from), "{name}, {}", record.head.method);
+            let alone = |record: &Record| record.rows[2].also["phase_alone"];
+            assert_eq!(alone(record) == alone(without), name == "held", "held to nothing");
+        }
+        // Cut in the second phase: nights are read back, and so is what they are held to.
+        let path = out.join(format!("seed-5/{name}/fedavg/windows.jsonl"));
+        let text = fs::read_to_string(&path).unwrap();
+        let cut = text.match_indices('\n').nth(2).unwrap().0;
+        fs::write(&path, &text[..cut + 20]).unwrap();
+        assert_eq!(part(&config, &out, Some(name)).unwrap(), records);
+        let one = SimConfig { jobs: 1, ..config };
+        assert_eq!(all(&one, &folder.path().join(name)).unwrap(), records);
+    }
+}
+
 /// What must hold of every comparison.
 fn check(records: &[Record]) {
     let of = |name: &str| records.iter().find(|record| record.head.method == name).unwrap();

@@ -10,10 +10,12 @@
 //! mean loss, the gradient norm that is clipped and therefore the learning rate mean the same on every
 //! road. Dividing by the batch's mean weight would tie a sample to its neighbours and undo it.
 
+mod distil;
 mod pretrain;
 mod recipe;
 mod view;
 
+pub use distil::Distilled;
 pub use pretrain::{PickError, Pretraining};
 pub use recipe::{Mix, MixedBatch, Road};
 

@@ -1,5 +1,7 @@
 //! Recipe R: the vehicle's own clips as they are, its own clips augmented, and shipped footage.
 
+use std::ops::Range;
+
 use super::view::{self, Painter, Tone, View, Window};
 use super::{Batch, MOTION_HIDDEN, NOISE_FLOOR, colours, gain, window};
 use crate::chance::{Draws, Purpose};
@@ -7,6 +9,7 @@ use crate::clip::{Clips, Footage, copy_error};
 use crate::fit::Source;
 use crate::form::Form;
 use shoal_hal::Span;
+use shoal_runtime::engine::EngineError;
 
 /// How many samples of each kind a batch has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,8 +112,9 @@ pub struct MixedBatch<'a> {
 }
 
 impl Source<Batch> for MixedBatch<'_> {
-    fn fill(&mut self, step: u64, batch: &mut Batch) {
+    fn fill(&mut self, step: u64, batch: &mut Batch) -> Result<(), EngineError> {
         MixedBatch::fill(self, step, batch);
+        Ok(())
     }
 }
 
@@ -129,6 +133,13 @@ impl<'a> MixedBatch<'a> {
         (!own.is_empty()).then_some(MixedBatch { form, mix, seed, own, replayed, painter })
     }
 
+    /// Which samples of a batch are own clips augmented.
+    #[must_use]
+    pub fn augmented(&self) -> Range<usize> {
+        let replayed = if self.replayed.is_empty() { 0 } else { self.mix.replayed };
+        self.mix.own..self.mix.samples() - replayed
+    }
+
     /// Makes the batch of step `step`: own samples first, then augmented, then replayed.
     ///
     /// # Panics
@@ -136,10 +147,11 @@ impl<'a> MixedBatch<'a> {
     pub fn fill(&mut self, step: u64, batch: &mut Batch) {
         assert_eq!(batch.samples(), self.mix.samples(), "samples of the mix");
         assert_eq!(batch.form, self.form, "a batch of this model");
+        let augmented = self.augmented();
         for index in 0..self.mix.samples() {
-            let kind = if index < self.mix.own {
+            let kind = if index < augmented.start {
                 Kind::Own
-            } else if index < self.mix.own + self.mix.augmented || self.replayed.is_empty() {
+            } else if index < augmented.end {
                 Kind::Augmented
             } else {
                 Kind::Replayed

@@ -6,6 +6,7 @@ mod journey;
 mod liars;
 mod logs;
 mod method;
+mod night;
 mod trivial;
 mod utility;
 
@@ -24,6 +25,7 @@ pub use method::{
     Average, Cocktail, Coefficients, Consensus, Ensemble, EvoMerge, Evolution, Fisher, Gossip,
     MeasuredOn, Merge, MethodConfig, Rule, Server, Soup,
 };
+pub use night::NightConfig;
 pub use trivial::{LOOKED_AT_MAX, TrivialConfig};
 pub use utility::TermConfig;
 
@@ -48,8 +50,10 @@ const ROOT: [&str; 16] = [
 
 /// Last fields that came later, as they are shown where a file does not use them: without them a run has the name that it
 /// had before there were such fields.
-const LATER: [&str; 6] = [
+const LATER: [&str; 8] = [
     ", journey: [] }",
+    ", distilled: 0 }",
+    ", ewc: 0.0 }",
     ", replay: true }",
     ", stale: 0.0 }",
     ", hardware: [] }",
@@ -117,19 +121,6 @@ pub struct RoadsConfig {
     pub windows_to_drive: u32,
     /// In place of `regions`: what is driven phase after phase.
     pub journey: Vec<PhaseConfig>,
-}
-
-/// A night.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct NightConfig {
-    /// Training steps before each window.
-    pub steps: u32,
-    /// Samples a step.
-    pub batch: usize,
-    /// AdamW's highest step size.
-    pub learning_rate: f64,
-    /// Whether a part of each batch is of the footage that ships with the model.
-    pub replay: bool,
 }
 
 /// A calendar.
@@ -247,6 +238,7 @@ impl SimConfig {
         {
             return Err(root.refuse("methods", &method.name, "one that needs no frames"));
         }
+        config.night.check(&root, frames, &config.methods)?;
         if let Some(trivial) = trivial {
             trivial.check(&root, vehicles, &config.utility, &config.methods)?;
         }
@@ -376,20 +368,6 @@ impl RoadsConfig {
             ));
         }
         Ok(roads)
-    }
-}
-
-impl NightConfig {
-    fn read(root: &Table<'_>) -> Result<Self, DocumentError> {
-        let mut night = NightConfig { steps: 20, batch: 8, learning_rate: 3e-3, replay: true };
-        if let Some(table) = root.table("night", &["steps", "batch", "learning_rate", "replay"])? {
-            night.steps = table.integer("steps", 1..=10_000)?.map_or(night.steps, |n| n as u32);
-            night.batch = table.integer("batch", 4..=256)?.map_or(night.batch, |n| n as usize);
-            let rate = table.number("learning_rate", 1e-6..=1.0)?;
-            night.learning_rate = rate.unwrap_or(night.learning_rate);
-            night.replay = table.boolean("replay")?.unwrap_or(true);
-        }
-        Ok(night)
     }
 }
 

@@ -4,11 +4,12 @@ use std::num::NonZeroUsize;
 
 use sha2::{Digest, Sha256};
 use shoal_hal::{Drive, Part};
-use shoal_shadow::batch::{Mix, MixedBatch, Road as Clipped};
+use shoal_runtime::adapter::Adapter;
+use shoal_shadow::batch::{Distilled, Mix, MixedBatch, Road as Clipped};
 use shoal_shadow::clip::Clips;
 use shoal_shadow::fit::load_predictor;
 use shoal_shadow::form::Form;
-use shoal_shadow::measure::{DriveClips, Horizon, Measurement, measure};
+use shoal_shadow::measure::{DriveClips, Horizon, Measurement, SessionPredictor, measure};
 use shoal_shadow::pack::Footages;
 use shoal_shadow::tune::{TuneOptions, Tuner};
 use shoal_swarm::swarm::Flat;
@@ -25,7 +26,7 @@ pub(super) const BATCH: usize = 1;
 /// What is tuned and measured.
 pub(super) struct Frames<'a> {
     pub(super) form: &'a Form,
-    footage: &'a [Drive],
+    pub(super) footage: &'a [Drive],
     pub(super) roads: &'a Roads,
     /// By term: its parts, and all of them.
     packs: Vec<(Vec<Footages>, Footages)>,
@@ -88,10 +89,22 @@ impl<'a> Frames<'a> {
         let Modelled { package, model, engine } = base.modelled()?;
         let description = package.description();
         let mut tuner = Tuner::new(model, description, &**engine, Some(&start), &options)?;
-        if let Some(Pull { towards, mu }) = &night.pull {
-            tuner.pull(&base.adapter(towards)?, *mu)?;
+        if let Some(Pull { towards, mu, importance }) = &night.pull {
+            let place = base.adapter(towards)?;
+            match importance {
+                Some(importance) => tuner.hold(&place, importance, *mu)?,
+                None => tuner.pull(&place, *mu)?,
+            }
         }
-        tuner.run(&mut source, nights.steps, |_report| {})?;
+        if nights.distilled == 0 {
+            tuner.run(&mut source, nights.steps, |_report| {})?;
+        } else {
+            let (asked, most) = (nights.distilled, source.augmented().len());
+            let teacher = predictor(base, None, asked)?;
+            let source = Distilled::new(source, teacher);
+            let mut source = source.ok_or(LabError::Distilled { asked, most })?;
+            tuner.run(&mut source, nights.steps, |_report| {})?;
+        }
         Ok(tuner.adapter().values().into())
     }
 
@@ -103,15 +116,7 @@ impl<'a> Frames<'a> {
         phase: usize,
     ) -> Result<Measurement, LabError> {
         let adapter = base.adapter(values)?;
-        let base = base.modelled()?;
-        let mut predictor = load_predictor(
-            &base.model,
-            base.package.description(),
-            &*base.engine,
-            NonZeroUsize::MIN,
-            Some(&adapter),
-            BATCH,
-        )?;
+        let mut predictor = predictor(base, Some(&adapter), BATCH)?;
         Ok(measure(&mut predictor, &self.clips(on, phase), Horizon::Next)?)
     }
 
@@ -156,8 +161,22 @@ impl<'a> Frames<'a> {
         if !config.night.replay {
             hasher.update(b"without replay");
         }
+        if config.night.distilled > 0 {
+            hasher.update(format!("distilled {}", config.night.distilled));
+        }
         for phase in &config.roads.journey {
             hasher.update(format!("phase from {}", phase.from_window));
         }
     }
+}
+
+/// The model with an adapter, or as it ships, for so many clips at a time.
+fn predictor(
+    base: &Base,
+    adapter: Option<&Adapter>,
+    batch: usize,
+) -> Result<SessionPredictor, LabError> {
+    let Modelled { package, model, engine } = base.modelled()?;
+    let description = package.description();
+    Ok(load_predictor(model, description, &**engine, NonZeroUsize::MIN, adapter, batch)?)
 }

@@ -3,10 +3,11 @@
 use std::num::NonZeroUsize;
 
 use shoal_shadow::batch::{Mix, MixedBatch, Road as Clipped};
+use shoal_shadow::form::Form;
 use shoal_shadow::tune::{TuneOptions, Tuner};
 use shoal_swarm::swarm::{Flat, ValuesHash};
 
-use super::{Lab, LabError, flat, in_parallel};
+use super::{Base, Lab, LabError, Modelled, flat, in_parallel};
 use crate::store::Key;
 
 /// Samples one at a time, all of the vehicle's own clips as they are.
@@ -63,22 +64,35 @@ impl Lab<'_> {
             Clipped::new(&[clips], frames.form)
         };
         let own = roads.of(*vehicle, roads.phase(*window)).filter_map(seen).collect();
-        let source = MixedBatch::new(frames.form.clone(), ONE, own, Vec::new(), *seed);
-        let mut source = source.ok_or(LabError::Nothing { vehicle: *vehicle })?;
-        let options = TuneOptions {
-            mix: ONE,
-            seed: *seed,
-            threads: NonZeroUsize::MIN,
-            ..TuneOptions::default()
-        };
-        let start = base.adapter(at)?;
-        let base = base.modelled()?;
-        let description = base.package.description();
-        let mut tuner =
-            Tuner::new(&base.model, description, &*base.engine, Some(&start), &options)?;
-        let values = tuner.squared_gradients(&mut source, *samples)?;
+        let found = squared_gradients(base, frames.form, [own], at, *samples, *seed)?;
+        let values = found.into_iter().next().ok_or(LabError::Nothing { vehicle: *vehicle })?;
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.store.put(&key, &bytes)?;
         Ok(values.into())
     }
+}
+
+/// Means of squared gradients at a place, on so many samples of each of these; of those without a road, nothing.
+///
+/// # Shapes and units
+/// `[values]` each, in the layout's order.
+/// # Errors
+/// [`LabError`].
+pub(super) fn squared_gradients<'a>(
+    base: &Base,
+    form: &Form,
+    from: impl IntoIterator<Item = Vec<Clipped<'a>>>,
+    at: &Flat,
+    samples: u32,
+    seed: u64,
+) -> Result<Vec<Vec<f32>>, LabError> {
+    let options =
+        TuneOptions { mix: ONE, seed, threads: NonZeroUsize::MIN, ..TuneOptions::default() };
+    let start = base.adapter(at)?;
+    let Modelled { package, model, engine } = base.modelled()?;
+    let mut tuner = Tuner::new(model, package.description(), &**engine, Some(&start), &options)?;
+    let sources = from
+        .into_iter()
+        .filter_map(|roads| MixedBatch::new(form.clone(), ONE, roads, Vec::new(), seed));
+    sources.map(|mut source| Ok(tuner.squared_gradients(&mut source, samples)?)).collect()
 }

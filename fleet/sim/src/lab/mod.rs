@@ -3,6 +3,7 @@
 
 mod ensemble;
 mod frames;
+mod hold;
 mod information;
 mod measured;
 mod rank;
@@ -34,6 +35,7 @@ use shoal_vehicle::engine::OpenEngineError;
 use shoal_wire::v1::PARTS;
 
 use self::frames::Frames;
+use self::hold::Held;
 use self::tokens::Tokens;
 use self::trivial::Trivial;
 use crate::config::{HardwareConfig, NightConfig, SimConfig};
@@ -41,6 +43,7 @@ use crate::data::Data;
 use crate::store::{Key, Store, StoreError};
 
 pub use ensemble::{Ensemble, FEATURE_VALUES, Weighing};
+pub use hold::Pull;
 pub use information::Information;
 pub use rank::trained;
 
@@ -81,6 +84,8 @@ pub enum LabError {
     OtherData,
     #[error("{what} is for models of frames alone: take it out of the file")]
     FramesAlone { what: &'static str },
+    #[error("night.distilled: {asked} samples, but only {most} of a batch are augmented")]
+    Distilled { asked: usize, most: usize },
     #[error("trivial clients have no model")]
     NoModel,
 }
@@ -120,7 +125,7 @@ struct Modelled {
 }
 
 /// Whose roads are tuned on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Who {
     /// This vehicle's.
     Vehicle(u32),
@@ -134,6 +139,14 @@ impl Who {
         match self {
             Who::Vehicle(vehicle) => vehicle,
             Who::All => 0,
+        }
+    }
+
+    /// What names it in results.
+    fn named(self) -> i64 {
+        match self {
+            Who::Vehicle(vehicle) => vehicle.into(),
+            Who::All => -1,
         }
     }
 }
@@ -151,15 +164,6 @@ pub struct Tune {
     pub seed: u64,
     /// What it is held to; `None`: nothing.
     pub pull: Option<Pull>,
-}
-
-/// (μ/2)·|x − towards|² in what a night minimises: FedProx.
-#[derive(Clone, Debug)]
-pub struct Pull {
-    /// Where to.
-    pub towards: Flat,
-    /// μ.
-    pub mu: f64,
 }
 
 /// What to measure on.
@@ -205,6 +209,8 @@ pub struct Lab<'a> {
     classes: Vec<Option<Class>>,
     /// Of the journey, from 0 on: whose roads a vehicle's own are.
     phase: usize,
+    /// What nights are held to, where the file asks for that.
+    held: BTreeMap<Who, Held>,
     jobs: usize,
     /// What decides results beside what is asked: model, engine, data, night.
     context: [u8; 32],
@@ -270,11 +276,14 @@ impl<'a> Bench<'a> {
     fn train(&self, base: &Base, nights: &NightConfig, night: &Tune) -> Result<Flat, LabError> {
         match self {
             Bench::Frames(frames) => frames.train(base, nights, night),
-            Bench::Tokens(_) | Bench::Trivial(_) if night.pull.is_some() => {
-                Err(LabError::FramesAlone { what: "fedprox" })
-            }
-            Bench::Tokens(tokens) => tokens.train(base, nights, night),
-            Bench::Trivial(trivial) => Ok(trivial.night(night)),
+            Bench::Tokens(tokens) => match &night.pull {
+                Some(pull) => Err(LabError::FramesAlone { what: pull.named() }),
+                None => tokens.train(base, nights, night),
+            },
+            Bench::Trivial(trivial) => match &night.pull {
+                Some(pull) => Err(LabError::FramesAlone { what: pull.named() }),
+                None => Ok(trivial.night(night)),
+            },
         }
     }
 
@@ -402,6 +411,7 @@ impl<'a> Lab<'a> {
             night,
             classes: classes.collect(),
             phase: 0,
+            held: BTreeMap::new(),
             jobs,
             context,
             utility,
@@ -544,21 +554,14 @@ impl<'a> Lab<'a> {
     }
 
     fn tuned(&self, night: &Tune) -> Result<Flat, LabError> {
-        let who = match night.who {
-            Who::Vehicle(vehicle) => i64::from(vehicle),
-            Who::All => -1,
-        };
-        let (who, window, seed) =
-            (who.to_le_bytes(), night.window.to_le_bytes(), night.seed.to_le_bytes());
+        let (who, window) = (night.who.named().to_le_bytes(), night.window.to_le_bytes());
+        let seed = night.seed.to_le_bytes();
         let from = ValuesHash::of(&night.from);
         let mut parts: Vec<&[u8]> = vec![&self.context, &who, &window, from.bytes(), &seed];
         let class = self.class(night.who);
         parts.extend(class.map(|class| &class.name[..]));
-        let pull = night.pull.as_ref();
-        let pull = pull.map(|pull| (ValuesHash::of(&pull.towards), pull.mu.to_le_bytes()));
-        if let Some((towards, mu)) = &pull {
-            parts.extend([&towards.bytes()[..], mu]);
-        }
+        let pull = night.pull.as_ref().map(Pull::parts).unwrap_or_default();
+        parts.extend(pull.iter().map(Vec::as_slice));
         let key = Key::of("tune", &parts);
         let layout = &self.base.layout;
         if let Some(values) = self.store.get(&key).map(|bytes| flat(&bytes))
@@ -629,7 +632,7 @@ fn context(base: &Base, bench: &Bench<'_>, config: &SimConfig) -> [u8; 32] {
 }
 
 fn digest_night(night: &NightConfig, hasher: &mut Sha256) {
-    let NightConfig { steps, batch, learning_rate, replay: _ } = night;
+    let NightConfig { steps, batch, learning_rate, replay: _, ewc: _, distilled: _ } = night;
     hasher.update(steps.to_le_bytes());
     hasher.update(batch.to_le_bytes());
     hasher.update(learning_rate.to_le_bytes());

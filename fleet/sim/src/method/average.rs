@@ -102,7 +102,8 @@ impl Method for Averaged<'_> {
         let mut nights = self.fleet.nights(window, self.vehicles.iter().map(|vehicle| &vehicle.at));
         if let Some(mu) = self.asked.pull {
             for (night, vehicle) in nights.iter_mut().zip(&self.vehicles) {
-                night.pull = Some(Pull { towards: vehicle.anchor.clone(), mu });
+                let towards = vehicle.anchor.clone();
+                night.pull = Some(Pull { towards, mu, importance: None });
             }
         }
         nights

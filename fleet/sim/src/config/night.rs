@@ -1,0 +1,138 @@
+//! What a vehicle tunes between two windows: `[night]`.
+
+use shoal_shadow::batch::Mix;
+use shoal_shadow::document::{DocumentError, Table};
+
+use super::{MethodConfig, Rule, Server};
+
+const KEYS: [&str; 6] = ["steps", "batch", "learning_rate", "replay", "ewc", "distilled"];
+
+/// A night.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NightConfig {
+    /// Training steps before each window.
+    pub steps: u32,
+    /// Samples a step.
+    pub batch: usize,
+    /// AdamW's highest step size.
+    pub learning_rate: f64,
+    /// Whether a part of each batch is of the footage that ships with the model.
+    pub replay: bool,
+    /// λ of elastic weight consolidation, beside an importance of mean 1 a phase: as μ of FedProx; 0: none.
+    pub ewc: f64,
+    /// Augmented samples of a batch whose target is what the shipped model predicts; 0: none.
+    pub distilled: usize,
+}
+
+impl NightConfig {
+    pub(super) fn read(root: &Table<'_>) -> Result<Self, DocumentError> {
+        let mut night = NightConfig {
+            steps: 20,
+            batch: 8,
+            learning_rate: 3e-3,
+            replay: true,
+            ewc: 0.0,
+            distilled: 0,
+        };
+        if let Some(table) = root.table("night", &KEYS)? {
+            night.steps = table.integer("steps", 1..=10_000)?.map_or(night.steps, |n| n as u32);
+            night.batch = table.integer("batch", 4..=256)?.map_or(night.batch, |n| n as usize);
+            let rate = table.number("learning_rate", 1e-6..=1.0)?;
+            night.learning_rate = rate.unwrap_or(night.learning_rate);
+            night.replay = table.boolean("replay")?.unwrap_or(true);
+            night.ewc = table.number("ewc", 0.0..=1e9)?.unwrap_or(0.0);
+            let mix = Mix::of(night.batch);
+            // Without footage its places go to augmented samples.
+            let most = mix.augmented + if night.replay { 0 } else { mix.replayed };
+            let distilled = table.integer("distilled", 0..=most as i64)?;
+            night.distilled = distilled.map_or(0, |n| n as usize);
+        }
+        Ok(night)
+    }
+
+    /// Refuses what tuners of other models than those of frames do not offer, and two pulls at a time.
+    pub(super) fn check(
+        &self,
+        root: &Table<'_>,
+        frames: bool,
+        methods: &[MethodConfig],
+    ) -> Result<(), DocumentError> {
+        let Some(table) = root.table("night", &KEYS)? else { return Ok(()) };
+        for (key, asked) in [("ewc", self.ewc > 0.0), ("distilled", self.distilled > 0)] {
+            if asked && !frames {
+                return Err(table.refuse(key, "of a model without frames", "a model of frames"));
+            }
+        }
+        let pulls = |method: &&MethodConfig| match &method.rule {
+            Rule::Average(average) => matches!(average.server, Server::Proximal { .. }),
+            Rule::Local
+            | Rule::Pooled
+            | Rule::Soup(_)
+            | Rule::Ensemble(_)
+            | Rule::Cocktail(_)
+            | Rule::Gossip(_)
+            | Rule::Evolution(_)
+            | Rule::Consensus(_)
+            | Rule::Paper(_) => false,
+        };
+        match methods.iter().find(pulls) {
+            Some(method) if self.ewc > 0.0 => {
+                let got = format!("beside `{}` with its server `fedprox`", method.name);
+                Err(table.refuse("ewc", got, "only one of the two: a night has one pull"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::SimConfig;
+    use crate::config::tests::refused;
+
+    const METHOD: &str = "[[methods]]\nname = \"a\"\nkind = \"local\"\n";
+
+    fn file(night: &str) -> String {
+        format!("[roads]\nregions = [\"snow\"]\n[night]\n{night}\n{METHOD}")
+    }
+
+    fn parsed(night: &str) -> SimConfig {
+        SimConfig::parse("fleet.toml", &file(night)).unwrap()
+    }
+
+    #[test]
+    fn switches_against_forgetting_are_off_until_they_are_asked_for() {
+        let usual = parsed("steps = 20");
+        assert_eq!((usual.night.ewc, usual.night.distilled), (0.0, 0));
+        let off = parsed("ewc = 0.0\ndistilled = 0");
+        let name = |config: &SimConfig| config.hash(&config.methods[0]);
+        assert_eq!(name(&off), name(&usual));
+        let [held, distilled] = ["ewc = 2.5", "distilled = 3"].map(parsed);
+        assert_eq!((held.night.ewc, distilled.night.distilled), (2.5, 3));
+        assert_ne!(name(&held), name(&usual));
+        assert_ne!(name(&distilled), name(&usual));
+        let bare = [parsed("replay = false"), parsed("replay = false\ndistilled = 5")];
+        assert_ne!(name(&bare[0]), name(&bare[1]));
+    }
+
+    #[test]
+    fn what_a_night_cannot_do_is_refused_with_its_line() {
+        let logs = format!("[logs]\nrecorded = [\"a.csv\"]\n[night]\newc = 1\n{METHOD}");
+        let proximal =
+            "[[methods]]\nname = \"p\"\nkind = \"average\"\nserver = \"fedprox\"\nmu = 1\n";
+        for (toml, said) in [
+            (file("ewc = -1"), "fleet.toml:4: night.ewc"),
+            (file("distilled = 4"), "fleet.toml:4: night.distilled"),
+            (file("replay = false\ndistilled = 6"), "0 to 5"),
+            (file("distiled = 1"), "did you mean `distilled`"),
+            (logs.clone(), "fleet.toml:4: night.ewc"),
+            (logs.replace("ewc", "distilled"), "fleet.toml:4: night.distilled"),
+            (format!("[trivial]\n[night]\newc = 1\n{METHOD}"), "beside `trivial`"),
+            (file("ewc = 1") + proximal, "fleet.toml:4: night.ewc: beside `p`"),
+        ] {
+            let error = refused(&toml);
+            assert!(error.contains(said), "{toml}: {error}");
+        }
+        assert!(SimConfig::parse("fleet.toml", &(file("ewc = 0") + proximal)).is_ok());
+    }
+}
