@@ -73,6 +73,7 @@ impl NightConfig {
             | Rule::Gossip(_)
             | Rule::Evolution(_)
             | Rule::Consensus(_)
+            | Rule::Coefficients(_)
             | Rule::Paper(_) => false,
         };
         match methods.iter().find(pulls) {
