@@ -359,6 +359,12 @@ impl Exchange {
         Ok(if self.over() { Turn::Over } else { Turn::Goes })
     }
 
+    /// The swarm's core, once it has begun: the fleet's documents were all there.
+    #[must_use]
+    pub fn swarm(&self) -> Option<&Swarm> {
+        self.swarm.as_ref()
+    }
+
     /// When there is something to do again, if nothing comes before.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
