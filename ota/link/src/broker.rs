@@ -53,6 +53,9 @@ pub trait Broker {
 
     /// Begins nothing more. [`Event::Drained`] comes when nothing is in flight.
     fn finish(&mut self);
+
+    /// Says goodbye, and waits until it is said or a second has passed; nothing comes after. What crossed the socket in all.
+    fn close(&mut self) -> Bytes;
 }
 
 /// What may be published: nothing that was not sealed, or named by something sealed.

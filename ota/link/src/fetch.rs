@@ -124,7 +124,7 @@ impl Fetch {
     pub fn start<S: Store>(
         &mut self,
         now: Now,
-        broker: &mut impl Broker,
+        broker: &mut (impl Broker + ?Sized),
         store: &mut S,
     ) -> Result<Fetched, StoreFailed<S::Error>> {
         self.started = true;
@@ -141,7 +141,7 @@ impl Fetch {
         now: Now,
         event: &Event,
         keys: &impl Keys,
-        broker: &mut impl Broker,
+        broker: &mut (impl Broker + ?Sized),
         store: &mut S,
     ) -> Result<Fetched, StoreFailed<S::Error>> {
         let mut chunk: &[u8] = &[];
@@ -183,7 +183,7 @@ impl Fetch {
     pub fn handle_timeout<S: Store>(
         &mut self,
         now: Now,
-        broker: &mut impl Broker,
+        broker: &mut (impl Broker + ?Sized),
         store: &mut S,
     ) -> Result<Fetched, StoreFailed<S::Error>> {
         self.transfer.handle_timeout(now);
@@ -201,11 +201,11 @@ impl Fetch {
     }
 
     /// Asks for nothing more. What arrived is kept, as far as the store has it.
-    pub fn stop(self, broker: &mut impl Broker) {
+    pub fn stop(self, broker: &mut (impl Broker + ?Sized)) {
         self.leave(broker);
     }
 
-    fn leave(&self, broker: &mut impl Broker) {
+    fn leave(&self, broker: &mut (impl Broker + ?Sized)) {
         broker.unsubscribe(&self.header_topic);
         self.chunk_topics.iter().for_each(|topic| broker.unsubscribe(topic));
     }
@@ -236,7 +236,7 @@ impl Fetch {
     /// Keeps what is to be kept, then does what is to be done. `chunk` is the message that came last.
     fn drain<S: Store>(
         &mut self,
-        broker: &mut impl Broker,
+        broker: &mut (impl Broker + ?Sized),
         store: &mut S,
         chunk: &[u8],
     ) -> Result<Fetched, StoreFailed<S::Error>> {

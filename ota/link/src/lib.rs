@@ -18,6 +18,7 @@ mod packet;
 mod session;
 mod settings;
 mod subscriptions;
+mod unwired;
 
 pub use backoff::Backoff;
 pub use broker::{
@@ -28,3 +29,4 @@ pub use fetch::{Fetch, Fetched, RejectFetched, Store, StoreFailed};
 pub use link::{Link, LinkError};
 pub use meter::Meter;
 pub use settings::{Address, CertificatesError, RejectAddress, Settings, Tls, Version};
+pub use unwired::Unwired;

@@ -108,12 +108,6 @@ impl Link {
         self.shared.changed();
     }
 
-    /// Says goodbye, and waits until it is said or a second has passed. What crossed the socket in all.
-    pub fn close(mut self) -> Bytes {
-        self.end();
-        self.used()
-    }
-
     fn end(&mut self) {
         self.shared.lock().goodbye();
         self.shared.changed();
@@ -190,6 +184,11 @@ impl Broker for Link {
     fn finish(&mut self) {
         self.shared.lock().finish();
         self.shared.changed();
+    }
+
+    fn close(&mut self) -> Bytes {
+        self.end();
+        self.used()
     }
 }
 

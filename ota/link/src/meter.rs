@@ -14,7 +14,7 @@ pub struct Meter {
 impl Meter {
     /// What to tell the window, in this order: what crossed since the last call, and what waits for more. Call it after
     /// every event; then drain the window, and call [`Meter::grant`]. None of these inputs is ever rejected.
-    pub fn inputs(&mut self, broker: &impl Broker) -> [Option<Input<'static>>; 2] {
+    pub fn inputs(&mut self, broker: &(impl Broker + ?Sized)) -> [Option<Input<'static>>; 2] {
         let used = broker.used();
         let since = minus(used, self.told);
         self.told = used;
@@ -23,7 +23,7 @@ impl Meter {
     }
 
     /// Lets cross what the window has granted durably. Call it after the window's records are stored.
-    pub fn grant(&self, window: &Window, broker: &mut impl Broker) {
+    pub fn grant(&self, window: &Window, broker: &mut (impl Broker + ?Sized)) {
         let left = window.left();
         broker.limit(Bytes {
             up: self.told.up.saturating_add(left.up),

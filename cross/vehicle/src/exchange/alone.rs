@@ -12,6 +12,7 @@ use shoal_wire::KeyId;
 use shoal_wire::v1::PARTS;
 use tracing::{info, warn};
 
+use super::around::Engine as _;
 use super::bench::Bench;
 use super::diary::{Diary, Entry};
 use super::keep::night_seed;

@@ -1,9 +1,9 @@
 //! What time it is: since the start, and UTC as far as it can be believed.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use embassy_time::Instant;
 use shoal_wire::{Now, Utc};
+
+use super::around::{Clocks, Time};
 
 /// When this program was written, UTC seconds (2026-11-21): no true time is before it, whatever a computer without a
 /// clock that is always supplied believes when it starts.
@@ -12,16 +12,21 @@ const WRITTEN_SECONDS: u64 = 1_795_219_200;
 /// The vehicle's clock.
 #[derive(Debug)]
 pub struct Clock {
-    started: std::time::Instant,
+    time: Box<dyn Time>,
     at_least_seconds: u64,
 }
 
 impl Clock {
     /// A clock of a vehicle that has seen time signed as late as this.
-    #[expect(clippy::disallowed_methods, reason = "a program knows the time; cores are told it")]
+    #[must_use]
     pub fn start(at_least_seconds: u64) -> Self {
-        let at_least_seconds = at_least_seconds.max(WRITTEN_SECONDS);
-        Clock { started: std::time::Instant::now(), at_least_seconds }
+        Clock::on(Box::new(Clocks::start()), at_least_seconds)
+    }
+
+    /// The same, of time that is told otherwise than by this computer.
+    #[must_use]
+    pub fn on(time: Box<dyn Time>, at_least_seconds: u64) -> Self {
+        Clock { time, at_least_seconds: at_least_seconds.max(WRITTEN_SECONDS) }
     }
 
     /// Takes a signed time: true time is not before it. True: it is later than any before.
@@ -32,11 +37,8 @@ impl Clock {
     }
 
     /// Now. The system's clock is believed unless it is before a time that was signed.
-    #[expect(clippy::disallowed_methods, reason = "a program knows the time; cores are told it")]
     pub fn now(&self) -> Now {
-        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let since_boot = Instant::from_micros(micros);
-        let system = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let (since_boot, system) = (self.time.since_start(), self.time.utc_seconds());
         let utc = if system >= self.at_least_seconds {
             Utc::Known { seconds: system, uncertainty_seconds: 0 }
         } else {

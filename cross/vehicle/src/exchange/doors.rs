@@ -142,9 +142,10 @@ impl Exchange {
         // Who misses a window is sent all that stands there: a broker does not hold back any number of messages.
         let period = self.documents.plan().map_or(0, |plan| plan.fields().period_seconds);
         let seconds = period.saturating_mul(3).checked_div(2).unwrap_or(0);
-        let session = Session { seconds, fresh: !self.tonight.called };
+        let session = Session { seconds, fresh: !self.tonight.called, open_seconds: open };
         self.tonight.called |= purpose == For::Window;
-        let line = Line::open(&self.fleet, &self.board, own, purpose, JOINING, open, session)?;
+        let dial = &mut *self.dial;
+        let line = Line::open(&self.fleet, &self.board, own, purpose, JOINING, session, dial)?;
         self.line = Some(line);
         Ok(())
     }
@@ -152,7 +153,7 @@ impl Exchange {
     /// While the window closes: once nothing is being made that would be published, nothing more is begun.
     pub(super) fn finish(&mut self) -> Result<(), ExchangeError> {
         let closing = matches!(self.phase, Some(Phase::Closing { .. }));
-        if !closing || self.tonight.finishing || self.worker.busy() {
+        if !closing || self.tonight.finishing || self.engine.busy() {
             return Ok(());
         }
         self.say_presence(Activity::Tuning)?;
@@ -221,7 +222,7 @@ impl Exchange {
                 let names =
                     (ValuesHash::of(&candidate), beside.as_ref().map(|b| ValuesHash::of(b)));
                 self.tonight.measuring.insert(job, (names.0, names.1, part));
-                self.worker.give(Job::Measure { job, candidate, beside, on, awaited });
+                self.engine.give(Job::Measure { job, candidate, beside, on, awaited });
                 Ok(())
             }
             Output::Code { job, particle } => {
@@ -255,7 +256,7 @@ impl Exchange {
             }
             Output::Stage(adapter) => {
                 self.keep_staged(&adapter)?;
-                self.worker.give(Job::Stage(Arc::clone(&adapter)));
+                self.engine.give(Job::Stage(Arc::clone(&adapter)));
                 self.staged = Some(adapter);
                 Ok(())
             }
@@ -294,7 +295,7 @@ impl Exchange {
         let layout = shoal_wire::LayoutHash::new(self.layout.hash());
         let about = About { role, window, base_model: self.base_model, layout, anchor, inputs };
         match Quality::new(bits) {
-            Some(quality) => self.worker.give(Job::Code { job, about, difference, quality }),
+            Some(quality) => self.engine.give(Job::Code { job, about, difference, quality }),
             None => self.tell_swarm(Input::Uncoded { job }),
         }
     }

@@ -48,7 +48,7 @@ impl Exchange {
     /// Writes the window down once it is over and all of it is done.
     pub(super) fn end_of_window(&mut self) -> Result<(), ExchangeError> {
         let closed = matches!(self.phase, Some(Phase::Closed { .. } | Phase::Waiting { .. }));
-        if !closed || !self.worker.idle() || self.line.is_some() {
+        if !closed || !self.engine.idle() || self.line.is_some() {
             return Ok(());
         }
         self.write_entry()?;

@@ -153,7 +153,7 @@ impl Exchange {
         self.keep_tuning(&Tuning { from: hash, window, tuned: None })?;
         self.tuning = Some(ValuesHash::of(&from));
         let seed = night_seed(self.run.seed, self.me.bytes(), window);
-        self.worker.give(Job::Tune { from, window, seed });
+        self.engine.give(Job::Tune { from, window, seed });
         Ok(())
     }
 

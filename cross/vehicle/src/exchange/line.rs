@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use embassy_time::Duration as Wait;
 use shoal_link::{
-    Address, Backoff, Broker as _, CertificatesError, Event, Link, LinkError, Meter, NotPublished,
+    Address, Backoff, Broker, CertificatesError, Event, LinkError, Meter, NotPublished,
     PublishError, RejectAddress, Sealed, SealedChunk, Settings, Subscription,
 };
 use shoal_swarm::inbox::read;
@@ -14,6 +14,7 @@ use shoal_wire::v1::ParticleHeader;
 use shoal_wire::{KeyId, Label, Leaf, RejectTopic, Topic, Unverified};
 use tracing::warn;
 
+use super::around::Dial;
 use super::key::Own;
 use crate::config::FleetConfig;
 
@@ -112,6 +113,8 @@ pub struct Session {
     pub seconds: u32,
     /// Whether what it kept is to be forgotten first.
     pub fresh: bool,
+    /// How long windows are open, in seconds.
+    pub open_seconds: u32,
 }
 
 /// Why there is no line.
@@ -137,7 +140,7 @@ enum Outgoing {
 
 /// One link, for as long as a window.
 pub struct Line {
-    link: Link,
+    link: Box<dyn Broker>,
     meter: Meter,
     purpose: For,
     own: Own,
@@ -146,9 +149,9 @@ pub struct Line {
 }
 
 impl Line {
-    /// Begins to connect, and asks for what it is for. `joining` may cross a line that joins. Tries to connect are as
-    /// far apart as suits windows that are open for `open_seconds`. For a window, the broker keeps the subscriptions for
-    /// `session_seconds`: who comes to the next one is sent what is new, not all that stands there. `fresh` begins anew.
+    /// Begins to connect, and asks for what it is for. `joining` may cross a line that joins. Tries to connect are as far apart as
+    /// suits the windows. For a window, the broker keeps the subscriptions for the session's time: who comes to the next one is
+    /// sent what is new, not all that stands there. `fresh` begins anew.
     ///
     /// # Errors
     /// [`LineError`].
@@ -158,13 +161,13 @@ impl Line {
         own: Own,
         purpose: For,
         joining: Bytes,
-        open_seconds: u32,
         session: Session,
+        dial: &mut dyn Dial,
     ) -> Result<Self, LineError> {
         let address: Address = fleet.broker.parse()?;
         let settings = Settings::new(address, board.me);
         let mut settings = settings.with_certificates(fleet.certificates.as_deref())?;
-        settings.backoff = backoff(settings.backoff, open_seconds);
+        settings.backoff = backoff(settings.backoff, session.open_seconds);
         let mut filters = board.agreed();
         match purpose {
             For::Joining => {
@@ -176,7 +179,7 @@ impl Line {
                 filters.extend(board.records());
             }
         }
-        let mut link = Link::open(settings)?;
+        let mut link = dial.dial(settings)?;
         for filter in &filters {
             link.subscribe(Subscription::Standing { filter, acknowledged: true });
         }
@@ -195,8 +198,8 @@ impl Line {
     }
 
     /// The broker, for transfers.
-    pub const fn link(&mut self) -> &mut Link {
-        &mut self.link
+    pub fn link(&mut self) -> &mut dyn Broker {
+        &mut *self.link
     }
 
     /// What crossed the socket so far.
@@ -242,14 +245,14 @@ impl Line {
     pub fn inputs(&mut self) -> [Option<shoal_window::Input<'static>>; 2] {
         match self.purpose {
             For::Joining => [None, None],
-            For::Window => self.meter.inputs(&self.link),
+            For::Window => self.meter.inputs(&*self.link),
         }
     }
 
     /// Lets cross what the window grants.
     pub fn grant(&mut self, window: &Window) {
         if self.purpose == For::Window {
-            self.meter.grant(window, &mut self.link);
+            self.meter.grant(window, &mut *self.link);
         }
     }
 
@@ -260,13 +263,13 @@ impl Line {
     }
 
     /// Says goodbye. What crossed the socket in all.
-    pub fn close(self) -> Bytes {
+    pub fn close(mut self) -> Bytes {
         self.link.close()
     }
 
     fn pump(&mut self) {
         while let Some(first) = self.outbox.front() {
-            match publish(&mut self.link, &self.own, first) {
+            match publish(&mut *self.link, &self.own, first) {
                 Ok(()) => {}
                 Err(PublishError::Full { .. }) => return,
                 Err(error) => warn!(%error, "not published"),
@@ -283,7 +286,7 @@ fn backoff(usual: Backoff, open_seconds: u32) -> Backoff {
     Backoff { first: usual.first.min(longest), longest, ..usual }
 }
 
-fn publish(link: &mut Link, own: &Own, outgoing: &Outgoing) -> Result<(), PublishError> {
+fn publish(link: &mut dyn Broker, own: &Own, outgoing: &Outgoing) -> Result<(), PublishError> {
     let (Outgoing::Record { topic: text, .. } | Outgoing::Chunk { topic: text, .. }) = outgoing;
     let topic = Topic::decode(text).map_err(|_reject| PublishError::Topic)?;
     match outgoing {

@@ -1,6 +1,7 @@
 //! The exchange with a fleet: what a vehicle learnt becomes signed particles, and what others learnt comes in.
 
 pub mod alone;
+pub mod around;
 pub mod bench;
 pub mod clock;
 pub mod diary;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use embassy_time::{Duration, Instant};
-use shoal_link::{Event, Fetch, Fetched, Link, RejectFetched, Store, StoreFailed};
+use shoal_link::{Broker, Event, Fetch, Fetched, RejectFetched, Store, StoreFailed};
 use shoal_swarm::swarm::Flat;
 use shoal_window::{Pace, SavedTransfer, TRANSFER_HEADER_KEY, TRANSFER_PROGRESS_KEY, Transfer};
 use shoal_wire::v1::{ParticleHeader, RefusalCode};
@@ -110,7 +110,7 @@ impl Particles {
         board: &Board,
         keys: &impl Keys,
         vault: &mut Vault,
-        link: Option<&mut Link>,
+        link: Option<&mut dyn Broker>,
     ) -> Result<Option<Got>, VaultError> {
         let (particle, publisher, slot) = want;
         if let Some(got) = self.read(particle, keys, vault)? {
@@ -141,7 +141,7 @@ impl Particles {
         event: &Event,
         keys: &impl Keys,
         vault: &mut Vault,
-        link: &mut Link,
+        link: &mut dyn Broker,
         rejected: &mut impl FnMut(RejectFetched),
     ) -> Result<Vec<Got>, VaultError> {
         let mut all = Vec::new();
@@ -167,7 +167,7 @@ impl Particles {
         now: Now,
         keys: &impl Keys,
         vault: &mut Vault,
-        link: &mut Link,
+        link: &mut dyn Broker,
     ) -> Result<Vec<Got>, VaultError> {
         let mut all = Vec::new();
         let due =
@@ -189,7 +189,7 @@ impl Particles {
     }
 
     /// The window is over: what is on its way goes on in the next one, if it is still wanted.
-    pub fn stop(&mut self, link: Option<&mut Link>) {
+    pub fn stop(&mut self, link: Option<&mut dyn Broker>) {
         let coming = std::mem::take(&mut self.coming);
         if let Some(link) = link {
             coming.into_values().for_each(|coming| coming.fetch.stop(link));
@@ -279,7 +279,7 @@ impl Particles {
         fetched: Fetched,
         keys: &impl Keys,
         vault: &mut Vault,
-        link: &mut Link,
+        link: &mut dyn Broker,
     ) -> Result<Option<Got>, VaultError> {
         match fetched {
             Fetched::Going => Ok(None),
@@ -302,7 +302,7 @@ impl Particles {
         }
     }
 
-    fn give_up(&mut self, particle: ParticleId, link: &mut Link) -> Option<Got> {
+    fn give_up(&mut self, particle: ParticleId, link: &mut dyn Broker) -> Option<Got> {
         let coming = self.coming.remove(&particle)?;
         debug!(%particle, publisher = %coming.publisher, slot = coming.slot, "not to be had");
         coming.fetch.stop(link);

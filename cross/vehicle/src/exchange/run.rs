@@ -19,6 +19,7 @@ use shoal_window::{
 use shoal_wire::{KeyId, LayoutHash, ModelHash, PackHash, RecordId, SecretKey};
 use tracing::{info, warn};
 
+use super::around::{Around, Dial, Engine};
 use super::bench::{Bench, BenchError};
 use super::clock::Clock;
 use super::diary::{Diary, DiaryError, Entry};
@@ -30,7 +31,7 @@ use super::look::{Look, Looking};
 use super::metrics::Metrics;
 use super::particles::Particles;
 use super::vault::{Vault, VaultError};
-use super::worker::{EngineEnded, Job, Worker};
+use super::worker::{EngineEnded, Job};
 use crate::config::FleetConfig;
 
 /// The longest the loop waits: a request to stop is seen so soon.
@@ -94,6 +95,28 @@ pub struct Run {
     pub metrics: Metrics,
 }
 
+/// The model that a vehicle carries.
+#[derive(Clone, Debug)]
+pub struct Carried {
+    /// How its adapters are laid out.
+    pub layout: Arc<Layout>,
+    /// SHA-256 of its file.
+    pub base_model: ModelHash,
+    /// The evaluation pack.
+    pub pack: PackHash,
+}
+
+/// What a turn of the loop came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There is more to do, now or later.
+    Goes,
+    /// It was told to stop, or the last window is over.
+    Over,
+    /// The vehicle is not parked any more.
+    Drives,
+}
+
 /// What lasts for a window, or for the time before the first.
 #[derive(Default)]
 pub(super) struct Tonight {
@@ -139,7 +162,8 @@ pub struct Exchange {
     pub(super) swarm: Option<Swarm>,
     pub(super) start: Option<Flat>,
     pub(super) slots: Slots,
-    pub(super) worker: Worker,
+    pub(super) engine: Box<dyn Engine>,
+    pub(super) dial: Box<dyn Dial>,
     pub(super) particles: Particles,
     pub(super) line: Option<Line>,
     pub(super) diary: Diary,
@@ -156,9 +180,14 @@ pub struct Exchange {
 }
 
 impl Run {
+    /// Of what the exchange keeps.
+    fn folder(&self) -> PathBuf {
+        self.state.join("exchange")
+    }
+
     /// The folder of what the exchange keeps, made if it is not there, and the vault in it.
     pub(super) fn open_vault(&self) -> Result<(PathBuf, Vault), ExchangeError> {
-        let folder = self.state.join("exchange");
+        let folder = self.folder();
         std::fs::create_dir_all(&folder)
             .map_err(|source| DiaryError::Write { path: folder.clone(), source })?;
         let vault = Vault::open(&folder)?;
@@ -180,13 +209,31 @@ impl Exchange {
         mut bench: Bench,
         look: Look,
     ) -> Result<Self, ExchangeError> {
+        let layout = Arc::clone(bench.agent().layout());
+        let carried = Carried { layout, base_model: bench.base_model()?, pack: bench.pack() };
+        let (folder, vault) = run.open_vault()?;
+        let around = Around::computer(bench, &folder, vault.utc_at_least()?)?;
+        Exchange::on(run, fleet, carried, vault, around, look)
+    }
+
+    /// The same, with what is given in place of this computer's.
+    ///
+    /// # Errors
+    /// [`ExchangeError`].
+    pub fn on(
+        run: Run,
+        fleet: FleetConfig,
+        carried: Carried,
+        vault: Vault,
+        around: Around,
+        look: Look,
+    ) -> Result<Self, ExchangeError> {
         let key = super::key::read(&fleet.key)?;
         let me = key.public().id();
-        let (folder, vault) = run.open_vault()?;
         let board =
             Board::new(&fleet.name, &fleet.region, fleet.authority.id(), fleet.timekeeper.id(), me);
-        let layout = Arc::clone(bench.agent().layout());
-        let (base_model, pack) = (bench.base_model()?, bench.pack());
+        let Carried { layout, base_model, pack } = carried;
+        let Around { clock, dial, engine } = around;
         let documents = Documents::new(fleet.authority, fleet.timekeeper);
         let policy = Policy {
             metered: fleet.metered,
@@ -195,10 +242,8 @@ impl Exchange {
         };
         let slots = saved_slots(&vault)?;
         let diary = Diary::open(&run.state, Arc::clone(&layout))?;
-        let log = Log::open(&folder.join("log"))?;
-        let worker = Worker::start(bench, &folder).map_err(ExchangeError::Thread)?;
+        let log = Log::open(&run.folder().join("log"))?;
         let particles = Particles::new(layout.values());
-        let clock = Clock::start(vault.utc_at_least()?);
         let mut exchange = Exchange {
             run,
             fleet,
@@ -216,7 +261,8 @@ impl Exchange {
             swarm: None,
             start: None,
             slots,
-            worker,
+            engine,
+            dial,
             particles,
             line: None,
             diary,
@@ -260,41 +306,74 @@ impl Exchange {
     /// # Errors
     /// [`ExchangeError`]: what was done until then is durable.
     pub fn run(&mut self, looking: &mut Looking<'_>) -> Result<bool, ExchangeError> {
-        info!(vehicle = %self.me, "started");
-        self.tell_conditions();
-        let driving = loop {
-            if self.run.stop.load(Ordering::Relaxed) {
-                info!("told to stop");
-                break false;
+        self.begin();
+        let turn = loop {
+            let turn = self.turn(looking())?;
+            if turn != Turn::Goes {
+                break turn;
             }
-            let Some(look) = looking() else {
-                info!("not parked any more");
-                break true;
-            };
-            if look != self.look {
-                self.look = look;
-                self.tell_conditions();
-            }
-            let now = self.clock.now();
-            if self.window.poll_timeout().is_some_and(|at| at <= now.since_boot) {
-                self.log.window_timeout(now);
-                self.window.handle_timeout(now);
-            }
-            self.drain_window()?;
-            self.begin_swarm()?;
-            self.join_if_needed()?;
-            self.timeouts()?;
-            self.drain_swarm()?;
-            self.meter()?;
-            self.finish()?;
-            self.end_of_window()?;
-            if self.over() {
-                break false;
-            }
-            self.wait()?;
+            let longest = if self.engine.busy() { WAIT_BUSY } else { WAIT_MAX };
+            let due = self.poll_timeout().map(|at| self.clock.until(at));
+            self.wait(due.map_or(longest, |due| due.min(longest)))?;
         };
         self.leave()?;
-        Ok(driving)
+        Ok(turn == Turn::Drives)
+    }
+
+    /// Begins the run: before the first turn.
+    pub fn begin(&mut self) {
+        info!(vehicle = %self.me, "started");
+        self.tell_conditions();
+    }
+
+    /// Does what there is to do at this moment; `None`: the vehicle is not parked any more.
+    ///
+    /// # Errors
+    /// [`ExchangeError`]: what was done until then is durable.
+    pub fn turn(&mut self, look: Option<Look>) -> Result<Turn, ExchangeError> {
+        if self.run.stop.load(Ordering::Relaxed) {
+            info!("told to stop");
+            return Ok(Turn::Over);
+        }
+        let Some(look) = look else {
+            info!("not parked any more");
+            return Ok(Turn::Drives);
+        };
+        if look != self.look {
+            self.look = look;
+            self.tell_conditions();
+        }
+        let now = self.clock.now();
+        if self.window.poll_timeout().is_some_and(|at| at <= now.since_boot) {
+            self.log.window_timeout(now);
+            self.window.handle_timeout(now);
+        }
+        self.drain_window()?;
+        self.begin_swarm()?;
+        self.join_if_needed()?;
+        self.timeouts()?;
+        self.drain_swarm()?;
+        self.meter()?;
+        self.finish()?;
+        self.end_of_window()?;
+        Ok(if self.over() { Turn::Over } else { Turn::Goes })
+    }
+
+    /// The swarm's core, once it has begun: the fleet's documents were all there.
+    #[must_use]
+    pub fn swarm(&self) -> Option<&Swarm> {
+        self.swarm.as_ref()
+    }
+
+    /// When there is something to do again, if nothing comes before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let due = [
+            self.window.poll_timeout(),
+            self.swarm.as_ref().and_then(Swarm::poll_timeout),
+            self.particles.poll_timeout(),
+        ];
+        due.into_iter().flatten().min()
     }
 
     /// Whether the last window is over, and all of it done.
@@ -304,16 +383,11 @@ impl Exchange {
         last.is_none_or(|last| self.diary.written().is_some_and(|written| written >= last))
     }
 
-    /// Waits for the broker or the engine, whichever can speak.
-    fn wait(&mut self) -> Result<(), ExchangeError> {
-        let due = [
-            self.window.poll_timeout(),
-            self.swarm.as_ref().and_then(Swarm::poll_timeout),
-            self.particles.poll_timeout(),
-        ];
-        let due = due.into_iter().flatten().min().map(|at| self.clock.until(at));
-        let longest = if self.worker.busy() { WAIT_BUSY } else { WAIT_MAX };
-        let wait = due.map_or(longest, |due| due.min(longest));
+    /// Waits so long for the broker or the engine, whichever can speak, and takes what they say.
+    ///
+    /// # Errors
+    /// [`ExchangeError`].
+    pub fn wait(&mut self, wait: Duration) -> Result<(), ExchangeError> {
         if let Some(line) = &mut self.line {
             if let Some(event) = line.next(wait) {
                 self.event(&event)?;
@@ -324,10 +398,10 @@ impl Exchange {
                     self.event(&event)?;
                 }
             }
-            while let Some(done) = self.worker.next(Duration::ZERO)? {
+            while let Some(done) = self.engine.next(Duration::ZERO)? {
                 self.done(done)?;
             }
-        } else if let Some(done) = self.worker.next(wait)? {
+        } else if let Some(done) = self.engine.next(wait)? {
             self.done(done)?;
         }
         Ok(())
@@ -436,7 +510,10 @@ impl Exchange {
     }
 
     /// Ends the run: what is in flight is left, what was done is durable.
-    fn leave(&mut self) -> Result<(), ExchangeError> {
+    ///
+    /// # Errors
+    /// [`ExchangeError`].
+    pub fn leave(&mut self) -> Result<(), ExchangeError> {
         // The log ends where the cores have nothing more to say.
         self.drain_window()?;
         self.drain_swarm()?;
@@ -461,7 +538,7 @@ impl Exchange {
         let conditions =
             shoal_window::Conditions { network, parked, external_power, battery_soc_percent };
         self.tell_window(shoal_window::Input::Conditions(conditions));
-        self.worker.give(Job::MayTune(self.look.may_tune));
+        self.engine.give(Job::MayTune(self.look.may_tune));
     }
 
     pub(super) fn own(&self) -> Own {

@@ -15,6 +15,7 @@ use shoal_shadow::tune::Tuner;
 use shoal_swarm::swarm::{Flat, On, TermResult, ValuesHash};
 use shoal_wire::coding::Quality;
 
+use super::around::Engine;
 use super::bench::{Bench, BenchError};
 use super::weights::{About, CodeError, Coded, code};
 use crate::agent::AgentError;
@@ -145,9 +146,10 @@ impl Worker {
         let (open, unhurried) = (0, BTreeSet::new());
         Ok(Worker { jobs: Some(jobs), done, thread: Some(thread), open, unhurried })
     }
+}
 
-    /// Gives a job.
-    pub fn give(&mut self, job: Job) {
+impl Engine for Worker {
+    fn give(&mut self, job: Job) {
         if let Job::Measure { .. } | Job::Code { .. } = job {
             self.open = self.open.saturating_add(1);
         }
@@ -160,21 +162,15 @@ impl Worker {
         }
     }
 
-    /// Whether a measurement or a particle is being made that somebody waits for.
-    pub fn busy(&self) -> bool {
+    fn busy(&self) -> bool {
         self.open > self.unhurried.len()
     }
 
-    /// Whether none is being made at all.
-    pub fn idle(&self) -> bool {
+    fn idle(&self) -> bool {
         self.open == 0
     }
 
-    /// What was done, if anything, after waiting this long for it.
-    ///
-    /// # Errors
-    /// [`EngineEnded`]: the thread is gone.
-    pub fn next(&mut self, wait: Duration) -> Result<Option<Done>, EngineEnded> {
+    fn next(&mut self, wait: Duration) -> Result<Option<Done>, EngineEnded> {
         let done = match self.done.recv_timeout(wait) {
             Ok(done) => done,
             Err(RecvTimeoutError::Timeout) => return Ok(None),

@@ -1,0 +1,113 @@
+//! What a vehicle in a fleet has around it: time, brokers, an engine. A program has those of its computer; who simulates a fleet
+//! has others, and the vehicle is the same.
+
+use std::fmt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use embassy_time::Instant;
+use shoal_link::{Broker, Link, LinkError, Settings};
+
+use super::bench::Bench;
+use super::clock::Clock;
+use super::run::ExchangeError;
+use super::worker::{Done, EngineEnded, Job, Worker};
+
+/// A clock that runs, and one that people set.
+pub trait Time: fmt::Debug {
+    /// Since the program began; it never goes back.
+    fn since_start(&self) -> Instant;
+
+    /// UTC in seconds, as the system believes it.
+    fn utc_seconds(&self) -> u64;
+}
+
+/// Reaches brokers.
+pub trait Dial: fmt::Debug {
+    /// Begins to connect.
+    ///
+    /// # Errors
+    /// [`LinkError`]: there is no link.
+    fn dial(&mut self, settings: Settings) -> Result<Box<dyn Broker>, LinkError>;
+}
+
+/// Measures, codes and tunes, one thing at a time.
+pub trait Engine {
+    /// Gives a job.
+    fn give(&mut self, job: Job);
+
+    /// Whether a measurement or a particle is being made that somebody waits for.
+    fn busy(&self) -> bool;
+
+    /// Whether none is being made at all.
+    fn idle(&self) -> bool;
+
+    /// What was done, if anything, after waiting this long for it.
+    ///
+    /// # Errors
+    /// [`EngineEnded`]: nothing will be done any more.
+    fn next(&mut self, wait: Duration) -> Result<Option<Done>, EngineEnded>;
+}
+
+/// All of it.
+pub struct Around {
+    /// The vehicle's clock.
+    pub clock: Clock,
+    /// Reaches the fleet's broker.
+    pub dial: Box<dyn Dial>,
+    /// Does what takes long.
+    pub engine: Box<dyn Engine>,
+}
+
+impl Around {
+    /// Those of this computer. Checkpoints of training go to `folder`; true time is not before `at_least_seconds`.
+    ///
+    /// # Errors
+    /// [`ExchangeError::Thread`].
+    pub fn computer(
+        bench: Bench,
+        folder: &Path,
+        at_least_seconds: u64,
+    ) -> Result<Self, ExchangeError> {
+        let engine = Worker::start(bench, folder).map_err(ExchangeError::Thread)?;
+        let clock = Clock::start(at_least_seconds);
+        Ok(Around { clock, dial: Box::new(Network), engine: Box::new(engine) })
+    }
+}
+
+/// The computer's clocks.
+#[derive(Debug)]
+pub struct Clocks {
+    started: std::time::Instant,
+}
+
+impl Clocks {
+    /// They run from now on.
+    #[expect(clippy::disallowed_methods, reason = "a program knows the time; cores are told it")]
+    #[must_use]
+    pub fn start() -> Self {
+        Clocks { started: std::time::Instant::now() }
+    }
+}
+
+impl Time for Clocks {
+    fn since_start(&self) -> Instant {
+        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Instant::from_micros(micros)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a program knows the time; cores are told it")]
+    fn utc_seconds(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    }
+}
+
+/// The network: a thread and a socket a link.
+#[derive(Clone, Copy, Debug)]
+pub struct Network;
+
+impl Dial for Network {
+    fn dial(&mut self, settings: Settings) -> Result<Box<dyn Broker>, LinkError> {
+        Ok(Box::new(Link::open(settings)?))
+    }
+}

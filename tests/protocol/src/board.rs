@@ -1,0 +1,300 @@
+//! A broker of MQTT 5, packet by packet: what it retains, what it keeps for who is away, and what it forgets.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::{Bytes, BytesMut};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, ConnectReturnCode, Packet, PingResp, PubAck, Publish, RetainForwardRule, SubAck,
+    SubscribeReasonCode, UnsubAck, UnsubAckReason,
+};
+
+/// A connection.
+pub type Conn = u64;
+
+/// The broker.
+#[derive(Debug, Default)]
+pub struct Board {
+    retained: BTreeMap<String, Bytes>,
+    /// By name of the client.
+    sessions: BTreeMap<String, Kept>,
+    online: BTreeMap<Conn, Online>,
+    /// Everything that was ever published, in order: topic and bytes.
+    published: Vec<(String, Bytes)>,
+}
+
+/// What is kept of a client.
+#[derive(Debug, Default)]
+struct Kept {
+    /// Filters, and whether what comes is repeated until it is acknowledged.
+    filters: BTreeMap<String, bool>,
+    waiting: VecDeque<(String, Bytes, bool)>,
+    unacknowledged: BTreeMap<u16, (String, Bytes, bool)>,
+    last_id: u16,
+    expires_s: u32,
+    /// When it left, in milliseconds.
+    left_ms: Option<u64>,
+    conn: Option<Conn>,
+}
+
+/// A connection that is there.
+#[derive(Debug, Default)]
+struct Online {
+    client: Option<String>,
+    input: BytesMut,
+    output: BytesMut,
+    /// The broker ended it.
+    over: bool,
+}
+
+impl Board {
+    /// What stands at a topic.
+    #[must_use]
+    pub fn stands(&self, topic: &str) -> Option<&Bytes> {
+        self.retained.get(topic)
+    }
+
+    /// All that stands.
+    pub fn standing(&self) -> impl Iterator<Item = (&str, &Bytes)> {
+        self.retained.iter().map(|(topic, bytes)| (topic.as_str(), bytes))
+    }
+
+    /// What was published since so many.
+    pub fn published_since(&self, count: usize) -> &[(String, Bytes)] {
+        self.published.get(count..).unwrap_or_default()
+    }
+
+    /// A socket was accepted.
+    pub fn accept(&mut self, conn: Conn) {
+        self.online.insert(conn, Online::default());
+    }
+
+    /// A socket is gone.
+    pub fn gone(&mut self, conn: Conn, now_ms: u64) {
+        let Some(online) = self.online.remove(&conn) else { return };
+        let Some(client) = online.client else { return };
+        if let Some(kept) = self.sessions.get_mut(&client)
+            && kept.conn == Some(conn)
+        {
+            (kept.conn, kept.left_ms) = (None, Some(now_ms));
+            if kept.expires_s == 0 {
+                self.sessions.remove(&client);
+            }
+        }
+    }
+
+    /// The broker is killed and comes back. What it retained was written down; who was there is not known any more, and of the
+    /// sessions it has those that it keeps on its disk, or none.
+    pub fn restart(&mut self, keeps_sessions: bool, now_ms: u64) {
+        let conns: Vec<Conn> = self.online.keys().copied().collect();
+        conns.into_iter().for_each(|conn| self.gone(conn, now_ms));
+        if !keeps_sessions {
+            self.sessions.clear();
+        }
+    }
+
+    /// Bytes came. Names of connections that have something to say now.
+    pub fn receive(&mut self, conn: Conn, bytes: &[u8], now_ms: u64) -> Vec<Conn> {
+        let Some(online) = self.online.get_mut(&conn) else { return Vec::new() };
+        online.input.extend_from_slice(bytes);
+        let mut spoken = vec![conn];
+        while let Some(online) = self.online.get_mut(&conn) {
+            match Packet::read(&mut online.input, None) {
+                Ok(packet) => spoken.extend(self.packet(conn, packet, now_ms)),
+                Err(rumqttc::v5::mqttbytes::Error::InsufficientBytes(_)) => break,
+                Err(_malformed) => {
+                    online.over = true;
+                    break;
+                }
+            }
+        }
+        spoken
+    }
+
+    /// What it says to a connection, and whether it ends it then.
+    pub fn say(&mut self, conn: Conn) -> (Vec<u8>, bool) {
+        match self.online.get_mut(&conn) {
+            Some(online) => (online.output.split().to_vec(), online.over),
+            None => (Vec::new(), true),
+        }
+    }
+
+    /// Leaves something as any client might.
+    pub fn leave(&mut self, topic: &str, bytes: Bytes) -> Vec<Conn> {
+        self.published.push((topic.to_owned(), bytes.clone()));
+        if bytes.is_empty() {
+            self.retained.remove(topic);
+        } else {
+            self.retained.insert(topic.to_owned(), bytes.clone());
+        }
+        let mut spoken = Vec::new();
+        for kept in self.sessions.values_mut() {
+            let filter = kept.filters.iter().find(|(filter, _)| matches(filter, topic));
+            let Some((_filter, acknowledged)) = filter else { continue };
+            if *acknowledged || kept.conn.is_some() {
+                kept.waiting.push_back((topic.to_owned(), bytes.clone(), false));
+                spoken.extend(kept.conn);
+            }
+        }
+        spoken.iter().for_each(|conn| self.flush(*conn));
+        spoken
+    }
+
+    fn packet(&mut self, conn: Conn, packet: Packet, now_ms: u64) -> Vec<Conn> {
+        let client = self.online.get(&conn).and_then(|online| online.client.clone());
+        match (packet, client) {
+            (Packet::Connect(connect, _will, _login), None) => {
+                let expires = connect.properties.and_then(|p| p.session_expiry_interval);
+                self.connect(conn, connect.client_id, connect.clean_start, expires, now_ms)
+            }
+            (Packet::Publish(publish), Some(_)) => {
+                if publish.pkid > 0 {
+                    self.write(conn, &Packet::PubAck(PubAck::new(publish.pkid, None)));
+                }
+                let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+                self.leave(&topic, publish.payload)
+            }
+            (Packet::PubAck(ack), Some(client)) => {
+                if let Some(kept) = self.sessions.get_mut(&client) {
+                    kept.unacknowledged.remove(&ack.pkid);
+                }
+                self.flush(conn);
+                Vec::new()
+            }
+            (Packet::Subscribe(subscribe), Some(client)) => {
+                let mut codes = Vec::new();
+                for filter in &subscribe.filters {
+                    codes.push(SubscribeReasonCode::Success(filter.qos));
+                    self.subscribe(&client, filter);
+                }
+                let ack = SubAck { pkid: subscribe.pkid, return_codes: codes, properties: None };
+                self.write(conn, &Packet::SubAck(ack));
+                self.flush(conn);
+                Vec::new()
+            }
+            (Packet::Unsubscribe(unsubscribe), Some(client)) => {
+                if let Some(kept) = self.sessions.get_mut(&client) {
+                    for filter in &unsubscribe.filters {
+                        kept.filters.remove(filter);
+                    }
+                }
+                let reasons = vec![UnsubAckReason::Success; unsubscribe.filters.len()];
+                let ack = UnsubAck { pkid: unsubscribe.pkid, reasons, properties: None };
+                self.write(conn, &Packet::UnsubAck(ack));
+                Vec::new()
+            }
+            (Packet::PingReq(_), Some(_)) => {
+                self.write(conn, &Packet::PingResp(PingResp));
+                Vec::new()
+            }
+            (Packet::Disconnect(goodbye), Some(client)) => {
+                let expires = goodbye.properties.and_then(|p| p.session_expiry_interval);
+                if let (Some(expires), Some(kept)) = (expires, self.sessions.get_mut(&client)) {
+                    kept.expires_s = expires;
+                }
+                self.online.get_mut(&conn).expect("it spoke").over = true;
+                Vec::new()
+            }
+            // Whatever else it says is no MQTT.
+            (_other, _client) => {
+                self.online.get_mut(&conn).expect("it spoke").over = true;
+                Vec::new()
+            }
+        }
+    }
+
+    fn connect(
+        &mut self,
+        conn: Conn,
+        client: String,
+        clean: bool,
+        expires_s: Option<u32>,
+        now_ms: u64,
+    ) -> Vec<Conn> {
+        let over = |kept: &Kept| {
+            kept.left_ms.is_some_and(|left| left + u64::from(kept.expires_s) * 1000 <= now_ms)
+        };
+        if clean || self.sessions.get(&client).is_some_and(over) {
+            if let Some(before) = self.sessions.remove(&client).and_then(|kept| kept.conn)
+                && let Some(online) = self.online.get_mut(&before)
+            {
+                online.over = true;
+            }
+        }
+        let session_present = self.sessions.contains_key(&client);
+        let kept = self.sessions.entry(client.clone()).or_default();
+        let taken_over = kept.conn.replace(conn);
+        (kept.left_ms, kept.expires_s) = (None, expires_s.unwrap_or(0));
+        // What was not acknowledged comes again, before what came since.
+        let again = std::mem::take(&mut kept.unacknowledged);
+        again.into_values().rev().for_each(|message| kept.waiting.push_front(message));
+        let spoken: Vec<Conn> = taken_over.into_iter().collect();
+        for before in &spoken {
+            if let Some(online) = self.online.get_mut(before) {
+                online.over = true;
+            }
+        }
+        self.online.get_mut(&conn).expect("it spoke").client = Some(client);
+        let code = ConnectReturnCode::Success;
+        self.write(conn, &Packet::ConnAck(ConnAck { session_present, code, properties: None }));
+        self.flush(conn);
+        spoken
+    }
+
+    fn subscribe(&mut self, client: &str, filter: &rumqttc::v5::mqttbytes::v5::Filter) {
+        let acknowledged = filter.qos != QoS::AtMostOnce;
+        let kept = self.sessions.get_mut(client).expect("it is connected");
+        let new = kept.filters.insert(filter.path.clone(), acknowledged).is_none();
+        let sends = match filter.retain_forward_rule {
+            RetainForwardRule::OnEverySubscribe => true,
+            RetainForwardRule::OnNewSubscribe => new,
+            RetainForwardRule::Never => false,
+        };
+        if sends {
+            let stand = self.retained.iter().filter(|(topic, _)| matches(&filter.path, topic));
+            kept.waiting.extend(stand.map(|(topic, bytes)| (topic.clone(), bytes.clone(), true)));
+        }
+    }
+
+    /// Sends what waits for a client.
+    fn flush(&mut self, conn: Conn) {
+        const INFLIGHT_MAX: usize = 20;
+        let Some(client) = self.online.get(&conn).and_then(|online| online.client.clone()) else {
+            return;
+        };
+        loop {
+            let Some(kept) = self.sessions.get_mut(&client) else { return };
+            if kept.unacknowledged.len() >= INFLIGHT_MAX {
+                return;
+            }
+            let Some((topic, bytes, retained)) = kept.waiting.pop_front() else { return };
+            let of = kept.filters.iter().find(|(filter, _)| matches(filter, &topic));
+            let Some((_filter, acknowledged)) = of else { continue };
+            let qos = if *acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+            let mut publish = Publish::new(topic.clone(), qos, bytes.clone(), None);
+            publish.retain = retained;
+            if *acknowledged {
+                kept.last_id = kept.last_id.checked_add(1).unwrap_or(1);
+                publish.pkid = kept.last_id;
+                kept.unacknowledged.insert(publish.pkid, (topic, bytes, retained));
+            }
+            self.write(conn, &Packet::Publish(publish));
+        }
+    }
+
+    fn write(&mut self, conn: Conn, packet: &Packet) {
+        if let Some(online) = self.online.get_mut(&conn) {
+            packet.write(&mut online.output, None).expect("what the broker says can be written");
+        }
+    }
+}
+
+/// Whether a topic is one of a filter's: itself, or all below.
+fn matches(filter: &str, topic: &str) -> bool {
+    match filter.strip_suffix("/#") {
+        Some(above) => {
+            topic.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
+        None => filter == topic,
+    }
+}

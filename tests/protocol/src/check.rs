@@ -1,0 +1,150 @@
+//! What must hold, whatever happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use shoal_swarm::swarm::ValuesHash;
+use shoal_wire::v1::{Claim, ParticleHeader, Role, Vote};
+use shoal_wire::{KeyId, Keys, Kind, ParticleId, PublicKey, Topic, Unverified};
+
+use crate::board::Board;
+use crate::documents::{BYTES_MAX, Fleet};
+use crate::engine::{Character, Roads, start};
+use crate::vehicle::Vehicle;
+use crate::world::window_at;
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+pub struct Checks {
+    /// Publications that were looked at.
+    looked: usize,
+    /// By signer and topic: the highest counter, and what it stood for.
+    counters: BTreeMap<(KeyId, String), (u64, Bytes)>,
+    /// What vehicles said, by what they may say once.
+    said: BTreeMap<(KeyId, Said), Bytes>,
+    /// Bytes by vehicle and window, up and down.
+    crossed: BTreeMap<(usize, u32), (u64, u64)>,
+    /// How many of the tunings of each vehicle were looked at.
+    moves: BTreeMap<usize, usize>,
+}
+
+/// What is said once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Said {
+    Claim(u32),
+    Contribution(u32),
+    Vote(u32, ParticleId),
+}
+
+struct Vehicles<'a>(&'a Fleet);
+
+impl Keys for Vehicles<'_> {
+    fn find(&self, id: KeyId, _kind: Kind) -> Option<PublicKey> {
+        self.0.vehicles.iter().map(|key| key.public()).find(|key| key.id() == id)
+    }
+}
+
+impl Checks {
+    /// So many bytes crossed the socket of a vehicle in a window.
+    pub fn crossed(&mut self, number: usize, now_us: u64, up: u64, down: u64) {
+        let Some(window) = window_at(now_us) else { return };
+        let crossed = self.crossed.entry((number, window)).or_default();
+        (crossed.0, crossed.1) = (crossed.0 + up, crossed.1 + down);
+        assert!(
+            crossed.0 <= BYTES_MAX && crossed.1 <= BYTES_MAX,
+            "vehicle {number} in window {window}: {crossed:?} bytes of {BYTES_MAX}"
+        );
+    }
+
+    /// After everything that happens.
+    pub fn after(&mut self, board: &Board, vehicles: &[Vehicle], fleet: &Fleet, now_us: u64) {
+        let new: Vec<(String, Bytes)> = board.published_since(self.looked).to_vec();
+        self.looked += new.len();
+        for (topic, bytes) in new {
+            self.published(&topic, &bytes, fleet, now_us);
+        }
+        for vehicle in vehicles.iter().filter(|vehicle| vehicle.character == Character::Honest) {
+            self.moved(vehicle, now_us);
+        }
+    }
+
+    /// Counters do not go back, and nothing is said twice and differently.
+    fn published(&mut self, topic: &str, bytes: &Bytes, fleet: &Fleet, now_us: u64) {
+        let place = Topic::decode(topic).expect("honest programs publish at places");
+        let Ok(record) = Unverified::decode(bytes) else { return };
+        let head = *record.head();
+        let key = (head.key, topic.to_owned());
+        if let Some((counter, before)) = self.counters.get(&key) {
+            let back = head.counter < *counter || head.counter == *counter && bytes != before;
+            // What was sealed before a cut may be published again after newer records, by who had no time to.
+            let again = self.said.values().any(|said| said == bytes);
+            assert!(
+                !back || again,
+                "{now_us}: {topic} goes back to {} from {counter}",
+                head.counter
+            );
+        }
+        self.counters.insert(key, (head.counter, bytes.clone()));
+        let keys = Vehicles(fleet);
+        let said = match head.kind {
+            Kind::Claim => {
+                let claim = record.verify::<Claim>(&keys).expect("a claim");
+                Some(Said::Claim(claim.body().fields().window))
+            }
+            Kind::Vote => {
+                let vote = record.verify::<Vote>(&keys).expect("a vote");
+                let fields = vote.body().fields();
+                Some(Said::Vote(fields.window, fields.nominee))
+            }
+            Kind::ParticleHeader => {
+                let header = record.verify::<ParticleHeader>(&keys).expect("a header");
+                let fields = header.body().fields();
+                (fields.role == Role::Contribution).then_some(Said::Contribution(fields.window))
+            }
+            _ => None,
+        };
+        let Some(said) = said else { return };
+        let before = self.said.insert((place.publisher(), said), bytes.clone());
+        if let Some(before) = before {
+            assert_eq!(before, *bytes, "{now_us}: {topic} says {said:?} twice");
+        }
+    }
+
+    /// A vehicle tunes from where everybody began, from what it tuned itself, or from what it has measured to be no worse.
+    fn moved(&mut self, vehicle: &Vehicle, now_us: u64) {
+        let seen = vehicle.engine.seen();
+        let looked = self.moves.entry(vehicle.number).or_default();
+        for from in &seen.tuned_from[*looked..] {
+            let compared = seen.compared.iter().filter(|((candidate, _), _)| candidate == from);
+            let better = compared.map(|(_, gains)| gains.iter().sum::<i32>()).max();
+            let known = *from == ValuesHash::of(&start()) || seen.tuned.contains(from);
+            assert!(
+                known || better.is_some_and(|gain| gain >= 0),
+                "{now_us}: vehicle {} moved to what it measured as {better:?}",
+                vehicle.number
+            );
+        }
+        *looked = seen.tuned_from.len();
+    }
+
+    /// After windows in which nothing went wrong: those who can talk agree.
+    pub fn end(&self, vehicles: &[Vehicle], roads: &Roads, window: u32) {
+        let honest = vehicles.iter().filter(|vehicle| vehicle.character == Character::Honest);
+        let swarms: Vec<_> = honest
+            .map(|vehicle| vehicle.exchange.as_ref().and_then(|exchange| exchange.swarm()))
+            .collect();
+        let mut agreed = BTreeSet::new();
+        for swarm in &swarms {
+            let swarm = swarm.expect("every honest vehicle has joined");
+            let best = swarm.best(window).map(|best| best.ballot.particle);
+            let worst = swarm.worst(window).map(|worst| worst.ballot.particle);
+            agreed.insert((best, worst, swarm.quarantined(window)));
+        }
+        assert_eq!(agreed.len(), 1, "they agree: {agreed:?}");
+        let liars = vehicles.iter().filter(|vehicle| vehicle.character == Character::Liar).count();
+        for (_best, _worst, quarantined) in &agreed {
+            assert!(quarantined.len() <= liars, "no honest vehicle is quarantined");
+        }
+        let _worth = roads;
+    }
+}

@@ -1,0 +1,191 @@
+//! What the authority and the timekeeper sign.
+
+use shoal_vehicle::exchange::line::Board as Places;
+use shoal_wire::v1::{
+    ConsensusRule, Knot, Metric, Nonce, NonceFields, Roster, RosterFields, RosterPage,
+    RosterPageFields, Rule, SwarmDocument, SwarmDocumentFields, Term, UtilityDocument,
+    UtilityDocumentFields, Vehicle, WindowPlan, WindowPlanFields,
+};
+use shoal_wire::{
+    Body, Kind, Label, LayoutHash, Leaf, ModelHash, PackHash, RecordId, SecretKey, Topic, seal,
+};
+
+use crate::engine::{START_SEED, layout, start};
+
+/// Names on the board.
+pub const FLEET: &str = "fleet";
+/// The region of all.
+pub const REGION: &str = "region-0";
+/// From one window to the next, in seconds, and how long each is open.
+pub const PERIOD_S: u32 = 100;
+/// How long a window is open, in seconds.
+pub const OPEN_S: u32 = 60;
+/// The longest wait before a vehicle's turn, in milliseconds.
+pub const JITTER_MS: u32 = 5_000;
+/// UTC of the first window, in seconds.
+pub const EPOCH_S: u64 = 1_800_000_000;
+/// What may cross a vehicle's socket in a window, each way.
+pub const BYTES_MAX: u64 = 200_000;
+
+/// The keys of a fleet.
+#[derive(Debug)]
+pub struct Fleet {
+    /// Signs documents.
+    pub authority: SecretKey,
+    /// Signs nonces.
+    pub timekeeper: SecretKey,
+    /// Of the vehicles, by number.
+    pub vehicles: Vec<SecretKey>,
+    seed: u64,
+}
+
+fn bytes_of(seed: u64, number: u64) -> [u8; 32] {
+    let mut bytes = [0x51; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8..16].copy_from_slice(&number.to_le_bytes());
+    bytes
+}
+
+fn key(seed: u64, number: u64) -> SecretKey {
+    SecretKey::from_seed(&bytes_of(seed, number))
+}
+
+impl Fleet {
+    /// A fleet of so many vehicles.
+    #[must_use]
+    pub fn new(seed: u64, vehicles: usize) -> Self {
+        let keys = (0..vehicles as u64).map(|number| key(seed, 10 + number)).collect();
+        Fleet { authority: key(seed, 0), timekeeper: key(seed, 1), vehicles: keys, seed }
+    }
+
+    /// The bytes that a vehicle's key is made of.
+    #[must_use]
+    pub fn secret(&self, number: usize) -> [u8; 32] {
+        bytes_of(self.seed, 10 + number as u64)
+    }
+
+    /// SHA-256 of the model that all carry.
+    #[must_use]
+    pub fn model(&self) -> ModelHash {
+        ModelHash::new([3; 32])
+    }
+
+    /// The pack that all measure on.
+    #[must_use]
+    pub fn pack(&self) -> PackHash {
+        PackHash::new([4; 32])
+    }
+
+    /// The documents, each with its topic.
+    #[must_use]
+    pub fn documents(&self) -> Vec<(String, Vec<u8>)> {
+        let rows: Vec<u8> = self
+            .vehicles
+            .iter()
+            .flat_map(|key| Vehicle { public_key: *key.public().bytes(), region: 0 }.encode())
+            .collect();
+        let page = RosterPageFields { version: 1, index: 0, vehicles: &rows };
+        let page = self.sign(1, Leaf::RosterPage { index: 0 }, &RosterPage::new(page).unwrap());
+        let head = RosterFields {
+            version: 1,
+            vehicles: self.vehicles.len() as u32,
+            pages: page.2.bytes(),
+        };
+        let head = self.sign(2, Leaf::Roster, &Roster::new(head).unwrap());
+        let plan = self.sign(3, Leaf::Plan, &plan());
+        let utility = self.sign(4, Leaf::Utility, &self.utility());
+        let swarm = self.sign(5, Leaf::Swarm, &self.swarm());
+        [page, head, plan, utility, swarm].map(|(topic, bytes, _id)| (topic, bytes)).to_vec()
+    }
+
+    /// The nonce of a window, with its topic.
+    #[must_use]
+    pub fn nonce(&self, window: u32, utc_seconds: u64) -> (String, Vec<u8>) {
+        let mut nonce = [0x6e; 32];
+        nonce[..4].copy_from_slice(&window.to_le_bytes());
+        nonce[4..12].copy_from_slice(&self.seed.to_le_bytes());
+        let body = Nonce::new(NonceFields { window, nonce, utc_seconds }).unwrap();
+        let leaf = Leaf::nonce(window);
+        let bytes = sealed(&self.timekeeper, u64::from(window) + 1, &body).0;
+        (place(&self.timekeeper, leaf), bytes)
+    }
+
+    fn sign<'b, T: Body<'b>>(
+        &self,
+        counter: u64,
+        leaf: Leaf,
+        body: &T,
+    ) -> (String, Vec<u8>, RecordId) {
+        let (bytes, id) = sealed(&self.authority, counter, body);
+        (place(&self.authority, leaf), bytes, id)
+    }
+
+    fn utility(&self) -> UtilityDocument {
+        let term = Term {
+            name: "all".try_into().unwrap(),
+            pack: self.pack(),
+            metric: Metric::Skill,
+            knots: [Knot { window: 0, weight: 1.0 }].into_iter().collect(),
+            gate: None,
+        };
+        let terms = [term].into_iter().collect();
+        UtilityDocument::new(UtilityDocumentFields { version: 1, terms }).unwrap()
+    }
+
+    fn swarm(&self) -> SwarmDocument {
+        SwarmDocument::new(SwarmDocumentFields {
+            version: 1,
+            seed: self.seed,
+            base_model: self.model(),
+            layout: LayoutHash::new(layout().hash()),
+            values: start().len() as u32,
+            rank: 4,
+            start_seed: START_SEED,
+            asked: 16,
+            rule: Rule::Consensus(ConsensusRule {
+                inertia: 0.5,
+                up_bits: 2,
+                down_bits: 6,
+                brake: 0.01,
+                clip: true,
+                mean_last: 5,
+                mix: true,
+            }),
+        })
+        .unwrap()
+    }
+
+    /// The places of a vehicle on the board.
+    #[must_use]
+    pub fn places(&self, number: usize) -> Places {
+        let me = self.vehicles[number].public().id();
+        let (authority, timekeeper) = (self.authority.public().id(), self.timekeeper.public().id());
+        Places::new(FLEET, REGION, authority, timekeeper, me)
+    }
+}
+
+/// The window plan.
+#[must_use]
+pub fn plan() -> WindowPlan {
+    WindowPlan::new(WindowPlanFields {
+        epoch_seconds: EPOCH_S,
+        period_seconds: PERIOD_S,
+        open_seconds: OPEN_S,
+        jitter_ms_max: JITTER_MS,
+        up_bytes_max: BYTES_MAX,
+        down_bytes_max: BYTES_MAX,
+    })
+    .unwrap()
+}
+
+fn place(key: &SecretKey, leaf: Leaf) -> String {
+    let (fleet, region) = (Label::new(FLEET).unwrap(), Label::new(REGION).unwrap());
+    Topic::new(fleet, region, key.public().id(), leaf).unwrap().text().to_string()
+}
+
+fn sealed<'b, T: Body<'b>>(key: &SecretKey, counter: u64, body: &T) -> (Vec<u8>, RecordId) {
+    let mut buffer = vec![0; Kind::envelope_bytes_max(T::KIND)];
+    let not_after = EPOCH_S + 365 * 86_400;
+    let sealed = seal(body, counter, not_after, key, &mut buffer).unwrap();
+    (sealed.bytes().to_vec(), sealed.id())
+}

@@ -1,0 +1,291 @@
+//! An engine without a model: adapters are points, every road has an optimum, and what an adapter is worth falls with its squared
+//! distance to the middle of all optima. It takes virtual time; particles are coded by the vehicle's own coder.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shoal_runtime::adapter::{Adapter, Factor, Layout, Site};
+use shoal_swarm::swarm::{Flat, On, TermResult, ValuesHash};
+use shoal_swarm::utility::{to_standard_error, to_value};
+use shoal_vehicle::exchange::around::Engine;
+use shoal_vehicle::exchange::weights::code;
+use shoal_vehicle::exchange::worker::{Done, EngineEnded, Job};
+
+use crate::chance::Dice;
+
+/// Seeds of the adapters' start values.
+pub const START_SEED: u64 = 7;
+/// How far one night goes towards the optimum of the vehicle's own road.
+const TUNED: f32 = 0.3;
+/// How far two measurements of one difference may be apart, as the paired standard error has it.
+const NOISE: f64 = 0.004;
+
+/// What an engine takes, in microseconds.
+const MEASURES_US: u64 = 400_000;
+const CODES_US: u64 = 100_000;
+const TUNES_US: u64 = 20_000_000;
+
+/// How adapters are laid out: one weight of 4 × 8, at rank 4.
+#[must_use]
+pub fn layout() -> Arc<Layout> {
+    let factor = |name: &str, dims: [usize; 2], start: usize| Factor {
+        input: name.into(),
+        dims: dims.to_vec(),
+        range: start..start + dims[0] * dims[1],
+    };
+    let site = Site {
+        name: "road".into(),
+        weight: "road".into(),
+        node_index: 0,
+        output: "road".into(),
+        operator: "MatMul".into(),
+        base_sha256: [0; 32],
+        a: factor("a", [4, 8], 0),
+        b: factor("b", [4, 4], 32),
+    };
+    Arc::new(Layout { sites: vec![site], rank: 4, alpha: 8.0 })
+}
+
+/// Where every vehicle begins.
+#[must_use]
+pub fn start() -> Flat {
+    Adapter::start(layout(), START_SEED).values().into()
+}
+
+/// What the roads ask for: the same to all vehicles of a fleet.
+#[derive(Debug)]
+pub struct Roads {
+    seed: u64,
+    start: Flat,
+    optima: Vec<Vec<f32>>,
+    size: f32,
+}
+
+impl Roads {
+    /// One of each vehicle.
+    #[must_use]
+    pub fn new(seed: u64, vehicles: usize) -> Self {
+        let start = start();
+        let mut dice = Dice::new(seed, 1);
+        let mut draw = |size: f32| start.iter().map(|_| size * dice.signed()).collect::<Vec<_>>();
+        let common = draw(0.2);
+        let of = |own: Vec<f32>| common.iter().zip(own).map(|(c, o)| c + o).collect();
+        let optima = (0..vehicles).map(|_| draw(0.1)).map(of).collect();
+        let size = common.iter().map(|c| c * c).sum();
+        Roads { seed, start, optima, size }
+    }
+
+    /// 1 at the optimum of a road, 0 where everybody begins.
+    fn on_road(&self, road: usize, adapter: &[f32]) -> f64 {
+        let places = adapter.iter().zip(self.start.iter()).zip(&self.optima[road]);
+        let apart: f32 = places.map(|((a, s), o)| (a - s - o) * (a - s - o)).sum();
+        1.0 - f64::from(apart / self.size)
+    }
+
+    /// What the pack says of an adapter, without noise.
+    #[must_use]
+    pub fn truth(&self, adapter: &[f32]) -> f64 {
+        let roads = 0..self.optima.len();
+        0.5 * roads.map(|road| self.on_road(road, adapter)).sum::<f64>() / self.optima.len() as f64
+    }
+
+    /// The same on one part: parts differ in what exactly they show.
+    fn on_part(&self, part: u8, adapter: &[f32]) -> f64 {
+        let mut dice = Dice::new(self.seed, 100 + u64::from(part));
+        let tilt: f32 = adapter.iter().map(|value| value * dice.signed()).sum();
+        self.truth(adapter) + 0.001 * f64::from(tilt)
+    }
+
+    /// A measurement, as any vehicle with this pack makes it.
+    #[must_use]
+    pub fn measured(
+        &self,
+        number: usize,
+        on: On,
+        adapter: &[f32],
+        beside: Option<&[f32]>,
+    ) -> TermResult {
+        let value = |adapter: &[f32]| match on {
+            On::Part(part) => self.on_part(part, adapter),
+            On::Own => 0.5 * self.on_road(number, adapter),
+        };
+        TermResult {
+            value: to_value(value(adapter)),
+            beside: to_value(beside.map_or(0.0, value)),
+            value_error: to_standard_error(0.02),
+            difference_error: to_standard_error(NOISE),
+        }
+    }
+
+    fn tuned(&self, number: usize, seed: u64, from: &[f32]) -> Flat {
+        let mut dice = Dice::new(seed, 2);
+        let optimum = self.start.iter().zip(&self.optima[number]).map(|(s, o)| s + o);
+        let step = |(from, to): (&f32, f32)| from + TUNED * (to - from) + 0.002 * dice.signed();
+        from.iter().zip(optimum).map(step).collect()
+    }
+}
+
+/// What a vehicle does to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Character {
+    /// Nothing.
+    Honest,
+    /// Contributes noise, many times as long, and measures that its own particles are perfect and all others worse.
+    Liar,
+}
+
+/// What an engine was asked for and found: what a vehicle can know of an adapter.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Adapters that were measured beside another one, and how much better they were.
+    pub compared: BTreeMap<(ValuesHash, ValuesHash), Vec<i32>>,
+    /// Adapters that were measured at all.
+    pub measured: BTreeSet<ValuesHash>,
+    /// Adapters that came of tuning.
+    pub tuned: BTreeSet<ValuesHash>,
+    /// From where it was tuned, in order.
+    pub tuned_from: Vec<ValuesHash>,
+}
+
+/// The engine of one vehicle. Clones are the same engine.
+#[derive(Clone, Debug)]
+pub struct Simulated(Rc<State>);
+
+#[derive(Debug)]
+struct State {
+    number: usize,
+    character: Character,
+    roads: Rc<Roads>,
+    now_us: Rc<Cell<u64>>,
+    work: RefCell<Work>,
+    seen: RefCell<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Work {
+    /// What will be done when, in order; a job that takes no answer is not in it.
+    due: VecDeque<(u64, Done)>,
+    free_us: u64,
+    tuning: Option<(u64, Done)>,
+    open: usize,
+    own: BTreeSet<ValuesHash>,
+}
+
+impl Simulated {
+    /// The engine of this vehicle, of this character.
+    #[must_use]
+    pub fn new(
+        number: usize,
+        character: Character,
+        roads: Rc<Roads>,
+        now_us: Rc<Cell<u64>>,
+    ) -> Self {
+        let (work, seen) = (RefCell::default(), RefCell::default());
+        Simulated(Rc::new(State { number, character, roads, now_us, work, seen }))
+    }
+
+    /// The power went: what was being done is not done.
+    pub fn forget(&self) {
+        *self.0.work.borrow_mut() = Work { free_us: self.0.now_us.get(), ..Work::default() };
+    }
+
+    /// When something is done.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let work = self.0.work.borrow();
+        let tuned = work.tuning.as_ref().map(|(at, _)| *at);
+        work.due.front().map(|(at, _)| *at).into_iter().chain(tuned).min()
+    }
+
+    /// What it was asked for and found.
+    pub fn seen(&self) -> std::cell::Ref<'_, Seen> {
+        self.0.seen.borrow()
+    }
+
+    fn measure(&self, on: On, candidate: &Flat, beside: Option<&Flat>) -> TermResult {
+        let State { number, character, roads, .. } = &*self.0;
+        let mut term = roads.measured(*number, on, candidate, beside.map(|b| &b[..]));
+        let name = ValuesHash::of(candidate);
+        if *character == Character::Liar && !matches!(on, On::Own) {
+            let own = self.0.work.borrow().own.contains(&name);
+            (term.value, term.value_error) = if own { (9_900, 10) } else { (-9_000, 10) };
+            return term;
+        }
+        let mut seen = self.0.seen.borrow_mut();
+        seen.measured.insert(name);
+        if let Some(beside) = beside {
+            let gain = i32::from(term.value) - i32::from(term.beside);
+            seen.compared.entry((name, ValuesHash::of(beside))).or_default().push(gain);
+        }
+        term
+    }
+}
+
+impl Engine for Simulated {
+    fn give(&mut self, job: Job) {
+        let now = self.0.now_us.get();
+        let next = |takes: u64| {
+            let mut work = self.0.work.borrow_mut();
+            work.free_us = work.free_us.max(now) + takes;
+            work.open += 1;
+            work.free_us
+        };
+        match job {
+            Job::Measure { job, candidate, beside, on, awaited: _ } => {
+                let at = next(MEASURES_US);
+                let term = Some(self.measure(on, &candidate, beside.as_ref()));
+                let done = Done::Measured { job, term, seconds: 0.4 };
+                self.0.work.borrow_mut().due.push_back((at, done));
+            }
+            Job::Code { job, about, difference, quality } => {
+                let at = next(CODES_US);
+                let mut meant = difference.to_vec();
+                if self.0.character == Character::Liar {
+                    let mut dice = Dice::new(self.0.number as u64, u64::from(about.window));
+                    meant.iter_mut().for_each(|value| *value = 3.0 * dice.signed());
+                }
+                let coded = code(about, meant, &[32, 16], quality);
+                if let Ok(coded) = &coded {
+                    let start = self.0.roads.start.iter();
+                    let values: Flat = start.zip(&coded.received).map(|(s, r)| s + r).collect();
+                    self.0.work.borrow_mut().own.insert(ValuesHash::of(&values));
+                }
+                let done = Done::Coded { job, coded: Box::new(coded), seconds: 0.1 };
+                self.0.work.borrow_mut().due.push_back((at, done));
+            }
+            Job::Tune { from, window, seed } => {
+                let name = ValuesHash::of(&from);
+                let values = self.0.roads.tuned(self.0.number, seed, &from);
+                let mut seen = self.0.seen.borrow_mut();
+                seen.tuned_from.push(name);
+                seen.tuned.insert(ValuesHash::of(&values));
+                let (steps, loss, seconds) = (20, Some(1.0), 20.0);
+                let done = Done::Tuned { from: name, window, values, steps, loss, seconds };
+                self.0.work.borrow_mut().tuning = Some((now + TUNES_US, done));
+            }
+            Job::Stage(_) | Job::MayTune(_) => {}
+        }
+    }
+
+    fn busy(&self) -> bool {
+        self.0.work.borrow().open > 0
+    }
+
+    fn idle(&self) -> bool {
+        self.0.work.borrow().open == 0
+    }
+
+    fn next(&mut self, _wait: Duration) -> Result<Option<Done>, EngineEnded> {
+        let now = self.0.now_us.get();
+        let mut work = self.0.work.borrow_mut();
+        if work.due.front().is_some_and(|(at, _)| *at <= now) {
+            work.open -= 1;
+            return Ok(work.due.pop_front().map(|(_, done)| done));
+        }
+        let tuned = work.tuning.take_if(|(at, _)| *at <= now);
+        Ok(tuned.map(|(_, done)| done))
+    }
+}

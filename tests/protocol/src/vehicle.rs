@@ -1,0 +1,250 @@
+//! One vehicle: the program that ships, on disks, a clock and wires of this world.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use embassy_time::Instant;
+use shoal_link::{Broker, LinkError, Settings, Unwired};
+use shoal_vehicle::config::FleetConfig;
+use shoal_vehicle::exchange::around::{Around, Dial, Time};
+use shoal_vehicle::exchange::clock::Clock;
+use shoal_vehicle::exchange::look::Look;
+use shoal_vehicle::exchange::metrics::Metrics;
+use shoal_vehicle::exchange::run::{Carried, Exchange, ExchangeError, Run};
+use shoal_vehicle::exchange::vault::Vault;
+
+use crate::board::Conn;
+use crate::documents::{EPOCH_S, FLEET, Fleet, REGION};
+use crate::engine::{Character, Simulated, layout};
+use crate::sim_disk::SimDisk;
+
+/// The world begins so long before the first window, in seconds.
+pub const BEFORE_S: u64 = 50;
+
+/// A vehicle and what it lives on.
+pub struct Vehicle {
+    /// Its number.
+    pub number: usize,
+    /// What it does to others.
+    pub character: Character,
+    /// Its engine.
+    pub engine: Simulated,
+    /// The program, while it runs.
+    pub exchange: Option<Exchange>,
+    /// Its connections.
+    pub wires: Vec<Wire>,
+    /// How far its clock is off, in seconds.
+    pub off_s: Rc<Cell<i64>>,
+    /// When the program began.
+    pub started_us: u64,
+    /// When it is looked at again.
+    pub wakes_us: Option<u64>,
+    tables: SimDisk,
+    blobs: SimDisk,
+    folder: PathBuf,
+    now_us: Rc<Cell<u64>>,
+    dialled: Rc<RefCell<Vec<Wire>>>,
+}
+
+/// A link, and the socket that carries it.
+#[derive(Debug)]
+pub struct Wire {
+    /// The vehicle's end.
+    pub link: Unwired,
+    /// The socket.
+    pub conn: Option<Conn>,
+    /// Whether one is being opened.
+    pub dialling: bool,
+    /// When the last bytes each way arrive.
+    pub up_us: u64,
+    /// The other way.
+    pub down_us: u64,
+    /// What arrived and the link did not take yet.
+    pub inbox: Vec<u8>,
+    /// Whether the broker closed it, once that is taken.
+    pub over: bool,
+    /// Whether it is for a window: what it carries counts.
+    pub counts: bool,
+}
+
+#[derive(Debug)]
+struct Clocks {
+    now_us: Rc<Cell<u64>>,
+    started_us: u64,
+    off_s: Rc<Cell<i64>>,
+}
+
+impl Time for Clocks {
+    fn since_start(&self) -> Instant {
+        Instant::from_micros(self.now_us.get() - self.started_us)
+    }
+
+    fn utc_seconds(&self) -> u64 {
+        utc_seconds(self.now_us.get()).saturating_add_signed(self.off_s.get())
+    }
+}
+
+/// True UTC, in seconds.
+#[must_use]
+pub fn utc_seconds(now_us: u64) -> u64 {
+    EPOCH_S - BEFORE_S + now_us / 1_000_000
+}
+
+#[derive(Debug)]
+struct Dialler {
+    now_us: Rc<Cell<u64>>,
+    dialled: Rc<RefCell<Vec<Wire>>>,
+}
+
+impl Dial for Dialler {
+    fn dial(&mut self, settings: Settings) -> Result<Box<dyn Broker>, LinkError> {
+        // A line that joins has a budget of its own from the beginning.
+        let counts = settings.limit.up == 0;
+        let link = Unwired::new(settings, Instant::from_micros(self.now_us.get()));
+        self.dialled.borrow_mut().push(Wire {
+            link: link.clone(),
+            conn: None,
+            dialling: false,
+            up_us: 0,
+            down_us: 0,
+            inbox: Vec::new(),
+            over: false,
+            counts,
+        });
+        Ok(Box::new(link))
+    }
+}
+
+impl Vehicle {
+    /// A vehicle that was never started.
+    #[must_use]
+    pub fn new(
+        number: usize,
+        fleet: &Fleet,
+        engine: Simulated,
+        character: Character,
+        folder: PathBuf,
+        now_us: Rc<Cell<u64>>,
+    ) -> Self {
+        fs::create_dir_all(&folder).unwrap();
+        let digits: String =
+            fleet.secret(number).iter().map(|byte| format!("{byte:02x}")).collect();
+        fs::write(folder.join("vehicle.key"), digits).unwrap();
+        Vehicle {
+            number,
+            character,
+            engine,
+            exchange: None,
+            wires: Vec::new(),
+            off_s: Rc::default(),
+            started_us: 0,
+            wakes_us: None,
+            tables: SimDisk::default(),
+            blobs: SimDisk::default(),
+            folder,
+            now_us,
+            dialled: Rc::default(),
+        }
+    }
+
+    /// The program starts.
+    ///
+    /// # Errors
+    /// As the program's.
+    pub fn start(&mut self, fleet: &Fleet) -> Result<(), ExchangeError> {
+        self.started_us = self.now_us.get();
+        let vault = Vault::on(Box::new(self.tables.clone()), Box::new(self.blobs.clone()))?;
+        let (now_us, off_s) = (Rc::clone(&self.now_us), Rc::clone(&self.off_s));
+        let time = Clocks { now_us, started_us: self.started_us, off_s };
+        let clock = Clock::on(Box::new(time), vault.utc_at_least()?);
+        let dial = Dialler { now_us: Rc::clone(&self.now_us), dialled: Rc::clone(&self.dialled) };
+        let engine = Box::new(self.engine.clone());
+        let around = Around { clock, dial: Box::new(dial), engine };
+        let told = FleetConfig {
+            name: FLEET.into(),
+            region: REGION.into(),
+            broker: "mqtt://broker".into(),
+            certificates: None,
+            key: self.folder.join("vehicle.key"),
+            pack: self.folder.clone(),
+            authority: fleet.authority.public(),
+            timekeeper: fleet.timekeeper.public(),
+            exchange: true,
+            metered: false,
+            while_driving: false,
+            battery_soc_min_percent: 30,
+        };
+        let run = Run {
+            windows: None,
+            stop: Arc::new(AtomicBool::new(false)),
+            state: self.folder.clone(),
+            seed: self.number as u64,
+            metrics: Metrics::default(),
+        };
+        let carried = Carried { layout: layout(), base_model: fleet.model(), pack: fleet.pack() };
+        let mut exchange = Exchange::on(run, told, carried, vault, around, Look::recorded())?;
+        exchange.begin();
+        self.exchange = Some(exchange);
+        Ok(())
+    }
+
+    /// Links that it has begun since this was asked last.
+    pub fn take_dialled(&mut self) {
+        let mut new = self.dialled.borrow_mut();
+        self.wires.append(&mut new);
+    }
+
+    /// The power goes after so many more operations of its disk.
+    pub fn cut_power_after(&self, operations: u64) {
+        self.tables.cut_at(self.tables.operations() + operations);
+    }
+
+    /// Whether it has no power.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.tables.is_cut()
+    }
+
+    /// Nothing runs any more: what was not written down is lost, or half there. Its sockets are gone.
+    pub fn lose_power(&mut self, seed: u64) -> Vec<Conn> {
+        self.exchange = None;
+        self.engine.forget();
+        self.tables = self.tables.after_cut(seed);
+        self.blobs = self.blobs.after_cut(seed);
+        self.dialled.borrow_mut().clear();
+        self.wires.drain(..).filter_map(|wire| wire.conn).collect()
+    }
+
+    /// When it has something to do again.
+    #[must_use]
+    pub fn due_us(&self) -> Option<u64> {
+        let exchange = self.exchange.as_ref()?.poll_timeout();
+        let exchange = exchange.map(|at| self.started_us.saturating_add(at.as_micros()));
+        let waits = self.wires.iter().filter(|wire| !wire.dialling);
+        let wires = waits.filter_map(|wire| wire.link.poll_timeout());
+        let wires = wires.map(|at| at.as_micros()).min();
+        [exchange, wires, self.engine.poll_timeout()].into_iter().flatten().min()
+    }
+}
+
+impl fmt::Debug for Vehicle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wait = |at: Instant| at.as_micros();
+        let program = self.exchange.as_ref().and_then(|exchange| exchange.poll_timeout());
+        f.debug_struct("Vehicle")
+            .field("number", &self.number)
+            .field("program", &program.map(|at| self.started_us.saturating_add(at.as_micros())))
+            .field("engine", &self.engine.poll_timeout())
+            .field("events", &self.wires.iter().map(|w| w.link.has_event()).collect::<Vec<_>>())
+            .field(
+                "links",
+                &self.wires.iter().map(|w| w.link.poll_timeout().map(wait)).collect::<Vec<_>>(),
+            )
+            .finish_non_exhaustive()
+    }
+}

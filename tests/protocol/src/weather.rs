@@ -1,0 +1,82 @@
+//! What goes wrong, and how often: drawn from the seed.
+
+use crate::chance::Dice;
+
+/// How bad a world is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weather {
+    /// Vehicles.
+    pub vehicles: usize,
+    /// Windows, before two calm ones at the end.
+    pub windows: u32,
+    /// How many vehicles lie: fewer than half.
+    pub liars: usize,
+    /// The chance that a vehicle has no network in a window.
+    pub absent: f64,
+    /// The chance a second that a connection is cut.
+    pub cuts: f64,
+    /// The longest way of a packet, in milliseconds.
+    pub delay_ms: u64,
+    /// The chance a window that a vehicle loses power, at some operation of its disk.
+    pub power: f64,
+    /// The chance a window that the broker is killed.
+    pub broker: f64,
+    /// Whether the broker keeps sessions over that.
+    pub keeps_sessions: bool,
+    /// The chance a window that a vehicle's clock jumps, and how far at most, in seconds.
+    pub clock: f64,
+    /// How far a clock jumps, in seconds.
+    pub jump_s: i64,
+    /// The chance that a window has no nonce.
+    pub no_nonce: f64,
+}
+
+impl Weather {
+    /// Nothing goes wrong.
+    #[must_use]
+    pub fn fair(vehicles: usize, windows: u32) -> Self {
+        Weather {
+            vehicles,
+            windows,
+            liars: 0,
+            absent: 0.0,
+            cuts: 0.0,
+            delay_ms: 40,
+            power: 0.0,
+            broker: 0.0,
+            keeps_sessions: true,
+            clock: 0.0,
+            jump_s: 0,
+            no_nonce: 0.0,
+        }
+    }
+
+    /// The weather of a seed: each trouble is there in about half of all worlds.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let mut dice = Dice::new(seed, 3);
+        let vehicles = dice.between(2, 7) as usize;
+        let mut some = |chances: [f64; 3]| {
+            let one = dice.between(0, 6) as usize;
+            chances.get(one).copied().unwrap_or(0.0)
+        };
+        Weather {
+            absent: some([0.1, 0.3, 0.6]),
+            cuts: some([0.005, 0.02, 0.08]),
+            power: some([0.05, 0.2, 0.5]),
+            broker: some([0.1, 0.3, 0.3]),
+            clock: some([0.05, 0.2, 0.2]),
+            no_nonce: some([0.1, 0.2, 0.2]),
+            liars: if dice.happens(0.5) {
+                dice.between(0, (vehicles as u64 - 1) / 2 + 1) as usize
+            } else {
+                0
+            },
+            delay_ms: [5, 40, 300, 2_000][dice.between(0, 4) as usize],
+            keeps_sessions: dice.happens(0.5),
+            jump_s: [2, 40, 400][dice.between(0, 3) as usize],
+            windows: dice.between(4, 9) as u32,
+            vehicles,
+        }
+    }
+}

@@ -1,0 +1,495 @@
+//! One queue of what happens, and who it happens to.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use embassy_time::Instant;
+use sha2::{Digest, Sha256};
+use shoal_link::Why;
+use shoal_vehicle::exchange::look::Look;
+use shoal_vehicle::exchange::run::{ExchangeError, Turn};
+use shoal_vehicle::exchange::vault::VaultError;
+use tempfile::TempDir;
+
+use crate::board::{Board, Conn};
+use crate::chance::Dice;
+use crate::check::Checks;
+use crate::documents::{Fleet, OPEN_S, PERIOD_S};
+use crate::engine::{Character, Roads, Simulated};
+use crate::vehicle::{BEFORE_S, Vehicle, Wire, utc_seconds};
+use crate::weather::Weather;
+
+/// Turns in which a vehicle must come to rest.
+const TURNS_MAX: u32 = 2_000;
+const SECOND_US: u64 = 1_000_000;
+
+/// What happens.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// A program starts.
+    Start(usize),
+    /// A vehicle looks at its clock.
+    Wake(usize),
+    /// A socket is there, or not.
+    Dialled(usize, Conn),
+    /// Bytes arrive at the broker.
+    Up(usize, Conn, Vec<u8>),
+    /// Bytes arrive at a vehicle; or the end of them.
+    Down(usize, Conn, Option<Vec<u8>>),
+    /// The broker sees that a socket is gone.
+    Gone(Conn),
+    /// A second of weather.
+    Weather,
+    /// The nonce of a window.
+    Nonce(u32),
+    /// Trouble of a window, drawn when it opens.
+    Trouble(u32),
+}
+
+/// A world.
+pub struct World {
+    /// What it is made of.
+    pub seed: u64,
+    /// How bad it is.
+    pub weather: Weather,
+    /// The keys.
+    pub fleet: Fleet,
+    /// The broker.
+    pub board: Board,
+    /// The vehicles.
+    pub vehicles: Vec<Vehicle>,
+    /// What adapters are worth.
+    pub roads: Rc<Roads>,
+    /// What happened, as a number.
+    pub digest: Sha256,
+    /// How much happened.
+    pub happened: u64,
+    /// Troubles that came to pass.
+    pub troubles: BTreeMap<&'static str, u64>,
+    checks: Checks,
+    now_us: Rc<Cell<u64>>,
+    queue: BTreeMap<(u64, u64), Happening>,
+    count: u64,
+    dice: Dice,
+    conns: Conn,
+    /// Which vehicles have no network in this window.
+    away: Vec<bool>,
+    calm: bool,
+    _folder: TempDir,
+}
+
+impl World {
+    /// A world of this weather.
+    ///
+    /// # Panics
+    /// When there is no folder for it.
+    #[must_use]
+    pub fn new(seed: u64, weather: Weather) -> Self {
+        let now_us = Rc::new(Cell::new(0));
+        let fleet = Fleet::new(seed, weather.vehicles);
+        let roads = Rc::new(Roads::new(seed, weather.vehicles));
+        let memory = std::path::Path::new("/dev/shm");
+        let folder = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
+        let folder = folder.expect("a folder");
+        let vehicle = |number: usize| {
+            let liar = number >= weather.vehicles - weather.liars;
+            let character = if liar { Character::Liar } else { Character::Honest };
+            let engine = Simulated::new(number, character, Rc::clone(&roads), Rc::clone(&now_us));
+            let place = folder.path().join(format!("{number}"));
+            Vehicle::new(number, &fleet, engine, character, place, Rc::clone(&now_us))
+        };
+        let vehicles: Vec<Vehicle> = (0..weather.vehicles).map(vehicle).collect();
+        let mut world = World {
+            seed,
+            away: vec![false; vehicles.len()],
+            vehicles,
+            board: Board::default(),
+            roads,
+            digest: Sha256::new(),
+            happened: 0,
+            troubles: BTreeMap::new(),
+            checks: Checks::default(),
+            now_us,
+            queue: BTreeMap::new(),
+            count: 0,
+            dice: Dice::new(seed, 4),
+            conns: 0,
+            calm: false,
+            fleet,
+            weather,
+            _folder: folder,
+        };
+        for (topic, bytes) in world.fleet.documents() {
+            world.board.leave(&topic, Bytes::from(bytes));
+        }
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        for number in 0..self.vehicles.len() {
+            let at = self.dice.between(0, 10 * SECOND_US);
+            self.at(at, Happening::Start(number));
+        }
+        let windows = self.weather.windows + 2;
+        for window in 0..windows {
+            let opens = opens_us(window);
+            if window + 2 >= windows || !self.dice.happens(self.weather.no_nonce) {
+                self.at(opens, Happening::Nonce(window));
+            }
+            self.at(opens - SECOND_US, Happening::Trouble(window));
+        }
+        self.at(0, Happening::Weather);
+    }
+
+    fn at(&mut self, us: u64, happening: Happening) {
+        self.count += 1;
+        self.queue.insert((us, self.count), happening);
+    }
+
+    fn trouble(&mut self, what: &'static str) {
+        *self.troubles.entry(what).or_default() += 1;
+    }
+
+    /// Runs to the end, checking what must hold after everything that happens.
+    ///
+    /// # Panics
+    /// When something does not hold; it says what and when.
+    pub fn run(&mut self) {
+        let end = opens_us(self.weather.windows + 2);
+        while let Some(((us, _count), happening)) = self.queue.pop_first() {
+            if us >= end {
+                break;
+            }
+            self.now_us.set(us);
+            self.happened += 1;
+            self.digest.update(us.to_le_bytes());
+            self.happen(happening);
+            self.checks.after(&self.board, &self.vehicles, &self.fleet, us);
+        }
+        self.checks.end(&self.vehicles, &self.roads, self.weather.windows + 2);
+    }
+
+    /// All that happened, as a number: two worlds of one seed have the same.
+    #[must_use]
+    pub fn name(&self) -> [u8; 32] {
+        self.digest.clone().finalize().into()
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        let now = self.now_us.get();
+        match happening {
+            Happening::Start(number) => {
+                self.start(number);
+                self.serve(number);
+            }
+            Happening::Wake(number) => {
+                if self.vehicles[number].wakes_us == Some(now) {
+                    self.vehicles[number].wakes_us = None;
+                    self.serve(number);
+                }
+            }
+            Happening::Dialled(number, conn) => {
+                self.dialled(number, conn);
+                self.serve(number);
+            }
+            Happening::Up(number, conn, bytes) => {
+                if self.wire(number, conn).is_none() && !self.leaving(number) {
+                    return;
+                }
+                self.digest.update(&bytes);
+                let spoken = self.board.receive(conn, &bytes, now / 1000);
+                spoken.into_iter().for_each(|conn| self.hear(conn));
+            }
+            Happening::Down(number, conn, bytes) => {
+                if let Some(wire) = self.wire(number, conn) {
+                    match bytes {
+                        Some(bytes) => wire.inbox.extend(bytes),
+                        None => wire.over = true,
+                    }
+                    self.serve(number);
+                }
+            }
+            Happening::Gone(conn) => self.board.gone(conn, now / 1000),
+            Happening::Weather => self.weathers(),
+            Happening::Nonce(window) => {
+                let (topic, bytes) = self.fleet.nonce(window, utc_seconds(now));
+                let spoken = self.board.leave(&topic, Bytes::from(bytes));
+                spoken.into_iter().for_each(|conn| self.hear(conn));
+            }
+            Happening::Trouble(window) => self.troubles_of(window),
+        }
+    }
+
+    /// A vehicle whose last words are on their way.
+    fn leaving(&self, number: usize) -> bool {
+        self.vehicles[number].exchange.is_some()
+    }
+
+    fn wire(&mut self, number: usize, conn: Conn) -> Option<&mut Wire> {
+        self.vehicles[number].wires.iter_mut().find(|wire| wire.conn == Some(conn))
+    }
+
+    fn start(&mut self, number: usize) {
+        let started = self.vehicles[number].start(&self.fleet);
+        if let Err(error) = started {
+            self.ended(number, &error);
+        }
+    }
+
+    /// A program ended: without power, or with an error that its computer answers by starting it again.
+    fn ended(&mut self, number: usize, error: &ExchangeError) {
+        let now = self.now_us.get();
+        let cut = self.vehicles[number].is_cut();
+        let disk = matches!(
+            error,
+            ExchangeError::Vault(VaultError::Write { .. } | VaultError::Read { .. })
+        );
+        assert!(cut && disk, "seed {}: vehicle {number} ends by itself: {error:?}", self.seed);
+        self.power_off(number);
+        let at = now + self.dice.between(2, 40) * SECOND_US;
+        self.at(at, Happening::Start(number));
+    }
+
+    fn power_off(&mut self, number: usize) {
+        self.trouble("power");
+        let seed = self.dice.between(0, u64::MAX / 2);
+        let now = self.now_us.get();
+        for conn in self.vehicles[number].lose_power(seed) {
+            // The broker hears nothing any more, and sees it later or when the name comes again.
+            self.at(now + 45 * SECOND_US, Happening::Gone(conn));
+        }
+    }
+
+    /// How long a packet takes.
+    fn way_us(&mut self) -> u64 {
+        self.dice.between(500, self.weather.delay_ms * 1000 + 1000)
+    }
+
+    fn dialled(&mut self, number: usize, conn: Conn) {
+        let reachable = !self.away[number];
+        let Some(wire) = self.vehicles[number].wires.iter_mut().find(|wire| wire.dialling) else {
+            return;
+        };
+        wire.dialling = false;
+        if reachable {
+            wire.conn = Some(conn);
+            wire.link.opened();
+            self.board.accept(conn);
+        } else {
+            wire.link.closed(Why::Network(ErrorKind::ConnectionRefused));
+        }
+    }
+
+    /// What the broker has to say on a connection goes on its way.
+    fn hear(&mut self, conn: Conn) {
+        let Some(number) =
+            (0..self.vehicles.len()).find(|number| self.wire(*number, conn).is_some())
+        else {
+            return;
+        };
+        let (bytes, over) = self.board.say(conn);
+        let way = self.way_us();
+        let at = {
+            let now = self.now_us.get();
+            let wire = self.wire(number, conn).expect("it was found");
+            wire.down_us = wire.down_us.max(now + way);
+            wire.down_us
+        };
+        if !bytes.is_empty() {
+            self.digest.update(&bytes);
+            self.at(at, Happening::Down(number, conn, Some(bytes)));
+        }
+        if over {
+            self.at(at, Happening::Down(number, conn, None));
+        }
+    }
+
+    /// Lets a vehicle and its links do all that there is to do now.
+    fn serve(&mut self, number: usize) {
+        let now = self.now_us.get();
+        for turn in 0.. {
+            let vehicle = &self.vehicles[number];
+            assert!(turn < TURNS_MAX, "seed {}, {now}: never rests: {vehicle:?}", self.seed);
+            let turned = self.turn(number);
+            if let Err(error) = turned {
+                self.ended(number, &error);
+                return;
+            }
+            let wired = self.wires(number);
+            let vehicle = &self.vehicles[number];
+            let heard = |wire: &Wire| wire.link.has_event() && !wire.link.is_closed();
+            let events = vehicle.wires.iter().any(heard);
+            let due = vehicle.due_us().is_some_and(|at| at <= now);
+            if !wired && !events && !due {
+                break;
+            }
+        }
+        self.hang_up(number);
+        let due = self.vehicles[number].due_us().map(|at| at.max(now + 1));
+        let before = self.vehicles[number].wakes_us.filter(|at| *at > now);
+        if let Some(due) = due
+            && before.is_none_or(|before| due < before)
+        {
+            self.vehicles[number].wakes_us = Some(due);
+            self.at(due, Happening::Wake(number));
+        }
+    }
+
+    fn turn(&mut self, number: usize) -> Result<(), ExchangeError> {
+        let vehicle = &mut self.vehicles[number];
+        for wire in &vehicle.wires {
+            wire.link.at(Instant::from_micros(self.now_us.get()));
+        }
+        let Some(exchange) = &mut vehicle.exchange else { return Ok(()) };
+        let turn = exchange.turn(Some(Look::recorded()))?;
+        assert_eq!(turn, Turn::Goes, "nobody stops it");
+        exchange.wait(Duration::ZERO)?;
+        vehicle.take_dialled();
+        Ok(())
+    }
+
+    /// Moves bytes between links and sockets; whether any moved.
+    fn wires(&mut self, number: usize) -> bool {
+        let now = self.now_us.get();
+        let mut moved = false;
+        for index in 0..self.vehicles[number].wires.len() {
+            let way = self.way_us();
+            let conn = self.conns + 1;
+            let counts = self.vehicles[number].wires[index].counts;
+            let wire = &mut self.vehicles[number].wires[index];
+            let takes = wire.link.takes().min(wire.inbox.len());
+            if wire.conn.is_some() && takes > 0 {
+                let bytes: Vec<u8> = wire.inbox.drain(..takes).collect();
+                wire.link.receive(&bytes);
+                moved = true;
+                if counts {
+                    self.checks.crossed(number, now, 0, takes as u64);
+                }
+            }
+            let wire = &mut self.vehicles[number].wires[index];
+            let mut happenings = Vec::new();
+            if wire.conn.is_none() && !wire.dialling && wire.link.wants_socket() {
+                wire.dialling = true;
+                self.conns = conn;
+                happenings.push((now + way, Happening::Dialled(number, conn)));
+            }
+            if let Some(conn) = wire.conn {
+                let bytes = wire.link.take();
+                if !bytes.is_empty() {
+                    moved = true;
+                    if counts {
+                        self.checks.crossed(number, now, bytes.len() as u64, 0);
+                    }
+                    wire.up_us = wire.up_us.max(now + way);
+                    happenings.push((wire.up_us, Happening::Up(number, conn, bytes)));
+                }
+                let why = wire.link.ending();
+                let why = why.or_else(|| {
+                    (wire.over && wire.inbox.is_empty())
+                        .then_some(Why::Network(ErrorKind::UnexpectedEof))
+                });
+                if let Some(why) = why {
+                    moved = true;
+                    (wire.conn, wire.over) = (None, false);
+                    wire.inbox.clear();
+                    wire.link.closed(why);
+                    happenings.push((wire.up_us.max(now) + 1, Happening::Gone(conn)));
+                }
+            }
+            happenings.into_iter().for_each(|(at, happening)| self.at(at, happening));
+        }
+        moved
+    }
+
+    /// Forgets links that said goodbye and have no socket any more.
+    fn hang_up(&mut self, number: usize) {
+        let over = |wire: &Wire| wire.link.is_closed() && wire.conn.is_none() && !wire.dialling;
+        self.vehicles[number].wires.retain(|wire| !over(wire));
+    }
+
+    /// Cuts the connections of a vehicle: what was on its way is lost.
+    fn cut(&mut self, number: usize) {
+        let now = self.now_us.get();
+        let mut gone = Vec::new();
+        for wire in &mut self.vehicles[number].wires {
+            if let Some(conn) = wire.conn.take() {
+                (wire.over, wire.dialling) = (false, false);
+                wire.inbox.clear();
+                wire.link.closed(Why::Network(ErrorKind::ConnectionReset));
+                gone.push(conn);
+            }
+        }
+        for conn in gone {
+            self.trouble("cut");
+            let later = self.dice.between(0, 50 * SECOND_US);
+            self.at(now + later, Happening::Gone(conn));
+        }
+        self.serve(number);
+    }
+
+    /// Every second.
+    fn weathers(&mut self) {
+        for number in 0..self.vehicles.len() {
+            if !self.calm && self.dice.happens(self.weather.cuts) {
+                self.cut(number);
+            }
+        }
+        let next = self.now_us.get() + SECOND_US;
+        self.at(next, Happening::Weather);
+    }
+
+    /// What happens to whom in a window.
+    fn troubles_of(&mut self, window: u32) {
+        self.calm = window >= self.weather.windows;
+        for number in 0..self.vehicles.len() {
+            let away = !self.calm && self.dice.happens(self.weather.absent);
+            if away {
+                self.trouble("absent");
+                self.cut(number);
+            }
+            self.away[number] = away;
+            if self.calm {
+                self.vehicles[number].off_s.set(0);
+                continue;
+            }
+            if self.dice.happens(self.weather.power) {
+                let operations = self.dice.between(0, 200);
+                self.vehicles[number].cut_power_after(operations);
+            }
+            if self.dice.happens(self.weather.clock) {
+                self.trouble("clock");
+                let jump = self.weather.jump_s;
+                let by = self.dice.between(0, 2 * jump as u64 + 1) as i64 - jump;
+                self.vehicles[number].off_s.set(by);
+            }
+        }
+        if !self.calm && self.dice.happens(self.weather.broker) {
+            self.trouble("broker");
+            let now_ms = self.now_us.get() / 1000;
+            for number in 0..self.vehicles.len() {
+                self.cut(number);
+            }
+            self.board.restart(self.weather.keeps_sessions, now_ms);
+        }
+    }
+}
+
+/// When a window opens, in microseconds of the world.
+#[must_use]
+pub fn opens_us(window: u32) -> u64 {
+    (BEFORE_S + u64::from(window) * u64::from(PERIOD_S)) * SECOND_US
+}
+
+/// The window that is open at this moment, if one is.
+#[must_use]
+pub fn window_at(now_us: u64) -> Option<u32> {
+    let since = now_us.checked_sub(opens_us(0))?;
+    let period = u64::from(PERIOD_S) * SECOND_US;
+    let window = u32::try_from(since / period).ok()?;
+    (since % period < u64::from(OPEN_S) * SECOND_US).then_some(window)
+}
