@@ -1,13 +1,14 @@
 //! What goes wrong, and how often: drawn from the seed.
 
 use crate::chance::Dice;
+use crate::documents::PERIOD_S;
 
 /// How bad a world is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weather {
     /// Vehicles.
     pub vehicles: usize,
-    /// Windows, before two calm ones at the end.
+    /// Windows in which something may go wrong.
     pub windows: u32,
     /// How many vehicles lie: fewer than half.
     pub liars: usize,
@@ -49,6 +50,14 @@ impl Weather {
             jump_s: 0,
             no_nonce: 0.0,
         }
+    }
+
+    /// All windows: calm ones come after those with trouble. A vehicle whose clock was ahead takes part in no window before the
+    /// one that it believed to be in.
+    #[must_use]
+    pub fn all_windows(&self) -> u32 {
+        let ahead = if self.clock > 0.0 { self.jump_s as u32 / PERIOD_S + 1 } else { 0 };
+        self.windows + ahead + 2
     }
 
     /// The weather of a seed: each trouble is there in about half of all worlds.

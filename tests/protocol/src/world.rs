@@ -135,10 +135,10 @@ impl World {
             let at = self.dice.between(0, 10 * SECOND_US);
             self.at(at, Happening::Start(number));
         }
-        let windows = self.weather.windows + 2;
+        let windows = self.weather.all_windows();
         for window in 0..windows {
             let opens = opens_us(window);
-            if window + 2 >= windows || !self.dice.happens(self.weather.no_nonce) {
+            if window >= self.weather.windows || !self.dice.happens(self.weather.no_nonce) {
                 self.at(opens, Happening::Nonce(window));
             }
             self.at(opens - SECOND_US, Happening::Trouble(window));
@@ -160,7 +160,8 @@ impl World {
     /// # Panics
     /// When something does not hold; it says what and when.
     pub fn run(&mut self) {
-        let end = opens_us(self.weather.windows + 2);
+        let windows = self.weather.all_windows();
+        let end = opens_us(windows);
         while let Some(((us, _count), happening)) = self.queue.pop_first() {
             if us >= end {
                 break;
@@ -171,7 +172,7 @@ impl World {
             self.happen(happening);
             self.checks.after(&self.board, &self.vehicles, &self.fleet, us);
         }
-        self.checks.end(&self.vehicles, &self.roads, self.weather.windows + 2);
+        self.checks.end(&self.vehicles, &self.roads, windows);
     }
 
     /// All that happened, as a number: two worlds of one seed have the same.
