@@ -22,7 +22,7 @@ pub use liars::{LiarsConfig, Lie};
 pub use logs::LogsConfig;
 pub use method::{
     Average, Cocktail, Consensus, Ensemble, EvoMerge, Evolution, Fisher, Gossip, MeasuredOn, Merge,
-    MethodConfig, Rule, Server, Soup,
+    MethodConfig, RegMean, Rule, Server, Soup,
 };
 pub use trivial::{LOOKED_AT_MAX, TrivialConfig};
 pub use utility::TermConfig;

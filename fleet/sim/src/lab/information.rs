@@ -1,4 +1,5 @@
-//! How much each value of an adapter matters on a vehicle's own road: the diagonal of the empirical Fisher matrix.
+//! How much each value of an adapter matters on a vehicle's own road: the diagonal of the empirical Fisher matrix. What is asked
+//! for it is asked for Gram matrices, too.
 
 use std::num::NonZeroUsize;
 
@@ -6,6 +7,7 @@ use shoal_shadow::batch::{Mix, MixedBatch, Road as Clipped};
 use shoal_shadow::tune::{TuneOptions, Tuner};
 use shoal_swarm::swarm::{Flat, ValuesHash};
 
+use super::frames::Frames;
 use super::{Lab, LabError, flat, in_parallel};
 use crate::store::Key;
 
@@ -19,9 +21,9 @@ pub struct Information {
     pub vehicle: u32,
     /// In which window, from 1 on: what has been seen by then.
     pub window: u32,
-    /// Where.
+    /// At which adapter.
     pub at: Flat,
-    /// Gradients, one sample each.
+    /// Samples of what it has seen, each by itself.
     pub samples: u32,
     /// Seed of the samples.
     pub seed: u64,
@@ -56,15 +58,8 @@ impl Lab<'_> {
         {
             return Ok(values);
         }
-        let (base, frames) = (self.base, self.bench.frames("fisher")?);
-        let roads = frames.roads;
-        let seen = |road| {
-            let clips = roads.clips(road, roads.seen(road, *window));
-            Clipped::new(&[clips], frames.form)
-        };
-        let own = roads.of(*vehicle, roads.phase(*window)).filter_map(seen).collect();
-        let source = MixedBatch::new(frames.form.clone(), ONE, own, Vec::new(), *seed);
-        let mut source = source.ok_or(LabError::Nothing { vehicle: *vehicle })?;
+        let base = self.base;
+        let mut source = self.bench.frames("fisher")?.own_clips(asked)?;
         let options = TuneOptions {
             mix: ONE,
             seed: *seed,
@@ -80,5 +75,19 @@ impl Lab<'_> {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.store.put(&key, &bytes)?;
         Ok(values.into())
+    }
+}
+
+impl Frames<'_> {
+    /// Samples one at a time of what a vehicle has seen, drawn and shown as a night does its own clips.
+    pub(super) fn own_clips(&self, asked: &Information) -> Result<MixedBatch<'_>, LabError> {
+        let roads = self.roads;
+        let seen = |road| {
+            let clips = roads.clips(road, roads.seen(road, asked.window));
+            Clipped::new(&[clips], self.form)
+        };
+        let own = roads.of(asked.vehicle, roads.phase(asked.window)).filter_map(seen).collect();
+        let source = MixedBatch::new(self.form.clone(), ONE, own, Vec::new(), asked.seed);
+        source.ok_or(LabError::Nothing { vehicle: asked.vehicle })
     }
 }

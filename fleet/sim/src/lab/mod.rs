@@ -3,6 +3,7 @@
 
 mod ensemble;
 mod frames;
+mod gram;
 mod information;
 mod measured;
 mod rank;
@@ -41,6 +42,7 @@ use crate::data::Data;
 use crate::store::{Key, Store, StoreError};
 
 pub use ensemble::{Ensemble, FEATURE_VALUES, Weighing};
+pub use gram::{Grams, triangles};
 pub use information::Information;
 pub use rank::trained;
 
