@@ -12,6 +12,7 @@
 //! | grouped Conv | `[r, in/g, k…]` | `[out, r, 1…]` | B·A added to the weight: r channels a group cost more |
 
 mod glob;
+mod inputs;
 mod lower;
 mod sites;
 mod weights;
@@ -23,6 +24,7 @@ use crate::onnx::proto::TensorProto;
 use crate::onnx::{Builder, Folded, InferError, Tensor, TensorError};
 
 use glob::Selection;
+pub use inputs::{SITE_INPUT, SiteInput, SiteInputsError, WithInputs, with_site_inputs};
 pub use sites::{SiteKind, WeightSite, sites};
 pub use weights::{AllWeights, WeightInput, WriteWeightsError, graft_all_weights};
 

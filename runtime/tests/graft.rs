@@ -3,16 +3,17 @@
 
 use std::sync::Arc;
 
-use shoal_runtime::adapter::{Adapter, Layout};
+use shoal_runtime::adapter::{Adapter, Layout, Site};
 use shoal_runtime::bake::{BakeError, bake};
 use shoal_runtime::engine::Engine;
 use shoal_runtime::engine::ort::Ort;
 use shoal_runtime::engine::testing::{ort_or_skip, plain_options};
 use shoal_runtime::graft::{
-    GraftError, GraftOptions, Grafted, WriteWeightsError, graft, graft_all_weights, sites,
+    GraftError, GraftOptions, Grafted, SiteInputsError, WriteWeightsError, graft,
+    graft_all_weights, sites, with_site_inputs,
 };
 use shoal_runtime::onnx::proto::NodeProto;
-use shoal_runtime::onnx::{Attr, Builder, Folded, Model, Tensor, TensorType, fold};
+use shoal_runtime::onnx::{Attr, Builder, Folded, Model, Tensor, TensorType, Value, fold};
 
 /// Values that differ and add up to little.
 fn values(count: usize, salt: usize) -> Vec<f32> {
@@ -344,4 +345,112 @@ fn weights_in_constant_nodes_are_grafted_and_baked() {
 
     let want = run(&ort, &bake(&every_kind(), &adapter).unwrap(), None);
     assert_eq!(baked, want);
+}
+
+/// Of every site what goes in, as rows, and what comes out, as the engine has it.
+fn through_sites(ort: &Ort, model: &Model, layout: &Layout) -> Vec<(Vec<Vec<f32>>, Vec<f32>)> {
+    let with = with_site_inputs(fold(model).unwrap(), layout).unwrap();
+    let mut builder = Builder::extend(with.folded, "seen.");
+    for site in &layout.sites {
+        builder.output(&site.output, &Value::named(&site.output));
+    }
+    let mut session = ort.load(&builder.into_model(), &plain_options()).unwrap();
+    let port = session.input_index("x").unwrap();
+    let count = session.inputs()[port].ty.values();
+    session.write_f32(port, &values(count, 1)).unwrap();
+    session.run().unwrap();
+    let output = |name: &str| session.output_f32(session.output_index(name).unwrap()).unwrap();
+    let of_site = with.sites.iter().zip(&layout.sites).map(|(input, site)| {
+        let mut rows = Vec::new();
+        input.rows(output(&input.output), |row| rows.push(row.to_vec()));
+        assert!(rows.iter().all(|row| row.len() == input.columns()));
+        (rows, output(&site.output).to_vec())
+    });
+    of_site.collect()
+}
+
+/// `times`·B·(A·row) of every row, in the order of the node's output.
+fn branch(adapter: &Adapter, site: &Site, rows: &[Vec<f32>], times: f32, count: usize) -> Vec<f32> {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let (rank, out) = (site.a.dims[0], site.b.dims[0]);
+    let (a, b) = (adapter.factor(&site.a), adapter.factor(&site.b));
+    let of_row = |row: &Vec<f32>| {
+        let hidden: Vec<f32> = a.chunks(row.len()).map(|a| dot(a, row)).collect();
+        b.chunks(rank).map(|b| times * dot(b, &hidden)).collect::<Vec<f32>>()
+    };
+    let products: Vec<Vec<f32>> = rows.iter().map(of_row).collect();
+    if site.operator != "Conv" {
+        return products.concat();
+    }
+    // Two samples; rows by sample, by group, by position, outputs by sample, by channel, by position.
+    let groups = rows.len() * out / count;
+    let positions = rows.len() / 2 / groups;
+    let at = |index: usize| {
+        let (sample, rest) = (index / (out * positions), index % (out * positions));
+        let (channel, position) = (rest / positions, rest % positions);
+        let group = channel / (out / groups);
+        products[(sample * groups + group) * positions + position][channel]
+    };
+    (0..count).map(at).collect()
+}
+
+/// The rows of a site's input are those that A multiplies: an engine adds scale·B·(A·row) and nothing else to the output.
+fn check_rows(ort: &Ort, model: &Model) {
+    let options = GraftOptions { rank: 3, alpha: 6.0, ..GraftOptions::default() };
+    let layout = Arc::new(grafted(model, &options).layout);
+    let base = through_sites(ort, model, &layout);
+    for (index, site) in layout.sites.iter().enumerate() {
+        let mut alone = vec![0.0; layout.values()];
+        for range in [site.a.range.clone(), site.b.range.clone()] {
+            alone[range.clone()].copy_from_slice(&values(range.len(), 11 + index));
+        }
+        let adapter = Adapter::from_values(Arc::clone(&layout), alone).unwrap();
+        let (rows, with) = &through_sites(ort, &bake(model, &adapter).unwrap(), &layout)[index];
+        let (base_rows, without) = &base[index];
+        assert_eq!(rows, base_rows, "{}: what comes before is the same", site.name);
+        // A Gemm's own factor.
+        let times = if site.name == "gemm.weight" { 0.5 * 2.0 } else { 2.0 };
+        let added = branch(&adapter, site, rows, times, with.len());
+        let want: Vec<f32> = without.iter().zip(&added).map(|(y, by)| y + by).collect();
+        assert!(worst(with, &want) < 1e-5, "{}: {}", site.name, worst(with, &want));
+        assert!(worst(with, without) > 1e-3, "{} does nothing", site.name);
+    }
+}
+
+#[test]
+fn rows_of_what_goes_into_a_site_are_in_the_order_of_a() {
+    let Some(ort) = ort_or_skip() else { return };
+    check_rows(&ort, &every_kind());
+    // A Gemm that turns its input; a convolution along time, dilated and padded on one side.
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[4, 3]));
+    let w = weight(&mut b, "turning", &[4, 10], 2);
+    let h = b.op("Gemm", &[&x, &w], &[("transA", Attr::Int(1))]).unwrap();
+    let shape = b.i64s(&[2, 3, 5]);
+    let h = b.op("Reshape", &[&h, &shape], &[]).unwrap();
+    let w = weight(&mut b, "causal", &[2, 3, 2], 3);
+    let ints = |name, v: &[i64]| (name, Attr::Ints(v.to_vec()));
+    let causal = [ints("pads", &[2, 0]), ints("dilations", &[2])];
+    let y = b.op("Conv", &[&h, &w], &causal).unwrap();
+    b.output("y", &y);
+    check_rows(&ort, &b.into_model());
+}
+
+#[test]
+fn inputs_of_sites_that_a_model_has_not_are_refused_by_name() {
+    let model = every_kind();
+    let layout = grafted(&model, &GraftOptions::default()).layout;
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 2]));
+    let y = b.op("Relu", &[&x], &[]).unwrap();
+    b.output("y", &y);
+    let refused = with_site_inputs(b.finish(), &layout).unwrap_err();
+    assert!(matches!(&refused, SiteInputsError::NoNode { site, .. } if site == "plain.weight"));
+    let mut other = layout.clone();
+    other.sites[0].a.dims = vec![8, 3, 3, 3];
+    let refused = with_site_inputs(fold(&model).unwrap(), &other).unwrap_err();
+    assert!(matches!(&refused, SiteInputsError::Columns { site, .. } if site == "plain.weight"));
+    let once = with_site_inputs(fold(&model).unwrap(), &layout).unwrap();
+    let twice = with_site_inputs(once.folded, &layout).unwrap_err();
+    assert!(matches!(twice, SiteInputsError::Taken { .. }));
 }

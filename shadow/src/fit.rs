@@ -5,6 +5,7 @@
 //! it goes to, is the [`Binding`]'s: [`Camera`] for models of frames, [`Tokens`] for models of tokens.
 
 mod camera;
+mod inputs;
 mod tokens;
 
 use std::num::NonZeroUsize;
@@ -14,7 +15,9 @@ use shoal_runtime::adapter::{Adapter, Layout as AdapterLayout};
 use shoal_runtime::bake::{BakeError, bake};
 use shoal_runtime::engine::{Engine, EngineError, LoadOptions, Session};
 use shoal_runtime::gradient::{self, DifferentiateOptions, LossSpec, PlacedLoss, Refusal};
-use shoal_runtime::graft::{self, GraftError, GraftOptions, Profile, WriteWeightsError};
+use shoal_runtime::graft::{
+    self, GraftError, GraftOptions, Profile, SiteInputsError, WriteWeightsError,
+};
 use shoal_runtime::onnx::fold::{FoldError, fold};
 use shoal_runtime::onnx::pin::{PinError, PinOptions, pin};
 use shoal_runtime::onnx::{Folded, Model};
@@ -27,6 +30,7 @@ use crate::package::{Description, LossKind};
 use crate::tokens::TokenFormError;
 
 pub use camera::Camera;
+pub use inputs::SiteInputs;
 pub use tokens::Tokens;
 
 /// Why a model cannot be trained.
@@ -66,6 +70,9 @@ pub enum FitError {
     /// The adapter cannot be folded in.
     #[error("the adapter cannot be baked into the model")]
     Bake(#[from] BakeError),
+    /// What goes into a site of the adapter cannot be had.
+    #[error("the inputs of the adapter's sites cannot be had")]
+    SiteInputs(#[from] SiteInputsError),
     /// The package does not fit the model.
     #[error(transparent)]
     Predictor(#[from] SessionPredictorError),

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use shoal_runtime::graft::Profile;
+use shoal_shadow::fit::graft_package;
 use shoal_shadow::package::DESCRIPTION_FILE;
 use shoal_shadow::worldmodel::{self, Architecture};
 use shoal_sim::compare::{CompareError, Place, Tell, compare};
@@ -158,6 +160,11 @@ kind = \"soup\"
 merge = \"fisher\"
 samples = 3
 [[methods]]
+name = \"regmean\"
+kind = \"soup\"
+merge = \"regmean\"
+samples = 2
+[[methods]]
 name = \"top-k\"
 kind = \"ensemble\"
 weights = \"top_k\"
@@ -171,6 +178,15 @@ name = \"cbtm\"
 kind = \"ensemble\"
 weights = \"cbtm\"
 ";
+
+const SMALL: Architecture = Architecture {
+    width: 32,
+    height: 16,
+    channels: [8, 12, 16],
+    pairs_half: 1,
+    pairs_full: 0,
+    differences: false,
+};
 
 /// The file beside a model that learns from a step.
 fn config(folder: &Path, source: &str) -> SimConfig {
@@ -186,16 +202,8 @@ fn read(folder: &Path, text: &str) -> SimConfig {
 }
 
 fn model(folder: &Path) {
-    let architecture = Architecture {
-        width: 32,
-        height: 16,
-        channels: [8, 12, 16],
-        pairs_half: 1,
-        pairs_full: 0,
-        differences: false,
-    };
-    let model = worldmodel::build(&architecture, 1).unwrap();
-    let mut description = worldmodel::description(&architecture);
+    let model = worldmodel::build(&SMALL, 1).unwrap();
+    let mut description = worldmodel::description(&SMALL);
     description.adapter.rank = 4;
     let package = folder.join("model");
     fs::create_dir(&package).unwrap();
@@ -243,6 +251,9 @@ fn a_key_of_another_method_is_refused() {
     for (method, key) in [
         ("kind = \"soup\"\nmerge = \"lego\"\nprice = 0.1", "price"),
         ("kind = \"soup\"\nmerge = \"ties\"\nsamples = 3", "samples"),
+        ("kind = \"soup\"\nmerge = \"fisher\"\nshrink = 0.5", "shrink"),
+        ("kind = \"soup\"\nmerge = \"regmean\"\nshrink = 1.5", "shrink"),
+        ("kind = \"soup\"\nmerge = \"regmean\"\nsamples = 0", "samples"),
         ("kind = \"average\"\nmu = 0.1", "mu"),
         ("kind = \"ensemble\"\nweights = \"pack_llm\"\nkeep = 3", "keep"),
         ("kind = \"gossip\"\nup_bits = 2", "up_bits"),
@@ -253,6 +264,13 @@ fn a_key_of_another_method_is_refused() {
         let file = format!("{ROADS}[[methods]]\nname = \"one\"\n{method}\n");
         let said = SimConfig::parse("f.toml", &file).unwrap_err().to_string();
         assert!(said.contains(key), "{said}");
+    }
+    for data in ["[trivial]\nvalues = 60\n", "[logs]\nregions = [\"rural\"]\n"] {
+        let of_frames = format!(
+            "{data}[[methods]]\nname = \"by-inputs\"\nkind = \"soup\"\nmerge = \"regmean\"\n"
+        );
+        let said = SimConfig::parse("f.toml", &of_frames).unwrap_err().to_string();
+        assert!(said.contains("by-inputs") && said.contains("no frames"), "{said}");
     }
     let method = "[[methods]]\nname = \"de\"\nkind = \"soup\"\nmerge = \"differential\"\n";
     let few = format!("vehicles = 3\n{ROADS}{method}");
@@ -564,6 +582,14 @@ fn check_others(records: &[Record]) {
     }
     assert!(bytes("fisher").0 > 1.9 * once, "the diagonal goes up, too");
     assert_eq!(bytes("fisher").1, bytes("ties").1);
+    let (regmean, grams) = (bytes("regmean"), 4.0 * gram_values());
+    assert!(regmean.0 > once + grams && regmean.0 < once + 1.01 * grams, "{}", regmean.0);
+    let more = regmean.1 - bytes("ties").1;
+    assert!((0.0..100.0).contains(&more), "only acknowledgements come down more: {more}");
+    assert!(of("regmean").rows[1].skill.is_empty(), "only in the last window");
+    let merged = &last("regmean").skill;
+    assert!(merged.values().all(|skill| skill.is_finite()) && merged != start);
+    assert_ne!(*merged, last("ties").skill);
     for name in ["top-k", "pack-llm", "cbtm"] {
         assert!(bytes(name).0 >= once, "{name}");
         assert!(last(name).skill.values().all(|skill| skill.is_finite()), "{name}");
@@ -571,6 +597,15 @@ fn check_others(records: &[Record]) {
     }
     assert!(bytes("pack-llm").1 > 1.9 * bytes("ties").1, "both others' adapters");
     assert!(bytes("top-k").1 < 0.9 * bytes("pack-llm").1, "only the best go out");
+}
+
+/// Values of the triangles of in·(in + 1)/2 of every site of the small model's adapter.
+fn gram_values() -> f64 {
+    let model = worldmodel::build(&SMALL, 1).unwrap();
+    let description = worldmodel::description(&SMALL);
+    let layout = graft_package(&model, &description, 1, Profile::Cpu).unwrap().layout;
+    let inputs = layout.sites.iter().map(|site| site.a.dims[1..].iter().product::<usize>());
+    inputs.map(|inputs| (inputs * (inputs + 1) / 2) as f64).sum()
 }
 
 #[test]
@@ -581,7 +616,7 @@ fn other_ways_of_learning_together_run_and_repeat() {
     let records = all(&config, &folder.path().join("out")).unwrap();
     check_others(&records);
     // Nothing but what is new to a fleet: the rest is made of the same nights.
-    const AGAIN: [&str; 5] = ["cocktail", "gossip", "es", "fisher", "cbtm"];
+    const AGAIN: [&str; 6] = ["cocktail", "gossip", "es", "fisher", "regmean", "cbtm"];
     config.methods.retain(|method| AGAIN.contains(&method.name.as_str()));
     config.jobs = 1;
     for record in all(&config, &folder.path().join("other")).unwrap() {

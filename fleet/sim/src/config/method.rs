@@ -8,7 +8,7 @@ use shoal_swarm::swarm::Conduct;
 use shoal_wire::v1::{ConsensusRule, PaperRule};
 
 pub use exchange::{Average, Cocktail, Coefficients, Evolution, Gossip, MeasuredOn, Server};
-pub use soup::{Ensemble, EvoMerge, Fisher, Merge, Soup};
+pub use soup::{Ensemble, EvoMerge, Fisher, Merge, RegMean, Soup};
 
 /// One way of learning together.
 #[derive(Clone, Debug, PartialEq)]
@@ -164,7 +164,7 @@ impl MethodConfig {
     pub(super) const fn frames_alone(&self) -> bool {
         match &self.rule {
             Rule::Ensemble(_) => true,
-            Rule::Soup(soup) => matches!(soup.merge, Merge::Fisher(_)),
+            Rule::Soup(soup) => matches!(soup.merge, Merge::Fisher(_) | Merge::RegMean(_)),
             Rule::Average(average) => matches!(average.server, Server::Proximal { .. }),
             Rule::Local
             | Rule::Pooled

@@ -23,7 +23,7 @@ pub use liars::{LiarsConfig, Lie};
 pub use logs::LogsConfig;
 pub use method::{
     Average, Cocktail, Coefficients, Consensus, Ensemble, EvoMerge, Evolution, Fisher, Gossip,
-    MeasuredOn, Merge, MethodConfig, Rule, Server, Soup,
+    MeasuredOn, Merge, MethodConfig, RegMean, Rule, Server, Soup,
 };
 pub use night::NightConfig;
 pub use trivial::{LOOKED_AT_MAX, TrivialConfig};

@@ -1,4 +1,5 @@
-//! How much each value of an adapter matters on a vehicle's own road: the diagonal of the empirical Fisher matrix.
+//! How much each value of an adapter matters on a vehicle's own road: the diagonal of the empirical Fisher matrix. What is asked
+//! for it is asked for Gram matrices, too.
 
 use std::num::NonZeroUsize;
 
@@ -7,6 +8,7 @@ use shoal_shadow::form::Form;
 use shoal_shadow::tune::{TuneOptions, Tuner};
 use shoal_swarm::swarm::{Flat, ValuesHash};
 
+use super::frames::Frames;
 use super::{Base, Lab, LabError, Modelled, flat, in_parallel};
 use crate::store::Key;
 
@@ -20,9 +22,9 @@ pub struct Information {
     pub vehicle: u32,
     /// In which window, from 1 on: what has been seen by then.
     pub window: u32,
-    /// Where.
+    /// At which adapter.
     pub at: Flat,
-    /// Gradients, one sample each.
+    /// Samples of what it has seen, each by itself.
     pub samples: u32,
     /// Seed of the samples.
     pub seed: u64,
@@ -57,14 +59,9 @@ impl Lab<'_> {
         {
             return Ok(values);
         }
-        let (base, frames) = (self.base, self.bench.frames("fisher")?);
-        let roads = frames.roads;
-        let seen = |road| {
-            let clips = roads.clips(road, roads.seen(road, *window));
-            Clipped::new(&[clips], frames.form)
-        };
-        let own = roads.of(*vehicle, roads.phase(*window)).filter_map(seen).collect();
-        let found = squared_gradients(base, frames.form, [own], at, *samples, *seed)?;
+        let frames = self.bench.frames("fisher")?;
+        let own = frames.own_roads(asked);
+        let found = squared_gradients(self.base, frames.form, [own], at, *samples, *seed)?;
         let values = found.into_iter().next().ok_or(LabError::Nothing { vehicle: *vehicle })?;
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.store.put(&key, &bytes)?;
@@ -95,4 +92,23 @@ pub(super) fn squared_gradients<'a>(
         .into_iter()
         .filter_map(|roads| MixedBatch::new(form.clone(), ONE, roads, Vec::new(), seed));
     sources.map(|mut source| Ok(tuner.squared_gradients(&mut source, samples)?)).collect()
+}
+
+impl Frames<'_> {
+    /// A vehicle's own clips, as far as it has seen them.
+    fn own_roads(&self, asked: &Information) -> Vec<Clipped<'_>> {
+        let roads = self.roads;
+        let seen = |road| {
+            let clips = roads.clips(road, roads.seen(road, asked.window));
+            Clipped::new(&[clips], self.form)
+        };
+        roads.of(asked.vehicle, roads.phase(asked.window)).filter_map(seen).collect()
+    }
+
+    /// Samples one at a time of what a vehicle has seen, drawn and shown as a night does its own clips.
+    pub(super) fn own_clips(&self, asked: &Information) -> Result<MixedBatch<'_>, LabError> {
+        let own = self.own_roads(asked);
+        let source = MixedBatch::new(self.form.clone(), ONE, own, Vec::new(), asked.seed);
+        source.ok_or(LabError::Nothing { vehicle: asked.vehicle })
+    }
 }

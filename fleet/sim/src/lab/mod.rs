@@ -3,6 +3,7 @@
 
 mod ensemble;
 mod frames;
+mod gram;
 mod hold;
 mod information;
 mod measured;
@@ -43,6 +44,7 @@ use crate::data::Data;
 use crate::store::{Key, Store, StoreError};
 
 pub use ensemble::{Ensemble, FEATURE_VALUES, Weighing};
+pub use gram::{Grams, triangles};
 pub use hold::Pull;
 pub use information::Information;
 pub use rank::trained;

@@ -53,9 +53,8 @@ impl Method for Local {
             self.merged = soup::merge(&soup, &self.fleet, layout, &sent, window)?;
             if window.last {
                 // Once, as they are; every window before it was only looked at.
-                let values = self.fleet.start.len();
-                let up = Carried::raw(values * soup.merge.runs_sent());
-                let down = Carried::raw(values);
+                let up = Carried::raw(soup::values_sent(soup.merge, layout));
+                let down = Carried::raw(self.fleet.start.len());
                 for traffic in window.traffic.iter_mut() {
                     connect(traffic);
                     up.up(traffic);

@@ -39,6 +39,7 @@ pub enum Merge {
     PsoMerging(PsoMerging),
     Differential(Differential),
     Fisher(Fisher),
+    RegMean(RegMean),
 }
 
 /// What an evolved recipe is made of.
@@ -56,6 +57,15 @@ pub struct EvoMerge {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fisher {
     /// Samples of a vehicle's own road, each with a gradient of its own.
+    pub samples: u32,
+}
+
+/// How far RegMean trusts Gram matrices, and how they are found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RegMean {
+    /// Times what is not on their diagonals, 0 to 1.
+    pub shrink: f64,
+    /// Clips of a vehicle's own road whose inputs make them.
     pub samples: u32,
 }
 
@@ -102,6 +112,7 @@ pub(super) const SOUP_KEYS: &[&str] = &[
     "dropped",
     "factor",
     "samples",
+    "shrink",
 ];
 /// Keys that any merge may have.
 const SOUP_KEYS_OF_ALL: usize = 4;
@@ -110,7 +121,7 @@ const SOUP_KEYS_OF_ALL: usize = 4;
 pub(super) const ENSEMBLE_KEYS: &[&str] = &["weights", "keep", "temperature"];
 
 impl Merge {
-    const NAMES: [(&'static str, Merge); 19] = [
+    const NAMES: [(&'static str, Merge); 20] = [
         ("uniform", Merge::Uniform),
         ("task_arithmetic", Merge::TaskArithmetic),
         ("learned", Merge::Learned),
@@ -130,9 +141,10 @@ impl Merge {
         ("pso_merging", Merge::PsoMerging(PsoMerging::CLASSIC)),
         ("differential", Merge::Differential(Differential::USUAL)),
         ("fisher", Merge::Fisher(Fisher::USUAL)),
+        ("regmean", Merge::RegMean(RegMean::USUAL)),
     ];
 
-    /// Whether it measures or takes gradients, and is therefore run once, in the last window.
+    /// Whether it measures, or takes gradients or Gram matrices, and is therefore run once, in the last window.
     #[must_use]
     pub fn is_costly(self) -> bool {
         match self {
@@ -154,7 +166,8 @@ impl Merge {
             | Merge::Genome(_)
             | Merge::PsoMerging(_)
             | Merge::Differential(_)
-            | Merge::Fisher(_) => true,
+            | Merge::Fisher(_)
+            | Merge::RegMean(_) => true,
         }
     }
 
@@ -162,6 +175,12 @@ impl Merge {
     #[must_use]
     pub fn runs_sent(self) -> usize {
         if matches!(self, Merge::Fisher(_)) { 2 } else { 1 }
+    }
+
+    /// Whether a vehicle sends, beside that, a Gram matrix of what goes into each site.
+    #[must_use]
+    pub fn sends_grams(self) -> bool {
+        matches!(self, Merge::RegMean(_))
     }
 
     /// Vehicles that it needs.
@@ -194,6 +213,7 @@ impl Merge {
             Merge::PsoMerging(_) => &["inertia", "cognitive", "social", "dropped"],
             Merge::Differential(_) => &["factor", "crossover"],
             Merge::Fisher(_) => &["samples"],
+            Merge::RegMean(_) => &["shrink", "samples"],
         }
     }
 
@@ -201,6 +221,10 @@ impl Merge {
     fn with(self, table: &Table<'_>) -> Result<Self, DocumentError> {
         let number = |key, range, usual: f64| {
             Ok::<_, DocumentError>(table.number(key, range)?.unwrap_or(usual))
+        };
+        let samples = |usual: u32| {
+            let asked = table.integer("samples", 1..=10_000)?;
+            Ok::<_, DocumentError>(asked.map_or(usual, |n| n as u32))
         };
         Ok(match self {
             Merge::Uniform
@@ -246,8 +270,10 @@ impl Merge {
                 factor: number("factor", 0.0..=2.0, usual.factor)?,
                 crossover: number("crossover", 0.0..=1.0, usual.crossover)?,
             }),
-            Merge::Fisher(usual) => Merge::Fisher(Fisher {
-                samples: table.integer("samples", 1..=10_000)?.map_or(usual.samples, |n| n as u32),
+            Merge::Fisher(usual) => Merge::Fisher(Fisher { samples: samples(usual.samples)? }),
+            Merge::RegMean(usual) => Merge::RegMean(RegMean {
+                shrink: number("shrink", 0.0..=1.0, usual.shrink)?,
+                samples: samples(usual.samples)?,
             }),
         })
     }
@@ -262,6 +288,12 @@ impl EvoMerge {
 impl Fisher {
     /// Ours to choose: as many gradients of one sample as eight steps of a night have samples.
     const USUAL: Self = Fisher { samples: 64 };
+}
+
+impl RegMean {
+    /// The paper's factor, for most models. How many clips is ours to choose: with the factor even few are enough to divide
+    /// by, and a clip has as many rows as a site has places.
+    const USUAL: Self = RegMean { shrink: 0.9, samples: 16 };
 }
 
 pub(super) fn soup(table: &Table<'_>, vehicles: u32) -> Result<Soup, DocumentError> {

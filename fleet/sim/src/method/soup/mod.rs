@@ -1,5 +1,6 @@
 //! Merges of whole adapters, once, of vehicles that learn alone.
 
+mod regmean;
 mod search;
 
 use shoal_runtime::adapter::Layout;
@@ -20,12 +21,16 @@ use self::search::{among, away, deviation};
 use super::sites::sites;
 use super::{Fleet, MethodError, Window, difference, moved};
 use crate::config::{self, Merge, Soup};
-use crate::lab::{Information, LabError};
+use crate::lab::{Information, LabError, triangles};
 
 /// Why there is no such merge.
 #[expect(missing_docs, reason = "each says what its source says")]
 #[derive(Debug, thiserror::Error)]
 pub enum SoupError {
+    #[error(
+        "site `{site}`: vehicles saw fewer different inputs than it has: take a smaller `shrink`, or more `samples`"
+    )]
+    Singular { site: String },
     #[error("the adapters cannot be merged")]
     Input(#[from] InputError),
     #[error("the model's adapters cannot be merged site by site")]
@@ -47,7 +52,14 @@ struct Given<'g> {
     by: Vec<Vec<f32>>,
 }
 
-/// The merge of these adapters; `None`: one that measures, or takes gradients, which is only run in the last window.
+/// Values that a vehicle sends after the last window: its adapter, of Fisher merging the diagonal, of RegMean the Gram matrices
+/// beside it.
+pub(super) fn values_sent(merge: Merge, layout: &Layout) -> usize {
+    let beside = if merge.sends_grams() { triangles(layout).sum() } else { 0 };
+    layout.values() * merge.runs_sent() + beside
+}
+
+/// The merge of these adapters; `None`: one that measures, or takes gradients or Gram matrices, which is only run in the last window.
 pub(super) fn merge(
     soup: &Soup,
     fleet: &Fleet,
@@ -91,6 +103,7 @@ impl Given<'_> {
                 Ok(lego(&parts, &sites, draws)?.into())
             }
             Merge::Fisher(asked) => self.fisher(asked, &displacements, window),
+            Merge::RegMean(asked) => regmean::merged(self, asked, window),
             Merge::Greedy => search::greedy(self, window),
             Merge::Learned => among(self, window, |at, meter| learned_soup(at, meter, draws)),
             Merge::RandomAffine => among(self, window, |at, meter| {
@@ -121,19 +134,23 @@ impl Given<'_> {
         displacements: &Members<'_>,
         window: &mut Window<'_, '_>,
     ) -> Result<Flat, SoupError> {
-        let number = window.number;
-        let ask = |(vehicle, at): (u32, &Flat)| Information {
-            vehicle,
-            window: number,
-            at: at.clone(),
-            samples: asked.samples,
-            seed: self.fleet.night_seed(vehicle, number),
-        };
-        let asked: Vec<Information> = (0..).zip(self.at).map(ask).collect();
+        let asked = self.asked(asked.samples, window.number);
         let information = evened(&window.lab.information(&asked)?);
         let weights = vec![1.0 / self.at.len() as f64; self.at.len()];
         let by = fisher(displacements, &Members::new(&information)?, &weights)?;
         Ok(self.displaced(&by))
+    }
+
+    /// What is asked of every vehicle at its own adapter, on so many samples of its own.
+    fn asked(&self, samples: u32, window: u32) -> Vec<Information> {
+        let ask = |(vehicle, at): (u32, &Flat)| Information {
+            vehicle,
+            window,
+            at: at.clone(),
+            samples,
+            seed: self.fleet.night_seed(vehicle, window),
+        };
+        (0..).zip(self.at).map(ask).collect()
     }
 
     fn displaced(&self, by: &[f32]) -> Flat {
