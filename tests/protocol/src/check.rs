@@ -129,8 +129,8 @@ impl Checks {
 
     /// After windows in which nothing went wrong: those who can talk agree.
     pub fn end(&self, vehicles: &[Vehicle], roads: &Roads, window: u32) {
-        let honest = vehicles.iter().filter(|vehicle| vehicle.character == Character::Honest);
-        let swarms: Vec<_> = honest
+        let honest = || vehicles.iter().filter(|vehicle| vehicle.character == Character::Honest);
+        let swarms: Vec<_> = honest()
             .map(|vehicle| vehicle.exchange.as_ref().and_then(|exchange| exchange.swarm()))
             .collect();
         let mut agreed = BTreeSet::new();
@@ -140,7 +140,8 @@ impl Checks {
             let worst = swarm.worst(window).map(|worst| worst.ballot.particle);
             agreed.insert((best, worst, swarm.quarantined(window)));
         }
-        assert_eq!(agreed.len(), 1, "they agree: {agreed:?}");
+        let diaries = || -> Vec<String> { honest().map(Vehicle::diary).collect() };
+        assert!(agreed.len() == 1, "they do not agree: {agreed:?}\n{}", diaries().join("\n"));
         let liars = vehicles.iter().filter(|vehicle| vehicle.character == Character::Liar).count();
         for (_best, _worst, quarantined) in &agreed {
             assert!(quarantined.len() <= liars, "no honest vehicle is quarantined");

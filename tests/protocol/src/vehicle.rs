@@ -220,6 +220,12 @@ impl Vehicle {
         self.wires.drain(..).filter_map(|wire| wire.conn).collect()
     }
 
+    /// What it wrote down of each window.
+    #[must_use]
+    pub fn diary(&self) -> String {
+        fs::read_to_string(self.folder.join("windows.jsonl")).unwrap_or_default()
+    }
+
     /// When it has something to do again.
     #[must_use]
     pub fn due_us(&self) -> Option<u64> {

@@ -456,6 +456,7 @@ impl World {
             self.away[number] = away;
             if self.calm {
                 self.vehicles[number].off_s.set(0);
+                self.serve(number);
                 continue;
             }
             if self.dice.happens(self.weather.power) {
@@ -467,6 +468,7 @@ impl World {
                 let jump = self.weather.jump_s;
                 let by = self.dice.between(0, 2 * jump as u64 + 1) as i64 - jump;
                 self.vehicles[number].off_s.set(by);
+                self.serve(number);
             }
         }
         if !self.calm && self.dice.happens(self.weather.broker) {

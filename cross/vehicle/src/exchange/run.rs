@@ -16,7 +16,7 @@ use shoal_swarm::utility::Utility;
 use shoal_window::{
     Bytes, LEDGER_KEY, Network, PLAN_KEY, Phase, Policy, RejectSaved, SLOTS_KEY, Slots, Window,
 };
-use shoal_wire::{KeyId, LayoutHash, ModelHash, PackHash, RecordId, SecretKey};
+use shoal_wire::{KeyId, LayoutHash, ModelHash, Now, PackHash, RecordId, SecretKey, Utc};
 use tracing::{info, warn};
 
 use super::around::{Around, Dial, Engine};
@@ -177,6 +177,8 @@ pub struct Exchange {
     pub(super) tonight: Tonight,
     /// Terms of the utility document.
     pub(super) terms: usize,
+    /// UTC of the program's start, as it was believed last; `None`: UTC was not known.
+    zero_seconds: Option<u64>,
 }
 
 impl Run {
@@ -272,6 +274,7 @@ impl Exchange {
             tuning: None,
             look,
             terms: 0,
+            zero_seconds: None,
             tonight: Tonight::default(),
         };
         exchange.read_documents()?;
@@ -344,7 +347,8 @@ impl Exchange {
             self.tell_conditions();
         }
         let now = self.clock.now();
-        if self.window.poll_timeout().is_some_and(|at| at <= now.since_boot) {
+        let set = self.clock_was_set(now);
+        if set || self.window.poll_timeout().is_some_and(|at| at <= now.since_boot) {
             self.log.window_timeout(now);
             self.window.handle_timeout(now);
         }
@@ -357,6 +361,24 @@ impl Exchange {
         self.finish()?;
         self.end_of_window()?;
         Ok(if self.over() { Turn::Over } else { Turn::Goes })
+    }
+
+    /// Whether UTC has moved otherwise than time has passed: somebody set the clock, or it is believed again. The window's core
+    /// waits for moments since the start, and would sleep through that.
+    fn clock_was_set(&mut self, now: Now) -> bool {
+        let zero = match now.utc {
+            Utc::Known { seconds, .. } => Some(seconds.saturating_sub(now.since_boot.as_secs())),
+            Utc::AtLeast { .. } => None,
+        };
+        let same = match (self.zero_seconds, zero) {
+            (Some(before), Some(zero)) => before.abs_diff(zero) <= 1,
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !same {
+            self.zero_seconds = zero;
+        }
+        !same
     }
 
     /// The swarm's core, once it has begun: the fleet's documents were all there.
