@@ -28,6 +28,8 @@ pub struct Ballot {
     pub reference: Option<ParticleId>,
     /// The median of how much better it is.
     pub gain: f64,
+    /// The same, the upper of two middle values: half of the votes cannot make it lower.
+    pub gain_most: f64,
     /// The median of the standard errors of that.
     pub standard_error: f64,
     /// The median of gain − 1.645 standard errors: surely so much better.
@@ -68,6 +70,7 @@ impl Ballot {
             votes: votes.len(),
             reference,
             gain: of(&|gain, _error| gain)?,
+            gain_most: upper_median(differences.iter().map(|(gain, _error)| *gain).collect())?,
             standard_error: of(&|_gain, error| error)?,
             better: of(&|gain, error| gain - SURE * error)?,
             worse: of(&|gain, error| -gain - SURE * error)?,
@@ -94,6 +97,12 @@ impl Ballot {
 pub(crate) fn lower_median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len().saturating_sub(1) / 2).copied()
+}
+
+/// The middle value, the upper of the two middle ones.
+pub(crate) fn upper_median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
 }
 
 /// The lower median of each term.

@@ -7,9 +7,9 @@ use alloc::vec::Vec;
 use shoal_wire::v1::{ClaimFields, Compared, NOMINEES, Role, VoteFields};
 use shoal_wire::{KeyId, PackHash, ParticleId};
 
-use crate::ballot::{Ballot, lower_median};
+use crate::ballot::{Ballot, lower_median, upper_median};
 use crate::records::{Records, STANDING_WINDOWS, Signed};
-use crate::roster::{Roster, lot, part};
+use crate::roster::{Roster, lot, majority, part};
 use crate::utility::{Utility, Weighing};
 
 /// A claim is broken when the quorum finds this many standard errors less than was claimed.
@@ -50,6 +50,9 @@ struct Claimed<'a> {
     claim: &'a Signed<ClaimFields>,
     utility: f64,
 }
+
+/// Votes, each with its voter.
+type Votes<'a> = Vec<(KeyId, &'a VoteFields)>;
 
 /// The records, read in one window.
 pub struct Quorum<'a> {
@@ -127,33 +130,37 @@ impl<'a> Quorum<'a> {
 
     /// What the vehicles drawn have found of this window's claims, for each that a majority measured.
     pub fn ballots(&self, window: u32) -> Vec<Ballot> {
-        let count = |(particle, (claimed, votes)): (&ParticleId, &(&Claimed<'_>, Vec<_>))| {
+        let count = |(particle, (claimed, votes)): (&ParticleId, &(&Claimed<'_>, Votes<'_>))| {
             let (claimant, role) = (claimed.claim.signer, claimed.claim.body.role);
             let voters = self.roster.voters_count();
-            Ballot::count(*particle, role, claimant, voters, votes, &self.weighing)
+            let votes: Vec<&VoteFields> = votes.iter().map(|(_voter, vote)| *vote).collect();
+            Ballot::count(*particle, role, claimant, voters, &votes, &self.weighing)
         };
         let claims = self.claimed(window);
         self.counted(window, &claims).iter().filter_map(count).collect()
     }
 
     /// Who claimed what the quorum then found to be less by more than three standard errors: by how much the particle
-    /// was better than the reference of the votes, each on one part of the pack. A claim of which the votes do not
-    /// say that is not judged.
+    /// was better than the reference of the votes, each on one part of the pack. A claim of which the votes of a majority do
+    /// not say that is not judged.
     pub fn broken(&self, window: u32) -> BTreeSet<KeyId> {
         let claims = self.claimed(window);
         let errors: Vec<f64> = claims.iter().map(|claimed| self.claimed_error(claimed)).collect();
         let usual = ERRORS_MAX * lower_median(errors).unwrap_or(0.0);
         let mut broken = BTreeSet::new();
         for ballot in self.ballots(window) {
-            let Some(level) = self.level(window, ballot.reference) else { continue };
+            let Some((least, most)) = self.level(window, ballot.reference) else { continue };
             let of_particle =
                 claims.iter().filter(|claimed| claimed.claim.body.particle == ballot.particle);
             for claimed in of_particle {
                 let error = self.claimed_error(claimed).min(usual);
                 let both = error * error + ballot.standard_error * ballot.standard_error;
-                let missing = (claimed.utility - level) - ballot.gain;
-                let as_worst = claimed.claim.body.role == Role::Worst;
-                let missing = if as_worst { -missing } else { missing };
+                // Of two middle values that which speaks for the claimant: half of the votes condemn nobody.
+                let missing = if claimed.claim.body.role == Role::Worst {
+                    ballot.gain - (claimed.utility - least)
+                } else {
+                    (claimed.utility - most) - ballot.gain_most
+                };
                 if missing > BROKEN * libm::sqrt(both) {
                     broken.insert(claimed.claim.signer);
                 }
@@ -249,7 +256,7 @@ impl<'a> Quorum<'a> {
         &self,
         window: u32,
         claims: &'c [Claimed<'a>],
-    ) -> BTreeMap<ParticleId, (&'c Claimed<'a>, Vec<&'a VoteFields>)> {
+    ) -> BTreeMap<ParticleId, (&'c Claimed<'a>, Votes<'a>)> {
         let mut counted = BTreeMap::new();
         let Some(asked) = window.checked_add(1) else { return counted };
         let Some(nonce) = self.records.nonce_of(asked) else { return counted };
@@ -277,30 +284,38 @@ impl<'a> Quorum<'a> {
             };
             let drawn = self.roster.voters(nonce, nominee, claimed.claim.signer);
             let of_drawn = votes.into_iter().filter(|(voter, _vote)| drawn.contains(voter));
-            counted.insert(nominee, (claimed, of_drawn.filter_map(|(_, vote)| vote).collect()));
+            let counts = of_drawn.filter_map(|(voter, vote)| Some((voter, vote?)));
+            counted.insert(nominee, (claimed, counts.collect()));
         }
         counted
     }
 
-    /// The utility of a particle on the part of this window's nonce, as those who voted in this window measured it.
-    fn level(&self, window: u32, particle: Option<ParticleId>) -> Option<f64> {
+    /// The utility of a particle on the part of this window's nonce, as those who voted in this window measured it, one value a
+    /// voter: both middle ones. `None` while these are fewer than a majority of those who are drawn on a nominee.
+    fn level(&self, window: u32, particle: Option<ParticleId>) -> Option<(f64, f64)> {
         let before = window.checked_sub(1)?;
         let claims = self.claimed(before);
-        let mut levels = Vec::new();
+        let mut levels = BTreeMap::new();
         for (nominee, (_claimed, votes)) in self.counted(before, &claims) {
-            for vote in votes {
+            for (voter, vote) in votes {
                 let values = |value: &dyn Fn(&Compared) -> i16| {
                     vote.terms.iter().map(value).collect::<Vec<i16>>()
                 };
-                if particle == Some(nominee) {
-                    levels.extend(self.weighing.utility(&values(&|term| term.value)));
-                }
-                if particle == vote.best {
-                    levels.extend(self.weighing.utility(&values(&|term| term.best)));
-                }
+                let level = if particle == Some(nominee) {
+                    self.weighing.utility(&values(&|term| term.value))
+                } else if particle == vote.best {
+                    self.weighing.utility(&values(&|term| term.best))
+                } else {
+                    None
+                };
+                levels.extend(level.map(|level| (voter, level)));
             }
         }
-        lower_median(levels)
+        if levels.len() < majority(self.roster.voters_count()) {
+            return None;
+        }
+        let levels: Vec<f64> = levels.into_values().collect();
+        Some((lower_median(levels.clone())?, upper_median(levels)?))
     }
 }
 

@@ -215,9 +215,8 @@ impl Board {
             kept.left_ms.is_some_and(|left| left + u64::from(kept.expires_s) * 1000 <= now_ms)
         };
         if clean || self.sessions.get(&client).is_some_and(over) {
-            if let Some(before) = self.sessions.remove(&client).and_then(|kept| kept.conn)
-                && let Some(online) = self.online.get_mut(&before)
-            {
+            let before = self.sessions.remove(&client).and_then(|kept| kept.conn);
+            if let Some(online) = before.and_then(|before| self.online.get_mut(&before)) {
                 online.over = true;
             }
         }

@@ -9,7 +9,7 @@ use shoal_wire::{KeyId, Keys, Kind, ParticleId, PublicKey, Topic, Unverified};
 
 use crate::board::Board;
 use crate::documents::{BYTES_MAX, Fleet};
-use crate::engine::{Character, Roads, start};
+use crate::engine::{Character, start};
 use crate::vehicle::Vehicle;
 use crate::world::window_at;
 
@@ -101,7 +101,15 @@ impl Checks {
                 let fields = header.body().fields();
                 (fields.role == Role::Contribution).then_some(Said::Contribution(fields.window))
             }
-            _ => None,
+            Kind::Presence
+            | Kind::Nonce
+            | Kind::WindowPlan
+            | Kind::Roster
+            | Kind::RosterPage
+            | Kind::UtilityDocument
+            | Kind::SwarmDocument
+            | Kind::Refusal
+            | Kind::Document => None,
         };
         let Some(said) = said else { return };
         let before = self.said.insert((place.publisher(), said), bytes.clone());
@@ -128,7 +136,7 @@ impl Checks {
     }
 
     /// After windows in which nothing went wrong: those who can talk agree.
-    pub fn end(&self, vehicles: &[Vehicle], roads: &Roads, window: u32) {
+    pub fn end(&self, vehicles: &[Vehicle], window: u32) {
         let honest = || vehicles.iter().filter(|vehicle| vehicle.character == Character::Honest);
         let swarms: Vec<_> = honest()
             .map(|vehicle| vehicle.exchange.as_ref().and_then(|exchange| exchange.swarm()))
@@ -146,6 +154,5 @@ impl Checks {
         for (_best, _worst, quarantined) in &agreed {
             assert!(quarantined.len() <= liars, "no honest vehicle is quarantined");
         }
-        let _worth = roads;
     }
 }

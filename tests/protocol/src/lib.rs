@@ -16,6 +16,7 @@ pub mod check;
 pub mod documents;
 pub mod engine;
 #[path = "../../../shadow/tests/replay_faults/sim_disk.rs"]
+#[allow(dead_code, reason = "other tests fill it, and flip its bits")]
 mod sim_disk;
 pub mod vehicle;
 pub mod weather;

@@ -10,7 +10,7 @@ pub struct Weather {
     pub vehicles: usize,
     /// Windows in which something may go wrong.
     pub windows: u32,
-    /// How many vehicles lie: fewer than half.
+    /// How many vehicles lie: fewer than half of those who vote on a claim.
     pub liars: usize,
     /// The chance that a vehicle has no network in a window.
     pub absent: f64,
@@ -53,11 +53,12 @@ impl Weather {
     }
 
     /// All windows: calm ones come after those with trouble. A vehicle whose clock was ahead takes part in no window before the
-    /// one that it believed to be in.
+    /// one that it believed to be in; and who came late never hears of lies that do not stand on the board any more, but they
+    /// are forgotten by all after eight windows.
     #[must_use]
     pub fn all_windows(&self) -> u32 {
         let ahead = if self.clock > 0.0 { self.jump_s as u32 / PERIOD_S + 1 } else { 0 };
-        self.windows + ahead + 2
+        self.windows + ahead + 10
     }
 
     /// The weather of a seed: each trouble is there in about half of all worlds.
@@ -77,7 +78,7 @@ impl Weather {
             clock: some([0.05, 0.2, 0.2]),
             no_nonce: some([0.1, 0.2, 0.2]),
             liars: if dice.happens(0.5) {
-                dice.between(0, (vehicles as u64 - 1) / 2 + 1) as usize
+                dice.between(0, (vehicles as u64 - 2) / 2 + 1) as usize
             } else {
                 0
             },

@@ -172,7 +172,7 @@ impl World {
             self.happen(happening);
             self.checks.after(&self.board, &self.vehicles, &self.fleet, us);
         }
-        self.checks.end(&self.vehicles, &self.roads, windows);
+        self.checks.end(&self.vehicles, windows);
     }
 
     /// All that happened, as a number: two worlds of one seed have the same.
@@ -456,6 +456,7 @@ impl World {
             self.away[number] = away;
             if self.calm {
                 self.vehicles[number].off_s.set(0);
+                self.vehicles[number].cut_power_after(u64::MAX / 2);
                 self.serve(number);
                 continue;
             }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use shoal_link::{CertificatesError, Event, Settings, Tls, Why};
+use shoal_link::{Broker as _, CertificatesError, Event, Settings, Tls, Why};
 use shoal_tests::brokers::{Mosquitto, TestBroker};
 use shoal_tests::certificates::Authority;
 use tempfile::TempDir;

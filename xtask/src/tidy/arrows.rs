@@ -8,7 +8,7 @@ use crate::cargo::Package;
 use crate::root;
 
 /// One crate: the crates of ours it may use, directly. `*`: all.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 20] = [
     ("shoal-wire", &[]),
     ("shoal-window", &["shoal-wire"]),
     ("shoal-swarm", &["shoal-wire"]),
@@ -65,6 +65,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ),
     ("shoal-soup", &[]),
     ("shoal-bare", &["shoal-window", "shoal-wire"]),
+    ("shoal-protocol", &["*"]),
     ("shoal-tests", &["*"]),
     ("shoal-fuzz", &["*"]),
     ("xtask", &[]),
