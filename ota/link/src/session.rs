@@ -8,8 +8,11 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::{Bytes as Payload, BytesMut};
 use embassy_time::{Duration, Instant};
 use shoal_window::Bytes;
+use shoal_wire::Topic;
 
-use crate::broker::{Event, Message, NotPublished, PublishError, Subscription, Ticket, Why};
+use crate::broker::{
+    Event, Message, NotPublished, PublishError, Sealed, Subscription, Ticket, Why,
+};
 use crate::outbox::Outbox;
 use crate::packet::{Accepted, Frame, Frames, Incoming, Outgoing, Written, decode, encode};
 use crate::settings::Settings;
@@ -127,6 +130,18 @@ impl Session {
     }
 
     // What the application says.
+
+    /// Leaves what was sealed at its place.
+    pub(crate) fn leave(
+        &mut self,
+        topic: &Topic<'_>,
+        sealed: Sealed<'_>,
+        expiry_seconds: Option<u32>,
+    ) -> Result<Ticket, PublishError> {
+        sealed.check(topic)?;
+        let payload = Payload::copy_from_slice(sealed.bytes());
+        self.publish(&topic.text(), payload, expiry_seconds)
+    }
 
     pub(crate) fn publish(
         &mut self,

@@ -123,9 +123,7 @@ impl Broker for Unwired {
         sealed: Sealed<'_>,
         expiry_seconds: Option<u32>,
     ) -> Result<Ticket, PublishError> {
-        sealed.check(topic)?;
-        let payload = Payload::copy_from_slice(sealed.bytes());
-        self.lock().session.publish(&topic.text(), payload, expiry_seconds)
+        self.lock().session.leave(topic, sealed, expiry_seconds)
     }
 
     fn clear(&mut self, topic: &Topic<'_>) -> Result<Ticket, PublishError> {

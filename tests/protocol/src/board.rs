@@ -48,17 +48,6 @@ struct Online {
 }
 
 impl Board {
-    /// What stands at a topic.
-    #[must_use]
-    pub fn stands(&self, topic: &str) -> Option<&Bytes> {
-        self.retained.get(topic)
-    }
-
-    /// All that stands.
-    pub fn standing(&self) -> impl Iterator<Item = (&str, &Bytes)> {
-        self.retained.iter().map(|(topic, bytes)| (topic.as_str(), bytes))
-    }
-
     /// What was published since so many.
     pub fn published_since(&self, count: usize) -> &[(String, Bytes)] {
         self.published.get(count..).unwrap_or_default()

@@ -8,22 +8,21 @@ use shoal_wire::v1::{Claim, ParticleHeader, Role, Vote};
 use shoal_wire::{KeyId, Keys, Kind, ParticleId, PublicKey, Topic, Unverified};
 
 use crate::board::Board;
-use crate::documents::{BYTES_MAX, Fleet};
+use crate::documents::Fleet;
 use crate::engine::{Character, start};
 use crate::vehicle::Vehicle;
-use crate::world::window_at;
 
 /// What was seen so far.
 #[derive(Debug, Default)]
 pub struct Checks {
     /// Publications that were looked at.
     looked: usize,
-    /// By signer and topic: the highest counter, and what it stood for.
-    counters: BTreeMap<(KeyId, String), (u64, Bytes)>,
+    /// By signer and topic: the highest counter, and all that stood there.
+    counters: BTreeMap<(KeyId, String), (u64, BTreeSet<Bytes>)>,
     /// What vehicles said, by what they may say once.
     said: BTreeMap<(KeyId, Said), Bytes>,
     /// Bytes by vehicle and window, up and down.
-    crossed: BTreeMap<(usize, u32), (u64, u64)>,
+    pub crossed: BTreeMap<(usize, u32), (u64, u64)>,
     /// How many of the tunings of each vehicle were looked at.
     moves: BTreeMap<usize, usize>,
 }
@@ -45,14 +44,13 @@ impl Keys for Vehicles<'_> {
 }
 
 impl Checks {
-    /// So many bytes crossed the socket of a vehicle in a window.
-    pub fn crossed(&mut self, number: usize, now_us: u64, up: u64, down: u64) {
-        let Some(window) = window_at(now_us) else { return };
+    /// So many bytes crossed the socket of a vehicle in a window, of so many that may, each way.
+    pub fn crosses(&mut self, (number, window): (usize, u32), up: u64, down: u64, may: u64) {
         let crossed = self.crossed.entry((number, window)).or_default();
         (crossed.0, crossed.1) = (crossed.0 + up, crossed.1 + down);
         assert!(
-            crossed.0 <= BYTES_MAX && crossed.1 <= BYTES_MAX,
-            "vehicle {number} in window {window}: {crossed:?} bytes of {BYTES_MAX}"
+            crossed.0 <= may && crossed.1 <= may,
+            "vehicle {number} in window {window}: {crossed:?} bytes of {may}"
         );
     }
 
@@ -73,18 +71,13 @@ impl Checks {
         let place = Topic::decode(topic).expect("honest programs publish at places");
         let Ok(record) = Unverified::decode(bytes) else { return };
         let head = *record.head();
-        let key = (head.key, topic.to_owned());
-        if let Some((counter, before)) = self.counters.get(&key) {
-            let back = head.counter < *counter || head.counter == *counter && bytes != before;
-            // What was sealed before a cut may be published again after newer records, by who had no time to.
-            let again = self.said.values().any(|said| said == bytes);
-            assert!(
-                !back || again,
-                "{now_us}: {topic} goes back to {} from {counter}",
-                head.counter
-            );
+        let (counter, stood) = self.counters.entry((head.key, topic.to_owned())).or_default();
+        // The same again is no news: after a cut a vehicle leaves again what it sealed before.
+        if stood.insert(bytes.clone()) {
+            let got = head.counter;
+            assert!(got > *counter, "{now_us}: {topic} goes back to {got} from {counter}");
+            *counter = got;
         }
-        self.counters.insert(key, (head.counter, bytes.clone()));
         let keys = Vehicles(fleet);
         let said = match head.kind {
             Kind::Claim => {

@@ -1,6 +1,5 @@
 //! What the authority and the timekeeper sign.
 
-use shoal_vehicle::exchange::line::Board as Places;
 use shoal_wire::v1::{
     ConsensusRule, Knot, Metric, Nonce, NonceFields, Roster, RosterFields, RosterPage,
     RosterPageFields, Rule, SwarmDocument, SwarmDocumentFields, Term, UtilityDocument,
@@ -24,8 +23,6 @@ pub const OPEN_S: u32 = 60;
 pub const JITTER_MS: u32 = 5_000;
 /// UTC of the first window, in seconds.
 pub const EPOCH_S: u64 = 1_800_000_000;
-/// What may cross a vehicle's socket in a window, each way.
-pub const BYTES_MAX: u64 = 200_000;
 
 /// The keys of a fleet.
 #[derive(Debug)]
@@ -76,9 +73,9 @@ impl Fleet {
         PackHash::new([4; 32])
     }
 
-    /// The documents, each with its topic.
+    /// The documents, each with its topic; so many bytes may cross a socket in a window, each way.
     #[must_use]
-    pub fn documents(&self) -> Vec<(String, Vec<u8>)> {
+    pub fn documents(&self, bytes_max: u64) -> Vec<(String, Vec<u8>)> {
         let rows: Vec<u8> = self
             .vehicles
             .iter()
@@ -92,7 +89,7 @@ impl Fleet {
             pages: page.2.bytes(),
         };
         let head = self.sign(2, Leaf::Roster, &Roster::new(head).unwrap());
-        let plan = self.sign(3, Leaf::Plan, &plan());
+        let plan = self.sign(3, Leaf::Plan, &plan(bytes_max));
         let utility = self.sign(4, Leaf::Utility, &self.utility());
         let swarm = self.sign(5, Leaf::Swarm, &self.swarm());
         [page, head, plan, utility, swarm].map(|(topic, bytes, _id)| (topic, bytes)).to_vec()
@@ -142,38 +139,22 @@ impl Fleet {
             rank: 4,
             start_seed: START_SEED,
             asked: 16,
-            rule: Rule::Consensus(ConsensusRule {
-                inertia: 0.5,
-                up_bits: 2,
-                down_bits: 6,
-                brake: 0.01,
-                clip: true,
-                mean_last: 5,
-                mix: true,
-            }),
+            rule: Rule::Consensus(ConsensusRule::USUAL),
         })
         .unwrap()
-    }
-
-    /// The places of a vehicle on the board.
-    #[must_use]
-    pub fn places(&self, number: usize) -> Places {
-        let me = self.vehicles[number].public().id();
-        let (authority, timekeeper) = (self.authority.public().id(), self.timekeeper.public().id());
-        Places::new(FLEET, REGION, authority, timekeeper, me)
     }
 }
 
 /// The window plan.
 #[must_use]
-pub fn plan() -> WindowPlan {
+pub fn plan(bytes_max: u64) -> WindowPlan {
     WindowPlan::new(WindowPlanFields {
         epoch_seconds: EPOCH_S,
         period_seconds: PERIOD_S,
         open_seconds: OPEN_S,
         jitter_ms_max: JITTER_MS,
-        up_bytes_max: BYTES_MAX,
-        down_bytes_max: BYTES_MAX,
+        up_bytes_max: bytes_max,
+        down_bytes_max: bytes_max,
     })
     .unwrap()
 }

@@ -142,8 +142,6 @@ pub enum Character {
 pub struct Seen {
     /// Adapters that were measured beside another one, and how much better they were.
     pub compared: BTreeMap<(ValuesHash, ValuesHash), Vec<i32>>,
-    /// Adapters that were measured at all.
-    pub measured: BTreeSet<ValuesHash>,
     /// Adapters that came of tuning.
     pub tuned: BTreeSet<ValuesHash>,
     /// From where it was tuned, in order.
@@ -215,7 +213,6 @@ impl Simulated {
             return term;
         }
         let mut seen = self.0.seen.borrow_mut();
-        seen.measured.insert(name);
         if let Some(beside) = beside {
             let gain = i32::from(term.value) - i32::from(term.beside);
             seen.compared.entry((name, ValuesHash::of(beside))).or_default().push(gain);

@@ -19,7 +19,7 @@ use shoal_vehicle::exchange::run::{Carried, Exchange, ExchangeError, Run};
 use shoal_vehicle::exchange::vault::Vault;
 
 use crate::board::Conn;
-use crate::documents::{EPOCH_S, FLEET, Fleet, REGION};
+use crate::documents::{EPOCH_S, FLEET, Fleet, PERIOD_S, REGION};
 use crate::engine::{Character, Simulated, layout};
 use crate::sim_disk::SimDisk;
 
@@ -68,8 +68,8 @@ pub struct Wire {
     pub inbox: Vec<u8>,
     /// Whether the broker closed it, once that is taken.
     pub over: bool,
-    /// Whether it is for a window: what it carries counts.
-    pub counts: bool,
+    /// The window that it is for, by the vehicle's clock: what it carries counts there. `None`: it joins, with a budget of its own.
+    pub window: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -98,13 +98,16 @@ pub fn utc_seconds(now_us: u64) -> u64 {
 #[derive(Debug)]
 struct Dialler {
     now_us: Rc<Cell<u64>>,
+    off_s: Rc<Cell<i64>>,
     dialled: Rc<RefCell<Vec<Wire>>>,
 }
 
 impl Dial for Dialler {
     fn dial(&mut self, settings: Settings) -> Result<Box<dyn Broker>, LinkError> {
         // A line that joins has a budget of its own from the beginning.
-        let counts = settings.limit.up == 0;
+        let utc_s = utc_seconds(self.now_us.get()).saturating_add_signed(self.off_s.get());
+        let window = utc_s.saturating_sub(EPOCH_S) / u64::from(PERIOD_S);
+        let window = (settings.limit.up == 0).then_some(window as u32);
         let link = Unwired::new(settings, Instant::from_micros(self.now_us.get()));
         self.dialled.borrow_mut().push(Wire {
             link: link.clone(),
@@ -114,7 +117,7 @@ impl Dial for Dialler {
             down_us: 0,
             inbox: Vec::new(),
             over: false,
-            counts,
+            window,
         });
         Ok(Box::new(link))
     }
@@ -162,7 +165,11 @@ impl Vehicle {
         let (now_us, off_s) = (Rc::clone(&self.now_us), Rc::clone(&self.off_s));
         let time = Clocks { now_us, started_us: self.started_us, off_s };
         let clock = Clock::on(Box::new(time), vault.utc_at_least()?);
-        let dial = Dialler { now_us: Rc::clone(&self.now_us), dialled: Rc::clone(&self.dialled) };
+        let dial = Dialler {
+            now_us: Rc::clone(&self.now_us),
+            off_s: Rc::clone(&self.off_s),
+            dialled: Rc::clone(&self.dialled),
+        };
         let engine = Box::new(self.engine.clone());
         let around = Around { clock, dial: Box::new(dial), engine };
         let told = FleetConfig {

@@ -3,6 +3,9 @@
 use crate::chance::Dice;
 use crate::documents::PERIOD_S;
 
+/// More bytes than a vehicle ever needs in a window.
+pub const PLENTY: u64 = 200_000;
+
 /// How bad a world is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weather {
@@ -16,6 +19,8 @@ pub struct Weather {
     pub absent: f64,
     /// The chance a second that a connection is cut.
     pub cuts: f64,
+    /// What may cross a vehicle's socket in a window, each way.
+    pub bytes_max: u64,
     /// The longest way of a packet, in milliseconds.
     pub delay_ms: u64,
     /// The chance a window that a vehicle loses power, at some operation of its disk.
@@ -42,6 +47,7 @@ impl Weather {
             liars: 0,
             absent: 0.0,
             cuts: 0.0,
+            bytes_max: PLENTY,
             delay_ms: 40,
             power: 0.0,
             broker: 0.0,
@@ -82,6 +88,7 @@ impl Weather {
             } else {
                 0
             },
+            bytes_max: [PLENTY, PLENTY, PLENTY, 5_000][dice.between(0, 4) as usize],
             delay_ms: [5, 40, 300, 2_000][dice.between(0, 4) as usize],
             keeps_sessions: dice.happens(0.5),
             jump_s: [2, 40, 400][dice.between(0, 3) as usize],

@@ -1,7 +1,7 @@
 //! One queue of what happens, and who it happens to.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use tempfile::TempDir;
 use crate::board::{Board, Conn};
 use crate::chance::Dice;
 use crate::check::Checks;
-use crate::documents::{Fleet, OPEN_S, PERIOD_S};
+use crate::documents::{Fleet, PERIOD_S};
 use crate::engine::{Character, Roads, Simulated};
 use crate::vehicle::{BEFORE_S, Vehicle, Wire, utc_seconds};
-use crate::weather::Weather;
+use crate::weather::{PLENTY, Weather};
 
 /// Turns in which a vehicle must come to rest.
 const TURNS_MAX: u32 = 2_000;
@@ -37,7 +37,7 @@ enum Happening {
     /// A socket is there, or not.
     Dialled(usize, Conn),
     /// Bytes arrive at the broker.
-    Up(usize, Conn, Vec<u8>),
+    Up(Conn, Vec<u8>),
     /// Bytes arrive at a vehicle; or the end of them.
     Down(usize, Conn, Option<Vec<u8>>),
     /// The broker sees that a socket is gone.
@@ -76,6 +76,8 @@ pub struct World {
     count: u64,
     dice: Dice,
     conns: Conn,
+    /// Connections that were cut before what was on its way to the broker arrived.
+    lost: BTreeSet<Conn>,
     /// Which vehicles have no network in this window.
     away: Vec<bool>,
     calm: bool,
@@ -118,12 +120,13 @@ impl World {
             count: 0,
             dice: Dice::new(seed, 4),
             conns: 0,
+            lost: BTreeSet::new(),
             calm: false,
             fleet,
             weather,
             _folder: folder,
         };
-        for (topic, bytes) in world.fleet.documents() {
+        for (topic, bytes) in world.fleet.documents(world.weather.bytes_max) {
             world.board.leave(&topic, Bytes::from(bytes));
         }
         world.begin();
@@ -172,7 +175,14 @@ impl World {
             self.happen(happening);
             self.checks.after(&self.board, &self.vehicles, &self.fleet, us);
         }
-        self.checks.end(&self.vehicles, windows);
+        if self.weather.bytes_max == PLENTY {
+            self.checks.end(&self.vehicles, windows);
+        }
+        // Nearly all that may: nothing more was begun.
+        let spent = |(up, down): &&(u64, u64)| *up.max(down) > self.weather.bytes_max * 4 / 5;
+        if self.checks.crossed.values().any(|crossed| spent(&crossed)) {
+            self.trouble("budget");
+        }
     }
 
     /// All that happened, as a number: two worlds of one seed have the same.
@@ -198,8 +208,8 @@ impl World {
                 self.dialled(number, conn);
                 self.serve(number);
             }
-            Happening::Up(number, conn, bytes) => {
-                if self.wire(number, conn).is_none() && !self.leaving(number) {
+            Happening::Up(conn, bytes) => {
+                if self.lost.contains(&conn) {
                     return;
                 }
                 self.digest.update(&bytes);
@@ -224,11 +234,6 @@ impl World {
             }
             Happening::Trouble(window) => self.troubles_of(window),
         }
-    }
-
-    /// A vehicle whose last words are on their way.
-    fn leaving(&self, number: usize) -> bool {
-        self.vehicles[number].exchange.is_some()
     }
 
     fn wire(&mut self, number: usize, conn: Conn) -> Option<&mut Wire> {
@@ -262,6 +267,7 @@ impl World {
         let now = self.now_us.get();
         for conn in self.vehicles[number].lose_power(seed) {
             // The broker hears nothing any more, and sees it later or when the name comes again.
+            self.lose(conn);
             self.at(now + 45 * SECOND_US, Happening::Gone(conn));
         }
     }
@@ -361,15 +367,16 @@ impl World {
         for index in 0..self.vehicles[number].wires.len() {
             let way = self.way_us();
             let conn = self.conns + 1;
-            let counts = self.vehicles[number].wires[index].counts;
+            let window = self.vehicles[number].wires[index].window.map(|window| (number, window));
+            let may = self.weather.bytes_max;
             let wire = &mut self.vehicles[number].wires[index];
             let takes = wire.link.takes().min(wire.inbox.len());
             if wire.conn.is_some() && takes > 0 {
                 let bytes: Vec<u8> = wire.inbox.drain(..takes).collect();
                 wire.link.receive(&bytes);
                 moved = true;
-                if counts {
-                    self.checks.crossed(number, now, 0, takes as u64);
+                if let Some(window) = window {
+                    self.checks.crosses(window, 0, takes as u64, may);
                 }
             }
             let wire = &mut self.vehicles[number].wires[index];
@@ -383,11 +390,11 @@ impl World {
                 let bytes = wire.link.take();
                 if !bytes.is_empty() {
                     moved = true;
-                    if counts {
-                        self.checks.crossed(number, now, bytes.len() as u64, 0);
+                    if let Some(window) = window {
+                        self.checks.crosses(window, bytes.len() as u64, 0, may);
                     }
                     wire.up_us = wire.up_us.max(now + way);
-                    happenings.push((wire.up_us, Happening::Up(number, conn, bytes)));
+                    happenings.push((wire.up_us, Happening::Up(conn, bytes)));
                 }
                 let why = wire.link.ending();
                 let why = why.or_else(|| {
@@ -413,7 +420,14 @@ impl World {
         self.vehicles[number].wires.retain(|wire| !over(wire));
     }
 
-    /// Cuts the connections of a vehicle: what was on its way is lost.
+    /// What is on its way to the broker is lost, or arrives all the same.
+    fn lose(&mut self, conn: Conn) {
+        if self.dice.happens(0.5) {
+            self.lost.insert(conn);
+        }
+    }
+
+    /// Cuts the connections of a vehicle: what was on its way to it is lost.
     fn cut(&mut self, number: usize) {
         let now = self.now_us.get();
         let mut gone = Vec::new();
@@ -427,6 +441,7 @@ impl World {
         }
         for conn in gone {
             self.trouble("cut");
+            self.lose(conn);
             let later = self.dice.between(0, 50 * SECOND_US);
             self.at(now + later, Happening::Gone(conn));
         }
@@ -487,13 +502,4 @@ impl World {
 #[must_use]
 pub fn opens_us(window: u32) -> u64 {
     (BEFORE_S + u64::from(window) * u64::from(PERIOD_S)) * SECOND_US
-}
-
-/// The window that is open at this moment, if one is.
-#[must_use]
-pub fn window_at(now_us: u64) -> Option<u32> {
-    let since = now_us.checked_sub(opens_us(0))?;
-    let period = u64::from(PERIOD_S) * SECOND_US;
-    let window = u32::try_from(since / period).ok()?;
-    (since % period < u64::from(OPEN_S) * SECOND_US).then_some(window)
 }

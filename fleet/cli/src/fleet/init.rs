@@ -83,27 +83,8 @@ enum RuleName {
 impl RuleName {
     fn rule(self) -> Rule {
         match self {
-            RuleName::Consensus => Rule::Consensus(ConsensusRule {
-                inertia: 0.5,
-                up_bits: 2,
-                down_bits: 6,
-                brake: 0.01,
-                clip: true,
-                mean_last: 5,
-                mix: true,
-            }),
-            // The middle of the grids that Model Swarms draws its numbers from.
-            RuleName::Paper => Rule::Paper(PaperRule {
-                inertia: 0.2,
-                cognitive: 0.3,
-                social: 0.4,
-                repel: 0.05,
-                step_length: 0.8,
-                step_length_decay: 0.95,
-                step_length_min: 0.1,
-                patience: 10,
-                restart_patience: 7,
-            }),
+            RuleName::Consensus => Rule::Consensus(ConsensusRule::USUAL),
+            RuleName::Paper => Rule::Paper(PaperRule::USUAL),
         }
     }
 }

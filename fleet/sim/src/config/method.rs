@@ -160,12 +160,17 @@ impl Kind {
 }
 
 impl MethodConfig {
+    /// Whether its nights are pulled to where they begin: FedProx.
+    pub(super) const fn pulls(&self) -> bool {
+        matches!(self.rule, Rule::Average(Average { server: Server::Proximal { .. }, .. }))
+    }
+
     /// Whether it mixes predictions of frames, or asks more of a night than tuners of other models offer.
     pub(super) const fn frames_alone(&self) -> bool {
         match &self.rule {
             Rule::Ensemble(_) => true,
             Rule::Soup(soup) => matches!(soup.merge, Merge::Fisher(_) | Merge::RegMean(_)),
-            Rule::Average(average) => matches!(average.server, Server::Proximal { .. }),
+            Rule::Average(_) => self.pulls(),
             Rule::Local
             | Rule::Pooled
             | Rule::Cocktail(_)
@@ -222,14 +227,15 @@ fn bits(table: &Table<'_>, key: &str, usual: u8, most: u8) -> Result<u8, Documen
 
 fn consensus(table: &Table<'_>) -> Result<Consensus, DocumentError> {
     let number = |key, range, usual: f32| Ok(table.number(key, range)?.map_or(usual, |n| n as f32));
+    let usual = ConsensusRule::USUAL;
     let rule = ConsensusRule {
-        inertia: number("inertia", 0.0..=0.99, 0.5)?,
-        up_bits: bits(table, "up_bits", 2, 8)?,
-        down_bits: bits(table, "down_bits", 6, 8)?,
-        brake: number("brake", 0.0..=1.0, 0.01)?,
-        clip: table.boolean("clip")?.unwrap_or(true),
-        mean_last: table.integer("mean_last", 1..=8)?.map_or(5, |n| n as u8),
-        mix: table.boolean("mix")?.unwrap_or(true),
+        inertia: number("inertia", 0.0..=0.99, usual.inertia)?,
+        up_bits: bits(table, "up_bits", usual.up_bits, 8)?,
+        down_bits: bits(table, "down_bits", usual.down_bits, 8)?,
+        brake: number("brake", 0.0..=1.0, usual.brake)?,
+        clip: table.boolean("clip")?.unwrap_or(usual.clip),
+        mean_last: table.integer("mean_last", 1..=8)?.map_or(usual.mean_last, |n| n as u8),
+        mix: table.boolean("mix")?.unwrap_or(usual.mix),
     };
     let usual = Conduct::default();
     let conduct = Conduct {
@@ -246,16 +252,16 @@ fn consensus(table: &Table<'_>) -> Result<Consensus, DocumentError> {
 fn paper(table: &Table<'_>) -> Result<PaperRule, DocumentError> {
     let number = |key, usual: f32| Ok(table.number(key, 0.0..=1.0)?.map_or(usual, |n| n as f32));
     let windows = |key, usual| Ok(table.integer(key, 1..=100)?.map_or(usual, |n| n as u16));
-    // The middle of the grids that Model Swarms draws its numbers from.
+    let usual = PaperRule::USUAL;
     Ok(PaperRule {
-        inertia: number("inertia", 0.2)?,
-        cognitive: number("cognitive", 0.3)?,
-        social: number("social", 0.4)?,
-        repel: number("repel", 0.05)?,
-        step_length: number("step_length", 0.8)?,
-        step_length_decay: number("step_length_decay", 0.95)?,
-        step_length_min: number("step_length_min", 0.1)?,
-        patience: windows("patience", 10)?,
-        restart_patience: windows("restart_patience", 7)?,
+        inertia: number("inertia", usual.inertia)?,
+        cognitive: number("cognitive", usual.cognitive)?,
+        social: number("social", usual.social)?,
+        repel: number("repel", usual.repel)?,
+        step_length: number("step_length", usual.step_length)?,
+        step_length_decay: number("step_length_decay", usual.step_length_decay)?,
+        step_length_min: number("step_length_min", usual.step_length_min)?,
+        patience: windows("patience", usual.patience)?,
+        restart_patience: windows("restart_patience", usual.restart_patience)?,
     })
 }

@@ -3,7 +3,7 @@
 use shoal_shadow::batch::Mix;
 use shoal_shadow::document::{DocumentError, Table};
 
-use super::{MethodConfig, Rule, Server};
+use super::MethodConfig;
 
 const KEYS: [&str; 6] = ["steps", "batch", "learning_rate", "replay", "ewc", "distilled"];
 
@@ -63,20 +63,7 @@ impl NightConfig {
                 return Err(table.refuse(key, "of a model without frames", "a model of frames"));
             }
         }
-        let pulls = |method: &&MethodConfig| match &method.rule {
-            Rule::Average(average) => matches!(average.server, Server::Proximal { .. }),
-            Rule::Local
-            | Rule::Pooled
-            | Rule::Soup(_)
-            | Rule::Ensemble(_)
-            | Rule::Cocktail(_)
-            | Rule::Gossip(_)
-            | Rule::Evolution(_)
-            | Rule::Consensus(_)
-            | Rule::Coefficients(_)
-            | Rule::Paper(_) => false,
-        };
-        match methods.iter().find(pulls) {
+        match methods.iter().find(|method| method.pulls()) {
             Some(method) if self.ewc > 0.0 => {
                 let got = format!("beside `{}` with its server `fedprox`", method.name);
                 Err(table.refuse("ewc", got, "only one of the two: a night has one pull"))

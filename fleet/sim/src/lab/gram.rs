@@ -5,10 +5,8 @@ use std::num::NonZeroUsize;
 use shoal_runtime::adapter::Layout;
 use shoal_shadow::batch::Batch;
 use shoal_shadow::fit::SiteInputs;
-use shoal_swarm::swarm::ValuesHash;
 
 use super::{Information, Lab, LabError, flat, in_parallel};
-use crate::store::Key;
 
 /// Gram matrices of one vehicle, site by site in the layout's order.
 ///
@@ -40,31 +38,21 @@ impl Lab<'_> {
     }
 
     fn seen(&self, asked: &Information) -> Result<Grams, LabError> {
-        let Information { vehicle, window, at, samples, seed } = asked;
-        let name = ValuesHash::of(at);
-        let parts: [&[u8]; 6] = [
-            &self.context,
-            &vehicle.to_le_bytes(),
-            &window.to_le_bytes(),
-            name.bytes(),
-            &samples.to_le_bytes(),
-            &seed.to_le_bytes(),
-        ];
-        let key = Key::of("grams", &parts);
+        let key = asked.key("grams", &self.context);
         let layout = &self.base.layout;
         if let Some(grams) = self.store.get(&key).and_then(|bytes| read(layout, &bytes)) {
             return Ok(grams);
         }
         let frames = self.bench.frames("regmean")?;
         let mut source = frames.own_clips(asked)?;
-        let adapter = self.base.adapter(at)?;
+        let adapter = self.base.adapter(&asked.at)?;
         let base = self.base.modelled()?;
         let description = base.package.description();
         let one = NonZeroUsize::MIN;
         let mut inputs = SiteInputs::load(&base.model, description, &*base.engine, one, &adapter)?;
         let mut sums: Vec<Sum> = triangles(layout).map(Sum::new).collect();
         let mut batch = Batch::new(frames.form.clone(), 1);
-        for sample in 0..*samples {
+        for sample in 0..asked.samples {
             source.fill(sample.into(), &mut batch);
             inputs.see(&batch, |site, row| {
                 if let Some(sum) = sums.get_mut(site) {

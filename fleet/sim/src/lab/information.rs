@@ -30,6 +30,23 @@ pub struct Information {
     pub seed: u64,
 }
 
+impl Information {
+    /// What names a result of this kind in these circumstances.
+    pub(super) fn key(&self, kind: &str, context: &[u8; 32]) -> Key {
+        let Information { vehicle, window, at, samples, seed } = self;
+        let name = ValuesHash::of(at);
+        let parts: [&[u8]; 6] = [
+            context,
+            &vehicle.to_le_bytes(),
+            &window.to_le_bytes(),
+            name.bytes(),
+            &samples.to_le_bytes(),
+            &seed.to_le_bytes(),
+        ];
+        Key::of(kind, &parts)
+    }
+}
+
 impl Lab<'_> {
     /// Means of squared gradients of the loss, of one sample at a time drawn as a night draws the vehicle's own clips, in the
     /// order they are asked for. No step is taken, and none is counted.
@@ -43,17 +60,7 @@ impl Lab<'_> {
     }
 
     fn informed(&self, asked: &Information) -> Result<Flat, LabError> {
-        let Information { vehicle, window, at, samples, seed } = asked;
-        let name = ValuesHash::of(at);
-        let parts: [&[u8]; 6] = [
-            &self.context,
-            &vehicle.to_le_bytes(),
-            &window.to_le_bytes(),
-            name.bytes(),
-            &samples.to_le_bytes(),
-            &seed.to_le_bytes(),
-        ];
-        let key = Key::of("information", &parts);
+        let key = asked.key("information", &self.context);
         if let Some(values) = self.store.get(&key).map(|bytes| flat(&bytes))
             && values.len() == self.base.layout.values()
         {
@@ -61,6 +68,7 @@ impl Lab<'_> {
         }
         let frames = self.bench.frames("fisher")?;
         let own = frames.own_roads(asked);
+        let Information { vehicle, at, samples, seed, .. } = asked;
         let found = squared_gradients(self.base, frames.form, [own], at, *samples, *seed)?;
         let values = found.into_iter().next().ok_or(LabError::Nothing { vehicle: *vehicle })?;
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();

@@ -57,6 +57,21 @@ pub struct PaperRule {
     pub restart_patience: u16,
 }
 
+impl PaperRule {
+    /// The middle of the grids that Model Swarms draws its numbers from.
+    pub const USUAL: PaperRule = PaperRule {
+        inertia: 0.2,
+        cognitive: 0.3,
+        social: 0.4,
+        repel: 0.05,
+        step_length: 0.8,
+        step_length_decay: 0.95,
+        step_length_min: 0.1,
+        patience: 10,
+        restart_patience: 7,
+    };
+}
+
 /// The numbers of the consensus rule.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConsensusRule {
@@ -74,6 +89,19 @@ pub struct ConsensusRule {
     pub mean_last: u8,
     /// Whether a vehicle mixes what is deployed with its own adapter.
     pub mix: bool,
+}
+
+impl ConsensusRule {
+    /// What a fleet has unless it is told otherwise (docs/decisions, 22).
+    pub const USUAL: ConsensusRule = ConsensusRule {
+        inertia: 0.5,
+        up_bits: 2,
+        down_bits: 6,
+        brake: 0.01,
+        clip: true,
+        mean_last: 5,
+        mix: true,
+    };
 }
 
 /// The fields of a swarm document, in the order of the wire.
