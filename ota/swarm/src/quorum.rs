@@ -80,7 +80,7 @@ impl<'a> Quorum<'a> {
         &self.weighing
     }
 
-    /// The particles of this window's claims that the next window's nonce puts to the vote, in order of their places:
+    /// The particles of this window's claims that the next window's nonce puts to the vote, in this order:
     /// the two highest claims of vehicles in good standing, the highest claimed merge beside them, and one drawn of the
     /// rest. Where nobody claims a merge, the lowest claim of a worst stands for it. Fewer when there are not as many.
     ///

@@ -33,6 +33,7 @@ enum Said {
     Claim(u32),
     Contribution(u32),
     Vote(u32, ParticleId),
+    VoteAt(u32, u8),
 }
 
 struct Vehicles<'a>(&'a Fleet);
@@ -87,6 +88,10 @@ impl Checks {
             Kind::Vote => {
                 let vote = record.verify::<Vote>(&keys).expect("a vote");
                 let fields = vote.body().fields();
+                let at = (place.publisher(), Said::VoteAt(fields.window, fields.place));
+                let before = self.said.insert(at, bytes.clone());
+                let same = before.is_none_or(|before| before == *bytes);
+                assert!(same, "{now_us}: {topic} has two votes of window {}", fields.window);
                 Some(Said::Vote(fields.window, fields.nominee))
             }
             Kind::ParticleHeader => {

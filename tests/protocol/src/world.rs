@@ -356,6 +356,8 @@ impl World {
         let turn = exchange.turn(Some(Look::recorded()))?;
         assert_eq!(turn, Turn::Goes, "nobody stops it");
         exchange.wait(Duration::ZERO)?;
+        // As the program's own loop: what came is acted upon before anything is waited for.
+        assert_eq!(exchange.turn(Some(Look::recorded()))?, Turn::Goes, "nobody stops it");
         vehicle.take_dialled();
         Ok(())
     }

@@ -33,6 +33,7 @@ impl Exchange {
             Event::Disconnected { why, .. } => {
                 debug!(?why, "disconnected");
                 self.run.metrics.connected(false);
+                self.tell_swarm(Input::Behind);
             }
             Event::SubscribeRefused { filter, reason, .. } => {
                 warn!(filter, reason, "the broker refuses a subscription");
@@ -111,12 +112,15 @@ impl Exchange {
         let Some((taken, window)) = self.hand_in_record(topic, &record, bytes) else {
             return Ok(());
         };
+        if matches!(taken, Ok(true)) {
+            self.run.metrics.taken(topic.leaf().name());
+            self.vault.keep_record(window, text, bytes)?;
+        }
+        if mine {
+            self.came_back(text, bytes)?;
+        }
         match taken {
-            Ok(true) => {
-                self.run.metrics.taken(topic.leaf().name());
-                Ok(self.vault.keep_record(window, text, bytes)?)
-            }
-            Ok(false) => Ok(()),
+            Ok(_) => Ok(()),
             // What was retained long ago comes with every window.
             Err(Reject::Record(RejectRecord::WrongWindow { .. })) => Ok(()),
             Err(Reject::Record(reject)) => {
@@ -151,7 +155,7 @@ impl Exchange {
                 let signed = &Signed::from(&**header);
                 let taken = self.hand_in(Input::Header { header: signed, slot })?;
                 if taken.is_ok() {
-                    self.particles.know(header.body().id(), bytes);
+                    self.particles.know(header.body(), bytes);
                 }
                 Some((taken, header.body().fields().window))
             }

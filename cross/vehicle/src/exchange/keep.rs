@@ -64,7 +64,7 @@ impl Exchange {
             let Ok(record) = read(&topic, &bytes, self.documents.keyring()) else { continue };
             // A header that is too old to count still names what the vehicle stood on.
             if let Record::ParticleHeader(header) = &record {
-                self.particles.know(header.body().id(), &bytes);
+                self.particles.know(header.body(), &bytes);
             }
             let taken = self.hand_in_record(&topic, &record, &bytes);
             if let Some((Err(error), _window)) = taken {
@@ -96,12 +96,13 @@ impl Exchange {
         }
         let keys = self.documents.keyring();
         self.vault.forget_records(|kept| {
-            let id = received(&kept.bytes);
             let recent = kept.window.saturating_add(NONCES) >= window;
-            let named = named(kept, keys).is_some_and(|particle| particles.contains(&particle));
-            !recent && !named && !records.contains(&id)
+            let counts = || records.contains(&received(&kept.bytes));
+            let named =
+                || named(kept, keys).is_some_and(|particle| particles.contains(&particle));
+            !recent && !counts() && !named()
         })?;
-        let mut blobs = self.particles.retain(&particles, keys);
+        let mut blobs = self.particles.retain(&particles);
         let state = Saved::decode(self.vault.get(STATE_KEY)?.as_deref()).unwrap_or_default();
         blobs.extend(state.values().iter().map(|hash| *hash.bytes()));
         if let Some(tuning) = self.tuning()? {
@@ -111,13 +112,9 @@ impl Exchange {
         // What a rerun needs.
         for values in self.log.named() {
             blobs.insert(*values.hash.bytes());
-            blobs.extend(
-                values
-                    .particle
-                    .map(|particle| self.particles.chunks(particle, keys))
-                    .into_iter()
-                    .flatten(),
-            );
+            if let Some(particle) = values.particle {
+                blobs.extend(self.particles.chunks(particle));
+            }
         }
         self.vault.sweep(&blobs)?;
         Ok(())

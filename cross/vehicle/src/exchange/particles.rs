@@ -25,7 +25,7 @@ const ATTEMPTS_MAX: u8 = 3;
 pub struct Particles {
     /// Of an adapter of this vehicle's model: no more are ever decoded.
     values: usize,
-    headers: BTreeMap<ParticleId, Vec<u8>>,
+    headers: BTreeMap<ParticleId, Known>,
     coming: BTreeMap<ParticleId, Coming>,
 }
 
@@ -46,6 +46,13 @@ pub enum Got {
     Missing(ParticleId),
     /// It is no adapter of this model: its header, and why.
     Refused(ParticleId, RecordId, RefusalCode),
+}
+
+/// A header whose signature held when it came, and the chunks that it names.
+#[derive(Debug)]
+struct Known {
+    envelope: Vec<u8>,
+    chunks: Vec<[u8; 32]>,
 }
 
 /// The store of transfers: chunks by their hash, records by the particle.
@@ -85,13 +92,15 @@ impl Particles {
     }
 
     /// Knows the header of a particle; of two publishers' the first one will do.
-    pub fn know(&mut self, particle: ParticleId, envelope: &[u8]) {
-        self.headers.entry(particle).or_insert_with(|| envelope.to_vec());
+    pub fn know(&mut self, header: &ParticleHeader, envelope: &[u8]) {
+        let chunks = || header.fields().chunks.iter().map(|chunk| *chunk.hash.bytes()).collect();
+        let known = || Known { envelope: envelope.to_vec(), chunks: chunks() };
+        self.headers.entry(header.id()).or_insert_with(known);
     }
 
     /// The header's envelope.
     pub fn header(&self, particle: ParticleId) -> Option<&[u8]> {
-        self.headers.get(&particle).map(Vec::as_slice)
+        self.headers.get(&particle).map(|known| known.envelope.as_slice())
     }
 
     /// How many particles are on their way.
@@ -197,24 +206,14 @@ impl Particles {
     }
 
     /// Forgets headers but these, and names the chunks that these have.
-    pub fn retain(&mut self, keep: &BTreeSet<ParticleId>, keys: &impl Keys) -> BTreeSet<[u8; 32]> {
-        self.headers.retain(|particle, _envelope| keep.contains(particle));
-        let mut chunks = BTreeSet::new();
-        for envelope in self.headers.values() {
-            if let Ok(header) = verified::<ParticleHeader>(envelope, keys) {
-                let named = &header.body().fields().chunks;
-                chunks.extend(named.iter().map(|chunk| *chunk.hash.bytes()));
-            }
-        }
-        chunks
+    pub fn retain(&mut self, keep: &BTreeSet<ParticleId>) -> BTreeSet<[u8; 32]> {
+        self.headers.retain(|particle, _known| keep.contains(particle));
+        self.headers.values().flat_map(|known| &known.chunks).copied().collect()
     }
 
     /// The chunks that the header of a particle names.
-    pub fn chunks(&self, particle: ParticleId, keys: &impl Keys) -> Vec<[u8; 32]> {
-        let header =
-            self.header(particle).and_then(|bytes| verified::<ParticleHeader>(bytes, keys).ok());
-        let chunks = header.map(|header| header.body().fields().chunks.clone());
-        chunks.into_iter().flatten().map(|chunk| *chunk.hash.bytes()).collect()
+    pub fn chunks(&self, particle: ParticleId) -> &[[u8; 32]] {
+        self.headers.get(&particle).map_or(&[], |known| &known.chunks)
     }
 
     /// The values of a particle that is whole in the vault.
@@ -318,7 +317,9 @@ impl Particles {
         self.coming.remove(&particle);
         // A transfer that began without its header has it now.
         if let Some(envelope) = vault.get(&transfer_key(particle, TRANSFER_HEADER_KEY))? {
-            self.know(particle, &envelope);
+            if let Ok(header) = verified::<ParticleHeader>(&envelope, keys) {
+                self.know(header.body(), &envelope);
+            }
         }
         let got = self.read(particle, keys, vault)?;
         vault.remove(&transfer_key(particle, TRANSFER_HEADER_KEY))?;

@@ -1,10 +1,9 @@
 //! What is published: records sealed and kept, particles coded and kept, refusals, and what the vehicle says of itself.
 
-use shoal_swarm::inbox::read;
 use shoal_swarm::swarm::{Flat, Input, Swarm};
 use shoal_wire::v1::{
     Activity, ParticleHeader, Presence, PresenceFields, Refusal, RefusalCode, RefusalFields, Role,
-    SLOTS,
+    SLOTS, VOTE_WINDOWS,
 };
 use shoal_wire::{Body, Leaf, ParticleId, RecordId, Topic, seal};
 use tracing::warn;
@@ -19,22 +18,53 @@ const SOFTWARE: &str = concat!("shoal-vehicle ", env!("CARGO_PKG_VERSION"));
 const PERIODS_VALID: u64 = 8;
 const SECONDS_VALID_MIN: u64 = 9 * 24 * 3600;
 
+/// Records on their way to the broker: `outgoing/<window>/<topic>`.
+const OUTGOING: &str = "outgoing/";
+
+/// Window and topic of what is kept under this key.
+fn outgoing(key: &str) -> Option<(u32, &str)> {
+    let (window, topic) = key.strip_prefix(OUTGOING)?.split_once('/')?;
+    Some((window.parse().ok()?, topic))
+}
+
 impl Exchange {
-    /// What was sealed in this window before a start: it may or may not have reached the broker.
+    /// What has not come back from the broker is published again: records of this window, and votes of those before whose
+    /// places are still theirs. A claim or a header of an earlier window comes too late: it was never said.
     pub(super) fn republish(&mut self, window: u32) -> Result<(), ExchangeError> {
-        for kept in self.vault.records()? {
-            let Ok(topic) = Topic::decode(&kept.topic) else { continue };
-            if kept.window != window || topic.publisher() != self.me {
+        for key in self.vault.keys(OUTGOING)? {
+            let Some((of, text)) = outgoing(&key) else { continue };
+            let leaf = Topic::decode(text).ok().map(|topic| topic.leaf());
+            let vote = matches!(leaf, Some(Leaf::Vote { .. }));
+            let counts_for = if vote { u32::from(VOTE_WINDOWS) } else { 1 };
+            let counts = (of..of.saturating_add(counts_for)).contains(&window);
+            let Some(envelope) = self.vault.get(&key)?.filter(|_envelope| counts) else {
+                self.vault.remove(&key)?;
                 continue;
-            }
-            if let Leaf::Particle { slot } = topic.leaf() {
-                self.publish_chunks(slot, &kept.bytes)?;
+            };
+            if let Some(Leaf::Particle { slot }) = leaf {
+                self.publish_chunks(slot, &envelope)?;
             }
             if let Some(line) = &mut self.line {
-                line.publish(kept.topic, kept.bytes);
+                line.publish(text.to_owned(), envelope);
             }
         }
         Ok(())
+    }
+
+    /// A record of ours stands at the broker.
+    pub(super) fn came_back(&mut self, text: &str, bytes: &[u8]) -> Result<(), ExchangeError> {
+        for key in self.vault.keys(OUTGOING)? {
+            let here = outgoing(&key).is_some_and(|(_window, topic)| topic == text);
+            if here && self.vault.get(&key)?.is_some_and(|envelope| envelope == bytes) {
+                self.vault.remove(&key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all that was published has come back.
+    pub(super) fn all_came_back(&self) -> Result<bool, ExchangeError> {
+        Ok(self.vault.keys(OUTGOING)?.is_empty())
     }
 
     /// A particle is coded: its chunks and its sealed header are durable before the core hears of it.
@@ -65,7 +95,7 @@ impl Exchange {
                 envelope
             }
         };
-        self.particles.know(particle, &envelope);
+        self.particles.know(&coded.header, &envelope);
         let held = self.swarm.as_ref().map(Swarm::held).unwrap_or_default();
         let slot = self.slots.take(particle, &held).ok();
         if let Some(record) = self.slots.poll_persist() {
@@ -122,7 +152,8 @@ impl Exchange {
         self.publish_record(window, leaf, &envelope)
     }
 
-    /// Keeps a record of ours, publishes it, and hands it in: the vehicle's own count like all others.
+    /// Keeps a record of ours until it has come back from the broker, and publishes it. It counts here when it counts
+    /// elsewhere: by what nobody else can see, this vehicle alone would elect.
     fn publish_record(
         &mut self,
         window: u32,
@@ -130,14 +161,9 @@ impl Exchange {
         envelope: &[u8],
     ) -> Result<(), ExchangeError> {
         let Ok(text) = self.board.own(leaf) else { return Ok(()) };
-        self.vault.keep_record(window, &text, envelope)?;
+        self.vault.put(&format!("{OUTGOING}{window}/{text}"), envelope)?;
         if let Some(line) = &mut self.line {
-            line.publish(text.clone(), envelope.to_vec());
-        }
-        let Ok(topic) = Topic::decode(&text) else { return Ok(()) };
-        let Ok(record) = read(&topic, envelope, &self.own()) else { return Ok(()) };
-        if let Some((Err(error), _window)) = self.hand_in_record(&topic, &record, envelope) {
-            warn!(%error, "a record of our own is of no use");
+            line.publish(text, envelope.to_vec());
         }
         Ok(())
     }

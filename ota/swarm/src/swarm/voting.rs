@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use shoal_wire::v1::{Compared, VoteFields};
+use shoal_wire::v1::{Compared, NOMINEES, VoteFields};
 use shoal_wire::{KeyId, ParticleId};
 
 use super::moving::Contender;
@@ -15,7 +15,6 @@ use crate::quorum::Nominee;
 #[derive(Clone, Debug)]
 pub(super) struct Voting {
     nominee: Nominee,
-    place: u8,
     done: bool,
 }
 
@@ -27,11 +26,11 @@ impl Swarm {
         let drawn = |nominee: &Nominee, me: KeyId| {
             self.roster.voters(nonce, nominee.particle, nominee.claimant).contains(&me)
         };
-        (0_u8..)
-            .zip(nominees)
-            .filter(|(_place, nominee)| drawn(nominee, self.vehicle))
-            .filter(|(_place, nominee)| !voted.contains(&nominee.particle))
-            .map(|(place, nominee)| Voting { nominee, place, done: false })
+        nominees
+            .into_iter()
+            .filter(|nominee| drawn(nominee, self.vehicle))
+            .filter(|nominee| !voted.contains(&nominee.particle))
+            .map(|nominee| Voting { nominee, done: false })
             .collect()
     }
 
@@ -74,6 +73,14 @@ impl Swarm {
         changed
     }
 
+    /// The place of this vehicle's next vote in this window: its votes are numbered as it casts them. A nominee's own place
+    /// would not do: it changes while claims come in, and a second vote would take the topic of the first and contradict it.
+    fn next_place(&self, window: u32) -> Option<u8> {
+        let voted = self.state.voted.as_ref().filter(|(of, _)| *of == window);
+        let cast = voted.map_or(0, |(_window, voted)| voted.len());
+        u8::try_from(cast).ok().filter(|place| *place < NOMINEES)
+    }
+
     pub(super) fn voted(
         &mut self,
         night: &Night,
@@ -90,9 +97,10 @@ impl Swarm {
             best: term.beside,
             standard_error: term.difference_error,
         };
+        let Some(place) = self.next_place(night.window) else { return };
         let fields = VoteFields {
             window: night.window,
-            place: vote.place,
+            place,
             nominee: vote.nominee.particle,
             best,
             pack,

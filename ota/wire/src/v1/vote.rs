@@ -11,7 +11,7 @@ use crate::v1::check::{PARTS, RejectTerms, TERMS_MAX, measured};
 
 /// The longest envelope of a vote, in bytes.
 pub const VOTE_BYTES_MAX: usize = 512;
-/// Nominees of one window: their places are numbered from 0.
+/// Nominees of one window, and the votes that one vehicle casts in it.
 pub const NOMINEES: u8 = 4;
 /// Votes of so many windows stand on the broker: those of window w take slot w mod 4.
 pub const VOTE_WINDOWS: u8 = 4;
@@ -43,7 +43,7 @@ pub struct Compared {
 pub struct VoteFields {
     /// The window whose nonce asked for it.
     pub window: u32,
-    /// The nominee's place among the nominees of that window: below [`NOMINEES`].
+    /// The number of this vote among the signer's of that window, from 0: below [`NOMINEES`].
     pub place: u8,
     /// The nominee.
     pub nominee: ParticleId,
