@@ -17,6 +17,7 @@ mod soak;
 mod steps;
 mod test;
 mod tidy;
+mod worlds;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -3,19 +3,25 @@
 use std::ffi::OsString;
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::clock::Watch;
 use crate::flags::Flags;
 use crate::process::Run;
 use crate::steps::Outcome;
-use crate::{Done, Failure, fuzz, image, root};
+use crate::{Done, Failure, fuzz, image, root, worlds};
 
 const HELP: &str = "\
-cargo xtask soak [--cases N] [--fuzz-seconds N]
+cargo xtask soak [--only PART]... [--cases N] [--fuzz-seconds N] [--seeds N] [--defect NAME]
 
-Every property test with N cases (default 20000), replay killed and cut, a vehicle computer whose power is cut, its image
-made twice, and every fuzz target for N seconds (default 1800); writes docs/evidence/soak-COMMIT.json.";
+  properties   every property test with N cases (default 20000)
+  replay       replay killed and cut
+  image        a vehicle computer whose power is cut; its image made twice
+  fuzz         every fuzz target for N seconds (default 1800)
+  worlds       N worlds of a whole fleet in virtual time (default 10000)
+  defects      each defect of tests/protocol/defects.toml, or NAME, is found by one of 2000 worlds
+
+Writes docs/evidence/soak-COMMIT.json, of the parts that ran.";
 
 /// Times that a program is killed while it writes replay.
 const KILLS: u32 = 300;
@@ -32,52 +38,95 @@ const POWER_CUTS: u32 = 10;
 /// Seeds of the simulated disk that is cut before every operation.
 const CUT_SEEDS: u32 = 40;
 
+/// Worlds in which a seeded defect must show itself.
+const DEFECT_WORLDS: u64 = 2_000;
+
+const PARTS: [&str; 6] = ["properties", "replay", "image", "fuzz", "worlds", "defects"];
+
 pub(crate) fn run(args: &[String]) -> Done {
-    let flags = Flags::parse(args, &["--cases", "--fuzz-seconds"], &["--help"])?;
+    let valued = ["--only", "--cases", "--fuzz-seconds", "--seeds", "--defect"];
+    let flags = Flags::parse(args, &valued, &["--help"])?;
     if flags.has("--help") {
         println!("{HELP}");
         return Ok(());
     }
-    let number = |name: &str, default: u64| match flags.value(name) {
-        None => Ok(default),
-        Some(text) => text.parse().map_err(|_error| Failure(format!("{name} {text} is no number"))),
-    };
-    let (cases, seconds) = (number("--cases", 20_000)?, number("--fuzz-seconds", 1800)?);
+    if let Some(part) = flags.all("--only").find(|part| !PARTS.contains(part)) {
+        return Err(Failure(format!("no part {part}; there are: {}", PARTS.join(" "))));
+    }
     let git = |args: &[&str]| Run::new("git").args(args).output();
     let commit = git(&["rev-parse", "HEAD"])?;
     let changed = !git(&["status", "--porcelain"])?.is_empty();
 
     let watch = Watch::start();
-    let variables: [(&'static str, OsString); 1] = [("PROPTEST_CASES", cases.to_string().into())];
-    let properties = Run::cargo()
-        .args(["test", "--package", "shoal-wire", "--package", "shoal-window", "properties"])
-        .envs(&variables)
-        .run();
-    let replay = Run::cargo()
-        .args(["test", "--package", "shoal-shadow", "--test", "replay_kill"])
-        .args(["--test", "replay_faults"])
-        .env("SHOAL_REPLAY_KILLS", KILLS.to_string())
-        .env("SHOAL_REPLAY_CUT_SEEDS", CUT_SEEDS.to_string())
-        .run();
-    let image = image::booted::step(Some(POWER_CUTS), &crate::test::variables());
-    let twice = image::booted::is_repeatable();
-    let fuzzed = fuzz::step(fuzz::Length::Seconds(seconds), &variables);
-    let summary = json!({
-        "schema": 1,
-        "commit": commit,
-        "changed": changed,
-        "seconds": watch.elapsed().as_secs(),
-        "properties": {"cases": cases, "passed": properties.is_ok()},
-        "replay": {"kills": KILLS, "cut_seeds": CUT_SEEDS, "passed": replay.is_ok()},
-        "image": {"power_cuts": POWER_CUTS, "result": format!("{image:?}"), "twice_the_same": format!("{twice:?}")},
-        "fuzz": {"seconds_each": seconds, "result": format!("{fuzzed:?}")},
-    });
+    let mut summary = Map::new();
+    let mut failures = Vec::new();
+    let asked = |part: &&str| {
+        flags.all("--only").next().is_none() || flags.all("--only").any(|only| only == *part)
+    };
+    for part in PARTS.iter().filter(|part| asked(part)) {
+        let (value, done) = one(part, &flags)?;
+        summary.insert((*part).to_owned(), value);
+        failures.extend(done.err().map(|Failure(why)| format!("{part}: {why}")));
+    }
+    summary.insert("schema".into(), json!(2));
+    summary.insert("commit".into(), json!(commit));
+    summary.insert("changed".into(), json!(changed));
+    summary.insert("seconds".into(), json!(watch.elapsed().as_secs()));
     let folder = root().join("docs/evidence");
     let short = commit.get(..12).unwrap_or(&commit);
     let path = folder.join(format!("soak-{short}.json"));
     fs::create_dir_all(&folder)
-        .and_then(|()| fs::write(&path, format!("{summary:#}\n")))
+        .and_then(|()| fs::write(&path, format!("{:#}\n", Value::Object(summary))))
         .map_err(|error| Failure(format!("cannot write {}: {error}", path.display())))?;
     println!("wrote {}", path.display());
-    properties.and(replay).and(image.and_then(all_of_it)).and(twice).and(fuzzed.map(|_outcome| ()))
+    if failures.is_empty() { Ok(()) } else { Err(Failure(failures.join("; "))) }
+}
+
+/// One part: what it showed, and whether that is what was asked for.
+fn one(part: &str, flags: &Flags) -> Done<(Value, Done)> {
+    let number = |name: &str, default: u64| match flags.value(name) {
+        None => Ok(default),
+        Some(text) => text.parse().map_err(|_error| Failure(format!("{name} {text} is no number"))),
+    };
+    let cases = number("--cases", 20_000)?;
+    let variables: [(&'static str, OsString); 1] = [("PROPTEST_CASES", cases.to_string().into())];
+    Ok(match part {
+        "properties" => {
+            let done = Run::cargo()
+                .args([
+                    "test",
+                    "--package",
+                    "shoal-wire",
+                    "--package",
+                    "shoal-window",
+                    "properties",
+                ])
+                .envs(&variables)
+                .run();
+            (json!({"cases": cases, "passed": done.is_ok()}), done)
+        }
+        "replay" => {
+            let done = Run::cargo()
+                .args(["test", "--package", "shoal-shadow", "--test", "replay_kill"])
+                .args(["--test", "replay_faults"])
+                .env("SHOAL_REPLAY_KILLS", KILLS.to_string())
+                .env("SHOAL_REPLAY_CUT_SEEDS", CUT_SEEDS.to_string())
+                .run();
+            (json!({"kills": KILLS, "cut_seeds": CUT_SEEDS, "passed": done.is_ok()}), done)
+        }
+        "image" => {
+            let cut = image::booted::step(Some(POWER_CUTS), &crate::test::variables());
+            let twice = image::booted::is_repeatable();
+            let shown = json!({"power_cuts": POWER_CUTS, "result": format!("{cut:?}"), "twice_the_same": format!("{twice:?}")});
+            (shown, cut.and_then(all_of_it).and(twice))
+        }
+        "fuzz" => {
+            let seconds = number("--fuzz-seconds", 1800)?;
+            let fuzzed = fuzz::step(fuzz::Length::Seconds(seconds), &variables);
+            let shown = json!({"seconds_each": seconds, "result": format!("{fuzzed:?}")});
+            (shown, fuzzed.map(|_outcome| ()))
+        }
+        "worlds" => worlds::worlds(number("--seeds", 10_000)?),
+        _defects => worlds::found(DEFECT_WORLDS, flags.value("--defect")),
+    })
 }

@@ -324,7 +324,7 @@ impl State {
                     Some(Claimed { vehicle, role: role_name(claim.body.role), value })
                 })
                 .collect();
-            let best = quorum.best().and_then(|best| units(weighing, &best.ballot.values));
+            let best = quorum.best().and_then(|best| units(weighing, &best.values));
             if !claims.is_empty() || (best.is_some() && of <= window) {
                 self.history.insert(of, Window { window: of, best, claims });
             }
@@ -344,13 +344,12 @@ impl State {
             return (None, None);
         };
         let held = |elected: shoal_swarm::quorum::Elected| {
-            let ballot = elected.ballot;
             Some(Held {
-                particle: ballot.particle.to_string(),
-                role: role_name(ballot.role),
+                particle: elected.particle.to_string(),
+                role: role_name(elected.role),
                 window: elected.window,
-                vehicle: roster.number(ballot.claimant),
-                value: units(quorum.weighing(), &ballot.values)?,
+                vehicle: roster.number(elected.claimant),
+                value: units(quorum.weighing(), &elected.values)?,
             })
         };
         (quorum.best().and_then(held), quorum.worst().and_then(held))

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use shoal_wire::v1::{Role, VoteFields};
+use shoal_wire::v1::{Compared, Role, VoteFields};
 use shoal_wire::{KeyId, ParticleId};
 
 use crate::roster::majority;
@@ -38,6 +38,8 @@ pub struct Ballot {
     pub worse: f64,
     /// The median of what each term was, in units of 1e-4.
     pub values: Vec<i16>,
+    /// The same of the particle that it was measured beside.
+    pub reference_values: Vec<i16>,
 }
 
 impl Ballot {
@@ -74,7 +76,8 @@ impl Ballot {
             standard_error: of(&|_gain, error| error)?,
             better: of(&|gain, error| gain - SURE * error)?,
             worse: of(&|gain, error| -gain - SURE * error)?,
-            values: medians(&votes),
+            values: medians(&votes, |term| term.value),
+            reference_values: medians(&votes, |term| term.best),
         })
     }
 
@@ -106,11 +109,11 @@ pub(crate) fn upper_median(mut values: Vec<f64>) -> Option<f64> {
 }
 
 /// The lower median of each term.
-fn medians(votes: &[&VoteFields]) -> Vec<i16> {
+fn medians(votes: &[&VoteFields], of: impl Fn(&Compared) -> i16) -> Vec<i16> {
     let terms = votes.iter().map(|vote| vote.terms.len()).min().unwrap_or(0);
     let of_term = |index: usize| {
         let mut values: Vec<i16> =
-            votes.iter().filter_map(|vote| vote.terms.get(index)).map(|term| term.value).collect();
+            votes.iter().filter_map(|vote| vote.terms.get(index)).map(&of).collect();
         values.sort_unstable();
         values.get(values.len().saturating_sub(1) / 2).copied()
     };

@@ -41,8 +41,14 @@ pub struct Nominee {
 pub struct Elected {
     /// The window of its claim.
     pub window: u32,
-    /// What its voters found.
-    pub ballot: Ballot,
+    /// Which particle.
+    pub particle: ParticleId,
+    /// As what it was claimed.
+    pub role: Role,
+    /// Whose claim it was.
+    pub claimant: KeyId,
+    /// The median of what each term was for its voters, in units of 1e-4.
+    pub values: Vec<i16>,
 }
 
 /// A claim that counts, with its utility.
@@ -180,13 +186,41 @@ impl<'a> Quorum<'a> {
 
     /// Best in this window: of the nominees that a majority found surely better, that of the latest window; of several,
     /// the one that is surely better by most. `None`: x_p.
+    ///
+    /// Votes stand on the board for a few windows. A vehicle that was away when best was elected takes it from a majority
+    /// that voted later, and measured beside it: it knows no election of that particle, and those who voted did.
     pub fn best(&self) -> Option<Elected> {
         let mut windows = self.records.claimed_windows();
         windows.retain(|claimed| claimed.saturating_add(ELECTED_AFTER) <= self.window);
-        windows.into_iter().rev().find_map(|window| {
-            self.elected(window, |ballot| {
-                ballot.elects_best(&self.weighing).then_some(ballot.better)
-            })
+        let elected = windows.iter().rev().find_map(|window| self.best_of(*window));
+        let after = elected.as_ref().map_or(0, |elected| elected.window.saturating_add(1));
+        let later = windows.iter().rev().take_while(|window| **window >= after);
+        let witnessed = later.copied().find_map(|window| self.witnessed(window)).filter(|other| {
+            let known = |window: &u32| {
+                self.best_of(*window).is_some_and(|elected| elected.particle == other.particle)
+            };
+            !windows.iter().any(known)
+        });
+        witnessed.or(elected)
+    }
+
+    fn best_of(&self, window: u32) -> Option<Elected> {
+        let merit = |ballot: &Ballot| ballot.elects_best(&self.weighing).then_some(ballot.better);
+        self.elected(window, merit)
+    }
+
+    /// What a majority of the voters on a nominee of this window took for best.
+    fn witnessed(&self, window: u32) -> Option<Elected> {
+        let ballots = self.ballots(window);
+        let nominees = if ballots.is_empty() { Vec::new() } else { self.nominees(window) };
+        let nominated =
+            |ballot: &&Ballot| nominees.iter().any(|nominee| nominee.particle == ballot.particle);
+        ballots.iter().filter(nominated).find_map(|ballot| {
+            let particle = ballot.reference?;
+            let header = self.records.with_id(particle).into_iter().next()?;
+            let (window, role) = (header.body.window, header.body.role);
+            let values = ballot.reference_values.clone();
+            Some(Elected { window, particle, role, claimant: header.signer, values })
         })
     }
 
@@ -217,7 +251,10 @@ impl<'a> Quorum<'a> {
                 best = Some((merit, ballot));
             }
         }
-        best.map(|(_merit, ballot)| Elected { window, ballot })
+        best.map(|(_merit, ballot)| {
+            let Ballot { particle, role, claimant, values, .. } = ballot;
+            Elected { window, particle, role, claimant, values }
+        })
     }
 
     /// The claims of a window that count, highest first; of equal ones, that of the lowest record. They are measured on

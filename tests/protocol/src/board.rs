@@ -116,6 +116,11 @@ impl Board {
         } else {
             self.retained.insert(topic.to_owned(), bytes.clone());
         }
+        self.hand_on(topic, bytes)
+    }
+
+    /// Hands something on to those who asked for its topic, and keeps nothing of it.
+    pub fn hand_on(&mut self, topic: &str, bytes: Bytes) -> Vec<Conn> {
         let mut spoken = Vec::new();
         for kept in self.sessions.values_mut() {
             let filter = kept.filters.iter().find(|(filter, _)| matches(filter, topic));

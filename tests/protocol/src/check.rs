@@ -1,15 +1,18 @@
 //! What must hold, whatever happens.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 use bytes::Bytes;
-use shoal_swarm::swarm::ValuesHash;
+use sha2::{Digest, Sha256};
+use shoal_swarm::swarm::{Swarm, ValuesHash};
 use shoal_wire::v1::{Claim, ParticleHeader, Role, Vote};
-use shoal_wire::{KeyId, Keys, Kind, ParticleId, PublicKey, Topic, Unverified};
+use shoal_wire::{KeyId, Kind, ParticleId, RecordId, Topic, Unverified};
 
 use crate::board::Board;
 use crate::documents::Fleet;
 use crate::engine::{Character, start};
+use crate::intruder::Everybody;
 use crate::vehicle::Vehicle;
 
 /// What was seen so far.
@@ -34,14 +37,6 @@ enum Said {
     Contribution(u32),
     Vote(u32, ParticleId),
     VoteAt(u32, u8),
-}
-
-struct Vehicles<'a>(&'a Fleet);
-
-impl Keys for Vehicles<'_> {
-    fn find(&self, id: KeyId, _kind: Kind) -> Option<PublicKey> {
-        self.0.vehicles.iter().map(|key| key.public()).find(|key| key.id() == id)
-    }
 }
 
 impl Checks {
@@ -79,7 +74,7 @@ impl Checks {
             assert!(got > *counter, "{now_us}: {topic} goes back to {got} from {counter}");
             *counter = got;
         }
-        let keys = Vehicles(fleet);
+        let keys = Everybody(fleet);
         let said = match head.kind {
             Kind::Claim => {
                 let claim = record.verify::<Claim>(&keys).expect("a claim");
@@ -122,7 +117,12 @@ impl Checks {
         let looked = self.moves.entry(vehicle.number).or_default();
         for from in &seen.tuned_from[*looked..] {
             let compared = seen.compared.iter().filter(|((candidate, _), _)| candidate == from);
-            let better = compared.map(|(_, gains)| gains.iter().sum::<i32>()).max();
+            // What it voted with came before; then one look or two.
+            let looked = |gains: &[i32]| {
+                let (one, two) = (gains.iter().rev().take(1), gains.iter().rev().take(2));
+                one.sum::<i32>().max(two.sum())
+            };
+            let better = compared.map(|(_, gains)| looked(gains)).max();
             let known = *from == ValuesHash::of(&start()) || seen.tuned.contains(from);
             assert!(
                 known || better.is_some_and(|gain| gain >= 0),
@@ -134,23 +134,74 @@ impl Checks {
     }
 
     /// After windows in which nothing went wrong: those who can talk agree.
-    pub fn end(&self, vehicles: &[Vehicle], window: u32) {
+    pub fn end(&self, board: &Board, vehicles: &[Vehicle], window: u32) {
         let honest = || vehicles.iter().filter(|vehicle| vehicle.character == Character::Honest);
         let swarms: Vec<_> = honest()
             .map(|vehicle| vehicle.exchange.as_ref().and_then(|exchange| exchange.swarm()))
             .collect();
+        let genuine: BTreeSet<RecordId> = board
+            .published_since(0)
+            .iter()
+            .map(|(_topic, bytes)| RecordId::new(Sha256::digest(bytes).into()))
+            .collect();
+        for swarm in swarms.iter().flatten() {
+            nothing_forged(swarm, &genuine, window);
+        }
         let mut agreed = BTreeSet::new();
         for swarm in &swarms {
             let swarm = swarm.expect("every honest vehicle has joined");
-            let best = swarm.best(window).map(|best| best.ballot.particle);
-            let worst = swarm.worst(window).map(|worst| worst.ballot.particle);
+            let best = swarm.best(window).map(|best| best.particle);
+            let worst = swarm.worst(window).map(|worst| worst.particle);
             agreed.insert((best, worst, swarm.quarantined(window)));
         }
-        let diaries = || -> Vec<String> { honest().map(Vehicle::diary).collect() };
-        assert!(agreed.len() == 1, "they do not agree: {agreed:?}\n{}", diaries().join("\n"));
+        let known: Vec<String> =
+            swarms.iter().flatten().map(|swarm| known(swarm, window)).collect();
+        assert!(agreed.len() == 1, "they do not agree: {agreed:?}\n{}", known.join("\n"));
         let liars = vehicles.iter().filter(|vehicle| vehicle.character == Character::Liar).count();
         for (_best, _worst, quarantined) in &agreed {
             assert!(quarantined.len() <= liars, "no honest vehicle is quarantined");
         }
     }
+}
+
+/// All that a vehicle counts was published by who may.
+fn nothing_forged(swarm: &Swarm, genuine: &BTreeSet<RecordId>, windows: u32) {
+    let records = swarm.records();
+    for window in 0..=windows {
+        let claims = records.claims(window).map(|claim| claim.id);
+        let votes = records.votes(window).map(|vote| vote.id);
+        let headers = records.particles(window).map(|header| header.id);
+        for id in claims.chain(votes).chain(headers) {
+            assert!(genuine.contains(&id), "window {window}: {id} counts and was never published");
+        }
+    }
+}
+
+/// What a vehicle knows of the claims behind its best, for who looks for the reason of a disagreement.
+fn known(swarm: &Swarm, window: u32) -> String {
+    let records = swarm.records();
+    let mut text = format!("a vehicle that knows {} records:\n", records.count());
+    let best = swarm.best(window).map(|best| best.window);
+    let worst = swarm.worst(window).map(|worst| worst.window);
+    let _infallible = writeln!(text, "  best of window {best:?}, worst of {worst:?}");
+    for window in records.claimed_windows() {
+        for claim in records.claims(window) {
+            let (who, fields) = (claim.signer, &claim.body);
+            let header = records.particle(window, who, fields.role).is_some();
+            let _infallible = writeln!(
+                text,
+                "  {window}: {who} claims {:?} {} {:?}, header {header}",
+                fields.role, fields.particle, fields.terms
+            );
+        }
+        let nonces = [window, window + 1].map(|of| records.nonce_of(of).is_some());
+        let _infallible = writeln!(text, "  {window}: nonces {nonces:?}");
+        for vote in records.votes(window + 1) {
+            let (who, fields) = (vote.signer, &vote.body);
+            let (of, best, terms) = (fields.nominee, fields.best, &fields.terms);
+            let _infallible =
+                writeln!(text, "  {window}: {who} votes on {of} beside {best:?}: {terms:?}");
+        }
+    }
+    text
 }

@@ -101,7 +101,7 @@ impl Fleet {
         let mut nonce = [0x6e; 32];
         nonce[..4].copy_from_slice(&window.to_le_bytes());
         nonce[4..12].copy_from_slice(&self.seed.to_le_bytes());
-        let body = Nonce::new(NonceFields { window, nonce, utc_seconds }).unwrap();
+        let body = nonce_of(window, nonce, utc_seconds);
         let leaf = Leaf::nonce(window);
         let bytes = sealed(&self.timekeeper, u64::from(window) + 1, &body).0;
         (place(&self.timekeeper, leaf), bytes)
@@ -143,6 +143,18 @@ impl Fleet {
         })
         .unwrap()
     }
+}
+
+/// A nonce.
+#[must_use]
+pub fn nonce_of(window: u32, nonce: [u8; 32], utc_seconds: u64) -> Nonce {
+    Nonce::new(NonceFields { window, nonce, utc_seconds }).unwrap()
+}
+
+/// When a window opens: UTC in seconds.
+#[must_use]
+pub fn utc_of(window: u32) -> u64 {
+    EPOCH_S + u64::from(window) * u64::from(PERIOD_S)
 }
 
 /// The window plan.

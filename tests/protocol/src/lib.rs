@@ -15,8 +15,9 @@ pub mod chance;
 pub mod check;
 pub mod documents;
 pub mod engine;
+pub mod intruder;
 #[path = "../../../shadow/tests/replay_faults/sim_disk.rs"]
-#[allow(dead_code, reason = "other tests fill it, and flip its bits")]
+#[allow(dead_code, reason = "other tests flip its bits")]
 mod sim_disk;
 pub mod vehicle;
 pub mod weather;

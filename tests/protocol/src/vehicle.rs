@@ -211,6 +211,19 @@ impl Vehicle {
         self.tables.cut_at(self.tables.operations() + operations);
     }
 
+    /// From now on its disks have no room, or as much as they need.
+    pub fn fill_disk(&self, full: bool) {
+        for disk in [&self.tables, &self.blobs] {
+            disk.allow(full.then(|| disk.used()));
+        }
+    }
+
+    /// Operations that failed for want of room.
+    #[must_use]
+    pub fn had_no_room(&self) -> u64 {
+        self.tables.full() + self.blobs.full()
+    }
+
     /// Whether it has no power.
     #[must_use]
     pub fn is_cut(&self) -> bool {
@@ -225,12 +238,6 @@ impl Vehicle {
         self.blobs = self.blobs.after_cut(seed);
         self.dialled.borrow_mut().clear();
         self.wires.drain(..).filter_map(|wire| wire.conn).collect()
-    }
-
-    /// What it wrote down of each window.
-    #[must_use]
-    pub fn diary(&self) -> String {
-        fs::read_to_string(self.folder.join("windows.jsonl")).unwrap_or_default()
     }
 
     /// When it has something to do again.

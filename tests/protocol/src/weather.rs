@@ -35,6 +35,10 @@ pub struct Weather {
     pub jump_s: i64,
     /// The chance that a window has no nonce.
     pub no_nonce: f64,
+    /// The chance a second that somebody without a right to it says something.
+    pub forged: f64,
+    /// The chance a window that a vehicle's disk is full for a while.
+    pub full: f64,
 }
 
 impl Weather {
@@ -55,6 +59,8 @@ impl Weather {
             clock: 0.0,
             jump_s: 0,
             no_nonce: 0.0,
+            forged: 0.0,
+            full: 0.0,
         }
     }
 
@@ -83,6 +89,8 @@ impl Weather {
             broker: some([0.1, 0.3, 0.3]),
             clock: some([0.05, 0.2, 0.2]),
             no_nonce: some([0.1, 0.2, 0.2]),
+            forged: some([0.02, 0.1, 0.3]),
+            full: some([0.05, 0.2, 0.2]),
             liars: if dice.happens(0.5) {
                 dice.between(0, (vehicles as u64 - 2) / 2 + 1) as usize
             } else {

@@ -20,6 +20,7 @@ use crate::chance::Dice;
 use crate::check::Checks;
 use crate::documents::{Fleet, PERIOD_S};
 use crate::engine::{Character, Roads, Simulated};
+use crate::intruder::Intruder;
 use crate::vehicle::{BEFORE_S, Vehicle, Wire, utc_seconds};
 use crate::weather::{PLENTY, Weather};
 
@@ -71,6 +72,7 @@ pub struct World {
     /// Troubles that came to pass.
     pub troubles: BTreeMap<&'static str, u64>,
     checks: Checks,
+    intruder: Intruder,
     now_us: Rc<Cell<u64>>,
     queue: BTreeMap<(u64, u64), Happening>,
     count: u64,
@@ -115,6 +117,7 @@ impl World {
             happened: 0,
             troubles: BTreeMap::new(),
             checks: Checks::default(),
+            intruder: Intruder::new(seed),
             now_us,
             queue: BTreeMap::new(),
             count: 0,
@@ -176,7 +179,7 @@ impl World {
             self.checks.after(&self.board, &self.vehicles, &self.fleet, us);
         }
         if self.weather.bytes_max == PLENTY {
-            self.checks.end(&self.vehicles, windows);
+            self.checks.end(&self.board, &self.vehicles, windows);
         }
         // Nearly all that may: nothing more was begun.
         let spent = |(up, down): &&(u64, u64)| *up.max(down) > self.weather.bytes_max * 4 / 5;
@@ -189,6 +192,12 @@ impl World {
     #[must_use]
     pub fn name(&self) -> [u8; 32] {
         self.digest.clone().finalize().into()
+    }
+
+    /// How long it went on, in days of its own.
+    #[must_use]
+    pub fn virtual_days(&self) -> f64 {
+        opens_us(self.weather.all_windows()) as f64 / (86_400.0 * SECOND_US as f64)
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -250,12 +259,18 @@ impl World {
     /// A program ended: without power, or with an error that its computer answers by starting it again.
     fn ended(&mut self, number: usize, error: &ExchangeError) {
         let now = self.now_us.get();
-        let cut = self.vehicles[number].is_cut();
+        let vehicle = &self.vehicles[number];
+        let (cut, full) = (vehicle.is_cut(), vehicle.had_no_room() > 0);
         let disk = matches!(
             error,
             ExchangeError::Vault(VaultError::Write { .. } | VaultError::Read { .. })
         );
-        assert!(cut && disk, "seed {}: vehicle {number} ends by itself: {error:?}", self.seed);
+        let why = disk && (cut || full);
+        assert!(why, "seed {}: vehicle {number} ends by itself: {error:?}", self.seed);
+        if !cut {
+            self.trouble("full");
+            self.vehicles[number].fill_disk(false);
+        }
         self.power_off(number);
         let at = now + self.dice.between(2, 40) * SECOND_US;
         self.at(at, Happening::Start(number));
@@ -457,8 +472,21 @@ impl World {
                 self.cut(number);
             }
         }
+        if !self.calm && self.dice.happens(self.weather.forged) {
+            self.intrude();
+        }
         let next = self.now_us.get() + SECOND_US;
         self.at(next, Happening::Weather);
+    }
+
+    /// Somebody says something that is not true.
+    fn intrude(&mut self) {
+        let heard = self.board.published_since(0);
+        let forged = self.intruder.forge(&mut self.dice, &self.fleet, heard);
+        let Some((topic, bytes)) = forged else { return };
+        self.trouble("forged");
+        let spoken = self.board.hand_on(&topic, Bytes::from(bytes));
+        spoken.into_iter().for_each(|conn| self.hear(conn));
     }
 
     /// What happens to whom in a window.
@@ -471,6 +499,7 @@ impl World {
                 self.cut(number);
             }
             self.away[number] = away;
+            self.vehicles[number].fill_disk(!self.calm && self.dice.happens(self.weather.full));
             if self.calm {
                 self.vehicles[number].off_s.set(0);
                 self.vehicles[number].cut_power_after(u64::MAX / 2);

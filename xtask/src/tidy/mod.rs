@@ -3,6 +3,7 @@
 
 mod arrows;
 mod bare;
+mod defects;
 mod lengths;
 mod links;
 mod manifests;
@@ -71,6 +72,7 @@ pub(crate) fn step() -> Done<Outcome> {
     findings.extend(links::check(&files, |path| root().join(path).exists()));
     findings.extend(links::readme(&files));
     findings.extend(bare::check(&files));
+    findings.extend(defects::check(&files)?);
     findings.sort();
     for finding in &findings {
         println!("{finding}");

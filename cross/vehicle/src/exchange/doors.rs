@@ -45,7 +45,10 @@ impl Exchange {
                 }
                 info!(window, "window open");
                 self.begin_entry(window)?;
-                if self.line_for() != Some(For::Window) {
+                // A clock that was set can end one window with the next one open: every window has its own line.
+                let reopened =
+                    |before| matches!(before, Phase::Closing { window: w, .. } if w == window);
+                if !before.is_some_and(reopened) || self.line_for() != Some(For::Window) {
                     self.hang_up();
                     self.call(For::Window)?;
                 }

@@ -66,7 +66,7 @@ impl Exchange {
         let Some(mut entry) = self.tonight.entry.take() else { return Ok(()) };
         let (Some(swarm), Some(start)) = (&self.swarm, self.start.clone()) else { return Ok(()) };
         // Votes of this window count from the next one on.
-        let best = swarm.best(entry.window.saturating_add(1)).map(|best| best.ballot.particle);
+        let best = swarm.best(entry.window.saturating_add(1)).map(|best| best.particle);
         entry.best = best.map(|best| best.to_string());
         let keys = self.documents.keyring();
         let difference = match best {

@@ -98,8 +98,7 @@ impl Exchange {
         self.vault.forget_records(|kept| {
             let recent = kept.window.saturating_add(NONCES) >= window;
             let counts = || records.contains(&received(&kept.bytes));
-            let named =
-                || named(kept, keys).is_some_and(|particle| particles.contains(&particle));
+            let named = || named(kept, keys).is_some_and(|particle| particles.contains(&particle));
             !recent && !counts() && !named()
         })?;
         let mut blobs = self.particles.retain(&particles);

@@ -316,10 +316,10 @@ impl Particles {
     ) -> Result<Option<Got>, VaultError> {
         self.coming.remove(&particle);
         // A transfer that began without its header has it now.
-        if let Some(envelope) = vault.get(&transfer_key(particle, TRANSFER_HEADER_KEY))? {
-            if let Ok(header) = verified::<ParticleHeader>(&envelope, keys) {
-                self.know(header.body(), &envelope);
-            }
+        if let Some(envelope) = vault.get(&transfer_key(particle, TRANSFER_HEADER_KEY))?
+            && let Ok(header) = verified::<ParticleHeader>(&envelope, keys)
+        {
+            self.know(header.body(), &envelope);
         }
         let got = self.read(particle, keys, vault)?;
         vault.remove(&transfer_key(particle, TRANSFER_HEADER_KEY))?;

@@ -117,7 +117,7 @@ impl Choice {
 impl Swarm {
     /// Best is another than it was: it counts among the last bests.
     pub(super) fn remember_best(&mut self, window: u32, best: Option<&Elected>) {
-        let particle = best.map(|best| (best.window, best.ballot.particle));
+        let particle = best.map(|best| (best.window, best.particle));
         if self.state.bests.last().copied() == particle {
             return;
         }

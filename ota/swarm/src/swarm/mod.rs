@@ -517,7 +517,7 @@ impl Swarm {
     pub fn held(&self) -> Vec<ParticleId> {
         let elected = [self.best(self.window), self.worst(self.window)];
         let mut held: Vec<ParticleId> =
-            elected.into_iter().flatten().map(|elected| elected.ballot.particle).collect();
+            elected.into_iter().flatten().map(|elected| elected.particle).collect();
         held.extend(self.night.as_ref().and_then(Night::anchor));
         held.extend(self.state.claimed.map(|(_window, particle)| particle));
         held.sort();

@@ -68,15 +68,12 @@ impl Swarm {
 
     /// Best, for a vehicle that did not vote on it.
     pub(super) fn elected_contender(&self, best: Option<&Elected>) -> Vec<Contender> {
-        let Some(Elected { window, ballot }) = best else { return Vec::new() };
-        let voted = window.checked_add(1).and_then(|asked| self.records.nonce_of(asked)).map(part);
-        let nominee = Nominee {
-            particle: ballot.particle,
-            role: ballot.role,
-            claimant: ballot.claimant,
-            slot: 0,
+        let Some(&Elected { window, particle, role, claimant, .. }) = best else {
+            return Vec::new();
         };
-        self.contender(&nominee, *window, voted).into_iter().collect()
+        let voted = window.checked_add(1).and_then(|asked| self.records.nonce_of(asked)).map(part);
+        let nominee = Nominee { particle, role, claimant, slot: 0 };
+        self.contender(&nominee, window, voted).into_iter().collect()
     }
 
     /// Measures the next contender beside what the vehicle has.

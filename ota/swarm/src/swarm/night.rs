@@ -119,7 +119,7 @@ impl Night {
 
 impl Begun {
     pub(super) fn anchor(&self) -> Option<ParticleId> {
-        self.best.as_ref().map(|best| best.ballot.particle)
+        self.best.as_ref().map(|best| best.particle)
     }
 
     pub(super) fn utility(&self, terms: &[TermResult]) -> Option<f64> {
@@ -204,7 +204,9 @@ impl Swarm {
         night.late = true;
         night.hurried = true;
         night.closing = true;
-        if night.current && self.state.attended != Some(night.window) {
+        // A window without a nonce is one that only this vehicle's clock has seen.
+        let attended = night.current && self.records.nonce_of(night.window).is_some();
+        if attended && self.state.attended != Some(night.window) {
             self.state.attended = Some(night.window);
             self.keep_state();
         }
@@ -258,8 +260,7 @@ impl Swarm {
             self.accuse(judged, &broken);
         }
         self.remember_best(window, best.as_ref());
-        let particle =
-            |elected: &Option<Elected>| elected.as_ref().map(|elected| elected.ballot.particle);
+        let particle = |elected: &Option<Elected>| elected.as_ref().map(|elected| elected.particle);
         self.say(Output::Event(Event::Began {
             window,
             best: particle(&best),

@@ -159,7 +159,7 @@ impl Swarm {
         if !begun.all_voted() || !begun.contenders.is_empty() || night.measuring.is_some() {
             return (Walking::Ready, false);
         }
-        let worst = begun.worst.as_ref().map(|worst| worst.ballot.particle);
+        let worst = begun.worst.as_ref().map(|worst| worst.particle);
         let worst = match worst.map(|worst| (worst, self.want(Some(worst), night.online))) {
             Some((worst, Want::Here(values))) => Some((worst, values)),
             Some((_worst, Want::Coming)) => return (Walking::Ready, false),

@@ -50,7 +50,7 @@ impl Swarm {
         let mut changed = false;
         for (index, vote) in begun.votes.iter_mut().enumerate().filter(|(_, vote)| !vote.done) {
             // What is best already has been voted on.
-            if begun.best.as_ref().is_some_and(|b| b.ballot.particle == vote.nominee.particle) {
+            if begun.best.as_ref().is_some_and(|b| b.particle == vote.nominee.particle) {
                 vote.done = true;
                 changed = true;
                 continue;

@@ -1,6 +1,7 @@
 //! One core, input by input: what each door does and refuses.
 
 use embassy_time::{Duration, Instant};
+use shoal_swarm::records::RejectRecord;
 use shoal_swarm::swarm::{
     Conduct, Flat, Input, Keep, On, Output, Particle, Phase, Reject, RejectSetup, RejectValues,
     Saved, Setup, Swarm, TermResult,
@@ -436,6 +437,38 @@ fn a_closed_window_is_silent() {
         )
     };
     assert!(!solo.outputs().iter().any(talks));
+}
+
+/// What is older than the last window that the vehicle has seen to its end comes too late. A window in which records may have
+/// passed by is none of these, nor one that by the timekeeper never was.
+#[test]
+fn a_window_counts_as_seen_to_its_end_only_when_nothing_passed_by() {
+    let late = |solo: &mut Solo, window: u32| {
+        let header = header_of(Role::Merge, window, 9, None, &[]);
+        let taken = solo.give(Input::Header { header: &signed(2, 0, header), slot: 2 });
+        matches!(taken, Err(Reject::Record(RejectRecord::WrongWindow { .. })))
+    };
+    let close = |solo: &mut Solo| solo.give(Input::Phase(Phase::Closed)).unwrap();
+    let mut solo = Solo::new();
+    solo.open(2);
+    close(&mut solo);
+    solo.open(3);
+    assert!(late(&mut solo, 1), "it was there in window 2");
+    solo.give(Input::Behind).unwrap();
+    close(&mut solo);
+    // Its clock is ahead: there is no nonce yet.
+    solo.seconds = 1_000;
+    let closes_at = at(1_040).since_boot;
+    solo.give(Input::Phase(Phase::Open { window: 4, closes_at })).unwrap();
+    assert!(!late(&mut solo, 2), "the line was lost at the end of window 3");
+    solo.give(Input::Current).unwrap();
+    close(&mut solo);
+    solo.seconds = 2_000;
+    solo.open(5);
+    assert!(!late(&mut solo, 3), "nobody opened window 4");
+    close(&mut solo);
+    solo.open(6);
+    assert!(late(&mut solo, 4), "it was there in window 5");
 }
 
 #[test]

@@ -27,7 +27,7 @@ impl Book {
     }
 
     fn best(&self, window: u32) -> Option<ParticleId> {
-        self.read(window, |quorum| quorum.best()).map(|elected: Elected| elected.ballot.particle)
+        self.read(window, |quorum| quorum.best()).map(|elected: Elected| elected.particle)
     }
 
     /// All voters but these liars find the same.
@@ -114,6 +114,43 @@ fn a_particle_is_best_two_windows_after_its_claim_by_a_majority_of_its_voters() 
     book.vote(2, 6, 0, particle, None, GAIN).unwrap();
     assert_eq!(book.best(7), Some(particle));
     assert_eq!(book.best(6), None, "not in the window of its votes");
+}
+
+/// Votes leave the board after four windows; what they elected stays best, and later votes say so.
+#[test]
+fn who_missed_an_election_takes_best_from_a_majority_that_voted_later() {
+    let mut newcomer = Book::new(4);
+    let best = header(Role::Merge, 5, 0);
+    newcomer.records.header(&when(5), &newcomer.roster, &signed(0, 0, best.clone()), 1).unwrap();
+    let nominee = newcomer.claim(1, 9, Role::Merge, 0.5);
+    newcomer.vote(0, 10, 0, nominee, Some(best.id()), LOSS).unwrap();
+    assert_eq!(newcomer.best(11), None, "one voter is no majority");
+    newcomer.vote(2, 10, 0, nominee, Some(best.id()), LOSS).unwrap();
+    assert_eq!(newcomer.best(11), Some(best.id()));
+    assert_eq!(newcomer.best(10), None, "not in the window of its votes");
+    let found = newcomer.read(11, |quorum| quorum.best()).unwrap();
+    assert_eq!((found.window, found.claimant, found.values), (5, vehicle(0), vec![4000]));
+    // Who knows of a later election knows better than who voted without it.
+    let later = newcomer.claim(2, 8, Role::Merge, 0.5);
+    newcomer.all_vote(8, later, None, GAIN);
+    assert_eq!(newcomer.best(11), Some(best.id()), "it is before those votes");
+    let latest = newcomer.claim(3, 10, Role::Merge, 0.5);
+    newcomer.all_vote(10, latest, Some(best.id()), GAIN);
+    assert_eq!(newcomer.best(12), Some(latest));
+}
+
+#[test]
+fn votes_beside_what_was_best_before_do_not_bring_it_back() {
+    let mut book = Book::new(4);
+    let old = book.claim(0, 5, Role::Merge, 0.5);
+    book.all_vote(5, old, None, GAIN);
+    let new = book.claim(1, 7, Role::Merge, 0.6);
+    book.all_vote(7, new, Some(old), GAIN);
+    assert_eq!(book.best(9), Some(new));
+    // A majority was away when the new one was elected.
+    let next = book.claim(2, 9, Role::Merge, 0.6);
+    book.all_vote(9, next, Some(old), LOSS);
+    assert_eq!(book.best(11), Some(new));
 }
 
 #[test]
@@ -299,8 +336,7 @@ fn worst_goes_the_same_way_and_lasts_two_windows() {
     let particle = book.claim(0, 5, Role::Worst, 0.1);
     assert_eq!(book.nominated(5), [particle]);
     book.all_vote(5, particle, None, LOSS);
-    let worst =
-        |window| book.read(window, |quorum| quorum.worst()).map(|elected| elected.ballot.particle);
+    let worst = |window| book.read(window, |quorum| quorum.worst()).map(|elected| elected.particle);
     let found = Some(particle);
     assert_eq!([6, 7, 8, 9].map(worst), [None, found, found, None]);
     assert_eq!(book.best(7), None, "what is claimed as worst cannot be best");

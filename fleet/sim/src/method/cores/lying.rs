@@ -96,7 +96,7 @@ impl Shell {
             Lie::ForgedWorst => {
                 (particle.role, particle.inputs) = (Role::Worst, Vec::new());
                 let best = self.swarm.best(particle.window);
-                let best = best.and_then(|best| self.values(&best.ballot.particle).cloned());
+                let best = best.and_then(|best| self.values(&best.particle).cloned());
                 if let Some(best) = best {
                     return best.to_vec();
                 }

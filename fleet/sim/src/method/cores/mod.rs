@@ -395,10 +395,8 @@ impl Cores<'_> {
     fn look(&mut self, window: &mut Window<'_, '_>) {
         let next = self.window + 1;
         // Merges, and particles of the paper's rule, are differences to the start adapter.
-        let best = self
-            .shells
-            .iter()
-            .find_map(|shell| shell.values(&shell.swarm.best(next)?.ballot.particle));
+        let best =
+            self.shells.iter().find_map(|shell| shell.values(&shell.swarm.best(next)?.particle));
         self.best =
             best.map(|values| moved(&self.fleet.start, values)).or_else(|| self.best.take());
         let mut sum = |name: &str, of: fn(&shell::Told) -> u32| {

@@ -215,7 +215,7 @@ fn a_bad_network_costs_little_and_divides_nobody() {
         let bests: BTreeSet<Option<ParticleId>> = world
             .shells
             .iter()
-            .map(|shell| shell.swarm.best(window).map(|elected| elected.ballot.particle))
+            .map(|shell| shell.swarm.best(window).map(|elected| elected.particle))
             .collect();
         assert_eq!(bests.len(), 1, "seed {seed}");
         let (best, start) = (world.best_truth(0, window), fleet.start());
@@ -257,7 +257,7 @@ fn what_liars_claim_never_becomes_best() {
                 for number in (0..vehicles).filter(|number| !liars.contains(number)) {
                     let swarm = &world.shells[usize::from(number)].swarm;
                     for window in 1..=fleet.windows + 2 {
-                        let best = swarm.best(window).map(|elected| elected.ballot.particle);
+                        let best = swarm.best(window).map(|elected| elected.particle);
                         assert!(best.is_none_or(|best| !lies.contains(&best)));
                     }
                     for liar in &liars {
@@ -392,7 +392,7 @@ fn a_fleet_follows_a_moving_utility() {
     let steady = fleet.run();
     let second = |world: &World| {
         let shell = &world.shells[0];
-        let best = shell.swarm.best(fleet.windows + 1).unwrap().ballot.particle;
+        let best = shell.swarm.best(fleet.windows + 1).unwrap().particle;
         world.roads.truth(1, &shell.particles[&best])
     };
     assert!(second(&moving) > second(&steady) + 0.01, "{} {}", second(&moving), second(&steady));

@@ -255,7 +255,7 @@ impl World {
     /// What best is worth by the pack, as this vehicle sees it in this window.
     pub(crate) fn best_truth(&self, number: u8, window: u32) -> f64 {
         let shell = &self.shells[usize::from(number)];
-        let best = shell.swarm.best(window).map(|elected| elected.ballot.particle);
+        let best = shell.swarm.best(window).map(|elected| elected.particle);
         let start = [0.0; DIM];
         let best = best.map_or(start.as_slice(), |best| &shell.particles[&best]);
         self.roads.truth(0, best)

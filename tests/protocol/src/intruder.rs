@@ -1,0 +1,129 @@
+//! Somebody on the network without a key of the fleet, and a broker that hands on what anybody says: envelopes with a flipped bit,
+//! cut short, at another's place, of long ago, and signed anew by a key that nobody knows or that may not say this.
+
+use bytes::Bytes;
+use shoal_wire::v1::{Claim, ParticleHeader, Vote};
+use shoal_wire::{Body, KeyId, Keys, Kind, PublicKey, SecretKey, Topic, Unverified, seal};
+
+use crate::chance::Dice;
+use crate::documents::{Fleet, nonce_of, plan, utc_of};
+
+/// Forges what it hears.
+#[derive(Debug)]
+pub struct Intruder {
+    key: SecretKey,
+}
+
+/// What it does to what it heard.
+#[derive(Clone, Copy, Debug)]
+enum Forgery {
+    Flipped,
+    CutShort,
+    Longer,
+    Elsewhere,
+    Again,
+    Unknown,
+    Insider,
+}
+
+const FORGERIES: [Forgery; 7] = [
+    Forgery::Flipped,
+    Forgery::CutShort,
+    Forgery::Longer,
+    Forgery::Elsewhere,
+    Forgery::Again,
+    Forgery::Unknown,
+    Forgery::Insider,
+];
+
+/// Every key that ever signed something true.
+pub struct Everybody<'a>(pub &'a Fleet);
+
+impl Keys for Everybody<'_> {
+    fn find(&self, id: KeyId, _kind: Kind) -> Option<PublicKey> {
+        let Fleet { authority, timekeeper, vehicles, .. } = self.0;
+        let all = vehicles.iter().chain([authority, timekeeper]);
+        all.map(SecretKey::public).find(|key| key.id() == id)
+    }
+}
+
+impl Intruder {
+    /// Of a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut bytes = [0x13; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        Intruder { key: SecretKey::from_seed(&bytes) }
+    }
+
+    /// Something false made of what was published, and where it says it.
+    pub fn forge(
+        &self,
+        dice: &mut Dice,
+        fleet: &Fleet,
+        heard: &[(String, Bytes)],
+    ) -> Option<(String, Vec<u8>)> {
+        let any = |dice: &mut Dice| &heard[dice.between(0, heard.len() as u64) as usize];
+        let (topic, bytes) = any(dice);
+        let mut bytes = bytes.to_vec();
+        if bytes.is_empty() {
+            return None;
+        }
+        match FORGERIES[dice.between(0, FORGERIES.len() as u64) as usize] {
+            Forgery::Flipped => {
+                let at = dice.between(0, bytes.len() as u64) as usize;
+                bytes[at] ^= 1 << dice.between(0, 8);
+            }
+            Forgery::CutShort => bytes.truncate(dice.between(0, bytes.len() as u64) as usize),
+            Forgery::Longer => bytes.extend_from_slice(&[0; 7]),
+            Forgery::Elsewhere => {
+                let (other, stands) = any(dice);
+                return (other != topic && *stands != bytes).then(|| (other.clone(), bytes));
+            }
+            Forgery::Again => {}
+            Forgery::Unknown => bytes = again(&bytes, fleet, &self.key)?,
+            // A vehicle of the fleet speaks where only the authority or the timekeeper may, or for another vehicle.
+            Forgery::Insider => {
+                let key = &fleet.vehicles[dice.between(0, fleet.vehicles.len() as u64) as usize];
+                let place = Topic::decode(topic).ok()?;
+                if place.publisher() == key.public().id() {
+                    return None;
+                }
+                bytes = again(&bytes, fleet, key)?;
+            }
+        }
+        Some((topic.clone(), bytes))
+    }
+}
+
+/// The same body, signed by this key, later. Of a nonce and a plan: another.
+fn again(bytes: &[u8], fleet: &Fleet, key: &SecretKey) -> Option<Vec<u8>> {
+    let record = Unverified::decode(bytes).ok()?;
+    let (head, keys) = (*record.head(), Everybody(fleet));
+    let counter = head.counter + 1;
+    match head.kind {
+        Kind::Claim => Some(sealed(record.verify::<Claim>(&keys).ok()?.body(), counter, key)),
+        Kind::Vote => Some(sealed(record.verify::<Vote>(&keys).ok()?.body(), counter, key)),
+        Kind::ParticleHeader => {
+            Some(sealed(record.verify::<ParticleHeader>(&keys).ok()?.body(), counter, key))
+        }
+        Kind::Nonce => {
+            let window = (counter - 2) as u32;
+            Some(sealed(&nonce_of(window, [0x66; 32], utc_of(window)), counter, key))
+        }
+        Kind::WindowPlan => Some(sealed(&plan(u64::MAX / 4), counter, key)),
+        Kind::Presence
+        | Kind::Roster
+        | Kind::RosterPage
+        | Kind::UtilityDocument
+        | Kind::SwarmDocument
+        | Kind::Refusal
+        | Kind::Document => None,
+    }
+}
+
+fn sealed<'b, T: Body<'b>>(body: &T, counter: u64, key: &SecretKey) -> Vec<u8> {
+    let mut buffer = vec![0; T::KIND.envelope_bytes_max()];
+    let sealed = seal(body, counter, u64::MAX / 2, key, &mut buffer);
+    sealed.map(|sealed| sealed.bytes().to_vec()).unwrap_or_default()
+}
