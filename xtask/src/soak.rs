@@ -19,7 +19,7 @@ cargo xtask soak [--only PART]... [--cases N] [--fuzz-seconds N] [--seeds N] [--
   image        a vehicle computer whose power is cut; its image made twice
   fuzz         every fuzz target for N seconds (default 1800)
   worlds       N worlds of a whole fleet in virtual time (default 10000)
-  defects      each defect of tests/protocol/defects.toml, or NAME, is found by one of 2000 worlds
+  defects      each defect of tests/protocol/defects.toml, or NAME, is found by one of N worlds (default 2000)
 
 Writes docs/evidence/soak-COMMIT.json, of the parts that ran.";
 
@@ -127,6 +127,6 @@ fn one(part: &str, flags: &Flags) -> Done<(Value, Done)> {
             (shown, fuzzed.map(|_outcome| ()))
         }
         "worlds" => worlds::worlds(number("--seeds", 10_000)?),
-        _defects => worlds::found(DEFECT_WORLDS, flags.value("--defect")),
+        _defects => worlds::found(number("--seeds", DEFECT_WORLDS)?, flags.value("--defect")),
     })
 }
