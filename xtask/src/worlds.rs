@@ -67,7 +67,7 @@ pub(crate) fn defects(text: &str) -> Done<Vec<Defect>> {
 
 /// So many worlds from seed 0; what happened in them.
 pub(crate) fn worlds(seeds: u64) -> (Value, Done) {
-    let told = run(&root(), seeds, u64::MAX);
+    let told = run(&root(), root().join("target"), seeds, u64::MAX);
     match told {
         Ok(Told { failed: None, summary: Some(summary) }) => {
             (json!({"passed": true, "told": summary}), Ok(()))
@@ -102,7 +102,9 @@ pub(crate) fn found(seeds: u64, only: Option<&str>) -> (Value, Done) {
 }
 
 fn each(seeds: u64, only: Option<&str>) -> Done<Vec<Value>> {
-    let tree = root().join("target/defects");
+    let tree = root().join("target/defects/tree");
+    // The same crates at another place have the same names there.
+    let target = root().join("target/defects/target");
     copy(&tree)?;
     let text = read(&root().join(DEFECTS))?;
     let mut rows = Vec::new();
@@ -116,11 +118,11 @@ fn each(seeds: u64, only: Option<&str>) -> Done<Vec<Value>> {
         }
         let built = Run::cargo()
             .args(["test", "--quiet", "--package", "shoal-protocol", "--no-run"])
-            .env("CARGO_TARGET_DIR", root().join("target"))
+            .env("CARGO_TARGET_DIR", &target)
             .at(&tree)
             .run();
         built.map_err(|Failure(why)| Failure(format!("with {}: {why}", defect.name)))?;
-        let told = run(&tree, seeds, 1)?;
+        let told = run(&tree, target.clone(), seeds, 1)?;
         let (seed, by) = told.failed.unzip();
         println!("{}: {seed:?}, {by:?}", defect.name);
         rows.push(json!({"name": defect.name, "what": defect.what, "seed": seed, "found": by}));
@@ -133,13 +135,13 @@ fn each(seeds: u64, only: Option<&str>) -> Done<Vec<Value>> {
 }
 
 /// Runs worlds of the tree at this place until so many have failed.
-fn run(tree: &Path, seeds: u64, failures: u64) -> Done<Told> {
+fn run(tree: &Path, target: PathBuf, seeds: u64, failures: u64) -> Done<Told> {
     let mut told = Told::default();
     let mut failing = None;
     let passed = Run::cargo()
         .args(["test", "--quiet", "--package", "shoal-protocol", "--test", "seeds"])
         .args(["what_must_hold", "--", "--nocapture"])
-        .env("CARGO_TARGET_DIR", root().join("target"))
+        .env("CARGO_TARGET_DIR", target)
         .env("SHOAL_SEEDS", seeds.to_string())
         .env("SHOAL_FAILURES", failures.to_string())
         .env("RUST_BACKTRACE", "0")

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use shoal_swarm::swarm::{Swarm, ValuesHash};
+use shoal_vehicle::exchange::run::Exchange;
 use shoal_wire::v1::{Claim, ParticleHeader, Role, Vote};
 use shoal_wire::{KeyId, Kind, ParticleId, RecordId, Topic, Unverified};
 
@@ -13,7 +14,7 @@ use crate::board::Board;
 use crate::documents::Fleet;
 use crate::engine::{Character, start};
 use crate::intruder::Everybody;
-use crate::vehicle::Vehicle;
+use crate::vehicle::{Vehicle, records};
 
 /// What was seen so far.
 #[derive(Debug, Default)]
@@ -60,6 +61,17 @@ impl Checks {
         for vehicle in vehicles.iter().filter(|vehicle| vehicle.character == Character::Honest) {
             self.moved(vehicle, now_us);
         }
+    }
+
+    /// What counted before the power went counts after it, but for what came at that moment.
+    pub fn remembered(&self, vehicle: &mut Vehicle, now_us: u64) {
+        let Some(swarm) = vehicle.exchange.as_ref().and_then(Exchange::swarm) else { return };
+        let before = std::mem::take(&mut vehicle.counted);
+        if before.is_empty() {
+            return;
+        }
+        let lost = before.difference(&records(swarm)).count();
+        assert!(lost <= 1, "{now_us}: vehicle {} lost {lost} records", vehicle.number);
     }
 
     /// Counters do not go back, and nothing is said twice and differently.

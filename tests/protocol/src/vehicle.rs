@@ -1,6 +1,7 @@
 //! One vehicle: the program that ships, on disks, a clock and wires of this world.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use embassy_time::Instant;
 use shoal_link::{Broker, LinkError, Settings, Unwired};
+use shoal_swarm::swarm::Swarm;
 use shoal_vehicle::config::FleetConfig;
 use shoal_vehicle::exchange::around::{Around, Dial, Time};
 use shoal_vehicle::exchange::clock::Clock;
@@ -17,6 +19,7 @@ use shoal_vehicle::exchange::look::Look;
 use shoal_vehicle::exchange::metrics::Metrics;
 use shoal_vehicle::exchange::run::{Carried, Exchange, ExchangeError, Run};
 use shoal_vehicle::exchange::vault::Vault;
+use shoal_wire::RecordId;
 
 use crate::board::Conn;
 use crate::documents::{EPOCH_S, FLEET, Fleet, PERIOD_S, REGION};
@@ -44,6 +47,8 @@ pub struct Vehicle {
     pub started_us: u64,
     /// When it is looked at again.
     pub wakes_us: Option<u64>,
+    /// What counted when its power went, until it is seen whether it still does.
+    pub counted: BTreeSet<RecordId>,
     tables: SimDisk,
     blobs: SimDisk,
     folder: PathBuf,
@@ -147,6 +152,7 @@ impl Vehicle {
             off_s: Rc::default(),
             started_us: 0,
             wakes_us: None,
+            counted: BTreeSet::new(),
             tables: SimDisk::default(),
             blobs: SimDisk::default(),
             folder,
@@ -232,7 +238,9 @@ impl Vehicle {
 
     /// Nothing runs any more: what was not written down is lost, or half there. Its sockets are gone.
     pub fn lose_power(&mut self, seed: u64) -> Vec<Conn> {
-        self.exchange = None;
+        if let Some(swarm) = self.exchange.take().as_ref().and_then(Exchange::swarm) {
+            self.counted = records(swarm);
+        }
         self.engine.forget();
         self.tables = self.tables.after_cut(seed);
         self.blobs = self.blobs.after_cut(seed);
@@ -250,6 +258,19 @@ impl Vehicle {
         let wires = wires.map(|at| at.as_micros()).min();
         [exchange, wires, self.engine.poll_timeout()].into_iter().flatten().min()
     }
+}
+
+/// All that counts.
+#[must_use]
+pub fn records(swarm: &Swarm) -> BTreeSet<RecordId> {
+    let records = swarm.records();
+    let mut all = BTreeSet::new();
+    for window in records.claimed_windows() {
+        all.extend(records.claims(window).map(|claim| claim.id));
+        all.extend(records.particles(window).map(|header| header.id));
+        all.extend(records.votes(window + 1).map(|vote| vote.id));
+    }
+    all
 }
 
 impl fmt::Debug for Vehicle {

@@ -177,6 +177,9 @@ impl World {
             self.digest.update(us.to_le_bytes());
             self.happen(happening);
             self.checks.after(&self.board, &self.vehicles, &self.fleet, us);
+            for vehicle in &mut self.vehicles {
+                self.checks.remembered(vehicle, us);
+            }
         }
         if self.weather.bytes_max == PLENTY {
             self.checks.end(&self.board, &self.vehicles, windows);

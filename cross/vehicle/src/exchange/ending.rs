@@ -88,7 +88,7 @@ impl Exchange {
         let now = self.clock.now().since_boot;
         let opened = self.tonight.opened.take().unwrap_or(now);
         entry.seconds.window = now.saturating_duration_since(opened).as_micros() as f64 / 1e6;
-        entry.memory_bytes = Memory::read().peak_bytes;
+        entry.memory_bytes = Memory::peak_bytes();
         if let Some(value) = entry.value {
             self.run.metrics.own_utility(value_of(value));
         }

@@ -277,12 +277,18 @@ impl Memory {
     /// Of this process, at the moment. `None` where the system does not say: anywhere but on Linux.
     #[must_use]
     pub fn read() -> Self {
-        let field = |file: &str, name: &str| kibibytes(&std::fs::read_to_string(file).ok()?, name);
-        Self {
-            pss_bytes: field("/proc/self/smaps_rollup", "Pss:"),
-            peak_bytes: field("/proc/self/status", "VmHWM:"),
-        }
+        Self { pss_bytes: field("/proc/self/smaps_rollup", "Pss:"), peak_bytes: Self::peak_bytes() }
     }
+
+    /// The most that this process ever occupied; the system walks no page tables to say that.
+    #[must_use]
+    pub fn peak_bytes() -> Option<u64> {
+        field("/proc/self/status", "VmHWM:")
+    }
+}
+
+fn field(file: &str, name: &str) -> Option<u64> {
+    kibibytes(&std::fs::read_to_string(file).ok()?, name)
 }
 
 /// The bytes in a line such as `Pss:  1234 kB`.
