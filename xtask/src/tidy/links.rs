@@ -27,6 +27,37 @@ pub(super) fn check(files: &[File], is_there: impl Fn(&Path) -> bool) -> Vec<Fin
     findings
 }
 
+/// Tests that a document names, as [`name`](file.rs), and that are not in that file.
+pub(super) fn tests(files: &[File]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for file in files.iter().filter(|file| file.has_extension("md")) {
+        for (index, line) in file.text.lines().enumerate() {
+            for (name, target) in named_tests(line) {
+                let path = resolve(&file.path, target);
+                let there = files.iter().any(|other| {
+                    Some(&other.path) == path.as_ref()
+                        && other.text.contains(&format!("fn {name}("))
+                });
+                if !there {
+                    let what = format!("no test {name} in {target}");
+                    findings.push(Finding::new(&file.path, index + 1, what));
+                }
+            }
+        }
+    }
+    findings
+}
+
+/// Name and file of each.
+fn named_tests(line: &str) -> Vec<(&str, &str)> {
+    let named = |(at, between): (usize, &str)| {
+        let name = line.get(..at)?.rsplit("[`").next()?;
+        let target = line.get(at + between.len()..)?.split(')').next()?;
+        target.ends_with(".rs").then_some((name, target))
+    };
+    line.match_indices("`](").filter_map(named).collect()
+}
+
 /// Whether the README begins with the commands.
 pub(super) fn readme(files: &[File]) -> Vec<Finding> {
     let Some(readme) = files.iter().find(|file| file.path == Path::new("README.md")) else {
@@ -83,6 +114,14 @@ mod tests {
         let found: Vec<_> = check(&[file("docs/a.md", text)], there);
         let what: Vec<&str> = found.iter().map(|one| one.what.as_str()).collect();
         assert_eq!(what, ["dead link /l.md", "dead link ../../n.md"]);
+    }
+
+    #[test]
+    fn a_test_that_a_document_names_and_that_is_not_there_is_found() {
+        let text = "shown by [`it_holds`](../src/a.rs), [`it_never_was`](../src/a.rs), [`b`](c.md)";
+        let files = [file("docs/a.md", text), file("src/a.rs", "#[test]\nfn it_holds() {}")];
+        let what: Vec<String> = tests(&files).into_iter().map(|one| one.what).collect();
+        assert_eq!(what, ["no test it_never_was in ../src/a.rs"]);
     }
 
     #[test]

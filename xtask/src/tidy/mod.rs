@@ -71,6 +71,7 @@ pub(crate) fn step() -> Done<Outcome> {
     findings.extend(words::check(&files));
     findings.extend(links::check(&files, |path| root().join(path).exists()));
     findings.extend(links::readme(&files));
+    findings.extend(links::tests(&files));
     findings.extend(bare::check(&files));
     findings.extend(defects::check(&files)?);
     findings.sort();

@@ -192,16 +192,18 @@ impl Exchange {
     pub(super) fn drain_swarm(&mut self) -> Result<(), ExchangeError> {
         loop {
             let Some(swarm) = &mut self.swarm else { return Ok(()) };
-            match swarm.poll_persist() {
-                Some(Keep::Values { values, .. }) => {
-                    self.vault.keep_blob(&bytes(&values))?;
-                    continue;
+            // Of several states the last is the one to come back to; what it names is there before it.
+            let mut state = None;
+            while let Some(keep) = swarm.poll_persist() {
+                match keep {
+                    Keep::Values { values, .. } => {
+                        self.vault.keep_blob(&bytes(&values))?;
+                    }
+                    Keep::State { key, bytes } => state = Some((key, bytes)),
                 }
-                Some(Keep::State { key, bytes }) => {
-                    self.vault.put(key, &bytes)?;
-                    continue;
-                }
-                None => {}
+            }
+            if let Some((key, bytes)) = state {
+                self.vault.put(key, &bytes)?;
             }
             let Some(output) = swarm.poll_output() else { return Ok(()) };
             self.log.swarm_output(&output);

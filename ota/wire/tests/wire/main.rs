@@ -3,6 +3,7 @@
 
 mod asyncapi;
 mod body_vectors;
+mod catalogue;
 mod common;
 mod envelope;
 mod generate;

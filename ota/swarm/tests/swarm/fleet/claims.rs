@@ -45,6 +45,7 @@ struct Fleet {
     apart: f32,
     windows: u32,
     liars: Vec<u8>,
+    drifters: Vec<u8>,
     broken: Option<u8>,
     doubter: Option<u8>,
     weather: Weather,
@@ -60,6 +61,7 @@ impl Fleet {
             apart: 0.7,
             windows: 10,
             liars: Vec::new(),
+            drifters: Vec::new(),
             broken: None,
             doubter: None,
             weather: Weather::fair(),
@@ -100,6 +102,8 @@ impl Fleet {
         let character = |number: &u8| {
             if self.liars.contains(number) {
                 Character::Liar
+            } else if self.drifters.contains(number) {
+                Character::Drifter
             } else if self.broken == Some(*number) {
                 Character::Broken
             } else if self.doubter == Some(*number) {
@@ -300,6 +304,25 @@ fn contributions_of_liars_are_measured_and_dropped() {
     };
     assert!(refused(RefusalCode::Loss) >= early.len());
     assert!(refused(RefusalCode::FalseClaim) > 5);
+}
+
+/// Two of eight push what they send a little the same way, in every window, and claim nothing false: each push is smaller than
+/// what roads differ by. All that is moved to is measured, so it costs a little of the gain and carries nobody away.
+#[test]
+fn slow_drift() {
+    for seed in 1..=3 {
+        let mut fleet = Fleet { seed, windows: 20, ..Fleet::of(8, CONSENSUS) };
+        let honest = fleet.best(&fleet.run(), 0);
+        fleet.drifters = vec![1, 6];
+        let world = fleet.run();
+        let (best, start) = (fleet.best(&world, 0), fleet.start());
+        let kept = (best - start) / (honest - start);
+        assert!(kept > 0.9, "seed {seed}: {kept} of the gain");
+        for window in 2..=fleet.windows + 2 {
+            let (now, then) = (world.best_truth(0, window), world.best_truth(0, window - 1));
+            assert!(now > then - 0.02, "seed {seed}: best fell from {then} to {now} in {window}");
+        }
+    }
 }
 
 #[test]

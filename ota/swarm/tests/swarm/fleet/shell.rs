@@ -48,6 +48,8 @@ pub(crate) enum Character {
     Honest,
     /// Contributes and claims noise, ten times as far, and says that it is perfect; votes the opposite.
     Liar,
+    /// Sends a little more than it has learned, always the same way.
+    Drifter,
     /// Sends what is not a number.
     Broken,
     /// Measures every particle to be worse than what it has.
@@ -377,6 +379,13 @@ impl World {
                 honest.iter().map(|_| 10.0 * (noise.unit() as f32 - 0.5)).collect()
             }
             Character::Broken => honest.iter().map(|_| f32::NAN).collect(),
+            // Always the same way, a little: a third of what it adds honestly.
+            Character::Drifter => {
+                let mut way = draws(98, 0, 0);
+                let size =
+                    honest.iter().map(|value| value.abs()).sum::<f32>() / honest.len() as f32;
+                honest.iter().map(|value| value + 0.33 * size * way.normal() as f32).collect()
+            }
         };
         let seen = if shell.character == Character::Broken { honest } else { sent.clone() };
         let header = header(&shell.setup, particle, &sent);

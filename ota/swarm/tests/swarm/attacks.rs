@@ -1,0 +1,163 @@
+//! The attacks on learning, one test of each name: what liars who hold keys of the fleet may try, and what comes of it. The
+//! eighth, `slow_drift`, needs a fleet that learns: it is in [`super::fleet`]. docs/security.md lists them.
+
+use std::collections::BTreeSet;
+
+use shoal_swarm::quorum::Quorum;
+use shoal_swarm::records::RejectRecord;
+use shoal_wire::v1::{ClaimFields, ParticleHeader, RefusalCode, Role};
+use shoal_wire::{KeyId, ModelHash, PackHash, ParticleId};
+
+use crate::make::{
+    Book, claim, header, measured, nonce_bytes, signed, utility, vehicle, vote, when,
+};
+
+/// Ten vehicles; nine vote on each claim, and four of these may lie. One honest window says how good x_p is.
+const VEHICLES: u8 = 10;
+const LIARS: u8 = 4;
+/// What honest voters find of a particle that is no better than x_p.
+const SAME: (f64, f64, f64) = (0.40, 0.40, 0.01);
+const BETTER: (f64, f64, f64) = (0.45, 0.40, 0.01);
+
+fn fleet() -> Book {
+    let mut book = Book::new(VEHICLES);
+    let before = book.claim(9, 4, Role::Merge, 0.4);
+    for number in 0..VEHICLES {
+        book.vote(number, 5, 0, before, None, SAME).unwrap();
+    }
+    book
+}
+
+fn read<T>(book: &Book, window: u32, of: impl Fn(&Quorum<'_>) -> T) -> T {
+    of(&Quorum::new(&book.records, &book.roster, &utility(), window).unwrap())
+}
+
+fn best(book: &Book, window: u32) -> Option<ParticleId> {
+    read(book, window, |quorum| quorum.best().map(|best| best.particle))
+}
+
+fn quarantined(book: &Book, window: u32) -> BTreeSet<KeyId> {
+    read(book, window, |quorum| quorum.quarantined(window))
+}
+
+/// The liars 0 to 3 vote this on a particle claimed in window 5, the others that.
+fn votes(
+    book: &mut Book,
+    place: u8,
+    particle: ParticleId,
+    liars: (f64, f64, f64),
+    honest: (f64, f64, f64),
+) {
+    for number in 0..VEHICLES {
+        let found = if number < LIARS { liars } else { honest };
+        book.vote(number, 6, place, particle, None, found).unwrap();
+    }
+}
+
+/// Claims more than is there. Voters measure it themselves: it is not elected, and who claimed it stands aside.
+#[test]
+fn inflated_utility() {
+    let mut book = fleet();
+    let lie = book.claim(0, 5, Role::Merge, 0.99);
+    votes(&mut book, 0, lie, SAME, SAME);
+    assert_eq!(best(&book, 7), None);
+    assert_eq!(quarantined(&book, 7), [vehicle(0)].into());
+}
+
+/// Four of nine voters say that a lie is good and that what is good is bad: it is not elected, the good one is, and nobody
+/// honest is quarantined.
+#[test]
+fn colluding_voters() {
+    let mut book = fleet();
+    let good = book.claim(9, 5, Role::Merge, 0.45);
+    let lie = book.claim(0, 5, Role::Merge, 0.99);
+    votes(&mut book, 0, lie, (1.0, -1.0, 0.0), SAME);
+    votes(&mut book, 1, good, (-1.0, 1.0, 0.0), BETTER);
+    assert_eq!(best(&book, 7), Some(good));
+    assert!(quarantined(&book, 7).is_subset(&(0..LIARS).map(vehicle).collect()));
+}
+
+/// Claims a good particle as worst, so that all keep away from it: voters find it no worse than x_p, and it repels nobody.
+#[test]
+fn forged_worst() {
+    let mut book = fleet();
+    let good = header(Role::Worst, 5, 9);
+    let forged = book.claim_of(0, &good, -0.99);
+    votes(&mut book, 0, forged, (-1.0, 1.0, 0.0), BETTER);
+    assert_eq!(read(&book, 7, |quorum| quorum.worst().map(|worst| worst.particle)), None);
+    assert_eq!(quarantined(&book, 7), [vehicle(0)].into());
+}
+
+/// Publishes somebody's particle as its own, to be counted twice: equal particles have one name and are one nominee, and
+/// whoever claims it highest answers for it.
+#[test]
+fn duplicate_particle() {
+    let mut book = fleet();
+    let merge = header(Role::Merge, 5, 9);
+    book.claim_of(9, &merge, 0.45);
+    for copier in 0..LIARS {
+        book.claim_of(copier, &merge, 0.99);
+    }
+    let nominees = read(&book, 6, |quorum| quorum.nominees(5));
+    assert_eq!(nominees.len(), 1);
+    votes(&mut book, 0, merge.id(), BETTER, BETTER);
+    assert_eq!(best(&book, 7), Some(merge.id()), "it is as good as it is");
+    assert_eq!(quarantined(&book, 7), (0..LIARS).map(vehicle).collect(), "they claimed more");
+}
+
+/// A particle of another base model is refused by its header; its claim counts for nothing.
+#[test]
+fn base_mismatch() {
+    let mut book = fleet();
+    let mut fields = header(Role::Merge, 5, 1).fields().clone();
+    fields.base_model = ModelHash::new([9; 32]);
+    let other = ParticleHeader::new(fields).unwrap();
+    let rejected = book.records.header(&when(5), &book.roster, &signed(1, 0, other.clone()), 1);
+    assert_eq!(rejected.unwrap_err().code(), RefusalCode::WrongBaseModel);
+    let claim = signed(1, 0, claim(&other, &[measured(0.99, 0.01)]));
+    book.records.claim(&when(5), &book.roster, &claim).unwrap();
+    assert!(read(&book, 6, |quorum| quorum.nominees(5).is_empty()));
+}
+
+/// Measures on an older pack, which it knows by heart: neither its claims nor its votes count.
+#[test]
+fn pack_rollback() {
+    let mut book = fleet();
+    let lie = header(Role::Merge, 5, 1);
+    let of_old = ClaimFields {
+        pack: PackHash::new([0x0d; 32]),
+        ..claim(&lie, &[measured(0.99, 0.01)]).fields().clone()
+    };
+    let of_old = signed(1, 0, shoal_wire::v1::Claim::new(of_old).unwrap());
+    book.records.header(&when(5), &book.roster, &signed(1, 0, lie), 1).unwrap();
+    book.records.claim(&when(5), &book.roster, &of_old).unwrap();
+    assert!(read(&book, 6, |quorum| quorum.nominees(5).is_empty()));
+
+    let good = book.claim(9, 5, Role::Merge, 0.45);
+    for number in 0..VEHICLES {
+        let mut fields = vote(6, 0, good, None, BETTER).fields().clone();
+        fields.pack = PackHash::new([0x0d; 32]);
+        let old = signed(number, 0, shoal_wire::v1::Vote::new(fields).unwrap());
+        book.records.vote(&when(6), &book.roster, &old).unwrap();
+    }
+    assert_eq!(best(&book, 7), None, "votes on another pack elect nothing");
+}
+
+/// One certificate has one voice: keys that are not on the roster say nothing, and one that says a thing in every place of its
+/// votes has said it once.
+#[test]
+fn sybil() {
+    let mut book = fleet();
+    let lie = book.claim(0, 5, Role::Merge, 0.99);
+    let strangers = (20..60).map(|number| book.vote(number, 6, 0, lie, None, BETTER));
+    let refused: Vec<_> = strangers.map(Result::unwrap_err).collect();
+    assert!(refused.iter().all(|why| matches!(why, RejectRecord::UnknownVehicle { .. })));
+    let voters = book.roster.voters(&nonce_bytes(6), lie, vehicle(0));
+    assert!(voters.contains(&vehicle(1)) && voters.len() == 9);
+    for place in 0..4 {
+        book.vote(1, 6, place, lie, None, BETTER).unwrap();
+    }
+    let ballots = read(&book, 7, |quorum| quorum.ballots(5));
+    assert!(ballots.iter().all(|ballot| ballot.particle != lie), "one vote of nine");
+    assert_eq!(best(&book, 7), None);
+}
