@@ -260,15 +260,18 @@ impl Vehicle {
     }
 }
 
+/// More windows than any world has.
+const WINDOWS_MAX: u32 = 64;
+
 /// All that counts.
 #[must_use]
 pub fn records(swarm: &Swarm) -> BTreeSet<RecordId> {
     let records = swarm.records();
     let mut all = BTreeSet::new();
-    for window in records.claimed_windows() {
+    for window in 0..WINDOWS_MAX {
         all.extend(records.claims(window).map(|claim| claim.id));
         all.extend(records.particles(window).map(|header| header.id));
-        all.extend(records.votes(window + 1).map(|vote| vote.id));
+        all.extend(records.votes(window).map(|vote| vote.id));
     }
     all
 }

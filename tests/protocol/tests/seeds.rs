@@ -12,7 +12,7 @@ use shoal_protocol::weather::Weather;
 use shoal_protocol::world::World;
 
 /// Worlds of a test, unless it is told otherwise.
-const SEEDS: u64 = 50;
+const SEEDS: u64 = 500;
 /// Worlds between two lines of progress.
 const PROGRESS: u64 = 500;
 
