@@ -59,6 +59,12 @@ pub trait Broker {
 }
 
 /// What may be published: nothing that was not sealed, or named by something sealed.
+///
+/// ```compile_fail,E0308
+/// fn leave(broker: &mut dyn shoal_link::Broker, topic: &shoal_wire::Topic<'_>, frame: &[u8]) {
+///     broker.publish(topic, frame, None).ok();
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Sealed<'a> {
     /// An envelope of ours.

@@ -8,7 +8,21 @@ use crate::kind::{Body, Kind};
 use crate::name::RecordId;
 use crate::stream::message;
 
-/// An envelope: the one thing that may be published. Made by [`seal`], or again of one that was verified.
+/// An envelope: the one thing that may be published. Made by [`seal`], or again of one that was verified. Nobody else makes one:
+///
+/// ```compile_fail,E0451
+/// let frame = [0; 320 * 160 * 3];
+/// let id = shoal_wire::RecordId::new([0; 32]);
+/// shoal_wire::Outbound { kind: shoal_wire::Kind::Claim, id, bytes: &frame };
+/// ```
+///
+/// and of bytes that are no body there is nothing to seal:
+///
+/// ```compile_fail,E0277
+/// # let key = shoal_wire::SecretKey::from_seed(&[1; 32]);
+/// let frame = [0_u8; 320 * 160 * 3];
+/// shoal_wire::seal(&frame, 1, 0, &key, &mut [0; 512]).ok();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outbound<'a> {
     kind: Kind,
