@@ -62,9 +62,6 @@ impl Exchange {
             }
             Phase::Closed { because } => {
                 debug!(?because, "window closed");
-                if !self.all_came_back()? {
-                    self.tell_swarm(Input::Behind);
-                }
                 self.tell_swarm(Input::Phase(swarm::Phase::Closed));
                 if self.line_for() == Some(For::Window) {
                     self.hang_up();

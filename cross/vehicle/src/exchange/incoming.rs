@@ -33,7 +33,6 @@ impl Exchange {
             Event::Disconnected { why, .. } => {
                 debug!(?why, "disconnected");
                 self.run.metrics.connected(false);
-                self.tell_swarm(Input::Behind);
             }
             Event::SubscribeRefused { filter, reason, .. } => {
                 warn!(filter, reason, "the broker refuses a subscription");

@@ -62,11 +62,6 @@ impl Exchange {
         Ok(())
     }
 
-    /// Whether all that was published has come back.
-    pub(super) fn all_came_back(&self) -> Result<bool, ExchangeError> {
-        Ok(self.vault.keys(OUTGOING)?.is_empty())
-    }
-
     /// A particle is coded: its chunks and its sealed header are durable before the core hears of it.
     pub(super) fn coded(
         &mut self,

@@ -60,12 +60,6 @@ impl Swarm {
                 }
                 Ok(false)
             }
-            Input::Behind => {
-                if let Some(night) = &mut self.night {
-                    night.current = false;
-                }
-                Ok(false)
-            }
             Input::Tuned(tuned) => {
                 store::check(tuned, self.start.len()).map_err(Reject::Values)?;
                 let from = self.tuned_from.as_ref();

@@ -96,9 +96,6 @@ pub enum Input<'a> {
     Phase(Phase),
     /// Every record that was there when the window opened has been handed in.
     Current,
-    /// Records may have passed by: the line was lost, or what this vehicle published has not come back when the window
-    /// closed. Until the next [`Input::Current`] it cannot say that it has seen the window to its end.
-    Behind,
     /// The adapter has been tuned, from where [`Output::Tune`] said.
     Tuned(&'a Flat),
     /// The values of a particle are here: what its chunks hold, a difference to what its header names.

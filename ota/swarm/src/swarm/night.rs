@@ -30,7 +30,7 @@ pub(super) struct Night {
     pub(super) window: u32,
     /// Whether anything can be fetched and published.
     pub(super) online: bool,
-    /// Whether every record that was there has been taken in, and none has passed by since.
+    /// Whether every record that was there has been taken in.
     pub(super) current: bool,
     /// Whether it begins with the records there are.
     pub(super) started: bool,

@@ -213,7 +213,6 @@ pub(super) enum SwarmInput {
     Unmeasured { job: u64 },
     Coded { job: u64, particle: ParticleId, values: Values, slot: Option<u8> },
     Uncoded { job: u64 },
-    Behind,
 }
 
 impl From<&swarm::Input<'_>> for SwarmInput {
@@ -234,7 +233,6 @@ impl From<&swarm::Input<'_>> for SwarmInput {
             Input::Phase(Phase::Closing) => Self::Closing,
             Input::Phase(Phase::Closed) => Self::Closed,
             Input::Current => Self::Current,
-            Input::Behind => Self::Behind,
             Input::Tuned(values) => Self::Tuned(Values::of(values, None)),
             Input::Fetched { particle, values } => {
                 Self::Fetched(particle, Values::of(values, Some(particle)))
@@ -273,7 +271,6 @@ impl SwarmInput {
             | Self::Closing
             | Self::Closed
             | Self::Current
-            | Self::Behind
             | Self::Missing(_)
             | Self::Measured { .. }
             | Self::Unmeasured { .. }

@@ -314,7 +314,6 @@ fn hand_in(
         SwarmInput::Closing => take(Input::Phase(Phase::Closing)),
         SwarmInput::Closed => take(Input::Phase(Phase::Closed)),
         SwarmInput::Current => take(Input::Current),
-        SwarmInput::Behind => take(Input::Behind),
         SwarmInput::Tuned(_) => take(Input::Tuned(&values)),
         SwarmInput::Fetched(particle, _) => take(Input::Fetched { particle, values: &values }),
         SwarmInput::Missing(particle) => take(Input::Missing { particle }),
