@@ -159,6 +159,19 @@ impl Checks {
         for swarm in swarms.iter().flatten() {
             nothing_forged(swarm, &genuine);
         }
+        // Of windows that were calm for a while all know the same.
+        for of in window.saturating_sub(6)..window.saturating_sub(2) {
+            let said: BTreeSet<Vec<RecordId>> = swarms
+                .iter()
+                .flatten()
+                .map(|swarm| {
+                    let records = swarm.records();
+                    let claims = records.claims(of).map(|claim| claim.id);
+                    claims.chain(records.votes(of).map(|vote| vote.id)).collect()
+                })
+                .collect();
+            assert!(said.len() <= 1, "window {of}: not all know the same: {said:?}");
+        }
         let mut agreed = BTreeSet::new();
         for swarm in &swarms {
             let swarm = swarm.expect("every honest vehicle has joined");
