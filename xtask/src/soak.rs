@@ -21,7 +21,7 @@ cargo xtask soak [--only PART]... [--cases N] [--fuzz-seconds N] [--seeds N] [--
   worlds       N worlds of a whole fleet in virtual time (default 10000)
   defects      each defect of tests/protocol/defects.toml, or NAME, is found by one of N worlds (default 2000)
 
-Writes docs/evidence/soak-COMMIT.json, of the parts that ran.";
+Writes docs/evidence/soak-COMMIT.json, of the parts that ran; with --defect nothing.";
 
 /// Times that a program is killed while it writes replay.
 const KILLS: u32 = 300;
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &[String]) -> Done {
         return Ok(());
     }
     if let Some(part) = flags.all("--only").find(|part| !PARTS.contains(part)) {
-        return Err(Failure(format!("no part {part}; there are: {}", PARTS.join(" "))));
+        return Err(no_part(part));
     }
     let git = |args: &[&str]| Run::new("git").args(args).output();
     let commit = git(&["rev-parse", "HEAD"])?;
@@ -60,13 +60,14 @@ pub(crate) fn run(args: &[String]) -> Done {
     let watch = Watch::start();
     let mut summary = Map::new();
     let mut failures = Vec::new();
-    let asked = |part: &&str| {
-        flags.all("--only").next().is_none() || flags.all("--only").any(|only| only == *part)
-    };
-    for part in PARTS.iter().filter(|part| asked(part)) {
+    let only: Vec<&str> = flags.all("--only").collect();
+    for part in if only.is_empty() { &PARTS } else { only.as_slice() } {
         let (value, done) = one(part, &flags)?;
         summary.insert((*part).to_owned(), value);
         failures.extend(done.err().map(|Failure(why)| format!("{part}: {why}")));
+    }
+    if flags.has("--defect") {
+        return ended(&failures);
     }
     summary.insert("schema".into(), json!(2));
     summary.insert("commit".into(), json!(commit));
@@ -79,6 +80,14 @@ pub(crate) fn run(args: &[String]) -> Done {
         .and_then(|()| fs::write(&path, format!("{:#}\n", Value::Object(summary))))
         .map_err(|error| Failure(format!("cannot write {}: {error}", path.display())))?;
     println!("wrote {}", path.display());
+    ended(&failures)
+}
+
+fn no_part(part: &str) -> Failure {
+    Failure(format!("no part {part}; there are: {}", PARTS.join(" ")))
+}
+
+fn ended(failures: &[String]) -> Done {
     if failures.is_empty() { Ok(()) } else { Err(Failure(failures.join("; "))) }
 }
 
@@ -127,6 +136,7 @@ fn one(part: &str, flags: &Flags) -> Done<(Value, Done)> {
             (shown, fuzzed.map(|_outcome| ()))
         }
         "worlds" => worlds::worlds(number("--seeds", 10_000)?),
-        _defects => worlds::found(number("--seeds", DEFECT_WORLDS)?, flags.value("--defect")),
+        "defects" => worlds::found(number("--seeds", DEFECT_WORLDS)?, flags.value("--defect")),
+        part => return Err(no_part(part)),
     })
 }

@@ -67,7 +67,7 @@ pub(crate) fn defects(text: &str) -> Done<Vec<Defect>> {
 
 /// So many worlds from seed 0; what happened in them.
 pub(crate) fn worlds(seeds: u64) -> (Value, Done) {
-    let told = run(&root(), root().join("target"), seeds, u64::MAX);
+    let told = run(&root(), &root().join("target"), seeds, u64::MAX);
     match told {
         Ok(Told { failed: None, summary: Some(summary) }) => {
             (json!({"passed": true, "told": summary}), Ok(()))
@@ -122,7 +122,7 @@ fn each(seeds: u64, only: Option<&str>) -> Done<Vec<Value>> {
             .at(&tree)
             .run();
         built.map_err(|Failure(why)| Failure(format!("with {}: {why}", defect.name)))?;
-        let told = run(&tree, target.clone(), seeds, 1)?;
+        let told = run(&tree, &target, seeds, 1)?;
         let (seed, by) = told.failed.unzip();
         println!("{}: {seed:?}, {by:?}", defect.name);
         rows.push(json!({"name": defect.name, "what": defect.what, "seed": seed, "found": by}));
@@ -131,11 +131,14 @@ fn each(seeds: u64, only: Option<&str>) -> Done<Vec<Value>> {
             write(&tree.join(&change.file), &read(&whole)?)?;
         }
     }
+    if rows.is_empty() {
+        return Err(Failure(format!("{DEFECTS}: no defect {}", only.unwrap_or_default())));
+    }
     Ok(rows)
 }
 
 /// Runs worlds of the tree at this place until so many have failed.
-fn run(tree: &Path, target: PathBuf, seeds: u64, failures: u64) -> Done<Told> {
+fn run(tree: &Path, target: &Path, seeds: u64, failures: u64) -> Done<Told> {
     let mut told = Told::default();
     let mut failing = None;
     let passed = Run::cargo()

@@ -195,11 +195,13 @@ impl<'a> Quorum<'a> {
         let elected = windows.iter().rev().find_map(|window| self.best_of(*window));
         let after = elected.as_ref().map_or(0, |elected| elected.window.saturating_add(1));
         let later = windows.iter().rev().take_while(|window| **window >= after);
+        let is = |elected: Option<&Elected>, other: &Elected| {
+            elected.map(|one| one.particle) == Some(other.particle)
+        };
         let witnessed = later.copied().find_map(|window| self.witnessed(window)).filter(|other| {
-            let known = |window: &u32| {
-                self.best_of(*window).is_some_and(|elected| elected.particle == other.particle)
-            };
-            !windows.iter().any(known)
+            let known = |window: &u32| is(self.best_of(*window).as_ref(), other);
+            // Nearly always they agree, and no other window is counted again.
+            !is(elected.as_ref(), other) && !windows.iter().any(known)
         });
         witnessed.or(elected)
     }

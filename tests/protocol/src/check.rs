@@ -90,21 +90,19 @@ impl Checks {
         let said = match head.kind {
             Kind::Claim => {
                 let claim = record.verify::<Claim>(&keys).expect("a claim");
-                Some(Said::Claim(claim.body().fields().window))
+                vec![Said::Claim(claim.body().fields().window)]
             }
             Kind::Vote => {
                 let vote = record.verify::<Vote>(&keys).expect("a vote");
                 let fields = vote.body().fields();
-                let at = (place.publisher(), Said::VoteAt(fields.window, fields.place));
-                let before = self.said.insert(at, bytes.clone());
-                let same = before.is_none_or(|before| before == *bytes);
-                assert!(same, "{now_us}: {topic} has two votes of window {}", fields.window);
-                Some(Said::Vote(fields.window, fields.nominee))
+                let (window, nominee) = (fields.window, fields.nominee);
+                vec![Said::Vote(window, nominee), Said::VoteAt(window, fields.place)]
             }
             Kind::ParticleHeader => {
                 let header = record.verify::<ParticleHeader>(&keys).expect("a header");
                 let fields = header.body().fields();
-                (fields.role == Role::Contribution).then_some(Said::Contribution(fields.window))
+                let contribution = fields.role == Role::Contribution;
+                Vec::from_iter(contribution.then_some(Said::Contribution(fields.window)))
             }
             Kind::Presence
             | Kind::Nonce
@@ -114,12 +112,12 @@ impl Checks {
             | Kind::UtilityDocument
             | Kind::SwarmDocument
             | Kind::Refusal
-            | Kind::Document => None,
+            | Kind::Document => Vec::new(),
         };
-        let Some(said) = said else { return };
-        let before = self.said.insert((place.publisher(), said), bytes.clone());
-        if let Some(before) = before {
-            assert_eq!(before, *bytes, "{now_us}: {topic} says {said:?} twice");
+        for said in said {
+            let before = self.said.insert((place.publisher(), said), bytes.clone());
+            let same = before.is_none_or(|before| before == *bytes);
+            assert!(same, "{now_us}: {topic} says {said:?} twice");
         }
     }
 
@@ -179,9 +177,10 @@ impl Checks {
             let worst = swarm.worst(window).map(|worst| worst.particle);
             agreed.insert((best, worst, swarm.quarantined(window)));
         }
-        let known: Vec<String> =
-            swarms.iter().flatten().map(|swarm| known(swarm, window)).collect();
-        assert!(agreed.len() == 1, "they do not agree: {agreed:?}\n{}", known.join("\n"));
+        let known = || -> Vec<String> {
+            swarms.iter().flatten().map(|swarm| known(swarm, window)).collect()
+        };
+        assert!(agreed.len() == 1, "they do not agree: {agreed:?}\n{}", known().join("\n"));
         let liars = vehicles.iter().filter(|vehicle| vehicle.character == Character::Liar).count();
         for (_best, _worst, quarantined) in &agreed {
             assert!(quarantined.len() <= liars, "no honest vehicle is quarantined");

@@ -151,12 +151,6 @@ pub fn nonce_of(window: u32, nonce: [u8; 32], utc_seconds: u64) -> Nonce {
     Nonce::new(NonceFields { window, nonce, utc_seconds }).unwrap()
 }
 
-/// When a window opens: UTC in seconds.
-#[must_use]
-pub fn utc_of(window: u32) -> u64 {
-    EPOCH_S + u64::from(window) * u64::from(PERIOD_S)
-}
-
 /// The window plan.
 #[must_use]
 pub fn plan(bytes_max: u64) -> WindowPlan {
@@ -176,7 +170,11 @@ fn place(key: &SecretKey, leaf: Leaf) -> String {
     Topic::new(fleet, region, key.public().id(), leaf).unwrap().text().to_string()
 }
 
-fn sealed<'b, T: Body<'b>>(key: &SecretKey, counter: u64, body: &T) -> (Vec<u8>, RecordId) {
+pub(crate) fn sealed<'b, T: Body<'b>>(
+    key: &SecretKey,
+    counter: u64,
+    body: &T,
+) -> (Vec<u8>, RecordId) {
     let mut buffer = vec![0; Kind::envelope_bytes_max(T::KIND)];
     let not_after = EPOCH_S + 365 * 86_400;
     let sealed = seal(body, counter, not_after, key, &mut buffer).unwrap();

@@ -2,11 +2,11 @@
 //! cut short, at another's place, of long ago, and signed anew by a key that nobody knows or that may not say this.
 
 use bytes::Bytes;
-use shoal_wire::v1::{Claim, ParticleHeader, Vote};
-use shoal_wire::{Body, KeyId, Keys, Kind, PublicKey, SecretKey, Topic, Unverified, seal};
+use shoal_wire::v1::{Claim, Nonce, NonceFields, ParticleHeader, Vote};
+use shoal_wire::{KeyId, Keys, Kind, PublicKey, SecretKey, Topic, Unverified};
 
 use crate::chance::Dice;
-use crate::documents::{Fleet, nonce_of, plan, utc_of};
+use crate::documents::{Fleet, nonce_of, plan, sealed};
 
 /// Forges what it hears.
 #[derive(Debug)]
@@ -102,16 +102,17 @@ fn again(bytes: &[u8], fleet: &Fleet, key: &SecretKey) -> Option<Vec<u8>> {
     let (head, keys) = (*record.head(), Everybody(fleet));
     let counter = head.counter + 1;
     match head.kind {
-        Kind::Claim => Some(sealed(record.verify::<Claim>(&keys).ok()?.body(), counter, key)),
-        Kind::Vote => Some(sealed(record.verify::<Vote>(&keys).ok()?.body(), counter, key)),
+        Kind::Claim => Some(sealed(key, counter, record.verify::<Claim>(&keys).ok()?.body()).0),
+        Kind::Vote => Some(sealed(key, counter, record.verify::<Vote>(&keys).ok()?.body()).0),
         Kind::ParticleHeader => {
-            Some(sealed(record.verify::<ParticleHeader>(&keys).ok()?.body(), counter, key))
+            Some(sealed(key, counter, record.verify::<ParticleHeader>(&keys).ok()?.body()).0)
         }
         Kind::Nonce => {
-            let window = (counter - 2) as u32;
-            Some(sealed(&nonce_of(window, [0x66; 32], utc_of(window)), counter, key))
+            let nonce = record.verify::<Nonce>(&keys).ok()?;
+            let NonceFields { window, utc_seconds, .. } = *nonce.body().fields();
+            Some(sealed(key, counter, &nonce_of(window, [0x66; 32], utc_seconds)).0)
         }
-        Kind::WindowPlan => Some(sealed(&plan(u64::MAX / 4), counter, key)),
+        Kind::WindowPlan => Some(sealed(key, counter, &plan(u64::MAX / 4)).0),
         Kind::Presence
         | Kind::Roster
         | Kind::RosterPage
@@ -120,10 +121,4 @@ fn again(bytes: &[u8], fleet: &Fleet, key: &SecretKey) -> Option<Vec<u8>> {
         | Kind::Refusal
         | Kind::Document => None,
     }
-}
-
-fn sealed<'b, T: Body<'b>>(body: &T, counter: u64, key: &SecretKey) -> Vec<u8> {
-    let mut buffer = vec![0; T::KIND.envelope_bytes_max()];
-    let sealed = seal(body, counter, u64::MAX / 2, key, &mut buffer);
-    sealed.map(|sealed| sealed.bytes().to_vec()).unwrap_or_default()
 }

@@ -21,8 +21,7 @@ pub(super) struct Voting {
 impl Swarm {
     /// The nominees that this vehicle may vote on and has not voted on yet.
     pub(super) fn drawn(&self, nonce: &[u8; 32], nominees: Vec<Nominee>) -> Vec<Voting> {
-        let voted = self.state.voted.as_ref().filter(|(window, _)| *window == self.window);
-        let voted: &[ParticleId] = voted.map_or(&[], |(_window, voted)| voted);
+        let voted = self.voted_on(self.window);
         let drawn = |nominee: &Nominee, me: KeyId| {
             self.roster.voters(nonce, nominee.particle, nominee.claimant).contains(&me)
         };
@@ -76,9 +75,13 @@ impl Swarm {
     /// The place of this vehicle's next vote in this window: its votes are numbered as it casts them. A nominee's own place
     /// would not do: it changes while claims come in, and a second vote would take the topic of the first and contradict it.
     fn next_place(&self, window: u32) -> Option<u8> {
+        u8::try_from(self.voted_on(window).len()).ok().filter(|place| *place < NOMINEES)
+    }
+
+    /// What this vehicle has voted on in this window.
+    fn voted_on(&self, window: u32) -> &[ParticleId] {
         let voted = self.state.voted.as_ref().filter(|(of, _)| *of == window);
-        let cast = voted.map_or(0, |(_window, voted)| voted.len());
-        u8::try_from(cast).ok().filter(|place| *place < NOMINEES)
+        voted.map_or(&[], |(_window, voted)| voted)
     }
 
     pub(super) fn voted(

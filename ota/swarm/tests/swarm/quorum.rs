@@ -373,6 +373,18 @@ fn a_claim_is_broken_when_the_quorum_finds_three_standard_errors_less() {
     }
 }
 
+/// Of two votes one may be a liar's, with the third voter away.
+#[test]
+fn half_of_the_votes_break_no_claim() {
+    let mut book = with_level();
+    let particle = book.claim(1, 5, Role::Best, 0.5);
+    book.vote(2, 6, 0, particle, None, GAIN).unwrap();
+    book.vote(3, 6, 0, particle, None, (-1.0, 1.0, 0.0)).unwrap();
+    assert!(book.read(7, |quorum| quorum.broken(5).is_empty()));
+    book.vote(0, 6, 0, particle, None, LOSS).unwrap();
+    assert_eq!(book.read(7, |quorum| quorum.broken(5)), [vehicle(1)].into(), "two of three do");
+}
+
 /// Parts differ in how hard they are: a claim is judged by how much better it was than the same particle.
 #[test]
 fn an_honest_claim_on_an_easier_part_is_not_broken() {
