@@ -137,15 +137,23 @@ fn a_particle_arrives_over_twenty_cuts() {
     fleet.send(1, relay.address());
     relay.cut_at(Way::Down, b"/chunk/", CUTS);
     let _serve = fleet.serve();
-    let _other = fleet.start(0, &[]);
+    let other = fleet.start(0, &[]);
     let vehicle = fleet.start(1, &[]);
     until("twenty cuts", || (relay.cuts() >= CUTS).then_some(()));
-    // Both contributions are in what it merges.
-    until("a merge of both", || {
-        let said = vehicle.said();
-        let merged = said.lines().filter(|line| line.contains("\"message\":\"merged\""));
-        merged
-            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .find(|line| line["fields"]["contributions"] == 2)
+    // It moves to a merge of both contributions; whoever folds first, the other fetches what came of it.
+    until("a move to a merge of both", || {
+        let mut both = said(&other, "merged");
+        both.extend(said(&vehicle, "merged"));
+        both.retain(|fields| fields["contributions"] == 2);
+        let moved = said(&vehicle, "moved");
+        moved.iter().any(|to| both.iter().any(|of| of["particle"] == to["particle"])).then_some(())
     });
+}
+
+/// What it said in lines of this message.
+fn said(program: &Program, message: &str) -> Vec<serde_json::Value> {
+    let said = program.said();
+    let lines = said.lines().filter_map(|line| serde_json::from_str(line).ok());
+    let fields = lines.map(|line: serde_json::Value| line["fields"].clone());
+    fields.filter(|fields| fields["message"] == message).collect()
 }
