@@ -81,6 +81,11 @@ impl Outbox {
         Some(topic)
     }
 
+    /// Publications that are on their way.
+    pub(crate) fn on_their_way(&self) -> usize {
+        self.entries.values().filter(|entry| entry.sent).count()
+    }
+
     /// It is acknowledged, or refused: done with.
     pub(crate) fn done(&mut self, topic: &str) -> Option<Ticket> {
         let entry = self.entries.get_mut(topic).filter(|entry| entry.sent)?;

@@ -245,6 +245,11 @@ impl Session {
         }
     }
 
+    /// Publications that were sent and are not acknowledged.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.outbox.on_their_way()
+    }
+
     /// Whether it said goodbye: there is no next connection.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed

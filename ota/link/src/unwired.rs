@@ -100,6 +100,12 @@ impl Unwired {
         self.lock().session.has_event()
     }
 
+    /// Publications that were sent on this connection and are not acknowledged.
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.lock().session.unacknowledged()
+    }
+
     /// When to call [`Unwired::at`], or to look whether a socket is wanted.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {

@@ -68,6 +68,9 @@ pub enum RejectRecord {
     /// The signer said something else under the same key: both are void.
     #[error("contradicts another record of {signer}")]
     Contradicted { signer: KeyId },
+    /// It has contradicted itself before: whatever it says under this key is void.
+    #[error("{signer} contradicted itself there before")]
+    Void { signer: KeyId },
     #[error("of base model {got}, expected {want}")]
     WrongBaseModel { got: ModelHash, want: ModelHash },
     #[error("of layout {got}, expected {want}")]
@@ -84,7 +87,7 @@ impl RejectRecord {
             Self::Expired { .. } => RefusalCode::Expired,
             Self::WrongWindow { .. } => RefusalCode::WrongWindow,
             Self::OldCounter { .. } => RefusalCode::OldCounter,
-            Self::Contradicted { .. } => RefusalCode::Contradicted,
+            Self::Contradicted { .. } | Self::Void { .. } => RefusalCode::Contradicted,
             Self::WrongBaseModel { .. } => RefusalCode::WrongBaseModel,
             Self::WrongLayout { .. } | Self::WrongLength { .. } => RefusalCode::WrongLayout,
         }
@@ -451,6 +454,6 @@ fn insert<K: Ord, T: PartialEq>(
             *entry = Entry::Void;
             Err(RejectRecord::Contradicted { signer })
         }
-        Some(Entry::Void) => Err(RejectRecord::Contradicted { signer }),
+        Some(Entry::Void) => Err(RejectRecord::Void { signer }),
     }
 }

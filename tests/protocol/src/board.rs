@@ -1,6 +1,7 @@
-//! A broker of MQTT 5, packet by packet: what it retains, what it keeps for who is away, and what it forgets.
+//! A node of a broker of MQTT 5, packet by packet: what it retains, what it keeps for who is away, and what it forgets, says twice
+//! or says late.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::QoS;
@@ -9,12 +10,32 @@ use rumqttc::v5::mqttbytes::v5::{
     SubscribeReasonCode, UnsubAck, UnsubAckReason,
 };
 
+use shoal_wire::{KeyId, Leaf, Topic};
+
+use crate::chance::Dice;
+
 /// A connection.
 pub type Conn = u64;
 
-/// The broker.
-#[derive(Debug, Default)]
+/// How a node treats what it hands on: each the chance of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Manners {
+    /// What is acknowledged comes twice.
+    pub repeats: f64,
+    /// It comes after what was published later at other topics.
+    pub holds: f64,
+    /// What is not acknowledged does not come.
+    pub drops: f64,
+}
+
+/// A node.
 pub struct Board {
+    manners: Manners,
+    dice: Dice,
+    /// Of these no chunk is retained or handed on: they claim what they do not serve.
+    withheld: BTreeSet<KeyId>,
+    /// What it did, and how often.
+    pub did: BTreeMap<&'static str, u64>,
     retained: BTreeMap<String, Bytes>,
     /// By name of the client.
     sessions: BTreeMap<String, Kept>,
@@ -29,6 +50,8 @@ struct Kept {
     /// Filters, and whether what comes is repeated until it is acknowledged.
     filters: BTreeMap<String, bool>,
     waiting: VecDeque<(String, Bytes, bool)>,
+    /// Comes later.
+    held: VecDeque<(String, Bytes, bool)>,
     unacknowledged: BTreeMap<u16, (String, Bytes, bool)>,
     last_id: u16,
     expires_s: u32,
@@ -48,6 +71,47 @@ struct Online {
 }
 
 impl Board {
+    /// A node of a seed with nothing on it.
+    #[must_use]
+    pub fn new(seed: u64, manners: Manners) -> Self {
+        Board {
+            manners,
+            dice: Dice::new(seed, 5),
+            withheld: BTreeSet::new(),
+            did: BTreeMap::new(),
+            retained: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            online: BTreeMap::new(),
+            published: Vec::new(),
+        }
+    }
+
+    /// From now on nothing is said twice, late or not at all.
+    pub fn calm(&mut self) {
+        self.manners = Manners::default();
+    }
+
+    /// This vehicle's chunks are not to be had.
+    pub fn withhold(&mut self, vehicle: KeyId) {
+        self.withheld.insert(vehicle);
+    }
+
+    /// What came late comes now. Names of connections that have something to say.
+    pub fn release(&mut self) -> Vec<Conn> {
+        let mut spoken = Vec::new();
+        for kept in self.sessions.values_mut().filter(|kept| !kept.held.is_empty()) {
+            kept.waiting.append(&mut kept.held);
+            spoken.extend(kept.conn);
+        }
+        spoken.iter().for_each(|conn| self.flush(*conn));
+        spoken
+    }
+
+    /// What stands there.
+    pub fn stands(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.retained.iter().map(|(topic, bytes)| (topic.as_str(), &bytes[..]))
+    }
+
     /// What was published since so many.
     pub fn published_since(&self, count: usize) -> &[(String, Bytes)] {
         self.published.get(count..).unwrap_or_default()
@@ -111,6 +175,11 @@ impl Board {
     /// Leaves something as any client might.
     pub fn leave(&mut self, topic: &str, bytes: Bytes) -> Vec<Conn> {
         self.published.push((topic.to_owned(), bytes.clone()));
+        self.mirror(topic, bytes)
+    }
+
+    /// Takes over what was left at another node.
+    pub fn mirror(&mut self, topic: &str, bytes: Bytes) -> Vec<Conn> {
         if bytes.is_empty() {
             self.retained.remove(topic);
         } else {
@@ -125,8 +194,14 @@ impl Board {
         for kept in self.sessions.values_mut() {
             let filter = kept.filters.iter().find(|(filter, _)| matches(filter, topic));
             let Some((_filter, acknowledged)) = filter else { continue };
-            if *acknowledged || kept.conn.is_some() {
-                kept.waiting.push_back((topic.to_owned(), bytes.clone(), false));
+            let message = (topic.to_owned(), bytes.clone(), false);
+            // Of one topic everything comes in the order in which it was published.
+            let behind = kept.held.iter().any(|(held, ..)| held == topic);
+            if *acknowledged && (behind || self.dice.happens(self.manners.holds)) {
+                *self.did.entry("held").or_default() += 1;
+                kept.held.push_back(message);
+            } else if *acknowledged || kept.conn.is_some() {
+                kept.waiting.push_back(message);
                 spoken.extend(kept.conn);
             }
         }
@@ -146,6 +221,10 @@ impl Board {
                     self.write(conn, &Packet::PubAck(PubAck::new(publish.pkid, None)));
                 }
                 let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+                if self.withholds(&topic) {
+                    *self.did.entry("withheld").or_default() += 1;
+                    return Vec::new();
+                }
                 self.leave(&topic, publish.payload)
             }
             (Packet::PubAck(ack), Some(client)) => {
@@ -195,6 +274,14 @@ impl Board {
                 Vec::new()
             }
         }
+    }
+
+    fn withholds(&self, topic: &str) -> bool {
+        let place = Topic::decode(topic).ok();
+        place.is_some_and(|place| {
+            let chunk = matches!(place.leaf(), Leaf::Chunk { .. });
+            chunk && self.withheld.contains(&place.publisher())
+        })
     }
 
     fn connect(
@@ -263,6 +350,14 @@ impl Board {
             let Some((topic, bytes, retained)) = kept.waiting.pop_front() else { return };
             let of = kept.filters.iter().find(|(filter, _)| matches(filter, &topic));
             let Some((_filter, acknowledged)) = of else { continue };
+            if !*acknowledged && self.dice.happens(self.manners.drops) {
+                *self.did.entry("dropped").or_default() += 1;
+                continue;
+            }
+            if *acknowledged && self.dice.happens(self.manners.repeats) {
+                *self.did.entry("repeated").or_default() += 1;
+                kept.waiting.push_front((topic.clone(), bytes.clone(), retained));
+            }
             let qos = if *acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce };
             let mut publish = Publish::new(topic.clone(), qos, bytes.clone(), None);
             publish.retain = retained;

@@ -7,20 +7,29 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use shoal_swarm::swarm::{Swarm, ValuesHash};
 use shoal_vehicle::exchange::run::Exchange;
-use shoal_wire::v1::{Claim, ParticleHeader, Role, Vote};
+use shoal_wire::v1::{Claim, Nonce, NonceFields, ParticleHeader, Role, Vote};
 use shoal_wire::{KeyId, Kind, ParticleId, RecordId, Topic, Unverified};
 
-use crate::board::Board;
-use crate::documents::Fleet;
+use crate::cluster::Cluster;
+use crate::documents::{Fleet, PERIOD_S};
 use crate::engine::{Character, start};
 use crate::intruder::Everybody;
-use crate::vehicle::{Vehicle, records};
+use crate::vehicle::{Vehicle, WINDOWS_MAX, Wire, records};
+use crate::world::opens_us;
 
 /// What was seen so far.
 #[derive(Debug, Default)]
 pub struct Checks {
-    /// Publications that were looked at.
-    looked: usize,
+    /// Publications of each node that were looked at.
+    looked: Vec<usize>,
+    /// All that was published by who may.
+    genuine: BTreeSet<RecordId>,
+    /// What honest vehicles said of a window at a node, and when.
+    spoken: Vec<Spoken>,
+    /// How many records counted at each vehicle when these were looked at.
+    counted: BTreeMap<usize, usize>,
+    /// The UTC that the nonce of each window told.
+    told_utc: BTreeMap<u32, u64>,
     /// By signer and topic: the highest counter, and all that stood there.
     counters: BTreeMap<(KeyId, String), (u64, BTreeSet<Bytes>)>,
     /// What vehicles said, by what they may say once.
@@ -31,6 +40,22 @@ pub struct Checks {
     moves: BTreeMap<usize, usize>,
 }
 
+/// A claim, header or vote.
+#[derive(Clone, Copy, Debug)]
+struct Spoken {
+    node: usize,
+    at_us: u64,
+    window: u32,
+    id: RecordId,
+}
+
+/// By when what was said has come to who is connected, and who connects has asked for it, in microseconds.
+const SOON_US: u64 = 20_000_000;
+/// What is older may leave the set before it leaves the vault.
+const RECENT_WINDOWS: u32 = 4;
+/// By when what was sent is acknowledged, if the connection lasts.
+const ACKNOWLEDGED_US: u64 = 30_000_000;
+
 /// What is said once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Said {
@@ -38,6 +63,7 @@ enum Said {
     Contribution(u32),
     Vote(u32, ParticleId),
     VoteAt(u32, u8),
+    Nonce(u32),
 }
 
 impl Checks {
@@ -52,31 +78,125 @@ impl Checks {
     }
 
     /// After everything that happens.
-    pub fn after(&mut self, board: &Board, vehicles: &[Vehicle], fleet: &Fleet, now_us: u64) {
-        let new: Vec<(String, Bytes)> = board.published_since(self.looked).to_vec();
-        self.looked += new.len();
-        for (topic, bytes) in new {
-            self.published(&topic, &bytes, fleet, now_us);
+    pub fn after(&mut self, cluster: &Cluster, vehicles: &[Vehicle], fleet: &Fleet, now_us: u64) {
+        for node in 0..cluster.count() {
+            self.looked.resize(cluster.count(), 0);
+            let new: Vec<(String, Bytes)> = cluster.published(node)[self.looked[node]..].to_vec();
+            self.looked[node] += new.len();
+            for (topic, bytes) in new {
+                self.genuine.insert(RecordId::new(Sha256::digest(&bytes).into()));
+                let place = Topic::decode(&topic).expect("honest programs publish at places");
+                let by = vehicles.iter().find(|vehicle| vehicle.key == place.publisher());
+                let liar = by.is_some_and(|by| by.character != Character::Honest);
+                if !liar {
+                    self.published((&topic, &place), &bytes, fleet, (node, now_us));
+                }
+            }
         }
         for vehicle in vehicles.iter().filter(|vehicle| vehicle.character == Character::Honest) {
             self.moved(vehicle, now_us);
+            self.counts(vehicle, now_us);
         }
     }
 
-    /// What counted before the power went counts after it, but for what came at that moment.
+    /// All that a vehicle counts was published by who may, and it believes no time before one that it was told.
+    fn counts(&mut self, vehicle: &Vehicle, now_us: u64) {
+        let Some(exchange) = &vehicle.exchange else { return };
+        let Some(swarm) = exchange.swarm() else { return };
+        let count = swarm.records().count();
+        if self.counted.insert(vehicle.number, count) == Some(count) {
+            return;
+        }
+        let number = vehicle.number;
+        let forged = records(swarm).difference(&self.genuine).copied().next();
+        assert!(forged.is_none(), "{now_us}: {forged:?} counts at {number} and was not published");
+        let told = (0..WINDOWS_MAX).filter(|window| swarm.records().nonce_of(*window).is_some());
+        let told = told.filter_map(|window| self.told_utc.get(&window)).max();
+        let (told, believes) = (told.copied().unwrap_or(0), exchange.utc_seconds());
+        assert!(believes >= told, "{now_us}: {number} was told {told} and believes {believes}");
+    }
+
+    /// Between two windows: no honest vehicle is taken for a liar.
+    pub fn nobody_is_slandered(&self, vehicles: &[Vehicle], window: u32, now_us: u64) {
+        for vehicle in vehicles {
+            let Some(swarm) = vehicle.exchange.as_ref().and_then(Exchange::swarm) else { continue };
+            let quarantined = swarm.quarantined(window);
+            for other in vehicles.iter().filter(|other| other.character == Character::Honest) {
+                let (number, honest) = (vehicle.number, other.number);
+                assert!(
+                    !quarantined.contains(&other.key),
+                    "{now_us}: vehicle {honest} is honest and in quarantine at {number}:\n{}",
+                    known(swarm, window)
+                );
+            }
+        }
+    }
+
+    /// Before a window closes: who was connected for a while knows what the honest said in it at that node a while ago.
+    pub fn who_listens_knows(&self, node: usize, vehicle: &Vehicle, window: u32, now_us: u64) {
+        let Some(exchange) = &vehicle.exchange else { return };
+        let Some(swarm) = exchange.swarm() else { return };
+        let since = vehicle.wires.iter().filter_map(|wire| wire.is(window)).min();
+        if since.is_none_or(|since| since + SOON_US > now_us) {
+            return;
+        }
+        let counts = records(swarm);
+        let spoken = self.spoken.iter().filter(|spoken| {
+            spoken.node == node && spoken.window == window && spoken.at_us + SOON_US < now_us
+        });
+        for Spoken { id, at_us, .. } in spoken {
+            let number = vehicle.number;
+            assert!(
+                counts.contains(id),
+                "{now_us}: vehicle {number} is connected since {since:?} and has not heard what was said at {at_us}: {id:?}"
+            );
+        }
+    }
+
+    /// Every second: what was sent on a connection that lasts is acknowledged.
+    pub fn acknowledged(&self, number: usize, wire: &mut Wire, now_us: u64) {
+        if wire.conn.is_none() || wire.link.unacknowledged() == 0 {
+            wire.waits_us = None;
+        }
+        let since = *wire.waits_us.get_or_insert(now_us);
+        let wait = now_us - since;
+        assert!(wait < ACKNOWLEDGED_US, "{now_us}: vehicle {number} waits for {wait} µs");
+    }
+
+    /// What counted before the power went counts after it, but for what came at that moment; and no lie that was found out counts
+    /// again.
     pub fn remembered(&self, vehicle: &mut Vehicle, now_us: u64) {
         let Some(swarm) = vehicle.exchange.as_ref().and_then(Exchange::swarm) else { return };
         let before = std::mem::take(&mut vehicle.counted);
         if before.is_empty() {
             return;
         }
-        let lost = before.difference(&records(swarm)).count();
+        let after = records(swarm);
+        let lost = before.difference(&after).count();
         assert!(lost <= 1, "{now_us}: vehicle {} lost {lost} records", vehicle.number);
+        if vehicle.character != Character::Honest {
+            return;
+        }
+        let now = now_us.saturating_sub(opens_us(0)) / (u64::from(PERIOD_S) * 1_000_000);
+        for window in (now as u32).saturating_sub(RECENT_WINDOWS)..WINDOWS_MAX {
+            for claim in swarm.records().claims(window) {
+                let (number, id) = (vehicle.number, claim.id);
+                assert!(
+                    before.contains(&id),
+                    "{now_us}: {id:?} counts at {number} since its start"
+                );
+            }
+        }
     }
 
     /// Counters do not go back, and nothing is said twice and differently.
-    fn published(&mut self, topic: &str, bytes: &Bytes, fleet: &Fleet, now_us: u64) {
-        let place = Topic::decode(topic).expect("honest programs publish at places");
+    fn published(
+        &mut self,
+        (topic, place): (&str, &Topic<'_>),
+        bytes: &Bytes,
+        fleet: &Fleet,
+        (node, now_us): (usize, u64),
+    ) {
         let Ok(record) = Unverified::decode(bytes) else { return };
         let head = *record.head();
         let (counter, stood) = self.counters.entry((head.key, topic.to_owned())).or_default();
@@ -104,8 +224,13 @@ impl Checks {
                 let contribution = fields.role == Role::Contribution;
                 Vec::from_iter(contribution.then_some(Said::Contribution(fields.window)))
             }
+            Kind::Nonce => {
+                let nonce = record.verify::<Nonce>(&keys).expect("a nonce");
+                let NonceFields { window, utc_seconds, .. } = *nonce.body().fields();
+                self.told_utc.insert(window, utc_seconds);
+                vec![Said::Nonce(window)]
+            }
             Kind::Presence
-            | Kind::Nonce
             | Kind::WindowPlan
             | Kind::Roster
             | Kind::RosterPage
@@ -115,6 +240,15 @@ impl Checks {
             | Kind::Document => Vec::new(),
         };
         for said in said {
+            let merges = match said {
+                Said::Claim(window) | Said::Contribution(window) | Said::VoteAt(window, _) => {
+                    Some(window)
+                }
+                Said::Vote(..) | Said::Nonce(_) => None,
+            };
+            let id = RecordId::new(Sha256::digest(bytes).into());
+            let spoken = merges.map(|window| Spoken { node, at_us: now_us, window, id });
+            self.spoken.extend(spoken);
             let before = self.said.insert((place.publisher(), said), bytes.clone());
             let same = before.is_none_or(|before| before == *bytes);
             assert!(same, "{now_us}: {topic} says {said:?} twice");
@@ -144,31 +278,28 @@ impl Checks {
     }
 
     /// After windows in which nothing went wrong: those who can talk agree.
-    pub fn end(&self, board: &Board, vehicles: &[Vehicle], window: u32) {
+    pub fn end(&self, vehicles: &[Vehicle], window: u32) {
         let honest = || vehicles.iter().filter(|vehicle| vehicle.character == Character::Honest);
         let swarms: Vec<_> = honest()
             .map(|vehicle| vehicle.exchange.as_ref().and_then(|exchange| exchange.swarm()))
             .collect();
-        let genuine: BTreeSet<RecordId> = board
-            .published_since(0)
-            .iter()
-            .map(|(_topic, bytes)| RecordId::new(Sha256::digest(bytes).into()))
-            .collect();
-        for swarm in swarms.iter().flatten() {
-            nothing_forged(swarm, &genuine);
-        }
-        // Of windows that were calm for a while all know the same.
+        // Of windows that were calm for a while all who were there know the same.
         for of in window.saturating_sub(6)..window.saturating_sub(2) {
-            let said: BTreeSet<Vec<RecordId>> = swarms
-                .iter()
-                .flatten()
+            let there = honest().zip(&swarms).filter(|(vehicle, _)| vehicle.came_us < opens_us(of));
+            let said: BTreeSet<Vec<RecordId>> = there
+                .filter_map(|(_vehicle, swarm)| *swarm)
                 .map(|swarm| {
                     let records = swarm.records();
                     let claims = records.claims(of).map(|claim| claim.id);
                     claims.chain(records.votes(of).map(|vote| vote.id)).collect()
                 })
                 .collect();
-            assert!(said.len() <= 1, "window {of}: not all know the same: {said:?}");
+            let came: Vec<u64> =
+                vehicles.iter().map(|vehicle| vehicle.came_us / 1_000_000).collect();
+            assert!(
+                said.len() <= 1,
+                "window {of}, came at {came:?} s: not all know the same: {said:?}"
+            );
         }
         let mut agreed = BTreeSet::new();
         for swarm in &swarms {
@@ -181,17 +312,7 @@ impl Checks {
             swarms.iter().flatten().map(|swarm| known(swarm, window)).collect()
         };
         assert!(agreed.len() == 1, "they do not agree: {agreed:?}\n{}", known().join("\n"));
-        let liars = vehicles.iter().filter(|vehicle| vehicle.character == Character::Liar).count();
-        for (_best, _worst, quarantined) in &agreed {
-            assert!(quarantined.len() <= liars, "no honest vehicle is quarantined");
-        }
     }
-}
-
-/// All that a vehicle counts was published by who may.
-fn nothing_forged(swarm: &Swarm, genuine: &BTreeSet<RecordId>) {
-    let forged = records(swarm).difference(genuine).copied().next();
-    assert!(forged.is_none(), "{forged:?} counts and was never published");
 }
 
 /// What a vehicle knows of the claims behind its best, for who looks for the reason of a disagreement.
@@ -216,8 +337,11 @@ fn known(swarm: &Swarm, window: u32) -> String {
         for vote in records.votes(window + 1) {
             let (who, fields) = (vote.signer, &vote.body);
             let (of, best, terms) = (fields.nominee, fields.best, &fields.terms);
-            let _infallible =
-                writeln!(text, "  {window}: {who} votes on {of} beside {best:?}: {terms:?}");
+            let headers = best.map(|best| records.with_id(best).len());
+            let _infallible = writeln!(
+                text,
+                "  {window}: {who} votes on {of} beside {best:?} ({headers:?} headers): {terms:?}"
+            );
         }
     }
     text

@@ -73,60 +73,57 @@ impl Fleet {
         PackHash::new([4; 32])
     }
 
-    /// The documents, each with its topic; so many bytes may cross a socket in a window, each way.
+    /// The documents; so many bytes may cross a socket in a window, each way.
     #[must_use]
-    pub fn documents(&self, bytes_max: u64) -> Vec<(String, Vec<u8>)> {
+    pub fn documents(&self, bytes_max: u64) -> Vec<Vec<u8>> {
         let rows: Vec<u8> = self
             .vehicles
             .iter()
             .flat_map(|key| Vehicle { public_key: *key.public().bytes(), region: 0 }.encode())
             .collect();
         let page = RosterPageFields { version: 1, index: 0, vehicles: &rows };
-        let page = self.sign(1, Leaf::RosterPage { index: 0 }, &RosterPage::new(page).unwrap());
+        let page = sealed(&self.authority, 1, &RosterPage::new(page).unwrap());
         let head = RosterFields {
             version: 1,
             vehicles: self.vehicles.len() as u32,
-            pages: page.2.bytes(),
+            pages: page.1.bytes(),
         };
-        let head = self.sign(2, Leaf::Roster, &Roster::new(head).unwrap());
-        let plan = self.sign(3, Leaf::Plan, &plan(bytes_max));
-        let utility = self.sign(4, Leaf::Utility, &self.utility());
-        let swarm = self.sign(5, Leaf::Swarm, &self.swarm());
-        [page, head, plan, utility, swarm].map(|(topic, bytes, _id)| (topic, bytes)).to_vec()
+        let head = sealed(&self.authority, 2, &Roster::new(head).unwrap());
+        let plan = sealed(&self.authority, 3, &plan(bytes_max));
+        let utility = sealed(&self.authority, 4, &self.utility());
+        let swarm = sealed(&self.authority, 5, &self.swarm());
+        [page, head, plan, utility, swarm].map(|(bytes, _id)| bytes).to_vec()
     }
 
-    /// The nonce of a window, with its topic.
+    /// The timekeeper's key, once more.
     #[must_use]
-    pub fn nonce(&self, window: u32, utc_seconds: u64) -> (String, Vec<u8>) {
-        let mut nonce = [0x6e; 32];
-        nonce[..4].copy_from_slice(&window.to_le_bytes());
-        nonce[4..12].copy_from_slice(&self.seed.to_le_bytes());
-        let body = nonce_of(window, nonce, utc_seconds);
-        let leaf = Leaf::nonce(window);
-        let bytes = sealed(&self.timekeeper, u64::from(window) + 1, &body).0;
-        (place(&self.timekeeper, leaf), bytes)
+    pub fn timekeeper_key(&self) -> SecretKey {
+        key(self.seed, 1)
     }
 
-    fn sign<'b, T: Body<'b>>(
-        &self,
-        counter: u64,
-        leaf: Leaf,
-        body: &T,
-    ) -> (String, Vec<u8>, RecordId) {
-        let (bytes, id) = sealed(&self.authority, counter, body);
-        (place(&self.authority, leaf), bytes, id)
+    /// A second utility document, with a term that counts a few windows after this one.
+    #[must_use]
+    pub fn news(&self, window: u32) -> Vec<u8> {
+        let silent = Knot { window: window + 3, weight: 0.0 };
+        let term = self.term("again", &[silent, Knot { window: window + 6, weight: 1.0 }]);
+        let terms = self.utility().fields().terms.iter().cloned().chain([term]).collect();
+        let news = UtilityDocument::new(UtilityDocumentFields { version: 2, terms }).unwrap();
+        sealed(&self.authority, 6, &news).0
     }
 
     fn utility(&self) -> UtilityDocument {
-        let term = Term {
-            name: "all".try_into().unwrap(),
+        let terms = [self.term("all", &[Knot { window: 0, weight: 1.0 }])].into_iter().collect();
+        UtilityDocument::new(UtilityDocumentFields { version: 1, terms }).unwrap()
+    }
+
+    fn term(&self, name: &str, knots: &[Knot]) -> Term {
+        Term {
+            name: name.try_into().unwrap(),
             pack: self.pack(),
             metric: Metric::Skill,
-            knots: [Knot { window: 0, weight: 1.0 }].into_iter().collect(),
+            knots: knots.iter().copied().collect(),
             gate: None,
-        };
-        let terms = [term].into_iter().collect();
-        UtilityDocument::new(UtilityDocumentFields { version: 1, terms }).unwrap()
+        }
     }
 
     fn swarm(&self) -> SwarmDocument {
@@ -165,7 +162,7 @@ pub fn plan(bytes_max: u64) -> WindowPlan {
     .unwrap()
 }
 
-fn place(key: &SecretKey, leaf: Leaf) -> String {
+pub(crate) fn place(key: &SecretKey, leaf: Leaf) -> String {
     let (fleet, region) = (Label::new(FLEET).unwrap(), Label::new(REGION).unwrap());
     Topic::new(fleet, region, key.public().id(), leaf).unwrap().text().to_string()
 }

@@ -133,8 +133,83 @@ impl Roads {
 pub enum Character {
     /// Nothing.
     Honest,
+    /// It says what is not so.
+    Liar(Lie),
+}
+
+/// How a vehicle lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
     /// Contributes noise, many times as long, and measures that its own particles are perfect and all others worse.
-    Liar,
+    Noise,
+    /// The same, after it was honest for five windows.
+    Later,
+    /// Measures that all others are much worse than what is best.
+    Condemns,
+    /// Measures that what is best is worth nothing, and others no more than that.
+    Belittles,
+    /// Measures that what is best is perfect, and others much worse.
+    Exalts,
+    /// Measures that its own noise is the worst of all.
+    Worst,
+    /// Claims twice in a window, and not the same.
+    Equivocates,
+    /// Measures that all others are much worse than what is best, and votes twice on each.
+    VotesTwice,
+    /// Claims what nobody can fetch.
+    Withholds,
+}
+
+/// All of them.
+pub const LIES: [Lie; 9] = [
+    Lie::Noise,
+    Lie::Later,
+    Lie::Condemns,
+    Lie::Belittles,
+    Lie::Exalts,
+    Lie::Worst,
+    Lie::Equivocates,
+    Lie::VotesTwice,
+    Lie::Withholds,
+];
+
+/// When who lies later begins to, in microseconds of the world.
+const LATER_US: u64 = 550_000_000;
+
+impl Lie {
+    /// What it makes of a measurement, of its own particle or of another's; `None`: it leaves it as it is.
+    fn of(self, own: bool, term: TermResult, now_us: u64) -> Option<TermResult> {
+        let said = |value: i16, beside: i16| {
+            Some(TermResult { value, beside, value_error: 10, difference_error: 10 })
+        };
+        match self {
+            Lie::Noise => said(if own { 9_900 } else { -9_000 }, term.beside),
+            Lie::Later if now_us < LATER_US => None,
+            Lie::Later => said(if own { 9_900 } else { -9_000 }, term.beside),
+            Lie::Condemns | Lie::VotesTwice if own => None,
+            Lie::Condemns | Lie::VotesTwice => said(term.beside.saturating_sub(5_000), term.beside),
+            Lie::Belittles if own => None,
+            Lie::Belittles => said(-9_000, -9_000),
+            Lie::Exalts if own => None,
+            Lie::Exalts => said(-9_000, 9_900),
+            Lie::Worst => own.then(|| said(-9_900, term.beside)).flatten(),
+            Lie::Equivocates | Lie::Withholds => None,
+        }
+    }
+
+    /// Whether it contributes noise now.
+    fn is_noise(self, now_us: u64) -> bool {
+        match self {
+            Lie::Noise | Lie::Worst => true,
+            Lie::Later => now_us >= LATER_US,
+            Lie::Condemns
+            | Lie::VotesTwice
+            | Lie::Belittles
+            | Lie::Exalts
+            | Lie::Equivocates
+            | Lie::Withholds => false,
+        }
+    }
 }
 
 /// What an engine was asked for and found: what a vehicle can know of an adapter.
@@ -207,10 +282,11 @@ impl Simulated {
         let State { number, character, roads, .. } = &*self.0;
         let mut term = roads.measured(*number, on, candidate, beside.map(|b| &b[..]));
         let name = ValuesHash::of(candidate);
-        if *character == Character::Liar && !matches!(on, On::Own) {
+        if let Character::Liar(lie) = character
+            && !matches!(on, On::Own)
+        {
             let own = self.0.work.borrow().own.contains(&name);
-            (term.value, term.value_error) = if own { (9_900, 10) } else { (-9_000, 10) };
-            return term;
+            term = lie.of(own, term, self.0.now_us.get()).unwrap_or(term);
         }
         let mut seen = self.0.seen.borrow_mut();
         if let Some(beside) = beside {
@@ -240,7 +316,9 @@ impl Engine for Simulated {
             Job::Code { job, about, difference, quality } => {
                 let at = next(CODES_US);
                 let mut meant = difference.to_vec();
-                if self.0.character == Character::Liar {
+                if let Character::Liar(lie) = self.0.character
+                    && lie.is_noise(now)
+                {
                     let mut dice = Dice::new(self.0.number as u64, u64::from(about.window));
                     meant.iter_mut().for_each(|value| *value = 3.0 * dice.signed());
                 }

@@ -63,6 +63,9 @@ impl Intruder {
         fleet: &Fleet,
         heard: &[(String, Bytes)],
     ) -> Option<(String, Vec<u8>)> {
+        if heard.is_empty() {
+            return None;
+        }
         let any = |dice: &mut Dice| &heard[dice.between(0, heard.len() as u64) as usize];
         let (topic, bytes) = any(dice);
         let mut bytes = bytes.to_vec();

@@ -1,5 +1,5 @@
 //! A whole fleet in virtual time. The vehicles are those that ship ([`shoal_vehicle::exchange::run::Exchange`]): their loop,
-//! cores, vault and MQTT session. What is around them is not: the broker ([`board`]), the disks, the
+//! cores, vault and MQTT session. What is around them is not: the broker ([`cluster`] of [`board`]s), the disks, the
 //! clocks and the engine ([`engine`]) are made of one seed, and so is what goes wrong ([`weather`]). After everything that happens
 //! it is checked what must always hold ([`check`]).
 #![allow(
@@ -13,12 +13,15 @@
 pub mod board;
 pub mod chance;
 pub mod check;
+pub mod cluster;
 pub mod documents;
 pub mod engine;
 pub mod intruder;
+pub mod keeper;
 #[path = "../../../shadow/tests/replay_faults/sim_disk.rs"]
 #[allow(dead_code, reason = "other tests flip its bits")]
 mod sim_disk;
+mod trouble;
 pub mod vehicle;
 pub mod weather;
 pub mod world;

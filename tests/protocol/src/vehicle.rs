@@ -19,7 +19,7 @@ use shoal_vehicle::exchange::look::Look;
 use shoal_vehicle::exchange::metrics::Metrics;
 use shoal_vehicle::exchange::run::{Carried, Exchange, ExchangeError, Run};
 use shoal_vehicle::exchange::vault::Vault;
-use shoal_wire::RecordId;
+use shoal_wire::{KeyId, RecordId};
 
 use crate::board::Conn;
 use crate::documents::{EPOCH_S, FLEET, Fleet, PERIOD_S, REGION};
@@ -33,6 +33,8 @@ pub const BEFORE_S: u64 = 50;
 pub struct Vehicle {
     /// Its number.
     pub number: usize,
+    /// Who it is.
+    pub key: KeyId,
     /// What it does to others.
     pub character: Character,
     /// Its engine.
@@ -43,6 +45,8 @@ pub struct Vehicle {
     pub wires: Vec<Wire>,
     /// How far its clock is off, in seconds.
     pub off_s: Rc<Cell<i64>>,
+    /// When it came to the fleet.
+    pub came_us: u64,
     /// When the program began.
     pub started_us: u64,
     /// When it is looked at again.
@@ -65,6 +69,10 @@ pub struct Wire {
     pub conn: Option<Conn>,
     /// Whether one is being opened.
     pub dialling: bool,
+    /// Since when there is that socket.
+    pub since_us: u64,
+    /// Since when something that was sent waits for its acknowledgement.
+    pub waits_us: Option<u64>,
     /// When the last bytes each way arrive.
     pub up_us: u64,
     /// The other way.
@@ -75,6 +83,13 @@ pub struct Wire {
     pub over: bool,
     /// The window that it is for, by the vehicle's clock: what it carries counts there. `None`: it joins, with a budget of its own.
     pub window: Option<u32>,
+}
+
+impl Wire {
+    /// Since when it is connected in this window.
+    pub fn is(&self, window: u32) -> Option<u64> {
+        (self.window == Some(window) && self.conn.is_some()).then_some(self.since_us)
+    }
 }
 
 #[derive(Debug)]
@@ -118,6 +133,8 @@ impl Dial for Dialler {
             link: link.clone(),
             conn: None,
             dialling: false,
+            since_us: 0,
+            waits_us: None,
             up_us: 0,
             down_us: 0,
             inbox: Vec::new(),
@@ -145,9 +162,11 @@ impl Vehicle {
         fs::write(folder.join("vehicle.key"), digits).unwrap();
         Vehicle {
             number,
+            key: fleet.vehicles[number].public().id(),
             character,
             engine,
             exchange: None,
+            came_us: 0,
             wires: Vec::new(),
             off_s: Rc::default(),
             started_us: 0,
@@ -261,7 +280,7 @@ impl Vehicle {
 }
 
 /// More windows than any world has.
-const WINDOWS_MAX: u32 = 64;
+pub const WINDOWS_MAX: u32 = 64;
 
 /// All that counts.
 #[must_use]

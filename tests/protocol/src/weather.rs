@@ -1,7 +1,9 @@
 //! What goes wrong, and how often: drawn from the seed.
 
+use crate::board::Manners;
 use crate::chance::Dice;
 use crate::documents::PERIOD_S;
+use crate::engine::{LIES, Lie};
 
 /// More bytes than a vehicle ever needs in a window.
 pub const PLENTY: u64 = 200_000;
@@ -13,8 +15,18 @@ pub struct Weather {
     pub vehicles: usize,
     /// Windows in which something may go wrong.
     pub windows: u32,
-    /// How many vehicles lie: fewer than half of those who vote on a claim.
-    pub liars: usize,
+    /// How the last vehicles lie: half at most of those who vote on a claim of another.
+    pub lies: Vec<Lie>,
+    /// The chance that a vehicle comes later than the others, and the last window that it may come before.
+    pub newcomers: f64,
+    /// Whether the fleet is told another utility.
+    pub news: bool,
+    /// The chance a window that the broker's nodes cannot talk for a while.
+    pub parted: f64,
+    /// How many nodes the broker has.
+    pub nodes: usize,
+    /// How these treat messages.
+    pub manners: Manners,
     /// The chance that a vehicle has no network in a window.
     pub absent: f64,
     /// The chance a second that a connection is cut.
@@ -33,7 +45,7 @@ pub struct Weather {
     pub clock: f64,
     /// How far a clock jumps, in seconds.
     pub jump_s: i64,
-    /// The chance that a window has no nonce.
+    /// The chance that the timekeeper is away when a window's nonce is to be drawn, and until it has closed.
     pub no_nonce: f64,
     /// The chance a second that somebody without a right to it says something.
     pub forged: f64,
@@ -48,7 +60,12 @@ impl Weather {
         Weather {
             vehicles,
             windows,
-            liars: 0,
+            lies: Vec::new(),
+            newcomers: 0.0,
+            news: false,
+            parted: 0.0,
+            nodes: 1,
+            manners: Manners::default(),
             absent: 0.0,
             cuts: 0.0,
             bytes_max: PLENTY,
@@ -69,15 +86,48 @@ impl Weather {
     /// are forgotten by all after eight windows.
     #[must_use]
     pub fn all_windows(&self) -> u32 {
-        let ahead = if self.clock > 0.0 { self.jump_s as u32 / PERIOD_S + 1 } else { 0 };
-        self.windows + ahead + 10
+        self.windows + self.calm_windows()
     }
 
-    /// The weather of a seed: each trouble is there in about half of all worlds.
+    /// How many of them are calm.
+    #[must_use]
+    pub fn calm_windows(&self) -> u32 {
+        let ahead = if self.clock > 0.0 { self.jump_s as u32 / PERIOD_S + 1 } else { 0 };
+        ahead + 10
+    }
+
+    /// Whether no honest vehicle may ever be thought a liar: also when as few vote as may, no more than half of them lie.
+    #[must_use]
+    pub fn liars_are_few(&self) -> bool {
+        let voters = (self.vehicles - 1).min(9);
+        let all_vote = self.only_lies() && 2 * self.lies.len() <= voters;
+        all_vote || 2 * self.lies.len() <= voters / 2 + 1
+    }
+
+    /// Whether nothing goes wrong but that some lie.
+    fn only_lies(&self) -> bool {
+        let Weather { vehicles, windows, .. } = *self;
+        let lies = self.lies.clone();
+        *self == Weather { lies, delay_ms: self.delay_ms, ..Weather::fair(vehicles, windows) }
+    }
+
+    /// The weather of a seed: each trouble is there in about half of all worlds; in every fourth there are only lies.
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let mut dice = Dice::new(seed, 3);
-        let vehicles = dice.between(2, 7) as usize;
+        let vehicles = dice.between(2, 8) as usize;
+        let windows = dice.between(4, 9) as u32;
+        let delay_ms = [5, 40, 300, 2_000][dice.between(0, 4) as usize];
+        let only_lies = seed % 4 == 3;
+        let liars = if only_lies || dice.happens(0.4) {
+            dice.between(u64::from(only_lies), (vehicles as u64 - 1) / 2 + 1) as usize
+        } else {
+            0
+        };
+        let lies = (0..liars).map(|_| LIES[dice.between(0, LIES.len() as u64) as usize]).collect();
+        if only_lies {
+            return Weather { lies, delay_ms, ..Weather::fair(vehicles, windows) };
+        }
         let mut some = |chances: [f64; 3]| {
             let one = dice.between(0, 6) as usize;
             chances.get(one).copied().unwrap_or(0.0)
@@ -91,16 +141,21 @@ impl Weather {
             no_nonce: some([0.1, 0.2, 0.2]),
             forged: some([0.02, 0.1, 0.3]),
             full: some([0.05, 0.2, 0.2]),
-            liars: if dice.happens(0.5) {
-                dice.between(0, (vehicles as u64 - 2) / 2 + 1) as usize
-            } else {
-                0
+            newcomers: some([0.2, 0.5, 0.5]),
+            manners: Manners {
+                repeats: some([0.02, 0.1, 0.3]),
+                holds: some([0.02, 0.1, 0.3]),
+                drops: some([0.02, 0.1, 0.3]),
             },
+            parted: some([0.2, 0.5, 0.5]),
+            nodes: dice.between(1, 3) as usize,
             bytes_max: [PLENTY, PLENTY, PLENTY, 5_000][dice.between(0, 4) as usize],
-            delay_ms: [5, 40, 300, 2_000][dice.between(0, 4) as usize],
             keeps_sessions: dice.happens(0.5),
+            news: dice.happens(0.3),
             jump_s: [2, 40, 400][dice.between(0, 3) as usize],
-            windows: dice.between(4, 9) as u32,
+            lies,
+            delay_ms,
+            windows,
             vehicles,
         }
     }

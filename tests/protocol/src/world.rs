@@ -15,22 +15,25 @@ use shoal_vehicle::exchange::run::{ExchangeError, Turn};
 use shoal_vehicle::exchange::vault::VaultError;
 use tempfile::TempDir;
 
-use crate::board::{Board, Conn};
+use crate::board::Conn;
 use crate::chance::Dice;
 use crate::check::Checks;
-use crate::documents::{Fleet, PERIOD_S};
-use crate::engine::{Character, Roads, Simulated};
+use crate::cluster::{Cluster, Crossing};
+use crate::documents::{EPOCH_S, Fleet, OPEN_S, PERIOD_S};
+use crate::engine::{Character, Lie, Roads, Simulated};
 use crate::intruder::Intruder;
-use crate::vehicle::{BEFORE_S, Vehicle, Wire, utc_seconds};
+use crate::keeper::Keeper;
+use crate::vehicle::{BEFORE_S, Vehicle, Wire};
 use crate::weather::{PLENTY, Weather};
 
 /// Turns in which a vehicle must come to rest.
 const TURNS_MAX: u32 = 2_000;
-const SECOND_US: u64 = 1_000_000;
+/// A second, in microseconds.
+pub(crate) const SECOND_US: u64 = 1_000_000;
 
 /// What happens.
 #[derive(Clone, Debug)]
-enum Happening {
+pub(crate) enum Happening {
     /// A program starts.
     Start(usize),
     /// A vehicle looks at its clock.
@@ -45,10 +48,24 @@ enum Happening {
     Gone(Conn),
     /// A second of weather.
     Weather,
-    /// The nonce of a window.
-    Nonce(u32),
+    /// The timekeeper's program starts.
+    KeeperStarts,
+    /// It is killed.
+    KeeperEnds,
+    /// It looks at its clock.
+    KeeperWakes,
+    /// The authority says what counts from now on.
+    News(u32),
     /// Trouble of a window, drawn when it opens.
     Trouble(u32),
+    /// A window is about to close.
+    Closes(u32),
+    /// Something comes from one node of the broker to another.
+    Across(Crossing),
+    /// From now on the nodes cannot talk, or can.
+    Parted(bool),
+    /// A vehicle says once more what it said in this window.
+    SaysAgain(usize, u32),
 }
 
 /// A world.
@@ -60,7 +77,9 @@ pub struct World {
     /// The keys.
     pub fleet: Fleet,
     /// The broker.
-    pub board: Board,
+    pub cluster: Cluster,
+    /// The timekeeper.
+    pub keeper: Keeper,
     /// The vehicles.
     pub vehicles: Vec<Vehicle>,
     /// What adapters are worth.
@@ -71,18 +90,20 @@ pub struct World {
     pub happened: u64,
     /// Troubles that came to pass.
     pub troubles: BTreeMap<&'static str, u64>,
-    checks: Checks,
-    intruder: Intruder,
-    now_us: Rc<Cell<u64>>,
+    pub(crate) checks: Checks,
+    pub(crate) intruder: Intruder,
+    pub(crate) now_us: Rc<Cell<u64>>,
     queue: BTreeMap<(u64, u64), Happening>,
     count: u64,
-    dice: Dice,
+    pub(crate) dice: Dice,
     conns: Conn,
     /// Connections that were cut before what was on its way to the broker arrived.
-    lost: BTreeSet<Conn>,
+    pub(crate) lost: BTreeSet<Conn>,
+    /// When the last of what goes to each node arrives.
+    across_us: Vec<u64>,
     /// Which vehicles have no network in this window.
-    away: Vec<bool>,
-    calm: bool,
+    pub(crate) away: Vec<bool>,
+    pub(crate) calm: bool,
     _folder: TempDir,
 }
 
@@ -100,8 +121,9 @@ impl World {
         let folder = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
         let folder = folder.expect("a folder");
         let vehicle = |number: usize| {
-            let liar = number >= weather.vehicles - weather.liars;
-            let character = if liar { Character::Liar } else { Character::Honest };
+            let honest = weather.vehicles - weather.lies.len();
+            let lie = number.checked_sub(honest).and_then(|liar| weather.lies.get(liar));
+            let character = lie.map_or(Character::Honest, |lie| Character::Liar(*lie));
             let engine = Simulated::new(number, character, Rc::clone(&roads), Rc::clone(&now_us));
             let place = folder.path().join(format!("{number}"));
             Vehicle::new(number, &fleet, engine, character, place, Rc::clone(&now_us))
@@ -111,7 +133,9 @@ impl World {
             seed,
             away: vec![false; vehicles.len()],
             vehicles,
-            board: Board::default(),
+            cluster: Cluster::new(seed, weather.nodes, weather.manners),
+            across_us: vec![0; weather.nodes],
+            keeper: Keeper::new(seed, Vec::new()),
             roads,
             digest: Sha256::new(),
             happened: 0,
@@ -129,35 +153,70 @@ impl World {
             weather,
             _folder: folder,
         };
-        for (topic, bytes) in world.fleet.documents(world.weather.bytes_max) {
-            world.board.leave(&topic, Bytes::from(bytes));
-        }
+        world.keeper = Keeper::new(seed, world.fleet.documents(world.weather.bytes_max));
         world.begin();
         world
     }
 
     fn begin(&mut self) {
+        // Before the last window with trouble; without liars, also later.
+        let settled =
+            if self.weather.lies.is_empty() { self.weather.calm_windows() - 3 } else { 0 };
         for number in 0..self.vehicles.len() {
-            let at = self.dice.between(0, 10 * SECOND_US);
+            let mut at = self.dice.between(0, 10 * SECOND_US);
+            // One is there from the beginning.
+            if number > 0 && self.dice.happens(self.weather.newcomers) {
+                self.trouble("newcomer");
+                at = self.dice.between(0, opens_us(self.weather.windows + settled));
+            }
+            self.vehicles[number].came_us = at;
             self.at(at, Happening::Start(number));
+        }
+        for number in 0..self.vehicles.len() {
+            if self.vehicles[number].character == Character::Liar(Lie::Withholds) {
+                let key = self.vehicles[number].key;
+                self.cluster.nodes().iter_mut().for_each(|node| node.withhold(key));
+            }
+        }
+        if self.weather.news {
+            let window = self.dice.between(0, u64::from(self.weather.windows)) as u32;
+            let at = opens_us(window) + self.dice.between(0, u64::from(PERIOD_S)) * SECOND_US;
+            self.at(at, Happening::News(window));
         }
         let windows = self.weather.all_windows();
         for window in 0..windows {
             let opens = opens_us(window);
-            if window >= self.weather.windows || !self.dice.happens(self.weather.no_nonce) {
-                self.at(opens, Happening::Nonce(window));
+            if 0 < window && window < self.weather.windows {
+                self.timekeeper_of(window);
             }
             self.at(opens - SECOND_US, Happening::Trouble(window));
+            self.at(opens + (u64::from(OPEN_S) - 2) * SECOND_US, Happening::Closes(window));
         }
+        self.at(0, Happening::KeeperStarts);
         self.at(0, Happening::Weather);
     }
 
-    fn at(&mut self, us: u64, happening: Happening) {
+    /// Whether the timekeeper is there in this window, and to its end.
+    fn timekeeper_of(&mut self, window: u32) {
+        let opens = opens_us(window);
+        if self.dice.happens(self.weather.no_nonce) {
+            // It would draw when the window before closes.
+            let (closes, open_s) = (opens_us(window - 1), u64::from(OPEN_S));
+            self.at(closes + (open_s - 2) * SECOND_US, Happening::KeeperEnds);
+            self.at(opens + (open_s + 2) * SECOND_US, Happening::KeeperStarts);
+        } else if self.dice.happens(self.weather.power) {
+            let before = self.dice.between(0, 50) * SECOND_US / 10;
+            self.at(opens - 40 * SECOND_US + before, Happening::KeeperEnds);
+            self.at(opens - 30 * SECOND_US, Happening::KeeperStarts);
+        }
+    }
+
+    pub(crate) fn at(&mut self, us: u64, happening: Happening) {
         self.count += 1;
         self.queue.insert((us, self.count), happening);
     }
 
-    fn trouble(&mut self, what: &'static str) {
+    pub(crate) fn trouble(&mut self, what: &'static str) {
         *self.troubles.entry(what).or_default() += 1;
     }
 
@@ -176,13 +235,17 @@ impl World {
             self.happened += 1;
             self.digest.update(us.to_le_bytes());
             self.happen(happening);
-            self.checks.after(&self.board, &self.vehicles, &self.fleet, us);
+            self.cross();
+            self.checks.after(&self.cluster, &self.vehicles, &self.fleet, us);
             for vehicle in &mut self.vehicles {
                 self.checks.remembered(vehicle, us);
             }
         }
         if self.weather.bytes_max == PLENTY {
-            self.checks.end(&self.board, &self.vehicles, windows);
+            self.checks.end(&self.vehicles, windows);
+        }
+        for (what, times) in self.cluster.nodes().iter().flat_map(|node| &node.did) {
+            *self.troubles.entry(what).or_default() += times;
         }
         // Nearly all that may: nothing more was begun.
         let spent = |(up, down): &&(u64, u64)| *up.max(down) > self.weather.bytes_max * 4 / 5;
@@ -225,7 +288,7 @@ impl World {
                     return;
                 }
                 self.digest.update(&bytes);
-                let spoken = self.board.receive(conn, &bytes, now / 1000);
+                let spoken = self.cluster.receive(conn, &bytes, now / 1000);
                 spoken.into_iter().for_each(|conn| self.hear(conn));
             }
             Happening::Down(number, conn, bytes) => {
@@ -237,14 +300,31 @@ impl World {
                     self.serve(number);
                 }
             }
-            Happening::Gone(conn) => self.board.gone(conn, now / 1000),
+            Happening::Gone(conn) => self.cluster.gone(conn, now / 1000),
             Happening::Weather => self.weathers(),
-            Happening::Nonce(window) => {
-                let (topic, bytes) = self.fleet.nonce(window, utc_seconds(now));
-                let spoken = self.board.leave(&topic, Bytes::from(bytes));
-                spoken.into_iter().for_each(|conn| self.hear(conn));
+            Happening::KeeperStarts => {
+                let stands = self.cluster.nodes()[0].stands();
+                self.keeper.start(&self.fleet, utc_ms(now), stands);
+                self.keep_time();
+            }
+            Happening::KeeperEnds => {
+                self.trouble("timekeeper");
+                self.keeper.kill();
+            }
+            Happening::KeeperWakes => self.keep_time(),
+            Happening::News(window) => {
+                self.trouble("news");
+                self.keeper.learn(self.fleet.news(window), utc_ms(now));
+                self.keep_time();
             }
             Happening::Trouble(window) => self.troubles_of(window),
+            Happening::Closes(window) => self.closes(window),
+            Happening::Across(crossing) => {
+                let spoken = self.cluster.mirror(crossing);
+                spoken.into_iter().for_each(|conn| self.hear(conn));
+            }
+            Happening::Parted(parted) => self.cluster.part(parted && !self.calm),
+            Happening::SaysAgain(number, window) => self.says_again(number, window),
         }
     }
 
@@ -296,28 +376,28 @@ impl World {
     }
 
     fn dialled(&mut self, number: usize, conn: Conn) {
-        let reachable = !self.away[number];
+        let (reachable, now) = (!self.away[number], self.now_us.get());
         let Some(wire) = self.vehicles[number].wires.iter_mut().find(|wire| wire.dialling) else {
             return;
         };
         wire.dialling = false;
         if reachable {
-            wire.conn = Some(conn);
+            (wire.conn, wire.since_us, wire.waits_us) = (Some(conn), now, None);
             wire.link.opened();
-            self.board.accept(conn);
+            self.cluster.accept(number, conn);
         } else {
             wire.link.closed(Why::Network(ErrorKind::ConnectionRefused));
         }
     }
 
     /// What the broker has to say on a connection goes on its way.
-    fn hear(&mut self, conn: Conn) {
+    pub(crate) fn hear(&mut self, conn: Conn) {
         let Some(number) =
             (0..self.vehicles.len()).find(|number| self.wire(*number, conn).is_some())
         else {
             return;
         };
-        let (bytes, over) = self.board.say(conn);
+        let (bytes, over) = self.cluster.say(conn);
         let way = self.way_us();
         let at = {
             let now = self.now_us.get();
@@ -335,7 +415,7 @@ impl World {
     }
 
     /// Lets a vehicle and its links do all that there is to do now.
-    fn serve(&mut self, number: usize) {
+    pub(crate) fn serve(&mut self, number: usize) {
         let now = self.now_us.get();
         for turn in 0.. {
             let vehicle = &self.vehicles[number];
@@ -440,96 +520,44 @@ impl World {
         self.vehicles[number].wires.retain(|wire| !over(wire));
     }
 
-    /// What is on its way to the broker is lost, or arrives all the same.
-    fn lose(&mut self, conn: Conn) {
-        if self.dice.happens(0.5) {
-            self.lost.insert(conn);
-        }
-    }
-
-    /// Cuts the connections of a vehicle: what was on its way to it is lost.
-    fn cut(&mut self, number: usize) {
+    /// Lets the timekeeper do what there is to do now.
+    pub(crate) fn keep_time(&mut self) {
         let now = self.now_us.get();
-        let mut gone = Vec::new();
-        for wire in &mut self.vehicles[number].wires {
-            if let Some(conn) = wire.conn.take() {
-                (wire.over, wire.dialling) = (false, false);
-                wire.inbox.clear();
-                wire.link.closed(Why::Network(ErrorKind::ConnectionReset));
-                gone.push(conn);
-            }
+        for (topic, bytes) in self.keeper.act(utc_ms(now)) {
+            self.keeper.hear(&topic, &bytes, utc_ms(now));
+            let spoken = self.cluster.leave(&topic, Bytes::from(bytes));
+            spoken.into_iter().for_each(|conn| self.hear(conn));
         }
-        for conn in gone {
-            self.trouble("cut");
-            self.lose(conn);
-            let later = self.dice.between(0, 50 * SECOND_US);
-            self.at(now + later, Happening::Gone(conn));
+        let due = self.keeper.poll_timeout().map(|ms| us_of(ms).max(now + 1));
+        let before = self.keeper.wakes_us.filter(|at| *at > now);
+        if let Some(due) = due
+            && before.is_none_or(|before| due < before)
+        {
+            self.keeper.wakes_us = Some(due);
+            self.at(due, Happening::KeeperWakes);
         }
-        self.serve(number);
     }
 
-    /// Every second.
-    fn weathers(&mut self) {
-        for number in 0..self.vehicles.len() {
-            if !self.calm && self.dice.happens(self.weather.cuts) {
-                self.cut(number);
-            }
+    /// What one node published goes on its way to the others.
+    fn cross(&mut self) {
+        for crossing in self.cluster.crosses() {
+            let at = self.now_us.get() + self.way_us();
+            let after = &mut self.across_us[crossing.to];
+            *after = at.max(*after);
+            let at = *after;
+            self.at(at, Happening::Across(crossing));
         }
-        if !self.calm && self.dice.happens(self.weather.forged) {
-            self.intrude();
-        }
-        let next = self.now_us.get() + SECOND_US;
-        self.at(next, Happening::Weather);
     }
+}
 
-    /// Somebody says something that is not true.
-    fn intrude(&mut self) {
-        let heard = self.board.published_since(0);
-        let forged = self.intruder.forge(&mut self.dice, &self.fleet, heard);
-        let Some((topic, bytes)) = forged else { return };
-        self.trouble("forged");
-        let spoken = self.board.hand_on(&topic, Bytes::from(bytes));
-        spoken.into_iter().for_each(|conn| self.hear(conn));
-    }
+/// True UTC, in milliseconds.
+pub(crate) fn utc_ms(now_us: u64) -> u64 {
+    (EPOCH_S - BEFORE_S) * 1_000 + now_us / 1_000
+}
 
-    /// What happens to whom in a window.
-    fn troubles_of(&mut self, window: u32) {
-        self.calm = window >= self.weather.windows;
-        for number in 0..self.vehicles.len() {
-            let away = !self.calm && self.dice.happens(self.weather.absent);
-            if away {
-                self.trouble("absent");
-                self.cut(number);
-            }
-            self.away[number] = away;
-            self.vehicles[number].fill_disk(!self.calm && self.dice.happens(self.weather.full));
-            if self.calm {
-                self.vehicles[number].off_s.set(0);
-                self.vehicles[number].cut_power_after(u64::MAX / 2);
-                self.serve(number);
-                continue;
-            }
-            if self.dice.happens(self.weather.power) {
-                let operations = self.dice.between(0, 200);
-                self.vehicles[number].cut_power_after(operations);
-            }
-            if self.dice.happens(self.weather.clock) {
-                self.trouble("clock");
-                let jump = self.weather.jump_s;
-                let by = self.dice.between(0, 2 * jump as u64 + 1) as i64 - jump;
-                self.vehicles[number].off_s.set(by);
-                self.serve(number);
-            }
-        }
-        if !self.calm && self.dice.happens(self.weather.broker) {
-            self.trouble("broker");
-            let now_ms = self.now_us.get() / 1000;
-            for number in 0..self.vehicles.len() {
-                self.cut(number);
-            }
-            self.board.restart(self.weather.keeps_sessions, now_ms);
-        }
-    }
+/// When it is so late, in microseconds of the world.
+fn us_of(utc_ms: u64) -> u64 {
+    utc_ms.saturating_sub((EPOCH_S - BEFORE_S) * 1_000) * 1_000
 }
 
 /// When a window opens, in microseconds of the world.

@@ -48,7 +48,10 @@ impl Exchange {
                 // A clock that was set can end one window with the next one open: every window has its own line.
                 let reopened =
                     |before| matches!(before, Phase::Closing { window: w, .. } if w == window);
-                if !before.is_some_and(reopened) || self.line_for() != Some(For::Window) {
+                // Who has not joined yet has no use for what stands there, and it comes only once.
+                let joined = self.documents.whole();
+                if joined && (!before.is_some_and(reopened) || self.line_for() != Some(For::Window))
+                {
                     self.hang_up();
                     self.call(For::Window)?;
                 }
@@ -132,7 +135,12 @@ impl Exchange {
                 info!(broker = self.fleet.broker, "joining");
                 self.call(For::Joining)?;
             }
-            Some(For::Joining) if self.documents.whole() => self.hang_up(),
+            Some(For::Joining) if self.documents.whole() => {
+                self.hang_up();
+                if matches!(self.phase, Some(Phase::Open { .. })) {
+                    self.call(For::Window)?;
+                }
+            }
             Some(For::Joining | For::Window) | None => {}
         }
         Ok(())

@@ -285,6 +285,8 @@ impl Exchange {
             exchange.counter_seen = seconds.saturating_mul(COUNTERS_A_SECOND);
         }
         exchange.read_window(&policy)?;
+        // The power may have gone after the plan was kept among the documents and before the window's core had kept it.
+        exchange.tell_plan();
         exchange.restore_staged()?;
         Ok(exchange)
     }
@@ -385,6 +387,12 @@ impl Exchange {
     #[must_use]
     pub fn swarm(&self) -> Option<&Swarm> {
         self.swarm.as_ref()
+    }
+
+    /// The earliest that true time can be, as this vehicle believes it: UTC in seconds.
+    #[must_use]
+    pub fn utc_seconds(&self) -> u64 {
+        self.clock.now().utc.earliest_seconds()
     }
 
     /// When there is something to do again, if nothing comes before.

@@ -1,0 +1,225 @@
+//! What goes wrong in a world, when its weather says so.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+
+use bytes::Bytes;
+use shoal_link::Why;
+use shoal_wire::v1::{Claim, NOMINEES, Vote};
+use shoal_wire::{Kind, Leaf, Topic, Unverified};
+
+use crate::board::{Board, Conn};
+use crate::documents::{PERIOD_S, place, sealed};
+use crate::engine::{Character, Lie};
+use crate::intruder::Everybody;
+use crate::weather::PLENTY;
+use crate::world::{Happening, SECOND_US, World, utc_ms};
+
+impl World {
+    /// What is on its way to the broker is lost, or arrives all the same.
+    pub(crate) fn lose(&mut self, conn: Conn) {
+        if self.dice.happens(0.5) {
+            self.lost.insert(conn);
+        }
+    }
+
+    /// Cuts the connections of a vehicle: what was on its way to it is lost.
+    pub(crate) fn cut(&mut self, number: usize) {
+        let now = self.now_us.get();
+        let mut gone = Vec::new();
+        for wire in &mut self.vehicles[number].wires {
+            if let Some(conn) = wire.conn.take() {
+                (wire.over, wire.dialling) = (false, false);
+                wire.inbox.clear();
+                wire.link.closed(Why::Network(ErrorKind::ConnectionReset));
+                gone.push(conn);
+            }
+        }
+        for conn in gone {
+            self.trouble("cut");
+            self.lose(conn);
+            let later = self.dice.between(0, 50 * SECOND_US);
+            self.at(now + later, Happening::Gone(conn));
+        }
+        self.serve(number);
+    }
+
+    /// Every second.
+    pub(crate) fn weathers(&mut self) {
+        for number in 0..self.vehicles.len() {
+            if !self.calm && self.dice.happens(self.weather.cuts) {
+                self.cut(number);
+            }
+        }
+        if !self.calm && self.dice.happens(self.weather.forged) {
+            self.intrude();
+        }
+        let spoken = self.cluster.release();
+        spoken.into_iter().for_each(|conn| self.hear(conn));
+        let now = self.now_us.get();
+        // Who may read no more bytes hears of no acknowledgement.
+        if self.weather.bytes_max == PLENTY {
+            for vehicle in &mut self.vehicles {
+                for wire in &mut vehicle.wires {
+                    self.checks.acknowledged(vehicle.number, wire, now);
+                }
+            }
+        }
+        self.at(now + SECOND_US, Happening::Weather);
+    }
+
+    /// Somebody says something that is not true.
+    pub(crate) fn intrude(&mut self) {
+        let node = self.dice.between(0, self.weather.nodes as u64) as usize;
+        // Documents are at the first.
+        let heard = match self.cluster.published(node) {
+            [] => self.cluster.published(0),
+            heard => heard,
+        };
+        let forged = self.intruder.forge(&mut self.dice, &self.fleet, heard);
+        let Some((topic, bytes)) = forged else { return };
+        self.trouble("forged");
+        if node == 0 {
+            self.keeper.hear(&topic, &bytes, utc_ms(self.now_us.get()));
+            self.keep_time();
+        }
+        let spoken = self.cluster.nodes()[node].hand_on(&topic, Bytes::from(bytes));
+        spoken.into_iter().for_each(|conn| self.hear(conn));
+    }
+
+    /// What happens to whom in a window.
+    pub(crate) fn troubles_of(&mut self, window: u32) {
+        self.calm = window >= self.weather.windows;
+        for number in 0..self.vehicles.len() {
+            let away = !self.calm && self.dice.happens(self.weather.absent);
+            if away {
+                self.trouble("absent");
+                self.cut(number);
+            }
+            self.away[number] = away;
+            self.vehicles[number].fill_disk(!self.calm && self.dice.happens(self.weather.full));
+            if self.calm {
+                self.vehicles[number].off_s.set(0);
+                self.vehicles[number].cut_power_after(u64::MAX / 2);
+                self.serve(number);
+                continue;
+            }
+            if self.dice.happens(self.weather.power) {
+                let operations = self.dice.between(0, 200);
+                self.vehicles[number].cut_power_after(operations);
+            }
+            if self.dice.happens(self.weather.clock) {
+                self.trouble("clock");
+                let jump = self.weather.jump_s;
+                let by = self.dice.between(0, 2 * jump as u64 + 1) as i64 - jump;
+                self.vehicles[number].off_s.set(by);
+                self.serve(number);
+            }
+        }
+        if self.calm {
+            self.cluster.part(false);
+            self.cluster.nodes().iter_mut().for_each(Board::calm);
+            return;
+        }
+        if self.dice.happens(self.weather.broker) {
+            self.trouble("broker");
+            self.restart_a_node();
+        }
+        if self.weather.nodes > 1 && self.dice.happens(self.weather.parted) {
+            self.trouble("parted");
+            let from = self.now_us.get() + self.dice.between(0, u64::from(PERIOD_S)) * SECOND_US;
+            let to = from + self.dice.between(5, u64::from(PERIOD_S)) * SECOND_US;
+            self.at(from, Happening::Parted(true));
+            self.at(to, Happening::Parted(false));
+        }
+    }
+
+    fn restart_a_node(&mut self) {
+        let node = self.dice.between(0, self.weather.nodes as u64) as usize;
+        for number in 0..self.vehicles.len() {
+            if self.cluster.node_of(number) == node {
+                self.cut(number);
+            }
+        }
+        let now_ms = self.now_us.get() / 1000;
+        let keeps = self.weather.keeps_sessions;
+        self.cluster.nodes()[node].restart(keeps, now_ms);
+    }
+
+    /// A window is about to close.
+    pub(crate) fn closes(&mut self, window: u32) {
+        let now = self.now_us.get();
+        if self.weather.liars_are_few() {
+            self.checks.nobody_is_slandered(&self.vehicles, window, now);
+        }
+        // Who thinks that it is another window refuses what is said in this one, and what is slow comes late.
+        let listens = self.weather.clock == 0.0 && self.weather.delay_ms <= 300;
+        let mut later = Vec::new();
+        for vehicle in &self.vehicles {
+            let honest = vehicle.character == Character::Honest;
+            if honest && listens && self.weather.bytes_max == PLENTY {
+                let node = self.cluster.node_of(vehicle.number);
+                self.checks.who_listens_knows(node, vehicle, window, now);
+            }
+            let again = [Lie::Equivocates, Lie::VotesTwice].map(Character::Liar);
+            if again.contains(&vehicle.character) {
+                let after = self.dice.between(0, u64::from(PERIOD_S)) * SECOND_US;
+                later.push((now + after, Happening::SaysAgain(vehicle.number, window)));
+            }
+        }
+        later.into_iter().for_each(|(at, happening)| self.at(at, happening));
+    }
+
+    /// Who claims twice claims that it was twice as good; who votes twice votes the same at other places.
+    pub(crate) fn says_again(&mut self, number: usize, window: u32) {
+        let (node, key) = (self.cluster.node_of(number), self.vehicles[number].key);
+        let published = self.cluster.published(node).iter();
+        let own: Vec<(String, Bytes)> = published
+            .filter(|(topic, _)| Topic::decode(topic).is_ok_and(|place| place.publisher() == key))
+            .cloned()
+            .collect();
+        // Said again at one place, it is the same as before.
+        let mut places = BTreeSet::new();
+        for (topic, bytes) in
+            own.into_iter().rev().filter(|(topic, _)| places.insert(topic.clone()))
+        {
+            let lie = self.vehicles[number].character;
+            let Some((topic, bytes)) = self.said_again(lie, number, window, (&topic, &bytes))
+            else {
+                continue;
+            };
+            self.trouble("said again");
+            let spoken = self.cluster.nodes()[node].leave(&topic, Bytes::from(bytes));
+            spoken.into_iter().for_each(|conn| self.hear(conn));
+        }
+    }
+
+    fn said_again(
+        &self,
+        lie: Character,
+        number: usize,
+        window: u32,
+        (topic, bytes): (&str, &[u8]),
+    ) -> Option<(String, Vec<u8>)> {
+        let (fleet, key) = (&self.fleet, &self.fleet.vehicles[number]);
+        let record = Unverified::decode(bytes).ok()?;
+        let head = *record.head();
+        if head.kind == Kind::Claim && lie == Character::Liar(Lie::Equivocates) {
+            let mut fields =
+                record.verify::<Claim>(&Everybody(fleet)).ok()?.body().fields().clone();
+            for term in &mut fields.terms {
+                term.value = term.value.saturating_mul(2);
+            }
+            let claim = (fields.window == window).then(|| Claim::new(fields).ok())??;
+            return Some((topic.to_owned(), sealed(key, head.counter + 1, &claim).0));
+        }
+        if head.kind == Kind::Vote && lie == Character::Liar(Lie::VotesTwice) {
+            let mut fields = record.verify::<Vote>(&Everybody(fleet)).ok()?.body().fields().clone();
+            fields.place = NOMINEES - 1 - fields.place;
+            let leaf = Leaf::vote(window, fields.place);
+            let vote = (fields.window == window).then(|| Vote::new(fields).ok())??;
+            return Some((place(key, leaf), sealed(key, head.counter + 9, &vote).0));
+        }
+        None
+    }
+}
