@@ -21,6 +21,11 @@ pub trait TestBroker {
 
     /// Ends it and starts it anew, at the same address.
     fn restart(&mut self);
+
+    /// Whether it speaks MQTT 5; 3.1.1 they all do.
+    fn speaks_mqtt_5(&self) -> bool {
+        true
+    }
 }
 
 /// The embedded broker.

@@ -12,6 +12,7 @@ pub mod data;
 pub mod emulator;
 pub mod fleet;
 pub mod invariants;
+pub mod nats;
 pub mod observer;
 pub mod publisher;
 pub mod relay;

@@ -18,15 +18,20 @@ impl Publisher {
     /// # Panics
     /// When the broker does not accept it.
     pub fn connect(to: SocketAddr) -> Self {
-        let stream = TcpStream::connect(to).expect("a connection");
+        Self::reach(to).expect("the broker accepts it")
+    }
+
+    /// Connects, if there is a broker that accepts it.
+    pub fn reach(to: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(to).ok()?;
         let patience = std::time::Duration::from_secs(PATIENCE_SECONDS);
-        stream.set_read_timeout(Some(patience)).expect("a socket");
+        stream.set_read_timeout(Some(patience)).ok()?;
         let mut publisher = Self { stream, packet: 0 };
         // Level 4, a clean session, no keep-alive.
-        publisher.send(0x10, &[&[0, 4], &b"MQTT"[..], &[4, 2, 0, 0, 0, 7], b"hostile"].concat());
-        let (kind, body) = publisher.receive();
-        assert_eq!((kind, body.as_slice()), (0x20, &[0, 0][..]), "the broker accepts it");
-        publisher
+        let hello = [&[0, 4], &b"MQTT"[..], &[4, 2, 0, 0, 0, 7], b"hostile"].concat();
+        publisher.send(0x10, &hello)?;
+        let (kind, body) = publisher.receive()?;
+        ((kind, body.as_slice()) == (0x20, &[0, 0][..])).then_some(publisher)
     }
 
     /// Leaves these bytes at a topic; they stand there when this returns.
@@ -34,17 +39,22 @@ impl Publisher {
     /// # Panics
     /// When the broker does not take them.
     pub fn publish(&mut self, topic: &str, bytes: &[u8]) {
-        self.packet = self.packet % u16::MAX + 1;
-        let name = topic.as_bytes();
-        let length = u16::try_from(name.len()).expect("a topic").to_be_bytes();
-        let packet = self.packet.to_be_bytes();
-        // To be acknowledged, and retained.
-        self.send(0x33, &[&length[..], name, &packet, bytes].concat());
-        let (kind, body) = self.receive();
-        assert_eq!((kind, body.get(..2)), (0x40, Some(&packet[..])), "the broker takes it");
+        self.leave(topic, bytes).expect("the broker takes it");
     }
 
-    fn send(&mut self, kind: u8, body: &[u8]) {
+    /// The same, if the broker takes them.
+    pub fn leave(&mut self, topic: &str, bytes: &[u8]) -> Option<()> {
+        self.packet = self.packet % u16::MAX + 1;
+        let name = topic.as_bytes();
+        let length = u16::try_from(name.len()).ok()?.to_be_bytes();
+        let packet = self.packet.to_be_bytes();
+        // To be acknowledged, and retained.
+        self.send(0x33, &[&length[..], name, &packet, bytes].concat())?;
+        let (kind, body) = self.receive()?;
+        ((kind, body.get(..2)) == (0x40, Some(&packet[..]))).then_some(())
+    }
+
+    fn send(&mut self, kind: u8, body: &[u8]) -> Option<()> {
         let mut head = vec![kind];
         let mut length = body.len();
         loop {
@@ -55,14 +65,14 @@ impl Publisher {
                 break;
             }
         }
-        self.stream.write_all(&[&head, body].concat()).expect("the broker listens");
+        self.stream.write_all(&[&head, body].concat()).ok()
     }
 
-    fn receive(&mut self) -> (u8, Vec<u8>) {
-        let kind = self.byte();
+    fn receive(&mut self) -> Option<(u8, Vec<u8>)> {
+        let kind = self.byte()?;
         let (mut length, mut shift) = (0, 0);
         loop {
-            let byte = self.byte();
+            let byte = self.byte()?;
             length |= usize::from(byte & 127) << shift;
             shift += 7;
             if byte < 128 {
@@ -70,14 +80,14 @@ impl Publisher {
             }
         }
         let mut body = vec![0; length];
-        self.stream.read_exact(&mut body).expect("the broker answers");
-        (kind, body)
+        self.stream.read_exact(&mut body).ok()?;
+        Some((kind, body))
     }
 
-    fn byte(&mut self) -> u8 {
+    fn byte(&mut self) -> Option<u8> {
         let mut byte = [0];
-        self.stream.read_exact(&mut byte).expect("the broker answers");
+        self.stream.read_exact(&mut byte).ok()?;
         let [byte] = byte;
-        byte
+        Some(byte)
     }
 }

@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use shoal_link::{Broker, Event, Link, Settings, Subscription};
+use shoal_link::{Addresses, Broker, Event, Link, Settings, Subscription};
 use shoal_tests::brokers::{Embedded, Mosquitto, TestBroker};
 use shoal_tests::clock::Deadline;
 use shoal_window::Bytes;
@@ -23,7 +23,7 @@ fn resident_kib() -> u64 {
 
 /// Connected, and subscribed.
 fn link(broker: &dyn TestBroker, number: u64) -> Link {
-    let address = format!("mqtt://{}", broker.address()).parse().unwrap();
+    let address: Addresses = format!("mqtt://{}", broker.address()).parse().unwrap();
     let mut settings = Settings::new(address, KeyId::new(number.to_le_bytes()));
     settings.limit = Bytes { up: 1 << 20, down: 1 << 20 };
     let mut link = Link::open(settings).unwrap();

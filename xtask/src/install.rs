@@ -23,7 +23,7 @@ pub(crate) struct Need {
 }
 
 /// Everything, in the order in which it is installed.
-pub(crate) const NEEDS: [Need; 12] = [
+pub(crate) const NEEDS: [Need; 13] = [
     Need {
         name: "rustfmt and clippy",
         what_for: "format and lints",
@@ -69,6 +69,13 @@ pub(crate) const NEEDS: [Need; 12] = [
         how: "apt-get install mosquitto",
         is_there: has_mosquitto,
         install: || apt_get(&["mosquitto"]),
+    },
+    Need {
+        name: "nats-server",
+        what_for: "a broker of several nodes that links are tested on",
+        how: "apt-get install nats-server",
+        is_there: has_nats,
+        install: || apt_get(&["nats-server"]),
     },
     Need {
         name: "C++ compiler",
@@ -156,6 +163,11 @@ pub(crate) fn has_ffmpeg() -> bool {
 /// Debian keeps it where only root's PATH looks.
 pub(crate) fn has_mosquitto() -> bool {
     found("mosquitto") || Path::new("/usr/sbin/mosquitto").is_file()
+}
+
+/// The same.
+pub(crate) fn has_nats() -> bool {
+    found("nats-server") || Path::new("/usr/sbin/nats-server").is_file()
 }
 
 pub(crate) fn has_cxx() -> bool {

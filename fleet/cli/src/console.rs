@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use shoal_console::state::Trust;
 use shoal_console::{Console, Settings};
-use shoal_link::Address;
+use shoal_link::Addresses;
 use shoal_wire::KeyId;
 
 use crate::fleet::Description;
@@ -24,9 +24,9 @@ pub(crate) struct ConsoleCommand {
     /// The fleet's directory; of it only fleet.toml is read
     #[arg(long, value_name = "DIR", default_value = "fleet")]
     fleet: PathBuf,
-    /// The broker, if not the one in fleet.toml
+    /// The broker, or its nodes with commas between them, if not the one in fleet.toml
     #[arg(long, value_name = "URL")]
-    broker: Option<Address>,
+    broker: Option<Addresses>,
     /// Directory of authority.pem, certificate.pem and key.pem, for a broker with TLS
     #[arg(long, value_name = "DIR")]
     certificates: Option<PathBuf>,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use embassy_time::Duration as Wait;
 use shoal_link::{
-    Address, Broker as _, CertificatesError, Event, Link, LinkError, Settings as LinkSettings,
+    Addresses, Broker as _, CertificatesError, Event, Link, LinkError, Settings as LinkSettings,
     Subscription, filter,
 };
 use shoal_window::Bytes;
@@ -55,7 +55,7 @@ pub struct Settings {
     /// Whom to believe.
     pub trust: Trust,
     /// The broker.
-    pub broker: Address,
+    pub broker: Addresses,
     /// Directory of `authority.pem`, `certificate.pem` and `key.pem`, for a broker with TLS.
     pub certificates: Option<PathBuf>,
     /// Tells the consoles of one broker apart: random.

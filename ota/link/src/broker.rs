@@ -11,6 +11,8 @@ use shoal_wire::{
     ChunkHash, KeyId, Label, Leaf, Outbound, RejectPlace, RejectTopic, Topic, Unverified, Verified,
 };
 
+use crate::settings::Version;
+
 /// A broker, as a vehicle sees it. What is published is retained; what is lost is said to be.
 pub trait Broker {
     /// Leaves something at a topic, in place of what stood there. Acknowledged or failed, an [`Event`] with the
@@ -50,6 +52,9 @@ pub trait Broker {
 
     /// What [`Broker::limit`] would have to be for the next thing to begin; none when nothing waits for it.
     fn needs(&self) -> Option<Bytes>;
+
+    /// Which MQTT the broker speaks, as far as is known.
+    fn version(&self) -> Version;
 
     /// Begins nothing more. [`Event::Drained`] comes when nothing is in flight.
     fn finish(&mut self);

@@ -28,5 +28,5 @@ pub use broker::{
 pub use fetch::{Fetch, Fetched, RejectFetched, Store, StoreFailed};
 pub use link::{Link, LinkError};
 pub use meter::Meter;
-pub use settings::{Address, CertificatesError, RejectAddress, Settings, Tls, Version};
+pub use settings::{Address, Addresses, CertificatesError, RejectAddress, Settings, Tls, Version};
 pub use unwired::Unwired;

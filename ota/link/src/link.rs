@@ -19,7 +19,7 @@ use tracing::{debug, info};
 use crate::broker::{Broker, Event, PublishError, Sealed, Subscription, Ticket, Why};
 use crate::dial::{Socket, dial};
 use crate::session::{Session, Todo};
-use crate::settings::Settings;
+use crate::settings::{Settings, Version};
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 32 * 1024;
@@ -177,6 +177,10 @@ impl Broker for Link {
 
     fn needs(&self) -> Option<Bytes> {
         self.shared.lock().needs()
+    }
+
+    fn version(&self) -> Version {
+        self.shared.lock().version()
     }
 
     fn finish(&mut self) {

@@ -11,7 +11,9 @@ use crate::settings::Version;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Incoming {
     Accepted(Accepted),
-    /// CONNACK with a reason other than success.
+    /// The broker does not speak this version of MQTT.
+    Unspoken,
+    /// CONNACK with another reason than success.
     Refused {
         reason: String,
     },

@@ -15,7 +15,7 @@ use crate::broker::{
 };
 use crate::outbox::Outbox;
 use crate::packet::{Accepted, Frame, Frames, Incoming, Outgoing, Written, decode, encode};
-use crate::settings::Settings;
+use crate::settings::{Settings, Version};
 use crate::subscriptions::{Change, Subscriptions};
 
 /// Publications on their way at a time.
@@ -67,6 +67,8 @@ pub(crate) struct Session {
     /// Taken by the shell and not sent yet.
     taken: usize,
     pending: BTreeMap<u16, Pending>,
+    /// Since when none of these was answered.
+    unanswered: Option<Instant>,
     last_id: u16,
     inflight: u16,
     broker: Option<Accepted>,
@@ -102,6 +104,7 @@ impl Session {
             output: BytesMut::new(),
             taken: 0,
             pending: BTreeMap::new(),
+            unanswered: None,
             last_id: 0,
             inflight: 0,
             broker: None,
@@ -245,6 +248,11 @@ impl Session {
         }
     }
 
+    /// Which MQTT the broker speaks, as far as is known.
+    pub(crate) const fn version(&self) -> Version {
+        self.settings.version
+    }
+
     /// Publications that were sent and are not acknowledged.
     pub(crate) fn unacknowledged(&self) -> usize {
         self.outbox.on_their_way()
@@ -285,6 +293,7 @@ impl Session {
         self.output.clear();
         self.taken = 0;
         self.pending.clear();
+        self.unanswered = None;
         self.inflight = 0;
         self.broker = None;
         self.ending = None;
@@ -338,6 +347,9 @@ impl Session {
         self.taken -= bytes;
         self.used.up += bytes as u64;
         self.last_sent = now;
+        if !self.pending.is_empty() {
+            self.unanswered.get_or_insert(now);
+        }
         self.pump();
         self.look_spent();
     }
@@ -366,7 +378,8 @@ impl Session {
             }
             Phase::Online => {
                 let alive = self.last_received.max(self.last_sent);
-                if self.ping_sent && alive + self.keep_alive() <= now {
+                let answers = self.answers_by().is_none_or(|by| now < by);
+                if !answers || (self.ping_sent && alive + self.keep_alive() <= now) {
                     self.end(Why::Silent);
                 } else if !self.ping_sent && self.ping_at() <= now {
                     self.ping_sent = true;
@@ -387,7 +400,8 @@ impl Session {
                 let alive = self.last_received.max(self.last_sent);
                 let dead = alive + self.keep_alive();
                 let ping = if self.ping_sent { dead } else { self.ping_at() };
-                Some(self.subscriptions.poll_timeout().map_or(ping, |at| at.min(ping)))
+                let others = [self.subscriptions.poll_timeout(), self.answers_by()];
+                others.into_iter().flatten().chain([ping]).min()
             }
         }
     }
@@ -395,9 +409,21 @@ impl Session {
     // What follows from it.
 
     fn handle(&mut self, now: Instant, incoming: Incoming) {
+        let asked = self.pending.len();
+        self.take(now, incoming);
+        if self.pending.len() < asked {
+            self.unanswered = (!self.pending.is_empty()).then_some(now);
+        }
+    }
+
+    fn take(&mut self, now: Instant, incoming: Incoming) {
         match (self.phase, incoming) {
             (Phase::Greeting, Incoming::Accepted(accepted)) => self.accepted(accepted),
             (Phase::Greeting, Incoming::Refused { reason }) => self.end(Why::Refused(reason)),
+            (Phase::Greeting, Incoming::Unspoken) => {
+                self.settings.version = Version::V311;
+                self.end(Why::Refused("no MQTT 5: from now on 3.1.1".into()));
+            }
             (Phase::Online, Incoming::Publish { topic, payload, retained, ack }) => {
                 self.acknowledge(ack);
                 self.subscriptions.came(&topic);
@@ -624,6 +650,14 @@ impl Session {
         let told = self.broker.and_then(|broker| broker.keep_alive_seconds);
         told.filter(|seconds| *seconds > 0)
             .map_or(self.settings.keep_alive, |seconds| Duration::from_secs(u64::from(seconds)))
+    }
+
+    /// By when something that was asked is to be answered: a broker that answers pings alone is of no use. A chunk is
+    /// given time to get there over a slow line; none is asked of who may read no more.
+    fn answers_by(&self) -> Option<Instant> {
+        let longest = self.keep_alive() + self.keep_alive() / 2;
+        let since = self.unanswered.filter(|_since| self.read_bytes_max() > 0);
+        since.map(|since| since + longest)
     }
 
     /// Half the silence allowed before either side: a ping that is late by its way there still comes in time.

@@ -89,6 +89,41 @@ impl fmt::Display for Address {
     }
 }
 
+/// The nodes of one broker, tried one after the other: addresses with commas between them. At least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses(Vec<Address>);
+
+impl Addresses {
+    /// Whether one of them is encrypted.
+    pub fn tls(&self) -> bool {
+        self.0.iter().any(|address| address.tls)
+    }
+}
+
+impl From<Address> for Addresses {
+    fn from(address: Address) -> Self {
+        Self(vec![address])
+    }
+}
+
+impl FromStr for Addresses {
+    type Err = RejectAddress;
+
+    fn from_str(text: &str) -> Result<Self, RejectAddress> {
+        text.split(',').map(|address| address.trim().parse()).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, address) in self.0.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(f, "{comma}{address}")?;
+        }
+        Ok(())
+    }
+}
+
 /// What TLS needs, as PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tls {
@@ -188,11 +223,12 @@ impl Settings {
         Ok(self)
     }
 
-    /// A vehicle's link to one broker: MQTT 5, half a minute of silence, packets of a chunk and what surrounds it,
+    /// A vehicle's link to a broker: MQTT 5, half a minute of silence, packets of a chunk and what surrounds it,
     /// tries from one second apart to a minute, no session, and not a byte before a limit is set.
-    pub fn new(broker: Address, vehicle: KeyId) -> Self {
+    pub fn new(broker: impl Into<Addresses>, vehicle: KeyId) -> Self {
+        let Addresses(brokers) = broker.into();
         Self {
-            brokers: vec![broker],
+            brokers,
             tls: None,
             client_id: vehicle.to_string(),
             version: Version::V5,
@@ -254,5 +290,15 @@ mod tests {
         let pem = b"secret".to_vec();
         let tls = Tls { authority_pem: pem.clone(), certificates_pem: pem.clone(), key_pem: pem };
         assert!(!format!("{tls:?}").contains("secret"));
+    }
+
+    #[test]
+    fn nodes_of_a_broker_stand_behind_each_other() {
+        let text = "mqtt://one:1, mqtts://two";
+        let addresses: Addresses = text.parse().unwrap();
+        assert_eq!(addresses.to_string(), "mqtt://one:1,mqtts://two:8883");
+        assert!(addresses.tls());
+        assert_eq!(Settings::new(addresses, KeyId::new([0; 8])).brokers.len(), 2);
+        assert!("mqtt://one,".parse::<Addresses>().is_err());
     }
 }

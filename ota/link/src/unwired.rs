@@ -11,7 +11,7 @@ use shoal_wire::Topic;
 
 use crate::broker::{Broker, Event, PublishError, Sealed, Subscription, Ticket, Why};
 use crate::session::{Session, Todo};
-use crate::settings::Settings;
+use crate::settings::{Settings, Version};
 
 /// A link without a wire. Clones are the same link: one for the vehicle, one for the network.
 #[derive(Clone, Debug)]
@@ -161,6 +161,10 @@ impl Broker for Unwired {
 
     fn needs(&self) -> Option<Bytes> {
         self.lock().session.needs()
+    }
+
+    fn version(&self) -> Version {
+        self.lock().session.version()
     }
 
     fn finish(&mut self) {

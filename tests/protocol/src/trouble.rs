@@ -122,8 +122,8 @@ impl World {
             return;
         }
         if self.dice.happens(self.weather.broker) {
-            self.trouble("broker");
-            self.restart_a_node();
+            let after = self.dice.between(0, u64::from(PERIOD_S)) * SECOND_US;
+            self.at(self.now_us.get() + after, Happening::NodeDies);
         }
         if self.weather.nodes > 1 && self.dice.happens(self.weather.parted) {
             self.trouble("parted");
@@ -134,7 +134,9 @@ impl World {
         }
     }
 
-    fn restart_a_node(&mut self) {
+    /// A node of the broker is killed, and there again at once.
+    pub(crate) fn node_dies(&mut self) {
+        self.trouble("broker");
         let node = self.dice.between(0, self.weather.nodes as u64) as usize;
         for number in 0..self.vehicles.len() {
             if self.cluster.node_of(number) == node {

@@ -58,6 +58,8 @@ pub(crate) enum Happening {
     News(u32),
     /// Trouble of a window, drawn when it opens.
     Trouble(u32),
+    /// A node of the broker is killed.
+    NodeDies,
     /// A window is about to close.
     Closes(u32),
     /// Something comes from one node of the broker to another.
@@ -318,6 +320,7 @@ impl World {
                 self.keep_time();
             }
             Happening::Trouble(window) => self.troubles_of(window),
+            Happening::NodeDies => self.node_dies(),
             Happening::Closes(window) => self.closes(window),
             Happening::Across(crossing) => {
                 let spoken = self.cluster.mirror(crossing);

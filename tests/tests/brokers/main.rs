@@ -1,14 +1,16 @@
-//! What a link needs of a broker, on every broker: the embedded one always, Mosquitto where it is installed.
+//! What a link needs of a broker, on every broker: the embedded one always, Mosquitto and NATS where they are installed.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "figures, seen with --nocapture")]
 
 mod board;
 mod budget;
+mod cluster;
 mod party;
 mod tls;
 mod transfers;
 
 use shoal_tests::brokers::{Embedded, Mosquitto};
+use shoal_tests::nats::Nats;
 
 /// Every case on every broker. A case leaves nothing behind: it has its broker for itself.
 macro_rules! on_every_broker {
@@ -24,6 +26,16 @@ macro_rules! on_every_broker {
             $($(#[test]
             fn $case() {
                 if let Some(mut broker) = super::Mosquitto::start("") {
+                    crate::$file::$case(&mut broker);
+                }
+            })*)*
+        }
+
+        /// It speaks MQTT 3.1.1 alone: links find that out.
+        mod nats {
+            $($(#[test]
+            fn $case() {
+                if let Some(mut broker) = super::Nats::start(1) {
                     crate::$file::$case(&mut broker);
                 }
             })*)*

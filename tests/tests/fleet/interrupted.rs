@@ -8,6 +8,7 @@ use shoal_tests::fleet::{Fleet, Plan, Program};
 use shoal_tests::invariants::{
     no_record_contradicts_another, no_window_is_counted_twice, the_log_reruns,
 };
+use shoal_tests::nats::Nats;
 use shoal_tests::observer::Observer;
 use shoal_tests::relay::{Relay, Way};
 use shoal_wire::KeyId;
@@ -92,14 +93,14 @@ fn a_vehicle_killed_while_it_publishes_a_claim_goes_on() {
     killed_at(Way::Up, |me| format!("/claim/{me}/"));
 }
 
-/// The broker ends in the middle of a window, and comes back with what it had retained.
-fn restarted(mut broker: impl TestBroker) {
+/// The broker ends in the middle of a vehicle's first window, or of a later one, and comes back with what it had retained.
+fn restarted(mut broker: impl TestBroker, plan: &Plan, in_window: usize) {
     broker.keep();
-    let Some(fleet) = Fleet::make(&Plan::default(), broker.address()) else { return };
+    let Some(fleet) = Fleet::make(plan, broker.address()) else { return };
     let _serve = fleet.serve();
     let vehicles = [fleet.start(0, &[]), fleet.start(1, &[])];
     for vehicle in &vehicles {
-        vehicle.says("\"message\":\"window open\"", 1);
+        vehicle.says("\"message\":\"window open\"", in_window);
     }
     broker.restart();
     let windows: BTreeSet<u64> =
@@ -117,13 +118,23 @@ fn restarted(mut broker: impl TestBroker) {
 
 #[test]
 fn a_best_is_elected_though_the_embedded_broker_restarts_in_a_window() {
-    restarted(Embedded::start());
+    restarted(Embedded::start(), &Plan::default(), 1);
 }
 
 #[test]
 fn a_best_is_elected_though_mosquitto_restarts_in_a_window() {
     if let Some(broker) = Mosquitto::start("") {
-        restarted(broker);
+        restarted(broker, &Plan::default(), 1);
+    }
+}
+
+/// One node of three, the one that they know, is killed.
+#[test]
+fn a_best_is_elected_though_a_node_of_nats_is_killed_in_a_window() {
+    // Every record is written by two of three before it is acknowledged.
+    let plan = Plan { period_seconds: 8, open_seconds: 6, ..Plan::default() };
+    if let Some(broker) = Nats::start(3) {
+        restarted(broker, &plan, 2);
     }
 }
 

@@ -29,7 +29,7 @@ pub struct FleetConfig {
     pub name: String,
     /// The vehicle's region.
     pub region: String,
-    /// The broker, `mqtt://HOST:PORT` or `mqtts://HOST:PORT`.
+    /// The broker, `mqtt://HOST:PORT` or `mqtts://HOST:PORT`; of several nodes, with commas between them.
     pub broker: String,
     /// Directory of the vehicle's `certificate.pem` and `key.pem`, and of the `authority.pem` that signs brokers: for a
     /// broker with TLS.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use embassy_time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 use shoal_swarm::swarm::{self, Input, Keep, On, Output, Particle, ValuesHash};
 use shoal_window::{Bytes, Phase};
@@ -15,6 +16,10 @@ use super::metrics::{PhaseName, UpDown};
 use super::run::{Exchange, ExchangeError, JOINING, bytes};
 use super::weights::About;
 use super::worker::Job;
+
+/// By when a vehicle has joined that is asking for the first time; then twice as long, up to an hour.
+const JOINED_BY: Duration = Duration::from_secs(30);
+const JOINS_DOUBLED: u32 = 7;
 
 impl Exchange {
     /// Keeps what the window's core wants kept, then does what it says.
@@ -128,22 +133,29 @@ impl Exchange {
         Ok(())
     }
 
-    /// Connects to learn what the fleet agreed on, for as long as something is missing.
+    /// Connects to learn what the fleet agreed on, for as long as something is missing. A broker that has just started may
+    /// answer before it knows what it retains: what does not come is asked for again, less and less often.
     pub(super) fn join_if_needed(&mut self) -> Result<(), ExchangeError> {
-        match self.line_for() {
-            None if !self.documents.whole() => {
-                info!(broker = self.fleet.broker, "joining");
-                self.call(For::Joining)?;
-            }
-            Some(For::Joining) if self.documents.whole() => {
+        if self.documents.whole() {
+            self.joins = None;
+            if self.line_for() == Some(For::Joining) {
                 self.hang_up();
                 if matches!(self.phase, Some(Phase::Open { .. })) {
                     self.call(For::Window)?;
                 }
             }
-            Some(For::Joining | For::Window) | None => {}
+            return Ok(());
         }
-        Ok(())
+        let now = self.clock.now().since_boot;
+        let asked = match self.joins {
+            Some((again, _asked)) if now < again => return Ok(()),
+            Some((_again, asked)) => asked,
+            None => 0,
+        };
+        self.joins = Some((now + (JOINED_BY * (1 << asked.min(JOINS_DOUBLED))), asked + 1));
+        info!(broker = self.fleet.broker, "joining");
+        self.hang_up();
+        self.call(For::Joining)
     }
 
     fn call(&mut self, purpose: For) -> Result<(), ExchangeError> {
@@ -153,7 +165,8 @@ impl Exchange {
         // Who misses a window is sent all that stands there: a broker does not hold back any number of messages.
         let period = self.documents.plan().map_or(0, |plan| plan.fields().period_seconds);
         let seconds = period.saturating_mul(3).checked_div(2).unwrap_or(0);
-        let session = Session { seconds, fresh: !self.tonight.called, open_seconds: open };
+        let (fresh, version) = (!self.tonight.called, self.version);
+        let session = Session { seconds, fresh, open_seconds: open, version };
         self.tonight.called |= purpose == For::Window;
         let dial = &mut *self.dial;
         let line = Line::open(&self.fleet, &self.board, own, purpose, JOINING, session, dial)?;
@@ -180,7 +193,8 @@ impl Exchange {
         self.particles.stop(self.line.as_mut().map(Line::link));
         self.tonight.echo = None;
         self.tonight.finishing = false;
-        let Some(line) = self.line.take() else { return };
+        let Some(mut line) = self.line.take() else { return };
+        self.version = line.link().version();
         let used = line.close();
         self.tonight.counted = Bytes::default();
         match &mut self.tonight.entry {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use embassy_time::Duration as Wait;
 use shoal_link::{
-    Address, Backoff, Broker, CertificatesError, Event, LinkError, Meter, NotPublished,
-    PublishError, RejectAddress, Sealed, SealedChunk, Settings, Subscription,
+    Addresses, Backoff, Broker, CertificatesError, Event, LinkError, Meter, NotPublished,
+    PublishError, RejectAddress, Sealed, SealedChunk, Settings, Subscription, Version,
 };
 use shoal_swarm::inbox::read;
 use shoal_window::{Bytes, Window};
@@ -115,6 +115,8 @@ pub struct Session {
     pub fresh: bool,
     /// How long windows are open, in seconds.
     pub open_seconds: u32,
+    /// What the broker spoke when it was there last.
+    pub version: Version,
 }
 
 /// Why there is no line.
@@ -164,10 +166,11 @@ impl Line {
         session: Session,
         dial: &mut dyn Dial,
     ) -> Result<Self, LineError> {
-        let address: Address = fleet.broker.parse()?;
-        let settings = Settings::new(address, board.me);
+        let brokers: Addresses = fleet.broker.parse()?;
+        let settings = Settings::new(brokers, board.me);
         let mut settings = settings.with_certificates(fleet.certificates.as_deref())?;
         settings.backoff = backoff(settings.backoff, session.open_seconds);
+        settings.version = session.version;
         let mut filters = board.agreed();
         match purpose {
             For::Joining => {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use embassy_time::Instant;
 use shoal_hal::Conditions;
+use shoal_link::Version;
 use shoal_runtime::adapter::{Adapter, Layout};
 use shoal_swarm::swarm::{self, Conduct, Flat, Input, STATE_KEY, Saved, Setup, Swarm, ValuesHash};
 use shoal_swarm::utility::Utility;
@@ -149,6 +150,10 @@ pub struct Exchange {
     pub(super) run: Run,
     pub(super) fleet: FleetConfig,
     pub(super) clock: Clock,
+    /// What the broker speaks.
+    pub(super) version: Version,
+    /// By when the vehicle has joined, or asks once more; and how often it has asked.
+    pub(super) joins: Option<(Instant, u32)>,
     pub(super) key: SecretKey,
     pub(super) me: KeyId,
     pub(super) board: Board,
@@ -250,6 +255,8 @@ impl Exchange {
             run,
             fleet,
             clock,
+            version: Version::V5,
+            joins: None,
             me,
             key,
             board,
@@ -402,6 +409,7 @@ impl Exchange {
             self.window.poll_timeout(),
             self.swarm.as_ref().and_then(Swarm::poll_timeout),
             self.particles.poll_timeout(),
+            self.joins.map(|(again, _asked)| again),
         ];
         due.into_iter().flatten().min()
     }

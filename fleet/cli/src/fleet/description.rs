@@ -24,7 +24,7 @@ pub(crate) struct Description {
     pub(crate) name: String,
     /// Its region.
     pub(crate) region: String,
-    /// The broker, `mqtt://HOST:PORT` or `mqtts://HOST:PORT`.
+    /// The broker, `mqtt://HOST:PORT` or `mqtts://HOST:PORT`; of several nodes, with commas between them.
     pub(crate) broker: String,
     /// The key that signs documents.
     pub(crate) authority: PublicKey,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use sha2::{Digest, Sha256};
-use shoal_link::Address;
+use shoal_link::Addresses;
 use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::fit::graft_package;
@@ -51,9 +51,9 @@ pub(crate) struct Init {
     /// Package of the model that all carry
     #[arg(long, value_name = "PACKAGE", default_value = "models/world")]
     package: PathBuf,
-    /// Broker that all connect to
+    /// Broker that all connect to; of several nodes, with commas between them
     #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
-    broker: Address,
+    broker: Addresses,
     /// How particles move
     #[arg(long, value_enum, default_value = "consensus")]
     rule: RuleName,
@@ -163,7 +163,7 @@ impl Init {
                 name: fleet.name.clone(),
                 region: fleet.region.clone(),
                 broker: fleet.broker.clone(),
-                certificates: fleet.broker.starts_with("mqtts://").then(|| CERTIFICATES.into()),
+                certificates: self.broker.tls().then(|| CERTIFICATES.into()),
                 key: KEY.into(),
                 pack: absolute(&self.pack)?,
                 authority: fleet.authority,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use shoal_link::Address;
+use shoal_link::Addresses;
 use shoal_vehicle::config::Config;
 
 use super::init::{CERTIFICATES, KEY};
@@ -30,7 +30,7 @@ pub(crate) struct Provision {
     package: Option<PathBuf>,
     /// The broker, as the vehicle reaches it
     #[arg(long, value_name = "URL")]
-    broker: Option<Address>,
+    broker: Option<Addresses>,
 }
 
 impl Provision {
@@ -45,8 +45,8 @@ impl Provision {
         if let Some(broker) = &self.broker {
             fleet.broker = broker.to_string();
         }
-        let broker: Address = fleet.broker.parse()?;
-        if broker.tls && fleet.certificates.is_none() {
+        let broker: Addresses = fleet.broker.parse()?;
+        if broker.tls() && fleet.certificates.is_none() {
             let named = file.display();
             return Err(format!(
                 "{broker} needs certificates: name their folder in {named}, [fleet] certificates"

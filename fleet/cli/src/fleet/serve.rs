@@ -9,7 +9,7 @@ use embassy_time::Duration as Wait;
 use sha2::{Digest, Sha256};
 use shoal_hal::backend::files::write_whole;
 use shoal_link::{
-    Address, Broker as _, Event, Link, NotPublished, PublishError, Sealed, Settings, Subscription,
+    Addresses, Broker as _, Event, Link, NotPublished, PublishError, Sealed, Settings, Subscription,
     Why, filter,
 };
 use shoal_swarm::timekeeper::{self, Input, Output, Timekeeper};
@@ -43,9 +43,9 @@ const FINISH: Duration = Duration::from_secs(5);
 pub(crate) struct Serve {
     /// The fleet's directory
     dir: PathBuf,
-    /// The broker, if not the one in fleet.toml
+    /// The broker, or its nodes with commas between them, if not the one in fleet.toml
     #[arg(long, value_name = "URL")]
-    broker: Option<Address>,
+    broker: Option<Addresses>,
     /// Directory of authority.pem, certificate.pem and key.pem, for a broker with TLS
     #[arg(long, value_name = "DIR")]
     certificates: Option<PathBuf>,

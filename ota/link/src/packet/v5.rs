@@ -10,6 +10,9 @@ use rumqttc::v5::mqttbytes::v5::{
 
 use super::{Accepted, Incoming, Malformed, Outgoing, Written, header};
 
+/// CONNACK, and its codes of a broker that does not speak MQTT 5: that of MQTT 5, and that of those before it.
+const CONNACK: u8 = 2;
+const UNSPOKEN: [u8; 2] = [0x84, 0x01];
 /// DISCONNECT, and its reason when another link has our name.
 const DISCONNECT: u8 = 14;
 const SESSION_TAKEN_OVER: u8 = 0x8e;
@@ -21,6 +24,13 @@ pub(super) fn decode(mut frame: BytesMut) -> Result<Incoming, Malformed> {
         let reason = reason.unwrap_or(0);
         let taken_over = reason == SESSION_TAKEN_OVER;
         return Ok(Incoming::Goodbye { taken_over, reason: format!("{reason:#04x}") });
+    }
+    // One who does not speak it may answer in the form of another version.
+    if frame.first().is_some_and(|first| first >> 4 == CONNACK) {
+        let code = header(&frame)?.and_then(|header| frame.get(header.header_bytes + 1).copied());
+        if code.is_some_and(|code| UNSPOKEN.contains(&code)) {
+            return Ok(Incoming::Unspoken);
+        }
     }
     let packet = Packet::read(&mut frame, None).map_err(|_error| Malformed)?;
     match packet {

@@ -16,7 +16,7 @@ struct Wire {
 }
 
 fn settings() -> Settings {
-    let address = "mqtt://broker".parse().unwrap();
+    let address: crate::Addresses = "mqtt://broker".parse().unwrap();
     let mut settings = Settings::new(address, shoal_wire::KeyId::new([7; 8]));
     settings.limit = PLENTY;
     settings
@@ -357,6 +357,26 @@ fn silence_is_broken_by_a_ping_and_a_broker_that_stays_silent_is_left() {
     assert_eq!(wire.session.ending(), Some(&Why::Silent));
 }
 
+/// A request that is dropped: pings are answered, and what was asked is not.
+#[test]
+fn drop_request_a_broker_that_answers_pings_alone_is_left() {
+    let mut wire = Wire::online();
+    wire.standing("a");
+    wire.said();
+    for _ping in 0..3 {
+        assert_eq!(wire.session.ending(), None);
+        wire.wait_ms(15_000);
+        wire.said();
+        wire.hear(&[0xd0, 0]);
+    }
+    assert_eq!(wire.session.ending(), Some(&Why::Silent));
+    // The next one, perhaps another node, is asked again.
+    wire.cut();
+    wire.wait_ms(1_000);
+    wire.connect(&[0x20, 3, 0, 0, 0]);
+    assert!(matches!(wire.said()[..], [Packet::Subscribe(_)]));
+}
+
 #[test]
 fn a_broker_that_does_not_accept_in_time_is_left() {
     let mut wire = Wire::new(settings());
@@ -530,5 +550,22 @@ proptest! {
             let count = wire.events.iter().filter(|event| **event == Event::Published(ticket)).count();
             prop_assert_eq!(count, 1, "{}", topic);
         }
+    }
+}
+
+/// Its answer is that of MQTT 5, or that of those before.
+#[test]
+fn a_broker_that_does_not_speak_mqtt_5_is_spoken_to_in_3_1_1() {
+    const LEVEL: usize = 8;
+    for answer in [&[0x20, 3, 0, 0x84, 0][..], &[0x20, 2, 0, 1]] {
+        let mut wire = Wire::new(settings());
+        wire.connect(answer);
+        assert!(matches!(wire.session.ending(), Some(Why::Refused(_))));
+        wire.cut();
+        wire.wait_ms(1_000);
+        wire.session.open(wire.now());
+        assert_eq!(wire.session.take_output().get(LEVEL), Some(&4));
+        wire.hear(&[0x20, 2, 0, 0]);
+        assert!(matches!(wire.events.last(), Some(Event::Connected { .. })), "{:?}", wire.events);
     }
 }
