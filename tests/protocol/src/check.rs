@@ -11,7 +11,7 @@ use shoal_wire::v1::{Claim, Nonce, NonceFields, ParticleHeader, Role, Vote};
 use shoal_wire::{KeyId, Kind, ParticleId, RecordId, Topic, Unverified};
 
 use crate::cluster::Cluster;
-use crate::documents::{Fleet, PERIOD_S};
+use crate::documents::{Fleet, OPEN_S, PERIOD_S};
 use crate::engine::{Character, start};
 use crate::intruder::Everybody;
 use crate::vehicle::{Vehicle, WINDOWS_MAX, Wire, records};
@@ -28,6 +28,8 @@ pub struct Checks {
     spoken: Vec<Spoken>,
     /// How many records counted at each vehicle when these were looked at.
     counted: BTreeMap<usize, usize>,
+    /// Who said two things of a window, and when the second.
+    pub contradicted: Vec<(u32, KeyId, u64)>,
     /// The UTC that the nonce of each window told.
     told_utc: BTreeMap<u32, u64>,
     /// By signer and topic: the highest counter, and all that stood there.
@@ -53,6 +55,8 @@ struct Spoken {
 const SOON_US: u64 = 20_000_000;
 /// What is older may leave the set before it leaves the vault.
 const RECENT_WINDOWS: u32 = 4;
+/// By when what was said in a calm window is known to all.
+const SAID_US: u64 = 10_000_000;
 /// By when what was sent is acknowledged, if the connection lasts.
 const ACKNOWLEDGED_US: u64 = 30_000_000;
 
@@ -300,6 +304,15 @@ impl Checks {
                 said.len() <= 1,
                 "window {of}, came at {came:?} s: not all know the same: {said:?}"
             );
+        }
+        // Neither of two claims that contradict each other counts, if the second was heard while its window was open.
+        for (of, liar, at_us) in &self.contradicted {
+            let calm = (window.saturating_sub(6)..window.saturating_sub(2)).contains(of);
+            let heard = at_us + SAID_US < opens_us(*of) + u64::from(OPEN_S) * 1_000_000;
+            for swarm in swarms.iter().flatten().filter(|_| calm && heard) {
+                let counts = swarm.records().claims(*of).any(|claim| claim.signer == *liar);
+                assert!(!counts, "window {of}: {liar} claimed twice, and one of it counts");
+            }
         }
         let mut agreed = BTreeSet::new();
         for swarm in &swarms {

@@ -90,6 +90,14 @@ impl World {
     /// What happens to whom in a window.
     pub(crate) fn troubles_of(&mut self, window: u32) {
         self.calm = window >= self.weather.windows;
+        let again = [Lie::Equivocates, Lie::VotesTwice].map(Character::Liar);
+        for number in 0..self.vehicles.len() {
+            if again.contains(&self.vehicles[number].character) {
+                let after = self.dice.between(20, u64::from(PERIOD_S) + 50) * SECOND_US;
+                let at = self.now_us.get() + after;
+                self.at(at, Happening::SaysAgain(number, window));
+            }
+        }
         for number in 0..self.vehicles.len() {
             let away = !self.calm && self.dice.happens(self.weather.absent);
             if away {
@@ -156,20 +164,13 @@ impl World {
         }
         // Who thinks that it is another window refuses what is said in this one, and what is slow comes late.
         let listens = self.weather.clock == 0.0 && self.weather.delay_ms <= 300;
-        let mut later = Vec::new();
         for vehicle in &self.vehicles {
             let honest = vehicle.character == Character::Honest;
             if honest && listens && self.weather.bytes_max == PLENTY {
                 let node = self.cluster.node_of(vehicle.number);
                 self.checks.who_listens_knows(node, vehicle, window, now);
             }
-            let again = [Lie::Equivocates, Lie::VotesTwice].map(Character::Liar);
-            if again.contains(&vehicle.character) {
-                let after = self.dice.between(0, u64::from(PERIOD_S)) * SECOND_US;
-                later.push((now + after, Happening::SaysAgain(vehicle.number, window)));
-            }
         }
-        later.into_iter().for_each(|(at, happening)| self.at(at, happening));
     }
 
     /// Who claims twice claims that it was twice as good; who votes twice votes the same at other places.
@@ -191,6 +192,9 @@ impl World {
                 continue;
             };
             self.trouble("said again");
+            if lie == Character::Liar(Lie::Equivocates) {
+                self.checks.contradicted.push((window, key, self.now_us.get()));
+            }
             let spoken = self.cluster.nodes()[node].leave(&topic, Bytes::from(bytes));
             spoken.into_iter().for_each(|conn| self.hear(conn));
         }
