@@ -140,7 +140,7 @@ impl Checks {
     pub fn who_listens_knows(&self, node: usize, vehicle: &Vehicle, window: u32, now_us: u64) {
         let Some(exchange) = &vehicle.exchange else { return };
         let Some(swarm) = exchange.swarm() else { return };
-        let since = vehicle.wires.iter().filter_map(|wire| wire.is(window)).min();
+        let since = vehicle.wires.iter().filter_map(|wire| wire.connected_in(window)).min();
         if since.is_none_or(|since| since + SOON_US > now_us) {
             return;
         }

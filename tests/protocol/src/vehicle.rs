@@ -87,7 +87,7 @@ pub struct Wire {
 
 impl Wire {
     /// Since when it is connected in this window.
-    pub fn is(&self, window: u32) -> Option<u64> {
+    pub fn connected_in(&self, window: u32) -> Option<u64> {
         (self.window == Some(window) && self.conn.is_some()).then_some(self.since_us)
     }
 }

@@ -9,8 +9,8 @@ use embassy_time::Duration as Wait;
 use sha2::{Digest, Sha256};
 use shoal_hal::backend::files::write_whole;
 use shoal_link::{
-    Addresses, Broker as _, Event, Link, NotPublished, PublishError, Sealed, Settings, Subscription,
-    Why, filter,
+    Addresses, Broker as _, Event, Link, NotPublished, PublishError, Sealed, Settings,
+    Subscription, Why, filter,
 };
 use shoal_swarm::timekeeper::{self, Input, Output, Timekeeper};
 use shoal_window::Bytes;
