@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use shoal_broker::{Broker, Settings};
@@ -71,6 +71,7 @@ impl TestBroker for Embedded {
 /// Mosquitto, as a program.
 #[derive(Debug)]
 pub struct Mosquitto {
+    binary: PathBuf,
     program: Option<Child>,
     address: SocketAddr,
     folder: TempDir,
@@ -85,15 +86,14 @@ impl Mosquitto {
     /// # Panics
     /// When it is installed and does not start.
     pub fn start(options: &str) -> Option<Self> {
-        if !is_installed() {
-            return None;
-        }
+        let binary = installed("mosquitto", "-h", "SHOAL_REQUIRE_MOSQUITTO")?;
         let folder = TempDir::new().expect("a folder");
         // Free a moment ago. Mosquitto does not say which one it took, so it cannot be asked for any.
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = free.local_addr().expect("an address");
         drop(free);
-        let mut mosquitto = Self { program: None, address, folder, options: options.to_owned() };
+        let options = options.to_owned();
+        let mut mosquitto = Self { binary, program: None, address, folder, options };
         mosquitto.run();
         Some(mosquitto)
     }
@@ -120,7 +120,7 @@ impl Mosquitto {
         );
         let file = folder.join("mosquitto.conf");
         fs::write(&file, configuration).expect("a file");
-        let mut program = Command::new(program())
+        let mut program = Command::new(&self.binary)
             .arg("-c")
             .arg(&file)
             .stderr(Stdio::piped())
@@ -171,23 +171,25 @@ impl Drop for Mosquitto {
     }
 }
 
-/// Debian keeps it where only root's PATH looks.
-fn program() -> &'static str {
-    if Path::new("/usr/sbin/mosquitto").is_file() { "/usr/sbin/mosquitto" } else { "mosquitto" }
-}
-
-fn is_installed() -> bool {
-    let mut help = Command::new(program());
-    let present = help.arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    if !present {
-        let set = std::env::var_os("SHOAL_REQUIRE_MOSQUITTO").is_some_and(|value| value == "1");
-        assert!(!set, "no program mosquitto, and SHOAL_REQUIRE_MOSQUITTO=1");
-        // Past the capture of the harness: a skipped test must be seen.
-        let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        let line = format!("SKIPPED {test}: no program mosquitto\n");
-        std::io::stderr().write_all(line.as_bytes()).expect("stderr is open");
+/// A program that answers this question; Debian keeps brokers where only root's PATH looks. `None`, said aloud: it is not
+/// installed.
+///
+/// # Panics
+/// When it is not, and `require` names a variable that is 1.
+pub(crate) fn installed(name: &str, question: &str, require: &str) -> Option<PathBuf> {
+    let sbin = Path::new("/usr/sbin").join(name);
+    let program = if sbin.is_file() { sbin } else { name.into() };
+    let mut ask = Command::new(&program);
+    if ask.arg(question).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok() {
+        return Some(program);
     }
-    present
+    let set = std::env::var_os(require).is_some_and(|value| value == "1");
+    assert!(!set, "no program {name}, and {require}=1");
+    // Past the capture of the harness: a skipped test must be seen.
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let line = format!("SKIPPED {test}: no program {name}\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("stderr is open");
+    None
 }
 
 /// Whether who runs this may change to another user: then mosquitto would, and not read its folder.

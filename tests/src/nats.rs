@@ -1,20 +1,20 @@
 //! NATS with JetStream, whose gateway speaks MQTT 3.1.1: one node of it, or three that replicate what they retain.
 
 use std::fs;
-use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::brokers::TestBroker;
+use crate::brokers::{TestBroker, installed};
 use crate::clock::until;
 use crate::publisher::Publisher;
 
 /// Nodes of NATS, each a program.
 #[derive(Debug)]
 pub struct Nats {
+    binary: PathBuf,
     nodes: Vec<Node>,
     folder: TempDir,
 }
@@ -32,9 +32,7 @@ impl Nats {
     /// # Panics
     /// When it is installed and does not start.
     pub fn start(nodes: usize) -> Option<Self> {
-        if !is_installed() {
-            return None;
-        }
+        let binary = installed("nats-server", "--version", "SHOAL_REQUIRE_NATS")?;
         // Free a moment ago, all at once: no port is taken twice.
         let listen = |_| TcpListener::bind("127.0.0.1:0").expect("a free port");
         let free: Vec<TcpListener> = (0..3 * nodes).map(listen).collect();
@@ -43,7 +41,7 @@ impl Nats {
         drop(free);
         let node = |ports: &[u16]| Node { program: None, ports: [ports[0], ports[1], ports[2]] };
         let nodes = ports.chunks(3).map(node).collect();
-        let mut nats = Self { nodes, folder: TempDir::new().expect("a folder") };
+        let mut nats = Self { binary, nodes, folder: TempDir::new().expect("a folder") };
         (0..nats.nodes.len()).for_each(|number| nats.run(number));
         (0..nats.nodes.len()).for_each(|number| nats.wait(number));
         Some(nats)
@@ -93,7 +91,7 @@ impl Nats {
         let file = folder.join("nats.conf");
         fs::write(&file, configuration).expect("a file");
         let log = fs::File::create(folder.join("log")).expect("a file");
-        let program = Command::new(program())
+        let program = Command::new(&self.binary)
             .arg("-c")
             .arg(&file)
             .stdout(Stdio::null())
@@ -137,25 +135,4 @@ impl Drop for Nats {
             }
         }
     }
-}
-
-/// Debian keeps it where only root's PATH looks.
-fn program() -> &'static str {
-    let sbin = "/usr/sbin/nats-server";
-    if Path::new(sbin).is_file() { sbin } else { "nats-server" }
-}
-
-fn is_installed() -> bool {
-    let mut version = Command::new(program());
-    let version = version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-    let present = version.status().is_ok();
-    if !present {
-        let set = std::env::var_os("SHOAL_REQUIRE_NATS").is_some_and(|value| value == "1");
-        assert!(!set, "no program nats-server, and SHOAL_REQUIRE_NATS=1");
-        // Past the capture of the harness: a skipped test must be seen.
-        let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        let line = format!("SKIPPED {test}: no program nats-server\n");
-        std::io::stderr().write_all(line.as_bytes()).expect("stderr is open");
-    }
-    present
 }

@@ -83,8 +83,8 @@ impl Checks {
 
     /// After everything that happens.
     pub fn after(&mut self, cluster: &Cluster, vehicles: &[Vehicle], fleet: &Fleet, now_us: u64) {
+        self.looked.resize(cluster.count(), 0);
         for node in 0..cluster.count() {
-            self.looked.resize(cluster.count(), 0);
             let new: Vec<(String, Bytes)> = cluster.published(node)[self.looked[node]..].to_vec();
             self.looked[node] += new.len();
             for (topic, bytes) in new {

@@ -54,7 +54,7 @@ impl Exchange {
                 let reopened =
                     |before| matches!(before, Phase::Closing { window: w, .. } if w == window);
                 // Who has not joined yet has no use for what stands there, and it comes only once.
-                let joined = self.documents.whole();
+                let joined = self.swarm.is_some() || self.documents.whole();
                 if joined && (!before.is_some_and(reopened) || self.line_for() != Some(For::Window))
                 {
                     self.hang_up();
@@ -144,6 +144,10 @@ impl Exchange {
                     self.call(For::Window)?;
                 }
             }
+            return Ok(());
+        }
+        // A new roster's pages come on the line of a window, too.
+        if self.line_for() == Some(For::Window) {
             return Ok(());
         }
         let now = self.clock.now().since_boot;
