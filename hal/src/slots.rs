@@ -106,4 +106,10 @@ pub trait AdapterSlots {
     /// # Errors
     /// When no trial runs, or the storage fails; then the trial goes on.
     fn roll_back(&mut self) -> Result<(), Self::Error>;
+
+    /// Takes off the active adapter: the vehicle drives on the base model again. What the slots hold stays.
+    ///
+    /// # Errors
+    /// While a trial runs, or when the storage fails.
+    fn deactivate(&mut self) -> Result<(), Self::Error>;
 }

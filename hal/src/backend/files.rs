@@ -405,6 +405,15 @@ impl AdapterSlots for DirSlots {
         }
         self.set(SlotState { trial: false, ..self.state })
     }
+
+    fn deactivate(&mut self) -> Result<(), FilesError> {
+        if self.state.trial {
+            return Err(FilesError::OnTrial);
+        }
+        // Slot A is the one to be written next; what is being written now may go to another.
+        self.writing = None;
+        self.set(SlotState::default())
+    }
 }
 
 #[cfg(test)]
@@ -517,6 +526,29 @@ mod tests {
         assert_eq!(slots.state(), SlotState { active: Some(Slot::A), trial: false });
         assert_eq!(content(&slots, Slot::A), b"first one");
         assert!(matches!(slots.confirm(), Err(FilesError::NoTrial)));
+    }
+
+    #[test]
+    fn the_base_model_and_the_adapter_before_can_be_gone_back_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut slots = DirSlots::open(dir.path()).unwrap();
+        for (adapter, slot) in [(b"first", Slot::A), (b"secon", Slot::B)] {
+            fill(&mut slots, adapter);
+            slots.start_trial().unwrap();
+            assert!(matches!(slots.deactivate(), Err(FilesError::OnTrial)));
+            slots.confirm().unwrap();
+            assert_eq!(slots.state().active, Some(slot));
+        }
+        slots.start_trial().unwrap();
+        slots.confirm().unwrap();
+        assert_eq!(
+            (slots.state().active, content(&slots, Slot::A)),
+            (Some(Slot::A), b"first".into())
+        );
+        slots.deactivate().unwrap();
+        drop(slots);
+        let slots = DirSlots::open(dir.path()).unwrap();
+        assert_eq!(slots.state(), SlotState::default());
     }
 
     #[test]

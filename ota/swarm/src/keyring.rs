@@ -136,6 +136,8 @@ impl Keyring {
 impl Keys for Keyring {
     fn find(&self, id: KeyId, kind: Kind) -> Option<PublicKey> {
         match kind {
+            // What a campaign promotes lies in slots of the authority's own.
+            Kind::ParticleHeader if id == self.authority.id() => Some(self.authority),
             Kind::Claim | Kind::Vote | Kind::ParticleHeader | Kind::Presence | Kind::Refusal => {
                 let number = usize::try_from(self.roster.number(id)?).ok()?;
                 // The roster's pages hold keys that can verify.
@@ -210,11 +212,8 @@ mod tests {
                 .collect();
             let want: &[u8] = match kind {
                 Kind::Nonce => &[2],
-                Kind::Claim
-                | Kind::Vote
-                | Kind::ParticleHeader
-                | Kind::Presence
-                | Kind::Refusal => &[7, 8],
+                Kind::Claim | Kind::Vote | Kind::Presence | Kind::Refusal => &[7, 8],
+                Kind::ParticleHeader => &[1, 7, 8],
                 Kind::WindowPlan
                 | Kind::Roster
                 | Kind::RosterPage

@@ -7,6 +7,7 @@
 //! - [`records`], [`roster`], [`quorum`]: a set of signed records, whom a nonce draws, and what the set means.
 //! - [`keyring`], [`inbox`]: which key may sign what, and what stands at a topic as a checked record.
 //! - [`timekeeper`]: the nonces of windows and the documents of a fleet, kept on a broker.
+//! - [`campaign`]: which vehicles may use what was learned, and when.
 //! - [`draws`]: chance by key.
 //!
 //! A core: no clock, no randomness, no I/O; time, chance and bytes are arguments. It allocates. Arithmetic is + − × ÷ in
@@ -22,6 +23,7 @@
 extern crate alloc;
 
 mod ballot;
+pub mod campaign;
 pub mod draws;
 pub mod fold;
 pub mod inbox;

@@ -138,6 +138,14 @@ codes! {
     Loss = 51 "loss";
     /// Its publisher is quarantined.
     Quarantined = 52 "quarantined";
+    /// Watched on the road by a campaign, and predicted worse than the adapter in use.
+    TrialWorse = 60 "trial_worse";
+    /// Watched on the road, and predicted too far from the adapter in use.
+    TrialApart = 61 "trial_apart";
+    /// Watched on the road, and too slow.
+    TrialSlow = 62 "trial_slow";
+    /// Watched on the road, and the engine or the vehicle failed with it.
+    TrialFailed = 63 "trial_failed";
 }
 
 impl RefusalCode {

@@ -1,0 +1,409 @@
+//! Campaigns: which vehicles may use a promoted adapter, and when.
+//!
+//! Nothing learned activates itself. The authority names an adapter, stages and thresholds ([`Plan`]); a second key approves exactly
+//! that; vehicles, stage by stage, watch the adapter in shadow, and keep it or go back by themselves. How far a campaign is
+//! ([`Plan::progress`]) is a pure function of the plan, the roster and what vehicles said came of it: no server opens a stage.
+//! The parts are those of ISO 24089 clause 9: targets, approval, stages, results, termination.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use shoal_wire::v1::{Document, DocumentFields, RefusalCode, SLOTS};
+use shoal_wire::{
+    KeyId, Keys, Kind, LayoutHash, ModelHash, ParticleId, PublicKey, RejectEnvelope, Unverified,
+};
+
+use crate::roster::Roster;
+
+/// Most stages of a campaign.
+pub const STAGES_MAX: usize = 8;
+/// All, per mille.
+pub const ALL: u16 = 1_000;
+/// The name of the document that carries a campaign.
+pub const NAME: &str = "campaign";
+/// The slot of that document.
+pub const SLOT: u8 = 31;
+/// The name of the document by which the second key approves one.
+pub const APPROVAL: &str = "approval";
+
+/// What two people sign.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Its number: a campaign takes the place of those with lower ones.
+    pub number: u32,
+    /// The adapter, as a particle that the authority published.
+    pub particle: ParticleId,
+    /// The authority's slot that holds it.
+    pub slot: u8,
+    /// The model it is for.
+    pub base_model: ModelHash,
+    /// How its values lie.
+    pub layout: LayoutHash,
+    /// Canary first: 1 to [`STAGES_MAX`], with growing shares, the last [`ALL`] or less.
+    pub stages: Vec<Stage>,
+    /// When a vehicle keeps it.
+    pub watch: Watch,
+}
+
+/// A part of the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Vehicles of this stage and those before, per mille of the roster.
+    pub share: u16,
+    /// The next stage opens when so many of this one keep the adapter, per mille.
+    pub kept_min: u16,
+    /// The campaign halts when more than so many of this one have gone back, per mille.
+    pub gone_back_max: u16,
+}
+
+/// What a vehicle looks at, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// Moments on the road, at least.
+    pub moments_min: u32,
+    /// How much worse than the active one it may predict next frames: of the skill 1 − Σ error ÷ Σ error of a copied frame, in
+    /// units of 1e-4.
+    pub worse_max: u16,
+    /// How far apart the two may predict: the mean square of their difference ÷ that of a copied frame's error, in units of
+    /// 1e-4.
+    pub apart_max: u16,
+    /// How long a prediction may take, per mille of the active one's.
+    pub latency_max: u16,
+}
+
+/// What the authority says of a campaign, besides its plan: one key is enough to stop it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// It goes on.
+    Run,
+    /// Nobody begins; who watches goes on watching.
+    Pause,
+    /// Nobody begins, and who watches goes back.
+    Abort,
+    /// Who has kept it goes back, too.
+    RollBack,
+}
+
+/// What came of it at one vehicle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It uses the adapter.
+    Kept,
+    /// It used it no longer than it took to see that it should not.
+    GoneBack,
+}
+
+/// How far one stage is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stands {
+    /// Vehicles of this stage alone.
+    pub vehicles: usize,
+    /// Of these, such as keep it.
+    pub kept: usize,
+    /// Of these, such as have gone back.
+    pub gone_back: usize,
+}
+
+/// How far a campaign is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// By stage.
+    pub stages: Vec<Stands>,
+    /// How many stages may begin.
+    pub open: usize,
+    /// The stage in which too many have gone back: nobody begins any more.
+    pub halted: Option<usize>,
+}
+
+impl Outcome {
+    /// What a vehicle says came of a campaign by refusing its particle for this reason; `None`: it says nothing of it.
+    pub const fn refused(code: RefusalCode) -> Option<Self> {
+        match code {
+            RefusalCode::TrialWorse
+            | RefusalCode::TrialApart
+            | RefusalCode::TrialSlow
+            | RefusalCode::TrialFailed => Some(Self::GoneBack),
+            RefusalCode::TooShort
+            | RefusalCode::TooLong
+            | RefusalCode::Trailing
+            | RefusalCode::Magic
+            | RefusalCode::UnknownKind
+            | RefusalCode::UnknownVersion
+            | RefusalCode::Misplaced
+            | RefusalCode::UnknownKey
+            | RefusalCode::Signature
+            | RefusalCode::Changed
+            | RefusalCode::Malformed
+            | RefusalCode::NotCanonical
+            | RefusalCode::OutOfBounds
+            | RefusalCode::Expired
+            | RefusalCode::OldCounter
+            | RefusalCode::WrongWindow
+            | RefusalCode::Contradicted
+            | RefusalCode::WrongBaseModel
+            | RefusalCode::WrongLayout
+            | RefusalCode::WrongPack
+            | RefusalCode::WrongUtility
+            | RefusalCode::WrongAnchor
+            | RefusalCode::NotDrawn
+            | RefusalCode::Missing
+            | RefusalCode::ChunkHash
+            | RefusalCode::ChunkMalformed
+            | RefusalCode::NotFinite
+            | RefusalCode::Norm
+            | RefusalCode::NotTheMerge
+            | RefusalCode::FalseClaim
+            | RefusalCode::Loss
+            | RefusalCode::Quarantined => None,
+        }
+    }
+}
+
+/// Why a plan is none.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RejectPlan {
+    #[error("{count} stages, 1 to {STAGES_MAX} allowed")]
+    Stages { count: usize },
+    #[error("stage {stage}: a share of {share} per mille does not follow one of {before}")]
+    Share { stage: usize, share: u16, before: u16 },
+    #[error("stage {stage}: {value} of a thousand")]
+    PerMille { stage: usize, value: u16 },
+    #[error("slot {slot}, but slots are 0 to {}", SLOTS - 1)]
+    Slot { slot: u8 },
+    #[error("no moments to watch: at least one is needed")]
+    NoMoments,
+}
+
+/// Why bytes are no campaign that may run.
+#[expect(missing_docs, reason = "each says what its source says")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RejectCampaign {
+    #[error("no campaign")]
+    Malformed,
+    #[error("its bytes are not the only ones of its content")]
+    NotCanonical,
+    #[error("its plan is none")]
+    Plan(#[from] RejectPlan),
+    #[error("its approval is no record")]
+    Approval(#[from] RejectEnvelope),
+    #[error("what is approved is another plan")]
+    OtherPlan,
+}
+
+impl RejectCampaign {
+    /// How a refusal names it.
+    pub fn code(&self) -> RefusalCode {
+        match self {
+            Self::Malformed => RefusalCode::Malformed,
+            Self::NotCanonical => RefusalCode::NotCanonical,
+            Self::Plan(_) => RefusalCode::OutOfBounds,
+            Self::Approval(reject) => RefusalCode::from(*reject),
+            Self::OtherPlan => RefusalCode::Signature,
+        }
+    }
+}
+
+/// The second key, which signs approvals and nothing else.
+struct Approver(PublicKey);
+
+impl Keys for Approver {
+    fn find(&self, id: KeyId, kind: Kind) -> Option<PublicKey> {
+        (kind == Kind::Document && id == self.0.id()).then_some(self.0)
+    }
+}
+
+impl Plan {
+    /// A plan within its bounds.
+    ///
+    /// # Errors
+    /// [`RejectPlan`] names the first bound that is broken.
+    pub fn check(&self) -> Result<(), RejectPlan> {
+        let count = self.stages.len();
+        if count == 0 || count > STAGES_MAX {
+            return Err(RejectPlan::Stages { count });
+        }
+        let mut before = 0;
+        for (stage, Stage { share, kept_min, gone_back_max }) in self.stages.iter().enumerate() {
+            if *share <= before || *share > ALL {
+                return Err(RejectPlan::Share { stage, share: *share, before });
+            }
+            for value in [*kept_min, *gone_back_max] {
+                if value > ALL {
+                    return Err(RejectPlan::PerMille { stage, value });
+                }
+            }
+            before = *share;
+        }
+        if self.slot >= SLOTS {
+            return Err(RejectPlan::Slot { slot: self.slot });
+        }
+        if self.watch.moments_min == 0 {
+            return Err(RejectPlan::NoMoments);
+        }
+        Ok(())
+    }
+
+    /// What the second key approves: SHA-256 of the plan's bytes.
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(postcard::to_extend(self, Vec::new()).unwrap_or_default()).into()
+    }
+
+    /// The stage of a vehicle; `None`: it is in none. Its place, per mille, is that of SHA-256(`campaign` ‖ number u32 ‖ key id)
+    /// among all such hashes: the same for all, and another in each campaign. Numbers little-endian, the first four bytes of the
+    /// hash as a little-endian number, mod 1000.
+    pub fn stage_of(&self, vehicle: KeyId) -> Option<usize> {
+        let hasher =
+            Sha256::new().chain_update(b"campaign").chain_update(self.number.to_le_bytes());
+        let hash: [u8; 32] = hasher.chain_update(vehicle.bytes()).finalize().into();
+        let [a, b, c, d, ..] = hash;
+        let place = u32::from_le_bytes([a, b, c, d]) % u32::from(ALL);
+        self.stages.iter().position(|stage| place < u32::from(stage.share))
+    }
+
+    /// How far it is, by what vehicles of the roster said came of it.
+    pub fn progress(&self, roster: &Roster, outcomes: &BTreeMap<KeyId, Outcome>) -> Progress {
+        let mut stages = alloc::vec![Stands::default(); self.stages.len()];
+        for vehicle in (0..).map_while(|number| roster.id(number)) {
+            let Some(stands) = self.stage_of(vehicle).and_then(|stage| stages.get_mut(stage))
+            else {
+                continue;
+            };
+            stands.vehicles = stands.vehicles.saturating_add(1);
+            match outcomes.get(&vehicle) {
+                Some(Outcome::Kept) => stands.kept = stands.kept.saturating_add(1),
+                Some(Outcome::GoneBack) => stands.gone_back = stands.gone_back.saturating_add(1),
+                None => {}
+            }
+        }
+        let of = |part: usize, all: usize, per_mille: u16| {
+            (part.saturating_mul(usize::from(ALL)), all.saturating_mul(usize::from(per_mille)))
+        };
+        let halted = stages.iter().zip(&self.stages).position(|(stands, stage)| {
+            let (gone, most) = of(stands.gone_back, stands.vehicles, stage.gone_back_max);
+            gone > most
+        });
+        // A stage in which nobody is stands in nobody's way.
+        let done = stages.iter().zip(&self.stages).take_while(|(stands, stage)| {
+            let (kept, least) = of(stands.kept, stands.vehicles, stage.kept_min);
+            kept >= least
+        });
+        let open = done.count().saturating_add(1).min(self.stages.len());
+        Progress { open: if halted.is_some() { 0 } else { open }, stages, halted }
+    }
+}
+
+/// A campaign, as the authority's document carries it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Campaign {
+    /// What was approved.
+    pub plan: Plan,
+    /// What is to be done with it now.
+    pub order: Order,
+    /// After it nobody begins: UTC in seconds.
+    pub approved_until_s: u64,
+    /// The record by which the second key approved the plan.
+    approval: Vec<u8>,
+}
+
+/// As it lies in the document.
+#[derive(Serialize, Deserialize)]
+struct Carried<'a> {
+    plan: Plan,
+    order: Order,
+    #[serde(borrow)]
+    approval: &'a [u8],
+}
+
+/// How a vehicle stands to a campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mine {
+    /// It has not begun.
+    Outside,
+    /// The adapter is on trial.
+    Watching,
+    /// It uses the adapter.
+    Kept,
+    /// It has gone back from it.
+    GoneBack,
+}
+
+/// What a vehicle does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// Nothing.
+    Rest,
+    /// Fetch the adapter, and put it on trial.
+    Begin,
+    /// Take the adapter off, and use what was used before.
+    GoBack,
+}
+
+impl Campaign {
+    /// A campaign of an approved plan.
+    ///
+    /// # Errors
+    /// [`RejectCampaign`]: the plan is none, or the record does not approve it.
+    pub fn new(
+        plan: Plan,
+        order: Order,
+        approval: &[u8],
+        approver: PublicKey,
+    ) -> Result<Self, RejectCampaign> {
+        plan.check()?;
+        let record = Unverified::decode(approval)?;
+        let document = record.verify::<Document<'_>>(&Approver(approver))?;
+        let DocumentFields { name, bytes, .. } = *document.body().fields();
+        if name != APPROVAL || bytes != plan.digest() {
+            return Err(RejectCampaign::OtherPlan);
+        }
+        let approved_until_s = document.head().not_after_seconds;
+        Ok(Self { plan, order, approved_until_s, approval: approval.to_vec() })
+    }
+
+    /// Reads what a document of the name [`NAME`] carries; `approver` is the second key.
+    ///
+    /// # Errors
+    /// [`RejectCampaign`].
+    pub fn decode(bytes: &[u8], approver: PublicKey) -> Result<Self, RejectCampaign> {
+        let (carried, _rest) = postcard::take_from_bytes::<Carried<'_>>(bytes)
+            .map_err(|_error| RejectCampaign::Malformed)?;
+        let again = postcard::to_extend(&carried, Vec::new())
+            .map_err(|_error| RejectCampaign::Malformed)?;
+        if again != bytes {
+            return Err(RejectCampaign::NotCanonical);
+        }
+        Self::new(carried.plan, carried.order, carried.approval, approver)
+    }
+
+    /// What a document of the name [`NAME`] carries.
+    pub fn encode(&self) -> Vec<u8> {
+        let Self { plan, order, approval, approved_until_s: _ } = self;
+        let carried = Carried { plan: plan.clone(), order: *order, approval };
+        postcard::to_extend(&carried, Vec::new()).unwrap_or_default()
+    }
+
+    /// The record by which the second key approved the plan.
+    pub fn approval(&self) -> &[u8] {
+        &self.approval
+    }
+
+    /// What this vehicle does at this time (UTC in seconds), as far as the campaign is.
+    pub fn duty(&self, vehicle: KeyId, progress: &Progress, mine: Mine, utc_s: u64) -> Duty {
+        let stage = self.plan.stage_of(vehicle);
+        let may_begin =
+            stage.is_some_and(|stage| stage < progress.open) && utc_s <= self.approved_until_s;
+        match (self.order, mine) {
+            (Order::Run, Mine::Outside) if may_begin => Duty::Begin,
+            (Order::Abort, Mine::Watching) | (Order::RollBack, Mine::Watching | Mine::Kept) => {
+                Duty::GoBack
+            }
+            (Order::Run | Order::Pause, Mine::Outside | Mine::Watching | Mine::Kept)
+            | (Order::Abort, Mine::Outside | Mine::Kept)
+            | (Order::RollBack, Mine::Outside)
+            | (_, Mine::GoneBack) => Duty::Rest,
+        }
+    }
+}
