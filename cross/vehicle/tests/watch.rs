@@ -34,7 +34,7 @@ fn seen(tell: Tell<'_>, seen: &mut Vec<[Option<u32>; 2]>) {
 }
 
 fn about(drive: &Drive) -> About<'_> {
-    About { name: &drive.name, of: None, rate_hz: drive.rate_hz, recorded_at_s: 1_000_000 }
+    About { name: &drive.name, of: None, rate_hz: drive.rate_hz, recorded_at_s: Some(1_000_000) }
 }
 
 /// The moments of a drive, one frame of which a camera lost.

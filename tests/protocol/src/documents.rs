@@ -31,6 +31,8 @@ pub struct Fleet {
     pub authority: SecretKey,
     /// Signs nonces.
     pub timekeeper: SecretKey,
+    /// The second key.
+    pub approver: SecretKey,
     /// Of the vehicles, by number.
     pub vehicles: Vec<SecretKey>,
     seed: u64,
@@ -52,7 +54,8 @@ impl Fleet {
     #[must_use]
     pub fn new(seed: u64, vehicles: usize) -> Self {
         let keys = (0..vehicles as u64).map(|number| key(seed, 10 + number)).collect();
-        Fleet { authority: key(seed, 0), timekeeper: key(seed, 1), vehicles: keys, seed }
+        let [authority, timekeeper, approver] = [0, 1, 2].map(|number| key(seed, number));
+        Fleet { authority, timekeeper, approver, vehicles: keys, seed }
     }
 
     /// The bytes that a vehicle's key is made of.

@@ -341,7 +341,7 @@ impl Engine for Simulated {
                 let done = Done::Tuned { from: name, window, values, steps, loss, seconds };
                 self.0.work.borrow_mut().tuning = Some((now + TUNES_US, done));
             }
-            Job::Stage(_) | Job::MayTune(_) => {}
+            Job::Try { .. } | Job::GoBack(_) | Job::MayTune(_) => {}
         }
     }
 

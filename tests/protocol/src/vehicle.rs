@@ -206,6 +206,7 @@ impl Vehicle {
             pack: self.folder.clone(),
             authority: fleet.authority.public(),
             timekeeper: fleet.timekeeper.public(),
+            approver: fleet.approver.public(),
             exchange: true,
             metered: false,
             while_driving: false,
@@ -217,8 +218,10 @@ impl Vehicle {
             state: self.folder.clone(),
             seed: self.number as u64,
             metrics: Metrics::default(),
+            recorded: false,
         };
-        let carried = Carried { layout: layout(), base_model: fleet.model(), pack: fleet.pack() };
+        let (base_model, pack) = (fleet.model(), fleet.pack());
+        let carried = Carried { layout: layout(), base_model, pack, tried: None };
         let mut exchange = Exchange::on(run, told, carried, vault, around, Look::recorded())?;
         exchange.begin();
         self.exchange = Some(exchange);

@@ -5,6 +5,7 @@
 
 mod keep;
 mod parked;
+mod trial;
 mod watch;
 
 use std::num::NonZeroUsize;
@@ -31,6 +32,7 @@ use crate::engine::OpenEngineError;
 use crate::night::{Event, Nominee};
 
 pub use keep::KeepError;
+pub use trial::{Ask, Tried, Why};
 pub use watch::{About, WatchError};
 
 /// What an agent tells whoever watches it.
@@ -65,6 +67,8 @@ pub enum Tell<'a> {
         /// Whether it was confirmed; otherwise it was rolled back.
         confirmed: bool,
     },
+    /// What was watched of an adapter that a campaign put on trial, and what came of it until now.
+    Tried(Tried),
     /// A training step.
     Trained {
         /// Steps made this night.
@@ -159,7 +163,7 @@ impl Agent {
         let (replay, opened) = Replay::open(&state.join("replay"), &options)?;
         let store = DirStore::open(&state.join("records"))?;
         let slots = DirSlots::open(&state.join("slots"))?;
-        Ok(Agent {
+        let mut agent = Agent {
             config,
             package,
             form,
@@ -171,7 +175,9 @@ impl Agent {
             store,
             slots,
             state,
-        })
+        };
+        agent.settle_trial()?;
+        Ok(agent)
     }
 
     /// What the model reads.
@@ -196,17 +202,6 @@ impl Agent {
     #[must_use]
     pub fn model_path(&self) -> PathBuf {
         self.package.model_path()
-    }
-
-    /// Puts an adapter on trial, in place of one that is on trial already.
-    ///
-    /// # Errors
-    /// [`AgentError::Keep`].
-    pub fn stage(&mut self, adapter: &Adapter) -> Result<(), AgentError> {
-        if self.slots.state().trial {
-            self.slots.roll_back()?;
-        }
-        Ok(keep::stage(&mut self.slots, adapter)?)
     }
 
     /// The engine, by its own description.

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shoal_hal::{AdapterSlots, Drive, FrameShape, Moment, Moments, Motion, Span};
 use shoal_shadow::chance::{Draws, Purpose};
@@ -14,6 +14,7 @@ use shoal_shadow::package::{Description, Layout};
 use shoal_shadow::replay::{NewSpan, Recent};
 use shoal_shadow::trigger::{Capture, MomentDraws, Ranks, Trigger, TriggerOptions};
 
+use super::trial::{Record, Sums};
 use super::{Agent, AgentError, Tell};
 use crate::config::ReplayConfig;
 
@@ -29,8 +30,8 @@ pub struct About<'a> {
     pub of: Option<usize>,
     /// Moments in a second.
     pub rate_hz: f64,
-    /// UTC second of its first moment.
-    pub recorded_at_s: u64,
+    /// UTC second of its first moment; `None`: it was driven before, and nothing of it is kept.
+    pub recorded_at_s: Option<u64>,
 }
 
 /// Why watching ended before the moments did. What was seen until then is kept.
@@ -46,7 +47,8 @@ pub enum WatchError<E> {
 
 impl Agent {
     /// Drives the spans of a drive at speed: observe, trigger, remember. An adapter on trial is watched
-    /// beside the active one, and confirmed at the end unless it was the more surprised of the two.
+    /// beside the active one: by a campaign's limits if that put it there, else it is confirmed at the end unless it was the
+    /// more surprised of the two.
     ///
     /// `recorded_at_s` is the UTC second of the drive's first frame.
     ///
@@ -57,6 +59,29 @@ impl Agent {
         drive: &Drive,
         spans: &[Span],
         recorded_at_s: u64,
+        tell: impl FnMut(Tell<'_>),
+    ) -> Result<(), AgentError> {
+        self.drive_spans(drive, spans, Some(recorded_at_s), tell)
+    }
+
+    /// Drives spans that were driven before, for the sake of an adapter on trial: nothing of them is kept.
+    ///
+    /// # Errors
+    /// As for [`Agent::drive`].
+    pub fn drive_again(
+        &mut self,
+        drive: &Drive,
+        spans: &[Span],
+        tell: impl FnMut(Tell<'_>),
+    ) -> Result<(), AgentError> {
+        self.drive_spans(drive, spans, None, tell)
+    }
+
+    fn drive_spans(
+        &mut self,
+        drive: &Drive,
+        spans: &[Span],
+        recorded_at_s: Option<u64>,
         tell: impl FnMut(Tell<'_>),
     ) -> Result<(), AgentError> {
         let of = Some(spans.iter().map(|span| span.len()).sum());
@@ -83,12 +108,17 @@ impl Agent {
         mut tell: impl FnMut(Tell<'_>),
     ) -> Result<(), WatchError<M::Error>> {
         let active = self.predictor(self.active()?.as_ref(), 1)?;
-        let trial = match self.on_trial()? {
-            Some(adapter) => Some(self.predictor(Some(&adapter), 1)?),
-            None => None,
+        let campaign = self.begin_watch()?;
+        let trial = self.on_trial()?.map(|adapter| self.predictor(Some(&adapter), 1));
+        // One that cannot even be loaded is no reason not to drive.
+        let (trial, failed) = match trial {
+            Some(Ok(trial)) => (Some(trial), false),
+            Some(Err(_failed)) => (None, true),
+            None => (None, false),
         };
         let options = triggers(&self.config.replay);
         let mut watch = Watch::new(self.package.description(), &self.form, active, trial, &options);
+        watch.failed = failed;
         let mut count = 0;
         let ended = loop {
             let moment = match moments.next() {
@@ -121,7 +151,7 @@ impl Agent {
             }
         };
         self.gap(&mut watch, about, &mut tell);
-        self.judge(&watch, &mut tell)?;
+        self.judge(&watch, campaign, &mut tell)?;
         ended
     }
 
@@ -135,22 +165,25 @@ impl Agent {
     /// Stores what the trigger wants kept.
     fn keep(&mut self, watch: &mut Watch, about: &About<'_>, tell: &mut impl FnMut(Tell<'_>)) {
         while let Some(capture) = watch.trigger.poll_capture() {
-            self.store(&watch.recent, about, capture, tell);
+            if let Some(recorded_at_s) = about.recorded_at_s {
+                self.store(&watch.recent, about.rate_hz, recorded_at_s, capture, tell);
+            }
         }
     }
 
     fn store(
         &mut self,
         recent: &Recent,
-        about: &About<'_>,
+        rate_hz: f64,
+        recorded_at_s: u64,
         capture: Capture,
         tell: &mut impl FnMut(Tell<'_>),
     ) {
         let Some(moments) = recent.moments(capture.first, capture.last) else { return };
-        let start_s = (capture.first as f64 / about.rate_hz) as u64;
+        let start_s = (capture.first as f64 / rate_hz) as u64;
         let span = NewSpan {
-            recorded_at_s: about.recorded_at_s.saturating_add(start_s),
-            rate_hz: about.rate_hz,
+            recorded_at_s: recorded_at_s.saturating_add(start_s),
+            rate_hz,
             shape: self.form.shape,
             reason: capture.reason,
             priority: capture.priority,
@@ -162,17 +195,27 @@ impl Agent {
     }
 
     /// Ends a trial by what it predicted on the road.
-    fn judge(&mut self, watch: &Watch, tell: &mut impl FnMut(Tell<'_>)) -> Result<(), AgentError> {
-        if !self.slots.state().trial || watch.seen == 0 {
+    fn judge(
+        &mut self,
+        watch: &Watch,
+        campaign: Option<Record>,
+        tell: &mut impl FnMut(Tell<'_>),
+    ) -> Result<(), AgentError> {
+        if let Some(record) = campaign {
+            tell(Tell::Tried(self.end_watch(record, &watch.saw, watch.failed)?));
             return Ok(());
         }
-        let (active, trial) = (watch.error / watch.copy, watch.trial_error / watch.copy);
-        let confirmed = trial <= active;
+        let Sums { moments, active, trial, copy, .. } = watch.saw;
+        if !self.slots.state().trial || (moments == 0 && !watch.failed) {
+            return Ok(());
+        }
+        let confirmed = !watch.failed && trial <= active;
         if confirmed {
             self.slots.confirm()?;
         } else {
             self.slots.roll_back()?;
         }
+        let (active, trial) = (active / copy, trial / copy);
         tell(Tell::Trial { trial: trial as f32, active: active as f32, confirmed });
         Ok(())
     }
@@ -232,14 +275,17 @@ struct Watch {
     frames: Vec<f32>,
     motion: Vec<f32>,
     next_frame: Vec<f32>,
+    /// What the adapter on trial predicted, and what came.
+    trial_frame: Vec<f32>,
+    came: Vec<f32>,
     /// Index that follows on the last frame; `None` after a gap.
     next: Option<u64>,
     /// Frames since the last gap.
     run: usize,
-    seen: u64,
-    error: f64,
-    trial_error: f64,
-    copy: f64,
+    /// What was seen of both adapters while one was on trial.
+    saw: Sums,
+    /// The one on trial cannot be used.
+    failed: bool,
 }
 
 impl Watch {
@@ -268,13 +314,13 @@ impl Watch {
             frames: vec![0.0; form.frames_len()],
             motion: vec![0.0; form.motion.len()],
             next_frame: vec![0.0; form.shape.bytes()],
+            trial_frame: vec![0.0; form.shape.bytes()],
+            came: vec![0.0; form.shape.bytes()],
             form: form.clone(),
             next: None,
             run: 0,
-            seen: 0,
-            error: 0.0,
-            trial_error: 0.0,
-            copy: 0.0,
+            saw: Sums::default(),
+            failed: false,
         }
     }
 
@@ -309,17 +355,31 @@ impl Watch {
         }
         self.form.motion.write(|rows| back(rows).1, &mut self.motion);
         let ((last, did), (came, _)) = (back(1), back(0));
-        if let Some(trial) = &mut self.trial {
-            trial.predict(1, &self.frames, &self.motion, &mut self.next_frame)?;
-            to_planes(came, &mut self.frames[..size]);
-            self.trial_error += mean_square(&self.next_frame, &self.frames[..size]);
-            to_planes(back(self.form.frames).0, &mut self.frames[..size]);
-        }
+        let begun = now();
         self.active.predict(1, &self.frames, &self.motion, &mut self.next_frame)?;
+        let active_s = begun.elapsed().as_secs_f64();
         let (surprise, calibrated) = self.observer.frame(&self.next_frame, last, came)?;
-        self.error += surprise.error;
-        self.copy += surprise.copy_error;
-        self.seen += 1;
+        if let Some(trial) = &mut self.trial {
+            let begun = now();
+            let predicted = trial.predict(1, &self.frames, &self.motion, &mut self.trial_frame);
+            let trial_s = begun.elapsed().as_secs_f64();
+            to_planes(came, &mut self.came);
+            let (error, apart) = (
+                mean_square(&self.trial_frame, &self.came),
+                mean_square(&self.trial_frame, &self.next_frame),
+            );
+            if predicted.is_ok() && error.is_finite() {
+                self.saw.moments = self.saw.moments.saturating_add(1);
+                self.saw.active += surprise.error;
+                self.saw.trial += error;
+                self.saw.copy += surprise.copy_error;
+                self.saw.apart += apart;
+                self.saw.active_s += active_s;
+                self.saw.trial_s += trial_s;
+            } else {
+                (self.trial, self.failed) = (None, true);
+            }
+        }
         let mut seen =
             Seen { surprise: Some(surprise.value), rank: calibrated.rank, ..Seen::default() };
         // The model says what it would have done in the moment before the one that came.
@@ -331,6 +391,11 @@ impl Watch {
         }
         Ok(seen)
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long a prediction takes is what is watched")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 fn mean_square(a: &[f32], b: &[f32]) -> f64 {

@@ -7,7 +7,7 @@ use shoal_shadow::document::{DocumentError, Table};
 use shoal_wire::{Label, PublicKey};
 
 /// The keys of the table.
-pub(super) const KEYS: [&str; 12] = [
+pub(super) const KEYS: [&str; 13] = [
     "name",
     "region",
     "broker",
@@ -16,6 +16,7 @@ pub(super) const KEYS: [&str; 12] = [
     "pack",
     "authority",
     "timekeeper",
+    "approver",
     "exchange",
     "metered",
     "while_driving",
@@ -42,6 +43,8 @@ pub struct FleetConfig {
     pub authority: PublicKey,
     /// The key that signs nonces, and nothing else.
     pub timekeeper: PublicKey,
+    /// The second key: without its signature no campaign puts what was learned to use.
+    pub approver: PublicKey,
     /// Whether to exchange; a vehicle that does not learns alone, night after night.
     pub exchange: bool,
     /// Whether to exchange over a network that is paid by the byte.
@@ -68,6 +71,7 @@ impl FleetConfig {
             pack: path("pack")?,
             authority: public_key(table, "authority")?,
             timekeeper: public_key(table, "timekeeper")?,
+            approver: public_key(table, "approver")?,
             exchange: table.boolean("exchange")?.unwrap_or(true),
             metered: table.boolean("metered")?.unwrap_or(false),
             while_driving: table.boolean("while_driving")?.unwrap_or(false),

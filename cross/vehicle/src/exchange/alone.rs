@@ -134,7 +134,9 @@ fn tuned(
                 return Ok(Some(values));
             }
             Some(Done::Failed { error, .. }) => return Err(error.into()),
-            Some(Done::Step { .. } | Done::Measured { .. } | Done::Coded { .. } | Done::Staged)
+            Some(
+                Done::Step { .. } | Done::Measured { .. } | Done::Coded { .. } | Done::Tried(_),
+            )
             | None => {}
         }
     }
@@ -154,7 +156,7 @@ fn measured(
                 return Ok(Some(term));
             }
             Some(Done::Failed { error, .. }) => return Err(error.into()),
-            Some(Done::Step { .. } | Done::Tuned { .. } | Done::Coded { .. } | Done::Staged)
+            Some(Done::Step { .. } | Done::Tuned { .. } | Done::Coded { .. } | Done::Tried(_))
             | None => {}
         }
     }

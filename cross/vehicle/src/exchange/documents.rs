@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use shoal_swarm::campaign::{self, Campaign, RejectCampaign};
 use shoal_swarm::inbox::Record;
 use shoal_swarm::keyring::{Keyring, RejectKeys};
-use shoal_wire::v1::{RefusalCode, Roster, RosterPage, SwarmDocument, UtilityDocument, WindowPlan};
+use shoal_wire::v1::{
+    Document, DocumentFields, RefusalCode, Roster, RosterPage, SwarmDocument, UtilityDocument,
+    WindowPlan,
+};
 use shoal_wire::{Body, Kind, PublicKey, Verified};
 
 use super::key::verified;
@@ -16,6 +20,9 @@ pub struct Documents {
     plan: Option<WindowPlan>,
     utility: Option<UtilityDocument>,
     swarm: Option<SwarmDocument>,
+    approver: PublicKey,
+    /// With the counter and the bytes of its envelope.
+    campaign: Option<(u64, Vec<u8>, Campaign)>,
     /// The newest envelope of each kind, with its counter.
     newest: BTreeMap<u8, (u64, Vec<u8>)>,
     /// Pages of the roster, as they came: they may come before its head.
@@ -33,17 +40,8 @@ pub enum News {
     Utility,
     /// The swarm.
     Swarm,
-}
-
-impl News {
-    /// What documents are made of, in the order in which they are read back.
-    pub const ALL: [(Kind, Self); 5] = [
-        (Kind::Roster, Self::Roster),
-        (Kind::RosterPage, Self::Roster),
-        (Kind::WindowPlan, Self::Plan),
-        (Kind::UtilityDocument, Self::Utility),
-        (Kind::SwarmDocument, Self::Swarm),
-    ];
+    /// The campaign.
+    Campaign,
 }
 
 /// Why a document was rejected. Nothing has changed then.
@@ -58,11 +56,13 @@ pub enum RejectDocument {
     Contradicted { counter: u64 },
     #[error("the roster is rejected")]
     Keys(#[from] RejectKeys),
+    #[error("the campaign is rejected")]
+    Campaign(#[from] RejectCampaign),
 }
 
 impl RejectDocument {
     /// How a refusal names it.
-    pub const fn code(&self) -> RefusalCode {
+    pub fn code(&self) -> RefusalCode {
         match self {
             Self::OldCounter { .. } => RefusalCode::OldCounter,
             Self::Contradicted { .. } => RefusalCode::Contradicted,
@@ -70,18 +70,21 @@ impl RejectDocument {
             Self::Keys(RejectKeys::NoHead | RejectKeys::Page(_) | RejectKeys::Roster(_)) => {
                 RefusalCode::OutOfBounds
             }
+            Self::Campaign(reject) => reject.code(),
         }
     }
 }
 
 impl Documents {
     /// No document yet, only the keys to believe.
-    pub fn new(authority: PublicKey, timekeeper: PublicKey) -> Self {
+    pub fn new(authority: PublicKey, timekeeper: PublicKey, approver: PublicKey) -> Self {
         Documents {
             keyring: Keyring::new(authority, timekeeper),
             plan: None,
             utility: None,
             swarm: None,
+            approver,
+            campaign: None,
             newest: BTreeMap::new(),
             pages: BTreeMap::new(),
         }
@@ -105,6 +108,11 @@ impl Documents {
     /// The swarm that the vehicle is part of.
     pub const fn swarm(&self) -> Option<&SwarmDocument> {
         self.swarm.as_ref()
+    }
+
+    /// What may be used of what was learned, and by whom.
+    pub fn campaign(&self) -> Option<&Campaign> {
+        self.campaign.as_ref().map(|(_counter, _bytes, campaign)| campaign)
     }
 
     /// Whether nothing is missing that a vehicle needs to take part.
@@ -169,9 +177,25 @@ impl Documents {
             | Record::ParticleHeader(_)
             | Record::Presence(_)
             | Record::Nonce(_)
-            | Record::Refusal(_)
-            | Record::Document(_) => Ok(None),
+            | Record::Refusal(_) => Ok(None),
+            Record::Document(document) => {
+                let DocumentFields { name, bytes, .. } = *document.body().fields();
+                // Others are whoever's they are named after.
+                let ours = name == campaign::NAME && self.newer_campaign(document)?;
+                if !ours {
+                    return Ok(None);
+                }
+                let campaign = Campaign::decode(bytes, self.approver)?;
+                let kept = document.bytes().to_vec();
+                self.campaign = Some((document.head().counter, kept, campaign));
+                Ok(Some(News::Campaign))
+            }
         }
+    }
+
+    fn newer_campaign(&self, record: &Verified<'_, Document<'_>>) -> Result<bool, RejectDocument> {
+        let kept = self.campaign.as_ref();
+        is_newer(kept.map(|(counter, bytes, _)| (*counter, bytes.as_slice())), record)
     }
 
     /// The newest envelope of a kind.
@@ -181,17 +205,8 @@ impl Documents {
 
     /// Whether an envelope is newer than the one of its kind; the same one is not, and no error.
     fn newer<'a, T: Body<'a>>(&self, record: &Verified<'a, T>) -> Result<bool, RejectDocument> {
-        let got = record.head().counter;
-        match self.newest.get(&(T::KIND as u8)) {
-            Some((_newest, kept)) if kept == record.bytes() => Ok(false),
-            Some((newest, _kept)) if got < *newest => {
-                Err(RejectDocument::OldCounter { got, newest: *newest })
-            }
-            Some((newest, _kept)) if got == *newest => {
-                Err(RejectDocument::Contradicted { counter: got })
-            }
-            Some(_) | None => Ok(true),
-        }
+        let kept = self.newest.get(&(T::KIND as u8));
+        is_newer(kept.map(|(counter, bytes)| (*counter, bytes.as_slice())), record)
     }
 
     fn keep<'a, T: Body<'a>>(&mut self, record: &Verified<'a, T>) {
@@ -209,6 +224,22 @@ impl Documents {
                 let _not_of_this_one = self.keyring.page(&head, &page);
             }
         }
+    }
+}
+
+/// Whether an envelope is newer than the one that is kept (its counter and its bytes); the same one is not, and no error.
+fn is_newer<'a, T: Body<'a>>(
+    kept: Option<(u64, &[u8])>,
+    record: &Verified<'a, T>,
+) -> Result<bool, RejectDocument> {
+    let got = record.head().counter;
+    match kept {
+        Some((_newest, bytes)) if bytes == record.bytes() => Ok(false),
+        Some((newest, _bytes)) if got < newest => Err(RejectDocument::OldCounter { got, newest }),
+        Some((newest, _bytes)) if got == newest => {
+            Err(RejectDocument::Contradicted { counter: got })
+        }
+        Some(_) | None => Ok(true),
     }
 }
 
@@ -281,7 +312,8 @@ mod tests {
     }
 
     fn none() -> Documents {
-        Documents::new(authority().public(), SecretKey::from_seed(&[2; 32]).public())
+        let key = |seed| SecretKey::from_seed(&[seed; 32]).public();
+        Documents::new(authority().public(), key(2), key(3))
     }
 
     #[test]

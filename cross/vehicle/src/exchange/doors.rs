@@ -1,6 +1,5 @@
 //! What goes out: the outputs of the window's core and of the swarm's, carried out in their order.
 
-use std::sync::Arc;
 
 use embassy_time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
@@ -128,8 +127,10 @@ impl Exchange {
             self.tonight.republished = Some(window);
             self.republish(window)?;
         }
+        self.report(window)?;
         let presence = self.say_presence(Activity::Exchanging)?;
         self.tonight.echo = presence;
+        self.promotion.think();
         Ok(())
     }
 
@@ -197,6 +198,7 @@ impl Exchange {
         self.particles.stop(self.line.as_mut().map(Line::link));
         self.tonight.echo = None;
         self.tonight.finishing = false;
+        self.promotion.hung_up();
         let Some(mut line) = self.line.take() else { return };
         self.version = line.link().version();
         let used = line.close();
@@ -286,8 +288,8 @@ impl Exchange {
                 self.tune(from, window)
             }
             Output::Stage(adapter) => {
+                // A candidate: what is used is a campaign's to say.
                 self.keep_staged(&adapter)?;
-                self.engine.give(Job::Stage(Arc::clone(&adapter)));
                 self.staged = Some(adapter);
                 Ok(())
             }

@@ -83,6 +83,7 @@ impl Exchange {
         }
         match &record {
             Record::Presence(presence) => {
+                self.heard_presence(presence);
                 if self.tonight.echo == Some(presence.id()) {
                     self.tonight.echo = None;
                     debug!("all that stood there has come");
@@ -100,12 +101,17 @@ impl Exchange {
             | Record::RosterPage(_)
             | Record::WindowPlan(_)
             | Record::UtilityDocument(_)
-            | Record::SwarmDocument(_) => return self.document(topic, text, &record, bytes),
-            Record::Claim(_)
-            | Record::Vote(_)
-            | Record::ParticleHeader(_)
-            | Record::Refusal(_)
-            | Record::Document(_) => {}
+            | Record::SwarmDocument(_)
+            | Record::Document(_) => return self.document(topic, text, &record, bytes),
+            Record::Refusal(refusal) => {
+                self.heard_refusal(refusal);
+                return Ok(());
+            }
+            // What a campaign promotes: it stands outside the swarm.
+            Record::ParticleHeader(header) if header.head().key == self.fleet.authority.id() => {
+                return Ok(());
+            }
+            Record::Claim(_) | Record::Vote(_) | Record::ParticleHeader(_) => {}
         }
         // Before the vehicle has joined, records are of no use: they come again with the window.
         let Some((taken, window)) = self.hand_in_record(topic, &record, bytes) else {
@@ -196,7 +202,9 @@ impl Exchange {
             News::Roster => {
                 let roster = self.documents.keyring().roster().clone();
                 self.tell_swarm(Input::Roster(&roster));
+                self.promotion.think();
             }
+            News::Campaign => self.other_campaign(),
             News::Utility => {
                 let Some(utility) = self.documents.utility().cloned() else { return Ok(()) };
                 match self.hand_in(Input::Utility(&utility)) {
@@ -217,6 +225,7 @@ impl Exchange {
     /// Particles that came, or do not.
     pub(super) fn got(&mut self, got: Vec<Got>) -> Result<(), ExchangeError> {
         for one in got {
+            self.promoted(&one);
             match one {
                 Got::Values(particle, values) => {
                     self.run.metrics.particles_fetched.inc();
@@ -283,7 +292,7 @@ impl Exchange {
                 self.spent(|entry| entry.seconds.coding += seconds);
                 self.coded(job, *coded)?;
             }
-            Done::Staged => {}
+            Done::Tried(tried) => self.tried(tried),
             Done::Failed { job, error } => {
                 warn!(%error, "the engine failed");
                 if let Some(job) = job {

@@ -79,6 +79,7 @@ impl Exchange {
         let Some(swarm) = &self.swarm else { return Ok(()) };
         let mut particles: BTreeSet<ParticleId> = swarm.needed().into_iter().collect();
         particles.extend((0..shoal_wire::v1::SLOTS).filter_map(|slot| self.slots.particle(slot)));
+        particles.extend(self.promotion.wanted());
         let mut records = BTreeSet::new();
         let windows: BTreeSet<u32> = swarm
             .records()

@@ -8,6 +8,7 @@ use shoal_link::{
     Addresses, Backoff, Broker, CertificatesError, Event, LinkError, Meter, NotPublished,
     PublishError, RejectAddress, Sealed, SealedChunk, Settings, Subscription, Version,
 };
+use shoal_swarm::campaign;
 use shoal_swarm::inbox::read;
 use shoal_window::{Bytes, Window};
 use shoal_wire::v1::ParticleHeader;
@@ -15,6 +16,7 @@ use shoal_wire::{KeyId, Label, Leaf, RejectTopic, Topic, Unverified};
 use tracing::warn;
 
 use super::around::Dial;
+use super::campaign::REPORT;
 use super::key::Own;
 use crate::config::FleetConfig;
 
@@ -71,6 +73,7 @@ impl Board {
             signed.iter().map(|kind| self.path(&format!("{kind}/{authority}"))).collect();
         filters.push(self.path(&format!("rosterpage/{authority}/#")));
         filters.push(self.path(&format!("nonce/{timekeeper}/#")));
+        filters.push(self.path(&format!("document/{authority}/{}", campaign::SLOT)));
         filters
     }
 
@@ -94,6 +97,11 @@ impl Board {
             .collect();
         filters.push(self.path(&format!("presence/{}", self.me)));
         filters
+    }
+
+    /// Where vehicles say what came of a campaign.
+    fn outcomes(&self) -> [String; 2] {
+        [self.path("presence/+"), self.path(&format!("refusal/+/{REPORT}"))]
     }
 }
 
@@ -256,6 +264,17 @@ impl Line {
     pub fn grant(&mut self, window: &Window) {
         if self.purpose == For::Window {
             self.meter.grant(window, &mut *self.link);
+        }
+    }
+
+    /// Listens to what vehicles say came of a campaign, or no longer.
+    pub fn listen(&mut self, board: &Board, listen: bool) {
+        for filter in &board.outcomes() {
+            if listen {
+                self.link.subscribe(Subscription::Standing { filter, acknowledged: true });
+            } else {
+                self.link.unsubscribe(filter);
+            }
         }
     }
 

@@ -142,7 +142,7 @@ impl Devices {
                 name: "live",
                 of: None,
                 rate_hz: agent.form().rate_hz,
-                recorded_at_s: clock.seconds(),
+                recorded_at_s: Some(clock.seconds()),
             };
             let go_on = |_since_start| !stop.load(Ordering::Relaxed) && self.look().is_none();
             let watched = agent.watch(live, &about, go_on, |tell| {

@@ -1,12 +1,11 @@
 //! A vehicle from its start on: it drives what it has not driven yet, then learns, in a fleet or alone.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-#[cfg(all(feature = "linux", target_os = "linux"))]
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 use shoal_hal::{Part, Store as _};
+use shoal_swarm::campaign::Mine;
 use tracing::{info, warn};
 
 use super::alone;
@@ -22,6 +21,8 @@ use crate::ready::{Ready, ReadyError};
 
 /// What was driven: [`Driven`].
 const DRIVEN: &str = "driven";
+/// How often a recorded vehicle drives its roads again for one adapter on trial.
+const AGAIN_MAX: usize = 100;
 
 /// Why a vehicle does not go on.
 #[expect(missing_docs, reason = "each says what its source says")]
@@ -79,7 +80,8 @@ pub fn run(
         return Err(MemberError::NoFleet { file: file.to_owned() });
     };
     let (state, seed) = (config.state.clone(), config.seed);
-    let run = Run { windows, stop, state, seed, metrics };
+    let recorded = config.camera.is_none();
+    let run = Run { windows, stop, state, seed, metrics, recorded };
     let mut agent = Agent::open(config.clone())?;
     info!(name = config.name, engine = agent.engine(), "vehicle");
     agent.try_model()?;
@@ -90,7 +92,11 @@ pub fn run(
     let clock = clock(&run)?;
     forget(&mut agent, &clock, &fleet)?;
     drive(&mut agent, &config, &clock)?;
-    parked(&run, &fleet, agent, &mut || Some(Look::recorded()))?;
+    while parked(&run, &fleet, agent, &mut || Some(Look::recorded()))? {
+        // The engine took the agent; what it keeps is on disk.
+        agent = Agent::open(config.clone())?;
+        drive_again(&mut agent, &config, &run)?;
+    }
     Ok(())
 }
 
@@ -179,6 +185,7 @@ fn drive(agent: &mut Agent, config: &Config, clock: &Clock) -> Result<(), Member
             Tell::NotStored(error) => warn!(%error, "a span is not stored"),
             Tell::Moment { .. }
             | Tell::Trial { .. }
+            | Tell::Tried(_)
             | Tell::Trained { .. }
             | Tell::Measured { .. }
             | Tell::Night(_)
@@ -192,6 +199,28 @@ fn drive(agent: &mut Agent, config: &Config, clock: &Clock) -> Result<(), Member
         agent.keep_driven(&driven)?;
         let filled = agent.replay();
         info!(drive = drive.name, spans = filled.spans, frames = filled.frames, "driven");
+    }
+    Ok(())
+}
+
+/// Drives recorded or generated drives again, until it is known what comes of the adapter that a campaign put on trial.
+fn drive_again(agent: &mut Agent, config: &Config, run: &Run) -> Result<(), MemberError> {
+    let form = agent.form().clone();
+    let own = drives::open(&config.drives, &form, config.seed)?;
+    let spans: Vec<_> = own.drives.iter().map(|drive| (drive, drive.split(form.context))).collect();
+    for (drive, split) in spans.iter().cycle().take(spans.len().saturating_mul(AGAIN_MAX)) {
+        let watching = agent.tried()?.is_some_and(|tried| tried.mine == Mine::Watching);
+        if !watching || run.stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        agent.drive_again(drive, split.spans(Part::Tuning), |_tell| {})?;
+        info!(drive = drive.name, "driven again, with an adapter on trial");
+    }
+    let undecided = agent.tried()?.filter(|tried| tried.mine == Mine::Watching);
+    if let Some(tried) = undecided {
+        // Nothing moves on these roads.
+        warn!(campaign = tried.ask.number, "its roads say nothing of the adapter on trial");
+        agent.go_back(tried.ask.number)?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 pub mod alone;
 pub mod around;
 pub mod bench;
+mod campaign;
 pub mod clock;
 pub mod diary;
 pub mod documents;

@@ -3,11 +3,12 @@
 use shoal_swarm::swarm::{Flat, Input, Swarm};
 use shoal_wire::v1::{
     Activity, ParticleHeader, Presence, PresenceFields, Refusal, RefusalCode, RefusalFields, Role,
-    SLOTS, VOTE_WINDOWS,
+    VOTE_WINDOWS,
 };
 use shoal_wire::{Body, Leaf, ParticleId, RecordId, Topic, seal};
 use tracing::warn;
 
+use super::campaign::REPORT;
 use super::key::{received, verified};
 use super::run::{Exchange, ExchangeError};
 use super::weights::{CodeError, Coded};
@@ -163,7 +164,7 @@ impl Exchange {
         Ok(())
     }
 
-    fn seal<'a, T: Body<'a>>(&mut self, body: &T) -> Result<Vec<u8>, ExchangeError> {
+    pub(super) fn seal<'a, T: Body<'a>>(&mut self, body: &T) -> Result<Vec<u8>, ExchangeError> {
         let counter = self.vault.counter(self.counter_seen)?;
         let period = self.documents.plan().map_or(0, |plan| plan.fields().period_seconds);
         let valid = (u64::from(period).saturating_mul(PERIODS_VALID)).max(SECONDS_VALID_MIN);
@@ -184,7 +185,7 @@ impl Exchange {
         let fields = PresenceFields {
             window: self.tonight.entry.as_ref().map(|entry| entry.window),
             activity,
-            adapter: self.swarm.as_ref().and_then(Swarm::base),
+            adapter: self.promotion.tried.and_then(|tried| tried.active),
             software: SOFTWARE.try_into().unwrap_or_default(),
             up_bytes: used.up,
             down_bytes: used.down,
@@ -240,7 +241,7 @@ impl Exchange {
             self.count_refusal(code);
         }
         let slot = match u8::try_from(place) {
-            Ok(slot) if slot < SLOTS => slot,
+            Ok(slot) if slot < REPORT => slot,
             Ok(_) | Err(_) => return Ok(()),
         };
         let (Ok(refusal), Ok(topic)) =

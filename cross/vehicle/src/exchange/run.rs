@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use super::around::{Around, Dial, Engine};
 use super::bench::{Bench, BenchError};
+use super::campaign::Promotion;
 use super::clock::Clock;
 use super::diary::{Diary, DiaryError, Entry};
 use super::documents::Documents;
@@ -33,6 +34,7 @@ use super::metrics::Metrics;
 use super::particles::Particles;
 use super::vault::{Vault, VaultError};
 use super::worker::{EngineEnded, Job};
+use crate::agent::Tried;
 use crate::config::FleetConfig;
 
 /// The longest the loop waits: a request to stop is seen so soon.
@@ -94,6 +96,8 @@ pub struct Run {
     pub seed: u64,
     /// What is counted.
     pub metrics: Metrics,
+    /// Whether its roads are recorded: it drives them again when something is on trial.
+    pub recorded: bool,
 }
 
 /// The model that a vehicle carries.
@@ -105,6 +109,8 @@ pub struct Carried {
     pub base_model: ModelHash,
     /// The evaluation pack.
     pub pack: PackHash,
+    /// How the vehicle stands to the last campaign that it had a part in.
+    pub tried: Option<Tried>,
 }
 
 /// What a turn of the loop came to.
@@ -178,6 +184,7 @@ pub struct Exchange {
     pub(super) counter_seen: u64,
     pub(super) staged: Option<Flat>,
     pub(super) tuning: Option<ValuesHash>,
+    pub(super) promotion: Promotion,
     pub(super) look: Look,
     pub(super) tonight: Tonight,
     /// Terms of the utility document.
@@ -217,7 +224,9 @@ impl Exchange {
         look: Look,
     ) -> Result<Self, ExchangeError> {
         let layout = Arc::clone(bench.agent().layout());
-        let carried = Carried { layout, base_model: bench.base_model()?, pack: bench.pack() };
+        let tried = bench.agent().tried().map_err(BenchError::from)?;
+        let carried =
+            Carried { layout, base_model: bench.base_model()?, pack: bench.pack(), tried };
         let (folder, vault) = run.open_vault()?;
         let around = Around::computer(bench, &folder, vault.utc_at_least()?)?;
         Exchange::on(run, fleet, carried, vault, around, look)
@@ -239,9 +248,9 @@ impl Exchange {
         let me = key.public().id();
         let board =
             Board::new(&fleet.name, &fleet.region, fleet.authority.id(), fleet.timekeeper.id(), me);
-        let Carried { layout, base_model, pack } = carried;
+        let Carried { layout, base_model, pack, tried } = carried;
         let Around { clock, dial, engine } = around;
-        let documents = Documents::new(fleet.authority, fleet.timekeeper);
+        let documents = Documents::new(fleet.authority, fleet.timekeeper, fleet.approver);
         let policy = Policy {
             metered: fleet.metered,
             driving: fleet.while_driving,
@@ -279,6 +288,7 @@ impl Exchange {
             counter_seen: 0,
             staged: None,
             tuning: None,
+            promotion: Promotion::new(tried),
             look,
             terms: 0,
             zero_seconds: None,
@@ -365,11 +375,16 @@ impl Exchange {
         self.begin_swarm()?;
         self.join_if_needed()?;
         self.timeouts()?;
+        self.promote()?;
         self.drain_swarm()?;
         self.meter()?;
         self.finish()?;
         self.end_of_window()?;
-        Ok(if self.over() { Turn::Over } else { Turn::Goes })
+        if self.over() {
+            return Ok(Turn::Over);
+        }
+        let drives = self.run.recorded && self.waits_for_road();
+        Ok(if drives { Turn::Drives } else { Turn::Goes })
     }
 
     /// Whether UTC has moved otherwise than time has passed: somebody set the clock, or it is believed again. The window's core

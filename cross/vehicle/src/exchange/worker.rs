@@ -18,7 +18,7 @@ use shoal_wire::coding::Quality;
 use super::around::Engine;
 use super::bench::{Bench, BenchError};
 use super::weights::{About, CodeError, Coded, code};
-use crate::agent::AgentError;
+use crate::agent::{AgentError, Ask, Tried};
 
 /// Bytes before the trainer's own in a checkpoint's file: of which adapter, for which window.
 const CHECKPOINT_HEAD: usize = 32 + 4;
@@ -59,8 +59,15 @@ pub enum Job {
         /// At how many bits a value.
         quality: Quality,
     },
-    /// Put an adapter on trial.
-    Stage(Flat),
+    /// Put an adapter on trial, as a campaign asks.
+    Try {
+        /// The adapter.
+        adapter: Flat,
+        /// What is asked for.
+        ask: Ask,
+    },
+    /// Go back to what was active before the campaign of this number.
+    GoBack(u32),
     /// Whether tuning may go on: the vehicle's conditions.
     MayTune(bool),
 }
@@ -108,8 +115,8 @@ pub enum Done {
         /// How long it took.
         seconds: f64,
     },
-    /// An adapter is on trial.
-    Staged,
+    /// How the vehicle stands to a campaign, after a job that changes it; `None`: it knows of none.
+    Tried(Option<Tried>),
     /// A job failed: the vehicle goes on, its engine or disk may not.
     Failed {
         /// Of the job, if it was a measurement.
@@ -264,18 +271,31 @@ impl Work {
                 let coded = Box::new(code(about, difference.to_vec(), &self.tensors, quality));
                 self.say(Done::Coded { job, coded, seconds: seconds() })?;
             }
-            Job::Stage(adapter) => {
-                let staged = self
+            Job::Try { adapter, ask } => {
+                let tried = self
                     .bench
                     .adapter(&adapter)
-                    .and_then(|adapter| Ok(self.bench.agent().stage(&adapter)?));
-                self.say(match staged {
-                    Ok(()) => Done::Staged,
-                    Err(error) => Done::Failed { job: None, error },
-                })?;
+                    .and_then(|adapter| Ok(self.bench.agent().put_on_trial(&adapter, ask)?));
+                self.tried(tried.map(Some))?;
+            }
+            Job::GoBack(number) => {
+                let back = self.bench.agent().go_back(number);
+                self.tried(back.map_err(BenchError::from))?;
             }
         }
         Ok(None)
+    }
+
+    /// Says how the vehicle stands to a campaign; where that failed, it is as it was.
+    fn tried(&mut self, tried: Result<Option<Tried>, BenchError>) -> Result<(), Quit> {
+        match tried {
+            Ok(tried) => self.say(Done::Tried(tried)),
+            Err(error) => {
+                self.say(Done::Failed { job: None, error })?;
+                let tried = self.bench.agent().tried().unwrap_or_default();
+                self.say(Done::Tried(tried))
+            }
+        }
     }
 
     /// Trains an adapter to its end, or until another one is to be trained.

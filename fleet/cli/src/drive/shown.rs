@@ -73,6 +73,7 @@ impl Shown {
                 eprintln!("pack skill of {}: {skill:.4}", name(nominee));
             }
             Tell::Night(event) => self.night(event),
+            Tell::Tried(_) => {}
             Tell::Trial { trial, active, confirmed } => eprintln!(
                 "trial on this drive: error ÷ copy {trial:.4} against {active:.4} of the active: {}",
                 if confirmed { "confirmed" } else { "rolled back" }

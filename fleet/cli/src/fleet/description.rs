@@ -15,7 +15,8 @@ use crate::output::Failure;
 /// The file's name in the fleet's folder.
 const FILE: &str = "fleet.toml";
 /// Its keys, all required.
-const KEYS: [&str; 6] = ["name", "region", "broker", "authority", "timekeeper", "vehicles"];
+const KEYS: [&str; 7] =
+    ["name", "region", "broker", "authority", "timekeeper", "approver", "vehicles"];
 
 /// A fleet, as its folder describes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +31,8 @@ pub(crate) struct Description {
     pub(crate) authority: PublicKey,
     /// The key that signs nonces.
     pub(crate) timekeeper: PublicKey,
+    /// The second key, which approves campaigns.
+    pub(crate) approver: PublicKey,
     /// Vehicles of the roster, from number 0 on; each has a folder `vehicle-NUMBER`.
     pub(crate) vehicles: u32,
 }
@@ -56,6 +59,7 @@ impl Description {
             broker: root.text_required("broker")?.to_owned(),
             authority: public_key(&root, "authority")?,
             timekeeper: public_key(&root, "timekeeper")?,
+            approver: public_key(&root, "approver")?,
             vehicles: vehicles.ok_or_else(|| root.missing("vehicles"))? as u32,
         })
     }
@@ -69,12 +73,13 @@ impl Description {
     }
 
     fn toml(&self) -> String {
-        let Description { name, region, broker, authority, timekeeper, vehicles } = self;
+        let Description { name, region, broker, authority, timekeeper, approver, vehicles } = self;
         let (name, region, broker) = (text(name), text(region), text(broker));
-        let (authority, timekeeper) = (hex(authority.bytes()), hex(timekeeper.bytes()));
+        let [authority, timekeeper, approver] =
+            [authority, timekeeper, approver].map(|key| hex(key.bytes()));
         format!(
             "# Written by `shoal fleet init`.\nname = {name}\nregion = {region}\nbroker = {broker}\n\
-             authority = \"{authority}\"\ntimekeeper = \"{timekeeper}\"\nvehicles = {vehicles}\n"
+             authority = \"{authority}\"\ntimekeeper = \"{timekeeper}\"\napprover = \"{approver}\"\nvehicles = {vehicles}\n"
         )
     }
 }
@@ -92,6 +97,7 @@ mod tests {
             broker: "mqtt://127.0.0.1:1883".to_owned(),
             authority: SecretKey::from_seed(&[1; 32]).public(),
             timekeeper: SecretKey::from_seed(&[2; 32]).public(),
+            approver: SecretKey::from_seed(&[3; 32]).public(),
             vehicles: 4,
         }
     }
@@ -117,7 +123,7 @@ mod tests {
         }
         let more = Description::parse("fleet.toml", &format!("{toml}vehicle = 1\n")).unwrap_err();
         assert!(
-            more.to_string().contains("fleet.toml:8") && more.to_string().contains("`vehicles`")
+            more.to_string().contains("fleet.toml:9") && more.to_string().contains("`vehicles`")
         );
     }
 }

@@ -28,8 +28,9 @@ use crate::output::{Failure, Outcome};
 
 /// Make a fleet in one step.
 ///
-/// DIR gets fleet.toml, the authority's and the timekeeper's keys (keep them; they never go to a vehicle), a folder of
-/// signed documents, and a folder for each vehicle with its key and its vehicle.toml.
+/// DIR gets fleet.toml, the authority's, the timekeeper's and the approver's keys (keep them; they never go to a vehicle, and
+/// the approver's is for another person than the authority's), a folder of signed documents, and a folder for each vehicle
+/// with its key and its vehicle.toml.
 ///
 /// Example: shoal fleet init fleet --vehicles 4 --pack pack --broker mqtt://127.0.0.1:1883
 #[derive(Args)]
@@ -105,7 +106,8 @@ impl Init {
         let source = self.seed.map_or(Source::Random, Source::Repeatable);
         let key = |name: &str| secret::create(&self.dir.join(name), source, name);
         let (authority, timekeeper) = (key("authority.key")?, key("timekeeper.key")?);
-        let description = self.description(&authority, &timekeeper);
+        let approver = key("approver.key")?;
+        let description = self.description(&authority, &timekeeper, &approver);
         description.write(&self.dir)?;
 
         let vehicles = (0..self.vehicles)
@@ -123,16 +125,26 @@ impl Init {
         println!("fleet of {} vehicles in {}", vehicles.len(), self.dir.display());
         println!("authority  {}", authority.public().id());
         println!("timekeeper {}", timekeeper.public().id());
+        println!(
+            "approver   {}: give approver.key to whoever is to approve campaigns",
+            approver.public().id()
+        );
         Ok(())
     }
 
-    fn description(&self, authority: &SecretKey, timekeeper: &SecretKey) -> Description {
+    fn description(
+        &self,
+        authority: &SecretKey,
+        timekeeper: &SecretKey,
+        approver: &SecretKey,
+    ) -> Description {
         Description {
             name: self.name.clone(),
             region: self.region.clone(),
             broker: self.broker.to_string(),
             authority: authority.public(),
             timekeeper: timekeeper.public(),
+            approver: approver.public(),
             vehicles: self.vehicles,
         }
     }
@@ -168,6 +180,7 @@ impl Init {
                 pack: absolute(&self.pack)?,
                 authority: fleet.authority,
                 timekeeper: fleet.timekeeper,
+                approver: fleet.approver,
                 exchange: true,
                 metered: false,
                 while_driving: false,

@@ -84,7 +84,16 @@ fn of_fleet(
     place: impl Fn(&Path) -> Result<String, Failure>,
 ) -> Result<String, Failure> {
     let FleetConfig {
-        name, region, broker, certificates, key, pack, authority, timekeeper, ..
+        name,
+        region,
+        broker,
+        certificates,
+        key,
+        pack,
+        authority,
+        timekeeper,
+        approver,
+        ..
     } = fleet;
     let mut toml = format!(
         "\n[fleet]\nname = {}\nregion = {}\nbroker = {}\n",
@@ -99,6 +108,8 @@ fn of_fleet(
     writeln!(toml, "key = {}\npack = {}", place(key)?, place(pack)?)?;
     writeln!(toml, "authority = \"{}\"", hex(authority.bytes()))?;
     writeln!(toml, "timekeeper = \"{}\"", hex(timekeeper.bytes()))?;
+    writeln!(toml, "# Without its signature no campaign puts what was learned to use.")?;
+    writeln!(toml, "approver = \"{}\"", hex(approver.bytes()))?;
     writeln!(toml, "exchange = {}\nmetered = {}", fleet.exchange, fleet.metered)?;
     writeln!(toml, "while_driving = {}", fleet.while_driving)?;
     writeln!(toml, "battery_soc_min_percent = {}", fleet.battery_soc_min_percent)?;
@@ -206,7 +217,7 @@ mod tests {
                        battery_soc_percent = \"L.M\"\n[conditions]\nparked_after_s = 7\n\
                        metered_interfaces = [\"wwan0\"]\nexternal_power = true\n\
                        battery_soc_percent = 55\ntemperature_c = 21\nsysfs = \"/other\"\n";
-        let keys = ["authority", "timekeeper"].map(|name| {
+        let keys = ["authority", "timekeeper", "approver"].map(|name| {
             let key = shoal_wire::SecretKey::from_seed(&[name.len() as u8; 32]);
             format!("{name} = \"{}\"\n", hex(key.public().bytes()))
         });
