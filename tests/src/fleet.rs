@@ -235,6 +235,24 @@ impl Fleet {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
+    /// Runs `shoal campaign` on the fleet's folder: what it printed, or what it says is wrong.
+    ///
+    /// # Errors
+    /// What it says is wrong.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn campaign(&self, what: &str, args: &[&str]) -> Result<String, String> {
+        let path = self.path();
+        let done = Command::new(program("shoal"))
+            .args(["campaign", what, text(&path)])
+            .args(args)
+            .output()
+            .expect("shoal runs");
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if done.status.success() { Ok(said(&done.stdout)) } else { Err(said(&done.stderr)) }
+    }
+
     /// Starts a vehicle.
     pub fn start(&self, number: u32, args: &[&str]) -> Program {
         let path = self.vehicle_path(number);

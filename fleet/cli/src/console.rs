@@ -4,10 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use shoal_console::state::Trust;
 use shoal_console::{Console, Settings};
 use shoal_link::Addresses;
-use shoal_wire::KeyId;
 
 use crate::fleet::Description;
 use crate::output::Outcome;
@@ -39,18 +37,9 @@ impl ConsoleCommand {
     pub(crate) fn run(self) -> Outcome {
         let stop = Stop::listen()?;
         let description = Description::read(&self.fleet)?;
-        let mut id = [0; 8];
-        getrandom::fill(&mut id)
-            .map_err(|error| format!("the system gives no random bytes: {error}"))?;
-        let console = Console::start(Settings {
-            trust: Trust { authority: description.authority, timekeeper: description.timekeeper },
-            broker: self.broker.map_or_else(|| description.broker.parse(), Ok)?,
-            certificates: self.certificates,
-            fleet: description.name,
-            region: description.region,
-            id: KeyId::new(id),
-            listen: self.listen,
-        })?;
+        let broker = self.broker.map_or_else(|| description.broker.parse(), Ok)?;
+        let reading = description.reading(broker, self.certificates.as_deref())?;
+        let console = Console::start(Settings { reading, listen: self.listen })?;
         println!("{}", console.url());
         stop.wait();
         console.stop();

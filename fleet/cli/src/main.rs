@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "what a command reports goes to standard output")]
 
 mod broker;
+mod campaign;
 mod clock;
 mod console;
 mod data;
@@ -52,6 +53,9 @@ enum What {
     /// Make fleets of vehicles that exchange what they learn
     #[command(subcommand)]
     Fleet(fleet::Fleet),
+    /// Put what was learned to use, stage by stage
+    #[command(subcommand)]
+    Campaign(campaign::Campaign),
     /// Simulate a fleet in virtual time, by every way of learning together
     Sim(sim::Sim),
     /// Run the embedded MQTT broker
@@ -127,6 +131,7 @@ fn main() -> ExitCode {
         What::Pack(command) => command.run(),
         What::Particle(command) => command.run(),
         What::Fleet(command) => command.run(),
+        What::Campaign(command) => command.run(),
         What::Sim(command) => command.run(),
         What::Broker(command) => command.run(),
         What::Console(command) => command.run(),

@@ -2,27 +2,17 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use embassy_time::Duration as Wait;
-use shoal_link::{
-    Addresses, Broker as _, CertificatesError, Event, Link, LinkError, Settings as LinkSettings,
-    Subscription, filter,
-};
-use shoal_window::Bytes;
-use shoal_wire::{KeyId, Label, Leaf, RejectLabel};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::reader::{Reader, ReaderError, Reading, since_boot};
 use crate::serve::{Text, serve};
-use crate::state::{State, Trust};
 
-/// More than a page is worth, less than what hurts: a console has no budget.
-const PLENTY: Bytes = Bytes { up: 1 << 50, down: 1 << 50 };
 /// Between two views, while messages come.
 const VIEW_EVERY: Duration = Duration::from_millis(300);
 /// Between two views when nothing comes: vehicles fall silent, and windows pass.
@@ -30,36 +20,11 @@ const IDLE: Duration = Duration::from_secs(1);
 /// How long readers have to go away when the console ends.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// One leaf of each kind that is shown: all but chunks, and documents of a pack.
-const SHOWN: [Leaf; 11] = [
-    Leaf::Roster,
-    Leaf::RosterPage { index: 0 },
-    Leaf::Plan,
-    Leaf::Utility,
-    Leaf::Swarm,
-    Leaf::Nonce { window: 0 },
-    Leaf::Claim { slot: 0 },
-    Leaf::Vote { window: 0, place: 0 },
-    Leaf::Particle { slot: 0 },
-    Leaf::Presence,
-    Leaf::Refusal { slot: 0 },
-];
-
 /// How a console is to be.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The fleet's name.
-    pub fleet: String,
-    /// The region that is looked at.
-    pub region: String,
-    /// Whom to believe.
-    pub trust: Trust,
-    /// The broker.
-    pub broker: Addresses,
-    /// Directory of `authority.pem`, `certificate.pem` and `key.pem`, for a broker with TLS.
-    pub certificates: Option<PathBuf>,
-    /// Tells the consoles of one broker apart: random.
-    pub id: KeyId,
+    /// What is shown.
+    pub reading: Reading,
     /// Where to listen; port 0 picks a free one.
     pub listen: SocketAddr,
 }
@@ -67,15 +32,9 @@ pub struct Settings {
 /// Why there is no console.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsoleError {
-    /// A name that is no part of a topic.
-    #[error("no name of a fleet or region")]
-    Name(#[from] RejectLabel),
-    /// The broker has TLS, and there is not what it needs.
-    #[error("no certificates")]
-    Certificates(#[from] CertificatesError),
-    /// There is no link.
-    #[error("no link to the broker")]
-    Link(#[from] LinkError),
+    /// The fleet cannot be read.
+    #[error(transparent)]
+    Reader(#[from] ReaderError),
     /// The address is taken, or is none of this machine's.
     #[error("the console does not listen on {listen}")]
     Listen {
@@ -103,31 +62,18 @@ impl Console {
     /// # Errors
     /// [`ConsoleError`]: nothing listens.
     pub fn start(settings: Settings) -> Result<Self, ConsoleError> {
-        let Settings { fleet, region, trust, broker, certificates, id, listen } = settings;
+        let Settings { reading, listen } = settings;
         let failed = |source| ConsoleError::Listen { listen, source };
         let listener = TcpListener::bind(listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
 
-        let of_link = LinkSettings::new(broker, id);
-        let mut of_link = of_link.with_certificates(certificates.as_deref())?;
-        of_link.client_id = format!("console-{id}");
-        of_link.limit = PLENTY;
-        of_link.backoff.first = Wait::from_millis(250);
-        of_link.backoff.longest = Wait::from_secs(5);
-        let (name, place) = (Label::new(&fleet)?, Label::new(&region)?);
-        let filters: Vec<String> = SHOWN.iter().map(|leaf| filter(name, place, *leaf)).collect();
-        let mut link = Link::open(of_link)?;
-        for filter in &filters {
-            link.subscribe(Subscription::Standing { filter, acknowledged: true });
-        }
-
-        let mut state = State::new(&fleet, &region, trust);
-        let (sender, receiver) = watch::channel(text(&mut state));
+        let mut reader = Reader::open(&reading)?;
+        let (sender, receiver) = watch::channel(text(&mut reader));
         let ends = Arc::new(AtomicBool::new(false));
         let of_thread = Arc::clone(&ends);
         let watching = thread::Builder::new().name("console".to_owned());
-        let watching = watching.spawn(move || watch(link, state, &sender, &of_thread));
+        let watching = watching.spawn(move || watch(reader, &sender, &of_thread));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(ConsoleError::Thread)?;
         let serving = thread::Builder::new().name("pages".to_owned());
@@ -185,56 +131,24 @@ impl Drop for Console {
 }
 
 /// Takes in what comes, and shows it now and then, until it is to end.
-fn watch(mut link: Link, mut state: State, views: &watch::Sender<Text>, ends: &AtomicBool) {
+fn watch(mut reader: Reader, views: &watch::Sender<Text>, ends: &AtomicBool) {
     let mut shown = since_boot();
     let mut changed = false;
     while !ends.load(Ordering::Relaxed) {
-        match link.next(VIEW_EVERY) {
-            Some(Event::Connected { .. }) => {
-                state.connected(true);
-                changed = true;
-            }
-            Some(Event::Disconnected { why, .. }) => {
-                info!(?why, "no broker");
-                state.connected(false);
-                changed = true;
-            }
-            Some(Event::Message(message)) => {
-                changed |= state.message(utc_seconds(), &message.topic, &message.payload);
-            }
-            Some(Event::SubscribeRefused { filter, reason, .. }) => {
-                warn!(filter, reason, "the broker refuses a subscription");
-            }
-            Some(
-                Event::Subscribed { .. }
-                | Event::Published(_)
-                | Event::Failed { .. }
-                | Event::Oversized { .. }
-                | Event::Drained,
-            )
-            | None => {}
-        }
+        let _taken_in = reader.next(VIEW_EVERY);
+        changed |= reader.take_changed();
         let due = if changed { VIEW_EVERY } else { IDLE };
         if shown.elapsed() >= due {
-            views.send_replace(text(&mut state));
+            views.send_replace(text(&mut reader));
             shown = since_boot();
             changed = false;
         }
     }
-    link.close();
+    reader.close();
 }
 
-fn text(state: &mut State) -> Text {
+fn text(reader: &mut Reader) -> Text {
+    let now = reader.utc_seconds();
     // A view is text and numbers: it has a JSON form.
-    serde_json::to_string(&state.view(utc_seconds())).unwrap_or_default().into()
-}
-
-#[expect(clippy::disallowed_methods, reason = "a program knows the time; cores are told it")]
-fn utc_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-#[expect(clippy::disallowed_methods, reason = "a program knows the time; cores are told it")]
-fn since_boot() -> Instant {
-    Instant::now()
+    serde_json::to_string(&reader.state_mut().view(now)).unwrap_or_default().into()
 }

@@ -1,9 +1,10 @@
 //! The fleet console: what stands on a broker, as one page that anyone can read.
 //!
 //! [`state`] is the core: messages in, [`view::View`] out. It believes nothing that is not signed by who may sign it.
-//! [`Console`] is the program around it: a link, and a server of the page, its view and its events.
+//! [`reader`] is a link that feeds it; [`Console`] is the program around it: a link, and a server of the page, its view and its events.
 
 mod console;
+pub mod reader;
 mod serve;
 pub mod state;
 pub mod view;

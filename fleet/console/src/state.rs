@@ -2,18 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sha2::{Digest, Sha256};
+use shoal_swarm::campaign::{self, Campaign, Order, Outcome};
 use shoal_swarm::inbox::{Record, RejectMessage, read};
 use shoal_swarm::keyring::Keyring;
 use shoal_swarm::quorum::Quorum;
 use shoal_swarm::records::{Records, Shape, Signed, When, age_windows};
 use shoal_swarm::utility::{Utility, Weighing};
 use shoal_wire::v1::{
-    Activity, PresenceFields, RefusalCode, Role, Roster, Rule, SwarmDocumentFields,
+    Activity, Document, PresenceFields, RefusalCode, Role, Roster, Rule, SwarmDocumentFields,
     WindowPlanFields,
 };
-use shoal_wire::{KeyId, Leaf, PublicKey, RecordId, Topic, Verified};
+use shoal_wire::{KeyId, Leaf, ParticleId, PublicKey, RecordId, Topic, Verified};
 
-use crate::view::{Claimed, Held, Plan, Refused, Row, View, Window};
+use crate::view::{self, Claimed, Held, Plan, Refused, Row, View, Window};
 
 /// Windows that the page shows.
 const WINDOWS_SHOWN: usize = 120;
@@ -27,6 +29,7 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 const SILENT_PERIODS: u64 = 2;
 
 /// A fleet as its records tell it.
+#[derive(Debug)]
 pub struct State {
     fleet: String,
     region: String,
@@ -41,6 +44,10 @@ pub struct State {
     presences: BTreeMap<KeyId, Heard>,
     refusals: BTreeMap<(u32, KeyId, RefusalCode), BTreeSet<RecordId>>,
     history: BTreeMap<u32, Window>,
+    authority: KeyId,
+    approver: PublicKey,
+    /// With the counter of its envelope.
+    campaign: Option<(u64, Campaign)>,
     /// The window in which the history was written last; `None`: records came since.
     written: Option<u32>,
     /// Messages that came before what they are checked by, with their topics.
@@ -49,6 +56,7 @@ pub struct State {
 }
 
 /// What a vehicle last said of itself.
+#[derive(Debug)]
 struct Heard {
     counter: u64,
     at_seconds: u64,
@@ -62,6 +70,8 @@ pub struct Trust {
     pub authority: PublicKey,
     /// The key that signs nonces.
     pub timekeeper: PublicKey,
+    /// The second key, which approves campaigns.
+    pub approver: PublicKey,
 }
 
 impl State {
@@ -80,6 +90,9 @@ impl State {
             presences: BTreeMap::new(),
             refusals: BTreeMap::new(),
             history: BTreeMap::new(),
+            authority: trust.authority.id(),
+            approver: trust.approver,
+            campaign: None,
             written: None,
             waiting: Vec::new(),
             waiting_bytes: 0,
@@ -147,7 +160,71 @@ impl State {
             vehicles: self.rows(utc_seconds, window),
             history: self.history.values().rev().take(WINDOWS_SHOWN).rev().cloned().collect(),
             refusals: self.refused(),
+            campaign: self.campaign(),
         }
+    }
+
+    /// Whether the fleet's documents have come: the roster is whole, and there is a plan.
+    pub fn is_known(&self) -> bool {
+        self.keyring.roster().count() > 0 && !self.is_incomplete() && self.plan.is_some()
+    }
+
+    /// Which key may sign what.
+    pub const fn keys(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// What is best at this time, who claimed it, and the slot it stands in; `None`: nothing is better than x_p.
+    pub fn best(&self, utc_seconds: u64) -> Option<(ParticleId, KeyId, u8)> {
+        let window = self.window(utc_seconds)?;
+        let (records, utility) = (self.records.as_ref()?, self.utility.as_ref()?);
+        let quorum = Quorum::new(records, self.keyring.roster(), utility, window)?;
+        let best = quorum.best()?;
+        let header = records.particle(best.window, best.claimant, best.role)?;
+        Some((best.particle, best.claimant, header.body.slot))
+    }
+
+    /// The campaign, by what vehicles say of themselves.
+    fn campaign(&self) -> Option<view::Campaign> {
+        let (_counter, campaign) = self.campaign.as_ref()?;
+        let plan = &campaign.plan;
+        let approval = RecordId::new(Sha256::digest(campaign.approval()).into());
+        let mut outcomes: BTreeMap<KeyId, Outcome> = BTreeMap::new();
+        for (vehicle, heard) in &self.presences {
+            if heard.fields.adapter == Some(plan.particle) {
+                outcomes.insert(*vehicle, Outcome::Kept);
+            }
+        }
+        for ((_window, vehicle, code), records) in &self.refusals {
+            if let Some(outcome) = Outcome::refused(*code).filter(|_| records.contains(&approval)) {
+                outcomes.insert(*vehicle, outcome);
+            }
+        }
+        let progress = plan.progress(self.keyring.roster(), &outcomes);
+        let stages = plan.stages.iter().zip(&progress.stages);
+        Some(view::Campaign {
+            number: plan.number,
+            particle: plan.particle.to_string(),
+            order: match campaign.order {
+                Order::Run => "runs",
+                Order::Pause => "paused",
+                Order::Abort => "aborted",
+                Order::RollBack => "rolled back",
+            },
+            approved_until_s: campaign.approved_until_s,
+            stages: stages
+                .map(|(stage, stands)| view::Stage {
+                    share: stage.share,
+                    kept_min: stage.kept_min,
+                    gone_back_max: stage.gone_back_max,
+                    vehicles: stands.vehicles,
+                    kept: stands.kept,
+                    gone_back: stands.gone_back,
+                })
+                .collect(),
+            open: progress.open,
+            halted: progress.halted,
+        })
     }
 
     /// The window that is open at this time, or was last; `None` before the first, or without a plan.
@@ -214,7 +291,9 @@ impl State {
                 }
                 new
             }
-            Record::Document(_) => false,
+            Record::Document(document) => self.take_campaign(&document),
+            // What a campaign promotes: it stands outside the swarm.
+            Record::ParticleHeader(header) if header.head().key == self.authority => false,
             Record::Claim(claim) => self.record(now, |set, when, ring| {
                 set.claim(when, ring.roster(), &Signed::from(&claim))
             })?,
@@ -251,6 +330,18 @@ impl State {
             self.plan = Some((counter, *plan.body().fields()));
         }
         newer
+    }
+
+    fn take_campaign(&mut self, document: &Verified<'_, Document<'_>>) -> bool {
+        let counter = document.head().counter;
+        let newest = self.campaign.as_ref().map(|(newest, _campaign)| *newest);
+        let fields = document.body().fields();
+        if fields.name != campaign::NAME || newest.is_some_and(|newest| counter <= newest) {
+            return false;
+        }
+        let Ok(campaign) = Campaign::decode(fields.bytes, self.approver) else { return false };
+        self.campaign = Some((counter, campaign));
+        true
     }
 
     fn take_swarm(&mut self, fields: &SwarmDocumentFields) -> bool {

@@ -29,6 +29,44 @@ pub struct View {
     pub history: Vec<Window>,
     /// What vehicles refused, the latest first.
     pub refusals: Vec<Refused>,
+    /// What is promoted.
+    pub campaign: Option<Campaign>,
+}
+
+/// A campaign, and how far it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Campaign {
+    /// Its number.
+    pub number: u32,
+    /// The particle, in hexadecimal.
+    pub particle: String,
+    /// What is to be done with it: runs, paused, aborted, rolled back.
+    pub order: &'static str,
+    /// After it nobody begins: UTC in seconds since 1970.
+    pub approved_until_s: u64,
+    /// Canary first.
+    pub stages: Vec<Stage>,
+    /// How many stages may begin.
+    pub open: usize,
+    /// The stage in which too many have gone back.
+    pub halted: Option<usize>,
+}
+
+/// A stage of a campaign. Shares are per mille.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Stage {
+    /// Of the fleet, in this stage and those before.
+    pub share: u16,
+    /// When so many keep it, the next opens.
+    pub kept_min: u16,
+    /// When more have gone back, the campaign halts.
+    pub gone_back_max: u16,
+    /// Vehicles of this stage alone.
+    pub vehicles: usize,
+    /// Of these, such as keep the adapter.
+    pub kept: usize,
+    /// Of these, such as have gone back.
+    pub gone_back: usize,
 }
 
 /// The window plan.

@@ -23,6 +23,10 @@ fn timekeeper() -> SecretKey {
     key(101)
 }
 
+fn approver() -> SecretKey {
+    key(102)
+}
+
 /// A record at its topic.
 type Posted = (String, Vec<u8>);
 
@@ -153,7 +157,11 @@ fn presence(vehicle: u8, counter: u64, up_bytes: u64) -> Posted {
 }
 
 fn state() -> State {
-    let trust = Trust { authority: authority().public(), timekeeper: timekeeper().public() };
+    let trust = Trust {
+        authority: authority().public(),
+        timekeeper: timekeeper().public(),
+        approver: approver().public(),
+    };
     State::new("f", "r", trust)
 }
 

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use shoal_wire::v1::{Document, DocumentFields, RefusalCode, SLOTS};
+use shoal_wire::v1::{Document, DocumentFields, RefusalCode};
 use shoal_wire::{
     KeyId, Keys, Kind, LayoutHash, ModelHash, ParticleId, PublicKey, RejectEnvelope, Unverified,
 };
@@ -25,6 +25,8 @@ pub const ALL: u16 = 1_000;
 pub const NAME: &str = "campaign";
 /// The slot of that document.
 pub const SLOT: u8 = 31;
+/// The authority's slot of the particle that it promotes.
+pub const PARTICLE_SLOT: u8 = 0;
 /// The name of the document by which the second key approves one.
 pub const APPROVAL: &str = "approval";
 
@@ -35,8 +37,6 @@ pub struct Plan {
     pub number: u32,
     /// The adapter, as a particle that the authority published.
     pub particle: ParticleId,
-    /// The authority's slot that holds it.
-    pub slot: u8,
     /// The model it is for.
     pub base_model: ModelHash,
     /// How its values lie.
@@ -171,8 +171,6 @@ pub enum RejectPlan {
     Share { stage: usize, share: u16, before: u16 },
     #[error("stage {stage}: {value} of a thousand")]
     PerMille { stage: usize, value: u16 },
-    #[error("slot {slot}, but slots are 0 to {}", SLOTS - 1)]
-    Slot { slot: u8 },
     #[error("no moments to watch: at least one is needed")]
     NoMoments,
 }
@@ -237,18 +235,30 @@ impl Plan {
             }
             before = *share;
         }
-        if self.slot >= SLOTS {
-            return Err(RejectPlan::Slot { slot: self.slot });
-        }
         if self.watch.moments_min == 0 {
             return Err(RejectPlan::NoMoments);
         }
         Ok(())
     }
 
-    /// What the second key approves: SHA-256 of the plan's bytes.
+    /// What the second key approves: SHA-256 of [`Plan::encode`].
     pub fn digest(&self) -> [u8; 32] {
-        Sha256::digest(postcard::to_extend(self, Vec::new()).unwrap_or_default()).into()
+        Sha256::digest(self.encode()).into()
+    }
+
+    /// Its bytes: fields in order, as a body of the wire has them.
+    pub fn encode(&self) -> Vec<u8> {
+        // Numbers and hashes can be written.
+        postcard::to_extend(self, Vec::new()).unwrap_or_default()
+    }
+
+    /// Reads a plan's bytes; [`Plan::check`] comes after.
+    ///
+    /// # Errors
+    /// [`RejectCampaign::Malformed`], [`RejectCampaign::NotCanonical`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, RejectCampaign> {
+        let plan: Self = postcard::from_bytes(bytes).map_err(|_error| RejectCampaign::Malformed)?;
+        if plan.encode() == bytes { Ok(plan) } else { Err(RejectCampaign::NotCanonical) }
     }
 
     /// The stage of a vehicle; `None`: it is in none. Its place, per mille, is that of SHA-256(`campaign` ‖ number u32 ‖ key id)

@@ -11,14 +11,15 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use shoal_wire::v1::{
-    Document, NONCE_BYTES_MAX, NONCE_WINDOWS, Nonce, NonceFields, RejectNonce, Roster, RosterPage,
-    SwarmDocument, UtilityDocument, WindowPlan, WindowPlanFields,
+    Document, NONCE_BYTES_MAX, NONCE_WINDOWS, Nonce, NonceFields, ParticleHeader, RejectNonce,
+    Roster, RosterPage, SwarmDocument, UtilityDocument, WindowPlan, WindowPlanFields,
 };
 use shoal_wire::{
     Body, KeyId, Kind, Label, Leaf, Outbound, PublicKey, RecordId, RejectEnvelope, SecretKey,
     Topic, Unverified, Verified, seal,
 };
 
+use crate::campaign;
 use crate::inbox::{Record, RejectMessage, read};
 use crate::keyring::Keyring;
 
@@ -56,7 +57,8 @@ pub enum Input<'a> {
         /// The bytes.
         bytes: &'a [u8],
     },
-    /// The envelopes of all documents, in an order that stays: the ones of kind document take their slots by it.
+    /// The envelopes of all documents, in an order that stays: the ones of kind document take their slots by it, but for a
+    /// campaign's, which has its own. The header of the particle that a campaign promotes is one of them.
     Documents(&'a [&'a [u8]]),
     /// A nonce that [`Timekeeper::poll_persist`] made durable before a restart.
     Kept(&'a [u8]),
@@ -397,16 +399,19 @@ impl Timekeeper {
                     (Leaf::Swarm, self.verify::<SwarmDocument>(record).map_err(failed)?.id())
                 }
                 Kind::Document => {
-                    let leaf = Leaf::Document { slot };
-                    slot = slot.saturating_add(1);
-                    (leaf, self.verify::<Document<'_>>(record).map_err(failed)?.id())
+                    let read = self.verify::<Document<'_>>(record).map_err(failed)?;
+                    let campaign = read.body().fields().name == campaign::NAME;
+                    let own = if campaign { campaign::SLOT } else { slot };
+                    slot = slot.saturating_add(u8::from(!campaign));
+                    (Leaf::Document { slot: own }, read.id())
                 }
-                Kind::Claim
-                | Kind::Vote
-                | Kind::ParticleHeader
-                | Kind::Presence
-                | Kind::Nonce
-                | Kind::Refusal => return Err(Reject::Kind { index, kind }),
+                Kind::ParticleHeader => {
+                    let read = self.verify::<ParticleHeader>(record).map_err(failed)?;
+                    (Leaf::Particle { slot: campaign::PARTICLE_SLOT }, read.id())
+                }
+                Kind::Claim | Kind::Vote | Kind::Presence | Kind::Nonce | Kind::Refusal => {
+                    return Err(Reject::Kind { index, kind });
+                }
             };
             let post = Post { id, counter, envelope: bytes.to_vec(), due_ms: 0 };
             taken.insert(leaf, post);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::mem;
 
-use shoal_swarm::campaign::{Duty, Mine, Order, Outcome, Plan};
+use shoal_swarm::campaign::{Duty, Mine, Order, Outcome, PARTICLE_SLOT, Plan};
 use shoal_swarm::swarm::Flat;
 use shoal_wire::v1::{Presence, Refusal, RefusalCode, RefusalFields, SLOTS};
 use shoal_wire::{KeyId, Leaf, ParticleId, Verified};
@@ -121,7 +121,7 @@ impl Exchange {
             return Ok(());
         }
         self.promotion.wanted = Some(plan.particle);
-        let want = (plan.particle, self.fleet.authority.id(), plan.slot);
+        let want = (plan.particle, self.fleet.authority.id(), PARTICLE_SLOT);
         let (now, keys) = (self.clock.now(), self.documents.keyring());
         let link = self.line.as_mut().map(super::line::Line::link);
         let got = self.particles.fetch(now, want, &self.board, keys, &mut self.vault, link)?;

@@ -1,6 +1,5 @@
 //! What goes out: the outputs of the window's core and of the swarm's, carried out in their order.
 
-
 use embassy_time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 use shoal_swarm::swarm::{self, Input, Keep, On, Output, Particle, ValuesHash};

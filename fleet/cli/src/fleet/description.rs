@@ -3,11 +3,14 @@
 
 use std::path::Path;
 
+use shoal_console::reader::Reading;
+use shoal_console::state::Trust;
 use shoal_hal::backend::files::write_whole;
+use shoal_link::Addresses;
 use shoal_shadow::digits::hex;
 use shoal_shadow::document::{Document, DocumentError};
 use shoal_vehicle::config::{label, public_key};
-use shoal_wire::PublicKey;
+use shoal_wire::{KeyId, PublicKey};
 
 use super::toml::text;
 use crate::output::Failure;
@@ -61,6 +64,32 @@ impl Description {
             timekeeper: public_key(&root, "timekeeper")?,
             approver: public_key(&root, "approver")?,
             vehicles: vehicles.ok_or_else(|| root.missing("vehicles"))? as u32,
+        })
+    }
+
+    /// Reads the fleet on a broker, as a console does.
+    ///
+    /// # Errors
+    /// When the system has no random bytes for a name.
+    pub(crate) fn reading(
+        &self,
+        broker: Addresses,
+        certificates: Option<&Path>,
+    ) -> Result<Reading, Failure> {
+        let mut id = [0; 8];
+        getrandom::fill(&mut id)
+            .map_err(|error| format!("the system gives no random bytes: {error}"))?;
+        Ok(Reading {
+            fleet: self.name.clone(),
+            region: self.region.clone(),
+            trust: Trust {
+                authority: self.authority,
+                timekeeper: self.timekeeper,
+                approver: self.approver,
+            },
+            broker,
+            certificates: certificates.map(Path::to_path_buf),
+            id: KeyId::new(id),
         })
     }
 

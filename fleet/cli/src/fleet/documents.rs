@@ -3,14 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use shoal_hal::backend::files::write_whole;
+use shoal_swarm::campaign::{self, Campaign};
+use shoal_vehicle::exchange::key::{Own, verified};
 use shoal_wire::v1::{
-    ROSTER_PAGE_VEHICLES_MAX, Roster, RosterFields, RosterPage, RosterPageFields, Vehicle,
-    WindowPlan,
+    Document, DocumentFields, ParticleHeader, ROSTER_PAGE_VEHICLES_MAX, Roster, RosterFields,
+    RosterPage, RosterPageFields, SwarmDocument, SwarmDocumentFields, Vehicle, WindowPlan,
 };
-use shoal_wire::{Body, Kind, RecordId, SecretKey, seal};
+use shoal_wire::{Body, Kind, PublicKey, RecordId, SecretKey, Unverified, seal};
 
-use crate::output::Failure;
+use super::chunks::Chunks;
+use super::description::Description;
+use super::secret;
+use crate::output::{Failure, Outcome};
 
+/// The folder of a fleet's documents.
+const FOLDER: &str = "documents";
 /// Documents count for so long.
 const DAYS_VALID: u64 = 365;
 
@@ -32,6 +39,56 @@ pub(super) fn envelopes(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Failur
         Err(error) => Err(format!("cannot read {}: {error}", path.display()).into()),
     };
     paths.into_iter().map(read).collect()
+}
+
+/// The authority's key in a fleet's folder.
+pub(crate) fn authority_key(fleet: &Path, description: &Description) -> Result<SecretKey, Failure> {
+    let key = secret::read(&fleet.join("authority.key"))?;
+    if key.public() != description.authority {
+        return Err("authority.key is not the authority's of fleet.toml".into());
+    }
+    Ok(key)
+}
+
+/// The highest counter of a fleet's documents: a key counts over all it signs.
+pub(crate) fn newest_counter(fleet: &Path) -> Result<u64, Failure> {
+    let mut newest = 0;
+    for (path, bytes) in envelopes(&fleet.join(FOLDER))? {
+        let record =
+            Unverified::decode(&bytes).map_err(|reject| format!("{}: {reject}", path.display()))?;
+        newest = newest.max(record.head().counter);
+    }
+    Ok(newest)
+}
+
+/// The swarm document of a fleet's folder.
+pub(crate) fn swarm_document(
+    fleet: &Path,
+    authority: PublicKey,
+) -> Result<SwarmDocumentFields, Failure> {
+    let path = fleet.join(FOLDER).join("swarm.shl");
+    let bytes =
+        std::fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    Ok(*verified::<SwarmDocument>(&bytes, &Own(authority))?.body().fields())
+}
+
+/// Signs a campaign among the documents, with what it promotes: the particle's header as it was signed, and its chunks.
+pub(crate) fn sign_campaign(
+    fleet: &Path,
+    key: &SecretKey,
+    campaign: &Campaign,
+    envelope: &[u8],
+    (header, chunks): (&ParticleHeader, &[Vec<u8>]),
+) -> Outcome {
+    let documents = fleet.join(FOLDER);
+    Chunks::of(fleet).write(header, chunks)?;
+    write_whole(&documents.join("campaign-particle.shl"), envelope)?;
+    let until = campaign.approved_until_s;
+    let mut desk = Desk::new(&documents, key, newest_counter(fleet)?, until);
+    let bytes = campaign.encode();
+    let version = campaign.plan.number;
+    let fields = DocumentFields { name: campaign::NAME, version, bytes: &bytes };
+    desk.sign("campaign", &Document::new(fields)?).map(|_id| ())
 }
 
 /// A folder of signed documents.

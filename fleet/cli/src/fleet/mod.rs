@@ -1,5 +1,6 @@
 //! `shoal fleet …`
 
+mod chunks;
 mod description;
 mod documents;
 mod init;
@@ -7,14 +8,16 @@ mod plan;
 mod provision;
 mod report;
 mod result;
-mod secret;
+pub(crate) mod secret;
 mod seeds;
 mod serve;
 mod toml;
 
 use clap::Subcommand;
 
+pub(crate) use chunks::Chunks;
 pub(crate) use description::Description;
+pub(crate) use documents::{authority_key, newest_counter, sign_campaign, swarm_document};
 
 use crate::output::Outcome;
 

@@ -7,8 +7,7 @@ use shoal_wire::v1::{WindowPlan, WindowPlanFields};
 use shoal_wire::{KeyId, Keys, Kind, PublicKey, Unverified};
 
 use super::description::Description;
-use super::documents::{Desk, envelopes, not_after_seconds};
-use super::secret;
+use super::documents::{Desk, authority_key, newest_counter, not_after_seconds};
 use crate::output::{Failure, Outcome};
 
 /// Sign a new window plan.
@@ -80,14 +79,12 @@ impl Calendar {
 impl PlanCommand {
     pub(crate) fn run(self) -> Outcome {
         let description = Description::read(&self.dir)?;
-        let key = secret::read(&self.dir.join("authority.key"))?;
-        if key.public() != description.authority {
-            return Err("authority.key is not the authority's of fleet.toml".into());
-        }
+        let key = authority_key(&self.dir, &description)?;
         let documents = self.dir.join("documents");
         let old = read(&documents.join("plan.shl"), description.authority)?;
         let plan = WindowPlan::new(self.calendar.after(&old))?;
-        let mut desk = Desk::new(&documents, &key, newest(&documents)?, not_after_seconds(&plan));
+        let mut desk =
+            Desk::new(&documents, &key, newest_counter(&self.dir)?, not_after_seconds(&plan));
         desk.sign("plan", &plan)?;
         let WindowPlanFields { epoch_seconds, period_seconds, open_seconds, .. } = plan.fields();
         println!(
@@ -103,17 +100,6 @@ fn read(path: &Path, authority: PublicKey) -> Result<WindowPlanFields, Failure> 
         std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let plan = Unverified::decode(&bytes)?.verify::<WindowPlan>(&Authority(authority))?;
     Ok(*plan.body().fields())
-}
-
-/// The highest counter of the folder: a key counts over all it signs.
-fn newest(documents: &Path) -> Result<u64, Failure> {
-    let mut newest = 0;
-    for (path, bytes) in envelopes(documents)? {
-        let record =
-            Unverified::decode(&bytes).map_err(|reject| format!("{}: {reject}", path.display()))?;
-        newest = newest.max(record.head().counter);
-    }
-    Ok(newest)
 }
 
 /// The key that signs plans.

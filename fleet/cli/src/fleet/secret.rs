@@ -60,7 +60,7 @@ pub(super) fn create(path: &Path, source: Source, name: &str) -> Result<SecretKe
 ///
 /// # Errors
 /// When there is none, or it is not 64 hexadecimal digits. What is in the file is not shown.
-pub(super) fn read(path: &Path) -> Result<SecretKey, Failure> {
+pub(crate) fn read(path: &Path) -> Result<SecretKey, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let seed = hash(text.trim_end())

@@ -1,6 +1,6 @@
 //! `shoal fleet serve`
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -12,10 +12,12 @@ use shoal_link::{
     Addresses, Broker as _, Event, Link, NotPublished, PublishError, Sealed, Settings,
     Subscription, Why, filter,
 };
+use shoal_swarm::campaign;
 use shoal_swarm::timekeeper::{self, Input, Output, Timekeeper};
 use shoal_window::Bytes;
-use shoal_wire::{Label, Leaf};
+use shoal_wire::{Kind, Label, Leaf, PublicKey, Topic};
 
+use super::chunks::{Chunks, Piece};
 use super::description::Description;
 use super::documents::envelopes;
 use super::secret;
@@ -74,10 +76,16 @@ impl Serve {
         let (fleet, region) = (Label::new(&description.name)?, Label::new(&description.region)?);
         let settings =
             timekeeper::Settings { authority: description.authority, key, windows: self.windows };
+        let promoted = Leaf::Particle { slot: campaign::PARTICLE_SLOT };
+        let promoted = Topic::new(fleet, region, description.authority.id(), promoted)?;
+        let filters = FILTERS.iter().map(|leaf| filter(fleet, region, *leaf));
         let mut program = Program {
             core: Timekeeper::new(fleet, region, settings),
             link: Link::open(link)?,
-            filters: FILTERS.iter().map(|leaf| filter(fleet, region, *leaf)).collect(),
+            filters: filters.chain([promoted.to_string()]).collect(),
+            authority: description.authority,
+            chunks: Chunks::of(&self.dir),
+            outbox: VecDeque::new(),
             unsubscribed: BTreeSet::new(),
             documents: Documents::new(&self.dir.join("documents")),
             kept: self.dir.join("timekeeper"),
@@ -95,7 +103,7 @@ impl Serve {
     }
 }
 
-/// What is read before anything is published: one leaf of each kind.
+/// What is read before anything is published: one leaf of each kind, and the particle of a campaign.
 const FILTERS: [Leaf; 7] = [
     Leaf::Nonce { window: 0 },
     Leaf::Plan,
@@ -113,6 +121,10 @@ struct Program {
     filters: Vec<String>,
     /// Filters that the broker has not taken in this connection.
     unsubscribed: BTreeSet<String>,
+    authority: PublicKey,
+    chunks: Chunks,
+    /// Chunks of the particle that a campaign promotes, then its header.
+    outbox: VecDeque<Piece>,
     documents: Documents,
     /// The folder of the nonces.
     kept: PathBuf,
@@ -149,7 +161,8 @@ impl Program {
             self.look()?;
         }
         self.core.handle_timeout(utc_ms()?);
-        self.drain()
+        self.drain()?;
+        self.pump()
     }
 
     /// Hands in the documents if they are others than before. What cannot be read leaves those that were.
@@ -231,6 +244,16 @@ impl Program {
                     self.done = true;
                     continue;
                 }
+                Some(Output::Publish { topic, record })
+                    if record.kind() == Kind::ParticleHeader =>
+                {
+                    // What it names first: who finds the header finds it whole.
+                    if self.outbox.is_empty() {
+                        let header = record.bytes().to_vec();
+                        self.outbox = self.chunks.pieces(&topic, header, self.authority)?.into();
+                    }
+                    continue;
+                }
                 Some(Output::Publish { topic, record }) => {
                     match self.link.publish(&topic, Sealed::Record(record), None) {
                         // Too much at once is tried again.
@@ -245,6 +268,20 @@ impl Program {
             self.core.handle_input(utc_ms()?, drawn)?;
         }
         self.show()
+    }
+
+    /// Publishes what a campaign promotes, as fast as the broker acknowledges it.
+    fn pump(&mut self) -> Outcome {
+        while let Some(piece) = self.outbox.front() {
+            match piece.publish(&mut self.link, self.authority) {
+                Ok(()) => {
+                    self.outbox.pop_front();
+                }
+                Err(PublishError::Full { .. }) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// A line for each window whose nonce is there.

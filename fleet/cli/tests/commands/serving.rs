@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use shoal_broker::Broker;
+use shoal_console::reader::Reading;
 use shoal_console::state::Trust;
 use shoal_console::{Console, Settings};
 use shoal_link::{Address, Broker as _, Event, Link, Sealed, Subscription};
@@ -234,16 +235,16 @@ fn the_console_shows_the_fleet_and_survives_its_broker() {
     let (fleet, told) = fleet_of_seconds(folder.path());
     let first = broker(any());
     let (address, url) = (first.address(), first.url());
-    let console = Console::start(Settings {
+    let FleetConfig { authority, timekeeper, approver, .. } = told;
+    let reading = Reading {
         certificates: None,
         fleet: told.name.clone(),
         region: told.region.clone(),
-        trust: Trust { authority: told.authority, timekeeper: told.timekeeper },
+        trust: Trust { authority, timekeeper, approver },
         broker: url.parse().unwrap(),
         id: KeyId::new([7; 8]),
-        listen: any(),
-    });
-    let console = console.unwrap();
+    };
+    let console = Console::start(Settings { reading, listen: any() }).unwrap();
     let mut events = BufReader::new(request(console.address(), "/events"));
     view(&mut events, "a first view", |view| view["roster"] == 0);
 

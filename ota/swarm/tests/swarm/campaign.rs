@@ -25,7 +25,6 @@ fn plan() -> Plan {
     Plan {
         number: 7,
         particle: ParticleId::new([1; 32]),
-        slot: 0,
         base_model: ModelHash::new([2; 32]),
         layout: LayoutHash::new([3; 32]),
         stages: [50, 300, ALL].map(stage).to_vec(),
@@ -83,7 +82,6 @@ fn a_plan_has_stages_that_grow_and_parts_of_a_thousand() {
     assert_eq!(with(vec![stage(1_001)]), Err(more));
     let kept = Stage { kept_min: 1_001, ..stage(5) };
     assert_eq!(with(vec![kept]), Err(RejectPlan::PerMille { stage: 0, value: 1_001 }));
-    assert_eq!(Plan { slot: 6, ..plan() }.check(), Err(RejectPlan::Slot { slot: 6 }));
     let watch = Watch { moments_min: 0, ..plan().watch };
     assert_eq!(Plan { watch, ..plan() }.check(), Err(RejectPlan::NoMoments));
 }

@@ -1,0 +1,62 @@
+//! `shoal campaign approve`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use shoal_swarm::campaign::APPROVAL;
+use shoal_wire::v1::{Document, DocumentFields};
+use shoal_wire::{Kind, seal};
+
+use super::folder::{Folder, describe};
+use crate::clock::utc_ms;
+use crate::fleet::{Description, secret};
+use crate::output::Outcome;
+
+/// Approve a campaign with the second key.
+///
+/// The plan is shown and signed. Vehicles do what this plan says and nothing else: whoever changes it afterwards, the
+/// authority included, has no approval any more.
+///
+/// Example: shoal campaign approve fleet 1 --key /media/stick/approver.key
+#[derive(Args)]
+pub(crate) struct Approve {
+    /// The fleet's directory; of it only fleet.toml and campaigns/NUMBER are needed
+    dir: PathBuf,
+    /// The campaign's number
+    number: u32,
+    /// The second key
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// For how many days vehicles may begin
+    #[arg(long, value_name = "N", default_value_t = 90)]
+    days: u32,
+}
+
+impl Approve {
+    pub(crate) fn run(self) -> Outcome {
+        let description = Description::read(&self.dir)?;
+        let key = secret::read(&self.key)?;
+        if key.public() != description.approver {
+            let path = self.key.display();
+            return Err(format!("{path} is not the approver's key of fleet.toml").into());
+        }
+        let folder = Folder::of(&self.dir, self.number);
+        let plan = folder.plan()?;
+        plan.check()?;
+        let (_envelope, particle) = folder.particle(description.authority)?;
+        if particle.header.id() != plan.particle {
+            return Err("the particle in the folder is not the plan's".into());
+        }
+        print!("{}", describe(&plan));
+        let now = utc_ms()?;
+        let until = (now / 1000).saturating_add(u64::from(self.days) * 86_400);
+        let bytes = plan.digest();
+        let fields = DocumentFields { name: APPROVAL, version: plan.number, bytes: &bytes };
+        let mut buffer = vec![0; Kind::Document.envelope_bytes_max()];
+        // Milliseconds grow faster than anybody approves.
+        let sealed = seal(&Document::new(fields)?, now, until, &key, &mut buffer)?;
+        folder.approve(sealed.bytes())?;
+        println!("approved by {} for {} days", key.public().id(), self.days);
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! `shoal campaign new`
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use shoal_link::Addresses;
+use shoal_runtime::adapter::Adapter;
+use shoal_runtime::onnx::Model;
+use shoal_shadow::package::Package;
+use shoal_swarm::campaign::{Plan, Stage, Watch};
+use shoal_vehicle::exchange::weights::{About, code};
+use shoal_wire::coding::Quality;
+use shoal_wire::v1::{BITS_MAX, Role, SwarmDocumentFields};
+use shoal_wire::{Kind, LayoutHash, seal};
+
+use super::best;
+use super::folder::{Folder, Particle, describe};
+use crate::fleet::{self, Description};
+use crate::model::bake::read_adapter;
+use crate::output::{Failure, Outcome};
+
+/// Make a campaign of what the fleet elected best, or of an adapter.
+///
+/// DIR/campaigns/N gets the plan and the particle, which the authority signs anew: its name stays the one that the voters
+/// measured. Nothing happens until a second key has approved it (`shoal campaign approve`) and it is begun (`start`).
+///
+/// Example: shoal campaign new fleet --stages 5,30,100 --moments 3000
+#[derive(Args)]
+pub(crate) struct New {
+    /// The fleet's directory, with authority.key
+    dir: PathBuf,
+    /// Promote this adapter (a PEFT directory) in place of what is best
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+    /// The package of the model that the adapter is for
+    #[arg(long, value_name = "PACKAGE", default_value = "models/world")]
+    package: PathBuf,
+    /// Share of the fleet that has begun when each stage is open, in per cent, growing
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "5,30,100")]
+    stages: Vec<f64>,
+    /// The next stage opens when so many of one keep the adapter, in per cent
+    #[arg(long, value_name = "PERCENT", default_value_t = 80.0)]
+    kept: f64,
+    /// The campaign halts when more of one stage have gone back, in per cent
+    #[arg(long, value_name = "PERCENT", default_value_t = 10.0)]
+    gone_back: f64,
+    /// Moments that a vehicle watches
+    #[arg(long, value_name = "N", default_value_t = 3000)]
+    moments: u32,
+    /// Skill that the adapter may lose on a vehicle's roads
+    #[arg(long, value_name = "SKILL", default_value_t = 0.002)]
+    worse: f64,
+    /// How far apart from the active one it may predict: a share of what moves
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    apart: f64,
+    /// How many times as long it may take
+    #[arg(long, value_name = "TIMES", default_value_t = 1.5)]
+    latency: f64,
+    /// The broker, or its nodes with commas between them, if not the one in fleet.toml
+    #[arg(long, value_name = "URL")]
+    broker: Option<Addresses>,
+    /// Directory of authority.pem, certificate.pem and key.pem, for a broker with TLS
+    #[arg(long, value_name = "DIR")]
+    certificates: Option<PathBuf>,
+}
+
+impl New {
+    pub(crate) fn run(self) -> Outcome {
+        let description = Description::read(&self.dir)?;
+        let key = fleet::authority_key(&self.dir, &description)?;
+        let number = Folder::next_number(&self.dir)?;
+        let particle = match &self.adapter {
+            Some(adapter) => self.coded(adapter, &description)?,
+            None => {
+                let broker = self.broker.clone().map_or_else(|| description.broker.parse(), Ok)?;
+                best::fetch(&description, broker, self.certificates.as_deref())?
+            }
+        };
+        let plan = self.plan(number, &particle)?;
+        plan.check()?;
+        let mut buffer = vec![0; Kind::ParticleHeader.envelope_bytes_max()];
+        let counter = fleet::newest_counter(&self.dir)? + 1;
+        let header = seal(&particle.header, counter, u64::MAX, &key, &mut buffer)?;
+        Folder::of(&self.dir, number).create(&plan, header.bytes(), &particle)?;
+        print!("{}", describe(&plan));
+        println!("to be approved: shoal campaign approve {} {number}", self.dir.display());
+        Ok(())
+    }
+
+    fn plan(&self, number: u32, particle: &Particle) -> Result<Plan, Failure> {
+        let per_mille = |per_cent: f64| part(per_cent, 10.0, 1_000, "a share in per cent");
+        let (kept_min, gone_back_max) = (per_mille(self.kept)?, per_mille(self.gone_back)?);
+        let stages = self
+            .stages
+            .iter()
+            .map(|share| Ok(Stage { share: per_mille(*share)?, kept_min, gone_back_max }))
+            .collect::<Result<Vec<Stage>, Failure>>()?;
+        let fields = particle.header.fields();
+        Ok(Plan {
+            number,
+            particle: particle.header.id(),
+            base_model: fields.base_model,
+            layout: fields.layout,
+            stages,
+            watch: Watch {
+                moments_min: self.moments,
+                worse_max: part(self.worse, 1e4, u16::MAX, "--worse")?,
+                apart_max: part(self.apart, 1e4, u16::MAX, "--apart")?,
+                latency_max: part(self.latency, 1e3, u16::MAX, "--latency")?,
+            },
+        })
+    }
+
+    /// An adapter as a particle: at the most bits, once, for all.
+    fn coded(&self, adapter: &Path, description: &Description) -> Result<Particle, Failure> {
+        let package = Package::open(&self.package)?;
+        let model = Model::read(&package.model_path())?;
+        let adapter = read_adapter(&model, adapter)?;
+        let swarm: SwarmDocumentFields = fleet::swarm_document(&self.dir, description.authority)?;
+        let layout = adapter.layout();
+        if LayoutHash::new(layout.hash()) != swarm.layout {
+            return Err("the adapter has another layout than the fleet's".into());
+        }
+        let start = Adapter::start(Arc::clone(layout), swarm.start_seed);
+        let pairs = adapter.values().iter().zip(start.values());
+        let difference = pairs.map(|(value, start)| value - start).collect();
+        let tensors: Vec<u32> = layout.factors().map(|factor| factor.range.len() as u32).collect();
+        let about = About {
+            role: Role::Best,
+            window: 0,
+            base_model: swarm.base_model,
+            layout: swarm.layout,
+            anchor: None,
+            inputs: Vec::new(),
+        };
+        let quality = Quality::new(BITS_MAX).ok_or("no such number of bits")?;
+        let coded = code(about, difference, &tensors, quality)?;
+        Ok(Particle { header: coded.header, chunks: coded.chunks })
+    }
+}
+
+/// A figure as a whole number of parts.
+fn part(figure: f64, parts: f64, most: u16, what: &str) -> Result<u16, Failure> {
+    let whole = (figure * parts).round();
+    if (0.0..=f64::from(most)).contains(&whole) {
+        return Ok(whole as u16);
+    }
+    Err(format!("{what}: {figure} is not within 0 to {}", f64::from(most) / parts).into())
+}

@@ -1,0 +1,187 @@
+//! A fleet, read from its broker: the link that a console has, and commands that look once.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use embassy_time::Duration as Wait;
+use shoal_link::{
+    Addresses, Broker, CertificatesError, Event, Link, LinkError, Settings, Subscription, filter,
+};
+use shoal_swarm::campaign;
+use shoal_window::Bytes;
+use shoal_wire::{KeyId, Label, Leaf, RejectLabel, RejectTopic, Topic};
+use tracing::{info, warn};
+
+use crate::state::{State, Trust};
+
+/// More than what is read is worth, less than what hurts: a reader has no budget.
+const PLENTY: Bytes = Bytes { up: 1 << 50, down: 1 << 50 };
+/// All that stood on a broker has come when nothing came for so long.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// One leaf of each kind that is shown: all but chunks, and documents of a pack.
+const SHOWN: [Leaf; 11] = [
+    Leaf::Roster,
+    Leaf::RosterPage { index: 0 },
+    Leaf::Plan,
+    Leaf::Utility,
+    Leaf::Swarm,
+    Leaf::Nonce { window: 0 },
+    Leaf::Claim { slot: 0 },
+    Leaf::Vote { window: 0, place: 0 },
+    Leaf::Particle { slot: 0 },
+    Leaf::Presence,
+    Leaf::Refusal { slot: 0 },
+];
+
+/// What is to be read, and where.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The fleet's name.
+    pub fleet: String,
+    /// The region that is looked at.
+    pub region: String,
+    /// Whom to believe.
+    pub trust: Trust,
+    /// The broker.
+    pub broker: Addresses,
+    /// Directory of `authority.pem`, `certificate.pem` and `key.pem`, for a broker with TLS.
+    pub certificates: Option<PathBuf>,
+    /// Tells the readers of one broker apart: random.
+    pub id: KeyId,
+}
+
+/// Why there is no reader.
+#[derive(Debug, thiserror::Error)]
+pub enum ReaderError {
+    /// A name that is no part of a topic.
+    #[error("no name of a fleet or region")]
+    Name(#[from] RejectLabel),
+    /// No topic is made of them.
+    #[error("no topic of this fleet")]
+    Topic(#[from] RejectTopic),
+    /// The broker has TLS, and there is not what it needs.
+    #[error("no certificates")]
+    Certificates(#[from] CertificatesError),
+    /// There is no link.
+    #[error("no link to the broker")]
+    Link(#[from] LinkError),
+}
+
+/// A link, and what came over it.
+#[derive(Debug)]
+pub struct Reader {
+    link: Link,
+    state: State,
+    /// Filters that the broker has not taken.
+    asked: usize,
+    /// Whether the view is another than when this was asked last.
+    changed: bool,
+}
+
+impl Reader {
+    /// Begins to connect.
+    ///
+    /// # Errors
+    /// [`ReaderError`].
+    pub fn open(reading: &Reading) -> Result<Self, ReaderError> {
+        let Reading { fleet, region, trust, broker, certificates, id } = reading;
+        let settings = Settings::new(broker.clone(), *id);
+        let mut settings = settings.with_certificates(certificates.as_deref())?;
+        settings.client_id = format!("console-{id}");
+        settings.limit = PLENTY;
+        settings.backoff.first = Wait::from_millis(250);
+        settings.backoff.longest = Wait::from_secs(5);
+        let (name, place) = (Label::new(fleet)?, Label::new(region)?);
+        let promoted = Leaf::Document { slot: campaign::SLOT };
+        let promoted = Topic::new(name, place, trust.authority.id(), promoted)?.to_string();
+        let filters = SHOWN.iter().map(|leaf| filter(name, place, *leaf)).chain([promoted]);
+        let mut link = Link::open(settings)?;
+        let mut asked = 0;
+        for filter in filters {
+            link.subscribe(Subscription::Standing { filter: &filter, acknowledged: true });
+            asked += 1;
+        }
+        Ok(Reader { link, state: State::new(fleet, region, *trust), asked, changed: false })
+    }
+
+    /// The next event, after waiting this long for one; what is a record has been taken in.
+    pub fn next(&mut self, wait: Duration) -> Option<Event> {
+        let event = self.link.next(wait)?;
+        match &event {
+            Event::Connected { .. } => {
+                self.state.connected(true);
+                self.changed = true;
+            }
+            Event::Disconnected { why, .. } => {
+                info!(?why, "no broker");
+                self.state.connected(false);
+                self.changed = true;
+            }
+            Event::Message(message) => {
+                let now = self.utc_seconds();
+                self.changed |= self.state.message(now, &message.topic, &message.payload);
+            }
+            Event::SubscribeRefused { filter, reason, .. } => {
+                warn!(filter, reason, "the broker refuses a subscription");
+                self.asked = self.asked.saturating_sub(1);
+            }
+            Event::Subscribed { .. } => self.asked = self.asked.saturating_sub(1),
+            Event::Published(_)
+            | Event::Failed { .. }
+            | Event::Oversized { .. }
+            | Event::Drained => {}
+        }
+        Some(event)
+    }
+
+    /// Reads until all that stood there has come; false: it did not in so long.
+    pub fn settle(&mut self, patience: Duration) -> bool {
+        let (started, mut last) = (since_boot(), since_boot());
+        while started.elapsed() < patience {
+            if self.next(QUIET).is_some() {
+                last = since_boot();
+            }
+            if self.asked == 0 && last.elapsed() >= QUIET {
+                return self.state.is_known();
+            }
+        }
+        false
+    }
+
+    /// What is known of the fleet.
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The same, to be viewed.
+    pub const fn state_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+
+    /// What is known, and the link: to fetch a particle over it.
+    pub fn parts(&mut self) -> (&State, &mut Link) {
+        (&self.state, &mut self.link)
+    }
+
+    /// Whether the view is another than when this was asked last.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// UTC in seconds, as this computer believes it.
+    #[expect(clippy::disallowed_methods, reason = "a program knows the time; cores are told it")]
+    pub fn utc_seconds(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    }
+
+    /// Says goodbye.
+    pub fn close(mut self) {
+        self.link.close();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a program knows the time; cores are told it")]
+pub(crate) fn since_boot() -> Instant {
+    Instant::now()
+}
