@@ -244,13 +244,37 @@ impl Fleet {
     /// When it does not run.
     pub fn campaign(&self, what: &str, args: &[&str]) -> Result<String, String> {
         let path = self.path();
-        let done = Command::new(program("shoal"))
-            .args(["campaign", what, text(&path)])
-            .args(args)
-            .output()
-            .expect("shoal runs");
-        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        if done.status.success() { Ok(said(&done.stdout)) } else { Err(said(&done.stderr)) }
+        shoal(&[&["campaign", what, text(&path)], args].concat())
+    }
+
+    /// Writes the record of a campaign, which goes on from an earlier one.
+    ///
+    /// # Errors
+    /// What `shoal evidence` says is wrong.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn evidence(
+        &self,
+        number: u32,
+        to: &Path,
+        earlier: Option<&Path>,
+    ) -> Result<String, String> {
+        let (path, number) = (self.path(), number.to_string());
+        let mut args = vec!["evidence", "write", text(&path), &number, "--output", text(to)];
+        args.extend(earlier.iter().flat_map(|earlier| ["--continues", text(earlier)]));
+        shoal(&args)
+    }
+
+    /// Checks such a record.
+    ///
+    /// # Errors
+    /// As for [`Fleet::evidence`].
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn check_evidence(&self, record: &Path) -> Result<String, String> {
+        shoal(&["evidence", "check", text(record)])
     }
 
     /// Starts a vehicle.
@@ -279,6 +303,13 @@ impl Fleet {
     pub fn line(&self, number: u32, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         until(what, || self.windows(number).into_iter().find(&is_it))
     }
+}
+
+/// What `shoal` printed, or what it says is wrong.
+fn shoal(args: &[&str]) -> Result<String, String> {
+    let done = Command::new(program("shoal")).args(args).output().expect("shoal runs");
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if done.status.success() { Ok(said(&done.stdout)) } else { Err(said(&done.stderr)) }
 }
 
 impl Drop for Fleet {

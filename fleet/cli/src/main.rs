@@ -8,6 +8,7 @@ mod console;
 mod data;
 mod drive;
 mod eval;
+mod evidence;
 mod fleet;
 mod model;
 mod output;
@@ -56,6 +57,9 @@ enum What {
     /// Put what was learned to use, stage by stage
     #[command(subcommand)]
     Campaign(campaign::Campaign),
+    /// Write and check a campaign's record, for auditors
+    #[command(subcommand)]
+    Evidence(evidence::Evidence),
     /// Simulate a fleet in virtual time, by every way of learning together
     Sim(sim::Sim),
     /// Run the embedded MQTT broker
@@ -132,6 +136,7 @@ fn main() -> ExitCode {
         What::Particle(command) => command.run(),
         What::Fleet(command) => command.run(),
         What::Campaign(command) => command.run(),
+        What::Evidence(command) => command.run(),
         What::Sim(command) => command.run(),
         What::Broker(command) => command.run(),
         What::Console(command) => command.run(),

@@ -41,6 +41,7 @@ function draw() {
   $("budget").textContent = `${bytes(up)} sent, ${bytes(down)} received`;
   clock();
   chart();
+  campaign();
   rows();
   refusals();
 }
@@ -139,6 +140,41 @@ function rows() {
   }));
   const hidden = view.roster - view.vehicles.length;
   $("more").textContent = hidden > 0 ? `and ${hidden} more` : "";
+}
+
+function campaign() {
+  const c = view.campaign;
+  $("campaign").hidden = !c;
+  if (!c) return;
+  $("campaign-number").textContent = c.number;
+  $("campaign-order").textContent = c.halted !== null ? `halted in stage ${c.halted}` : c.order;
+  $("campaign-order").className = `chip ${c.halted !== null || c.order === "aborted" || c.order === "rolled back" ? "silent" : c.order === "runs" ? "exchanging" : "tuning"}`;
+  const until = new Date(c.approved_until_s * 1000).toISOString().slice(0, 10);
+  $("campaign-what").textContent = `Particle ${c.particle.slice(0, 8)}. Vehicles may begin until ${until}; each watches it beside what it uses, and keeps it or goes back by itself.`;
+  $("stages").replaceChildren(...c.stages.map((s, index) => {
+    const state = c.halted === index ? "halted" : index < c.open ? "open" : "closed";
+    const line = document.createElement("tr");
+    line.append(
+      cell(`${index}`), cell(`${(s.share / 10).toFixed(1)} %`), cell(`${s.vehicles}`),
+      cell(...share(s.kept, s.vehicles, s.kept_min, "the next stage opens at")),
+      cell(...share(s.gone_back, s.vehicles, s.gone_back_max, "the campaign halts above", true)),
+      cell(element("span", state, `chip ${state === "halted" ? "silent" : state === "open" ? "exchanging" : ""}`)),
+    );
+    return line;
+  }));
+}
+
+// Part of a stage's vehicles as a bar, with the mark that decides.
+function share(part, all, mark, says, bad) {
+  const frame = element("span", "", "bar marked");
+  const fill = document.createElement("i");
+  fill.style.width = `${all ? (100 * part) / all : 0}%`;
+  if (bad && part * 1000 > all * mark) fill.className = "over";
+  const at = document.createElement("b");
+  at.style.left = `${mark / 10}%`;
+  frame.title = `${says} ${mark / 10} %`;
+  frame.append(fill, at);
+  return [frame, `${part}`];
 }
 
 function refusals() {

@@ -269,7 +269,7 @@ impl Plan {
             Sha256::new().chain_update(b"campaign").chain_update(self.number.to_le_bytes());
         let hash: [u8; 32] = hasher.chain_update(vehicle.bytes()).finalize().into();
         let [a, b, c, d, ..] = hash;
-        let place = u32::from_le_bytes([a, b, c, d]) % u32::from(ALL);
+        let place = u32::from_le_bytes([a, b, c, d]).checked_rem(ALL.into())?;
         self.stages.iter().position(|stage| place < u32::from(stage.share))
     }
 

@@ -5,6 +5,7 @@
 //! target/fuzz/corpus, and one that panics in target/fuzz/found. Put such a file into the corpus beside this
 //! package once it is understood: the corpus runs as an ordinary test.
 
+mod campaign;
 mod coding;
 mod dbc;
 mod entry;
@@ -12,6 +13,7 @@ mod gateway;
 mod launch;
 mod wire;
 
+pub use campaign::campaign;
 pub use coding::coding;
 pub use dbc::dbc;
 pub use entry::{onnx, safetensors};

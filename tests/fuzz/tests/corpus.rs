@@ -36,6 +36,11 @@ fn no_file_of_the_wire_corpus_panics() {
 }
 
 #[test]
+fn no_file_of_the_campaign_corpus_panics() {
+    each("campaign", shoal_fuzz::campaign);
+}
+
+#[test]
 fn no_file_of_the_gateway_corpus_panics() {
     each("gateway", shoal_fuzz::gateway);
 }

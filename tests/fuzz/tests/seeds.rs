@@ -1,10 +1,13 @@
-//! The corpus of `wire` begins with the golden bytes of the format: `SHOAL_WRITE_VECTORS=1 cargo test -p shoal-fuzz
+//! The corpora of `wire` and `campaign` begin with the golden bytes of the format, and with plans and campaigns: `SHOAL_WRITE_VECTORS=1 cargo test -p shoal-fuzz
 //! --test seeds` writes it anew, as it does the golden bytes in ota/wire.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use shoal_swarm::campaign::{APPROVAL, Campaign, Order, Plan, Stage, Watch};
+use shoal_wire::v1::{DOCUMENT_BYTES_MAX, Document, DocumentFields};
+use shoal_wire::{LayoutHash, ModelHash, ParticleId, SecretKey, seal};
 
 fn vectors(name: &str) -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ota/wire/tests/vectors");
@@ -36,18 +39,61 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-fn path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/wire").join(name)
+/// Plans of one to eight stages, and campaigns of each order.
+fn campaigns() -> Vec<(String, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    let plan = |stages: u16| {
+        let stage =
+            |index| Stage { share: 1_000 * index / stages, kept_min: 800, gone_back_max: 100 };
+        Plan {
+            number: stages.into(),
+            particle: ParticleId::new([1; 32]),
+            base_model: ModelHash::new([2; 32]),
+            layout: LayoutHash::new([3; 32]),
+            stages: (1..=stages).map(stage).collect(),
+            watch: Watch { moments_min: 600, worse_max: 20, apart_max: 5_000, latency_max: 1_500 },
+        }
+    };
+    for stages in 1..=8 {
+        seeds.push((format!("plan-of-{stages}-stages"), plan(stages).encode()));
+    }
+    let key = SecretKey::from_seed(&[2; 32]);
+    let digest = plan(3).digest();
+    let fields = DocumentFields { name: APPROVAL, version: 3, bytes: &digest };
+    let mut buffer = vec![0; DOCUMENT_BYTES_MAX];
+    let approval = seal(&Document::new(fields).unwrap(), 1, 2, &key, &mut buffer).unwrap();
+    for (name, order) in [
+        ("run", Order::Run),
+        ("pause", Order::Pause),
+        ("abort", Order::Abort),
+        ("roll-back", Order::RollBack),
+    ] {
+        let campaign = Campaign::new(plan(3), order, approval.bytes(), key.public()).unwrap();
+        seeds.push((format!("campaign-{name}"), campaign.encode()));
+    }
+    seeds
+}
+
+/// The corpus of a target holds these, or is written anew.
+fn holds(target: &str, seeds: Vec<(String, Vec<u8>)>) {
+    let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    for (name, bytes) in seeds {
+        let path = folder.join(&name);
+        if std::env::var_os("SHOAL_WRITE_VECTORS").is_some() {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&path, &bytes).unwrap();
+        }
+        let kept = std::fs::read(&path).unwrap();
+        assert!(kept == bytes, "{name} is not golden: SHOAL_WRITE_VECTORS=1 writes it anew");
+    }
 }
 
 #[test]
 fn the_corpus_of_wire_holds_the_golden_bytes() {
-    for (name, bytes) in seeds() {
-        if std::env::var_os("SHOAL_WRITE_VECTORS").is_some() {
-            std::fs::create_dir_all(path("")).unwrap();
-            std::fs::write(path(&name), &bytes).unwrap();
-        }
-        let kept = std::fs::read(path(&name)).unwrap();
-        assert!(kept == bytes, "{name} is not golden: SHOAL_WRITE_VECTORS=1 writes it anew");
-    }
+    holds("wire", seeds());
+}
+
+#[test]
+fn the_corpus_of_campaign_holds_plans_and_campaigns() {
+    holds("campaign", campaigns());
 }

@@ -379,10 +379,37 @@ impl Board {
 
 /// Whether a topic is one of a filter's: itself, or all below.
 fn matches(filter: &str, topic: &str) -> bool {
-    match filter.strip_suffix("/#") {
-        Some(above) => {
-            topic.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let mut levels = topic.split('/');
+    for wanted in filter.split('/') {
+        match (wanted, levels.next()) {
+            ("#", _) => return true,
+            ("+", Some(_)) => {}
+            (wanted, Some(level)) if wanted == level => {}
+            (_, Some(_) | None) => return false,
         }
-        None => filter == topic,
+    }
+    levels.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn filters_match_as_mqtt_says() {
+        for (filter, topic, is) in [
+            ("a/b", "a/b", true),
+            ("a/b", "a/b/c", false),
+            ("a/#", "a/b/c", true),
+            ("a/#", "a", true),
+            ("a/#", "ab", false),
+            ("a/+", "a/b", true),
+            ("a/+", "a/b/c", false),
+            ("a/+", "a", false),
+            ("a/+/5", "a/b/5", true),
+            ("a/+/5", "a/b/4", false),
+        ] {
+            assert_eq!(matches(filter, topic), is, "{filter} {topic}");
+        }
     }
 }

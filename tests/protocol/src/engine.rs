@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_runtime::adapter::{Adapter, Factor, Layout, Site};
+use shoal_swarm::campaign::Mine;
 use shoal_swarm::swarm::{Flat, On, TermResult, ValuesHash};
 use shoal_swarm::utility::{to_standard_error, to_value};
+use shoal_vehicle::agent::{Ask, Tried, Why};
 use shoal_vehicle::exchange::around::Engine;
 use shoal_vehicle::exchange::weights::code;
 use shoal_vehicle::exchange::worker::{Done, EngineEnded, Job};
@@ -221,6 +223,8 @@ pub struct Seen {
     pub tuned: BTreeSet<ValuesHash>,
     /// From where it was tuned, in order.
     pub tuned_from: Vec<ValuesHash>,
+    /// What campaigns asked it to try, in order, each with the adapter.
+    pub begun: Vec<(Ask, ValuesHash)>,
 }
 
 /// The engine of one vehicle. Clones are the same engine.
@@ -235,6 +239,8 @@ struct State {
     now_us: Rc<Cell<u64>>,
     work: RefCell<Work>,
     seen: RefCell<Seen>,
+    /// How it stands to a campaign: durable.
+    tried: Cell<Option<Tried>>,
 }
 
 #[derive(Debug, Default)]
@@ -256,8 +262,8 @@ impl Simulated {
         roads: Rc<Roads>,
         now_us: Rc<Cell<u64>>,
     ) -> Self {
-        let (work, seen) = (RefCell::default(), RefCell::default());
-        Simulated(Rc::new(State { number, character, roads, now_us, work, seen }))
+        let (work, seen, tried) = (RefCell::default(), RefCell::default(), Cell::default());
+        Simulated(Rc::new(State { number, character, roads, now_us, work, seen, tried }))
     }
 
     /// The power went: what was being done is not done.
@@ -271,6 +277,24 @@ impl Simulated {
         let work = self.0.work.borrow();
         let tuned = work.tuning.as_ref().map(|(at, _)| *at);
         work.due.front().map(|(at, _)| *at).into_iter().chain(tuned).min()
+    }
+
+    /// How it stands to the last campaign that it had a part in.
+    #[must_use]
+    pub fn tried(&self) -> Option<Tried> {
+        self.0.tried.get()
+    }
+
+    /// What came of what is on trial.
+    pub fn decide(&self, verdict: Result<(), Why>) {
+        let Some(mut tried) = self.tried().filter(|tried| tried.mine == Mine::Watching) else {
+            return;
+        };
+        match verdict {
+            Ok(()) => (tried.mine, tried.active) = (Mine::Kept, Some(tried.ask.particle)),
+            Err(why) => (tried.mine, tried.why) = (Mine::GoneBack, Some(why)),
+        }
+        self.0.tried.set(Some(tried));
     }
 
     /// What it was asked for and found.
@@ -341,7 +365,27 @@ impl Engine for Simulated {
                 let done = Done::Tuned { from: name, window, values, steps, loss, seconds };
                 self.0.work.borrow_mut().tuning = Some((now + TUNES_US, done));
             }
-            Job::Try { .. } | Job::GoBack(_) | Job::MayTune(_) => {}
+            Job::Try { adapter, ask } => {
+                let before = self.tried();
+                let again = before.is_some_and(|before| before.ask.number == ask.number);
+                assert!(!again, "{} begins campaign {} again", self.0.number, ask.number);
+                self.0.seen.borrow_mut().begun.push((ask, ValuesHash::of(&adapter)));
+                let active = before.and_then(|before| before.active);
+                let tried = Tried { ask, mine: Mine::Watching, why: None, active };
+                self.0.tried.set(Some(tried));
+                let at = next(CODES_US);
+                self.0.work.borrow_mut().due.push_back((at, Done::Tried(Some(tried))));
+            }
+            Job::GoBack(number) => {
+                let tried = self.tried().filter(|tried| tried.ask.number == number);
+                if let Some(mut tried) = tried {
+                    (tried.mine, tried.why, tried.active) = (Mine::GoneBack, Some(Why::Told), None);
+                    self.0.tried.set(Some(tried));
+                }
+                let at = next(CODES_US);
+                self.0.work.borrow_mut().due.push_back((at, Done::Tried(tried.and(self.tried()))));
+            }
+            Job::MayTune(_) => {}
         }
     }
 

@@ -84,10 +84,9 @@ impl Keeper {
                 | Kind::SwarmDocument
                 | Kind::Document,
             ) => true,
-            Some(
-                Kind::Claim | Kind::Vote | Kind::ParticleHeader | Kind::Presence | Kind::Refusal,
-            )
-            | None => false,
+            // What a campaign promotes, and what vehicles publish: it passes over those.
+            Some(Kind::ParticleHeader) => true,
+            Some(Kind::Claim | Kind::Vote | Kind::Presence | Kind::Refusal) | None => false,
         };
         if reads {
             let _refused = core.handle_input(utc_ms, Input::Message { topic: &place, bytes });

@@ -159,6 +159,7 @@ impl World {
     /// A window is about to close.
     pub(crate) fn closes(&mut self, window: u32) {
         let now = self.now_us.get();
+        self.drive_off(window);
         if self.weather.liars_are_few() {
             self.checks.nobody_is_slandered(&self.vehicles, window, now);
         }

@@ -221,7 +221,7 @@ impl Vehicle {
             recorded: false,
         };
         let (base_model, pack) = (fleet.model(), fleet.pack());
-        let carried = Carried { layout: layout(), base_model, pack, tried: None };
+        let carried = Carried { layout: layout(), base_model, pack, tried: self.engine.tried() };
         let mut exchange = Exchange::on(run, told, carried, vault, around, Look::recorded())?;
         exchange.begin();
         self.exchange = Some(exchange);

@@ -21,6 +21,8 @@ pub struct Weather {
     pub newcomers: f64,
     /// Whether the fleet is told another utility.
     pub news: bool,
+    /// Whether what was learned is put to use.
+    pub campaign: bool,
     /// The chance a window that the broker's nodes cannot talk for a while.
     pub parted: f64,
     /// How many nodes the broker has.
@@ -63,6 +65,7 @@ impl Weather {
             lies: Vec::new(),
             newcomers: 0.0,
             news: false,
+            campaign: false,
             parted: 0.0,
             nodes: 1,
             manners: Manners::default(),
@@ -153,6 +156,7 @@ impl Weather {
             keeps_sessions: dice.happens(0.5),
             news: dice.happens(0.3),
             jump_s: [2, 40, 400][dice.between(0, 3) as usize],
+            campaign: dice.happens(0.4),
             lies,
             delay_ms,
             windows,

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use embassy_time::Instant;
 use sha2::{Digest, Sha256};
 use shoal_link::Why;
+use shoal_swarm::campaign::Order;
 use shoal_vehicle::exchange::look::Look;
 use shoal_vehicle::exchange::run::{ExchangeError, Turn};
 use shoal_vehicle::exchange::vault::VaultError;
@@ -23,6 +24,7 @@ use crate::documents::{EPOCH_S, Fleet, OPEN_S, PERIOD_S};
 use crate::engine::{Character, Lie, Roads, Simulated};
 use crate::intruder::Intruder;
 use crate::keeper::Keeper;
+use crate::promotion::Promotions;
 use crate::vehicle::{BEFORE_S, Vehicle, Wire};
 use crate::weather::{PLENTY, Weather};
 
@@ -68,6 +70,10 @@ pub(crate) enum Happening {
     Parted(bool),
     /// A vehicle says once more what it said in this window.
     SaysAgain(usize, u32),
+    /// The authority says what is to be done with a campaign.
+    Ordered(u32, Order),
+    /// A vehicle drives, with an adapter on trial.
+    Drives(usize),
 }
 
 /// A world.
@@ -93,6 +99,7 @@ pub struct World {
     /// Troubles that came to pass.
     pub troubles: BTreeMap<&'static str, u64>,
     pub(crate) checks: Checks,
+    pub(crate) promotions: Promotions,
     pub(crate) intruder: Intruder,
     pub(crate) now_us: Rc<Cell<u64>>,
     queue: BTreeMap<(u64, u64), Happening>,
@@ -143,6 +150,7 @@ impl World {
             happened: 0,
             troubles: BTreeMap::new(),
             checks: Checks::default(),
+            promotions: Promotions::default(),
             intruder: Intruder::new(seed),
             now_us,
             queue: BTreeMap::new(),
@@ -185,6 +193,7 @@ impl World {
             let at = opens_us(window) + self.dice.between(0, u64::from(PERIOD_S)) * SECOND_US;
             self.at(at, Happening::News(window));
         }
+        self.draw_campaigns();
         let windows = self.weather.all_windows();
         for window in 0..windows {
             let opens = opens_us(window);
@@ -242,9 +251,11 @@ impl World {
             for vehicle in &mut self.vehicles {
                 self.checks.remembered(vehicle, us);
             }
+            self.check_campaigns();
         }
         if self.weather.bytes_max == PLENTY {
             self.checks.end(&self.vehicles, windows);
+            self.end_campaigns();
         }
         for (what, times) in self.cluster.nodes().iter().flat_map(|node| &node.did) {
             *self.troubles.entry(what).or_default() += times;
@@ -328,6 +339,8 @@ impl World {
             }
             Happening::Parted(parted) => self.cluster.part(parted && !self.calm),
             Happening::SaysAgain(number, window) => self.says_again(number, window),
+            Happening::Ordered(number, order) => self.order(number, order),
+            Happening::Drives(number) => self.drives(number),
         }
     }
 
@@ -362,7 +375,7 @@ impl World {
         self.at(at, Happening::Start(number));
     }
 
-    fn power_off(&mut self, number: usize) {
+    pub(crate) fn power_off(&mut self, number: usize) {
         self.trouble("power");
         let seed = self.dice.between(0, u64::MAX / 2);
         let now = self.now_us.get();

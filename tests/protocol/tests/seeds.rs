@@ -17,16 +17,19 @@ const SEEDS: u64 = 500;
 const PROGRESS: u64 = 500;
 
 /// Everything that goes wrong in some world.
-const TROUBLES: [&str; 17] = [
+const TROUBLES: [&str; 20] = [
     "absent",
     "broker",
     "budget",
+    "campaign",
     "clock",
     "cut",
     "dropped",
     "forged",
     "full",
+    "gone back",
     "held",
+    "kept",
     "newcomer",
     "news",
     "parted",

@@ -73,6 +73,8 @@ fn a_campaign_puts_what_was_learned_to_use_and_takes_it_back() {
     assert_eq!((&all["open"], &all["order"]), (&2.into(), &"runs".into()));
     assert!(!active(&fleet).contains(&"none".to_owned()), "{:?}", active(&fleet));
 
+    let record = |name: &str| fleet.path().join(name);
+    fleet.evidence(1, &record("early"), None).unwrap();
     fleet.campaign("roll-back", &["1"]).unwrap();
     until("all go back", || (active(&fleet) == none).then_some(()));
     until("all say so", || {
@@ -80,6 +82,29 @@ fn a_campaign_puts_what_was_learned_to_use_and_takes_it_back() {
         let kept: u64 = of_stages(&shown, "kept").iter().sum();
         (kept == 0 && shown["order"] == "rolled back").then_some(())
     });
+    until("the journal has it", || {
+        let late = record("late");
+        let _before = fs::remove_dir_all(&late);
+        fleet.evidence(1, &late, Some(&record("early"))).unwrap();
+        let text = fs::read_to_string(late.join("record.json")).unwrap();
+        let record: Value = serde_json::from_str(&text).unwrap();
+        let targets = record["targets"].as_array().unwrap();
+        let said = |target: &Value| -> Vec<String> {
+            let said = target["said"].as_array().unwrap();
+            said.iter().map(|one| one["what"].as_str().unwrap().to_owned()).collect()
+        };
+        let whole = targets.iter().all(|target| said(target) == ["kept", "went back"]);
+        (whole && targets.len() == VEHICLES as usize && record["orders"][1]["order"] == "roll back")
+            .then_some(())
+    });
+    let checked = fleet.check_evidence(&record("late")).unwrap();
+    assert!(checked.contains("every signature"), "{checked}");
+    // Who changes what the record says, or what it rests on, is found out.
+    let path = record("late").join("record.json");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("went back", "kept")).unwrap();
+    let refused = fleet.check_evidence(&record("late")).unwrap_err();
+    assert!(refused.contains("says otherwise than its journal"), "{refused}");
 }
 
 /// Vehicles of the first stage find it wanting and go back by themselves; the campaign halts, and nobody of the second begins.

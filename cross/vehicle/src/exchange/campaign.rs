@@ -24,6 +24,8 @@ pub(super) const REPORT: u8 = SLOTS - 1;
 pub(super) struct Promotion {
     /// How the vehicle stands to the last one that it had a part in.
     pub(super) tried: Option<Tried>,
+    /// The campaign that these say something of.
+    of: Option<u32>,
     /// What vehicles say came of it, each with the counter of the record that says so.
     outcomes: BTreeMap<KeyId, (u64, Outcome)>,
     /// Something has happened since it was last thought about.
@@ -201,12 +203,16 @@ impl Exchange {
         }
     }
 
-    /// The campaign is another than before: what came of the one before is not said of this one.
-    pub(super) fn other_campaign(&mut self) {
-        self.promotion.outcomes.clear();
-        // What stands at the broker is to come again.
-        self.listen(false);
-        self.promotion.wanted = None;
+    /// There is a campaign, or another order. What came of the one before is not said of this one.
+    pub(super) fn campaign_came(&mut self) {
+        let number = self.documents.campaign().map(|campaign| campaign.plan.number);
+        if self.promotion.of != number {
+            self.promotion.of = number;
+            self.promotion.outcomes.clear();
+            self.promotion.wanted = None;
+            // What stands at the broker is to come again.
+            self.listen(false);
+        }
         self.promotion.think();
     }
 

@@ -204,7 +204,7 @@ impl Exchange {
                 self.tell_swarm(Input::Roster(&roster));
                 self.promotion.think();
             }
-            News::Campaign => self.other_campaign(),
+            News::Campaign => self.campaign_came(),
             News::Utility => {
                 let Some(utility) = self.documents.utility().cloned() else { return Ok(()) };
                 match self.hand_in(Input::Utility(&utility)) {

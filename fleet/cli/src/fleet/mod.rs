@@ -4,6 +4,7 @@ mod chunks;
 mod description;
 mod documents;
 mod init;
+pub(crate) mod journal;
 mod plan;
 mod provision;
 mod report;
@@ -12,6 +13,7 @@ pub(crate) mod secret;
 mod seeds;
 mod serve;
 mod toml;
+mod witness;
 
 use clap::Subcommand;
 

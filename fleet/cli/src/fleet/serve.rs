@@ -21,6 +21,7 @@ use super::chunks::{Chunks, Piece};
 use super::description::Description;
 use super::documents::envelopes;
 use super::secret;
+use super::witness::Witness;
 use crate::clock::utc_ms;
 use crate::output::{Failure, Outcome};
 use crate::stop::Stop;
@@ -38,7 +39,7 @@ const FINISH: Duration = Duration::from_secs(5);
 ///
 /// It runs until Ctrl-C or SIGTERM, or until window N − 1 has closed. A broker that goes away is waited for; a document
 /// that is signed anew is published by itself. The nonces it drew are kept in DIR/timekeeper, so that a restart
-/// contradicts none.
+/// contradicts none. What is signed, and what vehicles say of campaigns, goes to DIR/journal.jsonl, for `shoal evidence`.
 ///
 /// Example: shoal fleet serve fleet --broker mqtt://127.0.0.1:1883
 #[derive(Args)]
@@ -79,10 +80,12 @@ impl Serve {
         let promoted = Leaf::Particle { slot: campaign::PARTICLE_SLOT };
         let promoted = Topic::new(fleet, region, description.authority.id(), promoted)?;
         let filters = FILTERS.iter().map(|leaf| filter(fleet, region, *leaf));
+        let witness = Witness::open(&self.dir, &description)?;
         let mut program = Program {
             core: Timekeeper::new(fleet, region, settings),
             link: Link::open(link)?,
-            filters: filters.chain([promoted.to_string()]).collect(),
+            filters: filters.chain([promoted.to_string()]).chain(witness.filters()).collect(),
+            witness,
             authority: description.authority,
             chunks: Chunks::of(&self.dir),
             outbox: VecDeque::new(),
@@ -121,6 +124,7 @@ struct Program {
     filters: Vec<String>,
     /// Filters that the broker has not taken in this connection.
     unsubscribed: BTreeSet<String>,
+    witness: Witness,
     authority: PublicKey,
     chunks: Chunks,
     /// Chunks of the particle that a campaign promotes, then its header.
@@ -170,11 +174,13 @@ impl Program {
         let first = self.documents.seen.is_empty();
         let Some(read) = self.documents.look()? else { return Ok(()) };
         let bytes: Vec<&[u8]> = read.iter().map(|(_path, bytes)| bytes.as_slice()).collect();
-        match self.core.handle_input(utc_ms()?, Input::Documents(&bytes)) {
-            Ok(()) if first => Ok(()),
+        let now = utc_ms()?;
+        match self.core.handle_input(now, Input::Documents(&bytes)) {
             Ok(()) => {
-                println!("documents have changed");
-                Ok(())
+                if !first {
+                    println!("documents have changed");
+                }
+                self.witness.documents(now, &bytes)
             }
             Err(reject) if first => Err(reject.into()),
             Err(reject) => {
@@ -209,6 +215,7 @@ impl Program {
             }
             Event::Message(message) => {
                 let Ok(topic) = message.place() else { return Ok(()) };
+                self.witness.message(now, &topic, &message.payload)?;
                 let input = Input::Message { topic: &topic, bytes: &message.payload };
                 if let Err(reject) = self.core.handle_input(now, input) {
                     eprintln!("warning: {}", Failure::from(reject));

@@ -1,0 +1,217 @@
+//! A campaign's record from the journal: every record in it is checked again, and nothing else is believed.
+
+use std::collections::BTreeMap;
+
+use shoal_shadow::digits::{hash, hex};
+use shoal_swarm::campaign::{self, Campaign, Outcome};
+use shoal_swarm::inbox;
+use shoal_swarm::keyring::Keyring;
+use shoal_vehicle::exchange::key::{received, verified};
+use shoal_wire::v1::{Presence, Refusal, RefusalCode, Roster, SwarmDocumentFields};
+use shoal_wire::{KeyId, PublicKey, Topic, Unverified, Verified};
+
+use super::record::{
+    Approval, Campaign as Described, Compatibility, Journal, Keys, Order, Record, Said, Stage,
+    Target,
+};
+use crate::fleet::journal::{Line, Read};
+use crate::output::Failure;
+
+/// The record of this campaign.
+///
+/// # Errors
+/// When a line holds no record of who may sign it, or the campaign is not in the journal.
+pub(super) fn record(keys: &Keys, number: u32, journal: &Read) -> Result<Record, Failure> {
+    let key = |text: &str| -> Result<PublicKey, Failure> {
+        let bytes = hash(text).ok_or("a key is 64 hexadecimal digits")?;
+        Ok(PublicKey::decode(&bytes)?)
+    };
+    let mut case = Case {
+        number,
+        approver: key(&keys.approver)?,
+        keyring: Keyring::new(key(&keys.authority)?, key(&keys.timekeeper)?),
+        head: Vec::new(),
+        swarm: None,
+        campaign: None,
+        orders: Vec::new(),
+        said: BTreeMap::new(),
+    };
+    for line in &journal.lines {
+        case.line(line).map_err(|failure| format!("line {}: {failure}", line.number + 1))?;
+    }
+    case.record(keys.clone(), journal)
+}
+
+/// What is known so far.
+struct Case {
+    number: u32,
+    approver: PublicKey,
+    keyring: Keyring,
+    /// The newest roster's envelope.
+    head: Vec<u8>,
+    swarm: Option<SwarmDocumentFields>,
+    campaign: Option<Campaign>,
+    orders: Vec<Order>,
+    said: BTreeMap<KeyId, Vec<Said>>,
+}
+
+impl Case {
+    fn line(&mut self, line: &Line) -> Result<(), Failure> {
+        let bytes = line.bytes();
+        let topic = Topic::decode(&line.topic)?;
+        let keyring = self.keyring.clone();
+        match inbox::read(&topic, &bytes, &keyring)? {
+            inbox::Record::Roster(head) => {
+                self.keyring.head(&head)?;
+                self.head = bytes.clone();
+            }
+            inbox::Record::RosterPage(page) => {
+                let head = Unverified::decode(&self.head)?.verify::<Roster<'_>>(&keyring)?;
+                self.keyring.page(&head, &page)?;
+            }
+            inbox::Record::SwarmDocument(document) => self.swarm = Some(*document.body().fields()),
+            inbox::Record::Document(document) => {
+                let fields = document.body().fields();
+                if fields.name == campaign::NAME {
+                    let campaign = Campaign::decode(fields.bytes, self.approver)?;
+                    self.order(line.at_ms, document.head().counter, campaign);
+                }
+            }
+            inbox::Record::Presence(presence) => self.presence(line.at_ms, &presence),
+            inbox::Record::Refusal(refusal) => self.refusal(line.at_ms, &refusal),
+            inbox::Record::ParticleHeader(_)
+            | inbox::Record::WindowPlan(_)
+            | inbox::Record::UtilityDocument(_) => {}
+            inbox::Record::Claim(_) | inbox::Record::Vote(_) | inbox::Record::Nonce(_) => {
+                return Err("a record that no journal holds".into());
+            }
+        }
+        Ok(())
+    }
+
+    fn order(&mut self, at_ms: u64, counter: u64, campaign: Campaign) {
+        let order = if campaign.plan.number == self.number {
+            let order = match campaign.order {
+                campaign::Order::Run => "run",
+                campaign::Order::Pause => "pause",
+                campaign::Order::Abort => "abort",
+                campaign::Order::RollBack => "roll back",
+            };
+            self.campaign = Some(campaign);
+            order.to_owned()
+        } else if campaign.plan.number > self.number && self.campaign.is_some() {
+            format!("campaign {} takes its place", campaign.plan.number)
+        } else {
+            return;
+        };
+        self.orders.push(Order { at_ms, counter, order });
+    }
+
+    fn presence(&mut self, at_ms: u64, presence: &Verified<'_, Presence>) {
+        let Some(campaign) = &self.campaign else { return };
+        let fields = presence.body().fields();
+        let keeps = fields.adapter == Some(campaign.plan.particle);
+        let said = self.said.entry(presence.head().key).or_default();
+        let kept = said.last().is_some_and(|last| last.what == KEPT);
+        if keeps != kept {
+            let what = if keeps { KEPT } else { WENT_BACK }.to_owned();
+            said.push(Said { at_ms, what, software: Some(fields.software.to_string()) });
+        }
+    }
+
+    fn refusal(&mut self, at_ms: u64, refusal: &Verified<'_, Refusal>) {
+        let Some(campaign) = &self.campaign else { return };
+        let fields = refusal.body().fields();
+        let Some(code) = RefusalCode::from_number(fields.code) else { return };
+        if Outcome::refused(code).is_some() && fields.record == received(campaign.approval()) {
+            let said = self.said.entry(refusal.head().key).or_default();
+            said.push(Said { at_ms, what: code.name().to_owned(), software: None });
+        }
+    }
+
+    fn record(mut self, keys: Keys, journal: &Read) -> Result<Record, Failure> {
+        let number = self.number;
+        let Some(campaign) = self.campaign.take() else {
+            return Err(format!("campaign {number} is not in the journal").into());
+        };
+        let plan = &campaign.plan;
+        let roster = self.keyring.roster();
+        let outcomes = self.said.iter().filter_map(|(vehicle, said)| {
+            let outcome = match said.last()?.what.as_str() {
+                KEPT => Outcome::Kept,
+                WENT_BACK => return None,
+                _code => Outcome::GoneBack,
+            };
+            Some((*vehicle, outcome))
+        });
+        let progress = plan.progress(roster, &outcomes.collect());
+        let approval = verified::<shoal_wire::v1::Document<'_>>(
+            campaign.approval(),
+            &shoal_vehicle::exchange::key::Own(self.approver),
+        )?;
+        let swarm = self.swarm;
+        let compatible = swarm.is_some_and(|swarm| {
+            (swarm.base_model, swarm.layout) == (plan.base_model, plan.layout)
+        });
+        let stages = plan.stages.iter().zip(&progress.stages);
+        let numbered = (0..).map_while(|number| Some((number, roster.id(number)?)));
+        let times = || journal.lines.iter().map(|line| line.at_ms);
+        Ok(Record {
+            schema: 1,
+            keys,
+            campaign: Described {
+                number,
+                particle: plan.particle.to_string(),
+                digest: hex(&plan.digest()),
+                moments_min: plan.watch.moments_min,
+                worse_max: f64::from(plan.watch.worse_max) / 1e4,
+                apart_max: f64::from(plan.watch.apart_max) / 1e4,
+                latency_max: f64::from(plan.watch.latency_max) / 1e3,
+            },
+            compatibility: Compatibility {
+                base_model: plan.base_model.to_string(),
+                layout: plan.layout.to_string(),
+                fleet_base_model: swarm.map(|swarm| swarm.base_model.to_string()),
+                fleet_layout: swarm.map(|swarm| swarm.layout.to_string()),
+                compatible,
+            },
+            approval: Approval {
+                key: approval.head().key.to_string(),
+                record: received(campaign.approval()).to_string(),
+                signed_at_ms: approval.head().counter,
+                until_s: campaign.approved_until_s,
+            },
+            orders: self.orders,
+            stages: stages
+                .map(|(stage, stands)| Stage {
+                    share: stage.share,
+                    kept_min: stage.kept_min,
+                    gone_back_max: stage.gone_back_max,
+                    vehicles: stands.vehicles,
+                    kept: stands.kept,
+                    gone_back: stands.gone_back,
+                })
+                .collect(),
+            targets: numbered
+                .map(|(number, id)| Target {
+                    number,
+                    id: id.to_string(),
+                    stage: plan.stage_of(id),
+                    said: self.said.get(&id).cloned().unwrap_or_default(),
+                })
+                .collect(),
+            journal: Journal {
+                lines: journal.lines.len(),
+                first_ms: times().next().unwrap_or(0),
+                last_ms: times().next_back().unwrap_or(0),
+                head: journal.head.clone(),
+            },
+            bill_of_materials: super::BILL.to_owned(),
+        })
+    }
+}
+
+/// What a vehicle says that uses the adapter…
+pub(super) const KEPT: &str = "kept";
+/// …and one that used it, and uses another.
+const WENT_BACK: &str = "went back";

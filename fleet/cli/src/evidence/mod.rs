@@ -1,0 +1,136 @@
+//! `shoal evidence …`
+
+mod case;
+mod page;
+mod record;
+mod sbom;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use shoal_hal::backend::files::write_whole;
+use shoal_shadow::digits::hex;
+
+use crate::fleet::{Description, journal};
+use crate::output::{Failure, Outcome};
+
+use record::{Keys, Record};
+
+const RECORD: &str = "record.json";
+const PAGE: &str = "record.md";
+const BILL: &str = "sbom.cdx.json";
+const JOURNAL: &str = "journal.jsonl";
+
+/// A campaign's record, for auditors.
+#[derive(Subcommand)]
+pub(crate) enum Evidence {
+    /// Write a campaign's record: targets, compatibility, approvals, orders, results, rollbacks, bill of materials
+    Write(Write),
+    /// Check a record: the journal's chain, every signature, and that the record says what they say
+    Check(Check),
+}
+
+impl Evidence {
+    pub(crate) fn run(self) -> Outcome {
+        match self {
+            Evidence::Write(command) => command.run(),
+            Evidence::Check(command) => command.run(),
+        }
+    }
+}
+
+/// Write a campaign's record.
+///
+/// OUT gets record.json, the same as a page (record.md), the journal that it rests on, and the software bill of materials of this
+/// program. The journal is what `shoal fleet serve` saw; its chain and every signature in it are checked first.
+///
+/// Example: shoal evidence write fleet 1 -o evidence
+#[derive(Args)]
+pub(crate) struct Write {
+    /// The fleet's directory
+    dir: PathBuf,
+    /// The campaign's number
+    number: u32,
+    /// Where the record goes; it must not exist
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// A record of earlier: its journal must be the beginning of this one
+    #[arg(long, value_name = "DIR")]
+    continues: Option<PathBuf>,
+}
+
+impl Write {
+    pub(crate) fn run(self) -> Outcome {
+        let fleet = Description::read(&self.dir)?;
+        let path = journal::path(&self.dir);
+        let read = journal::read_file(&path)?;
+        if let Some(earlier) = &self.continues {
+            let before = journal::read_file(&earlier.join(JOURNAL))?;
+            if !read.lines.starts_with(&before.lines) {
+                let (path, earlier) = (path.display(), earlier.display());
+                return Err(format!("{path} does not begin with the journal in {earlier}").into());
+            }
+        }
+        let keys = Keys {
+            fleet: fleet.name.clone(),
+            region: fleet.region.clone(),
+            authority: hex(fleet.authority.bytes()),
+            timekeeper: hex(fleet.timekeeper.bytes()),
+            approver: hex(fleet.approver.bytes()),
+        };
+        let record = case::record(&keys, self.number, &read)?;
+        std::fs::create_dir(&self.output)
+            .map_err(|error| format!("cannot make {}: {error}", self.output.display()))?;
+        let json = |value: &serde_json::Value| serde_json::to_string_pretty(value);
+        let files = [
+            (RECORD, json(&serde_json::to_value(&record)?)?),
+            (PAGE, page::page(&record)),
+            (BILL, json(&sbom::bill())?),
+            (JOURNAL, lines(&read)?),
+        ];
+        for (name, text) in files {
+            write_whole(&self.output.join(name), format!("{}\n", text.trim_end()).as_bytes())?;
+        }
+        println!("{}", self.output.join(PAGE).display());
+        Ok(())
+    }
+}
+
+/// Check a record.
+///
+/// Nothing but the record's folder is needed; the keys that it names are to be compared with the fleet's.
+///
+/// Example: shoal evidence check evidence
+#[derive(Args)]
+pub(crate) struct Check {
+    /// The record's folder
+    record: PathBuf,
+}
+
+impl Check {
+    pub(crate) fn run(self) -> Outcome {
+        let path = self.record.join(RECORD);
+        let said: Record = serde_json::from_str(&text(&path)?)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        let read = journal::read_file(&self.record.join(JOURNAL))?;
+        let found = case::record(&said.keys, said.campaign.number, &read)?;
+        if found != said {
+            return Err(format!("{} says otherwise than its journal", path.display()).into());
+        }
+        println!("the chain of {} lines holds, and every signature", read.lines.len());
+        println!("the record says what they say");
+        println!("authority  {}", said.keys.authority);
+        println!("approver   {}", said.keys.approver);
+        Ok(())
+    }
+}
+
+fn text(path: &Path) -> Result<String, Failure> {
+    Ok(std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?)
+}
+
+fn lines(read: &journal::Read) -> Result<String, Failure> {
+    let lines = read.lines.iter().map(serde_json::to_string);
+    Ok(lines.collect::<Result<Vec<_>, _>>()?.join("\n"))
+}

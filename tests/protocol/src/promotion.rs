@@ -1,0 +1,248 @@
+//! Campaigns of a world: what the authority says when, what comes of it on the road, and what must hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use shoal_swarm::campaign::{
+    self, APPROVAL, Campaign, Duty, Mine, Order, Outcome, PARTICLE_SLOT, Plan, Stage, Watch,
+};
+use shoal_swarm::roster::Roster;
+use shoal_swarm::swarm::ValuesHash;
+use shoal_vehicle::agent::{Tried, Why};
+use shoal_vehicle::exchange::weights::{About, Coded, code};
+use shoal_wire::coding::Quality;
+use shoal_wire::v1::{Document, DocumentFields, Role};
+use shoal_wire::{KeyId, LayoutHash, Leaf};
+
+use crate::chance::Dice;
+use crate::documents::{Fleet, PERIOD_S, place, sealed};
+use crate::engine::{Character, layout, start};
+use crate::vehicle::utc_seconds;
+use crate::weather::PLENTY;
+use crate::world::{Happening, SECOND_US, World, opens_us, utc_ms};
+
+/// The authority's envelopes of campaigns have counters from here on.
+const COUNTER: u64 = 100;
+/// Windows in which nothing came of a campaign any more, after which there is nothing left to do.
+const QUIET_WINDOWS: u64 = 4;
+/// The campaign that nobody approved as it is, and the one that two people signed.
+const UNAPPROVED: u32 = 1;
+const APPROVED: u32 = 2;
+
+/// What was published and what came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Promotions {
+    /// The approved campaign, as it was ordered last.
+    campaign: Option<Campaign>,
+    /// The adapter that it promotes.
+    adapter: Option<ValuesHash>,
+    /// Every vehicle that ever kept it.
+    kept: BTreeSet<KeyId>,
+    /// Beginnings of each vehicle that were looked at.
+    looked: BTreeMap<usize, usize>,
+    /// When an outcome was the last to come.
+    last_us: u64,
+    counter: u64,
+}
+
+impl World {
+    /// Draws when the authority says what.
+    pub(crate) fn draw_campaigns(&mut self) {
+        if !self.weather.campaign {
+            return;
+        }
+        let last = u64::from(self.weather.windows);
+        let at = |dice: &mut Dice, from: u64, to: u64| {
+            let window = dice.between(from, to.max(from + 1)) as u32;
+            opens_us(window) + dice.between(0, u64::from(PERIOD_S)) * SECOND_US
+        };
+        let mut dice = Dice::new(self.seed, 7);
+        if dice.happens(0.5) {
+            let when = at(&mut dice, 0, 2);
+            self.at(when, Happening::Ordered(UNAPPROVED, Order::Run));
+        }
+        let begins = at(&mut dice, 2, 3);
+        self.at(begins, Happening::Ordered(APPROVED, Order::Run));
+        let orders = [Order::Pause, Order::Abort, Order::RollBack];
+        if dice.happens(0.6) {
+            let order = orders[dice.between(0, 3) as usize];
+            let when = at(&mut dice, 3, last).max(begins + SECOND_US);
+            self.at(when, Happening::Ordered(APPROVED, order));
+            if order == Order::Pause {
+                let again = when + 2 * u64::from(PERIOD_S) * SECOND_US;
+                self.at(again, Happening::Ordered(APPROVED, Order::Run));
+            }
+        }
+    }
+
+    /// The authority publishes an order.
+    pub(crate) fn order(&mut self, number: u32, order: Order) {
+        self.trouble("campaign");
+        let coded = adapter(&self.fleet, self.seed, number);
+        let plan = plan(&self.fleet, &coded, number);
+        // Two people signed this plan; of the first campaign the authority publishes another one with it.
+        let approval = approval(&self.fleet, &plan);
+        let mut campaign =
+            Campaign::new(plan, order, &approval, self.fleet.approver.public()).unwrap();
+        if number == UNAPPROVED {
+            campaign.plan.stages = vec![Stage { share: 1_000, kept_min: 0, gone_back_max: 1_000 }];
+        } else {
+            let x_p = start();
+            let start = x_p.iter().zip(&coded.received);
+            let values: Vec<f32> = start.map(|(start, more)| start + more).collect();
+            self.promotions.adapter = Some(ValuesHash::of(&values));
+            self.promotions.campaign = Some(campaign.clone());
+        }
+        self.promotions.last_us = self.now_us.get();
+        let now_ms = utc_ms(self.now_us.get());
+        for (index, chunk) in (0..).zip(&coded.chunks) {
+            let topic = place(&self.fleet.authority, Leaf::Chunk { slot: PARTICLE_SLOT, index });
+            let spoken = self.cluster.leave(&topic, Bytes::from(chunk.clone()));
+            spoken.into_iter().for_each(|conn| self.hear(conn));
+        }
+        let authority = &self.fleet.authority;
+        let (header, _id) = sealed(authority, COUNTER + u64::from(number), &coded.header);
+        self.promotions.counter += 1;
+        let counter = COUNTER + 10 + self.promotions.counter;
+        let bytes = campaign.encode();
+        let fields = DocumentFields { name: campaign::NAME, version: number, bytes: &bytes };
+        let (document, _id) = sealed(authority, counter, &Document::new(fields).unwrap());
+        self.keeper.learn(header, now_ms);
+        self.keeper.learn(document, now_ms);
+        self.keep_time();
+    }
+
+    /// Those with something on trial drive before the next window, or later.
+    pub(crate) fn drive_off(&mut self, window: u32) {
+        if window + 3 > self.weather.all_windows() {
+            return;
+        }
+        for number in 0..self.vehicles.len() {
+            let watching = self.vehicles[number].engine.tried().map(|tried| tried.mine);
+            let drives = watching == Some(Mine::Watching) && (self.calm || self.dice.happens(0.5));
+            if drives && self.vehicles[number].exchange.is_some() {
+                let at = self.now_us.get() + self.dice.between(5, 30) * SECOND_US;
+                self.at(at, Happening::Drives(number));
+            }
+        }
+    }
+
+    /// A vehicle drives; it sees what its roads say of what is on trial, and parks again.
+    pub(crate) fn drives(&mut self, number: usize) {
+        if self.vehicles[number].exchange.is_none() {
+            return;
+        }
+        let keeps = self.dice.happens(0.8);
+        let verdict = if keeps { Ok(()) } else { Err(Why::Worse) };
+        self.power_off(number);
+        self.trouble(if keeps { "kept" } else { "gone back" });
+        self.vehicles[number].engine.decide(verdict);
+        self.promotions.last_us = self.now_us.get();
+        if keeps {
+            self.promotions.kept.insert(self.vehicles[number].key);
+        }
+        self.at(self.now_us.get() + 3 * SECOND_US, Happening::Start(number));
+    }
+
+    /// What was begun was approved, and its stage was open.
+    pub(crate) fn check_campaigns(&mut self) {
+        let Promotions { campaign, adapter, kept, looked, .. } = &mut self.promotions;
+        for vehicle in &self.vehicles {
+            let seen = vehicle.engine.seen();
+            let looked = looked.entry(vehicle.number).or_default();
+            for (ask, values) in &seen.begun[*looked..] {
+                let who = vehicle.number;
+                let campaign = campaign.as_ref().filter(|one| one.plan.number == ask.number);
+                let plan =
+                    &campaign.unwrap_or_else(|| panic!("{who} begins what nobody approved")).plan;
+                assert_eq!(
+                    Some(*values),
+                    *adapter,
+                    "{who} tries another adapter than was approved"
+                );
+                let stage = plan.stage_of(vehicle.key).expect("its stage");
+                for before in 0..stage {
+                    let all =
+                        self.vehicles.iter().filter(|one| plan.stage_of(one.key) == Some(before));
+                    let keep = all.clone().filter(|one| kept.contains(&one.key)).count();
+                    let enough =
+                        keep * 1_000 >= all.count() * usize::from(plan.stages[before].kept_min);
+                    assert!(
+                        enough,
+                        "{who} of stage {stage} begins before stage {before} has kept it"
+                    );
+                }
+            }
+            *looked = seen.begun.len();
+        }
+    }
+
+    /// At the end orders were heard, and nobody waits whose stage is open.
+    pub(crate) fn end_campaigns(&self) {
+        let Some(campaign) = &self.promotions.campaign else { return };
+        let mine = |tried: Option<Tried>| match tried {
+            Some(tried) if tried.ask.number == campaign.plan.number => tried.mine,
+            Some(_) | None => Mine::Outside,
+        };
+        let roster =
+            Roster::new(self.vehicles.iter().map(|vehicle| vehicle.key).collect()).unwrap();
+        let outcomes = self.vehicles.iter().filter_map(|vehicle| {
+            let tried = vehicle.engine.tried().filter(|tried| tried.ask.number == APPROVED)?;
+            let outcome = match (tried.mine, tried.why) {
+                (Mine::Kept, _) => Outcome::Kept,
+                (Mine::GoneBack, Some(Why::Worse)) => Outcome::GoneBack,
+                (Mine::GoneBack | Mine::Outside | Mine::Watching, _) => return None,
+            };
+            Some((vehicle.key, outcome))
+        });
+        let progress = campaign.plan.progress(&roster, &outcomes.collect());
+        let now = self.now_us.get();
+        let quiet = now > self.promotions.last_us + QUIET_WINDOWS * u64::from(PERIOD_S) * SECOND_US;
+        for vehicle in &self.vehicles {
+            let honest = vehicle.character == Character::Honest;
+            let mine = mine(vehicle.engine.tried());
+            let duty = campaign.duty(vehicle.key, &progress, mine, utc_seconds(now));
+            let number = vehicle.number;
+            if honest && quiet && self.weather.bytes_max == PLENTY {
+                assert_eq!(
+                    duty,
+                    Duty::Rest,
+                    "vehicle {number} is {mine:?}, {campaign:?}, {progress:?}"
+                );
+            }
+        }
+    }
+}
+
+/// What a campaign promotes.
+fn adapter(fleet: &Fleet, seed: u64, number: u32) -> Coded {
+    let mut dice = Dice::new(seed, 8 + u64::from(number));
+    let meant: Vec<f32> = (0..layout().values()).map(|_| dice.signed() as f32).collect();
+    let about = About {
+        role: Role::Best,
+        window: 0,
+        base_model: fleet.model(),
+        layout: LayoutHash::new(layout().hash()),
+        anchor: None,
+        inputs: Vec::new(),
+    };
+    code(about, meant, &[32, 16], Quality::new(4).unwrap()).unwrap()
+}
+
+fn plan(fleet: &Fleet, coded: &Coded, number: u32) -> Plan {
+    let stage = |share| Stage { share, kept_min: 600, gone_back_max: 400 };
+    Plan {
+        number,
+        particle: coded.header.id(),
+        base_model: fleet.model(),
+        layout: LayoutHash::new(layout().hash()),
+        stages: [300, 1_000].map(stage).to_vec(),
+        watch: Watch { moments_min: 100, worse_max: 0, apart_max: 1_000, latency_max: 1_500 },
+    }
+}
+
+fn approval(fleet: &Fleet, plan: &Plan) -> Vec<u8> {
+    let bytes = plan.digest();
+    let fields = DocumentFields { name: APPROVAL, version: plan.number, bytes: &bytes };
+    sealed(&fleet.approver, 1, &Document::new(fields).unwrap()).0
+}
