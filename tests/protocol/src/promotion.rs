@@ -217,7 +217,7 @@ impl World {
 /// What a campaign promotes.
 fn adapter(fleet: &Fleet, seed: u64, number: u32) -> Coded {
     let mut dice = Dice::new(seed, 8 + u64::from(number));
-    let meant: Vec<f32> = (0..layout().values()).map(|_| dice.signed() as f32).collect();
+    let meant: Vec<f32> = (0..layout().values()).map(|_| dice.signed()).collect();
     let about = About {
         role: Role::Best,
         window: 0,

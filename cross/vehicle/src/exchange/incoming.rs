@@ -77,8 +77,7 @@ impl Exchange {
                 return self.refuse(topic, bytes, reject.code());
             }
         };
-        let mine = topic.publisher() == self.me;
-        if mine {
+        if topic.publisher() == self.me {
             self.counter_seen = self.counter_seen.max(record.head().counter);
         }
         match &record {
@@ -113,8 +112,19 @@ impl Exchange {
             }
             Record::Claim(_) | Record::Vote(_) | Record::ParticleHeader(_) => {}
         }
+        self.merge(topic, text, &record, bytes)
+    }
+
+    /// Takes what merges, keeps it, and refuses it aloud if it is not to be taken.
+    fn merge(
+        &mut self,
+        topic: &Topic<'_>,
+        text: &str,
+        record: &Record<'_>,
+        bytes: &[u8],
+    ) -> Result<(), ExchangeError> {
         // Before the vehicle has joined, records are of no use: they come again with the window.
-        let Some((taken, window)) = self.hand_in_record(topic, &record, bytes) else {
+        let Some((taken, window)) = self.hand_in_record(topic, record, bytes) else {
             return Ok(());
         };
         // What proves a lie is remembered like what counts: after a power cut the first would count again.
@@ -123,7 +133,7 @@ impl Exchange {
             self.run.metrics.taken(topic.leaf().name());
             self.vault.keep_record(window, text, bytes)?;
         }
-        if mine {
+        if topic.publisher() == self.me {
             self.came_back(text, bytes)?;
         }
         match taken {

@@ -129,13 +129,8 @@ impl Case {
         }
     }
 
-    fn record(mut self, keys: Keys, journal: &Read) -> Result<Record, Failure> {
-        let number = self.number;
-        let Some(campaign) = self.campaign.take() else {
-            return Err(format!("campaign {number} is not in the journal").into());
-        };
-        let plan = &campaign.plan;
-        let roster = self.keyring.roster();
+    /// What came of it at each vehicle, as it stands.
+    fn outcomes(&self) -> BTreeMap<KeyId, Outcome> {
         let outcomes = self.said.iter().filter_map(|(vehicle, said)| {
             let outcome = match said.last()?.what.as_str() {
                 KEPT => Outcome::Kept,
@@ -144,37 +139,29 @@ impl Case {
             };
             Some((*vehicle, outcome))
         });
-        let progress = plan.progress(roster, &outcomes.collect());
+        outcomes.collect()
+    }
+
+    fn record(mut self, keys: Keys, journal: &Read) -> Result<Record, Failure> {
+        let number = self.number;
+        let Some(campaign) = self.campaign.take() else {
+            return Err(format!("campaign {number} is not in the journal").into());
+        };
+        let plan = &campaign.plan;
+        let roster = self.keyring.roster();
+        let progress = plan.progress(roster, &self.outcomes());
         let approval = verified::<shoal_wire::v1::Document<'_>>(
             campaign.approval(),
             &shoal_vehicle::exchange::key::Own(self.approver),
         )?;
-        let swarm = self.swarm;
-        let compatible = swarm.is_some_and(|swarm| {
-            (swarm.base_model, swarm.layout) == (plan.base_model, plan.layout)
-        });
         let stages = plan.stages.iter().zip(&progress.stages);
         let numbered = (0..).map_while(|number| Some((number, roster.id(number)?)));
         let times = || journal.lines.iter().map(|line| line.at_ms);
         Ok(Record {
             schema: 1,
             keys,
-            campaign: Described {
-                number,
-                particle: plan.particle.to_string(),
-                digest: hex(&plan.digest()),
-                moments_min: plan.watch.moments_min,
-                worse_max: f64::from(plan.watch.worse_max) / 1e4,
-                apart_max: f64::from(plan.watch.apart_max) / 1e4,
-                latency_max: f64::from(plan.watch.latency_max) / 1e3,
-            },
-            compatibility: Compatibility {
-                base_model: plan.base_model.to_string(),
-                layout: plan.layout.to_string(),
-                fleet_base_model: swarm.map(|swarm| swarm.base_model.to_string()),
-                fleet_layout: swarm.map(|swarm| swarm.layout.to_string()),
-                compatible,
-            },
+            campaign: described(plan),
+            compatibility: compatibility(plan, self.swarm),
             approval: Approval {
                 key: approval.head().key.to_string(),
                 record: received(campaign.approval()).to_string(),
@@ -211,7 +198,33 @@ impl Case {
     }
 }
 
+fn described(plan: &campaign::Plan) -> Described {
+    Described {
+        number: plan.number,
+        particle: plan.particle.to_string(),
+        digest: hex(&plan.digest()),
+        moments_min: plan.watch.moments_min,
+        worse_max: f64::from(plan.watch.worse_max) / 1e4,
+        apart_max: f64::from(plan.watch.apart_max) / 1e4,
+        latency_max: f64::from(plan.watch.latency_max) / 1e3,
+    }
+}
+
+/// Whether the adapter is for what the fleet carries.
+fn compatibility(plan: &campaign::Plan, swarm: Option<SwarmDocumentFields>) -> Compatibility {
+    let fits = |swarm: SwarmDocumentFields| {
+        (swarm.base_model, swarm.layout) == (plan.base_model, plan.layout)
+    };
+    Compatibility {
+        base_model: plan.base_model.to_string(),
+        layout: plan.layout.to_string(),
+        fleet_base_model: swarm.map(|swarm| swarm.base_model.to_string()),
+        fleet_layout: swarm.map(|swarm| swarm.layout.to_string()),
+        compatible: swarm.is_some_and(fits),
+    }
+}
+
 /// What a vehicle says that uses the adapter…
-pub(super) const KEPT: &str = "kept";
+const KEPT: &str = "kept";
 /// …and one that used it, and uses another.
 const WENT_BACK: &str = "went back";

@@ -18,31 +18,14 @@ pub(super) fn page(record: &Record) -> String {
 }
 
 fn write(page: &mut String, record: &Record) -> std::fmt::Result {
-    let Record {
-        keys, campaign, compatibility, approval, orders, stages, targets, journal, ..
-    } = record;
+    let Record { keys, campaign, approval, orders, stages, journal, .. } = record;
     writeln!(page, "# Campaign {} of {} / {}\n", campaign.number, keys.fleet, keys.region)?;
     writeln!(
         page,
         "The record of one campaign, in the parts that ISO 24089 asks for. It was made from `journal.jsonl`; `shoal evidence check` \
          makes it again and compares. Times are UTC, by the timekeeper's clock.\n"
     )?;
-    writeln!(page, "## What, and for what\n")?;
-    writeln!(page, "| | |\n|---|---|")?;
-    let rows = [
-        ("particle", campaign.particle.clone()),
-        ("base model", compatibility.base_model.clone()),
-        ("layout", compatibility.layout.clone()),
-        ("fits what the fleet carries", yes(compatibility.compatible)),
-        ("a vehicle watches", format!("{} moments", campaign.moments_min)),
-        ("skill that it may lose", format!("{:.4}", campaign.worse_max)),
-        ("how far apart it may predict", format!("{:.4} of what moves", campaign.apart_max)),
-        ("time it may take", format!("{:.2} times the active one's", campaign.latency_max)),
-        ("what two people signed", format!("SHA-256 {}", campaign.digest)),
-    ];
-    for (what, value) in rows {
-        writeln!(page, "| {what} | {value} |")?;
-    }
+    what(page, record)?;
     writeln!(page, "\n## Approval\n")?;
     writeln!(
         page,
@@ -73,14 +56,7 @@ fn write(page: &mut String, record: &Record) -> std::fmt::Result {
             per_cent(stage.gone_back_max)
         )?;
     }
-    writeln!(page, "\n## Vehicles\n\n| number | key | stage | what it said |\n|---|---|---|---|")?;
-    for target in targets.iter().take(LISTED) {
-        let stage = target.stage.map_or("none".to_owned(), |stage| stage.to_string());
-        writeln!(page, "| {} | {} | {stage} | {} |", target.number, target.id, said(target))?;
-    }
-    if targets.len() > LISTED {
-        writeln!(page, "\nAnd {} more, in `record.json`.", targets.len() - LISTED)?;
-    }
+    vehicles(page, record)?;
     writeln!(page, "\n## What it rests on\n")?;
     writeln!(
         page,
@@ -93,6 +69,40 @@ fn write(page: &mut String, record: &Record) -> std::fmt::Result {
         keys.approver,
         record.bill_of_materials
     )
+}
+
+fn what(page: &mut String, record: &Record) -> std::fmt::Result {
+    let Record { campaign, compatibility, .. } = record;
+    writeln!(page, "## What, and for what\n")?;
+    writeln!(page, "| | |\n|---|---|")?;
+    let rows = [
+        ("particle", campaign.particle.clone()),
+        ("base model", compatibility.base_model.clone()),
+        ("layout", compatibility.layout.clone()),
+        ("fits what the fleet carries", yes(compatibility.compatible)),
+        ("a vehicle watches", format!("{} moments", campaign.moments_min)),
+        ("skill that it may lose", format!("{:.4}", campaign.worse_max)),
+        ("how far apart it may predict", format!("{:.4} of what moves", campaign.apart_max)),
+        ("time it may take", format!("{:.2} times the active one's", campaign.latency_max)),
+        ("what two people signed", format!("SHA-256 {}", campaign.digest)),
+    ];
+    for (what, value) in rows {
+        writeln!(page, "| {what} | {value} |")?;
+    }
+    Ok(())
+}
+
+fn vehicles(page: &mut String, record: &Record) -> std::fmt::Result {
+    let targets = &record.targets;
+    writeln!(page, "\n## Vehicles\n\n| number | key | stage | what it said |\n|---|---|---|---|")?;
+    for target in targets.iter().take(LISTED) {
+        let stage = target.stage.map_or("none".to_owned(), |stage| stage.to_string());
+        writeln!(page, "| {} | {} | {stage} | {} |", target.number, target.id, said(target))?;
+    }
+    if targets.len() > LISTED {
+        writeln!(page, "\nAnd {} more, in `record.json`.", targets.len() - LISTED)?;
+    }
+    Ok(())
 }
 
 fn said(target: &Target) -> String {
