@@ -200,7 +200,7 @@ impl State {
                 outcomes.insert(*vehicle, outcome);
             }
         }
-        let progress = plan.progress(self.keyring.roster(), &outcomes);
+        let progress = plan.progress(&plan.draw(self.keyring.roster()), &outcomes);
         let stages = plan.stages.iter().zip(&progress.stages);
         Some(view::Campaign {
             number: plan.number,

@@ -95,6 +95,21 @@ pub enum Outcome {
     GoneBack,
 }
 
+/// Who is in which stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drawn {
+    stages: BTreeMap<KeyId, usize>,
+    /// How many there are in each.
+    vehicles: Vec<usize>,
+}
+
+impl Drawn {
+    /// The stage of a vehicle; `None`: it is in none, or not of the fleet.
+    pub fn of(&self, vehicle: KeyId) -> Option<usize> {
+        self.stages.get(&vehicle).copied()
+    }
+}
+
 /// How far one stage is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stands {
@@ -261,31 +276,43 @@ impl Plan {
         if plan.encode() == bytes { Ok(plan) } else { Err(RejectCampaign::NotCanonical) }
     }
 
-    /// The stage of a vehicle; `None`: it is in none. Its place, per mille, is that of SHA-256(`campaign` ‖ number u32 ‖ key id)
-    /// among all such hashes: the same for all, and another in each campaign. Numbers little-endian, the first four bytes of the
-    /// hash as a little-endian number, mod 1000.
-    pub fn stage_of(&self, vehicle: KeyId) -> Option<usize> {
+    /// Who of a roster is in which stage. Vehicles stand in the order of SHA-256(`campaign` ‖ number u32 ‖ key id), the number
+    /// little-endian: the same for all, and another in each campaign. A share of it, rounded up, is in a stage or one before: the first
+    /// has a vehicle at least.
+    pub fn draw(&self, roster: &Roster) -> Drawn {
         let hasher =
             Sha256::new().chain_update(b"campaign").chain_update(self.number.to_le_bytes());
-        let hash: [u8; 32] = hasher.chain_update(vehicle.bytes()).finalize().into();
-        let [a, b, c, d, ..] = hash;
-        let place = u32::from_le_bytes([a, b, c, d]).checked_rem(ALL.into())?;
-        self.stages.iter().position(|stage| place < u32::from(stage.share))
+        let place = |vehicle: KeyId| -> [u8; 32] {
+            hasher.clone().chain_update(vehicle.bytes()).finalize().into()
+        };
+        let ids = (0..).map_while(|number| roster.id(number));
+        let mut order: Vec<([u8; 32], KeyId)> = ids.map(|id| (place(id), id)).collect();
+        order.sort_unstable();
+        let ends = self.stages.iter().map(|stage| {
+            let share = order.len().saturating_mul(stage.share.into());
+            share.div_ceil(usize::from(ALL))
+        });
+        let (mut stages, mut vehicles, mut begin) = (BTreeMap::new(), Vec::new(), 0);
+        for (stage, end) in ends.enumerate() {
+            let part = order.get(begin..end).unwrap_or_default();
+            stages.extend(part.iter().map(|(_place, id)| (*id, stage)));
+            vehicles.push(part.len());
+            begin = end;
+        }
+        Drawn { stages, vehicles }
     }
 
-    /// How far it is, by what vehicles of the roster said came of it.
-    pub fn progress(&self, roster: &Roster, outcomes: &BTreeMap<KeyId, Outcome>) -> Progress {
-        let mut stages = alloc::vec![Stands::default(); self.stages.len()];
-        for vehicle in (0..).map_while(|number| roster.id(number)) {
-            let Some(stands) = self.stage_of(vehicle).and_then(|stage| stages.get_mut(stage))
-            else {
+    /// How far it is, by what these vehicles said came of it.
+    pub fn progress(&self, drawn: &Drawn, outcomes: &BTreeMap<KeyId, Outcome>) -> Progress {
+        let stands = |vehicles: &usize| Stands { vehicles: *vehicles, ..Stands::default() };
+        let mut stages: Vec<Stands> = drawn.vehicles.iter().map(stands).collect();
+        for (vehicle, outcome) in outcomes {
+            let Some(stands) = drawn.of(*vehicle).and_then(|stage| stages.get_mut(stage)) else {
                 continue;
             };
-            stands.vehicles = stands.vehicles.saturating_add(1);
-            match outcomes.get(&vehicle) {
-                Some(Outcome::Kept) => stands.kept = stands.kept.saturating_add(1),
-                Some(Outcome::GoneBack) => stands.gone_back = stands.gone_back.saturating_add(1),
-                None => {}
+            match outcome {
+                Outcome::Kept => stands.kept = stands.kept.saturating_add(1),
+                Outcome::GoneBack => stands.gone_back = stands.gone_back.saturating_add(1),
             }
         }
         let of = |part: usize, all: usize, per_mille: u16| {
@@ -295,7 +322,7 @@ impl Plan {
             let (gone, most) = of(stands.gone_back, stands.vehicles, stage.gone_back_max);
             gone > most
         });
-        // A stage in which nobody is stands in nobody's way.
+        // In a small fleet a later stage may have nobody: it stands in nobody's way.
         let done = stages.iter().zip(&self.stages).take_while(|(stands, stage)| {
             let (kept, least) = of(stands.kept, stands.vehicles, stage.kept_min);
             kept >= least
@@ -400,9 +427,8 @@ impl Campaign {
         &self.approval
     }
 
-    /// What this vehicle does at this time (UTC in seconds), as far as the campaign is.
-    pub fn duty(&self, vehicle: KeyId, progress: &Progress, mine: Mine, utc_s: u64) -> Duty {
-        let stage = self.plan.stage_of(vehicle);
+    /// What a vehicle of this stage does at this time (UTC in seconds), as far as the campaign is.
+    pub fn duty(&self, stage: Option<usize>, progress: &Progress, mine: Mine, utc_s: u64) -> Duty {
         let may_begin =
             stage.is_some_and(|stage| stage < progress.open) && utc_s <= self.approved_until_s;
         match (self.order, mine) {

@@ -146,6 +146,7 @@ impl World {
 
     /// What was begun was approved, and its stage was open.
     pub(crate) fn check_campaigns(&mut self) {
+        let roster = self.roster();
         let Promotions { campaign, adapter, kept, looked, .. } = &mut self.promotions;
         for vehicle in &self.vehicles {
             let seen = vehicle.engine.seen();
@@ -160,10 +161,10 @@ impl World {
                     *adapter,
                     "{who} tries another adapter than was approved"
                 );
-                let stage = plan.stage_of(vehicle.key).expect("its stage");
+                let drawn = plan.draw(&roster);
+                let stage = drawn.of(vehicle.key).expect("its stage");
                 for before in 0..stage {
-                    let all =
-                        self.vehicles.iter().filter(|one| plan.stage_of(one.key) == Some(before));
+                    let all = self.vehicles.iter().filter(|one| drawn.of(one.key) == Some(before));
                     let keep = all.clone().filter(|one| kept.contains(&one.key)).count();
                     let enough =
                         keep * 1_000 >= all.count() * usize::from(plan.stages[before].kept_min);
@@ -177,6 +178,10 @@ impl World {
         }
     }
 
+    fn roster(&self) -> Roster {
+        Roster::new(self.vehicles.iter().map(|vehicle| vehicle.key).collect()).unwrap()
+    }
+
     /// At the end orders were heard, and nobody waits whose stage is open.
     pub(crate) fn end_campaigns(&self) {
         let Some(campaign) = &self.promotions.campaign else { return };
@@ -184,8 +189,6 @@ impl World {
             Some(tried) if tried.ask.number == campaign.plan.number => tried.mine,
             Some(_) | None => Mine::Outside,
         };
-        let roster =
-            Roster::new(self.vehicles.iter().map(|vehicle| vehicle.key).collect()).unwrap();
         let outcomes = self.vehicles.iter().filter_map(|vehicle| {
             let tried = vehicle.engine.tried().filter(|tried| tried.ask.number == APPROVED)?;
             let outcome = match (tried.mine, tried.why) {
@@ -195,13 +198,14 @@ impl World {
             };
             Some((vehicle.key, outcome))
         });
-        let progress = campaign.plan.progress(&roster, &outcomes.collect());
+        let drawn = campaign.plan.draw(&self.roster());
+        let progress = campaign.plan.progress(&drawn, &outcomes.collect());
         let now = self.now_us.get();
         let quiet = now > self.promotions.last_us + QUIET_WINDOWS * u64::from(PERIOD_S) * SECOND_US;
         for vehicle in &self.vehicles {
             let honest = vehicle.character == Character::Honest;
             let mine = mine(vehicle.engine.tried());
-            let duty = campaign.duty(vehicle.key, &progress, mine, utc_seconds(now));
+            let duty = campaign.duty(drawn.of(vehicle.key), &progress, mine, utc_seconds(now));
             let number = vehicle.number;
             if honest && quiet && self.weather.bytes_max == PLENTY {
                 assert_eq!(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::mem;
 
-use shoal_swarm::campaign::{Duty, Mine, Order, Outcome, PARTICLE_SLOT, Plan};
+use shoal_swarm::campaign::{Drawn, Duty, Mine, Order, Outcome, PARTICLE_SLOT, Plan};
 use shoal_swarm::swarm::Flat;
 use shoal_wire::v1::{Presence, Refusal, RefusalCode, RefusalFields, SLOTS};
 use shoal_wire::{KeyId, Leaf, ParticleId, Verified};
@@ -26,6 +26,8 @@ pub(super) struct Promotion {
     pub(super) tried: Option<Tried>,
     /// The campaign that these say something of.
     of: Option<u32>,
+    /// Who is in which of its stages, by the roster.
+    drawn: Option<Drawn>,
     /// What vehicles say came of it, each with the counter of the record that says so.
     outcomes: BTreeMap<KeyId, (u64, Outcome)>,
     /// Something has happened since it was last thought about.
@@ -43,6 +45,11 @@ pub(super) struct Promotion {
 impl Promotion {
     pub(super) fn new(tried: Option<Tried>) -> Self {
         Promotion { tried, due: true, ..Promotion::default() }
+    }
+
+    /// Stages are drawn of another roster.
+    pub(super) fn roster_came(&mut self) {
+        (self.drawn, self.due) = (None, true);
     }
 
     /// Something has happened.
@@ -80,10 +87,11 @@ impl Exchange {
         let Some(mine) = self.promotion.mine(campaign.plan.number) else { return Ok(()) };
         let outcomes = self.promotion.outcomes.iter();
         let outcomes = outcomes.map(|(vehicle, (_counter, outcome))| (*vehicle, *outcome));
-        let progress =
-            campaign.plan.progress(self.documents.keyring().roster(), &outcomes.collect());
+        let roster = self.documents.keyring().roster();
+        let drawn = self.promotion.drawn.get_or_insert_with(|| campaign.plan.draw(roster));
+        let progress = campaign.plan.progress(drawn, &outcomes.collect());
         let utc_s = self.clock.now().utc.earliest_seconds();
-        let duty = campaign.duty(self.me, &progress, mine, utc_s);
+        let duty = campaign.duty(drawn.of(self.me), &progress, mine, utc_s);
         let listen = campaign.order == Order::Run && mine == Mine::Outside;
         let (number, plan) = (campaign.plan.number, campaign.plan.clone());
         self.listen(listen);
@@ -209,6 +217,7 @@ impl Exchange {
         if self.promotion.of != number {
             self.promotion.of = number;
             self.promotion.outcomes.clear();
+            self.promotion.drawn = None;
             self.promotion.wanted = None;
             // What stands at the broker is to come again.
             self.listen(false);

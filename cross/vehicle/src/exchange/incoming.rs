@@ -212,7 +212,7 @@ impl Exchange {
             News::Roster => {
                 let roster = self.documents.keyring().roster().clone();
                 self.tell_swarm(Input::Roster(&roster));
-                self.promotion.think();
+                self.promotion.roster_came();
             }
             News::Campaign => self.campaign_came(),
             News::Utility => {

@@ -149,7 +149,8 @@ impl Case {
         };
         let plan = &campaign.plan;
         let roster = self.keyring.roster();
-        let progress = plan.progress(roster, &self.outcomes());
+        let drawn = plan.draw(roster);
+        let progress = plan.progress(&drawn, &self.outcomes());
         let approval = verified::<shoal_wire::v1::Document<'_>>(
             campaign.approval(),
             &shoal_vehicle::exchange::key::Own(self.approver),
@@ -183,7 +184,7 @@ impl Case {
                 .map(|(number, id)| Target {
                     number,
                     id: id.to_string(),
-                    stage: plan.stage_of(id),
+                    stage: drawn.of(id),
                     said: self.said.get(&id).cloned().unwrap_or_default(),
                 })
                 .collect(),

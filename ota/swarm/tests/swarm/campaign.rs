@@ -10,6 +10,8 @@ use shoal_swarm::campaign::{
 use shoal_wire::v1::{Document, DocumentFields};
 use shoal_wire::{KeyId, Kind, LayoutHash, ModelHash, ParticleId, PublicKey, SecretKey, seal};
 
+use shoal_swarm::roster::Roster;
+
 use crate::make::{roster, vehicle};
 
 fn second(number: u8) -> SecretKey {
@@ -89,43 +91,52 @@ fn a_plan_has_stages_that_grow_and_parts_of_a_thousand() {
 /// The shares of a plan, drawn anew in each campaign.
 #[test]
 fn a_vehicle_is_in_one_stage_and_each_has_its_share() {
-    let vehicles: Vec<KeyId> = (0..2_000_u32)
-        .map(|number| KeyId::new([&[0; 4][..], &number.to_le_bytes()].concat().try_into().unwrap()))
-        .collect();
-    let mut counts = [0; 3];
-    let mut moved = 0;
-    let other = Plan { number: 8, ..plan() };
-    for vehicle in &vehicles {
-        let stage = plan().stage_of(*vehicle).unwrap();
-        counts[stage] += 1;
-        moved += usize::from(other.stage_of(*vehicle) != Some(stage));
-    }
-    let near = |count: usize, share: f64| (count as f64 / 2_000.0 - share).abs() < 0.03;
-    assert!(near(counts[0], 0.05) && near(counts[1], 0.25) && near(counts[2], 0.7), "{counts:?}");
+    let ids = || (0..2_000_u32).map(|number| KeyId::new(u64::from(number).to_le_bytes()));
+    let roster = Roster::new(ids().collect()).unwrap();
+    let other = Plan { number: 8, ..plan() }.draw(&roster);
+    let drawn = plan().draw(&roster);
+    let count = |stage| ids().filter(|vehicle| drawn.of(*vehicle) == Some(stage)).count();
+    assert_eq!([0, 1, 2].map(count), [100, 500, 1_400]);
+    let moved = ids().filter(|vehicle| drawn.of(*vehicle) != other.of(*vehicle)).count();
     assert!(moved > 500, "{moved}");
+    assert_eq!(drawn.of(KeyId::new([9; 8])), None, "not of the fleet");
     let mut canary = plan();
     canary.stages.truncate(1);
-    let outside = vehicles.iter().filter(|vehicle| canary.stage_of(**vehicle).is_none()).count();
-    assert_eq!(outside, 2_000 - counts[0]);
+    let canary = canary.draw(&roster);
+    assert_eq!(ids().filter(|vehicle| canary.of(*vehicle).is_none()).count(), 1_900);
+}
+
+#[test]
+fn the_smallest_fleet_has_a_canary() {
+    for vehicles in 1..5 {
+        let (roster, plan) = (roster(vehicles), plan());
+        let drawn = plan.draw(&roster);
+        let first = (0..vehicles).filter(|number| drawn.of(vehicle(*number)) == Some(0)).count();
+        assert_eq!(first, 1);
+        // The others wait for it.
+        let progress = plan.progress(&drawn, &BTreeMap::new());
+        assert_eq!(progress.open, 1);
+    }
 }
 
 #[test]
 fn a_stage_opens_when_the_one_before_keeps_it_and_none_when_too_many_go_back() {
-    let (plan, roster) = (plan(), roster(200));
+    let plan = plan();
+    let drawn = plan.draw(&roster(200));
     let of = |stage: usize| -> Vec<KeyId> {
-        (0..200).map(vehicle).filter(|id| plan.stage_of(*id) == Some(stage)).collect()
+        (0..200).map(vehicle).filter(|id| drawn.of(*id) == Some(stage)).collect()
     };
     let mut outcomes = BTreeMap::new();
-    assert_eq!(plan.progress(&roster, &outcomes).open, 1);
+    assert_eq!(plan.progress(&drawn, &outcomes).open, 1);
     let canary = of(0);
     assert!(canary.len() > 3, "{}", canary.len());
     for (index, vehicle) in canary.iter().enumerate() {
         outcomes.insert(*vehicle, Outcome::Kept);
-        let progress = plan.progress(&roster, &outcomes);
+        let progress = plan.progress(&drawn, &outcomes);
         let enough = (index + 1) * 1_000 >= canary.len() * 800;
         assert_eq!(progress.open, if enough { 2 } else { 1 });
     }
-    let progress = plan.progress(&roster, &outcomes);
+    let progress = plan.progress(&drawn, &outcomes);
     let all = Stands { vehicles: canary.len(), kept: canary.len(), gone_back: 0 };
     assert_eq!(progress.stages[0], all);
     // One in ten may go back, one more may not.
@@ -134,22 +145,21 @@ fn a_stage_opens_when_the_one_before_keeps_it_and_none_when_too_many_go_back() {
     for vehicle in &next[..may] {
         outcomes.insert(*vehicle, Outcome::GoneBack);
     }
-    assert_eq!(plan.progress(&roster, &outcomes).halted, None);
+    assert_eq!(plan.progress(&drawn, &outcomes).halted, None);
     outcomes.insert(next[may], Outcome::GoneBack);
-    let progress = plan.progress(&roster, &outcomes);
+    let progress = plan.progress(&drawn, &outcomes);
     assert_eq!((progress.halted, progress.open), (Some(1), 0));
     // Who is not on the roster says nothing.
     let strangers = BTreeMap::from([(KeyId::new([9; 8]), Outcome::GoneBack)]);
-    assert_eq!(plan.progress(&roster, &strangers).halted, None);
+    assert_eq!(plan.progress(&drawn, &strangers).halted, None);
 }
 
 #[test]
 fn a_vehicle_begins_in_its_stage_and_goes_back_when_it_is_told() {
-    let (roster, outcomes) = (roster(200), BTreeMap::new());
-    let progress = plan().progress(&roster, &outcomes);
-    let in_stage = |stage| (0..200).map(vehicle).find(|id| plan().stage_of(*id) == Some(stage));
-    let (first, later) = (in_stage(0).unwrap(), in_stage(1).unwrap());
-    let duty = |order, vehicle, mine| approved(plan(), order).duty(vehicle, &progress, mine, 1_000);
+    let drawn = plan().draw(&roster(200));
+    let progress = plan().progress(&drawn, &BTreeMap::new());
+    let (first, later) = (Some(0), Some(1));
+    let duty = |order, stage, mine| approved(plan(), order).duty(stage, &progress, mine, 1_000);
     assert_eq!(duty(Order::Run, first, Mine::Outside), Duty::Begin);
     assert_eq!(duty(Order::Run, later, Mine::Outside), Duty::Rest, "its stage is not open");
     let late = approved(plan(), Order::Run).duty(first, &progress, Mine::Outside, 2_001);
