@@ -60,10 +60,15 @@ impl Authority {
 
     /// A broker that lets in whom this authority signed, and nobody else. `None`: Mosquitto is not installed.
     pub fn mosquitto(&self) -> Option<Mosquitto> {
+        self.mosquitto_with("")
+    }
+
+    /// The same, with these lines in its configuration.
+    pub fn mosquitto_with(&self, more: &str) -> Option<Mosquitto> {
         let folder = self.broker.path().display();
         Mosquitto::start(&format!(
             "cafile {folder}/authority.pem\ncertfile {folder}/certificate.pem\nkeyfile {folder}/key.pem\n\
-             require_certificate true"
+             require_certificate true\n{more}"
         ))
     }
 }

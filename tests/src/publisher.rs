@@ -1,15 +1,32 @@
 //! Somebody who publishes what no link would: any bytes at any topic.
 
+use std::fmt;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::clock::PATIENCE_SECONDS;
 
 /// A connection of MQTT 3.1.1.
-#[derive(Debug)]
 pub struct Publisher {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     packet: u16,
+}
+
+/// Bytes both ways.
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher").field("packet", &self.packet).finish_non_exhaustive()
+    }
 }
 
 impl Publisher {
@@ -23,9 +40,37 @@ impl Publisher {
 
     /// Connects, if there is a broker that accepts it.
     pub fn reach(to: SocketAddr) -> Option<Self> {
-        let stream = TcpStream::connect(to).ok()?;
-        let patience = std::time::Duration::from_secs(PATIENCE_SECONDS);
-        stream.set_read_timeout(Some(patience)).ok()?;
+        Self::over(Box::new(socket(to)?))
+    }
+
+    /// Connects with the certificate in this folder, to a broker on localhost.
+    ///
+    /// # Panics
+    /// When the folder holds no certificate, or the broker does not accept it.
+    pub fn connect_with(to: SocketAddr, folder: &Path) -> Self {
+        let certificates = |name: &str| -> Vec<CertificateDer<'static>> {
+            let all = CertificateDer::pem_file_iter(folder.join(name)).expect("a file");
+            all.map(|one| one.expect("a certificate")).collect()
+        };
+        let mut roots = RootCertStore::empty();
+        for authority in certificates("authority.pem") {
+            roots.add(authority).expect("an authority");
+        }
+        let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).expect("a key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions of TLS")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(certificates("certificate.pem"), key)
+            .expect("a certificate with its key");
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
+        let stream = StreamOwned::new(connection, socket(to).expect("the broker listens"));
+        Self::over(Box::new(stream)).expect("the broker accepts it")
+    }
+
+    fn over(stream: Box<dyn Stream>) -> Option<Self> {
         let mut publisher = Self { stream, packet: 0 };
         // Level 4, a clean session, no keep-alive.
         let hello = [&[0, 4], &b"MQTT"[..], &[4, 2, 0, 0, 0, 7], b"hostile"].concat();
@@ -90,4 +135,11 @@ impl Publisher {
         let [byte] = byte;
         Some(byte)
     }
+}
+
+fn socket(to: SocketAddr) -> Option<TcpStream> {
+    let stream = TcpStream::connect(to).ok()?;
+    let patience = std::time::Duration::from_secs(PATIENCE_SECONDS);
+    stream.set_read_timeout(Some(patience)).ok()?;
+    Some(stream)
 }

@@ -1,13 +1,18 @@
 //! Links with certificates: both ends show one.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
-use shoal_link::{Broker as _, CertificatesError, Event, Settings, Tls, Why};
+use shoal_link::{Broker as _, CertificatesError, Event, Settings, Subscription, Tls, Why};
 use shoal_tests::brokers::{Mosquitto, TestBroker};
 use shoal_tests::certificates::Authority;
+use shoal_tests::publisher::Publisher;
+use shoal_wire::{Label, Leaf, Topic};
 use tempfile::TempDir;
 
-use crate::party::{Party, settings};
+use crate::party::{Party, key, settings};
 
 /// Certificate and key of a vehicle that this authority signed.
 fn vehicle(authority: &Authority) -> Tls {
@@ -91,4 +96,91 @@ fn what_is_missing_or_no_certificate_is_named() {
     fs::write(folder.path().join("key.pem"), "no key").unwrap();
     let unfit = encrypted.with_certificates(Some(folder.path())).unwrap_err();
     assert!(matches!(unfit, CertificatesError::Unfit { .. }), "{unfit}");
+}
+
+/// The access rules that docs/operators.md gives to Mosquitto, for an authority and a timekeeper of these ids.
+fn access_rules(authority: &str, timekeeper: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operators.md");
+    let text = fs::read_to_string(path).unwrap();
+    let (_, rules) = text.split_once("# shoal.acl:").expect("the rules");
+    let (rules, _) = rules.split_once("```").expect("their end");
+    let (_, rules) = rules.split_once('\n').expect("rules");
+    rules.replace("AUTHORITY_ID", authority).replace("TIMEKEEPER_ID", timekeeper)
+}
+
+/// What stands on a broker comes sooner.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// One of each kind of topic.
+const LEAVES: [Leaf; 13] = [
+    Leaf::Claim { slot: 0 },
+    Leaf::Vote { window: 1, place: 2 },
+    Leaf::Particle { slot: 3 },
+    Leaf::Chunk { slot: 3, index: 4 },
+    Leaf::Presence,
+    Leaf::Nonce { window: 5 },
+    Leaf::Plan,
+    Leaf::Roster,
+    Leaf::RosterPage { index: 6 },
+    Leaf::Utility,
+    Leaf::Swarm,
+    Leaf::Refusal { slot: 5 },
+    Leaf::Document { slot: 31 },
+];
+
+/// A thief with a vehicle's certificate tries every topic, of everybody, here and in another fleet: only below the vehicle's own id
+/// does anything come to stand. The timekeeper writes what the authority signed, and nobody else's.
+#[test]
+fn a_stolen_identity_writes_below_its_own_id_alone() {
+    let authority = Authority::new();
+    let folder = TempDir::new().unwrap();
+    let [stolen, other, timekeeper, authoritys] =
+        [1, 2, 3, 4].map(|number| key(number).public().id());
+    let rules = folder.path().join("shoal.acl");
+    fs::write(&rules, access_rules(&authoritys.to_string(), &timekeeper.to_string())).unwrap();
+    let options = format!("use_identity_as_username true\nacl_file {}", rules.display());
+    let Some(broker) = authority.mosquitto_with(&options) else { return };
+    let topics = |fleet: &'static str, whose| {
+        let (fleet, region) = (Label::new(fleet).unwrap(), Label::new("region-0").unwrap());
+        LEAVES.map(|leaf| Topic::new(fleet, region, whose, leaf).unwrap().to_string())
+    };
+    for (writer, whose) in [
+        (
+            stolen,
+            [("trial", stolen), ("trial", other), ("trial", timekeeper), ("trial", authoritys)],
+        ),
+        (
+            stolen,
+            [("other", stolen), ("other", other), ("other", timekeeper), ("other", authoritys)],
+        ),
+        (
+            timekeeper,
+            [("trial", authoritys), ("trial", timekeeper), ("trial", other), ("other", other)],
+        ),
+    ] {
+        let certificates = folder.path().join(writer.to_string());
+        authority.sign(&writer.to_string(), &certificates);
+        let mut thief = Publisher::connect_with(broker.address(), &certificates);
+        for topic in whose.into_iter().flat_map(|(fleet, whose)| topics(fleet, whose)) {
+            // Mosquitto acknowledges what it does not take.
+            thief.publish(&topic, b"stolen");
+        }
+    }
+
+    let vehicle = folder.path().join("reader");
+    authority.sign(&other.to_string(), &vehicle);
+    let mut reader = Party::connected(encrypted(&broker, Tls::read(&vehicle).unwrap()));
+    let everything = Subscription::Standing { filter: "shoal/1/#", acknowledged: true };
+    reader.link.subscribe(everything);
+    let may = [stolen, authoritys, timekeeper].map(|whose| topics("trial", whose));
+    let may: BTreeSet<String> = may.into_iter().flatten().collect();
+    let mut stands = BTreeSet::new();
+    while stands.len() < may.len() {
+        stands.insert(reader.message().topic);
+    }
+    assert_eq!(stands, may);
+    // All that stands there comes at once: nothing else does.
+    while let Some(event) = reader.link.next(QUIET) {
+        assert!(!matches!(event, Event::Message(_)), "{event:?}");
+    }
 }
