@@ -135,3 +135,25 @@ fn a_fair_fleet_elects_what_is_better() {
     let best = swarm.and_then(|swarm| swarm.best(world.weather.all_windows())).unwrap();
     assert!(best.values.iter().all(|value| *value > 0), "{best:?}");
 }
+
+/// What a fleet leaves on its board does not grow with the years: after a thousand windows it is about as much as after fifty.
+#[test]
+fn what_stands_on_the_board_is_no_more_after_a_thousand_windows() {
+    let left = |windows| {
+        let mut world = World::new(2, Weather::fair(3, windows));
+        world.run();
+        let mut bytes = BTreeMap::<String, usize>::new();
+        for (topic, record) in world.cluster.nodes()[0].stands() {
+            let whose = topic.split('/').nth(5).unwrap_or_default();
+            *bytes.entry(whose.to_owned()).or_default() += record.len();
+        }
+        bytes
+    };
+    let (early, late) = (left(50), left(1_000));
+    tell(&format!("bytes by publisher after 60 windows: {early:?}, after 1,010: {late:?}"));
+    for (whose, bytes) in &late {
+        // What was elected last is of another length than what was elected first.
+        let most = early[whose] + early[whose] / 4;
+        assert!(*bytes <= most, "{whose}: {bytes} bytes, {} before", early[whose]);
+    }
+}

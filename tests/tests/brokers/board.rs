@@ -1,17 +1,21 @@
 //! The notice board: what stands there, for whom, and over what.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time;
 
 use embassy_time::Duration;
-use shoal_link::{Broker as _, Event, Settings, Version, Why};
+use shoal_link::{Broker as _, Event, Settings, Subscription, Version, Why};
 use shoal_tests::brokers::{Embedded, TestBroker};
 use shoal_tests::clock::{Stopwatch, until};
+use shoal_tests::publisher::Publisher;
 use shoal_tests::relay::Relay;
 use shoal_wire::Leaf;
+use shoal_wire::v1::{NOMINEES, SLOTS};
 
 use crate::party::{Particle, Party, settings, steps, topic};
 
+/// All that stands on a board has come when nothing came for so long.
+const QUIET: time::Duration = time::Duration::from_millis(700);
 /// One look for an event.
 const LOOK: time::Duration = time::Duration::from_millis(100);
 
@@ -280,4 +284,54 @@ fn of_two_links_of_one_name_the_newer_stays_where_they_are_told() {
     first.wait_for("a connection", |event| matches!(event, Event::Connected { .. }));
     let event = second.wait_for("to be told", |event| matches!(event, Event::Disconnected { .. }));
     assert_eq!(event, Event::Disconnected { why: Why::TakenOver, again: None });
+}
+
+/// What stands on the board, by topic, and how long it is.
+fn stands(broker: &mut dyn TestBroker) -> BTreeMap<String, usize> {
+    let mut reader = Party::connected(settings(broker.address(), 3));
+    reader.link.subscribe(Subscription::Standing { filter: "shoal/1/#", acknowledged: true });
+    let mut stands = BTreeMap::new();
+    while let Some(event) = reader.link.next(QUIET) {
+        if let Event::Message(message) = event {
+            stands.insert(message.topic, message.payload.len());
+        }
+    }
+    stands
+}
+
+/// What one vehicle publishes in a window: each at its place.
+fn window_of(number: u32) -> Vec<(Leaf, usize)> {
+    let slot = (number % u32::from(SLOTS)) as u8;
+    let chunks = (0..3).map(|index| (Leaf::Chunk { slot, index }, 3_000));
+    let votes = (0..NOMINEES).map(|place| (Leaf::vote(number, place), 250));
+    let rest = [
+        (Leaf::Particle { slot }, 400),
+        (Leaf::Claim { slot }, 300),
+        (Leaf::Refusal { slot: 0 }, 170),
+        (Leaf::Presence, 220),
+    ];
+    chunks.chain(votes).chain(rest).collect()
+}
+
+pub(crate) fn what_a_vehicle_leaves_is_no_more_after_a_thousand_windows(
+    broker: &mut dyn TestBroker,
+) {
+    let mut vehicle = Publisher::connect(broker.address());
+    let mut publish = |windows: std::ops::Range<u32>| {
+        for window in windows {
+            for (leaf, bytes) in window_of(window) {
+                // Every window other bytes, as long as the ones before.
+                let mut record = vec![0x5A; bytes];
+                record[..4].copy_from_slice(&window.to_le_bytes());
+                vehicle.publish(&topic(1, leaf).to_string(), &record);
+            }
+        }
+    };
+    publish(0..20);
+    let before = stands(broker);
+    publish(20..1_000);
+    let after = stands(broker);
+    let bytes: usize = after.values().sum();
+    println!("{} topics, {bytes} bytes", after.len());
+    assert_eq!(after, before);
 }

@@ -57,6 +57,7 @@ on_every_broker! {
         an_oversized_message_is_ignored
         a_broker_that_went_away_is_found_again
         every_record_of_a_thousand_vehicles_arrives
+        what_a_vehicle_leaves_is_no_more_after_a_thousand_windows
     }
     transfers {
         a_particle_arrives
