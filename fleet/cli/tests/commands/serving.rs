@@ -29,10 +29,10 @@ use super::{SHOAL, shoal, text};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program that is ended with the test.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Running {
-    fn start(args: &[&str]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
         let mut command = Command::new(SHOAL);
         command.args(args).stdout(Stdio::piped()).stderr(Stdio::null());
         Running(command.spawn().unwrap())
@@ -46,7 +46,7 @@ impl Running {
     }
 
     /// Asks it to end; whether it ends well.
-    fn terminate(mut self) -> bool {
+    pub(crate) fn terminate(mut self) -> bool {
         let asked = Command::new("kill").arg(self.0.id().to_string()).status().unwrap();
         asked.success() && self.0.wait().unwrap().success()
     }
@@ -60,11 +60,11 @@ impl Drop for Running {
     }
 }
 
-fn broker(listen: SocketAddr) -> Broker {
+pub(crate) fn broker(listen: SocketAddr) -> Broker {
     Broker::start(shoal_broker::Settings { listen, ..shoal_broker::Settings::local() }).unwrap()
 }
 
-fn any() -> SocketAddr {
+pub(crate) fn any() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 

@@ -1,0 +1,101 @@
+//! `shoal campaign` and `shoal evidence`: what two people sign, and the record of it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use shoal_runtime::adapter::Adapter;
+use shoal_runtime::graft::Profile;
+use shoal_runtime::onnx::Model;
+use shoal_shadow::fit::graft_package;
+use shoal_shadow::package::Package;
+
+use super::fleet::fleet;
+use super::serving::{Running, any, broker};
+use super::{misfits, package, schema, shoal, text};
+
+/// By when a journal is written.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An adapter of the package that ships, as a PEFT directory.
+fn adapter(folder: &Path) -> PathBuf {
+    let package = Package::open(&package()).unwrap();
+    let model = Model::read(&package.model_path()).unwrap();
+    let layout = graft_package(&model, package.description(), 1, Profile::Cpu).unwrap().layout;
+    let path = folder.join("adapter");
+    Adapter::start(layout, 3).write_peft(&path).unwrap();
+    path
+}
+
+/// What a command says is wrong.
+fn refused(args: &[&str]) -> String {
+    let output = shoal(args);
+    assert!(!output.status.success(), "{args:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn done(args: &[&str]) -> String {
+    let output = shoal(args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_campaign_is_what_two_people_signed_and_its_record_has_the_form_of_its_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fleet, adapter) = (fleet(folder.path()), adapter(folder.path()));
+    let (dir, package) = (text(&fleet), package());
+    let new = ["campaign", "new", dir, "--adapter", text(&adapter), "--package", text(&package)];
+    let wide = refused(&[&new[..], &["--stages", "30,30"]].concat());
+    assert!(wide.contains("stage 1"), "{wide}");
+    let much = refused(&[&new[..], &["--worse", "9"]].concat());
+    assert!(much.contains("--worse"), "{much}");
+    done(&[&new[..], &["--stages", "50,100"]].concat());
+    assert!(refused(&["campaign", "start", dir, "1"]).contains("approve"));
+    assert!(refused(&["campaign", "start", dir, "2"]).contains("campaigns/2"));
+
+    let key = fleet.join("approver.key");
+    let approve = ["campaign", "approve", dir, "1", "--key", text(&key)];
+    done(&approve);
+    // Whoever changes the plan after that has no approval any more.
+    let plan = fleet.join("campaigns/1/plan.bin");
+    let signed = std::fs::read(&plan).unwrap();
+    let mut changed = signed.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    std::fs::write(&plan, &changed).unwrap();
+    assert!(refused(&["campaign", "start", dir, "1"]).contains("another plan"));
+    std::fs::write(&plan, &signed).unwrap();
+    done(&["campaign", "start", dir, "1"]);
+
+    let record = folder.path().join("record");
+    let write = ["evidence", "write", dir, "1", "-o", text(&record)];
+    assert!(refused(&write).contains("journal.jsonl"), "nobody has served it yet");
+    let broker = broker(any());
+    let program = Running::start(&["fleet", "serve", dir, "--broker", &broker.url()]);
+    wait_for_journal(&fleet);
+    assert!(program.terminate());
+    done(&write);
+    done(&["evidence", "check", text(&record)]);
+    let said = std::fs::read_to_string(record.join("record.json")).unwrap();
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(misfits(&schema("evidence.schema.json"), &said, "$"), Vec::<String>::new());
+    assert_eq!(said["compatibility"]["compatible"], true);
+    assert_eq!(said["orders"][0]["order"], "run");
+    let stages: Vec<&Value> =
+        said["targets"].as_array().unwrap().iter().map(|target| &target["stage"]).collect();
+    assert!(stages.contains(&&Value::from(0)) && stages.contains(&&Value::from(1)), "{stages:?}");
+    let bill = std::fs::read_to_string(record.join("sbom.cdx.json")).unwrap();
+    let bill: Value = serde_json::from_str(&bill).unwrap();
+    assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&"CycloneDX".into(), &"1.6".into()));
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test against real programs has their time")]
+fn wait_for_journal(fleet: &Path) {
+    let began = std::time::Instant::now();
+    // The campaign's document is the first by name, the swarm's the last but one.
+    let whole = |text: String| text.contains("/document/") && text.contains("/swarm/");
+    while !std::fs::read_to_string(fleet.join("journal.jsonl")).is_ok_and(whole) {
+        assert!(began.elapsed() < PATIENCE, "no journal");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
