@@ -135,7 +135,7 @@ impl Reader {
         Some(event)
     }
 
-    /// Reads until all that stood there has come; false: it did not in so long.
+    /// Reads until all that stood there has come, or for so long while more and more comes; false: nobody tells of this fleet.
     pub fn settle(&mut self, patience: Duration) -> bool {
         let (started, mut last) = (since_boot(), since_boot());
         while started.elapsed() < patience {
@@ -143,10 +143,10 @@ impl Reader {
                 last = since_boot();
             }
             if self.asked == 0 && last.elapsed() >= QUIET {
-                return self.state.is_known();
+                break;
             }
         }
-        false
+        self.asked == 0 && self.state.is_known()
     }
 
     /// What is known of the fleet.

@@ -5,6 +5,7 @@ use std::mem;
 
 use shoal_swarm::campaign::{Drawn, Duty, Mine, Order, Outcome, PARTICLE_SLOT, Plan};
 use shoal_swarm::swarm::Flat;
+use shoal_window::Phase;
 use shoal_wire::v1::{Presence, Refusal, RefusalCode, RefusalFields, SLOTS};
 use shoal_wire::{KeyId, Leaf, ParticleId, Verified};
 use tracing::{info, warn};
@@ -28,14 +29,16 @@ pub(super) struct Promotion {
     of: Option<u32>,
     /// Who is in which of its stages, by the roster.
     drawn: Option<Drawn>,
-    /// What vehicles say came of it, each with the counter of the record that says so.
-    outcomes: BTreeMap<KeyId, (u64, Outcome)>,
+    /// What vehicles say came of it, if anything, each with the counter of the last record that says so.
+    outcomes: BTreeMap<KeyId, (u64, Option<Outcome>)>,
     /// Something has happened since it was last thought about.
     due: bool,
     /// The engine is at it.
     working: bool,
     /// The particle that is wanted for it.
     wanted: Option<ParticleId>,
+    /// The window in which it was begun last: what fails is tried again in the next.
+    attempted: Option<u32>,
     /// Whether this line listens to what came of it elsewhere.
     listening: bool,
     /// Whether the broker's session may still, from a line before.
@@ -67,6 +70,15 @@ impl Promotion {
         self.wanted
     }
 
+    /// A vehicle says in a record of this counter what came of it; an older one says nothing any more.
+    fn says(&mut self, vehicle: KeyId, counter: u64, outcome: Option<Outcome>) {
+        let before = self.outcomes.get(&vehicle).copied();
+        if before.is_none_or(|(newest, _outcome)| counter > newest) {
+            self.outcomes.insert(vehicle, (counter, outcome));
+            self.due |= before.and_then(|(_counter, outcome)| outcome) != outcome;
+        }
+    }
+
     /// How the vehicle stands to the campaign of this number; `None`: it had a part in a later one.
     fn mine(&self, number: u32) -> Option<Mine> {
         match self.tried {
@@ -86,7 +98,7 @@ impl Exchange {
         let Some(campaign) = self.documents.campaign() else { return Ok(()) };
         let Some(mine) = self.promotion.mine(campaign.plan.number) else { return Ok(()) };
         let outcomes = self.promotion.outcomes.iter();
-        let outcomes = outcomes.map(|(vehicle, (_counter, outcome))| (*vehicle, *outcome));
+        let outcomes = outcomes.filter_map(|(vehicle, (_, outcome))| Some((*vehicle, (*outcome)?)));
         let roster = self.documents.keyring().roster();
         let drawn = self.promotion.drawn.get_or_insert_with(|| campaign.plan.draw(roster));
         let progress = campaign.plan.progress(drawn, &outcomes.collect());
@@ -113,18 +125,20 @@ impl Exchange {
             return;
         };
         let Promotion { listening, session, .. } = &mut self.promotion;
-        if if listen { *listening } else { !*session } {
-            return;
+        let already = if listen { *listening } else { !*session };
+        if !already {
+            (*listening, *session) = (listen, listen);
+            line.listen(&self.board, listen);
         }
-        (*listening, *session) = (listen, listen);
-        line.listen(&self.board, listen);
     }
 
     /// Fetches the adapter, in a window.
     fn begin_trial(&mut self, plan: &Plan) -> Result<(), ExchangeError> {
-        if self.line_for() != Some(For::Window) || self.promotion.wanted.is_some() {
+        let Some(Phase::Open { window, .. }) = self.phase else { return Ok(()) };
+        if self.line_for() != Some(For::Window) || self.promotion.attempted == Some(window) {
             return Ok(());
         }
+        self.promotion.attempted = Some(window);
         let own = shoal_wire::LayoutHash::new(self.layout.hash());
         if plan.base_model != self.base_model || plan.layout != own {
             warn!(campaign = plan.number, "it is for another model or layout than this vehicle's");
@@ -170,7 +184,9 @@ impl Exchange {
         if let Some(Tried { ask, mine, why, .. }) = tried {
             info!(campaign = ask.number, ?mine, ?why, "campaign");
         }
-        (self.promotion.tried, self.promotion.working, self.promotion.due) = (tried, false, true);
+        // What has failed left all as it was: there is nothing new to think about.
+        self.promotion.due |= tried != self.promotion.tried;
+        (self.promotion.tried, self.promotion.working) = (tried, false);
     }
 
     /// What a vehicle drives with, as it says itself.
@@ -179,20 +195,12 @@ impl Exchange {
         let kept = presence.body().fields().adapter == Some(campaign.plan.particle);
         let (vehicle, counter) = (presence.head().key, presence.head().counter);
         let before = self.promotion.outcomes.get(&vehicle).copied();
-        if before.is_some_and(|(newest, _outcome)| counter <= newest) {
-            return;
-        }
-        match (kept, before) {
-            (true, _) => {
-                self.promotion.outcomes.insert(vehicle, (counter, Outcome::Kept));
-            }
-            (false, Some((_, Outcome::Kept))) => {
-                self.promotion.outcomes.remove(&vehicle);
-            }
-            // That it went back stays true.
-            (false, Some((_, Outcome::GoneBack)) | None) => return,
-        }
-        self.promotion.think();
+        // That it went back stays true.
+        let outcome = match before.and_then(|(_counter, outcome)| outcome) {
+            Some(Outcome::GoneBack) => Some(Outcome::GoneBack),
+            Some(Outcome::Kept) | None => kept.then_some(Outcome::Kept),
+        };
+        self.promotion.says(vehicle, counter, outcome);
     }
 
     /// What a vehicle refuses may be the campaign.
@@ -203,12 +211,7 @@ impl Exchange {
         let Some(outcome) = outcome.filter(|_| record == received(campaign.approval())) else {
             return;
         };
-        let (vehicle, counter) = (refusal.head().key, refusal.head().counter);
-        let before = self.promotion.outcomes.get(&vehicle);
-        if before.is_none_or(|(newest, _outcome)| counter > *newest) {
-            self.promotion.outcomes.insert(vehicle, (counter, outcome));
-            self.promotion.think();
-        }
+        self.promotion.says(refusal.head().key, refusal.head().counter, Some(outcome));
     }
 
     /// There is a campaign, or another order. What came of the one before is not said of this one.
@@ -218,7 +221,7 @@ impl Exchange {
             self.promotion.of = number;
             self.promotion.outcomes.clear();
             self.promotion.drawn = None;
-            self.promotion.wanted = None;
+            (self.promotion.wanted, self.promotion.attempted) = (None, None);
             // What stands at the broker is to come again.
             self.listen(false);
         }

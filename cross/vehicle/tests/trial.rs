@@ -1,0 +1,103 @@
+//! An adapter that a campaign put on trial, with a real model: watched beside the active one, kept, left, gone back from.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use shoal_hal::backend::synthetic::{Region, Road};
+use shoal_hal::{Drive, Span};
+use shoal_runtime::adapter::Adapter;
+use shoal_swarm::campaign::{Mine, Watch};
+use shoal_vehicle::agent::{Agent, Ask, Tell, Why};
+use shoal_vehicle::config::{Config, EngineKind};
+use shoal_wire::{ParticleId, RecordId};
+
+const FRAMES: usize = 40;
+
+fn agent(state: &Path) -> Agent {
+    let mut config = Config::default();
+    config.engine.kind = EngineKind::Tract;
+    config.model.package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/world");
+    config.state = state.to_owned();
+    Agent::open(config).unwrap()
+}
+
+fn drive_again(agent: &mut Agent) {
+    let form = agent.form();
+    let road: Drive =
+        Road { region: Region::ALL[0], seed: 7 }.render(form.shape, form.rate_hz, FRAMES);
+    let all = [Span { first: 0, last: FRAMES - 1 }];
+    let mut told = 0;
+    agent
+        .drive_again(&road, &all, |tell| told += u32::from(matches!(tell, Tell::Tried(_))))
+        .unwrap();
+    assert_eq!(told, 1);
+    assert_eq!(agent.replay().spans, 0, "nothing of it is kept");
+}
+
+/// The start adapter, every value of whose last factors is this much more: with 0 it is the base model.
+fn adapter(agent: &Agent, more: f32) -> Adapter {
+    let start = Adapter::start(Arc::clone(agent.layout()), 3);
+    let values = start.values().iter().map(|value| value + more);
+    Adapter::from_values(Arc::clone(agent.layout()), values.collect()).unwrap()
+}
+
+/// How long anything takes decides nothing here.
+fn ask(number: u32, moments_min: u32, apart_max: u16) -> Ask {
+    Ask {
+        number,
+        particle: ParticleId::new([number as u8; 32]),
+        approval: RecordId::new([9; 32]),
+        watch: Watch { moments_min, worse_max: u16::MAX, apart_max, latency_max: u16::MAX },
+    }
+}
+
+fn values(adapter: Option<Adapter>) -> Option<Vec<f32>> {
+    adapter.map(|adapter| adapter.values().to_vec())
+}
+
+#[test]
+fn what_is_watched_for_long_enough_is_kept_and_can_be_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut agent_1 = agent(folder.path());
+    let candidate = adapter(&agent_1, 0.0);
+    let tried = agent_1.put_on_trial(&candidate, ask(1, 50, 0)).unwrap();
+    assert_eq!((tried.mine, tried.active), (Mine::Watching, None));
+    drive_again(&mut agent_1);
+    assert_eq!(agent_1.tried().unwrap().unwrap().mine, Mine::Watching, "36 moments are not 50");
+    assert!(agent_1.active().unwrap().is_none());
+    drop(agent_1);
+    // What was seen before a start counts.
+    let mut agent_1 = agent(folder.path());
+    drive_again(&mut agent_1);
+    let kept = agent_1.tried().unwrap().unwrap();
+    assert_eq!((kept.mine, kept.active), (Mine::Kept, Some(kept.ask.particle)));
+    assert_eq!(values(agent_1.active().unwrap()), values(Some(candidate)));
+    assert!(agent_1.go_back(7).unwrap().is_none(), "another campaign's is none of its business");
+    let back = agent_1.go_back(1).unwrap().unwrap();
+    assert_eq!((back.mine, back.why, back.active), (Mine::GoneBack, Some(Why::Told), None));
+    drop(agent_1);
+    assert!(agent(folder.path()).active().unwrap().is_none());
+}
+
+#[test]
+fn what_is_found_wanting_leaves_what_was_there_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut agent = agent(folder.path());
+    let first = adapter(&agent, 0.0);
+    agent.put_on_trial(&first, ask(1, 30, 0)).unwrap();
+    drive_again(&mut agent);
+    // It predicts otherwise, and may not.
+    agent.put_on_trial(&adapter(&agent, 0.002), ask(2, 30, 0)).unwrap();
+    drive_again(&mut agent);
+    let tried = agent.tried().unwrap().unwrap();
+    assert_eq!((tried.mine, tried.why), (Mine::GoneBack, Some(Why::Apart)));
+    assert_eq!(tried.active, Some(ParticleId::new([1; 32])));
+    assert_eq!(values(agent.active().unwrap()), values(Some(first.clone())));
+    // Its numbers are none any more: driving goes on, the trial does not.
+    agent.put_on_trial(&adapter(&agent, 1e30), ask(3, 30, u16::MAX)).unwrap();
+    drive_again(&mut agent);
+    let tried = agent.tried().unwrap().unwrap();
+    assert_eq!((tried.mine, tried.why), (Mine::GoneBack, Some(Why::Failed)));
+    assert_eq!(values(agent.active().unwrap()), values(Some(first)));
+}
