@@ -8,7 +8,7 @@ use shoal_hal::backend::synthetic::{Region, Road};
 use shoal_hal::{Drive, Span};
 use shoal_runtime::adapter::Adapter;
 use shoal_swarm::campaign::{Mine, Watch};
-use shoal_vehicle::agent::{Agent, Ask, Tell, Why};
+use shoal_vehicle::agent::{About, Agent, Ask, Tell, Why};
 use shoal_vehicle::config::{Config, EngineKind};
 use shoal_wire::{ParticleId, RecordId};
 
@@ -100,4 +100,54 @@ fn what_is_found_wanting_leaves_what_was_there_before() {
     let tried = agent.tried().unwrap().unwrap();
     assert_eq!((tried.mine, tried.why), (Mine::GoneBack, Some(Why::Failed)));
     assert_eq!(values(agent.active().unwrap()), values(Some(first)));
+}
+
+/// What lies on the disk at this moment.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// The power goes after so many moments of a drive, three times; how the vehicle stands then.
+fn after_three_cuts(moments: usize) -> Mine {
+    let folder = tempfile::tempdir().unwrap();
+    let mut state = folder.path().join("0");
+    let mut first = agent(&state);
+    let candidate = adapter(&first, 0.0);
+    first.put_on_trial(&candidate, ask(1, 100_000, 0)).unwrap();
+    drop(first);
+    for life in 1..=3 {
+        let mut agent = agent(&state);
+        let form = agent.form();
+        let road = Road { region: Region::ALL[0], seed: 7 };
+        let road = road.render(form.shape, form.rate_hz, moments);
+        let about = About { name: "a road", of: None, rate_hz: road.rate_hz, recorded_at_s: None };
+        let left = folder.path().join(life.to_string());
+        let mut seen = 0;
+        let mut goes_on = |_since| {
+            seen += 1;
+            if seen == moments {
+                copy(&state, &left);
+            }
+            true
+        };
+        agent.watch(&mut road.moments(), &about, &mut goes_on, |_tell| {}).unwrap();
+        state = left;
+    }
+    agent(&state).tried().unwrap().unwrap().mine
+}
+
+#[test]
+fn a_vehicle_that_always_loses_its_power_at_once_goes_back_and_one_that_drives_does_not() {
+    assert_eq!(after_three_cuts(20), Mine::GoneBack);
+    // Four moments have no past; a hundred were kept.
+    assert_eq!(after_three_cuts(106), Mine::Watching);
 }

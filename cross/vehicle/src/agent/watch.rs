@@ -1,6 +1,7 @@
 //! The road: every frame is predicted and compared with what came; what is unusual is kept.
 
 use std::convert::Infallible;
+use std::mem;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use shoal_shadow::observe::{ObserveOptions, Observer};
 use shoal_shadow::package::{Description, Layout};
 use shoal_shadow::replay::{NewSpan, Recent};
 use shoal_shadow::trigger::{Capture, MomentDraws, Ranks, Trigger, TriggerOptions};
+use shoal_swarm::campaign::Mine;
 
 use super::trial::{Record, Sums};
 use super::{Agent, AgentError, Tell};
@@ -20,6 +22,9 @@ use crate::config::ReplayConfig;
 
 /// Moments that a surprise is ranked among, at least.
 const MEMORY: NonZeroU32 = NonZeroU32::new(600).expect("not zero");
+
+/// After so many moments what was seen of an adapter on trial is kept, and thought about: a cut takes no more.
+const LOOKED_AT: u32 = 100;
 
 /// What is being driven.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -108,15 +113,14 @@ impl Agent {
         mut tell: impl FnMut(Tell<'_>),
     ) -> Result<(), WatchError<M::Error>> {
         let active = self.predictor(self.active()?.as_ref(), 1)?;
-        let campaign = self.begin_watch()?;
-        let trial = self.on_trial()?.map(|adapter| self.predictor(Some(&adapter), 1));
-        // One that cannot even be loaded is no reason not to drive.
-        let (trial, failed) = match trial {
-            Some(Ok(trial)) => (Some(trial), false),
-            Some(Err(_failed)) => (None, true),
-            None => (None, false),
-        };
+        let mut campaign = self.begin_watch()?;
+        let trial = self.on_trial();
+        let trial = trial
+            .and_then(|trial| trial.map(|adapter| self.predictor(Some(&adapter), 1)).transpose());
         let options = triggers(&self.config.replay);
+        // One that cannot even be loaded is no reason not to drive.
+        let failed = trial.is_err();
+        let trial = trial.ok().flatten();
         let mut watch = Watch::new(self.package.description(), &self.form, active, trial, &options);
         watch.failed = failed;
         let mut count = 0;
@@ -136,6 +140,11 @@ impl Agent {
             if let Some(frame) = moment.frame {
                 let seen = watch.moment(frame, moment.motion, index, self.config.seed)?;
                 self.keep(&mut watch, about, &mut tell);
+                if watch.saw.moments >= LOOKED_AT
+                    && let Some(record) = campaign.take()
+                {
+                    campaign = self.look(&mut watch, record, &mut tell)?;
+                }
                 tell(Tell::Moment {
                     drive: about.name,
                     index: count,
@@ -192,6 +201,22 @@ impl Agent {
         if let Err(error) = self.replay.put(&span) {
             tell(Tell::NotStored(&error));
         }
+    }
+
+    /// Keeps what was seen of an adapter that a campaign put on trial; the trial goes on, unless enough was seen.
+    fn look(
+        &mut self,
+        watch: &mut Watch,
+        record: Record,
+        tell: &mut impl FnMut(Tell<'_>),
+    ) -> Result<Option<Record>, AgentError> {
+        let tried = self.end_watch(record, &mem::take(&mut watch.saw), watch.failed)?;
+        if tried.mine == Mine::Watching {
+            return self.begin_watch();
+        }
+        watch.trial = None;
+        tell(Tell::Tried(tried));
+        Ok(None)
     }
 
     /// Ends a trial by what it predicted on the road.
