@@ -339,7 +339,9 @@ impl State {
         if fields.name != campaign::NAME || newest.is_some_and(|newest| counter <= newest) {
             return false;
         }
-        let Ok(campaign) = Campaign::decode(fields.bytes, self.approver) else { return false };
+        let campaign = Campaign::decode(fields.bytes, self.approver);
+        let campaign = campaign.and_then(|campaign| campaign.of(&self.fleet, &self.region));
+        let Ok(campaign) = campaign else { return false };
         self.campaign = Some((counter, campaign));
         true
     }

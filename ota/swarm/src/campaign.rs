@@ -6,13 +6,15 @@
 //! The parts are those of ISO 24089 clause 9: targets, approval, stages, results, termination.
 
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shoal_wire::v1::{Document, DocumentFields, RefusalCode};
 use shoal_wire::{
-    KeyId, Keys, Kind, LayoutHash, ModelHash, ParticleId, PublicKey, RejectEnvelope, Unverified,
+    KeyId, Keys, Kind, Label, LayoutHash, ModelHash, ParticleId, PublicKey, RejectEnvelope,
+    RejectLabel, Unverified,
 };
 
 use crate::roster::Roster;
@@ -35,6 +37,10 @@ pub const APPROVAL: &str = "approval";
 pub struct Plan {
     /// Its number: a campaign takes the place of those with lower ones.
     pub number: u32,
+    /// The fleet that it is for, as topics name it: an approval counts in no other.
+    pub fleet: String,
+    /// Its region.
+    pub region: String,
     /// The adapter, as a particle that the authority published.
     pub particle: ParticleId,
     /// The model it is for.
@@ -188,6 +194,8 @@ pub enum RejectPlan {
     PerMille { stage: usize, value: u16 },
     #[error("no moments to watch: at least one is needed")]
     NoMoments,
+    #[error("no name of a fleet or region")]
+    Name(#[from] RejectLabel),
 }
 
 /// Why bytes are no campaign that may run.
@@ -204,6 +212,8 @@ pub enum RejectCampaign {
     Approval(#[from] RejectEnvelope),
     #[error("what is approved is another plan")]
     OtherPlan,
+    #[error("it is for another fleet or region")]
+    OtherFleet,
 }
 
 impl RejectCampaign {
@@ -215,6 +225,7 @@ impl RejectCampaign {
             Self::Plan(_) => RefusalCode::OutOfBounds,
             Self::Approval(reject) => RefusalCode::from(*reject),
             Self::OtherPlan => RefusalCode::Signature,
+            Self::OtherFleet => RefusalCode::Misplaced,
         }
     }
 }
@@ -250,6 +261,8 @@ impl Plan {
             }
             before = *share;
         }
+        Label::new(&self.fleet)?;
+        Label::new(&self.region)?;
         if self.watch.moments_min == 0 {
             return Err(RejectPlan::NoMoments);
         }
@@ -398,6 +411,15 @@ impl Campaign {
         }
         let approved_until_s = document.head().not_after_seconds;
         Ok(Self { plan, order, approved_until_s, approval: approval.to_vec() })
+    }
+
+    /// The same, if it is for this fleet and region.
+    ///
+    /// # Errors
+    /// [`RejectCampaign::OtherFleet`].
+    pub fn of(self, fleet: &str, region: &str) -> Result<Self, RejectCampaign> {
+        let here = self.plan.fleet == fleet && self.plan.region == region;
+        if here { Ok(self) } else { Err(RejectCampaign::OtherFleet) }
     }
 
     /// Reads what a document of the name [`NAME`] carries; `approver` is the second key.

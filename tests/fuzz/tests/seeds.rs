@@ -47,6 +47,8 @@ fn campaigns() -> Vec<(String, Vec<u8>)> {
             |index| Stage { share: 1_000 * index / stages, kept_min: 800, gone_back_max: 100 };
         Plan {
             number: stages.into(),
+            fleet: "fleet".to_owned(),
+            region: "region-0".to_owned(),
             particle: ParticleId::new([1; 32]),
             base_model: ModelHash::new([2; 32]),
             layout: LayoutHash::new([3; 32]),

@@ -15,7 +15,7 @@ use shoal_wire::v1::{Document, DocumentFields, Role};
 use shoal_wire::{KeyId, LayoutHash, Leaf};
 
 use crate::chance::Dice;
-use crate::documents::{Fleet, PERIOD_S, place, sealed};
+use crate::documents::{FLEET, Fleet, PERIOD_S, REGION, place, sealed};
 use crate::engine::{Character, layout, start};
 use crate::vehicle::utc_seconds;
 use crate::weather::PLENTY;
@@ -237,6 +237,8 @@ fn plan(fleet: &Fleet, coded: &Coded, number: u32) -> Plan {
     let stage = |share| Stage { share, kept_min: 600, gone_back_max: 400 };
     Plan {
         number,
+        fleet: FLEET.to_owned(),
+        region: REGION.to_owned(),
         particle: coded.header.id(),
         base_model: fleet.model(),
         layout: LayoutHash::new(layout().hash()),

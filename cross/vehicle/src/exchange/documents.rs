@@ -12,6 +12,7 @@ use shoal_wire::v1::{
 use shoal_wire::{Body, Kind, PublicKey, Verified};
 
 use super::key::verified;
+use crate::config::FleetConfig;
 
 /// The documents of a fleet, each the newest that came.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Documents {
     utility: Option<UtilityDocument>,
     swarm: Option<SwarmDocument>,
     approver: PublicKey,
+    /// Of the fleet and its region.
+    names: (String, String),
     /// With the counter and the bytes of its envelope.
     campaign: Option<(u64, Vec<u8>, Campaign)>,
     /// The newest envelope of each kind, with its counter.
@@ -77,13 +80,15 @@ impl RejectDocument {
 
 impl Documents {
     /// No document yet, only the keys to believe.
-    pub fn new(authority: PublicKey, timekeeper: PublicKey, approver: PublicKey) -> Self {
+    pub fn new(fleet: &FleetConfig) -> Self {
+        let FleetConfig { name, region, authority, timekeeper, approver, .. } = fleet;
         Documents {
-            keyring: Keyring::new(authority, timekeeper),
+            keyring: Keyring::new(*authority, *timekeeper),
             plan: None,
             utility: None,
             swarm: None,
-            approver,
+            approver: *approver,
+            names: (name.clone(), region.clone()),
             campaign: None,
             newest: BTreeMap::new(),
             pages: BTreeMap::new(),
@@ -185,7 +190,8 @@ impl Documents {
                 if !ours {
                     return Ok(None);
                 }
-                let campaign = Campaign::decode(bytes, self.approver)?;
+                let (fleet, region) = &self.names;
+                let campaign = Campaign::decode(bytes, self.approver)?.of(fleet, region)?;
                 let kept = document.bytes().to_vec();
                 self.campaign = Some((document.head().counter, kept, campaign));
                 Ok(Some(News::Campaign))
@@ -313,7 +319,21 @@ mod tests {
 
     fn none() -> Documents {
         let key = |seed| SecretKey::from_seed(&[seed; 32]).public();
-        Documents::new(authority().public(), key(2), key(3))
+        Documents::new(&FleetConfig {
+            name: "f".to_owned(),
+            region: "r".to_owned(),
+            broker: "mqtt://x".to_owned(),
+            certificates: None,
+            key: "k".into(),
+            pack: "p".into(),
+            authority: authority().public(),
+            timekeeper: key(2),
+            approver: key(3),
+            exchange: true,
+            metered: false,
+            while_driving: false,
+            battery_soc_min_percent: 30,
+        })
     }
 
     #[test]

@@ -250,7 +250,7 @@ impl Exchange {
             Board::new(&fleet.name, &fleet.region, fleet.authority.id(), fleet.timekeeper.id(), me);
         let Carried { layout, base_model, pack, tried } = carried;
         let Around { clock, dial, engine } = around;
-        let documents = Documents::new(fleet.authority, fleet.timekeeper, fleet.approver);
+        let documents = Documents::new(&fleet);
         let policy = Policy {
             metered: fleet.metered,
             driving: fleet.while_driving,

@@ -43,6 +43,9 @@ impl Approve {
         let folder = Folder::of(&self.dir, self.number);
         let plan = folder.plan()?;
         plan.check()?;
+        if (&plan.fleet, &plan.region) != (&description.name, &description.region) {
+            return Err(format!("the plan is for {} / {}", plan.fleet, plan.region).into());
+        }
         let (_envelope, particle) = folder.particle(description.authority)?;
         if particle.header.id() != plan.particle {
             return Err("the particle in the folder is not the plan's".into());

@@ -90,9 +90,9 @@ pub(super) struct Particle {
 
 /// A plan in words, for whoever signs it.
 pub(super) fn describe(plan: &Plan) -> String {
-    let Plan { number, particle, base_model, layout, stages, watch } = plan;
+    let Plan { number, fleet, region, particle, base_model, layout, stages, watch } = plan;
     let mut text = format!(
-        "campaign {number}\n  particle   {particle}\n  base model {base_model}\n  layout     {layout}\n"
+        "campaign {number}\n  for        {fleet} / {region}\n  particle   {particle}\n  base model {base_model}\n  layout     {layout}\n"
     );
     for (index, stage) in stages.iter().enumerate() {
         let per_cent = |per_mille: u16| f64::from(per_mille) * 100.0 / f64::from(ALL);

@@ -77,7 +77,7 @@ impl New {
                 best::fetch(&description, broker, self.certificates.as_deref())?
             }
         };
-        let plan = self.plan(number, &particle)?;
+        let plan = self.plan(number, &description, &particle)?;
         plan.check()?;
         let mut buffer = vec![0; Kind::ParticleHeader.envelope_bytes_max()];
         let counter = fleet::newest_counter(&self.dir)? + 1;
@@ -88,7 +88,12 @@ impl New {
         Ok(())
     }
 
-    fn plan(&self, number: u32, particle: &Particle) -> Result<Plan, Failure> {
+    fn plan(
+        &self,
+        number: u32,
+        description: &Description,
+        particle: &Particle,
+    ) -> Result<Plan, Failure> {
         let per_mille = |per_cent: f64| part(per_cent, 10.0, 1_000, "a share in per cent");
         let (kept_min, gone_back_max) = (per_mille(self.kept)?, per_mille(self.gone_back)?);
         let stages = self
@@ -99,6 +104,8 @@ impl New {
         let fields = particle.header.fields();
         Ok(Plan {
             number,
+            fleet: description.name.clone(),
+            region: description.region.clone(),
             particle: particle.header.id(),
             base_model: fields.base_model,
             layout: fields.layout,

@@ -68,7 +68,8 @@ impl<What: Ordered + Send + Sync> Command<What> {
         let folder = Folder::of(&self.dir, self.number);
         let (header, particle) = folder.particle(description.authority)?;
         let campaign =
-            Campaign::new(folder.plan()?, What::ORDER, &folder.approval()?, description.approver)?;
+            Campaign::new(folder.plan()?, What::ORDER, &folder.approval()?, description.approver)?
+                .of(&description.name, &description.region)?;
         fleet::sign_campaign(
             &self.dir,
             &key,

@@ -28,6 +28,7 @@ pub(super) fn record(keys: &Keys, number: u32, journal: &Read) -> Result<Record,
     };
     let mut case = Case {
         number,
+        keys: keys.clone(),
         approver: key(&keys.approver)?,
         keyring: Keyring::new(key(&keys.authority)?, key(&keys.timekeeper)?),
         head: Vec::new(),
@@ -39,12 +40,13 @@ pub(super) fn record(keys: &Keys, number: u32, journal: &Read) -> Result<Record,
     for line in &journal.lines {
         case.line(line).map_err(|failure| format!("line {}: {failure}", line.number + 1))?;
     }
-    case.record(keys.clone(), journal)
+    case.record(journal)
 }
 
 /// What is known so far.
 struct Case {
     number: u32,
+    keys: Keys,
     approver: PublicKey,
     keyring: Keyring,
     /// The newest roster's envelope.
@@ -73,7 +75,9 @@ impl Case {
             inbox::Record::Document(document) => {
                 let fields = document.body().fields();
                 if fields.name == campaign::NAME {
-                    let campaign = Campaign::decode(fields.bytes, self.approver)?;
+                    let (fleet, region) = (&self.keys.fleet, &self.keys.region);
+                    let campaign =
+                        Campaign::decode(fields.bytes, self.approver)?.of(fleet, region)?;
                     self.order(line.at_ms, document.head().counter, campaign);
                 }
             }
@@ -142,7 +146,7 @@ impl Case {
         outcomes.collect()
     }
 
-    fn record(mut self, keys: Keys, journal: &Read) -> Result<Record, Failure> {
+    fn record(mut self, journal: &Read) -> Result<Record, Failure> {
         let number = self.number;
         let Some(campaign) = self.campaign.take() else {
             return Err(format!("campaign {number} is not in the journal").into());
@@ -160,7 +164,7 @@ impl Case {
         let times = || journal.lines.iter().map(|line| line.at_ms);
         Ok(Record {
             schema: 1,
-            keys,
+            keys: self.keys,
             campaign: described(plan),
             compatibility: compatibility(plan, self.swarm),
             approval: Approval {

@@ -26,6 +26,8 @@ fn plan() -> Plan {
     let stage = |share| Stage { share, kept_min: 800, gone_back_max: 100 };
     Plan {
         number: 7,
+        fleet: "trial".to_owned(),
+        region: "region-0".to_owned(),
         particle: ParticleId::new([1; 32]),
         base_model: ModelHash::new([2; 32]),
         layout: LayoutHash::new([3; 32]),
@@ -59,6 +61,16 @@ fn what_nobody_approved_is_no_campaign() {
     wider.stages[0].share = 60;
     let of_wider = approval(&second(1), APPROVAL, &wider.digest());
     assert_eq!(new(&of_wider), Err(RejectCampaign::OtherPlan), "whatever is changed");
+}
+
+#[test]
+fn an_approval_counts_in_one_fleet() {
+    let campaign = approved(plan(), Order::Run);
+    assert!(campaign.clone().of("trial", "region-0").is_ok());
+    assert_eq!(campaign.clone().of("trial", "region-1"), Err(RejectCampaign::OtherFleet));
+    assert_eq!(campaign.of("real", "region-0"), Err(RejectCampaign::OtherFleet));
+    let nameless = Plan { fleet: "no name".to_owned(), ..plan() };
+    assert!(matches!(nameless.check(), Err(RejectPlan::Name(_))));
 }
 
 #[test]
