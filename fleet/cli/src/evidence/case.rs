@@ -33,6 +33,7 @@ pub(super) fn record(keys: &Keys, number: u32, journal: &Read) -> Result<Record,
         keyring: Keyring::new(key(&keys.authority)?, key(&keys.timekeeper)?),
         head: Vec::new(),
         swarm: None,
+        newest: BTreeMap::new(),
         campaign: None,
         orders: Vec::new(),
         said: BTreeMap::new(),
@@ -52,6 +53,8 @@ struct Case {
     /// The newest roster's envelope.
     head: Vec<u8>,
     swarm: Option<SwarmDocumentFields>,
+    /// By topic, the counter of the last record.
+    newest: BTreeMap<String, u64>,
     campaign: Option<Campaign>,
     orders: Vec<Order>,
     said: BTreeMap<KeyId, Vec<Said>>,
@@ -62,7 +65,14 @@ impl Case {
         let bytes = line.bytes();
         let topic = Topic::decode(&line.topic)?;
         let keyring = self.keyring.clone();
-        match inbox::read(&topic, &bytes, &keyring)? {
+        let record = inbox::read(&topic, &bytes, &keyring)?;
+        let counter = record.head().counter;
+        if self.newest.insert(line.topic.clone(), counter).is_some_and(|newest| newest >= counter) {
+            return Err(
+                format!("a record of {} that is older than the one before", line.topic).into()
+            );
+        }
+        match record {
             inbox::Record::Roster(head) => {
                 self.keyring.head(&head)?;
                 self.head = bytes.clone();

@@ -100,21 +100,36 @@ impl Witness {
             return Ok(());
         }
         let text = topic.to_string();
-        match read(topic, bytes, &self.keyring) {
-            Ok(Record::Presence(presence)) => {
+        let Ok(record) = read(topic, bytes, &self.keyring) else { return Ok(()) };
+        // What a broker brings back from long ago is no news.
+        let last = self.journal.last(&text).and_then(|last| Unverified::decode(last).ok());
+        if last.is_some_and(|last| record.head().counter <= last.head().counter) {
+            return Ok(());
+        }
+        match record {
+            Record::Presence(presence) => {
                 let before = self.journal.last(&text).and_then(|last| self.adapter(last));
                 let adapter = presence.body().fields().adapter;
                 if before.unwrap_or(None) == adapter {
                     return Ok(());
                 }
             }
-            Ok(Record::Refusal(refusal)) => {
+            Record::Refusal(refusal) => {
                 let code = RefusalCode::from_number(refusal.body().fields().code);
                 if code.and_then(Outcome::refused).is_none() || self.said(&text, &refusal) {
                     return Ok(());
                 }
             }
-            Ok(_) | Err(_) => return Ok(()),
+            Record::Claim(_)
+            | Record::Vote(_)
+            | Record::ParticleHeader(_)
+            | Record::Nonce(_)
+            | Record::WindowPlan(_)
+            | Record::Roster(_)
+            | Record::RosterPage(_)
+            | Record::UtilityDocument(_)
+            | Record::SwarmDocument(_)
+            | Record::Document(_) => return Ok(()),
         }
         self.journal.write(at_ms, &text, bytes)
     }
