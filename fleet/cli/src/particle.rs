@@ -12,13 +12,13 @@ use shoal_shadow::fit::load_predictor;
 use shoal_shadow::form::Form;
 use shoal_shadow::measure::{DriveClips, Horizon, Measurement, measure};
 use shoal_shadow::stats::Interval;
-use shoal_vehicle::exchange::weights::{About, code};
+use shoal_vehicle::exchange::weights::{About, Coded, code};
 use shoal_wire::coding::Quality;
 use shoal_wire::v1::{BITS_MAX, PARTICLE_HEADER_BYTES_MAX, Role};
 use shoal_wire::{LayoutHash, ModelHash, SecretKey, seal};
 
 use crate::model::bake::read_adapter;
-use crate::output::{Outcome, json};
+use crate::output::{Failure, Outcome, json};
 use crate::{EngineArgs, PackageArgs, data};
 
 /// Draws of the interval of what is lost.
@@ -71,11 +71,11 @@ struct Report {
     float32_bytes: usize,
     /// Skill of the adapter as it is; null without a counted drive.
     skill: Option<f64>,
-    coded: Vec<Coded>,
+    coded: Vec<Row>,
 }
 
 #[derive(Serialize)]
-struct Coded {
+struct Row {
     bits: u8,
     /// Header and chunks.
     bytes: usize,
@@ -101,7 +101,7 @@ impl Cost {
             .zip(&splits)
             .map(|(drive, split)| DriveClips::of_part(drive, split, Part::HeldOut, &form))
             .collect();
-        let skill = |adapter: &Adapter| -> Result<Measurement, crate::output::Failure> {
+        let skill = |adapter: &Adapter| -> Result<Measurement, Failure> {
             let threads = self.engine.threads();
             let mut predictor =
                 load_predictor(&model, description, &*engine, threads, Some(adapter), 8)?;
@@ -114,7 +114,7 @@ impl Cost {
         for bits in (1..=BITS_MAX).rev() {
             let (received, bytes) = receive(&adapter, &start, bits)?;
             let measured = skill(&received)?;
-            coded.push(Coded {
+            coded.push(Row {
                 bits,
                 bytes,
                 ratio: bytes as f64 / float32_bytes as f64,
@@ -127,17 +127,18 @@ impl Cost {
     }
 }
 
-/// What others receive of an adapter at so many bits a value, and bytes of header and chunks.
-fn receive(
+/// An adapter as a particle of this model, at so many bits a value: its difference to the start adapter, coded once.
+pub(crate) fn as_particle(
     adapter: &Adapter,
     start: &Adapter,
+    base_model: ModelHash,
     bits: u8,
-) -> Result<(Adapter, usize), crate::output::Failure> {
+) -> Result<Coded, Failure> {
     let layout = adapter.layout();
     let about = About {
         role: Role::Best,
         window: 0,
-        base_model: ModelHash::new([0; 32]),
+        base_model,
         layout: LayoutHash::new(layout.hash()),
         anchor: None,
         inputs: Vec::new(),
@@ -146,10 +147,15 @@ fn receive(
     let difference = pairs.map(|(value, start)| value - start).collect();
     let tensors: Vec<u32> = layout.factors().map(|factor| factor.range.len() as u32).collect();
     let quality = Quality::new(bits).ok_or("no such number of bits")?;
-    let coded = code(about, difference, &tensors, quality)?;
+    Ok(code(about, difference, &tensors, quality)?)
+}
+
+/// What others receive of an adapter at so many bits a value, and bytes of header and chunks.
+fn receive(adapter: &Adapter, start: &Adapter, bits: u8) -> Result<(Adapter, usize), Failure> {
+    let coded = as_particle(adapter, start, ModelHash::new([0; 32]), bits)?;
     let chunks: usize = coded.chunks.iter().map(Vec::len).sum();
     let values = start.values().iter().zip(&coded.received).map(|(start, more)| start + more);
-    let received = Adapter::from_values(Arc::clone(layout), values.collect())?;
+    let received = Adapter::from_values(Arc::clone(adapter.layout()), values.collect())?;
     let mut header = [0; PARTICLE_HEADER_BYTES_MAX];
     // Whoever signs it, it is as long.
     let header = seal(&coded.header, 0, 0, &SecretKey::from_seed(&[0; 32]), &mut header)?;
@@ -163,7 +169,7 @@ fn table(report: &Report) -> Outcome {
         report.float32_bytes,
         figure(report.skill)
     );
-    for Coded { bits, bytes, ratio, skill, lost } in &report.coded {
+    for Row { bits, bytes, ratio, skill, lost } in &report.coded {
         let lost = lost.as_ref().map_or("-".into(), |lost| {
             format!("{:+.4} (95 % {:+.4} … {:+.4})", lost.mean, lost.low, lost.high)
         });

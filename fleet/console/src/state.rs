@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
-use shoal_swarm::campaign::{self, Campaign, Order, Outcome};
+use shoal_swarm::campaign::{self, Campaign, Drawn, Order, Outcome};
 use shoal_swarm::inbox::{Record, RejectMessage, read};
 use shoal_swarm::keyring::Keyring;
 use shoal_swarm::quorum::Quorum;
@@ -48,6 +48,8 @@ pub struct State {
     approver: PublicKey,
     /// With the counter of its envelope.
     campaign: Option<(u64, Campaign)>,
+    /// Its stages, by the roster.
+    drawn: Option<Drawn>,
     /// The window in which the history was written last; `None`: records came since.
     written: Option<u32>,
     /// Messages that came before what they are checked by, with their topics.
@@ -93,6 +95,7 @@ impl State {
             authority: trust.authority.id(),
             approver: trust.approver,
             campaign: None,
+            drawn: None,
             written: None,
             waiting: Vec::new(),
             waiting_bytes: 0,
@@ -185,9 +188,11 @@ impl State {
     }
 
     /// The campaign, by what vehicles say of themselves.
-    fn campaign(&self) -> Option<view::Campaign> {
+    fn campaign(&mut self) -> Option<view::Campaign> {
         let (_counter, campaign) = self.campaign.as_ref()?;
         let plan = &campaign.plan;
+        let roster = self.keyring.roster();
+        let drawn = self.drawn.get_or_insert_with(|| plan.draw(roster));
         let approval = RecordId::new(Sha256::digest(campaign.approval()).into());
         let mut outcomes: BTreeMap<KeyId, Outcome> = BTreeMap::new();
         for (vehicle, heard) in &self.presences {
@@ -200,7 +205,7 @@ impl State {
                 outcomes.insert(*vehicle, outcome);
             }
         }
-        let progress = plan.progress(&plan.draw(self.keyring.roster()), &outcomes);
+        let progress = plan.progress(drawn, &outcomes);
         let stages = plan.stages.iter().zip(&progress.stages);
         Some(view::Campaign {
             number: plan.number,
@@ -258,6 +263,7 @@ impl State {
         Ok(match record {
             Record::WindowPlan(plan) => self.take_plan(&plan),
             Record::Roster(head) => {
+                self.drawn = None;
                 let taken = self.keyring.head(&head).is_ok();
                 if taken {
                     self.head = bytes.to_vec();
@@ -265,6 +271,7 @@ impl State {
                 taken
             }
             Record::RosterPage(page) => {
+                self.drawn = None;
                 let head = std::mem::take(&mut self.head);
                 let taken = verified_head(topic, &head, &self.keyring)
                     .map(|head| self.keyring.page(&head, &page).is_ok());
@@ -343,6 +350,7 @@ impl State {
         let campaign = campaign.and_then(|campaign| campaign.of(&self.fleet, &self.region));
         let Ok(campaign) = campaign else { return false };
         self.campaign = Some((counter, campaign));
+        self.drawn = None;
         true
     }
 

@@ -17,7 +17,7 @@ use shoal_wire::{KeyId, LayoutHash, Leaf};
 use crate::chance::Dice;
 use crate::documents::{FLEET, Fleet, PERIOD_S, REGION, place, sealed};
 use crate::engine::{Character, layout, start};
-use crate::vehicle::utc_seconds;
+use crate::vehicle::{Vehicle, utc_seconds};
 use crate::weather::PLENTY;
 use crate::world::{Happening, SECOND_US, World, opens_us, utc_ms};
 
@@ -146,6 +146,11 @@ impl World {
 
     /// What was begun was approved, and its stage was open.
     pub(crate) fn check_campaigns(&mut self) {
+        let begun = |vehicle: &Vehicle| vehicle.engine.seen().begun.len();
+        let all: usize = self.vehicles.iter().map(begun).sum();
+        if all == self.promotions.looked.values().sum::<usize>() {
+            return;
+        }
         let roster = self.roster();
         let Promotions { campaign, adapter, kept, looked, .. } = &mut self.promotions;
         for vehicle in &self.vehicles {

@@ -7,7 +7,7 @@ use shoal_swarm::campaign::{Drawn, Duty, Mine, Order, Outcome, PARTICLE_SLOT, Pl
 use shoal_swarm::swarm::Flat;
 use shoal_window::Phase;
 use shoal_wire::v1::{Presence, Refusal, RefusalCode, RefusalFields, SLOTS};
-use shoal_wire::{KeyId, Leaf, ParticleId, Verified};
+use shoal_wire::{KeyId, ParticleId, Verified};
 use tracing::{info, warn};
 
 use super::key::received;
@@ -236,16 +236,7 @@ impl Exchange {
             return Ok(());
         };
         let fields = RefusalFields { window, record: ask.approval, code: code.number() };
-        let (Ok(refusal), Ok(topic)) =
-            (Refusal::new(fields), self.board.own(Leaf::Refusal { slot: REPORT }))
-        else {
-            return Ok(());
-        };
-        let envelope = self.seal(&refusal)?;
-        if let Some(line) = &mut self.line {
-            line.publish(topic, envelope);
-        }
-        Ok(())
+        self.say_refusal(REPORT, fields)
     }
 
     /// Whether something is on trial, and nothing is left to do before it is driven with.

@@ -164,7 +164,7 @@ impl Exchange {
         Ok(())
     }
 
-    pub(super) fn seal<'a, T: Body<'a>>(&mut self, body: &T) -> Result<Vec<u8>, ExchangeError> {
+    fn seal<'a, T: Body<'a>>(&mut self, body: &T) -> Result<Vec<u8>, ExchangeError> {
         let counter = self.vault.counter(self.counter_seen)?;
         let period = self.documents.plan().map_or(0, |plan| plan.fields().period_seconds);
         let valid = (u64::from(period).saturating_mul(PERIODS_VALID)).max(SECONDS_VALID_MIN);
@@ -244,6 +244,15 @@ impl Exchange {
             Ok(slot) if slot < REPORT => slot,
             Ok(_) | Err(_) => return Ok(()),
         };
+        self.say_refusal(slot, fields)
+    }
+
+    /// Leaves a refusal in this slot.
+    pub(super) fn say_refusal(
+        &mut self,
+        slot: u8,
+        fields: RefusalFields,
+    ) -> Result<(), ExchangeError> {
         let (Ok(refusal), Ok(topic)) =
             (Refusal::new(fields), self.board.own(Leaf::Refusal { slot }))
         else {

@@ -9,9 +9,7 @@ use shoal_runtime::adapter::Adapter;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::package::Package;
 use shoal_swarm::campaign::{Plan, Stage, Watch};
-use shoal_vehicle::exchange::weights::{About, code};
-use shoal_wire::coding::Quality;
-use shoal_wire::v1::{BITS_MAX, Role, SwarmDocumentFields};
+use shoal_wire::v1::{BITS_MAX, SwarmDocumentFields};
 use shoal_wire::{Kind, LayoutHash, seal};
 
 use super::best;
@@ -19,6 +17,7 @@ use super::folder::{Folder, Particle, describe};
 use crate::fleet::{self, Description};
 use crate::model::bake::read_adapter;
 use crate::output::{Failure, Outcome};
+use crate::particle::as_particle;
 
 /// Make a campaign of what the fleet elected best, or of an adapter.
 ///
@@ -130,19 +129,7 @@ impl New {
             return Err("the adapter has another layout than the fleet's".into());
         }
         let start = Adapter::start(Arc::clone(layout), swarm.start_seed);
-        let pairs = adapter.values().iter().zip(start.values());
-        let difference = pairs.map(|(value, start)| value - start).collect();
-        let tensors: Vec<u32> = layout.factors().map(|factor| factor.range.len() as u32).collect();
-        let about = About {
-            role: Role::Best,
-            window: 0,
-            base_model: swarm.base_model,
-            layout: swarm.layout,
-            anchor: None,
-            inputs: Vec::new(),
-        };
-        let quality = Quality::new(BITS_MAX).ok_or("no such number of bits")?;
-        let coded = code(about, difference, &tensors, quality)?;
+        let coded = as_particle(&adapter, &start, swarm.base_model, BITS_MAX)?;
         Ok(Particle { header: coded.header, chunks: coded.chunks })
     }
 }

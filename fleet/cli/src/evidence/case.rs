@@ -8,7 +8,7 @@ use shoal_swarm::inbox;
 use shoal_swarm::keyring::Keyring;
 use shoal_vehicle::exchange::key::{received, verified};
 use shoal_wire::v1::{Presence, Refusal, RefusalCode, Roster, SwarmDocumentFields};
-use shoal_wire::{KeyId, PublicKey, Topic, Unverified, Verified};
+use shoal_wire::{KeyId, PublicKey, Topic, Verified};
 
 use super::record::{
     Approval, Campaign as Described, Compatibility, Journal, Keys, Order, Record, Said, Stage,
@@ -64,8 +64,7 @@ impl Case {
     fn line(&mut self, line: &Line) -> Result<(), Failure> {
         let bytes = line.bytes();
         let topic = Topic::decode(&line.topic)?;
-        let keyring = self.keyring.clone();
-        let record = inbox::read(&topic, &bytes, &keyring)?;
+        let record = inbox::read(&topic, &bytes, &self.keyring)?;
         let counter = record.head().counter;
         if self.newest.insert(line.topic.clone(), counter).is_some_and(|newest| newest >= counter) {
             return Err(
@@ -78,7 +77,7 @@ impl Case {
                 self.head = bytes.clone();
             }
             inbox::Record::RosterPage(page) => {
-                let head = Unverified::decode(&self.head)?.verify::<Roster<'_>>(&keyring)?;
+                let head = verified::<Roster<'_>>(&self.head, &self.keyring)?;
                 self.keyring.page(&head, &page)?;
             }
             inbox::Record::SwarmDocument(document) => self.swarm = Some(*document.body().fields()),

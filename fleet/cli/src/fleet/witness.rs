@@ -82,11 +82,11 @@ impl Witness {
     /// Believes the vehicles of the roster.
     fn roster(&mut self, heads: &[&&[u8]], documents: &[&[u8]]) -> Done {
         for head in heads {
-            let head = Unverified::decode(head)?.verify::<Roster<'_>>(&self.keyring.clone())?;
+            let head = verified::<Roster<'_>>(head, &self.keyring)?;
             // An older one is no news.
             let _known = self.keyring.head(&head);
             for bytes in documents {
-                if let Ok(page) = verified::<RosterPage<'_>>(bytes, &self.keyring.clone()) {
+                if let Ok(page) = verified::<RosterPage<'_>>(bytes, &self.keyring) {
                     let _of_another = self.keyring.page(&head, &page);
                 }
             }
