@@ -306,7 +306,13 @@ impl Fleet {
 }
 
 /// What `shoal` printed, or what it says is wrong.
-fn shoal(args: &[&str]) -> Result<String, String> {
+///
+/// # Errors
+/// What it says is wrong.
+///
+/// # Panics
+/// When it does not run.
+pub fn shoal(args: &[&str]) -> Result<String, String> {
     let done = Command::new(program("shoal")).args(args).output().expect("shoal runs");
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if done.status.success() { Ok(said(&done.stdout)) } else { Err(said(&done.stderr)) }

@@ -10,6 +10,7 @@ mod drive;
 mod eval;
 mod evidence;
 mod fleet;
+mod key;
 mod model;
 mod output;
 mod pack;
@@ -54,6 +55,9 @@ enum What {
     /// Make fleets of vehicles that exchange what they learn
     #[command(subcommand)]
     Fleet(fleet::Fleet),
+    /// Keep the keys of a fleet
+    #[command(subcommand)]
+    Key(key::Key),
     /// Put what was learned to use, stage by stage
     #[command(subcommand)]
     Campaign(campaign::Campaign),
@@ -135,6 +139,7 @@ fn main() -> ExitCode {
         What::Pack(command) => command.run(),
         What::Particle(command) => command.run(),
         What::Fleet(command) => command.run(),
+        What::Key(command) => command.run(),
         What::Campaign(command) => command.run(),
         What::Evidence(command) => command.run(),
         What::Sim(command) => command.run(),

@@ -343,7 +343,9 @@ impl State {
         let counter = document.head().counter;
         let newest = self.campaign.as_ref().map(|(newest, _campaign)| *newest);
         let fields = document.body().fields();
-        if fields.name != campaign::NAME || newest.is_some_and(|newest| counter <= newest) {
+        let authority = document.head().key == self.authority;
+        let named = authority && fields.name == campaign::NAME;
+        if !named || newest.is_some_and(|newest| counter <= newest) {
             return false;
         }
         let campaign = Campaign::decode(fields.bytes, self.approver);

@@ -11,11 +11,12 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use shoal_wire::v1::{
-    Document, NONCE_BYTES_MAX, NONCE_WINDOWS, Nonce, NonceFields, ParticleHeader, RejectNonce,
-    Roster, RosterPage, SwarmDocument, UtilityDocument, WindowPlan, WindowPlanFields,
+    Document, METADATA_NAME, METADATA_SLOT, NONCE_BYTES_MAX, NONCE_WINDOWS, Nonce, NonceFields,
+    ParticleHeader, RejectNonce, Roster, RosterPage, SwarmDocument, UtilityDocument, WindowPlan,
+    WindowPlanFields,
 };
 use shoal_wire::{
-    Body, KeyId, Kind, Label, Leaf, Outbound, PublicKey, RecordId, RejectEnvelope, SecretKey,
+    Body, Head, KeyId, Kind, Label, Leaf, Outbound, PublicKey, RecordId, RejectEnvelope, SecretKey,
     Topic, Unverified, Verified, seal,
 };
 
@@ -151,7 +152,8 @@ pub struct Timekeeper {
     keyring: Keyring,
     /// The newest plan, with its counter.
     plan: Option<(u64, WindowPlanFields)>,
-    documents: BTreeMap<Leaf, Post>,
+    /// By who signed it, and place.
+    documents: BTreeMap<(KeyId, Leaf), Post>,
     /// By window, with when it was drawn: the last [`NONCE_WINDOWS`].
     nonces: BTreeMap<u32, (u64, Post)>,
     /// What stands at our topics, with its counter.
@@ -271,12 +273,11 @@ impl Timekeeper {
             if let Some(window) = nonces.next() {
                 return self.publish_nonce(window);
             }
-            let authority = self.settings.authority.id();
-            let mut leaves = self.documents.iter().filter_map(|(leaf, post)| {
-                (due(post) && self.lacks(authority, *leaf, post)).then_some(*leaf)
+            let mut places = self.documents.iter().filter_map(|(place, post)| {
+                (due(post) && self.lacks(place.0, place.1, post)).then_some(*place)
             });
-            if let Some(leaf) = leaves.next() {
-                return self.publish_document(leaf);
+            if let Some(place) = places.next() {
+                return self.publish_document(place);
             }
         }
         match self.done {
@@ -363,7 +364,7 @@ impl Timekeeper {
         if let Record::WindowPlan(plan) = &record {
             self.take_plan(standing, plan.body().fields());
         }
-        match self.documents.get(&leaf) {
+        match self.documents.get(&(publisher, leaf)) {
             Some(post) if post.counter < standing => {
                 Err(Reject::Newer { leaf, standing, here: post.counter })
             }
@@ -372,13 +373,12 @@ impl Timekeeper {
     }
 
     fn take_documents(&mut self, documents: &[&[u8]]) -> Result<(), Reject> {
-        let mut taken: BTreeMap<Leaf, Post> = BTreeMap::new();
+        let mut taken: BTreeMap<(KeyId, Leaf), Post> = BTreeMap::new();
         let mut plan = None;
-        let mut slot = 0_u8;
         for (index, bytes) in documents.iter().enumerate() {
             let failed = |source| Reject::Document { index, source };
             let record = Unverified::decode(bytes).map_err(failed)?;
-            let (kind, counter) = (record.head().kind, record.head().counter);
+            let Head { kind, key, counter, .. } = *record.head();
             let (leaf, id) = match kind {
                 Kind::WindowPlan => {
                     let read = self.verify::<WindowPlan>(record).map_err(failed)?;
@@ -400,10 +400,15 @@ impl Timekeeper {
                 }
                 Kind::Document => {
                     let read = self.verify::<Document<'_>>(record).map_err(failed)?;
-                    let campaign = read.body().fields().name == campaign::NAME;
-                    let own = if campaign { campaign::SLOT } else { slot };
-                    slot = slot.saturating_add(u8::from(!campaign));
-                    (Leaf::Document { slot: own }, read.id())
+                    let first = match read.body().fields().name {
+                        campaign::NAME => campaign::SLOT,
+                        name if name.starts_with(METADATA_NAME) => METADATA_SLOT,
+                        _ => 0,
+                    };
+                    let taken =
+                        |slot: &u8| !taken.contains_key(&(key, Leaf::Document { slot: *slot }));
+                    let free = (first..campaign::SLOT).find(taken);
+                    (Leaf::Document { slot: free.unwrap_or(campaign::SLOT) }, read.id())
                 }
                 Kind::ParticleHeader => {
                     let read = self.verify::<ParticleHeader>(record).map_err(failed)?;
@@ -414,7 +419,7 @@ impl Timekeeper {
                 }
             };
             let post = Post { id, counter, envelope: bytes.to_vec(), due_ms: 0 };
-            taken.insert(leaf, post);
+            taken.insert((key, leaf), post);
         }
         self.documents = taken;
         if let Some((counter, fields)) = plan {
@@ -495,10 +500,10 @@ impl Timekeeper {
         self.publish(self.settings.key.public().id(), Leaf::nonce(window), post)
     }
 
-    fn publish_document(&mut self, leaf: Leaf) -> Option<Output<'_>> {
+    fn publish_document(&mut self, place: (KeyId, Leaf)) -> Option<Output<'_>> {
         let again = self.now_ms.saturating_add(AGAIN_MS);
-        self.documents.get_mut(&leaf)?.due_ms = again;
-        self.publish(self.settings.authority.id(), leaf, self.documents.get(&leaf)?)
+        self.documents.get_mut(&place)?.due_ms = again;
+        self.publish(place.0, place.1, self.documents.get(&place)?)
     }
 
     fn publish<'a>(&'a self, publisher: KeyId, leaf: Leaf, post: &'a Post) -> Option<Output<'a>> {

@@ -113,6 +113,12 @@ impl SecretKey {
         PublicKey { key, id: KeyId::of(key.as_bytes()) }
     }
 
+    /// Signs metadata of The Update Framework in their canonical form. They begin with `{`, what envelopes sign does not: neither
+    /// signature is one of the other. `None`: these are none.
+    pub fn sign_metadata(&self, canonical: &[u8]) -> Option<[u8; 64]> {
+        canonical.starts_with(b"{").then(|| self.sign(canonical))
+    }
+
     pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
     }

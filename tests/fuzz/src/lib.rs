@@ -11,6 +11,7 @@ mod dbc;
 mod entry;
 mod gateway;
 mod launch;
+mod metadata;
 mod wire;
 
 pub use campaign::campaign;
@@ -19,4 +20,5 @@ pub use dbc::dbc;
 pub use entry::{onnx, safetensors};
 pub use gateway::gateway;
 pub use launch::launch;
+pub use metadata::metadata;
 pub use wire::wire;

@@ -41,6 +41,11 @@ fn no_file_of_the_campaign_corpus_panics() {
 }
 
 #[test]
+fn no_file_of_the_metadata_corpus_panics() {
+    each("metadata", shoal_fuzz::metadata);
+}
+
+#[test]
 fn no_file_of_the_gateway_corpus_panics() {
     each("gateway", shoal_fuzz::gateway);
 }

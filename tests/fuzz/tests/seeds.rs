@@ -1,4 +1,4 @@
-//! The corpora of `wire` and `campaign` begin with the golden bytes of the format, and with plans and campaigns: `SHOAL_WRITE_VECTORS=1 cargo test -p shoal-fuzz
+//! The corpora of `wire`, `campaign` and `metadata` begin with the golden bytes of the format, with plans and campaigns, and with metadata: `SHOAL_WRITE_VECTORS=1 cargo test -p shoal-fuzz
 //! --test seeds` writes it anew, as it does the golden bytes in ota/wire.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use shoal_swarm::campaign::{APPROVAL, Campaign, Order, Plan, Stage, Watch};
+use shoal_trust::Target;
+use shoal_trust::author::{self, Roles};
 use shoal_wire::v1::{DOCUMENT_BYTES_MAX, Document, DocumentFields};
 use shoal_wire::{LayoutHash, ModelHash, ParticleId, SecretKey, seal};
 
@@ -76,6 +78,31 @@ fn campaigns() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
+/// Roots, metadata of none to three targets, and map files.
+fn metadata() -> Vec<(String, Vec<u8>)> {
+    const ENDS_S: u64 = 1_800_000_001;
+    let key = |seed: u8| SecretKey::from_seed(&[seed; 32]);
+    let roles = Roles {
+        root: (vec![key(1).public(), key(2).public()], 2),
+        targets: key(1).public(),
+        timestamp: key(3).public(),
+    };
+    let mut seeds = Vec::new();
+    for version in 1..=3 {
+        let root = author::root(version, ENDS_S, &roles, &[&key(1), &key(2)]).unwrap();
+        seeds.push((format!("root-{version}"), root.into_bytes()));
+        let named = (0..version).map(|n| (format!("documents/{n}"), Target::of(&[n as u8])));
+        let targets = author::targets(version, ENDS_S, &named.collect(), &key(1)).unwrap();
+        let files = author::metadata(version, ENDS_S, (targets, version), &key(3)).unwrap();
+        seeds.push((format!("targets-{version}"), files.targets.into_bytes()));
+        seeds.push((format!("snapshot-{version}"), files.snapshot.into_bytes()));
+        seeds.push((format!("timestamp-{version}"), files.timestamp.into_bytes()));
+    }
+    let map = r#"{"repositories":{"image":[]},"mapping":[{"paths":["*"],"repositories":["image"],"threshold":1,"terminating":true}]}"#;
+    seeds.push(("map".to_owned(), map.into()));
+    seeds
+}
+
 /// The corpus of a target holds these, or is written anew.
 fn holds(target: &str, seeds: Vec<(String, Vec<u8>)>) {
     let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
@@ -98,4 +125,9 @@ fn the_corpus_of_wire_holds_the_golden_bytes() {
 #[test]
 fn the_corpus_of_campaign_holds_plans_and_campaigns() {
     holds("campaign", campaigns());
+}
+
+#[test]
+fn the_corpus_of_metadata_holds_metadata() {
+    holds("metadata", metadata());
 }

@@ -17,6 +17,8 @@ pub struct Keeper {
     kept: BTreeMap<u8, Vec<u8>>,
     /// The fleet's documents.
     documents: Vec<Vec<u8>>,
+    /// Whether metadata say which of them count.
+    metadata: bool,
     /// How many times it drew: no two draws are the same.
     draws: u64,
     /// When it is looked at again.
@@ -26,8 +28,18 @@ pub struct Keeper {
 impl Keeper {
     /// One that was never started.
     #[must_use]
-    pub fn new(seed: u64, documents: Vec<Vec<u8>>) -> Self {
-        Keeper { core: None, seed, kept: BTreeMap::new(), documents, draws: 0, wakes_us: None }
+    pub fn new(seed: u64, documents: Vec<Vec<u8>>, metadata: bool) -> Self {
+        let kept = BTreeMap::new();
+        Keeper { core: None, seed, kept, documents, metadata, draws: 0, wakes_us: None }
+    }
+
+    /// All that is published: the documents, and what says which of them count.
+    fn published(&self, fleet: &Fleet) -> Vec<Vec<u8>> {
+        let mut all = self.documents.clone();
+        if self.metadata {
+            all.extend(fleet.metadata(self.documents.len() as u64, &self.documents));
+        }
+        all
     }
 
     /// It runs, and reads what stands on the board.
@@ -44,7 +56,8 @@ impl Keeper {
             windows: None,
         };
         let mut core = Timekeeper::new(name, region, settings);
-        let documents: Vec<&[u8]> = self.documents.iter().map(Vec::as_slice).collect();
+        let documents = self.published(fleet);
+        let documents: Vec<&[u8]> = documents.iter().map(Vec::as_slice).collect();
         core.handle_input(utc_ms, Input::Documents(&documents)).expect("the fleet's documents");
         for bytes in self.kept.values() {
             core.handle_input(utc_ms, Input::Kept(bytes)).expect("it kept this");
@@ -63,9 +76,10 @@ impl Keeper {
     }
 
     /// It has another document.
-    pub fn learn(&mut self, document: Vec<u8>, utc_ms: u64) {
+    pub fn learn(&mut self, fleet: &Fleet, document: Vec<u8>, utc_ms: u64) {
         self.documents.push(document);
-        let documents: Vec<&[u8]> = self.documents.iter().map(Vec::as_slice).collect();
+        let documents = self.published(fleet);
+        let documents: Vec<&[u8]> = documents.iter().map(Vec::as_slice).collect();
         if let Some(core) = &mut self.core {
             core.handle_input(utc_ms, Input::Documents(&documents)).expect("a document");
         }

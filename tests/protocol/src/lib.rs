@@ -18,6 +18,7 @@ pub mod documents;
 pub mod engine;
 pub mod intruder;
 pub mod keeper;
+mod metadata;
 mod promotion;
 #[path = "../../../shadow/tests/replay_faults/sim_disk.rs"]
 #[allow(dead_code, reason = "other tests flip its bits")]

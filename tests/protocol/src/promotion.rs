@@ -107,8 +107,8 @@ impl World {
         let bytes = campaign.encode();
         let fields = DocumentFields { name: campaign::NAME, version: number, bytes: &bytes };
         let (document, _id) = sealed(authority, counter, &Document::new(fields).unwrap());
-        self.keeper.learn(header, now_ms);
-        self.keeper.learn(document, now_ms);
+        self.keeper.learn(&self.fleet, header, now_ms);
+        self.keeper.learn(&self.fleet, document, now_ms);
         self.keep_time();
     }
 

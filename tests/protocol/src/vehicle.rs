@@ -56,6 +56,8 @@ pub struct Vehicle {
     tables: SimDisk,
     blobs: SimDisk,
     folder: PathBuf,
+    /// What says which documents count, if anything does.
+    trust: Option<PathBuf>,
     now_us: Rc<Cell<u64>>,
     dialled: Rc<RefCell<Vec<Wire>>>,
 }
@@ -175,9 +177,17 @@ impl Vehicle {
             tables: SimDisk::default(),
             blobs: SimDisk::default(),
             folder,
+            trust: None,
             now_us,
             dialled: Rc::default(),
         }
+    }
+
+    /// From its next start on, a document counts for it by metadata alone.
+    pub fn trust(&mut self, fleet: &Fleet) {
+        let folder = self.folder.join("trust");
+        fleet.write_trust(&folder);
+        self.trust = Some(folder);
     }
 
     /// The program starts.
@@ -207,6 +217,7 @@ impl Vehicle {
             authority: fleet.authority.public(),
             timekeeper: fleet.timekeeper.public(),
             approver: fleet.approver.public(),
+            trust: self.trust.clone(),
             exchange: true,
             metered: false,
             while_driving: false,

@@ -23,6 +23,8 @@ pub struct Weather {
     pub news: bool,
     /// Whether what was learned is put to use.
     pub campaign: bool,
+    /// Whether documents count by metadata alone.
+    pub metadata: bool,
     /// The chance a window that the broker's nodes cannot talk for a while.
     pub parted: f64,
     /// How many nodes the broker has.
@@ -66,6 +68,7 @@ impl Weather {
             newcomers: 0.0,
             news: false,
             campaign: false,
+            metadata: false,
             parted: 0.0,
             nodes: 1,
             manners: Manners::default(),
@@ -109,9 +112,9 @@ impl Weather {
 
     /// Whether nothing goes wrong but that some lie.
     fn only_lies(&self) -> bool {
-        let Weather { vehicles, windows, .. } = *self;
+        let Weather { vehicles, windows, delay_ms, metadata, .. } = *self;
         let lies = self.lies.clone();
-        *self == Weather { lies, delay_ms: self.delay_ms, ..Weather::fair(vehicles, windows) }
+        *self == Weather { lies, delay_ms, metadata, ..Weather::fair(vehicles, windows) }
     }
 
     /// The weather of a seed: each trouble is there in about half of all worlds; in every fourth there are only lies.
@@ -157,6 +160,7 @@ impl Weather {
             news: dice.happens(0.3),
             jump_s: [2, 40, 400][dice.between(0, 3) as usize],
             campaign: dice.happens(0.4),
+            metadata: seed.is_multiple_of(2),
             lies,
             delay_ms,
             windows,

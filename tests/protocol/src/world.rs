@@ -144,7 +144,7 @@ impl World {
             vehicles,
             cluster: Cluster::new(seed, weather.nodes, weather.manners),
             across_us: vec![0; weather.nodes],
-            keeper: Keeper::new(seed, Vec::new()),
+            keeper: Keeper::new(seed, Vec::new(), false),
             roads,
             digest: Sha256::new(),
             happened: 0,
@@ -163,7 +163,13 @@ impl World {
             weather,
             _folder: folder,
         };
-        world.keeper = Keeper::new(seed, world.fleet.documents(world.weather.bytes_max));
+        let bytes_max = world.weather.bytes_max;
+        // They cost more than a window of five kilobytes has.
+        let metadata = world.weather.metadata && bytes_max == PLENTY;
+        world.keeper = Keeper::new(seed, world.fleet.documents(bytes_max), metadata);
+        if metadata {
+            world.vehicles.iter_mut().for_each(|vehicle| vehicle.trust(&world.fleet));
+        }
         world.begin();
         world
     }
@@ -327,7 +333,7 @@ impl World {
             Happening::KeeperWakes => self.keep_time(),
             Happening::News(window) => {
                 self.trouble("news");
-                self.keeper.learn(self.fleet.news(window), utc_ms(now));
+                self.keeper.learn(&self.fleet, self.fleet.news(window), utc_ms(now));
                 self.keep_time();
             }
             Happening::Trouble(window) => self.troubles_of(window),

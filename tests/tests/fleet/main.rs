@@ -4,5 +4,6 @@
 mod campaign;
 mod hostile;
 mod interrupted;
+mod keys;
 mod refused;
 mod together;

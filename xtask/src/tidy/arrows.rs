@@ -8,10 +8,11 @@ use crate::cargo::Package;
 use crate::root;
 
 /// One crate: the crates of ours it may use, directly. `*`: all.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     ("shoal-wire", &[]),
     ("shoal-window", &["shoal-wire"]),
     ("shoal-swarm", &["shoal-wire"]),
+    ("shoal-trust", &["shoal-wire"]),
     ("shoal-link", &["shoal-swarm", "shoal-window", "shoal-wire"]),
     ("shoal-hal", &[]),
     ("shoal-runtime", &[]),
@@ -26,6 +27,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "shoal-shadow",
             "shoal-link",
             "shoal-swarm",
+            "shoal-trust",
             "shoal-window",
             "shoal-wire",
         ],
@@ -45,6 +47,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "shoal-link",
             "shoal-sim",
             "shoal-swarm",
+            "shoal-trust",
             "shoal-window",
             "shoal-wire",
         ],
@@ -72,7 +75,8 @@ const MAY_USE: [(&str, &[&str]); 20] = [
 ];
 
 /// Crates of others that belong behind one wall each: by the start of their name, who may use them.
-const WALLS: [(&str, &[&str]); 18] = [
+const WALLS: [(&str, &[&str]); 19] = [
+    ("tough", &["shoal-trust"]),
     ("ort", &["shoal-runtime"]),
     ("tract-", &["shoal-tract"]),
     ("prost", &["shoal-runtime"]),
@@ -86,8 +90,11 @@ const WALLS: [(&str, &[&str]); 18] = [
     ("mqtt", &["shoal-broker"]),
     ("cortex-m", &["shoal-gateway"]),
     ("embassy-executor", &["shoal-gateway"]),
-    ("tokio", &["shoal-broker", "shoal-console", "shoal-link", "shoal-vehicle", "shoal"]),
-    ("tokio-stream", &["shoal-console"]),
+    (
+        "tokio",
+        &["shoal-broker", "shoal-console", "shoal-link", "shoal-trust", "shoal-vehicle", "shoal"],
+    ),
+    ("tokio-stream", &["shoal-console", "shoal-trust"]),
     ("axum", &["shoal-console"]),
     ("hyper", &["shoal-console"]),
     ("hyper-", &["shoal-console"]),

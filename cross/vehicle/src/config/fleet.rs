@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use shoal_shadow::digits;
 use shoal_shadow::document::{DocumentError, Table};
+use shoal_trust::SignedBy;
 use shoal_wire::{Label, PublicKey};
 
 /// The keys of the table.
-pub(super) const KEYS: [&str; 13] = [
+pub(super) const KEYS: [&str; 14] = [
     "name",
     "region",
     "broker",
@@ -17,6 +18,7 @@ pub(super) const KEYS: [&str; 13] = [
     "authority",
     "timekeeper",
     "approver",
+    "trust",
     "exchange",
     "metered",
     "while_driving",
@@ -45,6 +47,9 @@ pub struct FleetConfig {
     pub timekeeper: PublicKey,
     /// The second key: without its signature no campaign puts what was learned to use.
     pub approver: PublicKey,
+    /// Directory of a map file and roots (TUF): then a document counts if its repositories name it, and the newest roots say who the
+    /// three keys above are. Without it, what the authority signed counts.
+    pub trust: Option<PathBuf>,
     /// Whether to exchange; a vehicle that does not learns alone, night after night.
     pub exchange: bool,
     /// Whether to exchange over a network that is paid by the byte.
@@ -72,6 +77,7 @@ impl FleetConfig {
             authority: public_key(table, "authority")?,
             timekeeper: public_key(table, "timekeeper")?,
             approver: public_key(table, "approver")?,
+            trust: table.text("trust")?.map(PathBuf::from),
             exchange: table.boolean("exchange")?.unwrap_or(true),
             metered: table.boolean("metered")?.unwrap_or(false),
             while_driving: table.boolean("while_driving")?.unwrap_or(false),
@@ -81,11 +87,21 @@ impl FleetConfig {
         })
     }
 
+    /// From now on these keys sign; whether they are others than before.
+    pub fn sign(&mut self, by: SignedBy) -> bool {
+        let SignedBy { authority, timekeeper, approver } = by;
+        let before = (self.authority, self.timekeeper, self.approver);
+        (self.authority, self.timekeeper, self.approver) = (authority, timekeeper, approver);
+        before != (authority, timekeeper, approver)
+    }
+
     /// Takes paths relative to the file they stand in.
     pub(super) fn beside(&mut self, directory: &Path) {
         self.key = directory.join(&self.key);
         self.pack = directory.join(&self.pack);
-        self.certificates = self.certificates.take().map(|folder| directory.join(folder));
+        for folder in [&mut self.certificates, &mut self.trust] {
+            *folder = folder.take().map(|folder| directory.join(folder));
+        }
     }
 }
 

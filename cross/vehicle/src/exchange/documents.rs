@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use shoal_swarm::campaign::{self, Campaign, RejectCampaign};
 use shoal_swarm::inbox::Record;
 use shoal_swarm::keyring::{Keyring, RejectKeys};
+use shoal_trust::{SignedBy, Trust, Why};
 use shoal_wire::v1::{
     Document, DocumentFields, RefusalCode, Roster, RosterPage, SwarmDocument, UtilityDocument,
     WindowPlan,
 };
 use shoal_wire::{Body, Kind, PublicKey, Verified};
+use tracing::{debug, warn};
 
 use super::key::verified;
 use crate::config::FleetConfig;
@@ -30,6 +32,10 @@ pub struct Documents {
     newest: BTreeMap<u8, (u64, Vec<u8>)>,
     /// Pages of the roster, as they came: they may come before its head.
     pages: BTreeMap<u16, Vec<u8>>,
+    /// Which documents count; `None`: all that the authority signed.
+    trust: Option<Trust>,
+    /// Documents that no metadata name, or not yet, by what metadata call them: topic and envelope.
+    waiting: BTreeMap<&'static str, (String, Vec<u8>)>,
 }
 
 /// What a document changed.
@@ -45,6 +51,8 @@ pub enum News {
     Swarm,
     /// The campaign.
     Campaign,
+    /// Which documents count, and perhaps who signs them.
+    Metadata,
 }
 
 /// Why a document was rejected. Nothing has changed then.
@@ -61,6 +69,8 @@ pub enum RejectDocument {
     Keys(#[from] RejectKeys),
     #[error("the campaign is rejected")]
     Campaign(#[from] RejectCampaign),
+    #[error("the metadata are rejected: {0}")]
+    Metadata(Why),
 }
 
 impl RejectDocument {
@@ -74,13 +84,21 @@ impl RejectDocument {
                 RefusalCode::OutOfBounds
             }
             Self::Campaign(reject) => reject.code(),
+            Self::Metadata(why) => match why {
+                Why::Signature => RefusalCode::Signature,
+                Why::Rollback => RefusalCode::OldCounter,
+                Why::Expired => RefusalCode::Expired,
+                Why::TooLong => RefusalCode::TooLong,
+                Why::Missing => RefusalCode::Missing,
+                Why::Changed | Why::Malformed | Why::Scratch => RefusalCode::Malformed,
+            },
         }
     }
 }
 
 impl Documents {
-    /// No document yet, only the keys to believe.
-    pub fn new(fleet: &FleetConfig) -> Self {
+    /// No document yet, only the keys to believe, and what is trusted to say which documents count.
+    pub fn new(fleet: &FleetConfig, trust: Option<Trust>) -> Self {
         let FleetConfig { name, region, authority, timekeeper, approver, .. } = fleet;
         Documents {
             keyring: Keyring::new(*authority, *timekeeper),
@@ -92,7 +110,31 @@ impl Documents {
             campaign: None,
             newest: BTreeMap::new(),
             pages: BTreeMap::new(),
+            trust,
+            waiting: BTreeMap::new(),
         }
+    }
+
+    /// What says which documents count.
+    pub const fn trust(&self) -> Option<&Trust> {
+        self.trust.as_ref()
+    }
+
+    /// Who signs envelopes, by the newest root.
+    pub fn signed_by(&self) -> Option<SignedBy> {
+        self.trust.as_ref()?.signed_by()
+    }
+
+    /// Begins anew with other keys, and the same trust.
+    pub fn rekey(&mut self, fleet: &FleetConfig) {
+        let trust = self.trust.take();
+        let waiting = core::mem::take(&mut self.waiting);
+        *self = Documents { waiting, ..Documents::new(fleet, trust) };
+    }
+
+    /// Documents that may count now: topic and envelope. They are handed in again.
+    pub fn waited(&mut self) -> Vec<(String, Vec<u8>)> {
+        core::mem::take(&mut self.waiting).into_values().collect()
     }
 
     /// Which key may sign what.
@@ -129,11 +171,48 @@ impl Documents {
             && self.swarm.is_some()
     }
 
-    /// Takes a record, if it is a document; what has changed, if anything.
+    /// Takes a record, if it is a document that counts; what has changed, if anything. One that metadata do not name waits. `now_s`: UTC
+    /// in seconds that has surely been reached.
     ///
     /// # Errors
     /// [`RejectDocument`].
-    pub fn take(&mut self, record: &Record<'_>) -> Result<Option<News>, RejectDocument> {
+    pub fn take(
+        &mut self,
+        topic: &str,
+        record: &Record<'_>,
+        now_s: u64,
+    ) -> Result<Option<News>, RejectDocument> {
+        let Some(trust) = &mut self.trust else { return self.take_again(record) };
+        if let Record::Document(document) = record
+            && Trust::is_for(document.body().fields().name)
+        {
+            let DocumentFields { name, bytes, .. } = *document.body().fields();
+            return match trust.take(name, bytes, now_s) {
+                Ok(new) => Ok(new.then_some(News::Metadata)),
+                Err(reject) => {
+                    warn!(name, %reject, "metadata are refused");
+                    Err(RejectDocument::Metadata(reject.why))
+                }
+            };
+        }
+        let bytes = record.outbound().bytes();
+        let why = named(record).and_then(|name| Some((name, trust.check(name, bytes).err()?)));
+        // What is older than what counts is refused, and need not wait.
+        if let Some((name, why)) = why
+            && self.is_news(record)?
+        {
+            debug!(topic, %why, "a document waits");
+            self.waiting.insert(name, (topic.to_owned(), bytes.to_vec()));
+            return Ok(None);
+        }
+        self.take_again(record)
+    }
+
+    /// The same for a document that counted before.
+    ///
+    /// # Errors
+    /// [`RejectDocument`].
+    pub fn take_again(&mut self, record: &Record<'_>) -> Result<Option<News>, RejectDocument> {
         match record {
             Record::Roster(head) => {
                 if !self.newer(head)? {
@@ -186,7 +265,8 @@ impl Documents {
             Record::Document(document) => {
                 let DocumentFields { name, bytes, .. } = *document.body().fields();
                 // Others are whoever's they are named after.
-                let ours = name == campaign::NAME && self.newer_campaign(document)?;
+                let authority = document.head().key == self.keyring.authority();
+                let ours = authority && name == campaign::NAME && self.newer_campaign(document)?;
                 if !ours {
                     return Ok(None);
                 }
@@ -196,6 +276,24 @@ impl Documents {
                 self.campaign = Some((document.head().counter, kept, campaign));
                 Ok(Some(News::Campaign))
             }
+        }
+    }
+
+    /// Whether a document is newer than the one of its kind.
+    fn is_news(&self, record: &Record<'_>) -> Result<bool, RejectDocument> {
+        match record {
+            Record::WindowPlan(plan) => self.newer(plan),
+            Record::Roster(head) => self.newer(head),
+            Record::UtilityDocument(utility) => self.newer(utility),
+            Record::SwarmDocument(swarm) => self.newer(swarm),
+            Record::Document(document) => self.newer_campaign(document),
+            Record::RosterPage(_)
+            | Record::Claim(_)
+            | Record::Vote(_)
+            | Record::ParticleHeader(_)
+            | Record::Presence(_)
+            | Record::Nonce(_)
+            | Record::Refusal(_) => Ok(false),
         }
     }
 
@@ -230,6 +328,27 @@ impl Documents {
                 let _not_of_this_one = self.keyring.page(&head, &page);
             }
         }
+    }
+}
+
+/// What metadata call a document.
+fn named(record: &Record<'_>) -> Option<&'static str> {
+    match record {
+        Record::WindowPlan(_) => Some("documents/plan"),
+        Record::Roster(_) => Some("documents/roster"),
+        Record::UtilityDocument(_) => Some("documents/utility"),
+        Record::SwarmDocument(_) => Some("documents/swarm"),
+        Record::Document(document) => {
+            (document.body().fields().name == campaign::NAME).then_some("documents/campaign")
+        }
+        // The roster names its pages; the others are no documents.
+        Record::RosterPage(_)
+        | Record::Claim(_)
+        | Record::Vote(_)
+        | Record::ParticleHeader(_)
+        | Record::Presence(_)
+        | Record::Nonce(_)
+        | Record::Refusal(_) => None,
     }
 }
 
@@ -314,12 +433,12 @@ mod tests {
         let label = Label::new("f").unwrap();
         let topic = Topic::new(label, label, authority().public().id(), leaf).unwrap();
         let record = read(&topic, bytes, documents.keyring()).unwrap();
-        documents.take(&record)
+        documents.take(&topic.to_string(), &record, 0)
     }
 
     fn none() -> Documents {
         let key = |seed| SecretKey::from_seed(&[seed; 32]).public();
-        Documents::new(&FleetConfig {
+        let told = FleetConfig {
             name: "f".to_owned(),
             region: "r".to_owned(),
             broker: "mqtt://x".to_owned(),
@@ -333,7 +452,9 @@ mod tests {
             metered: false,
             while_driving: false,
             battery_soc_min_percent: 30,
-        })
+            trust: None,
+        };
+        Documents::new(&told, None)
     }
 
     #[test]

@@ -162,7 +162,7 @@ impl Exchange {
         self.call(For::Joining)
     }
 
-    fn call(&mut self, purpose: For) -> Result<(), ExchangeError> {
+    pub(super) fn call(&mut self, purpose: For) -> Result<(), ExchangeError> {
         // Before there is a plan, as often as there is no hurry.
         let open = self.documents.plan().map_or(u32::MAX, |plan| plan.fields().open_seconds);
         let own = self.own();

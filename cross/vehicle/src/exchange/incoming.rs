@@ -60,7 +60,7 @@ impl Exchange {
     }
 
     /// What stands at a topic.
-    fn message(
+    pub(super) fn message(
         &mut self,
         topic: &Topic<'_>,
         text: &str,
@@ -198,7 +198,8 @@ impl Exchange {
         record: &Record<'_>,
         bytes: &[u8],
     ) -> Result<(), ExchangeError> {
-        let news = match self.documents.take(record) {
+        let now_s = self.clock.now().utc.earliest_seconds();
+        let news = match self.documents.take(text, record, now_s) {
             Ok(Some(news)) => news,
             Ok(None) => return Ok(()),
             Err(reject) => {
@@ -206,8 +207,11 @@ impl Exchange {
                 return self.refuse(topic, bytes, reject.code());
             }
         };
-        self.keep_document(text, bytes)?;
+        if news != News::Metadata {
+            self.keep_document(text, bytes)?;
+        }
         match news {
+            News::Metadata => self.metadata_came()?,
             News::Plan => self.tell_plan(),
             News::Roster => {
                 let roster = self.documents.keyring().roster().clone();

@@ -5,16 +5,22 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use shoal_swarm::inbox::{Record, read};
 use shoal_swarm::swarm::{Flat, Input, STATE_KEY, Saved, ValuesHash};
+use shoal_trust::Trust;
+use shoal_window::Phase;
 use shoal_wire::v1::ParticleHeader;
 use shoal_wire::{Keys, Leaf, ParticleId, Topic};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::key::{received, verified};
+use super::line::{Board, For};
 use super::run::{Exchange, ExchangeError, bytes, flat};
-use super::vault::KeptRecord;
+use super::vault::{KeptRecord, Vault};
 use super::worker::Job;
+use crate::config::FleetConfig;
 
 const DOCUMENT: &str = "document/";
+/// What says which documents count.
+const TRUST: &str = "trust";
 /// What is on trial: the hash of its values.
 const STAGED: &str = "staged";
 /// What is tuned: [`Tuning`].
@@ -38,7 +44,7 @@ impl Exchange {
             let text = key.strip_prefix(DOCUMENT).unwrap_or(&key);
             let Ok(topic) = Topic::decode(text) else { continue };
             let taken = match read(&topic, &envelope, self.documents.keyring()) {
-                Ok(record) => self.documents.take(&record).map_err(|error| error.to_string()),
+                Ok(record) => self.documents.take_again(&record).map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
             };
             if let Err(error) = taken {
@@ -47,6 +53,39 @@ impl Exchange {
             }
         }
         Ok(())
+    }
+
+    /// Metadata came: they are durable, then those who sign are who they say, and what waited for them is looked at again.
+    pub(super) fn metadata_came(&mut self) -> Result<(), ExchangeError> {
+        let Some(trust) = self.documents.trust() else { return Ok(()) };
+        self.vault.put(TRUST, &trust.kept())?;
+        self.tell_metadata_end();
+        if let Some(signed_by) = self.documents.signed_by()
+            && self.fleet.sign(signed_by)
+        {
+            info!("other keys sign from now on");
+            self.board = Board::of(&self.fleet, self.me);
+            self.documents.rekey(&self.fleet);
+            self.read_documents()?;
+            // What the new keys sign stands elsewhere.
+            self.hang_up();
+            self.joins = None;
+            if matches!(self.phase, Some(Phase::Open { .. })) && self.documents.whole() {
+                self.call(For::Window)?;
+            }
+        }
+        for (topic, envelope) in self.documents.waited() {
+            if let Ok(place) = Topic::decode(&topic) {
+                self.message(&place, &topic, &envelope)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says until when it is known which documents count.
+    pub(super) fn tell_metadata_end(&self) {
+        let ends = self.documents.trust().and_then(Trust::ends);
+        self.run.metrics.metadata_end.set(ends.map_or(0, |ends| ends.at_s));
     }
 
     pub(super) fn keep_document(
@@ -193,6 +232,22 @@ impl Exchange {
             None => self.tune(from, tuning.window),
         }
     }
+}
+
+/// What a vehicle trusts, with what it kept of it: then the fleet's keys are those of the newest roots.
+pub(super) fn trust(
+    fleet: &mut FleetConfig,
+    vault: &Vault,
+) -> Result<Option<Trust>, ExchangeError> {
+    let Some(folder) = &fleet.trust else { return Ok(None) };
+    let mut trust = Trust::open(folder)?;
+    if let Some(kept) = vault.get(TRUST)? {
+        trust.restore(&kept);
+    }
+    if let Some(signed_by) = trust.signed_by() {
+        fleet.sign(signed_by);
+    }
+    Ok(Some(trust))
 }
 
 /// Every night of every vehicle draws other batches.

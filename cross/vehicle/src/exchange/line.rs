@@ -11,7 +11,7 @@ use shoal_link::{
 use shoal_swarm::campaign;
 use shoal_swarm::inbox::read;
 use shoal_window::{Bytes, Window};
-use shoal_wire::v1::ParticleHeader;
+use shoal_wire::v1::{METADATA_SLOT, ParticleHeader};
 use shoal_wire::{KeyId, Label, Leaf, RejectTopic, Topic, Unverified};
 use tracing::warn;
 
@@ -41,6 +41,12 @@ impl Board {
     pub fn new(fleet: &str, region: &str, authority: KeyId, timekeeper: KeyId, me: KeyId) -> Self {
         let (fleet, region) = (fleet.to_owned(), region.to_owned());
         Board { fleet, region, authority, timekeeper, me }
+    }
+
+    /// The board of the fleet that a vehicle is told of.
+    pub fn of(fleet: &FleetConfig, me: KeyId) -> Self {
+        let FleetConfig { name, region, authority, timekeeper, .. } = fleet;
+        Board::new(name, region, authority.id(), timekeeper.id(), me)
     }
 
     /// The names of fleet and region.
@@ -73,7 +79,10 @@ impl Board {
             signed.iter().map(|kind| self.path(&format!("{kind}/{authority}"))).collect();
         filters.push(self.path(&format!("rosterpage/{authority}/#")));
         filters.push(self.path(&format!("nonce/{timekeeper}/#")));
-        filters.push(self.path(&format!("document/{authority}/{}", campaign::SLOT)));
+        for slot in [campaign::SLOT, METADATA_SLOT] {
+            filters.push(self.path(&format!("document/{authority}/{slot}")));
+        }
+        filters.push(self.path(&format!("document/{timekeeper}/#")));
         filters
     }
 

@@ -103,6 +103,8 @@ pub struct Metrics {
     /// Times it stayed with what it tuned.
     pub stayed: Counter,
     utility: Family<WhoseLabel, Real>,
+    /// Until when what says which documents count is valid, UTC in seconds since 1970; 0: there is none.
+    pub metadata_end: Gauge,
     /// Spans in the replay store.
     pub replay_spans: Gauge,
     /// Bytes of the replay store.
@@ -248,6 +250,9 @@ impl Metrics {
         registry.register("stayed", "Windows it stayed with what it tuned", self.stayed.clone());
         let help = "Utility, as this vehicle measured it last";
         registry.register("utility", help, self.utility.clone());
+        let help = "Until when the metadata of documents are valid, UTC since 1970";
+        let end = self.metadata_end.clone();
+        registry.register_with_unit("metadata_end", help, Unit::Seconds, end);
         let spans = self.replay_spans.clone();
         registry.register("replay_spans", "Spans in the replay store", spans);
         bytes(registry, "replay", "Bytes of the replay store", self.replay_bytes.clone());
@@ -506,6 +511,7 @@ mod tests {
             ("shoal_utility{particle=\"best\"}", 0.4321),
             ("shoal_utility{particle=\"own\"}", -0.5),
             ("shoal_connected", 1.0),
+            ("shoal_metadata_end_seconds", 0.0),
             ("shoal_replay_bytes", 0.0),
         ] {
             assert_eq!(value(text, name), want, "{name}");

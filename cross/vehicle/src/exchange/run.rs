@@ -63,6 +63,8 @@ pub enum ExchangeError {
     #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
+    Trust(#[from] shoal_trust::TrustError),
+    #[error(transparent)]
     Engine(#[from] EngineEnded),
     #[error("no thread for the engine")]
     Thread(#[source] io::Error),
@@ -238,7 +240,7 @@ impl Exchange {
     /// [`ExchangeError`].
     pub fn on(
         run: Run,
-        fleet: FleetConfig,
+        mut fleet: FleetConfig,
         carried: Carried,
         vault: Vault,
         around: Around,
@@ -246,11 +248,11 @@ impl Exchange {
     ) -> Result<Self, ExchangeError> {
         let key = super::key::read(&fleet.key)?;
         let me = key.public().id();
-        let board =
-            Board::new(&fleet.name, &fleet.region, fleet.authority.id(), fleet.timekeeper.id(), me);
+        let trust = super::keep::trust(&mut fleet, &vault)?;
+        let board = Board::of(&fleet, me);
         let Carried { layout, base_model, pack, tried } = carried;
         let Around { clock, dial, engine } = around;
-        let documents = Documents::new(&fleet);
+        let documents = Documents::new(&fleet, trust);
         let policy = Policy {
             metered: fleet.metered,
             driving: fleet.while_driving,
@@ -294,6 +296,7 @@ impl Exchange {
             zero_seconds: None,
             tonight: Tonight::default(),
         };
+        exchange.tell_metadata_end();
         exchange.read_documents()?;
         if !exchange.documents.whole() {
             // A first start, or a store that was lost: seconds of UTC, which grow faster than records are signed, are

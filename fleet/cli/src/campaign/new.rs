@@ -79,7 +79,7 @@ impl New {
         let plan = self.plan(number, &description, &particle)?;
         plan.check()?;
         let mut buffer = vec![0; Kind::ParticleHeader.envelope_bytes_max()];
-        let counter = fleet::newest_counter(&self.dir)? + 1;
+        let counter = fleet::newest_counter(&self.dir, key.public().id())? + 1;
         let header = seal(&particle.header, counter, u64::MAX, &key, &mut buffer)?;
         Folder::of(&self.dir, number).create(&plan, header.bytes(), &particle)?;
         print!("{}", describe(&plan));

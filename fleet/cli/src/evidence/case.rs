@@ -83,7 +83,8 @@ impl Case {
             inbox::Record::SwarmDocument(document) => self.swarm = Some(*document.body().fields()),
             inbox::Record::Document(document) => {
                 let fields = document.body().fields();
-                if fields.name == campaign::NAME {
+                let authority = document.head().key == self.keyring.authority();
+                if authority && fields.name == campaign::NAME {
                     let (fleet, region) = (&self.keys.fleet, &self.keys.region);
                     let campaign =
                         Campaign::decode(fields.bytes, self.approver)?.of(fleet, region)?;

@@ -97,7 +97,7 @@ impl Description {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(super) fn write(&self, fleet: &Path) -> Result<(), Failure> {
+    pub(crate) fn write(&self, fleet: &Path) -> Result<(), Failure> {
         Ok(write_whole(&fleet.join(FILE), self.toml().as_bytes())?)
     }
 

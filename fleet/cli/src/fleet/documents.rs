@@ -9,11 +9,13 @@ use shoal_wire::v1::{
     Document, DocumentFields, ParticleHeader, ROSTER_PAGE_VEHICLES_MAX, Roster, RosterFields,
     RosterPage, RosterPageFields, SwarmDocument, SwarmDocumentFields, Vehicle, WindowPlan,
 };
-use shoal_wire::{Body, Kind, PublicKey, RecordId, SecretKey, Unverified, seal};
+use shoal_wire::{Body, KeyId, Kind, PublicKey, RecordId, SecretKey, Unverified, seal};
 
 use super::chunks::Chunks;
 use super::description::Description;
+use super::repositories::Repositories;
 use super::secret;
+use crate::clock::utc_ms;
 use crate::output::{Failure, Outcome};
 
 /// The folder of a fleet's documents.
@@ -50,13 +52,15 @@ pub(crate) fn authority_key(fleet: &Path, description: &Description) -> Result<S
     Ok(key)
 }
 
-/// The highest counter of a fleet's documents: a key counts over all it signs.
-pub(crate) fn newest_counter(fleet: &Path) -> Result<u64, Failure> {
+/// The highest counter of a fleet's documents that this key signed: a key counts over all it signs.
+pub(crate) fn newest_counter(fleet: &Path, signer: KeyId) -> Result<u64, Failure> {
     let mut newest = 0;
     for (path, bytes) in envelopes(&fleet.join(FOLDER))? {
         let record =
             Unverified::decode(&bytes).map_err(|reject| format!("{}: {reject}", path.display()))?;
-        newest = newest.max(record.head().counter);
+        if record.head().key == signer {
+            newest = newest.max(record.head().counter);
+        }
     }
     Ok(newest)
 }
@@ -84,11 +88,13 @@ pub(crate) fn sign_campaign(
     Chunks::of(fleet).write(header, chunks)?;
     write_whole(&documents.join("campaign-particle.shl"), envelope)?;
     let until = campaign.approved_until_s;
-    let mut desk = Desk::new(&documents, key, newest_counter(fleet)?, until);
+    let counter = newest_counter(fleet, key.public().id())?;
+    let mut desk = Desk::new(&documents, key, counter, until);
     let bytes = campaign.encode();
     let version = campaign.plan.number;
     let fields = DocumentFields { name: campaign::NAME, version, bytes: &bytes };
-    desk.sign("campaign", &Document::new(fields)?).map(|_id| ())
+    desk.sign("campaign", &Document::new(fields)?)?;
+    Repositories::of(fleet, &Description::read(fleet)?).name_documents(utc_ms()? / 1000)
 }
 
 /// A folder of signed documents.

@@ -1,5 +1,6 @@
 //! `shoal fleet init`
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -11,6 +12,7 @@ use shoal_shadow::fit::graft_package;
 use shoal_shadow::form::Form;
 use shoal_shadow::pack::Pack;
 use shoal_shadow::package::Package;
+use shoal_trust::Target;
 use shoal_vehicle::config::{Config, DrivesConfig, FleetConfig, ModelConfig};
 use shoal_wire::v1::{
     ConsensusRule, Document, DocumentFields, Knot, Metric, PaperRule, Rule, SwarmDocument,
@@ -21,6 +23,7 @@ use shoal_wire::{Label, LayoutHash, ModelHash, PackHash, RejectLabel, SecretKey}
 use super::description::Description;
 use super::documents::{Desk, not_after_seconds};
 use super::plan::Calendar;
+use super::repositories::{Repositories, TRUST};
 use super::secret::{self, Source};
 use super::toml::vehicle;
 use crate::clock::utc_ms;
@@ -96,6 +99,7 @@ impl Init {
         let package = Package::open(&self.package)?;
         let swarm = self.swarm(&package)?;
         let plan = WindowPlan::new(self.calendar.first(next_second)?)?;
+        let now_s = utc_ms()? / 1000;
         let told = match &self.vehicle {
             // Its paths are relative to it; those of a vehicle's file are not.
             Some(file) => Config::read(&absolute(file)?)?,
@@ -122,6 +126,7 @@ impl Init {
         desk.sign("utility", &utility(&pack)?)?;
         desk.sign("swarm", &swarm)?;
         desk.sign("pack", &manifest(&pack)?)?;
+        Repositories::of(&self.dir, &description).create(&self.files(&pack, &package)?, now_s)?;
         println!("fleet of {} vehicles in {}", vehicles.len(), self.dir.display());
         println!("authority  {}", authority.public().id());
         println!("timekeeper {}", timekeeper.public().id());
@@ -130,6 +135,17 @@ impl Init {
             approver.public().id()
         );
         Ok(())
+    }
+
+    /// What stands in no document, and yet counts by its bytes: the pack's manifest and the model.
+    fn files(&self, pack: &Pack, package: &Package) -> Result<BTreeMap<String, Target>, Failure> {
+        let path = package.model_path();
+        let model = std::fs::read(&path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        Ok(BTreeMap::from([
+            (format!("packs/{}/pack.json", pack.manifest().id), Target::of(pack.manifest_bytes())),
+            ("models/model.onnx".to_owned(), Target::of(&model)),
+        ]))
     }
 
     fn description(
@@ -181,6 +197,7 @@ impl Init {
                 authority: fleet.authority,
                 timekeeper: fleet.timekeeper,
                 approver: fleet.approver,
+                trust: Some(absolute(&self.dir.join(TRUST))?),
                 exchange: true,
                 metered: false,
                 while_driving: false,

@@ -8,6 +8,7 @@ pub(crate) mod journal;
 mod plan;
 mod provision;
 mod report;
+pub(crate) mod repositories;
 mod result;
 pub(crate) mod secret;
 mod seeds;

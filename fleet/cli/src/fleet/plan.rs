@@ -8,6 +8,8 @@ use shoal_wire::{KeyId, Keys, Kind, PublicKey, Unverified};
 
 use super::description::Description;
 use super::documents::{Desk, authority_key, newest_counter, not_after_seconds};
+use super::repositories::Repositories;
+use crate::clock::utc_ms;
 use crate::output::{Failure, Outcome};
 
 /// Sign a new window plan.
@@ -83,9 +85,9 @@ impl PlanCommand {
         let documents = self.dir.join("documents");
         let old = read(&documents.join("plan.shl"), description.authority)?;
         let plan = WindowPlan::new(self.calendar.after(&old))?;
-        let mut desk =
-            Desk::new(&documents, &key, newest_counter(&self.dir)?, not_after_seconds(&plan));
-        desk.sign("plan", &plan)?;
+        let counter = newest_counter(&self.dir, key.public().id())?;
+        Desk::new(&documents, &key, counter, not_after_seconds(&plan)).sign("plan", &plan)?;
+        Repositories::of(&self.dir, &description).name_documents(utc_ms()? / 1000)?;
         let WindowPlanFields { epoch_seconds, period_seconds, open_seconds, .. } = plan.fields();
         println!(
             "window 0 opens at {epoch_seconds}; one every {period_seconds} s, open for {open_seconds} s"

@@ -73,6 +73,9 @@ impl Provision {
         if let Some(fleet) = &mut config.fleet {
             take(&mut fleet.key, KEY)?;
             take(&mut fleet.pack, "pack")?;
+            if let Some(trust) = &mut fleet.trust {
+                take(trust, "trust")?;
+            }
             if let Some(certificates) = &mut fleet.certificates {
                 take(certificates, CERTIFICATES)?;
             }

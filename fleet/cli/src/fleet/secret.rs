@@ -13,7 +13,7 @@ use crate::output::Failure;
 
 /// Where seeds of keys come from.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// The operating system: every key is new.
     Random,
     /// A number, for a fleet that can be made again: its keys are as secret as the number.
@@ -42,7 +42,7 @@ impl Source {
 ///
 /// # Errors
 /// When the file is there or cannot be written.
-pub(super) fn create(path: &Path, source: Source, name: &str) -> Result<SecretKey, Failure> {
+pub(crate) fn create(path: &Path, source: Source, name: &str) -> Result<SecretKey, Failure> {
     let seed = source.seed(name)?;
     let mut text = hex(&seed);
     text.push('\n');

@@ -20,6 +20,7 @@ use shoal_wire::{Kind, Label, Leaf, PublicKey, Topic};
 use super::chunks::{Chunks, Piece};
 use super::description::Description;
 use super::documents::envelopes;
+use super::repositories::Repositories;
 use super::secret;
 use super::witness::Witness;
 use crate::clock::utc_ms;
@@ -82,6 +83,7 @@ impl Serve {
         let filters = FILTERS.iter().map(|leaf| filter(fleet, region, *leaf));
         let witness = Witness::open(&self.dir, &description)?;
         let mut program = Program {
+            dir: self.dir.clone(),
             core: Timekeeper::new(fleet, region, settings),
             link: Link::open(link)?,
             filters: filters.chain([promoted.to_string()]).chain(witness.filters()).collect(),
@@ -95,6 +97,7 @@ impl Serve {
             seed: self.seed,
             shown: None,
             done: false,
+            description: description.clone(),
         };
         println!("{} / {} on {address}", description.name, description.region);
         program.begin()?;
@@ -119,6 +122,8 @@ const FILTERS: [Leaf; 7] = [
 
 /// The shell of a timekeeper: clock, randomness, files and link.
 struct Program {
+    dir: PathBuf,
+    description: Description,
     core: Timekeeper,
     link: Link,
     filters: Vec<String>,
@@ -169,9 +174,16 @@ impl Program {
         self.pump()
     }
 
-    /// Hands in the documents if they are others than before. What cannot be read leaves those that were.
+    /// Hands in the documents if they are others than before. What cannot be read leaves those that were. What says which of them
+    /// count is signed anew before it is too old.
     fn look(&mut self) -> Outcome {
         let first = self.documents.seen.is_empty();
+        let repositories = Repositories::of(&self.dir, &self.description);
+        match repositories.refresh(utc_ms()? / 1000) {
+            Ok(_signed) => {}
+            Err(error) if first => return Err(error),
+            Err(error) => eprintln!("warning: metadata stay as they were: {error}"),
+        }
         let Some(read) = self.documents.look()? else { return Ok(()) };
         let bytes: Vec<&[u8]> = read.iter().map(|(_path, bytes)| bytes.as_slice()).collect();
         let now = utc_ms()?;

@@ -11,6 +11,10 @@ use crate::v1::check::is_shown;
 pub const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
 /// The longest name of a document, in bytes.
 pub const DOCUMENT_NAME_BYTES_MAX: usize = 64;
+/// Names of documents that carry metadata of The Update Framework begin so.
+pub const METADATA_NAME: &str = "tuf/";
+/// The first slot of such documents.
+pub const METADATA_SLOT: u8 = 16;
 /// The most bytes a document carries.
 pub const DOCUMENT_CONTENT_BYTES_MAX: usize = 60_000;
 

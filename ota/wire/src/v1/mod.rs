@@ -17,7 +17,7 @@ pub use check::{PARTS, RejectTerms, TERM_VALUE_MAX, TERMS_MAX};
 pub use claim::{CLAIM_BYTES_MAX, Claim, ClaimFields, Measured, RejectClaim};
 pub use document::{
     DOCUMENT_BYTES_MAX, DOCUMENT_CONTENT_BYTES_MAX, DOCUMENT_NAME_BYTES_MAX, Document,
-    DocumentFields, RejectDocument,
+    DocumentFields, METADATA_NAME, METADATA_SLOT, RejectDocument,
 };
 pub use header::{
     CHUNK_BYTES_MAX, CHUNKS_MAX, CODING_VERSION_MAX, Chunk, INPUTS_MAX, MergeInput,

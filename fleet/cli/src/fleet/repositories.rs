@@ -1,0 +1,228 @@
+//! The fleet's repositories (TUF): `image` names what the authority signed, the region's what of that counts there. Folders of
+//! metadata as any client of TUF reads them, and envelopes that carry them over the board.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use shoal_hal::backend::files::write_whole;
+use shoal_trust::author::{self, Roles, Sign};
+use shoal_trust::{Metadata, ROOTS, Target, document_name};
+use shoal_wire::v1::{Document, DocumentFields};
+use shoal_wire::{Kind, SecretKey, seal};
+
+use super::description::Description;
+use super::documents::{Desk, newest_counter};
+use super::secret;
+use crate::output::{Failure, Outcome};
+
+/// What vehicles get: the map and the newest roots.
+pub(super) const TRUST: &str = "trust";
+/// What the authority signed.
+const IMAGE: &str = "image";
+const DAY_S: u64 = 86_400;
+/// People sign roots for so long…
+const ROOT_S: u64 = 3 * 365 * DAY_S;
+/// …the authority what there is…
+const TARGETS_S: u64 = 365 * DAY_S;
+/// …and the timekeeper that nothing newer is known: for so long is a vehicle fooled that is shown nothing new.
+const TIMESTAMP_S: u64 = 14 * DAY_S;
+/// Documents that metadata name, by their files.
+const NAMED: [&str; 5] = ["plan", "roster", "utility", "swarm", "campaign"];
+
+/// The repositories of a fleet's folder.
+pub(crate) struct Repositories<'a> {
+    fleet: &'a Path,
+    /// Its repository has its name.
+    region: &'a str,
+}
+
+impl<'a> Repositories<'a> {
+    pub(crate) fn of(fleet: &'a Path, description: &'a Description) -> Self {
+        Repositories { fleet, region: &description.region }
+    }
+
+    /// Makes them: first roots, map, and what counts now.
+    pub(super) fn create(&self, files: &BTreeMap<String, Target>, now_s: u64) -> Outcome {
+        let map = json!({
+            "repositories": { IMAGE: [], self.region: [] },
+            "mapping": [{
+                "paths": ["*"], "repositories": [IMAGE, self.region], "threshold": 2, "terminating": true,
+            }],
+        });
+        let trust = self.fleet.join(TRUST);
+        std::fs::create_dir(&trust)?;
+        write_whole(&trust.join("map.json"), map.to_string().as_bytes())?;
+        for name in [IMAGE, self.region] {
+            std::fs::create_dir_all(self.folder(name))?;
+            self.sign_root(name, 1, &[], now_s)?;
+        }
+        self.sign_targets(IMAGE, &self.documents(files)?, "authority", now_s)?;
+        self.refresh(now_s).map(|_signed| ())
+    }
+
+    /// A root by these keys of the folder, signed by people who were asked before, too.
+    fn sign_root(&self, name: &str, version: u64, before: &[SecretKey], now_s: u64) -> Outcome {
+        let [authority, approver, timekeeper] =
+            ["authority", "approver", "timekeeper"].map(|role| self.key(role));
+        let (authority, approver, timekeeper) = (authority?, approver?, timekeeper?);
+        let targets = if name == IMAGE { &authority } else { &timekeeper };
+        let roles = Roles {
+            root: (vec![authority.public(), approver.public()], 2),
+            targets: targets.public(),
+            timestamp: timekeeper.public(),
+        };
+        let before = before.iter().map(|key| key as &dyn Sign);
+        let signers: Vec<&dyn Sign> =
+            [&authority as &dyn Sign, &approver].into_iter().chain(before).collect();
+        let root = author::root(version, now_s + ROOT_S, &roles, &signers)?;
+        write_whole(&self.folder(name).join(format!("{version}.root.json")), root.as_bytes())?;
+        Ok(write_whole(&self.fleet.join(TRUST).join(format!("{name}.root.json")), root.as_bytes())?)
+    }
+
+    /// The roots of a repository, oldest first.
+    fn roots(&self, name: &str) -> Result<Vec<String>, Failure> {
+        let mut roots = Vec::new();
+        for version in 1_u64.. {
+            let path = self.folder(name).join(format!("{version}.root.json"));
+            match std::fs::read_to_string(&path) {
+                Ok(root) => roots.push(root),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => break,
+                Err(error) => return Err(format!("cannot read {}: {error}", path.display()).into()),
+            }
+        }
+        Ok(roots)
+    }
+
+    /// New roots after a key of the folder has changed, which `before` were, and the document that tells of them.
+    pub(crate) fn renew(&self, before: &[SecretKey], authority: &SecretKey, now_s: u64) -> Outcome {
+        let mut told = BTreeMap::new();
+        for name in [IMAGE, self.region] {
+            let version = self.roots(name)?.len() as u64 + 1;
+            self.sign_root(name, version, before, now_s)?;
+            let newer: Vec<String> = self.roots(name)?.into_iter().skip(1).collect();
+            told.insert(name, newer);
+        }
+        let bytes = serde_json::to_vec(&told)?;
+        let version = told.values().map(Vec::len).max().unwrap_or(0) as u32;
+        let fields = DocumentFields { name: ROOTS, version, bytes: &bytes };
+        let counter = newest_counter(self.fleet, authority.public().id())?;
+        let mut desk = Desk::new(&self.fleet.join("documents"), authority, counter, now_s + ROOT_S);
+        desk.sign("tuf-roots", &Document::new(fields)?)?;
+        self.refresh(now_s).map(|_signed| ())
+    }
+
+    /// The authority has signed other documents: it names them.
+    pub(crate) fn name_documents(&self, now_s: u64) -> Outcome {
+        let (_version, named) = self.targets(IMAGE)?;
+        let files: BTreeMap<String, Target> =
+            named.into_iter().filter(|(name, _target)| !name.starts_with("documents/")).collect();
+        self.sign_targets(IMAGE, &self.documents(&files)?, "authority", now_s)
+    }
+
+    /// The timekeeper lets the region use what the authority named and is there, and says that nothing newer is known: if either is
+    /// new, or it said so long ago. Whether it signed.
+    pub(super) fn refresh(&self, now_s: u64) -> Result<bool, Failure> {
+        let (_version, named) = self.targets(IMAGE)?;
+        let here = self.documents(&BTreeMap::new())?;
+        let counts = |(name, target): &(String, Target)| {
+            !name.starts_with("documents/") || here.get(name) == Some(target)
+        };
+        let counts: BTreeMap<String, Target> = named.into_iter().filter(counts).collect();
+        let (version, before) = self.targets(self.region).unwrap_or_default();
+        let key = self.key("timekeeper")?;
+        let file = self.folder(self.region).join("targets.json");
+        if version == 0 || before != counts || !author::is_by(&read(&file)?, &key.public())? {
+            self.sign_targets(self.region, &counts, "timekeeper", now_s)?;
+        }
+        let mut signed = false;
+        for name in [IMAGE, self.region] {
+            signed |= self.refresh_one(name, &key, now_s)?;
+        }
+        Ok(signed)
+    }
+
+    fn refresh_one(&self, name: &str, key: &SecretKey, now_s: u64) -> Result<bool, Failure> {
+        let folder = self.folder(name);
+        let targets = read(&folder.join("targets.json"))?;
+        let old = folder.join("timestamp.json");
+        let mut version = 0;
+        if old.exists() {
+            let snapshot = read(&folder.join("snapshot.json"))?;
+            let timestamp = read(&old)?;
+            let (newest, end_s) = author::read_timestamp(&timestamp)?;
+            version = newest;
+            let same = author::names_targets(&snapshot, &targets)?;
+            let ours = author::is_by(&timestamp, &key.public())?;
+            let long = end_s > i64::try_from(now_s + TIMESTAMP_S / 2)?;
+            if same && ours && long && self.envelope(name).exists() {
+                return Ok(false);
+            }
+        }
+        version += 1;
+        let (of_targets, _named) = author::read_targets(&targets)?;
+        let metadata = author::metadata(version, now_s + TIMESTAMP_S, (targets, of_targets), key)?;
+        let Metadata { timestamp, snapshot, .. } = &metadata;
+        write_whole(&folder.join("snapshot.json"), snapshot.as_bytes())?;
+        write_whole(&old, timestamp.as_bytes())?;
+        let bytes = serde_json::to_vec(&metadata)?;
+        let (document, number) = (document_name(name), u32::try_from(version)?);
+        let document =
+            Document::new(DocumentFields { name: &document, version: number, bytes: &bytes })?;
+        let mut buffer = vec![0; Kind::Document.envelope_bytes_max()];
+        let sealed = seal(&document, version, u64::MAX, key, &mut buffer)?;
+        write_whole(&self.envelope(name), sealed.bytes())?;
+        Ok(true)
+    }
+
+    fn sign_targets(
+        &self,
+        name: &str,
+        named: &BTreeMap<String, Target>,
+        role: &str,
+        now_s: u64,
+    ) -> Outcome {
+        let version = self.targets(name).map_or(0, |(version, _named)| version);
+        let targets = author::targets(version + 1, now_s + TARGETS_S, named, &self.key(role)?)?;
+        Ok(write_whole(&self.folder(name).join("targets.json"), targets.as_bytes())?)
+    }
+
+    /// Version and names of a repository's targets.
+    fn targets(&self, name: &str) -> Result<(u64, BTreeMap<String, Target>), Failure> {
+        Ok(author::read_targets(&read(&self.folder(name).join("targets.json"))?)?)
+    }
+
+    /// The documents of the folder, beside these files.
+    fn documents(
+        &self,
+        files: &BTreeMap<String, Target>,
+    ) -> Result<BTreeMap<String, Target>, Failure> {
+        let mut named = files.clone();
+        for name in NAMED {
+            let path = self.fleet.join("documents").join(name).with_extension("shl");
+            if path.exists() {
+                let bytes = std::fs::read(&path)
+                    .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+                named.insert(format!("documents/{name}"), Target::of(&bytes));
+            }
+        }
+        Ok(named)
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.fleet.join("repositories").join(name)
+    }
+
+    fn envelope(&self, name: &str) -> PathBuf {
+        self.fleet.join("documents").join(format!("tuf-{name}.shl"))
+    }
+
+    fn key(&self, role: &str) -> Result<SecretKey, Failure> {
+        secret::read(&self.fleet.join(format!("{role}.key")))
+    }
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()).into())
+}
