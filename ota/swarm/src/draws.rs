@@ -82,17 +82,24 @@ impl Draws {
         Self(ChaCha8Rng::from_seed(bytes))
     }
 
-    /// Normal with mean 0 and deviation 1, of two uniform draws u₁ and u₂: √(−2 ln(1 − u₁))·cos(2π u₂).
+    /// Normal with mean 0 and deviation 1.
     pub fn normal(&mut self) -> f64 {
-        let radius = libm::sqrt(-2.0 * libm::log(1.0 - self.unit()));
-        radius * libm::cos(2.0 * core::f64::consts::PI * self.unit())
+        normal(|| self.unit())
     }
+}
+
+/// A draw of 53 bits is a multiple of this.
+pub(crate) const UNIT: f64 = 1.0 / (1_u64 << 53) as f64;
+
+/// Normal with mean 0 and deviation 1, of two draws u₁ and u₂, uniform in `[0, 1)`: √(−2 ln(1 − u₁))·cos(2π u₂).
+pub(crate) fn normal(mut unit: impl FnMut() -> f64) -> f64 {
+    let radius = libm::sqrt(-2.0 * libm::log(1.0 - unit()));
+    radius * libm::cos(2.0 * core::f64::consts::PI * unit())
 }
 
 impl Chance for Draws {
     /// A multiple of 2⁻⁵³.
     fn unit(&mut self) -> f64 {
-        const UNIT: f64 = 1.0 / (1_u64 << 53) as f64;
         (self.0.next_u64() >> 11) as f64 * UNIT
     }
 

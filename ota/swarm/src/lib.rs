@@ -8,6 +8,7 @@
 //! - [`keyring`], [`inbox`]: which key may sign what, and what stands at a topic as a checked record.
 //! - [`timekeeper`]: the nonces of windows and the documents of a fleet, kept on a broker.
 //! - [`campaign`]: which vehicles may use what was learned, and when.
+//! - [`privacy`]: clip and noise of what a vehicle contributes, and what both have cost.
 //! - [`draws`]: chance by key.
 //!
 //! A core: no clock, no randomness, no I/O; time, chance and bytes are arguments. It allocates. Arithmetic is + − × ÷ in
@@ -30,6 +31,7 @@ pub mod inbox;
 pub mod keyring;
 pub mod merge;
 pub mod populate;
+pub mod privacy;
 pub mod quorum;
 mod real;
 pub mod records;

@@ -117,10 +117,7 @@ impl Swarm {
         let Some(tuned) = self.tuned.clone() else { return false };
         let Want::Here(anchor) = self.want(begun.anchor(), night.online) else { return false };
         self.fresh = false;
-        let difference: Flat = displacement(&tuned, &anchor, self.kept.owed.as_deref()).into();
-        if difference.iter().all(|value| *value == 0.0) {
-            return true;
-        }
+        let Some(difference) = self.contribution(&tuned, &anchor) else { return true };
         let job = self.next_job();
         night.coding = Some((job, Coding::Contribution(difference.clone())));
         self.say(Output::Code {
@@ -132,6 +129,7 @@ impl Swarm {
                 inputs: Vec::new(),
                 difference,
                 bits: rule.up_bits,
+                noised: self.private.is_some(),
             },
         });
         true
@@ -172,9 +170,9 @@ impl Swarm {
             }
         };
         let published = self.published(night.window, begun);
-        if let Some(tuned) = self.tuned.as_ref().filter(|_tuned| night.own_norm == 0.0) {
+        if night.own_norm == 0.0 {
             // Known before anything is fetched: by it the others' are admitted.
-            night.own_norm = norm(&displacement(tuned, &anchor, None));
+            night.own_norm = self.own_norm(&anchor);
         }
         let contributed: BTreeSet<KeyId> = published.iter().map(|one| one.2).collect();
         let mut complete = begun.asked.is_subset(&contributed);
@@ -339,6 +337,7 @@ impl Swarm {
                 inputs: inputs.clone(),
                 difference,
                 bits: rule.down_bits,
+                noised: false,
             },
         });
         Merging::Coding(Made { found, inputs })

@@ -14,9 +14,12 @@ impl fmt::Display for Output {
                 write!(f, "measure {job} {:?} {beside:?} {on:?}{when}", name(candidate))
             }
             Self::Code { job, particle } => {
-                let Particle { role, window, anchor, inputs, difference, bits } = particle;
-                let values = name(difference);
-                write!(f, "code {job} {role:?} {window} {anchor:?} {inputs:?} {values:?} {bits}")
+                let Particle { role, window, anchor, inputs, difference, bits, noised } = particle;
+                write!(f, "code {job} {role:?} {window} {anchor:?} {inputs:?} ")?;
+                match noised {
+                    true => write!(f, "noised {bits}"),
+                    false => write!(f, "{:?} {bits}", name(difference)),
+                }
             }
             Self::Tune { from, particle } => write!(f, "tune {:?} {particle:?}", name(from)),
             Self::Stage(adapter) => write!(f, "stage {:?}", name(adapter)),

@@ -16,6 +16,7 @@ mod following;
 mod moving;
 mod night;
 mod paper;
+mod private;
 mod state;
 mod store;
 mod voting;
@@ -31,6 +32,7 @@ use shoal_wire::v1::{
 };
 use shoal_wire::{KeyId, ParticleId};
 
+use crate::privacy::Private;
 use crate::quorum::{Elected, Quorum};
 use crate::records::{Records, RejectRecord, Shape, Signed};
 use crate::roster::Roster;
@@ -164,6 +166,8 @@ pub struct Particle {
     pub difference: Flat,
     /// Bits a value, 1 to 8.
     pub bits: u8,
+    /// Whether noise that nobody else knows is in it: then no log names its values, which a rerun cannot make again.
+    pub noised: bool,
 }
 
 /// What the shell is to do.
@@ -254,6 +258,16 @@ pub enum Event {
         /// Whether the step was halved.
         braked: bool,
     },
+    /// A contribution is paid for: all of them come to this ε.
+    Paid {
+        /// At the δ that was asked for.
+        epsilon: f64,
+    },
+    /// Nothing is contributed: what may be paid does not reach so far.
+    Withheld {
+        /// What was paid before.
+        epsilon: f64,
+    },
     /// The vehicle moved to a particle, which it measured to be this much better.
     Moved {
         /// Where to.
@@ -335,6 +349,11 @@ pub enum RejectSetup {
     /// The store gave the state back, but not all values it names.
     #[error("values {hash:?} are missing from the store")]
     MissingValues { hash: ValuesHash },
+    /// That rule claims what the vehicle tuned as it is.
+    #[error(
+        "contributions can be made private by the consensus rule alone: take [privacy] out, or leave this fleet"
+    )]
+    NotPrivate,
 }
 
 /// What a vehicle begins with.
@@ -354,6 +373,8 @@ pub struct Setup {
     pub period_seconds: u32,
     /// What the vehicle settles by itself.
     pub conduct: Conduct,
+    /// How its contributions are made private; `None`: they are not.
+    pub private: Option<Private>,
 }
 
 /// By the consensus rule: what vehicles need not agree on, but do best to do alike.
@@ -391,6 +412,7 @@ pub struct Swarm {
     roster: Roster,
     age_windows: u32,
     conduct: Conduct,
+    private: Option<Private>,
     records: Records,
     state: State,
     /// Values that the state names.
@@ -439,7 +461,12 @@ impl Swarm {
         }
         let count = usize::try_from(document.values).unwrap_or(usize::MAX);
         store::check(&setup.start, count).map_err(RejectSetup::Start)?;
-        let state = saved.state;
+        let mut state = saved.state;
+        if setup.private.is_some() {
+            private::check(&document.rule)?;
+            // What coding kept back in an earlier life may be of a contribution without noise.
+            (state.pending, state.owed) = (None, None);
+        }
         let kept = state::Kept::load(&state, |hash| {
             let found = values(hash).filter(|found| found.len() == count);
             found.ok_or(RejectSetup::MissingValues { hash: *hash })
@@ -459,6 +486,7 @@ impl Swarm {
             roster: setup.roster,
             age_windows: crate::records::age_windows(setup.period_seconds),
             conduct: setup.conduct,
+            private: setup.private,
             records: Records::new(shape),
             window: state.window,
             state,

@@ -99,8 +99,15 @@ impl Swarm {
         night.coding = Some((job, Coding::Own));
         let bits = self.bits().0;
         let window = night.window;
-        let particle =
-            Particle { role, window, anchor: None, inputs: Vec::new(), difference, bits };
+        let particle = Particle {
+            role,
+            window,
+            anchor: None,
+            inputs: Vec::new(),
+            difference,
+            bits,
+            noised: false,
+        };
         self.say(Output::Code { job, particle });
         begun.walking = Walking::Coding(role);
     }

@@ -16,7 +16,7 @@ use crate::make::{
     SHAPE, document, header_of, nonce, nonce_bytes, roster, signed, utility, vehicle,
 };
 
-const RULE: ConsensusRule = ConsensusRule {
+pub(crate) const RULE: ConsensusRule = ConsensusRule {
     inertia: 0.5,
     up_bits: 2,
     down_bits: 8,
@@ -26,7 +26,7 @@ const RULE: ConsensusRule = ConsensusRule {
     mix: false,
 };
 
-fn setup(rule: Rule) -> Setup {
+pub(crate) fn setup(rule: Rule) -> Setup {
     let document = SwarmDocument::new(SwarmDocumentFields {
         version: 1,
         seed: 42,
@@ -46,6 +46,7 @@ fn setup(rule: Rule) -> Setup {
         roster: roster(4),
         period_seconds: 100,
         conduct: Conduct { folders: usize::MAX, ..Conduct::default() },
+        private: None,
     }
 }
 

@@ -11,6 +11,7 @@ mod json;
 mod make;
 mod model;
 mod paper;
+mod privacy;
 mod quorum;
 mod records;
 mod vectors;

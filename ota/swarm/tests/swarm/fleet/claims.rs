@@ -90,6 +90,7 @@ impl Fleet {
             roster: roster(self.vehicles),
             period_seconds: 100,
             conduct: self.conduct,
+            private: None,
         }
     }
 
@@ -290,7 +291,11 @@ fn contributions_of_liars_are_measured_and_dropped() {
             match event {
                 Event::Began { window, .. } => now = *window,
                 Event::Merged { dropped, .. } => folded.push((now, *dropped)),
-                Event::Moved { .. } | Event::Stayed | Event::Stepped { .. } => {}
+                Event::Moved { .. }
+                | Event::Stayed
+                | Event::Stepped { .. }
+                | Event::Paid { .. }
+                | Event::Withheld { .. } => {}
             }
         }
     }
