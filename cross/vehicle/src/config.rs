@@ -5,11 +5,13 @@
 
 mod devices;
 mod fleet;
+mod privacy;
 
 use std::path::{Path, PathBuf};
 
 use embassy_time::Duration;
 use shoal_shadow::document::{Document, DocumentError, Table};
+use shoal_swarm::privacy::Privacy;
 
 use crate::night::Plan;
 
@@ -43,6 +45,8 @@ pub struct Config {
     pub state: PathBuf,
     /// The fleet it belongs to; without one it learns alone.
     pub fleet: Option<FleetConfig>,
+    /// How what it contributes there is made private; without it, it is not.
+    pub privacy: Option<Privacy>,
 }
 
 /// The model package.
@@ -142,6 +146,7 @@ impl Default for Config {
             night: NightConfig::default(),
             state: "vehicle-0.state".into(),
             fleet: None,
+            privacy: None,
         }
     }
 }
@@ -257,6 +262,7 @@ impl Config {
             "replay",
             "night",
             "fleet",
+            "privacy",
         ])?;
         let mut config = Config::default();
         take(&mut config.name, root.text("name")?.map(String::from));
@@ -301,6 +307,8 @@ impl Config {
             .table("fleet", &fleet::KEYS)?
             .map(|table| FleetConfig::read(&table))
             .transpose()?;
+        let privacy = root.table("privacy", &privacy::KEYS)?;
+        config.privacy = privacy.map(|table| privacy::read(&table)).transpose()?;
         Ok(config)
     }
 

@@ -67,6 +67,7 @@ fn setup() -> Setup {
         roster: roster(4),
         period_seconds: PERIOD as u32,
         conduct: Conduct::default(),
+        private: None,
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use embassy_time::Instant;
 use shoal_link::{Broker, LinkError, Settings, Unwired};
+use shoal_swarm::privacy::{Noise, Privacy};
 use shoal_swarm::swarm::Swarm;
 use shoal_vehicle::config::FleetConfig;
 use shoal_vehicle::exchange::around::{Around, Dial, Time};
@@ -39,6 +40,8 @@ pub struct Vehicle {
     pub character: Character,
     /// Its engine.
     pub engine: Simulated,
+    /// How its contributions are made private.
+    pub privacy: Option<Privacy>,
     /// The program, while it runs.
     pub exchange: Option<Exchange>,
     /// Its connections.
@@ -167,6 +170,7 @@ impl Vehicle {
             key: fleet.vehicles[number].public().id(),
             character,
             engine,
+            privacy: None,
             exchange: None,
             came_us: 0,
             wires: Vec::new(),
@@ -206,7 +210,8 @@ impl Vehicle {
             dialled: Rc::clone(&self.dialled),
         };
         let engine = Box::new(self.engine.clone());
-        let around = Around { clock, dial: Box::new(dial), engine };
+        let noise = Noise::new(self.noise_key());
+        let around = Around { clock, dial: Box::new(dial), engine, noise };
         let told = FleetConfig {
             name: FLEET.into(),
             region: REGION.into(),
@@ -230,6 +235,7 @@ impl Vehicle {
             seed: self.number as u64,
             metrics: Metrics::default(),
             recorded: false,
+            privacy: self.privacy,
         };
         let (base_model, pack) = (fleet.model(), fleet.pack());
         let carried = Carried { layout: layout(), base_model, pack, tried: self.engine.tried() };
@@ -237,6 +243,15 @@ impl Vehicle {
         exchange.begin();
         self.exchange = Some(exchange);
         Ok(())
+    }
+
+    /// Another one at each start: a start has its time.
+    fn noise_key(&self) -> [u8; 32] {
+        let mut key = [0; 32];
+        let parts =
+            (self.number as u64).to_le_bytes().into_iter().chain(self.started_us.to_le_bytes());
+        key.iter_mut().zip(parts).for_each(|(key, part)| *key = part);
+        key
     }
 
     /// Links that it has begun since this was asked last.

@@ -1,4 +1,4 @@
-//! What a vehicle in a fleet has around it: time, brokers, an engine. A program has those of its computer; who simulates a fleet
+//! What a vehicle in a fleet has around it: time, brokers, an engine, noise. A program has those of its computer; who simulates a fleet
 //! has others, and the vehicle is the same.
 
 use std::fmt;
@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use embassy_time::Instant;
 use shoal_link::{Broker, Link, LinkError, Settings};
+use shoal_swarm::privacy::Noise;
 
 use super::bench::Bench;
 use super::clock::Clock;
@@ -57,13 +58,15 @@ pub struct Around {
     pub dial: Box<dyn Dial>,
     /// Does what takes long.
     pub engine: Box<dyn Engine>,
+    /// What contributions are hidden in: of a key that no other start has, and nobody else.
+    pub noise: Noise,
 }
 
 impl Around {
     /// Those of this computer. Checkpoints of training go to `folder`; true time is not before `at_least_seconds`.
     ///
     /// # Errors
-    /// [`ExchangeError::Thread`].
+    /// [`ExchangeError::Thread`], [`ExchangeError::Noise`].
     pub fn computer(
         bench: Bench,
         folder: &Path,
@@ -71,7 +74,10 @@ impl Around {
     ) -> Result<Self, ExchangeError> {
         let engine = Worker::start(bench, folder).map_err(ExchangeError::Thread)?;
         let clock = Clock::start(at_least_seconds);
-        Ok(Around { clock, dial: Box::new(Network), engine: Box::new(engine) })
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(ExchangeError::Noise)?;
+        let noise = Noise::new(key);
+        Ok(Around { clock, dial: Box::new(Network), engine: Box::new(engine), noise })
     }
 }
 

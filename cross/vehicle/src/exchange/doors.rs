@@ -1,5 +1,7 @@
 //! What goes out: the outputs of the window's core and of the swarm's, carried out in their order.
 
+use std::collections::BTreeMap;
+
 use embassy_time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 use shoal_swarm::swarm::{self, Input, Keep, On, Output, Particle, ValuesHash};
@@ -216,17 +218,19 @@ impl Exchange {
     pub(super) fn drain_swarm(&mut self) -> Result<(), ExchangeError> {
         loop {
             let Some(swarm) = &mut self.swarm else { return Ok(()) };
-            // Of several states the last is the one to come back to; what it names is there before it.
-            let mut state = None;
+            // Of several states of one key the last is the one to come back to; what it names is there before it.
+            let mut states = BTreeMap::new();
             while let Some(keep) = swarm.poll_persist() {
                 match keep {
                     Keep::Values { values, .. } => {
                         self.vault.keep_blob(&bytes(&values))?;
                     }
-                    Keep::State { key, bytes } => state = Some((key, bytes)),
+                    Keep::State { key, bytes } => {
+                        states.insert(key, bytes);
+                    }
                 }
             }
-            if let Some((key, bytes)) = state {
+            for (key, bytes) in states {
                 self.vault.put(key, &bytes)?;
             }
             let Some(output) = swarm.poll_output() else { return Ok(()) };
@@ -308,6 +312,15 @@ impl Exchange {
             Event::Merged { particle, contributions, dropped, searched, braked } => {
                 info!(%particle, contributions, dropped, searched, braked, "merged");
             }
+            Event::Paid { epsilon } => {
+                self.tell_epsilon(*epsilon);
+                debug!(epsilon, "contributes, with noise");
+            }
+            Event::Withheld { epsilon } => {
+                self.tell_epsilon(*epsilon);
+                self.run.metrics.privacy_withheld.inc();
+                warn!(epsilon, "contributes no more: its privacy budget is spent");
+            }
             Event::Moved { particle, gain } => {
                 self.run.metrics.moved.inc();
                 info!(%particle, gain, "moved");
@@ -322,8 +335,14 @@ impl Exchange {
         }
     }
 
+    fn tell_epsilon(&self, epsilon: f64) {
+        if let Some(privacy) = &self.run.privacy {
+            self.run.metrics.privacy_epsilon(privacy.delta, epsilon);
+        }
+    }
+
     fn code(&mut self, job: u64, particle: Particle) {
-        let Particle { role, window, anchor, inputs, difference, bits } = particle;
+        let Particle { role, window, anchor, inputs, difference, bits, noised: _ } = particle;
         let layout = shoal_wire::LayoutHash::new(self.layout.hash());
         let about = About { role, window, base_model: self.base_model, layout, anchor, inputs };
         match Quality::new(bits) {

@@ -81,7 +81,8 @@ pub fn run(
     };
     let (state, seed) = (config.state.clone(), config.seed);
     let recorded = config.camera.is_none();
-    let run = Run { windows, stop, state, seed, metrics, recorded };
+    let privacy = config.privacy;
+    let run = Run { windows, stop, state, seed, metrics, recorded, privacy };
     let mut agent = Agent::open(config.clone())?;
     info!(name = config.name, engine = agent.engine(), "vehicle");
     agent.try_model()?;

@@ -105,6 +105,9 @@ pub struct Metrics {
     utility: Family<WhoseLabel, Real>,
     /// Until when what says which documents count is valid, UTC in seconds since 1970; 0: there is none.
     pub metadata_end: Gauge,
+    epsilon: Family<DeltaLabel, Real>,
+    /// Times it did not contribute, because its privacy budget is spent.
+    pub privacy_withheld: Counter,
     /// Spans in the replay store.
     pub replay_spans: Gauge,
     /// Bytes of the replay store.
@@ -179,6 +182,11 @@ struct WhoseLabel {
     particle: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeltaLabel {
+    delta: String,
+}
+
 impl Metrics {
     /// The window is in this phase.
     pub fn phase(&self, phase: PhaseName) {
@@ -206,6 +214,11 @@ impl Metrics {
     /// Utility of the vehicle's own adapter, as measured last.
     pub fn own_utility(&self, utility: f64) {
         self.utility.get_or_create(&WhoseLabel { particle: "own" }).set(utility);
+    }
+
+    /// ε at this δ of all contributions so far. Of a vehicle whose contributions are not private there is none: it would not be 0.
+    pub fn privacy_epsilon(&self, delta: f64, epsilon: f64) {
+        self.epsilon.get_or_create(&DeltaLabel { delta: delta.to_string() }).set(epsilon);
     }
 
     /// Whether it is connected to a broker.
@@ -253,6 +266,10 @@ impl Metrics {
         let help = "Until when the metadata of documents are valid, UTC since 1970";
         let end = self.metadata_end.clone();
         registry.register_with_unit("metadata_end", help, Unit::Seconds, end);
+        let help = "Differential privacy of its contributions, all together";
+        registry.register("privacy_epsilon", help, self.epsilon.clone());
+        let help = "Contributions withheld: the privacy budget is spent";
+        registry.register("privacy_withheld", help, self.privacy_withheld.clone());
         let spans = self.replay_spans.clone();
         registry.register("replay_spans", "Spans in the replay store", spans);
         bytes(registry, "replay", "Bytes of the replay store", self.replay_bytes.clone());

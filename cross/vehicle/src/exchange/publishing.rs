@@ -182,6 +182,10 @@ impl Exchange {
     ) -> Result<Option<RecordId>, ExchangeError> {
         let Some(line) = &self.line else { return Ok(None) };
         let used = line.used();
+        // What is staged has the vehicle's own steps in it, and how many there were says what it remembers.
+        let private = self.run.privacy.is_some();
+        let staged = self.staged.as_ref().filter(|_staged| !private);
+        let value = staged.and_then(|own| self.value_of(own)).map(|(_part, value)| value);
         let fields = PresenceFields {
             window: self.tonight.entry.as_ref().map(|entry| entry.window),
             activity,
@@ -189,14 +193,8 @@ impl Exchange {
             software: SOFTWARE.try_into().unwrap_or_default(),
             up_bytes: used.up,
             down_bytes: used.down,
-            terms: self
-                .staged
-                .as_ref()
-                .and_then(|own| self.value_of(own))
-                .map(|(_, v)| v)
-                .into_iter()
-                .collect(),
-            steps: self.tonight.steps,
+            terms: value.into_iter().collect(),
+            steps: if private { 0 } else { self.tonight.steps },
         };
         let Ok(presence) = Presence::new(fields) else { return Ok(None) };
         let envelope = self.seal(&presence)?;

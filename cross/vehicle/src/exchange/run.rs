@@ -12,6 +12,7 @@ use embassy_time::Instant;
 use shoal_hal::Conditions;
 use shoal_link::Version;
 use shoal_runtime::adapter::{Adapter, Layout};
+use shoal_swarm::privacy::{Ledger, Noise, PRIVACY_KEY, Privacy, Private};
 use shoal_swarm::swarm::{self, Conduct, Flat, Input, STATE_KEY, Saved, Setup, Swarm, ValuesHash};
 use shoal_swarm::utility::Utility;
 use shoal_window::{
@@ -68,6 +69,8 @@ pub enum ExchangeError {
     Engine(#[from] EngineEnded),
     #[error("no thread for the engine")]
     Thread(#[source] io::Error),
+    #[error("the system gives no random bytes")]
+    Noise(#[source] getrandom::Error),
     #[error("the vehicle's stored swarm state is rejected")]
     Swarm(#[from] shoal_swarm::swarm::RejectSetup),
     /// The fleet adapts another model than this vehicle carries.
@@ -100,6 +103,8 @@ pub struct Run {
     pub metrics: Metrics,
     /// Whether its roads are recorded: it drives them again when something is on trial.
     pub recorded: bool,
+    /// How its contributions are made private; `None`: they are not.
+    pub privacy: Option<Privacy>,
 }
 
 /// The model that a vehicle carries.
@@ -177,6 +182,8 @@ pub struct Exchange {
     pub(super) slots: Slots,
     pub(super) engine: Box<dyn Engine>,
     pub(super) dial: Box<dyn Dial>,
+    /// Until the swarm's core has it.
+    noise: Option<Noise>,
     pub(super) particles: Particles,
     pub(super) line: Option<Line>,
     pub(super) diary: Diary,
@@ -206,9 +213,13 @@ impl Run {
         let folder = self.folder();
         std::fs::create_dir_all(&folder)
             .map_err(|source| DiaryError::Write { path: folder.clone(), source })?;
-        let vault = Vault::open(&folder)?;
+        let mut vault = Vault::open(&folder)?;
         if let Some(aside) = &vault.found().set_aside {
             warn!(path = %aside.path.display(), "the vault was damaged and begins anew");
+            if self.privacy.is_some() {
+                // What was paid before is not known: it counts as all.
+                vault.put(PRIVACY_KEY, &Ledger::EXHAUSTED.encode())?;
+            }
         }
         Ok((folder, vault))
     }
@@ -251,7 +262,7 @@ impl Exchange {
         let trust = super::keep::trust(&mut fleet, &vault)?;
         let board = Board::of(&fleet, me);
         let Carried { layout, base_model, pack, tried } = carried;
-        let Around { clock, dial, engine } = around;
+        let Around { clock, dial, engine, noise } = around;
         let documents = Documents::new(&fleet, trust);
         let policy = Policy {
             metered: fleet.metered,
@@ -283,6 +294,7 @@ impl Exchange {
             slots,
             engine,
             dial,
+            noise: Some(noise),
             particles,
             line: None,
             diary,
@@ -506,6 +518,7 @@ impl Exchange {
             roster: self.documents.keyring().roster().clone(),
             period_seconds: plan.fields().period_seconds,
             conduct: Conduct::default(),
+            private: self.private()?,
         };
         let state = self.vault.get(STATE_KEY)?;
         if let Some(document) = self.documents.utility() {
@@ -528,6 +541,16 @@ impl Exchange {
             self.tell_swarm(Input::Phase(swarm::Phase::Open { window, closes_at }));
         }
         Ok(())
+    }
+
+    /// How contributions are made private, with what was paid before.
+    fn private(&mut self) -> Result<Option<Private>, ExchangeError> {
+        let Some((privacy, noise)) = self.run.privacy.zip(self.noise.take()) else {
+            return Ok(None);
+        };
+        let ledger = Ledger::decode(self.vault.get(PRIVACY_KEY)?.as_deref());
+        self.run.metrics.privacy_epsilon(privacy.delta, ledger.epsilon(privacy.delta));
+        Ok(Some(Private { privacy, ledger, noise }))
     }
 
     fn timeouts(&mut self) -> Result<(), ExchangeError> {

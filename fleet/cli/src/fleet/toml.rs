@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use shoal_shadow::digits::hex;
+use shoal_swarm::privacy::Privacy;
 use shoal_vehicle::config::{
     CameraConfig, CanConfig, ConditionsConfig, Config, EngineKind, FleetConfig, PixelLayout,
     SignalConfig,
@@ -35,7 +36,7 @@ pub(super) fn vehicle(
     place: impl Fn(&Path) -> Result<PathBuf, Failure>,
 ) -> Result<String, Failure> {
     let Config { name, seed, model, engine, drives, replay, night, state, fleet, .. } = config;
-    let Config { camera, can, conditions, .. } = config;
+    let Config { camera, can, conditions, privacy, .. } = config;
     let place = |file: &Path| Ok::<_, Failure>(text(path(&place(file)?)?));
     let mut toml = format!("name = {}\nseed = {seed}\nstate = {}\n", text(name), place(state)?);
     writeln!(toml, "\n[model]\npackage = {}", place(&model.package)?)?;
@@ -76,6 +77,10 @@ pub(super) fn vehicle(
     writeln!(toml, "temperature_max_c = {}", night.temperature_max_c)?;
     writeln!(toml, "battery_soc_min_percent = {}", night.battery_soc_min_percent)?;
     writeln!(toml, "retry_s = {}", night.retry_s)?;
+    if let Some(Privacy { clip, noise, delta, epsilon_max }) = privacy {
+        writeln!(toml, "\n[privacy]\nclip = {clip:?}\nnoise = {noise:?}")?;
+        writeln!(toml, "delta = {delta:?}\nepsilon_max = {epsilon_max:?}")?;
+    }
     Ok(toml)
 }
 

@@ -2,6 +2,7 @@
 
 use embassy_time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
+use shoal_swarm::privacy::{self, Ledger, Noise, Privacy};
 use shoal_swarm::records::Signed;
 use shoal_swarm::swarm::{self, Flat, TermResult, ValuesHash};
 use shoal_wire::v1::UtilityDocument;
@@ -23,6 +24,8 @@ pub(super) enum Entry {
     SwarmOutput(String),
     /// The program ended by itself: nothing was left to be said.
     End,
+    /// The swarm's core that begins next makes its contributions private.
+    Private(Private),
 }
 
 /// With what a window's core began.
@@ -46,6 +49,35 @@ pub(super) struct BeginSwarm {
     pub(super) roster: Vec<KeyId>,
     pub(super) period_seconds: u32,
     pub(super) state: Option<Vec<u8>>,
+}
+
+/// How contributions are made private, and the ledger. The noise is nowhere: who had it could take it off again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Private {
+    clip: f64,
+    noise: f64,
+    delta: f64,
+    epsilon_max: f64,
+    ledger: Vec<u8>,
+}
+
+impl From<&privacy::Private> for Private {
+    fn from(private: &privacy::Private) -> Self {
+        let Privacy { clip, noise, delta, epsilon_max } = private.privacy;
+        Self { clip, noise, delta, epsilon_max, ledger: private.ledger.encode() }
+    }
+}
+
+impl From<&Private> for privacy::Private {
+    /// With other noise than there was.
+    fn from(private: &Private) -> Self {
+        let Private { clip, noise, delta, epsilon_max, ref ledger } = *private;
+        Self {
+            privacy: Privacy { clip, noise, delta, epsilon_max },
+            ledger: Ledger::decode(Some(ledger)),
+            noise: Noise::new([0; 32]),
+        }
+    }
 }
 
 /// A [`Now`].

@@ -125,6 +125,9 @@ impl Log {
     /// [`swarm::STATE_KEY`].
     pub fn begin_swarm(&mut self, setup: &Setup, utility: &UtilityDocument, state: Option<&[u8]>) {
         let start = ValuesHash::of(&setup.start);
+        if let Some(private) = &setup.private {
+            self.write(&Entry::Private(private.into()));
+        }
         self.write(&Entry::BeginSwarm(BeginSwarm {
             vehicle: setup.vehicle,
             document: entry::encode(setup.document.fields()),

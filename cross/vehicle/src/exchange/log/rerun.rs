@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use shoal_swarm::privacy::Private;
 use shoal_swarm::roster::{RejectRoster, Roster};
 use shoal_swarm::swarm::{
     self, Conduct, Flat, Input, Phase, RejectSetup, Setup, Swarm, TermResult, ValuesHash,
@@ -109,7 +110,8 @@ pub fn rerun(
     if own.is_empty() {
         return Err(RerunError::NoRun { folder: folder.into(), run });
     }
-    let mut cores = Cores { keys, values, window: None, swarm: None, done: Rerun::default() };
+    let (window, swarm, private, done) = (None, None, None, Rerun::default());
+    let mut cores = Cores { keys, values, window, swarm, private, done };
     for (part, next) in own.iter().zip(own.iter().skip(1).map(Some).chain([None])) {
         let path = path(folder, run, *part);
         let bytes =
@@ -128,6 +130,8 @@ struct Cores<'a, K, V> {
     values: V,
     window: Option<Window>,
     swarm: Option<Swarm>,
+    /// Of the swarm's core that begins next.
+    private: Option<Private>,
     done: Rerun,
 }
 
@@ -178,6 +182,7 @@ impl<K: Keys, V: FnMut(&Values) -> Option<Flat>> Cores<'_, K, V> {
                 let said = said_by_swarm(swarm);
                 return Ok(self.compare(Core::Swarm, logged, said));
             }
+            Entry::Private(private) => self.private = Some((&private).into()),
             Entry::End => {
                 let window = self.window.as_mut().and_then(said_by_window);
                 let swarm = self.swarm.as_mut().and_then(said_by_swarm);
@@ -216,6 +221,7 @@ impl<K: Keys, V: FnMut(&Values) -> Option<Flat>> Cores<'_, K, V> {
             roster: Roster::new(begin.roster.clone())?,
             period_seconds: begin.period_seconds,
             conduct: Conduct::default(),
+            private: self.private.take(),
         };
         Ok(Swarm::new(setup, saved, |hash| named.get(hash).cloned())?)
     }
