@@ -7,6 +7,7 @@ pub mod data;
 pub mod lab;
 pub mod lifelong;
 pub mod logs;
+pub mod membership;
 pub mod method;
 pub mod moving;
 pub mod record;

@@ -73,31 +73,7 @@ pub fn run(
         return Ok(());
     }
     for number in 1..=config.windows {
-        lab.begin(number);
-        let nights = lab.consolidated(way.nights(number))?;
-        let tuned = lab.tune(&nights)?;
-        let present = present(config, number);
-        let mut traffic = vec![Traffic::default(); config.vehicles as usize];
-        let mut also = BTreeMap::new();
-        let mut window = Window {
-            number,
-            last: number == config.windows,
-            present: &present,
-            lab: &mut lab,
-            traffic: &mut traffic,
-            also: &mut also,
-        };
-        way.exchange(&mut window, tuned)?;
-        let counts = lab.take_counts();
-        let mut row = Row {
-            window: number,
-            present: present.iter().filter(|present| **present).count() as u32,
-            bytes: mean(&traffic),
-            evaluations: counts.evaluations,
-            steps: counts.steps,
-            also,
-            ..Row::default()
-        };
+        let mut row = window(&mut lab, config, &mut *way, number)?;
         measure(&mut lab, config, &*way, &head.changes, &mut row)?;
         // Looking is not the method's own work.
         lab.take_counts();
@@ -106,6 +82,40 @@ pub fn run(
         }
     }
     Ok(())
+}
+
+/// One window: everybody tunes, and what came of it is exchanged.
+pub(crate) fn window(
+    lab: &mut Lab<'_>,
+    config: &SimConfig,
+    way: &mut dyn Method,
+    number: u32,
+) -> Result<Row, RunError> {
+    lab.begin(number);
+    let nights = lab.consolidated(way.nights(number))?;
+    let tuned = lab.tune(&nights)?;
+    let present = present(config, number);
+    let mut traffic = vec![Traffic::default(); config.vehicles as usize];
+    let mut also = BTreeMap::new();
+    let mut window = Window {
+        number,
+        last: number == config.windows,
+        present: &present,
+        lab,
+        traffic: &mut traffic,
+        also: &mut also,
+    };
+    way.exchange(&mut window, tuned)?;
+    let counts = lab.take_counts();
+    Ok(Row {
+        window: number,
+        present: present.iter().filter(|present| **present).count() as u32,
+        bytes: mean(&traffic),
+        evaluations: counts.evaluations,
+        steps: counts.steps,
+        also,
+        ..Row::default()
+    })
 }
 
 /// What changes in the windows of a run.

@@ -1,5 +1,6 @@
 //! `shoal sim`: a fleet in virtual time.
 
+mod membership;
 mod shown;
 mod sweep;
 
@@ -44,6 +45,8 @@ enum Several {
     Compare(Compare),
     /// Run one method with other numbers
     Sweep(sweep::Sweep),
+    /// Attack what a method's vehicles publish: can it be told what they tuned on?
+    Membership(membership::Membership),
 }
 
 /// Every method of a file, or some, with several seeds; the report says how far each is from the reference.
@@ -80,6 +83,7 @@ impl Sim {
         match (self.several, self.file, self.output) {
             (Some(Several::Compare(compare)), ..) => compare.run(),
             (Some(Several::Sweep(sweep)), ..) => sweep.run(),
+            (Some(Several::Membership(membership)), ..) => membership.run(),
             (None, Some(file), Some(output)) => {
                 one(&Files { file, output, seeds: self.seeds }, self.method)
             }

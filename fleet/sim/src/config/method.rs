@@ -1,9 +1,11 @@
 //! Ways of learning together, by name.
 
 mod exchange;
+mod privacy;
 mod soup;
 
 use shoal_shadow::document::{DocumentError, Table};
+use shoal_swarm::privacy::Privacy;
 use shoal_swarm::swarm::Conduct;
 use shoal_wire::v1::{ConsensusRule, PaperRule};
 
@@ -58,6 +60,8 @@ pub struct Consensus {
     pub conduct: Conduct,
     /// Whether vehicles measure what others claim before they vote for it or move to it; if not, they believe it.
     pub measure: bool,
+    /// How contributions are made private; `None`: they are not.
+    pub privacy: Option<Privacy>,
 }
 
 /// The methods of a file: `[[methods]]`.
@@ -142,6 +146,7 @@ impl Kind {
                 "own_kept",
                 "second_look",
                 "measure",
+                "privacy",
             ],
             Kind::Coefficients => exchange::COEFFICIENTS_KEYS,
             Kind::Paper => &[
@@ -246,7 +251,8 @@ fn consensus(table: &Table<'_>) -> Result<Consensus, DocumentError> {
     };
     let asked = table.integer("asked", 1..=64)?.map_or(16, |n| n as u16);
     let measure = table.boolean("measure")?.unwrap_or(true);
-    Ok(Consensus { rule, asked, conduct, measure })
+    let privacy = privacy::read(table)?;
+    Ok(Consensus { rule, asked, conduct, measure, privacy })
 }
 
 fn paper(table: &Table<'_>) -> Result<PaperRule, DocumentError> {

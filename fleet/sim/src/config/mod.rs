@@ -50,7 +50,8 @@ const ROOT: [&str; 16] = [
 
 /// Last fields that came later, as they are shown where a file does not use them: without them a run has the name that it
 /// had before there were such fields.
-const LATER: [&str; 8] = [
+const LATER: [&str; 9] = [
+    ", privacy: None }",
     ", journey: [] }",
     ", distilled: 0 }",
     ", ewc: 0.0 }",

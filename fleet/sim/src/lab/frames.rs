@@ -122,10 +122,10 @@ impl<'a> Frames<'a> {
 
     /// Of the roads of this phase of a journey, where they are a vehicle's own.
     pub(super) fn clips(&self, on: On, phase: usize) -> Vec<DriveClips<'_>> {
-        let held_out = |roads: &mut dyn Iterator<Item = &'a Road>, part| {
-            let of_part =
+        let of_part = |roads: &mut dyn Iterator<Item = &'a Road>, part| {
+            let clips =
                 |road: &'a Road| DriveClips::of_part(&road.drive, &road.split, part, self.form);
-            roads.map(of_part).collect()
+            roads.map(clips).collect()
         };
         let (roads, context) = (self.roads, self.form.context);
         match on {
@@ -138,9 +138,10 @@ impl<'a> Frames<'a> {
                 let whole = self.packs.get(usize::from(term)).map(|(_parts, whole)| whole);
                 whole.map(|whole| whole.clips(context)).unwrap_or_default()
             }
-            On::HeldOut => held_out(&mut roads.all.iter(), Part::HeldOut),
-            On::HeldOutOf(vehicle) => held_out(&mut roads.of(vehicle, phase), Part::HeldOut),
-            On::OwnPack(vehicle) => held_out(&mut roads.of(vehicle, phase), Part::Pack),
+            On::HeldOut => of_part(&mut roads.all.iter(), Part::HeldOut),
+            On::HeldOutOf(vehicle) => of_part(&mut roads.of(vehicle, phase), Part::HeldOut),
+            On::OwnPack(vehicle) => of_part(&mut roads.of(vehicle, phase), Part::Pack),
+            On::TunedOn(vehicle) => of_part(&mut roads.of(vehicle, phase), Part::Tuning),
         }
     }
 

@@ -187,6 +187,8 @@ pub enum On {
     HeldOut,
     /// What is held out of the roads of a vehicle.
     HeldOutOf(u32),
+    /// What a vehicle tunes on, all of it.
+    TunedOn(u32),
     /// The pack's frames of a vehicle's own roads: frames of the same drive that it does not tune on.
     OwnPack(u32),
 }
@@ -592,6 +594,7 @@ impl<'a> Lab<'a> {
             On::HeldOut => (2, 0),
             On::HeldOutOf(vehicle) => (3, self.own(vehicle)),
             On::OwnPack(vehicle) => (4, self.own(vehicle)),
+            On::TunedOn(vehicle) => (5, self.own(vehicle)),
         }
     }
 

@@ -119,6 +119,7 @@ impl<'a> Tokens<'a> {
             On::HeldOut => of_part(&mut logs.all.iter(), Part::HeldOut),
             On::HeldOutOf(vehicle) => of_part(&mut logs.of(vehicle), Part::HeldOut),
             On::OwnPack(vehicle) => of_part(&mut logs.of(vehicle), Part::Pack),
+            On::TunedOn(vehicle) => of_part(&mut logs.of(vehicle), Part::Tuning),
         }
     }
 

@@ -83,7 +83,9 @@ impl<'a> Trivial<'a> {
                 let looked_at = 0..self.clients.names.len() as u32;
                 looked_at.map(|vehicle| self.road(values, vehicle)).collect()
             }
-            On::HeldOutOf(vehicle) | On::OwnPack(vehicle) => vec![self.road(values, vehicle)],
+            On::HeldOutOf(vehicle) | On::OwnPack(vehicle) | On::TunedOn(vehicle) => {
+                vec![self.road(values, vehicle)]
+            }
         };
         Measurement { predictor: "a distance".into(), drives }
     }

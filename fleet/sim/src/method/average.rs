@@ -1,6 +1,7 @@
 //! A server combines what vehicles tuned, and everybody begins the next window from that: FedAvg and those after it, over any
 //! link.
 
+use shoal_swarm::privacy::{Ledger, Noise, Privacy};
 use shoal_swarm::swarm::Flat;
 
 use super::carried::{Carried, connect};
@@ -37,6 +38,11 @@ struct Vehicle {
     has: usize,
     /// Where it is always late: what it tuned for this window.
     late: Option<Vec<f32>>,
+    /// What hides it, and what that has cost.
+    noise: Noise,
+    ledger: Ledger,
+    /// What the server has of it since the last window.
+    published: Option<Flat>,
 }
 
 /// What is asked of a server beside its rule.
@@ -48,6 +54,8 @@ pub(super) struct Asked {
     pub(super) pull: Option<f64>,
     /// Whether the mean of those that have a row stands for the row of a vehicle whose rank has none.
     pub(super) by_rank: bool,
+    /// How what vehicles send is made private.
+    pub(super) privacy: Option<Privacy>,
 }
 
 impl<'a> Averaged<'a> {
@@ -59,12 +67,15 @@ impl<'a> Averaged<'a> {
         asked: Asked,
     ) -> Self {
         let start = &fleet.start;
-        let vehicle = || Vehicle {
+        let vehicle = |number| Vehicle {
             anchor: start.clone(),
             at: start.clone(),
             tuned: start.clone(),
             has: 0,
             late: None,
+            noise: fleet.noise_of(number),
+            ledger: Ledger::default(),
+            published: None,
         };
         let rows = |rank: &Option<u8>| rank.map(|rank| trained(&base.layout, rank.into()));
         Averaged {
@@ -74,7 +85,7 @@ impl<'a> Averaged<'a> {
             rows: fleet.ranks.iter().map(rows).collect(),
             global: start.clone(),
             globals: Vec::new(),
-            vehicles: (0..fleet.vehicles).map(|_| vehicle()).collect(),
+            vehicles: (0..fleet.vehicles as usize).map(vehicle).collect(),
             steps: Vec::new(),
             fleet,
         }
@@ -91,9 +102,23 @@ impl<'a> Averaged<'a> {
             let by = if stale { vehicle.late.replace(by) } else { Some(by) };
             let present = window.present.get(number).copied().unwrap_or(false);
             let by = by.filter(|_by| present);
+            let by = by.and_then(|by| vehicle.hidden(by, self.asked.privacy.as_ref()));
             honest.push(by.map(|by| self.link.meant(Sender::Vehicle(number), by)));
         }
         honest
+    }
+}
+
+impl Vehicle {
+    /// What it sends of a step; `None`: that cannot be paid for.
+    fn hidden(&mut self, mut step: Vec<f32>, privacy: Option<&Privacy>) -> Option<Vec<f32>> {
+        if let Some(privacy) = privacy {
+            if !self.ledger.pay(privacy) {
+                return None;
+            }
+            privacy.privatise(&mut step, &mut self.noise);
+        }
+        Some(step)
     }
 }
 
@@ -115,6 +140,12 @@ impl Method for Averaged<'_> {
         tuned: Vec<Flat>,
     ) -> Result<(), MethodError> {
         let honest = self.honest(window, tuned);
+        self.vehicles.iter_mut().for_each(|vehicle| vehicle.published = None);
+        if let Some(privacy) = self.asked.privacy {
+            let of = |vehicle: &Vehicle| vehicle.ledger.epsilon(privacy.delta);
+            let most = self.vehicles.iter().map(of).fold(0.0, f64::max);
+            window.also.insert("epsilon".into(), most);
+        }
         let (mut displacements, mut has) = (Vec::new(), Vec::new());
         for (number, own) in honest.iter().enumerate() {
             let present = window.present.get(number).copied().unwrap_or(false);
@@ -126,6 +157,9 @@ impl Method for Averaged<'_> {
             let Some(meant) = told.or_else(|| own.clone()) else { continue };
             let (received, sent) = self.link.send(Sender::Vehicle(number), meant, window.number)?;
             sent.up(traffic);
+            if let Some(vehicle) = self.vehicles.get_mut(number) {
+                vehicle.published = Some(moved(&self.global, &received));
+            }
             displacements.push(received);
             has.push(self.rows.get(number).and_then(Option::as_deref));
         }
@@ -156,6 +190,10 @@ impl Method for Averaged<'_> {
 
     fn fleet(&self) -> Option<Flat> {
         mean(&self.globals).or_else(|| Some(self.global.clone()))
+    }
+
+    fn published(&self, vehicle: u32) -> Option<Flat> {
+        self.vehicles.get(vehicle as usize)?.published.clone()
     }
 
     fn tuned(&self, vehicle: u32) -> Flat {

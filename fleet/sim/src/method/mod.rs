@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 
 use shoal_runtime::adapter::Adapter;
 use shoal_soup::chance::Draws;
+use shoal_swarm::privacy::Noise;
 use shoal_swarm::swarm::{Conduct, Flat};
 use shoal_wire::v1::UtilityDocument;
 
@@ -108,6 +109,12 @@ pub trait Method {
         None
     }
 
+    /// What everybody who listens can make of what a vehicle sent in the last window: an adapter. `None`: it sent nothing, or nothing
+    /// of this kind.
+    fn published(&self, _vehicle: u32) -> Option<Flat> {
+        None
+    }
+
     /// What the fleet is given where it is several adapters whose predictions are mixed: then it stands in for
     /// [`Method::fleet`].
     fn ensemble(&self) -> Option<&Ensemble> {
@@ -141,16 +148,16 @@ pub fn open<'a>(
         Rule::Gossip(asked) => Box::new(gossip::Gossiping::new(fleet, asked, base)?),
         Rule::Evolution(asked) => Box::new(evolution::Evolving::new(fleet, asked)?),
         Rule::Ensemble(asked) => Box::new(ensemble::Mixing::new(fleet, asked)),
-        Rule::Consensus(Consensus { rule, asked, conduct, measure }) => {
+        Rule::Consensus(Consensus { rule, asked, conduct, measure, privacy }) => {
             let rule = shoal_wire::v1::Rule::Consensus(rule);
-            let duties = cores::Duties { asked, conduct, measure };
+            let duties = cores::Duties { asked, conduct, measure, privacy };
             Box::new(cores::Cores::new(fleet, rule, duties, config, base, utility)?)
         }
         Rule::Coefficients(asked) => Box::new(coefficients::Searching::new(fleet, asked, base)?),
         Rule::Paper(rule) => {
             let rule = shoal_wire::v1::Rule::Paper(rule);
-            let duties =
-                cores::Duties { asked: u16::MAX, conduct: Conduct::default(), measure: true };
+            let (asked, conduct) = (u16::MAX, Conduct::default());
+            let duties = cores::Duties { asked, conduct, measure: true, privacy: None };
             Box::new(cores::Cores::new(fleet, rule, duties, config, base, utility)?)
         }
     })
@@ -162,7 +169,7 @@ fn averaged<'a>(
     asked: Average,
     base: &'a Base,
 ) -> Result<average::Averaged<'a>, MethodError> {
-    let Average { server, up_bits, down_bits, feedback, mean_last, by_rank } = asked;
+    let Average { server, up_bits, down_bits, feedback, mean_last, by_rank, privacy } = asked;
     let link = link::Quantised::new(base, fleet.vehicles, (up_bits, down_bits), feedback);
     let pull = match server {
         Server::Proximal { mu, .. } => Some(mu),
@@ -177,7 +184,7 @@ fn averaged<'a>(
         | Server::FlexLora => None,
     };
     let server = server::Server::new(server, &fleet.start, &base.layout)?;
-    let asked = average::Asked { mean_last: mean_last.into(), pull, by_rank };
+    let asked = average::Asked { mean_last: mean_last.into(), pull, by_rank, privacy };
     Ok(average::Averaged::new(fleet, base, server, Box::new(link), asked))
 }
 
@@ -190,7 +197,8 @@ fn compressed<'a>(
     let Cocktail { settings, rate, mean_last } = asked;
     let link = link::Sparse::new(fleet.start.len(), fleet.vehicles, settings, fleet.seed)?;
     let server = server::Server::new(Server::Mean { rate }, &fleet.start, &base.layout)?;
-    let asked = average::Asked { mean_last: mean_last.into(), pull: None, by_rank: false };
+    let asked =
+        average::Asked { mean_last: mean_last.into(), pull: None, by_rank: false, privacy: None };
     Ok(average::Averaged::new(fleet, base, server, Box::new(link), asked))
 }
 
@@ -226,6 +234,14 @@ impl Fleet {
             pull: None,
         };
         (0..).zip(from).map(night).collect()
+    }
+
+    /// A vehicle's noise, which repeats from the seed: here it is measured what noise costs, and nobody is hidden.
+    fn noise_of(&self, vehicle: usize) -> Noise {
+        let mut key = *b"shoal simulation noise ...... sd";
+        let (head, tail) = (self.seed.to_le_bytes(), (vehicle as u64).to_le_bytes());
+        key.iter_mut().zip(head.iter().chain(&tail)).for_each(|(key, byte)| *key ^= byte);
+        Noise::new(key)
     }
 
     fn night_seed(&self, vehicle: u32, window: u32) -> u64 {

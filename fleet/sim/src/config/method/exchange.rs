@@ -2,8 +2,9 @@
 
 use shoal_shadow::document::{DocumentError, Table};
 use shoal_soup::server::{CocktailSettings, NoLoCoSettings};
+use shoal_swarm::privacy::Privacy;
 
-use super::bits;
+use super::{bits, privacy};
 
 /// A server and what goes to it and back.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,6 +21,8 @@ pub struct Average {
     pub mean_last: u8,
     /// Whether the mean of those that have a row stands for the row of a vehicle whose rank has none.
     pub by_rank: bool,
+    /// How what vehicles send is made private; `None`: it is not.
+    pub privacy: Option<Privacy>,
 }
 
 /// How displacements become a step.
@@ -161,6 +164,7 @@ pub(super) const AVERAGE_KEYS: &[&str] = &[
     "mu",
     "keep",
     "by_rank",
+    "privacy",
 ];
 /// Keys of CocktailSGD's compression.
 pub(super) const COCKTAIL_KEYS: &[&str] = &["drawn", "sent", "bits", "rate", "mean_last"];
@@ -213,6 +217,7 @@ pub(super) fn average(table: &Table<'_>, vehicles: u32) -> Result<Average, Docum
         feedback: table.boolean("feedback")?.unwrap_or(true),
         mean_last: mean_last(table)?,
         by_rank: table.boolean("by_rank")?.unwrap_or(false),
+        privacy: privacy::read(table)?,
     })
 }
 

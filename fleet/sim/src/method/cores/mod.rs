@@ -9,6 +9,7 @@ mod shell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use shoal_swarm::privacy::{Ledger, Privacy, Private};
 use shoal_swarm::roster::{RejectRoster, Roster};
 use shoal_swarm::swarm::{Conduct, Flat, RejectSetup, Saved, Setup, Swarm, TermResult, ValuesHash};
 use shoal_swarm::utility::Utility;
@@ -51,6 +52,8 @@ pub(super) struct Duties {
     pub(super) conduct: Conduct,
     /// Whether vehicles measure what others claim.
     pub(super) measure: bool,
+    /// How contributions are made private.
+    pub(super) privacy: Option<Privacy>,
 }
 
 /// Something that happens to a vehicle, or to nobody.
@@ -102,6 +105,8 @@ pub(super) struct Cores<'a> {
     window: u32,
     /// Best by the records at the end of the last window.
     best: Option<Flat>,
+    /// What each vehicle contributed in it, as others read it.
+    published: Vec<Option<Flat>>,
 }
 
 impl<'a> Cores<'a> {
@@ -120,7 +125,7 @@ impl<'a> Cores<'a> {
         let terms = utility.terms().len() as u8;
         let ways = ways(&fleet, &keys, duties);
         let mut shells = Vec::new();
-        for (ways, key) in ways.into_iter().zip(keys) {
+        for (number, (ways, key)) in ways.into_iter().zip(keys).enumerate() {
             // A liar folds, and claims, whether it is drawn or not.
             let folders = if ways.liar.is_some() { usize::MAX } else { duties.conduct.folders };
             let setup = Setup {
@@ -131,6 +136,11 @@ impl<'a> Cores<'a> {
                 roster: roster.clone(),
                 period_seconds: config.calendar.period_s,
                 conduct: Conduct { folders, ..duties.conduct },
+                private: duties.privacy.map(|privacy| Private {
+                    privacy,
+                    ledger: Ledger::default(),
+                    noise: fleet.noise_of(number),
+                }),
             };
             let swarm = Swarm::new(setup, Saved::default(), |_hash| None)?;
             shells.push(Shell::new(key, swarm, fleet.start.clone(), ways));
@@ -150,6 +160,7 @@ impl<'a> Cores<'a> {
             waiting: Vec::new(),
             window: 0,
             best: None,
+            published: Vec::new(),
             fleet,
         })
     }
@@ -370,6 +381,8 @@ impl Method for Cores<'_> {
             *traffic = shell.take_traffic();
         }
         self.look(window);
+        let (start, number) = (&self.fleet.start, self.window);
+        self.published = self.shells.iter().map(|shell| shell.published(start, number)).collect();
         self.shells.iter_mut().for_each(|shell| shell.forget(self.window));
         Ok(())
     }
@@ -383,6 +396,10 @@ impl Method for Cores<'_> {
     fn tuned(&self, vehicle: u32) -> Flat {
         let shell = self.shells.get(vehicle as usize);
         shell.map_or_else(|| self.fleet.start.clone(), |shell| shell.tuned.clone())
+    }
+
+    fn published(&self, vehicle: u32) -> Option<Flat> {
+        self.published.get(vehicle as usize)?.clone()
     }
 
     fn personal(&self, vehicle: u32) -> Option<Flat> {
@@ -409,6 +426,10 @@ impl Cores<'_> {
         sum("searched", |told| told.searched);
         sum("braked", |told| told.braked);
         sum("rejected", |told| told.rejected);
+        if let Some(most) = self.shells.iter().filter_map(|shell| shell.epsilon).reduce(f64::max) {
+            sum("withheld", |told| told.withheld);
+            window.also.insert("epsilon".into(), most);
+        }
         let vehicles = self.shells.len().max(1) as f64;
         let mut mean = |name: &str, of: fn(&shell::Told) -> u64| {
             let sum: u64 = self.shells.iter().map(|shell| of(&shell.told)).sum();

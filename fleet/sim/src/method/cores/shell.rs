@@ -11,10 +11,10 @@ use shoal_swarm::swarm::{Event, Flat, Input, On, Output, Particle, Phase, Swarm}
 use shoal_vehicle::exchange::weights::{About, code};
 use shoal_window::Slots;
 use shoal_wire::coding::Quality;
-use shoal_wire::v1::{Claim, ParticleHeader, Vote};
+use shoal_wire::v1::{Claim, ParticleHeader, Role, Vote};
 use shoal_wire::{KeyId, LayoutHash, Leaf, ModelHash, Now, ParticleId, SecretKey, Utc};
 
-use super::super::MethodError;
+use super::super::{MethodError, moved};
 use super::believing::Belief;
 use super::board::{Board, Held, Record, What, topic_bytes};
 use super::lying::Liar;
@@ -46,6 +46,8 @@ pub(super) struct Shell {
     /// What the swarm would have the vehicle drive with.
     pub(super) staged: Option<Flat>,
     pub(super) told: Told,
+    /// What its contributions have cost, where they are private.
+    pub(super) epsilon: Option<f64>,
     pub(super) ways: Ways,
     start: Flat,
     /// Of a vehicle that is always late: what it tuned for this window, which its core hears of in the next.
@@ -82,6 +84,8 @@ pub(super) struct Told {
     pub(super) braked: u32,
     /// Inputs that the core rejected.
     pub(super) rejected: u32,
+    /// Contributions that were not paid for.
+    pub(super) withheld: u32,
     /// Bytes received of chunks, of records as they were published, and of what was published before the window.
     pub(super) chunks: u64,
     pub(super) records: u64,
@@ -118,6 +122,7 @@ impl Shell {
             tuned: start.clone(),
             staged: None,
             told: Told::default(),
+            epsilon: None,
             ways,
             start,
             late: None,
@@ -146,6 +151,19 @@ impl Shell {
     /// Its key's name.
     pub(super) fn id(&self) -> KeyId {
         self.key.public().id()
+    }
+
+    /// What it contributed in this window, as others read it: an adapter.
+    pub(super) fn published(&self, start: &Flat, window: u32) -> Option<Flat> {
+        let contributed = self.coded.iter().rev().find(|coded| {
+            let fields = coded.header.body.fields();
+            fields.role == Role::Contribution && fields.window == window
+        })?;
+        let anchor = match contributed.header.body.fields().anchor {
+            Some(anchor) => moved(start, self.values(&anchor)?),
+            None => start.clone(),
+        };
+        Some(moved(&anchor, &contributed.values))
     }
 
     /// Which particle that it made or fetched this adapter is, by what merges and the paper's particles are: differences to the
@@ -368,6 +386,11 @@ impl Shell {
                 self.told.dropped += *dropped as u32;
                 self.told.searched += u32::from(*searched);
                 self.told.braked += u32::from(*braked);
+            }
+            Event::Paid { epsilon } => self.epsilon = Some(*epsilon),
+            Event::Withheld { epsilon } => {
+                self.epsilon = Some(*epsilon);
+                self.told.withheld += 1;
             }
             Event::Began { .. } | Event::Stepped { .. } => {}
         }

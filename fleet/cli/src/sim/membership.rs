@@ -1,0 +1,101 @@
+//! `shoal sim membership`
+
+use clap::Args;
+use serde::Serialize;
+use shoal_sim::config::SimConfig;
+use shoal_sim::data::Data;
+use shoal_sim::lab::Base;
+use shoal_sim::membership::{Attack, Found, Listens, Score, attack};
+
+use super::{Files, keep};
+use crate::output::{Outcome, Progress, json};
+
+/// Whether somebody who listens can tell what vehicles tuned on: membership inference on what a method's vehicles published,
+/// on the tuning and held-out clips of their own drives.
+///
+/// Example: shoal sim membership fleet.toml -o sim --seeds 2
+#[derive(Args)]
+pub(super) struct Membership {
+    #[command(flatten)]
+    files: Files,
+    /// Only these of the file's methods
+    #[arg(long, value_name = "NAME")]
+    method: Vec<String>,
+    /// Machine-readable
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints, a list of them.
+#[derive(Serialize)]
+struct Line {
+    method: String,
+    listens: Listens,
+    score: Score,
+    #[serde(flatten)]
+    found: Found,
+}
+
+impl Membership {
+    pub(super) fn run(self) -> Outcome {
+        let mut config = SimConfig::read(&self.files.file)?;
+        if !self.method.is_empty() {
+            keep(&mut config, &self.method, &self.files.file)?;
+        }
+        let lines = self.lines(&config)?;
+        if self.json {
+            return json(&lines);
+        }
+        println!("| method | listens to | score | members | others | AUC | 95 % | found at 1 % |");
+        println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+        for Line { method, listens, score, found } in &lines {
+            let Found { members, others, auc, auc_low, auc_high, found_at_1_percent } = found;
+            let listens = match listens {
+                Listens::Own => "the vehicle's own",
+                Listens::Another => "another's",
+                Listens::Fleet => "the fleet's",
+            };
+            let score = match score {
+                Score::Loss => "loss",
+                Score::Difference => "difference",
+            };
+            println!(
+                "| {method} | {listens} | {score} | {members} | {others} | {auc:.3} | {auc_low:.3} … {auc_high:.3} | {found_at_1_percent:.3} |"
+            );
+        }
+        Ok(())
+    }
+
+    /// Every attack on every method, over all seeds.
+    fn lines(&self, config: &SimConfig) -> Result<Vec<Line>, crate::output::Failure> {
+        let base = Base::open(config, shoal_sim::lab::engine(config)?)?;
+        let mut progress = Progress::new();
+        let all = self.files.seeds.saturating_mul(config.methods.len() as u64);
+        let mut by_method: Vec<Vec<Attack>> = vec![Vec::new(); config.methods.len()];
+        for (seed, done) in (config.seed..config.seed.saturating_add(self.files.seeds)).zip(0..) {
+            let config = SimConfig { seed, ..config.clone() };
+            let folder = self.files.output.join(format!("seed-{seed}"));
+            let data = Data::open(&config, &base.task, &folder.join("pack"))?;
+            for (place, (method, sum)) in config.methods.iter().zip(&mut by_method).enumerate() {
+                let found = attack(&config, method, &base, &data, &folder.join("results"))?;
+                if sum.is_empty() {
+                    *sum = found;
+                } else {
+                    let pairs = sum.iter_mut().zip(found);
+                    pairs.for_each(|(sum, one)| sum.scored.extend(one.scored));
+                }
+                let done = done * config.methods.len() as u64 + place as u64 + 1;
+                progress.show(done, all, "runs attacked");
+            }
+        }
+        let of = |(method, attacks): (&shoal_sim::config::MethodConfig, Vec<Attack>)| {
+            let line = |attack: Attack| {
+                let Attack { listens, score, scored } = attack;
+                let found = scored.found(config.seed)?;
+                Some(Line { method: method.name.clone(), listens, score, found })
+            };
+            attacks.into_iter().filter_map(line).collect::<Vec<_>>()
+        };
+        Ok(config.methods.iter().zip(by_method).flat_map(of).collect())
+    }
+}
