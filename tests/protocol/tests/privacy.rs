@@ -31,7 +31,7 @@ struct Said {
     telling: usize,
 }
 
-fn said(world: &World) -> Said {
+fn said(world: &mut World) -> Said {
     let keys = world.fleet.vehicles.iter().map(|key| (key.public().id(), key.public()));
     let keys = All(keys.collect());
     let mut said = Said::default();
@@ -66,15 +66,15 @@ fn run(seed: u64, weather: Weather, privacy: Option<Privacy>) -> World {
 /// The test can fail: without privacy vehicles say what they measured, and contribute in every window.
 #[test]
 fn without_privacy_presences_tell_and_contributions_go_on() {
-    let said = said(&run(1, Weather::fair(4, 8), None));
+    let said = said(&mut run(1, Weather::fair(4, 8), None));
     assert!(said.telling > 0);
     assert!(said.contributed.values().all(|all| all.len() > PAID_FOR));
 }
 
 #[test]
 fn a_private_fleet_says_nothing_of_its_own_and_stops_at_its_budget() {
-    let world = run(1, Weather::fair(4, 8), Some(PRIVACY));
-    let said = said(&world);
+    let mut world = run(1, Weather::fair(4, 8), Some(PRIVACY));
+    let said = said(&mut world);
     assert!(said.presences > 0);
     assert_eq!(said.telling, 0, "of {} presences", said.presences);
     assert_eq!(said.contributed.len(), 4);
@@ -89,8 +89,7 @@ fn a_private_fleet_says_nothing_of_its_own_and_stops_at_its_budget() {
 fn whatever_happens_no_vehicle_publishes_more_than_its_budget() {
     let mut contributed = 0;
     for seed in 0..40 {
-        let world = run(seed, Weather::of(seed), Some(PRIVACY));
-        let said = said(&world);
+        let said = said(&mut run(seed, Weather::of(seed), Some(PRIVACY)));
         assert_eq!(said.telling, 0, "seed {seed}");
         for (vehicle, all) in said.contributed {
             assert!(all.len() <= PAID_FOR, "seed {seed}: {vehicle} contributed {}", all.len());
