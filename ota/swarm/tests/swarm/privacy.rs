@@ -89,20 +89,9 @@ impl Vehicle {
     }
 
     fn contribution(&mut self) -> Option<(u64, Particle)> {
-        self.outputs().into_iter().find_map(|output| match output {
-            Output::Code { job, particle } if particle.role == Role::Contribution => {
-                Some((job, particle))
-            }
-            Output::Code { .. }
-            | Output::Fetch { .. }
-            | Output::Measure { .. }
-            | Output::Publish { .. }
-            | Output::Claim(_)
-            | Output::Vote(_)
-            | Output::Refusal(_)
-            | Output::Tune { .. }
-            | Output::Stage(_)
-            | Output::Event(_) => None,
+        self.outputs().into_iter().find_map(|output| {
+            let Output::Code { job, particle } = output else { return None };
+            (particle.role == Role::Contribution).then_some((job, particle))
         })
     }
 
@@ -115,9 +104,9 @@ impl Vehicle {
         self.swarm.handle_timeout(at(self.seconds));
         for _ in 0..8 {
             let outputs = self.outputs();
-            let code = outputs.iter().find_map(|output| match output {
-                Output::Code { job, particle } => Some((*job, particle.clone())),
-                _other => None,
+            let code = outputs.iter().find_map(|output| {
+                let Output::Code { job, particle } = output else { return None };
+                Some((*job, particle.clone()))
             });
             if let Some((job, particle)) = code {
                 let inputs: Vec<_> = particle.inputs.iter().map(|one| one.particle).collect();
@@ -208,9 +197,9 @@ fn a_vehicle_without_budget_contributes_no_more_and_decides_as_before() {
         }
         vehicle.close();
     }
-    let last = vehicle.events.iter().rev().find_map(|event| match event {
-        Event::Withheld { epsilon } => Some(*epsilon),
-        _other => None,
+    let last = vehicle.events.iter().rev().find_map(|event| {
+        let Event::Withheld { epsilon } = event else { return None };
+        Some(*epsilon)
     });
     assert!((last.unwrap() - 7.077).abs() < 1e-3);
 }
