@@ -3,6 +3,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 
 use shoal_wire::v1::{ClaimFields, Compared, NOMINEES, Role, VoteFields};
 use shoal_wire::{KeyId, PackHash, ParticleId};
@@ -18,6 +19,8 @@ const BROKEN: f64 = 3.0;
 const ERRORS_MAX: f64 = 2.0;
 /// The nominees that are the highest claims.
 const HIGHEST: usize = 2;
+/// Of one particle, so many claims are held against what its voters found: those that say most for themselves.
+const JUDGED: usize = 8;
 /// From how many windows after its claim a particle can be best…
 const ELECTED_AFTER: u32 = 2;
 /// …and for how many windows it can be worst.
@@ -52,21 +55,32 @@ pub struct Elected {
 }
 
 /// A claim that counts, with its utility.
-struct Claimed<'a> {
-    claim: &'a Signed<ClaimFields>,
-    utility: f64,
+#[derive(Clone, Copy)]
+pub(crate) struct Claimed<'a> {
+    pub(crate) claim: &'a Signed<ClaimFields>,
+    pub(crate) utility: f64,
 }
 
 /// Votes, each with its voter.
 type Votes<'a> = Vec<(KeyId, &'a VoteFields)>;
 
+/// What came of the claims of one window.
+struct Judged<'a> {
+    nominees: Vec<Nominee>,
+    votes: BTreeMap<ParticleId, Votes<'a>>,
+    ballots: Vec<Ballot>,
+    broken: BTreeSet<KeyId>,
+}
+
 /// The records, read in one window.
 pub struct Quorum<'a> {
     records: &'a Records,
     roster: &'a Roster,
+    utility: &'a Utility,
     pack: PackHash,
     weighing: Weighing,
     window: u32,
+    judged: OnceCell<BTreeMap<u32, Judged<'a>>>,
 }
 
 impl<'a> Quorum<'a> {
@@ -74,11 +88,12 @@ impl<'a> Quorum<'a> {
     pub fn new(
         records: &'a Records,
         roster: &'a Roster,
-        utility: &Utility,
+        utility: &'a Utility,
         window: u32,
     ) -> Option<Self> {
         let (weighing, pack) = (utility.at(window)?, utility.pack()?);
-        Some(Self { records, roster, pack, weighing, window })
+        let judged = OnceCell::new();
+        Some(Self { records, roster, utility, pack, weighing, window, judged })
     }
 
     /// The utility by which they are read.
@@ -88,42 +103,18 @@ impl<'a> Quorum<'a> {
 
     /// The particles of this window's claims that the next window's nonce puts to the vote, in this order:
     /// the two highest claims of vehicles in good standing, the highest claimed merge beside them, and one drawn of the
-    /// rest. Where nobody claims a merge, the lowest claim of a worst stands for it. Fewer when there are not as many.
+    /// rest. Where nobody claims a merge, the lowest claim of a worst stands for it. Fewer when there are not as many. They are
+    /// weighed as in the window that votes on them, and stay what they are when weights change.
     ///
     /// None without the nonces of both windows: nothing was measured, or nobody is asked.
     pub fn nominees(&self, window: u32) -> Vec<Nominee> {
-        let Some(nonce) = window.checked_add(1).and_then(|next| self.records.nonce_of(next)) else {
-            return Vec::new();
-        };
-        let quarantined = self.quarantined(window.saturating_add(1));
-        let mut rest: Vec<Claimed<'_>> = self.claimed(window);
-        let standing = |claimed: &Claimed<'_>| !quarantined.contains(&claimed.claim.signer);
-        let role = |claimed: &Claimed<'_>| claimed.claim.body.role;
-        let mut nominees = Vec::new();
-        let merges = rest.iter().any(|claimed| role(claimed) == Role::Merge);
-        for _ in 0..HIGHEST {
-            let good = |claimed: &Claimed<'_>| standing(claimed) && role(claimed) != Role::Worst;
-            nominate(&mut nominees, &mut rest, |all| all.iter().position(good));
-        }
-        if merges {
-            let merge = |claimed: &Claimed<'_>| standing(claimed) && role(claimed) == Role::Merge;
-            nominate(&mut nominees, &mut rest, |all| all.iter().position(merge));
-        } else {
-            let worst = |claimed: &Claimed<'_>| standing(claimed) && role(claimed) == Role::Worst;
-            nominate(&mut nominees, &mut rest, |all| all.iter().rposition(worst));
-        }
-        nominate(&mut nominees, &mut rest, |all| {
-            let lots = all.iter().map(|claimed| lot(nonce, claimed.claim.body.particle));
-            lots.enumerate().min_by_key(|(_index, lot)| *lot).map(|(index, _lot)| index)
-        });
-        debug_assert!(nominees.len() <= usize::from(NOMINEES));
-        nominees
+        self.judged().get(&window).map(|judged| judged.nominees.clone()).unwrap_or_default()
     }
 
     /// The merges claimed in this window by vehicles in good standing, the highest first, each particle once.
     pub fn merges(&self, window: u32) -> Vec<Nominee> {
         let quarantined = self.quarantined(window);
-        let mut rest = self.claimed(window);
+        let mut rest = self.claimed(window, &self.weighing);
         rest.retain(|one| {
             one.claim.body.role == Role::Merge && !quarantined.contains(&one.claim.signer)
         });
@@ -134,32 +125,78 @@ impl<'a> Quorum<'a> {
         merges
     }
 
-    /// What the vehicles drawn have found of this window's claims, for each that a majority measured.
-    pub fn ballots(&self, window: u32) -> Vec<Ballot> {
-        let count = |(particle, (claimed, votes)): (&ParticleId, &(&Claimed<'_>, Votes<'_>))| {
-            let (claimant, role) = (claimed.claim.signer, claimed.claim.body.role);
-            let voters = self.roster.voters_count();
-            let votes: Vec<&VoteFields> = votes.iter().map(|(_voter, vote)| *vote).collect();
-            Ballot::count(*particle, role, claimant, voters, &votes, &self.weighing)
-        };
-        let claims = self.claimed(window);
-        self.counted(window, &claims).iter().filter_map(count).collect()
+    /// What the vehicles drawn have found of this window's nominees, for each that a majority measured, by growing name. Votes on
+    /// what nobody was asked about say nothing.
+    pub fn ballots(&self, window: u32) -> &[Ballot] {
+        self.judged().get(&window).map(|judged| judged.ballots.as_slice()).unwrap_or_default()
     }
 
     /// Who claimed what the quorum then found to be less by more than three standard errors: by how much the particle
     /// was better than the reference of the votes, each on one part of the pack. A claim of which the votes of a majority do
     /// not say that is not judged.
     pub fn broken(&self, window: u32) -> BTreeSet<KeyId> {
-        let claims = self.claimed(window);
-        let errors: Vec<f64> = claims.iter().map(|claimed| self.claimed_error(claimed)).collect();
-        let usual = ERRORS_MAX * lower_median(errors).unwrap_or(0.0);
+        self.judged().get(&window).map(|judged| judged.broken.clone()).unwrap_or_default()
+    }
+
+    /// Who is not in good standing in this window: a claim of theirs was broken in the eight windows before. The claims of
+    /// the last of these are not voted on yet.
+    pub fn quarantined(&self, window: u32) -> BTreeSet<KeyId> {
+        standing(self.judged(), window)
+    }
+
+    /// Every window that has claims, judged: who is nominated depends on the standing that the windows before left.
+    fn judged(&self) -> &BTreeMap<u32, Judged<'a>> {
+        self.judged.get_or_init(|| {
+            let mut judged = BTreeMap::new();
+            for window in self.records.claimed_windows() {
+                let this = self.judge(window, &judged);
+                judged.extend(this.map(|this| (window, this)));
+            }
+            judged
+        })
+    }
+
+    /// `before`: the windows before it. `None`: nobody is asked about this one.
+    fn judge(&self, window: u32, before: &BTreeMap<u32, Judged<'a>>) -> Option<Judged<'a>> {
+        let asked = window.checked_add(1)?;
+        let nonce = self.records.nonce_of(asked)?;
+        let claims = self.claimed(window, &self.utility.at(asked)?);
+        let nominees = nominees(nonce, claims.clone(), &standing(before, asked));
+        let votes = self.counted(asked, nonce, &nominees);
+        let count = |nominee: &Nominee| {
+            let votes: Vec<&VoteFields> =
+                votes.get(&nominee.particle)?.iter().map(|(_voter, vote)| *vote).collect();
+            let Nominee { particle, role, claimant, .. } = *nominee;
+            let voters = self.roster.voters_count();
+            Ballot::count(particle, role, claimant, voters, &votes, &self.weighing)
+        };
+        let mut ballots: Vec<Ballot> = nominees.iter().filter_map(count).collect();
+        ballots.sort_by_key(|ballot| ballot.particle);
+        let level = window.checked_sub(1).and_then(|window| before.get(&window));
+        let broken = self.breaks(window, nonce, &claims, &ballots, level);
+        Some(Judged { nominees, votes, ballots, broken })
+    }
+
+    /// Whose claims these ballots break. `level`: the window in which their reference was measured on the part of the claims.
+    fn breaks(
+        &self,
+        window: u32,
+        nonce: &[u8; 32],
+        claims: &[Claimed<'a>],
+        ballots: &[Ballot],
+        level: Option<&Judged<'a>>,
+    ) -> BTreeSet<KeyId> {
         let mut broken = BTreeSet::new();
-        for ballot in self.ballots(window) {
-            let Some((least, most)) = self.level(window, ballot.reference) else { continue };
-            let of_particle =
-                claims.iter().filter(|claimed| claimed.claim.body.particle == ballot.particle);
-            for claimed in of_particle {
-                let error = self.claimed_error(claimed).min(usual);
+        if ballots.is_empty() {
+            return broken;
+        }
+        let usual = ERRORS_MAX * self.usual_error(window, nonce);
+        for ballot in ballots {
+            let level = level.and_then(|level| self.level(level, ballot.reference));
+            let Some((least, most)) = level else { continue };
+            for claimed in held_against(claims, ballot.particle) {
+                let Some(claimed) = self.weighed(claimed.claim) else { continue };
+                let error = self.claimed_error(claimed.claim).min(usual);
                 let both = error * error + ballot.standard_error * ballot.standard_error;
                 // Of two middle values that which speaks for the claimant: half of the votes condemn nobody.
                 let missing = if claimed.claim.body.role == Role::Worst {
@@ -175,13 +212,19 @@ impl<'a> Quorum<'a> {
         broken
     }
 
-    /// Who is not in good standing in this window: a claim of theirs was broken in the eight windows before. The claims of
-    /// the last of these are not voted on yet.
-    pub fn quarantined(&self, window: u32) -> BTreeSet<KeyId> {
-        let from = window.saturating_sub(STANDING_WINDOWS);
-        let judged = from..window.saturating_sub(1);
-        let windows = self.records.claimed_windows().into_iter().filter(|one| judged.contains(one));
-        windows.flat_map(|window| self.broken(window)).collect()
+    fn weighed(&self, claim: &'a Signed<ClaimFields>) -> Option<Claimed<'a>> {
+        weighed(claim, &self.weighing)
+    }
+
+    /// The median of the standard errors of claims of this window: of those that the nonce of the next one draws, where there are
+    /// many.
+    fn usual_error(&self, window: u32, nonce: &[u8; 32]) -> f64 {
+        let of: BTreeMap<KeyId, &Signed<ClaimFields>> =
+            self.measured(window).map(|claim| (claim.signer, claim)).collect();
+        let drawn = self.roster.errors(nonce, of.keys().copied());
+        let counts = drawn.iter().filter_map(|id| self.weighed(of.get(id)?));
+        let errors = counts.map(|claimed| self.claimed_error(claimed.claim));
+        lower_median(errors.collect()).unwrap_or(0.0)
     }
 
     /// Best in this window: of the nominees that a majority found surely better, that of the latest window; of several,
@@ -213,11 +256,7 @@ impl<'a> Quorum<'a> {
 
     /// What a majority of the voters on a nominee of this window took for best.
     fn witnessed(&self, window: u32) -> Option<Elected> {
-        let ballots = self.ballots(window);
-        let nominees = if ballots.is_empty() { Vec::new() } else { self.nominees(window) };
-        let nominated =
-            |ballot: &&Ballot| nominees.iter().any(|nominee| nominee.particle == ballot.particle);
-        ballots.iter().filter(nominated).find_map(|ballot| {
+        self.ballots(window).iter().find_map(|ballot| {
             let particle = ballot.reference?;
             let header = self.records.with_id(particle).into_iter().next()?;
             let (window, role) = (header.body.window, header.body.role);
@@ -239,66 +278,55 @@ impl<'a> Quorum<'a> {
 
     /// The nominee of this window with the highest merit; of equal ones, that with the lowest name.
     fn elected(&self, window: u32, merit: impl Fn(&Ballot) -> Option<f64>) -> Option<Elected> {
-        let mut best: Option<(f64, Ballot)> = None;
-        let ballots = self.ballots(window);
-        if !ballots.iter().any(|ballot| merit(ballot).is_some()) {
-            return None;
-        }
-        let nominees = self.nominees(window);
+        let mut best: Option<(f64, &Ballot)> = None;
         // By growing name.
-        for ballot in ballots {
-            let nominated = nominees.iter().any(|nominee| nominee.particle == ballot.particle);
-            let Some(merit) = merit(&ballot).filter(|_merit| nominated) else { continue };
-            if best.as_ref().is_none_or(|(highest, _)| merit > *highest) {
+        for ballot in self.ballots(window) {
+            let Some(merit) = merit(ballot) else { continue };
+            if best.is_none_or(|(highest, _)| merit > highest) {
                 best = Some((merit, ballot));
             }
         }
         best.map(|(_merit, ballot)| {
-            let Ballot { particle, role, claimant, values, .. } = ballot;
-            Elected { window, particle, role, claimant, values }
+            let Ballot { particle, role, claimant, ref values, .. } = *ballot;
+            Elected { window, particle, role, claimant, values: values.clone() }
         })
     }
 
     /// The claims of a window that count, highest first; of equal ones, that of the lowest record. They are measured on
     /// the part of the window's nonce, pass every gate, and their particle has a header.
-    fn claimed(&self, window: u32) -> Vec<Claimed<'a>> {
-        let Some(nonce) = self.records.nonce_of(window) else { return Vec::new() };
-        let part = part(nonce);
-        let counts = |claim: &'a Signed<ClaimFields>| {
-            let fields = &claim.body;
-            let values: Vec<i16> = fields.terms.iter().map(|term| term.value).collect();
-            let header = self.records.particle(window, claim.signer, fields.role)?;
-            let right = header.body.id == fields.particle
-                && fields.role != Role::Contribution
-                && fields.part == part
-                && fields.pack == self.pack
-                && self.weighing.passes(&values);
-            let utility = self.weighing.utility(&values).filter(|_utility| right)?;
-            Some(Claimed { claim, utility })
+    fn claimed(&self, window: u32, weighing: &Weighing) -> Vec<Claimed<'a>> {
+        let has_header = |claim: &&Signed<ClaimFields>| {
+            let header = self.records.particle(window, claim.signer, claim.body.role);
+            header.is_some_and(|header| header.body.id == claim.body.particle)
         };
-        let mut claims: Vec<Claimed<'_>> = self.records.claims(window).filter_map(counts).collect();
-        claims.sort_by(|a, b| {
-            b.utility.total_cmp(&a.utility).then_with(|| a.claim.id.cmp(&b.claim.id))
-        });
+        let claims = self.measured(window).filter(has_header);
+        let mut claims: Vec<Claimed<'_>> =
+            claims.filter_map(|claim| weighed(claim, weighing)).collect();
+        highest_first(&mut claims);
         claims
     }
 
-    fn claimed_error(&self, claimed: &Claimed<'_>) -> f64 {
-        let errors: Vec<u16> =
-            claimed.claim.body.terms.iter().map(|term| term.standard_error).collect();
+    /// The claims of what was measured as the window's nonce said.
+    fn measured(&self, window: u32) -> impl Iterator<Item = &'a Signed<ClaimFields>> {
+        let part = self.records.nonce_of(window).map(part);
+        let pack = self.pack;
+        let claims = self.records.claims(window);
+        claims.filter(move |claim| part.is_some_and(|part| is_measured(&claim.body, part, pack)))
+    }
+
+    fn claimed_error(&self, claim: &Signed<ClaimFields>) -> f64 {
+        let errors: Vec<u16> = claim.body.terms.iter().map(|term| term.standard_error).collect();
         self.weighing.standard_error(&errors)
     }
 
-    /// The votes on each particle claimed in this window: of voters who were drawn, on the part of the nonce that asked.
+    /// The votes on each of these nominees, that the nonce of window `asked` asked for: of voters who were drawn, on its part.
     /// Who votes twice on one particle, and not the same, has not voted on it.
-    fn counted<'c>(
+    fn counted(
         &self,
-        window: u32,
-        claims: &'c [Claimed<'a>],
-    ) -> BTreeMap<ParticleId, (&'c Claimed<'a>, Votes<'a>)> {
-        let mut counted = BTreeMap::new();
-        let Some(asked) = window.checked_add(1) else { return counted };
-        let Some(nonce) = self.records.nonce_of(asked) else { return counted };
+        asked: u32,
+        nonce: &[u8; 32],
+        nominees: &[Nominee],
+    ) -> BTreeMap<ParticleId, Votes<'a>> {
         let part = part(nonce);
         let mut by_nominee: BTreeMap<ParticleId, BTreeMap<KeyId, Option<&'a VoteFields>>> =
             BTreeMap::new();
@@ -316,38 +344,34 @@ impl<'a> Quorum<'a> {
                 *kept = None;
             }
         }
-        for (nominee, votes) in by_nominee {
-            // The first is the highest.
-            let Some(claimed) = claims.iter().find(|one| one.claim.body.particle == nominee) else {
-                continue;
-            };
-            let drawn = self.roster.voters(nonce, nominee, claimed.claim.signer);
+        let mut counted = BTreeMap::new();
+        for Nominee { particle: nominee, claimant, .. } in nominees.iter().cloned() {
+            let Some(votes) = by_nominee.remove(&nominee) else { continue };
+            let drawn = self.roster.voters(nonce, nominee, claimant);
             let of_drawn = votes.into_iter().filter(|(voter, _vote)| drawn.contains(voter));
             let counts = of_drawn.filter_map(|(voter, vote)| Some((voter, vote?)));
-            counted.insert(nominee, (claimed, counts.collect()));
+            counted.insert(nominee, counts.collect());
         }
         counted
     }
 
-    /// The utility of a particle on the part of this window's nonce, as those who voted in this window measured it, one value a
-    /// voter: both middle ones. `None` while these are fewer than a majority of those who are drawn on a nominee.
-    fn level(&self, window: u32, particle: Option<ParticleId>) -> Option<(f64, f64)> {
-        let before = window.checked_sub(1)?;
-        let claims = self.claimed(before);
+    /// The utility of a particle, as those who voted on the nominees of this window measured it, one value a voter: both middle
+    /// ones. `None` while these are fewer than a majority of those who are drawn on a nominee.
+    fn level(&self, of: &Judged<'a>, particle: Option<ParticleId>) -> Option<(f64, f64)> {
         let mut levels = BTreeMap::new();
-        for (nominee, (_claimed, votes)) in self.counted(before, &claims) {
+        for (nominee, votes) in &of.votes {
             for (voter, vote) in votes {
                 let values = |value: &dyn Fn(&Compared) -> i16| {
                     vote.terms.iter().map(value).collect::<Vec<i16>>()
                 };
-                let level = if particle == Some(nominee) {
+                let level = if particle == Some(*nominee) {
                     self.weighing.utility(&values(&|term| term.value))
                 } else if particle == vote.best {
                     self.weighing.utility(&values(&|term| term.best))
                 } else {
                     None
                 };
-                levels.extend(level.map(|level| (voter, level)));
+                levels.extend(level.map(|level| (*voter, level)));
             }
         }
         if levels.len() < majority(self.roster.voters_count()) {
@@ -356,6 +380,77 @@ impl<'a> Quorum<'a> {
         let levels: Vec<f64> = levels.into_values().collect();
         Some((lower_median(levels.clone())?, upper_median(levels)?))
     }
+}
+
+/// Who is not in good standing in this window, by what came of those before.
+fn standing(judged: &BTreeMap<u32, Judged<'_>>, window: u32) -> BTreeSet<KeyId> {
+    let from = window.saturating_sub(STANDING_WINDOWS);
+    // An empty range has no place in a map.
+    let to = window.saturating_sub(1).max(from);
+    judged.range(from..to).flat_map(|(_window, judged)| judged.broken.iter().copied()).collect()
+}
+
+/// Whether a claim is of what was to be measured: a particle that can be nominated, on this part of this pack.
+pub(crate) fn is_measured(claim: &ClaimFields, part: u8, pack: PackHash) -> bool {
+    claim.role != Role::Contribution && claim.part == part && claim.pack == pack
+}
+
+/// A claim with its utility; `None`: it fails a gate, or was not measured by every term that counts.
+pub(crate) fn weighed<'a>(
+    claim: &'a Signed<ClaimFields>,
+    weighing: &Weighing,
+) -> Option<Claimed<'a>> {
+    let values: Vec<i16> = claim.body.terms.iter().map(|term| term.value).collect();
+    let utility = weighing.utility(&values).filter(|_utility| weighing.passes(&values))?;
+    Some(Claimed { claim, utility })
+}
+
+/// Of equal ones, that of the lowest record first.
+pub(crate) fn highest_first(claims: &mut [Claimed<'_>]) {
+    claims
+        .sort_by(|a, b| b.utility.total_cmp(&a.utility).then_with(|| a.claim.id.cmp(&b.claim.id)));
+}
+
+/// The claims of a particle, of all, highest first, that are held against what its voters find: the highest, of a worst the lowest.
+pub(crate) fn held_against<'a, 'c>(
+    claims: &'c [Claimed<'a>],
+    particle: ParticleId,
+) -> Vec<&'c Claimed<'a>> {
+    let mut of_particle: Vec<&Claimed<'a>> =
+        claims.iter().filter(|claimed| claimed.claim.body.particle == particle).collect();
+    let over = of_particle.len().saturating_sub(JUDGED);
+    let worst = of_particle.first().is_some_and(|one| one.claim.body.role == Role::Worst);
+    let kept = if worst { over..of_particle.len() } else { 0..of_particle.len().min(JUDGED) };
+    of_particle.drain(kept).collect()
+}
+
+/// Whom of these claims, highest first, this nonce puts to the vote.
+pub(crate) fn nominees(
+    nonce: &[u8; 32],
+    mut rest: Vec<Claimed<'_>>,
+    quarantined: &BTreeSet<KeyId>,
+) -> Vec<Nominee> {
+    let standing = |claimed: &Claimed<'_>| !quarantined.contains(&claimed.claim.signer);
+    let role = |claimed: &Claimed<'_>| claimed.claim.body.role;
+    let mut nominees = Vec::new();
+    let merges = rest.iter().any(|claimed| role(claimed) == Role::Merge);
+    for _ in 0..HIGHEST {
+        let good = |claimed: &Claimed<'_>| standing(claimed) && role(claimed) != Role::Worst;
+        nominate(&mut nominees, &mut rest, |all| all.iter().position(good));
+    }
+    if merges {
+        let merge = |claimed: &Claimed<'_>| standing(claimed) && role(claimed) == Role::Merge;
+        nominate(&mut nominees, &mut rest, |all| all.iter().position(merge));
+    } else {
+        let worst = |claimed: &Claimed<'_>| standing(claimed) && role(claimed) == Role::Worst;
+        nominate(&mut nominees, &mut rest, |all| all.iter().rposition(worst));
+    }
+    nominate(&mut nominees, &mut rest, |all| {
+        let lots = all.iter().map(|claimed| lot(nonce, claimed.claim.body.particle));
+        lots.enumerate().min_by_key(|(_index, lot)| *lot).map(|(index, _lot)| index)
+    });
+    debug_assert!(nominees.len() <= usize::from(NOMINEES));
+    nominees
 }
 
 /// Takes one claim out of the rest, and all others of its particle.

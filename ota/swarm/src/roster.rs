@@ -9,6 +9,8 @@ use shoal_wire::{KeyId, ParticleId};
 
 /// The most voters on one nominee.
 pub const VOTERS_MAX: usize = 9;
+/// Of so many claims of a window, at most, the usual standard error is that of all.
+pub const ERRORS_DRAWN: usize = 31;
 
 /// The vehicles, by number and by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,6 +95,23 @@ impl Roster {
         self.lowest(self.voters_count(), Some(claimant), |number| {
             hash(&[nonce, particle, &number.to_le_bytes()])
         })
+    }
+
+    /// Whose claims say what standard error is usual: of these vehicles the lowest SHA-256(nonce (32 bytes) ‖ `error` ‖ number
+    /// u32), [`ERRORS_DRAWN`] of them: no claim foresees the draw. Who is not of the fleet is none of them.
+    pub fn errors(
+        &self,
+        nonce: &[u8; 32],
+        of: impl IntoIterator<Item = KeyId>,
+    ) -> BTreeSet<KeyId> {
+        let mut lowest = BTreeSet::new();
+        for (number, id) in of.into_iter().filter_map(|id| Some((self.number(id)?, id))) {
+            lowest.insert((hash(&[nonce, b"error", &number.to_le_bytes()]), id));
+            if lowest.len() > ERRORS_DRAWN {
+                lowest.pop_last();
+            }
+        }
+        lowest.into_iter().map(|(_hash, id)| id).collect()
     }
 
     fn lowest(

@@ -157,7 +157,7 @@ fn sybil() {
     for place in 0..4 {
         book.vote(1, 6, place, lie, None, BETTER).unwrap();
     }
-    let ballots = read(&book, 7, |quorum| quorum.ballots(5));
+    let ballots = read(&book, 7, |quorum| quorum.ballots(5).to_vec());
     assert!(ballots.iter().all(|ballot| ballot.particle != lie), "one vote of nine");
     assert_eq!(best(&book, 7), None);
 }
