@@ -1,13 +1,16 @@
 //! What stands at a topic, as a record that is what it says: its place, its signer and its body are checked.
 
 use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use shoal_wire::v1::{
     Claim, Document, Nonce, ParticleHeader, Presence, Refusal, RefusalCode, Roster, RosterPage,
     SwarmDocument, UtilityDocument, Vote, WindowPlan,
 };
 use shoal_wire::{
-    Body, Head, Keys, Kind, Outbound, RejectEnvelope, RejectPlace, Topic, Unverified, Verified,
+    Body, Head, Keys, Kind, Leaf, Outbound, RejectEnvelope, RejectPlace, RejectRelayed, Topic,
+    Unverified, Verified, relayed,
 };
 
 /// One record of any kind.
@@ -75,6 +78,9 @@ pub enum RejectMessage {
     /// A record, but not for this place.
     #[error("a record that does not stand here")]
     Place(#[from] RejectPlace),
+    /// Not what a beacon passes on.
+    #[error("no records that are passed on")]
+    Relayed(#[from] RejectRelayed),
 }
 
 impl RejectMessage {
@@ -83,6 +89,9 @@ impl RejectMessage {
         match self {
             Self::Envelope(reject) => RefusalCode::from(*reject),
             Self::Place(reject) => RefusalCode::from(*reject),
+            Self::Relayed(RejectRelayed::Envelope(reject)) => RefusalCode::from(*reject),
+            Self::Relayed(RejectRelayed::TooLong { .. }) => RefusalCode::TooLong,
+            Self::Relayed(RejectRelayed::Kinds { .. }) => RefusalCode::Misplaced,
         }
     }
 }
@@ -114,6 +123,57 @@ pub fn read<'a>(
     })
 }
 
+/// Reads what a beacon passed on: each record with the topic of its signer at which it counts. Who passed it on is not asked.
+///
+/// # Errors
+/// [`RejectMessage`]: one of the records is none, or not of this window, or the header is not that of the claim.
+pub fn read_relayed<'a>(
+    topic: &Topic<'a>,
+    bytes: &'a [u8],
+    keys: &impl Keys,
+) -> Result<Vec<(Topic<'a>, Record<'a>)>, RejectMessage> {
+    let misplaced = RejectPlace::Leaf { leaf: topic.leaf() };
+    let [first, second] = relayed(bytes)?;
+    let first = first.ok_or(misplaced)?;
+    let signer = first.head().key;
+    let place = |leaf| {
+        let place = Topic::new(topic.fleet(), topic.region(), signer, leaf);
+        place.map_err(|_none| RejectMessage::Place(misplaced))
+    };
+    let here = |window| {
+        let leaf = topic.leaf();
+        let same = |index| Leaf::beacon(window, index) == leaf;
+        let here = matches!(leaf, Leaf::Beacon { index, .. } if same(index));
+        if here { Ok(()) } else { Err(misplaced) }
+    };
+    if first.head().kind == Kind::Vote {
+        let vote = first.verify::<Vote>(keys)?;
+        let fields = vote.body().fields();
+        here(fields.window)?;
+        let leaf = Leaf::vote(fields.window, fields.place);
+        return Ok(vec![(place(leaf)?, Record::Vote(vote))]);
+    }
+    let claim = first.verify::<Claim>(keys)?;
+    let fields = claim.body().fields().clone();
+    here(fields.window)?;
+    let mut records = vec![(place(Leaf::Claim { slot: fields.slot })?, Record::Claim(claim))];
+    if let Some(second) = second {
+        let publisher = second.head().key;
+        if publisher != signer {
+            return Err(RejectPlace::Publisher { signer, publisher }.into());
+        }
+        let header = second.verify::<ParticleHeader>(keys)?;
+        let of = header.body().fields();
+        let same = (of.window, of.role, header.body().id());
+        if same != (fields.window, fields.role, fields.particle) {
+            return Err(misplaced.into());
+        }
+        let topic = place(Leaf::Particle { slot: fields.slot })?;
+        records.push((topic, Record::ParticleHeader(Box::new(header))));
+    }
+    Ok(records)
+}
+
 fn verified<'a, T: Body<'a>>(
     topic: &Topic<'_>,
     record: Unverified<'a>,
@@ -128,11 +188,8 @@ fn verified<'a, T: Body<'a>>(
 mod tests {
     #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-    use alloc::vec;
-    use alloc::vec::Vec;
-
     use shoal_wire::v1::NonceFields;
-    use shoal_wire::{Label, Leaf, SecretKey, seal};
+    use shoal_wire::{Label, SecretKey, seal};
 
     use super::*;
     use crate::keyring::Keyring;

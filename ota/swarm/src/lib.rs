@@ -6,6 +6,7 @@
 //! - [`merge`], [`fold`](mod@fold): contributions into one particle, by the consensus rule.
 //! - [`records`], [`roster`], [`quorum`]: a set of signed records, whom a nonce draws, and what the set means.
 //! - [`keyring`], [`inbox`]: which key may sign what, and what stands at a topic as a checked record.
+//! - [`beacon`]: a region's records, folded to those that matter and passed on.
 //! - [`timekeeper`]: the nonces of windows and the documents of a fleet, kept on a broker.
 //! - [`campaign`]: which vehicles may use what was learned, and when.
 //! - [`privacy`]: clip and noise of what a vehicle contributes, and what both have cost.
@@ -24,6 +25,7 @@
 extern crate alloc;
 
 mod ballot;
+pub mod beacon;
 pub mod campaign;
 pub mod draws;
 pub mod fold;

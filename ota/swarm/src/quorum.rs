@@ -160,20 +160,25 @@ impl<'a> Quorum<'a> {
     fn judge(&self, window: u32, before: &BTreeMap<u32, Judged<'a>>) -> Option<Judged<'a>> {
         let asked = window.checked_add(1)?;
         let nonce = self.records.nonce_of(asked)?;
-        let claims = self.claimed(window, &self.utility.at(asked)?);
+        // As in the window that votes: what was nominated, and who lied, does not change with the weights.
+        let weighing = self.utility.at(asked)?;
+        let claims = self.claimed(window, &weighing);
         let nominees = nominees(nonce, claims.clone(), &standing(before, asked));
         let votes = self.counted(asked, nonce, &nominees);
-        let count = |nominee: &Nominee| {
+        let count = |weighing: &Weighing, nominee: &Nominee| {
             let votes: Vec<&VoteFields> =
                 votes.get(&nominee.particle)?.iter().map(|(_voter, vote)| *vote).collect();
             let Nominee { particle, role, claimant, .. } = *nominee;
             let voters = self.roster.voters_count();
-            Ballot::count(particle, role, claimant, voters, &votes, &self.weighing)
+            Ballot::count(particle, role, claimant, voters, &votes, weighing)
         };
-        let mut ballots: Vec<Ballot> = nominees.iter().filter_map(count).collect();
-        ballots.sort_by_key(|ballot| ballot.particle);
+        let then: Vec<Ballot> =
+            nominees.iter().filter_map(|nominee| count(&weighing, nominee)).collect();
         let level = window.checked_sub(1).and_then(|window| before.get(&window));
-        let broken = self.breaks(window, nonce, &claims, &ballots, level);
+        let broken = self.breaks(window, nonce, &weighing, &claims, &then, level);
+        let mut ballots: Vec<Ballot> =
+            nominees.iter().filter_map(|nominee| count(&self.weighing, nominee)).collect();
+        ballots.sort_by_key(|ballot| ballot.particle);
         Some(Judged { nominees, votes, ballots, broken })
     }
 
@@ -182,6 +187,7 @@ impl<'a> Quorum<'a> {
         &self,
         window: u32,
         nonce: &[u8; 32],
+        weighing: &Weighing,
         claims: &[Claimed<'a>],
         ballots: &[Ballot],
         level: Option<&Judged<'a>>,
@@ -190,13 +196,12 @@ impl<'a> Quorum<'a> {
         if ballots.is_empty() {
             return broken;
         }
-        let usual = ERRORS_MAX * self.usual_error(window, nonce);
+        let usual = ERRORS_MAX * self.usual_error(window, nonce, weighing);
         for ballot in ballots {
-            let level = level.and_then(|level| self.level(level, ballot.reference));
+            let level = level.and_then(|level| self.level(level, ballot.reference, weighing));
             let Some((least, most)) = level else { continue };
             for claimed in held_against(claims, ballot.particle) {
-                let Some(claimed) = self.weighed(claimed.claim) else { continue };
-                let error = self.claimed_error(claimed.claim).min(usual);
+                let error = claimed_error(claimed.claim, weighing).min(usual);
                 let both = error * error + ballot.standard_error * ballot.standard_error;
                 // Of two middle values that which speaks for the claimant: half of the votes condemn nobody.
                 let missing = if claimed.claim.body.role == Role::Worst {
@@ -212,18 +217,14 @@ impl<'a> Quorum<'a> {
         broken
     }
 
-    fn weighed(&self, claim: &'a Signed<ClaimFields>) -> Option<Claimed<'a>> {
-        weighed(claim, &self.weighing)
-    }
-
     /// The median of the standard errors of claims of this window: of those that the nonce of the next one draws, where there are
     /// many.
-    fn usual_error(&self, window: u32, nonce: &[u8; 32]) -> f64 {
+    fn usual_error(&self, window: u32, nonce: &[u8; 32], weighing: &Weighing) -> f64 {
         let of: BTreeMap<KeyId, &Signed<ClaimFields>> =
             self.measured(window).map(|claim| (claim.signer, claim)).collect();
         let drawn = self.roster.errors(nonce, of.keys().copied());
-        let counts = drawn.iter().filter_map(|id| self.weighed(of.get(id)?));
-        let errors = counts.map(|claimed| self.claimed_error(claimed.claim));
+        let counts = drawn.iter().filter_map(|id| weighed(of.get(id)?, weighing));
+        let errors = counts.map(|claimed| claimed_error(claimed.claim, weighing));
         lower_median(errors.collect()).unwrap_or(0.0)
     }
 
@@ -314,11 +315,6 @@ impl<'a> Quorum<'a> {
         claims.filter(move |claim| part.is_some_and(|part| is_measured(&claim.body, part, pack)))
     }
 
-    fn claimed_error(&self, claim: &Signed<ClaimFields>) -> f64 {
-        let errors: Vec<u16> = claim.body.terms.iter().map(|term| term.standard_error).collect();
-        self.weighing.standard_error(&errors)
-    }
-
     /// The votes on each of these nominees, that the nonce of window `asked` asked for: of voters who were drawn, on its part.
     /// Who votes twice on one particle, and not the same, has not voted on it.
     fn counted(
@@ -357,7 +353,12 @@ impl<'a> Quorum<'a> {
 
     /// The utility of a particle, as those who voted on the nominees of this window measured it, one value a voter: both middle
     /// ones. `None` while these are fewer than a majority of those who are drawn on a nominee.
-    fn level(&self, of: &Judged<'a>, particle: Option<ParticleId>) -> Option<(f64, f64)> {
+    fn level(
+        &self,
+        of: &Judged<'a>,
+        particle: Option<ParticleId>,
+        weighing: &Weighing,
+    ) -> Option<(f64, f64)> {
         let mut levels = BTreeMap::new();
         for (nominee, votes) in &of.votes {
             for (voter, vote) in votes {
@@ -365,9 +366,9 @@ impl<'a> Quorum<'a> {
                     vote.terms.iter().map(value).collect::<Vec<i16>>()
                 };
                 let level = if particle == Some(*nominee) {
-                    self.weighing.utility(&values(&|term| term.value))
+                    weighing.utility(&values(&|term| term.value))
                 } else if particle == vote.best {
-                    self.weighing.utility(&values(&|term| term.best))
+                    weighing.utility(&values(&|term| term.best))
                 } else {
                     None
                 };
@@ -403,6 +404,11 @@ pub(crate) fn weighed<'a>(
     let values: Vec<i16> = claim.body.terms.iter().map(|term| term.value).collect();
     let utility = weighing.utility(&values).filter(|_utility| weighing.passes(&values))?;
     Some(Claimed { claim, utility })
+}
+
+fn claimed_error(claim: &Signed<ClaimFields>, weighing: &Weighing) -> f64 {
+    let errors: Vec<u16> = claim.body.terms.iter().map(|term| term.standard_error).collect();
+    weighing.standard_error(&errors)
 }
 
 /// Of equal ones, that of the lowest record first.

@@ -7,7 +7,8 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use shoal_wire::v1::{
-    Claim, ClaimFields, MergeInput, Nonce, ParticleHeader, RefusalCode, Role, Vote, VoteFields,
+    Claim, ClaimFields, MergeInput, Nonce, ParticleHeader, ParticleHeaderFields, RefusalCode, Role,
+    Vote, VoteFields,
 };
 use shoal_wire::{Body, KeyId, LayoutHash, ModelHash, ParticleId, RecordId, Verified};
 
@@ -105,6 +106,23 @@ pub struct Shape {
     pub values: u32,
 }
 
+impl Shape {
+    /// Whether a header is of such a particle.
+    pub(crate) fn check(&self, fields: &ParticleHeaderFields) -> Result<(), RejectRecord> {
+        let Self { base_model, layout, values } = *self;
+        if fields.base_model != base_model {
+            return Err(RejectRecord::WrongBaseModel { got: fields.base_model, want: base_model });
+        }
+        if fields.layout != layout {
+            return Err(RejectRecord::WrongLayout { got: fields.layout, want: layout });
+        }
+        if fields.values != values {
+            return Err(RejectRecord::WrongLength { got: fields.values, want: values });
+        }
+        Ok(())
+    }
+}
+
 /// A particle's header, as far as it matters to the swarm: how to fetch it is the shell's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Particle {
@@ -124,7 +142,7 @@ pub struct Particle {
 
 /// What is known under one key.
 #[derive(Clone, Debug, PartialEq)]
-enum Entry<T> {
+pub(crate) enum Entry<T> {
     /// One record; of several that say the same, the one with the lowest id.
     One(Signed<T>),
     /// Two that contradict each other: neither counts.
@@ -172,7 +190,8 @@ impl When {
         self.window.saturating_add(1)
     }
 
-    fn fresh<T>(&self, record: &Signed<T>) -> Result<(), RejectRecord> {
+    /// Whether a record counts at this time.
+    pub(crate) fn fresh<T>(&self, record: &Signed<T>) -> Result<(), RejectRecord> {
         let (not_after_seconds, utc_seconds) = (record.not_after_seconds, self.utc_seconds);
         if not_after_seconds < utc_seconds {
             return Err(RejectRecord::Expired { not_after_seconds, utc_seconds });
@@ -243,16 +262,7 @@ impl Records {
             return Ok(false);
         }
         self.admit(when, roster, header, fields.window)?;
-        let Shape { base_model, layout, values } = self.shape;
-        if fields.base_model != base_model {
-            return Err(RejectRecord::WrongBaseModel { got: fields.base_model, want: base_model });
-        }
-        if fields.layout != layout {
-            return Err(RejectRecord::WrongLayout { got: fields.layout, want: layout });
-        }
-        if fields.values != values {
-            return Err(RejectRecord::WrongLength { got: fields.values, want: values });
-        }
+        self.shape.check(fields)?;
         let particle = Particle {
             id: header.body.id(),
             role: fields.role,
@@ -406,14 +416,14 @@ impl Records {
 
 impl<T> Signed<T> {
     /// The same record with another reading of its body.
-    fn of<U>(&self, body: U) -> Signed<U> {
+    pub(crate) fn of<U>(&self, body: U) -> Signed<U> {
         let Self { id, signer, counter, not_after_seconds, body: _ } = *self;
         Signed { id, signer, counter, not_after_seconds, body }
     }
 }
 
 impl<T> Entry<T> {
-    const fn one(&self) -> Option<&Signed<T>> {
+    pub(crate) const fn one(&self) -> Option<&Signed<T>> {
         match self {
             Self::One(record) => Some(record),
             Self::Void => None,
@@ -437,23 +447,33 @@ fn insert<K: Ord, T: PartialEq>(
     key: K,
     record: Signed<T>,
 ) -> Result<bool, RejectRecord> {
-    let signer = record.signer;
     match set.get_mut(&key) {
         None => {
             set.insert(key, Entry::One(record));
             Ok(true)
         }
-        Some(Entry::One(kept)) if kept.body == record.body => {
+        Some(entry) => join(entry, record),
+    }
+}
+
+/// The same, of what is known. True: it has changed.
+pub(crate) fn join<T: PartialEq>(
+    entry: &mut Entry<T>,
+    record: Signed<T>,
+) -> Result<bool, RejectRecord> {
+    let signer = record.signer;
+    match entry {
+        Entry::One(kept) if kept.body == record.body => {
             let lower = record.id < kept.id;
             if lower {
                 *kept = record;
             }
             Ok(lower)
         }
-        Some(entry @ Entry::One(_)) => {
+        entry @ Entry::One(_) => {
             *entry = Entry::Void;
             Err(RejectRecord::Contradicted { signer })
         }
-        Some(Entry::Void) => Err(RejectRecord::Void { signer }),
+        Entry::Void => Err(RejectRecord::Void { signer }),
     }
 }

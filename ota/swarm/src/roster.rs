@@ -99,11 +99,7 @@ impl Roster {
 
     /// Whose claims say what standard error is usual: of these vehicles the lowest SHA-256(nonce (32 bytes) ‖ `error` ‖ number
     /// u32), [`ERRORS_DRAWN`] of them: no claim foresees the draw. Who is not of the fleet is none of them.
-    pub fn errors(
-        &self,
-        nonce: &[u8; 32],
-        of: impl IntoIterator<Item = KeyId>,
-    ) -> BTreeSet<KeyId> {
+    pub fn errors(&self, nonce: &[u8; 32], of: impl IntoIterator<Item = KeyId>) -> BTreeSet<KeyId> {
         let mut lowest = BTreeSet::new();
         for (number, id) in of.into_iter().filter_map(|id| Some((self.number(id)?, id))) {
             lowest.insert((hash(&[nonce, b"error", &number.to_le_bytes()]), id));

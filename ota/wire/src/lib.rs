@@ -24,6 +24,7 @@ mod envelope;
 mod key;
 mod kind;
 mod name;
+mod relay;
 mod seal;
 mod stream;
 mod time;
@@ -38,10 +39,11 @@ pub use envelope::{
 pub use key::{KeyId, Keys, PublicKey, RejectKey, SecretKey};
 pub use kind::{Body, Kind};
 pub use name::{ChunkHash, LayoutHash, ModelHash, PackHash, ParticleId, RecordId};
+pub use relay::{RELAYED_BYTES_MAX, RELAYED_MAX, RejectRelayed, Relayed, relay, relayed};
 pub use seal::{Outbound, SealError, seal};
 pub use stream::{Authentic, Stream};
 pub use time::{Now, Utc};
 pub use topic::{
-    DOCUMENT_SLOTS, LABEL_BYTES_MAX, Label, Leaf, RejectLabel, RejectPlace, RejectTopic,
-    TOPIC_BYTES_MAX, Topic,
+    BEACON_WINDOWS, DOCUMENT_SLOTS, LABEL_BYTES_MAX, Label, Leaf, RejectLabel, RejectPlace,
+    RejectTopic, TOPIC_BYTES_MAX, Topic,
 };

@@ -18,6 +18,9 @@ pub const TOPIC_BYTES_MAX: usize =
 /// Slots for documents of one publisher, numbered from 0: a pack for every term, and as many in preparation.
 pub const DOCUMENT_SLOTS: u8 = 32;
 
+/// Windows whose records a beacon keeps on the board: as many as standing looks back on.
+pub const BEACON_WINDOWS: u8 = 8;
+
 const PREFIX: &str = "shoal/1/";
 
 /// The name of a fleet or a region: 1 to [`LABEL_BYTES_MAX`] of `a` to `z`, `0` to `9` and `-`.
@@ -86,6 +89,12 @@ pub enum Leaf {
     Document {
         slot: u8,
     },
+    /// Records of others, as a beacon passes them on: no record of the publisher's own. `window` is the window of the first one
+    /// mod [`BEACON_WINDOWS`].
+    Beacon {
+        window: u8,
+        index: u8,
+    },
 }
 
 impl Leaf {
@@ -102,13 +111,19 @@ impl Leaf {
         Self::Nonce { window: lowest % NONCE_WINDOWS }
     }
 
-    /// The kind of the record that stands there; `None`: a chunk.
+    /// Of records of this window that a beacon passes on, at this index.
+    pub const fn beacon(window: u32, index: u8) -> Self {
+        let [lowest, ..] = window.to_le_bytes();
+        Self::Beacon { window: lowest % BEACON_WINDOWS, index }
+    }
+
+    /// The kind of the record that stands there; `None`: a chunk, or records of others.
     pub const fn kind(self) -> Option<Kind> {
         match self {
             Self::Claim { .. } => Some(Kind::Claim),
             Self::Vote { .. } => Some(Kind::Vote),
             Self::Particle { .. } => Some(Kind::ParticleHeader),
-            Self::Chunk { .. } => None,
+            Self::Chunk { .. } | Self::Beacon { .. } => None,
             Self::Presence => Some(Kind::Presence),
             Self::Nonce { .. } => Some(Kind::Nonce),
             Self::Plan => Some(Kind::WindowPlan),
@@ -137,6 +152,7 @@ impl Leaf {
             Self::Swarm => "swarm",
             Self::Refusal { .. } => "refusal",
             Self::Document { .. } => "document",
+            Self::Beacon { .. } => "beacon",
         }
     }
 
@@ -167,6 +183,10 @@ impl Leaf {
             ("document", [Some(slot), None]) => {
                 Self::Document { slot: below(slot, DOCUMENT_SLOTS)? }
             }
+            ("beacon", [Some(window), Some(index)]) => Self::Beacon {
+                window: below(window, BEACON_WINDOWS)?,
+                index: u8::try_from(index).ok()?,
+            },
             _ => return None,
         };
         Some(leaf)
@@ -183,6 +203,7 @@ impl Leaf {
             Self::Vote { window, place } => [one(window), one(place)],
             Self::Nonce { window } => [one(window), None],
             Self::Chunk { slot, index } => [one(slot), one(index)],
+            Self::Beacon { window, index } => [one(window), one(index)],
             Self::RosterPage { index } => [Some(index), None],
             Self::Presence | Self::Plan | Self::Roster | Self::Utility | Self::Swarm => {
                 [None, None]
@@ -192,6 +213,7 @@ impl Leaf {
 }
 
 const _: () = assert!(256 % VOTE_WINDOWS as u32 == 0 && 256 % NONCE_WINDOWS as u32 == 0);
+const _: () = assert!(256 % BEACON_WINDOWS as u32 == 0);
 const CHUNKS: u8 = CHUNKS_MAX as u8;
 const _: () = assert!(CHUNKS_MAX <= u8::MAX as usize);
 

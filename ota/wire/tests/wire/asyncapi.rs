@@ -1,7 +1,7 @@
 //! docs/asyncapi.yaml says of topics and kinds what the code does.
 
 use shoal_wire::v1::CHUNK_BYTES_MAX;
-use shoal_wire::{Kind, Leaf};
+use shoal_wire::{Kind, Leaf, RELAYED_BYTES_MAX};
 
 use crate::topics::LEAVES;
 
@@ -39,6 +39,7 @@ fn every_leaf_has_a_channel_with_its_topic_and_message() {
             Leaf::Vote { .. } => "/{window}/{place}",
             Leaf::Nonce { .. } => "/{window}",
             Leaf::Chunk { .. } => "/{slot}/{index}",
+            Leaf::Beacon { .. } => "/{window}/{index}",
             Leaf::RosterPage { .. } => "/{index}",
             Leaf::Presence | Leaf::Plan | Leaf::Roster | Leaf::Utility | Leaf::Swarm => "",
         };
@@ -64,6 +65,7 @@ fn every_kind_has_a_message_with_its_number_versions_and_bound() {
                     format!("x-envelope-bytes-max: {}", kind.envelope_bytes_max()),
                 ]
             }
+            None if leaf.name() == "beacon" => vec![format!("x-bytes-max: {RELAYED_BYTES_MAX}")],
             None => vec![format!("x-bytes-max: {CHUNK_BYTES_MAX}")],
         };
         for line in lines {
@@ -78,7 +80,7 @@ fn nothing_else_is_named() {
     for names in [below(DOCUMENT, "channels", 0), below(&components, "messages", 2)] {
         let indent = names.first().map_or(0, |line| line.len() - line.trim_start().len());
         let count = names.iter().filter(|line| !line[indent..].starts_with(' ')).count();
-        assert_eq!(count, Kind::ALL.len() + 1, "the kinds, and chunks");
+        assert_eq!(count, Kind::ALL.len() + 2, "the kinds, chunks, and what beacons pass on");
     }
 }
 

@@ -18,7 +18,7 @@ fn ours(leaf: Leaf) -> Topic<'static> {
 }
 
 /// A leaf of every name, with its largest numbers.
-pub(crate) const LEAVES: [Leaf; 13] = [
+pub(crate) const LEAVES: [Leaf; 14] = [
     Leaf::Claim { slot: 5 },
     Leaf::Vote { window: 3, place: 3 },
     Leaf::Particle { slot: 5 },
@@ -32,10 +32,11 @@ pub(crate) const LEAVES: [Leaf; 13] = [
     Leaf::Swarm,
     Leaf::Refusal { slot: 5 },
     Leaf::Document { slot: DOCUMENT_SLOTS - 1 },
+    Leaf::Beacon { window: 7, index: 255 },
 ];
 
 /// Texts that are no topics.
-const REFUSED: [(&str, RejectTopic); 27] = [
+const REFUSED: [(&str, RejectTopic); 29] = [
     ("", RejectTopic::Prefix),
     ("/shoal/1/a/b/nonce/00112233445566ff", RejectTopic::Prefix),
     ("shoal/2/a/b/nonce/00112233445566ff", RejectTopic::Prefix),
@@ -66,6 +67,8 @@ const REFUSED: [(&str, RejectTopic); 27] = [
     ("shoal/1/a/b/chunk/00112233445566ff/0/20", RejectTopic::Leaf),
     ("shoal/1/a/b/chunk/00112233445566ff/0/1/2", RejectTopic::Leaf),
     ("shoal/1/a/b/rosterpage/00112233445566ff/1024", RejectTopic::Leaf),
+    ("shoal/1/a/b/beacon/00112233445566ff/8/0", RejectTopic::Leaf),
+    ("shoal/1/a/b/beacon/00112233445566ff/0/256", RejectTopic::Leaf),
 ];
 
 fn cases() -> Value {
@@ -108,7 +111,11 @@ fn every_kind_has_one_leaf() {
     for kind in Kind::ALL {
         assert_eq!(LEAVES.iter().filter(|leaf| leaf.kind() == Some(kind)).count(), 1, "{kind:?}");
     }
-    assert_eq!(LEAVES.iter().filter(|leaf| leaf.kind().is_none()).count(), 1, "chunks");
+    assert_eq!(
+        LEAVES.iter().filter(|leaf| leaf.kind().is_none()).count(),
+        2,
+        "chunks, and what beacons pass on"
+    );
 }
 
 #[test]
@@ -137,6 +144,7 @@ fn a_leaf_out_of_range_has_no_topic() {
         Leaf::RosterPage { index: 1_024 },
         Leaf::Refusal { slot: 6 },
         Leaf::Document { slot: DOCUMENT_SLOTS },
+        Leaf::Beacon { window: 8, index: 0 },
     ] {
         let topic = Topic::new(label, label, KeyId::new([0; 8]), leaf);
         assert_eq!(topic, Err(RejectTopic::Leaf), "{leaf:?}");
@@ -221,6 +229,7 @@ fn leaves() -> impl Strategy<Value = Leaf> {
             Leaf::RosterPage { .. } => Leaf::RosterPage { index: one % 1_024 },
             Leaf::Refusal { slot } => Leaf::Refusal { slot: below(one, slot) },
             Leaf::Document { slot } => Leaf::Document { slot: below(one, slot) },
+            Leaf::Beacon { .. } => Leaf::beacon(one.into(), below(other, u8::MAX)),
             Leaf::Presence | Leaf::Plan | Leaf::Roster | Leaf::Utility | Leaf::Swarm => leaf,
         }
     })

@@ -1,0 +1,634 @@
+//! A beacon: it folds a region's records to those that matter, and passes them on unchanged.
+//!
+//! A vehicle that listens to beacons reads a few dozen records a window, however many vehicles there are; one that reads everybody
+//! reads them all. What the records mean is the same ([`Fold::kept`]). A beacon holds no trust: each record is its vehicle's,
+//! signed, and is checked again by who hears it; a beacon that lies can withhold and repeat. There may be any number of them, killed
+//! and added at will: what they pass on is joined by union.
+//!
+//! Claims stay on the board, where vehicles put them. The beacon keeps of each vehicle and window a row of fixed size, and asks the
+//! board for the bytes of those that matter. Votes are asked of who is drawn to vote. [`Beacon`] decides; its shell has the link.
+
+mod agreed;
+mod board;
+mod fold;
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use shoal_wire::v1::{Claim, NONCE_WINDOWS, Nonce, ParticleHeader, Role, Vote};
+use shoal_wire::{
+    HEAD_BYTES, KeyId, Label, Leaf, Outbound, PublicKey, RELAYED_BYTES_MAX, Relayed,
+    SIGNATURE_BYTES, Topic, Unverified, Verified, decode_body, relay,
+};
+
+use crate::inbox::{Record, RejectMessage, read, read_relayed};
+use crate::quorum::Quorum;
+use crate::records::{Records, RejectRecord, Signed, When};
+use crate::roster::Roster;
+use agreed::{Agreed, News};
+use board::Board;
+pub use fold::{Fold, Kept, Reading};
+
+/// A claim or vote lives so many windows: longer than it stands on the board.
+const AGE_WINDOWS: u32 = 4;
+/// A beacon that starts takes in the claims of so many windows before the newest; their votes stand on the board, too.
+const BEFORE: u32 = 3;
+/// So often, at most, the highest merges of an open window are passed on: each that was the highest for a while.
+const MERGES_MAX: usize = 16;
+
+/// Which beacon of which fleet.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The key that signs documents.
+    pub authority: PublicKey,
+    /// The key that signs nonces.
+    pub timekeeper: PublicKey,
+    /// Under which it publishes; it signs nothing.
+    pub id: KeyId,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// A broker accepted the connection: what stands there may be gone.
+    Connected,
+    /// What stood at the topics that were subscribed to has come.
+    Read,
+    /// This came to stand at a topic, or stood there; no bytes: nothing does.
+    Message {
+        /// The topic.
+        topic: &'a Topic<'a>,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output<'a> {
+    /// Ask for all that stands, and will stand, at the topics of a filter.
+    Subscribe(String),
+    /// Ask for no more of it.
+    Unsubscribe(String),
+    /// Ask for what stands at a topic, once.
+    Ask(String),
+    /// Leave this at a topic, retained.
+    Publish {
+        /// The topic.
+        topic: Topic<'a>,
+        /// What stands there then.
+        records: Relayed<'a>,
+    },
+    /// Take away what stands at a topic.
+    Clear(Topic<'a>),
+}
+
+/// What a claim lacks before it can be passed on.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Wanted {
+    claim: Option<Vec<u8>>,
+    header: Option<Vec<u8>>,
+    with_header: bool,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq)]
+enum Act {
+    Subscribe(String),
+    Unsubscribe(String),
+    Ask(String),
+    Publish(Leaf),
+    Clear(Leaf),
+}
+
+/// The core.
+#[derive(Debug)]
+pub struct Beacon {
+    fleet: String,
+    region: String,
+    id: KeyId,
+    agreed: Agreed,
+    /// What was passed on, and nonces: what standing follows from. `None`: it is not known what particles are.
+    records: Option<Records>,
+    folds: BTreeMap<u32, Fold>,
+    /// The first window whose claims are folded.
+    first: u32,
+    /// The window of the newest nonce, and when that was drawn.
+    newest: Option<(u32, u64)>,
+    /// The newest of each window, as they came.
+    nonces: BTreeMap<u32, Signed<Nonce>>,
+    /// The window in which it began to listen.
+    listening: Option<u32>,
+    /// Something came that may change what matters.
+    changed: bool,
+    wanted: BTreeMap<(u32, KeyId), Wanted>,
+    /// Claims that were passed on, and whether with their header.
+    passed: BTreeMap<(u32, KeyId), bool>,
+    /// Who is drawn to vote, by the window of the votes.
+    voters: BTreeSet<(u32, KeyId)>,
+    board: Board,
+    acts: VecDeque<Act>,
+    buffer: Box<[u8; RELAYED_BYTES_MAX]>,
+}
+
+impl Beacon {
+    /// A beacon that knows nothing yet.
+    pub fn new(fleet: Label<'_>, region: Label<'_>, settings: &Settings) -> Self {
+        let Settings { authority, timekeeper, id } = *settings;
+        let mut this = Self {
+            fleet: fleet.text().into(),
+            region: region.text().into(),
+            id,
+            agreed: Agreed::new(authority, timekeeper),
+            records: None,
+            folds: BTreeMap::new(),
+            first: 0,
+            newest: None,
+            nonces: BTreeMap::new(),
+            listening: None,
+            changed: false,
+            wanted: BTreeMap::new(),
+            passed: BTreeMap::new(),
+            voters: BTreeSet::new(),
+            board: Board::default(),
+            acts: VecDeque::new(),
+            buffer: Box::new([0; RELAYED_BYTES_MAX]),
+        };
+        let (authority, timekeeper) = (authority.id(), timekeeper.id());
+        for kind in ["roster", "utility", "swarm"] {
+            this.subscribe(&format!("{kind}/{authority}"));
+        }
+        this.subscribe(&format!("rosterpage/{authority}/#"));
+        this.subscribe(&format!("nonce/{timekeeper}/#"));
+        this
+    }
+
+    /// Takes in what happened.
+    ///
+    /// # Errors
+    /// [`RejectMessage`]: what stands at a topic is no record; nothing has changed.
+    pub fn handle_input(&mut self, input: Input<'_>) -> Result<(), RejectMessage> {
+        match input {
+            Input::Connected => {
+                let again: Vec<Act> = self.board.leaves().map(Act::Publish).collect();
+                self.acts.extend(again);
+                let wanted: Vec<(u32, KeyId)> = self.wanted.keys().copied().collect();
+                wanted.into_iter().for_each(|(window, signer)| self.ask(window, signer));
+                Ok(())
+            }
+            Input::Read => {
+                self.listen();
+                Ok(())
+            }
+            Input::Message { topic, bytes } => self.message(topic, bytes),
+        }
+    }
+
+    /// Looks at what matters by now. It is a pass over every row: to be called some times a second, not with each record.
+    pub fn handle_timeout(&mut self) {
+        if core::mem::take(&mut self.changed) && self.listening.is_some() {
+            let windows: Vec<u32> = self.folds.keys().copied().collect();
+            windows.into_iter().for_each(|window| self.choose(window));
+        }
+    }
+
+    /// What to do next.
+    pub fn poll_output(&mut self) -> Option<Output<'_>> {
+        match self.acts.pop_front()? {
+            Act::Subscribe(filter) => Some(Output::Subscribe(filter)),
+            Act::Unsubscribe(filter) => Some(Output::Unsubscribe(filter)),
+            Act::Ask(topic) => Some(Output::Ask(topic)),
+            Act::Clear(leaf) => topic(&self.fleet, &self.region, self.id, leaf).map(Output::Clear),
+            Act::Publish(leaf) => self.publish(leaf),
+        }
+    }
+
+    fn publish(&mut self, leaf: Leaf) -> Option<Output<'_>> {
+        let topic = topic(&self.fleet, &self.region, self.id, leaf)?;
+        // It was verified when it was taken: only who left the roster since is not known any more.
+        let records = read_relayed(&topic, self.board.at(leaf)?, &self.agreed.keyring).ok()?;
+        let mut records = records.iter().map(|(_topic, record)| record.outbound());
+        let (first, second) = (records.next()?, records.next());
+        let records = relay(first, second, self.buffer.as_mut_slice()).ok()?;
+        Some(Output::Publish { topic, records })
+    }
+
+    /// The window of the newest nonce.
+    pub fn window(&self) -> Option<u32> {
+        self.newest.map(|(window, _utc)| window)
+    }
+
+    /// How many claims of the window before the newest nonce's were passed on.
+    pub fn passed_on(&self) -> usize {
+        let closed = self.window().and_then(|window| window.checked_sub(1));
+        self.passed.keys().filter(|(window, _signer)| Some(*window) == closed).count()
+    }
+
+    fn listen(&mut self) {
+        let Some((newest, _utc)) = self.newest else { return };
+        if self.listening.is_some() || !self.agreed.whole() {
+            return;
+        }
+        self.listening = Some(newest);
+        self.first = newest.saturating_sub(BEFORE);
+        for kind in ["particle", "claim", "beacon"] {
+            self.subscribe(&format!("{kind}/#"));
+        }
+    }
+
+    fn message(&mut self, topic: &Topic<'_>, bytes: &[u8]) -> Result<(), RejectMessage> {
+        let here = topic.fleet().text() == self.fleet && topic.region().text() == self.region;
+        let leaf = topic.leaf();
+        let ours = topic.publisher() == self.id && matches!(leaf, Leaf::Beacon { .. });
+        if ours && !bytes.is_empty() {
+            self.board.seen(leaf);
+        }
+        let echo = ours && self.board.at(leaf) == Some(bytes);
+        if !here || bytes.is_empty() || echo || self.is_of_no_use(leaf, bytes) {
+            return Ok(());
+        }
+        if matches!(leaf, Leaf::Beacon { .. }) {
+            let records = read_relayed(topic, bytes, &self.agreed.keyring)?;
+            if self.mirror(&records) {
+                return Ok(());
+            }
+            for (topic, record) in records {
+                if !self.is_of_no_use(topic.leaf(), record.outbound().bytes()) {
+                    self.take(&topic, &record);
+                }
+            }
+            return Ok(());
+        }
+        let record = read(topic, bytes, &self.agreed.keyring)?;
+        self.take(topic, &record);
+        Ok(())
+    }
+
+    /// Passes on once more what another beacon passed on of a window that is settled: claims are not folded any more, and that beacon
+    /// may be gone when a newcomer asks. True: it is of such a window.
+    fn mirror(&mut self, records: &[(Topic<'_>, Record<'_>)]) -> bool {
+        let Some((_topic, first)) = records.first() else { return false };
+        let header = records.get(1).and_then(|(topic, record)| match (topic.leaf(), record) {
+            (Leaf::Particle { slot }, Record::ParticleHeader(header)) => Some((slot, header)),
+            (_, _) => None,
+        });
+        let Some(when) = when(self.newest) else { return false };
+        // Once a window of its own has begun, nobody has more to tell.
+        let settled = |window: u32| window < self.first && self.listening == Some(when.window);
+        let (window, taken) = match first {
+            Record::Claim(claim) if settled(claim.body().fields().window) => {
+                let (window, signed) = (claim.body().fields().window, Signed::from(claim));
+                let taken = self.record(|records, roster| records.claim(&when, roster, &signed));
+                if let Some((slot, header)) = header {
+                    let signed = Signed::from(&**header);
+                    self.record(|records, roster| records.header(&when, roster, &signed, slot));
+                }
+                (window, taken)
+            }
+            // On claims of the window before.
+            Record::Vote(vote) if settled(vote.body().fields().window.saturating_sub(1)) => {
+                let (window, signed) = (vote.body().fields().window, Signed::from(vote));
+                let taken = self.record(|records, roster| records.vote(&when, roster, &signed));
+                (window, taken)
+            }
+            Record::Claim(_)
+            | Record::Vote(_)
+            | Record::ParticleHeader(_)
+            | Record::Presence(_)
+            | Record::Nonce(_)
+            | Record::WindowPlan(_)
+            | Record::Roster(_)
+            | Record::RosterPage(_)
+            | Record::UtilityDocument(_)
+            | Record::SwarmDocument(_)
+            | Record::Refusal(_)
+            | Record::Document(_) => return false,
+        };
+        if let Some(Ok(true) | Err(RejectRecord::Contradicted { .. })) = taken {
+            self.changed = true;
+            let header = header.map(|(_slot, header)| Outbound::from(&**header));
+            self.pass_on(window, first.outbound(), header);
+        }
+        true
+    }
+
+    /// Whether a record is of a window that does not matter, or is known: seen before its signature is checked.
+    fn is_of_no_use(&self, leaf: Leaf, bytes: &[u8]) -> bool {
+        let body = bytes.get(HEAD_BYTES..bytes.len().saturating_sub(SIGNATURE_BYTES));
+        let body = body.unwrap_or_default();
+        let window = match leaf {
+            Leaf::Claim { .. } => decode_body::<Claim>(body).ok().map(|one| one.fields().window),
+            Leaf::Vote { .. } => return false,
+            Leaf::Particle { .. } => {
+                let header = decode_body::<ParticleHeader>(body).ok();
+                let fields = header.as_ref().map(ParticleHeader::fields);
+                let claimed = fields.filter(|fields| fields.role != Role::Contribution);
+                if fields.is_some() && claimed.is_none() {
+                    return true;
+                }
+                claimed.map(|fields| fields.window)
+            }
+            Leaf::Chunk { .. }
+            | Leaf::Presence
+            | Leaf::Plan
+            | Leaf::Refusal { .. }
+            | Leaf::Document { .. } => return true,
+            Leaf::Nonce { .. }
+            | Leaf::Roster
+            | Leaf::RosterPage { .. }
+            | Leaf::Utility
+            | Leaf::Swarm
+            | Leaf::Beacon { .. } => return false,
+        };
+        let newest = self.newest.map_or(0, |(window, _utc)| window);
+        let open = self.first..=newest.saturating_add(1);
+        window.is_some_and(|window| !open.contains(&window))
+    }
+
+    fn take(&mut self, topic: &Topic<'_>, record: &Record<'_>) {
+        match record {
+            Record::Claim(claim) => self.claim(claim),
+            Record::ParticleHeader(header) => self.header(topic, header),
+            Record::Vote(vote) => self.vote(vote),
+            Record::Nonce(nonce) => {
+                let fields = nonce.body().fields();
+                let this = (fields.window, fields.utc_seconds);
+                let newest = self.newest.max(Some(this));
+                let known = self.nonces.get(&fields.window);
+                if known.is_none_or(|known| known.counter < nonce.head().counter) {
+                    self.nonces.insert(fields.window, Signed::from(nonce));
+                }
+                self.tell_nonces(when(newest));
+                if self.newest < newest {
+                    self.newest = newest;
+                    self.turn();
+                }
+                self.changed = true;
+            }
+            Record::Roster(_)
+            | Record::RosterPage(_)
+            | Record::UtilityDocument(_)
+            | Record::SwarmDocument(_) => self.document(record),
+            Record::Presence(_)
+            | Record::WindowPlan(_)
+            | Record::Refusal(_)
+            | Record::Document(_) => {}
+        }
+    }
+
+    fn document(&mut self, record: &Record<'_>) {
+        let Some(news) = self.agreed.take(record) else { return };
+        self.changed = true;
+        let another = self.records.as_ref().map(Records::shape) != self.agreed.shape();
+        if let Some(shape) = self.agreed.shape().filter(|_shape| another) {
+            self.records = Some(Records::new(shape));
+            self.tell_nonces(when(self.newest));
+        }
+        // Rows are numbered as the roster is.
+        if another || news == News::Roster {
+            self.folds.clear();
+            if self.listening.is_some() {
+                // What stands there comes again.
+                self.subscribe("particle/#");
+                self.subscribe("claim/#");
+            }
+        }
+    }
+
+    fn tell_nonces(&mut self, when: Option<When>) {
+        let (Some(records), Some(when)) = (&mut self.records, when) else { return };
+        for nonce in self.nonces.values() {
+            // It is known, or there is a newer one of its window.
+            let _known = records.nonce(&when, nonce);
+        }
+    }
+
+    /// A window has closed: what is older than the one that is voted on is settled.
+    fn turn(&mut self) {
+        let Some(when) = when(self.newest) else { return };
+        if self.listening.is_some() {
+            self.first = self.first.max(when.window.saturating_sub(1));
+        }
+        let known = when.window.saturating_sub(NONCE_WINDOWS.into());
+        self.nonces.retain(|window, _nonce| *window >= known);
+        let first = self.first;
+        self.folds.retain(|window, _fold| *window >= first);
+        self.wanted.retain(|(window, _signer), _wanted| *window >= first);
+        let old = when.window.saturating_sub(AGE_WINDOWS);
+        self.passed.retain(|(window, _signer), _header| *window >= old);
+        let voters = core::mem::take(&mut self.voters);
+        let (over, on): (BTreeSet<_>, BTreeSet<_>) =
+            voters.into_iter().partition(|(window, _voter)| *window <= old);
+        self.voters = on;
+        for (window, voter) in over {
+            let filter = self.path(&votes(window, voter));
+            self.acts.push_back(Act::Unsubscribe(filter));
+        }
+        if let Some(records) = &mut self.records {
+            records.expire(&when, &[]);
+        }
+    }
+
+    fn claim(&mut self, claim: &Verified<'_, Claim>) {
+        let signed = Signed::from(claim);
+        let fields = claim.body().fields();
+        let key = (fields.window, signed.signer);
+        let Some(number) = self.agreed.keyring.roster().number(signed.signer) else { return };
+        let Some(when) = when(self.newest) else { return };
+        if when.fresh(&signed).is_err() {
+            return;
+        }
+        let vehicles = self.agreed.keyring.roster().count();
+        let fold = self.folds.entry(fields.window);
+        let fold = fold.or_insert_with(|| Fold::new(fields.window, vehicles));
+        let joined = fold.claim(number, signed.of(fields.clone()));
+        self.changed |= joined != Ok(false);
+        let lie = matches!(joined, Err(RejectRecord::Contradicted { .. }));
+        if lie && self.passed.contains_key(&key) {
+            // Who has heard the one must hear the other.
+            self.pass_on(fields.window, Outbound::from(claim), None);
+            self.record(|records, roster| records.claim(&when, roster, &signed));
+        }
+        let counts = self.folds.get(&fields.window).and_then(|fold| fold.claimed(number));
+        let counts = counts.is_some_and(|counts| counts.body == *fields);
+        if let Some(wanted) = self.wanted.get_mut(&key).filter(|_wanted| counts) {
+            wanted.claim = Some(claim.bytes().to_vec());
+            self.complete(key);
+        }
+    }
+
+    fn header(&mut self, topic: &Topic<'_>, header: &Verified<'_, ParticleHeader>) {
+        let (fields, signer) = (header.body().fields(), header.head().key);
+        let Some(number) = self.agreed.keyring.roster().number(signer) else { return };
+        let Some(when) = when(self.newest) else { return };
+        let right = self.agreed.shape().is_some_and(|shape| shape.check(fields).is_ok());
+        if !right || when.fresh(&Signed::from(header)).is_err() {
+            return;
+        }
+        let vehicles = self.agreed.keyring.roster().count();
+        let fold = self.folds.entry(fields.window);
+        let fold = fold.or_insert_with(|| Fold::new(fields.window, vehicles));
+        self.changed |= fold.header(number, fields.role, header.body().id());
+        let claimed = fold.claimed(number).map(|claim| (claim.body.particle, claim.body.slot));
+        let id = header.body().id();
+        let here = |slot| claimed == Some((id, slot));
+        let here = matches!(topic.leaf(), Leaf::Particle { slot } if here(slot));
+        let key = (fields.window, signer);
+        if let Some(wanted) = self.wanted.get_mut(&key).filter(|_wanted| here) {
+            wanted.header = Some(header.bytes().to_vec());
+            self.complete(key);
+        }
+    }
+
+    fn vote(&mut self, vote: &Verified<'_, Vote>) {
+        let signed = Signed::from(vote);
+        let window = vote.body().fields().window;
+        if !self.voters.contains(&(window, signed.signer)) {
+            return;
+        }
+        let Some(when) = when(self.newest) else { return };
+        let taken = self.record(|records, roster| records.vote(&when, roster, &signed));
+        if let Some(Ok(true) | Err(RejectRecord::Contradicted { .. })) = taken {
+            self.changed = true;
+            self.pass_on(window, Outbound::from(vote), None);
+        }
+    }
+
+    /// Asks for what matters of a window's claims and was not passed on, and for the votes on its nominees.
+    fn choose(&mut self, window: u32) {
+        let Some(kept) = self.kept(window) else { return };
+        let asked = window.saturating_add(1);
+        let open = !self.nonces.contains_key(&asked);
+        let all = (window, KeyId::new([0; 8]))..=(window, KeyId::new([u8::MAX; 8]));
+        if open && self.passed.range(all).count() >= MERGES_MAX {
+            return;
+        }
+        for (signer, with_header) in kept.claims {
+            let key = (window, signer);
+            if self.passed.get(&key).is_some_and(|had| *had || !with_header) {
+                continue;
+            }
+            let wanted = self.wanted.get(&key);
+            if wanted.is_none_or(|wanted| with_header && !wanted.with_header) {
+                self.wanted.insert(key, Wanted { with_header, ..Wanted::default() });
+                self.ask(window, signer);
+            }
+        }
+        let Some(nonce) = self.records.as_ref().and_then(|records| records.nonce_of(asked)) else {
+            return;
+        };
+        let roster = self.agreed.keyring.roster();
+        let drawn = |nominee: &crate::quorum::Nominee| {
+            roster.voters(nonce, nominee.particle, nominee.claimant)
+        };
+        let drawn: BTreeSet<KeyId> = kept.nominees.iter().flat_map(drawn).collect();
+        for voter in drawn {
+            if self.voters.insert((asked, voter)) {
+                self.subscribe(&votes(asked, voter));
+            }
+        }
+    }
+
+    fn kept(&self, window: u32) -> Option<Kept> {
+        let (records, utility) = (self.records.as_ref()?, self.agreed.utility()?);
+        let roster = self.agreed.keyring.roster();
+        let nonce = records.nonce_of(window)?;
+        let next = window.checked_add(1).and_then(|next| records.nonce_of(next));
+        let read = window.saturating_add(next.is_some().into());
+        let quarantined = Quorum::new(records, roster, utility, read)?.quarantined(read);
+        let reading = Reading { roster, utility, nonce, next, quarantined: &quarantined };
+        Some(self.folds.get(&window)?.kept(&reading))
+    }
+
+    /// Asks the board for what a claim lacks.
+    fn ask(&mut self, window: u32, signer: KeyId) {
+        let roster = self.agreed.keyring.roster();
+        let Some(claim) =
+            roster.number(signer).and_then(|number| self.folds.get(&window)?.claimed(number))
+        else {
+            return;
+        };
+        let slot = claim.body.slot;
+        let Some(wanted) = self.wanted.get(&(window, signer)) else { return };
+        let claim = wanted.claim.is_none().then_some(Leaf::Claim { slot });
+        let lacks_header = wanted.with_header && wanted.header.is_none();
+        let header = lacks_header.then_some(Leaf::Particle { slot });
+        for leaf in [claim, header].into_iter().flatten() {
+            if let Some(topic) = topic(&self.fleet, &self.region, signer, leaf) {
+                self.acts.push_back(Act::Ask(topic.to_string()));
+            }
+        }
+    }
+
+    /// Passes a claim on once all of it is here.
+    fn complete(&mut self, key: (u32, KeyId)) {
+        let Some(wanted) = self.wanted.get(&key) else { return };
+        let whole = wanted.claim.is_some() && wanted.with_header == wanted.header.is_some();
+        if !whole {
+            return;
+        }
+        let (Some(when), Some(wanted)) = (when(self.newest), self.wanted.remove(&key)) else {
+            return;
+        };
+        let (claim, header) = (wanted.claim.unwrap_or_default(), wanted.header);
+        let keys = &self.agreed.keyring;
+        let claim = Unverified::decode(&claim).and_then(|claim| claim.verify::<Claim>(keys));
+        let header = header.as_deref().map(|header| {
+            Unverified::decode(header).and_then(|header| header.verify::<ParticleHeader>(keys))
+        });
+        // Both held when they came: only who left the roster since is not known any more.
+        let (Ok(claim), Ok(header)) = (claim, header.transpose()) else { return };
+        let slot = claim.body().fields().slot;
+        self.record(|records, roster| records.claim(&when, roster, &Signed::from(&claim)));
+        if let Some(header) = &header {
+            let signed = Signed::from(header);
+            self.record(|records, roster| records.header(&when, roster, &signed, slot));
+        }
+        self.passed.insert(key, header.is_some());
+        self.changed = true;
+        self.pass_on(key.0, Outbound::from(&claim), header.as_ref().map(Outbound::from));
+    }
+
+    fn pass_on(&mut self, window: u32, first: Outbound<'_>, second: Option<Outbound<'_>>) {
+        let rest = second.map_or(&[][..], |second| second.bytes());
+        let message = [first.bytes(), rest].concat();
+        if let Some((leaf, cleared)) = self.board.put(window, message) {
+            self.acts.extend(cleared.into_iter().map(Act::Clear));
+            self.acts.push_back(Act::Publish(leaf));
+        }
+    }
+
+    fn record(
+        &mut self,
+        take: impl FnOnce(&mut Records, &Roster) -> Result<bool, RejectRecord>,
+    ) -> Option<Result<bool, RejectRecord>> {
+        Some(take(self.records.as_mut()?, self.agreed.keyring.roster()))
+    }
+
+    fn subscribe(&mut self, rest: &str) {
+        let filter = self.path(rest);
+        self.acts.push_back(Act::Subscribe(filter));
+    }
+
+    fn path(&self, rest: &str) -> String {
+        format!("shoal/1/{}/{}/{rest}", self.fleet, self.region)
+    }
+}
+
+/// Where a vehicle's votes of a window stand.
+fn votes(window: u32, voter: KeyId) -> String {
+    let Leaf::Vote { window, .. } = Leaf::vote(window, 0) else { return String::new() };
+    format!("vote/{voter}/{window}/+")
+}
+
+fn when(newest: Option<(u32, u64)>) -> Option<When> {
+    let (window, utc_seconds) = newest?;
+    Some(When { window, utc_seconds, age_windows: AGE_WINDOWS })
+}
+
+fn topic<'a>(fleet: &'a str, region: &'a str, publisher: KeyId, leaf: Leaf) -> Option<Topic<'a>> {
+    Topic::new(Label::new(fleet).ok()?, Label::new(region).ok()?, publisher, leaf).ok()
+}

@@ -1,0 +1,397 @@
+//! Beacons as programs would run them, against a notice board.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fleet;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fleet::{Post, authority, claim, claimed, documents, header, key, nonce, post, topic};
+use shoal_swarm::beacon::{Beacon, Input, Output, Settings};
+use shoal_swarm::inbox::{Record, read_relayed};
+use shoal_swarm::keyring::Keyring;
+use shoal_swarm::quorum::Quorum;
+use shoal_swarm::records::{Records, Signed, When};
+use shoal_swarm::roster::{Roster, part};
+use shoal_swarm::utility::Utility;
+use shoal_wire::v1::{Compared, Role, UtilityDocument, Vote, VoteFields};
+use shoal_wire::{KeyId, Kind, Label, Leaf, Topic, Unverified};
+
+/// A filter of MQTT, without its finer points.
+fn matches(filter: &str, topic: &str) -> bool {
+    let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));
+    loop {
+        match (filter.next(), topic.next()) {
+            (Some("#"), Some(_)) | (None, None) => return true,
+            (Some("+"), Some(_)) => {}
+            (Some(one), Some(other)) if one == other => {}
+            (Some(_) | None, Some(_) | None) => return false,
+        }
+    }
+}
+
+/// What stands under each topic.
+#[derive(Default)]
+struct Board {
+    stands: BTreeMap<String, Vec<u8>>,
+}
+
+impl Board {
+    fn leave(&mut self, posts: impl IntoIterator<Item = Post>, beacons: &mut [Program]) {
+        for (topic, bytes) in posts {
+            self.stands.insert(topic.text().to_string(), bytes.clone());
+            for beacon in &mut *beacons {
+                beacon.hear(&topic.text(), &bytes);
+            }
+        }
+        self.settle(beacons);
+    }
+
+    /// Until nobody has anything to do.
+    fn settle(&mut self, beacons: &mut [Program]) {
+        loop {
+            let mut said = Vec::new();
+            for beacon in &mut *beacons {
+                said.extend(beacon.step(self));
+            }
+            if said.is_empty() {
+                return;
+            }
+            for (topic, bytes) in said {
+                self.stands.insert(topic.clone(), bytes.clone());
+                beacons.iter_mut().for_each(|beacon| beacon.hear(&topic, &bytes));
+            }
+        }
+    }
+
+    /// What a vehicle has taken in that listens to these beacons, of what stands there.
+    fn heard(&self, ring: &Keyring, newest: u32, from: impl Fn(KeyId) -> bool) -> Records {
+        let mut records = Records::new(shape());
+        self.listen(&mut records, ring, newest, from);
+        records
+    }
+
+    fn listen(
+        &self,
+        records: &mut Records,
+        ring: &Keyring,
+        newest: u32,
+        from: impl Fn(KeyId) -> bool,
+    ) {
+        let when = When { window: newest, utc_seconds: 0, age_windows: 4 };
+        for window in 0..=newest {
+            let (_topic, bytes) = nonce(window);
+            let nonce = Unverified::decode(&bytes).unwrap().verify(ring).unwrap();
+            let _known = records.nonce(&when, &Signed::from(&nonce));
+        }
+        for (text, bytes) in self.stands.iter().filter(|(_text, bytes)| !bytes.is_empty()) {
+            let topic = Topic::decode(text).unwrap();
+            if !matches!(topic.leaf(), Leaf::Beacon { .. }) || !from(topic.publisher()) {
+                continue;
+            }
+            for (place, record) in read_relayed(&topic, bytes, ring).unwrap() {
+                take(records, ring.roster(), &when, &place, &record);
+            }
+        }
+    }
+
+    /// What one has that reads everybody.
+    fn read(&self, records: &mut Records, ring: &Keyring, newest: u32) {
+        self.listen(records, ring, newest, |_beacon| false);
+        let when = When { window: newest, utc_seconds: 0, age_windows: 4 };
+        for (text, bytes) in &self.stands {
+            let topic = Topic::decode(text).unwrap();
+            if let Ok(record) = shoal_swarm::inbox::read(&topic, bytes, ring) {
+                take(records, ring.roster(), &when, &topic, &record);
+            }
+        }
+    }
+}
+
+fn shape() -> shoal_swarm::records::Shape {
+    let fields = header(0, 0, Role::Best);
+    let fields = fields.fields();
+    shoal_swarm::records::Shape {
+        base_model: fields.base_model,
+        layout: fields.layout,
+        values: fields.values,
+    }
+}
+
+fn take(
+    records: &mut Records,
+    roster: &Roster,
+    when: &When,
+    topic: &Topic<'_>,
+    record: &Record<'_>,
+) {
+    let _lie = match (record, topic.leaf()) {
+        (Record::Claim(claim), _) => records.claim(when, roster, &Signed::from(claim)),
+        (Record::Vote(vote), _) => records.vote(when, roster, &Signed::from(vote)),
+        (Record::ParticleHeader(header), Leaf::Particle { slot }) => {
+            records.header(when, roster, &Signed::from(&**header), slot)
+        }
+        (_, _) => Ok(false),
+    };
+}
+
+/// A beacon, as its shell runs it.
+struct Program {
+    core: Beacon,
+    filters: BTreeSet<String>,
+}
+
+impl Program {
+    fn start(number: u8) -> Self {
+        let settings = Settings {
+            authority: authority().public(),
+            timekeeper: fleet::timekeeper().public(),
+            id: beacon_id(number),
+        };
+        let label = |text| Label::new(text).unwrap();
+        let core = Beacon::new(label("fleet"), label("region"), &settings);
+        Self { core, filters: BTreeSet::new() }
+    }
+
+    fn hear(&mut self, topic: &str, bytes: &[u8]) {
+        if self.filters.iter().any(|filter| matches(filter, topic)) {
+            let topic = &Topic::decode(topic).unwrap();
+            self.core.handle_input(Input::Message { topic, bytes }).unwrap();
+        }
+    }
+
+    /// Carries out what there is to do; what it publishes.
+    fn step(&mut self, board: &Board) -> Vec<(String, Vec<u8>)> {
+        let mut said = Vec::new();
+        self.core.handle_timeout();
+        let mut asked = Vec::new();
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Subscribe(filter) => {
+                    self.filters.insert(filter.clone());
+                    asked.push(filter);
+                }
+                Output::Unsubscribe(filter) => {
+                    self.filters.remove(&filter);
+                }
+                Output::Ask(topic) => asked.push(topic),
+                Output::Publish { topic, records } => {
+                    said.push((topic.text().to_string(), records.bytes().to_vec()));
+                }
+                Output::Clear(topic) => said.push((topic.text().to_string(), Vec::new())),
+            }
+        }
+        let any = !asked.is_empty();
+        for filter in asked {
+            for (topic, bytes) in board.stands.iter().filter(|(topic, _)| matches(&filter, topic)) {
+                let topic = &Topic::decode(topic).unwrap();
+                self.core.handle_input(Input::Message { topic, bytes }).unwrap();
+            }
+        }
+        if any {
+            self.core.handle_input(Input::Read).unwrap();
+            said.extend(self.step(board));
+        }
+        said
+    }
+}
+
+fn beacon_id(number: u8) -> KeyId {
+    KeyId::new([number; 8])
+}
+
+const VEHICLES: u32 = 12;
+
+fn ring() -> Keyring {
+    let mut ring = Keyring::new(authority().public(), fleet::timekeeper().public());
+    let documents = documents(VEHICLES);
+    let of = |kind| documents.iter().find(move |(topic, _)| topic.leaf().kind() == Some(kind));
+    let (head, page) = (of(Kind::Roster).unwrap(), of(Kind::RosterPage).unwrap());
+    let keys = ring.clone();
+    let head = Unverified::decode(&head.1).unwrap().verify(&keys).unwrap();
+    ring.head(&head).unwrap();
+    ring.page(&head, &Unverified::decode(&page.1).unwrap().verify(&keys).unwrap()).unwrap();
+    ring
+}
+
+fn utility() -> Utility {
+    let documents = documents(VEHICLES);
+    let post = documents.iter().find(|(topic, _)| topic.leaf() == Leaf::Utility).unwrap();
+    let ring = Keyring::new(authority().public(), fleet::timekeeper().public());
+    let document = Unverified::decode(&post.1).unwrap().verify::<UtilityDocument>(&ring).unwrap();
+    Utility::new(document.body())
+}
+
+/// What everybody who is drawn finds of the nominees of a window: that they are what they claim, or much less.
+fn votes(records: &Records, ring: &Keyring, window: u32, honest: bool) -> Vec<Post> {
+    let utility = utility();
+    let quorum = Quorum::new(records, ring.roster(), &utility, window + 1).unwrap();
+    let best = quorum.best().map(|best| best.particle);
+    let nonce = fleet::nonce_bytes(window + 1);
+    let mut posts = Vec::new();
+    for (place, nominee) in (0..).zip(quorum.nominees(window)) {
+        let voters = ring.roster().voters(&nonce, nominee.particle, nominee.claimant);
+        for number in (0..VEHICLES).filter(|one| voters.contains(&key(*one).public().id())) {
+            let value = if honest { 6_000 } else { 1_000 };
+            let term = Compared { value, best: 3_000, standard_error: 50 };
+            let vote = Vote::new(VoteFields {
+                window: window + 1,
+                place,
+                nominee: nominee.particle,
+                best: best.filter(|best| *best != nominee.particle),
+                pack: fleet::PACK,
+                part: part(&nonce),
+                utility_version: 1,
+                terms: [term].into_iter().collect(),
+            });
+            let counter = u64::from(window) * 10 + 5 + u64::from(place);
+            let leaf = Leaf::vote(window + 1, place);
+            posts.push(post(&key(number), leaf, counter, &vote.unwrap()));
+        }
+    }
+    posts
+}
+
+fn same(heard: &Records, whole: &Records, ring: &Keyring, newest: u32) {
+    let utility = utility();
+    let quorum = |records| Quorum::new(records, ring.roster(), &utility, newest).unwrap();
+    let (heard, whole) = (quorum(heard), quorum(whole));
+    assert_eq!(heard.best(), whole.best());
+    assert_eq!(heard.worst(), whole.worst());
+    assert_eq!(heard.quarantined(newest), whole.quarantined(newest));
+    for window in 0..newest {
+        assert_eq!(heard.nominees(window), whole.nominees(window), "window {window}");
+    }
+    assert!(newest < 2 || !whole.nominees(newest - 1).is_empty());
+}
+
+/// One beacon from the beginning, one that is killed, one that is added later: who listens to any that is there knows what is best.
+#[test]
+fn beacons_are_killed_and_added_and_who_listens_knows_what_everybody_knows() {
+    let ring = ring();
+    let mut board = Board::default();
+    board.leave(documents(VEHICLES).into_iter().chain([nonce(0)]), &mut []);
+    let mut beacons = vec![Program::start(1), Program::start(2)];
+    for beacon in &mut beacons {
+        beacon.core.handle_input(Input::Connected).unwrap();
+    }
+    board.settle(&mut beacons);
+    // One reads everybody, one listens to beacon 2 for as long as it is there, one to whoever is there; the last comes when only
+    // beacon 3 is there.
+    let [mut whole, mut of_second, mut of_all] = [(); 3].map(|()| Records::new(shape()));
+    let mut newcomer = None;
+    for window in 0..10 {
+        match window {
+            3 => drop(beacons.remove(0)),
+            5 => {
+                beacons.push(Program::start(3));
+                board.settle(&mut beacons);
+            }
+            7 => {
+                drop(beacons.remove(0));
+                let mut records = Records::new(shape());
+                board.listen(&mut records, &ring, window, |id| id == beacon_id(3));
+                newcomer = Some(records);
+            }
+            _ => {}
+        }
+        for number in 0..VEHICLES {
+            let role = match number % 4 {
+                0 => Role::Merge,
+                3 => Role::Worst,
+                _ => Role::Best,
+            };
+            let value = 1_000 + ((number * 7 + window * 5) % 60) as i16 * 100;
+            board.leave(claimed(number, window, role, value), &mut beacons);
+        }
+        board.read(&mut whole, &ring, window);
+        board.listen(&mut of_all, &ring, window, |_any| true);
+        // What is claimed in an open window can be followed.
+        let merges = |records: &Records| {
+            let utility = utility();
+            let quorum = Quorum::new(records, ring.roster(), &utility, window).unwrap();
+            quorum.merges(window).first().cloned()
+        };
+        assert_eq!(merges(&of_all), merges(&whole));
+        board.leave([nonce(window + 1)], &mut beacons);
+        board.read(&mut whole, &ring, window + 1);
+        let votes = votes(&whole, &ring, window, window % 3 != 1);
+        board.leave(votes, &mut beacons);
+        board.read(&mut whole, &ring, window + 1);
+        board.listen(&mut of_all, &ring, window + 1, |_any| true);
+        same(&of_all, &whole, &ring, window + 1);
+        if window < 7 {
+            board.listen(&mut of_second, &ring, window + 1, |id| id == beacon_id(2));
+            same(&of_second, &whole, &ring, window + 1);
+        }
+        if let Some(records) = &mut newcomer {
+            board.listen(records, &ring, window + 1, |id| id == beacon_id(3));
+            let utility = utility();
+            let quorum =
+                |records| Quorum::new(records, ring.roster(), &utility, window + 1).unwrap();
+            let (new, whole) = (quorum(records), quorum(&whole));
+            assert_eq!(new.best(), whole.best());
+            assert_eq!(new.quarantined(window + 1), whole.quarantined(window + 1));
+            assert_eq!(new.nominees(window), whole.nominees(window));
+        }
+    }
+    let utility = utility();
+    let quorum = Quorum::new(&whole, ring.roster(), &utility, 10).unwrap();
+    assert!(quorum.best().is_some() && !quorum.quarantined(10).is_empty());
+}
+
+/// Who has heard a claim hears that it was contradicted.
+#[test]
+fn a_contradiction_of_what_was_passed_on_is_passed_on() {
+    let ring = ring();
+    let mut board = Board::default();
+    board.leave(documents(VEHICLES).into_iter().chain([nonce(0)]), &mut []);
+    let mut beacons = [Program::start(1)];
+    board.settle(&mut beacons);
+    for number in 0..VEHICLES {
+        let value = 1_000 + number as i16 * 100;
+        board.leave(claimed(number, 0, Role::Best, value), &mut beacons);
+    }
+    board.leave([nonce(1)], &mut beacons);
+    let utility = utility();
+    let highest = |board: &Board| {
+        let records = board.heard(&ring, 1, |_any| true);
+        let quorum = Quorum::new(&records, ring.roster(), &utility, 1).unwrap();
+        quorum.nominees(0).first().unwrap().claimant
+    };
+    assert_eq!(highest(&board), key(VEHICLES - 1).public().id());
+    let other = claim(&header(VEHICLES - 1, 0, Role::Best), 1, 9_000);
+    let other = post(&key(VEHICLES - 1), Leaf::Claim { slot: 1 }, 99, &other);
+    board.leave([other], &mut beacons);
+    assert_eq!(highest(&board), key(VEHICLES - 2).public().id(), "the next one");
+}
+
+/// A beacon can forge nothing, and puts no header in a place that its publisher did not name.
+#[test]
+fn what_is_passed_on_is_checked_as_if_it_came_from_its_vehicle() {
+    let ring = ring();
+    let place = topic(beacon_id(7), Leaf::beacon(0, 0));
+    let [(_, header), (_, claim)] = claimed(1, 0, Role::Best, 1_000);
+    let both = [claim.clone(), header.clone()].concat();
+    let records = read_relayed(&place, &both, &ring).unwrap();
+    let leaves: Vec<Leaf> = records.iter().map(|(topic, _)| topic.leaf()).collect();
+    assert_eq!(leaves, [Leaf::Claim { slot: 0 }, Leaf::Particle { slot: 0 }]);
+    let [(_, other_header), _] = claimed(2, 0, Role::Best, 1_000);
+    let mut forged = both.clone();
+    forged[100] ^= 1;
+    let elsewhere = topic(beacon_id(7), Leaf::beacon(1, 0));
+    let (_, not_passed_on) = nonce(0);
+    for (place, bytes, why) in [
+        (&place, forged, "not what was signed"),
+        (&place, [claim.clone(), other_header].concat(), "the header of another"),
+        (&place, [claim.clone(), claim.clone()].concat(), "two claims"),
+        (&place, [header.clone(), claim.clone()].concat(), "the header first"),
+        (&place, header, "a header alone"),
+        (&place, not_passed_on, "a nonce"),
+        (&place, both[..both.len() - 1].to_vec(), "cut off"),
+        (&place, Vec::new(), "nothing"),
+        (&elsewhere, both, "of another window"),
+    ] {
+        assert!(read_relayed(place, &bytes, &ring).is_err(), "{why}");
+    }
+    assert!(read_relayed(&place, &claim, &ring).is_ok());
+}
