@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 use shoal_window::Bytes;
 use shoal_wire::v1::{Chunk, ParticleHeader};
 use shoal_wire::{
-    ChunkHash, KeyId, Label, Leaf, Outbound, RejectPlace, RejectTopic, Topic, Unverified, Verified,
+    ChunkHash, KeyId, Label, Leaf, Outbound, RejectPlace, RejectTopic, Relayed, Topic, Unverified,
+    Verified,
 };
 
 use crate::settings::Version;
@@ -76,6 +77,8 @@ pub enum Sealed<'a> {
     Record(Outbound<'a>),
     /// A chunk that a header names.
     Chunk(SealedChunk<'a>),
+    /// Envelopes of others, passed on as they are.
+    Relayed(Relayed<'a>),
 }
 
 impl<'a> Sealed<'a> {
@@ -94,6 +97,11 @@ impl<'a> Sealed<'a> {
                 let publisher = topic.publisher() == chunk.signer;
                 if index && publisher { Ok(()) } else { Err(PublishError::Topic) }
             }
+            // A beacon has no key that could say whose topic it is.
+            Self::Relayed(_) => {
+                let beacon = matches!(topic.leaf(), Leaf::Beacon { .. });
+                if beacon { Ok(()) } else { Err(PublishError::Topic) }
+            }
         }
     }
 
@@ -102,6 +110,7 @@ impl<'a> Sealed<'a> {
         match self {
             Self::Record(outbound) => outbound.bytes(),
             Self::Chunk(chunk) => chunk.bytes,
+            Self::Relayed(records) => records.bytes(),
         }
     }
 }

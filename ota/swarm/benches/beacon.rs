@@ -52,7 +52,8 @@ fn folded() {
     let utility = Utility::new(utility.body());
     let keys = OneKey(key(0).public());
     let [_, (_, bytes)] = claimed(0, WINDOW, Role::Best, 1);
-    let like: Signed<Claim> = Signed::from(&Unverified::decode(&bytes).unwrap().verify(&keys).unwrap());
+    let like: Signed<Claim> =
+        Signed::from(&Unverified::decode(&bytes).unwrap().verify(&keys).unwrap());
     let claims: Vec<_> = (0..VEHICLES)
         .map(|number| {
             let header = header(number, WINDOW, Role::Best);
@@ -82,8 +83,14 @@ fn folded() {
     let start = cpu_seconds();
     let kept = black_box(fold.kept(&reading));
     let chosen = cpu_seconds() - start;
-    println!("100,000 claims with their headers, signatures checked before: {taken:.3} s to take in,");
-    println!("{chosen:.3} s to choose {} of them, {} of these with header", kept.claims.len(), kept.claims.values().filter(|with| **with).count());
+    println!(
+        "100,000 claims with their headers, signatures checked before: {taken:.3} s to take in,"
+    );
+    println!(
+        "{chosen:.3} s to choose {} of them, {} of these with header",
+        kept.claims.len(),
+        kept.claims.values().filter(|with| **with).count()
+    );
 }
 
 /// A beacon as its shell runs it: bytes in, bytes out.
@@ -126,7 +133,9 @@ fn whole() {
         }
     }
     println!("after 100,000 claims {} MiB", resident_mib());
-    println!("{heard:.2} s to hear them, of which the signatures of claims and headers, checked alone, take {checked:.2} s");
+    println!(
+        "{heard:.2} s to hear them, of which the signatures of claims and headers, checked alone, take {checked:.2} s"
+    );
     let start = cpu_seconds();
     let (topic, bytes) = nonce(WINDOW + 1);
     hear(&mut beacon, &topic, &bytes);
@@ -153,7 +162,9 @@ fn whole() {
             }
         }
     }
-    println!("{took:.2} s from the nonce until {chosen} topics are asked for; {messages} messages of {out} bytes are passed on");
+    println!(
+        "{took:.2} s from the nonce until {chosen} topics are asked for; {messages} messages of {out} bytes are passed on"
+    );
 }
 
 fn hear(beacon: &mut Beacon, topic: &Topic<'_>, bytes: &[u8]) {

@@ -146,6 +146,12 @@ pub fn read_relayed<'a>(
         let here = matches!(leaf, Leaf::Beacon { index, .. } if same(index));
         if here { Ok(()) } else { Err(misplaced) }
     };
+    if first.head().kind == Kind::Nonce {
+        let nonce = first.verify::<Nonce>(keys)?;
+        let window = nonce.body().fields().window;
+        here(window)?;
+        return Ok(vec![(place(Leaf::nonce(window))?, Record::Nonce(nonce))]);
+    }
     if first.head().kind == Kind::Vote {
         let vote = first.verify::<Vote>(keys)?;
         let fields = vote.body().fields();

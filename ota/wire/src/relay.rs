@@ -25,7 +25,7 @@ pub enum RejectRelayed {
     Envelope(#[from] RejectEnvelope),
     #[error("{len} bytes, at most {RELAYED_BYTES_MAX} allowed")]
     TooLong { len: usize },
-    /// Neither a vote, nor a claim, nor a claim and a header.
+    /// Neither a nonce, nor a vote, nor a claim, nor a claim and a header.
     #[error("not what is passed on: {first:?}, then {second:?}")]
     Kinds { first: Option<Kind>, second: Option<Kind> },
 }
@@ -37,7 +37,7 @@ impl<'a> Relayed<'a> {
     }
 }
 
-/// Writes a vote, a claim, or a claim and its header to the start of `buffer`; [`RELAYED_BYTES_MAX`] bytes are always enough.
+/// Writes a nonce, a vote, a claim, or a claim and its header to the start of `buffer`; [`RELAYED_BYTES_MAX`] bytes are always enough.
 ///
 /// # Errors
 /// [`RejectRelayed`]: other kinds, or the buffer is too small.
@@ -57,7 +57,7 @@ pub fn relay<'a>(
 /// The records that were passed on, in their order; nothing in them is to be believed yet.
 ///
 /// # Errors
-/// [`RejectRelayed`]: the bytes are not one vote, one claim, or a claim and a header, to their end.
+/// [`RejectRelayed`]: the bytes are not one nonce, one vote, one claim, or a claim and a header, to their end.
 pub fn relayed(bytes: &[u8]) -> Result<[Option<Unverified<'_>>; RELAYED_MAX], RejectRelayed> {
     if bytes.len() > RELAYED_BYTES_MAX {
         return Err(RejectRelayed::TooLong { len: bytes.len() });
@@ -80,7 +80,7 @@ fn record(bytes: &[u8]) -> Result<(Unverified<'_>, &[u8]), RejectRelayed> {
 
 fn check([first, second]: [Option<Kind>; RELAYED_MAX]) -> Result<(), RejectRelayed> {
     match (first, second) {
-        (Some(Kind::Vote | Kind::Claim), None)
+        (Some(Kind::Nonce | Kind::Vote | Kind::Claim), None)
         | (Some(Kind::Claim), Some(Kind::ParticleHeader)) => Ok(()),
         (first, second) => Err(RejectRelayed::Kinds { first, second }),
     }

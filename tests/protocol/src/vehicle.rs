@@ -224,6 +224,7 @@ impl Vehicle {
             approver: fleet.approver.public(),
             trust: self.trust.clone(),
             exchange: true,
+            beacons: false,
             metered: false,
             while_driving: false,
             battery_soc_min_percent: 30,

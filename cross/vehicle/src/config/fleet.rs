@@ -20,6 +20,7 @@ pub(super) const KEYS: [&str; 14] = [
     "approver",
     "trust",
     "exchange",
+    "beacons",
     "metered",
     "while_driving",
     "battery_soc_min_percent",
@@ -52,6 +53,8 @@ pub struct FleetConfig {
     pub trust: Option<PathBuf>,
     /// Whether to exchange; a vehicle that does not learns alone, night after night.
     pub exchange: bool,
+    /// Whether to listen to the region's beacons instead of to every vehicle, as long as there is one.
+    pub beacons: bool,
     /// Whether to exchange over a network that is paid by the byte.
     pub metered: bool,
     /// Whether to exchange while driving.
@@ -79,6 +82,7 @@ impl FleetConfig {
             approver: public_key(table, "approver")?,
             trust: table.text("trust")?.map(PathBuf::from),
             exchange: table.boolean("exchange")?.unwrap_or(true),
+            beacons: table.boolean("beacons")?.unwrap_or(false),
             metered: table.boolean("metered")?.unwrap_or(false),
             while_driving: table.boolean("while_driving")?.unwrap_or(false),
             battery_soc_min_percent: table

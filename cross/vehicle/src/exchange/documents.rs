@@ -449,6 +449,7 @@ mod tests {
             timekeeper: key(2),
             approver: key(3),
             exchange: true,
+            beacons: false,
             metered: false,
             while_driving: false,
             battery_soc_min_percent: 30,

@@ -11,7 +11,7 @@ use shoal_wire::coding::Quality;
 use shoal_wire::v1::{Activity, Claim, Vote};
 use tracing::{debug, info, warn};
 
-use super::line::{For, Line, Session};
+use super::line::{For, Line, Listening, Session};
 use super::metrics::{PhaseName, UpDown};
 use super::run::{Exchange, ExchangeError, JOINING, bytes};
 use super::weights::About;
@@ -171,8 +171,12 @@ impl Exchange {
         // Who misses a window is sent all that stands there: a broker does not hold back any number of messages.
         let period = self.documents.plan().map_or(0, |plan| plan.fields().period_seconds);
         let seconds = period.saturating_mul(3).checked_div(2).unwrap_or(0);
-        let (fresh, version) = (!self.tonight.called, self.version);
-        let session = Session { seconds, fresh, open_seconds: open, version };
+        let (listening, anew) = match purpose {
+            For::Window => self.beacons.begin(),
+            For::Joining => (Listening::Everybody, false),
+        };
+        let (fresh, version) = (!self.tonight.called || anew, self.version);
+        let session = Session { seconds, fresh, listening, open_seconds: open, version };
         self.tonight.called |= purpose == For::Window;
         let dial = &mut *self.dial;
         let line = Line::open(&self.fleet, &self.board, own, purpose, JOINING, session, dial)?;
@@ -188,6 +192,7 @@ impl Exchange {
         }
         self.say_presence(Activity::Tuning)?;
         self.tonight.finishing = true;
+        self.unmind_beacons();
         if let Some(line) = &mut self.line {
             line.finish();
         }

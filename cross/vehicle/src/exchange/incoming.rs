@@ -66,6 +66,9 @@ impl Exchange {
         text: &str,
         bytes: &[u8],
     ) -> Result<(), ExchangeError> {
+        if matches!(topic.leaf(), Leaf::Beacon { .. }) {
+            return self.passed_on(topic, text, bytes);
+        }
         // Chunks are the transfers' business.
         if topic.leaf().kind().is_none() {
             return Ok(());
@@ -77,10 +80,21 @@ impl Exchange {
                 return self.refuse(topic, bytes, reject.code());
             }
         };
+        self.record(topic, text, &record, bytes)
+    }
+
+    /// A record whose signature and place hold.
+    pub(super) fn record(
+        &mut self,
+        topic: &Topic<'_>,
+        text: &str,
+        record: &Record<'_>,
+        bytes: &[u8],
+    ) -> Result<(), ExchangeError> {
         if topic.publisher() == self.me {
             self.counter_seen = self.counter_seen.max(record.head().counter);
         }
-        match &record {
+        match record {
             Record::Presence(presence) => {
                 self.heard_presence(presence);
                 if self.tonight.echo == Some(presence.id()) {
@@ -101,7 +115,7 @@ impl Exchange {
             | Record::WindowPlan(_)
             | Record::UtilityDocument(_)
             | Record::SwarmDocument(_)
-            | Record::Document(_) => return self.document(topic, text, &record, bytes),
+            | Record::Document(_) => return self.document(topic, text, record, bytes),
             Record::Refusal(refusal) => {
                 self.heard_refusal(refusal);
                 return Ok(());
@@ -112,7 +126,7 @@ impl Exchange {
             }
             Record::Claim(_) | Record::Vote(_) | Record::ParticleHeader(_) => {}
         }
-        self.merge(topic, text, &record, bytes)
+        self.merge(topic, text, record, bytes)
     }
 
     /// Takes what merges, keeps it, and refuses it aloud if it is not to be taken.

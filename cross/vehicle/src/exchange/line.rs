@@ -1,6 +1,6 @@
 //! A vehicle's line to the broker: what it asks for, and what waits to be published.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use embassy_time::Duration as Wait;
@@ -99,19 +99,43 @@ impl Board {
 
     /// What vehicles publish in a window, and last of all what this one says of itself: when that comes back, all that
     /// stood there before has come.
-    fn records(&self) -> Vec<String> {
-        let mut filters: Vec<String> = ["claim", "vote", "particle"]
-            .iter()
-            .map(|kind| self.path(&format!("{kind}/#")))
-            .collect();
+    fn records(&self, listening: Listening) -> Vec<String> {
+        let mut filters = Vec::new();
+        match listening {
+            Listening::Everybody | Listening::Both => filters.extend(self.everybody()),
+            Listening::Beacons => {
+                let me = self.me;
+                // It counts its own when they come back.
+                let own = ["claim", "vote", "particle"];
+                filters.extend(own.map(|kind| self.path(&format!("{kind}/{me}/#"))));
+            }
+        }
+        if listening != Listening::Everybody {
+            filters.push(self.path("beacon/#"));
+        }
         filters.push(self.path(&format!("presence/{}", self.me)));
         filters
+    }
+
+    fn everybody(&self) -> [String; 3] {
+        ["claim", "vote", "particle"].map(|kind| self.path(&format!("{kind}/#")))
     }
 
     /// Where vehicles say what came of a campaign.
     fn outcomes(&self) -> [String; 2] {
         [self.path("presence/+"), self.path(&format!("refusal/+/{REPORT}"))]
     }
+}
+
+/// From whom a vehicle hears what others publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listening {
+    /// From each of them.
+    Everybody,
+    /// From the region's beacons.
+    Beacons,
+    /// From each of them, and from a beacon should one come.
+    Both,
 }
 
 /// What a line is for.
@@ -130,6 +154,8 @@ pub struct Session {
     pub seconds: u32,
     /// Whether what it kept is to be forgotten first.
     pub fresh: bool,
+    /// From whom to hear.
+    pub listening: Listening,
     /// How long windows are open, in seconds.
     pub open_seconds: u32,
     /// What the broker spoke when it was there last.
@@ -196,7 +222,7 @@ impl Line {
             }
             For::Window => {
                 (settings.session_seconds, settings.fresh) = (session.seconds, session.fresh);
-                filters.extend(board.records());
+                filters.extend(board.records(session.listening));
             }
         }
         let mut link = dial.dial(settings)?;
@@ -279,6 +305,25 @@ impl Line {
     /// Listens to what vehicles say came of a campaign, or no longer.
     pub fn listen(&mut self, board: &Board, listen: bool) {
         for filter in &board.outcomes() {
+            if listen {
+                self.link.subscribe(Subscription::Standing { filter, acknowledged: true });
+            } else {
+                self.link.unsubscribe(filter);
+            }
+        }
+    }
+
+    /// Listens to every vehicle, from now on.
+    pub fn listen_to_all(&mut self, board: &Board) {
+        for filter in &board.everybody() {
+            self.link.subscribe(Subscription::Standing { filter, acknowledged: true });
+        }
+    }
+
+    /// Listens to the particles of these vehicles, or no longer.
+    pub fn listen_to(&mut self, board: &Board, vehicles: &BTreeSet<KeyId>, listen: bool) {
+        for vehicle in vehicles.iter().filter(|vehicle| **vehicle != board.me) {
+            let filter = &board.path(&format!("particle/{vehicle}/#"));
             if listen {
                 self.link.subscribe(Subscription::Standing { filter, acknowledged: true });
             } else {

@@ -2,6 +2,7 @@
 
 pub mod alone;
 pub mod around;
+mod beacons;
 pub mod bench;
 mod campaign;
 pub mod clock;

@@ -22,6 +22,7 @@ use shoal_wire::{KeyId, LayoutHash, ModelHash, Now, PackHash, RecordId, SecretKe
 use tracing::{info, warn};
 
 use super::around::{Around, Dial, Engine};
+use super::beacons::Beacons;
 use super::bench::{Bench, BenchError};
 use super::campaign::Promotion;
 use super::clock::Clock;
@@ -186,6 +187,7 @@ pub struct Exchange {
     noise: Option<Noise>,
     pub(super) particles: Particles,
     pub(super) line: Option<Line>,
+    pub(super) beacons: Beacons,
     pub(super) diary: Diary,
     /// Inputs and outputs of both cores, for reruns.
     pub(super) log: Log,
@@ -273,6 +275,7 @@ impl Exchange {
         let diary = Diary::open(&run.state, Arc::clone(&layout))?;
         let log = Log::open(&run.folder().join("log"))?;
         let particles = Particles::new(layout.values());
+        let beacons = Beacons::new(fleet.beacons);
         let mut exchange = Exchange {
             run,
             fleet,
@@ -297,6 +300,7 @@ impl Exchange {
             noise: Some(noise),
             particles,
             line: None,
+            beacons,
             diary,
             log,
             counter_seen: 0,
@@ -390,6 +394,7 @@ impl Exchange {
         self.begin_swarm()?;
         self.join_if_needed()?;
         self.timeouts()?;
+        self.mind_beacons();
         self.promote()?;
         self.drain_swarm()?;
         self.meter()?;

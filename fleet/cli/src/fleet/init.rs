@@ -199,6 +199,7 @@ impl Init {
                 approver: fleet.approver,
                 trust: Some(absolute(&self.dir.join(TRUST))?),
                 exchange: true,
+                beacons: false,
                 metered: false,
                 while_driving: false,
                 battery_soc_min_percent: 30,

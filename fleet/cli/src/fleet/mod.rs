@@ -1,5 +1,6 @@
 //! `shoal fleet …`
 
+mod beacon;
 mod chunks;
 mod description;
 mod documents;
@@ -27,6 +28,8 @@ use crate::output::Outcome;
 /// Make fleets of vehicles that exchange what they learn.
 #[derive(Subcommand)]
 pub(crate) enum Fleet {
+    /// Fold a region's records to those that matter, for vehicles that listen to beacons
+    Beacon(beacon::Beacon),
     /// Make a fleet: its authority, its vehicles' keys, and every document they agree on
     Init(init::Init),
     /// Sign a new window plan
@@ -44,6 +47,7 @@ pub(crate) enum Fleet {
 impl Fleet {
     pub(crate) fn run(self) -> Outcome {
         match self {
+            Fleet::Beacon(command) => command.run(),
             Fleet::Init(command) => command.run(),
             Fleet::Plan(command) => command.run(),
             Fleet::Provision(command) => command.run(),

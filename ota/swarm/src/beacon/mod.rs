@@ -119,7 +119,7 @@ pub struct Beacon {
     /// The window of the newest nonce, and when that was drawn.
     newest: Option<(u32, u64)>,
     /// The newest of each window, as they came.
-    nonces: BTreeMap<u32, Signed<Nonce>>,
+    nonces: BTreeMap<u32, (Signed<Nonce>, Vec<u8>)>,
     /// The window in which it began to listen.
     listening: Option<u32>,
     /// Something came that may change what matters.
@@ -236,6 +236,14 @@ impl Beacon {
         self.first = newest.saturating_sub(BEFORE);
         for kind in ["particle", "claim", "beacon"] {
             self.subscribe(&format!("{kind}/#"));
+        }
+        self.say_nonce(newest);
+    }
+
+    /// Passes on a window's nonce: who listens knows by it that the beacon is there.
+    fn say_nonce(&mut self, window: u32) {
+        if let Some((_nonce, bytes)) = self.nonces.get(&window) {
+            self.put(window, bytes.clone());
         }
     }
 
@@ -358,8 +366,9 @@ impl Beacon {
                 let this = (fields.window, fields.utc_seconds);
                 let newest = self.newest.max(Some(this));
                 let known = self.nonces.get(&fields.window);
-                if known.is_none_or(|known| known.counter < nonce.head().counter) {
-                    self.nonces.insert(fields.window, Signed::from(nonce));
+                if known.is_none_or(|(known, _bytes)| known.counter < nonce.head().counter) {
+                    let kept = (Signed::from(nonce), nonce.bytes().to_vec());
+                    self.nonces.insert(fields.window, kept);
                 }
                 self.tell_nonces(when(newest));
                 if self.newest < newest {
@@ -400,7 +409,7 @@ impl Beacon {
 
     fn tell_nonces(&mut self, when: Option<When>) {
         let (Some(records), Some(when)) = (&mut self.records, when) else { return };
-        for nonce in self.nonces.values() {
+        for (nonce, _bytes) in self.nonces.values() {
             // It is known, or there is a newer one of its window.
             let _known = records.nonce(&when, nonce);
         }
@@ -411,6 +420,7 @@ impl Beacon {
         let Some(when) = when(self.newest) else { return };
         if self.listening.is_some() {
             self.first = self.first.max(when.window.saturating_sub(1));
+            self.say_nonce(when.window);
         }
         let known = when.window.saturating_sub(NONCE_WINDOWS.into());
         self.nonces.retain(|window, _nonce| *window >= known);
@@ -594,7 +604,10 @@ impl Beacon {
 
     fn pass_on(&mut self, window: u32, first: Outbound<'_>, second: Option<Outbound<'_>>) {
         let rest = second.map_or(&[][..], |second| second.bytes());
-        let message = [first.bytes(), rest].concat();
+        self.put(window, [first.bytes(), rest].concat());
+    }
+
+    fn put(&mut self, window: u32, message: Vec<u8>) {
         if let Some((leaf, cleared)) = self.board.put(window, message) {
             self.acts.extend(cleared.into_iter().map(Act::Clear));
             self.acts.push_back(Act::Publish(leaf));

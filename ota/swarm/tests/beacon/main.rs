@@ -379,14 +379,15 @@ fn what_is_passed_on_is_checked_as_if_it_came_from_its_vehicle() {
     let mut forged = both.clone();
     forged[100] ^= 1;
     let elsewhere = topic(beacon_id(7), Leaf::beacon(1, 0));
-    let (_, not_passed_on) = nonce(0);
+    let document = documents(VEHICLES).into_iter().find(|(topic, _)| topic.leaf() == Leaf::Swarm);
+    let (_, not_passed_on) = document.unwrap();
     for (place, bytes, why) in [
         (&place, forged, "not what was signed"),
         (&place, [claim.clone(), other_header].concat(), "the header of another"),
         (&place, [claim.clone(), claim.clone()].concat(), "two claims"),
         (&place, [header.clone(), claim.clone()].concat(), "the header first"),
         (&place, header, "a header alone"),
-        (&place, not_passed_on, "a nonce"),
+        (&place, not_passed_on, "a document"),
         (&place, both[..both.len() - 1].to_vec(), "cut off"),
         (&place, Vec::new(), "nothing"),
         (&elsewhere, both, "of another window"),

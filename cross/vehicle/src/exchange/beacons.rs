@@ -1,0 +1,120 @@
+//! Whom a vehicle listens to: its region's beacons, or every vehicle when there is none.
+
+use std::collections::BTreeSet;
+
+use embassy_time::Duration;
+use shoal_swarm::inbox::read_relayed;
+use shoal_window::Phase;
+use shoal_wire::v1::Nonce;
+use shoal_wire::{KeyId, Topic, Verified};
+use tracing::{debug, info};
+
+use super::line::{For, Line, Listening};
+use super::run::{Exchange, ExchangeError};
+
+/// A beacon that has not said in this part of a window that it is there is not.
+const WAITS: u32 = 4;
+
+/// What is known of the region's beacons.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Beacons {
+    /// Whether to listen to them.
+    wanted: bool,
+    /// None was there: every vehicle is listened to, until one is.
+    missing: bool,
+    /// The newest window of which a beacon has said that it is there.
+    heard: Option<u32>,
+    /// In which window the contributions of these are listened to.
+    asked: Option<(u32, BTreeSet<KeyId>)>,
+    /// The broker may keep subscriptions of a window that is over.
+    stale: bool,
+}
+
+impl Beacons {
+    pub(super) fn new(wanted: bool) -> Self {
+        Self { wanted, ..Self::default() }
+    }
+
+    /// Whom to listen to in a window that opens, and whether what the broker keeps of the last one is to be forgotten.
+    pub(super) fn begin(&mut self) -> (Listening, bool) {
+        let back = self.missing && self.heard.is_some();
+        self.missing &= !back;
+        self.heard = None;
+        let stale = std::mem::take(&mut self.stale) || self.asked.take().is_some();
+        let listening = match (self.wanted, self.missing) {
+            (false, _) => Listening::Everybody,
+            (true, true) => Listening::Both,
+            (true, false) => Listening::Beacons,
+        };
+        (listening, back || stale)
+    }
+
+    const fn alone(&self) -> bool {
+        self.wanted && !self.missing
+    }
+
+    fn heard(&mut self, nonce: &Verified<'_, Nonce>) {
+        self.heard = self.heard.max(Some(nonce.body().fields().window));
+    }
+}
+
+impl Exchange {
+    /// What a beacon passed on: each record as if it had come from its signer.
+    pub(super) fn passed_on(
+        &mut self,
+        topic: &Topic<'_>,
+        text: &str,
+        bytes: &[u8],
+    ) -> Result<(), ExchangeError> {
+        let records = match read_relayed(topic, bytes, self.documents.keyring()) {
+            Ok(records) => records,
+            Err(reject) => {
+                debug!(topic = text, %reject, "refused");
+                self.count_refusal(reject.code());
+                return Ok(());
+            }
+        };
+        for (topic, record) in &records {
+            if let shoal_swarm::inbox::Record::Nonce(nonce) = record {
+                self.beacons.heard(nonce);
+            }
+            self.record(topic, &topic.text(), record, record.outbound().bytes())?;
+        }
+        Ok(())
+    }
+
+    /// While it listens to beacons: listens to those who were asked to contribute, and to everybody if no beacon is there.
+    pub(super) fn mind_beacons(&mut self) {
+        let Some(Phase::Open { window, .. }) = self.phase else { return };
+        if !self.beacons.alone() || self.line_for() != Some(For::Window) {
+            return;
+        }
+        let now = self.clock.now().since_boot;
+        let open = self.documents.plan().map_or(0, |plan| plan.fields().open_seconds);
+        let waits = Duration::from_secs(u64::from(open)) / WAITS;
+        let opened = self.tonight.opened;
+        let late = opened.is_some_and(|opened| now.saturating_duration_since(opened) > waits);
+        let Some(line) = &mut self.line else { return };
+        if late && self.beacons.heard < Some(window) {
+            info!(window, "no beacon is there: listening to every vehicle");
+            self.beacons.missing = true;
+            line.listen_to_all(&self.board);
+            return;
+        }
+        let known = self.beacons.asked.as_ref().is_some_and(|(of, _asked)| *of == window);
+        let (Some(swarm), Some(document)) = (&self.swarm, self.documents.swarm()) else { return };
+        let Some(nonce) = swarm.records().nonce_of(window).filter(|_nonce| !known) else { return };
+        let asked = self.documents.keyring().roster().asked(nonce, document.fields().asked.into());
+        line.listen_to(&self.board, &asked, true);
+        self.beacons.asked = Some((window, asked));
+    }
+
+    /// Before the line begins nothing more: the broker is not to keep what is of no use in the next window.
+    pub(super) fn unmind_beacons(&mut self) {
+        let Some((_window, asked)) = self.beacons.asked.take() else { return };
+        match self.line.as_mut().filter(|line| Line::connected(line)) {
+            Some(line) => line.listen_to(&self.board, &asked, false),
+            None => self.beacons.stale = true,
+        }
+    }
+}
