@@ -186,11 +186,19 @@ impl Fleet {
     /// # Panics
     /// When its configuration cannot be written.
     pub fn send(&self, number: u32, to: SocketAddr) {
+        let before = format!("broker = \"{}\"", self.told(number).broker);
+        self.tell(number, &before, &format!("broker = \"mqtt://{to}\""));
+    }
+
+    /// Changes what a vehicle is told, from its next start on.
+    ///
+    /// # Panics
+    /// When its configuration cannot be written, or does not say what is to be changed.
+    pub fn tell(&self, number: u32, before: &str, after: &str) {
         let path = self.vehicle_path(number).join("vehicle.toml");
         let toml = fs::read_to_string(&path).expect("a configuration");
-        let before = format!("broker = \"{}\"", self.told(number).broker);
-        let toml = toml.replace(&before, &format!("broker = \"mqtt://{to}\""));
-        fs::write(&path, toml).expect("a file");
+        assert!(toml.contains(before), "{toml}");
+        fs::write(&path, toml.replace(before, after)).expect("a file");
     }
 
     /// Collects what lies on a vehicle's computer that has the package that ships here, and reaches the broker at this
@@ -219,6 +227,14 @@ impl Fleet {
         let log = self.folder.path().join("serve.log");
         let path = self.path();
         Program::start("shoal", &[&["fleet", "serve", text(&path)], args].concat(), log)
+    }
+
+    /// Starts a beacon of this number.
+    pub fn beacon(&self, number: u32) -> Program {
+        let log = self.folder.path().join(format!("beacon-{number}.log"));
+        let (path, number) = (self.path(), number.to_string());
+        let args = ["fleet", "beacon", text(&path), "--number", &number];
+        Program::start("shoal", &args, log)
     }
 
     /// Signs a window plan anew.

@@ -7,6 +7,7 @@ use shoal_wire::v1::{
 };
 use shoal_wire::{
     Body, KeyId, Keys, Kind, PublicKey, RejectEnvelope, Stream, Topic, Unverified, decode_body,
+    relayed,
 };
 
 /// Reads the bytes as an envelope, as a body behind the number of its kind, and as a topic.
@@ -17,6 +18,11 @@ pub fn wire(bytes: &[u8]) {
     envelope(bytes);
     if let Some((kind, body)) = bytes.split_first() {
         Kind::from_number(*kind).into_iter().for_each(|kind| any_body(kind, body));
+    }
+    if let Ok([Some(first), second]) = relayed(bytes) {
+        let len = |record: &Unverified<'_>| record.head().envelope_bytes();
+        let whole = len(&first) + second.as_ref().map_or(0, len);
+        assert!(whole == bytes.len() as u64, "what is passed on has an end");
     }
     let text = str::from_utf8(bytes).unwrap_or_default();
     if let Ok(topic) = Topic::decode(text) {

@@ -34,6 +34,12 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
         body.extend(bytes(case, "body"));
         seeds.push((format!("body-{index:02}-kind-{kind:02}"), body));
     }
+    // What a beacon passes on: a claim, and after it a header.
+    let cases = vectors("bodies.json");
+    let of = |kind: u64| cases.iter().find(|case| case["kind"].as_u64() == Some(kind)).unwrap();
+    let [claim, header] = [1, 3].map(|kind| bytes(of(kind), "envelope"));
+    seeds.push(("relayed-claim-header".to_owned(), [claim.clone(), header].concat()));
+    seeds.push(("relayed-two-claims".to_owned(), [claim.clone(), claim].concat()));
     for case in vectors("topics.json") {
         let topic = case["topic"].as_str().unwrap();
         seeds.push((format!("topic-{}", case["name"].as_str().unwrap()), topic.into()));

@@ -1,6 +1,7 @@
 //! The programs of a fleet as processes: what one vehicle promises, kept while others, brokers and lines fail.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod beacons;
 mod campaign;
 mod hostile;
 mod interrupted;

@@ -123,7 +123,8 @@ fn of_fleet(
         )?;
         writeln!(toml, "trust = {}", place(trust)?)?;
     }
-    writeln!(toml, "exchange = {}\nmetered = {}", fleet.exchange, fleet.metered)?;
+    writeln!(toml, "exchange = {}\nbeacons = {}", fleet.exchange, fleet.beacons)?;
+    writeln!(toml, "metered = {}", fleet.metered)?;
     writeln!(toml, "while_driving = {}", fleet.while_driving)?;
     writeln!(toml, "battery_soc_min_percent = {}", fleet.battery_soc_min_percent)?;
     Ok(toml)
@@ -219,7 +220,7 @@ mod tests {
                     [night]\nsteps = 20\nslice = 5\nbatch = 4\nlearning_rate = 1e-3\nclips_min = 4\n\
                     margin = 0.01\ntemperature_max_c = -5\nbattery_soc_min_percent = 7\nretry_s = 9\n\
                     [fleet]\nname = \"f\"\nregion = \"r\"\nbroker = \"mqtts://b:1\"\n\
-                    certificates = \"tls\"\nkey = \"k\"\npack = \"p\"\ntrust = \"t\"\nexchange = false\nmetered = true\n\
+                    certificates = \"tls\"\nkey = \"k\"\npack = \"p\"\ntrust = \"t\"\nexchange = false\nbeacons = true\nmetered = true\n\
                     while_driving = true\nbattery_soc_min_percent = 9\n";
         let devices = "[camera]\ndevice = \"/dev/video2\"\nwidth = 640\nheight = 480\nformat = \"nv12\"\n\
                        read_write = true\nsilence_s = 4\n[can]\ninterface = \"can1\"\ndbc = \"car.dbc\"\n\

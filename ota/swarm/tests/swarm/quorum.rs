@@ -394,6 +394,46 @@ fn an_honest_claim_on_an_easier_part_is_not_broken() {
     assert!(book.read(7, |quorum| quorum.broken(5).is_empty()));
 }
 
+/// Who was not asked says nothing: liars who are drawn on a claim that is no nominee cannot condemn its claimant.
+#[test]
+fn votes_on_what_was_not_nominated_condemn_nobody() {
+    let mut book = Book::new(9);
+    let before = book.claim(0, 4, Role::Merge, 0.4);
+    book.all_vote(4, before, None, (0.40, 0.40, 0.01));
+    let claims: Vec<ParticleId> =
+        (0..9).map(|number| book.claim(number, 5, Role::Best, 0.5 + f64::from(number) / 100.0)).collect();
+    let nominated = book.nominated(5);
+    assert_eq!(nominated.len(), 3);
+    let other = claims.iter().find(|one| !nominated.contains(one)).unwrap();
+    book.all_vote(5, *other, None, (0.0, 0.4, 0.01));
+    book.read(7, |quorum| {
+        assert!(quorum.broken(5).is_empty() && quorum.ballots(5).is_empty());
+    });
+    book.all_vote(5, nominated[0], None, (0.0, 0.4, 0.01));
+    assert_eq!(book.read(7, |quorum| quorum.broken(5).len()), 1, "a nominee's is judged");
+}
+
+/// Weights change in window 20: what was put to the vote before it stays what was put to the vote.
+#[test]
+fn nominees_are_those_of_the_window_that_voted_whatever_weights_come() {
+    let utility = utility_of(&[&[(6, 1.0), (20, 0.0)], &[(6, 0.0), (20, 1.0)]], None);
+    let mut book = Book::new(9);
+    for number in 0..6_u8 {
+        let header = header(Role::Best, 5, number);
+        let value = f64::from(number) / 10.0;
+        let terms = [crate::make::measured(value, 0.01), crate::make::measured(-value, 0.01)];
+        let claim = signed(number, 0, crate::make::claim(&header, &terms));
+        book.records.header(&when(5), &book.roster, &signed(number, 0, header), 1).unwrap();
+        book.records.claim(&when(5), &book.roster, &claim).unwrap();
+    }
+    let nominees = |window| {
+        let quorum = Quorum::new(&book.records, &book.roster, &utility, window).unwrap();
+        quorum.nominees(5).iter().map(|nominee| nominee.claimant).collect::<Vec<_>>()
+    };
+    assert_eq!(nominees(6)[..2], [vehicle(5), vehicle(4)]);
+    assert_eq!(nominees(6), nominees(21));
+}
+
 /// Nobody makes a claim unbreakable by saying that it is uncertain.
 #[test]
 fn a_claimants_own_error_counts_only_as_far_as_it_is_usual() {
