@@ -18,7 +18,9 @@ fn fleet(broker: &Embedded) -> Option<Fleet> {
 /// Both name the same best in a window after this one; that window.
 fn agree_after(fleet: &Fleet, window: u64) -> u64 {
     let later = fleet.line(0, "a best", |line| {
-        line["window"].as_u64() > Some(window) && line["took_part"] == true && line["best"].is_string()
+        line["window"].as_u64() > Some(window)
+            && line["took_part"] == true
+            && line["best"].is_string()
     });
     let other = fleet.line(1, "the other's line", |line| line["window"] == later["window"]);
     assert_eq!(later["best"], other["best"]);

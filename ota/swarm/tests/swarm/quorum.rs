@@ -400,8 +400,9 @@ fn votes_on_what_was_not_nominated_condemn_nobody() {
     let mut book = Book::new(9);
     let before = book.claim(0, 4, Role::Merge, 0.4);
     book.all_vote(4, before, None, (0.40, 0.40, 0.01));
-    let claims: Vec<ParticleId> =
-        (0..9).map(|number| book.claim(number, 5, Role::Best, 0.5 + f64::from(number) / 100.0)).collect();
+    let claims: Vec<ParticleId> = (0..9)
+        .map(|number| book.claim(number, 5, Role::Best, 0.5 + f64::from(number) / 100.0))
+        .collect();
     let nominated = book.nominated(5);
     assert_eq!(nominated.len(), 3);
     let other = claims.iter().find(|one| !nominated.contains(one)).unwrap();
