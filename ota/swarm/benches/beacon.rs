@@ -144,13 +144,13 @@ fn whole() {
     let chosen = asked.len();
     let took = cpu_seconds() - start;
     let mut board = BTreeMap::new();
-    for number in 0..VEHICLES {
-        let id = key(number).public().id().to_string();
-        if asked.iter().any(|topic| topic.contains(&id)) {
-            for (topic, bytes) in claimed(number, WINDOW, Role::Best, value(number)) {
-                board.insert(topic.text().to_string(), bytes);
-            }
-        }
+    let is_asked = |number: &u32| {
+        let id = key(*number).public().id().to_string();
+        asked.iter().any(|topic| topic.contains(&id))
+    };
+    for number in (0..VEHICLES).filter(is_asked) {
+        let posts = claimed(number, WINDOW, Role::Best, value(number));
+        board.extend(posts.map(|(topic, bytes)| (topic.text().to_string(), bytes)));
     }
     let (mut messages, mut out) = (0, 0);
     for topic in asked.iter().filter(|topic| board.contains_key(*topic)) {

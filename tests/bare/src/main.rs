@@ -19,8 +19,9 @@ use shoal_wire::v1::{
 };
 use shoal_wire::{
     Authentic, Body, ChunkHash, HEAD_BYTES, Head, KeyId, Keys, Kind, Label, LayoutHash, Leaf,
-    ModelHash, Now, Outbound, PackHash, ParticleId, PublicKey, RecordId, RejectEnvelope, SecretKey,
-    Stream, Topic, Unverified, Utc, Verified, decode_body, seal,
+    ModelHash, Now, Outbound, PackHash, ParticleId, PublicKey, RELAYED_BYTES_MAX, RecordId,
+    RejectEnvelope, SecretKey, Stream, Topic, Unverified, Utc, Verified, decode_body, relay,
+    relayed, seal,
 };
 
 /// One key, whatever is asked.
@@ -143,7 +144,8 @@ fn topics(bytes: &[u8]) {
     let Ok(topic) = str::from_utf8(bytes).map(Topic::decode) else { return };
     let Ok(label) = Label::new("fleet") else { return };
     let leaf = topic.map_or(Leaf::vote(7, first::<1>(bytes)[0]), |topic| topic.leaf());
-    consume((leaf.kind(), leaf.name()));
+    consume((leaf.kind(), leaf.name(), Leaf::beacon(7, first::<1>(bytes)[0])));
+    consume(relayed(bytes).map(|records| records.map(|record| record.map(|one| *one.head()))).ok());
     if let Ok(topic) = topic.or(Topic::new(label, label, KeyId::new(first(bytes)), leaf)) {
         consume((topic.text(), topic.fleet().text().len(), topic.region().text().len()));
         consume((topic.publisher(), topic.leaf()));
@@ -173,6 +175,8 @@ fn send<'a, T: Body<'a>, E>(body: Result<T, E>, bytes: &[u8]) {
 }
 
 fn opened(outbound: Outbound<'_>) -> (Kind, RecordId, usize) {
+    let mut buffer = [0; RELAYED_BYTES_MAX];
+    consume(relay(outbound, Some(outbound), &mut buffer).map(|passed| passed.bytes().len()).ok());
     (outbound.kind(), outbound.id(), outbound.bytes().len())
 }
 

@@ -45,7 +45,7 @@ impl Chance {
 #[derive(Clone, Debug)]
 enum Said {
     Claim(Signed<Claim>),
-    Header(Signed<ParticleHeader>),
+    Header(Box<Signed<ParticleHeader>>),
 }
 
 impl Said {
@@ -118,11 +118,11 @@ impl World {
                 said.push(Said::Claim(signed(number, 1, other)));
             }
             if !self.chance.one_in(9) {
-                said.push(Said::Header(signed(number, 0, header)));
+                said.push(Said::Header(Box::new(signed(number, 0, header))));
             }
             if self.chance.one_in(9) {
                 let other = crate::make::header(role, window, number ^ 0x40);
-                said.push(Said::Header(signed(number, 1, other)));
+                said.push(Said::Header(Box::new(signed(number, 1, other))));
             }
         }
         self.chance.shuffle(&mut said);
