@@ -95,15 +95,7 @@ fn folded() {
 
 /// A beacon as its shell runs it: bytes in, bytes out.
 fn whole() {
-    let mut beacon = Beacon::new(
-        Label::new("fleet").unwrap(),
-        Label::new("region").unwrap(),
-        &Settings {
-            authority: fleet::authority().public(),
-            timekeeper: fleet::timekeeper().public(),
-            id: KeyId::new([1; 8]),
-        },
-    );
+    let mut beacon = beacon();
     // The head of a roster before its pages, as little as that matters.
     let mut documents = documents(VEHICLES);
     documents.sort_by_key(|(topic, _)| topic.leaf() != Leaf::Roster);
@@ -165,6 +157,18 @@ fn whole() {
     println!(
         "{took:.2} s from the nonce until {chosen} topics are asked for; {messages} messages of {out} bytes are passed on"
     );
+}
+
+fn beacon() -> Beacon {
+    Beacon::new(
+        Label::new("fleet").unwrap(),
+        Label::new("region").unwrap(),
+        &Settings {
+            authority: fleet::authority().public(),
+            timekeeper: fleet::timekeeper().public(),
+            id: KeyId::new([1; 8]),
+        },
+    )
 }
 
 fn hear(beacon: &mut Beacon, topic: &Topic<'_>, bytes: &[u8]) {
