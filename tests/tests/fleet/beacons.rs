@@ -40,7 +40,9 @@ fn a_best_is_elected_through_beacons_though_one_is_killed_and_one_added() {
     let Some(fleet) = fleet(&broker) else { return };
     let _serve = fleet.serve();
     let (first, second) = (fleet.beacon(1), fleet.beacon(2));
-    [&first, &second].map(|beacon| beacon.says("claims of the one before passed on", 1));
+    for beacon in [&first, &second] {
+        beacon.says("claims of the one before passed on", 1);
+    }
     let vehicles = [fleet.start(0, &[]), fleet.start(1, &[])];
     let window = agree_after(&fleet, 0);
     first.kill();

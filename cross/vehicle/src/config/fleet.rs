@@ -8,7 +8,7 @@ use shoal_trust::SignedBy;
 use shoal_wire::{Label, PublicKey};
 
 /// The keys of the table.
-pub(super) const KEYS: [&str; 14] = [
+pub(super) const KEYS: [&str; 15] = [
     "name",
     "region",
     "broker",
