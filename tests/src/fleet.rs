@@ -348,6 +348,9 @@ impl Drop for Fleet {
             show(&path.join("log"));
         }
         show(&self.folder.path().join("serve.log"));
+        for number in 1..=3 {
+            show(&self.folder.path().join(format!("beacon-{number}.log")));
+        }
     }
 }
 

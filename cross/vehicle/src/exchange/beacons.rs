@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use embassy_time::Duration;
+use embassy_time::{Duration, Instant};
 use shoal_swarm::inbox::read_relayed;
 use shoal_window::Phase;
 use shoal_wire::v1::Nonce;
@@ -12,7 +12,7 @@ use tracing::{debug, info};
 use super::line::{For, Line, Listening};
 use super::run::{Exchange, ExchangeError};
 
-/// A beacon that has not said in this part of a window that it is there is not.
+/// A beacon that has not said in this part of a window, from when the line began, that it is there is not.
 const WAITS: u32 = 4;
 
 /// What is known of the region's beacons.
@@ -22,7 +22,9 @@ pub(super) struct Beacons {
     wanted: bool,
     /// None was there: every vehicle is listened to, until one is.
     missing: bool,
-    /// The newest window of which a beacon has said that it is there.
+    /// When the line that listens to them began.
+    since: Option<Instant>,
+    /// The newest window of which a beacon has said that it is there; the next one's nonce may come before this one is over.
     heard: Option<u32>,
     /// In which window the contributions of these are listened to.
     asked: Option<(u32, BTreeSet<KeyId>)>,
@@ -36,10 +38,10 @@ impl Beacons {
     }
 
     /// Whom to listen to in a window that opens, and whether what the broker keeps of the last one is to be forgotten.
-    pub(super) fn begin(&mut self) -> (Listening, bool) {
+    pub(super) fn begin(&mut self, now: Instant) -> (Listening, bool) {
+        self.since = Some(now);
         let back = self.missing && self.heard.is_some();
         self.missing &= !back;
-        self.heard = None;
         let stale = std::mem::take(&mut self.stale) || self.asked.take().is_some();
         let listening = match (self.wanted, self.missing) {
             (false, _) => Listening::Everybody,
@@ -92,12 +94,12 @@ impl Exchange {
         let now = self.clock.now().since_boot;
         let open = self.documents.plan().map_or(0, |plan| plan.fields().open_seconds);
         let waits = Duration::from_secs(u64::from(open)) / WAITS;
-        let opened = self.tonight.opened;
-        let late = opened.is_some_and(|opened| now.saturating_duration_since(opened) > waits);
+        let since = self.beacons.since;
+        let late = since.is_some_and(|since| now.saturating_duration_since(since) > waits);
         let Some(line) = &mut self.line else { return };
         if late && self.beacons.heard < Some(window) {
             info!(window, "no beacon is there: listening to every vehicle");
-            self.beacons.missing = true;
+            (self.beacons.missing, self.beacons.heard) = (true, None);
             line.listen_to_all(&self.board);
             return;
         }

@@ -172,7 +172,7 @@ impl Exchange {
         let period = self.documents.plan().map_or(0, |plan| plan.fields().period_seconds);
         let seconds = period.saturating_mul(3).checked_div(2).unwrap_or(0);
         let (listening, anew) = match purpose {
-            For::Window => self.beacons.begin(),
+            For::Window => self.beacons.begin(self.clock.now().since_boot),
             For::Joining => (Listening::Everybody, false),
         };
         let (fresh, version) = (!self.tonight.called || anew, self.version);

@@ -120,6 +120,8 @@ pub struct Beacon {
     newest: Option<(u32, u64)>,
     /// The newest of each window, as they came.
     nonces: BTreeMap<u32, (Signed<Nonce>, Vec<u8>)>,
+    /// Whether what stood at the topics of what is agreed has come.
+    read: bool,
     /// The window in which it began to listen.
     listening: Option<u32>,
     /// Something came that may change what matters.
@@ -148,6 +150,7 @@ impl Beacon {
             first: 0,
             newest: None,
             nonces: BTreeMap::new(),
+            read: false,
             listening: None,
             changed: false,
             wanted: BTreeMap::new(),
@@ -180,10 +183,16 @@ impl Beacon {
                 Ok(())
             }
             Input::Read => {
+                self.read = true;
                 self.listen();
                 Ok(())
             }
-            Input::Message { topic, bytes } => self.message(topic, bytes),
+            Input::Message { topic, bytes } => {
+                let taken = self.message(topic, bytes);
+                // Nobody may have agreed on anything when it began.
+                self.listen();
+                taken
+            }
         }
     }
 
@@ -229,7 +238,7 @@ impl Beacon {
 
     fn listen(&mut self) {
         let Some((newest, _utc)) = self.newest else { return };
-        if self.listening.is_some() || !self.agreed.whole() {
+        if !self.read || self.listening.is_some() || !self.agreed.whole() {
             return;
         }
         self.listening = Some(newest);
