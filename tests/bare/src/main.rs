@@ -170,6 +170,7 @@ fn send<'a, T: Body<'a>, E>(body: Result<T, E>, bytes: &[u8]) {
     consume(key.public().id());
     let mut buffer = [0; 1024];
     if let Ok(body) = body {
+        consume(key.sign_metadata(bytes));
         consume(seal(&body, integer(bytes), integer(bytes), &key, &mut buffer).map(opened).ok());
     }
 }

@@ -39,6 +39,7 @@ struct Tuning {
 
 impl Exchange {
     pub(super) fn read_documents(&mut self) -> Result<(), ExchangeError> {
+        self.tell_metadata_end();
         for key in self.vault.keys(DOCUMENT)? {
             let Some(envelope) = self.vault.get(&key)? else { continue };
             let text = key.strip_prefix(DOCUMENT).unwrap_or(&key);
@@ -83,7 +84,7 @@ impl Exchange {
     }
 
     /// Says until when it is known which documents count.
-    pub(super) fn tell_metadata_end(&self) {
+    fn tell_metadata_end(&self) {
         let ends = self.documents.trust().and_then(Trust::ends);
         self.run.metrics.metadata_end.set(ends.map_or(0, |ends| ends.at_s));
     }

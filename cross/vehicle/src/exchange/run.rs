@@ -274,8 +274,7 @@ impl Exchange {
         let slots = saved_slots(&vault)?;
         let diary = Diary::open(&run.state, Arc::clone(&layout))?;
         let log = Log::open(&run.folder().join("log"))?;
-        let particles = Particles::new(layout.values());
-        let beacons = Beacons::new(fleet.beacons);
+        let (particles, beacons) = (Particles::new(layout.values()), Beacons::new(fleet.beacons));
         let mut exchange = Exchange {
             run,
             fleet,
@@ -312,7 +311,6 @@ impl Exchange {
             zero_seconds: None,
             tonight: Tonight::default(),
         };
-        exchange.tell_metadata_end();
         exchange.read_documents()?;
         if !exchange.documents.whole() {
             // A first start, or a store that was lost: seconds of UTC, which grow faster than records are signed, are
