@@ -23,7 +23,7 @@ use shoal_wire::{Label, LayoutHash, ModelHash, PackHash, RejectLabel, SecretKey}
 use super::description::Description;
 use super::documents::{Desk, not_after_seconds};
 use super::plan::Calendar;
-use super::repositories::{Repositories, TRUST};
+use super::repositories::{IMAGE, Repositories, TRUST};
 use super::secret::{self, Source};
 use super::toml::vehicle;
 use crate::clock::utc_ms;
@@ -95,11 +95,16 @@ impl RuleName {
 
 impl Init {
     pub(crate) fn run(self) -> Outcome {
+        if self.region == IMAGE {
+            return Err(format!(
+                "`{IMAGE}` is the name of the authority's repository: call the region otherwise"
+            )
+            .into());
+        }
         let pack = Pack::open(&self.pack)?;
         let package = Package::open(&self.package)?;
         let swarm = self.swarm(&package)?;
         let plan = WindowPlan::new(self.calendar.first(next_second)?)?;
-        let now_s = utc_ms()? / 1000;
         let told = match &self.vehicle {
             // Its paths are relative to it; those of a vehicle's file are not.
             Some(file) => Config::read(&absolute(file)?)?,
@@ -126,7 +131,9 @@ impl Init {
         desk.sign("utility", &utility(&pack)?)?;
         desk.sign("swarm", &swarm)?;
         desk.sign("pack", &manifest(&pack)?)?;
-        Repositories::of(&self.dir, &description).create(&self.files(&pack, &package)?, now_s)?;
+        // From the first window on, as the documents: a fleet that is made again is the same.
+        let repositories = Repositories::of(&self.dir, &description);
+        repositories.create(&self.files(&pack, &package)?, plan.fields().epoch_seconds)?;
         println!("fleet of {} vehicles in {}", vehicles.len(), self.dir.display());
         println!("authority  {}", authority.public().id());
         println!("timekeeper {}", timekeeper.public().id());

@@ -19,7 +19,7 @@ use crate::output::{Failure, Outcome};
 /// What vehicles get: the map and the newest roots.
 pub(super) const TRUST: &str = "trust";
 /// What the authority signed.
-const IMAGE: &str = "image";
+pub(super) const IMAGE: &str = "image";
 const DAY_S: u64 = 86_400;
 /// People sign roots for so long…
 const ROOT_S: u64 = 3 * 365 * DAY_S;
