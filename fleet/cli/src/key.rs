@@ -51,6 +51,7 @@ impl Rotate {
     pub(crate) fn run(self) -> Outcome {
         let mut description = Description::read(&self.dir)?;
         let authority = fleet::authority_key(&self.dir, &description)?;
+        Repositories::of(&self.dir, &description).check()?;
         let now_s = utc_ms()? / 1000;
         let (role, key) = match self.role {
             Role::Timekeeper => ("timekeeper", &mut description.timekeeper),

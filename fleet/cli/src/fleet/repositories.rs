@@ -58,7 +58,21 @@ impl<'a> Repositories<'a> {
             self.sign_root(name, 1, &[], now_s)?;
         }
         self.sign_targets(IMAGE, &self.documents(files)?, "authority", now_s)?;
-        self.refresh(now_s).map(|_signed| ())
+        self.refresh(now_s)
+    }
+
+    /// Whether there are any: a fleet that was made before there were goes on without, and its vehicles have no `trust`.
+    fn exist(&self) -> bool {
+        self.folder(IMAGE).exists()
+    }
+
+    /// Fails where there are none: nothing could follow a new key.
+    pub(crate) fn check(&self) -> Outcome {
+        if !self.exist() {
+            let fleet = self.fleet.display();
+            return Err(format!("{fleet} has no repositories: it was made by an older `shoal fleet init`, and its vehicles follow no roots").into());
+        }
+        Ok(())
     }
 
     /// A root by these keys of the folder, signed by people who were asked before, too.
@@ -109,11 +123,14 @@ impl<'a> Repositories<'a> {
         let counter = newest_counter(self.fleet, authority.public().id())?;
         let mut desk = Desk::new(&self.fleet.join("documents"), authority, counter, now_s + ROOT_S);
         desk.sign("tuf-roots", &Document::new(fields)?)?;
-        self.refresh(now_s).map(|_signed| ())
+        self.refresh(now_s)
     }
 
     /// The authority has signed other documents: it names them.
     pub(crate) fn name_documents(&self, now_s: u64) -> Outcome {
+        if !self.exist() {
+            return Ok(());
+        }
         let (_version, named) = self.targets(IMAGE)?;
         let files: BTreeMap<String, Target> =
             named.into_iter().filter(|(name, _target)| !name.starts_with("documents/")).collect();
@@ -121,8 +138,11 @@ impl<'a> Repositories<'a> {
     }
 
     /// The timekeeper lets the region use what the authority named and is there, and says that nothing newer is known: if either is
-    /// new, or it said so long ago. Whether it signed.
-    pub(super) fn refresh(&self, now_s: u64) -> Result<bool, Failure> {
+    /// new, or it said so long ago.
+    pub(super) fn refresh(&self, now_s: u64) -> Outcome {
+        if !self.exist() {
+            return Ok(());
+        }
         let (_version, named) = self.targets(IMAGE)?;
         let here = self.documents(&BTreeMap::new())?;
         let counts = |(name, target): &(String, Target)| {
@@ -135,14 +155,10 @@ impl<'a> Repositories<'a> {
         if version == 0 || before != counts || !author::is_by(&read(&file)?, &key.public())? {
             self.sign_targets(self.region, &counts, "timekeeper", now_s)?;
         }
-        let mut signed = false;
-        for name in [IMAGE, self.region] {
-            signed |= self.refresh_one(name, &key, now_s)?;
-        }
-        Ok(signed)
+        [IMAGE, self.region].iter().try_for_each(|name| self.refresh_one(name, &key, now_s))
     }
 
-    fn refresh_one(&self, name: &str, key: &SecretKey, now_s: u64) -> Result<bool, Failure> {
+    fn refresh_one(&self, name: &str, key: &SecretKey, now_s: u64) -> Outcome {
         let folder = self.folder(name);
         let targets = read(&folder.join("targets.json"))?;
         let old = folder.join("timestamp.json");
@@ -156,7 +172,7 @@ impl<'a> Repositories<'a> {
             let ours = author::is_by(&timestamp, &key.public())?;
             let long = end_s > i64::try_from(now_s + TIMESTAMP_S / 2)?;
             if same && ours && long && self.envelope(name).exists() {
-                return Ok(false);
+                return Ok(());
             }
         }
         version += 1;
@@ -171,8 +187,7 @@ impl<'a> Repositories<'a> {
             Document::new(DocumentFields { name: &document, version: number, bytes: &bytes })?;
         let mut buffer = vec![0; Kind::Document.envelope_bytes_max()];
         let sealed = seal(&document, version, u64::MAX, key, &mut buffer)?;
-        write_whole(&self.envelope(name), sealed.bytes())?;
-        Ok(true)
+        Ok(write_whole(&self.envelope(name), sealed.bytes())?)
     }
 
     fn sign_targets(

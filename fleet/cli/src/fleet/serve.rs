@@ -180,7 +180,7 @@ impl Program {
         let first = self.documents.seen.is_empty();
         let repositories = Repositories::of(&self.dir, &self.description);
         match repositories.refresh(utc_ms()? / 1000) {
-            Ok(_signed) => {}
+            Ok(()) => {}
             Err(error) if first => return Err(error),
             Err(error) => eprintln!("warning: metadata stay as they were: {error}"),
         }

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use shoal_shadow::pack::Pack;
+use shoal_trust::{Metadata, Trust, document_name};
 use shoal_vehicle::config::Config;
 use shoal_wire::v1::{Document, Roster, RosterPage, SwarmDocument, UtilityDocument, WindowPlan};
 use shoal_wire::{Body, KeyId, Keys, Kind, PackHash, PublicKey, Unverified, Verified};
@@ -180,4 +181,44 @@ fn a_new_plan_keeps_what_is_not_named_and_counts_above_every_document() {
 
     let refused = plan(&["--period", "10"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("open for 15 s of 10 s"));
+}
+
+/// What `trust` a vehicle is given names what the folder has, after each command that signs; and a fleet from before goes on.
+#[test]
+fn metadata_name_the_documents_after_each_command_that_signs_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let plan = || std::fs::read(fleet.join("documents/plan.shl")).unwrap();
+    let counts = |bytes: &[u8]| {
+        let mut trust = Trust::open(&fleet.join("trust")).unwrap();
+        for name in ["image", "region-0"] {
+            let read = |file: &str| {
+                std::fs::read_to_string(fleet.join("repositories").join(name).join(file)).unwrap()
+            };
+            let metadata = Metadata {
+                timestamp: read("timestamp.json"),
+                snapshot: read("snapshot.json"),
+                targets: read("targets.json"),
+            };
+            let metadata = serde_json::to_vec(&metadata).unwrap();
+            // Until the timekeeper has signed, they do not fit together.
+            if trust.take(&document_name(name), &metadata, 1).is_err() {
+                return false;
+            }
+        }
+        trust.check("documents/plan", bytes).is_ok()
+    };
+    let first = plan();
+    assert!(counts(&first));
+    let command = ["fleet", "plan", text(&fleet), "--period", "20", "--open", "15"];
+    assert!(shoal(&command).status.success());
+    // The authority names it; the region follows when the timekeeper signs, here for a new key.
+    assert!(!counts(&first) && !counts(&plan()));
+    assert!(shoal(&["key", "rotate", text(&fleet), "timekeeper"]).status.success());
+    assert!(!counts(&first) && counts(&plan()));
+
+    std::fs::remove_dir_all(fleet.join("repositories")).unwrap();
+    assert!(shoal(&command).status.success(), "a fleet from before there were any");
+    let refused = shoal(&["key", "rotate", text(&fleet), "timekeeper"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("has no repositories"));
 }
