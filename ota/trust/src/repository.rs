@@ -148,7 +148,7 @@ impl Repository {
     /// is of a key that the last one no longer names counts no more.
     ///
     /// # Errors
-    /// [`Reject`], at the first that does not follow; those before it are trusted.
+    /// [`Reject`]: the first that is newer does not follow. If a later one does not, those before it are trusted, and that is news.
     pub fn follow(&mut self, roots: &[String]) -> Result<bool, Reject> {
         let newest = self.parsed.signed.version;
         let followed = roots.iter().try_for_each(|root| self.follow_one(root));
@@ -157,7 +157,7 @@ impl Repository {
             let metadata = self.view.take().map(|view| view.metadata);
             self.view = metadata.and_then(|metadata| self.load(metadata).ok());
         }
-        followed.map(|()| advanced)
+        if advanced { Ok(true) } else { followed.map(|()| false) }
     }
 
     fn follow_one(&mut self, root: &str) -> Result<(), Reject> {

@@ -131,13 +131,16 @@ impl Trust {
     pub fn take(&mut self, document: &str, bytes: &[u8], now_s: u64) -> Result<bool, Reject> {
         if document == ROOTS {
             let roots: BTreeMap<String, Vec<String>> = read(bytes)?;
-            let mut followed = false;
+            // What one repository followed is news, whatever is wrong with another's.
+            let mut followed = Ok(false);
             for (name, roots) in &roots {
-                if let Some(repository) = self.repositories.get_mut(name) {
-                    followed |= repository.follow(roots)?;
+                let Some(repository) = self.repositories.get_mut(name) else { continue };
+                let one = repository.follow(roots);
+                if !matches!(followed, Ok(true)) && !matches!(one, Ok(false)) {
+                    followed = one;
                 }
             }
-            return Ok(followed);
+            return followed;
         }
         let name = document.strip_prefix(METADATA_NAME).unwrap_or(document);
         match self.repositories.get_mut(name) {

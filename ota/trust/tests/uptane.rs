@@ -250,6 +250,26 @@ fn a_root_needs_both_who_sign_roots() {
     });
 }
 
+/// What was followed is news, and is kept, whatever is wrong with what comes after it.
+#[test]
+fn a_root_that_does_not_follow_takes_nothing_from_those_that_do() {
+    with(|fleet, mut trust| {
+        let (second, third) = (fleet.root("image", 2), fleet.root("image", 3));
+        let broken = third.replace("\"version\":3", "\"version\":4");
+        let told = |image: Vec<&str>, region: &str| {
+            let roots = BTreeMap::from([("image", image), ("region-0", vec![region])]);
+            serde_json::to_vec(&roots).unwrap()
+        };
+        assert_ne!(broken, third);
+        assert!(trust.take(ROOTS, &told(vec![&second, &broken], &broken), NOW_S).unwrap());
+        let version = |trust: &Trust| trust.repositories().next().unwrap().1.versions().0;
+        assert_eq!(version(&trust), 2);
+        assert!(trust.take(ROOTS, &told(vec![&broken], &broken), NOW_S).is_err());
+        assert!(trust.take(ROOTS, &told(vec![&third], &broken), NOW_S).unwrap());
+        assert_eq!(version(&trust), 3);
+    });
+}
+
 /// A timekeeper's key is revoked: what it signed counts no more, what the next one signs does, and no version stands in its way.
 #[test]
 fn a_revoked_key_signs_nothing_any_more() {

@@ -16,6 +16,7 @@ use shoal_wire::v1::PARTICLE_HEADER_BYTES_MAX;
 use shoal_wire::{KeyId, Label};
 
 use super::description::Description;
+use super::goodbye::goodbye;
 use crate::clock::utc_ms;
 use crate::output::{Failure, Outcome};
 use crate::stop::Stop;
@@ -28,8 +29,6 @@ const TICK: Duration = Duration::from_millis(200);
 const READING_MS: u64 = 300;
 /// So many publications may wait for their acknowledgement.
 const WAITING_MAX: usize = 64;
-/// How long the last publications may take.
-const FINISH: Duration = Duration::from_secs(5);
 
 /// Fold a region's records to those that matter, for vehicles that listen to beacons.
 ///
@@ -83,7 +82,7 @@ impl Beacon {
         while !stop.told_within(Duration::ZERO) {
             program.step()?;
         }
-        program.finish();
+        goodbye(program.link);
         Ok(())
     }
 }
@@ -220,19 +219,5 @@ impl Program {
                 self.core.passed_on()
             );
         }
-    }
-
-    /// Lets what is in flight arrive.
-    fn finish(mut self) {
-        self.link.finish();
-        let mut silent = Duration::ZERO;
-        while silent < FINISH {
-            match self.link.next(TICK) {
-                Some(Event::Drained) => break,
-                Some(_event) => {}
-                None => silent += TICK,
-            }
-        }
-        self.link.close();
     }
 }

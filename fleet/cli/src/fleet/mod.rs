@@ -4,6 +4,7 @@ mod beacon;
 mod chunks;
 mod description;
 mod documents;
+mod goodbye;
 mod init;
 pub(crate) mod journal;
 mod plan;

@@ -20,6 +20,7 @@ use shoal_wire::{Kind, Label, Leaf, PublicKey, Topic};
 use super::chunks::{Chunks, Piece};
 use super::description::Description;
 use super::documents::envelopes;
+use super::goodbye::goodbye;
 use super::repositories::Repositories;
 use super::secret;
 use super::witness::Witness;
@@ -33,8 +34,6 @@ const PLENTY: Bytes = Bytes { up: 1 << 50, down: 1 << 50 };
 const TICK: Duration = Duration::from_millis(200);
 /// From one look at the documents to the next.
 const LOOK_MS: u64 = 1_000;
-/// How long the last publications may take.
-const FINISH: Duration = Duration::from_secs(5);
 
 /// Keep a fleet's time: its documents on the broker, and a nonce for every window.
 ///
@@ -104,7 +103,7 @@ impl Serve {
         while !program.done && !stop.told_within(Duration::ZERO) {
             program.step()?;
         }
-        program.finish();
+        goodbye(program.link);
         Ok(())
     }
 }
@@ -322,20 +321,6 @@ impl Program {
             }
         }
         Ok(())
-    }
-
-    /// Lets what is in flight arrive.
-    fn finish(mut self) {
-        self.link.finish();
-        let mut silent = Duration::ZERO;
-        while silent < FINISH {
-            match self.link.next(TICK) {
-                Some(Event::Drained) => break,
-                Some(_event) => {}
-                None => silent += TICK,
-            }
-        }
-        self.link.close();
     }
 }
 
