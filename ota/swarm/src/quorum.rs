@@ -21,6 +21,8 @@ const ERRORS_MAX: f64 = 2.0;
 const HIGHEST: usize = 2;
 /// Of one particle, so many claims are held against what its voters found: those that say most for themselves.
 const JUDGED: usize = 8;
+/// So many who publish a particle publish its chunks, too; who finds them there already adds a header and no copy.
+pub(crate) const COPIES: usize = 2;
 /// From how many windows after its claim a particle can be best…
 const ELECTED_AFTER: u32 = 2;
 /// …and for how many windows it can be worst.
@@ -61,8 +63,14 @@ pub(crate) struct Claimed<'a> {
     pub(crate) utility: f64,
 }
 
-/// Votes, each with its voter.
-type Votes<'a> = Vec<(KeyId, &'a VoteFields)>;
+/// The votes on one nominee.
+#[derive(Default)]
+struct Votes<'a> {
+    /// Each with its voter.
+    measured: Vec<(KeyId, &'a VoteFields)>,
+    /// How many say that its values were not to be had.
+    missing: usize,
+}
 
 /// What came of the claims of one window.
 struct Judged<'a> {
@@ -70,6 +78,7 @@ struct Judged<'a> {
     votes: BTreeMap<ParticleId, Votes<'a>>,
     ballots: Vec<Ballot>,
     broken: BTreeSet<KeyId>,
+    withheld: BTreeSet<KeyId>,
 }
 
 /// The records, read in one window.
@@ -138,8 +147,14 @@ impl<'a> Quorum<'a> {
         self.judged().get(&window).map(|judged| judged.broken.clone()).unwrap_or_default()
     }
 
-    /// Who is not in good standing in this window: a claim of theirs was broken in the eight windows before. The claims of
-    /// the last of these are not voted on yet.
+    /// Who claimed what a majority of those drawn then could not get from anybody. Claims of what several others have published
+    /// before break nobody: who makes one relies on their copies.
+    pub fn withheld(&self, window: u32) -> BTreeSet<KeyId> {
+        self.judged().get(&window).map(|judged| judged.withheld.clone()).unwrap_or_default()
+    }
+
+    /// Who is not in good standing in this window: a claim of theirs was broken, or what they claimed withheld, in the eight
+    /// windows before. The claims of the last of these are not voted on yet.
     pub fn quarantined(&self, window: u32) -> BTreeSet<KeyId> {
         standing(self.judged(), window)
     }
@@ -166,8 +181,8 @@ impl<'a> Quorum<'a> {
         let nominees = nominees(nonce, claims.clone(), &standing(before, asked));
         let votes = self.counted(asked, nonce, &nominees);
         let count = |weighing: &Weighing, nominee: &Nominee| {
-            let votes: Vec<&VoteFields> =
-                votes.get(&nominee.particle)?.iter().map(|(_voter, vote)| *vote).collect();
+            let votes = &votes.get(&nominee.particle)?.measured;
+            let votes: Vec<&VoteFields> = votes.iter().map(|(_voter, vote)| *vote).collect();
             let Nominee { particle, role, claimant, .. } = *nominee;
             let voters = self.roster.voters_count();
             Ballot::count(particle, role, claimant, voters, &votes, weighing)
@@ -176,10 +191,26 @@ impl<'a> Quorum<'a> {
             nominees.iter().filter_map(|nominee| count(&weighing, nominee)).collect();
         let level = window.checked_sub(1).and_then(|window| before.get(&window));
         let broken = self.breaks(window, nonce, &weighing, &claims, &then, level);
+        let withheld = self.withholds(&claims, &votes);
         let mut ballots: Vec<Ballot> =
             nominees.iter().filter_map(|nominee| count(&self.weighing, nominee)).collect();
         ballots.sort_by_key(|ballot| ballot.particle);
-        Some(Judged { nominees, votes, ballots, broken })
+        Some(Judged { nominees, votes, ballots, broken, withheld })
+    }
+
+    /// Whose claims nobody could measure.
+    fn withholds(
+        &self,
+        claims: &[Claimed<'a>],
+        votes: &BTreeMap<ParticleId, Votes<'a>>,
+    ) -> BTreeSet<KeyId> {
+        let most = majority(self.roster.voters_count());
+        let gone = |particle: &ParticleId| {
+            let missing = votes.get(particle).is_some_and(|votes| votes.missing >= most);
+            missing && self.records.with_id(*particle).len() <= COPIES
+        };
+        let claims = claims.iter().map(|claimed| claimed.claim);
+        claims.filter(|claim| gone(&claim.body.particle)).map(|claim| claim.signer).collect()
     }
 
     /// Whose claims these ballots break. `level`: the window in which their reference was measured on the part of the claims.
@@ -328,10 +359,7 @@ impl<'a> Quorum<'a> {
             BTreeMap::new();
         for vote in self.records.votes(asked) {
             let fields = &vote.body;
-            let right = fields.part == part
-                && fields.pack == self.pack
-                && fields.best != Some(fields.nominee);
-            if !right {
+            if fields.part != part || fields.pack != self.pack {
                 continue;
             }
             let votes = by_nominee.entry(fields.nominee).or_default();
@@ -345,8 +373,16 @@ impl<'a> Quorum<'a> {
             let Some(votes) = by_nominee.remove(&nominee) else { continue };
             let drawn = self.roster.voters(nonce, nominee, claimant);
             let of_drawn = votes.into_iter().filter(|(voter, _vote)| drawn.contains(voter));
-            let counts = of_drawn.filter_map(|(voter, vote)| Some((voter, vote?)));
-            counted.insert(nominee, counts.collect());
+            let mut counts = Votes::default();
+            let once = of_drawn.filter_map(|(voter, vote)| Some((voter, vote?)));
+            for (voter, vote) in once {
+                if vote.is_missing() {
+                    counts.missing = counts.missing.saturating_add(1);
+                } else {
+                    counts.measured.push((voter, vote));
+                }
+            }
+            counted.insert(nominee, counts);
         }
         counted
     }
@@ -361,7 +397,7 @@ impl<'a> Quorum<'a> {
     ) -> Option<(f64, f64)> {
         let mut levels = BTreeMap::new();
         for (nominee, votes) in &of.votes {
-            for (voter, vote) in votes {
+            for (voter, vote) in &votes.measured {
                 let values = |value: &dyn Fn(&Compared) -> i16| {
                     vote.terms.iter().map(value).collect::<Vec<i16>>()
                 };
@@ -388,7 +424,8 @@ fn standing(judged: &BTreeMap<u32, Judged<'_>>, window: u32) -> BTreeSet<KeyId> 
     let from = window.saturating_sub(STANDING_WINDOWS);
     // An empty range has no place in a map.
     let to = window.saturating_sub(1).max(from);
-    judged.range(from..to).flat_map(|(_window, judged)| judged.broken.iter().copied()).collect()
+    let judged = judged.range(from..to).map(|(_window, judged)| judged);
+    judged.flat_map(|judged| judged.broken.union(&judged.withheld).copied()).collect()
 }
 
 /// Whether a claim is of what was to be measured: a particle that can be nominated, on this part of this pack.

@@ -99,7 +99,11 @@ fn names(bytes: &[u8]) {
 fn bodies(bytes: &[u8], keys: &OneKey) {
     envelopes::<WindowPlan>(bytes, keys, |plan| window(plan, bytes, keys));
     envelopes::<Claim>(bytes, keys, |claim| send(Claim::new(claim.fields().clone()), bytes));
-    envelopes::<Vote>(bytes, keys, |vote| send(Vote::new(vote.fields().clone()), bytes));
+    envelopes::<Vote>(bytes, keys, |vote| {
+        consume(vote.fields().is_missing());
+        send(Vote::new(vote.fields().clone()), bytes);
+        send(Vote::new(vote.fields().clone().missing()), bytes);
+    });
     envelopes::<ParticleHeader>(bytes, keys, |header| {
         consume(header.id());
         send(ParticleHeader::new(header.fields().clone()), bytes);

@@ -12,7 +12,7 @@ use shoal_wire::{KeyId, Kind, ParticleId, RecordId, Topic, Unverified};
 
 use crate::cluster::Cluster;
 use crate::documents::{Fleet, OPEN_S, PERIOD_S};
-use crate::engine::{Character, start};
+use crate::engine::{Character, Lie, start};
 use crate::intruder::Everybody;
 use crate::vehicle::{Vehicle, WINDOWS_MAX, Wire, records};
 use crate::world::opens_us;
@@ -130,6 +130,41 @@ impl Checks {
                 assert!(
                     !quarantined.contains(&other.key),
                     "{now_us}: vehicle {honest} is honest and in quarantine at {number}:\n{}",
+                    known(swarm, window)
+                );
+            }
+        }
+    }
+
+    /// Whether some honest vehicle has this one in quarantine.
+    pub fn stands_aside(&self, key: KeyId, vehicles: &[Vehicle], window: u32) -> bool {
+        let honest = vehicles.iter().filter(|vehicle| vehicle.character == Character::Honest);
+        let mut swarms =
+            honest.filter_map(|vehicle| vehicle.exchange.as_ref().and_then(Exchange::swarm));
+        swarms.any(|swarm| swarm.quarantined(window).contains(&key))
+    }
+
+    /// Before a window closes, where nothing goes wrong but lies: what honest voters could not get in the window before, nobody could.
+    pub fn who_withholds_stands_aside(&self, vehicles: &[Vehicle], window: u32, now_us: u64) {
+        let Some(claimed) = window.checked_sub(2) else { return };
+        let of = |key: KeyId| vehicles.iter().find(|vehicle| vehicle.key == key);
+        let withholds =
+            |key| of(key).is_some_and(|one| one.character == Character::Liar(Lie::Withholds));
+        let honest = |key| of(key).is_some_and(|one| one.character == Character::Honest);
+        for vehicle in vehicles.iter().filter(|vehicle| vehicle.character == Character::Honest) {
+            let Some(swarm) = vehicle.exchange.as_ref().and_then(Exchange::swarm) else { continue };
+            let records = swarm.records();
+            for claim in records.claims(claimed).filter(|claim| withholds(claim.signer)) {
+                let particle = claim.body.particle;
+                let votes = records.votes(claimed + 1).filter(|vote| honest(vote.signer));
+                let mut votes = votes.filter(|vote| vote.body.nominee == particle).peekable();
+                let alone = records.with_id(particle).len() == 1;
+                let nobody = votes.peek().is_some() && votes.all(|vote| vote.body.is_missing());
+                assert!(
+                    !alone || !nobody || swarm.quarantined(window).contains(&claim.signer),
+                    "{now_us}: {} claimed what nobody could get, and stands as before at {}:\n{}",
+                    claim.signer,
+                    vehicle.number,
                     known(swarm, window)
                 );
             }

@@ -163,6 +163,15 @@ impl World {
         if self.weather.liars_are_few() {
             self.checks.nobody_is_slandered(&self.vehicles, window, now);
         }
+        if self.vehicles.iter().any(|vehicle| {
+            let withholds = vehicle.character == Character::Liar(Lie::Withholds);
+            withholds && self.checks.stands_aside(vehicle.key, &self.vehicles, window)
+        }) {
+            self.trouble("stood aside");
+        }
+        if self.weather.only_lies() {
+            self.checks.who_withholds_stands_aside(&self.vehicles, window, now);
+        }
         // Who thinks that it is another window refuses what is said in this one, and what is slow comes late.
         let listens = self.weather.clock == 0.0 && self.weather.delay_ms <= 300;
         for vehicle in &self.vehicles {

@@ -111,7 +111,8 @@ impl Weather {
     }
 
     /// Whether nothing goes wrong but that some lie.
-    fn only_lies(&self) -> bool {
+    #[must_use]
+    pub fn only_lies(&self) -> bool {
         let Weather { vehicles, windows, delay_ms, metadata, .. } = *self;
         let lies = self.lies.clone();
         *self == Weather { lies, delay_ms, metadata, ..Weather::fair(vehicles, windows) }

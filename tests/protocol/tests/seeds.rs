@@ -17,7 +17,7 @@ const SEEDS: u64 = 500;
 const PROGRESS: u64 = 500;
 
 /// Everything that goes wrong in some world.
-const TROUBLES: [&str; 20] = [
+const TROUBLES: [&str; 21] = [
     "absent",
     "broker",
     "budget",
@@ -36,6 +36,7 @@ const TROUBLES: [&str; 20] = [
     "power",
     "repeated",
     "said again",
+    "stood aside",
     "timekeeper",
     "withheld",
 ];

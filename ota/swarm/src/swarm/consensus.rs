@@ -18,12 +18,11 @@ use super::{Event, Flat, On, Output, Particle, Swarm, TermResult};
 use crate::ballot::SURE;
 use crate::fold::{FoldError, Values, Weighted, displacement, fold, norm, remainder};
 use crate::merge::{Found, Look, Merger, Recipe, Settings, clips, inertia};
+use crate::quorum::COPIES;
 use crate::roster::part_after;
 
 /// Contributions of one merge: two of its inputs are for the velocity.
 const CONTRIBUTIONS_MAX: usize = INPUTS_MAX - 2;
-/// What others published of one particle already: past it, its chunks need no further copy.
-const COPIES: usize = 2;
 /// The utility of a merge that cannot be measured.
 const LOWEST: f64 = -1.0;
 

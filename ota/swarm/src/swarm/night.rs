@@ -249,15 +249,19 @@ impl Swarm {
         let quorum = self.quorum(window)?;
         let (best, worst) = (quorum.best(), quorum.worst());
         let nominees = window.checked_sub(1).map(|before| quorum.nominees(before));
-        let broken = window.checked_sub(2).map(|judged| (judged, quorum.broken(judged)));
+        let judged = window.saturating_sub(2);
+        let accused = [
+            (RefusalCode::FalseClaim, quorum.broken(judged)),
+            (RefusalCode::Missing, quorum.withheld(judged)),
+        ];
         let weighing = quorum.weighing().clone();
         let before = self.weighed.replace(weighing.clone());
         let before = before.or_else(|| self.utility.at(window.saturating_sub(1)));
         let utility_moved = before.is_none_or(|before| before.variation(&weighing) > 0.0);
         let asked = self.roster.asked(&nonce, usize::from(self.document.asked));
         let votes = self.drawn(&nonce, nominees.unwrap_or_default());
-        if let Some((judged, broken)) = broken {
-            self.accuse(judged, &broken);
+        for (code, accused) in accused {
+            self.accuse(judged, &accused, code);
         }
         self.remember_best(window, best.as_ref());
         let particle = |elected: &Option<Elected>| elected.as_ref().map(|elected| elected.particle);
@@ -289,16 +293,16 @@ impl Swarm {
         })
     }
 
-    /// Says aloud whose claims of that window were broken.
-    fn accuse(&mut self, window: u32, broken: &BTreeSet<KeyId>) {
+    /// Says aloud whose claims of that window count against them.
+    fn accuse(&mut self, window: u32, accused: &BTreeSet<KeyId>, code: RefusalCode) {
         let claims: Vec<RecordId> = self
             .records
             .claims(window)
-            .filter(|claim| broken.contains(&claim.signer) && claim.signer != self.vehicle)
+            .filter(|claim| accused.contains(&claim.signer) && claim.signer != self.vehicle)
             .map(|claim| claim.id)
             .collect();
         for claim in claims {
-            self.refuse(claim, RefusalCode::FalseClaim);
+            self.refuse(claim, code);
         }
     }
 

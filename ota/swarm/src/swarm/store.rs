@@ -36,6 +36,8 @@ pub(super) struct Store {
     fetching: BTreeMap<ParticleId, Fetching>,
     /// Not to be had in this window, or refused.
     lost: BTreeSet<ParticleId>,
+    /// Of these, what nobody had of those who published it.
+    missing: BTreeSet<ParticleId>,
 }
 
 /// Whether values are there.
@@ -61,10 +63,16 @@ impl Store {
         self.lost.insert(particle);
     }
 
+    /// Whether it was asked of all who published it, and none of them had it.
+    pub(super) fn is_missing(&self, particle: ParticleId) -> bool {
+        self.missing.contains(&particle)
+    }
+
     /// A window begins: what was not to be had may be now, and what nobody needs can go.
     pub(super) fn begin(&mut self, needed: &[ParticleId]) {
         self.fetching.clear();
         self.lost.clear();
+        self.missing.clear();
         self.values.retain(|particle, _values| needed.contains(particle));
     }
 
@@ -163,6 +171,7 @@ impl Swarm {
                 return Ok(());
             }
             self.refuse(gone.header, RefusalCode::Missing);
+            self.store.missing.insert(particle);
         }
         self.store.lose(particle);
         Ok(())

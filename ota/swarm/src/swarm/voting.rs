@@ -47,6 +47,7 @@ impl Swarm {
             }
         };
         let mut changed = false;
+        let mut missing = Vec::new();
         for (index, vote) in begun.votes.iter_mut().enumerate().filter(|(_, vote)| !vote.done) {
             // What is best already has been voted on.
             if begun.best.as_ref().is_some_and(|b| b.particle == vote.nominee.particle) {
@@ -66,10 +67,41 @@ impl Swarm {
                 Want::Lost => {
                     vote.done = true;
                     changed = true;
+                    missing.push(vote.nominee.particle);
                 }
             }
         }
+        missing.retain(|particle| night.online && self.store.is_missing(*particle));
+        for particle in missing {
+            let vote = self.vote_on(night.window, particle, begun, &[]).map(VoteFields::missing);
+            vote.into_iter().for_each(|vote| self.publish_vote(vote));
+        }
         changed
+    }
+
+    /// The next vote; `None`: there is no pack, or no place.
+    fn vote_on(
+        &self,
+        window: u32,
+        nominee: ParticleId,
+        begun: &Begun,
+        terms: &[TermResult],
+    ) -> Option<VoteFields> {
+        let compared = |term: &TermResult| Compared {
+            value: term.value,
+            best: term.beside,
+            standard_error: term.difference_error,
+        };
+        Some(VoteFields {
+            window,
+            place: self.next_place(window)?,
+            nominee,
+            best: begun.anchor(),
+            pack: self.utility.pack()?,
+            part: begun.part,
+            utility_version: self.utility.version(),
+            terms: terms.iter().map(compared).collect(),
+        })
     }
 
     /// The place of this vehicle's next vote in this window: its votes are numbered as it casts them. A nominee's own place
@@ -91,27 +123,13 @@ impl Swarm {
         index: usize,
         terms: Option<&[TermResult]>,
     ) {
-        let best = begun.anchor();
         let Some(vote) = begun.votes.get_mut(index) else { return };
         vote.done = true;
-        let (Some(terms), Some(pack)) = (terms, self.utility.pack()) else { return };
-        let compared = |term: &TermResult| Compared {
-            value: term.value,
-            best: term.beside,
-            standard_error: term.difference_error,
-        };
-        let Some(place) = self.next_place(night.window) else { return };
-        let fields = VoteFields {
-            window: night.window,
-            place,
-            nominee: vote.nominee.particle,
-            best,
-            pack,
-            part: begun.part,
-            utility_version: self.utility.version(),
-            terms: terms.iter().map(compared).collect(),
-        };
         let (nominee, claimed) = (vote.nominee.clone(), night.window.saturating_sub(1));
+        let Some(terms) = terms else { return };
+        let Some(fields) = self.vote_on(night.window, nominee.particle, begun, terms) else {
+            return;
+        };
         if night.online {
             self.publish_vote(fields);
         }

@@ -205,4 +205,11 @@ impl Book {
         let vote = signed(number, 0, vote(window, place, nominee, best, found));
         self.records.vote(&when(window), &self.roster, &vote)
     }
+
+    /// A vote of vehicle `number` that the nominee was not to be had.
+    pub(crate) fn missing(&mut self, number: u8, window: u32, place: u8, nominee: ParticleId) {
+        let vote = vote(window, place, nominee, None, (0.0, 0.0, 0.0));
+        let vote = Vote::new(vote.fields().clone().missing()).unwrap();
+        self.records.vote(&when(window), &self.roster, &signed(number, 0, vote)).unwrap();
+    }
 }

@@ -47,7 +47,8 @@ pub struct VoteFields {
     pub place: u8,
     /// The nominee.
     pub nominee: ParticleId,
-    /// Best, as it was when the window opened; `None`: there was none, and the base model stands for it.
+    /// Best, as it was when the window opened; `None`: there was none, and the base model stands for it. The nominee itself:
+    /// [`VoteFields::missing`].
     pub best: Option<ParticleId>,
     /// The pack both were measured on.
     pub pack: PackHash,
@@ -57,6 +58,23 @@ pub struct VoteFields {
     pub utility_version: u32,
     /// One for each term of that document, in its order: at least one.
     pub terms: Vec<Compared, TERMS_MAX>,
+}
+
+impl VoteFields {
+    /// A vote that says that the nominee's values were not to be had: it stands beside itself, and its one term says nothing.
+    #[must_use]
+    pub fn missing(mut self) -> Self {
+        let nothing = Compared { value: 0, best: 0, standard_error: 0 };
+        self.best = Some(self.nominee);
+        self.terms = Vec::from_array([nothing]);
+        self
+    }
+
+    /// Whether it says that.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.best == Some(self.nominee)
+    }
 }
 
 /// A vote within its bounds.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use shoal_swarm::draws::Chance;
 use shoal_swarm::swarm::{Conduct, Event, Flat, Setup};
-use shoal_wire::ParticleId;
 use shoal_wire::v1::{
     ConsensusRule, PaperRule, RefusalCode, Role, Rule, SwarmDocument, SwarmDocumentFields,
 };
+use shoal_wire::{KeyId, ParticleId};
 
 use super::shell::{Character, Shell};
 use super::world::{DIM, Roads, Weather, World, draws};
@@ -45,6 +45,7 @@ struct Fleet {
     apart: f32,
     windows: u32,
     liars: Vec<u8>,
+    withholders: Vec<u8>,
     drifters: Vec<u8>,
     broken: Option<u8>,
     doubter: Option<u8>,
@@ -61,6 +62,7 @@ impl Fleet {
             apart: 0.7,
             windows: 10,
             liars: Vec::new(),
+            withholders: Vec::new(),
             drifters: Vec::new(),
             broken: None,
             doubter: None,
@@ -103,6 +105,8 @@ impl Fleet {
         let character = |number: &u8| {
             if self.liars.contains(number) {
                 Character::Liar
+            } else if self.withholders.contains(number) {
+                Character::Withholder
             } else if self.drifters.contains(number) {
                 Character::Drifter
             } else if self.broken == Some(*number) {
@@ -275,6 +279,31 @@ fn what_liars_claim_never_becomes_best() {
                 let kept = (best - start) / (honest_best - start);
                 assert!(kept > 0.85, "{rule:?}: {vehicles}, seed {seed}: {kept} of the gain");
             }
+        }
+    }
+}
+
+/// What is claimed as perfect and never served cannot be found to be less: it takes nobody's place for long.
+#[test]
+fn who_claims_and_never_serves_stands_aside() {
+    for (vehicles, withholders) in [(4, vec![2]), (8, vec![1, 6])] {
+        for rule in [CONSENSUS, PAPER] {
+            let mut fleet = Fleet::of(vehicles, rule);
+            let honest_best = fleet.best(&fleet.run(), 0);
+            fleet.withholders = withholders.clone();
+            let world = fleet.run();
+            let stands_aside: BTreeSet<KeyId> =
+                withholders.iter().map(|number| vehicle(*number)).collect();
+            for number in (0..vehicles).filter(|number| !withholders.contains(number)) {
+                let swarm = &world.shells[usize::from(number)].swarm;
+                // In the first window they claimed, in the second nobody could vote; for eight windows that counts.
+                for window in 3..=9 {
+                    assert_eq!(swarm.quarantined(window), stands_aside, "{rule:?}, {vehicles}");
+                }
+            }
+            let (best, start) = (fleet.best(&world, 0), fleet.start());
+            let kept = (best - start) / (honest_best - start);
+            assert!(kept > 0.85, "{rule:?}, {vehicles}: {kept} of the gain");
         }
     }
 }

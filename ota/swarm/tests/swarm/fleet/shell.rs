@@ -48,12 +48,20 @@ pub(crate) enum Character {
     Honest,
     /// Contributes and claims noise, ten times as far, and says that it is perfect; votes the opposite.
     Liar,
+    /// The same, and what it claims is not to be had.
+    Withholder,
     /// Sends a little more than it has learned, always the same way.
     Drifter,
     /// Sends what is not a number.
     Broken,
     /// Measures every particle to be worse than what it has.
     Doubter,
+}
+
+impl Character {
+    fn lies(self) -> bool {
+        matches!(self, Self::Liar | Self::Withholder)
+    }
 }
 
 /// One vehicle. What is durable survives a power cut; `swarm` and `asked` do not.
@@ -85,7 +93,7 @@ impl Shell {
     pub(crate) fn new(number: u8, setup: Setup, character: Character) -> Self {
         let mut setup = setup;
         setup.vehicle = vehicle(number);
-        if character == Character::Liar {
+        if character.lies() {
             // It folds, and claims, whether it is drawn or not.
             setup.conduct.folders = usize::MAX;
         }
@@ -353,7 +361,7 @@ impl World {
             Output::Publish { particle, chunks } => self.chunks(number, particle, chunks),
             Output::Claim(fields) => self.claim(number, fields),
             Output::Vote(mut fields) => {
-                if self.shell(number).character == Character::Liar {
+                if self.shell(number).character.lies() {
                     fields.terms.iter_mut().for_each(|term| {
                         std::mem::swap(&mut term.value, &mut term.best);
                     });
@@ -374,7 +382,7 @@ impl World {
         let honest = quantised(&particle.difference, particle.bits);
         let sent: Flat = match shell.character {
             Character::Honest | Character::Doubter => honest.clone(),
-            Character::Liar => {
+            Character::Liar | Character::Withholder => {
                 let mut noise = draws(99, number, particle.window);
                 honest.iter().map(|_| 10.0 * (noise.unit() as f32 - 0.5)).collect()
             }
@@ -401,7 +409,7 @@ impl World {
     fn chunks(&mut self, number: u8, particle: ParticleId, chunks: bool) {
         let coded = self.shell(number).coded.get(&particle).cloned();
         let (header, slot) = coded.expect("a coded particle is durable");
-        if chunks {
+        if chunks && self.shell(number).character != Character::Withholder {
             let values = self.shell(number).sent[&particle].clone();
             self.broker.put(vehicle(number), slot, particle, &values);
         }
@@ -412,7 +420,7 @@ impl World {
     }
 
     fn claim(&mut self, number: u8, mut fields: ClaimFields) {
-        if self.shell(number).character == Character::Liar {
+        if self.shell(number).character.lies() {
             fields
                 .terms
                 .iter_mut()
