@@ -17,8 +17,8 @@ use crate::utility::{Utility, Weighing};
 const BROKEN: f64 = 3.0;
 /// Nobody's own standard error counts for more than this times the median of all claims of the window.
 const ERRORS_MAX: f64 = 2.0;
-/// The nominees that are the highest claims.
-const HIGHEST: usize = 2;
+/// The nominees that are the highest claims of vehicles in good standing: the first ones.
+pub const HIGHEST: usize = 2;
 /// Of one particle, so many claims are held against what its voters found: those that say most for themselves.
 const JUDGED: usize = 8;
 /// So many who publish a particle publish its chunks, too; who finds them there already adds a header and no copy.

@@ -42,6 +42,8 @@ pub struct Board {
     online: BTreeMap<Conn, Online>,
     /// Everything that was ever published, in order: topic and bytes.
     published: Vec<(String, Bytes)>,
+    /// The same, with what was published at other nodes.
+    came: Vec<(String, Bytes)>,
 }
 
 /// What is kept of a client.
@@ -83,6 +85,7 @@ impl Board {
             sessions: BTreeMap::new(),
             online: BTreeMap::new(),
             published: Vec::new(),
+            came: Vec::new(),
         }
     }
 
@@ -115,6 +118,11 @@ impl Board {
     /// What was published since so many.
     pub fn published_since(&self, count: usize) -> &[(String, Bytes)] {
         self.published.get(count..).unwrap_or_default()
+    }
+
+    /// What was published here or elsewhere since so many.
+    pub fn came_since(&self, count: usize) -> &[(String, Bytes)] {
+        self.came.get(count..).unwrap_or_default()
     }
 
     /// A socket was accepted.
@@ -180,6 +188,7 @@ impl Board {
 
     /// Takes over what was left at another node.
     pub fn mirror(&mut self, topic: &str, bytes: Bytes) -> Vec<Conn> {
+        self.came.push((topic.to_owned(), bytes.clone()));
         if bytes.is_empty() {
             self.retained.remove(topic);
         } else {
@@ -378,7 +387,7 @@ impl Board {
 }
 
 /// Whether a topic is one of a filter's: itself, or all below.
-fn matches(filter: &str, topic: &str) -> bool {
+pub(crate) fn matches(filter: &str, topic: &str) -> bool {
     let mut levels = topic.split('/');
     for wanted in filter.split('/') {
         match (wanted, levels.next()) {

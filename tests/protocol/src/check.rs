@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use shoal_swarm::swarm::{Swarm, ValuesHash};
 use shoal_vehicle::exchange::run::Exchange;
 use shoal_wire::v1::{Claim, Nonce, NonceFields, ParticleHeader, Role, Vote};
-use shoal_wire::{KeyId, Kind, ParticleId, RecordId, Topic, Unverified};
+use shoal_wire::{KeyId, Kind, Leaf, ParticleId, RecordId, Topic, Unverified};
 
 use crate::cluster::Cluster;
 use crate::documents::{Fleet, OPEN_S, PERIOD_S};
@@ -92,7 +92,9 @@ impl Checks {
                 let place = Topic::decode(&topic).expect("honest programs publish at places");
                 let by = vehicles.iter().find(|vehicle| vehicle.key == place.publisher());
                 let liar = by.is_some_and(|by| by.character != Character::Honest);
-                if !liar {
+                // What a beacon passes on is what stood elsewhere.
+                let again = matches!(place.leaf(), Leaf::Beacon { .. });
+                if !liar && !again {
                     self.published((&topic, &place), &bytes, fleet, (node, now_us));
                 }
             }
@@ -325,6 +327,8 @@ impl Checks {
         // Of windows that were calm for a while all who were there know the same.
         for of in window.saturating_sub(6)..window.saturating_sub(2) {
             let there = honest().zip(&swarms).filter(|(vehicle, _)| vehicle.came_us < opens_us(of));
+            // Who listens to beacons knows what matters.
+            let there = there.filter(|(vehicle, _)| !vehicle.beacons);
             let said: BTreeSet<Vec<RecordId>> = there
                 .filter_map(|(_vehicle, swarm)| *swarm)
                 .map(|swarm| {

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use shoal_wire::v1::{Claim, Nonce, NonceFields, ParticleHeader, Vote};
-use shoal_wire::{KeyId, Keys, Kind, PublicKey, SecretKey, Topic, Unverified};
+use shoal_wire::{KeyId, Keys, Kind, Leaf, PublicKey, SecretKey, Topic, Unverified};
 
 use crate::chance::Dice;
 use crate::documents::{Fleet, nonce_of, plan, sealed};
@@ -89,7 +89,9 @@ impl Intruder {
             Forgery::Insider => {
                 let key = &fleet.vehicles[dice.between(0, fleet.vehicles.len() as u64) as usize];
                 let place = Topic::decode(topic).ok()?;
-                if place.publisher() == key.public().id() {
+                // What it signs counts at its own place, and among what a beacon passes on, which stands for the signer's place.
+                let own = place.publisher() == key.public().id();
+                if own || matches!(place.leaf(), Leaf::Beacon { .. }) {
                     return None;
                 }
                 bytes = again(&bytes, fleet, key)?;

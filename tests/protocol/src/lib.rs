@@ -23,6 +23,7 @@ mod promotion;
 #[path = "../../../shadow/tests/replay_faults/sim_disk.rs"]
 #[allow(dead_code, reason = "other tests flip its bits")]
 mod sim_disk;
+pub mod station;
 mod trouble;
 pub mod vehicle;
 pub mod weather;

@@ -12,6 +12,7 @@ use crate::board::{Board, Conn};
 use crate::documents::{PERIOD_S, place, sealed};
 use crate::engine::{Character, Lie};
 use crate::intruder::Everybody;
+use crate::station::Station;
 use crate::weather::PLENTY;
 use crate::world::{Happening, SECOND_US, World, utc_ms};
 
@@ -54,6 +55,7 @@ impl World {
         if !self.calm && self.dice.happens(self.weather.forged) {
             self.intrude();
         }
+        self.stations.iter_mut().for_each(Station::tick);
         let spoken = self.cluster.release();
         spoken.into_iter().for_each(|conn| self.hear(conn));
         let now = self.now_us.get();
@@ -82,6 +84,9 @@ impl World {
         if node == 0 {
             self.keeper.hear(&topic, &bytes, utc_ms(self.now_us.get()));
             self.keep_time();
+        }
+        for station in self.stations.iter_mut().filter(|station| station.node == node) {
+            station.hear(&topic, &bytes);
         }
         let spoken = self.cluster.nodes()[node].hand_on(&topic, Bytes::from(bytes));
         spoken.into_iter().for_each(|conn| self.hear(conn));
@@ -128,6 +133,14 @@ impl World {
             self.cluster.part(false);
             self.cluster.nodes().iter_mut().for_each(Board::calm);
             return;
+        }
+        for number in 0..self.stations.len() {
+            if self.dice.happens(self.weather.beacon_dies) {
+                self.trouble("beacon");
+                self.stations[number].kill();
+                let after = self.dice.between(1, 3 * u64::from(PERIOD_S)) * SECOND_US;
+                self.at(self.now_us.get() + after, Happening::BeaconStarts(number));
+            }
         }
         if self.dice.happens(self.weather.broker) {
             let after = self.dice.between(0, u64::from(PERIOD_S)) * SECOND_US;
@@ -176,7 +189,7 @@ impl World {
         let listens = self.weather.clock == 0.0 && self.weather.delay_ms <= 300;
         for vehicle in &self.vehicles {
             let honest = vehicle.character == Character::Honest;
-            if honest && listens && self.weather.bytes_max == PLENTY {
+            if honest && listens && !vehicle.beacons && self.weather.bytes_max == PLENTY {
                 let node = self.cluster.node_of(vehicle.number);
                 self.checks.who_listens_knows(node, vehicle, window, now);
             }

@@ -42,6 +42,8 @@ pub struct Vehicle {
     pub engine: Simulated,
     /// How its contributions are made private.
     pub privacy: Option<Privacy>,
+    /// Whether it listens to beacons.
+    pub beacons: bool,
     /// The program, while it runs.
     pub exchange: Option<Exchange>,
     /// Its connections.
@@ -171,6 +173,7 @@ impl Vehicle {
             character,
             engine,
             privacy: None,
+            beacons: false,
             exchange: None,
             came_us: 0,
             wires: Vec::new(),
@@ -224,7 +227,7 @@ impl Vehicle {
             approver: fleet.approver.public(),
             trust: self.trust.clone(),
             exchange: true,
-            beacons: false,
+            beacons: self.beacons,
             metered: false,
             while_driving: false,
             battery_soc_min_percent: 30,

@@ -29,6 +29,14 @@ pub struct Weather {
     pub parted: f64,
     /// How many nodes the broker has.
     pub nodes: usize,
+    /// How many beacons there are: at the nodes in turn.
+    pub beacons: usize,
+    /// Whether they pass on that they are there, and nothing else.
+    pub beacons_withhold: bool,
+    /// The chance that a vehicle listens to them.
+    pub listens: f64,
+    /// The chance a window that a beacon is killed, and there again some time later.
+    pub beacon_dies: f64,
     /// How these treat messages.
     pub manners: Manners,
     /// The chance that a vehicle has no network in a window.
@@ -71,6 +79,10 @@ impl Weather {
             metadata: false,
             parted: 0.0,
             nodes: 1,
+            beacons: 0,
+            beacons_withhold: false,
+            listens: 0.0,
+            beacon_dies: 0.0,
             manners: Manners::default(),
             absent: 0.0,
             cuts: 0.0,
@@ -162,6 +174,10 @@ impl Weather {
             jump_s: [2, 40, 400][dice.between(0, 3) as usize],
             campaign: dice.happens(0.4),
             metadata: seed.is_multiple_of(2),
+            beacons: [0, 0, 1, 2][dice.between(0, 4) as usize],
+            listens: [0.3, 1.0][dice.between(0, 2) as usize],
+            beacon_dies: [0.0, 0.2, 0.5][dice.between(0, 3) as usize],
+            beacons_withhold: dice.happens(0.2),
             lies,
             delay_ms,
             windows,

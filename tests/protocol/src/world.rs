@@ -25,6 +25,7 @@ use crate::engine::{Character, Lie, Roads, Simulated};
 use crate::intruder::Intruder;
 use crate::keeper::Keeper;
 use crate::promotion::Promotions;
+use crate::station::Station;
 use crate::vehicle::{BEFORE_S, Vehicle, Wire};
 use crate::weather::{PLENTY, Weather};
 
@@ -74,6 +75,8 @@ pub(crate) enum Happening {
     Ordered(u32, Order),
     /// A vehicle drives, with an adapter on trial.
     Drives(usize),
+    /// A beacon starts.
+    BeaconStarts(usize),
 }
 
 /// A world.
@@ -88,6 +91,8 @@ pub struct World {
     pub cluster: Cluster,
     /// The timekeeper.
     pub keeper: Keeper,
+    /// The beacons.
+    pub stations: Vec<Station>,
     /// The vehicles.
     pub vehicles: Vec<Vehicle>,
     /// What adapters are worth.
@@ -145,6 +150,7 @@ impl World {
             cluster: Cluster::new(seed, weather.nodes, weather.manners),
             across_us: vec![0; weather.nodes],
             keeper: Keeper::new(seed, Vec::new(), false),
+            stations: Vec::new(),
             roads,
             digest: Sha256::new(),
             happened: 0,
@@ -170,6 +176,9 @@ impl World {
         if metadata {
             world.vehicles.iter_mut().for_each(|vehicle| vehicle.trust(&world.fleet));
         }
+        let Weather { nodes, beacons_withhold, .. } = world.weather;
+        let station = |number| Station::new(number, number % nodes, &world.fleet, beacons_withhold);
+        world.stations = (0..world.weather.beacons).map(station).collect();
         world.begin();
         world
     }
@@ -193,6 +202,14 @@ impl World {
                 let key = self.vehicles[number].key;
                 self.cluster.nodes().iter_mut().for_each(|node| node.withhold(key));
             }
+        }
+        for number in 0..self.stations.len() {
+            let at = self.dice.between(0, opens_us(2));
+            self.at(at, Happening::BeaconStarts(number));
+        }
+        for number in 0..self.vehicles.len() {
+            let beacons = self.weather.beacons > 0 && self.dice.happens(self.weather.listens);
+            self.vehicles[number].beacons = beacons;
         }
         if self.weather.news {
             let window = self.dice.between(0, u64::from(self.weather.windows)) as u32;
@@ -252,6 +269,7 @@ impl World {
             self.happened += 1;
             self.digest.update(us.to_le_bytes());
             self.happen(happening);
+            self.pass_on();
             self.cross();
             self.checks.after(&self.cluster, &self.vehicles, &self.fleet, us);
             for vehicle in &mut self.vehicles {
@@ -347,6 +365,10 @@ impl World {
             Happening::SaysAgain(number, window) => self.says_again(number, window),
             Happening::Ordered(number, order) => self.order(number, order),
             Happening::Drives(number) => self.drives(number),
+            Happening::BeaconStarts(number) => {
+                let station = &mut self.stations[number];
+                station.start(&self.cluster.nodes()[station.node]);
+            }
         }
     }
 
@@ -557,6 +579,24 @@ impl World {
         {
             self.keeper.wakes_us = Some(due);
             self.at(due, Happening::KeeperWakes);
+        }
+    }
+
+    /// Lets the beacons do what there is to do now.
+    fn pass_on(&mut self) {
+        for number in 0..self.stations.len() {
+            let node = self.stations[number].node;
+            loop {
+                let left = self.stations[number].act(&self.cluster.nodes()[node]);
+                if left.is_empty() {
+                    break;
+                }
+                for (topic, bytes) in left {
+                    self.trouble("passed on");
+                    let spoken = self.cluster.nodes()[node].leave(&topic, bytes);
+                    spoken.into_iter().for_each(|conn| self.hear(conn));
+                }
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use std::thread;
 
 use shoal_protocol::weather::Weather;
 use shoal_protocol::world::World;
+use shoal_swarm::swarm::Swarm;
 
 /// Worlds of a test, unless it is told otherwise.
 const SEEDS: u64 = 500;
@@ -17,8 +18,9 @@ const SEEDS: u64 = 500;
 const PROGRESS: u64 = 500;
 
 /// Everything that goes wrong in some world.
-const TROUBLES: [&str; 21] = [
+const TROUBLES: [&str; 23] = [
     "absent",
+    "beacon",
     "broker",
     "budget",
     "campaign",
@@ -33,6 +35,7 @@ const TROUBLES: [&str; 21] = [
     "newcomer",
     "news",
     "parted",
+    "passed on",
     "power",
     "repeated",
     "said again",
@@ -135,6 +138,26 @@ fn a_fair_fleet_elects_what_is_better() {
     let swarm = world.vehicles[0].exchange.as_ref().and_then(|exchange| exchange.swarm());
     let best = swarm.and_then(|swarm| swarm.best(world.weather.all_windows())).unwrap();
     assert!(best.values.iter().all(|value| *value > 0), "{best:?}");
+}
+
+/// The only beacon passes on that it is there, and nothing else: the vehicles notice, and listen to each other.
+#[test]
+fn a_region_whose_only_beacon_withholds_learns_all_the_same() {
+    let beacon = |beacons_withhold| {
+        let fair = Weather::fair(4, 4);
+        let mut world =
+            World::new(1, Weather { beacons: 1, listens: 1.0, beacons_withhold, ..fair });
+        world.run();
+        let windows = world.weather.all_windows();
+        let swarms = world.vehicles.iter().filter_map(|vehicle| vehicle.exchange.as_ref()?.swarm());
+        let best = |swarm: &Swarm| {
+            let best = swarm.best(windows).expect("it is elected");
+            assert!(best.values.iter().all(|value| *value > 0), "{best:?}");
+            swarm.records().count()
+        };
+        swarms.map(best).min()
+    };
+    assert!(beacon(true) > beacon(false), "who listens to all knows more than what matters");
 }
 
 /// What a fleet leaves on its board does not grow with the years: after a thousand windows it is about as much as after fifty.

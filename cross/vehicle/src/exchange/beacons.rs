@@ -3,17 +3,21 @@
 use std::collections::BTreeSet;
 
 use embassy_time::{Duration, Instant};
-use shoal_swarm::inbox::read_relayed;
+use shoal_swarm::inbox::{Record, read_relayed};
+use shoal_swarm::quorum::HIGHEST;
 use shoal_window::Phase;
 use shoal_wire::v1::Nonce;
 use shoal_wire::{KeyId, Topic, Verified};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::line::{For, Line, Listening};
 use super::run::{Exchange, ExchangeError};
 
 /// A beacon that has not said in this part of a window, from when the line began, that it is there is not.
 const WAITS: u32 = 4;
+
+/// Beacons that withheld what matters are not relied upon for so many windows.
+const DOUBTED: u32 = 8;
 
 /// What is known of the region's beacons.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +30,10 @@ pub(super) struct Beacons {
     since: Option<Instant>,
     /// The newest window of which a beacon has said that it is there; the next one's nonce may come before this one is over.
     heard: Option<u32>,
+    /// The newest window of which one has passed on this vehicle's own claim.
+    own: Option<u32>,
+    /// Before this window every vehicle is listened to, too: beacons withheld what matters.
+    doubted: u32,
     /// In which window the contributions of these are listened to.
     asked: Option<(u32, BTreeSet<KeyId>)>,
     /// The broker may keep subscriptions of a window that is over.
@@ -38,21 +46,22 @@ impl Beacons {
     }
 
     /// Whom to listen to in a window that opens, and whether what the broker keeps of the last one is to be forgotten.
-    pub(super) fn begin(&mut self, now: Instant) -> (Listening, bool) {
+    pub(super) fn begin(&mut self, now: Instant, window: Option<u32>) -> (Listening, bool) {
         self.since = Some(now);
         let back = self.missing && self.heard.is_some();
         self.missing &= !back;
         let stale = std::mem::take(&mut self.stale) || self.asked.take().is_some();
-        let listening = match (self.wanted, self.missing) {
+        let listening = match (self.wanted, self.alone(window)) {
             (false, _) => Listening::Everybody,
-            (true, true) => Listening::Both,
-            (true, false) => Listening::Beacons,
+            (true, false) => Listening::Both,
+            (true, true) => Listening::Beacons,
         };
         (listening, back || stale)
     }
 
-    const fn alone(&self) -> bool {
-        self.wanted && !self.missing
+    /// Whether they alone are listened to.
+    fn alone(&self, window: Option<u32>) -> bool {
+        self.wanted && !self.missing && window.is_none_or(|window| self.doubted <= window)
     }
 
     fn heard(&mut self, nonce: &Verified<'_, Nonce>) {
@@ -77,18 +86,36 @@ impl Exchange {
             }
         };
         for (topic, record) in &records {
-            if let shoal_swarm::inbox::Record::Nonce(nonce) = record {
+            if let Record::Nonce(nonce) = record {
                 self.beacons.heard(nonce);
+            }
+            if let Record::Claim(claim) = record
+                && claim.head().key == self.me
+            {
+                self.beacons.own = self.beacons.own.max(Some(claim.body().fields().window));
             }
             self.record(topic, &topic.text(), record, record.outbound().bytes())?;
         }
         Ok(())
     }
 
-    /// While it listens to beacons: listens to those who were asked to contribute, and to everybody if no beacon is there.
+    /// Whether beacons withhold what matters, as far as this vehicle can know: a region of which nothing is passed on, and its own
+    /// claim, the highest but one at least of what it knows, that comes back from none of them.
+    fn beacons_withhold(&self, voting: u32) -> bool {
+        let (Some(swarm), Some(claimed)) = (&self.swarm, voting.checked_sub(1)) else {
+            return false;
+        };
+        let silent = swarm.records().claims(claimed).next().is_none();
+        let nominees = swarm.nominees(claimed);
+        let own = nominees.iter().take(HIGHEST).any(|nominee| nominee.claimant == self.me);
+        silent || (own && self.beacons.own < Some(claimed))
+    }
+
+    /// While it listens to beacons: listens to those who were asked to contribute, and to everybody if no beacon is there or they
+    /// withhold what matters.
     pub(super) fn mind_beacons(&mut self) {
         let Some(Phase::Open { window, .. }) = self.phase else { return };
-        if !self.beacons.alone() || self.line_for() != Some(For::Window) {
+        if !self.beacons.alone(Some(window)) || self.line_for() != Some(For::Window) {
             return;
         }
         let now = self.clock.now().since_boot;
@@ -96,10 +123,18 @@ impl Exchange {
         let waits = Duration::from_secs(u64::from(open)) / WAITS;
         let since = self.beacons.since;
         let late = since.is_some_and(|since| now.saturating_duration_since(since) > waits);
+        let missing = self.beacons.heard < Some(window);
+        let withhold = late && !missing && self.beacons_withhold(window);
         let Some(line) = &mut self.line else { return };
-        if late && self.beacons.heard < Some(window) {
+        if late && missing {
             info!(window, "no beacon is there: listening to every vehicle");
             (self.beacons.missing, self.beacons.heard) = (true, None);
+            line.listen_to_all(&self.board);
+            return;
+        }
+        if withhold {
+            warn!(window, "the beacons withhold what matters: listening to every vehicle, too");
+            self.beacons.doubted = window.saturating_add(DOUBTED);
             line.listen_to_all(&self.board);
             return;
         }

@@ -171,8 +171,9 @@ impl Exchange {
         // Who misses a window is sent all that stands there: a broker does not hold back any number of messages.
         let period = self.documents.plan().map_or(0, |plan| plan.fields().period_seconds);
         let seconds = period.saturating_mul(3).checked_div(2).unwrap_or(0);
+        let window = self.tonight.entry.as_ref().map(|entry| entry.window);
         let (listening, anew) = match purpose {
-            For::Window => self.beacons.begin(self.clock.now().since_boot),
+            For::Window => self.beacons.begin(self.clock.now().since_boot, window),
             For::Joining => (Listening::Everybody, false),
         };
         let (fresh, version) = (!self.tonight.called || anew, self.version);

@@ -33,7 +33,7 @@ use shoal_wire::v1::{
 use shoal_wire::{KeyId, ParticleId};
 
 use crate::privacy::Private;
-use crate::quorum::{Elected, Quorum};
+use crate::quorum::{Elected, Nominee, Quorum};
 use crate::records::{Records, RejectRecord, Shape, Signed};
 use crate::roster::Roster;
 use crate::utility::{RejectSuccessor, Utility, Weighing};
@@ -520,6 +520,12 @@ impl Swarm {
     /// Worst by the records in this window, if any.
     pub fn worst(&self, window: u32) -> Option<Elected> {
         self.quorum(window)?.worst()
+    }
+
+    /// What this window's claims put to the vote, as far as they are known.
+    pub fn nominees(&self, window: u32) -> Vec<Nominee> {
+        let voting = window.checked_add(1).and_then(|window| self.quorum(window));
+        voting.map(|quorum| quorum.nominees(window)).unwrap_or_default()
     }
 
     /// Who is not in good standing in this window.

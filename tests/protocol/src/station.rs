@@ -1,0 +1,118 @@
+//! The region's beacons: the cores that ship, each at a node of the broker. They are killed and started again, and know nothing then.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use shoal_swarm::beacon::{Beacon, Input, Output, Settings};
+use shoal_wire::{KeyId, Kind, Label, Topic, Unverified};
+
+use crate::board::{Board, matches};
+use crate::documents::{FLEET, Fleet, REGION};
+
+/// A beacon, whether it runs or not.
+pub struct Station {
+    core: Option<Beacon>,
+    settings: Settings,
+    /// At which node of the broker.
+    pub node: usize,
+    filters: BTreeSet<String>,
+    /// How much of what came to stand at its node it has heard.
+    heard: usize,
+    /// It passes on that it is there, and nothing else.
+    withholds: bool,
+    /// It has asked for what stands at a topic, and was not told that this was all.
+    reads: bool,
+}
+
+impl Station {
+    /// One that was never started.
+    #[must_use]
+    pub fn new(number: usize, node: usize, fleet: &Fleet, withholds: bool) -> Self {
+        let settings = Settings {
+            authority: fleet.authority.public(),
+            timekeeper: fleet.timekeeper.public(),
+            id: KeyId::new([0xb0 + number as u8; 8]),
+        };
+        let (core, filters) = (None, BTreeSet::new());
+        Station { core, settings, node, filters, heard: 0, withholds, reads: false }
+    }
+
+    /// It runs.
+    pub fn start(&mut self, node: &Board) {
+        self.kill();
+        let (fleet, region) = (Label::new(FLEET).unwrap(), Label::new(REGION).unwrap());
+        let mut core = Beacon::new(fleet, region, &self.settings);
+        core.handle_input(Input::Connected).expect("it is connected");
+        self.core = Some(core);
+        self.heard = node.came_since(0).len();
+    }
+
+    /// It is killed.
+    pub fn kill(&mut self) {
+        self.core = None;
+        self.filters.clear();
+        self.reads = false;
+    }
+
+    /// Some time has passed.
+    pub fn tick(&mut self) {
+        let Some(core) = &mut self.core else { return };
+        if std::mem::take(&mut self.reads) {
+            core.handle_input(Input::Read).expect("what stood there has come");
+        }
+        core.handle_timeout();
+    }
+
+    /// Something is handed on to it; what is not true it may refuse.
+    pub fn hear(&mut self, topic: &str, bytes: &[u8]) {
+        let (Some(core), Ok(place)) = (&mut self.core, Topic::decode(topic)) else { return };
+        if self.filters.iter().any(|filter| matches(filter, topic)) {
+            let _refused = core.handle_input(Input::Message { topic: &place, bytes });
+        }
+    }
+
+    /// It takes what is new at its node and does what there is to do; what it leaves there, each with its topic.
+    pub fn act(&mut self, node: &Board) -> Vec<(String, Bytes)> {
+        let new = node.came_since(self.heard);
+        self.heard += new.len();
+        for (topic, bytes) in new {
+            self.hear(topic, bytes);
+        }
+        let mut left = Vec::new();
+        while let Some(core) = &mut self.core {
+            let asked = match core.poll_output() {
+                None => break,
+                Some(Output::Publish { topic, records }) => {
+                    if self.withholds && !says_nonce(records.bytes()) {
+                        continue;
+                    }
+                    left.push((topic.text().to_string(), Bytes::copy_from_slice(records.bytes())));
+                    continue;
+                }
+                Some(Output::Clear(topic)) => {
+                    left.push((topic.text().to_string(), Bytes::new()));
+                    continue;
+                }
+                Some(Output::Unsubscribe(filter)) => {
+                    self.filters.remove(&filter);
+                    continue;
+                }
+                Some(Output::Subscribe(filter)) => {
+                    self.reads = true;
+                    self.filters.insert(filter.clone());
+                    filter
+                }
+                Some(Output::Ask(topic)) => topic,
+            };
+            for (topic, bytes) in node.stands().filter(|(topic, _)| matches(&asked, topic)) {
+                let place = Topic::decode(topic).expect("it was asked for");
+                let _refused = core.handle_input(Input::Message { topic: &place, bytes });
+            }
+        }
+        left
+    }
+}
+
+fn says_nonce(bytes: &[u8]) -> bool {
+    Unverified::decode(bytes).is_ok_and(|record| record.head().kind == Kind::Nonce)
+}
