@@ -2,8 +2,9 @@
 //! from its corpus, runs for so long, and ends with 0 when no bytes panicked it.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
-use crate::cargo::{Package, packages};
+use crate::cargo::packages;
 use crate::install::has_cxx;
 use crate::process::Run;
 use crate::steps::{Outcome, Skip};
@@ -42,7 +43,7 @@ pub(crate) fn step(length: Length, variables: &[(&'static str, OsString)]) -> Do
     let failed: Vec<&str> = package
         .targets_of("bin")
         .map(|target| target.name.as_str())
-        .filter(|target| run(&package, target, length, variables).is_err())
+        .filter(|target| run(target, length, variables).is_err())
         .collect();
     let count = package.targets_of("bin").count();
     match (count, failed.is_empty()) {
@@ -55,16 +56,11 @@ pub(crate) fn step(length: Length, variables: &[(&'static str, OsString)]) -> Do
     }
 }
 
-fn run(
-    package: &Package,
-    target: &str,
-    length: Length,
-    variables: &[(&'static str, OsString)],
-) -> Done {
-    Run::cargo()
-        .args(["run", "--quiet", "--package", &package.name, "--bin", target])
-        .arg("--")
-        .args(length.args())
-        .envs(variables)
-        .run()
+/// Built with all of the workspace: dependencies have the features that they have in every other build.
+fn run(target: &str, length: Length, variables: &[(&'static str, OsString)]) -> Done {
+    Run::cargo().args(["build", "--quiet", "--workspace", "--bin", target]).run()?;
+    let built =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
+    let binary: PathBuf = built.join("debug").join(target);
+    Run::new(binary).args(length.args()).envs(variables).run()
 }

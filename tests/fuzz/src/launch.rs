@@ -3,21 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-/// What LLVM's SanitizerCoverage pass does to the code under test: counters at every edge, and the operands
-/// of comparisons, which let the fuzzer guess magic numbers.
-const FLAGS: [&str; 9] = [
-    "-Cpasses=sancov-module",
-    "-Cllvm-args=-sanitizer-coverage-level=4",
-    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
-    "-Cllvm-args=-sanitizer-coverage-pc-table",
-    "-Cllvm-args=-sanitizer-coverage-trace-compares",
-    "-Ccodegen-units=1",
-    "-Clink-dead-code",
-    "-Cdebug-assertions=yes",
-    // The lints of the code under test are judged where it is built for use.
-    "-Awarnings",
-];
-
 /// A count of inputs ends after so long all the same: a slow target tries the first of them.
 const RUNS_SECONDS_MAX: u64 = 20;
 /// The largest input that is tried.
@@ -61,21 +46,26 @@ pub fn launch(target: &str) -> ExitCode {
 
 fn run(target: &str, length: Length) -> Result<bool, String> {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    // Build scripts and procedural macros run here: with a target named, the flags leave them alone.
-    let host = host()?;
-    let built = package.join("../../target/fuzz");
+    let target_dir = std::env::var_os("CARGO_TARGET_DIR");
+    let built = target_dir.map_or_else(|| package.join("../../target"), PathBuf::from);
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(package)
-        .args(["build", "--quiet", "--features", "instrumented", "--bin", target])
-        .args(["--target", &host])
-        .env("CARGO_TARGET_DIR", &built)
-        .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
+        // With all of the workspace dependencies have the features that they have in every other build.
+        .args(["build", "--quiet", "--workspace", "--features", "shoal-fuzz/instrumented"])
+        .args(["--bin", target])
+        .env("RUSTC_WORKSPACE_WRAPPER", package.join("instrument.sh"));
     if !succeeds(&mut cargo)? {
         return Ok(false);
     }
+    let built_at = built.join("debug").join(target);
+    let built = built.join("fuzz");
+    let binary = folder(&built, "bin", target)?.join(target);
+    // Without instrumentation it is built at the same place.
+    let copied = std::fs::copy(&built_at, &binary);
+    copied.map_err(|why| format!("{}: {why}", built_at.display()))?;
     let found = folder(&built, "found", target)?;
-    let mut fuzzer = Command::new(built.join(&host).join("debug").join(target));
+    let mut fuzzer = Command::new(binary);
     fuzzer
         .arg(format!("-max_len={BYTES_MAX}"))
         .args([
@@ -118,13 +108,4 @@ fn empty(folder: PathBuf) -> Result<PathBuf, String> {
 fn succeeds(command: &mut Command) -> Result<bool, String> {
     let status = command.status();
     Ok(status.map_err(|why| format!("{}: {why}", command.get_program().display()))?.success())
-}
-
-/// The triple of this machine.
-fn host() -> Result<String, String> {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc).arg("-vV").output().map_err(|why| format!("rustc: {why}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let line = text.lines().find_map(|l| l.strip_prefix("host: "));
-    line.map(str::to_owned).ok_or_else(|| "rustc does not say its host".to_owned())
 }

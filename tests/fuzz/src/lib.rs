@@ -1,7 +1,7 @@
 //! What the fuzz targets do with bytes, and how they are run.
 //!
 //! A target is a binary of this package. `cargo run -p shoal-fuzz --bin onnx -- --seconds 60` builds it again
-//! with coverage instrumentation (into target/fuzz), and runs it on its corpus: new inputs are kept in
+//! with coverage instrumentation of the workspace's crates, and runs it on its corpus: new inputs are kept in
 //! target/fuzz/corpus, and one that panics in target/fuzz/found. Put such a file into the corpus beside this
 //! package once it is understood: the corpus runs as an ordinary test.
 
