@@ -63,6 +63,8 @@ impl Default for Plan {
 #[derive(Debug)]
 pub struct Fleet {
     folder: TempDir,
+    /// Variables of its programs.
+    variables: Vec<(&'static str, PathBuf)>,
 }
 
 /// A program of the fleet; dropped, it is killed.
@@ -87,7 +89,7 @@ impl Fleet {
     /// When it cannot be made.
     pub fn make_at(plan: &Plan, broker: &str) -> Option<Self> {
         ort_or_skip()?;
-        let fleet = Self { folder: TempDir::new().expect("a folder") };
+        let fleet = Self { folder: TempDir::new().expect("a folder"), variables: Vec::new() };
         let folder = fleet.folder.path();
         let (model, frames, rate) = match plan.carries {
             Carries::Tiny => {
@@ -146,6 +148,22 @@ impl Fleet {
         Some(fleet)
     }
 
+    /// Sets a variable of all programs that are started from now on.
+    pub fn set(&mut self, variable: &'static str, to: PathBuf) {
+        self.variables.push((variable, to));
+    }
+
+    /// Runs `shoal` with these variables.
+    ///
+    /// # Errors
+    /// What it says is wrong.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn shoal(&self, args: &[&str]) -> Result<String, String> {
+        shoal_with(&self.variables, args)
+    }
+
     /// The folder that `shoal fleet init` wrote.
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("fleet")
@@ -178,7 +196,7 @@ impl Fleet {
     /// When it cannot be read.
     pub fn key(&self, number: u32) -> SecretKey {
         let path = self.vehicle_path(number).join("vehicle.key");
-        shoal_vehicle::exchange::key::read(&path).expect("a key")
+        shoal_keys::read(&path).expect("a key")
     }
 
     /// Sends a vehicle to another address, from its next start on.
@@ -226,7 +244,7 @@ impl Fleet {
     pub fn serve_with(&self, args: &[&str]) -> Program {
         let log = self.folder.path().join("serve.log");
         let path = self.path();
-        Program::start("shoal", &[&["fleet", "serve", text(&path)], args].concat(), log)
+        self.program("shoal", &[&["fleet", "serve", text(&path)], args].concat(), log)
     }
 
     /// Starts a beacon of this number.
@@ -234,7 +252,7 @@ impl Fleet {
         let log = self.folder.path().join(format!("beacon-{number}.log"));
         let (path, number) = (self.path(), number.to_string());
         let args = ["fleet", "beacon", text(&path), "--number", &number];
-        Program::start("shoal", &args, log)
+        self.program("shoal", &args, log)
     }
 
     /// Signs a window plan anew.
@@ -243,12 +261,7 @@ impl Fleet {
     /// When `shoal fleet plan` fails.
     pub fn plan(&self, args: &[&str]) {
         let path = self.path();
-        let done = Command::new(program("shoal"))
-            .args(["fleet", "plan", text(&path)])
-            .args(args)
-            .output()
-            .expect("shoal runs");
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        self.shoal(&[&["fleet", "plan", text(&path)], args].concat()).expect("a plan");
     }
 
     /// Runs `shoal campaign` on the fleet's folder: what it printed, or what it says is wrong.
@@ -260,7 +273,7 @@ impl Fleet {
     /// When it does not run.
     pub fn campaign(&self, what: &str, args: &[&str]) -> Result<String, String> {
         let path = self.path();
-        shoal(&[&["campaign", what, text(&path)], args].concat())
+        self.shoal(&[&["campaign", what, text(&path)], args].concat())
     }
 
     /// Writes the record of a campaign, which goes on from an earlier one.
@@ -298,7 +311,11 @@ impl Fleet {
         let path = self.vehicle_path(number);
         let config = path.join("vehicle.toml");
         let args = [&["--config", text(&config), "--verbose"], args].concat();
-        Program::start("shoal-vehicle", &args, path.join("log"))
+        self.program("shoal-vehicle", &args, path.join("log"))
+    }
+
+    fn program(&self, name: &str, args: &[&str], log: PathBuf) -> Program {
+        Program::start(name, args, log, &self.variables)
     }
 
     /// The lines of a vehicle's `windows.jsonl`, but for one half written.
@@ -329,7 +346,20 @@ impl Fleet {
 /// # Panics
 /// When it does not run.
 pub fn shoal(args: &[&str]) -> Result<String, String> {
-    let done = Command::new(program("shoal")).args(args).output().expect("shoal runs");
+    shoal_with(&[], args)
+}
+
+/// The same, with these variables.
+///
+/// # Errors
+/// As for [`shoal`].
+///
+/// # Panics
+/// As for [`shoal`].
+pub fn shoal_with(variables: &[(&str, PathBuf)], args: &[&str]) -> Result<String, String> {
+    let variables = variables.iter().cloned();
+    let done = Command::new(program("shoal")).envs(variables).args(args).output();
+    let done = done.expect("shoal runs");
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if done.status.success() { Ok(said(&done.stdout)) } else { Err(said(&done.stderr)) }
 }
@@ -356,10 +386,11 @@ impl Drop for Fleet {
 
 impl Program {
     /// Starts it; what it says is appended to `log`.
-    fn start(name: &str, args: &[&str], log: PathBuf) -> Self {
+    fn start(name: &str, args: &[&str], log: PathBuf, variables: &[(&str, PathBuf)]) -> Self {
         let file = File::options().create(true).append(true).open(&log).expect("a log");
         let child = Command::new(program(name))
             .args(args)
+            .envs(variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a log"))
             .stderr(file)

@@ -16,3 +16,4 @@ pub mod nats;
 pub mod observer;
 pub mod publisher;
 pub mod relay;
+pub mod token;

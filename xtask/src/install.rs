@@ -23,7 +23,7 @@ pub(crate) struct Need {
 }
 
 /// Everything, in the order in which it is installed.
-pub(crate) const NEEDS: [Need; 13] = [
+pub(crate) const NEEDS: [Need; 14] = [
     Need {
         name: "rustfmt and clippy",
         what_for: "format and lints",
@@ -76,6 +76,13 @@ pub(crate) const NEEDS: [Need; 13] = [
         how: "apt-get install nats-server",
         is_there: has_nats,
         install: || apt_get(&["nats-server"]),
+    },
+    Need {
+        name: "SoftHSM",
+        what_for: "a token that holds keys (PKCS #11)",
+        how: "apt-get install softhsm2",
+        is_there: has_softhsm,
+        install: || apt_get(&["softhsm2"]),
     },
     Need {
         name: "C++ compiler",
@@ -168,6 +175,10 @@ pub(crate) fn has_mosquitto() -> bool {
 /// The same.
 pub(crate) fn has_nats() -> bool {
     found("nats-server") || Path::new("/usr/sbin/nats-server").is_file()
+}
+
+pub(crate) fn has_softhsm() -> bool {
+    found("softhsm2-util")
 }
 
 pub(crate) fn has_cxx() -> bool {

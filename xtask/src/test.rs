@@ -83,7 +83,7 @@ pub(crate) fn run(args: &[String]) -> Done {
 /// What tests go by: with a `SHOAL_REQUIRE_*` they fail where they would pass over what is missing.
 fn required(steps: &mut Steps) -> Vec<(&'static str, OsString)> {
     let mut variables = variables();
-    let wants: [(&str, &str, bool, &str); 5] = [
+    let wants: [(&str, &str, bool, &str); 6] = [
         (
             "SHOAL_REQUIRE_ORT",
             "with ONNX Runtime",
@@ -98,6 +98,12 @@ fn required(steps: &mut Steps) -> Vec<(&'static str, OsString)> {
             "no program mosquitto",
         ),
         ("SHOAL_REQUIRE_NATS", "on NATS", install::has_nats(), "no program nats-server"),
+        (
+            "SHOAL_REQUIRE_SOFTHSM",
+            "with a token",
+            install::has_softhsm(),
+            "no program softhsm2-util",
+        ),
         (
             "SHOAL_REQUIRE_DATA",
             "on real roads",

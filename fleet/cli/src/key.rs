@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use shoal_keys::{KeyAt, KeyInToken, Uri};
+use shoal_shadow::digits::hex;
+use shoal_wire::PublicKey;
 
 use crate::clock::utc_ms;
 use crate::fleet::repositories::Repositories;
@@ -14,14 +17,58 @@ use crate::output::Outcome;
 pub(crate) enum Key {
     /// Put a new key in the place of one that is old, lost to a thief, or somebody's who leaves
     Rotate(Rotate),
+    /// Make an Ed25519 key in a token (PKCS #11), which never gives it out
+    Make(InToken),
+    /// List the private keys of a token
+    List(InToken),
+    /// Show the public half of a key, in a file or in a token
+    Show(Show),
 }
 
 impl Key {
     pub(crate) fn run(self) -> Outcome {
         match self {
             Key::Rotate(command) => command.run(),
+            Key::Make(InToken { uri }) => {
+                shown(&shoal_keys::make(&uri)?);
+                Ok(())
+            }
+            Key::List(InToken { uri }) => list(&uri),
+            Key::Show(Show { key }) => {
+                shown(&key.open()?.public());
+                Ok(())
+            }
         }
     }
+}
+
+/// A key in a token.
+///
+/// Example: shoal key make 'pkcs11:token=fleet;object=vehicle-7?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=/etc/shoal/pin'
+#[derive(Args)]
+pub(crate) struct InToken {
+    /// pkcs11:token=…;object=…?module-path=…&pin-source=… (RFC 7512); paths are absolute, the PIN is in a file
+    uri: Uri,
+}
+
+/// A key.
+#[derive(Args)]
+pub(crate) struct Show {
+    /// The key's file, or a token's URI
+    #[arg(value_name = "FILE|URI", value_parser = KeyAt::parse)]
+    key: KeyAt,
+}
+
+fn shown(key: &PublicKey) {
+    println!("id {} public {}", key.id(), hex(key.bytes()));
+}
+
+fn list(uri: &Uri) -> Outcome {
+    for KeyInToken { object, id, public } in shoal_keys::list(uri)? {
+        let public = public.map_or("no Ed25519 key".to_owned(), |key| hex(key.bytes()));
+        println!("object {object:?} id {:?} public {public}", String::from_utf8_lossy(&id));
+    }
+    Ok(())
 }
 
 /// Put a new key in the place of the timekeeper's or the approver's.
@@ -58,7 +105,7 @@ impl Rotate {
             Role::Approver => ("approver", &mut description.approver),
         };
         let path = self.dir.join(format!("{role}.key"));
-        let old = secret::read(&path)?;
+        let old = secret::open(&path)?;
         let next = self.dir.join(format!("{role}.key.next"));
         let new = secret::create(&next, secret::Source::Random, role)?;
         *key = new.public();
@@ -72,10 +119,10 @@ impl Rotate {
         description.write(&self.dir)?;
         let before = match self.role {
             Role::Timekeeper => vec![],
-            Role::Approver => vec![old],
+            Role::Approver => vec![&*old],
         };
         let repositories = Repositories::of(&self.dir, &description);
-        repositories.renew(&before, &authority, now_s)?;
+        repositories.renew(&before, &*authority, now_s)?;
         println!("{role} {}", new.public().id());
         println!("start `shoal fleet serve` again: vehicles follow with their next window");
         Ok(())

@@ -5,6 +5,7 @@
 //! the files and the link. A nonce that was drawn is never contradicted, neither after a restart (it is durable before it
 //! is published, and what stands on the broker is read first) nor by a broker that forgot it (it is published again).
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
@@ -16,8 +17,8 @@ use shoal_wire::v1::{
     WindowPlanFields,
 };
 use shoal_wire::{
-    Body, Head, KeyId, Kind, Label, Leaf, Outbound, PublicKey, RecordId, RejectEnvelope, SecretKey,
-    Topic, Unverified, Verified, seal,
+    Body, Head, KeyId, Kind, Label, Leaf, Outbound, PublicKey, RecordId, RejectEnvelope, SealError,
+    Signer, Topic, Unverified, Verified, seal,
 };
 
 use crate::campaign;
@@ -37,7 +38,7 @@ pub struct Settings {
     /// The key that signs documents.
     pub authority: PublicKey,
     /// The key that signs nonces.
-    pub key: SecretKey,
+    pub key: Box<dyn Signer>,
     /// How many windows there are; none: without end.
     pub windows: Option<u32>,
 }
@@ -121,6 +122,9 @@ pub enum Reject {
     /// It is asked for again.
     #[error("no random bytes")]
     Drawn(#[from] RejectNonce),
+    /// The key is in a token that is gone: bytes are asked for again.
+    #[error("no nonce")]
+    Unsigned(#[from] SealError),
 }
 
 /// Where the connection is.
@@ -169,6 +173,8 @@ pub struct Timekeeper {
     unsaved: Option<u32>,
     /// Whether the last window has closed, and whether that was told.
     done: Option<bool>,
+    /// From when on the key is asked again that did not sign.
+    signs_at_ms: u64,
     now_ms: u64,
 }
 
@@ -190,6 +196,7 @@ impl Timekeeper {
             ask: None,
             unsaved: None,
             done: None,
+            signs_at_ms: 0,
             now_ms: 0,
         }
     }
@@ -243,7 +250,8 @@ impl Timekeeper {
         let kept = u32::from(NONCE_WINDOWS);
         self.nonces.retain(|of, _nonce| of.saturating_add(kept) > window);
         let missing = !self.nonces.contains_key(&window);
-        if self.board == Board::Read && missing && self.asked != Some(window) {
+        let signs = self.signs_at_ms <= utc_ms;
+        if self.board == Board::Read && missing && signs && self.asked != Some(window) {
             self.asked = Some(window);
             self.ask = Some(window);
         }
@@ -298,7 +306,8 @@ impl Timekeeper {
         };
         let posts = self.nonces.values().map(|(_drawn, post)| post).chain(self.documents.values());
         let again = posts.map(|post| post.due_ms).filter(|due| *due > self.now_ms).min();
-        [border, read, again].into_iter().flatten().min()
+        let signs = Some(self.signs_at_ms).filter(|at| *at > self.now_ms);
+        [border, read, again, signs].into_iter().flatten().min()
     }
 
     /// The window whose nonce is the newest that may be known: the one before it has closed.
@@ -481,14 +490,14 @@ impl Timekeeper {
         let not_after = utc_seconds.saturating_add(periods.max(NONCE_SECONDS_MIN));
         let counter = self.counter.saturating_add(1);
         let mut buffer = vec![0; NONCE_BYTES_MAX];
-        // The longest nonce has room.
-        if let Ok(sealed) = seal(&body, counter, not_after, &self.settings.key, &mut buffer) {
-            let post =
-                Post { id: sealed.id(), counter, envelope: sealed.bytes().to_vec(), due_ms: 0 };
-            self.counter = counter;
-            self.nonces.insert(window, (utc_seconds, post));
-            self.unsaved = Some(window);
-        }
+        // Should it not sign.
+        self.signs_at_ms = utc_ms.saturating_add(AGAIN_MS);
+        let sealed = seal(&body, counter, not_after, &*self.settings.key, &mut buffer)?;
+        self.signs_at_ms = 0;
+        let post = Post { id: sealed.id(), counter, envelope: sealed.bytes().to_vec(), due_ms: 0 };
+        self.counter = counter;
+        self.nonces.insert(window, (utc_seconds, post));
+        self.unsaved = Some(window);
         Ok(())
     }
 

@@ -71,7 +71,8 @@ struct Program {
 impl Program {
     /// Starts it on a disk, with these documents.
     fn start(world: World, now_ms: u64, documents: &[Vec<u8>], windows: Option<u32>) -> Self {
-        let settings = Settings { authority: authority().public(), key: timekeeper(), windows };
+        let settings =
+            Settings { authority: authority().public(), key: Box::new(timekeeper()), windows };
         let core = Timekeeper::new(label("f"), label("r"), settings);
         let (draws, published) = (Vec::new(), Vec::new());
         let mut program =
@@ -347,7 +348,7 @@ fn a_source_of_randomness_that_fails_is_asked_again() {
     let mut core = Timekeeper::new(
         label("f"),
         label("r"),
-        Settings { authority: authority().public(), key: timekeeper(), windows: None },
+        Settings { authority: authority().public(), key: Box::new(timekeeper()), windows: None },
     );
     core.handle_input(EPOCH_MS, Input::Documents(&[&plan(1, EPOCH, OPEN)])).unwrap();
     core.handle_input(EPOCH_MS, Input::Connected).unwrap();

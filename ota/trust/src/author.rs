@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 
 use serde::Serialize;
 use serde_json::Value;
-use shoal_wire::{PublicKey, SecretKey};
+use shoal_wire::{Message, PublicKey, Signer};
 use tough::TargetName;
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::{Ed25519Key, Ed25519Scheme, Key};
@@ -18,29 +18,6 @@ use crate::repository::{Metadata, Target};
 
 /// The version of TUF that is written.
 const SPEC: &str = "1.0.0";
-
-/// Something that signs metadata: a key in a file, or one in a device that never gives it out.
-pub trait Sign {
-    /// The public half.
-    fn public(&self) -> PublicKey;
-
-    /// An ed25519 signature of a message.
-    ///
-    /// # Errors
-    /// [`AuthorError::Sign`]: the device does not sign.
-    fn sign(&self, message: &[u8]) -> Result<[u8; 64], AuthorError>;
-}
-
-impl Sign for SecretKey {
-    fn public(&self) -> PublicKey {
-        self.public()
-    }
-
-    fn sign(&self, message: &[u8]) -> Result<[u8; 64], AuthorError> {
-        let failed = || AuthorError::Sign("no metadata".to_owned());
-        self.sign_metadata(message).ok_or_else(failed)
-    }
-}
 
 /// Why nothing was signed.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +65,7 @@ pub fn root(
     version: u64,
     ends_s: u64,
     roles: &Roles,
-    signers: &[&dyn Sign],
+    signers: &[&dyn Signer],
 ) -> Result<String, AuthorError> {
     let Roles { root: (people, threshold), targets, timestamp } = roles;
     let mut keys = HashMap::new();
@@ -130,7 +107,7 @@ pub fn targets(
     version: u64,
     ends_s: u64,
     named: &BTreeMap<String, Target>,
-    signer: &dyn Sign,
+    signer: &dyn Signer,
 ) -> Result<String, AuthorError> {
     let mut targets = Targets::new(SPEC.to_owned(), number(version)?, time(ends_s)?);
     targets.delegations = None;
@@ -155,7 +132,7 @@ pub fn metadata(
     version: u64,
     ends_s: u64,
     (targets, targets_version): (String, u64),
-    signer: &dyn Sign,
+    signer: &dyn Signer,
 ) -> Result<Metadata, AuthorError> {
     let mut snapshot = Snapshot::new(SPEC.to_owned(), number(version)?, time(ends_s)?);
     let file = metafile(&targets, number(targets_version)?);
@@ -211,13 +188,18 @@ pub fn is_by(json: &str, key: &PublicKey) -> Result<bool, AuthorError> {
 }
 
 /// Signs, and writes in one form: the same metadata are the same bytes.
-fn sign<T: Role + Serialize>(role: T, signers: &[&dyn Sign]) -> Result<String, AuthorError> {
+fn sign<T: Role + Serialize>(role: T, signers: &[&dyn Signer]) -> Result<String, AuthorError> {
     let failed = |error: tough::schema::Error| AuthorError::Sign(error.to_string());
-    let message = role.canonical_form().map_err(failed)?;
+    let canonical = role.canonical_form().map_err(failed)?;
+    let no_metadata = || AuthorError::Sign("no metadata".to_owned());
+    let message = Message::metadata(&canonical).ok_or_else(no_metadata)?;
     let mut signatures = Vec::new();
+    let signed = |signer: &dyn Signer| {
+        signer.sign(message).map_err(|error| AuthorError::Sign(error.to_string()))
+    };
     for signer in signers {
         let keyid = tuf_key(&signer.public()).key_id().map_err(failed)?;
-        signatures.push(Signature { keyid, sig: signer.sign(&message)?.to_vec().into() });
+        signatures.push(Signature { keyid, sig: signed(*signer)?.to_vec().into() });
     }
     // A `Value` has its keys in order.
     let written: Value = serde_json::to_value(Signed { signed: role, signatures })?;

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -112,15 +112,15 @@ impl SecretKey {
         let key = self.0.verifying_key();
         PublicKey { key, id: KeyId::of(key.as_bytes()) }
     }
+}
 
-    /// Signs metadata of The Update Framework in their canonical form. They begin with `{`, what envelopes sign does not: neither
-    /// signature is one of the other. `None`: these are none.
-    pub fn sign_metadata(&self, canonical: &[u8]) -> Option<[u8; 64]> {
-        canonical.starts_with(b"{").then(|| self.sign(canonical))
+impl Signer for SecretKey {
+    fn public(&self) -> PublicKey {
+        self.public()
     }
 
-    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.0.sign(message).to_bytes()
+    fn sign(&self, message: Message<'_>) -> Result<[u8; 64], Unsigned> {
+        Ok(self.0.sign(message.0).to_bytes())
     }
 }
 
@@ -129,6 +129,49 @@ impl fmt::Debug for SecretKey {
         write!(f, "SecretKey(of {})", self.public().id())
     }
 }
+
+/// What a key may be asked to sign, and nothing else is: an envelope, by [`seal`](crate::seal), or metadata.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a>(&'a [u8]);
+
+impl<'a> Message<'a> {
+    pub(crate) const fn envelope(message: &'a [u8]) -> Self {
+        Self(message)
+    }
+
+    /// Metadata of The Update Framework in their canonical form. They begin with `{`, what envelopes sign does not: neither
+    /// signature is one of the other. `None`: these are none.
+    pub fn metadata(canonical: &'a [u8]) -> Option<Self> {
+        canonical.starts_with(b"{").then_some(Self(canonical))
+    }
+
+    /// The bytes to sign.
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Whether this is the key's signature of it, strictly: what a device gives is looked at before it is used.
+    pub fn signed_by(&self, key: &PublicKey, signature: &[u8; 64]) -> bool {
+        key.signed(self.0, signature)
+    }
+}
+
+/// Something that signs: a key in memory, or one in a device that never gives it out.
+pub trait Signer: fmt::Debug + Send + Sync {
+    /// The public half.
+    fn public(&self) -> PublicKey;
+
+    /// The ed25519 signature (RFC 8032) of a message.
+    ///
+    /// # Errors
+    /// [`Unsigned`]: the device does not sign at the moment. A key in memory always does.
+    fn sign(&self, message: Message<'_>) -> Result<[u8; 64], Unsigned>;
+}
+
+/// Why a device does not sign, in words for who looks after it. It may later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not signed: {0}")]
+pub struct Unsigned(pub &'static str);
 
 /// Who may sign what: a roster, an authority, or both.
 pub trait Keys {

@@ -36,7 +36,7 @@ pub use envelope::{
     ENVELOPE_OVERHEAD_BYTES, HEAD_BYTES, Head, RejectEnvelope, SIGNATURE_BYTES, Unverified,
     Verified,
 };
-pub use key::{KeyId, Keys, PublicKey, RejectKey, SecretKey};
+pub use key::{KeyId, Keys, Message, PublicKey, RejectKey, SecretKey, Signer, Unsigned};
 pub use kind::{Body, Kind};
 pub use name::{ChunkHash, LayoutHash, ModelHash, PackHash, ParticleId, RecordId};
 pub use relay::{RELAYED_BYTES_MAX, RELAYED_MAX, RejectRelayed, Relayed, relay, relayed};

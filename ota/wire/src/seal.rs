@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::envelope::{HEAD_BYTES, Head, SIGNATURE_BYTES, Verified};
-use crate::key::SecretKey;
+use crate::key::{Message, Signer, Unsigned};
 use crate::kind::{Body, Kind};
 use crate::name::RecordId;
 use crate::stream::message;
@@ -61,6 +61,9 @@ pub enum SealError {
     /// [`Kind::envelope_bytes_max`] bytes are always enough.
     #[error("buffer of {len} bytes is too small for this {kind:?}")]
     BufferTooSmall { kind: Kind, len: usize },
+    /// The key is in a device, which may sign later.
+    #[error(transparent)]
+    Unsigned(#[from] Unsigned),
 }
 
 /// Signs a body and writes its envelope to the start of `buffer`.
@@ -68,12 +71,12 @@ pub enum SealError {
 /// `counter` is above every counter this key has signed; `not_after_seconds` is UTC.
 ///
 /// # Errors
-/// [`SealError`]: the buffer is too small; it may hold a part of the envelope then.
+/// [`SealError`]: the buffer is too small, or the key's device does not sign; the buffer may hold a part of the envelope then.
 pub fn seal<'a, 'b, T: Body<'b>>(
     body: &T,
     counter: u64,
     not_after_seconds: u64,
-    key: &SecretKey,
+    key: &dyn Signer,
     buffer: &'a mut [u8],
 ) -> Result<Outbound<'a>, SealError> {
     let kind = T::KIND;
@@ -97,7 +100,8 @@ pub fn seal<'a, 'b, T: Body<'b>>(
     let mut hasher = Sha256::new();
     hasher.update(first.as_slice());
     hasher.update(&*body);
-    *signature = key.sign(&message(&head, &hasher.clone().finalize().into()));
+    let message = message(&head, &hasher.clone().finalize().into());
+    *signature = key.sign(Message::envelope(&message))?;
     hasher.update(signature.as_slice());
     let id = RecordId::new(hasher.finalize().into());
 

@@ -19,9 +19,9 @@ use shoal_wire::v1::{
 };
 use shoal_wire::{
     Authentic, Body, ChunkHash, HEAD_BYTES, Head, KeyId, Keys, Kind, Label, LayoutHash, Leaf,
-    ModelHash, Now, Outbound, PackHash, ParticleId, PublicKey, RELAYED_BYTES_MAX, RecordId,
-    RejectEnvelope, SecretKey, Stream, Topic, Unverified, Utc, Verified, decode_body, relay,
-    relayed, seal,
+    Message, ModelHash, Now, Outbound, PackHash, ParticleId, PublicKey, RELAYED_BYTES_MAX,
+    RecordId, RejectEnvelope, SecretKey, Signer, Stream, Topic, Unverified, Utc, Verified,
+    decode_body, relay, relayed, seal,
 };
 
 /// One key, whatever is asked.
@@ -174,7 +174,10 @@ fn send<'a, T: Body<'a>, E>(body: Result<T, E>, bytes: &[u8]) {
     consume(key.public().id());
     let mut buffer = [0; 1024];
     if let Ok(body) = body {
-        consume(key.sign_metadata(bytes));
+        consume(Message::metadata(bytes).map(|message| {
+            let signed = Signer::sign(&key, message);
+            (message.bytes().len(), signed.map(|of| message.signed_by(&key.public(), &of)))
+        }));
         consume(seal(&body, integer(bytes), integer(bytes), &key, &mut buffer).map(opened).ok());
     }
 }

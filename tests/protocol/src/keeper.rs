@@ -52,7 +52,7 @@ impl Keeper {
         let (name, region) = (Label::new(FLEET).unwrap(), Label::new(REGION).unwrap());
         let settings = Settings {
             authority: fleet.authority.public(),
-            key: fleet.timekeeper_key(),
+            key: Box::new(fleet.timekeeper_key()),
             windows: None,
         };
         let mut core = Timekeeper::new(name, region, settings);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use embassy_time::Instant;
+use shoal_keys::KeyAt;
 use shoal_link::{Broker, LinkError, Settings, Unwired};
 use shoal_swarm::privacy::{Noise, Privacy};
 use shoal_swarm::swarm::Swarm;
@@ -220,7 +221,7 @@ impl Vehicle {
             region: REGION.into(),
             broker: "mqtt://broker".into(),
             certificates: None,
-            key: self.folder.join("vehicle.key"),
+            key: KeyAt::File(self.folder.join("vehicle.key")),
             pack: self.folder.clone(),
             authority: fleet.authority.public(),
             timekeeper: fleet.timekeeper.public(),

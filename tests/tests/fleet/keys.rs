@@ -4,7 +4,6 @@ use shoal_tests::brokers::{Embedded, TestBroker};
 use shoal_tests::clock::until;
 use shoal_tests::fleet::{Fleet, Plan, Program, shoal};
 use shoal_tests::publisher::Publisher;
-use shoal_vehicle::exchange::key;
 use shoal_wire::v1::{Nonce, NonceFields, WindowPlan, WindowPlanFields};
 use shoal_wire::{Body, Kind, Label, Leaf, SecretKey, Topic, seal};
 
@@ -48,7 +47,7 @@ fn goes_on(fleet: &Fleet) {
 fn who_has_the_authoritys_key_alone_changes_no_plan() {
     let broker = Embedded::start();
     let Some((fleet, _serve, vehicles)) = running(&broker) else { return };
-    let authority = key::read(&fleet.path().join("authority.key")).unwrap();
+    let authority = shoal_keys::read(&fleet.path().join("authority.key")).unwrap();
     let thief = WindowPlanFields {
         epoch_seconds: 1,
         period_seconds: 1 << 30,
@@ -69,7 +68,7 @@ fn who_has_the_authoritys_key_alone_changes_no_plan() {
 fn a_stolen_timekeepers_key_is_replaced() {
     let broker = Embedded::start();
     let Some((fleet, serve, vehicles)) = running(&broker) else { return };
-    let stolen = key::read(&fleet.path().join("timekeeper.key")).unwrap();
+    let stolen = shoal_keys::read(&fleet.path().join("timekeeper.key")).unwrap();
     shoal(&["key", "rotate", fleet.path().to_str().unwrap(), "timekeeper"]).unwrap();
     serve.terminate();
     let _serve = fleet.serve();

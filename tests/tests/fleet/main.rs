@@ -8,3 +8,4 @@ mod interrupted;
 mod keys;
 mod refused;
 mod together;
+mod token;

@@ -8,11 +8,12 @@ use crate::cargo::Package;
 use crate::root;
 
 /// One crate: the crates of ours it may use, directly. `*`: all.
-const MAY_USE: [(&str, &[&str]); 21] = [
+const MAY_USE: [(&str, &[&str]); 22] = [
     ("shoal-wire", &[]),
     ("shoal-window", &["shoal-wire"]),
     ("shoal-swarm", &["shoal-wire"]),
     ("shoal-trust", &["shoal-wire"]),
+    ("shoal-keys", &["shoal-wire"]),
     ("shoal-link", &["shoal-swarm", "shoal-window", "shoal-wire"]),
     ("shoal-hal", &[]),
     ("shoal-runtime", &[]),
@@ -25,6 +26,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
             "shoal-runtime",
             "shoal-tract",
             "shoal-shadow",
+            "shoal-keys",
             "shoal-link",
             "shoal-swarm",
             "shoal-trust",
@@ -44,6 +46,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
             "shoal-vehicle",
             "shoal-broker",
             "shoal-console",
+            "shoal-keys",
             "shoal-link",
             "shoal-sim",
             "shoal-swarm",
@@ -75,8 +78,9 @@ const MAY_USE: [(&str, &[&str]); 21] = [
 ];
 
 /// Crates of others that belong behind one wall each: by the start of their name, who may use them.
-const WALLS: [(&str, &[&str]); 19] = [
+const WALLS: [(&str, &[&str]); 20] = [
     ("tough", &["shoal-trust"]),
+    ("cryptoki", &["shoal-keys"]),
     ("ort", &["shoal-runtime"]),
     ("tract-", &["shoal-tract"]),
     ("prost", &["shoal-runtime"]),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use shoal_keys::KeyAt;
 use shoal_shadow::digits;
 use shoal_shadow::document::{DocumentError, Table};
 use shoal_trust::SignedBy;
@@ -38,8 +39,8 @@ pub struct FleetConfig {
     /// Directory of the vehicle's `certificate.pem` and `key.pem`, and of the `authority.pem` that signs brokers: for a
     /// broker with TLS.
     pub certificates: Option<PathBuf>,
-    /// File of the vehicle's secret key.
-    pub key: PathBuf,
+    /// Where the vehicle's secret key is: a file, or a token.
+    pub key: KeyAt,
     /// Directory of the evaluation pack; it counts only with the authority's signature on its manifest.
     pub pack: PathBuf,
     /// The key that signs documents.
@@ -75,7 +76,7 @@ impl FleetConfig {
             region: label(table, "region")?,
             broker: table.text_required("broker")?.to_owned(),
             certificates: table.text("certificates")?.map(PathBuf::from),
-            key: path("key")?,
+            key: key(table, "key")?,
             pack: path("pack")?,
             authority: public_key(table, "authority")?,
             timekeeper: public_key(table, "timekeeper")?,
@@ -101,7 +102,7 @@ impl FleetConfig {
 
     /// Takes paths relative to the file they stand in.
     pub(super) fn beside(&mut self, directory: &Path) {
-        self.key = directory.join(&self.key);
+        self.key.beside(directory);
         self.pack = directory.join(&self.pack);
         for folder in [&mut self.certificates, &mut self.trust] {
             *folder = folder.take().map(|folder| directory.join(folder));
@@ -117,6 +118,12 @@ pub fn label(table: &Table<'_>, key: &str) -> Result<String, DocumentError> {
     let text = table.text_required(key)?;
     let label = Label::new(text).map_err(|why| table.refuse(key, text, &why.to_string()))?;
     Ok(label.text().to_owned())
+}
+
+/// Where a secret key is: a path, or a token's URI.
+fn key(table: &Table<'_>, key: &str) -> Result<KeyAt, DocumentError> {
+    let text = table.text_required(key)?;
+    KeyAt::parse(text).map_err(|why| table.refuse(key, why, "a file or a token's URI"))
 }
 
 /// A public key as 64 hexadecimal digits.

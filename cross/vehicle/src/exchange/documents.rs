@@ -443,7 +443,7 @@ mod tests {
             region: "r".to_owned(),
             broker: "mqtt://x".to_owned(),
             certificates: None,
-            key: "k".into(),
+            key: shoal_keys::KeyAt::File("k".into()),
             pack: "p".into(),
             authority: authority().public(),
             timekeeper: key(2),

@@ -278,7 +278,7 @@ impl Exchange {
                 if let Some(entry) = &mut self.tonight.entry {
                     entry.claimed = true;
                 }
-                self.seal_record(window, Leaf::Claim { slot }, &claim)?;
+                self.say_claim(window, Leaf::Claim { slot }, claim)?;
                 // Most of what a window takes has crossed by now.
                 self.say_presence(Activity::Measuring).map(|_presence| ())
             }
@@ -286,7 +286,7 @@ impl Exchange {
                 let leaf = Leaf::vote(fields.window, fields.place);
                 let window = fields.window;
                 let Ok(vote) = Vote::new(fields) else { return Ok(()) };
-                self.seal_record(window, leaf, &vote)
+                self.say_vote(window, leaf, vote)
             }
             Output::Refusal(fields) => self.publish_refusal(fields),
             Output::Tune { from, particle } => {

@@ -162,7 +162,7 @@ fn parked(
     if fleet.exchange {
         Ok(Exchange::open(run.clone(), fleet.clone(), bench, look)?.run(looking)?)
     } else {
-        let key = super::key::read(&fleet.key).map_err(ExchangeError::from)?;
+        let key = fleet.key.open().map_err(ExchangeError::from)?;
         Ok(alone::nights(run, key.public().id(), bench, looking)?)
     }
 }

@@ -106,6 +106,8 @@ pub struct Metrics {
     /// Until when what says which documents count is valid, UTC in seconds since 1970; 0: there is none.
     pub metadata_end: Gauge,
     epsilon: Family<DeltaLabel, Real>,
+    /// What waits to be signed: the token of the vehicle's key is gone.
+    pub unsigned_records: Gauge,
     /// Times it did not contribute, because its privacy budget is spent.
     pub privacy_withheld: Counter,
     /// Spans in the replay store.
@@ -266,6 +268,8 @@ impl Metrics {
         let help = "Until when the metadata of documents are valid, UTC since 1970";
         let end = self.metadata_end.clone();
         registry.register_with_unit("metadata_end", help, Unit::Seconds, end);
+        let help = "What waits to be signed: the token of the vehicle's key is gone";
+        registry.register("unsigned_records", help, self.unsigned_records.clone());
         let help = "Differential privacy of its contributions, all together";
         registry.register("privacy_epsilon", help, self.epsilon.clone());
         let help = "Contributions withheld: the privacy budget is spent";
@@ -530,6 +534,7 @@ mod tests {
             ("shoal_connected", 1.0),
             ("shoal_metadata_end_seconds", 0.0),
             ("shoal_replay_bytes", 0.0),
+            ("shoal_unsigned_records", 0.0),
         ] {
             assert_eq!(value(text, name), want, "{name}");
         }

@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod particles;
 mod publishing;
 pub mod run;
+mod unsigned;
 pub mod vault;
 pub mod weights;
 pub mod worker;

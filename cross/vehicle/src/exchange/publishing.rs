@@ -2,15 +2,16 @@
 
 use shoal_swarm::swarm::{Flat, Input, Swarm};
 use shoal_wire::v1::{
-    Activity, ParticleHeader, Presence, PresenceFields, Refusal, RefusalCode, RefusalFields, Role,
-    VOTE_WINDOWS,
+    Activity, Claim, ParticleHeader, Presence, PresenceFields, Refusal, RefusalCode, RefusalFields,
+    Role, VOTE_WINDOWS, Vote,
 };
-use shoal_wire::{Body, Leaf, ParticleId, RecordId, Topic, seal};
+use shoal_wire::{Body, Leaf, ParticleId, RecordId, SealError, Topic, seal};
 use tracing::warn;
 
 use super::campaign::REPORT;
 use super::key::{received, verified};
 use super::run::{Exchange, ExchangeError};
+use super::unsigned::Unsealed;
 use super::weights::{CodeError, Coded};
 
 /// Version of the software, as the presence shows it.
@@ -77,19 +78,30 @@ impl Exchange {
                 return Ok(());
             }
         };
-        let particle = coded.header.id();
         for chunk in &coded.chunks {
             self.vault.keep_blob(chunk)?;
         }
+        self.seal_particle(job, coded)
+    }
+
+    /// Seals the header of a particle whose chunks are kept, and keeps it, before the core hears of it.
+    pub(super) fn seal_particle(&mut self, job: u64, coded: Coded) -> Result<(), ExchangeError> {
+        let particle = coded.header.id();
         let key = header_key(particle);
+        // Coded before a cut: it is not sealed twice.
         let envelope = match self.vault.get(&key)? {
-            // Coded before a cut: it is not sealed twice.
             Some(envelope) => envelope,
-            None => {
-                let envelope = self.seal(&coded.header)?;
-                self.vault.put(&key, &envelope)?;
-                envelope
-            }
+            None => match self.seal(&coded.header)? {
+                Some(envelope) => {
+                    self.vault.put(&key, &envelope)?;
+                    envelope
+                }
+                None => {
+                    let coded = Box::new(coded);
+                    self.wait_for_key(Unsealed::Particle { job, coded });
+                    return Ok(());
+                }
+            },
         };
         self.particles.know(&coded.header, &envelope);
         let held = self.swarm.as_ref().map(Swarm::held).unwrap_or_default();
@@ -137,15 +149,32 @@ impl Exchange {
         Ok(())
     }
 
-    /// Seals a claim or a vote and publishes it.
-    pub(super) fn seal_record<'a, T: Body<'a>>(
+    /// Seals a claim and publishes it.
+    pub(super) fn say_claim(
         &mut self,
         window: u32,
         leaf: Leaf,
-        body: &T,
+        claim: Claim,
     ) -> Result<(), ExchangeError> {
-        let envelope = self.seal(body)?;
-        self.publish_record(window, leaf, &envelope)
+        match self.seal(&claim)? {
+            Some(envelope) => self.publish_record(window, leaf, &envelope)?,
+            None => self.wait_for_key(Unsealed::Claim { window, leaf, claim }),
+        }
+        Ok(())
+    }
+
+    /// The same for a vote.
+    pub(super) fn say_vote(
+        &mut self,
+        window: u32,
+        leaf: Leaf,
+        vote: Vote,
+    ) -> Result<(), ExchangeError> {
+        match self.seal(&vote)? {
+            Some(envelope) => self.publish_record(window, leaf, &envelope)?,
+            None => self.wait_for_key(Unsealed::Vote { window, leaf, vote }),
+        }
+        Ok(())
     }
 
     /// Keeps a record of ours until it has come back from the broker, and publishes it. It counts here when it counts
@@ -164,15 +193,25 @@ impl Exchange {
         Ok(())
     }
 
-    fn seal<'a, T: Body<'a>>(&mut self, body: &T) -> Result<Vec<u8>, ExchangeError> {
+    /// An envelope of this; `None`: the key is not there, or others wait for it.
+    fn seal<'a, T: Body<'a>>(&mut self, body: &T) -> Result<Option<Vec<u8>>, ExchangeError> {
+        if self.waiting.any() {
+            return Ok(None);
+        }
         let counter = self.vault.counter(self.counter_seen)?;
         let period = self.documents.plan().map_or(0, |plan| plan.fields().period_seconds);
         let valid = (u64::from(period).saturating_mul(PERIODS_VALID)).max(SECONDS_VALID_MIN);
         let not_after = self.clock.now().utc.earliest_seconds().saturating_add(valid);
         let mut buffer = vec![0; T::KIND.envelope_bytes_max()];
-        let sealed = seal(body, counter, not_after, &self.key, &mut buffer);
-        // A buffer for the longest of its kind is long enough.
-        Ok(sealed.map(|sealed| sealed.bytes().to_vec()).unwrap_or_default())
+        match seal(body, counter, not_after, &*self.key, &mut buffer) {
+            Ok(sealed) => Ok(Some(sealed.bytes().to_vec())),
+            Err(SealError::Unsigned(why)) => {
+                self.key_is_gone(why);
+                Ok(None)
+            }
+            // A buffer for the longest of its kind is long enough.
+            Err(SealError::BufferTooSmall { .. }) => Ok(None),
+        }
     }
 
     /// Says what the vehicle is doing; the record's name.
@@ -197,7 +236,10 @@ impl Exchange {
             steps: if private { 0 } else { self.tonight.steps },
         };
         let Ok(presence) = Presence::new(fields) else { return Ok(None) };
-        let envelope = self.seal(&presence)?;
+        let Some(envelope) = self.seal(&presence)? else {
+            self.wait_for_key(Unsealed::Presence(activity));
+            return Ok(None);
+        };
         let id = received(&envelope);
         if let (Some(line), Ok(topic)) = (&mut self.line, self.board.own(Leaf::Presence)) {
             line.publish(topic, envelope);
@@ -256,7 +298,10 @@ impl Exchange {
         else {
             return Ok(());
         };
-        let envelope = self.seal(&refusal)?;
+        let Some(envelope) = self.seal(&refusal)? else {
+            self.wait_for_key(Unsealed::Refusal { slot, fields });
+            return Ok(());
+        };
         if let Some(line) = &mut self.line {
             line.publish(topic, envelope);
         }

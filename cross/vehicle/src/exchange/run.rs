@@ -18,7 +18,7 @@ use shoal_swarm::utility::Utility;
 use shoal_window::{
     Bytes, LEDGER_KEY, Network, PLAN_KEY, Phase, Policy, RejectSaved, SLOTS_KEY, Slots, Window,
 };
-use shoal_wire::{KeyId, LayoutHash, ModelHash, Now, PackHash, RecordId, SecretKey, Utc};
+use shoal_wire::{KeyId, LayoutHash, ModelHash, Now, PackHash, RecordId, Signer, Utc};
 use tracing::{info, warn};
 
 use super::around::{Around, Dial, Engine};
@@ -28,12 +28,13 @@ use super::campaign::Promotion;
 use super::clock::Clock;
 use super::diary::{Diary, DiaryError, Entry};
 use super::documents::Documents;
-use super::key::{KeyError, Own};
+use super::key::Own;
 use super::line::{Board, Line, LineError};
 use super::log::{Log, LogError};
 use super::look::{Look, Looking};
 use super::metrics::Metrics;
 use super::particles::Particles;
+use super::unsigned::Waiting;
 use super::vault::{Vault, VaultError};
 use super::worker::{EngineEnded, Job};
 use crate::agent::Tried;
@@ -53,7 +54,7 @@ pub(super) const JOINING: Bytes = Bytes { up: 64 << 10, down: 4 << 20 };
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Key(#[from] shoal_keys::KeyError),
     #[error(transparent)]
     Vault(#[from] VaultError),
     #[error(transparent)]
@@ -168,7 +169,9 @@ pub struct Exchange {
     pub(super) version: Version,
     /// By when the vehicle has joined, or asks once more; and how often it has asked.
     pub(super) joins: Option<(Instant, u32)>,
-    pub(super) key: SecretKey,
+    pub(super) key: Box<dyn Signer>,
+    /// What waits for the key.
+    pub(super) waiting: Waiting,
     pub(super) me: KeyId,
     pub(super) board: Board,
     pub(super) layout: Arc<Layout>,
@@ -259,7 +262,7 @@ impl Exchange {
         around: Around,
         look: Look,
     ) -> Result<Self, ExchangeError> {
-        let key = super::key::read(&fleet.key)?;
+        let key = fleet.key.open()?;
         let me = key.public().id();
         let trust = super::keep::trust(&mut fleet, &vault)?;
         let board = Board::of(&fleet, me);
@@ -271,8 +274,7 @@ impl Exchange {
             driving: fleet.while_driving,
             battery_soc_percent_min: fleet.battery_soc_min_percent,
         };
-        let slots = saved_slots(&vault)?;
-        let diary = Diary::open(&run.state, Arc::clone(&layout))?;
+        let (slots, diary) = (saved_slots(&vault)?, Diary::open(&run.state, Arc::clone(&layout))?);
         let log = Log::open(&run.folder().join("log"))?;
         let (particles, beacons) = (Particles::new(layout.values()), Beacons::new(fleet.beacons));
         let mut exchange = Exchange {
@@ -283,6 +285,7 @@ impl Exchange {
             joins: None,
             me,
             key,
+            waiting: Waiting::default(),
             board,
             layout,
             base_model,
@@ -394,6 +397,7 @@ impl Exchange {
         self.timeouts()?;
         self.mind_beacons();
         self.promote()?;
+        self.seal_what_waits()?;
         self.drain_swarm()?;
         self.meter()?;
         self.finish()?;
@@ -443,6 +447,7 @@ impl Exchange {
             self.swarm.as_ref().and_then(Swarm::poll_timeout),
             self.particles.poll_timeout(),
             self.joins.map(|(again, _asked)| again),
+            self.waiting.poll_timeout(),
         ];
         due.into_iter().flatten().min()
     }

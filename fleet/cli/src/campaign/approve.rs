@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use shoal_keys::KeyAt;
 use shoal_swarm::campaign::APPROVAL;
 use shoal_wire::v1::{Document, DocumentFields};
 use shoal_wire::{Kind, seal};
 
 use super::folder::{Folder, describe};
 use crate::clock::utc_ms;
-use crate::fleet::{Description, secret};
+use crate::fleet::Description;
 use crate::output::Outcome;
 
 /// Approve a campaign with the second key.
@@ -25,8 +26,8 @@ pub(crate) struct Approve {
     /// The campaign's number
     number: u32,
     /// The second key
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    #[arg(long, value_name = "FILE|URI", value_parser = KeyAt::parse)]
+    key: KeyAt,
     /// For how many days vehicles may begin
     #[arg(long, value_name = "N", default_value_t = 90)]
     days: u32,
@@ -35,10 +36,9 @@ pub(crate) struct Approve {
 impl Approve {
     pub(crate) fn run(self) -> Outcome {
         let description = Description::read(&self.dir)?;
-        let key = secret::read(&self.key)?;
+        let key = self.key.open()?;
         if key.public() != description.approver {
-            let path = self.key.display();
-            return Err(format!("{path} is not the approver's key of fleet.toml").into());
+            return Err(format!("{} is not the approver's key of fleet.toml", self.key).into());
         }
         let folder = Folder::of(&self.dir, self.number);
         let plan = folder.plan()?;
@@ -57,7 +57,7 @@ impl Approve {
         let fields = DocumentFields { name: APPROVAL, version: plan.number, bytes: &bytes };
         let mut buffer = vec![0; Kind::Document.envelope_bytes_max()];
         // Milliseconds grow faster than anybody approves.
-        let sealed = seal(&Document::new(fields)?, now, until, &key, &mut buffer)?;
+        let sealed = seal(&Document::new(fields)?, now, until, &*key, &mut buffer)?;
         folder.approve(sealed.bytes())?;
         println!("approved by {} for {} days", key.public().id(), self.days);
         Ok(())

@@ -80,7 +80,7 @@ impl New {
         plan.check()?;
         let mut buffer = vec![0; Kind::ParticleHeader.envelope_bytes_max()];
         let counter = fleet::newest_counter(&self.dir, key.public().id())? + 1;
-        let header = seal(&particle.header, counter, u64::MAX, &key, &mut buffer)?;
+        let header = seal(&particle.header, counter, u64::MAX, &*key, &mut buffer)?;
         Folder::of(&self.dir, number).create(&plan, header.bytes(), &particle)?;
         print!("{}", describe(&plan));
         println!("to be approved: shoal campaign approve {} {number}", self.dir.display());

@@ -72,7 +72,7 @@ impl<What: Ordered + Send + Sync> Command<What> {
                 .of(&description.name, &description.region)?;
         fleet::sign_campaign(
             &self.dir,
-            &key,
+            &*key,
             &campaign,
             &header,
             (&particle.header, &particle.chunks),

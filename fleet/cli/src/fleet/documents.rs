@@ -9,7 +9,7 @@ use shoal_wire::v1::{
     Document, DocumentFields, ParticleHeader, ROSTER_PAGE_VEHICLES_MAX, Roster, RosterFields,
     RosterPage, RosterPageFields, SwarmDocument, SwarmDocumentFields, Vehicle, WindowPlan,
 };
-use shoal_wire::{Body, KeyId, Kind, PublicKey, RecordId, SecretKey, Unverified, seal};
+use shoal_wire::{Body, KeyId, Kind, PublicKey, RecordId, Signer, Unverified, seal};
 
 use super::chunks::Chunks;
 use super::description::Description;
@@ -44,8 +44,11 @@ pub(super) fn envelopes(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Failur
 }
 
 /// The authority's key in a fleet's folder.
-pub(crate) fn authority_key(fleet: &Path, description: &Description) -> Result<SecretKey, Failure> {
-    let key = secret::read(&fleet.join("authority.key"))?;
+pub(crate) fn authority_key(
+    fleet: &Path,
+    description: &Description,
+) -> Result<Box<dyn Signer>, Failure> {
+    let key = secret::open(&fleet.join("authority.key"))?;
     if key.public() != description.authority {
         return Err("authority.key is not the authority's of fleet.toml".into());
     }
@@ -79,7 +82,7 @@ pub(crate) fn swarm_document(
 /// Signs a campaign among the documents, with what it promotes: the particle's header as it was signed, and its chunks.
 pub(crate) fn sign_campaign(
     fleet: &Path,
-    key: &SecretKey,
+    key: &dyn Signer,
     campaign: &Campaign,
     envelope: &[u8],
     (header, chunks): (&ParticleHeader, &[Vec<u8>]),
@@ -100,7 +103,7 @@ pub(crate) fn sign_campaign(
 /// A folder of signed documents.
 pub(super) struct Desk<'a> {
     folder: PathBuf,
-    key: &'a SecretKey,
+    key: &'a dyn Signer,
     /// Of the last envelope.
     counter: u64,
     not_after_seconds: u64,
@@ -110,7 +113,7 @@ impl<'a> Desk<'a> {
     /// A desk whose first envelope has the counter after this one.
     pub(super) fn new(
         folder: &Path,
-        key: &'a SecretKey,
+        key: &'a dyn Signer,
         counter: u64,
         not_after_seconds: u64,
     ) -> Self {

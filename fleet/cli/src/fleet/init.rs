@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use sha2::{Digest, Sha256};
+use shoal_keys::KeyAt;
 use shoal_link::Addresses;
 use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::Model;
@@ -199,7 +200,7 @@ impl Init {
                 region: fleet.region.clone(),
                 broker: fleet.broker.clone(),
                 certificates: self.broker.tls().then(|| CERTIFICATES.into()),
-                key: KEY.into(),
+                key: KeyAt::File(KEY.into()),
                 pack: absolute(&self.pack)?,
                 authority: fleet.authority,
                 timekeeper: fleet.timekeeper,

@@ -86,7 +86,7 @@ impl PlanCommand {
         let old = read(&documents.join("plan.shl"), description.authority)?;
         let plan = WindowPlan::new(self.calendar.after(&old))?;
         let counter = newest_counter(&self.dir, key.public().id())?;
-        Desk::new(&documents, &key, counter, not_after_seconds(&plan)).sign("plan", &plan)?;
+        Desk::new(&documents, &*key, counter, not_after_seconds(&plan)).sign("plan", &plan)?;
         Repositories::of(&self.dir, &description).name_documents(utc_ms()? / 1000)?;
         let WindowPlanFields { epoch_seconds, period_seconds, open_seconds, .. } = plan.fields();
         println!(

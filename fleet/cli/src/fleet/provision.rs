@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use shoal_keys::KeyAt;
 use shoal_link::Addresses;
 use shoal_vehicle::config::Config;
 
@@ -71,7 +72,10 @@ impl Provision {
             Ok::<(), Failure>(())
         };
         if let Some(fleet) = &mut config.fleet {
-            take(&mut fleet.key, KEY)?;
+            // What is in a token stays there.
+            if let KeyAt::File(key) = &mut fleet.key {
+                take(key, KEY)?;
+            }
             take(&mut fleet.pack, "pack")?;
             if let Some(trust) = &mut fleet.trust {
                 take(trust, "trust")?;

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use shoal_hal::backend::files::write_whole;
-use shoal_trust::author::{self, Roles, Sign};
+use shoal_trust::author::{self, Roles};
 use shoal_trust::{Metadata, ROOTS, Target, document_name};
 use shoal_wire::v1::{Document, DocumentFields};
-use shoal_wire::{Kind, SecretKey, seal};
+use shoal_wire::{Kind, Signer, seal};
 
 use super::description::Description;
 use super::documents::{Desk, newest_counter};
@@ -76,7 +76,7 @@ impl<'a> Repositories<'a> {
     }
 
     /// A root by these keys of the folder, signed by people who were asked before, too.
-    fn sign_root(&self, name: &str, version: u64, before: &[SecretKey], now_s: u64) -> Outcome {
+    fn sign_root(&self, name: &str, version: u64, before: &[&dyn Signer], now_s: u64) -> Outcome {
         let [authority, approver, timekeeper] =
             ["authority", "approver", "timekeeper"].map(|role| self.key(role));
         let (authority, approver, timekeeper) = (authority?, approver?, timekeeper?);
@@ -86,9 +86,8 @@ impl<'a> Repositories<'a> {
             targets: targets.public(),
             timestamp: timekeeper.public(),
         };
-        let before = before.iter().map(|key| key as &dyn Sign);
-        let signers: Vec<&dyn Sign> =
-            [&authority as &dyn Sign, &approver].into_iter().chain(before).collect();
+        let signers: Vec<&dyn Signer> =
+            [&*authority, &*approver].into_iter().chain(before.iter().copied()).collect();
         let root = author::root(version, now_s + ROOT_S, &roles, &signers)?;
         write_whole(&self.folder(name).join(format!("{version}.root.json")), root.as_bytes())?;
         Ok(write_whole(&self.fleet.join(TRUST).join(format!("{name}.root.json")), root.as_bytes())?)
@@ -109,7 +108,12 @@ impl<'a> Repositories<'a> {
     }
 
     /// New roots after a key of the folder has changed, which `before` were, and the document that tells of them.
-    pub(crate) fn renew(&self, before: &[SecretKey], authority: &SecretKey, now_s: u64) -> Outcome {
+    pub(crate) fn renew(
+        &self,
+        before: &[&dyn Signer],
+        authority: &dyn Signer,
+        now_s: u64,
+    ) -> Outcome {
         let mut told = BTreeMap::new();
         for name in [IMAGE, self.region] {
             let version = self.roots(name)?.len() as u64 + 1;
@@ -155,10 +159,10 @@ impl<'a> Repositories<'a> {
         if version == 0 || before != counts || !author::is_by(&read(&file)?, &key.public())? {
             self.sign_targets(self.region, &counts, "timekeeper", now_s)?;
         }
-        [IMAGE, self.region].iter().try_for_each(|name| self.refresh_one(name, &key, now_s))
+        [IMAGE, self.region].iter().try_for_each(|name| self.refresh_one(name, &*key, now_s))
     }
 
-    fn refresh_one(&self, name: &str, key: &SecretKey, now_s: u64) -> Outcome {
+    fn refresh_one(&self, name: &str, key: &dyn Signer, now_s: u64) -> Outcome {
         let folder = self.folder(name);
         let targets = read(&folder.join("targets.json"))?;
         let old = folder.join("timestamp.json");
@@ -198,7 +202,7 @@ impl<'a> Repositories<'a> {
         now_s: u64,
     ) -> Outcome {
         let version = self.targets(name).map_or(0, |(version, _named)| version);
-        let targets = author::targets(version + 1, now_s + TARGETS_S, named, &self.key(role)?)?;
+        let targets = author::targets(version + 1, now_s + TARGETS_S, named, &*self.key(role)?)?;
         Ok(write_whole(&self.folder(name).join("targets.json"), targets.as_bytes())?)
     }
 
@@ -232,8 +236,8 @@ impl<'a> Repositories<'a> {
         self.fleet.join("documents").join(format!("tuf-{name}.shl"))
     }
 
-    fn key(&self, role: &str) -> Result<SecretKey, Failure> {
-        secret::read(&self.fleet.join(format!("{role}.key")))
+    fn key(&self, role: &str) -> Result<Box<dyn Signer>, Failure> {
+        secret::open(&self.fleet.join(format!("{role}.key")))
     }
 }
 

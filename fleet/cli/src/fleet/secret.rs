@@ -1,4 +1,4 @@
-//! Secret keys as files: 64 hexadecimal digits of the seed, readable by their owner alone.
+//! Secret keys as files: 64 hexadecimal digits of the seed, readable by their owner alone, or the URI of a token that holds the key.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -6,8 +6,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use shoal_shadow::digits::{hash, hex};
-use shoal_wire::SecretKey;
+use shoal_keys::KeyAt;
+use shoal_shadow::digits::hex;
+use shoal_wire::{SecretKey, Signer};
 
 use crate::output::Failure;
 
@@ -56,14 +57,10 @@ pub(crate) fn create(path: &Path, source: Source, name: &str) -> Result<SecretKe
     Ok(SecretKey::from_seed(&seed))
 }
 
-/// Reads a key that [`create`] wrote.
+/// The key that this file holds, or names in a token.
 ///
 /// # Errors
-/// When there is none, or it is not 64 hexadecimal digits. What is in the file is not shown.
-pub(crate) fn read(path: &Path) -> Result<SecretKey, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let seed = hash(text.trim_end())
-        .ok_or_else(|| format!("{}: no key of 64 hexadecimal digits", path.display()))?;
-    Ok(SecretKey::from_seed(&seed))
+/// When there is none; what is in the file is not shown.
+pub(crate) fn open(path: &Path) -> Result<Box<dyn Signer>, Failure> {
+    Ok(KeyAt::File(path.to_path_buf()).open()?)
 }

@@ -13,7 +13,7 @@ use shoal_link::{
     Subscription, Why, filter,
 };
 use shoal_swarm::campaign;
-use shoal_swarm::timekeeper::{self, Input, Output, Timekeeper};
+use shoal_swarm::timekeeper::{self, Input, Output, Reject, Timekeeper};
 use shoal_window::Bytes;
 use shoal_wire::{Kind, Label, Leaf, PublicKey, Topic};
 
@@ -64,7 +64,7 @@ impl Serve {
     pub(crate) fn run(self) -> Outcome {
         let stop = Stop::listen()?;
         let description = Description::read(&self.dir)?;
-        let key = secret::read(&self.dir.join("timekeeper.key"))?;
+        let key = secret::open(&self.dir.join("timekeeper.key"))?;
         if key.public() != description.timekeeper {
             return Err("timekeeper.key is not the timekeeper's of fleet.toml".into());
         }
@@ -283,7 +283,10 @@ impl Program {
             };
             let nonce = draw(self.seed, window)?;
             let drawn = Input::Drawn { window, nonce };
-            self.core.handle_input(utc_ms()?, drawn)?;
+            match self.core.handle_input(utc_ms()?, drawn) {
+                Err(error @ Reject::Unsigned(_)) => eprintln!("warning: {}", Failure::from(error)),
+                taken => taken?,
+            }
         }
         self.show()
     }

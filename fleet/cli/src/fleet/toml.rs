@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use shoal_keys::KeyAt;
 use shoal_shadow::digits::hex;
 use shoal_swarm::privacy::Privacy;
 use shoal_vehicle::config::{
@@ -111,7 +112,11 @@ fn of_fleet(
         writeln!(toml, "# With authority.pem, certificate.pem and key.pem.")?;
         writeln!(toml, "certificates = {}", place(certificates)?)?;
     }
-    writeln!(toml, "key = {}\npack = {}", place(key)?, place(pack)?)?;
+    let key = match key {
+        KeyAt::File(path) => place(path)?,
+        KeyAt::Token(uri) => text(&uri.to_string()),
+    };
+    writeln!(toml, "key = {key}\npack = {}", place(pack)?)?;
     writeln!(toml, "authority = \"{}\"", hex(authority.bytes()))?;
     writeln!(toml, "timekeeper = \"{}\"", hex(timekeeper.bytes()))?;
     writeln!(toml, "# Without its signature no campaign puts what was learned to use.")?;

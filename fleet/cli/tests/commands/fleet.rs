@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use shoal_keys::KeyAt;
 use shoal_shadow::pack::Pack;
 use shoal_trust::{Metadata, Trust, document_name};
 use shoal_vehicle::config::Config;
@@ -70,9 +71,12 @@ fn a_vehicle_is_provisioned_with_a_folder_that_points_nowhere_else() {
     let told = Config::read(&fleet.join("vehicle-1/vehicle.toml")).unwrap();
     let config = Config::read(&moved.join("vehicle.toml")).unwrap();
     let (of_fleet, was) = (config.fleet.unwrap(), told.fleet.unwrap());
-    assert_eq!(of_fleet.key, moved.join("vehicle.key"));
-    assert_eq!(std::fs::metadata(&of_fleet.key).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(std::fs::read(&of_fleet.key).unwrap(), std::fs::read(&was.key).unwrap());
+    let (KeyAt::File(key), KeyAt::File(was_key)) = (&of_fleet.key, &was.key) else {
+        panic!("keys in files")
+    };
+    assert_eq!(*key, moved.join("vehicle.key"));
+    assert_eq!(std::fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read(key).unwrap(), std::fs::read(was_key).unwrap());
     assert_eq!(
         Pack::open(&of_fleet.pack).unwrap().sha256(),
         Pack::open(&was.pack).unwrap().sha256()
@@ -100,7 +104,7 @@ fn a_fleet_is_made_whose_documents_the_vehicles_can_verify() {
     let fleet = fleet(folder.path());
     let config = Config::read(&fleet.join("vehicle-1/vehicle.toml")).unwrap();
     let told = config.fleet.unwrap();
-    assert!(told.exchange && told.key.is_file() && told.pack.is_dir());
+    assert!(told.exchange && told.key.open().is_ok() && told.pack.is_dir());
     assert_eq!(config.state, fleet.join("vehicle-1/state"));
     assert_ne!(told.authority, told.timekeeper);
     let keys = Authority(told.authority);

@@ -1,0 +1,159 @@
+//! Where secret keys are: in files of 64 hexadecimal digits, or in tokens (PKCS #11) that sign and never give them out. Wherever a
+//! key's file may be named, a URI of a token may be (RFC 7512); and a key's file may hold such a URI.
+
+mod token;
+mod uri;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use shoal_wire::{SecretKey, Signer};
+
+pub use token::{KeyInToken, Token, TokenError, list, make};
+pub use uri::{RejectUri, Uri};
+
+/// Where a key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyAt {
+    /// In this file: 64 hexadecimal digits of its seed, or the URI of a token.
+    File(PathBuf),
+    /// In a token.
+    Token(Uri),
+}
+
+/// Why there is no key to sign with.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file cannot be read.
+    #[error("cannot read the key {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not 64 hexadecimal digits. What it holds is not repeated.
+    #[error("{} holds no key: 64 hexadecimal digits are, or a URI that begins with pkcs11:", path.display())]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It names no key of a token.
+    #[error("{}", path.display())]
+    Uri {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: RejectUri,
+    },
+    /// Its token does not sign.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+impl KeyAt {
+    /// A path, or a URI, which begins with `pkcs11:`.
+    ///
+    /// # Errors
+    /// [`RejectUri`].
+    pub fn parse(text: &str) -> Result<Self, RejectUri> {
+        if Uri::is_one(text) {
+            return Ok(KeyAt::Token(text.parse()?));
+        }
+        Ok(KeyAt::File(text.into()))
+    }
+
+    /// Takes a path relative to this directory.
+    pub fn beside(&mut self, directory: &Path) {
+        if let KeyAt::File(path) = self {
+            *path = directory.join(&path);
+        }
+    }
+
+    /// The key, ready to sign.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn open(&self) -> Result<Box<dyn Signer>, KeyError> {
+        let path = match self {
+            KeyAt::Token(uri) => return Ok(Box::new(Token::open(uri.clone())?)),
+            KeyAt::File(path) => path,
+        };
+        let text = read_text(path)?;
+        if !Uri::is_one(&text) {
+            return Ok(Box::new(seed(path, &text)?));
+        }
+        let rejected = |source| KeyError::Uri { path: path.clone(), source };
+        Ok(Box::new(Token::open(text.trim_end().parse().map_err(rejected)?)?))
+    }
+}
+
+impl fmt::Display for KeyAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyAt::File(path) => path.display().fmt(f),
+            KeyAt::Token(uri) => uri.fmt(f),
+        }
+    }
+}
+
+/// Reads a key in a file.
+///
+/// # Errors
+/// [`KeyError`]: it is none, or in a token.
+pub fn read(path: &Path) -> Result<SecretKey, KeyError> {
+    seed(path, &read_text(path)?)
+}
+
+fn read_text(path: &Path) -> Result<String, KeyError> {
+    std::fs::read_to_string(path)
+        .map_err(|source| KeyError::Read { path: path.to_path_buf(), source })
+}
+
+fn seed(path: &Path, text: &str) -> Result<SecretKey, KeyError> {
+    let mut seed = [0; 32];
+    hex::decode_to_slice(text.trim_end(), &mut seed)
+        .map_err(|_error| KeyError::NoKey { path: path.to_path_buf() })?;
+    Ok(SecretKey::from_seed(&seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_and_what_is_none_is_not_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vehicle.key");
+        std::fs::write(&path, format!("{}\n", "07".repeat(32))).unwrap();
+        let of = SecretKey::from_seed(&[7; 32]).public().id();
+        assert_eq!(read(&path).unwrap().public().id(), of);
+        assert_eq!(KeyAt::File(path.clone()).open().unwrap().public().id(), of);
+        std::fs::write(&path, "secret words").unwrap();
+        let refused = read(&path).unwrap_err().to_string();
+        assert!(refused.contains("vehicle.key") && !refused.contains("secret words"), "{refused}");
+        assert!(matches!(read(&folder.path().join("none")), Err(KeyError::Read { .. })));
+    }
+
+    #[test]
+    fn a_path_is_taken_beside_its_file_and_a_token_is_where_it_is() {
+        let uri = "pkcs11:token=one;object=v?module-path=/lib/p11.so";
+        let mut of_token = KeyAt::parse(uri).unwrap();
+        let mut of_file = KeyAt::parse("vehicle.key").unwrap();
+        of_token.beside(Path::new("/there"));
+        of_file.beside(Path::new("/there"));
+        assert_eq!(
+            (of_token.to_string(), of_file.to_string()),
+            (uri.into(), "/there/vehicle.key".into())
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vehicle.key");
+        std::fs::write(&path, "pkcs11:token=one\n").unwrap();
+        assert!(matches!(KeyAt::File(path.clone()).open(), Err(KeyError::Uri { .. })));
+        std::fs::write(&path, uri).unwrap();
+        assert!(matches!(
+            KeyAt::File(path).open(),
+            Err(KeyError::Token(TokenError::Module { .. }))
+        ));
+    }
+}
