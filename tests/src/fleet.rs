@@ -199,6 +199,44 @@ impl Fleet {
         shoal_keys::read(&path).expect("a key")
     }
 
+    /// Makes the next key of a vehicle, as on its computer; its public half.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn next_key(&self, number: u32) -> String {
+        let config = self.vehicle_path(number).join("vehicle.toml");
+        let args = ["--config", text(&config), "--next-key"];
+        let done = Command::new(program("shoal-vehicle")).args(args).output().expect("it runs");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let said = String::from_utf8(done.stdout).expect("UTF-8");
+        said.split_whitespace().last().expect("a public key").to_owned()
+    }
+
+    /// Gives a vehicle this key.
+    ///
+    /// # Panics
+    /// When `shoal key rotate` fails.
+    pub fn rotate(&self, number: u32, public: &str) {
+        let (path, number) = (self.path(), number.to_string());
+        let args = ["key", "rotate", text(&path), "vehicle", "--number", &number];
+        self.shoal(&[&args[..], &["--public", public]].concat()).expect("a roster");
+    }
+
+    /// Starts a vehicle by a copy of its program, as an upgrade in another image slot is one.
+    ///
+    /// # Panics
+    /// When there is no room for it.
+    pub fn start_upgraded(&self, number: u32) -> Program {
+        let copy = self.folder.path().join("slot-b");
+        fs::create_dir_all(&copy).expect("a folder");
+        let copy = copy.join("shoal-vehicle");
+        fs::copy(program("shoal-vehicle"), &copy).expect("a file");
+        let path = self.vehicle_path(number);
+        let config = path.join("vehicle.toml");
+        let args = ["--config", text(&config), "--verbose"];
+        self.program(text(&copy), &args, path.join("log"))
+    }
+
     /// Sends a vehicle to another address, from its next start on.
     ///
     /// # Panics

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use shoal_keys::{KeyAt, KeyInToken, Uri};
-use shoal_shadow::digits::hex;
+use shoal_shadow::digits::{hash, hex};
 use shoal_wire::PublicKey;
 
 use crate::clock::utc_ms;
 use crate::fleet::repositories::Repositories;
-use crate::fleet::{self, Description, secret};
+use crate::fleet::{self, Description, roster, secret};
 use crate::output::Outcome;
 
 /// Keep the keys of a fleet.
@@ -71,19 +71,37 @@ fn list(uri: &Uri) -> Outcome {
     Ok(())
 }
 
-/// Put a new key in the place of the timekeeper's or the approver's.
+/// Put a new key in the place of the timekeeper's, the approver's or a vehicle's.
 ///
-/// The authority and the approver sign new roots with it (both keys must be in the folder; an approver's old key signs, too), and
+/// A vehicle makes its next key itself (`shoal-vehicle --config FILE --next-key`) and tells the public half. The authority signs a roster
+/// that names it in the vehicle's place (its key must be in the folder); the vehicle goes on under it after its next window.
+///
+/// Of the other two, the authority and the approver sign new roots with it (both keys must be in the folder; an approver's old key signs, too), and
 /// vehicles follow them by themselves: what the old key signs counts no more. It is kept as ROLE-until-SECONDS.key. A `shoal fleet
 /// serve` that runs must be started again with the new key.
 ///
 /// Example: shoal key rotate fleet timekeeper
+/// Example: shoal key rotate fleet vehicle --number 3 --public 5bb6…
 #[derive(Args)]
 pub(crate) struct Rotate {
     /// The fleet's directory
     dir: PathBuf,
     /// Whose key
     role: Role,
+    /// The vehicle's number
+    #[arg(long, required_if_eq("role", "vehicle"))]
+    number: Option<u32>,
+    /// The public half of the vehicle's next key: 64 hexadecimal digits
+    #[arg(long, value_name = "HEX", value_parser = public_key, required_if_eq("role", "vehicle"))]
+    public: Option<PublicKey>,
+    /// Somebody else has the vehicle's key: nothing counts any more that it signed
+    #[arg(long, requires = "public")]
+    stolen: bool,
+}
+
+fn public_key(text: &str) -> Result<PublicKey, String> {
+    let bytes = hash(text).ok_or("a public key is 64 hexadecimal digits")?;
+    PublicKey::decode(&bytes).map_err(|reject| reject.to_string())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -92,10 +110,15 @@ enum Role {
     Timekeeper,
     /// Signs campaigns and roots beside the authority
     Approver,
+    /// Signs what it measured
+    Vehicle,
 }
 
 impl Rotate {
     pub(crate) fn run(self) -> Outcome {
+        if let (Role::Vehicle, Some(number), Some(public)) = (self.role, self.number, self.public) {
+            return roster::rotate(&self.dir, number, public, self.stolen);
+        }
         let mut description = Description::read(&self.dir)?;
         let authority = fleet::authority_key(&self.dir, &description)?;
         Repositories::of(&self.dir, &description).check()?;
@@ -103,6 +126,7 @@ impl Rotate {
         let (role, key) = match self.role {
             Role::Timekeeper => ("timekeeper", &mut description.timekeeper),
             Role::Approver => ("approver", &mut description.approver),
+            Role::Vehicle => return Err("a vehicle's --number and --public are needed".into()),
         };
         let path = self.dir.join(format!("{role}.key"));
         let old = secret::open(&path)?;
@@ -118,7 +142,7 @@ impl Rotate {
         std::fs::rename(&next, &path)?;
         description.write(&self.dir)?;
         let before = match self.role {
-            Role::Timekeeper => vec![],
+            Role::Timekeeper | Role::Vehicle => vec![],
             Role::Approver => vec![&*old],
         };
         let repositories = Repositories::of(&self.dir, &description);

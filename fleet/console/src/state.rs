@@ -466,7 +466,7 @@ impl State {
             claims.find(|claim| claim.vehicle == vehicle).map(|claim| claim.value)
         };
         let roster = self.keyring.roster();
-        let first = (0..).map_while(|number| Some((number, roster.id(number)?)));
+        let first = roster.vehicles();
         let row = |(number, id): (u32, KeyId)| {
             let heard = self.presences.get(&id);
             let fields = heard.map(|heard| &heard.fields);

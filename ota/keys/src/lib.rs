@@ -5,6 +5,9 @@ mod token;
 mod uri;
 
 use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use shoal_wire::{SecretKey, Signer};
@@ -27,6 +30,14 @@ pub enum KeyError {
     /// The file cannot be read.
     #[error("cannot read the key {}", path.display())]
     Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file cannot be written, or is there.
+    #[error("cannot write the key {}", path.display())]
+    Write {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -103,6 +114,19 @@ impl fmt::Display for KeyAt {
 /// [`KeyError`]: it is none, or in a token.
 pub fn read(path: &Path) -> Result<SecretKey, KeyError> {
     seed(path, &read_text(path)?)
+}
+
+/// Makes a file of the key with this seed, 32 bytes from a true random source, which its owner alone may read; the key. The file must
+/// not be there.
+///
+/// # Errors
+/// [`KeyError::Write`].
+pub fn create(path: &Path, seed: &[u8; 32]) -> Result<SecretKey, KeyError> {
+    let text = format!("{}\n", hex::encode(seed));
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    made.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .map_err(|source| KeyError::Write { path: path.to_path_buf(), source })?;
+    Ok(SecretKey::from_seed(seed))
 }
 
 fn read_text(path: &Path) -> Result<String, KeyError> {

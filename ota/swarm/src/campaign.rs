@@ -298,8 +298,9 @@ impl Plan {
         let place = |vehicle: KeyId| -> [u8; 32] {
             hasher.clone().chain_update(vehicle.bytes()).finalize().into()
         };
-        let ids = (0..).map_while(|number| roster.id(number));
-        let mut order: Vec<([u8; 32], KeyId)> = ids.map(|id| (place(id), id)).collect();
+        let vehicles = roster.vehicles();
+        let mut order: Vec<([u8; 32], KeyId)> =
+            vehicles.map(|(_number, id)| (place(id), id)).collect();
         order.sort_unstable();
         let ends = self.stages.iter().map(|stage| {
             let share = order.len().saturating_mul(stage.share.into());

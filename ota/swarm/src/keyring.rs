@@ -4,7 +4,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use shoal_wire::v1::{RejectPage, Roster as Head, RosterPage};
+use shoal_wire::v1::{RejectPage, Roster as Head, RosterPage, Vehicle};
 use shoal_wire::{KeyId, Keys, Kind, PublicKey, RecordId, Verified};
 
 use crate::roster::{RejectRoster, Roster};
@@ -17,11 +17,13 @@ pub struct Keyring {
     timekeeper: PublicKey,
     /// The newest head: its version, and the record of each page.
     head: Option<(u32, Vec<RecordId>)>,
-    /// The keys of each page that the head names and that came.
-    pages: BTreeMap<RecordId, Vec<[u8; 32]>>,
-    /// In effect, with the key of each vehicle in order of number.
+    /// The rows of each page that the head names and that came.
+    pages: BTreeMap<RecordId, Vec<Vehicle>>,
+    /// In effect, with the key of each of its rows.
     roster: Roster,
     vehicles: Vec<[u8; 32]>,
+    /// Rows of keys that vehicles had before, by id.
+    former: BTreeMap<KeyId, usize>,
 }
 
 /// Why a head or a page was rejected; nothing has changed then.
@@ -50,6 +52,7 @@ impl Keyring {
             pages: BTreeMap::new(),
             roster: Roster::default(),
             vehicles: Vec::new(),
+            former: BTreeMap::new(),
         }
     }
 
@@ -96,8 +99,8 @@ impl Keyring {
             return Err(RejectKeys::NotNewer { got, newest });
         }
         head.body().check(page)?;
-        let keys = page.body().vehicles().map(|vehicle| vehicle.public_key).collect();
-        if self.pages.insert(page.id(), keys).is_none()
+        let rows = page.body().vehicles().collect();
+        if self.pages.insert(page.id(), rows).is_none()
             && let Err(why) = self.settle()
         {
             self.pages.remove(&page.id());
@@ -131,9 +134,11 @@ impl Keyring {
         else {
             return Ok(());
         };
-        let keys: Vec<[u8; 32]> = pages.into_iter().flatten().copied().collect();
-        self.roster = Roster::new(keys.iter().map(KeyId::of).collect())?;
-        self.vehicles = keys;
+        let rows: Vec<&Vehicle> = pages.into_iter().flatten().collect();
+        self.roster = Roster::of_rows(rows.iter().map(|row| (row.id(), row.region)).collect())?;
+        let after = self.roster.rows().iter().enumerate().skip(self.roster.places());
+        self.former = after.map(|(row, (id, _number))| (*id, row)).collect();
+        self.vehicles = rows.into_iter().map(|row| row.public_key).collect();
         Ok(())
     }
 }
@@ -144,9 +149,13 @@ impl Keys for Keyring {
             // What a campaign promotes lies in slots of the authority's own.
             Kind::ParticleHeader if id == self.authority.id() => Some(self.authority),
             Kind::Claim | Kind::Vote | Kind::ParticleHeader | Kind::Presence | Kind::Refusal => {
-                let number = usize::try_from(self.roster.number(id)?).ok()?;
+                let number = self.roster.number(id)?;
+                let row = match self.former.get(&id) {
+                    Some(row) => *row,
+                    None => usize::try_from(number).ok()?,
+                };
                 // The roster's pages hold keys that can verify.
-                self.vehicles.get(number).and_then(|key| PublicKey::decode(key).ok())
+                self.vehicles.get(row).and_then(|key| PublicKey::decode(key).ok())
             }
             Kind::Nonce => Some(self.timekeeper).filter(|key| key.id() == id),
             // Metadata, which are verified for themselves. What is the authority's alone to say, its reader checks.
@@ -165,7 +174,7 @@ impl Keys for Keyring {
 mod tests {
     use alloc::vec;
 
-    use shoal_wire::v1::{RosterFields, RosterPageFields, Vehicle};
+    use shoal_wire::v1::{FORMER, RosterFields, RosterPageFields, VACANT};
     use shoal_wire::{SecretKey, Unverified, seal};
 
     use super::*;
@@ -180,10 +189,15 @@ mod tests {
 
     /// A head of one page of vehicles with these seeds, and the page.
     fn roster(version: u32, seeds: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let rows: Vec<(u8, u16)> = seeds.iter().map(|seed| (*seed, 0)).collect();
+        roster_of(version, &rows)
+    }
+
+    fn roster_of(version: u32, seeds: &[(u8, u16)]) -> (Vec<u8>, Vec<u8>) {
         let rows: Vec<u8> = seeds
             .iter()
-            .flat_map(|&seed| {
-                Vehicle { public_key: *key(seed).public().bytes(), region: 0 }.encode()
+            .flat_map(|&(seed, region)| {
+                Vehicle { public_key: *key(seed).public().bytes(), region }.encode()
             })
             .collect();
         let (mut head, mut page) = (vec![0; 1024], vec![0; 1024]);
@@ -229,6 +243,24 @@ mod tests {
                 | Kind::SwarmDocument => &[1],
             };
             assert_eq!(may, want, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_former_key_signs_for_its_vehicle_and_who_is_gone_signs_nothing() {
+        let mut ring = ring();
+        let rows = [(7, 0), (11, VACANT), (8, 0), (12, FORMER), (9, 2), (10, 1)];
+        let (head, page) = roster_of(1, &rows);
+        let (head, page) = (verified(&head), verified(&page));
+        ring.head(&head).unwrap();
+        ring.page(&head, &page).unwrap();
+        for (seed, number) in
+            [(7, Some(0)), (8, Some(2)), (9, Some(2)), (10, None), (11, None), (12, None)]
+        {
+            let public = key(seed).public();
+            assert_eq!(ring.roster().number(public.id()), number, "{seed}");
+            let found = ring.find(public.id(), Kind::Claim);
+            assert_eq!(found, number.map(|_number| public), "{seed}");
         }
     }
 

@@ -241,7 +241,9 @@ impl<'a> Quorum<'a> {
                     (claimed.utility - most) - ballot.gain_most
                 };
                 if missing > BROKEN * libm::sqrt(both) {
+                    // Whatever it is called.
                     broken.insert(claimed.claim.signer);
+                    broken.extend(self.roster.others(claimed.claim.signer));
                 }
             }
         }
@@ -342,7 +344,8 @@ impl<'a> Quorum<'a> {
     fn measured(&self, window: u32) -> impl Iterator<Item = &'a Signed<ClaimFields>> {
         let part = self.records.nonce_of(window).map(part);
         let pack = self.pack;
-        let claims = self.records.claims(window);
+        let (records, roster) = (self.records, self.roster);
+        let claims = records.claims(window).filter(|claim| records.is_heard(roster, claim));
         claims.filter(move |claim| part.is_some_and(|part| is_measured(&claim.body, part, pack)))
     }
 
@@ -363,7 +366,8 @@ impl<'a> Quorum<'a> {
                 continue;
             }
             let votes = by_nominee.entry(fields.nominee).or_default();
-            let kept = votes.entry(vote.signer).or_insert(Some(fields));
+            let Some(voter) = self.roster.present(vote.signer) else { continue };
+            let kept = votes.entry(voter).or_insert(Some(fields));
             if kept.is_some_and(|kept| (kept.best, &kept.terms) != (fields.best, &fields.terms)) {
                 *kept = None;
             }

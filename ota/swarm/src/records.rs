@@ -274,6 +274,14 @@ impl Records {
         insert(&mut self.particles, key, header.of(particle))
     }
 
+    /// Lets go of what was signed by who is not on this roster: it counts no more.
+    pub fn keep(&mut self, roster: &Roster) {
+        let known = |signer: &KeyId| roster.number(*signer).is_some();
+        self.claims.retain(|(_window, signer), _entry| known(signer));
+        self.particles.retain(|(_window, signer, _role), _entry| known(signer));
+        self.votes.retain(|(_window, signer, _place), _entry| known(signer));
+    }
+
     /// Takes a vote. True: the set has changed.
     ///
     /// # Errors
@@ -368,6 +376,17 @@ impl Records {
     pub fn claims(&self, window: u32) -> impl Iterator<Item = &Signed<ClaimFields>> {
         let of_window = (window, KeyId::new([0; 8]))..=(window, KeyId::new([u8::MAX; 8]));
         self.claims.range(of_window).filter_map(|(_key, entry)| entry.one())
+    }
+
+    /// Whether what a vehicle claims of this window counts, if it has had other keys: under one of them it says nothing else.
+    pub(crate) fn is_heard(&self, roster: &Roster, claim: &Signed<ClaimFields>) -> bool {
+        roster.others(claim.signer).all(|other| {
+            match self.claims.get(&(claim.body.window, other)) {
+                None => true,
+                Some(Entry::Void) => false,
+                Some(Entry::One(one)) => one.body == claim.body && claim.id < one.id,
+            }
+        })
     }
 
     /// Windows that have claims, the earliest first.

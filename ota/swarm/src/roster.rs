@@ -4,7 +4,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use sha2::{Digest, Sha256};
-use shoal_wire::v1::PARTS;
+use shoal_wire::v1::{FORMER, PARTS, VACANT};
 use shoal_wire::{KeyId, ParticleId};
 
 /// The most voters on one nominee.
@@ -12,11 +12,18 @@ pub const VOTERS_MAX: usize = 9;
 /// Of so many claims of a window, at most, the usual standard error is that of all.
 pub const ERRORS_DRAWN: usize = 31;
 
-/// The vehicles, by number and by id.
+/// The vehicles, by number and by id, and the keys they had before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roster {
-    ids: Vec<KeyId>,
+    /// As they are signed: id and region.
+    rows: Vec<(KeyId, u16)>,
+    /// Rows that are places of vehicles.
+    places: u32,
+    /// Places that are somebody's.
+    count: usize,
     by_id: Vec<(KeyId, u32)>,
+    /// By number.
+    former: Vec<(u32, KeyId)>,
 }
 
 /// Why there is no roster of these vehicles.
@@ -34,17 +41,49 @@ impl Roster {
     /// # Errors
     /// [`RejectRoster`]: two with one id.
     pub fn new(ids: Vec<KeyId>) -> Result<Self, RejectRoster> {
-        let mut by_id: Vec<(KeyId, u32)> = ids.iter().copied().zip(0..).collect();
+        Self::of_rows(ids.into_iter().map(|id| (id, 0)).collect())
+    }
+
+    /// The rows of a signed roster: id and region. A former key of nobody's place is nobody's.
+    ///
+    /// # Errors
+    /// [`RejectRoster`]: two with one id.
+    pub fn of_rows(rows: Vec<(KeyId, u16)>) -> Result<Self, RejectRoster> {
+        let places = rows.iter().position(|(_id, region)| *region == FORMER).unwrap_or(rows.len());
+        let (vehicles, rest) = rows.split_at_checked(places).unwrap_or((&rows, &[]));
+        let is_somebodys = |number: u32| {
+            let row = usize::try_from(number).ok().and_then(|number| vehicles.get(number));
+            row.is_some_and(|(_id, region)| *region != VACANT)
+        };
+        let present = vehicles.iter().zip(0..).filter(|(_row, number)| is_somebodys(*number));
+        let mut by_id: Vec<(KeyId, u32)> = present.map(|((id, _), number)| (*id, number)).collect();
+        let count = by_id.len();
+        let (mut former, mut above) = (Vec::new(), 0_u32);
+        for (id, low) in rest.iter().skip(1) {
+            if *low == FORMER {
+                above = above.saturating_add(u32::from(FORMER));
+            } else if is_somebodys(above.saturating_add(u32::from(*low))) {
+                former.push((above.saturating_add(u32::from(*low)), *id));
+            }
+        }
+        by_id.extend(former.iter().map(|(number, id)| (*id, *number)));
         by_id.sort_unstable();
+        former.sort_unstable();
         for (first, second) in by_id.iter().zip(by_id.iter().skip(1)) {
             if first.0 == second.0 {
                 return Err(RejectRoster::SameId { id: first.0 });
             }
         }
-        Ok(Self { ids, by_id })
+        let places = u32::try_from(places).unwrap_or(u32::MAX);
+        Ok(Self { rows, places, count, by_id, former })
     }
 
-    /// The number of the vehicle with this id.
+    /// The rows, as [`Roster::of_rows`] takes them.
+    pub fn rows(&self) -> &[(KeyId, u16)] {
+        &self.rows
+    }
+
+    /// The number of the vehicle with this id, or that had it before.
     pub fn number(&self, id: KeyId) -> Option<u32> {
         let place = self.by_id.binary_search_by_key(&id, |(id, _number)| *id).ok()?;
         self.by_id.get(place).map(|(_id, number)| *number)
@@ -52,18 +91,48 @@ impl Roster {
 
     /// The vehicle with this number.
     pub fn id(&self, number: u32) -> Option<KeyId> {
-        self.ids.get(usize::try_from(number).ok()?).copied()
+        let row = self.rows.get(usize::try_from(number).ok()?);
+        let (id, region) = row.filter(|_row| number < self.places)?;
+        (*region != VACANT).then_some(*id)
+    }
+
+    /// The vehicles, by number.
+    pub fn vehicles(&self) -> impl Iterator<Item = (u32, KeyId)> + '_ {
+        (0..self.places).filter_map(|number| Some((number, self.id(number)?)))
+    }
+
+    /// The id that the vehicle has which has this one, or had it.
+    pub fn present(&self, id: KeyId) -> Option<KeyId> {
+        self.id(self.number(id)?)
+    }
+
+    /// The other ids of the same vehicle: what it is and was called beside this.
+    pub fn others(&self, id: KeyId) -> impl Iterator<Item = KeyId> + '_ {
+        // Nearly always there are none.
+        let number = if self.former.is_empty() { None } else { self.number(id) };
+        let from = number.map_or(self.former.len(), |number| {
+            self.former.partition_point(|(of, _id)| *of < number)
+        });
+        let former = self.former.iter().skip(from);
+        let former = former.take_while(move |(of, _id)| Some(*of) == number).map(|(_of, id)| *id);
+        let all = number.and_then(|number| self.id(number)).into_iter().chain(former);
+        all.filter(move |other| *other != id)
     }
 
     /// How many vehicles there are.
     pub fn count(&self) -> usize {
-        self.ids.len()
+        self.count
+    }
+
+    /// How many numbers there are, those of nobody with them.
+    pub fn places(&self) -> usize {
+        usize::try_from(self.places).unwrap_or(usize::MAX)
     }
 
     /// k: how many vote on one nominee. One vehicle alone has no voters, so nothing becomes best; of two, the
     /// other one votes.
     pub fn voters_count(&self) -> usize {
-        self.ids.len().saturating_sub(1).min(VOTERS_MAX)
+        self.count.saturating_sub(1).min(VOTERS_MAX)
     }
 
     /// Whom this nonce asks for a contribution: the `count` lowest SHA-256(nonce (32 bytes) ‖ `ask` ‖ number u32).
@@ -92,6 +161,7 @@ impl Roster {
         claimant: KeyId,
     ) -> BTreeSet<KeyId> {
         let particle = nominee.bytes().as_slice();
+        let claimant = self.present(claimant).unwrap_or(claimant);
         self.lowest(self.voters_count(), Some(claimant), |number| {
             hash(&[nonce, particle, &number.to_le_bytes()])
         })
@@ -117,7 +187,7 @@ impl Roster {
         hash: impl Fn(u32) -> [u8; 32],
     ) -> BTreeSet<KeyId> {
         let mut lowest = BTreeSet::new();
-        for (id, number) in self.ids.iter().copied().zip(0..) {
+        for (number, id) in self.vehicles() {
             if without == Some(id) {
                 continue;
             }
@@ -165,6 +235,54 @@ mod tests {
 
     fn fleet(count: u8) -> Roster {
         Roster::new((0..count).map(|number| KeyId::new([number; 8])).collect()).unwrap()
+    }
+
+    /// Vehicle 1 is called 5 where it was called 3 and 4; nobody has place 2.
+    fn changed() -> Roster {
+        let rows = [(0, 0), (5, 0), (9, VACANT), (6, 0), (8, FORMER), (3, 1), (4, 1), (7, 2)];
+        Roster::of_rows(rows.map(|(id, region)| (KeyId::new([id; 8]), region)).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn numbers_stay_when_a_key_is_another_or_a_place_is_nobodys() {
+        let (roster, id) = (changed(), |byte| KeyId::new([byte; 8]));
+        assert_eq!((roster.count(), roster.places(), roster.voters_count()), (3, 4, 2));
+        let vehicles: Vec<_> = roster.vehicles().collect();
+        assert_eq!(vehicles, [(0, id(0)), (1, id(5)), (3, id(6))]);
+        for (of, number) in [(5, Some(1)), (3, Some(1)), (4, Some(1)), (6, Some(3)), (9, None)] {
+            assert_eq!(roster.number(id(of)), number, "{of}");
+        }
+        // The key before of who is gone, and marks, are nobody's.
+        assert_eq!((roster.number(id(7)), roster.number(id(8)), roster.id(4)), (None, None, None));
+        assert_eq!(roster.present(id(3)), Some(id(5)));
+        assert_eq!(roster.others(id(3)).collect::<Vec<_>>(), [id(5), id(4)]);
+        assert_eq!(roster.others(id(0)).count(), 0);
+        assert_eq!(Roster::of_rows(roster.rows().to_vec()), Ok(roster));
+    }
+
+    #[test]
+    fn numbers_that_a_region_cannot_hold_have_a_mark_more() {
+        let id = |number: u32| KeyId::of(&[number.to_le_bytes(); 8].concat().try_into().unwrap());
+        let mut rows: Vec<(KeyId, u16)> = (0..70_000).map(|number| (id(number), 0)).collect();
+        rows.extend([(id(80_000), FORMER), (id(80_001), FORMER), (id(80_002), 4_465)]);
+        assert_eq!(Roster::of_rows(rows).unwrap().number(id(80_002)), Some(69_999));
+    }
+
+    /// Draws of others are what they were: who is gone is passed over.
+    #[test]
+    fn who_is_gone_is_not_drawn_and_others_are_as_before() {
+        let (roster, id) = (changed(), |byte| KeyId::new([byte; 8]));
+        let before = Roster::new([0, 3, 9, 6].map(id).to_vec()).unwrap();
+        for nonce in 0..64 {
+            let all = before.asked(&[nonce; 32], 4);
+            let order = |roster: &Roster| roster.folders(&[nonce; 32], &all, 4);
+            let mut without = order(&before);
+            without.retain(|one| *one != id(9));
+            assert_eq!(order(&roster), without);
+            assert_eq!(roster.asked(&[nonce; 32], 4), [0, 5, 6].map(id).into());
+            let voters = roster.voters(&[nonce; 32], ParticleId::new([1; 32]), id(3));
+            assert_eq!(voters, [0, 6].map(id).into(), "nobody votes on its own under another key");
+        }
     }
 
     #[test]

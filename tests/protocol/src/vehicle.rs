@@ -222,6 +222,7 @@ impl Vehicle {
             broker: "mqtt://broker".into(),
             certificates: None,
             key: KeyAt::File(self.folder.join("vehicle.key")),
+            next_key: None,
             pack: self.folder.clone(),
             authority: fleet.authority.public(),
             timekeeper: fleet.timekeeper.public(),

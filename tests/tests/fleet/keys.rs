@@ -3,9 +3,13 @@
 use shoal_tests::brokers::{Embedded, TestBroker};
 use shoal_tests::clock::until;
 use shoal_tests::fleet::{Fleet, Plan, Program, shoal};
+use shoal_tests::invariants::{no_record_contradicts_another, no_window_is_counted_twice};
+use shoal_tests::observer::Observer;
 use shoal_tests::publisher::Publisher;
-use shoal_wire::v1::{Nonce, NonceFields, WindowPlan, WindowPlanFields};
-use shoal_wire::{Body, Kind, Label, Leaf, SecretKey, Topic, seal};
+use shoal_wire::v1::{
+    Claim, ClaimFields, Measured, Nonce, NonceFields, Role, WindowPlan, WindowPlanFields,
+};
+use shoal_wire::{Body, Kind, Label, Leaf, PackHash, ParticleId, SecretKey, Topic, seal};
 
 /// Until when what is signed here counts, and a counter above all that were.
 const FOR_LONG: u64 = 4_000_000_000;
@@ -94,4 +98,112 @@ fn a_stolen_timekeepers_key_is_replaced() {
     for vehicle in again {
         assert_eq!(vehicle.terminate().code(), Some(0));
     }
+}
+
+/// A vehicle makes its next key, the authority's roster names it: the vehicle goes on under it, with all that it learned, and nobody
+/// refuses anything.
+#[test]
+fn a_vehicles_key_is_replaced_while_it_runs() {
+    let broker = Embedded::start();
+    let Some((fleet, _serve, vehicles)) = running(&broker) else { return };
+    let observer = Observer::start(&fleet.told(0));
+    let before = fleet.key(1).public();
+    let public = fleet.next_key(1);
+    assert_eq!(fleet.next_key(1), public, "it is made once");
+    fleet.rotate(1, &public);
+    vehicles[1].says("the roster names the next key", 1);
+    vehicles[1].says("\"message\":\"joined\"", 2);
+    let after = fleet.key(1).public();
+    assert_eq!(after.bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>(), public);
+    assert!(!fleet.vehicle_path(1).join("vehicle.key.next").exists());
+    goes_on(&fleet);
+    let claims = format!("/claim/{}/", after.id());
+    until("claims under the next key", || {
+        observer.seen().iter().any(|(topic, _bytes)| topic.contains(&claims)).then_some(())
+    });
+    let window = fleet.windows(0).last().unwrap()["window"].as_u64().unwrap();
+    let elected = |line: &serde_json::Value| {
+        line["window"].as_u64() > Some(window) && line["best"].is_string()
+    };
+    fleet.line(0, "a best, after", elected);
+    fleet.line(1, "a best, after", elected);
+    no_window_is_counted_twice(&fleet, 1);
+    no_record_contradicts_another(&fleet, 1, &observer);
+    let refused = |number| {
+        let lines = fleet.windows(number);
+        lines.iter().any(|line| line["rejected"]["unknown_key"].as_u64() > Some(0))
+    };
+    assert!(!refused(0) && !refused(1), "{} was and {} is known", before.id(), after.id());
+    // From its next start on it has the key that it has now.
+    for vehicle in vehicles {
+        assert_eq!(vehicle.terminate().code(), Some(0));
+    }
+    let vehicle = fleet.start(1, &[]);
+    vehicle.says(&format!("\"message\":\"started\",\"vehicle\":\"{}\"", after.id()), 1);
+    vehicle.says("\"message\":\"joined\"", 3);
+}
+
+/// A roster without a vehicle: the others refuse what it says, and elect without it.
+#[test]
+fn a_revoked_vehicle_is_heard_no_more() {
+    let broker = Embedded::start();
+    let plan = Plan { vehicles: 3, ..Plan::default() };
+    let Some(fleet) = Fleet::make(&plan, broker.address()) else { return };
+    let _serve = fleet.serve();
+    let vehicles = [0, 1, 2].map(|number| fleet.start(number, &[]));
+    fleet.line(0, "a best", |line| line["best"].is_string());
+    shoal(&["fleet", "revoke", fleet.path().to_str().unwrap(), "1"]).unwrap();
+    vehicles[1].says("nobody hears it", 1);
+    // Whoever has its key says something with it, window after window.
+    let key = fleet.key(1);
+    let place = topic(&fleet, &key, Leaf::Claim { slot: 0 });
+    let mut publisher = Publisher::connect(broker.address());
+    let before = fleet.windows(0).last().unwrap()["window"].as_u64().unwrap() as u32;
+    let fields = |window| ClaimFields {
+        window,
+        slot: 0,
+        particle: ParticleId::new([1; 32]),
+        role: Role::Best,
+        pack: PackHash::new([1; 32]),
+        part: 0,
+        utility_version: 1,
+        terms: [Measured { value: 9_000, standard_error: 1 }].into_iter().collect(),
+    };
+    for window in before..before + 4 {
+        publisher.publish(&place, &sealed(&Claim::new(fields(window)).unwrap(), &key));
+        until("the next window", || {
+            fleet.windows(0).iter().any(|line| line["window"] == window + 1).then_some(())
+        });
+    }
+    let unknown = |line: &serde_json::Value| line["rejected"]["unknown_key"].as_u64() > Some(0);
+    let refused = fleet.line(0, "a refusal", unknown);
+    fleet.line(2, "a refusal", unknown);
+    let after = |line: &serde_json::Value| {
+        line["window"].as_u64() > refused["window"].as_u64().map(|window| window + 1)
+            && line["took_part"] == true
+            && line["best"].is_string()
+    };
+    let (one, other) = (fleet.line(0, "a best", after), fleet.line(2, "a best", after));
+    assert!(one["window"].as_u64() > refused["window"].as_u64() && other["best"].is_string());
+    let again = shoal(&["fleet", "revoke", fleet.path().to_str().unwrap(), "1"]).unwrap_err();
+    assert!(again.contains("nobody's already"), "{again}");
+    for vehicle in vehicles {
+        assert_eq!(vehicle.terminate().code(), Some(0));
+    }
+}
+
+/// Another program, in another place: the key is the same, and its counters go on.
+#[test]
+fn an_upgrade_touches_no_identity() {
+    let broker = Embedded::start();
+    let Some((fleet, _serve, mut vehicles)) = running(&broker) else { return };
+    let observer = Observer::start(&fleet.told(0));
+    let key = std::fs::read(fleet.vehicle_path(1).join("vehicle.key")).unwrap();
+    assert_eq!(vehicles.remove(1).terminate().code(), Some(0));
+    let upgraded = fleet.start_upgraded(1);
+    upgraded.says("\"message\":\"joined\"", 2);
+    goes_on(&fleet);
+    assert_eq!(upgraded.terminate().code(), Some(0));
+    assert_eq!(std::fs::read(fleet.vehicle_path(1).join("vehicle.key")).unwrap(), key);
+    no_record_contradicts_another(&fleet, 1, &observer);
 }

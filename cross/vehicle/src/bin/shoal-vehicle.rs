@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use lexopt::{Arg, Parser, ValueExt as _};
+use shoal_shadow::digits::hex;
 use shoal_vehicle::config::{Config, ConfigError};
-use shoal_vehicle::exchange::member;
 use shoal_vehicle::exchange::metrics::{Metrics, MetricsServer};
+use shoal_vehicle::exchange::{identity, member};
 use shoal_vehicle::ready::Ready;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -20,12 +21,14 @@ const HELP: &str = "\
 The agent of one vehicle of a fleet: it drives in shadow mode, tunes parked, and exchanges in OTA windows.
 
 Usage: shoal-vehicle --config FILE [--windows N] [--metrics ADDR] [--ready FILE] [--verbose]
+       shoal-vehicle --config FILE --next-key
 
   --config FILE    vehicle.toml, as `shoal fleet init` writes it
   --windows N      end by itself after window N - 1 (alone: after N nights); without it, never
   --metrics ADDR   serve Prometheus text at http://ADDR/metrics
   --ready FILE     make this file when the agent is up: for who supervises it
   --verbose        tell more
+  --next-key       make the key that is to take the place of the vehicle's, say its public half, and end
   --help           this
 
 SIGTERM and SIGINT end it at once; what it did is durable. It ends with 78 when FILE cannot be used.
@@ -41,6 +44,7 @@ struct Arguments {
     metrics: Option<SocketAddr>,
     ready: Option<PathBuf>,
     verbose: bool,
+    next_key: bool,
 }
 
 #[expect(unsafe_code, reason = "the environment of this process is set once, before all else")]
@@ -71,7 +75,7 @@ fn main() -> ExitCode {
 
 fn arguments() -> Result<Option<Arguments>, lexopt::Error> {
     let (mut config, mut windows, mut metrics, mut ready) = (None, None, None, None);
-    let mut verbose = false;
+    let (mut verbose, mut next_key) = (false, false);
     let mut parser = Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -80,16 +84,20 @@ fn arguments() -> Result<Option<Arguments>, lexopt::Error> {
             Arg::Long("metrics") => metrics = Some(parser.value()?.parse()?),
             Arg::Long("ready") => ready = Some(PathBuf::from(parser.value()?)),
             Arg::Long("verbose") => verbose = true,
+            Arg::Long("next-key") => next_key = true,
             Arg::Long("help") | Arg::Short('h') => return Ok(None),
             Arg::Long(_) | Arg::Short(_) | Arg::Value(_) => return Err(argument.unexpected()),
         }
     }
     let config = config.ok_or("--config FILE is needed")?;
-    Ok(Some(Arguments { config, windows, metrics, ready, verbose }))
+    Ok(Some(Arguments { config, windows, metrics, ready, verbose, next_key }))
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let config = Config::read(&arguments.config)?;
+    if arguments.next_key {
+        return next_key(&config);
+    }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // A second one ends the program where it is.
@@ -105,6 +113,18 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let file = arguments.config.display().to_string();
     let ready = Ready::new(arguments.ready.clone());
     Ok(member::run(&file, config, arguments.windows, stop, metrics, ready)?)
+}
+
+/// Makes the next key; its private half stays here.
+fn next_key(config: &Config) -> Result<(), Box<dyn Error>> {
+    let fleet = config.fleet.as_ref().ok_or("no table [fleet]")?;
+    let key = identity::make_next(fleet)?;
+    let key = key.ok_or(
+        "the vehicle's key is in a token: make the next one there, and name it as next_key",
+    )?;
+    let public = key.public();
+    println!("id {} public {}", public.id(), hex(public.bytes()));
+    Ok(())
 }
 
 /// JSON for machines, lines for people.

@@ -9,12 +9,13 @@ use shoal_trust::SignedBy;
 use shoal_wire::{Label, PublicKey};
 
 /// The keys of the table.
-pub(super) const KEYS: [&str; 15] = [
+pub(super) const KEYS: [&str; 16] = [
     "name",
     "region",
     "broker",
     "certificates",
     "key",
+    "next_key",
     "pack",
     "authority",
     "timekeeper",
@@ -41,6 +42,9 @@ pub struct FleetConfig {
     pub certificates: Option<PathBuf>,
     /// Where the vehicle's secret key is: a file, or a token.
     pub key: KeyAt,
+    /// Where the key is that is to take its place once the authority's roster names it; `None`: beside a key's file, with `.next` at its
+    /// end.
+    pub next_key: Option<KeyAt>,
     /// Directory of the evaluation pack; it counts only with the authority's signature on its manifest.
     pub pack: PathBuf,
     /// The key that signs documents.
@@ -76,7 +80,8 @@ impl FleetConfig {
             region: label(table, "region")?,
             broker: table.text_required("broker")?.to_owned(),
             certificates: table.text("certificates")?.map(PathBuf::from),
-            key: key(table, "key")?,
+            key: key(table, "key")?.ok_or_else(|| table.missing("key"))?,
+            next_key: key(table, "next_key")?,
             pack: path("pack")?,
             authority: public_key(table, "authority")?,
             timekeeper: public_key(table, "timekeeper")?,
@@ -100,9 +105,25 @@ impl FleetConfig {
         before != (authority, timekeeper, approver)
     }
 
+    /// Where the next key is, if there is one; `None`: the key is in a token, and nothing says where the next one will be.
+    #[must_use]
+    pub fn next_key(&self) -> Option<KeyAt> {
+        self.next_key.clone().or_else(|| match &self.key {
+            KeyAt::File(path) => {
+                let mut next = path.clone().into_os_string();
+                next.push(".next");
+                Some(KeyAt::File(next.into()))
+            }
+            KeyAt::Token(_) => None,
+        })
+    }
+
     /// Takes paths relative to the file they stand in.
     pub(super) fn beside(&mut self, directory: &Path) {
         self.key.beside(directory);
+        if let Some(key) = &mut self.next_key {
+            key.beside(directory);
+        }
         self.pack = directory.join(&self.pack);
         for folder in [&mut self.certificates, &mut self.trust] {
             *folder = folder.take().map(|folder| directory.join(folder));
@@ -121,9 +142,10 @@ pub fn label(table: &Table<'_>, key: &str) -> Result<String, DocumentError> {
 }
 
 /// Where a secret key is: a path, or a token's URI.
-fn key(table: &Table<'_>, key: &str) -> Result<KeyAt, DocumentError> {
-    let text = table.text_required(key)?;
-    KeyAt::parse(text).map_err(|why| table.refuse(key, why, "a file or a token's URI"))
+fn key(table: &Table<'_>, key: &str) -> Result<Option<KeyAt>, DocumentError> {
+    let Some(text) = table.text(key)? else { return Ok(None) };
+    let at = KeyAt::parse(text);
+    at.map(Some).map_err(|why| table.refuse(key, why, "a file or a token's URI"))
 }
 
 /// A public key as 64 hexadecimal digits.

@@ -444,6 +444,7 @@ mod tests {
             broker: "mqtt://x".to_owned(),
             certificates: None,
             key: shoal_keys::KeyAt::File("k".into()),
+            next_key: None,
             pack: "p".into(),
             authority: authority().public(),
             timekeeper: key(2),

@@ -228,6 +228,7 @@ impl Exchange {
             News::Metadata => self.metadata_came()?,
             News::Plan => self.tell_plan(),
             News::Roster => {
+                self.roster_is_new = true;
                 let roster = self.documents.keyring().roster().clone();
                 self.tell_swarm(Input::Roster(&roster));
                 self.promotion.roster_came();

@@ -10,6 +10,7 @@ pub mod diary;
 pub mod documents;
 mod doors;
 mod ending;
+pub mod identity;
 mod incoming;
 mod keep;
 pub mod key;

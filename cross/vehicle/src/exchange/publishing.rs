@@ -21,7 +21,9 @@ const PERIODS_VALID: u64 = 8;
 const SECONDS_VALID_MIN: u64 = 9 * 24 * 3600;
 
 /// Records on their way to the broker: `outgoing/<window>/<topic>`.
-const OUTGOING: &str = "outgoing/";
+pub(super) const OUTGOING: &str = "outgoing/";
+/// Headers of particles, sealed: `header/<particle>`.
+pub(super) const HEADER: &str = "header/";
 
 /// Window and topic of what is kept under this key.
 fn outgoing(key: &str) -> Option<(u32, &str)> {
@@ -317,5 +319,5 @@ impl Exchange {
 }
 
 fn header_key(particle: ParticleId) -> String {
-    format!("header/{particle}")
+    format!("{HEADER}{particle}")
 }

@@ -129,7 +129,7 @@ pub enum Turn {
     Goes,
     /// It was told to stop, or the last window is over.
     Over,
-    /// The vehicle is not parked any more.
+    /// The vehicle is not parked any more, or begins anew.
     Drives,
 }
 
@@ -173,6 +173,8 @@ pub struct Exchange {
     /// What waits for the key.
     pub(super) waiting: Waiting,
     pub(super) me: KeyId,
+    /// Whether it was not looked yet whom it names.
+    pub(super) roster_is_new: bool,
     pub(super) board: Board,
     pub(super) layout: Arc<Layout>,
     pub(super) base_model: ModelHash,
@@ -262,9 +264,8 @@ impl Exchange {
         around: Around,
         look: Look,
     ) -> Result<Self, ExchangeError> {
-        let key = fleet.key.open()?;
-        let me = key.public().id();
-        let trust = super::keep::trust(&mut fleet, &vault)?;
+        let key = super::identity::open(&fleet, &vault)?;
+        let (me, trust) = (key.public().id(), super::keep::trust(&mut fleet, &vault)?);
         let board = Board::of(&fleet, me);
         let Carried { layout, base_model, pack, tried } = carried;
         let Around { clock, dial, engine, noise } = around;
@@ -284,6 +285,7 @@ impl Exchange {
             version: Version::V5,
             joins: None,
             me,
+            roster_is_new: true,
             key,
             waiting: Waiting::default(),
             board,
@@ -405,7 +407,7 @@ impl Exchange {
         if self.over() {
             return Ok(Turn::Over);
         }
-        let drives = self.run.recorded && self.waits_for_road();
+        let drives = self.is_renamed()? || (self.run.recorded && self.waits_for_road());
         Ok(if drives { Turn::Drives } else { Turn::Goes })
     }
 

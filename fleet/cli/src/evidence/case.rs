@@ -170,7 +170,7 @@ impl Case {
             &shoal_vehicle::exchange::key::Own(self.approver),
         )?;
         let stages = plan.stages.iter().zip(&progress.stages);
-        let numbered = (0..).map_while(|number| Some((number, roster.id(number)?)));
+        let numbered = roster.vehicles();
         let times = || journal.lines.iter().map(|line| line.at_ms);
         Ok(Record {
             schema: 1,

@@ -7,7 +7,7 @@ use shoal_swarm::campaign::{self, Campaign};
 use shoal_vehicle::exchange::key::{Own, verified};
 use shoal_wire::v1::{
     Document, DocumentFields, ParticleHeader, ROSTER_PAGE_VEHICLES_MAX, Roster, RosterFields,
-    RosterPage, RosterPageFields, SwarmDocument, SwarmDocumentFields, Vehicle, WindowPlan,
+    RosterPage, RosterPageFields, SwarmDocument, SwarmDocumentFields, Vehicle, WindowPlanFields,
 };
 use shoal_wire::{Body, KeyId, Kind, PublicKey, RecordId, Signer, Unverified, seal};
 
@@ -24,8 +24,8 @@ const FOLDER: &str = "documents";
 const DAYS_VALID: u64 = 365;
 
 /// Until when documents signed with this plan count.
-pub(super) fn not_after_seconds(plan: &WindowPlan) -> u64 {
-    plan.fields().epoch_seconds.saturating_add(DAYS_VALID * 86_400)
+pub(super) fn not_after_seconds(plan: &WindowPlanFields) -> u64 {
+    plan.epoch_seconds.saturating_add(DAYS_VALID * 86_400)
 }
 
 /// The envelopes of a fleet's folder, in order of name. What is being written is none of them.

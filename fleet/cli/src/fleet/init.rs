@@ -125,7 +125,7 @@ impl Init {
             .collect::<Result<Vec<Vehicle>, Failure>>()?;
         let documents = self.dir.join("documents");
         std::fs::create_dir(&documents)?;
-        let not_after_seconds = not_after_seconds(&plan);
+        let not_after_seconds = not_after_seconds(plan.fields());
         let mut desk = Desk::new(&documents, &authority, 0, not_after_seconds);
         desk.sign("plan", &plan)?;
         desk.sign_roster(1, &vehicles)?;
@@ -201,6 +201,7 @@ impl Init {
                 broker: fleet.broker.clone(),
                 certificates: self.broker.tls().then(|| CERTIFICATES.into()),
                 key: KeyAt::File(KEY.into()),
+                next_key: None,
                 pack: absolute(&self.pack)?,
                 authority: fleet.authority,
                 timekeeper: fleet.timekeeper,

@@ -12,6 +12,7 @@ mod provision;
 mod report;
 pub(crate) mod repositories;
 mod result;
+pub(crate) mod roster;
 pub(crate) mod secret;
 mod seeds;
 mod serve;
@@ -39,6 +40,8 @@ pub(crate) enum Fleet {
     Provision(provision::Provision),
     /// Measure what a fleet learnt: held-out frames, on the adapters that its vehicles kept
     Report(report::Report),
+    /// Put a vehicle out of the fleet
+    Revoke(roster::Revoke),
     /// Say how sure a fleet's gain is, from the reports of several seeds
     Seeds(seeds::Seeds),
     /// Keep a fleet's time: its documents on the broker, and a nonce for every window
@@ -53,6 +56,7 @@ impl Fleet {
             Fleet::Plan(command) => command.run(),
             Fleet::Provision(command) => command.run(),
             Fleet::Report(command) => command.run(),
+            Fleet::Revoke(command) => command.run(),
             Fleet::Seeds(command) => command.run(),
             Fleet::Serve(command) => command.run(),
         }

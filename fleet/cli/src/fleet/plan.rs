@@ -86,7 +86,8 @@ impl PlanCommand {
         let old = read(&documents.join("plan.shl"), description.authority)?;
         let plan = WindowPlan::new(self.calendar.after(&old))?;
         let counter = newest_counter(&self.dir, key.public().id())?;
-        Desk::new(&documents, &*key, counter, not_after_seconds(&plan)).sign("plan", &plan)?;
+        Desk::new(&documents, &*key, counter, not_after_seconds(plan.fields()))
+            .sign("plan", &plan)?;
         Repositories::of(&self.dir, &description).name_documents(utc_ms()? / 1000)?;
         let WindowPlanFields { epoch_seconds, period_seconds, open_seconds, .. } = plan.fields();
         println!(
@@ -97,7 +98,7 @@ impl PlanCommand {
 }
 
 /// The plan in this file, if the authority signed it.
-fn read(path: &Path, authority: PublicKey) -> Result<WindowPlanFields, Failure> {
+pub(super) fn read(path: &Path, authority: PublicKey) -> Result<WindowPlanFields, Failure> {
     let bytes =
         std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let plan = Unverified::decode(&bytes)?.verify::<WindowPlan>(&Authority(authority))?;

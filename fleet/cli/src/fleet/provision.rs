@@ -76,6 +76,9 @@ impl Provision {
             if let KeyAt::File(key) = &mut fleet.key {
                 take(key, KEY)?;
             }
+            if let Some(KeyAt::File(key)) = &mut fleet.next_key {
+                take(key, "vehicle.key.next")?;
+            }
             take(&mut fleet.pack, "pack")?;
             if let Some(trust) = &mut fleet.trust {
                 take(trust, "trust")?;

@@ -1,13 +1,9 @@
 //! Secret keys as files: 64 hexadecimal digits of the seed, readable by their owner alone, or the URI of a token that holds the key.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use shoal_keys::KeyAt;
-use shoal_shadow::digits::hex;
 use shoal_wire::{SecretKey, Signer};
 
 use crate::output::Failure;
@@ -44,17 +40,7 @@ impl Source {
 /// # Errors
 /// When the file is there or cannot be written.
 pub(crate) fn create(path: &Path, source: Source, name: &str) -> Result<SecretKey, Failure> {
-    let seed = source.seed(name)?;
-    let mut text = hex(&seed);
-    text.push('\n');
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    Ok(SecretKey::from_seed(&seed))
+    Ok(shoal_keys::create(path, &source.seed(name)?)?)
 }
 
 /// The key that this file holds, or names in a token.

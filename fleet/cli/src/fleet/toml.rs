@@ -95,6 +95,7 @@ fn of_fleet(
         broker,
         certificates,
         key,
+        next_key,
         pack,
         authority,
         timekeeper,
@@ -112,11 +113,15 @@ fn of_fleet(
         writeln!(toml, "# With authority.pem, certificate.pem and key.pem.")?;
         writeln!(toml, "certificates = {}", place(certificates)?)?;
     }
-    let key = match key {
-        KeyAt::File(path) => place(path)?,
-        KeyAt::Token(uri) => text(&uri.to_string()),
+    let at = |key: &KeyAt| match key {
+        KeyAt::File(path) => place(path),
+        KeyAt::Token(uri) => Ok(text(&uri.to_string())),
     };
-    writeln!(toml, "key = {key}\npack = {}", place(pack)?)?;
+    writeln!(toml, "key = {}", at(key)?)?;
+    if let Some(key) = next_key {
+        writeln!(toml, "next_key = {}", at(key)?)?;
+    }
+    writeln!(toml, "pack = {}", place(pack)?)?;
     writeln!(toml, "authority = \"{}\"", hex(authority.bytes()))?;
     writeln!(toml, "timekeeper = \"{}\"", hex(timekeeper.bytes()))?;
     writeln!(toml, "# Without its signature no campaign puts what was learned to use.")?;

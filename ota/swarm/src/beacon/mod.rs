@@ -460,7 +460,7 @@ impl Beacon {
         if when.fresh(&signed).is_err() {
             return;
         }
-        let vehicles = self.agreed.keyring.roster().count();
+        let vehicles = self.agreed.keyring.roster().places();
         let fold = self.folds.entry(fields.window);
         let fold = fold.or_insert_with(|| Fold::new(fields.window, vehicles));
         let joined = fold.claim(number, signed.of(fields.clone()));
@@ -487,7 +487,7 @@ impl Beacon {
         if !right || when.fresh(&Signed::from(header)).is_err() {
             return;
         }
-        let vehicles = self.agreed.keyring.roster().count();
+        let vehicles = self.agreed.keyring.roster().places();
         let fold = self.folds.entry(fields.window);
         let fold = fold.or_insert_with(|| Fold::new(fields.window, vehicles));
         self.changed |= fold.header(number, fields.role, header.body().id());

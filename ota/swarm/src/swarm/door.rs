@@ -47,6 +47,7 @@ impl Swarm {
                 let changed = *roster != self.roster;
                 if changed {
                     self.roster = roster.clone();
+                    self.records.keep(roster);
                 }
                 Ok(changed)
             }

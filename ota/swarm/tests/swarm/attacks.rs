@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use shoal_swarm::quorum::Quorum;
 use shoal_swarm::records::RejectRecord;
-use shoal_wire::v1::{ClaimFields, ParticleHeader, RefusalCode, Role};
+use shoal_swarm::roster::Roster;
+use shoal_wire::v1::{ClaimFields, FORMER, ParticleHeader, RefusalCode, Role, VACANT};
 use shoal_wire::{KeyId, ModelHash, PackHash, ParticleId};
 
 use crate::make::{
@@ -38,6 +39,20 @@ fn best(book: &Book, window: u32) -> Option<ParticleId> {
 
 fn quarantined(book: &Book, window: u32) -> BTreeSet<KeyId> {
     read(book, window, |quorum| quorum.quarantined(window))
+}
+
+/// Another roster: these vehicles have other keys, and this one is gone. What was there is read by it.
+fn changed(book: &mut Book, renamed: &[(u8, u8)], gone: Option<u8>) {
+    let is_now = |number| renamed.iter().find(|(was, _is)| *was == number).map(|(_was, is)| *is);
+    let place = |number| match (gone == Some(number), is_now(number)) {
+        (true, _) => (vehicle(100), VACANT),
+        (false, is) => (vehicle(is.unwrap_or(number)), 0),
+    };
+    let mut rows: Vec<(KeyId, u16)> = (0..VEHICLES).map(place).collect();
+    rows.push((vehicle(101), FORMER));
+    rows.extend(renamed.iter().map(|(was, _is)| (vehicle(*was), u16::from(*was))));
+    book.roster = Roster::of_rows(rows).unwrap();
+    book.records.keep(&book.roster);
 }
 
 /// The liars 0 to 3 vote this on a particle claimed in window 5, the others that.
@@ -160,4 +175,59 @@ fn sybil() {
     let ballots = read(&book, 7, |quorum| quorum.ballots(5).to_vec());
     assert!(ballots.iter().all(|ballot| ballot.particle != lie), "one vote of nine");
     assert_eq!(best(&book, 7), None);
+}
+
+/// A liar has another key by now: it stands aside all the same, for those who were there, and for who comes later and takes in what it
+/// signed with the one before.
+#[test]
+fn another_key_sheds_no_quarantine() {
+    let mut book = fleet();
+    let lie = book.claim(0, 5, Role::Merge, 0.99);
+    votes(&mut book, 0, lie, SAME, SAME);
+    changed(&mut book, &[(0, 20)], None);
+    assert_eq!(quarantined(&book, 7), [vehicle(0), vehicle(20)].into());
+
+    let mut later = Book::new(VEHICLES);
+    changed(&mut later, &[(0, 20)], None);
+    let before = later.claim(9, 4, Role::Merge, 0.4);
+    for number in 0..VEHICLES {
+        later.vote(number, 5, 0, before, None, SAME).unwrap();
+    }
+    let lie = later.claim(0, 5, Role::Merge, 0.99);
+    votes(&mut later, 0, lie, SAME, SAME);
+    assert_eq!(later.records, book.records);
+    assert_eq!(quarantined(&later, 7), [vehicle(0), vehicle(20)].into());
+}
+
+/// A claimant and two voters have other keys by now. What they said before counts as before; what the claimant says of that window
+/// under its other key, and is not the same, voids both.
+#[test]
+fn what_was_said_under_the_key_before_counts_and_is_not_said_twice() {
+    let mut book = fleet();
+    let good = book.claim(8, 5, Role::Merge, 0.46);
+    votes(&mut book, 0, good, BETTER, BETTER);
+    assert_eq!(best(&book, 7), Some(good));
+    changed(&mut book, &[(1, 21), (5, 25), (8, 28)], None);
+    assert_eq!(best(&book, 7), Some(good));
+    book.claim(28, 5, Role::Merge, 0.99);
+    assert!(read(&book, 6, |quorum| quorum.nominees(5)).is_empty());
+    assert_eq!(best(&book, 7), None);
+}
+
+/// Who is put out of the fleet takes with it what it said, and nothing else.
+#[test]
+fn who_is_revoked_counts_no_more_and_others_as_before() {
+    let mut book = fleet();
+    let (good, other) = (book.claim(8, 5, Role::Merge, 0.46), book.claim(7, 5, Role::Merge, 0.45));
+    votes(&mut book, 0, good, BETTER, BETTER);
+    let less = (0.44, 0.40, 0.01);
+    votes(&mut book, 1, other, less, less);
+    changed(&mut book, &[], Some(3));
+    assert_eq!(best(&book, 7), Some(good), "eight voters of nine say so");
+    changed(&mut book, &[], Some(8));
+    assert_eq!(best(&book, 7), Some(other));
+    let when = when(5);
+    let claim = signed(8, 0, claim(&header(Role::Merge, 5, 8), &[measured(0.46, 0.01)]));
+    let refused = book.records.claim(&when, &book.roster, &claim).unwrap_err();
+    assert_eq!(refused.code(), RefusalCode::UnknownKey);
 }

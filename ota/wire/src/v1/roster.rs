@@ -22,6 +22,13 @@ pub const ROSTER_VEHICLES_MAX: u32 = ROSTER_PAGES_MAX * ROSTER_PAGE_VEHICLES_MAX
 /// Bytes of a vehicle in a page.
 pub const VEHICLE_BYTES: usize = 32 + 2;
 
+/// In place of a region: nobody's place. Its key is one that nobody has; who had the place before is of the fleet no more, and the numbers
+/// of all others stay.
+pub const VACANT: u16 = u16::MAX;
+/// In place of a region: what follows to the roster's end are keys that vehicles had before, not vehicles. In place of a region such a
+/// row bears the number of the vehicle mod 65,534: each such mark after the first adds 65,534 to the numbers that follow.
+pub const FORMER: u16 = u16::MAX - 1;
+
 const PAGE_HASH_BYTES: usize = 32;
 const ROSTER_WIRE_BYTES_MAX: usize =
     2 * U32_WIRE_BYTES_MAX + U32_WIRE_BYTES_MAX + ROSTER_PAGES_MAX as usize * PAGE_HASH_BYTES;
@@ -117,7 +124,7 @@ body!(Roster<'a>, RosterFields, 1);
 pub struct Vehicle {
     /// Its public key; in a [`RosterPage`], one that [`PublicKey::decode`] takes.
     pub public_key: [u8; 32],
-    /// Where it exchanges.
+    /// Where it exchanges; [`VACANT`] and [`FORMER`] are no regions.
     pub region: u16,
 }
 

@@ -46,7 +46,7 @@ pub(super) struct BeginSwarm {
     pub(super) document: Vec<u8>,
     pub(super) start: ValuesHash,
     pub(super) utility: Vec<u8>,
-    pub(super) roster: Vec<KeyId>,
+    pub(super) roster: Vec<(KeyId, u16)>,
     pub(super) period_seconds: u32,
     pub(super) state: Option<Vec<u8>>,
 }
@@ -233,7 +233,7 @@ pub(super) enum SwarmInput {
     Header { header: Record, slot: u8 },
     Nonce(Record),
     Utility(Vec<u8>),
-    Roster(Vec<KeyId>),
+    Roster(Vec<(KeyId, u16)>),
     Open { window: u32, closes_at_us: u64 },
     Closing,
     Closed,
@@ -317,8 +317,8 @@ pub(super) fn utility(document: &UtilityDocument) -> Vec<u8> {
 }
 
 /// The vehicles by number.
-pub(super) fn roster(roster: &shoal_swarm::roster::Roster) -> Vec<KeyId> {
-    (0..).map_while(|number| roster.id(number)).collect()
+pub(super) fn roster(roster: &shoal_swarm::roster::Roster) -> Vec<(KeyId, u16)> {
+    roster.rows().to_vec()
 }
 
 /// What postcard writes of it: of a body's fields, the body.

@@ -218,7 +218,7 @@ impl<K: Keys, V: FnMut(&Values) -> Option<Flat>> Cores<'_, K, V> {
             document: decode_body(&begin.document)?,
             start: self.find(Values { hash: begin.start, particle: None })?,
             utility: Utility::new(&decode_body(&begin.utility)?),
-            roster: Roster::new(begin.roster.clone())?,
+            roster: Roster::of_rows(begin.roster.clone())?,
             period_seconds: begin.period_seconds,
             conduct: Conduct::default(),
             private: self.private.take(),
@@ -312,7 +312,7 @@ fn hand_in(
         }
         SwarmInput::Nonce(ref record) => take(Input::Nonce(&record.signed()?)),
         SwarmInput::Utility(ref document) => take(Input::Utility(&decode_body(document)?)),
-        SwarmInput::Roster(ref ids) => take(Input::Roster(&Roster::new(ids.clone())?)),
+        SwarmInput::Roster(ref ids) => take(Input::Roster(&Roster::of_rows(ids.clone())?)),
         SwarmInput::Open { window, closes_at_us } => {
             let closes_at = entry::instant(closes_at_us);
             take(Input::Phase(Phase::Open { window, closes_at }));

@@ -1,0 +1,246 @@
+//! The roster of a fleet's folder, read, changed and signed again; `shoal fleet revoke`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use sha2::{Digest, Sha256};
+use shoal_vehicle::exchange::key::{Own, verified};
+use shoal_wire::v1::{
+    FORMER, ROSTER_PAGE_VEHICLES_MAX, Roster as Head, RosterPage, VACANT, Vehicle,
+};
+use shoal_wire::{KeyId, PublicKey};
+
+use super::description::Description;
+use super::documents::{Desk, authority_key, newest_counter, not_after_seconds};
+use super::plan;
+use super::repositories::Repositories;
+use crate::clock::utc_ms;
+use crate::output::{Failure, Outcome};
+
+/// Of one vehicle so many keys that it had before are named.
+const FORMER_MAX: usize = 4;
+
+/// Put a vehicle out of the fleet.
+///
+/// The authority signs a roster without its key: nothing that it signed counts any more, and vehicles refuse what it says
+/// (`unknown_key`). All others keep their numbers and what they said. Its place can be given to another by `shoal key rotate`.
+///
+/// Example: shoal fleet revoke fleet 3
+#[derive(Args)]
+pub(crate) struct Revoke {
+    /// The fleet's directory
+    dir: PathBuf,
+    /// The vehicle's number
+    number: u32,
+}
+
+impl Revoke {
+    pub(crate) fn run(self) -> Outcome {
+        let description = Description::read(&self.dir)?;
+        let mut roster = Roster::read(&self.dir, &description)?;
+        let gone = roster.revoke(self.number)?;
+        roster.sign(&self.dir, &description)?;
+        println!("vehicle {} of key {gone} is of the fleet no more", self.number);
+        Ok(())
+    }
+}
+
+/// Gives a vehicle's place another key, and tells of it. What was said under the one before stays said, unless it was stolen.
+pub(crate) fn rotate(dir: &Path, number: u32, key: PublicKey, stolen: bool) -> Outcome {
+    let description = Description::read(dir)?;
+    let mut roster = Roster::read(dir, &description)?;
+    roster.replace(number, key, stolen)?;
+    roster.sign(dir, &description)?;
+    println!("vehicle {number} {}", key.id());
+    println!(
+        "a running `shoal fleet serve` publishes it; the vehicle follows after its next window"
+    );
+    Ok(())
+}
+
+struct Roster {
+    version: u32,
+    vehicles: Vec<Vehicle>,
+    /// By number, the oldest first.
+    former: Vec<(u32, [u8; 32])>,
+}
+
+impl Roster {
+    fn read(dir: &Path, description: &Description) -> Result<Self, Failure> {
+        let own = Own(description.authority);
+        let read = |name: String| -> Result<Vec<u8>, Failure> {
+            let path = dir.join("documents").join(name).with_extension("shl");
+            Ok(std::fs::read(&path)
+                .map_err(|error| format!("cannot read {}: {error}", path.display()))?)
+        };
+        let head = read("roster".to_owned())?;
+        let head = verified::<Head<'_>>(&head, &own)?;
+        let mut rows = Vec::new();
+        for index in 0..head.body().pages().len() {
+            let page = read(format!("rosterpage-{index}"))?;
+            let page = verified::<RosterPage<'_>>(&page, &own)?;
+            head.body().check(&page)?;
+            rows.extend(page.body().vehicles());
+        }
+        Ok(Self::of_rows(head.body().fields().version, &rows))
+    }
+
+    fn of_rows(version: u32, rows: &[Vehicle]) -> Self {
+        let mut all = rows.split(|row| row.region == FORMER);
+        let vehicles = all.next().unwrap_or_default().to_vec();
+        let former = (0..).zip(all).flat_map(|(marks, rows)| {
+            let number = move |low: u16| marks * u32::from(FORMER) + u32::from(low);
+            rows.iter().map(move |row| (number(row.region), row.public_key))
+        });
+        Roster { version, vehicles, former: former.collect() }
+    }
+
+    fn rows(&self) -> Vec<Vehicle> {
+        let mut rows = self.vehicles.clone();
+        let mut marks = 0;
+        for (number, public_key) in &self.former {
+            while number / u32::from(FORMER) >= marks {
+                rows.push(Vehicle { public_key: nobody(rows.len()), region: FORMER });
+                marks += 1;
+            }
+            let region = (number % u32::from(FORMER)) as u16;
+            rows.push(Vehicle { public_key: *public_key, region });
+        }
+        rows
+    }
+
+    fn at(&mut self, number: u32) -> Result<&mut Vehicle, Failure> {
+        let vehicles = self.vehicles.len();
+        let found = self.vehicles.get_mut(usize::try_from(number)?);
+        Ok(found.ok_or_else(|| {
+            format!("no vehicle {number}: the roster has {vehicles} places, the first is 0")
+        })?)
+    }
+
+    fn revoke(&mut self, number: u32) -> Result<KeyId, Failure> {
+        let vehicle = self.at(number)?;
+        if vehicle.region == VACANT {
+            return Err(format!("place {number} is nobody's already").into());
+        }
+        let gone = vehicle.id();
+        *vehicle = Vehicle { public_key: nobody(usize::try_from(number)?), region: VACANT };
+        self.former.retain(|(of, _key)| *of != number);
+        Ok(gone)
+    }
+
+    fn replace(&mut self, number: u32, key: PublicKey, stolen: bool) -> Result<(), Failure> {
+        let known = self.vehicles.iter().map(|vehicle| vehicle.public_key);
+        let mut known = known.chain(self.former.iter().map(|(_number, key)| *key));
+        if known.any(|known| known == *key.bytes()) {
+            return Err(format!("key {} is, or was, one of the roster's", key.id()).into());
+        }
+        let vehicle = self.at(number)?;
+        let enrolled = vehicle.region == VACANT;
+        let region = if enrolled { 0 } else { vehicle.region };
+        let before = std::mem::replace(vehicle, Vehicle { public_key: *key.bytes(), region });
+        if stolen {
+            self.former.retain(|(of, _key)| *of != number);
+        } else if !enrolled {
+            let at = self.former.partition_point(|(of, _key)| *of <= number);
+            self.former.insert(at, (number, before.public_key));
+            let of = |number: u32| self.former.iter().filter(move |(of, _key)| *of == number);
+            if of(number).count() > FORMER_MAX {
+                let first = self.former.partition_point(|(of, _key)| *of < number);
+                self.former.remove(first);
+            }
+        }
+        Ok(())
+    }
+
+    /// The authority signs it, and names it among what counts.
+    fn sign(&self, dir: &Path, description: &Description) -> Outcome {
+        let key = authority_key(dir, description)?;
+        let documents = dir.join("documents");
+        let until =
+            not_after_seconds(&plan::read(&documents.join("plan.shl"), description.authority)?);
+        let rows = self.rows();
+        let mut desk = Desk::new(&documents, &*key, newest_counter(dir, key.public().id())?, until);
+        desk.sign_roster(self.version + 1, &rows)?;
+        for index in rows.len().div_ceil(ROSTER_PAGE_VEHICLES_MAX as usize).. {
+            // Pages of a longer one.
+            if std::fs::remove_file(documents.join(format!("rosterpage-{index}.shl"))).is_err() {
+                break;
+            }
+        }
+        Repositories::of(dir, description).name_documents(utc_ms()? / 1000)
+    }
+}
+
+/// A key that nobody has: nobody knows the number whose point this is.
+fn nobody(row: usize) -> [u8; 32] {
+    let of = |attempt: u32| {
+        let hasher = Sha256::new().chain_update(b"shoal/nobody/1");
+        let hasher = hasher.chain_update((row as u32).to_le_bytes());
+        <[u8; 32]>::from(hasher.chain_update(attempt.to_le_bytes()).finalize())
+    };
+    // Every second number is that of a point.
+    (0..).map(of).find(|bytes| PublicKey::decode(bytes).is_ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_swarm::roster;
+    use shoal_wire::SecretKey;
+
+    use super::*;
+
+    fn key(number: u32) -> PublicKey {
+        let mut seed = [7; 32];
+        seed[..4].copy_from_slice(&number.to_le_bytes());
+        SecretKey::from_seed(&seed).public()
+    }
+
+    fn roster(count: u32) -> Roster {
+        let vehicle = |number| Vehicle { public_key: *key(number).bytes(), region: 0 };
+        Roster { version: 1, vehicles: (0..count).map(vehicle).collect(), former: Vec::new() }
+    }
+
+    fn read(rows: &[Vehicle]) -> roster::Roster {
+        let rows = rows.iter().map(|row| (row.id(), row.region));
+        roster::Roster::of_rows(rows.collect()).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_what_vehicles_read() {
+        let mut written = roster(4);
+        written.replace(3, key(10), false).unwrap();
+        written.replace(1, key(11), false).unwrap();
+        written.replace(1, key(12), false).unwrap();
+        written.revoke(2).unwrap();
+        let seen = read(&written.rows());
+        assert_eq!((seen.count(), seen.places()), (3, 4));
+        for (of, number) in [(0, 0), (1, 1), (11, 1), (12, 1), (3, 3), (10, 3)] {
+            assert_eq!(seen.number(key(of).id()), Some(number), "{of}");
+        }
+        assert_eq!((seen.number(key(2).id()), seen.id(1)), (None, Some(key(12).id())));
+        // The key was stolen: what it signed is nobody's; and another vehicle has the place that was free.
+        let mut again = Roster::of_rows(2, &written.rows());
+        assert_eq!(again.rows(), written.rows());
+        again.replace(3, key(13), true).unwrap();
+        again.replace(2, key(14), false).unwrap();
+        let seen = read(&again.rows());
+        assert_eq!((seen.number(key(10).id()), seen.number(key(3).id())), (None, None));
+        assert_eq!((seen.number(key(2).id()), seen.id(2)), (None, Some(key(14).id())));
+    }
+
+    #[test]
+    fn a_key_is_one_vehicles_and_of_those_before_four_are_named() {
+        let mut written = roster(2);
+        assert!(written.replace(0, key(1), false).is_err(), "another vehicle's");
+        for next in 10..16 {
+            written.replace(0, key(next), false).unwrap();
+        }
+        assert!(written.replace(1, key(14), false).is_err(), "another vehicle's before");
+        let seen = read(&written.rows());
+        let known: Vec<u32> = (10..16).filter(|k| seen.number(key(*k).id()) == Some(0)).collect();
+        assert_eq!(known, [11, 12, 13, 14, 15]);
+        assert!(
+            written.revoke(2).is_err() && written.revoke(1).is_ok() && written.revoke(1).is_err()
+        );
+    }
+}
