@@ -77,3 +77,29 @@ fn a_fleet_signs_in_a_token_that_comes_and_goes() {
         assert_eq!(vehicle.terminate().code(), Some(0));
     }
 }
+
+/// A vehicle whose key is a file is given one that a token made: from then on, and after a start, it signs there.
+#[test]
+fn a_key_in_a_token_takes_the_place_of_a_file() {
+    let broker = Embedded::start();
+    let Some(token) = Token::make() else { return };
+    let Some(mut fleet) = Fleet::make(&Plan::default(), broker.address()) else { return };
+    fleet.set(VARIABLE, token.variable());
+    let made = fleet.shoal(&["key", "make", &token.uri("vehicle-1")]).unwrap();
+    let (id, public) =
+        (made.split_whitespace().nth(1).unwrap(), made.split_whitespace().last().unwrap());
+    let next = format!("next_key = {:?}\npack = ", token.uri("vehicle-1"));
+    fleet.tell(1, "pack = ", &next);
+    let _serve = fleet.serve();
+    let vehicles = [0, 1].map(|number| fleet.start(number, &[]));
+    fleet.line(1, "a claim", |line| line["claimed"] == true);
+    fleet.rotate(1, public);
+    vehicles[1].says(&format!("\"message\":\"started\",\"vehicle\":\"{id}\""), 1);
+    let before = claimed(&fleet, 1);
+    until("claims by the token", || (claimed(&fleet, 1) > before + 1).then_some(()));
+    for vehicle in vehicles {
+        assert_eq!(vehicle.terminate().code(), Some(0));
+    }
+    let again = fleet.start(1, &[]);
+    again.says(&format!("\"message\":\"started\",\"vehicle\":\"{id}\""), 2);
+}
