@@ -49,15 +49,18 @@ impl Exchange {
                     return Ok(());
                 }
                 info!(window, "window open");
-                self.begin_entry(window)?;
                 // A clock that was set can end one window with the next one open: every window has its own line.
                 let reopened =
                     |before| matches!(before, Phase::Closing { window: w, .. } if w == window);
+                let stays = before.is_some_and(reopened) && self.line_for() == Some(For::Window);
                 // Who has not joined yet has no use for what stands there, and it comes only once.
                 let joined = self.swarm.is_some() || self.documents.whole();
-                if joined && (!before.is_some_and(reopened) || self.line_for() != Some(For::Window))
-                {
+                if joined && !stays {
+                    // What crossed is written down with the window that it was for.
                     self.hang_up();
+                }
+                self.begin_entry(window)?;
+                if joined && !stays {
                     self.call(For::Window)?;
                 }
                 let phase = swarm::Phase::Open { window, closes_at };
@@ -313,7 +316,9 @@ impl Exchange {
         use swarm::Event;
         match event {
             Event::Began { window, best, worst, votes, asked } => {
-                info!(window, ?best, ?worst, votes, asked, "began");
+                let quarantined = self.swarm.as_ref().map(|swarm| swarm.quarantined(*window));
+                let quarantined = quarantined.unwrap_or_default();
+                info!(window, ?best, ?worst, votes, asked, ?quarantined, "began");
             }
             Event::Merged { particle, contributions, dropped, searched, braked } => {
                 info!(%particle, contributions, dropped, searched, braked, "merged");
