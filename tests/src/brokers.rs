@@ -176,7 +176,7 @@ impl Drop for Mosquitto {
 ///
 /// # Panics
 /// When it is not, and `require` names a variable that is 1.
-pub(crate) fn installed(name: &str, question: &str, require: &str) -> Option<PathBuf> {
+pub fn installed(name: &str, question: &str, require: &str) -> Option<PathBuf> {
     let sbin = Path::new("/usr/sbin").join(name);
     let program = if sbin.is_file() { sbin } else { name.into() };
     let mut ask = Command::new(&program);

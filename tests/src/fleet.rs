@@ -174,6 +174,11 @@ impl Fleet {
         self.path().join(format!("vehicle-{number}"))
     }
 
+    /// How many vehicles it has.
+    pub fn vehicles(&self) -> u32 {
+        (0..).take_while(|number| self.vehicle_path(*number).is_dir()).count() as u32
+    }
+
     /// What a vehicle is told.
     ///
     /// # Panics
@@ -407,11 +412,8 @@ impl Drop for Fleet {
         if !std::thread::panicking() {
             return;
         }
-        for number in 0.. {
+        for number in 0..self.vehicles() {
             let path = self.vehicle_path(number);
-            if !path.is_dir() {
-                break;
-            }
             show(&path.join("state/windows.jsonl"));
             show(&path.join("log"));
         }
@@ -425,16 +427,37 @@ impl Drop for Fleet {
 impl Program {
     /// Starts it; what it says is appended to `log`.
     fn start(name: &str, args: &[&str], log: PathBuf, variables: &[(&str, PathBuf)]) -> Self {
+        let mut command = Command::new(program(name));
+        command.args(args).envs(variables.iter().cloned());
+        Program::run(command, log)
+    }
+
+    /// Starts what this command says; what it says is appended to `log`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn run(mut command: Command, log: PathBuf) -> Self {
         let file = File::options().create(true).append(true).open(&log).expect("a log");
-        let child = Command::new(program(name))
-            .args(args)
-            .envs(variables.iter().cloned())
+        let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a log"))
             .stderr(file)
             .spawn()
             .expect("the program starts");
         Self { child, log }
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Panics
+    /// When the system does not say.
+    pub fn end(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a process")
     }
 
     /// What it has said.
@@ -452,7 +475,7 @@ impl Program {
     /// # Panics
     /// When the system does not say.
     pub fn runs(&mut self) -> bool {
-        self.child.try_wait().expect("a process").is_none()
+        self.end().is_none()
     }
 
     /// Waits for its end.
@@ -474,13 +497,13 @@ impl Program {
         self.ended()
     }
 
-    /// Kills it: it has no moment to put anything in order.
+    /// Kills it: it has no moment to put anything in order. How it ended.
     ///
     /// # Panics
     /// When it does not run.
-    pub fn kill(mut self) {
+    pub fn kill(mut self) -> ExitStatus {
         self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
+        self.child.wait().expect("it ends")
     }
 }
 
@@ -529,7 +552,10 @@ fn pack(description: &Description, roads: usize, folder: &Path) {
 }
 
 /// A program beside the test's own, built if it is not there.
-fn program(name: &str) -> PathBuf {
+///
+/// # Panics
+/// When it cannot be built.
+pub fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
         let test = std::env::current_exe().expect("a test has a file");
@@ -555,15 +581,25 @@ fn show(path: &Path) {
 }
 
 /// Past the capture of the harness.
-pub(crate) fn say(text: &str) {
+pub fn say(text: &str) {
     let _said = writeln!(std::io::stderr(), "{text}");
 }
 
-pub(crate) fn text(path: &Path) -> &str {
+/// A path as UTF-8.
+///
+/// # Panics
+/// When it is not.
+pub fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test against real programs has their time")]
 fn utc_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    utc_ms() / 1000
+}
+
+/// What this machine believes UTC to be, in milliseconds.
+#[expect(clippy::disallowed_methods, reason = "a test against real programs has their time")]
+pub fn utc_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }

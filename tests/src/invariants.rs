@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use shoal_swarm::inbox::{Record, read};
 use shoal_swarm::keyring::Keyring;
 use shoal_swarm::swarm::Flat;
-use shoal_vehicle::exchange::log::{Values, rerun, runs};
+use shoal_vehicle::exchange::log::{RerunError, Values, rerun, runs};
 use shoal_vehicle::exchange::vault::Vault;
 use shoal_vehicle::exchange::weights::decode;
 use shoal_wire::v1::ParticleHeader;
@@ -34,24 +34,40 @@ pub fn no_window_is_counted_twice(fleet: &Fleet, number: u32) {
     assert!(windows.is_sorted_by(|one, next| one < next), "{windows:?}");
 }
 
-/// What a vehicle signed: no number is used for two records, none is lower than an earlier one at its topic, and
-/// nothing is said twice and differently.
-///
-/// # Panics
-/// When that is not so.
-pub fn no_record_contradicts_another(fleet: &Fleet, number: u32, observer: &Observer) {
-    let key = fleet.key(number).public();
-    let keys = Vehicles(vec![key]);
-    let (mut of_counter, mut of_topic) = (BTreeMap::new(), BTreeMap::<String, u64>::new());
-    let mut said = BTreeMap::new();
-    for (text, bytes) in observer.seen() {
-        let Ok(topic) = Topic::decode(&text) else { continue };
-        let Ok(record) = read(&topic, &bytes, &keys) else { continue };
+/// What was heard of one signer so far.
+#[derive(Debug, Default)]
+pub struct Heard {
+    of_counter: BTreeMap<u64, Vec<u8>>,
+    of_topic: BTreeMap<String, u64>,
+    said: BTreeMap<String, String>,
+}
+
+impl Heard {
+    /// How many records.
+    pub fn count(&self) -> usize {
+        self.of_counter.len()
+    }
+
+    /// All claims, votes, particles and nonces, by what they are and of which window.
+    pub fn said(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.said.iter().map(|(what, body)| (what.as_str(), body.as_str()))
+    }
+
+    /// One more record at this topic: no number is used for two records, none is lower than an earlier one at its topic, and
+    /// nothing is said twice and differently. The same again is no news: a broker that was killed may tell what it told
+    /// before, and so may a vehicle.
+    ///
+    /// # Panics
+    /// When that is not so.
+    pub fn hear(&mut self, text: &str, bytes: &[u8], record: &Record<'_>) {
         let counter = record.head().counter;
-        assert_eq!(of_counter.entry(counter).or_insert(bytes.clone()), &bytes, "counter {counter}");
-        let before = of_topic.insert(text.clone(), counter);
+        if let Some(before) = self.of_counter.insert(counter, bytes.to_vec()) {
+            assert_eq!(before, bytes, "{text}: counter {counter}");
+            return;
+        }
+        let before = self.of_topic.insert(text.to_owned(), counter);
         assert!(before <= Some(counter), "{text}: {counter} after {before:?}");
-        let (what, body) = match &record {
+        let (what, body) = match record {
             Record::Claim(claim) => {
                 let fields = claim.body().fields();
                 (format!("claim {}", fields.window), format!("{fields:?}"))
@@ -64,19 +80,36 @@ pub fn no_record_contradicts_another(fleet: &Fleet, number: u32, observer: &Obse
                 let fields = header.body().fields();
                 (format!("{:?} {}", fields.role, fields.window), format!("{fields:?}"))
             }
+            Record::Nonce(nonce) => {
+                let fields = nonce.body().fields();
+                (format!("nonce {}", fields.window), format!("{fields:?}"))
+            }
             Record::Presence(_)
-            | Record::Nonce(_)
             | Record::WindowPlan(_)
             | Record::Roster(_)
             | Record::RosterPage(_)
             | Record::UtilityDocument(_)
             | Record::SwarmDocument(_)
             | Record::Refusal(_)
-            | Record::Document(_) => continue,
+            | Record::Document(_) => return,
         };
-        assert_eq!(said.entry(what.clone()).or_insert(body.clone()), &body, "{what}");
+        assert_eq!(self.said.entry(what.clone()).or_insert(body.clone()), &body, "{text}: {what}");
     }
-    assert!(!said.is_empty(), "it said something");
+}
+
+/// What a vehicle signed, as [`Heard::hear`] says.
+///
+/// # Panics
+/// When that is not so.
+pub fn no_record_contradicts_another(fleet: &Fleet, number: u32, observer: &Observer) {
+    let keys = Vehicles(vec![fleet.key(number).public()]);
+    let mut heard = Heard::default();
+    for (text, bytes) in observer.seen() {
+        let Ok(topic) = Topic::decode(&text) else { continue };
+        let Ok(record) = read(&topic, &bytes, &keys) else { continue };
+        heard.hear(&text, &bytes, &record);
+    }
+    assert!(!heard.said.is_empty(), "it said something");
 }
 
 /// Fresh cores say what those of the vehicle said in the life that has just ended. How many lives it had.
@@ -95,11 +128,26 @@ pub fn the_log_reruns(fleet: &Fleet, number: u32, observer: &Observer) -> usize 
 /// # Panics
 /// When that is not so.
 pub fn the_log_agrees(fleet: &Fleet, number: u32, observer: &Observer) -> (usize, usize) {
+    reran(fleet, number, observer).expect("a whole log")
+}
+
+/// The same, as far as it can be said: whether all that the log names was kept, or seen by the observer.
+///
+/// # Panics
+/// When that is not so.
+pub fn the_log_agrees_if_all_is_there(fleet: &Fleet, number: u32, observer: &Observer) -> bool {
+    match reran(fleet, number, observer) {
+        Err(RerunError::Missing { .. }) => false,
+        done => done.map(|_lives_and_outputs| true).expect("a whole log"),
+    }
+}
+
+fn reran(fleet: &Fleet, number: u32, observer: &Observer) -> Result<(usize, usize), RerunError> {
     let folder = fleet.vehicle_path(number).join("state/exchange");
     let mut vault = Vault::open(&folder).expect("a whole record");
     let told = fleet.told(number);
     let timekeeper = Keyring::new(told.authority, told.timekeeper);
-    let keys = Vehicles((0..2).map(|number| fleet.key(number).public()).collect());
+    let keys = Vehicles((0..fleet.vehicles()).map(|number| fleet.key(number).public()).collect());
     let seen = observer.seen();
     let headers: BTreeMap<ParticleId, ParticleHeader> = seen
         .iter()
@@ -127,9 +175,9 @@ pub fn the_log_agrees(fleet: &Fleet, number: u32, observer: &Observer) -> (usize
     let log = folder.join("log");
     let runs = runs(&log).expect("a whole record");
     let last = *runs.last().expect("it ran");
-    let again = rerun(&log, last, &timekeeper, values).expect("a whole log");
+    let again = rerun(&log, last, &timekeeper, values)?;
     assert_eq!(again.difference, None);
-    (runs.len(), again.outputs)
+    Ok((runs.len(), again.outputs))
 }
 
 fn header(bytes: &[u8], keys: &Vehicles) -> Option<ParticleHeader> {

@@ -52,6 +52,12 @@ impl Observer {
         Self { seen, ends, thread: Some(thread) }
     }
 
+    /// What came after so many.
+    pub fn seen_after(&self, count: usize) -> Vec<Seen> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(count..).unwrap_or_default().to_vec()
+    }
+
     /// All that came so far, in its order.
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()

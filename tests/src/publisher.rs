@@ -40,7 +40,12 @@ impl Publisher {
 
     /// Connects, if there is a broker that accepts it.
     pub fn reach(to: SocketAddr) -> Option<Self> {
-        Self::over(Box::new(socket(to)?))
+        Self::over(Box::new(socket(to)?), 0)
+    }
+
+    /// The same; the broker gives it up when it is silent for half as long again as these seconds.
+    pub fn reach_for(to: SocketAddr, keep_alive_seconds: u8) -> Option<Self> {
+        Self::over(Box::new(socket(to)?), keep_alive_seconds)
     }
 
     /// Connects with the certificate in this folder, to a broker on localhost.
@@ -67,13 +72,14 @@ impl Publisher {
         let name = ServerName::try_from("localhost").expect("a name");
         let connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
         let stream = StreamOwned::new(connection, socket(to).expect("the broker listens"));
-        Self::over(Box::new(stream)).expect("the broker accepts it")
+        Self::over(Box::new(stream), 0).expect("the broker accepts it")
     }
 
-    fn over(stream: Box<dyn Stream>) -> Option<Self> {
+    fn over(stream: Box<dyn Stream>, keep_alive_seconds: u8) -> Option<Self> {
         let mut publisher = Self { stream, packet: 0 };
-        // Level 4, a clean session, no keep-alive.
-        let hello = [&[0, 4], &b"MQTT"[..], &[4, 2, 0, 0, 0, 7], b"hostile"].concat();
+        // Level 4, a clean session.
+        let hello =
+            [&[0, 4], &b"MQTT"[..], &[4, 2, 0, keep_alive_seconds, 0, 7], b"hostile"].concat();
         publisher.send(0x10, &hello)?;
         let (kind, body) = publisher.receive()?;
         ((kind, body.as_slice()) == (0x20, &[0, 0][..])).then_some(publisher)
@@ -89,12 +95,21 @@ impl Publisher {
 
     /// The same, if the broker takes them.
     pub fn leave(&mut self, topic: &str, bytes: &[u8]) -> Option<()> {
+        // To be acknowledged, and retained.
+        self.say(0x33, topic, bytes)
+    }
+
+    /// Has the broker pass these bytes on; nothing is left at the topic.
+    pub fn pass(&mut self, topic: &str, bytes: &[u8]) -> Option<()> {
+        self.say(0x32, topic, bytes)
+    }
+
+    fn say(&mut self, kind: u8, topic: &str, bytes: &[u8]) -> Option<()> {
         self.packet = self.packet % u16::MAX + 1;
         let name = topic.as_bytes();
         let length = u16::try_from(name.len()).ok()?.to_be_bytes();
         let packet = self.packet.to_be_bytes();
-        // To be acknowledged, and retained.
-        self.send(0x33, &[&length[..], name, &packet, bytes].concat())?;
+        self.send(kind, &[&length[..], name, &packet, bytes].concat())?;
         let (kind, body) = self.receive()?;
         ((kind, body.get(..2)) == (0x40, Some(&packet[..]))).then_some(())
     }

@@ -71,6 +71,13 @@ pub(crate) const NEEDS: [Need; 14] = [
         install: || apt_get(&["mosquitto"]),
     },
     Need {
+        name: "libfaketime",
+        what_for: "moves the clock of one process",
+        how: "apt-get install libfaketime",
+        is_there: has_faketime,
+        install: || apt_get(&["libfaketime"]),
+    },
+    Need {
         name: "nats-server",
         what_for: "a broker of several nodes that links are tested on",
         how: "apt-get install nats-server",
@@ -172,7 +179,14 @@ pub(crate) fn has_mosquitto() -> bool {
     found("mosquitto") || Path::new("/usr/sbin/mosquitto").is_file()
 }
 
-/// The same.
+/// Where Debian keeps it.
+pub(crate) fn has_faketime() -> bool {
+    let below = ["x86_64-linux-gnu", "aarch64-linux-gnu"];
+    let path = |arch| format!("/usr/lib/{arch}/faketime/libfaketime.so.1");
+    below.into_iter().any(|arch| Path::new(&path(arch)).is_file())
+}
+
+/// As mosquitto.
 pub(crate) fn has_nats() -> bool {
     found("nats-server") || Path::new("/usr/sbin/nats-server").is_file()
 }

@@ -5,6 +5,7 @@ mod bare;
 mod bench;
 mod cargo;
 mod clock;
+mod cuts;
 mod demo;
 mod flags;
 mod fuzz;
@@ -29,7 +30,7 @@ cargo xtask COMMAND
   test    all that finds a fault of today's change; what CI runs           [--help]
   tidy    the parts of `test` that need no compiler: lengths, arrows, links, markers
   bench   every benchmark of the workspace, one after the other
-  soak    long runs: properties, fuzz; a summary in docs/evidence          [--help]
+  soak    long runs: properties, fuzz, cuts into a fleet; docs/evidence     [--help]
   oracle  installs PyTorch, records anew what tests compare with; Flower   [--help]
   image   what is flashed: a vehicle computer's disk, a gateway's firmware [--help]
 ";

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
@@ -9,10 +10,11 @@ use crate::clock::Watch;
 use crate::flags::Flags;
 use crate::process::Run;
 use crate::steps::Outcome;
-use crate::{Done, Failure, fuzz, image, root, worlds};
+use crate::{Done, Failure, cuts, fuzz, image, root, worlds};
 
 const HELP: &str = "\
 cargo xtask soak [--only PART]... [--cases N] [--fuzz-seconds N] [--seeds N] [--defect NAME]
+                 [--cuts N] [--seed S]
 
   properties   every property test with N cases (default 20000)
   replay       replay killed and cut
@@ -20,6 +22,8 @@ cargo xtask soak [--only PART]... [--cases N] [--fuzz-seconds N] [--seeds N] [--
   fuzz         every fuzz target for N seconds (default 1800)
   worlds       N worlds of a whole fleet in virtual time (default 10000)
   defects      each defect of tests/protocol/defects.toml, or NAME, is found by one of N worlds (default 2000)
+  cuts         N cuts (default 200), drawn from S (default 1), into a fleet of the real programs in network
+               namespaces; each, with what shows that it happened, in docs/evidence/cuts-COMMIT.jsonl
 
 Writes docs/evidence/soak-COMMIT.json, of the parts that ran; with --defect nothing.";
 
@@ -41,10 +45,13 @@ const CUT_SEEDS: u32 = 40;
 /// Worlds in which a seeded defect must show itself.
 const DEFECT_WORLDS: u64 = 2_000;
 
-const PARTS: [&str; 6] = ["properties", "replay", "image", "fuzz", "worlds", "defects"];
+/// Cuts into a fleet of the real programs.
+const CUTS: u64 = 200;
+
+const PARTS: [&str; 7] = ["properties", "replay", "image", "fuzz", "worlds", "defects", "cuts"];
 
 pub(crate) fn run(args: &[String]) -> Done {
-    let valued = ["--only", "--cases", "--fuzz-seconds", "--seeds", "--defect"];
+    let valued = ["--only", "--cases", "--fuzz-seconds", "--seeds", "--defect", "--cuts", "--seed"];
     let flags = Flags::parse(args, &valued, &["--help"])?;
     if flags.has("--help") {
         println!("{HELP}");
@@ -57,12 +64,16 @@ pub(crate) fn run(args: &[String]) -> Done {
     let commit = git(&["rev-parse", "HEAD"])?;
     let changed = !git(&["status", "--porcelain"])?.is_empty();
 
+    let folder = root().join("docs/evidence");
+    let short = commit.get(..12).unwrap_or(&commit);
+    let log = folder.join(format!("cuts-{short}.jsonl"));
+
     let watch = Watch::start();
     let mut summary = Map::new();
     let mut failures = Vec::new();
     let only: Vec<&str> = flags.all("--only").collect();
     for part in if only.is_empty() { &PARTS } else { only.as_slice() } {
-        let (value, done) = one(part, &flags)?;
+        let (value, done) = one(part, &flags, &log)?;
         summary.insert((*part).to_owned(), value);
         failures.extend(done.err().map(|Failure(why)| format!("{part}: {why}")));
     }
@@ -73,8 +84,6 @@ pub(crate) fn run(args: &[String]) -> Done {
     summary.insert("commit".into(), json!(commit));
     summary.insert("changed".into(), json!(changed));
     summary.insert("seconds".into(), json!(watch.elapsed().as_secs()));
-    let folder = root().join("docs/evidence");
-    let short = commit.get(..12).unwrap_or(&commit);
     let path = folder.join(format!("soak-{short}.json"));
     fs::create_dir_all(&folder)
         .and_then(|()| fs::write(&path, format!("{:#}\n", Value::Object(summary))))
@@ -92,7 +101,7 @@ fn ended(failures: &[String]) -> Done {
 }
 
 /// One part: what it showed, and whether that is what was asked for.
-fn one(part: &str, flags: &Flags) -> Done<(Value, Done)> {
+fn one(part: &str, flags: &Flags, log: &Path) -> Done<(Value, Done)> {
     let number = |name: &str, default: u64| match flags.value(name) {
         None => Ok(default),
         Some(text) => text.parse().map_err(|_error| Failure(format!("{name} {text} is no number"))),
@@ -137,6 +146,10 @@ fn one(part: &str, flags: &Flags) -> Done<(Value, Done)> {
         }
         "worlds" => worlds::worlds(number("--seeds", 10_000)?),
         "defects" => worlds::found(number("--seeds", DEFECT_WORLDS)?, flags.value("--defect")),
+        "cuts" => {
+            let (count, seed) = (number("--cuts", CUTS)?, number("--seed", 1)?);
+            cuts::cuts(count, seed, log, &crate::test::variables())
+        }
         part => return Err(no_part(part)),
     })
 }
