@@ -486,14 +486,22 @@ impl Program {
         until("an end", || self.child.try_wait().expect("a process"))
     }
 
+    /// Sends it a signal, by its name for `kill`.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args([name, &id]).status().expect("kill runs");
+        assert!(sent.success(), "it runs");
+    }
+
     /// Asks it to end; how it ends.
     ///
     /// # Panics
     /// When it cannot be asked, or does not end in time.
     pub fn terminate(mut self) -> ExitStatus {
-        let id = self.child.id().to_string();
-        let asked = Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
-        assert!(asked.success(), "it runs");
+        self.signal("-TERM");
         self.ended()
     }
 

@@ -93,6 +93,25 @@ fn a_vehicle_killed_while_it_publishes_a_claim_goes_on() {
     killed_at(Way::Up, |me| format!("/claim/{me}/"));
 }
 
+#[test]
+fn what_crossed_before_a_vehicle_slept_is_written_down_with_its_window() {
+    let broker = Embedded::start();
+    let Some(fleet) = Fleet::make(&Plan::default(), broker.address()) else { return };
+    let _serve = fleet.serve();
+    let (other, vehicle) = (fleet.start(1, &[]), fleet.start(0, &[]));
+    vehicle.says("\"message\":\"began\"", 2);
+    let window = said(&vehicle, "window open").last().unwrap()["window"].clone();
+    vehicle.signal("-STOP");
+    // It wakes when a later window is open.
+    until("a later window", || {
+        let open = said(&other, "window open").last().cloned()?;
+        (open["window"].as_u64() > window.as_u64()).then_some(())
+    });
+    vehicle.signal("-CONT");
+    let line = fleet.line(0, "its line", |line| line["window"] == window);
+    assert!(line["bytes_down"].as_u64() > Some(0), "{line}");
+}
+
 /// The broker ends in the middle of a vehicle's first window, or of a later one, and comes back with what it had retained.
 fn restarted(mut broker: impl TestBroker, plan: &Plan, in_window: usize) {
     broker.keep();
