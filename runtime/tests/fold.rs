@@ -8,10 +8,10 @@ use shoal_runtime::engine::Engine;
 use shoal_runtime::engine::testing::{ort_or_skip, plain_options};
 use shoal_runtime::onnx::proto::{
     Dimension, GraphProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto,
-    dimension, type_proto,
+    attribute_type, dimension, type_proto,
 };
 use shoal_runtime::onnx::{
-    Attr, Data, FoldWhy, Folded, InferWhy, Model, PinOptions, PinWhy, Tensor, TensorError,
+    Attr, Data, Element, FoldWhy, Folded, InferWhy, Model, PinOptions, PinWhy, Tensor, TensorError,
     TensorType, fold, pin,
 };
 
@@ -360,4 +360,60 @@ fn errors_name_the_file() {
     let pinned = pin(&model, &PinOptions { batch: None, dims }).unwrap();
     let refused = fold(&pinned).unwrap_err().to_string();
     assert!(refused.contains("broken.onnx: Frobnicate node `y`"), "{refused}");
+}
+
+/// x, then a Loop over `x ← x + x` with this number of rounds and this first condition.
+fn doubling(rounds: TensorProto, condition: TensorProto, ends: bool) -> Result<Folded, FoldWhy> {
+    let bool_info = |name: &str| TensorType::new(Element::Bool, &[]).to_value_info(name);
+    let number = TensorType::new(Element::I64, &[]).to_value_info("round");
+    let value = |name: &str| TensorType::f32(&[3]).to_value_info(name);
+    let two = node("Constant", &[], &["two"], &[("value_int", Attr::Int(2))]);
+    let next = match ends {
+        true => node("Less", &["round", "two"], &["on"], &[]),
+        false => node("Identity", &["going"], &["on"], &[]),
+    };
+    let body = GraphProto {
+        input: vec![number, bool_info("going"), value("state")],
+        node: vec![two, next, node("Add", &["state", "state"], &["twice"], &[])],
+        output: vec![bool_info("on"), value("twice")],
+        ..GraphProto::default()
+    };
+    let mut held = Attr::Int(0).to_proto("body");
+    (held.i, held.r#type) = (None, Some(attribute_type::GRAPH));
+    held.g = Some(Box::new(body));
+    let mut control = node("Loop", &["m", "c", "x"], &["y"], &[]);
+    control.name = Some("around".to_owned());
+    control.attribute = vec![held];
+    let mut graph = graph(vec![input("x", &["3"])], vec![control], "y");
+    graph.initializer = vec![rounds, condition];
+    folded(graph, 17)
+}
+
+#[test]
+fn a_loop_is_written_out_as_often_as_its_rounds_and_its_condition_say() {
+    let number = |n: i64| Tensor::new(&[], Data::I64(vec![n])).to_proto("m");
+    let condition = |yes: bool| Tensor::new(&[], Data::Bool(vec![yes])).to_proto("c");
+    let adds = |folded: Folded| operators(&folded).iter().filter(|op| **op == "Add").count();
+    assert_eq!(doubling(number(5), condition(true), false).map(adds), Ok(5));
+    assert_eq!(doubling(number(5), condition(true), true).map(adds), Ok(3));
+    assert_eq!(doubling(number(5), condition(false), false).map(adds), Ok(0));
+}
+
+#[test]
+fn a_loop_that_grows_without_end_is_refused_with_its_name() {
+    let number = Tensor::new(&[], Data::I64(vec![i64::MAX])).to_proto("m");
+    let condition = Tensor::new(&[], Data::Bool(vec![true])).to_proto("c");
+    let refused = doubling(number, condition, false).unwrap_err();
+    assert!(refused.to_string().starts_with("Loop node `around` cannot be unrolled"), "{refused}");
+}
+
+#[test]
+fn a_branch_by_a_value_of_the_run_is_refused_with_its_name() {
+    let condition = node("Greater", &["x", "x"], &["c"], &[]);
+    let mut control = node("If", &["c"], &["y"], &[]);
+    control.name = Some("fork".to_owned());
+    let refused =
+        folded(graph(vec![input("x", &["1"])], vec![condition, control], "y"), 17).unwrap_err();
+    let text = refused.to_string();
+    assert!(text.contains("`fork`") && text.contains("depends on values of the run"), "{text}");
 }

@@ -72,11 +72,11 @@ fn cross_entropy_takes_whole_numbers_and_a_weight_for_each() {
 fn with_obstacles() -> Folded {
     graph(|b, x, w| {
         let y = op(b, "MatMul", &[x, w]);
-        let y = op(b, "Round", &[&y]);
+        let y = op(b, "Hardmax", &[&y]);
         let y = op(b, "Tanh", &[&y]);
-        let exponent = op(b, "Abs", &[&y]);
-        let y = op(b, "Pow", &[&y, &exponent]);
-        let y = op(b, "Floor", &[&y]);
+        let divisor = op(b, "Abs", &[&y]);
+        let y = b.op("Mod", &[&y, &divisor], &[("fmod", Attr::Int(1))]).unwrap();
+        let y = op(b, "RandomNormalLike", &[&y]);
         b.output("y", &y);
     })
 }
@@ -86,8 +86,9 @@ fn every_node_in_the_way_is_named_with_its_operator_and_why() {
     let refusal = differentiate(&with_obstacles(), &options(&["w"])).unwrap_err();
     let Refusal::Unsupported { obstacles } = &refusal else { panic!("{refusal}") };
     let found: Vec<_> = obstacles.iter().map(|o| (o.operator.as_str(), &o.reason)).collect();
-    let exponent = Reason::Input { input: "exponent" };
-    let want = [("Round", &Reason::NoRule), ("Pow", &exponent), ("Floor", &Reason::NoRule)];
+    let divisor = Reason::Input { input: "B" };
+    let want =
+        [("Hardmax", &Reason::NoRule), ("Mod", &divisor), ("RandomNormalLike", &Reason::NoRule)];
     assert_eq!(found, want);
     let text = refusal.to_string();
     for obstacle in obstacles {
@@ -100,7 +101,7 @@ fn every_node_in_the_way_is_named_with_its_operator_and_why() {
 #[test]
 fn an_operator_without_rule_on_the_frozen_side_stands_in_nobodys_way() {
     let folded = graph(|b, x, w| {
-        let x = op(b, "Round", &[x]);
+        let x = op(b, "Hardmax", &[x]);
         let y = op(b, "MatMul", &[&x, w]);
         b.output("y", &y);
     });
@@ -128,7 +129,7 @@ fn an_input_that_does_not_reach_the_loss_is_an_error() {
     assert!(differentiate(&folded, &options).is_ok());
     options.losses = vec![LossSpec { kind: LossKind::Mse, output: "y".into() }];
     let refusal = differentiate(&folded, &options).unwrap_err();
-    assert_eq!(refusal, Refusal::NotReached { inputs: vec!["w".into()] });
+    assert_eq!(refusal, Refusal::NotReached { inputs: vec!["w".into()], ends: Vec::new() });
 }
 
 #[test]
@@ -142,8 +143,43 @@ fn a_gradient_stops_at_whole_numbers_and_is_refused_not_zero() {
     let mut options = options(&["w"]);
     options.losses = vec![LossSpec { kind: LossKind::Mse, output: "y".into() }];
     let refusal = differentiate(&folded, &options).unwrap_err();
-    let why = WrongLoss::Independent;
+    let why = WrongLoss::Independent { ends: vec!["Cast `Cast_0`".into()] };
     assert_eq!(refusal, Refusal::Loss { output: "y".into(), why });
+}
+
+#[test]
+fn the_nodes_at_which_a_gradient_ends_are_named() {
+    let folded = graph(|b, x, w| {
+        let steps = op(b, "Round", &[w]);
+        let hot = op(b, "Greater", &[w, &steps]);
+        let hot = b.op("Cast", &[&hot], &[("to", Attr::Int(1))]).unwrap();
+        let y = op(b, "MatMul", &[x, &hot]);
+        b.output("y", &y);
+    });
+    let mut options = options(&["w", "x"]);
+    options.losses = vec![LossSpec { kind: LossKind::Mse, output: "y".into() }];
+    let refusal = differentiate(&folded, &options).unwrap_err();
+    let ends = vec!["Round `Round_0`".to_owned(), "Greater `Greater_1`".to_owned()];
+    assert_eq!(refusal, Refusal::NotReached { inputs: vec!["w".into()], ends });
+    let text = refusal.to_string();
+    assert!(text.contains("no gradient passes Round `Round_0`, Greater `Greater_1`"), "{text}");
+}
+
+#[test]
+fn a_recurrent_node_that_is_not_written_out_is_refused_with_its_reason() {
+    let folded = graph(|b, x, w| {
+        let y = op(b, "MatMul", &[x, w]);
+        let sequence = b.i64s(&[2, 1, 3]);
+        let sequence = op(b, "Reshape", &[&y, &sequence]);
+        let (wide, state) = (b.f32s(&[1, 8, 3], &[0.1; 24]), b.f32s(&[1, 8, 2], &[0.1; 16]));
+        let attrs = [("hidden_size", Attr::Int(2)), ("clip", Attr::Float(3.0))];
+        let y = b.op("LSTM", &[&sequence, &wide, &state], &attrs).unwrap();
+        b.output("y", &y);
+    });
+    let obstacles = unsupported(&folded, &["w".into()]).unwrap();
+    let clip = Reason::Attribute { name: "clip", value: "3".into() };
+    assert_eq!((obstacles.len(), obstacles[0].operator.as_str()), (1, "LSTM"));
+    assert_eq!(obstacles[0].reason, clip);
 }
 
 /// logits → ArgMax → a table of angles.

@@ -10,6 +10,7 @@ use shoal_runtime::bake::bake;
 use shoal_runtime::engine::Engine;
 use shoal_runtime::engine::ort::Ort;
 use shoal_runtime::engine::testing::{ort_or_skip, plain_options};
+use shoal_runtime::gradient::unsupported;
 use shoal_runtime::graft::{GraftOptions, graft, graft_all_weights};
 use shoal_runtime::inspect::inspect;
 use shoal_runtime::onnx::{Element, Folded, Model, PinOptions, fold, pin};
@@ -140,6 +141,24 @@ fn a_report_counts_what_is_in_a_model() {
         assert_eq!(report.inputs[1].dims, ["b", "20"], "{file}");
         assert!((950_000..1_050_000).contains(&report.parameters), "{}", report.parameters);
         assert_eq!((report.gradients.obstacles, report.gradients.refusal), (Vec::new(), None));
+    }
+}
+
+#[test]
+fn no_operator_of_any_model_stands_in_the_way_of_a_gradient() {
+    for (file, model) in models() {
+        let (report, _) = inspect(&model, &PinOptions::default(), 8).unwrap();
+        let found = (report.gradients.obstacles, report.gradients.refusal);
+        assert_eq!(found, (Vec::new(), None), "{file}");
+        let all = graft_all_weights(&folded(&file, &model), &[]).unwrap();
+        let wrt: Vec<String> = all.weights.iter().map(|w| w.input.clone()).collect();
+        match unsupported(&all.folded, &wrt) {
+            Ok(obstacles) => assert_eq!(obstacles, Vec::new(), "{file}: every weight"),
+            // A table of angles behind the most likely bin is a weight, and the only one with a gradient.
+            Err(why) => {
+                assert!(why.to_string().contains("no gradient passes ArgMax"), "{file}: {why}")
+            }
+        }
     }
 }
 

@@ -9,10 +9,13 @@ use crate::process::Run;
 use crate::{Done, Failure, root, tools};
 
 const HELP: &str = "\
-cargo xtask oracle [world|tinyphysics]... | flower [engine|training]...
+cargo xtask oracle [world|tinyphysics]... | operators | flower [engine|training]...
 
 Installs PyTorch into target/tools/oracle (gigabytes), and records gradients of whole models by its autograd
 as fixtures. Nothing of `cargo xtask test` needs it. tinyphysics reads SHOAL_DATA or ../shared/data.
+
+`operators` draws a few thousand graphs of single operators, records their gradients by autograd in float64, as those of
+graphs by both of PyTorch's exporters, and writes docs/coverage.md: which operator has a gradient, in which version, on which engine.
 
 `flower` compares `shoal sim` with Flower's simulation engine: `cargo xtask oracle flower --help`.";
 
@@ -44,6 +47,9 @@ pub(crate) fn run(args: &[String]) -> Done {
         println!("{HELP}");
         return Ok(());
     }
+    if flags.rest == ["operators"] {
+        return operators();
+    }
     if let Some(other) =
         flags.rest.iter().find(|name| FIXTURES.iter().all(|(kind, ..)| kind != name))
     {
@@ -70,6 +76,28 @@ pub(crate) fn run(args: &[String]) -> Done {
             .run()?;
     }
     Ok(())
+}
+
+/// Cases by Rust, their gradients by PyTorch, and the page of what both engines make of them.
+fn operators() -> Done {
+    let python = install(&["requirements.txt"])?;
+    let coverage = |rest: &[&str]| {
+        let test = ["test", "--workspace", "--test", "coverage", "--"];
+        Run::cargo().args(test).args(rest.iter().copied())
+    };
+    coverage(&["--ignored", "--exact", "write_the_cases"]).run()?;
+    Run::new(&python)
+        .arg("operators.py")
+        .arg(root().join("target/oracle/operators.safetensors"))
+        .arg(root().join("runtime/tests/fixtures/operators.safetensors"))
+        .at(&root().join("xtask/oracle"))
+        .run()?;
+    Run::new(&python)
+        .arg("exporters.py")
+        .arg(root().join("runtime/tests/fixtures/exported.safetensors"))
+        .at(&root().join("xtask/oracle"))
+        .run()?;
+    coverage(&["--nocapture"]).env("SHOAL_RECORD", "1").run()
 }
 
 /// Installs what these files of xtask/oracle name; the Python that has it.

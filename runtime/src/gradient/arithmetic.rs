@@ -7,14 +7,16 @@
 //! | `a · b` | `g·b`, `g·a` |
 //! | `x · σ(x) = y`, s = σ(x) | `g·(s + y − y·s)` |
 //! | `a / b = y` | `g / b`, `−g·y / b` |
-//! | `xᶜ`, c constant | `g · c·xᶜ⁻¹` (0 where c = 0) |
+//! | `xᶜ = y` | `g · c·xᶜ⁻¹` (0 where a constant c = 0), `g·y·log x` (0 where x ≤ 0) |
+//! | mean of n | `g / n` |
+//! | `fmod(x, b)` | `g` |
 //! | `√x = y`, `exp x = y`, `log x` | `g / 2y`, `g·y`, `g / x` |
 //! | `−x`, `\|x\|`, `1/x = y` | `−g`, `g·sign x`, `−g·y²` |
 //!
 //! # Source
 //! Elementary calculus; PyTorch's choices at the kinks (`tools/autograd/derivatives.yaml`).
 
-use crate::onnx::Value;
+use crate::onnx::{Tensor, Value};
 
 use super::Reason;
 use super::step::Step;
@@ -34,9 +36,20 @@ pub(super) fn add(step: &mut Step) -> Done {
 /// The variadic `Sum`.
 pub(super) fn sum(step: &mut Step) -> Done {
     let dy = step.dy()?;
+    to_all(step, &dy)
+}
+
+/// The variadic `Mean`.
+pub(super) fn mean(step: &mut Step) -> Done {
+    let dy = step.dy()?;
+    let dy = step.emit.scale(&dy, 1.0 / step.inputs.len() as f64)?;
+    to_all(step, &dy)
+}
+
+fn to_all(step: &mut Step, dy: &Value) -> Done {
     for index in 0..step.inputs.len() {
         if step.wants(index) {
-            step.give_unbroadcast(index, &dy)?;
+            step.give_unbroadcast(index, dy)?;
         }
     }
     Ok(())
@@ -150,23 +163,52 @@ pub(super) fn reciprocal(step: &mut Step) -> Done {
     Ok(())
 }
 
+pub(super) fn fmod(step: &mut Step) -> Done {
+    step.refuse(1, "B")?;
+    let dy = step.dy()?;
+    step.give_unbroadcast(0, &dy)
+}
+
 pub(super) fn pow(step: &mut Step) -> Done {
-    step.refuse(1, "exponent")?;
-    let (dy, x) = (step.dy()?, step.x(0)?);
-    let exponent = step.constant(1, "exponent")?;
+    let (dy, x, exponent) = (step.dy()?, step.x(0)?, step.x(1)?);
+    if step.wants(0) {
+        let slope = match step.emit.builder.constant(&exponent) {
+            Some(exponent) => constant_power(step, &x, &exponent)?,
+            None => {
+                let exponent = step.emit.cast(&exponent, step.emit.element(&x))?;
+                let less = step.emit.shift(&exponent, -1.0)?;
+                let power = step.emit.op("Pow", &[&x, &less], &[])?;
+                step.emit.mul(&power, &exponent)?
+            }
+        };
+        let share = step.emit.mul(&dy, &slope)?;
+        step.give_unbroadcast(0, &share)?;
+    }
+    if step.wants(1) {
+        let y = step.y()?;
+        let zero = step.emit.scalar(0.0, &x);
+        let above = step.emit.op("Greater", &[&x, &zero], &[])?;
+        let log = step.emit.op("Log", &[&x], &[])?;
+        let slope = step.emit.mul(&y, &log)?;
+        let share = step.emit.mul(&dy, &slope)?;
+        let share = step.emit.keep_where(&above, &share)?;
+        step.give_unbroadcast(1, &share)?;
+    }
+    Ok(())
+}
+
+/// `c·xᶜ⁻¹`.
+fn constant_power(step: &mut Step, x: &Value, exponent: &Tensor) -> Result<Value, Reason> {
     let values = exponent.to_f64s();
-    let slope = if values.iter().all(|&c| c == 2.0) {
-        step.emit.scale(&x, 2.0)?
-    } else {
-        let element = step.emit.element(&x);
-        let less: Vec<f64> = values.iter().map(|&c| if c == 0.0 { 0.0 } else { c - 1.0 }).collect();
-        let less = step.emit.values(&exponent.dims, &less, element);
-        let factor = step.emit.values(&exponent.dims, &values, element);
-        let power = step.emit.op("Pow", &[&x, &less], &[])?;
-        step.emit.op("Mul", &[&power, &factor], &[])?
-    };
-    let share = step.emit.mul(&dy, &slope)?;
-    step.give_unbroadcast(0, &share)
+    if values.iter().all(|&c| c == 2.0) {
+        return Ok(step.emit.scale(x, 2.0)?);
+    }
+    let element = step.emit.element(x);
+    let less: Vec<f64> = values.iter().map(|&c| if c == 0.0 { 0.0 } else { c - 1.0 }).collect();
+    let less = step.emit.values(&exponent.dims, &less, element);
+    let factor = step.emit.values(&exponent.dims, &values, element);
+    let power = step.emit.op("Pow", &[x, &less], &[])?;
+    Ok(step.emit.op("Mul", &[&power, &factor], &[])?)
 }
 
 pub(super) fn sqrt(step: &mut Step) -> Done {

@@ -276,6 +276,6 @@ fn by_transposed(step: &mut Step, dy: &Value, w: &Value, shape: &Shape) -> Resul
     Ok(step.emit.op("ConvTranspose", &[dy, w], &attrs)?)
 }
 
-fn ints(values: &[usize]) -> Attr {
+pub(super) fn ints(values: &[usize]) -> Attr {
     Attr::Ints(values.iter().map(|&v| v as i64).collect())
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::graft::Profile;
+use crate::onnx::proto::NodeProto;
 use crate::onnx::{Attr, Builder, Data, Element, InferError, Tensor, Value};
 
 use half::{bf16, f16};
@@ -54,6 +55,23 @@ impl Emit {
         let value = self.builder.op(op, inputs, attrs)?;
         self.seen.insert(key, value.clone());
         Ok(value)
+    }
+
+    /// The operator of a node of the graph once more, with its attributes and this many outputs.
+    pub(super) fn again(
+        &mut self,
+        node: &NodeProto,
+        inputs: &[&Value],
+        outputs: usize,
+    ) -> Result<Vec<Value>, InferError> {
+        let names = (0..outputs).map(|_| self.builder.fresh(node.op_type())).collect();
+        let name = self.builder.fresh(node.op_type());
+        self.builder.node(NodeProto {
+            name: Some(name),
+            input: inputs.iter().map(|v| v.name().to_owned()).collect(),
+            output: names,
+            ..node.clone()
+        })
     }
 
     /// A constant of any dimensions, of the element of `like`.
@@ -113,6 +131,39 @@ impl Emit {
         }
         let factor = self.scalar(factor, a);
         self.op("Mul", &[a, &factor], &[])
+    }
+
+    /// `a + constant`.
+    pub(super) fn shift(&mut self, a: &Value, constant: f64) -> Emitted {
+        let constant = self.scalar(constant, a);
+        self.op("Add", &[a, &constant], &[])
+    }
+
+    /// `1 − a`.
+    pub(super) fn one_less(&mut self, a: &Value) -> Emitted {
+        let one = self.scalar(1.0, a);
+        self.sub(&one, a)
+    }
+
+    /// Means over `axes`, which stay with one value.
+    pub(super) fn mean(&mut self, a: &Value, axes: &[usize]) -> Emitted {
+        let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
+        self.builder.reduce("ReduceMean", a, &axes, true)
+    }
+
+    /// A value in another type.
+    pub(super) fn cast(&mut self, a: &Value, to: Element) -> Emitted {
+        if self.element(a) == to {
+            return Ok(a.clone());
+        }
+        self.op("Cast", &[a], &[("to", Attr::Int(i64::from(to.to_onnx())))])
+    }
+
+    /// 1 where two values are equal, else 0, as the first.
+    pub(super) fn hit(&mut self, a: &Value, b: &Value) -> Emitted {
+        let hit = self.op("Equal", &[a, b], &[])?;
+        let to = self.element(a);
+        self.cast(&hit, to)
     }
 
     /// `condition ? a : 0`, at the shape that all three broadcast to.

@@ -6,7 +6,7 @@
 //! | `Gather`, constant indices | [`spread`] |
 //! | `Gather`, indices of the run (an embedding) | `ScatterND` that adds, or a product with a one-hot matrix |
 //! | `Resize` nearest by whole factors | mean over the block, times its size |
-//! | `Resize` nearest, linear | along each axis, a product with the constant matrix of its weights |
+//! | `Resize` nearest, linear, cubic | along each axis, a product with the constant matrix of its weights |
 //!
 //! # Source
 //! ONNX `Gather`, `Resize` (coordinate formulas of its document); adjoints of linear maps.
@@ -120,11 +120,8 @@ fn gather_of_run(step: &mut Step, dy: &Value, indices: &Value, axis: usize) -> D
     order.extend((0..axis).chain(axis + rank_read..rank));
     let rows = emit.transpose(dy, &order)?;
     let rows = emit.reshape(&rows, &[reads, row])?;
-    let mut column = emit.reshape(indices, &[reads, 1])?;
-    if emit.element(&column) != Element::I64 {
-        let to = Attr::Int(i64::from(Element::I64.to_onnx()));
-        column = emit.op("Cast", &[&column], &[("to", to)])?;
-    }
+    let column = emit.reshape(indices, &[reads, 1])?;
+    let column = emit.cast(&column, Element::I64)?;
     let adds = emit.builder.opset() >= 16
         && match emit.profile {
             Profile::Cpu | Profile::Cuda => true,
@@ -165,8 +162,8 @@ fn one_hot(
     let numbers: Vec<i64> = (0..size as i64).collect();
     let numbers = emit.builder.i64s(&numbers);
     let hit = emit.op("Equal", &[&column, &numbers], &[])?;
-    let to = Attr::Int(i64::from(emit.element(like).to_onnx()));
-    emit.op("Cast", &[&hit], &[("to", to)])
+    let to = emit.element(like);
+    emit.cast(&hit, to)
 }
 
 pub(super) fn resize(step: &mut Step) -> Done {
@@ -183,6 +180,7 @@ pub(super) fn resize(step: &mut Step) -> Done {
         let matrix = match mode.as_str() {
             "nearest" => nearest(step, from[axis], &places)?,
             "linear" => linear(from[axis], &places),
+            "cubic" => cubic(step, from[axis], &places),
             _ => return Err(Reason::Attribute { name: "mode", value: mode }),
         };
         maps.push((axis, matrix));
@@ -297,6 +295,33 @@ fn linear(from: usize, places: &[f64]) -> Vec<f64> {
         let high = (low + 1.0).min(last);
         matrix[at * from + low as usize] += 1.0 - (place - low);
         matrix[at * from + high as usize] += place - low;
+    }
+    matrix
+}
+
+/// The matrix `[outputs, inputs]` of cubic convolution (Keys 1981) over four inputs, edges repeated or left out.
+fn cubic(step: &Step, from: usize, places: &[f64]) -> Vec<f64> {
+    let a = f64::from(step.node.float("cubic_coeff_a", -0.75));
+    let inside = step.node.int("exclude_outside", 0) != 0;
+    let weight = |distance: f64| match distance.abs() {
+        d if d <= 1.0 => ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0,
+        d if d < 2.0 => ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a,
+        _ => 0.0,
+    };
+    let last = (from - 1) as f64;
+    let mut matrix = vec![0.0; places.len() * from];
+    for (at, &place) in places.iter().enumerate() {
+        let row = &mut matrix[at * from..][..from];
+        for step in -1..=2 {
+            let read = place.floor() + f64::from(step);
+            if !inside || (0.0..=last).contains(&read) {
+                row[read.clamp(0.0, last) as usize] += weight(place - read);
+            }
+        }
+        if inside {
+            let sum: f64 = row.iter().sum();
+            row.iter_mut().for_each(|w| *w /= sum);
+        }
     }
     matrix
 }

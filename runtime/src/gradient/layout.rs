@@ -6,6 +6,8 @@
 //! | `Transpose` | `g` in the inverse order |
 //! | `DepthToSpace`, `SpaceToDepth` | the other one |
 //! | `Expand` | `g` summed over the repeated axes |
+//! | `Tile` | `g` summed over the copies |
+//! | `Trilu`, `CumSum` | `g` with the same triangle; its sum from the other end |
 //! | `Cast` between floats | `g` cast back |
 //! | `Identity`, `Dropout` (of inference) | `g` |
 //!
@@ -62,10 +64,43 @@ pub(super) fn expand(step: &mut Step) -> Done {
     step.give_unbroadcast(0, &dy)
 }
 
+pub(super) fn tile(step: &mut Step) -> Done {
+    let (dy, x) = (step.dy()?, step.x(0)?);
+    let (dims, out) = (step.emit.dims(&x), step.emit.dims(&dy));
+    let split: Vec<usize> = dims.iter().zip(&out).flat_map(|(&d, &o)| [o / d.max(1), d]).collect();
+    let copies: Vec<usize> = (0..dims.len()).map(|axis| 2 * axis).collect();
+    let share = step.emit.reshape(&dy, &split)?;
+    let share = step.emit.reduce_sum(&share, &copies, false)?;
+    let share = step.emit.reshape(&share, &dims)?;
+    step.give(0, share);
+    Ok(())
+}
+
+pub(super) fn triangle(step: &mut Step) -> Done {
+    let dy = step.dy()?;
+    let upper = [("upper", Attr::Int(step.node.int("upper", 1)))];
+    let share = match step.opt(1) {
+        Some(shift) => step.emit.op("Trilu", &[&dy, &shift], &upper)?,
+        None => step.emit.op("Trilu", &[&dy], &upper)?,
+    };
+    step.give(0, share);
+    Ok(())
+}
+
+pub(super) fn cumulative(step: &mut Step) -> Done {
+    let (dy, axis) = (step.dy()?, step.x(1)?);
+    let attrs = [
+        ("exclusive", Attr::Int(step.node.int("exclusive", 0))),
+        ("reverse", Attr::Int(i64::from(step.node.int("reverse", 0) == 0))),
+    ];
+    let share = step.emit.op("CumSum", &[&dy, &axis], &attrs)?;
+    step.give(0, share);
+    Ok(())
+}
+
 pub(super) fn cast(step: &mut Step) -> Done {
     let (dy, x) = (step.dy()?, step.x(0)?);
-    let to = i64::from(step.emit.element(&x).to_onnx());
-    let share = step.emit.op("Cast", &[&dy], &[("to", Attr::Int(to))])?;
+    let share = step.emit.cast(&dy, step.emit.element(&x))?;
     step.give(0, share);
     Ok(())
 }

@@ -21,10 +21,14 @@ use step::Step;
 mod accumulate;
 mod activation;
 mod arithmetic;
+mod attention;
 mod constant;
 mod convolution;
 mod convolution_weight;
+mod curve;
+mod einsum;
 mod emit;
+mod expand;
 mod index;
 mod layout;
 mod loss;
@@ -35,11 +39,16 @@ mod plan;
 mod pool;
 mod product;
 mod prune;
+mod quantise;
+mod recurrent;
 mod reduce;
 mod rules;
+mod scatter;
 mod select;
 mod slice;
+mod statistics;
 mod step;
+mod transposed;
 
 /// What to minimise, what to differentiate by, and for which engine.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,8 +189,12 @@ pub enum Refusal {
     #[error("`{input}` is {element}: only floats can be differentiated by")]
     WantedNotFloat { input: String, element: Element },
     /// A gradient of zero that nobody asked for is a mistake in the choice of loss or of sites.
-    #[error("the loss does not depend on {}: leave them out, or choose another loss", inputs.join(", "))]
-    NotReached { inputs: Vec<String> },
+    #[error(
+        "the loss does not depend on {}: leave them out, or choose another loss{}",
+        inputs.join(", "),
+        ended(ends)
+    )]
+    NotReached { inputs: Vec<String>, ends: Vec<String> },
     #[error("no output depends on a wanted input")]
     NoLoss,
     #[error("no loss on `{output}`: {why}")]
@@ -206,8 +219,8 @@ pub enum WrongLoss {
     NoSuchTensor { outputs: Vec<String> },
     #[error("it is {element}, not float")]
     NotFloat { element: Element },
-    #[error("it does not depend on a wanted input through floats")]
-    Independent,
+    #[error("it does not depend on a wanted input through operators with a slope{}", ended(ends))]
+    Independent { ends: Vec<String> },
     #[error("cross-entropy needs an axis of classes, it is a scalar")]
     NoClasses,
     #[error("it has no values")]
@@ -219,6 +232,15 @@ fn count(obstacles: &[Obstacle]) -> String {
         "one node has".into()
     } else {
         format!("{} nodes have", obstacles.len())
+    }
+}
+
+/// The nodes at which gradients end, as the end of a sentence.
+fn ended(ends: &[String]) -> String {
+    if ends.is_empty() {
+        String::new()
+    } else {
+        format!(" (no gradient passes {})", ends.join(", "))
     }
 }
 
@@ -245,6 +267,11 @@ pub fn differentiate(
     }
     plan::check_wanted(folded, &options.wrt)?;
     let reach = plan::reach(folded, &options.wrt);
+    let written = expand::expand(folded, &reach)?;
+    let (folded, reach) = match &written {
+        Some(written) => (written, plan::reach(written, &options.wrt)),
+        None => (folded, reach),
+    };
     let losses = plan::place(folded, options, &reach)?;
     check_names(folded, options, &losses)?;
 
@@ -263,7 +290,11 @@ pub fn differentiate(
     for node in nodes.iter().rev() {
         walk.visit(node, &producers)?;
     }
-    let gradients = walk.gradients(&options.wrt)?;
+    let mut gradients = walk.gradients(&options.wrt);
+    if let Err(Refusal::NotReached { inputs, ends }) = &mut gradients {
+        *ends = plan::reach(folded, inputs).ends;
+    }
+    let gradients = gradients?;
     let mut builder = walk.emit.builder;
     builder.output("loss", &loss);
     for (name, gradient) in options.wrt.iter().zip(&gradients) {
@@ -380,7 +411,11 @@ impl Walk {
     fn stand_in(&mut self, node: &NodeProto, wanted: &[bool]) -> Vec<(usize, Part)> {
         let mut given = Vec::new();
         for (index, name) in node.input.iter().enumerate().filter(|(index, _)| wanted[*index]) {
-            let ty = self.emit.builder.ty(&Value::named(name)).clone();
+            let mut ty = self.emit.builder.ty(&Value::named(name)).clone();
+            if !ty.element.is_float() {
+                // A quantised value: its gradient is that of the float it stands for.
+                ty.element = Element::F32;
+            }
             given.push((index, Part::whole(self.emit.builder.input("stand-in", ty))));
         }
         given
@@ -411,7 +446,7 @@ impl Walk {
         if missing.is_empty() {
             Ok(gradients)
         } else {
-            Err(Refusal::NotReached { inputs: missing })
+            Err(Refusal::NotReached { inputs: missing, ends: Vec::new() })
         }
     }
 }

@@ -2,37 +2,73 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::onnx::Folded;
 use crate::onnx::proto::{GraphProto, NodeProto};
+use crate::onnx::{Element, Folded};
 
-use super::{DifferentiateOptions, LossKind, PlacedLoss, Refusal, WrongLoss};
+use super::{DifferentiateOptions, LossKind, PlacedLoss, Refusal, WrongLoss, rules};
 
 /// Tensors that depend on a wanted one.
 pub(super) struct Reach {
-    /// Through floats only: these have a gradient.
+    /// Through operators with slopes only: these have a gradient.
     pub(super) differentiable: BTreeSet<String>,
     /// In any way, indices and comparisons included.
     touched: BTreeSet<String>,
+    /// The nodes behind which there is no gradient any more, in graph order.
+    pub(super) ends: Vec<String>,
 }
+
+/// Operators whose slope is 0 wherever they have one.
+const FLAT: [&str; 4] = ["Ceil", "Floor", "Round", "Sign"];
+/// Operators that move quantised values without computing.
+const MOVING: [&str; 11] = [
+    "Concat",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Reshape",
+    "Slice",
+    "SpaceToDepth",
+    "Split",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+];
 
 /// Follows the wanted tensors forward through the graph.
 pub(super) fn reach(folded: &Folded, wanted: &[String]) -> Reach {
     let mut touched: BTreeSet<String> = wanted.iter().cloned().collect();
     let mut differentiable = touched.clone();
+    let mut ends = Vec::new();
     for node in &folded.model.graph().node {
         let inputs = names_read(node);
         let reads = |set: &BTreeSet<String>| inputs.iter().any(|name| set.contains(*name));
         let (touches, differs) = (reads(&touched), reads(&differentiable));
+        let mut goes_on = false;
         for output in node.output.iter().filter(|name| !name.is_empty()) {
             if touches {
                 touched.insert(output.clone());
             }
-            if differs && folded.types.get(output).is_some_and(|ty| ty.element.is_float()) {
+            let element = folded.types.get(output).map(|ty| ty.element);
+            if differs && element.is_some_and(|element| has_slope(node, element)) {
                 differentiable.insert(output.clone());
+                goes_on = true;
             }
         }
+        if differs && !goes_on {
+            ends.push(format!("{} `{}`", rules::operator(node), node.label()));
+        }
     }
-    Reach { differentiable, touched }
+    Reach { differentiable, touched, ends }
+}
+
+/// Whether a gradient of this output, if it has one, says anything: floats do, and integers that stand for
+/// floats.
+fn has_slope(node: &NodeProto, output: Element) -> bool {
+    if output.is_float() {
+        return !FLAT.iter().any(|flat| node.is(flat));
+    }
+    let quantised = matches!(output, Element::I8 | Element::U8 | Element::I16 | Element::U16);
+    node.is("QuantizeLinear") || (quantised && MOVING.iter().any(|moving| node.is(moving)))
 }
 
 /// Every tensor a node reads, those that its subgraphs take from outside included.
@@ -80,7 +116,8 @@ fn place_asked(
         return Err(wrong(WrongLoss::NotFloat { element: ty.element }));
     }
     if !reach.differentiable.contains(tensor) {
-        return Err(wrong(WrongLoss::Independent));
+        let ends = if reach.touched.contains(tensor) { reach.ends.clone() } else { Vec::new() };
+        return Err(wrong(WrongLoss::Independent { ends }));
     }
     if ty.values() == 0 {
         return Err(wrong(WrongLoss::Empty));
@@ -97,7 +134,8 @@ fn place_default(folded: &Folded, strict: bool, reach: &Reach) -> Result<Vec<Pla
     let mut placed: Vec<PlacedLoss> = Vec::new();
     let mut moved = Vec::new();
     for output in folded.model.graph().output.iter().map(|o| o.name()) {
-        let tensor = if reach.differentiable.contains(output) {
+        let is_float = |name: &str| folded.types.get(name).is_some_and(|ty| ty.element.is_float());
+        let tensor = if reach.differentiable.contains(output) && is_float(output) {
             output.to_owned()
         } else if reach.touched.contains(output) {
             let Some(before) = last_differentiable(folded, reach, output) else { continue };
@@ -135,7 +173,8 @@ fn last_differentiable(folded: &Folded, reach: &Reach, output: &str) -> Option<S
     while let Some(name) = open.pop() {
         let Some(&index) = producers.get(name) else { continue };
         for read in names_read(&nodes[index]) {
-            if reach.differentiable.contains(read) {
+            let is_float = folded.types.get(read).is_some_and(|ty| ty.element.is_float());
+            if reach.differentiable.contains(read) && is_float {
                 let at = producers.get(read).map_or(0, |&index| index + 1);
                 found = found.max(Some((at, read)));
             } else if reach.touched.contains(read) && seen.insert(read) {

@@ -5,32 +5,42 @@
 //! | `AveragePool` | that of a `Conv` of each channel with a kernel of 1/places (after dividing by the true counts where pads are not counted) |
 //! | `GlobalAveragePool` | `g / places`, repeated |
 //! | `MaxPool`, kernel = stride, no pads | `g` to the values that equal their maximum, shared equally among ties |
+//! | `MaxPool`, others | `g` added to the place of each maximum, the first of ties |
+//!
+//! A rounded-up output may read past the end of the pads: that part counts as pads that are never counted.
 //!
 //! # Source
 //! ONNX `AveragePool`, `MaxPool`. PyTorch gives a tie's gradient to the first value only.
 
-use crate::onnx::{Attr, Value};
+use crate::onnx::Value;
 
-use super::Reason;
 use super::convolution::{self, Shape, Window};
 use super::step::Step;
+use super::{Reason, scatter};
 
 type Done = Result<(), Reason>;
 
 pub(super) fn average(step: &mut Step) -> Done {
     let (dy, x) = (step.dy()?, step.x(0)?);
     let dims = step.emit.dims(&x);
-    let window = Window::read(step, None)?;
-    check_ceil(step, &window)?;
+    let mut window = Window::read(step, None)?;
+    let pads = window.after.clone();
+    reach_past(&mut window);
     let share = if window.is_patches() {
         let share = step.emit.scale(&dy, 1.0 / window.places() as f64)?;
         repeat(step, &share, &dims, &window)?
     } else {
-        let dy = if step.node.int("count_include_pad", 0) == 0 {
-            by_true_counts(step, &dy, &window)?
-        } else {
-            dy
-        };
+        let counted: Vec<(usize, usize)> = (0..window.from.len())
+            .map(|axis| {
+                let (before, end) = (window.before[axis], window.before[axis] + window.from[axis]);
+                if step.node.int("count_include_pad", 0) == 0 {
+                    (before, end)
+                } else {
+                    (0, end + pads[axis])
+                }
+            })
+            .collect();
+        let dy = by_true_counts(step, &dy, &window, &counted)?;
         let kernel = [&[dims[1], 1], &window.kernel[..]].concat();
         let each = 1.0 / window.places() as f64;
         let element = step.emit.element(&dy);
@@ -44,29 +54,30 @@ pub(super) fn average(step: &mut Step) -> Done {
     Ok(())
 }
 
-/// A rounded-up output reads past the end, which only some counts include: refused where it happens.
-fn check_ceil(step: &Step, window: &Window) -> Done {
-    let past = (0..window.from.len()).any(|axis| {
-        let padded = window.from[axis] + window.before[axis] + window.after[axis];
-        (window.to[axis] - 1) * window.stride[axis] + window.extent(axis) > padded
-    });
-    if step.node.int("ceil_mode", 0) != 0 && past {
-        return Err(Reason::Attribute { name: "ceil_mode", value: "1".into() });
+/// Extends the pads by what the last windows of a rounded-up output read past the end.
+fn reach_past(window: &mut Window) {
+    for axis in 0..window.from.len() {
+        let reach = (window.to[axis] - 1) * window.stride[axis] + window.extent(axis);
+        let inside = window.from[axis] + window.before[axis];
+        window.after[axis] = window.after[axis].max(reach.saturating_sub(inside));
     }
-    Ok(())
 }
 
 /// `g · places / count`: the kernel's 1/places then becomes 1/count.
-fn by_true_counts(step: &mut Step, dy: &Value, window: &Window) -> Result<Value, Reason> {
-    let rank = window.to.len();
+///
+/// Of the padded values of each axis, those from the first to before the second of `counted` count.
+fn by_true_counts(
+    step: &mut Step,
+    dy: &Value,
+    window: &Window,
+    counted: &[(usize, usize)],
+) -> Result<Value, Reason> {
     let mut counts = vec![1.0];
-    for axis in 0..rank {
+    for (axis, &(first, end)) in counted.iter().enumerate() {
         let inside = |at: usize| {
             (0..window.kernel[axis])
                 .map(|k| at * window.stride[axis] + k * window.dilation[axis])
-                .filter(|&q| {
-                    q >= window.before[axis] && q < window.before[axis] + window.from[axis]
-                })
+                .filter(|&q| (first..end).contains(&q))
                 .count() as f64
         };
         let along: Vec<f64> = (0..window.to[axis]).map(inside).collect();
@@ -116,24 +127,43 @@ pub(super) fn max(step: &mut Step) -> Done {
     let (dy, x, y) = (step.dy()?, step.x(0)?, step.y()?);
     let dims = step.emit.dims(&x);
     let window = Window::read(step, None)?;
-    if !window.is_patches() {
-        let value = format!("{:?} with strides {:?}", window.kernel, window.stride);
-        return Err(Reason::Attribute { name: "kernel_shape", value });
+    let past = (0..window.from.len())
+        .any(|axis| window.to[axis] * window.kernel[axis] > window.from[axis]);
+    if !window.is_patches() || past {
+        return max_by_place(step, &dy, &x, &dims);
     }
-    check_ceil(step, &window)?;
     let (thin, full, covered) = blocks(&dims, &window);
     let x = step.emit.crop(&x, &vec![0; dims.len()], &covered)?;
     let x = step.emit.reshape(&x, &full)?;
     let y = step.emit.reshape(&y, &thin)?;
     let dy = step.emit.reshape(&dy, &thin)?;
-    let hit = step.emit.op("Equal", &[&x, &y], &[])?;
-    let to = Attr::Int(i64::from(step.emit.element(&dy).to_onnx()));
-    let hit = step.emit.op("Cast", &[&hit], &[("to", to)])?;
+    let hit = step.emit.hit(&x, &y)?;
     let axes: Vec<usize> = (0..window.to.len()).map(|axis| 3 + 2 * axis).collect();
     let ties = step.emit.reduce_sum(&hit, &axes, true)?;
     let each = step.emit.div(&dy, &ties)?;
     let share = step.emit.mul(&hit, &each)?;
     let share = step.emit.reshape(&share, &covered)?;
     step.give_piece(0, vec![0; dims.len()], share);
+    Ok(())
+}
+
+/// The operator's second output tells where each maximum was.
+fn max_by_place(step: &mut Step, dy: &Value, x: &Value, dims: &[usize]) -> Done {
+    if step.node.int("storage_order", 0) != 0 {
+        return Err(Reason::Attribute { name: "storage_order", value: "1".into() });
+    }
+    let places = match step.outputs.get(1).cloned().flatten() {
+        Some(places) => places,
+        None => {
+            let pool = step.emit.again(step.node, &[x], 2)?;
+            pool.into_iter().nth(1).ok_or(Reason::Output)?
+        }
+    };
+    let (reads, values) = (step.emit.dims(dy).iter().product(), dims.iter().product());
+    let dy = step.emit.reshape(dy, &[reads])?;
+    let places = step.emit.reshape(&places, &[reads])?;
+    let share = scatter::add_elements(step.emit, &[values], &places, &dy, 0)?;
+    let share = step.emit.reshape(&share, dims)?;
+    step.give(0, share);
     Ok(())
 }

@@ -1,41 +1,142 @@
-//! Gradients of sums and means: `g`, or `g / count`, repeated over the reduced axes.
+//! Gradients of what folds axes into one value. `g` and y keep the folded axes with one value.
+//!
+//! | operator | share |
+//! |---|---|
+//! | `ReduceSum`, `ReduceMean` | `g`, `g / count` |
+//! | `ReduceMax`, `ReduceMin`, `GlobalMaxPool` | `g` to what equals y, shared equally among ties |
+//! | `ReduceL1`, `ReduceL2` | `g·sign x`, `g·x / y` (0 where y is 0) |
+//! | `ReduceSumSquare` | `2·g·x` |
+//! | `ReduceLogSum`, `ReduceLogSumExp` | `g / exp y`, `g·exp(x − y)` |
 //!
 //! The repeating is left to the operators that read the gradient: they broadcast.
 //! # Source
-//! Elementary calculus.
+//! Elementary calculus; ties as PyTorch's `amax`.
+
+use crate::onnx::Value;
 
 use super::Reason;
 use super::step::Step;
 
-pub(super) fn sum(step: &mut Step) -> Result<(), Reason> {
+type Done = Result<(), Reason>;
+
+/// What a node folds.
+struct Folding {
+    /// Dimensions with 1 for every folded axis.
+    kept: Vec<usize>,
+    axes: Vec<usize>,
+    /// Values that are folded into one.
+    count: usize,
+}
+
+impl Folding {
+    fn read(step: &Step) -> Result<Folding, Reason> {
+        let dims = step.emit.dims(&step.x(0)?);
+        let named = step.attribute_or_input("axes", 1)?.unwrap_or_default();
+        let none = named.is_empty() && step.node.int("noop_with_empty_axes", 0) != 0;
+        let mut axes = Vec::new();
+        for &axis in &named {
+            axes.push(step.axis(axis, dims.len())?);
+        }
+        if named.is_empty() && !none {
+            axes = (0..dims.len()).collect();
+        }
+        Ok(Folding::over(&dims, axes))
+    }
+
+    fn over(dims: &[usize], axes: Vec<usize>) -> Folding {
+        let mut kept = dims.to_vec();
+        axes.iter().for_each(|&axis| kept[axis] = 1);
+        let count = axes.iter().map(|&axis| dims[axis]).product();
+        Folding { kept, axes, count }
+    }
+
+    fn keep(&self, step: &mut Step, value: &Value) -> Result<Value, Reason> {
+        Ok(step.emit.reshape(value, &self.kept)?)
+    }
+}
+
+pub(super) fn sum(step: &mut Step) -> Done {
     share(step, |_| 1.0)
 }
 
-pub(super) fn mean(step: &mut Step) -> Result<(), Reason> {
+pub(super) fn mean(step: &mut Step) -> Done {
     share(step, |count| 1.0 / count as f64)
 }
 
-fn share(step: &mut Step, factor: impl Fn(usize) -> f64) -> Result<(), Reason> {
-    let (dy, x) = (step.dy()?, step.x(0)?);
-    let dims = step.emit.dims(&x);
-    let axes = step.attribute_or_input("axes", 1)?.unwrap_or_default();
-    if axes.is_empty() && step.node.int("noop_with_empty_axes", 0) != 0 {
-        step.give(0, dy);
-        return Ok(());
-    }
-    let mut kept = dims.clone();
-    let mut count = 1;
-    for axis in 0..dims.len() {
-        let named = axes.iter().try_fold(axes.is_empty(), |found, &named| {
-            step.axis(named, dims.len()).map(|named| found || named == axis)
-        })?;
-        if named {
-            count *= dims[axis];
-            kept[axis] = 1;
-        }
-    }
-    let share = step.emit.reshape(&dy, &kept)?;
-    let share = step.emit.scale(&share, factor(count))?;
+fn share(step: &mut Step, factor: impl Fn(usize) -> f64) -> Done {
+    let (dy, folding) = (step.dy()?, Folding::read(step)?);
+    let share = folding.keep(step, &dy)?;
+    let share = step.emit.scale(&share, factor(folding.count))?;
+    step.give(0, share);
+    Ok(())
+}
+
+pub(super) fn extreme(step: &mut Step) -> Done {
+    let folding = Folding::read(step)?;
+    to_extreme(step, &folding)
+}
+
+pub(super) fn global_max_pool(step: &mut Step) -> Done {
+    let dims = step.emit.dims(&step.x(0)?);
+    to_extreme(step, &Folding::over(&dims, (2..dims.len()).collect()))
+}
+
+fn to_extreme(step: &mut Step, folding: &Folding) -> Done {
+    let (dy, x, y) = (step.dy()?, step.x(0)?, step.y()?);
+    let (dy, y) = (folding.keep(step, &dy)?, folding.keep(step, &y)?);
+    let hit = step.emit.hit(&x, &y)?;
+    let ties = step.emit.reduce_sum(&hit, &folding.axes, true)?;
+    let each = step.emit.div(&dy, &ties)?;
+    let share = step.emit.mul(&hit, &each)?;
+    step.give(0, share);
+    Ok(())
+}
+
+pub(super) fn l1(step: &mut Step) -> Done {
+    let (dy, x, folding) = (step.dy()?, step.x(0)?, Folding::read(step)?);
+    let dy = folding.keep(step, &dy)?;
+    let sign = step.emit.op("Sign", &[&x], &[])?;
+    let share = step.emit.mul(&dy, &sign)?;
+    step.give(0, share);
+    Ok(())
+}
+
+pub(super) fn l2(step: &mut Step) -> Done {
+    let (dy, x, y, folding) = (step.dy()?, step.x(0)?, step.y()?, Folding::read(step)?);
+    let (dy, y) = (folding.keep(step, &dy)?, folding.keep(step, &y)?);
+    let zero = step.emit.scalar(0.0, &y);
+    let some = step.emit.op("Greater", &[&y, &zero], &[])?;
+    let each = step.emit.div(&dy, &y)?;
+    let each = step.emit.keep_where(&some, &each)?;
+    let share = step.emit.mul(&x, &each)?;
+    step.give(0, share);
+    Ok(())
+}
+
+pub(super) fn sum_square(step: &mut Step) -> Done {
+    let (dy, x, folding) = (step.dy()?, step.x(0)?, Folding::read(step)?);
+    let dy = folding.keep(step, &dy)?;
+    let double = step.emit.scale(&dy, 2.0)?;
+    let share = step.emit.mul(&x, &double)?;
+    step.give(0, share);
+    Ok(())
+}
+
+pub(super) fn log_sum(step: &mut Step) -> Done {
+    let (dy, y, folding) = (step.dy()?, step.y()?, Folding::read(step)?);
+    let total = step.emit.op("Exp", &[&y], &[])?;
+    let share = step.emit.div(&dy, &total)?;
+    let share = folding.keep(step, &share)?;
+    step.give(0, share);
+    Ok(())
+}
+
+pub(super) fn log_sum_exp(step: &mut Step) -> Done {
+    let (dy, x, y, folding) = (step.dy()?, step.x(0)?, step.y()?, Folding::read(step)?);
+    let (dy, y) = (folding.keep(step, &dy)?, folding.keep(step, &y)?);
+    let below = step.emit.sub(&x, &y)?;
+    let chance = step.emit.op("Exp", &[&below], &[])?;
+    let share = step.emit.mul(&dy, &chance)?;
     step.give(0, share);
     Ok(())
 }

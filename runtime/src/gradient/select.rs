@@ -3,13 +3,13 @@
 //! | operator | share |
 //! |---|---|
 //! | `Where(c, a, b)` | `g` where c, `g` where not c |
-//! | `Clip(x, low, high)` | `g` where `low ≤ x ≤ high`, both included |
+//! | `Clip(x, low, high)` | `g` where `low ≤ x ≤ high`, both included; to a bound where x is beyond it |
 //! | `Min`, `Max` | `g` shared equally among those that equal the output |
 //!
 //! # Source
 //! PyTorch's `where`, `clamp` and `maximum` (bounds included, ties shared).
 
-use crate::onnx::{Attr, Value};
+use crate::onnx::Value;
 
 use super::Reason;
 use super::step::Step;
@@ -30,8 +30,6 @@ pub(super) fn choose(step: &mut Step) -> Done {
 }
 
 pub(super) fn clip(step: &mut Step) -> Done {
-    step.refuse(1, "min")?;
-    step.refuse(2, "max")?;
     let (mut share, x) = (step.dy()?, step.x(0)?);
     let bounds = [("min", 1, "Less"), ("max", 2, "Greater")];
     for (name, index, outside) in bounds {
@@ -42,6 +40,10 @@ pub(super) fn clip(step: &mut Step) -> Done {
             (None, None) => continue,
         };
         let outside = step.emit.op(outside, &[&x, &bound], &[])?;
+        if step.wants(index) {
+            let beyond = step.emit.keep_where(&outside, &share)?;
+            step.give_unbroadcast(index, &beyond)?;
+        }
         share = step.emit.drop_where(&outside, &share)?;
     }
     step.give(0, share);
@@ -53,9 +55,7 @@ pub(super) fn extreme(step: &mut Step) -> Done {
     let mut hits: Vec<Value> = Vec::new();
     for index in 0..step.inputs.len() {
         let x = step.x(index)?;
-        let hit = step.emit.op("Equal", &[&x, &y], &[])?;
-        let to = i64::from(step.emit.element(&y).to_onnx());
-        hits.push(step.emit.op("Cast", &[&hit], &[("to", Attr::Int(to))])?);
+        hits.push(step.emit.hit(&x, &y)?);
     }
     let mut count = hits.first().cloned().ok_or(Reason::Missing { index: 0 })?;
     for hit in &hits[1..] {

@@ -13,7 +13,7 @@ use shoal_runtime::engine::{
 };
 use shoal_runtime::onnx::{Element, Model};
 use tract_onnx::model::ParsingContext;
-use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::{ModelProto, NodeProto};
 use tract_onnx::prelude::*;
 
 /// Version of tract, as it stands in [`Engine::describe`].
@@ -110,6 +110,7 @@ fn refused_nodes(onnx: &tract_onnx::Onnx, proto: &ModelProto) -> Vec<RefusedNode
     for node in &graph.node {
         let reason = match onnx.op_register.0.get(&node.op_type) {
             None => "unknown to tract".to_owned(),
+            Some(_) if bends_otherwise(node) => "tract knows it with alpha = 1 only".to_owned(),
             Some(build) => match build(&context, node) {
                 Ok(_) => continue,
                 Err(error) => text(&error),
@@ -120,6 +121,12 @@ fn refused_nodes(onnx: &tract_onnx::Onnx, proto: &ModelProto) -> Vec<RefusedNode
         refused.push(RefusedNode { node, operator, reason });
     }
     refused
+}
+
+/// tract 0.23.9 scales the result of `Celu` where ONNX scales the exponent, and reads no `alpha` of `Swish`.
+fn bends_otherwise(node: &NodeProto) -> bool {
+    let bends = matches!(node.op_type.as_str(), "Celu" | "Swish");
+    bends && node.attribute.iter().any(|a| a.name == "alpha" && a.f != 1.0)
 }
 
 /// The whole chain of an error: tract names the node in one link and the reason in another.

@@ -1,11 +1,13 @@
 //! A model as every later step wants it: static shapes, constants as initializers, one operator set.
 //!
 //! Constant nodes and subgraphs of known values become initializers (a transposed weight stays a node: what is
-//! trained is the weight as the file stores it); Identity, inference-time Dropout and nodes that nothing uses
+//! trained is the weight as the file stores it); branches and loops whose condition and number of rounds are known
+//! are written out; Identity, inference-time Dropout and nodes that nothing uses
 //! are dropped; weights that are listed as graph inputs are constants. What is folded never depends on the
 //! length of the batch, so that the place of a node in the graph names it.
 
 mod order;
+mod unroll;
 mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,6 +69,8 @@ pub enum FoldWhy {
     Infer(#[from] InferError),
     #[error("{operator} node `{node}`: {reason}")]
     Upgrade { operator: String, node: String, reason: &'static str },
+    #[error("{operator} node `{node}` cannot be unrolled: {reason}")]
+    Unroll { operator: String, node: String, reason: &'static str },
 }
 
 /// Folds a model whose inputs are pinned.
@@ -114,6 +118,8 @@ struct Folder<'g> {
     /// Every name of the source, so that new ones differ.
     names: BTreeSet<&'g str>,
     fresh: usize,
+    /// Nodes that came out of loops and branches so far.
+    unrolled: usize,
     /// How many values folding may still make.
     budget: usize,
     budget_max: usize,
@@ -133,6 +139,7 @@ impl<'g> Folder<'g> {
             nodes: Vec::new(),
             names: order::names(graph),
             fresh: 0,
+            unrolled: 0,
             budget: FOLD_VALUES_MAX,
             budget_max: FOLD_VALUES_MAX,
         };
@@ -190,6 +197,9 @@ impl<'g> Folder<'g> {
             if let Some(target) = self.alias.get(name) {
                 name.clone_from(target);
             }
+        }
+        if unroll::is_control(&node) {
+            return unroll::node(self, &node);
         }
         if self.from < self.opset {
             for node in upgrade::node(self, node)? {

@@ -13,6 +13,13 @@ pub(super) fn topological(graph: &GraphProto) -> Result<Vec<usize>, FoldWhy> {
     let mut waiting = vec![0usize; graph.node.len()];
     let mut readers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (index, node) in graph.node.iter().enumerate() {
+        for name in captured(node) {
+            // A tensor of the inner graph itself has no maker out here.
+            if let Some(Maker::Node(maker)) = makers.get(name) {
+                waiting[index] += 1;
+                readers.entry(*maker).or_default().push(index);
+            }
+        }
         for name in reads(node) {
             match makers.get(name) {
                 Some(Maker::Node(maker)) => {
@@ -99,7 +106,21 @@ fn makers(graph: &GraphProto) -> Result<BTreeMap<&str, Maker>, FoldWhy> {
     Ok(makers)
 }
 
-/// The tensors of the outer graph that a node reads; those of its subgraphs are refused with the node.
+/// The tensors that a node reads itself.
 fn reads(node: &NodeProto) -> impl Iterator<Item = &str> {
     node.input.iter().map(String::as_str).filter(|n| !n.is_empty())
+}
+
+/// The tensors that the graphs inside a node read or give on, their own ones included.
+fn captured(node: &NodeProto) -> Vec<&str> {
+    let mut names = Vec::new();
+    let mut open: Vec<&GraphProto> = node.subgraphs().collect();
+    while let Some(graph) = open.pop() {
+        names.extend(graph.output.iter().map(|output| output.name()));
+        for inner in &graph.node {
+            names.extend(reads(inner));
+            open.extend(inner.subgraphs());
+        }
+    }
+    names
 }

@@ -31,8 +31,11 @@ pub(super) fn node(
         }
         "Pad" if from < 11 => {
             ints_to_input(folder, &mut node, "pads", 1);
-            let value = Tensor::scalar(element(folder, &node), node.float("value", 0.0));
-            to_input(folder, &mut node, "value", 2, value);
+            if node.text("mode", "constant") == "constant" {
+                let value = Tensor::scalar(element(folder, &node), node.float("value", 0.0));
+                to_input(folder, &mut node, "value", 2, value);
+            }
+            node.attribute.retain(|a| a.name() != "value");
         }
         "Clip" if from < 11 => {
             for (index, name) in [(1, "min"), (2, "max")] {

@@ -16,6 +16,7 @@ pub(super) fn infer(ctx: &Ctx<'_>, op: &str) -> Option<Types> {
             ctx.input(0).map(|x| vec![x.clone()])
         }
         "LayerNormalization" => layer_normalization(ctx),
+        "Attention" => attention(ctx),
         "QuantizeLinear" => quantize(ctx),
         "DequantizeLinear" => ctx.input(0).and_then(|x| one(ctx.input(1)?.element, x.dims.clone())),
         "LSTM" => recurrent(ctx, 3),
@@ -76,49 +77,82 @@ fn gemm(ctx: &Ctx<'_>) -> Types {
     one(a.element, vec![m, n])
 }
 
-/// Einsum with letters; an ellipsis or a repeated letter inside one operand is not supported.
-fn einsum(ctx: &Ctx<'_>) -> Types {
-    let equation: String =
-        ctx.node.text("equation", "").chars().filter(|c| !c.is_whitespace()).collect();
-    if equation.contains('.') {
-        return shape("an ellipsis is not supported", equation);
-    }
+/// The letters of every operand and of the result. An ellipsis stands for the axes that have no letter, which
+/// get letters of their own; without an arrow the result has the letters that occur once, in order. `None` if
+/// the equation does not fit operands of these ranks.
+pub(crate) fn einsum_terms(equation: &str, ranks: &[usize]) -> Option<(Vec<Vec<char>>, Vec<char>)> {
+    let equation: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
     let (left, right) = match equation.split_once("->") {
-        Some((left, right)) => (left.to_owned(), Some(right.to_owned())),
-        None => (equation.clone(), None),
+        Some((left, right)) => (left, Some(right)),
+        None => (equation.as_str(), None),
     };
-    let mut sizes: BTreeMap<char, (usize, usize)> = BTreeMap::new();
-    let terms: Vec<&str> = left.split(',').collect();
-    if terms.len() != ctx.inputs.len() {
-        return shape("the equation has another number of operands", equation);
-    }
-    for (index, term) in terms.iter().enumerate() {
-        let ty = ctx.input(index)?;
-        if term.chars().count() != ty.rank() || !term.chars().all(|c| c.is_ascii_alphabetic()) {
-            return shape(
-                "the equation does not fit operand",
-                format!("{index} ({ty}): {equation}"),
-            );
+    let spare: Vec<char> =
+        ('a'..='z').chain('A'..='Z').filter(|c| !equation.contains(*c)).collect();
+    // The letters of the last axes of the longest ellipsis; shorter ones take from its end.
+    let expand = |term: &str, hidden: usize| -> Option<Vec<char>> {
+        let (before, after) = match term.split_once("...") {
+            Some((before, after)) => (before, Some(after)),
+            None => (term, None),
+        };
+        let mut letters: Vec<char> = before.chars().collect();
+        if let Some(after) = after {
+            letters.extend(spare.get(..hidden)?.iter().rev());
+            letters.extend(after.chars());
         }
-        for (letter, &dim) in term.chars().zip(&ty.dims) {
-            let seen = sizes.entry(letter).or_insert((dim, 0));
-            if seen.0 == 1 {
-                seen.0 = dim;
+        letters.iter().all(char::is_ascii_alphabetic).then_some(letters)
+    };
+    let sources: Vec<&str> = left.split(',').collect();
+    if sources.len() != ranks.len() {
+        return None;
+    }
+    let mut terms = Vec::new();
+    let mut longest = 0;
+    for (source, &rank) in sources.iter().zip(ranks) {
+        let hidden = match source.contains("...") {
+            true => rank.checked_sub(source.chars().count().checked_sub(3)?)?,
+            false => 0,
+        };
+        longest = longest.max(hidden);
+        terms.push(expand(source, hidden).filter(|term| term.len() == rank)?);
+    }
+    let right = match right {
+        Some(right) => expand(right, longest)?,
+        None => {
+            let all: Vec<char> = terms.concat();
+            let hidden = spare.get(..longest)?;
+            let once = |c: &char| all.iter().filter(|other| *other == c).count() == 1;
+            let mut letters: Vec<char> =
+                all.iter().copied().filter(|c| once(c) && !hidden.contains(c)).collect();
+            letters.sort_unstable();
+            hidden.iter().rev().copied().chain(letters).collect()
+        }
+    };
+    Some((terms, right))
+}
+
+fn einsum(ctx: &Ctx<'_>) -> Types {
+    let equation = ctx.node.text("equation", "");
+    let ranks: Result<Vec<usize>, _> =
+        (0..ctx.inputs.len()).map(|i| ctx.input(i).map(TensorType::rank)).collect();
+    let Some((terms, right)) = einsum_terms(equation, &ranks?) else {
+        return shape("the equation does not fit its operands", equation);
+    };
+    let mut sizes: BTreeMap<char, usize> = BTreeMap::new();
+    for (index, term) in terms.iter().enumerate() {
+        for (letter, &dim) in term.iter().zip(&ctx.input(index)?.dims) {
+            let seen = sizes.entry(*letter).or_insert(dim);
+            if *seen == 1 {
+                *seen = dim;
             }
-            if dim != 1 && seen.0 != dim {
+            if dim != 1 && *seen != dim {
                 return shape("a letter has two sizes", format!("`{letter}` in {equation}"));
             }
-            seen.1 += 1;
         }
     }
-    // Without an arrow: the letters that occur once, in alphabetical order.
-    let right = right.unwrap_or_else(|| {
-        sizes.iter().filter(|(_, (_, times))| *times == 1).map(|(letter, _)| *letter).collect()
-    });
     let mut dims = Vec::new();
-    for letter in right.chars() {
+    for letter in right {
         match sizes.get(&letter) {
-            Some((dim, _)) => dims.push(*dim),
+            Some(dim) => dims.push(*dim),
             None => return shape("the result has an unknown letter", equation),
         }
     }
@@ -150,6 +184,39 @@ fn layer_normalization(ctx: &Ctx<'_>) -> Types {
     dims[axis..].fill(1);
     let statistic = TensorType { element: Element::F32, dims };
     Ok(vec![x.clone(), statistic.clone(), statistic])
+}
+
+/// Y, the keys and values with those of the past before them, and the scores.
+fn attention(ctx: &Ctx<'_>) -> Types {
+    let heads = |index: usize, name: &'static str| -> Result<[usize; 4], InferWhy> {
+        let x = ctx.input(index)?;
+        let count = usize::try_from(ctx.node.int(name, 0)).unwrap_or(0);
+        match x.dims[..] {
+            [batch, heads, length, wide] => Ok([batch, heads, length, wide]),
+            [batch, length, wide] if count > 0 && wide % count == 0 => {
+                Ok([batch, count, length, wide / count])
+            }
+            _ => shape("heads do not fit the input", format!("{x}, {name} = {count}")),
+        }
+    };
+    let q = heads(0, "q_num_heads")?;
+    let (mut k, mut v) = (heads(1, "kv_num_heads")?, heads(2, "kv_num_heads")?);
+    for (index, now) in [(4, &mut k), (5, &mut v)] {
+        if let Some(past) = ctx.opt(index) {
+            now[2] = now[2].saturating_add(past.dims.get(2).copied().unwrap_or(0));
+        }
+    }
+    let fits = q[3] == k[3] && k[2] == v[2] && k[1] > 0 && k[1] == v[1] && q[1] % k[1] == 0;
+    if !fits {
+        return shape("queries, keys and values do not fit", format!("{q:?}, {k:?}, {v:?}"));
+    }
+    let element = ctx.input(0)?.element;
+    let y = match ctx.input(0)?.rank() {
+        3 => vec![q[0], q[2], q[1].saturating_mul(v[3])],
+        _ => vec![q[0], q[1], q[2], v[3]],
+    };
+    let outputs = [y, k.to_vec(), v.to_vec(), vec![q[0], q[1], q[2], k[2]]];
+    Ok(outputs.iter().map(|dims| TensorType::new(element, dims)).collect())
 }
 
 fn quantize(ctx: &Ctx<'_>) -> Types {

@@ -1,0 +1,133 @@
+//! Writes `Attention` as its products and its softmax.
+//!
+//! ```text
+//! y = softmax(cap(s·q·kᵀ + mask))·v     q [n, heads, L, e]   k, v [n, kv heads, S, e]   s = 1 / √e unless said
+//! ```
+//! Queries of rank 3 have their heads side by side. Where there are fewer heads of k and v, each serves as many
+//! neighbouring heads of q. About ten nodes, before the gradient.
+//! # Source
+//! ONNX `Attention` (operator sets 23 and 24); Vaswani et al. (arXiv 1706.03762).
+
+use crate::onnx::proto::NodeProto;
+use crate::onnx::{Attr, Builder, Data, Element, InferError, Tensor, Value};
+
+use super::Reason;
+use super::expand::{Stop, name};
+use super::recurrent::{concat, reshape};
+
+type Made = Result<Value, InferError>;
+
+/// Stands for −∞, with which a whole row of it would be no number.
+const LEAST: f32 = -1e30;
+
+pub(super) fn write(b: &mut Builder, node: &NodeProto) -> Result<(), Stop> {
+    check(b, node)?;
+    let packed = b.ty(&input(node, 0)?).dims.len() == 3;
+    let q = heads(b, node, 0, "q_num_heads")?;
+    let (mut k, mut v) = (heads(b, node, 1, "kv_num_heads")?, heads(b, node, 2, "kv_num_heads")?);
+    let mut past = 0;
+    if let (Some(old_k), Some(old_v)) = (node.input_name(4), node.input_name(5)) {
+        let (old_k, old_v) = (Value::named(old_k), Value::named(old_v));
+        past = b.ty(&old_k).dims[2];
+        k = concat(b, &[old_k, k], 2)?;
+        v = concat(b, &[old_v, v], 2)?;
+    }
+    name(b, node, 1, &k)?;
+    name(b, node, 2, &v)?;
+    let count = b.ty(&q).dims[1];
+    let (k, v) = (shared(b, &k, count)?, shared(b, &v, count)?);
+
+    let wide = b.ty(&q).dims[3];
+    let scale = f64::from(node.float("scale", (1.0 / (wide as f64).sqrt()) as f32)) as f32;
+    let scale = scalar(b, &q, scale);
+    let q = b.op("Mul", &[&q, &scale], &[])?;
+    let turned = b.op("Transpose", &[&k], &[("perm", Attr::Ints(vec![0, 1, 3, 2]))])?;
+    let scores = b.op("MatMul", &[&q, &turned], &[])?;
+    let scores = masked(b, node, &scores, past)?;
+    let weights = b.op("Softmax", &[&scores], &[("axis", Attr::Int(-1))])?;
+    let mut y = b.op("MatMul", &[&weights, &v], &[])?;
+    if packed {
+        let dims = b.ty(&y).dims.clone();
+        y = b.op("Transpose", &[&y], &[("perm", Attr::Ints(vec![0, 2, 1, 3]))])?;
+        y = reshape(b, &y, &[dims[0], dims[2], dims[1] * dims[3]])?;
+    }
+    name(b, node, 0, &y)?;
+    Ok(())
+}
+
+fn input(node: &NodeProto, index: usize) -> Result<Value, Reason> {
+    node.input_name(index).map(Value::named).ok_or(Reason::Missing { index })
+}
+
+fn check(b: &Builder, node: &NodeProto) -> Result<(), Reason> {
+    if !node.output_name(3).is_empty() {
+        return Err(Reason::Output);
+    }
+    if node.input_name(6).is_some() {
+        return Err(Reason::Input { input: "nonpad_kv_seqlen" });
+    }
+    for index in 0..3 {
+        let name = ["q_num_heads", "kv_num_heads", "kv_num_heads"][index];
+        let (rank, heads) = (b.ty(&input(node, index)?).dims.len(), node.int(name, 0));
+        if rank == 3 && heads <= 0 {
+            return Err(Reason::Attribute { name, value: heads.to_string() });
+        }
+    }
+    Ok(())
+}
+
+/// `[n, L, heads·e]` → `[n, heads, L, e]`; rank 4 is that already.
+fn heads(b: &mut Builder, node: &NodeProto, index: usize, count: &str) -> Result<Value, Stop> {
+    let x = input(node, index)?;
+    let dims = b.ty(&x).dims.clone();
+    let [batch, length, wide] = dims[..] else { return Ok(x) };
+    let heads = usize::try_from(node.int(count, 1)).unwrap_or(1).max(1);
+    let x = reshape(b, &x, &[batch, length, heads, wide / heads])?;
+    Ok(b.op("Transpose", &[&x], &[("perm", Attr::Ints(vec![0, 2, 1, 3]))])?)
+}
+
+/// Every head as often as queries share it.
+fn shared(b: &mut Builder, x: &Value, count: usize) -> Made {
+    let [batch, heads, length, wide] = b.ty(x).dims[..] else { return Ok(x.clone()) };
+    if heads == count {
+        return Ok(x.clone());
+    }
+    let thin = reshape(b, x, &[batch, heads, 1, length, wide])?;
+    let full = [batch, heads, count / heads, length, wide].map(|d| d as i64);
+    let full = b.i64s(&full);
+    let all = b.op("Expand", &[&thin, &full], &[])?;
+    reshape(b, &all, &[batch, count, length, wide])
+}
+
+fn scalar(b: &mut Builder, like: &Value, value: f32) -> Value {
+    let element = b.ty(like).element;
+    b.constant_of(&Tensor::scalar(element, value))
+}
+
+/// Scores with the mask, the cap, and nothing of the future.
+fn masked(b: &mut Builder, node: &NodeProto, scores: &Value, past: usize) -> Made {
+    let mut scores = scores.clone();
+    let least = scalar(b, &scores, LEAST);
+    let [.., rows, columns] = b.ty(&scores).dims[..] else { return Ok(scores) };
+    if let Some(mask) = node.input_name(3).map(Value::named) {
+        scores = if b.ty(&mask).element == Element::Bool {
+            b.op("Where", &[&mask, &scores, &least], &[])?
+        } else {
+            b.op("Add", &[&scores, &mask], &[])?
+        };
+    }
+    if node.int("is_causal", 0) != 0 {
+        let seen = (0..rows).flat_map(|row| (0..columns).map(move |column| column <= row + past));
+        let seen = Tensor::new(&[rows, columns], Data::Bool(seen.collect()));
+        let seen = b.constant_of(&seen);
+        scores = b.op("Where", &[&seen, &scores, &least], &[])?;
+    }
+    let cap = node.float("softcap", 0.0);
+    if cap > 0.0 {
+        let cap = scalar(b, &scores, cap);
+        let ratio = b.op("Div", &[&scores, &cap], &[])?;
+        let bent = b.op("Tanh", &[&ratio], &[])?;
+        scores = b.op("Mul", &[&bent, &cap], &[])?;
+    }
+    Ok(scores)
+}

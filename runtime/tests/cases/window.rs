@@ -1,0 +1,147 @@
+//! Pools, resizing, and blocks of space.
+
+use shoal_runtime::onnx::Attr;
+
+use super::{Entry, Gen, list, text};
+
+pub(crate) fn entries() -> Vec<Entry> {
+    vec![
+        ("MaxPool", 9, pool),
+        ("AveragePool", 9, pool),
+        ("GlobalAveragePool", 9, global),
+        ("GlobalMaxPool", 9, global),
+        ("Upsample", 9, upsample),
+        ("Resize", 11, resize),
+        ("DepthToSpace", 9, depth),
+        ("SpaceToDepth", 9, depth),
+        ("Pad", 9, pad),
+    ]
+}
+
+fn pool(g: &mut Gen, op: &str) {
+    let rank = g.pick(&[1, 2, 2, 2]);
+    let space: Vec<usize> = (0..rank).map(|_| g.size(4, 7)).collect();
+    let kernel: Vec<usize> = (0..rank).map(|_| g.size(1, 3)).collect();
+    let mut strides: Vec<usize> = (0..rank).map(|_| g.size(1, 3)).collect();
+    if op == "AveragePool" {
+        // ONNX Runtime's own AveragePool contradicts itself where windows lie apart.
+        strides = strides.iter().zip(&kernel).map(|(&s, &k)| s.min(k)).collect();
+    }
+    let mut attrs = vec![("kernel_shape", list(&kernel))];
+    attrs.push(("strides", if g.whole(0, 3) == 0 { list(&kernel) } else { list(&strides) }));
+    match g.pick(&["", "pads", "pads", "SAME_UPPER", "SAME_LOWER", "VALID"]) {
+        "" => {}
+        "pads" => {
+            let pads: Vec<usize> =
+                (0..2 * rank).map(|at| g.size(0, kernel[at % rank] - 1)).collect();
+            attrs.push(("pads", list(&pads)));
+        }
+        auto => attrs.push(("auto_pad", text(auto))),
+    }
+    let auto = attrs.iter().any(|(name, _)| *name == "auto_pad");
+    let padded = attrs.iter().any(|(name, _)| *name == "pads");
+    let rounds = !(auto || padded && op == "AveragePool");
+    if g.opset >= 10 && rounds && g.yes() {
+        attrs.push(("ceil_mode", Attr::Int(1)));
+    }
+    let dilates = if op == "MaxPool" { 10 } else { 19 };
+    if g.opset >= dilates && !auto && g.whole(0, 2) == 0 {
+        let dilations: Vec<usize> = (0..rank).map(|_| g.size(1, 2)).collect();
+        attrs.push(("dilations", list(&dilations)));
+    }
+    if op == "AveragePool" && g.yes() {
+        attrs.push(("count_include_pad", Attr::Int(1)));
+    }
+    let x = g.x(&[&[2, 2], &space[..]].concat());
+    let y = g.op(op, &[&x], &attrs);
+    g.give(&y);
+}
+
+fn global(g: &mut Gen, op: &str) {
+    let rank = g.size(1, 2);
+    let space: Vec<usize> = (0..rank).map(|_| g.size(1, 4)).collect();
+    let x = g.x(&[&[2, 3], &space[..]].concat());
+    let y = g.op(op, &[&x], &[]);
+    g.give(&y);
+}
+
+fn upsample(g: &mut Gen, op: &str) {
+    let mode = g.pick(&["nearest", "linear"]);
+    let (h, w) = (g.size(2, 4), g.size(2, 4));
+    let x = g.x(&[1, 2, h, w]);
+    let scale = [1.0, 1.0, g.pick(&[2.0, 3.0]), g.pick(&[1.0, 2.0])];
+    let scales = g.b.f32s(&[4], &scale);
+    let y = g.op(op, &[&x, &scales], &[("mode", text(mode))]);
+    g.give(&y);
+}
+
+fn resize(g: &mut Gen, op: &str) {
+    let mode = g.pick(&["nearest", "linear", "cubic"]);
+    let (h, w) = (g.size(3, 5), g.size(3, 5));
+    let x = g.x(&[1, 2, h, w]);
+    let coordinates = ["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"];
+    let mut attrs =
+        vec![("mode", text(mode)), ("coordinate_transformation_mode", text(g.pick(&coordinates)))];
+    if mode == "nearest" {
+        let nearest = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"];
+        attrs.push(("nearest_mode", text(g.pick(&nearest))));
+    }
+    if mode == "cubic" {
+        attrs.push(("cubic_coeff_a", Attr::Float(g.pick(&[-0.75, -0.5]))));
+        attrs.push(("exclude_outside", Attr::Int(g.whole(0, 1))));
+    }
+    let region = g.b.f32s(&[0], &[]);
+    if g.yes() {
+        let scales = [1.0, 1.0, g.pick(&[1.0, 1.5, 2.0, 0.75]), g.pick(&[1.25, 2.0, 0.5])];
+        let scales = g.b.f32s(&[4], &scales);
+        let y = g.op(op, &[&x, &region, &scales], &attrs);
+        return g.give(&y);
+    }
+    let none = g.b.f32s(&[0], &[]);
+    let sizes = [1, 2, g.whole(2, 8), g.whole(2, 8)];
+    let sizes = g.ints(&sizes);
+    let y = g.op(op, &[&x, &region, &none, &sizes], &attrs);
+    g.give(&y);
+}
+
+fn depth(g: &mut Gen, op: &str) {
+    let (block, c, h, w) = (g.size(2, 3), g.size(1, 2), g.size(1, 3), g.size(1, 3));
+    let mut attrs = vec![("blocksize", Attr::Int(block as i64))];
+    let x = if op == "DepthToSpace" {
+        if g.opset >= 11 {
+            attrs.push(("mode", text(g.pick(&["DCR", "CRD"]))));
+        }
+        g.x(&[2, c * block * block, h, w])
+    } else {
+        g.x(&[2, c, h * block, w * block])
+    };
+    let y = g.op(op, &[&x], &attrs);
+    g.give(&y);
+}
+
+fn pad(g: &mut Gen, op: &str) {
+    let rank = g.size(1, 3);
+    let dims: Vec<usize> = (0..rank).map(|_| g.size(3, 5)).collect();
+    let x = g.x(&dims);
+    let mut modes = vec!["constant", "constant", "edge", "reflect"];
+    if g.opset >= 19 {
+        modes.push("wrap");
+    }
+    let mode = g.pick(&modes);
+    let low = if mode == "constant" { -1 } else { 0 };
+    let pads: Vec<i64> = (0..2 * rank).map(|_| g.whole(low, 2)).collect();
+    let attrs = [("mode", text(mode))];
+    if g.opset < 11 {
+        let attrs = [attrs[0].clone(), ("pads", Attr::Ints(pads)), ("value", Attr::Float(0.3))];
+        let y = g.op(op, &[&x], &attrs);
+        return g.give(&y);
+    }
+    let pads = g.ints(&pads);
+    let y = if mode == "constant" {
+        let value = g.b.scalar(0.3);
+        g.op(op, &[&x, &pads, &value], &attrs)
+    } else {
+        g.op(op, &[&x, &pads], &attrs)
+    };
+    g.give(&y);
+}

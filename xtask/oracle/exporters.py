@@ -1,0 +1,143 @@
+"""Exports PyTorch functions by both of its exporters and records their gradients: python exporters.py OUT
+
+OUT holds, for each function and exporter, the ONNX graph as it was written, the inputs, the target and weight of its
+output, and what autograd gives in float64 for the loss of operators.py.
+"""
+
+import io
+import logging
+import sys
+import warnings
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.numpy import save_file
+
+warnings.simplefilter("ignore")
+logging.disable(logging.WARNING)
+torch.manual_seed(7)
+
+IMAGE, ROWS, TOKENS = (2, 4, 6, 6), (3, 5), (2, 3, 8)
+
+
+def lstm(x, *weights):
+    zeros = torch.zeros(1, x.shape[1], 3, dtype=x.dtype)
+    return torch.lstm(x, (zeros, zeros), list(weights), True, 1, 0.0, False, False, False)[0]
+
+
+def gru(x, *weights):
+    return torch.gru(x, torch.zeros(1, x.shape[1], 3, dtype=x.dtype), list(weights), True, 1, 0.0, False, False, False)[0]
+
+
+def rms(x, w):
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-3) * w
+
+
+# Name -> (function, shapes of its inputs)
+FUNCTIONS = {
+    "add": (lambda a, b: a + b, [ROWS, (5,)]), "sub": (lambda a, b: a - b, [ROWS, (3, 1)]),
+    "mul": (lambda a, b: a * b, [ROWS, ROWS]), "div": (lambda a, b: a / (b.abs() + 0.5), [ROWS, (5,)]),
+    "pow": (lambda a, b: (a.abs() + 0.5) ** b, [ROWS, (5,)]), "maximum": (torch.maximum, [ROWS, ROWS]),
+    "minimum": (torch.minimum, [ROWS, ROWS]), "clamp": (lambda a: a.clamp(-0.4, 0.6), [ROWS]),
+    **{name: ((lambda f: lambda a: f(a))(f), [ROWS]) for name, f in {
+        "relu": F.relu, "leaky": lambda a: F.leaky_relu(a, 0.2), "elu": F.elu, "selu": F.selu, "celu": F.celu,
+        "silu": F.silu, "mish": F.mish, "softplus": F.softplus, "softsign": F.softsign, "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh, "hardsigmoid": F.hardsigmoid, "hardswish": F.hardswish, "gelu": F.gelu,
+        "gelu_tanh": lambda a: F.gelu(a, approximate="tanh"), "erf": torch.erf, "sin": torch.sin, "cos": torch.cos,
+        "atan": torch.atan, "asin": lambda a: torch.asin(0.8 * a), "acos": lambda a: torch.acos(0.8 * a),
+        "exp": torch.exp, "log": lambda a: torch.log(a.abs() + 0.5), "sqrt": lambda a: torch.sqrt(a.abs() + 0.5),
+        "abs": torch.abs, "neg": torch.neg, "reciprocal": lambda a: 1 / (a.abs() + 0.5), "floor": lambda a: a * torch.floor(3 * a),
+        "softmax": lambda a: torch.softmax(a, 0), "log_softmax": lambda a: torch.log_softmax(a, -1),
+        "sum": lambda a: a.sum(1), "mean": lambda a: a.mean(0, keepdim=True), "amax": lambda a: a.amax(1),
+        "amin": lambda a: a.amin(0), "norm": lambda a: torch.linalg.vector_norm(a, dim=1),
+        "logsumexp": lambda a: torch.logsumexp(a, 1), "cumsum": lambda a: a.cumsum(1), "tril": torch.tril,
+        "topk": lambda a: torch.topk(a, 2, 1).values, "where": lambda a: torch.where(a > 0.1, a, a * a),
+        "flip": lambda a: a.flip(1), "repeat": lambda a: a.repeat(2, 1), "chunk": lambda a: a.chunk(2, 1)[0] * 2,
+        "slice": lambda a: a[1:, ::2], "index": lambda a: a[:, [3, 0, 0]], "expand": lambda a: a[:, None].expand(3, 2, 5),
+        "gather": lambda a: a.gather(1, torch.tensor([[0, 1], [4, 4], [2, 0]])),
+        "scatter": lambda a: a.scatter(1, torch.tensor([[0], [3], [1]]), a[:, :1] * 3),
+        "normalize": lambda a: F.normalize(a, dim=1), "std": lambda a: a.std(1),
+    }.items()},
+    "prelu": (F.prelu, [IMAGE, (4,)]), "linear": (F.linear, [ROWS, (4, 5), (4,)]), "matmul": (torch.matmul, [TOKENS, (8, 4)]),
+    "bmm": (torch.bmm, [TOKENS, (2, 8, 3)]), "einsum": (lambda a, b: torch.einsum("bij,bkj->bik", a, b), [TOKENS, TOKENS]),
+    "conv": (lambda x, w, b: F.conv2d(x, w, b, 2, 1), [IMAGE, (3, 4, 3, 3), (3,)]),
+    "conv_dilated": (lambda x, w: F.conv2d(x, w, None, 1, 2, 2), [IMAGE, (3, 4, 3, 3)]),
+    "conv_depthwise": (lambda x, w: F.conv2d(x, w, None, 1, 1, 1, 4), [IMAGE, (4, 1, 3, 3)]),
+    "conv1d": (lambda x, w: F.conv1d(x, w, None, 1, 1), [(2, 3, 7), (2, 3, 3)]),
+    "conv_transpose": (lambda x, w, b: F.conv_transpose2d(x, w, b, 2, 1, 1), [(2, 4, 3, 3), (4, 2, 3, 3), (2,)]),
+    "layer_norm": (lambda x, w, b: F.layer_norm(x, (8,), w, b), [TOKENS, (8,), (8,)]),
+    "group_norm": (lambda x, w, b: F.group_norm(x, 2, w, b), [IMAGE, (4,), (4,)]),
+    "instance_norm": (lambda x, w, b: F.instance_norm(x, None, None, w, b), [IMAGE, (4,), (4,)]),
+    "batch_norm": (lambda x, w, b: F.batch_norm(x, torch.full((4,), 0.1, dtype=x.dtype), torch.full((4,), 0.8, dtype=x.dtype), w, b),
+                   [IMAGE, (4,), (4,)]),
+    "rms_norm": (rms, [TOKENS, (8,)]),
+    "max_pool": (lambda x: F.max_pool2d(x, 3, 2, 1), [IMAGE]), "max_pool_even": (lambda x: F.max_pool2d(x, 2), [IMAGE]),
+    "avg_pool": (lambda x: F.avg_pool2d(x, 3, 2, 1), [IMAGE]), "global_pool": (lambda x: F.adaptive_avg_pool2d(x, 1), [IMAGE]),
+    "nearest": (lambda x: F.interpolate(x, scale_factor=2.0), [(1, 2, 3, 3)]),
+    "bilinear": (lambda x: F.interpolate(x, size=(7, 5), mode="bilinear"), [(1, 2, 3, 3)]),
+    "bilinear_corners": (lambda x: F.interpolate(x, size=(7, 5), mode="bilinear", align_corners=True), [(1, 2, 3, 3)]),
+    "bicubic": (lambda x: F.interpolate(x, size=(7, 5), mode="bicubic"), [(1, 2, 4, 4)]),
+    "pixel_shuffle": (lambda x: F.pixel_shuffle(x, 2), [IMAGE]), "pixel_unshuffle": (lambda x: F.pixel_unshuffle(x, 2), [IMAGE]),
+    "pad": (lambda x: F.pad(x, (1, 2)), [ROWS]), "pad_reflect": (lambda x: F.pad(x, (1, 2, 1, 1), mode="reflect"), [IMAGE]),
+    "pad_edge": (lambda x: F.pad(x, (1, 2, 0, 1), mode="replicate"), [IMAGE]),
+    "embedding": (lambda w: F.embedding(torch.tensor([[1, 0], [3, 1]]), w), [(5, 3)]),
+    "attention": (lambda q, k, v: F.scaled_dot_product_attention(q, k, v), [(1, 2, 3, 4)] * 3),
+    "attention_causal": (lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), [(1, 2, 3, 4)] * 3),
+    "lstm": (lstm, [(3, 2, 2), (12, 2), (12, 3), (12,), (12,)]), "gru": (gru, [(3, 2, 2), (9, 2), (9, 3), (9,), (9,)]),
+    "glu": (lambda a: F.glu(a, 1), [(3, 6)]), "cat": (lambda a, b: torch.cat([a, b * b, a], 1), [ROWS, ROWS]),
+    "permute": (lambda a: a.permute(2, 0, 1) * 1.5, [TOKENS]), "flatten": (lambda a: torch.tanh(a.flatten(1)), [TOKENS]),
+    "mse_like": (lambda a, b: ((a - b) ** 2).mean(-1), [TOKENS, TOKENS]),
+}
+
+
+class Function(torch.nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *x):
+        return self.function(*x)
+
+
+def export(function, inputs, dynamo):
+    names = [f"x{i}" for i in range(len(inputs))]
+    if dynamo:
+        program = torch.onnx.export(Function(function).eval(), tuple(inputs), input_names=names, output_names=["y0"], dynamo=True,
+                                    opset_version=21, verbose=False)
+        return program.model_proto.SerializeToString()
+    file = io.BytesIO()
+    torch.onnx.export(Function(function).eval(), tuple(inputs), file, input_names=names, output_names=["y0"], dynamo=False,
+                      opset_version=17)
+    return file.getvalue()
+
+
+def main(out):
+    tensors, failed = {}, []
+    for name, (function, shapes) in FUNCTIONS.items():
+        inputs = [torch.rand(shape) * 2 - 1 for shape in shapes]
+        wide = [x.double().requires_grad_() for x in inputs]
+        y = function(*wide)
+        target, weight = torch.rand(y.shape) * 2 - 1, torch.rand(y.shape[0]) + 0.5
+        rows = ((y - target.double()) ** 2).reshape(len(weight), -1).mean(1)
+        loss = (weight.double() * rows).sum() / len(weight)
+        gradients = torch.autograd.grad(loss, wide)
+        for dynamo in (False, True):
+            case = f"{name}.{'dynamo' if dynamo else 'torchscript'}"
+            try:
+                model = export(function, inputs, dynamo)
+            except Exception as error:
+                failed.append(f"{case}: {type(error).__name__}: {str(error).strip().splitlines()[0][:150]}")
+                continue
+            tensors[f"{case}/model"] = np.frombuffer(model, dtype=np.uint8)
+            for i, x in enumerate(inputs):
+                tensors[f"{case}/wanted/x{i}"] = x.numpy()
+            tensors[f"{case}/gradients"] = torch.cat([g.reshape(-1) for g in gradients]).float().numpy()
+            tensors[f"{case}/read/target.y0"] = target.numpy()
+            tensors[f"{case}/read/weight.y0"] = weight.numpy()
+    save_file(tensors, out)
+    print(f"{len({key.split('/')[0] for key in tensors})} graphs; not exported: {failed}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
