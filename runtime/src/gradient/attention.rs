@@ -28,7 +28,7 @@ pub(super) fn write(b: &mut Builder, node: &NodeProto) -> Result<(), Stop> {
     let mut past = 0;
     if let (Some(old_k), Some(old_v)) = (node.input_name(4), node.input_name(5)) {
         let (old_k, old_v) = (Value::named(old_k), Value::named(old_v));
-        past = b.ty(&old_k).dims[2];
+        past = b.ty(&old_k).dims.get(2).copied().unwrap_or(0);
         k = concat(b, &[old_k, k], 2)?;
         v = concat(b, &[old_v, v], 2)?;
     }

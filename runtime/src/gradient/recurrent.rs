@@ -50,6 +50,9 @@ pub(super) fn write(b: &mut Builder, node: &NodeProto) -> Result<(), Stop> {
         _ => 1,
     };
     let (dims, w) = (b.ty(&x).dims.clone(), b.ty(&w).dims.clone());
+    if dims.len() != 3 || w.len() != 3 {
+        return Err(Reason::Input { input: "W" }.into());
+    }
     let size =
         Size { steps: dims[0], batch: dims[1], inputs: dims[2], hidden: w[1] / gates, gates };
     let directions = directions(node, w[0])?;
@@ -292,7 +295,7 @@ fn direction(b: &mut Builder, value: &Value, index: usize, dims: &[usize]) -> Ma
 }
 
 fn row(b: &mut Builder, value: &Value, index: usize) -> Made {
-    if b.ty(value).dims[0] == 1 {
+    if b.ty(value).dims.first() == Some(&1) {
         let dims = b.ty(value).dims[1..].to_vec();
         return reshape(b, value, &dims);
     }

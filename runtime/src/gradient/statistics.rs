@@ -53,6 +53,9 @@ fn over_last(step: &mut Step, centred: bool) -> Done {
     let dims = step.emit.dims(&step.x(0)?);
     let first = step.axis(step.node.int("axis", -1), dims.len())?;
     let scale = step.emit.dims(&step.x(1)?);
+    if scale.len() > dims.len() {
+        return Err(Reason::Input { input: "scale" });
+    }
     let axes = (first..dims.len()).collect();
     normalise(step, &Layout { dims, axes, scale, centred, epsilon: epsilon(step) })
 }
@@ -61,15 +64,21 @@ fn epsilon(step: &Step) -> f64 {
     f64::from(step.node.float("epsilon", 1e-5))
 }
 
-pub(super) fn instance(step: &mut Step) -> Done {
+/// Dimensions of an input that must have samples and channels.
+fn image(step: &Step) -> Result<Vec<usize>, Reason> {
     let dims = step.emit.dims(&step.x(0)?);
+    if dims.len() < 2 { Err(Reason::Input { input: "X" }) } else { Ok(dims) }
+}
+
+pub(super) fn instance(step: &mut Step) -> Done {
+    let dims = image(step)?;
     let scale = [&[dims[1]], &vec![1; dims.len() - 2][..]].concat();
     let axes = (2..dims.len()).collect();
     normalise(step, &Layout { dims, axes, scale, centred: true, epsilon: epsilon(step) })
 }
 
 pub(super) fn group(step: &mut Step) -> Done {
-    let dims = step.emit.dims(&step.x(0)?);
+    let dims = image(step)?;
     let asked = step.node.int("num_groups", 0);
     let groups = usize::try_from(asked).ok().filter(|&g| g > 0 && dims[1].is_multiple_of(g));
     let groups =
