@@ -100,9 +100,9 @@ fn bodies(bytes: &[u8], keys: &OneKey) {
     envelopes::<WindowPlan>(bytes, keys, |plan| window(plan, bytes, keys));
     envelopes::<Claim>(bytes, keys, |claim| send(Claim::new(claim.fields().clone()), bytes));
     envelopes::<Vote>(bytes, keys, |vote| {
-        consume(vote.fields().is_missing());
-        send(Vote::new(vote.fields().clone()), bytes);
-        send(Vote::new(vote.fields().clone().missing()), bytes);
+        let fields = vote.fields().clone();
+        let fields = if fields.is_missing() { fields } else { fields.missing() };
+        send(Vote::new(fields), bytes);
     });
     envelopes::<ParticleHeader>(bytes, keys, |header| {
         consume(header.id());
@@ -170,18 +170,28 @@ fn placed<'a, T: Body<'a>>(record: &Verified<'a, T>) {
 }
 
 fn send<'a, T: Body<'a>, E>(body: Result<T, E>, bytes: &[u8]) {
-    let key = SecretKey::from_seed(&first(bytes));
-    consume(key.public().id());
-    let mut buffer = [0; 1024];
-    if let Ok(body) = body {
-        consume(Message::metadata(bytes).map(|message| {
-            let signed = Signer::sign(&key, message);
-            (message.bytes().len(), signed.map(|of| message.signed_by(&key.public(), &of)))
-        }));
-        consume(seal(&body, integer(bytes), integer(bytes), &key, &mut buffer).map(opened).ok());
-    }
+    let Ok(body) = body else { return };
+    with_key(bytes, &mut |key, buffer| {
+        seal(&body, integer(bytes), integer(bytes), key, buffer).map(opened).ok()
+    });
 }
 
+/// What was sealed: its kind, its name and its length.
+type Sealed = Option<(Kind, RecordId, usize)>;
+
+/// Once, not once a body: what is linked here has to fit.
+#[inline(never)]
+fn with_key(bytes: &[u8], seals: &mut dyn FnMut(&SecretKey, &mut [u8]) -> Sealed) {
+    let key = SecretKey::from_seed(&first(bytes));
+    consume(key.public().id());
+    consume(Message::metadata(bytes).map(|message| {
+        let signed = Signer::sign(&key, message);
+        (message.bytes().len(), signed.map(|of| message.signed_by(&key.public(), &of)))
+    }));
+    consume(seals(&key, &mut [0; 1024]));
+}
+
+#[inline(never)]
 fn opened(outbound: Outbound<'_>) -> (Kind, RecordId, usize) {
     let mut buffer = [0; RELAYED_BYTES_MAX];
     consume(relay(outbound, Some(outbound), &mut buffer).map(|passed| passed.bytes().len()).ok());
