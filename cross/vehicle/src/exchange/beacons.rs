@@ -34,10 +34,16 @@ pub(super) struct Beacons {
     own: Option<u32>,
     /// Before this window every vehicle is listened to, too: beacons withheld what matters.
     doubted: u32,
+    /// The window in which it was last looked at whether they do.
+    looked: Option<u32>,
+    /// Nothing was passed on of this window: it will be seen whether there was nothing.
+    silent: Option<u32>,
     /// In which window the contributions of these are listened to.
     asked: Option<(u32, BTreeSet<KeyId>)>,
     /// The broker may keep subscriptions of a window that is over.
     stale: bool,
+    /// Every vehicle is listened to, or was in the last window.
+    everybody: bool,
 }
 
 impl Beacons {
@@ -45,18 +51,30 @@ impl Beacons {
         Self { wanted, ..Self::default() }
     }
 
-    /// Whom to listen to in a window that opens, and whether what the broker keeps of the last one is to be forgotten.
-    pub(super) fn begin(&mut self, now: Instant, window: Option<u32>) -> (Listening, bool) {
+    /// Whom to listen to in a window that opens, and whether what the broker keeps of the last one is to be forgotten. `claimed`:
+    /// whether anything that is known now was claimed in a window.
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        window: Option<u32>,
+        claimed: impl Fn(u32) -> bool,
+    ) -> (Listening, bool) {
         self.since = Some(now);
+        if self.silent.take().is_some_and(claimed) {
+            self.doubted = window.map_or(0, |window| window.saturating_add(DOUBTED));
+        }
         let back = self.missing && self.heard.is_some();
         self.missing &= !back;
+        let alone = self.alone(window);
         let stale = std::mem::take(&mut self.stale) || self.asked.take().is_some();
-        let listening = match (self.wanted, self.alone(window)) {
+        let stale = stale || (alone && self.everybody);
+        self.everybody = self.wanted && !alone;
+        let listening = match (self.wanted, alone) {
             (false, _) => Listening::Everybody,
             (true, false) => Listening::Both,
             (true, true) => Listening::Beacons,
         };
-        (listening, back || stale)
+        (listening, stale)
     }
 
     /// Whether they alone are listened to.
@@ -99,16 +117,31 @@ impl Exchange {
         Ok(())
     }
 
-    /// Whether beacons withhold what matters, as far as this vehicle can know: a region of which nothing is passed on, and its own
-    /// claim, the highest but one at least of what it knows, that comes back from none of them.
-    fn beacons_withhold(&self, voting: u32) -> bool {
-        let (Some(swarm), Some(claimed)) = (&self.swarm, voting.checked_sub(1)) else {
-            return false;
-        };
-        let silent = swarm.records().claims(claimed).next().is_none();
+    /// Listens to everybody beside beacons that withhold what matters, as far as this vehicle can know: its own claim, one of the
+    /// highest that it knows of, comes back from none of them; or nothing was passed on of a window in which there could be claims.
+    /// Whether there were any is seen in this window.
+    fn doubt_beacons(&mut self, window: u32) {
+        if self.beacons.looked.replace(window) == Some(window) {
+            return;
+        }
+        let (Some(swarm), Some(claimed)) = (&self.swarm, window.checked_sub(1)) else { return };
+        let records = swarm.records();
+        let silent =
+            records.nonce_of(claimed).is_some() && records.claims(claimed).next().is_none();
         let nominees = swarm.nominees(claimed);
         let own = nominees.iter().take(HIGHEST).any(|nominee| nominee.claimant == self.me);
-        silent || (own && self.beacons.own < Some(claimed))
+        let windows = match (own && self.beacons.own < Some(claimed), silent) {
+            (true, _) => DOUBTED,
+            (false, true) => 1,
+            (false, false) => return,
+        };
+        warn!(window, own, "nothing that matters is passed on: listening to every vehicle, too");
+        self.beacons.silent = silent.then_some(claimed);
+        self.beacons.doubted = window.saturating_add(windows);
+        self.beacons.everybody = true;
+        if let Some(line) = &mut self.line {
+            line.listen_to_all(&self.board);
+        }
     }
 
     /// While it listens to beacons: listens to those who were asked to contribute, and to everybody if no beacon is there or they
@@ -123,22 +156,22 @@ impl Exchange {
         let waits = Duration::from_secs(u64::from(open)) / WAITS;
         let since = self.beacons.since;
         let late = since.is_some_and(|since| now.saturating_duration_since(since) > waits);
-        let missing = self.beacons.heard < Some(window);
-        let withhold = late && !missing && self.beacons_withhold(window);
         let Some(line) = &mut self.line else { return };
-        if late && missing {
+        if late && self.beacons.heard < Some(window) {
             info!(window, "no beacon is there: listening to every vehicle");
             (self.beacons.missing, self.beacons.heard) = (true, None);
+            self.beacons.everybody = true;
             line.listen_to_all(&self.board);
             return;
         }
-        if withhold {
-            warn!(window, "the beacons withhold what matters: listening to every vehicle, too");
-            self.beacons.doubted = window.saturating_add(DOUBTED);
-            line.listen_to_all(&self.board);
+        if late {
+            self.doubt_beacons(window);
+        }
+        if !self.beacons.alone(Some(window)) {
             return;
         }
         let known = self.beacons.asked.as_ref().is_some_and(|(of, _asked)| *of == window);
+        let Some(line) = &mut self.line else { return };
         let (Some(swarm), Some(document)) = (&self.swarm, self.documents.swarm()) else { return };
         let Some(nonce) = swarm.records().nonce_of(window).filter(|_nonce| !known) else { return };
         let asked = self.documents.keyring().roster().asked(nonce, document.fields().asked.into());

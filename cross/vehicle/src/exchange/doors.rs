@@ -176,7 +176,11 @@ impl Exchange {
         let seconds = period.saturating_mul(3).checked_div(2).unwrap_or(0);
         let window = self.tonight.entry.as_ref().map(|entry| entry.window);
         let (listening, anew) = match purpose {
-            For::Window => self.beacons.begin(self.clock.now().since_boot, window),
+            For::Window => {
+                let records = self.swarm.as_ref().map(swarm::Swarm::records);
+                let claimed = |of| records.is_some_and(|all| all.claims(of).next().is_some());
+                self.beacons.begin(self.clock.now().since_boot, window, claimed)
+            }
             For::Joining => (Listening::Everybody, false),
         };
         let (fresh, version) = (!self.tonight.called || anew, self.version);
