@@ -377,6 +377,7 @@ fn every_lie_is_told_to_every_kind_of_method_and_tells_the_same_again() {
         ("copied", &others[..]),
         ("colluding", &others[..]),
         ("forged_worst", &others[..]),
+        ("withheld", &others[..2]),
     ] {
         let told = told(lie, &[&ours[..1], also].concat());
         assert!(told.iter().all(|record| record.rows.len() == 4), "{lie}");

@@ -29,6 +29,8 @@ pub enum Lie {
     /// They claim a copy of what is best as worst, and vote so. A server, which nobody claims anything to, gets the
     /// opposite of what they tuned.
     ForgedWorst,
+    /// They claim that what they tuned is perfect, and nobody can fetch it. A server, or a merge, gets from them that nothing changed.
+    Withheld,
 }
 
 impl LiarsConfig {
@@ -42,6 +44,7 @@ impl LiarsConfig {
                 ("copied", Lie::Copied),
                 ("colluding", Lie::Colluding),
                 ("forged_worst", Lie::ForgedWorst),
+                ("withheld", Lie::Withheld),
             ];
             liars.lie = table.choice("lie", &lies)?.unwrap_or(Lie::Random);
         }

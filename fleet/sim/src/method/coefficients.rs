@@ -253,7 +253,9 @@ fn nominated(lie: Option<Lie>, found: Vec<f64>) -> Vec<f64> {
         // Whoever copies a nominee changes nothing.
         None | Some(Lie::Copied) => found,
         // Where nobody measured: all shares many times over.
-        Some(Lie::Random | Lie::Inflated | Lie::Colluding) => vec![10.0; found.len()],
+        Some(Lie::Random | Lie::Inflated | Lie::Colluding | Lie::Withheld) => {
+            vec![10.0; found.len()]
+        }
         Some(Lie::ForgedWorst) => found.into_iter().map(|z| -z).collect(),
     }
 }

@@ -33,6 +33,7 @@ pub(super) fn instead(
             Some(noise(first.unwrap_or(own), agreed(fleet.seed)))
         }
         Lie::ForgedWorst => Some(own.iter().map(|value| -value).collect()),
+        Lie::Withheld => Some(vec![0.0; own.len()]),
     }
 }
 
@@ -73,12 +74,21 @@ mod tests {
         let honest = [Some(vec![1.0, 0.0]), Some(vec![0.0, 2.0]), Some(vec![3.0, 4.0]), None];
         let told = |lie, vehicle| instead(&fleet(lie), 1, vehicle, &honest);
         let length = |values: Vec<f32>| values.iter().map(|v| v * v).sum::<f32>().sqrt();
-        for lie in [Lie::Random, Lie::Inflated, Lie::Copied, Lie::Colluding, Lie::ForgedWorst] {
+        let all = [
+            Lie::Random,
+            Lie::Inflated,
+            Lie::Copied,
+            Lie::Colluding,
+            Lie::ForgedWorst,
+            Lie::Withheld,
+        ];
+        for lie in all {
             assert_eq!((told(lie, 0), told(lie, 3)), (None, None), "{lie:?} of honest vehicles");
         }
         assert_eq!(told(Lie::Inflated, 1), None);
         assert_eq!(told(Lie::Copied, 2), Some(vec![1.0, 0.0]), "vehicle 3 sends nothing");
         assert_eq!(told(Lie::ForgedWorst, 1), Some(vec![0.0, -2.0]));
+        assert_eq!(told(Lie::Withheld, 1), Some(vec![0.0, 0.0]));
         assert_eq!(told(Lie::Colluding, 1), told(Lie::Colluding, 2));
         assert!((length(told(Lie::Colluding, 2).unwrap()) - 20.0).abs() < 1e-4);
         assert!((length(told(Lie::Random, 2).unwrap()) - 50.0).abs() < 1e-4);

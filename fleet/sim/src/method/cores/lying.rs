@@ -29,10 +29,15 @@ pub(super) struct Liar {
 }
 
 impl Liar {
+    /// Whether what it publishes can be fetched.
+    pub(super) fn serves(&self) -> bool {
+        self.lie != Lie::Withheld
+    }
+
     /// What it claims.
     pub(super) fn claim(&self, fields: &mut ClaimFields) {
         let value = match self.lie {
-            Lie::Random | Lie::Inflated | Lie::Colluding => PERFECT,
+            Lie::Random | Lie::Inflated | Lie::Colluding | Lie::Withheld => PERFECT,
             Lie::Copied => return,
             Lie::ForgedWorst => {
                 fields.role = Role::Worst;
@@ -61,7 +66,7 @@ impl Liar {
                 terms.for_each(|term| std::mem::swap(&mut term.value, &mut term.best));
                 return;
             }
-            Lie::Inflated | Lie::Copied => return,
+            Lie::Inflated | Lie::Copied | Lie::Withheld => return,
             Lie::Colluding if claimed(|_role| true) => (PERFECT, -PERFECT),
             Lie::Colluding => (-PERFECT, PERFECT),
             Lie::ForgedWorst if claimed(|role| role == Role::Worst) => (-PERFECT, PERFECT),
@@ -83,7 +88,7 @@ impl Shell {
                 let seed = self.draw();
                 noise(&own, seed)
             }
-            Lie::Inflated => own,
+            Lie::Inflated | Lie::Withheld => own,
             Lie::Colluding => noise(&own, liar.agreed),
             Lie::Copied => {
                 let role = particle.role;

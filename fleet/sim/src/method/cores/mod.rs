@@ -416,6 +416,17 @@ impl Cores<'_> {
             self.shells.iter().find_map(|shell| shell.values(&shell.swarm.best(next)?.particle));
         self.best =
             best.map(|values| moved(&self.fleet.start, values)).or_else(|| self.best.take());
+        let mut places = |name: &str, lies: bool| {
+            let honest = self.shells.iter().find(|shell| !shell.lies());
+            let aside = honest.map(|shell| shell.swarm.quarantined(next)).unwrap_or_default();
+            let of = self.shells.iter().filter(|shell| shell.lies() == lies);
+            let aside = of.filter(|shell| aside.contains(&shell.id())).count();
+            window.also.insert(name.into(), aside as f64);
+        };
+        places("quarantined", false);
+        if self.shells.iter().any(Shell::lies) {
+            places("quarantined_liars", true);
+        }
         let mut sum = |name: &str, of: fn(&shell::Told) -> u32| {
             let sum: u32 = self.shells.iter().map(|shell| of(&shell.told)).sum();
             window.also.insert(name.into(), f64::from(sum));

@@ -111,6 +111,10 @@ pub(super) enum Doing {
 }
 
 impl Shell {
+    pub(super) fn lies(&self) -> bool {
+        self.ways.liar.is_some()
+    }
+
     pub(super) fn new(key: SecretKey, swarm: Swarm, start: Flat, ways: Ways) -> Self {
         let mut seed = [0; 32];
         seed.iter_mut().zip(key.public().id().bytes()).for_each(|(seed, byte)| *seed = *byte);
@@ -453,6 +457,7 @@ impl Shell {
         let me = self.key.public().id();
         let coded = self.coded.iter().rev().find(|coded| coded.header.body.id() == particle)?;
         let (header, payload) = (Arc::clone(&coded.header), coded.payload);
+        let chunks = chunks && self.ways.liar.as_ref().is_none_or(Liar::serves);
         let bytes = if chunks { coded.chunks.iter().sum() } else { 0 };
         if chunks {
             let topic = topic_bytes(me, Leaf::Chunk { slot, index: 0 });
