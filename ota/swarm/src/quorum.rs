@@ -210,7 +210,13 @@ impl<'a> Quorum<'a> {
             missing && self.records.with_id(*particle).len() <= COPIES
         };
         let claims = claims.iter().map(|claimed| claimed.claim);
-        claims.filter(|claim| gone(&claim.body.particle)).map(|claim| claim.signer).collect()
+        let gone = claims.filter(|claim| gone(&claim.body.particle));
+        gone.flat_map(|claim| self.names(claim.signer)).collect()
+    }
+
+    /// What a vehicle is called and was called before: another key sheds no quarantine.
+    fn names(&self, id: KeyId) -> impl Iterator<Item = KeyId> {
+        core::iter::once(id).chain(self.roster.others(id))
     }
 
     /// Whose claims these ballots break. `level`: the window in which their reference was measured on the part of the claims.
@@ -242,8 +248,7 @@ impl<'a> Quorum<'a> {
                 };
                 if missing > BROKEN * libm::sqrt(both) {
                     // Whatever it is called.
-                    broken.insert(claimed.claim.signer);
-                    broken.extend(self.roster.others(claimed.claim.signer));
+                    broken.extend(self.names(claimed.claim.signer));
                 }
             }
         }

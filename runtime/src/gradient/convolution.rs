@@ -141,9 +141,14 @@ pub(super) fn conv(step: &mut Step) -> Result<(), Reason> {
         let share = convolution_weight::share(step.emit, &x, &dy, &shape)?;
         step.give(1, share);
     }
+    share_bias(step, &dy, dims_x.len())
+}
+
+/// Σ dy over all but the channels, for the bias.
+pub(super) fn share_bias(step: &mut Step, dy: &Value, rank: usize) -> Result<(), Reason> {
     if step.wants(2) {
-        let axes: Vec<usize> = (0..dims_x.len()).filter(|&axis| axis != 1).collect();
-        let share = step.emit.reduce_sum(&dy, &axes, false)?;
+        let axes: Vec<usize> = (0..rank).filter(|&axis| axis != 1).collect();
+        let share = step.emit.reduce_sum(dy, &axes, false)?;
         step.give(2, share);
     }
     Ok(())

@@ -10,7 +10,7 @@
 
 use crate::onnx::Attr;
 
-use super::convolution::{Shape, Window, ints};
+use super::convolution::{Shape, Window, ints, share_bias};
 use super::step::Step;
 use super::{Reason, convolution_weight};
 
@@ -36,12 +36,7 @@ pub(super) fn conv_transpose(step: &mut Step) -> Result<(), Reason> {
         let share = convolution_weight::share(step.emit, &dy, &x, &shape)?;
         step.give(1, share);
     }
-    if step.wants(2) {
-        let axes: Vec<usize> = (0..dims_x.len()).filter(|&axis| axis != 1).collect();
-        let share = step.emit.reduce_sum(&dy, &axes, false)?;
-        step.give(2, share);
-    }
-    Ok(())
+    share_bias(step, &dy, dims_x.len())
 }
 
 /// The window of the `Conv` from y to x.

@@ -197,6 +197,16 @@ fn another_key_sheds_no_quarantine() {
     votes(&mut later, 0, lie, SAME, SAME);
     assert_eq!(later.records, book.records);
     assert_eq!(quarantined(&later, 7), [vehicle(0), vehicle(20)].into());
+
+    // The same of who claimed and did not serve.
+    let mut book = fleet();
+    let gone = book.claim(0, 5, Role::Merge, 0.4);
+    for voter in 1..VEHICLES {
+        book.missing(voter, 6, 0, gone);
+    }
+    assert_eq!(quarantined(&book, 7), [vehicle(0)].into());
+    changed(&mut book, &[(0, 20)], None);
+    assert_eq!(quarantined(&book, 7), [vehicle(0), vehicle(20)].into());
 }
 
 /// A claimant and two voters have other keys by now. What they said before counts as before; what the claimant says of that window
