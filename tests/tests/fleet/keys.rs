@@ -100,6 +100,61 @@ fn a_stolen_timekeepers_key_is_replaced() {
     }
 }
 
+/// The authority's key is stolen, and gone. Two others say that another one signs; what it signed is signed again, vehicles follow by
+/// themselves, and refuse the thief.
+#[test]
+fn a_lost_authoritys_key_is_replaced_by_two_others() {
+    let broker = Embedded::start();
+    let Some((fleet, serve, vehicles)) = running(&broker) else { return };
+    let folder = fleet.path();
+    let path = folder.to_str().unwrap();
+    let stolen = shoal_keys::read(&fleet.path().join("authority.key")).unwrap();
+    std::fs::remove_file(fleet.path().join("authority.key")).unwrap();
+    let locked = fleet.path().join("recovery.key");
+    std::fs::rename(&locked, fleet.path().join("locked away")).unwrap();
+    let alone = shoal(&["key", "rotate", path, "authority"]).unwrap_err();
+    assert!(alone.contains("there is 1 of them"), "{alone}");
+    std::fs::rename(fleet.path().join("locked away"), &locked).unwrap();
+    shoal(&["key", "rotate", path, "authority"]).unwrap();
+    serve.terminate();
+    let serve = fleet.serve();
+    for vehicle in &vehicles {
+        vehicle.says("other keys sign from now on", 1);
+    }
+    goes_on(&fleet);
+    // A plan of the thief's is none; one of the new authority's is.
+    let thief = WindowPlanFields {
+        epoch_seconds: 1,
+        period_seconds: 1 << 30,
+        open_seconds: 1,
+        jitter_ms_max: 0,
+        up_bytes_max: 1,
+        down_bytes_max: 1,
+    };
+    let plan = sealed(&WindowPlan::new(thief).unwrap(), &stolen);
+    let mut publisher = Publisher::connect(broker.address());
+    publisher.publish(&topic(&fleet, &stolen, Leaf::Plan), &plan);
+    goes_on(&fleet);
+    // Who was off meanwhile, and knows the roots of its first day alone, follows as well; so does who comes back from a cut.
+    drop(vehicles);
+    std::fs::remove_dir_all(fleet.vehicle_path(1).join("state")).unwrap();
+    let again = [fleet.start(0, &[]), fleet.start(1, &[])];
+    goes_on(&fleet);
+    // And the new authority is replaced in its turn, with its key at hand and the third person's locked away.
+    std::fs::remove_file(&locked).unwrap();
+    shoal(&["key", "rotate", path, "authority"]).unwrap();
+    serve.terminate();
+    let _serve = fleet.serve();
+    for vehicle in &again {
+        vehicle.says("other keys sign from now on", 1);
+    }
+    goes_on(&fleet);
+    no_window_is_counted_twice(&fleet, 0);
+    for vehicle in again {
+        assert_eq!(vehicle.terminate().code(), Some(0));
+    }
+}
+
 /// A vehicle makes its next key, the authority's roster names it: the vehicle goes on under it, with all that it learned, and nobody
 /// refuses anything.
 #[test]

@@ -244,7 +244,7 @@ impl Exchange {
             }
             News::Swarm => {
                 if self.swarm.is_some() {
-                    warn!("another swarm document came: it counts from the next start on");
+                    warn!("a swarm document came: what it changes counts from the next start on");
                 }
             }
         }

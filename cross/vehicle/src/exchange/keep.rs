@@ -67,6 +67,7 @@ impl Exchange {
             info!("other keys sign from now on");
             self.board = Board::of(&self.fleet, self.me);
             self.documents.rekey(&self.fleet);
+            self.forget_documents()?;
             self.read_documents()?;
             // What the new keys sign stands elsewhere.
             self.hang_up();
@@ -78,6 +79,18 @@ impl Exchange {
         for (topic, envelope) in self.documents.waited() {
             if let Ok(place) = Topic::decode(&topic) {
                 self.message(&place, &topic, &envelope)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what an authority signed that is none any more.
+    fn forget_documents(&mut self) -> Result<(), ExchangeError> {
+        let authority = self.fleet.authority.id();
+        for key in self.vault.keys(DOCUMENT)? {
+            let topic = Topic::decode(key.strip_prefix(DOCUMENT).unwrap_or(&key));
+            if topic.is_ok_and(|topic| topic.publisher() != authority) {
+                self.vault.remove(&key)?;
             }
         }
         Ok(())

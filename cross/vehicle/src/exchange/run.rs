@@ -335,6 +335,11 @@ impl Exchange {
         let (plan, ledger) = (self.vault.get(PLAN_KEY)?, self.vault.get(LEDGER_KEY)?);
         let keys = self.documents.keyring();
         let saved = shoal_window::Saved::decode(plan.as_deref(), ledger.as_deref(), keys);
+        let saved = saved.or_else(|error| match error {
+            // Another authority signs by now, and its plan is not here yet: what was spent is spent.
+            RejectSaved::Plan(_) => shoal_window::Saved::decode(None, ledger.as_deref(), keys),
+            RejectSaved::Ledger { .. } => Err(error),
+        });
         let saved = saved.unwrap_or_else(|error: RejectSaved| {
             warn!(%error, "the window begins anew");
             shoal_window::Saved::default()

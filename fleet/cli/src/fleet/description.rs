@@ -17,9 +17,10 @@ use crate::output::Failure;
 
 /// The file's name in the fleet's folder.
 const FILE: &str = "fleet.toml";
-/// Its keys, all required.
-const KEYS: [&str; 7] =
-    ["name", "region", "broker", "authority", "timekeeper", "approver", "vehicles"];
+/// Its keys, all required but the last.
+const KEYS: [&str; 8] =
+    ["name", "region", "broker", "authority", "timekeeper", "approver", "vehicles", RECOVERY];
+const RECOVERY: &str = "recovery";
 
 /// A fleet, as its folder describes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +37,8 @@ pub(crate) struct Description {
     pub(crate) timekeeper: PublicKey,
     /// The second key, which approves campaigns.
     pub(crate) approver: PublicKey,
+    /// The third, which signs roots alone, so that one that is lost can be replaced; a fleet from before there were any has none.
+    pub(crate) recovery: Option<PublicKey>,
     /// Vehicles of the roster, from number 0 on; each has a folder `vehicle-NUMBER`.
     pub(crate) vehicles: u32,
 }
@@ -63,6 +66,7 @@ impl Description {
             authority: public_key(&root, "authority")?,
             timekeeper: public_key(&root, "timekeeper")?,
             approver: public_key(&root, "approver")?,
+            recovery: root.has(RECOVERY).then(|| public_key(&root, RECOVERY)).transpose()?,
             vehicles: vehicles.ok_or_else(|| root.missing("vehicles"))? as u32,
         })
     }
@@ -102,13 +106,16 @@ impl Description {
     }
 
     fn toml(&self) -> String {
-        let Description { name, region, broker, authority, timekeeper, approver, vehicles } = self;
+        let Description { name, region, broker, authority, timekeeper, approver, .. } = self;
         let (name, region, broker) = (text(name), text(region), text(broker));
         let [authority, timekeeper, approver] =
             [authority, timekeeper, approver].map(|key| hex(key.bytes()));
+        let vehicles = self.vehicles;
+        let recovery = self.recovery.map(|key| format!("{RECOVERY} = \"{}\"\n", hex(key.bytes())));
         format!(
             "# Written by `shoal fleet init`.\nname = {name}\nregion = {region}\nbroker = {broker}\n\
-             authority = \"{authority}\"\ntimekeeper = \"{timekeeper}\"\napprover = \"{approver}\"\nvehicles = {vehicles}\n"
+             authority = \"{authority}\"\ntimekeeper = \"{timekeeper}\"\napprover = \"{approver}\"\nvehicles = {vehicles}\n{}",
+            recovery.unwrap_or_default()
         )
     }
 }
@@ -127,6 +134,7 @@ mod tests {
             authority: SecretKey::from_seed(&[1; 32]).public(),
             timekeeper: SecretKey::from_seed(&[2; 32]).public(),
             approver: SecretKey::from_seed(&[3; 32]).public(),
+            recovery: Some(SecretKey::from_seed(&[4; 32]).public()),
             vehicles: 4,
         }
     }
@@ -136,15 +144,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         description().write(folder.path()).unwrap();
         assert_eq!(Description::read(folder.path()).unwrap(), description());
+        let before_there_were_any = Description { recovery: None, ..description() };
+        before_there_were_any.write(folder.path()).unwrap();
+        assert_eq!(Description::read(folder.path()).unwrap(), before_there_were_any);
     }
 
     #[test]
-    fn every_key_is_required_and_no_other_is_known() {
+    fn every_key_but_the_last_is_required_and_no_other_is_known() {
         let toml = description().toml();
-        for key in KEYS {
+        for key in KEYS.iter().filter(|key| **key != RECOVERY) {
             let without: String = toml
                 .lines()
-                .filter(|line| !line.starts_with(key))
+                .filter(|line| !line.starts_with(*key))
                 .map(|l| format!("{l}\n"))
                 .collect();
             let missing = Description::parse("fleet.toml", &without).unwrap_err().to_string();
@@ -152,7 +163,7 @@ mod tests {
         }
         let more = Description::parse("fleet.toml", &format!("{toml}vehicle = 1\n")).unwrap_err();
         assert!(
-            more.to_string().contains("fleet.toml:9") && more.to_string().contains("`vehicles`")
+            more.to_string().contains("fleet.toml:10") && more.to_string().contains("`vehicles`")
         );
     }
 }

@@ -19,7 +19,7 @@ use shoal_wire::v1::{
     ConsensusRule, Document, DocumentFields, Knot, Metric, PaperRule, Rule, SwarmDocument,
     SwarmDocumentFields, Term, UtilityDocument, UtilityDocumentFields, Vehicle, WindowPlan,
 };
-use shoal_wire::{Label, LayoutHash, ModelHash, PackHash, RejectLabel, SecretKey};
+use shoal_wire::{Label, LayoutHash, ModelHash, PackHash, RejectLabel};
 
 use super::description::Description;
 use super::documents::{Desk, not_after_seconds};
@@ -32,9 +32,9 @@ use crate::output::{Failure, Outcome};
 
 /// Make a fleet in one step.
 ///
-/// DIR gets fleet.toml, the authority's, the timekeeper's and the approver's keys (keep them; they never go to a vehicle, and
-/// the approver's is for another person than the authority's), a folder of signed documents, and a folder for each vehicle
-/// with its key and its vehicle.toml.
+/// DIR gets fleet.toml, the authority's, the timekeeper's, the approver's and the recovery key (keep them; they never go to a
+/// vehicle, and authority's, approver's and recovery key are for three people), a folder of signed documents, and a folder for
+/// each vehicle with its key and its vehicle.toml.
 ///
 /// Example: shoal fleet init fleet --vehicles 4 --pack pack --broker mqtt://127.0.0.1:1883
 #[derive(Args)]
@@ -96,9 +96,10 @@ impl RuleName {
 
 impl Init {
     pub(crate) fn run(self) -> Outcome {
-        if self.region == IMAGE {
+        if [IMAGE, "roots"].contains(&self.region.as_str()) {
+            let region = &self.region;
             return Err(format!(
-                "`{IMAGE}` is the name of the authority's repository: call the region otherwise"
+                "`{region}` is the name of other metadata: call the region otherwise"
             )
             .into());
         }
@@ -116,8 +117,17 @@ impl Init {
         let source = self.seed.map_or(Source::Random, Source::Repeatable);
         let key = |name: &str| secret::create(&self.dir.join(name), source, name);
         let (authority, timekeeper) = (key("authority.key")?, key("timekeeper.key")?);
-        let approver = key("approver.key")?;
-        let description = self.description(&authority, &timekeeper, &approver);
+        let (approver, recovery) = (key("approver.key")?, key("recovery.key")?);
+        let description = Description {
+            name: self.name.clone(),
+            region: self.region.clone(),
+            broker: self.broker.to_string(),
+            authority: authority.public(),
+            timekeeper: timekeeper.public(),
+            approver: approver.public(),
+            recovery: Some(recovery.public()),
+            vehicles: self.vehicles,
+        };
         description.write(&self.dir)?;
 
         let vehicles = (0..self.vehicles)
@@ -142,6 +152,10 @@ impl Init {
             "approver   {}: give approver.key to whoever is to approve campaigns",
             approver.public().id()
         );
+        println!(
+            "recovery   {}: lock recovery.key away; with one other person's it replaces a key that is lost",
+            recovery.public().id()
+        );
         Ok(())
     }
 
@@ -154,23 +168,6 @@ impl Init {
             (format!("packs/{}/pack.json", pack.manifest().id), Target::of(pack.manifest_bytes())),
             ("models/model.onnx".to_owned(), Target::of(&model)),
         ]))
-    }
-
-    fn description(
-        &self,
-        authority: &SecretKey,
-        timekeeper: &SecretKey,
-        approver: &SecretKey,
-    ) -> Description {
-        Description {
-            name: self.name.clone(),
-            region: self.region.clone(),
-            broker: self.broker.to_string(),
-            authority: authority.public(),
-            timekeeper: timekeeper.public(),
-            approver: approver.public(),
-            vehicles: self.vehicles,
-        }
     }
 
     /// A vehicle's folder: its key and what it is told.

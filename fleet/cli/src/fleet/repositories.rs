@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use shoal_hal::backend::files::write_whole;
 use shoal_trust::author::{self, Roles};
-use shoal_trust::{Metadata, ROOTS, Target, document_name};
+use shoal_trust::{Metadata, ROOTS, Repository, Target, document_name};
 use shoal_wire::v1::{Document, DocumentFields};
-use shoal_wire::{Kind, Signer, seal};
+use shoal_wire::{Kind, PublicKey, Signer, seal};
 
 use super::description::Description;
 use super::documents::{Desk, newest_counter};
@@ -21,6 +21,12 @@ pub(super) const TRUST: &str = "trust";
 /// What the authority signed.
 pub(super) const IMAGE: &str = "image";
 const DAY_S: u64 = 86_400;
+/// So many people sign a root…
+const PEOPLE: u64 = 2;
+/// …of these.
+const ROOT_ROLES: [&str; 3] = ["authority", "approver", "recovery"];
+/// Who tells vehicles of newer roots.
+const TELL_ROOTS: [&str; 2] = ["authority", "timekeeper"];
 /// People sign roots for so long…
 const ROOT_S: u64 = 3 * 365 * DAY_S;
 /// …the authority what there is…
@@ -31,34 +37,38 @@ const TIMESTAMP_S: u64 = 14 * DAY_S;
 const NAMED: [&str; 5] = ["plan", "roster", "utility", "swarm", "campaign"];
 
 /// The repositories of a fleet's folder.
-pub(crate) struct Repositories<'a> {
+pub(super) struct Repositories<'a> {
     fleet: &'a Path,
-    /// Its repository has its name.
-    region: &'a str,
+    /// The region's repository has its name.
+    description: &'a Description,
 }
 
 impl<'a> Repositories<'a> {
-    pub(crate) fn of(fleet: &'a Path, description: &'a Description) -> Self {
-        Repositories { fleet, region: &description.region }
+    pub(super) fn of(fleet: &'a Path, description: &'a Description) -> Self {
+        Repositories { fleet, description }
     }
 
     /// Makes them: first roots, map, and what counts now.
     pub(super) fn create(&self, files: &BTreeMap<String, Target>, now_s: u64) -> Outcome {
         let map = json!({
-            "repositories": { IMAGE: [], self.region: [] },
+            "repositories": { IMAGE: [], self.region(): [] },
             "mapping": [{
-                "paths": ["*"], "repositories": [IMAGE, self.region], "threshold": 2, "terminating": true,
+                "paths": ["*"], "repositories": [IMAGE, self.region()], "threshold": 2, "terminating": true,
             }],
         });
         let trust = self.fleet.join(TRUST);
         std::fs::create_dir(&trust)?;
         write_whole(&trust.join("map.json"), map.to_string().as_bytes())?;
-        for name in [IMAGE, self.region] {
+        for name in [IMAGE, self.region()] {
             std::fs::create_dir_all(self.folder(name))?;
             self.sign_root(name, 1, &[], now_s)?;
         }
         self.sign_targets(IMAGE, &self.documents(files)?, "authority", now_s)?;
         self.refresh(now_s)
+    }
+
+    fn region(&self) -> &'a str {
+        &self.description.region
     }
 
     /// Whether there are any: a fleet that was made before there were goes on without, and its vehicles have no `trust`.
@@ -67,7 +77,7 @@ impl<'a> Repositories<'a> {
     }
 
     /// Fails where there are none: nothing could follow a new key.
-    pub(crate) fn check(&self) -> Outcome {
+    pub(super) fn check(&self) -> Outcome {
         if !self.exist() {
             let fleet = self.fleet.display();
             return Err(format!("{fleet} has no repositories: it was made by an older `shoal fleet init`, and its vehicles follow no roots").into());
@@ -75,22 +85,55 @@ impl<'a> Repositories<'a> {
         Ok(())
     }
 
-    /// A root by these keys of the folder, signed by people who were asked before, too.
-    fn sign_root(&self, name: &str, version: u64, before: &[&dyn Signer], now_s: u64) -> Outcome {
-        let [authority, approver, timekeeper] =
-            ["authority", "approver", "timekeeper"].map(|role| self.key(role));
-        let (authority, approver, timekeeper) = (authority?, approver?, timekeeper?);
-        let targets = if name == IMAGE { &authority } else { &timekeeper };
-        let roles = Roles {
-            root: (vec![authority.public(), approver.public()], 2),
-            targets: targets.public(),
-            timestamp: timekeeper.public(),
-        };
+    /// A root that names the people of the description, two of whom must sign it, and two of those of the root before: whoever is here
+    /// does, and `more`: keys that are replaced, or not in their places yet.
+    fn sign_root(&self, name: &str, version: u64, more: &[&dyn Signer], now_s: u64) -> Outcome {
+        let Description { authority, timekeeper, .. } = *self.description;
+        let people = self.people();
+        let targets = if name == IMAGE { authority } else { timekeeper };
+        let roles = Roles { root: (people.clone(), PEOPLE), targets, timestamp: timekeeper };
+        let here = self.here(&people)?;
         let signers: Vec<&dyn Signer> =
-            [&*authority, &*approver].into_iter().chain(before.iter().copied()).collect();
+            here.iter().map(|key| &**key).chain(more.iter().copied()).collect();
         let root = author::root(version, now_s + ROOT_S, &roles, &signers)?;
+        if let Some(before) = self.roots(name)?.last() {
+            // Vehicles would refuse what does not follow.
+            Repository::new(before)?.follow(std::slice::from_ref(&root))?;
+        }
         write_whole(&self.folder(name).join(format!("{version}.root.json")), root.as_bytes())?;
         Ok(write_whole(&self.fleet.join(TRUST).join(format!("{name}.root.json")), root.as_bytes())?)
+    }
+
+    /// Who signs roots: the authority first, as readers of roots expect it.
+    fn people(&self) -> Vec<PublicKey> {
+        let Description { authority, approver, recovery, .. } = *self.description;
+        [authority, approver].into_iter().chain(recovery).collect()
+    }
+
+    /// The keys of these people that are in the folder.
+    fn here(&self, people: &[PublicKey]) -> Result<Vec<Box<dyn Signer>>, Failure> {
+        let mut here = Vec::new();
+        for role in ROOT_ROLES {
+            if let Some(key) = secret::open_if_there(&self.fleet.join(format!("{role}.key")))?
+                && people.contains(&key.public())
+            {
+                here.push(key);
+            }
+        }
+        Ok(here)
+    }
+
+    /// Fails unless two of those who sign roots are in the folder: fewer change none.
+    pub(super) fn check_people(&self) -> Outcome {
+        let here = self.here(&self.people())?.len() as u64;
+        if here < PEOPLE {
+            let (fleet, roles) = (self.fleet.display(), ROOT_ROLES.join(".key, "));
+            return Err(format!(
+                "{PEOPLE} of {roles}.key sign roots; in {fleet} there is {here} of them"
+            )
+            .into());
+        }
+        Ok(())
     }
 
     /// The roots of a repository, oldest first.
@@ -107,31 +150,40 @@ impl<'a> Repositories<'a> {
         Ok(roots)
     }
 
-    /// New roots after a key of the folder has changed, which `before` were, and the document that tells of them.
-    pub(crate) fn renew(
-        &self,
-        before: &[&dyn Signer],
-        authority: &dyn Signer,
-        now_s: u64,
-    ) -> Outcome {
-        let mut told = BTreeMap::new();
-        for name in [IMAGE, self.region] {
+    /// New roots, that name the keys of the description. `more`: keys that sign although they are not in their places.
+    pub(super) fn sign_roots(&self, more: &[&dyn Signer], now_s: u64) -> Outcome {
+        [IMAGE, self.region()].into_iter().try_for_each(|name| {
             let version = self.roots(name)?.len() as u64 + 1;
-            self.sign_root(name, version, before, now_s)?;
+            self.sign_root(name, version, more, now_s)
+        })
+    }
+
+    /// The document of all roots, by whoever vehicles may know of authority and timekeeper.
+    pub(super) fn tell_roots(&self, now_s: u64) -> Outcome {
+        let mut told = BTreeMap::new();
+        for name in [IMAGE, self.region()] {
             let newer: Vec<String> = self.roots(name)?.into_iter().skip(1).collect();
             told.insert(name, newer);
         }
         let bytes = serde_json::to_vec(&told)?;
         let version = told.values().map(Vec::len).max().unwrap_or(0) as u32;
-        let fields = DocumentFields { name: ROOTS, version, bytes: &bytes };
-        let counter = newest_counter(self.fleet, authority.public().id())?;
-        let mut desk = Desk::new(&self.fleet.join("documents"), authority, counter, now_s + ROOT_S);
-        desk.sign("tuf-roots", &Document::new(fields)?)?;
-        self.refresh(now_s)
+        let folder = self.fleet.join("documents");
+        for role in TELL_ROOTS {
+            let path = self.fleet.join(format!("{role}.key"));
+            let Some(key) = secret::open_if_there(&path)? else { continue };
+            let fields = DocumentFields { name: ROOTS, version, bytes: &bytes };
+            let counter = newest_counter(self.fleet, key.public().id())?;
+            let mut desk = Desk::new(&folder, &*key, counter, now_s + ROOT_S);
+            // By its name it is the first that vehicles hear of metadata.
+            desk.sign(&format!("roots-{role}"), &Document::new(fields)?)?;
+        }
+        // From before there were two who tell.
+        let _gone = std::fs::remove_file(folder.join("tuf-roots.shl"));
+        Ok(())
     }
 
     /// The authority has signed other documents: it names them.
-    pub(crate) fn name_documents(&self, now_s: u64) -> Outcome {
+    pub(super) fn name_documents(&self, now_s: u64) -> Outcome {
         if !self.exist() {
             return Ok(());
         }
@@ -153,13 +205,13 @@ impl<'a> Repositories<'a> {
             !name.starts_with("documents/") || here.get(name) == Some(target)
         };
         let counts: BTreeMap<String, Target> = named.into_iter().filter(counts).collect();
-        let (version, before) = self.targets(self.region).unwrap_or_default();
+        let (version, before) = self.targets(self.region()).unwrap_or_default();
         let key = self.key("timekeeper")?;
-        let file = self.folder(self.region).join("targets.json");
+        let file = self.folder(self.region()).join("targets.json");
         if version == 0 || before != counts || !author::is_by(&read(&file)?, &key.public())? {
-            self.sign_targets(self.region, &counts, "timekeeper", now_s)?;
+            self.sign_targets(self.region(), &counts, "timekeeper", now_s)?;
         }
-        [IMAGE, self.region].iter().try_for_each(|name| self.refresh_one(name, &*key, now_s))
+        [IMAGE, self.region()].iter().try_for_each(|name| self.refresh_one(name, &*key, now_s))
     }
 
     fn refresh_one(&self, name: &str, key: &dyn Signer, now_s: u64) -> Outcome {

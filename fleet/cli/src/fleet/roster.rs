@@ -8,7 +8,7 @@ use shoal_vehicle::exchange::key::{Own, verified};
 use shoal_wire::v1::{
     FORMER, ROSTER_PAGE_VEHICLES_MAX, Roster as Head, RosterPage, VACANT, Vehicle,
 };
-use shoal_wire::{KeyId, PublicKey};
+use shoal_wire::{KeyId, PublicKey, Signer};
 
 use super::description::Description;
 use super::documents::{Desk, authority_key, newest_counter, not_after_seconds};
@@ -58,7 +58,8 @@ pub(crate) fn rotate(dir: &Path, number: u32, key: PublicKey, stolen: bool) -> O
     Ok(())
 }
 
-struct Roster {
+/// Who is of the fleet, as the authority signed it.
+pub(super) struct Roster {
     version: u32,
     vehicles: Vec<Vehicle>,
     /// By number, the oldest first.
@@ -66,7 +67,7 @@ struct Roster {
 }
 
 impl Roster {
-    fn read(dir: &Path, description: &Description) -> Result<Self, Failure> {
+    pub(super) fn read(dir: &Path, description: &Description) -> Result<Self, Failure> {
         let own = Own(description.authority);
         let read = |name: String| -> Result<Vec<u8>, Failure> {
             let path = dir.join("documents").join(name).with_extension("shl");
@@ -155,19 +156,23 @@ impl Roster {
     /// The authority signs it, and names it among what counts.
     fn sign(&self, dir: &Path, description: &Description) -> Outcome {
         let key = authority_key(dir, description)?;
+        self.sign_by(dir, &*key, newest_counter(dir, key.public().id())?)?;
+        Repositories::of(dir, description).name_documents(utc_ms()? / 1000)
+    }
+
+    /// Signs it by this key, whose last envelope has this counter, for as long as the window plan that it signed counts.
+    pub(super) fn sign_by(&self, dir: &Path, key: &dyn Signer, counter: u64) -> Outcome {
         let documents = dir.join("documents");
-        let until =
-            not_after_seconds(&plan::read(&documents.join("plan.shl"), description.authority)?);
+        let until = not_after_seconds(&plan::read(&documents.join("plan.shl"), key.public())?);
         let rows = self.rows();
-        let mut desk = Desk::new(&documents, &*key, newest_counter(dir, key.public().id())?, until);
-        desk.sign_roster(self.version + 1, &rows)?;
+        Desk::new(&documents, key, counter, until).sign_roster(self.version + 1, &rows)?;
         for index in rows.len().div_ceil(ROSTER_PAGE_VEHICLES_MAX as usize).. {
             // Pages of a longer one.
             if std::fs::remove_file(documents.join(format!("rosterpage-{index}.shl"))).is_err() {
                 break;
             }
         }
-        Repositories::of(dir, description).name_documents(utc_ms()? / 1000)
+        Ok(())
     }
 }
 

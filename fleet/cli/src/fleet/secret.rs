@@ -50,3 +50,11 @@ pub(crate) fn create(path: &Path, source: Source, name: &str) -> Result<SecretKe
 pub(crate) fn open(path: &Path) -> Result<Box<dyn Signer>, Failure> {
     Ok(KeyAt::File(path.to_path_buf()).open()?)
 }
+
+/// The same; `None`: there is no such file.
+///
+/// # Errors
+/// When what is there is no key, or cannot be read.
+pub(crate) fn open_if_there(path: &Path) -> Result<Option<Box<dyn Signer>>, Failure> {
+    if path.exists() { open(path).map(Some) } else { Ok(None) }
+}

@@ -9,6 +9,7 @@ use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::fit::graft_package;
 use shoal_shadow::package::Package;
+use shoal_wire::Unverified;
 
 use super::fleet::fleet;
 use super::serving::{Running, any, broker};
@@ -87,6 +88,47 @@ fn a_campaign_is_what_two_people_signed_and_its_record_has_the_form_of_its_schem
     let bill = std::fs::read_to_string(record.join("sbom.cdx.json")).unwrap();
     let bill: Value = serde_json::from_str(&bill).unwrap();
     assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&"CycloneDX".into(), &"1.6".into()));
+}
+
+/// Its key was stolen and is gone: two others name another authority, which signs again what the old one signed. The approval stays
+/// the approver's, and the campaign goes on.
+#[test]
+fn a_campaign_goes_on_under_another_authority() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fleet, adapter) = (fleet(folder.path()), adapter(folder.path()));
+    let (dir, package) = (text(&fleet), package());
+    done(&["campaign", "new", dir, "--adapter", text(&adapter), "--package", text(&package)]);
+    let key = fleet.join("approver.key");
+    done(&["campaign", "approve", dir, "1", "--key", text(&key)]);
+    done(&["campaign", "start", dir, "1"]);
+    let signer = |name: &str| {
+        let bytes = std::fs::read(fleet.join("documents").join(name)).unwrap();
+        let head = *Unverified::decode(&bytes).unwrap().head();
+        (head.key, head.counter)
+    };
+    let documents = ["plan.shl", "roster.shl", "rosterpage-0.shl", "utility.shl", "swarm.shl"];
+    let promoted = ["pack.shl", "campaign.shl", "campaign-particle.shl"];
+    let named = documents.iter().chain(&promoted);
+    let before: Vec<_> = named.clone().map(|name| signer(name)).collect();
+
+    std::fs::remove_file(fleet.join("authority.key")).unwrap();
+    // As a command leaves it that was cut short before anything had changed its place.
+    let next = shoal_keys::create(&fleet.join("authority.key.next"), &[9; 32]).unwrap();
+    done(&["key", "rotate", dir, "authority"]);
+    assert!(!fleet.join("authority.key.next").exists());
+    assert_eq!(shoal_keys::read(&fleet.join("authority.key")).unwrap().public(), next.public());
+    let newest = before.iter().map(|(_key, counter)| *counter).max().unwrap();
+    for name in named {
+        let (key, counter) = signer(name);
+        assert_eq!(key, next.public().id(), "{name}");
+        assert!(counter > newest, "{name}: {counter} of {newest}");
+    }
+    assert_eq!(signer("tuf-image.shl").0, signer("roots-timekeeper.shl").0);
+    done(&["campaign", "pause", dir, "1"]);
+
+    std::fs::remove_file(fleet.join("recovery.key")).unwrap();
+    std::fs::remove_file(fleet.join("approver.key")).unwrap();
+    assert!(refused(&["key", "rotate", dir, "approver"]).contains("there is 1 of them"));
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test against real programs has their time")]
