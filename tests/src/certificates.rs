@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use tempfile::TempDir;
 
 use crate::brokers::Mosquitto;
@@ -46,8 +49,22 @@ impl Authority {
     /// # Panics
     /// When they cannot be written.
     pub fn sign(&self, name: &str, folder: &Path) {
+        self.sign_params(params(name), folder);
+    }
+
+    /// The same, until then: UTC in seconds since 1970.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    pub fn sign_until(&self, name: &str, folder: &Path, ends_seconds: u64) {
+        let mut params = params(name);
+        params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(ends_seconds);
+        self.sign_params(params, folder);
+    }
+
+    fn sign_params(&self, params: CertificateParams, folder: &Path) {
         let key = KeyPair::generate().expect("a key");
-        let certificate = params(name).signed_by(&key, &self.issuer).expect("a certificate");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         fs::create_dir_all(folder).expect("a folder");
         for (file, pem) in [
             ("authority.pem", self.pem()),

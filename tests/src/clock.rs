@@ -1,7 +1,7 @@
 //! The clock of tests: for deadlines, never for waiting.
 #![expect(clippy::disallowed_methods, reason = "a test against real programs has their time")]
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// From one look to the next.
 const LOOK: Duration = Duration::from_millis(20);
@@ -46,6 +46,14 @@ impl Stopwatch {
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
+}
+
+/// UTC in seconds since 1970.
+///
+/// # Panics
+/// Before 1970.
+pub fn utc_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970").as_secs()
 }
 
 /// Looks until it is there.

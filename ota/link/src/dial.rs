@@ -73,3 +73,17 @@ pub(crate) fn client(
         .with_client_auth_cert(certificates?, key)?;
     Ok(config)
 }
+
+/// When the first certificate of this PEM ends, UTC in seconds since 1970.
+#[cfg(feature = "tls")]
+pub(crate) fn ends_seconds(pem: &[u8]) -> Option<u64> {
+    use tokio_rustls::rustls::pki_types::CertificateDer;
+    use tokio_rustls::rustls::pki_types::pem::PemObject;
+    use x509_cert::Certificate;
+    use x509_cert::der::Decode;
+
+    let der = CertificateDer::pem_slice_iter(pem).next()?.ok()?;
+    let certificate = Certificate::from_der(&der).ok()?;
+    let validity = certificate.tbs_certificate().validity();
+    Some(validity.not_after.to_unix_duration().as_secs())
+}

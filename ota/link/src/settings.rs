@@ -173,6 +173,15 @@ impl Tls {
         }
         Ok(tls)
     }
+
+    /// Until when the vehicle's certificate counts, UTC in seconds since 1970; `None`: it does not say so in a form of RFC 5280, 4.1.2.5.
+    #[must_use]
+    pub fn ends_seconds(&self) -> Option<u64> {
+        #[cfg(feature = "tls")]
+        return crate::dial::ends_seconds(&self.certificates_pem);
+        #[cfg(not(feature = "tls"))]
+        None
+    }
 }
 
 /// Says nothing of the key.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use shoal_link::{Broker as _, CertificatesError, Event, Settings, Subscription, Tls, Why};
 use shoal_tests::brokers::{Mosquitto, TestBroker};
 use shoal_tests::certificates::Authority;
+use shoal_tests::clock::utc_seconds;
 use shoal_tests::publisher::Publisher;
 use shoal_wire::{Label, Leaf, Topic};
 use tempfile::TempDir;
@@ -65,6 +66,24 @@ fn a_vehicle_of_another_authority_is_not_let_in() {
     for _ in 0..3 {
         assert!(matches!(party.next(), Event::Disconnected { .. }));
     }
+}
+
+/// Who shows a certificate that has ended is not let in; the file says until when it counts.
+#[test]
+fn a_certificate_that_has_ended_lets_nobody_in() {
+    let authority = Authority::new();
+    let Some(broker) = authority.mosquitto() else { return };
+    let folder = TempDir::new().unwrap();
+    let ended = utc_seconds() - 60;
+    authority.sign_until("vehicle", folder.path(), ended);
+    let tls = Tls::read(folder.path()).unwrap();
+    assert_eq!(tls.ends_seconds(), Some(ended));
+    let mut party = Party::open(encrypted(&broker, tls));
+    for _ in 0..3 {
+        assert!(matches!(party.next(), Event::Disconnected { .. }));
+    }
+    authority.sign_until("vehicle", folder.path(), ended + 3_600);
+    Party::connected(encrypted(&broker, Tls::read(folder.path()).unwrap()));
 }
 
 #[test]

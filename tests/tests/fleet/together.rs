@@ -3,6 +3,7 @@
 use serde_json::Value;
 use shoal_tests::brokers::{Embedded, Mosquitto, TestBroker};
 use shoal_tests::certificates::Authority;
+use shoal_tests::clock::{until, utc_seconds};
 use shoal_tests::fleet::{Fleet, Plan};
 
 /// Two vehicles exchange on this broker.
@@ -58,6 +59,39 @@ fn two_vehicles_elect_one_best_over_tls() {
     }
     let _serve = fleet.serve_with(&["--certificates", timekeeper.to_str().unwrap()]);
     elect(&fleet);
+}
+
+/// A certificate for seconds, as others are for days: it ends while the vehicle runs, which is not let in any more, and is again by the
+/// one that whoever renews them puts in its place, in two steps.
+#[test]
+fn a_certificate_that_ends_is_replaced_while_the_vehicle_runs() {
+    let authority = Authority::new();
+    let Some(broker) = authority.mosquitto() else { return };
+    let url = format!("mqtts://localhost:{}", broker.address().port());
+    let Some(fleet) = Fleet::make_at(&Plan::default(), &url) else { return };
+    let timekeeper = fleet.path().join("certificates");
+    authority.sign("timekeeper", &timekeeper);
+    let _serve = fleet.serve_with(&["--certificates", timekeeper.to_str().unwrap()]);
+    let folder = |number| fleet.vehicle_path(number).join("certificates");
+    authority.sign("vehicle", &folder(0));
+    authority.sign_until("vehicle", &folder(1), utc_seconds() + 20);
+    let vehicles = [0, 1].map(|number| fleet.start(number, &[]));
+    fleet.line(1, "a best", |line| line["best"].is_string());
+    vehicles[1].says("the certificate is too old", 2);
+    let taken_part = || {
+        let lines = fleet.windows(1);
+        lines.iter().filter(|line| line["took_part"] == true).count()
+    };
+    let renewed = fleet.path().join("renewed");
+    authority.sign("vehicle", &renewed);
+    std::fs::copy(renewed.join("certificate.pem"), folder(1).join("certificate.pem")).unwrap();
+    vehicles[1].says("the certificates before are shown again", 1);
+    let before = taken_part();
+    std::fs::copy(renewed.join("key.pem"), folder(1).join("key.pem")).unwrap();
+    until("windows again", || (taken_part() >= before + 2).then_some(()));
+    for vehicle in vehicles {
+        assert_eq!(vehicle.terminate().code(), Some(0));
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use embassy_time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
+use shoal_link::Settings;
 use shoal_swarm::swarm::{self, Input, Keep, On, Output, Particle, ValuesHash};
 use shoal_window::{Bytes, Phase};
 use shoal_wire::Leaf;
@@ -186,10 +187,25 @@ impl Exchange {
         let (fresh, version) = (!self.tonight.called || anew, self.version);
         let session = Session { seconds, fresh, listening, open_seconds: open, version };
         self.tonight.called |= purpose == For::Window;
+        let settings = self.certificates.settings(&self.fleet, self.me)?;
+        self.tell_certificate_end(&settings);
         let dial = &mut *self.dial;
-        let line = Line::open(&self.fleet, &self.board, own, purpose, JOINING, session, dial)?;
+        let line = Line::open(settings, &self.board, own, purpose, JOINING, session, dial)?;
         self.line = Some(line);
         Ok(())
+    }
+
+    /// Says until when brokers let the vehicle in.
+    fn tell_certificate_end(&self, settings: &Settings) {
+        let Some(tls) = &settings.tls else { return };
+        let ends = tls.ends_seconds().unwrap_or(0);
+        self.run.metrics.certificate_end.set(i64::try_from(ends).unwrap_or(i64::MAX));
+        if ends <= self.clock.now().utc.earliest_seconds() {
+            warn!(
+                ended = ends,
+                "the certificate is too old: no broker lets the vehicle in until another lies in its place"
+            );
+        }
     }
 
     /// While the window closes: once nothing is being made that would be published, nothing more is begun.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use embassy_time::Duration as Wait;
 use shoal_link::{
-    Addresses, Backoff, Broker, CertificatesError, Event, LinkError, Meter, NotPublished,
-    PublishError, RejectAddress, Sealed, SealedChunk, Settings, Subscription, Version,
+    Backoff, Broker, CertificatesError, Event, LinkError, Meter, NotPublished, PublishError,
+    RejectAddress, Sealed, SealedChunk, Settings, Subscription, Version,
 };
 use shoal_swarm::campaign;
 use shoal_swarm::inbox::read;
@@ -201,7 +201,7 @@ impl Line {
     /// # Errors
     /// [`LineError`].
     pub fn open(
-        fleet: &FleetConfig,
+        mut settings: Settings,
         board: &Board,
         own: Own,
         purpose: For,
@@ -209,9 +209,6 @@ impl Line {
         session: Session,
         dial: &mut dyn Dial,
     ) -> Result<Self, LineError> {
-        let brokers: Addresses = fleet.broker.parse()?;
-        let settings = Settings::new(brokers, board.me);
-        let mut settings = settings.with_certificates(fleet.certificates.as_deref())?;
         settings.backoff = backoff(settings.backoff, session.open_seconds);
         settings.version = session.version;
         let mut filters = board.agreed();

@@ -105,6 +105,8 @@ pub struct Metrics {
     utility: Family<WhoseLabel, Real>,
     /// Until when what says which documents count is valid, UTC in seconds since 1970; 0: there is none.
     pub metadata_end: Gauge,
+    /// Until when the certificate counts that it shows to brokers, UTC in seconds since 1970; 0: it shows none.
+    pub certificate_end: Gauge,
     epsilon: Family<DeltaLabel, Real>,
     /// What waits to be signed: the token of the vehicle's key is gone.
     pub unsigned_records: Gauge,
@@ -268,6 +270,9 @@ impl Metrics {
         let help = "Until when the metadata of documents are valid, UTC since 1970";
         let end = self.metadata_end.clone();
         registry.register_with_unit("metadata_end", help, Unit::Seconds, end);
+        let help = "Until when the certificate counts that is shown to brokers, UTC since 1970";
+        let end = self.certificate_end.clone();
+        registry.register_with_unit("certificate_end", help, Unit::Seconds, end);
         let help = "What waits to be signed: the token of the vehicle's key is gone";
         registry.register("unsigned_records", help, self.unsigned_records.clone());
         let help = "Differential privacy of its contributions, all together";
@@ -533,6 +538,7 @@ mod tests {
             ("shoal_utility{particle=\"own\"}", -0.5),
             ("shoal_connected", 1.0),
             ("shoal_metadata_end_seconds", 0.0),
+            ("shoal_certificate_end_seconds", 0.0),
             ("shoal_replay_bytes", 0.0),
             ("shoal_unsigned_records", 0.0),
         ] {

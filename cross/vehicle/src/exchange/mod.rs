@@ -5,6 +5,7 @@ pub mod around;
 mod beacons;
 pub mod bench;
 mod campaign;
+mod certificates;
 pub mod clock;
 pub mod diary;
 pub mod documents;

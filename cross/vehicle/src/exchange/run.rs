@@ -25,6 +25,7 @@ use super::around::{Around, Dial, Engine};
 use super::beacons::Beacons;
 use super::bench::{Bench, BenchError};
 use super::campaign::Promotion;
+use super::certificates::Certificates;
 use super::clock::Clock;
 use super::diary::{Diary, DiaryError, Entry};
 use super::documents::Documents;
@@ -167,6 +168,8 @@ pub struct Exchange {
     pub(super) clock: Clock,
     /// What the broker speaks.
     pub(super) version: Version,
+    /// What is shown to it.
+    pub(super) certificates: Certificates,
     /// By when the vehicle has joined, or asks once more; and how often it has asked.
     pub(super) joins: Option<(Instant, u32)>,
     pub(super) key: Box<dyn Signer>,
@@ -283,6 +286,7 @@ impl Exchange {
             fleet,
             clock,
             version: Version::V5,
+            certificates: Certificates::default(),
             joins: None,
             me,
             roster_is_new: true,
