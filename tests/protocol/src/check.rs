@@ -329,8 +329,14 @@ impl Checks {
             let there = honest().zip(&swarms).filter(|(vehicle, _)| vehicle.came_us < opens_us(of));
             // Who listens to beacons knows what matters.
             let there = there.filter(|(vehicle, _)| !vehicle.beacons);
+            let there: Vec<&Swarm> = there.filter_map(|(_vehicle, swarm)| *swarm).collect();
+            // Whoever did not follow another timekeeper has none.
+            let nonces = there.iter().map(|swarm| swarm.records().nonce_of(of));
+            let nonces: BTreeSet<Option<&[u8; 32]>> = nonces.collect();
+            let known = nonces.len() <= 1 && !nonces.contains(&None);
+            assert!(known, "window {of}: not all know its nonce: {nonces:?}");
             let said: BTreeSet<Vec<RecordId>> = there
-                .filter_map(|(_vehicle, swarm)| *swarm)
+                .iter()
                 .map(|swarm| {
                     let records = swarm.records();
                     let claims = records.claims(of).map(|claim| claim.id);

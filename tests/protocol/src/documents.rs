@@ -35,6 +35,8 @@ pub struct Fleet {
     pub approver: SecretKey,
     /// Of the vehicles, by number.
     pub vehicles: Vec<SecretKey>,
+    /// The envelope that tells of newer roots, once a key has changed.
+    pub(crate) roots: Option<Vec<u8>>,
     seed: u64,
 }
 
@@ -55,7 +57,7 @@ impl Fleet {
     pub fn new(seed: u64, vehicles: usize) -> Self {
         let keys = (0..vehicles as u64).map(|number| key(seed, 10 + number)).collect();
         let [authority, timekeeper, approver] = [0, 1, 2].map(|number| key(seed, number));
-        Fleet { authority, timekeeper, approver, vehicles: keys, seed }
+        Fleet { authority, timekeeper, approver, vehicles: keys, roots: None, seed }
     }
 
     /// The bytes that a vehicle's key is made of.
@@ -101,7 +103,7 @@ impl Fleet {
     /// The timekeeper's key, once more.
     #[must_use]
     pub fn timekeeper_key(&self) -> SecretKey {
-        key(self.seed, 1)
+        key(self.seed, if self.roots.is_some() { 3 } else { 1 })
     }
 
     /// A second utility document, with a term that counts a few windows after this one.

@@ -5,9 +5,14 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 use shoal_swarm::timekeeper::{Input, Output, Settings, Timekeeper};
-use shoal_wire::{Kind, Label, Topic};
+use shoal_vehicle::exchange::key::Own;
+use shoal_wire::v1::Nonce;
+use shoal_wire::{Kind, Label, PublicKey, SecretKey, Topic, Unverified};
 
-use crate::documents::{FLEET, Fleet, REGION};
+use crate::documents::{FLEET, Fleet, REGION, sealed};
+
+/// From one key's metadata to the next's.
+const OTHER_KEY: u64 = 100;
 
 /// The timekeeper, whether it runs or not.
 pub struct Keeper {
@@ -37,9 +42,29 @@ impl Keeper {
     fn published(&self, fleet: &Fleet) -> Vec<Vec<u8>> {
         let mut all = self.documents.clone();
         if self.metadata {
-            all.extend(fleet.metadata(self.documents.len() as u64, &self.documents));
+            all.extend(fleet.roots.clone());
+            // Newer than all that the key before signed.
+            let newer = if fleet.roots.is_some() { OTHER_KEY } else { 0 };
+            all.extend(fleet.metadata(newer + self.documents.len() as u64, &self.documents));
         }
         all
+    }
+
+    /// Whether another key can take the place of its own: whether vehicles would follow.
+    #[must_use]
+    pub fn has_metadata(&self) -> bool {
+        self.metadata
+    }
+
+    /// What it drew is signed by its new key: the same draws for the same windows.
+    pub fn resign(&mut self, before: PublicKey, key: &SecretKey) {
+        for bytes in self.kept.values_mut() {
+            let record = Unverified::decode(bytes).expect("an envelope");
+            let counter = record.head().counter;
+            let nonce = record.verify::<Nonce>(&Own(before)).expect("its own");
+            let sealed = sealed(key, counter, nonce.body()).0;
+            *bytes = sealed;
+        }
     }
 
     /// It runs, and reads what stands on the board.

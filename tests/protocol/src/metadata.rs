@@ -6,7 +6,7 @@ use std::path::Path;
 
 use shoal_swarm::campaign;
 use shoal_trust::author::{self, Roles};
-use shoal_trust::{Target, document_name};
+use shoal_trust::{ROOTS, Target, document_name};
 use shoal_wire::v1::{Document, DocumentFields};
 use shoal_wire::{KeyId, Keys, Kind, PublicKey, SecretKey, Unverified};
 
@@ -37,15 +37,28 @@ impl Fleet {
         fs::create_dir_all(folder).unwrap();
         fs::write(folder.join("map.json"), map).unwrap();
         for name in [IMAGE, REGION] {
-            let people = [&self.authority, &self.approver];
-            let roles = Roles {
-                root: (people.map(SecretKey::public).to_vec(), 2),
-                targets: self.targets_key(name).public(),
-                timestamp: self.timekeeper.public(),
-            };
-            let root = author::root(1, EPOCH_S + YEAR_S, &roles, &[people[0], people[1]]).unwrap();
-            fs::write(folder.join(format!("{name}.root.json")), root).unwrap();
+            fs::write(folder.join(format!("{name}.root.json")), self.root(name, 1)).unwrap();
         }
+    }
+
+    fn root(&self, name: &str, version: u64) -> String {
+        let people = [&self.authority, &self.approver];
+        let roles = Roles {
+            root: (people.map(SecretKey::public).to_vec(), 2),
+            targets: self.targets_key(name).public(),
+            timestamp: self.timekeeper.public(),
+        };
+        author::root(version, EPOCH_S + YEAR_S, &roles, &[people[0], people[1]]).unwrap()
+    }
+
+    /// Another key signs nonces and metadata from now on; the authority tells of the roots that say so.
+    pub(crate) fn rotate_timekeeper(&mut self) {
+        self.roots = Some(Vec::new());
+        self.timekeeper = self.timekeeper_key();
+        let told = BTreeMap::from([IMAGE, REGION].map(|name| (name, [self.root(name, 2)])));
+        let bytes = serde_json::to_vec(&told).unwrap();
+        let fields = DocumentFields { name: ROOTS, version: 2, bytes: &bytes };
+        self.roots = Some(sealed(&self.authority, 7, &Document::new(fields).unwrap()).0);
     }
 
     /// Metadata that name the newest of these documents, in the timekeeper's envelopes. The version grows with them.

@@ -47,6 +47,14 @@ impl Station {
         self.heard = node.came_since(0).len();
     }
 
+    /// Whoever runs it tells it of another key: it begins anew, if it runs.
+    pub fn rekey(&mut self, fleet: &Fleet, node: &Board) {
+        self.settings.timekeeper = fleet.timekeeper.public();
+        if self.core.is_some() {
+            self.start(node);
+        }
+    }
+
     /// It is killed.
     pub fn kill(&mut self) {
         self.core = None;

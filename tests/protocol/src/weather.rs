@@ -25,6 +25,8 @@ pub struct Weather {
     pub campaign: bool,
     /// Whether documents count by metadata alone.
     pub metadata: bool,
+    /// Whether another key takes the place of the timekeeper's, where there are metadata.
+    pub rotates: bool,
     /// The chance a window that the broker's nodes cannot talk for a while.
     pub parted: f64,
     /// How many nodes the broker has.
@@ -77,6 +79,7 @@ impl Weather {
             news: false,
             campaign: false,
             metadata: false,
+            rotates: false,
             parted: 0.0,
             nodes: 1,
             beacons: 0,
@@ -174,6 +177,7 @@ impl Weather {
             jump_s: [2, 40, 400][dice.between(0, 3) as usize],
             campaign: dice.happens(0.4),
             metadata: seed.is_multiple_of(2),
+            rotates: seed % 5 < 2,
             beacons: [0, 0, 1, 2][dice.between(0, 4) as usize],
             listens: [0.3, 1.0][dice.between(0, 2) as usize],
             beacon_dies: [0.0, 0.2, 0.5][dice.between(0, 3) as usize],

@@ -59,6 +59,8 @@ pub(crate) enum Happening {
     KeeperWakes,
     /// The authority says what counts from now on.
     News(u32),
+    /// Another key signs for the timekeeper.
+    Rotates,
     /// Trouble of a window, drawn when it opens.
     Trouble(u32),
     /// A node of the broker is killed.
@@ -216,6 +218,10 @@ impl World {
             let at = opens_us(window) + self.dice.between(0, u64::from(PERIOD_S)) * SECOND_US;
             self.at(at, Happening::News(window));
         }
+        if self.weather.rotates && self.keeper.has_metadata() {
+            let at = self.dice.between(1, opens_us(self.weather.windows) / SECOND_US);
+            self.at(at * SECOND_US, Happening::Rotates);
+        }
         self.draw_campaigns();
         let windows = self.weather.all_windows();
         for window in 0..windows {
@@ -354,6 +360,7 @@ impl World {
                 self.keeper.learn(&self.fleet, self.fleet.news(window), utc_ms(now));
                 self.keep_time();
             }
+            Happening::Rotates => self.rotates(),
             Happening::Trouble(window) => self.troubles_of(window),
             Happening::NodeDies => self.node_dies(),
             Happening::Closes(window) => self.closes(window),
@@ -370,6 +377,20 @@ impl World {
                 station.start(&self.cluster.nodes()[station.node]);
             }
         }
+    }
+
+    /// Another key takes the place of the timekeeper's, which begins anew with it, and so do the beacons.
+    fn rotates(&mut self) {
+        self.trouble("rotated");
+        let before = self.fleet.timekeeper.public();
+        self.fleet.rotate_timekeeper();
+        self.keeper.resign(before, &self.fleet.timekeeper);
+        let stands = self.cluster.nodes()[0].stands();
+        self.keeper.start(&self.fleet, utc_ms(self.now_us.get()), stands);
+        for station in &mut self.stations {
+            station.rekey(&self.fleet, &self.cluster.nodes()[station.node]);
+        }
+        self.keep_time();
     }
 
     fn wire(&mut self, number: usize, conn: Conn) -> Option<&mut Wire> {

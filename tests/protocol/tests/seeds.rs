@@ -18,7 +18,7 @@ const SEEDS: u64 = 500;
 const PROGRESS: u64 = 500;
 
 /// Everything that goes wrong in some world.
-const TROUBLES: [&str; 23] = [
+const TROUBLES: [&str; 24] = [
     "absent",
     "beacon",
     "broker",
@@ -38,6 +38,7 @@ const TROUBLES: [&str; 23] = [
     "passed on",
     "power",
     "repeated",
+    "rotated",
     "said again",
     "stood aside",
     "timekeeper",

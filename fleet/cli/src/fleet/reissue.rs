@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use shoal_hal::backend::files::write_whole;
 use shoal_vehicle::exchange::key::{Own, verified};
-use shoal_wire::v1::{Document, ParticleHeader, SwarmDocument, UtilityDocument, WindowPlan};
+use shoal_wire::v1::{Document, Nonce, ParticleHeader, SwarmDocument, UtilityDocument, WindowPlan};
 use shoal_wire::{Body, Kind, PublicKey, RejectEnvelope, Signer, Unverified, seal};
 
 use super::description::Description;
@@ -37,6 +37,31 @@ pub(super) fn reissue(dir: &Path, before: &Description, key: &dyn Signer) -> Out
     Ok(())
 }
 
+/// Signs every nonce that the timekeeper of `before` drew by this key, into a folder that is to take the place of theirs: the same draws
+/// for the same windows, whichever of the two keys a vehicle believes.
+pub(super) fn reissue_nonces(
+    dir: &Path,
+    next: &Path,
+    before: &Description,
+    key: &dyn Signer,
+) -> Outcome {
+    std::fs::create_dir_all(next)?;
+    let drawn = dir.join("timekeeper");
+    if !drawn.exists() {
+        return Ok(());
+    }
+    let old = before.timekeeper;
+    for (path, bytes) in envelopes(&drawn)? {
+        let counter = Unverified::decode(&bytes)?.head().counter;
+        let sealed = Again { old, key, counter }.seal(&bytes);
+        let sealed = sealed.map_err(|error| format!("{}: {error}", path.display()))?;
+        if let (Some(sealed), Some(name)) = (sealed, path.file_name()) {
+            write_whole(&next.join(name), &sealed)?;
+        }
+    }
+    Ok(())
+}
+
 /// The folders of a fleet's campaigns.
 fn campaigns(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
     let campaigns = dir.join("campaigns");
@@ -57,7 +82,7 @@ struct Again<'k> {
 }
 
 impl Again<'_> {
-    /// `None`: it is not the authority's, or it is the roster's, whose head names its pages.
+    /// `None`: it is not of the key before, or it is the roster's, whose head names its pages.
     fn seal(&self, bytes: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
         let head = *Unverified::decode(bytes)?.head();
         if head.key != self.old.id() {
@@ -70,7 +95,8 @@ impl Again<'_> {
             Kind::Document => self.body::<Document<'_>>(bytes),
             Kind::ParticleHeader => self.body::<ParticleHeader>(bytes),
             Kind::Roster | Kind::RosterPage => Ok(None),
-            Kind::Claim | Kind::Vote | Kind::Presence | Kind::Nonce | Kind::Refusal => {
+            Kind::Nonce => self.body::<Nonce>(bytes),
+            Kind::Claim | Kind::Vote | Kind::Presence | Kind::Refusal => {
                 Err(format!("a {:?} is no document", head.kind).into())
             }
         }

@@ -12,6 +12,9 @@ use super::{journal, reissue, roster, secret};
 use crate::clock::utc_ms;
 use crate::output::{Failure, Outcome};
 
+/// What the old timekeeper drew, signed by the new one, until that has its place.
+const NONCES_NEXT: &str = "timekeeper.next";
+
 /// Put a new key in the place of one of the fleet's.
 ///
 /// A vehicle makes its next key itself (`shoal-vehicle --config FILE --next-key`) and tells the public half. The authority signs a roster
@@ -91,8 +94,13 @@ impl Rotate {
         }
         // What is cut short is gone on with by the same command: all that is signed is signed before any key changes its place.
         if after != before {
-            if self.role == Role::Authority {
-                reissue::reissue(&self.dir, &before, &*new)?;
+            match self.role {
+                Role::Authority => reissue::reissue(&self.dir, &before, &*new)?,
+                Role::Timekeeper => {
+                    let next = self.dir.join(NONCES_NEXT);
+                    reissue::reissue_nonces(&self.dir, &next, &before, &*new)?;
+                }
+                Role::Approver | Role::Recovery | Role::Vehicle => {}
             }
             let old = secret::open_if_there(&self.dir.join(format!("{name}.key")))?;
             let more: Vec<&dyn Signer> = old.iter().chain([&new]).map(|key| &**key).collect();
@@ -120,7 +128,7 @@ impl Rotate {
         }
     }
 
-    /// Puts the next key of this name in its place. The one before, what it drew, and the journal of what it signed are kept beside.
+    /// Puts the next key of this name in its place. The one before, and the journal of what it signed, are kept beside.
     fn replace(&self, name: &str, now_s: u64) -> Outcome {
         let path = self.dir.join(format!("{name}.key"));
         let mut aside = vec![(path.clone(), format!("{name}-until-{now_s}.key"))];
@@ -136,6 +144,10 @@ impl Rotate {
             if from.exists() {
                 std::fs::rename(from, self.dir.join(to))?;
             }
+        }
+        let nonces = self.dir.join(NONCES_NEXT);
+        if nonces.exists() {
+            std::fs::rename(nonces, self.dir.join(name))?;
         }
         Ok(std::fs::rename(self.dir.join(format!("{name}.key.next")), path)?)
     }
