@@ -321,17 +321,21 @@ impl Exchange {
             tonight: Tonight::default(),
         };
         exchange.read_documents()?;
-        if !exchange.documents.whole() {
-            // A first start, or a store that was lost: seconds of UTC, which grow faster than records are signed, are
-            // above every counter of an earlier life, before what it left on the broker is read.
-            let seconds = exchange.clock.now().utc.earliest_seconds();
-            exchange.counter_seen = seconds.saturating_mul(COUNTERS_A_SECOND);
-        }
+        exchange.begin_counter();
         exchange.read_window(&policy)?;
         // The power may have gone after the plan was kept among the documents and before the window's core had kept it.
         exchange.tell_plan();
         exchange.restore_staged()?;
         Ok(exchange)
+    }
+
+    /// A first start, or a store that was lost: seconds of UTC, which grow faster than records are signed, are above every counter of
+    /// an earlier life, before what it left on the broker is read.
+    fn begin_counter(&mut self) {
+        if !self.documents.whole() {
+            let seconds = self.clock.now().utc.earliest_seconds();
+            self.counter_seen = seconds.saturating_mul(COUNTERS_A_SECOND);
+        }
     }
 
     /// The window as it was before the start.
