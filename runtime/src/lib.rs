@@ -8,7 +8,10 @@
 
 pub mod adapter;
 pub mod bake;
+pub mod compare;
+pub mod draw;
 pub mod engine;
+pub mod fit;
 pub mod gradient;
 pub mod graft;
 pub mod inspect;

@@ -115,7 +115,7 @@ fn a_named_axis_is_pinned_wherever_it_is_and_an_open_one_is_named() {
     assert_eq!(open.why, PinWhy::Open { input: "x".to_owned(), axis: 1, name: "t".to_owned() });
 
     let dims = BTreeMap::from([("t".to_owned(), 5)]);
-    let pinned = pin(&model, &PinOptions { batch: Some(3), dims }).unwrap();
+    let pinned = pin(&model, &PinOptions { batch: Some(3), dims, open: None }).unwrap();
     assert_eq!(fold(&pinned).unwrap().types["y"], TensorType::f32(&[3, 5]));
 }
 
@@ -357,7 +357,7 @@ fn errors_name_the_file() {
     let open = pin(&model, &PinOptions::default()).unwrap_err().to_string();
     assert!(open.contains("broken.onnx: axis 1 of input `x`"), "{open}");
     let dims = BTreeMap::from([("t".to_owned(), 5)]);
-    let pinned = pin(&model, &PinOptions { batch: None, dims }).unwrap();
+    let pinned = pin(&model, &PinOptions { batch: None, dims, open: None }).unwrap();
     let refused = fold(&pinned).unwrap_err().to_string();
     assert!(refused.contains("broken.onnx: Frobnicate node `y`"), "{refused}");
 }

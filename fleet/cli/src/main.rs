@@ -121,6 +121,14 @@ impl EngineArgs {
         Ok(shoal_vehicle::engine::open(&self.config())?)
     }
 
+    /// What graphs are written for.
+    fn profile(&self) -> shoal_runtime::graft::Profile {
+        match self.engine {
+            EngineName::Ort => shoal_runtime::graft::Profile::Cpu,
+            EngineName::Tract => shoal_runtime::graft::Profile::Tract,
+        }
+    }
+
     fn threads(&self) -> std::num::NonZeroUsize {
         std::num::NonZeroUsize::new(usize::from(self.threads))
             .unwrap_or(std::num::NonZeroUsize::MIN)

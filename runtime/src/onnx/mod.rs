@@ -6,6 +6,7 @@ pub mod fold;
 pub mod infer;
 pub mod model;
 pub mod node;
+pub mod open;
 pub mod pin;
 pub mod proto;
 pub mod store;
@@ -15,7 +16,8 @@ pub use builder::{Attr, Builder, Value};
 pub use fold::{FoldError, FoldWhy, fold};
 pub use infer::{InferError, InferWhy, infer};
 pub use model::{Folded, Model, ReadError, WriteError};
-pub use pin::{PinError, PinOptions, PinWhy, pin};
+pub use open::{OpenError, Opened, PinnedAxis, open};
+pub use pin::{OpenAxes, PinError, PinOptions, PinWhy, pin};
 pub use store::{StoreError, set_tensor};
 pub use tensor::{Data, Element, Tensor, TensorError, TensorType};
 

@@ -13,6 +13,17 @@ pub struct PinOptions {
     pub batch: Option<usize>,
     /// For named axes, wherever they are; goes before `batch`.
     pub dims: BTreeMap<String, usize>,
+    /// For open axes behind the first that no name pins; refused where nothing is said.
+    pub open: Option<OpenAxes>,
+}
+
+/// Lengths of open axes behind the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenAxes {
+    /// Of inputs with four axes or more: height and width.
+    pub space: usize,
+    /// Of inputs with fewer: steps, tokens, features.
+    pub other: usize,
 }
 
 /// Why an axis gets no number, and of which file.
@@ -81,6 +92,7 @@ fn pin_input(
             false => Ok(()),
         };
     };
+    let rank = dims.len();
     for (axis, dim) in dims.iter_mut().enumerate() {
         let name = match &dim.value {
             Some(dimension::Value::DimValue(length)) if *length > 0 => continue,
@@ -93,7 +105,11 @@ fn pin_input(
             (None, 0) => options.batch.unwrap_or(1),
             (None, _) => match names.get(&name).filter(|_| !name.is_empty()) {
                 Some(&length) => length,
-                None => return Err(PinWhy::Open { input: label, axis, name }),
+                None => match options.open {
+                    Some(open) if rank >= 4 => open.space,
+                    Some(open) => open.other,
+                    None => return Err(PinWhy::Open { input: label, axis, name }),
+                },
             },
         };
         if !name.is_empty() {

@@ -66,6 +66,17 @@ impl Trainer {
         adapter
     }
 
+    /// As [`Trainer::restart`], with another highest learning rate.
+    ///
+    /// # Errors
+    /// As [`Trainer::restart`].
+    /// # Panics
+    /// As [`Trainer::restart`].
+    pub fn restart_at(&mut self, adapter: &Adapter, peak: f64) -> Result<(), TrainError> {
+        self.options.schedule.peak = peak;
+        self.restart(adapter)
+    }
+
     /// Goes on from another adapter of the same layout as if nothing had been trained: no moments,
     /// step 0.
     ///

@@ -1,35 +1,75 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use shoal_runtime::adapter::{Adapter, PeftConfig};
 use shoal_runtime::bake::bake;
-use shoal_runtime::graft::{graft, sites};
-use shoal_runtime::onnx::Model;
-use shoal_runtime::onnx::fold::fold;
-use shoal_runtime::onnx::pin::{PinOptions, pin};
+use shoal_runtime::compare::compare;
+use shoal_runtime::graft::{Grafted, graft, sites};
+use shoal_runtime::onnx::{Folded, Model};
 
+use super::open::{Axes, result_path};
+use crate::EngineArgs;
 use crate::output::{Failure, Outcome};
 
 /// Fold an adapter into a model: a plain ONNX of the same topology.
 ///
-/// Example: shoal model bake model.onnx adapter -o tuned.onnx
+/// What it gives is compared with the model and the adapter beside it, on drawn inputs, before it is written.
+///
+/// Example: shoal model bake model.onnx model.adapter
 #[derive(Args)]
 pub(crate) struct Bake {
     /// The ONNX file
     model: PathBuf,
     /// A PEFT directory: adapter_config.json and adapter_model.safetensors
     adapter: PathBuf,
-    /// Where the baked model goes
+    /// Where the baked model goes; by default MODEL.baked.onnx here
     #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+    output: Option<PathBuf>,
+    /// Write it without comparing: needs no engine
+    #[arg(long)]
+    no_compare: bool,
+    /// Seed of the inputs that are compared
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    axes: Axes,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 impl Bake {
     pub(crate) fn run(self) -> Outcome {
-        let model = Model::read(&self.model)?;
-        let adapter = read_adapter(&model, &self.adapter)?;
-        bake(&model, &adapter)?.write(&self.output)?;
-        println!("{}", self.output.display());
+        let output = result_path(&self.model, self.output.as_deref(), ".baked.onnx")?;
+        let (model, opened) = self.axes.open(&self.model)?;
+        let (grafted, adapter) = grafted_as(&opened.folded, &self.adapter)?;
+        let baked = bake(&model, &adapter)?;
+        if !self.no_compare {
+            self.compare(&baked, &grafted, &adapter)?;
+        }
+        baked.write(&output)?;
+        println!("{}", output.display());
+        Ok(())
+    }
+
+    fn compare(&self, baked: &Model, grafted: &Grafted, adapter: &Adapter) -> Outcome {
+        let engine = self.engine.open()?;
+        let folded = self.axes.fold(baked)?.folded;
+        let threads = self.engine.threads();
+        let found = compare(&folded, grafted, adapter, &*engine, (self.seed, threads))?;
+        println!(
+            "greatest difference of {} values to the model with the adapter beside it: {:.1e} of `{}` (up to {:.1e} is \
+             rounding)",
+            found.values, found.difference, found.output, found.tolerance
+        );
+        if !found.agrees() {
+            return Err(format!(
+                "{}: baked, `{}` differs by {:.1e}: nothing was written",
+                self.model.display(),
+                found.output,
+                found.difference
+            )
+            .into());
+        }
         Ok(())
     }
 }
@@ -38,10 +78,16 @@ impl Bake {
 ///
 /// # Errors
 /// When it does not fit the model.
-pub(crate) fn read_adapter(model: &Model, directory: &std::path::Path) -> Result<Adapter, Failure> {
+pub(crate) fn read_adapter(model: &Model, directory: &Path) -> Result<Adapter, Failure> {
+    let folded = Axes::default().fold(model)?.folded;
+    Ok(grafted_as(&folded, directory)?.1)
+}
+
+/// A folded model grafted as the configuration of an adapter says, and that adapter.
+fn grafted_as(folded: &Folded, directory: &Path) -> Result<(Grafted, Adapter), Failure> {
     let config = PeftConfig::read(directory)?;
-    let folded = fold(&pin(model, &PinOptions { batch: Some(1), ..PinOptions::default() })?)?;
-    let names: Vec<String> = sites(&folded).into_iter().map(|site| site.name).collect();
-    let grafted = graft(&folded, &config.graft_options(&names))?;
-    Ok(Adapter::read_peft(directory, grafted.layout)?)
+    let names: Vec<String> = sites(folded).into_iter().map(|site| site.name).collect();
+    let grafted = graft(folded, &config.graft_options(&names))?;
+    let adapter = Adapter::read_peft(directory, grafted.layout.clone())?;
+    Ok((grafted, adapter))
 }

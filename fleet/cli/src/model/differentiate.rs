@@ -3,9 +3,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 use shoal_runtime::gradient::{DifferentiateOptions, LossKind, LossSpec, differentiate};
 use shoal_runtime::graft::{FACTOR, Profile, graft_all_weights};
-use shoal_runtime::onnx::fold::fold;
-use shoal_runtime::onnx::pin::{PinOptions, pin};
-use shoal_runtime::onnx::{Folded, Model};
+use shoal_runtime::onnx::Folded;
 
 use super::graft::Sites;
 use crate::output::{Failure, Outcome};
@@ -66,9 +64,7 @@ impl Differentiate {
 
     /// The graph to differentiate and the inputs to differentiate by.
     fn wanted(&self) -> Result<(Folded, Vec<String>), Failure> {
-        let model = Model::read(&self.model)?;
-        let pins = PinOptions { batch: Some(self.sites.batch), ..PinOptions::default() };
-        let folded = fold(&pin(&model, &pins)?)?;
+        let folded = self.sites.open(&self.model)?.1.folded;
         if self.all_weights {
             let all = graft_all_weights(&folded, &[])?;
             let wrt = all.weights.iter().map(|weight| weight.input.clone()).collect();
@@ -80,7 +76,7 @@ impl Differentiate {
         if !factors.is_empty() {
             return Ok((folded, factors));
         }
-        let grafted = self.sites.graft(&self.model)?;
+        let grafted = self.sites.graft(&folded, Profile::Cpu)?;
         let wrt = grafted.layout.factors().map(|factor| factor.input.clone()).collect();
         Ok((grafted.folded, wrt))
     }

@@ -1,71 +1,75 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use shoal_runtime::graft::{GraftOptions, Grafted, Profile, graft};
-use shoal_runtime::onnx::Model;
-use shoal_runtime::onnx::fold::fold;
-use shoal_runtime::onnx::pin::{PinOptions, pin};
+use shoal_runtime::onnx::{Folded, Model, Opened};
 
+use super::open::{Axes, result_path};
 use crate::output::{Failure, Outcome};
 
 /// Which sites carry factors, and of what rank.
 #[derive(Args, Clone)]
 pub(crate) struct Sites {
-    /// Glob on site names, again for more; a leading ! takes sites out
-    #[arg(long = "targets", value_name = "GLOB")]
+    /// Glob on site names, again for more; a leading ! takes sites out, =RANK behind it gives them another rank
+    #[arg(long = "targets", value_name = "GLOB[=RANK]")]
     pub(crate) targets: Vec<String>,
-    /// Rank of the factors
-    #[arg(long, default_value_t = 8)]
-    pub(crate) rank: usize,
-    /// α of ΔW = (α/rank)·B·A
-    #[arg(long, default_value_t = 16.0)]
-    pub(crate) alpha: f32,
-    /// Length of an open first axis: the batch
-    #[arg(long, default_value_t = 1)]
-    pub(crate) batch: usize,
+    /// Rank of the factors; 8 where nothing is said
+    #[arg(long)]
+    rank: Option<usize>,
+    /// α of ΔW = (α/rank)·B·A; 16 where nothing is said
+    #[arg(long)]
+    alpha: Option<f32>,
+    #[command(flatten)]
+    pub(crate) axes: Axes,
 }
 
 impl Sites {
-    /// Reads a model and grafts it.
-    pub(crate) fn graft(&self, path: &std::path::Path) -> Result<Grafted, Failure> {
-        let model = Model::read(path)?;
-        let pin_options = PinOptions { batch: Some(self.batch), ..PinOptions::default() };
-        let folded = fold(&pin(&model, &pin_options)?)?;
+    /// Reads and folds a model.
+    pub(crate) fn open(&self, path: &Path) -> Result<(Model, Opened), Failure> {
+        self.axes.open(path)
+    }
+
+    /// Grafts a folded model.
+    pub(crate) fn graft(&self, folded: &Folded, profile: Profile) -> Result<Grafted, Failure> {
+        let default = GraftOptions::default();
         let options = GraftOptions {
             targets: self.targets.clone(),
-            rank: self.rank,
-            alpha: self.alpha,
-            profile: Profile::Cpu,
+            rank: self.rank.unwrap_or(default.rank),
+            alpha: self.alpha.unwrap_or(default.alpha),
+            profile,
         };
-        Ok(graft(&folded, &options)?)
+        Ok(graft(folded, &options)?)
+    }
+
+    /// Whether anything was asked for.
+    pub(crate) fn is_given(&self) -> bool {
+        let axes = self.axes.is_given();
+        axes || !self.targets.is_empty() || self.rank.is_some() || self.alpha.is_some()
     }
 }
 
 /// Make LoRA factors inputs of a model.
 ///
-/// Example: shoal model graft model.onnx -o grafted.onnx --targets 'decoder.*' --rank 8
+/// Example: shoal model graft model.onnx --targets 'decoder.*' --targets 'head.*=32'
 #[derive(Args)]
 pub(crate) struct Graft {
     /// The ONNX file
     model: PathBuf,
-    /// Where the grafted model goes
+    /// Where the grafted model goes; by default MODEL.grafted.onnx here
     #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+    output: Option<PathBuf>,
     #[command(flatten)]
     sites: Sites,
 }
 
 impl Graft {
     pub(crate) fn run(self) -> Outcome {
-        let grafted = self.sites.graft(&self.model)?;
-        grafted.folded.model.write(&self.output)?;
+        let output = result_path(&self.model, self.output.as_deref(), ".grafted.onnx")?;
+        let (_, opened) = self.sites.open(&self.model)?;
+        let grafted = self.sites.graft(&opened.folded, Profile::Cpu)?;
+        grafted.folded.model.write(&output)?;
         let layout = &grafted.layout;
-        println!(
-            "{}: {} sites, {} values",
-            self.output.display(),
-            layout.sites.len(),
-            layout.values()
-        );
+        println!("{}: {} sites, {} values", output.display(), layout.sites.len(), layout.values());
         Ok(())
     }
 }

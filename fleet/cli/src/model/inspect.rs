@@ -5,9 +5,8 @@ use clap::Args;
 use serde::Serialize;
 use shoal_runtime::gradient;
 use shoal_runtime::inspect::{Report, inspect};
-use shoal_runtime::onnx::Model;
-use shoal_runtime::onnx::pin::PinOptions;
 
+use super::open::Axes;
 use crate::output::{Outcome, json};
 
 /// Operators, LoRA sites, parameters, what can be differentiated and what not.
@@ -20,9 +19,8 @@ pub(crate) struct Inspect {
     /// Rank that factor sizes are given for
     #[arg(long, default_value_t = 8)]
     rank: usize,
-    /// Length of an open first axis
-    #[arg(long, default_value_t = 1)]
-    batch: usize,
+    #[command(flatten)]
+    axes: Axes,
     /// Machine-readable
     #[arg(long)]
     json: bool,
@@ -38,9 +36,8 @@ struct Whole {
 
 impl Inspect {
     pub(crate) fn run(self) -> Outcome {
-        let model = Model::read(&self.model)?;
-        let options = PinOptions { batch: Some(self.batch), ..PinOptions::default() };
-        let (report, folded) = inspect(&model, &options, self.rank)?;
+        let (model, opened) = self.axes.open(&self.model)?;
+        let (report, folded) = inspect(&model, &opened.options, self.rank)?;
         // One weight may serve several sites.
         let weights: BTreeSet<String> =
             report.sites.iter().map(|site| site.weight.clone()).collect();

@@ -2,9 +2,11 @@
 
 pub(crate) mod bake;
 mod differentiate;
+mod fit;
 mod graft;
 mod init;
 mod inspect;
+mod open;
 mod pretrain;
 mod train;
 
@@ -25,7 +27,7 @@ pub(crate) enum Model {
     Init(init::Init),
     /// Train all weights of a package on generated roads, and on footage if given
     Pretrain(pretrain::Pretrain),
-    /// Train an adapter of a package on drives
+    /// Train an adapter: of a package on drives, of a bare ONNX file on its own outputs
     Train(train::Train),
     /// Fold an adapter into a model: a plain ONNX again
     Bake(bake::Bake),

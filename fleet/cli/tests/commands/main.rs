@@ -1,6 +1,7 @@
 //! The `shoal` command from outside, on the package that ships and on generated roads.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bring;
 mod campaign;
 mod fleet;
 mod report;

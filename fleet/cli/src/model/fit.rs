@@ -1,0 +1,49 @@
+//! `shoal model train` of a bare ONNX file.
+
+use std::path::Path;
+
+use shoal_runtime::draw::{PERTURBATION, REDRAWN};
+use shoal_runtime::engine::Engine;
+use shoal_runtime::fit::{FitOptions, fit as fit_adapter};
+
+use super::graft::Sites;
+use crate::output::{Outcome, Progress};
+
+/// Fits an adapter to the model's own outputs under perturbed inputs, and writes it as a PEFT directory.
+pub(super) fn fit(
+    path: &Path,
+    sites: &Sites,
+    engine: &dyn Engine,
+    options: &FitOptions,
+    output: &Path,
+) -> Outcome {
+    let (_, opened) = sites.open(path)?;
+    let grafted = sites.graft(&opened.folded, options.profile)?;
+    let mut progress = Progress::new();
+    let fitted = fit_adapter(&grafted, engine, options, |step, loss| {
+        let text = format!("steps with {}, loss {loss:.4}", engine.describe());
+        progress.show(u64::from(step), u64::from(options.steps), text);
+    })
+    .map_err(|why| format!("{}: {why}", path.display()))?;
+    for of in &fitted.inputs {
+        println!("input {} {}: {}, seed {}", of.input, of.ty, of.range, options.seed);
+    }
+    println!(
+        "perturbed: reals and pixels by at most {PERTURBATION} of their range, one index in {REDRAWN} drawn again; \
+         wanted is what the model gives unperturbed"
+    );
+    for loss in &fitted.losses {
+        let place = if loss.moved() { format!(" (on `{}`)", loss.tensor) } else { String::new() };
+        println!("output {}{place}: squared error over what it is untuned", loss.output);
+    }
+    if !fitted.untrained.is_empty() {
+        println!("no output depends on {}: they stay as they are", fitted.untrained.join(", "));
+    }
+    println!(
+        "loss {:.4} before, {:.4} after {} steps at learning rate {:.0e}",
+        fitted.before, fitted.after, options.steps, fitted.learning_rate
+    );
+    fitted.adapter.write_peft(output)?;
+    println!("{}", output.display());
+    Ok(())
+}

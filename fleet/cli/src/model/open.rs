@@ -1,0 +1,97 @@
+//! What every command on an ONNX file begins and ends with: its graph, and where results go.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use shoal_runtime::onnx::{Model, Opened, open};
+
+use crate::output::Failure;
+
+/// Lengths of axes that a model leaves open.
+#[derive(Args, Clone, Default)]
+pub(crate) struct Axes {
+    /// Length of an open first axis: the batch; 1 where nothing is said
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Length of a named axis, again for more; other open axes get the first usual length that fits
+    #[arg(long = "dim", value_name = "NAME=LENGTH", value_parser = dim)]
+    dims: Vec<(String, usize)>,
+}
+
+impl Axes {
+    /// Reads and folds a model, and says on standard error which axes were given a length.
+    pub(crate) fn open(&self, path: &Path) -> Result<(Model, Opened), Failure> {
+        let model = Model::read(path)?;
+        let opened = self.fold(&model)?;
+        if !opened.pinned.is_empty() {
+            let axes: Vec<String> = opened.pinned.iter().map(ToString::to_string).collect();
+            eprintln!("open axes: {} (--batch, --dim NAME=LENGTH)", axes.join(", "));
+        }
+        Ok((model, opened))
+    }
+
+    /// Whether anything was asked for.
+    pub(crate) fn is_given(&self) -> bool {
+        self.batch.is_some() || !self.dims.is_empty()
+    }
+
+    /// Folds a model that was read.
+    pub(crate) fn fold(&self, model: &Model) -> Result<Opened, Failure> {
+        let dims: BTreeMap<String, usize> = self.dims.iter().cloned().collect();
+        Ok(open(model, self.batch, &dims)?)
+    }
+}
+
+fn dim(text: &str) -> Result<(String, usize), String> {
+    let parsed = text.rsplit_once('=').and_then(|(name, n)| Some((name, n.parse().ok()?)));
+    match parsed.filter(|(name, length)| !name.is_empty() && *length > 0) {
+        Some((name, length)) => Ok((name.to_owned(), length)),
+        None => Err("expected NAME=LENGTH, such as height=224".to_owned()),
+    }
+}
+
+/// Where a result goes: where it was asked for, else beside the current directory as the model's name and `ending`.
+///
+/// # Errors
+/// If that is the model itself.
+pub(crate) fn result_path(
+    model: &Path,
+    asked: Option<&Path>,
+    ending: &str,
+) -> Result<PathBuf, Failure> {
+    let mut name = model.file_stem().unwrap_or_default().to_owned();
+    name.push(ending);
+    let path = asked.map_or_else(|| PathBuf::from(name), Path::to_owned);
+    let same = |a: &Path, b: &Path| match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    };
+    if same(&path, model) {
+        return Err(format!("{} is the model itself: choose another -o", path.display()).into());
+    }
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_is_named_after_its_model_and_never_replaces_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("a.b.onnx");
+        std::fs::write(&model, []).unwrap();
+        let path = result_path(&model, None, ".grafted.onnx").unwrap();
+        assert_eq!(path, Path::new("a.b.grafted.onnx"));
+        let other = folder.path().join("c.onnx");
+        assert_eq!(result_path(&model, Some(&other), "").unwrap(), other);
+        assert!(result_path(&model, Some(&folder.path().join("./a.b.onnx")), "").is_err());
+    }
+
+    #[test]
+    fn a_named_axis_has_a_length() {
+        assert_eq!(dim("a=b=3").unwrap(), ("a=b".to_owned(), 3));
+        assert!(dim("a").is_err() && dim("a=0").is_err() && dim("=4").is_err());
+    }
+}

@@ -1,0 +1,106 @@
+//! ONNX files that others made, by their path alone: inspected, grafted, differentiated, trained, baked and compared.
+//! Real ones where they are at hand (`../shared/data`, or `SHOAL_DATA`).
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use super::{SHOAL, engine, package, text};
+
+/// The real models; none (said on standard error) where the material is not at hand.
+fn models() -> Vec<PathBuf> {
+    let data = std::env::var_os("SHOAL_DATA").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
+        PathBuf::from,
+    );
+    let Ok(entries) = std::fs::read_dir(data.join("models")) else {
+        eprintln!("SKIPPED: no models in {}", data.display());
+        return Vec::new();
+    };
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "onnx"));
+    files.sort();
+    files
+}
+
+/// Runs `shoal model` in a folder of its own.
+fn model(folder: &Path, args: &[&str]) -> Output {
+    Command::new(SHOAL).arg("model").args(args).current_dir(folder).output().unwrap()
+}
+
+fn succeeds(folder: &Path, args: &[&str]) -> String {
+    let output = model(folder, args);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The two losses of `loss A before, B after …`.
+fn losses(said: &str) -> (f32, f32) {
+    let line = said.lines().find(|line| line.starts_with("loss ")).unwrap();
+    let mut numbers = line.split_whitespace().filter_map(|word| word.parse().ok());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+/// Every command on one file; `how` is what is said beyond its path where an engine runs.
+fn bring(file: &Path, how: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let stem = file.file_stem().unwrap().to_str().unwrap();
+    let path = text(file);
+    succeeds(folder.path(), &["inspect", path]);
+    let grafted = format!("{stem}.grafted.onnx");
+    assert!(succeeds(folder.path(), &["graft", path]).starts_with(&grafted));
+    succeeds(folder.path(), &["differentiate", path, "-o", "training.onnx"]);
+    let said = succeeds(folder.path(), &[&["train", path], how].concat());
+    let (before, after) = losses(&said);
+    assert!(after < before, "{path}: {said}");
+    let adapter = format!("{stem}.adapter");
+    assert!(said.ends_with(&format!("{adapter}\n")), "{said}");
+    let said = succeeds(folder.path(), &[&["bake", path, &adapter], how].concat());
+    assert!(said.contains("greatest difference of"), "{path}: {said}");
+    for made in [grafted, "training.onnx".to_owned(), format!("{stem}.baked.onnx")] {
+        succeeds(folder.path(), &["inspect", &made]);
+    }
+}
+
+#[test]
+fn every_real_model_is_inspected_grafted_differentiated_trained_and_baked_by_its_path_alone() {
+    if engine() != "ort" {
+        return;
+    }
+    models().iter().for_each(|file| bring(file, &[]));
+}
+
+/// The quick ones: an image network of the oldest operators, and a transformer.
+#[test]
+fn the_embedded_engine_trains_and_bakes_real_models_too() {
+    let quick = ["dave_small", "pilotnet_gray_66x200", "tinyphysics"];
+    let files = models();
+    let quick =
+        files.iter().filter(|file| quick.iter().any(|name| file.ends_with(format!("{name}.onnx"))));
+    quick.for_each(|file| bring(file, &["--engine", "tract"]));
+}
+
+#[test]
+fn a_package_still_asks_for_its_data_and_a_bare_file_for_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = package();
+    let output = model(folder.path(), &["train", text(&world)]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--data DIR"));
+    let output = model(folder.path(), &["train", text(&world), "--data", ".", "--rank", "4"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("as its recipe says"));
+    let file = world.join("model.onnx");
+    let output = model(folder.path(), &["train", text(&file), "--data", "."]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--data is for a package"));
+}
+
+#[test]
+fn a_result_never_takes_the_place_of_its_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.onnx");
+    std::fs::copy(package().join("model.onnx"), &file).unwrap();
+    let before = std::fs::read(&file).unwrap();
+    let output = model(folder.path(), &["graft", "model.onnx", "-o", "./model.onnx"]);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is the model itself"));
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+}

@@ -1,0 +1,161 @@
+//! Whether a baked model computes what the grafted one does, on drawn inputs.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use crate::adapter::Adapter;
+use crate::draw::{draw, ranges};
+use crate::engine::{Engine, EngineError, LoadOptions, Optimise, Session};
+use crate::graft::Grafted;
+use crate::onnx::{Element, Folded, Tensor};
+
+/// Batches that are compared.
+const BATCHES: u32 = 2;
+/// How many times the grafted model's own rounding a baked one may be off.
+pub const ROUNDINGS: f64 = 4.0;
+
+/// How far apart two models are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// The output at which they differ most.
+    pub output: String,
+    /// The greatest difference there, over the greatest value of that output.
+    pub difference: f64,
+    /// What rounding may bring: [`tolerance`] of the coarsest weight, or [`ROUNDINGS`] times by how much that output
+    /// of the grafted model alone differs between two orders of arithmetic, whichever is more.
+    pub tolerance: f64,
+    /// Values that were compared.
+    pub values: usize,
+}
+
+impl Comparison {
+    /// Whether the difference is rounding.
+    pub fn agrees(&self) -> bool {
+        self.difference <= self.tolerance
+    }
+}
+
+/// How far a baked model may be off, relative to the greatest value of an output: its weights are rounded to
+/// their own element again.
+pub fn tolerance(element: Element) -> f64 {
+    match element {
+        Element::F16 => 1e-2,
+        Element::Bf16 => 8e-2,
+        Element::F32
+        | Element::F64
+        | Element::I64
+        | Element::I32
+        | Element::I16
+        | Element::I8
+        | Element::U64
+        | Element::U32
+        | Element::U16
+        | Element::U8
+        | Element::Bool => 1e-5,
+    }
+}
+
+/// Runs a baked model and the grafted one with the adapter on the same drawn inputs.
+///
+/// Both are folded with the same pins. Values that are not numbers on both sides are equal.
+///
+/// # Errors
+/// [`EngineError`] if one of the models cannot be loaded or run.
+pub fn compare(
+    baked: &Folded,
+    grafted: &Grafted,
+    adapter: &Adapter,
+    engine: &dyn Engine,
+    (seed, threads): (u64, NonZeroUsize),
+) -> Result<Comparison, EngineError> {
+    // As little as possible rearranged: what is compared is the weights.
+    let options = LoadOptions { threads, optimise: Optimise::Basic, ..LoadOptions::default() };
+    let rearranged = LoadOptions { optimise: Optimise::All, ..options.clone() };
+    let mut plain = engine.load(&baked.model, &options)?;
+    let mut with_adapter = with_factors(grafted, adapter, engine, &options)?;
+    let mut again = with_factors(grafted, adapter, engine, &rearranged)?;
+    let types = &grafted.folded.types;
+    let sites = adapter.layout().sites.iter();
+    let elements = sites.filter_map(|site| types.get(&site.weight)).map(|ty| ty.element);
+    let rounding = elements.map(tolerance).fold(tolerance(Element::F32), f64::max);
+    let ranges = ranges(baked);
+    let mut found: Option<Comparison> = None;
+    let mut values = 0;
+    for batch in 0..BATCHES {
+        for session in [&mut with_adapter, &mut plain, &mut again] {
+            for drawn in draw(&ranges, seed, batch) {
+                let input = session.input_index(&drawn.input)?;
+                session.write(input, &drawn.clean)?;
+            }
+            session.run()?;
+        }
+        let (want, again) = (outputs(&*with_adapter)?, outputs(&*again)?);
+        for (output, got) in outputs(&*plain)? {
+            let (Some(want), Some(again)) = (want.get(&output), again.get(&output)) else {
+                continue;
+            };
+            values += got.len();
+            let difference = distance(want, &got);
+            let tolerance = rounding.max(ROUNDINGS * distance(want, again));
+            let one = Comparison { output, difference, tolerance, values };
+            // The one that is furthest beyond what it may be.
+            let worse = |than: &Comparison| {
+                one.difference / one.tolerance > than.difference / than.tolerance
+            };
+            if found.as_ref().is_none_or(worse) {
+                found = Some(one);
+            }
+        }
+    }
+    let none = Comparison { output: String::new(), difference: 0.0, tolerance: rounding, values };
+    Ok(Comparison { values, ..found.unwrap_or(none) })
+}
+
+/// A session of the grafted model that holds the adapter.
+fn with_factors(
+    grafted: &Grafted,
+    adapter: &Adapter,
+    engine: &dyn Engine,
+    options: &LoadOptions,
+) -> Result<Box<dyn Session>, EngineError> {
+    let mut session = engine.load(&grafted.folded.model, options)?;
+    for factor in adapter.layout().factors() {
+        let input = session.input_index(&factor.input)?;
+        session.write_f32(input, adapter.factor(factor))?;
+    }
+    Ok(session)
+}
+
+fn outputs(session: &dyn Session) -> Result<BTreeMap<String, Vec<f64>>, EngineError> {
+    let mut all = BTreeMap::new();
+    for (index, port) in session.outputs().iter().enumerate() {
+        let bytes = session.output_bytes(index)?;
+        let tensor = Tensor::from_le_bytes(port.ty.element, &port.ty.dims, bytes);
+        all.insert(port.name.clone(), tensor.map_or_else(Vec::new, |t| t.to_f64s()));
+    }
+    Ok(all)
+}
+
+fn distance(want: &[f64], got: &[f64]) -> f64 {
+    let scale = want.iter().filter(|x| x.is_finite()).fold(0.0_f64, |m, x| m.max(x.abs()));
+    let scale = if scale > 0.0 { scale } else { 1.0 };
+    let off = want.iter().zip(got).map(|(a, b)| match (a - b).abs() {
+        _ if a == b || (a.is_nan() && b.is_nan()) => 0.0,
+        off if off.is_nan() => f64::INFINITY,
+        off => off,
+    });
+    off.fold(0.0, f64::max) / scale
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distance_is_relative_to_the_greatest_value_and_infinite_beside_what_is_no_number() {
+        assert_eq!(distance(&[2.0, -4.0], &[2.0, -3.0]), 0.25);
+        assert_eq!(distance(&[0.0, f64::NAN], &[0.0, f64::NAN]), 0.0);
+        assert_eq!(distance(&[f64::INFINITY, 1.0], &[f64::INFINITY, 1.0]), 0.0);
+        assert!(distance(&[1.0], &[f64::NAN]).is_infinite());
+    }
+}

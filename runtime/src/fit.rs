@@ -1,0 +1,280 @@
+//! Training without labels: an adapter that gives, for perturbed inputs, what the model itself gives for clean ones.
+//!
+//! It shows that a model can be tuned at all, with nothing but its file. The inputs are drawn ([`crate::draw`]); each
+//! output's squared error is divided by what it is before the first step, so that the loss begins at about 1 for each
+//! output, whatever its unit.
+
+use std::num::NonZeroUsize;
+
+use crate::adapter::Adapter;
+use crate::draw::{Drawn, InputRange, draw, ranges};
+use crate::engine::{Engine, EngineError, LoadOptions, Session};
+use crate::gradient::{DifferentiateOptions, Differentiated, PlacedLoss, Refusal, differentiate};
+use crate::graft::{Grafted, Profile};
+use crate::onnx::{Element, Tensor, TensorType};
+use crate::train::{AdamW, Decay, Schedule, TrainError, TrainOptions, Trainer};
+
+/// How often training begins again with a tenth of the learning rate, where the loss did not fall.
+const ATTEMPTS: u32 = 5;
+/// Gradients longer than this are shortened.
+const GRADIENT_NORM_MAX: f32 = 1.0;
+
+/// How to fit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FitOptions {
+    /// Gradient steps.
+    pub steps: u32,
+    /// The learning rate that is tried first.
+    pub learning_rate: f64,
+    /// Seed of the factors' start values and of the inputs.
+    pub seed: u64,
+    /// Batches that are drawn; steps take them in turn.
+    pub batches: u32,
+    /// Threads of one run.
+    pub threads: NonZeroUsize,
+    /// The engine the graph is written for.
+    pub profile: Profile,
+}
+
+impl Default for FitOptions {
+    fn default() -> Self {
+        FitOptions {
+            steps: 10,
+            learning_rate: 3e-4,
+            seed: 0,
+            batches: 4,
+            threads: NonZeroUsize::MIN,
+            profile: Profile::Cpu,
+        }
+    }
+}
+
+/// A fitted adapter.
+#[derive(Clone, Debug)]
+pub struct Fitted {
+    /// Its values.
+    pub adapter: Adapter,
+    /// The loss over all batches before the first step.
+    pub before: f32,
+    /// The loss over the same batches after the last step.
+    pub after: f32,
+    /// The learning rate with which it fell.
+    pub learning_rate: f64,
+    /// Where the losses sit.
+    pub losses: Vec<PlacedLoss>,
+    /// Factors that no loss depends on: they stay as they were.
+    pub untrained: Vec<String>,
+    /// What was drawn for each input.
+    pub inputs: Vec<InputRange>,
+}
+
+/// Why an adapter cannot be fitted.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Debug, thiserror::Error)]
+pub enum FitError {
+    #[error(transparent)]
+    Refusal(#[from] Refusal),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    #[error("`{tensor}` holds {value} for drawn inputs: nothing can be fitted to it")]
+    NotFinite { tensor: String, value: f64 },
+    #[error(
+        "no output changes when the inputs do ({}): there is nothing to fit without labels",
+        inputs.join(", ")
+    )]
+    NothingMoves { inputs: Vec<String> },
+    #[error("the loss does not fall: {before} before, {after} after {steps} steps at {rate}")]
+    DoesNotFall { before: f32, after: f32, steps: u32, rate: f64 },
+}
+
+/// Fits an adapter of a grafted model to the model's own outputs. `progress` hears of every step and its loss.
+///
+/// # Errors
+/// [`FitError`].
+pub fn fit(
+    grafted: &Grafted,
+    engine: &dyn Engine,
+    options: &FitOptions,
+    mut progress: impl FnMut(u32, f32),
+) -> Result<Fitted, FitError> {
+    let (training, untrained) = training_graph(grafted, options.profile)?;
+    let mut model = training.folded.model.clone();
+    for loss in &training.losses {
+        if let Some(ty) = training.folded.types.get(&loss.tensor) {
+            model.graph_mut().output.push(ty.to_value_info(&loss.tensor));
+        }
+    }
+    let mut inputs = ranges(&training.folded);
+    inputs.retain(|of| grafted_input(grafted, &of.input));
+    let session = engine.load(&model, &LoadOptions::training(options.threads))?;
+    let start = Adapter::start(grafted.layout.clone(), options.seed);
+    let mut trainer = Trainer::from_adapter(session, train_options(options.learning_rate), &start)?;
+    let mut batches = Vec::new();
+    for number in 0..options.batches.max(1) {
+        let drawn = draw(&inputs, options.seed, number);
+        batches.push(Batch::of(trainer.session(), drawn, &training.losses)?);
+    }
+    weigh(trainer.session(), &batches, &training.losses, &inputs)?;
+    let before = loss_over(&mut trainer, &batches)?;
+    let (mut rate, mut after) = (options.learning_rate, before);
+    for _ in 0..ATTEMPTS {
+        trainer.restart_at(&start, rate)?;
+        match steps(&mut trainer, &batches, options.steps, &mut progress) {
+            Ok(loss) => after = loss,
+            Err(TrainError::NotFinite { .. }) => after = f32::NAN,
+            Err(other) => return Err(other.into()),
+        }
+        if after < before {
+            let adapter = trainer.adapter(&start);
+            let (learning_rate, losses) = (rate, training.losses);
+            return Ok(Fitted { adapter, before, after, learning_rate, losses, untrained, inputs });
+        }
+        rate /= 10.0;
+    }
+    Err(FitError::DoesNotFall { before, after, steps: options.steps, rate: rate * 10.0 })
+}
+
+/// Whether an input is the model's own, not a factor, target or weight of a loss.
+fn grafted_input(grafted: &Grafted, name: &str) -> bool {
+    let is_factor = grafted.layout.factors().any(|factor| factor.input == name);
+    let mut own = grafted.folded.model.graph().input.iter();
+    !is_factor && own.any(|input| input.name() == name)
+}
+
+fn train_options(rate: f64) -> TrainOptions {
+    TrainOptions {
+        optimiser: AdamW::default(),
+        schedule: Schedule { peak: rate, warm_up_steps: 0, decay: Decay::Constant },
+        gradient_norm_max: Some(GRADIENT_NORM_MAX),
+        average: None,
+    }
+}
+
+/// The training graph by every factor that a loss depends on, and the factors that none does.
+fn training_graph(
+    grafted: &Grafted,
+    profile: Profile,
+) -> Result<(Differentiated, Vec<String>), Refusal> {
+    let wrt = grafted.layout.factors().map(|factor| factor.input.clone()).collect();
+    let mut options = DifferentiateOptions { losses: Vec::new(), wrt, strict: false, profile };
+    match differentiate(&grafted.folded, &options) {
+        Err(Refusal::NotReached { inputs, .. }) if inputs.len() < options.wrt.len() => {
+            options.wrt.retain(|input| !inputs.contains(input));
+            Ok((differentiate(&grafted.folded, &options)?, inputs))
+        }
+        other => Ok((other?, Vec::new())),
+    }
+}
+
+/// Perturbed inputs and what is wanted for them.
+struct Batch {
+    /// Input, perturbed values.
+    perturbed: Vec<(usize, Tensor)>,
+    /// Input, what the model gives for clean inputs.
+    targets: Vec<(usize, Tensor)>,
+}
+
+impl Batch {
+    /// Runs the model, whose adapter changes nothing yet, on the clean inputs.
+    fn of(
+        session: &mut dyn Session,
+        drawn: Vec<Drawn>,
+        losses: &[PlacedLoss],
+    ) -> Result<Batch, FitError> {
+        let mut perturbed = Vec::new();
+        for one in drawn {
+            // A training graph keeps inputs that it does not read.
+            let input = session.input_index(&one.input)?;
+            session.write(input, &one.clean)?;
+            perturbed.push((input, one.perturbed));
+        }
+        session.run()?;
+        let mut targets = Vec::new();
+        for loss in losses {
+            let target = read(session, &loss.tensor)?;
+            if let Some(value) = target.to_f64s().into_iter().find(|x| !x.is_finite()) {
+                return Err(FitError::NotFinite { tensor: loss.tensor.clone(), value });
+            }
+            targets.push((session.input_index(&loss.target)?, target));
+        }
+        Ok(Batch { perturbed, targets })
+    }
+
+    fn write(&self, session: &mut dyn Session) -> Result<(), EngineError> {
+        let all = self.perturbed.iter().chain(&self.targets);
+        all.into_iter().try_for_each(|(input, tensor)| session.write(*input, tensor))
+    }
+}
+
+fn read(session: &dyn Session, tensor: &str) -> Result<Tensor, EngineError> {
+    let output = session.output_index(tensor)?;
+    let TensorType { element, dims } = session.outputs()[output].ty.clone();
+    let read = Tensor::from_le_bytes(element, &dims, session.output_bytes(output)?);
+    Ok(read.unwrap_or_else(|| unreachable!("an output has the bytes of its type")))
+}
+
+/// Sets the weight of every loss to one over its mean squared error before the first step.
+fn weigh(
+    session: &mut dyn Session,
+    batches: &[Batch],
+    losses: &[PlacedLoss],
+    inputs: &[InputRange],
+) -> Result<(), FitError> {
+    let (mut errors, mut squares) = (vec![0.0; losses.len()], vec![0.0; losses.len()]);
+    for batch in batches {
+        batch.write(session)?;
+        session.run()?;
+        for (at, (loss, (_, target))) in losses.iter().zip(&batch.targets).enumerate() {
+            let (want, got) = (target.to_f64s(), read(session, &loss.tensor)?.to_f64s());
+            let count = (want.len().max(1) * batches.len()) as f64;
+            let error = want.iter().zip(&got).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+            errors[at] += error / count;
+            squares[at] += want.iter().map(|x| x * x).sum::<f64>() / count;
+        }
+    }
+    // Rounding alone is no change.
+    let moves = |at: usize| errors[at] > 1e-12 * squares[at];
+    if !(0..losses.len()).any(moves) {
+        let inputs = inputs.iter().map(|of| format!("{} {}", of.input, of.range)).collect();
+        return Err(FitError::NothingMoves { inputs });
+    }
+    for (at, loss) in losses.iter().enumerate() {
+        let weight = if moves(at) { 1.0 / errors[at] } else { 0.0 };
+        let input = session.input_index(&loss.weight)?;
+        let ty = session.inputs()[input].ty.clone();
+        let tensor = Tensor::scalar(ty.element, weight.min(greatest(ty.element)) as f32);
+        let bytes = tensor.to_le_bytes().repeat(ty.values());
+        session.write_bytes(input, ty.element, &bytes)?;
+    }
+    Ok(())
+}
+
+/// The greatest weight that an element holds with room for a sum.
+fn greatest(element: Element) -> f64 {
+    if element == Element::F16 { 1e4 } else { 1e30 }
+}
+
+fn loss_over(trainer: &mut Trainer, batches: &[Batch]) -> Result<f32, TrainError> {
+    let mut sum = 0.0_f64;
+    for batch in batches {
+        batch.write(trainer.session())?;
+        sum += f64::from(trainer.loss()?);
+    }
+    Ok((sum / batches.len() as f64) as f32)
+}
+
+/// Trains, and gives the loss over all batches after the last step.
+fn steps(
+    trainer: &mut Trainer,
+    batches: &[Batch],
+    count: u32,
+    progress: &mut impl FnMut(u32, f32),
+) -> Result<f32, TrainError> {
+    for (step, batch) in (1..=count).zip(batches.iter().cycle()) {
+        batch.write(trainer.session())?;
+        progress(step, trainer.step()?.loss);
+    }
+    loss_over(trainer, batches)
+}

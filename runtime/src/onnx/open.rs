@@ -1,0 +1,131 @@
+//! A model folded with nothing said beyond its file: open axes get the first lengths that the graph takes.
+
+use std::collections::BTreeMap;
+
+use super::fold::{FoldError, fold};
+use super::model::{Folded, Model};
+use super::pin::{OpenAxes, PinError, PinOptions, pin};
+use super::proto::{Dimension, ValueInfoProto, dimension, type_proto};
+
+/// What is tried for open axes behind the first, in this order: sizes of images that networks take, and lengths
+/// of sequences.
+const TRIED: [OpenAxes; 6] = [
+    OpenAxes { space: 224, other: 16 },
+    OpenAxes { space: 64, other: 8 },
+    OpenAxes { space: 256, other: 32 },
+    OpenAxes { space: 32, other: 64 },
+    OpenAxes { space: 416, other: 128 },
+    OpenAxes { space: 512, other: 1 },
+];
+
+/// A folded model, and which axes got which number for it.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The graph.
+    pub folded: Folded,
+    /// How the model was pinned: pinned so again, it folds to the same graph.
+    pub options: PinOptions,
+    /// The axes that the file leaves open.
+    pub pinned: Vec<PinnedAxis>,
+}
+
+/// An axis that the file leaves open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinnedAxis {
+    /// The graph input.
+    pub input: String,
+    /// The place of the axis, from 0.
+    pub axis: usize,
+    /// Its name in the file; empty where it has none.
+    pub name: String,
+    /// What it was given.
+    pub length: usize,
+}
+
+impl std::fmt::Display for PinnedAxis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let PinnedAxis { input, axis, name, length } = self;
+        match name.as_str() {
+            "" => write!(f, "axis {axis} of `{input}` = {length}"),
+            _ => write!(f, "axis {axis} of `{input}` (`{name}`) = {length}"),
+        }
+    }
+}
+
+/// Why a model cannot be folded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// An axis gets no number.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// The graph cannot be folded.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+}
+
+/// Pins and folds a model. `batch` is for an open first axis, 1 where nothing is said; `dims` for named axes. Every
+/// other open axis gets the first of a few usual lengths with which the graph can be folded.
+///
+/// # Errors
+/// [`OpenError`]: that of the first attempt, if none fits.
+pub fn open(
+    model: &Model,
+    batch: Option<usize>,
+    dims: &BTreeMap<String, usize>,
+) -> Result<Opened, OpenError> {
+    let with = |open| {
+        let options = PinOptions { batch, dims: dims.clone(), open };
+        let pinned = pin(model, &options)?;
+        let folded = fold(&pinned)?;
+        Ok(Opened { folded, options, pinned: axes(model, &pinned) })
+    };
+    let mut first = match with(None) {
+        Err(OpenError::Pin(why)) => OpenError::Pin(why),
+        other => return other,
+    };
+    for (attempt, lengths) in TRIED.into_iter().enumerate() {
+        match with(Some(lengths)) {
+            Ok(opened) => return Ok(opened),
+            Err(why) if attempt == 0 => first = why,
+            Err(_) => {}
+        }
+    }
+    Err(first)
+}
+
+/// The axes that differ between a model and what it was pinned to.
+fn axes(model: &Model, pinned: &Model) -> Vec<PinnedAxis> {
+    let mut axes = Vec::new();
+    for (before, after) in model.graph().input.iter().zip(&pinned.graph().input) {
+        for (axis, (was, is)) in dims(before).iter().zip(dims(after)).enumerate() {
+            let Some(dimension::Value::DimValue(length)) = is.value else { continue };
+            if was.value == is.value {
+                continue;
+            }
+            let name = match &was.value {
+                Some(dimension::Value::DimParam(name)) => name.clone(),
+                Some(dimension::Value::DimValue(_)) | None => String::new(),
+            };
+            let length = usize::try_from(length).unwrap_or(0);
+            axes.push(PinnedAxis { input: before.name().to_owned(), axis, name, length });
+        }
+    }
+    axes
+}
+
+fn dims(value: &ValueInfoProto) -> &[Dimension] {
+    let ty = value.r#type.as_ref().and_then(|ty| ty.value.as_ref());
+    match ty {
+        Some(type_proto::Value::TensorType(tensor)) => {
+            tensor.shape.as_ref().map_or(&[], |shape| shape.dim.as_slice())
+        }
+        Some(
+            type_proto::Value::SequenceType(_)
+            | type_proto::Value::MapType(_)
+            | type_proto::Value::OpaqueType(_)
+            | type_proto::Value::SparseTensorType(_)
+            | type_proto::Value::OptionalType(_),
+        )
+        | None => &[],
+    }
+}
