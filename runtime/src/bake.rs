@@ -8,7 +8,9 @@ use crate::adapter::{Adapter, Site};
 use crate::onnx::infer::layout::permutation;
 use crate::onnx::proto::{GraphProto, NodeProto};
 use crate::onnx::store::stored;
-use crate::onnx::{Data, Model, StoreError, Tensor, TensorError, set_tensor};
+use crate::onnx::{Element, Model, StoreError, Tensor, TensorError, set_tensor};
+
+mod bits;
 
 /// Why an adapter cannot be baked into a model.
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
@@ -22,6 +24,12 @@ pub enum BakeError {
     OtherBase { site: String, weight: String },
     #[error("site `{site}`: weight `{weight}` has dimensions {got:?}, the adapter's ΔW {want:?}")]
     Shape { site: String, weight: String, got: Vec<usize>, want: Vec<usize> },
+    #[error(
+        "site `{site}`: weight `{weight}` of node `{node}` is quantised, and ΔW would be rounded away in it: bake with --dequantize, which stores it as floats, or run the grafted model with the adapter beside it"
+    )]
+    Quantised { site: String, weight: String, node: String },
+    #[error("site `{site}`: weight `{weight}` cannot be dequantised: {why}")]
+    Dequantise { site: String, weight: String, why: &'static str },
     #[error(transparent)]
     Tensor(#[from] TensorError),
     #[error(transparent)]
@@ -31,25 +39,46 @@ pub enum BakeError {
 /// The model with `W + (α/r)·B·A` in place of every site's weight W.
 ///
 /// `model` is the file as it was read: nothing is pinned or folded in the result, and all that is not a
-/// site's weight keeps its bytes. A weight that several nodes share gets a copy for each that changes it.
+/// site's weight keeps its bytes. A weight that several nodes share gets a copy for each that changes it, one that is
+/// stored in another element than its node computes in, a copy in that element.
 ///
 /// # Errors
-/// [`BakeError`] if a site's node or weight is not in this model, or another weight than was trained on.
+/// [`BakeError`] if a site's node or weight is not in this model, another weight than was trained on, or quantised.
 pub fn bake(model: &Model, adapter: &Adapter) -> Result<Model, BakeError> {
+    bake_all(model, adapter, false)
+}
+
+/// As [`bake`]; quantised weights that change are stored as floats.
+///
+/// # Errors
+/// As [`bake`], but for [`BakeError::Quantised`].
+pub fn bake_dequantised(model: &Model, adapter: &Adapter) -> Result<Model, BakeError> {
+    bake_all(model, adapter, true)
+}
+
+fn bake_all(model: &Model, adapter: &Adapter, dequantise: bool) -> Result<Model, BakeError> {
     let mut baked = model.clone();
     let uses = uses(model.graph());
     for site in &adapter.layout().sites {
+        if let Some(node) = bits::find(model, site) {
+            bits::bake(&mut baked, node, (adapter, site), dequantise)?;
+            continue;
+        }
         let place = Place::find(model, site)?;
-        let base = Tensor::from_proto(place.stored(model, site)?)?;
-        let hash: [u8; 32] = Sha256::digest(base.to_le_bytes()).into();
-        let values = base.as_f32().filter(|_| hash == site.base_sha256);
         let other =
             || BakeError::OtherBase { site: site.name.clone(), weight: place.weight.clone() };
-        let mut values = values.ok_or_else(other)?.to_vec();
+        let file = Tensor::from_proto(place.stored(model, site)?)?;
+        let base = place.read_as(model, &file, dequantise, site)?;
+        // What was hashed is what folding left: a cast weight was cast, a quantised one was not dequantised.
+        let hashed = if place.quantiser.is_some() { &file } else { &base };
+        if <[u8; 32]>::from(Sha256::digest(hashed.to_le_bytes())) != site.base_sha256 {
+            return Err(other());
+        }
+        let mut values = base.to_f64s();
         add(&mut values, &base.dims, adapter, site, &place)?;
-        let tensor = Tensor::new(&base.dims, Data::F32(values));
+        let tensor = Tensor::from_f64s(base.data.element(), &base.dims, &values);
         let is_shared = place.path.iter().any(|name| uses.get(name.as_str()) != Some(&1));
-        if is_shared {
+        if is_shared || file.data.element() != base.data.element() {
             place.copy_for_node(&mut baked, site, &tensor);
         } else {
             set_tensor(&mut baked, &place.weight, &tensor)?;
@@ -74,8 +103,12 @@ struct Place {
     node: usize,
     /// The name under which the weight is stored.
     weight: String,
-    /// The tensors between: the weight, then what Identity and Transpose nodes make of it.
+    /// The tensors between: the weight, then what Identity, Transpose, Cast and DequantizeLinear nodes make of it.
     path: Vec<String>,
+    /// The element it is cast to.
+    cast: Option<Element>,
+    /// The index of the DequantizeLinear that reads it.
+    quantiser: Option<usize>,
     /// Whether the node sees the weight transposed.
     is_turned: bool,
     /// Whether the stored matrix is `[out, in]`.
@@ -85,8 +118,12 @@ struct Place {
 impl Place {
     fn find(model: &Model, site: &Site) -> Result<Place, BakeError> {
         let graph = model.graph();
-        let makers: BTreeMap<&str, &NodeProto> =
-            graph.node.iter().flat_map(|n| n.output.iter().map(move |o| (o.as_str(), n))).collect();
+        let makers: BTreeMap<&str, (usize, &NodeProto)> = graph
+            .node
+            .iter()
+            .enumerate()
+            .flat_map(|(index, n)| n.output.iter().map(move |o| (o.as_str(), (index, n))))
+            .collect();
         let node = graph
             .node
             .iter()
@@ -96,32 +133,72 @@ impl Place {
                 operator: site.operator.clone(),
                 output: site.output.clone(),
             })?;
-        let mut name = graph.node[node].input_name(1).unwrap_or("");
-        let mut path = vec![name.to_owned()];
-        let mut is_turned = false;
+        let name = graph.node[node].input_name(1).unwrap_or("").to_owned();
+        let mut place = Place {
+            node,
+            path: vec![name.clone()],
+            weight: name,
+            cast: None,
+            quantiser: None,
+            is_turned: false,
+            is_out_first: false,
+        };
         // A graph with a circle was refused when it was folded; the bound holds for any other caller.
         for _ in 0..graph.node.len() {
-            let Some(maker) = makers.get(name) else { break };
+            let Some(&(index, maker)) = makers.get(place.weight.as_str()) else { break };
             if maker.is("Constant") {
                 break;
             }
-            let turns = maker.is("Transpose") && permutation(maker, 2) == Ok(vec![1, 0]);
-            match maker.input_name(0).filter(|_| turns || maker.is("Identity")) {
-                Some(source) => name = source,
-                None => {
-                    return Err(BakeError::Computed {
-                        site: site.name.clone(),
-                        node: graph.node[node].label().to_owned(),
-                        operator: maker.op_type().to_owned(),
-                    });
-                }
-            }
-            is_turned ^= turns;
-            path.push(name.to_owned());
+            let computed = || BakeError::Computed {
+                site: site.name.clone(),
+                node: graph.node[node].label().to_owned(),
+                operator: maker.op_type().to_owned(),
+            };
+            place.pass(index, maker).ok_or_else(computed)?;
         }
         let reads_out_first = graph.node[node].int("transB", 0) != 0;
-        let is_out_first = reads_out_first != is_turned;
-        Ok(Place { node, weight: name.to_owned(), path, is_turned, is_out_first })
+        place.is_out_first = reads_out_first != place.is_turned;
+        Ok(place)
+    }
+
+    /// Goes on to what a node makes the weight of; `None` if it computes it.
+    fn pass(&mut self, index: usize, maker: &NodeProto) -> Option<()> {
+        let turns = maker.is("Transpose") && permutation(maker, 2) == Ok(vec![1, 0]);
+        if maker.is("DequantizeLinear") && self.quantiser.is_none() && self.cast.is_none() {
+            self.quantiser = Some(index);
+        } else if maker.is("Cast") && self.quantiser.is_none() {
+            let to = i32::try_from(maker.int("to", 0)).ok().and_then(Element::from_onnx);
+            // The last cast is met first.
+            self.cast = self.cast.or(Some(to.filter(|to| to.is_float())?));
+        } else if !turns && !maker.is("Identity") {
+            return None;
+        }
+        self.weight = maker.input_name(0)?.to_owned();
+        self.is_turned ^= turns;
+        self.path.push(self.weight.clone());
+        Some(())
+    }
+
+    /// The weight as its node reads it, but for a Transpose.
+    fn read_as(
+        &self,
+        model: &Model,
+        file: &Tensor,
+        dequantise: bool,
+        site: &Site,
+    ) -> Result<Tensor, BakeError> {
+        let (name, weight) = (|| site.name.clone(), || self.weight.clone());
+        let Some(index) = self.quantiser else {
+            let element = self.cast.unwrap_or(file.data.element());
+            return Ok(Tensor::from_f64s(element, &file.dims, &file.to_f64s()));
+        };
+        let quantiser = &model.graph().node[index];
+        if !dequantise {
+            let node = model.graph().node[self.node].label().to_owned();
+            return Err(BakeError::Quantised { site: name(), weight: weight(), node });
+        }
+        dequantised(quantiser, file, |name| Tensor::from_proto(stored(model, name)?).ok())
+            .map_err(|why| BakeError::Dequantise { site: name(), weight: weight(), why })
     }
 
     fn stored<'m>(
@@ -139,25 +216,31 @@ impl Place {
     /// Gives the node an initializer of its own, transposed if the node read it so.
     fn copy_for_node(&self, model: &mut Model, site: &Site, tensor: &Tensor) {
         let graph = model.graph_mut();
-        let taken = |name: &str| {
-            let nodes = graph.node.iter().flat_map(|n| &n.output).any(|o| o == name);
-            nodes
-                || graph.initializer.iter().any(|t| t.name() == name)
-                || graph.input.iter().any(|i| i.name() == name)
-        };
-        let mut name = format!("{}.baked", site.name);
-        while taken(&name) {
-            name.push('_');
-        }
+        let name = free_name(graph, &format!("{}.baked", site.name));
         let tensor = if self.is_turned { transposed(tensor) } else { tensor.clone() };
         graph.initializer.push(tensor.to_proto(&name));
         graph.node[self.node].input[1] = name;
     }
 }
 
+/// A name that no tensor has.
+fn free_name(graph: &GraphProto, like: &str) -> String {
+    let taken = |name: &str| {
+        let nodes = graph.node.iter().flat_map(|n| &n.output).any(|o| o == name);
+        nodes
+            || graph.initializer.iter().any(|t| t.name() == name)
+            || graph.input.iter().any(|i| i.name() == name)
+    };
+    let mut name = like.to_owned();
+    while taken(&name) {
+        name.push('_');
+    }
+    name
+}
+
 /// Adds ΔW to a weight in the order in which the file stores it.
 fn add(
-    weight: &mut [f32],
+    weight: &mut [f64],
     dims: &[usize],
     adapter: &Adapter,
     site: &Site,
@@ -177,7 +260,7 @@ fn add(
         if dims != want {
             return Err(wrong(want));
         }
-        weight.iter_mut().zip(&delta).for_each(|(w, d)| *w += d);
+        weight.iter_mut().zip(&delta).for_each(|(w, d)| *w += f64::from(*d));
         return Ok(());
     }
     let inner = site.a.dims[1];
@@ -186,20 +269,58 @@ fn add(
         return Err(wrong(want));
     }
     if place.is_out_first {
-        weight.iter_mut().zip(&delta).for_each(|(w, d)| *w += d);
+        weight.iter_mut().zip(&delta).for_each(|(w, d)| *w += f64::from(*d));
         return Ok(());
     }
     for (index, w) in weight.iter_mut().enumerate() {
         let (row, column) = (index / out, index % out);
-        *w += delta[column * inner + row];
+        *w += f64::from(delta[column * inner + row]);
     }
     Ok(())
 }
 
 fn transposed(matrix: &Tensor) -> Tensor {
-    let (&[rows, columns], Some(values)) = (matrix.dims.as_slice(), matrix.as_f32()) else {
-        unreachable!("only matrices of float32 are read through a Transpose");
+    let &[rows, columns] = matrix.dims.as_slice() else {
+        unreachable!("only matrices are read through a Transpose");
     };
-    let turned = (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c]));
-    Tensor::new(&[columns, rows], Data::F32(turned.collect()))
+    let values = matrix.to_f64s();
+    let turned = (0..columns).flat_map(|c| (0..rows).map(move |r| r * columns + c));
+    let turned: Vec<f64> = turned.filter_map(|at| values.get(at).copied()).collect();
+    Tensor::from_f64s(matrix.data.element(), &[columns, rows], &turned)
+}
+
+/// What a DequantizeLinear makes of a stored tensor: by one scale, by one for each index of an axis, or by blocks of it.
+fn dequantised(
+    node: &NodeProto,
+    file: &Tensor,
+    stored: impl Fn(&str) -> Option<Tensor>,
+) -> Result<Tensor, &'static str> {
+    let scales = node.input_name(1).and_then(&stored).ok_or("its scale is not stored")?;
+    let zeros = match node.input_name(2) {
+        Some(name) => stored(name).ok_or("its zero point is not stored")?.to_f64s(),
+        None => vec![0.0; scales.data.len()],
+    };
+    let by = scales.to_f64s();
+    if by.len() != zeros.len() {
+        return Err("its scale and its zero point differ in shape");
+    }
+    let axis = crate::onnx::infer::axis_of(node.int("axis", 1), file.dims.len()).unwrap_or(0);
+    let length = file.dims.get(axis).copied().unwrap_or(1);
+    let inner: usize = file.dims.iter().skip(axis + 1).product();
+    let block = usize::try_from(node.int("block_size", 0)).ok().filter(|&b| b > 0);
+    let place = |at: usize| match (by.len(), block) {
+        (1, _) => 0,
+        (_, None) => at / inner.max(1) % length.max(1),
+        (_, Some(block)) => {
+            let (outer, along) =
+                (at / inner.max(1) / length.max(1), at / inner.max(1) % length.max(1));
+            (outer * length.div_ceil(block) + along / block) * inner + at % inner.max(1)
+        }
+    };
+    let values = file.to_f64s().into_iter().enumerate().map(|(at, q)| {
+        let at = place(at);
+        Some((q - zeros.get(at)?) * by.get(at)?)
+    });
+    let values = values.collect::<Option<Vec<f64>>>().ok_or("its scale does not fit it")?;
+    Ok(Tensor::from_f64s(scales.data.element(), &file.dims, &values))
 }

@@ -69,7 +69,8 @@ pub fn compare(
     (seed, threads): (u64, NonZeroUsize),
 ) -> Result<Comparison, EngineError> {
     // As little as possible rearranged: what is compared is the weights.
-    let options = LoadOptions { threads, optimise: Optimise::Basic, ..LoadOptions::default() };
+    let plain = LoadOptions { threads, integers: false, ..LoadOptions::default() };
+    let options = LoadOptions { optimise: Optimise::Basic, ..plain };
     let rearranged = LoadOptions { optimise: Optimise::All, ..options.clone() };
     let mut plain = engine.load(&baked.model, &options)?;
     let mut with_adapter = with_factors(grafted, adapter, engine, &options)?;

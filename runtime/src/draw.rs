@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use half::{bf16, f16};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use crate::onnx::proto::NodeProto;
-use crate::onnx::{Data, Element, Folded, Tensor, TensorType};
+use crate::onnx::{Element, Folded, Tensor, TensorType};
 
 /// The share of a range by which a perturbed value differs at most.
 pub const PERTURBATION: f64 = 0.1;
@@ -187,8 +186,8 @@ pub fn draw(ranges: &[InputRange], seed: u64, batch: u32) -> Vec<Drawn> {
                 clean.iter().map(|&x| perturbed(of, x, &mut random)).collect();
             Drawn {
                 input: of.input.clone(),
-                clean: tensor(&of.ty, &clean),
-                perturbed: tensor(&of.ty, &perturbed),
+                clean: Tensor::from_f64s(of.ty.element, &of.ty.dims, &clean),
+                perturbed: Tensor::from_f64s(of.ty.element, &of.ty.dims, &perturbed),
             }
         })
         .collect()
@@ -247,28 +246,6 @@ fn perturbed(of: &InputRange, x: f64, random: &mut ChaCha8Rng) -> f64 {
         }
         Range::One => x,
     }
-}
-
-fn tensor(ty: &TensorType, values: &[f64]) -> Tensor {
-    fn each<T>(values: &[f64], to: impl Fn(f64) -> T) -> Vec<T> {
-        values.iter().map(|&x| to(x)).collect()
-    }
-    let data = match ty.element {
-        Element::F32 => Data::F32(each(values, |x| x as f32)),
-        Element::F64 => Data::F64(values.to_vec()),
-        Element::F16 => Data::F16(each(values, f16::from_f64)),
-        Element::Bf16 => Data::Bf16(each(values, bf16::from_f64)),
-        Element::I64 => Data::I64(each(values, |x| x as i64)),
-        Element::I32 => Data::I32(each(values, |x| x as i32)),
-        Element::I16 => Data::I16(each(values, |x| x as i16)),
-        Element::I8 => Data::I8(each(values, |x| x as i8)),
-        Element::U64 => Data::U64(each(values, |x| x as u64)),
-        Element::U32 => Data::U32(each(values, |x| x as u32)),
-        Element::U16 => Data::U16(each(values, |x| x as u16)),
-        Element::U8 => Data::U8(each(values, |x| x as u8)),
-        Element::Bool => Data::Bool(each(values, |x| x != 0.0)),
-    };
-    Tensor::new(&ty.dims, data)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ mod weights;
 use std::collections::BTreeMap;
 
 use crate::adapter::{Layout, Site};
-use crate::onnx::proto::TensorProto;
+use crate::onnx::proto::{NodeProto, TensorProto};
 use crate::onnx::{Builder, Folded, InferError, Tensor, TensorError};
 
 use glob::Selection;
@@ -52,9 +52,10 @@ pub enum Profile {
 /// Where factors go, and of what rank.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GraftOptions {
-    /// Globs (`*`, `?`) on site names; a leading `!` takes sites out again. None of the first kind: all sites.
+    /// Globs (`*`, `?`) on site names; a leading `!` takes sites out again. None of the first kind: all sites. A
+    /// number behind `=` is the rank of what the glob selects; the last one counts.
     pub targets: Vec<String>,
-    /// The rank r of every factor pair, 1 to [`RANK_MAX`].
+    /// The rank r of every factor pair that no target gives another, 1 to [`RANK_MAX`].
     pub rank: usize,
     /// The numerator α of the scale α/r.
     pub alpha: f32,
@@ -81,7 +82,9 @@ pub struct Grafted {
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum GraftError {
-    #[error("the graph has no MatMul, Gemm or Conv with a constant float32 weight")]
+    #[error(
+        "the graph has no MatMul, Gemm or Conv with a stored weight of floats, plain or quantised"
+    )]
     NoSites,
     #[error("no site is selected by {targets:?}")]
     NothingSelected { targets: Vec<String> },
@@ -89,6 +92,10 @@ pub enum GraftError {
     NoSuchSite { target: String, sites: Vec<String> },
     #[error("rank {rank} is not in 1 to {RANK_MAX}")]
     Rank { rank: usize },
+    #[error(
+        "{operator} node `{node}` gives other values at every run, so that nothing could be repeated: export the model for inference, or make what it draws an input"
+    )]
+    Random { operator: String, node: String },
     #[error("alpha {alpha} is no positive finite number")]
     Alpha { alpha: f32 },
     #[error("the graph has an input `{input}` already: it is grafted")]
@@ -106,13 +113,20 @@ pub enum GraftError {
 /// # Errors
 /// [`GraftError`] if nothing is selected, a target matches no site, or the rank is out of bounds.
 pub fn graft(folded: &Folded, options: &GraftOptions) -> Result<Grafted, GraftError> {
-    if !(1..=RANK_MAX).contains(&options.rank) {
-        return Err(GraftError::Rank { rank: options.rank });
-    }
+    let selection = Selection::new(&options.targets);
+    let rank_of = |site: &WeightSite| selection.rank(&site.name).unwrap_or(options.rank);
     if !(options.alpha.is_finite() && options.alpha > 0.0) {
         return Err(GraftError::Alpha { alpha: options.alpha });
     }
-    let selected = select(folded, &options.targets)?;
+    if let Some(node) = random(folded).next() {
+        let (operator, node) = (node.op_type().to_owned(), node.label().to_owned());
+        return Err(GraftError::Random { operator, node });
+    }
+    let selected = select(folded, &options.targets, &selection)?;
+    let ranks = std::iter::once(options.rank).chain(selected.iter().map(rank_of));
+    if let Some(rank) = ranks.into_iter().find(|rank| !(1..=RANK_MAX).contains(rank)) {
+        return Err(GraftError::Rank { rank });
+    }
     let mut layout = Vec::with_capacity(selected.len());
     let stored = folded.model.graph().initializer.iter().map(|t| (t.name(), t));
     let stored: BTreeMap<&str, &TensorProto> = stored.collect();
@@ -120,7 +134,7 @@ pub fn graft(folded: &Folded, options: &GraftOptions) -> Result<Grafted, GraftEr
         let Some(weight) = stored.get(site.weight.as_str()) else {
             unreachable!("a site's weight is an initializer of its graph")
         };
-        layout.push(Site::of(site, &Tensor::from_proto(weight)?, options.rank));
+        layout.push(Site::of(site, &Tensor::from_proto(weight)?, rank_of(site)));
     }
     let layout = Layout::new(layout, options.rank, options.alpha);
     let mut builder = Builder::before(folded, FACTOR);
@@ -132,10 +146,12 @@ pub fn graft(folded: &Folded, options: &GraftOptions) -> Result<Grafted, GraftEr
     }
     let by_node: BTreeMap<usize, (&WeightSite, &Site)> =
         selected.iter().zip(&layout.sites).map(|(s, l)| (s.node_index, (s, l))).collect();
-    let scale = options.alpha / options.rank as f32;
     for (index, node) in folded.model.graph().node.iter().enumerate() {
         match by_node.get(&index) {
-            Some((site, factors)) => lower::lower(&mut builder, node, site, factors, scale)?,
+            Some((site, factors)) => {
+                let scale = options.alpha / factors.a.dims[0] as f32;
+                lower::lower(&mut builder, node, site, factors, scale)?;
+            }
             None => {
                 builder.node(node.clone())?;
             }
@@ -145,13 +161,31 @@ pub fn graft(folded: &Folded, options: &GraftOptions) -> Result<Grafted, GraftEr
     Ok(Grafted { folded: builder.finish(), layout })
 }
 
+/// The nodes of a folded graph whose values differ from run to run.
+pub fn random(folded: &Folded) -> impl Iterator<Item = &NodeProto> {
+    let graph = folded.model.graph();
+    let is_off = move |name: &str| {
+        let stored = graph.initializer.iter().find(|t| t.name() == name);
+        let value = stored.and_then(|t| Tensor::from_proto(t).ok()?.to_i64s());
+        value.is_some_and(|v| v == [0])
+    };
+    graph.node.iter().filter(move |node| {
+        let drawn = ["Bernoulli", "Multinomial"].iter().any(|op| node.is(op));
+        let dropped = node.is("Dropout") && node.input_name(2).is_some_and(|name| !is_off(name));
+        drawn || dropped || node.op_type().starts_with("Random")
+    })
+}
+
 /// The sites that `targets` select, in the order of the graph.
-fn select(folded: &Folded, targets: &[String]) -> Result<Vec<WeightSite>, GraftError> {
+fn select(
+    folded: &Folded,
+    targets: &[String],
+    selection: &Selection<'_>,
+) -> Result<Vec<WeightSite>, GraftError> {
     let all = sites(folded);
     if all.is_empty() {
         return Err(GraftError::NoSites);
     }
-    let selection = Selection::new(targets);
     if let Some(target) = selection.unmatched(all.iter().map(|s| s.name.as_str())) {
         let sites = all.into_iter().map(|s| s.name).collect();
         return Err(GraftError::NoSuchSite { target: target.to_owned(), sites });

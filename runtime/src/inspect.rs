@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::gradient::{DifferentiateOptions, Refusal, differentiate};
-use crate::graft::{FACTOR, GraftOptions, Profile, WeightSite, graft, sites};
+use crate::graft::{FACTOR, GraftOptions, Profile, WeightSite, graft, random, sites};
 use crate::onnx::proto::{NodeProto, ValueInfoProto, dimension, type_proto};
 use crate::onnx::{Element, FoldError, Folded, Model, PinError, PinOptions, fold, pin};
 
@@ -128,8 +128,6 @@ pub fn inspect(
     for node in &graph.node {
         *operators.entry(operator(node)).or_default() += 1;
     }
-    let random =
-        graph.node.iter().filter(|n| n.op_type().starts_with("Random") || n.is("Bernoulli"));
     let parameters = folded.model.graph().initializer.iter();
     let parameters = parameters.filter_map(|t| folded.types.get(t.name()));
     let report = Report {
@@ -142,7 +140,7 @@ pub fn inspect(
         operators,
         nodes_folded: folded.model.graph().node.len(),
         parameters: parameters.filter(|t| t.element.is_float()).map(|t| t.values()).sum(),
-        random: random.map(|n| n.label().to_owned()).collect(),
+        random: random(&folded).map(|n| n.label().to_owned()).collect(),
         sites: sites(&folded).iter().map(|s| site(s, rank)).collect(),
         gradients: gradients(&folded, rank),
     };

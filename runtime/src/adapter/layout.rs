@@ -44,9 +44,9 @@ pub struct Site {
 pub struct Layout {
     /// The sites, by their place in the folded graph.
     pub sites: Vec<Site>,
-    /// The rank r of every factor pair.
+    /// The rank r of every factor pair whose A has no other first dimension.
     pub rank: usize,
-    /// The numerator α of the scale α/r.
+    /// The numerator α of the scale α/r; r is that of the site.
     pub alpha: f32,
 }
 

@@ -140,9 +140,6 @@ impl PeftConfig {
         if config.use_dora {
             return refuse("use_dora", "true".to_owned(), "false");
         }
-        if !config.rank_pattern.is_empty() {
-            return refuse("rank_pattern", format!("{:?}", config.rank_pattern), "{}");
-        }
         if !config.alpha_pattern.is_empty() {
             return refuse("alpha_pattern", format!("{:?}", config.alpha_pattern), "{}");
         }
@@ -157,9 +154,22 @@ impl PeftConfig {
         let mut targets = Vec::with_capacity(self.target_modules.len());
         for target in &self.target_modules {
             let site = sites.iter().find(|s| *s == target || modules.module(s) == target);
-            targets.push(site.unwrap_or(target).clone());
+            let site = site.unwrap_or(target);
+            targets.push(match self.rank_of(modules.module(site)) {
+                Some(rank) => format!("{site}={rank}"),
+                None => site.clone(),
+            });
         }
         GraftOptions { targets, rank: self.r, alpha: self.lora_alpha, profile: Profile::default() }
+    }
+}
+
+impl PeftConfig {
+    /// The rank that `rank_pattern` gives a module: by its whole name or the end of it, behind a dot.
+    fn rank_of(&self, module: &str) -> Option<usize> {
+        let ends = |key: &str| module.strip_suffix(key).is_some_and(|head| head.ends_with('.'));
+        let mut patterns = self.rank_pattern.iter();
+        patterns.find(|(key, _)| *key == module || ends(key)).map(|(_, rank)| *rank)
     }
 }
 
@@ -202,6 +212,7 @@ struct Config<'a> {
     modules_to_save: Option<()>,
     peft_type: &'static str,
     r: usize,
+    rank_pattern: BTreeMap<&'a str, usize>,
     revision: Option<()>,
     target_modules: Vec<&'a str>,
     task_type: Option<()>,
@@ -268,6 +279,12 @@ impl Adapter {
             modules_to_save: None,
             peft_type: "LORA",
             r: layout.rank,
+            rank_pattern: layout
+                .sites
+                .iter()
+                .filter(|site| site.a.dims[0] != layout.rank)
+                .map(|site| (modules.module(&site.name), site.a.dims[0]))
+                .collect(),
             revision: None,
             target_modules: layout.sites.iter().map(|s| modules.module(&s.name)).collect(),
             task_type: None,

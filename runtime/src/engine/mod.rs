@@ -198,6 +198,9 @@ pub struct LoadOptions {
     pub memory_pattern: bool,
     /// Let idle worker threads of the engine burn a core while they wait for the next operator.
     pub spin: bool,
+    /// Let the engine multiply quantised values as integers, where it can, rather than dequantise and quantise as the
+    /// graph says: faster, and rounded otherwise.
+    pub integers: bool,
     /// What to do about nodes that did not go to the provider asked for.
     pub elsewhere: Elsewhere,
     /// Outputs that stay on the device; they can only be copied into inputs. On an engine whose
@@ -216,6 +219,7 @@ impl Default for LoadOptions {
             arena: true,
             memory_pattern: true,
             spin: false,
+            integers: true,
             elsewhere: Elsewhere::Refuse,
             resident: Vec::new(),
             entries: Vec::new(),
@@ -224,9 +228,9 @@ impl Default for LoadOptions {
 }
 
 impl LoadOptions {
-    /// The default, with the memory of one pass instead of two.
+    /// The default, with the memory of one pass instead of two, and quantised values as the graph says.
     pub fn training(threads: NonZeroUsize) -> Self {
-        Self { threads, memory_pattern: false, ..Self::default() }
+        Self { threads, memory_pattern: false, integers: false, ..Self::default() }
     }
 }
 

@@ -358,6 +358,8 @@ impl Walk {
         let mut total: Option<Value> = None;
         for loss in losses {
             let (value, gradient) = loss::append(&mut self.emit, loss)?;
+            // The sum is float32, whatever the model computes in.
+            let value = self.emit.cast(&value, Element::F32)?;
             self.parts.entry(loss.tensor.clone()).or_default().push(Part::whole(gradient));
             total = Some(match total {
                 None => value,

@@ -1,22 +1,28 @@
 //! Names selected by patterns.
 
-/// Patterns with `*` (any run of characters) and `?` (any one); those behind `!` take names out again.
+/// Patterns with `*` (any run of characters) and `?` (any one), each with the rank behind its `=`, if it has one;
+/// those behind `!` take names out again.
 pub(super) struct Selection<'p> {
-    wanted: Vec<&'p str>,
+    wanted: Vec<(&'p str, Option<usize>)>,
     unwanted: Vec<&'p str>,
 }
 
 impl<'p> Selection<'p> {
     pub(super) fn new(patterns: &'p [String]) -> Self {
         let unwanted = patterns.iter().filter_map(|p| p.strip_prefix('!')).collect();
-        let wanted = patterns.iter().map(String::as_str).filter(|p| !p.starts_with('!')).collect();
-        Selection { wanted, unwanted }
+        let wanted = patterns.iter().filter(|p| !p.starts_with('!')).map(|p| with_rank(p));
+        Selection { wanted: wanted.collect(), unwanted }
     }
 
     /// Whether `name` is selected. With no pattern that selects, everything is.
     pub(super) fn has(&self, name: &str) -> bool {
-        (self.wanted.is_empty() || self.wanted.iter().any(|p| matches(p, name)))
+        (self.wanted.is_empty() || self.wanted.iter().any(|(p, _)| matches(p, name)))
             && !self.unwanted.iter().any(|p| matches(p, name))
+    }
+
+    /// The rank that the last pattern with one gives `name`.
+    pub(super) fn rank(&self, name: &str) -> Option<usize> {
+        self.wanted.iter().rev().find_map(|(p, rank)| rank.filter(|_| matches(p, name)))
     }
 
     /// The first selecting pattern that matches none of `names`.
@@ -24,8 +30,14 @@ impl<'p> Selection<'p> {
         &self,
         names: impl Iterator<Item = &'n str> + Clone,
     ) -> Option<&'p str> {
-        self.wanted.iter().copied().find(|p| !names.clone().any(|name| matches(p, name)))
+        let mut wanted = self.wanted.iter().map(|(p, _)| *p);
+        wanted.find(|p| !names.clone().any(|name| matches(p, name)))
     }
+}
+
+fn with_rank(pattern: &str) -> (&str, Option<usize>) {
+    let split = pattern.rsplit_once('=').and_then(|(p, rank)| Some((p, Some(rank.parse().ok()?))));
+    split.unwrap_or((pattern, None))
 }
 
 /// Linear in the pattern times the name: after a mismatch only the last `*` is tried further on.
@@ -71,6 +83,15 @@ mod tests {
             matches("h.?.attn*", "h.3.attn.weight") && !matches("h.?.attn*", "h.12.attn.weight")
         );
         assert!(!matches("enc", "enc.0") && !matches("enc.0", "enc") && !matches("?", ""));
+    }
+
+    #[test]
+    fn the_last_pattern_with_a_rank_gives_it() {
+        let patterns = ["*=4".to_owned(), "head.*=32".to_owned(), "head.const".to_owned()];
+        let selection = Selection::new(&patterns);
+        assert_eq!(["dec.0", "head.0"].map(|name| selection.rank(name)), [Some(4), Some(32)]);
+        assert_eq!(Selection::new(&patterns[2..]).rank("head.const"), None);
+        assert!(Selection::new(&["a=b".to_owned()]).has("a=b"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{SiteKind, WeightSite};
 use crate::adapter::Site;
 use crate::onnx::proto::NodeProto;
-use crate::onnx::{Attr, Builder, InferError, Value};
+use crate::onnx::{Attr, Builder, Element, InferError, Value};
 
 /// Appends the base node and its branch; the sum keeps the name of the node's output.
 pub(super) fn lower(
@@ -24,12 +24,18 @@ pub(super) fn lower(
         }
         SiteKind::Conv { .. } => {
             let base = base(builder, node)?;
+            let x = cast(builder, x, Element::F32)?;
             let b = scaled(builder, &b, scale)?;
             let hidden = conv_like(builder, node, &x, &a)?;
             let branch = builder.op("Conv", &[&hidden, &b], &[])?;
+            let branch = cast(builder, branch, site.element)?;
             builder.op_named(&site.output, "Add", &[&base, &branch], &[])?;
         }
-        SiteKind::Linear { .. } if builder.ty(&x).rank() == 2 && node.int("transA", 0) == 0 => {
+        SiteKind::Linear { .. }
+            if builder.ty(&x).rank() == 2
+                && node.int("transA", 0) == 0
+                && site.element == Element::F32 =>
+        {
             let base = base(builder, node)?;
             let turned = ("transB", Attr::Int(1));
             let hidden = builder.op("Gemm", &[&x, &a], std::slice::from_ref(&turned))?;
@@ -38,6 +44,7 @@ pub(super) fn lower(
         }
         SiteKind::Linear { .. } => {
             let base = base(builder, node)?;
+            let x = cast(builder, x, Element::F32)?;
             let turn = [("perm", Attr::Ints(vec![1, 0]))];
             let x = match node.int("transA", 0) {
                 0 => x,
@@ -48,6 +55,7 @@ pub(super) fn lower(
             let b = scaled(builder, &b, scale)?;
             let hidden = builder.op("MatMul", &[&x, &a], &[])?;
             let branch = builder.op("MatMul", &[&hidden, &b], &[])?;
+            let branch = cast(builder, branch, site.element)?;
             builder.op_named(&site.output, "Add", &[&base, &branch], &[])?;
         }
     }
@@ -59,6 +67,14 @@ fn base(builder: &mut Builder, node: &NodeProto) -> Result<Value, InferError> {
     let name = builder.fresh(node.op_type());
     let mut outputs = builder.node(NodeProto { output: vec![name], ..node.clone() })?;
     Ok(outputs.swap_remove(0))
+}
+
+/// The value in this element. Factors are float32, whatever the model computes in.
+fn cast(builder: &mut Builder, value: Value, element: Element) -> Result<Value, InferError> {
+    if builder.ty(&value).element == element {
+        return Ok(value);
+    }
+    builder.op("Cast", &[&value], &[("to", Attr::Int(i64::from(element.to_onnx())))])
 }
 
 /// α/r times the small factor instead of times the large branch.
@@ -107,7 +123,8 @@ fn merged_conv(
     let b = scaled(builder, &b, scale)?;
     let delta = builder.op("MatMul", &[&b, &a], &[])?;
     let delta = builder.op("Reshape", &[&delta, &w_shape], &[])?;
-    let weight = builder.op("Add", &[&Value::named(&site.weight), &delta], &[])?;
+    let delta = cast(builder, delta, site.element)?;
+    let weight = builder.op("Add", &[&Value::named(&node.input[1]), &delta], &[])?;
     let mut merged = node.clone();
     merged.input[1] = weight.name().to_owned();
     builder.node(merged)?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::onnx::infer::layout::permutation;
-use crate::onnx::proto::{NodeProto, TensorProto};
+use crate::onnx::proto::NodeProto;
 use crate::onnx::{Element, Folded};
 
 /// How a site's node uses its weight.
@@ -36,6 +36,8 @@ pub struct WeightSite {
     pub operator: String,
     /// The dimensions of the weight as the file stores it.
     pub weight_dims: Vec<usize>,
+    /// The element that the node computes in: that of the weight, or what a quantised one stands for.
+    pub element: Element,
     /// How the weight is used.
     pub kind: SiteKind,
 }
@@ -58,44 +60,72 @@ impl WeightSite {
     }
 }
 
-/// Every site of a folded graph: MatMul, Gemm and Conv nodes whose weight is a constant float32 tensor, plain
-/// or behind a Transpose. In the order of the nodes.
+/// Every site of a folded graph: MatMul, Gemm and Conv nodes whose weight is a stored tensor of floats or a
+/// quantised one behind its DequantizeLinear, plain or behind a Transpose. In the order of the nodes.
 pub fn sites(folded: &Folded) -> Vec<WeightSite> {
     let graph = folded.model.graph();
-    let stored: BTreeMap<&str, &TensorProto> =
-        graph.initializer.iter().map(|t| (t.name(), t)).collect();
-    let turned: BTreeMap<&str, &NodeProto> = graph
-        .node
-        .iter()
-        .filter(|n| n.is("Transpose") && n.input_name(0).is_some())
-        .filter(|n| permutation(n, 2).is_ok_and(|p| p == [1, 0]))
-        .map(|n| (n.output_name(0), n))
-        .collect();
+    let stored: BTreeSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
+    let makers = graph.node.iter().map(|n| (n.output_name(0), n)).collect();
     let mut names = BTreeSet::new();
     let mut sites = Vec::new();
     for (node_index, node) in graph.node.iter().enumerate() {
         let Some(operand) = node.input_name(1) else { continue };
-        let (weight, is_turned) = match turned.get(operand) {
-            Some(transpose) => (transpose.input[0].as_str(), true),
-            None => (operand, false),
-        };
-        let Some(proto) = stored.get(weight) else { continue };
-        let Some(ty) = folded.types.get(weight) else { continue };
-        if proto.data_type() != Element::F32.to_onnx() || ty.values() == 0 {
+        let Some(source) = Source::of(folded, &stored, &makers, operand) else { continue };
+        let Some(read) = folded.types.get(operand).filter(|ty| ty.element.is_float()) else {
             continue;
-        }
-        let Some(kind) = kind(node, ty.rank(), is_turned) else { continue };
+        };
+        let Some(kind) = kind(node, read.rank(), source.is_turned) else { continue };
         sites.push(WeightSite {
-            name: unique(weight, &mut names),
-            weight: weight.to_owned(),
+            name: unique(source.weight, &mut names),
+            weight: source.weight.to_owned(),
             node_index,
             output: node.output_name(0).to_owned(),
             operator: node.op_type().to_owned(),
-            weight_dims: ty.dims.clone(),
+            weight_dims: source.dims,
+            element: read.element,
             kind,
         });
     }
     sites
+}
+
+/// Where a node's weight comes from.
+struct Source<'g> {
+    weight: &'g str,
+    /// The dimensions before it is turned.
+    dims: Vec<usize>,
+    is_turned: bool,
+}
+
+impl<'g> Source<'g> {
+    fn of(
+        folded: &'g Folded,
+        stored: &BTreeSet<&'g str>,
+        makers: &BTreeMap<&'g str, &'g NodeProto>,
+        operand: &'g str,
+    ) -> Option<Source<'g>> {
+        let (mut name, mut is_turned) = (operand, false);
+        while let Some(node) = makers.get(name).filter(|n| n.is("Transpose")) {
+            if !permutation(node, 2).is_ok_and(|p| p == [1, 0]) {
+                return None;
+            }
+            (name, is_turned) = (node.input_name(0)?, !is_turned);
+        }
+        let dims = folded.types.get(name).filter(|ty| ty.values() > 0)?.dims.clone();
+        // A weight of a few bits is dequantised by blocks, which are then its rows again.
+        while let Some(node) = makers.get(name).filter(|n| n.is("Reshape") || n.is("Slice")) {
+            name = node.input_name(0)?;
+        }
+        let mut is_quantised = false;
+        if let Some(node) = makers.get(name).filter(|n| n.is("DequantizeLinear")) {
+            let parameters = [1, 2].into_iter().filter_map(|index| node.input_name(index));
+            is_quantised = parameters.into_iter().all(|p| stored.contains(p));
+            name = node.input_name(0)?;
+        }
+        let is_float = folded.types.get(name)?.element.is_float();
+        let fits = stored.contains(name) && is_float != is_quantised;
+        fits.then_some(Source { weight: name, dims, is_turned })
+    }
 }
 
 fn kind(node: &NodeProto, rank: usize, is_turned: bool) -> Option<SiteKind> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::infer::{InferError, infer};
-use super::model::{Folded, Model};
+use super::model::{Folded, Model, is_standard};
 use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, attribute_type};
 use super::tensor::{Data, Tensor, TensorType};
 
@@ -97,6 +97,8 @@ pub struct Builder {
     /// Names of nodes, and tensors that the caller will make: not given to new operators.
     reserved: BTreeSet<String>,
     outputs: BTreeSet<String>,
+    /// The types of what operators of other domains give, which nothing can infer.
+    declared: BTreeMap<String, TensorType>,
 }
 
 impl Builder {
@@ -113,6 +115,7 @@ impl Builder {
             made: BTreeMap::new(),
             reserved: BTreeSet::new(),
             outputs: BTreeSet::new(),
+            declared: BTreeMap::new(),
         }
     }
 
@@ -141,6 +144,7 @@ impl Builder {
             made: BTreeMap::new(),
             reserved,
             outputs,
+            declared: BTreeMap::new(),
         }
     }
 
@@ -158,6 +162,10 @@ impl Builder {
         let mut builder = Builder::extend(Folded { model, types }, prefix);
         let names = nodes.iter().flat_map(|n| n.output.iter().chain(&n.name));
         builder.reserved.extend(names.cloned());
+        let foreign = nodes.iter().filter(|node| !is_standard(node.domain()));
+        let made = foreign.flat_map(|node| &node.output);
+        let typed = made.filter_map(|name| Some((name.clone(), folded.types.get(name)?.clone())));
+        builder.declared = typed.collect();
         builder
     }
 
@@ -411,7 +419,10 @@ impl Builder {
             .iter()
             .map(|name| (!name.is_empty()).then(|| self.ty(&Value::named(name))))
             .collect();
-        infer(node, &inputs, &|name| self.constant_named(name), self.opset)
+        infer(node, &inputs, &|name| self.constant_named(name), self.opset).or_else(|why| {
+            let declared = node.output.iter().map(|name| self.declared.get(name).cloned());
+            declared.collect::<Option<Vec<_>>>().filter(|types| !types.is_empty()).ok_or(why)
+        })
     }
 
     fn constant_named(&self, name: &str) -> Option<Tensor> {

@@ -2,6 +2,7 @@
 
 pub mod builder;
 mod eval;
+pub mod external;
 pub mod fold;
 pub mod infer;
 pub mod model;
@@ -13,6 +14,7 @@ pub mod store;
 pub mod tensor;
 
 pub use builder::{Attr, Builder, Value};
+pub use external::ExternalError;
 pub use fold::{FoldError, FoldWhy, fold};
 pub use infer::{InferError, InferWhy, infer};
 pub use model::{Folded, Model, ReadError, WriteError};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use prost::Message;
 
+use super::external::ExternalError;
 use super::proto::{GraphProto, IR_VERSION_MAX, ModelProto, OperatorSetIdProto};
 use super::tensor::TensorType;
 use super::wire::{self, DEPTH_MAX, FIELDS_MAX, Malformed};
@@ -78,6 +79,8 @@ pub enum ReadError {
     TwoOpsets { file: PathBuf },
     #[error("{} has no graph", file.display())]
     NoGraph { file: PathBuf },
+    #[error("{}: {source}", file.display())]
+    External { file: PathBuf, source: ExternalError },
 }
 
 /// Why a model is not written.
@@ -110,6 +113,23 @@ impl Model {
             return Err(ReadError::TooLarge { file: path.to_owned(), bytes });
         }
         Model::parse(Bytes::from(std::fs::read(path).map_err(io)?), path)
+    }
+
+    /// Reads a model file, and the files beside it where it keeps values in them: what is written again is one file.
+    ///
+    /// What vouches for a model file (a hash, a signature) says nothing of the files beside it.
+    ///
+    /// # Errors
+    /// As [`Model::read`]; [`ReadError::External`] names the tensor whose values cannot be had.
+    pub fn read_with_data(path: &Path) -> Result<Model, ReadError> {
+        let mut model = Model::read(path)?;
+        let bytes = model.source.as_ref().map_or(0, Bytes::len) as u64;
+        let gathered = super::external::gather(&mut model.proto, path, bytes)
+            .map_err(|source| ReadError::External { file: path.to_owned(), source })?;
+        if gathered {
+            model.source = None;
+        }
+        Ok(model)
     }
 
     /// Reads a model from memory; errors call it `<bytes>`.

@@ -418,6 +418,32 @@ impl Tensor {
         Some(Tensor { dims: dims.to_vec(), data: raw_values(element, bytes) })
     }
 
+    /// A tensor of this element from float64 values, rounded; integers are cut off.
+    ///
+    /// # Panics
+    /// As [`Tensor::new`].
+    pub fn from_f64s(element: Element, dims: &[usize], values: &[f64]) -> Tensor {
+        fn each<T>(values: &[f64], to: impl Fn(f64) -> T) -> Vec<T> {
+            values.iter().map(|&x| to(x)).collect()
+        }
+        let data = match element {
+            Element::F32 => Data::F32(each(values, |x| x as f32)),
+            Element::F64 => Data::F64(values.to_vec()),
+            Element::F16 => Data::F16(each(values, f16::from_f64)),
+            Element::Bf16 => Data::Bf16(each(values, bf16::from_f64)),
+            Element::I64 => Data::I64(each(values, |x| x as i64)),
+            Element::I32 => Data::I32(each(values, |x| x as i32)),
+            Element::I16 => Data::I16(each(values, |x| x as i16)),
+            Element::I8 => Data::I8(each(values, |x| x as i8)),
+            Element::U64 => Data::U64(each(values, |x| x as u64)),
+            Element::U32 => Data::U32(each(values, |x| x as u32)),
+            Element::U16 => Data::U16(each(values, |x| x as u16)),
+            Element::U8 => Data::U8(each(values, |x| x as u8)),
+            Element::Bool => Data::Bool(each(values, |x| x != 0.0)),
+        };
+        Tensor::new(dims, data)
+    }
+
     /// One value, rounded to this element; integers are cut off.
     pub fn scalar(element: Element, value: f32) -> Tensor {
         let data = match element {

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use shoal_runtime::adapter::{Adapter, PeftConfig};
-use shoal_runtime::bake::bake;
+use shoal_runtime::bake::{bake, bake_dequantised};
 use shoal_runtime::compare::compare;
 use shoal_runtime::graft::{Grafted, graft, sites};
 use shoal_runtime::onnx::{Folded, Model};
@@ -28,6 +28,9 @@ pub(crate) struct Bake {
     /// Write it without comparing: needs no engine
     #[arg(long)]
     no_compare: bool,
+    /// Store quantised weights that change as floats
+    #[arg(long)]
+    dequantize: bool,
     /// Seed of the inputs that are compared
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -42,7 +45,11 @@ impl Bake {
         let output = result_path(&self.model, self.output.as_deref(), ".baked.onnx")?;
         let (model, opened) = self.axes.open(&self.model)?;
         let (grafted, adapter) = grafted_as(&opened.folded, &self.adapter)?;
-        let baked = bake(&model, &adapter)?;
+        let baked = match self.dequantize {
+            true => bake_dequantised(&model, &adapter),
+            false => bake(&model, &adapter),
+        };
+        let baked = baked.map_err(|why| format!("{}: {why}", self.model.display()))?;
         if !self.no_compare {
             self.compare(&baked, &grafted, &adapter)?;
         }

@@ -30,6 +30,9 @@ impl Sites {
     }
 
     /// Grafts a folded model.
+    ///
+    /// # Errors
+    /// Naming the file, if there is nothing to graft.
     pub(crate) fn graft(&self, folded: &Folded, profile: Profile) -> Result<Grafted, Failure> {
         let default = GraftOptions::default();
         let options = GraftOptions {
@@ -38,7 +41,9 @@ impl Sites {
             alpha: self.alpha.unwrap_or(default.alpha),
             profile,
         };
-        Ok(graft(folded, &options)?)
+        let file = folded.model.origin().map(|file| format!("{}: ", file.display()));
+        let named = |why| format!("{}{why}", file.unwrap_or_default());
+        Ok(graft(folded, &options).map_err(named)?)
     }
 
     /// Whether anything was asked for.

@@ -22,7 +22,7 @@ pub(crate) struct Axes {
 impl Axes {
     /// Reads and folds a model, and says on standard error which axes were given a length.
     pub(crate) fn open(&self, path: &Path) -> Result<(Model, Opened), Failure> {
-        let model = Model::read(path)?;
+        let model = Model::read_with_data(path)?;
         let opened = self.fold(&model)?;
         if !opened.pinned.is_empty() {
             let axes: Vec<String> = opened.pinned.iter().map(ToString::to_string).collect();

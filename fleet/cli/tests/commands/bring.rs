@@ -4,6 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use shoal_runtime::engine::testing::noise;
+use shoal_runtime::onnx::proto::{NodeProto, OperatorSetIdProto};
+use shoal_runtime::onnx::{Attr, Builder, Data, Model, Tensor, TensorType};
+
 use super::{SHOAL, engine, package, text};
 
 /// The real models; none (said on standard error) where the material is not at hand.
@@ -103,4 +107,63 @@ fn a_result_never_takes_the_place_of_its_model() {
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("is the model itself"));
     assert_eq!(std::fs::read(&file).unwrap(), before);
+}
+
+/// A network with an int8 weight behind a DequantizeLinear.
+fn quantised() -> Model {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 16]));
+    let q: Vec<i8> = noise(1, 256).iter().map(|v| (v * 127.0) as i8).collect();
+    let q = b.initializer("layer.weight", &Tensor::new(&[16, 16], Data::I8(q)));
+    let scale = b.initializer("layer.scale", &Tensor::f32(&[16], &[0.004; 16]));
+    let zero = b.initializer("layer.zero", &Tensor::new(&[16], Data::I8(vec![0; 16])));
+    let w = b.op("DequantizeLinear", &[&q, &scale, &zero], &[("axis", Attr::Int(1))]).unwrap();
+    let h = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    let y = b.op("Tanh", &[&h], &[]).unwrap();
+    b.output("y", &y);
+    b.into_model()
+}
+
+/// The same with a weight of 4 bits in blocks.
+fn four_bits() -> Model {
+    let mut b = Builder::new(17);
+    b.input("x", TensorType::f32(&[1, 32]));
+    let packed = noise(1, 8 * 16).iter().map(|v| (v * 127.0) as i8 as u8).collect();
+    b.initializer("layer.weight", &Tensor::new(&[8, 1, 16], Data::U8(packed)));
+    b.initializer("layer.scale", &Tensor::f32(&[8], &[0.05; 8]));
+    let mut model = b.into_model();
+    let attrs = [("K", 32), ("N", 8), ("bits", 4), ("block_size", 32)];
+    model.graph_mut().node.push(NodeProto {
+        input: ["x", "layer.weight", "layer.scale"].map(str::to_owned).to_vec(),
+        output: vec!["y".to_owned()],
+        op_type: Some("MatMulNBits".to_owned()),
+        domain: Some("com.microsoft".to_owned()),
+        attribute: attrs.map(|(name, n)| Attr::Int(n).to_proto(name)).to_vec(),
+        ..NodeProto::default()
+    });
+    model.graph_mut().output.push(TensorType::f32(&[1, 8]).to_value_info("y"));
+    let domain = Some("com.microsoft".to_owned());
+    model.proto.opset_import.push(OperatorSetIdProto { domain, version: Some(1) });
+    model
+}
+
+#[test]
+fn quantised_weights_are_tuned_beside_on_both_engines_and_baked_when_asked() {
+    for (name, made) in [("int8", quantised()), ("bits", four_bits())] {
+        for engine in ["tract", engine()] {
+            let folder = tempfile::tempdir().unwrap();
+            let (file, adapter) = (format!("{name}.onnx"), format!("{name}.adapter"));
+            made.write(&folder.path().join(&file)).unwrap();
+            let how = ["--engine", engine];
+            let said = succeeds(folder.path(), &[&["train", &file], &how[..]].concat());
+            let (before, after) = losses(&said);
+            assert!(after < before, "{name}, {engine}: {said}");
+            let bake = [&["bake", &file, &adapter], &how[..]].concat();
+            let refused = model(folder.path(), &bake);
+            let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
+            let named = [&file, "`layer.weight`", "--dequantize"];
+            assert!(named.iter().all(|part| refused.contains(part)), "{refused}");
+            succeeds(folder.path(), &[&bake[..], &["--dequantize"]].concat());
+        }
+    }
 }

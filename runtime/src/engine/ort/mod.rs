@@ -230,6 +230,7 @@ fn configuration(options: &LoadOptions) -> Vec<(&str, &str)> {
         // Left to itself, MatMul on weights stored as int8 multiplies in int8 as well: forward
         // values look right and gradients are up to 20 % off. 1 = multiply in float32.
         ("session.qdq_matmulnbits_accuracy_level", "1"),
+        ("session.disable_quant_qdq", flag(!options.integers)),
         ("session.intra_op.allow_spinning", flag(options.spin)),
         ("session.inter_op.allow_spinning", flag(options.spin)),
     ];

@@ -6,6 +6,7 @@
 //! are dropped; weights that are listed as graph inputs are constants. What is folded never depends on the
 //! length of the batch, so that the place of a node in the graph names it.
 
+pub(crate) mod nbits;
 mod order;
 mod unroll;
 mod upgrade;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use super::eval;
 use super::infer::{InferError, InferWhy, infer};
-use super::model::{Folded, Model, place};
+use super::model::{Folded, Model, is_standard, place};
 use super::proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, dimension, type_proto};
 use super::tensor::{Element, Tensor, TensorError, TensorType};
 
@@ -201,6 +202,9 @@ impl<'g> Folder<'g> {
         if unroll::is_control(&node) {
             return unroll::node(self, &node);
         }
+        if nbits::is_product(&node) {
+            return nbits::node(self, &node);
+        }
         if self.from < self.opset {
             for node in upgrade::node(self, node)? {
                 self.place(node)?;
@@ -219,7 +223,10 @@ impl<'g> Folder<'g> {
         let types = {
             let inputs: Vec<Option<&TensorType>> =
                 node.input.iter().map(|name| self.types.get(name)).collect();
-            infer(&node, &inputs, &|name| self.constant(name), self.opset)?
+            match infer(&node, &inputs, &|name| self.constant(name), self.opset) {
+                Err(why) => self.declared(&node).ok_or(why)?,
+                Ok(types) => types,
+            }
         };
         if let Some(values) = self.compute(&node, &types)? {
             for (name, value) in node.output.iter().zip(values) {
@@ -235,6 +242,16 @@ impl<'g> Folder<'g> {
         }
         self.nodes.push(node);
         Ok(())
+    }
+
+    /// The types that the file declares for the outputs of an operator of another domain, which engines may know.
+    fn declared(&self, node: &NodeProto) -> Option<Vec<TensorType>> {
+        if is_standard(node.domain()) {
+            return None;
+        }
+        let values = || self.graph.value_info.iter().chain(&self.graph.output);
+        let of = |name: &String| input_type(values().find(|v| v.name() == name)?).ok();
+        node.output.iter().map(of).collect()
     }
 
     /// Whether the node gives its input on as it is, under a name that no caller asks for.
@@ -314,6 +331,7 @@ impl<'g> Folder<'g> {
         let inputs: Vec<&ValueInfoProto> = inputs.collect();
         self.name_known_outputs();
         let used = self.sweep();
+        self.tell_apart();
         let mut types = std::mem::take(&mut self.types);
         let input =
             inputs.into_iter().map(|i| retyped(i, &types)).collect::<Result<Vec<_>, _>>()?;
@@ -327,7 +345,7 @@ impl<'g> Folder<'g> {
         folded.proto.functions.clear();
         folded.proto.training_info.clear();
         for set in &mut folded.proto.opset_import {
-            if super::model::is_standard(set.domain()) {
+            if is_standard(set.domain()) {
                 set.version = Some(self.opset);
             }
         }
@@ -379,6 +397,25 @@ impl<'g> Folder<'g> {
         kept.reverse();
         self.nodes = kept;
         used
+    }
+
+    /// Engines want every name of a node once; not every writer does.
+    fn tell_apart(&mut self) {
+        let mut names: BTreeSet<String> =
+            self.nodes.iter().map(|node| node.name().to_owned()).collect();
+        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        for node in self.nodes.iter_mut().filter(|node| !node.name().is_empty()) {
+            let number = seen.entry(node.name().to_owned()).or_insert(0);
+            *number += 1;
+            while *number > 1 {
+                let name = format!("{}.{number}", node.name());
+                if names.insert(name.clone()) {
+                    node.name = Some(name);
+                    break;
+                }
+                *number += 1;
+            }
+        }
     }
 
     fn initializers(&self, used: &BTreeSet<String>) -> Vec<TensorProto> {
