@@ -7,7 +7,7 @@
 //! The model is pinned, folded, grafted (rank 8, α 16) and differentiated with its default losses; a step is the graph, the norm of the gradients, AdamW, and the parameters written
 //! back. Prints one line of JSON: medians over the steps after a warm-up, user CPU time of the whole
 //! process (`getrusage`), and the highest resident memory above what was resident once the model was
-//! loaded. Keys: `arena`, `pattern`, `spin` = 0 | 1;
+//! loaded, beside what was planned. Keys: `segments` = segments of the forward pass, recomputed on the way back; `arena`, `pattern`, `spin` = 0 | 1;
 //! `targets` = globs on site names, comma between them (all sites without it).
 #![expect(unsafe_code, reason = "user CPU time is asked of the system")]
 #![expect(clippy::print_stdout, reason = "the result is a line on standard output")]
@@ -22,7 +22,7 @@ use shoal_runtime::adapter::Adapter;
 use shoal_runtime::engine::ort::Ort;
 use shoal_runtime::engine::testing::noise;
 use shoal_runtime::engine::{Engine, LoadOptions};
-use shoal_runtime::gradient::{DifferentiateOptions, differentiate};
+use shoal_runtime::gradient::{DifferentiateOptions, differentiate, peak_bytes, recompute};
 use shoal_runtime::graft::{GraftOptions, Profile, graft};
 use shoal_runtime::onnx::{Element, Model, PinOptions, fold, pin};
 use shoal_runtime::train::{AdamW, Decay, Schedule, TrainOptions, Trainer};
@@ -32,6 +32,7 @@ type Failure = Box<dyn Error>;
 const STEPS: usize = 50;
 const WARM_UP: usize = 10;
 const TARGETS: &str = "targets=";
+const SEGMENTS: &str = "segments=";
 
 fn main() -> Result<(), Failure> {
     // `cargo bench` and `cargo test` add flags of their own.
@@ -52,10 +53,12 @@ fn main() -> Result<(), Failure> {
         .flat_map(|list| list[TARGETS.len()..].split(','))
         .map(String::from)
         .collect();
+    let segments = settings.iter().find_map(|setting| setting.strip_prefix(SEGMENTS));
+    let segments = segments.map_or(Ok(1), str::parse)?;
     let options = options(threads, &settings)?;
 
     let engine = Ort::load_library(None)?;
-    let mut trainer = trainer(&engine, path, batch, targets, &options)?;
+    let (mut trainer, planned) = trainer(&engine, path, (batch, segments), targets, &options)?;
     // The high water mark begins anew: what loading took is not counted.
     std::fs::write("/proc/self/clear_refs", "5")?;
     let loaded = resident_bytes("VmRSS:")?;
@@ -79,6 +82,7 @@ fn main() -> Result<(), Failure> {
         "user_ms": 1e3 * median(user),
         "wall_ms": 1e3 * median(wall),
         "loaded_bytes": loaded,
+        "planned_bytes": planned,
         "peak_above_loaded_bytes": resident_bytes("VmHWM:")?.saturating_sub(loaded),
     });
     println!("{result}");
@@ -90,6 +94,7 @@ fn options(threads: NonZeroUsize, settings: &[String]) -> Result<LoadOptions, Fa
     for setting in settings {
         let (key, value) = setting.split_once('=').ok_or("a setting is key=value")?;
         match key {
+            "segments" => {}
             "arena" => options.arena = value == "1",
             "pattern" => options.memory_pattern = value == "1",
             "spin" => options.spin = value == "1",
@@ -102,17 +107,18 @@ fn options(threads: NonZeroUsize, settings: &[String]) -> Result<LoadOptions, Fa
 fn trainer(
     engine: &Ort,
     path: &str,
-    batch: Option<usize>,
+    (batch, segments): (Option<usize>, usize),
     targets: Vec<String>,
     options: &LoadOptions,
-) -> Result<Trainer, Failure> {
+) -> Result<(Trainer, u64), Failure> {
     let pinning = PinOptions { batch, ..PinOptions::default() };
     let folded = fold(&pin(&Model::read(Path::new(path))?, &pinning)?)?;
     let grafted = graft(&folded, &GraftOptions { targets, ..GraftOptions::default() })?;
     let wrt = grafted.layout.factors().map(|factor| factor.input.clone()).collect();
     let plan =
         DifferentiateOptions { losses: Vec::new(), wrt, strict: false, profile: Profile::Cpu };
-    let model = differentiate(&grafted.folded, &plan)?.folded.model;
+    let graph = recompute(&differentiate(&grafted.folded, &plan)?.folded, segments)?;
+    let (planned, model) = (peak_bytes(&graph), graph.model);
     let training = TrainOptions {
         optimiser: AdamW::default(),
         schedule: Schedule { peak: 1e-4, warm_up_steps: 10, decay: Decay::Constant },
@@ -128,7 +134,8 @@ fn trainer(
             session.write_f32(index, &values)?;
         }
     }
-    Ok(Trainer::from_adapter(session, training, &Adapter::start(grafted.layout, 1))?)
+    let start = Adapter::start(grafted.layout, 1);
+    Ok((Trainer::from_adapter(session, training, &start)?, planned))
 }
 
 /// A line of `/proc/self/status`, in bytes.

@@ -16,4 +16,5 @@ pub mod gradient;
 pub mod graft;
 pub mod inspect;
 pub mod onnx;
+pub mod rollout;
 pub mod train;

@@ -10,6 +10,7 @@ use crate::onnx::Element;
 
 mod adamw;
 mod checkpoint;
+mod gather;
 mod pull;
 mod schedule;
 mod start;
@@ -17,11 +18,14 @@ mod start;
 pub use adamw::AdamW;
 use adamw::StepFactors;
 pub use checkpoint::CheckpointError;
+use gather::Gathered;
 use pull::Pull;
 pub use schedule::{Decay, Schedule};
 
 /// Name of the output that is minimised.
 pub const LOSS: &str = "loss";
+/// What the name of an output begins with that is one of several losses whose sum is minimised.
+pub const TERM: &str = "loss.";
 /// What the name of a gradient output begins with; the rest is the name of the parameter input.
 pub const GRADIENT: &str = "grad.";
 
@@ -109,6 +113,7 @@ pub struct Trainer {
     squares: Vec<f32>,
     average: Vec<f32>,
     pull: Option<Pull>,
+    gathered: Gathered,
 }
 
 impl Trainer {
@@ -142,6 +147,7 @@ impl Trainer {
             squares,
             average,
             pull: None,
+            gathered: Gathered::default(),
         };
         trainer.write_parameters()?;
         Ok(trainer)
@@ -228,7 +234,8 @@ impl Trainer {
     /// before, in the trainer and in the session.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
         let (step, loss) = self.run()?;
-        let gradient_norm = self.checked_norm(step, loss)?;
+        let checked = self.check(step, loss, |parameter| self.of(parameter));
+        let gradient_norm = checked.inspect_err(|_| self.gathered.clear())?;
         let clip = match self.options.gradient_norm_max {
             // As `torch.nn.utils.clip_grad_norm_` has it.
             Some(max) => (max / (gradient_norm + 1e-6)).min(1.0),
@@ -238,18 +245,45 @@ impl Trainer {
         let factors = StepFactors::new(self.options.optimiser, step.get(), learning_rate, clip);
         for parameter in &self.parameters {
             let place = parameter.start..parameter.end;
+            let gradient = match &self.pull {
+                Some(pull) => pull.gradient(place.clone()),
+                None => self.gathered.gradient(&*self.session, parameter)?,
+            };
             factors.step(
                 &mut self.values[place.clone()],
                 &mut self.means[place.clone()],
                 &mut self.squares[place],
-                gradient(&*self.session, self.pull.as_ref(), parameter)?,
+                gradient,
                 parameter.dims.len() > 1,
             );
         }
+        self.gathered.clear();
         self.step = step.get();
         self.update_average();
         self.write_parameters()?;
         Ok(StepReport { step, loss, gradient_norm, learning_rate })
+    }
+
+    /// Runs the graph on what its inputs hold, as one part of the batch of the next step; the last part is the step's own.
+    ///
+    /// Loss and gradients of a step are the means over its parts, summed in float64: of equal parts those of the whole batch at
+    /// once but for rounding, since losses divide by the number of samples, whatever these weigh. A part that is not finite
+    /// ends the batch: the next part begins another.
+    ///
+    /// # Errors
+    /// As for [`Trainer::step`].
+    pub fn gather(&mut self) -> Result<(), TrainError> {
+        self.session.run()?;
+        let loss = self.session.output_f32(self.loss)?[0];
+        let step = NonZeroU64::MIN.saturating_add(self.step);
+        let checked =
+            self.check(step, loss, |parameter| self.session.output_f32(parameter.gradient));
+        if let Err(error) = checked {
+            self.gathered.clear();
+            return Err(error);
+        }
+        self.gathered.add(&*self.session, &self.parameters, loss)?;
+        Ok(())
     }
 
     /// Runs the graph without a step: the loss on what the inputs hold.
@@ -268,39 +302,68 @@ impl Trainer {
     /// As for [`Trainer::step`].
     pub fn gradient(&mut self, into: &mut Vec<f32>) -> Result<f32, TrainError> {
         let (step, loss) = self.run()?;
-        self.checked_norm(step, loss)?;
+        let checked = self.check(step, loss, |parameter| self.of(parameter));
+        checked.inspect_err(|_| self.gathered.clear())?;
         into.clear();
         for parameter in &self.parameters {
-            into.extend_from_slice(gradient(&*self.session, self.pull.as_ref(), parameter)?);
+            into.extend_from_slice(self.of(parameter)?);
         }
+        self.gathered.clear();
         Ok(loss)
     }
 
-    /// Runs the graph and adds the pull: the number of the step that would be taken, and the loss.
+    /// Runs the graph, takes the mean with the parts gathered before and adds the pull: the number of the step that would be
+    /// taken, and the loss.
     fn run(&mut self) -> Result<(NonZeroU64, f32), TrainError> {
         self.session.run()?;
+        let step = NonZeroU64::MIN.saturating_add(self.step);
+        let mut loss = self.session.output_f32(self.loss)?[0];
+        if self.gathered.any() {
+            self.gathered.add(&*self.session, &self.parameters, loss)?;
+            loss = self.gathered.finish();
+        }
         if let Some(pull) = &mut self.pull {
             for parameter in &self.parameters {
                 let place = parameter.start..parameter.end;
-                let of_loss = self.session.output_f32(parameter.gradient)?;
+                let of_loss = self.gathered.gradient(&*self.session, parameter)?;
                 pull.add(place.clone(), of_loss, &self.values[place]);
             }
         }
-        let loss = self.session.output_f32(self.loss)?[0];
-        Ok((NonZeroU64::MIN.saturating_add(self.step), loss))
+        Ok((step, loss))
+    }
+
+    /// The gradient of one parameter: of the graph or the mean of its parts, after the pull where there is one.
+    fn of(&self, parameter: &Parameter) -> Result<&[f32], EngineError> {
+        match &self.pull {
+            Some(pull) => Ok(pull.gradient(parameter.start..parameter.end)),
+            None => self.gathered.gradient(&*self.session, parameter),
+        }
     }
 
     /// The norm of all gradients, or the first output that is not finite.
-    fn checked_norm(&self, step: NonZeroU64, loss: f32) -> Result<f32, TrainError> {
+    fn check<'a>(
+        &'a self,
+        step: NonZeroU64,
+        loss: f32,
+        of: impl Fn(&Parameter) -> Result<&'a [f32], EngineError>,
+    ) -> Result<f32, TrainError> {
         let bad = |output: &str, value: f32| {
             Err(TrainError::NotFinite { step, output: output.to_owned(), value })
         };
         if !loss.is_finite() {
+            for (index, port) in self.session.outputs().iter().enumerate() {
+                if port.name.starts_with(TERM)
+                    && let [term] = *self.session.output_f32(index)?
+                    && !term.is_finite()
+                {
+                    return bad(&port.name, term);
+                }
+            }
             return bad(LOSS, loss);
         }
         let mut total = 0.0_f64;
         for parameter in &self.parameters {
-            let gradient = gradient(&*self.session, self.pull.as_ref(), parameter)?;
+            let gradient = of(parameter)?;
             let sum: f64 = gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum();
             if !sum.is_finite() {
                 let value = gradient.iter().copied().find(|g| !g.is_finite()).unwrap_or(f32::NAN);
@@ -326,18 +389,6 @@ impl Trainer {
             self.session.write_f32(parameter.input, values)?;
         }
         Ok(())
-    }
-}
-
-/// The gradient of one parameter, after the pull where there is one.
-fn gradient<'a>(
-    session: &'a dyn Session,
-    pull: Option<&'a Pull>,
-    parameter: &Parameter,
-) -> Result<&'a [f32], EngineError> {
-    match pull {
-        Some(pull) => Ok(pull.gradient(parameter.start..parameter.end)),
-        None => session.output_f32(parameter.gradient),
     }
 }
 

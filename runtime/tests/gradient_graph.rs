@@ -61,7 +61,7 @@ fn the_training_graph_takes_targets_and_weights_and_gives_loss_and_gradients() {
 #[test]
 fn cross_entropy_takes_whole_numbers_and_a_weight_for_each() {
     let mut options = options(&["w"]);
-    options.losses = vec![LossSpec { kind: LossKind::CrossEntropy, output: "y".into() }];
+    options.losses = vec![LossSpec::new(LossKind::CrossEntropy, "y")];
     let training = differentiate(&plain(), &options).unwrap();
     let types = &training.folded.types;
     assert_eq!(types["target.y"], TensorType::new(Element::I64, &[2]));
@@ -127,7 +127,7 @@ fn an_input_that_does_not_reach_the_loss_is_an_error() {
     });
     let mut options = options(&["x", "w"]);
     assert!(differentiate(&folded, &options).is_ok());
-    options.losses = vec![LossSpec { kind: LossKind::Mse, output: "y".into() }];
+    options.losses = vec![LossSpec::new(LossKind::Mse, "y")];
     let refusal = differentiate(&folded, &options).unwrap_err();
     assert_eq!(refusal, Refusal::NotReached { inputs: vec!["w".into()], ends: Vec::new() });
 }
@@ -141,7 +141,7 @@ fn a_gradient_stops_at_whole_numbers_and_is_refused_not_zero() {
         b.output("y", &y);
     });
     let mut options = options(&["w"]);
-    options.losses = vec![LossSpec { kind: LossKind::Mse, output: "y".into() }];
+    options.losses = vec![LossSpec::new(LossKind::Mse, "y")];
     let refusal = differentiate(&folded, &options).unwrap_err();
     let why = WrongLoss::Independent { ends: vec!["Cast `Cast_0`".into()] };
     assert_eq!(refusal, Refusal::Loss { output: "y".into(), why });
@@ -157,7 +157,7 @@ fn the_nodes_at_which_a_gradient_ends_are_named() {
         b.output("y", &y);
     });
     let mut options = options(&["w", "x"]);
-    options.losses = vec![LossSpec { kind: LossKind::Mse, output: "y".into() }];
+    options.losses = vec![LossSpec::new(LossKind::Mse, "y")];
     let refusal = differentiate(&folded, &options).unwrap_err();
     let ends = vec!["Round `Round_0`".to_owned(), "Greater `Greater_1`".to_owned()];
     assert_eq!(refusal, Refusal::NotReached { inputs: vec!["w".into()], ends });
@@ -223,7 +223,7 @@ fn what_cannot_be_asked_is_an_error_of_its_own() {
     let folded = plain();
     let refusal = |wrt: &[&str], losses: &[&str]| {
         let mut options = options(wrt);
-        let spec = |output: &&str| LossSpec { kind: LossKind::Mse, output: (*output).to_owned() };
+        let spec = |output: &&str| LossSpec::new(LossKind::Mse, output);
         options.losses = losses.iter().map(spec).collect();
         differentiate(&folded, &options).unwrap_err()
     };
@@ -236,6 +236,41 @@ fn what_cannot_be_asked_is_an_error_of_its_own() {
     ));
     let name = "target.y".to_owned();
     assert_eq!(refusal(&["w"], &["y", "y"]), Refusal::NameTaken { name });
+}
+
+#[test]
+fn a_loss_that_counts_nothing_or_lacks_its_variance_is_refused() {
+    let folded = plain();
+    let why = |loss: LossSpec| {
+        let mut options = options(&["w"]);
+        options.losses = vec![loss];
+        let refusal = differentiate(&folded, &options).unwrap_err();
+        let Refusal::Loss { why, .. } = refusal else { panic!("{refusal}") };
+        why
+    };
+    for factor in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let why = why(LossSpec::new(LossKind::Mse, "y").times(factor));
+        assert!(matches!(why, WrongLoss::Factor { .. }), "{why}");
+    }
+    let variance = |name: &str| LossKind::GaussianNll { log_variance: name.to_owned() };
+    let missing = why(LossSpec::new(variance("s"), "y"));
+    assert!(matches!(&missing, WrongLoss::LogVariance { got: None, .. }), "{missing}");
+    let other = why(LossSpec::new(variance("w"), "y"));
+    assert!(matches!(&other, WrongLoss::LogVariance { got: Some(_), .. }), "{other}");
+    assert!(other.to_string().contains("`w`"), "{other}");
+}
+
+#[test]
+fn each_of_several_losses_is_an_output_beside_their_sum() {
+    let folded = graph(|b, x, w| {
+        let y = op(b, "MatMul", &[x, w]);
+        let z = op(b, "Tanh", &[&y]);
+        b.output("y", &y);
+        b.output("z", &z);
+    });
+    let training = differentiate(&folded, &options(&["w"])).unwrap();
+    assert_eq!(names(&training.folded).1, ["loss", "loss.y", "loss.z", "grad.w"]);
+    assert_eq!(training.folded.types["loss.z"], TensorType::f32(&[]));
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn tinyphysics() -> Option<Folded> {
 }
 
 fn cross_entropy(wrt: Vec<String>, profile: Profile) -> DifferentiateOptions {
-    let losses = vec![LossSpec { kind: LossKind::CrossEntropy, output: "output".into() }];
+    let losses = vec![LossSpec::new(LossKind::CrossEntropy, "output")];
     DifferentiateOptions { losses, wrt, strict: true, profile }
 }
 

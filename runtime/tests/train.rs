@@ -386,3 +386,81 @@ fn an_adapter_of_another_graph_is_refused() {
     let error = Trainer::from_adapter(session, LORA, &Adapter::zero(grafted.layout)).err().unwrap();
     assert!(matches!(error, TrainError::NoInput { .. }), "{error:?}");
 }
+
+/// Rows of a batch, in one graph of four rows or in two parts of two; the weights of samples are their own.
+#[test]
+fn parts_of_a_batch_give_the_step_of_the_whole() {
+    let Some(ort) = ort_or_skip() else { return };
+    let graph = |rows: usize| {
+        let mut b = shoal_runtime::onnx::Builder::new(17);
+        let x = b.input("x", shoal_runtime::onnx::TensorType::f32(&[rows, 3]));
+        let w = b.input("w", shoal_runtime::onnx::TensorType::f32(&[3, 2]));
+        let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
+        b.output("y", &y);
+        let session = training_session(&ort, &b.finish(), vec!["w".into()]);
+        Trainer::new(session, OPTIONS, |_| Some(&[0.1, -0.2, 0.3, 0.4, -0.5, 0.6])).unwrap()
+    };
+    let weight = [1.0, 4.0, 0.0, 0.5];
+    let write = |trainer: &mut Trainer, t: usize, rows: std::ops::Range<usize>| {
+        let (x, target) = batch(t);
+        let parts: [(&str, &[f32]); 3] = [
+            ("x", &x[rows.start * 3..rows.end * 3]),
+            ("target.y", &target[rows.start * 2..rows.end * 2]),
+            ("weight.y", &weight[rows]),
+        ];
+        for (name, values) in parts {
+            let input = trainer.session().input_index(name).unwrap();
+            trainer.session().write_f32(input, values).unwrap();
+        }
+    };
+    let (mut whole, mut parted) = (graph(4), graph(2));
+    for t in 0..5 {
+        write(&mut whole, t, 0..4);
+        write(&mut parted, t, 0..2);
+        parted.gather().unwrap();
+        write(&mut parted, t, 2..4);
+        let (want, got) = (whole.step().unwrap(), parted.step().unwrap());
+        assert_eq!(want.step, got.step);
+        assert!((want.loss / got.loss - 1.0).abs() < 1e-5, "{want:?} {got:?}");
+        assert!((want.gradient_norm / got.gradient_norm - 1.0).abs() < 1e-5, "{want:?} {got:?}");
+    }
+    // A part that is no number ends its batch: what follows is another one.
+    let good = parted.checkpoint();
+    write(&mut parted, 5, 0..2);
+    parted.gather().unwrap();
+    parted.session().write_f32(0, &[f32::NAN; 6]).unwrap();
+    assert!(matches!(parted.gather(), Err(TrainError::NotFinite { .. })));
+    assert_eq!(parted.checkpoint(), good);
+    write(&mut whole, 6, 0..4);
+    write(&mut parted, 6, 0..2);
+    parted.gather().unwrap();
+    write(&mut parted, 6, 2..4);
+    assert!((whole.step().unwrap().loss / parted.step().unwrap().loss - 1.0).abs() < 1e-5);
+}
+
+#[test]
+fn of_several_losses_the_one_that_is_no_number_is_named() {
+    let Some(ort) = ort_or_skip() else { return };
+    let mut b = shoal_runtime::onnx::Builder::new(17);
+    let x = b.input("x", shoal_runtime::onnx::TensorType::f32(&[4, 3]));
+    let w = b.input("w", shoal_runtime::onnx::TensorType::f32(&[3, 2]));
+    let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    let z = b.op("Tanh", &[&y], &[]).unwrap();
+    b.output("y", &y);
+    b.output("z", &z);
+    let session = training_session(&ort, &b.finish(), vec!["w".into()]);
+    let mut trainer = Trainer::new(session, OPTIONS, |_| Some(&[0.1; 6])).unwrap();
+    for (name, values) in [
+        ("x", vec![0.5; 12]),
+        ("target.y", vec![0.0; 8]),
+        ("weight.y", vec![1.0; 4]),
+        ("target.z", vec![f32::INFINITY; 8]),
+        ("weight.z", vec![1.0; 4]),
+    ] {
+        let input = trainer.session().input_index(name).unwrap();
+        trainer.session().write_f32(input, &values).unwrap();
+    }
+    let error = trainer.step().unwrap_err();
+    let TrainError::NotFinite { step, output, .. } = error else { panic!("{error:?}") };
+    assert_eq!((step.get(), output.as_str()), (1, "loss.z"));
+}

@@ -21,12 +21,13 @@ use shoal_runtime::graft::{
 use shoal_runtime::onnx::fold::{FoldError, fold};
 use shoal_runtime::onnx::pin::{PinError, PinOptions, pin};
 use shoal_runtime::onnx::{Folded, Model};
+use shoal_runtime::rollout::{self, Feed, RollOutError, RollOutOptions};
 use shoal_runtime::train::{CheckpointError, StepReport, TrainError, TrainOptions, Trainer};
 
 use crate::form::FormError;
 use crate::measure::tokens::{TokenPredictor, TokenPredictorError};
 use crate::measure::{SessionPredictor, SessionPredictorError};
-use crate::package::{Description, LossKind};
+use crate::package::{Description, loss_name};
 use crate::tokens::TokenFormError;
 
 pub use camera::Camera;
@@ -51,6 +52,25 @@ pub enum FitError {
         got: Vec<String>,
         /// The one there are targets for.
         want: String,
+    },
+    /// A prediction cannot be read again.
+    #[error(
+        "a prediction cannot be fed back: {why}. Train on the next frame alone, or change the model"
+    )]
+    NotFedBack {
+        /// Why.
+        why: &'static str,
+    },
+    /// The model cannot be rolled out.
+    #[error("the model cannot be rolled out")]
+    RollOut(#[from] RollOutError),
+    /// A batch is not of so many equal parts.
+    #[error("a batch of {samples} samples has no {parts} equal parts")]
+    Parts {
+        /// Samples of a batch.
+        samples: usize,
+        /// Parts asked for.
+        parts: usize,
     },
     /// An open axis got no number.
     #[error("the model's shapes cannot be fixed")]
@@ -200,32 +220,75 @@ pub fn graft_package(
     Ok(Grafted { folded: grafted.folded, layout: Arc::new(grafted.layout) })
 }
 
+/// How much of a batch a training graph takes, and how far it predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Samples of a batch.
+    pub samples: usize,
+    /// Predictions in a row, each fed back into the next: at least 1.
+    pub ahead: usize,
+    /// Parts in which a batch goes through the graph.
+    pub parts: usize,
+}
+
+impl Extent {
+    /// A batch at once, one prediction each.
+    #[must_use]
+    pub fn whole(samples: usize) -> Self {
+        Extent { samples, ahead: 1, parts: 1 }
+    }
+
+    /// Samples that the graph takes at once.
+    ///
+    /// # Errors
+    /// [`FitError::Parts`] if the parts are not equal.
+    pub fn samples_at_once(&self) -> Result<usize, FitError> {
+        let Extent { samples, parts, .. } = *self;
+        match samples.checked_div(parts) {
+            Some(once) if once > 0 && once * parts == samples => Ok(once),
+            Some(_) | None => Err(FitError::Parts { samples, parts }),
+        }
+    }
+}
+
 /// What a batch of one kind of model is, and which tensors of a training graph it goes to.
 pub trait Binding: Sized {
     /// The samples of one step.
     type Batch;
 
-    /// The output that the loss sits on, by the package, and its kind.
+    /// The loss that the package asks for.
     ///
     /// # Errors
-    /// [`FitError::Form`] or [`FitError::TokenForm`] if the package is of another kind.
+    /// [`FitError::Form`] or [`FitError::TokenForm`] if the package is of another kind, [`FitError::Losses`] if it asks for
+    /// losses that batches have no targets for.
     fn loss(package: &Description) -> Result<LossSpec, FitError>;
 
-    /// Finds the tensors in a session of the training graph.
+    /// What is fed back where a graph predicts several times in a row.
+    ///
+    /// # Errors
+    /// [`FitError::NotFedBack`] if a prediction is not what the model reads.
+    fn feed(package: &Description) -> Result<Feed, FitError>;
+
+    /// Finds the tensors in a session of the training graph, which has one loss for each prediction in a row.
     ///
     /// # Errors
     /// [`FitError`] if one is missing or has another shape than the package says.
     fn bind(
         package: &Description,
         session: &mut dyn Session,
-        loss: &PlacedLoss,
+        losses: &[PlacedLoss],
     ) -> Result<Self, FitError>;
 
-    /// Writes a batch into them.
+    /// Writes the part of a batch into them that begins at sample `first`; as many samples as the graph takes at once.
     ///
     /// # Errors
     /// [`EngineError`] if the batch is of another form than the session's.
-    fn write(&mut self, session: &mut dyn Session, batch: &Self::Batch) -> Result<(), EngineError>;
+    fn write(
+        &mut self,
+        session: &mut dyn Session,
+        batch: &Self::Batch,
+        first: usize,
+    ) -> Result<(), EngineError>;
 }
 
 /// Where a trainer's batches come from.
@@ -241,38 +304,39 @@ pub trait Source<Batch> {
 pub struct Fit<B> {
     trainer: Trainer,
     binding: B,
+    extent: Extent,
 }
 
 impl<B: Binding> Fit<B> {
-    /// Differentiates a graph by `wrt`, loads it and binds the package's tensors. `start` gives the
-    /// values that each of `wrt` begins with.
+    /// Rolls a graph out as far as it is to predict, differentiates it by `wrt`, loads it and binds the package's tensors.
+    /// `start` gives the values that each of `wrt` begins with.
     ///
     /// # Errors
     /// [`FitError`].
     pub fn new<'a>(
-        folded: &Folded,
-        wrt: Vec<String>,
+        (folded, wrt, extent): (&Folded, Vec<String>, Extent),
         package: &Description,
         engine: &dyn Engine,
         threads: NonZeroUsize,
         options: TrainOptions,
         start: impl Fn(&str) -> Option<&'a [f32]>,
     ) -> Result<Self, FitError> {
-        let loss = B::loss(package)?;
-        check_losses(package, &loss)?;
+        let mut losses = vec![B::loss(package)?];
+        let rolled = if extent.ahead == 1 {
+            None
+        } else {
+            let (steps, feeds) = (extent.ahead, vec![B::feed(package)?]);
+            losses = rollout::losses(&losses, steps, 1.0);
+            let options = RollOutOptions { steps, feeds, shared: wrt.clone() };
+            Some(rollout::roll_out(folded, &options)?.folded)
+        };
         let training = gradient::differentiate(
-            folded,
-            &DifferentiateOptions {
-                losses: vec![loss],
-                wrt,
-                strict: true,
-                profile: profile_of(engine),
-            },
+            rolled.as_ref().unwrap_or(folded),
+            &DifferentiateOptions { losses, wrt, strict: true, profile: profile_of(engine) },
         )?;
-        let loss = training.losses.first().expect("a training graph has a loss");
         let mut session = engine.load(&training.folded.model, &LoadOptions::training(threads))?;
-        let binding = B::bind(package, &mut *session, loss)?;
-        Ok(Fit { binding, trainer: Trainer::new(session, options, start)? })
+        let binding = B::bind(package, &mut *session, &training.losses)?;
+        Ok(Fit { binding, trainer: Trainer::new(session, options, start)?, extent })
     }
 
     /// Trains on one batch.
@@ -280,7 +344,7 @@ impl<B: Binding> Fit<B> {
     /// # Errors
     /// [`FitError::Train`]: the parameters are then those of the last good step.
     pub fn step(&mut self, batch: &B::Batch) -> Result<StepReport, FitError> {
-        self.binding.write(self.trainer.session(), batch)?;
+        self.gather(batch)?;
         Ok(self.trainer.step()?)
     }
 
@@ -289,8 +353,20 @@ impl<B: Binding> Fit<B> {
     /// # Errors
     /// [`FitError::Train`].
     pub fn gradient(&mut self, batch: &B::Batch, into: &mut Vec<f32>) -> Result<f32, FitError> {
-        self.binding.write(self.trainer.session(), batch)?;
+        self.gather(batch)?;
         Ok(self.trainer.gradient(into)?)
+    }
+
+    /// Runs all parts of a batch but the last one, which is written.
+    fn gather(&mut self, batch: &B::Batch) -> Result<(), FitError> {
+        let once = self.extent.samples_at_once()?;
+        for part in 0..self.extent.parts {
+            if part > 0 {
+                self.trainer.gather()?;
+            }
+            self.binding.write(self.trainer.session(), batch, part * once)?;
+        }
+        Ok(())
     }
 
     /// The trainer, for its parameters and checkpoints.
@@ -299,21 +375,21 @@ impl<B: Binding> Fit<B> {
     }
 }
 
-/// Checks that the package asks for no loss but the one that batches have targets for.
-fn check_losses(package: &Description, fed: &LossSpec) -> Result<(), FitError> {
-    let kind = match fed.kind {
-        gradient::LossKind::Mse => LossKind::Mse,
-        gradient::LossKind::CrossEntropy => LossKind::CrossEntropy,
-    };
-    let text = |kind: LossKind, output: &str| match kind {
-        LossKind::Mse => format!("mse on `{output}`"),
-        LossKind::CrossEntropy => format!("cross-entropy on `{output}`"),
-    };
+/// The one loss that a package asks for, if it is of one of these kinds and on this output: batches have targets for no
+/// other.
+fn only_loss(
+    package: &Description,
+    kinds: &[&'static str],
+    output: &str,
+) -> Result<LossSpec, FitError> {
     match &package.loss[..] {
-        [only] if only.kind == kind && only.output == fed.output => Ok(()),
-        asked => Err(FitError::Losses {
-            got: asked.iter().map(|loss| text(loss.kind, &loss.output)).collect(),
-            want: text(kind, &fed.output),
-        }),
+        [only] if kinds.contains(&loss_name(&only.kind)) && only.output == output => {
+            Ok(only.clone())
+        }
+        asked => {
+            let text = |loss: &LossSpec| format!("{} on `{}`", loss_name(&loss.kind), loss.output);
+            let got = asked.iter().map(text).collect();
+            Err(FitError::Losses { got, want: format!("{} on `{output}`", kinds.join(" or ")) })
+        }
     }
 }

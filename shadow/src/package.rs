@@ -73,7 +73,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use shoal_hal::FrameShape;
+use shoal_runtime::gradient::LossSpec;
 
+pub(crate) use self::read::loss_name;
 pub use self::signal::{Bins, Column, Field};
 use crate::document::{DOCUMENT_BYTES_MAX, DocumentError};
 
@@ -108,8 +110,8 @@ pub struct Description {
     pub action: Option<Action>,
     /// Where an adapter is grafted.
     pub adapter: Adapter,
-    /// What training minimises; by default mse on `next_frame`, cross-entropy on `next_token`.
-    pub loss: Vec<Loss>,
+    /// What training minimises: the sum of these; by default mse on `next_frame`, cross-entropy on `next_token`.
+    pub loss: Vec<LossSpec>,
     /// Folder of drives replayed while tuning, relative to the directory.
     pub footage: Option<PathBuf>,
 }
@@ -260,24 +262,6 @@ impl Default for Adapter {
     fn default() -> Self {
         Self { targets: Vec::new(), rank: 8, alpha: 16.0 }
     }
-}
-
-/// One term of the loss.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loss {
-    /// Kind.
-    pub kind: LossKind,
-    /// Name of the output.
-    pub output: String,
-}
-
-/// Kinds of loss.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LossKind {
-    /// Mean squared error.
-    Mse,
-    /// Cross-entropy of logits.
-    CrossEntropy,
 }
 
 impl Description {

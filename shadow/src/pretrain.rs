@@ -16,7 +16,7 @@ use shoal_runtime::train::{AdamW, Decay, Schedule, StepReport, TrainOptions};
 use crate::batch::{Batch, PickError, Pretraining};
 use crate::chance::Draws;
 use crate::clip::{Footage, Frames};
-use crate::fit::{Binding, Camera, Fit, FitError, Source, Tokens, prepare};
+use crate::fit::{Binding, Camera, Extent, Fit, FitError, Source, Tokens, prepare};
 use crate::form::Form;
 use crate::package::Description;
 use crate::tokens::{TokenBatch, TokenForm, TokenRows, TokenSource};
@@ -184,7 +184,8 @@ fn whole<B: Binding>(
         all.weights.iter().find(|weight| weight.input == name).map(|weight| &weight.values[..])
     };
     let (threads, train) = (options.threads, train_options(options));
-    let fit = Fit::new(&all.folded, wrt, package, engine, threads, train, start)?;
+    let graph = (&all.folded, wrt, Extent::whole(options.samples));
+    let fit = Fit::new(graph, package, engine, threads, train, start)?;
     Ok((all, fit))
 }
 

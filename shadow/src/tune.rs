@@ -9,7 +9,9 @@ use shoal_runtime::onnx::Model;
 use shoal_runtime::train::{AdamW, Decay, Schedule, StepReport, TrainOptions};
 
 use crate::batch::{Batch, Mix};
-use crate::fit::{Binding, Camera, Fit, FitError, Source, Tokens, graft_package, profile_of};
+use crate::fit::{
+    Binding, Camera, Extent, Fit, FitError, Source, Tokens, graft_package, profile_of,
+};
 use crate::form::Form;
 use crate::package::Description;
 
@@ -33,6 +35,12 @@ pub struct TuneOptions {
     pub seed: u64,
     /// Threads of the engine.
     pub threads: NonZeroUsize,
+    /// Frames that are predicted in a row, each from those predicted before: 1 trains on the next one alone. Batches then have
+    /// as many true next frames ([`Batch::with_ahead`]).
+    pub ahead: usize,
+    /// Parts in which a batch goes through the graph, one after another: less memory, more time, the same step. The samples
+    /// of a batch are a multiple of it.
+    pub parts: usize,
 }
 
 impl Default for TuneOptions {
@@ -43,6 +51,8 @@ impl Default for TuneOptions {
             warm_up_steps: 5,
             seed: 0,
             threads: NonZeroUsize::MIN,
+            ahead: 1,
+            parts: 1,
         }
     }
 }
@@ -67,6 +77,7 @@ struct Steps {
     warm_up_steps: u64,
     seed: u64,
     threads: NonZeroUsize,
+    extent: Extent,
 }
 
 impl Tuning<Camera> {
@@ -82,24 +93,26 @@ impl Tuning<Camera> {
         start: Option<&Adapter>,
         options: &TuneOptions,
     ) -> Result<Self, FitError> {
-        let batch = Batch::new(Form::of(package)?, options.mix.samples());
-        let TuneOptions { mix, learning_rate, warm_up_steps, seed, threads } = *options;
-        let steps = Steps { learning_rate, warm_up_steps, seed, threads };
-        Tuning::build(model, package, engine, start, (batch, mix.samples()), steps)
+        let TuneOptions { mix, learning_rate, warm_up_steps, seed, threads, ahead, parts } =
+            *options;
+        let batch = Batch::with_ahead(Form::of(package)?, mix.samples(), ahead);
+        let extent = Extent { samples: mix.samples(), ahead, parts };
+        let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent };
+        Tuning::build(model, package, engine, start, batch, steps)
     }
 }
 
 impl<B: Binding> Tuning<B> {
-    /// `batch` comes with the number of its samples.
     fn build(
         model: &Model,
         package: &Description,
         engine: &dyn Engine,
         start: Option<&Adapter>,
-        (batch, samples): (B::Batch, usize),
+        batch: B::Batch,
         steps: Steps,
     ) -> Result<Self, FitError> {
-        let grafted = graft_package(model, package, samples, profile_of(engine))?;
+        let once = steps.extent.samples_at_once()?;
+        let grafted = graft_package(model, package, once, profile_of(engine))?;
         let fresh = Adapter::start(Arc::clone(&grafted.layout), steps.seed);
         let start = start.unwrap_or(&fresh);
         let wrt: Vec<String> = grafted.layout.factors().map(|f| f.input.clone()).collect();
@@ -114,7 +127,8 @@ impl<B: Binding> Tuning<B> {
             average: Some(AVERAGE),
         };
         let factor = |name: &str| factor_of(start, name);
-        let fit = Fit::new(&grafted.folded, wrt, package, engine, steps.threads, train, factor)?;
+        let graph = (&grafted.folded, wrt, steps.extent);
+        let fit = Fit::new(graph, package, engine, steps.threads, train, factor)?;
         Ok(Tuning { fit, batch, layout: grafted.layout })
     }
 

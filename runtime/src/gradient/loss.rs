@@ -1,29 +1,71 @@
-//! Losses: what training minimises, and its gradient at the tensor it sits on.
+//! Losses: what training minimises, and its gradient at the tensors it sits on.
 //!
 //! ```text
-//! mse             Σ_b w_b · mean_i (y_bi − t_bi)² / B            w [B]
-//! cross-entropy   Σ_j w_j · −log softmax(y_j)[t_j] / J           w, t as y without its last axis; J = values of t
+//! mse             Σ_b w_b · mean_i (y_bi − t_bi)² / B                       w [B]
+//! charbonnier     Σ_b w_b · mean_i √((y_bi − t_bi)² + ε²) / B               w [B]
+//! gaussian nll    Σ_b w_b · mean_i ½(s_bi + (y_bi − t_bi)²·e^(−s_bi)) / B   w [B]; s = log σ²
+//! cross-entropy   Σ_j w_j · −log softmax(y_j)[t_j] / J                      w, t as y without its last axis; J = values of t
 //! ```
 //! `y` of a cross-entropy holds logits, classes on its last axis. A tensor of rank 0 is one sample.
-//! Every axis after the first is one sample's for mse.
+//! Every axis after the first is one sample's for the others. Each counts [`PlacedLoss::factor`] times.
 //! # Source
-//! The gradients 2·w_b·(y − t)/(B·n) and w_j·(softmax(y_j) − one-hot(t_j))/J follow by hand; they are
-//! checked against finite differences and against PyTorch.
+//! Charbonnier: Lai et al., arXiv 1704.03915, equation 1. Gaussian: Nix & Weigend 1994, with the logarithm of the variance as
+//! Kendall & Gal, arXiv 1703.04977, equation 8. The gradients follow by hand; they are checked against finite differences.
 
 use crate::onnx::{Attr, Element, InferError, TensorType, Value};
 
 use super::emit::Emit;
-use super::{LossKind, PlacedLoss};
+use super::{CHARBONNIER_EPSILON, LossKind, PlacedLoss};
 
-/// Appends a loss; gives its value (rank 0) and its gradient at the tensor.
-pub(super) fn append(emit: &mut Emit, loss: &PlacedLoss) -> Result<(Value, Value), InferError> {
+/// The value of a loss (rank 0), and its gradient at each tensor that it reads.
+type Appended = Result<(Value, Vec<(String, Value)>), InferError>;
+
+/// Appends a loss.
+pub(super) fn append(emit: &mut Emit, loss: &PlacedLoss) -> Appended {
     match loss.kind {
-        LossKind::Mse => squared_error(emit, loss),
+        LossKind::Mse | LossKind::Charbonnier | LossKind::GaussianNll { .. } => {
+            regression(emit, loss)
+        }
         LossKind::CrossEntropy => cross_entropy(emit, loss),
     }
 }
 
-fn squared_error(emit: &mut Emit, loss: &PlacedLoss) -> Result<(Value, Value), InferError> {
+/// What each value of an output costs, and the slope of that; both times a factor.
+struct Cost {
+    each: (Value, f64),
+    slopes: Vec<(String, Value, f64)>,
+}
+
+/// The cost of every value, before weights and means.
+fn cost(emit: &mut Emit, loss: &PlacedLoss, error: &Value) -> Result<Cost, InferError> {
+    let square = emit.mul(error, error)?;
+    let at = |value: Value, factor: f64| vec![(loss.tensor.clone(), value, factor)];
+    Ok(match &loss.kind {
+        // The classes of a cross-entropy are no values that err.
+        LossKind::Mse | LossKind::CrossEntropy => {
+            Cost { each: (square, 1.0), slopes: at(error.clone(), 2.0) }
+        }
+        LossKind::Charbonnier => {
+            let sum = emit.shift(&square, CHARBONNIER_EPSILON * CHARBONNIER_EPSILON)?;
+            let root = emit.op("Sqrt", &[&sum], &[])?;
+            let slope = emit.div(error, &root)?;
+            Cost { each: (root, 1.0), slopes: at(slope, 1.0) }
+        }
+        LossKind::GaussianNll { log_variance } => {
+            let s = Value::named(log_variance);
+            let negative = emit.neg(&s)?;
+            let precision = emit.op("Exp", &[&negative], &[])?;
+            let slope = emit.mul(error, &precision)?;
+            let distance = emit.mul(&square, &precision)?;
+            let each = emit.add(&s, &distance)?;
+            let mut slopes = at(slope, 1.0);
+            slopes.push((log_variance.clone(), emit.one_less(&distance)?, 0.5));
+            Cost { each: (each, 0.5), slopes }
+        }
+    })
+}
+
+fn regression(emit: &mut Emit, loss: &PlacedLoss) -> Appended {
     let y = Value::named(&loss.tensor);
     let ty = emit.builder.ty(&y).clone();
     let samples = ty.dims.first().copied().unwrap_or(1);
@@ -32,25 +74,28 @@ fn squared_error(emit: &mut Emit, loss: &PlacedLoss) -> Result<(Value, Value), I
     let weight = emit.builder.input(&loss.weight, TensorType::new(ty.element, &[samples]));
 
     let error = emit.sub(&y, &target)?;
-    let square = emit.mul(&error, &error)?;
-    let flat = emit.reshape(&square, &[samples, each])?;
+    let Cost { each: (costs, factor), slopes } = cost(emit, loss, &error)?;
+    let flat = emit.reshape(&costs, &[samples, each])?;
     let sums = emit.reduce_sum(&flat, &[1], false)?;
     let weighed = emit.mul(&sums, &weight)?;
     let total = emit.reduce_sum(&weighed, &[0], false)?;
-    let count = (samples * each) as f64;
-    let value = emit.scale(&total, 1.0 / count)?;
+    let share = loss.factor / (samples * each) as f64;
+    let value = emit.scale(&total, factor * share)?;
 
-    let factor = emit.scale(&weight, 2.0 / count)?;
     let mut column = vec![1; ty.dims.len()];
     if let Some(first) = column.first_mut() {
         *first = samples;
     }
-    let factor = emit.reshape(&factor, &column)?;
-    let gradient = emit.mul(&error, &factor)?;
-    Ok((value, gradient))
+    let mut gradients = Vec::with_capacity(slopes.len());
+    for (tensor, slope, factor) in slopes {
+        let scaled = emit.scale(&weight, factor * share)?;
+        let scaled = emit.reshape(&scaled, &column)?;
+        gradients.push((tensor, emit.mul(&slope, &scaled)?));
+    }
+    Ok((value, gradients))
 }
 
-fn cross_entropy(emit: &mut Emit, loss: &PlacedLoss) -> Result<(Value, Value), InferError> {
+fn cross_entropy(emit: &mut Emit, loss: &PlacedLoss) -> Appended {
     let y = Value::named(&loss.tensor);
     let ty = emit.builder.ty(&y).clone();
     let axis = ty.dims.len() - 1;
@@ -68,7 +113,8 @@ fn cross_entropy(emit: &mut Emit, loss: &PlacedLoss) -> Result<(Value, Value), I
     let picked = emit.op("GatherElements", &[&log, &index], &last)?;
     let weighed = emit.mul(&picked, &weight)?;
     let total = emit.reduce_sum(&weighed, &[0, 1], false)?;
-    let value = emit.scale(&total, -1.0 / rows as f64)?;
+    let share = loss.factor / rows as f64;
+    let value = emit.scale(&total, -share)?;
 
     let chance = emit.op("Exp", &[&log], &[])?;
     let numbers: Vec<i64> = (0..classes as i64).collect();
@@ -76,8 +122,8 @@ fn cross_entropy(emit: &mut Emit, loss: &PlacedLoss) -> Result<(Value, Value), I
     let hit = emit.op("Equal", &[&index, &numbers], &[])?;
     let hit = emit.op("Cast", &[&hit], &[("to", Attr::Int(i64::from(ty.element.to_onnx())))])?;
     let error = emit.sub(&chance, &hit)?;
-    let factor = emit.scale(&weight, 1.0 / rows as f64)?;
+    let factor = emit.scale(&weight, share)?;
     let gradient = emit.mul(&error, &factor)?;
     let gradient = emit.reshape(&gradient, &ty.dims)?;
-    Ok((value, gradient))
+    Ok((value, vec![(loss.tensor.clone(), gradient)]))
 }

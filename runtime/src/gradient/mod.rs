@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use crate::graft::Profile;
 use crate::onnx::proto::NodeProto;
-use crate::onnx::{Builder, Element, Folded, InferError, Value};
+use crate::onnx::{Builder, Element, Folded, InferError, TensorType, Value};
 
 use accumulate::Part;
 use emit::Emit;
@@ -33,13 +33,16 @@ mod index;
 mod layout;
 mod loss;
 mod lowering;
+mod memory;
 mod normalise;
+mod order;
 mod permute;
 mod plan;
 mod pool;
 mod product;
 mod prune;
 mod quantise;
+mod recompute;
 mod recurrent;
 mod reduce;
 mod rules;
@@ -49,6 +52,9 @@ mod slice;
 mod statistics;
 mod step;
 mod transposed;
+
+pub use memory::peak_bytes;
+pub use recompute::{Recomputed, recompute, within};
 
 /// What to minimise, what to differentiate by, and for which engine.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,38 +71,69 @@ pub struct DifferentiateOptions {
 }
 
 /// A loss asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LossSpec {
     /// What is measured.
     pub kind: LossKind,
     /// The output it is measured on; any other tensor of the graph will do.
     pub output: String,
+    /// What it counts in the sum, positive and finite.
+    pub factor: f64,
+}
+
+impl LossSpec {
+    /// A loss that counts once.
+    pub fn new(kind: LossKind, output: &str) -> LossSpec {
+        LossSpec { kind, output: output.to_owned(), factor: 1.0 }
+    }
+
+    /// The same loss, counting `factor` times.
+    #[must_use]
+    pub fn times(self, factor: f64) -> LossSpec {
+        LossSpec { factor: self.factor * factor, ..self }
+    }
 }
 
 /// What a loss measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// `B` samples, on the first axis; weight `[B]`, one per sample; target as the output, unless said otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LossKind {
-    /// `Σ_b w_b · mean_i (y_bi − t_bi)² / B`: target as the output, weight `[B]`, one per sample.
+    /// `Σ_b w_b · mean_i (y_bi − t_bi)² / B`.
     Mse,
+    /// `Σ_b w_b · mean_i √((y_bi − t_bi)² + ε²) / B`, ε = [`CHARBONNIER_EPSILON`]: as the absolute error, with a slope at 0.
+    Charbonnier,
     /// `Σ_j w_j · −log softmax(y_j)[t_j] / J` over the last axis: int64 target, weight as the target.
     CrossEntropy,
+    /// `Σ_b w_b · mean_i ½(s_bi + (y_bi − t_bi)²·e^(−s_bi)) / B`: the output is the mean of a Gaussian, `s` the natural
+    /// logarithm of its variance; without the constant ½·log 2π.
+    GaussianNll {
+        /// The tensor `s`, of the output's type and dimensions.
+        log_variance: String,
+    },
 }
+
+/// ε of [`LossKind::Charbonnier`], in units of the output. Source: Lai et al., arXiv 1704.03915, section 3.2.
+pub const CHARBONNIER_EPSILON: f64 = 1e-3;
 
 /// A training graph.
 #[derive(Clone, Debug)]
 pub struct Differentiated {
     /// Inputs of the model, then `target.<tensor>` and `weight.<tensor>` of each loss; outputs `loss`
-    /// (rank 0) and `grad.<input>` for each wanted input.
+    /// (rank 0), `loss.<tensor>` of each where there are several (rank 0; `loss` is their sum), and `grad.<input>` for each
+    /// wanted input.
     pub folded: Folded,
     /// Where each loss sits, to be told to the user where [`PlacedLoss::moved`].
     pub losses: Vec<PlacedLoss>,
 }
 
 /// A loss and the tensor it sits on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PlacedLoss {
     /// What is measured.
     pub kind: LossKind,
+    /// What it counts in the sum.
+    pub factor: f64,
     /// The output it was asked for, or is the default of.
     pub output: String,
     /// The tensor it is measured on: the output, or the last tensor before it that has a gradient.
@@ -108,9 +145,10 @@ pub struct PlacedLoss {
 }
 
 impl PlacedLoss {
-    fn new(kind: LossKind, output: &str, tensor: &str) -> PlacedLoss {
+    fn new(kind: LossKind, factor: f64, output: &str, tensor: &str) -> PlacedLoss {
         PlacedLoss {
             kind,
+            factor,
             output: output.to_owned(),
             tensor: tensor.to_owned(),
             target: format!("target.{tensor}"),
@@ -177,7 +215,7 @@ impl From<InferError> for Reason {
 
 /// Why no training graph was made.
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Refusal {
     /// Some nodes have no gradient; all of them are listed.
     #[error("{} no gradient:{}", count(obstacles), lines(obstacles))]
@@ -213,7 +251,7 @@ pub enum Refusal {
 
 /// Why a loss cannot sit where it was asked for.
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum WrongLoss {
     #[error("there is no such tensor; outputs are {}", outputs.join(", "))]
     NoSuchTensor { outputs: Vec<String> },
@@ -223,6 +261,13 @@ pub enum WrongLoss {
     Independent { ends: Vec<String> },
     #[error("cross-entropy needs an axis of classes, it is a scalar")]
     NoClasses,
+    #[error("its logarithm of the variance, `{tensor}`, {}", match got {
+        Some(got) => format!("is {got}, not {want}"),
+        None => "is no tensor of the graph".to_owned(),
+    })]
+    LogVariance { tensor: String, got: Option<TensorType>, want: TensorType },
+    #[error("it counts {factor} times: that must be a positive finite number")]
+    Factor { factor: f64 },
     #[error("it has no values")]
     Empty,
 }
@@ -283,7 +328,7 @@ pub fn differentiate(
         reach,
         obstacles: Vec::new(),
     };
-    let loss = walk.start(&losses)?;
+    let terms = walk.start(&losses)?;
     let nodes = &folded.model.graph().node;
     let producers: Producers =
         nodes.iter().flat_map(|n| n.output.iter().map(move |o| (o.as_str(), n))).collect();
@@ -295,12 +340,19 @@ pub fn differentiate(
         *ends = plan::reach(folded, inputs).ends;
     }
     let gradients = gradients?;
+    let loss = walk.total(&terms)?;
     let mut builder = walk.emit.builder;
     builder.output("loss", &loss);
+    if terms.len() > 1 {
+        for (placed, term) in losses.iter().zip(&terms) {
+            builder.output(&term_output(placed), term);
+        }
+    }
     for (name, gradient) in options.wrt.iter().zip(&gradients) {
         builder.output(&format!("grad.{name}"), gradient);
     }
     let folded = lowering::lower(prune::prune(builder.finish()), options.profile)?;
+    let folded = order::leaves_last(folded);
     Ok(Differentiated { folded, losses })
 }
 
@@ -333,11 +385,19 @@ fn check_names(
     let mut names = vec!["loss".to_owned()];
     names.extend(options.wrt.iter().map(|input| format!("grad.{input}")));
     names.extend(losses.iter().flat_map(|loss| [loss.target.clone(), loss.weight.clone()]));
+    if losses.len() > 1 {
+        names.extend(losses.iter().map(term_output));
+    }
     let mut seen = std::collections::BTreeSet::new();
     match names.into_iter().find(|n| folded.types.contains_key(n) || !seen.insert(n.clone())) {
         Some(name) => Err(Refusal::NameTaken { name }),
         None => Ok(()),
     }
+}
+
+/// The output that one of several losses is told by, so that one that is no number can be named.
+fn term_output(loss: &PlacedLoss) -> String {
+    format!("loss.{}", loss.tensor)
 }
 
 /// The node that makes each tensor.
@@ -353,20 +413,31 @@ struct Walk {
 }
 
 impl Walk {
-    /// Appends the losses and gives their tensors a gradient; returns their sum.
-    fn start(&mut self, losses: &[PlacedLoss]) -> Result<Value, Refusal> {
-        let mut total: Option<Value> = None;
+    /// Appends the losses and gives their tensors a gradient; returns their values.
+    fn start(&mut self, losses: &[PlacedLoss]) -> Result<Vec<Value>, Refusal> {
+        let mut terms = Vec::with_capacity(losses.len());
         for loss in losses {
-            let (value, gradient) = loss::append(&mut self.emit, loss)?;
+            let (value, gradients) = loss::append(&mut self.emit, loss)?;
             // The sum is float32, whatever the model computes in.
             let value = self.emit.cast(&value, Element::F32)?;
-            self.parts.entry(loss.tensor.clone()).or_default().push(Part::whole(gradient));
-            total = Some(match total {
-                None => value,
-                Some(before) => self.emit.add(&before, &value)?,
-            });
+            for (tensor, gradient) in gradients {
+                if self.reach.differentiable.contains(&tensor) {
+                    self.parts.entry(tensor).or_default().push(Part::whole(gradient));
+                }
+            }
+            terms.push(value);
         }
-        total.ok_or(Refusal::NoLoss)
+        Ok(terms)
+    }
+
+    /// The sum of the losses.
+    fn total(&mut self, terms: &[Value]) -> Result<Value, Refusal> {
+        let Some((first, others)) = terms.split_first() else { return Err(Refusal::NoLoss) };
+        let mut total = first.clone();
+        for term in others {
+            total = self.emit.add(&total, term)?;
+        }
+        Ok(total)
     }
 
     /// Hands the gradients of a node's outputs on to its inputs.

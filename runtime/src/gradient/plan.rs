@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::onnx::proto::{GraphProto, NodeProto};
 use crate::onnx::{Element, Folded};
 
-use super::{DifferentiateOptions, LossKind, PlacedLoss, Refusal, WrongLoss, rules};
+use super::{DifferentiateOptions, LossKind, LossSpec, PlacedLoss, Refusal, WrongLoss, rules};
 
 /// Tensors that depend on a wanted one.
 pub(super) struct Reach {
@@ -94,19 +94,13 @@ pub(super) fn place(
         place_default(folded, options.strict, reach)?
     } else {
         let asked = options.losses.iter();
-        asked
-            .map(|loss| place_asked(folded, reach, loss.kind, &loss.output))
-            .collect::<Result<_, _>>()?
+        asked.map(|loss| place_asked(folded, reach, loss)).collect::<Result<_, _>>()?
     };
     if placed.is_empty() { Err(Refusal::NoLoss) } else { Ok(placed) }
 }
 
-fn place_asked(
-    folded: &Folded,
-    reach: &Reach,
-    kind: LossKind,
-    tensor: &str,
-) -> Result<PlacedLoss, Refusal> {
+fn place_asked(folded: &Folded, reach: &Reach, loss: &LossSpec) -> Result<PlacedLoss, Refusal> {
+    let tensor = loss.output.as_str();
     let wrong = |why| Refusal::Loss { output: tensor.to_owned(), why };
     let Some(ty) = folded.types.get(tensor) else {
         let outputs = folded.model.graph().output.iter().map(|o| o.name().to_owned()).collect();
@@ -122,10 +116,22 @@ fn place_asked(
     if ty.values() == 0 {
         return Err(wrong(WrongLoss::Empty));
     }
-    if kind == LossKind::CrossEntropy && ty.dims.is_empty() {
-        return Err(wrong(WrongLoss::NoClasses));
+    if !(loss.factor.is_finite() && loss.factor > 0.0) {
+        return Err(wrong(WrongLoss::Factor { factor: loss.factor }));
     }
-    Ok(PlacedLoss::new(kind, tensor, tensor))
+    match &loss.kind {
+        LossKind::CrossEntropy if ty.dims.is_empty() => return Err(wrong(WrongLoss::NoClasses)),
+        LossKind::GaussianNll { log_variance } if folded.types.get(log_variance) != Some(ty) => {
+            let got = folded.types.get(log_variance).cloned();
+            let (tensor, want) = (log_variance.clone(), ty.clone());
+            return Err(wrong(WrongLoss::LogVariance { tensor, got, want }));
+        }
+        LossKind::Mse
+        | LossKind::Charbonnier
+        | LossKind::CrossEntropy
+        | LossKind::GaussianNll { .. } => {}
+    }
+    Ok(PlacedLoss::new(loss.kind.clone(), loss.factor, tensor, tensor))
 }
 
 /// Squared error on every output that depends on a wanted tensor, or on the last tensor before it that
@@ -147,7 +153,7 @@ fn place_default(folded: &Folded, strict: bool, reach: &Reach) -> Result<Vec<Pla
         if folded.types.get(&tensor).is_some_and(|ty| ty.values() == 0) {
             return Err(Refusal::Loss { output: output.to_owned(), why: WrongLoss::Empty });
         }
-        placed.push(PlacedLoss::new(LossKind::Mse, output, &tensor));
+        placed.push(PlacedLoss::new(LossKind::Mse, 1.0, output, &tensor));
     }
     if strict && !moved.is_empty() {
         return Err(Refusal::Strict { moved });

@@ -26,7 +26,10 @@ pub use tensor::{Data, Element, Tensor, TensorError, TensorType};
 mod wire;
 
 /// Writes a file whole or not at all: to a name beside it, synced, then renamed.
-pub(crate) fn write_whole(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+///
+/// # Errors
+/// What the system says; the file is then as it was.
+pub fn write_whole(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
 
     let mut name = path.file_name().unwrap_or_default().to_owned();

@@ -89,6 +89,7 @@ impl Trainer {
         if body.len() != 3 * run + 1 + self.average.len() * 4 {
             return Err(damaged);
         }
+        self.gathered.clear();
         self.step = u64::from_le_bytes(header[HEADER - 8..].try_into().expect("eight bytes"));
         read(&body[..run], &mut self.values);
         read(&body[run..2 * run], &mut self.means);

@@ -99,6 +99,7 @@ impl Trainer {
             }
         }
         self.step = 0;
+        self.gathered.clear();
         self.means.fill(0.0);
         self.squares.fill(0.0);
         let values = &self.values;

@@ -80,13 +80,14 @@ impl Random {
 pub(crate) struct Case {
     opset: i64,
     kind: LossKind,
+    factor: f64,
     feeds: Vec<Feed>,
 }
 
 impl Case {
     /// Squared error on the output, opset 17.
     pub(crate) fn new(feeds: Vec<Feed>) -> Case {
-        Case { opset: 17, kind: LossKind::Mse, feeds }
+        Case { opset: 17, kind: LossKind::Mse, factor: 1.0, feeds }
     }
 
     pub(crate) fn opset(self, opset: i64) -> Case {
@@ -94,7 +95,12 @@ impl Case {
     }
 
     pub(crate) fn cross_entropy(self) -> Case {
-        Case { kind: LossKind::CrossEntropy, ..self }
+        self.loss(LossKind::CrossEntropy, 1.0)
+    }
+
+    /// Another loss on the output, which counts `factor` times.
+    pub(crate) fn loss(self, kind: LossKind, factor: f64) -> Case {
+        Case { kind, factor, ..self }
     }
 
     /// Compares for every lowering profile.
@@ -135,7 +141,12 @@ impl Case {
         let mut loss_at = |input: usize, values: &[f32]| {
             session.write_f32(input, values).unwrap();
             session.run().unwrap();
-            loss(self.kind, &ty, session.output_f32(0).unwrap(), &target, &weight)
+            let y = session.output_f32(session.output_index("y").unwrap()).unwrap();
+            let variance = match session.output_index("s") {
+                Ok(index) => session.output_f32(index).unwrap(),
+                Err(_) => &[],
+            };
+            self.factor * loss(&self.kind, &ty, (y, variance), &target, &weight)
         };
         let mut slopes = Vec::new();
         let mut here = 0.0;
@@ -172,7 +183,7 @@ impl Case {
             .filter(|&index| matches!(self.feeds[index], Feed::Wanted(_)))
             .map(|index| format!("x{index}"))
             .collect();
-        let losses = vec![LossSpec { kind: self.kind, output: "y".into() }];
+        let losses = vec![LossSpec::new(self.kind.clone(), "y").times(self.factor)];
         let options = DifferentiateOptions { losses, wrt: wrt.clone(), strict: true, profile };
         let training = differentiate(folded, &options).unwrap();
         let mut session = engine.load(&training.folded.model, &plain_options()).unwrap();
@@ -203,7 +214,7 @@ impl Case {
 
     fn labels(&self, y: &TensorType) -> (Tensor, Tensor) {
         match self.kind {
-            LossKind::Mse => {
+            LossKind::Mse | LossKind::Charbonnier | LossKind::GaussianNll { .. } => {
                 let samples = y.dims.first().copied().unwrap_or(1);
                 (even(&y.dims, 71), positive(&[samples], 72))
             }
@@ -227,21 +238,35 @@ impl Feed {
 }
 
 /// The losses as the design defines them, in float64.
-fn loss(kind: LossKind, ty: &TensorType, y: &[f32], target: &Tensor, weight: &Tensor) -> f64 {
+fn loss(
+    kind: &LossKind,
+    ty: &TensorType,
+    (y, variance): (&[f32], &[f32]),
+    target: &Tensor,
+    weight: &Tensor,
+) -> f64 {
     assert_eq!(ty.element, Element::F32);
     let weight = weight.to_f64s();
     let y: Vec<f64> = y.iter().map(|&v| f64::from(v)).collect();
     let each = y.len() / weight.len();
     let rows = y.chunks(each).zip(weight).enumerate();
-    let sum: f64 = match kind {
-        LossKind::Mse => {
-            let target = target.to_f64s();
-            rows.map(|(row, (values, weight))| {
-                let errors = values.iter().zip(&target[row * each..]);
-                weight * errors.map(|(y, t)| (y - t) * (y - t)).sum::<f64>() / each as f64
+    let target_at = |row: usize, index: usize| target.to_f64s()[row * each + index];
+    let regression = |cost: &dyn Fn(f64, usize) -> f64| -> f64 {
+        rows.clone()
+            .map(|(row, (values, weight))| {
+                let costs = values.iter().enumerate();
+                let costs = costs.map(|(i, y)| cost(y - target_at(row, i), row * each + i));
+                weight * costs.sum::<f64>() / each as f64
             })
             .sum()
-        }
+    };
+    let sum: f64 = match kind {
+        LossKind::Mse => regression(&|error, _| error * error),
+        LossKind::Charbonnier => regression(&|error, _| (error * error + 1e-6).sqrt()),
+        LossKind::GaussianNll { .. } => regression(&|error, at| {
+            let s = f64::from(variance[at]);
+            0.5 * (s + error * error * (-s).exp())
+        }),
         LossKind::CrossEntropy => {
             let target = target.to_i64s().unwrap();
             rows.map(|(row, (values, weight))| {

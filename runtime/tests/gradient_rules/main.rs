@@ -7,6 +7,7 @@ mod arithmetic;
 mod convolution;
 mod finite;
 mod layout;
+mod loss;
 mod product;
 mod slice;
 mod window;

@@ -3,9 +3,10 @@
 
 use shoal_runtime::engine::testing::{noise, ort_or_skip, regression, small_model};
 use shoal_runtime::engine::{Engine, EngineError, LoadOptions, Optimise, Session};
-use shoal_runtime::gradient::{DifferentiateOptions, differentiate};
+use shoal_runtime::gradient::{DifferentiateOptions, LossKind, LossSpec, differentiate, recompute};
 use shoal_runtime::graft::{GraftOptions, Profile, graft};
 use shoal_runtime::onnx::{Attr, Builder, Element, Model, TensorType};
+use shoal_runtime::rollout::{Feed, RollOutOptions, losses, roll_out};
 use shoal_runtime::train::{AdamW, Decay, Schedule, TrainOptions, Trainer};
 use shoal_tract::Tract;
 
@@ -54,6 +55,44 @@ fn mixture() -> Model {
     b.output("mixed", &mixed);
     b.output("weights", &weights);
     b.into_model()
+}
+
+/// Three predictions in a row, losses of three kinds, a forward pass in two segments: what is new in a training graph.
+#[test]
+fn both_engines_train_on_a_roll_out_that_recomputes() {
+    let Some(ort) = ort_or_skip() else { return };
+    let mut b = Builder::new(17);
+    let past = b.input("past", TensorType::f32(&[2, 12]));
+    let w = b.input("w", TensorType::f32(&[12, 4]));
+    let v = b.input("v", TensorType::f32(&[4, 4]));
+    let hidden = b.op("MatMul", &[&past, &w], &[]).unwrap();
+    let hidden = b.op("Tanh", &[&hidden], &[]).unwrap();
+    let next = b.op("MatMul", &[&hidden, &v], &[]).unwrap();
+    let doubt = b.op("Tanh", &[&next], &[]).unwrap();
+    let other = b.op("Sigmoid", &[&hidden], &[]).unwrap();
+    for (name, value) in [("next", &next), ("doubt", &doubt), ("other", &other)] {
+        b.output(name, value);
+    }
+    let wrt = vec!["w".to_owned(), "v".to_owned()];
+    let clamp = Some([-0.9, 0.9]);
+    let feed = Feed { output: "next".into(), input: "past".into(), axis: None, clamp };
+    let options = RollOutOptions { steps: 3, feeds: vec![feed], shared: wrt.clone() };
+    let rolled = roll_out(&b.finish(), &options).unwrap().folded;
+    let gaussian = LossKind::GaussianNll { log_variance: "doubt".into() };
+    let each =
+        [LossSpec::new(gaussian, "next").times(0.5), LossSpec::new(LossKind::Charbonnier, "other")];
+    let losses = losses(&each, 3, 0.9);
+    let options = DifferentiateOptions { losses, wrt, strict: true, profile: Profile::Tract };
+    let training = differentiate(&rolled, &options).unwrap().folded;
+    let model = recompute(&training, 2).unwrap().model;
+    assert_ne!(model, training.model);
+    let [mut a, mut b] = [&ort as &dyn Engine, &Tract]
+        .map(|engine| engine.load(&model, &LoadOptions::default()).unwrap());
+    for session in [&mut a, &mut b] {
+        fill(&mut **session);
+        session.run().unwrap();
+    }
+    assert_agreement(&*a, &*b);
 }
 
 #[test]

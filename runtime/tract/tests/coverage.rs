@@ -51,8 +51,7 @@ fn training(case: &Case, profile: Profile) -> Result<Training, String> {
     let folded = fold(&case.model).map_err(|why| why.to_string())?;
     let outputs: Vec<String> =
         folded.model.graph().output.iter().map(|o| o.name().to_owned()).collect();
-    let losses =
-        outputs.iter().map(|y| LossSpec { kind: LossKind::Mse, output: y.clone() }).collect();
+    let losses = outputs.iter().map(|y| LossSpec::new(LossKind::Mse, y)).collect();
     let wanted: Vec<(String, usize)> = case
         .feeds
         .iter()

@@ -44,10 +44,12 @@ impl<'a, P: Predictor> Distilled<'a, P> {
 
 impl<P: Predictor> Source<Batch> for Distilled<'_, P> {
     /// # Panics
-    /// If `batch` or the teacher are of another form or number of samples than the source.
+    /// If `batch` or the teacher are of another form or number of samples than the source. Of several frames ahead the first
+    /// is the teacher's, the others are those that came.
     fn fill(&mut self, step: u64, batch: &mut Batch) -> Result<(), EngineError> {
         self.source.fill(step, batch);
         assert_eq!(*self.teacher.form(), batch.form, "a teacher of this model");
+        // What is of the first step stands first.
         let Batch { form, frames, motion, target, .. } = batch;
         let of = |values: usize| self.places.start * values..self.places.end * values;
         self.teacher.predict(

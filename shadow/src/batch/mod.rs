@@ -36,25 +36,32 @@ const MOTION_HIDDEN: f32 = 0.5;
 pub struct Batch {
     form: Form,
     samples: usize,
+    ahead: usize,
     frames: Vec<f32>,
     motion: Vec<f32>,
     target: Vec<f32>,
     weight: Vec<f32>,
-    /// All frames of the sample being made, `[frames + 1, 3, height, width]`.
+    /// All frames of the sample being made, `[frames + ahead, 3, height, width]`.
     clip: Vec<f32>,
 }
 
 impl Batch {
-    /// Room for `samples` samples of `form`, all zero.
+    /// Room for `samples` samples of `form`, all zero, with one true next frame each.
     pub fn new(form: Form, samples: usize) -> Self {
+        Self::with_ahead(form, samples, 1)
+    }
+
+    /// As [`Batch::new`], with `ahead` true next frames each: what a roll-out of as many steps is compared with.
+    pub fn with_ahead(form: Form, samples: usize, ahead: usize) -> Self {
         let frame = form.shape.bytes();
         Batch {
             samples,
+            ahead,
             frames: vec![0.0; samples * form.frames_len()],
-            motion: vec![0.0; samples * form.motion.len()],
-            target: vec![0.0; samples * frame],
-            weight: vec![0.0; samples],
-            clip: vec![0.0; (form.frames + 1) * frame],
+            motion: vec![0.0; ahead * samples * form.motion.len()],
+            target: vec![0.0; ahead * samples * frame],
+            weight: vec![0.0; ahead * samples],
+            clip: vec![0.0; (form.frames + ahead) * frame],
             form,
         }
     }
@@ -64,22 +71,27 @@ impl Batch {
         self.samples
     }
 
+    /// How many true next frames each has.
+    pub fn ahead(&self) -> usize {
+        self.ahead
+    }
+
     /// Past frames, `[samples, frames, 3, height, width]`, values in `[0, 1]`, oldest first.
     pub fn frames(&self) -> &[f32] {
         &self.frames
     }
 
-    /// `[samples, rows, columns]` of [`MotionInput`](crate::form::MotionInput), 0 for what is not known.
+    /// `[ahead, samples, rows, columns]` of [`MotionInput`](crate::form::MotionInput), 0 for what is not known.
     pub fn motion(&self) -> &[f32] {
         &self.motion
     }
 
-    /// The true next frames, `[samples, 3, height, width]`.
+    /// The true next frames, `[ahead, samples, 3, height, width]`.
     pub fn target(&self) -> &[f32] {
         &self.target
     }
 
-    /// Loss weights, `[samples]`.
+    /// Loss weights, `[ahead, samples]`: each by the copy error of the last frame seen against that step's.
     pub fn weight(&self) -> &[f32] {
         &self.weight
     }
@@ -94,21 +106,23 @@ impl Batch {
         painter: &mut Painter,
     ) {
         let (form, frame, past) = (&self.form, self.form.shape.bytes(), self.form.frames_len());
+        let (samples, values) = (self.samples, self.form.motion.len());
         painter.paint(footage, view, form.context - form.frames, form.shape, &mut self.clip);
-        let (before, next) = self.clip.split_at(past);
+        let (before, after) = self.clip.split_at(past);
         self.frames[index * past..][..past].copy_from_slice(before);
-        self.target[index * frame..][..frame].copy_from_slice(next);
-        let error = mean_square(&before[past - frame..], next);
-        self.weight[index] = (1.0 / (error + floor)) as f32;
-
         let speed = (view.step * form.rate_hz / footage.rate_hz()) as f32;
         let hidden = view.hide_motion || view.drift.is_some();
-        let motion = |back: usize| {
-            let known = footage.motion(view.index(form.context - back)).filter(|_| !hidden);
-            known.map(|motion| seen(motion, view.flip, speed))
-        };
-        let values = form.motion.len();
-        form.motion.write(motion, &mut self.motion[index * values..][..values]);
+        for (step, next) in after.chunks_exact(frame).enumerate() {
+            let place = step * samples + index;
+            self.target[place * frame..][..frame].copy_from_slice(next);
+            let error = mean_square(&before[past - frame..], next);
+            self.weight[place] = (1.0 / (error + floor)) as f32;
+            let motion = |back: usize| {
+                let known = footage.motion(view.index(form.context + step - back));
+                known.filter(|_| !hidden).map(|motion| seen(motion, view.flip, speed))
+            };
+            form.motion.write(motion, &mut self.motion[place * values..][..values]);
+        }
     }
 }
 

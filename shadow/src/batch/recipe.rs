@@ -76,10 +76,10 @@ impl<'a> Road<'a> {
         self.copy_error_mean
     }
 
-    /// How many clips start in a span.
-    fn starts(&(footage, span): &(&'a dyn Footage, Span), form: &Form) -> usize {
+    /// How many clips that reach over `rows` rows before their last one start in a span.
+    fn starts(&(footage, span): &(&'a dyn Footage, Span), form: &Form, rows: usize) -> usize {
         let step = view::true_step(footage.rate_hz() / form.rate_hz, 1.0);
-        span.last - span.first + 1 - view::reach(form.context, step)
+        (span.last - span.first + 1).saturating_sub(view::reach(rows, step))
     }
 }
 
@@ -104,6 +104,7 @@ enum Kind {
 /// scales the speed. Without shipped footage the places of replayed samples go to augmented ones.
 pub struct MixedBatch<'a> {
     form: Form,
+    ahead: usize,
     mix: Mix,
     seed: u64,
     own: Vec<Road<'a>>,
@@ -130,7 +131,34 @@ impl<'a> MixedBatch<'a> {
         seed: u64,
     ) -> Option<Self> {
         let painter = Painter::default();
-        (!own.is_empty()).then_some(MixedBatch { form, mix, seed, own, replayed, painter })
+        (!own.is_empty()).then_some(MixedBatch {
+            form,
+            ahead: 1,
+            mix,
+            seed,
+            own,
+            replayed,
+            painter,
+        })
+    }
+
+    /// The same with `ahead` true next frames in every clip; `None` if no own road has a clip as long.
+    #[must_use]
+    pub fn with_ahead(mut self, ahead: usize) -> Option<Self> {
+        self.ahead = ahead;
+        let rows = self.rows();
+        for roads in [&mut self.own, &mut self.replayed] {
+            for road in &mut *roads {
+                road.spans.retain(|span| Road::starts(span, &self.form, rows) > 0);
+            }
+            roads.retain(|road| !road.spans.is_empty());
+        }
+        (!self.own.is_empty()).then_some(self)
+    }
+
+    /// Rows of a clip before its last one.
+    fn rows(&self) -> usize {
+        self.form.context + self.ahead - 1
     }
 
     /// Which samples of a batch are own clips augmented.
@@ -147,6 +175,7 @@ impl<'a> MixedBatch<'a> {
     pub fn fill(&mut self, step: u64, batch: &mut Batch) {
         assert_eq!(batch.samples(), self.mix.samples(), "samples of the mix");
         assert_eq!(batch.form, self.form, "a batch of this model");
+        assert_eq!(batch.ahead(), self.ahead, "next frames of a clip");
         let augmented = self.augmented();
         for index in 0..self.mix.samples() {
             let kind = if index < augmented.start {
@@ -163,7 +192,8 @@ impl<'a> MixedBatch<'a> {
 
     fn sample(&mut self, kind: Kind, index: usize, draws: &mut Draws, batch: &mut Batch) {
         let roads = if kind == Kind::Replayed { &self.replayed } else { &self.own };
-        let (road, (footage, span), start) = pick(roads, &self.form, draws);
+        let rows = self.rows();
+        let (road, (footage, span), start) = pick(roads, &self.form, rows, draws);
         let ratio = footage.rate_hz() / self.form.rate_hz;
         let plain = view::true_step(ratio, 1.0);
         let flip = draws.happens(0.5);
@@ -181,7 +211,7 @@ impl<'a> MixedBatch<'a> {
                 (window, tone, colours(draws, 0.5), view::true_step(ratio, speed))
             }
         };
-        let (first, step) = view::place(span, start, self.form.context, step, plain)
+        let (first, step) = view::place(span, start, rows, step, plain)
             .expect("a road keeps only spans with room for a clip");
         let view = View { window, flip, tone, colours, first, step, drift: None, hide_motion };
         let floor = match kind {
@@ -197,13 +227,14 @@ impl<'a> MixedBatch<'a> {
 fn pick<'r, 'a>(
     roads: &'r [Road<'a>],
     form: &Form,
+    rows: usize,
     draws: &mut Draws,
 ) -> (&'r Road<'a>, (&'a dyn Footage, Span), usize) {
     let spans = || roads.iter().flat_map(|road| road.spans.iter().map(move |span| (road, span)));
-    let count = spans().map(|(_, span)| Road::starts(span, form)).sum();
+    let count = spans().map(|(_, span)| Road::starts(span, form, rows)).sum();
     let mut left = draws.index(count);
     for (road, span) in spans() {
-        let starts = Road::starts(span, form);
+        let starts = Road::starts(span, form, rows);
         if left < starts {
             return (road, *span, span.1.first + left);
         }

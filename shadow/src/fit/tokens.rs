@@ -1,7 +1,8 @@
 //! The batches of a token model in its training graph.
 
 use shoal_runtime::engine::{EngineError, Session};
-use shoal_runtime::gradient::{LossKind, LossSpec, PlacedLoss};
+use shoal_runtime::gradient::{LossSpec, PlacedLoss};
+use shoal_runtime::rollout::Feed;
 
 use super::{Binding, FitError};
 use crate::measure::tokens::TokenInputs;
@@ -25,15 +26,20 @@ impl Binding for Tokens {
 
     fn loss(package: &Description) -> Result<LossSpec, FitError> {
         let next = package.next_token.as_ref().ok_or(TokenFormError::NoNextToken)?;
-        Ok(LossSpec { kind: LossKind::CrossEntropy, output: next.output.clone() })
+        super::only_loss(package, &["cross-entropy"], &next.output)
+    }
+
+    fn feed(_package: &Description) -> Result<Feed, FitError> {
+        Err(FitError::NotFedBack { why: "a token is drawn, which has no gradient" })
     }
 
     fn bind(
         package: &Description,
         session: &mut dyn Session,
-        loss: &PlacedLoss,
+        losses: &[PlacedLoss],
     ) -> Result<Self, FitError> {
         let form = TokenForm::of(package)?;
+        let loss = losses.first().ok_or(TokenFormError::NoNextToken)?;
         let inputs = TokenInputs::bind(session, package, &form)?;
         let (target, weight) =
             (session.input_index(&loss.target)?, session.input_index(&loss.weight)?);
@@ -47,7 +53,13 @@ impl Binding for Tokens {
         Ok(Tokens { inputs, target, positions, targets: vec![0; values] })
     }
 
-    fn write(&mut self, session: &mut dyn Session, batch: &TokenBatch) -> Result<(), EngineError> {
+    /// Token batches go through their graph whole: `first` is 0.
+    fn write(
+        &mut self,
+        session: &mut dyn Session,
+        batch: &TokenBatch,
+        _first: usize,
+    ) -> Result<(), EngineError> {
         self.inputs.write(session, batch)?;
         for (sample, &token) in self.targets.chunks_exact_mut(self.positions).zip(batch.target()) {
             sample[self.positions - 1] = token;

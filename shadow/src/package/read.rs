@@ -3,10 +3,11 @@
 use std::path::{Component, Path, PathBuf};
 
 use shoal_hal::FrameShape;
+use shoal_runtime::gradient::{LossKind, LossSpec};
 
 use super::{
     Action, Adapter, Bins, CONTEXT_ROWS_MAX, Codes, Column, Description, Field, Frames, Layout,
-    Loss, LossKind, NextFrame, NextToken, Reading, Signals, TokenKind, Tokens,
+    NextFrame, NextToken, Reading, Signals, TokenKind, Tokens,
 };
 use crate::digits;
 use crate::document::{Document, DocumentError, Table};
@@ -19,8 +20,18 @@ const NUMBER_MAX: f64 = 1e9;
 
 pub(super) const LAYOUTS: [(&str, Layout); 3] =
     [("nchw", Layout::Nchw), ("nhwc", Layout::Nhwc), ("nthwc", Layout::Nthwc)];
-pub(super) const LOSSES: [(&str, LossKind); 2] =
-    [("mse", LossKind::Mse), ("cross-entropy", LossKind::CrossEntropy)];
+const LOSSES: [&str; 4] = ["mse", "charbonnier", "cross-entropy", "gaussian-nll"];
+const LOSS_WEIGHT_MAX: f64 = 1e6;
+
+/// What a kind of loss is called in `model.toml`.
+pub(crate) const fn loss_name(kind: &LossKind) -> &'static str {
+    match kind {
+        LossKind::Mse => LOSSES[0],
+        LossKind::Charbonnier => LOSSES[1],
+        LossKind::CrossEntropy => LOSSES[2],
+        LossKind::GaussianNll { .. } => LOSSES[3],
+    }
+}
 
 const ROOT: [&str; 13] = [
     "name",
@@ -88,12 +99,11 @@ fn check(root: &Table<'_>, description: &Description) -> Result<(), DocumentErro
     Ok(())
 }
 
-fn default_loss(description: &Description) -> Vec<Loss> {
+fn default_loss(description: &Description) -> Vec<LossSpec> {
     let frame = description.next_frame.iter();
-    let frame = frame.map(|next| Loss { kind: LossKind::Mse, output: next.output.clone() });
+    let frame = frame.map(|next| LossSpec::new(LossKind::Mse, &next.output));
     let token = description.next_token.iter();
-    let token =
-        token.map(|next| Loss { kind: LossKind::CrossEntropy, output: next.output.clone() });
+    let token = token.map(|next| LossSpec::new(LossKind::CrossEntropy, &next.output));
     frame.chain(token).collect()
 }
 
@@ -236,15 +246,32 @@ fn adapter(root: &Table<'_>) -> Result<Adapter, DocumentError> {
     })
 }
 
-fn losses(root: &Table<'_>) -> Result<Vec<Loss>, DocumentError> {
-    let tables = root.tables("loss", &["kind", "output"])?;
-    tables
-        .iter()
-        .map(|table| {
-            let kind = table.choice("kind", &LOSSES)?.ok_or_else(|| table.missing("kind"))?;
-            Ok(Loss { kind, output: table.text_required("output")?.into() })
-        })
-        .collect()
+fn losses(root: &Table<'_>) -> Result<Vec<LossSpec>, DocumentError> {
+    let tables = root.tables("loss", &["kind", "output", "weight", "log_variance"])?;
+    tables.iter().map(loss).collect()
+}
+
+fn loss(table: &Table<'_>) -> Result<LossSpec, DocumentError> {
+    let kinds = LOSSES.map(|name| (name, name));
+    let name = table.choice("kind", &kinds)?.ok_or_else(|| table.missing("kind"))?;
+    let kind = match name {
+        "charbonnier" => LossKind::Charbonnier,
+        "cross-entropy" => LossKind::CrossEntropy,
+        "gaussian-nll" => {
+            let log_variance = table.text_required("log_variance")?.into();
+            LossKind::GaussianNll { log_variance }
+        }
+        _ => LossKind::Mse,
+    };
+    if name != "gaussian-nll" && table.has("log_variance") {
+        let want = "a loss of kind `gaussian-nll` for it";
+        return Err(table.refuse("log_variance", "a variance", want));
+    }
+    let factor = table.number("weight", 0.0..=LOSS_WEIGHT_MAX)?.unwrap_or(1.0);
+    if factor == 0.0 {
+        return Err(table.refuse("weight", factor, "a number above 0"));
+    }
+    Ok(LossSpec::new(kind, table.text_required("output")?).times(factor))
 }
 
 fn rows_and_lag(table: &Table<'_>) -> Result<(usize, usize), DocumentError> {

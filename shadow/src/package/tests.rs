@@ -1,3 +1,5 @@
+use shoal_runtime::gradient::{LossKind, LossSpec};
+
 use super::*;
 
 const CAMERA: &str = "
@@ -52,7 +54,7 @@ fn camera_model_needs_only_rate_shape_and_names() {
     assert_eq!(read.model, Path::new("model.onnx"));
     assert_eq!(read.name, "road");
     assert_eq!(read.adapter, Adapter { targets: vec![], rank: 8, alpha: 16.0 });
-    assert_eq!(read.loss, [Loss { kind: LossKind::Mse, output: "next".into() }]);
+    assert_eq!(read.loss, [LossSpec::new(LossKind::Mse, "next")]);
     assert_eq!(read.context(), 4);
 }
 
@@ -72,10 +74,36 @@ fn written_description_reads_as_itself() {
         [[loss]]\nkind = 'mse'\noutput = 'steer'\n";
     let head = "footage = 'footage'\nname = 'a \"name\"'\nmodel_sha256 = '";
     let with_hash = format!("{head}{}'\n{TINYPHYSICS}{action}", "5a".repeat(32));
-    for source in [CAMERA, TINYPHYSICS, &with_hash] {
+    let gaussian = format!("{CAMERA}{GAUSSIAN}");
+    for source in [CAMERA, TINYPHYSICS, &with_hash, &gaussian] {
         let read = parse(source).unwrap();
         assert_eq!(parse(&read.to_toml()).unwrap(), read);
     }
+}
+
+const GAUSSIAN: &str = "
+[[loss]]
+kind = 'gaussian-nll'
+output = 'next'
+log_variance = 'doubt'
+weight = 0.5
+[[loss]]
+kind = 'charbonnier'
+output = 'next'
+";
+
+#[test]
+fn losses_have_a_kind_an_output_and_a_weight() {
+    let read = parse(&format!("{CAMERA}{GAUSSIAN}")).unwrap();
+    let kind = LossKind::GaussianNll { log_variance: "doubt".into() };
+    let charbonnier = LossSpec::new(LossKind::Charbonnier, "next");
+    assert_eq!(read.loss, [LossSpec::new(kind, "next").times(0.5), charbonnier]);
+    let said = |from: &str, to: &str| refusal(&format!("{CAMERA}{GAUSSIAN}").replace(from, to));
+    assert!(said("log_variance = 'doubt'", "").contains("log_variance"));
+    assert!(said("'gaussian-nll'", "'mse'").contains("gaussian-nll"));
+    assert!(said("weight = 0.5", "weight = 0").contains("a number above 0"));
+    assert!(said("'charbonnier'", "'huber'").contains("one of mse, charbonnier, "));
+    assert!(said("weight = 0.5", "wieght = 0.5").contains("did you mean `weight`?"));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use toml::{Table, Value};
 
-use super::{Bins, Column, Description, Layout, Loss, Reading, TokenKind, read};
+use shoal_runtime::gradient::{LossKind, LossSpec};
+
+use super::{Bins, Column, Description, Layout, Reading, TokenKind, read};
 use crate::digits;
 
 pub(super) fn description(description: &Description) -> String {
@@ -109,11 +111,19 @@ fn column(column: &Column) -> Value {
     table.into()
 }
 
-fn loss(loss: &Loss) -> Value {
+fn loss(loss: &LossSpec) -> Value {
     let mut table = Table::new();
-    let name = read::LOSSES.iter().find(|(_, kind)| *kind == loss.kind).map(|(name, _)| *name);
-    put(&mut table, "kind", name.expect("every kind is in the table of names"));
+    put(&mut table, "kind", read::loss_name(&loss.kind));
     put(&mut table, "output", loss.output.as_str());
+    if loss.factor != 1.0 {
+        put(&mut table, "weight", loss.factor);
+    }
+    match &loss.kind {
+        LossKind::GaussianNll { log_variance } => {
+            put(&mut table, "log_variance", log_variance.as_str());
+        }
+        LossKind::Mse | LossKind::Charbonnier | LossKind::CrossEntropy => {}
+    }
     table.into()
 }
 

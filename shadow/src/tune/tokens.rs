@@ -8,7 +8,7 @@ use shoal_runtime::onnx::Model;
 use shoal_runtime::train::StepReport;
 
 use super::{Steps, TokenTuner, Tuning};
-use crate::fit::{FitError, Source, Tokens};
+use crate::fit::{Extent, FitError, Source, Tokens};
 use crate::measure::tokens::{TokenMeasureError, TokenPredictor, measure_nats};
 use crate::package::Description;
 use crate::tokens::{TokenBatch, TokenForm, TokenRows};
@@ -57,8 +57,9 @@ impl Tuning<Tokens> {
     ) -> Result<Self, FitError> {
         let TokenTuneOptions { samples, learning_rate, warm_up_steps, seed, threads } = *options;
         let batch = TokenBatch::new(TokenForm::of(package)?, samples);
-        let steps = Steps { learning_rate, warm_up_steps, seed, threads };
-        Tuning::build(model, package, engine, start, (batch, samples), steps)
+        let extent = Extent::whole(samples);
+        let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent };
+        Tuning::build(model, package, engine, start, batch, steps)
     }
 }
 

@@ -1,11 +1,15 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
-use shoal_runtime::gradient::{DifferentiateOptions, LossKind, LossSpec, differentiate};
+use shoal_runtime::gradient::{
+    DifferentiateOptions, LossKind, LossSpec, Recomputed, differentiate, within,
+};
 use shoal_runtime::graft::{FACTOR, Profile, graft_all_weights};
 use shoal_runtime::onnx::Folded;
+use shoal_runtime::rollout::{self, Feed, RollOutOptions, roll_out};
 
 use super::graft::Sites;
+use super::open::result_path;
 use crate::output::{Failure, Outcome};
 
 /// Write the training graph of a model.
@@ -13,23 +17,38 @@ use crate::output::{Failure, Outcome};
 /// Batch, targets and factors in; `loss` and a gradient of every factor out. A model without factors is
 /// grafted on the way (all sites, rank 8, alpha 16); one that has them is taken as it is.
 ///
-/// Example: shoal model differentiate model.onnx -o training.onnx --loss mse:next --batch 8
+/// Example: shoal model differentiate model.onnx --loss mse:next --batch 8
+/// Example: shoal model differentiate world.onnx --roll-out 3 --feed next=frames
 #[derive(Args)]
 #[command(group(ArgGroup::new("wrt").args(["targets", "all_weights"])))]
 pub(crate) struct Differentiate {
     /// The ONNX file
     model: PathBuf,
-    /// Where the training graph goes
+    /// Where the training graph goes; by default the model's name with .training.onnx, here
     #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
-    /// mse:OUTPUT or cross_entropy:OUTPUT; without one mse on every float output
-    #[arg(long = "loss", value_name = "KIND:OUTPUT", value_parser = loss)]
+    output: Option<PathBuf>,
+    /// mse, charbonnier or cross_entropy, or gaussian_nll:MEAN,LOGVAR (natural logarithm of the variance); again for more:
+    /// their sum, each times its WEIGHT, is minimised. Without one mse on every float output
+    #[arg(long = "loss", value_name = "KIND:OUTPUT[*WEIGHT]", value_parser = loss)]
     losses: Vec<LossSpec>,
+    /// Predictions in a row, each fed back into the next, with targets for all of them (target.OUTPUT.STEP)
+    #[arg(long, value_name = "STEPS", requires = "feeds")]
+    roll_out: Option<usize>,
+    /// The output that a roll-out feeds back, and the input that reads it: as a whole, or as the newest of several along AXIS
+    #[arg(long = "feed", value_name = "OUTPUT=INPUT[@AXIS]", value_parser = feed, requires = "roll_out")]
+    feeds: Vec<Feed>,
+    /// What each step of a roll-out counts less than the one before
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = discount)]
+    discount: f64,
     #[command(flatten)]
     sites: Sites,
     /// Gradients of the weights themselves, not of factors
     #[arg(long)]
     all_weights: bool,
+    /// Bytes that a step should hold at once beyond parameters and inputs; where it would hold more, parts of the forward pass
+    /// are run again on the way back. What an engine needs beside its tensors is not counted
+    #[arg(long, value_name = "BYTES")]
+    memory_limit: Option<u64>,
     /// Refuse where a default loss cannot sit on the output itself
     #[arg(long)]
     strict: bool,
@@ -40,26 +59,57 @@ pub(crate) struct Differentiate {
 
 impl Differentiate {
     pub(crate) fn run(self) -> Outcome {
+        let output = result_path(&self.model, self.output.as_deref(), ".training.onnx")?;
         let (folded, wrt) = self.wanted()?;
-        let options = DifferentiateOptions {
-            losses: self.losses,
-            wrt,
-            strict: self.strict,
-            profile: self.profile,
+        let forward = folded.model.graph().node.len();
+        let (folded, losses) = match self.roll_out {
+            Some(steps) => self.rolled_out(&folded, &wrt, steps)?,
+            None => (folded, self.losses),
         };
+        let options =
+            DifferentiateOptions { losses, wrt, strict: self.strict, profile: self.profile };
         let training = differentiate(&folded, &options)?;
         for loss in training.losses.iter().filter(|loss| loss.moved()) {
             eprintln!("`{}` has no gradient: the loss sits on `{}`", loss.output, loss.tensor);
         }
-        training.folded.model.write(&self.output)?;
+        let limit = self.memory_limit.unwrap_or(u64::MAX);
+        let Recomputed { folded: training, segments, peak_bytes } =
+            within(&training.folded, limit)?;
+        if peak_bytes > limit {
+            let least = format!("{peak_bytes} bytes at once with {segments} segments");
+            return Err(
+                format!("no way was found below {least}: a smaller --batch takes less").into()
+            );
+        }
+        training.model.write(&output)?;
         println!(
-            "{}: {} forward nodes, {} in all, {} gradients",
-            self.output.display(),
-            folded.model.graph().node.len(),
-            training.folded.model.graph().node.len(),
-            options.wrt.len()
+            "{}: {} forward nodes, {} in all, {} gradients; a step holds {:.1} MiB, by plan{}",
+            output.display(),
+            forward,
+            training.model.graph().node.len(),
+            options.wrt.len(),
+            peak_bytes as f64 / f64::from(1 << 20),
+            if segments > 1 { format!(", in {segments} segments") } else { String::new() }
         );
         Ok(())
+    }
+
+    /// The graph of several predictions in a row, and its losses.
+    fn rolled_out(
+        &self,
+        folded: &Folded,
+        wrt: &[String],
+        steps: usize,
+    ) -> Result<(Folded, Vec<LossSpec>), Failure> {
+        let feeds = self.feeds.clone();
+        let of_feeds = feeds.iter().map(|feed| LossSpec::new(LossKind::Mse, &feed.output));
+        let each = if self.losses.is_empty() { of_feeds.collect() } else { self.losses.clone() };
+        let options = RollOutOptions { steps, feeds, shared: wrt.to_vec() };
+        let rolled = roll_out(folded, &options)?;
+        for (Feed { output, input, .. }, fit) in options.feeds.iter().zip(&rolled.fits) {
+            eprintln!("`{output}` is fed back into `{input}`: {fit}");
+        }
+        Ok((rolled.folded, rollout::losses(&each, steps, self.discount)))
     }
 
     /// The graph to differentiate and the inputs to differentiate by.
@@ -76,7 +126,7 @@ impl Differentiate {
         if !factors.is_empty() {
             return Ok((folded, factors));
         }
-        let grafted = self.sites.graft(&folded, Profile::Cpu)?;
+        let grafted = self.sites.graft(&folded, self.profile)?;
         let wrt = grafted.layout.factors().map(|factor| factor.input.clone()).collect();
         Ok((grafted.folded, wrt))
     }
@@ -84,12 +134,44 @@ impl Differentiate {
 
 fn loss(text: &str) -> Result<LossSpec, String> {
     let (kind, output) = text.split_once(':').ok_or("expected KIND:OUTPUT, such as mse:next")?;
-    let kind = match kind {
-        "mse" => LossKind::Mse,
-        "cross_entropy" => LossKind::CrossEntropy,
-        other => return Err(format!("unknown loss `{other}`: mse or cross_entropy")),
+    // A star that no number follows is a part of the name.
+    let (output, factor) = match output.rsplit_once('*').map(|(name, n)| (name, n.parse())) {
+        Some((name, Ok(factor))) => (name, factor),
+        Some((_, Err(_))) | None => (output, 1.0),
     };
-    Ok(LossSpec { kind, output: output.to_owned() })
+    let (kind, output) = match (kind, output.split_once(',')) {
+        ("mse", _) => (LossKind::Mse, output),
+        ("charbonnier", _) => (LossKind::Charbonnier, output),
+        ("cross_entropy", _) => (LossKind::CrossEntropy, output),
+        ("gaussian_nll", Some((mean, log_variance))) => {
+            (LossKind::GaussianNll { log_variance: log_variance.to_owned() }, mean)
+        }
+        ("gaussian_nll", None) => return Err("expected gaussian_nll:MEAN,LOGVAR".to_owned()),
+        (other, _) => {
+            return Err(format!(
+                "unknown loss `{other}`: mse, charbonnier, cross_entropy or gaussian_nll"
+            ));
+        }
+    };
+    Ok(LossSpec::new(kind, output).times(factor))
+}
+
+fn feed(text: &str) -> Result<Feed, String> {
+    let (output, input) =
+        text.split_once('=').ok_or("expected OUTPUT=INPUT, such as next=frames")?;
+    // What follows the last @ is an axis if it is a number, else a part of the name.
+    let (input, axis) = match input.rsplit_once('@').map(|(name, axis)| (name, axis.parse())) {
+        Some((name, Ok(axis))) => (name, Some(axis)),
+        Some((_, Err(_))) | None => (input, None),
+    };
+    Ok(Feed { output: output.to_owned(), input: input.to_owned(), axis, clamp: None })
+}
+
+fn discount(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(factor) if factor > 0.0 && factor <= 1.0 => Ok(factor),
+        Ok(_) | Err(_) => Err("expected a number above 0, at most 1".to_owned()),
+    }
 }
 
 fn profile(text: &str) -> Result<Profile, String> {
@@ -111,5 +193,33 @@ mod tests {
         let parsed = loss("mse:next:frame").unwrap();
         assert_eq!((parsed.kind, parsed.output.as_str()), (LossKind::Mse, "next:frame"));
         assert!(loss("mse").is_err() && loss("huber:next").unwrap_err().contains("huber"));
+    }
+
+    #[test]
+    fn a_loss_has_a_weight_behind_a_star() {
+        assert_eq!(loss("charbonnier:y*0.25").unwrap().factor, 0.25);
+        assert_eq!(loss("mse:y").unwrap().factor, 1.0);
+        // Names of tensors may have stars of their own.
+        assert_eq!(loss("mse:a*b").unwrap().output, "a*b");
+    }
+
+    #[test]
+    fn a_feed_is_an_output_an_input_and_perhaps_an_axis() {
+        let parsed = feed("next=frames@1").unwrap();
+        assert_eq!(
+            (parsed.output.as_str(), parsed.input.as_str(), parsed.axis),
+            ("next", "frames", Some(1))
+        );
+        assert_eq!(feed("next=past@now").unwrap().input, "past@now");
+        assert!(feed("next").is_err() && discount("0").is_err() && discount("0.5").is_ok());
+    }
+
+    #[test]
+    fn a_gaussian_names_its_mean_and_the_logarithm_of_its_variance() {
+        let parsed = loss("gaussian_nll:steer,doubt*2").unwrap();
+        let log_variance = "doubt".to_owned();
+        assert_eq!(parsed.kind, LossKind::GaussianNll { log_variance });
+        assert_eq!((parsed.output.as_str(), parsed.factor), ("steer", 2.0));
+        assert!(loss("gaussian_nll:steer").unwrap_err().contains("LOGVAR"));
     }
 }

@@ -8,6 +8,7 @@ mod init;
 mod inspect;
 mod open;
 mod pretrain;
+mod saved;
 mod train;
 
 use clap::Subcommand;

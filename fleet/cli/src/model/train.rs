@@ -2,7 +2,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use shoal_hal::{Part, Split};
+use shoal_hal::{Drive, Part, Split};
 use shoal_runtime::fit::FitOptions;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::batch::{MixedBatch, Road};
@@ -15,6 +15,7 @@ use super::bake::read_adapter;
 use super::fit::fit;
 use super::graft::Sites;
 use super::open::result_path;
+use super::saved::Saved;
 use crate::output::{Failure, Outcome, Progress};
 use crate::tokens::{Tokens, is_token_model};
 use crate::{EngineArgs, PackageArgs, data};
@@ -48,6 +49,15 @@ pub(crate) struct Train {
     /// For tokens: steps between two measurements of the adapter
     #[arg(long, default_value = "10", value_name = "STEPS")]
     every: NonZeroU32,
+    /// Frames predicted in a row, each from those predicted before; 1 trains on the next frame alone
+    #[arg(long, value_name = "STEPS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    roll_out: u8,
+    /// Parts in which a batch goes through the training graph: less memory, more time, the same steps
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    parts: u8,
+    /// Goes on from this file if it is there; written at the end, and every 50 steps
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
     /// Seed of the factors' start values and of every batch
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -59,6 +69,9 @@ pub(crate) struct Train {
     #[command(flatten)]
     engine: EngineArgs,
 }
+
+/// Steps from one checkpoint to the next.
+const STEPS_A_CHECKPOINT: u32 = 50;
 
 impl Train {
     pub(crate) fn run(self) -> Outcome {
@@ -76,8 +89,17 @@ impl Train {
         let package = self.package.open()?;
         let description = package.description();
         if is_token_model(description) {
+            if self.roll_out > 1 || self.parts > 1 || self.checkpoint.is_some() {
+                let only = "--roll-out, --parts and --checkpoint are for packages of frames";
+                return Err(only.into());
+            }
             return self.train_tokens(&package, &output);
         }
+        self.train_package(&package, &output)
+    }
+
+    fn train_package(&self, package: &Package, output: &Path) -> Outcome {
+        let description = package.description();
         let steps = self.steps.unwrap_or(STEPS);
         let form = Form::of(description)?;
         let model = Model::read(&package.model_path())?;
@@ -104,6 +126,8 @@ impl Train {
             learning_rate: self.learning_rate.unwrap_or(options.learning_rate),
             seed: self.seed,
             threads: self.engine.threads(),
+            ahead: self.roll_out.into(),
+            parts: self.parts.into(),
             ..options
         };
         let start = match &self.adapter {
@@ -112,14 +136,56 @@ impl Train {
         };
         let mut tuner = Tuner::new(&model, description, &*engine, start.as_ref(), &options)?;
         let mut source = MixedBatch::new(form, options.mix, own, replayed, self.seed)
+            .and_then(|source| source.with_ahead(options.ahead))
             .ok_or("no drive has a clip to train on")?;
-        let mut progress = Progress::new();
-        tuner.run(&mut source, steps, |report| {
-            let text = format!("steps with {}, loss {:.4}", engine.describe(), report.loss);
-            progress.show(report.step.get(), u64::from(steps), text);
-        })?;
-        tuner.adapter().write_peft(&output)?;
+        let saved = match &self.checkpoint {
+            Some(path) => Some(self.saved(path, &package.model_path(), &drives)?),
+            None => None,
+        };
+        self.take_steps(&mut tuner, &mut source, steps, (saved.as_ref(), &engine.describe()))?;
+        tuner.adapter().write_peft(output)?;
         println!("{}", output.display());
+        Ok(())
+    }
+
+    /// A checkpoint of this training and no other.
+    fn saved<'a>(
+        &self,
+        path: &'a Path,
+        model: &Path,
+        drives: &[Drive],
+    ) -> Result<Saved<'a>, Failure> {
+        let rate = self.learning_rate.unwrap_or(TuneOptions::default().learning_rate);
+        let model = std::fs::read(model)?;
+        let (seed, rate) = (self.seed.to_le_bytes(), rate.to_bits().to_le_bytes());
+        let (ways, adapter) = ([self.roll_out, self.parts], format!("{:?}", self.adapter));
+        let mut asked: Vec<&[u8]> = vec![&seed, &ways, &rate, adapter.as_bytes(), &model];
+        asked.extend(drives.iter().map(|drive| &drive.source_sha256[..]));
+        Ok(Saved::new(path, &asked))
+    }
+
+    /// All steps that are left, with a checkpoint now and then.
+    fn take_steps(
+        &self,
+        tuner: &mut Tuner,
+        source: &mut MixedBatch<'_>,
+        steps: u32,
+        (saved, engine): (Option<&Saved<'_>>, &str),
+    ) -> Outcome {
+        if let Some(saved) = saved {
+            saved.resume(tuner)?;
+        }
+        let mut progress = Progress::new();
+        while let left @ 1.. = u64::from(steps).saturating_sub(tuner.step_count()) {
+            let count = u32::try_from(left).unwrap_or(u32::MAX).min(STEPS_A_CHECKPOINT);
+            tuner.run(source, count, |report| {
+                let text = format!("steps with {engine}, loss {:.4}", report.loss);
+                progress.show(report.step.get(), u64::from(steps), text);
+            })?;
+            if let Some(saved) = saved {
+                saved.write(tuner)?;
+            }
+        }
         Ok(())
     }
 
@@ -133,6 +199,9 @@ impl Train {
             ("--data", self.data.is_some()),
             ("--adapter", self.adapter.is_some()),
             ("--model", self.package.model.is_some()),
+            ("--roll-out", self.roll_out > 1),
+            ("--parts", self.parts > 1),
+            ("--checkpoint", self.checkpoint.is_some()),
         ] {
             if given {
                 return Err(format!("{flag} is for a package, not for a bare ONNX file").into());

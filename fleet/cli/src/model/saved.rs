@@ -1,0 +1,55 @@
+//! Where training goes on from.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use shoal_runtime::onnx::write_whole;
+use shoal_shadow::tune::Tuner;
+
+use crate::output::{Failure, Outcome};
+
+/// A file: SHA-256 [32] of what training was asked, then the trainer's checkpoint. Batches are drawn by seed and step, so the step
+/// of the checkpoint is the place of their source, too.
+pub(super) struct Saved<'a> {
+    path: &'a Path,
+    head: [u8; 32],
+}
+
+impl<'a> Saved<'a> {
+    /// Of training that was asked this.
+    pub(super) fn new(path: &'a Path, asked: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        for part in asked {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        Saved { path, head: hash.finalize().into() }
+    }
+
+    /// Goes on where the file says, if there is one.
+    pub(super) fn resume(&self, tuner: &mut Tuner) -> Outcome {
+        let bytes = match std::fs::read(self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => {
+                return Err(format!("cannot read {}: {error}", self.path.display()).into());
+            }
+        };
+        match bytes.split_first_chunk() {
+            Some((head, checkpoint)) if *head == self.head => Ok(tuner.resume(checkpoint)?),
+            Some(_) | None => Err(self.other()),
+        }
+    }
+
+    fn other(&self) -> Failure {
+        let what = "is of another seed, roll-out, learning rate, adapter or data: name another file";
+        format!("{} {what}", self.path.display()).into()
+    }
+
+    /// Writes where training is.
+    pub(super) fn write(&self, tuner: &mut Tuner) -> Outcome {
+        let bytes = [&self.head[..], &tuner.checkpoint()].concat();
+        Ok(write_whole(self.path, &bytes)?)
+    }
+}

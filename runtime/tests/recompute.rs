@@ -1,0 +1,74 @@
+//! A training graph that recomputes against the one that holds everything.
+#![cfg(feature = "ort")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use shoal_runtime::engine::testing::{noise, ort_or_skip};
+use shoal_runtime::engine::{Engine, LoadOptions};
+use shoal_runtime::gradient::{
+    DifferentiateOptions, LossKind, LossSpec, differentiate, peak_bytes, recompute, within,
+};
+use shoal_runtime::graft::Profile;
+use shoal_runtime::onnx::{Builder, Folded, TensorType};
+
+/// A chain of `layers` times x ← tanh(x·w), of 64 rows of 32 values.
+fn chain(layers: usize) -> Folded {
+    let mut b = Builder::new(17);
+    let mut x = b.input("x", TensorType::f32(&[64, 32]));
+    let w = b.input("w", TensorType::f32(&[32, 32]));
+    for _ in 0..layers {
+        let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
+        x = b.op("Tanh", &[&y], &[]).unwrap();
+    }
+    b.output("y", &x);
+    let options = DifferentiateOptions {
+        losses: vec![LossSpec::new(LossKind::Mse, "y")],
+        wrt: vec!["w".into()],
+        strict: true,
+        profile: Profile::Cpu,
+    };
+    differentiate(&b.finish(), &options).unwrap().folded
+}
+
+const LAYER: u64 = 64 * 32 * 4;
+
+#[test]
+fn segments_lower_the_planned_peak_and_the_fewest_that_do_are_taken() {
+    let whole = chain(24);
+    // Every layer's result is read on the way back.
+    assert!((24 * LAYER..28 * LAYER).contains(&peak_bytes(&whole)), "{}", peak_bytes(&whole));
+    let four = recompute(&whole, 4).unwrap();
+    assert!(peak_bytes(&four) < 17 * LAYER, "{} of {LAYER}", peak_bytes(&four));
+    assert_eq!(within(&whole, u64::MAX).unwrap().segments, 1);
+    assert_eq!(within(&whole, u64::MAX).unwrap().folded, whole);
+    let half = within(&whole, 17 * LAYER).unwrap();
+    assert!(half.peak_bytes <= 17 * LAYER && half.segments < 5, "{} segments", half.segments);
+    let least = within(&whole, 0).unwrap();
+    assert!(least.peak_bytes < half.peak_bytes && least.peak_bytes == peak_bytes(&least.folded));
+}
+
+#[test]
+fn what_is_recomputed_gives_the_same_loss_and_gradient_to_the_bit() {
+    let Some(engine) = ort_or_skip() else { return };
+    let whole = chain(12);
+    let run = |folded: &Folded| {
+        let mut session = engine.load(&folded.model, &LoadOptions::default()).unwrap();
+        for index in 0..session.inputs().len() {
+            let values = session.inputs()[index].ty.values();
+            let values: Vec<f32> = noise(index, values).iter().map(|v| 0.3 * v).collect();
+            session.write_f32(index, &values).unwrap();
+        }
+        session.run().unwrap();
+        let outputs = 0..session.outputs().len();
+        let values: Vec<Vec<f32>> =
+            outputs.map(|index| session.output_f32(index).unwrap().to_vec()).collect();
+        // The engine runs all that was written: it merged nothing.
+        let tanh = session.proven().nodes.iter().filter(|node| node.operator == "Tanh").count();
+        (values, tanh)
+    };
+    let (held, once) = run(&whole);
+    let (recomputed, twice) = run(&recompute(&whole, 3).unwrap());
+    assert!(held[1].iter().any(|value| value.abs() > 1e-6), "a gradient of nothing");
+    assert_eq!(held, recomputed);
+    assert_eq!(once, 12);
+    assert!(twice > 16, "{twice}");
+}
