@@ -15,6 +15,7 @@ pub mod fit;
 pub mod gradient;
 pub mod graft;
 pub mod inspect;
+pub mod many;
 pub mod onnx;
 pub mod rollout;
 pub mod train;

@@ -1,11 +1,15 @@
 //! tract and ONNX Runtime compute the same.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::num::NonZeroUsize;
+use std::path::Path;
+
 use shoal_runtime::engine::testing::{noise, ort_or_skip, regression, small_model};
 use shoal_runtime::engine::{Engine, EngineError, LoadOptions, Optimise, Session};
 use shoal_runtime::gradient::{DifferentiateOptions, LossKind, LossSpec, differentiate, recompute};
 use shoal_runtime::graft::{GraftOptions, Profile, graft};
-use shoal_runtime::onnx::{Attr, Builder, Element, Model, TensorType};
+use shoal_runtime::many::many_adapters;
+use shoal_runtime::onnx::{Attr, Builder, Element, Model, PinOptions, TensorType, fold, pin};
 use shoal_runtime::rollout::{Feed, RollOutOptions, losses, roll_out};
 use shoal_runtime::train::{AdamW, Decay, Schedule, TrainOptions, Trainer};
 use shoal_tract::Tract;
@@ -247,4 +251,31 @@ fn the_nodes_that_run_are_reported() {
     let session = Tract.load(&mixture(), &LoadOptions::default()).unwrap();
     assert_eq!(Tract.describe(), format!("tract-{}/cpu", shoal_tract::TRACT_VERSION));
     assert!(session.proven().count_by_provider()["tract"] > 3, "{:?}", session.proven());
+}
+
+#[test]
+fn both_engines_compute_the_same_for_many_adapters_at_once() {
+    let Some(ort) = ort_or_skip() else { return };
+    let world = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/world/model.onnx");
+    let world = pin(&Model::read(&world).unwrap(), &PinOptions::default()).unwrap();
+    for folded in [small_model().unwrap(), fold(&world).unwrap()] {
+        let grafted = graft(&folded, &GraftOptions::default()).unwrap();
+        let many = many_adapters(&grafted, NonZeroUsize::new(3).unwrap()).unwrap();
+        let options = LoadOptions::default();
+        let mut a = ort.load(&many.folded.model, &options).unwrap();
+        let mut b = Tract.load(&many.folded.model, &options).unwrap();
+        for session in [&mut *a, &mut *b] {
+            for index in 0..session.inputs().len() {
+                let (count, is_factor) = (
+                    session.inputs()[index].ty.values(),
+                    session.inputs()[index].name.starts_with("lora."),
+                );
+                let scale = if is_factor { 0.1 } else { 1.0 };
+                let values: Vec<f32> = noise(index, count).iter().map(|v| v * scale).collect();
+                session.write_f32(index, &values).unwrap();
+            }
+            session.run().unwrap();
+        }
+        assert_agreement(&*a, &*b);
+    }
 }
