@@ -7,9 +7,9 @@
 //! One model in one process, grafted (rank 8, α 16) at all its sites, at those behind the half of its work (`half`: found by
 //! timing: the sites from which on half of a run's time is left), or at those that match the globs. For K = 1, 2, 4, 8, 16 adapters a round runs
 //! one graph of K, the grafted graph K times, and K models with their adapters baked in once each, one after the other, in alternating order; a
-//! sample is the user CPU time of this thread (`getrusage`). Prints a line of JSON for each K: medians over the rounds, and
+//! sample is the CPU time of this thread. Prints a line of JSON for each K: medians over the rounds, and
 //! the ratios of the K runs to the one. Outputs are compared first.
-#![expect(unsafe_code, reason = "user CPU time is asked of the system")]
+#![expect(unsafe_code, reason = "CPU time is asked of the system")]
 #![expect(clippy::print_stdout, reason = "the result is a line on standard output")]
 
 use std::error::Error;
@@ -21,7 +21,7 @@ use shoal_runtime::bake::bake;
 use shoal_runtime::engine::ort::Ort;
 use shoal_runtime::engine::testing::noise;
 use shoal_runtime::engine::{Engine, LoadOptions, Session};
-use shoal_runtime::graft::{GraftOptions, Grafted, graft, sites};
+use shoal_runtime::graft::{GraftOptions, Grafted, graft, graft_to_run, sites};
 use shoal_runtime::many::{ManyFactors, many_adapters};
 use shoal_runtime::onnx::{Element, Folded, Model, PinOptions, fold, pin};
 
@@ -49,9 +49,10 @@ fn main() -> Result<(), Failure> {
         "half" => behind_half(&engine, &folded)?,
         globs => globs.split(',').map(str::to_owned).collect(),
     };
-    let grafted = graft(&folded, &GraftOptions { targets, ..GraftOptions::default() })?;
+    let options = GraftOptions { targets, ..GraftOptions::default() };
+    let (grafted, to_run) = (graft(&folded, &options)?, graft_to_run(&folded, &options)?);
     for count in COUNTS {
-        let mut bench = Bench::new(&engine, &pinned, &grafted, count)?;
+        let mut bench = Bench::new(&engine, &pinned, (&grafted, &to_run), count)?;
         bench.compare()?;
         let samples = bench.samples(rounds)?;
         let [one, grafted_runs, baked_runs] =
@@ -60,7 +61,7 @@ fn main() -> Result<(), Failure> {
             "bench": "many", "model": path, "engine": engine.describe(), "sites": which,
             "sites_count": grafted.layout.sites.len(), "batch": batch, "adapters": count,
             "shared_nodes": bench.shared_nodes, "single_nodes": bench.single_nodes,
-            "user_ms": { "together": one, "grafted_runs": grafted_runs, "baked_runs": baked_runs },
+            "cpu_ms": { "together": one, "grafted_runs": grafted_runs, "baked_runs": baked_runs },
             "ratio_grafted": grafted_runs / one, "ratio_baked": baked_runs / one,
         });
         println!("{result}");
@@ -87,17 +88,17 @@ fn behind_half(engine: &dyn Engine, folded: &Folded) -> Result<Vec<String>, Fail
     Ok(all[best.1..].iter().map(|site| site.name.clone()).collect())
 }
 
-/// User CPU seconds of a run.
+/// CPU seconds of some runs.
 fn time(engine: &dyn Engine, model: &Model) -> Result<f64, Failure> {
     let mut session = engine.load(model, &LoadOptions::default())?;
     fill(&mut *session)?;
     let mut samples = Vec::new();
     for _ in 0..7 {
-        let start = user_s()?;
+        let start = cpu_s()?;
         for _ in 0..4 {
             session.run()?;
         }
-        samples.push(user_s()? - start);
+        samples.push(cpu_s()? - start);
     }
     Ok(median(samples.into_iter()))
 }
@@ -119,7 +120,7 @@ impl Bench {
     fn new(
         engine: &dyn Engine,
         pinned: &Model,
-        grafted: &Grafted,
+        (grafted, to_run): (&Grafted, &Grafted),
         count: usize,
     ) -> Result<Self, Failure> {
         let k = NonZeroUsize::new(count).ok_or("no adapters")?;
@@ -130,7 +131,7 @@ impl Bench {
         });
         let adapters = adapters.collect::<Result<Vec<_>, _>>()?;
         let options = LoadOptions::default();
-        let many = many_adapters(grafted, k)?;
+        let many = many_adapters(to_run, k)?;
         let mut together = engine.load(&many.folded.model, &options)?;
         let mut single = engine.load(&grafted.folded.model, &options)?;
         fill(&mut *together)?;
@@ -191,7 +192,7 @@ impl Bench {
             let mut sample = [0.0; 3];
             for step in 0..3 {
                 let side = (round + step) % 3;
-                let start = user_s()?;
+                let start = cpu_s()?;
                 match side {
                     0 => self.together.run()?,
                     1 => {
@@ -202,7 +203,7 @@ impl Bench {
                     }
                     _ => self.baked.iter_mut().try_for_each(|session| session.run())?,
                 }
-                sample[side] = user_s()? - start;
+                sample[side] = cpu_s()? - start;
             }
             // The first two warm up.
             if round > 1 {
@@ -225,17 +226,14 @@ fn fill(session: &mut dyn Session) -> Result<(), Failure> {
     Ok(())
 }
 
-/// User CPU time of this thread, seconds.
-fn user_s() -> Result<f64, Failure> {
-    // SAFETY: all-zero bytes are a valid `rusage`; the call fills it.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        if libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) != 0 {
-            return Err(std::io::Error::last_os_error().into());
-        }
-        usage
-    };
-    Ok(usage.ru_utime.tv_sec as f64 + usage.ru_utime.tv_usec as f64 * 1e-6)
+/// CPU time of this thread, seconds, to the nanosecond: the user's share alone is counted in ticks on some systems.
+fn cpu_s() -> Result<f64, Failure> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call fills the time that it is given.
+    if unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) } != 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    Ok(time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

@@ -17,11 +17,11 @@ mod lower;
 mod sites;
 mod weights;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::adapter::{Layout, Site};
 use crate::onnx::proto::{NodeProto, TensorProto};
-use crate::onnx::{Builder, Folded, InferError, Tensor, TensorError};
+use crate::onnx::{Builder, Folded, InferError, Tensor, TensorError, TensorType};
 
 use glob::Selection;
 pub use inputs::{SITE_INPUT, SiteInput, SiteInputsError, WithInputs, with_site_inputs};
@@ -113,6 +113,32 @@ pub enum GraftError {
 /// # Errors
 /// [`GraftError`] if nothing is selected, a target matches no site, or the rank is out of bounds.
 pub fn graft(folded: &Folded, options: &GraftOptions) -> Result<Grafted, GraftError> {
+    grafted(folded, options, Branch::Beside)
+}
+
+/// As [`graft`], to be run and not to be differentiated: a convolution that lies behind another site and has many more places
+/// than the rank gets `W + (α/r)·B·A` as its weight, so that one convolution is run and not two. Same layout.
+///
+/// # Errors
+/// As [`graft`].
+pub fn graft_to_run(folded: &Folded, options: &GraftOptions) -> Result<Grafted, GraftError> {
+    grafted(folded, options, Branch::Merged)
+}
+
+/// Where the factors of a convolution are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Branch {
+    /// Thin convolutions beside the base's.
+    Beside,
+    /// In the base's weight, where that costs less.
+    Merged,
+}
+
+/// A convolution to fewer places than this often the rank is not worth a weight of its own: making that takes as many products
+/// as rank places do.
+const MERGED_PLACES: usize = 4;
+
+fn grafted(folded: &Folded, options: &GraftOptions, branch: Branch) -> Result<Grafted, GraftError> {
     let selection = Selection::new(&options.targets);
     let rank_of = |site: &WeightSite| selection.rank(&site.name).unwrap_or(options.rank);
     if !(options.alpha.is_finite() && options.alpha > 0.0) {
@@ -142,19 +168,29 @@ pub fn graft(folded: &Folded, options: &GraftOptions) -> Result<Grafted, GraftEr
         if folded.types.contains_key(&factor.input) {
             return Err(GraftError::Grafted { input: factor.input.clone() });
         }
-        builder.input(&factor.input, crate::onnx::TensorType::f32(&factor.dims));
+        builder.input(&factor.input, TensorType::f32(&factor.dims));
     }
     let by_node: BTreeMap<usize, (&WeightSite, &Site)> =
         selected.iter().zip(&layout.sites).map(|(s, l)| (s.node_index, (s, l))).collect();
+    // What depends on a factor: a convolution of it is run for every adapter in any case.
+    let mut behind: BTreeSet<&str> = BTreeSet::new();
     for (index, node) in folded.model.graph().node.iter().enumerate() {
+        let is_behind = node.input.iter().any(|name| behind.contains(name.as_str()));
         match by_node.get(&index) {
             Some((site, factors)) => {
-                let scale = options.alpha / factors.a.dims[0] as f32;
-                lower::lower(&mut builder, node, site, factors, scale)?;
+                let rank = factors.a.dims[0];
+                let scale = options.alpha / rank as f32;
+                let places = folded.types.get(&site.output).map_or(0, places);
+                let merges =
+                    branch == Branch::Merged && is_behind && places >= MERGED_PLACES * rank;
+                lower::lower(&mut builder, node, site, factors, scale, merges)?;
             }
             None => {
                 builder.node(node.clone())?;
             }
+        }
+        if is_behind || by_node.contains_key(&index) {
+            behind.extend(node.output.iter().map(String::as_str));
         }
     }
     builder.outputs_of(folded);
@@ -174,6 +210,12 @@ pub fn random(folded: &Folded) -> impl Iterator<Item = &NodeProto> {
         let dropped = node.is("Dropout") && node.input_name(2).is_some_and(|name| !is_off(name));
         drawn || dropped || node.op_type().starts_with("Random")
     })
+}
+
+/// Places of what a convolution gives, of all samples.
+fn places(ty: &TensorType) -> usize {
+    let [samples, _channels, space @ ..] = ty.dims.as_slice() else { return 0 };
+    samples * space.iter().product::<usize>()
 }
 
 /// The sites that `targets` select, in the order of the graph.

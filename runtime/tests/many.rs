@@ -10,7 +10,7 @@ use shoal_runtime::engine::ort::Ort;
 use shoal_runtime::engine::testing::{noise, ort_or_skip, plain_options, small_model};
 use shoal_runtime::engine::{EngineError, Session};
 use shoal_runtime::gradient::{DifferentiateOptions, differentiate};
-use shoal_runtime::graft::{GraftOptions, Grafted, Profile, graft};
+use shoal_runtime::graft::{GraftOptions, Grafted, Profile, graft, graft_to_run};
 use shoal_runtime::many::{Many, ManyError, ManyFactors, many, many_adapters};
 use shoal_runtime::onnx::{
     Attr, Builder, Element, Folded, Model, PinOptions, Tensor, TensorType, Value, fold, pin,
@@ -468,12 +468,18 @@ fn real_models_give_for_many_adapters_what_each_alone_gives() {
         // Models whose batch is a number keep it.
         let options = PinOptions { batch: Some(2), ..PinOptions::default() };
         let folded = fold(&pin(&model, &options).unwrap()).unwrap();
-        let grafted = graft(&folded, &GraftOptions { rank: 4, ..GraftOptions::default() }).unwrap();
-        let all = many_adapters(&grafted, count(K)).unwrap();
-        let apart = adapters_apart(&ort, &grafted, &all).unwrap();
-        assert!(apart < 1e-5, "{}: {apart:e}", file.display());
-        let single = all.single_nodes.len();
-        assert!(single <= 1, "{}: {:?}", file.display(), all.single_nodes);
+        let options = GraftOptions { rank: 4, ..GraftOptions::default() };
+        let grafted = graft(&folded, &options).unwrap();
+        let to_run = graft_to_run(&folded, &options).unwrap();
+        assert_eq!(grafted.layout, to_run.layout);
+        // The rounding of a hundred layers, in the deepest of them, where a weight is summed otherwise.
+        for (lowered, bound) in [(&grafted, 1e-5), (&to_run, 1e-4)] {
+            let all = many_adapters(lowered, count(K)).unwrap();
+            let apart = adapters_apart(&ort, &grafted, &all).unwrap();
+            assert!(apart < bound, "{}: {apart:e}", file.display());
+            let single = all.single_nodes.len();
+            assert!(single <= 1, "{}: {:?}", file.display(), all.single_nodes);
+        }
     }
 }
 

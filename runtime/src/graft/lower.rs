@@ -5,13 +5,15 @@ use crate::adapter::Site;
 use crate::onnx::proto::NodeProto;
 use crate::onnx::{Attr, Builder, Element, InferError, Value};
 
-/// Appends the base node and its branch; the sum keeps the name of the node's output.
+/// Appends the base node and its branch; the sum keeps the name of the node's output. `merges`: a convolution's factors are
+/// added to its weight instead.
 pub(super) fn lower(
     builder: &mut Builder,
     node: &NodeProto,
     site: &WeightSite,
     factors: &Site,
     scale: f32,
+    merges: bool,
 ) -> Result<(), InferError> {
     let a = Value::named(&factors.a.input);
     let b = Value::named(&factors.b.input);
@@ -19,7 +21,7 @@ pub(super) fn lower(
     // A Gemm's own factor applies to W + ΔW.
     let scale = if node.is("Gemm") { scale * node.float("alpha", 1.0) } else { scale };
     match site.kind {
-        SiteKind::Conv { group } if group > 1 => {
+        SiteKind::Conv { group } if group > 1 || merges => {
             return merged_conv(builder, node, site, (&a, &b), scale);
         }
         SiteKind::Conv { .. } => {
@@ -103,7 +105,7 @@ fn conv_like(
     Ok(outputs.swap_remove(0))
 }
 
-/// A grouped convolution with `W + (α/r)·B·A` as its weight, all of `W`'s dimensions.
+/// A convolution with `W + (α/r)·B·A` as its weight, all of `W`'s dimensions.
 fn merged_conv(
     builder: &mut Builder,
     node: &NodeProto,

@@ -43,7 +43,8 @@ impl<'a> Saved<'a> {
     }
 
     fn other(&self) -> Failure {
-        let what = "is of another seed, roll-out, learning rate, adapter or data: name another file";
+        let what =
+            "is of another seed, roll-out, learning rate, adapter or data: name another file";
         format!("{} {what}", self.path.display()).into()
     }
 
