@@ -18,6 +18,7 @@ use shoal_runtime::gradient::{self, DifferentiateOptions, LossSpec, PlacedLoss, 
 use shoal_runtime::graft::{
     self, GraftError, GraftOptions, Profile, SiteInputsError, WriteWeightsError,
 };
+use shoal_runtime::many::{ManyError, ManyFactors, many_adapters};
 use shoal_runtime::onnx::fold::{FoldError, fold};
 use shoal_runtime::onnx::pin::{PinError, PinOptions, pin};
 use shoal_runtime::onnx::{Folded, Model};
@@ -90,6 +91,9 @@ pub enum FitError {
     /// The adapter cannot be folded in.
     #[error("the adapter cannot be baked into the model")]
     Bake(#[from] BakeError),
+    /// The graph cannot run several adapters at once.
+    #[error("the model cannot run several adapters at once")]
+    Many(#[from] ManyError),
     /// What goes into a site of the adapter cannot be had.
     #[error("the inputs of the adapter's sites cannot be had")]
     SiteInputs(#[from] SiteInputsError),
@@ -145,6 +149,31 @@ pub fn load_predictor(
 ) -> Result<SessionPredictor, FitError> {
     let session = load_baked(model, engine, threads, adapter, batch)?;
     Ok(SessionPredictor::new(session, package)?)
+}
+
+/// Loads the model of a package with several adapters of one layout, which predict together, for batches of `batch` clips.
+///
+/// # Errors
+/// [`FitError`] but for those of training.
+/// # Panics
+/// If there is no adapter.
+pub fn load_predictor_of_many(
+    model: &Model,
+    package: &Description,
+    engine: &dyn Engine,
+    threads: NonZeroUsize,
+    adapters: &[&Adapter],
+    batch: usize,
+) -> Result<SessionPredictor, FitError> {
+    let count = NonZeroUsize::new(adapters.len()).expect("there are adapters to predict with");
+    let options = graft_options(package, profile_of(engine));
+    let grafted = graft::graft_to_run(&prepare(model, batch)?, &options)?;
+    let many = many_adapters(&grafted, count)?;
+    let options = LoadOptions { threads, ..LoadOptions::default() };
+    let mut session = engine.load(&many.folded.model, &options)?;
+    let values: Vec<&[f32]> = adapters.iter().map(|adapter| adapter.values()).collect();
+    ManyFactors::new(&*session, &grafted.layout, count)?.write(&mut *session, &values)?;
+    Ok(SessionPredictor::of_many(session, package, count)?)
 }
 
 /// As [`load_predictor`], of a token model, for batches of `batch` rows.
@@ -210,14 +239,17 @@ pub fn graft_package(
     batch: usize,
     profile: Profile,
 ) -> Result<Grafted, FitError> {
-    let options = GraftOptions {
+    let grafted = graft::graft(&prepare(model, batch)?, &graft_options(package, profile))?;
+    Ok(Grafted { folded: grafted.folded, layout: Arc::new(grafted.layout) })
+}
+
+fn graft_options(package: &Description, profile: Profile) -> GraftOptions {
+    GraftOptions {
         targets: package.adapter.targets.clone(),
         rank: package.adapter.rank,
         alpha: package.adapter.alpha,
         profile,
-    };
-    let grafted = graft::graft(&prepare(model, batch)?, &options)?;
-    Ok(Grafted { folded: grafted.folded, layout: Arc::new(grafted.layout) })
+    }
 }
 
 /// How much of a batch a training graph takes, and how far it predicts.

@@ -42,10 +42,15 @@ pub trait Predictor {
     /// Most clips that it takes at once, at least 1.
     fn batch(&self) -> usize;
 
+    /// How many adapters it predicts with at once, each on the same clips.
+    fn adapters(&self) -> usize {
+        1
+    }
+
     /// Predicts the next frames of `clips` clips.
     ///
     /// `frames` is `[clips, frames, 3, height, width]` in `[0, 1]`, oldest first; `motion` is
-    /// `[clips, rows, columns]`; `next` is `[clips, 3, height, width]`, clamped to `[0, 1]`.
+    /// `[clips, rows, columns]`; `next` is `[adapters, clips, 3, height, width]`, clamped to `[0, 1]`.
     ///
     /// # Errors
     /// [`EngineError`] if the engine that runs it fails.
@@ -84,6 +89,16 @@ impl<'a> DriveClips<'a> {
     /// Whether the drive moves enough to be counted.
     pub fn is_counted(&self) -> bool {
         self.copy_psnr_db <= COPY_PSNR_MAX_DB
+    }
+
+    fn measured(&self, next: Errors, rollout: Errors) -> DriveMeasurement {
+        DriveMeasurement {
+            name: self.name.clone(),
+            copy_psnr_db: self.copy_psnr_db,
+            counted: self.is_counted(),
+            next,
+            rollout,
+        }
     }
 }
 
@@ -273,31 +288,56 @@ pub enum MeasureError {
 ///
 /// # Errors
 /// [`MeasureError`], naming the drive and the clip.
+/// # Panics
+/// If it predicts with several adapters: see [`measure_together`].
 pub fn measure(
     predictor: &mut dyn Predictor,
     drives: &[DriveClips<'_>],
     horizon: Horizon,
 ) -> Result<Measurement, MeasureError> {
-    let mut buffers = Buffers::new(predictor.form(), predictor.batch());
+    assert_eq!(predictor.adapters(), 1, "one measurement is of one adapter");
+    let mut buffers = Buffers::new(predictor);
     let mut measured = Vec::with_capacity(drives.len());
     for drive in drives {
         for clips in &drive.clips {
             check_form(drive, clips, predictor.form())?;
         }
-        let next = buffers.errors(predictor, drive, 1)?;
+        let next = buffers.errors(predictor, drive, 1)?.swap_remove(0);
         let rollout = match horizon {
             Horizon::Next => Errors::default(),
-            Horizon::NextAndRollout => buffers.errors(predictor, drive, ROLLOUT_FRAMES)?,
+            Horizon::NextAndRollout => {
+                buffers.errors(predictor, drive, ROLLOUT_FRAMES)?.swap_remove(0)
+            }
         };
-        measured.push(DriveMeasurement {
-            name: drive.name.clone(),
-            copy_psnr_db: drive.copy_psnr_db,
-            counted: drive.is_counted(),
-            next,
-            rollout,
-        });
+        measured.push(drive.measured(next, rollout));
     }
     Ok(Measurement { predictor: predictor.describe(), drives: measured })
+}
+
+/// Measures the next frames of every adapter that a predictor predicts with: one measurement each, in their order.
+///
+/// Each is what [`measure`] gives of a predictor with that adapter alone, but for the rounding of an engine that computes them
+/// together: about 1e-6 of an error.
+///
+/// # Errors
+/// As [`measure`].
+pub fn measure_together(
+    predictor: &mut dyn Predictor,
+    drives: &[DriveClips<'_>],
+) -> Result<Vec<Measurement>, MeasureError> {
+    let mut buffers = Buffers::new(predictor);
+    let of_one = Measurement { predictor: predictor.describe(), drives: Vec::new() };
+    let mut measured = vec![of_one; predictor.adapters()];
+    for drive in drives {
+        for clips in &drive.clips {
+            check_form(drive, clips, predictor.form())?;
+        }
+        let errors = buffers.errors(predictor, drive, 1)?;
+        for (measured, next) in measured.iter_mut().zip(errors) {
+            measured.drives.push(drive.measured(next, Errors::default()));
+        }
+    }
+    Ok(measured)
 }
 
 fn check_form(drive: &DriveClips<'_>, clips: &Clips<'_>, form: &Form) -> Result<(), MeasureError> {
@@ -321,6 +361,7 @@ fn check_form(drive: &DriveClips<'_>, clips: &Clips<'_>, form: &Form) -> Result<
 struct Buffers {
     form: Form,
     batch: usize,
+    adapters: usize,
     frames: Vec<f32>,
     motion: Vec<f32>,
     next: Vec<f32>,
@@ -329,28 +370,30 @@ struct Buffers {
 }
 
 impl Buffers {
-    fn new(form: &Form, batch: usize) -> Self {
+    fn new(predictor: &dyn Predictor) -> Self {
+        let (form, batch, adapters) = (predictor.form(), predictor.batch(), predictor.adapters());
         assert!(batch > 0, "a batch has clips");
         let frame = form.shape.bytes();
         Buffers {
             form: form.clone(),
             batch,
+            adapters,
             frames: vec![0.0; batch * form.frames_len()],
             motion: vec![0.0; batch * form.motion.len()],
-            next: vec![0.0; batch * frame],
+            next: vec![0.0; adapters * batch * frame],
             truth: vec![0.0; frame],
             copy: vec![0.0; batch],
         }
     }
 
-    /// Errors of the frame `ahead` steps after the past ones, over all clips of a drive.
+    /// Errors of the frame `ahead` steps after the past ones, over all clips of a drive, by adapter.
     fn errors(
         &mut self,
         predictor: &mut dyn Predictor,
         drive: &DriveClips<'_>,
         ahead: usize,
-    ) -> Result<Errors, MeasureError> {
-        let mut errors = Errors::default();
+    ) -> Result<Vec<Errors>, MeasureError> {
+        let mut errors = vec![Errors::default(); self.adapters];
         let mut blocks = Blocks::default();
         for (piece, clips) in drive.clips.iter().enumerate() {
             let clips = clips.with_ahead(ahead);
@@ -367,15 +410,19 @@ impl Buffers {
                     }
                 })?;
                 for (index, clip) in batch.iter().enumerate() {
-                    let error = self.error(clips.footage(), *clip, index, ahead);
-                    if !error.is_finite() {
-                        let (drive, first) = (drive.name.clone(), clip.first);
-                        return Err(MeasureError::NotANumber { drive, first });
-                    }
                     let second = blocks.second(&clips, *clip);
-                    errors.model.push(error);
-                    errors.copy.push(self.copy[index]);
-                    errors.block.push(blocks.number((piece, clip.span, second)));
+                    let block = blocks.number((piece, clip.span, second));
+                    self.see(clips.footage(), *clip, ahead);
+                    for (adapter, errors) in errors.iter_mut().enumerate() {
+                        let error = self.error(adapter * batch.len() + index);
+                        if !error.is_finite() {
+                            let (drive, first) = (drive.name.clone(), clip.first);
+                            return Err(MeasureError::NotANumber { drive, first });
+                        }
+                        errors.model.push(error);
+                        errors.copy.push(self.copy[index]);
+                        errors.block.push(block);
+                    }
                 }
             }
         }
@@ -406,8 +453,10 @@ impl Buffers {
         ahead: usize,
     ) -> Result<(), EngineError> {
         let (past, frame) = (self.form.frames_len(), self.form.shape.bytes());
-        let (frames, next) =
-            (&mut self.frames[..batch.len() * past], &mut self.next[..batch.len() * frame]);
+        let (frames, next) = (
+            &mut self.frames[..batch.len() * past],
+            &mut self.next[..self.adapters * batch.len() * frame],
+        );
         let values = self.form.motion.len();
         for step in 0..ahead {
             if step > 0 {
@@ -428,9 +477,13 @@ impl Buffers {
         Ok(())
     }
 
-    fn error(&mut self, footage: &dyn Footage, clip: Clip, index: usize, ahead: usize) -> f64 {
-        let frame = self.form.shape.bytes();
+    /// The frame that came.
+    fn see(&mut self, footage: &dyn Footage, clip: Clip, ahead: usize) {
         to_planes(footage.frame(clip.first + self.form.context + ahead - 1), &mut self.truth);
+    }
+
+    fn error(&self, index: usize) -> f64 {
+        let frame = self.form.shape.bytes();
         mean_square(&self.next[index * frame..][..frame], &self.truth)
     }
 }

@@ -1,5 +1,7 @@
 //! A model in a session as a predictor.
 
+use std::num::NonZeroUsize;
+
 use super::Predictor;
 use crate::form::{Form, FormError, arrange, restore};
 use crate::package::{Description, Layout, Reading};
@@ -29,6 +31,7 @@ pub struct SessionPredictor {
     form: Form,
     session: Box<dyn Session>,
     batch: usize,
+    adapters: usize,
     frames: usize,
     motion: Option<usize>,
     next: usize,
@@ -52,6 +55,20 @@ impl SessionPredictor {
         session: Box<dyn Session>,
         package: &Description,
     ) -> Result<Self, SessionPredictorError> {
+        SessionPredictor::of_many(session, package, NonZeroUsize::MIN)
+    }
+
+    /// Binds a session of a graph that runs so many adapters at once (see [`shoal_runtime::many`]), each of which gives a next
+    /// frame.
+    ///
+    /// # Errors
+    /// As [`SessionPredictor::new`].
+    pub fn of_many(
+        session: Box<dyn Session>,
+        package: &Description,
+        adapters: NonZeroUsize,
+    ) -> Result<Self, SessionPredictorError> {
+        let adapters = adapters.get();
         let form = Form::of(package)?;
         let seen = package.frames.as_ref().ok_or(FormError::NoFrames)?;
         let shown = package.next_frame.as_ref().ok_or(FormError::NoNextFrame)?;
@@ -65,11 +82,12 @@ impl SessionPredictor {
         };
         let batch = session.inputs()[frames].ty.dims.first().copied().unwrap_or(0).max(1);
         check(&session.inputs()[frames], "the frames", batch, form.frames_len())?;
-        check(&session.outputs()[next], "the next frame", batch, form.shape.bytes())?;
+        check(&session.outputs()[next], "the next frame", adapters * batch, form.shape.bytes())?;
         if let Some(motion) = motion {
             check(&session.inputs()[motion], "the motion", batch, form.motion.len())?;
         }
-        let action = match &package.action {
+        // What one of several would do is nobody's question.
+        let action = match package.action.as_ref().filter(|_| adapters == 1) {
             Some(action) => {
                 let index = session.output_index(&action.output).map_err(binding)?;
                 let values = match &action.reading {
@@ -88,6 +106,7 @@ impl SessionPredictor {
             form,
             session,
             batch,
+            adapters,
             frames,
             motion,
             next,
@@ -140,6 +159,10 @@ impl Predictor for SessionPredictor {
         self.batch
     }
 
+    fn adapters(&self) -> usize {
+        self.adapters
+    }
+
     fn predict(
         &mut self,
         clips: usize,
@@ -164,10 +187,12 @@ impl Predictor for SessionPredictor {
         self.session.run()?;
         let out = self.session.output_f32(self.next)?;
         let (layout, range) = self.written;
-        for (planes, out) in
-            next.chunks_exact_mut(shape.bytes()).zip(out.chunks_exact(shape.bytes())).take(clips)
-        {
-            restore(out, shape, layout, range, planes);
+        let frame = shape.bytes();
+        let by_adapter = out.chunks_exact(self.batch * frame);
+        for (next, out) in next.chunks_exact_mut(clips * frame).zip(by_adapter) {
+            for (planes, out) in next.chunks_exact_mut(frame).zip(out.chunks_exact(frame)) {
+                restore(out, shape, layout, range, planes);
+            }
         }
         Ok(())
     }
