@@ -239,6 +239,33 @@ fn a_model_is_grafted_differentiated_and_inspected_with_no_flag_beyond_its_path(
 }
 
 #[test]
+fn a_training_graph_goes_where_its_caller_stands_and_never_over_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("world.onnx");
+    std::fs::copy(package().join("model.onnx"), &model).unwrap();
+    let before = std::fs::read(&model).unwrap();
+    let differentiate = |flags: &[&str]| {
+        let mut command = Command::new(SHOAL);
+        command.current_dir(folder.path()).args(["model", "differentiate", text(&model)]);
+        command.args(flags).output().unwrap()
+    };
+    let output = differentiate(&["--roll-out", "2", "--feed", "next=frames"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("the newest of 4 along axis 1, oldest first"), "{said}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("MiB, by plan"));
+    assert!(folder.path().join("world.training.onnx").is_file());
+
+    let over = differentiate(&["-o", "world.onnx"]);
+    assert!(!over.status.success());
+    assert!(String::from_utf8_lossy(&over.stderr).contains("is the model itself"));
+    let little = differentiate(&["--memory-limit", "1000"]);
+    assert!(!little.status.success());
+    assert!(String::from_utf8_lossy(&little.stderr).contains("a smaller --batch takes less"));
+    assert_eq!(std::fs::read(&model).unwrap(), before);
+}
+
+#[test]
 fn what_is_no_model_is_refused_with_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("noise.onnx");
