@@ -181,6 +181,11 @@ fn moved() -> Vec<Case> {
             let repeats = b.i64s(&[2, 3]);
             op(b, "Tile", &[a, &repeats], &[])
         }),
+    ]
+}
+
+fn cut() -> Vec<Case> {
+    vec![
         case!("joined within samples", [2, 3], [2, 4], true, |b, a, x| {
             op(b, "Concat", &[x, a, a], &[("axis", Attr::Int(-1))])
         }),
@@ -344,7 +349,10 @@ fn products() -> Vec<Case> {
 }
 
 fn cases() -> Vec<Case> {
-    [elementwise(), moved(), reduced(), windows(), products()].into_iter().flatten().collect()
+    [elementwise(), moved(), cut(), reduced(), windows(), products()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn built(case: &Case) -> Folded {

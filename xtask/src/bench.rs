@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: every benchmark of the workspace, one after the other, on the profile that is tested.
 
+use std::path::PathBuf;
+
 use crate::cargo::packages;
 use crate::flags::Flags;
 use crate::process::Run;
@@ -68,8 +70,27 @@ fn arguments(bench: &str) -> Vec<Vec<String>> {
     match bench {
         "inference" => vec![list(&[])],
         STEP => ["1", "2"].map(|threads| list(&["8", threads, "40", TARGETS])).into(),
+        "many" => many(&model),
         _ => vec![Vec::new()],
     }
+}
+
+/// Models of other kinds, where they are at hand: of steering, of motion, of objects.
+const OTHERS: [&str; 3] = ["e2e_pilotnet_mae.onnx", "tinyphysics.onnx", "yolox_nano_416.onnx"];
+
+/// Every model with all its sites and with those behind half of its work, for one sample and for four.
+fn many(model: &str) -> Vec<Vec<String>> {
+    let data =
+        std::env::var_os("SHOAL_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from);
+    let others = OTHERS.iter().map(|name| data.join("models").join(name));
+    let others =
+        others.filter(|path| path.is_file()).map(|path| path.to_string_lossy().into_owned());
+    let models: Vec<String> = std::iter::once(model.to_owned()).chain(others).collect();
+    let ways = [("all", "1"), ("half", "1"), ("all", "4"), ("half", "4")];
+    let of = |model: &String| {
+        ways.map(|(sites, batch)| [model, sites, batch].map(str::to_owned).to_vec())
+    };
+    models.iter().flat_map(of).collect()
 }
 
 /// The same step in PyTorch, right after ours: eager and compiled.

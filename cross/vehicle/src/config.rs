@@ -65,7 +65,13 @@ pub struct EngineConfig {
     pub threads: usize,
     /// ONNX Runtime's shared library; without it the usual places are searched.
     pub library: Option<PathBuf>,
+    /// Most adapters that are measured in one run where several wait, 1 to [`TOGETHER_MAX`]; a measurement that has begun is
+    /// finished, and memory is that of as many models.
+    pub together: usize,
 }
+
+/// The most adapters that are measured in one run.
+pub const TOGETHER_MAX: u16 = 16;
 
 /// An engine by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +165,7 @@ impl Default for ModelConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        EngineConfig { kind: EngineKind::Ort, threads: 1, library: None }
+        EngineConfig { kind: EngineKind::Ort, threads: 1, library: None, together: 4 }
     }
 }
 
@@ -271,7 +277,7 @@ impl Config {
         if let Some(model) = root.table("model", &["package"])? {
             take(&mut config.model.package, model.text("package")?.map(PathBuf::from));
         }
-        if let Some(table) = root.table("engine", &["kind", "threads", "library"])? {
+        if let Some(table) = root.table("engine", &["kind", "threads", "library", "together"])? {
             config.engine.fill(&table)?;
         }
         let keys = ["directory", "regions", "frames", "vehicle", "vehicles", "folder_rate_hz"];
@@ -343,6 +349,8 @@ impl EngineConfig {
         let kinds = [("ort", EngineKind::Ort), ("tract", EngineKind::Tract)];
         take(&mut self.kind, table.choice("kind", &kinds)?);
         take(&mut self.threads, table.integer("threads", 1..=1024)?.map(|n| n as usize));
+        let together = table.integer("together", 1..=TOGETHER_MAX.into())?;
+        take(&mut self.together, together.map(|n| n as usize));
         self.library = table.text("library")?.map(PathBuf::from);
         Ok(())
     }

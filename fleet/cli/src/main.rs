@@ -114,7 +114,9 @@ impl EngineArgs {
             EngineName::Ort => EngineKind::Ort,
             EngineName::Tract => EngineKind::Tract,
         };
-        EngineConfig { kind, threads: usize::from(self.threads), library: self.library.clone() }
+        let EngineConfig { together, .. } = EngineConfig::default();
+        let threads = usize::from(self.threads);
+        EngineConfig { kind, threads, library: self.library.clone(), together }
     }
 
     fn open(&self) -> Result<Box<dyn Engine>, output::Failure> {

@@ -18,7 +18,9 @@ use shoal_hal::{AdapterSlots, Slot};
 use shoal_runtime::adapter::{Adapter, Layout};
 use shoal_runtime::engine::Engine;
 use shoal_runtime::onnx::{Model, ReadError};
-use shoal_shadow::fit::{FitError, graft_package, load_predictor, profile_of};
+use shoal_shadow::fit::{
+    FitError, graft_package, load_predictor, load_predictor_of_many, profile_of,
+};
 use shoal_shadow::form::{Form, FormError};
 use shoal_shadow::measure::{MeasureError, Predictor as _, SessionPredictor};
 use shoal_shadow::package::{OpenPackageError, Package};
@@ -251,6 +253,22 @@ impl Agent {
         let description = self.package.description();
         let engine = &*self.engine;
         Ok(load_predictor(&self.model, description, engine, self.threads(), adapter, batch)?)
+    }
+
+    /// Loads the model with several adapters that predict together, for batches of `batch` clips.
+    ///
+    /// # Errors
+    /// [`AgentError::Fit`].
+    /// # Panics
+    /// If there is no adapter.
+    pub fn predictor_of_many(
+        &self,
+        adapters: &[&Adapter],
+        batch: usize,
+    ) -> Result<SessionPredictor, AgentError> {
+        let description = self.package.description();
+        let (engine, threads) = (&*self.engine, self.threads());
+        Ok(load_predictor_of_many(&self.model, description, engine, threads, adapters, batch)?)
     }
 
     /// Predicts a frame after nothing but black ones: the engine, the model and the adapter in use go together.

@@ -3,17 +3,22 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use shoal_hal::Drive;
 use shoal_runtime::adapter::{Adapter, AdapterError};
 use shoal_shadow::batch::MixedBatch;
 use shoal_shadow::clip::{Clips, Frames};
-use shoal_shadow::measure::{DriveClips, Horizon, Measurement, measure};
+use shoal_shadow::measure::{
+    DriveClips, Horizon, MeasureError, Measurement, Predictor, SessionPredictor, measure,
+    measure_together,
+};
 use shoal_shadow::pack::{Pack, ReadPackError};
 use shoal_shadow::tune::Tuner;
 use shoal_swarm::swarm::{Flat, On, TermResult, ValuesHash};
 use shoal_wire::{ModelHash, PackHash};
+use tracing::info;
 
 use super::measured::term;
 use crate::agent::{Agent, AgentError};
@@ -22,6 +27,8 @@ use crate::agent::{Agent, AgentError};
 const REMEMBERED: usize = 64;
 /// Clips predicted at a time: pieces of a pack are short, and a batch that is not full costs a full one.
 const BATCH: usize = 1;
+/// Runs of each way that are timed before several adapters are measured in one.
+const RUNS_TIMED: usize = 3;
 /// A span gives this part of its frames, the last ones, to measuring on the vehicle's own roads.
 const HELD_BACK_PART: u32 = 6;
 
@@ -55,6 +62,8 @@ pub struct Bench {
     agent: Agent,
     pack: Pack,
     remembered: VecDeque<((ValuesHash, On), Measurement)>,
+    /// Whether several adapters in one run are quicker than one after the other; `None`: nobody has asked yet.
+    together_pays: Option<bool>,
 }
 
 /// The vehicle's own roads, read back for one tuning.
@@ -73,7 +82,7 @@ impl Bench {
         if pack.parts().is_empty() {
             return Err(BenchError::EmptyPack);
         }
-        Ok(Bench { agent, pack, remembered: VecDeque::new() })
+        Ok(Bench { agent, pack, remembered: VecDeque::new(), together_pays: None })
     }
 
     /// The agent.
@@ -127,6 +136,55 @@ impl Bench {
         Ok(term(&candidate, beside.as_ref()))
     }
 
+    /// Measures adapters on the same, as many in one run as the vehicle's configuration allows, where that takes less time than
+    /// one after the other; what is measured is remembered for [`Bench::measure`]. The two differ by the rounding of the
+    /// engine, about 1e-6 of an error: a hundredth of the steps in which a term is told.
+    ///
+    /// # Errors
+    /// [`BenchError`]: one of them could not be measured. Each may be by itself.
+    pub fn measure_ahead(&mut self, asked: &[&Flat], on: On) -> Result<(), BenchError> {
+        let most = self.agent.config().engine.together;
+        let mut wanted: Vec<(ValuesHash, &Flat)> = Vec::new();
+        for values in asked {
+            let hash = ValuesHash::of(values);
+            let is_known = self.remembered.iter().any(|(other, _)| *other == (hash, on))
+                || wanted.iter().any(|(other, _)| *other == hash);
+            if !is_known && wanted.len() < most {
+                wanted.push((hash, values));
+            }
+        }
+        if wanted.len() < 2 || self.together_pays == Some(false) {
+            return Ok(());
+        }
+        let adapters = wanted.iter().map(|(_, values)| self.adapter(values));
+        let adapters = adapters.collect::<Result<Vec<_>, _>>()?;
+        let adapters: Vec<&Adapter> = adapters.iter().collect();
+        let mut predictor = self.agent.predictor_of_many(&adapters, BATCH)?;
+        if self.together_pays.is_none() {
+            let pays = self.pays(&mut predictor, adapters[0])?;
+            self.together_pays = Some(pays);
+            if !pays {
+                return Ok(());
+            }
+        }
+        let measured = self.on(on, |clips| measure_together(&mut predictor, clips))?;
+        for ((hash, _), measured) in wanted.into_iter().zip(measured) {
+            self.remember((hash, on), measured);
+        }
+        Ok(())
+    }
+
+    /// Whether a run of several adapters is quicker than as many runs of one, timed here: an engine's kernels decide that.
+    fn pays(&self, many: &mut SessionPredictor, one: &Adapter) -> Result<bool, BenchError> {
+        let mut alone = self.agent.predictor(Some(one), BATCH)?;
+        let count = many.adapters();
+        let (together, single) = (run_time(many)?, run_time(&mut alone)?);
+        let (together_ms, single_ms) = (together.as_secs_f64() * 1e3, single.as_secs_f64() * 1e3);
+        let pays = together_ms < single_ms * count as f64;
+        info!(count, together_ms, single_ms, pays, "adapters measured in one run");
+        Ok(pays)
+    }
+
     fn measured(&mut self, values: &Flat, on: On) -> Result<Measurement, BenchError> {
         let key = (ValuesHash::of(values), on);
         if let Some((_key, known)) = self.remembered.iter().find(|(other, _)| *other == key) {
@@ -134,27 +192,39 @@ impl Bench {
         }
         let adapter = self.adapter(values)?;
         let mut predictor = self.agent.predictor(Some(&adapter), BATCH)?;
+        let measured = self.on(on, |clips| measure(&mut predictor, clips, Horizon::Next))?;
+        self.remember(key, measured.clone());
+        Ok(measured)
+    }
+
+    /// Gives what is measured on to a measurement.
+    fn on<R>(
+        &mut self,
+        on: On,
+        measure: impl FnOnce(&[DriveClips<'_>]) -> Result<R, MeasureError>,
+    ) -> Result<R, BenchError> {
         let context = self.agent.form().context;
         let measured = match on {
             On::Part(part) => {
                 let footages = self.pack.read_turn(usize::from(part))?;
-                measure(&mut predictor, &footages.clips(context), Horizon::Next)
+                measure(&footages.clips(context))
             }
             On::Own => {
                 let held = |frames| held_back(frames, context).unwrap_or(frames)..frames;
                 let spans = self.agent.remembered(held, &mut |_tell| {});
                 let clips = clips(&spans, context);
                 // A vehicle's own roads count whether or not they move much.
-                let own = DriveClips { name: "own".into(), copy_psnr_db: 0.0, clips };
-                measure(&mut predictor, &[own], Horizon::Next)
+                measure(&[DriveClips { name: "own".into(), copy_psnr_db: 0.0, clips }])
             }
         };
-        let measured = measured.map_err(AgentError::from)?;
+        Ok(measured.map_err(AgentError::from)?)
+    }
+
+    fn remember(&mut self, key: (ValuesHash, On), measured: Measurement) {
         if self.remembered.len() == REMEMBERED {
             self.remembered.pop_front();
         }
-        self.remembered.push_back((key, measured.clone()));
-        Ok(measured)
+        self.remembered.push_back((key, measured));
     }
 
     /// Reads back what is tuned on: what the vehicle remembers before what it holds back, and the footage that ships
@@ -178,6 +248,22 @@ impl Bench {
     }
 }
 
+/// The time of a run on black frames: the quickest of some, after one that warms up.
+#[expect(clippy::disallowed_methods, reason = "which of two ways is quicker is measured")]
+fn run_time(predictor: &mut SessionPredictor) -> Result<Duration, AgentError> {
+    let form = predictor.form();
+    let (frames, motion) = (vec![0.0; form.frames_len()], vec![0.0; form.motion.len()]);
+    let mut next = vec![0.0; predictor.adapters() * form.shape.bytes()];
+    let mut quickest = Duration::MAX;
+    predictor.predict(1, &frames, &motion, &mut next)?;
+    for _ in 0..RUNS_TIMED {
+        let begun = Instant::now();
+        predictor.predict(1, &frames, &motion, &mut next)?;
+        quickest = quickest.min(begun.elapsed());
+    }
+    Ok(quickest)
+}
+
 fn clips(spans: &[Frames], context: usize) -> Vec<Clips<'_>> {
     spans.iter().map(|span| Clips::of_all(span, context, 1)).collect()
 }
@@ -192,7 +278,11 @@ fn held_back(frames: u32, context: usize) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use shoal_hal::backend::synthetic::{Region, Road};
+    use shoal_shadow::pack::{PackOptions, build};
+
     use super::*;
+    use crate::config::{Config, EngineKind};
 
     #[test]
     fn a_span_holds_back_its_end_and_keeps_enough_to_tune_on() {
@@ -205,5 +295,59 @@ mod tests {
             assert!(frames - first >= 5 && first >= 10, "{frames} frames held back from {first}");
         }
         assert_eq!(held_back(120, 4), Some(100));
+    }
+
+    /// A bench with the default model on tract and a pack of one generated road.
+    fn bench(directory: &Path) -> Bench {
+        let mut config = Config::default();
+        config.engine.kind = EngineKind::Tract;
+        config.engine.together = 3;
+        config.model.package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/world");
+        config.state = directory.join("state");
+        let agent = Agent::open(config).unwrap();
+        let form = agent.form();
+        let road = Road { region: Region::ALL[0], seed: 7 };
+        let drives = [road.render(form.shape, form.rate_hz, 300)];
+        let options = PackOptions {
+            id: "road".into(),
+            version: 1,
+            licence: "CC0-1.0".into(),
+            context: form.context,
+        };
+        build(&drives, &options, &directory.join("pack")).unwrap();
+        Bench::open(agent, &directory.join("pack")).unwrap()
+    }
+
+    #[test]
+    fn adapters_measured_in_one_run_count_as_much_as_each_by_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut bench = bench(directory.path());
+        let count = bench.agent().layout().values();
+        let flat = |more: f32| -> Flat {
+            (0..count).map(|i| more * ((i * 7919 % 1009) as f32 / 1009.0 - 0.5)).collect()
+        };
+        let adapters = [flat(0.05), flat(0.02), flat(-0.04), flat(0.03)];
+        let on = On::Part(1);
+        let alone = adapters.each_ref().map(|one| bench.measure(one, None, on).unwrap().unwrap());
+        bench.remembered.clear();
+        bench.together_pays = Some(true);
+        let all: Vec<&Flat> = adapters.iter().chain(&adapters).collect();
+        bench.measure_ahead(&all, on).unwrap();
+        assert_eq!(bench.remembered.len(), 3, "as many as are allowed, each once");
+        for (one, alone) in adapters.iter().zip(alone) {
+            let together = bench.measure(one, None, on).unwrap().unwrap();
+            assert!(together.value.abs_diff(alone.value) <= 1, "{together:?} and {alone:?}");
+            assert!(together.value_error.abs_diff(alone.value_error) <= 1);
+        }
+        assert_eq!(bench.remembered.len(), 4);
+        assert_ne!(alone[0].value, alone[1].value, "adapters that all do the same show nothing");
+
+        bench.together_pays = Some(false);
+        bench.measure_ahead(&all, On::Part(2)).unwrap();
+        assert_eq!(
+            bench.remembered.len(),
+            4,
+            "where it does not pay, each is measured in its turn"
+        );
     }
 }

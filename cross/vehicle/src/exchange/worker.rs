@@ -14,6 +14,7 @@ use shoal_shadow::batch::MixedBatch;
 use shoal_shadow::tune::Tuner;
 use shoal_swarm::swarm::{Flat, On, TermResult, ValuesHash};
 use shoal_wire::coding::Quality;
+use tracing::debug;
 
 use super::around::Engine;
 use super::bench::{Bench, BenchError};
@@ -146,8 +147,9 @@ impl Worker {
         let (jobs, todo) = mpsc::channel();
         let (tell, done) = mpsc::channel();
         let tensors = bench.tensors();
-        let (later, path) = (VecDeque::new(), folder.join("tuning"));
-        let work = Work { bench, tensors, todo, later, tell, may_tune: true, path };
+        let (held, later) = (VecDeque::new(), VecDeque::new());
+        let path = folder.join("tuning");
+        let work = Work { bench, tensors, todo, held, later, tell, may_tune: true, path };
         let thread = thread::Builder::new().name("engine".to_owned());
         let thread = thread.spawn(move || work.run())?;
         let (open, unhurried) = (0, BTreeSet::new());
@@ -213,6 +215,8 @@ struct Work {
     bench: Bench,
     tensors: Vec<u32>,
     todo: Receiver<Job>,
+    /// What was given and is not begun: looked through for what is measured together.
+    held: VecDeque<Job>,
     /// What nobody waits for, while there is tuning to do.
     later: VecDeque<Job>,
     tell: Sender<Done>,
@@ -247,7 +251,7 @@ impl Work {
 
     /// The next job when there is nothing to train.
     fn wait(&mut self) -> Result<Job, Quit> {
-        match self.later.pop_front() {
+        match self.later.pop_front().or_else(|| self.held.pop_front()) {
             Some(job) => Ok(job),
             None => self.todo.recv().map_err(|_ended| Quit),
         }
@@ -260,7 +264,8 @@ impl Work {
         match job {
             Job::Tune { from, window, seed } => return Ok(Some(Training { from, window, seed })),
             Job::MayTune(may) => self.may_tune = may,
-            Job::Measure { job, candidate, beside, on, awaited: _ } => {
+            Job::Measure { job, candidate, beside, on, awaited } => {
+                self.measure_ahead((&candidate, beside.as_ref()), on, awaited);
                 let measured = self.bench.measure(&candidate, beside.as_ref(), on);
                 self.say(match measured {
                     Ok(term) => Done::Measured { job, term, seconds: seconds() },
@@ -284,6 +289,36 @@ impl Work {
             }
         }
         Ok(None)
+    }
+
+    /// Measures what is asked for together with what waits to be measured on the same: each is answered in its turn.
+    fn measure_ahead(
+        &mut self,
+        (candidate, beside): (&Flat, Option<&Flat>),
+        on: On,
+        awaited: bool,
+    ) {
+        while let Ok(job) = self.todo.try_recv() {
+            self.held.push_back(job);
+        }
+        let mut asked: Vec<&Flat> = std::iter::once(candidate).chain(beside).collect();
+        for job in self.held.iter().chain(&self.later) {
+            if let Job::Measure { candidate, beside, on: other, awaited: waits, job: _ } = job
+                && (*other, *waits) == (on, awaited)
+            {
+                asked.push(candidate);
+                asked.extend(beside);
+            }
+        }
+        if let Err(error) = self.bench.measure_ahead(&asked, on) {
+            // Which of them it was, each says in its turn.
+            debug!(?error, "adapters are measured one by one");
+        }
+    }
+
+    /// The next job that was given, if any waits.
+    fn next(&mut self) -> Result<Job, TryRecvError> {
+        self.held.pop_front().map_or_else(|| self.todo.try_recv(), Ok)
     }
 
     /// Says how the vehicle stands to a campaign; where that failed, it is as it was.
@@ -371,7 +406,7 @@ impl Work {
     fn meanwhile(&mut self) -> Result<Option<Training>, Quit> {
         loop {
             let job = if self.may_tune {
-                match self.todo.try_recv() {
+                match self.next() {
                     Ok(job) => job,
                     Err(TryRecvError::Empty) => return Ok(None),
                     Err(TryRecvError::Disconnected) => return Err(Quit),

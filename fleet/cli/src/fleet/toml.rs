@@ -64,6 +64,7 @@ pub(super) fn vehicle(
         EngineKind::Tract => "tract",
     };
     writeln!(toml, "\n[engine]\nkind = {}\nthreads = {}", text(kind), engine.threads)?;
+    writeln!(toml, "together = {}", engine.together)?;
     if let Some(library) = &engine.library {
         writeln!(toml, "library = {}", place(library)?)?;
     }
@@ -223,7 +224,7 @@ mod tests {
     fn what_is_written_of_a_vehicle_is_what_was_read() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("vehicle.toml");
-        let toml = "[engine]\nkind = \"tract\"\nthreads = 3\nlibrary = \"a \\\"b\\\" \\\\ c\"\n\
+        let toml = "[engine]\nkind = \"tract\"\nthreads = 3\ntogether = 7\nlibrary = \"a \\\"b\\\" \\\\ c\"\n\
                     [drives]\ndirectory = \"roads\"\nregions = [\"snow\", \"alps\"]\nframes = 120\n\
                     folder_rate_hz = 7.5\n[replay]\nbytes_max = 2000000\nretention_days = 3\n\
                     ordinary_share = 1.0\nsurprise_quantile = 0.15\nseconds_around = 2\n\
