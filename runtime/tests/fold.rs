@@ -165,7 +165,12 @@ fn an_unknown_operator_is_named_with_its_node() {
     let mut custom = node("Frobnicate", &["x"], &["y"], &[]);
     custom.domain = Some("com.example".to_owned());
     custom.name = Some("the one".to_owned());
-    let refused = folded(graph(vec![input("x", &["1"])], vec![custom], "y"), 17).unwrap_err();
+    let mut graph = graph(vec![input("x", &["1"])], vec![custom], "y");
+    // Where the file says what it gives, that is believed, and said again.
+    let once = folded(graph.clone(), 17).unwrap();
+    assert_eq!(fold(&once.model).unwrap(), once);
+    graph.output[0].r#type = None;
+    let refused = folded(graph, 17).unwrap_err();
     let FoldWhy::Infer(why) = &refused else { panic!("{refused}") };
     assert_eq!((why.operator.as_str(), why.node.as_str()), ("com.example.Frobnicate", "the one"));
     assert_eq!(why.why, InferWhy::Unsupported);

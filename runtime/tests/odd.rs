@@ -505,6 +505,12 @@ fn an_operator_of_another_domain_is_run_where_its_shape_is_declared_and_has_no_g
     with_foreign(&mut b, gelu, TensorType::f32(&[2, 6]));
     b.graph_mut().output = vec![TensorType::f32(&[2, 3]).to_value_info(&output)];
     works(&b);
+    let grafted =
+        graft(&open(&b, None, &BTreeMap::new()).unwrap().folded, &GraftOptions::default());
+    assert!(
+        open(&grafted.unwrap().folded.model, None, &BTreeMap::new()).is_ok(),
+        "written and read again"
+    );
 }
 
 #[test]

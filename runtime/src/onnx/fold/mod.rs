@@ -340,6 +340,10 @@ impl<'g> Folder<'g> {
         let initializer = self.initializers(&used);
         let fed: BTreeSet<&str> = input.iter().map(|i: &ValueInfoProto| i.name()).collect();
         types.retain(|name, _| used.contains(name) || fed.contains(name.as_str()));
+        // What nothing can infer is declared again.
+        let foreign = self.nodes.iter().filter(|node| !is_standard(node.domain()));
+        let made = foreign.flat_map(|node| &node.output);
+        let declared = made.filter_map(|name| Some(types.get(name)?.to_value_info(name))).collect();
         let mut folded = model.clone();
         folded.proto.ir_version = Some(folded.proto.ir_version().max(8));
         folded.proto.functions.clear();
@@ -353,7 +357,7 @@ impl<'g> Folder<'g> {
         graph.node = self.nodes;
         graph.initializer = initializer;
         (graph.input, graph.output) = (input, output);
-        graph.value_info.clear();
+        graph.value_info = declared;
         graph.quantization_annotation.clear();
         Ok(Folded { model: folded, types })
     }
