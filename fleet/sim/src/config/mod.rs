@@ -50,7 +50,9 @@ const ROOT: [&str; 16] = [
 
 /// Last fields that came later, as they are shown where a file does not use them: without them a run has the name that it
 /// had before there were such fields.
-const LATER: [&str; 9] = [
+const LATER: [&str; 10] = [
+    // A simulation measures one by one.
+    ", together: 4 }",
     ", privacy: None }",
     ", journey: [] }",
     ", distilled: 0 }",
