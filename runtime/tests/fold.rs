@@ -351,6 +351,28 @@ fn older_operators_are_raised_without_changing_what_they_compute() {
     }
 }
 
+/// ONNX Runtime refuses the pads that the formula gives here: they are below 0, and mean none.
+#[test]
+fn a_pool_whose_windows_lie_apart_has_its_pads_written_out() {
+    let attrs = [
+        ("kernel_shape", Attr::Ints(vec![1, 2])),
+        ("strides", Attr::Ints(vec![3, 1])),
+        ("auto_pad", Attr::Str("SAME_LOWER".to_owned())),
+    ];
+    let pool = node("MaxPool", &["x"], &["y"], &attrs);
+    let model =
+        folded(graph(vec![input("x", &["1", "1", "5", "3"])], vec![pool], "y"), 17).unwrap();
+    let written = &model.model.graph().node[0];
+    assert_eq!(written.ints("pads"), Some(&[0, 1, 0, 0][..]));
+    assert_eq!(model.types["y"].dims, [1, 1, 2, 3]);
+    let Some(ort) = ort_or_skip() else { return };
+    let mut session = ort.load(&model.model, &plain_options()).unwrap();
+    let values: Vec<f32> = (0..15_u8).map(f32::from).collect();
+    session.write_f32(0, &values).unwrap();
+    session.run().unwrap();
+    assert_eq!(session.output_f32(0).unwrap(), [0.0, 1.0, 2.0, 9.0, 10.0, 11.0]);
+}
+
 #[test]
 fn errors_name_the_file() {
     let dir = tempfile::tempdir().unwrap();

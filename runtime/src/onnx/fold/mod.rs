@@ -6,6 +6,7 @@
 //! are dropped; weights that are listed as graph inputs are constants. What is folded never depends on the
 //! length of the batch, so that the place of a node in the graph names it.
 
+mod apart;
 pub(crate) mod nbits;
 mod order;
 mod unroll;
@@ -215,6 +216,7 @@ impl<'g> Folder<'g> {
     }
 
     fn place(&mut self, node: NodeProto) -> Result<(), FoldWhy> {
+        let node = apart::pads(self, node);
         if self.is_passing(&node) {
             let (from, to) = (node.output_name(0).to_owned(), node.input[0].clone());
             self.alias.insert(from, to);
