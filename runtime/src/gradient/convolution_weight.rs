@@ -22,6 +22,8 @@ use super::convolution::Shape;
 use super::emit::{Emit, Stride};
 
 type Emitted = Result<Value, InferError>;
+/// Kernels of more places are taken axis by axis.
+const PLACES_AT_ONCE: usize = 9;
 
 /// `[Co, Ci/g, k..]` from x `[n, Ci, from..]` and g `[n, Co, to..]`.
 pub(super) fn share(emit: &mut Emit, x: &Value, dy: &Value, shape: &Shape) -> Emitted {
@@ -126,26 +128,47 @@ fn patches(emit: &mut Emit, x: &Value, shape: &Shape) -> Emitted {
 /// The values that each place of the kernel reads: `[n, Ci·places, to..]`.
 fn strided(emit: &mut Emit, x: &Value, shape: &Shape) -> Emitted {
     let window = &shape.window;
-    let rank = window.from.len();
     let around = |pads: &[usize]| [&[0, 0], pads].concat();
     let x = emit.pad(x, &around(&window.before), &around(&window.after))?;
-    let mut slices = Vec::new();
-    for place in places(&window.kernel) {
-        let parts: Vec<Stride> = (0..rank)
-            .map(|axis| Stride {
-                axis: 2 + axis,
-                start: place[axis] * window.dilation[axis],
-                step: window.stride[axis],
-                count: window.to[axis],
-            })
-            .collect();
-        let slice = emit.stride(&x, &parts)?;
-        let dims = [&[shape.batch, shape.channels.0, 1], &window.to[..]].concat();
-        slices.push(emit.reshape(&slice, &dims)?);
-    }
-    let all = emit.concat(&slices, 2)?;
+    let padded = emit.dims(&x)[2..].to_vec();
+    let x = emit.reshape(&x, &[&[shape.batch, shape.channels.0, 1], &padded[..]].concat())?;
+    let all = by_axes(emit, x, 2, &window.kernel, |axis, place| Stride {
+        axis: 3 + axis,
+        start: place * window.dilation[axis],
+        step: window.stride[axis],
+        count: window.to[axis],
+    })?;
     let dims = [&[shape.batch, shape.channels.0 * window.places()], &window.to[..]].concat();
     emit.reshape(&all, &dims)
+}
+
+/// What each place of a kernel takes of `x`, side by side along `along`, places row-major. Large kernels axis by axis, so that k rows
+/// and then k columns are taken and not k² pieces; small ones at once, for what lies between takes memory.
+fn by_axes(
+    emit: &mut Emit,
+    mut x: Value,
+    along: usize,
+    kernel: &[usize],
+    taken: impl Fn(usize, usize) -> Stride,
+) -> Emitted {
+    let rank = kernel.len();
+    let small = kernel.iter().product::<usize>() <= PLACES_AT_ONCE;
+    let groups: Vec<Vec<usize>> = if small {
+        vec![(0..rank).collect()]
+    } else {
+        // The last axis first: places are then row-major.
+        (0..rank).rev().map(|axis| vec![axis]).collect()
+    };
+    for axes in groups {
+        let sizes: Vec<usize> = axes.iter().map(|&axis| kernel[axis]).collect();
+        let mut pieces = Vec::new();
+        for place in places(&sizes) {
+            let parts = axes.iter().zip(&place).map(|(&axis, &at)| taken(axis, at));
+            pieces.push(emit.stride(&x, &parts.collect::<Vec<Stride>>())?);
+        }
+        x = emit.concat(&pieces, along)?;
+    }
+    Ok(x)
 }
 
 /// Stride 1: `g` shifted by each place of the kernel meets x where x is.
@@ -162,19 +185,12 @@ fn by_shifted_gradient(emit: &mut Emit, x: &Value, dy: &Value, shape: &Shape) ->
         after.push(reach.saturating_sub(window.after[axis]));
     }
     let dy = emit.pad(dy, &before, &after)?;
-    let mut shifted = Vec::new();
-    for place in places(&window.kernel) {
-        let parts: Vec<Stride> = (0..rank)
-            .map(|axis| Stride {
-                axis: 2 + axis,
-                start: before[2 + axis] + window.before[axis] - place[axis] * window.dilation[axis],
-                step: 1,
-                count: window.from[axis],
-            })
-            .collect();
-        shifted.push(emit.stride(&dy, &parts)?);
-    }
-    let all = emit.concat(&shifted, 1)?;
+    let all = by_axes(emit, dy, 1, &window.kernel, |axis, place| Stride {
+        axis: 2 + axis,
+        start: before[2 + axis] + window.before[axis] - place * window.dilation[axis],
+        step: 1,
+        count: window.from[axis],
+    })?;
     // [places·Co, Ci] → [Co, Ci, k..]
     let all_rows = window.places() * outputs;
     let product = product(emit, &all, x, (shape.batch, 1), (all_rows, inputs))?;
