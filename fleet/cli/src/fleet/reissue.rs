@@ -45,7 +45,11 @@ pub(super) fn reissue_nonces(
     before: &Description,
     key: &dyn Signer,
 ) -> Outcome {
-    std::fs::create_dir_all(next)?;
+    if next.exists() {
+        // Of a command that was cut short.
+        std::fs::remove_dir_all(next)?;
+    }
+    std::fs::create_dir(next)?;
     let drawn = dir.join("timekeeper");
     if !drawn.exists() {
         return Ok(());

@@ -1,6 +1,6 @@
 //! `shoal key rotate`: another key in the place of one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use shoal_shadow::digits::hash;
@@ -131,24 +131,25 @@ impl Rotate {
     /// Puts the next key of this name in its place. The one before, and the journal of what it signed, are kept beside.
     fn replace(&self, name: &str, now_s: u64) -> Outcome {
         let path = self.dir.join(format!("{name}.key"));
-        let mut aside = vec![(path.clone(), format!("{name}-until-{now_s}.key"))];
+        let aside = |from: &Path, to: String| match from.exists() {
+            true => std::fs::rename(from, self.dir.join(to)),
+            false => Ok(()),
+        };
         match self.role {
-            Role::Timekeeper => aside.push((self.dir.join(name), format!("{name}-until-{now_s}"))),
+            Role::Timekeeper => {
+                let (drawn, next) = (self.dir.join(name), self.dir.join(NONCES_NEXT));
+                if next.exists() {
+                    aside(&drawn, format!("{name}-until-{now_s}"))?;
+                    std::fs::rename(next, drawn)?;
+                }
+            }
             // Whoever reads a journal believes one authority and one approver.
             Role::Authority | Role::Approver => {
-                aside.push((journal::path(&self.dir), format!("journal-until-{now_s}.jsonl")));
+                aside(&journal::path(&self.dir), format!("journal-until-{now_s}.jsonl"))?;
             }
             Role::Recovery | Role::Vehicle => {}
         }
-        for (from, to) in aside {
-            if from.exists() {
-                std::fs::rename(from, self.dir.join(to))?;
-            }
-        }
-        let nonces = self.dir.join(NONCES_NEXT);
-        if nonces.exists() {
-            std::fs::rename(nonces, self.dir.join(name))?;
-        }
+        aside(&path, format!("{name}-until-{now_s}.key"))?;
         Ok(std::fs::rename(self.dir.join(format!("{name}.key.next")), path)?)
     }
 
