@@ -9,7 +9,7 @@ use shoal_shadow::tune::Tuner;
 
 use crate::output::{Failure, Outcome};
 
-/// A file: SHA-256 [32] of what training was asked, then the trainer's checkpoint. Batches are drawn by seed and step, so the step
+/// A file: SHA-256 (32 bytes) of what training was asked, then the trainer's checkpoint. Batches are drawn by seed and step, so the step
 /// of the checkpoint is the place of their source, too.
 pub(super) struct Saved<'a> {
     path: &'a Path,
