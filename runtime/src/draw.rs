@@ -204,22 +204,7 @@ fn bounds(of: &InputRange) -> (f64, f64) {
         (Range::Real { low, high }, _) => (f64::from(low), f64::from(high)),
         (Range::Index { count }, _) => (0.0, count.saturating_sub(1) as f64),
         (Range::One, _) => (1.0, 1.0),
-        (Range::Whole, Element::I8) => (-128.0, 127.0),
-        (Range::Whole, Element::I16) => (-32_768.0, 32_767.0),
-        (Range::Whole, Element::U16) => (0.0, 65_535.0),
-        (
-            Range::Whole,
-            Element::U8
-            | Element::F32
-            | Element::F64
-            | Element::F16
-            | Element::Bf16
-            | Element::I64
-            | Element::I32
-            | Element::U64
-            | Element::U32
-            | Element::Bool,
-        ) => (0.0, 255.0),
+        (Range::Whole, element) => element.narrow_bounds().unwrap_or((0.0, 255.0)),
     }
 }
 

@@ -56,20 +56,16 @@ pub(super) fn bake(
     let graph = model.graph_mut();
     let name = super::free_name(graph, &format!("{}.baked", site.name));
     graph.initializer.push(matrix.to_proto(&name));
-    let standard = |op: &str, input: Vec<String>, output: String| NodeProto {
-        input,
-        name: Some(output.clone()),
-        output: vec![output],
-        op_type: Some(op.to_owned()),
-        ..NodeProto::default()
-    };
     let (x, output) = (node.input[0].clone(), node.output_name(0).to_owned());
     match node.input_name(5) {
-        None => graph.node[index] = standard("MatMul", vec![x, name], output),
+        None => {
+            graph.node[index] = NodeProto::operator("MatMul", vec![x, name], &output, Vec::new())
+        }
         Some(bias) => {
             let product = super::free_name(graph, &format!("{name}.product"));
-            graph.node[index] = standard("MatMul", vec![x, name], product.clone());
-            graph.node.insert(index + 1, standard("Add", vec![product, bias.to_owned()], output));
+            graph.node[index] = NodeProto::operator("MatMul", vec![x, name], &product, Vec::new());
+            let given = vec![product, bias.to_owned()];
+            graph.node.insert(index + 1, NodeProto::operator("Add", given, &output, Vec::new()));
         }
     }
     Ok(())

@@ -10,7 +10,7 @@
 //! # Source
 //! Jacob et al. (arXiv 1712.05877); PyTorch's `fake_quantize`, whose gradient this is.
 
-use crate::onnx::{Data, Element, Tensor, Value};
+use crate::onnx::{Data, Tensor, Value};
 
 use super::Reason;
 use super::step::Step;
@@ -31,23 +31,9 @@ pub(super) fn quantise(step: &mut Step) -> Done {
         let value = step.node.int("block_size", 0).to_string();
         return Err(Reason::Attribute { name: "block_size", value });
     }
-    let (low, high) = match step.emit.element(&q) {
-        Element::I8 => (-128.0, 127.0),
-        Element::U8 => (0.0, 255.0),
-        Element::I16 => (-32_768.0, 32_767.0),
-        Element::U16 => (0.0, 65_535.0),
-        other @ (Element::F32
-        | Element::F64
-        | Element::F16
-        | Element::Bf16
-        | Element::I64
-        | Element::I32
-        | Element::U64
-        | Element::U32
-        | Element::Bool) => {
-            return Err(Reason::Attribute { name: "output_dtype", value: other.to_string() });
-        }
-    };
+    let element = step.emit.element(&q);
+    let other = || Reason::Attribute { name: "output_dtype", value: element.to_string() };
+    let (low, high) = element.narrow_bounds().ok_or_else(other)?;
     let scale = along_axis(step, &x, &step.x(1)?)?;
     let zero = match step.opt(2) {
         Some(zero) => along_axis(step, &x, &zero)?,

@@ -4,6 +4,23 @@ use super::model::is_standard;
 use super::proto::{AttributeProto, GraphProto, NodeProto};
 
 impl NodeProto {
+    /// A standard operator with one output, after which it is named.
+    pub(crate) fn operator(
+        op: &str,
+        input: Vec<String>,
+        output: &str,
+        attribute: Vec<AttributeProto>,
+    ) -> NodeProto {
+        NodeProto {
+            input,
+            output: vec![output.to_owned()],
+            name: Some(output.to_owned()),
+            op_type: Some(op.to_owned()),
+            attribute,
+            ..NodeProto::default()
+        }
+    }
+
     /// Whether this is the standard operator `op`.
     pub fn is(&self, op: &str) -> bool {
         self.op_type() == op && is_standard(self.domain())

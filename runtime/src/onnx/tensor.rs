@@ -36,6 +36,25 @@ pub enum Element {
 }
 
 impl Element {
+    /// The lowest and the highest value of an integer of 8 or 16 bits; `None` of others.
+    pub(crate) fn narrow_bounds(self) -> Option<(f64, f64)> {
+        match self {
+            Element::I8 => Some((-128.0, 127.0)),
+            Element::U8 => Some((0.0, 255.0)),
+            Element::I16 => Some((-32_768.0, 32_767.0)),
+            Element::U16 => Some((0.0, 65_535.0)),
+            Element::F32
+            | Element::F64
+            | Element::F16
+            | Element::Bf16
+            | Element::I64
+            | Element::I32
+            | Element::U64
+            | Element::U32
+            | Element::Bool => None,
+        }
+    }
+
     /// The element with this `TensorProto.data_type`; `None` for strings, complex and sub-byte types.
     pub fn from_onnx(number: i32) -> Option<Element> {
         Some(match number {

@@ -46,12 +46,8 @@ fn goes_on(fleet: &Fleet) {
     }
 }
 
-/// A plan that the authority's key signed and no metadata name waits for ever.
-#[test]
-fn who_has_the_authoritys_key_alone_changes_no_plan() {
-    let broker = Embedded::start();
-    let Some((fleet, _serve, vehicles)) = running(&broker) else { return };
-    let authority = shoal_keys::read(&fleet.path().join("authority.key")).unwrap();
+/// A plan by which nobody would ever meet again, signed by this key.
+fn publish_a_thiefs_plan(broker: &Embedded, fleet: &Fleet, key: &SecretKey) {
     let thief = WindowPlanFields {
         epoch_seconds: 1,
         period_seconds: 1 << 30,
@@ -60,9 +56,17 @@ fn who_has_the_authoritys_key_alone_changes_no_plan() {
         up_bytes_max: 1,
         down_bytes_max: 1,
     };
-    let plan = sealed(&WindowPlan::new(thief).unwrap(), &authority);
-    let mut publisher = Publisher::connect(broker.address());
-    publisher.publish(&topic(&fleet, &authority, Leaf::Plan), &plan);
+    let plan = sealed(&WindowPlan::new(thief).unwrap(), key);
+    Publisher::connect(broker.address()).publish(&topic(fleet, key, Leaf::Plan), &plan);
+}
+
+/// A plan that the authority's key signed and no metadata name waits for ever.
+#[test]
+fn who_has_the_authoritys_key_alone_changes_no_plan() {
+    let broker = Embedded::start();
+    let Some((fleet, _serve, vehicles)) = running(&broker) else { return };
+    let authority = shoal_keys::read(&fleet.path().join("authority.key")).unwrap();
+    publish_a_thiefs_plan(&broker, &fleet, &authority);
     goes_on(&fleet);
     assert!(vehicles[0].said().contains("a document waits"), "it was heard");
 }
@@ -122,18 +126,8 @@ fn a_lost_authoritys_key_is_replaced_by_two_others() {
         vehicle.says("other keys sign from now on", 1);
     }
     goes_on(&fleet);
-    // A plan of the thief's is none; one of the new authority's is.
-    let thief = WindowPlanFields {
-        epoch_seconds: 1,
-        period_seconds: 1 << 30,
-        open_seconds: 1,
-        jitter_ms_max: 0,
-        up_bytes_max: 1,
-        down_bytes_max: 1,
-    };
-    let plan = sealed(&WindowPlan::new(thief).unwrap(), &stolen);
-    let mut publisher = Publisher::connect(broker.address());
-    publisher.publish(&topic(&fleet, &stolen, Leaf::Plan), &plan);
+    // A plan of the thief's is none.
+    publish_a_thiefs_plan(&broker, &fleet, &stolen);
     goes_on(&fleet);
     // Who was off meanwhile, and knows the roots of its first day alone, follows as well; so does who comes back from a cut.
     drop(vehicles);

@@ -117,7 +117,7 @@ pub(super) fn node(folder: &mut Folder<'_>, node: &NodeProto) -> Result<(), Fold
     let shape = constant(folder, shape);
     let make = |folder: &mut Folder<'_>, op: &str, input: Vec<String>, attribute: Vec<_>| {
         let output = folder.fresh_name(&weight);
-        folder.place(made(op, input, &output, attribute))?;
+        folder.place(NodeProto::operator(op, input, &output, attribute))?;
         Ok::<String, FoldWhy>(output)
     };
     let axis = vec![Attr::Int(0).to_proto("axis")];
@@ -133,28 +133,20 @@ pub(super) fn node(folder: &mut Folder<'_>, node: &NodeProto) -> Result<(), Fold
     let turned = make(folder, "Transpose", vec![matrix], perm)?;
     let output = node.output_name(0);
     match node.input_name(5) {
-        None => {
-            folder.place(made("MatMul", vec![node.input[0].clone(), turned], output, Vec::new()))
-        }
+        None => folder.place(NodeProto::operator(
+            "MatMul",
+            vec![node.input[0].clone(), turned],
+            output,
+            Vec::new(),
+        )),
         Some(bias) => {
             let product = make(folder, "MatMul", vec![node.input[0].clone(), turned], Vec::new())?;
-            folder.place(made("Add", vec![product, bias.to_owned()], output, Vec::new()))
+            folder.place(NodeProto::operator(
+                "Add",
+                vec![product, bias.to_owned()],
+                output,
+                Vec::new(),
+            ))
         }
-    }
-}
-
-fn made(
-    op: &str,
-    input: Vec<String>,
-    output: &str,
-    attribute: Vec<crate::onnx::proto::AttributeProto>,
-) -> NodeProto {
-    NodeProto {
-        input,
-        output: vec![output.to_owned()],
-        name: Some(output.to_owned()),
-        op_type: Some(op.to_owned()),
-        attribute,
-        ..NodeProto::default()
     }
 }

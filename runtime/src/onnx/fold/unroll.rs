@@ -126,7 +126,12 @@ fn scan(folder: &mut Folder<'_>, node: &NodeProto) -> Result<(), FoldWhy> {
             let index = constant(folder, node, Tensor::new(&[], Data::I64(vec![index])));
             let row = folder.fresh_name(node.label());
             let axis = Attr::Int(axes[at] as i64).to_proto("axis");
-            folder.place(operator("Gather", vec![name.clone(), index], &row, vec![axis]))?;
+            folder.place(NodeProto::operator(
+                "Gather",
+                vec![name.clone(), index],
+                &row,
+                vec![axis],
+            ))?;
             given.push(row);
         }
         let mut results = inline(folder, node, graph, &given)?.into_iter();
@@ -214,7 +219,7 @@ fn rename(folder: &mut Folder<'_>, output: &str, result: &str) -> Result<(), Fol
     if output.is_empty() {
         return Ok(());
     }
-    folder.place(operator("Identity", vec![result.to_owned()], output, Vec::new()))
+    folder.place(NodeProto::operator("Identity", vec![result.to_owned()], output, Vec::new()))
 }
 
 /// Lays the results of all rounds along a new axis.
@@ -237,31 +242,20 @@ fn stack(
     for value in row {
         let name = folder.fresh_name(outer.label());
         let axes = constant(folder, outer, Tensor::i64s(&[axis]));
-        folder.place(operator("Unsqueeze", vec![value.clone(), axes], &name, Vec::new()))?;
+        folder.place(NodeProto::operator(
+            "Unsqueeze",
+            vec![value.clone(), axes],
+            &name,
+            Vec::new(),
+        ))?;
         thin.push(folder.alias.get(&name).cloned().unwrap_or(name));
     }
     let axis = Attr::Int(axis).to_proto("axis");
-    folder.place(operator("Concat", thin, output, vec![axis]))
+    folder.place(NodeProto::operator("Concat", thin, output, vec![axis]))
 }
 
 fn constant(folder: &mut Folder<'_>, node: &NodeProto, value: Tensor) -> String {
     let name = folder.fresh_name(node.label());
     folder.know(&name, value.ty(), Known::Made(value));
     name
-}
-
-fn operator(
-    op: &str,
-    input: Vec<String>,
-    output: &str,
-    attribute: Vec<crate::onnx::proto::AttributeProto>,
-) -> NodeProto {
-    NodeProto {
-        input,
-        output: vec![output.to_owned()],
-        name: Some(output.to_owned()),
-        op_type: Some(op.to_owned()),
-        attribute,
-        ..NodeProto::default()
-    }
 }
