@@ -17,6 +17,10 @@ use crate::utility::{Utility, Weighing};
 const BROKEN: f64 = 3.0;
 /// Nobody's own standard error counts for more than this times the median of all claims of the window.
 const ERRORS_MAX: f64 = 2.0;
+/// How far two parts of a pack differ in what a particle is worth beside another, as a share of that: an error of every
+/// claim, which the standard errors do not know, for they are of one part (docs/decisions/0042). Below a third, a particle that is
+/// claimed as no worse than its reference breaks its claim however much worse it is.
+const PARTS_DIFFER: f64 = 0.25;
 /// The nominees that are the highest claims of vehicles in good standing: the first ones.
 pub const HIGHEST: usize = 2;
 /// Of one particle, so many claims are held against what its voters found: those that say most for themselves.
@@ -239,7 +243,9 @@ impl<'a> Quorum<'a> {
             let Some((least, most)) = level else { continue };
             for claimed in held_against(claims, ballot.particle) {
                 let error = claimed_error(claimed.claim, weighing).min(usual);
-                let both = error * error + ballot.standard_error * ballot.standard_error;
+                let parts = PARTS_DIFFER * ballot.gain;
+                let both =
+                    error * error + ballot.standard_error * ballot.standard_error + parts * parts;
                 // Of two middle values that which speaks for the claimant: half of the votes condemn nobody.
                 let missing = if claimed.claim.body.role == Role::Worst {
                     ballot.gain - (claimed.utility - least)

@@ -361,9 +361,10 @@ fn with_level() -> Book {
 
 #[test]
 fn a_claim_is_broken_when_the_quorum_finds_three_standard_errors_less() {
-    for (found, broken) in [(0.47, false), (0.45, true)] {
+    for (found, broken) in [(0.46, false), (0.44, true)] {
         let mut book = with_level();
-        // Claimed .1 above x_p, with an error of .01; voters find less, with an error of .01: 3 × √2 × .01 = .0424.
+        // Claimed .1 above x_p, with an error of .01; voters find less, with an error of .01, and parts differ by a quarter of what
+        // they find: .04 is missing of at most 3 √(.01² + .01² + .015²) = .062, or .06 of 3 √(.01² + .01² + .01²) = .052.
         let particle = book.claim(1, 5, Role::Best, 0.5);
         book.all_vote(5, particle, None, (found, 0.4, 0.01));
         book.read(7, |quorum| {
@@ -392,6 +393,31 @@ fn an_honest_claim_on_an_easier_part_is_not_broken() {
     let particle = book.claim(1, 5, Role::Best, 0.5);
     book.all_vote(5, particle, None, (0.20, 0.10, 0.01));
     assert!(book.read(7, |quorum| quorum.broken(5).is_empty()));
+}
+
+/// Nor is the claim of a particle that is far from its reference: what parts differ by is a share of that.
+#[test]
+fn an_honest_claim_of_what_is_much_worse_is_not_broken_by_another_part() {
+    let mut book = with_level();
+    // On its own part .2 below x_p, on that of the votes .3; their errors alone are .014.
+    let particle = book.claim(1, 5, Role::Best, 0.2);
+    book.all_vote(5, particle, None, (0.1, 0.4, 0.01));
+    assert!(book.read(7, |quorum| quorum.broken(5).is_empty()));
+}
+
+/// That excuses nobody who claims to be as good as the reference, however bad the particle is.
+#[test]
+fn a_bad_particle_that_is_claimed_as_good_breaks_its_claim_at_any_size() {
+    for found in [0.3, 0.0, -0.6, -1.0] {
+        let mut book = with_level();
+        let particle = book.claim(1, 5, Role::Best, 0.4);
+        book.all_vote(5, particle, None, (found, 0.4, 0.01));
+        assert_eq!(book.read(7, |quorum| quorum.broken(5)), [vehicle(1)].into(), "found {found}");
+    }
+    let mut book = with_level();
+    let forged = book.claim(1, 5, Role::Worst, -1.0);
+    book.all_vote(5, forged, None, (0.1, 0.4, 0.01));
+    assert_eq!(book.read(7, |quorum| quorum.broken(5)), [vehicle(1)].into(), "a forged worst");
 }
 
 /// Who was not asked says nothing: liars who are drawn on a claim that is no nominee cannot condemn its claimant.
