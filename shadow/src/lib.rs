@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`package`] | `model.toml`: which tensor is the camera, the motion, the next frame |
 //! | [`form`], [`clip`], [`batch`] | what a model reads; frames into tensors; the mixed batch of one training step |
+//! | [`grid`] | `action_grid/v1`: curvature × acceleration in bins; steering wheel ↔ curvature |
 //! | [`tokens`], [`fit`] | logs of motion as rows of tokens; the training graph that batches of either kind go to |
 //! | [`observe`] | prediction against what came (surprise), policy against driver (disagreement) |
 //! | [`quantile`], [`trigger`] | calibrated surprise; which spans of a drive are worth keeping |
@@ -25,6 +26,7 @@ pub mod digits;
 pub mod document;
 pub mod fit;
 pub mod form;
+pub mod grid;
 pub mod measure;
 pub mod observe;
 pub mod pack;
