@@ -6,11 +6,15 @@
 //! a driver anywhere. The grid is a published file, [`FILE`]; its SHA-256 is its identity.
 
 mod geometry;
+mod matrix;
+mod pool;
 mod spread;
 
 use std::sync::OnceLock;
 
 pub use geometry::{Geometry, ROAD_WHEEL_RAD_MAX};
+pub use matrix::{ActionMatrix, Context, MatrixError, Sample};
+pub use pool::{Pool, pooled};
 pub use spread::{Distribution, bin_spread};
 
 /// The grid's name.

@@ -2,6 +2,9 @@
 
 use super::{ACCELERATION_BINS, Action, ActionGrid, BINS, CURVATURE_BINS};
 
+/// How many bins of the curvature to either side of the most probable one belong to the same way.
+const AROUND_BINS: usize = 4;
+
 /// Probabilities of the grid's bins; none is negative, they sum to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Distribution {
@@ -33,7 +36,7 @@ impl Distribution {
         Self::normalised(joint.collect())
     }
 
-    fn normalised(mut weights: Vec<f64>) -> Self {
+    pub(super) fn normalised(mut weights: Vec<f64>) -> Self {
         let sum: f64 = weights.iter().sum();
         let fit = weights.iter().all(|weight| *weight >= 0.0) && sum > 0.0 && sum.is_finite();
         assert!(fit, "weights of bins are finite, not negative and not all 0");
@@ -93,6 +96,39 @@ impl Distribution {
             }
         }
         best
+    }
+
+    /// What to do: the mean of what lies around the most probable curvature, and of the accelerations that go with it. Of two
+    /// ways that exclude each other it is one, where [`Self::expectation`] may be neither.
+    ///
+    /// # Source
+    /// One step of the mean shift (K. Fukunaga and L. Hostetler, 1975) from the mode of the curvature, smoothed by the same window.
+    #[must_use]
+    pub fn decided(&self) -> Action {
+        let curvature = self.curvature();
+        let around = |bin: usize| {
+            bin.saturating_sub(AROUND_BINS)..(bin + AROUND_BINS + 1).min(CURVATURE_BINS)
+        };
+        let mass = |bin: usize| curvature[around(bin)].iter().sum::<f64>();
+        let mut best = 0;
+        for bin in 1..CURVATURE_BINS {
+            if mass(bin) > mass(best) {
+                best = bin;
+            }
+        }
+        let grid = ActionGrid::v1();
+        let bins = around(best).start * ACCELERATION_BINS..around(best).end * ACCELERATION_BINS;
+        let (mut mean, mut sum) = (Action::default(), 0.0);
+        for bin in bins {
+            let (p, centre) = (self.joint[bin], grid.centre(bin));
+            sum += p;
+            mean.curvature_per_m += p * centre.curvature_per_m;
+            mean.acceleration_m_s2 += p * centre.acceleration_m_s2;
+        }
+        Action {
+            curvature_per_m: mean.curvature_per_m / sum,
+            acceleration_m_s2: mean.acceleration_m_s2 / sum,
+        }
     }
 
     /// −ln of a bin's probability, nats; infinite where it is 0.
