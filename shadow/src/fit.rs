@@ -2,10 +2,12 @@
 //!
 //! The graph is made here, on the vehicle, from the model of the package: pinned to the batch, folded,
 //! grafted, differentiated for the engine that will run it. What a batch is made of, and which tensors
-//! it goes to, is the [`Binding`]'s: [`Camera`] for models of frames, [`Tokens`] for models of tokens.
+//! it goes to, is the [`Binding`]'s: [`Camera`] for models of frames, [`Tokens`] for models of tokens, [`Policy`] for
+//! policies.
 
 mod camera;
 mod inputs;
+mod policy;
 mod tokens;
 
 use std::num::NonZeroUsize;
@@ -26,6 +28,7 @@ use shoal_runtime::rollout::{self, Feed, RollOutError, RollOutOptions};
 use shoal_runtime::train::{CheckpointError, StepReport, TrainError, TrainOptions, Trainer};
 
 use crate::form::FormError;
+use crate::measure::policy::PolicyPredictor;
 use crate::measure::tokens::{TokenPredictor, TokenPredictorError};
 use crate::measure::{SessionPredictor, SessionPredictorError};
 use crate::package::{Description, loss_name};
@@ -33,6 +36,7 @@ use crate::tokens::TokenFormError;
 
 pub use camera::Camera;
 pub use inputs::SiteInputs;
+pub use policy::Policy;
 pub use tokens::Tokens;
 
 /// Why a model cannot be trained.
@@ -53,6 +57,15 @@ pub enum FitError {
         got: Vec<String>,
         /// The one there are targets for.
         want: String,
+    },
+    /// The action is no logits of the grid, one row a sample: nothing says what the driver's bin costs.
+    #[error(
+        "the output `{output}` is no [batch, 1281] logits of action_grid/v1: only such a policy is tuned; others are served as \
+         they are"
+    )]
+    NoLogits {
+        /// The output.
+        output: String,
     },
     /// A prediction cannot be read again.
     #[error(
@@ -174,6 +187,21 @@ pub fn load_predictor_of_many(
     let values: Vec<&[f32]> = adapters.iter().map(|adapter| adapter.values()).collect();
     ManyFactors::new(&*session, &grafted.layout, count)?.write(&mut *session, &values)?;
     Ok(SessionPredictor::of_many(session, package, count)?)
+}
+
+/// As [`load_predictor`], of a policy, one moment at a time.
+///
+/// # Errors
+/// As for [`load_predictor`].
+pub fn load_policy(
+    model: &Model,
+    package: &Description,
+    engine: &dyn Engine,
+    threads: NonZeroUsize,
+    adapter: Option<&Adapter>,
+) -> Result<PolicyPredictor, FitError> {
+    let session = load_baked(model, engine, threads, adapter, 1)?;
+    Ok(PolicyPredictor::new(session, package)?)
 }
 
 /// As [`load_predictor`], of a token model, for batches of `batch` rows.

@@ -70,7 +70,7 @@ impl MotionInput {
     }
 }
 
-/// Why a package is not one of a camera world model.
+/// Why a package is not one of a camera world model, or of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormError {
     /// The model sees no frames.
@@ -79,6 +79,14 @@ pub enum FormError {
     /// The model predicts no frame.
     #[error("model.toml binds no [next_frame]: skill is measured on predicted frames")]
     NoNextFrame,
+    /// The model says nothing on the grid.
+    #[error(
+        "model.toml binds no [action] with `grid`: only a policy on it is compared with drivers"
+    )]
+    NoPolicy,
+    /// The model is given what it is to foresee.
+    #[error("signals.lag is 0: a policy acts before the next row comes")]
+    Given,
 }
 
 impl Form {
@@ -87,8 +95,29 @@ impl Form {
     /// # Errors
     /// [`FormError`] if it reads or predicts no frames.
     pub fn of(description: &Description) -> Result<Self, FormError> {
-        let frames = description.frames.as_ref().ok_or(FormError::NoFrames)?;
+        let form = Form::read(description)?;
         description.next_frame.as_ref().ok_or(FormError::NoNextFrame)?;
+        Ok(form)
+    }
+
+    /// The form of the policy that a package describes: what it reads, the newest row being the one it acts in.
+    ///
+    /// # Errors
+    /// [`FormError`] if it sees no frames, or says nothing on the grid.
+    pub fn of_policy(description: &Description) -> Result<Self, FormError> {
+        let form = Form::read(description)?;
+        let action = description.action.as_ref().ok_or(FormError::NoPolicy)?;
+        if !action.reading.is_on_the_grid() {
+            return Err(FormError::NoPolicy);
+        }
+        if !form.motion.is_empty() && form.motion.lag == 0 {
+            return Err(FormError::Given);
+        }
+        Ok(form)
+    }
+
+    fn read(description: &Description) -> Result<Self, FormError> {
+        let frames = description.frames.as_ref().ok_or(FormError::NoFrames)?;
         let motion = description.signals.as_ref().map_or(MotionInput::NONE, |signals| {
             let columns = signals.columns.clone();
             MotionInput { rows: signals.rows, lag: signals.lag, columns }

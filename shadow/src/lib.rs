@@ -9,6 +9,7 @@
 //! | [`package`] | `model.toml`: which tensor is the camera, the motion, the next frame |
 //! | [`form`], [`clip`], [`batch`] | what a model reads; frames into tensors; the mixed batch of one training step |
 //! | [`grid`] | `action_grid/v1`: curvature × acceleration in bins; steering wheel ↔ curvature |
+//! | [`opinion`], [`hindsight`] | a policy's opinion beside what the driver did; how much is learnt from that, by what came |
 //! | [`tokens`], [`fit`] | logs of motion as rows of tokens; the training graph that batches of either kind go to |
 //! | [`observe`] | prediction against what came (surprise), policy against driver (disagreement) |
 //! | [`quantile`], [`trigger`] | calibrated surprise; which spans of a drive are worth keeping |
@@ -27,8 +28,10 @@ pub mod document;
 pub mod fit;
 pub mod form;
 pub mod grid;
+pub mod hindsight;
 pub mod measure;
 pub mod observe;
+pub mod opinion;
 pub mod pack;
 pub mod package;
 pub mod pretrain;

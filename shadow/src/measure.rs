@@ -11,6 +11,7 @@
 //! [`COPY_PSNR_MAX_DB`]. Skill may be negative. Clips are read in batches; what is kept of each is
 //! three numbers.
 
+pub mod policy;
 mod report;
 mod session;
 pub mod tokens;

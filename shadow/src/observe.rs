@@ -7,6 +7,8 @@ use std::num::NonZeroU32;
 
 use shoal_hal::{FrameShape, Motion};
 
+use crate::grid::{BINS, Geometry};
+use crate::opinion::{Did, Opinion};
 use crate::package::{Action, Bins, Description, Field, Layout, NextFrame, Reading, TokenKind};
 use crate::quantile::{Calibrated, Calibration};
 
@@ -63,6 +65,7 @@ pub struct Observer {
     frame: Option<(FrameShape, NextFrame)>,
     token: Option<(String, Field, Bins)>,
     action: Option<Action>,
+    geometry: Geometry,
     surprise: Calibration,
     disagreement: Calibration,
 }
@@ -83,6 +86,7 @@ impl Observer {
             frame: shape.zip(description.next_frame.clone()),
             token: next_token.zip(tokens).map(|(output, (field, bins))| (output, field, bins)),
             action: description.action.clone(),
+            geometry: Geometry::default(),
             surprise: calibration.clone(),
             disagreement: calibration,
         }
@@ -126,8 +130,9 @@ impl Observer {
         Ok(Some(self.surprise.rank(nats)))
     }
 
-    /// Compares what the model would have done with what the driver did: the difference in
-    /// tolerances, or the nats of the driver's bin. `None` if the vehicle does not know the field.
+    /// Compares what the model would have done with what the driver did: the distance on the grid
+    /// ([`Opinion::distance`]), the difference in tolerances, or the nats of the driver's bin. `None` if the vehicle does not
+    /// know what it takes.
     ///
     /// # Shapes
     /// `output` is one sample of the `action` output; of a value only the first counts.
@@ -139,16 +144,40 @@ impl Observer {
         driver: &Motion,
     ) -> Result<Option<Calibrated>, ObserveError> {
         let action = self.action.as_ref().ok_or(ObserveError::Unbound { table: "action" })?;
-        let Some(did) = action.field.read(driver) else { return Ok(None) };
         let disagreement = match &action.reading {
-            Reading::Logits(bins) => nats(&action.output, output, bins, f64::from(did))?,
-            Reading::Value { scale, tolerance } => {
+            Reading::Logits { field, bins } => {
+                let Some(did) = field.read(driver) else { return Ok(None) };
+                nats(&action.output, output, bins, f64::from(did))?
+            }
+            Reading::Value { field, scale, tolerance } => {
+                let Some(did) = field.read(driver) else { return Ok(None) };
                 size("the action's output", output.len().min(1), 1)?;
                 finite(&action.output, &output[..1])?;
                 ((output[0] * scale - did) / tolerance).abs()
             }
+            Reading::Grid | Reading::Steering(_) => {
+                let opinion = opinion(action, output)?;
+                let did = Did::of(driver, &self.geometry);
+                let Some(distance) = opinion.distance(&did) else { return Ok(None) };
+                distance as f32
+            }
         };
         Ok(Some(self.disagreement.rank(disagreement)))
+    }
+
+    /// On the grid what the driver did, and the bin of the curvature that the model proposed (its median); `None` if the model
+    /// says nothing there.
+    #[must_use]
+    pub fn on_the_grid(&self, output: &[f32], driver: &Motion) -> Option<(Did, usize)> {
+        let opinion = Opinion::read(&self.action.as_ref()?.reading, output)?;
+        Some((Did::of(driver, &self.geometry), opinion.curvature_median()))
+    }
+
+    /// The same observer in a vehicle of another [`Geometry`]: it says which curvature the driver steers.
+    #[must_use]
+    pub fn with_geometry(mut self, geometry: Geometry) -> Self {
+        self.geometry = geometry;
+        self
     }
 
     /// What was usual so far: surprise, disagreement.
@@ -227,6 +256,17 @@ fn part_values(shape: FrameShape, y: usize, x: usize) -> f64 {
     let rows = (0..height).filter(|row| row * PARTS / height == y).count();
     let columns = (x + 1) * width / PARTS - x * width / PARTS;
     (3 * rows * columns).max(1) as f64
+}
+
+/// What the output says on the grid.
+fn opinion(action: &Action, output: &[f32]) -> Result<Opinion, ObserveError> {
+    let values = match action.reading {
+        Reading::Grid => BINS,
+        Reading::Steering(_) | Reading::Value { .. } | Reading::Logits { .. } => 1,
+    };
+    size("the action's output", output.len().min(values), values)?;
+    finite(&action.output, output)?;
+    Opinion::read(&action.reading, output).ok_or(ObserveError::Unbound { table: "action" })
 }
 
 /// −ln softmax of the value's bin; at most what an f32 holds.
@@ -382,6 +422,32 @@ mod tests {
         let error = observer.action(&[f32::INFINITY], &driver).unwrap_err();
         assert_eq!(error, ObserveError::NotFinite { output: "steer".into(), index: 0 });
         assert!(observer.action(&[], &driver).is_err());
+    }
+
+    #[test]
+    fn disagreement_on_the_grid_is_the_distance_from_the_drivers_bins() {
+        let hash = crate::digits::hex(&crate::grid::SHA256);
+        let policy = format!("{CAMERA}[action]\noutput = 'logits'\ngrid = '{hash}'\n");
+        let geometry = Geometry::new(2.5, 10.0).unwrap();
+        let mut observer = observer(&policy).with_geometry(geometry);
+        let driver = Motion {
+            steering_rad: Some(geometry.steering_rad(0.0) as f32),
+            acceleration_m_s2: Some(0.0),
+            ..Motion::default()
+        };
+        let mut logits = vec![0.0; BINS];
+        logits[Did::of(&driver, &geometry).bin().unwrap()] = 60.0;
+        assert!(observer.action(&logits, &driver).unwrap().unwrap().value < 1e-6);
+        let left = Motion { steering_rad: Some(geometry.steering_rad(0.1) as f32), ..driver };
+        let value = observer.action(&logits, &left).unwrap().unwrap().value;
+        assert!((value - 0.25).abs() < 1e-3, "half of one axis, none of the other: {value}");
+        assert_eq!(observer.action(&logits, &Motion::default()).unwrap(), None);
+        let error = observer.action(&logits[1..], &driver).unwrap_err();
+        let what = "the action's output";
+        assert_eq!(error, ObserveError::Size { what, got: BINS - 1, want: BINS });
+        logits[3] = f32::NAN;
+        let error = observer.action(&logits, &driver).unwrap_err();
+        assert_eq!(error, ObserveError::NotFinite { output: "logits".into(), index: 3 });
     }
 
     #[test]

@@ -62,6 +62,23 @@
 //! [next_token]
 //! output = "logits"
 //! ```
+//!
+//! A policy says what it would do at the newest row that it is given, as logits of `action_grid/v1`, or as a steering angle
+//! with the geometry of the vehicle that it learnt from:
+//!
+//! ```toml
+//! [action]
+//! output = "logits"     # [1281] or [61, 21]
+//! grid = "SHA-256 of action_grid/v1"
+//!
+//! [action]
+//! output = "angle"
+//! grid = "SHA-256 of action_grid/v1"
+//! field = "steering_rad"
+//! wheelbase_m = 2.79
+//! steering_ratio = 14.7
+//! width_per_m = 0.003   # standard deviation of the curvature
+//! ```
 
 mod read;
 mod signal;
@@ -78,6 +95,7 @@ use shoal_runtime::gradient::LossSpec;
 pub(crate) use self::read::loss_name;
 pub use self::signal::{Bins, Column, Field};
 use crate::document::{DOCUMENT_BYTES_MAX, DocumentError};
+use crate::grid::Geometry;
 
 /// Name of the description in a package's directory.
 pub const DESCRIPTION_FILE: &str = "model.toml";
@@ -110,7 +128,8 @@ pub struct Description {
     pub action: Option<Action>,
     /// Where an adapter is grafted.
     pub adapter: Adapter,
-    /// What training minimises: the sum of these; by default mse on `next_frame`, cross-entropy on `next_token`.
+    /// What training minimises: the sum of these; by default mse on `next_frame`, cross-entropy on `next_token`;
+    /// of a policy alone cross-entropy on the grid's logits.
     pub loss: Vec<LossSpec>,
     /// Folder of drives replayed while tuning, relative to the directory.
     pub footage: Option<PathBuf>,
@@ -227,8 +246,6 @@ pub struct NextToken {
 pub struct Action {
     /// Name of the output.
     pub output: String,
-    /// What it predicts of the motion.
-    pub field: Field,
     /// How its values are read.
     pub reading: Reading,
 }
@@ -236,15 +253,50 @@ pub struct Action {
 /// How the values of an [`Action`] are read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reading {
-    /// The first value times `scale` is the field's, in its unit.
+    /// The first value times `scale` is that of a number of the motion, in its unit.
     Value {
+        /// Which number.
+        field: Field,
         /// Field units per unit of the output, by default 1.
         scale: f32,
         /// Difference that counts as a disagreement of 1, in the field's unit.
         tolerance: f32,
     },
-    /// Logits of the field's bins.
-    Logits(Bins),
+    /// Logits of the bins of a number of the motion.
+    Logits {
+        /// Which number.
+        field: Field,
+        /// Its bins.
+        bins: Bins,
+    },
+    /// Logits of the bins of `action_grid/v1`, in the order of its flat index: `[1281]` or `[61, 21]`.
+    Grid,
+    /// A steering angle, told on `action_grid/v1`.
+    Steering(Steering),
+}
+
+impl Reading {
+    /// Whether it speaks of `action_grid/v1`.
+    #[must_use]
+    pub fn is_on_the_grid(&self) -> bool {
+        match self {
+            Self::Grid | Self::Steering(_) => true,
+            Self::Value { .. } | Self::Logits { .. } => false,
+        }
+    }
+}
+
+/// How a steering angle becomes an opinion on the grid: a normal distribution around its curvature.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Steering {
+    /// The angle's unit: `steering_rad` or `steering_deg`, positive to the left.
+    pub field: Field,
+    /// Field units per unit of the output, by default 1; negative where the model's right is positive.
+    pub scale: f32,
+    /// Of the vehicle that the model learnt to steer: [`Geometry`] leads from its steering wheel to the curvature.
+    pub geometry: Geometry,
+    /// Standard deviation of the curvature, 1/m: how sure the model is taken to be.
+    pub width_per_m: f32,
 }
 
 /// Where an adapter is grafted.

@@ -10,13 +10,15 @@ use shoal_runtime::train::{AdamW, Decay, Schedule, StepReport, TrainOptions};
 
 use crate::batch::{Batch, Mix};
 use crate::fit::{
-    Binding, Camera, Extent, Fit, FitError, Source, Tokens, graft_package, profile_of,
+    Binding, Camera, Extent, Fit, FitError, Policy, Source, Tokens, graft_package, profile_of,
 };
 use crate::form::Form;
 use crate::package::Description;
 
+mod policy;
 mod tokens;
 
+pub use policy::PolicyTuneOptions;
 pub use tokens::{ChooseError, Chosen, Looked, TokenTuneOptions, tune_and_choose};
 
 /// Decay of the running average of the factors: about the last twenty steps.
@@ -69,6 +71,9 @@ pub type Tuner = Tuning<Camera>;
 
 /// Trains an adapter of a token model.
 pub type TokenTuner = Tuning<Tokens>;
+
+/// Trains an adapter of a policy.
+pub type PolicyTuner = Tuning<Policy>;
 
 /// What every kind of model is tuned with.
 #[derive(Clone, Copy)]

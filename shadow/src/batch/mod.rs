@@ -11,11 +11,13 @@
 //! road. Dividing by the batch's mean weight would tie a sample to its neighbours and undo it.
 
 mod distil;
+mod lessons;
 mod pretrain;
 mod recipe;
 mod view;
 
 pub use distil::Distilled;
+pub use lessons::{ATTENTION, HORIZON_S, LessonBatch, Lessons};
 pub use pretrain::{PickError, Pretraining};
 pub use recipe::{Mix, MixedBatch, Road};
 

@@ -148,12 +148,12 @@ impl ActionMatrix {
     ) -> Option<Distribution> {
         let part = &self.contexts[context.0];
         let before = part.pooled(pool, opinions)?;
-        let mut half = vec![0.0; BINS];
+        let mut half = [0.0; BINS];
         let rows = before.joint().chunks_exact(ACCELERATION_BINS);
         for (row, out) in rows.zip(half.chunks_exact_mut(ACCELERATION_BINS)) {
             out.copy_from_slice(&part.acceleration.applied(row));
         }
-        let mut joint = vec![0.0; BINS];
+        let mut joint = [0.0; BINS];
         for acceleration in 0..ACCELERATION_BINS {
             let column: Vec<f64> =
                 half.iter().skip(acceleration).step_by(ACCELERATION_BINS).copied().collect();

@@ -23,7 +23,7 @@ pub fn pooled(pool: Pool, opinions: &[&Distribution], weights: &[f64]) -> Distri
     assert!(!opinions.is_empty(), "nobody has an opinion");
     assert_eq!(opinions.len(), weights.len(), "a weight for each opinion");
     let members = || opinions.iter().zip(weights).filter(|(_opinion, weight)| **weight > 0.0);
-    let mut sums = vec![0.0; super::BINS];
+    let mut sums = [0.0; super::BINS];
     for (opinion, weight) in members() {
         for (sum, p) in sums.iter_mut().zip(opinion.joint()) {
             *sum += match pool {

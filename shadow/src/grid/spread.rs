@@ -8,7 +8,7 @@ const AROUND_BINS: usize = 4;
 /// Probabilities of the grid's bins; none is negative, they sum to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Distribution {
-    joint: Vec<f64>,
+    joint: [f64; BINS],
 }
 
 impl Distribution {
@@ -19,8 +19,11 @@ impl Distribution {
             return None;
         }
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let weight = |logit: &f32| libm::exp(f64::from(*logit) - f64::from(largest));
-        Some(Self::normalised(logits.iter().map(weight).collect()))
+        let mut joint = [0.0; BINS];
+        for (weight, logit) in joint.iter_mut().zip(logits) {
+            *weight = libm::exp(f64::from(*logit) - f64::from(largest));
+        }
+        Some(Self::normalised(joint))
     }
 
     /// The distribution whose axes know nothing of each other: joint = curvature × acceleration.
@@ -32,11 +35,16 @@ impl Distribution {
         curvature: &[f64; CURVATURE_BINS],
         acceleration: &[f64; ACCELERATION_BINS],
     ) -> Self {
-        let joint = curvature.iter().flat_map(|c| acceleration.iter().map(move |a| c * a));
-        Self::normalised(joint.collect())
+        let mut joint = [0.0; BINS];
+        for (row, c) in joint.chunks_exact_mut(ACCELERATION_BINS).zip(curvature) {
+            for (weight, a) in row.iter_mut().zip(acceleration) {
+                *weight = c * a;
+            }
+        }
+        Self::normalised(joint)
     }
 
-    pub(super) fn normalised(mut weights: Vec<f64>) -> Self {
+    pub(super) fn normalised(mut weights: [f64; BINS]) -> Self {
         let sum: f64 = weights.iter().sum();
         let fit = weights.iter().all(|weight| *weight >= 0.0) && sum > 0.0 && sum.is_finite();
         assert!(fit, "weights of bins are finite, not negative and not all 0");

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use super::Predictor;
 use crate::form::{Form, FormError, arrange, restore};
+use crate::grid;
 use crate::package::{Description, Layout, Reading};
 use shoal_runtime::engine::{EngineError, Session, TensorPort};
 use shoal_runtime::onnx::Element;
@@ -91,8 +92,11 @@ impl SessionPredictor {
             Some(action) => {
                 let index = session.output_index(&action.output).map_err(binding)?;
                 let values = match &action.reading {
-                    Reading::Logits(bins) => bins.count(),
-                    Reading::Value { .. } => session.outputs()[index].ty.values() / batch,
+                    Reading::Logits { bins, .. } => bins.count(),
+                    Reading::Grid => grid::BINS,
+                    Reading::Value { .. } | Reading::Steering(_) => {
+                        session.outputs()[index].ty.values() / batch
+                    }
                 };
                 check(&session.outputs()[index], "the action", batch, values.max(1))?;
                 Some((index, values))
@@ -133,7 +137,7 @@ impl SessionPredictor {
 }
 
 /// Checks that a tensor has `batch` samples of `want` f32 values.
-fn check(
+pub(super) fn check(
     port: &TensorPort,
     bound: &'static str,
     batch: usize,
@@ -200,7 +204,7 @@ impl Predictor for SessionPredictor {
 
 /// Sample `index` of values that hold `len` each. A batch that is not full repeats its last clip, so
 /// that nothing of an earlier one is in it.
-fn sample(values: &[f32], len: usize, index: usize) -> &[f32] {
+pub(super) fn sample(values: &[f32], len: usize, index: usize) -> &[f32] {
     &values[index * len..(index + 1) * len]
 }
 

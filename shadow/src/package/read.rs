@@ -7,10 +7,11 @@ use shoal_runtime::gradient::{LossKind, LossSpec};
 
 use super::{
     Action, Adapter, Bins, CONTEXT_ROWS_MAX, Codes, Column, Description, Field, Frames, Layout,
-    NextFrame, NextToken, Reading, Signals, TokenKind, Tokens,
+    NextFrame, NextToken, Reading, Signals, Steering, TokenKind, Tokens,
 };
 use crate::digits;
 use crate::document::{Document, DocumentError, Table};
+use crate::grid::{self, Geometry};
 
 const SIDE_PIXELS_MAX: i64 = 4096;
 const FRAMES_MAX: i64 = 64;
@@ -104,7 +105,13 @@ fn default_loss(description: &Description) -> Vec<LossSpec> {
     let frame = frame.map(|next| LossSpec::new(LossKind::Mse, &next.output));
     let token = description.next_token.iter();
     let token = token.map(|next| LossSpec::new(LossKind::CrossEntropy, &next.output));
-    frame.chain(token).collect()
+    let losses: Vec<LossSpec> = frame.chain(token).collect();
+    match &description.action {
+        Some(Action { output, reading: Reading::Grid }) if losses.is_empty() => {
+            vec![LossSpec::new(LossKind::CrossEntropy, output)]
+        }
+        Some(_) | None => losses,
+    }
 }
 
 fn frames(root: &Table<'_>) -> Result<Option<Frames>, DocumentError> {
@@ -213,22 +220,74 @@ fn next_token(
 }
 
 fn action(root: &Table<'_>) -> Result<Option<Action>, DocumentError> {
-    let keys = ["output", "field", "scale", "tolerance", "low", "high", "bins"];
+    let of_bins = ["low", "high", "bins"];
+    let of_grid = ["grid", "wheelbase_m", "steering_ratio", "width_per_m"];
+    let keys: Vec<&str> = ["output", "field", "scale", "tolerance"]
+        .into_iter()
+        .chain(of_bins)
+        .chain(of_grid)
+        .collect();
     let Some(table) = root.table("action", &keys)? else { return Ok(None) };
-    let reading = if table.has("bins") {
-        if let Some(other) = ["scale", "tolerance"].iter().find(|key| table.has(key)) {
-            return Err(table.refuse(other, "a key beside `bins`", "`low`, `high` and `bins`"));
-        }
-        Reading::Logits(bins(&table)?)
-    } else {
-        let tolerance = small(&table, "tolerance")?.ok_or_else(|| table.missing("tolerance"))?;
-        if tolerance <= 0.0 {
-            return Err(table.refuse("tolerance", tolerance, "a number above 0"));
-        }
-        Reading::Value { scale: small(&table, "scale")?.unwrap_or(1.0), tolerance }
+    let none_of = |others: &[&str], beside: &str, want: &str| match others
+        .iter()
+        .find(|key| table.has(key))
+    {
+        Some(other) => Err(table.refuse(other, format_args!("a key beside `{beside}`"), want)),
+        None => Ok(()),
     };
-    let output = table.text_required("output")?.into();
-    Ok(Some(Action { output, field: field(&table)?, reading }))
+    let reading = if table.has("grid") {
+        none_of(&["tolerance", "low", "high", "bins"], "grid", "a policy on the grid without it")?;
+        on_the_grid(&table)?
+    } else if table.has("bins") {
+        none_of(&["scale", "tolerance"], "bins", "`low`, `high` and `bins`")?;
+        Reading::Logits { field: field(&table)?, bins: bins(&table)? }
+    } else {
+        none_of(&of_grid[1..], "tolerance", "`grid` for it")?;
+        let tolerance = above_zero(&table, "tolerance")?;
+        Reading::Value {
+            field: field(&table)?,
+            scale: small(&table, "scale")?.unwrap_or(1.0),
+            tolerance,
+        }
+    };
+    Ok(Some(Action { output: table.text_required("output")?.into(), reading }))
+}
+
+/// Logits of the grid, or with a `field` a steering angle that is told on it.
+fn on_the_grid(table: &Table<'_>) -> Result<Reading, DocumentError> {
+    let hash = table.text_required("grid")?;
+    if digits::hash(hash) != Some(grid::SHA256) {
+        let want = format!("{}, whose SHA-256 is {}", grid::NAME, digits::hex(&grid::SHA256));
+        return Err(table.refuse("grid", format_args!("`{hash}`"), &want));
+    }
+    if !table.has("field") {
+        let of_steering = ["scale", "wheelbase_m", "steering_ratio", "width_per_m"];
+        return match of_steering.iter().find(|key| table.has(key)) {
+            Some(other) => Err(table.refuse(other, "a key of steering", "`field` beside it")),
+            None => Ok(Reading::Grid),
+        };
+    }
+    let steers = field(table)?;
+    if !matches!(steers, Field::SteeringRad | Field::SteeringDeg) {
+        let want = "`steering_rad` or `steering_deg`: no other number is told on the grid";
+        return Err(table.refuse("field", format_args!("`{}`", steers.name()), want));
+    }
+    let length = |key| table.number(key, 1e-3..=1e3)?.ok_or_else(|| table.missing(key));
+    let geometry = Geometry::new(length("wheelbase_m")?, length("steering_ratio")?);
+    Ok(Reading::Steering(Steering {
+        field: steers,
+        scale: small(table, "scale")?.unwrap_or(1.0),
+        geometry: geometry.ok_or_else(|| table.missing("wheelbase_m"))?,
+        width_per_m: above_zero(table, "width_per_m")?,
+    }))
+}
+
+fn above_zero(table: &Table<'_>, key: &str) -> Result<f32, DocumentError> {
+    let number = small(table, key)?.ok_or_else(|| table.missing(key))?;
+    if number <= 0.0 {
+        return Err(table.refuse(key, number, "a number above 0"));
+    }
+    Ok(number)
 }
 
 fn adapter(root: &Table<'_>) -> Result<Adapter, DocumentError> {

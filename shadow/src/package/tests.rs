@@ -219,3 +219,59 @@ fn open_names_the_file_that_is_missing() {
     let said = Package::open(dir.path()).unwrap_err().to_string();
     assert!(said.contains("is not a folder"), "{said}");
 }
+
+/// The SHA-256 of action_grid/v1.
+fn grid() -> String {
+    crate::digits::hex(&crate::grid::SHA256)
+}
+
+const PILOT: &str = "
+    rate_hz = 10.0
+    [frames]
+    input = 'x'
+    count = 1
+    width = 264
+    height = 68
+    [action]
+    output = '78'
+    field = 'steering_rad'
+    scale = -1.0
+    wheelbase_m = 2.5
+    steering_ratio = 14.5
+    width_per_m = 0.25
+";
+
+#[test]
+fn a_policy_on_the_grid_reads_as_itself_and_names_the_grid() {
+    let logits = CAMERA.replace("[next_frame]", "[action]").replace("'next'", "'logits'");
+    let logits = format!("{logits}\ngrid = '{}'\n", grid());
+    let read = parse(&logits).unwrap();
+    assert_eq!(read.action.as_ref().unwrap().reading, Reading::Grid);
+    assert_eq!(read.loss, [LossSpec::new(LossKind::CrossEntropy, "logits")]);
+    assert_eq!(parse(&read.to_toml()).unwrap(), read);
+
+    let steers = parse(&format!("{PILOT}grid = '{}'\n", grid())).unwrap();
+    let geometry = Geometry::new(2.5, 14.5).unwrap();
+    let want = Steering { field: Field::SteeringRad, scale: -1.0, geometry, width_per_m: 0.25 };
+    assert_eq!(steers.action.as_ref().unwrap().reading, Reading::Steering(want));
+    assert_eq!(steers.loss, []);
+    assert_eq!(parse(&steers.to_toml()).unwrap(), steers);
+}
+
+#[test]
+fn another_grid_and_half_a_steering_are_refused() {
+    let said = refusal(&format!("{PILOT}grid = '{}'\n", "00".repeat(32)));
+    assert!(said.contains("action_grid/v1") && said.contains(&grid()), "{said}");
+    let whole = format!("{PILOT}grid = '{}'\n", grid());
+    for (from, to, want) in [
+        ("steering_ratio = 14.5", "", "steering_ratio"),
+        ("width_per_m = 0.25", "width_per_m = 0.0", "a number above 0"),
+        ("'steering_rad'", "'speed_m_s'", "no other number is told on the grid"),
+        ("field = 'steering_rad'", "", "`field` beside it"),
+        ("scale = -1.0", "tolerance = 1.0", "a policy on the grid without it"),
+    ] {
+        let said = refusal(&whole.replace(from, to));
+        assert!(said.contains(want), "{said}");
+    }
+    assert!(refusal(PILOT).contains("`grid` for it"));
+}

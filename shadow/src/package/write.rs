@@ -6,6 +6,7 @@ use shoal_runtime::gradient::{LossKind, LossSpec};
 
 use super::{Bins, Column, Description, Layout, Reading, TokenKind, read};
 use crate::digits;
+use crate::grid;
 
 pub(super) fn description(description: &Description) -> String {
     let mut root = Table::new();
@@ -86,13 +87,25 @@ fn outputs(root: &mut Table, description: &Description) {
     if let Some(action) = &description.action {
         let mut table = Table::new();
         put(&mut table, "output", action.output.as_str());
-        put(&mut table, "field", action.field.name());
         match &action.reading {
-            Reading::Value { scale, tolerance } => {
+            Reading::Value { field, scale, tolerance } => {
+                put(&mut table, "field", field.name());
                 put(&mut table, "scale", f64::from(*scale));
                 put(&mut table, "tolerance", f64::from(*tolerance));
             }
-            Reading::Logits(of) => bins(&mut table, of),
+            Reading::Logits { field, bins: of } => {
+                put(&mut table, "field", field.name());
+                bins(&mut table, of);
+            }
+            Reading::Grid => put(&mut table, "grid", digits::hex(&grid::SHA256)),
+            Reading::Steering(steering) => {
+                put(&mut table, "grid", digits::hex(&grid::SHA256));
+                put(&mut table, "field", steering.field.name());
+                put(&mut table, "scale", f64::from(steering.scale));
+                put(&mut table, "wheelbase_m", steering.geometry.wheelbase_m());
+                put(&mut table, "steering_ratio", steering.geometry.steering_ratio());
+                put(&mut table, "width_per_m", f64::from(steering.width_per_m));
+            }
         }
         put(root, "action", table);
     }

@@ -1,0 +1,275 @@
+//! What a driver did as lessons for a policy: imitation, weighted by hindsight.
+
+use super::view::{Painter, View, Window};
+use super::{gain, seen};
+use crate::chance::{Draws, Purpose};
+use crate::clip::Footage;
+use crate::fit::Source;
+use crate::form::Form;
+use crate::grid::Geometry;
+use crate::hindsight::{Known, weights};
+use crate::opinion::Did;
+use shoal_hal::Span;
+use shoal_runtime::engine::EngineError;
+
+/// Seconds after an action that it is judged by.
+pub const HORIZON_S: f64 = 3.0;
+
+/// How much more a moment counts whose disagreement the driver corrected ([`crate::opinion::Corrections`]).
+pub const ATTENTION: f32 = 2.0;
+
+/// The tensors of one step of a policy, reused from step to step.
+#[derive(Clone, Debug)]
+pub struct LessonBatch {
+    form: Form,
+    frames: Vec<f32>,
+    motion: Vec<f32>,
+    target: Vec<i64>,
+    weight: Vec<f32>,
+}
+
+impl LessonBatch {
+    /// Room for `samples` samples of `form`, all zero.
+    pub fn new(form: Form, samples: usize) -> Self {
+        LessonBatch {
+            frames: vec![0.0; samples * form.frames_len()],
+            motion: vec![0.0; samples * form.motion.len()],
+            target: vec![0; samples],
+            weight: vec![0.0; samples],
+            form,
+        }
+    }
+
+    /// How many samples it holds.
+    pub fn samples(&self) -> usize {
+        self.target.len()
+    }
+
+    /// `[samples, frames, 3, height, width]`, values in `[0, 1]`, oldest first.
+    pub fn frames(&self) -> &[f32] {
+        &self.frames
+    }
+
+    /// `[samples, rows, columns]`, 0 for what is not known.
+    pub fn motion(&self) -> &[f32] {
+        &self.motion
+    }
+
+    /// The flat index of what the driver did, `[samples]`.
+    pub fn target(&self) -> &[i64] {
+        &self.target
+    }
+
+    /// Loss weights, `[samples]`: hindsight's, times [`ATTENTION`] for what was corrected.
+    pub fn weight(&self) -> &[f32] {
+        &self.weight
+    }
+}
+
+/// One moment to learn from.
+#[derive(Clone, Copy)]
+struct Lesson<'a> {
+    footage: &'a dyn Footage,
+    /// The newest row that is seen, in which the driver did it.
+    at: usize,
+    did: Did,
+    weight: f32,
+}
+
+/// Draws the batches that tune a policy: every moment with equal chances, half of them mirrored, gain 0.8–1.25.
+///
+/// Weights are not normalised over the batch: a step on a bad driver's road is a small step.
+pub struct Lessons<'a> {
+    form: Form,
+    seed: u64,
+    lessons: Vec<Lesson<'a>>,
+    painter: Painter,
+}
+
+impl<'a> Lessons<'a> {
+    /// No lessons yet; all draws come from `seed`.
+    pub fn new(form: Form, seed: u64) -> Self {
+        Lessons { form, seed, lessons: Vec::new(), painter: Painter::default() }
+    }
+
+    /// Adds the moments of some spans of a road whose curvature and acceleration are both known, with enough rows before them.
+    /// `known` has what is known of every frame of the footage ([`Known::of`] its motion, and whatever is known beside it);
+    /// `corrected` are moments that get [`ATTENTION`]. Returns how many were added.
+    ///
+    /// Footage at another rate than the model's is not learnt from: its past is not what the policy sees.
+    ///
+    /// # Panics
+    /// If `known` is not of as many frames, or a span is not within the footage.
+    pub fn add(
+        &mut self,
+        footage: &'a dyn Footage,
+        spans: &[Span],
+        known: &[Known],
+        geometry: &Geometry,
+        corrected: &[usize],
+    ) -> usize {
+        assert_eq!(known.len(), footage.len(), "what is known of every frame");
+        if (footage.rate_hz() / self.form.rate_hz - 1.0).abs() > 1e-6 {
+            return 0;
+        }
+        let (before, context) = (self.lessons.len(), self.form.context.max(1));
+        for span in spans {
+            let weights = weights(&known[span.first..=span.last], footage.rate_hz(), HORIZON_S);
+            for at in span.first + context - 1..=span.last {
+                let did = footage.motion(at).map(|motion| Did::of(&motion, geometry));
+                let Some(did) = did.filter(|did| did.bin().is_some()) else { continue };
+                let attention = if corrected.contains(&at) { ATTENTION } else { 1.0 };
+                let weight = attention * weights[at - span.first];
+                self.lessons.push(Lesson { footage, at, did, weight });
+            }
+        }
+        self.lessons.len() - before
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lessons.len()
+    }
+
+    /// Whether there is nothing to learn from.
+    pub fn is_empty(&self) -> bool {
+        self.lessons.is_empty()
+    }
+
+    /// Mean weight of all lessons; 0 without one. What a driver teaches, in one figure.
+    pub fn weight_mean(&self) -> f64 {
+        let sum: f64 = self.lessons.iter().map(|lesson| f64::from(lesson.weight)).sum();
+        sum / self.lessons.len().max(1) as f64
+    }
+
+    fn set(
+        &mut self,
+        index: usize,
+        lesson: Lesson<'a>,
+        draws: &mut Draws,
+        batch: &mut LessonBatch,
+    ) {
+        let (frames, values) = (self.form.frames_len(), self.form.motion.len());
+        let flip = draws.happens(0.5);
+        let view = View {
+            window: Window::WHOLE,
+            flip,
+            tone: gain(draws.between(0.8, 1.25)),
+            colours: [0, 1, 2],
+            first: lesson.at + 1 - self.form.frames,
+            step: 1.0,
+            drift: None,
+            hide_motion: false,
+        };
+        let planes = &mut batch.frames[index * frames..][..frames];
+        self.painter.paint(lesson.footage, &view, 0, self.form.shape, planes);
+        let motion = |back: usize| {
+            lesson.footage.motion(lesson.at + 1 - back).map(|motion| seen(motion, flip, 1.0))
+        };
+        self.form.motion.write(motion, &mut batch.motion[index * values..][..values]);
+        let did = if flip { lesson.did.mirrored() } else { lesson.did };
+        batch.target[index] = did.bin().map_or(0, |bin| bin as i64);
+        batch.weight[index] = lesson.weight;
+    }
+}
+
+impl Source<LessonBatch> for Lessons<'_> {
+    /// # Panics
+    /// If there is no lesson, or the batch is of another form.
+    fn fill(&mut self, step: u64, batch: &mut LessonBatch) -> Result<(), EngineError> {
+        assert_eq!(batch.form, self.form, "a batch of this policy");
+        for index in 0..batch.samples() {
+            let mut draws = Draws::new(Purpose::Tuning, self.seed, step, index as u64);
+            let lesson = self.lessons[draws.index(self.lessons.len())];
+            self.set(index, lesson, &mut draws, batch);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clip::Frames;
+    use crate::form::MotionInput;
+    use crate::package::{Column, Field};
+    use shoal_hal::{FrameShape, Motion};
+
+    const SHAPE: FrameShape = FrameShape { width: 4, height: 2 };
+
+    fn form() -> Form {
+        let column = Column::Field { field: Field::SpeedMS, scale: 0.1, offset: 0.0 };
+        let motion = MotionInput { rows: 1, lag: 1, columns: vec![column] };
+        Form { shape: SHAPE, frames: 2, context: 2, rate_hz: 10.0, motion }
+    }
+
+    /// Frame k is bright by k on its left half; the driver steers left at 10 m/s and brakes from frame 60 on.
+    fn road() -> Frames {
+        let bytes = (0..80_u8).flat_map(|k| [[k; 6], [0; 6], [k; 6], [0; 6]].concat()).collect();
+        let motion = (0..80).map(|k| {
+            let acceleration = if k < 60 { 0.0 } else { -7.0 };
+            Some(Motion {
+                speed_m_s: Some(10.0),
+                steering_rad: Some(0.2),
+                acceleration_m_s2: Some(acceleration),
+                ..Motion::default()
+            })
+        });
+        Frames::new(SHAPE, 10.0, bytes, motion.collect()).unwrap()
+    }
+
+    fn known(road: &Frames) -> Vec<Known> {
+        let of = |at| Known::of(&road.motion(at).unwrap(), &Geometry::default());
+        (0..road.len()).map(of).collect()
+    }
+
+    #[test]
+    fn a_lesson_is_the_drivers_bin_at_the_newest_frame_mirrored_with_it() {
+        let road = road();
+        let mut lessons = Lessons::new(form(), 5);
+        let span = Span { first: 0, last: 20 };
+        let added = lessons.add(&road, &[span], &known(&road), &Geometry::default(), &[]);
+        assert_eq!((added, lessons.len(), lessons.weight_mean()), (20, 20, 1.0));
+        let mut batch = LessonBatch::new(form(), 64);
+        lessons.fill(0, &mut batch).unwrap();
+        let left = Did::of(&road.motion(0).unwrap(), &Geometry::default());
+        let (mut plain, mut mirrored) = (0, 0);
+        for (sample, &target) in batch.target().iter().enumerate() {
+            let row = &batch.frames()[sample * 2 * SHAPE.bytes()..][SHAPE.bytes()..][..4];
+            if row[3] > 0.0 {
+                mirrored += 1;
+                assert_eq!(target, left.mirrored().bin().unwrap() as i64);
+            } else {
+                plain += 1;
+                assert_eq!(target, left.bin().unwrap() as i64);
+            }
+            assert_eq!(batch.motion()[sample], 1.0);
+        }
+        assert!(plain > 10 && mirrored > 10, "{plain} {mirrored}");
+    }
+
+    #[test]
+    fn what_came_before_a_harsh_brake_weighs_little_and_a_correction_more() {
+        let road = road();
+        let mut lessons = Lessons::new(form(), 0);
+        let span = Span { first: 0, last: 79 };
+        lessons.add(&road, &[span], &known(&road), &Geometry::default(), &[3]);
+        let weight = |at: usize| lessons.lessons[at - 1].weight;
+        assert_eq!((weight(2), weight(3)), (1.0, ATTENTION));
+        assert!(weight(31) < 0.05 && weight(59) < 0.05 && weight(70) < 0.05);
+    }
+
+    #[test]
+    fn moments_without_both_axes_and_roads_at_another_rate_teach_nothing() {
+        let bytes = vec![0; 30 * SHAPE.bytes()];
+        let steers = Motion { steering_rad: Some(0.1), ..Motion::default() };
+        let blind = Frames::new(SHAPE, 10.0, bytes.clone(), vec![Some(steers); 30]).unwrap();
+        let fast = Frames::new(SHAPE, 20.0, bytes, vec![Some(steers); 30]).unwrap();
+        let span = [Span { first: 0, last: 29 }];
+        let mut lessons = Lessons::new(form(), 0);
+        let nothing = vec![Known::default(); 30];
+        assert_eq!(lessons.add(&blind, &span, &nothing, &Geometry::default(), &[]), 0);
+        assert_eq!(lessons.add(&fast, &span, &nothing, &Geometry::default(), &[]), 0);
+        assert!(lessons.is_empty());
+    }
+}

@@ -1,0 +1,208 @@
+//! Policies: tuned on what drivers did, weighted by what came of it; and real ones served as they are, on real drives.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use shoal_hal::backend::recorded::comma::{LOG_RATE_HZ, Log};
+use shoal_hal::backend::recorded::npy::{Array, Data, read_npy};
+use shoal_hal::backend::recorded::{Drives, RecordedOptions};
+use shoal_hal::{FrameShape, Motion, Part, Span};
+use shoal_runtime::adapter::Adapter;
+use shoal_runtime::engine::ort::Ort;
+use shoal_runtime::engine::testing::ort_or_skip;
+use shoal_runtime::onnx::{Builder, Model, TensorType};
+use shoal_shadow::batch::{HORIZON_S, Lessons};
+use shoal_shadow::clip::Frames;
+use shoal_shadow::fit::load_policy;
+use shoal_shadow::form::Form;
+use shoal_shadow::grid::{ActionGrid, BINS, Geometry, SHA256};
+use shoal_shadow::hindsight::{Known, weights};
+use shoal_shadow::measure::policy::agreement;
+use shoal_shadow::opinion::Did;
+use shoal_shadow::package::{Description, Package};
+use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+const SHAPE: FrameShape = FrameShape { width: 8, height: 4 };
+const PIXELS: usize = 96;
+
+fn hash() -> String {
+    SHA256.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn package() -> Description {
+    let toml = format!(
+        "rate_hz = 10.0\n[frames]\ninput = 'x'\ncount = 1\nwidth = 8\nheight = 4\n\
+         [action]\noutput = 'logits'\ngrid = '{}'\n[adapter]\nrank = 4\nalpha = 8.0\n",
+        hash()
+    );
+    Description::parse("model.toml", &toml, "small").unwrap()
+}
+
+/// Logits linear in the pixels, of so many samples at once.
+fn model(samples: usize) -> Model {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[samples, 3, 4, 8]));
+    let rows = b.i64s(&[0, -1]);
+    let flat = b.op("Reshape", &[&x, &rows], &[]).unwrap();
+    let values: Vec<f32> = (0..PIXELS * BINS).map(|k| ((k * 37) % 101) as f32 * 1e-4).collect();
+    let weight = b.f32s(&[PIXELS, BINS], &values);
+    let logits = b.op("MatMul", &[&flat, &weight], &[]).unwrap();
+    b.output("logits", &logits);
+    b.into_model()
+}
+
+/// Light comes from the left or from the right, half a second each; the driver steers towards it, or, if `wrong`, away from
+/// it, and then brakes as hard as that deserves.
+fn road(wrong: bool) -> Frames {
+    let (mut bytes, mut motion) = (Vec::new(), Vec::new());
+    for k in 0..200_usize {
+        let left = (k / 5).is_multiple_of(2);
+        let side = |x: usize| if (x < 4) == left { 220 } else { 20 };
+        bytes.extend((0..32).flat_map(|pixel| [side(pixel % 8); 3]));
+        let steering = if left == wrong { -0.5 } else { 0.5 };
+        let acceleration = if wrong && k % 20 >= 15 { -6.5 } else { 0.0 };
+        motion.push(Some(Motion {
+            speed_m_s: Some(10.0),
+            steering_rad: Some(steering),
+            acceleration_m_s2: Some(acceleration),
+            ..Motion::default()
+        }));
+    }
+    Frames::new(SHAPE, 10.0, bytes, motion).unwrap()
+}
+
+fn known(road: &Frames, hindsight: bool) -> Vec<Known> {
+    use shoal_shadow::clip::Footage;
+    let of = |at| Known::of(&road.motion(at).unwrap(), &Geometry::default());
+    let blind = |_| Known::default();
+    if hindsight { (0..road.len()).map(of).collect() } else { (0..road.len()).map(blind).collect() }
+}
+
+fn tuned(ort: &Ort, roads: &[(&Frames, bool)]) -> Adapter {
+    let package = package();
+    let mut lessons = Lessons::new(Form::of_policy(&package).unwrap(), 3);
+    for (road, hindsight) in roads {
+        let span = Span { first: 0, last: 199 };
+        lessons.add(*road, &[span], &known(road, *hindsight), &Geometry::default(), &[]);
+    }
+    let options = PolicyTuneOptions { learning_rate: 1e-2, ..PolicyTuneOptions::default() };
+    let mut tuner =
+        PolicyTuner::new(&model(options.samples), &package, ort, None, &options).unwrap();
+    tuner.run(&mut lessons, 150, |_| {}).unwrap();
+    tuner.adapter()
+}
+
+/// Mean nats of a good driver's actions.
+fn nats(ort: &Ort, adapter: Option<&Adapter>) -> f64 {
+    use shoal_shadow::clip::Footage;
+    let road = road(false);
+    let mut policy = load_policy(&model(1), &package(), ort, NonZeroUsize::MIN, adapter).unwrap();
+    let of = |at: usize| {
+        let did = Did::of(&road.motion(at).unwrap(), &Geometry::default());
+        policy.act_at(&road, at).unwrap().unwrap().nats(&did).unwrap()
+    };
+    (0..100).map(of).sum::<f64>() / 100.0
+}
+
+/// Cross-entropy on the driver's bins is learnt; a reckless driver beside the good one confuses a policy that trusts everybody,
+/// and hardly one that looks at what came.
+#[test]
+fn hindsight_keeps_a_bad_driver_from_teaching() {
+    let Some(ort) = ort_or_skip() else { return };
+    let (good, bad) = (road(false), road(true));
+    let untuned = nats(&ort, None);
+    let alone = nats(&ort, Some(&tuned(&ort, &[(&good, true)])));
+    let trusting = nats(&ort, Some(&tuned(&ort, &[(&good, false), (&bad, false)])));
+    let judging = nats(&ort, Some(&tuned(&ort, &[(&good, true), (&bad, true)])));
+    assert!((untuned - (BINS as f64).ln()).abs() < 0.2, "{untuned}");
+    assert!(alone < 0.5, "{alone} from {untuned}");
+    assert!(
+        judging < trusting - 0.3,
+        "{judging} with hindsight, {trusting} without, {alone} alone"
+    );
+}
+
+fn data() -> Option<PathBuf> {
+    let beside = Path::new(ROOT).join("../shared/data");
+    let data = std::env::var_os("SHOAL_DATA").map_or(beside, PathBuf::from);
+    if data.join("models/dave_small.onnx").is_file() && data.join("drives/donkeycar_tub").is_dir() {
+        return Some(data);
+    }
+    let required = std::env::var_os("SHOAL_REQUIRE_DATA").is_some_and(|value| value == "1");
+    assert!(!required, "no real policies or no tub, and SHOAL_REQUIRE_DATA=1");
+    let line = b"SKIPPED policy: real policies or the tub are missing; SHOAL_DATA names both\n";
+    std::io::stderr().write_all(line).expect("stderr is open");
+    None
+}
+
+/// The value that ONNX Runtime recorded for a real frame, told on the grid, is the opinion of the package.
+#[test]
+fn a_real_policy_says_on_the_grid_what_its_recorded_output_was() {
+    let (Some(ort), Some(data)) = (ort_or_skip(), data()) else { return };
+    for (name, file, golden, output) in [
+        ("pilotnet_mae", "e2e_pilotnet_mae", "in_x.npy", -1.535_975_6),
+        ("pilotnet_vanilla", "e2e_pilotnet_vanilla_dynbatch", "in_x.npy", -0.243_630_9),
+        ("pilotnet_classifier512", "e2e_pilotnet_classifier512", "in_x.npy", 4.5),
+    ] {
+        let onnx = data.join("models").join(format!("{file}.onnx"));
+        let described = Path::new(ROOT).join("models").join(name);
+        let package = Package::open_with(&described, Some(&onnx)).unwrap();
+        let model = Model::read(&onnx).unwrap();
+        let mut policy =
+            load_policy(&model, package.description(), &ort, NonZeroUsize::MIN, None).unwrap();
+        let frame = data.join("models").join(format!("{file}.golden")).join(golden);
+        let Array { data: Data::F32(frame), .. } = read_npy(&frame).unwrap() else { panic!() };
+        let opinion = policy.act(&frame, &[]).unwrap().unwrap();
+        let want = Geometry::new(2.79, 14.7).unwrap().curvature_per_m(output);
+        let want = ActionGrid::v1().curvature_bin(want);
+        assert_eq!(opinion.curvature_median(), want, "{name}");
+    }
+}
+
+/// Nothing is claimed of how good they are: other cameras, another road. The baselines stand beside them, the last action is
+/// nearer than habit, and every moment of the part is compared.
+#[test]
+fn real_policies_are_compared_with_the_driver_of_a_real_tub() {
+    let (Some(ort), Some(data)) = (ort_or_skip(), data()) else { return };
+    let onnx = data.join("models/dave_small.onnx");
+    let described = Path::new(ROOT).join("models/dave_small");
+    let package = Package::open_with(&described, Some(&onnx)).unwrap();
+    let description = package.description();
+    let form = Form::of_policy(description).unwrap();
+    let options = RecordedOptions { context: Some(form.context), ..RecordedOptions::default() };
+    let tub = data.join("drives/donkeycar_tub");
+    let drives = Drives::open(&tub, form.shape, form.rate_hz, &options).unwrap().drives;
+    let model = Model::read(&onnx).unwrap();
+    let mut policy = load_policy(&model, description, &ort, NonZeroUsize::MIN, None).unwrap();
+    // A tub tells the angle of the front wheels; a model car is read as the car that it is a model of.
+    let geometry = Geometry::new(2.7, 1.0).unwrap();
+    let report = agreement(&mut policy, &drives, Part::HeldOut, &geometry).unwrap();
+    let [policy, often, last] = &report.drives[0].predictors[..] else { panic!("{report:?}") };
+    assert!(report.drives[0].moments > 50 && report.drives[0].not_finite == 0, "{report:?}");
+    assert!(last.distance < often.distance, "{report:?}");
+    assert_eq!(often.skill, Some(0.0));
+    assert!(policy.skill.is_some_and(|skill| skill < last.skill.unwrap()), "{report:?}");
+}
+
+/// A real minute on a motorway holds nothing against its driver; with a brake of 7 m/s² written into it, the seconds before
+/// that weigh little.
+#[test]
+fn a_calm_real_minute_teaches_in_full_and_a_harsh_brake_in_it_does_not() {
+    let Some(data) = data() else { return };
+    let log = Log::read_csv(&data.join("logs/comma2k19_example1_10hz.csv")).unwrap();
+    let geometry = Geometry::new(2.66, 16.88).unwrap();
+    let mut known: Vec<Known> =
+        (0..log.len()).map(|row| Known::of(&log.motion(row), &geometry)).collect();
+    let calm = weights(&known, LOG_RATE_HZ, HORIZON_S);
+    let mean = calm.iter().sum::<f32>() / calm.len() as f32;
+    assert!(mean > 0.95, "{mean}");
+    known[300].acceleration_m_s2 = Some(-7.0);
+    let harsh = weights(&known, LOG_RATE_HZ, HORIZON_S);
+    assert!(harsh[270..=300].iter().all(|weight| *weight < 0.05));
+    assert_eq!(harsh[..260], calm[..260]);
+    assert_eq!(harsh[301..], calm[301..]);
+}
