@@ -5,12 +5,14 @@
 
 mod devices;
 mod fleet;
+mod geometry;
 mod privacy;
 
 use std::path::{Path, PathBuf};
 
 use embassy_time::Duration;
 use shoal_shadow::document::{Document, DocumentError, Table};
+use shoal_shadow::grid::Geometry;
 use shoal_swarm::privacy::Privacy;
 
 use crate::night::Plan;
@@ -29,6 +31,8 @@ pub struct Config {
     pub model: ModelConfig,
     /// What runs the model.
     pub engine: EngineConfig,
+    /// How its steering wheel bends its path: what a policy is compared with the driver by.
+    pub geometry: Geometry,
     /// What it drives.
     pub drives: DrivesConfig,
     /// Its camera; with one it drives what happens, and no drives.
@@ -144,6 +148,7 @@ impl Default for Config {
             seed: 0,
             model: ModelConfig::default(),
             engine: EngineConfig::default(),
+            geometry: Geometry::default(),
             drives: DrivesConfig::default(),
             camera: None,
             can: None,
@@ -261,6 +266,7 @@ impl Config {
             "state",
             "model",
             "engine",
+            "geometry",
             "drives",
             "camera",
             "can",
@@ -279,6 +285,9 @@ impl Config {
         }
         if let Some(table) = root.table("engine", &["kind", "threads", "library", "together"])? {
             config.engine.fill(&table)?;
+        }
+        if let Some(table) = root.table("geometry", &geometry::KEYS)? {
+            config.geometry = geometry::read(&table)?;
         }
         let keys = ["directory", "regions", "frames", "vehicle", "vehicles", "folder_rate_hz"];
         if let Some(table) = root.table("drives", &keys)? {

@@ -11,6 +11,7 @@ use shoal_shadow::clip::to_planes;
 use shoal_shadow::form::Form;
 use shoal_shadow::measure::{Predictor, SessionPredictor};
 use shoal_shadow::observe::{ObserveOptions, Observer};
+use shoal_shadow::opinion::Corrections;
 use shoal_shadow::package::{Description, Layout};
 use shoal_shadow::replay::{NewSpan, Recent};
 use shoal_shadow::trigger::{Capture, MomentDraws, Ranks, Trigger, TriggerOptions};
@@ -25,6 +26,9 @@ const MEMORY: NonZeroU32 = NonZeroU32::new(600).expect("not zero");
 
 /// After so many moments what was seen of an adapter on trial is kept, and thought about: a cut takes no more.
 const LOOKED_AT: u32 = 100;
+
+/// Seconds within which a driver who comes back towards the policy's proposal has corrected.
+const CORRECTED_WITHIN_S: f64 = 3.0;
 
 /// What is being driven.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -122,6 +126,7 @@ impl Agent {
         let failed = trial.is_err();
         let trial = trial.ok().flatten();
         let mut watch = Watch::new(self.package.description(), &self.form, active, trial, &options);
+        watch.observer = watch.observer.with_geometry(self.config.geometry);
         watch.failed = failed;
         let mut count = 0;
         let ended = loop {
@@ -167,6 +172,7 @@ impl Agent {
     /// Nothing that comes follows what was: spans end here.
     fn gap(&mut self, watch: &mut Watch, about: &About<'_>, tell: &mut impl FnMut(Tell<'_>)) {
         watch.trigger.handle_gap();
+        watch.corrections.handle_gap();
         self.keep(watch, about, tell);
         (watch.next, watch.run) = (None, 0);
     }
@@ -296,6 +302,10 @@ struct Watch {
     trial: Option<SessionPredictor>,
     observer: Observer,
     trigger: Trigger,
+    /// Of the policy's disagreements: which the driver corrected.
+    corrections: Corrections,
+    /// Rank from which a disagreement may be followed by a correction.
+    rank_min: f32,
     recent: Recent,
     frames: Vec<f32>,
     motion: Vec<f32>,
@@ -335,6 +345,8 @@ impl Watch {
                 form.shape,
                 (trigger.span_moments_max() as usize).max(form.context) + 1,
             ),
+            corrections: Corrections::new((CORRECTED_WITHIN_S * form.rate_hz).round() as u64),
+            rank_min: triggers.rank_min,
             trigger,
             frames: vec![0.0; form.frames_len()],
             motion: vec![0.0; form.motion.len()],
@@ -413,6 +425,14 @@ impl Watch {
         {
             seen.disagreement = Some(disagreement.value);
             seen.disagreement_rank = disagreement.rank;
+            let unusual = disagreement.rank.is_some_and(|rank| rank >= self.rank_min);
+            if let Some((did, proposed)) = self.observer.on_the_grid(would, &did) {
+                let proposed = Some(proposed).filter(|_| unusual);
+                // The policy saw it earlier: as unusual as anything can be.
+                if self.corrections.handle_moment(index, &did, proposed).is_some() {
+                    seen.disagreement_rank = Some(1.0);
+                }
+            }
         }
         Ok(seen)
     }
