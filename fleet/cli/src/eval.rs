@@ -13,11 +13,12 @@ use shoal_shadow::package::Package;
 
 use crate::model::bake::read_adapter;
 use crate::output::{Outcome, json};
+use crate::policy::{self, GeometryArgs, is_policy};
 use crate::tokens::{self, Tokens, is_token_model};
 use crate::{EngineArgs, PackageArgs, data};
 
 /// Measure a model package on drives: skill, and the baselines beside it. A package of tokens on logs:
-/// nats of every part.
+/// nats of every part. A policy: how near it is to the drivers, beside two baselines that know the driver's habits.
 ///
 /// Example: shoal eval models/world --data drives --part held-out
 #[derive(Args)]
@@ -36,6 +37,8 @@ pub(crate) struct Eval {
     /// Machine-readable
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    geometry: GeometryArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -65,6 +68,9 @@ impl Eval {
         if is_token_model(description) {
             return self.eval_tokens(&package);
         }
+        if is_policy(description) {
+            return self.eval_policy(&package);
+        }
         let form = Form::of(description)?;
         let model = Model::read(&package.model_path())?;
         let engine = self.engine.open()?;
@@ -86,6 +92,17 @@ impl Eval {
         let beside = baselines(&form, &clips, Horizon::NextAndRollout)?;
         let report = Report::of(&measured, &beside);
         if self.json { json(&report) } else { table(&report) }
+    }
+
+    fn eval_policy(&self, package: &Package) -> Outcome {
+        let report = policy::Policies {
+            package,
+            engine: self.engine.open()?,
+            threads: self.engine.threads(),
+            geometry: self.geometry.open()?,
+        };
+        let report = report.eval(self.adapter.as_deref(), &self.data, self.part.into())?;
+        if self.json { json(&report) } else { policy::table(&report) }
     }
 
     fn eval_tokens(&self, package: &Package) -> Outcome {

@@ -15,6 +15,7 @@ mod model;
 mod output;
 mod pack;
 mod particle;
+mod policy;
 mod sim;
 mod stop;
 mod study;

@@ -1,0 +1,114 @@
+//! Policies in the commands: how near to drivers they are.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use clap::Args;
+use shoal_hal::Part;
+use shoal_runtime::engine::Engine;
+use shoal_runtime::onnx::Model;
+use shoal_shadow::fit::load_policy;
+use shoal_shadow::form::Form;
+use shoal_shadow::grid::Geometry;
+use shoal_shadow::measure::policy::{AgreementReport, agreement};
+use shoal_shadow::package::{Description, Package};
+
+use crate::data;
+use crate::model::bake::read_adapter;
+use crate::output::{Failure, Outcome};
+
+/// Whether a package is one of a policy alone.
+pub(crate) fn is_policy(package: &Description) -> bool {
+    let speaks = package.action.as_ref().is_some_and(|action| action.reading.is_on_the_grid());
+    speaks && package.next_frame.is_none() && package.next_token.is_none()
+}
+
+/// The vehicle that was driven: of a policy alone.
+#[derive(Args)]
+pub(crate) struct GeometryArgs {
+    /// For a policy: metres between the axles of the vehicle that was driven
+    #[arg(long, value_name = "METRES")]
+    wheelbase: Option<f64>,
+    /// For a policy: angle of its steering wheel per angle of its road wheels; 1 where the steering is told as the latter, as
+    /// in donkeycar tubs
+    #[arg(long, value_name = "RATIO")]
+    steering_ratio: Option<f64>,
+}
+
+impl GeometryArgs {
+    pub(crate) fn open(&self) -> Result<Geometry, Failure> {
+        let usual = Geometry::default();
+        let wheelbase = self.wheelbase.unwrap_or(usual.wheelbase_m());
+        let ratio = self.steering_ratio.unwrap_or(usual.steering_ratio());
+        let refused = "--wheelbase and --steering-ratio are numbers above 0";
+        Ok(Geometry::new(wheelbase, ratio).ok_or(refused)?)
+    }
+}
+
+/// A policy, what runs it, and the vehicle that was driven.
+pub(crate) struct Policies<'a> {
+    pub(crate) package: &'a Package,
+    pub(crate) engine: Box<dyn Engine>,
+    pub(crate) threads: NonZeroUsize,
+    pub(crate) geometry: Geometry,
+}
+
+impl Policies<'_> {
+    /// Compares the policy with the drivers of one part of the drives in a directory.
+    pub(crate) fn eval(
+        &self,
+        adapter: Option<&Path>,
+        directory: &Path,
+        part: Part,
+    ) -> Result<AgreementReport, Failure> {
+        let description = self.package.description();
+        let form = Form::of_policy(description)?;
+        let model = Model::read(&self.package.model_path())?;
+        let adapter = adapter.map(|adapter| read_adapter(&model, adapter)).transpose()?;
+        let drives = data::recorded(directory, form.shape, form.rate_hz, Some(form.context))?;
+        let mut policy =
+            load_policy(&model, description, &*self.engine, self.threads, adapter.as_ref())?;
+        Ok(agreement(&mut policy, &drives, part, &self.geometry)?)
+    }
+}
+
+/// Prints a report as a table.
+///
+/// # Errors
+/// None; the type is that of commands.
+pub(crate) fn table(report: &AgreementReport) -> Outcome {
+    let skill = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.3}"));
+    println!(
+        "{:34} {:>7}  {:22} {:>7} {:>8} {:>7}",
+        "drive", "moments", "", "nats", "distance", "skill"
+    );
+    for drive in &report.drives {
+        if drive.predictors.is_empty() {
+            println!("{:34} {:7}  (the driver's action is not known)", drive.drive, drive.moments);
+        }
+        for (place, of) in drive.predictors.iter().enumerate() {
+            let name = if place == 0 { drive.drive.as_str() } else { "" };
+            println!(
+                "{name:34} {:7}  {:22} {:7.3} {:8.4} {:>7}",
+                drive.moments,
+                of.predictor,
+                of.nats,
+                of.distance,
+                skill(of.skill)
+            );
+        }
+        if drive.not_finite > 0 {
+            println!("{:34} {:7}  (the output is not finite)", "", drive.not_finite);
+        }
+    }
+    println!(
+        "{:34} {:>7}  {:22} {:>7} {:>8} {:>7}",
+        "mean",
+        "",
+        report.policy,
+        "",
+        "",
+        skill(report.skill)
+    );
+    Ok(())
+}
