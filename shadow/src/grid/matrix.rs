@@ -106,8 +106,8 @@ impl ActionMatrix {
         if values.len() != want {
             return Err(MatrixError::Length { got: values.len(), want, policies });
         }
-        // NaN is not within either.
-        if let Some(index) = values.iter().position(|value| !(value.abs() <= VALUE_MAX)) {
+        let allowed = |value: &f32| (-VALUE_MAX..=VALUE_MAX).contains(value);
+        if let Some(index) = values.iter().position(|value| !allowed(value)) {
             return Err(MatrixError::Value { index });
         }
         let mut this = Self::new(policies);
