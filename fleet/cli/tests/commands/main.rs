@@ -4,6 +4,7 @@
 mod bring;
 mod campaign;
 mod fleet;
+mod policy;
 mod report;
 mod serving;
 mod tokens;
