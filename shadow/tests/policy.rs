@@ -188,6 +188,37 @@ fn real_policies_are_compared_with_the_driver_of_a_real_tub() {
     assert!(policy.skill.is_some_and(|skill| skill < last.skill.unwrap()), "{report:?}");
 }
 
+/// A policy that is linear in a few pixels and knows nothing is tuned on three fifths of a real tub: on the last fifths of its
+/// cycles it is nearer to the driver than before.
+#[test]
+fn a_policy_tuned_on_a_real_tub_comes_nearer_to_its_driver() {
+    let (Some(ort), Some(data)) = (ort_or_skip(), data()) else { return };
+    let package = package();
+    let form = Form::of_policy(&package).unwrap();
+    let options = RecordedOptions { context: Some(form.context), ..RecordedOptions::default() };
+    let tub = data.join("drives/donkeycar_tub");
+    let drives = Drives::open(&tub, form.shape, form.rate_hz, &options).unwrap().drives;
+    let (drive, geometry) = (&drives[0], Geometry::new(2.7, 1.0).unwrap());
+    let split = drive.split(form.context);
+    let motion = |at| drive.motion(at).unwrap_or_default();
+    let known: Vec<Known> = (0..drive.len()).map(|at| Known::of(&motion(at), &geometry)).collect();
+    let mut lessons = Lessons::new(form, 0).holding_speed();
+    lessons.add(drive, split.spans(Part::Tuning), &known, &geometry, &[]);
+    let options = PolicyTuneOptions { learning_rate: 1e-2, ..PolicyTuneOptions::default() };
+    let mut tuner =
+        PolicyTuner::new(&model(options.samples), &package, &ort, None, &options).unwrap();
+    tuner.run(&mut lessons, 300, |_| {}).unwrap();
+    let adapter = tuner.adapter();
+    let skill = |adapter: Option<&Adapter>| {
+        let mut policy =
+            load_policy(&model(1), &package, &ort, NonZeroUsize::MIN, adapter).unwrap();
+        agreement(&mut policy, &drives, Part::HeldOut, &geometry).unwrap().skill.unwrap()
+    };
+    let (before, after) = (skill(None), skill(Some(&adapter)));
+    writeln!(std::io::stderr(), "skill on the tub: {before:.3} before, {after:.3} after").unwrap();
+    assert!(after > before + 0.05, "{before} {after}");
+}
+
 /// A real minute on a motorway holds nothing against its driver; with a brake of 7 m/s² written into it, the seconds before
 /// that weigh little.
 #[test]

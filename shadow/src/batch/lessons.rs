@@ -9,7 +9,7 @@ use crate::form::Form;
 use crate::grid::Geometry;
 use crate::hindsight::{Known, weights};
 use crate::opinion::Did;
-use shoal_hal::Span;
+use shoal_hal::{Motion, Span};
 use shoal_runtime::engine::EngineError;
 
 /// Seconds after an action that it is judged by.
@@ -83,13 +83,23 @@ pub struct Lessons<'a> {
     form: Form,
     seed: u64,
     lessons: Vec<Lesson<'a>>,
+    holds_speed: bool,
     painter: Painter,
 }
 
 impl<'a> Lessons<'a> {
     /// No lessons yet; all draws come from `seed`.
     pub fn new(form: Form, seed: u64) -> Self {
-        Lessons { form, seed, lessons: Vec::new(), painter: Painter::default() }
+        let painter = Painter::default();
+        Lessons { form, seed, lessons: Vec::new(), holds_speed: false, painter }
+    }
+
+    /// The same for logs that know no acceleration, as donkeycar tubs: who drives there is taken to hold the speed (0 m/s²), so
+    /// that at least the steering is learnt.
+    #[must_use]
+    pub fn holding_speed(mut self) -> Self {
+        self.holds_speed = true;
+        self
     }
 
     /// Adds the moments of some spans of a road whose curvature and acceleration are both known, with enough rows before them.
@@ -116,7 +126,7 @@ impl<'a> Lessons<'a> {
         for span in spans {
             let weights = weights(&known[span.first..=span.last], footage.rate_hz(), HORIZON_S);
             for at in span.first + context - 1..=span.last {
-                let did = footage.motion(at).map(|motion| Did::of(&motion, geometry));
+                let did = footage.motion(at).map(|motion| self.did(motion, geometry));
                 let Some(did) = did.filter(|did| did.bin().is_some()) else { continue };
                 let attention = if corrected.contains(&at) { ATTENTION } else { 1.0 };
                 let weight = attention * weights[at - span.first];
@@ -124,6 +134,12 @@ impl<'a> Lessons<'a> {
             }
         }
         self.lessons.len() - before
+    }
+
+    fn did(&self, motion: Motion, geometry: &Geometry) -> Did {
+        let held = self.holds_speed.then_some(0.0);
+        let acceleration_m_s2 = motion.acceleration_m_s2.or(held);
+        Did::of(&Motion { acceleration_m_s2, ..motion }, geometry)
     }
 
     /// How many there are.
@@ -193,7 +209,7 @@ mod tests {
     use crate::clip::Frames;
     use crate::form::MotionInput;
     use crate::package::{Column, Field};
-    use shoal_hal::{FrameShape, Motion};
+    use shoal_hal::FrameShape;
 
     const SHAPE: FrameShape = FrameShape { width: 4, height: 2 };
 
@@ -271,5 +287,9 @@ mod tests {
         assert_eq!(lessons.add(&blind, &span, &nothing, &Geometry::default(), &[]), 0);
         assert_eq!(lessons.add(&fast, &span, &nothing, &Geometry::default(), &[]), 0);
         assert!(lessons.is_empty());
+        let mut held = Lessons::new(form(), 0).holding_speed();
+        assert_eq!(held.add(&blind, &span, &nothing, &Geometry::default(), &[]), 29);
+        let still = Motion { acceleration_m_s2: Some(0.0), ..steers };
+        assert_eq!(held.lessons[0].did, Did::of(&still, &Geometry::default()));
     }
 }
