@@ -3,6 +3,7 @@
 use super::draw::{Draws, hash, noise, smoothstep, unit};
 use super::lens::Pose;
 use super::scene::Scene;
+use super::steered::Steered;
 use crate::Motion;
 
 /// Longest step of the integration, s.
@@ -20,6 +21,8 @@ pub(super) struct Ego {
     acceleration: f32,
     stop_and_go: bool,
     frame: u32,
+    /// Moved by actions, in the closed loop alone.
+    pub(super) steered: Option<Steered>,
 }
 
 impl Ego {
@@ -28,9 +31,10 @@ impl Ego {
         let time = f64::from(draws.range((0.0, 100.0)));
         let s = f64::from(draws.range((0.0, 3_000.0)));
         let seed = draws.word();
-        let mut ego = Self { seed, time, s, speed: 0.0, acceleration: 0.0, stop_and_go, frame: 0 };
+        let (speed, acceleration, frame, steered) = (0.0, 0.0, 0, None);
+        let mut ego = Self { seed, time, s, speed, acceleration, stop_and_go, frame, steered };
         ego.speed = ego.speed_at(scene, time);
-        ego.acceleration = ego.acceleration_now(scene);
+        ego.acceleration = ego.acceleration_at(scene, time);
         ego
     }
 
@@ -45,9 +49,9 @@ impl Ego {
         speed.max(0.0)
     }
 
-    fn acceleration_now(&self, scene: &Scene) -> f32 {
-        let before = self.speed_at(scene, self.time - 0.1);
-        let after = self.speed_at(scene, self.time + 0.1);
+    fn acceleration_at(&self, scene: &Scene, time: f64) -> f32 {
+        let before = self.speed_at(scene, time - 0.1);
+        let after = self.speed_at(scene, time + 0.1);
         (after - before) * 5.0
     }
 
@@ -55,18 +59,37 @@ impl Ego {
     pub(super) fn advance(&mut self, scene: &Scene, dt: f64) {
         let steps = (dt / STEP_S).ceil().max(1.0);
         let step = dt / steps;
-        for i in 0..steps as u32 {
-            let time = self.time + (f64::from(i) + 0.5) * step;
-            self.s += f64::from(self.speed_at(scene, time)) * step;
+        if let Some(steered) = &mut self.steered {
+            for _ in 0..steps as u32 {
+                let road = scene.route.curvature_at(self.s as f32);
+                self.s += f64::from(steered.advance(road, step as f32)) * step;
+            }
+            (self.speed, self.acceleration) = (steered.speed, steered.acceleration);
+        } else {
+            for i in 0..steps as u32 {
+                let time = self.time + (f64::from(i) + 0.5) * step;
+                self.s += f64::from(self.speed_at(scene, time)) * step;
+            }
+            self.speed = self.speed_at(scene, self.time + dt);
+            self.acceleration = self.acceleration_at(scene, self.time + dt);
         }
         self.time += dt;
-        self.speed = self.speed_at(scene, self.time);
-        self.acceleration = self.acceleration_now(scene);
         self.frame = self.frame.wrapping_add(1);
+    }
+
+    /// Lets actions move it from here on: at its speed, `u` right of the middle of the road and
+    /// turned by `heading` from the road's direction (right positive, rad).
+    pub(super) fn steer(&mut self, scene: &Scene, speed: f32, u: f32, heading: f32) {
+        let curvature = scene.route.curvature_at(self.s as f32);
+        self.steered = Some(Steered::new(speed, u, heading, curvature));
+        (self.speed, self.acceleration) = (speed, 0.0);
     }
 
     /// Distance to the right of the middle of the road.
     pub(super) fn lateral(&self, scene: &Scene, s: f32) -> f32 {
+        if let Some(steered) = &self.steered {
+            return steered.u;
+        }
         let driver = &scene.driver;
         let length = driver.wander_time * driver.speed.max(2.0);
         let wander =
@@ -88,12 +111,18 @@ impl Ego {
 
     /// Direction relative to the road's, right positive, rad.
     pub(super) fn heading(&self, scene: &Scene) -> f32 {
+        if let Some(steered) = &self.steered {
+            return steered.heading;
+        }
         let s = self.s as f32;
         libm::atanf((self.lateral(scene, s + 1.0) - self.lateral(scene, s - 1.0)) * 0.5)
     }
 
     /// Curvature of the own path, 1/unit, right positive.
     pub(super) fn curvature(&self, scene: &Scene) -> f32 {
+        if let Some(steered) = &self.steered {
+            return steered.curvature;
+        }
         let s = self.s as f32;
         let h = (0.15 * scene.driver.speed).clamp(1.0, 4.0);
         let u = |s| self.lateral(scene, s);

@@ -36,7 +36,7 @@ impl Lens {
     pub(super) fn new(camera: &Camera, shape: FrameShape, draws: &mut Draws) -> Self {
         let (width, height) = (usize::from(shape.width), usize::from(shape.height));
         let focal = 0.5 * width as f32 / camera.half_width;
-        let shift = draws.range((-0.03, 0.03)) * height as f32;
+        let shift = draws.range((-0.03, 0.03)) * height as f32 * camera.decentred;
         let centre = (0.5 * width as f32 + shift, 0.5 * height as f32);
         let fixed = (0..width * height)
             .map(|i| {

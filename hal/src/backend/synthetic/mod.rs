@@ -6,17 +6,22 @@
 //! encoded as real ones are. Textures are averaged over each pixel's footprint, so that what moves
 //! on the picture moves as on a real one.
 //!
-//! [`Road`] gives drives; [`pretraining_clip`] gives short clips, each of another world. Which
+//! [`Road`] gives drives; [`pretraining_clip`] gives short clips, each of another world. In a
+//! [`ClosedLoop`] actions move the own vehicle, and the camera sees what came of them; [`lesson`] gives
+//! short drives to learn driving from. Which
 //! regions and seeds are for what is [`SPLIT`]: what models are pretrained on is never what they
 //! are measured on.
 
 mod block;
+mod closed;
 mod draw;
+mod driver;
 mod ego;
 mod frame;
 mod ground;
 mod hall;
 mod lens;
+mod lessons;
 mod optics;
 mod region;
 mod route;
@@ -27,6 +32,7 @@ mod sky;
 mod solid;
 mod split;
 mod sprite;
+mod steered;
 mod texture;
 mod thing;
 mod traffic;
@@ -47,6 +53,9 @@ use optics::Chain;
 use scene::Scene;
 use traffic::Others;
 
+pub use closed::{AHEAD_STEP_M, ClosedLoop, Event, Leader, SimulatedAction, Start, Truth};
+pub use driver::{Driven, SimulatedDriver, Style};
+pub use lessons::lesson;
 pub use region::Region;
 pub use split::{PRETRAINING, SPLIT, Share, UNSEEN, Use};
 
@@ -164,7 +173,8 @@ impl RoadMoments {
             let turn = self.scene.route.curvature_at(0.5 * (s + before)) * (s - before);
             self.heading += turn;
             let lane = self.ego.lateral(&self.scene, s);
-            self.others.advance(&self.scene, dt as f32, self.ego.speed, lane);
+            let along = self.ego.steered.as_ref().map_or(self.ego.speed, |steered| steered.along);
+            self.others.advance(&self.scene, dt as f32, along, lane);
         }
         self.time = time;
         self.index += 1;

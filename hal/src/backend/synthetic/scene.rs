@@ -29,6 +29,8 @@ pub(super) struct Camera {
     pub(super) yaw: f32,
     /// Offset of the camera from the vehicle's middle, positive right.
     pub(super) offset: f32,
+    /// Share of the lens's displacement from the picture's middle that is left: 1, 0 where it is calibrated away.
+    pub(super) decentred: f32,
     /// Radial distortion: ray = place · (1 + k·r²).
     pub(super) distortion: f32,
     pub(super) shake_pitch: f32,
@@ -391,6 +393,7 @@ fn camera(profile: &Profile, draws: &mut Draws) -> Camera {
         roll: draws.normal() * 0.7 * degree,
         yaw: draws.normal() * 2.0 * degree,
         offset: draws.range((-0.4, 0.4)),
+        decentred: 1.0,
         distortion: if draws.chance(0.5) { draws.range((0.0, 0.12)) } else { 0.0 }
             * if small { 2.0 } else { 1.0 },
         shake_pitch: shake,

@@ -1,7 +1,7 @@
 //! Other vehicles: they keep their lanes, and are replaced out of sight.
 
 use super::block::Look;
-use super::draw::{Draws, hash, noise, unit};
+use super::draw::{Draws, hash, noise, smoothstep, unit};
 use super::route::Ahead;
 use super::scene::{Scene, Thing};
 use super::thing::{Face, Item, Shape};
@@ -15,6 +15,8 @@ struct Vehicle {
     ahead: f32,
     lane: f32,
     speed: f32,
+    /// What it drives at this moment.
+    now: f32,
     oncoming: bool,
     look: Look,
     seed: u32,
@@ -49,11 +51,26 @@ pub(super) struct Others {
     vehicles: Vec<Vehicle>,
     time: f32,
     drawn: u32,
+    /// Whether those ahead drive on as they like: in the closed loop the own vehicle can brake.
+    pub(super) own_brakes: bool,
+}
+
+/// Another vehicle as the own one meets it, in the scene's units.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Met {
+    /// Its middle ahead of the own vehicle's camera, along the road.
+    pub(super) ahead: f32,
+    /// Its middle, right of the middle of the road.
+    pub(super) u: f32,
+    pub(super) length: f32,
+    pub(super) width: f32,
+    /// Along the road, negative towards the own vehicle.
+    pub(super) speed: f32,
 }
 
 impl Others {
     pub(super) fn new(scene: &Scene, lane: f32, draws: &mut Draws) -> Self {
-        let mut others = Self { vehicles: Vec::new(), time: 0.0, drawn: 0 };
+        let mut others = Self { vehicles: Vec::new(), time: 0.0, drawn: 0, own_brakes: false };
         let traffic = &scene.traffic;
         let lanes = traffic.own.iter().map(|&l| (l, false));
         for (at, oncoming) in lanes.chain(traffic.oncoming.iter().map(|&l| (l, true))) {
@@ -80,6 +97,11 @@ impl Others {
         for index in 0..self.vehicles.len() {
             let other = &self.vehicles[index];
             let mut speed = other.speed * (1.0 + 0.06 * noise(other.seed, self.time * 0.2));
+            if self.own_brakes && !other.oncoming {
+                // Now and then it slows down, by up to a half in some seconds.
+                let slow = smoothstep(0.3, 0.9, noise(other.seed ^ 5, self.time * 0.1));
+                speed *= 1.0 - 0.5 * slow;
+            }
             if !other.oncoming {
                 let leader = self
                     .vehicles
@@ -96,11 +118,14 @@ impl Others {
                 let beside = (other.lane - own_lane).abs() < 1.6;
                 if beside && other.ahead < 0.0 && other.ahead > -30.0 {
                     speed = speed.min(own_speed);
+                } else if self.own_brakes {
+                    // It knows nothing of who comes from behind.
                 } else if beside && other.ahead < 6.0 + 0.5 * own_speed && other.ahead > 0.0 {
                     speed = speed.max(own_speed + 0.4);
                 }
             }
             let other = &mut self.vehicles[index];
+            other.now = speed;
             other.ahead += (speed - own_speed) * dt;
             if other.ahead < BEHIND || other.ahead > AHEAD + 30.0 {
                 let place =
@@ -112,14 +137,35 @@ impl Others {
         }
     }
 
+    /// Where a vehicle is across the road.
+    fn place(&self, other: &Vehicle) -> f32 {
+        let wander = 0.25 * noise(other.seed ^ 2, self.time * 0.25);
+        other.lane + wander
+    }
+
+    /// Every other vehicle.
+    pub(super) fn met(&self) -> impl Iterator<Item = Met> {
+        self.vehicles.iter().map(|other| {
+            let Look { length, width, .. } = other.look;
+            Met { ahead: other.ahead, u: self.place(other), length, width, speed: other.now }
+        })
+    }
+
+    /// Takes away those that go the own way, in the own lane or so, from a little behind to `ahead`.
+    pub(super) fn clear(&mut self, lane: f32, ahead: f32) {
+        let near = |other: &Vehicle| {
+            (other.lane - lane).abs() < 1.6 && (-14.0..ahead).contains(&other.ahead)
+        };
+        self.vehicles.retain(|other| !near(other));
+    }
+
     /// What is in sight.
     pub(super) fn items(&self, scene: &Scene, ahead: &Ahead, out: &mut Vec<Item>) {
         for other in &self.vehicles {
             if other.ahead < -8.0 {
                 continue;
             }
-            let wander = 0.25 * noise(other.seed ^ 2, self.time * 0.25);
-            let Some((foot, turn)) = ahead.stand(other.ahead, other.lane + wander) else {
+            let Some((foot, turn)) = ahead.stand(other.ahead, self.place(other)) else {
                 continue;
             };
             let shape =
@@ -136,7 +182,7 @@ fn vehicle(scene: &Scene, ahead: f32, lane: f32, oncoming: bool, seed: u32) -> V
     let look = Look::new(hash(seed, 1), scene.traffic.trucks);
     let speed = scene.traffic.speed * (0.88 + 0.28 * unit(hash(seed, 2)));
     let speed = if oncoming { -speed } else { speed };
-    Vehicle { ahead, lane, speed, oncoming, look, seed }
+    Vehicle { ahead, lane, speed, now: speed, oncoming, look, seed }
 }
 
 /// Whether a thing can throw a shadow over the whole road.
