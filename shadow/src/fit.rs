@@ -67,6 +67,14 @@ pub enum FitError {
         /// The output.
         output: String,
     },
+    /// The package is not one of a policy.
+    #[error(
+        "model.toml {why}: a policy of this kind reads frames and the speed and says what it would do"
+    )]
+    NoPolicy {
+        /// What it lacks.
+        why: &'static str,
+    },
     /// A prediction cannot be read again.
     #[error(
         "a prediction cannot be fed back: {why}. Train on the next frame alone, or change the model"
@@ -437,7 +445,7 @@ impl<B: Binding> Fit<B> {
 
 /// The one loss that a package asks for, if it is of one of these kinds and on this output: batches have targets for no
 /// other.
-fn only_loss(
+pub(crate) fn only_loss(
     package: &Description,
     kinds: &[&'static str],
     output: &str,

@@ -15,8 +15,10 @@
 //! | [`quantile`], [`trigger`] | calibrated surprise; which spans of a drive are worth keeping |
 //! | [`replay`] | the store of those spans: bounded, prioritised, encrypted, safe against a cut |
 //! | [`tune`], [`measure`], [`baseline`], [`pack`] | train an adapter; skill, and what it stands beside |
+//! | [`term`] | terms of driving: comfort, distance, lane keeping in the closed loop, the controls challenge |
 //! | [`stats`] | how sure a difference of skills is |
 //! | [`worldmodel`], [`tokenmodel`] | the default model, and one of tokens, built from plain operators |
+//! | [`policymodel`] | the default policy: frames and speed to logits on the action grid; its lessons, and how it drives |
 //! | [`chance`], [`document`] | counter-based draws; TOML that refuses unknown keys |
 
 pub mod baseline;
@@ -34,10 +36,12 @@ pub mod observe;
 pub mod opinion;
 pub mod pack;
 pub mod package;
+pub mod policymodel;
 pub mod pretrain;
 pub mod quantile;
 pub mod replay;
 pub mod stats;
+pub mod term;
 pub mod tokenmodel;
 pub mod tokens;
 pub mod trigger;

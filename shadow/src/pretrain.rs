@@ -171,7 +171,7 @@ pub fn pretrain_tokens(
 }
 
 /// The training graph of the weights that `weights` select.
-fn whole<B: Binding>(
+pub(crate) fn whole<B: Binding>(
     model: &Model,
     package: &Description,
     engine: &dyn Engine,
@@ -190,7 +190,7 @@ fn whole<B: Binding>(
 }
 
 /// The model with the running average of its trained weights.
-fn write_back<B: Binding>(
+pub(crate) fn write_back<B: Binding>(
     model: &Model,
     all: &AllWeights,
     fit: &mut Fit<B>,

@@ -19,6 +19,7 @@ mod policy;
 mod sim;
 mod stop;
 mod study;
+mod terms;
 mod tokens;
 
 use std::process::ExitCode;
@@ -43,6 +44,8 @@ enum What {
     Model(model::Model),
     /// Measure a model package on drives or logs: skill or nats, and the baselines beside it
     Eval(eval::Eval),
+    /// Let a policy drive generated roads, and print the terms of driving
+    Terms(terms::Terms),
     /// Drive one vehicle's roads at speed, tune overnight, and see what it brought
     Drive(drive::Drive),
     /// Repeat `drive` over seeds, each drive as a vehicle of its own, and say how sure the gain is
@@ -145,6 +148,7 @@ fn main() -> ExitCode {
     let result = match Command::parse().what {
         What::Model(command) => command.run(),
         What::Eval(command) => command.run(),
+        What::Terms(command) => command.run(),
         What::Drive(command) => command.run(),
         What::Study(command) => command.run(),
         What::Pack(command) => command.run(),

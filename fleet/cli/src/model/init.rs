@@ -3,11 +3,11 @@ use std::path::PathBuf;
 use clap::Args;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::package::Description;
-use shoal_shadow::{tokenmodel, worldmodel};
+use shoal_shadow::{policymodel, tokenmodel, worldmodel};
 
 use crate::output::{Failure, Outcome};
 
-/// Write a package with the default world model, untrained; or with one of codes.
+/// Write a package with the default world model, untrained; or with one of codes, or the default policy.
 ///
 /// Example: shoal model init world
 #[derive(Args)]
@@ -17,6 +17,9 @@ pub(crate) struct Init {
     /// A small model of a camera's frames as codes, as commaVQ has them: 1,024 codes, 128 a frame, 20 frames a second
     #[arg(long)]
     codes: bool,
+    /// The default policy: what to do by the frames and the speed, on the action grid
+    #[arg(long, conflicts_with = "codes")]
+    policy: bool,
     /// Seed of the start values
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -39,6 +42,11 @@ impl Init {
         if self.codes {
             let architecture = tokenmodel::Architecture::codes();
             return Ok((tokenmodel::build(&architecture, self.seed)?, tokenmodel::description()));
+        }
+        if self.policy {
+            let architecture = policymodel::Architecture::default();
+            let model = policymodel::build(&architecture, self.seed)?;
+            return Ok((model, policymodel::description(&architecture)));
         }
         let architecture = worldmodel::Architecture::default();
         let model = worldmodel::build(&architecture, self.seed)?;

@@ -1,12 +1,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use shoal_hal::backend::synthetic::{SPLIT, Use, pretraining_clip};
+use shoal_hal::backend::synthetic::{SPLIT, Use, lesson, pretraining_clip};
 use shoal_hal::{Drive, FrameShape};
 use shoal_runtime::onnx::Model;
 use shoal_shadow::clip::Frames;
 use shoal_shadow::form::Form;
 use shoal_shadow::package::{DESCRIPTION_FILE, Package};
+use shoal_shadow::policymodel::{PolicyClip, PolicyProgress, pretrain_policy};
 use shoal_shadow::pretrain::{PoolOptions, PretrainOptions, Progress as Told, pretrain};
 use shoal_shadow::tune::TokenTuneOptions;
 
@@ -16,9 +17,13 @@ use crate::{EngineArgs, PackageArgs, data};
 
 /// Frames of one generated clip.
 const CLIP_FRAMES: usize = 20;
+/// Frames of one lesson of driving.
+const LESSON_FRAMES: usize = 16;
+/// Steps of a policy after which the oldest lesson is replaced.
+const STEPS_A_LESSON: u32 = 2;
 
 /// Train all weights of a package on generated roads, and on footage if given; those of a package of
-/// tokens on the tuning part of logs.
+/// tokens on the tuning part of logs; those of a policy on what an attentive driver does on generated roads.
 ///
 /// Example: shoal model pretrain world --steps 5000 -o world-pretrained
 #[derive(Args)]
@@ -59,6 +64,9 @@ impl Pretrain {
         let description = package.description();
         if is_token_model(description) {
             return self.pretrain_tokens(&package);
+        }
+        if description.action.is_some() && description.next_frame.is_none() {
+            return self.pretrain_policy(&package);
         }
         let form = Form::of(description)?;
         let model = Model::read(&package.model_path())?;
@@ -104,6 +112,46 @@ impl Pretrain {
         let tokens = Tokens::open(package, &self.data, self.engine.open()?)?;
         let options = self.options(TokenTuneOptions::default().learning_rate);
         let trained = tokens.pretrain(&options)?;
+        self.write(package, &trained, None)
+    }
+
+    /// A policy learns from generated roads alone: from what an attentive driver would do there.
+    fn pretrain_policy(&self, package: &Package) -> Outcome {
+        let description = package.description();
+        let Some(shape) = description.frames.as_ref().map(|frames| frames.shape) else {
+            return Err("model.toml binds no [frames]: a policy sees where it drives".into());
+        };
+        let model = Model::read(&package.model_path())?;
+        let engine = self.engine.open()?;
+        let pool = PoolOptions { clips: self.pool as usize, steps_a_clip: STEPS_A_LESSON };
+        let make = |number| {
+            let driven = lesson(self.seed, number, shape, LESSON_FRAMES);
+            let drive = &driven.drive;
+            PolicyClip {
+                shape,
+                frames: drive.frames(0..drive.len()).to_vec(),
+                speed_m_s: driven.truth.iter().map(|truth| truth.speed_m_s).collect(),
+                actions: driven.actions,
+            }
+        };
+        let options = self.options(PretrainOptions::default().learning_rate);
+        let mut progress = Progress::new();
+        let mut loss = f32::NAN;
+        let tell = |told| match told {
+            PolicyProgress::Pool { clips, wanted } => {
+                progress.show(clips as u64, wanted as u64, "lessons");
+                if clips == wanted {
+                    progress = Progress::new();
+                }
+            }
+            PolicyProgress::Step(step) => {
+                loss = if loss.is_nan() { step.loss } else { 0.98 * loss + 0.02 * step.loss };
+                let text = format!("steps with {}, loss {loss:.4}", engine.describe());
+                progress.show(step.step.get(), u64::from(self.steps), text);
+            }
+        };
+        let from = (&make, pool);
+        let trained = pretrain_policy(&model, description, &*engine, from, &options, tell)?;
         self.write(package, &trained, None)
     }
 

@@ -7,6 +7,7 @@ mod fleet;
 mod policy;
 mod report;
 mod serving;
+mod terms;
 mod tokens;
 
 use std::path::{Path, PathBuf};

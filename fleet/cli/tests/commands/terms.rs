@@ -1,0 +1,44 @@
+//! The default policy from outside: made, pretrained a little, and driven.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{engine, misfits, schema, shoal, text};
+
+fn done(args: &[&str]) -> Vec<u8> {
+    let output = shoal(args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+fn drive(package: &Path) -> Value {
+    let args = ["terms", text(package), "--roads", "3", "--seconds", "4", "--json"];
+    serde_json::from_slice(&done(&[&args[..], &["--engine", engine()]].concat())).unwrap()
+}
+
+#[test]
+fn a_policy_is_made_pretrained_and_drives() {
+    let folder = tempfile::tempdir().unwrap();
+    let (policy, trained) = (folder.path().join("policy"), folder.path().join("trained"));
+    done(&["model", "init", text(&policy), "--policy"]);
+    let few = ["--steps", "3", "--pool", "2", "--batch", "2", "--engine", engine()];
+    done(&[&["model", "pretrain", text(&policy), "-o", text(&trained)][..], &few].concat());
+    assert!(!trained.join("footage").exists());
+    let (before, after) = (drive(&policy), drive(&trained));
+    for printed in [&before, &after] {
+        assert_eq!(misfits(&schema("terms.schema.json"), printed, "$"), Vec::<String>::new());
+    }
+    assert_eq!(before["roads_sha256"], after["roads_sha256"]);
+    assert_ne!(before["drivers"][0], after["drivers"][0], "it learnt something else to do");
+    let attentive = &after["drivers"][1];
+    assert_eq!((&attentive["driver"], &attentive["crashes"]), (&"attentive".into(), &0.into()));
+    assert_eq!(before["drivers"][1], *attentive, "who knows the truth drives as ever");
+}
+
+#[test]
+fn a_world_model_is_no_policy() {
+    let output = shoal(&["terms", text(&super::package()), "--roads", "1", "--engine", engine()]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("[action]"), "{said}");
+}

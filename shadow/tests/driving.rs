@@ -1,0 +1,310 @@
+//! Driving, from outside: the default policy and its batches, the closed loop on roads that are not pretrained on, the terms.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod size {
+    use shoal_shadow::package::Description;
+    use shoal_shadow::policymodel::{Architecture, FRAMES, build, description};
+
+    #[test]
+    fn the_policy_has_its_size_and_repeats_from_its_seed() {
+        let architecture = Architecture::default();
+        let model = build(&architecture, 1).unwrap();
+        let count = |tensor: &shoal_runtime::onnx::proto::TensorProto| {
+            tensor.dims.iter().product::<i64>() as usize
+        };
+        let learnt = model.graph().initializer.iter();
+        let values: usize = learnt
+            .filter(|tensor| tensor.name().ends_with(".weight") || tensor.name().ends_with(".bias"))
+            .map(count)
+            .sum();
+        assert!((300_000..500_000).contains(&values), "{values}");
+        assert_eq!(build(&architecture, 1).unwrap().graph(), model.graph());
+        assert_ne!(build(&architecture, 2).unwrap().graph(), model.graph());
+    }
+
+    #[test]
+    fn the_package_describes_a_policy() {
+        let description = description(&Architecture::default());
+        assert_eq!(description.context(), FRAMES);
+        let again = Description::parse("model.toml", &description.to_toml(), "policy").unwrap();
+        assert_eq!(again, description);
+    }
+}
+
+mod batches {
+    use shoal_hal::FrameShape;
+    use shoal_hal::backend::synthetic::SimulatedAction;
+    use shoal_shadow::grid::ActionGrid;
+    use shoal_shadow::policymodel::{PolicyBatch, PolicyClip, PolicySource};
+
+    const SHAPE: FrameShape = FrameShape { width: 2, height: 1 };
+
+    /// The left pixel is bright; the driver steers left.
+    fn clip() -> PolicyClip {
+        let actions = vec![SimulatedAction { curvature_1_m: 0.02, acceleration_m_s2: -1.0 }; 5];
+        let frames = [[200, 200, 200, 20, 20, 20]; 5].concat();
+        PolicyClip { shape: SHAPE, frames, speed_m_s: vec![10.0; 5], actions }
+    }
+
+    #[test]
+    fn a_mirrored_picture_is_steered_the_other_way() {
+        let mut batch = PolicyBatch::new(SHAPE, 16);
+        PolicySource { seed: 1 }.fill(0, &[clip()], &mut batch);
+        let mut seen = [0; 2];
+        for sample in 0..16 {
+            let picture = &batch.frames[sample * 18..][..18];
+            let left = picture[16] > picture[17];
+            let action = ActionGrid::v1().centre(batch.target[sample] as usize);
+            assert_eq!(action.curvature_per_m > 0.0, left);
+            assert!((action.acceleration_m_s2 + 1.0).abs() < 0.5);
+            seen[usize::from(left)] += 1;
+        }
+        assert!(seen[0] > 2 && seen[1] > 2, "{seen:?}");
+    }
+
+    #[test]
+    fn batches_repeat_from_seed_and_step() {
+        let fill = |seed, step| {
+            let mut batch = PolicyBatch::new(SHAPE, 8);
+            PolicySource { seed }.fill(step, &[clip()], &mut batch);
+            batch.frames
+        };
+        assert_eq!(fill(1, 1), fill(1, 1));
+        assert_ne!(fill(1, 1), fill(1, 2));
+        assert_ne!(fill(1, 1), fill(2, 1));
+    }
+}
+
+mod values {
+    use shoal_hal::backend::synthetic::Leader;
+    use shoal_shadow::term::{Moved, Term, comfort, distance, jerk_rms, lane_keeping};
+
+    const BRAKE_M_S2: f64 = 3.5;
+    const LATERAL_M_S2: f64 = 3.0;
+
+    fn rows(of: impl Fn(usize) -> (f64, f64)) -> Vec<Moved> {
+        let row = |(acceleration_m_s2, lateral_m_s2)| Moved { acceleration_m_s2, lateral_m_s2 };
+        (0..200).map(|index| row(of(index))).collect()
+    }
+
+    #[test]
+    fn comfort_is_1_at_rest_and_minus_1_at_the_bounds() {
+        assert_eq!(comfort(&rows(|_| (0.0, 0.0)), 0.1), Some(1.0));
+        assert_eq!(comfort(&rows(|_| (-BRAKE_M_S2, 0.0)), 0.1), Some(-1.0));
+        assert_eq!(comfort(&rows(|_| (0.0, LATERAL_M_S2)), 0.1), Some(-1.0));
+        let half = comfort(&rows(|_| (-0.5 * BRAKE_M_S2, 0.0)), 0.1).unwrap();
+        assert!((half - 0.5).abs() < 1e-9, "{half}");
+        assert_eq!(comfort(&rows(|_| (0.0, 0.0))[..5], 0.1), None);
+    }
+
+    #[test]
+    fn jerk_counts_where_no_force_does() {
+        // 0.8 m/s² back and forth every half second: less than half of any force, but 3.2 m/s³ across.
+        let across = |index: usize| (0.0, if index / 5 % 2 == 0 { 0.8 } else { -0.8 });
+        let shaken = comfort(&rows(across), 0.1).unwrap();
+        let still = comfort(&rows(|_| (0.0, 0.8)), 0.1).unwrap();
+        assert!(shaken < still - 0.1, "{shaken} {still}");
+        let [along, sideways] = jerk_rms(&rows(across), 0.1).unwrap();
+        assert!(along == 0.0 && (sideways - 3.2).abs() < 0.1, "{along} {sideways}");
+    }
+
+    #[test]
+    fn distance_falls_with_the_time_to_collision() {
+        let at = |gap_m: f32| (20.0, Some(Leader { gap_m, speed_m_s: 10.0 }));
+        assert_eq!(distance(&[at(50.0), (20.0, None)]), Some(1.0));
+        assert_eq!(distance(&[at(0.0)]), Some(-1.0));
+        assert_eq!(distance(&[at(20.0)]), Some(0.0));
+        let opening = (20.0, Some(Leader { gap_m: 1.0, speed_m_s: 25.0 }));
+        assert_eq!(distance(&[opening]), Some(1.0));
+        assert_eq!(distance(&[]), None);
+        // One second in ten of 1 s left.
+        let mut drive = vec![(20.0, None); 90];
+        drive.extend([at(10.0); 10]);
+        assert!(distance(&drive).unwrap() < 0.55);
+    }
+
+    #[test]
+    fn lane_keeping_is_autonomy_between_minus_1_and_1() {
+        assert_eq!(lane_keeping(0, 60.0), Some(1.0));
+        assert_eq!(lane_keeping(1, 60.0), Some(0.8));
+        assert_eq!(lane_keeping(10, 60.0), Some(-1.0));
+        assert_eq!(lane_keeping(99, 60.0), Some(-1.0));
+        assert_eq!(lane_keeping(0, 0.0), None);
+    }
+
+    #[test]
+    fn terms_have_names_of_their_own() {
+        let names = Term::ALL.map(Term::name);
+        let mut sorted = names.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(sorted.len(), names.len());
+    }
+}
+
+mod roads {
+    use shoal_hal::FrameShape;
+    use shoal_hal::backend::synthetic::{PRETRAINING, SimulatedDriver, Style};
+    use shoal_shadow::policymodel::Reflex;
+    use shoal_shadow::term::roads::Roads;
+
+    const SHAPE: FrameShape = FrameShape { width: 8, height: 4 };
+
+    #[test]
+    fn roads_are_unseen_and_named_by_their_hash() {
+        let roads = Roads::unseen(10, 20);
+        assert!(roads.all().iter().all(|road| !PRETRAINING.contains(&road.region)));
+        assert_eq!(roads.sha256(), Roads::unseen(10, 20).sha256());
+        assert_ne!(roads.sha256(), Roads::unseen(10, 21).sha256());
+        assert_ne!(roads.sha256(), Roads::unseen(9, 20).sha256());
+    }
+
+    #[test]
+    fn an_attentive_driver_is_above_a_reckless_one_and_above_straight_on() {
+        let roads = Roads::unseen(10, 20);
+        let drive = |mut reflex: Reflex<'_>| roads.drive(SHAPE, &mut reflex, |_| ()).unwrap();
+        let careful = drive(Reflex::Driver(Box::new(SimulatedDriver::new(Style::Attentive, 1))));
+        let reckless = drive(Reflex::Driver(Box::new(SimulatedDriver::new(Style::Reckless, 1))));
+        let straight = drive(Reflex::Straight);
+        assert_eq!(careful.interventions(), 0, "{careful:?}");
+        assert!(careful.comfort > reckless.comfort + 0.1, "{careful:?} {reckless:?}");
+        assert!(careful.distance > reckless.distance, "{careful:?} {reckless:?}");
+        assert!(straight.interventions() > 5, "{straight:?}");
+        assert!(careful.lane_keeping == 1.0 && straight.lane_keeping < 0.8);
+    }
+}
+
+mod controls {
+    use shoal_shadow::chance::{Draws, Purpose};
+    use shoal_shadow::term::controls::{CONTEXT, Controller, Cost, Pid, Plant, Row, roll_out};
+
+    const CHANGE_MAX: f64 = 0.5;
+
+    /// A vehicle whose lateral acceleration is the last steer command, certain.
+    struct Obedient {
+        values: Vec<f64>,
+        logits: Vec<f32>,
+    }
+
+    impl Plant for Obedient {
+        type Error = std::convert::Infallible;
+
+        fn respond(
+            &mut self,
+            states: &[[f32; 4]; CONTEXT],
+            _before: &[f64; CONTEXT],
+        ) -> Result<(&[f64], &[f32]), Self::Error> {
+            let steer = f64::from(states[CONTEXT - 1][0]);
+            self.values = vec![steer, 4.0];
+            self.logits = vec![50.0, 0.0];
+            Ok((&self.values, &self.logits))
+        }
+    }
+
+    fn log() -> Vec<Row> {
+        let row = |index: usize| {
+            let target_m_s2 = libm::sin(index as f64 * 0.05);
+            Row { speed_m_s: 20.0, target_m_s2, steer: 0.0, ..Row::default() }
+        };
+        (0..600).map(row).collect()
+    }
+
+    fn drive(controller: &mut dyn Controller) -> (Vec<f64>, Vec<f64>) {
+        let mut plant = Obedient { values: Vec::new(), logits: Vec::new() };
+        let mut draws = Draws::new(Purpose::Bootstrap, 1, 1, 1);
+        roll_out(&mut plant, controller, &log(), &mut draws).unwrap()
+    }
+
+    #[test]
+    fn cost_is_the_published_formula() {
+        let cost = Cost::of(&[1.0, 1.1, 1.1], &[1.0, 1.0, 1.0]).unwrap();
+        assert!((cost.lataccel - 100.0 * 0.02 / 3.0).abs() < 1e-9, "{cost:?}");
+        assert!((cost.jerk - 100.0 * 1.0 / 2.0).abs() < 1e-9, "{cost:?}");
+        assert!((cost.total() - (50.0 * cost.lataccel + cost.jerk)).abs() < 1e-9);
+        assert_eq!(Cost::of(&[1.0], &[1.0]), None);
+        assert_eq!(Cost { lataccel: 0.0, jerk: 0.0 }.value(), 1.0);
+        assert_eq!(Cost { lataccel: 9.0, jerk: 9.0 }.value(), -1.0);
+    }
+
+    #[test]
+    fn the_controllers_rows_are_from_100_to_499() {
+        let (actual, target) = drive(&mut Pid::new([0.0; 3], 1.0));
+        assert_eq!((actual.len(), target.len()), (400, 400));
+        assert_eq!(target[0], log()[100].target_m_s2);
+    }
+
+    #[test]
+    fn feeding_what_is_wanted_forward_costs_less_than_doing_nothing() {
+        let cost = |controller: &mut dyn Controller| {
+            let (actual, target) = drive(controller);
+            Cost::of(&actual, &target).unwrap().total()
+        };
+        let forward = cost(&mut Pid::new([0.0; 3], 1.0));
+        assert!(forward < 50.0 && cost(&mut Pid::new([0.0; 3], 0.0)) > 20.0 * forward, "{forward}");
+    }
+
+    #[test]
+    fn what_the_vehicle_does_changes_by_half_a_metre_a_row_at_most() {
+        let (actual, _) = drive(&mut Pid::new([0.0; 3], 100.0));
+        assert!(actual.windows(2).all(|pair| (pair[1] - pair[0]).abs() <= CHANGE_MAX + 1e-9));
+    }
+}
+
+mod learning {
+    use std::num::NonZeroUsize;
+
+    use shoal_hal::FrameShape;
+    use shoal_hal::backend::synthetic::{Region, Road, Start, lesson};
+    use shoal_runtime::engine::testing::ort_or_skip;
+    use shoal_shadow::policymodel::{
+        Architecture, PolicyClip, PolicyProgress, PolicySession, build, description,
+        pretrain_policy,
+    };
+    use shoal_shadow::pretrain::{PoolOptions, PretrainOptions};
+
+    fn clip(number: u64, shape: FrameShape) -> PolicyClip {
+        let driven = lesson(1, number, shape, 8);
+        let frames = driven.drive.frames(0..driven.drive.len()).to_vec();
+        let speed_m_s = driven.truth.iter().map(|truth| truth.speed_m_s).collect();
+        PolicyClip { shape, frames, speed_m_s, actions: driven.actions }
+    }
+
+    /// ln 1281 = 7.2 nats is the loss of who knows nothing.
+    #[test]
+    fn a_policy_learns_its_lessons_repeats_them_and_says_what_it_would_do() {
+        let Some(engine) = ort_or_skip() else { return };
+        let architecture = Architecture { width: 64, height: 32, ..Architecture::default() };
+        let shape = FrameShape { width: 64, height: 32 };
+        let (model, package) = (build(&architecture, 1).unwrap(), description(&architecture));
+        let options = PretrainOptions { steps: 60, samples: 8, ..PretrainOptions::default() };
+        let pool = PoolOptions { clips: 4, steps_a_clip: 1000 };
+        let make = |number| clip(number, shape);
+        let run = || {
+            let mut losses = Vec::new();
+            let tell = |told| {
+                if let PolicyProgress::Step(step) = told {
+                    losses.push(step.loss);
+                }
+            };
+            let trained =
+                pretrain_policy(&model, &package, &engine, (&make, pool), &options, tell).unwrap();
+            (losses, trained)
+        };
+        let (losses, trained) = run();
+        assert!((6.0..9.0).contains(&losses[0]), "{}", losses[0]);
+        let late = losses[50..].iter().sum::<f32>() / 10.0;
+        assert!(late < 5.0, "{late}");
+        assert_eq!(run().0, losses);
+
+        let mut policy =
+            PolicySession::load(&trained, &package, &engine, NonZeroUsize::MIN).unwrap();
+        let road = Road { region: Region::Snow, seed: 3_000_000 };
+        let closed = road.closed_loop(shape, 10.0, Start::default()).unwrap();
+        let frame = closed.moment().frame.unwrap();
+        let action = policy.act(frame, 12.0).unwrap();
+        assert!(action.curvature_1_m.abs() < 0.1 && action.acceleration_m_s2.abs() < 5.0);
+        policy.restart();
+        assert_eq!(policy.act(frame, 12.0).unwrap(), action);
+        assert_ne!(policy.act(frame, 30.0).unwrap(), action, "the speed is read");
+    }
+}
