@@ -64,7 +64,7 @@ impl PolicySession {
         Ok(PolicySession {
             frames: session.input_index(frames)?,
             motion: session.input_index(motion)?,
-            speed: speed.clone(),
+            speed: *speed,
             session,
             shape,
             action,

@@ -60,7 +60,7 @@ impl Binding for PolicyBinding {
         Ok(PolicyBinding {
             frames: session.input_index(frames)?,
             motion: session.input_index(motion)?,
-            speed: speed.clone(),
+            speed: *speed,
             target: session.input_index(&loss.target)?,
             moved: Vec::new(),
         })
