@@ -9,7 +9,9 @@ use std::num::NonZeroUsize;
 use crate::adapter::Adapter;
 use crate::draw::{Drawn, InputRange, draw, ranges};
 use crate::engine::{Engine, EngineError, LoadOptions, Session};
-use crate::gradient::{DifferentiateOptions, Differentiated, PlacedLoss, Refusal, differentiate};
+use crate::gradient::{
+    DifferentiateOptions, Differentiated, PlacedLoss, Recomputed, Refusal, differentiate, within,
+};
 use crate::graft::{Grafted, Profile};
 use crate::onnx::{Element, Tensor, TensorType};
 use crate::train::{AdamW, Decay, Schedule, TrainError, TrainOptions, Trainer};
@@ -34,6 +36,28 @@ pub struct FitOptions {
     pub threads: NonZeroUsize,
     /// The engine the graph is written for.
     pub profile: Profile,
+    /// Bytes that a step may take by plan ([`crate::gradient::peak_bytes`]); parts of the forward pass are computed again where
+    /// that keeps it.
+    pub memory_limit: Option<u64>,
+}
+
+/// What is told while an adapter is fitted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Told {
+    /// Once, before anything runs.
+    Planned {
+        /// What a step takes by plan.
+        bytes: u64,
+        /// Segments of the forward pass; 1: nothing is computed again.
+        segments: usize,
+    },
+    /// After every step.
+    Step {
+        /// Its number, from 1.
+        step: u32,
+        /// The loss before it.
+        loss: f32,
+    },
 }
 
 impl Default for FitOptions {
@@ -45,6 +69,7 @@ impl Default for FitOptions {
             batches: 4,
             threads: NonZeroUsize::MIN,
             profile: Profile::Cpu,
+            memory_limit: None,
         }
     }
 }
@@ -78,6 +103,10 @@ pub enum FitError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Train(#[from] TrainError),
+    #[error(
+        "a step takes {least} bytes by plan in {segments} segments, more than the {limit} allowed"
+    )]
+    Memory { least: u64, limit: u64, segments: usize },
     #[error("`{tensor}` holds {value} for drawn inputs: nothing can be fitted to it")]
     NotFinite { tensor: String, value: f64 },
     #[error(
@@ -89,7 +118,8 @@ pub enum FitError {
     DoesNotFall { before: f32, after: f32, steps: u32, rate: f64 },
 }
 
-/// Fits an adapter of a grafted model to the model's own outputs. `progress` hears of every step and its loss.
+/// Fits an adapter of a grafted model to the model's own outputs. `tell` hears what a step takes, before the first one, and of
+/// every step.
 ///
 /// # Errors
 /// [`FitError`].
@@ -97,9 +127,10 @@ pub fn fit(
     grafted: &Grafted,
     engine: &dyn Engine,
     options: &FitOptions,
-    mut progress: impl FnMut(u32, f32),
+    mut tell: impl FnMut(Told),
 ) -> Result<Fitted, FitError> {
-    let (training, untrained) = training_graph(grafted, options.profile)?;
+    let (mut training, untrained) = training_graph(grafted, options.profile)?;
+    keep_within(&mut training, options.memory_limit.unwrap_or(u64::MAX), &mut tell)?;
     let mut model = training.folded.model.clone();
     for loss in &training.losses {
         if let Some(ty) = training.folded.types.get(&loss.tensor) {
@@ -121,7 +152,7 @@ pub fn fit(
     let (mut rate, mut after) = (options.learning_rate, before);
     for _ in 0..ATTEMPTS {
         trainer.restart_at(&start, rate)?;
-        match steps(&mut trainer, &batches, options.steps, &mut progress) {
+        match steps(&mut trainer, &batches, options.steps, &mut tell) {
             Ok(loss) => after = loss,
             Err(TrainError::NotFinite { .. }) => after = f32::NAN,
             Err(other) => return Err(other.into()),
@@ -134,6 +165,22 @@ pub fn fit(
         rate /= 10.0;
     }
     Err(FitError::DoesNotFall { before, after, steps: options.steps, rate: rate * 10.0 })
+}
+
+/// Lets a training graph compute again what it must to stay below a limit, and tells what it takes.
+fn keep_within(
+    training: &mut Differentiated,
+    limit: u64,
+    tell: &mut impl FnMut(Told),
+) -> Result<(), FitError> {
+    let Recomputed { folded, segments, peak_bytes } =
+        within(&training.folded, limit).map_err(Refusal::from)?;
+    if peak_bytes > limit {
+        return Err(FitError::Memory { least: peak_bytes, limit, segments });
+    }
+    training.folded = folded;
+    tell(Told::Planned { bytes: peak_bytes, segments });
+    Ok(())
 }
 
 /// Whether an input is the model's own, not a factor, target or weight of a loss.
@@ -270,11 +317,11 @@ fn steps(
     trainer: &mut Trainer,
     batches: &[Batch],
     count: u32,
-    progress: &mut impl FnMut(u32, f32),
+    tell: &mut impl FnMut(Told),
 ) -> Result<f32, TrainError> {
     for (step, batch) in (1..=count).zip(batches.iter().cycle()) {
         batch.write(trainer.session())?;
-        progress(step, trainer.step()?.loss);
+        tell(Told::Step { step, loss: trainer.step()?.loss });
     }
     loss_over(trainer, batches)
 }

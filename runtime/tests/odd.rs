@@ -72,7 +72,7 @@ fn brought(file: &Path, options: &GraftOptions) -> Result<(Model, Grafted, Fitte
     // As the command says it.
     let named = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
     let grafted = graft(&opened.folded, options).map_err(|why| named(&why))?;
-    let fitted = fit(&grafted, &ort, &FitOptions::default(), |_, _| {});
+    let fitted = fit(&grafted, &ort, &FitOptions::default(), |_| {});
     let fitted = fitted.map_err(|why| named(&why))?;
     assert!(fitted.after < fitted.before, "{} to {}", fitted.before, fitted.after);
     Ok((model, grafted, fitted))
@@ -559,7 +559,7 @@ fn a_model_without_anything_to_perturb_says_so() {
     b.output("y", &y);
     let folded = open(&b.into_model(), None, &BTreeMap::new()).unwrap().folded;
     let grafted = graft(&folded, &GraftOptions::default()).unwrap();
-    let why = fit(&grafted, &ort, &FitOptions::default(), |_, _| {}).unwrap_err();
+    let why = fit(&grafted, &ort, &FitOptions::default(), |_| {}).unwrap_err();
     assert!(matches!(why, FitError::NothingMoves { .. }) && why.to_string().contains("mask"));
 }
 

@@ -8,7 +8,7 @@ use shoal_runtime::gradient::{
     DifferentiateOptions, LossKind, LossSpec, differentiate, peak_bytes, recompute, within,
 };
 use shoal_runtime::graft::Profile;
-use shoal_runtime::onnx::{Builder, Folded, TensorType};
+use shoal_runtime::onnx::{Attr, Builder, Folded, TensorType};
 
 /// A chain of `layers` times x ← tanh(x·w), of 64 rows of 32 values.
 fn chain(layers: usize) -> Folded {
@@ -29,7 +29,8 @@ fn chain(layers: usize) -> Folded {
     differentiate(&b.finish(), &options).unwrap().folded
 }
 
-const LAYER: u64 = 64 * 32 * 4;
+/// Bytes of a layer's result, with what a plan adds for the gaps between buffers.
+const LAYER: u64 = 64 * 32 * 4 * 5 / 4;
 
 #[test]
 fn segments_lower_the_planned_peak_and_the_fewest_that_do_are_taken() {
@@ -71,4 +72,48 @@ fn what_is_recomputed_gives_the_same_loss_and_gradient_to_the_bit() {
     assert_eq!(held, recomputed);
     assert_eq!(once, 12);
     assert!(twice > 16, "{twice}");
+}
+
+#[test]
+fn what_works_value_by_value_is_planned_over_what_nobody_reads_again() {
+    let mut b = Builder::new(17);
+    let mut x = b.input("x", TensorType::f32(&[64, 32]));
+    for _ in 0..3 {
+        x = b.op("Tanh", &[&x], &[]).unwrap();
+    }
+    let y = b.op("ReduceMax", &[&x], &[("keepdims", Attr::Int(1))]).unwrap();
+    b.output("y", &y);
+    // Beside it the greatest value.
+    assert!((LAYER..LAYER + LAYER / 2).contains(&peak_bytes(&b.finish())));
+}
+
+/// A result of a layer's size, then one of twice the size, then one of a layer's size that is as wide or lies across.
+fn between(across: bool) -> Folded {
+    let mut b = Builder::new(17);
+    let [x, row, other] =
+        [[64, 32], [1, 64], if across { [32, 1] } else { [1, 32] }].map(|dims: [usize; 2]| {
+            let name = format!("{dims:?}");
+            b.input(&name, TensorType::f32(&dims))
+        });
+    let rows = [("axes", Attr::Ints(vec![1]))];
+    let first = b.op("Tanh", &[&x], &[]).unwrap();
+    let column = b.op("ReduceMax", &[&first], &rows).unwrap();
+    let large = b.op("MatMul", &[&column, &row], &[]).unwrap();
+    let column = b.op("ReduceMax", &[&large], &rows).unwrap();
+    let last = if across {
+        let line = b.op("Transpose", &[&column], &[("perm", Attr::Ints(vec![1, 0]))]).unwrap();
+        b.op("MatMul", &[&other, &line], &[]).unwrap()
+    } else {
+        b.op("MatMul", &[&column, &other], &[]).unwrap()
+    };
+    let y = b.op("ReduceMax", &[&last], &[("keepdims", Attr::Int(1))]).unwrap();
+    b.output("y", &y);
+    b.finish()
+}
+
+#[test]
+fn a_buffer_that_is_to_be_taken_again_is_planned_as_held_in_between() {
+    let [wide, across] = [false, true].map(|across| peak_bytes(&between(across)));
+    assert!((2 * LAYER..3 * LAYER).contains(&across), "{across} of {LAYER}");
+    assert_eq!(wide - across, LAYER);
 }

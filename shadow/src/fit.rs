@@ -16,7 +16,9 @@ use std::sync::Arc;
 use shoal_runtime::adapter::{Adapter, Layout as AdapterLayout};
 use shoal_runtime::bake::{BakeError, bake};
 use shoal_runtime::engine::{Engine, EngineError, LoadOptions, Session};
-use shoal_runtime::gradient::{self, DifferentiateOptions, LossSpec, PlacedLoss, Refusal};
+use shoal_runtime::gradient::{
+    self, DifferentiateOptions, Differentiated, LossSpec, PlacedLoss, Refusal,
+};
 use shoal_runtime::graft::{
     self, GraftError, GraftOptions, Profile, SiteInputsError, WriteWeightsError,
 };
@@ -93,6 +95,17 @@ pub enum FitError {
         samples: usize,
         /// Parts asked for.
         parts: usize,
+    },
+    /// A step takes more than it may.
+    #[error(
+        "a step takes {least} bytes by plan, a sample at a time and with what can be computed again: more than the {limit} \
+         allowed. Allow as much, or predict fewer frames in a row"
+    )]
+    Memory {
+        /// The least that was found.
+        least: u64,
+        /// What was allowed.
+        limit: u64,
     },
     /// An open axis got no number.
     #[error("the model's shapes cannot be fixed")]
@@ -297,13 +310,15 @@ pub struct Extent {
     pub ahead: usize,
     /// Parts in which a batch goes through the graph.
     pub parts: usize,
+    /// Segments of the forward pass, all but the last computed again on the way back.
+    pub segments: usize,
 }
 
 impl Extent {
     /// A batch at once, one prediction each.
     #[must_use]
     pub fn whole(samples: usize) -> Self {
-        Extent { samples, ahead: 1, parts: 1 }
+        Extent { samples, ahead: 1, parts: 1, segments: 1 }
     }
 
     /// Samples that the graph takes at once.
@@ -389,19 +404,11 @@ impl<B: Binding> Fit<B> {
         options: TrainOptions,
         start: impl Fn(&str) -> Option<&'a [f32]>,
     ) -> Result<Self, FitError> {
-        let mut losses = vec![B::loss(package)?];
-        let rolled = if extent.ahead == 1 {
-            None
-        } else {
-            let (steps, feeds) = (extent.ahead, vec![B::feed(package)?]);
-            losses = rollout::losses(&losses, steps, 1.0);
-            let options = RollOutOptions { steps, feeds, shared: wrt.clone() };
-            Some(rollout::roll_out(folded, &options)?.folded)
-        };
-        let training = gradient::differentiate(
-            rolled.as_ref().unwrap_or(folded),
-            &DifferentiateOptions { losses, wrt, strict: true, profile: profile_of(engine) },
-        )?;
+        let mut training = training_graph::<B>(folded, wrt, extent, package, profile_of(engine))?;
+        if extent.segments > 1 {
+            training.folded =
+                gradient::recompute(&training.folded, extent.segments).map_err(Refusal::from)?;
+        }
         let mut session = engine.load(&training.folded.model, &LoadOptions::training(threads))?;
         let binding = B::bind(package, &mut *session, &training.losses)?;
         Ok(Fit { binding, trainer: Trainer::new(session, options, start)?, extent })
@@ -440,6 +447,68 @@ impl<B: Binding> Fit<B> {
     /// The trainer, for its parameters and checkpoints.
     pub fn trainer(&mut self) -> &mut Trainer {
         &mut self.trainer
+    }
+}
+
+/// The graph of losses and gradients of a batch, or of one part of it.
+fn training_graph<B: Binding>(
+    folded: &Folded,
+    wrt: Vec<String>,
+    extent: Extent,
+    package: &Description,
+    profile: Profile,
+) -> Result<Differentiated, FitError> {
+    let mut losses = vec![B::loss(package)?];
+    let rolled = if extent.ahead == 1 {
+        None
+    } else {
+        let (steps, feeds) = (extent.ahead, vec![B::feed(package)?]);
+        losses = rollout::losses(&losses, steps, 1.0);
+        let options = RollOutOptions { steps, feeds, shared: wrt.clone() };
+        Some(rollout::roll_out(folded, &options)?.folded)
+    };
+    let options = DifferentiateOptions { losses, wrt, strict: true, profile };
+    Ok(gradient::differentiate(rolled.as_ref().unwrap_or(folded), &options)?)
+}
+
+/// How a step is taken, and what it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// With which parts and segments.
+    pub extent: Extent,
+    /// What a step then takes at once, by plan ([`gradient::peak_bytes`]).
+    pub bytes: u64,
+}
+
+/// The fewest parts, not below those of `extent`, with which a step stays below `limit` bytes; where none does, the fewest
+/// segments of one sample at a time.
+pub(crate) fn plan<B: Binding>(
+    model: &Model,
+    package: &Description,
+    profile: Profile,
+    extent: Extent,
+    limit: u64,
+) -> Result<Planned, FitError> {
+    let mut extent = Extent { segments: 1, ..extent };
+    loop {
+        let grafted = graft_package(model, package, extent.samples_at_once()?, profile)?;
+        let wrt = grafted.layout.factors().map(|factor| factor.input.clone()).collect();
+        let training = training_graph::<B>(&grafted.folded, wrt, extent, package, profile)?.folded;
+        let more =
+            (extent.parts + 1..=extent.samples).find(|parts| extent.samples.is_multiple_of(*parts));
+        let bytes = gradient::peak_bytes(&training);
+        match more {
+            _ if bytes <= limit => return Ok(Planned { extent, bytes }),
+            Some(parts) => extent.parts = parts,
+            None => {
+                let best = gradient::within(&training, limit).map_err(Refusal::from)?;
+                if best.peak_bytes > limit {
+                    return Err(FitError::Memory { least: best.peak_bytes, limit });
+                }
+                extent.segments = best.segments;
+                return Ok(Planned { extent, bytes: best.peak_bytes });
+            }
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use shoal_runtime::train::{AdamW, Decay, Schedule, StepReport, TrainOptions};
 
 use crate::batch::{Batch, Mix};
 use crate::fit::{
-    Binding, Camera, Extent, Fit, FitError, Policy, Source, Tokens, graft_package, profile_of,
+    Binding, Camera, Extent, Fit, FitError, Planned, Policy, Source, Tokens, graft_package, plan,
+    profile_of,
 };
 use crate::form::Form;
 use crate::package::Description;
@@ -43,6 +44,9 @@ pub struct TuneOptions {
     /// Parts in which a batch goes through the graph, one after another: less memory, more time, the same step. The samples
     /// of a batch are a multiple of it.
     pub parts: usize,
+    /// Segments of the forward pass, all but the last computed again on the way back: less memory, more time; 1 computes
+    /// nothing again. [`Tuner::within`] chooses parts and segments.
+    pub segments: usize,
 }
 
 impl Default for TuneOptions {
@@ -55,6 +59,7 @@ impl Default for TuneOptions {
             threads: NonZeroUsize::MIN,
             ahead: 1,
             parts: 1,
+            segments: 1,
         }
     }
 }
@@ -98,13 +103,33 @@ impl Tuning<Camera> {
         start: Option<&Adapter>,
         options: &TuneOptions,
     ) -> Result<Self, FitError> {
-        let TuneOptions { mix, learning_rate, warm_up_steps, seed, threads, ahead, parts } =
-            *options;
+        let TuneOptions { mix, learning_rate, warm_up_steps, seed, threads, ahead, .. } = *options;
         let batch = Batch::with_ahead(Form::of(package)?, mix.samples(), ahead);
-        let extent = Extent { samples: mix.samples(), ahead, parts };
+        let extent = extent_of(options);
         let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent };
         Tuning::build(model, package, engine, start, batch, steps)
     }
+
+    /// What a step of these options takes, and with how many parts and segments: with the parts that they say, or, where that
+    /// is above `limit` bytes, with as few more as it needs; where none are enough, sample by sample in as few segments.
+    ///
+    /// # Errors
+    /// [`FitError::Memory`] if no way stays below the limit; [`FitError`] but for those of engines.
+    pub fn within(
+        model: &Model,
+        package: &Description,
+        engine: &dyn Engine,
+        options: &TuneOptions,
+        limit: u64,
+    ) -> Result<Planned, FitError> {
+        let profile = profile_of(engine);
+        plan::<Camera>(model, package, profile, extent_of(options), limit)
+    }
+}
+
+fn extent_of(options: &TuneOptions) -> Extent {
+    let TuneOptions { mix, ahead, parts, segments, .. } = *options;
+    Extent { samples: mix.samples(), ahead, parts, segments }
 }
 
 impl<B: Binding> Tuning<B> {

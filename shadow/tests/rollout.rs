@@ -111,3 +111,32 @@ fn a_roll_out_in_parts_goes_on_from_a_checkpoint_to_the_bit() {
     assert_eq!(second.checkpoint(), whole.checkpoint());
     assert_eq!(second.adapter(), whole.adapter());
 }
+
+#[test]
+fn parts_and_then_segments_are_chosen_by_what_a_step_may_take() {
+    let Some(engine) = ort_or_skip() else { return };
+    let model = build(&Architecture::default(), 7).unwrap();
+    let options = TuneOptions { mix: MIX, seed: 3, ..TuneOptions::default() };
+    let within = |limit| Tuner::within(&model, &package(), &engine, &options, limit);
+    let whole = within(u64::MAX).unwrap();
+    assert_eq!((whole.extent.parts, whole.extent.segments), (1, 1));
+    let two = within(whole.bytes * 3 / 5).unwrap();
+    assert_eq!((two.extent.parts, two.extent.segments), (2, 1));
+    assert!(two.bytes <= whole.bytes * 3 / 5, "{two:?} of {whole:?}");
+    let error = within(1000).unwrap_err();
+    assert!(matches!(error, FitError::Memory { limit: 1000, .. }), "{error}");
+}
+
+#[test]
+fn what_is_computed_again_takes_the_same_steps_to_the_bit() {
+    let Some(engine) = ort_or_skip() else { return };
+    let model = build(&Architecture::default(), 7).unwrap();
+    let frames = road(20);
+    let run = |segments| {
+        let options = TuneOptions { mix: MIX, segments, seed: 3, ..TuneOptions::default() };
+        let mut tuner = Tuner::new(&model, &package(), &engine, None, &options).unwrap();
+        tuner.run(&mut source(&frames, 1).unwrap(), 2, |_| {}).unwrap();
+        tuner.checkpoint()
+    };
+    assert_eq!(run(3), run(1));
+}

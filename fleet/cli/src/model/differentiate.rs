@@ -45,8 +45,8 @@ pub(crate) struct Differentiate {
     /// Gradients of the weights themselves, not of factors
     #[arg(long)]
     all_weights: bool,
-    /// Bytes that a step should hold at once beyond parameters and inputs; where it would hold more, parts of the forward pass
-    /// are run again on the way back. What an engine needs beside its tensors is not counted
+    /// Bytes that a step may hold at once beyond parameters, inputs and outputs, by plan (about what is measured with
+    /// ONNX Runtime, to a quarter); where it would hold more, parts of the forward pass are run again on the way back
     #[arg(long, value_name = "BYTES")]
     memory_limit: Option<u64>,
     /// Refuse where a default loss cannot sit on the output itself

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use shoal_runtime::draw::{PERTURBATION, REDRAWN};
 use shoal_runtime::engine::Engine;
-use shoal_runtime::fit::{FitOptions, fit as fit_adapter};
+use shoal_runtime::fit::{FitOptions, Told, fit as fit_adapter};
 
 use super::graft::Sites;
+use super::train::planned;
 use crate::output::{Outcome, Progress};
 
 /// Fits an adapter to the model's own outputs under perturbed inputs, and writes it as a PEFT directory.
@@ -20,9 +21,12 @@ pub(super) fn fit(
     let (_, opened) = sites.open(path)?;
     let grafted = sites.graft(&opened.folded, options.profile)?;
     let mut progress = Progress::new();
-    let fitted = fit_adapter(&grafted, engine, options, |step, loss| {
-        let text = format!("steps with {}, loss {loss:.4}", engine.describe());
-        progress.show(u64::from(step), u64::from(options.steps), text);
+    let fitted = fit_adapter(&grafted, engine, options, |told| match told {
+        Told::Planned { bytes, segments } => eprintln!("{}", planned(bytes, 1, segments)),
+        Told::Step { step, loss } => {
+            let text = format!("steps with {}, loss {loss:.4}", engine.describe());
+            progress.show(u64::from(step), u64::from(options.steps), text);
+        }
     })
     .map_err(|why| format!("{}: {why}", path.display()))?;
     for of in &fitted.inputs {

@@ -7,6 +7,7 @@ use shoal_runtime::fit::FitOptions;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::batch::{MixedBatch, Road};
 use shoal_shadow::clip::Clips;
+use shoal_shadow::fit::Extent;
 use shoal_shadow::form::Form;
 use shoal_shadow::package::Package;
 use shoal_shadow::tune::{TokenTuneOptions, TuneOptions, Tuner};
@@ -55,6 +56,10 @@ pub(crate) struct Train {
     /// Parts in which a batch goes through the training graph: less memory, more time, the same steps
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     parts: u8,
+    /// Bytes that a step may take at once beyond what is there before it, by plan (about what is measured with ONNX
+    /// Runtime, to a quarter): as many parts as that needs; where none are enough, segments of the forward pass are computed again
+    #[arg(long, value_name = "BYTES")]
+    memory_limit: Option<u64>,
     /// Goes on from this file if it is there; written at the end, and every 50 steps
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
@@ -68,6 +73,20 @@ pub(crate) struct Train {
     sites: Sites,
     #[command(flatten)]
     engine: EngineArgs,
+}
+
+/// What is said of the memory of a step, before the first one.
+pub(super) fn planned(bytes: u64, parts: usize, segments: usize) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    let how = |count: usize, of: &str| match count {
+        0 | 1 => String::new(),
+        more => format!(", in {more} {of}"),
+    };
+    format!(
+        "a step takes {mib:.1} MiB at its highest, by plan{}{}",
+        how(parts, "parts"),
+        how(segments, "segments")
+    )
 }
 
 /// Steps from one checkpoint to the next.
@@ -89,8 +108,9 @@ impl Train {
         let package = self.package.open()?;
         let description = package.description();
         if is_token_model(description) {
-            if self.roll_out > 1 || self.parts > 1 || self.checkpoint.is_some() {
-                let only = "--roll-out, --parts and --checkpoint are for packages of frames";
+            let frames = self.memory_limit.is_some() || self.checkpoint.is_some();
+            if self.roll_out > 1 || self.parts > 1 || frames {
+                let only = "--roll-out, --parts, --memory-limit and --checkpoint are for packages of frames";
                 return Err(only.into());
             }
             return self.train_tokens(&package, &output);
@@ -130,6 +150,11 @@ impl Train {
             parts: self.parts.into(),
             ..options
         };
+        let limit = self.memory_limit.unwrap_or(u64::MAX);
+        let plan = Tuner::within(&model, description, &*engine, &options, limit)?;
+        let Extent { parts, segments, .. } = plan.extent;
+        eprintln!("{}", planned(plan.bytes, parts, segments));
+        let options = TuneOptions { parts, segments, ..options };
         let start = match &self.adapter {
             Some(directory) => Some(read_adapter(&model, directory)?),
             None => None,
@@ -139,7 +164,7 @@ impl Train {
             .and_then(|source| source.with_ahead(options.ahead))
             .ok_or("no drive has a clip to train on")?;
         let saved = match &self.checkpoint {
-            Some(path) => Some(self.saved(path, &package.model_path(), &drives)?),
+            Some(path) => Some(self.saved(path, &package.model_path(), &drives, parts)?),
             None => None,
         };
         self.take_steps(&mut tuner, &mut source, steps, (saved.as_ref(), &engine.describe()))?;
@@ -154,11 +179,13 @@ impl Train {
         path: &'a Path,
         model: &Path,
         drives: &[Drive],
+        parts: usize,
     ) -> Result<Saved<'a>, Failure> {
         let rate = self.learning_rate.unwrap_or(TuneOptions::default().learning_rate);
         let model = std::fs::read(model)?;
         let (seed, rate) = (self.seed.to_le_bytes(), rate.to_bits().to_le_bytes());
-        let (ways, adapter) = ([self.roll_out, self.parts], format!("{:?}", self.adapter));
+        let (ways, adapter) =
+            ([self.roll_out, u8::try_from(parts)?], format!("{:?}", self.adapter));
         let mut asked: Vec<&[u8]> = vec![&seed, &ways, &rate, adapter.as_bytes(), &model];
         asked.extend(drives.iter().map(|drive| &drive.source_sha256[..]));
         Ok(Saved::new(path, &asked))
@@ -214,6 +241,7 @@ impl Train {
             seed: self.seed,
             threads: self.engine.threads(),
             profile: self.engine.profile(),
+            memory_limit: self.memory_limit,
             ..default
         };
         fit(&self.package.package, &self.sites, &*self.engine.open()?, &options, output)

@@ -98,6 +98,22 @@ fn a_package_still_asks_for_its_data_and_a_bare_file_for_none() {
 }
 
 #[test]
+fn what_a_step_takes_is_said_before_the_first_one_and_refused_above_the_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = package().join("model.onnx");
+    let train = |limit: &str| {
+        let args = ["train", text(&world), "--steps", "1", "--memory-limit", limit, "-o", "made"];
+        let output = model(folder.path(), &args);
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (trained, said) = train("1000");
+    assert!(!trained && said.contains("bytes by plan"), "{said}");
+    assert!(!folder.path().join("made").exists());
+    let (trained, said) = train("1000000000");
+    assert!(trained && said.contains("MiB at its highest, by plan"), "{said}");
+}
+
+#[test]
 fn a_result_never_takes_the_place_of_its_model() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.onnx");
