@@ -6,6 +6,7 @@ mod fit;
 mod graft;
 mod init;
 mod inspect;
+mod keep;
 mod open;
 mod pretrain;
 mod saved;

@@ -5,9 +5,9 @@ use clap::Args;
 use shoal_hal::{Drive, Part, Split};
 use shoal_runtime::fit::FitOptions;
 use shoal_runtime::onnx::Model;
-use shoal_shadow::batch::{MixedBatch, Road};
+use shoal_shadow::batch::{Batch, MixedBatch, Road};
 use shoal_shadow::clip::Clips;
-use shoal_shadow::fit::Extent;
+use shoal_shadow::fit::{Extent, Source};
 use shoal_shadow::form::Form;
 use shoal_shadow::package::Package;
 use shoal_shadow::tune::{TokenTuneOptions, TuneOptions, Tuner};
@@ -15,6 +15,7 @@ use shoal_shadow::tune::{TokenTuneOptions, TuneOptions, Tuner};
 use super::bake::read_adapter;
 use super::fit::fit;
 use super::graft::Sites;
+use super::keep::Keep;
 use super::open::result_path;
 use super::saved::Saved;
 use crate::output::{Failure, Outcome, Progress};
@@ -60,6 +61,8 @@ pub(crate) struct Train {
     /// Runtime, to a quarter): as many parts as that needs; where none are enough, segments of the forward pass are computed again
     #[arg(long, value_name = "BYTES")]
     memory_limit: Option<u64>,
+    #[command(flatten)]
+    keep: Keep,
     /// Goes on from this file if it is there; written at the end, and every 50 steps
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
@@ -113,6 +116,9 @@ impl Train {
                 let only = "--roll-out, --parts, --memory-limit and --checkpoint are for packages of frames";
                 return Err(only.into());
             }
+            if let Some(flag) = self.keep.flags().first() {
+                return Err(format!("{flag} is for a package of frames").into());
+            }
             return self.train_tokens(&package, &output);
         }
         self.train_package(&package, &output)
@@ -137,7 +143,7 @@ impl Train {
             Some(path) => data::recorded(&path, form.shape, form.rate_hz, None)?,
             None => Vec::new(),
         };
-        let replayed = footage
+        let replayed: Vec<Road<'_>> = footage
             .iter()
             .filter_map(|drive| Road::new(&[Clips::of_all(drive, form.context, 1)], &form))
             .collect();
@@ -160,6 +166,8 @@ impl Train {
             None => None,
         };
         let mut tuner = Tuner::new(&model, description, &*engine, start.as_ref(), &options)?;
+        let with = (&model, description, &*engine);
+        self.keep.hold(&mut tuner, with, &replayed, &options)?;
         let mut source = MixedBatch::new(form, options.mix, own, replayed, self.seed)
             .and_then(|source| source.with_ahead(options.ahead))
             .ok_or("no drive has a clip to train on")?;
@@ -167,7 +175,13 @@ impl Train {
             Some(path) => Some(self.saved(path, &package.model_path(), &drives, parts)?),
             None => None,
         };
-        self.take_steps(&mut tuner, &mut source, steps, (saved.as_ref(), &engine.describe()))?;
+        let (saved, name) = (saved.as_ref(), engine.describe());
+        if self.keep.distils() {
+            let mut source = self.keep.distilled(source, with, &options)?;
+            self.take_steps(&mut tuner, &mut source, steps, (saved, &name))?;
+        } else {
+            self.take_steps(&mut tuner, &mut source, steps, (saved, &name))?;
+        }
         tuner.adapter().write_peft(output)?;
         println!("{}", output.display());
         Ok(())
@@ -184,8 +198,8 @@ impl Train {
         let rate = self.learning_rate.unwrap_or(TuneOptions::default().learning_rate);
         let model = std::fs::read(model)?;
         let (seed, rate) = (self.seed.to_le_bytes(), rate.to_bits().to_le_bytes());
-        let (ways, adapter) =
-            ([self.roll_out, u8::try_from(parts)?], format!("{:?}", self.adapter));
+        let ways = [self.roll_out, u8::try_from(parts)?];
+        let adapter = format!("{:?}{}", self.adapter, self.keep.asked());
         let mut asked: Vec<&[u8]> = vec![&seed, &ways, &rate, adapter.as_bytes(), &model];
         asked.extend(drives.iter().map(|drive| &drive.source_sha256[..]));
         Ok(Saved::new(path, &asked))
@@ -195,7 +209,7 @@ impl Train {
     fn take_steps(
         &self,
         tuner: &mut Tuner,
-        source: &mut MixedBatch<'_>,
+        source: &mut impl Source<Batch>,
         steps: u32,
         (saved, engine): (Option<&Saved<'_>>, &str),
     ) -> Outcome {
@@ -222,6 +236,9 @@ impl Train {
 
     /// Fits a bare ONNX file to its own outputs.
     fn fit(&self, output: &Path) -> Outcome {
+        if let Some(flag) = self.keep.flags().first() {
+            return Err(format!("{flag} is for a package, not for a bare ONNX file").into());
+        }
         for (flag, given) in [
             ("--data", self.data.is_some()),
             ("--adapter", self.adapter.is_some()),

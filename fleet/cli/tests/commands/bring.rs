@@ -113,6 +113,41 @@ fn what_a_step_takes_is_said_before_the_first_one_and_refused_above_the_limit() 
     assert!(trained && said.contains("MiB at its highest, by plan"), "{said}");
 }
 
+/// Length of all B of an adapter: how far it came, since they start at nothing.
+fn length(adapter: &Path) -> f64 {
+    let bytes = std::fs::read(adapter.join("adapter_model.safetensors")).unwrap();
+    let head = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let tensors: serde_json::Value = serde_json::from_slice(&bytes[8..8 + head]).unwrap();
+    let ups = tensors.as_object().unwrap().iter().filter(|(name, _)| name.contains("lora_B"));
+    let squares = ups.flat_map(|(_, of)| {
+        let at = |end: usize| 8 + head + of["data_offsets"][end].as_u64().unwrap() as usize;
+        let values = bytes[at(0)..at(1)].chunks_exact(4);
+        values.map(|value| f64::from(f32::from_le_bytes(value.try_into().unwrap())).powi(2))
+    });
+    squares.sum::<f64>().sqrt()
+}
+
+#[test]
+fn what_holds_an_adapter_back_keeps_it_nearer_to_where_it_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let frames = super::drives(folder.path(), 60);
+    let train = |how: &[&str]| {
+        let world = package();
+        let given = ["train", text(&world), "--data", text(&frames), "--engine", engine()];
+        let output = model(folder.path(), &[&given, how, &["--steps", "8", "-o", "made"]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        length(&folder.path().join("made"))
+    };
+    let free = train(&[]);
+    for how in [["--pull", "1000"], ["--ewc", "1000"]] {
+        let held = train(&how);
+        assert!(held > 0.0 && held < 0.9 * free, "{how:?}: {held} of {free}");
+    }
+    assert_ne!(train(&["--distil", "3"]), free);
+    let output = model(folder.path(), &["train", text(&package()), "--pull", "1", "--ewc", "1"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be used with"));
+}
+
 #[test]
 fn a_result_never_takes_the_place_of_its_model() {
     let folder = tempfile::tempdir().unwrap();

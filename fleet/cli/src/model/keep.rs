@@ -1,0 +1,103 @@
+//! What an adapter is not to forget while it is trained: flags of `shoal model train PACKAGE`.
+
+use clap::Args;
+use shoal_runtime::engine::Engine;
+use shoal_runtime::onnx::Model;
+use shoal_shadow::batch::{Distilled, Mix, MixedBatch, Road};
+use shoal_shadow::fit::load_predictor;
+use shoal_shadow::form::Form;
+use shoal_shadow::measure::SessionPredictor;
+use shoal_shadow::package::Description;
+use shoal_shadow::tune::{TuneOptions, Tuner};
+
+use crate::output::{Failure, Outcome};
+
+/// One own clip a batch: its squared gradient is a sample of the Fisher matrix's diagonal.
+const ONE: Mix = Mix { own: 1, augmented: 0, replayed: 0 };
+/// Samples over which that diagonal is taken.
+const FISHER_SAMPLES: u32 = 64;
+
+/// What holds an adapter back.
+#[derive(Args)]
+pub(super) struct Keep {
+    /// Adds (MU/2)·|x − start|² to what is minimised: the adapter stays near where it started
+    #[arg(long, value_name = "MU", value_parser = weight, conflicts_with = "ewc")]
+    pull: Option<f64>,
+    /// As --pull, each value as much as it matters for the footage that ships with the package (elastic weight consolidation;
+    /// importance of mean 1)
+    #[arg(long, value_name = "LAMBDA", value_parser = weight)]
+    ewc: Option<f64>,
+    /// Samples of a batch whose target is what the shipped model predicts, of the three that are augmented
+    #[arg(long, value_name = "SAMPLES", default_value_t = 0)]
+    distil: u8,
+}
+
+impl Keep {
+    /// What was asked for, by its flags.
+    pub(super) fn flags(&self) -> Vec<&'static str> {
+        let asked = [
+            ("--pull", self.pull.is_some()),
+            ("--ewc", self.ewc.is_some()),
+            ("--distil", self.distil > 0),
+        ];
+        asked.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect()
+    }
+
+    /// What tells this from other training.
+    pub(super) fn asked(&self) -> String {
+        format!("{:?} {:?} {}", self.pull, self.ewc, self.distil)
+    }
+
+    /// Pulls a tuner, which has taken no step, towards where it starts.
+    pub(super) fn hold(
+        &self,
+        tuner: &mut Tuner,
+        (model, package, engine): (&Model, &Description, &dyn Engine),
+        shipped: &[Road<'_>],
+        options: &TuneOptions,
+    ) -> Outcome {
+        let place = tuner.adapter();
+        if let Some(mu) = self.pull {
+            tuner.pull(&place, mu)?;
+        }
+        let Some(lambda) = self.ewc else { return Ok(()) };
+        let form = Form::of(package)?;
+        let mut source = MixedBatch::new(form, ONE, shipped.to_vec(), Vec::new(), options.seed)
+            .ok_or("--ewc holds what matters for the footage of the package, which has none")?;
+        let one = TuneOptions { mix: ONE, ahead: 1, parts: 1, ..*options };
+        let mut looking = Tuner::new(model, package, engine, Some(&place), &one)?;
+        let mut importance = looking.squared_gradients(&mut source, FISHER_SAMPLES)?;
+        let mean = importance.iter().map(|value| f64::from(*value)).sum::<f64>()
+            / importance.len().max(1) as f64;
+        if mean <= 0.0 {
+            return Err("--ewc: no gradient of the package's footage moves the adapter".into());
+        }
+        importance.iter_mut().for_each(|value| *value = (f64::from(*value) / mean) as f32);
+        Ok(tuner.hold(&place, &importance, lambda)?)
+    }
+
+    /// Whether samples are distilled.
+    pub(super) fn distils(&self) -> bool {
+        self.distil > 0
+    }
+
+    /// The batches of `source`, as many samples as asked distilled from the model as it ships.
+    pub(super) fn distilled<'a>(
+        &self,
+        source: MixedBatch<'a>,
+        (model, package, engine): (&Model, &Description, &dyn Engine),
+        options: &TuneOptions,
+    ) -> Result<Distilled<'a, SessionPredictor>, Failure> {
+        let (asked, most) = (usize::from(self.distil), source.augmented().len());
+        let teacher = load_predictor(model, package, engine, options.threads, None, asked)?;
+        let too_many = || format!("--distil {asked}: {most} samples of a batch are augmented");
+        Ok(Distilled::new(source, teacher).ok_or_else(too_many)?)
+    }
+}
+
+fn weight(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(weight) if weight > 0.0 && f64::is_finite(weight) => Ok(weight),
+        Ok(_) | Err(_) => Err("expected a number above 0".to_owned()),
+    }
+}
