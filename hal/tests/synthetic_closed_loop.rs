@@ -1,4 +1,5 @@
 //! The closed loop on generated roads, from outside: what is done has its consequences, and drivers are what they are said to be.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use shoal_hal::FrameShape;
 use shoal_hal::backend::synthetic::{

@@ -100,7 +100,7 @@ mod values {
     #[test]
     fn jerk_counts_where_no_force_does() {
         // 0.8 m/s² back and forth every half second: less than half of any force, but 3.2 m/s³ across.
-        let across = |index: usize| (0.0, if index / 5 % 2 == 0 { 0.8 } else { -0.8 });
+        let across = |index: usize| (0.0, if (index / 5).is_multiple_of(2) { 0.8 } else { -0.8 });
         let shaken = comfort(&rows(across), 0.1).unwrap();
         let still = comfort(&rows(|_| (0.0, 0.8)), 0.1).unwrap();
         assert!(shaken < still - 0.1, "{shaken} {still}");

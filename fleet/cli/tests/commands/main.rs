@@ -3,11 +3,11 @@
 
 mod bring;
 mod campaign;
+mod driving;
 mod fleet;
 mod policy;
 mod report;
 mod serving;
-mod terms;
 mod tokens;
 
 use std::path::{Path, PathBuf};
