@@ -69,14 +69,6 @@ pub enum FitError {
         /// The output.
         output: String,
     },
-    /// The package is not one of a policy.
-    #[error(
-        "model.toml {why}: a policy of this kind reads frames and the speed and says what it would do"
-    )]
-    NoPolicy {
-        /// What it lacks.
-        why: &'static str,
-    },
     /// A prediction cannot be read again.
     #[error(
         "a prediction cannot be fed back: {why}. Train on the next frame alone, or change the model"

@@ -20,12 +20,10 @@
 
 mod batch;
 mod drive;
-mod fit;
 mod pretrain;
 
-pub use self::batch::{PolicyBatch, PolicyClip, PolicySource};
-pub use self::drive::{PolicySession, PolicySessionError, Reflex};
-pub use self::fit::PolicyBinding;
+pub use self::batch::{PolicyClip, PolicySource};
+pub use self::drive::{PolicySession, Reflex};
 pub use self::pretrain::{PolicyProgress, pretrain_policy};
 
 use rand_chacha::ChaCha8Rng;

@@ -34,10 +34,17 @@ mod size {
 mod batches {
     use shoal_hal::FrameShape;
     use shoal_hal::backend::synthetic::SimulatedAction;
+    use shoal_shadow::batch::LessonBatch;
+    use shoal_shadow::form::Form;
     use shoal_shadow::grid::ActionGrid;
-    use shoal_shadow::policymodel::{PolicyBatch, PolicyClip, PolicySource};
+    use shoal_shadow::policymodel::{Architecture, PolicyClip, PolicySource, description};
 
     const SHAPE: FrameShape = FrameShape { width: 2, height: 1 };
+
+    fn batch(samples: usize) -> LessonBatch {
+        let package = description(&Architecture { width: 2, height: 1, ..Architecture::default() });
+        LessonBatch::new(Form::of_policy(&package).unwrap(), samples)
+    }
 
     /// The left pixel is bright; the driver steers left.
     fn clip() -> PolicyClip {
@@ -48,14 +55,15 @@ mod batches {
 
     #[test]
     fn a_mirrored_picture_is_steered_the_other_way() {
-        let mut batch = PolicyBatch::new(SHAPE, 16);
+        let mut batch = batch(16);
         PolicySource { seed: 1 }.fill(0, &[clip()], &mut batch);
         let mut seen = [0; 2];
         for sample in 0..16 {
-            let picture = &batch.frames[sample * 18..][..18];
+            let picture = &batch.frames()[sample * 18..][..18];
             let left = picture[16] > picture[17];
-            let action = ActionGrid::v1().centre(batch.target[sample] as usize);
+            let action = ActionGrid::v1().centre(batch.target()[sample] as usize);
             assert_eq!(action.curvature_per_m > 0.0, left);
+            assert!((batch.motion()[sample] - 10.0 / 30.0).abs() < 1e-6);
             assert!((action.acceleration_m_s2 + 1.0).abs() < 0.5);
             seen[usize::from(left)] += 1;
         }
@@ -65,9 +73,9 @@ mod batches {
     #[test]
     fn batches_repeat_from_seed_and_step() {
         let fill = |seed, step| {
-            let mut batch = PolicyBatch::new(SHAPE, 8);
+            let mut batch = batch(8);
             PolicySource { seed }.fill(step, &[clip()], &mut batch);
-            batch.frames
+            batch.frames().to_vec()
         };
         assert_eq!(fill(1, 1), fill(1, 1));
         assert_ne!(fill(1, 1), fill(1, 2));
@@ -252,9 +260,10 @@ mod controls {
 
 mod learning {
     use std::num::NonZeroUsize;
+    use std::time::Duration;
 
-    use shoal_hal::FrameShape;
     use shoal_hal::backend::synthetic::{Region, Road, Start, lesson};
+    use shoal_hal::{FrameShape, Moment, Motion};
     use shoal_runtime::engine::testing::ort_or_skip;
     use shoal_shadow::policymodel::{
         Architecture, PolicyClip, PolicyProgress, PolicySession, build, description,
@@ -300,11 +309,16 @@ mod learning {
             PolicySession::load(&trained, &package, &engine, NonZeroUsize::MIN).unwrap();
         let road = Road { region: Region::Snow, seed: 3_000_000 };
         let closed = road.closed_loop(shape, 10.0, Start::default()).unwrap();
-        let frame = closed.moment().frame.unwrap();
-        let action = policy.act(frame, 12.0).unwrap();
+        let frame = closed.moment().frame;
+        let mut at = |speed_m_s| {
+            policy.restart();
+            let motion = Motion { speed_m_s: Some(speed_m_s), ..Motion::default() };
+            let since_start = Duration::ZERO;
+            policy.act(&Moment { frame, motion: Some(motion), since_start }).unwrap()
+        };
+        let action = at(12.0);
         assert!(action.curvature_1_m.abs() < 0.1 && action.acceleration_m_s2.abs() < 5.0);
-        policy.restart();
-        assert_eq!(policy.act(frame, 12.0).unwrap(), action);
-        assert_ne!(policy.act(frame, 30.0).unwrap(), action, "the speed is read");
+        assert_eq!(at(12.0), action);
+        assert_ne!(at(30.0), action, "the speed is read");
     }
 }

@@ -45,6 +45,25 @@ impl LessonBatch {
         self.target.len()
     }
 
+    /// What its samples are of.
+    pub fn form(&self) -> &Form {
+        &self.form
+    }
+
+    /// Sets what a sample is to teach, and gives room for what is seen and known there: frames
+    /// (`[frames, 3, height, width]`) and motion (`[rows, columns]`).
+    pub(crate) fn set(
+        &mut self,
+        index: usize,
+        bin: usize,
+        weight: f32,
+    ) -> (&mut [f32], &mut [f32]) {
+        let (frames, values) = (self.form.frames_len(), self.form.motion.len());
+        self.target[index] = bin as i64;
+        self.weight[index] = weight;
+        (&mut self.frames[index * frames..][..frames], &mut self.motion[index * values..][..values])
+    }
+
     /// `[samples, frames, 3, height, width]`, values in `[0, 1]`, oldest first.
     pub fn frames(&self) -> &[f32] {
         &self.frames
@@ -165,8 +184,9 @@ impl<'a> Lessons<'a> {
         draws: &mut Draws,
         batch: &mut LessonBatch,
     ) {
-        let (frames, values) = (self.form.frames_len(), self.form.motion.len());
         let flip = draws.happens(0.5);
+        let did = if flip { lesson.did.mirrored() } else { lesson.did };
+        let (planes, moved) = batch.set(index, did.bin().unwrap_or(0), lesson.weight);
         let view = View {
             window: Window::WHOLE,
             flip,
@@ -177,15 +197,11 @@ impl<'a> Lessons<'a> {
             drift: None,
             hide_motion: false,
         };
-        let planes = &mut batch.frames[index * frames..][..frames];
         self.painter.paint(lesson.footage, &view, 0, self.form.shape, planes);
         let motion = |back: usize| {
             lesson.footage.motion(lesson.at + 1 - back).map(|motion| seen(motion, flip, 1.0))
         };
-        self.form.motion.write(motion, &mut batch.motion[index * values..][..values]);
-        let did = if flip { lesson.did.mirrored() } else { lesson.did };
-        batch.target[index] = did.bin().map_or(0, |bin| bin as i64);
-        batch.weight[index] = lesson.weight;
+        self.form.motion.write(motion, moved);
     }
 }
 

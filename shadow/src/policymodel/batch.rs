@@ -1,9 +1,9 @@
 //! Batches of what a driver saw and did.
 
-use shoal_hal::FrameShape;
 use shoal_hal::backend::synthetic::SimulatedAction;
+use shoal_hal::{FrameShape, Motion};
 
-use super::FRAMES;
+use crate::batch::LessonBatch;
 use crate::chance::{Draws, Purpose};
 use crate::grid::{Action, ActionGrid};
 
@@ -18,35 +18,6 @@ pub struct PolicyClip {
     pub speed_m_s: Vec<f32>,
     /// What is to be learnt at each frame.
     pub actions: Vec<SimulatedAction>,
-}
-
-/// The tensors of one step.
-#[derive(Clone, Debug)]
-pub struct PolicyBatch {
-    /// `[samples, 3, 3, height, width]`, values in `[0, 1]`, oldest first.
-    pub frames: Vec<f32>,
-    /// `[samples, 1]`, m/s.
-    pub speed_m_s: Vec<f32>,
-    /// Bins of the action grid, `[samples]`.
-    pub target: Vec<i64>,
-    samples: usize,
-    shape: FrameShape,
-}
-
-impl PolicyBatch {
-    /// Room for so many samples of frames of `shape`.
-    #[must_use]
-    pub fn new(shape: FrameShape, samples: usize) -> Self {
-        let frames = vec![0.0; samples * FRAMES * shape.bytes()];
-        let (speed_m_s, target) = (vec![0.0; samples], vec![0; samples]);
-        PolicyBatch { frames, speed_m_s, target, samples, shape }
-    }
-
-    /// How many samples it holds.
-    #[must_use]
-    pub fn samples(&self) -> usize {
-        self.samples
-    }
 }
 
 /// Draws batches from clips, seen as other cameras and on the other side of the road would.
@@ -64,28 +35,30 @@ impl PolicySource {
     ///
     /// # Panics
     /// If there is no clip, or one is empty or of another shape than the batch.
-    pub fn fill(&self, step: u64, clips: &[PolicyClip], batch: &mut PolicyBatch) {
-        for sample in 0..batch.samples {
+    pub fn fill(&self, step: u64, clips: &[PolicyClip], batch: &mut LessonBatch) {
+        let (shape, count) = (batch.form().shape, batch.form().frames);
+        let motion_input = batch.form().motion.clone();
+        for sample in 0..batch.samples() {
             let mut draws = Draws::new(Purpose::Pretraining, self.seed, step, sample as u64);
             let clip = &clips[draws.index(clips.len())];
-            assert_eq!(clip.shape, batch.shape, "frames of the batch's shape");
+            assert_eq!(clip.shape, shape, "frames of the batch's shape");
             let last = draws.index(clip.actions.len());
             let view = View::draw(&mut draws);
-            let sizes = batch.shape.bytes();
-            let into = &mut batch.frames[sample * FRAMES * sizes..][..FRAMES * sizes];
-            for (frame, into) in into.chunks_exact_mut(sizes).enumerate() {
-                let index = (last + frame + 1).saturating_sub(FRAMES);
-                view.write(&clip.frames[index * sizes..][..sizes], batch.shape, into);
-            }
-            batch.speed_m_s[sample] = clip.speed_m_s[last];
-            let action = clip.actions[last];
-            let curvature =
-                if view.mirrored { -action.curvature_1_m } else { action.curvature_1_m };
+            let sign = if view.mirrored { -1.0 } else { 1.0 };
             let action = Action {
-                curvature_per_m: f64::from(curvature),
-                acceleration_m_s2: f64::from(action.acceleration_m_s2),
+                curvature_per_m: sign * f64::from(clip.actions[last].curvature_1_m),
+                acceleration_m_s2: f64::from(clip.actions[last].acceleration_m_s2),
             };
-            batch.target[sample] = ActionGrid::v1().bin(action) as i64;
+            let (planes, motion) = batch.set(sample, ActionGrid::v1().bin(action), 1.0);
+            for (frame, planes) in planes.chunks_exact_mut(shape.bytes()).enumerate() {
+                let index = (last + frame + 1).saturating_sub(count);
+                view.write(&clip.frames[index * shape.bytes()..][..shape.bytes()], shape, planes);
+            }
+            let known = |back: usize| {
+                let speed_m_s = clip.speed_m_s[(last + 1).saturating_sub(back)];
+                Some(Motion { speed_m_s: Some(speed_m_s), ..Motion::default() })
+            };
+            motion_input.write(known, motion);
         }
     }
 }

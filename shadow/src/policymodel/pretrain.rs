@@ -2,13 +2,14 @@
 
 use std::sync::mpsc;
 
-use shoal_hal::FrameShape;
 use shoal_runtime::engine::Engine;
 use shoal_runtime::onnx::Model;
 use shoal_runtime::train::StepReport;
 
-use super::{PolicyBatch, PolicyBinding, PolicyClip, PolicySource};
-use crate::fit::FitError;
+use super::{PolicyClip, PolicySource};
+use crate::batch::LessonBatch;
+use crate::fit::{FitError, Policy};
+use crate::form::Form;
 use crate::package::Description;
 use crate::pretrain::{PoolOptions, PretrainOptions, whole, write_back};
 
@@ -39,10 +40,8 @@ pub fn pretrain_policy(
     options: &PretrainOptions,
     mut tell: impl FnMut(PolicyProgress),
 ) -> Result<Model, FitError> {
-    let (all, mut fit) = whole::<PolicyBinding>(model, package, engine, &[], options)?;
-    let frames = package.frames.as_ref().ok_or(FitError::NoPolicy { why: "binds no [frames]" })?;
-    let shape: FrameShape = frames.shape;
-    let mut batch = PolicyBatch::new(shape, options.samples);
+    let mut batch = LessonBatch::new(Form::of_policy(package)?, options.samples);
+    let (all, mut fit) = whole::<Policy>(model, package, engine, &[], options)?;
     let source = PolicySource { seed: options.seed };
     std::thread::scope(|scope| {
         let (sender, clips) = mpsc::sync_channel(4);

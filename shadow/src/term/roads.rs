@@ -85,7 +85,7 @@ impl Roads {
         let mut truths = Vec::new();
         for _ in 0..u64::from(self.seconds) * RATE_HZ as u64 {
             let truth = closed.truth();
-            let action = reflex.act(closed.moment().frame.unwrap_or_default(), &truth)?;
+            let action = reflex.act(&closed.moment(), &truth)?;
             truths.push(truth);
             if truth.event.is_some() {
                 closed.recover();
@@ -115,7 +115,7 @@ pub fn demand(
     let mut asked = Vec::with_capacity(rows);
     for _ in 0..rows {
         let truth = closed.truth();
-        let action = reflex.act(closed.moment().frame.unwrap_or_default(), &truth)?;
+        let action = reflex.act(&closed.moment(), &truth)?;
         let speed = f64::from(truth.speed_m_s);
         asked.push(Row {
             speed_m_s: speed,
