@@ -4,18 +4,22 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use clap::Args;
-use shoal_hal::Part;
+use shoal_hal::{Drive, Part};
+use shoal_runtime::adapter::Adapter;
 use shoal_runtime::engine::Engine;
 use shoal_runtime::onnx::Model;
+use shoal_shadow::batch::Lessons;
 use shoal_shadow::fit::load_policy;
 use shoal_shadow::form::Form;
 use shoal_shadow::grid::Geometry;
+use shoal_shadow::hindsight::Known;
 use shoal_shadow::measure::policy::{AgreementReport, agreement};
 use shoal_shadow::package::{Description, Package};
+use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner};
 
 use crate::data;
 use crate::model::bake::read_adapter;
-use crate::output::{Failure, Outcome};
+use crate::output::{Failure, Outcome, Progress};
 
 /// Whether a package is one of a policy alone.
 pub(crate) fn is_policy(package: &Description) -> bool {
@@ -69,6 +73,53 @@ impl Policies<'_> {
         let mut policy =
             load_policy(&model, description, &*self.engine, self.threads, adapter.as_ref())?;
         Ok(agreement(&mut policy, &drives, part, &self.geometry)?)
+    }
+}
+
+impl Policies<'_> {
+    /// Tunes the policy on what drivers did in the tuning part of the drives in a directory, weighted by hindsight.
+    pub(crate) fn train(
+        &self,
+        start: Option<&Path>,
+        directory: &Path,
+        (options, steps): (&PolicyTuneOptions, u32),
+    ) -> Result<Adapter, Failure> {
+        let description = self.package.description();
+        let form = Form::of_policy(description)?;
+        let model = Model::read(&self.package.model_path())?;
+        let start = start.map(|adapter| read_adapter(&model, adapter)).transpose()?;
+        let drives = data::recorded(directory, form.shape, form.rate_hz, Some(form.context))?;
+        let mut lessons = Lessons::new(form.clone(), options.seed).holding_speed();
+        for drive in &drives {
+            self.learn_from(drive, &form, &mut lessons);
+        }
+        if lessons.is_empty() {
+            return Err("no drive tells how it was steered: there is nothing to imitate".into());
+        }
+        let (count, left) = (lessons.len(), 100.0 * lessons.weight_mean());
+        eprintln!("{count} moments; hindsight leaves {left:.0} % of what they teach");
+        let engine = &*self.engine;
+        let mut tuner = PolicyTuner::new(&model, description, engine, start.as_ref(), options)?;
+        let (mut progress, name) = (Progress::new(), engine.describe());
+        tuner.run(&mut lessons, steps, |report| {
+            let text = format!("steps with {name}, loss {:.4}", report.loss);
+            progress.show(report.step.get(), u64::from(steps), text);
+        })?;
+        Ok(tuner.adapter())
+    }
+
+    fn learn_from<'a>(&self, drive: &'a Drive, form: &Form, lessons: &mut Lessons<'a>) {
+        let motion = |at| drive.motion(at).unwrap_or_default();
+        let known: Vec<Known> =
+            (0..drive.len()).map(|at| Known::of(&motion(at), &self.geometry)).collect();
+        let split = drive.split(form.context);
+        let added = lessons.add(drive, split.spans(Part::Tuning), &known, &self.geometry, &[]);
+        let name = &drive.name;
+        if added > 0 && known.iter().all(|known| known.acceleration_m_s2.is_none()) {
+            eprintln!("{name} knows no acceleration: who drives there is taken to hold the speed");
+        } else if added == 0 {
+            eprintln!("{name} does not tell how it was steered: nothing is learnt from it");
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use shoal_shadow::clip::Clips;
 use shoal_shadow::fit::{Extent, Source};
 use shoal_shadow::form::Form;
 use shoal_shadow::package::Package;
-use shoal_shadow::tune::{TokenTuneOptions, TuneOptions, Tuner};
+use shoal_shadow::tune::{PolicyTuneOptions, TokenTuneOptions, TuneOptions, Tuner};
 
 use super::bake::read_adapter;
 use super::fit::fit;
@@ -19,6 +19,7 @@ use super::keep::Keep;
 use super::open::result_path;
 use super::saved::Saved;
 use crate::output::{Failure, Outcome, Progress};
+use crate::policy::{GeometryArgs, Policies, is_policy};
 use crate::tokens::{Tokens, is_token_model};
 use crate::{EngineArgs, PackageArgs, data};
 
@@ -26,7 +27,8 @@ use crate::{EngineArgs, PackageArgs, data};
 const STEPS: u32 = 100;
 
 /// Train an adapter of a package on the tuning part of drives, with recipe R. A package of tokens on
-/// logs: the adapter is measured on their pack part as it is trained, and the best one is kept.
+/// logs: the adapter is measured on their pack part as it is trained, and the best one is kept. A policy: on what the
+/// drivers did, each moment weighted by what came of it.
 /// A bare ONNX file is fitted, without data, to its own outputs under perturbed inputs.
 ///
 /// Example: shoal model train models/world --data drives --steps 100 -o adapter
@@ -63,6 +65,8 @@ pub(crate) struct Train {
     memory_limit: Option<u64>,
     #[command(flatten)]
     keep: Keep,
+    #[command(flatten)]
+    geometry: GeometryArgs,
     /// Goes on from this file if it is there; written at the end, and every 50 steps
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
@@ -110,7 +114,8 @@ impl Train {
         }
         let package = self.package.open()?;
         let description = package.description();
-        if is_token_model(description) {
+        let (tokens, policy) = (is_token_model(description), is_policy(description));
+        if tokens || policy {
             let frames = self.memory_limit.is_some() || self.checkpoint.is_some();
             if self.roll_out > 1 || self.parts > 1 || frames {
                 let only = "--roll-out, --parts, --memory-limit and --checkpoint are for packages of frames";
@@ -119,9 +124,35 @@ impl Train {
             if let Some(flag) = self.keep.flags().first() {
                 return Err(format!("{flag} is for a package of frames").into());
             }
+        }
+        if tokens {
             return self.train_tokens(&package, &output);
         }
+        if policy {
+            return self.train_policy(&package, &output);
+        }
         self.train_package(&package, &output)
+    }
+
+    fn train_policy(&self, package: &Package, output: &Path) -> Outcome {
+        let options = PolicyTuneOptions::default();
+        let options = PolicyTuneOptions {
+            learning_rate: self.learning_rate.unwrap_or(options.learning_rate),
+            seed: self.seed,
+            threads: self.engine.threads(),
+            ..options
+        };
+        let policies = Policies {
+            package,
+            engine: self.engine.open()?,
+            threads: options.threads,
+            geometry: self.geometry.open()?,
+        };
+        let steps = self.steps.unwrap_or(STEPS);
+        let adapter = policies.train(self.adapter.as_deref(), self.data()?, (&options, steps))?;
+        adapter.write_peft(output)?;
+        println!("{}", output.display());
+        Ok(())
     }
 
     fn train_package(&self, package: &Package, output: &Path) -> Outcome {

@@ -74,3 +74,39 @@ fn a_policy_is_compared_with_the_driver_and_reports_as_json() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("the driver's action is not known"), "{said}");
 }
+
+/// The network of the default policy, drawn and not trained, imitates the driver of a tub, and is nearer to him afterwards.
+#[test]
+fn a_policy_is_tuned_on_what_a_driver_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tubs, policy) = (tub(folder.path()), folder.path().join("policy"));
+    let adapter = folder.path().join("adapter");
+    let done = |args: &[&str]| {
+        let output = shoal(args);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output
+    };
+    done(&["model", "init", text(&policy), "--policy"]);
+    let vehicle = ["--wheelbase", "2.7", "--steering-ratio", "1", "--engine", engine()];
+    let train = ["model", "train", text(&policy), "--data", text(&tubs), "--steps", "30"];
+    let output = done(&[&train[..], &["-o", text(&adapter)], &vehicle].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("tub knows no acceleration") && said.contains("hindsight"), "{said}");
+    let eval = ["eval", text(&policy), "--data", text(&tubs), "--json"];
+    let nats = |more: &[&str]| {
+        let output = done(&[&eval[..], &vehicle, more].concat());
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["drives"][0]["predictors"][0]["nats"].as_f64().unwrap()
+    };
+    let (before, after) = (nats(&[]), nats(&["--adapter", text(&adapter)]));
+    assert!(after < before - 0.3, "{after} nats from {before}");
+
+    let refuses = |more: &[&str], why: &str| {
+        let output =
+            shoal(&[&train[..], &["-o", text(&folder.path().join("none"))], more].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(why), "{said}");
+    };
+    refuses(&["--roll-out", "2"], "packages of frames");
+    refuses(&["--steering-ratio", "0"], "above 0");
+}
