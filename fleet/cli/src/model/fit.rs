@@ -7,7 +7,6 @@ use shoal_runtime::engine::Engine;
 use shoal_runtime::fit::{FitOptions, Told, fit as fit_adapter};
 
 use super::graft::Sites;
-use super::train::planned;
 use crate::output::{Outcome, Progress};
 
 /// Fits an adapter to the model's own outputs under perturbed inputs, and writes it as a PEFT directory.
@@ -50,4 +49,18 @@ pub(super) fn fit(
     fitted.adapter.write_peft(output)?;
     println!("{}", output.display());
     Ok(())
+}
+
+/// What is said of the memory of a step, before the first one.
+pub(super) fn planned(bytes: u64, parts: usize, segments: usize) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    let how = |count: usize, of: &str| match count {
+        0 | 1 => String::new(),
+        more => format!(", in {more} {of}"),
+    };
+    format!(
+        "a step takes {mib:.1} MiB at its highest, by plan{}{}",
+        how(parts, "parts"),
+        how(segments, "segments")
+    )
 }

@@ -13,7 +13,7 @@ use shoal_shadow::package::Package;
 use shoal_shadow::tune::{PolicyTuneOptions, TokenTuneOptions, TuneOptions, Tuner};
 
 use super::bake::read_adapter;
-use super::fit::fit;
+use super::fit::{fit, planned};
 use super::graft::Sites;
 use super::keep::Keep;
 use super::open::result_path;
@@ -80,20 +80,6 @@ pub(crate) struct Train {
     sites: Sites,
     #[command(flatten)]
     engine: EngineArgs,
-}
-
-/// What is said of the memory of a step, before the first one.
-pub(super) fn planned(bytes: u64, parts: usize, segments: usize) -> String {
-    let mib = bytes as f64 / f64::from(1 << 20);
-    let how = |count: usize, of: &str| match count {
-        0 | 1 => String::new(),
-        more => format!(", in {more} {of}"),
-    };
-    format!(
-        "a step takes {mib:.1} MiB at its highest, by plan{}{}",
-        how(parts, "parts"),
-        how(segments, "segments")
-    )
 }
 
 /// Steps from one checkpoint to the next.
