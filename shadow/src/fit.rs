@@ -506,7 +506,7 @@ pub(crate) fn plan<B: Binding>(
 
 /// The one loss that a package asks for, if it is of one of these kinds and on this output: batches have targets for no
 /// other.
-pub(crate) fn only_loss(
+fn only_loss(
     package: &Description,
     kinds: &[&'static str],
     output: &str,

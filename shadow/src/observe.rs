@@ -165,12 +165,17 @@ impl Observer {
         Ok(Some(self.disagreement.rank(disagreement)))
     }
 
-    /// On the grid what the driver did, and the bin of the curvature that the model proposed (its median); `None` if the model
-    /// says nothing there.
+    /// What a motion says the driver did, on the grid.
     #[must_use]
-    pub fn on_the_grid(&self, output: &[f32], driver: &Motion) -> Option<(Did, usize)> {
+    pub fn did(&self, driver: &Motion) -> Did {
+        Did::of(driver, &self.geometry)
+    }
+
+    /// The bin of the curvature that the model proposed (its median); `None` if it says nothing on the grid.
+    #[must_use]
+    pub fn proposed(&self, output: &[f32]) -> Option<usize> {
         let opinion = Opinion::read(&self.action.as_ref()?.reading, output)?;
-        Some((Did::of(driver, &self.geometry), opinion.curvature_median()))
+        Some(opinion.curvature_median())
     }
 
     /// The same observer in a vehicle of another [`Geometry`]: it says which curvature the driver steers.

@@ -24,7 +24,7 @@ mod pretrain;
 
 pub use self::batch::{PolicyClip, PolicySource};
 pub use self::drive::{PolicySession, Reflex};
-pub use self::pretrain::{PolicyProgress, pretrain_policy};
+pub use self::pretrain::pretrain_policy;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};

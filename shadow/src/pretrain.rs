@@ -115,7 +115,21 @@ pub fn pretrain(
     let form = Form::of(package).map_err(FitError::from)?;
     let mut batch = Batch::new(form.clone(), options.samples);
     let mut draw = Pretraining::new(form, options.seed);
+    let fill = |step: u64, held: &[Frames], batch: &mut Batch| {
+        let source = |draws: &mut Draws| pick(draws, held, footage, options.footage_share);
+        Ok::<(), PretrainError>(draw.fill(step, source, batch)?)
+    };
+    step_on_pool((make, pool), (&mut fit, &mut batch, options.steps), fill, &mut tell)?;
+    Ok(write_back(model, &all, &mut fit)?)
+}
 
+/// Takes `steps` steps, each on a batch that `fill` makes of the clips held; `make` gives clip number i, on a thread of its own.
+pub(crate) fn step_on_pool<C: Send, B: Binding, E: From<FitError>>(
+    (make, pool): (&(impl Fn(u64) -> C + Sync), PoolOptions),
+    (fit, batch, steps): (&mut Fit<B>, &mut B::Batch, u32),
+    mut fill: impl FnMut(u64, &[C], &mut B::Batch) -> Result<(), E>,
+    tell: &mut impl FnMut(Progress),
+) -> Result<(), E> {
     std::thread::scope(|scope| {
         let (sender, clips) = mpsc::sync_channel(4);
         scope.spawn(move || {
@@ -123,16 +137,14 @@ pub fn pretrain(
             // Ends when the receiver is gone.
             while numbers.next().is_some_and(|number| sender.send(make(number)).is_ok()) {}
         });
-        let mut held: Vec<Frames> = Vec::with_capacity(pool.clips);
+        let mut held: Vec<C> = Vec::with_capacity(pool.clips);
         while held.len() < pool.clips {
             held.extend(clips.recv());
             tell(Progress::Pool { clips: held.len(), wanted: pool.clips });
         }
-        for step in 0..options.steps {
-            let source = |draws: &mut Draws| pick(draws, &held, footage, options.footage_share);
-            draw.fill(u64::from(step), source, &mut batch)?;
-            let report = fit.step(&batch)?;
-            tell(Progress::Step(report));
+        for step in 0..steps {
+            fill(u64::from(step), &held, batch)?;
+            tell(Progress::Step(fit.step(batch)?));
             if (step + 1) % pool.steps_a_clip == 0
                 && let Ok(clip) = clips.recv()
             {
@@ -140,9 +152,8 @@ pub fn pretrain(
                 held[oldest] = clip;
             }
         }
-        Ok::<(), PretrainError>(())
-    })?;
-    Ok(write_back(model, &all, &mut fit)?)
+        Ok(())
+    })
 }
 
 /// Trains all weights of a token model that `weights` select on `rows`, drawn with equal chances.

@@ -266,10 +266,9 @@ mod learning {
     use shoal_hal::{FrameShape, Moment, Motion};
     use shoal_runtime::engine::testing::ort_or_skip;
     use shoal_shadow::policymodel::{
-        Architecture, PolicyClip, PolicyProgress, PolicySession, build, description,
-        pretrain_policy,
+        Architecture, PolicyClip, PolicySession, build, description, pretrain_policy,
     };
-    use shoal_shadow::pretrain::{PoolOptions, PretrainOptions};
+    use shoal_shadow::pretrain::{PoolOptions, PretrainOptions, Progress};
 
     fn clip(number: u64, shape: FrameShape) -> PolicyClip {
         let driven = lesson(1, number, shape, 8);
@@ -291,7 +290,7 @@ mod learning {
         let run = || {
             let mut losses = Vec::new();
             let tell = |told| {
-                if let PolicyProgress::Step(step) = told {
+                if let Progress::Step(step) = told {
                     losses.push(step.loss);
                 }
             };

@@ -426,12 +426,11 @@ impl Watch {
             seen.disagreement = Some(disagreement.value);
             seen.disagreement_rank = disagreement.rank;
             let unusual = disagreement.rank.is_some_and(|rank| rank >= self.rank_min);
-            if let Some((did, proposed)) = self.observer.on_the_grid(would, &did) {
-                let proposed = Some(proposed).filter(|_| unusual);
-                // The policy saw it earlier: as unusual as anything can be.
-                if self.corrections.handle_moment(index, &did, proposed).is_some() {
-                    seen.disagreement_rank = Some(1.0);
-                }
+            let proposed = if unusual { self.observer.proposed(would) } else { None };
+            // The policy saw it earlier: as unusual as anything can be.
+            let did = self.observer.did(&did);
+            if self.corrections.handle_moment(index, &did, proposed).is_some() {
+                seen.disagreement_rank = Some(1.0);
             }
         }
         Ok(seen)

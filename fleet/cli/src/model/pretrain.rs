@@ -7,7 +7,7 @@ use shoal_runtime::onnx::Model;
 use shoal_shadow::clip::Frames;
 use shoal_shadow::form::Form;
 use shoal_shadow::package::{DESCRIPTION_FILE, Package};
-use shoal_shadow::policymodel::{PolicyClip, PolicyProgress, pretrain_policy};
+use shoal_shadow::policymodel::{PolicyClip, pretrain_policy};
 use shoal_shadow::pretrain::{PoolOptions, PretrainOptions, Progress as Told, pretrain};
 use shoal_shadow::tune::TokenTuneOptions;
 
@@ -138,13 +138,13 @@ impl Pretrain {
         let mut progress = Progress::new();
         let mut loss = f32::NAN;
         let tell = |told| match told {
-            PolicyProgress::Pool { clips, wanted } => {
+            Told::Pool { clips, wanted } => {
                 progress.show(clips as u64, wanted as u64, "lessons");
                 if clips == wanted {
                     progress = Progress::new();
                 }
             }
-            PolicyProgress::Step(step) => {
+            Told::Step(step) => {
                 loss = if loss.is_nan() { step.loss } else { 0.98 * loss + 0.02 * step.loss };
                 let text = format!("steps with {}, loss {loss:.4}", engine.describe());
                 progress.show(step.step.get(), u64::from(self.steps), text);
