@@ -22,6 +22,7 @@
 //! What nobody knows is not held against the driver: a factor of 1. `bad` is our choice, about twice `good`.
 
 use shoal_hal::Motion;
+use shoal_hal::backend::synthetic::Truth;
 
 use crate::grid::Geometry;
 
@@ -60,6 +61,17 @@ impl Known {
             curvature_per_m: motion.steering_rad.map(curvature),
             lateral_m_s2: motion.lateral_acceleration_m_s2.map(f64::from),
             ..Known::default()
+        }
+    }
+
+    /// The same with what is true of a generated road beside it: who is ahead, and how near the edge is.
+    #[must_use]
+    pub fn beside(self, truth: &Truth) -> Self {
+        Known {
+            gap_m: truth.leader.map(|leader| f64::from(leader.gap_m)),
+            leader_m_s: truth.leader.map(|leader| f64::from(leader.speed_m_s)),
+            edge_m: Some(f64::from(truth.edges_m[0].min(truth.edges_m[1]))),
+            ..self
         }
     }
 

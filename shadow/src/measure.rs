@@ -11,6 +11,8 @@
 //! [`COPY_PSNR_MAX_DB`]. Skill may be negative. Clips are read in batches; what is kept of each is
 //! three numbers.
 
+mod habits;
+pub mod imitation;
 pub mod policy;
 mod report;
 mod session;
@@ -112,7 +114,8 @@ pub fn copy_psnr_db(footage: &dyn Footage) -> f64 {
     mean.map_or(f64::INFINITY, psnr_db)
 }
 
-/// Squared errors of one drive's clips, in order of time; of a log of tokens the nats of its rows.
+/// Squared errors of one drive's clips, in order of time; of a log of tokens the nats of its rows; of imitation the weighted
+/// distances of its moments.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Errors {
     /// Of the prediction, per clip or row.
@@ -301,7 +304,7 @@ pub fn measure(
     let mut measured = Vec::with_capacity(drives.len());
     for drive in drives {
         for clips in &drive.clips {
-            check_form(drive, clips, predictor.form())?;
+            check_form(&drive.name, clips.footage(), clips.context(), predictor.form())?;
         }
         let next = buffers.errors(predictor, drive, 1)?.swap_remove(0);
         let rollout = match horizon {
@@ -331,7 +334,7 @@ pub fn measure_together(
     let mut measured = vec![of_one; predictor.adapters()];
     for drive in drives {
         for clips in &drive.clips {
-            check_form(drive, clips, predictor.form())?;
+            check_form(&drive.name, clips.footage(), clips.context(), predictor.form())?;
         }
         let errors = buffers.errors(predictor, drive, 1)?;
         for (measured, next) in measured.iter_mut().zip(errors) {
@@ -341,10 +344,15 @@ pub fn measure_together(
     Ok(measured)
 }
 
-fn check_form(drive: &DriveClips<'_>, clips: &Clips<'_>, form: &Form) -> Result<(), MeasureError> {
-    let (shape, rate_hz) = (clips.footage().shape(), clips.footage().rate_hz());
+fn check_form(
+    drive: &str,
+    footage: &dyn Footage,
+    context: usize,
+    form: &Form,
+) -> Result<(), MeasureError> {
+    let (shape, rate_hz) = (footage.shape(), footage.rate_hz());
     let same_rate = (rate_hz - form.rate_hz).abs() <= 1e-6 * form.rate_hz;
-    if shape == form.shape && same_rate && clips.context() == form.context {
+    if shape == form.shape && same_rate && context == form.context {
         return Ok(());
     }
     let text = |shape: FrameShape, rate_hz: f64, context: usize| {
@@ -352,8 +360,8 @@ fn check_form(drive: &DriveClips<'_>, clips: &Clips<'_>, form: &Form) -> Result<
         format!("{width}×{height} at {rate_hz} Hz with {context} past frames a clip")
     };
     Err(MeasureError::Form {
-        drive: drive.name.clone(),
-        got: text(shape, rate_hz, clips.context()),
+        drive: drive.to_owned(),
+        got: text(shape, rate_hz, context),
         want: text(form.shape, form.rate_hz, form.context),
     })
 }

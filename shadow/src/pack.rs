@@ -10,15 +10,20 @@
 //! all this module reads. Signing is its caller's: the exact bytes of `pack.json`
 //! ([`Pack::manifest_bytes`]) fit into one envelope of kind document.
 //!
-//! A pack holds no motion: models that read it are given zeros.
+//! A pack of skill holds no motion: models that read it are given zeros. A pack of imitation holds, after the frames of every
+//! run, a row of five f32 (little-endian) a frame: speed (m/s), angle of the steering wheel (rad), acceleration along (m/s²) and
+//! across (m/s²), each NaN where nobody knows it, and the weight that hindsight gives the moment, 0 to 1. Its manifest names the
+//! action grid and every vehicle's geometry, so that whoever names the pack's hash commits to both.
 
 mod build;
 mod manifest;
 mod read;
+mod rows;
 
-pub use build::{BuildPackError, PackOptions, build};
-pub use manifest::{Manifest, ManifestError, Metric, PackDrive, PackPart, PackRun};
+pub use build::{Acted, BuildPackError, PackOptions, build, build_imitation};
+pub use manifest::{Manifest, ManifestError, Metric, PackDrive, PackGeometry, PackPart, PackRun};
 pub use read::{Footages, Pack, PackFootage, ReadPackError};
+pub use rows::{RejectRow, Row};
 
 /// Name of the manifest in a pack's directory.
 pub const MANIFEST_FILE: &str = "pack.json";

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use shoal_hal::backend::recorded::comma::{LOG_RATE_HZ, Log};
 use shoal_hal::backend::recorded::npy::{Array, Data, read_npy};
 use shoal_hal::backend::recorded::{Drives, RecordedOptions};
-use shoal_hal::{FrameShape, Motion, Part, Span};
+use shoal_hal::{Drive, FrameShape, Motion, Part, Span};
 use shoal_runtime::adapter::Adapter;
 use shoal_runtime::engine::ort::Ort;
 use shoal_runtime::engine::testing::ort_or_skip;
@@ -20,9 +20,13 @@ use shoal_shadow::fit::load_policy;
 use shoal_shadow::form::Form;
 use shoal_shadow::grid::{ActionGrid, BINS, Geometry, SHA256};
 use shoal_shadow::hindsight::{Known, weights};
+use shoal_shadow::measure::Measurement;
+use shoal_shadow::measure::imitation::imitation;
 use shoal_shadow::measure::policy::agreement;
 use shoal_shadow::opinion::Did;
+use shoal_shadow::pack::{Acted, Pack, PackOptions, build_imitation};
 use shoal_shadow::package::{Description, Package};
+use shoal_shadow::stats::BOOTSTRAP_DRAWS;
 use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -124,6 +128,44 @@ fn hindsight_keeps_a_bad_driver_from_teaching() {
         judging < trusting - 0.3,
         "{judging} with hindsight, {trusting} without, {alone} alone"
     );
+}
+
+/// The value of a pack of a good driver, of an adapter; with it that of another beside it, and of the pack read again.
+#[test]
+fn a_policy_that_learnt_from_the_driver_imitates_him_on_a_pack() {
+    let Some(ort) = ort_or_skip() else { return };
+    let (good, geometry) = (road(false), Geometry::default());
+    let drive = |road: &Frames, name: &str| {
+        use shoal_shadow::clip::Footage;
+        let bytes = (0..road.len()).flat_map(|at| road.frame(at).to_vec()).collect();
+        let motion = (0..road.len()).map(|at| road.motion(at)).collect();
+        Drive::new(name.into(), [1; 32], 10.0, SHAPE, bytes, motion)
+    };
+    let drives = [drive(&good, "good"), drive(&road(true), "wrong")];
+    let acted = drives.each_ref().map(|drive| Acted::of(drive, geometry));
+    let licence = "CC0-1.0".into();
+    let options = PackOptions { id: "drivers".into(), version: 1, licence, context: 1 };
+    let folder = tempfile::tempdir().unwrap();
+    build_imitation(&drives, &acted, &options, folder.path()).unwrap();
+    let pack = Pack::open(folder.path()).unwrap();
+    let footages = pack.read(&pack.parts()).unwrap();
+    let measured = |adapter: Option<&Adapter>| {
+        let mut policy =
+            load_policy(&model(1), &package(), &ort, NonZeroUsize::MIN, adapter).unwrap();
+        imitation(&mut policy, &footages.acts()).unwrap()
+    };
+    let (untuned, learnt) = (measured(None), measured(Some(&tuned(&ort, &[(&good, true)]))));
+    let value = |of: &Measurement, drive: usize| of.drives[drive].next.skill().unwrap();
+    assert!(value(&learnt, 0) > 0.8, "{} of the driver it learnt from", value(&learnt, 0));
+    assert!(value(&untuned, 0) < 0.1, "{} untuned", value(&untuned, 0));
+    assert!(value(&learnt, 1) < 0.0, "{} of the one who does the opposite", value(&learnt, 1));
+    let difference = learnt.difference(&untuned, BOOTSTRAP_DRAWS, 0).unwrap();
+    let by = learnt.skill().unwrap() - untuned.skill().unwrap();
+    assert!((difference.mean - by).abs() < 1e-9, "{difference:?} and {by}");
+    // Hindsight: the moments before the harsh brakes hardly count.
+    let sum = |drive: usize| untuned.drives[drive].next.copy.iter().sum::<f64>();
+    assert!(sum(1) < 0.1 * sum(0), "{} and {}", sum(1), sum(0));
+    assert_eq!(measured(None), untuned);
 }
 
 fn data() -> Option<PathBuf> {

@@ -13,6 +13,7 @@ use shoal_hal::{Drive, Part, Span};
 use shoal_runtime::engine::{EngineError, Session};
 
 use super::SessionPredictorError;
+use super::habits::Habits;
 use super::session::check;
 use crate::clip::{Footage, to_planes};
 use crate::form::{Form, FormError, arrange};
@@ -79,6 +80,12 @@ impl PolicyPredictor {
             reading: action.reading.clone(),
             read: (seen.layout, seen.range),
         })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// What it reads.
@@ -175,63 +182,57 @@ pub struct Agreement {
 }
 
 /// What the driver did in the tuning part: what the baselines know.
-struct Habits {
-    curvature: Axis<CURVATURE_BINS>,
-    acceleration: Axis<ACCELERATION_BINS>,
+#[derive(Default)]
+struct Past {
+    habits: Habits,
+    curvature: Changes<CURVATURE_BINS>,
+    acceleration: Changes<ACCELERATION_BINS>,
 }
 
-/// How often each bin was chosen, and how often it changed by how much.
-struct Axis<const N: usize> {
-    often: [f64; N],
-    /// By N − 1 more than the change.
-    changes: Vec<f64>,
-}
+/// How often a bin changed by how much, by N − 1 more than the change.
+struct Changes<const N: usize>(Vec<f64>);
 
-impl<const N: usize> Axis<N> {
+impl<const N: usize> Default for Changes<N> {
     /// One count, spread evenly, before any was seen: nothing is impossible.
-    fn new() -> Self {
+    fn default() -> Self {
         let changes = 2 * N - 1;
-        Axis { often: [1.0 / N as f64; N], changes: vec![1.0 / changes as f64; changes] }
+        Changes(vec![1.0 / changes as f64; changes])
     }
+}
 
+impl<const N: usize> Changes<N> {
     fn add(&mut self, before: Option<usize>, bin: Option<usize>) {
-        let Some(bin) = bin else { return };
-        self.often[bin] += 1.0;
-        if let Some(before) = before {
-            self.changes[bin + N - 1 - before] += 1.0;
+        if let Some((before, bin)) = before.zip(bin) {
+            self.0[bin + N - 1 - before] += 1.0;
         }
     }
 
-    /// As the last bin would change; as often as before without one.
-    fn after(&self, before: Option<usize>) -> [f64; N] {
-        let Some(before) = before else { return self.often };
-        std::array::from_fn(|bin| self.changes[bin + N - 1 - before])
+    /// As the last bin would change; `often` without one.
+    fn after(&self, before: Option<usize>, often: [f64; N]) -> [f64; N] {
+        let Some(before) = before else { return often };
+        std::array::from_fn(|bin| self.0[bin + N - 1 - before])
     }
 }
 
-impl Habits {
+impl Past {
     fn of(drive: &Drive, spans: &[Span], geometry: &Geometry) -> Self {
-        let mut habits = Habits { curvature: Axis::new(), acceleration: Axis::new() };
+        let mut past = Past::default();
         for span in spans {
             let mut before = Did::default();
             for index in span.first..=span.last {
                 let did = did(drive, index, geometry);
-                habits.curvature.add(before.curvature, did.curvature);
-                habits.acceleration.add(before.acceleration, did.acceleration);
+                past.habits.add(&did, 1.0);
+                past.curvature.add(before.curvature, did.curvature);
+                past.acceleration.add(before.acceleration, did.acceleration);
                 before = did;
             }
         }
-        habits
-    }
-
-    fn often(&self, accelerates: bool) -> Opinion {
-        let actions = Distribution::from_axes(&self.curvature.often, &self.acceleration.often);
-        Opinion { actions, accelerates }
+        past
     }
 
     fn after(&self, before: &Did, accelerates: bool) -> Opinion {
-        let curvature = self.curvature.after(before.curvature);
-        let acceleration = self.acceleration.after(before.acceleration);
+        let curvature = self.curvature.after(before.curvature, self.habits.curvature());
+        let acceleration = self.acceleration.after(before.acceleration, self.habits.acceleration());
         Opinion { actions: Distribution::from_axes(&curvature, &acceleration), accelerates }
     }
 }
@@ -263,10 +264,10 @@ pub fn agreement(
     };
     for drive in drives {
         let split = drive.split(context);
-        let habits = Habits::of(drive, split.spans(Part::Tuning), geometry);
+        let past = Past::of(drive, split.spans(Part::Tuning), geometry);
         let of = |span: &Span| (span.first + context - 1..=span.last).collect::<Vec<usize>>();
         let moments: Vec<usize> = split.spans(part).iter().flat_map(of).collect();
-        report.drives.push(compare(policy, drive, &moments, &habits, geometry)?);
+        report.drives.push(compare(policy, drive, &moments, &past, geometry)?);
     }
     let skills = || {
         let first = report.drives.iter().filter_map(|drive| drive.predictors.first());
@@ -281,7 +282,7 @@ fn compare(
     policy: &mut PolicyPredictor,
     drive: &Drive,
     moments: &[usize],
-    habits: &Habits,
+    past: &Past,
     geometry: &Geometry,
 ) -> Result<DriveAgreement, EngineError> {
     let mut sums = [(0.0, 0.0); 3];
@@ -297,7 +298,8 @@ fn compare(
         };
         let before = at.checked_sub(1).map_or(Did::default(), |at| did(drive, at, geometry));
         let accelerates = opinion.accelerates;
-        let all = [opinion, habits.often(accelerates), habits.after(&before, accelerates)];
+        let often = past.habits.often(accelerates);
+        let all = [opinion, often, past.after(&before, accelerates)];
         let scores = all.each_ref().map(|one| one.nats(&now).zip(one.distance(&now)));
         let [Some(first), Some(second), Some(third)] = scores else { continue };
         compared += 1;

@@ -1,11 +1,16 @@
 //! Making a pack from drives that their authority owns.
 
-use super::manifest::{Manifest, Metric, PackDrive, PackPart, PackRun};
+use super::manifest::{Manifest, Metric, PackDrive, PackGeometry, PackPart, PackRun};
+use super::rows::Row;
 use super::{MANIFEST_BYTES_MAX, MANIFEST_FILE, ManifestError, PARTS, RUN_CLIPS_MIN, part_file};
+use crate::batch::HORIZON_S;
 use crate::digits;
+use crate::grid::{self, Geometry};
+use crate::hindsight::{Known, weights};
 use crate::measure::copy_psnr_db;
 use sha2::{Digest, Sha256};
-use shoal_hal::{Drive, Part, Span};
+use shoal_hal::backend::synthetic::Driven;
+use shoal_hal::{Drive, Motion, Part, Span};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -23,6 +28,46 @@ pub struct PackOptions {
     pub context: usize,
 }
 
+/// What is known of a drive beside its frames and motion, for a pack of actions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Acted {
+    /// From the steering wheel to the curvature of the path.
+    pub geometry: Geometry,
+    /// What is known of every frame: hindsight judges by it.
+    pub known: Vec<Known>,
+}
+
+impl Acted {
+    /// What a drive's own motion tells.
+    #[must_use]
+    pub fn of(drive: &Drive, geometry: Geometry) -> Self {
+        let known = |index: usize| {
+            drive.motion(index).map_or(Known::default(), |motion| Known::of(&motion, &geometry))
+        };
+        Acted { geometry, known: (0..drive.len()).map(known).collect() }
+    }
+
+    /// The same of a generated road in the closed loop, whose truth tells who was ahead, and how near the edge was. `None` if its
+    /// vehicle has no geometry.
+    #[must_use]
+    pub fn of_driven(driven: &Driven) -> Option<Self> {
+        let geometry = Geometry::new(driven.wheelbase_m.into(), driven.steering_ratio.into())?;
+        let Acted { geometry, known } = Acted::of(&driven.drive, geometry);
+        let known = known.into_iter().zip(&driven.truth).map(|(known, truth)| known.beside(truth));
+        Some(Acted { geometry, known: known.collect() })
+    }
+
+    /// Hindsight's weight of every frame of these spans, each judged by no more than its span; 0 of any other.
+    fn weights(&self, spans: &[Span], rate_hz: f64) -> Vec<f32> {
+        let mut all = vec![0.0; self.known.len()];
+        for span in spans {
+            let known = &self.known[span.first..=span.last];
+            all[span.first..=span.last].copy_from_slice(&weights(known, rate_hz, HORIZON_S));
+        }
+        all
+    }
+}
+
 /// Why a pack was not built.
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +75,12 @@ pub enum BuildPackError {
     /// No drive has pack frames for two clips.
     #[error("none of {drives} drives has pack frames for two clips: use longer drives")]
     NoClips { drives: usize },
+    /// No drive that is long enough knows what its driver did.
+    #[error(
+        "none of {drives} drives has pack frames for two clips and knows its steering or acceleration: \
+         a pack of imitation is made of drives with motion"
+    )]
+    NoActions { drives: usize },
     /// The drives differ in shape or rate.
     #[error("{drive} has {got}, the drives before it {want}: open all at one size and rate")]
     Mixed { drive: String, got: String, want: String },
@@ -63,7 +114,58 @@ pub fn build(
     options: &PackOptions,
     out: &Path,
 ) -> Result<Manifest, BuildPackError> {
-    let plan = plan(drives, options)?;
+    let sources: Vec<Source<'_>> =
+        drives.iter().map(|drive| Source { drive, acted: None }).collect();
+    build_of(&sources, Metric::Skill, options, out)
+}
+
+/// As [`build`], a pack on which imitation is measured: beside the frames it holds the motion and hindsight's weight of every
+/// moment. A drive that knows neither steering nor acceleration in its pack frames gives nothing.
+///
+/// Each moment is judged by the pack frames after it: what came in frames that are held out does not tell.
+///
+/// # Errors
+/// As [`build`], and [`BuildPackError::NoActions`].
+/// # Panics
+/// If there is not one `acted` for each drive, of as many frames.
+pub fn build_imitation(
+    drives: &[Drive],
+    acted: &[Acted],
+    options: &PackOptions,
+    out: &Path,
+) -> Result<Manifest, BuildPackError> {
+    assert_eq!(drives.len(), acted.len(), "what is known of every drive");
+    let mut sources = Vec::with_capacity(drives.len());
+    for (drive, acted) in drives.iter().zip(acted) {
+        assert_eq!(drive.len(), acted.known.len(), "what is known of every frame");
+        sources.push(Source { drive, acted: Some(acted) });
+    }
+    build_of(&sources, Metric::Imitation, options, out)
+}
+
+/// A drive, and what is known of it for a pack of actions.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    drive: &'a Drive,
+    acted: Option<&'a Acted>,
+}
+
+impl Source<'_> {
+    /// Whether anything of these runs can be measured.
+    fn tells(&self, runs: &[Vec<Span>]) -> bool {
+        let acts = |motion: Motion| motion.steering_rad.or(motion.acceleration_m_s2).is_some();
+        let frames = || runs.iter().flatten().flat_map(|span| span.first..=span.last);
+        self.acted.is_none() || frames().any(|at| self.drive.motion(at).is_some_and(acts))
+    }
+}
+
+fn build_of(
+    drives: &[Source<'_>],
+    metric: Metric,
+    options: &PackOptions,
+    out: &Path,
+) -> Result<Manifest, BuildPackError> {
+    let plan = plan(drives, metric, options)?;
     let write = |path: &Path| {
         let path = path.to_owned();
         move |source| BuildPackError::Write { path, source }
@@ -87,22 +189,34 @@ pub fn build(
     Ok(manifest)
 }
 
-/// A manifest whose parts have no hashes yet, and its drives in order.
+/// A manifest whose parts have no hashes yet, and its drives in order with what each moment weighs (of no metric of actions:
+/// nothing).
 struct Plan<'a> {
     manifest: Manifest,
-    drives: Vec<&'a Drive>,
+    drives: Vec<(Source<'a>, Vec<f32>)>,
 }
 
-fn plan<'a>(drives: &'a [Drive], options: &PackOptions) -> Result<Plan<'a>, BuildPackError> {
-    let mut used: Vec<&Drive> = Vec::new();
+fn plan<'a>(
+    drives: &[Source<'a>],
+    metric: Metric,
+    options: &PackOptions,
+) -> Result<Plan<'a>, BuildPackError> {
+    let mut used: Vec<(Source<'a>, Vec<f32>)> = Vec::new();
     let mut parts = vec![Vec::new(); PARTS];
-    for drive in drives {
-        let runs = runs(drive.split(options.context).spans(Part::Pack), options.context);
+    let mut silent = false;
+    for source in drives {
+        let split = source.drive.split(options.context);
+        let spans = split.spans(Part::Pack);
+        let runs = runs(spans, options.context);
         if runs.is_empty() {
             continue;
         }
-        if let Some(first) = used.first() {
-            check_alike(first, drive)?;
+        if !source.tells(&runs) {
+            silent = true;
+            continue;
+        }
+        if let Some((first, _)) = used.first() {
+            check_alike(first.drive, source.drive)?;
         }
         for (part, spans) in parts.iter_mut().zip(runs) {
             part.extend(spans.iter().map(|span| PackRun {
@@ -111,26 +225,38 @@ fn plan<'a>(drives: &'a [Drive], options: &PackOptions) -> Result<Plan<'a>, Buil
                 frames: span.len(),
             }));
         }
-        used.push(drive);
+        let weights = source.acted.map(|acted| acted.weights(spans, source.drive.rate_hz));
+        used.push((*source, weights.unwrap_or_default()));
     }
-    let first = used.first().ok_or(BuildPackError::NoClips { drives: drives.len() })?;
-    let frame_bytes = first.shape.bytes() as u64;
+    let drives = drives.len();
+    let none = if silent {
+        BuildPackError::NoActions { drives }
+    } else {
+        BuildPackError::NoClips { drives }
+    };
+    let first = used.first().ok_or(none)?.0.drive;
+    let frame_bytes = (first.shape.bytes() + metric.row_bytes()) as u64;
     let part = |runs: Vec<PackRun>| PackPart {
         bytes: frame_bytes * runs.iter().map(|run| run.frames as u64).sum::<u64>(),
         sha256: digits::hex(&[0; 32]),
         runs,
     };
+    let grid = match metric {
+        Metric::Skill => None,
+        Metric::Imitation => Some(digits::hex(&grid::SHA256)),
+    };
     let manifest = Manifest {
         schema: 1,
         id: options.id.clone(),
         version: options.version,
-        metric: Metric::Skill,
+        metric,
+        grid,
         licence: options.licence.clone(),
         width: first.shape.width,
         height: first.shape.height,
         rate_hz: first.rate_hz,
         context: options.context,
-        drives: used.iter().map(|drive| listed(drive)).collect(),
+        drives: used.iter().map(|(source, _)| listed(source)).collect(),
         parts: parts.into_iter().map(part).collect(),
     };
     manifest.check().map_err(BuildPackError::Manifest)?;
@@ -152,23 +278,39 @@ fn check_alike(first: &Drive, drive: &Drive) -> Result<(), BuildPackError> {
     Err(BuildPackError::Mixed { drive: drive.name.clone(), got, want })
 }
 
-fn listed(drive: &Drive) -> PackDrive {
+fn listed(source: &Source<'_>) -> PackDrive {
+    let drive = source.drive;
     let copy_psnr_db = copy_psnr_db(drive);
     PackDrive {
         name: drive.name.clone(),
         source_sha256: digits::hex(&drive.source_sha256),
         copy_psnr_db: copy_psnr_db.is_finite().then_some(copy_psnr_db),
+        geometry: source.acted.map(|acted| PackGeometry {
+            wheelbase_m: acted.geometry.wheelbase_m(),
+            steering_ratio: acted.geometry.steering_ratio(),
+        }),
     }
 }
 
-/// Writes the runs of a part and returns the SHA-256 of the file in digits.
-fn write_part(path: &Path, part: &PackPart, drives: &[&Drive]) -> io::Result<String> {
+/// Writes the runs of a part, and after each its rows if moments have weights, and returns the SHA-256 of the file in digits.
+fn write_part(
+    path: &Path,
+    part: &PackPart,
+    drives: &[(Source<'_>, Vec<f32>)],
+) -> io::Result<String> {
     let mut file = BufWriter::new(File::create_new(path)?);
     let mut hash = Sha256::new();
     for run in &part.runs {
-        let frames = drives[run.drive].frames(run.first..run.first + run.frames);
+        let (source, weights) = &drives[run.drive];
+        let frames = source.drive.frames(run.first..run.first + run.frames);
         hash.update(frames);
         file.write_all(frames)?;
+        for (index, &weight) in weights.iter().enumerate().skip(run.first).take(run.frames) {
+            let motion = source.drive.motion(index).unwrap_or_default();
+            let row = Row { motion, weight }.to_bytes();
+            hash.update(row);
+            file.write_all(&row)?;
+        }
     }
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     Ok(digits::hex(&hash.finalize()))

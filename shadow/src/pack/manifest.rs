@@ -1,7 +1,9 @@
 //! `pack.json`.
 
+use super::rows::Row;
 use super::{MANIFEST_BYTES_MAX, PART_BYTES_MAX, PARTS, part_file};
 use crate::digits;
+use crate::grid::{self, Geometry};
 use serde::{Deserialize, Serialize};
 use shoal_hal::{CONTEXT_FRAMES_MAX, FrameShape};
 
@@ -23,6 +25,10 @@ pub struct Manifest {
     pub version: u32,
     /// What is measured on it.
     pub metric: Metric,
+    /// Of actions: SHA-256 of the action grid on which they are told, in hexadecimal digits. Whoever names the pack commits
+    /// to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grid: Option<String>,
     /// Under which licence the frames may be used.
     pub licence: String,
     /// Pixels in a row of every frame.
@@ -45,6 +51,38 @@ pub struct Manifest {
 pub enum Metric {
     /// Skill of the next frame.
     Skill,
+    /// Nearness to what the driver did, weighted by hindsight; every run's frames are followed by one [`Row`] a frame.
+    Imitation,
+}
+
+impl Metric {
+    /// Its name in files and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Skill => "skill",
+            Self::Imitation => "imitation",
+        }
+    }
+
+    /// Bytes beside a frame.
+    #[must_use]
+    pub const fn row_bytes(self) -> usize {
+        match self {
+            Self::Skill => 0,
+            Self::Imitation => Row::BYTES,
+        }
+    }
+}
+
+/// What of a drive's vehicle decides how its steering wheel bends its path.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackGeometry {
+    /// Distance between the axles, m: 0.05 to 30.
+    pub wheelbase_m: f64,
+    /// Angle of the steering wheel per angle of the road wheels: 0.1 to 100.
+    pub steering_ratio: f64,
 }
 
 /// A drive of a pack.
@@ -57,6 +95,18 @@ pub struct PackDrive {
     pub source_sha256: String,
     /// PSNR of 'nothing moves' over the whole drive, in dB; null if nothing ever moves.
     pub copy_psnr_db: Option<f64>,
+    /// Of actions: the vehicle's geometry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geometry: Option<PackGeometry>,
+}
+
+impl PackDrive {
+    /// The vehicle's geometry, of a pack of actions.
+    #[must_use]
+    pub fn geometry(&self) -> Option<Geometry> {
+        let PackGeometry { wheelbase_m, steering_ratio } = self.geometry?;
+        Geometry::new(wheelbase_m, steering_ratio)
+    }
 }
 
 /// One part: a file.
@@ -96,6 +146,14 @@ pub enum ManifestError {
     /// A value that is not allowed.
     #[error("{place}: {got} is not allowed, expected {want}")]
     Value { place: String, got: String, want: String },
+    /// Actions on another grid than this program's.
+    #[error(
+        "grid: the pack's actions are told on the grid of SHA-256 {got}, the packages here on {}, \
+         SHA-256 {}: take a pack of that grid",
+        grid::NAME,
+        digits::hex(&grid::SHA256)
+    )]
+    Grid { got: String },
     /// Two runs hold the same frame.
     #[error("{place}: shares frames with {other}; two parts never share a frame")]
     Shared { place: String, other: String },
@@ -149,10 +207,40 @@ impl Manifest {
             let first = self.drives.iter().position(|other| other.name == drive.name);
             require(first == Some(index), place("name"), &drive.name, "a name of its own")?;
         }
+        self.check_actions()?;
         for (index, part) in self.parts.iter().enumerate() {
             self.check_part(index, part)?;
         }
         self.check_shared()
+    }
+
+    /// A pack of actions names grid and geometries; no other does.
+    fn check_actions(&self) -> Result<(), ManifestError> {
+        let acts = match self.metric {
+            Metric::Skill => false,
+            Metric::Imitation => true,
+        };
+        let said = |is: bool| if is { "one" } else { "none" };
+        let want = format!("{}, as a pack of {} has", said(acts), self.metric.name());
+        require(self.grid.is_some() == acts, "grid", said(!acts), &want)?;
+        if let Some(grid) = &self.grid {
+            require_hash("grid", grid)?;
+            if digits::hash(grid) != Some(grid::SHA256) {
+                return Err(ManifestError::Grid { got: grid.to_ascii_lowercase() });
+            }
+        }
+        for (index, drive) in self.drives.iter().enumerate() {
+            let place = format!("drives[{index}].geometry");
+            require(drive.geometry.is_some() == acts, &place, said(!acts), &want)?;
+            let Some(PackGeometry { wheelbase_m, steering_ratio }) = drive.geometry else {
+                continue;
+            };
+            let fits = (0.05..=30.0).contains(&wheelbase_m);
+            require(fits, format!("{place}.wheelbase_m"), wheelbase_m, "0.05 to 30 m")?;
+            let fits = (0.1..=100.0).contains(&steering_ratio);
+            require(fits, format!("{place}.steering_ratio"), steering_ratio, "0.1 to 100")?;
+        }
+        Ok(())
     }
 
     fn check_part(&self, index: usize, part: &PackPart) -> Result<(), ManifestError> {
@@ -167,7 +255,8 @@ impl Manifest {
             require(room, place("frames"), run.frames, &want)?;
             frames = frames.saturating_add(run.frames as u64);
         }
-        let bytes = frames.saturating_mul(self.shape().bytes() as u64);
+        let frame_bytes = (self.shape().bytes() + self.metric.row_bytes()) as u64;
+        let bytes = frames.saturating_mul(frame_bytes);
         let place = format!("parts[{index}].bytes");
         require(part.bytes == bytes, &place, part.bytes, &format!("{bytes}, as the runs have"))?;
         let most = format!("at most {PART_BYTES_MAX} in {}", part_file(index));

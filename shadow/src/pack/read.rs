@@ -1,15 +1,20 @@
 //! Reading a pack: nothing is used before its hash is known to be right.
 
 use super::manifest::{Manifest, ManifestError, PackPart};
+use super::rows::{RejectRow, Row};
 use super::{MANIFEST_BYTES_MAX, MANIFEST_FILE, PARTS, part_file};
-use crate::clip::{Clips, Frames, FramesError};
+use crate::clip::{Clips, Footage, Frames, FramesError};
 use crate::digits;
+use crate::grid::Geometry;
 use crate::measure::DriveClips;
+use crate::measure::imitation::{DriveActs, Habits};
+use crate::opinion::Did;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// A pack on disk, its manifest read and checked.
 #[derive(Clone, Debug)]
@@ -17,6 +22,8 @@ pub struct Pack {
     directory: PathBuf,
     bytes: Vec<u8>,
     manifest: Manifest,
+    /// Of a pack of actions, by drive: known once all parts were read.
+    habits: OnceLock<Vec<Habits>>,
 }
 
 /// Why a pack could not be read.
@@ -38,6 +45,9 @@ pub enum ReadPackError {
     /// A run of a part does not make frames.
     #[error("{}, run {run}", path.display())]
     Frames { path: PathBuf, run: usize, source: FramesError },
+    /// What stands beside a frame is not allowed.
+    #[error("{}, run {run}, row {row}", path.display())]
+    Row { path: PathBuf, run: usize, row: usize, source: RejectRow },
     /// There are four parts.
     #[error("there is no part {part}: a pack has parts 0 to {}", PARTS - 1)]
     NoPart { part: usize },
@@ -53,6 +63,22 @@ pub struct PackFootage {
     name: String,
     copy_psnr_db: f64,
     runs: Vec<Frames>,
+    acts: Option<Acts>,
+}
+
+/// What is known of a drive's actions.
+#[derive(Clone, Debug)]
+struct Acts {
+    geometry: Geometry,
+    habits: Habits,
+    /// By run, the weight of every frame.
+    weights: Vec<Vec<f32>>,
+}
+
+/// One run as it was read; of no metric of actions without weights.
+struct Run {
+    frames: Frames,
+    weights: Vec<f32>,
 }
 
 impl Pack {
@@ -68,7 +94,8 @@ impl Pack {
             .map_err(|source| ReadPackError::Read { path: path.clone(), source })?;
         let manifest = Manifest::from_bytes(&bytes)
             .map_err(|source| ReadPackError::Manifest { path, source })?;
-        Ok(Pack { directory: directory.to_owned(), bytes, manifest })
+        let (directory, habits) = (directory.to_owned(), OnceLock::new());
+        Ok(Pack { directory, bytes, manifest, habits })
     }
 
     /// What the manifest says.
@@ -105,29 +132,61 @@ impl Pack {
         parts: &[usize],
         wanted: impl Fn(usize, usize) -> bool,
     ) -> Result<Footages, ReadPackError> {
-        let mut footages: Vec<PackFootage> = self
-            .manifest
-            .drives
-            .iter()
-            .map(|drive| PackFootage {
+        let habits = self.habits()?;
+        let drives = self.manifest.drives.iter().enumerate();
+        let mut footages: Vec<PackFootage> = drives
+            .map(|(index, drive)| PackFootage {
                 name: drive.name.clone(),
                 copy_psnr_db: drive.copy_psnr_db.unwrap_or(f64::INFINITY),
                 runs: Vec::new(),
+                acts: drive.geometry().zip(habits.get(index)).map(|(geometry, habits)| Acts {
+                    geometry,
+                    habits: habits.clone(),
+                    weights: Vec::new(),
+                }),
             })
             .collect();
         for &index in parts {
             let part =
                 self.manifest.parts.get(index).ok_or(ReadPackError::NoPart { part: index })?;
-            let path = self.directory.join(part_file(index));
-            for (run, frames) in self.read_part(&path, part)?.into_iter().enumerate() {
-                let drive = part.runs[run].drive;
+            for (number, run) in self.read_part(index, part)?.into_iter().enumerate() {
+                let drive = part.runs[number].drive;
                 if wanted(drive, index) {
-                    footages[drive].runs.push(frames);
+                    let footage = &mut footages[drive];
+                    footage.runs.push(run.frames);
+                    if let Some(acts) = &mut footage.acts {
+                        acts.weights.push(run.weights);
+                    }
                 }
             }
         }
         footages.retain(|footage| !footage.runs.is_empty());
         Ok(Footages(footages))
+    }
+
+    /// How often the driver of each drive did what, over all parts, each moment by its weight; of no metric of actions nothing.
+    fn habits(&self) -> Result<&[Habits], ReadPackError> {
+        if let Some(habits) = self.habits.get() {
+            return Ok(habits);
+        }
+        let mut habits = Vec::new();
+        if self.manifest.metric.row_bytes() > 0 {
+            habits.resize_with(self.manifest.drives.len(), Habits::default);
+            for (index, part) in self.manifest.parts.iter().enumerate() {
+                for (run, Run { frames, weights }) in
+                    part.runs.iter().zip(self.read_part(index, part)?)
+                {
+                    let Some(geometry) = self.manifest.drives[run.drive].geometry() else {
+                        continue;
+                    };
+                    for (at, &weight) in weights.iter().enumerate() {
+                        let did = frames.motion(at).map(|motion| Did::of(&motion, &geometry));
+                        habits[run.drive].add(&did.unwrap_or_default(), weight.into());
+                    }
+                }
+            }
+        }
+        Ok(self.habits.get_or_init(|| habits))
     }
 
     /// What is measured when this part is asked for: every drive on that part, or, where it is too short to fill all four,
@@ -157,31 +216,55 @@ impl Pack {
     }
 
     /// The runs of one part; none is handed out before the hash of all is right.
-    fn read_part(&self, path: &Path, part: &PackPart) -> Result<Vec<Frames>, ReadPackError> {
-        let read = |source| ReadPackError::Read { path: path.to_owned(), source };
-        let mut file = File::open(path).map_err(read)?;
+    fn read_part(&self, index: usize, part: &PackPart) -> Result<Vec<Run>, ReadPackError> {
+        let path = self.directory.join(part_file(index));
+        let read = |source| ReadPackError::Read { path: path.clone(), source };
+        let mut file = File::open(&path).map_err(read)?;
         let (got, want) = (file.metadata().map_err(read)?.len(), part.bytes);
         if got != want {
-            return Err(ReadPackError::Length { path: path.to_owned(), got, want });
+            return Err(ReadPackError::Length { path, got, want });
         }
-        let shape = self.manifest.shape();
+        let (shape, row_bytes) = (self.manifest.shape(), self.manifest.metric.row_bytes());
         let mut hash = Sha256::new();
         let mut runs = Vec::with_capacity(part.runs.len());
-        for (number, run) in part.runs.iter().enumerate() {
-            let mut bytes = vec![0; run.frames * shape.bytes()];
-            file.read_exact(&mut bytes).map_err(read)?;
-            hash.update(&bytes);
-            let frames = Frames::new(shape, self.manifest.rate_hz, bytes, Vec::new());
-            runs.push(frames.map_err(|source| {
-                let path = path.to_owned();
-                ReadPackError::Frames { path, run: number, source }
-            })?);
+        for run in &part.runs {
+            let mut frames = vec![0; run.frames * shape.bytes()];
+            let mut rows = vec![0; run.frames * row_bytes];
+            for bytes in [&mut frames, &mut rows] {
+                file.read_exact(bytes).map_err(read)?;
+                hash.update(bytes);
+            }
+            runs.push((frames, rows));
         }
         let (got, want) = (digits::hex(&hash.finalize()), part.sha256.to_ascii_lowercase());
         if got != want {
-            return Err(ReadPackError::Hash { path: path.to_owned(), got, want });
+            return Err(ReadPackError::Hash { path, got, want });
         }
-        Ok(runs)
+        let runs = runs.into_iter().enumerate();
+        runs.map(|(run, (frames, rows))| self.run(&path, run, frames, &rows)).collect()
+    }
+
+    fn run(
+        &self,
+        path: &Path,
+        run: usize,
+        frames: Vec<u8>,
+        rows: &[u8],
+    ) -> Result<Run, ReadPackError> {
+        let (mut motion, mut weights) = (Vec::new(), Vec::new());
+        let (rows, _none) = rows.as_chunks::<{ Row::BYTES }>();
+        for (row, bytes) in rows.iter().enumerate() {
+            let Row { motion: moved, weight } = Row::from_bytes(bytes)
+                .map_err(|source| ReadPackError::Row { path: path.to_owned(), run, row, source })?;
+            motion.push(Some(moved));
+            weights.push(weight);
+        }
+        let frames = Frames::new(self.manifest.shape(), self.manifest.rate_hz, frames, motion);
+        let frames = frames.map_err(|source| {
+            let path = path.to_owned();
+            ReadPackError::Frames { path, run, source }
+        })?;
+        Ok(Run { frames, weights })
     }
 }
 
@@ -202,6 +285,11 @@ impl Footages {
             })
             .collect()
     }
+
+    /// The same of a pack of actions: every drive's moments, what they weigh, and the driver's habits. Of any other nothing.
+    pub fn acts(&self) -> Vec<DriveActs<'_>> {
+        self.0.iter().filter_map(PackFootage::acts).collect()
+    }
 }
 
 impl PackFootage {
@@ -213,5 +301,17 @@ impl PackFootage {
     /// Its runs, each consecutive frames.
     pub fn runs(&self) -> &[Frames] {
         &self.runs
+    }
+
+    fn acts(&self) -> Option<DriveActs<'_>> {
+        let acts = self.acts.as_ref()?;
+        let runs = self.runs.iter().zip(&acts.weights);
+        Some(DriveActs {
+            name: self.name.clone(),
+            copy_psnr_db: self.copy_psnr_db,
+            geometry: acts.geometry,
+            habits: &acts.habits,
+            runs: runs.map(|(run, weights)| (run as &dyn Footage, weights.as_slice())).collect(),
+        })
     }
 }

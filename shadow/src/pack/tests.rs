@@ -10,6 +10,8 @@ use shoal_hal::{Drive, FrameShape, Part, Span, Split};
 use std::fs;
 use std::path::Path;
 
+mod actions;
+
 const SHAPE: FrameShape = FrameShape { width: 16, height: 8 };
 
 /// Frame k begins with k as two bytes, the rest is a ramp that moves.
@@ -194,6 +196,36 @@ fn a_wrong_manifest_is_refused_with_the_place() {
     assert!(said.contains("drives[1].name: a is not allowed"), "{said}");
     let said = refused("pack.json", |bytes| bytes.resize(MANIFEST_BYTES_MAX + 1, b' '));
     assert_eq!(said, format!("PACK/pack.json: more than {MANIFEST_BYTES_MAX} bytes"));
+}
+
+/// Signed manifests name their bytes: those of a pack of skill stay what they are.
+#[test]
+fn a_pack_of_skill_is_byte_for_byte_what_it_was_before_there_were_others() {
+    use sha2::{Digest, Sha256};
+
+    let directory = tempfile::tempdir().unwrap();
+    let road = drive("a", 88);
+    build(std::slice::from_ref(&road), &options(), directory.path()).unwrap();
+    let hash = |bytes: &[u8]| crate::digits::hex(&Sha256::digest(bytes));
+    // Frames 56 to 69 are the pack's, in two runs.
+    let part = |first: usize, frames: usize| {
+        let bytes = road.frames(first..first + frames);
+        assert_eq!(fs::read(directory.path().join(part_file((first - 56) / 7))).unwrap(), bytes);
+        format!(
+            r#"{{"bytes":{},"sha256":"{}","runs":[{{"drive":0,"first":{first},"frames":{frames}}}]}}"#,
+            bytes.len(),
+            hash(bytes)
+        )
+    };
+    let none = format!(r#"{{"bytes":0,"sha256":"{}","runs":[]}}"#, hash(&[]));
+    let (first, second) = (part(56, 7), part(63, 7));
+    let psnr = serde_json::to_string(&crate::measure::copy_psnr_db(&road)).unwrap();
+    let source = "07".repeat(32);
+    let golden = format!(
+        r#"{{"schema":1,"id":"roads","version":1,"metric":"skill","licence":"CC0-1.0","width":16,"height":8,"rate_hz":10.0,"context":4,"drives":[{{"name":"a","source_sha256":"{source}","copy_psnr_db":{psnr}}}],"parts":[{first},{second},{none},{none}]}}"#
+    ) + "\n";
+    let written = fs::read_to_string(directory.path().join(MANIFEST_FILE)).unwrap();
+    assert_eq!(written, golden);
 }
 
 #[test]

@@ -169,6 +169,13 @@ impl ClosedLoop {
         self.truth.unwrap_or_else(|| self.look())
     }
 
+    /// Of the own vehicle: distance between the axles, m, and angle of the steering wheel per angle of the road wheels.
+    #[must_use]
+    pub fn vehicle(&self) -> (f32, f32) {
+        let driver = &self.road.scene.driver;
+        (driver.wheelbase * driver.scale, driver.ratio)
+    }
+
     /// Seconds of a step.
     #[must_use]
     pub fn interval_s(&self) -> f64 {

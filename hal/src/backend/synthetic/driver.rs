@@ -178,6 +178,10 @@ pub struct Driven {
     pub actions: Vec<SimulatedAction>,
     /// What went wrong; the vehicle was put back into its lane at the next frame.
     pub events: Vec<(usize, Event)>,
+    /// Distance between the vehicle's axles, m.
+    pub wheelbase_m: f32,
+    /// Angle of its steering wheel per angle of its road wheels.
+    pub steering_ratio: f32,
 }
 
 impl Road {
@@ -216,6 +220,7 @@ impl Road {
             Style::Reckless => format!("{}/reckless/{seed}", self.name()),
         };
         let drive = Drive::new(name, sha256, rate_hz, shape, bytes, motion);
-        Some(Driven { drive, truth: truths, actions, events })
+        let (wheelbase_m, steering_ratio) = closed.vehicle();
+        Some(Driven { drive, truth: truths, actions, events, wheelbase_m, steering_ratio })
     }
 }

@@ -75,5 +75,6 @@ pub fn lesson(seed: u64, index: u64, shape: FrameShape, frames: usize) -> Driven
     }
     let sha256 = Sha256::digest(&bytes).into();
     let drive = Drive::new(road.name(), sha256, 10.0, shape, bytes, motion);
-    Driven { drive, truth: truths, actions, events }
+    let (wheelbase_m, steering_ratio) = closed.vehicle();
+    Driven { drive, truth: truths, actions, events, wheelbase_m, steering_ratio }
 }

@@ -1,0 +1,112 @@
+//! Imitation as a term: how near a policy is to drivers whose moments weigh by hindsight.
+//!
+//! ```text
+//! value of a drive = 1 − Σ weight · distance of the policy ÷ Σ weight · distance of 'as often as before'
+//! value of a set   = plain mean over its drives
+//! ```
+//!
+//! The distance is [`Opinion::distance`](crate::opinion::Opinion::distance), on the axes that the policy speaks of. 'As often as
+//! before' holds every bin for as probable as the driver chose it over all that the pack has of the drive, each moment by its
+//! weight: of all answers that do not look at the road, this one is nearly the best, so a value above 0 was seen on the road. Errors
+//! are kept as those of frames are ([`Errors`]), so intervals, paired differences and term values are those of skill.
+
+use shoal_runtime::engine::EngineError;
+
+use super::policy::PolicyPredictor;
+use super::{Blocks, DriveMeasurement, Errors, MeasureError, Measurement, check_form};
+use crate::batch::HORIZON_S;
+use crate::clip::{Footage, Frames};
+use crate::grid::Geometry;
+use crate::hindsight::{Known, weights};
+use crate::opinion::Did;
+
+pub use super::habits::Habits;
+
+/// What was done in one drive.
+#[derive(Clone)]
+pub struct DriveActs<'a> {
+    /// The drive's name.
+    pub name: String,
+    /// PSNR of 'nothing moves' over the whole drive, in dB: shown, and of no matter here.
+    pub copy_psnr_db: f64,
+    /// Of its vehicle.
+    pub geometry: Geometry,
+    /// What its driver usually does.
+    pub habits: &'a Habits,
+    /// Its runs of consecutive frames, with the weight of each.
+    pub runs: Vec<(&'a dyn Footage, &'a [f32])>,
+}
+
+/// Measures a policy on drives, in their order, at every moment with enough frames before it in its run, a weight above 0, and
+/// an axis that both driver and policy speak of.
+///
+/// # Errors
+/// [`MeasureError`], naming the drive and the frame of its run.
+/// # Panics
+/// If a run has not as many weights as frames.
+pub fn imitation(
+    policy: &mut PolicyPredictor,
+    drives: &[DriveActs<'_>],
+) -> Result<Measurement, MeasureError> {
+    let mut measured = Vec::with_capacity(drives.len());
+    for drive in drives {
+        measured.push(DriveMeasurement {
+            name: drive.name.clone(),
+            copy_psnr_db: drive.copy_psnr_db,
+            counted: true,
+            next: errors(policy, drive)?,
+            rollout: Errors::default(),
+        });
+    }
+    Ok(Measurement { predictor: policy.name().into(), drives: measured })
+}
+
+/// The habits of who drove some footage, and hindsight's weight of every frame of each: for who measures on what no pack tells.
+#[must_use]
+pub fn judged(footage: &[Frames], geometry: &Geometry) -> (Habits, Vec<Vec<f32>>) {
+    let mut habits = Habits::default();
+    let mut all = Vec::with_capacity(footage.len());
+    for frames in footage {
+        let motion = |at| frames.motion(at).unwrap_or_default();
+        let known: Vec<Known> =
+            (0..frames.len()).map(|at| Known::of(&motion(at), geometry)).collect();
+        let weights = weights(&known, frames.rate_hz(), HORIZON_S);
+        for (at, &weight) in weights.iter().enumerate() {
+            habits.add(&Did::of(&motion(at), geometry), weight.into());
+        }
+        all.push(weights);
+    }
+    (habits, all)
+}
+
+fn errors(policy: &mut PolicyPredictor, drive: &DriveActs<'_>) -> Result<Errors, MeasureError> {
+    let mut errors = Errors::default();
+    let mut blocks = Blocks::default();
+    let first = policy.form().context.max(1) - 1;
+    for (piece, (footage, weights)) in drive.runs.iter().enumerate() {
+        assert_eq!(footage.len(), weights.len(), "a weight for every frame");
+        check_form(&drive.name, *footage, policy.form().context, policy.form())?;
+        for (at, &weight) in weights.iter().enumerate().skip(first) {
+            let motion = footage.motion(at);
+            let did = motion.map_or(Did::default(), |motion| Did::of(&motion, &drive.geometry));
+            if weight <= 0.0 || did == Did::default() {
+                continue;
+            }
+            let failed = |source: EngineError| MeasureError::Predict {
+                drive: drive.name.clone(),
+                first: at,
+                source: Box::new(source),
+            };
+            let opinion = policy.act_at(*footage, at).map_err(failed)?;
+            let opinion = opinion
+                .ok_or_else(|| MeasureError::NotANumber { drive: drive.name.clone(), first: at })?;
+            let usual = drive.habits.often(opinion.accelerates).distance(&did);
+            let Some((own, usual)) = opinion.distance(&did).zip(usual) else { continue };
+            let second = ((at - first) as f64 / footage.rate_hz()) as usize;
+            errors.model.push(f64::from(weight) * own);
+            errors.copy.push(f64::from(weight) * usual);
+            errors.block.push(blocks.number((piece, 0, second)));
+        }
+    }
+    Ok(errors)
+}
