@@ -28,6 +28,9 @@ const _: () = assert!(ENVELOPE_OVERHEAD_BYTES + WIRE_BYTES_MAX <= UTILITY_DOCUME
 pub enum Metric {
     /// 1 − error ÷ error of 'nothing moves'.
     Skill,
+    /// 1 − distance to what drivers did ÷ that of 'as often as before', weighted by hindsight. The pack's manifest names the
+    /// action grid on which both are told: who names the pack commits to it.
+    Imitation,
 }
 
 /// The weight of a term from one window on: between two knots it is on the line through them, before the

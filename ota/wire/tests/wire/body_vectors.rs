@@ -84,6 +84,11 @@ fn cases() -> Value {
         accepted("nonce", &samples::nonce(), samples::nonce().fields()),
         accepted("window plan", &samples::plan(), samples::plan().fields()),
         accepted("utility document", &samples::utility(), samples::utility().fields()),
+        accepted(
+            "utility of both metrics",
+            &samples::utility_of_both(),
+            samples::utility_of_both().fields(),
+        ),
         swarm("paper", Rule::Paper(samples::paper())),
         swarm("consensus", Rule::Consensus(samples::consensus())),
         swarm("coefficients", Rule::Coefficients),

@@ -160,6 +160,13 @@ pub(crate) fn utility() -> UtilityDocument {
     UtilityDocument::new(utility_fields()).unwrap()
 }
 
+/// The same, its second term one of imitation.
+pub(crate) fn utility_of_both() -> UtilityDocument {
+    let mut fields = utility_fields();
+    fields.terms[1].metric = Metric::Imitation;
+    UtilityDocument::new(fields).unwrap()
+}
+
 pub(crate) fn swarm_fields(rule: Rule) -> SwarmDocumentFields {
     SwarmDocumentFields {
         version: 2,
