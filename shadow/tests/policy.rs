@@ -141,7 +141,12 @@ fn a_policy_that_learnt_from_the_driver_imitates_him_on_a_pack() {
         let motion = (0..road.len()).map(|at| road.motion(at)).collect();
         Drive::new(name.into(), [1; 32], 10.0, SHAPE, bytes, motion)
     };
-    let drives = [drive(&good, "good"), drive(&road(true), "wrong")];
+    let still =
+        Motion { acceleration_m_s2: Some(0.0), steering_rad: Some(0.0), ..Motion::default() };
+    let bytes = vec![90; 200 * PIXELS];
+    let straight =
+        Drive::new("straight".into(), [1; 32], 10.0, SHAPE, bytes, vec![Some(still); 200]);
+    let drives = [drive(&good, "good"), drive(&road(true), "wrong"), straight];
     let acted = drives.each_ref().map(|drive| Acted::of(drive, geometry));
     let licence = "CC0-1.0".into();
     let options = PackOptions { id: "drivers".into(), version: 1, licence, context: 1 };
@@ -159,6 +164,10 @@ fn a_policy_that_learnt_from_the_driver_imitates_him_on_a_pack() {
     assert!(value(&learnt, 0) > 0.8, "{} of the driver it learnt from", value(&learnt, 0));
     assert!(value(&untuned, 0) < 0.1, "{} untuned", value(&untuned, 0));
     assert!(value(&learnt, 1) < 0.0, "{} of the one who does the opposite", value(&learnt, 1));
+    let counted: Vec<bool> = learnt.drives.iter().map(|drive| drive.counted).collect();
+    assert_eq!(counted, [true, true, false], "on a straight road there is nothing to be seen");
+    let mean = (value(&learnt, 0) + value(&learnt, 1)) / 2.0;
+    assert_eq!(learnt.skill(), Some(mean));
     let difference = learnt.difference(&untuned, BOOTSTRAP_DRAWS, 0).unwrap();
     let by = learnt.skill().unwrap() - untuned.skill().unwrap();
     assert!((difference.mean - by).abs() < 1e-9, "{difference:?} and {by}");

@@ -2,8 +2,12 @@
 //!
 //! ```text
 //! value of a drive = 1 − Σ weight · distance of the policy ÷ Σ weight · distance of 'as often as before'
-//! value of a set   = plain mean over its drives
+//! value of a set   = plain mean over its counted drives
 //! ```
+//!
+//! A drive is counted unless its driver does nearly always the same: unless the mean distance of 'as often as before' is below
+//! [`VARIETY_MIN`] over all that the pack has of it. There nothing is left to be seen on the road, and the smallest distance is
+//! thousands of times that of the habit.
 //!
 //! The distance is [`Opinion::distance`](crate::opinion::Opinion::distance), on the axes that the policy speaks of. 'As often as
 //! before' holds every bin for as probable as the driver chose it over all that the pack has of the drive, each moment by its
@@ -21,6 +25,10 @@ use crate::hindsight::{Known, weights};
 use crate::opinion::Did;
 
 pub use super::habits::Habits;
+
+/// Drives whose [`Habits::variety`] is below this are listed, not counted. Who is as often in one bin of the curvature as in the next
+/// has 0.0042: it tells how narrow a policy's opinion is, not what it looks at.
+pub const VARIETY_MIN: f64 = 0.005;
 
 /// What was done in one drive.
 #[derive(Clone)]
@@ -53,7 +61,7 @@ pub fn imitation(
         measured.push(DriveMeasurement {
             name: drive.name.clone(),
             copy_psnr_db: drive.copy_psnr_db,
-            counted: true,
+            counted: drive.habits.variety(policy.accelerates()) >= VARIETY_MIN,
             next: errors(policy, drive)?,
             rollout: Errors::default(),
         });

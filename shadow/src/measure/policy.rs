@@ -88,6 +88,15 @@ impl PolicyPredictor {
         &self.name
     }
 
+    /// Whether it has opinions of the acceleration, or of the curvature alone.
+    #[must_use]
+    pub fn accelerates(&self) -> bool {
+        match self.reading {
+            Reading::Grid => true,
+            Reading::Steering(_) | Reading::Value { .. } | Reading::Logits { .. } => false,
+        }
+    }
+
     /// What it reads.
     #[must_use]
     pub fn form(&self) -> &Form {
