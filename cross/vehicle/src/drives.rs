@@ -2,7 +2,7 @@
 
 use shoal_hal::Drive;
 use shoal_hal::backend::recorded::{Drives, OpenError, RecordedOptions, Skipped};
-use shoal_hal::backend::synthetic::{Region, Road, SPLIT, UNSEEN, Use};
+use shoal_hal::backend::synthetic::{Driven, Region, Road, SPLIT, Start, Style, UNSEEN, Use};
 use shoal_shadow::form::Form;
 use shoal_shadow::package::Package;
 
@@ -80,6 +80,23 @@ pub fn open(config: &DrivesConfig, form: &Form, seed: u64) -> Result<OwnDrives, 
         return Err(DrivesError::None { vehicle, vehicles, drives: count });
     }
     Ok(OwnDrives { drives, skipped })
+}
+
+/// Drives of attentive drivers in the closed loop, for packs: `frames` frames each of so many generated roads that no shipped
+/// model was pretrained on, of the seeds that the split keeps for packs; `seed` chooses them. Tracks for small cars are left out.
+#[must_use]
+pub fn attentive(roads: usize, frames: usize, form: &Form, seed: u64) -> Vec<Driven> {
+    let share = SPLIT.iter().find(|share| share.of == Use::Packs);
+    let share = share.expect("the split has a share for packs");
+    let room = share.seeds.end() - share.seeds.start();
+    let drive = |(index, region): (usize, &Region)| {
+        let offset = (seed.wrapping_mul(1000).wrapping_add(index as u64)) % room;
+        let road = Road { region: *region, seed: share.seeds.start() + offset };
+        let driver = (Style::Attentive, road.seed);
+        road.driven(driver, Start::default(), (form.shape, form.rate_hz, frames))
+    };
+    let regions = share.regions.iter().cycle().take(roads);
+    regions.enumerate().filter_map(drive).collect()
 }
 
 /// The pretraining footage that ships with a package; none if it has none.

@@ -21,6 +21,7 @@ use shoal_vehicle::exchange::look::Look;
 use shoal_vehicle::exchange::metrics::Metrics;
 use shoal_vehicle::exchange::run::{Carried, Exchange, ExchangeError, Run};
 use shoal_vehicle::exchange::vault::Vault;
+use shoal_wire::v1::Metric;
 use shoal_wire::{KeyId, RecordId};
 
 use crate::board::Conn;
@@ -244,7 +245,8 @@ impl Vehicle {
             privacy: self.privacy,
         };
         let (base_model, pack) = (fleet.model(), fleet.pack());
-        let carried = Carried { layout: layout(), base_model, pack, tried: self.engine.tried() };
+        let (layout, tried) = (layout(), self.engine.tried());
+        let carried = Carried { layout, base_model, pack, metric: Metric::Skill, tried };
         let mut exchange = Exchange::on(run, told, carried, vault, around, Look::recorded())?;
         exchange.begin();
         self.exchange = Some(exchange);

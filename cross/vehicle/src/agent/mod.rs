@@ -19,9 +19,10 @@ use shoal_runtime::adapter::{Adapter, Layout};
 use shoal_runtime::engine::Engine;
 use shoal_runtime::onnx::{Model, ReadError};
 use shoal_shadow::fit::{
-    FitError, graft_package, load_predictor, load_predictor_of_many, profile_of,
+    FitError, graft_package, load_policy, load_predictor, load_predictor_of_many, profile_of,
 };
 use shoal_shadow::form::{Form, FormError};
+use shoal_shadow::measure::policy::PolicyPredictor;
 use shoal_shadow::measure::{MeasureError, Predictor as _, SessionPredictor};
 use shoal_shadow::package::{OpenPackageError, Package};
 use shoal_shadow::replay::{
@@ -253,6 +254,22 @@ impl Agent {
         let description = self.package.description();
         let engine = &*self.engine;
         Ok(load_predictor(&self.model, description, engine, self.threads(), adapter, batch)?)
+    }
+
+    /// Whether the package says on the action grid what it would do.
+    #[must_use]
+    pub fn acts(&self) -> bool {
+        let action = self.package.description().action.as_ref();
+        action.is_some_and(|action| action.reading.is_on_the_grid())
+    }
+
+    /// As [`Agent::predictor`], what the model would do, one moment at a time.
+    ///
+    /// # Errors
+    /// [`AgentError::Fit`], also where the package is no policy.
+    pub fn policy(&self, adapter: Option<&Adapter>) -> Result<PolicyPredictor, AgentError> {
+        let (description, engine) = (self.package.description(), &*self.engine);
+        Ok(load_policy(&self.model, description, engine, self.threads(), adapter)?)
     }
 
     /// Loads the model with several adapters that predict together, for batches of `batch` clips.

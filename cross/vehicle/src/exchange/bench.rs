@@ -9,12 +9,13 @@ use sha2::{Digest, Sha256};
 use shoal_hal::Drive;
 use shoal_runtime::adapter::{Adapter, AdapterError};
 use shoal_shadow::batch::MixedBatch;
-use shoal_shadow::clip::{Clips, Frames};
+use shoal_shadow::clip::{Clips, Footage, Frames};
+use shoal_shadow::measure::imitation::{DriveActs, imitation, judged};
 use shoal_shadow::measure::{
     DriveClips, Horizon, MeasureError, Measurement, Predictor, SessionPredictor, measure,
     measure_together,
 };
-use shoal_shadow::pack::{Pack, ReadPackError};
+use shoal_shadow::pack::{Metric, Pack, ReadPackError};
 use shoal_shadow::tune::Tuner;
 use shoal_swarm::swarm::{Flat, On, TermResult, ValuesHash};
 use shoal_wire::{ModelHash, PackHash};
@@ -41,6 +42,15 @@ pub enum BenchError {
     /// The evaluation pack cannot be read.
     #[error(transparent)]
     Pack(#[from] ReadPackError),
+    /// The pack is one of actions, and the package has no opinion of any.
+    #[error(
+        "the evaluation pack is one of {metric}, and this vehicle's package says nothing on the action grid: install the fleet's \
+         package"
+    )]
+    NoPolicy {
+        /// What is measured on the pack.
+        metric: &'static str,
+    },
     /// The pack holds no frames.
     #[error("the evaluation pack holds no frames")]
     EmptyPack,
@@ -82,6 +92,12 @@ impl Bench {
         if pack.parts().is_empty() {
             return Err(BenchError::EmptyPack);
         }
+        let metric = pack.manifest().metric;
+        match metric {
+            Metric::Skill => {}
+            Metric::Imitation if agent.acts() => {}
+            Metric::Imitation => return Err(BenchError::NoPolicy { metric: metric.name() }),
+        }
         Ok(Bench { agent, pack, remembered: VecDeque::new(), together_pays: None })
     }
 
@@ -93,6 +109,11 @@ impl Bench {
     /// What the utility document calls the pack.
     pub fn pack(&self) -> PackHash {
         PackHash::new(self.pack.sha256())
+    }
+
+    /// What the utility document calls what is measured on it.
+    pub fn metric(&self) -> shoal_wire::v1::Metric {
+        super::measured::metric(self.pack.manifest().metric)
     }
 
     /// SHA-256 of the model file.
@@ -144,6 +165,11 @@ impl Bench {
     /// [`BenchError`]: one of them could not be measured. Each may be by itself.
     pub fn measure_ahead(&mut self, asked: &[&Flat], on: On) -> Result<(), BenchError> {
         let most = self.agent.config().engine.together;
+        match self.pack.manifest().metric {
+            Metric::Skill => {}
+            // A policy acts by one adapter at a time.
+            Metric::Imitation => return Ok(()),
+        }
         let mut wanted: Vec<(ValuesHash, &Flat)> = Vec::new();
         for values in asked {
             let hash = ValuesHash::of(values);
@@ -191,10 +217,49 @@ impl Bench {
             return Ok(known.clone());
         }
         let adapter = self.adapter(values)?;
-        let mut predictor = self.agent.predictor(Some(&adapter), BATCH)?;
-        let measured = self.on(on, |clips| measure(&mut predictor, clips, Horizon::Next))?;
+        let measured = match self.pack.manifest().metric {
+            Metric::Skill => {
+                let mut predictor = self.agent.predictor(Some(&adapter), BATCH)?;
+                self.on(on, |clips| measure(&mut predictor, clips, Horizon::Next))?
+            }
+            Metric::Imitation => self.imitated(&adapter, on)?,
+        };
         self.remember(key, measured.clone());
         Ok(measured)
+    }
+
+    /// How near the policy with this adapter is to drivers.
+    fn imitated(&mut self, adapter: &Adapter, on: On) -> Result<Measurement, BenchError> {
+        let mut policy = self.agent.policy(Some(adapter))?;
+        let measured = match on {
+            On::Part(part) => {
+                let footages = self.pack.read_turn(usize::from(part))?;
+                imitation(&mut policy, &footages.acts())
+            }
+            On::Own => {
+                let geometry = self.agent.config().geometry;
+                let spans = self.held_back();
+                let (habits, weights) = judged(&spans, &geometry);
+                let runs = spans.iter().zip(&weights);
+                let runs = runs.map(|(span, weights)| (span as &dyn Footage, weights.as_slice()));
+                let own = DriveActs {
+                    name: "own".into(),
+                    copy_psnr_db: 0.0,
+                    geometry,
+                    habits: &habits,
+                    runs: runs.collect(),
+                };
+                imitation(&mut policy, &[own])
+            }
+        };
+        Ok(measured.map_err(AgentError::from)?)
+    }
+
+    /// Spans of the vehicle's own roads that nothing is tuned on.
+    fn held_back(&mut self) -> Vec<Frames> {
+        let context = self.agent.form().context;
+        let held = |frames| held_back(frames, context).unwrap_or(frames)..frames;
+        self.agent.remembered(held, &mut |_tell| {})
     }
 
     /// Gives what is measured on to a measurement.
@@ -210,8 +275,7 @@ impl Bench {
                 measure(&footages.clips(context))
             }
             On::Own => {
-                let held = |frames| held_back(frames, context).unwrap_or(frames)..frames;
-                let spans = self.agent.remembered(held, &mut |_tell| {});
+                let spans = self.held_back();
                 let clips = clips(&spans, context);
                 // A vehicle's own roads count whether or not they move much.
                 measure(&[DriveClips { name: "own".into(), copy_psnr_db: 0.0, clips }])
@@ -278,8 +342,12 @@ fn held_back(frames: u32, context: usize) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use shoal_hal::backend::synthetic::{Region, Road};
-    use shoal_shadow::pack::{PackOptions, build};
+    use shoal_runtime::onnx::{Builder, TensorType};
+    use shoal_shadow::grid::{self, ACCELERATION_BINS, Action, ActionGrid};
+    use shoal_shadow::pack::{Acted, PackOptions, build, build_imitation};
 
     use super::*;
     use crate::config::{Config, EngineKind};
@@ -316,6 +384,95 @@ mod tests {
         };
         build(&drives, &options, &directory.join("pack")).unwrap();
         Bench::open(agent, &directory.join("pack")).unwrap()
+    }
+
+    /// A package whose model both foresees and acts, 8×4 at 10 Hz: black frames, and straight on at one speed, unless an adapter
+    /// says otherwise.
+    fn acting(directory: &Path) -> PathBuf {
+        let mut b = Builder::new(17);
+        let x = b.input("x", TensorType::f32(&[1, 3, 4, 8]));
+        let rows = b.i64s(&[1, -1]);
+        let flat = b.op("Reshape", &[&x, &rows], &[]).unwrap();
+        let mut matrix = |columns: usize| {
+            let weight = b.f32s(&[96, columns], &vec![0.0; 96 * columns]);
+            b.op("MatMul", &[&flat, &weight], &[]).unwrap()
+        };
+        let (next, seen) = (matrix(96), matrix(grid::BINS));
+        let straight = ActionGrid::v1().bin(Action::default());
+        let (column, row) = (straight / ACCELERATION_BINS, straight % ACCELERATION_BINS);
+        let away = |bin: usize| {
+            let (x, y) = (bin / ACCELERATION_BINS, bin % ACCELERATION_BINS);
+            -0.4 * (x.abs_diff(column) + y.abs_diff(row)) as f32
+        };
+        let bias: Vec<f32> = (0..grid::BINS).map(away).collect();
+        let bias = b.f32s(&[grid::BINS], &bias);
+        let logits = b.op("Add", &[&seen, &bias], &[]).unwrap();
+        let shape = b.i64s(&[1, 3, 4, 8]);
+        let next = b.op("Reshape", &[&next, &shape], &[]).unwrap();
+        b.output("next", &next);
+        b.output("logits", &logits);
+        let package = directory.join("acting");
+        std::fs::create_dir(&package).unwrap();
+        b.into_model().write(&package.join("model.onnx")).unwrap();
+        let grid: String = grid::SHA256.iter().map(|byte| format!("{byte:02x}")).collect();
+        let toml = format!(
+            "rate_hz = 10.0\n[frames]\ninput = 'x'\ncount = 1\nwidth = 8\nheight = 4\n\
+             [next_frame]\noutput = 'next'\n[action]\noutput = 'logits'\ngrid = '{grid}'\n\
+             [adapter]\nrank = 2\nalpha = 2.0\n"
+        );
+        std::fs::write(package.join("model.toml"), toml).unwrap();
+        package
+    }
+
+    /// An agent of a package, and a pack of attentive drivers for it.
+    fn imitates(directory: &Path, package: PathBuf) -> Result<Bench, BenchError> {
+        let mut config = Config::default();
+        config.engine.kind = EngineKind::Tract;
+        config.model.package = package;
+        config.state = directory.join("state");
+        let agent = Agent::open(config).unwrap();
+        let form = agent.form();
+        // The fourth road has tight curves.
+        let driven = crate::drives::attentive(4, 400, form, 1).remove(3);
+        let acted = [Acted::of_driven(&driven).unwrap()];
+        let options = PackOptions {
+            id: "drivers".into(),
+            version: 1,
+            licence: "CC0-1.0".into(),
+            context: form.context,
+        };
+        build_imitation(&[driven.drive], &acted, &options, &directory.join("pack")).unwrap();
+        Bench::open(agent, &directory.join("pack"))
+    }
+
+    #[test]
+    fn a_pack_of_imitation_is_measured_by_what_the_model_would_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut bench = imitates(directory.path(), acting(directory.path())).unwrap();
+        assert_eq!(bench.metric(), shoal_wire::v1::Metric::Imitation);
+        let count = bench.agent().layout().values();
+        let flat = |more: f32| -> Flat {
+            (0..count).map(|i| more * ((i * 7919 % 1009) as f32 / 1009.0 - 0.5)).collect()
+        };
+        let (one, other) = (flat(1.0), flat(0.3));
+        let on = On::Part(1);
+        bench.measure_ahead(&[&one, &other], on).unwrap();
+        assert!(bench.remembered.is_empty(), "a policy acts by one adapter at a time");
+        let compared = bench.measure(&one, Some(&other), on).unwrap().unwrap();
+        let alone = bench.measure(&other, None, on).unwrap().unwrap();
+        assert_eq!(compared.beside, alone.value);
+        assert_ne!(compared.value, alone.value, "adapters that all do the same show nothing");
+        assert!(compared.value_error > 0 && compared.difference_error > 0, "{compared:?}");
+        let again = bench.measure(&one, Some(&other), on).unwrap().unwrap();
+        assert_eq!(again, compared);
+    }
+
+    #[test]
+    fn a_vehicle_whose_model_has_no_opinion_refuses_a_pack_of_imitation() {
+        let directory = tempfile::tempdir().unwrap();
+        let world = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/world");
+        let refused = imitates(directory.path(), world).err().unwrap().to_string();
+        assert!(refused.contains("one of imitation") && refused.contains("grid"), "{refused}");
     }
 
     #[test]

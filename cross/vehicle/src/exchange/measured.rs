@@ -1,12 +1,47 @@
 //! What a measurement on a pack says on the wire: one term of a candidate, beside what it is compared with.
 
 use shoal_shadow::measure::Measurement;
+use shoal_shadow::pack;
 use shoal_shadow::stats::BOOTSTRAP_DRAWS;
 use shoal_swarm::swarm::TermResult;
-use shoal_swarm::utility::{to_standard_error, to_value};
+use shoal_swarm::utility::{Utility, to_standard_error, to_value};
+use shoal_wire::PackHash;
+use shoal_wire::v1::Metric;
+
+use super::run::ExchangeError;
 
 /// Every vehicle draws alike: two that measure the same say the same.
 const SEED: u64 = 0;
+
+/// What a utility document calls the metric of a pack.
+#[must_use]
+pub const fn metric(of: pack::Metric) -> Metric {
+    match of {
+        pack::Metric::Skill => Metric::Skill,
+        pack::Metric::Imitation => Metric::Imitation,
+    }
+}
+
+/// What people call it.
+pub(super) const fn name(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Skill => pack::Metric::Skill.name(),
+        Metric::Imitation => pack::Metric::Imitation.name(),
+    }
+}
+
+/// Whether a vehicle with this pack, on which this is measured, can measure every term.
+pub(super) fn fits(utility: &Utility, own: PackHash, metric: Metric) -> Result<(), ExchangeError> {
+    for (pack, asked) in utility.terms() {
+        if pack != own {
+            return Err(ExchangeError::OtherPack { fleet: pack, own });
+        }
+        if asked != metric {
+            return Err(ExchangeError::OtherMetric { pack, fleet: asked, own: metric });
+        }
+    }
+    Ok(())
+}
 
 /// One term of a candidate beside a reference, measured on the same clips; without a reference only what the candidate
 /// is counts. Its value is the skill of the drives that are counted. `None`: there is none to measure on.
@@ -32,6 +67,7 @@ pub fn term(candidate: &Measurement, reference: Option<&Measurement>) -> Option<
 #[cfg(test)]
 mod tests {
     use shoal_shadow::measure::{DriveMeasurement, Errors};
+    use shoal_wire::v1::{Knot, Term, UtilityDocument, UtilityDocumentFields};
 
     use super::*;
 
@@ -69,6 +105,35 @@ mod tests {
         let alone = term(&candidate, None).unwrap();
         assert_eq!((alone.value, alone.value_error), (6000, compared.value_error));
         assert_eq!((alone.beside, alone.difference_error), (0, 0));
+    }
+
+    #[test]
+    fn a_utility_of_another_pack_or_metric_is_refused_by_its_name() {
+        let (own, other) = (PackHash::new([1; 32]), PackHash::new([2; 32]));
+        let utility = |terms: &[(PackHash, Metric)]| {
+            let term = |(index, (pack, metric)): (usize, &(PackHash, Metric))| Term {
+                name: format!("term {index}").as_str().try_into().unwrap(),
+                pack: *pack,
+                metric: *metric,
+                knots: [Knot { window: 0, weight: 1.0 }].into_iter().collect(),
+                gate: None,
+            };
+            let terms = terms.iter().enumerate().map(term).collect();
+            let fields = UtilityDocumentFields { version: 1, terms };
+            Utility::new(&UtilityDocument::new(fields).unwrap())
+        };
+        let refused = |terms: &[(PackHash, Metric)], metric| {
+            let refused = fits(&utility(terms), own, metric);
+            refused.map_err(|why| why.to_string())
+        };
+        let both = [(own, Metric::Skill), (own, Metric::Imitation)];
+        for metric in [Metric::Skill, Metric::Imitation] {
+            assert_eq!(refused(&[(own, metric)], metric), Ok(()));
+            let said = refused(&both, metric).unwrap_err();
+            assert!(said.contains("skill") && said.contains("imitation"), "{said}");
+        }
+        let said = refused(&[(other, Metric::Skill)], Metric::Skill).unwrap_err();
+        assert!(said.contains("stage the fleet's pack"), "{said}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use shoal_swarm::utility::Utility;
 use shoal_window::{
     Bytes, LEDGER_KEY, Network, PLAN_KEY, Phase, Policy, RejectSaved, SLOTS_KEY, Slots, Window,
 };
+use shoal_wire::v1::Metric;
 use shoal_wire::{KeyId, LayoutHash, ModelHash, Now, PackHash, RecordId, Signer, Utc};
 use tracing::{info, warn};
 
@@ -89,6 +90,13 @@ pub enum ExchangeError {
     /// The utility document names another pack.
     #[error("the fleet measures on pack {fleet}, this vehicle has {own}: stage the fleet's pack")]
     OtherPack { fleet: PackHash, own: PackHash },
+    /// The utility document measures something else on the pack than its manifest says.
+    #[error(
+        "the fleet's utility asks for {} on pack {pack}, which is one of {}: sign a utility document of the pack's metric",
+        super::measured::name(*fleet),
+        super::measured::name(*own)
+    )]
+    OtherMetric { pack: PackHash, fleet: Metric, own: Metric },
 }
 
 /// How a run is to go.
@@ -119,6 +127,8 @@ pub struct Carried {
     pub base_model: ModelHash,
     /// The evaluation pack.
     pub pack: PackHash,
+    /// What is measured on it.
+    pub metric: Metric,
     /// How the vehicle stands to the last campaign that it had a part in.
     pub tried: Option<Tried>,
 }
@@ -182,6 +192,7 @@ pub struct Exchange {
     pub(super) layout: Arc<Layout>,
     pub(super) base_model: ModelHash,
     pub(super) pack: PackHash,
+    pub(super) metric: Metric,
     pub(super) vault: Vault,
     pub(super) documents: Documents,
     pub(super) window: Window,
@@ -248,8 +259,8 @@ impl Exchange {
     ) -> Result<Self, ExchangeError> {
         let layout = Arc::clone(bench.agent().layout());
         let tried = bench.agent().tried().map_err(BenchError::from)?;
-        let carried =
-            Carried { layout, base_model: bench.base_model()?, pack: bench.pack(), tried };
+        let (pack, metric) = (bench.pack(), bench.metric());
+        let carried = Carried { layout, base_model: bench.base_model()?, pack, metric, tried };
         let (folder, vault) = run.open_vault()?;
         let around = Around::computer(bench, &folder, vault.utc_at_least()?)?;
         Exchange::on(run, fleet, carried, vault, around, look)
@@ -270,7 +281,7 @@ impl Exchange {
         let key = super::identity::open(&fleet, &vault)?;
         let (me, trust) = (key.public().id(), super::keep::trust(&mut fleet, &vault)?);
         let board = Board::of(&fleet, me);
-        let Carried { layout, base_model, pack, tried } = carried;
+        let Carried { layout, base_model, pack, metric, tried } = carried;
         let Around { clock, dial, engine, noise } = around;
         let documents = Documents::new(&fleet, trust);
         let policy = Policy {
@@ -296,6 +307,7 @@ impl Exchange {
             layout,
             base_model,
             pack,
+            metric,
             vault,
             documents,
             window: Window::new(me, policy, shoal_window::Saved::default()),
@@ -520,9 +532,7 @@ impl Exchange {
             return Err(ExchangeError::OtherLayout { fleet: fields.layout, own });
         }
         let utility = Utility::new(utility);
-        if let Some((fleet, _metric)) = utility.terms().find(|(pack, _metric)| *pack != self.pack) {
-            return Err(ExchangeError::OtherPack { fleet, own: self.pack });
-        }
+        super::measured::fits(&utility, self.pack, self.metric)?;
         self.terms = utility.terms().len();
         let start = Adapter::start(Arc::clone(&self.layout), fields.start_seed);
         let start: Flat = start.values().into();

@@ -11,12 +11,13 @@ use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::fit::graft_package;
 use shoal_shadow::form::Form;
-use shoal_shadow::pack::Pack;
+use shoal_shadow::pack::{self, Pack};
 use shoal_shadow::package::Package;
 use shoal_trust::Target;
 use shoal_vehicle::config::{Config, DrivesConfig, FleetConfig, ModelConfig};
+use shoal_vehicle::exchange::measured::metric;
 use shoal_wire::v1::{
-    ConsensusRule, Document, DocumentFields, Knot, Metric, PaperRule, Rule, SwarmDocument,
+    ConsensusRule, Document, DocumentFields, Knot, PaperRule, Rule, SwarmDocument,
     SwarmDocumentFields, Term, UtilityDocument, UtilityDocumentFields, Vehicle, WindowPlan,
 };
 use shoal_wire::{Label, LayoutHash, ModelHash, PackHash, RejectLabel};
@@ -105,6 +106,11 @@ impl Init {
         }
         let pack = Pack::open(&self.pack)?;
         let package = Package::open(&self.package)?;
+        match pack.manifest().metric {
+            pack::Metric::Skill => {}
+            // Who says nothing on the grid cannot be measured there.
+            pack::Metric::Imitation => drop(Form::of_policy(package.description())?),
+        }
         let swarm = self.swarm(&package)?;
         let plan = WindowPlan::new(self.calendar.first(next_second)?)?;
         let told = match &self.vehicle {
@@ -247,13 +253,13 @@ impl Init {
     }
 }
 
-/// One term, the skill on the pack, from the first window on.
+/// One term, by the pack's metric, from the first window on.
 fn utility(pack: &Pack) -> Result<UtilityDocument, Failure> {
     let name = pack.manifest().id.as_str();
     let term = Term {
         name: name.try_into().map_err(|_error| format!("the pack's name `{name}` is too long"))?,
         pack: PackHash::new(pack.sha256()),
-        metric: Metric::Skill,
+        metric: metric(pack.manifest().metric),
         knots: [Knot { window: 0, weight: 1.0 }].into_iter().collect(),
         gate: None,
     };
