@@ -1,6 +1,6 @@
 //! `shoal eval`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use shoal_hal::{Part, Split};
@@ -18,7 +18,8 @@ use crate::tokens::{self, Tokens, is_token_model};
 use crate::{EngineArgs, PackageArgs, data};
 
 /// Measure a model package on drives: skill, and the baselines beside it. A package of tokens on logs:
-/// nats of every part. A policy: how near it is to the drivers, beside two baselines that know the driver's habits.
+/// nats of every part. A policy: how near it is to the drivers, beside two baselines that know the driver's habits; with
+/// `--pack` its term value, as vehicles claim it.
 ///
 /// Example: shoal eval models/world --data drives --part held-out
 #[derive(Args)]
@@ -29,8 +30,11 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     /// Directory of drives; for tokens a log (comma2k19 segment or CSV) or a folder of logs
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "pack")]
+    data: Option<PathBuf>,
+    /// An evaluation pack of imitation, whole, instead of drives: what a vehicle would claim of a policy
+    #[arg(long, value_name = "PACK", conflicts_with_all = ["data", "part", "wheelbase", "steering_ratio"])]
+    pack: Option<PathBuf>,
     /// Which part of every drive; of logs all parts are measured
     #[arg(long, value_enum, default_value = "held-out")]
     part: PartName,
@@ -42,6 +46,8 @@ pub(crate) struct Eval {
     #[command(flatten)]
     engine: EngineArgs,
 }
+
+mod on_pack;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum PartName {
@@ -65,11 +71,15 @@ impl Eval {
     pub(crate) fn run(self) -> Outcome {
         let package = self.package.open()?;
         let description = package.description();
+        if let Some(pack) = &self.pack {
+            return self.eval_pack(&package, pack);
+        }
+        let data = self.data.as_deref().ok_or("no drives are named")?;
         if is_token_model(description) {
-            return self.eval_tokens(&package);
+            return self.eval_tokens(&package, data);
         }
         if is_policy(description) {
-            return self.eval_policy(&package);
+            return self.eval_policy(&package, data);
         }
         let form = Form::of(description)?;
         let model = Model::read(&package.model_path())?;
@@ -78,7 +88,7 @@ impl Eval {
             Some(directory) => Some(read_adapter(&model, directory)?),
             None => None,
         };
-        let drives = data::recorded(&self.data, form.shape, form.rate_hz, Some(form.context))?;
+        let drives = data::recorded(data, form.shape, form.rate_hz, Some(form.context))?;
         let splits: Vec<Split> = drives.iter().map(|drive| drive.split(form.context)).collect();
         let clips: Vec<DriveClips<'_>> = drives
             .iter()
@@ -94,20 +104,25 @@ impl Eval {
         if self.json { json(&report) } else { table(&report) }
     }
 
-    fn eval_policy(&self, package: &Package) -> Outcome {
+    fn eval_pack(&self, package: &Package, pack: &Path) -> Outcome {
+        let (engine, threads) = (self.engine.open()?, self.engine.threads());
+        let report = on_pack::eval(package, &*engine, threads, self.adapter.as_deref(), pack)?;
+        if self.json { json(&report) } else { on_pack::table(&report) }
+    }
+
+    fn eval_policy(&self, package: &Package, data: &Path) -> Outcome {
         let report = policy::Policies {
             package,
             engine: self.engine.open()?,
             threads: self.engine.threads(),
             geometry: self.geometry.open()?,
         };
-        let report = report.eval(self.adapter.as_deref(), &self.data, self.part.into())?;
+        let report = report.eval(self.adapter.as_deref(), data, self.part.into())?;
         if self.json { json(&report) } else { policy::table(&report) }
     }
 
-    fn eval_tokens(&self, package: &Package) -> Outcome {
-        let data = std::slice::from_ref(&self.data);
-        let tokens = Tokens::open(package, data, self.engine.open()?)?;
+    fn eval_tokens(&self, package: &Package, data: &Path) -> Outcome {
+        let tokens = Tokens::open(package, &[data.to_owned()], self.engine.open()?)?;
         let adapter = match &self.adapter {
             Some(directory) => Some(read_adapter(&tokens.model, directory)?),
             None => None,

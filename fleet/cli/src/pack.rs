@@ -2,23 +2,26 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use shoal_hal::Drive;
 use shoal_shadow::form::Form;
-use shoal_shadow::pack::{self, Pack, PackOptions};
+use shoal_shadow::grid::{self, Geometry};
+use shoal_shadow::measure::imitation::DriveActs;
+use shoal_shadow::pack::{self, Acted, Manifest, Metric, Pack, PackOptions};
 use shoal_shadow::package::Package;
 use shoal_vehicle::config::Config;
 use shoal_vehicle::drives;
 
 use crate::data;
 use crate::output::{Failure, Outcome};
+use crate::policy::GeometryArgs;
 
 /// Make and check evaluation packs.
 #[derive(Subcommand)]
 pub(crate) enum PackCommand {
     /// Build a pack of the pack parts of drives
     Build(Build),
-    /// Read a pack whole and check every hash
+    /// Read a pack whole, check every hash, and say what is in it
     Check(Check),
 }
 
@@ -37,15 +40,27 @@ impl PackCommand {
 #[derive(Args)]
 pub(crate) struct Build {
     /// Directory of drives that the authority owns
-    #[arg(required_unless_present = "vehicle", conflicts_with = "vehicle")]
+    #[arg(required_unless_present_any = ["vehicle", "attentive"], conflicts_with_all = ["vehicle", "attentive"])]
     drives: Option<PathBuf>,
     /// A vehicle's configuration: the drives of it and of all that share them with it, recorded or generated
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "attentive")]
     vehicle: Option<PathBuf>,
+    /// Attentive drivers in the closed loop on so many generated roads that no shipped model has seen
+    #[arg(long, value_name = "ROADS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    attentive: Option<u32>,
+    /// Seconds that each of them drives
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    seconds: u32,
+    /// Which roads they drive
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// What is measured on the pack
+    #[arg(long, value_enum, default_value = "skill")]
+    metric: MetricName,
     /// The pack's directory; it must not exist
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// Package of the model that is measured on it: its frame size, rate and past frames
+    /// Package of the model that is measured on it, for imitation a policy: its frame size, rate and past frames
     #[arg(long, value_name = "PACKAGE", default_value = "models/world")]
     package: PathBuf,
     /// Name of the pack
@@ -57,45 +72,89 @@ pub(crate) struct Build {
     /// Licence of the footage
     #[arg(long, default_value = "unknown")]
     licence: String,
+    #[command(flatten)]
+    geometry: GeometryArgs,
 }
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum MetricName {
+    /// How much better than 'nothing moves' the next frame is predicted
+    Skill,
+    /// How near a policy is to what the drivers did, weighted by what came of it
+    Imitation,
+}
+
+/// Drives, and what is known of each beside its frames and motion.
+type Known = (Vec<Drive>, Vec<Acted>);
 
 impl Build {
     fn run(self) -> Outcome {
         let package = Package::open(&self.package)?;
-        let form = Form::of(package.description())?;
-        let drives = self.drives(&form)?;
+        let form = match self.metric {
+            MetricName::Skill => Form::of(package.description())?,
+            MetricName::Imitation => Form::of_policy(package.description())?,
+        };
+        let (drives, acted) = self.drives(&form)?;
         let options = PackOptions {
             id: self.id,
             version: self.version,
             licence: self.licence,
             context: form.context,
         };
-        let manifest = pack::build(&drives, &options, &self.output)?;
+        let manifest = match self.metric {
+            MetricName::Skill => pack::build(&drives, &options, &self.output)?,
+            MetricName::Imitation => {
+                pack::build_imitation(&drives, &acted, &options, &self.output)?
+            }
+        };
+        for drive in &drives {
+            if !manifest.drives.iter().any(|used| used.name == drive.name) {
+                eprintln!("left out {}: nothing can be measured on its pack frames", drive.name);
+            }
+        }
         for (index, part) in manifest.parts.iter().enumerate() {
             println!("part {index}: {} runs, {} bytes", part.runs.len(), part.bytes);
         }
         println!("{}", self.output.display());
         Ok(())
     }
-}
 
-impl Build {
-    fn drives(&self, form: &Form) -> Result<Vec<Drive>, Failure> {
+    fn drives(&self, form: &Form) -> Result<Known, Failure> {
+        if let Some(roads) = self.attentive {
+            return self.attentive(roads, form);
+        }
         if let Some(directory) = &self.drives {
-            return data::recorded(directory, form.shape, form.rate_hz, Some(form.context));
+            let context = Some(form.context);
+            let drives = data::recorded(directory, form.shape, form.rate_hz, context)?;
+            return Ok(known(drives, self.geometry.open()?));
         }
         let file = self.vehicle.as_deref().ok_or("no drives are named")?;
-        let Config { mut drives, seed, .. } = Config::read(file)?;
+        let Config { mut drives, seed, geometry, .. } = Config::read(file)?;
         (drives.vehicle, drives.vehicles) = (0, 1);
         let opened = drives::open(&drives, form, seed)?;
         for skipped in &opened.skipped {
             eprintln!("skipped {skipped}");
         }
-        Ok(opened.drives)
+        Ok(known(opened.drives, self.geometry.or(geometry)?))
+    }
+
+    /// Their vehicles' geometry is known.
+    fn attentive(&self, roads: u32, form: &Form) -> Result<Known, Failure> {
+        let frames = (f64::from(self.seconds) * form.rate_hz).round() as usize;
+        let driven = drives::attentive(usize::try_from(roads)?, frames, form, self.seed);
+        let acted = driven.iter().map(Acted::of_driven).collect::<Option<Vec<_>>>();
+        let acted = acted.ok_or("a generated vehicle has no geometry")?;
+        Ok((driven.into_iter().map(|driven| driven.drive).collect(), acted))
     }
 }
 
-/// Read a pack whole and check every hash.
+/// What the drives themselves tell, of a vehicle of this geometry.
+fn known(drives: Vec<Drive>, geometry: Geometry) -> Known {
+    let acted = drives.iter().map(|drive| Acted::of(drive, geometry)).collect();
+    (drives, acted)
+}
+
+/// Read a pack whole, check every hash, and say what is in it.
 ///
 /// Example: shoal pack check pack
 #[derive(Args)]
@@ -116,6 +175,38 @@ impl Check {
             footages.drives().len(),
             pack.parts().len()
         );
+        contents(manifest, &footages.acts());
         Ok(())
+    }
+}
+
+fn contents(manifest: &Manifest, acts: &[DriveActs<'_>]) {
+    let Manifest { width, height, rate_hz, context, .. } = manifest;
+    println!(
+        "metric {}: {width}×{height} at {rate_hz} Hz, {context} past frames, licence {}",
+        manifest.metric.name(),
+        manifest.licence
+    );
+    match manifest.metric {
+        Metric::Skill => {}
+        Metric::Imitation => {
+            println!(
+                "actions on {}, SHA-256 {}",
+                grid::NAME,
+                shoal_shadow::digits::hex(&grid::SHA256)
+            );
+        }
+    }
+    for drive in acts {
+        let weights = || drive.runs.iter().flat_map(|(_, weights)| weights.iter());
+        let (count, sum) = (weights().count(), weights().map(|w| f64::from(*w)).sum::<f64>());
+        println!(
+            "{}: {count} frames of mean weight {:.3}, variety {:.4}, wheelbase {:.2} m, steering ratio {:.1}",
+            drive.name,
+            sum / count.max(1) as f64,
+            drive.habits.variety(true),
+            drive.geometry.wheelbase_m(),
+            drive.geometry.steering_ratio()
+        );
     }
 }

@@ -41,7 +41,11 @@ pub(crate) struct GeometryArgs {
 
 impl GeometryArgs {
     pub(crate) fn open(&self) -> Result<Geometry, Failure> {
-        let usual = Geometry::default();
+        self.or(Geometry::default())
+    }
+
+    /// What is not said is as in `usual`.
+    pub(crate) fn or(&self, usual: Geometry) -> Result<Geometry, Failure> {
         let wheelbase = self.wheelbase.unwrap_or(usual.wheelbase_m());
         let ratio = self.steering_ratio.unwrap_or(usual.steering_ratio());
         let refused = "--wheelbase and --steering-ratio are numbers above 0";

@@ -110,3 +110,38 @@ fn a_policy_is_tuned_on_what_a_driver_did() {
     refuses(&["--roll-out", "2"], "packages of frames");
     refuses(&["--steering-ratio", "0"], "above 0");
 }
+
+#[test]
+fn a_pack_of_attentive_drivers_is_built_checked_and_measured_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (policy, pack) = (package(folder.path()), folder.path().join("pack"));
+    let build = ["pack", "build", "--attentive", "2", "--metric", "imitation", "--package"];
+    let output = shoal(&[&build[..], &[text(&policy), "-o", text(&pack)]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = shoal(&["pack", "check", text(&pack)]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("2 drives in 4 parts, every hash holds"), "{said}");
+    assert!(said.contains("metric imitation") && said.contains("action_grid/v1"), "{said}");
+    assert!(said.contains("/attentive/") && said.contains("mean weight"), "{said}");
+
+    let eval = ["eval", text(&policy), "--engine", engine(), "--pack", text(&pack)];
+    let output = shoal(&[&eval[..], &["--json"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(misfits(&schema("eval-pack.schema.json"), &report, "$"), Vec::<String>::new());
+    let value = report["value"].as_f64().unwrap();
+    assert!(value < 1.0 && report["drives"][0]["moments"].as_u64().unwrap() > 100, "{report}");
+    let term = (value.clamp(-1.0, 1.0) * 1e4).round();
+    assert_eq!(report["term_value"].as_f64(), Some(term));
+
+    // The same roads as a pack of skill are no pack to be imitated on.
+    let tubs = tub(folder.path());
+    let skill = folder.path().join("skill");
+    let world = super::package();
+    let output =
+        shoal(&["pack", "build", text(&tubs), "--package", text(&world), "-o", text(&skill)]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = shoal(&["eval", text(&policy), "--engine", engine(), "--pack", text(&skill)]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("is a pack of skill"), "{said}");
+}
