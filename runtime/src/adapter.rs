@@ -1,16 +1,23 @@
-//! Adapters: the layout of their factors, their values, and their form on disk (PEFT).
+//! Adapters: the layout of their factors, their values, and their forms on disk: PEFT and ONNX Runtime.
 
+mod flat;
 mod layout;
+mod onnxruntime;
 mod peft;
 
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use safetensors::tensor::SafeTensorError;
 use sha2::{Digest, Sha256};
 
 pub use layout::{Factor, Layout, Site};
-pub use peft::{PeftConfig, PeftError, WritePeftError};
+pub use onnxruntime::{OnnxAdapter, OnnxAdapterError};
+pub use peft::{PeftConfig, PeftError};
 
 /// The values of all factors of one layout: one flat run of float32, sites by their place in the graph, A then
 /// B, row-major, in PEFT's orientation.
@@ -28,6 +35,24 @@ pub enum AdapterError {
     Length { got: usize, want: usize },
     #[error("factor `{factor}` is not finite at index {index}")]
     NotFinite { factor: String, index: usize },
+}
+
+/// Why an adapter is not written.
+#[expect(missing_docs, reason = "fields read as the sentence they complete")]
+#[derive(Debug, thiserror::Error)]
+pub enum WriteAdapterError {
+    #[error("cannot write {}", file.display())]
+    Io {
+        file: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Values(#[from] AdapterError),
+    #[error("cannot serialise the tensors")]
+    Tensors(#[source] SafeTensorError),
+    #[error("an adapter file of ONNX Runtime holds less than 2 GiB: write a PEFT directory")]
+    TooLarge,
 }
 
 impl Adapter {
@@ -125,4 +150,17 @@ impl Adapter {
         }
         delta
     }
+}
+
+/// The bytes of a file whose length was looked at first.
+fn read_bounded(file: &Path, max: u64) -> std::io::Result<Vec<u8>> {
+    let mut opened = File::open(file)?;
+    let bytes = opened.metadata()?.len();
+    if bytes > max {
+        let why = format!("it has {bytes} bytes, at most {max} are read");
+        return Err(std::io::Error::new(ErrorKind::FileTooLarge, why));
+    }
+    let mut read = Vec::with_capacity(bytes as usize);
+    opened.by_ref().take(max).read_to_end(&mut read)?;
+    Ok(read)
 }

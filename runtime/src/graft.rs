@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::adapter::{Layout, Site};
 use crate::onnx::proto::{NodeProto, TensorProto};
-use crate::onnx::{Builder, Folded, InferError, Tensor, TensorError, TensorType};
+use crate::onnx::{Builder, Folded, InferError, Model, Tensor, TensorError, TensorType};
 
 use glob::Selection;
 pub use inputs::{SITE_INPUT, SiteInput, SiteInputsError, WithInputs, with_site_inputs};
@@ -76,6 +76,23 @@ pub struct Grafted {
     pub folded: Folded,
     /// Its factors.
     pub layout: Layout,
+}
+
+impl Grafted {
+    /// The model with factors that a run may leave out: they are zero then. ONNX Runtime asks that of a model that its adapter
+    /// files are for.
+    pub fn with_optional_factors(&self) -> Model {
+        /// From here on an input may have a value of its own.
+        const IR_VERSION: i64 = 4;
+        let mut model = self.folded.model.clone();
+        let version = model.proto.ir_version.unwrap_or_default().max(IR_VERSION);
+        model.proto.ir_version = Some(version);
+        let zeros = self.layout.factors().map(|factor| {
+            Tensor::f32(&factor.dims, &vec![0.0; factor.range.len()]).to_proto(&factor.input)
+        });
+        model.graph_mut().initializer.extend(zeros);
+        model
+    }
 }
 
 /// Why a graph cannot be grafted.

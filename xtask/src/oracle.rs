@@ -1,21 +1,24 @@
 //! `cargo xtask oracle`: installs PyTorch and records anew what the tests compare with; with Flower, whose engine is compared.
 
+mod adapters;
 mod flower;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::flags::Flags;
 use crate::process::Run;
 use crate::{Done, Failure, root, tools};
 
 const HELP: &str = "\
-cargo xtask oracle [world|tinyphysics]... | operators | flower [engine|training]...
+cargo xtask oracle [world|tinyphysics]... | operators | adapters | flower [engine|training]...
 
 Installs PyTorch into target/tools/oracle (gigabytes), and records gradients of whole models by its autograd
 as fixtures. Nothing of `cargo xtask test` needs it. tinyphysics reads SHOAL_DATA or ../shared/data.
 
 `operators` draws a few thousand graphs of single operators, records their gradients by autograd in float64, as those of
 graphs by both of PyTorch's exporters, and writes docs/coverage.md: which operator has a gradient, in which version, on which engine.
+
+`adapters` lets ONNX Runtime's own Python run a grafted model with an adapter file of ours, and reads back what it writes.
 
 `flower` compares `shoal sim` with Flower's simulation engine: `cargo xtask oracle flower --help`.";
 
@@ -46,6 +49,9 @@ pub(crate) fn run(args: &[String]) -> Done {
     if flags.has("--help") {
         println!("{HELP}");
         return Ok(());
+    }
+    if flags.rest == ["adapters"] {
+        return adapters::run();
     }
     if flags.rest == ["operators"] {
         return operators();
@@ -103,10 +109,13 @@ fn operators() -> Done {
 /// Installs what these files of xtask/oracle name; the Python that has it.
 fn install(requirements: &[&str]) -> Done<PathBuf> {
     println!("installs PyTorch into target/tools/oracle: gigabytes, minutes");
-    let environment = environment();
+    install_into(&environment(), requirements)
+}
+
+fn install_into(environment: &Path, requirements: &[&str]) -> Done<PathBuf> {
     let python = environment.join("bin/python3");
     if !python.is_file() {
-        Run::new("python3").args(["-m", "venv"]).arg(&environment).run()?;
+        Run::new("python3").args(["-m", "venv"]).arg(environment).run()?;
     }
     let folder = root().join("xtask/oracle");
     let files = requirements.iter().map(|file| folder.join(file));

@@ -26,7 +26,7 @@ use crate::{EngineArgs, PackageArgs, data};
 pub(crate) struct Eval {
     #[command(flatten)]
     package: PackageArgs,
-    /// A PEFT directory
+    /// A PEFT directory or an .onnx_adapter file
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     /// Directory of drives; for tokens a log (comma2k19 segment or CSV) or a folder of logs

@@ -49,7 +49,7 @@ impl Particle {
 pub(crate) struct Cost {
     #[command(flatten)]
     package: PackageArgs,
-    /// A PEFT directory
+    /// A PEFT directory or an .onnx_adapter file
     adapter: PathBuf,
     /// Directory of drives
     #[arg(long, value_name = "DIR")]

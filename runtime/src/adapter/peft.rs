@@ -8,8 +8,6 @@
 //! are of another family (A sees all groups) and its dilated ones fail: such sites only come back here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +15,7 @@ use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::layout::{Factor, Layout, Site};
-use super::{Adapter, AdapterError};
+use super::{Adapter, WriteAdapterError};
 use crate::graft::{GraftOptions, Profile};
 use crate::onnx::write_whole;
 
@@ -68,8 +66,6 @@ pub enum PeftError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{} has {bytes} bytes, at most {max} are read", file.display())]
-    TooLarge { file: PathBuf, bytes: u64, max: u64 },
     #[error("{} is no PEFT configuration", file.display())]
     Config {
         file: PathBuf,
@@ -98,22 +94,6 @@ pub enum PeftError {
     NotFinite { file: PathBuf, tensor: String, index: usize },
 }
 
-/// Why an adapter is not written.
-#[expect(missing_docs, reason = "fields read as the sentence they complete")]
-#[derive(Debug, thiserror::Error)]
-pub enum WritePeftError {
-    #[error("cannot write {}", file.display())]
-    Io {
-        file: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error(transparent)]
-    Values(#[from] AdapterError),
-    #[error("cannot serialise the tensors")]
-    Tensors(#[source] SafeTensorError),
-}
-
 impl PeftConfig {
     /// Reads the settings of a PEFT directory.
     ///
@@ -121,7 +101,7 @@ impl PeftConfig {
     /// [`PeftError`] if the file cannot be read, or asks for what is not supported.
     pub fn read(dir: &Path) -> Result<PeftConfig, PeftError> {
         let file = dir.join(CONFIG);
-        let bytes = read_bounded(&file, CONFIG_BYTES_MAX)?;
+        let bytes = read(&file, CONFIG_BYTES_MAX)?;
         PeftConfig::parse(&bytes, &file)
     }
 
@@ -224,12 +204,12 @@ impl Adapter {
     /// Writes the adapter as a PEFT directory, which is made where there is none.
     ///
     /// # Errors
-    /// [`WritePeftError`] if a file cannot be written, or a value is not finite.
-    pub fn write_peft(&self, dir: &Path) -> Result<(), WritePeftError> {
+    /// [`WriteAdapterError`] if a file cannot be written, or a value is not finite.
+    pub fn write_peft(&self, dir: &Path) -> Result<(), WriteAdapterError> {
         let bytes = self.to_safetensors()?;
         let io = |file: &Path| {
             let file = file.to_owned();
-            move |source| WritePeftError::Io { file, source }
+            move |source| WriteAdapterError::Io { file, source }
         };
         std::fs::create_dir_all(dir).map_err(io(dir))?;
         let file = dir.join(TENSORS);
@@ -241,8 +221,8 @@ impl Adapter {
     /// The adapter's tensors as one safetensors file.
     ///
     /// # Errors
-    /// [`WritePeftError::Values`] if a value is not finite: nobody could read such a file again.
-    pub fn to_safetensors(&self) -> Result<Vec<u8>, WritePeftError> {
+    /// [`WriteAdapterError::Values`] if a value is not finite: nobody could read such a file again.
+    pub fn to_safetensors(&self) -> Result<Vec<u8>, WriteAdapterError> {
         Adapter::from_values(Arc::clone(self.layout()), self.values().to_vec())?;
         let layout = self.layout();
         let modules = Modules::of(layout.sites.iter().map(|s| s.name.as_str()));
@@ -258,10 +238,10 @@ impl Adapter {
         let views = tensors.iter().map(|(key, dims, bytes)| {
             TensorView::new(Dtype::F32, dims.clone(), bytes).map(|view| (key.as_str(), view))
         });
-        let views = views.collect::<Result<Vec<_>, _>>().map_err(WritePeftError::Tensors)?;
+        let views = views.collect::<Result<Vec<_>, _>>().map_err(WriteAdapterError::Tensors)?;
         // PEFT reads the framework out of this.
         let about = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
-        safetensors::serialize(views, Some(about)).map_err(WritePeftError::Tensors)
+        safetensors::serialize(views, Some(about)).map_err(WriteAdapterError::Tensors)
     }
 
     fn config(&self) -> Vec<u8> {
@@ -312,7 +292,7 @@ impl Adapter {
             return refuse("lora_alpha", config.lora_alpha.to_string(), layout.alpha.to_string());
         }
         let file = dir.join(TENSORS);
-        let bytes = read_bounded(&file, TENSORS_BYTES_MAX)?;
+        let bytes = read(&file, TENSORS_BYTES_MAX)?;
         Adapter::from_safetensors(&bytes, layout, &file)
     }
 
@@ -393,15 +373,7 @@ fn read_factor(
     }
 }
 
-/// The bytes of a file whose length was looked at first.
-fn read_bounded(file: &Path, max: u64) -> Result<Vec<u8>, PeftError> {
+fn read(file: &Path, max: u64) -> Result<Vec<u8>, PeftError> {
     let io = |source| PeftError::Io { file: file.to_owned(), source };
-    let mut opened = File::open(file).map_err(io)?;
-    let bytes = opened.metadata().map_err(io)?.len();
-    if bytes > max {
-        return Err(PeftError::TooLarge { file: file.to_owned(), bytes, max });
-    }
-    let mut read = Vec::with_capacity(bytes as usize);
-    opened.by_ref().take(max).read_to_end(&mut read).map_err(io)?;
-    Ok(read)
+    super::read_bounded(file, max).map_err(io)
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use shoal_runtime::adapter::{Adapter, Layout};
+use shoal_runtime::adapter::{Adapter, Layout, OnnxAdapter};
 use shoal_runtime::graft::{GraftOptions, graft, graft_all_weights};
 use shoal_runtime::onnx::{Builder, Folded, Model, PinOptions, Tensor, TensorType, fold, pin};
 
@@ -50,6 +50,24 @@ pub fn safetensors(bytes: &[u8]) {
     let read = |bytes: &[u8]| Adapter::from_safetensors(bytes, layout.clone(), Path::new("<fuzz>"));
     let Ok(adapter) = read(bytes) else { return };
     let written = adapter.to_safetensors().expect("a read adapter is finite");
+    assert_eq!(read(&written).ok(), Some(adapter), "an adapter is read as it was written");
+}
+
+/// Reads an adapter file of ONNX Runtime, and writes and reads what came of it.
+///
+/// # Panics
+/// If an adapter that was read is not read again from what it is written to.
+pub fn onnx_adapter(bytes: &[u8]) {
+    let layout = layout();
+    let file = Path::new("<fuzz>");
+    let read = |bytes: &[u8]| {
+        let read = OnnxAdapter::from_bytes(bytes.to_vec(), file)?;
+        let sites: Vec<String> = layout.sites.iter().map(|site| site.name.clone()).collect();
+        let _either = read.graft_options(&sites, Some(layout.alpha));
+        read.adapter(layout.clone())
+    };
+    let Ok(adapter) = read(bytes) else { return };
+    let written = adapter.to_onnx_adapter().expect("a read adapter is finite and small");
     assert_eq!(read(&written).ok(), Some(adapter), "an adapter is read as it was written");
 }
 

@@ -17,7 +17,7 @@ mod wire;
 pub use campaign::campaign;
 pub use coding::coding;
 pub use dbc::dbc;
-pub use entry::{onnx, safetensors};
+pub use entry::{onnx, onnx_adapter, safetensors};
 pub use gateway::gateway;
 pub use launch::launch;
 pub use metadata::metadata;

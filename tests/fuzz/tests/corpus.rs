@@ -26,6 +26,11 @@ fn no_file_of_the_safetensors_corpus_panics() {
 }
 
 #[test]
+fn no_file_of_the_onnx_adapter_corpus_panics() {
+    each("onnx_adapter", shoal_fuzz::onnx_adapter);
+}
+
+#[test]
 fn no_file_of_the_coding_corpus_panics() {
     each("coding", shoal_fuzz::coding);
 }

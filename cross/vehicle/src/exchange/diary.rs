@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use shoal_runtime::adapter::{Adapter, AdapterError, Layout, WritePeftError};
+use shoal_runtime::adapter::{Adapter, AdapterError, Layout, WriteAdapterError};
 use shoal_window::Bytes;
 
 /// Windows whose adapters are kept.
@@ -35,7 +35,7 @@ pub enum DiaryError {
     Adapter(#[from] AdapterError),
     /// An adapter's directory.
     #[error("cannot write an adapter")]
-    Peft(#[from] WritePeftError),
+    Peft(#[from] WriteAdapterError),
 }
 
 /// How long the stages of a window took, in seconds.

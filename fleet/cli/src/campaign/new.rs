@@ -29,7 +29,7 @@ use crate::particle::as_particle;
 pub(crate) struct New {
     /// The fleet's directory, with authority.key
     dir: PathBuf,
-    /// Promote this adapter (a PEFT directory) in place of what is best
+    /// Promote this adapter (a PEFT directory or an .onnx_adapter file) in place of what is best
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
     /// The package of the model that the adapter is for

@@ -25,7 +25,7 @@ pub(crate) struct Drive {
     /// Evaluation pack; without one it is built of the pack parts of the drives
     #[arg(long, value_name = "PACK")]
     pack: Option<PathBuf>,
-    /// A PEFT directory that the staged adapter is written to
+    /// Where the staged adapter goes: a PEFT directory, or a file of ONNX Runtime if it ends in .onnx_adapter
     #[arg(long, value_name = "DIR")]
     export: Option<PathBuf>,
     /// A PNG of one held-out clip of each drive, a row each: the last frame, predicted before tuning, predicted

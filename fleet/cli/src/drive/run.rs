@@ -62,7 +62,7 @@ pub(crate) struct ReplayResult {
 pub(crate) struct Extras<'a> {
     /// The evaluation pack; without one it is built of the pack parts of the vehicle's drives.
     pub(crate) pack: Option<&'a Path>,
-    /// Where the adapter goes, as a PEFT directory.
+    /// Where the adapter goes.
     pub(crate) export: Option<&'a Path>,
     /// Where a picture of predicted and seen frames goes.
     pub(crate) picture: Option<&'a Path>,
@@ -103,7 +103,7 @@ pub(crate) fn run(config: &Config, extras: &Extras<'_>) -> Result<DriveResult, F
     let mut new = agent.predictor(adapter, 8)?;
     let after = measure(&mut new, &held_out, horizon)?;
     if let (Some(directory), Some(adapter)) = (extras.export, adapter) {
-        adapter.write_peft(directory)?;
+        adapter.write(directory)?;
     }
     if let Some(path) = extras.picture {
         picture::draw(path, &held_out, &mut [&mut old, &mut new])?;

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use shoal_runtime::adapter::{Adapter, PeftConfig};
+use shoal_runtime::adapter::{Adapter, OnnxAdapter, PeftConfig};
 use shoal_runtime::bake::{bake, bake_dequantised};
 use shoal_runtime::compare::compare;
 use shoal_runtime::graft::{Grafted, graft, sites};
@@ -20,7 +20,7 @@ use crate::output::{Failure, Outcome};
 pub(crate) struct Bake {
     /// The ONNX file
     model: PathBuf,
-    /// A PEFT directory: adapter_config.json and adapter_model.safetensors
+    /// A PEFT directory (adapter_config.json and adapter_model.safetensors), or an .onnx_adapter file
     adapter: PathBuf,
     /// Where the baked model goes; by default MODEL.baked.onnx here
     #[arg(short, long, value_name = "FILE")]
@@ -44,7 +44,7 @@ impl Bake {
     pub(crate) fn run(self) -> Outcome {
         let output = result_path(&self.model, self.output.as_deref(), ".baked.onnx")?;
         let (model, opened) = self.axes.open(&self.model)?;
-        let (grafted, adapter) = grafted_as(&opened.folded, &self.adapter)?;
+        let (grafted, adapter) = grafted_as(&opened.folded, &self.adapter, None)?;
         let baked = match self.dequantize {
             true => bake_dequantised(&model, &adapter),
             false => bake(&model, &adapter),
@@ -81,20 +81,33 @@ impl Bake {
     }
 }
 
-/// Reads a PEFT directory for a model; sites, rank and alpha are those of its configuration.
+/// Reads an adapter for a model, a PEFT directory or an `.onnx_adapter` file; sites, ranks and alpha are what it says.
 ///
 /// # Errors
 /// When it does not fit the model.
-pub(crate) fn read_adapter(model: &Model, directory: &Path) -> Result<Adapter, Failure> {
+pub(crate) fn read_adapter(model: &Model, path: &Path) -> Result<Adapter, Failure> {
     let folded = Axes::default().fold(model)?.folded;
-    Ok(grafted_as(&folded, directory)?.1)
+    Ok(grafted_as(&folded, path, None)?.1)
 }
 
-/// A folded model grafted as the configuration of an adapter says, and that adapter.
-fn grafted_as(folded: &Folded, directory: &Path) -> Result<(Grafted, Adapter), Failure> {
-    let config = PeftConfig::read(directory)?;
+/// A folded model grafted as an adapter says, and that adapter. `alpha` is for a file that says none.
+pub(super) fn grafted_as(
+    folded: &Folded,
+    path: &Path,
+    alpha: Option<f32>,
+) -> Result<(Grafted, Adapter), Failure> {
     let names: Vec<String> = sites(folded).into_iter().map(|site| site.name).collect();
+    if OnnxAdapter::is_called_so(path) {
+        let file = OnnxAdapter::read(path)?;
+        let grafted = graft(folded, &file.graft_options(&names, alpha)?)?;
+        let adapter = file.adapter(grafted.layout.clone())?;
+        return Ok((grafted, adapter));
+    }
+    if alpha.is_some() {
+        return Err("--alpha is for an .onnx_adapter file: a PEFT directory says its own".into());
+    }
+    let config = PeftConfig::read(path)?;
     let grafted = graft(folded, &config.graft_options(&names))?;
-    let adapter = Adapter::read_peft(directory, grafted.layout.clone())?;
+    let adapter = Adapter::read_peft(path, grafted.layout.clone())?;
     Ok((grafted, adapter))
 }

@@ -9,7 +9,7 @@ use shoal_runtime::fit::{FitOptions, Told, fit as fit_adapter};
 use super::graft::Sites;
 use crate::output::{Outcome, Progress};
 
-/// Fits an adapter to the model's own outputs under perturbed inputs, and writes it as a PEFT directory.
+/// Fits an adapter to the model's own outputs under perturbed inputs, and writes it.
 pub(super) fn fit(
     path: &Path,
     sites: &Sites,
@@ -46,7 +46,7 @@ pub(super) fn fit(
         "loss {:.4} before, {:.4} after {} steps at learning rate {:.0e}",
         fitted.before, fitted.after, options.steps, fitted.learning_rate
     );
-    fitted.adapter.write_peft(output)?;
+    fitted.adapter.write(output)?;
     println!("{}", output.display());
     Ok(())
 }

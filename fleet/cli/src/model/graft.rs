@@ -63,6 +63,9 @@ pub(crate) struct Graft {
     /// Where the grafted model goes; by default MODEL.grafted.onnx here
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Factors may be left out of a run and are zero then, as ONNX Runtime asks of models for .onnx_adapter files
+    #[arg(long)]
+    optional: bool,
     #[command(flatten)]
     sites: Sites,
 }
@@ -72,7 +75,10 @@ impl Graft {
         let output = result_path(&self.model, self.output.as_deref(), ".grafted.onnx")?;
         let (_, opened) = self.sites.open(&self.model)?;
         let grafted = self.sites.graft(&opened.folded, Profile::Cpu)?;
-        grafted.folded.model.write(&output)?;
+        match self.optional {
+            true => grafted.with_optional_factors().write(&output)?,
+            false => grafted.folded.model.write(&output)?,
+        }
         let layout = &grafted.layout;
         println!("{}: {} sites, {} values", output.display(), layout.sites.len(), layout.values());
         Ok(())

@@ -1,6 +1,7 @@
 //! `shoal model …`
 
 pub(crate) mod bake;
+mod convert;
 mod differentiate;
 mod fit;
 mod graft;
@@ -16,7 +17,7 @@ use clap::Subcommand;
 
 use crate::output::Outcome;
 
-/// Inspect, graft, differentiate, pretrain, train and bake ONNX models.
+/// Inspect, graft, differentiate, pretrain, train and bake ONNX models; convert adapters.
 #[derive(Subcommand)]
 pub(crate) enum Model {
     /// Operators, LoRA sites, parameters, what can be differentiated and what not
@@ -33,6 +34,8 @@ pub(crate) enum Model {
     Train(train::Train),
     /// Fold an adapter into a model: a plain ONNX again
     Bake(bake::Bake),
+    /// Write an adapter as PEFT's directory or as ONNX Runtime's file
+    Convert(convert::Convert),
 }
 
 impl Model {
@@ -46,6 +49,7 @@ impl Model {
             Model::Pretrain(command) => command.run(),
             Model::Train(command) => command.run(),
             Model::Bake(command) => command.run(),
+            Model::Convert(command) => command.run(),
         }
     }
 }

@@ -44,8 +44,8 @@ pub(crate) struct Train {
     /// Gradient steps: 100 where nothing is said, 10 of a bare ONNX file
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     steps: Option<u32>,
-    /// Adapter to start from: a PEFT directory
-    #[arg(long, value_name = "DIR")]
+    /// Adapter to start from: a PEFT directory or an .onnx_adapter file
+    #[arg(long, value_name = "ADAPTER")]
     adapter: Option<PathBuf>,
     /// AdamW's highest step size; by default 3e-3, for tokens 3e-4
     #[arg(long)]
@@ -73,8 +73,9 @@ pub(crate) struct Train {
     /// Seed of the factors' start values and of every batch
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Where the adapter goes: a PEFT directory; by default the name of the package or file and .adapter, here
-    #[arg(short, long, value_name = "DIR")]
+    /// Where the adapter goes: a PEFT directory, or a file of ONNX Runtime if it ends in .onnx_adapter; by default the name
+    /// of the package or file and .adapter, here
+    #[arg(short, long, value_name = "ADAPTER")]
     output: Option<PathBuf>,
     #[command(flatten)]
     sites: Sites,
@@ -199,7 +200,7 @@ impl Train {
         } else {
             self.take_steps(&mut tuner, &mut source, steps, (saved, &name))?;
         }
-        tuner.adapter().write_peft(output)?;
+        tuner.adapter().write(output)?;
         println!("{}", output.display());
         Ok(())
     }
@@ -297,7 +298,7 @@ impl Train {
         };
         let steps = self.steps.unwrap_or(STEPS);
         let chosen = tokens.train(start.as_ref(), &options, (steps, self.every))?;
-        chosen.adapter.write_peft(output)?;
+        chosen.adapter.write(output)?;
         let (output, steps) = (output.display(), chosen.steps);
         println!(
             "{output}: the adapter after {steps} steps, {:.4} nats on the pack part",
