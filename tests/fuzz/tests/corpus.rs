@@ -31,6 +31,11 @@ fn no_file_of_the_onnx_adapter_corpus_panics() {
 }
 
 #[test]
+fn no_file_of_the_external_corpus_panics() {
+    each("external", shoal_fuzz::external);
+}
+
+#[test]
 fn no_file_of_the_coding_corpus_panics() {
     each("coding", shoal_fuzz::coding);
 }

@@ -1,10 +1,12 @@
-//! The corpora of `wire`, `campaign` and `metadata` begin with the golden bytes of the format, with plans and campaigns, and with metadata: `SHOAL_WRITE_VECTORS=1 cargo test -p shoal-fuzz
+//! The corpora of `wire`, `campaign`, `metadata` and `external` begin with the golden bytes of the format, with plans and campaigns, with metadata, and with models that keep values beside them: `SHOAL_WRITE_VECTORS=1 cargo test -p shoal-fuzz
 //! --test seeds` writes it anew, as it does the golden bytes in ota/wire.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use shoal_runtime::onnx::proto::StringStringEntryProto;
+use shoal_runtime::onnx::{Builder, Tensor, TensorType};
 use shoal_swarm::campaign::{APPROVAL, Campaign, Order, Plan, Stage, Watch};
 use shoal_trust::Target;
 use shoal_trust::author::{self, Roles};
@@ -109,6 +111,49 @@ fn metadata() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
+/// A model whose weight lies at one place after another of the file beside it, or where it may not.
+fn external() -> Vec<(String, Vec<u8>)> {
+    let places: [(&str, &[(&str, &str)]); 15] = [
+        ("whole", &[("location", "w.bin"), ("offset", "0"), ("length", "16")]),
+        ("without-length", &[("location", "w.bin"), ("offset", "16")]),
+        ("without-offset", &[("location", "./w.bin")]),
+        ("at-the-end", &[("location", "w.bin"), ("offset", "32"), ("length", "0")]),
+        ("beyond-the-end", &[("location", "w.bin"), ("offset", "33"), ("length", "16")]),
+        ("too-long", &[("location", "w.bin"), ("offset", "24"), ("length", "16")]),
+        ("far", &[("location", "w.bin"), ("offset", "18446744073709551615"), ("length", "16")]),
+        ("long", &[("location", "w.bin"), ("length", "18446744073709551615")]),
+        ("negative", &[("location", "w.bin"), ("offset", "-1")]),
+        ("nowhere", &[("offset", "0")]),
+        ("itself", &[("location", "model.onnx"), ("length", "16")]),
+        ("folder", &[("location", ".")]),
+        ("above", &[("location", "../secret"), ("length", "16")]),
+        ("link", &[("location", "link"), ("length", "16")]),
+        ("absolute", &[("location", "/dev/zero"), ("length", "16")]),
+    ];
+    let seed = |(name, place): (&str, &[(&str, &str)])| {
+        let mut b = Builder::new(17);
+        let x = b.input("x", TensorType::f32(&[1, 2]));
+        let w = b.initializer("w", &Tensor::f32(&[2, 2], &[1.0; 4]));
+        let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
+        b.output("y", &y);
+        let mut model = b.into_model();
+        let weight = &mut model.graph_mut().initializer[0];
+        weight.raw_data = None;
+        weight.data_location = Some(1);
+        let entry = |(key, value): &(&str, &str)| StringStringEntryProto {
+            key: Some((*key).to_owned()),
+            value: Some((*value).to_owned()),
+        };
+        weight.external_data = place.iter().map(entry).collect();
+        let model = model.to_bytes().unwrap();
+        let mut bytes = u16::try_from(model.len()).unwrap().to_le_bytes().to_vec();
+        bytes.extend(model);
+        bytes.extend([1.0f32; 8].iter().flat_map(|value| value.to_le_bytes()));
+        (name.to_owned(), bytes)
+    };
+    places.into_iter().map(seed).collect()
+}
+
 /// The corpus of a target holds these, or is written anew.
 fn holds(target: &str, seeds: Vec<(String, Vec<u8>)>) {
     let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
@@ -131,6 +176,11 @@ fn the_corpus_of_wire_holds_the_golden_bytes() {
 #[test]
 fn the_corpus_of_campaign_holds_plans_and_campaigns() {
     holds("campaign", campaigns());
+}
+
+#[test]
+fn the_corpus_of_external_holds_models_with_values_beside_them() {
+    holds("external", external());
 }
 
 #[test]
