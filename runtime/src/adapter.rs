@@ -138,7 +138,7 @@ impl Adapter {
         let (a, b) = (self.factor(&site.a), self.factor(&site.b));
         let rank = site.a.dims[0];
         let inner = a.len() / rank;
-        let scale = f64::from(self.layout.alpha) / rank as f64;
+        let scale = f64::from(site.alpha) / rank as f64;
         let mut delta = Vec::with_capacity(site.b.dims[0] * inner);
         let mut row = vec![0.0f64; inner];
         for b_row in b.chunks_exact(rank) {

@@ -53,11 +53,11 @@ pub enum Profile {
 #[derive(Clone, Debug, PartialEq)]
 pub struct GraftOptions {
     /// Globs (`*`, `?`) on site names; a leading `!` takes sites out again. None of the first kind: all sites. A
-    /// number behind `=` is the rank of what the glob selects; the last one counts.
+    /// number behind `=` is the rank of what the glob selects, one behind `:` after it its α; the last ones count.
     pub targets: Vec<String>,
     /// The rank r of every factor pair that no target gives another, 1 to [`RANK_MAX`].
     pub rank: usize,
-    /// The numerator α of the scale α/r.
+    /// The numerator α of the scale α/r, where no target gives another.
     pub alpha: f32,
     /// The engine the graph is written for.
     pub profile: Profile,
@@ -158,9 +158,7 @@ const MERGED_PLACES: usize = 4;
 fn grafted(folded: &Folded, options: &GraftOptions, branch: Branch) -> Result<Grafted, GraftError> {
     let selection = Selection::new(&options.targets);
     let rank_of = |site: &WeightSite| selection.rank(&site.name).unwrap_or(options.rank);
-    if !(options.alpha.is_finite() && options.alpha > 0.0) {
-        return Err(GraftError::Alpha { alpha: options.alpha });
-    }
+    let alpha_of = |site: &WeightSite| selection.alpha(&site.name).unwrap_or(options.alpha);
     if let Some(node) = random(folded).next() {
         let (operator, node) = (node.op_type().to_owned(), node.label().to_owned());
         return Err(GraftError::Random { operator, node });
@@ -170,6 +168,10 @@ fn grafted(folded: &Folded, options: &GraftOptions, branch: Branch) -> Result<Gr
     if let Some(rank) = ranks.into_iter().find(|rank| !(1..=RANK_MAX).contains(rank)) {
         return Err(GraftError::Rank { rank });
     }
+    let mut alphas = std::iter::once(options.alpha).chain(selected.iter().map(alpha_of));
+    if let Some(alpha) = alphas.find(|alpha| !(alpha.is_finite() && *alpha > 0.0)) {
+        return Err(GraftError::Alpha { alpha });
+    }
     let mut layout = Vec::with_capacity(selected.len());
     let stored = folded.model.graph().initializer.iter().map(|t| (t.name(), t));
     let stored: BTreeMap<&str, &TensorProto> = stored.collect();
@@ -177,7 +179,7 @@ fn grafted(folded: &Folded, options: &GraftOptions, branch: Branch) -> Result<Gr
         let Some(weight) = stored.get(site.weight.as_str()) else {
             unreachable!("a site's weight is an initializer of its graph")
         };
-        layout.push(Site::of(site, &Tensor::from_proto(weight)?, rank_of(site)));
+        layout.push(Site::of(site, &Tensor::from_proto(weight)?, rank_of(site), alpha_of(site)));
     }
     let layout = Layout::new(layout, options.rank, options.alpha);
     let mut builder = Builder::before(folded, FACTOR);
@@ -196,7 +198,7 @@ fn grafted(folded: &Folded, options: &GraftOptions, branch: Branch) -> Result<Gr
         match by_node.get(&index) {
             Some((site, factors)) => {
                 let rank = factors.a.dims[0];
-                let scale = options.alpha / rank as f32;
+                let scale = factors.alpha / rank as f32;
                 let places = folded.types.get(&site.output).map_or(0, places);
                 let merges =
                     branch == Branch::Merged && is_behind && places >= MERGED_PLACES * rank;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use shoal_runtime::adapter::{Adapter, AdapterError, Layout, PeftConfig, PeftError};
+use shoal_runtime::adapter::{Adapter, AdapterError, Layout, OnnxAdapter, PeftConfig, PeftError};
 use shoal_runtime::graft::{GraftOptions, graft, sites};
 use shoal_runtime::onnx::{Attr, Builder, Folded, Tensor, TensorType};
 
@@ -213,6 +213,60 @@ fn settings_that_are_not_supported_are_named() {
     assert_eq!(key(with("\"r\": 4", "\"r\": 5")), "r");
     assert_eq!(key(with("\"lora_alpha\": 16.0", "\"lora_alpha\": 4.0")), "lora_alpha");
     assert!(matches!(with("{", "["), PeftError::Config { .. }));
+}
+
+/// `head` and `dec.head`, of which one name ends the other.
+fn two_heads(targets: &[&str]) -> Layout {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 4]));
+    let w = b.initializer("dec.head.weight", &Tensor::f32(&[4, 4], &[0.5; 16]));
+    let h = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    let w = b.initializer("head.weight", &Tensor::f32(&[4, 4], &[0.25; 16]));
+    let y = b.op("MatMul", &[&h, &w], &[]).unwrap();
+    b.output("y", &y);
+    let targets = targets.iter().map(ToString::to_string).collect();
+    graft(&b.finish(), &GraftOptions { targets, ..GraftOptions::default() }).unwrap().layout
+}
+
+#[test]
+fn sites_with_an_alpha_of_their_own_are_written_and_read() {
+    let layout = two_heads(&["*", "head.*=2:4"]);
+    assert_eq!([layout.sites[0].alpha, layout.sites[1].alpha], [16.0, 4.0]);
+    let values: Vec<f32> = (0..layout.values()).map(|i| i as f32 / 8.0).collect();
+    let adapter = Adapter::from_values(layout.clone(), values).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    adapter.write_peft(dir.path()).unwrap();
+    assert_eq!(Adapter::read_peft(dir.path(), layout.clone()).unwrap(), adapter);
+    let config = PeftConfig::read(dir.path()).unwrap();
+    assert_eq!(config.alpha_pattern, [("^head".to_owned(), 4.0)].into_iter().collect());
+    assert_eq!(config.rank_pattern, [("^head".to_owned(), 2)].into_iter().collect());
+    let names: Vec<String> = layout.sites.iter().map(|site| site.name.clone()).collect();
+    let targets = config.graft_options(&names).targets;
+    let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+    assert_eq!(two_heads(&targets).hash(), layout.hash());
+    assert_ne!(two_heads(&["*", "head.*=2:5"]).hash(), layout.hash());
+    // ΔW of a site has the site's scale, and one file of ONNX Runtime with one α the same ΔW.
+    let delta = adapter.delta(&layout.sites[1]);
+    let of_one = two_heads(&["*", "head.*=2"]);
+    let bytes = adapter.to_onnx_adapter().unwrap();
+    let file = OnnxAdapter::from_bytes(bytes, Path::new("a.onnx_adapter")).unwrap();
+    let again = file.adapter(of_one.clone()).unwrap();
+    assert_eq!(again.delta(&of_one.sites[1]), delta);
+    assert_eq!(again.delta(&of_one.sites[0]), adapter.delta(&layout.sites[0]));
+}
+
+#[test]
+fn an_alpha_pattern_that_is_of_no_module_or_of_another_alpha_is_refused() {
+    let layout = two_heads(&["*", "head.*=:4"]);
+    let dir = tempfile::tempdir().unwrap();
+    Adapter::zero(layout.clone()).write_peft(dir.path()).unwrap();
+    let path = dir.path().join("adapter_config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    for (to, named) in [("h.*d", "`h.*d`"), ("head", "`dec.head`"), ("dec.head", "`dec.head`")] {
+        std::fs::write(&path, text.replace("^head", to)).unwrap();
+        let refused = Adapter::read_peft(dir.path(), layout.clone()).unwrap_err().to_string();
+        assert!(refused.contains("alpha_pattern") && refused.contains(named), "{refused}");
+    }
 }
 
 #[test]

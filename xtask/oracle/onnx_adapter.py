@@ -50,9 +50,9 @@ def draw(session, without, generator):
 
 def check(baked, grafted, path, written):
     options = ort.SessionOptions()
-    # As little as possible rearranged: what is compared is the weights.
-    # One line a factor says that it has a value of its own.
+    # It warns of every factor that it has a value of its own.
     options.log_severity_level = 3
+    # As little as possible rearranged: what is compared is the weights.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     baked = ort.InferenceSession(baked, options, providers=["CPUExecutionProvider"])
     grafted = ort.InferenceSession(grafted, options, providers=["CPUExecutionProvider"])

@@ -19,7 +19,7 @@ pub struct Factor {
 }
 
 /// One weight with its two factors.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Site {
     /// The name of the weight, made unique where several nodes use one.
     pub name: String,
@@ -37,6 +37,8 @@ pub struct Site {
     pub a: Factor,
     /// B: `[out, r]`, or `[out, r, 1…]` of a convolution.
     pub b: Factor,
+    /// The numerator α of the scale α/r.
+    pub alpha: f32,
 }
 
 /// The factors of an adapter, in flat order.
@@ -46,13 +48,13 @@ pub struct Layout {
     pub sites: Vec<Site>,
     /// The rank r of every factor pair whose A has no other first dimension.
     pub rank: usize,
-    /// The numerator α of the scale α/r; r is that of the site.
+    /// The α of every site that has no other.
     pub alpha: f32,
 }
 
 impl Site {
     /// The site of one weight; its ranges are set when it becomes part of a layout.
-    pub(crate) fn of(site: &WeightSite, weight: &Tensor, rank: usize) -> Site {
+    pub(crate) fn of(site: &WeightSite, weight: &Tensor, rank: usize, alpha: f32) -> Site {
         let (a_dims, b_dims) = site.factor_dims(rank);
         let factor = |letter: char, dims: Vec<usize>| {
             let values = dims.iter().product();
@@ -67,6 +69,7 @@ impl Site {
             base_sha256: Sha256::digest(weight.to_le_bytes()).into(),
             a: factor('A', a_dims),
             b: factor('B', b_dims),
+            alpha,
         }
     }
 }
@@ -108,7 +111,7 @@ impl Layout {
                 hash.update([dims.len() as u8]);
                 dims.iter().for_each(|&d| hash.update((d as u32).to_le_bytes()));
             }
-            hash.update(self.alpha.to_le_bytes());
+            hash.update(site.alpha.to_le_bytes());
         }
         hash.finalize().into()
     }

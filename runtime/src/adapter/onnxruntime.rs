@@ -217,17 +217,32 @@ impl Adapter {
         write_whole(path, &self.to_onnx_adapter()?).map_err(io)
     }
 
-    /// The adapter as a file of ONNX Runtime.
+    /// The adapter as a file of ONNX Runtime, for a graph with one α: another α of a site goes into its B.
     ///
     /// # Errors
     /// [`WriteAdapterError`] if a value is not finite, or the file would have 2 GiB.
     pub fn to_onnx_adapter(&self) -> Result<Vec<u8>, WriteAdapterError> {
         let layout = self.layout();
-        Adapter::from_values(Arc::clone(layout), self.values().to_vec())?;
-        let tensors = layout.factors().map(|f| (f.input.as_str(), &f.dims[..], self.factor(f)));
+        let of_one = self.of_one_alpha()?;
+        let tensors = layout.factors().map(|f| (f.input.as_str(), &f.dims[..], of_one.factor(f)));
         let tensors: Vec<flat::Named<'_>> = tensors.collect();
         let alpha = layout.alpha.to_bits().cast_signed();
         flat::write(alpha, weights_version(layout), &tensors).ok_or(WriteAdapterError::TooLarge)
+    }
+}
+
+impl Adapter {
+    /// The values with which every ΔW is the same where all sites have the layout's α.
+    fn of_one_alpha(&self) -> Result<Adapter, AdapterError> {
+        let layout = self.layout();
+        let mut values = self.values().to_vec();
+        for site in layout.sites.iter().filter(|site| site.alpha != layout.alpha) {
+            let ratio = f64::from(site.alpha) / f64::from(layout.alpha);
+            for value in values.get_mut(site.b.range.clone()).unwrap_or_default() {
+                *value = (f64::from(*value) * ratio) as f32;
+            }
+        }
+        Adapter::from_values(Arc::clone(layout), values)
     }
 }
 

@@ -120,9 +120,6 @@ impl PeftConfig {
         if config.use_dora {
             return refuse("use_dora", "true".to_owned(), "false");
         }
-        if !config.alpha_pattern.is_empty() {
-            return refuse("alpha_pattern", format!("{:?}", config.alpha_pattern), "{}");
-        }
         Ok(config)
     }
 
@@ -135,21 +132,59 @@ impl PeftConfig {
         for target in &self.target_modules {
             let site = sites.iter().find(|s| *s == target || modules.module(s) == target);
             let site = site.unwrap_or(target);
-            targets.push(match self.rank_of(modules.module(site)) {
-                Some(rank) => format!("{site}={rank}"),
-                None => site.clone(),
+            let module = modules.module(site);
+            let rank = of(&self.rank_pattern, module).map(|rank| rank.to_string());
+            targets.push(match (rank, of(&self.alpha_pattern, module)) {
+                (None, None) => site.clone(),
+                (Some(rank), None) => format!("{site}={rank}"),
+                (rank, Some(alpha)) => format!("{site}={}:{alpha}", rank.unwrap_or_default()),
             });
         }
         GraftOptions { targets, rank: self.r, alpha: self.lora_alpha, profile: Profile::default() }
     }
 }
 
+/// Whether a key of a pattern is of a module: its whole name, or, where no `^` stands before it, the end of it, behind a dot.
+fn is_of(key: &str, module: &str) -> bool {
+    let ends = |key: &str| module.strip_suffix(key).is_some_and(|head| head.ends_with('.'));
+    match key.strip_prefix('^') {
+        Some(whole) => whole == module,
+        None => key == module || ends(key),
+    }
+}
+
+/// What a pattern gives a module.
+fn of<T: Copy>(pattern: &BTreeMap<String, T>, module: &str) -> Option<T> {
+    pattern.iter().find(|(key, _)| is_of(key, module)).map(|(_, of)| *of)
+}
+
 impl PeftConfig {
-    /// The rank that `rank_pattern` gives a module: by its whole name or the end of it, behind a dot.
-    fn rank_of(&self, module: &str) -> Option<usize> {
-        let ends = |key: &str| module.strip_suffix(key).is_some_and(|head| head.ends_with('.'));
-        let mut patterns = self.rank_pattern.iter();
-        patterns.find(|(key, _)| *key == module || ends(key)).map(|(_, rank)| *rank)
+    /// Every site has the α that is said, and every key of `alpha_pattern` says that of a site: one that is read otherwise
+    /// elsewhere, as an expression or by its place, would go unnoticed.
+    fn check_alphas(&self, layout: &Layout, file: &Path) -> Result<(), PeftError> {
+        let modules = Modules::of(layout.sites.iter().map(|s| s.name.as_str()));
+        let refuse = |got: String, want: String| {
+            Err(PeftError::Setting { file: file.to_owned(), key: "alpha_pattern", got, want })
+        };
+        for (key, alpha) in &self.alpha_pattern {
+            let mut sites = layout.sites.iter();
+            if !sites.any(|site| is_of(key, modules.module(&site.name))) {
+                return refuse(format!("`{key}`"), "a module with factors".to_owned());
+            }
+            if !(alpha.is_finite() && *alpha > 0.0) {
+                return refuse(format!("{alpha} for `{key}`"), "a positive number".to_owned());
+            }
+        }
+        for site in &layout.sites {
+            let module = modules.module(&site.name);
+            let said = self.alpha_pattern.iter().filter(|(key, _)| is_of(key, module));
+            let said: Vec<f32> = said.map(|(_, alpha)| *alpha).collect();
+            let said = if said.is_empty() { vec![self.lora_alpha] } else { said };
+            if said.iter().any(|alpha| *alpha != site.alpha) {
+                return refuse(format!("{said:?} for `{module}`"), site.alpha.to_string());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -169,6 +204,13 @@ impl<'s> Modules<'s> {
         Modules(sites.map(|site| (site, module(site))).collect())
     }
 
+    /// The key by which a pattern means this module and no other.
+    fn key(&self, module: &str) -> String {
+        let is_end_of = |other: &&str| *other != module && is_of(module, other);
+        let hat = if self.0.values().any(is_end_of) { "^" } else { "" };
+        format!("{hat}{module}")
+    }
+
     fn module<'a>(&'a self, site: &'a str) -> &'a str {
         self.0.get(site).copied().unwrap_or(site)
     }
@@ -181,6 +223,7 @@ fn keys(module: &str) -> [String; 2] {
 
 #[derive(Serialize)]
 struct Config<'a> {
+    alpha_pattern: BTreeMap<String, f32>,
     auto_mapping: Option<()>,
     base_model_name_or_path: Option<()>,
     bias: &'static str,
@@ -192,7 +235,7 @@ struct Config<'a> {
     modules_to_save: Option<()>,
     peft_type: &'static str,
     r: usize,
-    rank_pattern: BTreeMap<&'a str, usize>,
+    rank_pattern: BTreeMap<String, usize>,
     revision: Option<()>,
     target_modules: Vec<&'a str>,
     task_type: Option<()>,
@@ -247,7 +290,14 @@ impl Adapter {
     fn config(&self) -> Vec<u8> {
         let layout = self.layout();
         let modules = Modules::of(layout.sites.iter().map(|s| s.name.as_str()));
+        let key = |site: &Site| modules.key(modules.module(&site.name));
         let config = Config {
+            alpha_pattern: layout
+                .sites
+                .iter()
+                .filter(|site| site.alpha != layout.alpha)
+                .map(|site| (key(site), site.alpha))
+                .collect(),
             auto_mapping: None,
             base_model_name_or_path: None,
             bias: "none",
@@ -263,7 +313,7 @@ impl Adapter {
                 .sites
                 .iter()
                 .filter(|site| site.a.dims[0] != layout.rank)
-                .map(|site| (modules.module(&site.name), site.a.dims[0]))
+                .map(|site| (key(site), site.a.dims[0]))
                 .collect(),
             revision: None,
             target_modules: layout.sites.iter().map(|s| modules.module(&s.name)).collect(),
@@ -291,6 +341,7 @@ impl Adapter {
         if config.lora_alpha != layout.alpha {
             return refuse("lora_alpha", config.lora_alpha.to_string(), layout.alpha.to_string());
         }
+        config.check_alphas(&layout, &file)?;
         let file = dir.join(TENSORS);
         let bytes = read(&file, TENSORS_BYTES_MAX)?;
         Adapter::from_safetensors(&bytes, layout, &file)

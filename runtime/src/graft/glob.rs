@@ -1,16 +1,23 @@
 //! Names selected by patterns.
 
-/// Patterns with `*` (any run of characters) and `?` (any one), each with the rank behind its `=`, if it has one;
-/// those behind `!` take names out again.
+/// Patterns with `*` (any run of characters) and `?` (any one), each with the rank and the α behind its `=`, if it has
+/// them (`=RANK`, `=RANK:ALPHA`, `=:ALPHA`); those behind `!` take names out again.
 pub(super) struct Selection<'p> {
-    wanted: Vec<(&'p str, Option<usize>)>,
+    wanted: Vec<(&'p str, Own)>,
     unwanted: Vec<&'p str>,
+}
+
+/// What the sites of one pattern have of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Own {
+    rank: Option<usize>,
+    alpha: Option<f32>,
 }
 
 impl<'p> Selection<'p> {
     pub(super) fn new(patterns: &'p [String]) -> Self {
         let unwanted = patterns.iter().filter_map(|p| p.strip_prefix('!')).collect();
-        let wanted = patterns.iter().filter(|p| !p.starts_with('!')).map(|p| with_rank(p));
+        let wanted = patterns.iter().filter(|p| !p.starts_with('!')).map(|p| with_own(p));
         Selection { wanted: wanted.collect(), unwanted }
     }
 
@@ -22,7 +29,12 @@ impl<'p> Selection<'p> {
 
     /// The rank that the last pattern with one gives `name`.
     pub(super) fn rank(&self, name: &str) -> Option<usize> {
-        self.wanted.iter().rev().find_map(|(p, rank)| rank.filter(|_| matches(p, name)))
+        self.wanted.iter().rev().find_map(|(p, own)| own.rank.filter(|_| matches(p, name)))
+    }
+
+    /// The α that the last pattern with one gives `name`.
+    pub(super) fn alpha(&self, name: &str) -> Option<f32> {
+        self.wanted.iter().rev().find_map(|(p, own)| own.alpha.filter(|_| matches(p, name)))
     }
 
     /// The first selecting pattern that matches none of `names`.
@@ -35,9 +47,19 @@ impl<'p> Selection<'p> {
     }
 }
 
-fn with_rank(pattern: &str) -> (&str, Option<usize>) {
-    let split = pattern.rsplit_once('=').and_then(|(p, rank)| Some((p, Some(rank.parse().ok()?))));
-    split.unwrap_or((pattern, None))
+fn with_own(pattern: &str) -> (&str, Own) {
+    let own = |text: &str| {
+        let (rank, alpha) = match text.split_once(':') {
+            Some((rank, alpha)) => (rank, Some(alpha.parse().ok()?)),
+            None => (text, None),
+        };
+        match rank {
+            "" if alpha.is_some() => Some(Own { rank: None, alpha }),
+            rank => Some(Own { rank: Some(rank.parse().ok()?), alpha }),
+        }
+    };
+    let split = pattern.rsplit_once('=').and_then(|(p, text)| Some((p, own(text)?)));
+    split.unwrap_or((pattern, Own::default()))
 }
 
 /// Linear in the pattern times the name: after a mismatch only the last `*` is tried further on.
@@ -92,6 +114,16 @@ mod tests {
         assert_eq!(["dec.0", "head.0"].map(|name| selection.rank(name)), [Some(4), Some(32)]);
         assert_eq!(Selection::new(&patterns[2..]).rank("head.const"), None);
         assert!(Selection::new(&["a=b".to_owned()]).has("a=b"));
+    }
+
+    #[test]
+    fn an_alpha_stands_behind_the_rank_or_alone() {
+        let patterns = ["*=4:8".to_owned(), "head.*=:2.5".to_owned(), "head.a=:x".to_owned()];
+        let selection = Selection::new(&patterns);
+        assert_eq!(["dec.0", "head.0"].map(|name| selection.alpha(name)), [Some(8.0), Some(2.5)]);
+        assert_eq!(["dec.0", "head.0"].map(|name| selection.rank(name)), [Some(4), Some(4)]);
+        assert!(selection.has("head.a=:x") && !Selection::new(&patterns[2..]).has("head.a"));
+        assert_eq!(Selection::new(&["onnx::a=".to_owned()]).alpha("onnx::a="), None);
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub fn layout() -> Arc<Layout> {
         base_sha256: [0; 32],
         a: factor("a", [4, 8], 0),
         b: factor("b", [4, 4], 32),
+        alpha: 8.0,
     };
     Arc::new(Layout { sites: vec![site], rank: 4, alpha: 8.0 })
 }

@@ -10,8 +10,9 @@ use crate::output::{Failure, Outcome};
 /// Which sites carry factors, and of what rank.
 #[derive(Args, Clone)]
 pub(crate) struct Sites {
-    /// Glob on site names, again for more; a leading ! takes sites out, =RANK behind it gives them another rank
-    #[arg(long = "targets", value_name = "GLOB[=RANK]")]
+    /// Glob on site names, again for more; a leading ! takes sites out, =RANK, =RANK:ALPHA or =:ALPHA behind it gives them
+    /// another rank and α
+    #[arg(long = "targets", value_name = "GLOB[=RANK[:ALPHA]]")]
     pub(crate) targets: Vec<String>,
     /// Rank of the factors; 8 where nothing is said
     #[arg(long)]

@@ -47,6 +47,7 @@ mod tests {
             base_sha256: [0; 32],
             a: factor(&[3, 2, 1, 1], 0),
             b: factor(&[2, 3, 1, 1], 6),
+            alpha: 3.0,
         };
         let layout = Layout { sites: vec![site], rank: 3, alpha: 3.0 };
         let found: Vec<u8> = trained(&layout, 1).into_iter().map(u8::from).collect();

@@ -192,6 +192,7 @@ pub(super) fn layout(values: usize) -> Layout {
         base_sha256: hash(),
         a: factor('A', vec![1, inputs], 0..inputs),
         b: factor('B', vec![values - inputs, 1], inputs..values),
+        alpha: 1.0,
     };
     Layout { sites: vec![site], rank: 1, alpha: 1.0 }
 }

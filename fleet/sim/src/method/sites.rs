@@ -7,12 +7,11 @@ use shoal_soup::sites::{Layers, Site, Sites, SitesError};
 
 /// The sites of a layout. The kernel of a convolution counts as part of its inputs.
 pub(super) fn sites(layout: &Layout) -> Result<Sites, SitesError> {
-    let scale = layout.alpha / layout.rank as f32;
     let site = |site: &shoal_runtime::adapter::Site| Site {
         a: site.a.range.clone(),
         b: site.b.range.clone(),
-        rank: layout.rank,
-        scale,
+        rank: site.a.dims[0],
+        scale: site.alpha / site.a.dims[0] as f32,
     };
     Sites::new(layout.sites.iter().map(site).collect())
 }
@@ -53,6 +52,7 @@ mod tests {
             base_sha256: [0; 32],
             a: factor([1, 3], 5 * number),
             b: factor([2, 1], 5 * number + 3),
+            alpha: 2.0,
         };
         Layout { sites: (0..count).map(site).collect(), rank: 1, alpha: 2.0 }
     }
