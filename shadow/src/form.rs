@@ -106,14 +106,25 @@ impl Form {
     /// [`FormError`] if it sees no frames, or says nothing on the grid.
     pub fn of_policy(description: &Description) -> Result<Self, FormError> {
         let form = Form::read(description)?;
-        let action = description.action.as_ref().ok_or(FormError::NoPolicy)?;
-        if !action.reading.is_on_the_grid() {
+        if !description.acts() {
             return Err(FormError::NoPolicy);
         }
         if !form.motion.is_empty() && form.motion.lag == 0 {
             return Err(FormError::Given);
         }
         Ok(form)
+    }
+
+    /// The form of whichever a package describes that a vehicle can carry: a world model, or a policy that foresees nothing.
+    ///
+    /// # Errors
+    /// [`FormError`] if it is neither.
+    pub fn carried(description: &Description) -> Result<Self, FormError> {
+        if description.acts() && !description.foresees() {
+            Self::of_policy(description)
+        } else {
+            Self::of(description)
+        }
     }
 
     fn read(description: &Description) -> Result<Self, FormError> {

@@ -157,12 +157,17 @@ impl Observer {
             }
             Reading::Grid | Reading::Steering(_) => {
                 let opinion = opinion(action, output)?;
-                let did = Did::of(driver, &self.geometry);
-                let Some(distance) = opinion.distance(&did) else { return Ok(None) };
-                distance as f32
+                return Ok(self.opinion(&opinion, driver));
             }
         };
         Ok(Some(self.disagreement.rank(disagreement)))
+    }
+
+    /// The same of an opinion that was read already: its distance from what the driver did; `None` if the vehicle does not know
+    /// that.
+    pub fn opinion(&mut self, opinion: &Opinion, driver: &Motion) -> Option<Calibrated> {
+        let distance = opinion.distance(&Did::of(driver, &self.geometry))?;
+        Some(self.disagreement.rank(distance as f32))
     }
 
     /// What a motion says the driver did, on the grid.

@@ -146,6 +146,29 @@ impl Opinion {
             (one, other) => one.or(other),
         }
     }
+
+    /// How far two opinions are apart, 0 to 1: [`distance`](Self::distance) with the other's probabilities in the place of what the
+    /// driver did, the Cramér distance of each axis.
+    #[must_use]
+    pub fn apart(&self, other: &Self) -> f64 {
+        let curvature = squares(&self.actions.curvature(), &other.actions.curvature());
+        if self.accelerates && other.accelerates {
+            let acceleration = squares(&self.actions.acceleration(), &other.actions.acceleration());
+            (curvature + acceleration) / 2.0
+        } else {
+            curvature
+        }
+    }
+}
+
+/// Σ over all but the last bin k of (P(bin ≤ k) − Q(bin ≤ k))² ÷ (bins − 1).
+fn squares(p: &[f64], q: &[f64]) -> f64 {
+    let (mut apart, mut sum) = (0.0, 0.0);
+    for (p, q) in p.iter().zip(q).take(p.len() - 1) {
+        apart += p - q;
+        sum += apart * apart;
+    }
+    sum / (p.len() - 1) as f64
 }
 
 /// The ranked probability score, divided by the most it can be.
@@ -238,6 +261,16 @@ mod tests {
         let opinion = sure(at.bin().unwrap());
         assert!(opinion.distance(&at).unwrap() < 1e-12);
         assert!(opinion.nats(&at).unwrap() < 1e-9);
+    }
+
+    #[test]
+    fn who_is_sure_of_a_bin_is_as_far_apart_as_from_a_driver_who_did_it() {
+        let (one, other) = (did(12, 7), did(20, 3));
+        let (here, there) = (sure(one.bin().unwrap()), sure(other.bin().unwrap()));
+        assert_eq!(here.apart(&here), 0.0);
+        assert!((here.apart(&there) - there.distance(&one).unwrap()).abs() < 1e-9);
+        let steers = Opinion { accelerates: false, ..there };
+        assert!((here.apart(&steers) - 8.0 / 60.0).abs() < 1e-9, "the curvature alone");
     }
 
     #[test]

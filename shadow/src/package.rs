@@ -325,6 +325,18 @@ impl Description {
         read::description(file, source, name)
     }
 
+    /// Whether the model foresees frames.
+    #[must_use]
+    pub fn foresees(&self) -> bool {
+        self.next_frame.is_some()
+    }
+
+    /// Whether the model says on the action grid what it would do.
+    #[must_use]
+    pub fn acts(&self) -> bool {
+        self.action.as_ref().is_some_and(|action| action.reading.is_on_the_grid())
+    }
+
     /// Rows before the target that a sample reaches back: a clip has `context() + 1` rows.
     #[must_use]
     pub fn context(&self) -> usize {

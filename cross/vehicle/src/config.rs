@@ -11,6 +11,7 @@ mod privacy;
 use std::path::{Path, PathBuf};
 
 use embassy_time::Duration;
+use shoal_hal::backend::synthetic::Style;
 use shoal_shadow::document::{Document, DocumentError, Table};
 use shoal_shadow::grid::Geometry;
 use shoal_swarm::privacy::Privacy;
@@ -56,8 +57,11 @@ pub struct Config {
 /// The model package.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
-    /// Directory that holds `model.toml`.
+    /// Directory that holds `model.toml`; its adapter is what the vehicle tunes and exchanges.
     pub package: PathBuf,
+    /// That of a second model, which looks at the same road and stays as it is: a policy beside a world model, or a world model
+    /// beside a policy.
+    pub beside: Option<PathBuf>,
 }
 
 /// Which engine runs models.
@@ -86,6 +90,10 @@ pub enum EngineKind {
     Tract,
 }
 
+/// Drivers by name.
+pub const DRIVERS: [(&str, Style); 2] =
+    [("attentive", Style::Attentive), ("reckless", Style::Reckless)];
+
 /// Where the drives come from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DrivesConfig {
@@ -93,6 +101,8 @@ pub struct DrivesConfig {
     pub directory: Option<PathBuf>,
     /// Generated regions, one drive each; none named means every region kept for demonstrations.
     pub regions: Vec<String>,
+    /// Who drives generated roads in the closed loop; without one a camera is led along them.
+    pub driver: Option<Style>,
     /// Frames of each generated drive, at the model's rate.
     pub frames: usize,
     /// This vehicle's number: it has the drives i with i mod `vehicles` = `vehicle`.
@@ -164,7 +174,7 @@ impl Default for Config {
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        ModelConfig { package: "models/world".into() }
+        ModelConfig { package: "models/world".into(), beside: None }
     }
 }
 
@@ -179,6 +189,7 @@ impl Default for DrivesConfig {
         DrivesConfig {
             directory: None,
             regions: Vec::new(),
+            driver: None,
             frames: 360,
             vehicle: 0,
             vehicles: 1,
@@ -243,6 +254,7 @@ impl Config {
         let directory = path.parent().unwrap_or(Path::new("."));
         config.state = directory.join(&config.state);
         config.model.package = directory.join(&config.model.package);
+        config.model.beside = config.model.beside.map(|beside| directory.join(beside));
         config.drives.directory = config.drives.directory.map(|drives| directory.join(drives));
         if let Some(fleet) = &mut config.fleet {
             fleet.beside(directory);
@@ -280,8 +292,9 @@ impl Config {
         take(&mut config.name, root.text("name")?.map(String::from));
         take(&mut config.seed, root.integer("seed", 0..=i64::MAX)?.map(|seed| seed as u64));
         take(&mut config.state, root.text("state")?.map(PathBuf::from));
-        if let Some(model) = root.table("model", &["package"])? {
+        if let Some(model) = root.table("model", &["package", "beside"])? {
             take(&mut config.model.package, model.text("package")?.map(PathBuf::from));
+            config.model.beside = model.text("beside")?.map(PathBuf::from);
         }
         if let Some(table) = root.table("engine", &["kind", "threads", "library", "together"])? {
             config.engine.fill(&table)?;
@@ -289,7 +302,8 @@ impl Config {
         if let Some(table) = root.table("geometry", &geometry::KEYS)? {
             config.geometry = geometry::read(&table)?;
         }
-        let keys = ["directory", "regions", "frames", "vehicle", "vehicles", "folder_rate_hz"];
+        let keys =
+            ["directory", "regions", "driver", "frames", "vehicle", "vehicles", "folder_rate_hz"];
         if let Some(table) = root.table("drives", &keys)? {
             config.drives.fill(&table)?;
         }
@@ -369,6 +383,7 @@ impl DrivesConfig {
     fn fill(&mut self, table: &Table<'_>) -> Result<(), DocumentError> {
         self.directory = table.text("directory")?.map(PathBuf::from);
         self.regions = table.texts("regions")?.into_iter().map(String::from).collect();
+        self.driver = table.choice("driver", &DRIVERS)?;
         take(&mut self.frames, table.integer("frames", 60..=100_000)?.map(|n| n as usize));
         take(&mut self.vehicles, table.integer("vehicles", 1..=1 << 20)?.map(|n| n as usize));
         let last = self.vehicles as i64 - 1;

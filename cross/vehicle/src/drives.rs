@@ -1,9 +1,10 @@
 //! The drives of one vehicle: recorded ones of a directory, or generated roads.
 
-use shoal_hal::Drive;
 use shoal_hal::backend::recorded::{Drives, OpenError, RecordedOptions, Skipped};
 use shoal_hal::backend::synthetic::{Driven, Region, Road, SPLIT, Start, Style, UNSEEN, Use};
+use shoal_hal::{Drive, Motion};
 use shoal_shadow::form::Form;
+use shoal_shadow::grid::Geometry;
 use shoal_shadow::package::Package;
 
 use crate::config::DrivesConfig;
@@ -46,11 +47,17 @@ pub struct OwnDrives {
 /// Opens the drives that are this vehicle's: drive i goes to vehicle i mod the number of vehicles.
 ///
 /// Generated roads are those of `regions` (by default those that no shipped model was pretrained on), of
-/// the seeds that the split keeps for drives.
+/// the seeds that the split keeps for drives. With a driver they are driven in the closed loop, by a vehicle of this geometry, and
+/// tracks for small cars are left out.
 ///
 /// # Errors
 /// [`DrivesError`].
-pub fn open(config: &DrivesConfig, form: &Form, seed: u64) -> Result<OwnDrives, DrivesError> {
+pub fn open(
+    config: &DrivesConfig,
+    geometry: &Geometry,
+    form: &Form,
+    seed: u64,
+) -> Result<OwnDrives, DrivesError> {
     let (all, skipped): (Vec<Drive>, _) = match &config.directory {
         Some(directory) => {
             let options = RecordedOptions {
@@ -67,9 +74,12 @@ pub fn open(config: &DrivesConfig, form: &Form, seed: u64) -> Result<OwnDrives, 
                 // Only this vehicle's roads are drawn; the others keep their places.
                 let frames =
                     if index % config.vehicles == config.vehicle { config.frames } else { 0 };
-                road.render(form.shape, form.rate_hz, frames)
+                match config.driver {
+                    Some(style) => driven(&road, style, geometry, form, frames),
+                    None => Some(road.render(form.shape, form.rate_hz, frames)),
+                }
             };
-            (roads.into_iter().enumerate().map(mine).collect(), Vec::new())
+            (roads.into_iter().enumerate().filter_map(mine).collect(), Vec::new())
         }
     };
     let count = all.len();
@@ -80,6 +90,30 @@ pub fn open(config: &DrivesConfig, form: &Form, seed: u64) -> Result<OwnDrives, 
         return Err(DrivesError::None { vehicle, vehicles, drives: count });
     }
     Ok(OwnDrives { drives, skipped })
+}
+
+/// A generated road in the hands of a driver, as a vehicle of this geometry notes it; `None` on a track for small cars.
+fn driven(
+    road: &Road,
+    style: Style,
+    geometry: &Geometry,
+    form: &Form,
+    frames: usize,
+) -> Option<Drive> {
+    let start = Start::default();
+    let driven = road.driven((style, road.seed), start, (form.shape, form.rate_hz, frames))?;
+    let (wheelbase, ratio) = (driven.wheelbase_m.into(), driven.steering_ratio.into());
+    let its = Geometry::new(wheelbase, ratio)?;
+    let drive = driven.drive;
+    let motion = (0..drive.len()).map(|index| {
+        let motion = drive.motion(index)?;
+        let steering = |rad: f32| geometry.steering_rad(its.curvature_per_m(rad.into())) as f32;
+        Some(Motion { steering_rad: motion.steering_rad.map(steering), ..motion })
+    });
+    let motion = motion.collect();
+    let frames = drive.frames(0..drive.len()).to_vec();
+    let Drive { name, source_sha256, rate_hz, shape, .. } = drive;
+    Some(Drive::new(name, source_sha256, rate_hz, shape, frames, motion))
 }
 
 /// Drives of attentive drivers in the closed loop, for packs: `frames` frames each of so many generated roads that no shipped
@@ -155,7 +189,7 @@ mod tests {
     #[test]
     fn every_generated_drive_goes_to_one_vehicle() {
         let names = |vehicle, vehicles| -> Vec<String> {
-            let own = open(&config(vehicle, vehicles), &form(), 3).unwrap();
+            let own = open(&config(vehicle, vehicles), &Geometry::default(), &form(), 3).unwrap();
             own.drives.into_iter().map(|drive| drive.name).collect()
         };
         let mut shared: Vec<String> = [names(0, 2), names(1, 2)].concat();
@@ -168,14 +202,14 @@ mod tests {
 
     #[test]
     fn a_vehicle_without_a_drive_is_told_so() {
-        let error = open(&config(7, 8), &form(), 0).unwrap_err().to_string();
+        let error = open(&config(7, 8), &Geometry::default(), &form(), 0).unwrap_err().to_string();
         assert!(error.contains("vehicle 7 of 8") && error.contains('5'), "{error}");
     }
 
     #[test]
     fn an_unknown_region_is_refused_with_the_names_there_are() {
         let config = DrivesConfig { regions: vec!["moon".into()], ..config(0, 1) };
-        let error = open(&config, &form(), 0).unwrap_err().to_string();
+        let error = open(&config, &Geometry::default(), &form(), 0).unwrap_err().to_string();
         assert!(error.contains("moon") && error.contains("night"), "{error}");
     }
 }

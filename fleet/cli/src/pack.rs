@@ -131,7 +131,7 @@ impl Build {
         let file = self.vehicle.as_deref().ok_or("no drives are named")?;
         let Config { mut drives, seed, geometry, .. } = Config::read(file)?;
         (drives.vehicle, drives.vehicles) = (0, 1);
-        let opened = drives::open(&drives, form, seed)?;
+        let opened = drives::open(&drives, &geometry, form, seed)?;
         for skipped in &opened.skipped {
             eprintln!("skipped {skipped}");
         }

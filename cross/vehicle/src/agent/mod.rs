@@ -3,7 +3,11 @@
 //! An agent is given its own drives' tuning moments and an evaluation pack, nothing else. What it sees
 //! and does is told through [`Tell`]; it prints nothing and has no way to act on the vehicle.
 
+mod beside;
+mod disagree;
+mod eyes;
 mod keep;
+mod learning;
 mod parked;
 mod trial;
 mod watch;
@@ -34,7 +38,11 @@ use crate::config::Config;
 use crate::engine::OpenEngineError;
 use crate::night::{Event, Nominee};
 
+use beside::Beside;
+
+pub use beside::BesideError;
 pub use keep::KeepError;
+pub(crate) use learning::{Learning, Roads};
 pub use trial::{Ask, Tried, Why};
 pub use watch::{About, WatchError};
 
@@ -107,6 +115,8 @@ pub enum AgentError {
     #[error(transparent)]
     Form(#[from] FormError),
     #[error(transparent)]
+    Beside(#[from] BesideError),
+    #[error(transparent)]
     Engine(#[from] OpenEngineError),
     #[error(transparent)]
     Fit(#[from] FitError),
@@ -137,6 +147,7 @@ pub struct Agent {
     package: Package,
     form: Form,
     model: Model,
+    beside: Option<Beside>,
     engine: Box<dyn Engine>,
     layout: Arc<Layout>,
     replay: Replay,
@@ -153,8 +164,11 @@ impl Agent {
     /// [`AgentError`].
     pub fn open(config: Config) -> Result<Self, AgentError> {
         let package = Package::open(&config.model.package)?;
-        let form = Form::of(package.description())?;
+        let form = Form::carried(package.description())?;
         let model = Model::read(&package.model_path())?;
+        let beside = config.model.beside.as_deref();
+        let beside =
+            beside.map(|path| Beside::open(path, package.description(), &form)).transpose()?;
         let engine = crate::engine::open(&config.engine)?;
         let profile = profile_of(&*engine);
         let layout = graft_package(&model, package.description(), 1, profile)?.layout;
@@ -171,6 +185,7 @@ impl Agent {
             package,
             form,
             model,
+            beside,
             engine,
             layout,
             replay,
@@ -259,8 +274,13 @@ impl Agent {
     /// Whether the package says on the action grid what it would do.
     #[must_use]
     pub fn acts(&self) -> bool {
-        let action = self.package.description().action.as_ref();
-        action.is_some_and(|action| action.reading.is_on_the_grid())
+        self.package.description().acts()
+    }
+
+    /// Whether the package foresees frames: then its adapter is tuned on those that came, else on what the driver did.
+    #[must_use]
+    pub fn foresees(&self) -> bool {
+        self.package.description().foresees()
     }
 
     /// As [`Agent::predictor`], what the model would do, one moment at a time.
@@ -288,16 +308,20 @@ impl Agent {
         Ok(load_predictor_of_many(&self.model, description, engine, threads, adapters, batch)?)
     }
 
-    /// Predicts a frame after nothing but black ones: the engine, the model and the adapter in use go together.
+    /// Predicts a frame, or an action, after nothing but black frames: the engine, the model and the adapter in use go together.
     ///
     /// # Errors
     /// [`AgentError`]: what the vehicle cannot drive with.
     pub fn try_model(&self) -> Result<(), AgentError> {
-        let mut predictor = self.predictor(self.active()?.as_ref(), 1)?;
+        let active = self.active()?;
         let frames = vec![0.0; self.form.frames_len()];
         let motion = vec![0.0; self.form.motion.len()];
+        if !self.foresees() {
+            self.policy(active.as_ref())?.act(&frames, &motion)?;
+            return Ok(());
+        }
         let mut next = vec![0.0; self.form.shape.bytes()];
-        Ok(predictor.predict(1, &frames, &motion, &mut next)?)
+        Ok(self.predictor(active.as_ref(), 1)?.predict(1, &frames, &motion, &mut next)?)
     }
 
     /// Small records of the vehicle.

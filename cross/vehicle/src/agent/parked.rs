@@ -8,11 +8,12 @@ use embassy_time::Instant;
 use shoal_hal::backend::files::write_whole;
 use shoal_hal::{Conditions, Drive, Store};
 use shoal_runtime::adapter::Adapter;
-use shoal_shadow::batch::{Mix, MixedBatch, Road};
-use shoal_shadow::clip::{Clips, Frames};
-use shoal_shadow::measure::{DriveClips, Horizon, measure};
-use shoal_shadow::tune::{TuneOptions, Tuner};
+use shoal_shadow::clip::Frames;
+use shoal_shadow::measure::imitation::imitation;
+use shoal_shadow::measure::{Horizon, measure};
+use shoal_shadow::pack::Footages;
 
+use super::learning::{Learning, Roads};
 use super::{Agent, AgentError, Tell, keep};
 use crate::drives::footage;
 use crate::night::{Input, Night, Nominee, Output, Record};
@@ -32,7 +33,7 @@ impl Agent {
     /// [`AgentError`]. Failed training is no error: the night ends with what was measured before.
     pub fn night(
         &mut self,
-        pack: &[DriveClips<'_>],
+        pack: &Footages,
         mut conditions: impl FnMut() -> Conditions,
         mut tell: impl FnMut(Tell<'_>),
     ) -> Result<(), AgentError> {
@@ -43,8 +44,8 @@ impl Agent {
         }
         let mut night = Night::new(self.config.plan(), record, now);
         let spans = self.remembered(|frames| 0..frames, &mut tell);
-        let footage = self.footage()?;
-        let mut bench = Bench::new(self, &spans, &footage)?;
+        let roads = Roads { spans, footage: self.footage()? };
+        let mut bench = Bench::new(&roads);
         let clips = self.replay.sampler(self.config.seed, self.form.context as u32 + 1).clips();
         night.handle_timeout(now);
         loop {
@@ -121,47 +122,19 @@ impl Agent {
         footage(&self.package, &self.form).map_err(AgentError::Footage)
     }
 
-    /// Batches of the vehicle's own clips and the footage that ships with the model; `None` without own clips.
-    pub(crate) fn batches<'a>(
-        &self,
-        own: &[Clips<'a>],
-        footage: &'a [Drive],
-        seed: u64,
-    ) -> Option<MixedBatch<'a>> {
-        let form = &self.form;
-        let own = Road::new(own, form).into_iter().collect();
-        let replayed = footage
-            .iter()
-            .filter_map(|drive| Road::new(&[Clips::of_all(drive, form.context, 1)], form))
-            .collect();
-        MixedBatch::new(form.clone(), Mix::of(self.config.night.batch), own, replayed, seed)
-    }
-
-    /// A tuner that begins at `start`, or at the adapter that changes nothing.
-    ///
-    /// # Errors
-    /// [`AgentError::Fit`].
-    pub(crate) fn tuner(&self, start: Option<&Adapter>, seed: u64) -> Result<Tuner, AgentError> {
-        let options = TuneOptions {
-            mix: Mix::of(self.config.night.batch),
-            learning_rate: f64::from(self.config.night.learning_rate),
-            seed,
-            threads: self.threads(),
-            ..TuneOptions::default()
-        };
-        let description = self.package.description();
-        Ok(Tuner::new(&self.model, description, &*self.engine, start, &options)?)
-    }
-
     fn measure_nominee(
         &self,
         bench: &mut Bench<'_>,
         nominee: Nominee,
-        pack: &[DriveClips<'_>],
+        pack: &Footages,
     ) -> Result<f32, AgentError> {
         let adapter = self.nominee(bench, nominee)?;
-        let mut predictor = self.predictor(adapter.as_ref(), 8)?;
-        let measured = measure(&mut predictor, pack, Horizon::Next)?;
+        let measured = if self.foresees() {
+            let mut predictor = self.predictor(adapter.as_ref(), 8)?;
+            measure(&mut predictor, &pack.clips(self.form.context), Horizon::Next)?
+        } else {
+            imitation(&mut self.policy(adapter.as_ref())?, &pack.acts())?
+        };
         // Where every road hardly moves none is counted; the vehicle learns from them all the same.
         let listed = measured.drives.iter().filter_map(|drive| drive.next.skill());
         let (sum, count) = listed.fold((0.0, 0_u32), |(sum, n), skill| (sum + skill, n + 1));
@@ -190,9 +163,9 @@ impl Agent {
         steps: u32,
         tell: &mut impl FnMut(Tell<'_>),
     ) -> Result<Input, AgentError> {
-        let Some((tuner, source)) = bench.ready(self)? else { return Ok(Input::Failed) };
+        let Some(learning) = bench.ready(self)? else { return Ok(Input::Failed) };
         let of = self.config.night.steps;
-        let trained = tuner.run(source, steps, |report| {
+        let trained = learning.run(steps, |report| {
             tell(Tell::Trained { step: report.step.get() as u32, of, loss: report.loss });
         });
         let loss = match trained {
@@ -202,9 +175,9 @@ impl Agent {
                 return Ok(Input::Failed);
             }
         };
-        let done = tuner.step_count() as u32;
-        let adapter = tuner.adapter();
-        let checkpoint = tuner.checkpoint();
+        let done = learning.step_count() as u32;
+        let adapter = learning.adapter();
+        let checkpoint = learning.checkpoint();
         keep::write_file(&self.candidate_path(done), &adapter)?;
         write_whole(&self.checkpoint_path(), &checkpoint)?;
         bench.candidates.insert(done, adapter);
@@ -249,33 +222,27 @@ fn remove_if_there(path: PathBuf) -> Result<(), AgentError> {
 
 /// What a night trains with, built when the first slice is asked for.
 struct Bench<'a> {
-    source: Option<MixedBatch<'a>>,
-    tuner: Option<Tuner>,
+    roads: &'a Roads,
+    learning: Option<Learning<'a>>,
     candidates: BTreeMap<u32, Adapter>,
 }
 
 impl<'a> Bench<'a> {
-    fn new(agent: &Agent, spans: &'a [Frames], footage: &'a [Drive]) -> Result<Self, AgentError> {
-        let own: Vec<Clips<'a>> =
-            spans.iter().map(|span| Clips::of_all(span, agent.form.context, 1)).collect();
-        let source = agent.batches(&own, footage, agent.config.seed);
-        Ok(Bench { source, tuner: None, candidates: BTreeMap::new() })
+    fn new(roads: &'a Roads) -> Self {
+        Bench { roads, learning: None, candidates: BTreeMap::new() }
     }
 
     /// The tuner, at its checkpoint if the night was cut; `None` without anything to train on.
-    fn ready(
-        &mut self,
-        agent: &Agent,
-    ) -> Result<Option<(&mut Tuner, &mut MixedBatch<'a>)>, AgentError> {
-        let Some(source) = &mut self.source else { return Ok(None) };
-        if self.tuner.is_none() {
+    fn ready(&mut self, agent: &Agent) -> Result<Option<&mut Learning<'a>>, AgentError> {
+        if self.learning.is_none() {
             let start = agent.active()?;
-            let mut tuner = agent.tuner(start.as_ref(), agent.config.seed)?;
+            let begun = Learning::begin(agent, self.roads, start.as_ref(), agent.config.seed)?;
+            let Some(mut learning) = begun else { return Ok(None) };
             if let Ok(checkpoint) = std::fs::read(agent.checkpoint_path()) {
-                tuner.resume(&checkpoint)?;
+                learning.resume(&checkpoint)?;
             }
-            self.tuner = Some(tuner);
+            self.learning = Some(learning);
         }
-        Ok(self.tuner.as_mut().map(|tuner| (tuner, source)))
+        Ok(self.learning.as_mut())
     }
 }

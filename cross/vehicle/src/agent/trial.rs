@@ -78,11 +78,12 @@ pub struct Tried {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sums {
     pub(super) moments: u32,
-    /// Mean square errors: of the active one, of the one on trial, and of a copied frame.
+    /// Mean square errors: of the active one, of the one on trial, and of a copied frame; of policies distances from what the
+    /// driver did, and that of what the driver usually does.
     pub(super) active: f64,
     pub(super) trial: f64,
     pub(super) copy: f64,
-    /// Mean squares of how far apart the two predict.
+    /// Mean squares of how far apart the two predict; of policies the distance between them.
     pub(super) apart: f64,
     /// Seconds in which both predicted.
     pub(super) active_s: f64,
@@ -90,6 +91,14 @@ pub(super) struct Sums {
 }
 
 impl Sums {
+    /// Counts a moment: errors of the active one, of the one on trial and of what is nothing learnt, how far the two are apart; and
+    /// the seconds of both.
+    pub(super) fn count(&mut self, errors: [f64; 4], seconds: [f64; 2]) {
+        let [active, trial, copy, apart] = errors;
+        let [active_s, trial_s] = seconds;
+        self.add(&Sums { moments: 1, active, trial, copy, apart, active_s, trial_s });
+    }
+
     fn add(&mut self, other: &Sums) {
         self.moments = self.moments.saturating_add(other.moments);
         for (sum, more) in [

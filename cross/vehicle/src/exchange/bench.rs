@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
-use shoal_hal::Drive;
 use shoal_runtime::adapter::{Adapter, AdapterError};
-use shoal_shadow::batch::MixedBatch;
 use shoal_shadow::clip::{Clips, Footage, Frames};
 use shoal_shadow::measure::imitation::{DriveActs, imitation, judged};
 use shoal_shadow::measure::{
@@ -16,13 +14,12 @@ use shoal_shadow::measure::{
     measure_together,
 };
 use shoal_shadow::pack::{Metric, Pack, ReadPackError};
-use shoal_shadow::tune::Tuner;
 use shoal_swarm::swarm::{Flat, On, TermResult, ValuesHash};
 use shoal_wire::{ModelHash, PackHash};
 use tracing::info;
 
 use super::measured::term;
-use crate::agent::{Agent, AgentError};
+use crate::agent::{Agent, AgentError, Learning, Roads};
 
 /// Measurements that are remembered: within a window the same adapter is measured beside many others.
 const REMEMBERED: usize = 64;
@@ -51,6 +48,14 @@ pub enum BenchError {
         /// What is measured on the pack.
         metric: &'static str,
     },
+    /// The pack is one of frames, and the package foresees none.
+    #[error(
+        "the evaluation pack is one of {metric}, and this vehicle's package foresees no frames: install the fleet's package"
+    )]
+    NoForesight {
+        /// What is measured on the pack.
+        metric: &'static str,
+    },
     /// The pack holds no frames.
     #[error("the evaluation pack holds no frames")]
     EmptyPack,
@@ -76,12 +81,6 @@ pub struct Bench {
     together_pays: Option<bool>,
 }
 
-/// The vehicle's own roads, read back for one tuning.
-pub(super) struct Roads {
-    spans: Vec<Frames>,
-    footage: Vec<Drive>,
-}
-
 impl Bench {
     /// A bench of this agent and the evaluation pack in `pack`.
     ///
@@ -94,7 +93,8 @@ impl Bench {
         }
         let metric = pack.manifest().metric;
         match metric {
-            Metric::Skill => {}
+            Metric::Skill if agent.foresees() => {}
+            Metric::Skill => return Err(BenchError::NoForesight { metric: metric.name() }),
             Metric::Imitation if agent.acts() => {}
             Metric::Imitation => return Err(BenchError::NoPolicy { metric: metric.name() }),
         }
@@ -300,15 +300,14 @@ impl Bench {
         Ok(Roads { spans, footage: self.agent.footage()? })
     }
 
-    /// A tuner that begins at these values.
-    pub(super) fn tuner(&self, from: &Flat, seed: u64) -> Result<Tuner, BenchError> {
-        Ok(self.agent.tuner(Some(&self.adapter(from)?), seed)?)
-    }
-
-    /// Batches of these roads; `None` when nothing is remembered.
-    pub(super) fn batches<'a>(&self, roads: &'a Roads, seed: u64) -> Option<MixedBatch<'a>> {
-        let own = clips(&roads.spans, self.agent.form().context);
-        self.agent.batches(&own, &roads.footage, seed)
+    /// A tuner that begins at these values, and its batches of these roads; `None` where there is nothing to learn from.
+    pub(super) fn learning<'a>(
+        &self,
+        roads: &'a Roads,
+        from: &Flat,
+        seed: u64,
+    ) -> Result<Option<Learning<'a>>, BenchError> {
+        Ok(Learning::begin(&self.agent, roads, Some(&self.adapter(from)?), seed)?)
     }
 }
 

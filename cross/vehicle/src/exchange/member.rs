@@ -171,7 +171,7 @@ fn parked(
 /// beginning, and what it left before is erased.
 fn drive(agent: &mut Agent, config: &Config, clock: &Clock) -> Result<(), MemberError> {
     let form = agent.form().clone();
-    let own = drives::open(&config.drives, &form, config.seed)?;
+    let own = drives::open(&config.drives, &config.geometry, &form, config.seed)?;
     for skipped in &own.skipped {
         warn!(%skipped, "a drive cannot be used");
     }
@@ -207,7 +207,7 @@ fn drive(agent: &mut Agent, config: &Config, clock: &Clock) -> Result<(), Member
 /// Drives recorded or generated drives again, until it is known what comes of the adapter that a campaign put on trial.
 fn drive_again(agent: &mut Agent, config: &Config, run: &Run) -> Result<(), MemberError> {
     let form = agent.form().clone();
-    let own = drives::open(&config.drives, &form, config.seed)?;
+    let own = drives::open(&config.drives, &config.geometry, &form, config.seed)?;
     let spans: Vec<_> = own.drives.iter().map(|drive| (drive, drive.split(form.context))).collect();
     for (drive, split) in spans.iter().cycle().take(spans.len().saturating_mul(AGAIN_MAX)) {
         let watching = agent.tried()?.is_some_and(|tried| tried.mine == Mine::Watching);

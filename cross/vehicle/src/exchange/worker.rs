@@ -10,8 +10,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use shoal_hal::backend::files::write_whole;
-use shoal_shadow::batch::MixedBatch;
-use shoal_shadow::tune::Tuner;
 use shoal_swarm::swarm::{Flat, On, TermResult, ValuesHash};
 use shoal_wire::coding::Quality;
 use tracing::debug;
@@ -19,7 +17,7 @@ use tracing::debug;
 use super::around::Engine;
 use super::bench::{Bench, BenchError};
 use super::weights::{About, CodeError, Coded, code};
-use crate::agent::{AgentError, Ask, Tried};
+use crate::agent::{AgentError, Ask, Learning, Tried};
 
 /// Bytes before the trainer's own in a checkpoint's file: of which adapter, for which window.
 const CHECKPOINT_HEAD: usize = 32 + 4;
@@ -363,41 +361,40 @@ impl Work {
         let mut spent = Duration::ZERO;
         let begun = now();
         let roads = self.bench.roads()?;
-        let Some(mut source) = self.bench.batches(&roads, *seed) else {
+        let Some(mut learning) = self.bench.learning(&roads, from, *seed)? else {
             let values = from.clone();
             return Ok(Stepped::Done { values, loss: None, seconds: 0.0, steps: 0 });
         };
-        let mut tuner = self.bench.tuner(from, *seed)?;
         let head = [&ValuesHash::of(from).bytes()[..], &window.to_le_bytes()].concat();
-        self.resume(&mut tuner, &head)?;
+        self.resume(&mut learning, &head)?;
         spent += begun.elapsed();
         let slice = u64::from(self.bench.agent().config().night.slice.max(1));
         let (mut sum, mut taken) = (0.0_f64, 0_u32);
-        while tuner.step_count() < u64::from(of) {
+        while learning.step_count() < u64::from(of) {
             if let Some(other) = self.meanwhile()? {
                 return Ok(Stepped::Another(other));
             }
             let begun = now();
-            let loss = step(&mut tuner, &mut source)?;
+            let loss = step(&mut learning)?;
             (sum, taken) = (sum + f64::from(loss), taken.saturating_add(1));
-            let step = tuner.step_count();
+            let step = learning.step_count();
             if step.is_multiple_of(slice) && step < u64::from(of) {
-                let bytes = [head.as_slice(), &tuner.checkpoint()].concat();
+                let bytes = [head.as_slice(), &learning.checkpoint()].concat();
                 write_whole(&self.path, &bytes).map_err(AgentError::from)?;
             }
             spent += begun.elapsed();
             self.say(Done::Step { step: step as u32, loss })?;
         }
-        let values: Flat = Arc::from(tuner.adapter().values());
+        let values: Flat = Arc::from(learning.adapter().values());
         let loss = (taken > 0).then(|| (sum / f64::from(taken)) as f32);
         Ok(Stepped::Done { values, loss, seconds: spent.as_secs_f64(), steps: of })
     }
 
     /// Goes on where a cut left this very training.
-    fn resume(&self, tuner: &mut Tuner, head: &[u8]) -> Result<(), AgentError> {
+    fn resume(&self, learning: &mut Learning<'_>, head: &[u8]) -> Result<(), AgentError> {
         let Ok(bytes) = std::fs::read(&self.path) else { return Ok(()) };
         match bytes.split_at_checked(CHECKPOINT_HEAD) {
-            Some((of, checkpoint)) if of == head => Ok(tuner.resume(checkpoint)?),
+            Some((of, checkpoint)) if of == head => Ok(learning.resume(checkpoint)?),
             Some(_) | None => Ok(()),
         }
     }
@@ -453,8 +450,8 @@ impl From<Quit> for Interrupted {
     }
 }
 
-fn step(tuner: &mut Tuner, source: &mut MixedBatch<'_>) -> Result<f32, AgentError> {
-    Ok(tuner.run(source, 1, |_report| {})?)
+fn step(learning: &mut Learning<'_>) -> Result<f32, AgentError> {
+    Ok(learning.run(1, |_report| {})?)
 }
 
 #[expect(

@@ -1,5 +1,6 @@
 //! `shoal drive`
 
+mod held_out;
 mod picture;
 pub(crate) mod run;
 mod shown;
@@ -15,7 +16,8 @@ use crate::output::{Failure, Outcome, json};
 
 /// Drive one vehicle's roads at speed, tune overnight, and see what it brought.
 ///
-/// Held-out frames are measured before and after, never between. Without drives roads are generated.
+/// Held-out frames are measured before and after, never between: a world model by what it foresees, a policy by how near to the
+/// driver it is. Without drives roads are generated.
 ///
 /// Example: shoal drive vehicle.toml --drives drives
 #[derive(Args)]

@@ -6,15 +6,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use shoal_hal::backend::recorded::write_split_json;
 use shoal_hal::{Conditions, Drive, Network, Part, Split};
-use shoal_shadow::baseline::baselines;
 use shoal_shadow::form::Form;
-use shoal_shadow::measure::{DriveClips, Horizon, Report, measure};
-use shoal_shadow::pack::{self, Pack, PackOptions};
+use shoal_shadow::measure::{DriveClips, Report};
+use shoal_shadow::pack::{self, Acted, Metric, Pack, PackOptions};
 use shoal_shadow::stats::Interval;
 use shoal_vehicle::agent::Agent;
 use shoal_vehicle::config::Config;
 use shoal_vehicle::drives;
 
+use super::held_out::HeldOut;
 use super::picture;
 use super::shown::Shown;
 use crate::output::Failure;
@@ -26,6 +26,8 @@ const DRAWS: usize = 200;
 #[derive(Serialize)]
 pub(crate) struct DriveResult {
     pub(crate) schema: u32,
+    /// What is measured: `skill` of a world model, `imitation` of a policy.
+    pub(crate) metric: &'static str,
     pub(crate) vehicle: String,
     pub(crate) engine: String,
     pub(crate) seed: u64,
@@ -73,45 +75,58 @@ pub(crate) fn run(config: &Config, extras: &Extras<'_>) -> Result<DriveResult, F
     let mut agent = Agent::open(config.clone())?;
     let form = agent.form().clone();
     eprintln!("{} with {}, seed {}", config.name, agent.engine(), config.seed);
-    let own = drives::open(&config.drives, &form, config.seed)?;
+    let own = drives::open(&config.drives, &config.geometry, &form, config.seed)?;
     for skipped in &own.skipped {
         eprintln!("skipped {skipped}");
     }
     let split_file = config.state.join("split.json");
     write_split_json(&split_file, &own.drives, &own.skipped, form.context)?;
     let splits: Vec<Split> = own.drives.iter().map(|drive| drive.split(form.context)).collect();
-    let held_out = held_out(&own.drives, &splits, &form);
+    let held_out = HeldOut::of(&agent, &own.drives, &splits);
+    if extras.picture.is_some() && !agent.foresees() {
+        return Err("--picture shows predicted frames, and this package foresees none".into());
+    }
+    let metric = HeldOut::metric(&agent);
     let pack = match extras.pack {
         Some(path) => Pack::open(path)?,
-        None => own_pack(config, &own.drives, &form)?,
+        None => own_pack(config, &own.drives, &form, metric)?,
     };
+    let measures = pack.manifest().metric;
+    if measures != metric {
+        let (measures, metric) = (measures.name(), metric.name());
+        return Err(format!(
+            "the evaluation pack is one of {measures}, and this package is measured by {metric}: leave out --pack, or build one with \
+             `shoal pack build --metric {metric}`"
+        )
+        .into());
+    }
     let footages = pack.read(&pack.parts())?;
 
     eprintln!("measuring the held-out parts of {} drives", own.drives.len());
-    let horizon = Horizon::NextAndRollout;
     let start = agent.active()?;
-    let mut old = agent.predictor(start.as_ref(), 8)?;
-    let before = measure(&mut old, &held_out, horizon)?;
+    let before = held_out.measure(&agent, start.as_ref())?;
     let mut shown = Shown::new(config.night.steps);
     agent.forget_old(now_s())?;
     for (drive, split) in own.drives.iter().zip(&splits) {
         agent.drive(drive, split.spans(Part::Tuning), now_s(), |tell| shown.tell(tell))?;
     }
-    agent.night(&footages.clips(form.context), parked, |tell| shown.tell(tell))?;
+    agent.night(&footages, parked, |tell| shown.tell(tell))?;
     let tuned = agent.on_trial()?;
     let adapter = tuned.as_ref().or(start.as_ref());
-    let mut new = agent.predictor(adapter, 8)?;
-    let after = measure(&mut new, &held_out, horizon)?;
+    let after = held_out.measure(&agent, adapter)?;
     if let (Some(directory), Some(adapter)) = (extras.export, adapter) {
         adapter.write(directory)?;
     }
     if let Some(path) = extras.picture {
-        picture::draw(path, &held_out, &mut [&mut old, &mut new])?;
+        let (mut old, mut new) =
+            (agent.predictor(start.as_ref(), 1)?, agent.predictor(adapter, 1)?);
+        picture::draw(path, &held_out.clips, &mut [&mut old, &mut new])?;
     }
-    let beside = baselines(&form, &held_out, horizon)?;
+    let [old, new] = held_out.reports(&agent, [&before, &after])?;
     let filled = agent.replay();
     Ok(DriveResult {
         schema: 1,
+        metric: metric.name(),
         vehicle: config.name.clone(),
         engine: agent.engine(),
         seed: config.seed,
@@ -120,8 +135,8 @@ pub(crate) fn run(config: &Config, extras: &Extras<'_>) -> Result<DriveResult, F
         replay: ReplayResult { spans: filled.spans, frames: filled.frames, bytes: filled.bytes },
         pack: BeforeAfter { before: shown.active, after: shown.best() },
         staged: tuned.is_some(),
-        before: Report::of(&before, &beside),
-        after: Report::of(&after, &beside),
+        before: old,
+        after: new,
     })
 }
 
@@ -136,7 +151,12 @@ pub(crate) fn held_out<'a>(
 }
 
 /// Whoever runs the command owns the drives: the pack is theirs to make.
-fn own_pack(config: &Config, drives: &[Drive], form: &Form) -> Result<Pack, Failure> {
+fn own_pack(
+    config: &Config,
+    drives: &[Drive],
+    form: &Form,
+    metric: Metric,
+) -> Result<Pack, Failure> {
     let path = config.state.join("pack");
     if path.exists() {
         std::fs::remove_dir_all(&path)
@@ -148,7 +168,13 @@ fn own_pack(config: &Config, drives: &[Drive], form: &Form) -> Result<Pack, Fail
         licence: "as the drives".into(),
         context: form.context,
     };
-    pack::build(drives, &options, &path)?;
+    match metric {
+        Metric::Skill => pack::build(drives, &options, &path)?,
+        Metric::Imitation => {
+            let acted = drives.iter().map(|drive| Acted::of(drive, config.geometry));
+            pack::build_imitation(drives, &acted.collect::<Vec<_>>(), &options, &path)?
+        }
+    };
     Ok(Pack::open(&path)?)
 }
 

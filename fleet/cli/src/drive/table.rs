@@ -4,7 +4,12 @@ use super::run::DriveResult;
 
 pub(super) fn print(result: &DriveResult) {
     let figure = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.3}"));
-    println!("\nskill on held-out frames (1 − error ÷ error of 'nothing moves')");
+    match result.metric {
+        "imitation" => println!(
+            "\nimitation on held-out frames (1 − distance from the driver ÷ distance of 'as often as before')"
+        ),
+        _ => println!("\nskill on held-out frames (1 − error ÷ error of 'nothing moves')"),
+    }
     println!(
         "{:34} {:>5} {:>7} {:>7} {:>7} {:>8} {:>6} {:>6}",
         "drive", "clips", "before", "after", "gain", "5 steps", "blur", "block"

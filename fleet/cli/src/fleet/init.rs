@@ -63,7 +63,7 @@ pub(crate) struct Init {
     /// How particles move
     #[arg(long, value_enum, default_value = "consensus")]
     rule: RuleName,
-    /// A vehicle.toml whose tables engine, drives, replay, night, camera, can and conditions every vehicle gets
+    /// A vehicle.toml whose tables engine, geometry, drives, replay, night, camera, can and conditions every vehicle gets
     #[arg(long, value_name = "FILE")]
     vehicle: Option<PathBuf>,
     #[command(flatten)]
@@ -107,7 +107,7 @@ impl Init {
         let pack = Pack::open(&self.pack)?;
         let package = Package::open(&self.package)?;
         match pack.manifest().metric {
-            pack::Metric::Skill => {}
+            pack::Metric::Skill => drop(Form::of(package.description())?),
             // Who says nothing on the grid cannot be measured there.
             pack::Metric::Imitation => drop(Form::of_policy(package.description())?),
         }
@@ -197,7 +197,7 @@ impl Init {
             name,
             seed: self.seed.unwrap_or(0),
             state: "state".into(),
-            model: ModelConfig { package: absolute(&self.package)? },
+            model: ModelConfig { package: absolute(&self.package)?, ..told.model },
             fleet: Some(FleetConfig {
                 name: fleet.name.clone(),
                 region: fleet.region.clone(),
@@ -229,8 +229,8 @@ impl Init {
 
     fn swarm(&self, package: &Package) -> Result<SwarmDocument, Failure> {
         let description = package.description();
-        // Only packages that see frames are exchanged.
-        Form::of(description)?;
+        // Only what a vehicle can carry is exchanged.
+        Form::carried(description)?;
         let path = package.model_path();
         let bytes = std::fs::read(&path)
             .map_err(|error| format!("cannot read {}: {error}", path.display()))?;

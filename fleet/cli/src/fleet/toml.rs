@@ -7,8 +7,8 @@ use shoal_keys::KeyAt;
 use shoal_shadow::digits::hex;
 use shoal_swarm::privacy::Privacy;
 use shoal_vehicle::config::{
-    CameraConfig, CanConfig, ConditionsConfig, Config, EngineKind, FleetConfig, PixelLayout,
-    SignalConfig,
+    CameraConfig, CanConfig, ConditionsConfig, Config, DRIVERS, EngineKind, FleetConfig,
+    PixelLayout, SignalConfig,
 };
 
 use super::init::path;
@@ -37,10 +37,15 @@ pub(super) fn vehicle(
     place: impl Fn(&Path) -> Result<PathBuf, Failure>,
 ) -> Result<String, Failure> {
     let Config { name, seed, model, engine, drives, replay, night, state, fleet, .. } = config;
-    let Config { camera, can, conditions, privacy, .. } = config;
+    let Config { camera, can, conditions, privacy, geometry, .. } = config;
     let place = |file: &Path| Ok::<_, Failure>(text(path(&place(file)?)?));
     let mut toml = format!("name = {}\nseed = {seed}\nstate = {}\n", text(name), place(state)?);
     writeln!(toml, "\n[model]\npackage = {}", place(&model.package)?)?;
+    if let Some(beside) = &model.beside {
+        writeln!(toml, "beside = {}", place(beside)?)?;
+    }
+    writeln!(toml, "\n[geometry]\nwheelbase_m = {:?}", geometry.wheelbase_m())?;
+    writeln!(toml, "steering_ratio = {:?}", geometry.steering_ratio())?;
     if let Some(fleet) = fleet {
         toml.push_str(&of_fleet(fleet, place)?);
     }
@@ -57,6 +62,9 @@ pub(super) fn vehicle(
     }
     let regions: Vec<String> = drives.regions.iter().map(|region| text(region)).collect();
     writeln!(toml, "regions = [{}]", regions.join(", "))?;
+    if let Some((name, _)) = DRIVERS.iter().find(|(_, style)| Some(*style) == drives.driver) {
+        writeln!(toml, "driver = {}", text(name))?;
+    }
     writeln!(toml, "frames = {}", drives.frames)?;
     writeln!(toml, "folder_rate_hz = {:?}", drives.folder_rate_hz)?;
     let kind = match engine.kind {
@@ -225,7 +233,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("vehicle.toml");
         let toml = "[engine]\nkind = \"tract\"\nthreads = 3\ntogether = 7\nlibrary = \"a \\\"b\\\" \\\\ c\"\n\
-                    [drives]\ndirectory = \"roads\"\nregions = [\"snow\", \"alps\"]\nframes = 120\n\
+                    [model]\nbeside = \"policy\"\n[geometry]\nwheelbase_m = 2.9\nsteering_ratio = 14.2\n\
+                    [drives]\ndirectory = \"roads\"\ndriver = \"reckless\"\nregions = [\"snow\", \"alps\"]\nframes = 120\n\
                     folder_rate_hz = 7.5\n[replay]\nbytes_max = 2000000\nretention_days = 3\n\
                     ordinary_share = 1.0\nsurprise_quantile = 0.15\nseconds_around = 2\n\
                     [night]\nsteps = 20\nslice = 5\nbatch = 4\nlearning_rate = 1e-3\nclips_min = 4\n\

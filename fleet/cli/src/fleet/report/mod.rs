@@ -79,7 +79,7 @@ impl Report {
 
         let mut all = first.config.drives.clone();
         (all.vehicle, all.vehicles) = (0, 1);
-        let drives = drives::open(&all, &form, first.config.seed)?;
+        let drives = drives::open(&all, &first.config.geometry, &form, first.config.seed)?;
         std::fs::create_dir_all(&self.output)?;
         let split = self.output.join("split.json");
         write_split_json(&split, &drives.drives, &drives.skipped, form.context)?;
