@@ -12,10 +12,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use shoal_hal::backend::synthetic::{Region, Road};
 use shoal_runtime::engine::testing::ort_or_skip;
-use shoal_shadow::pack::{PackOptions, build};
+use shoal_runtime::onnx::{Builder, TensorType};
+use shoal_shadow::form::Form;
+use shoal_shadow::grid::{ACCELERATION_BINS, Action, ActionGrid, BINS, SHA256};
+use shoal_shadow::pack::{Acted, PackOptions, build, build_imitation};
 use shoal_shadow::package::{DESCRIPTION_FILE, Description, Package};
 use shoal_shadow::worldmodel::{self, Architecture};
 use shoal_vehicle::config::{Config, FleetConfig};
+use shoal_vehicle::drives::attentive;
 use shoal_wire::SecretKey;
 use tempfile::TempDir;
 
@@ -49,6 +53,8 @@ pub enum Carries {
     Tiny,
     /// The one that ships.
     Shipped,
+    /// A policy as small and untrained, in the hands of attentive drivers.
+    Policy,
 }
 
 impl Default for Plan {
@@ -100,11 +106,20 @@ impl Fleet {
             Carries::Shipped => {
                 (Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/world"), 60, 1e-3)
             }
+            Carries::Policy => {
+                policy(&folder.join("model"));
+                (folder.join("model"), 90, 1e-2)
+            }
         };
         let package = Package::open(&model).expect("a package");
         // An emulated computer measures two frames a second.
         let roads = if plan.carries == Carries::Shipped { 1 } else { 4 };
-        pack(package.description(), roads, &folder.join("pack"));
+        match plan.carries {
+            Carries::Tiny | Carries::Shipped => {
+                pack(package.description(), roads, &folder.join("pack"));
+            }
+            Carries::Policy => drivers(package.description(), &folder.join("pack")),
+        }
         let like = folder.join("like.toml");
         let regions = "regions = [\"highway\", \"autobahn\", \"rural\", \"forest\"]";
         let tub = plan.recorded.then(|| data::folder("drives")).flatten();
@@ -113,6 +128,9 @@ impl Fleet {
             Some(tub) => {
                 data::copy_frames(tub, plan.vehicles, frames, &folder.join("recorded"));
                 "directory = \"recorded\"".to_owned()
+            }
+            None if plan.carries == Carries::Policy => {
+                format!("{regions}\nframes = {frames}\ndriver = \"attentive\"")
             }
             None => format!("{regions}\nframes = {frames}"),
         };
@@ -541,6 +559,41 @@ fn package(folder: &Path) {
     fs::write(folder.join(DESCRIPTION_FILE), description.to_toml()).expect("a file");
 }
 
+/// One that goes straight on at its speed, unless an adapter sees something in its 8×4 frames.
+fn policy(folder: &Path) {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 3, 4, 8]));
+    let rows = b.i64s(&[1, -1]);
+    let flat = b.op("Reshape", &[&x, &rows], &[]).expect("96 values");
+    let weight = b.f32s(&[96, BINS], &vec![0.0; 96 * BINS]);
+    let seen = b.op("MatMul", &[&flat, &weight], &[]).expect("a matrix");
+    let straight = ActionGrid::v1().bin(Action::default());
+    let place = |bin: usize| (bin / ACCELERATION_BINS, bin % ACCELERATION_BINS);
+    let ((column, row), away) = (place(straight), |a: usize, b: usize| a.abs_diff(b) as f32);
+    let bias = (0..BINS).map(|bin| -0.4 * (away(place(bin).0, column) + away(place(bin).1, row)));
+    let bias = b.f32s(&[BINS], &bias.collect::<Vec<f32>>());
+    let logits = b.op("Add", &[&seen, &bias], &[]).expect("logits");
+    b.output("logits", &logits);
+    fs::create_dir(folder).expect("a folder");
+    b.into_model().write(&folder.join("model.onnx")).expect("a file");
+    let grid: String = SHA256.iter().map(|byte| format!("{byte:02x}")).collect();
+    let toml = format!(
+        "rate_hz = 10.0\n[frames]\ninput = 'x'\ncount = 1\nwidth = 8\nheight = 4\n\
+         [action]\noutput = 'logits'\ngrid = '{grid}'\n[adapter]\nrank = 2\nalpha = 2.0\n"
+    );
+    fs::write(folder.join(DESCRIPTION_FILE), toml).expect("a file");
+}
+
+/// A pack of attentive drivers.
+fn drivers(description: &Description, folder: &Path) {
+    let form = Form::of_policy(description).expect("a policy");
+    // The fourth road has tight curves: there is something to be seen.
+    let driven = attentive(4, 400, &form, 1).split_off(3);
+    let acted: Vec<_> = driven.iter().filter_map(Acted::of_driven).collect();
+    let drives: Vec<_> = driven.into_iter().map(|driven| driven.drive).collect();
+    build_imitation(&drives, &acted, &options(description), folder).expect("a pack");
+}
+
 fn pack(description: &Description, roads: usize, folder: &Path) {
     let shape = description.frames.as_ref().expect("it sees frames").shape;
     let regions = [Region::Highway, Region::Rural, Region::Forest, Region::Autobahn];
@@ -550,13 +603,16 @@ fn pack(description: &Description, roads: usize, folder: &Path) {
         .zip(3_000_000..)
         .map(|(region, seed)| Road { region, seed }.render(shape, description.rate_hz, 240))
         .collect();
-    let options = PackOptions {
+    build(&drives, &options(description), folder).expect("a pack");
+}
+
+fn options(description: &Description) -> PackOptions {
+    PackOptions {
         id: "test".into(),
         version: 1,
         licence: "generated".into(),
         context: description.context(),
-    };
-    build(&drives, &options, folder).expect("a pack");
+    }
 }
 
 /// A program beside the test's own, built if it is not there.

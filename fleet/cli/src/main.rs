@@ -21,6 +21,7 @@ mod stop;
 mod study;
 mod terms;
 mod tokens;
+mod yardstick;
 
 use std::process::ExitCode;
 

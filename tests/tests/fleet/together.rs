@@ -1,10 +1,12 @@
 //! Vehicles that nothing happens to.
 
+use std::path::Path;
+
 use serde_json::Value;
 use shoal_tests::brokers::{Embedded, Mosquitto, TestBroker};
 use shoal_tests::certificates::Authority;
 use shoal_tests::clock::{until, utc_seconds};
-use shoal_tests::fleet::{Fleet, Plan};
+use shoal_tests::fleet::{Carries, Fleet, Plan};
 
 /// Two vehicles exchange on this broker.
 fn exchange(broker: &dyn TestBroker) {
@@ -39,6 +41,24 @@ fn two_vehicles_elect_one_best_over_mosquitto() {
     if let Some(broker) = Mosquitto::start("") {
         exchange(&broker);
     }
+}
+
+/// Policies tuned on what drivers did, measured by how near they are to attentive ones.
+#[test]
+fn two_policies_elect_one_best_by_imitation() {
+    let broker = Embedded::start();
+    let plan = Plan { carries: Carries::Policy, ..Plan::default() };
+    let Some(fleet) = Fleet::make(&plan, broker.address()) else { return };
+    let _serve = fleet.serve();
+    elect(&fleet);
+    // What stands in front of the report: the same measure, on frames that nobody tuned on.
+    let out = fleet.path().join("report");
+    let (path, out) = (fleet.path(), out.to_str().unwrap().to_owned());
+    fleet.shoal(&["fleet", "report", path.to_str().unwrap(), "-o", &out]).unwrap();
+    let result = std::fs::read(Path::new(&out).join("result.json")).unwrap();
+    let result: Value = serde_json::from_slice(&result).unwrap();
+    assert_eq!(result["metric"], "imitation");
+    assert!(result["skill"]["swarm_best"].is_f64(), "{}", result["skill"]);
 }
 
 /// Whoever connects shows a certificate: vehicles, timekeeper. One without says which key is missing.

@@ -195,14 +195,14 @@ fn came_true(
     let size = form.shape.bytes();
     let (mut frames, mut motion) = (vec![0.0; form.frames_len()], vec![0.0; form.motion.len()]);
     let mut next = vec![0.0; size];
-    for at in form.context..span.len() {
+    for (at, known) in known.iter_mut().enumerate().skip(form.context) {
         for (back, planes) in (1..=form.frames).rev().zip(frames.chunks_exact_mut(size)) {
             to_planes(span.frame(at - back), planes);
         }
         form.motion.write(|back| span.motion(at - back), &mut motion);
         world.predict(1, &frames, &motion, &mut next)?;
         let (surprise, _rank) = observer.frame(&next, span.frame(at - 1), span.frame(at))?;
-        known[at].surprise = Some(surprise.value.into());
+        known.surprise = Some(surprise.value.into());
     }
     Ok(())
 }

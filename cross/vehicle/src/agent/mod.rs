@@ -28,7 +28,7 @@ use shoal_shadow::fit::{
 use shoal_shadow::form::{Form, FormError};
 use shoal_shadow::measure::policy::PolicyPredictor;
 use shoal_shadow::measure::{MeasureError, Predictor as _, SessionPredictor};
-use shoal_shadow::package::{OpenPackageError, Package};
+use shoal_shadow::package::{Description, OpenPackageError, Package};
 use shoal_shadow::replay::{
     Filled, OpenReplayError, OpenReport, PutError, ReadReplayError, RemoveError, Replay,
     ReplayOptions,
@@ -214,6 +214,24 @@ impl Agent {
     #[must_use]
     pub fn layout(&self) -> &Arc<Layout> {
         &self.layout
+    }
+
+    /// What the package says of its model.
+    #[must_use]
+    pub fn description(&self) -> &Description {
+        self.package.description()
+    }
+
+    /// The model and its description, as whoever measures it needs them.
+    #[must_use]
+    pub fn parts(&self) -> (&Model, &Description) {
+        (&self.model, self.description())
+    }
+
+    /// The engine, and the threads that it may use.
+    #[must_use]
+    pub fn runs_on(&self) -> (&dyn Engine, NonZeroUsize) {
+        (&*self.engine, self.threads())
     }
 
     /// The file of the model, as the package has it.

@@ -1,6 +1,5 @@
 //! `shoal drive`
 
-mod held_out;
 mod picture;
 pub(crate) mod run;
 mod shown;

@@ -6,18 +6,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use shoal_hal::backend::recorded::write_split_json;
 use shoal_hal::{Conditions, Drive, Network, Part, Split};
+use shoal_runtime::adapter::Adapter;
+use shoal_shadow::baseline::baselines;
 use shoal_shadow::form::Form;
-use shoal_shadow::measure::{DriveClips, Report};
+use shoal_shadow::measure::{Horizon, Measurement, Report};
 use shoal_shadow::pack::{self, Acted, Metric, Pack, PackOptions};
 use shoal_shadow::stats::Interval;
 use shoal_vehicle::agent::Agent;
 use shoal_vehicle::config::Config;
 use shoal_vehicle::drives;
 
-use super::held_out::HeldOut;
 use super::picture;
 use super::shown::Shown;
 use crate::output::Failure;
+use crate::yardstick::{HeldOut, check_pack, metric_of};
 
 /// Draws of the interval of the difference.
 const DRAWS: usize = 200;
@@ -82,29 +84,26 @@ pub(crate) fn run(config: &Config, extras: &Extras<'_>) -> Result<DriveResult, F
     let split_file = config.state.join("split.json");
     write_split_json(&split_file, &own.drives, &own.skipped, form.context)?;
     let splits: Vec<Split> = own.drives.iter().map(|drive| drive.split(form.context)).collect();
-    let held_out = HeldOut::of(&agent, &own.drives, &splits);
-    if extras.picture.is_some() && !agent.foresees() {
+    let metric = metric_of(agent.description());
+    if extras.picture.is_some() && metric != Metric::Skill {
         return Err("--picture shows predicted frames, and this package foresees none".into());
     }
-    let metric = HeldOut::metric(&agent);
+    let held_out = HeldOut::of(&own.drives, &splits, (&form, metric), config.geometry);
     let pack = match extras.pack {
         Some(path) => Pack::open(path)?,
         None => own_pack(config, &own.drives, &form, metric)?,
     };
-    let measures = pack.manifest().metric;
-    if measures != metric {
-        let (measures, metric) = (measures.name(), metric.name());
-        return Err(format!(
-            "the evaluation pack is one of {measures}, and this package is measured by {metric}: leave out --pack, or build one with \
-             `shoal pack build --metric {metric}`"
-        )
-        .into());
-    }
+    check_pack(pack.manifest().metric, metric)?;
     let footages = pack.read(&pack.parts())?;
 
     eprintln!("measuring the held-out parts of {} drives", own.drives.len());
     let start = agent.active()?;
-    let before = held_out.measure(&agent, start.as_ref())?;
+    let yardstick = held_out.yardstick();
+    let measure = |agent: &Agent, adapter: Option<&Adapter>| {
+        let (package, engine) = (agent.parts(), agent.runs_on());
+        yardstick.measure(package, engine, adapter, Horizon::NextAndRollout)
+    };
+    let before = measure(&agent, start.as_ref())?;
     let mut shown = Shown::new(config.night.steps);
     agent.forget_old(now_s())?;
     for (drive, split) in own.drives.iter().zip(&splits) {
@@ -113,16 +112,16 @@ pub(crate) fn run(config: &Config, extras: &Extras<'_>) -> Result<DriveResult, F
     agent.night(&footages, parked, |tell| shown.tell(tell))?;
     let tuned = agent.on_trial()?;
     let adapter = tuned.as_ref().or(start.as_ref());
-    let after = held_out.measure(&agent, adapter)?;
+    let after = measure(&agent, adapter)?;
     if let (Some(directory), Some(adapter)) = (extras.export, adapter) {
         adapter.write(directory)?;
     }
     if let Some(path) = extras.picture {
         let (mut old, mut new) =
             (agent.predictor(start.as_ref(), 1)?, agent.predictor(adapter, 1)?);
-        picture::draw(path, &held_out.clips, &mut [&mut old, &mut new])?;
+        picture::draw(path, &held_out.clips(), &mut [&mut old, &mut new])?;
     }
-    let [old, new] = held_out.reports(&agent, [&before, &after])?;
+    let [old, new] = reports(&form, &held_out, metric, [&before, &after])?;
     let filled = agent.replay();
     Ok(DriveResult {
         schema: 1,
@@ -140,14 +139,27 @@ pub(crate) fn run(config: &Config, extras: &Extras<'_>) -> Result<DriveResult, F
     })
 }
 
-/// The clips of the held-out parts of drives.
-pub(crate) fn held_out<'a>(
-    drives: &'a [Drive],
-    splits: &'a [Split],
+/// Reports of two measurements, each beside what nobody needs to learn.
+fn reports(
     form: &Form,
-) -> Vec<DriveClips<'a>> {
-    let pairs = drives.iter().zip(splits);
-    pairs.map(|(drive, split)| DriveClips::of_part(drive, split, Part::HeldOut, form)).collect()
+    held_out: &HeldOut<'_>,
+    metric: Metric,
+    measured: [&Measurement; 2],
+) -> Result<[Report; 2], Failure> {
+    match metric {
+        Metric::Skill => {
+            let beside = baselines(form, &held_out.clips(), Horizon::NextAndRollout)?;
+            Ok(measured.map(|measured| Report::of(measured, &beside)))
+        }
+        Metric::Imitation => Ok(measured.map(|measured| {
+            let mut report = Report::of(measured, &[]);
+            for drive in &mut report.drives {
+                // A distance between actions is no error of a picture.
+                (drive.psnr_db, drive.copy_psnr_db, drive.copy_psnr_db_whole) = (None, None, None);
+            }
+            report
+        })),
+    }
 }
 
 /// Whoever runs the command owns the drives: the pack is theirs to make.

@@ -9,6 +9,8 @@ use shoal_shadow::stats::Interval;
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct FleetResult {
     pub(super) schema: u32,
+    /// What every skill is of: `skill` of a world model, `imitation` of a policy.
+    pub(super) metric: String,
     pub(super) skill: Skill,
     /// The swarm's best beside what it is to beat.
     pub(super) difference: Differences,

@@ -102,13 +102,15 @@ fn read(path: &Path) -> Result<FleetResult, Failure> {
 fn summary(reports: &[FleetResult]) -> Result<SeedsResult, Failure> {
     let Some(first) = reports.first() else { return Err("no results".into()) };
     let alike = |one: &FleetResult| {
-        (&one.engine, &one.rule, one.vehicles, one.windows)
-            == (&first.engine, &first.rule, first.vehicles, first.windows)
+        (&one.metric, &one.engine, &one.rule, one.vehicles, one.windows)
+            == (&first.metric, &first.engine, &first.rule, first.vehicles, first.windows)
     };
     if let Some(other) = reports.iter().find(|one| !alike(one)) {
         let what = |one: &FleetResult| {
-            let FleetResult { seed, rule, engine, vehicles, windows, .. } = one;
-            format!("seed {seed}: {rule}, {engine}, {vehicles} vehicles, {windows} windows")
+            let FleetResult { seed, metric, rule, engine, vehicles, windows, .. } = one;
+            format!(
+                "seed {seed}: {metric}, {rule}, {engine}, {vehicles} vehicles, {windows} windows"
+            )
         };
         return Err(format!("not of one study: {}; {}", what(first), what(other)).into());
     }

@@ -36,6 +36,39 @@ fn a_policy_is_made_pretrained_and_drives() {
     assert_eq!(before["drivers"][1], *attentive, "who knows the truth drives as ever");
 }
 
+/// One vehicle with a policy, in the hands of an attentive driver: what `shoal drive` says of it.
+#[test]
+fn a_vehicle_with_a_policy_drives_tunes_and_is_nearer_to_its_driver() {
+    let folder = tempfile::tempdir().unwrap();
+    let (policy, file) = (folder.path().join("policy"), folder.path().join("vehicle.toml"));
+    done(&["model", "init", text(&policy), "--policy"]);
+    let toml = |drives: &str| {
+        format!(
+            "state = \"state\"\n[model]\npackage = \"policy\"\n[engine]\nkind = \"{}\"\n[drives]\n{drives}\n\
+             regions = [\"forest\"]\nframes = 300\n[replay]\nordinary_share = 1.0\n\
+             [night]\nsteps = 20\nslice = 10\nclips_min = 4\n",
+            engine()
+        )
+    };
+    std::fs::write(&file, toml("driver = \"attentive\"")).unwrap();
+    let result: Value = serde_json::from_slice(&done(&["drive", text(&file), "--json"])).unwrap();
+    assert_eq!(misfits(&schema("drive.schema.json"), &result, "$"), Vec::<String>::new());
+    assert_eq!(result["metric"], "imitation");
+    let [before, after] = ["before", "after"].map(|when| result["own"][when].as_f64().unwrap());
+    assert!(result["staged"] == true && after > before, "{after} from {before}");
+    assert_eq!(result["after"]["drives"][0]["psnr_db"], Value::Null);
+
+    let refuses = |args: &[&str], why: &str| {
+        let output = shoal(args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(why), "{said}");
+    };
+    let picture = folder.path().join("picture.png");
+    refuses(&["drive", text(&file), "--picture", text(&picture)], "foresees none");
+    std::fs::write(&file, toml("driver = \"atentive\"")).unwrap();
+    refuses(&["drive", text(&file)], "attentive");
+}
+
 #[test]
 fn a_world_model_is_no_policy() {
     let output = shoal(&["terms", text(&super::package()), "--roads", "1", "--engine", engine()]);

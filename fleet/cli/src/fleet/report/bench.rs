@@ -12,16 +12,15 @@ use shoal_runtime::adapter::{Adapter, Layout};
 use shoal_runtime::engine::Engine;
 use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::Model;
-use shoal_shadow::fit::{graft_package, load_predictor};
-use shoal_shadow::measure::{DriveClips, Horizon, Measurement, measure};
+use shoal_shadow::fit::graft_package;
+use shoal_shadow::measure::{Horizon, Measurement};
 use shoal_shadow::package::Package;
 
 use crate::output::{Failure, Progress};
+use crate::yardstick::Yardstick;
 
 /// Adapters measured at a time, each on a thread of its own.
 const SIDE_BY_SIDE: usize = 2;
-/// Clips of one run of the model.
-const BATCH: usize = 8;
 
 /// An adapter by what is in it; `None`: x_p.
 pub(super) type Name = Option<[u8; 32]>;
@@ -96,7 +95,7 @@ impl<'a> Bench<'a> {
     /// Measures all that is asked for; every thread takes its own clips of a set.
     pub(super) fn run<'c>(
         &self,
-        clips: &(impl Fn(Set) -> Vec<DriveClips<'c>> + Sync),
+        clips: &(impl Fn(Set) -> Yardstick<'c> + Sync),
     ) -> Result<Measured, Failure> {
         let next = AtomicUsize::new(0);
         let work = |results: mpsc::Sender<Outcome>| {
@@ -131,12 +130,10 @@ impl<'a> Bench<'a> {
         })
     }
 
-    fn measure(&self, name: Name, clips: &[DriveClips<'_>]) -> Result<Measurement, Failure> {
+    fn measure(&self, name: Name, clips: &Yardstick<'_>) -> Result<Measurement, Failure> {
         let adapter = name.map(|name| &self.adapters[&name]);
-        let description = self.package.description();
-        let mut predictor =
-            load_predictor(&self.model, description, self.engine, self.threads, adapter, BATCH)?;
-        Ok(measure(&mut predictor, clips, Horizon::Next)?)
+        let package = (&self.model, self.package.description());
+        clips.measure(package, (self.engine, self.threads), adapter, Horizon::Next)
     }
 }
 

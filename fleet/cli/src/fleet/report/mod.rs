@@ -22,8 +22,8 @@ use shoal_wire::{KeyId, Keys, Kind, PublicKey, Unverified};
 use super::description::Description;
 use super::result::FleetResult;
 use crate::clock::utc_ms;
-use crate::drive::run::held_out;
 use crate::output::{Failure, Outcome, json};
+use crate::yardstick::{HeldOut, Yardstick, check_pack, metric_of};
 use bench::{Bench, Set};
 use sum::{Asked, Own};
 
@@ -72,7 +72,8 @@ impl Report {
         let vehicles = folder::vehicles(&self.dir, fleet.vehicles)?;
         let first = &vehicles[0];
         let package = Package::open(&first.config.model.package)?;
-        let form = Form::of(package.description())?;
+        let form = Form::carried(package.description())?;
+        let metric = metric_of(package.description());
         let engine = engine::open(&first.config.engine)?;
         let mut bench = Bench::new(&package, &*engine, first.config.engine.threads)?;
         let asked = Asked::of(&vehicles, &mut bench)?;
@@ -87,9 +88,12 @@ impl Report {
             drives.drives.iter().map(|drive| drive.split(form.context)).collect();
         let pack = Pack::open(&first.fleet.pack)?;
         let footages = pack.read(&pack.parts())?;
+        check_pack(pack.manifest().metric, metric)?;
+        let geometry = first.config.geometry;
+        let held_out = HeldOut::of(&drives.drives, &splits, (&form, metric), geometry);
         let clips = |set| match set {
-            Set::HeldOut => held_out(&drives.drives, &splits, &form),
-            Set::Pack => footages.clips(form.context),
+            Set::HeldOut => held_out.yardstick(),
+            Set::Pack => Yardstick::of_pack(&footages, metric, form.context),
         };
         eprintln!("measuring {} adapters on {} drives", bench.len(), drives.drives.len());
         let measured = bench.run(&clips)?;
@@ -102,6 +106,7 @@ impl Report {
         let lines = vehicles.iter().flat_map(|vehicle| vehicle.swarm.lines.values());
         Ok(FleetResult {
             schema: 1,
+            metric: metric.name().to_owned(),
             skill: asked.skill(&measured, &own),
             difference: asked.differences(&measured, first.config.seed),
             drives: asked.drives(&measured, &own),

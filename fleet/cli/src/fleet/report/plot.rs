@@ -97,7 +97,10 @@ fn skill(result: &FleetResult) -> Panel {
         entry("each", None, PALE_ORANGE, 1);
     }
     entry("pretrained (x_p)", skill.pretrained, GRAY, 2);
-    let title = "held-out skill (1 − error ÷ error of ‘nothing moves’)";
+    let title = match result.metric.as_str() {
+        "imitation" => "held-out imitation (1 − distance ÷ distance of ‘as often as before’)",
+        _ => "held-out skill (1 − error ÷ error of ‘nothing moves’)",
+    };
     Panel { title, span: span(&curves), curves, entries, digits: 3 }
 }
 

@@ -7,7 +7,11 @@ pub(super) fn print(result: &FleetResult) {
     let skill = &result.skill;
     let counted = result.drives.iter().filter(|drive| drive.counted).count();
     let (vehicles, windows) = (result.vehicles, result.windows);
-    println!("\nheld-out skill after {windows} windows of {vehicles} vehicles ({})", result.rule);
+    let metric = &result.metric;
+    println!(
+        "\nheld-out {metric} after {windows} windows of {vehicles} vehicles ({})",
+        result.rule
+    );
     println!("{:28} {:>16} {:>10}", "", format!("{counted} counted drives"), "own drives");
     for (name, all, own) in [
         ("pretrained (x_p)", skill.pretrained, skill.pretrained_own),
