@@ -10,11 +10,12 @@ use crate::adapter::Adapter;
 use crate::draw::{Drawn, InputRange, draw, ranges};
 use crate::engine::{Engine, EngineError, LoadOptions, Session};
 use crate::gradient::{
-    DifferentiateOptions, Differentiated, PlacedLoss, Recomputed, Refusal, differentiate, within,
+    DifferentiateOptions, Differentiated, Keep, PlacedLoss, Pull, Recomputed, Refusal,
+    differentiate_keeping, within,
 };
 use crate::graft::{Grafted, Profile};
 use crate::onnx::{Element, Tensor, TensorType};
-use crate::train::{AdamW, Decay, Schedule, TrainError, TrainOptions, Trainer};
+use crate::train::{AdamW, Decay, Schedule, TrainError, TrainOptions, Trainer, of_mean_one};
 
 /// How often training begins again with a tenth of the learning rate, where the loss did not fall.
 const ATTEMPTS: u32 = 5;
@@ -39,6 +40,20 @@ pub struct FitOptions {
     /// Bytes that a step may take by plan ([`crate::gradient::peak_bytes`]); parts of the forward pass are computed again where
     /// that keeps it.
     pub memory_limit: Option<u64>,
+    /// What holds the adapter where it starts.
+    pub hold: Option<Hold>,
+    /// Samples of a batch, its last, that are held to what the untuned model gives for their perturbed input.
+    pub distil: usize,
+}
+
+/// What holds an adapter where it starts, as a term of the loss ([`crate::gradient::Keep`]).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Hold {
+    /// (μ/2)·|x − start|².
+    Pull(f64),
+    /// (λ/2)·Σ importance·(x − start)²; importance is the mean squared gradient of the drawn batches at the start, divided by
+    /// its mean.
+    Ewc(f64),
 }
 
 /// What is told while an adapter is fitted.
@@ -70,6 +85,8 @@ impl Default for FitOptions {
             threads: NonZeroUsize::MIN,
             profile: Profile::Cpu,
             memory_limit: None,
+            hold: None,
+            distil: 0,
         }
     }
 }
@@ -114,6 +131,13 @@ pub enum FitError {
         inputs.join(", ")
     )]
     NothingMoves { inputs: Vec<String> },
+    #[error(
+        "{asked} samples of a batch cannot be distilled: `{tensor}` has {samples}, and one must stay to be fitted; a larger \
+         batch has more"
+    )]
+    Distilled { asked: usize, tensor: String, samples: usize },
+    #[error("no gradient of the drawn batches moves the adapter: nothing matters to hold it by")]
+    NothingMatters,
     #[error("the loss does not fall: {before} before, {after} after {steps} steps at {rate}")]
     DoesNotFall { before: f32, after: f32, steps: u32, rate: f64 },
 }
@@ -129,7 +153,7 @@ pub fn fit(
     options: &FitOptions,
     mut tell: impl FnMut(Told),
 ) -> Result<Fitted, FitError> {
-    let (mut training, untrained) = training_graph(grafted, options.profile)?;
+    let (mut training, untrained) = training_graph(grafted, options)?;
     keep_within(&mut training, options.memory_limit.unwrap_or(u64::MAX), &mut tell)?;
     let mut model = training.folded.model.clone();
     for loss in &training.losses {
@@ -147,7 +171,11 @@ pub fn fit(
         let drawn = draw(&inputs, options.seed, number);
         batches.push(Batch::of(trainer.session(), drawn, &training.losses)?);
     }
-    weigh(trainer.session(), &batches, &training.losses, &inputs)?;
+    weigh(trainer.session(), &batches, (&training, options.distil), &inputs)?;
+    if options.distil > 0 {
+        trainer.set_place(|input| factor_of(&start, input))?;
+    }
+    hold(&mut trainer, &batches, &start, options.hold)?;
     let before = loss_over(&mut trainer, &batches)?;
     let (mut rate, mut after) = (options.learning_rate, before);
     for _ in 0..ATTEMPTS {
@@ -202,17 +230,91 @@ fn train_options(rate: f64) -> TrainOptions {
 /// The training graph by every factor that a loss depends on, and the factors that none does.
 fn training_graph(
     grafted: &Grafted,
-    profile: Profile,
+    fit: &FitOptions,
 ) -> Result<(Differentiated, Vec<String>), Refusal> {
     let wrt = grafted.layout.factors().map(|factor| factor.input.clone()).collect();
-    let mut options = DifferentiateOptions { losses: Vec::new(), wrt, strict: false, profile };
-    match differentiate(&grafted.folded, &options) {
+    let (losses, profile) = (Vec::new(), fit.profile);
+    let mut options = DifferentiateOptions { losses, wrt, strict: false, profile };
+    let pull = fit.hold.map(|hold| match hold {
+        Hold::Pull(_) => Pull::Even,
+        Hold::Ewc(_) => Pull::ByImportance,
+    });
+    let keep = Keep { pull, distil: fit.distil > 0 };
+    match differentiate_keeping(&grafted.folded, &options, keep) {
         Err(Refusal::NotReached { inputs, .. }) if inputs.len() < options.wrt.len() => {
             options.wrt.retain(|input| !inputs.contains(input));
-            Ok((differentiate(&grafted.folded, &options)?, inputs))
+            Ok((differentiate_keeping(&grafted.folded, &options, keep)?, inputs))
         }
         other => Ok((other?, Vec::new())),
     }
+}
+
+/// Writes the place and the strength of what holds the adapter.
+fn hold(
+    trainer: &mut Trainer,
+    batches: &[Batch],
+    start: &Adapter,
+    hold: Option<Hold>,
+) -> Result<(), FitError> {
+    let lambda = match hold {
+        None => return Ok(()),
+        Some(Hold::Pull(mu)) => {
+            return Ok(trainer.pull(mu, |input| factor_of(start, input))?);
+        }
+        Some(Hold::Ewc(lambda)) => lambda,
+    };
+    let (mut gradient, mut importance) = (Vec::new(), Vec::new());
+    for batch in batches {
+        batch.write(trainer.session())?;
+        trainer.gradient(&mut gradient)?;
+        importance.resize(gradient.len(), 0.0);
+        let sums = importance.iter_mut().zip(&gradient);
+        sums.for_each(|(sum, value)| *sum += value * value);
+    }
+    if !of_mean_one(&mut importance) {
+        return Err(FitError::NothingMatters);
+    }
+    let mut places = std::collections::BTreeMap::new();
+    let mut begin = 0;
+    for (name, values) in trainer.parameters() {
+        places.insert(name.to_owned(), begin..begin + values.len());
+        begin += values.len();
+    }
+    let of = |input: &str| importance.get(places.get(input)?.clone());
+    Ok(trainer.hold(lambda, |input| factor_of(start, input), of)?)
+}
+
+fn factor_of<'a>(adapter: &'a Adapter, input: &str) -> Option<&'a [f32]> {
+    let factor = adapter.layout().factors().find(|factor| factor.input == input)?;
+    Some(adapter.factor(factor))
+}
+
+/// Writes the weight of one loss for every sample: the last `asked` ones count for its distillation in its place.
+fn write_weight(
+    session: &mut dyn Session,
+    loss: &PlacedLoss,
+    distilled: Option<&PlacedLoss>,
+    asked: usize,
+    weight: f64,
+) -> Result<(), FitError> {
+    let input = session.input_index(&loss.weight)?;
+    let ty = session.inputs()[input].ty.clone();
+    let (element, samples) = (ty.element, ty.values());
+    let one = Tensor::scalar(element, weight.min(greatest(element)) as f32).to_le_bytes();
+    let mut own = one.repeat(samples);
+    if let Some(distilled) = distilled {
+        if asked >= samples {
+            let tensor = loss.tensor.clone();
+            return Err(FitError::Distilled { asked, tensor, samples });
+        }
+        let mut taught = own.clone();
+        let place = (samples - asked) * element.bytes();
+        own[place..].fill(0);
+        taught[..place].fill(0);
+        let input = session.input_index(&distilled.weight)?;
+        session.write_bytes(input, element, &taught)?;
+    }
+    Ok(session.write_bytes(input, element, &own)?)
 }
 
 /// Perturbed inputs and what is wanted for them.
@@ -266,9 +368,10 @@ fn read(session: &dyn Session, tensor: &str) -> Result<Tensor, EngineError> {
 fn weigh(
     session: &mut dyn Session,
     batches: &[Batch],
-    losses: &[PlacedLoss],
+    (training, asked): (&Differentiated, usize),
     inputs: &[InputRange],
 ) -> Result<(), FitError> {
+    let losses = &training.losses;
     let (mut errors, mut squares) = (vec![0.0; losses.len()], vec![0.0; losses.len()]);
     for batch in batches {
         batch.write(session)?;
@@ -289,11 +392,7 @@ fn weigh(
     }
     for (at, loss) in losses.iter().enumerate() {
         let weight = if moves(at) { 1.0 / errors[at] } else { 0.0 };
-        let input = session.input_index(&loss.weight)?;
-        let ty = session.inputs()[input].ty.clone();
-        let tensor = Tensor::scalar(ty.element, weight.min(greatest(ty.element)) as f32);
-        let bytes = tensor.to_le_bytes().repeat(ty.values());
-        session.write_bytes(input, ty.element, &bytes)?;
+        write_weight(session, loss, training.distilled.get(at), asked, weight)?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::onnx::Element;
 mod adamw;
 mod checkpoint;
 mod gather;
-mod pull;
+mod keep;
 mod schedule;
 mod start;
 
@@ -19,7 +19,7 @@ pub use adamw::AdamW;
 use adamw::StepFactors;
 pub use checkpoint::CheckpointError;
 use gather::Gathered;
-use pull::Pull;
+pub use keep::of_mean_one;
 pub use schedule::{Decay, Schedule};
 
 /// Name of the output that is minimised.
@@ -75,6 +75,11 @@ pub enum TrainError {
     /// Values of a parameter cannot matter so much.
     #[error("parameter `{name}`: an importance is {value}, it must be finite and not negative")]
     Importance { name: String, value: f32 },
+    /// The graph was differentiated without the term.
+    #[error(
+        "the training graph has no input `{input}`: differentiate the model with the term that reads it"
+    )]
+    NoTerm { input: String },
     /// The graph was made for other parameters.
     #[error("the graph has no input `{name}`: it was made from another model or other targets")]
     NoInput { name: String },
@@ -112,7 +117,6 @@ pub struct Trainer {
     means: Vec<f32>,
     squares: Vec<f32>,
     average: Vec<f32>,
-    pull: Option<Pull>,
     gathered: Gathered,
 }
 
@@ -146,7 +150,6 @@ impl Trainer {
             means,
             squares,
             average,
-            pull: None,
             gathered: Gathered::default(),
         };
         trainer.write_parameters()?;
@@ -177,55 +180,6 @@ impl Trainer {
         self.parameters.iter().map(move |p| (p.name.as_str(), &run[p.start..p.end]))
     }
 
-    /// Adds (μ/2)·|w − place|² to what is minimised: each step's gradient is the loss's and μ·(w − place), before it is
-    /// clipped. The loss that steps report stays the graph's. A checkpoint does not hold the pull.
-    ///
-    /// `towards` gives each parameter, by the name of its input, the values of the place (row-major, in the graph's shape).
-    ///
-    /// # Errors
-    /// [`TrainError::Start`] if a parameter's values are not given whole; nothing is changed.
-    /// # Source
-    /// FedProx, arXiv 1812.06127, equation 2.
-    pub fn pull<'a>(
-        &mut self,
-        mu: f64,
-        towards: impl Fn(&str) -> Option<&'a [f32]>,
-    ) -> Result<(), TrainError> {
-        self.pull = Some(Pull::new(mu, run_of(&self.parameters, towards)?, None));
-        Ok(())
-    }
-
-    /// Adds (λ/2)·Σ importance·(w − place)² to what is minimised: as [`Trainer::pull`], which it replaces, each value as much
-    /// as it matters. Elastic weight consolidation, if the importance is the diagonal of the Fisher matrix at the place, of what
-    /// is not to be forgotten.
-    ///
-    /// `towards` and `importance` give each parameter, by the name of its input, its values (row-major, in the graph's shape);
-    /// an importance is `>= 0`, in units of a second derivative of the loss over λ. As the pull is clipped with the loss's
-    /// gradient, a very large λ slows what does not matter, too.
-    ///
-    /// # Errors
-    /// [`TrainError::Start`] if a parameter's values are not given whole, [`TrainError::Importance`] for one that is negative
-    /// or not finite; nothing is changed.
-    /// # Source
-    /// Kirkpatrick et al., arXiv 1612.00796, equation 3.
-    pub fn hold<'a>(
-        &mut self,
-        lambda: f64,
-        towards: impl Fn(&str) -> Option<&'a [f32]>,
-        importance: impl Fn(&str) -> Option<&'a [f32]>,
-    ) -> Result<(), TrainError> {
-        let towards = run_of(&self.parameters, towards)?;
-        let importance = run_of(&self.parameters, importance)?;
-        for Parameter { name, start, end, .. } in &self.parameters {
-            let mut of = importance[*start..*end].iter().copied();
-            if let Some(value) = of.find(|value| !value.is_finite() || *value < 0.0) {
-                return Err(TrainError::Importance { name: name.clone(), value });
-            }
-        }
-        self.pull = Some(Pull::new(lambda, towards, Some(importance)));
-        Ok(())
-    }
-
     /// Runs the graph on what its inputs hold and moves the parameters by one step. Allocates
     /// nothing.
     ///
@@ -234,7 +188,7 @@ impl Trainer {
     /// before, in the trainer and in the session.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
         let (step, loss) = self.run()?;
-        let checked = self.check(step, loss, |parameter| self.of(parameter));
+        let checked = self.check(step, loss, |of| self.gathered.gradient(&*self.session, of));
         let gradient_norm = checked.inspect_err(|_| self.gathered.clear())?;
         let clip = match self.options.gradient_norm_max {
             // As `torch.nn.utils.clip_grad_norm_` has it.
@@ -245,10 +199,7 @@ impl Trainer {
         let factors = StepFactors::new(self.options.optimiser, step.get(), learning_rate, clip);
         for parameter in &self.parameters {
             let place = parameter.start..parameter.end;
-            let gradient = match &self.pull {
-                Some(pull) => pull.gradient(place.clone()),
-                None => self.gathered.gradient(&*self.session, parameter)?,
-            };
+            let gradient = self.gathered.gradient(&*self.session, parameter)?;
             factors.step(
                 &mut self.values[place.clone()],
                 &mut self.means[place.clone()],
@@ -302,18 +253,18 @@ impl Trainer {
     /// As for [`Trainer::step`].
     pub fn gradient(&mut self, into: &mut Vec<f32>) -> Result<f32, TrainError> {
         let (step, loss) = self.run()?;
-        let checked = self.check(step, loss, |parameter| self.of(parameter));
+        let checked = self.check(step, loss, |of| self.gathered.gradient(&*self.session, of));
         checked.inspect_err(|_| self.gathered.clear())?;
         into.clear();
         for parameter in &self.parameters {
-            into.extend_from_slice(self.of(parameter)?);
+            into.extend_from_slice(self.gathered.gradient(&*self.session, parameter)?);
         }
         self.gathered.clear();
         Ok(loss)
     }
 
-    /// Runs the graph, takes the mean with the parts gathered before and adds the pull: the number of the step that would be
-    /// taken, and the loss.
+    /// Runs the graph and takes the mean with the parts gathered before: the number of the step that would be taken, and the
+    /// loss.
     fn run(&mut self) -> Result<(NonZeroU64, f32), TrainError> {
         self.session.run()?;
         let step = NonZeroU64::MIN.saturating_add(self.step);
@@ -322,22 +273,7 @@ impl Trainer {
             self.gathered.add(&*self.session, &self.parameters, loss)?;
             loss = self.gathered.finish();
         }
-        if let Some(pull) = &mut self.pull {
-            for parameter in &self.parameters {
-                let place = parameter.start..parameter.end;
-                let of_loss = self.gathered.gradient(&*self.session, parameter)?;
-                pull.add(place.clone(), of_loss, &self.values[place]);
-            }
-        }
         Ok((step, loss))
-    }
-
-    /// The gradient of one parameter: of the graph or the mean of its parts, after the pull where there is one.
-    fn of(&self, parameter: &Parameter) -> Result<&[f32], EngineError> {
-        match &self.pull {
-            Some(pull) => Ok(pull.gradient(parameter.start..parameter.end)),
-            None => self.gathered.gradient(&*self.session, parameter),
-        }
     }
 
     /// The norm of all gradients, or the first output that is not finite.

@@ -78,82 +78,6 @@ fn a_step_reports_its_number_its_rate_and_the_norm_before_clipping() {
 }
 
 #[test]
-fn a_pull_holds_the_parameters_and_without_a_weight_changes_no_bit() {
-    let [Some(mut free), Some(mut idle), Some(mut held)] = [(); 3].map(|()| trainer(OPTIONS))
-    else {
-        return;
-    };
-    idle.pull(0.0, |_| Some(&[7.0; 6])).unwrap();
-    held.pull(10.0, |_| Some(&[0.0; 6])).unwrap();
-    for t in 0..200 {
-        for trainer in [&mut free, &mut idle, &mut held] {
-            feed(trainer, t);
-            trainer.step().unwrap();
-        }
-    }
-    assert_eq!(free.checkpoint(), idle.checkpoint());
-    let far = |trainer: &Trainer| -> f32 {
-        trainer.parameters().flat_map(|(_, values)| values).map(|value| value * value).sum()
-    };
-    assert!(far(&held) < 0.1 * far(&free), "{} {}", far(&held), far(&free));
-    let error = held.pull(1.0, |_| Some(&[0.0; 5])).unwrap_err();
-    assert!(matches!(error, TrainError::Start { want: 6, got: 5, .. }), "{error:?}");
-}
-
-/// Kirkpatrick et al., arXiv 1612.00796, equation 3.
-#[test]
-fn what_matters_stays_at_its_place_and_the_rest_moves() {
-    // Clipped together, a pull as strong would slow all values.
-    let options = TrainOptions { gradient_norm_max: None, ..OPTIONS };
-    let [Some(mut free), Some(mut idle), Some(mut held)] = [(); 3].map(|()| trainer(options))
-    else {
-        return;
-    };
-    let importance = [1.0, 0.0, 1.0, 0.0, 1.0, 0.0];
-    idle.hold(0.0, |_| Some(&[7.0; 6]), |_| Some(&importance)).unwrap();
-    held.hold(1e6, |_| Some(&[0.0; 6]), |_| Some(&importance)).unwrap();
-    for t in 0..400 {
-        for trainer in [&mut free, &mut idle, &mut held] {
-            feed(trainer, t);
-            trainer.step().unwrap();
-        }
-    }
-    assert_eq!(free.checkpoint(), idle.checkpoint());
-    let (_, held_to) = held.averaged().next().unwrap();
-    let (_, moved) = free.averaged().next().unwrap();
-    for (index, (held, moved)) in held_to.iter().zip(moved).enumerate() {
-        match index % 2 {
-            0 => assert!(held.abs() < 1e-3, "{held_to:?}"),
-            _ => assert!((held - moved).abs() < 0.1, "{held_to:?} {moved:?}"),
-        }
-    }
-}
-
-#[test]
-fn a_gradient_with_importance_is_the_losss_and_the_analytic_pull() {
-    let Some(mut trainer) = trainer(OPTIONS) else { return };
-    feed(&mut trainer, 0);
-    let (mut gradient, mut pulled) = (Vec::new(), Vec::new());
-    let loss = trainer.gradient(&mut gradient).unwrap();
-    let (place, importance) = ([-1.0, 2.0, 0.0, 0.5, 1.0, -4.0], [0.0, 1.0, 2.0, 3.0, 0.5, 0.25]);
-    trainer.hold(2.0, |_| Some(&place), |_| Some(&importance)).unwrap();
-    assert_eq!(trainer.gradient(&mut pulled).unwrap(), loss, "the loss stays the graph's");
-    let values = gradient.iter().zip(&pulled).zip(place.iter().zip(importance));
-    for ((gradient, pulled), (place, importance)) in values {
-        // It stands at 0.
-        let want = gradient + 2.0 * importance * (0.0 - place);
-        assert!((pulled - want).abs() < 1e-5, "{pulled} {want}");
-    }
-    for bad in [-1.0, f32::NAN, f32::INFINITY] {
-        let importance = [1.0, 1.0, bad, 1.0, 1.0, 1.0];
-        let error = trainer.hold(1.0, |_| Some(&place), |_| Some(&importance)).unwrap_err();
-        assert!(matches!(error, TrainError::Importance { .. }), "{error:?}");
-    }
-    let error = trainer.hold(1.0, |_| Some(&place), |_| Some(&importance[..5])).unwrap_err();
-    assert!(matches!(error, TrainError::Start { want: 6, got: 5, .. }), "{error:?}");
-}
-
-#[test]
 fn a_gradient_is_read_without_a_step() {
     let Some(mut trainer) = trainer(OPTIONS) else { return };
     feed(&mut trainer, 0);
@@ -161,13 +85,7 @@ fn a_gradient_is_read_without_a_step() {
     let loss = trainer.gradient(&mut gradient).unwrap();
     assert_eq!(trainer.checkpoint(), before);
     assert_eq!(trainer.session().output_f32(2).unwrap(), gradient);
-    trainer.pull(2.0, |_| Some(&[-1.0; 6])).unwrap();
-    let mut pulled = Vec::new();
-    assert_eq!(trainer.gradient(&mut pulled).unwrap(), loss, "the loss stays the graph's");
-    // All parameters are 0: one away from the place, two times.
-    for (pulled, gradient) in pulled.iter().zip(&gradient) {
-        assert!((pulled - gradient - 2.0).abs() < 1e-5, "{pulled} {gradient}");
-    }
+    assert!(loss.is_finite());
 }
 
 #[test]

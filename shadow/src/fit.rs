@@ -17,7 +17,7 @@ use shoal_runtime::adapter::{Adapter, Layout as AdapterLayout};
 use shoal_runtime::bake::{BakeError, bake};
 use shoal_runtime::engine::{Engine, EngineError, LoadOptions, Session};
 use shoal_runtime::gradient::{
-    self, DifferentiateOptions, Differentiated, LossSpec, PlacedLoss, Refusal,
+    self, DifferentiateOptions, Differentiated, Keep, LossSpec, PlacedLoss, Refusal,
 };
 use shoal_runtime::graft::{
     self, GraftError, GraftOptions, Profile, SiteInputsError, WriteWeightsError,
@@ -396,7 +396,24 @@ impl<B: Binding> Fit<B> {
         options: TrainOptions,
         start: impl Fn(&str) -> Option<&'a [f32]>,
     ) -> Result<Self, FitError> {
-        let mut training = training_graph::<B>(folded, wrt, extent, package, profile_of(engine))?;
+        let graph = (folded, wrt, extent);
+        Self::keeping(graph, Keep::default(), package, engine, (threads, options), start)
+    }
+
+    /// As [`Fit::new`], with terms of the loss that keep what is trained near a place, which the trainer is told.
+    ///
+    /// # Errors
+    /// [`FitError`].
+    pub fn keeping<'a>(
+        graph: (&Folded, Vec<String>, Extent),
+        keep: Keep,
+        package: &Description,
+        engine: &dyn Engine,
+        (threads, options): (NonZeroUsize, TrainOptions),
+        start: impl Fn(&str) -> Option<&'a [f32]>,
+    ) -> Result<Self, FitError> {
+        let extent = graph.2;
+        let mut training = training_graph::<B>(graph, keep, package, profile_of(engine))?;
         if extent.segments > 1 {
             training.folded =
                 gradient::recompute(&training.folded, extent.segments).map_err(Refusal::from)?;
@@ -444,9 +461,8 @@ impl<B: Binding> Fit<B> {
 
 /// The graph of losses and gradients of a batch, or of one part of it.
 fn training_graph<B: Binding>(
-    folded: &Folded,
-    wrt: Vec<String>,
-    extent: Extent,
+    (folded, wrt, extent): (&Folded, Vec<String>, Extent),
+    keep: Keep,
     package: &Description,
     profile: Profile,
 ) -> Result<Differentiated, FitError> {
@@ -460,7 +476,7 @@ fn training_graph<B: Binding>(
         Some(rollout::roll_out(folded, &options)?.folded)
     };
     let options = DifferentiateOptions { losses, wrt, strict: true, profile };
-    Ok(gradient::differentiate(rolled.as_ref().unwrap_or(folded), &options)?)
+    Ok(gradient::differentiate_keeping(rolled.as_ref().unwrap_or(folded), &options, keep)?)
 }
 
 /// How a step is taken, and what it takes.
@@ -485,7 +501,8 @@ pub(crate) fn plan<B: Binding>(
     loop {
         let grafted = graft_package(model, package, extent.samples_at_once()?, profile)?;
         let wrt = grafted.layout.factors().map(|factor| factor.input.clone()).collect();
-        let training = training_graph::<B>(&grafted.folded, wrt, extent, package, profile)?.folded;
+        let graph = (&grafted.folded, wrt, extent);
+        let training = training_graph::<B>(graph, Keep::default(), package, profile)?.folded;
         let more =
             (extent.parts + 1..=extent.samples).find(|parts| extent.samples.is_multiple_of(*parts));
         let bytes = gradient::peak_bytes(&training);

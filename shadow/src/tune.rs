@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use shoal_runtime::adapter::{Adapter, Layout};
 use shoal_runtime::engine::Engine;
+use shoal_runtime::gradient::{Keep, Pull};
 use shoal_runtime::onnx::Model;
 use shoal_runtime::train::{AdamW, Decay, Schedule, StepReport, TrainOptions};
 
@@ -47,6 +48,8 @@ pub struct TuneOptions {
     /// Segments of the forward pass, all but the last computed again on the way back: less memory, more time; 1 computes
     /// nothing again. [`Tuner::within`] chooses parts and segments.
     pub segments: usize,
+    /// The term of the loss that [`Tuning::pull`] or [`Tuning::hold`] gives its place and strength.
+    pub pull: Option<Pull>,
 }
 
 impl Default for TuneOptions {
@@ -60,6 +63,7 @@ impl Default for TuneOptions {
             ahead: 1,
             parts: 1,
             segments: 1,
+            pull: None,
         }
     }
 }
@@ -88,6 +92,7 @@ struct Steps {
     seed: u64,
     threads: NonZeroUsize,
     extent: Extent,
+    pull: Option<Pull>,
 }
 
 impl Tuning<Camera> {
@@ -103,10 +108,11 @@ impl Tuning<Camera> {
         start: Option<&Adapter>,
         options: &TuneOptions,
     ) -> Result<Self, FitError> {
-        let TuneOptions { mix, learning_rate, warm_up_steps, seed, threads, ahead, .. } = *options;
+        let TuneOptions { mix, learning_rate, warm_up_steps, seed, threads, ahead, pull, .. } =
+            *options;
         let batch = Batch::with_ahead(Form::of(package)?, mix.samples(), ahead);
         let extent = extent_of(options);
-        let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent };
+        let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent, pull };
         Tuning::build(model, package, engine, start, batch, steps)
     }
 
@@ -158,29 +164,30 @@ impl<B: Binding> Tuning<B> {
         };
         let factor = |name: &str| factor_of(start, name);
         let graph = (&grafted.folded, wrt, steps.extent);
-        let fit = Fit::new(graph, package, engine, steps.threads, train, factor)?;
+        let keep = Keep { pull: steps.pull, distil: false };
+        let fit = Fit::keeping(graph, keep, package, engine, (steps.threads, train), factor)?;
         Ok(Tuning { fit, batch, layout: grafted.layout })
     }
 
-    /// Adds (μ/2)·|x − place|² to what every step minimises: its gradient is the loss's and μ·(x − place), before it is
-    /// clipped (FedProx). The losses that are told stay those of the batches. A checkpoint does not hold the pull.
+    /// Lets every step minimise (μ/2)·|x − place|² besides (FedProx), by the graph's term ([`TuneOptions::pull`]); the loss that
+    /// is told is the sum. A checkpoint does not hold the pull.
     ///
     /// # Errors
-    /// [`FitError::Train`] if the place is of another layout; nothing is changed.
+    /// [`FitError::Train`] if the place is of another layout or the graph has no such term; nothing is changed.
     pub fn pull(&mut self, towards: &Adapter, mu: f64) -> Result<(), FitError> {
         Ok(self.fit.trainer().pull(mu, |name| factor_of(towards, name))?)
     }
 
-    /// Adds (λ/2)·Σ importance·(x − place)² to what every step minimises, in the place of what [`Tuning::pull`] added: what
-    /// matters is held where it is, the rest is free (elastic weight consolidation). The losses that are told stay those of the
-    /// batches. A checkpoint does not hold it.
+    /// Lets every step minimise (λ/2)·Σ importance·(x − place)² besides, in the place of what [`Tuning::pull`] set: what
+    /// matters is held where it is, the rest is free (elastic weight consolidation). The graph has a term by importance; the
+    /// loss that is told is the sum. A checkpoint does not hold it.
     ///
     /// # Shapes and units
     /// `importance` is `[values]` in the layout's order, `>= 0`: what [`Tuning::squared_gradients`] returns of what is not to be
     /// forgotten, measured at the place, as it is or scaled.
     /// # Errors
-    /// [`FitError::Train`] if place or importance are of another layout, or an importance is negative or not finite; nothing is
-    /// changed.
+    /// [`FitError::Train`] if place or importance are of another layout, an importance is negative or not finite, or the graph
+    /// has no such term; nothing is changed.
     /// # Source
     /// Kirkpatrick et al., arXiv 1612.00796, equation 3.
     pub fn hold(

@@ -20,11 +20,11 @@ use super::{CHARBONNIER_EPSILON, LossKind, PlacedLoss};
 /// The value of a loss (rank 0), and its gradient at each tensor that it reads.
 type Appended = Result<(Value, Vec<(String, Value)>), InferError>;
 
-/// Appends a loss.
-pub(super) fn append(emit: &mut Emit, loss: &PlacedLoss) -> Appended {
+/// Appends a loss; its target is an input that is `fed`, or a tensor of the graph.
+pub(super) fn append(emit: &mut Emit, loss: &PlacedLoss, fed: bool) -> Appended {
     match loss.kind {
         LossKind::Mse | LossKind::Charbonnier | LossKind::GaussianNll { .. } => {
-            regression(emit, loss)
+            regression(emit, loss, fed)
         }
         LossKind::CrossEntropy => cross_entropy(emit, loss),
     }
@@ -65,12 +65,13 @@ fn cost(emit: &mut Emit, loss: &PlacedLoss, error: &Value) -> Result<Cost, Infer
     })
 }
 
-fn regression(emit: &mut Emit, loss: &PlacedLoss) -> Appended {
+fn regression(emit: &mut Emit, loss: &PlacedLoss, fed: bool) -> Appended {
     let y = Value::named(&loss.tensor);
     let ty = emit.builder.ty(&y).clone();
     let samples = ty.dims.first().copied().unwrap_or(1);
     let each = ty.values() / samples.max(1);
-    let target = emit.builder.input(&loss.target, ty.clone());
+    let target =
+        if fed { emit.builder.input(&loss.target, ty.clone()) } else { Value::named(&loss.target) };
     let weight = emit.builder.input(&loss.weight, TensorType::new(ty.element, &[samples]));
 
     let error = emit.sub(&y, &target)?;

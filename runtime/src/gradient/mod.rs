@@ -30,6 +30,7 @@ mod einsum;
 mod emit;
 mod expand;
 mod index;
+mod keep;
 mod layout;
 mod loss;
 mod lowering;
@@ -53,6 +54,7 @@ mod statistics;
 mod step;
 mod transposed;
 
+pub use keep::{IMPORTANCE, Keep, PLACE, PULL_TERM, Pull, STRENGTH};
 pub use memory::peak_bytes;
 pub use recompute::{Recomputed, recompute, within};
 
@@ -119,12 +121,14 @@ pub const CHARBONNIER_EPSILON: f64 = 1e-3;
 /// A training graph.
 #[derive(Clone, Debug)]
 pub struct Differentiated {
-    /// Inputs of the model, then `target.<tensor>` and `weight.<tensor>` of each loss; outputs `loss`
+    /// Inputs of the model, then `target.<tensor>` and `weight.<tensor>` of each loss, then those of [`Keep`]; outputs `loss`
     /// (rank 0), `loss.<tensor>` of each where there are several (rank 0; `loss` is their sum), and `grad.<input>` for each
     /// wanted input.
     pub folded: Folded,
     /// Where each loss sits, to be told to the user where [`PlacedLoss::moved`].
     pub losses: Vec<PlacedLoss>,
+    /// Where the model is held to what it gave ([`Keep::distil`]): the target is a tensor of the graph, the weight an input.
+    pub distilled: Vec<PlacedLoss>,
 }
 
 /// A loss and the tensor it sits on.
@@ -306,6 +310,21 @@ pub fn differentiate(
     folded: &Folded,
     options: &DifferentiateOptions,
 ) -> Result<Differentiated, Refusal> {
+    differentiate_keeping(folded, options, Keep::default())
+}
+
+/// As [`differentiate`], with terms that keep the wanted inputs, or what the graph gives, near a place.
+///
+/// # Shapes and units
+/// `keep.place.<input>` and `keep.importance.<input>` are as their input, `keep.strength` has rank 0, `weight.distil.<tensor>`
+/// one value a sample. Each term is an output, too: `loss.keep` and `loss.distil.<tensor>`.
+/// # Errors
+/// As [`differentiate`]: a wanted input that no loss depends on is refused although it is pulled.
+pub fn differentiate_keeping(
+    folded: &Folded,
+    options: &DifferentiateOptions,
+    keep: Keep,
+) -> Result<Differentiated, Refusal> {
     let opset = folded.model.opset();
     if opset < OPSET_MIN {
         return Err(Refusal::Opset { opset });
@@ -318,7 +337,7 @@ pub fn differentiate(
         None => (folded, reach),
     };
     let losses = plan::place(folded, options, &reach)?;
-    check_names(folded, options, &losses)?;
+    check_names(folded, options, &losses, keep)?;
 
     let mut builder = Builder::extend(folded.clone(), "grad/");
     builder.clear_outputs();
@@ -328,8 +347,16 @@ pub fn differentiate(
         reach,
         obstacles: Vec::new(),
     };
-    let terms = walk.start(&losses)?;
     let nodes = &folded.model.graph().node;
+    let (mut places, mut distilled) = (BTreeMap::new(), Vec::new());
+    if !keep.is_nothing() {
+        places = keep::places(&mut walk.emit, &options.wrt);
+    }
+    if keep.distil {
+        distilled = keep::distil(&mut walk.emit, nodes, &places, &losses)?;
+    }
+    let mut terms = walk.start(&losses, term_output, true)?;
+    terms.extend(walk.start(&distilled, |loss| keep::distil_term(&loss.tensor), false)?);
     let producers: Producers =
         nodes.iter().flat_map(|n| n.output.iter().map(move |o| (o.as_str(), n))).collect();
     for node in nodes.iter().rev() {
@@ -339,21 +366,15 @@ pub fn differentiate(
     if let Err(Refusal::NotReached { inputs, ends }) = &mut gradients {
         *ends = plan::reach(folded, inputs).ends;
     }
-    let gradients = gradients?;
-    let loss = walk.total(&terms)?;
-    let mut builder = walk.emit.builder;
-    builder.output("loss", &loss);
-    if terms.len() > 1 {
-        for (placed, term) in losses.iter().zip(&terms) {
-            builder.output(&term_output(placed), term);
-        }
+    let mut gradients: Vec<_> = options.wrt.iter().cloned().zip(gradients?).collect();
+    if let Some(pull) = keep.pull {
+        let term = keep::pull(&mut walk.emit, pull, &places, &mut gradients)?;
+        terms.extend(term.map(|term| (PULL_TERM.to_owned(), term)));
     }
-    for (name, gradient) in options.wrt.iter().zip(&gradients) {
-        builder.output(&format!("grad.{name}"), gradient);
-    }
-    let folded = lowering::lower(prune::prune(builder.finish()), options.profile)?;
+    let folded = walk.finish(&terms, &gradients)?;
+    let folded = lowering::lower(prune::prune(folded), options.profile)?;
     let folded = order::leaves_last(folded);
-    Ok(Differentiated { folded, losses })
+    Ok(Differentiated { folded, losses, distilled })
 }
 
 /// The nodes that stand in the way of the default losses' gradients by these tensors, in graph order.
@@ -381,13 +402,15 @@ fn check_names(
     folded: &Folded,
     options: &DifferentiateOptions,
     losses: &[PlacedLoss],
+    keep: Keep,
 ) -> Result<(), Refusal> {
     let mut names = vec!["loss".to_owned()];
     names.extend(options.wrt.iter().map(|input| format!("grad.{input}")));
     names.extend(losses.iter().flat_map(|loss| [loss.target.clone(), loss.weight.clone()]));
-    if losses.len() > 1 {
+    if losses.len() > 1 || !keep.is_nothing() {
         names.extend(losses.iter().map(term_output));
     }
+    names.extend(keep.names(&options.wrt, losses));
     let mut seen = std::collections::BTreeSet::new();
     match names.into_iter().find(|n| folded.types.contains_key(n) || !seen.insert(n.clone())) {
         Some(name) => Err(Refusal::NameTaken { name }),
@@ -413,11 +436,17 @@ struct Walk {
 }
 
 impl Walk {
-    /// Appends the losses and gives their tensors a gradient; returns their values.
-    fn start(&mut self, losses: &[PlacedLoss]) -> Result<Vec<Value>, Refusal> {
+    /// Appends losses and gives their tensors a gradient; returns their values, each with the output it is told by. Targets
+    /// are inputs of the graph, or tensors that it has.
+    fn start(
+        &mut self,
+        losses: &[PlacedLoss],
+        output: impl Fn(&PlacedLoss) -> String,
+        fed: bool,
+    ) -> Result<Vec<(String, Value)>, Refusal> {
         let mut terms = Vec::with_capacity(losses.len());
         for loss in losses {
-            let (value, gradients) = loss::append(&mut self.emit, loss)?;
+            let (value, gradients) = loss::append(&mut self.emit, loss, fed)?;
             // The sum is float32, whatever the model computes in.
             let value = self.emit.cast(&value, Element::F32)?;
             for (tensor, gradient) in gradients {
@@ -425,19 +454,31 @@ impl Walk {
                     self.parts.entry(tensor).or_default().push(Part::whole(gradient));
                 }
             }
-            terms.push(value);
+            terms.push((output(loss), value));
         }
         Ok(terms)
     }
 
-    /// The sum of the losses.
-    fn total(&mut self, terms: &[Value]) -> Result<Value, Refusal> {
-        let Some((first, others)) = terms.split_first() else { return Err(Refusal::NoLoss) };
+    /// The graph with its outputs: the sum of the terms, each of several, and the gradients.
+    fn finish(
+        mut self,
+        terms: &[(String, Value)],
+        gradients: &[(String, Value)],
+    ) -> Result<Folded, Refusal> {
+        let Some(((_, first), others)) = terms.split_first() else { return Err(Refusal::NoLoss) };
         let mut total = first.clone();
-        for term in others {
+        for (_, term) in others {
             total = self.emit.add(&total, term)?;
         }
-        Ok(total)
+        let mut builder = self.emit.builder;
+        builder.output("loss", &total);
+        if !others.is_empty() {
+            terms.iter().for_each(|(name, term)| builder.output(name, term));
+        }
+        for (name, gradient) in gradients {
+            builder.output(&format!("grad.{name}"), gradient);
+        }
+        Ok(builder.finish())
     }
 
     /// Hands the gradients of a node's outputs on to its inputs.

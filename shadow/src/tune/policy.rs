@@ -55,7 +55,7 @@ impl Tuning<Policy> {
         let PolicyTuneOptions { samples, learning_rate, warm_up_steps, seed, threads } = *options;
         let batch = LessonBatch::new(Form::of_policy(package)?, samples);
         let extent = Extent::whole(samples);
-        let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent };
+        let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent, pull: None };
         Tuning::build(model, package, engine, start, batch, steps)
     }
 }

@@ -58,7 +58,7 @@ impl Tuning<Tokens> {
         let TokenTuneOptions { samples, learning_rate, warm_up_steps, seed, threads } = *options;
         let batch = TokenBatch::new(TokenForm::of(package)?, samples);
         let extent = Extent::whole(samples);
-        let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent };
+        let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent, pull: None };
         Tuning::build(model, package, engine, start, batch, steps)
     }
 }

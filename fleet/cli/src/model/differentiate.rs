@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 use shoal_runtime::gradient::{
-    DifferentiateOptions, LossKind, LossSpec, Recomputed, differentiate, within,
+    DifferentiateOptions, Keep, LossKind, LossSpec, Pull, Recomputed, differentiate_keeping, within,
 };
 use shoal_runtime::graft::{FACTOR, Profile, graft_all_weights};
 use shoal_runtime::onnx::Folded;
@@ -45,6 +45,16 @@ pub(crate) struct Differentiate {
     /// Gradients of the weights themselves, not of factors
     #[arg(long)]
     all_weights: bool,
+    /// A term (k/2)·Σ (x − place)² beside the losses; keep.strength and a keep.place.FACTOR of every factor are inputs
+    #[arg(long, conflicts_with = "ewc")]
+    pull: bool,
+    /// As --pull, each value times its importance: keep.importance.FACTOR of every factor are inputs, too
+    #[arg(long)]
+    ewc: bool,
+    /// A squared error on every tensor that a loss sits on, against what the graph gives with the factors at keep.place.FACTOR;
+    /// weight.distil.TENSOR is an input
+    #[arg(long)]
+    distil: bool,
     /// Bytes that a step may hold at once beyond parameters, inputs and outputs, by plan (about what is measured with
     /// ONNX Runtime, to a quarter); where it would hold more, parts of the forward pass are run again on the way back
     #[arg(long, value_name = "BYTES")]
@@ -68,7 +78,13 @@ impl Differentiate {
         };
         let options =
             DifferentiateOptions { losses, wrt, strict: self.strict, profile: self.profile };
-        let training = differentiate(&folded, &options)?;
+        let pull = match (self.pull, self.ewc) {
+            (_, true) => Some(Pull::ByImportance),
+            (true, false) => Some(Pull::Even),
+            (false, false) => None,
+        };
+        let keep = Keep { pull, distil: self.distil };
+        let training = differentiate_keeping(&folded, &options, keep)?;
         for loss in training.losses.iter().filter(|loss| loss.moved()) {
             eprintln!("`{}` has no gradient: the loss sits on `{}`", loss.output, loss.tensor);
         }

@@ -1,8 +1,11 @@
-//! What an adapter is not to forget while it is trained: flags of `shoal model train PACKAGE`.
+//! What an adapter is not to forget while it is trained: flags of `shoal model train`.
 
 use clap::Args;
 use shoal_runtime::engine::Engine;
+use shoal_runtime::fit::Hold;
+use shoal_runtime::gradient::Pull;
 use shoal_runtime::onnx::Model;
+use shoal_runtime::train::of_mean_one;
 use shoal_shadow::batch::{Distilled, Mix, MixedBatch, Road};
 use shoal_shadow::fit::load_predictor;
 use shoal_shadow::form::Form;
@@ -23,11 +26,12 @@ pub(super) struct Keep {
     /// Adds (MU/2)·|x − start|² to what is minimised: the adapter stays near where it started
     #[arg(long, value_name = "MU", value_parser = weight, conflicts_with = "ewc")]
     pull: Option<f64>,
-    /// As --pull, each value as much as it matters for the footage that ships with the package (elastic weight consolidation;
-    /// importance of mean 1)
+    /// As --pull, each value as much as it matters for the footage that ships with the package, or for the batches drawn for a
+    /// bare ONNX file (elastic weight consolidation; importance of mean 1)
     #[arg(long, value_name = "LAMBDA", value_parser = weight)]
     ewc: Option<f64>,
-    /// Samples of a batch whose target is what the shipped model predicts, of the three that are augmented
+    /// Samples of a batch whose target is what the shipped model predicts: of a package, of the three that are augmented; of a
+    /// bare ONNX file the last of --batch
     #[arg(long, value_name = "SAMPLES", default_value_t = 0)]
     distil: u8,
 }
@@ -41,6 +45,24 @@ impl Keep {
             ("--distil", self.distil > 0),
         ];
         asked.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect()
+    }
+
+    /// What holds an adapter where it starts.
+    pub(super) fn held(&self) -> Option<Hold> {
+        self.pull.map(Hold::Pull).or(self.ewc.map(Hold::Ewc))
+    }
+
+    /// The term of the loss by which it is held.
+    pub(super) fn term(&self) -> Option<Pull> {
+        self.held().map(|hold| match hold {
+            Hold::Pull(_) => Pull::Even,
+            Hold::Ewc(_) => Pull::ByImportance,
+        })
+    }
+
+    /// Samples that are distilled.
+    pub(super) fn distilled_samples(&self) -> usize {
+        self.distil.into()
     }
 
     /// What tells this from other training.
@@ -64,15 +86,12 @@ impl Keep {
         let form = Form::of(package)?;
         let mut source = MixedBatch::new(form, ONE, shipped.to_vec(), Vec::new(), options.seed)
             .ok_or("--ewc holds what matters for the footage of the package, which has none")?;
-        let one = TuneOptions { mix: ONE, ahead: 1, parts: 1, ..*options };
+        let one = TuneOptions { mix: ONE, ahead: 1, parts: 1, pull: None, ..*options };
         let mut looking = Tuner::new(model, package, engine, Some(&place), &one)?;
         let mut importance = looking.squared_gradients(&mut source, FISHER_SAMPLES)?;
-        let mean = importance.iter().map(|value| f64::from(*value)).sum::<f64>()
-            / importance.len().max(1) as f64;
-        if mean <= 0.0 {
+        if !of_mean_one(&mut importance) {
             return Err("--ewc: no gradient of the package's footage moves the adapter".into());
         }
-        importance.iter_mut().for_each(|value| *value = (f64::from(*value) / mean) as f32);
         Ok(tuner.hold(&place, &importance, lambda)?)
     }
 

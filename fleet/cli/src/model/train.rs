@@ -172,6 +172,7 @@ impl Train {
             threads: self.engine.threads(),
             ahead: self.roll_out.into(),
             parts: self.parts.into(),
+            pull: self.keep.term(),
             ..options
         };
         let limit = self.memory_limit.unwrap_or(u64::MAX);
@@ -254,9 +255,6 @@ impl Train {
 
     /// Fits a bare ONNX file to its own outputs.
     fn fit(&self, output: &Path) -> Outcome {
-        if let Some(flag) = self.keep.flags().first() {
-            return Err(format!("{flag} is for a package, not for a bare ONNX file").into());
-        }
         for (flag, given) in [
             ("--data", self.data.is_some()),
             ("--adapter", self.adapter.is_some()),
@@ -277,6 +275,8 @@ impl Train {
             threads: self.engine.threads(),
             profile: self.engine.profile(),
             memory_limit: self.memory_limit,
+            hold: self.keep.held(),
+            distil: self.keep.distilled_samples(),
             ..default
         };
         fit(&self.package.package, &self.sites, &*self.engine.open()?, &options, output)

@@ -149,6 +149,34 @@ fn what_holds_an_adapter_back_keeps_it_nearer_to_where_it_started() {
 }
 
 #[test]
+fn a_bare_file_is_held_back_by_terms_of_its_training_graph() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = package().join("model.onnx");
+    let train = |how: &[&str]| {
+        let given = ["train", text(&world), "--engine", engine(), "--batch", "2", "--steps", "6"];
+        succeeds(folder.path(), &[&given, how, &["-o", "made"]].concat());
+        length(&folder.path().join("made"))
+    };
+    let free = train(&[]);
+    for how in [["--pull", "10000"], ["--ewc", "10000"]] {
+        let held = train(&how);
+        assert!(held > 0.0 && held < 0.9 * free, "{how:?}: {held} of {free}");
+    }
+    assert_ne!(train(&["--distil", "1"]), free);
+    let output = model(folder.path(), &["train", text(&world), "--batch", "2", "--distil", "2"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("one must stay to be fitted"));
+
+    let given = ["differentiate", text(&world), "--ewc", "--distil", "-o", "made.onnx"];
+    succeeds(folder.path(), &given);
+    let graph = Model::read(&folder.path().join("made.onnx")).unwrap();
+    let outputs: Vec<&str> = graph.graph().output.iter().map(|o| o.name()).collect();
+    assert!(outputs.contains(&"loss.keep"), "{outputs:?}");
+    assert!(outputs.iter().any(|name| name.starts_with("loss.distil.")), "{outputs:?}");
+    let inputs: Vec<&str> = graph.graph().input.iter().map(|i| i.name()).collect();
+    assert!(inputs.contains(&"keep.strength"), "{inputs:?}");
+}
+
+#[test]
 fn a_result_never_takes_the_place_of_its_model() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.onnx");

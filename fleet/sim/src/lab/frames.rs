@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use sha2::{Digest, Sha256};
 use shoal_hal::{Drive, Part};
 use shoal_runtime::adapter::Adapter;
+use shoal_runtime::gradient::Pull as Term;
 use shoal_shadow::batch::{Distilled, Mix, MixedBatch, Road as Clipped};
 use shoal_shadow::clip::Clips;
 use shoal_shadow::fit::load_predictor;
@@ -83,6 +84,10 @@ impl<'a> Frames<'a> {
             learning_rate: nights.learning_rate,
             seed: night.seed,
             threads: NonZeroUsize::MIN,
+            pull: night.pull.as_ref().map(|pull| match pull.importance {
+                Some(_) => Term::ByImportance,
+                None => Term::Even,
+            }),
             ..TuneOptions::default()
         };
         let start = base.adapter(&night.from)?;
