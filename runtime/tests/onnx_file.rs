@@ -188,3 +188,35 @@ fn a_file_is_written_whole_and_read_as_it_was() {
     assert_eq!(std::fs::read(&path).unwrap(), small());
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
+
+/// Values below and above the length from which they are a piece of their own, and fields before and behind them.
+#[test]
+fn a_model_is_written_as_protobuf_encodes_it_and_beside_its_values_it_is_the_same() {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 40]));
+    let w = b.f32s(&[40, 40], &[0.5; 1600]);
+    let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    let few = b.f32s(&[40], &[0.25; 40]);
+    let y = b.op("Add", &[&y, &few], &[]).unwrap();
+    b.output("y", &y);
+    let mut model = b.into_model();
+    model.proto.domain = Some("a.b".to_owned());
+    let graph = model.graph_mut();
+    graph.doc_string = Some("behind".to_owned());
+    for tensor in &mut graph.initializer {
+        tensor.doc_string = Some("behind the values".to_owned());
+    }
+    let bytes = model.to_bytes().unwrap();
+    assert!(bytes == model.proto.encode_to_vec());
+
+    let folder = tempfile::tempdir().unwrap();
+    let [one, two] = ["one.onnx", "two.onnx"].map(|name| folder.path().join(name));
+    model.write(&one).unwrap();
+    assert!(std::fs::read(&one).unwrap() == bytes);
+    model.write_beside(&two).unwrap();
+    let values = std::fs::read(folder.path().join("two.onnx.data")).unwrap();
+    assert!(values == 0.5_f32.to_le_bytes().repeat(1600));
+    let again = Model::read_with_data(&two).unwrap();
+    assert_eq!(again.proto, model.proto);
+    assert!(Model::read(&two).unwrap().to_bytes().unwrap().len() < 6400, "they are beside it");
+}

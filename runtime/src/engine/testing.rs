@@ -1,7 +1,7 @@
 //! What tests of this and of other crates share: the engines of this machine.
 
 use super::LoadOptions;
-use crate::onnx::{Attr, Builder, Folded, InferError, Model, Tensor, TensorType};
+use crate::onnx::{Attr, Builder, Folded, InferError, Model, Tensor, TensorType, Value};
 
 /// The variable that makes a missing library a failure: set in CI.
 pub const REQUIRE_VARIABLE: &str = "SHOAL_REQUIRE_ORT";
@@ -106,6 +106,51 @@ pub fn small_model() -> Result<Folded, InferError> {
     let y = b.op("Gemm", &[&h, &head, &bias], &[("transB", Attr::Int(1))])?;
     b.output("y", &y);
     Ok(b.finish())
+}
+
+/// A transformer of 12·`wide`²·`layers` float32 parameters: attention of one head and two products around a
+/// SiLU, each behind a norm.
+///
+/// Input and output `tokens`, `y` `[1, tokens, wide]`; weights `N.query`, `N.key`, `N.value`, `N.mix` `[wide, wide]`, `N.up`
+/// `[wide, 4·wide]`, `N.down` `[4·wide, wide]` of layer N, deterministic.
+///
+/// # Errors
+/// None in practice: the operators are known.
+pub fn transformer(layers: usize, wide: usize, tokens: usize) -> Result<Model, InferError> {
+    let mut b = Builder::new(17);
+    let ones = b.f32s(&[wide], &vec![1.0; wide]);
+    let scale = b.scalar(1.0 / (wide as f32).sqrt());
+    let mut h = b.input("tokens", TensorType::f32(&[1, tokens, wide]));
+    for layer in 0..layers {
+        let product = |b: &mut Builder, x: &Value, name: &str, dims: [usize; 2]| {
+            let spread = 1.0 / (dims[0] as f32).sqrt();
+            let values: Vec<f32> =
+                noise(layer, dims[0] * dims[1]).iter().map(|v| v * spread).collect();
+            let w = b.initializer(&format!("{layer}.{name}"), &Tensor::f32(&dims, &values));
+            b.op("MatMul", &[x, &w], &[])
+        };
+        let norm = |b: &mut Builder, x: &Value| b.op("LayerNormalization", &[x, &ones], &[]);
+        let square = [wide, wide];
+        let x = norm(&mut b, &h)?;
+        let query = product(&mut b, &x, "query", square)?;
+        let key = product(&mut b, &x, "key", square)?;
+        let value = product(&mut b, &x, "value", square)?;
+        let turned = b.op("Transpose", &[&key], &[("perm", Attr::Ints(vec![0, 2, 1]))])?;
+        let scores = b.op("MatMul", &[&query, &turned], &[])?;
+        let scores = b.op("Mul", &[&scores, &scale], &[])?;
+        let weights = b.op("Softmax", &[&scores], &[("axis", Attr::Int(-1))])?;
+        let seen = b.op("MatMul", &[&weights, &value], &[])?;
+        let seen = product(&mut b, &seen, "mix", square)?;
+        h = b.op("Add", &[&h, &seen], &[])?;
+        let x = norm(&mut b, &h)?;
+        let x = product(&mut b, &x, "up", [wide, 4 * wide])?;
+        let gate = b.op("Sigmoid", &[&x], &[])?;
+        let x = b.op("Mul", &[&x, &gate], &[])?;
+        let x = product(&mut b, &x, "down", [4 * wide, wide])?;
+        h = b.op("Add", &[&h, &x], &[])?;
+    }
+    b.output("y", &h);
+    Ok(b.into_model())
 }
 
 /// Values in [−1, 1] that repeat from `seed`.

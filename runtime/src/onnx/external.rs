@@ -1,6 +1,6 @@
 //! Values that a model keeps in files beside it (ONNX's external data).
 //!
-//! They are read when the model is: what is written again is one file. A place outside the model's folder is refused,
+//! They are read when the model is: what is written again is one file, up to 2 GiB. A place outside the model's folder is refused,
 //! by its name and by where links lead.
 //! # Source
 //! ONNX `ExternalData.md`.
@@ -10,9 +10,11 @@ use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::model::MODEL_BYTES_MAX;
 use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto};
 use super::tensor::Tensor;
+
+/// The most that a model and the files beside it may have, in bytes: what a large computer holds in memory.
+pub const ALL_BYTES_MAX: u64 = 1 << 36;
 
 /// Why values in another file are not read. The files are untrusted: no variant is a bug of ours.
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
@@ -39,7 +41,7 @@ pub enum ExternalError {
     )]
     Truncated { tensor: String, file: PathBuf, offset: u64, length: u64, bytes: u64 },
     #[error(
-        "the model and the files beside it have more than {MODEL_BYTES_MAX} bytes (at `{tensor}`)"
+        "the model and the files beside it have more than {ALL_BYTES_MAX} bytes (at `{tensor}`)"
     )]
     TooLarge { tensor: String },
 }
@@ -62,7 +64,7 @@ pub(super) fn gather(
 ) -> Result<bool, ExternalError> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let bytes_left = MODEL_BYTES_MAX.saturating_sub(bytes);
+    let bytes_left = ALL_BYTES_MAX.saturating_sub(bytes);
     let mut files = Files { folder, read: BTreeMap::new(), bytes_left };
     if let Some(graph) = &mut proto.graph {
         files.graph(graph)?;

@@ -24,6 +24,7 @@ pub use store::{StoreError, set_tensor};
 pub use tensor::{Data, Element, Tensor, TensorError, TensorType};
 
 mod wire;
+mod write;
 
 /// Writes a file whole or not at all: to a name beside it, synced, then renamed.
 ///
@@ -32,12 +33,5 @@ mod wire;
 pub fn write_whole(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
 
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let part = path.with_file_name(name);
-    let mut file = std::fs::File::create(&part)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    drop(file);
-    std::fs::rename(&part, path)
+    write::whole(path, |file| file.write_all(bytes))
 }

@@ -1,6 +1,7 @@
 //! A model file: read, checked, and written again.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use super::external::ExternalError;
 use super::proto::{GraphProto, IR_VERSION_MAX, ModelProto, OperatorSetIdProto};
 use super::tensor::TensorType;
 use super::wire::{self, DEPTH_MAX, FIELDS_MAX, Malformed};
+use super::write;
 
 /// The largest file that is read: protobuf's own limit.
 pub const MODEL_BYTES_MAX: u64 = 1 << 31;
@@ -228,38 +230,65 @@ impl Model {
     /// [`WriteError::UnknownField`] if the file it came from has fields that would be lost;
     /// [`WriteError::TooLarge`] beyond the limit of protobuf.
     pub fn to_bytes(&self) -> Result<Bytes, WriteError> {
-        if let Some(field) = &self.unknown {
-            return Err(WriteError::UnknownField { field: field.clone() });
-        }
-        let bytes = self.proto.encoded_len() as u64;
+        let bytes = self.writable()?;
         if bytes >= MODEL_BYTES_MAX {
             return Err(WriteError::TooLarge { bytes });
         }
-        // Some writers order or pack fields in their own way: unchanged, their bytes are kept as well. A file may
-        // hold a value that does not equal itself (NaN), so what differs is compared once more as it is written.
-        let source = self.source.as_ref();
-        let read = source.and_then(|source| ModelProto::decode(source.clone()).ok());
-        if let Some(source) = source
-            && read.as_ref() == Some(&self.proto)
-        {
+        if let Some(source) = self.unchanged() {
             return Ok(source.clone());
         }
-        let written = self.proto.encode_to_vec();
-        match source {
-            Some(source) if read.is_some_and(|r| r.encode_to_vec() == written) => {
-                Ok(source.clone())
-            }
-            _ => Ok(Bytes::from(written)),
+        let mut written = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+        write::pieces(&self.proto).for_each(|piece| written.extend_from_slice(&piece));
+        Ok(Bytes::from(written))
+    }
+
+    /// The length of the model as one file.
+    fn writable(&self) -> Result<u64, WriteError> {
+        match &self.unknown {
+            Some(field) => Err(WriteError::UnknownField { field: field.clone() }),
+            None => Ok(self.proto.encoded_len() as u64),
         }
     }
 
-    /// Writes the model to a file, whole or not at all (a temporary file beside it is renamed).
+    /// The bytes that the model was read from, if it is as it was.
+    ///
+    /// Some writers order or pack fields in their own way: unchanged, their bytes are kept as well. A file may hold a value that
+    /// does not equal itself (NaN), so what differs is compared once more as it is written.
+    fn unchanged(&self) -> Option<&Bytes> {
+        let source = self.source.as_ref()?;
+        let read = ModelProto::decode(source.clone()).ok()?;
+        let same = read == self.proto
+            || (read.encoded_len() == self.proto.encoded_len()
+                && write::pieces(&read).eq(write::pieces(&self.proto)));
+        same.then_some(source)
+    }
+
+    /// Writes the model to a file, whole or not at all (a temporary file beside it is renamed). What is too large for one file
+    /// keeps its values in another beside it, as [`Model::write_beside`] says.
     ///
     /// # Errors
-    /// As [`Model::to_bytes`], and [`WriteError::Io`].
+    /// [`WriteError::UnknownField`], [`WriteError::Io`].
     pub fn write(&self, path: &Path) -> Result<(), WriteError> {
-        let bytes = self.to_bytes()?;
-        crate::onnx::write_whole(path, &bytes)
+        if self.writable()? >= MODEL_BYTES_MAX {
+            return self.write_beside(path);
+        }
+        let written = match self.unchanged() {
+            Some(source) => crate::onnx::write_whole(path, source),
+            None => write::whole(path, |file| {
+                write::pieces(&self.proto).try_for_each(|piece| file.write_all(&piece))
+            }),
+        };
+        written.map_err(|source| WriteError::Io { file: path.to_owned(), source })
+    }
+
+    /// Writes the model with the values of its larger initializers in a file beside it (ONNX's external data), called as the
+    /// model with `.data` behind. [`Model::read_with_data`] reads both.
+    ///
+    /// # Errors
+    /// As [`Model::write`].
+    pub fn write_beside(&self, path: &Path) -> Result<(), WriteError> {
+        self.writable()?;
+        write::beside(&self.proto, path)
             .map_err(|source| WriteError::Io { file: path.to_owned(), source })
     }
 }
