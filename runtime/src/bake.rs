@@ -11,6 +11,9 @@ use crate::onnx::store::stored;
 use crate::onnx::{Element, Model, StoreError, Tensor, TensorError, set_tensor};
 
 mod bits;
+mod half;
+
+pub use half::{HALF_MAX, Half, HalfError, half};
 
 /// Why an adapter cannot be baked into a model.
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]

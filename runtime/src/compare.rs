@@ -1,6 +1,6 @@
 //! Whether a baked model computes what the grafted one does, on drawn inputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
 use crate::adapter::Adapter;
@@ -35,6 +35,10 @@ impl Comparison {
     }
 }
 
+/// How far a model that computes in float16 may be off, relative to the greatest value of an output: 11 bits are 5e-4 for each
+/// rounding, and there is one behind every node.
+pub const HALF_TOLERANCE: f64 = 2e-2;
+
 /// How far a baked model may be off, relative to the greatest value of an output: its weights are rounded to
 /// their own element again.
 pub fn tolerance(element: Element) -> f64 {
@@ -66,6 +70,20 @@ pub fn compare(
     grafted: &Grafted,
     adapter: &Adapter,
     engine: &dyn Engine,
+    how: (u64, NonZeroUsize),
+) -> Result<Comparison, EngineError> {
+    compare_within(tolerance(Element::F32), baked, (grafted, adapter), engine, how)
+}
+
+/// As [`compare`], for a model that may be off by `least` in any case.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_within(
+    least: f64,
+    baked: &Folded,
+    (grafted, adapter): (&Grafted, &Adapter),
+    engine: &dyn Engine,
     (seed, threads): (u64, NonZeroUsize),
 ) -> Result<Comparison, EngineError> {
     // As little as possible rearranged: what is compared is the weights.
@@ -78,7 +96,7 @@ pub fn compare(
     let types = &grafted.folded.types;
     let sites = adapter.layout().sites.iter();
     let elements = sites.filter_map(|site| types.get(&site.weight)).map(|ty| ty.element);
-    let rounding = elements.map(tolerance).fold(tolerance(Element::F32), f64::max);
+    let rounding = elements.map(tolerance).fold(least, f64::max);
     let ranges = ranges(baked);
     let mut found: Option<Comparison> = None;
     let mut values = 0;
@@ -110,6 +128,54 @@ pub fn compare(
     }
     let none = Comparison { output: String::new(), difference: 0.0, tolerance: rounding, values };
     Ok(Comparison { values, ..found.unwrap_or(none) })
+}
+
+/// The tensor of a graph, of those named, that goes furthest beyond `most` on the inputs that models are compared on, and its value.
+///
+/// # Errors
+/// As [`compare`].
+pub fn beyond(
+    most: f64,
+    folded: &Folded,
+    tensors: &BTreeSet<String>,
+    engine: &dyn Engine,
+    (seed, threads): (u64, NonZeroUsize),
+) -> Result<Option<(String, f64)>, EngineError> {
+    let mut model = folded.model.clone();
+    let given: BTreeSet<String> =
+        model.graph().output.iter().map(|output| output.name().to_owned()).collect();
+    let makes: BTreeSet<&String> =
+        folded.model.graph().node.iter().flat_map(|node| &node.output).collect();
+    for name in tensors.iter().filter(|name| makes.contains(name) && !given.contains(*name)) {
+        if let Some(ty) = folded.types.get(name) {
+            model.graph_mut().output.push(ty.to_value_info(name));
+        }
+    }
+    let options = LoadOptions {
+        threads,
+        integers: false,
+        optimise: Optimise::Basic,
+        ..LoadOptions::default()
+    };
+    let mut session = engine.load(&model, &options)?;
+    let ranges = ranges(folded);
+    let mut furthest: Option<(String, f64)> = None;
+    for batch in 0..BATCHES {
+        for drawn in draw(&ranges, seed, batch) {
+            let input = session.input_index(&drawn.input)?;
+            session.write(input, &drawn.clean)?;
+        }
+        session.run()?;
+        for (name, values) in outputs(&*session)?.into_iter().filter(|(n, _)| tensors.contains(n)) {
+            for value in values.into_iter().filter(|value| value.is_finite()) {
+                let most = furthest.as_ref().map_or(most, |(_, value)| value.abs());
+                if value.abs() > most {
+                    furthest = Some((name.clone(), value));
+                }
+            }
+        }
+    }
+    Ok(furthest)
 }
 
 /// A session of the grafted model that holds the adapter.

@@ -2,10 +2,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use shoal_runtime::adapter::{Adapter, OnnxAdapter, PeftConfig};
-use shoal_runtime::bake::{bake, bake_dequantised};
-use shoal_runtime::compare::compare;
+use shoal_runtime::bake::{HALF_MAX, HalfError, bake, bake_dequantised, half};
+use shoal_runtime::compare::{HALF_TOLERANCE, beyond, compare_within, tolerance};
 use shoal_runtime::graft::{Grafted, graft, sites};
-use shoal_runtime::onnx::{Folded, Model};
+use shoal_runtime::onnx::{Element, Folded, Model};
 
 use super::open::{Axes, result_path};
 use crate::EngineArgs;
@@ -31,6 +31,13 @@ pub(crate) struct Bake {
     /// Store quantised weights that change as floats
     #[arg(long)]
     dequantize: bool,
+    /// Write it in float16, weights and arithmetic: a graph with the lengths of its axes, inputs and outputs float32. What sums
+    /// or raises to a power stays float32; values beyond 65,504 are refused by the name of the tensor
+    #[arg(long)]
+    float16: bool,
+    /// As --float16, inputs and outputs float16 as well
+    #[arg(long, requires = "float16")]
+    float16_edges: bool,
     /// Seed of the inputs that are compared
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -50,19 +57,54 @@ impl Bake {
             false => bake(&model, &adapter),
         };
         let baked = baked.map_err(|why| format!("{}: {why}", self.model.display()))?;
-        if !self.no_compare {
-            self.compare(&baked, &grafted, &adapter)?;
-        }
+        let baked = match self.float16 {
+            true => self.halved(&baked, &grafted, &adapter)?,
+            false => {
+                if !self.no_compare {
+                    let folded = self.axes.fold(&baked)?.folded;
+                    self.compare(tolerance(Element::F32), &folded, &grafted, &adapter)?;
+                }
+                baked
+            }
+        };
         baked.write(&output)?;
         println!("{}", output.display());
         Ok(())
     }
 
-    fn compare(&self, baked: &Model, grafted: &Grafted, adapter: &Adapter) -> Outcome {
-        let engine = self.engine.open()?;
+    /// The baked model in float16, compared with float32 at its edges.
+    fn halved(
+        &self,
+        baked: &Model,
+        grafted: &Grafted,
+        adapter: &Adapter,
+    ) -> Result<Model, Failure> {
+        let named = |why: HalfError| format!("{}: {why}", self.model.display());
         let folded = self.axes.fold(baked)?.folded;
-        let threads = self.engine.threads();
-        let found = compare(&folded, grafted, adapter, &*engine, (self.seed, threads))?;
+        let made = half(&folded, false).map_err(named)?;
+        if !self.no_compare {
+            let (engine, how) = (self.engine.open()?, (self.seed, self.engine.threads()));
+            let found = beyond(HALF_MAX, &folded, &made.computed, &*engine, how)?;
+            if let Some((tensor, value)) = found {
+                return Err(named(HalfError::Range { tensor, value }).into());
+            }
+            self.compare(HALF_TOLERANCE, &made.folded, grafted, adapter)?;
+        }
+        Ok(match self.float16_edges {
+            true => half(&folded, true).map_err(named)?.folded.model,
+            false => made.folded.model,
+        })
+    }
+
+    fn compare(
+        &self,
+        least: f64,
+        folded: &Folded,
+        grafted: &Grafted,
+        adapter: &Adapter,
+    ) -> Outcome {
+        let (engine, how) = (self.engine.open()?, (self.seed, self.engine.threads()));
+        let found = compare_within(least, folded, (grafted, adapter), &*engine, how)?;
         println!(
             "greatest difference of {} values to the model with the adapter beside it: {:.1e} of `{}` (up to {:.1e} is \
              rounding)",

@@ -45,6 +45,26 @@ fn losses(said: &str) -> (f32, f32) {
     (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
+/// Whether a model is written in float16, which its bytes show, or refused by how far it is off.
+fn bake_in_float16(
+    folder: &Path,
+    (path, adapter, baked): (&str, &str, &str),
+    how: &[&str],
+) -> bool {
+    let args = [&["bake", path, adapter, "--float16", "-o", "half.onnx"], how].concat();
+    let output = model(folder, &args);
+    let made = folder.join("half.onnx");
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("nothing was written") && !made.exists(), "{path}: {said}");
+        return false;
+    }
+    let bytes = |file: &Path| std::fs::metadata(file).unwrap().len();
+    assert!(bytes(&made) < bytes(&folder.join(baked)) * 2 / 3, "{path}: {}", bytes(&made));
+    succeeds(folder, &["inspect", "half.onnx"]);
+    true
+}
+
 /// Every command on one file; `how` is what is said beyond its path where an engine runs.
 fn bring(file: &Path, how: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
@@ -61,7 +81,11 @@ fn bring(file: &Path, how: &[&str]) {
     assert!(said.ends_with(&format!("{adapter}\n")), "{said}");
     let said = succeeds(folder.path(), &[&["bake", path, &adapter], how].concat());
     assert!(said.contains("greatest difference of"), "{path}: {said}");
-    for made in [grafted, "training.onnx".to_owned(), format!("{stem}.baked.onnx")] {
+    let baked = format!("{stem}.baked.onnx");
+    let halved = bake_in_float16(folder.path(), (path, &adapter, &baked), how);
+    // Its boxes are exponentials of what 113 convolutions give: for drawn images they are off by half.
+    assert_eq!(halved, stem != "yolox_nano_416", "{path}");
+    for made in [grafted, "training.onnx".to_owned(), baked] {
         succeeds(folder.path(), &["inspect", &made]);
     }
 }
@@ -146,6 +170,36 @@ fn what_holds_an_adapter_back_keeps_it_nearer_to_where_it_started() {
     assert_ne!(train(&["--distil", "3"]), free);
     let output = model(folder.path(), &["train", text(&package()), "--pull", "1", "--ewc", "1"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be used with"));
+}
+
+#[test]
+fn an_adapter_becomes_a_file_of_onnx_runtime_and_a_directory_again_and_its_graph_has_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = package().join("model.onnx");
+    let path = text(&world);
+    succeeds(folder.path(), &["train", path, "--engine", engine(), "--steps", "1", "-o", "made"]);
+    for (from, to) in [("made", "made.onnx_adapter"), ("made.onnx_adapter", "again")] {
+        assert_eq!(succeeds(folder.path(), &["convert", path, from, to]), format!("{to}\n"));
+    }
+    let values = |name: &str| {
+        std::fs::read(folder.path().join(name).join("adapter_model.safetensors")).unwrap()
+    };
+    assert!(length(&folder.path().join("made")) > 0.0 && values("made") == values("again"));
+    let output = model(folder.path(), &["convert", path, "made", "other", "--alpha", "4"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("--alpha"), "{said}");
+    assert!(!folder.path().join("other").exists());
+
+    for (how, defaults) in [(&[][..], false), (&["--optional"][..], true)] {
+        succeeds(folder.path(), &[&["graft", path, "-o", "grafted.onnx"], how].concat());
+        let grafted = Model::read(&folder.path().join("grafted.onnx")).unwrap();
+        let graph = grafted.graph();
+        let factors: Vec<&str> =
+            graph.input.iter().map(|i| i.name()).filter(|name| name.starts_with("lora.")).collect();
+        let stored = |name: &&str| graph.initializer.iter().any(|t| t.name() == *name);
+        assert!(!factors.is_empty());
+        assert_eq!(factors.iter().filter(|name| stored(name)).count() == factors.len(), defaults);
+    }
 }
 
 #[test]

@@ -1,0 +1,96 @@
+//! Models in float16.
+#![cfg(feature = "ort")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::num::NonZeroUsize;
+
+use shoal_runtime::adapter::Adapter;
+use shoal_runtime::bake::{HALF_MAX, HalfError, half};
+use shoal_runtime::compare::{HALF_TOLERANCE, beyond, compare_within};
+use shoal_runtime::engine::Engine;
+use shoal_runtime::engine::testing::{noise, ort_or_skip, plain_options, small_model};
+use shoal_runtime::graft::{GraftOptions, graft};
+use shoal_runtime::onnx::{Builder, Element, Folded, Tensor, TensorType};
+
+const HOW: (u64, NonZeroUsize) = (0, NonZeroUsize::MIN);
+
+fn op_types(folded: &Folded) -> Vec<&str> {
+    folded.model.graph().node.iter().map(|node| node.op_type()).collect()
+}
+
+#[test]
+fn weights_and_arithmetic_are_float16_and_the_edges_as_they_were() {
+    let folded = small_model().unwrap();
+    let made = half(&folded, false).unwrap();
+    let graph = made.folded.model.graph();
+    // A Gemm is written as MatMul and Add, its matrix turned: tract has no other in float16.
+    assert!(!op_types(&made.folded).contains(&"Gemm"));
+    for weight in ["conv", "depth", "mix", "head.turned", "head.bias"] {
+        let stored = graph.initializer.iter().find(|t| t.name() == format!("{weight}.float16"));
+        assert_eq!(stored.unwrap().data_type(), Element::F16.to_onnx(), "{weight}");
+        assert!(graph.initializer.iter().all(|t| t.name() != weight), "{weight} is there twice");
+    }
+    let edges = |folded: &Folded| ["image", "y"].map(|name| folded.types[name].element);
+    assert_eq!(edges(&made.folded), [Element::F32; 2]);
+    assert_eq!(edges(&half(&folded, true).unwrap().folded), [Element::F16; 2]);
+    // The softmax alone computes in float32: a Cast on each side of it, and of the graph.
+    let casts = op_types(&made.folded).into_iter().filter(|op| *op == "Cast").count();
+    assert_eq!(casts, 4);
+
+    let Some(engine) = ort_or_skip() else { return };
+    let grafted = graft(&folded, &GraftOptions::default()).unwrap();
+    let adapter = Adapter::start(std::sync::Arc::new(grafted.layout.clone()), 0);
+    let with = (&grafted, &adapter);
+    let found = compare_within(HALF_TOLERANCE, &made.folded, with, &engine, HOW).unwrap();
+    assert!(found.agrees() && found.difference > 1e-6, "{found:?}");
+    let found = beyond(HALF_MAX, &folded, &made.computed, &engine, HOW).unwrap();
+    assert_eq!(found, None);
+}
+
+/// x·w of values 0 to 1, and its half.
+fn product(w: f32) -> Folded {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[2, 8]));
+    let w = b.initializer("w", &Tensor::f32(&[8, 3], &[w; 24]));
+    let h = b.op_named("h", "MatMul", &[&x, &w], &[]).unwrap();
+    let small = b.scalar(0.001);
+    let y = b.op("Mul", &[&h, &small], &[]).unwrap();
+    b.output("y", &y);
+    b.finish()
+}
+
+#[test]
+fn what_float16_cannot_hold_is_an_error_by_its_name() {
+    let error = half(&product(70_000.0), false).unwrap_err();
+    assert_eq!(error, HalfError::Range { tensor: "w".into(), value: 70_000.0 });
+    assert!(error.to_string().contains("`w` holds 70000"), "{error}");
+
+    // The weight fits, the sum of eight does not.
+    let folded = product(60_000.0);
+    let made = half(&folded, false).unwrap();
+    let Some(engine) = ort_or_skip() else { return };
+    let (tensor, value) = beyond(HALF_MAX, &folded, &made.computed, &engine, HOW).unwrap().unwrap();
+    assert!(tensor == "h" && value > HALF_MAX, "{tensor} {value}");
+    let folded = product(1000.0);
+    let made = half(&folded, false).unwrap();
+    assert_eq!(beyond(HALF_MAX, &folded, &made.computed, &engine, HOW).unwrap(), None);
+}
+
+#[test]
+fn a_node_whose_constant_is_beyond_float16_stays_in_float32() {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 4]));
+    let mask = b.f32s(&[], &[-3.4e38]);
+    let y = b.op("Max", &[&x, &mask], &[]).unwrap();
+    let tiny = b.f32s(&[], &[1e-12]);
+    let y = b.op("Add", &[&y, &tiny], &[]).unwrap();
+    b.output("y", &y);
+    let folded = b.finish();
+    let made = half(&folded, false).unwrap();
+    assert!(made.computed.is_empty() && !op_types(&made.folded).contains(&"Cast"));
+    let Some(engine) = ort_or_skip() else { return };
+    let mut session = engine.load(&made.folded.model, &plain_options()).unwrap();
+    session.write_f32(0, &noise(1, 4)).unwrap();
+    session.run().unwrap();
+    assert_eq!(session.output_f32(0).unwrap(), noise(1, 4));
+}
