@@ -3,12 +3,13 @@
 
 use shoal_hal::FrameShape;
 use shoal_hal::backend::synthetic::{
-    Driven, Event, Leader, PRETRAINING, Region, Road, SimulatedAction, SimulatedDriver, Start,
-    Style, lesson,
+    Driven, Event, Leader, LessonForm, PRETRAINING, Region, Road, SimulatedAction, SimulatedDriver,
+    Start, StartLeader, Style, Truth, lesson,
 };
 
 /// Small: what is tested is the motion.
 const SHAPE: FrameShape = FrameShape { width: 8, height: 4 };
+const FORM: LessonForm = LessonForm { shape: SHAPE, margin: 0, frames: 8 };
 const SEED: u64 = 3_000_100;
 const ROADS: [Region; 8] = [
     Region::Highway,
@@ -114,7 +115,7 @@ fn whoever_does_not_brake_crashes() {
 fn an_attentive_driver_comes_back_to_the_middle() {
     for region in ROADS {
         for (offset_m, heading_rad) in [(0.8, 0.0), (-0.8, 0.03), (0.0, -0.06)] {
-            let start = Start { offset_m, heading_rad, speed_share: 0.8 };
+            let start = Start { offset_m, heading_rad, speed_share: 0.8, leader: None };
             let road = Road { region, seed: SEED };
             let driven = road.driven((Style::Attentive, 0), start, (SHAPE, 10.0, 120)).unwrap();
             let first = driven.truth[0];
@@ -130,7 +131,7 @@ fn an_attentive_driver_comes_back_to_the_middle() {
 fn the_camera_sees_where_the_vehicle_is() {
     let shape = FrameShape { width: 128, height: 64 };
     let frame = |offset_m, heading_rad| {
-        let start = Start { offset_m, heading_rad, speed_share: 1.0 };
+        let start = Start { offset_m, heading_rad, ..Start::default() };
         let road = Road { region: Region::Rural, seed: SEED };
         let closed = road.closed_loop(shape, 10.0, start).unwrap();
         closed.moment().frame.unwrap().to_vec()
@@ -180,7 +181,7 @@ fn lessons_are_of_roads_for_pretraining_and_lead_back_to_the_middle() {
     let mut back = 0;
     let mut displaced = 0;
     for index in 0..60 {
-        let lesson = lesson(1, index, SHAPE, 8);
+        let lesson = lesson(1, index, FORM, |_, asked| asked);
         assert_eq!(lesson.truth.len(), lesson.actions.len());
         let [_, region, seed] = lesson.drive.name.split('/').collect::<Vec<_>>()[..] else {
             panic!("{}", lesson.drive.name)
@@ -195,4 +196,82 @@ fn lessons_are_of_roads_for_pretraining_and_lead_back_to_the_middle() {
         }
     }
     assert!(displaced > 5 && back * 10 >= displaced * 8, "{back} of {displaced}");
+}
+
+#[test]
+fn who_is_at_the_wheel_sees_the_middle_of_what_is_kept_and_is_told_what_to_do_where_he_comes_to_be()
+{
+    let shape = FrameShape { width: 16, height: 8 };
+    let form = LessonForm { shape, margin: 3, frames: 16 };
+    let left = SimulatedAction { curvature_1_m: 0.01, acceleration_m_s2: 0.0 };
+    let mut seen = Vec::new();
+    let mut asked = Vec::new();
+    let drifting = lesson(1, 0, form, |moment, label| {
+        seen.push(moment.frame.unwrap().to_vec());
+        asked.push(label);
+        left
+    });
+    let wide = form.wide();
+    assert_eq!((wide.width, wide.height), (22, 8));
+    for (index, seen) in seen.iter().enumerate() {
+        let kept = drifting.drive.frames(index..index + 1);
+        for row in 0..8 {
+            assert_eq!(seen[row * 48..][..48], kept[row * 66 + 9..][..48]);
+        }
+    }
+    assert_eq!(asked, drifting.actions);
+    let attentive = lesson(1, 0, form, |_, asked| asked);
+    assert_eq!(attentive.actions[0], drifting.actions[0]);
+    let last = attentive.truth.len().min(drifting.truth.len()) - 1;
+    assert!(drifting.truth[last].offset_m > attentive.truth[last].offset_m + 0.3);
+    assert!(drifting.actions[last].curvature_1_m < attentive.actions[last].curvature_1_m);
+}
+
+#[test]
+fn lessons_have_what_lanes_and_leaders_rarely_show() {
+    let (mut brakes, mut tight) = (0, 0);
+    for index in 0..60 {
+        let lesson = lesson(2, index, FORM, |_, asked| asked);
+        brakes += usize::from(lesson.actions[0].acceleration_m_s2 < -3.0);
+        // No region of the pretraining share bends like that.
+        tight += usize::from(lesson.truth[0].curvature_ahead_1_m.iter().any(|k| k.abs() > 0.013));
+    }
+    assert!((5..40).contains(&brakes) && tight > 2, "{brakes} {tight}");
+}
+
+#[test]
+fn a_leader_is_where_the_start_puts_it() {
+    let road = Road { region: Region::Rural, seed: SEED };
+    let leader = Some(StartLeader { gap_m: 12.0, speed_share: 0.5 });
+    let start = Start { leader, ..Start::default() };
+    let closed = road.closed_loop(SHAPE, 10.0, start).unwrap();
+    let truth = closed.truth();
+    let ahead = truth.leader.unwrap();
+    assert!((ahead.gap_m - 12.0).abs() < 1.0, "{ahead:?}");
+    assert!((ahead.speed_m_s - 0.5 * truth.speed_m_s).abs() < 0.1 * truth.speed_m_s, "{ahead:?}");
+    let action = SimulatedDriver::new(Style::Attentive, 0).act(&truth);
+    assert!(action.acceleration_m_s2 < -3.0, "{action:?}");
+}
+
+#[test]
+fn who_is_faster_than_he_wants_to_be_brakes_gently() {
+    let road = Road { region: Region::Highway, seed: SEED };
+    let start = Start { speed_share: 2.0, ..Start::default() };
+    let truth = road.closed_loop(SHAPE, 10.0, start).unwrap().truth();
+    let action = SimulatedDriver::new(Style::Attentive, 0).act(&Truth { leader: None, ..truth });
+    assert!((action.acceleration_m_s2 + 1.4).abs() < 1e-5, "{action:?}");
+}
+
+#[test]
+fn who_is_turned_steers_back() {
+    let road = Road { region: Region::Highway, seed: SEED };
+    let truth = road.closed_loop(SHAPE, 10.0, Start::default()).unwrap().truth();
+    let steer = |heading_rad| {
+        let mut turned = truth;
+        turned.heading_rad = heading_rad;
+        SimulatedDriver::new(Style::Attentive, 0).act(&turned).curvature_1_m
+    };
+    let more = steer(-0.03) - steer(0.0);
+    let told = 0.03 * SimulatedDriver::straightens_1_m_rad(&truth);
+    assert!(more > 0.0 && (more - told).abs() < 0.05 * more, "{more} {told}");
 }

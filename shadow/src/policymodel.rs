@@ -5,10 +5,13 @@
 //! ties the two, so that 'brake or swerve' can be said.
 //!
 //! ```text
-//! x        = [f₃ − ½, 3·(f₃ − f₂), 3·(f₃ − f₁)]
+//! f        = the lower three quarters of the frames: the rest is sky
+//! g        = ¼ ÷ √(variance of f₃ + 4·10⁻⁴)            over all its values, as the mean: night and noon look alike
+//! x        = g·[f₃ − mean f₃, 3·(f₃ − f₂), 3·(f₃ − f₁)]
 //! m        = conv₄(conv₃(conv₂(conv₁(x)))),            each 3×3, stride 2, SiLU; a residual 3×3 after conv₃
 //! h        = SiLU([m, speed] · W + b)
-//! logitsᵢⱼ = cᵢ + aⱼ + Σᵣ uᵢᵣ·vᵣⱼ                      c, a, u, v linear in h; i curvature, j acceleration
+//! logitsᵢⱼ = Σₖₗ wₖₗ·pₖᵢ·qₗⱼ                           w linear in h; p, q learnt, from cosines of k and l half turns over
+//!                                                       the bins of curvature i and acceleration j
 //! ```
 //!
 //! # Shapes and units
@@ -24,7 +27,7 @@ mod pretrain;
 
 pub use self::batch::{PolicyClip, PolicySource};
 pub use self::drive::{PolicySession, Reflex};
-pub use self::pretrain::pretrain_policy;
+pub use self::pretrain::{Lessons, pretrain_policy};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -38,6 +41,8 @@ use crate::worldmodel::free_batch;
 pub const FRAMES: usize = 3;
 /// Speed that the motion input shows as 1, in m/s.
 const SPEED_UNIT_M_S: f64 = 30.0;
+/// Added to a frame's variance, so that one of a single colour stays dark.
+const VARIANCE_MIN: f32 = 4e-4;
 /// Opset of the graph: as of the default world model.
 const OPSET: i64 = 17;
 
@@ -52,13 +57,19 @@ pub struct Architecture {
     pub channels: [usize; 4],
     /// Values of the hidden layer.
     pub hidden: usize,
-    /// Rank of the part that ties curvature and acceleration; 0 for none: the two are then independent.
-    pub joint: usize,
+    /// Waves over the curvature's and over the acceleration's bins.
+    pub waves: [usize; 2],
 }
 
 impl Default for Architecture {
     fn default() -> Self {
-        Architecture { width: 128, height: 64, channels: [16, 32, 48, 64], hidden: 128, joint: 2 }
+        Architecture {
+            width: 128,
+            height: 64,
+            channels: [16, 32, 48, 64],
+            hidden: 128,
+            waves: [16, 8],
+        }
     }
 }
 
@@ -71,7 +82,7 @@ impl Default for Architecture {
 pub fn build(architecture: &Architecture, seed: u64) -> Result<Model, InferError> {
     let random = ChaCha8Rng::seed_from_u64(seed);
     let mut net = Net { builder: Builder::new(OPSET), random };
-    let Architecture { width, height, channels, hidden, joint } = *architecture;
+    let Architecture { width, height, channels, hidden, waves } = *architecture;
     let frames = net.builder.input("frames", TensorType::f32(&[1, FRAMES, 3, height, width]));
     let motion = net.builder.input("motion", TensorType::f32(&[1, 1]));
     let x = net.pictures(&frames, width, height)?;
@@ -81,12 +92,12 @@ pub fn build(architecture: &Architecture, seed: u64) -> Result<Model, InferError
     let y = net.conv("mid", &x, channels[2], 1)?;
     let x = net.builder.op("Add", &[&x, &y], &[])?;
     let x = net.conv("conv4", &x, channels[3], 2)?;
-    let places = channels[3] * (height / 16) * (width / 16);
+    let places = channels[3] * (height * 3 / 64) * (width / 16);
     let x = net.reshape(&x, &[-1, places as i64])?;
     let x = net.builder.op("Concat", &[&x, &motion], &[("axis", Attr::Int(1))])?;
     let h = net.linear("hidden", &x, hidden, 1.4)?;
     let h = net.silu(&h)?;
-    let logits = net.logits(&h, joint)?;
+    let logits = net.logits(&h, waves)?;
     net.builder.output("action", &logits);
     let mut model = net.builder.into_model();
     free_batch(&mut model);
@@ -100,7 +111,7 @@ struct Net {
 }
 
 impl Net {
-    /// The last frame around 0 and its differences from those before, `[b, 9, h, w]`.
+    /// The lower three quarters of the last frame, of even contrast, and its differences from those before, `[b, 9, 3h ÷ 4, w]`.
     fn pictures(
         &mut self,
         frames: &Value,
@@ -109,36 +120,59 @@ impl Net {
     ) -> Result<Value, InferError> {
         let (channels, width, height) = (3 * FRAMES as i64, width as i64, height as i64);
         let stack = self.reshape(frames, &[-1, channels, height, width])?;
-        let last = self.slice(&stack, channels - 3, channels)?;
-        let half = self.builder.scalar(0.5);
-        let three = self.builder.scalar(3.0);
-        let mut parts = vec![self.builder.op("Sub", &[&last, &half], &[])?];
+        let stack = self.slice(&stack, 2, height / 4, height)?;
+        let last = self.slice(&stack, 1, channels - 3, channels)?;
+        let whole = [("axes", Attr::Ints(vec![1, 2, 3])), ("keepdims", Attr::Int(1))];
+        let mean = self.builder.op("ReduceMean", &[&last], &whole)?;
+        let around = self.builder.op("Sub", &[&last, &mean], &[])?;
+        let square = self.builder.op("Mul", &[&around, &around], &[])?;
+        let variance = self.builder.op("ReduceMean", &[&square], &whole)?;
+        let [least, quarter, three] =
+            [VARIANCE_MIN, 0.25, 3.0].map(|number| self.builder.scalar(number));
+        let variance = self.builder.op("Add", &[&variance, &least], &[])?;
+        let deviation = self.builder.op("Sqrt", &[&variance], &[])?;
+        let gain = self.builder.op("Div", &[&quarter, &deviation], &[])?;
+        let mut parts = vec![self.builder.op("Mul", &[&around, &gain], &[])?];
+        let gain = self.builder.op("Mul", &[&gain, &three], &[])?;
         for older in (0..FRAMES as i64 - 1).rev() {
-            let older = self.slice(&stack, 3 * older, 3 * older + 3)?;
+            let older = self.slice(&stack, 1, 3 * older, 3 * older + 3)?;
             let change = self.builder.op("Sub", &[&last, &older], &[])?;
-            parts.push(self.builder.op("Mul", &[&change, &three], &[])?);
+            parts.push(self.builder.op("Mul", &[&change, &gain], &[])?);
         }
         let parts: Vec<&Value> = parts.iter().collect();
         self.builder.op("Concat", &parts, &[("axis", Attr::Int(1))])
     }
 
     /// Logits of all bins, flat.
-    fn logits(&mut self, h: &Value, joint: usize) -> Result<Value, InferError> {
-        let (rows, columns, rank) = (CURVATURE_BINS as i64, ACCELERATION_BINS as i64, joint as i64);
-        let curvature = self.linear("curvature", h, CURVATURE_BINS, 0.3)?;
-        let curvature = self.reshape(&curvature, &[-1, rows, 1])?;
-        let acceleration = self.linear("acceleration", h, ACCELERATION_BINS, 0.3)?;
-        let acceleration = self.reshape(&acceleration, &[-1, 1, columns])?;
-        let mut logits = self.builder.op("Add", &[&curvature, &acceleration], &[])?;
-        if joint > 0 {
-            let left = self.linear("joint_curvature", h, CURVATURE_BINS * joint, 0.3)?;
-            let left = self.reshape(&left, &[-1, rows, rank])?;
-            let right = self.linear("joint_acceleration", h, ACCELERATION_BINS * joint, 0.3)?;
-            let right = self.reshape(&right, &[-1, rank, columns])?;
-            let tied = self.builder.op("MatMul", &[&left, &right], &[])?;
-            logits = self.builder.op("Add", &[&logits, &tied], &[])?;
-        }
-        self.reshape(&logits, &[-1, BINS as i64])
+    fn logits(&mut self, h: &Value, waves: [usize; 2]) -> Result<Value, InferError> {
+        let [rows, columns] = waves;
+        let turn = [("perm", Attr::Ints(vec![0, 2, 1]))];
+        let of = self.linear("action", h, rows * columns, 0.3)?;
+        let of = self.reshape(&of, &[-1, rows as i64, columns as i64])?;
+        let of = self.waves("acceleration", &of, columns, ACCELERATION_BINS)?;
+        let of = self.builder.op("Transpose", &[&of], &turn)?;
+        let of = self.waves("curvature", &of, rows, CURVATURE_BINS)?;
+        let of = self.builder.op("Transpose", &[&of], &turn)?;
+        self.reshape(&of, &[-1, BINS as i64])
+    }
+
+    /// A sum of waves over the bins of the last axis: what makes one bin likely makes those beside it likely.
+    fn waves(
+        &mut self,
+        name: &str,
+        x: &Value,
+        waves: usize,
+        bins: usize,
+    ) -> Result<Value, InferError> {
+        let at = |index: usize| {
+            let (wave, bin) = ((index / bins) as f32, (index % bins) as f32);
+            let turn = core::f32::consts::PI * wave * (bin + 0.5) / bins as f32;
+            2.0 / (1.0 + wave) * libm::cosf(turn)
+        };
+        let values: Vec<f32> = (0..waves * bins).map(at).collect();
+        let weight = Tensor::f32(&[waves, bins], &values);
+        let weight = self.builder.initializer(&format!("{name}.weight"), &weight);
+        self.builder.op("MatMul", &[x, &weight], &[])
     }
 
     /// SiLU of a learnt 3×3 convolution.
@@ -194,8 +228,8 @@ impl Net {
         self.builder.op("Reshape", &[x, &dims], &[])
     }
 
-    fn slice(&mut self, x: &Value, from: i64, to: i64) -> Result<Value, InferError> {
-        let [from, to, axis] = [from, to, 1].map(|number| self.builder.i64s(&[number]));
+    fn slice(&mut self, x: &Value, axis: i64, from: i64, to: i64) -> Result<Value, InferError> {
+        let [from, to, axis] = [from, to, axis].map(|number| self.builder.i64s(&[number]));
         self.builder.op("Slice", &[x, &from, &to, &axis], &[])
     }
 

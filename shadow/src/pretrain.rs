@@ -69,6 +69,9 @@ impl Default for PoolOptions {
     }
 }
 
+/// Clips that are made before they are wanted.
+pub(crate) const CLIPS_AHEAD: usize = 4;
+
 /// What pretraining tells while it works.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Progress {
@@ -119,19 +122,26 @@ pub fn pretrain(
         let source = |draws: &mut Draws| pick(draws, held, footage, options.footage_share);
         Ok::<(), PretrainError>(draw.fill(step, source, batch)?)
     };
-    step_on_pool((make, pool), (&mut fit, &mut batch, options.steps), fill, &mut tell)?;
+    let make = |number| Ok(make(number));
+    let after = |_: u32, _: &mut Fit<Camera>| Ok(());
+    let steps = (&mut fit, &mut batch, options.steps);
+    step_on_pool((make, pool), steps, (fill, after), &mut tell)?;
     Ok(write_back(model, &all, &mut fit)?)
 }
 
 /// Takes `steps` steps, each on a batch that `fill` makes of the clips held; `make` gives clip number i, on a thread of its own.
-pub(crate) fn step_on_pool<C: Send, B: Binding, E: From<FitError>>(
-    (make, pool): (&(impl Fn(u64) -> C + Sync), PoolOptions),
+/// `after` each step it is told how many were taken.
+pub(crate) fn step_on_pool<C: Send, B: Binding, E: From<FitError> + Send>(
+    (mut make, pool): (impl FnMut(u64) -> Result<C, E> + Send, PoolOptions),
     (fit, batch, steps): (&mut Fit<B>, &mut B::Batch, u32),
-    mut fill: impl FnMut(u64, &[C], &mut B::Batch) -> Result<(), E>,
+    (mut fill, mut after): (
+        impl FnMut(u64, &[C], &mut B::Batch) -> Result<(), E>,
+        impl FnMut(u32, &mut Fit<B>) -> Result<(), E>,
+    ),
     tell: &mut impl FnMut(Progress),
 ) -> Result<(), E> {
     std::thread::scope(|scope| {
-        let (sender, clips) = mpsc::sync_channel(4);
+        let (sender, clips) = mpsc::sync_channel(CLIPS_AHEAD);
         scope.spawn(move || {
             let mut numbers = 0..;
             // Ends when the receiver is gone.
@@ -139,17 +149,20 @@ pub(crate) fn step_on_pool<C: Send, B: Binding, E: From<FitError>>(
         });
         let mut held: Vec<C> = Vec::with_capacity(pool.clips);
         while held.len() < pool.clips {
-            held.extend(clips.recv());
+            if let Ok(clip) = clips.recv() {
+                held.push(clip?);
+            }
             tell(Progress::Pool { clips: held.len(), wanted: pool.clips });
         }
         for step in 0..steps {
             fill(u64::from(step), &held, batch)?;
             tell(Progress::Step(fit.step(batch)?));
+            after(step + 1, fit)?;
             if (step + 1) % pool.steps_a_clip == 0
                 && let Ok(clip) = clips.recv()
             {
                 let oldest = (step / pool.steps_a_clip) as usize % pool.clips;
-                held[oldest] = clip;
+                held[oldest] = clip?;
             }
         }
         Ok(())

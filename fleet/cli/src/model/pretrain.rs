@@ -1,13 +1,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use shoal_hal::backend::synthetic::{SPLIT, Use, lesson, pretraining_clip};
+use sha2::{Digest, Sha256};
+use shoal_hal::backend::synthetic::{SPLIT, Use, pretraining_clip};
 use shoal_hal::{Drive, FrameShape};
 use shoal_runtime::onnx::Model;
 use shoal_shadow::clip::Frames;
 use shoal_shadow::form::Form;
 use shoal_shadow::package::{DESCRIPTION_FILE, Package};
-use shoal_shadow::policymodel::{PolicyClip, pretrain_policy};
+use shoal_shadow::policymodel::{Lessons, pretrain_policy};
 use shoal_shadow::pretrain::{PoolOptions, PretrainOptions, Progress as Told, pretrain};
 use shoal_shadow::tune::TokenTuneOptions;
 
@@ -18,9 +19,13 @@ use crate::{EngineArgs, PackageArgs, data};
 /// Frames of one generated clip.
 const CLIP_FRAMES: usize = 20;
 /// Frames of one lesson of driving.
-const LESSON_FRAMES: usize = 16;
+const LESSON_FRAMES: usize = 24;
+/// Columns beside what a policy sees of it: 0.08 rad.
+const LESSON_MARGIN: u16 = 8;
 /// Steps of a policy after which the oldest lesson is replaced.
-const STEPS_A_LESSON: u32 = 2;
+const STEPS_A_LESSON: u32 = 4;
+/// Steps after which the policy takes the wheel as it then is.
+const ROUND_STEPS: u32 = 500;
 
 /// Train all weights of a package on generated roads, and on footage if given; those of a package of
 /// tokens on the tuning part of logs; those of a policy on what an attentive driver does on generated roads.
@@ -118,21 +123,13 @@ impl Pretrain {
     /// A policy learns from generated roads alone: from what an attentive driver would do there.
     fn pretrain_policy(&self, package: &Package) -> Outcome {
         let description = package.description();
-        let Some(shape) = description.frames.as_ref().map(|frames| frames.shape) else {
-            return Err("model.toml binds no [frames]: a policy sees where it drives".into());
-        };
         let model = Model::read(&package.model_path())?;
         let engine = self.engine.open()?;
-        let pool = PoolOptions { clips: self.pool as usize, steps_a_clip: STEPS_A_LESSON };
-        let make = |number| {
-            let driven = lesson(self.seed, number, shape, LESSON_FRAMES);
-            let drive = &driven.drive;
-            PolicyClip {
-                shape,
-                frames: drive.frames(0..drive.len()).to_vec(),
-                speed_m_s: driven.truth.iter().map(|truth| truth.speed_m_s).collect(),
-                actions: driven.actions,
-            }
+        let lessons = Lessons {
+            frames: LESSON_FRAMES,
+            margin: LESSON_MARGIN,
+            pool: PoolOptions { clips: self.pool as usize, steps_a_clip: STEPS_A_LESSON },
+            round_steps: ROUND_STEPS,
         };
         let options = self.options(PretrainOptions::default().learning_rate);
         let mut progress = Progress::new();
@@ -150,8 +147,7 @@ impl Pretrain {
                 progress.show(step.step.get(), u64::from(self.steps), text);
             }
         };
-        let from = (&make, pool);
-        let trained = pretrain_policy(&model, description, &*engine, from, &options, tell)?;
+        let trained = pretrain_policy(&model, description, &*engine, &lessons, &options, tell)?;
         self.write(package, &trained, None)
     }
 
@@ -174,8 +170,10 @@ impl Pretrain {
             move |error: std::io::Error| format!("cannot write {path}: {error}")
         };
         std::fs::create_dir(&self.output).map_err(cannot(&self.output))?;
-        trained.write(&self.output.join(&description.model))?;
-        description.model_sha256 = None;
+        let file = self.output.join(&description.model);
+        trained.write(&file)?;
+        let bytes = std::fs::read(&file).map_err(cannot(&file))?;
+        description.model_sha256 = Some(Sha256::digest(bytes).into());
         if let Some(shape) = shape.filter(|_| self.footage_clips > 0) {
             let folder = PathBuf::from("footage");
             ship_footage(&self.output.join(&folder), self.seed, self.footage_clips, shape)?;

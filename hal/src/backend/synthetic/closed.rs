@@ -28,7 +28,7 @@ const CURVE_LATERAL_M_S2: f32 = 2.2;
 const CURVE_BRAKE_M_S2: f32 = 1.2;
 
 /// The camera of every closed loop: half its picture's width at distance 1, and how far down it looks, rad.
-const CAMERA_HALF_WIDTH: f32 = 0.65;
+pub const CAMERA_HALF_WIDTH: f32 = 0.65;
 const CAMERA_PITCH: f32 = 0.06;
 
 /// What the own vehicle of a generated road is to do next.
@@ -49,12 +49,23 @@ pub struct Start {
     pub heading_rad: f32,
     /// Speed as a share of the wanted one.
     pub speed_share: f32,
+    /// Who is put into the own lane; without one there is room ahead.
+    pub leader: Option<StartLeader>,
 }
 
 impl Default for Start {
     fn default() -> Self {
-        Start { offset_m: 0.0, heading_rad: 0.0, speed_share: 1.0 }
+        Start { offset_m: 0.0, heading_rad: 0.0, speed_share: 1.0, leader: None }
     }
+}
+
+/// A vehicle ahead at the start of a closed loop.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StartLeader {
+    /// From bumper to bumper, m.
+    pub gap_m: f32,
+    /// Its speed as a share of the own one.
+    pub speed_share: f32,
 }
 
 /// What has gone wrong.
@@ -124,6 +135,17 @@ impl Road {
     /// If `shape` has no pixel or `rate_hz` is not a positive number.
     #[must_use]
     pub fn closed_loop(&self, shape: FrameShape, rate_hz: f64, start: Start) -> Option<ClosedLoop> {
+        self.closed_loop_altered(shape, rate_hz, start, (1.0, 1.0))
+    }
+
+    /// The same on a road whose bends are `bend` times as tight, and shorter by the root of it, seen `wider` by so much.
+    pub(super) fn closed_loop_altered(
+        &self,
+        shape: FrameShape,
+        rate_hz: f64,
+        start: Start,
+        (bend, wider): (f32, f32),
+    ) -> Option<ClosedLoop> {
         assert!(rate_hz.is_finite() && rate_hz > 0.0, "rate {rate_hz} Hz");
         let mut draws = Draws::new(SCENE, self.seed, self.region as u64);
         let mut scene = Scene::draw(self.region, &mut draws);
@@ -131,6 +153,9 @@ impl Road {
             return None;
         }
         calibrate(&mut scene);
+        scene.camera.half_width *= wider;
+        scene.route.curvature *= bend;
+        scene.route.curve /= libm::sqrtf(bend);
         let lane_half = half_lane(&scene.traffic);
         let mut closed = ClosedLoop {
             road: RoadMoments::new(scene, draws, shape, 1.0 / rate_hz),
@@ -204,6 +229,10 @@ impl ClosedLoop {
         let speed = wanted(&self.road, &self.curvatures(lane)) * start.speed_share;
         self.road.ego.steer(scene, speed, lane - start.offset_m, -start.heading_rad);
         self.road.others.clear(lane, 20.0 + 1.8 * speed);
+        if let Some(leader) = start.leader {
+            let speed = speed * leader.speed_share;
+            self.road.others.put(&self.road.scene, FRONT_M + leader.gap_m, lane, speed);
+        }
     }
 
     /// Curvature of the line `u` right of the road's middle, left positive.

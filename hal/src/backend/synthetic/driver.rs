@@ -11,6 +11,12 @@ const DRIVER: u32 = 18;
 /// Steps of truth that a driver remembers: a reckless one acts on old ones.
 const MEMORY: usize = 12;
 
+/// How far ahead an attentive driver looks, s.
+const ATTENTIVE_S: f32 = 1.2;
+
+/// How hard anyone brakes for being faster than he wants to be, m/s²: a wish is no obstacle, and nothing shows it.
+const WISH_BRAKE_M_S2: f32 = 1.4;
+
 /// How a simulated driver drives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
@@ -62,6 +68,16 @@ impl SimulatedDriver {
             Style::Attentive => attentive(truth),
             Style::Reckless => self.reckless(truth),
         }
+    }
+
+    /// How much more to the left an attentive driver steers, 1/m, for every radian that the vehicle is turned to the right.
+    #[must_use]
+    pub fn straightens_1_m_rad(truth: &Truth) -> f32 {
+        const TURNED_RAD: f32 = 0.04;
+        let at = |turned| {
+            steer(&Truth { heading_rad: truth.heading_rad + turned, ..*truth }, ATTENTIVE_S)
+        };
+        (at(-TURNED_RAD) - at(TURNED_RAD)) / (2.0 * TURNED_RAD)
     }
 
     fn reckless(&mut self, truth: &Truth) -> SimulatedAction {
@@ -118,7 +134,7 @@ fn attentive(truth: &Truth) -> SimulatedAction {
     let leader = truth.leader.map(|leader| (leader.gap_m, leader.speed_m_s));
     let acceleration_m_s2 = follow(v, truth.speed_wanted_m_s, leader, (1.2, 1.6, 2.0, 3.0));
     SimulatedAction {
-        curvature_1_m: steer(truth, 1.2),
+        curvature_1_m: steer(truth, ATTENTIVE_S),
         acceleration_m_s2: acceleration_m_s2.clamp(-6.0, 1.5),
     }
 }
@@ -157,7 +173,7 @@ fn follow(
     (most, headway, brake, standing): (f32, f32, f32, f32),
 ) -> f32 {
     let ratio = v / wanted.max(1.0);
-    let free = 1.0 - ratio * ratio * ratio * ratio;
+    let free = (1.0 - ratio * ratio * ratio * ratio).max(-WISH_BRAKE_M_S2 / most);
     let near = leader.map_or(0.0, |(gap, speed)| {
         let closing = v * (v - speed) / (2.0 * (most * brake).sqrt());
         let asked = standing + (v * headway + closing).max(0.0);

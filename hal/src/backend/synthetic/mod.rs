@@ -53,9 +53,12 @@ use optics::Chain;
 use scene::Scene;
 use traffic::Others;
 
-pub use closed::{AHEAD_STEP_M, ClosedLoop, Event, Leader, SimulatedAction, Start, Truth};
+pub use closed::{
+    AHEAD_STEP_M, CAMERA_HALF_WIDTH, ClosedLoop, Event, Leader, SimulatedAction, Start,
+    StartLeader, Truth,
+};
 pub use driver::{Driven, SimulatedDriver, Style};
-pub use lessons::lesson;
+pub use lessons::{LessonForm, lesson};
 pub use region::Region;
 pub use split::{PRETRAINING, SPLIT, Share, UNSEEN, Use};
 

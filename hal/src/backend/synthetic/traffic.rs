@@ -159,6 +159,15 @@ impl Others {
         self.vehicles.retain(|other| !near(other));
     }
 
+    /// Puts one ahead that goes the own way: its rear bumper `rear` ahead of the own camera.
+    pub(super) fn put(&mut self, scene: &Scene, rear: f32, lane: f32, speed: f32) {
+        self.drawn = self.drawn.wrapping_add(1);
+        let mut other = vehicle(scene, rear, lane, false, hash(scene.seed, self.drawn as i32));
+        other.ahead += 0.5 * other.look.length;
+        (other.speed, other.now) = (speed, speed);
+        self.vehicles.push(other);
+    }
+
     /// What is in sight.
     pub(super) fn items(&self, scene: &Scene, ahead: &Ahead, out: &mut Vec<Item>) {
         for other in &self.vehicles {
