@@ -22,7 +22,7 @@
 //! What nobody knows is not held against the driver: a factor of 1. `bad` is our choice, about twice `good`.
 
 use shoal_hal::Motion;
-use shoal_hal::backend::synthetic::Truth;
+use shoal_hal::backend::synthetic::{Leader, Truth};
 
 use crate::grid::Geometry;
 
@@ -73,6 +73,13 @@ impl Known {
             edge_m: Some(f64::from(truth.edges_m[0].min(truth.edges_m[1]))),
             ..self
         }
+    }
+
+    /// Who is ahead, if anyone is known to be.
+    #[must_use]
+    pub fn leader(&self) -> Option<Leader> {
+        let (gap_m, speed_m_s) = (self.gap_m? as f32, self.leader_m_s? as f32);
+        Some(Leader { gap_m, speed_m_s })
     }
 
     fn lateral(&self) -> Option<f64> {

@@ -11,6 +11,7 @@
 //! [`COPY_PSNR_MAX_DB`]. Skill may be negative. Clips are read in batches; what is kept of each is
 //! three numbers.
 
+pub mod driving;
 mod habits;
 pub mod imitation;
 pub mod policy;
@@ -498,7 +499,7 @@ impl Buffers {
 }
 
 /// Numbers the seconds in which clips start, in order of time.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Blocks {
     last: Option<(usize, usize, usize)>,
     count: u32,

@@ -12,7 +12,8 @@
 //!
 //! A pack of skill holds no motion: models that read it are given zeros. A pack of imitation holds, after the frames of every
 //! run, a row of five f32 (little-endian) a frame: speed (m/s), angle of the steering wheel (rad), acceleration along (m/s²) and
-//! across (m/s²), each NaN where nobody knows it, and the weight that hindsight gives the moment, 0 to 1. Its manifest names the
+//! across (m/s²), each NaN where nobody knows it, and the weight that hindsight gives the moment, 0 to 1; where its manifest says
+//! `"leaders":true`, two more: the gap to who is ahead (m) and his speed (m/s), NaN both where nobody is. Its manifest names the
 //! action grid and every vehicle's geometry, so that whoever names the pack's hash commits to both.
 
 mod build;

@@ -68,23 +68,29 @@ pub struct Moved {
 /// ```
 #[must_use]
 pub fn comfort(rows: &[Moved], interval_s: f64) -> Option<f64> {
-    let (second, half) = (steps(1.0, interval_s), steps(0.5, interval_s));
-    // The mean of a derivative is the difference of the ends over the time between.
-    let jerk = |index: usize, over: usize, of: fn(&Moved) -> f64| {
-        let (now, before) = (rows.get(index)?, rows.get(index.checked_sub(over)?)?);
-        Some((of(now) - of(before)).abs() / (over as f64 * interval_s))
-    };
-    let discomfort = |index: usize| {
-        let row = rows.get(index)?;
-        let along = row.acceleration_m_s2;
-        let bound = if along < 0.0 { BRAKE_M_S2 } else { DRIVE_M_S2 };
-        let forces = (along.abs() / bound).max(row.lateral_m_s2.abs() / LATERAL_M_S2);
-        let along = jerk(index, second, |row| row.acceleration_m_s2)? / JERK_M_S3;
-        let across = jerk(index, half, |row| row.lateral_m_s2)? / LATERAL_JERK_M_S3;
-        Some(forces.max(along).max(across))
-    };
-    let all: Vec<f64> = (second..rows.len()).filter_map(discomfort).collect();
+    let felt = |index: usize| discomfort(|at| rows.get(at).copied(), index, interval_s);
+    let all: Vec<f64> = (0..rows.len()).filter_map(felt).collect();
     mean(all.iter().map(|value| value * value)).map(|square| 1.0 - 2.0 * square.min(1.0))
+}
+
+/// dₜ of [`comfort`] at row `index`; `None` within the first second, or where a row that it takes is not known.
+pub(crate) fn discomfort(
+    row: impl Fn(usize) -> Option<Moved>,
+    index: usize,
+    interval_s: f64,
+) -> Option<f64> {
+    // The mean of a derivative is the difference of the ends over the time between.
+    let jerk = |seconds: f64, of: fn(&Moved) -> f64| {
+        let over = steps(seconds, interval_s);
+        let (now, before) = (row(index)?, row(index.checked_sub(over)?)?);
+        Some((of(&now) - of(&before)).abs() / (over as f64 * interval_s))
+    };
+    let Moved { acceleration_m_s2: along, lateral_m_s2 } = row(index)?;
+    let bound = if along < 0.0 { BRAKE_M_S2 } else { DRIVE_M_S2 };
+    let forces = (along.abs() / bound).max(lateral_m_s2.abs() / LATERAL_M_S2);
+    let along = jerk(1.0, |row| row.acceleration_m_s2)? / JERK_M_S3;
+    let across = jerk(0.5, |row| row.lateral_m_s2)? / LATERAL_JERK_M_S3;
+    Some(forces.max(along).max(across))
 }
 
 /// Root mean square of the jerk along and across the path, m/s³, each as the mean of half a second.

@@ -120,17 +120,39 @@ fn driven(
 /// model was pretrained on, of the seeds that the split keeps for packs; `seed` chooses them. Tracks for small cars are left out.
 #[must_use]
 pub fn attentive(roads: usize, frames: usize, form: &Form, seed: u64) -> Vec<Driven> {
+    simulated(Style::Attentive, UNSEEN, (0, roads), frames, form, seed)
+}
+
+/// The same of reckless drivers in dense traffic, on roads after the first `after`: situations, not examples.
+#[must_use]
+pub fn reckless(
+    (after, roads): (usize, usize),
+    frames: usize,
+    form: &Form,
+    seed: u64,
+) -> Vec<Driven> {
+    simulated(Style::Reckless, &[Region::DenseTraffic], (after, roads), frames, form, seed)
+}
+
+fn simulated(
+    style: Style,
+    regions: &[Region],
+    (after, roads): (usize, usize),
+    frames: usize,
+    form: &Form,
+    seed: u64,
+) -> Vec<Driven> {
     let share = SPLIT.iter().find(|share| share.of == Use::Packs);
     let share = share.expect("the split has a share for packs");
     let room = share.seeds.end() - share.seeds.start();
     let drive = |(index, region): (usize, &Region)| {
         let offset = (seed.wrapping_mul(1000).wrapping_add(index as u64)) % room;
         let road = Road { region: *region, seed: share.seeds.start() + offset };
-        let driver = (Style::Attentive, road.seed);
+        let driver = (style, road.seed);
         road.driven(driver, Start::default(), (form.shape, form.rate_hz, frames))
     };
-    let regions = share.regions.iter().cycle().take(roads);
-    regions.enumerate().filter_map(drive).collect()
+    let regions = regions.iter().cycle().enumerate().skip(after).take(roads);
+    regions.filter_map(drive).collect()
 }
 
 /// The pretraining footage that ships with a package; none if it has none.

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use shoal_hal::Drive;
 use shoal_shadow::form::Form;
 use shoal_shadow::grid::{self, Geometry};
+use shoal_shadow::measure::driving::DrivingMetric;
 use shoal_shadow::measure::imitation::DriveActs;
 use shoal_shadow::pack::{self, Acted, Manifest, Metric, Pack, PackOptions};
 use shoal_shadow::package::Package;
@@ -48,6 +49,9 @@ pub(crate) struct Build {
     /// Attentive drivers in the closed loop on so many generated roads that no shipped model has seen
     #[arg(long, value_name = "ROADS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     attentive: Option<u32>,
+    /// Beside them reckless drivers on so many roads with dense traffic: situations that safety is measured in; nobody imitates them
+    #[arg(long, value_name = "ROADS", default_value_t = 0, requires = "attentive", value_parser = clap::value_parser!(u32).range(..=10_000))]
+    reckless: u32,
     /// Seconds that each of them drives
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: u32,
@@ -141,9 +145,14 @@ impl Build {
     /// Their vehicles' geometry is known.
     fn attentive(&self, roads: u32, form: &Form) -> Result<Known, Failure> {
         let frames = (f64::from(self.seconds) * form.rate_hz).round() as usize;
-        let driven = drives::attentive(usize::try_from(roads)?, frames, form, self.seed);
+        let roads = usize::try_from(roads)?;
+        let mut driven = drives::attentive(roads, frames, form, self.seed);
+        let examples = driven.len();
+        let situations = (roads, usize::try_from(self.reckless)?);
+        driven.extend(drives::reckless(situations, frames, form, self.seed));
         let acted = driven.iter().map(Acted::of_driven).collect::<Option<Vec<_>>>();
-        let acted = acted.ok_or("a generated vehicle has no geometry")?;
+        let mut acted = acted.ok_or("a generated vehicle has no geometry")?;
+        acted.iter_mut().skip(examples).for_each(|acted| acted.imitated = false);
         Ok((driven.into_iter().map(|driven| driven.drive).collect(), acted))
     }
 }
@@ -195,10 +204,13 @@ fn contents(manifest: &Manifest, acts: &[DriveActs<'_>]) {
                 grid::NAME,
                 shoal_shadow::digits::hex(&grid::SHA256)
             );
+            let tells: Vec<&str> =
+                manifest.driving().into_iter().map(DrivingMetric::name).collect();
+            println!("tells {}", tells.join(", "));
         }
     }
     for drive in acts {
-        let weights = || drive.runs.iter().flat_map(|(_, weights)| weights.iter());
+        let weights = || drive.runs.iter().flat_map(|run| run.weights.iter());
         let (count, sum) = (weights().count(), weights().map(|w| f64::from(*w)).sum::<f64>());
         println!(
             "{}: {count} frames of mean weight {:.3}, variety {:.4}, wheelbase {:.2} m, steering ratio {:.1}",

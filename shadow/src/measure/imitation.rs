@@ -14,10 +14,11 @@
 //! weight: of all answers that do not look at the road, this one is nearly the best, so a value above 0 was seen on the road. Errors
 //! are kept as those of frames are ([`Errors`]), so intervals, paired differences and term values are those of skill.
 
-use shoal_runtime::engine::EngineError;
+use shoal_hal::backend::synthetic::Leader;
 
+use super::driving::{DrivingMetric, driving};
 use super::policy::PolicyPredictor;
-use super::{Blocks, DriveMeasurement, Errors, MeasureError, Measurement, check_form};
+use super::{MeasureError, Measurement};
 use crate::batch::HORIZON_S;
 use crate::clip::{Footage, Frames};
 use crate::grid::Geometry;
@@ -41,8 +42,19 @@ pub struct DriveActs<'a> {
     pub geometry: Geometry,
     /// What its driver usually does.
     pub habits: &'a Habits,
-    /// Its runs of consecutive frames, with the weight of each.
-    pub runs: Vec<(&'a dyn Footage, &'a [f32])>,
+    /// Its runs of consecutive frames.
+    pub runs: Vec<ActedRun<'a>>,
+}
+
+/// Consecutive moments of a drive.
+#[derive(Clone, Copy)]
+pub struct ActedRun<'a> {
+    /// Frames and motion.
+    pub footage: &'a dyn Footage,
+    /// What hindsight gives every frame.
+    pub weights: &'a [f32],
+    /// Who was ahead at every frame; empty where nobody knows.
+    pub leaders: &'a [Option<Leader>],
 }
 
 /// Measures a policy on drives, in their order, at every moment with enough frames before it in its run, a weight above 0, and
@@ -56,17 +68,7 @@ pub fn imitation(
     policy: &mut PolicyPredictor,
     drives: &[DriveActs<'_>],
 ) -> Result<Measurement, MeasureError> {
-    let mut measured = Vec::with_capacity(drives.len());
-    for drive in drives {
-        measured.push(DriveMeasurement {
-            name: drive.name.clone(),
-            copy_psnr_db: drive.copy_psnr_db,
-            counted: drive.habits.variety(policy.accelerates()) >= VARIETY_MIN,
-            next: errors(policy, drive)?,
-            rollout: Errors::default(),
-        });
-    }
-    Ok(Measurement { predictor: policy.name().into(), drives: measured })
+    Ok(driving(policy, drives, &[DrivingMetric::Imitation])?.swap_remove(0))
 }
 
 /// The habits of who drove some footage, and hindsight's weight of every frame of each: for who measures on what no pack tells.
@@ -85,36 +87,4 @@ pub fn judged(footage: &[Frames], geometry: &Geometry) -> (Habits, Vec<Vec<f32>>
         all.push(weights);
     }
     (habits, all)
-}
-
-fn errors(policy: &mut PolicyPredictor, drive: &DriveActs<'_>) -> Result<Errors, MeasureError> {
-    let mut errors = Errors::default();
-    let mut blocks = Blocks::default();
-    let first = policy.form().context.max(1) - 1;
-    for (piece, (footage, weights)) in drive.runs.iter().enumerate() {
-        assert_eq!(footage.len(), weights.len(), "a weight for every frame");
-        check_form(&drive.name, *footage, policy.form().context, policy.form())?;
-        for (at, &weight) in weights.iter().enumerate().skip(first) {
-            let motion = footage.motion(at);
-            let did = motion.map_or(Did::default(), |motion| Did::of(&motion, &drive.geometry));
-            if weight <= 0.0 || did == Did::default() {
-                continue;
-            }
-            let failed = |source: EngineError| MeasureError::Predict {
-                drive: drive.name.clone(),
-                first: at,
-                source: Box::new(source),
-            };
-            let opinion = policy.act_at(*footage, at).map_err(failed)?;
-            let opinion = opinion
-                .ok_or_else(|| MeasureError::NotANumber { drive: drive.name.clone(), first: at })?;
-            let usual = drive.habits.often(opinion.accelerates).distance(&did);
-            let Some((own, usual)) = opinion.distance(&did).zip(usual) else { continue };
-            let second = ((at - first) as f64 / footage.rate_hz()) as usize;
-            errors.model.push(f64::from(weight) * own);
-            errors.copy.push(f64::from(weight) * usual);
-            errors.block.push(blocks.number((piece, 0, second)));
-        }
-    }
-    Ok(errors)
 }

@@ -1,7 +1,7 @@
 //! Making a pack from drives that their authority owns.
 
 use super::manifest::{Manifest, Metric, PackDrive, PackGeometry, PackPart, PackRun};
-use super::rows::Row;
+use super::rows::{Row, leader_to_bytes, row_bytes};
 use super::{MANIFEST_BYTES_MAX, MANIFEST_FILE, ManifestError, PARTS, RUN_CLIPS_MIN, part_file};
 use crate::batch::HORIZON_S;
 use crate::digits;
@@ -35,6 +35,10 @@ pub struct Acted {
     pub geometry: Geometry,
     /// What is known of every frame: hindsight judges by it.
     pub known: Vec<Known>,
+    /// Whether it is known of every frame who was ahead, if anyone.
+    pub leaders: bool,
+    /// Whether the driver is to be imitated; if not, his moments have weight 0, and are situations alone.
+    pub imitated: bool,
 }
 
 impl Acted {
@@ -44,7 +48,8 @@ impl Acted {
         let known = |index: usize| {
             drive.motion(index).map_or(Known::default(), |motion| Known::of(&motion, &geometry))
         };
-        Acted { geometry, known: (0..drive.len()).map(known).collect() }
+        let known = (0..drive.len()).map(known).collect();
+        Acted { geometry, known, leaders: false, imitated: true }
     }
 
     /// The same of a generated road in the closed loop, whose truth tells who was ahead, and how near the edge was. `None` if its
@@ -52,15 +57,15 @@ impl Acted {
     #[must_use]
     pub fn of_driven(driven: &Driven) -> Option<Self> {
         let geometry = Geometry::new(driven.wheelbase_m.into(), driven.steering_ratio.into())?;
-        let Acted { geometry, known } = Acted::of(&driven.drive, geometry);
+        let Acted { known, imitated, .. } = Acted::of(&driven.drive, geometry);
         let known = known.into_iter().zip(&driven.truth).map(|(known, truth)| known.beside(truth));
-        Some(Acted { geometry, known: known.collect() })
+        Some(Acted { geometry, known: known.collect(), leaders: true, imitated })
     }
 
     /// Hindsight's weight of every frame of these spans, each judged by no more than its span; 0 of any other.
     fn weights(&self, spans: &[Span], rate_hz: f64) -> Vec<f32> {
         let mut all = vec![0.0; self.known.len()];
-        for span in spans {
+        for span in spans.iter().filter(|_| self.imitated) {
             let known = &self.known[span.first..=span.last];
             all[span.first..=span.last].copy_from_slice(&weights(known, rate_hz, HORIZON_S));
         }
@@ -175,9 +180,10 @@ fn build_of(
         return Err(BuildPackError::NotEmpty { path: out.to_owned() });
     }
     let mut manifest = plan.manifest;
+    let leaders = manifest.leaders;
     for (index, part) in manifest.parts.iter_mut().enumerate() {
         let path = out.join(part_file(index));
-        part.sha256 = write_part(&path, part, &plan.drives).map_err(write(&path))?;
+        part.sha256 = write_part(&path, (part, leaders), &plan.drives).map_err(write(&path))?;
     }
     let bytes = manifest.to_bytes();
     let path = out.join(MANIFEST_FILE);
@@ -228,14 +234,9 @@ fn plan<'a>(
         let weights = source.acted.map(|acted| acted.weights(spans, source.drive.rate_hz));
         used.push((*source, weights.unwrap_or_default()));
     }
-    let drives = drives.len();
-    let none = if silent {
-        BuildPackError::NoActions { drives }
-    } else {
-        BuildPackError::NoClips { drives }
-    };
-    let first = used.first().ok_or(none)?.0.drive;
-    let frame_bytes = (first.shape.bytes() + metric.row_bytes()) as u64;
+    let first = used.first().ok_or(none(drives.len(), silent))?.0.drive;
+    let leaders = used.iter().all(|(source, _)| source.acted.is_some_and(|acted| acted.leaders));
+    let frame_bytes = (first.shape.bytes() + row_bytes(metric, leaders)) as u64;
     let part = |runs: Vec<PackRun>| PackPart {
         bytes: frame_bytes * runs.iter().map(|run| run.frames as u64).sum::<u64>(),
         sha256: digits::hex(&[0; 32]),
@@ -245,19 +246,21 @@ fn plan<'a>(
         Metric::Skill => None,
         Metric::Imitation => Some(digits::hex(&grid::SHA256)),
     };
+    let (drives, parts) = (used.iter().map(|(source, _)| listed(source)), parts.into_iter());
     let manifest = Manifest {
         schema: 1,
         id: options.id.clone(),
         version: options.version,
         metric,
         grid,
+        leaders,
         licence: options.licence.clone(),
         width: first.shape.width,
         height: first.shape.height,
         rate_hz: first.rate_hz,
         context: options.context,
-        drives: used.iter().map(|(source, _)| listed(source)).collect(),
-        parts: parts.into_iter().map(part).collect(),
+        drives: drives.collect(),
+        parts: parts.map(part).collect(),
     };
     manifest.check().map_err(BuildPackError::Manifest)?;
     let bytes = manifest.to_bytes().len();
@@ -265,6 +268,11 @@ fn plan<'a>(
         return Err(BuildPackError::TooManyDrives { drives: used.len(), bytes });
     }
     Ok(Plan { manifest, drives: used })
+}
+
+/// Why nothing of so many drives is used; `silent`: some was long enough, and said nothing of its driver.
+const fn none(drives: usize, silent: bool) -> BuildPackError {
+    if silent { BuildPackError::NoActions { drives } } else { BuildPackError::NoClips { drives } }
 }
 
 fn check_alike(first: &Drive, drive: &Drive) -> Result<(), BuildPackError> {
@@ -295,7 +303,7 @@ fn listed(source: &Source<'_>) -> PackDrive {
 /// Writes the runs of a part, and after each its rows if moments have weights, and returns the SHA-256 of the file in digits.
 fn write_part(
     path: &Path,
-    part: &PackPart,
+    (part, leaders): (&PackPart, bool),
     drives: &[(Source<'_>, Vec<f32>)],
 ) -> io::Result<String> {
     let mut file = BufWriter::new(File::create_new(path)?);
@@ -310,6 +318,12 @@ fn write_part(
             let row = Row { motion, weight }.to_bytes();
             hash.update(row);
             file.write_all(&row)?;
+            if leaders {
+                let known = source.acted.and_then(|acted| acted.known.get(index));
+                let row = leader_to_bytes(known.and_then(Known::leader));
+                hash.update(row);
+                file.write_all(&row)?;
+            }
         }
     }
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;

@@ -1,9 +1,10 @@
 //! `pack.json`.
 
-use super::rows::Row;
+use super::rows::row_bytes;
 use super::{MANIFEST_BYTES_MAX, PART_BYTES_MAX, PARTS, part_file};
 use crate::digits;
 use crate::grid::{self, Geometry};
+use crate::measure::driving::DrivingMetric;
 use serde::{Deserialize, Serialize};
 use shoal_hal::{CONTEXT_FRAMES_MAX, FrameShape};
 
@@ -29,6 +30,9 @@ pub struct Manifest {
     /// to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grid: Option<String>,
+    /// Of actions: whether every row is followed by who was ahead, so that the distance to him can be measured.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub leaders: bool,
     /// Under which licence the frames may be used.
     pub licence: String,
     /// Pixels in a row of every frame.
@@ -51,7 +55,8 @@ pub struct Manifest {
 pub enum Metric {
     /// Skill of the next frame.
     Skill,
-    /// Nearness to what the driver did, weighted by hindsight; every run's frames are followed by one [`Row`] a frame.
+    /// Nearness to what the driver did, weighted by hindsight, and whatever else proposals are measured by
+    /// ([`Manifest::driving`]); every run's frames are followed by one [`Row`](super::Row) a frame.
     Imitation,
 }
 
@@ -62,15 +67,6 @@ impl Metric {
         match self {
             Self::Skill => "skill",
             Self::Imitation => "imitation",
-        }
-    }
-
-    /// Bytes beside a frame.
-    #[must_use]
-    pub const fn row_bytes(self) -> usize {
-        match self {
-            Self::Skill => 0,
-            Self::Imitation => Row::BYTES,
         }
     }
 }
@@ -180,6 +176,23 @@ impl Manifest {
         bytes
     }
 
+    /// Bytes beside a frame.
+    pub(super) fn row_bytes(&self) -> usize {
+        row_bytes(self.metric, self.leaders)
+    }
+
+    /// What can be measured of a policy on it; of no pack of actions nothing.
+    #[must_use]
+    pub fn driving(&self) -> Vec<DrivingMetric> {
+        let all = DrivingMetric::ALL.into_iter();
+        match self.metric {
+            Metric::Skill => Vec::new(),
+            Metric::Imitation => {
+                all.filter(|of| self.leaders || *of != DrivingMetric::Distance).collect()
+            }
+        }
+    }
+
     /// Shape of every frame.
     pub fn shape(&self) -> FrameShape {
         FrameShape { width: self.width, height: self.height }
@@ -223,6 +236,7 @@ impl Manifest {
         let said = |is: bool| if is { "one" } else { "none" };
         let want = format!("{}, as a pack of {} has", said(acts), self.metric.name());
         require(self.grid.is_some() == acts, "grid", said(!acts), &want)?;
+        require(acts || !self.leaders, "leaders", "true", "none, as a pack of skill has")?;
         if let Some(grid) = &self.grid {
             require_hash("grid", grid)?;
             if digits::hash(grid) != Some(grid::SHA256) {
@@ -255,7 +269,7 @@ impl Manifest {
             require(room, place("frames"), run.frames, &want)?;
             frames = frames.saturating_add(run.frames as u64);
         }
-        let frame_bytes = (self.shape().bytes() + self.metric.row_bytes()) as u64;
+        let frame_bytes = (self.shape().bytes() + self.row_bytes()) as u64;
         let bytes = frames.saturating_mul(frame_bytes);
         let place = format!("parts[{index}].bytes");
         require(part.bytes == bytes, &place, part.bytes, &format!("{bytes}, as the runs have"))?;
@@ -282,6 +296,11 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 fn require(

@@ -1,15 +1,16 @@
 //! Reading a pack: nothing is used before its hash is known to be right.
 
 use super::manifest::{Manifest, ManifestError, PackPart};
-use super::rows::{RejectRow, Row};
+use super::rows::{RejectRow, Row, leader_from_bytes};
 use super::{MANIFEST_BYTES_MAX, MANIFEST_FILE, PARTS, part_file};
 use crate::clip::{Clips, Footage, Frames, FramesError};
 use crate::digits;
 use crate::grid::Geometry;
 use crate::measure::DriveClips;
-use crate::measure::imitation::{DriveActs, Habits};
+use crate::measure::imitation::{ActedRun, DriveActs, Habits};
 use crate::opinion::Did;
 use sha2::{Digest, Sha256};
+use shoal_hal::backend::synthetic::Leader;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
@@ -73,12 +74,15 @@ struct Acts {
     habits: Habits,
     /// By run, the weight of every frame.
     weights: Vec<Vec<f32>>,
+    /// By run, who was ahead at every frame; empty where the pack does not say.
+    leaders: Vec<Vec<Option<Leader>>>,
 }
 
 /// One run as it was read; of no metric of actions without weights.
 struct Run {
     frames: Frames,
     weights: Vec<f32>,
+    leaders: Vec<Option<Leader>>,
 }
 
 impl Pack {
@@ -143,6 +147,7 @@ impl Pack {
                     geometry,
                     habits: habits.clone(),
                     weights: Vec::new(),
+                    leaders: Vec::new(),
                 }),
             })
             .collect();
@@ -156,6 +161,7 @@ impl Pack {
                     footage.runs.push(run.frames);
                     if let Some(acts) = &mut footage.acts {
                         acts.weights.push(run.weights);
+                        acts.leaders.push(run.leaders);
                     }
                 }
             }
@@ -170,10 +176,10 @@ impl Pack {
             return Ok(habits);
         }
         let mut habits = Vec::new();
-        if self.manifest.metric.row_bytes() > 0 {
+        if self.manifest.row_bytes() > 0 {
             habits.resize_with(self.manifest.drives.len(), Habits::default);
             for (index, part) in self.manifest.parts.iter().enumerate() {
-                for (run, Run { frames, weights }) in
+                for (run, Run { frames, weights, .. }) in
                     part.runs.iter().zip(self.read_part(index, part)?)
                 {
                     let Some(geometry) = self.manifest.drives[run.drive].geometry() else {
@@ -224,7 +230,7 @@ impl Pack {
         if got != want {
             return Err(ReadPackError::Length { path, got, want });
         }
-        let (shape, row_bytes) = (self.manifest.shape(), self.manifest.metric.row_bytes());
+        let (shape, row_bytes) = (self.manifest.shape(), self.manifest.row_bytes());
         let mut hash = Sha256::new();
         let mut runs = Vec::with_capacity(part.runs.len());
         for run in &part.runs {
@@ -251,20 +257,23 @@ impl Pack {
         frames: Vec<u8>,
         rows: &[u8],
     ) -> Result<Run, ReadPackError> {
-        let (mut motion, mut weights) = (Vec::new(), Vec::new());
-        let (rows, _none) = rows.as_chunks::<{ Row::BYTES }>();
-        for (row, bytes) in rows.iter().enumerate() {
-            let Row { motion: moved, weight } = Row::from_bytes(bytes)
-                .map_err(|source| ReadPackError::Row { path: path.to_owned(), run, row, source })?;
+        let (mut motion, mut weights, mut leaders) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, bytes) in rows.chunks_exact(self.manifest.row_bytes().max(1)).enumerate() {
+            let refused = |source| ReadPackError::Row { path: path.to_owned(), run, row, source };
+            let Some((bytes, ahead)) = bytes.split_first_chunk() else { continue };
+            let Row { motion: moved, weight } = Row::from_bytes(bytes).map_err(refused)?;
             motion.push(Some(moved));
             weights.push(weight);
+            if let Some(bytes) = ahead.first_chunk() {
+                leaders.push(leader_from_bytes(bytes).map_err(refused)?);
+            }
         }
         let frames = Frames::new(self.manifest.shape(), self.manifest.rate_hz, frames, motion);
         let frames = frames.map_err(|source| {
             let path = path.to_owned();
             ReadPackError::Frames { path, run, source }
         })?;
-        Ok(Run { frames, weights })
+        Ok(Run { frames, weights, leaders })
     }
 }
 
@@ -305,13 +314,18 @@ impl PackFootage {
 
     fn acts(&self) -> Option<DriveActs<'_>> {
         let acts = self.acts.as_ref()?;
-        let runs = self.runs.iter().zip(&acts.weights);
+        let known = acts.weights.iter().zip(&acts.leaders);
+        let runs = self.runs.iter().zip(known).map(|(run, (weights, leaders))| ActedRun {
+            footage: run,
+            weights,
+            leaders,
+        });
         Some(DriveActs {
             name: self.name.clone(),
             copy_psnr_db: self.copy_psnr_db,
             geometry: acts.geometry,
             habits: &acts.habits,
-            runs: runs.map(|(run, weights)| (run as &dyn Footage, weights.as_slice())).collect(),
+            runs: runs.collect(),
         })
     }
 }

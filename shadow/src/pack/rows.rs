@@ -1,6 +1,9 @@
 //! What stands beside a frame of a pack of actions.
 
 use shoal_hal::Motion;
+use shoal_hal::backend::synthetic::Leader;
+
+use super::manifest::Metric;
 
 /// How the vehicle moved at a frame, and what the moment weighs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,6 +76,46 @@ impl Row {
     }
 }
 
+/// Bytes of who is ahead: two f32.
+const LEADER_BYTES: usize = 8;
+
+/// Bytes beside a frame.
+pub(super) const fn row_bytes(metric: Metric, leaders: bool) -> usize {
+    match metric {
+        Metric::Skill => 0,
+        Metric::Imitation if leaders => Row::BYTES + LEADER_BYTES,
+        Metric::Imitation => Row::BYTES,
+    }
+}
+
+/// Who is ahead as he stands in a part after the row, little-endian: gap (m) and speed (m/s), NaN both where nobody is.
+#[must_use]
+pub(super) fn leader_to_bytes(leader: Option<Leader>) -> [u8; LEADER_BYTES] {
+    let [gap, speed] = leader
+        .map_or([f32::NAN; 2], |leader| [leader.gap_m, leader.speed_m_s])
+        .map(f32::to_le_bytes);
+    [gap[0], gap[1], gap[2], gap[3], speed[0], speed[1], speed[2], speed[3]]
+}
+
+/// Reads him.
+///
+/// # Errors
+/// [`RejectRow`] if one of the two is infinite, or only one is a number.
+pub(super) fn leader_from_bytes(bytes: &[u8; LEADER_BYTES]) -> Result<Option<Leader>, RejectRow> {
+    let [a, b, c, d, e, f, g, h] = *bytes;
+    let (gap_m, speed_m_s) = (f32::from_le_bytes([a, b, c, d]), f32::from_le_bytes([e, f, g, h]));
+    let want = "two numbers, or two NaN";
+    if gap_m.is_nan() && speed_m_s.is_nan() {
+        return Ok(None);
+    }
+    let refused = |field, got| Err(RejectRow { field, got, want });
+    match (gap_m.is_finite(), speed_m_s.is_finite()) {
+        (true, true) => Ok(Some(Leader { gap_m, speed_m_s })),
+        (false, _) => refused("gap_m", gap_m),
+        (true, false) => refused("leader_m_s", speed_m_s),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +139,24 @@ mod tests {
             let said = read([0.0, 0.0, 0.0, 0.0, weight]).unwrap_err().to_string();
             assert_eq!(said, format!("weight is {weight}, expected 0 to 1"));
         }
+    }
+
+    #[test]
+    fn half_of_who_is_ahead_and_an_infinite_gap_are_refused_by_name() {
+        let read = |gap_m, speed_m_s| {
+            leader_from_bytes(&leader_to_bytes(Some(Leader { gap_m, speed_m_s })))
+        };
+        for (gap_m, speed_m_s, field) in [
+            (f32::INFINITY, 3.0, "gap_m"),
+            (f32::NAN, 3.0, "gap_m"),
+            (3.0, f32::NAN, "leader_m_s"),
+            (3.0, f32::INFINITY, "leader_m_s"),
+        ] {
+            assert_eq!(read(gap_m, speed_m_s).unwrap_err().field, field);
+        }
+        let leader = Some(Leader { gap_m: -0.5, speed_m_s: -20.0 });
+        assert_eq!(leader_from_bytes(&leader_to_bytes(leader)), Ok(leader));
+        assert_eq!(leader_from_bytes(&leader_to_bytes(None)), Ok(None));
     }
 
     proptest! {

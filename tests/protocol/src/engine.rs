@@ -334,8 +334,9 @@ impl Engine for Simulated {
         match job {
             Job::Measure { job, candidate, beside, on, awaited: _ } => {
                 let at = next(MEASURES_US);
-                let term = Some(self.measure(on, &candidate, beside.as_ref()));
-                let done = Done::Measured { job, term, seconds: 0.4 };
+                let term = self.measure(on, &candidate, beside.as_ref());
+                let terms = vec![(shoal_wire::v1::Metric::Skill, term)];
+                let done = Done::Measured { job, terms, seconds: 0.4 };
                 self.0.work.borrow_mut().due.push_back((at, done));
             }
             Job::Code { job, about, difference, quality } => {

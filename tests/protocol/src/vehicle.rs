@@ -246,7 +246,7 @@ impl Vehicle {
         };
         let (base_model, pack) = (fleet.model(), fleet.pack());
         let (layout, tried) = (layout(), self.engine.tried());
-        let carried = Carried { layout, base_model, pack, metric: Metric::Skill, tried };
+        let carried = Carried { layout, base_model, pack, metrics: vec![Metric::Skill], tried };
         let mut exchange = Exchange::on(run, told, carried, vault, around, Look::recorded())?;
         exchange.begin();
         self.exchange = Some(exchange);

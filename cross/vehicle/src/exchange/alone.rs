@@ -151,9 +151,9 @@ fn measured(
 ) -> Result<Option<Option<TermResult>>, ExchangeError> {
     while parked.goes_on(worker) {
         match worker.next(WAIT)? {
-            Some(Done::Measured { term, seconds, .. }) => {
+            Some(Done::Measured { terms, seconds, .. }) => {
                 entry.seconds.measuring = seconds;
-                return Ok(Some(term));
+                return Ok(Some(terms.first().map(|(_metric, term)| *term)));
             }
             Some(Done::Failed { error, .. }) => return Err(error.into()),
             Some(Done::Step { .. } | Done::Tuned { .. } | Done::Coded { .. } | Done::Tried(_))

@@ -7,18 +7,19 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use shoal_runtime::adapter::{Adapter, AdapterError};
-use shoal_shadow::clip::{Clips, Footage, Frames};
-use shoal_shadow::measure::imitation::{DriveActs, imitation, judged};
+use shoal_shadow::clip::{Clips, Frames};
+use shoal_shadow::measure::driving::{DrivingMetric, driving};
+use shoal_shadow::measure::imitation::{ActedRun, DriveActs, judged};
 use shoal_shadow::measure::{
     DriveClips, Horizon, MeasureError, Measurement, Predictor, SessionPredictor, measure,
     measure_together,
 };
 use shoal_shadow::pack::{Metric, Pack, ReadPackError};
-use shoal_swarm::swarm::{Flat, On, TermResult, ValuesHash};
+use shoal_swarm::swarm::{Flat, On, ValuesHash};
 use shoal_wire::{ModelHash, PackHash};
 use tracing::info;
 
-use super::measured::term;
+use super::measured::{Terms, asked_as, term};
 use crate::agent::{Agent, AgentError, Learning, Roads};
 
 /// Measurements that are remembered: within a window the same adapter is measured beside many others.
@@ -72,11 +73,14 @@ pub enum BenchError {
     },
 }
 
+/// One adapter by each metric of the pack.
+type Measured = Vec<(shoal_wire::v1::Metric, Measurement)>;
+
 /// A vehicle's engine with what it measures on.
 pub struct Bench {
     agent: Agent,
     pack: Pack,
-    remembered: VecDeque<((ValuesHash, On), Measurement)>,
+    remembered: VecDeque<((ValuesHash, On), Measured)>,
     /// Whether several adapters in one run are quicker than one after the other; `None`: nobody has asked yet.
     together_pays: Option<bool>,
 }
@@ -111,9 +115,9 @@ impl Bench {
         PackHash::new(self.pack.sha256())
     }
 
-    /// What the utility document calls what is measured on it.
-    pub fn metric(&self) -> shoal_wire::v1::Metric {
-        super::measured::metric(self.pack.manifest().metric)
+    /// What a utility document may ask for on it.
+    pub fn metrics(&self) -> Vec<shoal_wire::v1::Metric> {
+        super::measured::metrics(self.pack.manifest())
     }
 
     /// SHA-256 of the model file.
@@ -142,7 +146,8 @@ impl Bench {
         Ok(Adapter::from_values(Arc::clone(self.agent.layout()), values.to_vec())?)
     }
 
-    /// One term of an adapter, beside another one on the same clips; `None` where there is nothing to measure on.
+    /// An adapter by every metric of the pack, beside another one on the same clips; metrics of which there is nothing to measure on
+    /// are left out. On the vehicle's own roads by one.
     ///
     /// # Errors
     /// [`BenchError`]: it could not be measured.
@@ -151,10 +156,14 @@ impl Bench {
         candidate: &Flat,
         beside: Option<&Flat>,
         on: On,
-    ) -> Result<Option<TermResult>, BenchError> {
+    ) -> Result<Terms, BenchError> {
         let candidate = self.measured(candidate, on)?;
         let beside = beside.map(|beside| self.measured(beside, on)).transpose()?;
-        Ok(term(&candidate, beside.as_ref()))
+        let beside = |index: usize| Some(&beside.as_ref()?.get(index)?.1);
+        let terms = candidate.iter().enumerate().filter_map(|(index, (metric, candidate))| {
+            Some((*metric, term(candidate, beside(index))?))
+        });
+        Ok(terms.collect())
     }
 
     /// Measures adapters on the same, as many in one run as the vehicle's configuration allows, where that takes less time than
@@ -195,7 +204,7 @@ impl Bench {
         }
         let measured = self.on(on, |clips| measure_together(&mut predictor, clips))?;
         for ((hash, _), measured) in wanted.into_iter().zip(measured) {
-            self.remember((hash, on), measured);
+            self.remember((hash, on), vec![(shoal_wire::v1::Metric::Skill, measured)]);
         }
         Ok(())
     }
@@ -211,7 +220,7 @@ impl Bench {
         Ok(pays)
     }
 
-    fn measured(&mut self, values: &Flat, on: On) -> Result<Measurement, BenchError> {
+    fn measured(&mut self, values: &Flat, on: On) -> Result<Measured, BenchError> {
         let key = (ValuesHash::of(values), on);
         if let Some((_key, known)) = self.remembered.iter().find(|(other, _)| *other == key) {
             return Ok(known.clone());
@@ -220,28 +229,32 @@ impl Bench {
         let measured = match self.pack.manifest().metric {
             Metric::Skill => {
                 let mut predictor = self.agent.predictor(Some(&adapter), BATCH)?;
-                self.on(on, |clips| measure(&mut predictor, clips, Horizon::Next))?
+                let measured =
+                    self.on(on, |clips| measure(&mut predictor, clips, Horizon::Next))?;
+                vec![(shoal_wire::v1::Metric::Skill, measured)]
             }
-            Metric::Imitation => self.imitated(&adapter, on)?,
+            Metric::Imitation => self.driven(&adapter, on)?,
         };
         self.remember(key, measured.clone());
         Ok(measured)
     }
 
-    /// How near the policy with this adapter is to drivers.
-    fn imitated(&mut self, adapter: &Adapter, on: On) -> Result<Measurement, BenchError> {
+    /// What the policy with this adapter proposes; on the vehicle's own roads, how near it is to the driver.
+    fn driven(&mut self, adapter: &Adapter, on: On) -> Result<Measured, BenchError> {
         let mut policy = self.agent.policy(Some(adapter))?;
-        let measured = match on {
+        let (measured, metrics) = match on {
             On::Part(part) => {
                 let footages = self.pack.read_turn(usize::from(part))?;
-                imitation(&mut policy, &footages.acts())
+                let metrics = self.pack.manifest().driving();
+                (driving(&mut policy, &footages.acts(), &metrics), metrics)
             }
             On::Own => {
                 let geometry = self.agent.config().geometry;
                 let spans = self.held_back();
                 let (habits, weights) = judged(&spans, &geometry);
                 let runs = spans.iter().zip(&weights);
-                let runs = runs.map(|(span, weights)| (span as &dyn Footage, weights.as_slice()));
+                let runs =
+                    runs.map(|(span, weights)| ActedRun { footage: span, weights, leaders: &[] });
                 let own = DriveActs {
                     name: "own".into(),
                     copy_psnr_db: 0.0,
@@ -249,10 +262,12 @@ impl Bench {
                     habits: &habits,
                     runs: runs.collect(),
                 };
-                imitation(&mut policy, &[own])
+                let metrics = vec![DrivingMetric::Imitation];
+                (driving(&mut policy, &[own], &metrics), metrics)
             }
         };
-        Ok(measured.map_err(AgentError::from)?)
+        let measured = measured.map_err(AgentError::from)?;
+        Ok(metrics.into_iter().map(asked_as).zip(measured).collect())
     }
 
     /// Spans of the vehicle's own roads that nothing is tuned on.
@@ -284,7 +299,7 @@ impl Bench {
         Ok(measured.map_err(AgentError::from)?)
     }
 
-    fn remember(&mut self, key: (ValuesHash, On), measured: Measurement) {
+    fn remember(&mut self, key: (ValuesHash, On), measured: Measured) {
         if self.remembered.len() == REMEMBERED {
             self.remembered.pop_front();
         }
@@ -432,15 +447,19 @@ mod tests {
         let agent = Agent::open(config).unwrap();
         let form = agent.form();
         // The fourth road has tight curves.
-        let driven = crate::drives::attentive(4, 400, form, 1).remove(3);
-        let acted = [Acted::of_driven(&driven).unwrap()];
+        let mut driven = vec![crate::drives::attentive(4, 400, form, 1).remove(3)];
+        driven.extend(crate::drives::reckless((4, 6), 400, form, 1));
+        let acted = driven.iter().map(Acted::of_driven);
+        let mut acted: Vec<Acted> = acted.map(Option::unwrap).collect();
+        acted[1..].iter_mut().for_each(|acted| acted.imitated = false);
+        let drives: Vec<Drive> = driven.into_iter().map(|driven| driven.drive).collect();
         let options = PackOptions {
             id: "drivers".into(),
             version: 1,
             licence: "CC0-1.0".into(),
             context: form.context,
         };
-        build_imitation(&[driven.drive], &acted, &options, &directory.join("pack")).unwrap();
+        build_imitation(&drives, &acted, &options, &directory.join("pack")).unwrap();
         Bench::open(agent, &directory.join("pack"))
     }
 
@@ -448,7 +467,7 @@ mod tests {
     fn a_pack_of_imitation_is_measured_by_what_the_model_would_do() {
         let directory = tempfile::tempdir().unwrap();
         let mut bench = imitates(directory.path(), acting(directory.path())).unwrap();
-        assert_eq!(bench.metric(), shoal_wire::v1::Metric::Imitation);
+        assert!(bench.metrics().starts_with(&[shoal_wire::v1::Metric::Imitation]));
         let count = bench.agent().layout().values();
         let flat = |more: f32| -> Flat {
             (0..count).map(|i| more * ((i * 7919 % 1009) as f32 / 1009.0 - 0.5)).collect()
@@ -457,13 +476,53 @@ mod tests {
         let on = On::Part(1);
         bench.measure_ahead(&[&one, &other], on).unwrap();
         assert!(bench.remembered.is_empty(), "a policy acts by one adapter at a time");
-        let compared = bench.measure(&one, Some(&other), on).unwrap().unwrap();
-        let alone = bench.measure(&other, None, on).unwrap().unwrap();
+        let compared = bench.measure(&one, Some(&other), on).unwrap()[0].1;
+        let alone = bench.measure(&other, None, on).unwrap()[0].1;
         assert_eq!(compared.beside, alone.value);
         assert_ne!(compared.value, alone.value, "adapters that all do the same show nothing");
         assert!(compared.value_error > 0 && compared.difference_error > 0, "{compared:?}");
-        let again = bench.measure(&one, Some(&other), on).unwrap().unwrap();
-        assert_eq!(again, compared);
+        let again = bench.measure(&one, Some(&other), on).unwrap();
+        assert_eq!(again[0].1, compared);
+    }
+
+    /// Half a second behind someone, and closing: who is tuned to go on as fast as it can is gated, who brakes passes.
+    #[test]
+    fn an_adapter_that_closes_up_on_who_is_ahead_is_below_the_gate() {
+        use shoal_wire::v1::{Knot, Metric, Term, UtilityDocument, UtilityDocumentFields};
+        let directory = tempfile::tempdir().unwrap();
+        let mut bench = imitates(directory.path(), acting(directory.path())).unwrap();
+        let (layout, grid) = (Arc::clone(bench.agent().layout()), ActionGrid::v1());
+        // The logits of this acceleration grow with how bright the picture is.
+        let proposes = |acceleration_m_s2: f64| -> Flat {
+            let mut values = vec![0.0; layout.values()];
+            let site = layout.sites.iter().find(|site| site.b.dims.contains(&grid::BINS)).unwrap();
+            values[site.a.range.start..][..96].fill(1.0);
+            let row = grid.acceleration_bin(acceleration_m_s2);
+            for (place, value) in values[site.b.range.clone()].chunks_exact_mut(2).enumerate() {
+                value[0] = if place % ACCELERATION_BINS == row { 1.0 } else { 0.0 };
+            }
+            values.into()
+        };
+        let terms = [(Metric::Imitation, 1.0, None), (Metric::Distance, 0.0, Some(5_000))];
+        let term = |(metric, weight, gate)| Term {
+            name: format!("{metric:?}").as_str().try_into().unwrap(),
+            pack: bench.pack(),
+            metric,
+            knots: [Knot { window: 0, weight }].into_iter().collect(),
+            gate,
+        };
+        let terms = terms.into_iter().map(term).collect();
+        let document = UtilityDocument::new(UtilityDocumentFields { version: 1, terms }).unwrap();
+        let weighing = shoal_swarm::utility::Utility::new(&document).at(1).unwrap();
+        let mut passes = |acceleration_m_s2| {
+            let measured = bench.measure(&proposes(acceleration_m_s2), None, On::Part(0)).unwrap();
+            let asked = [Metric::Imitation, Metric::Distance];
+            let terms = super::super::measured::in_order(&measured, &asked).unwrap();
+            let values: Vec<i16> = terms.iter().map(|term| term.value).collect();
+            (weighing.passes(&values), values)
+        };
+        let (brakes, closes) = (passes(-4.0), passes(2.5));
+        assert!(brakes.0 && !closes.0, "{brakes:?} {closes:?}");
     }
 
     #[test]
@@ -484,14 +543,14 @@ mod tests {
         };
         let adapters = [flat(0.05), flat(0.02), flat(-0.04), flat(0.03)];
         let on = On::Part(1);
-        let alone = adapters.each_ref().map(|one| bench.measure(one, None, on).unwrap().unwrap());
+        let alone = adapters.each_ref().map(|one| bench.measure(one, None, on).unwrap()[0].1);
         bench.remembered.clear();
         bench.together_pays = Some(true);
         let all: Vec<&Flat> = adapters.iter().chain(&adapters).collect();
         bench.measure_ahead(&all, on).unwrap();
         assert_eq!(bench.remembered.len(), 3, "as many as are allowed, each once");
         for (one, alone) in adapters.iter().zip(alone) {
-            let together = bench.measure(one, None, on).unwrap().unwrap();
+            let together = bench.measure(one, None, on).unwrap()[0].1;
             assert!(together.value.abs_diff(alone.value) <= 1, "{together:?} and {alone:?}");
             assert!(together.value_error.abs_diff(alone.value_error) <= 1);
         }

@@ -3,7 +3,7 @@
 use shoal_link::{Event, RejectFetched};
 use shoal_swarm::inbox::{Record, read};
 use shoal_swarm::records::{RejectRecord, Signed};
-use shoal_swarm::swarm::{Flat, Input, Reject, TermResult, ValuesHash};
+use shoal_swarm::swarm::{Flat, Input, Reject, ValuesHash};
 use shoal_window::RejectTransfer;
 use shoal_wire::v1::RefusalCode;
 use shoal_wire::{Leaf, Topic};
@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::documents::News;
 use super::line::For;
+use super::measured::{Terms, in_order};
 use super::particles::Got;
 use super::run::{Exchange, ExchangeError};
 use super::worker::Done;
@@ -237,7 +238,10 @@ impl Exchange {
             News::Utility => {
                 let Some(utility) = self.documents.utility().cloned() else { return Ok(()) };
                 match self.hand_in(Input::Utility(&utility)) {
-                    Some(Ok(_)) => self.terms = utility.fields().terms.len(),
+                    Some(Ok(_)) => {
+                        let terms = utility.fields().terms.iter();
+                        self.terms = terms.map(|term| term.metric).collect();
+                    }
                     Some(Err(error)) => warn!(%error, "the utility document is refused"),
                     None => {}
                 }
@@ -310,11 +314,11 @@ impl Exchange {
                 }
                 self.tuned(from, window, &values)?;
             }
-            Done::Measured { job, term, seconds } => {
+            Done::Measured { job, terms, seconds } => {
                 self.run.metrics.seconds.measuring.inc_by(seconds);
                 self.run.metrics.measurements.inc();
                 self.spent(|entry| entry.seconds.measuring += seconds);
-                self.measured(job, term);
+                self.measured(job, &terms);
             }
             Done::Coded { job, coded, seconds } => {
                 self.run.metrics.seconds.coding.inc_by(seconds);
@@ -332,14 +336,20 @@ impl Exchange {
         Ok(())
     }
 
-    fn measured(&mut self, job: u64, term: Option<TermResult>) {
+    fn measured(&mut self, job: u64, measured: &Terms) {
         let asked = self.tonight.measuring.remove(&job);
-        let (Some(term), Some((candidate, beside, part))) = (term, asked) else {
+        let Some((candidate, beside, part)) = asked else {
             return self.tell_swarm(Input::Unmeasured { job });
         };
         // Every term of the document is measured on this pack; the vehicle's own frames are one.
-        let count = if part.is_some() { self.terms } else { 1 };
-        let terms = vec![term; count];
+        let terms = match part {
+            Some(_) => in_order(measured, &self.terms),
+            None => Some(measured.iter().take(1).map(|(_metric, term)| *term).collect()),
+        };
+        let Some((terms, term)) = terms.and_then(|terms| Some((terms.clone(), *terms.first()?)))
+        else {
+            return self.tell_swarm(Input::Unmeasured { job });
+        };
         self.tell_swarm(Input::Measured { job, terms: &terms });
         if let Some(part) = part {
             self.tonight.values.insert(candidate, (part, term.value));

@@ -1,7 +1,8 @@
 //! What a measurement on a pack says on the wire: one term of a candidate, beside what it is compared with.
 
 use shoal_shadow::measure::Measurement;
-use shoal_shadow::pack;
+use shoal_shadow::measure::driving::DrivingMetric;
+use shoal_shadow::pack::{self, Manifest};
 use shoal_shadow::stats::BOOTSTRAP_DRAWS;
 use shoal_swarm::swarm::TermResult;
 use shoal_swarm::utility::{Utility, to_standard_error, to_value};
@@ -10,15 +11,29 @@ use shoal_wire::v1::Metric;
 
 use super::run::ExchangeError;
 
+/// What was measured of a candidate on a part of a pack, by metric, or one term on the vehicle's own roads.
+pub type Terms = Vec<(Metric, TermResult)>;
+
 /// Every vehicle draws alike: two that measure the same say the same.
 const SEED: u64 = 0;
 
-/// What a utility document calls the metric of a pack.
+/// What a utility document may ask for on a pack.
 #[must_use]
-pub const fn metric(of: pack::Metric) -> Metric {
+pub fn metrics(of: &Manifest) -> Vec<Metric> {
+    match of.metric {
+        pack::Metric::Skill => vec![Metric::Skill],
+        pack::Metric::Imitation => of.driving().into_iter().map(asked_as).collect(),
+    }
+}
+
+/// What a utility document calls what is measured of a policy.
+#[must_use]
+pub const fn asked_as(of: DrivingMetric) -> Metric {
     match of {
-        pack::Metric::Skill => Metric::Skill,
-        pack::Metric::Imitation => Metric::Imitation,
+        DrivingMetric::Imitation => Metric::Imitation,
+        DrivingMetric::Comfort => Metric::Comfort,
+        DrivingMetric::Distance => Metric::Distance,
+        DrivingMetric::Progress => Metric::Progress,
     }
 }
 
@@ -26,21 +41,43 @@ pub const fn metric(of: pack::Metric) -> Metric {
 pub(super) const fn name(metric: Metric) -> &'static str {
     match metric {
         Metric::Skill => pack::Metric::Skill.name(),
-        Metric::Imitation => pack::Metric::Imitation.name(),
+        Metric::Imitation => DrivingMetric::Imitation.name(),
+        Metric::Comfort => DrivingMetric::Comfort.name(),
+        Metric::Distance => DrivingMetric::Distance.name(),
+        Metric::Progress => DrivingMetric::Progress.name(),
     }
 }
 
+/// What people call several.
+pub(super) fn names(metrics: &[Metric]) -> String {
+    metrics.iter().map(|metric| name(*metric)).collect::<Vec<_>>().join(", ")
+}
+
 /// Whether a vehicle with this pack, on which this is measured, can measure every term.
-pub(super) fn fits(utility: &Utility, own: PackHash, metric: Metric) -> Result<(), ExchangeError> {
+pub(super) fn fits(
+    utility: &Utility,
+    own: PackHash,
+    metrics: &[Metric],
+) -> Result<(), ExchangeError> {
     for (pack, asked) in utility.terms() {
         if pack != own {
             return Err(ExchangeError::OtherPack { fleet: pack, own });
         }
-        if asked != metric {
-            return Err(ExchangeError::OtherMetric { pack, fleet: asked, own: metric });
+        if !metrics.contains(&asked) {
+            let own = metrics.to_vec();
+            return Err(ExchangeError::OtherMetric { pack, fleet: asked, own });
         }
     }
     Ok(())
+}
+
+/// What was measured of a candidate, by metric: in the order of the document's terms. `None`: not all of it was.
+pub(super) fn in_order(terms: &Terms, asked: &[Metric]) -> Option<Vec<TermResult>> {
+    let of = |metric: &Metric| {
+        let found = terms.iter().find(|(other, _term)| other == metric);
+        found.map(|(_metric, term)| *term)
+    };
+    asked.iter().map(of).collect()
 }
 
 /// One term of a candidate beside a reference, measured on the same clips; without a reference only what the candidate
@@ -122,17 +159,21 @@ mod tests {
             let fields = UtilityDocumentFields { version: 1, terms };
             Utility::new(&UtilityDocument::new(fields).unwrap())
         };
-        let refused = |terms: &[(PackHash, Metric)], metric| {
-            let refused = fits(&utility(terms), own, metric);
+        let refused = |terms: &[(PackHash, Metric)], metrics: &[Metric]| {
+            let refused = fits(&utility(terms), own, metrics);
             refused.map_err(|why| why.to_string())
         };
         let both = [(own, Metric::Skill), (own, Metric::Imitation)];
         for metric in [Metric::Skill, Metric::Imitation] {
-            assert_eq!(refused(&[(own, metric)], metric), Ok(()));
-            let said = refused(&both, metric).unwrap_err();
+            assert_eq!(refused(&[(own, metric)], &[metric]), Ok(()));
+            let said = refused(&both, &[metric]).unwrap_err();
             assert!(said.contains("skill") && said.contains("imitation"), "{said}");
         }
-        let said = refused(&[(other, Metric::Skill)], Metric::Skill).unwrap_err();
+        let driving = [Metric::Imitation, Metric::Comfort];
+        assert_eq!(refused(&driving.map(|metric| (own, metric)), &driving), Ok(()));
+        let said = refused(&[(own, Metric::Distance)], &driving).unwrap_err();
+        assert!(said.contains("distance") && said.contains("imitation, comfort"), "{said}");
+        let said = refused(&[(other, Metric::Skill)], &[Metric::Skill]).unwrap_err();
         assert!(said.contains("stage the fleet's pack"), "{said}");
     }
 

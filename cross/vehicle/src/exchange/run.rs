@@ -92,11 +92,11 @@ pub enum ExchangeError {
     OtherPack { fleet: PackHash, own: PackHash },
     /// The utility document measures something else on the pack than its manifest says.
     #[error(
-        "the fleet's utility asks for {} on pack {pack}, which is one of {}: sign a utility document of the pack's metric",
+        "the fleet's utility asks for {} on pack {pack}, which tells {}: sign a utility document of what the pack tells",
         super::measured::name(*fleet),
-        super::measured::name(*own)
+        super::measured::names(own)
     )]
-    OtherMetric { pack: PackHash, fleet: Metric, own: Metric },
+    OtherMetric { pack: PackHash, fleet: Metric, own: Vec<Metric> },
 }
 
 /// How a run is to go.
@@ -127,8 +127,8 @@ pub struct Carried {
     pub base_model: ModelHash,
     /// The evaluation pack.
     pub pack: PackHash,
-    /// What is measured on it.
-    pub metric: Metric,
+    /// What can be measured on it.
+    pub metrics: Vec<Metric>,
     /// How the vehicle stands to the last campaign that it had a part in.
     pub tried: Option<Tried>,
 }
@@ -192,7 +192,7 @@ pub struct Exchange {
     pub(super) layout: Arc<Layout>,
     pub(super) base_model: ModelHash,
     pub(super) pack: PackHash,
-    pub(super) metric: Metric,
+    pub(super) measures: Vec<Metric>,
     pub(super) vault: Vault,
     pub(super) documents: Documents,
     pub(super) window: Window,
@@ -218,7 +218,7 @@ pub struct Exchange {
     pub(super) look: Look,
     pub(super) tonight: Tonight,
     /// Terms of the utility document.
-    pub(super) terms: usize,
+    pub(super) terms: Vec<Metric>,
     /// UTC of the program's start, as it was believed last; `None`: UTC was not known.
     zero_seconds: Option<u64>,
 }
@@ -259,8 +259,8 @@ impl Exchange {
     ) -> Result<Self, ExchangeError> {
         let layout = Arc::clone(bench.agent().layout());
         let tried = bench.agent().tried().map_err(BenchError::from)?;
-        let (pack, metric) = (bench.pack(), bench.metric());
-        let carried = Carried { layout, base_model: bench.base_model()?, pack, metric, tried };
+        let (pack, metrics) = (bench.pack(), bench.metrics());
+        let carried = Carried { layout, base_model: bench.base_model()?, pack, metrics, tried };
         let (folder, vault) = run.open_vault()?;
         let around = Around::computer(bench, &folder, vault.utc_at_least()?)?;
         Exchange::on(run, fleet, carried, vault, around, look)
@@ -281,7 +281,7 @@ impl Exchange {
         let key = super::identity::open(&fleet, &vault)?;
         let (me, trust) = (key.public().id(), super::keep::trust(&mut fleet, &vault)?);
         let board = Board::of(&fleet, me);
-        let Carried { layout, base_model, pack, metric, tried } = carried;
+        let Carried { layout, base_model, pack, metrics: measures, tried } = carried;
         let Around { clock, dial, engine, noise } = around;
         let documents = Documents::new(&fleet, trust);
         let policy = Policy {
@@ -307,7 +307,7 @@ impl Exchange {
             layout,
             base_model,
             pack,
-            metric,
+            measures,
             vault,
             documents,
             window: Window::new(me, policy, shoal_window::Saved::default()),
@@ -328,7 +328,7 @@ impl Exchange {
             tuning: None,
             promotion: Promotion::new(tried),
             look,
-            terms: 0,
+            terms: Vec::new(),
             zero_seconds: None,
             tonight: Tonight::default(),
         };
@@ -532,8 +532,8 @@ impl Exchange {
             return Err(ExchangeError::OtherLayout { fleet: fields.layout, own });
         }
         let utility = Utility::new(utility);
-        super::measured::fits(&utility, self.pack, self.metric)?;
-        self.terms = utility.terms().len();
+        super::measured::fits(&utility, self.pack, &self.measures)?;
+        self.terms = utility.terms().map(|(_pack, metric)| metric).collect();
         let start = Adapter::start(Arc::clone(&self.layout), fields.start_seed);
         let start: Flat = start.values().into();
         let saved = match Saved::decode(self.vault.get(STATE_KEY)?.as_deref()) {

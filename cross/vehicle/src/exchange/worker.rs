@@ -10,12 +10,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use shoal_hal::backend::files::write_whole;
-use shoal_swarm::swarm::{Flat, On, TermResult, ValuesHash};
+use shoal_swarm::swarm::{Flat, On, ValuesHash};
 use shoal_wire::coding::Quality;
 use tracing::debug;
 
 use super::around::Engine;
 use super::bench::{Bench, BenchError};
+use super::measured::Terms;
 use super::weights::{About, CodeError, Coded, code};
 use crate::agent::{AgentError, Ask, Learning, Tried};
 
@@ -100,8 +101,8 @@ pub enum Done {
     Measured {
         /// Of the job.
         job: u64,
-        /// The term; `None` where there is nothing to measure on.
-        term: Option<TermResult>,
+        /// What was measured; nothing where there is nothing to measure on.
+        terms: Terms,
         /// How long it took.
         seconds: f64,
     },
@@ -266,7 +267,7 @@ impl Work {
                 self.measure_ahead((&candidate, beside.as_ref()), on, awaited);
                 let measured = self.bench.measure(&candidate, beside.as_ref(), on);
                 self.say(match measured {
-                    Ok(term) => Done::Measured { job, term, seconds: seconds() },
+                    Ok(terms) => Done::Measured { job, terms, seconds: seconds() },
                     Err(error) => Done::Failed { job: Some(job), error },
                 })?;
             }

@@ -9,7 +9,8 @@ use shoal_runtime::onnx::Model;
 use shoal_shadow::digits::hex;
 use shoal_shadow::fit::load_policy;
 use shoal_shadow::grid;
-use shoal_shadow::measure::imitation::imitation;
+use shoal_shadow::measure::Measurement;
+use shoal_shadow::measure::driving::{DrivingMetric, driving};
 use shoal_shadow::measure::term_value;
 use shoal_shadow::pack::{Metric, Pack};
 use shoal_shadow::package::Package;
@@ -37,6 +38,29 @@ pub(super) struct Report {
     /// In units of 1e-4, clamped.
     term_value: Option<i16>,
     drives: Vec<Drive>,
+    /// All that the pack tells of a policy.
+    terms: Vec<Term>,
+}
+
+/// A value that a utility document can ask for.
+#[derive(Serialize)]
+struct Term {
+    metric: &'static str,
+    value: Option<f64>,
+    standard_error: Option<f64>,
+    term_value: Option<i16>,
+}
+
+impl Term {
+    fn of(metric: DrivingMetric, measured: &Measurement) -> Self {
+        let interval = measured.interval(BOOTSTRAP_DRAWS, SEED);
+        Term {
+            metric: metric.name(),
+            value: measured.skill(),
+            standard_error: interval.map(|interval| interval.standard_error),
+            term_value: measured.term_value(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -70,7 +94,11 @@ pub(super) fn eval(
     let description = package.description();
     let mut policy = load_policy(&model, description, engine, threads, adapter.as_ref())?;
     let footages = pack.read(&pack.parts())?;
-    let measured = imitation(&mut policy, &footages.acts())?;
+    let metrics = manifest.driving();
+    let all = driving(&mut policy, &footages.acts(), &metrics)?;
+    let terms = metrics.iter().zip(&all).map(|(metric, of)| Term::of(*metric, of)).collect();
+    // Imitation is the first.
+    let measured = all.into_iter().next().ok_or("the pack tells nothing")?;
     let interval = measured.interval(BOOTSTRAP_DRAWS, SEED);
     let drives = measured.drives.iter().map(|drive| Drive {
         drive: drive.name.clone(),
@@ -89,6 +117,7 @@ pub(super) fn eval(
         standard_error: interval.map(|interval| interval.standard_error),
         term_value: measured.skill().map(term_value),
         drives: drives.collect(),
+        terms,
     })
 }
 
@@ -112,5 +141,8 @@ pub(super) fn table(report: &Report) -> Outcome {
         figure(report.term_value.map(|value| f64::from(value) * 1e-4)),
         figure(report.standard_error)
     );
+    for term in report.terms.iter().skip(1) {
+        println!("{}: {} ± {}", term.metric, figure(term.value), figure(term.standard_error));
+    }
     Ok(())
 }

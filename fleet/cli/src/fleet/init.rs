@@ -11,11 +11,13 @@ use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::fit::graft_package;
 use shoal_shadow::form::Form;
+use shoal_shadow::measure::driving::DrivingMetric;
 use shoal_shadow::pack::{self, Pack};
 use shoal_shadow::package::Package;
+use shoal_swarm::utility::to_value;
 use shoal_trust::Target;
 use shoal_vehicle::config::{Config, DrivesConfig, FleetConfig, ModelConfig};
-use shoal_vehicle::exchange::measured::metric;
+use shoal_vehicle::exchange::measured::{asked_as, metrics};
 use shoal_wire::v1::{
     ConsensusRule, Document, DocumentFields, Knot, PaperRule, Rule, SwarmDocument,
     SwarmDocumentFields, Term, UtilityDocument, UtilityDocumentFields, Vehicle, WindowPlan,
@@ -66,6 +68,9 @@ pub(crate) struct Init {
     /// A vehicle.toml whose tables engine, geometry, drives, replay, night, camera, can and conditions every vehicle gets
     #[arg(long, value_name = "FILE")]
     vehicle: Option<PathBuf>,
+    /// A particle below this value is never best: a metric that the pack tells beside its first, and −1 to 1; several times for several
+    #[arg(long, value_name = "METRIC=VALUE", value_parser = gate)]
+    gate: Vec<(DrivingMetric, f64)>,
     #[command(flatten)]
     calendar: Calendar,
     /// Make keys and draws from this number, so that the same fleet can be made again (for trials: whoever
@@ -145,7 +150,7 @@ impl Init {
         let mut desk = Desk::new(&documents, &authority, 0, not_after_seconds);
         desk.sign("plan", &plan)?;
         desk.sign_roster(1, &vehicles)?;
-        desk.sign("utility", &utility(&pack)?)?;
+        desk.sign("utility", &utility(&pack, &self.gate)?)?;
         desk.sign("swarm", &swarm)?;
         desk.sign("pack", &manifest(&pack)?)?;
         // From the first window on, as the documents: a fleet that is made again is the same.
@@ -253,17 +258,52 @@ impl Init {
     }
 }
 
-/// One term, by the pack's metric, from the first window on.
-fn utility(pack: &Pack) -> Result<UtilityDocument, Failure> {
-    let name = pack.manifest().id.as_str();
-    let term = Term {
-        name: name.try_into().map_err(|_error| format!("the pack's name `{name}` is too long"))?,
-        pack: PackHash::new(pack.sha256()),
-        metric: metric(pack.manifest().metric),
-        knots: [Knot { window: 0, weight: 1.0 }].into_iter().collect(),
-        gate: None,
+/// A gate as it is asked for.
+fn gate(text: &str) -> Result<(DrivingMetric, f64), String> {
+    let known = || DrivingMetric::ALL.map(DrivingMetric::name).join(", ");
+    let (name, value) = text.split_once('=').ok_or("expected METRIC=VALUE")?;
+    let of = DrivingMetric::ALL.into_iter().find(|metric| metric.name() == name);
+    let metric = of.ok_or_else(|| format!("no metric `{name}`: {}", known()))?;
+    let value: f64 = value.parse().map_err(|_error| format!("`{value}` is no number"))?;
+    if !(-1.0..=1.0).contains(&value) {
+        return Err(format!("{value} is not within -1 and 1"));
+    }
+    Ok((metric, value))
+}
+
+/// One term, by the pack's metric, from the first window on; and without weight what is a gate alone.
+fn utility(pack: &Pack, gates: &[(DrivingMetric, f64)]) -> Result<UtilityDocument, Failure> {
+    let id = pack.manifest().id.as_str();
+    let told = metrics(pack.manifest());
+    let first = *told.first().ok_or("the pack tells nothing")?;
+    let hash = PackHash::new(pack.sha256());
+    let gate_of = |metric| {
+        let found = gates.iter().find(|(of, _value)| asked_as(*of) == metric);
+        found.map(|(_of, value)| to_value(*value))
     };
-    let terms = [term].into_iter().collect();
+    let term = |name: &str, metric, weight| {
+        Ok::<_, Failure>(Term {
+            name: name.try_into().map_err(|_error| format!("the name `{name}` is too long"))?,
+            pack: hash,
+            metric,
+            knots: [Knot { window: 0, weight }].into_iter().collect(),
+            gate: gate_of(metric),
+        })
+    };
+    let mut terms = vec![term(id, first, 1.0)?];
+    for (of, _value) in gates {
+        let metric = asked_as(*of);
+        if !told.contains(&metric) {
+            let name = of.name();
+            return Err(
+                format!("--gate {name}: the pack {id} does not tell it: shoal pack check").into()
+            );
+        }
+        if terms.iter().all(|other| other.metric != metric) {
+            terms.push(term(of.name(), metric, 0.0)?);
+        }
+    }
+    let terms = terms.into_iter().collect();
     Ok(UtilityDocument::new(UtilityDocumentFields { version: 1, terms })?)
 }
 
@@ -289,4 +329,38 @@ pub(super) fn path(path: &Path) -> Result<&str, Failure> {
 
 pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_hal::FrameShape;
+    use shoal_shadow::form::MotionInput;
+    use shoal_shadow::pack::{Acted, PackOptions, build_imitation};
+    use shoal_swarm::utility::Utility;
+    use shoal_vehicle::drives::attentive;
+    use shoal_wire::v1::Metric;
+
+    use super::*;
+
+    #[test]
+    fn a_gate_is_a_term_without_weight_on_the_pack_that_all_have() {
+        let shape = FrameShape { width: 8, height: 4 };
+        let form = Form { shape, frames: 1, context: 1, rate_hz: 10.0, motion: MotionInput::NONE };
+        let driven = attentive(1, 200, &form, 0).remove(0);
+        let acted = [Acted::of_driven(&driven).unwrap()];
+        let folder = tempfile::tempdir().unwrap();
+        let (id, licence) = ("drivers".into(), "CC0-1.0".into());
+        let options = PackOptions { id, version: 1, licence, context: 1 };
+        build_imitation(&[driven.drive], &acted, &options, folder.path()).unwrap();
+        let pack = Pack::open(folder.path()).unwrap();
+        let gates = [gate("distance=0.9").unwrap(), gate("imitation=-0.5").unwrap()];
+        let document = utility(&pack, &gates).unwrap();
+        let terms = &document.fields().terms;
+        let gated: Vec<_> = terms.iter().map(|term| (term.metric, term.gate)).collect();
+        let asked = [(Metric::Imitation, Some(-5_000)), (Metric::Distance, Some(9_000))];
+        assert_eq!(gated, asked);
+        let weighing = Utility::new(&document).at(1).unwrap();
+        assert_eq!(weighing.shares(), [1.0, 0.0]);
+        assert!(weighing.passes(&[0, 9_500]) && !weighing.passes(&[10_000, 8_900]));
+    }
 }

@@ -115,14 +115,26 @@ fn a_policy_is_tuned_on_what_a_driver_did() {
 fn a_pack_of_attentive_drivers_is_built_checked_and_measured_on() {
     let folder = tempfile::tempdir().unwrap();
     let (policy, pack) = (package(folder.path()), folder.path().join("pack"));
-    let build = ["pack", "build", "--attentive", "2", "--metric", "imitation", "--package"];
+    let build = [
+        "pack",
+        "build",
+        "--attentive",
+        "2",
+        "--reckless",
+        "2",
+        "--metric",
+        "imitation",
+        "--package",
+    ];
     let output = shoal(&[&build[..], &[text(&policy), "-o", text(&pack)]].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let output = shoal(&["pack", "check", text(&pack)]);
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("2 drives in 4 parts, every hash holds"), "{said}");
+    assert!(said.contains("4 drives in 4 parts, every hash holds"), "{said}");
     assert!(said.contains("metric imitation") && said.contains("action_grid/v1"), "{said}");
     assert!(said.contains("/attentive/") && said.contains("mean weight"), "{said}");
+    assert!(said.contains("frames of mean weight 0.000"), "nobody imitates the reckless: {said}");
+    assert!(said.contains("tells imitation, comfort, distance, progress"), "{said}");
 
     let eval = ["eval", text(&policy), "--engine", engine(), "--pack", text(&pack)];
     let output = shoal(&[&eval[..], &["--json"]].concat());
@@ -133,6 +145,17 @@ fn a_pack_of_attentive_drivers_is_built_checked_and_measured_on() {
     assert!(value < 1.0 && report["drives"][0]["moments"].as_u64().unwrap() > 100, "{report}");
     let term = (value.clamp(-1.0, 1.0) * 1e4).round();
     assert_eq!(report["term_value"].as_f64(), Some(term));
+    let terms: Vec<&str> =
+        report["terms"].as_array().unwrap().iter().filter_map(|of| of["metric"].as_str()).collect();
+    assert_eq!(terms, ["imitation", "comfort", "distance", "progress"]);
+
+    // A gate is of what a pack tells, and a value that a term can have.
+    for (gate, why) in [("skill=0.1", "no metric"), ("comfort=2", "within"), ("comfort", "VALUE")] {
+        let asked = ["fleet", "init", "never", "--vehicles", "1", "--pack", text(&pack), "--gate"];
+        let said = shoal(&[&asked[..], &[gate]].concat());
+        assert!(!said.status.success());
+        assert!(String::from_utf8_lossy(&said.stderr).contains(why), "{said:?}");
+    }
 
     // The same roads as a pack of skill are no pack to be imitated on.
     let tubs = tub(folder.path());

@@ -31,6 +31,14 @@ pub enum Metric {
     /// 1 − distance to what drivers did ÷ that of 'as often as before', weighted by hindsight. The pack's manifest names the
     /// action grid on which both are told: who names the pack commits to it.
     Imitation,
+    /// 1 − 2 · mean square of the discomfort of what a policy proposes, beside the bounds of comfort; on packs of imitation, as
+    /// those below.
+    Comfort,
+    /// 1 − danger that proposals, followed for three seconds, lead to behind who was ahead ÷ that of who always accelerates. The
+    /// pack's manifest says that its moments tell of these.
+    Distance,
+    /// 1 − what proposals, followed as long, fall short of the farthest that comfort allows ÷ what the driver fell short.
+    Progress,
 }
 
 /// The weight of a term from one window on: between two knots it is on the line through them, before the

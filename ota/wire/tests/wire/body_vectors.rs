@@ -89,6 +89,11 @@ fn cases() -> Value {
             &samples::utility_of_both(),
             samples::utility_of_both().fields(),
         ),
+        accepted(
+            "utility of driving",
+            &samples::utility_of_driving(),
+            samples::utility_of_driving().fields(),
+        ),
         swarm("paper", Rule::Paper(samples::paper())),
         swarm("consensus", Rule::Consensus(samples::consensus())),
         swarm("coefficients", Rule::Coefficients),

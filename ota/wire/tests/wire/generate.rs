@@ -156,7 +156,9 @@ prop_compose! {
 prop_compose! {
     fn terms()(
         name in text::<26>(), pack: [u8; 32], gate in prop::option::of(value()),
-        metric in prop::sample::select(vec![Metric::Skill, Metric::Imitation]),
+        metric in prop::sample::select(vec![
+            Metric::Skill, Metric::Imitation, Metric::Comfort, Metric::Distance, Metric::Progress,
+        ]),
         knots in prop::collection::btree_map(any::<u32>(), factor(), 1..=KNOTS_MAX),
     ) -> Term {
         let knots = knots.into_iter().map(|(window, weight)| Knot { window, weight }).collect();

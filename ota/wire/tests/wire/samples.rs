@@ -167,6 +167,25 @@ pub(crate) fn utility_of_both() -> UtilityDocument {
     UtilityDocument::new(fields).unwrap()
 }
 
+/// Terms of driving: imitation counts, two are gates without weight, progress counts less.
+pub(crate) fn utility_of_driving() -> UtilityDocument {
+    let term = |name: &str, metric, weight, gate| Term {
+        name: name.try_into().unwrap(),
+        pack: PackHash::new([0x66; 32]),
+        metric,
+        knots: [Knot { window: 0, weight }].into_iter().collect(),
+        gate,
+    };
+    let terms = [
+        term("imitation", Metric::Imitation, 1.0, None),
+        term("comfort", Metric::Comfort, 0.0, Some(2_000)),
+        term("distance", Metric::Distance, 0.0, Some(8_500)),
+        term("progress", Metric::Progress, 0.25, None),
+    ];
+    let terms = terms.into_iter().collect();
+    UtilityDocument::new(UtilityDocumentFields { version: 8, terms }).unwrap()
+}
+
 pub(crate) fn swarm_fields(rule: Rule) -> SwarmDocumentFields {
     SwarmDocumentFields {
         version: 2,

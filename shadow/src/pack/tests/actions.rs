@@ -7,6 +7,8 @@ use shoal_hal::backend::synthetic::{Region, Road, Start, Style};
 use super::*;
 use crate::grid::{self, Geometry};
 use crate::hindsight::WEIGHT_MIN;
+use crate::measure::driving::DrivingMetric;
+use crate::measure::imitation::ActedRun;
 
 /// Half a second to the left, half a second to the right, at 10 m/s; in frame `brakes` the driver brakes as hard as can be.
 fn driven(name: &str, frames: usize, brakes: Option<usize>) -> Drive {
@@ -42,7 +44,8 @@ fn a_pack_of_imitation_gives_back_motion_geometry_and_what_each_moment_weighs() 
     let footages = pack.read(&[0, 1]).unwrap();
     let acts = footages.acts();
     assert_eq!((acts.len(), acts[0].geometry.steering_ratio()), (1, 16.0));
-    for (piece, (footage, weights)) in acts[0].runs.iter().enumerate() {
+    for (piece, ActedRun { footage, weights, leaders }) in acts[0].runs.iter().enumerate() {
+        assert!(leaders.is_empty(), "the drive knows nobody ahead");
         assert_eq!((footage.len(), weights.len()), (7, 7));
         for at in 0..7 {
             let whole = 56 + 7 * piece + at;
@@ -148,10 +151,16 @@ fn attentive_drivers_of_generated_roads_weigh_more_than_reckless_ones() {
         let was = f64::from(driven.truth[300].curvature_1_m);
         assert!((told - was).abs() < 1e-4, "its geometry: {told} from the wheel, {was} was driven");
         let directory = tempfile::tempdir().unwrap();
-        build_imitation(&[driven.drive], &[acted], &options(), directory.path()).unwrap();
+        let manifest =
+            build_imitation(&[driven.drive], &[acted], &options(), directory.path()).unwrap();
         let footages = Pack::open(directory.path()).unwrap().read(&[0, 1, 2, 3]).unwrap();
         let acts = footages.acts();
-        let weights = || acts[0].runs.iter().flat_map(|(_, weights)| weights.iter());
+        assert_eq!(manifest.driving(), DrivingMetric::ALL);
+        for (piece, run) in manifest.parts.iter().flat_map(|part| &part.runs).enumerate() {
+            let truth = driven.truth[run.first..].iter().map(|truth| truth.leader);
+            assert!(acts[0].runs[piece].leaders.iter().copied().eq(truth.take(run.frames)));
+        }
+        let weights = || acts[0].runs.iter().flat_map(|run| run.weights.iter());
         weights().map(|weight| f64::from(*weight)).sum::<f64>() / weights().count() as f64
     };
     let (attentive, reckless) = (mean(Style::Attentive), mean(Style::Reckless));
