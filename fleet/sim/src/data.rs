@@ -7,6 +7,7 @@ use std::path::Path;
 use shoal_wire::v1::UtilityDocument;
 
 use crate::config::SimConfig;
+use crate::drivers::{Drivers, DriversError};
 use crate::lab::Task;
 use crate::logs::{Logs, LogsError};
 use crate::record::RoadKind;
@@ -23,7 +24,11 @@ pub enum DataError {
     #[error(transparent)]
     Logs(#[from] LogsError),
     #[error(transparent)]
+    Drivers(#[from] DriversError),
+    #[error(transparent)]
     Utility(#[from] UtilityError),
+    #[error("a policy learns from [drivers]")]
+    NoDrivers,
     #[error(
         "model.package describes a model of frames: it drives [roads], it has no use for [logs]"
     )]
@@ -40,6 +45,8 @@ pub enum Data {
     Roads(Roads),
     /// Of a model of tokens.
     Logs(Logs),
+    /// Of a policy.
+    Drivers(Drivers),
     /// Of clients without a model.
     Trivial(Clients),
 }
@@ -50,7 +57,12 @@ impl Data {
     /// # Errors
     /// [`DataError`].
     pub fn open(config: &SimConfig, task: &Task, folder: &Path) -> Result<Self, DataError> {
+        if let Task::Actions(form) = task {
+            let does = config.drivers.as_ref().ok_or(DataError::NoDrivers)?;
+            return Ok(Data::Drivers(Drivers::open(config, does, form, folder)?));
+        }
         match (task, &config.logs) {
+            (Task::Actions(_), _) => Err(DataError::NoDrivers),
             (Task::Frames { form, .. }, None) => {
                 Ok(Data::Roads(Roads::open(config, form, folder)?))
             }
@@ -67,6 +79,7 @@ impl Data {
         match self {
             Data::Roads(roads) => roads.kinds(),
             Data::Logs(logs) => logs.kinds(),
+            Data::Drivers(drivers) => drivers.kinds(),
             Data::Trivial(clients) => clients.kinds(),
         }
     }
@@ -76,7 +89,7 @@ impl Data {
     pub fn phase(&self, window: u32) -> usize {
         match self {
             Data::Roads(roads) => roads.phase(window),
-            Data::Logs(_) | Data::Trivial(_) => 0,
+            Data::Logs(_) | Data::Drivers(_) | Data::Trivial(_) => 0,
         }
     }
 
@@ -85,7 +98,7 @@ impl Data {
     pub fn by_phase(&self) -> Vec<Vec<String>> {
         match self {
             Data::Roads(roads) => roads.by_phase(),
-            Data::Logs(_) | Data::Trivial(_) => Vec::new(),
+            Data::Logs(_) | Data::Drivers(_) | Data::Trivial(_) => Vec::new(),
         }
     }
 
@@ -98,6 +111,9 @@ impl Data {
                 of.map(|road| road.drive.name.as_str()).collect()
             }
             Data::Logs(logs) => logs.of(vehicle).map(|log| log.rows.name()).collect(),
+            Data::Drivers(drivers) => {
+                drivers.of(vehicle).map(|driver| driver.drive.name.as_str()).collect()
+            }
             Data::Trivial(clients) => clients.name_of(vehicle).into_iter().collect(),
         }
     }
@@ -108,6 +124,7 @@ impl Data {
         match self {
             Data::Roads(roads) => &roads.utility,
             Data::Logs(logs) => &logs.utility,
+            Data::Drivers(drivers) => &drivers.utility,
             Data::Trivial(clients) => &clients.utility,
         }
     }
@@ -117,7 +134,7 @@ impl Data {
     pub fn skipped(&self) -> Vec<String> {
         match self {
             Data::Roads(roads) => roads.skipped.iter().map(ToString::to_string).collect(),
-            Data::Logs(_) | Data::Trivial(_) => Vec::new(),
+            Data::Logs(_) | Data::Drivers(_) | Data::Trivial(_) => Vec::new(),
         }
     }
 }

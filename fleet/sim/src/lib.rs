@@ -4,6 +4,7 @@
 pub mod compare;
 pub mod config;
 pub mod data;
+pub mod drivers;
 pub mod lab;
 pub mod lifelong;
 pub mod logs;
@@ -16,6 +17,7 @@ pub mod roads;
 pub mod run;
 pub mod statistics;
 pub mod store;
+mod style;
 pub mod sweep;
 pub mod traffic;
 pub mod trivial;

@@ -17,6 +17,7 @@ use crate::lifelong;
 use crate::method::{self, Method, MethodError, Window};
 use crate::record::{Changes, Head, Phase, Row, SCHEMA};
 use crate::store::{Store, StoreError};
+use crate::style;
 use crate::traffic::{Traffic, mean};
 
 /// How far a personal adapter may be from the fleet's towards what the vehicle tuned.
@@ -68,6 +69,7 @@ pub fn run(
     let mut row = Row::default();
     let at_start = |_vehicle| Own { tuned: start.clone(), given: start.clone(), personal: None };
     look(&mut lab, config, &start, &at_start, &mut row)?;
+    style::closed(&lab, std::slice::from_ref(&start), &mut row)?;
     lab.take_counts();
     if !tell(&head, &row) {
         return Ok(());
@@ -150,6 +152,12 @@ fn measure(
     }
     if let Some(ensemble) = way.ensemble() {
         return together(lab, config, way, ensemble, row);
+    }
+    if row.window == config.windows {
+        let everybody = (0..config.looked_at()).map(|vehicle| way.tuned(vehicle));
+        let of: Vec<Flat> = way.fleet().map_or_else(|| everybody.collect(), |fleet| vec![fleet]);
+        style::closed(lab, &of, row)?;
+        style::of_drivers(lab, config, way, row)?;
     }
     match way.fleet() {
         Some(fleet) => {

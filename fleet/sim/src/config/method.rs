@@ -19,6 +19,8 @@ pub struct MethodConfig {
     pub name: String,
     /// What it does.
     pub rule: Rule,
+    /// Whether the gates of the utility keep particles from being best.
+    pub gates: bool,
 }
 
 /// What a method does.
@@ -147,6 +149,7 @@ impl Kind {
                 "second_look",
                 "measure",
                 "privacy",
+                "gates",
             ],
             Kind::Coefficients => exchange::COEFFICIENTS_KEYS,
             Kind::Paper => &[
@@ -159,6 +162,7 @@ impl Kind {
                 "step_length_min",
                 "patience",
                 "restart_patience",
+                "gates",
             ],
         }
     }
@@ -216,7 +220,8 @@ impl MethodConfig {
             Kind::Coefficients => Rule::Coefficients(exchange::coefficients(table)?),
             Kind::Paper => Rule::Paper(paper(table)?),
         };
-        Ok(MethodConfig { name: name.into(), rule })
+        let gates = table.boolean("gates")?.unwrap_or(true);
+        Ok(MethodConfig { name: name.into(), rule, gates })
     }
 }
 

@@ -1,6 +1,7 @@
 //! One TOML file: a fleet, its roads, its calendar and its network, and the ways of learning together that are compared on
 //! it. An unknown key is an error that names the nearest one; what cannot be simulated is refused before anything runs.
 
+mod drivers;
 mod hardware;
 mod journey;
 mod liars;
@@ -17,6 +18,7 @@ use shoal_hal::backend::synthetic::Region;
 use shoal_shadow::document::{Document, DocumentError, Table};
 use shoal_vehicle::config::{EngineConfig, EngineKind};
 
+pub use drivers::DriversConfig;
 pub use hardware::HardwareConfig;
 pub use journey::PhaseConfig;
 pub use liars::{LiarsConfig, Lie};
@@ -29,7 +31,7 @@ pub use night::NightConfig;
 pub use trivial::{LOOKED_AT_MAX, TrivialConfig};
 pub use utility::TermConfig;
 
-const ROOT: [&str; 16] = [
+const ROOT: [&str; 17] = [
     "vehicles",
     "windows",
     "seed",
@@ -39,6 +41,7 @@ const ROOT: [&str; 16] = [
     "engine",
     "roads",
     "logs",
+    "drivers",
     "night",
     "calendar",
     "network",
@@ -50,7 +53,9 @@ const ROOT: [&str; 16] = [
 
 /// Last fields that came later, as they are shown where a file does not use them: without them a run has the name that it
 /// had before there were such fields.
-const LATER: [&str; 10] = [
+const LATER: [&str; 12] = [
+    ", gates: true }",
+    ", metric: None }",
     // A simulation measures one by one.
     ", together: 4 }",
     ", privacy: None }",
@@ -89,6 +94,8 @@ pub struct SimConfig {
     pub roads: RoadsConfig,
     /// The same of a model of tokens.
     pub logs: Option<LogsConfig>,
+    /// The same of a policy.
+    pub drivers: Option<DriversConfig>,
     /// What a vehicle tunes between two windows.
     pub night: NightConfig,
     /// Who is there.
@@ -202,20 +209,22 @@ impl SimConfig {
         };
         let windows = number("windows", 1..=1000, 10)?;
         let logs = LogsConfig::read(&root)?;
+        let most = TrivialConfig::vehicles_max(trivial.as_ref());
+        let vehicles = number("vehicles", 1..=most, 8)?;
+        let drivers = DriversConfig::read(&root, vehicles)?;
         let roads = match &logs {
             Some(_) if root.has("roads") => {
                 return Err(root.refuse("logs", "beside [roads]", "one of the two"));
             }
             Some(_) => RoadsConfig::none(),
-            None if trivial.is_some() => RoadsConfig::none(),
+            None if trivial.is_some() || drivers.is_some() => RoadsConfig::none(),
             None => RoadsConfig::read(&root, windows)?,
         };
         let mut night = NightConfig::read(&root)?;
         if trivial.is_some() {
             night.steps = 1;
         }
-        let most = TrivialConfig::vehicles_max(trivial.as_ref());
-        let vehicles = number("vehicles", 1..=most, 8)?;
+        let drivers_are = drivers.is_some();
         let config = SimConfig {
             vehicles,
             windows,
@@ -228,15 +237,16 @@ impl SimConfig {
             jobs,
             roads,
             logs,
+            drivers,
             night,
             calendar: CalendarConfig::read(&root)?,
             network: NetworkConfig::read(&root)?,
             liars: LiarsConfig::read(&root)?,
-            utility: utility::read(&root)?,
+            utility: utility::read(&root, drivers_are)?,
             methods: method::read(&root, vehicles)?,
             hardware: hardware::read(&root, vehicles, night.batch)?,
         };
-        let frames = config.logs.is_none() && trivial.is_none();
+        let frames = config.logs.is_none() && config.drivers.is_none() && trivial.is_none();
         if let Some(method) = config.methods.iter().find(|method| method.frames_alone() && !frames)
         {
             return Err(root.refuse("methods", &method.name, "one that needs no frames"));
@@ -261,7 +271,7 @@ impl SimConfig {
     pub fn hash(&self, method: &MethodConfig) -> String {
         let decides = SimConfig { jobs: 1, methods: vec![method.clone()], ..self.clone() };
         // What is not there decides nothing.
-        let absent = [" model: None,", " logs: None,", " trivial: None,"];
+        let absent = [" model: None,", " logs: None,", " drivers: None,", " trivial: None,"];
         let text =
             absent.into_iter().fold(decides.shown(), |text, absent| text.replace(absent, ""));
         let digest = Sha256::digest(text);

@@ -1,7 +1,9 @@
 //! The bench of a whole fleet: adapters tuned on what vehicles have seen, adapters measured, several at a time, every result kept
 //! by what it was made of. It takes no time of the simulation's: the calendar says how long work takes.
 
+mod actions;
 mod ensemble;
+mod error;
 mod frames;
 mod gram;
 mod hold;
@@ -18,32 +20,32 @@ use std::thread;
 
 use sha2::{Digest, Sha256};
 use shoal_hal::Drive;
-use shoal_hal::backend::recorded::OpenError;
-use shoal_runtime::adapter::{Adapter, AdapterError, Layout};
+use shoal_runtime::adapter::{Adapter, Layout};
 use shoal_runtime::engine::Engine;
-use shoal_runtime::onnx::{Model, ReadError};
-use shoal_shadow::fit::{FitError, graft_package, profile_of};
-use shoal_shadow::form::{Form, FormError};
-use shoal_shadow::measure::tokens::TokenMeasureError;
-use shoal_shadow::measure::{MeasureError, Measurement};
-use shoal_shadow::pack::ReadPackError;
-use shoal_shadow::package::{OpenPackageError, Package};
-use shoal_shadow::tokens::{TokenForm, TokenFormError};
+use shoal_runtime::onnx::Model;
+use shoal_shadow::fit::{graft_package, profile_of};
+use shoal_shadow::form::Form;
+use shoal_shadow::measure::Measurement;
+use shoal_shadow::package::Package;
+use shoal_shadow::tokens::TokenForm;
 use shoal_swarm::swarm::{Flat, ValuesHash};
 use shoal_swarm::utility::Utility;
 use shoal_vehicle::drives::footage;
 use shoal_vehicle::engine::OpenEngineError;
 use shoal_wire::v1::PARTS;
 
+use self::actions::Actions;
 use self::frames::Frames;
 use self::hold::Held;
 use self::tokens::Tokens;
 use self::trivial::Trivial;
 use crate::config::{HardwareConfig, NightConfig, SimConfig};
 use crate::data::Data;
-use crate::store::{Key, Store, StoreError};
+use crate::store::{Key, Store};
 
+pub use actions::Closed;
 pub use ensemble::{Ensemble, FEATURE_VALUES, Weighing};
+pub use error::LabError;
 pub use gram::{Grams, triangles};
 pub use hold::Pull;
 pub use information::Information;
@@ -51,46 +53,6 @@ pub use rank::trained;
 
 /// The skill of a model that has diverged, whatever its error: a further digit would say nothing, and would drown the mean.
 pub const SKILL_MIN: f64 = -1000.0;
-
-/// Why the lab cannot work.
-#[expect(missing_docs, reason = "each says what its source says")]
-#[derive(Debug, thiserror::Error)]
-pub enum LabError {
-    #[error(transparent)]
-    Package(#[from] OpenPackageError),
-    #[error("cannot read the model of the package")]
-    Model(#[from] ReadError),
-    #[error(transparent)]
-    Form(#[from] FormError),
-    #[error(transparent)]
-    TokenForm(#[from] TokenFormError),
-    #[error(transparent)]
-    Fit(#[from] FitError),
-    #[error(transparent)]
-    Measure(#[from] MeasureError),
-    #[error(transparent)]
-    MeasureTokens(#[from] TokenMeasureError),
-    #[error("the footage that ships with the model cannot be read")]
-    Footage(#[from] OpenError),
-    #[error(transparent)]
-    Pack(#[from] ReadPackError),
-    #[error("what was made is no adapter of this model")]
-    Adapter(#[from] AdapterError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("vehicle {vehicle} has seen nothing to tune on: use longer drives")]
-    Nothing { vehicle: u32 },
-    #[error("hardware.{class}: rank {rank}, but adapters of this model have {most}")]
-    Rank { class: String, rank: u8, most: usize },
-    #[error("the data are of another kind than the model")]
-    OtherData,
-    #[error("{what} is for models of frames alone: take it out of the file")]
-    FramesAlone { what: &'static str },
-    #[error("night.distilled: {asked} samples, but only {most} of a batch are augmented")]
-    Distilled { asked: usize, most: usize },
-    #[error("trivial clients have no model")]
-    NoModel,
-}
 
 /// What a model reads and predicts.
 pub enum Task {
@@ -103,6 +65,8 @@ pub enum Task {
     },
     /// Tokens of a log.
     Tokens(TokenForm),
+    /// Frames, to act: a policy and its drivers.
+    Actions(Form),
     /// Nothing: clients are trivial.
     Trivial,
 }
@@ -250,6 +214,7 @@ impl Class {
 enum Bench<'a> {
     Frames(Frames<'a>),
     Tokens(Tokens<'a>),
+    Actions(Actions<'a>),
     Trivial(Trivial<'a>),
 }
 
@@ -263,9 +228,15 @@ impl<'a> Bench<'a> {
             (Task::Trivial, Data::Trivial(clients)) => {
                 Ok(Bench::Trivial(Trivial::new(clients, &base.layout)))
             }
-            (Task::Frames { .. }, Data::Logs(_) | Data::Trivial(_))
-            | (Task::Tokens(_), Data::Roads(_) | Data::Trivial(_))
-            | (Task::Trivial, Data::Roads(_) | Data::Logs(_)) => Err(LabError::OtherData),
+            (Task::Actions(form), Data::Drivers(drivers)) => {
+                Ok(Bench::Actions(Actions::new(form, drivers)?))
+            }
+            (Task::Frames { .. }, Data::Logs(_) | Data::Drivers(_) | Data::Trivial(_))
+            | (Task::Tokens(_), Data::Roads(_) | Data::Drivers(_) | Data::Trivial(_))
+            | (Task::Actions(_), Data::Roads(_) | Data::Logs(_) | Data::Trivial(_))
+            | (Task::Trivial, Data::Roads(_) | Data::Logs(_) | Data::Drivers(_)) => {
+                Err(LabError::OtherData)
+            }
         }
     }
 
@@ -273,7 +244,9 @@ impl<'a> Bench<'a> {
     fn frames(&self, what: &'static str) -> Result<&Frames<'a>, LabError> {
         match self {
             Bench::Frames(frames) => Ok(frames),
-            Bench::Tokens(_) | Bench::Trivial(_) => Err(LabError::FramesAlone { what }),
+            Bench::Tokens(_) | Bench::Actions(_) | Bench::Trivial(_) => {
+                Err(LabError::FramesAlone { what })
+            }
         }
     }
 
@@ -283,6 +256,10 @@ impl<'a> Bench<'a> {
             Bench::Tokens(tokens) => match &night.pull {
                 Some(pull) => Err(LabError::FramesAlone { what: pull.named() }),
                 None => tokens.train(base, nights, night),
+            },
+            Bench::Actions(actions) => match &night.pull {
+                Some(pull) => Err(LabError::FramesAlone { what: pull.named() }),
+                None => actions.train(base, nights, night),
             },
             Bench::Trivial(trivial) => match &night.pull {
                 Some(pull) => Err(LabError::FramesAlone { what: pull.named() }),
@@ -301,6 +278,7 @@ impl<'a> Bench<'a> {
         match self {
             Bench::Frames(frames) => frames.measure(base, values, on, phase),
             Bench::Tokens(tokens) => tokens.measure(base, values, on),
+            Bench::Actions(actions) => actions.measure(base, values, on),
             Bench::Trivial(trivial) => Ok(trivial.measured(values, on)),
         }
     }
@@ -309,6 +287,7 @@ impl<'a> Bench<'a> {
         match self {
             Bench::Frames(frames) => frames.digest(config, hasher),
             Bench::Tokens(tokens) => tokens.digest(config, hasher),
+            Bench::Actions(actions) => actions.digest(config, hasher),
             // Nothing is kept.
             Bench::Trivial(_) => {}
         }
@@ -338,7 +317,9 @@ impl Base {
         }
         let package = Package::open_with(&config.package, config.model.as_deref())?;
         let description = package.description();
-        let task = if description.next_token.is_some() && description.next_frame.is_none() {
+        let task = if config.drivers.is_some() {
+            Task::Actions(Form::of_policy(description)?)
+        } else if description.next_token.is_some() && description.next_frame.is_none() {
             Task::Tokens(TokenForm::of(description)?)
         } else {
             let form = Form::of(description)?;
@@ -439,7 +420,7 @@ impl<'a> Lab<'a> {
     #[must_use]
     pub fn figures(&self, held_out: &Measurement) -> BTreeMap<String, f64> {
         match &self.bench {
-            Bench::Frames(_) | Bench::Trivial(_) => BTreeMap::new(),
+            Bench::Frames(_) | Bench::Actions(_) | Bench::Trivial(_) => BTreeMap::new(),
             Bench::Tokens(tokens) => tokens.figures(held_out),
         }
     }
@@ -488,6 +469,26 @@ impl<'a> Lab<'a> {
             in_parallel(self.jobs, &asked_once, |(values, on)| self.measured(values, *on))?;
         let measured: BTreeMap<_, _> = names_once.into_iter().zip(measured).collect();
         Ok(names.iter().filter_map(|name| measured.get(name).cloned()).collect())
+    }
+
+    /// How adapters drive in the closed loop, in the order they are asked for; nothing where nobody drives there.
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub fn closed(&self, asked: &[Flat]) -> Result<Vec<Closed>, LabError> {
+        let Bench::Actions(actions) = &self.bench else { return Ok(Vec::new()) };
+        let drive = |values: &Flat| {
+            let key = Key::of("closed", &[&self.context, ValuesHash::of(values).bytes()]);
+            if let Some(closed) = self.store.get(&key).and_then(|bytes| Closed::read(&bytes)) {
+                return Ok(Some(closed));
+            }
+            let closed = actions.closed(self.base, values)?;
+            if let Some(closed) = closed {
+                self.store.put(&key, &closed.to_bytes())?;
+            }
+            Ok::<_, LabError>(closed)
+        };
+        Ok(in_parallel(self.jobs, asked, drive)?.into_iter().flatten().collect())
     }
 
     /// Utility of adapters in this window: the skill on each term's whole pack, weighted. A term without weight is not

@@ -38,6 +38,8 @@ pub use soup::SoupError;
 pub enum MethodError {
     #[error(transparent)]
     Lab(#[from] LabError),
+    #[error("the utility without its gates is refused: {why}")]
+    Ungated { why: String },
     #[error("what is to be sent cannot be coded")]
     Code(#[from] shoal_vehicle::exchange::weights::CodeError),
     #[error(transparent)]
@@ -138,6 +140,8 @@ pub fn open<'a>(
     let stale = config.calendar.stale_of(config.vehicles, seed);
     let classes = HardwareConfig::of(&config.hardware, config.vehicles, seed);
     let ranks = classes.into_iter().map(|class| class?.rank).collect();
+    let ungated = ungated(utility)?;
+    let utility = if method.gates { utility } else { &ungated };
     let fleet = Fleet { vehicles: config.vehicles, seed, start, liars, lie, stale, ranks };
     Ok(match method.rule {
         Rule::Local => Box::new(local::Local::new(fleet, None)),
@@ -161,6 +165,13 @@ pub fn open<'a>(
             Box::new(cores::Cores::new(fleet, rule, duties, config, base, utility)?)
         }
     })
+}
+
+/// The same utility without a gate.
+fn ungated(utility: &UtilityDocument) -> Result<UtilityDocument, MethodError> {
+    let mut fields = utility.fields().clone();
+    fields.terms.iter_mut().for_each(|term| term.gate = None);
+    UtilityDocument::new(fields).map_err(|why| MethodError::Ungated { why: why.to_string() })
 }
 
 /// A server behind the vehicles' own coder.

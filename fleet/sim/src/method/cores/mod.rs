@@ -105,6 +105,8 @@ pub(super) struct Cores<'a> {
     window: u32,
     /// Best by the records at the end of the last window.
     best: Option<Flat>,
+    /// Vehicles from here on have reckless drivers; `None`: nobody learns from drivers.
+    reckless_from: Option<usize>,
     /// What each vehicle contributed in it, as others read it.
     published: Vec<Option<Flat>>,
 }
@@ -160,6 +162,10 @@ impl<'a> Cores<'a> {
             waiting: Vec::new(),
             window: 0,
             best: None,
+            reckless_from: config
+                .drivers
+                .as_ref()
+                .map(|drivers| config.vehicles.saturating_sub(drivers.reckless) as usize),
             published: Vec::new(),
             fleet,
         })
@@ -416,6 +422,15 @@ impl Cores<'_> {
             self.shells.iter().find_map(|shell| shell.values(&shell.swarm.best(next)?.particle));
         self.best =
             best.map(|values| moved(&self.fleet.start, values)).or_else(|| self.best.take());
+        if let Some(from) = self.reckless_from {
+            let elected = self.shells.iter().find_map(|shell| shell.swarm.best(next));
+            let of = elected.and_then(|elected| {
+                self.shells.iter().position(|shell| shell.id() == elected.claimant)
+            });
+            let reckless = of.is_some_and(|number| number >= from);
+            window.also.insert("best_is_reckless".into(), f64::from(u8::from(reckless)));
+            window.also.extend(of.map(|number| ("best_of".to_owned(), number as f64)));
+        }
         let mut places = |name: &str, lies: bool| {
             let honest = self.shells.iter().find(|shell| !shell.lies());
             let aside = honest.map(|shell| shell.swarm.quarantined(next)).unwrap_or_default();

@@ -1,0 +1,87 @@
+//! Whole runs of small policies that learn from attentive and reckless drivers.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+
+use shoal_shadow::package::DESCRIPTION_FILE;
+use shoal_shadow::policymodel::{Architecture, build, description};
+use shoal_sim::compare::{Place, compare};
+use shoal_sim::config::SimConfig;
+use shoal_sim::record::Record;
+use shoal_sim::report::markdown;
+
+/// No particle keeps a distance of 1: nobody passes the gate.
+const FLEET: &str = "\
+vehicles = 3
+windows = 2
+measure_every = 2
+[model]
+package = \"model\"
+[engine]
+kind = \"tract\"
+[drivers]
+regions = [\"dense_traffic\", \"tight_curves\"]
+reckless = 1
+frames = 400
+hindsight = false
+attentive_roads = 4
+reckless_roads = 4
+closed_roads = 1
+closed_seconds = 2
+[night]
+steps = 6
+batch = 8
+learning_rate = 1e-2
+[[utility]]
+name = \"imitation\"
+[[utility]]
+name = \"progress\"
+metric = \"progress\"
+[[utility]]
+name = \"distance\"
+metric = \"distance\"
+weights = [0.0]
+gate = 1.0
+[[methods]]
+name = \"gated\"
+kind = \"paper\"
+[[methods]]
+name = \"ungated\"
+kind = \"paper\"
+gates = false
+[[methods]]
+name = \"alone\"
+kind = \"local\"
+";
+
+fn records(folder: &Path) -> Vec<Record> {
+    let (width, height, channels) = (32, 16, [4, 4, 4, 4]);
+    let architecture = Architecture { width, height, channels, hidden: 8, joint: 0 };
+    let package = folder.join("model");
+    fs::create_dir(&package).unwrap();
+    build(&architecture, 3).unwrap().write(&package.join("model.onnx")).unwrap();
+    fs::write(package.join(DESCRIPTION_FILE), description(&architecture).to_toml()).unwrap();
+    fs::write(folder.join("fleet.toml"), FLEET).unwrap();
+    let config = SimConfig::read(&folder.join("fleet.toml")).unwrap();
+    let engine = shoal_sim::lab::engine(&config).unwrap();
+    let out = folder.join("out");
+    compare(&config, [0], Place { folder: &out, part: None }, engine, |_tell| {}).unwrap()
+}
+
+#[test]
+fn behind_a_gate_that_nobody_passes_nobody_is_best_and_without_it_someone_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = records(folder.path());
+    let [gated, ungated, alone] = &records[..] else { panic!("three methods") };
+    let best = |record: &Record| record.rows.last().unwrap().also.contains_key("best_of");
+    assert!(!best(gated), "{:?}", gated.rows);
+    assert!(best(ungated), "{:?}", ungated.rows);
+    for record in [gated, ungated, alone] {
+        let [first, .., last] = &record.rows[..] else { panic!("windows") };
+        let closed = "closed.interventions_per_km";
+        assert!(first.also.contains_key(closed) && last.also.contains_key(closed));
+        assert_eq!(last.also.contains_key("closed.interventions_per_km.2"), record == alone);
+    }
+    assert!(markdown(&records, "gated").unwrap().contains("Closed loop"));
+}
