@@ -16,7 +16,7 @@
 //!
 //! # Shapes and units
 //! `frames` `[batch, 3, 3, height, width]`, RGB in `[0, 1]`, oldest first, 0.1 s apart; `motion` `[batch, 1]`: speed in units of
-//! 30 m/s; `action` `[batch, 1281]`: logits of [`ActionGrid`](crate::grid::ActionGrid)'s bins, flat. Height and width are multiples of 16.
+//! 30 m/s; `action` `[batch, 1281]`: logits of [`ActionGrid`](crate::grid::ActionGrid)'s bins, flat. The width is a multiple of 16, the height of 64.
 //! # Source
 //! A network from a front camera to steering: Bojarski et al., *End to End Learning for Self-Driving Cars*, 2016,
 //! section 4 (convolutions, then fully connected). Sizes as measured for Shoal.
@@ -51,7 +51,7 @@ const OPSET: i64 = 17;
 pub struct Architecture {
     /// Width of a frame in pixels, a multiple of 16.
     pub width: usize,
-    /// Height of a frame in pixels, a multiple of 16.
+    /// Height of a frame in pixels, a multiple of 64.
     pub height: usize,
     /// Channels at 1/2, 1/4, 1/8 and 1/16 of the frame.
     pub channels: [usize; 4],
@@ -78,7 +78,7 @@ impl Default for Architecture {
 /// Learnt initializers are `<layer>.weight` and `<layer>.bias`; the batch axis is symbolic.
 ///
 /// # Errors
-/// [`InferError`] when width or height do not fit the network (multiples of 16).
+/// [`InferError`] when width (a multiple of 16) or height (of 64) do not fit the network.
 pub fn build(architecture: &Architecture, seed: u64) -> Result<Model, InferError> {
     let random = ChaCha8Rng::seed_from_u64(seed);
     let mut net = Net { builder: Builder::new(OPSET), random };

@@ -6,11 +6,11 @@ use shoal_hal::{Drive, Part, Span, Split};
 use shoal_runtime::adapter::Adapter;
 use shoal_runtime::engine::Engine;
 use shoal_runtime::onnx::Model;
-use shoal_shadow::clip::{Footage, Frames};
+use shoal_shadow::clip::Frames;
 use shoal_shadow::fit::{load_policy, load_predictor};
 use shoal_shadow::form::Form;
 use shoal_shadow::grid::Geometry;
-use shoal_shadow::measure::imitation::{DriveActs, Habits, imitation, judged};
+use shoal_shadow::measure::imitation::{ActedRun, DriveActs, Habits, imitation, judged};
 use shoal_shadow::measure::{DriveClips, Horizon, Measurement, measure};
 use shoal_shadow::pack::{Footages, Metric};
 use shoal_shadow::package::Description;
@@ -131,7 +131,7 @@ impl<'a> HeldOut<'a> {
                 geometry: self.geometry,
                 habits: &moments.habits,
                 runs: runs
-                    .map(|(run, weights)| (run as &dyn Footage, weights.as_slice()))
+                    .map(|(footage, weights)| ActedRun { footage, weights, leaders: &[] })
                     .collect(),
             }
         });

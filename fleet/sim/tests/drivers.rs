@@ -56,8 +56,8 @@ kind = \"local\"
 ";
 
 fn records(folder: &Path) -> Vec<Record> {
-    let (width, height, channels) = (32, 16, [4, 4, 4, 4]);
-    let architecture = Architecture { width, height, channels, hidden: 8, joint: 0 };
+    let (width, height, channels) = (32, 64, [4, 4, 4, 4]);
+    let architecture = Architecture { width, height, channels, hidden: 8, waves: [4, 2] };
     let package = folder.join("model");
     fs::create_dir(&package).unwrap();
     build(&architecture, 3).unwrap().write(&package.join("model.onnx")).unwrap();

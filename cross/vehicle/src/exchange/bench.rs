@@ -358,6 +358,7 @@ fn held_back(frames: u32, context: usize) -> Option<u32> {
 mod tests {
     use std::path::PathBuf;
 
+    use shoal_hal::Drive;
     use shoal_hal::backend::synthetic::{Region, Road};
     use shoal_runtime::onnx::{Builder, TensorType};
     use shoal_shadow::grid::{self, ACCELERATION_BINS, Action, ActionGrid};
