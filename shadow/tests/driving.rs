@@ -114,6 +114,55 @@ mod batches {
     }
 }
 
+mod shipped {
+    use std::num::NonZeroUsize;
+    use std::path::Path;
+
+    use shoal_runtime::engine::testing::ort_or_skip;
+    use shoal_runtime::onnx::Model;
+    use shoal_shadow::package::Package;
+    use shoal_shadow::policymodel::{Architecture, PolicySession, Reflex, build, description};
+    use shoal_shadow::term::roads::Roads;
+
+    fn package() -> Package {
+        Package::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/policy")).unwrap()
+    }
+
+    #[test]
+    fn it_is_of_the_network_that_is_built() {
+        let package = package();
+        let model = Model::read(&package.model_path()).unwrap();
+        let built = build(&Architecture::default(), 0).unwrap();
+        assert_eq!(model.graph().node, built.graph().node);
+        let forms = |model: &Model| -> Vec<(String, Vec<i64>)> {
+            let tensors = model.graph().initializer.iter();
+            tensors.map(|tensor| (tensor.name().to_owned(), tensor.dims.clone())).collect()
+        };
+        assert_eq!(forms(&model), forms(&built));
+        let told = package.description();
+        assert!(told.model_sha256.is_some(), "the file is named by its hash");
+        let told = shoal_shadow::package::Description { model_sha256: None, ..told.clone() };
+        assert_eq!(told, description(&Architecture::default()));
+    }
+
+    #[test]
+    fn it_drives_roads_of_regions_that_it_never_saw() {
+        let Some(engine) = ort_or_skip() else { return };
+        let package = package();
+        let model = Model::read(&package.model_path()).unwrap();
+        let one = NonZeroUsize::MIN;
+        let mut policy = PolicySession::load(&model, package.description(), &engine, one).unwrap();
+        let roads = Roads::unseen(10, 20);
+        let shape = policy.shape();
+        let drove = roads.drive(shape, &mut Reflex::Policy(&mut policy), |_| ()).unwrap();
+        let small = shoal_hal::FrameShape { width: 8, height: 4 };
+        let straight = roads.drive(small, &mut Reflex::Straight, |_| ()).unwrap();
+        assert!(drove.km > 1.5, "{drove:?}");
+        assert!(4 * drove.interventions() < straight.interventions(), "{drove:?} {straight:?}");
+        assert!(drove.crashes <= 2 && drove.conflict < 0.09, "{drove:?}");
+    }
+}
+
 mod values {
     use shoal_hal::backend::synthetic::Leader;
     use shoal_shadow::term::{Moved, Term, comfort, distance, jerk_rms, lane_keeping};
