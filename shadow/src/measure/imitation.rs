@@ -12,7 +12,7 @@
 //! The distance is [`Opinion::distance`](crate::opinion::Opinion::distance), on the axes that the policy speaks of. 'As often as
 //! before' holds every bin for as probable as the driver chose it over all that the pack has of the drive, each moment by its
 //! weight: of all answers that do not look at the road, this one is nearly the best, so a value above 0 was seen on the road. Errors
-//! are kept as those of frames are ([`Errors`]), so intervals, paired differences and term values are those of skill.
+//! are kept as those of frames are ([`Errors`](super::Errors)), so intervals, paired differences and term values are those of skill.
 
 use shoal_hal::backend::synthetic::Leader;
 

@@ -71,7 +71,7 @@ impl PolicyClip {
 ///
 /// Half of the samples are mirrored (the curvature with them); brightness 0.6–1.4, offset ±0.1, colours in any order in a
 /// third. The camera is turned aside by up to a clip's margin, and what is to be steered with it; it is turned up or down by up to
-/// [`ROWS_MAX`] rows. Before a clip's first frame there is that frame again, as at the start of a drive.
+/// `ROWS_MAX` rows. Before a clip's first frame there is that frame again, as at the start of a drive.
 ///
 /// # Source
 /// Turned cameras: Bojarski et al., *End to End Learning for Self-Driving Cars*, 2016, section 3.
