@@ -13,7 +13,7 @@ use crate::output::{Failure, Outcome};
 
 /// Collect what lies on one vehicle's computer: one folder, in which nothing points out of it.
 ///
-/// Its vehicle.toml, its key and certificates, the evaluation pack, recorded drives if it replays some, the DBC file of its bus, and the model's
+/// Its vehicle.toml, its key and certificates, the evaluation pack, recorded drives if it replays some, the DBC file of its bus, what looks on beside the model, and the model's
 /// package unless that is on the vehicle already.
 ///
 /// Example: shoal fleet provision fleet 0 -o equipped --package /usr/share/shoal/world
@@ -92,6 +92,9 @@ impl Provision {
         }
         if let Some(can) = &mut config.can {
             take(&mut can.dbc, "car.dbc")?;
+        }
+        if let Some(beside) = &mut config.model.beside {
+            take(beside, "beside")?;
         }
         match &self.package {
             Some(package) => config.model.package.clone_from(package),

@@ -59,7 +59,10 @@ fn verified<'a, T: Body<'a>>(bytes: &'a [u8], keys: &Authority) -> Verified<'a, 
 #[test]
 fn a_vehicle_is_provisioned_with_a_folder_that_points_nowhere_else() {
     let folder = tempfile::tempdir().unwrap();
-    let fleet = fleet(folder.path());
+    let like = folder.path().join("like.toml");
+    let looks_on = format!("[model]\nbeside = {:?}\n", text(&package()));
+    std::fs::write(&like, looks_on).unwrap();
+    let fleet = fleet_with(folder.path(), &["--vehicle", text(&like)]);
     let equipped = folder.path().join("equipped");
     let args = ["fleet", "provision", text(&fleet), "1", "-o", text(&equipped)];
     let output = shoal(&[&args[..], &["--broker", "mqtt://10.0.2.2:1884"]].concat());
@@ -83,6 +86,8 @@ fn a_vehicle_is_provisioned_with_a_folder_that_points_nowhere_else() {
     );
     assert_eq!(config.model.package, moved.join("model"));
     assert!(config.model.package.join("model.toml").is_file());
+    assert_eq!(config.model.beside, Some(moved.join("beside")));
+    assert!(moved.join("beside/model.toml").is_file());
     assert_eq!(of_fleet.broker, "mqtt://10.0.2.2:1884");
     assert_eq!((of_fleet.authority, config.drives.vehicle), (was.authority, 1));
 
