@@ -25,16 +25,26 @@ pub(crate) fn metric_of(description: &Description) -> Metric {
     if description.foresees() { Metric::Skill } else { Metric::Imitation }
 }
 
-/// Refuses a pack on which a package is not measured.
+/// Refuses a pack of another metric.
 pub(crate) fn check_pack(pack: Metric, package: Metric) -> Result<(), Failure> {
-    if pack == package {
-        return Ok(());
-    }
+    if pack == package { Ok(()) } else { Err(refused(pack, package)) }
+}
+
+/// Refuses a pack on which no vehicle with this package can be measured: one that both foresees and acts is measured on either.
+pub(crate) fn check_carried(pack: Metric, description: &Description) -> Result<(), Failure> {
+    let measured = match pack {
+        Metric::Skill => description.foresees(),
+        Metric::Imitation => description.acts(),
+    };
+    if measured { Ok(()) } else { Err(refused(pack, metric_of(description))) }
+}
+
+fn refused(pack: Metric, package: Metric) -> Failure {
     let (pack, package) = (pack.name(), package.name());
-    Err(format!(
+    format!(
         "the evaluation pack is one of {pack}, and this package is measured by {package}: build one with `shoal pack build --metric {package}`"
     )
-    .into())
+    .into()
 }
 
 /// Clips, or what drivers did.

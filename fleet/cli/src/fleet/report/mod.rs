@@ -23,7 +23,7 @@ use super::description::Description;
 use super::result::FleetResult;
 use crate::clock::utc_ms;
 use crate::output::{Failure, Outcome, json};
-use crate::yardstick::{HeldOut, Yardstick, check_pack, metric_of};
+use crate::yardstick::{HeldOut, Yardstick, check_carried};
 use bench::{Bench, Set};
 use sum::{Asked, Own};
 
@@ -73,7 +73,6 @@ impl Report {
         let first = &vehicles[0];
         let package = Package::open(&first.config.model.package)?;
         let form = Form::carried(package.description())?;
-        let metric = metric_of(package.description());
         let engine = engine::open(&first.config.engine)?;
         let mut bench = Bench::new(&package, &*engine, first.config.engine.threads)?;
         let asked = Asked::of(&vehicles, &mut bench)?;
@@ -88,7 +87,9 @@ impl Report {
             drives.drives.iter().map(|drive| drive.split(form.context)).collect();
         let pack = Pack::open(&first.fleet.pack)?;
         let footages = pack.read(&pack.parts())?;
-        check_pack(pack.manifest().metric, metric)?;
+        // As its vehicles measured.
+        let metric = pack.manifest().metric;
+        check_carried(metric, package.description())?;
         let geometry = first.config.geometry;
         let held_out = HeldOut::of(&drives.drives, &splits, (&form, metric), geometry);
         let clips = |set| match set {
