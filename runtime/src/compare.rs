@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use crate::adapter::Adapter;
 use crate::draw::{draw, ranges};
-use crate::engine::{Engine, EngineError, LoadOptions, Optimise, Session};
+use crate::engine::{Engine, EngineError, LoadOptions, Optimise, Place, Session, TensorPort};
 use crate::graft::Grafted;
 use crate::onnx::{Element, Folded, Tensor};
 
@@ -130,6 +130,33 @@ pub fn compare_within(
     Ok(Comparison { values, ..found.unwrap_or(none) })
 }
 
+/// Runs two sessions of one graph on the same drawn inputs: the greatest difference of each output of both, over the greatest
+/// value of it in the second. Outputs that stay on a device are left out.
+///
+/// # Errors
+/// [`EngineError`] if a session cannot be fed or run.
+pub fn apart(
+    folded: &Folded,
+    session: &mut dyn Session,
+    other: &mut dyn Session,
+    seed: u64,
+) -> Result<BTreeMap<String, f64>, EngineError> {
+    for drawn in draw(&ranges(folded), seed, 0) {
+        let (input, same) = (session.input_index(&drawn.input)?, other.input_index(&drawn.input)?);
+        session.write(input, &drawn.clean)?;
+        other.write(same, &drawn.clean)?;
+    }
+    session.run()?;
+    other.run()?;
+    let want = outputs(other)?;
+    let got = outputs(session)?.into_iter();
+    let apart = got.filter_map(|(name, got)| {
+        let off = distance(want.get(&name)?, &got);
+        Some((name, off))
+    });
+    Ok(apart.collect())
+}
+
 /// The tensor of a graph, of those named, that goes furthest beyond `most` on the inputs that models are compared on, and its value.
 ///
 /// # Errors
@@ -195,7 +222,8 @@ fn with_factors(
 
 fn outputs(session: &dyn Session) -> Result<BTreeMap<String, Vec<f64>>, EngineError> {
     let mut all = BTreeMap::new();
-    for (index, port) in session.outputs().iter().enumerate() {
+    let here = |port: &&TensorPort| port.place == Place::Host;
+    for (index, port) in session.outputs().iter().enumerate().filter(|(_, port)| here(port)) {
         let bytes = session.output_bytes(index)?;
         let tensor = Tensor::from_le_bytes(port.ty.element, &port.ty.dims, bytes);
         all.insert(port.name.clone(), tensor.map_or_else(Vec::new, |t| t.to_f64s()));

@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
-use shoal_runtime::engine::ort::{LibraryError, Ort, Provider};
+use shoal_runtime::engine::ort::{LibraryError, Ort};
 use shoal_runtime::engine::testing::{ort_or_skip, plain_options, regression};
-use shoal_runtime::engine::{Engine, EngineError, LoadOptions, Place};
+use shoal_runtime::engine::{Engine, EngineError, LoadOptions, Place, Provider, Providers};
 use shoal_runtime::onnx::proto::{Dimension, dimension, type_proto};
 use shoal_runtime::onnx::{Builder, Element, Model, Tensor, TensorType};
 
@@ -109,12 +109,17 @@ fn every_node_is_reported_with_the_provider_that_runs_it() {
 #[test]
 fn a_provider_that_is_asked_for_and_absent_is_an_error_not_the_cpu() {
     let Some(ort) = ort_or_skip() else { return };
-    let error = ort.with_provider(Provider::Cuda { device: 0 }).err();
-    // On a library built with CUDA the error comes with the first model instead.
-    if let Some(error) = error {
+    let all = Provider::ALL.map(|(_name, provider)| provider);
+    for (order, first, file) in [
+        (&all[..], "tensorrt:0", "libonnxruntime_providers_tensorrt.so"),
+        (&all[1..], "cuda:0", "libonnxruntime_providers_cuda.so"),
+    ] {
+        let asked = Providers::in_order(order.to_vec()).unwrap();
+        // On a library built with it the error comes with the first model instead.
+        let Some(error) = ort.clone().with_providers(asked).err() else { continue };
         let text = error.to_string();
-        assert!(text.starts_with("cuda:0 was asked for and is not there"), "{text}");
-        assert!(text.contains("onnxruntime-gpu"), "{text}");
+        assert!(text.starts_with(&format!("{first} was asked for and is not there")), "{text}");
+        assert!(text.contains(file) && text.contains("onnxruntime-gpu"), "{text}");
     }
 }
 

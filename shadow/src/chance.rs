@@ -70,6 +70,14 @@ impl Draws {
         assert!(count > 0, "a draw needs something to draw from");
         ((u128::from(self.0.next_u64()) * count as u128) >> 64) as usize
     }
+
+    /// Uniform in `-most..=most`; draws nothing for 0.
+    pub fn whole(&mut self, most: u16) -> i32 {
+        match most {
+            0 => 0,
+            most => self.index(2 * usize::from(most) + 1) as i32 - i32::from(most),
+        }
+    }
 }
 
 #[cfg(test)]

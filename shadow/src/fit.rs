@@ -143,11 +143,13 @@ pub enum FitError {
 /// The profile in which graphs are written for an engine, by its description.
 #[must_use]
 pub fn profile_of(engine: &dyn Engine) -> Profile {
-    let name = engine.describe();
-    match name {
+    let described = engine.describe();
+    // The provider that is asked first takes what it can: `ort-1.31.1/tensorrt:0+cuda:0+cpu`.
+    let (name, providers) = described.split_once('/').unwrap_or((&described, ""));
+    match providers {
         _ if name.starts_with("tract") => Profile::Tract,
-        _ if name.ends_with("tensorrt") => Profile::TensorRt,
-        _ if name.ends_with("cuda") => Profile::Cuda,
+        _ if providers.starts_with("tensorrt") => Profile::TensorRt,
+        _ if providers.starts_with("cuda") => Profile::Cuda,
         _ => Profile::Cpu,
     }
 }
@@ -173,7 +175,7 @@ pub fn load_predictor(
     adapter: Option<&Adapter>,
     batch: usize,
 ) -> Result<SessionPredictor, FitError> {
-    let session = load_baked(model, engine, threads, adapter, batch)?;
+    let session = load_adapted(model, package, engine, threads, adapter, batch)?;
     Ok(SessionPredictor::new(session, package)?)
 }
 
@@ -213,7 +215,7 @@ pub fn load_policy(
     threads: NonZeroUsize,
     adapter: Option<&Adapter>,
 ) -> Result<PolicyPredictor, FitError> {
-    let session = load_baked(model, engine, threads, adapter, 1)?;
+    let session = load_adapted(model, package, engine, threads, adapter, 1)?;
     Ok(PolicyPredictor::new(session, package)?)
 }
 
@@ -229,7 +231,7 @@ pub fn load_token_predictor(
     adapter: Option<&Adapter>,
     batch: usize,
 ) -> Result<TokenPredictor, FitError> {
-    let session = load_baked(model, engine, threads, adapter, batch)?;
+    let session = load_adapted(model, package, engine, threads, adapter, batch)?;
     Ok(TokenPredictor::new(session, package)?)
 }
 
@@ -249,16 +251,34 @@ pub fn load_grafted_token_predictor(
     Ok(TokenPredictor::new(engine.load(&grafted.folded.model, &options)?, package)?)
 }
 
-fn load_baked(
+/// The model with an adapter: baked in, which is the quickest to run; as inputs where an engine is built of the graph for
+/// minutes, so that all adapters share it.
+fn load_adapted(
     model: &Model,
+    package: &Description,
     engine: &dyn Engine,
     threads: NonZeroUsize,
     adapter: Option<&Adapter>,
     batch: usize,
 ) -> Result<Box<dyn Session>, FitError> {
+    let options = LoadOptions { threads, ..LoadOptions::default() };
+    if profile_of(engine) == Profile::TensorRt {
+        let folded = prepare(model, batch)?;
+        let grafted = graft::graft_to_run(&folded, &graft_options(package, Profile::TensorRt));
+        let grafted = match (grafted, adapter) {
+            // What has no sites has no adapters to share an engine.
+            (Err(GraftError::NoSites), None) => return Ok(engine.load(&folded.model, &options)?),
+            (grafted, _) => grafted?,
+        };
+        let mut session = engine.load(&grafted.folded.model, &options)?;
+        if let Some(adapter) = adapter {
+            let mut factors = ManyFactors::new(&*session, &grafted.layout, NonZeroUsize::MIN)?;
+            factors.write(&mut *session, &[adapter.values()])?;
+        }
+        return Ok(session);
+    }
     let baked = adapter.map(|adapter| bake(model, adapter)).transpose()?;
     let folded = prepare(baked.as_ref().unwrap_or(model), batch)?;
-    let options = LoadOptions { threads, ..LoadOptions::default() };
     Ok(engine.load(&folded.model, &options)?)
 }
 

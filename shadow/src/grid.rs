@@ -8,6 +8,7 @@
 mod geometry;
 mod matrix;
 mod pool;
+mod quantised;
 mod spread;
 
 use std::sync::OnceLock;
@@ -15,6 +16,7 @@ use std::sync::OnceLock;
 pub use geometry::{Geometry, ROAD_WHEEL_RAD_MAX};
 pub use matrix::{ActionMatrix, Context, MatrixError, Sample};
 pub use pool::{Pool, pooled};
+pub use quantised::Quantised;
 pub use spread::{Distribution, bin_spread};
 
 /// The grid's name.

@@ -14,6 +14,7 @@
 pub mod driving;
 mod habits;
 pub mod imitation;
+pub mod opinions;
 pub mod policy;
 mod report;
 mod session;

@@ -24,8 +24,10 @@
 mod batch;
 mod drive;
 mod pretrain;
+pub mod transformer;
 
 pub use self::batch::{PolicyClip, PolicySource};
+pub(crate) use self::batch::{ROWS_MAX, turned_columns, turned_rad};
 pub use self::drive::{PolicySession, Reflex};
 pub use self::pretrain::{Lessons, pretrain_policy};
 
@@ -200,7 +202,7 @@ impl Net {
         self.silu(&y)
     }
 
-    /// `x · W + b`; W is normal with deviation `scale` ÷ √(values of x), b starts at 0.
+    /// `x · W + b` over x's last axis; W is normal with deviation `scale` ÷ √(values of x), b starts at 0.
     fn linear(
         &mut self,
         name: &str,
@@ -208,7 +210,7 @@ impl Net {
         values: usize,
         scale: f32,
     ) -> Result<Value, InferError> {
-        let inputs = self.builder.ty(x).dims[1];
+        let inputs = self.builder.ty(x).dims.last().copied().unwrap_or(1);
         let drawn = self.normals(inputs * values, scale / (inputs as f32).sqrt());
         let weight = Tensor::f32(&[inputs, values], &drawn);
         let weight = self.builder.initializer(&format!("{name}.weight"), &weight);
@@ -243,15 +245,18 @@ impl Net {
 /// The package's description of a policy that [`build`] made.
 #[must_use]
 pub fn description(architecture: &Architecture) -> Description {
+    described("policy", [architecture.width, architecture.height])
+}
+
+/// The same of any policy that reads such frames and the speed, and answers on the grid.
+fn described(name: &str, [width, height]: [usize; 2]) -> Description {
     let toml = format!(
-        "name = \"policy\"\nrate_hz = 10.0\n\n\
-         [frames]\ninput = \"frames\"\ncount = {FRAMES}\nwidth = {}\nheight = {}\n\n\
+        "name = \"{name}\"\nrate_hz = 10.0\n\n\
+         [frames]\ninput = \"frames\"\ncount = {FRAMES}\nwidth = {width}\nheight = {height}\n\n\
          [signals]\ninput = \"motion\"\ncolumns = [{{ field = \"speed_m_s\", scale = {} }}]\n\n\
          [action]\noutput = \"action\"\ngrid = \"{}\"\n",
-        architecture.width,
-        architecture.height,
         1.0 / SPEED_UNIT_M_S,
         crate::digits::hex(&crate::grid::SHA256),
     );
-    Description::parse("model.toml", &toml, "policy").expect("the text above is a description")
+    Description::parse("model.toml", &toml, name).expect("the text above is a description")
 }

@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use shoal_hal::backend::recorded::comma::{LOG_RATE_HZ, Log};
 use shoal_hal::backend::recorded::npy::{Array, Data, read_npy};
 use shoal_hal::backend::recorded::{Drives, RecordedOptions};
+use shoal_hal::backend::synthetic::{Region, Road, Start, Style};
 use shoal_hal::{Drive, FrameShape, Motion, Part, Span};
 use shoal_runtime::adapter::Adapter;
+use shoal_runtime::bake::bake;
 use shoal_runtime::engine::ort::Ort;
 use shoal_runtime::engine::testing::ort_or_skip;
 use shoal_runtime::onnx::{Builder, Model, TensorType};
-use shoal_shadow::batch::{HORIZON_S, Lessons};
+use shoal_shadow::batch::{HORIZON_S, Lessons, TURN_RAD};
 use shoal_shadow::clip::Frames;
 use shoal_shadow::fit::load_policy;
 use shoal_shadow::form::Form;
@@ -26,7 +28,9 @@ use shoal_shadow::measure::policy::agreement;
 use shoal_shadow::opinion::Did;
 use shoal_shadow::pack::{Acted, Pack, PackOptions, build_imitation};
 use shoal_shadow::package::{Description, Package};
+use shoal_shadow::policymodel::{PolicySession, Reflex};
 use shoal_shadow::stats::BOOTSTRAP_DRAWS;
+use shoal_shadow::term::roads::Roads;
 use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -287,4 +291,39 @@ fn a_calm_real_minute_teaches_in_full_and_a_harsh_brake_in_it_does_not() {
     assert!(harsh[270..=300].iter().all(|weight| *weight < 0.05));
     assert_eq!(harsh[..260], calm[..260]);
     assert_eq!(harsh[301..], calm[301..]);
+}
+
+/// The policy that ships, after a night on the road of a driver who keeps to the middle of his lane: with turned cameras it keeps to the
+/// middle about as well as before, and nearer than after a night without. Interventions are told, and too few to hold.
+#[test]
+fn a_night_of_turned_cameras_stays_nearer_to_the_middle_of_the_lane() {
+    let Some(ort) = ort_or_skip() else { return };
+    let package = Package::open(&Path::new(ROOT).join("models/policy")).unwrap();
+    let (description, one) = (package.description(), NonZeroUsize::MIN);
+    let form = Form::of_policy(description).unwrap();
+    let model = Model::read(&package.model_path()).unwrap();
+    let drive = |model: &Model| {
+        let mut session = PolicySession::load(model, description, &ort, one).unwrap();
+        let shape = session.shape();
+        Roads::unseen(10, 20).drive(shape, &mut Reflex::Policy(&mut session), |_| {}).unwrap()
+    };
+    let road = Road { region: Region::DenseTraffic, seed: 3_000_000 };
+    let (style, form_of) = ((Style::Attentive, road.seed), (form.shape, form.rate_hz, 900));
+    let driven = road.driven(style, Start::default(), form_of).unwrap();
+    let acted = Acted::of_driven(&driven).unwrap();
+    let all = [Span { first: 0, last: driven.drive.len() - 1 }];
+    let options = PolicyTuneOptions { learning_rate: 1e-3, ..PolicyTuneOptions::default() };
+    let after = |turn| {
+        let mut lessons = Lessons::new(form.clone(), 5).turning(turn);
+        lessons.add(&driven.drive, &all, &acted.known, &acted.geometry, &[]);
+        let mut tuner = PolicyTuner::new(&model, description, &ort, None, &options).unwrap();
+        tuner.run(&mut lessons, 120, |_| {}).unwrap();
+        drive(&bake(&model, &tuner.adapter()).unwrap())
+    };
+    let (before, turned, plain) = (drive(&model), after(TURN_RAD), after(0.0));
+    let [before, turned, plain] =
+        [before, turned, plain].map(|report| (report.offset_m, report.interventions()));
+    writeln!(std::io::stderr(), "{before:?} before, {turned:?} turned, {plain:?} plain").unwrap();
+    assert!(turned.0 < 1.2 * before.0, "{turned:?} {before:?}");
+    assert!(turned.0 < 0.8 * plain.0, "{turned:?} {plain:?}");
 }

@@ -68,6 +68,84 @@ class Graph:
         return {o.name: values[o.name] for o in self.graph.output}
 
 
+class Adapted(torch.nn.Module):
+    """A graph with LoRA at the constant weight of every MatMul, Gemm and Conv, as PEFT adds it: a branch beside the layer. Grouped
+    convolutions have B A added to their weight. What does not depend on the inputs is computed once, and what nothing reads any
+    more is let go."""
+
+    def __init__(self, path, inputs, rank=8, alpha=16.0):
+        super().__init__()
+        graph = Graph(path)
+        self.scale = alpha / rank
+        self.outputs = [o.name for o in graph.graph.output]
+        self.inputs = list(inputs)
+        known, nodes = self.constants(graph, inputs)
+        self.known = {name: value for name, value in known.items() if name not in inputs}
+        sites = lora_sites(graph.graph, lambda name: True)
+        last = {name: at for at, node in enumerate(nodes) for name in node.input}
+        self.steps = []
+        for at, node in enumerate(nodes):
+            site = None
+            if sites.get(node.input[1] if len(node.input) > 1 else "") is node:
+                site = f"site{len(self.steps)}"
+                a, b = self.factors(node, graph.weights[node.input[1]], rank)
+                self.register_parameter(site + "a", torch.nn.Parameter(a))
+                self.register_parameter(site + "b", torch.nn.Parameter(b))
+            done = [name for name in set(node.input)
+                    if last[name] == at and name not in self.known and name not in self.outputs]
+            self.steps.append((node, RULES[node.op_type], attributes(node), site, done))
+
+    @staticmethod
+    def constants(graph, inputs):
+        """All values that these inputs do not decide (shapes they do not), and the nodes that are left."""
+        known, open_, nodes = {**graph.weights, "": None}, set(inputs), []
+        values = {**known, **inputs}
+        for node in graph.graph.node:
+            x = [values[name] for name in node.input]
+            result = evaluate(node, x, graph.opset)
+            result = result if isinstance(result, (tuple, list)) else [result]
+            values.update(zip(node.output, result))
+            if node.op_type != "Shape" and any(name in open_ for name in node.input):
+                open_.update(node.output)
+                nodes.append(node)
+            else:
+                known.update(zip(node.output, result))
+        return known, nodes
+
+    @staticmethod
+    def factors(node, w, rank):
+        if node.op_type == "Conv":
+            a, b = [rank, *w.shape[1:]], [w.shape[0], rank, 1, 1]
+        else:
+            transposed = node.op_type == "Gemm" and attributes(node).get("transB", 0)
+            out, inp = w.shape if transposed else reversed(w.shape)
+            a, b = [rank, inp], [out, rank]
+        return torch.randn(a) * (1.0 / np.prod(a[1:])) ** 0.5, torch.zeros(b)
+
+    def forward(self, *inputs):
+        values = {**self.known, **dict(zip(self.inputs, inputs))}
+        for node, rule, attrs, site, done in self.steps:
+            x = [values[name] for name in node.input]
+            if site is None:
+                result = rule(list(x), attrs, node)
+            else:
+                a, b = getattr(self, site + "a"), getattr(self, site + "b")
+                result = self.adapted(node, rule, attrs, x, a, b)
+            result = result if isinstance(result, (tuple, list)) else [result]
+            values.update(zip(node.output, result))
+            for name in done:
+                del values[name]
+        return [values[name] for name in self.outputs]
+
+    def adapted(self, node, rule, attrs, x, a, b):
+        if node.op_type == "Conv" and attrs.get("group", 1) > 1:
+            merged = x[1] + self.scale * torch.einsum("or,rikl->oikl", b.flatten(1), a)
+            return rule([x[0], merged, *x[2:]], attrs, node)
+        if node.op_type == "Conv":
+            return rule(list(x), attrs, node) + self.scale * F.conv2d(conv([x[0], a], attrs, node), b)
+        return rule(list(x), attrs, node) + self.scale * ((x[0] @ a.T) @ b.T)
+
+
 def evaluate(node, x, opset):
     rule = RULES.get(node.op_type)
     if rule is None:
@@ -122,6 +200,22 @@ def pad(x, a, _):
         return F.pad(x[0], flat, value=float(x[2]) if len(x) > 2 and x[2] is not None else 0.0)
     flat = [pads[3], pads[3 + rank], pads[2], pads[2 + rank]]
     return F.pad(x[0], flat, mode={"edge": "replicate", "reflect": "reflect"}[mode])
+
+
+def max_pool(x, a, _):
+    pads = a.get("pads", [0, 0, 0, 0])
+    return F.max_pool2d(x[0], list(a["kernel_shape"]), list(a["strides"]), padding=pads[:2])
+
+
+def resize(x, a, _):
+    """By whole factors, to the nearest."""
+    if a.get("mode", b"nearest") != b"nearest":
+        raise NotImplementedError("Resize between values")
+    if len(x) > 3 and x[3] is not None:
+        size = ints(x[3])[2:]
+    else:
+        size = [int(n * s) for n, s in zip(x[0].shape[2:], x[2].reshape(-1).tolist()[2:])]
+    return F.interpolate(x[0], size=size, mode="nearest")
 
 
 def reduce_mean(x, a, _):
@@ -184,6 +278,7 @@ RULES = {
     "Gemm": gemm,
     "Identity": lambda x, a, n: x[0],
     "MatMul": lambda x, a, n: x[0] @ x[1],
+    "MaxPool": max_pool,
     "Mul": lambda x, a, n: x[0] * x[1],
     "Not": lambda x, a, n: ~x[0],
     "Pad": pad,
@@ -192,6 +287,7 @@ RULES = {
     "ReduceMean": reduce_mean,
     "Relu": lambda x, a, n: F.relu(x[0]),
     "Reshape": reshape,
+    "Resize": resize,
     "Shape": lambda x, a, n: torch.tensor(list(x[0].shape)),
     "Sigmoid": lambda x, a, n: torch.sigmoid(x[0]),
     "Slice": slice_,

@@ -2,10 +2,11 @@
 
 use std::fs;
 
+use crate::cargo::target_dir;
 use crate::install::{BARE_TARGET, has_bare_target};
 use crate::process::Run;
 use crate::steps::{Outcome, Skip};
-use crate::{Done, Failure, root};
+use crate::{Done, Failure};
 
 pub(crate) fn step() -> Done<Outcome> {
     if !has_bare_target() {
@@ -17,9 +18,7 @@ pub(crate) fn step() -> Done<Outcome> {
         .args(["build", "--package", "shoal-bare", "--profile", "firmware"])
         .args(["--target", BARE_TARGET])
         .run()?;
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
-    let binary = target.join(BARE_TARGET).join("firmware/shoal-bare");
+    let binary = target_dir().join(BARE_TARGET).join("firmware/shoal-bare");
     let bytes = fs::read(&binary)
         .map_err(|error| Failure(format!("cannot read {}: {error}", binary.display())))?;
     let sections = sections(&bytes)

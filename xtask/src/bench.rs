@@ -63,34 +63,55 @@ const STEP: &str = "step";
 /// What each benchmark is run with, once for each list.
 fn arguments(bench: &str) -> Vec<Vec<String>> {
     let model = root().join(MODEL).to_string_lossy().into_owned();
-    let list = |rest: &[&str]| {
-        let rest = rest.iter().map(|argument| (*argument).to_owned());
-        std::iter::once(model.clone()).chain(rest).collect()
-    };
     match bench {
-        "inference" => vec![list(&[])],
-        STEP => ["1", "2"].map(|threads| list(&["8", threads, "40", TARGETS])).into(),
+        "inference" => models(&model).into_iter().map(|model| vec![model]).collect(),
+        STEP => steps(&model),
         "many" => many(&model),
         _ => vec![Vec::new()],
     }
 }
 
-/// Models of other kinds, where they are at hand: of steering, of motion, of objects.
+/// Models of other kinds, where they are at hand: of steering, of motion (a transformer), of objects (the one with most work).
 const OTHERS: [&str; 3] = ["e2e_pilotnet_mae.onnx", "tinyphysics.onnx", "yolox_nano_416.onnx"];
+/// Steps of a model that is not the shipped one, and those of the one that takes longest.
+const STEPS: [(&str, &str, &str); 2] =
+    [("tinyphysics.onnx", "8", "40"), ("yolox_nano_416.onnx", "1", "10")];
 
-/// Every model with all its sites and with those behind half of its work, for one sample and for four.
-fn many(model: &str) -> Vec<Vec<String>> {
+/// The shipped model's step, and those of others with every site, each with a thread and with two.
+fn steps(model: &str) -> Vec<Vec<String>> {
+    let others = models(model);
+    let other = |&(name, batch, count): &(&str, &'static str, &'static str)| {
+        let path = others.iter().find(|path| path.ends_with(name))?.clone();
+        Some((path, batch, count, None))
+    };
+    let all = std::iter::once((model.to_owned(), "8", "40", Some(TARGETS)));
+    all.chain(STEPS.iter().filter_map(other))
+        .flat_map(|(model, batch, count, targets)| {
+            ["1", "2"].map(|threads| {
+                let rest = [batch, threads, count].into_iter().chain(targets);
+                std::iter::once(model.clone()).chain(rest.map(str::to_owned)).collect::<Vec<_>>()
+            })
+        })
+        .collect()
+}
+
+/// The shipped model and those of others that are at hand.
+fn models(model: &str) -> Vec<String> {
     let data =
         std::env::var_os("SHOAL_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from);
     let others = OTHERS.iter().map(|name| data.join("models").join(name));
     let others =
         others.filter(|path| path.is_file()).map(|path| path.to_string_lossy().into_owned());
-    let models: Vec<String> = std::iter::once(model.to_owned()).chain(others).collect();
+    std::iter::once(model.to_owned()).chain(others).collect()
+}
+
+/// Every model with all its sites and with those behind half of its work, for one sample and for four.
+fn many(model: &str) -> Vec<Vec<String>> {
     let ways = [("all", "1"), ("half", "1"), ("all", "4"), ("half", "4")];
     let of = |model: &String| {
         ways.map(|(sites, batch)| [model, sites, batch].map(str::to_owned).to_vec())
     };
-    models.iter().flat_map(of).collect()
+    models(model).iter().flat_map(of).collect()
 }
 
 /// The same step in PyTorch, right after ours: eager and compiled.
@@ -99,12 +120,12 @@ fn torch(arguments: &[String]) -> Done {
         println!("no PyTorch to compare with: `cargo xtask oracle` installs it");
         return Ok(());
     };
-    let [model, _batch, threads, ..] = arguments else {
+    let [model, batch, threads, ..] = arguments else {
         return Err(Failure::new("a step is compared at a number of threads"));
     };
     for compile in [&[][..], &["--compile"]] {
         Run::new(&python)
-            .args(["xtask/oracle/step.py", model, "--threads", threads])
+            .args(["xtask/oracle/step.py", model, "--batch", batch, "--threads", threads])
             .args(compile)
             .run()?;
     }

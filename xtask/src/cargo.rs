@@ -5,7 +5,12 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::process::Run;
-use crate::{Done, Failure};
+use crate::{Done, Failure, root};
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
 
 /// One package of the workspace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! All automation of the repository: `cargo xtask` lists what there is. One file a command.
 #![expect(clippy::print_stdout, reason = "a program that talks to who runs it")]
 
+mod accelerator;
 mod bare;
 mod bench;
 mod cargo;
@@ -32,6 +33,7 @@ cargo xtask COMMAND
   bench   every benchmark of the workspace, one after the other
   soak    long runs: properties, fuzz, cuts into a fleet; docs/evidence     [--help]
   oracle  installs PyTorch, records anew what tests compare with; Flower   [--help]
+  accelerator  which provider gets which node, how far from the CPU, how fast; one JSON report  [--help]
   image   what is flashed: a vehicle computer's disk, a gateway's firmware [--help]
 ";
 
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(&args),
         Some("soak") => soak::run(&args),
         Some("oracle") => oracle::run(&args),
+        Some("accelerator") => accelerator::run(&args),
         Some("image") => image::run(&args),
         Some("help" | "--help" | "-h") => {
             print!("{HELP}");

@@ -10,7 +10,7 @@ use crate::process::Run;
 use crate::{Done, Failure, root, tools};
 
 const HELP: &str = "\
-cargo xtask oracle [world|tinyphysics]... | operators | adapters | flower [engine|training]...
+cargo xtask oracle [world|tinyphysics]... | operators | adapters | peft | flower [engine|training]...
 
 Installs PyTorch into target/tools/oracle (gigabytes), and records gradients of whole models by its autograd
 as fixtures. Nothing of `cargo xtask test` needs it. tinyphysics reads SHOAL_DATA or ../shared/data.
@@ -19,6 +19,8 @@ as fixtures. Nothing of `cargo xtask test` needs it. tinyphysics reads SHOAL_DAT
 graphs by both of PyTorch's exporters, and writes docs/coverage.md: which operator has a gradient, in which version, on which engine.
 
 `adapters` lets ONNX Runtime's own Python run a grafted model with an adapter file of ours, and reads back what it writes.
+
+`peft` loads an adapter of ours by Hugging Face's PEFT and bakes one that PEFT trained; outputs are compared.
 
 `flower` compares `shoal sim` with Flower's simulation engine: `cargo xtask oracle flower --help`.";
 
@@ -51,7 +53,10 @@ pub(crate) fn run(args: &[String]) -> Done {
         return Ok(());
     }
     if flags.rest == ["adapters"] {
-        return adapters::run();
+        return adapters::onnxruntime();
+    }
+    if flags.rest == ["peft"] {
+        return adapters::peft();
     }
     if flags.rest == ["operators"] {
         return operators();

@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use crate::flags::Flags;
 use crate::process::{Run, found};
 use crate::steps::{Outcome, Skip, Steps};
-use crate::{Done, Failure, bare, demo, fuzz, image, install, onnxruntime, root, tidy};
+use crate::{
+    Done, Failure, accelerator, bare, demo, fuzz, image, install, onnxruntime, root, tidy,
+};
 
 const HELP: &str = "\
 cargo xtask test [STEP]... [--exclude PACKAGE]... [--no-install]
 
-Steps: fmt tidy clippy tests docs demo bare gateway vehicle deny machete fuzz. Without one named, all of them.
+Steps: fmt tidy clippy tests docs demo bare gateway vehicle deny machete fuzz accelerator. Without one named, all of them.
 --exclude PACKAGE   leaves a package out of clippy, tests and docs (while developing)
 --no-install        uses what is there
 
@@ -21,7 +23,7 @@ SHOAL_DATA (recorded drives; else ../shared/data), SHOAL_ONNXRUNTIME (the librar
 type Step = (&'static str, fn(&Session) -> Done<Outcome>);
 
 /// In order: what is quick and what builds what others use comes first.
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     ("fmt", |_session| passed(Run::cargo().args(["fmt", "--all", "--check"]))),
     ("tidy", |_session| tidy::step()),
     ("clippy", clippy),
@@ -34,6 +36,7 @@ const STEPS: [Step; 12] = [
     ("deny", |_session| deny()),
     ("machete", |_session| machete()),
     ("fuzz", |session| fuzz::step(fuzz::Length::TEST, &session.variables)),
+    ("accelerator", |_session| accelerator::step()),
 ];
 
 /// The README's first command, as short as it gets: that it runs and what it writes is read back, not how much is learnt.
@@ -76,7 +79,6 @@ pub(crate) fn run(args: &[String]) -> Done {
             steps.skip(name, Skip::because("not asked for"));
         }
     }
-    steps.skip("accelerator", Skip::excused("tests on a GPU: needs one, and its provider"));
     steps.finish()
 }
 
@@ -129,7 +131,7 @@ pub(crate) fn variables() -> Vec<(&'static str, OsString)> {
 }
 
 /// Recorded drives, logs and models of others, which the repository does not hold.
-fn data() -> Option<PathBuf> {
+pub(crate) fn data() -> Option<PathBuf> {
     let named = std::env::var_os("SHOAL_DATA").map(PathBuf::from);
     let data = named.unwrap_or_else(|| root().join("../shared/data"));
     data.is_dir().then_some(data)

@@ -4,6 +4,7 @@
 //! relative to the file.
 
 mod devices;
+mod engine;
 mod fleet;
 mod geometry;
 mod privacy;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use embassy_time::Duration;
 use shoal_hal::backend::synthetic::Style;
+use shoal_shadow::batch::TURN_RAD;
 use shoal_shadow::document::{Document, DocumentError, Table};
 use shoal_shadow::grid::Geometry;
 use shoal_swarm::privacy::Privacy;
@@ -19,6 +21,7 @@ use shoal_swarm::privacy::Privacy;
 use crate::night::Plan;
 
 pub use devices::{CameraConfig, CanConfig, ConditionsConfig, PixelLayout, SignalConfig};
+pub use engine::{EngineConfig, EngineKind, TOGETHER_MAX, providers};
 pub use fleet::{FleetConfig, label, public_key};
 
 /// One vehicle, as configured.
@@ -62,32 +65,6 @@ pub struct ModelConfig {
     /// That of a second model, which looks at the same road and stays as it is: a policy beside a world model, or a world model
     /// beside a policy.
     pub beside: Option<PathBuf>,
-}
-
-/// Which engine runs models.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EngineConfig {
-    /// ONNX Runtime or tract.
-    pub kind: EngineKind,
-    /// Threads of one run, at least 1.
-    pub threads: usize,
-    /// ONNX Runtime's shared library; without it the usual places are searched.
-    pub library: Option<PathBuf>,
-    /// Most adapters that are measured in one run where several wait, 1 to [`TOGETHER_MAX`]; a measurement that has begun is
-    /// finished, and memory is that of as many models.
-    pub together: usize,
-}
-
-/// The most adapters that are measured in one run.
-pub const TOGETHER_MAX: u16 = 16;
-
-/// An engine by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EngineKind {
-    /// ONNX Runtime, loaded at run time.
-    Ort,
-    /// tract, pure Rust, always there.
-    Tract,
 }
 
 /// Drivers by name.
@@ -139,6 +116,8 @@ pub struct NightConfig {
     pub batch: usize,
     /// AdamW's step size.
     pub learning_rate: f32,
+    /// How far a policy's camera is turned in its lessons at most, rad; 0: as it was.
+    pub turn_rad: f32,
     /// Clips that replay must hold before tuning is worth it.
     pub clips_min: usize,
     /// Skill by which a candidate must beat the active adapter on the pack.
@@ -178,12 +157,6 @@ impl Default for ModelConfig {
     }
 }
 
-impl Default for EngineConfig {
-    fn default() -> Self {
-        EngineConfig { kind: EngineKind::Ort, threads: 1, library: None, together: 4 }
-    }
-}
-
 impl Default for DrivesConfig {
     fn default() -> Self {
         DrivesConfig {
@@ -210,6 +183,19 @@ impl Default for ReplayConfig {
     }
 }
 
+const NIGHT_KEYS: [&str; 10] = [
+    "steps",
+    "slice",
+    "batch",
+    "learning_rate",
+    "turn_rad",
+    "clips_min",
+    "margin",
+    "temperature_max_c",
+    "battery_soc_min_percent",
+    "retry_s",
+];
+
 impl Default for NightConfig {
     fn default() -> Self {
         NightConfig {
@@ -217,6 +203,7 @@ impl Default for NightConfig {
             slice: 40,
             batch: 8,
             learning_rate: 3e-3,
+            turn_rad: TURN_RAD,
             clips_min: 8,
             margin: 0.0,
             temperature_max_c: 70,
@@ -262,7 +249,7 @@ impl Config {
         if let Some(can) = &mut config.can {
             can.beside(directory);
         }
-        config.engine.library = config.engine.library.map(|library| directory.join(library));
+        config.engine.beside(directory);
         Ok(config)
     }
 
@@ -296,7 +283,7 @@ impl Config {
             take(&mut config.model.package, model.text("package")?.map(PathBuf::from));
             config.model.beside = model.text("beside")?.map(PathBuf::from);
         }
-        if let Some(table) = root.table("engine", &["kind", "threads", "library", "together"])? {
+        if let Some(table) = root.table("engine", &engine::KEYS)? {
             config.engine.fill(&table)?;
         }
         if let Some(table) = root.table("geometry", &geometry::KEYS)? {
@@ -317,18 +304,7 @@ impl Config {
         if let Some(table) = root.table("replay", &keys)? {
             config.replay.fill(&table)?;
         }
-        let keys = [
-            "steps",
-            "slice",
-            "batch",
-            "learning_rate",
-            "clips_min",
-            "margin",
-            "temperature_max_c",
-            "battery_soc_min_percent",
-            "retry_s",
-        ];
-        if let Some(table) = root.table("night", &keys)? {
+        if let Some(table) = root.table("night", &NIGHT_KEYS)? {
             config.night.fill(&table)?;
         }
         config.devices(&root)?;
@@ -364,18 +340,6 @@ impl Config {
             battery_soc_min_percent: self.night.battery_soc_min_percent,
             retry: Duration::from_secs(self.night.retry_s),
         }
-    }
-}
-
-impl EngineConfig {
-    fn fill(&mut self, table: &Table<'_>) -> Result<(), DocumentError> {
-        let kinds = [("ort", EngineKind::Ort), ("tract", EngineKind::Tract)];
-        take(&mut self.kind, table.choice("kind", &kinds)?);
-        take(&mut self.threads, table.integer("threads", 1..=1024)?.map(|n| n as usize));
-        let together = table.integer("together", 1..=TOGETHER_MAX.into())?;
-        take(&mut self.together, together.map(|n| n as usize));
-        self.library = table.text("library")?.map(PathBuf::from);
-        Ok(())
     }
 }
 
@@ -418,6 +382,7 @@ impl NightConfig {
         take(&mut self.batch, table.integer("batch", 1..=1024)?.map(|n| n as usize));
         let rate = table.number("learning_rate", 1e-8..=1.0)?;
         take(&mut self.learning_rate, rate.map(|x| x as f32));
+        take(&mut self.turn_rad, table.number("turn_rad", 0.0..=0.5)?.map(|x| x as f32));
         take(&mut self.clips_min, table.integer("clips_min", 1..=1 << 30)?.map(|n| n as usize));
         take(&mut self.margin, table.number("margin", 0.0..=2.0)?.map(|x| x as f32));
         let warmest = table.integer("temperature_max_c", -40..=150)?;
@@ -454,6 +419,14 @@ mod tests {
         let weak = format!("{toml}authority = \"{zeros}\"\ntimekeeper = \"{zeros}\"\n");
         let refused = Config::parse("v.toml", &weak).unwrap_err().to_string();
         assert!(refused.contains("v.toml:7") && refused.contains("small order"), "{refused}");
+    }
+
+    #[test]
+    fn nights_turn_the_camera_unless_they_are_told_not_to() {
+        let turned = |toml| Config::parse("v.toml", toml).map(|config| config.night.turn_rad);
+        assert_eq!(turned("").unwrap(), TURN_RAD);
+        assert_eq!(turned("[night]\nturn_rad = 0\n").unwrap(), 0.0);
+        assert!(turned("[night]\nturn_rad = 1.0\n").unwrap_err().to_string().contains("v.toml:2"));
     }
 
     #[test]

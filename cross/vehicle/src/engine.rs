@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use shoal_runtime::engine::Engine;
+use shoal_runtime::engine::{Engine, Provider, Providers};
 
 use crate::config::{EngineConfig, EngineKind};
 
@@ -15,6 +15,23 @@ pub enum OpenEngineError {
         "ONNX Runtime cannot be used; `tract` always can (engine.kind = \"tract\", --engine tract)"
     )]
     Library(#[from] shoal_runtime::engine::ort::LibraryError),
+    /// A provider was asked for that the library has not.
+    #[error("the providers of models cannot be had")]
+    Providers(#[from] shoal_runtime::engine::EngineError),
+    /// Providers of ONNX Runtime, asked of another engine.
+    #[error(
+        "{asked} was asked of tract, which runs on the processor alone: leave the providers out, or take ONNX Runtime \
+         (engine.kind = \"ort\", --engine ort)"
+    )]
+    TractHasNone {
+        /// The providers.
+        asked: String,
+    },
+    /// TensorRT, and nowhere to keep what it builds.
+    #[error(
+        "tensorrt builds engines for minutes: name the folder that keeps them (engine.cache, --cache)"
+    )]
+    NoCache,
     /// Left out when this program was built.
     #[error("this program was built without the engine `{name}`")]
     NotBuilt {
@@ -41,19 +58,30 @@ pub unsafe fn forbid_telemetry() {
 /// # Errors
 /// [`OpenEngineError`].
 pub fn open(config: &EngineConfig) -> Result<Box<dyn Engine>, OpenEngineError> {
+    let providers = &config.providers;
+    if providers.has(Provider::TensorRt) && providers.cache.is_none() {
+        return Err(OpenEngineError::NoCache);
+    }
     match config.kind {
-        EngineKind::Ort => ort(config.library.as_deref()),
+        EngineKind::Ort => ort(config.library.as_deref(), providers),
+        EngineKind::Tract if providers.accelerated() => {
+            Err(OpenEngineError::TractHasNone { asked: providers.to_string() })
+        }
         EngineKind::Tract => tract(),
     }
 }
 
 #[cfg(feature = "ort")]
-fn ort(library: Option<&Path>) -> Result<Box<dyn Engine>, OpenEngineError> {
-    Ok(Box::new(shoal_runtime::engine::ort::Ort::load_library(library)?))
+fn ort(library: Option<&Path>, providers: &Providers) -> Result<Box<dyn Engine>, OpenEngineError> {
+    let library = shoal_runtime::engine::ort::Ort::load_library(library)?;
+    Ok(Box::new(library.with_providers(providers.clone())?))
 }
 
 #[cfg(not(feature = "ort"))]
-fn ort(_library: Option<&Path>) -> Result<Box<dyn Engine>, OpenEngineError> {
+fn ort(
+    _library: Option<&Path>,
+    _providers: &Providers,
+) -> Result<Box<dyn Engine>, OpenEngineError> {
     Err(OpenEngineError::NotBuilt { name: "ort" })
 }
 

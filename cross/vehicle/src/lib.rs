@@ -1,8 +1,9 @@
 //! The agent of one vehicle as a library: what it is told ([`config`]), what it drives ([`drives`]),
-//! what runs its models ([`engine`]), how a night goes ([`night`]), the exchange with a fleet ([`exchange`]) and the
+//! what runs its models ([`engine`]) and how much of the computer that takes ([`budget`]), how a night goes ([`night`]), the exchange with a fleet ([`exchange`]) and the
 //! shell that does it all ([`agent`]).
 
 pub mod agent;
+pub mod budget;
 pub mod config;
 pub mod drives;
 pub mod engine;

@@ -26,7 +26,7 @@ mod yardstick;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use shoal_runtime::engine::Engine;
+use shoal_runtime::engine::{Engine, Provider, Providers};
 use shoal_shadow::package::Package;
 use shoal_vehicle::config::{EngineConfig, EngineKind};
 
@@ -89,6 +89,22 @@ struct EngineArgs {
     /// ONNX Runtime's shared library; without it $SHOAL_ONNXRUNTIME and the usual places are tried
     #[arg(long, value_name = "FILE")]
     library: Option<std::path::PathBuf>,
+    /// What ONNX Runtime runs nodes on, in this order: tensorrt, cuda, cpu. What is absent is an error, never another one
+    #[arg(long, value_name = "NAME,…", default_value = "cpu", value_parser = providers)]
+    providers: Providers,
+    /// Number of the accelerator
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..1024))]
+    device: u32,
+    /// Let TensorRT compute in half precision
+    #[arg(long)]
+    fp16: bool,
+    /// Folder that keeps the engines TensorRT builds; tensorrt needs one
+    #[arg(long, value_name = "DIR")]
+    cache: Option<std::path::PathBuf>,
+}
+
+fn providers(text: &str) -> Result<Providers, String> {
+    shoal_vehicle::config::providers(text.split(',').map(str::trim))
 }
 
 /// Which model a command works on.
@@ -119,20 +135,28 @@ impl EngineArgs {
             EngineName::Ort => EngineKind::Ort,
             EngineName::Tract => EngineKind::Tract,
         };
-        let EngineConfig { together, .. } = EngineConfig::default();
         let threads = usize::from(self.threads);
-        EngineConfig { kind, threads, library: self.library.clone(), together }
+        let Self { library, device, fp16, cache, .. } = self.clone();
+        let mut providers = self.providers.clone();
+        (providers.device, providers.fp16, providers.cache) = (device, fp16, cache);
+        EngineConfig { kind, threads, library, providers, ..EngineConfig::default() }
     }
 
     fn open(&self) -> Result<Box<dyn Engine>, output::Failure> {
+        if self.fp16 && !self.providers.has(Provider::TensorRt) {
+            return Err("--fp16 is of tensorrt, which is not among --providers".into());
+        }
         Ok(shoal_vehicle::engine::open(&self.config())?)
     }
 
     /// What graphs are written for.
     fn profile(&self) -> shoal_runtime::graft::Profile {
-        match self.engine {
-            EngineName::Ort => shoal_runtime::graft::Profile::Cpu,
-            EngineName::Tract => shoal_runtime::graft::Profile::Tract,
+        use shoal_runtime::graft::Profile;
+        match (self.engine, self.providers.order().first()) {
+            (EngineName::Tract, _) => Profile::Tract,
+            (EngineName::Ort, Some(Provider::TensorRt)) => Profile::TensorRt,
+            (EngineName::Ort, Some(Provider::Cuda)) => Profile::Cuda,
+            (EngineName::Ort, Some(Provider::Cpu) | None) => Profile::Cpu,
         }
     }
 

@@ -46,7 +46,7 @@ pub enum Data {
     /// Of a model of tokens.
     Logs(Logs),
     /// Of a policy.
-    Drivers(Drivers),
+    Drivers(Box<Drivers>),
     /// Of clients without a model.
     Trivial(Clients),
 }
@@ -57,12 +57,17 @@ impl Data {
     /// # Errors
     /// [`DataError`].
     pub fn open(config: &SimConfig, task: &Task, folder: &Path) -> Result<Self, DataError> {
-        if let Task::Actions(form) = task {
+        let policies_read = match task {
+            Task::Actions(form) => Some(form),
+            Task::Matrices(policies) => Some(policies.form()),
+            Task::Frames { .. } | Task::Tokens(_) | Task::Trivial => None,
+        };
+        if let Some(form) = policies_read {
             let does = config.drivers.as_ref().ok_or(DataError::NoDrivers)?;
-            return Ok(Data::Drivers(Drivers::open(config, does, form, folder)?));
+            return Ok(Data::Drivers(Box::new(Drivers::open(config, does, form, folder)?)));
         }
         match (task, &config.logs) {
-            (Task::Actions(_), _) => Err(DataError::NoDrivers),
+            (Task::Actions(_) | Task::Matrices(_), _) => Err(DataError::NoDrivers),
             (Task::Frames { form, .. }, None) => {
                 Ok(Data::Roads(Roads::open(config, form, folder)?))
             }

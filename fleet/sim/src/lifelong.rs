@@ -5,11 +5,7 @@
 //! is one adapter tuned from the shipped model in that phase's windows on everybody's roads in it, in as many steps as one
 //! vehicle takes. The figures are those of shoal-soup's `metrics`.
 
-use std::sync::Arc;
-
-use shoal_runtime::adapter::Adapter;
 use shoal_soup::metrics::Scores;
-use shoal_swarm::swarm::Flat;
 
 use crate::config::SimConfig;
 use crate::lab::{Lab, LabError, On, Tune, Who, skills};
@@ -71,8 +67,7 @@ pub(crate) fn alone(
 ) -> Result<Option<f64>, LabError> {
     let first = config.roads.journey.get(phase).map_or(1, |phase| phase.from_window);
     let Some(phase) = changes.phases.get(phase) else { return Ok(None) };
-    let start = Adapter::start(Arc::clone(&lab.base().layout), config.seed);
-    let mut at: Flat = start.values().into();
+    let mut at = lab.base().start(config.seed);
     for window in first..=phase.ends {
         let seed = night_seed(config.seed, u32::MAX, window);
         let night = Tune { who: Who::All, window, from: at.clone(), seed, pull: None };

@@ -14,7 +14,6 @@
 use std::path::Path;
 
 use serde::Serialize;
-use shoal_runtime::adapter::Adapter;
 use shoal_shadow::measure::Measurement;
 use shoal_soup::chance::Draws;
 use shoal_swarm::swarm::Flat;
@@ -112,7 +111,7 @@ pub fn attack(
 ) -> Result<Vec<Attack>, RunError> {
     let mut lab = Lab::new(base, data, config, Store::open(folder)?)?;
     let mut way = method::open(method, config, base, data.utility())?;
-    let start: Flat = Adapter::start(base.layout.clone(), config.seed).values().into();
+    let start = base.start(config.seed);
     let mut published = vec![Vec::new(); config.vehicles as usize];
     for number in 1..=config.windows {
         window(&mut lab, config, &mut *way, number)?;

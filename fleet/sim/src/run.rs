@@ -5,7 +5,6 @@ use std::path::Path;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
-use shoal_runtime::adapter::Adapter;
 use shoal_shadow::measure::Measurement;
 use shoal_swarm::swarm::Flat;
 use shoal_swarm::utility::Utility;
@@ -65,11 +64,13 @@ pub fn run(
         changes: changes(config, data),
     };
     let mut way = method::open(method, config, base, data.utility())?;
-    let start: Flat = Adapter::start(base.layout.clone(), config.seed).values().into();
+    let start = base.start(config.seed);
     let mut row = Row::default();
     let at_start = |_vehicle| Own { tuned: start.clone(), given: start.clone(), personal: None };
     look(&mut lab, config, &start, &at_start, &mut row)?;
     style::closed(&lab, std::slice::from_ref(&start), &mut row)?;
+    let policies = lab.policies().into_iter();
+    row.also.extend(policies.map(|(name, skill)| (format!("policy.{name}"), skill)));
     lab.take_counts();
     if !tell(&head, &row) {
         return Ok(());

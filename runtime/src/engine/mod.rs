@@ -16,6 +16,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use crate::onnx::{Element, Model, Tensor, TensorType, WriteError};
 
@@ -25,9 +26,11 @@ use plain::bytes_of;
 pub mod ort;
 mod plain;
 mod ports;
+mod provider;
 pub mod testing;
 
 pub use ports::ports;
+pub use provider::{OrderError, Provider, Providers};
 
 /// Loads models.
 pub trait Engine: Send + Sync {
@@ -41,6 +44,23 @@ pub trait Engine: Send + Sync {
     /// dimensions, the engine does not know an operator, the provider asked for is not there or
     /// did not get every node.
     fn load(&self, model: &Model, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError>;
+
+    /// Where this engine keeps what it builds of a model that is loaded so; `None` of one that builds nothing worth keeping.
+    ///
+    /// # Errors
+    /// [`EngineError::Write`].
+    fn kept(&self, _model: &Model, _options: &LoadOptions) -> Result<Option<Kept>, EngineError> {
+        Ok(None)
+    }
+}
+
+/// What an engine builds of a model, in a folder of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Whether it was built: else loading builds it, which may take minutes.
+    pub is_there: bool,
 }
 
 /// A model ready to run, with its buffers.

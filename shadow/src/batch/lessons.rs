@@ -1,14 +1,16 @@
 //! What a driver did as lessons for a policy: imitation, weighted by hindsight.
 
-use super::view::{Painter, View, Window};
+use super::view::{Painter, View, Window, shift};
 use super::{gain, seen};
 use crate::chance::{Draws, Purpose};
 use crate::clip::Footage;
 use crate::fit::Source;
 use crate::form::Form;
-use crate::grid::Geometry;
+use crate::grid::{ActionGrid, Geometry};
 use crate::hindsight::{Known, weights};
 use crate::opinion::Did;
+use crate::policymodel::{ROWS_MAX, turned_columns, turned_rad};
+use shoal_hal::backend::synthetic::SimulatedDriver;
 use shoal_hal::{Motion, Span};
 use shoal_runtime::engine::EngineError;
 
@@ -17,6 +19,9 @@ pub const HORIZON_S: f64 = 3.0;
 
 /// How much more a moment counts whose disagreement the driver corrected ([`crate::opinion::Corrections`]).
 pub const ATTENTION: f32 = 2.0;
+
+/// How far nights turn the camera to either side at most, rad: eight of 128 columns, as far as pretraining does.
+pub const TURN_RAD: f32 = 0.08;
 
 /// The tensors of one step of a policy, reused from step to step.
 #[derive(Clone, Debug)]
@@ -92,17 +97,37 @@ struct Lesson<'a> {
     /// The newest row that is seen, in which the driver did it.
     at: usize,
     did: Did,
+    /// As it was driven, 1/m.
+    curvature_per_m: f64,
+    /// How much more to the left is to be steered, 1/m, for every radian that the camera is turned to the right.
+    straightens_1_m_rad: f32,
     weight: f32,
+}
+
+impl Lesson<'_> {
+    /// What is to be done where the camera is turned to the left by so much.
+    fn turned(&self, left_rad: f32) -> Did {
+        if left_rad == 0.0 {
+            return self.did;
+        }
+        let back = f64::from(self.straightens_1_m_rad * left_rad);
+        let curvature = ActionGrid::v1().curvature_bin(self.curvature_per_m - back);
+        Did { curvature: Some(curvature), ..self.did }
+    }
 }
 
 /// Draws the batches that tune a policy: every moment with equal chances, half of them mirrored, gain 0.8–1.25.
 ///
 /// Weights are not normalised over the batch: a step on a bad driver's road is a small step.
+///
+/// A driver's own road holds the middle of the lane and no way back to it. [`Lessons::turning`] shows it turned aside.
 pub struct Lessons<'a> {
     form: Form,
     seed: u64,
     lessons: Vec<Lesson<'a>>,
     holds_speed: bool,
+    /// Columns and rows that pictures are moved by at most.
+    turn: [u16; 2],
     painter: Painter,
 }
 
@@ -110,7 +135,24 @@ impl<'a> Lessons<'a> {
     /// No lessons yet; all draws come from `seed`.
     pub fn new(form: Form, seed: u64) -> Self {
         let painter = Painter::default();
-        Lessons { form, seed, lessons: Vec::new(), holds_speed: false, painter }
+        Lessons { form, seed, lessons: Vec::new(), holds_speed: false, turn: [0; 2], painter }
+    }
+
+    /// The same with a camera that is turned: each moment to the left or right by up to `rad`, in whole columns, with the curvature
+    /// that leads back as an attentive driver would; and up or down by up to two rows. A turn needs no depth. What lies beside the
+    /// picture is its outermost column. 0: the camera as it was.
+    ///
+    /// It takes the pictures for those of the camera that the closed loop has, 1.3 as wide as far away
+    /// ([`CAMERA_HALF_WIDTH`](shoal_hal::backend::synthetic::CAMERA_HALF_WIDTH)).
+    ///
+    /// # Source
+    /// Turned cameras: Bojarski et al., *End to End Learning for Self-Driving Cars*, 2016, section 3. Why the way back is
+    /// forgotten: Ross and Bagnell, *Efficient Reductions for Imitation Learning*, 2010, section 2.
+    #[must_use]
+    pub fn turning(mut self, rad: f32) -> Self {
+        let columns = turned_columns(rad, self.form.shape.width);
+        self.turn = [columns, if columns > 0 { ROWS_MAX as u16 } else { 0 }];
+        self
     }
 
     /// The same for logs that know no acceleration, as donkeycar tubs: who drives there is taken to hold the speed (0 m/s²), so
@@ -145,11 +187,22 @@ impl<'a> Lessons<'a> {
         for span in spans {
             let weights = weights(&known[span.first..=span.last], footage.rate_hz(), HORIZON_S);
             for at in span.first + context - 1..=span.last {
-                let did = footage.motion(at).map(|motion| self.did(motion, geometry));
-                let Some(did) = did.filter(|did| did.bin().is_some()) else { continue };
+                let motion = footage.motion(at).unwrap_or_default();
+                let did = self.did(motion, geometry);
+                if did.bin().is_none() {
+                    continue;
+                }
                 let attention = if corrected.contains(&at) { ATTENTION } else { 1.0 };
-                let weight = attention * weights[at - span.first];
-                self.lessons.push(Lesson { footage, at, did, weight });
+                let steering = f64::from(motion.steering_rad.unwrap_or_default());
+                let speed = motion.speed_m_s.unwrap_or_default();
+                self.lessons.push(Lesson {
+                    footage,
+                    at,
+                    did,
+                    curvature_per_m: geometry.curvature_per_m(steering),
+                    straightens_1_m_rad: SimulatedDriver::straightens_at_1_m_rad(speed),
+                    weight: attention * weights[at - span.first],
+                });
             }
         }
         self.lessons.len() - before
@@ -185,7 +238,10 @@ impl<'a> Lessons<'a> {
         batch: &mut LessonBatch,
     ) {
         let flip = draws.happens(0.5);
-        let did = if flip { lesson.did.mirrored() } else { lesson.did };
+        let shape = self.form.shape;
+        let [columns, rows] = self.turn.map(|most| draws.whole(most));
+        let did = lesson.turned(turned_rad(columns, shape.width));
+        let did = if flip { did.mirrored() } else { did };
         let (planes, moved) = batch.set(index, did.bin().unwrap_or(0), lesson.weight);
         let view = View {
             window: Window::WHOLE,
@@ -197,7 +253,8 @@ impl<'a> Lessons<'a> {
             drift: None,
             hide_motion: false,
         };
-        self.painter.paint(lesson.footage, &view, 0, self.form.shape, planes);
+        self.painter.paint(lesson.footage, &view, 0, shape, planes);
+        shift(planes, shape, if flip { -columns } else { columns }, rows);
         let motion = |back: usize| {
             lesson.footage.motion(lesson.at + 1 - back).map(|motion| seen(motion, flip, 1.0))
         };
@@ -278,6 +335,34 @@ mod tests {
             assert_eq!(batch.motion()[sample], 1.0);
         }
         assert!(plain > 10 && mirrored > 10, "{plain} {mirrored}");
+    }
+
+    /// The road's bright half ends at column 2, so what is beside it tells how far it was moved: to the right where the camera looks to
+    /// the left, and then more is steered to the right.
+    #[test]
+    fn a_camera_that_is_turned_to_the_left_is_steered_to_the_right() {
+        let road = road();
+        // A column of four is 0.31 rad.
+        let mut lessons = Lessons::new(form(), 5).turning(0.32);
+        let span = Span { first: 5, last: 20 };
+        lessons.add(&road, &[span], &known(&road), &Geometry::default(), &[]);
+        let mut batch = LessonBatch::new(form(), 64);
+        lessons.fill(0, &mut batch).unwrap();
+        let (mut seen, grid) = ([0; 3], ActionGrid::v1());
+        let plain = Did::of(&road.motion(5).unwrap(), &Geometry::default());
+        let driven = Geometry::default().curvature_per_m(0.2);
+        for (sample, &target) in batch.target().iter().enumerate() {
+            let row = &batch.frames()[sample * 2 * SHAPE.bytes()..][SHAPE.bytes()..][..4];
+            let bright = row.iter().filter(|light| **light > 0.0).count();
+            // 1/6 for every radian at 10 m/s, whose road is pursued 12 m ahead.
+            let turned = (bright as i32 - 2) as f32 * libm::atanf(2.0 * 0.65 / 4.0);
+            let wanted = grid.curvature_bin(driven - f64::from(turned / 6.0));
+            let wanted = Did { curvature: Some(wanted), ..plain };
+            let wanted = if row[3] > 0.0 { wanted.mirrored() } else { wanted };
+            assert_eq!(target, wanted.bin().unwrap() as i64, "{row:?}");
+            seen[bright - 1] += 1;
+        }
+        assert!(seen.iter().all(|count| *count > 10), "{seen:?}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod recipe;
 mod view;
 
 pub use distil::Distilled;
-pub use lessons::{ATTENTION, HORIZON_S, LessonBatch, Lessons};
+pub use lessons::{ATTENTION, HORIZON_S, LessonBatch, Lessons, TURN_RAD};
 pub use pretrain::{PickError, Pretraining};
 pub use recipe::{Mix, MixedBatch, Road};
 

@@ -285,6 +285,35 @@ fn drift(frames: &mut [f32], shape: FrameShape, drift: Drift) {
     }
 }
 
+/// Moves pictures (`[count, 3, height, width]` in all) to the right and down by so many pixels, their edges repeated.
+pub(super) fn shift(frames: &mut [f32], shape: FrameShape, right: i32, down: i32) {
+    let (width, height) = (usize::from(shape.width), usize::from(shape.height));
+    if right != 0 {
+        let by = (right.unsigned_abs() as usize).min(width - 1);
+        for row in frames.chunks_exact_mut(width) {
+            let (first, last) = (row[0], row[width - 1]);
+            if right > 0 {
+                row.copy_within(..width - by, by);
+                row[..by].fill(first);
+            } else {
+                row.copy_within(by.., 0);
+                row[width - by..].fill(last);
+            }
+        }
+    }
+    if down != 0 {
+        let by = (down.unsigned_abs() as usize).min(height - 1);
+        for plane in frames.chunks_exact_mut(width * height) {
+            for row in 0..height {
+                // Read before it is written over: from the far side.
+                let to = if down > 0 { height - 1 - row } else { row };
+                let from = if down > 0 { to.saturating_sub(by) } else { (to + by).min(height - 1) };
+                plane.copy_within(from * width..(from + 1) * width, to * width);
+            }
+        }
+    }
+}
+
 fn bilinear(plane: &[f32], width: usize, height: usize, x: f32, y: f32) -> f32 {
     let (x, y) = (x.clamp(0.0, (width - 1) as f32), y.clamp(0.0, (height - 1) as f32));
     let (left, top) = (x as usize, y as usize);
@@ -391,6 +420,22 @@ mod tests {
         assert_eq!(place(span, 15, 4, 2.0, 1.0), Some((12, 2.0)));
         assert_eq!(place(span, 18, 4, 3.0, 1.0), Some((16, 1.0)));
         assert_eq!(place(span, 18, 11, 1.0, 1.0), None);
+    }
+
+    #[test]
+    fn a_shifted_picture_repeats_its_edges() {
+        let shape = FrameShape { width: 3, height: 2 };
+        let planes = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0].repeat(3);
+        let shifted = |right, down| {
+            let mut planes = planes.clone();
+            shift(&mut planes, shape, right, down);
+            assert_eq!(planes[..6], planes[12..]);
+            planes[..6].to_vec()
+        };
+        assert_eq!(shifted(1, 0), [1.0, 1.0, 2.0, 4.0, 4.0, 5.0]);
+        assert_eq!(shifted(-2, 0), [3.0, 3.0, 3.0, 6.0, 6.0, 6.0]);
+        assert_eq!(shifted(0, 1), [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
+        assert_eq!(shifted(-9, -1), [6.0; 6]);
     }
 
     #[test]

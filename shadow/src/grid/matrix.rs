@@ -97,6 +97,23 @@ impl ActionMatrix {
         Self { policies, contexts: vec![part; Context::COUNT] }
     }
 
+    /// The same where `policy` has `share` of the trust in every context, and the others what is left: what a vehicle begins with that
+    /// knows its own network. Out of vehicles that begin so, a fleet finds whom to trust where.
+    ///
+    /// A `share` beyond 1 % to 99 % is taken for those.
+    #[must_use]
+    pub fn trusting(policies: usize, policy: usize, share: f64) -> Self {
+        let mut this = Self::new(policies);
+        let share = share.clamp(0.01, 0.99);
+        let rest = (1.0 - share) / policies.saturating_sub(1).max(1) as f64;
+        for part in this.contexts.iter_mut().filter(|_| policies > 1) {
+            for (number, weight) in part.weights.iter_mut().enumerate() {
+                *weight = if number == policy { share } else { rest };
+            }
+        }
+        this
+    }
+
     /// That of a particle's values, in the order of [`Self::values_count`].
     ///
     /// # Errors

@@ -82,7 +82,7 @@ pub struct PolicySource {
 }
 
 /// Rows that a picture is moved up or down at most.
-const ROWS_MAX: usize = 2;
+pub(crate) const ROWS_MAX: usize = 2;
 
 impl PolicySource {
     /// Makes the batch of step `step`: the same for the same step and clips.
@@ -120,6 +120,16 @@ impl PolicySource {
     }
 }
 
+/// How far a camera is turned to the left, rad, whose pictures of `width` columns show everything so many columns further right.
+pub(crate) fn turned_rad(columns: i32, width: u16) -> f32 {
+    libm::atanf(columns as f32 * 2.0 * CAMERA_HALF_WIDTH / f32::from(width))
+}
+
+/// Columns by which a picture of `width` columns moves whose camera is turned by so much, rad.
+pub(crate) fn turned_columns(rad: f32, width: u16) -> u16 {
+    (libm::tanf(rad) * f32::from(width) / (2.0 * CAMERA_HALF_WIDTH) + 0.5) as u16
+}
+
 /// How a sample is seen.
 struct View {
     mirrored: bool,
@@ -145,8 +155,7 @@ impl View {
 
     /// How far the camera is turned to the left, rad.
     fn turned_rad(&self, form: &LessonForm) -> f32 {
-        let columns = f32::from(form.margin) - self.column as f32;
-        libm::atanf(columns * 2.0 * CAMERA_HALF_WIDTH / f32::from(form.shape.width))
+        turned_rad(i32::from(form.margin) - self.column as i32, form.shape.width)
     }
 
     /// Bytes in pixels to planes. What lies above or below the picture is its outermost row.

@@ -1,4 +1,4 @@
-//! Worlds by their seeds: each runs twice and comes to the same. `SHOAL_SEED` and `SHOAL_SEEDS` say which is the first and how
+//! Worlds by their seeds; some run twice, and come to the same. `SHOAL_SEED` and `SHOAL_SEEDS` say which is the first and how
 //! many there are, `SHOAL_FAILURES` after how many failures there is no more to learn.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ use shoal_swarm::swarm::Swarm;
 
 /// Worlds of a test, unless it is told otherwise.
 const SEEDS: u64 = 500;
+/// Every so many runs a second time: what makes one world differ from itself does so in any.
+const REPEATED: u64 = 8;
 /// Worlds between two lines of progress.
 const PROGRESS: u64 = 500;
 
@@ -88,14 +90,16 @@ fn what_must_hold_holds_whatever_happens() {
             if seed >= first + seeds {
                 break;
             }
-            let twice = catch_unwind(AssertUnwindSafe(|| {
+            let ran = catch_unwind(AssertUnwindSafe(|| {
                 let world = run(seed);
-                assert_eq!(world.name(), run(seed).name(), "it does not repeat");
+                if seed.is_multiple_of(REPEATED) {
+                    assert_eq!(world.name(), run(seed).name(), "it does not repeat");
+                }
                 (world.happened, world.virtual_days(), world.troubles)
             }));
             let mut told = told.lock().unwrap();
             told.worlds += 1;
-            match twice {
+            match ran {
                 Ok((happened, days, troubles)) => {
                     told.happened += happened;
                     told.virtual_days += days;

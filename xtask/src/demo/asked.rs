@@ -28,6 +28,8 @@ const SEEDS_MAX: u64 = 100;
 pub(super) struct Asked {
     pub(super) drives: Option<PathBuf>,
     pub(super) pretrain: Option<PathBuf>,
+    /// Vehicles learn to act, from their drivers.
+    pub(super) policy: bool,
     pub(super) engine: Option<Engine>,
     /// A broker that runs already.
     pub(super) broker: Option<String>,
@@ -58,7 +60,7 @@ impl Engine {
 impl Asked {
     /// `None` when help is asked for.
     pub(super) fn parse(args: &[String]) -> Done<Option<Self>> {
-        let flags = Flags::parse(args, &VALUED, &["--headless", "--help"])?;
+        let flags = Flags::parse(args, &VALUED, &["--policy", "--headless", "--help"])?;
         if flags.has("--help") {
             return Ok(None);
         }
@@ -71,6 +73,15 @@ impl Asked {
             Some("tract") => Some(Engine::Tract),
             Some(other) => return Err(Failure(format!("no engine {other}: ort or tract"))),
         };
+        let policy = flags.has("--policy");
+        if let Some(other) =
+            ["--drives", "--pretrain"].into_iter().find(|flag| flags.value(flag).is_some())
+            && policy
+        {
+            return Err(Failure(format!(
+                "--policy learns from drivers on generated roads: leave {other} out"
+            )));
+        }
         let rule = flags.value("--rule").unwrap_or("consensus");
         if !["consensus", "paper"].contains(&rule) {
             return Err(Failure(format!("no rule {rule}: consensus or paper")));
@@ -84,6 +95,7 @@ impl Asked {
         Ok(Some(Self {
             drives: flags.value("--drives").map(absolute).transpose()?,
             pretrain: flags.value("--pretrain").map(absolute).transpose()?,
+            policy,
             engine,
             broker: flags.value("--broker").map(str::to_owned),
             vehicles: number("--vehicles", 4, VEHICLES_MIN, VEHICLES_MAX)?,
@@ -136,6 +148,7 @@ mod tests {
             &["--engine", "cuda"][..],
             &["--seed", "x"],
             &["road"],
+            &["--policy", "--drives", "."],
             &["--vehicles", "1"],
             &["--windows", "0"],
             &["--seeds", "0"],

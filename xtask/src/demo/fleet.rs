@@ -7,24 +7,35 @@ use std::path::Path;
 use super::asked::Engine;
 use crate::{Done, Failure};
 
+/// What vehicles carry, and where they drive.
+pub(super) struct Told<'a> {
+    pub(super) package: &'a Path,
+    /// A world model that looks on beside a policy, which learns from an attentive driver.
+    pub(super) beside: Option<&'a Path>,
+    /// Recorded drives; generated roads without.
+    pub(super) drives: Option<&'a Path>,
+    pub(super) engine: Engine,
+    pub(super) seed: u64,
+}
+
 /// What every vehicle is told of engine, drives, replay and night: `shoal fleet init` takes it over.
-pub(super) fn vehicle_toml(
-    package: &Path,
-    drives: Option<&Path>,
-    engine: Engine,
-    seed: u64,
-) -> String {
+pub(super) fn vehicle_toml(told: &Told<'_>) -> String {
+    let Told { package, beside, drives, engine, seed } = *told;
     let engine = engine.name();
+    let beside = beside.map_or_else(String::new, |beside| format!("beside = {beside:?}\n"));
     let mut text = format!(
         "# Written by `cargo xtask demo`. It can be driven by itself, too: shoal drive.\n\
          name = \"demo\"\nseed = {seed}\nstate = \"state\"\n\n\
-         [model]\npackage = {:?}\n\n[engine]\nkind = \"{engine}\"\n\n\
+         [model]\npackage = {:?}\n{beside}\n[engine]\nkind = \"{engine}\"\n\n\
          # The drives are short: everything is kept.\n[replay]\nordinary_share = 1.0\n\n\
          [night]\nsteps = 20\nlearning_rate = 1e-3\n",
         package.to_string_lossy()
     );
     if let Some(drives) = drives {
         let _infallible = write!(text, "\n[drives]\ndirectory = {:?}\n", drives.to_string_lossy());
+    }
+    if !beside.is_empty() {
+        text.push_str("\n[drives]\ndriver = \"attentive\"\n");
     }
     text
 }
@@ -83,12 +94,17 @@ mod tests {
 
     #[test]
     fn the_vehicle_is_valid_toml_with_what_was_asked_for() {
-        let text = vehicle_toml(Path::new("a \"b\""), Some(Path::new("c")), Engine::Tract, 7);
-        let table: toml::Table = text.parse().unwrap();
+        let (package, engine, seed) = (Path::new("a \"b\""), Engine::Tract, 7);
+        let told = Told { package, beside: None, drives: Some(Path::new("c")), engine, seed };
+        let table: toml::Table = vehicle_toml(&told).parse().unwrap();
         assert_eq!(table["seed"].as_integer(), Some(7));
         assert_eq!(table["model"]["package"].as_str(), Some("a \"b\""));
         assert_eq!(table["engine"]["kind"].as_str(), Some("tract"));
         assert_eq!(table["drives"]["directory"].as_str(), Some("c"));
+        let policy = Told { drives: None, beside: Some(Path::new("w")), ..told };
+        let table: toml::Table = vehicle_toml(&policy).parse().unwrap();
+        assert_eq!(table["model"]["beside"].as_str(), Some("w"));
+        assert_eq!(table["drives"]["driver"].as_str(), Some("attentive"));
     }
 
     #[test]

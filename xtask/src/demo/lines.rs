@@ -17,7 +17,7 @@ pub(super) struct Line {
     pub(super) moved_to: Option<String>,
     /// Part of the pack on which values were measured.
     pub(super) part: Option<u64>,
-    /// Skills, in units of 1e-4.
+    /// What was measured, in units of 1e-4.
     pub(super) value: Option<i64>,
     pub(super) best_value: Option<i64>,
     pub(super) bytes_up: u64,
@@ -71,8 +71,8 @@ impl Line {
     }
 }
 
-/// A skill as people read it.
-pub(super) fn skill(value: Option<i64>) -> String {
+/// The value of a term as people read it.
+pub(super) fn term_value(value: Option<i64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{:.4}", value as f64 * 1e-4))
 }
 
@@ -101,7 +101,7 @@ mod tests {
         let lines = read(&folder);
         assert_eq!(lines.len(), 1);
         assert_eq!((lines[0].window, lines[0].refused, lines[0].bytes_up), (3, 3, 7));
-        assert_eq!((skill(lines[0].value), lines[0].work()), ("0.5631".to_owned(), 2.0));
+        assert_eq!((term_value(lines[0].value), lines[0].work()), ("0.5631".to_owned(), 2.0));
         assert!(read(&folder.join("nowhere")).is_empty());
     }
 }

@@ -23,8 +23,8 @@ use stop::Stop;
 use watch::{Watch, What};
 
 const HELP: &str = "\
-cargo xtask demo [--drives DIR] [--pretrain DIR] [--engine ort|tract] [--broker URL] [--vehicles N]
-                 [--windows N] [--seed N] [--seeds N] [--rule consensus|paper] [--headless]
+cargo xtask demo [--drives DIR] [--pretrain DIR] [--policy] [--engine ort|tract] [--broker URL]
+                 [--vehicles N] [--windows N] [--seed N] [--seeds N] [--rule consensus|paper] [--headless]
 
 Vehicles drive generated roads in shadow mode, tune adapters on their own next frames, and exchange what
 they learnt over MQTT in windows of seconds. The same vehicles do it alone before. What came of both is
@@ -33,6 +33,7 @@ skill.svg, logs. Under five minutes on two cores, once built; with tract three t
 
 --drives DIR     recorded drives instead of generated roads
 --pretrain DIR   pretrains the model on this footage too, before the drives
+--policy         vehicles carry the driving policy, a world model beside it, and learn what attentive drivers do
 --engine         ort: ONNX Runtime, fetched by pip when it is not there; tract: pure Rust, three to four
                  times slower. Without it: ort when it can be had, else tract
 --broker URL     a broker that runs already (mqtt://HOST:PORT) instead of the embedded one
@@ -43,8 +44,11 @@ skill.svg, logs. Under five minutes on two cores, once built; with tract three t
 --rule           how particles move: consensus (default), or paper: Model Swarms, as published
 --headless       plain lines, ends by itself; without it the console stays until Enter";
 
-/// The model that ships.
+/// The world model that ships, and the policy.
 const PACKAGE: &str = "models/world";
+const POLICY: &str = "models/policy";
+/// Roads that attentive drivers drive for the pack of a policy.
+const PACK_ROADS: &str = "5";
 const PRETRAIN_STEPS: &str = "2000";
 /// From one look at what runs to the next.
 const LOOK: Duration = Duration::from_millis(300);
@@ -88,13 +92,14 @@ impl Demo {
         let engine = asked::engine(asked.engine)?;
         println!("building; the first time takes minutes");
         Run::cargo()
-            .args(["build", "--quiet", "--package", "shoal", "--package", "shoal-vehicle"])
+            .args(["build", "--quiet", "--workspace"])
+            .args(["--bin", "shoal", "--bin", "shoal-vehicle"])
             .run()?;
         let own = std::env::current_exe()
             .map_err(|error| Failure(format!("cannot tell where the programs are: {error}")))?;
         let programs = own.parent().unwrap_or(&own).to_owned();
         let package = match asked.pretrain {
-            None => root().join(PACKAGE),
+            None => root().join(if asked.policy { POLICY } else { PACKAGE }),
             Some(_) => folder.join("model"),
         };
         let stop = Stop::listen()?;
@@ -177,12 +182,24 @@ impl Demo {
                 pretrain.arg("--data").arg(footage).args(["--engine", self.engine.name()]);
             pretrain.args(["--steps", PRETRAIN_STEPS, "-o"]).arg(&self.package).run()?;
         }
-        let drives = self.asked.drives.as_deref();
-        let text = fleet::vehicle_toml(&self.package, drives, self.engine, self.asked.seed);
+        let world = root().join(PACKAGE);
+        let text = fleet::vehicle_toml(&fleet::Told {
+            package: &self.package,
+            beside: self.asked.policy.then_some(world.as_path()),
+            drives: self.asked.drives.as_deref(),
+            engine: self.engine,
+            seed: self.asked.seed,
+        });
         fleet::write(&self.vehicle_toml(), &text)?;
         // `pack build` wants a new directory.
         fleet::remove(&self.pack())?;
-        let build = self.shoal(["pack", "build", "--vehicle"]).arg(self.vehicle_toml());
+        let build = self.shoal(["pack", "build"]);
+        let build = if self.asked.policy {
+            let seed = self.asked.seed.to_string();
+            build.args(["--metric", "imitation", "--attentive", PACK_ROADS, "--seed", &seed])
+        } else {
+            build.arg("--vehicle").arg(self.vehicle_toml())
+        };
         build.arg("--package").arg(&self.package).arg("-o").arg(self.pack()).run()
     }
 
@@ -304,7 +321,8 @@ impl Demo {
             states.push(folder.join(state));
         }
         let redraw = !self.asked.headless && std::io::stdout().is_terminal();
-        Ok(Watch::new(what, states, windows, redraw))
+        let term = if self.asked.policy { "imitation" } else { "skill" };
+        Ok(Watch::new(what, term, states, windows, redraw))
     }
 
     fn report(&self, broker: &str, stages: &Stages) -> Done {

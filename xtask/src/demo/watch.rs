@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use super::calendar::Calendar;
-use super::lines::{Line, kilobytes, read, short, skill};
+use super::lines::{Line, kilobytes, read, short, term_value};
 use crate::clock;
 
 /// What the agents do.
@@ -19,6 +19,8 @@ pub(super) enum What {
 /// Looks at the state of all agents and shows what is new.
 pub(super) struct Watch {
     what: What,
+    /// What is measured: skill, or imitation.
+    term: &'static str,
     states: Vec<PathBuf>,
     windows: u64,
     redraw: bool,
@@ -31,9 +33,15 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(what: What, states: Vec<PathBuf>, windows: u64, redraw: bool) -> Self {
+    pub(super) fn new(
+        what: What,
+        term: &'static str,
+        states: Vec<PathBuf>,
+        windows: u64,
+        redraw: bool,
+    ) -> Self {
         let lines = vec![Vec::new(); states.len()];
-        Self { what, states, windows, redraw, lines, shown: 0, drawn: 0 }
+        Self { what, term, states, windows, redraw, lines, shown: 0, drawn: 0 }
     }
 
     /// Lines of all agents so far.
@@ -86,7 +94,7 @@ impl Watch {
             What::Windows(calendar) => {
                 let best = self.lines().max_by_key(|line| line.window);
                 let best = best.map_or_else(String::new, |line| {
-                    let (id, value) = (short(line.best.as_deref()), skill(line.best_value));
+                    let (id, value) = (short(line.best.as_deref()), term_value(line.best_value));
                     format!("; best {id} {value}{}", part(line))
                 });
                 match calendar.window(clock::utc()) {
@@ -112,7 +120,7 @@ impl Watch {
         let Line { window, steps, .. } = line;
         let loss = line.loss.map_or_else(String::new, |loss| format!(", loss {loss:.4}"));
         let value = line.value.map_or_else(String::new, |value| {
-            format!(", skill {}{}", skill(Some(value)), part(line))
+            format!(", {} {}{}", self.term, term_value(Some(value)), part(line))
         });
         let tuned = format!("{steps} steps{loss}");
         match self.what {
@@ -132,15 +140,15 @@ impl Watch {
 
     /// A window as one plain line.
     fn window(&self, window: u64, lines: &[&Line]) -> String {
-        let (number, of) = (window + 1, self.windows);
+        let (number, of, term) = (window + 1, self.windows, self.term);
         match self.what {
             What::Alone => {
-                let values: Vec<String> = lines.iter().map(|line| skill(line.value)).collect();
+                let values: Vec<String> = lines.iter().map(|line| term_value(line.value)).collect();
                 let values = values.join(" ");
                 let part = lines.first().map_or_else(String::new, |line| part(line));
                 let slowest = lines.iter().map(|line| line.work()).fold(0.0, f64::max);
                 format!(
-                    "night {number} of {of} alone: skill {values}{part}; the slowest took {slowest:.1} s"
+                    "night {number} of {of} alone: {term} {values}{part}; the slowest took {slowest:.1} s"
                 )
             }
             What::Windows(_) => {
@@ -153,7 +161,7 @@ impl Watch {
                 // Whoever measured it: in a window not everyone does.
                 let measured = lines.iter().find(|line| line.best_value.is_some());
                 let value = measured.map_or_else(String::new, |line| {
-                    format!(" {}{}", skill(line.best_value), part(line))
+                    format!(" {}{}", term_value(line.best_value), part(line))
                 });
                 let refused: u64 = lines.iter().map(|line| line.refused).sum();
                 let refused =
@@ -227,7 +235,8 @@ mod tests {
     #[test]
     fn a_window_is_told_in_one_line() {
         let calendar = Calendar { epoch: 0, period: 10, open: 7 };
-        let watch = Watch::new(What::Windows(calendar), vec!["a".into(), "b".into()], 9, false);
+        let watch =
+            Watch::new(What::Windows(calendar), "skill", vec!["a".into(), "b".into()], 9, false);
         let missed = Line { window: 3, ..Line::default() };
         let told = watch.window(3, &[&line(3), &missed]);
         assert_eq!(

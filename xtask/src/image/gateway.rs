@@ -7,6 +7,7 @@ use object::read::elf::ElfFile32;
 use object::{Object, ObjectSegment, ObjectSymbol};
 
 use super::calls::{Allowed, Calls};
+use crate::cargo::target_dir;
 use crate::flags::Flags;
 use crate::install::{GATEWAY_TARGETS, has_qemu, has_target};
 use crate::process::Run;
@@ -142,11 +143,7 @@ impl Image {
             .args(["build", "--package", "shoal-gateway", "--bin", "shoal-gateway"])
             .args(["--features", features, "--profile", PROFILE, "--target", target])
             .run()?;
-        let built = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| root().join("target"), PathBuf::from)
-            .join(target)
-            .join(PROFILE)
-            .join("shoal-gateway");
+        let built = target_dir().join(target).join(PROFILE).join("shoal-gateway");
         let elf = fs::read(&built)
             .map_err(|error| Failure(format!("cannot read {}: {error}", built.display())))?;
         let image = Self::measure(board, elf)?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::debian::{Debian, Package, make_folder, remove_folder};
 use super::disk::Contents;
 use super::tree::Parts;
+use crate::cargo::target_dir;
 use crate::flags::Flags;
 use crate::install::has_target;
 use crate::process::{Run, found};
@@ -205,9 +206,7 @@ fn agent() -> Done<PathBuf> {
 /// Builds a program for the vehicle computer; the file of it, without symbols.
 pub(crate) fn build(name: &str, args: &[&str]) -> Done<PathBuf> {
     Run::cargo().args(["build", "--target", TARGET]).args(args).run()?;
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    let built = target.join(TARGET).join("debug");
+    let built = target_dir().join(TARGET).join("debug");
     let built = if args.contains(&"--example") { built.join("examples") } else { built };
     let stripped = folder().join(name);
     Run::new("aarch64-linux-gnu-strip").arg("-o").arg(&stripped).arg(built.join(name)).run()?;

@@ -1,53 +1,69 @@
 //! `cargo xtask oracle adapters`: ONNX Runtime's own Python runs a grafted model with an adapter file of ours and is compared with
-//! the baked one; what it writes is read here.
+//! the baked one; what it writes is read here. `cargo xtask oracle peft`: the same with the adapters of Hugging Face's PEFT.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::cargo::target_dir;
 use crate::process::Run;
 use crate::{Done, Failure, onnxruntime, root, test, tools};
 
 /// The sites, of two ranks.
 const SITES: [&str; 4] = ["--targets", "*", "--targets", "enc*=3"];
 
-pub(super) fn run() -> Done {
-    if onnxruntime::library().is_none() {
-        onnxruntime::install()?;
+/// Programs and files of a comparison, in a folder of its own.
+struct Place {
+    folder: PathBuf,
+    shoal: PathBuf,
+}
+
+impl Place {
+    /// An empty folder of this name, and `shoal` built.
+    fn new(name: &str) -> Done<Place> {
+        if onnxruntime::library().is_none() {
+            onnxruntime::install()?;
+        }
+        let folder = root().join("target/oracle").join(name);
+        let used = |error| Failure(format!("cannot use {}: {error}", folder.display()));
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(used)?;
+        }
+        fs::create_dir_all(&folder).map_err(used)?;
+        Run::cargo().args(["build", "--quiet", "--workspace", "--bin", "shoal"]).run()?;
+        Ok(Place { folder, shoal: target_dir().join("debug/shoal") })
     }
+
+    /// `shoal model COMMAND` of the shipped world model.
+    fn model(&self, command: &str, rest: &[&str]) -> Done {
+        let run = Run::new(&self.shoal).args(["model", command]).arg(world());
+        run.args(rest).envs(&test::variables()).at(&self.folder).run()
+    }
+
+    /// A script of xtask/oracle, in this folder.
+    fn script(&self, python: &Path, name: &str) -> Run {
+        Run::new(python).arg(root().join("xtask/oracle").join(name)).at(&self.folder)
+    }
+}
+
+fn world() -> PathBuf {
+    root().join("models/world/model.onnx")
+}
+
+pub(super) fn onnxruntime() -> Done {
     println!("installs ONNX Runtime's Python into target/tools/adapters");
     let python = super::install_into(&tools().join("adapters"), &["adapters.txt"])?;
-    let folder = root().join("target/oracle/adapters");
-    let used = |error| Failure(format!("cannot use {}: {error}", folder.display()));
-    if folder.exists() {
-        fs::remove_dir_all(&folder).map_err(used)?;
-    }
-    fs::create_dir_all(&folder).map_err(used)?;
-    Run::cargo().args(["build", "--quiet", "--workspace", "--bin", "shoal"]).run()?;
-    let built =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
-    let shoal: PathBuf = built.join("debug/shoal");
-    let world = root().join("models/world/model.onnx");
-    let on_world = |command: &str, rest: &[&str]| {
-        Run::new(&shoal)
-            .args(["model", command])
-            .arg(&world)
-            .args(rest)
-            .envs(&test::variables())
-            .at(&folder)
-            .run()
-    };
-    on_world("train", &[&SITES[..], &["-o", "a.onnx_adapter"]].concat())?;
-    on_world("graft", &[&SITES[..], &["--optional", "-o", "grafted.onnx"]].concat())?;
-    on_world("bake", &["a.onnx_adapter", "-o", "baked.onnx"])?;
-    Run::new(&python)
-        .arg(root().join("xtask/oracle/onnx_adapter.py"))
+    let place = Place::new("adapters")?;
+    place.model("train", &[&SITES[..], &["-o", "a.onnx_adapter"]].concat())?;
+    place.model("graft", &[&SITES[..], &["--optional", "-o", "grafted.onnx"]].concat())?;
+    place.model("bake", &["a.onnx_adapter", "-o", "baked.onnx"])?;
+    place
+        .script(&python, "onnx_adapter.py")
         .args(["check", "baked.onnx", "grafted.onnx", "a.onnx_adapter", "again.onnx_adapter"])
-        .at(&folder)
         .run()?;
-    on_world("convert", &["a.onnx_adapter", "ours"])?;
-    on_world("convert", &["again.onnx_adapter", "theirs", "--alpha", "16"])?;
+    place.model("convert", &["a.onnx_adapter", "ours"])?;
+    place.model("convert", &["again.onnx_adapter", "theirs", "--alpha", "16"])?;
     let tensors = |directory: &str| {
-        let file = folder.join(directory).join("adapter_model.safetensors");
+        let file = place.folder.join(directory).join("adapter_model.safetensors");
         read(&file)
     };
     if tensors("ours")? != tensors("theirs")? {
@@ -55,6 +71,21 @@ pub(super) fn run() -> Done {
     }
     println!("what ONNX Runtime wrote of it is read to the same adapter");
     Ok(())
+}
+
+/// Ours loaded by PEFT, and PEFT's baked by us: outputs of both are compared.
+pub(super) fn peft() -> Done {
+    let python = super::install(&["requirements.txt", "peft.txt"])?;
+    let place = Place::new("peft")?;
+    let check = |adapter: &str, baked: &str| {
+        place.model("bake", &[adapter, "-o", baked])?;
+        let check = place.script(&python, "peft_world.py").arg("check");
+        check.arg(world()).args([adapter, baked]).run()
+    };
+    place.model("train", &[&SITES[..], &["-o", "ours"]].concat())?;
+    check("ours", "ours.onnx")?;
+    place.script(&python, "peft_world.py").arg("train").arg(world()).arg("theirs").run()?;
+    check("theirs", "theirs.onnx")
 }
 
 fn read(file: &Path) -> Done<Vec<u8>> {

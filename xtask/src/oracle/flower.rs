@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::cargo::target_dir;
 use crate::clock::Watch;
 use crate::flags::Flags;
 use crate::process::Run;
@@ -223,9 +224,7 @@ impl Sim {
 }
 
 fn sim(file: &Path, output: &Path) -> Done<Sim> {
-    let built = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root().join("target"), PathBuf::from)
-        .join("debug/shoal");
+    let built = target_dir().join("debug/shoal");
     let mut said = Sim::default();
     let watch = Watch::start();
     let well = Run::new(built)

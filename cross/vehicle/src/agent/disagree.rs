@@ -63,6 +63,13 @@ impl Disagreement {
         self.parted(index, calibrated, did, proposed)
     }
 
+    /// What the driver did in moment `index`, at which nobody looked: it may correct an earlier one.
+    pub(super) fn unseen(&mut self, index: u64, did: &Motion) -> Parted {
+        let did = self.observer.did(did);
+        let corrected = self.corrections.handle_moment(index, &did, None);
+        Parted { value: None, rank: corrected.map(|_earlier| 1.0), corrected }
+    }
+
     /// What the driver did, on the grid.
     pub(super) fn did(&self, motion: &Motion) -> Did {
         self.observer.did(motion)

@@ -2,7 +2,7 @@
 //! that both feed. What is exchanged is tuned on one of the two; an adapter on trial is watched beside the active one of that.
 
 use std::num::NonZeroU32;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shoal_hal::Motion;
 use shoal_shadow::chance::{Draws, Purpose};
@@ -20,6 +20,7 @@ use shoal_shadow::trigger::{MomentDraws, Ranks, Trigger, TriggerOptions};
 use super::disagree::{Disagreement, Parted};
 use super::trial::Sums;
 use super::{Agent, AgentError};
+use crate::budget::FrameBudget;
 use crate::config::ReplayConfig;
 
 /// Moments that a surprise is ranked among, at least.
@@ -31,6 +32,8 @@ pub(super) struct Seen {
     pub(super) surprise: Option<f32>,
     pub(super) rank: Option<f32>,
     pub(super) disagreement: Option<f32>,
+    /// There was no time to look at it.
+    pub(super) shed: bool,
 }
 
 /// What a vehicle watches the road with. Predictions write into buffers that are there.
@@ -48,6 +51,8 @@ pub(super) struct Watch {
     pub(super) saw: Sums,
     /// The one on trial cannot be used.
     pub(super) failed: bool,
+    budget: FrameBudget,
+    clock: fn() -> Duration,
 }
 
 impl Watch {
@@ -96,6 +101,8 @@ impl Watch {
             run: 0,
             saw: Sums::default(),
             failed,
+            budget: FrameBudget::new(agent.config.engine.frame_time_max),
+            clock: agent.clock,
         })
     }
 
@@ -118,7 +125,8 @@ impl Watch {
         }
     }
 
-    /// Looks at the frame `index`, of whose past so much is known as was seen since the last gap.
+    /// Remembers the frame `index`, of whose past so much is known as was seen since the last gap, and looks at it where there is
+    /// time for that. A frame that is shed is in the past of those after it, and in the span that it lies in, as any other is.
     pub(super) fn moment(
         &mut self,
         frame: &[u8],
@@ -127,7 +135,15 @@ impl Watch {
         seed: u64,
     ) -> Result<Seen, AgentError> {
         self.recent.push(index, frame, motion);
-        let (seen, disagreement_rank) = self.compare(index)?;
+        let may = self.budget.handle_frame();
+        let (seen, disagreement_rank) = if may || !self.is_due() {
+            let begun = (self.clock)();
+            let compared = self.compare(index)?;
+            self.budget.handle_look((self.clock)().saturating_sub(begun));
+            compared
+        } else {
+            self.shed(index)
+        };
         (self.next, self.run) = (index.checked_add(1), self.run.saturating_add(1));
         let mut draws = Draws::new(Purpose::Trigger, seed, index, 0);
         let chance = MomentDraws { ordinary: draws.unit(), keep: draws.unit() };
@@ -136,12 +152,31 @@ impl Watch {
         Ok(seen)
     }
 
+    /// Whether the past is long enough for anything to be seen.
+    fn is_due(&self) -> bool {
+        self.foresight.as_ref().is_some_and(|it| self.run >= it.context())
+            || self.policy.as_ref().is_some_and(|it| self.run + 1 >= it.context())
+    }
+
+    /// What is known without a look: whether the driver corrected what was seen before.
+    fn shed(&mut self, index: u64) -> (Seen, Option<f32>) {
+        let Watch { policy, disagreement, recent, .. } = self;
+        // A policy is compared with what the driver did in its moment, a model that foresees with the one before.
+        let at = if policy.is_some() { Some(index) } else { index.checked_sub(1) };
+        let did = at.and_then(|at| recent.get(at)).and_then(|(_frame, motion)| motion);
+        let parted = match (disagreement, did) {
+            (Some(disagreement), Some(did)) => disagreement.unseen(index, &did),
+            (Some(_) | None, _) => Parted::default(),
+        };
+        (Seen { shed: true, ..Seen::default() }, parted.rank)
+    }
+
     /// What was seen, and the rank of the disagreement.
     fn compare(&mut self, index: u64) -> Result<(Seen, Option<f32>), AgentError> {
-        let Watch { foresight, policy, disagreement, recent, saw, failed, run, .. } = self;
+        let Watch { foresight, policy, disagreement, recent, saw, failed, run, clock, .. } = self;
         let (mut seen, mut parted) = (Seen::default(), Parted::default());
         if let Some(foresight) = foresight.as_mut().filter(|it| *run >= it.context()) {
-            let (surprise, calibrated) = foresight.look(recent, index, saw, failed)?;
+            let (surprise, calibrated) = foresight.look(recent, index, saw, failed, *clock)?;
             (seen.surprise, seen.rank) = (Some(surprise.value), calibrated.rank);
             // A model that foresees says what it would have done in the moment before the one that came.
             let did = recent.get(index - 1).and_then(|(_frame, motion)| motion);
@@ -154,7 +189,7 @@ impl Watch {
         if let Some(policy) = policy.as_mut().filter(|it| *run + 1 >= it.context()) {
             let did = recent.get(index).and_then(|(_frame, motion)| motion).unwrap_or_default();
             let seen_of = disagreement.as_ref().map(|it| it.did(&did)).unwrap_or_default();
-            let opinion = policy.look(recent, index, &seen_of, saw, failed)?;
+            let opinion = policy.look(recent, index, (&seen_of, *clock), saw, failed)?;
             if let (Some(disagreement), Some(opinion)) = (disagreement, opinion) {
                 parted = disagreement.opinion(index, &opinion, &did);
             }
@@ -201,6 +236,7 @@ impl Foresight {
         index: u64,
         saw: &mut Sums,
         failed: &mut bool,
+        clock: fn() -> Duration,
     ) -> Result<(Surprise, Calibrated), AgentError> {
         let form = self.active.form();
         // A clip's past is held: there were as many frames since the last gap.
@@ -210,14 +246,14 @@ impl Foresight {
         }
         form.motion.write(|rows| back(rows).1, &mut self.motion);
         let (last, came) = (back(1).0, back(0).0);
-        let begun = now();
+        let begun = clock();
         self.active.predict(1, &self.frames, &self.motion, &mut self.next_frame)?;
-        let active_s = begun.elapsed().as_secs_f64();
+        let active_s = clock().saturating_sub(begun).as_secs_f64();
         let (surprise, calibrated) = self.observer.frame(&self.next_frame, last, came)?;
         if let Some(trial) = &mut self.trial {
-            let begun = now();
+            let begun = clock();
             let predicted = trial.predict(1, &self.frames, &self.motion, &mut self.trial_frame);
-            let trial_s = begun.elapsed().as_secs_f64();
+            let trial_s = clock().saturating_sub(begun).as_secs_f64();
             to_planes(came, &mut self.came);
             let error = mean_square(&self.trial_frame, &self.came);
             if predicted.is_ok() && error.is_finite() {
@@ -258,7 +294,7 @@ impl Acting {
         &mut self,
         recent: &Recent,
         index: u64,
-        did: &Did,
+        (did, clock): (&Did, fn() -> Duration),
         saw: &mut Sums,
         failed: &mut bool,
     ) -> Result<Option<Opinion>, AgentError> {
@@ -269,13 +305,13 @@ impl Acting {
         }
         // The newest row that is given is that of this moment.
         form.motion.write(|rows| back(rows - 1).1, &mut self.moved);
-        let begun = now();
+        let begun = clock();
         let opinion = self.active.act(&self.planes, &self.moved)?;
-        let active_s = begun.elapsed().as_secs_f64();
+        let active_s = clock().saturating_sub(begun).as_secs_f64();
         if let Some(trial) = &mut self.trial {
-            let begun = now();
+            let begun = clock();
             let other = trial.act(&self.planes, &self.moved);
-            let trial_s = begun.elapsed().as_secs_f64();
+            let trial_s = clock().saturating_sub(begun).as_secs_f64();
             let Ok(Some(other)) = other else {
                 (self.trial, *failed) = (None, true);
                 return Ok(opinion);
@@ -312,11 +348,6 @@ fn triggers(config: &ReplayConfig) -> TriggerOptions {
         ordinary_share: config.ordinary_share,
         ..TriggerOptions::default()
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "how long a prediction takes is what is watched")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 fn mean_square(a: &[f32], b: &[f32]) -> f64 {

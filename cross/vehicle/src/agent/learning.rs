@@ -13,7 +13,7 @@ use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner, TuneOptions, Tuner};
 
 use super::disagree::Disagreement;
 use super::eyes::observer_of;
-use super::{Agent, AgentError};
+use super::{Agent, AgentError, LESSONS_A_CLIP};
 
 /// The vehicle's own roads, read back for one tuning.
 pub(crate) struct Roads {
@@ -126,8 +126,7 @@ impl Agent {
 
     fn policy_tuner(&self, start: Option<&Adapter>, seed: u64) -> Result<PolicyTuner, AgentError> {
         let options = PolicyTuneOptions {
-            // A label is one number where a frame is thousands.
-            samples: self.config.night.batch.saturating_mul(2),
+            samples: self.config.night.batch.saturating_mul(LESSONS_A_CLIP),
             learning_rate: f64::from(self.config.night.learning_rate),
             seed,
             threads: self.threads(),
@@ -147,7 +146,8 @@ impl Agent {
                 .map(|world| (world, observer_of(beside.description()))),
             None => None,
         };
-        let mut lessons = Lessons::new(self.form.clone(), seed);
+        let turn = self.config.night.turn_rad;
+        let mut lessons = Lessons::new(self.form.clone(), seed).turning(turn);
         for (span, corrected) in spans.iter().zip(&corrected) {
             let motion = |at| span.motion(at).unwrap_or_default();
             let mut known: Vec<Known> =

@@ -14,7 +14,8 @@ mod watch;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use shoal_hal::backend::files::{DirSlots, DirStore, FilesError};
 use shoal_hal::backend::recorded::OpenError;
@@ -46,6 +47,12 @@ pub(crate) use learning::{Learning, Roads};
 pub use trial::{Ask, Tried, Why};
 pub use watch::{About, WatchError};
 
+/// Clips that a night measures at once.
+pub const CLIPS_AT_ONCE: usize = 8;
+/// Lessons of a step of a policy, for every clip that a step of a world model would have: a label is one number where a frame is
+/// thousands.
+pub const LESSONS_A_CLIP: usize = 2;
+
 /// What an agent tells whoever watches it.
 #[derive(Clone, Copy, Debug)]
 pub enum Tell<'a> {
@@ -64,6 +71,8 @@ pub enum Tell<'a> {
         /// How far from what the driver did is what the model would have done, in tolerances (or in nats); `None`
         /// if the package binds no action, or the vehicle does not know what the driver did.
         disagreement: Option<f32>,
+        /// Whether the frame was remembered and not looked at: the budget of time was spent.
+        shed: bool,
         /// How full replay is.
         replay: Filled,
     },
@@ -155,6 +164,7 @@ pub struct Agent {
     store: DirStore,
     slots: DirSlots,
     state: PathBuf,
+    clock: fn() -> Duration,
 }
 
 impl Agent {
@@ -169,7 +179,7 @@ impl Agent {
         let beside = config.model.beside.as_deref();
         let beside =
             beside.map(|path| Beside::open(path, package.description(), &form)).transpose()?;
-        let engine = crate::engine::open(&config.engine)?;
+        let engine = crate::engine::open(&config.engine.kept_below(&config.state))?;
         let profile = profile_of(&*engine);
         let layout = graft_package(&model, package.description(), 1, profile)?.layout;
         let options = ReplayOptions {
@@ -193,9 +203,16 @@ impl Agent {
             store,
             slots,
             state,
+            clock: monotonic,
         };
         agent.settle_trial()?;
         Ok(agent)
+    }
+
+    /// The same agent, with another clock to time its looks at frames by: the time since any moment.
+    #[must_use]
+    pub fn with_clock(self, clock: fn() -> Duration) -> Self {
+        Agent { clock, ..self }
     }
 
     /// What the model reads.
@@ -373,4 +390,11 @@ impl Agent {
     fn threads(&self) -> NonZeroUsize {
         NonZeroUsize::new(self.config.engine.threads).unwrap_or(NonZeroUsize::MIN)
     }
+}
+
+/// Time since the program first asked.
+#[expect(clippy::disallowed_methods, reason = "how long a look takes is what is watched")]
+fn monotonic() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed()
 }

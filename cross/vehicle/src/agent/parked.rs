@@ -14,7 +14,7 @@ use shoal_shadow::measure::{Horizon, measure};
 use shoal_shadow::pack::Footages;
 
 use super::learning::{Learning, Roads};
-use super::{Agent, AgentError, Tell, keep};
+use super::{Agent, AgentError, CLIPS_AT_ONCE, Tell, keep};
 use crate::drives::footage;
 use crate::night::{Input, Night, Nominee, Output, Record};
 
@@ -130,7 +130,7 @@ impl Agent {
     ) -> Result<f32, AgentError> {
         let adapter = self.nominee(bench, nominee)?;
         let measured = if self.foresees() {
-            let mut predictor = self.predictor(adapter.as_ref(), 8)?;
+            let mut predictor = self.predictor(adapter.as_ref(), CLIPS_AT_ONCE)?;
             measure(&mut predictor, &pack.clips(self.form.context), Horizon::Next)?
         } else {
             imitation(&mut self.policy(adapter.as_ref())?, &pack.acts())?

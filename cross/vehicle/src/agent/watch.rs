@@ -134,6 +134,7 @@ impl Agent {
                     surprise: seen.surprise,
                     rank: seen.rank,
                     disagreement: seen.disagreement,
+                    shed: seen.shed,
                     replay: self.replay.filled(),
                 });
             }

@@ -95,6 +95,8 @@ fn arguments() -> Result<Option<Arguments>, lexopt::Error> {
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let config = Config::read(&arguments.config)?;
+    // Before there is a second thread: each is where the one is that begins it.
+    shoal_vehicle::budget::keep_to(config.engine.cpus.as_ref())?;
     if arguments.next_key {
         return next_key(&config);
     }

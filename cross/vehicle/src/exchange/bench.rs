@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use shoal_runtime::adapter::{Adapter, AdapterError};
+use shoal_runtime::graft::Profile;
 use shoal_shadow::clip::{Clips, Frames};
+use shoal_shadow::fit::profile_of;
 use shoal_shadow::measure::driving::{DrivingMetric, driving};
 use shoal_shadow::measure::imitation::{ActedRun, DriveActs, judged};
 use shoal_shadow::measure::{
@@ -188,7 +190,9 @@ impl Bench {
                 wanted.push((hash, values));
             }
         }
-        if wanted.len() < 2 || self.together_pays == Some(false) {
+        // Every number of adapters is another graph, and there an engine to build for minutes.
+        let builds = profile_of(self.agent.runs_on().0) == Profile::TensorRt;
+        if wanted.len() < 2 || builds || self.together_pays == Some(false) {
             return Ok(());
         }
         let adapters = wanted.iter().map(|(_, values)| self.adapter(values));

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use super::clock::Clock;
 use super::look::Look;
+use super::metrics::Metrics;
 use crate::agent::{About, Agent, AgentError, Tell, WatchError};
 use crate::config::{CameraConfig, CanConfig, ConditionsConfig, Config, PixelLayout, SignalConfig};
 use crate::night::Plan;
@@ -125,6 +126,7 @@ impl Devices {
         agent: &mut Agent,
         clock: &Clock,
         stop: &AtomicBool,
+        metrics: &Metrics,
     ) -> Result<(), LiveError> {
         let mut moments = Some(self.moments(agent)?);
         while !stop.load(Ordering::Relaxed) && self.look().is_none() {
@@ -148,6 +150,8 @@ impl Devices {
             let watched = agent.watch(live, &about, go_on, |tell| {
                 if let Tell::NotStored(error) = tell {
                     warn!(%error, "a span is not stored");
+                } else if let Tell::Moment { shed, .. } = tell {
+                    metrics.frame(shed);
                 }
             });
             match watched {
@@ -159,7 +163,8 @@ impl Devices {
                 }
             }
             let filled = agent.replay();
-            info!(spans = filled.spans, frames = filled.frames, "driven");
+            let shed = metrics.frames_shed.get();
+            info!(spans = filled.spans, frames = filled.frames, shed, "driven");
         }
         Ok(())
     }

@@ -92,7 +92,7 @@ pub fn run(
     }
     let clock = clock(&run)?;
     forget(&mut agent, &clock, &fleet)?;
-    drive(&mut agent, &config, &clock)?;
+    drive(&mut agent, &config, &clock, &run.metrics)?;
     while parked(&run, &fleet, agent, &mut || Some(Look::recorded()))? {
         // The engine took the agent; what it keeps is on disk.
         agent = Agent::open(config.clone())?;
@@ -114,7 +114,7 @@ fn live(
     loop {
         let clock = clock(run)?;
         forget(&mut agent, &clock, fleet)?;
-        devices.drive(&mut agent, &clock, &run.stop)?;
+        devices.drive(&mut agent, &clock, &run.stop, &run.metrics)?;
         if run.stop.load(Ordering::Relaxed) || !parked(run, fleet, agent, &mut || devices.look())? {
             return Ok(());
         }
@@ -169,7 +169,12 @@ fn parked(
 
 /// Drives the tuning parts of recorded or generated drives, each once; one that a cut ended is driven again from its
 /// beginning, and what it left before is erased.
-fn drive(agent: &mut Agent, config: &Config, clock: &Clock) -> Result<(), MemberError> {
+fn drive(
+    agent: &mut Agent,
+    config: &Config,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> Result<(), MemberError> {
     let form = agent.form().clone();
     let own = drives::open(&config.drives, &config.geometry, &form, config.seed)?;
     for skipped in &own.skipped {
@@ -184,8 +189,8 @@ fn drive(agent: &mut Agent, config: &Config, clock: &Clock) -> Result<(), Member
         let spans = split.spans(Part::Tuning);
         agent.drive(drive, spans, driven.next_at_s, |tell| match tell {
             Tell::NotStored(error) => warn!(%error, "a span is not stored"),
-            Tell::Moment { .. }
-            | Tell::Trial { .. }
+            Tell::Moment { shed, .. } => metrics.frame(shed),
+            Tell::Trial { .. }
             | Tell::Tried(_)
             | Tell::Trained { .. }
             | Tell::Measured { .. }
@@ -199,7 +204,8 @@ fn drive(agent: &mut Agent, config: &Config, clock: &Clock) -> Result<(), Member
         driven.next_at_s = driven.next_at_s.saturating_add(seconds).saturating_add(1);
         agent.keep_driven(&driven)?;
         let filled = agent.replay();
-        info!(drive = drive.name, spans = filled.spans, frames = filled.frames, "driven");
+        let shed = metrics.frames_shed.get();
+        info!(drive = drive.name, spans = filled.spans, frames = filled.frames, shed, "driven");
     }
     Ok(())
 }

@@ -112,6 +112,10 @@ pub struct Metrics {
     pub unsigned_records: Gauge,
     /// Times it did not contribute, because its privacy budget is spent.
     pub privacy_withheld: Counter,
+    /// Frames that came on the road, and were remembered.
+    pub frames: Counter,
+    /// Those of them that were not looked at: the budget of time was spent.
+    pub frames_shed: Counter,
     /// Spans in the replay store.
     pub replay_spans: Gauge,
     /// Bytes of the replay store.
@@ -225,6 +229,12 @@ impl Metrics {
         self.epsilon.get_or_create(&DeltaLabel { delta: delta.to_string() }).set(epsilon);
     }
 
+    /// A frame came on the road.
+    pub fn frame(&self, shed: bool) {
+        self.frames.inc();
+        self.frames_shed.inc_by(shed.into());
+    }
+
     /// Whether it is connected to a broker.
     pub fn connected(&self, connected: bool) {
         self.connected.set(connected.into());
@@ -279,6 +289,9 @@ impl Metrics {
         registry.register("privacy_epsilon", help, self.epsilon.clone());
         let help = "Contributions withheld: the privacy budget is spent";
         registry.register("privacy_withheld", help, self.privacy_withheld.clone());
+        registry.register("frames", "Frames that came on the road", self.frames.clone());
+        let help = "Frames without a look: engine.milliseconds_a_frame was spent";
+        registry.register("frames_shed", help, self.frames_shed.clone());
         let spans = self.replay_spans.clone();
         registry.register("replay_spans", "Spans in the replay store", spans);
         bytes(registry, "replay", "Bytes of the replay store", self.replay_bytes.clone());

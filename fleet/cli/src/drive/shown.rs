@@ -13,6 +13,7 @@ pub(super) struct Shown {
     disagreement: f32,
     loss: f32,
     steps: u32,
+    shed: u64,
     pub(super) active: Option<f64>,
     candidates: Vec<(u32, f64)>,
 }
@@ -26,6 +27,7 @@ impl Shown {
             disagreement: f32::NAN,
             loss: f32::NAN,
             steps,
+            shed: 0,
             active: None,
             candidates: Vec::new(),
         }
@@ -37,7 +39,8 @@ impl Shown {
 
     pub(super) fn tell(&mut self, tell: Tell<'_>) {
         match tell {
-            Tell::Moment { drive, index, of, surprise, rank, disagreement, replay } => {
+            Tell::Moment { drive, index, of, surprise, rank, disagreement, shed, replay } => {
+                self.shed = self.shed.saturating_add(shed.into());
                 if self.drive != drive {
                     self.drive = drive.to_owned();
                     (self.progress, self.surprise) = (Progress::new(), f32::NAN);
@@ -48,9 +51,13 @@ impl Shown {
                 self.disagreement = smooth(self.disagreement, disagreement, 0.9);
                 // The first moments have no past to be predicted from.
                 let (surprise, disagreement) = (figure(self.surprise), figure(self.disagreement));
+                let shed = match self.shed {
+                    0 => String::new(),
+                    shed => format!(", {shed} frames without a look"),
+                };
                 let text = format!(
                     "{drive}: surprise {surprise} (rank {rank}), disagreement {disagreement}, \
-                     replay {} spans, {} frames, {:.1} MB",
+                     replay {} spans, {} frames, {:.1} MB{shed}",
                     replay.spans,
                     replay.frames,
                     replay.bytes as f64 / 1e6

@@ -103,6 +103,7 @@ impl Provision {
         config.state = "state".into();
         // This computer's library is not the vehicle's.
         config.engine.library = None;
+        config.engine.providers.cache = None;
         let toml = vehicle(&config, |path| Ok(path.to_path_buf()))?;
         std::fs::write(self.output.join("vehicle.toml"), toml)?;
         println!("{}: {bytes} bytes and a vehicle.toml in {}", config.name, self.output.display());

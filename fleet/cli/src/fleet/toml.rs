@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use shoal_keys::KeyAt;
 use shoal_shadow::digits::hex;
 use shoal_swarm::privacy::Privacy;
+use shoal_vehicle::budget::Cpus;
 use shoal_vehicle::config::{
-    CameraConfig, CanConfig, ConditionsConfig, Config, DRIVERS, EngineKind, FleetConfig,
-    PixelLayout, SignalConfig,
+    CameraConfig, CanConfig, ConditionsConfig, Config, DRIVERS, EngineConfig, EngineKind,
+    FleetConfig, PixelLayout, SignalConfig,
 };
 
 use super::init::path;
@@ -67,15 +68,7 @@ pub(super) fn vehicle(
     }
     writeln!(toml, "frames = {}", drives.frames)?;
     writeln!(toml, "folder_rate_hz = {:?}", drives.folder_rate_hz)?;
-    let kind = match engine.kind {
-        EngineKind::Ort => "ort",
-        EngineKind::Tract => "tract",
-    };
-    writeln!(toml, "\n[engine]\nkind = {}\nthreads = {}", text(kind), engine.threads)?;
-    writeln!(toml, "together = {}", engine.together)?;
-    if let Some(library) = &engine.library {
-        writeln!(toml, "library = {}", place(library)?)?;
-    }
+    toml.push_str(&of_engine(engine, place)?);
     writeln!(toml, "\n[replay]\nbytes_max = {}", replay.bytes_max)?;
     writeln!(toml, "retention_days = {}", replay.retention_days)?;
     writeln!(toml, "ordinary_share = {:?}", replay.ordinary_share)?;
@@ -90,6 +83,43 @@ pub(super) fn vehicle(
     if let Some(Privacy { clip, noise, delta, epsilon_max }) = privacy {
         writeln!(toml, "\n[privacy]\nclip = {clip:?}\nnoise = {noise:?}")?;
         writeln!(toml, "delta = {delta:?}\nepsilon_max = {epsilon_max:?}")?;
+    }
+    Ok(toml)
+}
+
+fn of_engine(
+    engine: &EngineConfig,
+    place: impl Fn(&Path) -> Result<String, Failure>,
+) -> Result<String, Failure> {
+    let EngineConfig { kind, threads, library, together, providers, cpus, frame_time_max } = engine;
+    let kind = match kind {
+        EngineKind::Ort => "ort",
+        EngineKind::Tract => "tract",
+    };
+    let mut toml = format!("\n[engine]\nkind = {}\nthreads = {threads}\n", text(kind));
+    writeln!(toml, "together = {together}")?;
+    if let Some(library) = library {
+        writeln!(toml, "library = {}", place(library)?)?;
+    }
+    if providers.accelerated() {
+        let names: Vec<String> =
+            providers.order().iter().map(|provider| text(provider.name())).collect();
+        writeln!(toml, "providers = [{}]\ndevice = {}", names.join(", "), providers.device)?;
+        writeln!(toml, "fp16 = {}", providers.fp16)?;
+    }
+    if let Some(cache) = &providers.cache {
+        writeln!(toml, "cache = {}", place(cache)?)?;
+    }
+    match cpus {
+        Some(Cpus::Count(count)) => writeln!(toml, "cores = {count}")?,
+        Some(Cpus::These(cpus)) => {
+            let cpus: Vec<String> = cpus.iter().map(usize::to_string).collect();
+            writeln!(toml, "cpus = {}", text(&cpus.join(",")))?;
+        }
+        None => {}
+    }
+    if let Some(time) = frame_time_max {
+        writeln!(toml, "milliseconds_a_frame = {}", time.as_millis())?;
     }
     Ok(toml)
 }
@@ -256,11 +286,20 @@ mod tests {
             format!("{name} = \"{}\"\n", hex(key.public().bytes()))
         });
         let toml = format!("{toml}{}{devices}", keys.concat());
-        std::fs::write(&file, toml).unwrap();
+        std::fs::write(&file, &toml).unwrap();
         let read = Config::read(&file).unwrap();
-        let written = vehicle(&read, |path| Ok(path.to_path_buf())).unwrap();
-        std::fs::write(&file, written).unwrap();
-        assert_eq!(Config::read(&file).unwrap(), read);
+        let again = |read: &Config| {
+            let written = vehicle(read, |path| Ok(path.to_path_buf())).unwrap();
+            std::fs::write(&file, written).unwrap();
+            Config::read(&file).unwrap()
+        };
+        assert_eq!(again(&read), read);
+        let engine = "kind = \"ort\"\nproviders = [\"tensorrt\", \"cpu\"]\ndevice = 2\nfp16 = true\n\
+                      cache = \"e\"\ncpus = \"1,3-4\"\nmilliseconds_a_frame = 20";
+        std::fs::write(&file, toml.replace("kind = \"tract\"", engine)).unwrap();
+        let read = Config::read(&file).unwrap();
+        assert_eq!(again(&read), read);
+        assert!(read.engine.providers.fp16 && read.engine.frame_time_max.is_some());
     }
 
     #[test]

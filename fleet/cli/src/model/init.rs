@@ -3,7 +3,8 @@ use std::path::PathBuf;
 use clap::Args;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::package::Description;
-use shoal_shadow::{policymodel, tokenmodel, worldmodel};
+use shoal_shadow::policymodel::{self, transformer};
+use shoal_shadow::{tokenmodel, worldmodel};
 
 use crate::output::{Failure, Outcome};
 
@@ -20,6 +21,9 @@ pub(crate) struct Init {
     /// The default policy: what to do by the frames and the speed, on the action grid
     #[arg(long, conflicts_with = "codes")]
     policy: bool,
+    /// With --policy: a small transformer in the place of the convolutional network
+    #[arg(long, requires = "policy")]
+    transformer: bool,
     /// Seed of the start values
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -42,6 +46,10 @@ impl Init {
         if self.codes {
             let architecture = tokenmodel::Architecture::codes();
             return Ok((tokenmodel::build(&architecture, self.seed)?, tokenmodel::description()));
+        }
+        if self.transformer {
+            let size = transformer::Transformer::default();
+            return Ok((transformer::build(&size, self.seed)?, transformer::description(&size)));
         }
         if self.policy {
             let architecture = policymodel::Architecture::default();

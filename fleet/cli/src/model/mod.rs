@@ -12,6 +12,7 @@ mod open;
 mod pretrain;
 mod saved;
 mod train;
+mod warm;
 
 use clap::Subcommand;
 
@@ -31,11 +32,13 @@ pub(crate) enum Model {
     /// Train all weights of a package on generated roads, and on footage if given
     Pretrain(pretrain::Pretrain),
     /// Train an adapter: of a package on drives, of a bare ONNX file on its own outputs
-    Train(train::Train),
+    Train(Box<train::Train>),
     /// Fold an adapter into a model: a plain ONNX again
     Bake(bake::Bake),
     /// Write an adapter as PEFT's directory or as ONNX Runtime's file
     Convert(convert::Convert),
+    /// Load all graphs a vehicle loads of a model, and build and keep what its providers need for that
+    Warm(Box<warm::Warm>),
 }
 
 impl Model {
@@ -50,6 +53,7 @@ impl Model {
             Model::Train(command) => command.run(),
             Model::Bake(command) => command.run(),
             Model::Convert(command) => command.run(),
+            Model::Warm(command) => command.run(),
         }
     }
 }

@@ -31,6 +31,16 @@ impl Axes {
         Ok((model, opened))
     }
 
+    /// Whether a named axis was given a length.
+    pub(crate) fn has_dims(&self) -> bool {
+        !self.dims.is_empty()
+    }
+
+    /// The length of the batch, if one was asked for.
+    pub(crate) fn batch(&self) -> Option<usize> {
+        self.batch
+    }
+
     /// Whether anything was asked for.
     pub(crate) fn is_given(&self) -> bool {
         self.batch.is_some() || !self.dims.is_empty()

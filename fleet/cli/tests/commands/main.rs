@@ -9,6 +9,7 @@ mod policy;
 mod report;
 mod serving;
 mod tokens;
+mod warm;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

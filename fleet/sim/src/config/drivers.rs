@@ -1,19 +1,22 @@
 //! Vehicles that learn from their drivers: `[drivers]`, in the place of `[roads]`.
 
 use shoal_hal::backend::synthetic::Region;
+use shoal_shadow::batch::TURN_RAD;
 use shoal_shadow::document::{DocumentError, Table};
 
-use super::regions;
+use super::{MatrixConfig, regions};
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 10] = [
     "regions",
     "reckless",
     "frames",
     "hindsight",
+    "turn_rad",
     "attentive_roads",
     "reckless_roads",
     "closed_roads",
     "closed_seconds",
+    "matrix",
 ];
 
 /// Drivers of generated roads in the closed loop.
@@ -27,6 +30,8 @@ pub struct DriversConfig {
     pub frames: usize,
     /// Whether lessons are weighted by what came of them.
     pub hindsight: bool,
+    /// How far the camera is turned in lessons at most, rad; 0: as it was.
+    pub turn_rad: f32,
     /// Roads of attentive drivers in the pack: what is imitated.
     pub attentive_roads: usize,
     /// Roads of reckless drivers in it: situations, imitated by nobody.
@@ -35,6 +40,8 @@ pub struct DriversConfig {
     pub closed_roads: u32,
     /// Seconds on each of them.
     pub closed_seconds: u32,
+    /// Vehicles of several networks that share a matrix; `None`: all have `[model]`.
+    pub matrix: Option<MatrixConfig>,
 }
 
 impl DriversConfig {
@@ -51,10 +58,12 @@ impl DriversConfig {
             reckless: count("reckless", 0..=vehicles.into(), 0)? as u32,
             frames: count("frames", 100..=100_000, 600)? as usize,
             hindsight: table.boolean("hindsight")?.unwrap_or(true),
+            turn_rad: table.number("turn_rad", 0.0..=0.5)?.map_or(TURN_RAD, |rad| rad as f32),
             attentive_roads: count("attentive_roads", 1..=1000, 5)? as usize,
             reckless_roads: count("reckless_roads", 0..=1000, 5)? as usize,
             closed_roads: count("closed_roads", 0..=1000, 10)? as u32,
             closed_seconds: count("closed_seconds", 1..=3600, 20)? as u32,
+            matrix: MatrixConfig::read(root, &table)?,
         };
         if drivers.regions.is_empty() {
             return Err(table.missing("regions"));
@@ -96,6 +105,7 @@ mod tests {
         let drivers = "[drivers]\nregions = [\"snow\"]\n";
         for (toml, said) in [
             ("[drivers]\nregions = [\"snow\"]\nreckles = 1".into(), "did you mean `reckless`"),
+            (format!("{drivers}turn_rad = 1.5"), "turn_rad"),
             ("[drivers]".into(), "regions"),
             ("[drivers]\nregions = [\"rc_track\"]".into(), "rc_track"),
             (format!("{drivers}reckless = 9"), "reckless"),

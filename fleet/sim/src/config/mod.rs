@@ -6,6 +6,7 @@ mod hardware;
 mod journey;
 mod liars;
 mod logs;
+mod matrix;
 mod method;
 mod night;
 mod trivial;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use shoal_hal::backend::synthetic::Region;
 use shoal_shadow::document::{Document, DocumentError, Table};
+use shoal_shadow::measure::driving::DrivingMetric;
 use shoal_vehicle::config::{EngineConfig, EngineKind};
 
 pub use drivers::DriversConfig;
@@ -23,6 +25,7 @@ pub use hardware::HardwareConfig;
 pub use journey::PhaseConfig;
 pub use liars::{LiarsConfig, Lie};
 pub use logs::LogsConfig;
+pub use matrix::MatrixConfig;
 pub use method::{
     Average, Cocktail, Coefficients, Consensus, Ensemble, EvoMerge, Evolution, Fisher, Gossip,
     MeasuredOn, Merge, MethodConfig, RegMean, Rule, Server, Soup,
@@ -53,9 +56,12 @@ const ROOT: [&str; 17] = [
 
 /// Last fields that came later, as they are shown where a file does not use them: without them a run has the name that it
 /// had before there were such fields.
-const LATER: [&str; 12] = [
+const LATER: [&str; 14] = [
+    ", matrix: None }",
     ", gates: true }",
     ", metric: None }",
+    // A simulation runs on processors, all that it has. What is later in a structure is cut off first.
+    ", providers: Providers { order: [Cpu], device: 0, fp16: false, cache: None }, cpus: None, frame_time_max: None }",
     // A simulation measures one by one.
     ", together: 4 }",
     ", privacy: None }",
@@ -186,6 +192,10 @@ impl SimConfig {
             *recorded = directory.join(&*recorded);
         }
         config.roads.recorded.iter_mut().for_each(|recorded| *recorded = directory.join(&recorded));
+        let matrix = config.drivers.iter_mut().flat_map(|drivers| &mut drivers.matrix);
+        for policy in matrix.flat_map(|matrix| &mut matrix.policies) {
+            *policy = directory.join(&*policy);
+        }
         config.engine.library = config.engine.library.map(|library| directory.join(library));
         Ok(config)
     }
@@ -250,6 +260,12 @@ impl SimConfig {
         if let Some(method) = config.methods.iter().find(|method| method.frames_alone() && !frames)
         {
             return Err(root.refuse("methods", &method.name, "one that needs no frames"));
+        }
+        let matrix = config.drivers.as_ref().is_some_and(|drivers| drivers.matrix.is_some());
+        let other = |term: &&TermConfig| term.metric != Some(DrivingMetric::Imitation);
+        if let Some(term) = config.utility.iter().find(other).filter(|_| matrix) {
+            let got = format!("the metric of `{}`", term.name);
+            return Err(root.refuse("utility", got, "imitation: all that a matrix is measured by"));
         }
         config.night.check(&root, frames, &config.methods)?;
         if let Some(trivial) = trivial {

@@ -104,7 +104,8 @@ impl<'a> Actions<'a> {
         nights: &NightConfig,
         night: &Tune,
     ) -> Result<Flat, LabError> {
-        let mut lessons = Lessons::new(self.form.clone(), night.seed);
+        let turn = self.drivers.does.turn_rad;
+        let mut lessons = Lessons::new(self.form.clone(), night.seed).turning(turn);
         let own = |driver: &&Driver| match night.who {
             Who::Vehicle(vehicle) => driver.vehicle == vehicle,
             Who::All => true,
@@ -223,6 +224,7 @@ impl<'a> Actions<'a> {
         super::digest_night(&config.night, hasher);
         hasher.update(self.drivers.pack.sha256());
         hasher.update([u8::from(self.drivers.does.hindsight)]);
+        hasher.update(self.drivers.does.turn_rad.to_le_bytes());
         // A term's number is part of a result's name: what it measures is part of them all.
         hasher.update(format!("{:?}", self.drivers.metrics));
         let closed = self.drivers.closed.as_ref().map(|roads| roads.sha256());
@@ -231,7 +233,7 @@ impl<'a> Actions<'a> {
 }
 
 /// A part of a vehicle's own drive, as it is measured on.
-struct Own<'a> {
+pub(super) struct Own<'a> {
     driver: &'a Driver,
     habits: Habits,
     /// Pieces, each with the weight of its frames.
@@ -239,7 +241,7 @@ struct Own<'a> {
 }
 
 impl<'a> Own<'a> {
-    fn of(driver: &'a Driver, part: Part) -> Result<Self, LabError> {
+    pub(super) fn of(driver: &'a Driver, part: Part) -> Result<Self, LabError> {
         let (drive, geometry) = (&driver.drive, &driver.acted.geometry);
         let mut habits = Habits::default();
         for at in 0..drive.len() {
@@ -257,7 +259,7 @@ impl<'a> Own<'a> {
         Ok(Own { driver, habits, runs })
     }
 
-    fn acts(&self) -> DriveActs<'_> {
+    pub(super) fn acts(&self) -> DriveActs<'_> {
         let runs =
             self.runs.iter().map(|(footage, weights)| ActedRun { footage, weights, leaders: &[] });
         DriveActs {

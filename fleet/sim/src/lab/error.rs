@@ -7,6 +7,7 @@ use shoal_runtime::onnx::ReadError;
 use shoal_shadow::clip::FramesError;
 use shoal_shadow::fit::FitError;
 use shoal_shadow::form::FormError;
+use shoal_shadow::grid::MatrixError;
 use shoal_shadow::measure::MeasureError;
 use shoal_shadow::measure::tokens::TokenMeasureError;
 use shoal_shadow::pack::ReadPackError;
@@ -55,6 +56,14 @@ pub enum LabError {
     Cut(#[from] FramesError),
     #[error("the engine failed in the closed loop")]
     Closed(#[from] EngineError),
+    #[error(
+        "{policy}: its frames are of another size, rate or number than those of the first policy"
+    )]
+    OtherForm { policy: String },
+    #[error("{policy}: it says nothing of the acceleration; a matrix needs logits on the grid")]
+    OffGrid { policy: String },
+    #[error("the values are no matrix")]
+    Matrix(#[from] MatrixError),
     #[error("trivial clients have no model")]
     NoModel,
 }

@@ -2,12 +2,14 @@
 //! by what it was made of. It takes no time of the simulation's: the calendar says how long work takes.
 
 mod actions;
+mod base;
 mod ensemble;
 mod error;
 mod frames;
 mod gram;
 mod hold;
 mod information;
+mod matrices;
 mod measured;
 mod rank;
 mod tokens;
@@ -15,28 +17,21 @@ mod trivial;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use sha2::{Digest, Sha256};
-use shoal_hal::Drive;
-use shoal_runtime::adapter::{Adapter, Layout};
-use shoal_runtime::engine::Engine;
-use shoal_runtime::onnx::Model;
-use shoal_shadow::fit::{graft_package, profile_of};
-use shoal_shadow::form::Form;
+use shoal_runtime::adapter::Layout;
 use shoal_shadow::measure::Measurement;
-use shoal_shadow::package::Package;
-use shoal_shadow::tokens::TokenForm;
 use shoal_swarm::swarm::{Flat, ValuesHash};
 use shoal_swarm::utility::Utility;
-use shoal_vehicle::drives::footage;
-use shoal_vehicle::engine::OpenEngineError;
 use shoal_wire::v1::PARTS;
 
 use self::actions::Actions;
+use self::base::Modelled;
 use self::frames::Frames;
 use self::hold::Held;
+use self::matrices::Matrices;
 use self::tokens::Tokens;
 use self::trivial::Trivial;
 use crate::config::{HardwareConfig, NightConfig, SimConfig};
@@ -44,51 +39,17 @@ use crate::data::Data;
 use crate::store::{Key, Store};
 
 pub use actions::Closed;
+pub use base::{Base, Task, engine};
 pub use ensemble::{Ensemble, FEATURE_VALUES, Weighing};
 pub use error::LabError;
 pub use gram::{Grams, triangles};
 pub use hold::Pull;
 pub use information::Information;
+pub use matrices::Policies;
 pub use rank::trained;
 
 /// The skill of a model that has diverged, whatever its error: a further digit would say nothing, and would drown the mean.
 pub const SKILL_MIN: f64 = -1000.0;
-
-/// What a model reads and predicts.
-pub enum Task {
-    /// Frames.
-    Frames {
-        /// What it reads.
-        form: Form,
-        /// What ships with the package, to be replayed while tuning.
-        footage: Vec<Drive>,
-    },
-    /// Tokens of a log.
-    Tokens(TokenForm),
-    /// Frames, to act: a policy and its drivers.
-    Actions(Form),
-    /// Nothing: clients are trivial.
-    Trivial,
-}
-
-/// What everyone begins with.
-pub struct Base {
-    /// What the model reads and predicts.
-    pub task: Task,
-    /// SHA-256 of its file.
-    pub hash: [u8; 32],
-    /// How its adapters are laid out.
-    pub layout: Arc<Layout>,
-    /// `None`: clients are trivial.
-    modelled: Option<Modelled>,
-}
-
-/// The model that everyone has, and what runs it.
-struct Modelled {
-    package: Package,
-    model: Model,
-    engine: Box<dyn Engine>,
-}
 
 /// Whose roads are tuned on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -215,6 +176,7 @@ enum Bench<'a> {
     Frames(Frames<'a>),
     Tokens(Tokens<'a>),
     Actions(Actions<'a>),
+    Matrices(Matrices<'a>),
     Trivial(Trivial<'a>),
 }
 
@@ -231,9 +193,15 @@ impl<'a> Bench<'a> {
             (Task::Actions(form), Data::Drivers(drivers)) => {
                 Ok(Bench::Actions(Actions::new(form, drivers)?))
             }
+            (Task::Matrices(policies), Data::Drivers(drivers)) => {
+                Ok(Bench::Matrices(Matrices::new(policies, drivers)?))
+            }
             (Task::Frames { .. }, Data::Logs(_) | Data::Drivers(_) | Data::Trivial(_))
             | (Task::Tokens(_), Data::Roads(_) | Data::Drivers(_) | Data::Trivial(_))
-            | (Task::Actions(_), Data::Roads(_) | Data::Logs(_) | Data::Trivial(_))
+            | (
+                Task::Actions(_) | Task::Matrices(_),
+                Data::Roads(_) | Data::Logs(_) | Data::Trivial(_),
+            )
             | (Task::Trivial, Data::Roads(_) | Data::Logs(_) | Data::Drivers(_)) => {
                 Err(LabError::OtherData)
             }
@@ -244,7 +212,7 @@ impl<'a> Bench<'a> {
     fn frames(&self, what: &'static str) -> Result<&Frames<'a>, LabError> {
         match self {
             Bench::Frames(frames) => Ok(frames),
-            Bench::Tokens(_) | Bench::Actions(_) | Bench::Trivial(_) => {
+            Bench::Tokens(_) | Bench::Actions(_) | Bench::Matrices(_) | Bench::Trivial(_) => {
                 Err(LabError::FramesAlone { what })
             }
         }
@@ -260,6 +228,10 @@ impl<'a> Bench<'a> {
             Bench::Actions(actions) => match &night.pull {
                 Some(pull) => Err(LabError::FramesAlone { what: pull.named() }),
                 None => actions.train(base, nights, night),
+            },
+            Bench::Matrices(matrices) => match &night.pull {
+                Some(pull) => Err(LabError::FramesAlone { what: pull.named() }),
+                None => matrices.train(nights, night),
             },
             Bench::Trivial(trivial) => match &night.pull {
                 Some(pull) => Err(LabError::FramesAlone { what: pull.named() }),
@@ -279,6 +251,7 @@ impl<'a> Bench<'a> {
             Bench::Frames(frames) => frames.measure(base, values, on, phase),
             Bench::Tokens(tokens) => tokens.measure(base, values, on),
             Bench::Actions(actions) => actions.measure(base, values, on),
+            Bench::Matrices(matrices) => matrices.measure(values, on),
             Bench::Trivial(trivial) => Ok(trivial.measured(values, on)),
         }
     }
@@ -288,85 +261,10 @@ impl<'a> Bench<'a> {
             Bench::Frames(frames) => frames.digest(config, hasher),
             Bench::Tokens(tokens) => tokens.digest(config, hasher),
             Bench::Actions(actions) => actions.digest(config, hasher),
+            Bench::Matrices(matrices) => matrices.digest(config, hasher),
             // Nothing is kept.
             Bench::Trivial(_) => {}
         }
-    }
-}
-
-/// The engine that a simulation asks for; trivial clients need none.
-///
-/// # Errors
-/// [`OpenEngineError`].
-pub fn engine(config: &SimConfig) -> Result<Box<dyn Engine>, OpenEngineError> {
-    match config.trivial {
-        Some(_) => Ok(Box::new(trivial::NoEngine)),
-        None => shoal_vehicle::engine::open(&config.engine),
-    }
-}
-
-impl Base {
-    /// Opens the package, to be run by this engine; trivial clients have none.
-    ///
-    /// # Errors
-    /// [`LabError`].
-    pub fn open(config: &SimConfig, engine: Box<dyn Engine>) -> Result<Self, LabError> {
-        if let Some(trivial) = config.trivial {
-            let layout = Arc::new(trivial::layout(trivial.values));
-            return Ok(Base { task: Task::Trivial, hash: trivial::hash(), layout, modelled: None });
-        }
-        let package = Package::open_with(&config.package, config.model.as_deref())?;
-        let description = package.description();
-        let task = if config.drivers.is_some() {
-            Task::Actions(Form::of_policy(description)?)
-        } else if description.next_token.is_some() && description.next_frame.is_none() {
-            Task::Tokens(TokenForm::of(description)?)
-        } else {
-            let form = Form::of(description)?;
-            let footage = footage(&package, &form)?;
-            Task::Frames { form, footage }
-        };
-        let path = package.model_path();
-        let model = Model::read(&path)?;
-        let bytes = std::fs::read(&path).unwrap_or_default();
-        let layout = graft_package(&model, package.description(), 1, profile_of(&*engine))?.layout;
-        let hash = Sha256::digest(&bytes).into();
-        for class in &config.hardware {
-            let too_high = |rank: &u8| usize::from(*rank) > layout.rank;
-            if let Some(rank) = class.rank.filter(too_high) {
-                let (class, most) = (class.name.clone(), layout.rank);
-                return Err(LabError::Rank { class, rank, most });
-            }
-        }
-        let modelled = Some(Modelled { package, model, engine });
-        Ok(Base { task, hash, layout, modelled })
-    }
-
-    fn modelled(&self) -> Result<&Modelled, LabError> {
-        self.modelled.as_ref().ok_or(LabError::NoModel)
-    }
-
-    /// The engine, by its own description.
-    #[must_use]
-    pub fn engine(&self) -> String {
-        let modelled = self.modelled.as_ref();
-        modelled.map_or_else(|| trivial::ENGINE.into(), |modelled| modelled.engine.describe())
-    }
-
-    /// Lengths of the tensors of an adapter's flat run.
-    #[must_use]
-    pub fn tensors(&self) -> Vec<u32> {
-        self.layout.factors().map(|factor| factor.range.len() as u32).collect()
-    }
-
-    /// Rank of its adapters.
-    #[must_use]
-    pub fn rank(&self) -> u8 {
-        u8::try_from(self.layout.rank).unwrap_or(u8::MAX)
-    }
-
-    fn adapter(&self, values: &[f32]) -> Result<Adapter, LabError> {
-        Ok(Adapter::from_values(Arc::clone(&self.layout), values.to_vec())?)
     }
 }
 
@@ -420,8 +318,21 @@ impl<'a> Lab<'a> {
     #[must_use]
     pub fn figures(&self, held_out: &Measurement) -> BTreeMap<String, f64> {
         match &self.bench {
-            Bench::Frames(_) | Bench::Actions(_) | Bench::Trivial(_) => BTreeMap::new(),
+            Bench::Frames(_) | Bench::Actions(_) | Bench::Matrices(_) | Bench::Trivial(_) => {
+                BTreeMap::new()
+            }
             Bench::Tokens(tokens) => tokens.figures(held_out),
+        }
+    }
+
+    /// How near to drivers each policy of a fleet of several is by itself on the pack, by name and number.
+    #[must_use]
+    pub fn policies(&self) -> Vec<(String, f64)> {
+        match &self.bench {
+            Bench::Matrices(matrices) => matrices.alone(),
+            Bench::Frames(_) | Bench::Tokens(_) | Bench::Actions(_) | Bench::Trivial(_) => {
+                Vec::new()
+            }
         }
     }
 

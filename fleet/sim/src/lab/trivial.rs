@@ -177,19 +177,24 @@ fn in_chunks<T: Sync, R: Send>(jobs: usize, asked: &[T], work: impl Fn(&T) -> R 
 
 /// The layout of an adapter of so many values, at least two: one site of rank 1.
 pub(super) fn layout(values: usize) -> Layout {
+    flat(values, "trivial", hash())
+}
+
+/// The same by another name, of another base.
+pub(super) fn flat(values: usize, name: &str, base_sha256: [u8; 32]) -> Layout {
     let inputs = values / 2;
     let factor = |letter: char, dims: Vec<usize>, range| Factor {
-        input: format!("lora.trivial.{letter}"),
+        input: format!("lora.{name}.{letter}"),
         dims,
         range,
     };
     let site = Site {
-        name: "trivial".into(),
-        weight: "trivial".into(),
+        name: name.into(),
+        weight: name.into(),
         node_index: 0,
-        output: "trivial".into(),
+        output: name.into(),
         operator: "MatMul".into(),
-        base_sha256: hash(),
+        base_sha256,
         a: factor('A', vec![1, inputs], 0..inputs),
         b: factor('B', vec![values - inputs, 1], inputs..values),
         alpha: 1.0,

@@ -17,7 +17,6 @@ mod soup;
 
 use std::collections::BTreeMap;
 
-use shoal_runtime::adapter::Adapter;
 use shoal_soup::chance::Draws;
 use shoal_swarm::privacy::Noise;
 use shoal_swarm::swarm::{Conduct, Flat};
@@ -134,7 +133,7 @@ pub fn open<'a>(
     base: &'a Base,
     utility: &UtilityDocument,
 ) -> Result<Box<dyn Method + 'a>, MethodError> {
-    let start: Flat = Adapter::start(base.layout.clone(), config.seed).values().into();
+    let start = base.start(config.seed);
     let liars = config.liars.of(config.vehicles, config.seed);
     let (lie, seed) = (config.liars.lie, config.seed);
     let stale = config.calendar.stale_of(config.vehicles, seed);

@@ -76,6 +76,16 @@ const CLOSED_NOTE: &str = "What the fleet has in the end (without an exchange th
     term comfort; x_p is the policy before anything was learnt. Windows in which best was the particle of a vehicle with a \
     reckless driver, as a share. In brackets: less the reference, paired by seed, with its 95 % interval over seeds (Student's t)";
 
+const POOL: [Column; 4] = [
+    Column { name: "first network alone", kind: "pool.first_alone", digits: 4 },
+    Column { name: "second network alone", kind: "pool.second_alone", digits: 4 },
+    Column { name: "uniform pool", kind: "pool.uniform", digits: 4 },
+    Column { name: "with what was learnt", kind: "pool.learnt", digits: 4 },
+];
+const POOL_NOTE: &str = "Utility on the whole pack of the first two networks, each by itself and without a matrix; of all of them with a \
+    matrix that has learnt nothing; and with the fleet's matrix in the end (without an exchange the mean over vehicles). In \
+    brackets: less the reference, paired by seed, with its 95 % interval over seeds (Student's t)";
+
 /// Figures of one run, in the order of their columns.
 type Of<'f> = Box<dyn Fn(&Record) -> Option<Vec<Option<f64>>> + 'f>;
 
@@ -83,10 +93,11 @@ type Of<'f> = Box<dyn Fn(&Record) -> Option<Vec<Option<f64>>> + 'f>;
 pub(super) fn tables(methods: &[Method<'_>], reference: usize) -> Vec<Special> {
     let highest = highest(methods.iter().flat_map(|method| method.runs.iter().copied()));
     let moving: Of<'_> = Box::new(|record| of_moving(record, &highest));
-    let kinds: [(&str, &str, &[Column], Of<'_>); 3] = [
+    let kinds: [(&str, &str, &[Column], Of<'_>); 4] = [
         ("Moving utility", MOVING_NOTE, &MOVING, moving),
         ("Journey", LIFELONG_NOTE, &LIFELONG, Box::new(of_lifelong)),
         ("Closed loop", CLOSED_NOTE, &CLOSED, Box::new(of_closed)),
+        ("Several networks", POOL_NOTE, &POOL, Box::new(of_pool)),
     ];
     let table = |(title, note, columns, of): (_, _, &'static [Column], Of<'_>)| {
         let by_method: Vec<Vec<BTreeMap<u64, f64>>> =
@@ -155,6 +166,18 @@ fn of_closed(record: &Record) -> Option<Vec<Option<f64>>> {
         of("closed.comfort"),
         mean(reckless.into_iter()),
     ])
+}
+
+fn of_pool(record: &Record) -> Option<Vec<Option<f64>>> {
+    let (first, last) = (record.rows.first()?, record.rows.last()?);
+    let named = first.also.iter().filter_map(|(name, skill)| {
+        let (_name, number) = name.strip_prefix("policy.")?.rsplit_once('.')?;
+        Some((number.parse::<usize>().ok()?, *skill))
+    });
+    let alone: BTreeMap<usize, f64> = named.collect();
+    let of = |number: usize| alone.get(&number).copied();
+    let values = vec![of(0), of(1), Some(first.utility), Some(last.utility)];
+    (!alone.is_empty()).then_some(values)
 }
 
 /// By figure and seed.

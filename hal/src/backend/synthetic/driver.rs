@@ -80,6 +80,13 @@ impl SimulatedDriver {
         (at(-TURNED_RAD) - at(TURNED_RAD)) / (2.0 * TURNED_RAD)
     }
 
+    /// The same, where nothing but the speed (m/s) is known: 2 ÷ L. It holds for small angles, and while he may steer as hard as he
+    /// would.
+    #[must_use]
+    pub fn straightens_at_1_m_rad(speed_m_s: f32) -> f32 {
+        2.0 / ahead_m(speed_m_s, ATTENTIVE_S)
+    }
+
     fn reckless(&mut self, truth: &Truth) -> SimulatedAction {
         self.memory.push(*truth);
         if self.memory.len() > MEMORY {
@@ -142,13 +149,18 @@ fn attentive(truth: &Truth) -> SimulatedAction {
 /// Pure pursuit of a point `seconds` ahead.
 fn steer(truth: &Truth, seconds: f32) -> f32 {
     let v = truth.speed_m_s;
-    let ahead = (seconds * v).clamp(8.0, 40.0);
+    let ahead = ahead_m(v, seconds);
     // What is asked now is done some tenths of a second later, and turns until the point is reached.
     let (from, to) = (0.2 * v, (0.5 * ahead).max(0.5 * v));
     let road = mean_curvature(truth, from, to);
     let back = 2.0 * (truth.offset_m + ahead * libm::sinf(truth.heading_rad)) / (ahead * ahead);
     let most = 4.0 / (v * v).max(1.0);
     road + (-back).clamp(-most, most)
+}
+
+/// How far ahead the point is that is pursued, m.
+fn ahead_m(speed_m_s: f32, seconds: f32) -> f32 {
+    (seconds * speed_m_s).clamp(8.0, 40.0)
 }
 
 /// Mean curvature of the lane between two distances, m.

@@ -8,8 +8,8 @@ use std::ffi::CString;
 
 use ::ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 
-use super::Provider;
 use super::raw::{Binding, OrtError, TensorValue};
+use crate::engine::Providers;
 use crate::onnx::proto::{GraphProto, NodeProto, TypeProto, ValueInfoProto, type_proto};
 use crate::onnx::{Element, Model, TensorType, WriteError};
 
@@ -23,12 +23,11 @@ pub(super) enum Memory {
 }
 
 impl Memory {
-    pub(super) fn of(provider: &Provider) -> Self {
-        match provider {
-            Provider::Cpu => Self::Host,
-            Provider::Cuda { device } | Provider::TensorRt { device, .. } => {
-                Self::Device { name: "Cuda", number: *device }
-            }
+    pub(super) fn of(providers: &Providers) -> Self {
+        if providers.accelerated() {
+            Self::Device { name: "Cuda", number: providers.device }
+        } else {
+            Self::Host
         }
     }
 }

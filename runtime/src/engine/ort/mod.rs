@@ -3,101 +3,71 @@
 //! The environment, the options and the loading of a model go through the `ort` crate; binding and
 //! running call the C interface, because a run must not allocate.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ::ort::ep::ExecutionProviderDispatch;
 use ::ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
-use super::{Engine, EngineError, LoadOptions, Optimise, Placement, Session, TensorPort, ports};
+use super::{
+    Engine, EngineError, Kept, LoadOptions, Optimise, Placement, Provider, Providers, Session,
+    TensorPort, ports,
+};
 use crate::onnx::Model;
 use bound::Bound;
+use kept::{Machine, Parts};
 use library::Library;
 
+mod absent;
 mod bound;
 mod buffer;
 mod device;
+mod kept;
 mod library;
 mod placement;
 mod raw;
 
 pub use library::{LIBRARY_VARIABLE, LibraryError, MINOR_VERSION_MIN, forbid_telemetry};
 
-/// What runs the nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Provider {
-    /// The processor.
-    Cpu,
-    /// CUDA. Not measured on this project's machines.
-    Cuda {
-        /// Number of the accelerator, from 0.
-        device: u32,
-    },
-    /// TensorRT, with CUDA for the nodes it leaves. Not measured on this project's machines.
-    TensorRt {
-        /// Number of the accelerator, from 0.
-        device: u32,
-        /// Folder that keeps built engines; `None` builds them at every load.
-        cache: Option<PathBuf>,
-        /// Allow half precision.
-        fp16: bool,
-    },
-}
-
-impl Provider {
-    /// As it stands in [`Engine::describe`]: `cpu`, `cuda:0`, `tensorrt:0`.
-    fn short(&self) -> String {
-        match self {
-            Self::Cpu => "cpu".to_owned(),
-            Self::Cuda { device } => format!("cuda:{device}"),
-            Self::TensorRt { device, .. } => format!("tensorrt:{device}"),
+/// What ONNX Runtime is told of the providers asked for; the processor takes what is left in any case, and
+/// [`placement::prove`] refuses that where it was not asked for.
+fn registrations(
+    providers: &Providers,
+    options: &LoadOptions,
+    kept: Option<&Kept>,
+) -> Vec<ExecutionProviderDispatch> {
+    let device = i32::try_from(providers.device).unwrap_or(i32::MAX);
+    let accelerator = |provider: &Provider| match provider {
+        // Vehicles compare what they measure: all in float32, not in the 19 bits of TF32.
+        Provider::Cuda => {
+            let cuda = ::ort::ep::CUDA::default().with_device_id(device).with_tf32(false);
+            Some(cuda.build().error_on_failure())
         }
-    }
-
-    /// The names in ONNX Runtime's words of the providers whose nodes count as placed as asked.
-    fn names(&self) -> &'static [&'static str] {
-        match self {
-            Self::Cpu => &["CPUExecutionProvider"],
-            Self::Cuda { .. } => &["CUDAExecutionProvider"],
-            Self::TensorRt { .. } => &["TensorrtExecutionProvider", "CUDAExecutionProvider"],
-        }
-    }
-
-    fn registrations(&self, options: &LoadOptions) -> Vec<ExecutionProviderDispatch> {
-        let cuda = |device: u32| {
-            ::ort::ep::CUDA::default()
-                .with_device_id(i32::try_from(device).unwrap_or(i32::MAX))
-                .build()
-                .error_on_failure()
-        };
-        let mut registrations = match self {
-            Self::Cpu => Vec::new(),
-            Self::Cuda { device } => vec![cuda(*device)],
-            Self::TensorRt { device, cache, fp16 } => {
-                let mut tensorrt = ::ort::ep::TensorRT::default()
-                    .with_device_id(i32::try_from(*device).unwrap_or(i32::MAX))
-                    .with_fp16(*fp16);
-                if let Some(cache) = cache {
-                    let cache = cache.display().to_string();
-                    tensorrt = tensorrt
-                        .with_engine_cache(true)
-                        .with_engine_cache_path(&cache)
-                        .with_timing_cache(true)
-                        .with_timing_cache_path(&cache);
-                }
-                vec![tensorrt.build().error_on_failure(), cuda(*device)]
+        Provider::TensorRt => {
+            let mut tensorrt =
+                ::ort::ep::TensorRT::default().with_device_id(device).with_fp16(providers.fp16);
+            if let Some(kept) = kept {
+                let folder = kept.folder.display().to_string();
+                tensorrt = tensorrt
+                    .with_engine_cache(true)
+                    .with_engine_cache_path(&folder)
+                    .with_timing_cache(true)
+                    .with_timing_cache_path(&folder);
             }
-        };
-        let cpu = ::ort::ep::CPU::default().with_arena_allocator(options.arena);
-        registrations.push(cpu.build().error_on_failure());
-        registrations
-    }
+            Some(tensorrt.build().error_on_failure())
+        }
+        Provider::Cpu => None,
+    };
+    let mut registrations: Vec<_> = providers.order().iter().filter_map(accelerator).collect();
+    let cpu = ::ort::ep::CPU::default().with_arena_allocator(options.arena);
+    registrations.push(cpu.build().error_on_failure());
+    registrations
 }
 
-/// The engine: one library, one provider.
+/// The engine: one library, and providers in an order.
 #[derive(Clone, Debug)]
 pub struct Ort {
     library: Library,
-    provider: Provider,
+    providers: Providers,
 }
 
 impl Ort {
@@ -110,33 +80,22 @@ impl Ort {
     /// # Errors
     /// [`LibraryError`], whose text says what to install; nothing panics on a bad library.
     pub fn load_library(path: Option<&Path>) -> Result<Self, LibraryError> {
-        Ok(Self { library: library::open(path)?, provider: Provider::Cpu })
+        Ok(Self { library: library::open(path)?, providers: Providers::default() })
     }
 
-    /// The same library with another provider.
+    /// The same library with other providers.
     ///
     /// # Errors
-    /// [`EngineError::ProviderAbsent`] when the library was built without it. Whether the machine
-    /// has the accelerator is known when a model is loaded.
-    pub fn with_provider(self, provider: Provider) -> Result<Self, EngineError> {
-        let built_in = raw::available_providers().map_err(|error| EngineError::ProviderAbsent {
-            provider: provider.short(),
-            reason: error.to_string(),
-        })?;
-        for name in provider.names() {
-            if !built_in.iter().any(|have| have == name) {
-                return Err(EngineError::ProviderAbsent {
-                    provider: provider.short(),
-                    reason: format!(
-                        "{} was built with {} only; an NVIDIA accelerator needs the library of \
-                         `onnxruntime-gpu`",
-                        self.library.path.display(),
-                        built_in.join(", ")
-                    ),
-                });
-            }
-        }
-        Ok(Self { provider, ..self })
+    /// [`EngineError::ProviderAbsent`] when the library was built without one of them. Whether the machine has what that
+    /// needs is known when a model is loaded.
+    pub fn with_providers(self, providers: Providers) -> Result<Self, EngineError> {
+        let built_with =
+            raw::available_providers().map_err(|error| EngineError::ProviderAbsent {
+                provider: providers.to_string(),
+                reason: error.to_string(),
+            })?;
+        absent::check_built(&providers, &self.library.path, &built_with)?;
+        Ok(Self { providers, ..self })
     }
 
     /// Version of the library: `1.31.1`.
@@ -149,6 +108,11 @@ impl Ort {
         &self.library.path
     }
 
+    /// Where engines are kept, where any are built.
+    fn cache(&self) -> Option<&Path> {
+        self.providers.cache.as_deref().filter(|_| self.providers.has(Provider::TensorRt))
+    }
+
     fn refused<R>(&self, error: &::ort::Error<R>) -> EngineError {
         EngineError::Load { engine: self.describe(), reason: error.message().to_owned() }
     }
@@ -157,6 +121,7 @@ impl Ort {
         &self,
         bytes: &[u8],
         options: &LoadOptions,
+        registrations: Vec<ExecutionProviderDispatch>,
     ) -> Result<::ort::session::Session, EngineError> {
         let refused = |error: ::ort::Error<SessionBuilder>| self.refused(&error);
         let mut builder = ::ort::session::Session::builder(&self.library.environment)
@@ -170,12 +135,9 @@ impl Ort {
         builder = builder.with_deterministic_compute(true).map_err(refused)?;
         builder = builder.with_memory_pattern(options.memory_pattern).map_err(refused)?;
         builder = builder.with_optimization_level(level(options.optimise)).map_err(refused)?;
-        builder = builder.with_execution_providers(self.provider.registrations(options)).map_err(
-            |error| EngineError::ProviderAbsent {
-                provider: self.provider.short(),
-                reason: error.to_string(),
-            },
-        )?;
+        builder = builder
+            .with_execution_providers(registrations)
+            .map_err(|error| absent::explained(&self.providers, &error.to_string()))?;
         builder.commit_from_memory(bytes).map_err(|error| self.refused(&error))
     }
 
@@ -189,7 +151,17 @@ impl Ort {
     ) -> Result<Bound, EngineError> {
         let copier = |element| {
             let bytes = device::copying_model(element).map_err(EngineError::Write)?;
-            self.session(&bytes, &LoadOptions::default())
+            let options = LoadOptions::default();
+            // TensorRT would build an engine for every shape that is copied.
+            let cuda = Providers::in_order(vec![Provider::Cuda]).map_or_else(
+                |_order| Vec::new(),
+                |cuda| {
+                    let cuda = Providers { device: self.providers.device, ..cuda };
+                    registrations(&cuda, &options, None)
+                },
+            );
+            let by = if self.providers.accelerated() { cuda } else { Vec::new() };
+            self.session(&bytes, &options, by)
         };
         Bound::new(self.describe(), session, ports, placement, memory, options, copier)
     }
@@ -197,21 +169,52 @@ impl Ort {
 
 impl Engine for Ort {
     fn describe(&self) -> String {
-        format!("ort-{}/{}", self.library.version, self.provider.short())
+        format!("ort-{}/{}", self.library.version, self.providers)
     }
 
     fn load(&self, model: &Model, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
         let ports = ports(model)?;
         let bytes = model.to_bytes().map_err(EngineError::Write)?;
-        let session = self.session(&bytes, options)?;
+        // Only what is kept has a key: hashing a model takes time.
+        let machine = self.cache().map(|_cache| Machine::read(Path::new("/")));
+        let parts = machine.as_ref().map(|machine| {
+            Parts::new(&bytes, &self.library.version, machine, &self.providers, options)
+        });
+        let kept = self.cache().zip(parts.as_ref()).map(|(cache, parts)| parts.kept(cache));
+        let unkept = |folder: &Path, error: std::io::Error| EngineError::Load {
+            engine: self.describe(),
+            reason: format!("{} cannot keep its engines: {error}", folder.display()),
+        };
+        let building = kept.as_ref().filter(|kept| !kept.is_there);
+        if let Some(kept) = building {
+            tracing::warn!(
+                folder = %kept.folder.display(),
+                "no TensorRT engine of this graph, driver and device: it is built now, which takes minutes; \
+                 ahead of it: shoal model warm PACKAGE {}",
+                self.providers.arguments()
+            );
+            std::fs::create_dir_all(&kept.folder).map_err(|error| unkept(&kept.folder, error))?;
+        }
+        let registrations = registrations(&self.providers, options, kept.as_ref());
+        let session = self.session(&bytes, options, registrations)?;
         let placement = placement::read_back(&session).map_err(|error| EngineError::Load {
             engine: self.describe(),
             reason: format!("it does not say which provider got which node: {error}"),
         })?;
-        placement::prove(&placement, &self.provider, options.elsewhere)?;
-        let bound =
-            self.bind(session, ports, placement, device::Memory::of(&self.provider), options)?;
-        Ok(Box::new(bound))
+        placement::prove(&placement, &self.providers, options.elsewhere)?;
+        if let (Some(kept), Some(parts)) = (building, &parts) {
+            parts.mark(kept).map_err(|error| unkept(&kept.folder, error))?;
+        }
+        let memory = device::Memory::of(&self.providers);
+        Ok(Box::new(self.bind(session, ports, placement, memory, options)?))
+    }
+
+    fn kept(&self, model: &Model, options: &LoadOptions) -> Result<Option<Kept>, EngineError> {
+        let Some(cache) = self.cache() else { return Ok(None) };
+        let bytes = model.to_bytes().map_err(EngineError::Write)?;
+        let machine = Machine::read(Path::new("/"));
+        let version = &self.library.version;
+        Ok(Some(Parts::new(&bytes, version, &machine, &self.providers, options).kept(cache)))
     }
 }
 
@@ -256,7 +259,7 @@ mod tests {
         b.output("z", &z);
         let options = LoadOptions { resident: vec!["z".to_owned()], ..LoadOptions::default() };
         let model = b.into_model();
-        let session = ort.session(&model.to_bytes().unwrap(), &options).unwrap();
+        let session = ort.session(&model.to_bytes().unwrap(), &options, Vec::new()).unwrap();
         // The processor's memory taken for a device's: every step but the transfer is the same.
         let memory = device::Memory::Device { name: "Cpu", number: 0 };
         ort.bind(session, ports(&model).unwrap(), Placement::default(), memory, &options).unwrap()

@@ -9,9 +9,10 @@ use std::ptr::null;
 use ::ort::AsPointer;
 use ::ort::sys::{OrtEpAssignedNode, OrtEpAssignedSubgraph};
 
-use super::Provider;
 use super::raw::{OrtError, check, string};
-use crate::engine::{Elsewhere, EngineError, PlacedNode, Placement, RefusedNode};
+use crate::engine::{
+    Elsewhere, EngineError, PlacedNode, Placement, Provider, Providers, RefusedNode,
+};
 
 /// Reads the record of a session.
 pub(super) fn read_back(session: &::ort::session::Session) -> Result<Placement, OrtError> {
@@ -57,17 +58,20 @@ fn nodes_of(
     Ok(())
 }
 
-/// Refuses a placement that is not what was asked for.
+/// Refuses a placement that is not what was asked for: nodes on a provider that was not named, or none on an accelerator where one
+/// was.
 pub(super) fn prove(
     placement: &Placement,
-    asked: &Provider,
+    asked: &Providers,
     elsewhere: Elsewhere,
 ) -> Result<(), EngineError> {
-    let as_asked = |node: &&PlacedNode| asked.names().contains(&node.provider.as_str());
+    let is = |node: &PlacedNode, provider: &Provider| node.provider == provider.in_words();
+    let fell = asked.accelerated() && placement.nodes.iter().all(|node| is(node, &Provider::Cpu));
+    let stray = |node: &&PlacedNode| fell || !asked.order().iter().any(|one| is(node, one));
     let strays: Vec<RefusedNode> = placement
         .nodes
         .iter()
-        .filter(|node| !as_asked(node))
+        .filter(stray)
         .map(|node| RefusedNode {
             node: node.node.clone(),
             operator: node.operator.clone(),
@@ -78,7 +82,7 @@ pub(super) fn prove(
     if strays.is_empty() || (elsewhere == Elsewhere::Report && !none_as_asked) {
         return Ok(());
     }
-    Err(EngineError::Elsewhere { provider: asked.short(), nodes: strays })
+    Err(EngineError::Elsewhere { provider: asked.to_string(), nodes: strays })
 }
 
 #[cfg(test)]
@@ -94,30 +98,40 @@ mod tests {
         Placement { nodes: providers.iter().map(node).collect() }
     }
 
-    const CUDA: Provider = Provider::Cuda { device: 0 };
+    fn asked(order: &[Provider]) -> Providers {
+        Providers::in_order(order.to_vec()).unwrap()
+    }
 
     #[test]
-    fn a_node_that_fell_to_the_cpu_is_refused_by_name() {
+    fn a_node_that_fell_to_a_provider_that_was_not_asked_for_is_refused_by_name() {
         let mixed = placed(&["CUDAExecutionProvider", "CPUExecutionProvider"]);
-        let error = prove(&mixed, &CUDA, Elsewhere::Refuse).unwrap_err();
+        let cuda = asked(&[Provider::Cuda]);
+        let error = prove(&mixed, &cuda, Elsewhere::Refuse).unwrap_err();
         assert_eq!(
             error.to_string(),
             "cuda:0 was asked for and did not take one node: \
              Conv `conv` (went to CPUExecutionProvider)"
         );
-        assert!(prove(&mixed, &CUDA, Elsewhere::Report).is_ok());
+        assert!(prove(&mixed, &cuda, Elsewhere::Report).is_ok());
+        let both = asked(&[Provider::Cuda, Provider::Cpu]);
+        assert!(prove(&mixed, &both, Elsewhere::Refuse).is_ok());
     }
 
     #[test]
-    fn a_model_that_fell_to_the_cpu_altogether_is_refused_even_when_strays_are_only_reported() {
+    fn a_model_that_fell_to_the_cpu_altogether_is_refused_even_where_the_cpu_may_take_nodes() {
         let fallen = placed(&["CPUExecutionProvider"]);
-        assert!(prove(&fallen, &CUDA, Elsewhere::Report).is_err());
+        assert!(prove(&fallen, &asked(&[Provider::Cuda]), Elsewhere::Report).is_err());
+        let both = asked(&[Provider::Cuda, Provider::Cpu]);
+        let error = prove(&fallen, &both, Elsewhere::Refuse).unwrap_err().to_string();
+        assert!(error.starts_with("cuda:0+cpu was asked for and did not take one node"), "{error}");
+        assert!(prove(&fallen, &Providers::default(), Elsewhere::Refuse).is_ok());
     }
 
     #[test]
-    fn tensorrt_may_leave_nodes_to_cuda() {
-        let asked = Provider::TensorRt { device: 0, cache: None, fp16: false };
+    fn tensorrt_leaves_nodes_to_those_that_were_named_behind_it() {
         let mixed = placed(&["TensorrtExecutionProvider", "CUDAExecutionProvider"]);
-        assert!(prove(&mixed, &asked, Elsewhere::Refuse).is_ok());
+        let both = asked(&[Provider::TensorRt, Provider::Cuda]);
+        assert!(prove(&mixed, &both, Elsewhere::Refuse).is_ok());
+        assert!(prove(&mixed, &asked(&[Provider::TensorRt]), Elsewhere::Refuse).is_err());
     }
 }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::chance::{Draws, Purpose};
-use crate::grid::{Action, ActionGrid, bin_spread};
+use crate::grid::{Action, ActionGrid, Quantised, bin_spread};
 
 const DEVIATIONS: (f64, f64) = (0.002, 0.3);
 
@@ -223,4 +223,54 @@ proptest! {
             at = next;
         }
     }
+}
+
+/// Two networks that would pass what stands in the way, one on its left and one on its right, and a matrix that trusts one a little
+/// more, heard as opinions travel. Driven in the closed loop: point mass, an action every tenth of a second.
+#[test]
+fn by_a_matrix_left_and_right_do_not_average_to_straight_on() {
+    const HALF_WIDTH: f64 = 1.5;
+    let drive = |pool, trusted, decide: &dyn Fn(&Distribution) -> Action| {
+        let matrix = ActionMatrix::trusting(2, trusted, 0.55);
+        let (mut x, mut y, mut heading) = (0.0, 0.0, 0.0_f64);
+        let (speed, dt) = (10.0, 0.1);
+        while x < 40.0 {
+            let wants = |side: f64| {
+                let turn = (side * 2.5 - y) / (40.0 - x) - heading;
+                let said = opinion((turn / 8.0).clamp(-0.04, 0.04), 0.0, DEVIATIONS);
+                Quantised::of(&said).distribution()
+            };
+            let both = [wants(1.0), wants(-1.0)];
+            let heard = [Some(&both[0]), Some(&both[1])];
+            let context = Context::of(speed, 0.01);
+            let action = decide(&matrix.opinion(pool, context, &heard).unwrap());
+            heading += action.curvature_per_m * speed * dt;
+            (x, y) = (x + speed * dt * libm::cos(heading), y + speed * dt * libm::sin(heading));
+        }
+        y
+    };
+    let averaged = drive(Pool::Linear, 0, &|both| both.expectation());
+    assert!(averaged.abs() < HALF_WIDTH, "the mean of both hits it: {averaged}");
+    for (trusted, side) in [(0, 1.0), (1, -1.0)] {
+        let decided = drive(Pool::Linear, trusted, &|both| both.decided());
+        assert!(side * decided > HALF_WIDTH, "who is trusted passes it: {decided}");
+    }
+}
+
+/// The fleet's particles span whom to trust, and values keep it.
+#[test]
+fn trust_in_one_policy_is_its_opinion_and_survives_its_values() {
+    let (own, other) = (opinion(0.02, 0.0, DEVIATIONS), opinion(-0.02, 0.0, DEVIATIONS));
+    let context = Context::of(10.0, 0.0);
+    let both = [Some(&own), Some(&other)];
+    let left = |matrix: &ActionMatrix| {
+        let heard = matrix.opinion(Pool::Linear, context, &both).unwrap();
+        heard.curvature().iter().skip(CURVATURE_BINS / 2 + 1).sum::<f64>()
+    };
+    let trusting = ActionMatrix::trusting(2, 0, 0.75);
+    assert!((left(&trusting) - 0.75).abs() < 0.01, "{}", left(&trusting));
+    assert!((left(&ActionMatrix::new(2)) - 0.5).abs() < 0.01);
+    let again = ActionMatrix::from_values(2, &trusting.values()).unwrap();
+    assert!((left(&again) - 0.75).abs() < 0.01, "{}", left(&again));
+    assert_eq!(ActionMatrix::trusting(1, 0, 0.75), ActionMatrix::new(1));
 }

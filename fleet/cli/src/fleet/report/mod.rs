@@ -73,7 +73,7 @@ impl Report {
         let first = &vehicles[0];
         let package = Package::open(&first.config.model.package)?;
         let form = Form::carried(package.description())?;
-        let engine = engine::open(&first.config.engine)?;
+        let engine = engine::open(&first.config.engine.kept_below(&first.config.state))?;
         let mut bench = Bench::new(&package, &*engine, first.config.engine.threads)?;
         let asked = Asked::of(&vehicles, &mut bench)?;
 

@@ -1,0 +1,97 @@
+//! The program takes the place on the computer that it is told, before it reads anything else.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::thread::{CpuSet, sched_getaffinity};
+
+/// A point of the curve that is a key: what a vehicle is told of its authority.
+const KEY: &str = "5866666666666666666666666666666666666666666666666666666666666666";
+
+/// A vehicle whose package is a pipe into which nobody writes: it waits there, in its place.
+fn waiting(folder: &Path, engine: &str) -> Child {
+    std::fs::create_dir(folder.join("model")).unwrap();
+    let pipe = folder.join("model/model.toml");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    start(folder, engine)
+}
+
+fn start(folder: &Path, engine: &str) -> Child {
+    let toml = format!(
+        "[model]\npackage = \"model\"\n[engine]\n{engine}\n[fleet]\nname = \"f\"\nregion = \"r\"\n\
+         broker = \"mqtt://127.0.0.1:1\"\nkey = \"key\"\npack = \"pack\"\nauthority = \"{KEY}\"\n\
+         timekeeper = \"{KEY}\"\napprover = \"{KEY}\"\n"
+    );
+    let file = folder.join("vehicle.toml");
+    std::fs::write(&file, toml).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_shoal-vehicle"));
+    program.arg("--config").arg(file).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// The processors of a process, and its nice value.
+fn place(id: u32) -> (String, i64) {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let cpus = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+    // proc(5): nice is field 19, the 17th behind the name in brackets.
+    let (_name, fields) = stat.rsplit_once(") ").unwrap();
+    let nice = fields.split(' ').nth(16).unwrap().parse().unwrap();
+    (cpus.trim().to_owned(), nice)
+}
+
+/// Where the program is once it waits for its package: whoever opens a pipe to write waits for its reader.
+fn settled(folder: &Path, mut child: Child) -> (String, i64) {
+    let pipe = folder.join("model/model.toml");
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || tell.send(File::options().write(true).open(pipe)));
+    loop {
+        match told.recv_timeout(Duration::from_millis(100)) {
+            Ok(opened) => {
+                let _held = opened.unwrap();
+                let at = place(child.id());
+                child.kill().unwrap();
+                child.wait().unwrap();
+                return at;
+            }
+            Err(_none) => assert!(child.try_wait().unwrap().is_none(), "{}", said(child)),
+        }
+    }
+}
+
+fn said(child: Child) -> String {
+    let Output { stderr, .. } = child.wait_with_output().unwrap();
+    String::from_utf8_lossy(&stderr).into_owned()
+}
+
+#[test]
+fn the_agent_runs_at_the_lowest_priority_on_the_processors_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let given = sched_getaffinity(None).unwrap();
+    let last = (0..CpuSet::MAX_CPU).rfind(|cpu| given.is_set(*cpu)).unwrap().to_string();
+    let child = waiting(folder.path(), &format!("cpus = \"{last}\""));
+    assert_eq!(settled(folder.path(), child), (last.clone(), 19));
+
+    let folder = tempfile::tempdir().unwrap();
+    let child = waiting(folder.path(), "cores = 1");
+    assert_eq!(settled(folder.path(), child), (last, 19));
+
+    let folder = tempfile::tempdir().unwrap();
+    let child = waiting(folder.path(), "");
+    let (all, _nice) = place(std::process::id());
+    assert_eq!(settled(folder.path(), child), (all, 19));
+}
+
+#[test]
+fn processors_that_are_not_there_are_an_error_that_names_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = start(folder.path(), "cpus = \"1023\"");
+    assert!(!child.wait().unwrap().success());
+    let said = said(child);
+    assert!(said.contains("[engine] asks for processor 1023 of"), "{said}");
+}
