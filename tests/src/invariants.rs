@@ -97,11 +97,11 @@ impl Heard {
     }
 }
 
-/// What a vehicle signed, as [`Heard::hear`] says.
+/// What a vehicle signed, as [`Heard::hear`] says. How many claims, votes, particles and nonces it was.
 ///
 /// # Panics
 /// When that is not so.
-pub fn no_record_contradicts_another(fleet: &Fleet, number: u32, observer: &Observer) {
+pub fn no_record_contradicts_another(fleet: &Fleet, number: u32, observer: &Observer) -> usize {
     let keys = Vehicles(vec![fleet.key(number).public()]);
     let mut heard = Heard::default();
     for (text, bytes) in observer.seen() {
@@ -109,7 +109,7 @@ pub fn no_record_contradicts_another(fleet: &Fleet, number: u32, observer: &Obse
         let Ok(record) = read(&topic, &bytes, &keys) else { continue };
         heard.hear(&text, &bytes, &record);
     }
-    assert!(!heard.said.is_empty(), "it said something");
+    heard.said.len()
 }
 
 /// Fresh cores say what those of the vehicle said in the life that has just ended. How many lives it had.

@@ -47,7 +47,7 @@ fn a_vehicle_killed_while_it_tunes_goes_on() {
     takes_part_again(&fleet, 1);
     assert_eq!(vehicle.terminate().code(), Some(0));
     no_window_is_counted_twice(&fleet, 1);
-    no_record_contradicts_another(&fleet, 1, &observer);
+    assert!(no_record_contradicts_another(&fleet, 1, &observer) > 0, "it said something");
     assert_eq!(the_log_reruns(&fleet, 1, &observer), 3);
 }
 
@@ -74,7 +74,7 @@ fn killed_at(way: Way, topic: impl Fn(KeyId) -> String) {
     takes_part_again(&fleet, 1);
     assert_eq!(vehicle.terminate().code(), Some(0));
     no_window_is_counted_twice(&fleet, 1);
-    no_record_contradicts_another(&fleet, 1, &observer);
+    assert!(no_record_contradicts_another(&fleet, 1, &observer) > 0, "it said something");
     assert_eq!(the_log_reruns(&fleet, 1, &observer), 3);
 }
 
