@@ -24,12 +24,14 @@
 mod batch;
 mod drive;
 mod pretrain;
+mod rehearsal;
 pub mod transformer;
 
 pub use self::batch::{PolicyClip, PolicySource};
 pub(crate) use self::batch::{ROWS_MAX, turned_columns, turned_rad};
 pub use self::drive::{PolicySession, Reflex};
 pub use self::pretrain::{Lessons, pretrain_policy};
+pub use self::rehearsal::{REHEARSAL, Rehearsal, Rehearsed};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -39,6 +41,8 @@ use crate::grid::{ACCELERATION_BINS, BINS, CURVATURE_BINS};
 use crate::package::Description;
 use crate::worldmodel::free_batch;
 
+/// Frames of one lesson of driving.
+pub const LESSON_FRAMES: usize = 24;
 /// Frames that the policy reads.
 pub const FRAMES: usize = 3;
 /// Speed that the motion input shows as 1, in m/s.

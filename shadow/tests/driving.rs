@@ -151,7 +151,8 @@ mod shipped {
         let package = package();
         let model = Model::read(&package.model_path()).unwrap();
         let one = NonZeroUsize::MIN;
-        let mut policy = PolicySession::load(&model, package.description(), &engine, one).unwrap();
+        let mut policy =
+            PolicySession::load(&model, package.description(), &engine, one, None).unwrap();
         let roads = Roads::unseen(10, 20);
         let shape = policy.shape();
         let drove = roads.drive(shape, &mut Reflex::Policy(&mut policy), |_| ()).unwrap();
@@ -399,7 +400,7 @@ mod learning {
 
         let package = description(&architecture());
         let mut policy =
-            PolicySession::load(&trained, &package, &engine, NonZeroUsize::MIN).unwrap();
+            PolicySession::load(&trained, &package, &engine, NonZeroUsize::MIN, None).unwrap();
         let road = Road { region: Region::Snow, seed: 3_000_000 };
         let closed = road.closed_loop(SMALL, 10.0, Start::default()).unwrap();
         let frame = closed.moment().frame;

@@ -16,9 +16,9 @@ use shoal_runtime::bake::bake;
 use shoal_runtime::engine::ort::Ort;
 use shoal_runtime::engine::testing::ort_or_skip;
 use shoal_runtime::onnx::{Builder, Model, TensorType};
-use shoal_shadow::batch::{HORIZON_S, Lessons, TURN_RAD};
+use shoal_shadow::batch::{HORIZON_S, LessonBatch, Lessons, TURN_RAD};
 use shoal_shadow::clip::Frames;
-use shoal_shadow::fit::load_policy;
+use shoal_shadow::fit::{Source as _, load_policy};
 use shoal_shadow::form::Form;
 use shoal_shadow::grid::{ActionGrid, BINS, Geometry, SHA256};
 use shoal_shadow::hindsight::{Known, weights};
@@ -28,7 +28,7 @@ use shoal_shadow::measure::policy::agreement;
 use shoal_shadow::opinion::Did;
 use shoal_shadow::pack::{Acted, Pack, PackOptions, build_imitation};
 use shoal_shadow::package::{Description, Package};
-use shoal_shadow::policymodel::{PolicySession, Reflex};
+use shoal_shadow::policymodel::{PolicySession, REHEARSAL, Reflex, Rehearsal, Rehearsed};
 use shoal_shadow::stats::BOOTSTRAP_DRAWS;
 use shoal_shadow::term::roads::Roads;
 use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner};
@@ -293,17 +293,17 @@ fn a_calm_real_minute_teaches_in_full_and_a_harsh_brake_in_it_does_not() {
     assert_eq!(harsh[301..], calm[301..]);
 }
 
-/// The policy that ships, after a night on the road of a driver who keeps to the middle of his lane: with turned cameras it keeps to the
+/// The policy that ships, after a night on the road of a driver who keeps to the middle of his lane: with turned cameras, rehearsing or not, it keeps to the
 /// middle about as well as before, and nearer than after a night without. Interventions are told, and too few to hold.
 #[test]
-fn a_night_of_turned_cameras_stays_nearer_to_the_middle_of_the_lane() {
+fn a_night_that_turns_the_camera_or_rehearses_stays_near_the_middle_of_the_lane() {
     let Some(ort) = ort_or_skip() else { return };
     let package = Package::open(&Path::new(ROOT).join("models/policy")).unwrap();
     let (description, one) = (package.description(), NonZeroUsize::MIN);
     let form = Form::of_policy(description).unwrap();
     let model = Model::read(&package.model_path()).unwrap();
     let drive = |model: &Model| {
-        let mut session = PolicySession::load(model, description, &ort, one).unwrap();
+        let mut session = PolicySession::load(model, description, &ort, one, None).unwrap();
         let shape = session.shape();
         Roads::unseen(10, 20).drive(shape, &mut Reflex::Policy(&mut session), |_| {}).unwrap()
     };
@@ -313,17 +313,61 @@ fn a_night_of_turned_cameras_stays_nearer_to_the_middle_of_the_lane() {
     let acted = Acted::of_driven(&driven).unwrap();
     let all = [Span { first: 0, last: driven.drive.len() - 1 }];
     let options = PolicyTuneOptions { learning_rate: 1e-3, ..PolicyTuneOptions::default() };
-    let after = |turn| {
+    let after = |turn, share| {
         let mut lessons = Lessons::new(form.clone(), 5).turning(turn);
         lessons.add(&driven.drive, &all, &acted.known, &acted.geometry, &[]);
+        let rehearsal = Rehearsal { share, samples: options.samples, steps: 120, seed: 5 };
+        let wheel = PolicySession::load(&model, description, &ort, one, None).unwrap();
+        let mut lessons = Rehearsed::new(lessons, &form, &rehearsal, wheel).unwrap();
         let mut tuner = PolicyTuner::new(&model, description, &ort, None, &options).unwrap();
         tuner.run(&mut lessons, 120, |_| {}).unwrap();
         drive(&bake(&model, &tuner.adapter()).unwrap())
     };
-    let (before, turned, plain) = (drive(&model), after(TURN_RAD), after(0.0));
-    let [before, turned, plain] =
-        [before, turned, plain].map(|report| (report.offset_m, report.interventions()));
-    writeln!(std::io::stderr(), "{before:?} before, {turned:?} turned, {plain:?} plain").unwrap();
-    assert!(turned.0 < 1.2 * before.0, "{turned:?} {before:?}");
-    assert!(turned.0 < 0.8 * plain.0, "{turned:?} {plain:?}");
+    let before = drive(&model);
+    let [rehearsed, turned, plain] = [(TURN_RAD, REHEARSAL), (TURN_RAD, 0.0), (0.0, 0.0)]
+        .map(|(turn, share)| after(turn, share));
+    let [before, rehearsed, turned, plain] =
+        [before, rehearsed, turned, plain].map(|report| (report.offset_m, report.interventions()));
+    let told = format!("{before:?} before, {rehearsed:?} rehearsed, {turned:?} turned, {plain:?}");
+    writeln!(std::io::stderr(), "{told} plain").unwrap();
+    assert!(rehearsed.0 < 1.2 * before.0 && turned.0 < 1.2 * before.0, "{told}");
+    assert!(turned.0 < 0.8 * plain.0, "{told}");
+}
+
+/// In the first places stand moments of generated roads, the same for the same seed; the others are as without them.
+#[test]
+fn a_rehearsing_night_keeps_its_own_lessons_as_they_are_in_the_places_that_are_left() {
+    let Some(ort) = ort_or_skip() else { return };
+    let package = Package::open(&Path::new(ROOT).join("models/policy")).unwrap();
+    let (description, one) = (package.description(), NonZeroUsize::MIN);
+    let form = Form::of_policy(description).unwrap();
+    let model = Model::read(&package.model_path()).unwrap();
+    let road = Road { region: Region::Rural, seed: 3_000_001 };
+    let form_of = (form.shape, form.rate_hz, 60);
+    let driven = road.driven((Style::Attentive, 1), Start::default(), form_of).unwrap();
+    let acted = Acted::of_driven(&driven).unwrap();
+    let all = [Span { first: 0, last: 59 }];
+    let own = || {
+        let mut lessons = Lessons::new(form.clone(), 5).turning(TURN_RAD);
+        lessons.add(&driven.drive, &all, &acted.known, &acted.geometry, &[]);
+        lessons
+    };
+    let (mut alone, mut batch) =
+        (LessonBatch::new(form.clone(), 8), LessonBatch::new(form.clone(), 8));
+    own().fill(3, &mut alone).unwrap();
+    let mut filled = |share| {
+        let rehearsal = Rehearsal { share, samples: 8, steps: 12, seed: 7 };
+        let wheel = PolicySession::load(&model, description, &ort, one, None).unwrap();
+        let mut lessons = Rehearsed::new(own(), &form, &rehearsal, wheel).unwrap();
+        lessons.fill(3, &mut batch).unwrap();
+        (batch.frames().to_vec(), batch.target().to_vec())
+    };
+    assert_eq!(filled(0.0), (alone.frames().to_vec(), alone.target().to_vec()));
+    let (frames, target) = filled(0.4);
+    let sample = form.frames_len();
+    let same =
+        |at: usize| frames[at * sample..][..sample] == alone.frames()[at * sample..][..sample];
+    assert!((0..3).all(|at| !same(at)) && (3..8).all(same), "three of eight are rehearsed");
+    assert_eq!(target[3..], alone.target()[3..]);
+    assert_eq!(filled(0.4), (frames, target));
 }

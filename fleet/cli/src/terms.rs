@@ -111,7 +111,7 @@ impl Terms {
         let model = Model::read(&package.model_path())?;
         let engine = self.engine.open()?;
         let threads = self.engine.threads();
-        let mut policy = PolicySession::load(&model, description, &*engine, threads)?;
+        let mut policy = PolicySession::load(&model, description, &*engine, threads, None)?;
         let roads = Roads::unseen(self.roads, self.seconds);
         let shape = policy.shape();
         let knowing = |style| Reflex::Driver(Box::new(SimulatedDriver::new(style, 1)));

@@ -4,8 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use sha2::{Digest as _, Sha256};
 use shoal_hal::backend::synthetic::{Road, SPLIT, Start, Style, Use};
-use shoal_hal::{Drive, Split};
+use shoal_hal::{Drive, Motion, Split};
 use shoal_shadow::form::Form;
 use shoal_shadow::measure::driving::DrivingMetric;
 use shoal_shadow::pack::{
@@ -86,7 +89,10 @@ impl Drivers {
             let style = if reckless { Style::Reckless } else { Style::Attentive };
             let frames = (form.shape, form.rate_hz, does.frames);
             let driven = road.driven((style, road.seed), Start::default(), frames);
-            let driven = driven.ok_or(DriversError::NoGeometry)?;
+            let mut driven = driven.ok_or(DriversError::NoGeometry)?;
+            if reckless && does.perturbed > 0.0 {
+                driven.drive = perturbed(&driven.drive, does.perturbed, config.seed);
+            }
             let acted = Acted::of_driven(&driven).ok_or(DriversError::NoGeometry)?;
             let split = driven.drive.split(form.context);
             all.push(Driver { drive: driven.drive, split, acted, vehicle });
@@ -114,6 +120,29 @@ impl Drivers {
     pub fn of(&self, vehicle: u32) -> impl Iterator<Item = &Driver> {
         self.all.iter().filter(move |of| of.vehicle == vehicle)
     }
+}
+
+/// The drive with the steering and the acceleration of another of its moments in this share of them: what is seen, and the speed,
+/// stay as they were. The same for the same name and seed.
+fn perturbed(drive: &Drive, share: f64, seed: u64) -> Drive {
+    let key = Sha256::new_with_prefix(b"shoal perturbed")
+        .chain_update(seed.to_le_bytes())
+        .chain_update(&drive.name);
+    let mut draws = ChaCha8Rng::from_seed(key.finalize().into());
+    let mut unit = || f64::from(draws.next_u32() >> 8) / f64::from(1 << 24);
+    let told = |at: usize| {
+        let motion = drive.motion(at)?;
+        if unit() >= share {
+            return Some(motion);
+        }
+        let other = drive.motion((unit() * drive.len() as f64) as usize)?;
+        let Motion { steering_rad, acceleration_m_s2, .. } = other;
+        Some(Motion { steering_rad, acceleration_m_s2, ..motion })
+    };
+    let motion = (0..drive.len()).map(told).collect();
+    let Drive { name, source_sha256, rate_hz, shape, .. } = drive;
+    let frames = drive.frames(0..drive.len()).to_vec();
+    Drive::new(name.clone(), *source_sha256, *rate_hz, *shape, frames, motion)
 }
 
 /// The pack: attentive drivers, and situations of reckless ones.
@@ -144,4 +173,42 @@ fn pack(
     };
     build_imitation(&drives, &acted, &options, folder)?;
     Ok(Pack::open(folder)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_hal::FrameShape;
+
+    use super::*;
+
+    #[test]
+    fn a_perturbed_log_tells_actions_of_other_moments_in_the_share_that_was_asked_for() {
+        let shape = FrameShape { width: 1, height: 1 };
+        let motion = |at: u8| {
+            let value = Some(f32::from(at));
+            Some(Motion {
+                speed_m_s: value,
+                steering_rad: value,
+                acceleration_m_s2: value,
+                lateral_acceleration_m_s2: value,
+            })
+        };
+        let frames = (0..200_u8).flat_map(|at| [at; 3]).collect();
+        let motion = (0..200_u8).map(motion).collect();
+        let drive = Drive::new("d".into(), [1; 32], 10.0, shape, frames, motion);
+        let told = perturbed(&drive, 0.3, 7);
+        assert_eq!(told.frames(0..200), drive.frames(0..200));
+        let changed = |drive: &Drive, at: &usize| {
+            let motion = drive.motion(*at).unwrap();
+            let own = Some(*at as f32);
+            assert_eq!([motion.speed_m_s, motion.lateral_acceleration_m_s2], [own; 2]);
+            assert_eq!(motion.steering_rad, motion.acceleration_m_s2, "of one moment");
+            motion.steering_rad != own
+        };
+        let count = (0..200).filter(|at| changed(&told, at)).count();
+        assert!((40..=80).contains(&count), "{count}");
+        assert_eq!(told, perturbed(&drive, 0.3, 7));
+        assert_ne!(told, perturbed(&drive, 0.3, 8));
+        assert_eq!(drive, perturbed(&drive, 0.0, 7));
+    }
 }

@@ -1,5 +1,7 @@
 //! Batches of what a driver saw and did.
 
+use std::ops::Range;
+
 use shoal_hal::Motion;
 use shoal_hal::backend::synthetic::{
     CAMERA_HALF_WIDTH, LessonForm, SimulatedAction, SimulatedDriver, lesson,
@@ -90,9 +92,20 @@ impl PolicySource {
     /// # Panics
     /// If there is no clip, or one is empty or of another shape than the batch.
     pub fn fill(&self, step: u64, clips: &[PolicyClip], batch: &mut LessonBatch) {
+        self.fill_places(step, 0..batch.samples(), clips, batch);
+    }
+
+    /// The same of these places alone; all others stay as they are.
+    pub(super) fn fill_places(
+        &self,
+        step: u64,
+        places: Range<usize>,
+        clips: &[PolicyClip],
+        batch: &mut LessonBatch,
+    ) {
         let (shape, count) = (batch.form().shape, batch.form().frames);
         let motion_input = batch.form().motion.clone();
-        for sample in 0..batch.samples() {
+        for sample in places {
             let mut draws = Draws::new(Purpose::Pretraining, self.seed, step, sample as u64);
             let clip = &clips[draws.index(clips.len())];
             assert_eq!(clip.form.shape, shape, "frames of the batch's shape");

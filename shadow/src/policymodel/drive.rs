@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use shoal_hal::backend::synthetic::{SimulatedAction, SimulatedDriver, Truth};
 use shoal_hal::{FrameShape, Moment, Motion};
+use shoal_runtime::adapter::Adapter;
 use shoal_runtime::engine::{Engine, EngineError};
 use shoal_runtime::onnx::Model;
 
@@ -23,7 +24,7 @@ pub struct PolicySession {
 }
 
 impl PolicySession {
-    /// Loads the policy of a package: of whatever kind, if it speaks of the action grid.
+    /// Loads the policy of a package, of whatever kind, if it speaks of the action grid; with an adapter if there is one.
     ///
     /// # Errors
     /// [`FitError`].
@@ -32,8 +33,9 @@ impl PolicySession {
         package: &Description,
         engine: &dyn Engine,
         threads: NonZeroUsize,
+        adapter: Option<&Adapter>,
     ) -> Result<Self, FitError> {
-        let policy = load_policy(model, package, engine, threads, None)?;
+        let policy = load_policy(model, package, engine, threads, adapter)?;
         let form = policy.form();
         let (seen, values) = (vec![0.0; form.frames_len()], vec![0.0; form.motion.len()]);
         Ok(PolicySession { policy, seen, moved: Vec::new(), values })

@@ -78,7 +78,8 @@ pub fn pretrain_policy(
             && let Ok(model) = rounds.recv()
         {
             let one = NonZeroUsize::MIN;
-            learner = (learner.0 + 1, Some(PolicySession::load(&model, package, engine, one)?));
+            learner =
+                (learner.0 + 1, Some(PolicySession::load(&model, package, engine, one, None)?));
         }
         let wheel = learner.1.as_mut().filter(|_| round > 0);
         Ok(PolicyClip::lesson((options.seed, number), form, wheel)?)

@@ -9,11 +9,13 @@ use shoal_shadow::fit::FitError;
 use shoal_shadow::hindsight::Known;
 use shoal_shadow::measure::{Predictor as _, SessionPredictor};
 use shoal_shadow::observe::Observer;
+use shoal_shadow::policymodel::{PolicySession, Rehearsal, Rehearsed};
 use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner, TuneOptions, Tuner};
 
 use super::disagree::Disagreement;
 use super::eyes::observer_of;
 use super::{Agent, AgentError, LESSONS_A_CLIP};
+use crate::config::NightConfig;
 
 /// The vehicle's own roads, read back for one tuning.
 pub(crate) struct Roads {
@@ -26,7 +28,7 @@ pub(crate) enum Learning<'a> {
     /// Of a world model.
     Foresight(Box<Tuner>, Box<MixedBatch<'a>>),
     /// Of a policy.
-    Imitation(Box<PolicyTuner>, Box<Lessons<'a>>),
+    Imitation(Box<PolicyTuner>, Box<Rehearsed<'a>>),
 }
 
 impl<'a> Learning<'a> {
@@ -48,7 +50,8 @@ impl<'a> Learning<'a> {
             return Ok(None);
         }
         let tuner = agent.policy_tuner(start, seed)?;
-        Ok(Some(Learning::Imitation(Box::new(tuner), Box::new(lessons))))
+        let source = agent.rehearsed(lessons, start, seed)?;
+        Ok(Some(Learning::Imitation(Box::new(tuner), Box::new(source))))
     }
 
     /// Takes so many steps; their mean loss.
@@ -124,9 +127,14 @@ impl Agent {
         Ok(Tuner::new(&self.model, description, &*self.engine, start, &options)?)
     }
 
+    /// Samples of a policy's step.
+    fn lessons_a_step(&self) -> usize {
+        self.config.night.batch.saturating_mul(LESSONS_A_CLIP)
+    }
+
     fn policy_tuner(&self, start: Option<&Adapter>, seed: u64) -> Result<PolicyTuner, AgentError> {
         let options = PolicyTuneOptions {
-            samples: self.config.night.batch.saturating_mul(LESSONS_A_CLIP),
+            samples: self.lessons_a_step(),
             learning_rate: f64::from(self.config.night.learning_rate),
             seed,
             threads: self.threads(),
@@ -134,6 +142,20 @@ impl Agent {
         };
         let description = self.package.description();
         Ok(PolicyTuner::new(&self.model, description, &*self.engine, start, &options)?)
+    }
+
+    /// The own lessons, and those that are rehearsed: with the policy that the night begins with at the wheel.
+    fn rehearsed<'a>(
+        &self,
+        own: Lessons<'a>,
+        start: Option<&Adapter>,
+        seed: u64,
+    ) -> Result<Rehearsed<'a>, AgentError> {
+        let NightConfig { rehearsal: share, steps, .. } = self.config.night;
+        let rehearsal = Rehearsal { share, samples: self.lessons_a_step(), steps, seed };
+        let (description, threads) = (self.package.description(), self.threads());
+        let wheel = PolicySession::load(&self.model, description, &*self.engine, threads, start)?;
+        Ok(Rehearsed::new(own, &self.form, &rehearsal, wheel)?)
     }
 
     /// What the driver did in these spans: each moment by what came of it, and more if the driver then corrected it.

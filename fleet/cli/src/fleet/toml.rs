@@ -9,7 +9,7 @@ use shoal_swarm::privacy::Privacy;
 use shoal_vehicle::budget::Cpus;
 use shoal_vehicle::config::{
     CameraConfig, CanConfig, ConditionsConfig, Config, DRIVERS, EngineConfig, EngineKind,
-    FleetConfig, PixelLayout, SignalConfig,
+    FleetConfig, NightConfig, PixelLayout, SignalConfig,
 };
 
 use super::init::path;
@@ -74,16 +74,34 @@ pub(super) fn vehicle(
     writeln!(toml, "ordinary_share = {:?}", replay.ordinary_share)?;
     writeln!(toml, "surprise_quantile = {:?}", replay.surprise_quantile)?;
     writeln!(toml, "seconds_around = {:?}", replay.seconds_around)?;
-    writeln!(toml, "\n[night]\nsteps = {}\nslice = {}", night.steps, night.slice)?;
-    writeln!(toml, "batch = {}\nlearning_rate = {:?}", night.batch, night.learning_rate)?;
-    writeln!(toml, "clips_min = {}\nmargin = {:?}", night.clips_min, night.margin)?;
-    writeln!(toml, "temperature_max_c = {}", night.temperature_max_c)?;
-    writeln!(toml, "battery_soc_min_percent = {}", night.battery_soc_min_percent)?;
-    writeln!(toml, "retry_s = {}", night.retry_s)?;
+    toml.push_str(&of_night(night)?);
     if let Some(Privacy { clip, noise, delta, epsilon_max }) = privacy {
         writeln!(toml, "\n[privacy]\nclip = {clip:?}\nnoise = {noise:?}")?;
         writeln!(toml, "delta = {delta:?}\nepsilon_max = {epsilon_max:?}")?;
     }
+    Ok(toml)
+}
+
+fn of_night(night: &NightConfig) -> Result<String, Failure> {
+    // All of them by name: a key that is added has to be written, too.
+    let NightConfig {
+        steps,
+        slice,
+        batch,
+        learning_rate,
+        turn_rad,
+        rehearsal,
+        clips_min,
+        margin,
+        temperature_max_c,
+        battery_soc_min_percent,
+        retry_s,
+    } = night;
+    let mut toml = format!("\n[night]\nsteps = {steps}\nslice = {slice}\nbatch = {batch}\n");
+    writeln!(toml, "learning_rate = {learning_rate:?}\nturn_rad = {turn_rad:?}")?;
+    writeln!(toml, "rehearsal = {rehearsal:?}\nclips_min = {clips_min}\nmargin = {margin:?}")?;
+    writeln!(toml, "temperature_max_c = {temperature_max_c}")?;
+    writeln!(toml, "battery_soc_min_percent = {battery_soc_min_percent}\nretry_s = {retry_s}")?;
     Ok(toml)
 }
 
@@ -267,7 +285,7 @@ mod tests {
                     [drives]\ndirectory = \"roads\"\ndriver = \"reckless\"\nregions = [\"snow\", \"alps\"]\nframes = 120\n\
                     folder_rate_hz = 7.5\n[replay]\nbytes_max = 2000000\nretention_days = 3\n\
                     ordinary_share = 1.0\nsurprise_quantile = 0.15\nseconds_around = 2\n\
-                    [night]\nsteps = 20\nslice = 5\nbatch = 4\nlearning_rate = 1e-3\nclips_min = 4\n\
+                    [night]\nsteps = 20\nslice = 5\nbatch = 4\nlearning_rate = 1e-3\nturn_rad = 0.03\nrehearsal = 0.25\nclips_min = 4\n\
                     margin = 0.01\ntemperature_max_c = -5\nbattery_soc_min_percent = 7\nretry_s = 9\n\
                     [fleet]\nname = \"f\"\nregion = \"r\"\nbroker = \"mqtts://b:1\"\n\
                     certificates = \"tls\"\nkey = \"k\"\npack = \"p\"\ntrust = \"t\"\nexchange = false\nbeacons = true\nmetered = true\n\

@@ -8,7 +8,7 @@ use shoal_runtime::onnx::Model;
 use shoal_shadow::clip::Frames;
 use shoal_shadow::form::Form;
 use shoal_shadow::package::{DESCRIPTION_FILE, Package};
-use shoal_shadow::policymodel::{Lessons, pretrain_policy};
+use shoal_shadow::policymodel::{LESSON_FRAMES, Lessons, pretrain_policy};
 use shoal_shadow::pretrain::{PoolOptions, PretrainOptions, Progress as Told, pretrain};
 use shoal_shadow::tune::TokenTuneOptions;
 
@@ -18,8 +18,6 @@ use crate::{EngineArgs, PackageArgs, data};
 
 /// Frames of one generated clip.
 const CLIP_FRAMES: usize = 20;
-/// Frames of one lesson of driving.
-const LESSON_FRAMES: usize = 24;
 /// Columns beside what a policy sees of it: 0.08 rad.
 const LESSON_MARGIN: u16 = 8;
 /// Steps of a policy after which the oldest lesson is replaced.

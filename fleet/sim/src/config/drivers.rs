@@ -3,15 +3,18 @@
 use shoal_hal::backend::synthetic::Region;
 use shoal_shadow::batch::TURN_RAD;
 use shoal_shadow::document::{DocumentError, Table};
+use shoal_shadow::policymodel::REHEARSAL;
 
 use super::{MatrixConfig, regions};
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "regions",
     "reckless",
+    "perturbed",
     "frames",
     "hindsight",
     "turn_rad",
+    "rehearsal",
     "attentive_roads",
     "reckless_roads",
     "closed_roads",
@@ -26,12 +29,16 @@ pub struct DriversConfig {
     pub regions: Vec<Region>,
     /// The last so many vehicles have reckless drivers, the others attentive ones.
     pub reckless: u32,
+    /// Share of the moments of a reckless driver's log that tell what he did at another moment.
+    pub perturbed: f64,
     /// Frames of each drive.
     pub frames: usize,
     /// Whether lessons are weighted by what came of them.
     pub hindsight: bool,
     /// How far the camera is turned in lessons at most, rad; 0: as it was.
     pub turn_rad: f32,
+    /// Share of a night's samples that are rehearsed on generated roads.
+    pub rehearsal: f32,
     /// Roads of attentive drivers in the pack: what is imitated.
     pub attentive_roads: usize,
     /// Roads of reckless drivers in it: situations, imitated by nobody.
@@ -56,9 +63,13 @@ impl DriversConfig {
         let drivers = DriversConfig {
             regions: regions(&table, "regions")?,
             reckless: count("reckless", 0..=vehicles.into(), 0)? as u32,
+            perturbed: table.number("perturbed", 0.0..=1.0)?.unwrap_or(0.0),
             frames: count("frames", 100..=100_000, 600)? as usize,
             hindsight: table.boolean("hindsight")?.unwrap_or(true),
             turn_rad: table.number("turn_rad", 0.0..=0.5)?.map_or(TURN_RAD, |rad| rad as f32),
+            rehearsal: table
+                .number("rehearsal", 0.0..=0.9)?
+                .map_or(REHEARSAL, |share| share as f32),
             attentive_roads: count("attentive_roads", 1..=1000, 5)? as usize,
             reckless_roads: count("reckless_roads", 0..=1000, 5)? as usize,
             closed_roads: count("closed_roads", 0..=1000, 10)? as u32,

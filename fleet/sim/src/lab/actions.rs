@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sha2::{Digest, Sha256};
 use shoal_hal::Part;
-use shoal_runtime::bake::bake;
 use shoal_shadow::batch::Lessons;
 use shoal_shadow::clip::Frames;
 use shoal_shadow::fit::load_policy;
@@ -19,13 +18,13 @@ use shoal_shadow::measure::imitation::{ActedRun, DriveActs, Habits};
 use shoal_shadow::measure::policy::PolicyPredictor;
 use shoal_shadow::opinion::Did;
 use shoal_shadow::pack::Footages;
-use shoal_shadow::policymodel::{PolicySession, Reflex};
+use shoal_shadow::policymodel::{PolicySession, Reflex, Rehearsal, Rehearsed};
 use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner};
 use shoal_swarm::swarm::{Flat, ValuesHash};
 use shoal_wire::v1::PARTS;
 
 use super::{Base, LabError, Modelled, On, Tune, Who};
-use crate::config::{NightConfig, SimConfig};
+use crate::config::{DriversConfig, NightConfig, SimConfig};
 use crate::drivers::{Driver, Drivers};
 
 /// Adapters whose measurements by all metrics are remembered: the terms of one are asked for together.
@@ -104,7 +103,7 @@ impl<'a> Actions<'a> {
         nights: &NightConfig,
         night: &Tune,
     ) -> Result<Flat, LabError> {
-        let turn = self.drivers.does.turn_rad;
+        let DriversConfig { turn_rad: turn, rehearsal: share, .. } = self.drivers.does;
         let mut lessons = Lessons::new(self.form.clone(), night.seed).turning(turn);
         let own = |driver: &&Driver| match night.who {
             Who::Vehicle(vehicle) => driver.vehicle == vehicle,
@@ -131,6 +130,10 @@ impl<'a> Actions<'a> {
         let Modelled { package, model, engine } = base.modelled()?;
         let mut tuner =
             PolicyTuner::new(model, package.description(), &**engine, Some(&start), &options)?;
+        let (steps, samples, seed) = (nights.steps, nights.batch, night.seed);
+        let rehearsal = Rehearsal { share, samples, steps, seed };
+        let wheel = at_the_wheel(base, &night.from)?;
+        let mut lessons = Rehearsed::new(lessons, self.form, &rehearsal, wheel)?;
         tuner.run(&mut lessons, nights.steps, |_report| {})?;
         Ok(tuner.adapter().values().into())
     }
@@ -198,11 +201,7 @@ impl<'a> Actions<'a> {
     /// Drives in the closed loop; `None` where the file asks for none.
     pub(super) fn closed(&self, base: &Base, values: &Flat) -> Result<Option<Closed>, LabError> {
         let Some(roads) = &self.drivers.closed else { return Ok(None) };
-        let Modelled { package, model, engine } = base.modelled()?;
-        let baked =
-            bake(model, &base.adapter(values)?).map_err(shoal_shadow::fit::FitError::from)?;
-        let threads = NonZeroUsize::MIN;
-        let mut session = PolicySession::load(&baked, package.description(), &**engine, threads)?;
+        let mut session = at_the_wheel(base, values)?;
         let shape = session.shape();
         let report = roads.drive(shape, &mut Reflex::Policy(&mut session), |_road| {})?;
         Ok(Some(Closed {
@@ -224,7 +223,9 @@ impl<'a> Actions<'a> {
         super::digest_night(&config.night, hasher);
         hasher.update(self.drivers.pack.sha256());
         hasher.update([u8::from(self.drivers.does.hindsight)]);
+        hasher.update(self.drivers.does.perturbed.to_le_bytes());
         hasher.update(self.drivers.does.turn_rad.to_le_bytes());
+        hasher.update(self.drivers.does.rehearsal.to_le_bytes());
         // A term's number is part of a result's name: what it measures is part of them all.
         hasher.update(format!("{:?}", self.drivers.metrics));
         let closed = self.drivers.closed.as_ref().map(|roads| roads.sha256());
@@ -272,7 +273,15 @@ impl<'a> Own<'a> {
     }
 }
 
-/// The policy with an adapter.
+/// The policy with an adapter, to drive.
+fn at_the_wheel(base: &Base, values: &Flat) -> Result<PolicySession, LabError> {
+    let Modelled { package, model, engine } = base.modelled()?;
+    let adapter = base.adapter(values)?;
+    let description = package.description();
+    Ok(PolicySession::load(model, description, &**engine, NonZeroUsize::MIN, Some(&adapter))?)
+}
+
+/// The policy with an adapter, to be measured.
 fn predictor(base: &Base, values: &Flat) -> Result<PolicyPredictor, LabError> {
     let adapter = base.adapter(values)?;
     let Modelled { package, model, engine } = base.modelled()?;
