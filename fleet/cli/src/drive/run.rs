@@ -37,6 +37,7 @@ pub(crate) struct DriveResult {
     pub(crate) own: BeforeAfter,
     /// Paired difference of the two, clips resampled in blocks of a second.
     pub(crate) difference: Option<Interval>,
+    pub(crate) looked: Looked,
     pub(crate) replay: ReplayResult,
     /// Skill of the active adapter and of the best candidate on the evaluation pack.
     pub(crate) pack: BeforeAfter,
@@ -51,6 +52,14 @@ pub(crate) struct DriveResult {
 pub(crate) struct BeforeAfter {
     pub(crate) before: Option<f64>,
     pub(crate) after: Option<f64>,
+}
+
+/// How many frames there were to look at.
+#[derive(Clone, Copy, Default, Serialize)]
+pub(crate) struct Looked {
+    pub(crate) frames: u64,
+    /// Frames that were kept without a look, so that the vehicle's computer stays within its budget.
+    pub(crate) shed: u64,
 }
 
 /// What replay held at the end.
@@ -131,6 +140,7 @@ pub(crate) fn run(config: &Config, extras: &Extras<'_>) -> Result<DriveResult, F
         seed: config.seed,
         own: BeforeAfter { before: before.skill(), after: after.skill() },
         difference: after.difference(&before, DRAWS, config.seed),
+        looked: shown.looked,
         replay: ReplayResult { spans: filled.spans, frames: filled.frames, bytes: filled.bytes },
         pack: BeforeAfter { before: shown.active, after: shown.best() },
         staged: tuned.is_some(),

@@ -3,6 +3,7 @@
 use shoal_vehicle::agent::Tell;
 use shoal_vehicle::night::{Event, Nominee, Obstacle};
 
+use super::run::Looked;
 use crate::output::{Failure, Progress};
 
 /// What is shown while the vehicle works, and what is remembered of it.
@@ -13,7 +14,8 @@ pub(super) struct Shown {
     disagreement: f32,
     loss: f32,
     steps: u32,
-    shed: u64,
+    /// Moments so far, and those of them that were shed to keep the budget.
+    pub(super) looked: Looked,
     pub(super) active: Option<f64>,
     candidates: Vec<(u32, f64)>,
 }
@@ -27,7 +29,7 @@ impl Shown {
             disagreement: f32::NAN,
             loss: f32::NAN,
             steps,
-            shed: 0,
+            looked: Looked::default(),
             active: None,
             candidates: Vec::new(),
         }
@@ -40,7 +42,8 @@ impl Shown {
     pub(super) fn tell(&mut self, tell: Tell<'_>) {
         match tell {
             Tell::Moment { drive, index, of, surprise, rank, disagreement, shed, replay } => {
-                self.shed = self.shed.saturating_add(shed.into());
+                self.looked.frames = self.looked.frames.saturating_add(1);
+                self.looked.shed = self.looked.shed.saturating_add(shed.into());
                 if self.drive != drive {
                     self.drive = drive.to_owned();
                     (self.progress, self.surprise) = (Progress::new(), f32::NAN);
@@ -51,7 +54,7 @@ impl Shown {
                 self.disagreement = smooth(self.disagreement, disagreement, 0.9);
                 // The first moments have no past to be predicted from.
                 let (surprise, disagreement) = (figure(self.surprise), figure(self.disagreement));
-                let shed = match self.shed {
+                let shed = match self.looked.shed {
                     0 => String::new(),
                     shed => format!(", {shed} frames without a look"),
                 };

@@ -78,6 +78,8 @@ fn a_vehicle_drives_tunes_and_reports_as_json() {
     assert_eq!(misfits(&schema("drive.schema.json"), &result, "$"), Vec::<String>::new());
     assert_eq!(result["seed"], 3);
     assert!(result["replay"]["frames"].as_u64().unwrap() > 50, "{}", result["replay"]);
+    let looked = &result["looked"];
+    assert!(looked["frames"].as_u64().unwrap() > 50 && looked["shed"] == 0, "{looked}");
     let (before, after) = (&result["own"]["before"], &result["own"]["after"]);
     assert!(before.as_f64().unwrap() > 0.3 && after.as_f64().unwrap() > 0.3, "{}", result["own"]);
     if result["staged"] == true {
