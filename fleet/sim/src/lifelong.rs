@@ -70,7 +70,8 @@ pub(crate) fn alone(
     let mut at = lab.base().start(config.seed);
     for window in first..=phase.ends {
         let seed = night_seed(config.seed, u32::MAX, window);
-        let night = Tune { who: Who::All, window, from: at.clone(), seed, pull: None };
+        let night =
+            Tune { who: Who::All, window, from: at.clone(), seed, pull: None, teacher: None };
         at = lab.tune(&[night])?.pop().unwrap_or(at);
     }
     let found = lab.measure(&[(at, On::HeldOut)])?;

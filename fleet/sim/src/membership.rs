@@ -109,6 +109,7 @@ pub fn attack(
     data: &Data,
     folder: &Path,
 ) -> Result<Vec<Attack>, RunError> {
+    let config = &config.under(method);
     let mut lab = Lab::new(base, data, config, Store::open(folder)?)?;
     let mut way = method::open(method, config, base, data.utility())?;
     let start = base.start(config.seed);

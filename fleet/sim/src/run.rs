@@ -9,9 +9,9 @@ use shoal_shadow::measure::Measurement;
 use shoal_swarm::swarm::Flat;
 use shoal_swarm::utility::Utility;
 
-use crate::config::{MethodConfig, SimConfig};
+use crate::config::{MethodConfig, SimConfig, Teacher};
 use crate::data::{Data, DataError};
-use crate::lab::{Base, Ensemble, Lab, LabError, On, skills};
+use crate::lab::{Base, Ensemble, Lab, LabError, On, skills, tell_rollouts};
 use crate::lifelong;
 use crate::method::{self, Method, MethodError, Window};
 use crate::record::{Changes, Head, Phase, Row, SCHEMA};
@@ -49,6 +49,7 @@ pub fn run(
     folder: &Path,
     mut tell: impl FnMut(&Head, &Row) -> bool,
 ) -> Result<(), RunError> {
+    let config = &config.under(method);
     let store = Store::open(folder)?;
     let mut lab = Lab::new(base, data, config, store)?;
     let head = Head {
@@ -69,6 +70,9 @@ pub fn run(
     let at_start = |_vehicle| Own { tuned: start.clone(), given: start.clone(), personal: None };
     look(&mut lab, config, &start, &at_start, &mut row)?;
     style::closed(&lab, std::slice::from_ref(&start), &mut row)?;
+    if config.roads.rollouts {
+        tell_rollouts(&lab, std::slice::from_ref(&start), &mut row)?;
+    }
     let policies = lab.policies().into_iter();
     row.also.extend(policies.map(|(name, skill)| (format!("policy.{name}"), skill)));
     lab.take_counts();
@@ -95,7 +99,11 @@ pub(crate) fn window(
     number: u32,
 ) -> Result<Row, RunError> {
     lab.begin(number);
-    let nights = lab.consolidated(way.nights(number))?;
+    let mut nights = lab.consolidated(way.nights(number))?;
+    if config.night.teacher == Teacher::Best && number > 1 {
+        let best = way.fleet();
+        nights.iter_mut().for_each(|night| night.teacher.clone_from(&best));
+    }
     let tuned = lab.tune(&nights)?;
     let present = present(config, number);
     let mut traffic = vec![Traffic::default(); config.vehicles as usize];
@@ -158,6 +166,9 @@ fn measure(
         let everybody = (0..config.looked_at()).map(|vehicle| way.tuned(vehicle));
         let of: Vec<Flat> = way.fleet().map_or_else(|| everybody.collect(), |fleet| vec![fleet]);
         style::closed(lab, &of, row)?;
+        if config.roads.rollouts {
+            tell_rollouts(lab, &of, row)?;
+        }
         style::of_drivers(lab, config, way, row)?;
     }
     match way.fleet() {

@@ -530,6 +530,43 @@ fn switches_against_forgetting_repeat_and_go_on_from_kept_results() {
     }
 }
 
+/// What roll-outs of the fleet's model are worth is told at the beginning, where all methods have the shipped one, and at the end.
+#[test]
+fn a_method_may_have_nights_of_its_own_that_roll_out_or_are_taught_by_the_fleet() {
+    let folder = tempfile::tempdir().unwrap();
+    model(folder.path());
+    let nights = [
+        ("next", ""),
+        ("ahead", "night = { ahead = 3 }"),
+        ("shipped", "night = { distilled = 1 }"),
+        ("best", "night = { distilled = 1, teacher = \"best\" }"),
+    ];
+    let nights = nights.map(|(name, night)| (name, format!("{AVERAGE}\n{night}")));
+    let of_methods = methods(&nights.each_ref().map(|(name, kind)| (*name, &kind[..])));
+    let text = under("", &of_methods)
+        .replace("measure_every = 3\n", "")
+        .replace("frames = 60\n", "frames = 120\nrollouts = true\n")
+        .replace("vehicles = 3\nwindows = 3\n", "vehicles = 2\nwindows = 2\n")
+        .replace("windows = [1, 3]\nweights = [0.0, 1.0]\n", "");
+    let records = all(&read(folder.path(), &text), &folder.path().join("out")).unwrap();
+    let [next, ahead, shipped, best] =
+        ["next", "ahead", "shipped", "best"].map(|name| of(&records, name));
+    for record in &records {
+        let told = |row: usize| {
+            ["driven", "others"].map(|of| record.rows[row].also[&format!("rollout.{of}")])
+        };
+        assert!(told(0).iter().chain(&told(2)).all(|skill| skill.is_finite() && *skill < 1.0));
+        assert_eq!(record.rows[0].also, next.rows[0].also);
+        assert_ne!(told(0), told(2), "{}", record.head.method);
+        assert!(!record.rows[1].also.contains_key("rollout.driven"));
+    }
+    let first = |of: &Record, than: &Record| {
+        of.rows.iter().zip(&than.rows).position(|(row, other)| row.skill != other.skill)
+    };
+    assert_eq!([ahead, shipped, best].map(|of| first(of, next)), [Some(1); 3]);
+    assert_eq!(first(best, shipped), Some(2), "there is no best before the first window");
+}
+
 /// What must hold of every comparison.
 fn check(records: &[Record]) {
     let of = |name: &str| records.iter().find(|record| record.head.method == name).unwrap();

@@ -9,6 +9,8 @@ use shoal_swarm::privacy::Privacy;
 use shoal_swarm::swarm::Conduct;
 use shoal_wire::v1::{ConsensusRule, PaperRule};
 
+use super::NightConfig;
+
 pub use exchange::{Average, Cocktail, Coefficients, Evolution, Gossip, MeasuredOn, Server};
 pub use soup::{Ensemble, EvoMerge, Fisher, Merge, RegMean, Soup};
 
@@ -21,6 +23,8 @@ pub struct MethodConfig {
     pub rule: Rule,
     /// Whether the gates of the utility keep particles from being best.
     pub gates: bool,
+    /// What a vehicle tunes where that is not as `[night]` says.
+    pub night: Option<NightConfig>,
 }
 
 /// What a method does.
@@ -67,10 +71,14 @@ pub struct Consensus {
 }
 
 /// The methods of a file: `[[methods]]`.
-pub(super) fn read(root: &Table<'_>, vehicles: u32) -> Result<Vec<MethodConfig>, DocumentError> {
+pub(super) fn read(
+    root: &Table<'_>,
+    vehicles: u32,
+    night: NightConfig,
+) -> Result<Vec<MethodConfig>, DocumentError> {
     let mut methods: Vec<MethodConfig> = Vec::new();
     for table in root.tables("methods", &Kind::all_keys())? {
-        let method = MethodConfig::read(&table, vehicles)?;
+        let method = MethodConfig::read(&table, vehicles, night)?;
         if matches!(method.rule, Rule::Average(Average { by_rank: true, .. }))
             && !root.has("hardware")
         {
@@ -88,7 +96,10 @@ pub(super) fn read(root: &Table<'_>, vehicles: u32) -> Result<Vec<MethodConfig>,
     if methods.is_empty() { Err(root.missing("methods")) } else { Ok(methods) }
 }
 
-/// Kinds by name, with the keys each may have besides `name` and `kind`.
+/// Keys that methods of every kind may have.
+const OF_ALL: [&str; 3] = ["name", "kind", "night"];
+
+/// Kinds by name, with the keys each may have besides those of all.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Local,
@@ -122,7 +133,7 @@ impl Kind {
     /// Keys of any kind.
     fn all_keys() -> Vec<&'static str> {
         let of_kinds = Kind::NAMES.iter().flat_map(|(_, kind)| kind.keys());
-        ["name", "kind"].iter().chain(of_kinds).copied().collect()
+        OF_ALL.iter().chain(of_kinds).copied().collect()
     }
 
     const fn keys(self) -> &'static [&'static str] {
@@ -174,8 +185,11 @@ impl MethodConfig {
         matches!(self.rule, Rule::Average(Average { server: Server::Proximal { .. }, .. }))
     }
 
-    /// Whether it mixes predictions of frames, or asks more of a night than tuners of other models offer.
+    /// Whether it mixes predictions of frames, has nights of its own, or asks more of a night than tuners of other models offer.
     pub(super) const fn frames_alone(&self) -> bool {
+        if self.night.is_some() {
+            return true;
+        }
         match &self.rule {
             Rule::Ensemble(_) => true,
             Rule::Soup(soup) => matches!(soup.merge, Merge::Fisher(_) | Merge::RegMean(_)),
@@ -191,7 +205,7 @@ impl MethodConfig {
         }
     }
 
-    fn read(table: &Table<'_>, vehicles: u32) -> Result<Self, DocumentError> {
+    fn read(table: &Table<'_>, vehicles: u32, night: NightConfig) -> Result<Self, DocumentError> {
         let name = table.text_required("name")?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(plain) {
@@ -202,7 +216,7 @@ impl MethodConfig {
             ));
         }
         let kind = table.choice("kind", &Kind::NAMES)?.ok_or_else(|| table.missing("kind"))?;
-        let other = |key: &&str| !matches!(*key, "name" | "kind") && !kind.keys().contains(key);
+        let other = |key: &&str| !OF_ALL.contains(key) && !kind.keys().contains(key);
         if let Some(key) = Kind::all_keys().into_iter().filter(other).find(|key| table.has(key)) {
             let want = format!("keys of this kind: {}", kind.keys().join(", "));
             return Err(table.refuse(key, "a key of another kind", &want));
@@ -221,7 +235,15 @@ impl MethodConfig {
             Kind::Paper => Rule::Paper(paper(table)?),
         };
         let gates = table.boolean("gates")?.unwrap_or(true);
-        Ok(MethodConfig { name: name.into(), rule, gates })
+        let own = table.has("night").then(|| night.of(table)).transpose()?;
+        let method = MethodConfig { name: name.into(), rule, gates, night: own };
+        match own {
+            Some(own) if own.ewc > 0.0 && method.pulls() => {
+                let want = "night.ewc = 0 beside `fedprox`: a night has one pull";
+                Err(table.refuse("night", "ewc", want))
+            }
+            Some(_) | None => Ok(method),
+        }
     }
 }
 

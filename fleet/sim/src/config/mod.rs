@@ -30,7 +30,7 @@ pub use method::{
     Average, Cocktail, Coefficients, Consensus, Ensemble, EvoMerge, Evolution, Fisher, Gossip,
     MeasuredOn, Merge, MethodConfig, RegMean, Rule, Server, Soup,
 };
-pub use night::NightConfig;
+pub use night::{NightConfig, Teacher};
 pub use trivial::{LOOKED_AT_MAX, TrivialConfig};
 pub use utility::TermConfig;
 
@@ -56,7 +56,10 @@ const ROOT: [&str; 17] = [
 
 /// Last fields that came later, as they are shown where a file does not use them: without them a run has the name that it
 /// had before there were such fields.
-const LATER: [&str; 14] = [
+const LATER: [&str; 17] = [
+    ", night: None }",
+    ", rollouts: false }",
+    ", ahead: 1, teacher: Shipped }",
     ", matrix: None }",
     ", gates: true }",
     ", metric: None }",
@@ -137,6 +140,8 @@ pub struct RoadsConfig {
     pub windows_to_drive: u32,
     /// In place of `regions`: what is driven phase after phase.
     pub journey: Vec<PhaseConfig>,
+    /// Whether roll-outs of what is held out are measured, at the beginning and at the end.
+    pub rollouts: bool,
 }
 
 /// A calendar.
@@ -253,7 +258,7 @@ impl SimConfig {
             network: NetworkConfig::read(&root)?,
             liars: LiarsConfig::read(&root)?,
             utility: utility::read(&root, drivers_are)?,
-            methods: method::read(&root, vehicles)?,
+            methods: method::read(&root, vehicles, night)?,
             hardware: hardware::read(&root, vehicles, night.batch)?,
         };
         let frames = config.logs.is_none() && config.drivers.is_none() && trivial.is_none();
@@ -296,6 +301,12 @@ impl SimConfig {
 }
 
 impl SimConfig {
+    /// The same with this method's night.
+    #[must_use]
+    pub fn under(&self, method: &MethodConfig) -> Self {
+        SimConfig { night: method.night.unwrap_or(self.night), ..self.clone() }
+    }
+
     /// All its fields, but for those that came later and are not used.
     fn shown(&self) -> String {
         LATER.iter().fold(format!("{self:?}"), |shown, field| shown.replace(field, " }"))
@@ -353,6 +364,7 @@ impl RoadsConfig {
             frames: 0,
             windows_to_drive: 1,
             journey: Vec::new(),
+            rollouts: false,
         }
     }
 
@@ -366,6 +378,7 @@ impl RoadsConfig {
             "frames",
             "windows_to_drive",
             "journey",
+            "rollouts",
         ];
         let Some(table) = root.table("roads", &keys)? else { return Err(root.missing("roads")) };
         let roads = RoadsConfig {
@@ -377,6 +390,7 @@ impl RoadsConfig {
             frames: table.integer("frames", 60..=100_000)?.unwrap_or(240) as usize,
             windows_to_drive: table.integer("windows_to_drive", 1..=1000)?.unwrap_or(5) as u32,
             journey: journey::read(&table, windows)?,
+            rollouts: table.boolean("rollouts")?.unwrap_or(false),
         };
         let journeys = !roads.journey.is_empty();
         if roads.recorded.is_empty() && roads.regions.is_empty() && !journeys {

@@ -5,7 +5,18 @@ use shoal_shadow::document::{DocumentError, Table};
 
 use super::MethodConfig;
 
-const KEYS: [&str; 6] = ["steps", "batch", "learning_rate", "replay", "ewc", "distilled"];
+const KEYS: [&str; 8] =
+    ["steps", "batch", "learning_rate", "replay", "ewc", "distilled", "ahead", "teacher"];
+
+/// Whose predictions the targets of distilled samples are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Teacher {
+    /// The shipped model's.
+    Shipped,
+    /// From the second window on those of the model with what the fleet has in common after the window before; of methods that have
+    /// nothing in common, the shipped model's.
+    Best,
+}
 
 /// A night.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,32 +31,51 @@ pub struct NightConfig {
     pub replay: bool,
     /// λ of elastic weight consolidation, beside an importance of mean 1 a phase: as μ of FedProx; 0: none.
     pub ewc: f64,
-    /// Augmented samples of a batch whose target is what the shipped model predicts; 0: none.
+    /// Augmented samples of a batch whose target is what the teacher predicts; 0: none.
     pub distilled: usize,
+    /// Frames that are predicted in a row, each from those predicted before; all of them count alike in the loss.
+    pub ahead: usize,
+    /// Who predicts the targets of distilled samples.
+    pub teacher: Teacher,
 }
 
 impl NightConfig {
     pub(super) fn read(root: &Table<'_>) -> Result<Self, DocumentError> {
-        let mut night = NightConfig {
+        let night = NightConfig {
             steps: 20,
             batch: 8,
             learning_rate: 3e-3,
             replay: true,
             ewc: 0.0,
             distilled: 0,
+            ahead: 1,
+            teacher: Teacher::Shipped,
         };
-        if let Some(table) = root.table("night", &KEYS)? {
+        night.of(root)
+    }
+
+    /// The same with what a table says in its `night`.
+    pub(super) fn of(&self, parent: &Table<'_>) -> Result<Self, DocumentError> {
+        let mut night = *self;
+        if let Some(table) = parent.table("night", &KEYS)? {
             night.steps = table.integer("steps", 1..=10_000)?.map_or(night.steps, |n| n as u32);
             night.batch = table.integer("batch", 4..=256)?.map_or(night.batch, |n| n as usize);
             let rate = table.number("learning_rate", 1e-6..=1.0)?;
             night.learning_rate = rate.unwrap_or(night.learning_rate);
-            night.replay = table.boolean("replay")?.unwrap_or(true);
-            night.ewc = table.number("ewc", 0.0..=1e9)?.unwrap_or(0.0);
+            night.replay = table.boolean("replay")?.unwrap_or(night.replay);
+            night.ewc = table.number("ewc", 0.0..=1e9)?.unwrap_or(night.ewc);
             let mix = Mix::of(night.batch);
             // Without footage its places go to augmented samples.
             let most = mix.augmented + if night.replay { 0 } else { mix.replayed };
             let distilled = table.integer("distilled", 0..=most as i64)?;
-            night.distilled = distilled.map_or(0, |n| n as usize);
+            night.distilled = distilled.map_or(night.distilled, |n| n as usize);
+            night.ahead = table.integer("ahead", 1..=8)?.map_or(night.ahead, |n| n as usize);
+            let teachers = [("shipped", Teacher::Shipped), ("best", Teacher::Best)];
+            night.teacher = table.choice("teacher", &teachers)?.unwrap_or(night.teacher);
+            if night.teacher == Teacher::Best && night.distilled == 0 {
+                let want = "shipped, or `distilled` above 0: nothing is taught";
+                return Err(table.refuse("teacher", "best", want));
+            }
         }
         Ok(night)
     }
@@ -58,7 +88,9 @@ impl NightConfig {
         methods: &[MethodConfig],
     ) -> Result<(), DocumentError> {
         let Some(table) = root.table("night", &KEYS)? else { return Ok(()) };
-        for (key, asked) in [("ewc", self.ewc > 0.0), ("distilled", self.distilled > 0)] {
+        for (key, asked) in
+            [("ewc", self.ewc > 0.0), ("distilled", self.distilled > 0), ("ahead", self.ahead > 1)]
+        {
             if asked && !frames {
                 return Err(table.refuse(key, "of a model without frames", "a model of frames"));
             }
@@ -101,6 +133,13 @@ mod tests {
         assert_ne!(name(&distilled), name(&usual));
         let bare = [parsed("replay = false"), parsed("replay = false\ndistilled = 5")];
         assert_ne!(name(&bare[0]), name(&bare[1]));
+        let off = parsed("ahead = 1\nteacher = \"shipped\"");
+        assert_eq!(name(&off), name(&usual));
+        let ahead = parsed("ahead = 3");
+        assert_eq!(ahead.night.ahead, 3);
+        assert_ne!(name(&ahead), name(&usual));
+        let taught = parsed("distilled = 3\nteacher = \"best\"");
+        assert_ne!(name(&taught), name(&distilled));
     }
 
     #[test]
@@ -116,6 +155,9 @@ mod tests {
             (logs.clone(), "fleet.toml:4: night.ewc"),
             (logs.replace("ewc", "distilled"), "fleet.toml:4: night.distilled"),
             (format!("[trivial]\n[night]\newc = 1\n{METHOD}"), "beside `trivial`"),
+            (file("ahead = 9"), "1 to 8"),
+            (file("teacher = \"best\""), "fleet.toml:4: night.teacher"),
+            (logs.replace("ewc = 1", "ahead = 2"), "fleet.toml:4: night.ahead"),
             (file("ewc = 1") + proximal, "fleet.toml:4: night.ewc: beside `p`"),
         ] {
             let error = refused(&toml);

@@ -52,6 +52,10 @@ pub enum LabError {
     FramesAlone { what: &'static str },
     #[error("night.distilled: {asked} samples, but only {most} of a batch are augmented")]
     Distilled { asked: usize, most: usize },
+    #[error(
+        "night.ahead: vehicle {vehicle} has seen no clip with {ahead} next frames: use longer drives"
+    )]
+    Ahead { vehicle: u32, ahead: usize },
     #[error("a drive cannot be cut")]
     Cut(#[from] FramesError),
     #[error("the engine failed in the closed loop")]

@@ -78,12 +78,15 @@ impl<'a> Frames<'a> {
         });
         let source = MixedBatch::new(self.form.clone(), mix, own, footage.collect(), night.seed);
         let vehicle = night.who.number();
-        let mut source = source.ok_or(LabError::Nothing { vehicle })?;
+        let source = source.ok_or(LabError::Nothing { vehicle })?;
+        let ahead = nights.ahead;
+        let mut source = source.with_ahead(ahead).ok_or(LabError::Ahead { vehicle, ahead })?;
         let options = TuneOptions {
             mix,
             learning_rate: nights.learning_rate,
             seed: night.seed,
             threads: NonZeroUsize::MIN,
+            ahead,
             pull: night.pull.as_ref().map(|pull| match pull.importance {
                 Some(_) => Term::ByImportance,
                 None => Term::Even,
@@ -105,7 +108,8 @@ impl<'a> Frames<'a> {
             tuner.run(&mut source, nights.steps, |_report| {})?;
         } else {
             let (asked, most) = (nights.distilled, source.augmented().len());
-            let teacher = predictor(base, None, asked)?;
+            let teacher = night.teacher.as_ref().map(|values| base.adapter(values)).transpose()?;
+            let teacher = predictor(base, teacher.as_ref(), asked)?;
             let source = Distilled::new(source, teacher);
             let mut source = source.ok_or(LabError::Distilled { asked, most })?;
             tuner.run(&mut source, nights.steps, |_report| {})?;
@@ -170,6 +174,9 @@ impl<'a> Frames<'a> {
         if config.night.distilled > 0 {
             hasher.update(format!("distilled {}", config.night.distilled));
         }
+        if config.night.ahead > 1 {
+            hasher.update(format!("ahead {}", config.night.ahead));
+        }
         for phase in &config.roads.journey {
             hasher.update(format!("phase from {}", phase.from_window));
         }
@@ -177,7 +184,7 @@ impl<'a> Frames<'a> {
 }
 
 /// The model with an adapter, or as it ships, for so many clips at a time.
-fn predictor(
+pub(super) fn predictor(
     base: &Base,
     adapter: Option<&Adapter>,
     batch: usize,

@@ -12,6 +12,7 @@ mod information;
 mod matrices;
 mod measured;
 mod rank;
+mod rollout;
 mod tokens;
 mod trivial;
 
@@ -47,6 +48,7 @@ pub use hold::Pull;
 pub use information::Information;
 pub use matrices::Policies;
 pub use rank::trained;
+pub use rollout::{RolledOut, tell_rollouts};
 
 /// The skill of a model that has diverged, whatever its error: a further digit would say nothing, and would drown the mean.
 pub const SKILL_MIN: f64 = -1000.0;
@@ -91,6 +93,8 @@ pub struct Tune {
     pub seed: u64,
     /// What it is held to; `None`: nothing.
     pub pull: Option<Pull>,
+    /// The adapter of who predicts the targets of distilled samples; `None`: the shipped model.
+    pub teacher: Option<Flat>,
 }
 
 /// What to measure on.
@@ -478,6 +482,8 @@ impl<'a> Lab<'a> {
         parts.extend(class.map(|class| &class.name[..]));
         let pull = night.pull.as_ref().map(Pull::parts).unwrap_or_default();
         parts.extend(pull.iter().map(Vec::as_slice));
+        let teacher = night.teacher.as_ref().map(|values| ValuesHash::of(values));
+        parts.extend(teacher.iter().flat_map(|teacher| [&b"teacher"[..], teacher.bytes()]));
         let key = Key::of("tune", &parts);
         let layout = &self.base.layout;
         if let Some(values) = self.store.get(&key).map(|bytes| flat(&bytes))
@@ -549,7 +555,7 @@ fn context(base: &Base, bench: &Bench<'_>, config: &SimConfig) -> [u8; 32] {
 }
 
 fn digest_night(night: &NightConfig, hasher: &mut Sha256) {
-    let NightConfig { steps, batch, learning_rate, replay: _, ewc: _, distilled: _ } = night;
+    let NightConfig { steps, batch, learning_rate, replay: _, ewc: _, distilled: _, .. } = night;
     hasher.update(steps.to_le_bytes());
     hasher.update(batch.to_le_bytes());
     hasher.update(learning_rate.to_le_bytes());

@@ -261,7 +261,8 @@ mod tests {
             // Half of the way: a quarter of the error is left.
             assert!((skill - (1.0 - 0.25_f64.powi(window - 1))).abs() < 1e-4, "{skill}");
             before = skill;
-            let night = Tune { who: Who::Vehicle(7), window: 1, from, seed: 0, pull: None };
+            let night =
+                Tune { who: Who::Vehicle(7), window: 1, from, seed: 0, pull: None, teacher: None };
             from = lab.tune(1, &[night]).remove(0);
         }
     }
@@ -276,6 +277,7 @@ mod tests {
             from: lab.start.clone(),
             seed: 0,
             pull: None,
+            teacher: None,
         };
         let nights: Vec<Tune> = (0..1000).map(night).collect();
         let alone = lab.tune(1, &nights);

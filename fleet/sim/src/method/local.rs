@@ -90,7 +90,7 @@ impl Pooled {
 impl Method for Pooled {
     fn nights(&self, window: u32) -> Vec<Tune> {
         let seed = self.fleet.night_seed(u32::MAX, window);
-        vec![Tune { who: Who::All, window, from: self.at.clone(), seed, pull: None }]
+        vec![Tune { who: Who::All, window, from: self.at.clone(), seed, pull: None, teacher: None }]
     }
 
     fn exchange(

@@ -242,6 +242,7 @@ impl Fleet {
             from: from.clone(),
             seed: self.night_seed(vehicle, window),
             pull: None,
+            teacher: None,
         };
         (0..).zip(from).map(night).collect()
     }

@@ -86,6 +86,16 @@ const POOL_NOTE: &str = "Utility on the whole pack of the first two networks, ea
     matrix that has learnt nothing; and with the fleet's matrix in the end (without an exchange the mean over vehicles). In \
     brackets: less the reference, paired by seed, with its 95 % interval over seeds (Student's t)";
 
+const ROLLOUT: [Column; 4] = [
+    Column { name: "driven roads", kind: "rollout.driven", digits: 4 },
+    Column { name: "less x_p's", kind: "rollout.driven_less_x_p", digits: 4 },
+    Column { name: "other roads", kind: "rollout.others", digits: 4 },
+    Column { name: "less x_p's", kind: "rollout.others_less_x_p", digits: 4 },
+];
+const ROLLOUT_NOTE: &str = "Held-out skill of the fifth frame of roll-outs against the last true frame shown again, of what the fleet has in the \
+    end (without an exchange the mean over vehicles); x_p is the shipped model. In brackets: less the reference, paired by \
+    seed, with its 95 % interval over seeds (Student's t)";
+
 /// Figures of one run, in the order of their columns.
 type Of<'f> = Box<dyn Fn(&Record) -> Option<Vec<Option<f64>>> + 'f>;
 
@@ -93,11 +103,12 @@ type Of<'f> = Box<dyn Fn(&Record) -> Option<Vec<Option<f64>>> + 'f>;
 pub(super) fn tables(methods: &[Method<'_>], reference: usize) -> Vec<Special> {
     let highest = highest(methods.iter().flat_map(|method| method.runs.iter().copied()));
     let moving: Of<'_> = Box::new(|record| of_moving(record, &highest));
-    let kinds: [(&str, &str, &[Column], Of<'_>); 4] = [
+    let kinds: [(&str, &str, &[Column], Of<'_>); 5] = [
         ("Moving utility", MOVING_NOTE, &MOVING, moving),
         ("Journey", LIFELONG_NOTE, &LIFELONG, Box::new(of_lifelong)),
         ("Closed loop", CLOSED_NOTE, &CLOSED, Box::new(of_closed)),
         ("Several networks", POOL_NOTE, &POOL, Box::new(of_pool)),
+        ("Roll-outs", ROLLOUT_NOTE, &ROLLOUT, Box::new(of_rollouts)),
     ];
     let table = |(title, note, columns, of): (_, _, &'static [Column], Of<'_>)| {
         let by_method: Vec<Vec<BTreeMap<u64, f64>>> =
@@ -178,6 +189,17 @@ fn of_pool(record: &Record) -> Option<Vec<Option<f64>>> {
     let of = |number: usize| alone.get(&number).copied();
     let values = vec![of(0), of(1), Some(first.utility), Some(last.utility)];
     (!alone.is_empty()).then_some(values)
+}
+
+fn of_rollouts(record: &Record) -> Option<Vec<Option<f64>>> {
+    let (first, last) = (record.rows.first()?, record.rows.last()?);
+    let both = |name: &str| {
+        let at_end = last.also.get(name).copied();
+        let less = at_end.and_then(|at_end| Some(at_end - first.also.get(name)?));
+        [at_end, less]
+    };
+    let values = ["rollout.driven", "rollout.others"].map(both).concat();
+    (last.window > 0 && values.iter().any(Option::is_some)).then_some(values)
 }
 
 /// By figure and seed.
