@@ -70,6 +70,7 @@
 //! [action]
 //! output = "logits"     # [1281] or [61, 21]
 //! grid = "SHA-256 of action_grid/v1"
+//! rehearsal = 0.5       # share of a night's samples that are lessons on generated roads, for who was taught so; by default 0
 //!
 //! [action]
 //! output = "angle"
@@ -248,6 +249,8 @@ pub struct Action {
     pub output: String,
     /// How its values are read.
     pub reading: Reading,
+    /// Share of a night's samples that are lessons on generated roads, 0 to 0.9: for a policy that was taught with such; by default 0.
+    pub rehearsal: f32,
 }
 
 /// How the values of an [`Action`] are read.
@@ -335,6 +338,12 @@ impl Description {
     #[must_use]
     pub fn acts(&self) -> bool {
         self.action.as_ref().is_some_and(|action| action.reading.is_on_the_grid())
+    }
+
+    /// Share of a night's samples that are rehearsed on generated roads: as asked, or as the package says.
+    #[must_use]
+    pub fn rehearsal(&self, asked: Option<f32>) -> f32 {
+        asked.or(self.action.as_ref().map(|action| action.rehearsal)).unwrap_or(0.0)
     }
 
     /// Rows before the target that a sample reaches back: a clip has `context() + 1` rows.

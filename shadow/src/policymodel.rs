@@ -258,7 +258,7 @@ fn described(name: &str, [width, height]: [usize; 2]) -> Description {
         "name = \"{name}\"\nrate_hz = 10.0\n\n\
          [frames]\ninput = \"frames\"\ncount = {FRAMES}\nwidth = {width}\nheight = {height}\n\n\
          [signals]\ninput = \"motion\"\ncolumns = [{{ field = \"speed_m_s\", scale = {} }}]\n\n\
-         [action]\noutput = \"action\"\ngrid = \"{}\"\n",
+         [action]\noutput = \"action\"\ngrid = \"{}\"\nrehearsal = {REHEARSAL}\n",
         1.0 / SPEED_UNIT_M_S,
         crate::digits::hex(&crate::grid::SHA256),
     );

@@ -16,7 +16,6 @@ use shoal_hal::backend::synthetic::Style;
 use shoal_shadow::batch::TURN_RAD;
 use shoal_shadow::document::{Document, DocumentError, Table};
 use shoal_shadow::grid::Geometry;
-use shoal_shadow::policymodel::REHEARSAL;
 use shoal_swarm::privacy::Privacy;
 
 use crate::night::Plan;
@@ -119,8 +118,8 @@ pub struct NightConfig {
     pub learning_rate: f32,
     /// How far a policy's camera is turned in its lessons at most, rad; 0: as it was.
     pub turn_rad: f32,
-    /// Share of a policy's samples that are lessons on generated roads, 0 to 0.9: for policies that were taught with them.
-    pub rehearsal: f32,
+    /// Share of a policy's samples that are lessons on generated roads, 0 to 0.9; `None`: what its package says.
+    pub rehearsal: Option<f32>,
     /// Clips that replay must hold before tuning is worth it.
     pub clips_min: usize,
     /// Skill by which a candidate must beat the active adapter on the pack.
@@ -208,7 +207,7 @@ impl Default for NightConfig {
             batch: 8,
             learning_rate: 3e-3,
             turn_rad: TURN_RAD,
-            rehearsal: REHEARSAL,
+            rehearsal: None,
             clips_min: 8,
             margin: 0.0,
             temperature_max_c: 70,
@@ -389,7 +388,7 @@ impl NightConfig {
         take(&mut self.learning_rate, rate.map(|x| x as f32));
         take(&mut self.turn_rad, table.number("turn_rad", 0.0..=0.5)?.map(|x| x as f32));
         let rehearsal = table.number("rehearsal", 0.0..=0.9)?;
-        take(&mut self.rehearsal, rehearsal.map(|x| x as f32));
+        take(&mut self.rehearsal, rehearsal.map(|x| Some(x as f32)));
         take(&mut self.clips_min, table.integer("clips_min", 1..=1 << 30)?.map(|n| n as usize));
         take(&mut self.margin, table.number("margin", 0.0..=2.0)?.map(|x| x as f32));
         let warmest = table.integer("temperature_max_c", -40..=150)?;

@@ -107,7 +107,7 @@ fn default_loss(description: &Description) -> Vec<LossSpec> {
     let token = token.map(|next| LossSpec::new(LossKind::CrossEntropy, &next.output));
     let losses: Vec<LossSpec> = frame.chain(token).collect();
     match &description.action {
-        Some(Action { output, reading: Reading::Grid }) if losses.is_empty() => {
+        Some(Action { output, reading: Reading::Grid, .. }) if losses.is_empty() => {
             vec![LossSpec::new(LossKind::CrossEntropy, output)]
         }
         Some(_) | None => losses,
@@ -222,7 +222,7 @@ fn next_token(
 fn action(root: &Table<'_>) -> Result<Option<Action>, DocumentError> {
     let of_bins = ["low", "high", "bins"];
     let of_grid = ["grid", "wheelbase_m", "steering_ratio", "width_per_m"];
-    let keys: Vec<&str> = ["output", "field", "scale", "tolerance"]
+    let keys: Vec<&str> = ["output", "rehearsal", "field", "scale", "tolerance"]
         .into_iter()
         .chain(of_bins)
         .chain(of_grid)
@@ -250,7 +250,12 @@ fn action(root: &Table<'_>) -> Result<Option<Action>, DocumentError> {
             tolerance,
         }
     };
-    Ok(Some(Action { output: table.text_required("output")?.into(), reading }))
+    let rehearsal = table.number("rehearsal", 0.0..=0.9)?.unwrap_or(0.0) as f32;
+    if rehearsal > 0.0 && reading != Reading::Grid {
+        let want = "a policy whose output is logits on the grid, or 0";
+        return Err(table.refuse("rehearsal", rehearsal, want));
+    }
+    Ok(Some(Action { output: table.text_required("output")?.into(), reading, rehearsal }))
 }
 
 /// Logits of the grid, or with a `field` a steering angle that is told on it.

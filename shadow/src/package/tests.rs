@@ -250,6 +250,12 @@ fn a_policy_on_the_grid_reads_as_itself_and_names_the_grid() {
     assert_eq!(read.loss, [LossSpec::new(LossKind::CrossEntropy, "logits")]);
     assert_eq!(parse(&read.to_toml()).unwrap(), read);
 
+    // Who was taught on generated roads goes over them at night, unless asked otherwise.
+    assert_eq!((read.rehearsal(None), read.rehearsal(Some(0.25))), (0.0, 0.25));
+    let taught = parse(&format!("{logits}rehearsal = 0.5\n")).unwrap();
+    assert_eq!((taught.rehearsal(None), taught.rehearsal(Some(0.0))), (0.5, 0.0));
+    assert_eq!(parse(&taught.to_toml()).unwrap(), taught);
+
     let steers = parse(&format!("{PILOT}grid = '{}'\n", grid())).unwrap();
     let geometry = Geometry::new(2.5, 14.5).unwrap();
     let want = Steering { field: Field::SteeringRad, scale: -1.0, geometry, width_per_m: 0.25 };
@@ -269,6 +275,7 @@ fn another_grid_and_half_a_steering_are_refused() {
         ("'steering_rad'", "'speed_m_s'", "no other number is told on the grid"),
         ("field = 'steering_rad'", "", "`field` beside it"),
         ("scale = -1.0", "tolerance = 1.0", "a policy on the grid without it"),
+        ("scale = -1.0", "rehearsal = 0.5", "logits on the grid, or 0"),
     ] {
         let said = refusal(&whole.replace(from, to));
         assert!(said.contains(want), "{said}");

@@ -87,6 +87,9 @@ fn outputs(root: &mut Table, description: &Description) {
     if let Some(action) = &description.action {
         let mut table = Table::new();
         put(&mut table, "output", action.output.as_str());
+        if action.rehearsal > 0.0 {
+            put(&mut table, "rehearsal", f64::from(action.rehearsal));
+        }
         match &action.reading {
             Reading::Value { field, scale, tolerance } => {
                 put(&mut table, "field", field.name());

@@ -8,7 +8,7 @@ use crate::batch::{LessonBatch, Lessons, TURN_RAD};
 use crate::fit::Source;
 use crate::form::Form;
 
-/// Share of a night's samples that are rehearsed, unless told otherwise.
+/// Share of a night's samples that a policy rehearses whose lessons were such: what its package says.
 pub const REHEARSAL: f32 = 0.5;
 
 /// Lessons that a night makes at most: 24 MB of frames of the default policy.

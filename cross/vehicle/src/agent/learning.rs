@@ -151,9 +151,10 @@ impl Agent {
         start: Option<&Adapter>,
         seed: u64,
     ) -> Result<Rehearsed<'a>, AgentError> {
-        let NightConfig { rehearsal: share, steps, .. } = self.config.night;
-        let rehearsal = Rehearsal { share, samples: self.lessons_a_step(), steps, seed };
+        let NightConfig { rehearsal, steps, .. } = self.config.night;
         let (description, threads) = (self.package.description(), self.threads());
+        let share = description.rehearsal(rehearsal);
+        let rehearsal = Rehearsal { share, samples: self.lessons_a_step(), steps, seed };
         let wheel = PolicySession::load(&self.model, description, &*self.engine, threads, start)?;
         Ok(Rehearsed::new(own, &self.form, &rehearsal, wheel)?)
     }

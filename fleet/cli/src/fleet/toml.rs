@@ -99,7 +99,10 @@ fn of_night(night: &NightConfig) -> Result<String, Failure> {
     } = night;
     let mut toml = format!("\n[night]\nsteps = {steps}\nslice = {slice}\nbatch = {batch}\n");
     writeln!(toml, "learning_rate = {learning_rate:?}\nturn_rad = {turn_rad:?}")?;
-    writeln!(toml, "rehearsal = {rehearsal:?}\nclips_min = {clips_min}\nmargin = {margin:?}")?;
+    if let Some(share) = rehearsal {
+        writeln!(toml, "rehearsal = {share:?}")?;
+    }
+    writeln!(toml, "clips_min = {clips_min}\nmargin = {margin:?}")?;
     writeln!(toml, "temperature_max_c = {temperature_max_c}")?;
     writeln!(toml, "battery_soc_min_percent = {battery_soc_min_percent}\nretry_s = {retry_s}")?;
     Ok(toml)

@@ -3,7 +3,6 @@
 use shoal_hal::backend::synthetic::Region;
 use shoal_shadow::batch::TURN_RAD;
 use shoal_shadow::document::{DocumentError, Table};
-use shoal_shadow::policymodel::REHEARSAL;
 
 use super::{MatrixConfig, regions};
 
@@ -37,8 +36,8 @@ pub struct DriversConfig {
     pub hindsight: bool,
     /// How far the camera is turned in lessons at most, rad; 0: as it was.
     pub turn_rad: f32,
-    /// Share of a night's samples that are rehearsed on generated roads.
-    pub rehearsal: f32,
+    /// Share of a night's samples that are rehearsed on generated roads; `None`: what the policy's package says.
+    pub rehearsal: Option<f32>,
     /// Roads of attentive drivers in the pack: what is imitated.
     pub attentive_roads: usize,
     /// Roads of reckless drivers in it: situations, imitated by nobody.
@@ -67,9 +66,7 @@ impl DriversConfig {
             frames: count("frames", 100..=100_000, 600)? as usize,
             hindsight: table.boolean("hindsight")?.unwrap_or(true),
             turn_rad: table.number("turn_rad", 0.0..=0.5)?.map_or(TURN_RAD, |rad| rad as f32),
-            rehearsal: table
-                .number("rehearsal", 0.0..=0.9)?
-                .map_or(REHEARSAL, |share| share as f32),
+            rehearsal: table.number("rehearsal", 0.0..=0.9)?.map(|share| share as f32),
             attentive_roads: count("attentive_roads", 1..=1000, 5)? as usize,
             reckless_roads: count("reckless_roads", 0..=1000, 5)? as usize,
             closed_roads: count("closed_roads", 0..=1000, 10)? as u32,

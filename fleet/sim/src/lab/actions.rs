@@ -24,7 +24,7 @@ use shoal_swarm::swarm::{Flat, ValuesHash};
 use shoal_wire::v1::PARTS;
 
 use super::{Base, LabError, Modelled, On, Tune, Who};
-use crate::config::{DriversConfig, NightConfig, SimConfig};
+use crate::config::{NightConfig, SimConfig};
 use crate::drivers::{Driver, Drivers};
 
 /// Adapters whose measurements by all metrics are remembered: the terms of one are asked for together.
@@ -39,6 +39,8 @@ pub(super) struct Actions<'a> {
     pub(super) drivers: &'a Drivers,
     /// The parts, and after them all of it.
     pack: Vec<Footages>,
+    /// Share of a night's samples that are rehearsed.
+    rehearsal: f32,
     remembered: Mutex<BTreeMap<(ValuesHash, usize), All>>,
 }
 
@@ -90,11 +92,12 @@ impl Closed {
 }
 
 impl<'a> Actions<'a> {
-    pub(super) fn new(form: &'a Form, drivers: &'a Drivers) -> Result<Self, LabError> {
+    pub(super) fn new(base: &Base, form: &'a Form, drivers: &'a Drivers) -> Result<Self, LabError> {
         let parts = (0..PARTS).map(|part| drivers.pack.read_turn(usize::from(part)));
         let mut pack = parts.collect::<Result<Vec<_>, _>>()?;
         pack.push(drivers.pack.read(&drivers.pack.parts())?);
-        Ok(Actions { form, drivers, pack, remembered: Mutex::default() })
+        let rehearsal = base.modelled()?.package.description().rehearsal(drivers.does.rehearsal);
+        Ok(Actions { form, drivers, rehearsal, pack, remembered: Mutex::default() })
     }
 
     pub(super) fn train(
@@ -103,8 +106,8 @@ impl<'a> Actions<'a> {
         nights: &NightConfig,
         night: &Tune,
     ) -> Result<Flat, LabError> {
-        let DriversConfig { turn_rad: turn, rehearsal: share, .. } = self.drivers.does;
-        let mut lessons = Lessons::new(self.form.clone(), night.seed).turning(turn);
+        let mut lessons =
+            Lessons::new(self.form.clone(), night.seed).turning(self.drivers.does.turn_rad);
         let own = |driver: &&Driver| match night.who {
             Who::Vehicle(vehicle) => driver.vehicle == vehicle,
             Who::All => true,
@@ -131,7 +134,7 @@ impl<'a> Actions<'a> {
         let mut tuner =
             PolicyTuner::new(model, package.description(), &**engine, Some(&start), &options)?;
         let (steps, samples, seed) = (nights.steps, nights.batch, night.seed);
-        let rehearsal = Rehearsal { share, samples, steps, seed };
+        let rehearsal = Rehearsal { share: self.rehearsal, samples, steps, seed };
         let wheel = at_the_wheel(base, &night.from)?;
         let mut lessons = Rehearsed::new(lessons, self.form, &rehearsal, wheel)?;
         tuner.run(&mut lessons, nights.steps, |_report| {})?;
@@ -225,7 +228,7 @@ impl<'a> Actions<'a> {
         hasher.update([u8::from(self.drivers.does.hindsight)]);
         hasher.update(self.drivers.does.perturbed.to_le_bytes());
         hasher.update(self.drivers.does.turn_rad.to_le_bytes());
-        hasher.update(self.drivers.does.rehearsal.to_le_bytes());
+        hasher.update(self.rehearsal.to_le_bytes());
         // A term's number is part of a result's name: what it measures is part of them all.
         hasher.update(format!("{:?}", self.drivers.metrics));
         let closed = self.drivers.closed.as_ref().map(|roads| roads.sha256());

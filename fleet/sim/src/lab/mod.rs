@@ -195,7 +195,7 @@ impl<'a> Bench<'a> {
                 Ok(Bench::Trivial(Trivial::new(clients, &base.layout)))
             }
             (Task::Actions(form), Data::Drivers(drivers)) => {
-                Ok(Bench::Actions(Actions::new(form, drivers)?))
+                Ok(Bench::Actions(Actions::new(base, form, drivers)?))
             }
             (Task::Matrices(policies), Data::Drivers(drivers)) => {
                 Ok(Bench::Matrices(Matrices::new(policies, drivers)?))
