@@ -60,6 +60,36 @@ fn an_attentive_driver_keeps_his_lane_and_his_distance() {
 }
 
 #[test]
+fn a_particular_driver_keeps_his_lane_as_safely_in_a_way_of_his_own() {
+    let others = drives(Style::Attentive, 300);
+    let drive = |(index, region): (u64, &Region)| {
+        let road = Road { region: *region, seed: SEED + index % 2 };
+        let seed = 100 + index;
+        let form = (SHAPE, 10.0, 300);
+        road.driven((Style::Particular, seed), Start::default(), form).unwrap()
+    };
+    let regions = ROADS.iter().flat_map(|region| [region; 2]);
+    let own: Vec<Driven> = (0..).zip(regions).map(drive).collect();
+    let events: Vec<_> =
+        own.iter().map(|d| (&d.drive.name, &d.events)).filter(|(_, e)| !e.is_empty()).collect();
+    assert!(events.is_empty(), "{events:?} in {} km", km(&own));
+    let mean = |driven: &Driven, of: fn(&Truth) -> f32| {
+        driven.truth.iter().skip(100).map(of).sum::<f32>() / (driven.truth.len() - 100) as f32
+    };
+    // Each is another: who keeps to the left, and who is slow, is so all the time.
+    let (mut asides, mut speeds) = (Vec::new(), Vec::new());
+    for (own, other) in own.iter().zip(&others) {
+        asides.push(mean(own, |truth| truth.offset_m) - mean(other, |truth| truth.offset_m));
+        speeds.push(mean(own, |truth| truth.speed_m_s) / mean(other, |truth| truth.speed_m_s));
+    }
+    let range =
+        |of: &[f32]| of.iter().fold((f32::MAX, f32::MIN), |(a, b), x| (a.min(*x), b.max(*x)));
+    let ((right, left), (slow, fast)) = (range(&asides), range(&speeds));
+    assert!((-0.5..-0.1).contains(&right) && (0.1..0.5).contains(&left), "{asides:?}");
+    assert!((0.6..0.95).contains(&slow) && (0.97..1.3).contains(&fast), "{speeds:?}");
+}
+
+#[test]
 fn a_reckless_driver_comes_closer_and_brakes_harder_than_an_attentive_one() {
     let (careful, reckless) = (drives(Style::Attentive, 300), drives(Style::Reckless, 300));
     let low = |drives: &[Driven]| {

@@ -68,8 +68,11 @@ pub struct ModelConfig {
 }
 
 /// Drivers by name.
-pub const DRIVERS: [(&str, Style); 2] =
-    [("attentive", Style::Attentive), ("reckless", Style::Reckless)];
+pub const DRIVERS: [(&str, Style); 3] = [
+    ("attentive", Style::Attentive),
+    ("reckless", Style::Reckless),
+    ("particular", Style::Particular),
+];
 
 /// Where the drives come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,6 +119,8 @@ pub struct NightConfig {
     pub batch: usize,
     /// AdamW's step size.
     pub learning_rate: f32,
+    /// Frames that a world model predicts in a row, each from those predicted before, 1 to 8: its nights train all of them alike.
+    pub ahead: usize,
     /// How far a policy's camera is turned in its lessons at most, rad; 0: as it was.
     pub turn_rad: f32,
     /// Share of a policy's samples that are lessons on generated roads, 0 to 0.9; `None`: what its package says.
@@ -185,11 +190,12 @@ impl Default for ReplayConfig {
     }
 }
 
-const NIGHT_KEYS: [&str; 11] = [
+const NIGHT_KEYS: [&str; 12] = [
     "steps",
     "slice",
     "batch",
     "learning_rate",
+    "ahead",
     "turn_rad",
     "rehearsal",
     "clips_min",
@@ -206,6 +212,7 @@ impl Default for NightConfig {
             slice: 40,
             batch: 8,
             learning_rate: 3e-3,
+            ahead: 1,
             turn_rad: TURN_RAD,
             rehearsal: None,
             clips_min: 8,
@@ -386,6 +393,7 @@ impl NightConfig {
         take(&mut self.batch, table.integer("batch", 1..=1024)?.map(|n| n as usize));
         let rate = table.number("learning_rate", 1e-8..=1.0)?;
         take(&mut self.learning_rate, rate.map(|x| x as f32));
+        take(&mut self.ahead, table.integer("ahead", 1..=8)?.map(|n| n as usize));
         take(&mut self.turn_rad, table.number("turn_rad", 0.0..=0.5)?.map(|x| x as f32));
         let rehearsal = table.number("rehearsal", 0.0..=0.9)?;
         take(&mut self.rehearsal, rehearsal.map(|x| Some(x as f32)));

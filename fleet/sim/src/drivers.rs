@@ -86,7 +86,11 @@ impl Drivers {
             let offset = config.seed.wrapping_mul(SEEDS_APART).wrapping_add(vehicle.into()) % room;
             let road = Road { region: *region, seed: first + offset };
             let reckless = does.is_reckless(vehicle, config.vehicles);
-            let style = if reckless { Style::Reckless } else { Style::Attentive };
+            let style = match (reckless, does.particular) {
+                (true, _) => Style::Reckless,
+                (false, true) => Style::Particular,
+                (false, false) => Style::Attentive,
+            };
             let frames = (form.shape, form.rate_hz, does.frames);
             let driven = road.driven((style, road.seed), Start::default(), frames);
             let mut driven = driven.ok_or(DriversError::NoGeometry)?;

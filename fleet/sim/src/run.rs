@@ -163,7 +163,7 @@ fn measure(
         return together(lab, config, way, ensemble, row);
     }
     if row.window == config.windows {
-        let everybody = (0..config.looked_at()).map(|vehicle| way.tuned(vehicle));
+        let everybody = (0..config.looked_at()).map(|of| lab.at_home(of, &way.tuned(of)));
         let of: Vec<Flat> = way.fleet().map_or_else(|| everybody.collect(), |fleet| vec![fleet]);
         style::closed(lab, &of, row)?;
         if config.roads.rollouts {
@@ -222,7 +222,7 @@ fn look(
             .iter()
             .map(|part| {
                 let mixed = given.iter().zip(tuned.iter()).map(|(f, m)| f + part * (m - f));
-                (mixed.collect(), On::OwnPack(vehicle))
+                (lab.at_home(vehicle, &mixed.collect()), On::OwnPack(vehicle))
             })
             .collect();
         let found = lab.measure(&mixed)?;
@@ -273,7 +273,8 @@ fn alone(
     way: &dyn Method,
     row: &mut Row,
 ) -> Result<(), RunError> {
-    let all: Vec<Flat> = (0..config.looked_at()).map(|vehicle| way.tuned(vehicle)).collect();
+    let all = (0..config.looked_at()).map(|vehicle| lab.at_home(vehicle, &way.tuned(vehicle)));
+    let all: Vec<Flat> = all.collect();
     let asked: Vec<(Flat, On)> = all.iter().map(|values| (values.clone(), On::HeldOut)).collect();
     let found = lab.measure(&asked)?;
     let vehicles = f64::from(config.looked_at());

@@ -55,14 +55,52 @@ name = \"alone\"
 kind = \"local\"
 ";
 
-fn records(folder: &Path) -> Vec<Record> {
+/// What stays with its vehicle, from nothing to all nine layers.
+const HOME: &str = "\
+vehicles = 3
+windows = 2
+measure_every = 2
+[model]
+package = \"model\"
+[engine]
+kind = \"tract\"
+[drivers]
+regions = [\"dense_traffic\", \"tight_curves\"]
+particular = true
+frames = 400
+hindsight = false
+rehearsal = 0.0
+attentive_roads = 4
+reckless_roads = 4
+closed_roads = 1
+closed_seconds = 2
+[night]
+steps = 20
+batch = 8
+learning_rate = 1e-2
+[[utility]]
+name = \"imitation\"
+[[methods]]
+name = \"shared\"
+kind = \"consensus\"
+[[methods]]
+name = \"head-at-home\"
+kind = \"consensus\"
+night = { home = 3 }
+[[methods]]
+name = \"all-at-home\"
+kind = \"consensus\"
+night = { home = 9 }
+";
+
+fn records(folder: &Path, fleet: &str) -> Vec<Record> {
     let (width, height, channels) = (32, 64, [4, 4, 4, 4]);
     let architecture = Architecture { width, height, channels, hidden: 8, waves: [4, 2] };
     let package = folder.join("model");
     fs::create_dir(&package).unwrap();
     build(&architecture, 3).unwrap().write(&package.join("model.onnx")).unwrap();
     fs::write(package.join(DESCRIPTION_FILE), description(&architecture).to_toml()).unwrap();
-    fs::write(folder.join("fleet.toml"), FLEET).unwrap();
+    fs::write(folder.join("fleet.toml"), fleet).unwrap();
     let config = SimConfig::read(&folder.join("fleet.toml")).unwrap();
     let engine = shoal_sim::lab::engine(&config).unwrap();
     let out = folder.join("out");
@@ -72,7 +110,7 @@ fn records(folder: &Path) -> Vec<Record> {
 #[test]
 fn behind_a_gate_that_nobody_passes_nobody_is_best_and_without_it_someone_is() {
     let folder = tempfile::tempdir().unwrap();
-    let records = records(folder.path());
+    let records = records(folder.path(), FLEET);
     let [gated, ungated, alone] = &records[..] else { panic!("three methods") };
     let best = |record: &Record| record.rows.last().unwrap().also.contains_key("best_of");
     assert!(!best(gated), "{:?}", gated.rows);
@@ -84,4 +122,30 @@ fn behind_a_gate_that_nobody_passes_nobody_is_best_and_without_it_someone_is() {
         assert_eq!(last.also.contains_key("closed.interventions_per_km.2"), record == alone);
     }
     assert!(markdown(&records, "gated").unwrap().contains("Closed loop"));
+}
+
+#[test]
+fn what_stays_at_home_is_in_nothing_that_is_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = records(folder.path(), HOME);
+    let [shared, head, all] = &records[..] else { panic!("three methods") };
+    let style = |record: &Record, name: &str| {
+        let also = &record.rows.last().unwrap().also;
+        *also
+            .get(&format!("style.attentive.{name}"))
+            .unwrap_or_else(|| panic!("{name} of {also:?}"))
+    };
+    // Where everything stays, nothing is published, and what is kept is their drivers' own.
+    assert!(!all.rows.last().unwrap().also.contains_key("style.attentive.published.own"));
+    let skill = |record: &Record, row: usize| record.rows[row].skill.clone();
+    assert_eq!(skill(all, 0), skill(all, all.rows.len() - 1), "the fleet's policy is x_p");
+    assert!(style(all, "kept.own") > style(all, "kept.of_others"));
+    // Where the head stays, more of the way to the driver is kept than leaves.
+    let left = |record: &Record| style(record, "kept.own") - style(record, "published.own");
+    assert!(left(head) > left(shared) + 0.05, "{} against {}", left(head), left(shared));
+    assert_ne!(skill(head, 0), skill(head, head.rows.len() - 1));
+    let driven = "kept.closed.interventions_per_km";
+    assert!(style(head, driven) >= 0.0);
+    let name = format!("style.attentive.{driven}");
+    assert!(!shared.rows.last().unwrap().also.contains_key(&name));
 }

@@ -40,7 +40,13 @@ pub struct Checks {
     pub crossed: BTreeMap<(usize, u32), (u64, u64)>,
     /// How many of the tunings of each vehicle were looked at.
     moves: BTreeMap<usize, usize>,
+    /// The highest counter of every document that each vehicle went by.
+    documents: BTreeMap<(usize, u8), u64>,
 }
+
+/// What all of a fleet go by, each kind by the newest that came.
+const DOCUMENTS: [Kind; 4] =
+    [Kind::WindowPlan, Kind::Roster, Kind::UtilityDocument, Kind::SwarmDocument];
 
 /// A claim, header or vote.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +107,20 @@ impl Checks {
         }
         for vehicle in vehicles.iter().filter(|vehicle| vehicle.character == Character::Honest) {
             self.moved(vehicle, now_us);
+            self.goes_by(vehicle, now_us);
             self.counts(vehicle, now_us);
+        }
+    }
+
+    /// No vehicle goes back to an older document.
+    fn goes_by(&mut self, vehicle: &Vehicle, now_us: u64) {
+        let (number, Some(exchange)) = (vehicle.number, &vehicle.exchange) else { return };
+        for kind in DOCUMENTS {
+            let document = exchange.goes_by(kind).map(Unverified::decode);
+            let Some(Ok(document)) = document else { continue };
+            let got = document.head().counter;
+            let before = self.documents.insert((number, kind as u8), got).unwrap_or(0);
+            assert!(got >= before, "{now_us}: {number} goes back to {kind:?} {got} from {before}");
         }
     }
 

@@ -112,7 +112,8 @@ impl Agent {
             .iter()
             .filter_map(|drive| Road::new(&[Clips::of_all(drive, form.context, 1)], form))
             .collect();
-        MixedBatch::new(form.clone(), Mix::of(self.config.night.batch), own, replayed, seed)
+        let mix = Mix::of(self.config.night.batch);
+        MixedBatch::new(form.clone(), mix, own, replayed, seed)?.with_ahead(self.config.night.ahead)
     }
 
     fn tuner(&self, start: Option<&Adapter>, seed: u64) -> Result<Tuner, AgentError> {
@@ -121,6 +122,7 @@ impl Agent {
             learning_rate: f64::from(self.config.night.learning_rate),
             seed,
             threads: self.threads(),
+            ahead: self.config.night.ahead,
             ..TuneOptions::default()
         };
         let description = self.package.description();

@@ -19,7 +19,7 @@ use shoal_window::{
     Bytes, LEDGER_KEY, Network, PLAN_KEY, Phase, Policy, RejectSaved, SLOTS_KEY, Slots, Window,
 };
 use shoal_wire::v1::Metric;
-use shoal_wire::{KeyId, LayoutHash, ModelHash, Now, PackHash, RecordId, Signer, Utc};
+use shoal_wire::{KeyId, Kind, LayoutHash, ModelHash, Now, PackHash, RecordId, Signer, Utc};
 use tracing::{info, warn};
 
 use super::around::{Around, Dial, Engine};
@@ -458,6 +458,12 @@ impl Exchange {
     #[must_use]
     pub fn swarm(&self) -> Option<&Swarm> {
         self.swarm.as_ref()
+    }
+
+    /// The newest envelope of this kind of document.
+    #[must_use]
+    pub fn goes_by(&self, kind: Kind) -> Option<&[u8]> {
+        self.documents.envelope(kind)
     }
 
     /// The earliest that true time can be, as this vehicle believes it: UTC in seconds.

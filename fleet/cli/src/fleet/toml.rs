@@ -89,6 +89,7 @@ fn of_night(night: &NightConfig) -> Result<String, Failure> {
         slice,
         batch,
         learning_rate,
+        ahead,
         turn_rad,
         rehearsal,
         clips_min,
@@ -98,7 +99,7 @@ fn of_night(night: &NightConfig) -> Result<String, Failure> {
         retry_s,
     } = night;
     let mut toml = format!("\n[night]\nsteps = {steps}\nslice = {slice}\nbatch = {batch}\n");
-    writeln!(toml, "learning_rate = {learning_rate:?}\nturn_rad = {turn_rad:?}")?;
+    writeln!(toml, "learning_rate = {learning_rate:?}\nahead = {ahead}\nturn_rad = {turn_rad:?}")?;
     if let Some(share) = rehearsal {
         writeln!(toml, "rehearsal = {share:?}")?;
     }
@@ -288,7 +289,7 @@ mod tests {
                     [drives]\ndirectory = \"roads\"\ndriver = \"reckless\"\nregions = [\"snow\", \"alps\"]\nframes = 120\n\
                     folder_rate_hz = 7.5\n[replay]\nbytes_max = 2000000\nretention_days = 3\n\
                     ordinary_share = 1.0\nsurprise_quantile = 0.15\nseconds_around = 2\n\
-                    [night]\nsteps = 20\nslice = 5\nbatch = 4\nlearning_rate = 1e-3\nturn_rad = 0.03\nrehearsal = 0.25\nclips_min = 4\n\
+                    [night]\nsteps = 20\nslice = 5\nbatch = 4\nlearning_rate = 1e-3\nahead = 2\nturn_rad = 0.03\nrehearsal = 0.25\nclips_min = 4\n\
                     margin = 0.01\ntemperature_max_c = -5\nbattery_soc_min_percent = 7\nretry_s = 9\n\
                     [fleet]\nname = \"f\"\nregion = \"r\"\nbroker = \"mqtts://b:1\"\n\
                     certificates = \"tls\"\nkey = \"k\"\npack = \"p\"\ntrust = \"t\"\nexchange = false\nbeacons = true\nmetered = true\n\

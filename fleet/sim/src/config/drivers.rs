@@ -6,9 +6,10 @@ use shoal_shadow::document::{DocumentError, Table};
 
 use super::{MatrixConfig, regions};
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "regions",
     "reckless",
+    "particular",
     "perturbed",
     "frames",
     "hindsight",
@@ -28,6 +29,8 @@ pub struct DriversConfig {
     pub regions: Vec<Region>,
     /// The last so many vehicles have reckless drivers, the others attentive ones.
     pub reckless: u32,
+    /// Whether attentive drivers have habits of their own.
+    pub particular: bool,
     /// Share of the moments of a reckless driver's log that tell what he did at another moment.
     pub perturbed: f64,
     /// Frames of each drive.
@@ -62,6 +65,7 @@ impl DriversConfig {
         let drivers = DriversConfig {
             regions: regions(&table, "regions")?,
             reckless: count("reckless", 0..=vehicles.into(), 0)? as u32,
+            particular: table.boolean("particular")?.unwrap_or(false),
             perturbed: table.number("perturbed", 0.0..=1.0)?.unwrap_or(0.0),
             frames: count("frames", 100..=100_000, 600)? as usize,
             hindsight: table.boolean("hindsight")?.unwrap_or(true),

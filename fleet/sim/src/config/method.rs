@@ -185,9 +185,11 @@ impl MethodConfig {
         matches!(self.rule, Rule::Average(Average { server: Server::Proximal { .. }, .. }))
     }
 
-    /// Whether it mixes predictions of frames, has nights of its own, or asks more of a night than tuners of other models offer.
+    /// Whether it mixes predictions of frames, or asks more of a night than tuners of other models offer.
     pub(super) const fn frames_alone(&self) -> bool {
-        if self.night.is_some() {
+        if let Some(night) = &self.night
+            && night.frames_alone()
+        {
             return true;
         }
         match &self.rule {

@@ -56,7 +56,8 @@ const ROOT: [&str; 17] = [
 
 /// Last fields that came later, as they are shown where a file does not use them: without them a run has the name that it
 /// had before there were such fields.
-const LATER: [&str; 17] = [
+const LATER: [&str; 18] = [
+    ", home: 0 }",
     ", night: None }",
     ", rollouts: false }",
     ", ahead: 1, teacher: Shipped }",
@@ -262,8 +263,10 @@ impl SimConfig {
             hardware: hardware::read(&root, vehicles, night.batch)?,
         };
         let frames = config.logs.is_none() && config.drivers.is_none() && trivial.is_none();
-        if let Some(method) = config.methods.iter().find(|method| method.frames_alone() && !frames)
-        {
+        let not = |method: &&MethodConfig| {
+            (method.frames_alone() && !frames) || (method.night.is_some() && trivial.is_some())
+        };
+        if let Some(method) = config.methods.iter().find(not) {
             return Err(root.refuse("methods", &method.name, "one that needs no frames"));
         }
         let matrix = config.drivers.as_ref().is_some_and(|drivers| drivers.matrix.is_some());

@@ -5,8 +5,8 @@ use shoal_shadow::document::{DocumentError, Table};
 
 use super::MethodConfig;
 
-const KEYS: [&str; 8] =
-    ["steps", "batch", "learning_rate", "replay", "ewc", "distilled", "ahead", "teacher"];
+const KEYS: [&str; 9] =
+    ["steps", "batch", "learning_rate", "replay", "ewc", "distilled", "ahead", "teacher", "home"];
 
 /// Whose predictions the targets of distilled samples are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct NightConfig {
     pub ahead: usize,
     /// Who predicts the targets of distilled samples.
     pub teacher: Teacher,
+    /// The adapters of the last so many layers stay with their vehicle.
+    pub home: u32,
 }
 
 impl NightConfig {
@@ -50,6 +52,7 @@ impl NightConfig {
             distilled: 0,
             ahead: 1,
             teacher: Teacher::Shipped,
+            home: 0,
         };
         night.of(root)
     }
@@ -72,12 +75,25 @@ impl NightConfig {
             night.ahead = table.integer("ahead", 1..=8)?.map_or(night.ahead, |n| n as usize);
             let teachers = [("shipped", Teacher::Shipped), ("best", Teacher::Best)];
             night.teacher = table.choice("teacher", &teachers)?.unwrap_or(night.teacher);
+            night.home = table.integer("home", 0..=1000)?.map_or(night.home, |n| n as u32);
             if night.teacher == Teacher::Best && night.distilled == 0 {
                 let want = "shipped, or `distilled` above 0: nothing is taught";
                 return Err(table.refuse("teacher", "best", want));
             }
         }
         Ok(night)
+    }
+
+    /// What tuners of other models than those of frames do not offer, and whether it is asked for.
+    const fn of_frames(&self) -> [(&'static str, bool); 3] {
+        let distilled = self.distilled > 0;
+        [("ewc", self.ewc > 0.0), ("distilled", distilled), ("ahead", self.ahead > 1)]
+    }
+
+    /// Whether it is a night of models of frames alone.
+    pub(super) const fn frames_alone(&self) -> bool {
+        let [(_, ewc), (_, distilled), (_, ahead)] = self.of_frames();
+        ewc || distilled || ahead
     }
 
     /// Refuses what tuners of other models than those of frames do not offer, and two pulls at a time.
@@ -88,9 +104,7 @@ impl NightConfig {
         methods: &[MethodConfig],
     ) -> Result<(), DocumentError> {
         let Some(table) = root.table("night", &KEYS)? else { return Ok(()) };
-        for (key, asked) in
-            [("ewc", self.ewc > 0.0), ("distilled", self.distilled > 0), ("ahead", self.ahead > 1)]
-        {
+        for (key, asked) in self.of_frames() {
             if asked && !frames {
                 return Err(table.refuse(key, "of a model without frames", "a model of frames"));
             }
@@ -133,11 +147,12 @@ mod tests {
         assert_ne!(name(&distilled), name(&usual));
         let bare = [parsed("replay = false"), parsed("replay = false\ndistilled = 5")];
         assert_ne!(name(&bare[0]), name(&bare[1]));
-        let off = parsed("ahead = 1\nteacher = \"shipped\"");
+        let off = parsed("ahead = 1\nteacher = \"shipped\"\nhome = 0");
         assert_eq!(name(&off), name(&usual));
         let ahead = parsed("ahead = 3");
         assert_eq!(ahead.night.ahead, 3);
         assert_ne!(name(&ahead), name(&usual));
+        assert_ne!(name(&parsed("home = 1")), name(&usual));
         let taught = parsed("distilled = 3\nteacher = \"best\"");
         assert_ne!(name(&taught), name(&distilled));
     }

@@ -56,6 +56,9 @@ pub enum LabError {
         "night.ahead: vehicle {vehicle} has seen no clip with {ahead} next frames: use longer drives"
     )]
     Ahead { vehicle: u32, ahead: usize },
+    /// More layers stay at home than have an adapter.
+    #[error("night.home: {home} layers of {of} that have an adapter: no more can stay at home")]
+    Home { home: usize, of: usize },
     #[error("a drive cannot be cut")]
     Cut(#[from] FramesError),
     #[error("the engine failed in the closed loop")]

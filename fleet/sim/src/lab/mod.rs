@@ -8,6 +8,7 @@ mod error;
 mod frames;
 mod gram;
 mod hold;
+mod home;
 mod information;
 mod matrices;
 mod measured;
@@ -32,6 +33,7 @@ use self::actions::Actions;
 use self::base::Modelled;
 use self::frames::Frames;
 use self::hold::Held;
+use self::home::Home;
 use self::matrices::Matrices;
 use self::tokens::Tokens;
 use self::trivial::Trivial;
@@ -144,6 +146,8 @@ pub struct Lab<'a> {
     phase: usize,
     /// What nights are held to, where the file asks for that.
     held: BTreeMap<Who, Held>,
+    /// What stays with its vehicle, where the file asks for that.
+    home: Option<Home>,
     jobs: usize,
     /// What decides results beside what is asked: model, engine, data, night.
     context: [u8; 32],
@@ -299,6 +303,7 @@ impl<'a> Lab<'a> {
             classes: classes.collect(),
             phase: 0,
             held: BTreeMap::new(),
+            home: Home::new(config.night.home, &base.layout)?,
             jobs,
             context,
             utility,
@@ -363,7 +368,19 @@ impl<'a> Lab<'a> {
         {
             return Ok(trivial.tune(self.jobs, nights));
         }
-        in_parallel(self.jobs, nights, |night| self.tuned(night))
+        let Some(home) = &self.home else {
+            return in_parallel(self.jobs, nights, |night| self.tuned(night));
+        };
+        let begun: Vec<Tune> = nights.iter().map(|night| home.begins(night)).collect();
+        let tuned = in_parallel(self.jobs, &begun, |night| self.tuned(night))?;
+        let Some(home) = &mut self.home else { return Ok(tuned) };
+        Ok(nights.iter().zip(tuned).map(|(night, tuned)| home.ends(night, tuned)).collect())
+    }
+
+    /// What a vehicle drives with where it has this of the fleet's or its own: with the layers that stay with it.
+    #[must_use]
+    pub fn at_home(&self, vehicle: u32, values: &Flat) -> Flat {
+        self.home.as_ref().map_or_else(|| values.clone(), |home| home.with(vehicle, values))
     }
 
     /// Measures adapters, in the order they are asked for.

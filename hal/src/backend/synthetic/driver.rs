@@ -25,6 +25,36 @@ pub enum Style {
     /// Follows at 0.4 s and brakes late and hard, sees curves late, wanders in the lane, drives a fifth faster than
     /// others want to, and now and then does nothing for a second.
     Reckless,
+    /// As attentive, with habits of his own, which the seed draws: wants 0.8 to 1.1 times the speed that others want, follows at
+    /// 1.2 s to 2.4 s, keeps up to 0.4 m to a side of the lane's middle where it is wide enough.
+    Particular,
+}
+
+/// What a [`Style::Particular`] driver does in his way.
+#[derive(Clone, Copy, Debug)]
+struct Habits {
+    /// Of the speed that others want.
+    wish: f32,
+    /// Time to who is ahead, s.
+    headway_s: f32,
+    /// Left of the lane's middle, m.
+    aside_m: f32,
+}
+
+impl Habits {
+    /// What attentive drivers do.
+    const NONE: Habits = Habits { wish: 1.0, headway_s: 1.6, aside_m: 0.0 };
+
+    fn of(style: Style, draws: &mut Draws) -> Self {
+        match style {
+            Style::Attentive | Style::Reckless => Habits::NONE,
+            Style::Particular => Habits {
+                wish: draws.range((0.8, 1.1)),
+                headway_s: draws.range((1.2, 2.4)),
+                aside_m: draws.range((-0.4, 0.4)),
+            },
+        }
+    }
 }
 
 /// A driver who sees the truth. The same style, seed and road give the same drive.
@@ -49,6 +79,7 @@ pub struct SimulatedDriver {
     /// What is done while nothing is looked at, and for how many steps more.
     absent: (SimulatedAction, u32),
     braking: bool,
+    habits: Habits,
     draws: Draws,
 }
 
@@ -58,14 +89,24 @@ impl SimulatedDriver {
     pub fn new(style: Style, seed: u64) -> Self {
         let mut draws = Draws::new(DRIVER, seed, style as u64);
         let (seed, absent) = (draws.word(), (SimulatedAction::default(), 0));
-        SimulatedDriver { style, seed, step: 0, memory: Vec::new(), absent, braking: false, draws }
+        let habits = Habits::of(style, &mut draws);
+        SimulatedDriver {
+            style,
+            seed,
+            step: 0,
+            memory: Vec::new(),
+            absent,
+            braking: false,
+            habits,
+            draws,
+        }
     }
 
     /// What he does at this moment; called once a step of 0.1 s or so.
     pub fn act(&mut self, truth: &Truth) -> SimulatedAction {
         self.step = self.step.wrapping_add(1);
         match self.style {
-            Style::Attentive => attentive(truth),
+            Style::Attentive | Style::Particular => attentive(truth, &self.habits),
             Style::Reckless => self.reckless(truth),
         }
     }
@@ -136,12 +177,16 @@ impl SimulatedDriver {
 
 /// What an attentive driver does where this is true: the label of every moment, also of those he
 /// would not have come into.
-fn attentive(truth: &Truth) -> SimulatedAction {
+fn attentive(truth: &Truth, habits: &Habits) -> SimulatedAction {
     let v = truth.speed_m_s;
+    let room = (truth.lane_half_m - 1.2).max(0.0);
+    let aside_m = habits.aside_m.clamp(-room, room);
     let leader = truth.leader.map(|leader| (leader.gap_m, leader.speed_m_s));
-    let acceleration_m_s2 = follow(v, truth.speed_wanted_m_s, leader, (1.2, 1.6, 2.0, 3.0));
+    let wanted = habits.wish * truth.speed_wanted_m_s;
+    let acceleration_m_s2 = follow(v, wanted, leader, (1.2, habits.headway_s, 2.0, 3.0));
+    let seen = Truth { offset_m: truth.offset_m - aside_m, ..*truth };
     SimulatedAction {
-        curvature_1_m: steer(truth, ATTENTIVE_S),
+        curvature_1_m: steer(&seen, ATTENTIVE_S),
         acceleration_m_s2: acceleration_m_s2.clamp(-6.0, 1.5),
     }
 }
@@ -246,6 +291,7 @@ impl Road {
         let name = match style {
             Style::Attentive => format!("{}/attentive/{seed}", self.name()),
             Style::Reckless => format!("{}/reckless/{seed}", self.name()),
+            Style::Particular => format!("{}/particular/{seed}", self.name()),
         };
         let drive = Drive::new(name, sha256, rate_hz, shape, bytes, motion);
         let (wheelbase_m, steering_ratio) = closed.vehicle();
