@@ -263,10 +263,8 @@ impl SimConfig {
             hardware: hardware::read(&root, vehicles, night.batch)?,
         };
         let frames = config.logs.is_none() && config.drivers.is_none() && trivial.is_none();
-        let not = |method: &&MethodConfig| {
-            (method.frames_alone() && !frames) || (method.night.is_some() && trivial.is_some())
-        };
-        if let Some(method) = config.methods.iter().find(not) {
+        let cannot = |method: &&MethodConfig| method.cannot(frames, trivial.is_some());
+        if let Some(method) = config.methods.iter().find(cannot) {
             return Err(root.refuse("methods", &method.name, "one that needs no frames"));
         }
         let matrix = config.drivers.as_ref().is_some_and(|drivers| drivers.matrix.is_some());
