@@ -4,20 +4,11 @@
 use std::path::Path;
 
 use shoal_hal::backend::synthetic::{Region, Road};
-use shoal_hal::{Conditions, Drive, Network, Span};
+use shoal_hal::{Drive, Span};
 use shoal_shadow::pack::{Pack, PackOptions, build};
 use shoal_vehicle::agent::{Agent, Tell};
 use shoal_vehicle::config::{Config, EngineKind};
-
-fn parked() -> Conditions {
-    Conditions {
-        parked: true,
-        external_power: true,
-        battery_soc_percent: 80,
-        temperature_c: 30,
-        network: Network::None,
-    }
-}
+use shoal_vehicle::exchange::look::Look;
 
 /// The losses of a night's steps, each the mean over what is predicted in a row.
 fn losses(folder: &Path, ahead: usize) -> Vec<f32> {
@@ -46,7 +37,7 @@ fn losses(folder: &Path, ahead: usize) -> Vec<f32> {
             losses.push(loss);
         }
     };
-    agent.night(&pack.read(&pack.parts()).unwrap(), parked, tell).unwrap();
+    agent.night(&pack.read(&pack.parts()).unwrap(), || Look::recorded().conditions, tell).unwrap();
     losses
 }
 

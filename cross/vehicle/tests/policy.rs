@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use shoal_hal::backend::synthetic::Style;
-use shoal_hal::{Conditions, Drive, Network, Span};
+use shoal_hal::{Drive, Span};
 use shoal_runtime::adapter::Adapter;
 use shoal_runtime::onnx::{Builder, TensorType};
 use shoal_shadow::grid::{ACCELERATION_BINS, Action, ActionGrid, BINS, SHA256};
@@ -16,6 +16,7 @@ use shoal_swarm::campaign::{Mine, Watch};
 use shoal_vehicle::agent::{Agent, AgentError, Ask, BesideError, Tell, Why};
 use shoal_vehicle::config::{Config, EngineKind};
 use shoal_vehicle::drives;
+use shoal_vehicle::exchange::look::Look;
 use shoal_vehicle::night::Event;
 use shoal_wire::{ParticleId, RecordId};
 
@@ -119,16 +120,6 @@ fn pack_of(folder: &Path, agent: &Agent, frames: usize) -> Pack {
     Pack::open(&path).unwrap()
 }
 
-fn parked() -> Conditions {
-    Conditions {
-        parked: true,
-        external_power: true,
-        battery_soc_percent: 80,
-        temperature_c: 30,
-        network: Network::None,
-    }
-}
-
 /// How near to the pack's drivers the vehicle is with this adapter.
 fn value(agent: &Agent, footages: &Footages, adapter: Option<&Adapter>) -> f64 {
     let acts: Vec<DriveActs<'_>> = footages.acts();
@@ -158,7 +149,7 @@ fn a_policy_alone_is_held_against_its_driver_and_learns_from_him_at_night() {
             staged = Some((f64::from(value), f64::from(active)));
         }
     };
-    agent.night(&footages, parked, tell).unwrap();
+    agent.night(&footages, || Look::recorded().conditions, tell).unwrap();
     let (told, active) = staged.expect("an untrained policy becomes better");
     let adapter = agent.on_trial().unwrap().unwrap();
     let after = value(&agent, &footages, Some(&adapter));
@@ -190,7 +181,9 @@ fn an_adapter_that_drives_worse_than_the_active_one_goes_back() {
     let drive = drive(&agent);
     watch(&mut agent, &drive);
     let pack = pack(folder.path(), &agent);
-    agent.night(&pack.read(&pack.parts()).unwrap(), parked, |_tell| {}).unwrap();
+    agent
+        .night(&pack.read(&pack.parts()).unwrap(), || Look::recorded().conditions, |_tell| {})
+        .unwrap();
     watch(&mut agent, &drive);
     let good = agent.active().unwrap().expect("confirmed on the road");
 
@@ -234,7 +227,9 @@ fn a_policy_beside_a_world_model_disagrees_while_the_world_model_is_surprised() 
     let pack = pack_of(other.path(), &second, 60);
     let mut steps = 0;
     let count = |tell: Tell<'_>| steps += u32::from(matches!(tell, Tell::Trained { .. }));
-    second.night(&pack.read(&pack.parts()).unwrap(), parked, count).unwrap();
+    second
+        .night(&pack.read(&pack.parts()).unwrap(), || Look::recorded().conditions, count)
+        .unwrap();
     assert_eq!(steps, 4, "what the world model foresaw weighs the lessons");
 }
 

@@ -11,8 +11,8 @@ use shoal_sim::config::SimConfig;
 use shoal_sim::record::Record;
 use shoal_sim::report::markdown;
 
-/// No particle keeps a distance of 1: nobody passes the gate.
-const FLEET: &str = "\
+/// What the fleets have in common, to the middle of `[drivers]`.
+const HEAD: &str = "\
 vehicles = 3
 windows = 2
 measure_every = 2
@@ -22,13 +22,17 @@ package = \"model\"
 kind = \"tract\"
 [drivers]
 regions = [\"dense_traffic\", \"tight_curves\"]
-reckless = 1
 frames = 400
 hindsight = false
 attentive_roads = 4
 reckless_roads = 4
 closed_roads = 1
 closed_seconds = 2
+";
+
+/// No particle keeps a distance of 1: nobody passes the gate.
+const FLEET: &str = "\
+reckless = 1
 [night]
 steps = 6
 batch = 8
@@ -57,23 +61,8 @@ kind = \"local\"
 
 /// What stays with its vehicle, from nothing to all nine layers.
 const HOME: &str = "\
-vehicles = 3
-windows = 2
-measure_every = 2
-[model]
-package = \"model\"
-[engine]
-kind = \"tract\"
-[drivers]
-regions = [\"dense_traffic\", \"tight_curves\"]
 particular = true
-frames = 400
-hindsight = false
 rehearsal = 0.0
-attentive_roads = 4
-reckless_roads = 4
-closed_roads = 1
-closed_seconds = 2
 [night]
 steps = 20
 batch = 8
@@ -100,7 +89,7 @@ fn records(folder: &Path, fleet: &str) -> Vec<Record> {
     fs::create_dir(&package).unwrap();
     build(&architecture, 3).unwrap().write(&package.join("model.onnx")).unwrap();
     fs::write(package.join(DESCRIPTION_FILE), description(&architecture).to_toml()).unwrap();
-    fs::write(folder.join("fleet.toml"), fleet).unwrap();
+    fs::write(folder.join("fleet.toml"), format!("{HEAD}{fleet}")).unwrap();
     let config = SimConfig::read(&folder.join("fleet.toml")).unwrap();
     let engine = shoal_sim::lab::engine(&config).unwrap();
     let out = folder.join("out");

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use shoal_hal::backend::recorded::write_split_json;
-use shoal_hal::{Conditions, Drive, Network, Part, Split};
+use shoal_hal::{Drive, Part, Split};
 use shoal_runtime::adapter::Adapter;
 use shoal_shadow::baseline::baselines;
 use shoal_shadow::form::Form;
@@ -15,6 +15,7 @@ use shoal_shadow::stats::Interval;
 use shoal_vehicle::agent::Agent;
 use shoal_vehicle::config::Config;
 use shoal_vehicle::drives;
+use shoal_vehicle::exchange::look::Look;
 
 use super::picture;
 use super::shown::Shown;
@@ -118,7 +119,7 @@ pub(crate) fn run(config: &Config, extras: &Extras<'_>) -> Result<DriveResult, F
     for (drive, split) in own.drives.iter().zip(&splits) {
         agent.drive(drive, split.spans(Part::Tuning), now_s(), |tell| shown.tell(tell))?;
     }
-    agent.night(&footages, parked, |tell| shown.tell(tell))?;
+    agent.night(&footages, || Look::recorded().conditions, |tell| shown.tell(tell))?;
     let tuned = agent.on_trial()?;
     let adapter = tuned.as_ref().or(start.as_ref());
     let after = measure(&agent, adapter)?;
@@ -198,17 +199,6 @@ fn own_pack(
         }
     };
     Ok(Pack::open(&path)?)
-}
-
-/// A recorded drive has ended: the vehicle stands, on power, cool.
-fn parked() -> Conditions {
-    Conditions {
-        parked: true,
-        external_power: true,
-        battery_soc_percent: 80,
-        temperature_c: 30,
-        network: Network::None,
-    }
 }
 
 #[expect(

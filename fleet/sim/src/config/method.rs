@@ -186,15 +186,13 @@ impl MethodConfig {
     }
 
     /// Whether it asks for what a model of another kind than frames, or none, does not offer.
-    pub(super) const fn cannot(&self, frames: bool, trivial: bool) -> bool {
+    pub(super) fn cannot(&self, frames: bool, trivial: bool) -> bool {
         (self.frames_alone() && !frames) || (self.night.is_some() && trivial)
     }
 
     /// Whether it mixes predictions of frames, or asks more of a night than tuners of other models offer.
-    const fn frames_alone(&self) -> bool {
-        if let Some(night) = &self.night
-            && night.frames_alone()
-        {
+    fn frames_alone(&self) -> bool {
+        if self.night.is_some_and(|night| night.frames_alone()) {
             return true;
         }
         match &self.rule {

@@ -85,15 +85,13 @@ impl NightConfig {
     }
 
     /// What tuners of other models than those of frames do not offer, and whether it is asked for.
-    const fn of_frames(&self) -> [(&'static str, bool); 3] {
-        let distilled = self.distilled > 0;
-        [("ewc", self.ewc > 0.0), ("distilled", distilled), ("ahead", self.ahead > 1)]
+    fn of_frames(&self) -> [(&'static str, bool); 3] {
+        [("ewc", self.ewc > 0.0), ("distilled", self.distilled > 0), ("ahead", self.ahead > 1)]
     }
 
     /// Whether it is a night of models of frames alone.
-    pub(super) const fn frames_alone(&self) -> bool {
-        let [(_, ewc), (_, distilled), (_, ahead)] = self.of_frames();
-        ewc || distilled || ahead
+    pub(super) fn frames_alone(&self) -> bool {
+        self.of_frames().iter().any(|(_key, asked)| *asked)
     }
 
     /// Refuses what tuners of other models than those of frames do not offer, and two pulls at a time.

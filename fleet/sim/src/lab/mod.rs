@@ -368,13 +368,17 @@ impl<'a> Lab<'a> {
         {
             return Ok(trivial.tune(self.jobs, nights));
         }
-        let Some(home) = &self.home else {
-            return in_parallel(self.jobs, nights, |night| self.tuned(night));
+        let begun: Vec<Tune> = match &self.home {
+            Some(home) => nights.iter().map(|night| home.begins(night)).collect(),
+            None => nights.to_vec(),
         };
-        let begun: Vec<Tune> = nights.iter().map(|night| home.begins(night)).collect();
         let tuned = in_parallel(self.jobs, &begun, |night| self.tuned(night))?;
-        let Some(home) = &mut self.home else { return Ok(tuned) };
-        Ok(nights.iter().zip(tuned).map(|(night, tuned)| home.ends(night, tuned)).collect())
+        Ok(match &mut self.home {
+            Some(home) => {
+                nights.iter().zip(tuned).map(|(night, of)| home.ends(night, of)).collect()
+            }
+            None => tuned,
+        })
     }
 
     /// What a vehicle drives with where it has this of the fleet's or its own: with the layers that stay with it.
