@@ -217,6 +217,19 @@ impl<'d> Table<'d> {
         Ok(texts.unwrap_or_default())
     }
 
+    /// Strings: one by itself, or a list.
+    ///
+    /// # Errors
+    /// [`DocumentError::Type`] if it is neither.
+    pub fn one_or_more(&self, key: &str) -> Result<Vec<&'d str>, DocumentError> {
+        let texts =
+            self.get(key, "a string or a list of strings", |value| match value.as_str() {
+                Some(one) => Some(vec![one]),
+                None => value.as_array()?.iter().map(|item| item.get_ref().as_str()).collect(),
+            })?;
+        Ok(texts.unwrap_or_default())
+    }
+
     /// A list of finite numbers.
     ///
     /// # Errors

@@ -219,6 +219,38 @@ impl Measurement {
         self.bootstrap(against, draws, seed)
     }
 
+    /// What this gains over `base`, measured on the same clips: drive by drive a measurement whose skill is the difference of theirs.
+    /// Its errors are the copy's and what `self` errs more than `base`; they may lie below 0.
+    ///
+    /// # Panics
+    /// If the two did not measure the same clips.
+    #[must_use]
+    pub fn gain_over(&self, base: &Measurement) -> Measurement {
+        let of_errors = |own: &Errors, base: &Errors| {
+            assert_eq!(own.copy, base.copy, "the same clips");
+            let more = own.model.iter().zip(&base.model).map(|(own, base)| own - base);
+            let model = more.zip(&own.copy).map(|(more, copy)| copy + more).collect();
+            Errors { model, copy: own.copy.clone(), block: own.block.clone() }
+        };
+        assert_eq!(self.drives.len(), base.drives.len(), "the same drives");
+        let drives = self.drives.iter().zip(&base.drives).map(|(own, base)| DriveMeasurement {
+            name: own.name.clone(),
+            copy_psnr_db: own.copy_psnr_db,
+            counted: own.counted,
+            next: of_errors(&own.next, &base.next),
+            rollout: of_errors(&own.rollout, &base.rollout),
+        });
+        Measurement { predictor: self.predictor.clone(), drives: drives.collect() }
+    }
+
+    /// The roll-outs in the place of the next frames: what is said of those is then said of the fifth frame.
+    #[must_use]
+    pub fn of_rollouts(&self) -> Measurement {
+        let mut of = self.clone();
+        of.drives.iter_mut().for_each(|drive| drive.next = std::mem::take(&mut drive.rollout));
+        of
+    }
+
     /// The set's skill, resampled alike: how sure it is by itself.
     ///
     /// `None` as for [`Measurement::skill`].

@@ -10,19 +10,14 @@ use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use shoal_hal::backend::synthetic::{Region, Road};
+use shoal_hal::backend::synthetic::Region;
 use shoal_runtime::engine::testing::ort_or_skip;
-use shoal_runtime::onnx::{Builder, TensorType};
-use shoal_shadow::form::Form;
-use shoal_shadow::grid::{ACCELERATION_BINS, Action, ActionGrid, BINS, SHA256};
-use shoal_shadow::pack::{Acted, PackOptions, build, build_imitation};
-use shoal_shadow::package::{DESCRIPTION_FILE, Description, Package};
-use shoal_shadow::worldmodel::{self, Architecture};
+use shoal_shadow::package::Package;
 use shoal_vehicle::config::{Config, FleetConfig};
-use shoal_vehicle::drives::attentive;
 use shoal_wire::SecretKey;
 use tempfile::TempDir;
 
+use crate::carried::{drivers, pack, pack_of, package, policy};
 use crate::clock::until;
 use crate::data;
 
@@ -164,6 +159,17 @@ impl Fleet {
             .expect("shoal runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         Some(fleet)
+    }
+
+    /// Makes one more pack of the tiny model, of two other roads.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn another_pack(&self, id: &str) -> PathBuf {
+        let package = Package::open(&self.folder.path().join("model")).expect("a package");
+        let folder = self.folder.path().join(id);
+        pack_of(package.description(), (&[Region::City, Region::Suburb], 3_000_100), id, &folder);
+        folder
     }
 
     /// Sets a variable of all programs that are started from now on.
@@ -314,6 +320,21 @@ impl Fleet {
         let (path, number) = (self.path(), number.to_string());
         let args = ["fleet", "beacon", text(&path), "--number", &number];
         self.program("shoal", &args, log)
+    }
+
+    /// Starts the console; its page's address.
+    ///
+    /// # Panics
+    /// When it says none in time.
+    pub fn console(&self) -> (Program, String) {
+        let log = self.folder.path().join("console.log");
+        let path = self.path();
+        let args = ["console", "--fleet", text(&path), "--listen", "127.0.0.1:0"];
+        let console = self.program("shoal", &args, log);
+        let url = until("the page's address", || {
+            console.said().lines().find(|line| line.starts_with("http://")).map(str::to_owned)
+        });
+        (console, url)
     }
 
     /// Signs a window plan anew.
@@ -538,80 +559,6 @@ impl Drop for Program {
         // One that has ended cannot be killed.
         let _killed = self.child.kill();
         let _ended = self.child.wait();
-    }
-}
-
-/// The default model, very small and untrained.
-fn package(folder: &Path) {
-    let architecture = Architecture {
-        width: 32,
-        height: 16,
-        channels: [8, 12, 16],
-        pairs_half: 1,
-        pairs_full: 0,
-        differences: false,
-    };
-    let model = worldmodel::build(&architecture, 1).expect("a model");
-    let mut description = worldmodel::description(&architecture);
-    description.adapter.rank = 4;
-    fs::create_dir(folder).expect("a folder");
-    model.write(&folder.join(&description.model)).expect("a file");
-    fs::write(folder.join(DESCRIPTION_FILE), description.to_toml()).expect("a file");
-}
-
-/// One that goes straight on at its speed, unless an adapter sees something in its 8×4 frames.
-fn policy(folder: &Path) {
-    let mut b = Builder::new(17);
-    let x = b.input("x", TensorType::f32(&[1, 3, 4, 8]));
-    let rows = b.i64s(&[1, -1]);
-    let flat = b.op("Reshape", &[&x, &rows], &[]).expect("96 values");
-    let weight = b.f32s(&[96, BINS], &vec![0.0; 96 * BINS]);
-    let seen = b.op("MatMul", &[&flat, &weight], &[]).expect("a matrix");
-    let straight = ActionGrid::v1().bin(Action::default());
-    let place = |bin: usize| (bin / ACCELERATION_BINS, bin % ACCELERATION_BINS);
-    let ((column, row), away) = (place(straight), |a: usize, b: usize| a.abs_diff(b) as f32);
-    let bias = (0..BINS).map(|bin| -0.4 * (away(place(bin).0, column) + away(place(bin).1, row)));
-    let bias = b.f32s(&[BINS], &bias.collect::<Vec<f32>>());
-    let logits = b.op("Add", &[&seen, &bias], &[]).expect("logits");
-    b.output("logits", &logits);
-    fs::create_dir(folder).expect("a folder");
-    b.into_model().write(&folder.join("model.onnx")).expect("a file");
-    let grid: String = SHA256.iter().map(|byte| format!("{byte:02x}")).collect();
-    let toml = format!(
-        "rate_hz = 10.0\n[frames]\ninput = 'x'\ncount = 1\nwidth = 8\nheight = 4\n\
-         [action]\noutput = 'logits'\ngrid = '{grid}'\n[adapter]\nrank = 2\nalpha = 2.0\n"
-    );
-    fs::write(folder.join(DESCRIPTION_FILE), toml).expect("a file");
-}
-
-/// A pack of attentive drivers.
-fn drivers(description: &Description, folder: &Path) {
-    let form = Form::of_policy(description).expect("a policy");
-    // The fourth road has tight curves: there is something to be seen.
-    let driven = attentive(4, 400, &form, 1).split_off(3);
-    let acted: Vec<_> = driven.iter().filter_map(Acted::of_driven).collect();
-    let drives: Vec<_> = driven.into_iter().map(|driven| driven.drive).collect();
-    build_imitation(&drives, &acted, &options(description), folder).expect("a pack");
-}
-
-fn pack(description: &Description, roads: usize, folder: &Path) {
-    let shape = description.frames.as_ref().expect("it sees frames").shape;
-    let regions = [Region::Highway, Region::Rural, Region::Forest, Region::Autobahn];
-    let drives: Vec<_> = regions
-        .into_iter()
-        .take(roads)
-        .zip(3_000_000..)
-        .map(|(region, seed)| Road { region, seed }.render(shape, description.rate_hz, 240))
-        .collect();
-    build(&drives, &options(description), folder).expect("a pack");
-}
-
-fn options(description: &Description) -> PackOptions {
-    PackOptions {
-        id: "test".into(),
-        version: 1,
-        licence: "generated".into(),
-        context: description.context(),
     }
 }
 

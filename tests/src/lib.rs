@@ -6,6 +6,8 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 pub mod brokers;
+pub mod browser;
+mod carried;
 pub mod certificates;
 pub mod clock;
 pub mod data;

@@ -23,7 +23,7 @@ pub(crate) struct Need {
 }
 
 /// Everything, in the order in which it is installed.
-pub(crate) const NEEDS: [Need; 15] = [
+pub(crate) const NEEDS: [Need; 16] = [
     Need {
         name: "rustfmt and clippy",
         what_for: "format and lints",
@@ -90,6 +90,13 @@ pub(crate) const NEEDS: [Need; 15] = [
         how: "apt-get install softhsm2",
         is_there: has_softhsm,
         install: || apt_get(&["softhsm2"]),
+    },
+    Need {
+        name: "Chromium",
+        what_for: "shows the console's page to a test",
+        how: "apt-get install chromium",
+        is_there: has_chromium,
+        install: || apt_get(&["chromium"]),
     },
     Need {
         name: "C++ compiler",
@@ -193,6 +200,10 @@ pub(crate) fn has_nats() -> bool {
 
 pub(crate) fn has_softhsm() -> bool {
     found("softhsm2-util")
+}
+
+pub(crate) fn has_chromium() -> bool {
+    found("chromium")
 }
 
 pub(crate) fn has_cxx() -> bool {

@@ -85,7 +85,7 @@ pub(crate) fn run(args: &[String]) -> Done {
 /// What tests go by: with a `SHOAL_REQUIRE_*` they fail where they would pass over what is missing.
 fn required(steps: &mut Steps) -> Vec<(&'static str, OsString)> {
     let mut variables = variables();
-    let wants: [(&str, &str, bool, &str); 6] = [
+    let wants: [(&str, &str, bool, &str); 7] = [
         (
             "SHOAL_REQUIRE_ORT",
             "with ONNX Runtime",
@@ -106,6 +106,7 @@ fn required(steps: &mut Steps) -> Vec<(&'static str, OsString)> {
             install::has_softhsm(),
             "no program softhsm2-util",
         ),
+        ("SHOAL_REQUIRE_CHROMIUM", "of the page", install::has_chromium(), "no program chromium"),
         (
             "SHOAL_REQUIRE_DATA",
             "on real roads",

@@ -56,11 +56,15 @@ pub(crate) enum Yardstick<'a> {
 }
 
 impl<'a> Yardstick<'a> {
-    /// All of a pack.
-    pub(crate) fn of_pack(footages: &'a Footages, metric: Metric, context: usize) -> Self {
+    /// All of a pack, or of several.
+    pub(crate) fn of_packs(footages: &'a [Footages], metric: Metric, context: usize) -> Self {
         match metric {
-            Metric::Skill => Yardstick::Clips(footages.clips(context)),
-            Metric::Imitation => Yardstick::Acts(footages.acts()),
+            Metric::Skill => {
+                Yardstick::Clips(footages.iter().flat_map(|of| of.clips(context)).collect())
+            }
+            Metric::Imitation => {
+                Yardstick::Acts(footages.iter().flat_map(Footages::acts).collect())
+            }
         }
     }
 

@@ -20,7 +20,7 @@ events.onmessage = (message) => {
   draw();
 };
 setInterval(() => view && clock(), 250);
-addEventListener("resize", () => view && chart());
+addEventListener("resize", () => view && (chart(), utility()));
 
 function link(up) {
   $("link").className = up ? "up" : "down";
@@ -41,6 +41,7 @@ function draw() {
   $("budget").textContent = `${bytes(up)} sent, ${bytes(down)} received`;
   clock();
   chart();
+  utility();
   campaign();
   rows();
   refusals();
@@ -110,6 +111,48 @@ function chart() {
     }
   }
   box.replaceChildren(svg);
+}
+
+// What counts: one term alone says nothing that the chart above does not say.
+function utility() {
+  const of = view.utility;
+  $("utility").hidden = !of || of.terms.length < 2;
+  if ($("utility").hidden) return;
+  const box = $("shares");
+  const wide = Math.max(320, box.clientWidth), high = 130;
+  const pad = { left: 52, right: 14, top: 6, bottom: 26 };
+  const [first, last] = [of.windows[0], of.windows[of.windows.length - 1]];
+  const x = (w) => pad.left + ((w - first) / Math.max(1, last - first)) * (wide - pad.left - pad.right);
+  const y = (share) => pad.top + (1 - share / 1000) * (high - pad.top - pad.bottom);
+  const svg = node("svg", { viewBox: `0 0 ${wide} ${high}`, preserveAspectRatio: "none" });
+  const below = of.windows.map(() => 0);
+  of.terms.forEach((term, index) => {
+    const low = of.windows.map((w, at) => `${x(w)},${y(below[at])}`);
+    of.windows.forEach((_w, at) => below[at] += of.shares[at][index] || 0);
+    const top = of.windows.map((w, at) => `${x(w)},${y(below[at])}`);
+    const area = node("polygon", { class: `term-${index % 6}`, points: [...low, ...top.reverse()].join(" ") });
+    area.append(node("title", {}, term.name));
+    svg.append(area);
+  });
+  for (const share of [0, 500, 1000]) {
+    svg.append(node("text", { x: pad.left - 8, y: y(share) + 4, "text-anchor": "end" }, `${share / 10} %`));
+  }
+  const every = Math.max(1, Math.ceil((last - first) / 12));
+  for (let w = first; w <= last; w += every) {
+    svg.append(node("text", { x: x(w), y: high - 6, "text-anchor": "middle" }, `${w}`));
+  }
+  const now = view.plan ? Math.floor((view.now_s - view.plan.epoch_s) / view.plan.period_s) : first;
+  if (now >= first && now <= last) {
+    svg.append(node("line", { class: "now", x1: x(now), x2: x(now), y1: pad.top, y2: high - pad.bottom }));
+  }
+  box.replaceChildren(svg);
+  $("terms").replaceChildren(...of.terms.map((term, index) => {
+    const line = document.createElement("li");
+    const says = term.share || term.gate === null ? [`${(term.share / 10).toFixed(0)} %`] : [];
+    if (term.gate !== null) says.push(`not below ${skill(term.gate)}`);
+    line.append(element("i", "", `term-${index % 6}`), `${term.name}: ${says.join(", ")}`);
+    return line;
+  }));
 }
 
 function ticks(low, high) {

@@ -11,14 +11,16 @@ use shoal_swarm::records::{Records, Shape, Signed, When, age_windows};
 use shoal_swarm::utility::{Utility, Weighing};
 use shoal_wire::v1::{
     Activity, Document, PresenceFields, RefusalCode, Role, Roster, Rule, SwarmDocumentFields,
-    WindowPlanFields,
+    UtilityDocument, WindowPlanFields,
 };
 use shoal_wire::{KeyId, Leaf, ParticleId, PublicKey, RecordId, Topic, Verified};
 
-use crate::view::{self, Claimed, Held, Plan, Refused, Row, View, Window};
+use crate::view::{self, Claimed, Counted, Held, Maximised, Plan, Refused, Row, View, Window};
 
 /// Windows that the page shows.
 const WINDOWS_SHOWN: usize = 120;
+/// So many windows ahead it is shown what will count.
+const WINDOWS_AHEAD: u32 = 60;
 /// Vehicles that the page shows.
 const VEHICLES_SHOWN: usize = 200;
 /// Refusals that are kept.
@@ -39,6 +41,8 @@ pub struct State {
     head: Vec<u8>,
     plan: Option<(u64, WindowPlanFields)>,
     utility: Option<Utility>,
+    /// What `utility` is of.
+    terms: Option<UtilityDocument>,
     swarm: Option<SwarmDocumentFields>,
     records: Option<Records>,
     presences: BTreeMap<KeyId, Heard>,
@@ -87,6 +91,7 @@ impl State {
             head: Vec::new(),
             plan: None,
             utility: None,
+            terms: None,
             swarm: None,
             records: None,
             presences: BTreeMap::new(),
@@ -157,6 +162,7 @@ impl State {
                 up_bytes: plan.up_bytes_max,
                 down_bytes: plan.down_bytes_max,
             }),
+            utility: self.maximised(window),
             roster: self.keyring.roster().count(),
             best,
             worst,
@@ -165,6 +171,31 @@ impl State {
             refusals: self.refused(),
             campaign: self.campaign(),
         }
+    }
+
+    /// What counts in this window, and how that moves as far as the document says.
+    fn maximised(&self, window: u32) -> Option<Maximised> {
+        let (utility, fields) = (self.utility.as_ref()?, self.terms.as_ref()?.fields());
+        let shares = |window| {
+            let weighing = utility.at(window);
+            let shares = weighing.iter().flat_map(|weighing| weighing.shares());
+            shares.map(|share| (share * 1e3).round() as u16).collect::<Vec<_>>()
+        };
+        let knots = fields.terms.iter().flat_map(|term| term.knots.iter().map(|knot| knot.window));
+        // A knot that is years away is shown when it is nearer.
+        let last = window.saturating_add(WINDOWS_AHEAD);
+        let last = knots.filter(|knot| *knot <= last).max().unwrap_or(0).max(window);
+        let first = window.saturating_sub(WINDOWS_SHOWN as u32);
+        let windows: Vec<u32> = (first..=last.saturating_add(2)).collect();
+        let now = shares(window);
+        let terms = fields.terms.iter().enumerate().map(|(index, term)| Counted {
+            name: term.name.as_str().to_owned(),
+            share: now.get(index).copied().unwrap_or(0),
+            gate: term.gate.map(i32::from),
+        });
+        let (version, terms) = (fields.version, terms.collect());
+        let shares = windows.iter().map(|window| shares(*window)).collect();
+        Some(Maximised { version, terms, windows, shares })
     }
 
     /// Whether the fleet's documents have come: the roster is whole, and there is a plan.
@@ -283,6 +314,7 @@ impl State {
                 let follows = self.utility.as_ref().is_none_or(|old| new.follows(old).is_ok());
                 if follows {
                     self.utility = Some(new);
+                    self.terms = Some(document.body().clone());
                 }
                 follows
             }

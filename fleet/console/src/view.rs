@@ -17,6 +17,8 @@ pub struct View {
     pub rule: Option<&'static str>,
     /// The calendar of windows.
     pub plan: Option<Plan>,
+    /// What is maximised.
+    pub utility: Option<Maximised>,
     /// Vehicles of the roster.
     pub roster: usize,
     /// What votes elected.
@@ -82,6 +84,30 @@ pub struct Plan {
     pub up_bytes: u64,
     /// What it may receive.
     pub down_bytes: u64,
+}
+
+/// What the fleet maximises, and how that moves. Shares are per mille.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Maximised {
+    /// Of the document.
+    pub version: u32,
+    /// The terms, in its order.
+    pub terms: Vec<Counted>,
+    /// Windows around this one, and as far as a weight moves.
+    pub windows: Vec<u32>,
+    /// The terms' shares in each of them; empty where nothing counts.
+    pub shares: Vec<Vec<u16>>,
+}
+
+/// A term.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// Its name.
+    pub name: String,
+    /// Its share in this window.
+    pub share: u16,
+    /// Below it no particle is best.
+    pub gate: Option<i32>,
 }
 
 /// A particle that was elected.

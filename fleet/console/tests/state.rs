@@ -219,3 +219,40 @@ fn an_older_presence_does_not_replace_a_newer_one() {
     let view = shown(&[documents(), vec![presence(1, 5, 900), presence(1, 4, 100)]].concat());
     assert_eq!(view.vehicles[1].bytes_up, 900);
 }
+
+/// Who looks sees what counts now, and what will as far as it moves.
+#[test]
+fn the_shares_of_terms_are_shown_as_they_move() {
+    let mut state = state();
+    for (topic, bytes) in documents() {
+        state.message(EPOCH, &topic, &bytes);
+    }
+    let one = state.view(EPOCH).utility.unwrap();
+    assert_eq!((one.version, one.terms.len(), one.terms[0].share), (1, 1, 1000));
+
+    let term = |name: &str, knots: &[(u32, f32)], gate| Term {
+        name: name.try_into().unwrap(),
+        pack: PACK,
+        metric: Metric::Skill,
+        knots: knots.iter().map(|&(window, weight)| Knot { window, weight }).collect(),
+        gate,
+    };
+    let terms = [
+        term("pack", &[(0, 1.0)], None),
+        term("night", &[(2, 0.0), (4, 3.0), (900, 0.0)], Some(-100)),
+    ];
+    let utility = UtilityDocumentFields { version: 2, terms: terms.into_iter().collect() };
+    let utility = UtilityDocument::new(utility).unwrap();
+    let (topic, bytes) = post(&authority(), Leaf::Utility, 6, &utility);
+    assert!(state.message(EPOCH, &topic, &bytes));
+    let now = EPOCH + 3 * u64::from(PERIOD);
+    let both = state.view(now).utility.unwrap();
+    assert_eq!(both.version, 2);
+    let terms: Vec<_> =
+        both.terms.iter().map(|term| (&term.name[..], term.share, term.gate)).collect();
+    assert_eq!(terms, [("pack", 400, None), ("night", 600, Some(-100))]);
+    // Two windows beyond the last that is near; a knot of window 900 is not.
+    assert_eq!(both.windows, (0..=6).collect::<Vec<u32>>());
+    let night: Vec<u16> = both.shares.iter().map(|shares| shares[1]).collect();
+    assert_eq!(night, [0, 0, 0, 600, 750, 750, 749]);
+}

@@ -10,13 +10,12 @@ use sha2::{Digest as _, Sha256};
 use shoal_hal::backend::synthetic::{Road, SPLIT, Start, Style, Use};
 use shoal_hal::{Drive, Motion, Split};
 use shoal_shadow::form::Form;
-use shoal_shadow::measure::driving::DrivingMetric;
 use shoal_shadow::pack::{
     Acted, BuildPackError, Pack, PackOptions, ReadPackError, build_imitation,
 };
 use shoal_shadow::term::roads::Roads as Closed;
 use shoal_vehicle::drives;
-use shoal_wire::v1::UtilityDocument;
+use shoal_wire::v1::{Metric, UtilityDocument};
 
 use crate::config::{DriversConfig, SimConfig};
 use crate::record::RoadKind;
@@ -57,8 +56,8 @@ pub struct Drivers {
     pub all: Vec<Driver>,
     /// The evaluation pack: all terms are measured on it.
     pub pack: Pack,
-    /// By term.
-    pub metrics: Vec<DrivingMetric>,
+    /// By term, itself or what it gains.
+    pub metrics: Vec<Metric>,
     /// What is maximised.
     pub utility: UtilityDocument,
     /// What policies drive in the closed loop; `None`: nothing.
@@ -106,7 +105,7 @@ impl Drivers {
         let utility = utility::document(&config.utility, &hashes)?;
         let metric = |term: &crate::config::TermConfig| term.metric;
         let metrics = config.utility.iter().map(metric);
-        let metrics = metrics.map(|metric| metric.unwrap_or(DrivingMetric::Imitation)).collect();
+        let metrics = metrics.map(|metric| metric.unwrap_or(Metric::Imitation)).collect();
         // Packs have other seeds: see `pack`.
         let closed =
             (does.closed_roads > 0).then(|| Closed::unseen(does.closed_roads, does.closed_seconds));

@@ -2,6 +2,7 @@
 
 use shoal_shadow::measure::Measurement;
 use shoal_swarm::swarm::Flat;
+use shoal_vehicle::exchange::measured::name;
 
 use crate::config::SimConfig;
 use crate::data::Data;
@@ -72,7 +73,7 @@ fn styles(
     all: &[(u32, Flat)],
 ) -> Result<Vec<(String, f64)>, LabError> {
     let names = ["own", "of_others"].into_iter().map(str::to_owned);
-    let terms = drivers.metrics.iter().map(|metric| metric.name().to_owned());
+    let terms = drivers.metrics.iter().map(|metric| name(*metric).to_owned());
     let mut sums: Vec<(String, f64, u32)> = names.chain(terms).map(|name| (name, 0.0, 0)).collect();
     for (vehicle, values) in all {
         let on = On::HeldOutOf(*vehicle);

@@ -1,7 +1,6 @@
 //! The utility document of a simulation.
 
 use shoal_swarm::utility::to_value;
-use shoal_vehicle::exchange::measured::asked_as;
 use shoal_wire::PackHash;
 use shoal_wire::v1::{Knot, Metric, Term, UtilityDocument, UtilityDocumentFields};
 
@@ -25,7 +24,7 @@ pub fn document(terms: &[TermConfig], packs: &[[u8; 32]]) -> Result<UtilityDocum
         Ok(Term {
             name: name.map_err(|_long| refused(format!("`{}` is too long a name", term.name)))?,
             pack: PackHash::new(*pack),
-            metric: term.metric.map_or(Metric::Skill, asked_as),
+            metric: term.metric.unwrap_or(Metric::Skill),
             knots: term.knots.iter().map(|&(window, weight)| Knot { window, weight }).collect(),
             gate: term.gate.map(to_value),
         })

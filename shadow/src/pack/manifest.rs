@@ -5,6 +5,7 @@ use super::{MANIFEST_BYTES_MAX, PART_BYTES_MAX, PARTS, part_file};
 use crate::digits;
 use crate::grid::{self, Geometry};
 use crate::measure::driving::DrivingMetric;
+use crate::measure::{COPY_PSNR_MAX_DB, ROLLOUT_FRAMES};
 use serde::{Deserialize, Serialize};
 use shoal_hal::{CONTEXT_FRAMES_MAX, FrameShape};
 
@@ -97,6 +98,11 @@ pub struct PackDrive {
 }
 
 impl PackDrive {
+    /// Whether it moves enough to be counted.
+    fn is_counted(&self) -> bool {
+        self.copy_psnr_db.is_some_and(|psnr| psnr <= COPY_PSNR_MAX_DB)
+    }
+
     /// The vehicle's geometry, of a pack of actions.
     #[must_use]
     pub fn geometry(&self) -> Option<Geometry> {
@@ -191,6 +197,38 @@ impl Manifest {
                 all.filter(|of| self.leaders || *of != DrivingMetric::Distance).collect()
             }
         }
+    }
+
+    /// Whether there is anything to measure on: of frames a drive that moves enough to be counted.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        match self.metric {
+            Metric::Skill => self.drives.iter().any(PackDrive::is_counted),
+            Metric::Imitation => !self.drives.is_empty(),
+        }
+    }
+
+    /// Whether the fifth frame of a roll-out can be measured, whatever part is asked for.
+    #[must_use]
+    pub fn has_rollouts(&self) -> bool {
+        let drives = self.drives.iter().enumerate().filter(|(_, drive)| drive.is_counted());
+        let drives = drives.map(|(number, _)| number);
+        let has_room = |run: &PackRun| run.frames >= self.context + ROLLOUT_FRAMES;
+        let told = |asked: usize, drive: usize| {
+            let part = self.turn(drive, asked).and_then(|part| self.parts.get(part));
+            part.is_some_and(|part| part.runs.iter().any(|run| run.drive == drive && has_room(run)))
+        };
+        self.metric == Metric::Skill
+            && (0..PARTS).all(|asked| drives.clone().any(|drive| told(asked, drive)))
+    }
+
+    /// The part of a drive whose turn it is where this one is asked for; `None`: it has no frames.
+    pub(super) fn turn(&self, drive: usize, asked: usize) -> Option<usize> {
+        let fills = |part: &PackPart| part.runs.iter().any(|run| run.drive == drive);
+        let parts = self.parts.iter().enumerate();
+        let filled: Vec<usize> =
+            parts.filter(|(_, part)| fills(part)).map(|(part, _)| part).collect();
+        filled.get(asked.checked_rem(filled.len())?).copied()
     }
 
     /// Shape of every frame.

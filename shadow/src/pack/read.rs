@@ -206,19 +206,11 @@ impl Pack {
             return Err(ReadPackError::NoPart { part });
         }
         let drives = 0..self.manifest.drives.len();
-        let turn: Vec<Option<usize>> = drives.map(|drive| self.turn(drive, part)).collect();
+        let turn: Vec<Option<usize>> =
+            drives.map(|drive| self.manifest.turn(drive, part)).collect();
         let parts: BTreeSet<usize> = turn.iter().flatten().copied().collect();
         let parts: Vec<usize> = parts.into_iter().collect();
         self.read_runs(&parts, |drive, part| turn.get(drive) == Some(&Some(part)))
-    }
-
-    /// The part of a drive whose turn it is; `None`: it has no frames.
-    fn turn(&self, drive: usize, asked: usize) -> Option<usize> {
-        let fills = |part: &PackPart| part.runs.iter().any(|run| run.drive == drive);
-        let parts = self.manifest.parts.iter().enumerate();
-        let filled: Vec<usize> =
-            parts.filter(|(_, part)| fills(part)).map(|(part, _)| part).collect();
-        filled.get(asked.checked_rem(filled.len())?).copied()
     }
 
     /// The runs of one part; none is handed out before the hash of all is right.

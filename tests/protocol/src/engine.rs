@@ -332,10 +332,12 @@ impl Engine for Simulated {
             work.free_us
         };
         match job {
-            Job::Measure { job, candidate, beside, on, awaited: _ } => {
+            Job::Measure { job, candidate, beside, on, asked, awaited: _ } => {
                 let at = next(MEASURES_US);
                 let term = self.measure(on, &candidate, beside.as_ref());
-                let terms = vec![(shoal_wire::v1::Metric::Skill, term)];
+                let own = [(shoal_wire::PackHash::new([0; 32]), shoal_wire::v1::Metric::Skill)];
+                let asked = if asked.is_empty() { &own[..] } else { &asked };
+                let terms = asked.iter().map(|asked| (*asked, term)).collect();
                 let done = Done::Measured { job, terms, seconds: 0.4 };
                 self.0.work.borrow_mut().due.push_back((at, done));
             }

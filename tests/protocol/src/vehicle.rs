@@ -224,7 +224,7 @@ impl Vehicle {
             certificates: None,
             key: KeyAt::File(self.folder.join("vehicle.key")),
             next_key: None,
-            pack: self.folder.clone(),
+            packs: vec![self.folder.clone()],
             authority: fleet.authority.public(),
             timekeeper: fleet.timekeeper.public(),
             approver: fleet.approver.public(),
@@ -244,9 +244,9 @@ impl Vehicle {
             recorded: false,
             privacy: self.privacy,
         };
-        let (base_model, pack) = (fleet.model(), fleet.pack());
+        let (base_model, measures) = (fleet.model(), vec![(fleet.pack(), Metric::Skill)]);
         let (layout, tried) = (layout(), self.engine.tried());
-        let carried = Carried { layout, base_model, pack, metrics: vec![Metric::Skill], tried };
+        let carried = Carried { layout, base_model, measures, tried };
         let mut exchange = Exchange::on(run, told, carried, vault, around, Look::recorded())?;
         exchange.begin();
         self.exchange = Some(exchange);

@@ -177,7 +177,7 @@ impl Hostile {
     /// A claim of this particle, as good as this.
     pub(crate) fn claim(&self, coded: &Coded, nonce: &[u8; 32], value: i16) -> Claim {
         let fields = coded.header.fields();
-        let pack = PackHash::new(Pack::open(&self.told.pack).unwrap().sha256());
+        let pack = PackHash::new(Pack::open(&self.told.packs[0]).unwrap().sha256());
         Claim::new(ClaimFields {
             window: fields.window,
             slot: 0,

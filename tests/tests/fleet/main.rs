@@ -9,3 +9,4 @@ mod keys;
 mod refused;
 mod together;
 mod token;
+mod utility;

@@ -45,8 +45,8 @@ pub struct FleetConfig {
     /// Where the key is that is to take its place once the authority's roster names it; `None`: beside a key's file, with `.next` at its
     /// end.
     pub next_key: Option<KeyAt>,
-    /// Directory of the evaluation pack; it counts only with the authority's signature on its manifest.
-    pub pack: PathBuf,
+    /// Directories of the evaluation packs that the fleet's utility names; the first is what is measured on where nothing is said.
+    pub packs: Vec<PathBuf>,
     /// The key that signs documents.
     pub authority: PublicKey,
     /// The key that signs nonces, and nothing else.
@@ -74,7 +74,11 @@ impl FleetConfig {
     /// # Errors
     /// [`DocumentError`], naming file, line and key.
     pub(super) fn read(table: &Table<'_>) -> Result<Self, DocumentError> {
-        let path = |key: &str| table.text_required(key).map(PathBuf::from);
+        let packs: Vec<PathBuf> =
+            table.one_or_more("pack")?.into_iter().map(PathBuf::from).collect();
+        if packs.is_empty() {
+            return Err(table.missing("pack"));
+        }
         Ok(FleetConfig {
             name: label(table, "name")?,
             region: label(table, "region")?,
@@ -82,7 +86,7 @@ impl FleetConfig {
             certificates: table.text("certificates")?.map(PathBuf::from),
             key: key(table, "key")?.ok_or_else(|| table.missing("key"))?,
             next_key: key(table, "next_key")?,
-            pack: path("pack")?,
+            packs,
             authority: public_key(table, "authority")?,
             timekeeper: public_key(table, "timekeeper")?,
             approver: public_key(table, "approver")?,
@@ -124,7 +128,7 @@ impl FleetConfig {
         if let Some(key) = &mut self.next_key {
             key.beside(directory);
         }
-        self.pack = directory.join(&self.pack);
+        self.packs.iter_mut().for_each(|pack| *pack = directory.join(&*pack));
         for folder in [&mut self.certificates, &mut self.trust] {
             *folder = folder.take().map(|folder| directory.join(folder));
         }

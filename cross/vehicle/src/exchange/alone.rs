@@ -56,7 +56,8 @@ pub fn nights(
         // The parts take turns, as nonces have them take turns in a fleet.
         let part = (night % u32::from(PARTS)) as u8;
         let (candidate, beside) = (Arc::clone(&tuned), Some(Arc::clone(&active)));
-        worker.give(Job::Measure { job: 0, candidate, beside, on: On::Part(part), awaited: true });
+        let (on, asked) = (On::Part(part), Vec::new());
+        worker.give(Job::Measure { job: 0, candidate, beside, on, asked, awaited: true });
         let Some(term) = measured(&mut worker, &mut parked, &mut entry)? else { break };
         entry.part = Some(part);
         if let Some(term) = term {
@@ -153,7 +154,7 @@ fn measured(
         match worker.next(WAIT)? {
             Some(Done::Measured { terms, seconds, .. }) => {
                 entry.seconds.measuring = seconds;
-                return Ok(Some(terms.first().map(|(_metric, term)| *term)));
+                return Ok(Some(terms.first().map(|(_asked, term)| *term)));
             }
             Some(Done::Failed { error, .. }) => return Err(error.into()),
             Some(Done::Step { .. } | Done::Tuned { .. } | Done::Coded { .. } | Done::Tried(_))

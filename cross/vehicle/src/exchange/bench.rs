@@ -1,7 +1,7 @@
 //! What a vehicle measures, codes and tunes with when others ask: its engine, the fleet's pack and its own roads.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,12 @@ use shoal_shadow::measure::{
     measure_together,
 };
 use shoal_shadow::pack::{Metric, Pack, ReadPackError};
-use shoal_swarm::swarm::{Flat, On, ValuesHash};
+use shoal_swarm::swarm::{Flat, On, TermResult, ValuesHash};
+use shoal_wire::v1::Metric as By;
 use shoal_wire::{ModelHash, PackHash};
 use tracing::info;
 
-use super::measured::{Terms, asked_as, term};
+use super::measured::{self, Asked, Terms, asked_as, term};
 use crate::agent::{Agent, AgentError, Learning, Roads};
 
 /// Measurements that are remembered: within a window the same adapter is measured beside many others.
@@ -59,9 +60,23 @@ pub enum BenchError {
         /// What is measured on the pack.
         metric: &'static str,
     },
-    /// The pack holds no frames.
-    #[error("the evaluation pack holds no frames")]
-    EmptyPack,
+    /// A pack holds no frames.
+    #[error("the evaluation pack {id} holds no frames")]
+    EmptyPack {
+        /// Its name.
+        id: String,
+    },
+    /// None of a pack's drives is counted.
+    #[error(
+        "no drive of the evaluation pack {id} moves enough to be counted ('nothing moves' is above 33 dB on each): stage another"
+    )]
+    Uncounted {
+        /// Its name.
+        id: String,
+    },
+    /// There is none.
+    #[error("a vehicle of a fleet measures on an evaluation pack, and has none")]
+    NoPack,
     /// What came is no adapter of this model.
     #[error("no adapter of this model")]
     Adapter(#[from] AdapterError),
@@ -75,36 +90,48 @@ pub enum BenchError {
     },
 }
 
-/// One adapter by each metric of the pack.
-type Measured = Vec<(shoal_wire::v1::Metric, Measurement)>;
+/// One adapter on a part of a pack, or on the vehicle's own roads, by metrics none of which is a gain.
+type Measured = Vec<(By, Measurement)>;
+
+/// What was measured: an adapter, the number of the pack, and which part of it; or which of the two ways on the own roads.
+type Key = (ValuesHash, usize, On);
 
 /// A vehicle's engine with what it measures on.
 pub struct Bench {
     agent: Agent,
-    pack: Pack,
-    remembered: VecDeque<((ValuesHash, On), Measured)>,
+    packs: Vec<Pack>,
+    remembered: VecDeque<(Key, Measured)>,
     /// Whether several adapters in one run are quicker than one after the other; `None`: nobody has asked yet.
     together_pays: Option<bool>,
 }
 
 impl Bench {
-    /// A bench of this agent and the evaluation pack in `pack`.
+    /// A bench of this agent and the evaluation packs in these directories; what the first is of is what the vehicle's own roads are
+    /// measured by.
     ///
     /// # Errors
     /// [`BenchError`].
-    pub fn open(agent: Agent, pack: &Path) -> Result<Self, BenchError> {
-        let pack = Pack::open(pack)?;
-        if pack.parts().is_empty() {
-            return Err(BenchError::EmptyPack);
+    pub fn open(agent: Agent, packs: &[PathBuf]) -> Result<Self, BenchError> {
+        let packs = packs.iter().map(|pack| Pack::open(pack)).collect::<Result<Vec<_>, _>>()?;
+        if packs.is_empty() {
+            return Err(BenchError::NoPack);
         }
-        let metric = pack.manifest().metric;
-        match metric {
-            Metric::Skill if agent.foresees() => {}
-            Metric::Skill => return Err(BenchError::NoForesight { metric: metric.name() }),
-            Metric::Imitation if agent.acts() => {}
-            Metric::Imitation => return Err(BenchError::NoPolicy { metric: metric.name() }),
+        for pack in &packs {
+            if pack.parts().is_empty() {
+                return Err(BenchError::EmptyPack { id: pack.manifest().id.clone() });
+            }
+            if !pack.manifest().is_counted() {
+                return Err(BenchError::Uncounted { id: pack.manifest().id.clone() });
+            }
+            let metric = pack.manifest().metric;
+            match metric {
+                Metric::Skill if agent.foresees() => {}
+                Metric::Skill => return Err(BenchError::NoForesight { metric: metric.name() }),
+                Metric::Imitation if agent.acts() => {}
+                Metric::Imitation => return Err(BenchError::NoPolicy { metric: metric.name() }),
+            }
         }
-        Ok(Bench { agent, pack, remembered: VecDeque::new(), together_pays: None })
+        Ok(Bench { agent, packs, remembered: VecDeque::new(), together_pays: None })
     }
 
     /// The agent.
@@ -112,14 +139,13 @@ impl Bench {
         &mut self.agent
     }
 
-    /// What the utility document calls the pack.
-    pub fn pack(&self) -> PackHash {
-        PackHash::new(self.pack.sha256())
-    }
-
-    /// What a utility document may ask for on it.
-    pub fn metrics(&self) -> Vec<shoal_wire::v1::Metric> {
-        super::measured::metrics(self.pack.manifest())
+    /// What a utility document may ask for on the packs; first what the first is of.
+    pub fn measures(&self) -> Vec<Asked> {
+        let of = |pack: &Pack| {
+            let hash = PackHash::new(pack.sha256());
+            measured::metrics(pack.manifest()).into_iter().map(move |metric| (hash, metric))
+        };
+        self.packs.iter().flat_map(of).collect()
     }
 
     /// SHA-256 of the model file.
@@ -148,8 +174,8 @@ impl Bench {
         Ok(Adapter::from_values(Arc::clone(self.agent.layout()), values.to_vec())?)
     }
 
-    /// An adapter by every metric of the pack, beside another one on the same clips; metrics of which there is nothing to measure on
-    /// are left out. On the vehicle's own roads by one.
+    /// An adapter by each of these metrics, beside another one on the same clips; those of which there is nothing to measure on are
+    /// left out. By what the pack is of where none is asked for, and on the vehicle's own roads.
     ///
     /// # Errors
     /// [`BenchError`]: it could not be measured.
@@ -158,14 +184,59 @@ impl Bench {
         candidate: &Flat,
         beside: Option<&Flat>,
         on: On,
+        asked: &[Asked],
     ) -> Result<Terms, BenchError> {
-        let candidate = self.measured(candidate, on)?;
-        let beside = beside.map(|beside| self.measured(beside, on)).transpose()?;
-        let beside = |index: usize| Some(&beside.as_ref()?.get(index)?.1);
-        let terms = candidate.iter().enumerate().filter_map(|(index, (metric, candidate))| {
-            Some((*metric, term(candidate, beside(index))?))
+        let all = self.measures();
+        let asked = if asked.is_empty() || on == On::Own { &all[..1] } else { asked };
+        let mut terms = Terms::new();
+        for number in 0..self.packs.len() {
+            let hash = self.hash(number);
+            let of_pack = asked.iter().filter(|(pack, _)| *pack == hash);
+            let metrics: Vec<By> = of_pack.map(|(_pack, metric)| *metric).collect();
+            if !metrics.is_empty() {
+                let told = self.measure_on((number, on), candidate, beside, &metrics)?;
+                terms.extend(told.into_iter().map(|(metric, term)| ((hash, metric), term)));
+            }
+        }
+        Ok(terms)
+    }
+
+    /// The same on one pack.
+    fn measure_on(
+        &mut self,
+        place: (usize, On),
+        candidate: &Flat,
+        beside: Option<&Flat>,
+        metrics: &[By],
+    ) -> Result<Vec<(By, TermResult)>, BenchError> {
+        let far = looks_far(metrics);
+        let candidate = self.measured(candidate, place, far)?;
+        let beside = beside.map(|beside| self.measured(beside, place, far)).transpose()?;
+        let shipped = if metrics.iter().any(|of| measured::gain_in(*of).is_some()) {
+            // An adapter of zeros changes nothing.
+            let zeros = vec![0.0; self.agent.layout().values()];
+            self.measured(&zeros.into(), place, far)?
+        } else {
+            Measured::new()
+        };
+        let told = |measured: &Measured, metric: By| {
+            let plain = measured::gain_in(metric);
+            let of = |all: &Measured| {
+                let found = all.iter().find(|(other, _)| *other == plain.unwrap_or(metric));
+                found.map(|(_metric, measured)| measured.clone())
+            };
+            let own = of(measured)?;
+            Some(if plain.is_some() { own.gain_over(&of(&shipped)?) } else { own })
+        };
+        let terms = metrics.iter().filter_map(|&metric| {
+            let beside = beside.as_ref().and_then(|beside| told(beside, metric));
+            Some((metric, term(&told(&candidate, metric)?, beside.as_ref())?))
         });
         Ok(terms.collect())
+    }
+
+    fn hash(&self, pack: usize) -> PackHash {
+        PackHash::new(self.packs[pack].sha256())
     }
 
     /// Measures adapters on the same, as many in one run as the vehicle's configuration allows, where that takes less time than
@@ -174,17 +245,36 @@ impl Bench {
     ///
     /// # Errors
     /// [`BenchError`]: one of them could not be measured. Each may be by itself.
-    pub fn measure_ahead(&mut self, asked: &[&Flat], on: On) -> Result<(), BenchError> {
-        let most = self.agent.config().engine.together;
-        match self.pack.manifest().metric {
-            Metric::Skill => {}
-            // A policy acts by one adapter at a time.
-            Metric::Imitation => return Ok(()),
+    pub fn measure_ahead(
+        &mut self,
+        asked: &[&Flat],
+        on: On,
+        by: &[Asked],
+    ) -> Result<(), BenchError> {
+        for number in 0..self.packs.len() {
+            let hash = self.hash(number);
+            let of_pack = by.iter().filter(|(pack, _)| *pack == hash);
+            let metrics: Vec<By> = of_pack.map(|(_pack, metric)| *metric).collect();
+            let usual = number == 0 && (by.is_empty() || on == On::Own);
+            match self.packs[number].manifest().metric {
+                Metric::Skill if !usual && metrics.is_empty() => {}
+                // What is foreseen of what was foreseen is so adapter by adapter.
+                Metric::Skill if looks_far(&metrics) => {}
+                Metric::Skill => self.together(asked, (number, on))?,
+                // A policy acts by one adapter at a time.
+                Metric::Imitation => {}
+            }
         }
+        Ok(())
+    }
+
+    fn together(&mut self, asked: &[&Flat], place: (usize, On)) -> Result<(), BenchError> {
+        let most = self.agent.config().engine.together;
         let mut wanted: Vec<(ValuesHash, &Flat)> = Vec::new();
         for values in asked {
             let hash = ValuesHash::of(values);
-            let is_known = self.remembered.iter().any(|(other, _)| *other == (hash, on))
+            let key = (hash, place.0, place.1);
+            let is_known = self.remembered.iter().any(|(other, _)| *other == key)
                 || wanted.iter().any(|(other, _)| *other == hash);
             if !is_known && wanted.len() < most {
                 wanted.push((hash, values));
@@ -206,9 +296,9 @@ impl Bench {
                 return Ok(());
             }
         }
-        let measured = self.on(on, |clips| measure_together(&mut predictor, clips))?;
+        let measured = self.on(place, |clips| measure_together(&mut predictor, clips))?;
         for ((hash, _), measured) in wanted.into_iter().zip(measured) {
-            self.remember((hash, on), vec![(shoal_wire::v1::Metric::Skill, measured)]);
+            self.remember((hash, place.0, place.1), vec![(By::Skill, measured)]);
         }
         Ok(())
     }
@@ -224,32 +314,45 @@ impl Bench {
         Ok(pays)
     }
 
-    fn measured(&mut self, values: &Flat, on: On) -> Result<Measured, BenchError> {
-        let key = (ValuesHash::of(values), on);
-        if let Some((_key, known)) = self.remembered.iter().find(|(other, _)| *other == key) {
+    /// By all that is no gain; by roll-outs if it is to look `far`, which takes as long as four more.
+    fn measured(
+        &mut self,
+        values: &Flat,
+        place: (usize, On),
+        far: bool,
+    ) -> Result<Measured, BenchError> {
+        let key = (ValuesHash::of(values), place.0, place.1);
+        let is_told = |all: &Measured| !far || all.iter().any(|(of, _)| *of == By::Rollout);
+        let known = self.remembered.iter().find(|(other, known)| *other == key && is_told(known));
+        if let Some((_key, known)) = known {
             return Ok(known.clone());
         }
         let adapter = self.adapter(values)?;
-        let measured = match self.pack.manifest().metric {
+        let measured = match self.packs[place.0].manifest().metric {
             Metric::Skill => {
                 let mut predictor = self.agent.predictor(Some(&adapter), BATCH)?;
-                let measured =
-                    self.on(on, |clips| measure(&mut predictor, clips, Horizon::Next))?;
-                vec![(shoal_wire::v1::Metric::Skill, measured)]
+                let horizon = if far { Horizon::NextAndRollout } else { Horizon::Next };
+                let measured = self.on(place, |clips| measure(&mut predictor, clips, horizon))?;
+                let rollouts = far.then(|| (By::Rollout, measured.of_rollouts()));
+                std::iter::once((By::Skill, measured)).chain(rollouts).collect()
             }
-            Metric::Imitation => self.driven(&adapter, on)?,
+            Metric::Imitation => self.driven(&adapter, place)?,
         };
         self.remember(key, measured.clone());
         Ok(measured)
     }
 
     /// What the policy with this adapter proposes; on the vehicle's own roads, how near it is to the driver.
-    fn driven(&mut self, adapter: &Adapter, on: On) -> Result<Measured, BenchError> {
+    fn driven(
+        &mut self,
+        adapter: &Adapter,
+        (pack, on): (usize, On),
+    ) -> Result<Measured, BenchError> {
         let mut policy = self.agent.policy(Some(adapter))?;
         let (measured, metrics) = match on {
             On::Part(part) => {
-                let footages = self.pack.read_turn(usize::from(part))?;
-                let metrics = self.pack.manifest().driving();
+                let footages = self.packs[pack].read_turn(usize::from(part))?;
+                let metrics = self.packs[pack].manifest().driving();
                 (driving(&mut policy, &footages.acts(), &metrics), metrics)
             }
             On::Own => {
@@ -284,13 +387,13 @@ impl Bench {
     /// Gives what is measured on to a measurement.
     fn on<R>(
         &mut self,
-        on: On,
+        (pack, on): (usize, On),
         measure: impl FnOnce(&[DriveClips<'_>]) -> Result<R, MeasureError>,
     ) -> Result<R, BenchError> {
         let context = self.agent.form().context;
         let measured = match on {
             On::Part(part) => {
-                let footages = self.pack.read_turn(usize::from(part))?;
+                let footages = self.packs[pack].read_turn(usize::from(part))?;
                 measure(&footages.clips(context))
             }
             On::Own => {
@@ -303,7 +406,8 @@ impl Bench {
         Ok(measured.map_err(AgentError::from)?)
     }
 
-    fn remember(&mut self, key: (ValuesHash, On), measured: Measured) {
+    fn remember(&mut self, key: Key, measured: Measured) {
+        self.remembered.retain(|(other, _)| *other != key);
         if self.remembered.len() == REMEMBERED {
             self.remembered.pop_front();
         }
@@ -328,6 +432,11 @@ impl Bench {
     ) -> Result<Option<Learning<'a>>, BenchError> {
         Ok(Learning::begin(&self.agent, roads, Some(&self.adapter(from)?), seed)?)
     }
+}
+
+/// Whether any of these wants roll-outs.
+fn looks_far(metrics: &[By]) -> bool {
+    metrics.iter().any(|of| matches!(of, By::Rollout | By::RolloutGain))
 }
 
 /// The time of a run on black frames: the quickest of some, after one that warms up.
@@ -359,215 +468,4 @@ fn held_back(frames: u32, context: usize) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use shoal_hal::Drive;
-    use shoal_hal::backend::synthetic::{Region, Road};
-    use shoal_runtime::onnx::{Builder, TensorType};
-    use shoal_shadow::grid::{self, ACCELERATION_BINS, Action, ActionGrid};
-    use shoal_shadow::pack::{Acted, PackOptions, build, build_imitation};
-
-    use super::*;
-    use crate::config::{Config, EngineKind};
-
-    #[test]
-    fn a_span_holds_back_its_end_and_keeps_enough_to_tune_on() {
-        for frames in 0..200 {
-            let Some(first) = held_back(frames, 4) else {
-                assert!(frames < 15, "{frames} frames can spare a clip");
-                continue;
-            };
-            // A clip has four past frames and the next.
-            assert!(frames - first >= 5 && first >= 10, "{frames} frames held back from {first}");
-        }
-        assert_eq!(held_back(120, 4), Some(100));
-    }
-
-    /// A bench with the default model on tract and a pack of one generated road.
-    fn bench(directory: &Path) -> Bench {
-        let mut config = Config::default();
-        config.engine.kind = EngineKind::Tract;
-        config.engine.together = 3;
-        config.model.package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/world");
-        config.state = directory.join("state");
-        let agent = Agent::open(config).unwrap();
-        let form = agent.form();
-        let road = Road { region: Region::ALL[0], seed: 7 };
-        let drives = [road.render(form.shape, form.rate_hz, 300)];
-        let options = PackOptions {
-            id: "road".into(),
-            version: 1,
-            licence: "CC0-1.0".into(),
-            context: form.context,
-        };
-        build(&drives, &options, &directory.join("pack")).unwrap();
-        Bench::open(agent, &directory.join("pack")).unwrap()
-    }
-
-    /// A package whose model both foresees and acts, 8×4 at 10 Hz: black frames, and straight on at one speed, unless an adapter
-    /// says otherwise.
-    fn acting(directory: &Path) -> PathBuf {
-        let mut b = Builder::new(17);
-        let x = b.input("x", TensorType::f32(&[1, 3, 4, 8]));
-        let rows = b.i64s(&[1, -1]);
-        let flat = b.op("Reshape", &[&x, &rows], &[]).unwrap();
-        let mut matrix = |columns: usize| {
-            let weight = b.f32s(&[96, columns], &vec![0.0; 96 * columns]);
-            b.op("MatMul", &[&flat, &weight], &[]).unwrap()
-        };
-        let (next, seen) = (matrix(96), matrix(grid::BINS));
-        let straight = ActionGrid::v1().bin(Action::default());
-        let (column, row) = (straight / ACCELERATION_BINS, straight % ACCELERATION_BINS);
-        let away = |bin: usize| {
-            let (x, y) = (bin / ACCELERATION_BINS, bin % ACCELERATION_BINS);
-            -0.4 * (x.abs_diff(column) + y.abs_diff(row)) as f32
-        };
-        let bias: Vec<f32> = (0..grid::BINS).map(away).collect();
-        let bias = b.f32s(&[grid::BINS], &bias);
-        let logits = b.op("Add", &[&seen, &bias], &[]).unwrap();
-        let shape = b.i64s(&[1, 3, 4, 8]);
-        let next = b.op("Reshape", &[&next, &shape], &[]).unwrap();
-        b.output("next", &next);
-        b.output("logits", &logits);
-        let package = directory.join("acting");
-        std::fs::create_dir(&package).unwrap();
-        b.into_model().write(&package.join("model.onnx")).unwrap();
-        let grid: String = grid::SHA256.iter().map(|byte| format!("{byte:02x}")).collect();
-        let toml = format!(
-            "rate_hz = 10.0\n[frames]\ninput = 'x'\ncount = 1\nwidth = 8\nheight = 4\n\
-             [next_frame]\noutput = 'next'\n[action]\noutput = 'logits'\ngrid = '{grid}'\n\
-             [adapter]\nrank = 2\nalpha = 2.0\n"
-        );
-        std::fs::write(package.join("model.toml"), toml).unwrap();
-        package
-    }
-
-    /// An agent of a package, and a pack of attentive drivers for it.
-    fn imitates(directory: &Path, package: PathBuf) -> Result<Bench, BenchError> {
-        let mut config = Config::default();
-        config.engine.kind = EngineKind::Tract;
-        config.model.package = package;
-        config.state = directory.join("state");
-        let agent = Agent::open(config).unwrap();
-        let form = agent.form();
-        // The fourth road has tight curves.
-        let mut driven = vec![crate::drives::attentive(4, 400, form, 1).remove(3)];
-        driven.extend(crate::drives::reckless((4, 6), 400, form, 1));
-        let acted = driven.iter().map(Acted::of_driven);
-        let mut acted: Vec<Acted> = acted.map(Option::unwrap).collect();
-        acted[1..].iter_mut().for_each(|acted| acted.imitated = false);
-        let drives: Vec<Drive> = driven.into_iter().map(|driven| driven.drive).collect();
-        let options = PackOptions {
-            id: "drivers".into(),
-            version: 1,
-            licence: "CC0-1.0".into(),
-            context: form.context,
-        };
-        build_imitation(&drives, &acted, &options, &directory.join("pack")).unwrap();
-        Bench::open(agent, &directory.join("pack"))
-    }
-
-    #[test]
-    fn a_pack_of_imitation_is_measured_by_what_the_model_would_do() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut bench = imitates(directory.path(), acting(directory.path())).unwrap();
-        assert!(bench.metrics().starts_with(&[shoal_wire::v1::Metric::Imitation]));
-        let count = bench.agent().layout().values();
-        let flat = |more: f32| -> Flat {
-            (0..count).map(|i| more * ((i * 7919 % 1009) as f32 / 1009.0 - 0.5)).collect()
-        };
-        let (one, other) = (flat(1.0), flat(0.3));
-        let on = On::Part(1);
-        bench.measure_ahead(&[&one, &other], on).unwrap();
-        assert!(bench.remembered.is_empty(), "a policy acts by one adapter at a time");
-        let compared = bench.measure(&one, Some(&other), on).unwrap()[0].1;
-        let alone = bench.measure(&other, None, on).unwrap()[0].1;
-        assert_eq!(compared.beside, alone.value);
-        assert_ne!(compared.value, alone.value, "adapters that all do the same show nothing");
-        assert!(compared.value_error > 0 && compared.difference_error > 0, "{compared:?}");
-        let again = bench.measure(&one, Some(&other), on).unwrap();
-        assert_eq!(again[0].1, compared);
-    }
-
-    /// Half a second behind someone, and closing: who is tuned to go on as fast as it can is gated, who brakes passes.
-    #[test]
-    fn an_adapter_that_closes_up_on_who_is_ahead_is_below_the_gate() {
-        use shoal_wire::v1::{Knot, Metric, Term, UtilityDocument, UtilityDocumentFields};
-        let directory = tempfile::tempdir().unwrap();
-        let mut bench = imitates(directory.path(), acting(directory.path())).unwrap();
-        let (layout, grid) = (Arc::clone(bench.agent().layout()), ActionGrid::v1());
-        // The logits of this acceleration grow with how bright the picture is.
-        let proposes = |acceleration_m_s2: f64| -> Flat {
-            let mut values = vec![0.0; layout.values()];
-            let site = layout.sites.iter().find(|site| site.b.dims.contains(&grid::BINS)).unwrap();
-            values[site.a.range.start..][..96].fill(1.0);
-            let row = grid.acceleration_bin(acceleration_m_s2);
-            for (place, value) in values[site.b.range.clone()].chunks_exact_mut(2).enumerate() {
-                value[0] = if place % ACCELERATION_BINS == row { 1.0 } else { 0.0 };
-            }
-            values.into()
-        };
-        let terms = [(Metric::Imitation, 1.0, None), (Metric::Distance, 0.0, Some(5_000))];
-        let term = |(metric, weight, gate)| Term {
-            name: format!("{metric:?}").as_str().try_into().unwrap(),
-            pack: bench.pack(),
-            metric,
-            knots: [Knot { window: 0, weight }].into_iter().collect(),
-            gate,
-        };
-        let terms = terms.into_iter().map(term).collect();
-        let document = UtilityDocument::new(UtilityDocumentFields { version: 1, terms }).unwrap();
-        let weighing = shoal_swarm::utility::Utility::new(&document).at(1).unwrap();
-        let mut passes = |acceleration_m_s2| {
-            let measured = bench.measure(&proposes(acceleration_m_s2), None, On::Part(0)).unwrap();
-            let asked = [Metric::Imitation, Metric::Distance];
-            let terms = super::super::measured::in_order(&measured, &asked).unwrap();
-            let values: Vec<i16> = terms.iter().map(|term| term.value).collect();
-            (weighing.passes(&values), values)
-        };
-        let (brakes, closes) = (passes(-4.0), passes(2.5));
-        assert!(brakes.0 && !closes.0, "{brakes:?} {closes:?}");
-    }
-
-    #[test]
-    fn a_vehicle_whose_model_has_no_opinion_refuses_a_pack_of_imitation() {
-        let directory = tempfile::tempdir().unwrap();
-        let world = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/world");
-        let refused = imitates(directory.path(), world).err().unwrap().to_string();
-        assert!(refused.contains("one of imitation") && refused.contains("grid"), "{refused}");
-    }
-
-    #[test]
-    fn adapters_measured_in_one_run_count_as_much_as_each_by_itself() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut bench = bench(directory.path());
-        let count = bench.agent().layout().values();
-        let flat = |more: f32| -> Flat {
-            (0..count).map(|i| more * ((i * 7919 % 1009) as f32 / 1009.0 - 0.5)).collect()
-        };
-        let adapters = [flat(0.05), flat(0.02), flat(-0.04), flat(0.03)];
-        let on = On::Part(1);
-        let alone = adapters.each_ref().map(|one| bench.measure(one, None, on).unwrap()[0].1);
-        bench.remembered.clear();
-        bench.together_pays = Some(true);
-        let all: Vec<&Flat> = adapters.iter().chain(&adapters).collect();
-        bench.measure_ahead(&all, on).unwrap();
-        assert_eq!(bench.remembered.len(), 3, "as many as are allowed, each once");
-        for (one, alone) in adapters.iter().zip(alone) {
-            let together = bench.measure(one, None, on).unwrap()[0].1;
-            assert!(together.value.abs_diff(alone.value) <= 1, "{together:?} and {alone:?}");
-            assert!(together.value_error.abs_diff(alone.value_error) <= 1);
-        }
-        assert_eq!(bench.remembered.len(), 4);
-        assert_ne!(alone[0].value, alone[1].value, "adapters that all do the same show nothing");
-
-        bench.together_pays = Some(false);
-        bench.measure_ahead(&all, On::Part(2)).unwrap();
-        assert_eq!(
-            bench.remembered.len(),
-            4,
-            "where it does not pay, each is measured in its turn"
-        );
-    }
-}
+mod tests;

@@ -68,10 +68,14 @@ pub struct Entry {
     pub moved_to: Option<String>,
     /// The part of the pack on which it was measured.
     pub part: Option<u8>,
-    /// What the vehicle would drive with, measured on it.
+    /// What the vehicle would drive with, measured on it: its utility in this window.
     pub value: Option<i16>,
     /// Best, measured on it.
     pub best_value: Option<i16>,
+    /// Of the utility in `value`, every term in the document's order; empty where it was not measured.
+    pub terms: Vec<i16>,
+    /// Of that in `best_value`.
+    pub best_terms: Vec<i16>,
     /// MQTT bytes sent.
     pub bytes_up: u64,
     /// MQTT bytes received.

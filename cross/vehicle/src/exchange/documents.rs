@@ -445,7 +445,7 @@ mod tests {
             certificates: None,
             key: shoal_keys::KeyAt::File("k".into()),
             next_key: None,
-            pack: "p".into(),
+            packs: vec!["p".into()],
             authority: authority().public(),
             timekeeper: key(2),
             approver: key(3),

@@ -284,10 +284,18 @@ impl Exchange {
                     On::Part(part) => Some(part),
                     On::Own => None,
                 };
+                let terms = match part {
+                    Some(_) => self.terms.clone(),
+                    None => Some(Vec::new()),
+                };
+                let Some(asked) = terms else {
+                    self.tell_swarm(Input::Unmeasured { job });
+                    return Ok(());
+                };
                 let names =
                     (ValuesHash::of(&candidate), beside.as_ref().map(|b| ValuesHash::of(b)));
                 self.tonight.measuring.insert(job, (names.0, names.1, part));
-                self.engine.give(Job::Measure { job, candidate, beside, on, awaited });
+                self.engine.give(Job::Measure { job, candidate, beside, on, asked, awaited });
                 Ok(())
             }
             Output::Code { job, particle } => {

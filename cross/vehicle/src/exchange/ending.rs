@@ -80,11 +80,15 @@ impl Exchange {
             Some(_) | None => None,
         };
         let own = self.driving_with();
-        let measured = self.value_of(&own);
-        entry.part = measured.map(|(part, _value)| part);
-        entry.value = measured.map(|(_part, value)| value);
-        entry.best_value =
-            best.as_ref().and_then(|best| self.value_of(best)).map(|(_part, value)| value);
+        if let Some((part, terms)) = self.terms_of(&own) {
+            entry.part = Some(*part);
+            entry.value = self.utility_of(terms, entry.window);
+            entry.terms.clone_from(terms);
+        }
+        if let Some((_part, terms)) = best.as_ref().and_then(|best| self.terms_of(best)) {
+            entry.best_value = self.utility_of(terms, entry.window);
+            entry.best_terms.clone_from(terms);
+        }
         let now = self.clock.now().since_boot;
         let opened = self.tonight.opened.take().unwrap_or(now);
         entry.seconds.window = now.saturating_duration_since(opened).as_micros() as f64 / 1e6;

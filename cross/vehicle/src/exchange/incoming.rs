@@ -4,6 +4,7 @@ use shoal_link::{Event, RejectFetched};
 use shoal_swarm::inbox::{Record, read};
 use shoal_swarm::records::{RejectRecord, Signed};
 use shoal_swarm::swarm::{Flat, Input, Reject, ValuesHash};
+use shoal_swarm::utility::{Utility, to_value};
 use shoal_window::RejectTransfer;
 use shoal_wire::v1::RefusalCode;
 use shoal_wire::{Leaf, Topic};
@@ -11,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::documents::News;
 use super::line::For;
-use super::measured::{Terms, in_order};
+use super::measured::{Terms, fits, in_order};
 use super::particles::Got;
 use super::run::{Exchange, ExchangeError};
 use super::worker::Done;
@@ -239,8 +240,11 @@ impl Exchange {
                 let Some(utility) = self.documents.utility().cloned() else { return Ok(()) };
                 match self.hand_in(Input::Utility(&utility)) {
                     Some(Ok(_)) => {
-                        let terms = utility.fields().terms.iter();
-                        self.terms = terms.map(|term| term.metric).collect();
+                        let fits = fits(&Utility::new(&utility), &self.measures);
+                        if let Err(error) = &fits {
+                            warn!(%error, "nothing is measured until then");
+                        }
+                        self.terms = fits.ok();
                     }
                     Some(Err(error)) => warn!(%error, "the utility document is refused"),
                     None => {}
@@ -343,18 +347,23 @@ impl Exchange {
         };
         // Every term of the document is measured on this pack; the vehicle's own frames are one.
         let terms = match part {
-            Some(_) => in_order(measured, &self.terms),
-            None => Some(measured.iter().take(1).map(|(_metric, term)| *term).collect()),
+            Some(_) => self.terms.as_ref().and_then(|terms| in_order(measured, terms)),
+            None => Some(measured.iter().take(1).map(|(_asked, term)| *term).collect()),
         };
-        let Some((terms, term)) = terms.and_then(|terms| Some((terms.clone(), *terms.first()?)))
-        else {
+        let Some(terms) = terms.filter(|terms| !terms.is_empty()) else {
+            if let (Some(part), Some(asked)) = (part, &self.terms) {
+                let (got, asked) = (measured.len(), asked.len());
+                warn!(part, got, asked, "terms have nothing to be measured on in this part");
+            }
             return self.tell_swarm(Input::Unmeasured { job });
         };
         self.tell_swarm(Input::Measured { job, terms: &terms });
         if let Some(part) = part {
-            self.tonight.values.insert(candidate, (part, term.value));
+            let values = terms.iter().map(|term| term.value).collect();
+            self.tonight.values.insert(candidate, (part, values));
             if let Some(beside) = beside {
-                self.tonight.values.insert(beside, (part, term.beside));
+                let values = terms.iter().map(|term| term.beside).collect();
+                self.tonight.values.insert(beside, (part, values));
             }
         }
     }
@@ -365,9 +374,15 @@ impl Exchange {
         }
     }
 
-    /// What this adapter was measured to be in this window.
-    pub(super) fn value_of(&self, adapter: &Flat) -> Option<(u8, i16)> {
-        self.tonight.values.get(&ValuesHash::of(adapter)).copied()
+    /// What this adapter was measured to be in this window: on which part, and by each term.
+    pub(super) fn terms_of(&self, adapter: &Flat) -> Option<&(u8, Vec<i16>)> {
+        self.tonight.values.get(&ValuesHash::of(adapter))
+    }
+
+    /// The utility of such values in a window; `None` where nothing counts, or a term that does was not measured.
+    pub(super) fn utility_of(&self, terms: &[i16], window: u32) -> Option<i16> {
+        let weighing = Utility::new(self.documents.utility()?).at(window)?;
+        weighing.utility(terms).map(to_value)
     }
 
     /// The purpose of the line, if there is one.

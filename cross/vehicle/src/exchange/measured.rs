@@ -11,19 +11,28 @@ use shoal_wire::v1::Metric;
 
 use super::run::ExchangeError;
 
-/// What was measured of a candidate on a part of a pack, by metric, or one term on the vehicle's own roads.
-pub type Terms = Vec<(Metric, TermResult)>;
+/// What a term is measured on, and how.
+pub type Asked = (PackHash, Metric);
+
+/// What was measured of a candidate on a part of packs, or one term on the vehicle's own roads.
+pub type Terms = Vec<(Asked, TermResult)>;
 
 /// Every vehicle draws alike: two that measure the same say the same.
 const SEED: u64 = 0;
 
-/// What a utility document may ask for on a pack.
+/// What a utility document may ask for on a pack: what the pack is of comes first.
 #[must_use]
 pub fn metrics(of: &Manifest) -> Vec<Metric> {
-    match of.metric {
+    let mut all = match of.metric {
+        pack::Metric::Skill if of.has_rollouts() => vec![Metric::Skill, Metric::Rollout],
         pack::Metric::Skill => vec![Metric::Skill],
         pack::Metric::Imitation => of.driving().into_iter().map(asked_as).collect(),
-    }
+    };
+    let gains = NAMES.iter().map(|(metric, _name)| *metric);
+    let gains = gains.filter(|of| gain_in(*of).is_some_and(|plain| all.contains(&plain)));
+    let gains: Vec<Metric> = gains.collect();
+    all.extend(gains);
+    all
 }
 
 /// What a utility document calls what is measured of a policy.
@@ -37,15 +46,57 @@ pub const fn asked_as(of: DrivingMetric) -> Metric {
     }
 }
 
-/// What people call it.
-pub(super) const fn name(metric: Metric) -> &'static str {
-    match metric {
-        Metric::Skill => pack::Metric::Skill.name(),
-        Metric::Imitation => DrivingMetric::Imitation.name(),
-        Metric::Comfort => DrivingMetric::Comfort.name(),
-        Metric::Distance => DrivingMetric::Distance.name(),
-        Metric::Progress => DrivingMetric::Progress.name(),
+/// What is measured of a policy under this name, itself or what it gains; `None`: of a model of frames.
+#[must_use]
+pub const fn driven_as(of: Metric) -> Option<DrivingMetric> {
+    match of {
+        Metric::Imitation | Metric::ImitationGain => Some(DrivingMetric::Imitation),
+        Metric::Comfort | Metric::ComfortGain => Some(DrivingMetric::Comfort),
+        Metric::Distance | Metric::DistanceGain => Some(DrivingMetric::Distance),
+        Metric::Progress | Metric::ProgressGain => Some(DrivingMetric::Progress),
+        Metric::Skill | Metric::SkillGain | Metric::Rollout | Metric::RolloutGain => None,
     }
+}
+
+/// Of a gain over the model as it ships: what it is a gain in.
+#[must_use]
+pub const fn gain_in(metric: Metric) -> Option<Metric> {
+    match metric {
+        Metric::SkillGain => Some(Metric::Skill),
+        Metric::RolloutGain => Some(Metric::Rollout),
+        Metric::ImitationGain => Some(Metric::Imitation),
+        Metric::ComfortGain => Some(Metric::Comfort),
+        Metric::DistanceGain => Some(Metric::Distance),
+        Metric::ProgressGain => Some(Metric::Progress),
+        Metric::Skill
+        | Metric::Rollout
+        | Metric::Imitation
+        | Metric::Comfort
+        | Metric::Distance
+        | Metric::Progress => None,
+    }
+}
+
+/// Every metric, as people call it.
+pub const NAMES: [(Metric, &str); 12] = [
+    (Metric::Skill, "skill"),
+    (Metric::Rollout, "rollout"),
+    (Metric::Imitation, "imitation"),
+    (Metric::Comfort, "comfort"),
+    (Metric::Distance, "distance"),
+    (Metric::Progress, "progress"),
+    (Metric::SkillGain, "skill_gain"),
+    (Metric::RolloutGain, "rollout_gain"),
+    (Metric::ImitationGain, "imitation_gain"),
+    (Metric::ComfortGain, "comfort_gain"),
+    (Metric::DistanceGain, "distance_gain"),
+    (Metric::ProgressGain, "progress_gain"),
+];
+
+/// What people call it.
+#[must_use]
+pub fn name(metric: Metric) -> &'static str {
+    NAMES.iter().find(|(other, _name)| *other == metric).map_or("", |(_metric, name)| name)
 }
 
 /// What people call several.
@@ -53,29 +104,33 @@ pub(super) fn names(metrics: &[Metric]) -> String {
     metrics.iter().map(|metric| name(*metric)).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether a vehicle with this pack, on which this is measured, can measure every term.
-pub(super) fn fits(
-    utility: &Utility,
-    own: PackHash,
-    metrics: &[Metric],
-) -> Result<(), ExchangeError> {
-    for (pack, asked) in utility.terms() {
-        if pack != own {
-            return Err(ExchangeError::OtherPack { fleet: pack, own });
-        }
-        if !metrics.contains(&asked) {
-            let own = metrics.to_vec();
-            return Err(ExchangeError::OtherMetric { pack, fleet: asked, own });
-        }
-    }
-    Ok(())
+/// Hashes of several packs.
+pub(super) fn packs(of: &[PackHash]) -> String {
+    of.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// What was measured of a candidate, by metric: in the order of the document's terms. `None`: not all of it was.
-pub(super) fn in_order(terms: &Terms, asked: &[Metric]) -> Option<Vec<TermResult>> {
-    let of = |metric: &Metric| {
-        let found = terms.iter().find(|(other, _term)| other == metric);
-        found.map(|(_metric, term)| *term)
+/// What a vehicle measures by this utility, if it can, by `own`: all that it measures on the packs it has.
+pub(super) fn fits(utility: &Utility, own: &[Asked]) -> Result<Vec<Asked>, ExchangeError> {
+    for (pack, asked) in utility.terms() {
+        let metrics: Vec<Metric> =
+            own.iter().filter(|(of, _)| *of == pack).map(|(_, metric)| *metric).collect();
+        if metrics.is_empty() {
+            let mut packs: Vec<PackHash> = own.iter().map(|(of, _)| *of).collect();
+            packs.dedup();
+            return Err(ExchangeError::OtherPack { fleet: pack, own: packs });
+        }
+        if !metrics.contains(&asked) {
+            return Err(ExchangeError::OtherMetric { pack, fleet: asked, own: metrics });
+        }
+    }
+    Ok(utility.terms().collect())
+}
+
+/// What was measured of a candidate, in the order of the document's terms. `None`: not all of it was.
+pub(super) fn in_order(terms: &Terms, asked: &[Asked]) -> Option<Vec<TermResult>> {
+    let of = |asked: &Asked| {
+        let found = terms.iter().find(|(other, _term)| other == asked);
+        found.map(|(_asked, term)| *term)
     };
     asked.iter().map(of).collect()
 }
@@ -160,8 +215,9 @@ mod tests {
             Utility::new(&UtilityDocument::new(fields).unwrap())
         };
         let refused = |terms: &[(PackHash, Metric)], metrics: &[Metric]| {
-            let refused = fits(&utility(terms), own, metrics);
-            refused.map_err(|why| why.to_string())
+            let has: Vec<Asked> = metrics.iter().map(|metric| (own, *metric)).collect();
+            let refused = fits(&utility(terms), &has);
+            refused.map(drop).map_err(|why| why.to_string())
         };
         let both = [(own, Metric::Skill), (own, Metric::Imitation)];
         for metric in [Metric::Skill, Metric::Imitation] {

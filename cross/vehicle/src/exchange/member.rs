@@ -158,7 +158,7 @@ fn parked(
     let filled = agent.replay();
     run.metrics.replay_spans.set(i64::try_from(filled.spans).unwrap_or(i64::MAX));
     run.metrics.replay_bytes.set(i64::try_from(filled.bytes).unwrap_or(i64::MAX));
-    let bench = Bench::open(agent, &fleet.pack)?;
+    let bench = Bench::open(agent, &fleet.packs)?;
     if fleet.exchange {
         Ok(Exchange::open(run.clone(), fleet.clone(), bench, look)?.run(looking)?)
     } else {

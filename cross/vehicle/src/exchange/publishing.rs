@@ -226,7 +226,7 @@ impl Exchange {
         // What is staged has the vehicle's own steps in it, and how many there were says what it remembers.
         let private = self.run.privacy.is_some();
         let staged = self.staged.as_ref().filter(|_staged| !private);
-        let value = staged.and_then(|own| self.value_of(own)).map(|(_part, value)| value);
+        let terms = staged.and_then(|own| self.terms_of(own)).map(|(_part, terms)| terms);
         let fields = PresenceFields {
             window: self.tonight.entry.as_ref().map(|entry| entry.window),
             activity,
@@ -234,7 +234,7 @@ impl Exchange {
             software: SOFTWARE.try_into().unwrap_or_default(),
             up_bytes: used.up,
             down_bytes: used.down,
-            terms: value.into_iter().collect(),
+            terms: terms.into_iter().flatten().copied().collect(),
             steps: if private { 0 } else { self.tonight.steps },
         };
         let Ok(presence) = Presence::new(fields) else { return Ok(None) };

@@ -34,6 +34,7 @@ use super::key::Own;
 use super::line::{Board, Line, LineError};
 use super::log::{Log, LogError};
 use super::look::{Look, Looking};
+use super::measured::{self, Asked};
 use super::metrics::Metrics;
 use super::particles::Particles;
 use super::unsigned::Waiting;
@@ -88,13 +89,16 @@ pub enum ExchangeError {
     )]
     OtherLayout { fleet: LayoutHash, own: LayoutHash },
     /// The utility document names another pack.
-    #[error("the fleet measures on pack {fleet}, this vehicle has {own}: stage the fleet's pack")]
-    OtherPack { fleet: PackHash, own: PackHash },
+    #[error(
+        "the fleet measures on pack {fleet}, this vehicle has {}: stage the fleet's packs and name them in [fleet] pack",
+        measured::packs(own)
+    )]
+    OtherPack { fleet: PackHash, own: Vec<PackHash> },
     /// The utility document measures something else on the pack than its manifest says.
     #[error(
         "the fleet's utility asks for {} on pack {pack}, which tells {}: sign a utility document of what the pack tells",
-        super::measured::name(*fleet),
-        super::measured::names(own)
+        measured::name(*fleet),
+        measured::names(own)
     )]
     OtherMetric { pack: PackHash, fleet: Metric, own: Vec<Metric> },
 }
@@ -125,10 +129,8 @@ pub struct Carried {
     pub layout: Arc<Layout>,
     /// SHA-256 of its file.
     pub base_model: ModelHash,
-    /// The evaluation pack.
-    pub pack: PackHash,
-    /// What can be measured on it.
-    pub metrics: Vec<Metric>,
+    /// What can be measured on its evaluation packs.
+    pub measures: Vec<Asked>,
     /// How the vehicle stands to the last campaign that it had a part in.
     pub tried: Option<Tried>,
 }
@@ -157,7 +159,7 @@ pub(super) struct Tonight {
     /// What is being measured: candidate and what it stands beside, on which part.
     pub(super) measuring: BTreeMap<u64, (ValuesHash, Option<ValuesHash>, Option<u8>)>,
     /// What was measured in this window, by part.
-    pub(super) values: BTreeMap<ValuesHash, (u8, i16)>,
+    pub(super) values: BTreeMap<ValuesHash, (u8, Vec<i16>)>,
     pub(super) refused: BTreeSet<RecordId>,
     pub(super) steps: u32,
     pub(super) opened: Option<Instant>,
@@ -191,8 +193,7 @@ pub struct Exchange {
     pub(super) board: Board,
     pub(super) layout: Arc<Layout>,
     pub(super) base_model: ModelHash,
-    pub(super) pack: PackHash,
-    pub(super) measures: Vec<Metric>,
+    pub(super) measures: Vec<Asked>,
     pub(super) vault: Vault,
     pub(super) documents: Documents,
     pub(super) window: Window,
@@ -217,8 +218,8 @@ pub struct Exchange {
     pub(super) promotion: Promotion,
     pub(super) look: Look,
     pub(super) tonight: Tonight,
-    /// Terms of the utility document.
-    pub(super) terms: Vec<Metric>,
+    /// Terms of the utility document; `None`: there is none yet, or the vehicle lacks what it asks for.
+    pub(super) terms: Option<Vec<Asked>>,
     /// UTC of the program's start, as it was believed last; `None`: UTC was not known.
     zero_seconds: Option<u64>,
 }
@@ -259,8 +260,8 @@ impl Exchange {
     ) -> Result<Self, ExchangeError> {
         let layout = Arc::clone(bench.agent().layout());
         let tried = bench.agent().tried().map_err(BenchError::from)?;
-        let (pack, metrics) = (bench.pack(), bench.metrics());
-        let carried = Carried { layout, base_model: bench.base_model()?, pack, metrics, tried };
+        let (base_model, measures) = (bench.base_model()?, bench.measures());
+        let carried = Carried { layout, base_model, measures, tried };
         let (folder, vault) = run.open_vault()?;
         let around = Around::computer(bench, &folder, vault.utc_at_least()?)?;
         Exchange::on(run, fleet, carried, vault, around, look)
@@ -281,7 +282,7 @@ impl Exchange {
         let key = super::identity::open(&fleet, &vault)?;
         let (me, trust) = (key.public().id(), super::keep::trust(&mut fleet, &vault)?);
         let board = Board::of(&fleet, me);
-        let Carried { layout, base_model, pack, metrics: measures, tried } = carried;
+        let Carried { layout, base_model, measures, tried } = carried;
         let Around { clock, dial, engine, noise } = around;
         let documents = Documents::new(&fleet, trust);
         let policy = Policy {
@@ -306,7 +307,6 @@ impl Exchange {
             board,
             layout,
             base_model,
-            pack,
             measures,
             vault,
             documents,
@@ -328,7 +328,7 @@ impl Exchange {
             tuning: None,
             promotion: Promotion::new(tried),
             look,
-            terms: Vec::new(),
+            terms: None,
             zero_seconds: None,
             tonight: Tonight::default(),
         };
@@ -538,8 +538,7 @@ impl Exchange {
             return Err(ExchangeError::OtherLayout { fleet: fields.layout, own });
         }
         let utility = Utility::new(utility);
-        super::measured::fits(&utility, self.pack, &self.measures)?;
-        self.terms = utility.terms().map(|(_pack, metric)| metric).collect();
+        self.terms = Some(measured::fits(&utility, &self.measures)?);
         let start = Adapter::start(Arc::clone(&self.layout), fields.start_seed);
         let start: Flat = start.values().into();
         let saved = match Saved::decode(self.vault.get(STATE_KEY)?.as_deref()) {

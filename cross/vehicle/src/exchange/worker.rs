@@ -16,7 +16,7 @@ use tracing::debug;
 
 use super::around::Engine;
 use super::bench::{Bench, BenchError};
-use super::measured::Terms;
+use super::measured::{Asked, Terms};
 use super::weights::{About, CodeError, Coded, code};
 use crate::agent::{AgentError, Ask, Learning, Tried};
 
@@ -45,6 +45,8 @@ pub enum Job {
         beside: Option<Flat>,
         /// On what.
         on: On,
+        /// By what, as the document has it; where it says nothing, by what the first pack is of.
+        asked: Vec<Asked>,
         /// Whether anybody waits for it: else tuning goes first.
         awaited: bool,
     },
@@ -263,9 +265,9 @@ impl Work {
         match job {
             Job::Tune { from, window, seed } => return Ok(Some(Training { from, window, seed })),
             Job::MayTune(may) => self.may_tune = may,
-            Job::Measure { job, candidate, beside, on, awaited } => {
-                self.measure_ahead((&candidate, beside.as_ref()), on, awaited);
-                let measured = self.bench.measure(&candidate, beside.as_ref(), on);
+            Job::Measure { job, candidate, beside, on, asked, awaited } => {
+                self.measure_ahead((&candidate, beside.as_ref()), on, &asked, awaited);
+                let measured = self.bench.measure(&candidate, beside.as_ref(), on, &asked);
                 self.say(match measured {
                     Ok(terms) => Done::Measured { job, terms, seconds: seconds() },
                     Err(error) => Done::Failed { job: Some(job), error },
@@ -295,6 +297,7 @@ impl Work {
         &mut self,
         (candidate, beside): (&Flat, Option<&Flat>),
         on: On,
+        by: &[Asked],
         awaited: bool,
     ) {
         while let Ok(job) = self.todo.try_recv() {
@@ -302,14 +305,14 @@ impl Work {
         }
         let mut asked: Vec<&Flat> = std::iter::once(candidate).chain(beside).collect();
         for job in self.held.iter().chain(&self.later) {
-            if let Job::Measure { candidate, beside, on: other, awaited: waits, job: _ } = job
+            if let Job::Measure { candidate, beside, on: other, awaited: waits, .. } = job
                 && (*other, *waits) == (on, awaited)
             {
                 asked.push(candidate);
                 asked.extend(beside);
             }
         }
-        if let Err(error) = self.bench.measure_ahead(&asked, on) {
+        if let Err(error) = self.bench.measure_ahead(&asked, on, by) {
             // Which of them it was, each says in its turn.
             debug!(?error, "adapters are measured one by one");
         }

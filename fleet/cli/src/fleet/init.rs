@@ -11,18 +11,15 @@ use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::fit::graft_package;
 use shoal_shadow::form::Form;
-use shoal_shadow::measure::driving::DrivingMetric;
 use shoal_shadow::pack::{self, Pack};
 use shoal_shadow::package::Package;
-use shoal_swarm::utility::to_value;
 use shoal_trust::Target;
 use shoal_vehicle::config::{Config, DrivesConfig, FleetConfig, ModelConfig};
-use shoal_vehicle::exchange::measured::{asked_as, metrics};
 use shoal_wire::v1::{
-    ConsensusRule, Document, DocumentFields, Knot, PaperRule, Rule, SwarmDocument,
-    SwarmDocumentFields, Term, UtilityDocument, UtilityDocumentFields, Vehicle, WindowPlan,
+    ConsensusRule, Metric, PaperRule, Rule, SwarmDocument, SwarmDocumentFields, UtilityDocument,
+    Vehicle, WindowPlan,
 };
-use shoal_wire::{Label, LayoutHash, ModelHash, PackHash, RejectLabel};
+use shoal_wire::{Label, LayoutHash, ModelHash, RejectLabel};
 
 use super::description::Description;
 use super::documents::{Desk, not_after_seconds};
@@ -30,6 +27,7 @@ use super::plan::Calendar;
 use super::repositories::{IMAGE, Repositories, TRUST};
 use super::secret::{self, Source};
 use super::toml::vehicle;
+use super::utility::{self, Known};
 use crate::clock::utc_ms;
 use crate::output::{Failure, Outcome};
 
@@ -53,9 +51,9 @@ pub(crate) struct Init {
     /// Vehicles of the roster
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     vehicles: u32,
-    /// The evaluation pack that all measure on
-    #[arg(long, value_name = "PACK")]
-    pack: PathBuf,
+    /// An evaluation pack that all measure on; several times for several
+    #[arg(long, value_name = "PACK", required = true)]
+    pack: Vec<PathBuf>,
     /// Package of the model that all carry
     #[arg(long, value_name = "PACKAGE", default_value = "models/world")]
     package: PathBuf,
@@ -68,9 +66,13 @@ pub(crate) struct Init {
     /// A vehicle.toml whose tables engine, geometry, drives, replay, night, camera, can and conditions every vehicle gets
     #[arg(long, value_name = "FILE")]
     vehicle: Option<PathBuf>,
-    /// A particle below this value is never best: a metric that the pack tells beside its first, and −1 to 1; several times for several
-    #[arg(long, value_name = "METRIC=VALUE", value_parser = gate)]
-    gate: Vec<(DrivingMetric, f64)>,
+    /// A particle below this value is never best: a metric that the pack tells, and −1 to 1; several times for several. Of
+    /// distance_gain and the like it is what a particle has more than the package's model: at −0.02 nobody falls behind that further
+    #[arg(long, value_name = "METRIC=VALUE", value_parser = utility::gate)]
+    gate: Vec<(Metric, f64)>,
+    /// What counts, and how much in which window, as `shoal fleet utility` reads it [every pack as much, from the first window on]
+    #[arg(long, value_name = "FILE", conflicts_with = "gate")]
+    utility: Option<PathBuf>,
     #[command(flatten)]
     calendar: Calendar,
     /// Make keys and draws from this number, so that the same fleet can be made again (for trials: whoever
@@ -109,13 +111,7 @@ impl Init {
             )
             .into());
         }
-        let pack = Pack::open(&self.pack)?;
-        let package = Package::open(&self.package)?;
-        match pack.manifest().metric {
-            pack::Metric::Skill => drop(Form::of(package.description())?),
-            // Who says nothing on the grid cannot be measured there.
-            pack::Metric::Imitation => drop(Form::of_policy(package.description())?),
-        }
+        let (packs, package, utility) = self.opened()?;
         let swarm = self.swarm(&package)?;
         let plan = WindowPlan::new(self.calendar.first(next_second)?)?;
         let told = match &self.vehicle {
@@ -150,12 +146,14 @@ impl Init {
         let mut desk = Desk::new(&documents, &authority, 0, not_after_seconds);
         desk.sign("plan", &plan)?;
         desk.sign_roster(1, &vehicles)?;
-        desk.sign("utility", &utility(&pack, &self.gate)?)?;
+        desk.sign("utility", &utility)?;
         desk.sign("swarm", &swarm)?;
-        desk.sign("pack", &manifest(&pack)?)?;
+        let (first, more) = packs.split_first().ok_or("a fleet measures on a pack")?;
+        utility::sign_pack(&mut desk, "pack", first)?;
+        utility::sign_packs(&mut desk, more)?;
         // From the first window on, as the documents: a fleet that is made again is the same.
         let repositories = Repositories::of(&self.dir, &description);
-        repositories.create(&self.files(&pack, &package)?, plan.fields().epoch_seconds)?;
+        repositories.create(&files(&packs, &package)?, plan.fields().epoch_seconds)?;
         println!("fleet of {} vehicles in {}", vehicles.len(), self.dir.display());
         println!("authority  {}", authority.public().id());
         println!("timekeeper {}", timekeeper.public().id());
@@ -170,15 +168,28 @@ impl Init {
         Ok(())
     }
 
-    /// What stands in no document, and yet counts by its bytes: the pack's manifest and the model.
-    fn files(&self, pack: &Pack, package: &Package) -> Result<BTreeMap<String, Target>, Failure> {
-        let path = package.model_path();
-        let model = std::fs::read(&path)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        Ok(BTreeMap::from([
-            (format!("packs/{}/pack.json", pack.manifest().id), Target::of(pack.manifest_bytes())),
-            ("models/model.onnx".to_owned(), Target::of(&model)),
-        ]))
+    /// What vehicles are to measure on and carry, and what counts of it; that all of it goes together.
+    fn opened(&self) -> Result<(Vec<Pack>, Package, UtilityDocument), Failure> {
+        let packs = self.pack.iter().map(|pack| Pack::open(pack)).collect::<Result<Vec<_>, _>>()?;
+        let known = packs.iter().map(|pack| Known::of(pack.manifest_bytes()));
+        let known = known.collect::<Result<Vec<_>, _>>()?;
+        let utility = match &self.utility {
+            Some(file) => utility::read(file, &known, 1)?,
+            None => utility::usual(&known, &self.gate)?,
+        };
+        let package = Package::open(&self.package)?;
+        for (number, pack) in packs.iter().enumerate() {
+            let of = pack.manifest();
+            match of.metric {
+                pack::Metric::Skill => drop(Form::of(package.description())?),
+                // Who says nothing on the grid cannot be measured there.
+                pack::Metric::Imitation => drop(Form::of_policy(package.description())?),
+            }
+            if packs.iter().take(number).any(|other| other.manifest().id == of.id) {
+                return Err(format!("two packs are called {}", of.id).into());
+            }
+        }
+        Ok((packs, package, utility))
     }
 
     /// A vehicle's folder: its key and what it is told.
@@ -210,7 +221,7 @@ impl Init {
                 certificates: self.broker.tls().then(|| CERTIFICATES.into()),
                 key: KeyAt::File(KEY.into()),
                 next_key: None,
-                pack: absolute(&self.pack)?,
+                packs: self.pack.iter().map(|pack| absolute(pack)).collect::<Result<_, _>>()?,
                 authority: fleet.authority,
                 timekeeper: fleet.timekeeper,
                 approver: fleet.approver,
@@ -258,59 +269,14 @@ impl Init {
     }
 }
 
-/// A gate as it is asked for.
-fn gate(text: &str) -> Result<(DrivingMetric, f64), String> {
-    let known = || DrivingMetric::ALL.map(DrivingMetric::name).join(", ");
-    let (name, value) = text.split_once('=').ok_or("expected METRIC=VALUE")?;
-    let of = DrivingMetric::ALL.into_iter().find(|metric| metric.name() == name);
-    let metric = of.ok_or_else(|| format!("no metric `{name}`: {}", known()))?;
-    let value: f64 = value.parse().map_err(|_error| format!("`{value}` is no number"))?;
-    if !(-1.0..=1.0).contains(&value) {
-        return Err(format!("{value} is not within -1 and 1"));
-    }
-    Ok((metric, value))
-}
-
-/// One term, by the pack's metric, from the first window on; and without weight what is a gate alone.
-fn utility(pack: &Pack, gates: &[(DrivingMetric, f64)]) -> Result<UtilityDocument, Failure> {
-    let id = pack.manifest().id.as_str();
-    let told = metrics(pack.manifest());
-    let first = *told.first().ok_or("the pack tells nothing")?;
-    let hash = PackHash::new(pack.sha256());
-    let gate_of = |metric| {
-        let found = gates.iter().find(|(of, _value)| asked_as(*of) == metric);
-        found.map(|(_of, value)| to_value(*value))
-    };
-    let term = |name: &str, metric, weight| {
-        Ok::<_, Failure>(Term {
-            name: name.try_into().map_err(|_error| format!("the name `{name}` is too long"))?,
-            pack: hash,
-            metric,
-            knots: [Knot { window: 0, weight }].into_iter().collect(),
-            gate: gate_of(metric),
-        })
-    };
-    let mut terms = vec![term(id, first, 1.0)?];
-    for (of, _value) in gates {
-        let metric = asked_as(*of);
-        if !told.contains(&metric) {
-            let name = of.name();
-            return Err(
-                format!("--gate {name}: the pack {id} does not tell it: shoal pack check").into()
-            );
-        }
-        if terms.iter().all(|other| other.metric != metric) {
-            terms.push(term(of.name(), metric, 0.0)?);
-        }
-    }
-    let terms = terms.into_iter().collect();
-    Ok(UtilityDocument::new(UtilityDocumentFields { version: 1, terms })?)
-}
-
-fn manifest(pack: &Pack) -> Result<Document<'_>, Failure> {
-    let manifest = pack.manifest();
-    let (name, version) = (manifest.id.as_str(), manifest.version);
-    Ok(Document::new(DocumentFields { name, version, bytes: pack.manifest_bytes() })?)
+/// What stands in no document, and yet counts by its bytes: the packs' manifests and the model.
+fn files(packs: &[Pack], package: &Package) -> Result<BTreeMap<String, Target>, Failure> {
+    let path = package.model_path();
+    let model =
+        std::fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let mut files = utility::files(packs);
+    files.insert("models/model.onnx".to_owned(), Target::of(&model));
+    Ok(files)
 }
 
 fn next_second() -> Result<u64, Failure> {
@@ -329,38 +295,4 @@ pub(super) fn path(path: &Path) -> Result<&str, Failure> {
 
 pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()).into())
-}
-
-#[cfg(test)]
-mod tests {
-    use shoal_hal::FrameShape;
-    use shoal_shadow::form::MotionInput;
-    use shoal_shadow::pack::{Acted, PackOptions, build_imitation};
-    use shoal_swarm::utility::Utility;
-    use shoal_vehicle::drives::attentive;
-    use shoal_wire::v1::Metric;
-
-    use super::*;
-
-    #[test]
-    fn a_gate_is_a_term_without_weight_on_the_pack_that_all_have() {
-        let shape = FrameShape { width: 8, height: 4 };
-        let form = Form { shape, frames: 1, context: 1, rate_hz: 10.0, motion: MotionInput::NONE };
-        let driven = attentive(1, 200, &form, 0).remove(0);
-        let acted = [Acted::of_driven(&driven).unwrap()];
-        let folder = tempfile::tempdir().unwrap();
-        let (id, licence) = ("drivers".into(), "CC0-1.0".into());
-        let options = PackOptions { id, version: 1, licence, context: 1 };
-        build_imitation(&[driven.drive], &acted, &options, folder.path()).unwrap();
-        let pack = Pack::open(folder.path()).unwrap();
-        let gates = [gate("distance=0.9").unwrap(), gate("imitation=-0.5").unwrap()];
-        let document = utility(&pack, &gates).unwrap();
-        let terms = &document.fields().terms;
-        let gated: Vec<_> = terms.iter().map(|term| (term.metric, term.gate)).collect();
-        let asked = [(Metric::Imitation, Some(-5_000)), (Metric::Distance, Some(9_000))];
-        assert_eq!(gated, asked);
-        let weighing = Utility::new(&document).at(1).unwrap();
-        assert_eq!(weighing.shares(), [1.0, 0.0]);
-        assert!(weighing.passes(&[0, 9_500]) && !weighing.passes(&[10_000, 8_900]));
-    }
 }

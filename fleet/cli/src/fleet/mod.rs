@@ -19,6 +19,7 @@ pub(crate) mod secret;
 mod seeds;
 mod serve;
 mod toml;
+mod utility;
 mod witness;
 
 use clap::Subcommand;
@@ -35,7 +36,7 @@ pub(crate) enum Fleet {
     /// Fold a region's records to those that matter, for vehicles that listen to beacons
     Beacon(beacon::Beacon),
     /// Make a fleet: its authority, its vehicles' keys, and every document they agree on
-    Init(init::Init),
+    Init(Box<init::Init>),
     /// Sign a new window plan
     Plan(plan::PlanCommand),
     /// Collect what lies on one vehicle's computer
@@ -48,6 +49,8 @@ pub(crate) enum Fleet {
     Seeds(seeds::Seeds),
     /// Keep a fleet's time: its documents on the broker, and a nonce for every window
     Serve(serve::Serve),
+    /// Sign what counts from now on, and how much in which window
+    Utility(utility::UtilityCommand),
 }
 
 impl Fleet {
@@ -61,6 +64,7 @@ impl Fleet {
             Fleet::Revoke(command) => command.run(),
             Fleet::Seeds(command) => command.run(),
             Fleet::Serve(command) => command.run(),
+            Fleet::Utility(command) => command.run(),
         }
     }
 }

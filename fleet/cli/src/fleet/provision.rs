@@ -79,7 +79,10 @@ impl Provision {
             if let Some(KeyAt::File(key)) = &mut fleet.next_key {
                 take(key, "vehicle.key.next")?;
             }
-            take(&mut fleet.pack, "pack")?;
+            for (number, pack) in fleet.packs.iter_mut().enumerate() {
+                let name = if number == 0 { "pack".into() } else { format!("pack-{number}") };
+                take(pack, &name)?;
+            }
             if let Some(trust) = &mut fleet.trust {
                 take(trust, "trust")?;
             }

@@ -184,12 +184,18 @@ impl<'a> Repositories<'a> {
 
     /// The authority has signed other documents: it names them.
     pub(super) fn name_documents(&self, now_s: u64) -> Outcome {
+        self.name(&BTreeMap::new(), now_s)
+    }
+
+    /// The same, and it names these files from now on.
+    pub(super) fn name(&self, more: &BTreeMap<String, Target>, now_s: u64) -> Outcome {
         if !self.exist() {
             return Ok(());
         }
         let (_version, named) = self.targets(IMAGE)?;
-        let files: BTreeMap<String, Target> =
-            named.into_iter().filter(|(name, _target)| !name.starts_with("documents/")).collect();
+        let named = named.into_iter().filter(|(name, _target)| !name.starts_with("documents/"));
+        let mut files: BTreeMap<String, Target> = named.collect();
+        files.extend(more.iter().map(|(name, target)| (name.clone(), *target)));
         self.sign_targets(IMAGE, &self.documents(&files)?, "authority", now_s)
     }
 

@@ -157,7 +157,7 @@ fn of_fleet(
         certificates,
         key,
         next_key,
-        pack,
+        packs,
         authority,
         timekeeper,
         approver,
@@ -182,7 +182,13 @@ fn of_fleet(
     if let Some(key) = next_key {
         writeln!(toml, "next_key = {}", at(key)?)?;
     }
-    writeln!(toml, "pack = {}", place(pack)?)?;
+    match &packs[..] {
+        [pack] => writeln!(toml, "pack = {}", place(pack)?)?,
+        packs => {
+            let packs = packs.iter().map(|pack| place(pack)).collect::<Result<Vec<_>, _>>()?;
+            writeln!(toml, "pack = [{}]", packs.join(", "))?;
+        }
+    }
     writeln!(toml, "authority = \"{}\"", hex(authority.bytes()))?;
     writeln!(toml, "timekeeper = \"{}\"", hex(timekeeper.bytes()))?;
     writeln!(toml, "# Without its signature no campaign puts what was learned to use.")?;
@@ -292,7 +298,7 @@ mod tests {
                     [night]\nsteps = 20\nslice = 5\nbatch = 4\nlearning_rate = 1e-3\nahead = 2\nturn_rad = 0.03\nrehearsal = 0.25\nclips_min = 4\n\
                     margin = 0.01\ntemperature_max_c = -5\nbattery_soc_min_percent = 7\nretry_s = 9\n\
                     [fleet]\nname = \"f\"\nregion = \"r\"\nbroker = \"mqtts://b:1\"\n\
-                    certificates = \"tls\"\nkey = \"k\"\npack = \"p\"\ntrust = \"t\"\nexchange = false\nbeacons = true\nmetered = true\n\
+                    certificates = \"tls\"\nkey = \"k\"\npack = [\"p\", \"q\"]\ntrust = \"t\"\nexchange = false\nbeacons = true\nmetered = true\n\
                     while_driving = true\nbattery_soc_min_percent = 9\n";
         let devices = "[camera]\ndevice = \"/dev/video2\"\nwidth = 640\nheight = 480\nformat = \"nv12\"\n\
                        read_write = true\nsilence_s = 4\n[can]\ninterface = \"can1\"\ndbc = \"car.dbc\"\n\

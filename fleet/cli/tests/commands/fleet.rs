@@ -81,8 +81,8 @@ fn a_vehicle_is_provisioned_with_a_folder_that_points_nowhere_else() {
     assert_eq!(std::fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(std::fs::read(key).unwrap(), std::fs::read(was_key).unwrap());
     assert_eq!(
-        Pack::open(&of_fleet.pack).unwrap().sha256(),
-        Pack::open(&was.pack).unwrap().sha256()
+        Pack::open(&of_fleet.packs[0]).unwrap().sha256(),
+        Pack::open(&was.packs[0]).unwrap().sha256()
     );
     assert_eq!(config.model.package, moved.join("model"));
     assert!(config.model.package.join("model.toml").is_file());
@@ -97,7 +97,7 @@ fn a_vehicle_is_provisioned_with_a_folder_that_points_nowhere_else() {
     let args = ["fleet", "provision", text(&fleet), "1", "-o", text(&nowhere)];
     let with_tls = shoal(&[&args[..], &["--broker", "mqtts://broker:8883"]].concat());
     assert!(String::from_utf8_lossy(&with_tls.stderr).contains("needs certificates"));
-    std::fs::remove_dir_all(&was.pack).unwrap();
+    std::fs::remove_dir_all(&was.packs[0]).unwrap();
     let without_pack = shoal(&args);
     assert!(String::from_utf8_lossy(&without_pack.stderr).contains("cannot copy"));
     assert!(!nowhere.exists(), "what could not be collected whole is not there");
@@ -109,7 +109,7 @@ fn a_fleet_is_made_whose_documents_the_vehicles_can_verify() {
     let fleet = fleet(folder.path());
     let config = Config::read(&fleet.join("vehicle-1/vehicle.toml")).unwrap();
     let told = config.fleet.unwrap();
-    assert!(told.exchange && told.key.open().is_ok() && told.pack.is_dir());
+    assert!(told.exchange && told.key.open().is_ok() && told.packs[0].is_dir());
     assert_eq!(config.state, fleet.join("vehicle-1/state"));
     assert_ne!(told.authority, told.timekeeper);
     let keys = Authority(told.authority);
@@ -119,7 +119,7 @@ fn a_fleet_is_made_whose_documents_the_vehicles_can_verify() {
     let page = verified::<RosterPage<'_>>(&page, &keys);
     verified::<Roster<'_>>(&head, &keys).body().check(&page).unwrap();
     assert_eq!(page.body().vehicles().len(), 2);
-    let pack = Pack::open(&told.pack).unwrap();
+    let pack = Pack::open(&told.packs[0]).unwrap();
     let manifest = read("pack.shl");
     let manifest = verified::<Document<'_>>(&manifest, &keys);
     assert_eq!(manifest.body().fields().bytes, pack.manifest_bytes());

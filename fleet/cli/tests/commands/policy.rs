@@ -150,7 +150,13 @@ fn a_pack_of_attentive_drivers_is_built_checked_and_measured_on() {
     assert_eq!(terms, ["imitation", "comfort", "distance", "progress"]);
 
     // A gate is of what a pack tells, and a value that a term can have.
-    for (gate, why) in [("skill=0.1", "no metric"), ("comfort=2", "within"), ("comfort", "VALUE")] {
+    let wrong = [
+        ("speed=0.1", "no metric"),
+        ("skill=0.1", "no pack tells"),
+        ("comfort=2", "within"),
+        ("comfort", "VALUE"),
+    ];
+    for (gate, why) in wrong {
         let asked = ["fleet", "init", "never", "--vehicles", "1", "--pack", text(&pack), "--gate"];
         let said = shoal(&[&asked[..], &[gate]].concat());
         assert!(!said.status.success());

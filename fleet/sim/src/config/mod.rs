@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use shoal_hal::backend::synthetic::Region;
 use shoal_shadow::document::{Document, DocumentError, Table};
-use shoal_shadow::measure::driving::DrivingMetric;
 use shoal_vehicle::config::{EngineConfig, EngineKind};
+use shoal_wire::v1::Metric;
 
 pub use drivers::DriversConfig;
 pub use hardware::HardwareConfig;
@@ -32,7 +32,7 @@ pub use method::{
 };
 pub use night::{NightConfig, Teacher};
 pub use trivial::{LOOKED_AT_MAX, TrivialConfig};
-pub use utility::TermConfig;
+pub use utility::{TermConfig, knots};
 
 const ROOT: [&str; 17] = [
     "vehicles",
@@ -240,7 +240,7 @@ impl SimConfig {
         if trivial.is_some() {
             night.steps = 1;
         }
-        let drivers_are = drivers.is_some();
+        let terms_of = utility::Of::what(drivers.is_some(), logs.is_some() || trivial.is_some());
         let config = SimConfig {
             vehicles,
             windows,
@@ -258,7 +258,7 @@ impl SimConfig {
             calendar: CalendarConfig::read(&root)?,
             network: NetworkConfig::read(&root)?,
             liars: LiarsConfig::read(&root)?,
-            utility: utility::read(&root, drivers_are)?,
+            utility: utility::read(&root, terms_of)?,
             methods: method::read(&root, vehicles, night)?,
             hardware: hardware::read(&root, vehicles, night.batch)?,
         };
@@ -268,7 +268,7 @@ impl SimConfig {
             return Err(root.refuse("methods", &method.name, "one that needs no frames"));
         }
         let matrix = config.drivers.as_ref().is_some_and(|drivers| drivers.matrix.is_some());
-        let other = |term: &&TermConfig| term.metric != Some(DrivingMetric::Imitation);
+        let other = |term: &&TermConfig| term.metric != Some(Metric::Imitation);
         if let Some(term) = config.utility.iter().find(other).filter(|_| matrix) {
             let got = format!("the metric of `{}`", term.name);
             return Err(root.refuse("utility", got, "imitation: all that a matrix is measured by"));

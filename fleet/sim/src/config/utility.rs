@@ -1,7 +1,8 @@
 //! The Dynamic Utility Function of a simulation: terms, each the skill on the pack of some roads, weighted by knots over windows.
 
 use shoal_shadow::document::{DocumentError, Table};
-use shoal_shadow::measure::driving::DrivingMetric;
+use shoal_vehicle::exchange::measured::{NAMES, driven_as};
+use shoal_wire::v1::Metric;
 
 /// Knots of a term, and terms, at most: as a utility document has them.
 const KNOTS_MAX: usize = 8;
@@ -18,8 +19,8 @@ pub struct TermConfig {
     pub knots: Vec<(u32, f32)>,
     /// A particle below this skill is never best.
     pub gate: Option<f64>,
-    /// What is measured of a policy; `None`: skill, or of a policy imitation.
-    pub metric: Option<DrivingMetric>,
+    /// What is measured; `None`: skill.
+    pub metric: Option<Metric>,
 }
 
 impl TermConfig {
@@ -35,38 +36,67 @@ impl TermConfig {
     }
 
     fn read(table: &Table<'_>) -> Result<Self, DocumentError> {
-        let windows = table.numbers("windows")?.unwrap_or_else(|| vec![0.0]);
-        let weights = table.numbers("weights")?.unwrap_or_else(|| vec![1.0]);
-        let growing = windows.windows(2).all(|pair| pair.first() < pair.last());
-        let whole =
-            windows.iter().all(|window| (0.0..=1e6).contains(window) && window.fract() == 0.0);
-        if !growing || !whole || windows.len() > KNOTS_MAX {
-            let want = format!("growing whole numbers, at most {KNOTS_MAX}");
-            return Err(table.refuse("windows", format!("{windows:?}"), &want));
-        }
-        if weights.len() != windows.len()
-            || weights.iter().any(|weight| !(0.0..=1e3).contains(weight))
-        {
-            let want = format!("{} numbers, 0 to 1000: one a window", windows.len());
-            return Err(table.refuse("weights", format!("{weights:?}"), &want));
-        }
         let name = table.text_required("name")?;
         if name.is_empty() || name.len() > 32 {
             return Err(table.refuse("name", format!("`{name}`"), "1 to 32 bytes"));
         }
-        let metrics = DrivingMetric::ALL.map(|metric| (metric.name(), metric));
+        let metrics = NAMES.map(|(metric, name)| (name, metric));
         Ok(TermConfig {
             name: name.into(),
             roads: table.texts("roads")?.into_iter().map(String::from).collect(),
-            knots: windows.iter().zip(&weights).map(|(w, x)| (*w as u32, *x as f32)).collect(),
+            knots: knots(table)?,
             gate: table.number("gate", -1.0..=1.0)?,
             metric: table.choice("metric", &metrics)?,
         })
     }
 }
 
+/// A term's `windows` and `weights`: knots between which its weight lies on the line. Without either it is 1 from the first window on.
+///
+/// # Errors
+/// [`DocumentError`], naming line and key.
+pub fn knots(table: &Table<'_>) -> Result<Vec<(u32, f32)>, DocumentError> {
+    let windows = table.numbers("windows")?.unwrap_or_else(|| vec![0.0]);
+    let weights = table.numbers("weights")?.unwrap_or_else(|| vec![1.0]);
+    let growing = windows.windows(2).all(|pair| pair.first() < pair.last());
+    let whole = windows.iter().all(|window| (0.0..=1e6).contains(window) && window.fract() == 0.0);
+    if !growing || !whole || windows.is_empty() || windows.len() > KNOTS_MAX {
+        let want = format!("1 to {KNOTS_MAX} growing whole numbers");
+        return Err(table.refuse("windows", format!("{windows:?}"), &want));
+    }
+    if weights.len() != windows.len() || weights.iter().any(|weight| !(0.0..=1e3).contains(weight))
+    {
+        let want = format!("{} numbers, 0 to 1000: one a window", windows.len());
+        return Err(table.refuse("weights", format!("{weights:?}"), &want));
+    }
+    Ok(windows.iter().zip(&weights).map(|(w, x)| (*w as u32, *x as f32)).collect())
+}
+
+/// What terms may be measured of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    /// What a model foresees of frames.
+    Frames,
+    /// What a policy does.
+    Drivers,
+    /// Neither: by skill alone.
+    Others,
+}
+
+impl Of {
+    /// With drivers, or with neither frames nor drivers.
+    pub(super) const fn what(drivers: bool, others: bool) -> Self {
+        match (drivers, others) {
+            (true, _) => Of::Drivers,
+            (false, true) => Of::Others,
+            (false, false) => Of::Frames,
+        }
+    }
+}
+
 /// The terms of a file: `[[utility]]`.
-pub(super) fn read(root: &Table<'_>, drivers: bool) -> Result<Vec<TermConfig>, DocumentError> {
+pub(super) fn read(root: &Table<'_>, of: Of) -> Result<Vec<TermConfig>, DocumentError> {
+    let drivers = of == Of::Drivers;
     let tables =
         root.tables("utility", &["name", "roads", "windows", "weights", "gate", "metric"])?;
     let mut terms: Vec<TermConfig> = Vec::new();
@@ -75,11 +105,22 @@ pub(super) fn read(root: &Table<'_>, drivers: bool) -> Result<Vec<TermConfig>, D
         if terms.iter().any(|other| other.name == term.name) {
             return Err(table.refuse("name", &term.name, "a name that no other term has"));
         }
-        if term.metric.is_some() && !drivers {
-            return Err(table.refuse("metric", "without `[drivers]`", "none: it is skill"));
-        }
-        if drivers {
-            term.metric.get_or_insert(DrivingMetric::Imitation);
+        match (of, term.metric) {
+            (Of::Drivers, None) => term.metric = Some(Metric::Imitation),
+            (Of::Drivers, Some(metric)) if driven_as(metric).is_none() => {
+                return Err(table.refuse("metric", "beside `[drivers]`", "one of what is driven"));
+            }
+            (Of::Frames, Some(metric)) if driven_as(metric).is_some() => {
+                return Err(table.refuse(
+                    "metric",
+                    "without `[drivers]`",
+                    "skill, rollout, or a gain",
+                ));
+            }
+            (Of::Others, Some(_)) => {
+                return Err(table.refuse("metric", "without frames", "none: it is skill"));
+            }
+            (Of::Frames | Of::Drivers, Some(_)) | (Of::Frames | Of::Others, None) => {}
         }
         if drivers && !term.roads.is_empty() {
             return Err(table.refuse("roads", "beside `[drivers]`", "none: all have one pack"));
@@ -90,7 +131,7 @@ pub(super) fn read(root: &Table<'_>, drivers: bool) -> Result<Vec<TermConfig>, D
         terms.push(term);
     }
     if terms.is_empty() {
-        let metric = drivers.then_some(DrivingMetric::Imitation);
+        let metric = drivers.then_some(Metric::Imitation);
         terms.push(TermConfig { metric, ..TermConfig::plain() });
     } else if terms.iter().all(|term| term.knots.iter().all(|(_, weight)| *weight == 0.0)) {
         return Err(root.refuse("utility", "weights that are all 0", "one that is not"));

@@ -21,6 +21,7 @@ use shoal_shadow::pack::Footages;
 use shoal_shadow::policymodel::{PolicySession, Reflex, Rehearsal, Rehearsed};
 use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner};
 use shoal_swarm::swarm::{Flat, ValuesHash};
+use shoal_vehicle::exchange::measured::driven_as;
 use shoal_wire::v1::PARTS;
 
 use super::{Base, LabError, Modelled, On, Tune, Who};
@@ -157,8 +158,8 @@ impl<'a> Actions<'a> {
         };
         let (term, part) = part;
         let metrics = self.drivers.pack.manifest().driving();
-        let asked = self.drivers.metrics.get(usize::from(term));
-        let place = metrics.iter().position(|metric| Some(metric) == asked);
+        let asked = self.drivers.metrics.get(usize::from(term)).and_then(|of| driven_as(*of));
+        let place = metrics.iter().position(|metric| Some(*metric) == asked);
         let (Some(place), Some(footages)) = (place, self.pack.get(part)) else {
             return Ok(Measurement { predictor: String::new(), drives: Vec::new() });
         };

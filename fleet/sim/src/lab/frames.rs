@@ -14,7 +14,7 @@ use shoal_shadow::measure::{DriveClips, Horizon, Measurement, SessionPredictor, 
 use shoal_shadow::pack::Footages;
 use shoal_shadow::tune::{TuneOptions, Tuner};
 use shoal_swarm::swarm::Flat;
-use shoal_wire::v1::PARTS;
+use shoal_wire::v1::{Metric, PARTS};
 
 use super::{Base, LabError, Modelled, On, Pull, Tune, Who};
 use crate::config::{NightConfig, SimConfig};
@@ -126,7 +126,19 @@ impl<'a> Frames<'a> {
     ) -> Result<Measurement, LabError> {
         let adapter = base.adapter(values)?;
         let mut predictor = predictor(base, Some(&adapter), BATCH)?;
-        Ok(measure(&mut predictor, &self.clips(on, phase), Horizon::Next)?)
+        let clips = self.clips(on, phase);
+        if self.rolls_out(on) {
+            return Ok(measure(&mut predictor, &clips, Horizon::NextAndRollout)?.of_rollouts());
+        }
+        Ok(measure(&mut predictor, &clips, Horizon::Next)?)
+    }
+
+    /// Whether the fifth frame is what a term measures.
+    fn rolls_out(&self, on: On) -> bool {
+        let (On::Part { term, .. } | On::Pack { term }) = on else { return false };
+        let terms = &self.roads.utility.fields().terms;
+        let metric = terms.get(usize::from(term)).map(|term| term.metric);
+        matches!(metric, Some(Metric::Rollout | Metric::RolloutGain))
     }
 
     /// Of the roads of this phase of a journey, where they are a vehicle's own.
@@ -176,6 +188,12 @@ impl<'a> Frames<'a> {
         }
         if config.night.ahead > 1 {
             hasher.update(format!("ahead {}", config.night.ahead));
+        }
+        // A term's number is part of a result's name: what it measures is part of them all.
+        let plain = |metric: &Option<Metric>| metric.is_none();
+        if !config.utility.iter().map(|term| term.metric).all(|metric| plain(&metric)) {
+            let metrics: Vec<_> = config.utility.iter().map(|term| term.metric).collect();
+            hasher.update(format!("metrics {metrics:?}"));
         }
         for phase in &config.roads.journey {
             hasher.update(format!("phase from {}", phase.from_window));

@@ -27,6 +27,7 @@ use shoal_runtime::adapter::Layout;
 use shoal_shadow::measure::Measurement;
 use shoal_swarm::swarm::{Flat, ValuesHash};
 use shoal_swarm::utility::Utility;
+use shoal_vehicle::exchange::measured::gain_in;
 use shoal_wire::v1::PARTS;
 
 use self::actions::Actions;
@@ -396,15 +397,34 @@ impl<'a> Lab<'a> {
         if let Bench::Trivial(trivial) = &self.bench {
             return Ok(trivial.measure(self.jobs, asked));
         }
+        // An adapter of zeros changes nothing: what a gain is counted from.
+        let shipped: Flat = vec![0.0; self.base.layout.values()].into();
+        let name = |values: &Flat, on: On| (ValuesHash::of(values), on);
         // The same is measured once: two that do it at a time would write one file.
-        let names: Vec<_> =
-            asked.iter().map(|(values, on)| (ValuesHash::of(values), *on)).collect();
-        let once: BTreeMap<_, _> = names.iter().copied().zip(asked).collect();
+        let mut once: BTreeMap<_, _> =
+            asked.iter().map(|(values, on)| (name(values, *on), (values, *on))).collect();
+        for (_values, on) in asked.iter().filter(|(_values, on)| self.gains(*on)) {
+            once.insert(name(&shipped, *on), (&shipped, *on));
+        }
         let (names_once, asked_once): (Vec<_>, Vec<_>) = once.into_iter().unzip();
         let measured =
             in_parallel(self.jobs, &asked_once, |(values, on)| self.measured(values, *on))?;
         let measured: BTreeMap<_, _> = names_once.into_iter().zip(measured).collect();
-        Ok(names.iter().filter_map(|name| measured.get(name).cloned()).collect())
+        let told = |(values, on): &(Flat, On)| {
+            let own = measured.get(&name(values, *on))?;
+            match measured.get(&name(&shipped, *on)).filter(|_| self.gains(*on)) {
+                Some(shipped) => Some(own.gain_over(shipped)),
+                None => Some(own.clone()),
+            }
+        };
+        Ok(asked.iter().filter_map(told).collect())
+    }
+
+    /// Whether a term is what is gained over the model as it ships.
+    fn gains(&self, on: On) -> bool {
+        let (On::Part { term, .. } | On::Pack { term }) = on else { return false };
+        let metric = self.utility.terms().nth(term.into()).map(|(_pack, metric)| metric);
+        metric.and_then(gain_in).is_some()
     }
 
     /// How adapters drive in the closed loop, in the order they are asked for; nothing where nobody drives there.

@@ -39,6 +39,21 @@ pub enum Metric {
     Distance,
     /// 1 − what proposals, followed as long, fall short of the farthest that comfort allows ÷ what the driver fell short.
     Progress,
+    /// 1 − error of the fifth frame of a roll-out, each from those foreseen before it ÷ error of 'nothing moves'.
+    Rollout,
+    /// What a particle has more than the fleet's model without an adapter, on the same clips: of skill; below, of the others. As a
+    /// gate it says how far nobody may fall behind the model that all have.
+    SkillGain,
+    /// Of imitation.
+    ImitationGain,
+    /// Of comfort.
+    ComfortGain,
+    /// Of distance.
+    DistanceGain,
+    /// Of progress.
+    ProgressGain,
+    /// Of roll-outs.
+    RolloutGain,
 }
 
 /// The weight of a term from one window on: between two knots it is on the line through them, before the

@@ -94,6 +94,11 @@ fn cases() -> Value {
             &samples::utility_of_driving(),
             samples::utility_of_driving().fields(),
         ),
+        accepted(
+            "utility of gains",
+            &samples::utility_of_gains(),
+            samples::utility_of_gains().fields(),
+        ),
         swarm("paper", Rule::Paper(samples::paper())),
         swarm("consensus", Rule::Consensus(samples::consensus())),
         swarm("coefficients", Rule::Coefficients),

@@ -158,6 +158,8 @@ prop_compose! {
         name in text::<26>(), pack: [u8; 32], gate in prop::option::of(value()),
         metric in prop::sample::select(vec![
             Metric::Skill, Metric::Imitation, Metric::Comfort, Metric::Distance, Metric::Progress,
+            Metric::Rollout, Metric::SkillGain, Metric::ImitationGain, Metric::ComfortGain,
+            Metric::DistanceGain, Metric::ProgressGain, Metric::RolloutGain,
         ]),
         knots in prop::collection::btree_map(any::<u32>(), factor(), 1..=KNOTS_MAX),
     ) -> Term {

@@ -186,6 +186,28 @@ pub(crate) fn utility_of_driving() -> UtilityDocument {
     UtilityDocument::new(UtilityDocumentFields { version: 8, terms }).unwrap()
 }
 
+/// Terms of roll-outs and of gains: the fifth frame counts, and nobody falls behind the model as it ships.
+pub(crate) fn utility_of_gains() -> UtilityDocument {
+    let gains = [
+        ("rollout", Metric::Rollout, 1.0, None),
+        ("skill_gain", Metric::SkillGain, 0.0, Some(-100)),
+        ("imitation_gain", Metric::ImitationGain, 0.5, None),
+        ("comfort_gain", Metric::ComfortGain, 0.0, Some(-500)),
+        ("distance_gain", Metric::DistanceGain, 0.0, Some(-200)),
+        ("progress_gain", Metric::ProgressGain, 0.0, None),
+        ("rollout_gain", Metric::RolloutGain, 0.0, Some(0)),
+    ];
+    let term = |(name, metric, weight, gate): (&str, Metric, f32, Option<i16>)| Term {
+        name: name.try_into().unwrap(),
+        pack: PackHash::new([0x77; 32]),
+        metric,
+        knots: [Knot { window: 0, weight }].into_iter().collect(),
+        gate,
+    };
+    let terms = gains.into_iter().map(term).collect();
+    UtilityDocument::new(UtilityDocumentFields { version: 9, terms }).unwrap()
+}
+
 pub(crate) fn swarm_fields(rule: Rule) -> SwarmDocumentFields {
     SwarmDocumentFields {
         version: 2,

@@ -85,16 +85,19 @@ impl Report {
         write_split_json(&split, &drives.drives, &drives.skipped, form.context)?;
         let splits: Vec<Split> =
             drives.drives.iter().map(|drive| drive.split(form.context)).collect();
-        let pack = Pack::open(&first.fleet.pack)?;
-        let footages = pack.read(&pack.parts())?;
-        // As its vehicles measured.
-        let metric = pack.manifest().metric;
+        let packs = first.fleet.packs.iter().map(|pack| Pack::open(pack));
+        let packs = packs.collect::<Result<Vec<_>, _>>()?;
+        // As its vehicles measured: by what the first pack is of.
+        let of_first = packs.first().map(|pack| pack.manifest().metric);
+        let metric = of_first.ok_or("the fleet has no pack")?;
+        let alike = packs.iter().filter(|pack| pack.manifest().metric == metric);
+        let footages = alike.map(|pack| pack.read(&pack.parts())).collect::<Result<Vec<_>, _>>()?;
         check_carried(metric, package.description())?;
         let geometry = first.config.geometry;
         let held_out = HeldOut::of(&drives.drives, &splits, (&form, metric), geometry);
         let clips = |set| match set {
             Set::HeldOut => held_out.yardstick(),
-            Set::Pack => Yardstick::of_pack(&footages, metric, form.context),
+            Set::Pack => Yardstick::of_packs(&footages, metric, form.context),
         };
         eprintln!("measuring {} adapters on {} drives", bench.len(), drives.drives.len());
         let measured = bench.run(&clips)?;
@@ -103,7 +106,7 @@ impl Report {
         let by_vehicle = asked.vehicles(&vehicles, &measured, &own);
         let mut seconds = sum::stages(&vehicles);
         seconds.extend(self.seconds.iter().cloned());
-        let pack_bytes = pack_bytes(&pack);
+        let pack_bytes = packs.iter().map(pack_bytes).sum();
         let lines = vehicles.iter().flat_map(|vehicle| vehicle.swarm.lines.values());
         Ok(FleetResult {
             schema: 1,
