@@ -42,7 +42,7 @@ pub(crate) struct UtilityCommand {
     dir: PathBuf,
     /// The terms
     file: Option<PathBuf>,
-    /// One more evaluation pack for the fleet: vehicles must have it, and name it in [fleet] pack; several times for several
+    /// One more evaluation pack for the fleet: vehicles must have it too, and name it in their `pack`; several times for several
     #[arg(long, value_name = "PACK", requires = "file")]
     pack: Vec<PathBuf>,
 }
