@@ -10,8 +10,9 @@ use shoal_hal::backend::synthetic::{Region, Road as Generated, SPLIT, Use};
 use shoal_hal::{Drive, Part, Span, Split};
 use shoal_shadow::clip::Clips;
 use shoal_shadow::form::Form;
+use shoal_shadow::measure::ROLLOUT_FRAMES;
 use shoal_shadow::pack::{BuildPackError, Pack, PackOptions, ReadPackError, build};
-use shoal_wire::v1::UtilityDocument;
+use shoal_wire::v1::{Metric, UtilityDocument};
 
 use crate::config::{SimConfig, TermConfig};
 use crate::lab::Who;
@@ -35,6 +36,10 @@ pub enum RoadsError {
     NoDrive { drive: String, known: String },
     #[error("utility.{term}: no road `{road}` is in a pack")]
     NoRoad { term: String, road: String },
+    #[error(
+        "utility.{term}: a part of its pack has no {frames} frames in a row on a drive that moves: set `[roads] frames` to 500 or more"
+    )]
+    NoRoom { term: String, frames: usize },
     #[error(transparent)]
     Utility(#[from] UtilityError),
     #[error(transparent)]
@@ -246,9 +251,25 @@ fn generated(config: &SimConfig, form: &Form, region: Region, number: u64) -> Dr
 /// The pack of a term, in a folder of its name.
 fn pack(roads: &[Road], form: &Form, term: &TermConfig, folder: &Path) -> Result<Pack, RoadsError> {
     let folder = folder.join(&term.name);
-    if let Ok(pack) = Pack::open(&folder) {
-        return Ok(pack);
+    let pack = match Pack::open(&folder) {
+        Ok(pack) => pack,
+        Err(_not_there) => built(roads, form, term, &folder)?,
+    };
+    let metric = term.metric.unwrap_or(Metric::Skill);
+    let far = matches!(metric, Metric::Rollout | Metric::RolloutGain);
+    if far && !pack.manifest().has_rollouts() {
+        let (term, frames) = (term.name.clone(), form.context + ROLLOUT_FRAMES);
+        return Err(RoadsError::NoRoom { term, frames });
     }
+    Ok(pack)
+}
+
+fn built(
+    roads: &[Road],
+    form: &Form,
+    term: &TermConfig,
+    folder: &Path,
+) -> Result<Pack, RoadsError> {
     let listed = || roads.iter().filter(|road| road.kind != RoadKind::Unseen);
     let is = |road: &Road, named: &str| {
         let name = road.drive.name.as_str();
@@ -270,6 +291,6 @@ fn pack(roads: &[Road], form: &Form, term: &TermConfig, folder: &Path) -> Result
         licence: "not published".into(),
         context: form.context,
     };
-    build(&drives, &options, &folder)?;
-    Ok(Pack::open(&folder)?)
+    build(&drives, &options, folder)?;
+    Ok(Pack::open(folder)?)
 }

@@ -567,6 +567,35 @@ fn a_method_may_have_nights_of_its_own_that_roll_out_or_are_taught_by_the_fleet(
     assert_eq!(first(best, shipped), Some(2), "there is no best before the first window");
 }
 
+/// The fifth frame, and what is gained over the model as it ships, are terms like others; where a part is too short for five frames in
+/// a row, nothing runs.
+#[test]
+fn the_fifth_frame_and_gains_are_terms_where_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    model(folder.path());
+    let run = |metric: &str, frames: u32| {
+        let text = under("", &methods(&[("average", AVERAGE)]));
+        let (head, _terms) = text.split_once("[[utility]]").unwrap();
+        let head = head.replace("frames = 60", &format!("frames = {frames}"));
+        let term = format!("[[utility]]\nname = \"a\"\nmetric = \"{metric}\"\n");
+        let text = head + &term + &methods(&[("average", AVERAGE)]);
+        let text =
+            text.replace("windows = 3\n", "windows = 1\n").replace("measure_every = 3\n", "");
+        let out = folder.path().join(format!("{metric}-{frames}"));
+        Ok::<_, CompareError>(all(&read(folder.path(), &text), &out)?.remove(0).rows)
+    };
+    let short = run("rollout", 60).unwrap_err().to_string();
+    assert!(short.contains("utility.a") && short.contains("in a row"), "{short}");
+    let utilities = |metric| run(metric, 500).unwrap().into_iter().map(|row| row.utility);
+    let [next, far, gain, far_gain] = ["skill", "rollout", "skill_gain", "rollout_gain"]
+        .map(|metric| utilities(metric).collect::<Vec<f64>>());
+    for (plain, gain) in [(&next, &gain), (&far, &far_gain)] {
+        assert_eq!(gain[0], 0.0, "the shipped model gains nothing over itself");
+        assert!(gain[1] != 0.0 && (plain[1] - plain[0] - gain[1]).abs() < 1e-9);
+    }
+    assert_ne!(next[0], far[0]);
+}
+
 /// What must hold of every comparison.
 fn check(records: &[Record]) {
     let of = |name: &str| records.iter().find(|record| record.head.method == name).unwrap();

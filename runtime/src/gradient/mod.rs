@@ -373,7 +373,8 @@ pub fn differentiate_keeping(
     }
     let folded = walk.finish(&terms, &gradients)?;
     let folded = lowering::lower(prune::prune(folded), options.profile)?;
-    let folded = order::leaves_last(folded);
+    // What is written otherwise leaves constants behind, of which an engine would warn at every load.
+    let folded = order::leaves_last(prune::prune(folded));
     Ok(Differentiated { folded, losses, distilled })
 }
 
