@@ -125,7 +125,8 @@ pub fn many(folded: &Folded, stacked: &[&str], count: NonZeroUsize) -> Result<Ma
         // A stacked input that is an output as well keeps its name, and so is one already.
         walk.builder.output(name, &value);
     }
-    let (folded, single_nodes) = (walk.builder.finish(), walk.single);
+    let single_nodes = walk.single;
+    let folded = walk.builder.finish().without_unused_constants();
     Ok(Many { folded, count, shared_outputs, shared_nodes, single_nodes })
 }
 

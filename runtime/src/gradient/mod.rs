@@ -373,8 +373,7 @@ pub fn differentiate_keeping(
     }
     let folded = walk.finish(&terms, &gradients)?;
     let folded = lowering::lower(prune::prune(folded), options.profile)?;
-    // What is written otherwise leaves constants behind, of which an engine would warn at every load.
-    let folded = order::leaves_last(prune::prune(folded));
+    let folded = order::leaves_last(folded.without_unused_constants());
     Ok(Differentiated { folded, losses, distilled })
 }
 

@@ -91,17 +91,13 @@ fn another_pack_enters_silently_and_takes_over() {
 fn page(fleet: &Fleet) {
     let Some(browser) = Browser::find() else { return };
     let (_console, url) = fleet.console();
-    let page = browser.shows(&url);
-    let has = |text: &str| assert!(page.contains(text), "no `{text}` in {page}");
-    has("class=\"up\">live<");
-    has("rule: consensus");
-    has("4 of 4");
-    has("night: 100 %");
-    has("test: 0 %");
-    for number in 0..4 {
-        has(&format!("<td>{number}</td>"));
-    }
-    let count = |text: &str| page.matches(text).count();
-    assert!(count("<circle class=\"claim\"") > 0, "{page}");
-    assert_eq!(count("<polygon class=\"term-"), 2, "{page}");
+    let mut wanted: Vec<String> = (0..4).map(|number| format!("<td>{number}</td>")).collect();
+    let said = ["class=\"up\">live<", "rule: consensus", "4 of 4", "night: 100 %", "test: 0 %"];
+    wanted.extend(said.into_iter().chain(["<circle class=\"claim\""]).map(String::from));
+    // Its events may be slow to come.
+    let page = until("a page that shows the fleet", || {
+        let page = browser.shows(&url);
+        wanted.iter().all(|text| page.contains(text)).then_some(page)
+    });
+    assert_eq!(page.matches("<polygon class=\"term-").count(), 2, "{page}");
 }
