@@ -12,7 +12,8 @@ use shoal_shadow::clip::Clips;
 use shoal_shadow::form::Form;
 use shoal_shadow::measure::ROLLOUT_FRAMES;
 use shoal_shadow::pack::{BuildPackError, Pack, PackOptions, ReadPackError, build};
-use shoal_wire::v1::{Metric, UtilityDocument};
+use shoal_vehicle::exchange::measured::rolls_out;
+use shoal_wire::v1::UtilityDocument;
 
 use crate::config::{SimConfig, TermConfig};
 use crate::lab::Who;
@@ -255,9 +256,7 @@ fn pack(roads: &[Road], form: &Form, term: &TermConfig, folder: &Path) -> Result
         Ok(pack) => pack,
         Err(_not_there) => built(roads, form, term, &folder)?,
     };
-    let metric = term.metric.unwrap_or(Metric::Skill);
-    let far = matches!(metric, Metric::Rollout | Metric::RolloutGain);
-    if far && !pack.manifest().has_rollouts() {
+    if term.metric.is_some_and(rolls_out) && !pack.manifest().has_rollouts() {
         let (term, frames) = (term.name.clone(), form.context + ROLLOUT_FRAMES);
         return Err(RoadsError::NoRoom { term, frames });
     }

@@ -93,7 +93,7 @@ pub enum BenchError {
 /// One adapter on a part of a pack, or on the vehicle's own roads, by metrics none of which is a gain.
 type Measured = Vec<(By, Measurement)>;
 
-/// What was measured: an adapter, the number of the pack, and which part of it; or which of the two ways on the own roads.
+/// What was measured: an adapter, on which part of the pack of this number, or of the first pack's kind on the own roads.
 type Key = (ValuesHash, usize, On);
 
 /// A vehicle's engine with what it measures on.
@@ -186,19 +186,29 @@ impl Bench {
         on: On,
         asked: &[Asked],
     ) -> Result<Terms, BenchError> {
-        let all = self.measures();
-        let asked = if asked.is_empty() || on == On::Own { &all[..1] } else { asked };
         let mut terms = Terms::new();
-        for number in 0..self.packs.len() {
+        for (number, metrics) in self.by_pack(asked, on) {
             let hash = self.hash(number);
-            let of_pack = asked.iter().filter(|(pack, _)| *pack == hash);
-            let metrics: Vec<By> = of_pack.map(|(_pack, metric)| *metric).collect();
-            if !metrics.is_empty() {
-                let told = self.measure_on((number, on), candidate, beside, &metrics)?;
-                terms.extend(told.into_iter().map(|(metric, term)| ((hash, metric), term)));
-            }
+            let told = self.measure_on((number, on), candidate, beside, &metrics)?;
+            terms.extend(told.into_iter().map(|(metric, term)| ((hash, metric), term)));
         }
         Ok(terms)
+    }
+
+    /// Numbers of the packs that something is asked on, and what; by what the first is of where nothing is asked for, and on the
+    /// vehicle's own roads.
+    fn by_pack(&self, asked: &[Asked], on: On) -> Vec<(usize, Vec<By>)> {
+        if asked.is_empty() || on == On::Own {
+            let usual = self.measures().into_iter().take(1);
+            return vec![(0, usual.map(|(_pack, metric)| metric).collect())];
+        }
+        let of_pack = |number| {
+            let hash = self.hash(number);
+            let asked = asked.iter().filter(|(pack, _)| *pack == hash);
+            (number, asked.map(|(_pack, metric)| *metric).collect::<Vec<By>>())
+        };
+        let all = (0..self.packs.len()).map(of_pack);
+        all.filter(|(_number, metrics)| !metrics.is_empty()).collect()
     }
 
     /// The same on one pack.
@@ -251,13 +261,8 @@ impl Bench {
         on: On,
         by: &[Asked],
     ) -> Result<(), BenchError> {
-        for number in 0..self.packs.len() {
-            let hash = self.hash(number);
-            let of_pack = by.iter().filter(|(pack, _)| *pack == hash);
-            let metrics: Vec<By> = of_pack.map(|(_pack, metric)| *metric).collect();
-            let usual = number == 0 && (by.is_empty() || on == On::Own);
+        for (number, metrics) in self.by_pack(by, on) {
             match self.packs[number].manifest().metric {
-                Metric::Skill if !usual && metrics.is_empty() => {}
                 // What is foreseen of what was foreseen is so adapter by adapter.
                 Metric::Skill if looks_far(&metrics) => {}
                 Metric::Skill => self.together(asked, (number, on))?,
@@ -436,7 +441,7 @@ impl Bench {
 
 /// Whether any of these wants roll-outs.
 fn looks_far(metrics: &[By]) -> bool {
-    metrics.iter().any(|of| matches!(of, By::Rollout | By::RolloutGain))
+    metrics.iter().any(|of| measured::rolls_out(*of))
 }
 
 /// The time of a run on black frames: the quickest of some, after one that warms up.

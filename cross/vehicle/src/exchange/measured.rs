@@ -77,14 +77,20 @@ pub const fn gain_in(metric: Metric) -> Option<Metric> {
     }
 }
 
+/// Whether it is of roll-outs, the fifth frame.
+#[must_use]
+pub const fn rolls_out(metric: Metric) -> bool {
+    matches!(metric, Metric::Rollout | Metric::RolloutGain)
+}
+
 /// Every metric, as people call it.
 pub const NAMES: [(Metric, &str); 12] = [
-    (Metric::Skill, "skill"),
+    (Metric::Skill, pack::Metric::Skill.name()),
     (Metric::Rollout, "rollout"),
-    (Metric::Imitation, "imitation"),
-    (Metric::Comfort, "comfort"),
-    (Metric::Distance, "distance"),
-    (Metric::Progress, "progress"),
+    (Metric::Imitation, DrivingMetric::Imitation.name()),
+    (Metric::Comfort, DrivingMetric::Comfort.name()),
+    (Metric::Distance, DrivingMetric::Distance.name()),
+    (Metric::Progress, DrivingMetric::Progress.name()),
     (Metric::SkillGain, "skill_gain"),
     (Metric::RolloutGain, "rollout_gain"),
     (Metric::ImitationGain, "imitation_gain"),

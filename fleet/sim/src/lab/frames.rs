@@ -14,7 +14,8 @@ use shoal_shadow::measure::{DriveClips, Horizon, Measurement, SessionPredictor, 
 use shoal_shadow::pack::Footages;
 use shoal_shadow::tune::{TuneOptions, Tuner};
 use shoal_swarm::swarm::Flat;
-use shoal_wire::v1::{Metric, PARTS};
+use shoal_vehicle::exchange::measured::rolls_out;
+use shoal_wire::v1::PARTS;
 
 use super::{Base, LabError, Modelled, On, Pull, Tune, Who};
 use crate::config::{NightConfig, SimConfig};
@@ -137,8 +138,7 @@ impl<'a> Frames<'a> {
     fn rolls_out(&self, on: On) -> bool {
         let (On::Part { term, .. } | On::Pack { term }) = on else { return false };
         let terms = &self.roads.utility.fields().terms;
-        let metric = terms.get(usize::from(term)).map(|term| term.metric);
-        matches!(metric, Some(Metric::Rollout | Metric::RolloutGain))
+        terms.get(usize::from(term)).is_some_and(|term| rolls_out(term.metric))
     }
 
     /// Of the roads of this phase of a journey, where they are a vehicle's own.
@@ -190,9 +190,8 @@ impl<'a> Frames<'a> {
             hasher.update(format!("ahead {}", config.night.ahead));
         }
         // A term's number is part of a result's name: what it measures is part of them all.
-        let plain = |metric: &Option<Metric>| metric.is_none();
-        if !config.utility.iter().map(|term| term.metric).all(|metric| plain(&metric)) {
-            let metrics: Vec<_> = config.utility.iter().map(|term| term.metric).collect();
+        let metrics: Vec<_> = config.utility.iter().map(|term| term.metric).collect();
+        if metrics.iter().any(Option::is_some) {
             hasher.update(format!("metrics {metrics:?}"));
         }
         for phase in &config.roads.journey {
