@@ -78,8 +78,9 @@ fn behind_half(engine: &dyn Engine, folded: &Folded) -> Result<Vec<String>, Fail
         // The graph up to what the site makes.
         let mut head = folded.clone();
         let graph = head.model.graph_mut();
-        graph.node.truncate(site.node_index + 1);
-        graph.output = vec![folded.types[&site.output].to_value_info(&site.output)];
+        let first = &site.nodes[0];
+        graph.node.truncate(first.index + 1);
+        graph.output = vec![folded.types[&first.output].to_value_info(&first.output)];
         let off = (time(engine, &head.model)? / whole - 0.5).abs();
         if off < best.0 {
             best = (off, number);

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
-
 use crate::adapter::{Adapter, Site};
-use crate::onnx::infer::layout::permutation;
 use crate::onnx::proto::{GraphProto, NodeProto};
-use crate::onnx::store::stored;
-use crate::onnx::{Element, Model, StoreError, Tensor, TensorError, set_tensor};
+use crate::onnx::{Model, StoreError, Tensor, TensorError};
 
 mod bits;
 mod half;
+mod place;
+
+use place::{Graphs, Place};
 
 pub use half::{HALF_MAX, Half, HalfError, half};
 
@@ -42,8 +41,8 @@ pub enum BakeError {
 /// The model with `W + (α/r)·B·A` in place of every site's weight W.
 ///
 /// `model` is the file as it was read: nothing is pinned or folded in the result, and all that is not a
-/// site's weight keeps its bytes. A weight that several nodes share gets a copy for each that changes it, one that is
-/// stored in another element than its node computes in, a copy in that element.
+/// site's weight keeps its bytes. A weight that nodes of no site read as well gets a copy for each that changes it, one that is
+/// stored in another element than its node computes in, a copy in that element. Weights in the bodies of loops are found there.
 ///
 /// # Errors
 /// [`BakeError`] if a site's node or weight is not in this model, another weight than was trained on, or quantised.
@@ -61,184 +60,59 @@ pub fn bake_dequantised(model: &Model, adapter: &Adapter) -> Result<Model, BakeE
 
 fn bake_all(model: &Model, adapter: &Adapter, dequantise: bool) -> Result<Model, BakeError> {
     let mut baked = model.clone();
-    let uses = uses(model.graph());
+    let graphs = Graphs::of(model);
+    let mut packed = Vec::new();
     for site in &adapter.layout().sites {
         if let Some(node) = bits::find(model, site) {
-            bits::bake(&mut baked, node, (adapter, site), dequantise)?;
+            packed.push((node, site));
             continue;
         }
-        let place = Place::find(model, site)?;
-        let other =
-            || BakeError::OtherBase { site: site.name.clone(), weight: place.weight.clone() };
-        let file = Tensor::from_proto(place.stored(model, site)?)?;
-        let base = place.read_as(model, &file, dequantise, site)?;
-        // What was hashed is what folding left: a cast weight was cast, a quantised one was not dequantised.
-        let hashed = if place.quantiser.is_some() { &file } else { &base };
-        if <[u8; 32]>::from(Sha256::digest(hashed.to_le_bytes())) != site.base_sha256 {
-            return Err(other());
+        let places = graphs.places(site)?;
+        let is_alone = graphs.read_alone(&places);
+        let mut copies: BTreeMap<_, String> = BTreeMap::new();
+        for place in &places {
+            if let Some(name) = copies.get(&place.kind()) {
+                place.read_from(&mut baked, name);
+                continue;
+            }
+            let (file, base) = place.read(&graphs, site, dequantise)?;
+            let mut values = base.to_f64s();
+            add(&mut values, &base.dims, adapter, site, place)?;
+            let tensor = Tensor::from_f64s(base.data.element(), &base.dims, &values);
+            if is_alone && place.is_stored() && file.data.element() == base.data.element() {
+                place.set(&mut baked, &tensor)?;
+                // One weight, and all nodes that read it are of this site.
+                break;
+            }
+            let name = place.store_copy(&mut baked, site, &tensor);
+            place.read_from(&mut baked, &name);
+            copies.insert(place.kind(), name);
         }
-        let mut values = base.to_f64s();
-        add(&mut values, &base.dims, adapter, site, &place)?;
-        let tensor = Tensor::from_f64s(base.data.element(), &base.dims, &values);
-        let is_shared = place.path.iter().any(|name| uses.get(name.as_str()) != Some(&1));
-        if is_shared || file.data.element() != base.data.element() {
-            place.copy_for_node(&mut baked, site, &tensor);
-        } else {
-            set_tensor(&mut baked, &place.weight, &tensor)?;
-        }
+    }
+    // From the last on: one node becomes two, and those behind it move.
+    packed.sort_by_key(|(node, _site)| std::cmp::Reverse(*node));
+    for (node, site) in packed {
+        bits::bake(&mut baked, node, (adapter, site), dequantise)?;
     }
     Ok(baked)
 }
 
-/// How often each tensor is read, by nodes and as an output of the graph.
-fn uses(graph: &GraphProto) -> BTreeMap<&str, usize> {
-    let read = graph.node.iter().flat_map(|n| &n.input).map(String::as_str);
-    let mut uses = BTreeMap::new();
-    for name in read.chain(graph.output.iter().map(|o| o.name())) {
-        *uses.entry(name).or_default() += 1;
-    }
-    uses
-}
-
-/// Where the weight of a site's node is stored in a model that is not folded.
-struct Place {
-    /// The index of the node.
-    node: usize,
-    /// The name under which the weight is stored.
-    weight: String,
-    /// The tensors between: the weight, then what Identity, Transpose, Cast and DequantizeLinear nodes make of it.
-    path: Vec<String>,
-    /// The element it is cast to.
-    cast: Option<Element>,
-    /// The index of the DequantizeLinear that reads it.
-    quantiser: Option<usize>,
-    /// Whether the node sees the weight transposed.
-    is_turned: bool,
-    /// Whether the stored matrix is `[out, in]`.
-    is_out_first: bool,
-}
-
-impl Place {
-    fn find(model: &Model, site: &Site) -> Result<Place, BakeError> {
-        let graph = model.graph();
-        let makers: BTreeMap<&str, (usize, &NodeProto)> = graph
-            .node
-            .iter()
-            .enumerate()
-            .flat_map(|(index, n)| n.output.iter().map(move |o| (o.as_str(), (index, n))))
-            .collect();
-        let node = graph
-            .node
-            .iter()
-            .position(|n| n.output_name(0) == site.output && n.is(&site.operator))
-            .ok_or_else(|| BakeError::NoNode {
-                site: site.name.clone(),
-                operator: site.operator.clone(),
-                output: site.output.clone(),
-            })?;
-        let name = graph.node[node].input_name(1).unwrap_or("").to_owned();
-        let mut place = Place {
-            node,
-            path: vec![name.clone()],
-            weight: name,
-            cast: None,
-            quantiser: None,
-            is_turned: false,
-            is_out_first: false,
-        };
-        // A graph with a circle was refused when it was folded; the bound holds for any other caller.
-        for _ in 0..graph.node.len() {
-            let Some(&(index, maker)) = makers.get(place.weight.as_str()) else { break };
-            if maker.is("Constant") {
-                break;
-            }
-            let computed = || BakeError::Computed {
-                site: site.name.clone(),
-                node: graph.node[node].label().to_owned(),
-                operator: maker.op_type().to_owned(),
-            };
-            place.pass(index, maker).ok_or_else(computed)?;
-        }
-        let reads_out_first = graph.node[node].int("transB", 0) != 0;
-        place.is_out_first = reads_out_first != place.is_turned;
-        Ok(place)
-    }
-
-    /// Goes on to what a node makes the weight of; `None` if it computes it.
-    fn pass(&mut self, index: usize, maker: &NodeProto) -> Option<()> {
-        let turns = maker.is("Transpose") && permutation(maker, 2) == Ok(vec![1, 0]);
-        if maker.is("DequantizeLinear") && self.quantiser.is_none() && self.cast.is_none() {
-            self.quantiser = Some(index);
-        } else if maker.is("Cast") && self.quantiser.is_none() {
-            let to = i32::try_from(maker.int("to", 0)).ok().and_then(Element::from_onnx);
-            // The last cast is met first.
-            self.cast = self.cast.or(Some(to.filter(|to| to.is_float())?));
-        } else if !turns && !maker.is("Identity") {
-            return None;
-        }
-        self.weight = maker.input_name(0)?.to_owned();
-        self.is_turned ^= turns;
-        self.path.push(self.weight.clone());
-        Some(())
-    }
-
-    /// The weight as its node reads it, but for a Transpose.
-    fn read_as(
-        &self,
-        model: &Model,
-        file: &Tensor,
-        dequantise: bool,
-        site: &Site,
-    ) -> Result<Tensor, BakeError> {
-        let (name, weight) = (|| site.name.clone(), || self.weight.clone());
-        let Some(index) = self.quantiser else {
-            let element = self.cast.unwrap_or(file.data.element());
-            return Ok(Tensor::from_f64s(element, &file.dims, &file.to_f64s()));
-        };
-        let quantiser = &model.graph().node[index];
-        if !dequantise {
-            let node = model.graph().node[self.node].label().to_owned();
-            return Err(BakeError::Quantised { site: name(), weight: weight(), node });
-        }
-        dequantised(quantiser, file, |name| Tensor::from_proto(stored(model, name)?).ok())
-            .map_err(|why| BakeError::Dequantise { site: name(), weight: weight(), why })
-    }
-
-    fn stored<'m>(
-        &self,
-        model: &'m Model,
-        site: &Site,
-    ) -> Result<&'m crate::onnx::proto::TensorProto, BakeError> {
-        stored(model, &self.weight).ok_or_else(|| BakeError::NoNode {
-            site: site.name.clone(),
-            operator: "Constant".to_owned(),
-            output: self.weight.clone(),
-        })
-    }
-
-    /// Gives the node an initializer of its own, transposed if the node read it so.
-    fn copy_for_node(&self, model: &mut Model, site: &Site, tensor: &Tensor) {
-        let graph = model.graph_mut();
-        let name = free_name(graph, &format!("{}.baked", site.name));
-        let tensor = if self.is_turned { transposed(tensor) } else { tensor.clone() };
-        graph.initializer.push(tensor.to_proto(&name));
-        graph.node[self.node].input[1] = name;
-    }
-}
-
-/// A name that no tensor has.
+/// A name that no tensor of this graph has, nor of those inside it.
 fn free_name(graph: &GraphProto, like: &str) -> String {
-    let taken = |name: &str| {
-        let nodes = graph.node.iter().flat_map(|n| &n.output).any(|o| o == name);
-        nodes
-            || graph.initializer.iter().any(|t| t.name() == name)
-            || graph.input.iter().any(|i| i.name() == name)
-    };
     let mut name = like.to_owned();
-    while taken(&name) {
+    while names(graph).any(|taken| taken == name) {
         name.push('_');
     }
     name
+}
+
+fn names(graph: &GraphProto) -> Box<dyn Iterator<Item = &str> + '_> {
+    let made = graph.node.iter().flat_map(|n| &n.output).map(String::as_str);
+    let stored = graph.initializer.iter().map(|t| t.name());
+    let given = graph.input.iter().map(|i| i.name());
+    let inside = graph.node.iter().flat_map(|n| &n.attribute);
+    let inside = inside.flat_map(|a| a.g.as_deref().into_iter().chain(&a.graphs)).flat_map(names);
+    Box::new(made.chain(stored).chain(given).chain(inside))
 }
 
 /// Adds ΔW to a weight in the order in which the file stores it.
@@ -247,13 +121,13 @@ fn add(
     dims: &[usize],
     adapter: &Adapter,
     site: &Site,
-    place: &Place,
+    place: &Place<'_>,
 ) -> Result<(), BakeError> {
     let delta = adapter.delta(site);
     let out = site.b.dims[0];
     let wrong = |want: Vec<usize>| BakeError::Shape {
         site: site.name.clone(),
-        weight: place.weight.clone(),
+        weight: place.weight().to_owned(),
         got: dims.to_vec(),
         want,
     };

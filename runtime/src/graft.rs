@@ -1,6 +1,6 @@
 //! Which weights of a graph can carry LoRA factors, and the graph that takes them as inputs.
 //!
-//! Every site's node computes `y = f(x, W + ΔW)` with `ΔW = (α/r)·B·A`, where A and B are the graph inputs
+//! Every node of a site computes `y = f(x, W + ΔW)` with `ΔW = (α/r)·B·A`, where A and B are the graph inputs
 //! `lora.<site>.A` and `lora.<site>.B`, in PEFT's orientation. The base weight stays a constant, so that
 //! engines fuse and pack it as before; what is added are thin products beside it.
 //!
@@ -25,7 +25,7 @@ use crate::onnx::{Builder, Folded, InferError, Model, Tensor, TensorError, Tenso
 
 use glob::Selection;
 pub use inputs::{SITE_INPUT, SiteInput, SiteInputsError, WithInputs, with_site_inputs};
-pub use sites::{SiteKind, WeightSite, sites};
+pub use sites::{SiteKind, SiteNode, WeightSite, sites};
 pub use weights::{AllWeights, WeightInput, WriteWeightsError, graft_all_weights};
 
 /// The largest rank: thin factors are the point.
@@ -189,8 +189,9 @@ fn grafted(folded: &Folded, options: &GraftOptions, branch: Branch) -> Result<Gr
         }
         builder.input(&factor.input, TensorType::f32(&factor.dims));
     }
+    let pairs = selected.iter().zip(&layout.sites);
     let by_node: BTreeMap<usize, (&WeightSite, &Site)> =
-        selected.iter().zip(&layout.sites).map(|(s, l)| (s.node_index, (s, l))).collect();
+        pairs.flat_map(|pair| pair.0.nodes.iter().map(move |node| (node.index, pair))).collect();
     // What depends on a factor: a convolution of it is run for every adapter in any case.
     let mut behind: BTreeSet<&str> = BTreeSet::new();
     for (index, node) in folded.model.graph().node.iter().enumerate() {
@@ -199,7 +200,7 @@ fn grafted(folded: &Folded, options: &GraftOptions, branch: Branch) -> Result<Gr
             Some((site, factors)) => {
                 let rank = factors.a.dims[0];
                 let scale = factors.alpha / rank as f32;
-                let places = folded.types.get(&site.output).map_or(0, places);
+                let places = folded.types.get(node.output_name(0)).map_or(0, places);
                 let merges =
                     branch == Branch::Merged && is_behind && places >= MERGED_PLACES * rank;
                 lower::lower(&mut builder, node, site, factors, scale, merges)?;

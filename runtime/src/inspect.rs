@@ -89,8 +89,8 @@ pub struct SiteReport {
     pub weight: String,
     /// The operator that uses it.
     pub operator: String,
-    /// The place of the node in the folded graph.
-    pub node_index: usize,
+    /// The places of the nodes that use it in the folded graph: more than one where a module is called again.
+    pub nodes: Vec<usize>,
     /// The dimensions of the weight, as the file stores it.
     pub weight_dims: Vec<usize>,
     /// The dimensions of A at the rank asked for.
@@ -196,7 +196,7 @@ fn site(site: &WeightSite, rank: usize) -> SiteReport {
         name: site.name.clone(),
         weight: site.weight.clone(),
         operator: site.operator.clone(),
-        node_index: site.node_index,
+        nodes: site.nodes.iter().map(|node| node.index).collect(),
         weight_dims: site.weight_dims.clone(),
         values: a_dims.iter().product::<usize>() + b_dims.iter().product::<usize>(),
         a_dims,

@@ -191,6 +191,26 @@ fn a_weight_that_is_not_a_number_is_named() {
     assert!(with_weight(Tensor::f32(&[3], &[1.0, f32::NEG_INFINITY, 2.0]).to_proto("w")).is_ok());
 }
 
+/// As JAX writes a variance: NaN if there was nothing to divide by, and there was.
+#[test]
+fn what_is_not_a_number_and_never_chosen_is_dropped() {
+    let choose = |yes: bool, dims: &[usize]| {
+        let chosen = node("Where", &["c", "x", "w"], &["y"], &[]);
+        let mut graph = graph(vec![input("x", &["3"])], vec![chosen], "y");
+        let condition = Tensor::new(dims, Data::Bool(vec![yes; dims.iter().product()]));
+        let nan = Tensor::f32(&[], &[f32::NAN]);
+        graph.initializer = vec![condition.to_proto("c"), nan.to_proto("w")];
+        folded(graph, 17)
+    };
+    let kept = choose(true, &[]).unwrap();
+    assert_eq!((operators(&kept), kept.model.graph().initializer.len()), (vec!["Identity"], 0));
+    // The condition has an axis that x has not.
+    let wide = choose(true, &[2, 1]).unwrap();
+    assert_eq!((operators(&wide), wide.types["y"].dims.as_slice()), (vec!["Expand"], &[2, 3][..]));
+    let refused = choose(false, &[]).unwrap_err();
+    assert!(matches!(refused, FoldWhy::NotANumber { index: 0, .. }), "{refused}");
+}
+
 #[test]
 fn a_weight_that_is_listed_as_an_input_and_given_as_an_output_is_no_input() {
     let mut graph = graph(vec![input("w", &["3"])], vec![], "w");

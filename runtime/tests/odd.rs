@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use safetensors::SafeTensors;
 use shoal_runtime::bake::{BakeError, bake, bake_dequantised};
 use shoal_runtime::compare::compare;
 use shoal_runtime::engine::testing::{noise, ort_or_skip};
@@ -584,4 +585,74 @@ fn a_pattern_has_a_rank_of_its_own_and_peft_reads_it() {
     let again =
         graft(&open(&model, None, &BTreeMap::new()).unwrap().folded, &config.graft_options(&names));
     assert_eq!(again.unwrap().layout.hash(), grafted.layout.hash());
+}
+
+/// Whole models as an exporter wrote them (`cargo xtask oracle exporters`), by name.
+fn exported(fixture: &str) -> BTreeMap<String, Model> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let bytes = std::fs::read(folder.join(fixture)).unwrap();
+    let stored = SafeTensors::deserialize(&bytes).unwrap();
+    let whole = stored.iter().filter_map(|(name, view)| {
+        let name = name.strip_prefix("whole.")?.strip_suffix("/model")?;
+        Some((name.to_owned(), Model::from_bytes(view.data().to_vec().into()).unwrap()))
+    });
+    whole.collect()
+}
+
+/// Of every site of a model: a part of its name, and the nodes that read its weight.
+fn check_exported(fixture: &str, want: &[(&str, Vec<(&str, usize)>)]) {
+    if ort_or_skip().is_none() {
+        return;
+    }
+    let models = exported(fixture);
+    let names: Vec<&str> = models.keys().map(String::as_str).collect();
+    assert_eq!(names, want.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    for (name, sites) in want {
+        let fitted = works(&models[*name]);
+        let found = &fitted.adapter.layout().sites;
+        let found: Vec<(&str, usize)> =
+            found.iter().map(|site| (site.name.as_str(), site.nodes.len())).collect();
+        assert_eq!(found.len(), sites.len(), "{name}: {found:#?}");
+        for ((site, nodes), (part, want)) in found.iter().zip(sites) {
+            assert!(site.contains(part) && nodes == want, "{name}: {found:#?}");
+        }
+    }
+}
+
+/// Recurrent layers of Keras are loops in the file: their weights are one site each, under the layer's name.
+#[test]
+fn whole_models_of_keras_are_trained_and_baked() {
+    let cell = "conv_lstm2d_1/while/conv_lstm_cell_1/convolution";
+    let [forward, backward] = ["forward_gru_1/gru_cell_1", "backward_gru_1/gru_cell_1"];
+    let heads = ["value", "key", "query", "attention_output"];
+    let attention = heads.map(|head| (head, 1)).into_iter().chain([("dense", 1); 2]);
+    let want: [(&str, Vec<(&str, usize)>); 7] = [
+        ("attention", attention.collect()),
+        ("conv_lstm", [(cell, 3); 8].into_iter().chain([("conv2d_1", 1)]).collect()),
+        ("frames_lstm", vec![("time_distributed_1", 3), ("time_distributed_1", 3), ("dense", 1)]),
+        (
+            "gru",
+            [(forward, 4), (forward, 4), (backward, 4), (backward, 4)]
+                .into_iter()
+                .chain([("gru_1_1", 4); 3])
+                .chain([("dense", 1)])
+                .collect(),
+        ),
+        ("masked_lstm", vec![("lstm_cell", 4), ("lstm_cell", 4), ("dense", 1)]),
+        ("simple_rnn", [("simple_rnn_cell", 4); 4].into_iter().chain([("dense", 1)]).collect()),
+        ("unet", vec![("conv2d", 1); 3]),
+    ];
+    check_exported("exported_tensorflow.safetensors", &want);
+}
+
+/// The file keeps no names of modules.
+#[test]
+fn whole_models_of_flax_are_trained_and_baked() {
+    let want: [(&str, Vec<(&str, usize)>); 4] = [
+        ("block", [("kernel2d", 1); 4].into_iter().chain([("const", 1); 2]).collect()),
+        ("cells", vec![("const_0", 4), ("const_2", 4), ("const_3", 1)]),
+        ("lstm", vec![("const_0", 4), ("const_2", 4), ("const_3", 1)]),
+        ("pilot", vec![("kernel_oih_0", 1), ("kernel_oih_1", 1), ("const", 1)]),
+    ];
+    check_exported("exported_jax.safetensors", &want);
 }

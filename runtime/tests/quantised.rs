@@ -243,6 +243,37 @@ fn weights_of_four_bits_are_sites_with_the_gradients_of_the_floats_they_stand_fo
     }
 }
 
+/// With its bias such a product becomes two nodes: what stands behind it has moved.
+#[test]
+fn what_comes_behind_a_product_of_four_bits_is_baked_where_it_is() {
+    let Some(ort) = ort_or_skip() else { return };
+    let (mut model, _) = four_bits(24, 48, true);
+    let graph = model.graph_mut();
+    for (number, rows) in [(0, 24), (1, 8)] {
+        let weight = Tensor::f32(&[rows, 8], &noise(7 + number, rows * 8));
+        graph.initializer.push(weight.to_proto(&format!("head.{number}")));
+    }
+    for (weight, from, to) in [("head.0", "y", "h"), ("head.1", "h", "z")] {
+        graph.node.push(NodeProto {
+            input: vec![from.to_owned(), weight.to_owned()],
+            output: vec![to.to_owned()],
+            op_type: Some("MatMul".to_owned()),
+            ..NodeProto::default()
+        });
+    }
+    // Tied to an output as well, so that it is copied and the node is told to read the copy.
+    let tied = TensorType::f32(&[8, 8]).to_value_info("head.1");
+    graph.output = vec![TensorType::f32(&[3, 8]).to_value_info("z"), tied];
+    let quantised = grafted(&model, Profile::Cpu);
+    let adapter = tuned(&quantised);
+
+    let baked = bake_dequantised(&model, &adapter).unwrap();
+
+    let folded = open(&baked, None, &BTreeMap::new()).unwrap().folded;
+    let found = compare(&folded, &quantised, &adapter, &ort, (3, NonZeroUsize::MIN)).unwrap();
+    assert!(found.agrees(), "{found:?}");
+}
+
 /// What folding writes for a packed weight is what ONNX Runtime's own kernel computes.
 #[test]
 fn a_product_of_four_bits_computes_what_onnx_runtimes_own_does() {

@@ -222,6 +222,8 @@ def coordinates(mode, size, out, scale):
     at = torch.arange(out, dtype=torch.float64)
     if mode == "half_pixel" or (mode == "pytorch_half_pixel" and out > 1):
         return (at + 0.5) / scale - 0.5
+    if mode == "tf_half_pixel_for_nn":
+        return (at + 0.5) / scale
     if mode == "asymmetric":
         return at / scale
     if mode == "align_corners" and out > 1:
@@ -365,6 +367,29 @@ def one_hot(x, a, n, o):
     depth = int(x[1])
     hot = F.one_hot(x[0] % depth, depth)
     return torch.where(hot != 0, x[2][1], x[2][0])
+
+
+def prod(t, axes, keep):
+    for axis in axes:
+        t = t.prod(axis, keepdim=True)
+    return t if keep else t.squeeze(tuple(axes))
+
+
+def response(x, a, n, o):
+    size, channels = a["size"], x[0].shape[1]
+    square = F.pad(x[0] ** 2, (0, 0, 0, 0, (size - 1) // 2, size // 2))
+    sums = sum(square[:, at:at + channels] for at in range(size))
+    return x[0] / (a.get("bias", 1.0) + a.get("alpha", 1e-4) / size * sums) ** a.get("beta", 0.75)
+
+
+def reverse_sequence(x, a, n, o):
+    time, batch = a.get("time_axis", 0), a.get("batch_axis", 1)
+    rows = []
+    for row, length in zip(x[0].unbind(batch), ints(x[1])):
+        axis = time - (batch < time)
+        head, tail = row.split([length, row.shape[axis] - length], axis)
+        rows.append(torch.cat([head.flip(axis), tail], axis))
+    return torch.stack(rows, batch)
 
 
 def cum_sum(x, a, n, o):
@@ -592,6 +617,7 @@ RULES = {
     "LeakyRelu": lambda x, a, n, o: F.leaky_relu(x[0], a.get("alpha", 0.01)),
     "LogSoftmax": softmaxing(torch.log_softmax),
     "LpNormalization": lambda x, a, n, o: F.normalize(x[0], a.get("p", 2), a.get("axis", -1)),
+    "LRN": response,
     "Max": chained(torch.maximum),
     "MaxPool": pool,
     "Mean": lambda x, a, n, o: chained(torch.add)(x, a, n, o) / len(x),
@@ -610,10 +636,12 @@ RULES = {
     "ReduceMax": reducing(torch.amax),
     "ReduceMean": reducing(torch.mean),
     "ReduceMin": reducing(torch.amin),
+    "ReduceProd": reducing(prod),
     "ReduceSum": reducing(torch.sum),
     "ReduceSumSquare": reducing(lambda t, d, k: (t * t).sum(d, k)),
     "Reshape": reshape,
     "Resize": resize,
+    "ReverseSequence": reverse_sequence,
     "ScatterElements": scatter_elements,
     "ScatterND": scatter_nd,
     "Selu": lambda x, a, n, o: a.get("gamma", 1.0507009873554805) * elu(x[0], a.get("alpha", 1.6732632423543772)),

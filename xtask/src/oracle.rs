@@ -10,13 +10,16 @@ use crate::process::Run;
 use crate::{Done, Failure, root, tools};
 
 const HELP: &str = "\
-cargo xtask oracle [world|tinyphysics]... | operators | adapters | peft | flower [engine|training]...
+cargo xtask oracle [world|tinyphysics]... | operators | exporters | adapters | peft | flower [engine|training]...
 
 Installs PyTorch into target/tools/oracle (gigabytes), and records gradients of whole models by its autograd
 as fixtures. Nothing of `cargo xtask test` needs it. tinyphysics reads SHOAL_DATA or ../shared/data.
 
-`operators` draws a few thousand graphs of single operators, records their gradients by autograd in float64, as those of
-graphs by both of PyTorch's exporters, and writes docs/coverage.md: which operator has a gradient, in which version, on which engine.
+`operators` draws a few thousand graphs of single operators, records their gradients by autograd in float64, and writes
+docs/coverage.md: which operator has a gradient, in which version, on which engine.
+
+`exporters` has both of PyTorch's exporters, TensorFlow's (tf2onnx) and JAX's (jax2onnx) write a hundred functions, and records
+their own gradients in float64. The last two are installed into target/tools/oracle-tensorflow and oracle-jax.
 
 `adapters` lets ONNX Runtime's own Python run a grafted model with an adapter file of ours, and reads back what it writes.
 
@@ -61,6 +64,9 @@ pub(crate) fn run(args: &[String]) -> Done {
     if flags.rest == ["operators"] {
         return operators();
     }
+    if flags.rest == ["exporters"] {
+        return exporters();
+    }
     if let Some(other) =
         flags.rest.iter().find(|name| FIXTURES.iter().all(|(kind, ..)| kind != name))
     {
@@ -103,12 +109,27 @@ fn operators() -> Done {
         .arg(root().join("runtime/tests/fixtures/operators.safetensors"))
         .at(&root().join("xtask/oracle"))
         .run()?;
-    Run::new(&python)
-        .arg("exporters.py")
-        .arg(root().join("runtime/tests/fixtures/exported.safetensors"))
-        .at(&root().join("xtask/oracle"))
-        .run()?;
     coverage(&["--nocapture"]).env("SHOAL_RECORD", "1").run()
+}
+
+/// What exporters make of functions, and what those functions' own libraries say of their gradients.
+fn exporters() -> Done {
+    let pytorch = install(&["requirements.txt"])?;
+    let tensorflow = install_into(&tools().join("oracle-tensorflow"), &["tensorflow.txt"])?;
+    let jax = install_into(&tools().join("oracle-jax"), &["jax.txt"])?;
+    for (python, script, fixture) in [
+        (pytorch, "exporters.py", "exported.safetensors"),
+        (tensorflow, "exporters_tensorflow.py", "exported_tensorflow.safetensors"),
+        (jax, "exporters_jax.py", "exported_jax.safetensors"),
+    ] {
+        Run::new(&python)
+            .arg(script)
+            .arg(root().join("runtime/tests/fixtures").join(fixture))
+            .at(&root().join("xtask/oracle"))
+            .run()?;
+    }
+    let tests = ["test", "--workspace", "--test", "coverage", "exporter", "--", "--nocapture"];
+    Run::cargo().args(tests).run()
 }
 
 /// Installs what these files of xtask/oracle name; the Python that has it.

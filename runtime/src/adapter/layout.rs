@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
-use crate::graft::{FACTOR, WeightSite};
+use crate::graft::{FACTOR, SiteNode, WeightSite};
 use crate::onnx::Tensor;
 
 /// One factor of one site.
@@ -21,15 +21,13 @@ pub struct Factor {
 /// One weight with its two factors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Site {
-    /// The name of the weight, made unique where several nodes use one.
+    /// The name of the weight, made unique where nodes of several kinds use one.
     pub name: String,
     /// The name of the weight in the file.
     pub weight: String,
-    /// The place of the node in the folded graph.
-    pub node_index: usize,
-    /// The name of the node's output.
-    pub output: String,
-    /// The node's operator.
+    /// The nodes that read it, in the order of the folded graph; never none.
+    pub nodes: Vec<SiteNode>,
+    /// The operator of the nodes.
     pub operator: String,
     /// SHA-256 of the weight as the file stores it: little-endian, row-major, its own type.
     pub base_sha256: [u8; 32],
@@ -44,7 +42,7 @@ pub struct Site {
 /// The factors of an adapter, in flat order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layout {
-    /// The sites, by their place in the folded graph.
+    /// The sites, by the place of their first node in the folded graph.
     pub sites: Vec<Site>,
     /// The rank r of every factor pair whose A has no other first dimension.
     pub rank: usize,
@@ -63,8 +61,7 @@ impl Site {
         Site {
             name: site.name.clone(),
             weight: site.weight.clone(),
-            node_index: site.node_index,
-            output: site.output.clone(),
+            nodes: site.nodes.clone(),
             operator: site.operator.clone(),
             base_sha256: Sha256::digest(weight.to_le_bytes()).into(),
             a: factor('A', a_dims),
@@ -98,12 +95,13 @@ impl Layout {
 
     /// What names this layout: adapters with one hash fit each other, value by value.
     ///
-    /// SHA-256 over, per site in flat order: index of the node u32 ‖ SHA-256 of the base weight ‖ length u8 and
+    /// SHA-256 over, per site in flat order: index of the first node u32 ‖ SHA-256 of the base weight ‖ length u8 and
     /// name of the operator ‖ rank u8 and dimensions u32… of A, of B ‖ α as float32; little-endian.
     pub fn hash(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         for site in &self.sites {
-            hash.update((site.node_index as u32).to_le_bytes());
+            let first = site.nodes.first().map_or(0, |node| node.index);
+            hash.update((first as u32).to_le_bytes());
             hash.update(site.base_sha256);
             hash.update([site.operator.len() as u8]);
             hash.update(site.operator.as_bytes());

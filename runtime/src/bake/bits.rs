@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 
 use super::BakeError;
 use crate::adapter::{Adapter, Site};
+use crate::onnx::fold::FOLDED;
 use crate::onnx::fold::nbits::{is_product, unpack};
 use crate::onnx::proto::NodeProto;
 use crate::onnx::store::stored;
@@ -13,11 +14,12 @@ use crate::onnx::{Model, Tensor};
 /// those of the file.
 pub(super) fn find(model: &Model, site: &Site) -> Option<usize> {
     let of_fold = |name: &str, made: &str| {
-        made == name || made.strip_prefix(name).is_some_and(|rest| rest.starts_with(".folded_"))
+        made == name || made.strip_prefix(name).is_some_and(|rest| rest.starts_with(FOLDED))
     };
+    let output = site.nodes.first().map_or("", |node| node.output.as_str());
     model.graph().node.iter().position(|node| {
         let weight = node.input_name(1).unwrap_or("");
-        let output = site.output == node.output_name(0) || of_fold(weight, &site.output);
+        let output = output == node.output_name(0) || of_fold(weight, output);
         is_product(node) && of_fold(weight, &site.weight) && output
     })
 }

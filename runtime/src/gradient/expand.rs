@@ -1,11 +1,11 @@
-//! Writes operators that are programs of their own (recurrent ones, attention) as the operators they stand for,
+//! Writes operators that are programs of their own (recurrent ones, attention, local responses) as the operators they stand for,
 //! where a gradient passes through them: each of those has a rule. Elsewhere they stay as they are.
 
 use crate::onnx::proto::NodeProto;
 use crate::onnx::{Builder, Folded, InferError, Value};
 
 use super::plan::Reach;
-use super::{Reason, attention, recurrent};
+use super::{Reason, attention, recurrent, response};
 
 /// What writing one node can meet: the node has no such form, or the graph does not take it.
 pub(super) enum Stop {
@@ -32,6 +32,9 @@ type Write = fn(&mut Builder, &NodeProto) -> Result<(), Stop>;
 fn writer(node: &NodeProto) -> Option<Write> {
     if ["LSTM", "GRU", "RNN"].iter().any(|op| node.is(op)) {
         return Some(recurrent::write);
+    }
+    if node.is("LRN") {
+        return Some(response::write);
     }
     node.is("Attention").then_some(attention::write as Write)
 }

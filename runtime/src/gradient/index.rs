@@ -251,6 +251,7 @@ fn places(step: &Step, from: usize, to: usize, scale: f64) -> Result<Vec<f64>, R
                     let offset = size / 2.0 * (1.0 - outputs / (scale * size));
                     offset + (at + 0.5) / scale - 0.5
                 }
+                "tf_half_pixel_for_nn" => (at + 0.5) / scale,
                 "asymmetric" => at / scale,
                 "align_corners" if to == 1 => 0.0,
                 "align_corners" => at * (size - 1.0) / (outputs - 1.0),

@@ -8,6 +8,7 @@
 //! | `Expand` | `g` summed over the repeated axes |
 //! | `Tile` | `g` summed over the copies |
 //! | `Trilu`, `CumSum` | `g` with the same triangle; its sum from the other end |
+//! | `ReverseSequence` | `g`, turned round as far |
 //! | `Cast` between floats | `g` cast back |
 //! | `Identity`, `Dropout` (of inference) | `g` |
 //!
@@ -94,6 +95,17 @@ pub(super) fn cumulative(step: &mut Step) -> Done {
         ("reverse", Attr::Int(i64::from(step.node.int("reverse", 0) == 0))),
     ];
     let share = step.emit.op("CumSum", &[&dy, &axis], &attrs)?;
+    step.give(0, share);
+    Ok(())
+}
+
+pub(super) fn reverse_sequence(step: &mut Step) -> Done {
+    let (dy, lengths) = (step.dy()?, step.x(1)?);
+    let attrs = [
+        ("batch_axis", Attr::Int(step.node.int("batch_axis", 1))),
+        ("time_axis", Attr::Int(step.node.int("time_axis", 0))),
+    ];
+    let share = step.emit.op("ReverseSequence", &[&dy, &lengths], &attrs)?;
     step.give(0, share);
     Ok(())
 }

@@ -46,6 +46,7 @@ mod quantise;
 mod recompute;
 mod recurrent;
 mod reduce;
+mod response;
 mod rules;
 mod scatter;
 mod select;

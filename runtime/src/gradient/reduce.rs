@@ -5,6 +5,7 @@
 //! | `ReduceSum`, `ReduceMean` | `g`, `g / count` |
 //! | `ReduceMax`, `ReduceMin`, `GlobalMaxPool` | `g` to what equals y, shared equally among ties |
 //! | `ReduceL1`, `ReduceL2` | `g·sign x`, `g·x / y` (0 where y is 0) |
+//! | `ReduceProd` | `g` times the product of the others: `y / x` where nothing is 0, and of the only 0 the rest |
 //! | `ReduceSumSquare` | `2·g·x` |
 //! | `ReduceLogSum`, `ReduceLogSumExp` | `g / exp y`, `g·exp(x − y)` |
 //!
@@ -109,6 +110,32 @@ pub(super) fn l2(step: &mut Step) -> Done {
     let each = step.emit.div(&dy, &y)?;
     let each = step.emit.keep_where(&some, &each)?;
     let share = step.emit.mul(&x, &each)?;
+    step.give(0, share);
+    Ok(())
+}
+
+pub(super) fn product(step: &mut Step) -> Done {
+    let (dy, x, folding) = (step.dy()?, step.x(0)?, Folding::read(step)?);
+    let dy = folding.keep(step, &dy)?;
+    let zero = step.emit.scalar(0.0, &x);
+    let is_zero = step.emit.hit(&x, &zero)?;
+    let zeros = step.emit.reduce_sum(&is_zero, &folding.axes, true)?;
+    // 1 in the place of zeros: the product of the others, and what can be divided by.
+    let some = step.emit.add(&x, &is_zero)?;
+    let axes: Vec<i64> = folding.axes.iter().map(|&axis| axis as i64).collect();
+    let rest = step.emit.builder.reduce("ReduceProd", &some, &axes, true)?;
+    let others = step.emit.div(&rest, &some)?;
+    let none = step.emit.scalar(0.0, &zeros);
+    let none = step.emit.hit(&zeros, &none)?;
+    let one = step.emit.scalar(1.0, &zeros);
+    let only = step.emit.hit(&zeros, &one)?;
+    // Of several zeros each hides the others.
+    let of_zero = step.emit.mul(&is_zero, &only)?;
+    let of_some = step.emit.one_less(&is_zero)?;
+    let of_some = step.emit.mul(&of_some, &none)?;
+    let counts = step.emit.add(&of_zero, &of_some)?;
+    let slope = step.emit.mul(&others, &counts)?;
+    let share = step.emit.mul(&dy, &slope)?;
     step.give(0, share);
     Ok(())
 }

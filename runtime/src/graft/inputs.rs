@@ -15,14 +15,16 @@ pub const SITE_INPUT: &str = "input.";
 pub struct WithInputs {
     /// The graph.
     pub folded: Folded,
-    /// One a site, in the layout's order.
+    /// One a node of a site, in the layout's order.
     pub sites: Vec<SiteInput>,
 }
 
-/// What goes into one site.
+/// What goes into one node of a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteInput {
-    /// The graph output that gives it: `input.<site>`.
+    /// The place of the site in the layout.
+    pub site: usize,
+    /// The graph output that gives it: `input.<site>`, with `#2`, `#3`… behind it for further nodes.
     pub output: String,
     /// Values of a row: columns of A.
     columns: usize,
@@ -67,7 +69,7 @@ pub enum SiteInputsError {
     Taken { output: String },
 }
 
-/// Makes what goes into every site of a layout an output of the graph.
+/// Makes what goes into every node of every site of a layout an output of the graph.
 ///
 /// `folded` is a model without factors as inputs: plain, or with an adapter baked in. The adapter acts on what goes into its
 /// sites, since each lies behind others.
@@ -77,8 +79,12 @@ pub enum SiteInputsError {
 pub fn with_site_inputs(folded: Folded, layout: &Layout) -> Result<WithInputs, SiteInputsError> {
     let nodes = folded.model.graph().node.iter().map(|node| (node.output_name(0), node));
     let nodes: BTreeMap<&str, &NodeProto> = nodes.collect();
-    let found = layout.sites.iter().map(|site| found(&folded, &nodes, site));
-    let found = found.collect::<Result<Vec<_>, _>>()?;
+    let mut found = Vec::with_capacity(layout.sites.len());
+    for (place, site) in layout.sites.iter().enumerate() {
+        for number in 0..site.nodes.len() {
+            found.push(input_of(&folded, &nodes, (place, site), number)?);
+        }
+    }
     let mut builder = Builder::extend(folded, SITE_INPUT);
     let mut sites = Vec::with_capacity(found.len());
     for (tensor, site) in found {
@@ -91,24 +97,29 @@ pub fn with_site_inputs(folded: Folded, layout: &Layout) -> Result<WithInputs, S
     Ok(WithInputs { folded: builder.finish(), sites })
 }
 
-/// The tensor that goes into a site, and its rows.
-fn found(
+/// The tensor that goes into this node of a site, and its rows.
+fn input_of(
     folded: &Folded,
     nodes: &BTreeMap<&str, &NodeProto>,
-    site: &Site,
+    (place, site): (usize, &Site),
+    number: usize,
 ) -> Result<(Value, SiteInput), SiteInputsError> {
-    let node = nodes.get(site.output.as_str()).filter(|node| node.is(&site.operator));
+    let made = &site.nodes[number].output;
+    let node = nodes.get(made.as_str()).filter(|node| node.is(&site.operator));
     let input = node.and_then(|node| Some((*node, node.input_name(0)?)));
     let typed = input.and_then(|(node, name)| Some((node, name, folded.types.get(name)?)));
     let (node, name, ty) = typed.ok_or_else(|| SiteInputsError::NoNode {
         site: site.name.clone(),
         operator: site.operator.clone(),
-        output: site.output.clone(),
+        output: made.clone(),
     })?;
     let rows = rows(node, ty, site)?;
-    let output = format!("{SITE_INPUT}{}", site.name);
+    let output = match number {
+        0 => format!("{SITE_INPUT}{}", site.name),
+        _ => format!("{SITE_INPUT}{}#{}", site.name, number + 1),
+    };
     let columns = site.a.dims.iter().skip(1).product();
-    Ok((Value::named(name), SiteInput { output, columns, values: ty.values(), rows }))
+    Ok((Value::named(name), SiteInput { site: place, output, columns, values: ty.values(), rows }))
 }
 
 fn rows(node: &NodeProto, ty: &TensorType, site: &Site) -> Result<Rows, SiteInputsError> {

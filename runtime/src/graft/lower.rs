@@ -31,7 +31,7 @@ pub(super) fn lower(
             let hidden = conv_like(builder, node, &x, &a)?;
             let branch = builder.op("Conv", &[&hidden, &b], &[])?;
             let branch = cast(builder, branch, site.element)?;
-            builder.op_named(&site.output, "Add", &[&base, &branch], &[])?;
+            builder.op_named(node.output_name(0), "Add", &[&base, &branch], &[])?;
         }
         SiteKind::Linear { .. }
             if builder.ty(&x).rank() == 2
@@ -42,7 +42,7 @@ pub(super) fn lower(
             let turned = ("transB", Attr::Int(1));
             let hidden = builder.op("Gemm", &[&x, &a], std::slice::from_ref(&turned))?;
             let attrs = [turned, ("alpha", Attr::Float(scale))];
-            builder.op_named(&site.output, "Gemm", &[&hidden, &b, &base], &attrs)?;
+            builder.op_named(node.output_name(0), "Gemm", &[&hidden, &b, &base], &attrs)?;
         }
         SiteKind::Linear { .. } => {
             let base = base(builder, node)?;
@@ -58,7 +58,7 @@ pub(super) fn lower(
             let hidden = builder.op("MatMul", &[&x, &a], &[])?;
             let branch = builder.op("MatMul", &[&hidden, &b], &[])?;
             let branch = cast(builder, branch, site.element)?;
-            builder.op_named(&site.output, "Add", &[&base, &branch], &[])?;
+            builder.op_named(node.output_name(0), "Add", &[&base, &branch], &[])?;
         }
     }
     Ok(())

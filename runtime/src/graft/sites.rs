@@ -21,28 +21,45 @@ pub enum SiteKind {
     },
 }
 
-/// A node whose weight can carry factors.
+/// A node that reads the weight of a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteNode {
+    /// The place of the node in the folded graph.
+    pub index: usize,
+    /// The name of the node's output.
+    pub output: String,
+}
+
+/// A weight that can carry factors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeightSite {
-    /// The name of the weight, made unique where several nodes use one.
+    /// The name of the weight, made unique where nodes of several kinds use one.
     pub name: String,
     /// The name of the weight.
     pub weight: String,
-    /// The place of the node in the folded graph.
-    pub node_index: usize,
-    /// The name of the node's output.
-    pub output: String,
-    /// The node's operator.
+    /// The nodes that read the weight, in the order of the folded graph; never none. A module that is called several times and
+    /// the rounds of a loop have one weight, and so one pair of factors.
+    pub nodes: Vec<SiteNode>,
+    /// The operator of the nodes.
     pub operator: String,
-    /// The dimensions of the weight as the file stores it.
+    /// The dimensions of the weight: of a matrix as the file stores it, of a kernel as the convolution reads it.
     pub weight_dims: Vec<usize>,
-    /// The element that the node computes in: that of the weight, or what a quantised one stands for.
+    /// The element that the nodes compute in: that of the weight, or what a quantised one stands for.
     pub element: Element,
     /// How the weight is used.
     pub kind: SiteKind,
 }
 
 impl WeightSite {
+    /// Whether another node reads the same weight in the same way.
+    fn is_shared_with(&self, other: &WeightSite) -> bool {
+        self.weight == other.weight
+            && self.operator == other.operator
+            && self.kind == other.kind
+            && self.element == other.element
+            && self.weight_dims == other.weight_dims
+    }
+
     /// The dimensions of the factors A and B of this rank, in PEFT's orientation.
     pub fn factor_dims(&self, rank: usize) -> (Vec<usize>, Vec<usize>) {
         let dims = &self.weight_dims;
@@ -61,30 +78,38 @@ impl WeightSite {
 }
 
 /// Every site of a folded graph: MatMul, Gemm and Conv nodes whose weight is a stored tensor of floats or a
-/// quantised one behind its DequantizeLinear, plain or behind a Transpose. In the order of the nodes.
+/// quantised one behind its DequantizeLinear, plain or behind a Transpose. In the order of the first node of each.
 pub fn sites(folded: &Folded) -> Vec<WeightSite> {
     let graph = folded.model.graph();
     let stored: BTreeSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
     let makers = graph.node.iter().map(|n| (n.output_name(0), n)).collect();
     let mut names = BTreeSet::new();
-    let mut sites = Vec::new();
-    for (node_index, node) in graph.node.iter().enumerate() {
+    let mut sites: Vec<WeightSite> = Vec::new();
+    let mut of_weight: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, node) in graph.node.iter().enumerate() {
         let Some(operand) = node.input_name(1) else { continue };
         let Some(source) = Source::of(folded, &stored, &makers, operand) else { continue };
         let Some(read) = folded.types.get(operand).filter(|ty| ty.element.is_float()) else {
             continue;
         };
         let Some(kind) = kind(node, read.rank(), source.is_turned) else { continue };
-        sites.push(WeightSite {
-            name: unique(source.weight, &mut names),
+        let site = WeightSite {
+            name: source.weight.to_owned(),
             weight: source.weight.to_owned(),
-            node_index,
-            output: node.output_name(0).to_owned(),
+            nodes: vec![SiteNode { index, output: node.output_name(0).to_owned() }],
             operator: node.op_type().to_owned(),
             weight_dims: source.dims,
             element: read.element,
             kind,
-        });
+        };
+        let known = of_weight.entry(source.weight).or_default();
+        let same = known.iter().find(|&&at| sites[at].is_shared_with(&site));
+        if let Some(&at) = same {
+            sites[at].nodes.extend(site.nodes);
+            continue;
+        }
+        known.push(sites.len());
+        sites.push(WeightSite { name: unique(source.weight, &mut names), ..site });
     }
     sites
 }
@@ -92,7 +117,7 @@ pub fn sites(folded: &Folded) -> Vec<WeightSite> {
 /// Where a node's weight comes from.
 struct Source<'g> {
     weight: &'g str,
-    /// The dimensions before it is turned.
+    /// Those of a matrix before it is turned, of a kernel as it is read.
     dims: Vec<usize>,
     is_turned: bool,
 }
@@ -105,13 +130,17 @@ impl<'g> Source<'g> {
         operand: &'g str,
     ) -> Option<Source<'g>> {
         let (mut name, mut is_turned) = (operand, false);
+        let read = folded.types.get(operand).filter(|ty| ty.values() > 0)?;
+        let mut dims = read.dims.clone();
         while let Some(node) = makers.get(name).filter(|n| n.is("Transpose")) {
-            if !permutation(node, 2).is_ok_and(|p| p == [1, 0]) {
-                return None;
+            // A kernel whose channels the file stores last is read as the convolution reads it.
+            if read.rank() == 2 {
+                dims.reverse();
+                is_turned = !is_turned;
             }
-            (name, is_turned) = (node.input_name(0)?, !is_turned);
+            permutation(node, read.rank()).ok().filter(|p| read.rank() > 2 || p == &[1, 0])?;
+            name = node.input_name(0)?;
         }
-        let dims = folded.types.get(name).filter(|ty| ty.values() > 0)?.dims.clone();
         // A weight of a few bits is dequantised by blocks, which are then its rows again.
         while let Some(node) = makers.get(name).filter(|n| n.is("Reshape") || n.is("Slice")) {
             name = node.input_name(0)?;
@@ -142,7 +171,7 @@ fn kind(node: &NodeProto, rank: usize, is_turned: bool) -> Option<SiteKind> {
     None
 }
 
-/// `weight`, or with `.2`, `.3`… behind it for the second and further nodes that use it.
+/// `weight`, or with `.2`, `.3`… behind it for the second and further kinds of nodes that use it.
 fn unique(weight: &str, names: &mut BTreeSet<String>) -> String {
     let mut name = weight.to_owned();
     let mut number = 2;

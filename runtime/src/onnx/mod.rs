@@ -1,7 +1,7 @@
 //! Reading, writing, folding and building ONNX graphs. No engine is needed for any of it.
 
 pub mod builder;
-mod eval;
+pub(crate) mod eval;
 pub mod external;
 pub mod fold;
 pub mod infer;

@@ -1,7 +1,7 @@
 //! Changing the values of a stored weight, and nothing else.
 
 use super::model::Model;
-use super::proto::TensorProto;
+use super::proto::{GraphProto, TensorProto};
 use super::tensor::{Data, Tensor, TensorType};
 
 /// Why a weight cannot be changed.
@@ -20,7 +20,16 @@ pub enum StoreError {
 /// # Errors
 /// [`StoreError`] if there is no such weight, or it has another type.
 pub fn set_tensor(model: &mut Model, name: &str, tensor: &Tensor) -> Result<(), StoreError> {
-    let stored = stored_mut(model, name)
+    set_in(model.graph_mut(), name, tensor)
+}
+
+/// As [`set_tensor`], of a graph, which may be one inside another.
+pub(crate) fn set_in(
+    graph: &mut GraphProto,
+    name: &str,
+    tensor: &Tensor,
+) -> Result<(), StoreError> {
+    let stored = stored_mut(graph, name)
         .ok_or_else(|| StoreError::NoSuchWeight { name: name.to_owned() })?;
     let want = tensor.ty();
     if Tensor::stored_type(stored) != Ok(want.clone()) {
@@ -47,7 +56,11 @@ pub fn set_tensor(model: &mut Model, name: &str, tensor: &Tensor) -> Result<(), 
 
 /// The tensor that is stored as an initializer or in a Constant node of this name.
 pub(crate) fn stored<'m>(model: &'m Model, name: &str) -> Option<&'m TensorProto> {
-    let graph = model.graph();
+    stored_in(model.graph(), name)
+}
+
+/// As [`stored`], of a graph, which may be one inside another.
+pub(crate) fn stored_in<'g>(graph: &'g GraphProto, name: &str) -> Option<&'g TensorProto> {
     let initializer = graph.initializer.iter().find(|t| t.name() == name);
     initializer.or_else(|| {
         let node = graph.node.iter().find(|n| n.is("Constant") && n.output_name(0) == name)?;
@@ -55,8 +68,7 @@ pub(crate) fn stored<'m>(model: &'m Model, name: &str) -> Option<&'m TensorProto
     })
 }
 
-fn stored_mut<'m>(model: &'m mut Model, name: &str) -> Option<&'m mut TensorProto> {
-    let graph = model.graph_mut();
+fn stored_mut<'g>(graph: &'g mut GraphProto, name: &str) -> Option<&'g mut TensorProto> {
     if let Some(index) = graph.initializer.iter().position(|t| t.name() == name) {
         return graph.initializer.get_mut(index);
     }

@@ -56,7 +56,7 @@ const COMPARE: [(&str, i64); 9] = [
     ("Or", 9),
     ("Xor", 9),
 ];
-const REDUCE: [&str; 9] = [
+const REDUCE: [&str; 10] = [
     "ReduceL1",
     "ReduceL2",
     "ReduceLogSum",
@@ -64,6 +64,7 @@ const REDUCE: [&str; 9] = [
     "ReduceMax",
     "ReduceMean",
     "ReduceMin",
+    "ReduceProd",
     "ReduceSum",
     "ReduceSumSquare",
 ];
@@ -175,7 +176,11 @@ fn variadic(g: &mut Gen, op: &str) {
 fn reduce(g: &mut Gen, op: &str) {
     let dims = g.shape(1, 4);
     let low = if op == "ReduceLogSum" { 0.3 } else { -1.0 };
-    let x = g.between(&dims, low, 1.5);
+    let x = match op {
+        // Now and then a zero, or several, by which nothing can be divided.
+        "ReduceProd" => g.halves(&dims),
+        _ => g.between(&dims, low, 1.5),
+    };
     let keep = g.yes();
     if g.whole(0, 3) == 0 {
         let y = g.op(op, &[&x], &[("keepdims", Attr::Int(i64::from(keep)))]);

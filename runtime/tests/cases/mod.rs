@@ -174,6 +174,13 @@ impl Gen {
         self.feed(tensor, true)
     }
 
+    /// An input of −1, −½, 0, ½ and 1.
+    pub(crate) fn halves(&mut self, dims: &[usize]) -> Value {
+        let values: Vec<f32> =
+            (0..dims.iter().product::<usize>()).map(|_| self.whole(-2, 2) as f32 / 2.0).collect();
+        self.feed(Tensor::f32(dims, &values), true)
+    }
+
     /// Another input, differentiated by or not.
     pub(crate) fn also(&mut self, dims: &[usize], low: f32, high: f32) -> Value {
         let tensor = self.random.floats(dims, low, high);

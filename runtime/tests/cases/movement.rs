@@ -18,6 +18,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         ("Tile", 9, tile),
         ("Trilu", 14, triangle),
         ("CumSum", 11, cumulative),
+        ("ReverseSequence", 10, reverse_sequence),
         ("Gather", 9, gather),
         ("GatherElements", 11, gather_elements),
         ("GatherND", 11, gather_nd),
@@ -190,6 +191,18 @@ fn cumulative(g: &mut Gen, op: &str) {
     let axis = g.b.i64_scalar(axis);
     let attrs = [("exclusive", Attr::Int(g.whole(0, 1))), ("reverse", Attr::Int(g.whole(0, 1)))];
     let y = g.op(op, &[&x, &axis], &attrs);
+    g.give(&y);
+}
+
+fn reverse_sequence(g: &mut Gen, op: &str) {
+    let (steps, batch, wide) = (g.size(1, 4), g.size(1, 3), g.size(1, 2));
+    let turned = g.yes();
+    let x = g.x(&if turned { [batch, steps, wide] } else { [steps, batch, wide] });
+    let lengths: Vec<i64> = (0..batch).map(|_| g.whole(1, steps as i64)).collect();
+    let lengths = g.ints(&lengths);
+    let (time, of) = if turned { (1, 0) } else { (0, 1) };
+    let attrs = [("time_axis", Attr::Int(time)), ("batch_axis", Attr::Int(of))];
+    let y = g.op(op, &[&x, &lengths], &attrs);
     g.give(&y);
 }
 

@@ -15,6 +15,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         ("DepthToSpace", 9, depth),
         ("SpaceToDepth", 9, depth),
         ("Pad", 9, pad),
+        ("LRN", 9, response),
     ]
 }
 
@@ -79,7 +80,10 @@ fn resize(g: &mut Gen, op: &str) {
     let mode = g.pick(&["nearest", "linear", "cubic"]);
     let (h, w) = (g.size(3, 5), g.size(3, 5));
     let x = g.x(&[1, 2, h, w]);
-    let coordinates = ["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"];
+    let mut coordinates = vec!["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"];
+    if mode == "nearest" && g.opset < 13 {
+        coordinates.push("tf_half_pixel_for_nn");
+    }
     let mut attrs =
         vec![("mode", text(mode)), ("coordinate_transformation_mode", text(g.pick(&coordinates)))];
     if mode == "nearest" {
@@ -101,6 +105,20 @@ fn resize(g: &mut Gen, op: &str) {
     let sizes = [1, 2, g.whole(2, 8), g.whole(2, 8)];
     let sizes = g.ints(&sizes);
     let y = g.op(op, &[&x, &region, &none, &sizes], &attrs);
+    g.give(&y);
+}
+
+fn response(g: &mut Gen, op: &str) {
+    let (channels, height, width) = (g.size(1, 5), g.size(1, 3), g.size(1, 3));
+    let x = g.between(&[2, channels, height, width], -2.0, 2.0);
+    let attrs = [
+        // ONNX Runtime takes odd ones alone.
+        ("size", Attr::Int(g.pick(&[1, 3, 5, 7]))),
+        ("alpha", Attr::Float(g.pick(&[1e-2, 0.5, 2.0]))),
+        ("beta", Attr::Float(g.pick(&[0.5, 0.75]))),
+        ("bias", Attr::Float(g.pick(&[1.0, 2.0]))),
+    ];
+    let y = g.op(op, &[&x], &attrs);
     g.give(&y);
 }
 

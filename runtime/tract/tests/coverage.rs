@@ -221,13 +221,30 @@ fn every_gradient_is_that_of_pytorch_on_both_engines() {
     }
 }
 
-/// What PyTorch's two exporters make of its functions, as files: their names, their composed operators.
+/// What exporters make of functions, as files: their names, their composed operators.
 #[test]
-fn the_graphs_of_both_exporters_get_the_gradients_of_pytorch() {
+fn the_graphs_of_both_of_pytorchs_exporters_get_its_gradients() {
+    check_exported("exported.safetensors", 150, 150);
+}
+
+/// tf2onnx, of operator sets 13 and 18: pictures with their channels last, loops.
+#[test]
+fn the_graphs_of_tensorflows_exporter_get_its_gradients() {
+    check_exported("exported_tensorflow.safetensors", 190, 150);
+}
+
+#[test]
+fn the_graphs_of_jaxs_exporter_get_its_gradients() {
+    check_exported("exported_jax.safetensors", 105, 80);
+}
+
+/// So many graphs, and so many of them by tract, too.
+fn check_exported(fixture: &str, graphs: usize, by_tract_min: usize) {
     let Some(ort) = ort_or_skip() else { return };
-    let bytes = std::fs::read(root().join("runtime/tests/fixtures/exported.safetensors")).unwrap();
+    let bytes = std::fs::read(root().join("runtime/tests/fixtures").join(fixture)).unwrap();
     let stored = SafeTensors::deserialize(&bytes).unwrap();
-    let names: BTreeSet<&str> = stored.names().iter().filter_map(|n| n.split('/').next()).collect();
+    let names = stored.names().into_iter().filter(|name| !name.starts_with("whole."));
+    let names: BTreeSet<&str> = names.filter_map(|name| name.split('/').next()).collect();
     let mut wrong = Vec::new();
     let mut by_tract = 0;
     for &name in &names {
@@ -268,7 +285,8 @@ fn the_graphs_of_both_exporters_get_the_gradients_of_pytorch() {
     }
     println!("{} graphs, {by_tract} of them by tract", names.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(names.len() >= 150 && by_tract >= 150, "{} graphs, {by_tract} by tract", names.len());
+    let enough = names.len() >= graphs && by_tract >= by_tract_min;
+    assert!(enough, "{} graphs, {by_tract} by tract", names.len());
 }
 
 /// Part of `cargo xtask oracle operators`: what PyTorch reads.

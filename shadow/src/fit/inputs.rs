@@ -64,8 +64,8 @@ impl SiteInputs {
             let motion = batch.motion().get(index * motions..(index + 1) * motions);
             self.predictor.predict(1, frames, motion.unwrap_or(&[]), &mut self.next)?;
             let session = self.predictor.session_mut();
-            for (place, (site, port)) in self.sites.iter().enumerate() {
-                site.rows(session.output_f32(*port)?, |row| each(place, row));
+            for (site, port) in &self.sites {
+                site.rows(session.output_f32(*port)?, |row| each(site.site, row));
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shoal_runtime::adapter::{Adapter, Factor, Layout, Site};
+use shoal_runtime::graft::SiteNode;
 use shoal_swarm::campaign::Mine;
 use shoal_swarm::swarm::{Flat, On, TermResult, ValuesHash};
 use shoal_swarm::utility::{to_standard_error, to_value};
@@ -41,8 +42,7 @@ pub fn layout() -> Arc<Layout> {
     let site = Site {
         name: "road".into(),
         weight: "road".into(),
-        node_index: 0,
-        output: "road".into(),
+        nodes: vec![SiteNode { index: 0, output: "road".into() }],
         operator: "MatMul".into(),
         base_sha256: [0; 32],
         a: factor("a", [4, 8], 0),

@@ -1,6 +1,6 @@
 //! One party of a test: a link and the events it has seen.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use embassy_time::{Duration, Instant};
@@ -152,6 +152,22 @@ impl Party {
         let filter = filter(label("test"), label("here"), Leaf::Chunk { slot: 0, index: 0 });
         self.link.subscribe(Subscription::Standing { filter: &filter, acknowledged: true });
         self.wait_for("a subscription", |event| matches!(event, Event::Subscribed { .. }));
+    }
+
+    /// The topics of messages, until there are so many or none came for so long.
+    pub(crate) fn topics(&mut self, count: usize, quiet_seconds: u64) -> BTreeSet<String> {
+        let mut topics = BTreeSet::new();
+        let mut quiet = Deadline::seconds(quiet_seconds);
+        while topics.len() < count && !quiet.left().is_zero() {
+            self.waiting.extend(self.link.next(quiet.left()));
+            while let Some(event) = self.waiting.pop_front() {
+                if let Event::Message(message) = event {
+                    topics.insert(message.topic);
+                    quiet = Deadline::seconds(quiet_seconds);
+                }
+            }
+        }
+        topics
     }
 
     /// The next message.

@@ -76,8 +76,12 @@ fn print(whole: &Whole, rank: usize) {
     let values: usize = report.sites.iter().map(|site| site.values).sum();
     println!("{} LoRA sites, {values} values at rank {rank}:", report.sites.len());
     for site in &report.sites {
+        let shared = match site.nodes.len() {
+            0 | 1 => String::new(),
+            nodes => format!("  of {nodes} nodes"),
+        };
         println!(
-            "  {:40} {:8} weight {:?}  A {:?}  B {:?}",
+            "  {:40} {:8} weight {:?}  A {:?}  B {:?}{shared}",
             site.name, site.operator, site.weight_dims, site.a_dims, site.b_dims
         );
     }

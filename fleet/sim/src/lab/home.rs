@@ -59,6 +59,7 @@ impl Home {
 #[cfg(test)]
 mod tests {
     use shoal_runtime::adapter::{Factor, Site};
+    use shoal_runtime::graft::SiteNode;
 
     use super::*;
 
@@ -73,8 +74,7 @@ mod tests {
         let site = |at: usize| Site {
             name: "a".into(),
             weight: "a".into(),
-            node_index: at,
-            output: "a".into(),
+            nodes: vec![SiteNode { index: at, output: "a".into() }],
             operator: "MatMul".into(),
             base_sha256: [0; 32],
             a: factor(at),

@@ -28,6 +28,7 @@ pub(super) fn kept(tuned: &[f32], from: &[f32], trained: &[bool]) -> Flat {
 #[cfg(test)]
 mod tests {
     use shoal_runtime::adapter::{Factor, Site};
+    use shoal_runtime::graft::SiteNode;
 
     use super::*;
 
@@ -41,8 +42,7 @@ mod tests {
         let site = Site {
             name: "a".into(),
             weight: "a".into(),
-            node_index: 0,
-            output: "a".into(),
+            nodes: vec![SiteNode { index: 0, output: "a".into() }],
             operator: "Conv".into(),
             base_sha256: [0; 32],
             a: factor(&[3, 2, 1, 1], 0),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use shoal_runtime::adapter::{Adapter, Factor, Layout, Site};
 use shoal_runtime::engine::{Engine, EngineError, LoadOptions, Session};
+use shoal_runtime::graft::SiteNode;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::measure::{DriveMeasurement, Errors, Measurement};
 use shoal_swarm::swarm::Flat;
@@ -191,8 +192,7 @@ pub(super) fn flat(values: usize, name: &str, base_sha256: [u8; 32]) -> Layout {
     let site = Site {
         name: name.into(),
         weight: name.into(),
-        node_index: 0,
-        output: name.into(),
+        nodes: vec![SiteNode { index: 0, output: name.into() }],
         operator: "MatMul".into(),
         base_sha256,
         a: factor('A', vec![1, inputs], 0..inputs),

@@ -33,6 +33,7 @@ pub(super) fn grouped(layout: &Layout, count: usize) -> Result<Layers, SitesErro
 #[cfg(test)]
 mod tests {
     use shoal_runtime::adapter::{Factor, Site};
+    use shoal_runtime::graft::SiteNode;
 
     use super::*;
 
@@ -46,8 +47,7 @@ mod tests {
         let site = |number: usize| Site {
             name: format!("{number}"),
             weight: String::new(),
-            node_index: number,
-            output: String::new(),
+            nodes: vec![SiteNode { index: number, output: String::new() }],
             operator: "MatMul".into(),
             base_sha256: [0; 32],
             a: factor([1, 3], 5 * number),

@@ -13,6 +13,7 @@ pub(super) const OPERATORS: &[&str] = &[
     "Flatten",
     "Gather",
     "Identity",
+    "NonZero",
     "Pad",
     "Range",
     "Reshape",
@@ -43,6 +44,7 @@ pub(super) fn eval(
         }
         "Slice" => slice(node, inputs, dims)?,
         "Tile" => tile(input(0)?, dims)?,
+        "NonZero" => non_zero(input(0)?),
         "Gather" => gather(node, input(0)?, input(1)?)?,
         "Concat" => concat(node, inputs, dims)?,
         "Split" => return split(node, input(0)?, types),
@@ -105,6 +107,18 @@ fn by_coordinate(data: &Data, dims: &[usize], place: impl Fn(&[usize]) -> usize)
         }
     }
     pick(data, &places)
+}
+
+/// By axis: where the values are that are not zero.
+fn non_zero(x: &Tensor) -> Data {
+    let places = x.to_f64s().into_iter().enumerate().filter(|(_at, value)| *value != 0.0);
+    let places: Vec<usize> = places.map(|(at, _value)| at).collect();
+    let strides = strides(&x.dims);
+    let along = |axis: usize| {
+        let (stride, length) = (strides[axis] as usize, x.dims[axis]);
+        places.iter().map(move |at| (at / stride % length) as i64)
+    };
+    Data::I64((0..x.dims.len()).flat_map(along).collect())
 }
 
 fn tile(x: &Tensor, dims: &[usize]) -> Option<Data> {

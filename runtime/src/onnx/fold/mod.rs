@@ -7,9 +7,11 @@
 //! length of the batch, so that the place of a node in the graph names it.
 
 mod apart;
+mod choice;
 pub(crate) mod nbits;
 mod order;
-mod unroll;
+mod resize;
+pub(crate) mod unroll;
 mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +30,8 @@ pub const FOLD_OPSET: i64 = 17;
 /// The most values that folding makes: this, and four times what the file stores. A file of a few bytes must
 /// not ask for gigabytes.
 const FOLD_VALUES_MAX: usize = 1 << 24;
+/// What stands before the number in a name that folding makes.
+pub(crate) const FOLDED: &str = ".folded_";
 
 /// Why a graph cannot be folded, and of which file it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,6 +115,8 @@ struct Folder<'g> {
     opset: i64,
     types: BTreeMap<String, TensorType>,
     known: BTreeMap<String, Known>,
+    /// Which of them are NaN somewhere, and where first.
+    nan: BTreeMap<String, usize>,
     /// Names in the order in which they became known: that of the initializers.
     known_order: Vec<String>,
     /// What a dropped node's output is called now.
@@ -135,6 +141,7 @@ impl<'g> Folder<'g> {
             opset: from.max(FOLD_OPSET),
             types: BTreeMap::new(),
             known: BTreeMap::new(),
+            nan: BTreeMap::new(),
             known_order: Vec::new(),
             alias: BTreeMap::new(),
             outputs: graph.output.iter().map(ValueInfoProto::name).collect(),
@@ -150,7 +157,8 @@ impl<'g> Folder<'g> {
             return Err(FoldWhy::Sparse { tensor });
         }
         for (index, stored) in graph.initializer.iter().enumerate() {
-            let ty = checked(stored)?;
+            let (ty, nan) = checked(stored)?;
+            folder.nan.extend(nan.map(|index| (stored.name().to_owned(), index)));
             folder.budget_max = folder.budget_max.saturating_add(4 * ty.values());
             folder.know(stored.name(), ty, Known::Stored(index));
         }
@@ -176,7 +184,7 @@ impl<'g> Folder<'g> {
     /// A name that the source does not have, beginning with `base`.
     fn fresh_name(&mut self, base: &str) -> String {
         loop {
-            let name = format!("{base}.folded_{}", self.fresh);
+            let name = format!("{base}{FOLDED}{}", self.fresh);
             self.fresh += 1;
             if !self.names.contains(name.as_str()) {
                 return name;
@@ -217,6 +225,8 @@ impl<'g> Folder<'g> {
 
     fn place(&mut self, node: NodeProto) -> Result<(), FoldWhy> {
         let node = apart::pads(self, node);
+        let node = resize::scales(self, node);
+        let node = choice::settled(self, node);
         if self.is_passing(&node) {
             let (from, to) = (node.output_name(0).to_owned(), node.input[0].clone());
             self.alias.insert(from, to);
@@ -232,7 +242,7 @@ impl<'g> Folder<'g> {
         };
         if let Some(values) = self.compute(&node, &types)? {
             for (name, value) in node.output.iter().zip(values) {
-                self.refuse_nan(name, &value)?;
+                self.nan.extend(first_nan(&value).map(|index| (name.clone(), index)));
                 self.know(name, value.ty(), Known::Made(value));
             }
             return Ok(());
@@ -314,14 +324,21 @@ impl<'g> Folder<'g> {
         Some(vec![Tensor::i64s(&dims)])
     }
 
+    /// What is trained is the weight as the file stores it. One that is made of another is a weight of its own, but for a
+    /// matrix, which products read either way round.
     fn is_weight_transpose(&self, node: &NodeProto) -> bool {
-        let ty = node.input_name(0).and_then(|name| self.types.get(name));
-        node.is("Transpose") && ty.is_some_and(|t| t.element.is_float() && t.rank() > 1)
+        let Some(name) = node.input_name(0).filter(|_| node.is("Transpose")) else { return false };
+        let is_made = matches!(self.known.get(name), Some(Known::Made(_)));
+        let is_weight = |ty: &TensorType| {
+            ty.element.is_float() && ty.rank() > 1 && (ty.rank() == 2 || !is_made)
+        };
+        self.types.get(name).is_some_and(is_weight)
     }
 
-    fn refuse_nan(&self, name: &str, value: &Tensor) -> Result<(), FoldWhy> {
-        match first_nan(value) {
-            Some(index) => Err(FoldWhy::NotANumber { tensor: name.to_owned(), index }),
+    /// Only what is used must be numbers: JAX writes NaN for what cannot happen, beside a condition that is known.
+    fn refuse_nan(&self, used: &BTreeSet<String>) -> Result<(), FoldWhy> {
+        match self.nan.iter().find(|(name, _index)| used.contains(*name)) {
+            Some((name, &index)) => Err(FoldWhy::NotANumber { tensor: name.clone(), index }),
             None => Ok(()),
         }
     }
@@ -333,6 +350,7 @@ impl<'g> Folder<'g> {
         let inputs: Vec<&ValueInfoProto> = inputs.collect();
         self.name_known_outputs();
         let used = self.sweep();
+        self.refuse_nan(&used)?;
         self.tell_apart();
         let mut types = std::mem::take(&mut self.types);
         let input =
@@ -372,6 +390,9 @@ impl<'g> Folder<'g> {
             let inner = self.fresh_name(output);
             self.types.insert(inner.clone(), self.types[output].clone());
             self.known.insert(inner.clone(), known);
+            if let Some(index) = self.nan.remove(output) {
+                self.nan.insert(inner.clone(), index);
+            }
             renamed.insert(output.to_owned(), inner);
         }
         let readers = self.nodes.iter_mut().flat_map(|n| &mut n.input);
@@ -439,13 +460,10 @@ impl<'g> Folder<'g> {
     }
 }
 
-/// The type of a stored weight, whose values must be there, fill it, and be numbers.
-fn checked(stored: &TensorProto) -> Result<TensorType, FoldWhy> {
+/// A stored weight, whose values must be there and fill it: its type, and where it is NaN.
+fn checked(stored: &TensorProto) -> Result<(TensorType, Option<usize>), FoldWhy> {
     let tensor = Tensor::from_proto(stored)?;
-    match first_nan(&tensor) {
-        Some(index) => Err(FoldWhy::NotANumber { tensor: stored.name().to_owned(), index }),
-        None => Ok(tensor.ty()),
-    }
+    Ok((tensor.ty(), first_nan(&tensor)))
 }
 
 /// Where a weight is NaN. Infinity is allowed: attention masks are made of it.

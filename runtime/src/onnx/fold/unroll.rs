@@ -2,13 +2,14 @@
 //! many copies of a body as a known number of rounds asks for.
 //!
 //! Nothing is left of the node itself, so that everything after it (shapes, grafts, gradients, both engines)
-//! sees ordinary operators. What depends on values of the run is refused.
+//! sees ordinary operators. What is the same in every round (a weight, and what is made of it) is written once and keeps its
+//! name, so that it is one weight still. What depends on values of the run is refused.
 //! # Source
 //! ONNX `If`, `Loop`, `Scan` (operator documents).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{FoldWhy, Folder, Known, checked};
+use super::{FOLDED, FoldWhy, Folder, Known, checked};
 use crate::onnx::builder::Attr;
 use crate::onnx::proto::{GraphProto, NodeProto};
 use crate::onnx::tensor::{Data, Tensor};
@@ -46,7 +47,8 @@ fn branch(folder: &mut Folder<'_>, node: &NodeProto) -> Result<(), FoldWhy> {
         return Err(refuse(node, "its condition depends on values of the run"));
     };
     let graph = body(node, if condition { "then_branch" } else { "else_branch" })?;
-    let results = inline(folder, node, graph, &[])?;
+    let stored = Fixed::stored(folder, node, graph)?;
+    let results = inline(folder, node, graph, &[], &stored)?;
     for (output, result) in node.output.iter().zip(&results) {
         rename(folder, output, result)?;
     }
@@ -74,12 +76,13 @@ fn rounds(folder: &mut Folder<'_>, node: &NodeProto) -> Result<(), FoldWhy> {
     let mut carried: Vec<String> = node.input.iter().skip(2).cloned().collect();
     let mut rows: Vec<Vec<String>> =
         vec![Vec::new(); node.output.len().saturating_sub(carried.len())];
+    let fixed = Fixed::of(folder, node, graph)?;
     let mut round = 0;
     while going && round < limit {
         let counter = constant(folder, node, Tensor::new(&[], Data::I64(vec![round])));
         let condition = constant(folder, node, Tensor::new(&[], Data::Bool(vec![true])));
         let given: Vec<String> = [counter, condition].into_iter().chain(carried.clone()).collect();
-        let mut results = inline(folder, node, graph, &given)?.into_iter();
+        let mut results = inline(folder, node, graph, &given, &fixed)?.into_iter();
         let next = results.next().ok_or_else(|| refuse(node, "its body gives no condition"))?;
         going = truth(folder, &next).ok_or_else(|| refuse(node, open))?;
         carried = results.by_ref().take(carried.len()).collect();
@@ -118,6 +121,7 @@ fn scan(folder: &mut Folder<'_>, node: &NodeProto) -> Result<(), FoldWhy> {
     let length = length.ok_or_else(|| refuse(node, "it has no sequence"))?;
     let mut carried: Vec<String> = node.input.iter().take(states).cloned().collect();
     let mut rows: Vec<Vec<String>> = vec![Vec::new(); node.output.len().saturating_sub(states)];
+    let fixed = Fixed::of(folder, node, graph)?;
     for round in 0..length {
         let mut given = carried.clone();
         for (at, name) in node.input.iter().skip(states).enumerate() {
@@ -134,7 +138,7 @@ fn scan(folder: &mut Folder<'_>, node: &NodeProto) -> Result<(), FoldWhy> {
             ))?;
             given.push(row);
         }
-        let mut results = inline(folder, node, graph, &given)?.into_iter();
+        let mut results = inline(folder, node, graph, &given, &fixed)?.into_iter();
         carried = results.by_ref().take(states).collect();
         for (row, result) in rows.iter_mut().zip(results) {
             row.push(result);
@@ -152,45 +156,167 @@ fn scan(folder: &mut Folder<'_>, node: &NodeProto) -> Result<(), FoldWhy> {
     Ok(())
 }
 
+/// What of an inner graph is the same in every round.
+#[derive(Default)]
+struct Fixed {
+    /// The name in the folded graph, by that in the inner one.
+    names: BTreeMap<String, String>,
+    /// The places of the nodes that were written.
+    nodes: BTreeSet<usize>,
+}
+
+impl Fixed {
+    /// The weights that an inner graph stores.
+    fn stored(
+        folder: &mut Folder<'_>,
+        outer: &NodeProto,
+        graph: &GraphProto,
+    ) -> Result<Fixed, FoldWhy> {
+        if !graph.sparse_initializer.is_empty() {
+            return Err(refuse(outer, "its graph keeps sparse weights"));
+        }
+        let mut fixed = Fixed::default();
+        for stored in &graph.initializer {
+            let (ty, nan) = checked(stored)?;
+            let value = Tensor::from_proto(stored)?;
+            let name = own_name(folder, stored.name());
+            folder.nan.extend(nan.map(|index| (name.clone(), index)));
+            folder.know(&name, ty, Known::Made(value));
+            fixed.names.insert(stored.name().to_owned(), name);
+        }
+        Ok(fixed)
+    }
+
+    /// Writes the nodes of a body that read nothing that a round changes.
+    fn of(
+        folder: &mut Folder<'_>,
+        outer: &NodeProto,
+        graph: &GraphProto,
+    ) -> Result<Fixed, FoldWhy> {
+        let mut fixed = Fixed::stored(folder, outer, graph)?;
+        let mut changing: BTreeSet<&str> = graph.input.iter().map(|input| input.name()).collect();
+        for (input, given) in passed_on(outer, graph) {
+            changing.remove(input);
+            fixed.names.insert(input.to_owned(), given.to_owned());
+        }
+        for (index, node) in graph.node.iter().enumerate() {
+            let reads = |name: &String| changing.contains(name.as_str());
+            if is_control(node) || is_random(node) || node.input.iter().any(reads) {
+                changing.extend(node.output.iter().map(String::as_str));
+                continue;
+            }
+            write(folder, outer, node, &mut fixed.names, own_name)?;
+            fixed.nodes.insert(index);
+        }
+        Ok(fixed)
+    }
+}
+
+/// What a body carries from round to round and never changes: its name inside, and that of what the node is given.
+pub(crate) fn passed_on<'n>(
+    outer: &'n NodeProto,
+    graph: &'n GraphProto,
+) -> impl Iterator<Item = (&'n str, &'n str)> {
+    let scanned = usize::try_from(outer.int("num_scan_inputs", 0)).unwrap_or(usize::MAX);
+    // A Loop's body takes a counter and a condition before what is carried, and gives a condition.
+    let (from, to, behind) = match outer.op_type() {
+        "Loop" => (2, 1, 0),
+        "Scan" => (0, 0, scanned),
+        _ => (0, 0, usize::MAX),
+    };
+    let carried = outer.input.len().saturating_sub(from).saturating_sub(behind);
+    let same = graph.node.iter().filter(|node| node.is("Identity"));
+    let same = same.filter_map(|node| Some((node.output_name(0), node.input_name(0)?)));
+    let same: BTreeMap<&str, &str> = same.collect();
+    let inside = graph.input.iter().skip(from).take(carried).zip(graph.output.iter().skip(to));
+    inside.zip(outer.input.iter().skip(from)).filter_map(move |((input, output), given)| {
+        let result = same.get(output.name()).copied().unwrap_or(output.name());
+        (result == input.name()).then_some((input.name(), given.as_str()))
+    })
+}
+
+/// Whether a node gives other values every time it runs.
+fn is_random(node: &NodeProto) -> bool {
+    let drawn = ["Bernoulli", "Multinomial", "Dropout"].iter().any(|op| node.is(op));
+    drawn || node.op_type().starts_with("Random")
+}
+
 /// Writes one copy of an inner graph; gives the names of its outputs.
 fn inline(
     folder: &mut Folder<'_>,
     outer: &NodeProto,
     graph: &GraphProto,
     given: &[String],
+    fixed: &Fixed,
 ) -> Result<Vec<String>, FoldWhy> {
-    folder.unrolled = folder.unrolled.saturating_add(graph.node.len().max(1));
-    if folder.unrolled > UNROLLED_NODES_MAX {
-        return Err(refuse(outer, "its rounds would become more than 131072 nodes"));
-    }
-    if given.len() < graph.input.len() || !graph.sparse_initializer.is_empty() {
+    if given.len() < graph.input.len() {
         return Err(refuse(outer, "its graph takes other inputs than it gives"));
     }
-    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    let mut names = fixed.names.clone();
     for (input, name) in graph.input.iter().zip(given) {
-        names.insert(input.name().to_owned(), name.clone());
+        names.entry(input.name().to_owned()).or_insert_with(|| name.clone());
     }
-    for stored in &graph.initializer {
-        let ty = checked(stored)?;
-        let value = Tensor::from_proto(stored)?;
-        let name = folder.fresh_name(outer.label());
-        folder.know(&name, ty, Known::Made(value));
-        names.insert(stored.name().to_owned(), name);
-    }
-    for inner in &graph.node {
-        let mut node = inner.clone();
-        let label = folder.fresh_name(&format!("{}/{}", outer.label(), inner.label()));
-        read_as(&mut node, &names);
-        for output in node.output.iter_mut().filter(|name| !name.is_empty()) {
-            let name = folder.fresh_name(&label);
-            names.insert(std::mem::replace(output, name.clone()), name);
+    // A body without nodes is written, too.
+    count(folder, outer, 1)?;
+    for (index, inner) in graph.node.iter().enumerate() {
+        if !fixed.nodes.contains(&index) {
+            let path = |folder: &mut Folder<'_>, name: &str| {
+                folder.fresh_name(&inner_path(outer.label(), name))
+            };
+            write(folder, outer, inner, &mut names, path)?;
         }
-        node.name = Some(label);
-        folder.node(&node)?;
     }
     let result = |name: &str| names.get(name).cloned().unwrap_or_else(|| name.to_owned());
     let results = graph.output.iter().map(|output| result(output.name()));
     Ok(results.map(|name| folder.alias.get(&name).cloned().unwrap_or(name)).collect())
+}
+
+fn count(folder: &mut Folder<'_>, outer: &NodeProto, nodes: usize) -> Result<(), FoldWhy> {
+    folder.unrolled = folder.unrolled.saturating_add(nodes);
+    match folder.unrolled > UNROLLED_NODES_MAX {
+        true => Err(refuse(outer, "its rounds would become more than 131072 nodes")),
+        false => Ok(()),
+    }
+}
+
+/// The name of a tensor that there is once: its own, if no other has it.
+fn own_name(folder: &mut Folder<'_>, name: &str) -> String {
+    let is_taken = folder.names.contains(name)
+        || folder.types.contains_key(name)
+        || folder.alias.contains_key(name);
+    if is_taken { folder.fresh_name(name) } else { name.to_owned() }
+}
+
+/// Writes one node of an inner graph, and notes what its outputs are called now.
+fn write(
+    folder: &mut Folder<'_>,
+    outer: &NodeProto,
+    inner: &NodeProto,
+    names: &mut BTreeMap<String, String>,
+    name: impl Fn(&mut Folder<'_>, &str) -> String,
+) -> Result<(), FoldWhy> {
+    count(folder, outer, 1)?;
+    let mut node = inner.clone();
+    node.name = Some(folder.fresh_name(&inner_path(outer.label(), inner.label())));
+    read_as(&mut node, names);
+    for output in node.output.iter_mut().filter(|name| !name.is_empty()) {
+        let name = name(folder, output);
+        names.insert(std::mem::replace(output, name.clone()), name);
+    }
+    folder.node(&node)
+}
+
+/// What a node or tensor of a graph inside the node `outer` is called in the folded graph, but for numbers
+/// ([`without_numbers`]).
+pub(crate) fn inner_path(outer: &str, inner: &str) -> String {
+    format!("{outer}/{inner}")
+}
+
+/// A name without the numbers that folding puts behind what it writes anew.
+pub(crate) fn without_numbers(name: &str) -> String {
+    let mut parts = name.split(FOLDED);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |all, part| all + part.trim_start_matches(|c: char| c.is_ascii_digit()))
 }
 
 /// Renames what a node and the graphs inside it read.

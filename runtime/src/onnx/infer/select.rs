@@ -16,9 +16,17 @@ pub(super) fn infer(ctx: &Ctx<'_>, op: &str) -> Option<Types> {
             ctx.input(0).map(|x| vec![x.clone()])
         }
         "RandomNormal" | "RandomUniform" => random(ctx),
+        "NonZero" => non_zero(ctx),
         "ReverseSequence" => ctx.input(0).map(|x| vec![x.clone()]),
         _ => return None,
     })
+}
+
+/// How many there are is known of a constant alone.
+fn non_zero(ctx: &Ctx<'_>) -> Types {
+    let x = ctx.tensor(0)?;
+    let count = x.to_f64s().into_iter().filter(|&value| value != 0.0).count();
+    one(Element::I64, vec![x.dims.len(), count])
 }
 
 fn gather(ctx: &Ctx<'_>) -> Types {
