@@ -382,6 +382,12 @@ def response(x, a, n, o):
     return x[0] / (a.get("bias", 1.0) + a.get("alpha", 1e-4) / size * sums) ** a.get("beta", 0.75)
 
 
+def grid_sample(x, a, n, o):
+    mode = text(a, "mode", "linear")
+    mode = "bilinear" if mode == "linear" else mode
+    return F.grid_sample(x[0], x[1], mode, text(a, "padding_mode", "zeros"), bool(a.get("align_corners", 0)))
+
+
 def reverse_sequence(x, a, n, o):
     time, batch = a.get("time_axis", 0), a.get("batch_axis", 1)
     rows = []
@@ -609,6 +615,7 @@ RULES = {
     "GatherND": gather_nd,
     "Gelu": lambda x, a, n, o: F.gelu(x[0], approximate=text(a, "approximate", "none")),
     "Gemm": gemm,
+    "GridSample": grid_sample,
     "GroupNormalization": group_norm,
     "HardSigmoid": lambda x, a, n, o: torch.clamp(a.get("alpha", 0.2) * x[0] + a.get("beta", 0.5), 0, 1),
     "InstanceNormalization": lambda x, a, n, o: F.instance_norm(x[0], None, None, x[1], x[2], True, 0.0, a["epsilon"]),

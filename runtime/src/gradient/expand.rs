@@ -1,11 +1,11 @@
-//! Writes operators that are programs of their own (recurrent ones, attention, local responses) as the operators they stand for,
+//! Writes operators that are programs of their own (recurrent ones, attention, samples of a grid) as the operators they stand for,
 //! where a gradient passes through them: each of those has a rule. Elsewhere they stay as they are.
 
 use crate::onnx::proto::NodeProto;
 use crate::onnx::{Builder, Folded, InferError, Value};
 
 use super::plan::Reach;
-use super::{Reason, attention, recurrent, response};
+use super::{Reason, attention, recurrent, response, sampling};
 
 /// What writing one node can meet: the node has no such form, or the graph does not take it.
 pub(super) enum Stop {
@@ -35,6 +35,9 @@ fn writer(node: &NodeProto) -> Option<Write> {
     }
     if node.is("LRN") {
         return Some(response::write);
+    }
+    if node.is("GridSample") {
+        return Some(sampling::write);
     }
     node.is("Attention").then_some(attention::write as Write)
 }

@@ -48,6 +48,7 @@ mod recurrent;
 mod reduce;
 mod response;
 mod rules;
+mod sampling;
 mod scatter;
 mod select;
 mod slice;

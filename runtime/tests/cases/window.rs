@@ -16,6 +16,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         ("SpaceToDepth", 9, depth),
         ("Pad", 9, pad),
         ("LRN", 9, response),
+        ("GridSample", 16, sample),
     ]
 }
 
@@ -119,6 +120,23 @@ fn response(g: &mut Gen, op: &str) {
         ("bias", Attr::Float(g.pick(&[1.0, 2.0]))),
     ];
     let y = g.op(op, &[&x], &attrs);
+    g.give(&y);
+}
+
+fn sample(g: &mut Gen, op: &str) {
+    let (height, width) = (g.size(1, 4), g.size(2, 4));
+    let x = g.x(&[2, 2, height, width]);
+    let to = [2, g.size(1, 3), g.size(1, 3), 2];
+    let linear = if g.opset < 20 { "bilinear" } else { "linear" };
+    let mode = g.pick(&[linear, linear, "nearest"]);
+    // The nearest value stays the same when the grid is moved a little.
+    let grid = if mode == linear { g.between(&to, -1.6, 1.6) } else { g.still(&to) };
+    let attrs = [
+        ("mode", text(mode)),
+        ("padding_mode", text(g.pick(&["zeros", "border", "reflection"]))),
+        ("align_corners", Attr::Int(g.whole(0, 1))),
+    ];
+    let y = g.op(op, &[&x, &grid], &attrs);
     g.give(&y);
 }
 
