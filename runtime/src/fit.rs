@@ -2,7 +2,8 @@
 //!
 //! It shows that a model can be tuned at all, with nothing but its file. The inputs are drawn ([`crate::draw`]); each
 //! output's squared error is divided by what it is before the first step, so that the loss begins at about 1 for each
-//! output, whatever its unit.
+//! output, whatever its unit. Where no output changes when the inputs do (a head that was never trained is often nothing but
+//! zeros), the model is fitted to what it gives with a drawn adapter instead.
 
 use std::num::NonZeroUsize;
 
@@ -108,6 +109,8 @@ pub struct Fitted {
     pub untrained: Vec<String>,
     /// What was drawn for each input.
     pub inputs: Vec<InputRange>,
+    /// Whether it was fitted to what a drawn adapter gives, since the model's own outputs stand still.
+    pub by_drawn_adapter: bool,
 }
 
 /// Why an adapter cannot be fitted.
@@ -127,7 +130,7 @@ pub enum FitError {
     #[error("`{tensor}` holds {value} for drawn inputs: nothing can be fitted to it")]
     NotFinite { tensor: String, value: f64 },
     #[error(
-        "no output changes when the inputs do ({}): there is nothing to fit without labels",
+        "no output changes when the inputs do ({}), nor with an adapter: there is nothing to fit without labels",
         inputs.join(", ")
     )]
     NothingMoves { inputs: Vec<String> },
@@ -166,12 +169,17 @@ pub fn fit(
     let session = engine.load(&model, &LoadOptions::training(options.threads))?;
     let start = Adapter::start(grafted.layout.clone(), options.seed);
     let mut trainer = Trainer::from_adapter(session, train_options(options.learning_rate), &start)?;
-    let mut batches = Vec::new();
-    for number in 0..options.batches.max(1) {
-        let drawn = draw(&inputs, options.seed, number);
-        batches.push(Batch::of(trainer.session(), drawn, &training.losses)?);
+    let mut batches = Batch::all(trainer.session(), &inputs, &training, options)?;
+    let weighed = weigh(trainer.session(), &batches, (&training, options.distil), &inputs);
+    let by_drawn_adapter = matches!(weighed, Err(FitError::NothingMoves { .. }));
+    if by_drawn_adapter {
+        trainer.restart(&drawn_adapter(grafted, options.seed))?;
+        batches = Batch::all(trainer.session(), &inputs, &training, options)?;
+        trainer.restart(&start)?;
+        weigh(trainer.session(), &batches, (&training, options.distil), &inputs)?;
+    } else {
+        weighed?;
     }
-    weigh(trainer.session(), &batches, (&training, options.distil), &inputs)?;
     if options.distil > 0 {
         trainer.set_place(|input| factor_of(&start, input))?;
     }
@@ -188,11 +196,31 @@ pub fn fit(
         if after < before {
             let adapter = trainer.adapter(&start);
             let (learning_rate, losses) = (rate, training.losses);
-            return Ok(Fitted { adapter, before, after, learning_rate, losses, untrained, inputs });
+            return Ok(Fitted {
+                adapter,
+                before,
+                after,
+                learning_rate,
+                losses,
+                untrained,
+                inputs,
+                by_drawn_adapter,
+            });
         }
         rate /= 10.0;
     }
     Err(FitError::DoesNotFall { before, after, steps: options.steps, rate: rate * 10.0 })
+}
+
+/// An adapter whose B is no longer nothing: each value is one of the A of the next seed.
+fn drawn_adapter(grafted: &Grafted, seed: u64) -> Adapter {
+    let mut drawn = Adapter::start(grafted.layout.clone(), seed.wrapping_add(1));
+    for site in &grafted.layout.sites {
+        let a = drawn.values()[site.a.range.clone()].to_vec();
+        let b = drawn.values_mut()[site.b.range.clone()].iter_mut();
+        b.zip(a.iter().cycle()).for_each(|(b, a)| *b = *a);
+    }
+    drawn
 }
 
 /// Lets a training graph compute again what it must to stay below a limit, and tells what it takes.
@@ -321,12 +349,26 @@ fn write_weight(
 struct Batch {
     /// Input, perturbed values.
     perturbed: Vec<(usize, Tensor)>,
-    /// Input, what the model gives for clean inputs.
+    /// Input, what is wanted: what the model gives for clean inputs.
     targets: Vec<(usize, Tensor)>,
 }
 
 impl Batch {
-    /// Runs the model, whose adapter changes nothing yet, on the clean inputs.
+    /// Every batch, with what the model gives as it is now.
+    fn all(
+        session: &mut dyn Session,
+        inputs: &[InputRange],
+        training: &Differentiated,
+        options: &FitOptions,
+    ) -> Result<Vec<Batch>, FitError> {
+        let of = |number| {
+            let drawn = draw(inputs, options.seed, number);
+            Batch::of(&mut *session, drawn, &training.losses)
+        };
+        (0..options.batches.max(1)).map(of).collect()
+    }
+
+    /// Runs the model on the clean inputs.
     fn of(
         session: &mut dyn Session,
         drawn: Vec<Drawn>,

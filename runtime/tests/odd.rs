@@ -549,12 +549,33 @@ fn open_axes_get_lengths_that_fit_and_are_named() {
     assert!(open(&model, None, &dims).unwrap_err().to_string().contains("MatMul"));
 }
 
+/// A switch is never perturbed, and a head that was never trained is nothing but zeros.
 #[test]
-fn a_model_without_anything_to_perturb_says_so() {
-    let Some(ort) = ort_or_skip() else { return };
+fn a_model_whose_outputs_stand_still_is_fitted_to_what_an_adapter_gives() {
+    if ort_or_skip().is_none() {
+        return;
+    }
     let mut b = Builder::new(17);
     let x = b.input("mask", TensorType::new(Element::I64, &[2, 6]));
     let x = b.op("Cast", &[&x], &[("to", Attr::Int(1))]).unwrap();
+    let w = weight(&mut b, "w", &[6, 2]);
+    let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    b.output("y", &y);
+    assert!(works(&b.into_model()).by_drawn_adapter);
+    let mut model = two_layers("a", "head");
+    assert!(!works(&model).by_drawn_adapter);
+    let head = model.graph_mut().initializer.iter_mut().find(|t| t.name() == "head").unwrap();
+    *head = Tensor::f32(&[8, 3], &[0.0; 24]).to_proto("head");
+    assert!(works(&model).by_drawn_adapter);
+}
+
+#[test]
+fn a_model_that_nothing_reaches_says_so() {
+    let Some(ort) = ort_or_skip() else { return };
+    let mut b = Builder::new(17);
+    let x = b.input("mask", TensorType::f32(&[2, 6]));
+    let nothing = b.scalar(0.0);
+    let x = b.op("Mul", &[&x, &nothing], &[]).unwrap();
     let w = weight(&mut b, "w", &[6, 2]);
     let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
     b.output("y", &y);

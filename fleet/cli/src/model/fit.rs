@@ -31,9 +31,15 @@ pub(super) fn fit(
     for of in &fitted.inputs {
         println!("input {} {}: {}, seed {}", of.input, of.ty, of.range, options.seed);
     }
+    let wanted = match fitted.by_drawn_adapter {
+        false => "what the model gives unperturbed",
+        true => {
+            "what it gives with a drawn adapter, since none of its outputs changes when the inputs do"
+        }
+    };
     println!(
         "perturbed: reals and pixels by at most {PERTURBATION} of their range, one index in {REDRAWN} drawn again; \
-         wanted is what the model gives unperturbed"
+         wanted is {wanted}"
     );
     for loss in &fitted.losses {
         let place = if loss.moved() { format!(" (on `{}`)", loss.tensor) } else { String::new() };
