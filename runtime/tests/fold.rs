@@ -454,6 +454,29 @@ fn a_loop_that_grows_without_end_is_refused_with_its_name() {
     assert!(refused.to_string().starts_with("Loop node `around` cannot be unrolled"), "{refused}");
 }
 
+/// An optional input would not be missed otherwise.
+#[test]
+fn what_a_body_reads_or_gives_and_nothing_makes_is_named() {
+    for (reads, gives) in [("state", "nowhere"), ("nowhere", "twice")] {
+        let row = |name: &str| TensorType::f32(&[3]).to_value_info(name);
+        let body = GraphProto {
+            input: vec![row("state")],
+            node: vec![node("Add", &["state", reads], &["twice"], &[])],
+            output: vec![row(gives)],
+            ..GraphProto::default()
+        };
+        let mut held = Attr::Int(1).to_proto("body");
+        (held.i, held.r#type) = (None, Some(attribute_type::GRAPH));
+        held.g = Some(Box::new(body));
+        let mut control = node("Scan", &["x", "rows"], &["y"], &[]);
+        control.attribute = vec![held, Attr::Int(1).to_proto("num_scan_inputs")];
+        let given = vec![input("x", &["3"]), input("rows", &["2", "3"])];
+        let refused = folded(graph(given, vec![control], "y"), 17).unwrap_err();
+        let FoldWhy::Undefined { tensor, .. } = &refused else { panic!("{refused}") };
+        assert_eq!(tensor, "nowhere");
+    }
+}
+
 #[test]
 fn a_branch_by_a_value_of_the_run_is_refused_with_its_name() {
     let condition = node("Greater", &["x", "x"], &["c"], &[]);

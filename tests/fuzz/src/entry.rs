@@ -4,13 +4,15 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use shoal_runtime::adapter::{Adapter, Layout, OnnxAdapter};
+use shoal_runtime::bake::bake_dequantised;
 use shoal_runtime::graft::{GraftOptions, graft, graft_all_weights};
 use shoal_runtime::onnx::{Builder, Folded, Model, PinOptions, Tensor, TensorType, fold, pin};
 
-/// Reads a model, writes it, pins, folds and grafts it.
+/// Reads a model, writes it, pins, folds, grafts and bakes it.
 ///
 /// # Panics
-/// If a model that is written again is not the one that was read, or folding a folded graph changes it.
+/// If a model that is written again is not the one that was read, folding a folded graph changes it, or what was baked is no
+/// model any more.
 pub fn onnx(bytes: &[u8]) {
     let Ok(model) = Model::from_bytes(bytes.to_vec().into()) else { return };
     if let Ok(written) = model.to_bytes() {
@@ -23,6 +25,9 @@ pub fn onnx(bytes: &[u8]) {
         let adapter = Adapter::zero(grafted.layout.clone());
         assert_eq!(adapter.values().len(), grafted.layout.values());
         check(&grafted.folded);
+        if let Ok(baked) = bake_dequantised(&pinned, &adapter) {
+            assert!(fold(&baked).is_ok(), "what was baked does not fold");
+        }
     }
     if let Ok(all) = graft_all_weights(&folded, &[]) {
         check(&all.folded);

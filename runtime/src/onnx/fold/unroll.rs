@@ -268,7 +268,7 @@ fn inline(
     }
     let result = |name: &str| names.get(name).cloned().unwrap_or_else(|| name.to_owned());
     let results = graph.output.iter().map(|output| result(output.name()));
-    Ok(results.map(|name| folder.alias.get(&name).cloned().unwrap_or(name)).collect())
+    results.map(|name| defined(folder, outer, &name)).collect()
 }
 
 fn count(folder: &mut Folder<'_>, outer: &NodeProto, nodes: usize) -> Result<(), FoldWhy> {
@@ -287,6 +287,19 @@ fn own_name(folder: &mut Folder<'_>, name: &str) -> String {
     if is_taken { folder.fresh_name(name) } else { name.to_owned() }
 }
 
+/// What a tensor is called in the folded graph, which must have it.
+fn defined(folder: &Folder<'_>, reader: &NodeProto, name: &str) -> Result<String, FoldWhy> {
+    let target = folder.alias.get(name).map_or(name, String::as_str);
+    match folder.types.contains_key(target) {
+        true => Ok(target.to_owned()),
+        false => Err(FoldWhy::Undefined {
+            operator: reader.op_type().to_owned(),
+            node: reader.label().to_owned(),
+            tensor: name.to_owned(),
+        }),
+    }
+}
+
 /// Writes one node of an inner graph, and notes what its outputs are called now.
 fn write(
     folder: &mut Folder<'_>,
@@ -299,6 +312,9 @@ fn write(
     let mut node = inner.clone();
     node.name = Some(folder.fresh_name(&inner_path(outer.label(), inner.label())));
     read_as(&mut node, names);
+    for input in node.input.iter_mut().filter(|name| !name.is_empty()) {
+        *input = defined(folder, inner, input)?;
+    }
     for output in node.output.iter_mut().filter(|name| !name.is_empty()) {
         let name = name(folder, output);
         names.insert(std::mem::replace(output, name.clone()), name);
