@@ -18,6 +18,15 @@ use crate::onnx::{Attr, Element, Model, StoreError, Tensor, TensorType};
 /// A node: its graph, and its place there. Behind the last node of a graph stands what the graph gives.
 type NodeAt = (usize, usize);
 
+/// A step into a graph inside a node: the node, its attribute, and which of the attribute's graphs.
+type Step = (usize, usize, Option<usize>);
+
+/// The steps from the outermost graph.
+type Way = Vec<Step>;
+
+/// How deep what a weight is made of is looked for.
+const DEPTH_MAX: usize = 256;
+
 /// A tensor: the graph in which a name means it, and the name.
 type TensorAt<'m> = (usize, &'m str);
 
@@ -26,8 +35,7 @@ struct Scope<'m> {
     graph: &'m GraphProto,
     /// The graph around it, and the node that holds it.
     outer: Option<NodeAt>,
-    /// How to get there: node, attribute, and which of the attribute's graphs.
-    way: Vec<(usize, usize, Option<usize>)>,
+    way: Way,
     /// What folding calls the node that holds it, without numbers.
     path: String,
     /// Which node makes a tensor.
@@ -50,10 +58,10 @@ pub(super) struct Graphs<'m> {
 #[derive(Clone)]
 pub(super) struct Place<'m> {
     node: NodeAt,
-    way: Vec<(usize, usize, Option<usize>)>,
+    way: Way,
     /// The graph that stores the weight, the way there, and its name.
     weight: TensorAt<'m>,
-    weight_way: Vec<(usize, usize, Option<usize>)>,
+    weight_way: Way,
     /// The tensors between: what the node reads, then what Identity, Transpose, Cast and DequantizeLinear nodes made that of.
     tensors: Vec<&'m str>,
     /// Those nodes, and the loops that give it on.
@@ -84,13 +92,7 @@ impl<'m> Graphs<'m> {
         graphs
     }
 
-    fn add(
-        &mut self,
-        graph: &'m GraphProto,
-        outer: Option<NodeAt>,
-        way: Vec<(usize, usize, Option<usize>)>,
-        path: String,
-    ) {
+    fn add(&mut self, graph: &'m GraphProto, outer: Option<NodeAt>, way: Way, path: String) {
         let scope = self.scopes.len();
         let around = outer.map(|at| self.node(at));
         let made = graph.node.iter().enumerate();
@@ -225,12 +227,16 @@ impl<'m> Graphs<'m> {
             })
     }
 
-    /// The value of a tensor that is made of stored ones. `known` has what was computed on the way.
+    /// The value of a tensor that is made of stored ones. `known` has what was computed on the way, of so many steps.
     fn value(
         &self,
         (scope, name): TensorAt<'m>,
         known: &mut BTreeMap<TensorAt<'m>, Option<Tensor>>,
+        depth: usize,
     ) -> Option<Tensor> {
+        if depth > DEPTH_MAX {
+            return None;
+        }
         if let Some(value) = known.get(&(scope, name)) {
             return value.clone();
         }
@@ -239,10 +245,10 @@ impl<'m> Graphs<'m> {
         let here = &self.scopes[scope];
         let value = match (stored_in(here.graph, name), here.makers.get(name)) {
             (Some(stored), _) => Tensor::from_proto(stored).ok(),
-            (None, Some(&at)) => self.computed((scope, at), name, known),
+            (None, Some(&at)) => self.computed((scope, at), name, known, depth),
             (None, None) => {
                 let around = here.passed_on.get(name).copied().unwrap_or(name);
-                self.value((here.outer?.0, around), known)
+                self.value((here.outer?.0, around), known, depth + 1)
             }
         };
         known.insert((scope, name), value.clone());
@@ -254,11 +260,12 @@ impl<'m> Graphs<'m> {
         (scope, at): NodeAt,
         name: &str,
         known: &mut BTreeMap<TensorAt<'m>, Option<Tensor>>,
+        depth: usize,
     ) -> Option<Tensor> {
         let node = self.node((scope, at));
         let given = node.input.iter().map(|input| match input.as_str() {
             "" => Some(None),
-            input => self.value((scope, input), known).map(Some),
+            input => self.value((scope, input), known, depth + 1).map(Some),
         });
         let given: Vec<Option<Tensor>> = given.collect::<Option<_>>()?;
         let types: Vec<Option<TensorType>> =
@@ -324,7 +331,7 @@ impl<'m> Place<'m> {
     ) -> Result<(Tensor, Tensor), BakeError> {
         let file = match graphs.stored(self.weight) {
             Some(stored) => Tensor::from_proto(stored)?,
-            None => graphs.value(self.weight, &mut BTreeMap::new()).ok_or_else(|| {
+            None => graphs.value(self.weight, &mut BTreeMap::new(), 0).ok_or_else(|| {
                 let (scope, name) = self.weight;
                 let maker = graphs.scopes[scope].makers.get(name);
                 let maker = maker.map_or("nothing", |&at| graphs.node((scope, at)).op_type());
@@ -336,27 +343,27 @@ impl<'m> Place<'m> {
             })?,
         };
         let base = self.read_as(graphs, &file, dequantise, site)?;
-        let seen = match &self.order {
-            Some(order) => ordered(&base, order).ok_or_else(|| BakeError::Shape {
+        let seen = self.order.as_ref().map(|order| {
+            ordered(&base, order).ok_or_else(|| BakeError::Shape {
                 site: site.name.clone(),
                 weight: self.weight().to_owned(),
                 got: base.dims.clone(),
                 want: site.a.dims.clone(),
-            })?,
-            None => base.clone(),
-        };
+            })
+        });
+        let seen = seen.transpose()?;
         // What was hashed is what folding left: a cast weight was cast, a quantised one was not dequantised, a kernel that is
         // made of others was put in order.
         let hashed = match (self.quantiser, self.is_made) {
             (Some(_), _) => &file,
-            (None, true) => &seen,
+            (None, true) => seen.as_ref().unwrap_or(&base),
             (None, false) => &base,
         };
         if <[u8; 32]>::from(Sha256::digest(hashed.to_le_bytes())) != site.base_sha256 {
             let weight = self.weight().to_owned();
             return Err(BakeError::OtherBase { site: site.name.clone(), weight });
         }
-        Ok((file, seen))
+        Ok((file, seen.unwrap_or(base)))
     }
 
     /// Whether the file keeps the weight as its node computes with it, so that it can be changed there.
@@ -426,7 +433,7 @@ fn ordered(tensor: &Tensor, order: &[usize]) -> Option<Tensor> {
 }
 
 /// The graph at the end of this way.
-fn at<'g>(model: &'g mut Model, way: &[(usize, usize, Option<usize>)]) -> &'g mut GraphProto {
+fn at<'g>(model: &'g mut Model, way: &[Step]) -> &'g mut GraphProto {
     let mut graph = model.graph_mut();
     for &(node, attribute, which) in way {
         let attribute = &mut graph.node[node].attribute[attribute];
