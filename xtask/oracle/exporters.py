@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.numpy import save_file
 
+from recorded import first_line, keep, told
+
 warnings.simplefilter("ignore")
 logging.disable(logging.WARNING)
 torch.manual_seed(7)
@@ -127,16 +129,11 @@ def main(out):
             try:
                 model = export(function, inputs, dynamo)
             except Exception as error:
-                failed.append(f"{case}: {type(error).__name__}: {str(error).strip().splitlines()[0][:150]}")
+                failed.append(f"{case}: {type(error).__name__}: {first_line(error)}")
                 continue
-            tensors[f"{case}/model"] = np.frombuffer(model, dtype=np.uint8)
-            for i, x in enumerate(inputs):
-                tensors[f"{case}/wanted/x{i}"] = x.numpy()
-            tensors[f"{case}/gradients"] = torch.cat([g.reshape(-1) for g in gradients]).float().numpy()
-            tensors[f"{case}/read/target.y0"] = target.numpy()
-            tensors[f"{case}/read/weight.y0"] = weight.numpy()
+            keep(tensors, case, model, [x.numpy() for x in inputs], [g.numpy() for g in gradients], (target.numpy(), weight.numpy()))
     save_file(tensors, out)
-    print(f"{len({key.split('/')[0] for key in tensors})} graphs; not exported: {failed}")
+    told(tensors, failed)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
-import onnxruntime
 from flax import nnx
 from jax import lax, nn
 from jax2onnx import to_onnx
 from safetensors.numpy import save_file
+
+from recorded import differs, first_line, keep, keep_whole, told
 
 warnings.simplefilter("ignore")
 IMAGE, ROWS, TOKENS = (2, 6, 6, 4), (3, 5), (2, 3, 8)
@@ -168,17 +169,6 @@ def export(function, inputs):
     return model.SerializeToString()
 
 
-def differs(model, inputs, function):
-    """Why the graph is not the function, by ONNX Runtime."""
-    try:
-        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-        got = session.run(None, {f"x{i}": x for i, x in enumerate(inputs)})[0]
-    except Exception as error:
-        return f"not run: {str(error).strip().splitlines()[0][:150]}"
-    want = np.asarray(function(*[jnp.asarray(x) for x in inputs]))
-    return None if np.allclose(got, want, 1e-3, 1e-4) else "computes something else"
-
-
 def main(out):
     random, tensors, failed = np.random.default_rng(7), {}, []
     for name, (function, shapes) in FUNCTIONS.items():
@@ -194,29 +184,23 @@ def main(out):
             return (weight * rows).sum() / len(weight)
 
         gradients = jax.grad(loss, tuple(range(len(wide))))(*wide)
-        gradients = np.concatenate([np.asarray(g).reshape(-1) for g in gradients]).astype(np.float32)
         jax.config.update("jax_enable_x64", False)
         case = f"{name}.jax2onnx"
         try:
             model = export(function, inputs)
         except Exception as error:
-            failed.append(f"{case}: {type(error).__name__}: {str(error).strip().splitlines()[0][:150]}")
+            failed.append(f"{case}: {type(error).__name__}: {first_line(error)}")
             continue
-        wrong = differs(model, inputs, function)
+        wrong = differs(model, inputs, function(*[jnp.asarray(x) for x in inputs]))
         if wrong:
             failed.append(f"{case}: {wrong}")
             continue
-        tensors[f"{case}/model"] = np.frombuffer(model, dtype=np.uint8)
-        for i, x in enumerate(inputs):
-            tensors[f"{case}/wanted/x{i}"] = x
-        tensors[f"{case}/gradients"] = gradients
-        tensors[f"{case}/read/target.y0"] = target
-        tensors[f"{case}/read/weight.y0"] = weight
+        keep(tensors, case, model, inputs, gradients, (target, weight))
     for name, (module, shape) in MODELS.items():
         model = export(module(nnx.Rngs(7)), [np.zeros(shape, np.float32)])
-        tensors[f"whole.{name}/model"] = np.frombuffer(model, dtype=np.uint8)
+        keep_whole(tensors, name, model)
     save_file(tensors, out)
-    print(f"{len({key.split('/')[0] for key in tensors})} graphs; not exported: {failed}")
+    told(tensors, failed)
 
 
 if __name__ == "__main__":

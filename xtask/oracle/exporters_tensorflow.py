@@ -15,10 +15,11 @@ import logging  # noqa: E402
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
-import onnxruntime  # noqa: E402
 import tensorflow as tf  # noqa: E402
 import tf2onnx  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
+
+from recorded import differs, first_line, keep, keep_whole, told  # noqa: E402
 
 logging.disable(logging.WARNING)
 OPSETS = (13, 18)
@@ -157,17 +158,6 @@ def export(function, inputs, opset):
     return model.SerializeToString()
 
 
-def differs(model, inputs, function):
-    """Why the graph is not the function, by ONNX Runtime."""
-    try:
-        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-        got = session.run(None, {f"x{i}": x for i, x in enumerate(inputs)})[0]
-    except Exception as error:
-        return f"not run: {str(error).strip().splitlines()[0][:150]}"
-    want = function(*[tf.constant(x) for x in inputs]).numpy()
-    return None if np.allclose(got, want, 1e-3, 1e-4) else "computes something else"
-
-
 def main(out):
     random, tensors, failed = np.random.default_rng(7), {}, []
     for name, (function, shapes) in FUNCTIONS.items():
@@ -180,29 +170,24 @@ def main(out):
             # Some operators give float32 whatever they are given, or know nothing else.
             rows = tf.reduce_mean(tf.reshape((tf.cast(y, tf.float64) - target) ** 2, (len(weight), -1)), 1)
             loss = tf.reduce_sum(weight * rows) / len(weight)
-        gradients = [tf.convert_to_tensor(g).numpy().reshape(-1) for g in tape.gradient(loss, wide)]
+        gradients = [tf.convert_to_tensor(g).numpy() for g in tape.gradient(loss, wide)]
         for opset in OPSETS:
             case = f"{name}.tf2onnx{opset}"
             try:
                 model = export(function, inputs, opset)
             except Exception as error:
-                failed.append(f"{case}: {type(error).__name__}: {str(error).strip().splitlines()[0][:150]}")
+                failed.append(f"{case}: {type(error).__name__}: {first_line(error)}")
                 continue
-            wrong = differs(model, inputs, function)
+            wrong = differs(model, inputs, function(*[tf.constant(x) for x in inputs]).numpy())
             if wrong:
                 failed.append(f"{case}: {wrong}")
                 continue
-            tensors[f"{case}/model"] = np.frombuffer(model, dtype=np.uint8)
-            for i, x in enumerate(inputs):
-                tensors[f"{case}/wanted/x{i}"] = x
-            tensors[f"{case}/gradients"] = np.concatenate(gradients).astype(np.float32)
-            tensors[f"{case}/read/target.y0"] = target
-            tensors[f"{case}/read/weight.y0"] = weight
+            keep(tensors, case, model, inputs, gradients, (target, weight))
     keras.utils.set_random_seed(7)
     for name, model in keras_models():
-        tensors[f"whole.{name}/model"] = np.frombuffer(whole(model), dtype=np.uint8)
+        keep_whole(tensors, name, whole(model))
     save_file(tensors, out)
-    print(f"{len({key.split('/')[0] for key in tensors})} graphs; not exported: {failed}")
+    told(tensors, failed)
 
 
 if __name__ == "__main__":
