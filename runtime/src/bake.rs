@@ -131,10 +131,16 @@ fn add(
         got: dims.to_vec(),
         want,
     };
-    if site.operator == "Conv" {
+    let is_recurrent = ["LSTM", "GRU", "RNN"].contains(&site.operator.as_str());
+    if is_recurrent || site.operator.starts_with("Conv") {
         let mut want = site.a.dims.clone();
         want[0] = out;
-        if dims != want {
+        // The rows of all directions, one behind the other.
+        let fits = match dims {
+            [directions, rows, inner] if is_recurrent => want == [directions * rows, *inner],
+            _ => !is_recurrent && dims == want,
+        };
+        if !fits {
             return Err(wrong(want));
         }
         weight.iter_mut().zip(&delta).for_each(|(w, d)| *w += f64::from(*d));

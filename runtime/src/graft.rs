@@ -10,6 +10,8 @@
 //! | MatMul of more dimensions | `[r, in]` | `[out, r]` | two MatMuls by the turned factors, Add |
 //! | Conv | `[r, in, k…]` | `[out, r, 1…]` | Conv like the base's to r channels, 1×1 Conv, Add |
 //! | grouped Conv | `[r, in/g, k…]` | `[out, r, 1…]` | B·A added to the weight: r channels a group cost more |
+//! | ConvTranspose | `[r, out/g, k…]` | `[in, r, 1…]` | B·A added to the weight |
+//! | LSTM, GRU, RNN: W, R | `[r, in]` | `[directions·gates·hidden, r]` | B·A added to the weight |
 
 mod glob;
 mod inputs;
@@ -25,6 +27,7 @@ use crate::onnx::{Builder, Folded, InferError, Model, Tensor, TensorError, Tenso
 
 use glob::Selection;
 pub use inputs::{SITE_INPUT, SiteInput, SiteInputsError, WithInputs, with_site_inputs};
+use lower::Weight;
 pub use sites::{SiteKind, SiteNode, WeightSite, sites};
 pub use weights::{AllWeights, WeightInput, WriteWeightsError, graft_all_weights};
 
@@ -100,7 +103,7 @@ impl Grafted {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum GraftError {
     #[error(
-        "the graph has no MatMul, Gemm or Conv with a stored weight of floats, plain or quantised"
+        "the graph has no MatMul, Gemm, Conv, ConvTranspose, LSTM, GRU or RNN with a stored weight of floats, plain or quantised"
     )]
     NoSites,
     #[error("no site is selected by {targets:?}")]
@@ -189,21 +192,24 @@ fn grafted(folded: &Folded, options: &GraftOptions, branch: Branch) -> Result<Gr
         }
         builder.input(&factor.input, TensorType::f32(&factor.dims));
     }
-    let pairs = selected.iter().zip(&layout.sites);
-    let by_node: BTreeMap<usize, (&WeightSite, &Site)> =
-        pairs.flat_map(|pair| pair.0.nodes.iter().map(move |node| (node.index, pair))).collect();
+    let mut by_node: BTreeMap<usize, Vec<Weight<'_>>> = BTreeMap::new();
+    for (site, factors) in selected.iter().zip(&layout.sites) {
+        for node in &site.nodes {
+            let weight = Weight { site, factors, input: node.input };
+            by_node.entry(node.index).or_default().push(weight);
+        }
+    }
     // What depends on a factor: a convolution of it is run for every adapter in any case.
     let mut behind: BTreeSet<&str> = BTreeSet::new();
     for (index, node) in folded.model.graph().node.iter().enumerate() {
         let is_behind = node.input.iter().any(|name| behind.contains(name.as_str()));
         match by_node.get(&index) {
-            Some((site, factors)) => {
-                let rank = factors.a.dims[0];
-                let scale = factors.alpha / rank as f32;
+            Some(weights) => {
+                let rank = weights.iter().map(|weight| weight.factors.a.dims[0]).max();
                 let places = folded.types.get(node.output_name(0)).map_or(0, places);
-                let merges =
-                    branch == Branch::Merged && is_behind && places >= MERGED_PLACES * rank;
-                lower::lower(&mut builder, node, site, factors, scale, merges)?;
+                let pays = places >= MERGED_PLACES * rank.unwrap_or(1);
+                let merges = branch == Branch::Merged && is_behind && pays;
+                lower::lower(&mut builder, node, weights, merges)?;
             }
             None => {
                 builder.node(node.clone())?;

@@ -9,7 +9,7 @@
 //! | elementwise, `Where`, `Cast` | on all K at once; what does not depend on a factor is broadcast |
 //! | `Conv`, pooling, normalisation of a sample, softmax, … | K more samples of the batch |
 //! | `MatMul`, `Gemm` whose weight is a factor | batched `MatMul` `[K, rows, in]`·`[K, in, out]` |
-//! | `Conv` whose weight is a factor | K times the channels of one `Conv`, or its K groups; 1×1: batched `MatMul` |
+//! | `Conv`, `ConvTranspose` whose weight is a factor | K times the channels of one `Conv`, or its K groups; 1×1: batched `MatMul` |
 //! | `Reshape`, `Transpose`, `Expand`, `Tile`, `Concat`, … | the same with the axis of adapters before the others |
 //! | anything else, and what mixes samples of a batch | K nodes, one an adapter: never wrong, and never faster |
 //!

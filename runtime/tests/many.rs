@@ -305,8 +305,17 @@ fn windows() -> Vec<Case> {
             let z = op(b, "Conv", &[&y, a], &[]);
             op(b, "Conv", &[&z, &turned, &bias], &[])
         }),
-        case!("spread by factors", [3, 4, 2, 2], [2, 3, 4, 4], false, |b, a, x| {
-            op(b, "ConvTranspose", &[x, a], &[])
+        case!("spread by factors", [3, 4, 2, 2], [2, 3, 4, 4], true, |b, a, x| {
+            let bias = b.f32s(&[4], &[0.5, -0.25, 1.0, 0.125]);
+            let y = op(b, "ConvTranspose", &[x, a, &bias], &[]);
+            let turned = op(b, "Transpose", &[a], &[ints("perm", &[1, 0, 2, 3])]);
+            op(b, "ConvTranspose", &[&y, &turned], &[ints("strides", &[2, 2])])
+        }),
+        case!("spread by groups of factors", [4, 2, 2, 2], [1, 4, 4, 2], true, |b, a, x| {
+            let two = b.i64s(&[1, 4, 4, 2]);
+            let seen = op(b, "Reshape", &[a, &two], &[]);
+            let seen = op(b, "Mul", &[x, &seen], &[]);
+            op(b, "ConvTranspose", &[&seen, a], &[("group", Attr::Int(2))])
         }),
     ]
 }

@@ -650,7 +650,16 @@ fn whole_models_of_keras_are_trained_and_baked() {
     let want: [(&str, Vec<(&str, usize)>); 7] = [
         ("attention", attention.collect()),
         ("conv_lstm", [(cell, 3); 8].into_iter().chain([("conv2d_1", 1)]).collect()),
-        ("frames_lstm", vec![("time_distributed_1", 3), ("time_distributed_1", 3), ("dense", 1)]),
+        (
+            "frames_lstm",
+            vec![
+                ("time_distributed_1", 3),
+                ("time_distributed_1", 3),
+                ("W0", 1),
+                ("R0", 1),
+                ("dense", 1),
+            ],
+        ),
         (
             "gru",
             [(forward, 4), (forward, 4), (backward, 4), (backward, 4)]
@@ -661,7 +670,7 @@ fn whole_models_of_keras_are_trained_and_baked() {
         ),
         ("masked_lstm", vec![("lstm_cell", 4), ("lstm_cell", 4), ("dense", 1)]),
         ("simple_rnn", [("simple_rnn_cell", 4); 4].into_iter().chain([("dense", 1)]).collect()),
-        ("unet", vec![("conv2d", 1); 3]),
+        ("unet", vec![("conv2d", 1), ("conv2d", 1), ("conv2d_transpose", 1), ("conv2d", 1)]),
     ];
     check_exported("exported_tensorflow.safetensors", &want);
 }

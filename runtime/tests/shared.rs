@@ -360,3 +360,64 @@ fn a_kernel_with_its_channels_last_is_a_site_and_is_baked() {
 
     check(&ort, &model);
 }
+
+/// Recurrent operators in both directions, whose first output is left out: their weights of inputs and of states.
+#[test]
+fn the_weights_of_recurrent_operators_are_sites_and_are_baked() {
+    let Some(ort) = ort_or_skip() else { return };
+    for (operator, gates) in [("LSTM", 4), ("GRU", 3), ("RNN", 1)] {
+        let mut b = Builder::new(17);
+        b.input("x", TensorType::f32(&[2, WIDE]));
+        let hidden = WIDE / 2;
+        let matrix = |inner: usize, salt| {
+            let dims = [2, gates * hidden, inner];
+            Tensor::f32(&dims, &values(dims.iter().product(), salt))
+        };
+        b.initializer("of.inputs", &matrix(WIDE, 5));
+        b.initializer("of.states", &matrix(hidden, 6));
+        b.initializer("steps", &Tensor::i64s(&[2, 1, WIDE as i64]));
+        b.initializer("rows", &Tensor::i64s(&[1, WIDE as i64]));
+        let mut model = b.into_model();
+        let graph = model.graph_mut();
+        let attribute = vec![
+            Attr::Int(hidden as i64).to_proto("hidden_size"),
+            Attr::Str("bidirectional".to_owned()).to_proto("direction"),
+        ];
+        graph.node.push(node("Reshape", &["x", "steps"], "sequence"));
+        graph.node.push(NodeProto {
+            output: vec![String::new(), "last".to_owned()],
+            attribute,
+            ..node(operator, &["sequence", "of.inputs", "of.states"], "")
+        });
+        graph.node.push(node("Reshape", &["last", "rows"], "y"));
+        graph.output.push(TensorType::f32(&[1, WIDE]).to_value_info("y"));
+        let found = sites(&fold(&model).unwrap());
+        let found: Vec<(&str, _)> =
+            found.iter().map(|site| (site.name.as_str(), site.factor_dims(3))).collect();
+        let of = |inner| (vec![3, inner], vec![2 * gates * hidden, 3]);
+        assert_eq!(found, [("of.inputs", of(WIDE)), ("of.states", of(hidden))], "{operator}");
+
+        let baked = check(&ort, &model);
+
+        assert_eq!(stored(&baked), stored(&model), "{operator}: where they are");
+    }
+}
+
+/// What decoders of world models grow pictures with.
+#[test]
+fn the_kernel_of_a_transposed_convolution_is_a_site_and_is_baked() {
+    let Some(ort) = ort_or_skip() else { return };
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[2, WIDE]));
+    let shape = b.i64s(&[1, 4, 1, 2]);
+    let h = b.op("Reshape", &[&x, &shape], &[]).unwrap();
+    let kernel = b.initializer("kernel", &Tensor::f32(&[4, 3, 2, 2], &values(48, 4)));
+    let attrs = [("strides", Attr::Ints(vec![2, 2])), ("group", Attr::Int(2))];
+    let y = b.op("ConvTranspose", &[&h, &kernel], &attrs).unwrap();
+    b.output("y", &y);
+    let model = b.into_model();
+    let found = sites(&fold(&model).unwrap());
+    assert_eq!(found[0].factor_dims(3), (vec![3, 3, 2, 2], vec![4, 3, 1, 1]));
+
+    check(&ort, &model);
+}

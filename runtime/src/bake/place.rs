@@ -58,6 +58,8 @@ pub(super) struct Graphs<'m> {
 #[derive(Clone)]
 pub(super) struct Place<'m> {
     node: NodeAt,
+    /// Which of the node's inputs is the weight.
+    input: usize,
     way: Way,
     /// The graph that stores the weight, the way there, and its name.
     weight: TensorAt<'m>,
@@ -108,10 +110,10 @@ impl<'m> Graphs<'m> {
                 None => without_numbers(name),
                 Some(_) => without_numbers(&inner_path(&self.scopes[scope].path, name)),
             };
-            let (label, output) = (path(node.label()), path(node.output_name(0)));
+            let (label, output) = (path(node.label()), path(node.first_output()));
             if outer.is_some() {
                 // What no round changes is written once, under its own name.
-                let own = without_numbers(node.output_name(0));
+                let own = without_numbers(node.first_output());
                 self.inner.entry(output).or_default().push((scope, at));
                 self.inner.entry(own).or_default().push((scope, at));
             }
@@ -140,7 +142,7 @@ impl<'m> Graphs<'m> {
         for node in &site.nodes {
             let at = self.find(site, node)?;
             if places.iter().all(|place| place.node != at) {
-                places.push(self.place(at));
+                places.push(self.place(at, node.input));
             }
         }
         Ok(places)
@@ -163,11 +165,12 @@ impl<'m> Graphs<'m> {
         })
     }
 
-    fn place(&self, node: NodeAt) -> Place<'m> {
+    fn place(&self, node: NodeAt, input: usize) -> Place<'m> {
         let reader = self.node(node);
-        let name = reader.input_name(1).unwrap_or("");
+        let name = reader.input_name(input).unwrap_or("");
         let mut place = Place {
             node,
+            input,
             way: self.scopes[node.0].way.clone(),
             weight: (node.0, name),
             weight_way: Vec::new(),
@@ -412,7 +415,7 @@ impl<'m> Place<'m> {
 
     /// Has the node read another weight.
     pub(super) fn read_from(&self, model: &mut Model, name: &str) {
-        at(model, &self.way).node[self.node.1].input[1] = name.to_owned();
+        at(model, &self.way).node[self.node.1].input[self.input] = name.to_owned();
     }
 
     /// What places have alike that can read one copy.

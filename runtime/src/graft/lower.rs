@@ -1,30 +1,67 @@
-//! The nodes that stand for one site: its base node and the branch of its factors.
+//! The nodes that stand for one with sites: its base node and the branch of its factors, or it with other weights.
 
 use super::{SiteKind, WeightSite};
 use crate::adapter::Site;
 use crate::onnx::proto::NodeProto;
 use crate::onnx::{Attr, Builder, Element, InferError, Value};
 
-/// Appends the base node and its branch; the sum keeps the name of the node's output. `merges`: a convolution's factors are
-/// added to its weight instead.
+/// A weight of a node, and its factors.
+#[derive(Clone, Copy)]
+pub(super) struct Weight<'s> {
+    pub(super) site: &'s WeightSite,
+    pub(super) factors: &'s Site,
+    /// Which input of the node it is.
+    pub(super) input: usize,
+}
+
+impl Weight<'_> {
+    fn scale(&self) -> f32 {
+        self.factors.alpha / self.factors.a.dims[0] as f32
+    }
+
+    fn values(&self) -> (Value, Value) {
+        (Value::named(&self.factors.a.input), Value::named(&self.factors.b.input))
+    }
+}
+
+/// Appends the node with the factors of its weights: as a branch beside it, whose sum keeps the name of the node's output, or
+/// added to its weights. `merges`: a convolution's are.
 pub(super) fn lower(
     builder: &mut Builder,
     node: &NodeProto,
-    site: &WeightSite,
-    factors: &Site,
-    scale: f32,
+    weights: &[Weight<'_>],
     merges: bool,
 ) -> Result<(), InferError> {
-    let a = Value::named(&factors.a.input);
-    let b = Value::named(&factors.b.input);
+    let beside = match weights {
+        [weight] => match weight.site.kind {
+            SiteKind::Linear { .. } => Some(weight),
+            SiteKind::Conv { group } => Some(weight).filter(|_| group == 1 && !merges),
+            SiteKind::ConvTranspose | SiteKind::Recurrent => None,
+        },
+        _ => None,
+    };
+    if let Some(weight) = beside {
+        return branch(builder, node, weight);
+    }
+    let mut merged = node.clone();
+    for weight in weights {
+        let sum = merged_weight(builder, node, weight)?;
+        merged.input[weight.input] = sum.name().to_owned();
+    }
+    builder.node(merged)?;
+    Ok(())
+}
+
+/// Thin products beside the base node.
+fn branch(builder: &mut Builder, node: &NodeProto, weight: &Weight<'_>) -> Result<(), InferError> {
+    let site = weight.site;
+    let (a, b) = weight.values();
     let x = Value::named(&node.input[0]);
     // A Gemm's own factor applies to W + ΔW.
-    let scale = if node.is("Gemm") { scale * node.float("alpha", 1.0) } else { scale };
+    let own = if node.is("Gemm") { node.float("alpha", 1.0) } else { 1.0 };
+    let scale = weight.scale() * own;
     match site.kind {
-        SiteKind::Conv { group } if group > 1 || merges => {
-            return merged_conv(builder, node, site, (&a, &b), scale);
-        }
-        SiteKind::Conv { .. } => {
+        SiteKind::Conv { .. } | SiteKind::ConvTranspose | SiteKind::Recurrent => {
             let base = base(builder, node)?;
             let x = cast(builder, x, Element::F32)?;
             let b = scaled(builder, &b, scale)?;
@@ -105,30 +142,26 @@ fn conv_like(
     Ok(outputs.swap_remove(0))
 }
 
-/// A convolution with `W + (α/r)·B·A` as its weight, all of `W`'s dimensions.
-fn merged_conv(
+/// `W + (α/r)·B·A`, all of `W`'s dimensions.
+fn merged_weight(
     builder: &mut Builder,
     node: &NodeProto,
-    site: &WeightSite,
-    (a, b): (&Value, &Value),
-    scale: f32,
-) -> Result<(), InferError> {
-    let (a_dims, b_dims) = (builder.ty(a).dims.clone(), builder.ty(b).dims.clone());
+    weight: &Weight<'_>,
+) -> Result<Value, InferError> {
+    let site = weight.site;
+    let (a, b) = weight.values();
+    let (a_dims, b_dims) = (builder.ty(&a).dims.clone(), builder.ty(&b).dims.clone());
     let (rank, out) = (a_dims[0] as i64, b_dims[0] as i64);
     let inner = a_dims[1..].iter().product::<usize>() as i64;
     let a_shape = builder.i64s(&[rank, inner]);
     let b_shape = builder.i64s(&[out, rank]);
     let w_shape: Vec<i64> = site.weight_dims.iter().map(|&d| d as i64).collect();
     let w_shape = builder.i64s(&w_shape);
-    let a = builder.op("Reshape", &[a, &a_shape], &[])?;
-    let b = builder.op("Reshape", &[b, &b_shape], &[])?;
-    let b = scaled(builder, &b, scale)?;
+    let a = builder.op("Reshape", &[&a, &a_shape], &[])?;
+    let b = builder.op("Reshape", &[&b, &b_shape], &[])?;
+    let b = scaled(builder, &b, weight.scale())?;
     let delta = builder.op("MatMul", &[&b, &a], &[])?;
     let delta = builder.op("Reshape", &[&delta, &w_shape], &[])?;
     let delta = cast(builder, delta, site.element)?;
-    let weight = builder.op("Add", &[&Value::named(&node.input[1]), &delta], &[])?;
-    let mut merged = node.clone();
-    merged.input[1] = weight.name().to_owned();
-    builder.node(merged)?;
-    Ok(())
+    builder.op("Add", &[&Value::named(&node.input[weight.input]), &delta], &[])
 }

@@ -19,6 +19,11 @@ pub enum SiteKind {
         /// Groups of channels.
         group: usize,
     },
+    /// A transposed convolution: ΔW has the channels that go in for its rows.
+    ConvTranspose,
+    /// The weights of inputs or of states of `LSTM`, `GRU` and `RNN`, `[directions, gates·hidden, in]`: the rows of all directions
+    /// and gates have one A.
+    Recurrent,
 }
 
 /// A node that reads the weight of a site.
@@ -26,7 +31,9 @@ pub enum SiteKind {
 pub struct SiteNode {
     /// The place of the node in the folded graph.
     pub index: usize,
-    /// The name of the node's output.
+    /// Which of its inputs is the weight.
+    pub input: usize,
+    /// The name of the node's first output.
     pub output: String,
 }
 
@@ -66,7 +73,11 @@ impl WeightSite {
         match self.kind {
             SiteKind::Linear { out_first: true } => (vec![rank, dims[1]], vec![dims[0], rank]),
             SiteKind::Linear { out_first: false } => (vec![rank, dims[0]], vec![dims[1], rank]),
-            SiteKind::Conv { .. } => {
+            SiteKind::Recurrent => {
+                let (inner, rows) = (dims[2], dims[0] * dims[1]);
+                (vec![rank, inner], vec![rows, rank])
+            }
+            SiteKind::Conv { .. } | SiteKind::ConvTranspose => {
                 let mut a = dims.clone();
                 a[0] = rank;
                 let mut b = vec![1; dims.len()];
@@ -77,8 +88,8 @@ impl WeightSite {
     }
 }
 
-/// Every site of a folded graph: MatMul, Gemm and Conv nodes whose weight is a stored tensor of floats or a
-/// quantised one behind its DequantizeLinear, plain or behind a Transpose. In the order of the first node of each.
+/// Every site of a folded graph: weights of MatMul, Gemm, Conv, ConvTranspose, LSTM, GRU and RNN nodes that are a stored tensor
+/// of floats or a quantised one behind its DequantizeLinear, plain or behind a Transpose. In the order of the first node of each.
 pub fn sites(folded: &Folded) -> Vec<WeightSite> {
     let graph = folded.model.graph();
     let stored: BTreeSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
@@ -87,29 +98,35 @@ pub fn sites(folded: &Folded) -> Vec<WeightSite> {
     let mut sites: Vec<WeightSite> = Vec::new();
     let mut of_weight: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, node) in graph.node.iter().enumerate() {
-        let Some(operand) = node.input_name(1) else { continue };
-        let Some(source) = Source::of(folded, &stored, &makers, operand) else { continue };
-        let Some(read) = folded.types.get(operand).filter(|ty| ty.element.is_float()) else {
-            continue;
-        };
-        let Some(kind) = kind(node, read.rank(), source.is_turned) else { continue };
-        let site = WeightSite {
-            name: source.weight.to_owned(),
-            weight: source.weight.to_owned(),
-            nodes: vec![SiteNode { index, output: node.output_name(0).to_owned() }],
-            operator: node.op_type().to_owned(),
-            weight_dims: source.dims,
-            element: read.element,
-            kind,
-        };
-        let known = of_weight.entry(source.weight).or_default();
-        let same = known.iter().find(|&&at| sites[at].is_shared_with(&site));
-        if let Some(&at) = same {
-            sites[at].nodes.extend(site.nodes);
-            continue;
+        for input in weight_inputs(node) {
+            let Some(operand) = node.input_name(*input) else { continue };
+            let Some(source) = Source::of(folded, &stored, &makers, operand) else { continue };
+            let Some(read) = folded.types.get(operand).filter(|ty| ty.element.is_float()) else {
+                continue;
+            };
+            let Some(kind) = kind(node, read.rank(), source.is_turned) else { continue };
+            let site = WeightSite {
+                name: source.weight.to_owned(),
+                weight: source.weight.to_owned(),
+                nodes: vec![SiteNode {
+                    index,
+                    input: *input,
+                    output: node.first_output().to_owned(),
+                }],
+                operator: node.op_type().to_owned(),
+                weight_dims: source.dims,
+                element: read.element,
+                kind,
+            };
+            let known = of_weight.entry(source.weight).or_default();
+            let same = known.iter().find(|&&at| sites[at].is_shared_with(&site));
+            if let Some(&at) = same {
+                sites[at].nodes.extend(site.nodes);
+                continue;
+            }
+            known.push(sites.len());
+            sites.push(WeightSite { name: unique(source.weight, &mut names), ..site });
         }
-        known.push(sites.len());
-        sites.push(WeightSite { name: unique(source.weight, &mut names), ..site });
     }
     sites
 }
@@ -157,6 +174,18 @@ impl<'g> Source<'g> {
     }
 }
 
+/// The inputs of a node that are weights.
+fn weight_inputs(node: &NodeProto) -> &'static [usize] {
+    if ["MatMul", "Gemm", "Conv", "ConvTranspose"].iter().any(|op| node.is(op)) {
+        return &[1];
+    }
+    // Of what comes in, and of the state before.
+    if ["LSTM", "GRU", "RNN"].iter().any(|op| node.is(op)) {
+        return &[1, 2];
+    }
+    &[]
+}
+
 fn kind(node: &NodeProto, rank: usize, is_turned: bool) -> Option<SiteKind> {
     if node.is("MatMul") && rank == 2 {
         return Some(SiteKind::Linear { out_first: is_turned });
@@ -168,7 +197,11 @@ fn kind(node: &NodeProto, rank: usize, is_turned: bool) -> Option<SiteKind> {
         let group = usize::try_from(node.int("group", 1)).ok()?;
         return Some(SiteKind::Conv { group });
     }
-    None
+    if node.is("ConvTranspose") && rank > 2 && !is_turned {
+        return Some(SiteKind::ConvTranspose);
+    }
+    let is_recurrent = ["LSTM", "GRU", "RNN"].iter().any(|op| node.is(op));
+    (is_recurrent && rank == 3 && !is_turned).then_some(SiteKind::Recurrent)
 }
 
 /// `weight`, or with `.2`, `.3`… behind it for the second and further kinds of nodes that use it.

@@ -6,7 +6,7 @@ use crate::onnx::proto::NodeProto;
 use crate::onnx::{Attr, Value};
 
 impl Walk<'_> {
-    /// Appends a MatMul, Gemm or Conv for every adapter; `false`: it is none that can be run for all at once.
+    /// Appends a MatMul, Gemm, Conv or ConvTranspose for every adapter; `false`: it is none that can be run for all at once.
     pub(super) fn product(&mut self, node: &NodeProto) -> Result<bool, ManyError> {
         match node.op_type() {
             "MatMul" => self.matmul(node),
@@ -128,7 +128,14 @@ impl Walk<'_> {
         }
         let group = node.int("group", 1);
         let made = match self.is_stacked(&x) {
-            false if group == 1 => self.channels(node, Value::named(&x), 1)?,
+            false if group == 1 => {
+                let wide = match node.is("ConvTranspose") {
+                    // Its weight is [in, out, …]: one behind the other, the adapters' are more channels that go in.
+                    true => self.outputs_side_by_side(&w)?,
+                    false => self.merged(&w)?,
+                };
+                self.channels(node, Value::named(&x), &wide, 1)?
+            }
             false => return Ok(false),
             true if bias.is_none() && self.is_pointwise(node) => self.pointwise(&x, &w)?,
             true => {
@@ -138,7 +145,8 @@ impl Walk<'_> {
                 let mut side_by_side = dims;
                 side_by_side[1] *= self.count;
                 let x = self.reshaped(&x, &side_by_side)?;
-                self.channels(node, x, group * self.count as i64)?
+                let wide = self.merged(&w)?;
+                self.channels(node, x, &wide, group * self.count as i64)?
             }
         };
         self.keep_lifted(node, vec![made])?;
@@ -146,9 +154,14 @@ impl Walk<'_> {
     }
 
     /// A convolution to K times the channels: `[samples, K·out, …]`, given back as `[K, samples, out, …]`.
-    fn channels(&mut self, node: &NodeProto, x: Value, group: i64) -> Result<Value, ManyError> {
+    fn channels(
+        &mut self,
+        node: &NodeProto,
+        x: Value,
+        w: &Value,
+        group: i64,
+    ) -> Result<Value, ManyError> {
         let out = self.dims(node.output_name(0)).to_vec();
-        let w = self.merged(&node.input[1])?;
         let mut inputs = vec![x.name().to_owned(), w.name().to_owned()];
         if let Some(bias) = node.input_name(2) {
             inputs.push(self.merged_or_tiled(bias)?.name().to_owned());
@@ -165,6 +178,15 @@ impl Walk<'_> {
         }
         let y = self.reshaped(&made[0], &apart)?;
         self.turned(&y)
+    }
+
+    /// K weights `[in, out, …]` as `[in, K·out, …]`.
+    fn outputs_side_by_side(&mut self, w: &str) -> Result<Value, ManyError> {
+        let mut dims = self.dims(w).to_vec();
+        let lifted = self.lifted(w)?;
+        let turned = self.turned(&lifted)?;
+        dims[1] *= self.count;
+        self.reshaped(&turned, &dims)
     }
 
     /// The first two axes the other way round; one of length 1 needs no copy.
@@ -184,7 +206,8 @@ impl Walk<'_> {
         let [x, w] = [&node.input[0], &node.input[1]].map(|name| self.dims(name));
         let (Some(space), Some(kernel)) = (x.get(2..), w.get(2..)) else { return false };
         let window = Window::of(node, space, kernel);
-        node.int("group", 1) == 1
+        node.is("Conv")
+            && node.int("group", 1) == 1
             && kernel.iter().all(|&k| k == 1)
             && window.is_ok_and(|w| w.out == space && w.strides.iter().all(|&stride| stride == 1))
     }

@@ -76,7 +76,7 @@ impl Walk<'_> {
             | "Xor" | "Min" | "Max" | "Sum" | "Mean" | "Where" => How::Elementwise,
             "Clip" | "PRelu" | "CastLike" if only_first => How::Elementwise,
             "MatMul" | "Gemm" => How::Product,
-            "Conv" if !only_first => How::Product,
+            "Conv" | "ConvTranspose" if !only_first => How::Product,
             "Conv"
             | "ConvTranspose"
             | "BatchNormalization"

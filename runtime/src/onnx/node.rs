@@ -67,6 +67,11 @@ impl NodeProto {
         self.output.get(index).map_or("", String::as_str)
     }
 
+    /// The first output that has a name; those before it are left out.
+    pub(crate) fn first_output(&self) -> &str {
+        self.output.iter().map(String::as_str).find(|name| !name.is_empty()).unwrap_or("")
+    }
+
     /// What messages call this node: its name, or its first output where it has none.
     pub fn label(&self) -> &str {
         match self.name() {

@@ -42,7 +42,7 @@ pub fn layout() -> Arc<Layout> {
     let site = Site {
         name: "road".into(),
         weight: "road".into(),
-        nodes: vec![SiteNode { index: 0, output: "road".into() }],
+        nodes: vec![SiteNode { index: 0, input: 1, output: "road".into() }],
         operator: "MatMul".into(),
         base_sha256: [0; 32],
         a: factor("a", [4, 8], 0),

@@ -74,7 +74,7 @@ mod tests {
         let site = |at: usize| Site {
             name: "a".into(),
             weight: "a".into(),
-            nodes: vec![SiteNode { index: at, output: "a".into() }],
+            nodes: vec![SiteNode { index: at, input: 1, output: "a".into() }],
             operator: "MatMul".into(),
             base_sha256: [0; 32],
             a: factor(at),

@@ -42,7 +42,7 @@ mod tests {
         let site = Site {
             name: "a".into(),
             weight: "a".into(),
-            nodes: vec![SiteNode { index: 0, output: "a".into() }],
+            nodes: vec![SiteNode { index: 0, input: 1, output: "a".into() }],
             operator: "Conv".into(),
             base_sha256: [0; 32],
             a: factor(&[3, 2, 1, 1], 0),

@@ -192,7 +192,7 @@ pub(super) fn flat(values: usize, name: &str, base_sha256: [u8; 32]) -> Layout {
     let site = Site {
         name: name.into(),
         weight: name.into(),
-        nodes: vec![SiteNode { index: 0, output: name.into() }],
+        nodes: vec![SiteNode { index: 0, input: 1, output: name.into() }],
         operator: "MatMul".into(),
         base_sha256,
         a: factor('A', vec![1, inputs], 0..inputs),

@@ -47,7 +47,7 @@ mod tests {
         let site = |number: usize| Site {
             name: format!("{number}"),
             weight: String::new(),
-            nodes: vec![SiteNode { index: number, output: String::new() }],
+            nodes: vec![SiteNode { index: number, input: 1, output: String::new() }],
             operator: "MatMul".into(),
             base_sha256: [0; 32],
             a: factor([1, 3], 5 * number),
