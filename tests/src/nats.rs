@@ -1,5 +1,6 @@
 //! NATS with JetStream, whose gateway speaks MQTT 3.1.1: one node of it, or three that replicate what they retain.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -66,6 +67,25 @@ impl Nats {
     pub fn revive(&mut self, number: usize) {
         self.run(number);
         self.wait(number);
+    }
+
+    /// Topics whose retained message a node took, acknowledged and did not store, by the nodes' own logs: while a majority is regained, NATS 2.9 does that.
+    ///
+    /// # Panics
+    /// When a log is not read.
+    pub fn not_stored(&self) -> BTreeSet<String> {
+        let logs = (0..self.nodes.len()).map(|number| {
+            fs::read_to_string(self.folder.path().join(number.to_string()).join("log"))
+                .expect("a log")
+        });
+        let logs: Vec<String> = logs.collect();
+        let failures = logs
+            .iter()
+            .flat_map(|log| log.lines())
+            .filter(|line| line.contains("unable to store retained message"));
+        let subjects =
+            failures.filter_map(|line| line.split_once("subject \"")?.1.split('"').next());
+        subjects.map(|subject| subject.replace('.', "/")).collect()
     }
 
     fn run(&mut self, number: usize) {
