@@ -32,6 +32,8 @@ pub(super) struct Beacons {
     heard: Option<u32>,
     /// The newest window of which one has passed on this vehicle's own claim.
     own: Option<u32>,
+    /// The newest window of which one has passed on any claim.
+    claims: Option<u32>,
     /// Before this window every vehicle is listened to, too: beacons withheld what matters.
     doubted: u32,
     /// The window in which it was last looked at whether they do.
@@ -60,9 +62,10 @@ impl Beacons {
         claimed: impl Fn(u32) -> bool,
     ) -> (Listening, bool) {
         self.since = Some(now);
-        if self.silent.take().is_some_and(claimed) {
+        if self.silent.take().is_some_and(&claimed) {
             self.doubted = window.map_or(0, |window| window.saturating_add(DOUBTED));
         }
+        self.trust_again(window, claimed);
         let back = self.missing && self.heard.is_some();
         self.missing &= !back;
         let alone = self.alone(window);
@@ -75,6 +78,21 @@ impl Beacons {
             (true, true) => Listening::Beacons,
         };
         (listening, stale)
+    }
+
+    /// At the end of doubt: what was claimed in the window before the last was voted on in the last one, and everybody was listened
+    /// to. If beacons passed on none of it, doubt goes on; if some, it is over.
+    fn trust_again(&mut self, window: Option<u32>, claimed: impl Fn(u32) -> bool) {
+        let Some(window) = window.filter(|window| 0 < self.doubted && self.doubted <= *window)
+        else {
+            return;
+        };
+        let voted_on = window.checked_sub(2).filter(|of| claimed(*of));
+        let withheld = voted_on.is_some_and(|of| self.claims < Some(of));
+        if withheld {
+            warn!(window, "still nothing that matters is passed on: listening to every vehicle");
+        }
+        self.doubted = if withheld { window.saturating_add(DOUBTED) } else { 0 };
     }
 
     /// Whether they alone are listened to.
@@ -107,10 +125,12 @@ impl Exchange {
             if let Record::Nonce(nonce) = record {
                 self.beacons.heard(nonce);
             }
-            if let Record::Claim(claim) = record
-                && claim.head().key == self.me
-            {
-                self.beacons.own = self.beacons.own.max(Some(claim.body().fields().window));
+            if let Record::Claim(claim) = record {
+                let window = Some(claim.body().fields().window);
+                self.beacons.claims = self.beacons.claims.max(window);
+                if claim.head().key == self.me {
+                    self.beacons.own = self.beacons.own.max(window);
+                }
             }
             self.record(topic, &topic.text(), record, record.outbound().bytes())?;
         }
@@ -186,5 +206,59 @@ impl Exchange {
             Some(line) => line.listen_to(&self.board, &asked, false),
             None => self.beacons.stale = true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In every window somebody claims something.
+    const CLAIMED: fn(u32) -> bool = |_window| true;
+
+    /// Beacons that were found to withhold in window 3.
+    fn doubted() -> Beacons {
+        Beacons { doubted: 3 + DOUBTED, ..Beacons::new(true) }
+    }
+
+    fn listens(beacons: &mut Beacons, window: u32, claimed: impl Fn(u32) -> bool) -> Listening {
+        beacons.begin(Instant::from_secs(0), Some(window), claimed).0
+    }
+
+    #[test]
+    fn doubt_lasts_for_as_long_as_nothing_is_passed_on() {
+        let mut beacons = doubted();
+        for window in 4..40 {
+            assert_eq!(listens(&mut beacons, window, CLAIMED), Listening::Both, "{window}");
+        }
+        // One passes on again what was claimed in window 39, while everybody is listened to.
+        beacons.claims = Some(39);
+        let until = beacons.doubted;
+        for window in 41..until {
+            beacons.claims = Some(window - 2);
+            assert_eq!(listens(&mut beacons, window, CLAIMED), Listening::Both, "{window}");
+        }
+        beacons.claims = Some(until - 2);
+        assert_eq!(listens(&mut beacons, until, CLAIMED), Listening::Beacons);
+    }
+
+    #[test]
+    fn what_was_passed_on_before_ends_no_doubt() {
+        let mut beacons = Beacons { claims: Some(2), ..doubted() };
+        assert_eq!(listens(&mut beacons, 3 + DOUBTED, CLAIMED), Listening::Both);
+    }
+
+    /// Nothing to pass on is no sign of withholding: with nothing claimed doubt ends.
+    #[test]
+    fn where_nobody_claimed_doubt_ends() {
+        let mut beacons = doubted();
+        assert_eq!(listens(&mut beacons, 3 + DOUBTED, |_window| false), Listening::Beacons);
+    }
+
+    /// A vehicle that was away through the end of its doubt asks the same when it is back.
+    #[test]
+    fn doubt_is_looked_at_whenever_the_vehicle_comes_back() {
+        let mut beacons = doubted();
+        assert_eq!(listens(&mut beacons, 300, CLAIMED), Listening::Both);
     }
 }
