@@ -16,6 +16,8 @@ use shoal_runtime::onnx::{Element, Folded, Model, PinOptions, fold, pin};
 
 /// What the design promises, by the norm of each gradient.
 const TOLERANCE: f64 = 1e-4;
+/// A training graph with every site grafted has at most so many times the nodes of the forward pass.
+const NODES_MAX: usize = 5;
 
 fn data() -> PathBuf {
     std::env::var_os("SHOAL_DATA").map_or_else(
@@ -77,7 +79,7 @@ fn every_weight_and_both_embeddings_can_be_trained() {
     assert_eq!(training.folded.model.graph().output.len(), 1 + wrt.len());
 }
 
-/// What has no gradient yet is refused by name, and nothing panics.
+/// What has no gradient yet is refused by name, and nothing panics; what is differentiated stays small.
 #[test]
 fn every_reference_model_is_differentiated_or_refused_by_a_list() {
     let Ok(entries) = std::fs::read_dir(data().join("models")) else { return };
@@ -94,6 +96,12 @@ fn every_reference_model_is_differentiated_or_refused_by_a_list() {
         for obstacle in unsupported(&grafted.folded, &wrt).unwrap() {
             assert!(known.contains(obstacle.node.as_str()), "{obstacle}");
         }
+        let options =
+            DifferentiateOptions { losses: Vec::new(), wrt, strict: false, profile: Profile::Cpu };
+        let training = differentiate(&grafted.folded, &options).unwrap();
+        let nodes = |folded: &Folded| folded.model.graph().node.len();
+        let (forward, all) = (nodes(&grafted.folded), nodes(&training.folded));
+        assert!(all <= NODES_MAX * forward, "{}: {forward} to {all}", file.display());
     }
 }
 

@@ -66,13 +66,13 @@ impl Folder {
 
 /// Everything that is done with a file; the error of the step that refuses it.
 fn brought(file: &Path, options: &GraftOptions) -> Result<(Model, Grafted, Fitted), String> {
-    let ort = ort_or_skip().unwrap();
     let model = Model::read_with_data(file).map_err(|why| why.to_string())?;
     let opened = open(&model, None, &BTreeMap::new()).map_err(|why| why.to_string())?;
     inspect(&model, &opened.options, 8).map_err(|why| why.to_string())?;
     // As the command says it.
     let named = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
     let grafted = graft(&opened.folded, options).map_err(|why| named(&why))?;
+    let ort = ort_or_skip().unwrap();
     let fitted = fit(&grafted, &ort, &FitOptions::default(), |_| {});
     let fitted = fitted.map_err(|why| named(&why))?;
     assert!(fitted.after < fitted.before, "{} to {}", fitted.before, fitted.after);

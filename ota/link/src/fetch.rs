@@ -82,6 +82,8 @@ pub struct Fetch {
     chunk_topics: Vec<String>,
     /// Whether an attempt is under way.
     started: bool,
+    /// Whether the broker has taken a subscription of ours in it, on the connection that is.
+    answered: bool,
     rejected: Option<RejectFetched>,
 }
 
@@ -107,6 +109,7 @@ impl Fetch {
                 .map(|index| text(Leaf::Chunk { slot, index }))
                 .collect::<Result<_, _>>()?,
             started: false,
+            answered: false,
             rejected: None,
         })
     }
@@ -114,6 +117,11 @@ impl Fetch {
     /// The transfer.
     pub const fn transfer(&self) -> &Transfer {
         &self.transfer
+    }
+
+    /// Whether the broker answered in this attempt: if not, that nothing came says nothing of who published it.
+    pub const fn is_answered(&self) -> bool {
+        self.answered
     }
 
     /// Begins an attempt: the window is open. It lasts over cuts: with every [`Event::Connected`] it goes on
@@ -127,7 +135,7 @@ impl Fetch {
         broker: &mut (impl Broker + ?Sized),
         store: &mut S,
     ) -> Result<Fetched, StoreFailed<S::Error>> {
-        self.started = true;
+        (self.started, self.answered) = (true, false);
         self.input(now, TransferInput::Start);
         self.drain(broker, store, &[])
     }
@@ -157,7 +165,9 @@ impl Fetch {
                     chunk = payload;
                 }
             }
+            Event::Subscribed { filter } => self.answered |= self.is_ours(filter),
             Event::Disconnected { .. } => {
+                self.answered = false;
                 self.input(now, TransferInput::Cut);
             }
             Event::Connected { .. } if self.started => {
@@ -168,7 +178,6 @@ impl Fetch {
             Event::Connected { .. }
             | Event::Published(_)
             | Event::Failed { .. }
-            | Event::Subscribed { .. }
             | Event::SubscribeRefused { .. }
             | Event::Oversized { .. }
             | Event::Drained => {}
@@ -208,6 +217,10 @@ impl Fetch {
     fn leave(&self, broker: &mut (impl Broker + ?Sized)) {
         broker.unsubscribe(&self.header_topic);
         self.chunk_topics.iter().for_each(|topic| broker.unsubscribe(topic));
+    }
+
+    fn is_ours(&self, topic: &str) -> bool {
+        self.header_topic == topic || self.chunk_topics.iter().any(|chunk| chunk == topic)
     }
 
     fn header(&mut self, now: Now, message: &Message, keys: &impl Keys) {
@@ -290,4 +303,89 @@ fn verified<'a>(
     let place = message.place().map_err(RejectFetched::Topic)?;
     place.check(header.head()).map_err(RejectFetched::Place)?;
     header.verify(keys).map_err(RejectFetched::Header)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use embassy_time::Duration;
+    use shoal_window::Pace;
+    use shoal_wire::{Kind, PublicKey, Utc};
+
+    use super::*;
+    use crate::broker::Why;
+    use crate::settings::Settings;
+    use crate::unwired::Unwired;
+
+    const PERIOD: Duration = Duration::from_secs(10);
+    const PACE: Pace = Pace { bytes_min: 1024, period: PERIOD };
+
+    struct Nowhere;
+
+    impl Store for Nowhere {
+        type Error = Infallible;
+
+        fn keep_chunk(
+            &mut self,
+            _particle: ParticleId,
+            _index: u8,
+            _hash: ChunkHash,
+            _bytes: &[u8],
+        ) -> Result<(), Infallible> {
+            Ok(())
+        }
+
+        fn keep_record(
+            &mut self,
+            _particle: ParticleId,
+            _key: &'static str,
+            _bytes: &[u8],
+        ) -> Result<(), Infallible> {
+            Ok(())
+        }
+    }
+
+    struct NoKeys;
+
+    impl Keys for NoKeys {
+        fn find(&self, _id: KeyId, _kind: Kind) -> Option<PublicKey> {
+            None
+        }
+    }
+
+    fn at(seconds: u64) -> Now {
+        Now { since_boot: Instant::from_secs(seconds), utc: Utc::AtLeast { seconds } }
+    }
+
+    /// Nothing came in either of two attempts; only in the second one, the broker took what was asked for.
+    #[test]
+    fn what_was_not_asked_for_is_told_from_what_did_not_come() {
+        let address: crate::Addresses = "mqtt://broker".parse().unwrap();
+        let settings = Settings::new(address, KeyId::new([7; 8]));
+        let mut broker = Unwired::new(settings, Instant::MIN);
+        let label = |text| Label::new(text).unwrap();
+        let transfer = Transfer::new(ParticleId::new([1; 32]), PACE);
+        let mut fetch =
+            Fetch::new(transfer, label("fleet"), label("region"), KeyId::new([9; 8]), 3).unwrap();
+        assert_eq!(fetch.start(at(0), &mut broker, &mut Nowhere).unwrap(), Fetched::Going);
+        let ended = fetch.handle_timeout(at(10), &mut broker, &mut Nowhere).unwrap();
+        assert_eq!(ended, Fetched::Ended(Ended::TooSlow));
+        assert!(!fetch.is_answered());
+
+        fetch.start(at(10), &mut broker, &mut Nowhere).unwrap();
+        let mut tell = |fetch: &mut Fetch, event| {
+            fetch.handle_event(at(11), &event, &NoKeys, &mut broker, &mut Nowhere).unwrap();
+            fetch.is_answered()
+        };
+        let of = |filter: &str| Event::Subscribed { filter: filter.to_owned() };
+        assert!(!tell(&mut fetch, of("shoal/1/fleet/region/claim/#")));
+        let ours = fetch.header_topic.clone();
+        assert!(tell(&mut fetch, of(&ours)));
+        // What a connection that is gone had answered is asked of the next one again.
+        let why = Why::Network(std::io::ErrorKind::ConnectionReset);
+        assert!(!tell(&mut fetch, Event::Disconnected { why, again: None }));
+        let ours = fetch.chunk_topics[0].clone();
+        assert!(tell(&mut fetch, of(&ours)));
+    }
 }

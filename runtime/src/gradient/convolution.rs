@@ -104,6 +104,13 @@ impl Window {
         self.stride.iter().all(|&s| s == 1)
     }
 
+    /// Whether every window reads something beside pads.
+    pub(super) fn pads_within(&self) -> bool {
+        (0..self.from.len()).all(|axis| {
+            self.before[axis] < self.extent(axis) && self.after[axis] < self.extent(axis)
+        })
+    }
+
     /// Whether windows lie side by side, so that every value is in one at most.
     pub(super) fn is_patches(&self) -> bool {
         self.kernel == self.stride && self.dilation.iter().all(|&d| d == 1) && self.is_unpadded()
@@ -161,10 +168,7 @@ pub(super) fn share_x(
     shape: &Shape,
 ) -> Result<Value, Reason> {
     let window = &shape.window;
-    let fits = (0..window.from.len()).all(|axis| {
-        window.before[axis] < window.extent(axis) && window.after[axis] < window.extent(axis)
-    });
-    if window.is_dense() && fits {
+    if window.is_dense() && window.pads_within() {
         return by_reversed_kernel(step, dy, w, shape);
     }
     if window.is_patches() && shape.groups == 1 {

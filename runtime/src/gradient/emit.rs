@@ -314,26 +314,6 @@ impl Emit {
         self.op("Slice", &[a, &starts, &ends, &axes], &[])
     }
 
-    /// Every `step`-th value along the given axes, `count` of them from `start`.
-    pub(super) fn stride(&mut self, a: &Value, parts: &[Stride]) -> Emitted {
-        let dims = self.dims(a);
-        if parts.iter().all(|p| p.step == 1) {
-            let (mut starts, mut ends) = (vec![0; dims.len()], dims.clone());
-            for part in parts {
-                starts[part.axis] = part.start;
-                ends[part.axis] = part.start + part.count;
-            }
-            return self.crop(a, &starts, &ends);
-        }
-        let of =
-            |f: &dyn Fn(&Stride) -> usize| parts.iter().map(|p| f(p) as i64).collect::<Vec<_>>();
-        let starts = self.builder.i64s(&of(&|p| p.start));
-        let ends = self.builder.i64s(&of(&|p| p.start + (p.count - 1) * p.step + 1));
-        let axes = self.builder.i64s(&of(&|p| p.axis));
-        let steps = self.builder.i64s(&of(&|p| p.step));
-        self.op("Slice", &[a, &starts, &ends, &axes, &steps], &[])
-    }
-
     /// Zeros around a value.
     pub(super) fn pad(&mut self, a: &Value, before: &[usize], after: &[usize]) -> Emitted {
         if before.iter().chain(after).all(|&p| p == 0) {
@@ -401,14 +381,6 @@ impl Emit {
 
 /// Zeros up to this size are stored; larger ones are made when the graph runs.
 const SMALL_VALUES_MAX: usize = 1024;
-
-/// A strided part of one axis.
-pub(super) struct Stride {
-    pub(super) axis: usize,
-    pub(super) start: usize,
-    pub(super) step: usize,
-    pub(super) count: usize,
-}
 
 /// Dimensions after summing over `axes`.
 fn reduced(dims: &[usize], axes: &[usize], keep: bool) -> Vec<usize> {

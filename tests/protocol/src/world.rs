@@ -272,6 +272,7 @@ impl World {
                 break;
             }
             self.now_us.set(us);
+            tracing::trace!(us, ?happening);
             self.happened += 1;
             self.digest.update(us.to_le_bytes());
             self.happen(happening);
@@ -512,6 +513,7 @@ impl World {
 
     fn turn(&mut self, number: usize) -> Result<(), ExchangeError> {
         let vehicle = &mut self.vehicles[number];
+        let _told = tracing::info_span!("turn", us = self.now_us.get(), number).entered();
         for wire in &vehicle.wires {
             wire.link.at(Instant::from_micros(self.now_us.get()));
         }

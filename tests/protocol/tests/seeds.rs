@@ -1,5 +1,6 @@
 //! Worlds by their seeds; some run twice, and come to the same. `SHOAL_SEED` and `SHOAL_SEEDS` say which is the first and how
-//! many there are, `SHOAL_FAILURES` after how many failures there is no more to learn.
+//! many there are, `SHOAL_FAILURES` after how many failures there is no more to learn. `SHOAL_LOG=debug` tells what vehicles say, and
+//! `trace` all that happens: for one world.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -11,6 +12,7 @@ use std::thread;
 use shoal_protocol::weather::Weather;
 use shoal_protocol::world::World;
 use shoal_swarm::swarm::Swarm;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Worlds of a test, unless it is told otherwise.
 const SEEDS: u64 = 500;
@@ -80,6 +82,11 @@ fn tell(line: &str) {
 
 #[test]
 fn what_must_hold_holds_whatever_happens() {
+    let level = std::env::var("SHOAL_LOG").ok().and_then(|level| level.parse::<LevelFilter>().ok());
+    if let Some(level) = level {
+        let log = tracing_subscriber::fmt().without_time().with_ansi(false);
+        log.with_max_level(level).init();
+    }
     let (first, seeds) = (number("SHOAL_SEED", 0), number("SHOAL_SEEDS", SEEDS));
     let most = number("SHOAL_FAILURES", 1) as usize;
     let (next, failed) = (AtomicU64::new(first), AtomicUsize::new(0));

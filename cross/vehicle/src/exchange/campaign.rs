@@ -155,7 +155,10 @@ impl Exchange {
 
     /// What came may be what the campaign waits for: it is put on trial.
     pub(super) fn promoted(&mut self, got: &Got) {
-        let (Got::Values(particle, _) | Got::Missing(particle) | Got::Refused(particle, ..)) = got;
+        let (Got::Values(particle, _)
+        | Got::Missing(particle)
+        | Got::Unreached(particle)
+        | Got::Refused(particle, ..)) = got;
         if self.promotion.wanted != Some(*particle) {
             return;
         }

@@ -271,6 +271,7 @@ impl Exchange {
                     debug!(%particle, %error, "a particle is of no use");
                 }
                 Got::Missing(particle) => self.tell_swarm(Input::Missing { particle }),
+                Got::Unreached(particle) => self.tell_swarm(Input::Unreached { particle }),
                 Got::Refused(particle, header, code) => {
                     self.refuse_record(header, code)?;
                     self.tell_swarm(Input::Missing { particle });

@@ -35,6 +35,8 @@ struct Coming {
     publisher: KeyId,
     slot: u8,
     attempts: u8,
+    /// The broker did not answer in some attempt: no byte was left to ask with, or the line is dead.
+    unanswered: bool,
 }
 
 /// What came of a fetch.
@@ -42,8 +44,10 @@ struct Coming {
 pub enum Got {
     /// Its values: what its chunks hold.
     Values(ParticleId, Flat),
-    /// It is not to be had.
+    /// It is not to be had from its publisher, who was asked.
     Missing(ParticleId),
+    /// It is not to be had, and that says nothing of its publisher.
+    Unreached(ParticleId),
     /// It is no adapter of this model: its header, and why.
     Refused(ParticleId, RecordId, RefusalCode),
 }
@@ -125,7 +129,7 @@ impl Particles {
         if let Some(got) = self.read(particle, keys, vault)? {
             return Ok(Some(got));
         }
-        let Some(link) = link else { return Ok(Some(Got::Missing(particle))) };
+        let Some(link) = link else { return Ok(Some(Got::Unreached(particle))) };
         if self.coming.contains_key(&particle) {
             return Ok(None);
         }
@@ -133,7 +137,7 @@ impl Particles {
         let Ok(fetch) = fetch(transfer, board, publisher, slot) else {
             return Ok(Some(Got::Missing(particle)));
         };
-        let coming = Coming { fetch, publisher, slot, attempts: 0 };
+        let coming = Coming { fetch, publisher, slot, attempts: 0, unanswered: false };
         let coming = self.coming.entry(particle).or_insert(coming);
         let fetched = coming.fetch.start(now, link, &mut InVault(vault));
         let fetched = fetched.map_err(|StoreFailed(error)| error)?;
@@ -285,6 +289,7 @@ impl Particles {
             Fetched::Ended(why) => {
                 let Some(coming) = self.coming.get_mut(&particle) else { return Ok(None) };
                 coming.attempts = coming.attempts.saturating_add(1);
+                coming.unanswered |= !coming.fetch.is_answered();
                 debug!(%particle, ?why, "an attempt has ended");
                 if coming.attempts >= ATTEMPTS_MAX {
                     return Ok(self.give_up(particle, link));
@@ -303,9 +308,10 @@ impl Particles {
 
     fn give_up(&mut self, particle: ParticleId, link: &mut dyn Broker) -> Option<Got> {
         let coming = self.coming.remove(&particle)?;
-        debug!(%particle, publisher = %coming.publisher, slot = coming.slot, "not to be had");
+        let Coming { publisher, slot, unanswered, .. } = coming;
+        debug!(%particle, %publisher, slot, unanswered, "not to be had");
         coming.fetch.stop(link);
-        Some(Got::Missing(particle))
+        Some(if coming.unanswered { Got::Unreached(particle) } else { Got::Missing(particle) })
     }
 
     fn complete(
@@ -325,7 +331,7 @@ impl Particles {
         vault.remove(&transfer_key(particle, TRANSFER_HEADER_KEY))?;
         vault.remove(&transfer_key(particle, TRANSFER_PROGRESS_KEY))?;
         // A blob that was damaged between being kept and being read.
-        Ok(Some(got.unwrap_or(Got::Missing(particle))))
+        Ok(Some(got.unwrap_or(Got::Unreached(particle))))
     }
 }
 

@@ -70,7 +70,8 @@ impl Swarm {
                 Ok(false)
             }
             Input::Fetched { particle, values } => self.fetched(particle, values).map(|()| false),
-            Input::Missing { particle } => self.missing(particle).map(|()| false),
+            Input::Missing { particle } => self.missing(particle, true).map(|()| false),
+            Input::Unreached { particle } => self.missing(particle, false).map(|()| false),
             Input::Measured { job, terms } => self.measured(job, Some(terms)).map(|()| false),
             Input::Unmeasured { job } => self.measured(job, None).map(|()| false),
             Input::Coded { job, particle, values, slot } => {

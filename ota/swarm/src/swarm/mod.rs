@@ -107,8 +107,13 @@ pub enum Input<'a> {
         /// Its values.
         values: &'a Flat,
     },
-    /// That publisher's particle is not to be had.
+    /// That publisher was asked, the broker answered, and the particle is not to be had.
     Missing {
+        /// The particle.
+        particle: ParticleId,
+    },
+    /// It is not to be had, and that is not its publisher's doing: no line, no bytes left, or no answer of the broker.
+    Unreached {
         /// The particle.
         particle: ParticleId,
     },
@@ -173,7 +178,8 @@ pub struct Particle {
 /// What the shell is to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// Fetch a particle, or read it from the store; answer with [`Input::Fetched`] or [`Input::Missing`].
+    /// Fetch a particle, or read it from the store; answer with [`Input::Fetched`], [`Input::Missing`] or
+    /// [`Input::Unreached`].
     Fetch {
         /// The particle.
         particle: ParticleId,

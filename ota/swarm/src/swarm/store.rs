@@ -27,6 +27,8 @@ struct Fetching {
     role: Role,
     /// The first is asked.
     sources: Vec<Source>,
+    /// One of those who published it could not be asked.
+    unreached: bool,
 }
 
 /// What is at hand: adapters, and contributions as differences.
@@ -134,7 +136,7 @@ impl Swarm {
             _unknown => return Want::Lost,
         };
         self.outputs.push_back(Output::Fetch { particle, publisher, slot });
-        self.store.fetching.insert(particle, Fetching { role, sources });
+        self.store.fetching.insert(particle, Fetching { role, sources, unreached: false });
         Want::Coming
     }
 
@@ -159,19 +161,22 @@ impl Swarm {
         Ok(())
     }
 
-    /// Its publisher does not have it: on to the next.
-    pub(super) fn missing(&mut self, particle: ParticleId) -> Result<(), Reject> {
+    /// Its publisher does not have it, or could not be asked: on to the next.
+    pub(super) fn missing(&mut self, particle: ParticleId, asked: bool) -> Result<(), Reject> {
         let Some(fetching) = self.store.fetching.get_mut(&particle) else {
             return Err(Reject::NotAsked);
         };
         if !fetching.sources.is_empty() {
             let gone = fetching.sources.remove(0);
+            fetching.unreached |= !asked;
             if let Some(Source { publisher, slot, .. }) = fetching.sources.first().copied() {
                 self.outputs.push_back(Output::Fetch { particle, publisher, slot });
                 return Ok(());
             }
-            self.refuse(gone.header, RefusalCode::Missing);
-            self.store.missing.insert(particle);
+            if !fetching.unreached {
+                self.refuse(gone.header, RefusalCode::Missing);
+                self.store.missing.insert(particle);
+            }
         }
         self.store.lose(particle);
         Ok(())

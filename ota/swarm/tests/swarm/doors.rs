@@ -340,6 +340,7 @@ fn answers_that_nobody_waits_for_change_nothing() {
             Input::Uncoded { job: 7 },
             Input::Fetched { particle, values: &values },
             Input::Missing { particle },
+            Input::Unreached { particle },
         ];
         for input in stray {
             assert_eq!(solo.give(input), Err(Reject::NotAsked), "{input:?}");

@@ -245,6 +245,7 @@ pub(super) enum SwarmInput {
     Unmeasured { job: u64 },
     Coded { job: u64, particle: ParticleId, values: Values, slot: Option<u8> },
     Uncoded { job: u64 },
+    Unreached(ParticleId),
 }
 
 impl From<&swarm::Input<'_>> for SwarmInput {
@@ -270,6 +271,7 @@ impl From<&swarm::Input<'_>> for SwarmInput {
                 Self::Fetched(particle, Values::of(values, Some(particle)))
             }
             Input::Missing { particle } => Self::Missing(particle),
+            Input::Unreached { particle } => Self::Unreached(particle),
             Input::Measured { job, terms } => {
                 let fields = |term: &TermResult| {
                     (term.value, term.beside, term.value_error, term.difference_error)
@@ -304,6 +306,7 @@ impl SwarmInput {
             | Self::Closed
             | Self::Current
             | Self::Missing(_)
+            | Self::Unreached(_)
             | Self::Measured { .. }
             | Self::Unmeasured { .. }
             | Self::Uncoded { .. } => None,

@@ -323,6 +323,7 @@ fn hand_in(
         SwarmInput::Tuned(_) => take(Input::Tuned(&values)),
         SwarmInput::Fetched(particle, _) => take(Input::Fetched { particle, values: &values }),
         SwarmInput::Missing(particle) => take(Input::Missing { particle }),
+        SwarmInput::Unreached(particle) => take(Input::Unreached { particle }),
         SwarmInput::Measured { job, ref terms } => {
             let fields = |&(value, beside, value_error, difference_error): &_| TermResult {
                 value,

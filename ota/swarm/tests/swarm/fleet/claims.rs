@@ -308,6 +308,23 @@ fn who_claims_and_never_serves_stands_aside() {
     }
 }
 
+/// The same fleet, but that nobody could ask for what was claimed: that says nothing of who claimed it.
+#[test]
+fn who_could_not_be_asked_keeps_its_standing() {
+    for rule in [CONSENSUS, PAPER] {
+        let weather = Weather { deaf: true, ..Weather::fair() };
+        let fleet = Fleet { withholders: vec![2], weather, ..Fleet::of(4, rule) };
+        let world = fleet.run();
+        for shell in &world.shells {
+            for window in 1..=9 {
+                assert_eq!(shell.swarm.quarantined(window), BTreeSet::new(), "{rule:?}");
+            }
+        }
+        let missing = format!("code: {} }}", RefusalCode::Missing.number());
+        assert!(!world.log.iter().any(|line| line.contains(&missing)));
+    }
+}
+
 #[test]
 fn contributions_of_liars_are_measured_and_dropped() {
     let mut fleet = Fleet::of(4, CONSENSUS);

@@ -230,6 +230,7 @@ impl World {
                     self.shell(number).particles.insert(particle, values.clone());
                     self.input(number, Input::Fetched { particle, values: &values });
                 }
+                None if self.weather.deaf => self.input(number, Input::Unreached { particle }),
                 None => self.input(number, Input::Missing { particle }),
             },
             Happening::Wake => {

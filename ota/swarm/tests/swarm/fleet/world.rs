@@ -159,12 +159,14 @@ pub(crate) struct Weather {
     pub(crate) no_nonce: Vec<u32>,
     /// After so many of its acts a vehicle loses power, again and again, each time one later.
     pub(crate) cuts: Option<(u8, u64)>,
+    /// What is not fetched was never asked for: the broker does not answer.
+    pub(crate) deaf: bool,
 }
 
 impl Weather {
     pub(crate) fn fair() -> Self {
         let absent = Arc::new(|_number, _window| false);
-        Self { loss: 0.0, repeat: 0.0, absent, no_nonce: Vec::new(), cuts: None }
+        Self { loss: 0.0, repeat: 0.0, absent, no_nonce: Vec::new(), cuts: None, deaf: false }
     }
 }
 
