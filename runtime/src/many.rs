@@ -27,7 +27,7 @@ use crate::adapter::Layout;
 use crate::engine::{EngineError, Session};
 use crate::graft::Grafted;
 use crate::onnx::proto::NodeProto;
-use crate::onnx::{Builder, Folded, InferError, TensorType, Value};
+use crate::onnx::{Builder, Folded, InferError, TensorType, Value, prune};
 
 use stack::Stack;
 
@@ -94,6 +94,8 @@ pub fn many(folded: &Folded, stacked: &[&str], count: NonZeroUsize) -> Result<Ma
         types: &folded.types,
         count: count.get(),
         stacks: BTreeMap::new(),
+        renamed: BTreeMap::new(),
+        reshaped: BTreeMap::new(),
         single: Vec::new(),
     };
     for &input in stacked {
@@ -126,7 +128,7 @@ pub fn many(folded: &Folded, stacked: &[&str], count: NonZeroUsize) -> Result<Ma
         walk.builder.output(name, &value);
     }
     let single_nodes = walk.single;
-    let folded = walk.builder.finish().without_unused_constants();
+    let folded = prune(walk.builder.finish());
     Ok(Many { folded, count, shared_outputs, shared_nodes, single_nodes })
 }
 
@@ -139,6 +141,10 @@ struct Walk<'f> {
     count: usize,
     /// The tensors that depend on a stacked input, by name.
     stacks: BTreeMap<String, Stack>,
+    /// What a tensor is the same values of, in other dimensions.
+    renamed: BTreeMap<Value, Value>,
+    /// What was given other dimensions already.
+    reshaped: BTreeMap<(Value, Vec<usize>), Value>,
     /// Nodes that run once an adapter.
     single: Vec<String>,
 }

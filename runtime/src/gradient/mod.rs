@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use crate::graft::Profile;
 use crate::onnx::proto::NodeProto;
-use crate::onnx::{Builder, Element, Folded, InferError, TensorType, Value};
+use crate::onnx::{Builder, Element, Folded, InferError, TensorType, Value, prune};
 
 use accumulate::Part;
 use emit::Emit;
@@ -41,7 +41,6 @@ mod permute;
 mod plan;
 mod pool;
 mod product;
-mod prune;
 mod quantise;
 mod recompute;
 mod recurrent;
@@ -374,8 +373,8 @@ pub fn differentiate_keeping(
         terms.extend(term.map(|term| (PULL_TERM.to_owned(), term)));
     }
     let folded = walk.finish(&terms, &gradients)?;
-    let folded = lowering::lower(prune::prune(folded), options.profile)?;
-    let folded = order::leaves_last(folded.without_unused_constants());
+    let folded = lowering::lower(prune(folded), options.profile)?;
+    let folded = order::leaves_last(prune(folded));
     Ok(Differentiated { folded, losses, distilled })
 }
 

@@ -30,8 +30,8 @@ impl Walk<'_> {
             (true, false, 2) => {
                 let x = self.merged(a)?;
                 let made = self.again(node, vec![x.name().to_owned(), b.clone()])?;
-                let lifted = self.lifted_dims(&out);
-                vec![self.reshaped(&made[0], &lifted)?]
+                self.keep_merged(node, made)?;
+                return Ok(true);
             }
             // One weight an adapter: all axes of rows are one.
             (is_stacked, true, 2) => {
@@ -47,6 +47,13 @@ impl Walk<'_> {
                 let y = self.builder.op("MatMul", &[&x, &w], &[])?;
                 let lifted = self.lifted_dims(&out);
                 vec![self.reshaped(&y, &lifted)?]
+            }
+            // Products of as many samples on either side, and K times of them.
+            (true, true, rank) if rank == a_dims.len() && a_dims[0] == b_dims[0] => {
+                let (a, b) = (self.merged(a)?, self.merged(b)?);
+                let made = self.builder.op("MatMul", &[&a, &b], &[])?;
+                self.keep_merged(node, vec![made])?;
+                return Ok(true);
             }
             _ => {
                 let rank = a_dims.len().max(b_dims.len());
@@ -73,9 +80,7 @@ impl Walk<'_> {
             let mut inputs = node.input.clone();
             x.name().clone_into(&mut inputs[0]);
             let made = self.again(node, inputs)?;
-            let lifted = self.lifted_dims(&out);
-            let made = vec![self.reshaped(&made[0], &lifted)?];
-            self.keep_lifted(node, made)?;
+            self.keep_merged(node, made)?;
             return Ok(true);
         }
         let x = self.operand(a, turns_a)?;

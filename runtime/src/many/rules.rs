@@ -205,7 +205,10 @@ impl Walk<'_> {
                 false => dims.len() < out.len() || dims.first().is_none_or(|&d| d == 1),
             }
         };
-        let as_samples = node.input.iter().filter(|name| !name.is_empty()).all(fits);
+        let stacked = || node.input.iter().filter(|name| self.is_stacked(name));
+        // What has the one form alone is not brought into the other: scales of transposed factors stay beside their products.
+        let as_samples = node.input.iter().filter(|name| !name.is_empty()).all(fits)
+            && !stacked().all(|name| self.is_lifted_alone(name));
         let mut inputs = node.input.clone();
         for name in &mut inputs {
             if self.is_stacked(name) {
@@ -271,7 +274,11 @@ impl Walk<'_> {
     }
 
     /// Keeps what a node made of all samples.
-    fn keep_merged(&mut self, node: &NodeProto, made: Vec<Value>) -> Result<(), ManyError> {
+    pub(super) fn keep_merged(
+        &mut self,
+        node: &NodeProto,
+        made: Vec<Value>,
+    ) -> Result<(), ManyError> {
         for (name, value) in node.output.iter().zip(made).filter(|(name, _)| !name.is_empty()) {
             let want = self.merged_dims(self.dims(name));
             self.check(node, &value, &want)?;

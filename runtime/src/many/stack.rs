@@ -38,14 +38,22 @@ impl Walk<'_> {
         }
     }
 
-    /// A tensor in other dimensions.
+    /// A tensor in other dimensions: once, and of what it was before it had those that it has.
     pub(super) fn reshaped(&mut self, x: &Value, dims: &[usize]) -> Result<Value, ManyError> {
-        if self.builder.ty(x).dims == dims {
-            return Ok(x.clone());
+        let from = self.renamed.get(x).unwrap_or(x).clone();
+        if self.builder.ty(&from).dims == dims {
+            return Ok(from);
+        }
+        let key = (from, dims.to_vec());
+        if let Some(made) = self.reshaped.get(&key) {
+            return Ok(made.clone());
         }
         let shape: Vec<i64> = dims.iter().map(|&d| d as i64).collect();
         let shape = self.builder.i64s(&shape);
-        Ok(self.builder.op("Reshape", &[x, &shape], &[])?)
+        let made = self.builder.op("Reshape", &[&key.0, &shape], &[])?;
+        self.renamed.insert(made.clone(), key.0.clone());
+        self.reshaped.insert(key, made.clone());
+        Ok(made)
     }
 
     /// A stacked tensor as `[K·d0, …]`.
@@ -148,6 +156,14 @@ impl Walk<'_> {
         let dims = self.dims(name).to_vec();
         let stack = Stack { dims, lifted: None, merged: None, pieces: Some(pieces) };
         self.stacks.insert(name.to_owned(), stack);
+    }
+
+    /// Whether the axis of adapters is before the others, in the only form that there is.
+    pub(super) fn is_lifted_alone(&self, name: &str) -> bool {
+        let forms = |stack: &Stack| {
+            (stack.lifted.is_some(), stack.merged.is_some(), stack.pieces.is_some())
+        };
+        self.stacks.get(name).map(forms) == Some((true, false, false))
     }
 
     fn stack_mut(&mut self, name: &str) -> &mut Stack {

@@ -20,9 +20,11 @@ pub use infer::{InferError, InferWhy, infer};
 pub use model::{Folded, Model, ReadError, WriteError};
 pub use open::{OpenError, Opened, PinnedAxis, open};
 pub use pin::{OpenAxes, PinError, PinOptions, PinWhy, pin};
+pub(crate) use prune::prune;
 pub use store::{StoreError, set_tensor};
 pub use tensor::{Data, Element, Tensor, TensorError, TensorType};
 
+mod prune;
 mod wire;
 mod write;
 

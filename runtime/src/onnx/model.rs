@@ -1,6 +1,6 @@
 //! A model file: read, checked, and written again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -43,25 +43,6 @@ pub struct Folded {
     pub model: Model,
     /// The type of every tensor: inputs, initializers and outputs of nodes, by name.
     pub types: BTreeMap<String, TensorType>,
-}
-
-impl Folded {
-    /// The same without constants that nothing asks for any more: an engine warns of each at every load.
-    #[must_use]
-    pub(crate) fn without_unused_constants(mut self) -> Self {
-        let graph = self.model.graph_mut();
-        let mut asked: BTreeSet<String> =
-            graph.node.iter().flat_map(|node| node.input.iter().cloned()).collect();
-        let named = graph.output.iter().chain(&graph.input).map(|value| value.name().to_owned());
-        asked.extend(named);
-        let (kept, unused): (Vec<_>, Vec<_>) =
-            graph.initializer.drain(..).partition(|tensor| asked.contains(tensor.name()));
-        graph.initializer = kept;
-        for tensor in unused {
-            self.types.remove(tensor.name());
-        }
-        self
-    }
 }
 
 /// Why a model cannot be read. The file is untrusted: no variant is a bug of ours.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::onnx::Folded;
+use super::Folded;
 
-/// The same graph without nodes, constants and types that no output depends on; inputs stay.
-pub(super) fn prune(mut folded: Folded) -> Folded {
+/// The same graph without nodes, constants and types that no output depends on; inputs stay. An engine warns of each unused constant at
+/// every load.
+pub(crate) fn prune(mut folded: Folded) -> Folded {
     let graph = folded.model.graph_mut();
     let mut needed: BTreeSet<String> = graph.output.iter().map(|o| o.name().to_owned()).collect();
     let mut keep = vec![false; graph.node.len()];
