@@ -169,6 +169,18 @@ pub(crate) fn install(steps: &mut Steps) {
     }
 }
 
+/// What rmqtt's build asks for, which `cargo xtask test` does not do: it builds a protoc of its own, too, from C++.
+pub(crate) fn rmqtt() -> Done {
+    let programs = [("protoc", "protobuf-compiler"), ("c++", "g++"), ("make", "make")];
+    let missing = programs.into_iter().filter(|(program, _package)| !found(program));
+    let missing: Vec<&str> = missing.map(|(_program, package)| package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("installs what rmqtt's build asks for (apt-get install {})", missing.join(" "));
+    apt_get(&missing)
+}
+
 pub(crate) fn deny() -> Option<PathBuf> {
     own_tool(DENY)
 }

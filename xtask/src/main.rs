@@ -32,7 +32,7 @@ cargo xtask COMMAND
   tidy    the parts of `test` that need no compiler: lengths, arrows, links, markers
   bench   every benchmark of the workspace, one after the other
   soak    long runs: properties, fuzz, cuts into a fleet; docs/evidence     [--help]
-  oracle  installs PyTorch, records anew what tests compare with; Flower   [--help]
+  oracle  installs PyTorch, records anew what tests compare with; Flower; rmqtt   [--help]
   accelerator  which provider gets which node, how far from the CPU, how fast; one JSON report  [--help]
   image   what is flashed: a vehicle computer's disk, a gateway's firmware [--help]
 ";

@@ -1,7 +1,9 @@
-//! `cargo xtask oracle`: installs PyTorch and records anew what the tests compare with; with Flower, whose engine is compared.
+//! `cargo xtask oracle`: installs PyTorch and records anew what the tests compare with; with Flower, whose engine is compared; with rmqtt,
+//! which links are tested on.
 
 mod adapters;
 mod flower;
+mod rmqtt;
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +12,7 @@ use crate::process::Run;
 use crate::{Done, Failure, root, tools};
 
 const HELP: &str = "\
-cargo xtask oracle [world|tinyphysics]... | operators | exporters | adapters | peft | flower [engine|training]...
+cargo xtask oracle [world|tinyphysics]... | operators | exporters | adapters | peft | rmqtt | flower [engine|training]...
 
 Installs PyTorch into target/tools/oracle (gigabytes), and records gradients of whole models by its autograd
 as fixtures. Nothing of `cargo xtask test` needs it. tinyphysics reads SHOAL_DATA or ../shared/data.
@@ -24,6 +26,8 @@ their own gradients in float64. The last two are installed into target/tools/ora
 `adapters` lets ONNX Runtime's own Python run a grafted model with an adapter file of ours, and reads back what it writes.
 
 `peft` loads an adapter of ours by Hugging Face's PEFT and bakes one that PEFT trained; outputs are compared.
+
+`rmqtt` builds one node of an rmqtt cluster (about ten minutes; installs protoc) and runs the brokers' suite on three of it.
 
 `flower` compares `shoal sim` with Flower's simulation engine: `cargo xtask oracle flower --help`.";
 
@@ -60,6 +64,9 @@ pub(crate) fn run(args: &[String]) -> Done {
     }
     if flags.rest == ["peft"] {
         return adapters::peft();
+    }
+    if flags.rest == ["rmqtt"] {
+        return rmqtt::run();
     }
     if flags.rest == ["operators"] {
         return operators();

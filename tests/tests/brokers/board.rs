@@ -216,7 +216,9 @@ pub(crate) fn two_links_of_one_name_fight_less_and_less_where_they_are_not_told(
 pub(crate) fn an_oversized_message_is_ignored(broker: &mut dyn TestBroker) {
     let mut writer = Party::connected(settings(broker.address(), 1));
     let particle = Particle::new(1, 1, 60_000);
-    for version in versions(broker) {
+    let spared = broker.holds_back_what_is_too_long();
+    let versions = versions(broker).into_iter();
+    for version in versions.filter(|version| spared || *version == Version::V311) {
         let mut small = settings(broker.address(), 2);
         (small.packet_bytes_max, small.version) = (1024, version);
         let mut reader = Party::connected(small);

@@ -1,4 +1,5 @@
-//! What a link needs of a broker, on every broker: the embedded one always, Mosquitto and NATS where they are installed.
+//! What a link needs of a broker, on every broker: the embedded one always, Mosquitto and NATS where they are installed,
+//! rmqtt where `SHOAL_RMQTT` names its program (`cargo xtask oracle rmqtt`).
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "figures, seen with --nocapture")]
 
@@ -6,11 +7,13 @@ mod board;
 mod budget;
 mod cluster;
 mod party;
+mod rmqtt_alone;
 mod tls;
 mod transfers;
 
 use shoal_tests::brokers::{Embedded, Mosquitto};
 use shoal_tests::nats::Nats;
+use shoal_tests::rmqtt::Rmqtt;
 
 /// Every case on every broker. A case leaves nothing behind: it has its broker for itself.
 macro_rules! on_every_broker {
@@ -40,6 +43,30 @@ macro_rules! on_every_broker {
                 }
             })*)*
         }
+
+        /// Three nodes: it has no cluster of one.
+        mod rmqtt {
+            $($(#[test]
+            fn $case() {
+                if let Some(mut broker) = super::Rmqtt::start(3) {
+                    crate::$file::$case(&mut broker);
+                }
+            })*)*
+        }
+    };
+}
+
+/// Every case on three nodes of every broker that has some.
+macro_rules! on_three_nodes {
+    ($($broker:ident $name:ident { $($case:ident)* })*) => {
+        $(mod $name {
+            $(#[test]
+            fn $case() {
+                if let Some(mut cluster) = super::$broker::start(3) {
+                    crate::cluster::$case(&mut cluster);
+                }
+            })*
+        })*
     };
 }
 
@@ -70,5 +97,21 @@ on_every_broker! {
         bytes_are_those_of_the_socket
         nothing_crosses_above_the_limit
         a_window_grants_in_slices_and_a_transfer_goes_to_its_end
+    }
+}
+
+on_three_nodes! {
+    Nats three_of_nats {
+        what_one_node_took_stands_on_the_others
+        a_node_that_dies_in_the_middle_loses_nothing
+        what_a_node_acknowledged_outlives_it
+        the_newest_record_stands_on_every_node
+        what_is_published_without_a_majority_is_taken_when_there_is_one_again
+    }
+    // The other two it fails: rmqtt_alone.rs.
+    Rmqtt three_of_rmqtt {
+        what_one_node_took_stands_on_the_others
+        a_node_that_dies_in_the_middle_loses_nothing
+        the_newest_record_stands_on_every_node
     }
 }

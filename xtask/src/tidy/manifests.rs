@@ -14,7 +14,8 @@ fn manifest(file: &File) -> Vec<Finding> {
         Ok(table) => table,
         Err(error) => return vec![found(format!("no TOML: {error}"))],
     };
-    if !table.contains_key("package") {
+    // A workspace of its own has versions of its own: what is too dear to build with the rest.
+    if !table.contains_key("package") || table.contains_key("workspace") {
         return Vec::new();
     }
     let mut findings = Vec::new();
@@ -56,5 +57,7 @@ mod tests {
     #[test]
     fn a_virtual_manifest_has_no_lints_to_inherit() {
         assert_eq!(check(&[file("Cargo.toml", "[workspace]\n")]), []);
+        let apart = "[package]\n[workspace]\n[dependencies]\na = \"1\"\n";
+        assert_eq!(check(&[file("a/Cargo.toml", apart)]), []);
     }
 }
