@@ -16,8 +16,6 @@ use shoal_wire::{ChunkHash, ParticleId};
 
 use crate::party::{OneKey, Particle, Party, key, label, settings};
 
-/// A transfer has ended by then: with twenty cuts it takes rmqtt more than a minute, whose nodes agree on every session anew.
-const TRANSFER_SECONDS: u64 = 120;
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 const PACE: Pace = Pace { bytes_min: 1024, period: Duration::from_secs(20) };
 /// Bytes beside a chunk's own that a chunk costs, at most: both messages, topics, answers.
@@ -95,7 +93,7 @@ impl Receiver {
 
     /// To the end of the transfer, over as many connections as it takes.
     pub(crate) fn run(&mut self) -> Fetched {
-        let deadline = Deadline::seconds(TRANSFER_SECONDS);
+        let deadline = Deadline::seconds(60);
         loop {
             deadline.check("the end of a transfer");
             match self.step() {
@@ -143,7 +141,7 @@ pub(crate) fn twenty_cuts_cost_no_more_than_a_chunk_each(broker: &mut dyn TestBr
     let mut party = Party::open(settings(relay.address(), 2));
     for (slot, particle) in (0..).zip(&particles) {
         let mut receiver = Receiver::new(party, particle.id(), slot);
-        let deadline = Deadline::seconds(TRANSFER_SECONDS);
+        let deadline = Deadline::seconds(60);
         loop {
             deadline.check("the end of a transfer");
             let fetched = receiver.step();
@@ -175,7 +173,7 @@ pub(crate) fn a_broker_that_restarts_in_the_middle_costs_no_chunk_that_arrived(
     let publisher = publisher(broker.address(), &[&particle]);
     let relay = Relay::to(broker.address());
     let mut receiver = Receiver::new(Party::open(settings(relay.address(), 2)), particle.id(), 0);
-    let deadline = Deadline::seconds(TRANSFER_SECONDS);
+    let deadline = Deadline::seconds(60);
     while receiver.store.chunks.len() < 7 {
         deadline.check("some chunks");
         receiver.step();
@@ -195,7 +193,7 @@ pub(crate) fn a_receiver_that_restarts_goes_on_where_its_store_is(broker: &mut d
     let _publisher = publisher(broker.address(), &[&particle]);
     let party = Party::open(settings(broker.address(), 2));
     let mut receiver = Receiver::new(party, particle.id(), 0);
-    let deadline = Deadline::seconds(TRANSFER_SECONDS);
+    let deadline = Deadline::seconds(60);
     while receiver.store.chunks.len() < 11 {
         deadline.check("some chunks");
         receiver.step();
@@ -221,7 +219,7 @@ pub(crate) fn a_slot_that_is_overwritten_in_the_middle_is_given_up(broker: &mut 
     let mut publisher = publisher(broker.address(), &[&old]);
     let party = Party::open(settings(broker.address(), 2));
     let mut receiver = Receiver::new(party, old.id(), 0);
-    let deadline = Deadline::seconds(TRANSFER_SECONDS);
+    let deadline = Deadline::seconds(60);
     while receiver.store.chunks.len() < 3 {
         deadline.check("some chunks");
         receiver.step();
