@@ -169,6 +169,18 @@ impl<B: Binding> Tuning<B> {
         Ok(Tuning { fit, batch, layout: grafted.layout })
     }
 
+    /// Begins anew from another adapter, as if nothing had been trained: what a new one with this start does, without writing
+    /// and loading the graph again. A pull or a hold stays until it is set again.
+    ///
+    /// # Errors
+    /// [`FitError::Train`] if the engine fails.
+    /// # Panics
+    /// If the adapter is of another layout.
+    pub fn restart(&mut self, start: &Adapter) -> Result<(), FitError> {
+        assert_eq!(start.layout().hash(), self.layout.hash(), "an adapter of this layout");
+        Ok(self.fit.trainer().restart(start)?)
+    }
+
     /// Lets every step minimise (μ/2)·|x − place|² besides (FedProx), by the graph's term ([`TuneOptions::pull`]); the loss that
     /// is told is the sum. A checkpoint does not hold the pull.
     ///

@@ -140,3 +140,21 @@ fn what_is_computed_again_takes_the_same_steps_to_the_bit() {
     };
     assert_eq!(run(3), run(1));
 }
+
+#[test]
+fn a_tuner_that_begins_anew_takes_the_steps_of_a_new_one_to_the_bit() {
+    let Some(engine) = ort_or_skip() else { return };
+    let model = build(&Architecture::default(), 7).unwrap();
+    let (first, second) = (road(20), road(12));
+    let mut used = tuner(&engine, &model, 1, 1).unwrap();
+    used.run(&mut source(&first, 1).unwrap(), 2, |_| {}).unwrap();
+    let start = used.adapter();
+    used.restart(&start).unwrap();
+    let options = TuneOptions { mix: MIX, ..TuneOptions::default() };
+    let mut new = Tuner::new(&model, &package(), &engine, Some(&start), &options).unwrap();
+    for tuner in [&mut used, &mut new] {
+        tuner.run(&mut source(&second, 1).unwrap(), 3, |_| {}).unwrap();
+    }
+    assert_ne!(used.adapter(), start);
+    assert_eq!(used.checkpoint(), new.checkpoint());
+}

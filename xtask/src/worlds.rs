@@ -117,7 +117,7 @@ fn each(seeds: u64, only: Option<&str>) -> Done<Vec<Value>> {
             put_in(&tree, change)?;
         }
         let built = Run::cargo()
-            .args(["test", "--quiet", "--package", "shoal-protocol", "--no-run"])
+            .args(["test", "--quiet", "--workspace", "--test", "worlds", "--no-run"])
             .env("CARGO_TARGET_DIR", &target)
             .at(&tree)
             .run();
@@ -142,7 +142,7 @@ fn run(tree: &Path, target: &Path, seeds: u64, failures: u64) -> Done<Told> {
     let mut told = Told::default();
     let mut failing = None;
     let passed = Run::cargo()
-        .args(["test", "--quiet", "--package", "shoal-protocol", "--test", "seeds"])
+        .args(["test", "--quiet", "--workspace", "--test", "worlds"])
         .args(["what_must_hold", "--", "--nocapture"])
         .env("CARGO_TARGET_DIR", target)
         .env("SHOAL_SEEDS", seeds.to_string())

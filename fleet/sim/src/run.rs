@@ -211,26 +211,29 @@ fn look(
     if row.window != config.windows && row.window != 0 {
         return Ok(());
     }
+    // All vehicles at a time: what each mixes at home, and then what it drives with.
+    let mut personal: Vec<(Flat, On)> = Vec::new();
+    let mut mixed: Vec<(Flat, On)> = Vec::new();
     for vehicle in 0..config.looked_at() {
-        let Own { tuned, given, personal } = own(vehicle);
-        if let Some(personal) = personal {
-            let own = lab.measure(&[(personal, On::HeldOutOf(vehicle))])?;
-            own.iter().for_each(|own| row.own.extend(skills(own)));
+        let own = own(vehicle);
+        if let Some(values) = own.personal {
+            personal.push((values, On::HeldOutOf(vehicle)));
             continue;
         }
-        let mixed: Vec<(Flat, On)> = MIXES
-            .iter()
-            .map(|part| {
-                let mixed = given.iter().zip(tuned.iter()).map(|(f, m)| f + part * (m - f));
-                (lab.at_home(vehicle, &mixed.collect()), On::OwnPack(vehicle))
-            })
-            .collect();
-        let found = lab.measure(&mixed)?;
-        let best = best_of(&found);
-        let Some((values, _on)) = best.and_then(|best| mixed.get(best)) else { continue };
-        let own = lab.measure(&[(values.clone(), On::HeldOutOf(vehicle))])?;
-        own.iter().for_each(|own| row.own.extend(skills(own)));
+        mixed.extend(MIXES.iter().map(|part| {
+            let mixed = own.given.iter().zip(own.tuned.iter()).map(|(f, m)| f + part * (m - f));
+            (lab.at_home(vehicle, &mixed.collect()), On::OwnPack(vehicle))
+        }));
     }
+    let found = lab.measure(&mixed)?;
+    for (mixed, found) in mixed.chunks(MIXES.len()).zip(found.chunks(MIXES.len())) {
+        let best = best_of(found).and_then(|best| mixed.get(best));
+        if let Some((values, On::OwnPack(vehicle))) = best {
+            personal.push((values.clone(), On::HeldOutOf(*vehicle)));
+        }
+    }
+    let own = lab.measure(&personal)?;
+    own.iter().for_each(|own| row.own.extend(skills(own)));
     Ok(())
 }
 

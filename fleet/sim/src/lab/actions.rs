@@ -24,6 +24,7 @@ use shoal_swarm::swarm::{Flat, ValuesHash};
 use shoal_vehicle::exchange::measured::driven_as;
 use shoal_wire::v1::PARTS;
 
+use super::pool::Pool;
 use super::{Base, LabError, Modelled, On, Tune, Who};
 use crate::config::{NightConfig, SimConfig};
 use crate::drivers::{Driver, Drivers};
@@ -43,6 +44,7 @@ pub(super) struct Actions<'a> {
     /// Share of a night's samples that are rehearsed.
     rehearsal: f32,
     remembered: Mutex<BTreeMap<(ValuesHash, usize), All>>,
+    tuners: Pool<PolicyTuneOptions, PolicyTuner>,
 }
 
 /// How an adapter drives in the closed loop.
@@ -98,7 +100,8 @@ impl<'a> Actions<'a> {
         let mut pack = parts.collect::<Result<Vec<_>, _>>()?;
         pack.push(drivers.pack.read(&drivers.pack.parts())?);
         let rehearsal = base.modelled()?.package.description().rehearsal(drivers.does.rehearsal);
-        Ok(Actions { form, drivers, rehearsal, pack, remembered: Mutex::default() })
+        let (remembered, tuners) = (Mutex::default(), Pool::default());
+        Ok(Actions { form, drivers, rehearsal, pack, remembered, tuners })
     }
 
     pub(super) fn train(
@@ -126,20 +129,26 @@ impl<'a> Actions<'a> {
         let options = PolicyTuneOptions {
             samples: nights.batch,
             learning_rate: nights.learning_rate,
-            seed: night.seed,
             threads: NonZeroUsize::MIN,
             ..PolicyTuneOptions::default()
         };
         let start = base.adapter(&night.from)?;
         let Modelled { package, model, engine } = base.modelled()?;
-        let mut tuner =
-            PolicyTuner::new(model, package.description(), &**engine, Some(&start), &options)?;
+        let description = package.description();
+        let load = || PolicyTuner::new(model, description, &**engine, Some(&start), &options);
         let (steps, samples, seed) = (nights.steps, nights.batch, night.seed);
         let rehearsal = Rehearsal { share: self.rehearsal, samples, steps, seed };
         let wheel = at_the_wheel(base, &night.from)?;
         let mut lessons = Rehearsed::new(lessons, self.form, &rehearsal, wheel)?;
-        tuner.run(&mut lessons, nights.steps, |_report| {})?;
-        Ok(tuner.adapter().values().into())
+        self.tuners.with(
+            options,
+            || Ok(load()?),
+            |tuner| {
+                tuner.restart(&start)?;
+                tuner.run(&mut lessons, nights.steps, |_report| {})?;
+                Ok(tuner.adapter().values().into())
+            },
+        )
     }
 
     pub(super) fn measure(

@@ -17,6 +17,7 @@ use shoal_swarm::swarm::Flat;
 use shoal_vehicle::exchange::measured::rolls_out;
 use shoal_wire::v1::PARTS;
 
+use super::pool::Pool;
 use super::{Base, LabError, Modelled, On, Pull, Tune, Who};
 use crate::config::{NightConfig, SimConfig};
 use crate::record::RoadKind;
@@ -32,6 +33,7 @@ pub(super) struct Frames<'a> {
     pub(super) roads: &'a Roads,
     /// By term: its parts, and all of them.
     packs: Vec<(Vec<Footages>, Footages)>,
+    tuners: Pool<TuneOptions, Tuner>,
 }
 
 impl<'a> Frames<'a> {
@@ -45,7 +47,7 @@ impl<'a> Frames<'a> {
             Ok((parts.collect::<Result<Vec<_>, _>>()?, pack.read(&pack.parts())?))
         });
         let packs = packs.collect::<Result<Vec<_>, LabError>>()?;
-        Ok(Frames { form, footage, roads, packs })
+        Ok(Frames { form, footage, roads, packs, tuners: Pool::default() })
     }
 
     pub(super) fn train(
@@ -85,7 +87,6 @@ impl<'a> Frames<'a> {
         let options = TuneOptions {
             mix,
             learning_rate: nights.learning_rate,
-            seed: night.seed,
             threads: NonZeroUsize::MIN,
             ahead,
             pull: night.pull.as_ref().map(|pull| match pull.importance {
@@ -97,25 +98,33 @@ impl<'a> Frames<'a> {
         let start = base.adapter(&night.from)?;
         let Modelled { package, model, engine } = base.modelled()?;
         let description = package.description();
-        let mut tuner = Tuner::new(model, description, &**engine, Some(&start), &options)?;
-        if let Some(Pull { towards, mu, importance }) = &night.pull {
-            let place = base.adapter(towards)?;
-            match importance {
-                Some(importance) => tuner.hold(&place, importance, *mu)?,
-                None => tuner.pull(&place, *mu)?,
-            }
-        }
-        if nights.distilled == 0 {
-            tuner.run(&mut source, nights.steps, |_report| {})?;
-        } else {
-            let (asked, most) = (nights.distilled, source.augmented().len());
-            let teacher = night.teacher.as_ref().map(|values| base.adapter(values)).transpose()?;
-            let teacher = predictor(base, teacher.as_ref(), asked)?;
-            let source = Distilled::new(source, teacher);
-            let mut source = source.ok_or(LabError::Distilled { asked, most })?;
-            tuner.run(&mut source, nights.steps, |_report| {})?;
-        }
-        Ok(tuner.adapter().values().into())
+        let load = || Tuner::new(model, description, &**engine, Some(&start), &options);
+        self.tuners.with(
+            options,
+            || Ok(load()?),
+            |tuner| {
+                tuner.restart(&start)?;
+                if let Some(Pull { towards, mu, importance }) = &night.pull {
+                    let place = base.adapter(towards)?;
+                    match importance {
+                        Some(importance) => tuner.hold(&place, importance, *mu)?,
+                        None => tuner.pull(&place, *mu)?,
+                    }
+                }
+                if nights.distilled == 0 {
+                    tuner.run(&mut source, nights.steps, |_report| {})?;
+                } else {
+                    let (asked, most) = (nights.distilled, source.augmented().len());
+                    let teacher =
+                        night.teacher.as_ref().map(|values| base.adapter(values)).transpose()?;
+                    let teacher = predictor(base, teacher.as_ref(), asked)?;
+                    let source = Distilled::new(source, teacher);
+                    let mut source = source.ok_or(LabError::Distilled { asked, most })?;
+                    tuner.run(&mut source, nights.steps, |_report| {})?;
+                }
+                Ok(tuner.adapter().values().into())
+            },
+        )
     }
 
     pub(super) fn measure(

@@ -12,6 +12,7 @@ mod home;
 mod information;
 mod matrices;
 mod measured;
+mod pool;
 mod rank;
 mod rollout;
 mod tokens;
@@ -195,7 +196,7 @@ impl<'a> Bench<'a> {
             (Task::Frames { form, footage }, Data::Roads(roads)) => {
                 Ok(Bench::Frames(Frames::new(form, footage, roads)?))
             }
-            (Task::Tokens(form), Data::Logs(logs)) => Ok(Bench::Tokens(Tokens { form, logs })),
+            (Task::Tokens(form), Data::Logs(logs)) => Ok(Bench::Tokens(Tokens::new(form, logs))),
             (Task::Trivial, Data::Trivial(clients)) => {
                 Ok(Bench::Trivial(Trivial::new(clients, &base.layout)))
             }
