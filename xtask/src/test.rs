@@ -1,7 +1,9 @@
 //! `cargo xtask test`: the whole of CI. One run shows every fault; what was not checked is said at the end.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::thread;
 
 use crate::flags::Flags;
 use crate::process::{Run, found};
@@ -155,8 +157,10 @@ fn docs(session: &Session) -> Done<Outcome> {
 /// Every test, by nextest where it is, by cargo else; ends in one line of counts.
 fn tests(session: &Session) -> Done<Outcome> {
     let nextest = found("cargo-nextest");
+    // Profile and number: see .config/nextest.toml.
+    let at_a_time = (2 * thread::available_parallelism().map_or(1, NonZeroUsize::get)).to_string();
     let runner: &[&str] = if nextest {
-        &["nextest", "run"]
+        &["nextest", "run", "--profile", "ci", "--test-threads", &at_a_time]
     } else {
         &["test", "--lib", "--bins", "--tests", "--examples"]
     };

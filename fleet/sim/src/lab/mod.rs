@@ -254,12 +254,12 @@ impl<'a> Bench<'a> {
         &self,
         base: &Base,
         values: &Flat,
-        on: On,
-        phase: usize,
+        (on, phase): (On, usize),
+        jobs: usize,
     ) -> Result<Measurement, LabError> {
         match self {
             Bench::Frames(frames) => frames.measure(base, values, on, phase),
-            Bench::Tokens(tokens) => tokens.measure(base, values, on),
+            Bench::Tokens(tokens) => tokens.measure(base, values, on, jobs),
             Bench::Actions(actions) => actions.measure(base, values, on),
             Bench::Matrices(matrices) => matrices.measure(values, on),
             Bench::Trivial(trivial) => Ok(trivial.measured(values, on)),
@@ -408,8 +408,10 @@ impl<'a> Lab<'a> {
             once.insert(name(&shipped, *on), (&shipped, *on));
         }
         let (names_once, asked_once): (Vec<_>, Vec<_>) = once.into_iter().unzip();
+        // Who measures alone, as a vehicle does that nobody waits beside, works in parts.
+        let each = (self.jobs / asked_once.len().max(1)).max(1);
         let measured =
-            in_parallel(self.jobs, &asked_once, |(values, on)| self.measured(values, *on))?;
+            in_parallel(self.jobs, &asked_once, |(values, on)| self.measured(values, *on, each))?;
         let measured: BTreeMap<_, _> = names_once.into_iter().zip(measured).collect();
         let told = |(values, on): &(Flat, On)| {
             let own = measured.get(&name(values, *on))?;
@@ -558,7 +560,7 @@ impl<'a> Lab<'a> {
         }
     }
 
-    fn measured(&self, values: &Flat, on: On) -> Result<Measurement, LabError> {
+    fn measured(&self, values: &Flat, on: On, jobs: usize) -> Result<Measurement, LabError> {
         let (kind, of) = self.place(on);
         let key = Key::of(
             "measure",
@@ -567,7 +569,7 @@ impl<'a> Lab<'a> {
         if let Some(measured) = self.store.get(&key).and_then(|bytes| measured::read(&bytes)) {
             return Ok(measured);
         }
-        let measured = self.bench.measure(self.base, values, on, self.phase)?;
+        let measured = self.bench.measure(self.base, values, (on, self.phase), jobs)?;
         self.store.put(&key, &measured::write(&measured))?;
         Ok(measured)
     }

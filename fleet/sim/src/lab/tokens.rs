@@ -18,12 +18,12 @@ use shoal_shadow::fit::{FitError, load_grafted_token_predictor};
 use shoal_shadow::measure::tokens::{TokenPredictor, measure_nats};
 use shoal_shadow::measure::{DriveMeasurement, Errors, Measurement};
 use shoal_shadow::package::TokenKind;
-use shoal_shadow::tokens::{TokenForm, TokenRows, TokenSource};
+use shoal_shadow::tokens::{TokenForm, TokenLog, TokenRows, TokenSource};
 use shoal_shadow::tune::{TokenTuneOptions, TokenTuner};
 use shoal_swarm::swarm::Flat;
 
 use super::pool::Pool;
-use super::{Base, LabError, On, Tune, Who};
+use super::{Base, LabError, On, Tune, Who, in_parallel};
 use crate::config::{NightConfig, SimConfig};
 use crate::logs::{Log, Logs};
 use crate::record::RoadKind;
@@ -86,18 +86,16 @@ impl<'a> Tokens<'a> {
         )
     }
 
+    /// Batches are measured `jobs` at a time.
     pub(super) fn measure(
         &self,
         base: &Base,
         values: &Flat,
         on: On,
+        jobs: usize,
     ) -> Result<Measurement, LabError> {
         let pieces: Vec<(&Log, Range<usize>)> =
             self.pieces(on).into_iter().filter(|(_log, rows)| !rows.is_empty()).collect();
-        let of_logs = pieces.iter().map(|(log, rows)| (&log.rows, rows.clone())).collect();
-        let Some(rows) = TokenRows::of_pieces(of_logs, self.form) else {
-            return Ok(Measurement { predictor: String::new(), drives: Vec::new() });
-        };
         let adapter = base.adapter(values)?;
         let base = base.modelled()?;
         let description = base.package.description();
@@ -105,18 +103,21 @@ impl<'a> Tokens<'a> {
             TokenKind::Motion { .. } => BATCH,
             TokenKind::Codes(_) => BATCH_OF_CODES,
         };
-        let (model, engine) = (&base.model, &*base.engine);
-        let load =
-            || load_grafted_token_predictor(model, description, engine, NonZeroUsize::MIN, batch);
-        let [nats] = self.predictors.with(
-            (),
-            || Ok::<_, LabError>(load()?),
-            |predictor| {
+        let load = || -> Result<TokenPredictor, LabError> {
+            let (model, engine, one) = (&base.model, &*base.engine, NonZeroUsize::MIN);
+            Ok(load_grafted_token_predictor(model, description, engine, one, batch)?)
+        };
+        let measured = in_parallel(jobs, &batches(&pieces, batch), |batch| {
+            let Some(rows) = TokenRows::of_pieces(batch.clone(), self.form) else {
+                return Ok(Vec::new());
+            };
+            self.predictors.with((), load, |predictor| {
                 predictor.write_adapter(&adapter).map_err(FitError::from)?;
-                Ok(measure_nats(predictor, &rows, [1.0])?)
-            },
-        )?;
-        let mut each = nats.each.into_iter();
+                let [nats] = measure_nats(predictor, &rows, [1.0])?;
+                Ok::<_, LabError>(nats.each)
+            })
+        })?;
+        let mut each = measured.into_iter().flatten();
         let drives = pieces.into_iter().map(|(log, rows)| {
             let model = each.by_ref().take(rows.len()).collect();
             self.drive(log, rows, model)
@@ -194,4 +195,28 @@ impl<'a> Tokens<'a> {
         // Measured by a graph that takes the adapter as an input: rounded in another way than where it was baked in.
         hasher.update(b"grafted");
     }
+}
+
+/// The rows of these pieces, in their order, so many together: what one run of the model predicts.
+fn batches<'a>(
+    pieces: &[(&'a Log, Range<usize>)],
+    batch: usize,
+) -> Vec<Vec<(&'a TokenLog, Range<usize>)>> {
+    let (mut batches, mut room) = (Vec::new(), 0);
+    for (log, rows) in pieces {
+        let mut first = rows.start;
+        while first < rows.end {
+            if room == 0 {
+                batches.push(Vec::new());
+                room = batch;
+            }
+            let last = rows.end.min(first + room);
+            if let Some(of) = batches.last_mut() {
+                of.push((&log.rows, first..last));
+            }
+            room -= last - first;
+            first = last;
+        }
+    }
+    batches
 }
