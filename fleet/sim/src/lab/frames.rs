@@ -56,39 +56,12 @@ impl<'a> Frames<'a> {
         nights: &NightConfig,
         night: &Tune,
     ) -> Result<Flat, LabError> {
-        let mix = Mix::of(nights.batch);
-        let of_one: Vec<&Road> = match night.who {
-            Who::Vehicle(vehicle) => {
-                self.roads.of(vehicle, self.roads.phase(night.window)).collect()
-            }
-            Who::All => {
-                let phase = self.roads.phase(night.window);
-                let driven = |road: &&Road| matches!(road.kind, RoadKind::Driven(_));
-                self.roads.all.iter().filter(driven).filter(|road| road.phase == phase).collect()
-            }
-        };
-        let own: Vec<Clipped<'_>> = of_one
-            .into_iter()
-            .filter_map(|road| {
-                let clips = self.roads.clips(road, self.roads.seen(road, night.window));
-                Clipped::new(&[clips], self.form)
-            })
-            .collect();
-        let replayed = self.footage.iter().filter(|_| nights.replay);
-        let footage = replayed.filter_map(|drive| {
-            let clips = Clips::of_all(drive, self.form.context, 1);
-            Clipped::new(&[clips], self.form)
-        });
-        let source = MixedBatch::new(self.form.clone(), mix, own, footage.collect(), night.seed);
-        let vehicle = night.who.number();
-        let source = source.ok_or(LabError::Nothing { vehicle })?;
-        let ahead = nights.ahead;
-        let mut source = source.with_ahead(ahead).ok_or(LabError::Ahead { vehicle, ahead })?;
+        let mut source = self.source(nights, night)?;
         let options = TuneOptions {
-            mix,
+            mix: Mix::of(nights.batch),
             learning_rate: nights.learning_rate,
             threads: NonZeroUsize::MIN,
-            ahead,
+            ahead: nights.ahead,
             pull: night.pull.as_ref().map(|pull| match pull.importance {
                 Some(_) => Term::ByImportance,
                 None => Term::Even,
@@ -125,6 +98,38 @@ impl<'a> Frames<'a> {
                 Ok(tuner.adapter().values().into())
             },
         )
+    }
+
+    /// What a night draws its batches from: the roads of who tunes, as far as they are driven, and the shipped footage.
+    fn source(&self, nights: &NightConfig, night: &Tune) -> Result<MixedBatch<'_>, LabError> {
+        let mix = Mix::of(nights.batch);
+        let of_one: Vec<&Road> = match night.who {
+            Who::Vehicle(vehicle) => {
+                self.roads.of(vehicle, self.roads.phase(night.window)).collect()
+            }
+            Who::All => {
+                let phase = self.roads.phase(night.window);
+                let driven = |road: &&Road| matches!(road.kind, RoadKind::Driven(_));
+                self.roads.all.iter().filter(driven).filter(|road| road.phase == phase).collect()
+            }
+        };
+        let own: Vec<Clipped<'_>> = of_one
+            .into_iter()
+            .filter_map(|road| {
+                let clips = self.roads.clips(road, self.roads.seen(road, night.window));
+                Clipped::new(&[clips], self.form)
+            })
+            .collect();
+        let replayed = self.footage.iter().filter(|_| nights.replay);
+        let footage = replayed.filter_map(|drive| {
+            let clips = Clips::of_all(drive, self.form.context, 1);
+            Clipped::new(&[clips], self.form)
+        });
+        let source = MixedBatch::new(self.form.clone(), mix, own, footage.collect(), night.seed);
+        let vehicle = night.who.number();
+        let source = source.ok_or(LabError::Nothing { vehicle })?;
+        let ahead = nights.ahead;
+        source.with_ahead(ahead).ok_or(LabError::Ahead { vehicle, ahead })
     }
 
     pub(super) fn measure(
