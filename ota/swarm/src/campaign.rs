@@ -176,6 +176,7 @@ impl Outcome {
             | RefusalCode::Norm
             | RefusalCode::NotTheMerge
             | RefusalCode::FalseClaim
+            | RefusalCode::FalseVote
             | RefusalCode::Loss
             | RefusalCode::Quarantined => None,
         }

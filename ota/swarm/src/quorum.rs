@@ -25,6 +25,11 @@ const PARTS_DIFFER: f64 = 0.25;
 pub const HIGHEST: usize = 2;
 /// Of one particle, so many claims are held against what its voters found: those that say most for themselves.
 const JUDGED: usize = 8;
+/// Votes on one nominee are held against each other where so many in four of those drawn found the same: all of them measured the
+/// same on the same part (docs/decisions/0059).
+const ALIKE: (usize, usize) = (3, 4);
+/// By how much engines differ in the utility of the same particles on the same part, besides.
+const ROUNDED: f64 = 2e-3;
 /// So many who publish a particle publish its chunks, too; who finds them there already adds a header and no copy.
 pub(crate) const COPIES: usize = 2;
 /// From how many windows after its claim a particle can be best…
@@ -83,6 +88,8 @@ struct Judged<'a> {
     ballots: Vec<Ballot>,
     broken: BTreeSet<KeyId>,
     withheld: BTreeSet<KeyId>,
+    /// Nominee and voter.
+    misvoted: BTreeSet<(ParticleId, KeyId)>,
 }
 
 /// The records, read in one window.
@@ -115,8 +122,8 @@ impl<'a> Quorum<'a> {
     }
 
     /// The particles of this window's claims that the next window's nonce puts to the vote, in this order:
-    /// the two highest claims of vehicles in good standing, the highest claimed merge beside them, and one drawn of the
-    /// rest. Where nobody claims a merge, the lowest claim of a worst stands for it. Fewer when there are not as many. They are
+    /// the two highest claims of vehicles in good standing, beside them the merge of whoever of those is drawn first to fold, and
+    /// one drawn of the rest. Where nobody claims a merge, the lowest claim of a worst stands for it. Fewer when there are not as many. They are
     /// weighed as in the window that votes on them, and stay what they are when weights change.
     ///
     /// None without the nonces of both windows: nothing was measured, or nobody is asked.
@@ -124,18 +131,11 @@ impl<'a> Quorum<'a> {
         self.judged().get(&window).map(|judged| judged.nominees.clone()).unwrap_or_default()
     }
 
-    /// The merges claimed in this window by vehicles in good standing, the highest first, each particle once.
+    /// The merges claimed in this window by vehicles in good standing, in the order in which those are drawn who fold, each particle
+    /// once: whoever claims without being drawn comes late, however high the claim.
     pub fn merges(&self, window: u32) -> Vec<Nominee> {
-        let quarantined = self.quarantined(window);
-        let mut rest = self.claimed(window, &self.weighing);
-        rest.retain(|one| {
-            one.claim.body.role == Role::Merge && !quarantined.contains(&one.claim.signer)
-        });
-        let mut merges = Vec::new();
-        while !rest.is_empty() {
-            nominate(&mut merges, &mut rest, |_all| Some(0));
-        }
-        merges
+        let Some(nonce) = self.records.nonce_of(window) else { return Vec::new() };
+        in_turn(self.roster, nonce, self.claimed(window, &self.weighing), &self.quarantined(window))
     }
 
     /// What the vehicles drawn have found of this window's nominees, for each that a majority measured, by growing name. Votes on
@@ -157,8 +157,14 @@ impl<'a> Quorum<'a> {
         self.judged().get(&window).map(|judged| judged.withheld.clone()).unwrap_or_default()
     }
 
-    /// Who is not in good standing in this window: a claim of theirs was broken, or what they claimed withheld, in the eight
-    /// windows before. The claims of the last of these are not voted on yet.
+    /// Who voted on a nominee of this window what those who voted beside them did not find: by more than three standard errors,
+    /// where three in four of all who were drawn found the same.
+    pub fn misvoted(&self, window: u32) -> BTreeSet<(ParticleId, KeyId)> {
+        self.judged().get(&window).map(|judged| judged.misvoted.clone()).unwrap_or_default()
+    }
+
+    /// Who is not in good standing in this window: a claim of theirs was broken, what they claimed withheld, or a vote of theirs
+    /// false, in the eight windows before. The claims of the last of these are not voted on yet.
     pub fn quarantined(&self, window: u32) -> BTreeSet<KeyId> {
         standing(self.judged(), window)
     }
@@ -182,8 +188,10 @@ impl<'a> Quorum<'a> {
         // As in the window that votes: what was nominated, and who lied, does not change with the weights.
         let weighing = self.utility.at(asked)?;
         let claims = self.claimed(window, &weighing);
-        let nominees = nominees(nonce, claims.clone(), &standing(before, asked));
-        let votes = self.counted(asked, nonce, &nominees);
+        let aside = standing(before, asked);
+        let draws = Draws { roster: self.roster, fold: self.records.nonce_of(window)?, lot: nonce };
+        let nominees = nominees(&draws, claims.clone(), &aside);
+        let votes = self.counted(asked, nonce, &nominees, &aside);
         let count = |weighing: &Weighing, nominee: &Nominee| {
             let votes = &votes.get(&nominee.particle)?.measured;
             let votes: Vec<&VoteFields> = votes.iter().map(|(_voter, vote)| *vote).collect();
@@ -196,10 +204,15 @@ impl<'a> Quorum<'a> {
         let level = window.checked_sub(1).and_then(|window| before.get(&window));
         let broken = self.breaks(window, nonce, &weighing, &claims, &then, level);
         let withheld = self.withholds(&claims, &votes);
+        let misvoted = votes.iter().flat_map(|(nominee, votes)| {
+            let voters = self.misvotes(&votes.measured, &weighing);
+            voters.into_iter().map(|voter| (*nominee, voter))
+        });
+        let misvoted = misvoted.collect();
         let mut ballots: Vec<Ballot> =
             nominees.iter().filter_map(|nominee| count(&self.weighing, nominee)).collect();
         ballots.sort_by_key(|ballot| ballot.particle);
-        Some(Judged { nominees, votes, ballots, broken, withheld })
+        Some(Judged { nominees, votes, ballots, broken, withheld, misvoted })
     }
 
     /// Whose claims nobody could measure.
@@ -216,6 +229,31 @@ impl<'a> Quorum<'a> {
         let claims = claims.iter().map(|claimed| claimed.claim);
         let gone = claims.filter(|claim| gone(&claim.body.particle));
         gone.flat_map(|claim| self.names(claim.signer)).collect()
+    }
+
+    /// Whose votes on one nominee say what nearly all others did not find. Those who measured it beside the same particle measured the
+    /// same: engines round in other ways.
+    fn misvotes(&self, votes: &[(KeyId, &VoteFields)], weighing: &Weighing) -> BTreeSet<KeyId> {
+        let enough = |count: usize| {
+            let (of_those, in_all) = ALIKE;
+            count.saturating_mul(in_all) >= self.roster.voters_count().saturating_mul(of_those)
+        };
+        let beside = |reference| votes.iter().filter(move |(_voter, vote)| vote.best == reference);
+        let most = votes.iter().find(|(_voter, vote)| enough(beside(vote.best).count()));
+        let Some((_voter, of)) = most else { return BTreeSet::new() };
+        let found = beside(of.best).map(|(voter, vote)| (*voter, weighing.difference(&vote.terms)));
+        let found: Vec<(KeyId, (f64, f64))> = found.collect();
+        let gains = found.iter().map(|(_voter, (gain, _error))| *gain).collect();
+        let errors = found.iter().map(|(_voter, (_gain, error))| *error).collect();
+        let middle = lower_median(gains).zip(upper_median(errors));
+        let Some((middle, error)) = middle else { return BTreeSet::new() };
+        let (alike, other): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .partition(|(_voter, (gain, _))| (gain - middle).abs() <= ROUNDED + BROKEN * error);
+        if !enough(alike.len()) {
+            return BTreeSet::new();
+        }
+        other.into_iter().flat_map(|(voter, _)| self.names(voter)).collect()
     }
 
     /// What a vehicle is called and was called before: another key sheds no quarantine.
@@ -367,6 +405,7 @@ impl<'a> Quorum<'a> {
         asked: u32,
         nonce: &[u8; 32],
         nominees: &[Nominee],
+        aside: &BTreeSet<KeyId>,
     ) -> BTreeMap<ParticleId, Votes<'a>> {
         let part = part(nonce);
         let mut by_nominee: BTreeMap<ParticleId, BTreeMap<KeyId, Option<&'a VoteFields>>> =
@@ -386,7 +425,7 @@ impl<'a> Quorum<'a> {
         let mut counted = BTreeMap::new();
         for Nominee { particle: nominee, claimant, .. } in nominees.iter().cloned() {
             let Some(votes) = by_nominee.remove(&nominee) else { continue };
-            let drawn = self.roster.voters(nonce, nominee, claimant);
+            let drawn = self.roster.voters(nonce, nominee, claimant, aside);
             let of_drawn = votes.into_iter().filter(|(voter, _vote)| drawn.contains(voter));
             let mut counts = Votes::default();
             let once = of_drawn.filter_map(|(voter, vote)| Some((voter, vote?)));
@@ -440,7 +479,13 @@ fn standing(judged: &BTreeMap<u32, Judged<'_>>, window: u32) -> BTreeSet<KeyId> 
     // An empty range has no place in a map.
     let to = window.saturating_sub(1).max(from);
     let judged = judged.range(from..to).map(|(_window, judged)| judged);
-    judged.flat_map(|judged| judged.broken.union(&judged.withheld).copied()).collect()
+    judged
+        .flat_map(|judged| {
+            let misvoted = judged.misvoted.iter().map(|(_nominee, voter)| voter);
+            judged.broken.iter().chain(&judged.withheld).chain(misvoted)
+        })
+        .copied()
+        .collect()
 }
 
 /// Whether a claim is of what was to be measured: a particle that can be nominated, on this part of this pack.
@@ -482,9 +527,53 @@ pub(crate) fn held_against<'a, 'c>(
     of_particle.drain(kept).collect()
 }
 
-/// Whom of these claims, highest first, this nonce puts to the vote.
-pub(crate) fn nominees(
+/// What is drawn when nominees are chosen.
+pub(crate) struct Draws<'a> {
+    pub(crate) roster: &'a Roster,
+    /// The nonce of the claims' window, which draws who folds.
+    pub(crate) fold: &'a [u8; 32],
+    /// The nonce of the window that votes.
+    pub(crate) lot: &'a [u8; 32],
+}
+
+/// The merges among these claims, highest first, of vehicles in good standing, in the order in which those are drawn who fold; each
+/// particle once.
+pub(crate) fn in_turn(
+    roster: &Roster,
     nonce: &[u8; 32],
+    mut rest: Vec<Claimed<'_>>,
+    quarantined: &BTreeSet<KeyId>,
+) -> Vec<Nominee> {
+    rest.retain(|one| {
+        one.claim.body.role == Role::Merge && !quarantined.contains(&one.claim.signer)
+    });
+    let mut merges = Vec::new();
+    // A claimant who left the roster has no turn.
+    let mut left = usize::MAX;
+    while !rest.is_empty() && rest.len() < left {
+        left = rest.len();
+        nominate(&mut merges, &mut rest, |all| first_drawn(roster, nonce, all, |_one| true));
+    }
+    merges
+}
+
+/// Of these claims, that of the vehicle which is first of those who fold.
+fn first_drawn(
+    roster: &Roster,
+    nonce: &[u8; 32],
+    claims: &[Claimed<'_>],
+    counts: impl Fn(&Claimed<'_>) -> bool,
+) -> Option<usize> {
+    let counted = claims.iter().enumerate().filter(|(_index, claimed)| counts(claimed));
+    let lots = counted.filter_map(|(index, claimed)| {
+        Some((roster.fold_lot(nonce, claimed.claim.signer)?, index))
+    });
+    lots.min().map(|(_lot, index)| index)
+}
+
+/// Whom of these claims, highest first, these draws put to the vote.
+pub(crate) fn nominees(
+    draws: &Draws<'_>,
     mut rest: Vec<Claimed<'_>>,
     quarantined: &BTreeSet<KeyId>,
 ) -> Vec<Nominee> {
@@ -498,13 +587,13 @@ pub(crate) fn nominees(
     }
     if merges {
         let merge = |claimed: &Claimed<'_>| standing(claimed) && role(claimed) == Role::Merge;
-        nominate(&mut nominees, &mut rest, |all| all.iter().position(merge));
+        nominate(&mut nominees, &mut rest, |all| first_drawn(draws.roster, draws.fold, all, merge));
     } else {
         let worst = |claimed: &Claimed<'_>| standing(claimed) && role(claimed) == Role::Worst;
         nominate(&mut nominees, &mut rest, |all| all.iter().rposition(worst));
     }
     nominate(&mut nominees, &mut rest, |all| {
-        let lots = all.iter().map(|claimed| lot(nonce, claimed.claim.body.particle));
+        let lots = all.iter().map(|claimed| lot(draws.lot, claimed.claim.body.particle));
         lots.enumerate().min_by_key(|(_index, lot)| *lot).map(|(index, _lot)| index)
     });
     debug_assert!(nominees.len() <= usize::from(NOMINEES));

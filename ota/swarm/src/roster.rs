@@ -136,34 +136,48 @@ impl Roster {
     }
 
     /// Whom this nonce asks for a contribution: the `count` lowest SHA-256(nonce (32 bytes) ‖ `ask` ‖ number u32).
-    /// Numbers little-endian, hashes compared as big-endian numbers.
-    pub fn asked(&self, nonce: &[u8; 32], count: usize) -> BTreeSet<KeyId> {
-        self.lowest(count, None, |number| hash(&[nonce, b"ask", &number.to_le_bytes()]))
+    /// Numbers little-endian, hashes compared as big-endian numbers. Who stands `aside` is not asked.
+    pub fn asked(
+        &self,
+        nonce: &[u8; 32],
+        count: usize,
+        aside: &BTreeSet<KeyId>,
+    ) -> BTreeSet<KeyId> {
+        let lot =
+            |number: u32, id| (aside.contains(&id), hash(&[nonce, b"ask", &number.to_le_bytes()]));
+        let mut asked = self.lowest(count, None, lot);
+        asked.retain(|id| !aside.contains(id));
+        asked
     }
 
     /// Who of these vehicles folds, if so many do: those of the lowest SHA-256(nonce (32 bytes) ‖ `fold` ‖ number u32), the
     /// lowest first. Who is not of the fleet does not.
     pub fn folders(&self, nonce: &[u8; 32], of: &BTreeSet<KeyId>, count: usize) -> Vec<KeyId> {
-        let numbered = of.iter().filter_map(|id| Some((self.number(*id)?, *id)));
-        let mut drawn: Vec<([u8; 32], KeyId)> = numbered
-            .map(|(number, id)| (hash(&[nonce, b"fold", &number.to_le_bytes()]), id))
-            .collect();
+        let mut drawn: Vec<([u8; 32], KeyId)> =
+            of.iter().filter_map(|id| Some((self.fold_lot(nonce, *id)?, *id))).collect();
         drawn.sort_unstable();
         drawn.into_iter().take(count).map(|(_hash, id)| id).collect()
     }
 
+    /// By which those who fold are drawn: the lowest is first. `None`: it is not of the fleet.
+    pub(crate) fn fold_lot(&self, nonce: &[u8; 32], id: KeyId) -> Option<[u8; 32]> {
+        let number = self.number(id)?;
+        Some(hash(&[nonce, b"fold", &number.to_le_bytes()]))
+    }
+
     /// Who may vote on this nominee of a vehicle: of all others, the k lowest
-    /// SHA-256(nonce ‖ particle ‖ number u32).
+    /// SHA-256(nonce ‖ particle ‖ number u32). Who stands `aside` is drawn where there are not enough others.
     pub fn voters(
         &self,
         nonce: &[u8; 32],
         nominee: ParticleId,
         claimant: KeyId,
+        aside: &BTreeSet<KeyId>,
     ) -> BTreeSet<KeyId> {
         let particle = nominee.bytes().as_slice();
         let claimant = self.present(claimant).unwrap_or(claimant);
-        self.lowest(self.voters_count(), Some(claimant), |number| {
-            hash(&[nonce, particle, &number.to_le_bytes()])
+        self.lowest(self.voters_count(), Some(claimant), |number, id| {
+            (aside.contains(&id), hash(&[nonce, particle, &number.to_le_bytes()]))
         })
     }
 
@@ -180,23 +194,23 @@ impl Roster {
         lowest.into_iter().map(|(_hash, id)| id).collect()
     }
 
-    fn lowest(
+    fn lowest<T: Ord>(
         &self,
         count: usize,
         without: Option<KeyId>,
-        hash: impl Fn(u32) -> [u8; 32],
+        lot: impl Fn(u32, KeyId) -> T,
     ) -> BTreeSet<KeyId> {
         let mut lowest = BTreeSet::new();
         for (number, id) in self.vehicles() {
             if without == Some(id) {
                 continue;
             }
-            lowest.insert((hash(number), id));
+            lowest.insert((lot(number, id), id));
             if lowest.len() > count {
                 lowest.pop_last();
             }
         }
-        lowest.into_iter().map(|(_hash, id)| id).collect()
+        lowest.into_iter().map(|(_lot, id)| id).collect()
     }
 }
 
@@ -232,6 +246,8 @@ mod tests {
     use alloc::vec;
 
     use super::*;
+
+    const NOBODY: BTreeSet<KeyId> = BTreeSet::new();
 
     fn fleet(count: u8) -> Roster {
         Roster::new((0..count).map(|number| KeyId::new([number; 8])).collect()).unwrap()
@@ -274,13 +290,13 @@ mod tests {
         let (roster, id) = (changed(), |byte| KeyId::new([byte; 8]));
         let before = Roster::new([0, 3, 9, 6].map(id).to_vec()).unwrap();
         for nonce in 0..64 {
-            let all = before.asked(&[nonce; 32], 4);
+            let all = before.asked(&[nonce; 32], 4, &NOBODY);
             let order = |roster: &Roster| roster.folders(&[nonce; 32], &all, 4);
             let mut without = order(&before);
             without.retain(|one| *one != id(9));
             assert_eq!(order(&roster), without);
-            assert_eq!(roster.asked(&[nonce; 32], 4), [0, 5, 6].map(id).into());
-            let voters = roster.voters(&[nonce; 32], ParticleId::new([1; 32]), id(3));
+            assert_eq!(roster.asked(&[nonce; 32], 4, &NOBODY), [0, 5, 6].map(id).into());
+            let voters = roster.voters(&[nonce; 32], ParticleId::new([1; 32]), id(3), &NOBODY);
             assert_eq!(voters, [0, 6].map(id).into(), "nobody votes on its own under another key");
         }
     }
@@ -304,7 +320,7 @@ mod tests {
         for (count, voters, elect) in [(1, 0, 1), (2, 1, 1), (4, 3, 2), (10, 9, 5), (200, 9, 5)] {
             let roster = fleet(count);
             let claimant = KeyId::new([0; 8]);
-            let drawn = roster.voters(&[1; 32], particle, claimant);
+            let drawn = roster.voters(&[1; 32], particle, claimant, &NOBODY);
             assert_eq!((drawn.len(), majority(drawn.len())), (voters, elect), "of {count}");
             assert!(!drawn.contains(&claimant));
         }
@@ -315,7 +331,7 @@ mod tests {
         let roster = fleet(100);
         let claimant = KeyId::new([0; 8]);
         let voters = |nonce, particle| {
-            roster.voters(&[nonce; 32], ParticleId::new([particle; 32]), claimant)
+            roster.voters(&[nonce; 32], ParticleId::new([particle; 32]), claimant, &NOBODY)
         };
         assert_eq!(voters(1, 2), voters(1, 2));
         assert_ne!(voters(1, 2), voters(2, 2));
@@ -325,9 +341,26 @@ mod tests {
     #[test]
     fn a_nonce_asks_as_many_as_the_document_says() {
         let roster = fleet(40);
-        assert_eq!(roster.asked(&[3; 32], 16).len(), 16);
-        assert_eq!(roster.asked(&[3; 32], 100).len(), 40);
-        assert_ne!(roster.asked(&[3; 32], 16), roster.asked(&[4; 32], 16));
+        assert_eq!(roster.asked(&[3; 32], 16, &NOBODY).len(), 16);
+        assert_eq!(roster.asked(&[3; 32], 100, &NOBODY).len(), 40);
+        assert_ne!(roster.asked(&[3; 32], 16, &NOBODY), roster.asked(&[4; 32], 16, &NOBODY));
+    }
+
+    #[test]
+    fn who_stands_aside_votes_where_there_are_too_few_others_and_is_not_asked() {
+        let (particle, claimant) = (ParticleId::new([5; 32]), KeyId::new([0; 8]));
+        let aside: BTreeSet<KeyId> = (1..12).map(|byte| KeyId::new([byte; 8])).collect();
+        let voters = |count| fleet(count).voters(&[1; 32], particle, claimant, &aside);
+        assert!(voters(40).is_disjoint(&aside));
+        let few = voters(16);
+        assert_eq!(
+            (few.len(), few.difference(&aside).count()),
+            (9, 4),
+            "all four others, and five"
+        );
+        assert_eq!(fleet(4).asked(&[1; 32], 3, &aside), [claimant].into());
+        assert_eq!(fleet(40).asked(&[1; 32], 9, &aside).len(), 9);
+        assert!(fleet(40).asked(&[1; 32], 9, &aside).is_disjoint(&aside));
     }
 
     /// Every vehicle is drawn about as often.
@@ -336,7 +369,7 @@ mod tests {
         let roster = fleet(20);
         let mut count: vec::Vec<u32> = vec![0; 20];
         for nonce in 0..200 {
-            let drawn = roster.asked(&[nonce; 32], 5);
+            let drawn = roster.asked(&[nonce; 32], 5, &NOBODY);
             for (number, count) in (0..).zip(&mut count) {
                 *count = count
                     .saturating_add(roster.id(number).is_some_and(|id| drawn.contains(&id)).into());
@@ -349,13 +382,14 @@ mod tests {
     #[test]
     fn hashes_are_those_of_the_text() {
         assert_eq!([0, 1, 2, 3, 4, 5].map(|byte| part(&[byte; 32])), [1, 3, 2, 3, 1, 0]);
-        let drawn = fleet(12).voters(&[1; 32], ParticleId::new([2; 32]), KeyId::new([4; 8]));
+        let drawn =
+            fleet(12).voters(&[1; 32], ParticleId::new([2; 32]), KeyId::new([4; 8]), &NOBODY);
         let voters = [0, 2, 5, 6, 7, 8, 9, 10, 11].map(|byte| KeyId::new([byte; 8]));
         assert_eq!(drawn, voters.into());
         let all = (0..12).map(|byte| KeyId::new([byte; 8])).collect();
         let folders = fleet(12).folders(&[1; 32], &all, 3);
         assert_eq!(folders, [6, 2, 11].map(|byte| KeyId::new([byte; 8])));
-        let asked = fleet(12).asked(&[1; 32], 3);
+        let asked = fleet(12).asked(&[1; 32], 3, &NOBODY);
         assert_eq!(asked, [1, 5, 9].map(|byte| KeyId::new([byte; 8])).into());
         assert_eq!(lot(&[1; 32], ParticleId::new([2; 32])).first(), Some(&248));
     }

@@ -194,7 +194,8 @@ impl Exchange {
         let Some(line) = &mut self.line else { return };
         let (Some(swarm), Some(document)) = (&self.swarm, self.documents.swarm()) else { return };
         let Some(nonce) = swarm.records().nonce_of(window).filter(|_nonce| !known) else { return };
-        let asked = self.documents.keyring().roster().asked(nonce, document.fields().asked.into());
+        let (count, aside) = (document.fields().asked.into(), swarm.quarantined(window));
+        let asked = self.documents.keyring().roster().asked(nonce, count, &aside);
         line.listen_to(&self.board, &asked, true);
         self.beacons.asked = Some((window, asked));
     }

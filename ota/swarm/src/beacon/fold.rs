@@ -8,13 +8,13 @@ use shoal_wire::v1::{ClaimFields, Role};
 use shoal_wire::{KeyId, PackHash, ParticleId};
 
 use crate::quorum::{
-    Claimed, Nominee, held_against, highest_first, is_measured, nominees, weighed,
+    Claimed, Draws, Nominee, held_against, highest_first, in_turn, is_measured, nominees, weighed,
 };
 use crate::records::{Entry, RejectRecord, Signed, join};
 use crate::roster::{Roster, part};
 use crate::utility::Utility;
 
-/// The highest merges of an open window that matter: who follows tries the first, then the next.
+/// The merges of an open window that matter: who follows tries the first, then the next.
 const MERGES: usize = 4;
 /// Bytes of a particle's name by which a header is known again.
 const NAME_BYTES: usize = 16;
@@ -114,8 +114,8 @@ impl Fold {
 
     /// What matters of it.
     ///
-    /// Nominees, and the other claims of their particles that are held against what voters find; the highest merge, for without one
-    /// a worst is nominated; and the claims whose errors are drawn. Of an open window the highest merges: who follows fetches one.
+    /// Nominees, and the other claims of their particles that are held against what voters find; any merge, for without one
+    /// a worst is nominated; and the claims whose errors are drawn. Of an open window the merges whose turn is first: who follows fetches one.
     /// What [`crate::quorum`] says of the window is the same of these claims as of all.
     pub fn kept(&self, reading: &Reading<'_>) -> Kept {
         let Reading { roster, utility, nonce, next, quarantined } = *reading;
@@ -130,15 +130,15 @@ impl Fold {
         let is_merge = |claimed: &&Claimed<'_>| claimed.claim.body.role == Role::Merge;
         let mut kept = Kept::default();
         let Some(next) = next else {
-            let mut seen = BTreeSet::new();
-            let good = claims.iter().filter(|one| !quarantined.contains(&one.claim.signer));
-            let merges = good.filter(is_merge).filter(|one| seen.insert(one.claim.body.particle));
-            kept.claims = merges.take(MERGES).map(|one| (one.claim.signer, true)).collect();
+            let merges = in_turn(roster, nonce, claims, quarantined);
+            let merges = merges.iter().take(MERGES);
+            kept.claims = merges.map(|merge| (merge.claimant, true)).collect();
             return kept;
         };
         let drawn = roster.errors(next, measured().map(|(_row, claim)| claim.signer));
         kept.claims = drawn.into_iter().map(|signer| (signer, false)).collect();
-        kept.nominees = nominees(next, claims.clone(), quarantined);
+        let draws = Draws { roster, fold: nonce, lot: next };
+        kept.nominees = nominees(&draws, claims.clone(), quarantined);
         let with_header = |claimed: &Claimed<'_>| (claimed.claim.signer, true);
         kept.claims.extend(claims.iter().find(is_merge).map(with_header));
         for nominee in &kept.nominees {

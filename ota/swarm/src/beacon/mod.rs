@@ -36,7 +36,7 @@ pub use fold::{Fold, Kept, Reading};
 const AGE_WINDOWS: u32 = 4;
 /// A beacon that starts takes in the claims of so many windows before the newest; their votes stand on the board, too.
 const BEFORE: u32 = 3;
-/// So often, at most, the highest merges of an open window are passed on: each that was the highest for a while.
+/// So often, at most, merges of an open window are passed on: each whose turn was one of the first for a while.
 const MERGES_MAX: usize = 16;
 
 /// Which beacon of which fleet.
@@ -518,7 +518,7 @@ impl Beacon {
 
     /// Asks for what matters of a window's claims and was not passed on, and for the votes on its nominees.
     fn choose(&mut self, window: u32) {
-        let Some(kept) = self.kept(window) else { return };
+        let Some((kept, aside)) = self.kept(window) else { return };
         let asked = window.saturating_add(1);
         let open = !self.nonces.contains_key(&asked);
         let all = (window, KeyId::new([0; 8]))..=(window, KeyId::new([u8::MAX; 8]));
@@ -541,7 +541,7 @@ impl Beacon {
         };
         let roster = self.agreed.keyring.roster();
         let drawn = |nominee: &crate::quorum::Nominee| {
-            roster.voters(nonce, nominee.particle, nominee.claimant)
+            roster.voters(nonce, nominee.particle, nominee.claimant, &aside)
         };
         let drawn: BTreeSet<KeyId> = kept.nominees.iter().flat_map(drawn).collect();
         for voter in drawn {
@@ -551,7 +551,7 @@ impl Beacon {
         }
     }
 
-    fn kept(&self, window: u32) -> Option<Kept> {
+    fn kept(&self, window: u32) -> Option<(Kept, BTreeSet<KeyId>)> {
         let (records, utility) = (self.records.as_ref()?, self.agreed.utility()?);
         let roster = self.agreed.keyring.roster();
         let nonce = records.nonce_of(window)?;
@@ -559,7 +559,7 @@ impl Beacon {
         let read = window.saturating_add(next.is_some().into());
         let quarantined = Quorum::new(records, roster, utility, read)?.quarantined(read);
         let reading = Reading { roster, utility, nonce, next, quarantined: &quarantined };
-        Some(self.folds.get(&window)?.kept(&reading))
+        Some((self.folds.get(&window)?.kept(&reading), quarantined))
     }
 
     /// Asks the board for what a claim lacks.

@@ -49,7 +49,7 @@ impl Swarm {
         }
     }
 
-    /// Takes the highest merge claimed in this window as something to move to; one that was measured to be worse gives way
+    /// Takes the merge of whoever is drawn first to fold as something to move to; one that was measured to be worse gives way
     /// to the next. Until the window closes, or all who fold have claimed; who stands by folds then, while there is time.
     pub(super) fn follow(
         &mut self,

@@ -249,20 +249,23 @@ impl Swarm {
         let quorum = self.quorum(window)?;
         let (best, worst) = (quorum.best(), quorum.worst());
         let nominees = window.checked_sub(1).map(|before| quorum.nominees(before));
+        let aside = quorum.quarantined(window);
         let judged = window.saturating_sub(2);
         let accused = [
             (RefusalCode::FalseClaim, quorum.broken(judged)),
             (RefusalCode::Missing, quorum.withheld(judged)),
         ];
+        let misvoted = quorum.misvoted(judged);
         let weighing = quorum.weighing().clone();
         let before = self.weighed.replace(weighing.clone());
         let before = before.or_else(|| self.utility.at(window.saturating_sub(1)));
         let utility_moved = before.is_none_or(|before| before.variation(&weighing) > 0.0);
-        let asked = self.roster.asked(&nonce, usize::from(self.document.asked));
-        let votes = self.drawn(&nonce, nominees.unwrap_or_default());
+        let asked = self.roster.asked(&nonce, usize::from(self.document.asked), &aside);
+        let votes = self.drawn(&nonce, nominees.unwrap_or_default(), &aside);
         for (code, accused) in accused {
             self.accuse(judged, &accused, code);
         }
+        self.accuse_votes(judged, &misvoted);
         self.remember_best(window, best.as_ref());
         let particle = |elected: &Option<Elected>| elected.as_ref().map(|elected| elected.particle);
         self.say(Output::Event(Event::Began {
@@ -303,6 +306,19 @@ impl Swarm {
             .collect();
         for claim in claims {
             self.refuse(claim, code);
+        }
+    }
+
+    /// Says aloud whose votes on the nominees of that window count against them.
+    fn accuse_votes(&mut self, window: u32, misvoted: &BTreeSet<(ParticleId, KeyId)>) {
+        let votes = self.records.votes(window.saturating_add(1));
+        let votes: Vec<RecordId> = votes
+            .filter(|vote| misvoted.contains(&(vote.body.nominee, vote.signer)))
+            .filter(|vote| vote.signer != self.vehicle)
+            .map(|vote| vote.id)
+            .collect();
+        for vote in votes {
+            self.refuse(vote, RefusalCode::FalseVote);
         }
     }
 

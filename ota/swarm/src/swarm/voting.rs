@@ -1,5 +1,6 @@
 //! Votes: which nominees this vehicle was drawn for, and what it measured of them.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use shoal_wire::v1::{Compared, NOMINEES, VoteFields};
@@ -19,11 +20,16 @@ pub(super) struct Voting {
 }
 
 impl Swarm {
-    /// The nominees that this vehicle may vote on and has not voted on yet.
-    pub(super) fn drawn(&self, nonce: &[u8; 32], nominees: Vec<Nominee>) -> Vec<Voting> {
+    /// The nominees that this vehicle may vote on and has not voted on yet; `aside`: who is not in good standing.
+    pub(super) fn drawn(
+        &self,
+        nonce: &[u8; 32],
+        nominees: Vec<Nominee>,
+        aside: &BTreeSet<KeyId>,
+    ) -> Vec<Voting> {
         let voted = self.voted_on(self.window);
         let drawn = |nominee: &Nominee, me: KeyId| {
-            self.roster.voters(nonce, nominee.particle, nominee.claimant).contains(&me)
+            self.roster.voters(nonce, nominee.particle, nominee.claimant, aside).contains(&me)
         };
         nominees
             .into_iter()

@@ -228,8 +228,9 @@ fn votes(records: &Records, ring: &Keyring, window: u32, honest: bool) -> Vec<Po
     let best = quorum.best().map(|best| best.particle);
     let nonce = fleet::nonce_bytes(window + 1);
     let mut posts = Vec::new();
+    let aside = quorum.quarantined(window + 1);
     for (place, nominee) in (0..).zip(quorum.nominees(window)) {
-        let voters = ring.roster().voters(&nonce, nominee.particle, nominee.claimant);
+        let voters = ring.roster().voters(&nonce, nominee.particle, nominee.claimant, &aside);
         for number in (0..VEHICLES).filter(|one| voters.contains(&key(*one).public().id())) {
             let value = if honest { 6_000 } else { 1_000 };
             let term = Compared { value, best: 3_000, standard_error: 50 };

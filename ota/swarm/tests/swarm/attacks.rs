@@ -92,6 +92,28 @@ fn colluding_voters() {
     assert!(quarantined(&book, 7).is_subset(&(0..LIARS).map(vehicle).collect()));
 }
 
+/// Votes what those who voted beside it did not find. Where three in four of those drawn found the same it stands aside; where
+/// fewer did, nobody does, for nobody knows who lies.
+#[test]
+fn false_votes() {
+    for (liars, aside) in [(0, 0..0), (1, 0..1), (2, 0..2), (3, 0..0), (6, 0..0), (7, 7..9)] {
+        let mut book = fleet();
+        let good = book.claim(9, 5, Role::Merge, 0.45);
+        for number in 0..VEHICLES {
+            // Engines round: what differs by less than three standard errors is no lie.
+            let rounded = (BETTER.0 + f64::from(number) * 0.003, BETTER.1, BETTER.2);
+            let found = if number < liars { (-1.0, 1.0, 0.0) } else { rounded };
+            book.vote(number, 6, 0, good, None, found).unwrap();
+        }
+        let aside: BTreeSet<KeyId> = aside.map(vehicle).collect();
+        let misvoted = read(&book, 7, |quorum| quorum.misvoted(5));
+        assert_eq!(misvoted, aside.iter().map(|voter| (good, *voter)).collect(), "{liars}");
+        // A majority that lies breaks the claim, too.
+        let honest = quarantined(&book, 7).into_iter().filter(|one| *one != vehicle(9));
+        assert_eq!(honest.collect::<BTreeSet<_>>(), aside, "{liars}");
+    }
+}
+
 /// Claims a good particle as worst, so that all keep away from it: voters find it no worse than x_p, and it repels nobody.
 #[test]
 fn forged_worst() {
@@ -167,7 +189,7 @@ fn sybil() {
     let strangers = (20..60).map(|number| book.vote(number, 6, 0, lie, None, BETTER));
     let refused: Vec<_> = strangers.map(Result::unwrap_err).collect();
     assert!(refused.iter().all(|why| matches!(why, RejectRecord::UnknownVehicle { .. })));
-    let voters = book.roster.voters(&nonce_bytes(6), lie, vehicle(0));
+    let voters = book.roster.voters(&nonce_bytes(6), lie, vehicle(0), &BTreeSet::new());
     assert!(voters.contains(&vehicle(1)) && voters.len() == 9);
     for place in 0..4 {
         book.vote(1, 6, place, lie, None, BETTER).unwrap();

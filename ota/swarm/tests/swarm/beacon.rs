@@ -135,7 +135,7 @@ impl World {
     /// Those who are drawn vote, some of them what they like, and some vote on what nobody was asked about.
     fn votes(&mut self, window: u32) {
         let quorum = Quorum::new(&self.whole, &self.roster, &self.utility, window + 1).unwrap();
-        let nominees = quorum.nominees(window);
+        let (nominees, aside) = (quorum.nominees(window), quorum.quarantined(window + 1));
         let best = quorum.best().map(|best| best.particle);
         let particles = nominees.iter().map(|nominee| nominee.particle);
         let others = self.whole.claims(window).map(|claim| claim.body.particle).take(2);
@@ -146,7 +146,7 @@ impl World {
                 let claimant = nominees.iter().find(|nominee| nominee.particle == *particle);
                 let drawn = claimant.is_none_or(|nominee| {
                     let nonce = nonce_bytes(window + 1);
-                    let voters = self.roster.voters(&nonce, *particle, nominee.claimant);
+                    let voters = self.roster.voters(&nonce, *particle, nominee.claimant, &aside);
                     voters.contains(&vehicle(number))
                 });
                 if !drawn && !self.chance.one_in(5) || self.chance.one_in(9) {
@@ -210,7 +210,7 @@ impl World {
             let drawn = kept
                 .nominees
                 .iter()
-                .flat_map(|nominee| self.roster.voters(&nonce, nominee.particle, nominee.claimant));
+                .flat_map(|one| self.roster.voters(&nonce, one.particle, one.claimant, &standing));
             let drawn: BTreeSet<KeyId> = drawn.collect();
             let votes = self.votes[&(window + 1)].iter();
             for vote in votes.filter(|vote| drawn.contains(&vote.signer)) {
@@ -279,6 +279,7 @@ proptest! {
                 prop_assert_eq!(part.nominees(window), whole.nominees(window));
                 prop_assert_eq!(part.ballots(window), whole.ballots(window));
                 prop_assert_eq!(part.broken(window), whole.broken(window));
+                prop_assert_eq!(part.misvoted(window), whole.misvoted(window));
             }
             prop_assert_eq!(part.quarantined(read), whole.quarantined(read));
             prop_assert_eq!(part.best(), whole.best());

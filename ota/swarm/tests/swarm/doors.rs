@@ -1,5 +1,7 @@
 //! One core, input by input: what each door does and refuses.
 
+use std::collections::BTreeSet;
+
 use embassy_time::{Duration, Instant};
 use shoal_swarm::records::RejectRecord;
 use shoal_swarm::swarm::{
@@ -164,7 +166,9 @@ fn who_has_not_tuned_or_is_not_asked_contributes_nothing() {
     fields.asked = 1;
     rule.document = SwarmDocument::new(fields).unwrap();
     let asked: Vec<u32> = (1..30)
-        .filter(|window| roster(4).asked(&nonce_bytes(*window), 1).contains(&vehicle(0)))
+        .filter(|window| {
+            roster(4).asked(&nonce_bytes(*window), 1, &BTreeSet::new()).contains(&vehicle(0))
+        })
         .collect();
     let swarm = Swarm::new(rule, Saved::default(), |_| None).unwrap();
     let mut solo = Solo { swarm, seconds: 0 };

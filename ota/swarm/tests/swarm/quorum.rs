@@ -1,5 +1,7 @@
 //! Nominees, voters, best, worst and standing: one sentence of design.md a test.
 
+use std::collections::BTreeSet;
+
 use shoal_swarm::quorum::{Elected, Quorum};
 use shoal_swarm::utility::Utility;
 use shoal_wire::ParticleId;
@@ -46,17 +48,19 @@ impl Book {
 }
 
 #[test]
-fn nominees_are_the_two_highest_claims_the_highest_merge_and_one_drawn() {
+fn nominees_are_the_two_highest_claims_the_merge_of_who_folds_first_and_one_drawn() {
     let mut book = Book::new(9);
     let merges: Vec<ParticleId> =
         [(0, 0.1), (1, 0.3)].map(|(i, value)| book.claim(i, 5, Role::Merge, value)).to_vec();
     let others: Vec<ParticleId> = [(2, 0.9), (3, 0.8), (4, 0.7), (5, 0.6), (6, 0.2)]
         .map(|(i, value)| book.claim(i, 5, Role::Best, value))
         .to_vec();
+    let folders = book.roster.folders(&nonce_bytes(5), &[vehicle(0), vehicle(1)].into(), 2);
+    let of = |folder| merges[usize::from(folder == vehicle(1))];
     let nominated = book.nominated(5);
-    assert_eq!(nominated[..3], [others[0], others[1], merges[1]]);
+    assert_eq!(nominated[..3], [others[0], others[1], of(folders[0])]);
     assert_eq!(nominated.len(), 4);
-    let rest = [others[2], others[3], others[4], merges[0]];
+    let rest = [others[2], others[3], others[4], of(folders[1])];
     let nonce = nonce_bytes(6);
     let lowest = rest.iter().min_by_key(|c| shoal_swarm::roster::lot(&nonce, **c)).unwrap();
     assert_eq!(nominated[3], *lowest);
@@ -167,7 +171,7 @@ fn votes_that_come_late_elect_in_a_later_window() {
 fn who_was_not_drawn_does_not_count() {
     let mut book = Book::new(40);
     let particle = book.claim(0, 5, Role::Best, 0.5);
-    let drawn = book.roster.voters(&nonce_bytes(6), particle, vehicle(0));
+    let drawn = book.roster.voters(&nonce_bytes(6), particle, vehicle(0), &BTreeSet::new());
     let (mut yes, no): (Vec<u8>, Vec<u8>) =
         (0..40).partition(|number| drawn.contains(&vehicle(*number)));
     assert_eq!(yes.len(), 9);

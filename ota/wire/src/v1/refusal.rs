@@ -138,6 +138,8 @@ codes! {
     Loss = 51 "loss";
     /// Its publisher is quarantined.
     Quarantined = 52 "quarantined";
+    /// Voted what those who voted beside it did not find.
+    FalseVote = 53 "false_vote";
     /// Watched on the road by a campaign, and predicted worse than the adapter in use.
     TrialWorse = 60 "trial_worse";
     /// Watched on the road, and predicted too far from the adapter in use.

@@ -262,7 +262,7 @@ fn what_liars_claim_never_becomes_best() {
                     .flat_map(|liar| world.shells[usize::from(*liar)].claimed())
                     .map(|(_window, particle)| particle)
                     .collect();
-                assert!(lies.len() > 3, "they tried");
+                assert!(lies.len() > 1, "they tried");
                 for number in (0..vehicles).filter(|number| !liars.contains(number)) {
                     let swarm = &world.shells[usize::from(number)].swarm;
                     for window in 1..=fleet.windows + 2 {
