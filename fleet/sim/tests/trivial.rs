@@ -107,26 +107,31 @@ fn nothing_is_kept_of_what_is_made_again_as_quickly() {
 /// A third of the fleet has agreed on a noise that each claims as perfect, on votes for it, and against all else.
 #[test]
 fn a_third_that_colludes_is_found_out_in_three_windows_and_costs_little() {
-    let run = |share: f64| {
+    let run = |share: f64, from: usize| {
         let folder = tempfile::tempdir().unwrap();
         let file = format!(
             "vehicles = 32\nwindows = 12\nmeasure_every = 12\n[trivial]\nvalues = 60\n\
-             [liars]\nshare = {share}\nlie = \"colluding\"\n\
+             [liars]\nshare = {share}\nlie = \"colluding\"\nfrom_window = {from}\n\
              [[methods]]\nname = \"consensus\"\nkind = \"consensus\"\n"
         );
         all(&SimConfig::parse("fleet.toml", &file).unwrap(), folder.path()).remove(0)
     };
-    let (without, with) = (run(0.0), run(0.33));
     let gain = |record: &Record| record.rows.last().unwrap().driven(&record.head).unwrap();
-    let kept = gain(&with) / gain(&without);
-    assert!(kept > 0.93, "{kept} of the gain is kept");
-    let aside = |name: &str| {
-        let rows = with.rows.iter().skip(1);
-        rows.map(|row| row.also.get(name).copied().unwrap()).collect::<Vec<f64>>()
-    };
-    let (honest, liars) = (aside("quarantined"), aside("quarantined_liars"));
-    assert!(honest.iter().sum::<f64>() <= 0.01 * 21.0 * 12.0, "{honest:?}");
-    assert!(liars[2] >= 5.0, "half of eleven after three windows: {liars:?}");
+    let without = gain(&run(0.0, 1));
+    // From the beginning, and after they behaved for half a dozen windows.
+    for from in [1, 7] {
+        let with = run(0.33, from);
+        let kept = gain(&with) / without;
+        assert!(kept > 0.93, "from {from}: {kept} of the gain is kept");
+        let aside = |name: &str| {
+            let rows = with.rows.iter().skip(1);
+            rows.map(|row| row.also.get(name).copied().unwrap()).collect::<Vec<f64>>()
+        };
+        let (honest, liars) = (aside("quarantined"), aside("quarantined_liars"));
+        assert!(honest.iter().sum::<f64>() <= 0.01 * 21.0 * 12.0, "from {from}: {honest:?}");
+        assert!(liars[..from].iter().all(|aside| *aside == 0.0), "from {from}: {liars:?}");
+        assert!(liars[from + 1] >= 5.0, "half of eleven after three windows: {liars:?}");
+    }
 }
 
 #[test]

@@ -11,6 +11,8 @@ pub struct LiarsConfig {
     pub share: f64,
     /// What they do.
     pub lie: Lie,
+    /// Until this window they do what everybody does.
+    pub from_window: u32,
 }
 
 /// A lie.
@@ -35,8 +37,8 @@ pub enum Lie {
 
 impl LiarsConfig {
     pub(super) fn read(root: &Table<'_>) -> Result<Self, DocumentError> {
-        let mut liars = LiarsConfig { share: 0.0, lie: Lie::Random };
-        if let Some(table) = root.table("liars", &["share", "lie"])? {
+        let mut liars = LiarsConfig { share: 0.0, lie: Lie::Random, from_window: 1 };
+        if let Some(table) = root.table("liars", &["share", "lie", "from_window"])? {
             liars.share = table.number("share", 0.0..=0.9)?.unwrap_or(0.0);
             let lies = [
                 ("random", Lie::Random),
@@ -46,6 +48,7 @@ impl LiarsConfig {
                 ("forged_worst", Lie::ForgedWorst),
                 ("withheld", Lie::Withheld),
             ];
+            liars.from_window = table.integer("from_window", 1..=1000)?.map_or(1, |n| n as u32);
             liars.lie = table.choice("lie", &lies)?.unwrap_or(Lie::Random);
         }
         Ok(liars)
@@ -72,7 +75,7 @@ mod tests {
 
     #[test]
     fn so_many_lie_as_are_asked_for_and_always_the_same() {
-        let liars = LiarsConfig { share: 0.25, lie: Lie::Random };
+        let liars = LiarsConfig { share: 0.25, lie: Lie::Random, from_window: 1 };
         for seed in 0..20 {
             let who = liars.of(8, seed);
             assert_eq!(who.iter().filter(|lies| **lies).count(), 2);

@@ -190,7 +190,7 @@ impl<'a> Searching<'a> {
             }
         }
         let nominee = |(number, search): (&usize, Search)| {
-            let lie = self.fleet.lie_of(*number);
+            let lie = self.fleet.lie_in(*number, window.number);
             let honest = search.best.map(|(point, _found)| point).unwrap_or_default();
             dictionary.position(&nominated(lie, honest))
         };

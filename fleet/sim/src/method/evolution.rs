@@ -65,7 +65,7 @@ impl Evolving {
                 found.iter().map(|found| found.skill().unwrap_or(0.0)).collect()
             }
         };
-        let lie = self.fleet.lie_of(vehicle);
+        let lie = self.fleet.lie_in(vehicle, number);
         let report = |(seed, found)| Report { seed, utility: told(lie, seed, found) };
         Ok(seeds.zip(found).map(report).collect())
     }
@@ -152,7 +152,7 @@ mod tests {
             let start = [0.0].as_slice().into();
             let (liars, stale, ranks) = (vec![false; 64], vec![false; 64], vec![None; 64]);
             let lie = Lie::Random;
-            let fleet = Fleet { vehicles: 64, seed, start, liars, lie, stale, ranks };
+            let fleet = Fleet { vehicles: 64, seed, start, liars, lie, lies_from: 1, stale, ranks };
             Evolving::new(fleet, asked).unwrap()
         };
         let mut seen = BTreeSet::new();

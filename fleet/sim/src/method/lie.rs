@@ -17,7 +17,7 @@ pub(super) fn instead(
     honest: &[Option<Vec<f32>>],
 ) -> Option<Vec<f32>> {
     let own = honest.get(vehicle)?.as_ref()?;
-    match fleet.lie_of(vehicle)? {
+    match fleet.lie_in(vehicle, window)? {
         Lie::Random => Some(noise(own, fleet.night_seed(vehicle as u32, window))),
         Lie::Inflated => None,
         // The next honest one that sends something.
@@ -64,6 +64,7 @@ mod tests {
             start: vec![0.0; 2].into(),
             liars: vec![false, true, true, false],
             lie,
+            lies_from: 1,
             stale: vec![false; 4],
             ranks: vec![None; 4],
         }
@@ -93,5 +94,8 @@ mod tests {
         assert!((length(told(Lie::Colluding, 2).unwrap()) - 20.0).abs() < 1e-4);
         assert!((length(told(Lie::Random, 2).unwrap()) - 50.0).abs() < 1e-4);
         assert_ne!(told(Lie::Random, 1), told(Lie::Random, 2));
+        let late = Fleet { lies_from: 5, ..fleet(Lie::ForgedWorst) };
+        let told = |window| instead(&late, window, 1, &honest);
+        assert_eq!((told(4), told(5)), (None, Some(vec![0.0, -2.0])));
     }
 }

@@ -135,13 +135,14 @@ pub fn open<'a>(
 ) -> Result<Box<dyn Method + 'a>, MethodError> {
     let start = base.start(config.seed);
     let liars = config.liars.of(config.vehicles, config.seed);
-    let (lie, seed) = (config.liars.lie, config.seed);
+    let (lie, lies_from, seed) = (config.liars.lie, config.liars.from_window, config.seed);
     let stale = config.calendar.stale_of(config.vehicles, seed);
     let classes = HardwareConfig::of(&config.hardware, config.vehicles, seed);
     let ranks = classes.into_iter().map(|class| class?.rank).collect();
     let ungated = ungated(utility)?;
     let utility = if method.gates { utility } else { &ungated };
-    let fleet = Fleet { vehicles: config.vehicles, seed, start, liars, lie, stale, ranks };
+    let vehicles = config.vehicles;
+    let fleet = Fleet { vehicles, seed, start, liars, lie, lies_from, stale, ranks };
     Ok(match method.rule {
         Rule::Local => Box::new(local::Local::new(fleet, None)),
         Rule::Soup(soup) => Box::new(local::Local::new(fleet, Some(soup))),
@@ -222,6 +223,8 @@ struct Fleet {
     /// Who lies, by vehicle, and how.
     liars: Vec<bool>,
     lie: Lie,
+    /// From which window on.
+    lies_from: u32,
     /// Whose contribution is that of the window before, by vehicle.
     stale: Vec<bool>,
     /// Rank of what a vehicle trains, by vehicle; `None`: that of the model.
@@ -229,9 +232,14 @@ struct Fleet {
 }
 
 impl Fleet {
-    /// The lie that a vehicle tells, if it is one that does.
+    /// The lie that a vehicle tells sooner or later, if it is one that does.
     fn lie_of(&self, vehicle: usize) -> Option<Lie> {
         self.liars.get(vehicle).copied().unwrap_or(false).then_some(self.lie)
+    }
+
+    /// The lie that a vehicle tells in this window.
+    fn lie_in(&self, vehicle: usize, window: u32) -> Option<Lie> {
+        self.lie_of(vehicle).filter(|_lie| self.lies_from <= window)
     }
 
     /// A night for every vehicle, each from where it is.

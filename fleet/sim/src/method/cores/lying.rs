@@ -22,6 +22,8 @@ const STANDARD_ERROR: u16 = 10;
 #[derive(Clone, Debug)]
 pub(super) struct Liar {
     pub(super) lie: Lie,
+    /// Until this window it does what everybody does, but that it folds and claims undrawn.
+    pub(super) from: u32,
     /// All that lie.
     pub(super) liars: Arc<BTreeSet<KeyId>>,
     /// The seed of what they agreed on.
@@ -29,13 +31,16 @@ pub(super) struct Liar {
 }
 
 impl Liar {
-    /// Whether what it publishes can be fetched.
-    pub(super) fn serves(&self) -> bool {
-        self.lie != Lie::Withheld
+    /// Whether what it publishes in this window can be fetched.
+    pub(super) fn serves(&self, window: u32) -> bool {
+        self.lie != Lie::Withheld || window < self.from
     }
 
     /// What it claims.
     pub(super) fn claim(&self, fields: &mut ClaimFields) {
+        if fields.window < self.from {
+            return;
+        }
         let value = match self.lie {
             Lie::Random | Lie::Inflated | Lie::Colluding | Lie::Withheld => PERFECT,
             Lie::Copied => return,
@@ -51,6 +56,9 @@ impl Liar {
 
     /// How it votes.
     pub(super) fn vote(&self, fields: &mut VoteFields, records: &Records) {
+        if fields.window < self.from {
+            return;
+        }
         // Whether a liar claimed the nominee, as this.
         let claimed = |counts: fn(Role) -> bool| {
             let mut claims = records.claims(fields.window.saturating_sub(1));
@@ -82,7 +90,8 @@ impl Shell {
     /// What is coded of a particle: a liar's may be another one, for something else.
     pub(super) fn meant(&mut self, particle: &mut Particle, board: &Board) -> Vec<f32> {
         let own = particle.difference.to_vec();
-        let Some(liar) = self.ways.liar.clone() else { return own };
+        let lies = |liar: &Liar| liar.from <= particle.window;
+        let Some(liar) = self.ways.liar.clone().filter(lies) else { return own };
         match liar.lie {
             Lie::Random => {
                 let seed = self.draw();

@@ -472,7 +472,10 @@ impl Cores<'_> {
 fn ways(fleet: &Fleet, keys: &[SecretKey], duties: Duties) -> Vec<Ways> {
     let lying = keys.iter().enumerate().filter(|(number, _key)| fleet.lie_of(*number).is_some());
     let liars = Arc::new(lying.map(|(_number, key)| key.public().id()).collect());
-    let liar = |lie| Liar { lie, liars: Arc::clone(&liars), agreed: lie::agreed(fleet.seed) };
+    let liar = |lie| {
+        let (liars, agreed) = (Arc::clone(&liars), lie::agreed(fleet.seed));
+        Liar { lie, from: fleet.lies_from, liars, agreed }
+    };
     let of = |number: usize| Ways {
         liar: fleet.lie_of(number).map(liar),
         believes: !duties.measure,

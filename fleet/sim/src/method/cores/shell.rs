@@ -457,7 +457,8 @@ impl Shell {
         let me = self.key.public().id();
         let coded = self.coded.iter().rev().find(|coded| coded.header.body.id() == particle)?;
         let (header, payload) = (Arc::clone(&coded.header), coded.payload);
-        let chunks = chunks && self.ways.liar.as_ref().is_none_or(Liar::serves);
+        let window = coded.header.body.fields().window;
+        let chunks = chunks && self.ways.liar.as_ref().is_none_or(|liar| liar.serves(window));
         let bytes = if chunks { coded.chunks.iter().sum() } else { 0 };
         if chunks {
             let topic = topic_bytes(me, Leaf::Chunk { slot, index: 0 });
