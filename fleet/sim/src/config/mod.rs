@@ -56,7 +56,8 @@ const ROOT: [&str; 17] = [
 
 /// Last fields that came later, as they are shown where a file does not use them: without them a run has the name that it
 /// had before there were such fields.
-const LATER: [&str; 18] = [
+const LATER: [&str; 19] = [
+    ", from_window: 1 }",
     ", home: 0 }",
     ", night: None }",
     ", rollouts: false }",
