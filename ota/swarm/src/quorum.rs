@@ -549,10 +549,8 @@ pub(crate) fn in_turn(
     });
     let mut merges = Vec::new();
     // A claimant who left the roster has no turn.
-    let mut left = usize::MAX;
-    while !rest.is_empty() && rest.len() < left {
-        left = rest.len();
-        nominate(&mut merges, &mut rest, |all| first_drawn(roster, nonce, all, |_one| true));
+    while let Some(next) = first_drawn(roster, nonce, &rest, |_one| true) {
+        nominate(&mut merges, &mut rest, |_all| Some(next));
     }
     merges
 }

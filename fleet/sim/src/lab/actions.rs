@@ -140,15 +140,10 @@ impl<'a> Actions<'a> {
         let rehearsal = Rehearsal { share: self.rehearsal, samples, steps, seed };
         let wheel = at_the_wheel(base, &night.from)?;
         let mut lessons = Rehearsed::new(lessons, self.form, &rehearsal, wheel)?;
-        self.tuners.with(
-            options,
-            || Ok(load()?),
-            |tuner| {
-                tuner.restart(&start)?;
-                tuner.run(&mut lessons, nights.steps, |_report| {})?;
-                Ok(tuner.adapter().values().into())
-            },
-        )
+        self.tuners.night(options, &start, load, |tuner| {
+            tuner.run(&mut lessons, nights.steps, |_report| {})?;
+            Ok(())
+        })
     }
 
     pub(super) fn measure(

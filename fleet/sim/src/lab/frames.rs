@@ -72,32 +72,27 @@ impl<'a> Frames<'a> {
         let Modelled { package, model, engine } = base.modelled()?;
         let description = package.description();
         let load = || Tuner::new(model, description, &**engine, Some(&start), &options);
-        self.tuners.with(
-            options,
-            || Ok(load()?),
-            |tuner| {
-                tuner.restart(&start)?;
-                if let Some(Pull { towards, mu, importance }) = &night.pull {
-                    let place = base.adapter(towards)?;
-                    match importance {
-                        Some(importance) => tuner.hold(&place, importance, *mu)?,
-                        None => tuner.pull(&place, *mu)?,
-                    }
+        self.tuners.night(options, &start, load, |tuner| {
+            if let Some(Pull { towards, mu, importance }) = &night.pull {
+                let place = base.adapter(towards)?;
+                match importance {
+                    Some(importance) => tuner.hold(&place, importance, *mu)?,
+                    None => tuner.pull(&place, *mu)?,
                 }
-                if nights.distilled == 0 {
-                    tuner.run(&mut source, nights.steps, |_report| {})?;
-                } else {
-                    let (asked, most) = (nights.distilled, source.augmented().len());
-                    let teacher =
-                        night.teacher.as_ref().map(|values| base.adapter(values)).transpose()?;
-                    let teacher = predictor(base, teacher.as_ref(), asked)?;
-                    let source = Distilled::new(source, teacher);
-                    let mut source = source.ok_or(LabError::Distilled { asked, most })?;
-                    tuner.run(&mut source, nights.steps, |_report| {})?;
-                }
-                Ok(tuner.adapter().values().into())
-            },
-        )
+            }
+            if nights.distilled == 0 {
+                tuner.run(&mut source, nights.steps, |_report| {})?;
+            } else {
+                let (asked, most) = (nights.distilled, source.augmented().len());
+                let teacher =
+                    night.teacher.as_ref().map(|values| base.adapter(values)).transpose()?;
+                let teacher = predictor(base, teacher.as_ref(), asked)?;
+                let source = Distilled::new(source, teacher);
+                let mut source = source.ok_or(LabError::Distilled { asked, most })?;
+                tuner.run(&mut source, nights.steps, |_report| {})?;
+            }
+            Ok(())
+        })
     }
 
     /// What a night draws its batches from: the roads of who tunes, as far as they are driven, and the shipped footage.

@@ -3,6 +3,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use shoal_runtime::adapter::Adapter;
+use shoal_shadow::fit::{Binding, FitError};
+use shoal_shadow::tune::Tuning;
+use shoal_swarm::swarm::Flat;
+
+use super::LabError;
+
 /// Things that are free, each with what it was loaded for.
 pub(super) struct Pool<K, T>(Mutex<Vec<(K, T)>>);
 
@@ -34,6 +41,24 @@ impl<K: PartialEq, T> Pool<K, T> {
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let place = free.iter().rposition(|(of, _free)| of == key)?;
         Some(free.swap_remove(place).1)
+    }
+}
+
+impl<K: PartialEq, B: Binding> Pool<K, Tuning<B>> {
+    /// The adapter that one of the trainers makes of this one, by `tune`.
+    pub(super) fn night(
+        &self,
+        key: K,
+        start: &Adapter,
+        load: impl FnOnce() -> Result<Tuning<B>, FitError>,
+        tune: impl FnOnce(&mut Tuning<B>) -> Result<(), LabError>,
+    ) -> Result<Flat, LabError> {
+        let load = || Ok(load()?);
+        self.with(key, load, |tuner| {
+            tuner.restart(start)?;
+            tune(tuner)?;
+            Ok(tuner.adapter().values().into())
+        })
     }
 }
 

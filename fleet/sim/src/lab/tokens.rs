@@ -75,15 +75,10 @@ impl<'a> Tokens<'a> {
         let description = base.package.description();
         let load =
             || TokenTuner::new(&base.model, description, &*base.engine, Some(&start), &options);
-        self.tuners.with(
-            options,
-            || Ok(load()?),
-            |tuner| {
-                tuner.restart(&start)?;
-                tuner.run(&mut source, nights.steps, |_report| {})?;
-                Ok(tuner.adapter().values().into())
-            },
-        )
+        self.tuners.night(options, &start, load, |tuner| {
+            tuner.run(&mut source, nights.steps, |_report| {})?;
+            Ok(())
+        })
     }
 
     /// Batches are measured `jobs` at a time.
