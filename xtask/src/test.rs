@@ -44,6 +44,11 @@ const STEPS: [Step; 13] = [
 /// The README's first command, as short as it gets: that it runs and what it writes is read back, not how much is learnt.
 const DEMO: [&str; 5] = ["--headless", "--vehicles", "2", "--windows", "3"];
 
+/// Tests of real programs, of which each waits for the others…
+const FLEETS: &str = "package(shoal-tests) and not binary(cuts)";
+/// …and the rest; the cuts' network is real, and its programs are killed at an instant.
+const ALL_ELSE: &str = "not (package(shoal-tests) and not binary(cuts))";
+
 /// What one run goes by.
 struct Session {
     exclude: Vec<OsString>,
@@ -156,25 +161,31 @@ fn docs(session: &Session) -> Done<Outcome> {
 
 /// Every test, by nextest where it is, by cargo else; ends in one line of counts.
 fn tests(session: &Session) -> Done<Outcome> {
-    let nextest = found("cargo-nextest");
-    // Profile and number: see .config/nextest.toml.
-    let at_a_time = (2 * thread::available_parallelism().map_or(1, NonZeroUsize::get)).to_string();
-    let runner: &[&str] = if nextest {
-        &["nextest", "run", "--profile", "ci", "--test-threads", &at_a_time]
-    } else {
-        &["test", "--lib", "--bins", "--tests", "--examples"]
-    };
     let mut counts = Counts::default();
-    let run = |runner: &[&str]| {
+    let mut run = |runner: &[&str]| {
         Run::cargo()
             .args(runner)
             .args(["--workspace", "--no-fail-fast"])
             .args(&session.exclude)
             .envs(&session.variables)
+            .lines(|line| counts.read(line))
     };
-    let mut well = run(runner).lines(|line| counts.read(line))?;
+    let mut well = true;
+    if found("cargo-nextest") {
+        // Fleets of real programs mostly wait for each other's windows, at the lowest priority: many at a time, and nothing that
+        // computes beside them. All else is one test a processor.
+        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        for (which, at_a_time) in [(FLEETS, 2 * processors), (ALL_ELSE, processors)] {
+            let at_a_time = at_a_time.to_string();
+            let threads = ["--test-threads", &at_a_time];
+            let which = ["--filterset", which, "--no-tests", "pass"];
+            well &= run(&[&["nextest", "run"], &threads[..], &which[..]].concat())?;
+        }
+    } else {
+        well &= run(&["test", "--lib", "--bins", "--tests", "--examples"])?;
+    }
     // Examples in documentation: nextest does not know them.
-    well &= run(&["test", "--doc"]).lines(|line| counts.read(line))?;
+    well &= run(&["test", "--doc"])?;
     let Counts { passed, failed } = counts;
     println!("\n{passed} passed, {failed} failed");
     match (well, failed) {
