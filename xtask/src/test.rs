@@ -1,9 +1,7 @@
 //! `cargo xtask test`: the whole of CI. One run shows every fault; what was not checked is said at the end.
 
 use std::ffi::OsString;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::thread;
 
 use crate::flags::Flags;
 use crate::process::{Run, found};
@@ -172,14 +170,9 @@ fn tests(session: &Session) -> Done<Outcome> {
     };
     let mut well = true;
     if found("cargo-nextest") {
-        // Fleets of real programs mostly wait for each other's windows, at the lowest priority: many at a time, and nothing that
-        // computes beside them. All else is one test a processor.
-        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        for (which, at_a_time) in [(FLEETS, 2 * processors), (ALL_ELSE, processors)] {
-            let at_a_time = at_a_time.to_string();
-            let threads = ["--test-threads", &at_a_time];
-            let which = ["--filterset", which, "--no-tests", "pass"];
-            well &= run(&[&["nextest", "run"], &threads[..], &which[..]].concat())?;
+        // Vehicles run at the lowest priority, and their windows do not wait: nothing computes beside them.
+        for which in [FLEETS, ALL_ELSE] {
+            well &= run(&["nextest", "run", "--no-tests", "pass", "--filterset", which])?;
         }
     } else {
         well &= run(&["test", "--lib", "--bins", "--tests", "--examples"])?;
