@@ -28,8 +28,6 @@ pub struct Ballot {
     pub reference: Option<ParticleId>,
     /// The median of how much better it is.
     pub gain: f64,
-    /// The same, the upper of two middle values: half of the votes cannot make it lower.
-    pub gain_most: f64,
     /// The median of the standard errors of that.
     pub standard_error: f64,
     /// The median of gain − 1.645 standard errors: surely so much better.
@@ -72,7 +70,6 @@ impl Ballot {
             votes: votes.len(),
             reference,
             gain: of(&|gain, _error| gain)?,
-            gain_most: upper_median(differences.iter().map(|(gain, _error)| *gain).collect())?,
             standard_error: of(&|_gain, error| error)?,
             better: of(&|gain, error| gain - SURE * error)?,
             worse: of(&|gain, error| -gain - SURE * error)?,

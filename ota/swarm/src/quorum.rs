@@ -77,8 +77,34 @@ pub(crate) struct Claimed<'a> {
 struct Votes<'a> {
     /// Each with its voter.
     measured: Vec<(KeyId, &'a VoteFields)>,
-    /// How many say that its values were not to be had.
-    missing: usize,
+    /// Who says that its values were not to be had.
+    missing: BTreeSet<KeyId>,
+}
+
+/// What voters found against a vehicle.
+struct Verdict {
+    /// What it is called and was called.
+    accused: Vec<KeyId>,
+    /// Who found it.
+    found_by: BTreeSet<KeyId>,
+    /// Of so many who voted.
+    of: usize,
+}
+
+impl Verdict {
+    /// Whether it holds without these: who found it are still more than half of those who voted.
+    fn holds_without(&self, liars: &BTreeSet<KeyId>) -> bool {
+        self.found_by.difference(liars).count().saturating_mul(2) > self.of
+    }
+}
+
+/// What a window's claims are held against.
+struct Held<'c, 'a> {
+    claims: &'c [Claimed<'a>],
+    /// No standard error of a claim counts for more.
+    usual: f64,
+    /// The window in which their reference was measured on the part of the claims.
+    level: Option<&'c Judged<'a>>,
 }
 
 /// What came of the claims of one window.
@@ -86,8 +112,8 @@ struct Judged<'a> {
     nominees: Vec<Nominee>,
     votes: BTreeMap<ParticleId, Votes<'a>>,
     ballots: Vec<Ballot>,
-    broken: BTreeSet<KeyId>,
-    withheld: BTreeSet<KeyId>,
+    broken: Vec<Verdict>,
+    withheld: Vec<Verdict>,
     /// Nominee and voter.
     misvoted: BTreeSet<(ParticleId, KeyId)>,
 }
@@ -148,13 +174,13 @@ impl<'a> Quorum<'a> {
     /// was better than the reference of the votes, each on one part of the pack. A claim of which the votes of a majority do
     /// not say that is not judged.
     pub fn broken(&self, window: u32) -> BTreeSet<KeyId> {
-        self.judged().get(&window).map(|judged| judged.broken.clone()).unwrap_or_default()
+        self.judged().get(&window).map(|judged| accused(&judged.broken)).unwrap_or_default()
     }
 
     /// Who claimed what a majority of those drawn then could not get from anybody. Claims of what several others have published
     /// before break nobody: who makes one relies on their copies.
     pub fn withheld(&self, window: u32) -> BTreeSet<KeyId> {
-        self.judged().get(&window).map(|judged| judged.withheld.clone()).unwrap_or_default()
+        self.judged().get(&window).map(|judged| accused(&judged.withheld)).unwrap_or_default()
     }
 
     /// Who voted on a nominee of this window what those who voted beside them did not find: by more than three standard errors,
@@ -202,7 +228,13 @@ impl<'a> Quorum<'a> {
         let then: Vec<Ballot> =
             nominees.iter().filter_map(|nominee| count(&weighing, nominee)).collect();
         let level = window.checked_sub(1).and_then(|window| before.get(&window));
-        let broken = self.breaks(window, nonce, &weighing, &claims, &then, level);
+        let usual = ERRORS_MAX * self.usual_error(window, nonce, &weighing);
+        let held = Held { claims: &claims, usual, level };
+        let broken = then.iter().flat_map(|ballot| {
+            let votes = votes.get(&ballot.particle);
+            votes.map(|votes| self.breaks(ballot, votes, &held, &weighing)).unwrap_or_default()
+        });
+        let broken = broken.collect();
         let withheld = self.withholds(&claims, &votes);
         let misvoted = votes.iter().flat_map(|(nominee, votes)| {
             let voters = self.misvotes(&votes.measured, &weighing);
@@ -220,15 +252,19 @@ impl<'a> Quorum<'a> {
         &self,
         claims: &[Claimed<'a>],
         votes: &BTreeMap<ParticleId, Votes<'a>>,
-    ) -> BTreeSet<KeyId> {
+    ) -> Vec<Verdict> {
         let most = majority(self.roster.voters_count());
-        let gone = |particle: &ParticleId| {
-            let missing = votes.get(particle).is_some_and(|votes| votes.missing >= most);
-            missing && self.records.with_id(*particle).len() <= COPIES
+        let verdict = |claimed: &Claimed<'a>| {
+            let (particle, claimant) = (claimed.claim.body.particle, claimed.claim.signer);
+            let missing = &votes.get(&particle)?.missing;
+            let gone = missing.len() >= most && self.records.with_id(particle).len() <= COPIES;
+            gone.then(|| Verdict {
+                accused: self.names(claimant).collect(),
+                found_by: missing.clone(),
+                of: missing.len(),
+            })
         };
-        let claims = claims.iter().map(|claimed| claimed.claim);
-        let gone = claims.filter(|claim| gone(&claim.body.particle));
-        gone.flat_map(|claim| self.names(claim.signer)).collect()
+        claims.iter().filter_map(verdict).collect()
     }
 
     /// Whose votes on one nominee say what nearly all others did not find. Those who measured it beside the same particle measured the
@@ -261,42 +297,39 @@ impl<'a> Quorum<'a> {
         core::iter::once(id).chain(self.roster.others(id))
     }
 
-    /// Whose claims these ballots break. `level`: the window in which their reference was measured on the part of the claims.
+    /// Which claims of its particle a ballot breaks.
     fn breaks(
         &self,
-        window: u32,
-        nonce: &[u8; 32],
+        ballot: &Ballot,
+        votes: &Votes<'a>,
+        held: &Held<'_, 'a>,
         weighing: &Weighing,
-        claims: &[Claimed<'a>],
-        ballots: &[Ballot],
-        level: Option<&Judged<'a>>,
-    ) -> BTreeSet<KeyId> {
-        let mut broken = BTreeSet::new();
-        if ballots.is_empty() {
-            return broken;
-        }
-        let usual = ERRORS_MAX * self.usual_error(window, nonce, weighing);
-        for ballot in ballots {
-            let level = level.and_then(|level| self.level(level, ballot.reference, weighing));
-            let Some((least, most)) = level else { continue };
-            for claimed in held_against(claims, ballot.particle) {
-                let error = claimed_error(claimed.claim, weighing).min(usual);
-                let parts = PARTS_DIFFER * ballot.gain;
-                let both =
-                    error * error + ballot.standard_error * ballot.standard_error + parts * parts;
-                // Of two middle values that which speaks for the claimant: half of the votes condemn nobody.
+    ) -> Vec<Verdict> {
+        let level = held.level.and_then(|level| self.level(level, ballot.reference, weighing));
+        let Some((least, most)) = level else { return Vec::new() };
+        let parts = PARTS_DIFFER * ballot.gain;
+        let verdict = |claimed: &Claimed<'a>| {
+            let error = claimed_error(claimed.claim, weighing).min(held.usual);
+            let both =
+                error * error + ballot.standard_error * ballot.standard_error + parts * parts;
+            let breaks = |gain: f64| {
                 let missing = if claimed.claim.body.role == Role::Worst {
-                    ballot.gain - (claimed.utility - least)
+                    gain - (claimed.utility - least)
                 } else {
-                    (claimed.utility - most) - ballot.gain_most
+                    (claimed.utility - most) - gain
                 };
-                if missing > BROKEN * libm::sqrt(both) {
-                    // Whatever it is called.
-                    broken.extend(self.names(claimed.claim.signer));
-                }
-            }
-        }
-        broken
+                missing > BROKEN * libm::sqrt(both)
+            };
+            let beside = votes.measured.iter().filter(|(_, vote)| vote.best == ballot.reference);
+            let gain = |vote: &VoteFields| weighing.difference(&vote.terms).0;
+            let found_by = beside.filter(|(_, vote)| breaks(gain(vote)));
+            let found_by: BTreeSet<KeyId> = found_by.map(|(voter, _)| *voter).collect();
+            let accused = self.names(claimed.claim.signer).collect();
+            let verdict = Verdict { accused, found_by, of: ballot.votes };
+            // Half of the votes condemn nobody.
+            verdict.holds_without(&BTreeSet::new()).then_some(verdict)
+        };
+        held_against(held.claims, ballot.particle).into_iter().filter_map(verdict).collect()
     }
 
     /// The median of the standard errors of claims of this window: of those that the nonce of the next one draws, where there are
@@ -431,7 +464,7 @@ impl<'a> Quorum<'a> {
             let once = of_drawn.filter_map(|(voter, vote)| Some((voter, vote?)));
             for (voter, vote) in once {
                 if vote.is_missing() {
-                    counts.missing = counts.missing.saturating_add(1);
+                    counts.missing.insert(voter);
                 } else {
                     counts.measured.push((voter, vote));
                 }
@@ -473,19 +506,23 @@ impl<'a> Quorum<'a> {
     }
 }
 
-/// Who is not in good standing in this window, by what came of those before.
+/// Who is not in good standing in this window, by what came of those before. What was found by such as were then seen to vote falsely
+/// is no more held against anybody: where a third lies, five of nine voters do so in every seventh draw, and break a claim that holds.
 fn standing(judged: &BTreeMap<u32, Judged<'_>>, window: u32) -> BTreeSet<KeyId> {
     let from = window.saturating_sub(STANDING_WINDOWS);
     // An empty range has no place in a map.
     let to = window.saturating_sub(1).max(from);
     let judged = judged.range(from..to).map(|(_window, judged)| judged);
-    judged
-        .flat_map(|judged| {
-            let misvoted = judged.misvoted.iter().map(|(_nominee, voter)| voter);
-            judged.broken.iter().chain(&judged.withheld).chain(misvoted)
-        })
-        .copied()
-        .collect()
+    let misvoted = judged.clone().flat_map(|judged| &judged.misvoted);
+    let mut aside: BTreeSet<KeyId> = misvoted.map(|(_nominee, voter)| *voter).collect();
+    let verdicts = judged.flat_map(|judged| judged.broken.iter().chain(&judged.withheld));
+    let held: BTreeSet<KeyId> = accused(verdicts.filter(|verdict| verdict.holds_without(&aside)));
+    aside.extend(held);
+    aside
+}
+
+fn accused<'v>(verdicts: impl IntoIterator<Item = &'v Verdict>) -> BTreeSet<KeyId> {
+    verdicts.into_iter().flat_map(|verdict| verdict.accused.iter().copied()).collect()
 }
 
 /// Whether a claim is of what was to be measured: a particle that can be nominated, on this part of this pack.

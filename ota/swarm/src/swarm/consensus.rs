@@ -211,7 +211,11 @@ impl Swarm {
 
     /// Contributions of this window by vehicles that were asked, to our anchor: particle, header and publisher, by
     /// growing name.
-    fn published(&self, window: u32, begun: &Begun) -> Vec<(ParticleId, RecordId, KeyId)> {
+    pub(super) fn published(
+        &self,
+        window: u32,
+        begun: &Begun,
+    ) -> Vec<(ParticleId, RecordId, KeyId)> {
         let mut published: Vec<(ParticleId, RecordId, KeyId)> = self
             .records
             .particles(window)

@@ -9,7 +9,7 @@ use shoal_wire::{KeyId, ParticleId};
 
 use super::consensus::Merging;
 use super::night::{Begun, Job, Night};
-use super::{Conduct, Swarm, moving::Contender};
+use super::{Swarm, moving::Contender};
 
 /// Whether this vehicle folds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +27,7 @@ impl Swarm {
     pub(super) fn turn(&self, night: &Night, begun: &Begun, contributed: BTreeSet<KeyId>) -> Turn {
         let Some(nonce) = self.records.nonce_of(night.window) else { return Turn::Open };
         let place = |of: &BTreeSet<KeyId>| {
-            let Conduct { folders, standby, .. } = self.conduct;
-            let drawn = self.roster.folders(nonce, of, folders.saturating_add(standby));
+            let drawn = self.roster.folders(nonce, of, begun.folding);
             drawn.iter().position(|one| *one == self.vehicle)
         };
         let folders = self.conduct.folders;
@@ -84,15 +83,24 @@ impl Swarm {
             begun.merging = Merging::Gathering;
             return true;
         }
-        let claims = self.records.claims(night.window).filter(|one| one.body.role == Role::Merge);
+        let over = night.closing || self.all_folded(night, begun);
+        begun.merging = if over { Merging::Over } else { Merging::Following(tried) };
+        over
+    }
+
+    /// Whether everybody has claimed a merge who folds or stands by. Who claims one without being drawn does not count: liars do.
+    fn all_folded(&self, night: &Night, begun: &Begun) -> bool {
+        let Some(nonce) = self.records.nonce_of(night.window) else { return false };
+        let published = self.published(night.window, begun);
+        let contributed: BTreeSet<KeyId> = published.iter().map(|one| one.2).collect();
+        let drawn = self.roster.folders(nonce, &contributed, begun.folding);
         // A claim whose header is on its way is not there yet.
-        let claimed = claims
-            .filter(|one| self.records.particle(night.window, one.signer, Role::Merge).is_some());
-        let Conduct { folders, standby, .. } = self.conduct;
-        let all = claimed.count() >= folders.saturating_add(standby);
-        begun.merging =
-            if all || night.closing { Merging::Over } else { Merging::Following(tried) };
-        all || night.closing
+        let claimed = |id: &KeyId| {
+            let mut claims = self.records.claims(night.window);
+            claims.any(|one| one.signer == *id && one.body.role == Role::Merge)
+                && self.records.particle(night.window, *id, Role::Merge).is_some()
+        };
+        drawn.len() == begun.folding && drawn.iter().all(claimed)
     }
 
     /// Merges claimed in this window, the highest first.

@@ -383,6 +383,9 @@ pub struct Setup {
     pub private: Option<Private>,
 }
 
+/// So many times as many stand by while somebody is known to lie.
+const STANDBY_AMONG_LIARS: usize = 3;
+
 /// By the consensus rule: what vehicles need not agree on, but do best to do alike.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conduct {
@@ -390,7 +393,7 @@ pub struct Conduct {
     /// of all contributions.
     pub folders: usize,
     /// How many more stand by: where no merge is claimed when three quarters of the window are over, or one that is surely
-    /// worse (who folds was cut off, or lied), they fold, too.
+    /// worse (who folds was cut off, or lied), they fold, too. Three times as many while somebody is known to lie.
     pub standby: usize,
     /// What is left of the vehicle's own steps a window later, in [0, 1): the sum of them, so fading, is what it may add to
     /// the fleet's adapter on its own roads.
@@ -399,6 +402,15 @@ pub struct Conduct {
     /// and the mean of both counts. Stretches of road differ by more than the frames of one do: one part alone would hold the
     /// whole fleet back, as all measure on the same.
     pub second_look: bool,
+}
+
+impl Conduct {
+    /// How many are drawn to fold or to stand by. Of two who are drawn, both lie in every ninth window where a third of the fleet does;
+    /// of four, in one of 81. In an honest fleet nobody pays for that (docs/decisions/0060).
+    fn folding(&self, liars: bool) -> usize {
+        let times = if liars { STANDBY_AMONG_LIARS } else { 1 };
+        self.folders.saturating_add(self.standby.saturating_mul(times))
+    }
 }
 
 impl Default for Conduct {
@@ -604,5 +616,20 @@ impl Swarm {
 
     fn say(&mut self, output: Output) {
         self.outputs.push_back(output);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_times_as_many_stand_by_where_somebody_lies() {
+        let conduct = |folders, standby| Conduct { folders, standby, ..Conduct::default() };
+        let both = |conduct: Conduct| [false, true].map(|liars| conduct.folding(liars));
+        assert_eq!(both(Conduct::default()), [2, 4]);
+        assert_eq!(both(conduct(2, 3)), [5, 11]);
+        assert_eq!(both(conduct(1, 0)), [1, 1]);
+        assert_eq!(both(conduct(usize::MAX, 1)), [usize::MAX; 2]);
     }
 }

@@ -114,6 +114,29 @@ fn false_votes() {
     }
 }
 
+/// Five of nine voters break a claim that holds. In the next window one of them votes falsely among honest ones: what he found before
+/// is no more held against anybody, and what four of nine found breaks no claim.
+#[test]
+fn who_votes_falsely_has_condemned_nobody() {
+    let lie = (-1.0, 1.0, 0.0);
+    for (liars, aside) in [(0, vehicle(9)), (1, vehicle(0))] {
+        let mut book = fleet();
+        let good = book.claim(9, 5, Role::Merge, 0.45);
+        for number in 0..9 {
+            let found = if number <= LIARS { lie } else { BETTER };
+            book.vote(number, 6, 0, good, None, found).unwrap();
+        }
+        assert_eq!(quarantined(&book, 7), [vehicle(9)].into());
+        let other = book.claim(8, 6, Role::Merge, 0.45);
+        for number in (0..8).chain([9]) {
+            let found = if number < liars { lie } else { BETTER };
+            book.vote(number, 7, 0, other, None, found).unwrap();
+        }
+        assert_eq!(quarantined(&book, 8), [aside].into(), "{liars}");
+        assert_eq!(read(&book, 8, |quorum| quorum.broken(5)), [vehicle(9)].into(), "it was said");
+    }
+}
+
 /// Claims a good particle as worst, so that all keep away from it: voters find it no worse than x_p, and it repels nobody.
 #[test]
 fn forged_worst() {

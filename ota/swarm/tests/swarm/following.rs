@@ -97,6 +97,25 @@ fn a_merge_that_is_measured_to_be_worse_gives_way_to_the_next() {
     }
 }
 
+/// A liar claims without being drawn, and the first who was drawn lies as well: who stands by is waited for.
+#[test]
+fn claims_of_who_was_not_drawn_end_no_waiting() {
+    let (window, folders) = drawn(2);
+    let undrawn = (1..4).find(|number| !folders.contains(number)).unwrap();
+    let mut solo = contributed((1, 1), window);
+    let merges = [40, 41, 42].map(|mark| header_of(Role::Merge, window, mark, None, &[]));
+    for (number, merge) in [(undrawn, &merges[0]), (folders[0], &merges[1])] {
+        solo.header(number, merge);
+        claims(&mut solo, number, merge, 0.9);
+        arrives(&mut solo, merge.id(), &[-500, -500]);
+    }
+    assert!(!solo.decided(), "one who was drawn has not claimed");
+    solo.header(folders[1], &merges[2]);
+    claims(&mut solo, folders[1], &merges[2], 0.1);
+    arrives(&mut solo, merges[2].id(), &[5]);
+    assert_eq!(solo.swarm.base(), Some(merges[2].id()));
+}
+
 /// All measure on one part: a stretch of road on which a merge is worse by chance would hold back the whole fleet.
 #[test]
 fn what_is_worse_on_one_part_is_measured_on_another() {
