@@ -26,7 +26,7 @@ pub const HIGHEST: usize = 2;
 /// Of one particle, so many claims are held against what its voters found: those that say most for themselves.
 const JUDGED: usize = 8;
 /// Votes on one nominee are held against each other where so many in four of those drawn found the same: all of them measured the
-/// same on the same part (docs/decisions/0059).
+/// same on the same part (docs/decisions/0059). What so many find is sure.
 const ALIKE: (usize, usize) = (3, 4);
 /// By how much engines differ in the utility of the same particles on the same part, besides.
 const ROUNDED: f64 = 2e-3;
@@ -89,6 +89,8 @@ struct Verdict {
     found_by: BTreeSet<KeyId>,
     /// Of so many who voted.
     of: usize,
+    /// Three in four of those drawn found it: the accused is believed nothing.
+    sure: bool,
 }
 
 impl Verdict {
@@ -258,10 +260,12 @@ impl<'a> Quorum<'a> {
             let (particle, claimant) = (claimed.claim.body.particle, claimed.claim.signer);
             let missing = &votes.get(&particle)?.missing;
             let gone = missing.len() >= most && self.records.with_id(particle).len() <= COPIES;
+            // Who cannot be heard may still say what is so.
             gone.then(|| Verdict {
                 accused: self.names(claimant).collect(),
                 found_by: missing.clone(),
                 of: missing.len(),
+                sure: false,
             })
         };
         claims.iter().filter_map(verdict).collect()
@@ -270,12 +274,8 @@ impl<'a> Quorum<'a> {
     /// Whose votes on one nominee say what nearly all others did not find. Those who measured it beside the same particle measured the
     /// same: engines round in other ways.
     fn misvotes(&self, votes: &[(KeyId, &VoteFields)], weighing: &Weighing) -> BTreeSet<KeyId> {
-        let enough = |count: usize| {
-            let (of_those, in_all) = ALIKE;
-            count.saturating_mul(in_all) >= self.roster.voters_count().saturating_mul(of_those)
-        };
         let beside = |reference| votes.iter().filter(move |(_voter, vote)| vote.best == reference);
-        let most = votes.iter().find(|(_voter, vote)| enough(beside(vote.best).count()));
+        let most = votes.iter().find(|(_voter, vote)| self.nearly_all(beside(vote.best).count()));
         let Some((_voter, of)) = most else { return BTreeSet::new() };
         let found = beside(of.best).map(|(voter, vote)| (*voter, weighing.difference(&vote.terms)));
         let found: Vec<(KeyId, (f64, f64))> = found.collect();
@@ -286,10 +286,16 @@ impl<'a> Quorum<'a> {
         let (alike, other): (Vec<_>, Vec<_>) = found
             .into_iter()
             .partition(|(_voter, (gain, _))| (gain - middle).abs() <= ROUNDED + BROKEN * error);
-        if !enough(alike.len()) {
+        if !self.nearly_all(alike.len()) {
             return BTreeSet::new();
         }
         other.into_iter().flat_map(|(voter, _)| self.names(voter)).collect()
+    }
+
+    /// Whether these are three in four of all who are drawn to vote on one nominee.
+    fn nearly_all(&self, count: usize) -> bool {
+        let (of_those, in_all) = ALIKE;
+        count.saturating_mul(in_all) >= self.roster.voters_count().saturating_mul(of_those)
     }
 
     /// What a vehicle is called and was called before: another key sheds no quarantine.
@@ -325,7 +331,8 @@ impl<'a> Quorum<'a> {
             let found_by = beside.filter(|(_, vote)| breaks(gain(vote)));
             let found_by: BTreeSet<KeyId> = found_by.map(|(voter, _)| *voter).collect();
             let accused = self.names(claimed.claim.signer).collect();
-            let verdict = Verdict { accused, found_by, of: ballot.votes };
+            let sure = self.nearly_all(found_by.len());
+            let verdict = Verdict { accused, found_by, of: ballot.votes, sure };
             // Half of the votes condemn nobody.
             verdict.holds_without(&BTreeSet::new()).then_some(verdict)
         };
@@ -506,19 +513,21 @@ impl<'a> Quorum<'a> {
     }
 }
 
-/// Who is not in good standing in this window, by what came of those before. What was found by such as were then seen to vote falsely
-/// is no more held against anybody: where a third lies, five of nine voters do so in every seventh draw, and break a claim that holds.
+/// Who is not in good standing in this window, by what came of those before. Who votes falsely or breaks a claim in the eyes of three
+/// in four is sure to lie, and what such vehicles found is held against nobody: where a third lies, five of nine voters do so in every
+/// seventh draw, and break a claim that holds.
 fn standing(judged: &BTreeMap<u32, Judged<'_>>, window: u32) -> BTreeSet<KeyId> {
     let from = window.saturating_sub(STANDING_WINDOWS);
     // An empty range has no place in a map.
     let to = window.saturating_sub(1).max(from);
     let judged = judged.range(from..to).map(|(_window, judged)| judged);
     let misvoted = judged.clone().flat_map(|judged| &judged.misvoted);
-    let mut aside: BTreeSet<KeyId> = misvoted.map(|(_nominee, voter)| *voter).collect();
+    let broken = judged.clone().flat_map(|judged| &judged.broken);
+    let mut liars: BTreeSet<KeyId> = misvoted.map(|(_nominee, voter)| *voter).collect();
+    liars.extend(accused(broken.filter(|verdict| verdict.sure)));
     let verdicts = judged.flat_map(|judged| judged.broken.iter().chain(&judged.withheld));
-    let held: BTreeSet<KeyId> = accused(verdicts.filter(|verdict| verdict.holds_without(&aside)));
-    aside.extend(held);
-    aside
+    let others = accused(verdicts.filter(|verdict| verdict.holds_without(&liars)));
+    liars.union(&others).copied().collect()
 }
 
 fn accused<'v>(verdicts: impl IntoIterator<Item = &'v Verdict>) -> BTreeSet<KeyId> {
