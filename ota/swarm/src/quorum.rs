@@ -26,7 +26,7 @@ pub const HIGHEST: usize = 2;
 /// Of one particle, so many claims are held against what its voters found: those that say most for themselves.
 const JUDGED: usize = 8;
 /// Votes on one nominee are held against each other where so many in four of those drawn found the same: all of them measured the
-/// same on the same part (docs/decisions/0059). What so many find is sure.
+/// same on the same part (docs/decisions/0059). What so many find is sure (docs/decisions/0060).
 const ALIKE: (usize, usize) = (3, 4);
 /// By how much engines differ in the utility of the same particles on the same part, besides.
 const ROUNDED: f64 = 2e-3;

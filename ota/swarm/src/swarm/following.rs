@@ -27,7 +27,7 @@ impl Swarm {
     pub(super) fn turn(&self, night: &Night, begun: &Begun, contributed: BTreeSet<KeyId>) -> Turn {
         let Some(nonce) = self.records.nonce_of(night.window) else { return Turn::Open };
         let place = |of: &BTreeSet<KeyId>| {
-            let drawn = self.roster.folders(nonce, of, begun.folding);
+            let drawn = self.roster.folders(nonce, of, self.conduct.drawn());
             drawn.iter().position(|one| *one == self.vehicle)
         };
         let folders = self.conduct.folders;
@@ -93,14 +93,14 @@ impl Swarm {
         let Some(nonce) = self.records.nonce_of(night.window) else { return false };
         let published = self.published(night.window, begun);
         let contributed: BTreeSet<KeyId> = published.iter().map(|one| one.2).collect();
-        let drawn = self.roster.folders(nonce, &contributed, begun.folding);
+        let drawn = self.roster.folders(nonce, &contributed, self.conduct.drawn());
         // A claim whose header is on its way is not there yet.
         let claimed = |id: &KeyId| {
             let mut claims = self.records.claims(night.window);
             claims.any(|one| one.signer == *id && one.body.role == Role::Merge)
                 && self.records.particle(night.window, *id, Role::Merge).is_some()
         };
-        drawn.len() == begun.folding && drawn.iter().all(claimed)
+        drawn.len() == self.conduct.drawn() && drawn.iter().all(claimed)
     }
 
     /// Merges claimed in this window, the highest first.

@@ -383,9 +383,6 @@ pub struct Setup {
     pub private: Option<Private>,
 }
 
-/// So many times as many stand by while somebody is known to lie.
-const STANDBY_AMONG_LIARS: usize = 3;
-
 /// By the consensus rule: what vehicles need not agree on, but do best to do alike.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conduct {
@@ -393,7 +390,7 @@ pub struct Conduct {
     /// of all contributions.
     pub folders: usize,
     /// How many more stand by: where no merge is claimed when three quarters of the window are over, or one that is surely
-    /// worse (who folds was cut off, or lied), they fold, too. Three times as many while somebody is known to lie.
+    /// worse (who folds was cut off, or lied), they fold, too.
     pub standby: usize,
     /// What is left of the vehicle's own steps a window later, in [0, 1): the sum of them, so fading, is what it may add to
     /// the fleet's adapter on its own roads.
@@ -405,11 +402,9 @@ pub struct Conduct {
 }
 
 impl Conduct {
-    /// How many are drawn to fold or to stand by. Of two who are drawn, both lie in every ninth window where a third of the fleet does;
-    /// of four, in one of 81. In an honest fleet nobody pays for that (docs/decisions/0060).
-    fn folding(&self, liars: bool) -> usize {
-        let times = if liars { STANDBY_AMONG_LIARS } else { 1 };
-        self.folders.saturating_add(self.standby.saturating_mul(times))
+    /// How many are drawn to fold or to stand by.
+    const fn drawn(&self) -> usize {
+        self.folders.saturating_add(self.standby)
     }
 }
 
@@ -616,20 +611,5 @@ impl Swarm {
 
     fn say(&mut self, output: Output) {
         self.outputs.push_back(output);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn three_times_as_many_stand_by_where_somebody_lies() {
-        let conduct = |folders, standby| Conduct { folders, standby, ..Conduct::default() };
-        let both = |conduct: Conduct| [false, true].map(|liars| conduct.folding(liars));
-        assert_eq!(both(Conduct::default()), [2, 4]);
-        assert_eq!(both(conduct(2, 3)), [5, 11]);
-        assert_eq!(both(conduct(1, 0)), [1, 1]);
-        assert_eq!(both(conduct(usize::MAX, 1)), [usize::MAX; 2]);
     }
 }

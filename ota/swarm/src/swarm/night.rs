@@ -68,8 +68,6 @@ pub(super) struct Begun {
     /// What was measured to be no worse, by how much.
     pub(super) no_worse: Vec<(Contender, f64)>,
     pub(super) merging: Merging,
-    /// How many are drawn to fold or to stand by.
-    pub(super) folding: usize,
     /// Whether the vehicle folds if it finds nothing to follow…
     pub(super) stands_by: bool,
     /// …and whether it does now.
@@ -263,7 +261,6 @@ impl Swarm {
         let before = before.or_else(|| self.utility.at(window.saturating_sub(1)));
         let utility_moved = before.is_none_or(|before| before.variation(&weighing) > 0.0);
         let asked = self.roster.asked(&nonce, usize::from(self.document.asked), &aside);
-        let folding = self.conduct.folding(!aside.is_empty());
         let votes = self.drawn(&nonce, nominees.unwrap_or_default(), &aside);
         for (code, accused) in accused {
             self.accuse(judged, &accused, code);
@@ -290,7 +287,6 @@ impl Swarm {
             contenders,
             no_worse: Vec::new(),
             merging: Merging::default(),
-            folding,
             stands_by: false,
             relieves: false,
             spoilt: false,
