@@ -230,7 +230,9 @@ impl<'a> Quorum<'a> {
         let then: Vec<Ballot> =
             nominees.iter().filter_map(|nominee| count(&weighing, nominee)).collect();
         let level = window.checked_sub(1).and_then(|window| before.get(&window));
-        let usual = ERRORS_MAX * self.usual_error(window, nonce, &weighing);
+        // Every claim of the window is read for it: not where nothing is judged by it.
+        let usual = (!then.is_empty()).then(|| self.usual_error(window, nonce, &weighing));
+        let usual = ERRORS_MAX * usual.unwrap_or_default();
         let held = Held { claims: &claims, usual, level };
         let broken = then.iter().flat_map(|ballot| {
             let votes = votes.get(&ballot.particle);
