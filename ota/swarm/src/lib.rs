@@ -31,6 +31,7 @@ pub mod draws;
 pub mod fold;
 pub mod inbox;
 pub mod keyring;
+mod line;
 pub mod merge;
 pub mod populate;
 pub mod privacy;

@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 
 use crate::draws::{Draws, Key, Term};
+use crate::line::{Line, times};
 
 /// A contribution whose utility lies below median − this × (MAD + [`SPREAD_MIN`]) is dropped.
 const SPREADS: f64 = 6.0;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub inertia: f32,
     /// A step that loses more utility than this is halved; a plain mean that does is searched for better weights.
     pub brake: f64,
+    /// Whether a step is searched for its length; without, it is taken as it is.
+    pub line_search: bool,
     /// Whether the weights of the utility are others than in the window before: then weights are searched for.
     pub utility_moved: bool,
     /// The swarm's seed.
@@ -105,6 +108,8 @@ pub struct Found {
     pub dropped: Vec<usize>,
     /// Whether weights were searched for.
     pub searched: bool,
+    /// How long the step is, of the one meant.
+    pub length: f64,
     /// Whether the step was halved.
     pub braked: bool,
 }
@@ -128,8 +133,8 @@ enum Phase {
     Second(Vec<Draw>),
     /// The plain mean and the best draws, on fresh parts; with their weights and utilities so far.
     Final(Vec<(Vec<f64>, f64)>),
-    /// The step with inertia; without it, it has these weights.
-    Step(Vec<f64>),
+    /// The step, longer or shorter.
+    Step(Line),
     Done(Found),
 }
 
@@ -146,6 +151,8 @@ pub struct Merger {
     /// Of the plain mean.
     plain_utility: f64,
     searched: bool,
+    /// Whether there is no time to search any more.
+    hurried: bool,
 }
 
 impl Merger {
@@ -166,6 +173,7 @@ impl Merger {
             base_utility: 0.0,
             plain_utility: 0.0,
             searched: false,
+            hurried: false,
         };
         let one = |index: usize| merger.share(|other| if other == index { 1.0 } else { 0.0 });
         let mut asks: Vec<Recipe> = (0..merger.clips.len()).map(one).collect();
@@ -217,23 +225,30 @@ impl Merger {
             Phase::First => self.first(utilities),
             Phase::Second(first) => self.second(first, utilities),
             Phase::Final(finalists) => self.choose(&finalists, utilities),
-            Phase::Step(weights) => {
-                let utility = utilities.iter().copied().fold(f64::MAX, f64::min);
-                self.end(&weights, utility, true);
-            }
+            Phase::Step(line) => self.tried(line, utilities),
             Phase::Done(found) => self.phase = Phase::Done(found),
         }
     }
 
-    /// There is no time to search for weights any more: goes on with the plain mean. Whether it had searched; then what
-    /// was asked for last is not asked for any more.
+    /// There is no time to search any more: goes on with the plain mean, or the best length of the step so far. Whether it had
+    /// searched; then what was asked for last is not asked for any more.
     pub fn hurry(&mut self) -> bool {
-        let searching = matches!(self.phase, Phase::First | Phase::Second(_) | Phase::Final(_));
-        if searching {
-            self.searched = false;
-            self.step(self.mean(), self.plain_utility);
+        self.hurried = true;
+        match core::mem::replace(&mut self.phase, Phase::Check) {
+            Phase::First | Phase::Second(_) | Phase::Final(_) => {
+                self.searched = false;
+                self.step(self.mean(), Some(self.plain_utility));
+                true
+            }
+            Phase::Step(line) if !line.tried.is_empty() => {
+                self.end(&line);
+                true
+            }
+            phase @ (Phase::Check | Phase::Plain | Phase::Step(_) | Phase::Done(_)) => {
+                self.phase = phase;
+                false
+            }
         }
-        searching
     }
 
     fn check(&mut self, utilities: &[f64]) {
@@ -246,14 +261,20 @@ impl Merger {
     fn plain(&mut self, utilities: &[f64]) {
         self.plain_utility = utilities.iter().sum();
         let worse = self.plain_utility < self.base_utility - self.settings.brake;
-        if self.taking_part() > 1 && (self.settings.utility_moved || worse) {
-            self.searched = true;
-            let weights: Vec<Vec<f64>> =
-                self.first_logits().iter().map(|logits| self.softmax(logits)).collect();
-            self.ask(Phase::First, &weights);
+        let no_length = worse && !self.settings.line_search;
+        if self.taking_part() > 1 && (self.settings.utility_moved || no_length) {
+            self.search();
         } else {
-            self.step(self.mean(), self.plain_utility);
+            self.step(self.mean(), Some(self.plain_utility));
         }
+    }
+
+    /// For better weights than the mean's.
+    fn search(&mut self) {
+        self.searched = true;
+        let weights: Vec<Vec<f64>> =
+            self.first_logits().iter().map(|logits| self.softmax(logits)).collect();
+        self.ask(Phase::First, &weights);
     }
 
     fn first(&mut self, utilities: &[f64]) {
@@ -290,36 +311,54 @@ impl Merger {
             }
         }
         let Some(((weights, utility), _)) = best else { return };
-        self.step(weights.clone(), *utility);
+        self.step(weights.clone(), Some(*utility));
     }
 
-    /// The weights are known, with their utility where b was measured: on with inertia, if there is any.
-    fn step(&mut self, weights: Vec<f64>, utility: f64) {
-        if self.settings.inertia > 0.0 {
-            let recipe = self.with_inertia(&weights);
-            self.asks = alloc::vec![recipe];
-            self.phase = Phase::Step(weights);
+    /// The weights are known, and maybe their utility where b was measured: on to the length of the step.
+    fn step(&mut self, weights: Vec<f64>, utility: Option<f64>) {
+        let known = utility.filter(|_utility| self.settings.inertia == 0.0);
+        let tried = known.map(|utility| (1.0, utility)).into_iter().collect();
+        self.go_on(Line { weights, tried });
+    }
+
+    fn tried(&mut self, mut line: Line, utilities: &[f64]) {
+        let length = line.next(self.base_utility);
+        line.tried.extend(length.into_iter().zip(utilities.iter().copied()));
+        self.go_on(line);
+    }
+
+    fn go_on(&mut self, line: Line) {
+        let searches = self.settings.line_search && !self.hurried;
+        let next = line.next(self.base_utility).filter(|_next| searches || line.tried.is_empty());
+        if let Some(length) = next {
+            self.asks = alloc::vec![self.stepped(&line.weights, length)];
+            self.phase = Phase::Step(line);
+        } else if searches && self.loses(&line) && !self.searched && self.taking_part() > 1 {
+            self.search();
         } else {
-            self.end(&weights, utility, false);
+            self.end(&line);
         }
     }
 
-    /// The brake: half a step, without inertia, when a whole one loses.
-    fn end(&mut self, weights: &[f64], utility: f64, inertia: bool) {
-        let braked = utility < self.base_utility - self.settings.brake;
+    fn loses(&self, line: &Line) -> bool {
+        line.best().1 < self.base_utility - self.settings.brake
+    }
+
+    /// The brake: half a step, without inertia, when the best that was tried loses.
+    fn end(&mut self, line: &Line) {
+        let (length, _) = line.best();
+        let braked = self.loses(line);
         let recipe = if braked {
-            let halved: Vec<f64> = weights.iter().map(|weight| weight / 2.0).collect();
-            Recipe { base: 0.5, ..self.recipe(&halved) }
-        } else if inertia {
-            self.with_inertia(weights)
+            Recipe { base: 0.5, ..self.recipe(&times(&line.weights, length / 2.0)) }
         } else {
-            self.recipe(weights)
+            self.stepped(&line.weights, length)
         };
         let dropped = self.kept.iter().enumerate().filter(|(_, kept)| !**kept);
         self.phase = Phase::Done(Found {
             recipe,
             dropped: dropped.map(|(index, _)| index).collect(),
             searched: self.searched,
+            length,
             braked,
         });
         self.asks = Vec::new();
@@ -351,9 +390,10 @@ impl Merger {
         Recipe { contributions, base: 0.0, before: 0.0 }
     }
 
-    fn with_inertia(&self, weights: &[f64]) -> Recipe {
-        let inertia = self.settings.inertia;
-        Recipe { base: inertia, before: -inertia, ..self.recipe(weights) }
+    /// So long a step with these weights, inertia and all.
+    fn stepped(&self, weights: &[f64], length: f64) -> Recipe {
+        let inertia = self.settings.inertia * length as f32;
+        Recipe { base: inertia, before: 0.0 - inertia, ..self.recipe(&times(weights, length)) }
     }
 
     /// Logits of the first half: one normal draw each that takes part, in order.
@@ -404,16 +444,23 @@ fn sort(draws: &mut [Draw]) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use alloc::vec;
 
     use super::*;
 
-    const SETTINGS: Settings =
-        Settings { inertia: 0.0, brake: 0.01, utility_moved: false, seed: 1, window: 4 };
+    pub(crate) const SETTINGS: Settings = Settings {
+        inertia: 0.0,
+        brake: 0.01,
+        line_search: false,
+        utility_moved: false,
+        seed: 1,
+        window: 4,
+    };
+    pub(crate) const ALONG: Settings = Settings { line_search: true, ..SETTINGS };
 
     /// Runs a merger; a merge's utility is that of its weights.
-    fn run(
+    pub(crate) fn run(
         settings: Settings,
         clips: Vec<f32>,
         utility: impl Fn(&Recipe) -> f64,
@@ -473,6 +520,9 @@ mod tests {
         let (found, measured) = run(SETTINGS, vec![1.0; 4], utility);
         assert!(found.searched && !found.braked);
         assert_eq!(measured, 5 + 1 + 12 + 12 + 4);
+        // With a line search, twice the mean and the shortest step are tried before, and lengths of what was found after.
+        let (along, _) = run(ALONG, vec![1.0; 4], utility);
+        assert!(utility(&along.recipe) >= utility(&found.recipe));
         let mean = Recipe { contributions: vec![0.25; 4], base: 0.0, before: 0.0 };
         assert!(utility(&found.recipe) > utility(&mean) + 0.1);
         let sum: f32 = found.recipe.contributions.iter().sum();

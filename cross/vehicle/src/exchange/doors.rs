@@ -348,8 +348,8 @@ impl Exchange {
                 let quarantined = quarantined.unwrap_or_default();
                 info!(window, ?best, ?worst, votes, asked, ?quarantined, "began");
             }
-            Event::Merged { particle, contributions, dropped, searched, braked } => {
-                info!(%particle, contributions, dropped, searched, braked, "merged");
+            Event::Merged { particle, contributions, dropped, searched, length, braked } => {
+                info!(%particle, contributions, dropped, searched, length, braked, "merged");
             }
             Event::Paid { epsilon } => {
                 self.tell_epsilon(*epsilon);

@@ -158,6 +158,7 @@ impl Kind {
                 "standby",
                 "own_kept",
                 "second_look",
+                "line_search",
                 "measure",
                 "privacy",
                 "gates",
@@ -280,6 +281,7 @@ fn consensus(table: &Table<'_>) -> Result<Consensus, DocumentError> {
         standby: table.integer("standby", 0..=64)?.map_or(usual.standby, |n| n as usize),
         own_kept: number("own_kept", 0.0..=0.99, usual.own_kept)?,
         second_look: table.boolean("second_look")?.unwrap_or(usual.second_look),
+        line_search: table.boolean("line_search")?.unwrap_or(usual.line_search),
     };
     let asked = table.integer("asked", 1..=64)?.map_or(16, |n| n as u16);
     let measure = table.boolean("measure")?.unwrap_or(true);

@@ -56,7 +56,9 @@ const ROOT: [&str; 17] = [
 
 /// Last fields that came later, as they are shown where a file does not use them: without them a run has the name that it
 /// had before there were such fields.
-const LATER: [&str; 19] = [
+const LATER: [&str; 20] = [
+    // Without: all of before.
+    ", line_search: false }",
     ", from_window: 1 }",
     ", home: 0 }",
     ", night: None }",

@@ -250,6 +250,7 @@ impl Swarm {
         let settings = Settings {
             inertia: if moved { beta } else { 0.0 },
             brake: f64::from(rule.brake),
+            line_search: self.conduct.line_search,
             utility_moved: begun.utility_moved,
             seed: self.document.seed,
             window: night.window,
@@ -366,6 +367,7 @@ impl Swarm {
             contributions: weights.iter().filter(|weight| **weight != 0.0).count(),
             dropped,
             searched: made.found.searched,
+            length: made.found.length,
             braked: made.found.braked,
         }));
         begun.merging = Merging::Claiming(made, particle, slot);

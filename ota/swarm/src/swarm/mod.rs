@@ -261,7 +261,9 @@ pub enum Event {
         dropped: usize,
         /// Whether weights were searched for.
         searched: bool,
-        /// Whether the step was halved.
+        /// How long the step is, of the one meant.
+        length: f64,
+        /// Whether it was halved.
         braked: bool,
     },
     /// A contribution is paid for: all of them come to this ε.
@@ -399,6 +401,9 @@ pub struct Conduct {
     /// and the mean of both counts. Stretches of road differ by more than the frames of one do: one part alone would hold the
     /// whole fleet back, as all measure on the same.
     pub second_look: bool,
+    /// Whether who folds searches for the length of the step, at two more measurements: what nights have learnt is often too
+    /// short, what several agree on can be walked on (docs/decisions/0061).
+    pub line_search: bool,
 }
 
 impl Conduct {
@@ -410,7 +415,7 @@ impl Conduct {
 
 impl Default for Conduct {
     fn default() -> Self {
-        Self { folders: 1, standby: 1, own_kept: 0.8, second_look: true }
+        Self { folders: 1, standby: 1, own_kept: 0.8, second_look: true, line_search: false }
     }
 }
 
