@@ -237,7 +237,7 @@ impl Merger {
         match core::mem::replace(&mut self.phase, Phase::Check) {
             Phase::First | Phase::Second(_) | Phase::Final(_) => {
                 self.searched = false;
-                self.step(self.mean(), Some(self.plain_utility));
+                self.step(self.mean(), self.plain_utility);
                 true
             }
             Phase::Step(line) if !line.tried.is_empty() => {
@@ -265,7 +265,7 @@ impl Merger {
         if self.taking_part() > 1 && (self.settings.utility_moved || no_length) {
             self.search();
         } else {
-            self.step(self.mean(), Some(self.plain_utility));
+            self.step(self.mean(), self.plain_utility);
         }
     }
 
@@ -311,13 +311,13 @@ impl Merger {
             }
         }
         let Some(((weights, utility), _)) = best else { return };
-        self.step(weights.clone(), Some(*utility));
+        self.step(weights.clone(), *utility);
     }
 
-    /// The weights are known, and maybe their utility where b was measured: on to the length of the step.
-    fn step(&mut self, weights: Vec<f64>, utility: Option<f64>) {
-        let known = utility.filter(|_utility| self.settings.inertia == 0.0);
-        let tried = known.map(|utility| (1.0, utility)).into_iter().collect();
+    /// The weights are known, with their utility where b was measured: on to the length of the step. With inertia it is another.
+    fn step(&mut self, weights: Vec<f64>, utility: f64) {
+        let known = self.settings.inertia == 0.0;
+        let tried = known.then_some((1.0, utility)).into_iter().collect();
         self.go_on(Line { weights, tried });
     }
 

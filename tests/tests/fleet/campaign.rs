@@ -117,10 +117,8 @@ fn a_campaign_that_is_found_wanting_halts() {
     let halted = until("it halts", || Some(shown(&fleet)).filter(|shown| shown["halted"] == 0));
     let canary = of_stages(&halted, "vehicles")[0];
     assert!(canary > 0 && canary < u64::from(VEHICLES), "{halted}");
-    // Who had not begun when it halted never does: so not all of the stage need to go back.
-    until("who had begun went back", || {
-        let back = of_stages(&shown(&fleet), "gone_back")[0];
-        (back > 0 && active(&fleet).iter().all(|slot| slot == "none")).then_some(())
+    until("all of the first stage went back", || {
+        (of_stages(&shown(&fleet), "gone_back")[0] == canary).then_some(())
     });
     // Two windows more: nobody begins.
     let last = fleet.windows(0).len();
