@@ -200,6 +200,8 @@ pub enum Subscription<'a> {
         topic: &'a str,
         /// Bytes of the message: what the answer costs of the budget.
         bytes: u32,
+        /// Whether the broker repeats it until it is acknowledged.
+        acknowledged: bool,
     },
 }
 

@@ -82,6 +82,9 @@ pub struct Fetch {
     chunk_topics: Vec<String>,
     /// Whether an attempt is under way.
     started: bool,
+    /// Whether an attempt ended with nothing. What comes once may be lost on its way: from then on the broker repeats it until it is
+    /// acknowledged, so that what does not come is not there.
+    acknowledged: bool,
     /// Whether the broker has taken a subscription of ours in it, on the connection that is.
     answered: bool,
     rejected: Option<RejectFetched>,
@@ -109,6 +112,7 @@ impl Fetch {
                 .map(|index| text(Leaf::Chunk { slot, index }))
                 .collect::<Result<_, _>>()?,
             started: false,
+            acknowledged: false,
             answered: false,
             rejected: None,
         })
@@ -270,12 +274,14 @@ impl Fetch {
                 TransferOutput::AskHeader => {
                     let topic = self.header_topic.as_str();
                     broker.unsubscribe(topic);
-                    broker.subscribe(Subscription::Once { topic, bytes: HEADER_BYTES });
+                    let (bytes, acknowledged) = (HEADER_BYTES, self.acknowledged);
+                    broker.subscribe(Subscription::Once { topic, bytes, acknowledged });
                 }
                 TransferOutput::LeaveHeader => broker.unsubscribe(&self.header_topic),
                 TransferOutput::Ask { index, bytes } => {
                     if let Some(topic) = self.chunk_topics.get(usize::from(index)) {
-                        broker.subscribe(Subscription::Once { topic, bytes });
+                        let acknowledged = self.acknowledged;
+                        broker.subscribe(Subscription::Once { topic, bytes, acknowledged });
                     }
                 }
                 TransferOutput::Leave { index } => {
@@ -284,7 +290,10 @@ impl Fetch {
                     }
                 }
                 TransferOutput::Ended(Ended::Cut) => {}
-                TransferOutput::Ended(ended) => fetched = Fetched::Ended(ended),
+                TransferOutput::Ended(ended) => {
+                    self.acknowledged = true;
+                    fetched = Fetched::Ended(ended);
+                }
                 TransferOutput::Complete => fetched = Fetched::Complete,
                 TransferOutput::Gone => fetched = Fetched::Gone,
             }
@@ -344,6 +353,79 @@ mod tests {
         ) -> Result<(), Infallible> {
             Ok(())
         }
+    }
+
+    /// A broker that hears what is asked of it, and says nothing.
+    #[derive(Default)]
+    struct Mute(Vec<bool>);
+
+    impl Broker for Mute {
+        fn publish(
+            &mut self,
+            _topic: &Topic<'_>,
+            _sealed: crate::Sealed<'_>,
+            _expiry_seconds: Option<u32>,
+        ) -> Result<crate::Ticket, crate::PublishError> {
+            Err(crate::PublishError::Finishing)
+        }
+
+        fn clear(&mut self, _topic: &Topic<'_>) -> Result<crate::Ticket, crate::PublishError> {
+            Err(crate::PublishError::Finishing)
+        }
+
+        fn subscribe(&mut self, subscription: Subscription<'_>) {
+            match subscription {
+                Subscription::Once { acknowledged, .. }
+                | Subscription::Standing { acknowledged, .. } => self.0.push(acknowledged),
+            }
+        }
+
+        fn unsubscribe(&mut self, _filter: &str) {}
+
+        fn next(&mut self, _wait: core::time::Duration) -> Option<Event> {
+            None
+        }
+
+        fn used(&self) -> shoal_window::Bytes {
+            shoal_window::Bytes::default()
+        }
+
+        fn limit(&mut self, _until: shoal_window::Bytes) {}
+
+        fn needs(&self) -> Option<shoal_window::Bytes> {
+            None
+        }
+
+        fn version(&self) -> crate::Version {
+            crate::Version::V5
+        }
+
+        fn finish(&mut self) {}
+
+        fn close(&mut self) -> shoal_window::Bytes {
+            shoal_window::Bytes::default()
+        }
+    }
+
+    /// A message that is sent once may be lost: what did not come so is asked for with acknowledgement before anybody says that it
+    /// is not there. A cut is no answer.
+    #[test]
+    fn what_did_not_come_is_asked_for_again_with_acknowledgement() {
+        let label = |text| Label::new(text).unwrap();
+        let transfer = Transfer::new(ParticleId::new([1; 32]), PACE);
+        let mut fetch =
+            Fetch::new(transfer, label("fleet"), label("region"), KeyId::new([9; 8]), 3).unwrap();
+        let mut broker = Mute::default();
+        fetch.start(at(0), &mut broker, &mut Nowhere).unwrap();
+        for event in [
+            Event::Disconnected { why: Why::Silent, again: None },
+            Event::Connected { session_present: false },
+        ] {
+            fetch.handle_event(at(1), &event, &NoKeys, &mut broker, &mut Nowhere).unwrap();
+        }
+        fetch.handle_timeout(at(11), &mut broker, &mut Nowhere).unwrap();
+        fetch.start(at(11), &mut broker, &mut Nowhere).unwrap();
+        assert_eq!(broker.0, [false, false, true]);
     }
 
     struct NoKeys;

@@ -530,8 +530,9 @@ impl Session {
             Change::Subscribe(filter) => {
                 let asked = self.subscriptions.get(filter);
                 let acknowledged = asked.is_some_and(|asked| asked.acknowledged);
-                // A session that was kept holds back nothing that was to be acknowledged.
-                let again = !(session_present && acknowledged);
+                // A session that was kept holds back nothing that was to be acknowledged; what is wanted once is wanted now.
+                let standing = asked.is_some_and(|asked| asked.once.is_none());
+                let again = !(session_present && acknowledged && standing);
                 let packet = Outgoing::Subscribe { id, filter, acknowledged, again };
                 (packet, Pending::Subscribe(filter.clone()))
             }

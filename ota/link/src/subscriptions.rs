@@ -12,14 +12,14 @@ const MESSAGE_OVERHEAD_BYTES: u64 = 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) acknowledged: bool,
-    once: Option<Once>,
+    pub(crate) once: Option<Once>,
     state: State,
     refusals: u32,
 }
 
 /// For the one message that lies under a topic, in one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Once {
+pub(crate) struct Once {
     bytes: u32,
     came: bool,
 }
@@ -52,8 +52,8 @@ impl Subscriptions {
     pub(crate) fn subscribe(&mut self, subscription: Subscription<'_>) {
         let (filter, acknowledged, once) = match subscription {
             Subscription::Standing { filter, acknowledged } => (filter, acknowledged, None),
-            Subscription::Once { topic, bytes } => {
-                (topic, false, Some(Once { bytes, came: false }))
+            Subscription::Once { topic, bytes, acknowledged } => {
+                (topic, acknowledged, Some(Once { bytes, came: false }))
             }
         };
         let asked = Asked { acknowledged, once, state: State::Waiting, refusals: 0 };
@@ -214,7 +214,7 @@ mod tests {
     }
 
     fn once(topic: &str) -> Subscription<'_> {
-        Subscription::Once { topic, bytes: 1000 }
+        Subscription::Once { topic, bytes: 1000, acknowledged: false }
     }
 
     fn on(filter: &str) -> Change {

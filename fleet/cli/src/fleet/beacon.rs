@@ -193,7 +193,8 @@ impl Program {
                 }
                 Some(Output::Ask(topic)) => {
                     let bytes = PARTICLE_HEADER_BYTES_MAX as u32;
-                    self.link.subscribe(Subscription::Once { topic: &topic, bytes });
+                    let (topic, acknowledged) = (topic.as_str(), false);
+                    self.link.subscribe(Subscription::Once { topic, bytes, acknowledged });
                 }
                 Some(Output::Publish { topic, records }) => {
                     self.link.publish(&topic, Sealed::Relayed(records), None)?;

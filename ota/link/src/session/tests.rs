@@ -87,7 +87,7 @@ impl Wire {
     }
 
     fn once(&mut self, topic: &str, bytes: u32) {
-        self.session.subscribe(Subscription::Once { topic, bytes });
+        self.session.subscribe(Subscription::Once { topic, bytes, acknowledged: false });
     }
 
     fn wait_ms(&mut self, ms: u64) {
@@ -281,6 +281,32 @@ fn what_was_asked_of_one_connection_is_asked_again_by_its_caller_alone() {
     wire.hear(&[]);
     wire.once("chunk/1", 100);
     assert_eq!(wire.said().len(), 1, "SUBSCRIBE");
+}
+
+/// A session that the broker kept holds back what it has sent before, if it may: what is wanted now must come all the same.
+#[test]
+fn what_is_wanted_once_comes_again_in_a_session_that_was_kept() {
+    let mut wire = Wire::new(settings());
+    wire.connect(&[0x20, 3, 1, 0, 0]);
+    wire.standing("a");
+    let (topic, bytes, acknowledged) = ("chunk/0", 100, true);
+    wire.session.subscribe(Subscription::Once { topic, bytes, acknowledged });
+    let said = wire.said();
+    let asked: Vec<_> = said
+        .iter()
+        .filter_map(|packet| match packet {
+            Packet::Subscribe(subscribe) => subscribe.filters.first(),
+            _other => None,
+        })
+        .map(|filter| (filter.path.as_str(), filter.qos as u8, filter.retain_forward_rule.clone()))
+        .collect();
+    assert_eq!(
+        asked,
+        [
+            ("a", 1, RetainForwardRule::OnNewSubscribe),
+            ("chunk/0", 1, RetainForwardRule::OnEverySubscribe)
+        ]
+    );
 }
 
 #[test]
