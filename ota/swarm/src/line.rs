@@ -3,9 +3,12 @@
 use alloc::vec::Vec;
 
 /// The longest step that is tried, of the one meant.
-const LONGEST: f64 = 4.0;
-/// The shortest; other lengths are multiples of it, so that vehicles that measure nearly alike make one merge.
+const LONGEST: f64 = 16.0;
+/// The shortest.
 const SHORTEST: f64 = 0.25;
+/// Where a parabola is highest is rounded to so many parts of its middle length, so that vehicles that measure nearly alike make one
+/// merge.
+const ROUNDED: f64 = 0.25;
 
 /// A step, and how good it was found to be at the lengths that were tried.
 #[derive(Clone, Debug)]
@@ -16,13 +19,21 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// The length to try next: as it is, twice that, and where the parabola through these two and no step at all is highest.
-    /// Whether it is any good, its measurement says.
+    /// The length to try next: as it is, and twice as long as long as that is better; then where the parabola through the last three
+    /// is highest, no step at all among them. Whether that is any good, its measurement says.
     pub(crate) fn next(&self, none: f64) -> Option<f64> {
         let next = match self.tried.as_slice() {
             [] => 1.0,
             [_once] => 2.0,
-            [(_, once), (_, twice)] => highest(none, *once, *twice),
+            [.., (length, shorter), (twice, longer)] if twice > length => {
+                if longer > shorter && *twice < LONGEST {
+                    2.0 * twice
+                } else {
+                    let half = length / 2.0;
+                    let known = self.tried.iter().find(|(tried, _)| *tried == half).copied();
+                    highest(known.unwrap_or((0.0, none)), (*length, *shorter), (*twice, *longer))
+                }
+            }
             [..] => return None,
         };
         let new = self.tried.iter().all(|(length, _)| *length != next);
@@ -41,22 +52,24 @@ impl Line {
     }
 }
 
-/// Where the parabola through the utilities of no step, of one and of two is highest, as a length that is tried. No step is b's
-/// utility: who moved with the fleet stands at the anchor.
+/// Where the parabola through three lengths with their utilities is highest, as a length that is tried. No step is b's utility: who
+/// moved with the fleet stands at the anchor.
 ///
 /// # Source
 /// Line search by quadratic interpolation (Nocedal and Wright, Numerical Optimization, 3.5), with values alone.
-fn highest(none: f64, once: f64, twice: f64) -> f64 {
-    let curvature = twice - 2.0 * once + none;
-    let slope = (4.0 * once - twice - 3.0 * none) / 2.0;
+fn highest(short: (f64, f64), middle: (f64, f64), long: (f64, f64)) -> f64 {
+    let slope = |from: (f64, f64), to: (f64, f64)| (to.1 - from.1) / (to.0 - from.0);
+    let (first, second) = (slope(short, middle), slope(middle, long));
+    let curvature = (second - first) / (long.0 - short.0);
     let at = if curvature < 0.0 {
-        slope / -curvature
-    } else if twice > none {
-        LONGEST
+        f64::midpoint(short.0, middle.0) - first / (2.0 * curvature)
+    } else if long.1 > short.1 {
+        long.0
     } else {
-        SHORTEST
+        short.0
     };
-    libm::round(at.clamp(SHORTEST, LONGEST) / SHORTEST) * SHORTEST
+    let unit = ROUNDED * middle.0;
+    (libm::round(at / unit) * unit).clamp(SHORTEST, LONGEST)
 }
 
 /// Weights of a step that is so many times as long.
@@ -88,10 +101,11 @@ mod tests {
     fn a_step_is_as_long_as_the_pack_says() {
         for (best, length, looks) in [
             (1.0, 1.0, 2),
-            (2.0, 2.0, 2),
-            (3.2, 3.25, 3),
+            (2.0, 2.0, 3),
+            (3.2, 3.0, 5),
             (0.6, 0.5, 3),
-            (9.0, 4.0, 3),
+            (9.2, 10.0, 6),
+            (30.0, 16.0, 5),
             (-1.0, 0.25, 3),
         ] {
             let (found, measured) = run(ALONG, vec![1.0; 4], steps_away(best));
@@ -118,7 +132,7 @@ mod tests {
             }
         };
         let (found, measured) = run(ALONG, vec![1.0; 4], falls);
-        assert_eq!((found.length, found.braked, measured), (2.0, false, 8));
+        assert_eq!((found.length, found.braked, measured), (2.0, false, 9));
         let flat = |_recipe: &Recipe| 0.0;
         assert_eq!(run(ALONG, vec![1.0; 4], flat).0.length, 1.0, "no better is no reason");
     }
@@ -128,7 +142,7 @@ mod tests {
         let with = Settings { inertia: 0.5, ..ALONG };
         let (found, measured) = run(with, vec![1.0; 2], steps_away(2.0));
         assert_eq!(found.recipe, Recipe { contributions: vec![1.0; 2], base: 1.0, before: -1.0 });
-        assert_eq!(measured, 6);
+        assert_eq!(measured, 7);
     }
 
     /// Half of what lost least.

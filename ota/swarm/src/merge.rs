@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 
+use crate::ballot::lower_median;
 use crate::draws::{Draws, Key, Term};
 use crate::line::{Line, times};
 
@@ -73,10 +74,10 @@ pub fn inertia(beta: f32, took_part: usize, asked: usize, bits: u8) -> f32 {
     if enough && bits > 1 { beta } else { 0.0 }
 }
 
-/// What contributions are multiplied with so that none is longer than the median of the cohort: none can
-/// draw the merge far by its length alone.
+/// What contributions are multiplied with so that none is longer than the median of the cohort, of an even count the lower of the two
+/// middle ones: none can draw the merge far by its length alone, not even where half of them lie.
 pub fn clips(norms: &[f64]) -> Vec<f32> {
-    let Some(limit) = median(norms) else { return Vec::new() };
+    let Some(limit) = lower_median(norms.to_vec()) else { return Vec::new() };
     let clip = |norm: &f64| if *norm > limit { (limit / norm) as f32 } else { 1.0 };
     norms.iter().map(clip).collect()
 }
@@ -507,7 +508,7 @@ pub(crate) mod tests {
     #[test]
     fn no_contribution_is_longer_than_the_median() {
         assert_eq!(clips(&[1.0, 2.0, 3.0, 30.0, 0.0]), [1.0, 1.0, 2.0 / 3.0, 2.0 / 30.0, 1.0]);
-        assert_eq!(clips(&[1.0, 3.0]), [1.0, 2.0 / 3.0]);
+        assert_eq!(clips(&[1.0, 3.0]), [1.0, 1.0 / 3.0], "not even where half of them lie");
         assert_eq!(clips(&[0.0, 0.0]), [1.0, 1.0]);
         assert!(clips(&[]).is_empty());
     }

@@ -294,9 +294,9 @@ fn what_is_wanted_once_comes_again_in_a_session_that_was_kept() {
     let said = wire.said();
     let asked: Vec<_> = said
         .iter()
-        .filter_map(|packet| match packet {
-            Packet::Subscribe(subscribe) => subscribe.filters.first(),
-            _other => None,
+        .filter_map(|packet| {
+            let Packet::Subscribe(subscribe) = packet else { return None };
+            subscribe.filters.first()
         })
         .map(|filter| (filter.path.as_str(), filter.qos as u8, filter.retain_forward_rule.clone()))
         .collect();

@@ -1,7 +1,7 @@
 //! The consensus rule: contributions up, the others' down, one merge out of them, measured and claimed.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use shoal_wire::v1::{
@@ -9,6 +9,7 @@ use shoal_wire::v1::{
 };
 use shoal_wire::{KeyId, ParticleId, RecordId};
 
+use super::anchor::{Anchor, most_named};
 use super::following::Turn;
 use super::moving::Contender;
 use super::night::{Begun, Coding, Job, Night};
@@ -44,7 +45,27 @@ pub(super) enum Merging {
     Over,
 }
 
-/// A contribution that was admitted.
+/// A contribution as its header has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Published {
+    particle: ParticleId,
+    header: RecordId,
+    pub(super) signer: KeyId,
+    anchor: Anchor,
+}
+
+/// What of a window's contributions is here.
+struct Gathered {
+    contributions: Vec<(Published, Flat)>,
+    /// The anchors that they name, the most named first.
+    named: Vec<Anchor>,
+    /// Those of them whose values are here.
+    anchors: BTreeMap<Anchor, Flat>,
+    /// Whether something is on its way.
+    coming: bool,
+}
+
+/// A contribution that was admitted, as a difference to the anchor of the merge.
 #[derive(Clone, Debug)]
 struct Contribution {
     particle: ParticleId,
@@ -114,7 +135,8 @@ impl Swarm {
             return false;
         }
         let Some(tuned) = self.tuned.clone() else { return false };
-        let Want::Here(anchor) = self.want(begun.anchor(), night.online) else { return false };
+        let anchor_name = self.own_anchor(night.window, begun);
+        let Want::Here(anchor) = self.want(anchor_name, night.online) else { return false };
         self.fresh = false;
         let Some(difference) = self.contribution(&tuned, &anchor) else { return true };
         let job = self.next_job();
@@ -124,7 +146,7 @@ impl Swarm {
             particle: Particle {
                 role: Role::Contribution,
                 window: night.window,
-                anchor: begun.anchor(),
+                anchor: anchor_name,
                 inputs: Vec::new(),
                 difference,
                 bits: rule.up_bits,
@@ -157,23 +179,23 @@ impl Swarm {
 
     /// Fetches the others' contributions; goes on when all are there, or it is late.
     fn gather(&mut self, night: &mut Night, begun: &mut Begun, rule: &ConsensusRule) -> bool {
-        let anchor = match self.want(begun.anchor(), night.online) {
-            Want::Here(anchor) => anchor,
-            Want::Coming => {
-                begun.merging = Merging::Gathering;
-                return false;
-            }
-            Want::Lost => {
-                begun.merging = Merging::Over;
-                return true;
-            }
-        };
-        let published = self.published(night.window, begun);
         if night.own_norm == 0.0 {
             // Known before anything is fetched: by it the others' are admitted.
-            night.own_norm = self.own_norm(&anchor);
+            let own_anchor = self.own_anchor(night.window, begun);
+            match self.want(own_anchor, night.online) {
+                Want::Here(anchor) => night.own_norm = self.own_norm(&anchor),
+                Want::Coming => {
+                    begun.merging = Merging::Gathering;
+                    return false;
+                }
+                Want::Lost => {
+                    begun.merging = Merging::Over;
+                    return true;
+                }
+            }
         }
-        let contributed: BTreeSet<KeyId> = published.iter().map(|one| one.2).collect();
+        let published = self.published(night, begun);
+        let contributed: BTreeSet<KeyId> = published.iter().map(|one| one.signer).collect();
         let mut complete = begun.asked.is_subset(&contributed);
         match self.turn(night, begun, contributed) {
             Turn::Folds => {}
@@ -188,15 +210,8 @@ impl Swarm {
                 return false;
             }
         }
-        let mut contributions: Vec<Contribution> = Vec::new();
-        let mut coming = false;
-        for (particle, header, _signer) in published {
-            match self.want(Some(particle), night.online) {
-                Want::Here(values) => contributions.push(Contribution { particle, header, values }),
-                Want::Coming => coming = true,
-                Want::Lost => {}
-            }
-        }
+        let Gathered { contributions, named, mut anchors, coming } =
+            self.gathered(night, published);
         complete &= !coming;
         // Who relieves begins late, with what others published long ago.
         let waits =
@@ -205,27 +220,59 @@ impl Swarm {
             begun.merging = Merging::Gathering;
             return false;
         }
-        begun.merging = self.begin_search(night, begun, rule, anchor, contributions);
+        let anchor = named.into_iter().find(|anchor| anchors.contains_key(anchor));
+        begun.merging = match anchor {
+            Some(anchor) => {
+                let contributions = towards(anchor, &anchors, contributions);
+                let values = anchors.remove(&anchor).unwrap_or_else(|| self.start.clone());
+                self.begin_search(night, begun, rule, (anchor, values), contributions)
+            }
+            None => Merging::Over,
+        };
         true
     }
 
-    /// Contributions of this window by vehicles that were asked, to our anchor: particle, header and publisher, by
-    /// growing name.
-    pub(super) fn published(
-        &self,
-        window: u32,
-        begun: &Begun,
-    ) -> Vec<(ParticleId, RecordId, KeyId)> {
-        let mut published: Vec<(ParticleId, RecordId, KeyId)> = self
+    /// What of these contributions is here, with their anchors.
+    fn gathered(&mut self, night: &Night, published: Vec<Published>) -> Gathered {
+        let mut contributions = Vec::new();
+        let mut coming = false;
+        for one in published {
+            match self.want(Some(one.particle), night.online) {
+                Want::Here(values) => contributions.push((one, values)),
+                Want::Coming => coming = true,
+                Want::Lost => {}
+            }
+        }
+        let named = most_named(contributions.iter().map(|(one, _values)| one.anchor));
+        let mut anchors = BTreeMap::new();
+        for anchor in &named {
+            match self.want(*anchor, night.online) {
+                Want::Here(values) => drop(anchors.insert(*anchor, values)),
+                Want::Coming => coming = true,
+                Want::Lost => {}
+            }
+        }
+        Gathered { contributions, named, anchors, coming }
+    }
+
+    /// Contributions of this window by vehicles that were asked, to what all know, by growing name.
+    pub(super) fn published(&self, night: &Night, begun: &Begun) -> Vec<Published> {
+        let anchors = self.anchors(night.window, begun);
+        let mut published: Vec<Published> = self
             .records
-            .particles(window)
+            .particles(night.window)
             .filter(|header| header.body.role == Role::Contribution)
-            .filter(|header| header.body.anchor == begun.anchor())
+            .filter(|header| anchors.contains(&header.body.anchor))
             .filter(|header| begun.asked.contains(&header.signer))
-            .map(|header| (header.body.id, header.id, header.signer))
+            .map(|header| Published {
+                particle: header.body.id,
+                header: header.id,
+                signer: header.signer,
+                anchor: header.body.anchor,
+            })
             .collect();
         published.sort();
-        published.dedup_by_key(|(particle, ..)| *particle);
+        published.dedup_by_key(|one| one.particle);
         published.truncate(CONTRIBUTIONS_MAX);
         published
     }
@@ -235,7 +282,7 @@ impl Swarm {
         night: &Night,
         begun: &Begun,
         rule: &ConsensusRule,
-        anchor: Flat,
+        (anchor_name, anchor): (Anchor, Flat),
         contributions: Vec<Contribution>,
     ) -> Merging {
         let clips = if rule.clip {
@@ -246,7 +293,7 @@ impl Swarm {
         };
         let bits = rule.up_bits.min(rule.down_bits);
         let beta = inertia(rule.inertia, contributions.len(), begun.asked.len(), bits);
-        let (base, before, moved) = self.places(night, begun);
+        let (base, before, moved) = self.places(night, anchor_name);
         let settings = Settings {
             inertia: if moved { beta } else { 0.0 },
             brake: f64::from(rule.brake),
@@ -263,10 +310,10 @@ impl Swarm {
 
     /// b and p of a recipe: the last two particles moved to, each `None` where it is the anchor; and whether the step between
     /// them can be named in a merge's inputs. The start adapter has no name.
-    fn places(&mut self, night: &Night, begun: &Begun) -> (Option<Place>, Option<Place>, bool) {
+    fn places(&mut self, night: &Night, anchor: Anchor) -> (Option<Place>, Option<Place>, bool) {
         let (state_base, state_before) = (self.state.base, self.state.before);
         let mut place = |of: Option<ParticleId>| {
-            if of == begun.anchor() {
+            if of == anchor {
                 return (None, true);
             }
             let Some(particle) = of else { return (None, false) };
@@ -511,6 +558,26 @@ impl Begun {
             search.answer(utility);
         }
     }
+}
+
+/// Contributions as differences to this anchor, whatever theirs are; without those whose anchor is not to be had.
+fn towards(
+    anchor: Anchor,
+    anchors: &BTreeMap<Anchor, Flat>,
+    contributions: Vec<(Published, Flat)>,
+) -> Vec<Contribution> {
+    let Some(to) = anchors.get(&anchor) else { return Vec::new() };
+    let moved = |(one, values): (Published, Flat)| {
+        let values = if one.anchor == anchor {
+            values
+        } else {
+            let from = anchors.get(&one.anchor)?;
+            let apart = from.iter().zip(to.iter()).map(|(from, to)| from - to);
+            values.iter().zip(apart).map(|(value, apart)| value + apart).collect()
+        };
+        Some(Contribution { particle: one.particle, header: one.header, values })
+    };
+    contributions.into_iter().filter_map(moved).collect()
 }
 
 /// The part after the claim's is what a merge is chosen by; the one before it is fresh. The one between is left for who moves.

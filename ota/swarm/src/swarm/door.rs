@@ -66,6 +66,7 @@ impl Swarm {
                 let from = self.tuned_from.as_ref();
                 self.own_step = from.map(|from| displacement(tuned, from, None).into());
                 self.tuned = Some(tuned.clone());
+                self.tuned_at = self.state.base;
                 self.fresh = true;
                 Ok(false)
             }

@@ -78,29 +78,38 @@ impl Swarm {
             return true;
         }
         let nothing = tried.is_empty() || begun.spoilt;
-        if begun.stands_by && nothing && night.hurried && !night.closing {
+        // Who was to fold was looked at, and nobody should follow: who is next waits for nothing.
+        let drawn = self.folding(night, begun, self.conduct.drawn()).contains(&self.vehicle);
+        let failed = begun.spoilt && drawn && self.have_folded(night, begun, self.conduct.folders);
+        if begun.stands_by && nothing && (night.hurried || failed) && !night.closing {
             (begun.stands_by, begun.relieves) = (false, true);
             begun.merging = Merging::Gathering;
             return true;
         }
-        let over = night.closing || self.all_folded(night, begun);
+        let all = self.conduct.drawn();
+        let over = night.closing || self.have_folded(night, begun, all);
         begun.merging = if over { Merging::Over } else { Merging::Following(tried) };
         over
     }
 
-    /// Whether everybody has claimed a merge who folds or stands by. Who claims one without being drawn does not count: liars do.
-    fn all_folded(&self, night: &Night, begun: &Begun) -> bool {
-        let Some(nonce) = self.records.nonce_of(night.window) else { return false };
-        let published = self.published(night.window, begun);
-        let contributed: BTreeSet<KeyId> = published.iter().map(|one| one.2).collect();
-        let drawn = self.roster.folders(nonce, &contributed, self.conduct.drawn());
+    /// The first so many who are drawn to fold or stand by, of those who contributed.
+    fn folding(&self, night: &Night, begun: &Begun, count: usize) -> BTreeSet<KeyId> {
+        let Some(nonce) = self.records.nonce_of(night.window) else { return BTreeSet::new() };
+        let published = self.published(night, begun);
+        let contributed: BTreeSet<KeyId> = published.iter().map(|one| one.signer).collect();
+        self.roster.folders(nonce, &contributed, count).into_iter().collect()
+    }
+
+    /// Whether so many of them are drawn, and have claimed a merge. Who claims one without being drawn does not count: liars do.
+    fn have_folded(&self, night: &Night, begun: &Begun, count: usize) -> bool {
+        let drawn = self.folding(night, begun, count);
         // A claim whose header is on its way is not there yet.
         let claimed = |id: &KeyId| {
             let mut claims = self.records.claims(night.window);
             claims.any(|one| one.signer == *id && one.body.role == Role::Merge)
                 && self.records.particle(night.window, *id, Role::Merge).is_some()
         };
-        drawn.len() == self.conduct.drawn() && drawn.iter().all(claimed)
+        drawn.len() == count && drawn.iter().all(claimed)
     }
 
     /// Merges claimed in this window, the highest first.

@@ -8,6 +8,7 @@
 //! [`ConsensusRule`]: shoal_wire::v1::ConsensusRule
 //! [`PaperRule`]: shoal_wire::v1::PaperRule
 
+mod anchor;
 mod consensus;
 mod deploy;
 mod describe;
@@ -415,7 +416,7 @@ impl Conduct {
 
 impl Default for Conduct {
     fn default() -> Self {
-        Self { folders: 1, standby: 1, own_kept: 0.8, second_look: true, line_search: false }
+        Self { folders: 1, standby: 1, own_kept: 0.8, second_look: true, line_search: true }
     }
 }
 
@@ -444,6 +445,8 @@ pub struct Swarm {
     tuned_from: Option<Flat>,
     /// What the vehicle has tuned since it was last decided where to tune from.
     own_step: Option<Flat>,
+    /// Which particle that was; `None`: the start adapter.
+    tuned_at: anchor::Anchor,
     /// Whether that was contributed or claimed yet.
     fresh: bool,
     /// By the paper's rule: claims in a row without a better personal best.
@@ -513,6 +516,7 @@ impl Swarm {
             tuned: None,
             tuned_from: None,
             own_step: None,
+            tuned_at: None,
             fresh: false,
             stagnation,
             fleet: None,
@@ -567,7 +571,7 @@ impl Swarm {
         let elected = [self.best(self.window), self.worst(self.window)];
         let mut held: Vec<ParticleId> =
             elected.into_iter().flatten().map(|elected| elected.particle).collect();
-        held.extend(self.night.as_ref().and_then(Night::anchor));
+        held.extend(self.state.base);
         held.extend(self.state.claimed.map(|(_window, particle)| particle));
         held.sort();
         held.dedup();

@@ -73,7 +73,8 @@ impl Swarm {
         };
         let voted = window.checked_add(1).and_then(|asked| self.records.nonce_of(asked)).map(part);
         let nominee = Nominee { particle, role, claimant, slot: 0 };
-        self.contender(&nominee, window, voted).into_iter().collect()
+        let best = self.contender(&nominee, window, voted);
+        best.into_iter().filter(|best| !self.known_to_be_no_better(best)).collect()
     }
 
     /// Measures the next contender beside what the vehicle has.
@@ -85,10 +86,11 @@ impl Swarm {
             return false;
         }
         let Some(beside) = self.has(night, begun) else { return false };
-        let mut index = 0;
+        let (mut index, mut gone) = (0, false);
         while let Some(contender) = begun.contenders.get(index).cloned() {
             if self.known_to_be_no_better(&contender) {
                 begun.contenders.remove(index);
+                gone = true;
                 continue;
             }
             match self.want(Some(contender.particle), night.online) {
@@ -101,10 +103,11 @@ impl Swarm {
                 Want::Coming => index = index.saturating_add(1),
                 Want::Lost => {
                     begun.contenders.remove(index);
+                    gone = true;
                 }
             }
         }
-        false
+        gone
     }
 
     /// What a contender must not be worse than: the particle moved to last, or best if that is not to be had; by the
@@ -113,7 +116,7 @@ impl Swarm {
         if let Rule::Paper(_) = self.document.rule {
             return Some(self.personal_best());
         }
-        for place in [self.state.base, begun.anchor()] {
+        for place in [self.state.base, begun.elected()] {
             match self.want(place, night.online) {
                 Want::Here(values) => return Some(values),
                 Want::Coming => return None,

@@ -110,15 +110,9 @@ pub(super) enum Coding {
     Own,
 }
 
-impl Night {
-    /// What contributions are a difference to.
-    pub(super) fn anchor(&self) -> Option<ParticleId> {
-        self.begun.as_ref()?.anchor()
-    }
-}
-
 impl Begun {
-    pub(super) fn anchor(&self) -> Option<ParticleId> {
+    /// Best, x_p before there is one: what nominees are measured beside.
+    pub(super) fn elected(&self) -> Option<ParticleId> {
         self.best.as_ref().map(|best| best.particle)
     }
 

@@ -44,7 +44,7 @@ impl Swarm {
         if begun.votes.iter().all(|vote| vote.done) {
             return false;
         }
-        let best = match self.want(begun.anchor(), night.online) {
+        let best = match self.want(begun.elected(), night.online) {
             Want::Here(best) => best,
             Want::Coming => return false,
             Want::Lost => {
@@ -102,7 +102,7 @@ impl Swarm {
             window,
             place: self.next_place(window)?,
             nominee,
-            best: begun.anchor(),
+            best: begun.elected(),
             pack: self.utility.pack()?,
             part: begun.part,
             utility_version: self.utility.version(),

@@ -125,7 +125,7 @@ impl Solo {
     }
 }
 
-fn code(outputs: &[Output]) -> (u64, Particle) {
+pub(crate) fn code(outputs: &[Output]) -> (u64, Particle) {
     let code = outputs.iter().find_map(|output| {
         let Output::Code { job, particle } = output else { return None };
         Some((*job, particle.clone()))
@@ -213,8 +213,8 @@ fn a_remainder_is_owed_once_its_contribution_is_merged() {
         solo.tuned([1.75, 0.0, 0.0]);
         solo.open(2);
         let (_job, particle) = code(&solo.outputs());
-        // 1.75 − 0.5, and 0.25 that was kept back.
-        let expected = if moves { 1.5 } else { 1.25 };
+        // From where it tuned, the merge 0.5 + 0.75, and 0.25 that was kept back; or from x_p, 0.5.
+        let expected = if moves { 0.75 } else { 1.25 };
         assert_eq!(*particle.difference, [expected, 0.0, 0.0]);
     }
 }
@@ -509,7 +509,7 @@ fn what_is_chosen_claimed_and_moved_to_is_measured_on_three_parts() {
     solo.seconds += 25;
     solo.swarm.handle_timeout(at(solo.seconds));
     let mut parts = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..9 {
         let outputs = solo.outputs();
         if let Some(Output::Code { .. }) =
             outputs.iter().find(|one| matches!(one, Output::Code { .. }))
@@ -525,6 +525,7 @@ fn what_is_chosen_claimed_and_moved_to_is_measured_on_three_parts() {
     let a = shoal_swarm::roster::part(&nonce_bytes(1));
     let part = |parts: u8| On::Part((a + parts) % 4);
     let chosen = (part(1), false);
-    let expected = [chosen, chosen, chosen, (part(0), false), (part(2), true)];
-    assert_eq!(parts[..5], expected);
+    // Each contribution, what it has, and the merge at three lengths.
+    let expected = [chosen, chosen, chosen, chosen, chosen, (part(0), false), (part(2), true)];
+    assert_eq!(parts[..7], expected);
 }

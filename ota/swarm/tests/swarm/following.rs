@@ -6,7 +6,7 @@ use shoal_swarm::swarm::{Input, On, Output, Phase};
 use shoal_wire::ParticleId;
 use shoal_wire::v1::{ParticleHeader, Role};
 
-use crate::doors::{Solo, measure, term};
+use crate::doors::{Solo, code, measure, term};
 use crate::make::{claim, header_of, measured, nonce_bytes, roster, signed, vehicle};
 
 const ALL: [u8; 4] = [0, 1, 2, 3];
@@ -164,6 +164,38 @@ fn who_stands_by_folds_where_the_first_claims_nothing() {
         let (_job, _candidate, beside, _on) = measure(&solo.outputs());
         assert!(beside.is_none(), "a merge is searched for");
     }
+}
+
+/// Who was to fold lied: who contributed and is drawn next has all the time that is left.
+#[test]
+fn who_is_drawn_next_folds_at_once_where_the_first_lies() {
+    let all: BTreeSet<_> = ALL.map(vehicle).into();
+    let drawn = |window: &u32| roster(4).folders(&nonce_bytes(*window), &all, 2);
+    let window = (1..100).find(|window| drawn(window).last() == Some(&vehicle(0))).unwrap();
+    let first = drawn(&window)[0];
+    let mut solo = Solo::with_folders(1, 1);
+    solo.tuned([1.5, 0.0, 0.0]);
+    solo.open(window);
+    let (job, particle) = code(&solo.outputs());
+    let own = header_of(Role::Contribution, window, 50, None, &[]);
+    solo.give(Input::Coded {
+        job,
+        particle: own.id(),
+        values: &particle.difference,
+        slot: Some(0),
+    })
+    .unwrap();
+    solo.header(0, &own);
+    for number in 1..4 {
+        solo.header(number, &header_of(Role::Contribution, window, number, None, &[]));
+    }
+    assert_eq!(fetched(&solo.outputs()), []);
+    let lies = ALL.into_iter().find(|number| vehicle(*number) == first).unwrap();
+    let merge = header_of(Role::Merge, window, 40, None, &[]);
+    solo.header(lies, &merge);
+    claims(&mut solo, lies, &merge, 0.9);
+    arrives(&mut solo, merge.id(), &[-500, -500]);
+    assert_eq!(fetched(&solo.outputs()).len(), 3, "the others' contributions");
 }
 
 #[test]

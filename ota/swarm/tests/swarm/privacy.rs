@@ -102,7 +102,7 @@ impl Vehicle {
         self.give(Input::Header { header: &signed(0, 0, header), slot: 0 });
         self.seconds += 25;
         self.swarm.handle_timeout(at(self.seconds));
-        for _ in 0..8 {
+        for _ in 0..10 {
             let outputs = self.outputs();
             let code = outputs.iter().find_map(|output| {
                 let Output::Code { job, particle } = output else { return None };

@@ -94,7 +94,7 @@ pub struct ConsensusRule {
 impl ConsensusRule {
     /// What a fleet has unless it is told otherwise (docs/decisions, 22).
     pub const USUAL: ConsensusRule = ConsensusRule {
-        inertia: 0.5,
+        inertia: 0.0,
         up_bits: 2,
         down_bits: 6,
         brake: 0.01,
