@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use shoal_wire::ParticleId;
 use shoal_wire::v1::Role;
 
-use super::Swarm;
 use super::night::Begun;
+use super::{Flat, Swarm};
 
 /// A merge of so many windows ago is at hand to all who were there.
 const RECENT_WINDOWS: u32 = 2;
@@ -48,9 +48,21 @@ pub(super) fn most_named(named: impl Iterator<Item = Anchor>) -> Vec<Anchor> {
     anchors.into_iter().map(|(anchor, _count)| anchor).collect()
 }
 
+/// A difference to one anchor, as a difference to another: `[dim]` each.
+pub(super) fn from_another(values: &[f32], from: &[f32], to: &[f32]) -> Flat {
+    let apart = from.iter().zip(to).map(|(from, to)| from - to);
+    values.iter().zip(apart).map(|(value, apart)| value + apart).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_difference_to_another_anchor_ends_at_the_same_place() {
+        let (from, to, values) = ([1.0, -2.0], [0.5, 4.0], [0.25, 8.0]);
+        assert_eq!(*from_another(&values, &from, &to), [0.75, 2.0]);
+    }
 
     #[test]
     fn what_most_name_comes_first() {

@@ -9,7 +9,7 @@ use shoal_wire::v1::{
 };
 use shoal_wire::{KeyId, ParticleId, RecordId};
 
-use super::anchor::{Anchor, most_named};
+use super::anchor::{Anchor, from_another, most_named};
 use super::following::Turn;
 use super::moving::Contender;
 use super::night::{Begun, Coding, Job, Night};
@@ -572,8 +572,7 @@ fn towards(
             values
         } else {
             let from = anchors.get(&one.anchor)?;
-            let apart = from.iter().zip(to.iter()).map(|(from, to)| from - to);
-            values.iter().zip(apart).map(|(value, apart)| value + apart).collect()
+            from_another(&values, from, to)
         };
         Some(Contribution { particle: one.particle, header: one.header, values })
     };

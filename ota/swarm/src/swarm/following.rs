@@ -79,8 +79,9 @@ impl Swarm {
         }
         let nothing = tried.is_empty() || begun.spoilt;
         // Who was to fold was looked at, and nobody should follow: who is next waits for nothing.
-        let drawn = self.folding(night, begun, self.conduct.drawn()).contains(&self.vehicle);
-        let failed = begun.spoilt && drawn && self.have_folded(night, begun, self.conduct.folders);
+        let failed = begun.spoilt
+            && self.folding(night, begun, self.conduct.drawn()).contains(&self.vehicle)
+            && self.have_folded(night, begun, self.conduct.folders);
         if begun.stands_by && nothing && (night.hurried || failed) && !night.closing {
             (begun.stands_by, begun.relieves) = (false, true);
             begun.merging = Merging::Gathering;

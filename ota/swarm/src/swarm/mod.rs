@@ -443,10 +443,10 @@ pub struct Swarm {
     tuned: Option<Flat>,
     /// Where that was tuned from, in this life.
     tuned_from: Option<Flat>,
+    /// The particle that the vehicle stood on when it was tuned; `None`: the start adapter.
+    tuned_at: anchor::Anchor,
     /// What the vehicle has tuned since it was last decided where to tune from.
     own_step: Option<Flat>,
-    /// Which particle that was; `None`: the start adapter.
-    tuned_at: anchor::Anchor,
     /// Whether that was contributed or claimed yet.
     fresh: bool,
     /// By the paper's rule: claims in a row without a better personal best.

@@ -73,8 +73,7 @@ impl Swarm {
         };
         let voted = window.checked_add(1).and_then(|asked| self.records.nonce_of(asked)).map(part);
         let nominee = Nominee { particle, role, claimant, slot: 0 };
-        let best = self.contender(&nominee, window, voted);
-        best.into_iter().filter(|best| !self.known_to_be_no_better(best)).collect()
+        self.contender(&nominee, window, voted).into_iter().collect()
     }
 
     /// Measures the next contender beside what the vehicle has.
@@ -86,11 +85,10 @@ impl Swarm {
             return false;
         }
         let Some(beside) = self.has(night, begun) else { return false };
-        let (mut index, mut gone) = (0, false);
+        let mut index = 0;
         while let Some(contender) = begun.contenders.get(index).cloned() {
             if self.known_to_be_no_better(&contender) {
                 begun.contenders.remove(index);
-                gone = true;
                 continue;
             }
             match self.want(Some(contender.particle), night.online) {
@@ -103,11 +101,10 @@ impl Swarm {
                 Want::Coming => index = index.saturating_add(1),
                 Want::Lost => {
                     begun.contenders.remove(index);
-                    gone = true;
                 }
             }
         }
-        gone
+        false
     }
 
     /// What a contender must not be worse than: the particle moved to last, or best if that is not to be had; by the
