@@ -8,7 +8,8 @@
 //! back. Prints one line of JSON: medians over the steps after a warm-up, user CPU time of the whole
 //! process (`getrusage`), and the highest resident memory above what was resident once the model was
 //! loaded, beside what was planned. Keys: `segments` = segments of the forward pass, recomputed on the way back; `arena`, `pattern`, `spin` = 0 | 1;
-//! `targets` = globs on site names, comma between them (all sites without it).
+//! `targets` = globs on site names, comma between them (all sites without it); `providers` = those of ONNX Runtime, in order;
+//! `graphs` = 1: CUDA replays its first run; `optimiser=host`: gradients and factors cross between host and accelerator.
 #![expect(unsafe_code, reason = "user CPU time is asked of the system")]
 #![expect(clippy::print_stdout, reason = "the result is a line on standard output")]
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
@@ -21,9 +22,11 @@ use std::time::Instant;
 use shoal_runtime::adapter::Adapter;
 use shoal_runtime::engine::ort::Ort;
 use shoal_runtime::engine::testing::noise;
-use shoal_runtime::engine::{Engine, LoadOptions};
+use shoal_runtime::engine::{
+    Engine, EngineError, LoadOptions, Provider, Providers, Session, TensorPort,
+};
 use shoal_runtime::gradient::{DifferentiateOptions, differentiate, peak_bytes, recompute};
-use shoal_runtime::graft::{GraftOptions, Profile, graft};
+use shoal_runtime::graft::{FACTOR, GraftOptions, Profile, graft};
 use shoal_runtime::onnx::{Element, Model, PinOptions, fold, pin};
 use shoal_runtime::train::{AdamW, Decay, Schedule, TrainOptions, Trainer};
 
@@ -57,15 +60,16 @@ fn main() -> Result<(), Failure> {
     let segments = segments.map_or(Ok(1), str::parse)?;
     let options = options(threads, &settings)?;
 
-    let engine = Ort::load_library(None)?;
+    let engine = Ort::load_library(None)?.with_providers(providers(&settings)?)?;
+    let engine = Engines { engine, host: settings.iter().any(|one| one == "optimiser=host") };
     let (mut trainer, planned) = trainer(&engine, path, (batch, segments), targets, &options)?;
     // The high water mark begins anew: what loading took is not counted.
     std::fs::write("/proc/self/clear_refs", "5")?;
     let loaded = resident_bytes("VmRSS:")?;
-    let (mut wall, mut user) = (Vec::new(), Vec::new());
+    let (mut wall, mut user, mut loss) = (Vec::new(), Vec::new(), f32::NAN);
     for step in 0..WARM_UP + steps {
         let (start, start_user) = (Instant::now(), user_s()?);
-        trainer.step()?;
+        loss = trainer.step()?.loss;
         if step >= WARM_UP {
             wall.push(start.elapsed().as_secs_f64());
             user.push(user_s()? - start_user);
@@ -78,7 +82,8 @@ fn main() -> Result<(), Failure> {
         "threads": threads,
         "settings": settings,
         "steps": steps,
-        "parameters": trainer.parameters().map(|(_, values)| values.len()).sum::<usize>(),
+        "loss": loss,
+        "parameters": trainer.parameters()?.map(|(_, values)| values.len()).sum::<usize>(),
         "user_ms": 1e3 * median(user),
         "wall_ms": 1e3 * median(wall),
         "loaded_bytes": loaded,
@@ -94,7 +99,7 @@ fn options(threads: NonZeroUsize, settings: &[String]) -> Result<LoadOptions, Fa
     for setting in settings {
         let (key, value) = setting.split_once('=').ok_or("a setting is key=value")?;
         match key {
-            "segments" => {}
+            "segments" | "providers" | "graphs" | "optimiser" => {}
             "arena" => options.arena = value == "1",
             "pattern" => options.memory_pattern = value == "1",
             "spin" => options.spin = value == "1",
@@ -104,8 +109,41 @@ fn options(threads: NonZeroUsize, settings: &[String]) -> Result<LoadOptions, Fa
     Ok(options)
 }
 
+/// ONNX Runtime, asked to train on the host wherever its memory is.
+struct Engines {
+    engine: Ort,
+    host: bool,
+}
+
+impl Engine for Engines {
+    fn describe(&self) -> String {
+        self.engine.describe()
+    }
+
+    fn load(&self, model: &Model, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+        self.engine.load(model, options)
+    }
+
+    fn trains_on_device(&self) -> bool {
+        self.engine.trains_on_device() && !self.host
+    }
+}
+
+fn providers(settings: &[String]) -> Result<Providers, Failure> {
+    let of = |key: &str| settings.iter().find_map(|setting| setting.strip_prefix(key));
+    let mut order = Vec::new();
+    for name in of("providers=").unwrap_or("cpu").split(',') {
+        let known = Provider::ALL.iter().find(|(known, _)| *known == name);
+        order.push(known.ok_or("providers are tensorrt, cuda, cpu")?.1);
+    }
+    let cuda_graphs = of("graphs=") == Some("1");
+    let mut providers = Providers::in_order(order)?;
+    providers.cuda_graphs = cuda_graphs;
+    Ok(providers)
+}
+
 fn trainer(
-    engine: &Ort,
+    engine: &Engines,
     path: &str,
     (batch, segments): (Option<usize>, usize),
     targets: Vec<String>,
@@ -115,27 +153,33 @@ fn trainer(
     let folded = fold(&pin(&Model::read(Path::new(path))?, &pinning)?)?;
     let grafted = graft(&folded, &GraftOptions { targets, ..GraftOptions::default() })?;
     let wrt = grafted.layout.factors().map(|factor| factor.input.clone()).collect();
-    let plan =
-        DifferentiateOptions { losses: Vec::new(), wrt, strict: false, profile: Profile::Cpu };
+    let on_cuda = engine.engine.trains_on_device();
+    let profile = if on_cuda { Profile::Cuda } else { Profile::Cpu };
+    let plan = DifferentiateOptions { losses: Vec::new(), wrt, strict: false, profile };
     let graph = recompute(&differentiate(&grafted.folded, &plan)?.folded, segments)?;
-    let (planned, model) = (peak_bytes(&graph), graph.model);
+    let planned = peak_bytes(&graph);
     let training = TrainOptions {
         optimiser: AdamW::default(),
         schedule: Schedule { peak: 1e-4, warm_up_steps: 10, decay: Decay::Constant },
         gradient_norm_max: Some(1.0),
         average: None,
     };
-    let mut session = engine.load(&model, options)?;
-    for index in 0..session.inputs().len() {
-        let ty = session.inputs()[index].ty.clone();
-        if ty.element == Element::F32 {
+    let start = Adapter::start(grafted.layout, 1);
+    let mut trainer = Trainer::load_adapter(engine, &graph, options, training, &start)?;
+    let session = trainer.session();
+    let ours = |name: &str| name.starts_with(FACTOR) || name.starts_with("train.");
+    let ports: Vec<TensorPort> = session.inputs().to_vec();
+    let fed = ports.iter().enumerate().filter(|(_, port)| !ours(&port.name));
+    // Drawn by its number among what is fed: the same wherever factors are inputs, too.
+    for (number, (index, port)) in fed.enumerate() {
+        if port.ty.element == Element::F32 {
             let values: Vec<f32> =
-                noise(index, ty.values()).iter().map(|value| 0.5 + 0.5 * value).collect();
+                noise(number, port.ty.values()).iter().map(|value| 0.5 + 0.5 * value).collect();
             session.write_f32(index, &values)?;
         }
     }
-    let start = Adapter::start(grafted.layout, 1);
-    Ok((Trainer::from_adapter(session, training, &start)?, planned))
+    trainer.restart(&start)?;
+    Ok((trainer, planned))
 }
 
 /// A line of `/proc/self/status`, in bytes.

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
 use crate::adapter::Adapter;
-use crate::draw::{draw, ranges};
+use crate::draw::{Range, draw, ranges};
 use crate::engine::{Engine, EngineError, LoadOptions, Optimise, Place, Session, TensorPort};
-use crate::graft::Grafted;
+use crate::graft::{FACTOR, Grafted};
 use crate::onnx::{Element, Folded, Tensor};
+use crate::train::KEPT;
 
 /// Batches that are compared.
 const BATCHES: u32 = 2;
@@ -130,8 +131,13 @@ pub fn compare_within(
     Ok(Comparison { values, ..found.unwrap_or(none) })
 }
 
+/// What factors and what training keeps are drawn up to, in [`apart`]: a network whose factors are as large as its frames gives no
+/// numbers.
+const TUNED_MAX: f32 = 0.05;
+
 /// Runs two sessions of one graph on the same drawn inputs: the greatest difference of each output of both, over the greatest
-/// value of it in the second. Outputs that stay on a device are left out.
+/// value of it in the second; NaN where that has no finite value, which shows nothing. Outputs of float32 that stay on a device
+/// are fetched.
 ///
 /// # Errors
 /// [`EngineError`] if a session cannot be fed or run.
@@ -141,7 +147,12 @@ pub fn apart(
     other: &mut dyn Session,
     seed: u64,
 ) -> Result<BTreeMap<String, f64>, EngineError> {
-    for drawn in draw(&ranges(folded), seed, 0) {
+    let mut ranges = ranges(folded);
+    let tuned = |name: &str| name.starts_with(FACTOR) || name.starts_with(KEPT);
+    for input in ranges.iter_mut().filter(|input| tuned(&input.input)) {
+        input.range = Range::Real { low: 0.0, high: TUNED_MAX };
+    }
+    for drawn in draw(&ranges, seed, 0) {
         let (input, same) = (session.input_index(&drawn.input)?, other.input_index(&drawn.input)?);
         session.write(input, &drawn.clean)?;
         other.write(same, &drawn.clean)?;
@@ -149,10 +160,19 @@ pub fn apart(
     session.run()?;
     other.run()?;
     let want = outputs(other)?;
-    let got = outputs(session)?.into_iter();
+    let mut got = outputs(session)?;
+    for (index, port) in session.outputs().to_vec().iter().enumerate() {
+        if port.place == Place::Device && port.ty.element == Element::F32 {
+            let mut values = vec![0.0; port.ty.values()];
+            session.fetch_f32(index, &mut values)?;
+            got.insert(port.name.clone(), values.iter().map(|value| f64::from(*value)).collect());
+        }
+    }
+    let got = got.into_iter();
     let apart = got.filter_map(|(name, got)| {
-        let off = distance(want.get(&name)?, &got);
-        Some((name, off))
+        let want = want.get(&name)?;
+        let shows = want.is_empty() || want.iter().any(|value| value.is_finite());
+        Some((name, if shows { distance(want, &got) } else { f64::NAN }))
     });
     Ok(apart.collect())
 }

@@ -158,17 +158,18 @@ pub fn fit(
 ) -> Result<Fitted, FitError> {
     let (mut training, untrained) = training_graph(grafted, options)?;
     keep_within(&mut training, options.memory_limit.unwrap_or(u64::MAX), &mut tell)?;
-    let mut model = training.folded.model.clone();
+    let mut graph = training.folded.clone();
     for loss in &training.losses {
         if let Some(ty) = training.folded.types.get(&loss.tensor) {
-            model.graph_mut().output.push(ty.to_value_info(&loss.tensor));
+            graph.model.graph_mut().output.push(ty.to_value_info(&loss.tensor));
         }
     }
     let mut inputs = ranges(&training.folded);
     inputs.retain(|of| grafted_input(grafted, &of.input));
-    let session = engine.load(&model, &LoadOptions::training(options.threads))?;
+    let load = LoadOptions::training(options.threads);
     let start = Adapter::start(grafted.layout.clone(), options.seed);
-    let mut trainer = Trainer::from_adapter(session, train_options(options.learning_rate), &start)?;
+    let train = train_options(options.learning_rate);
+    let mut trainer = Trainer::load_adapter(engine, &graph, &load, train, &start)?;
     let mut batches = Batch::all(trainer.session(), &inputs, &training, options)?;
     let weighed = weigh(trainer.session(), &batches, (&training, options.distil), &inputs);
     let by_drawn_adapter = matches!(weighed, Err(FitError::NothingMoves { .. }));
@@ -194,7 +195,7 @@ pub fn fit(
             Err(other) => return Err(other.into()),
         }
         if after < before {
-            let adapter = trainer.adapter(&start);
+            let adapter = trainer.adapter(&start)?;
             let (learning_rate, losses) = (rate, training.losses);
             return Ok(Fitted {
                 adapter,
@@ -304,7 +305,7 @@ fn hold(
     }
     let mut places = std::collections::BTreeMap::new();
     let mut begin = 0;
-    for (name, values) in trainer.parameters() {
+    for (name, values) in trainer.parameters()? {
         places.insert(name.to_owned(), begin..begin + values.len());
         begin += values.len();
     }

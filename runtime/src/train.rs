@@ -2,23 +2,30 @@
 //!
 //! A training graph (see [`crate::gradient`]) has an output `loss` and, for every input `p` that
 //! is a parameter, an output `grad.p`. The pairs are found by these names.
+//!
+//! On the host the optimiser is Rust: gradients are read and parameters written. On a device it is the end of the graph
+//! ([`Trainer::load`]): parameters and moments stay there, and a step brings back the loss and the norm of the gradients.
 
 use std::num::NonZeroU64;
 
-use crate::engine::{EngineError, Session};
-use crate::onnx::Element;
+use crate::engine::{Engine, EngineError, LoadOptions, Session};
+use crate::onnx::{Element, Folded, InferError};
 
 mod adamw;
 mod checkpoint;
+mod device;
 mod gather;
+mod host;
+mod inside;
 mod keep;
 mod schedule;
 mod start;
 
 pub use adamw::AdamW;
-use adamw::StepFactors;
 pub use checkpoint::CheckpointError;
-use gather::Gathered;
+use device::Device;
+use host::Host;
+pub(crate) use inside::KEPT;
 pub use keep::of_mean_one;
 pub use schedule::{Decay, Schedule};
 
@@ -41,6 +48,14 @@ pub struct TrainOptions {
     /// Decay of the running average of the parameters, in `[0, 1)`; `None` keeps none. The first
     /// steps average over less: the decay of step t is at most (1 + t) ÷ (10 + t).
     pub average: Option<f32>,
+}
+
+impl TrainOptions {
+    /// What a step leaves of the running average, where one is kept.
+    fn fade(&self, step: u64) -> Option<f32> {
+        let t = step as f32;
+        self.average.map(|decay| decay.min((1.0 + t) / (10.0 + t)))
+    }
 }
 
 /// What one step did.
@@ -90,20 +105,62 @@ pub enum TrainError {
         step.get() - 1
     )]
     NotFinite { step: NonZeroU64, output: String, value: f32 },
+    /// The optimiser cannot be written behind the graph.
+    #[error("the graph takes no optimiser: its parameters must be float32")]
+    NoOptimiser(#[source] InferError),
     /// The engine failed.
     #[error("the engine failed while training")]
     Engine(#[from] EngineError),
 }
 
-/// One parameter: an input, its gradient, its place in the flat run.
+/// One parameter: its place in the flat run.
 #[derive(Clone, Debug)]
 struct Parameter {
     name: String,
     dims: Vec<usize>,
-    input: usize,
-    gradient: usize,
     start: usize,
     end: usize,
+}
+
+/// What training moves: one flat run of all parameters each.
+#[derive(Clone, Debug, Default)]
+struct State {
+    values: Vec<f32>,
+    means: Vec<f32>,
+    squares: Vec<f32>,
+    /// Empty where no average is kept.
+    average: Vec<f32>,
+}
+
+impl State {
+    /// Nothing trained yet: these values, no moments.
+    fn begin(&mut self) {
+        self.means.fill(0.0);
+        self.squares.fill(0.0);
+        self.average.iter_mut().zip(&self.values).for_each(|(average, value)| *average = *value);
+    }
+}
+
+/// Where the state is.
+enum Home {
+    /// With the trainer, which writes the parameters after every step.
+    Host(Host),
+    /// With the engine; the trainer's is a copy.
+    Device(Device),
+}
+
+/// Number and size of a step.
+#[derive(Clone, Copy, Debug)]
+struct Stride {
+    step: NonZeroU64,
+    rate: f64,
+}
+
+/// What a run gave: loss, and norm of all gradients.
+#[derive(Clone, Copy, Debug)]
+struct Gave {
+    loss: f32,
+    norm: f32,
 }
 
 /// Trains the parameters of one session.
@@ -113,16 +170,13 @@ pub struct Trainer {
     parameters: Vec<Parameter>,
     loss: usize,
     step: u64,
-    values: Vec<f32>,
-    means: Vec<f32>,
-    squares: Vec<f32>,
-    average: Vec<f32>,
-    gathered: Gathered,
+    state: State,
+    home: Home,
 }
 
 impl Trainer {
     /// Takes over a session of a training graph; `start` gives each parameter, by the name of its
-    /// input, the values it starts from (row-major, in the graph's shape).
+    /// input, the values it starts from (row-major, in the graph's shape). The optimiser is on the host.
     ///
     /// # Errors
     /// Any [`TrainError`] but `NotFinite`.
@@ -131,28 +185,46 @@ impl Trainer {
         options: TrainOptions,
         start: impl Fn(&str) -> Option<&'a [f32]>,
     ) -> Result<Self, TrainError> {
-        let loss = session.outputs().iter().position(|port| {
-            port.name == LOSS && port.ty.element == Element::F32 && port.ty.values() == 1
-        });
-        let loss = loss.ok_or(TrainError::NoLoss)?;
-        let parameters = parameters(&*session)?;
-        let count = parameters.last().map_or(0, |last| last.end);
+        let loss = loss_of(&*session)?;
+        let (parameters, host) = Host::of(&*session)?;
+        Self::at(session, options, (parameters, loss), Home::Host(host), start)
+    }
+
+    /// Loads a training graph. Where the engine's memory is a device's ([`Engine::trains_on_device`]) the optimiser is put
+    /// behind the graph, and what is trained stays there until it is asked for; else as [`Trainer::new`].
+    ///
+    /// On a device the norm of the gradients and the mean over parts of a batch are float32 sums.
+    ///
+    /// # Errors
+    /// Any [`TrainError`] but `NotFinite`.
+    pub fn load<'a>(
+        engine: &dyn Engine,
+        graph: &Folded,
+        load: &LoadOptions,
+        options: TrainOptions,
+        start: impl Fn(&str) -> Option<&'a [f32]>,
+    ) -> Result<Self, TrainError> {
+        if !engine.trains_on_device() {
+            return Self::new(engine.load(&graph.model, load)?, options, start);
+        }
+        let (parameters, session, device) = Device::load(engine, graph, load, &options)?;
+        let loss = loss_of(&*session)?;
+        Self::at(session, options, (parameters, loss), Home::Device(device), start)
+    }
+
+    fn at<'a>(
+        session: Box<dyn Session>,
+        options: TrainOptions,
+        (parameters, loss): (Vec<Parameter>, usize),
+        home: Home,
+        start: impl Fn(&str) -> Option<&'a [f32]>,
+    ) -> Result<Self, TrainError> {
         let values = run_of(&parameters, start)?;
         let average = if options.average.is_some() { values.clone() } else { Vec::new() };
-        let (means, squares) = (vec![0.0; count], vec![0.0; count]);
-        let mut trainer = Self {
-            session,
-            options,
-            parameters,
-            loss,
-            step: 0,
-            values,
-            means,
-            squares,
-            average,
-            gathered: Gathered::default(),
-        };
-        trainer.write_parameters()?;
+        let (means, squares) = (vec![0.0; values.len()], vec![0.0; values.len()]);
+        let state = State { values, means, squares, average };
+        let mut trainer = Self { session, options, parameters, loss, step: 0, state, home };
+        trainer.write_state()?;
         Ok(trainer)
     }
 
@@ -167,13 +239,22 @@ impl Trainer {
     }
 
     /// Names and values of the parameters, in the order of the graph's gradient outputs.
-    pub fn parameters(&self) -> impl Iterator<Item = (&str, &[f32])> {
-        self.slices(&self.values)
+    ///
+    /// # Errors
+    /// [`TrainError::Engine`] when they cannot be brought from a device.
+    pub fn parameters(&mut self) -> Result<impl Iterator<Item = (&str, &[f32])>, TrainError> {
+        self.bring()?;
+        Ok(self.slices(&self.state.values))
     }
 
     /// As [`Self::parameters`], the running average; the values themselves when none is kept.
-    pub fn averaged(&self) -> impl Iterator<Item = (&str, &[f32])> {
-        self.slices(if self.options.average.is_some() { &self.average } else { &self.values })
+    ///
+    /// # Errors
+    /// As for [`Self::parameters`].
+    pub fn averaged(&mut self) -> Result<impl Iterator<Item = (&str, &[f32])>, TrainError> {
+        self.bring()?;
+        let kept = self.options.average.is_some();
+        Ok(self.slices(if kept { &self.state.average } else { &self.state.values }))
     }
 
     fn slices<'a>(&'a self, run: &'a [f32]) -> impl Iterator<Item = (&'a str, &'a [f32])> {
@@ -187,54 +268,36 @@ impl Trainer {
     /// [`TrainError::NotFinite`], [`TrainError::Engine`]: parameters and moments are then as
     /// before, in the trainer and in the session.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
-        let (step, loss) = self.run()?;
-        let checked = self.check(step, loss, |of| self.gathered.gradient(&*self.session, of));
-        let gradient_norm = checked.inspect_err(|_| self.gathered.clear())?;
-        let clip = match self.options.gradient_norm_max {
-            // As `torch.nn.utils.clip_grad_norm_` has it.
-            Some(max) => (max / (gradient_norm + 1e-6)).min(1.0),
-            None => 1.0,
+        let stride = self.stride();
+        let Self { session, options, parameters, loss, state, home, .. } = self;
+        let gave = match home {
+            Home::Host(host) => {
+                host.step(&mut **session, *loss, parameters, (options, stride), state)?
+            }
+            Home::Device(device) => {
+                device.step(&mut **session, *loss, parameters, options, stride)?
+            }
         };
-        let learning_rate = self.options.schedule.rate(step.get());
-        let factors = StepFactors::new(self.options.optimiser, step.get(), learning_rate, clip);
-        for parameter in &self.parameters {
-            let place = parameter.start..parameter.end;
-            let gradient = self.gathered.gradient(&*self.session, parameter)?;
-            factors.step(
-                &mut self.values[place.clone()],
-                &mut self.means[place.clone()],
-                &mut self.squares[place],
-                gradient,
-                parameter.dims.len() > 1,
-            );
-        }
-        self.gathered.clear();
+        let Stride { step, rate: learning_rate } = stride;
         self.step = step.get();
-        self.update_average();
-        self.write_parameters()?;
-        Ok(StepReport { step, loss, gradient_norm, learning_rate })
+        Ok(StepReport { step, loss: gave.loss, gradient_norm: gave.norm, learning_rate })
     }
 
     /// Runs the graph on what its inputs hold, as one part of the batch of the next step; the last part is the step's own.
     ///
-    /// Loss and gradients of a step are the means over its parts, summed in float64: of equal parts those of the whole batch at
-    /// once but for rounding, since losses divide by the number of samples, whatever these weigh. A part that is not finite
-    /// ends the batch: the next part begins another.
+    /// Loss and gradients of a step are the means over its parts, summed in float64 on the host: of equal parts those of the
+    /// whole batch at once but for rounding, since losses divide by the number of samples, whatever these weigh. A part that is
+    /// not finite ends the batch: the next part begins another.
     ///
     /// # Errors
     /// As for [`Trainer::step`].
     pub fn gather(&mut self) -> Result<(), TrainError> {
-        self.session.run()?;
-        let loss = self.session.output_f32(self.loss)?[0];
-        let step = NonZeroU64::MIN.saturating_add(self.step);
-        let checked =
-            self.check(step, loss, |parameter| self.session.output_f32(parameter.gradient));
-        if let Err(error) = checked {
-            self.gathered.clear();
-            return Err(error);
+        let stride = self.stride();
+        let Self { session, parameters, loss, home, .. } = self;
+        match home {
+            Home::Host(host) => host.gather(&mut **session, *loss, parameters, stride.step),
+            Home::Device(device) => device.gather(&mut **session, *loss, parameters, stride.step),
         }
-        self.gathered.add(&*self.session, &self.parameters, loss)?;
-        Ok(())
     }
 
     /// Runs the graph without a step: the loss on what the inputs hold.
@@ -242,6 +305,9 @@ impl Trainer {
     /// # Errors
     /// [`TrainError::Engine`].
     pub fn loss(&mut self) -> Result<f32, TrainError> {
+        if let Home::Device(device) = &mut self.home {
+            device.stay(&mut *self.session)?;
+        }
         self.session.run()?;
         Ok(self.session.output_f32(self.loss)?[0])
     }
@@ -252,80 +318,60 @@ impl Trainer {
     /// # Errors
     /// As for [`Trainer::step`].
     pub fn gradient(&mut self, into: &mut Vec<f32>) -> Result<f32, TrainError> {
-        let (step, loss) = self.run()?;
-        let checked = self.check(step, loss, |of| self.gathered.gradient(&*self.session, of));
-        checked.inspect_err(|_| self.gathered.clear())?;
-        into.clear();
-        for parameter in &self.parameters {
-            into.extend_from_slice(self.gathered.gradient(&*self.session, parameter)?);
+        let step = self.stride().step;
+        let Self { session, parameters, loss, home, .. } = self;
+        match home {
+            Home::Host(host) => host.gradient(&mut **session, *loss, parameters, step, into),
+            Home::Device(device) => device.gradient(&mut **session, *loss, parameters, step, into),
         }
-        self.gathered.clear();
-        Ok(loss)
     }
 
-    /// Runs the graph and takes the mean with the parts gathered before: the number of the step that would be taken, and the
-    /// loss.
-    fn run(&mut self) -> Result<(NonZeroU64, f32), TrainError> {
-        self.session.run()?;
+    fn stride(&self) -> Stride {
         let step = NonZeroU64::MIN.saturating_add(self.step);
-        let mut loss = self.session.output_f32(self.loss)?[0];
-        if self.gathered.any() {
-            self.gathered.add(&*self.session, &self.parameters, loss)?;
-            loss = self.gathered.finish();
-        }
-        Ok((step, loss))
+        Stride { step, rate: self.options.schedule.rate(step.get()) }
     }
 
-    /// The norm of all gradients, or the first output that is not finite.
-    fn check<'a>(
-        &'a self,
-        step: NonZeroU64,
-        loss: f32,
-        of: impl Fn(&Parameter) -> Result<&'a [f32], EngineError>,
-    ) -> Result<f32, TrainError> {
-        let bad = |output: &str, value: f32| {
-            Err(TrainError::NotFinite { step, output: output.to_owned(), value })
-        };
-        if !loss.is_finite() {
-            for (index, port) in self.session.outputs().iter().enumerate() {
-                if port.name.starts_with(TERM)
-                    && let [term] = *self.session.output_f32(index)?
-                    && !term.is_finite()
-                {
-                    return bad(&port.name, term);
-                }
-            }
-            return bad(LOSS, loss);
-        }
-        let mut total = 0.0_f64;
-        for parameter in &self.parameters {
-            let gradient = of(parameter)?;
-            let sum: f64 = gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum();
-            if !sum.is_finite() {
-                let value = gradient.iter().copied().find(|g| !g.is_finite()).unwrap_or(f32::NAN);
-                return bad(&self.session.outputs()[parameter.gradient].name, value);
-            }
-            total += sum;
-        }
-        Ok(total.sqrt() as f32)
-    }
-
-    fn update_average(&mut self) {
-        let Some(decay) = self.options.average else { return };
-        let t = self.step as f32;
-        let keep = decay.min((1.0 + t) / (10.0 + t));
-        for (average, value) in self.average.iter_mut().zip(&self.values) {
-            *average = keep * *average + (1.0 - keep) * value;
+    /// Has the state here as it is where training is.
+    fn bring(&mut self) -> Result<(), EngineError> {
+        match &mut self.home {
+            Home::Host(_) => Ok(()),
+            Home::Device(device) => device.bring(&mut *self.session, &mut self.state),
         }
     }
 
-    fn write_parameters(&mut self) -> Result<(), EngineError> {
-        for parameter in &self.parameters {
-            let values = &self.values[parameter.start..parameter.end];
-            self.session.write_f32(parameter.input, values)?;
+    /// Puts the state where training is.
+    fn write_state(&mut self) -> Result<(), EngineError> {
+        match &mut self.home {
+            Home::Host(host) => host.write(&mut *self.session, &self.parameters, &self.state),
+            Home::Device(device) => device.write(&mut *self.session, &self.state),
         }
-        Ok(())
     }
+}
+
+fn loss_of(session: &dyn Session) -> Result<usize, TrainError> {
+    let is_loss = |port: &crate::engine::TensorPort| {
+        port.name == LOSS && port.ty.element == Element::F32 && port.ty.values() == 1
+    };
+    session.outputs().iter().position(is_loss).ok_or(TrainError::NoLoss)
+}
+
+/// The output that is to blame for a loss that is not finite.
+fn loss_is_bad(
+    session: &dyn Session,
+    step: NonZeroU64,
+    loss: f32,
+) -> Result<TrainError, EngineError> {
+    let bad =
+        |output: &str, value| TrainError::NotFinite { step, output: output.to_owned(), value };
+    for (index, port) in session.outputs().iter().enumerate() {
+        if port.name.starts_with(TERM)
+            && let [term] = *session.output_f32(index)?
+            && !term.is_finite()
+        {
+            return Ok(bad(&port.name, term));
+        }
+    }
+    Ok(bad(LOSS, loss))
 }
 
 /// The values that each parameter is given, one behind the other.
@@ -344,33 +390,4 @@ fn run_of<'a>(
         values.extend_from_slice(given);
     }
     Ok(values)
-}
-
-/// Pairs every `grad.p` with the input `p`.
-fn parameters(session: &dyn Session) -> Result<Vec<Parameter>, TrainError> {
-    let mut parameters: Vec<Parameter> = Vec::new();
-    for (gradient, port) in session.outputs().iter().enumerate() {
-        let Some(name) = port.name.strip_prefix(GRADIENT) else { continue };
-        let unpaired = |why: String| TrainError::Unpaired { output: port.name.clone(), why };
-        let input = session
-            .input_index(name)
-            .map_err(|_| unpaired(format!("there is no input `{name}`")))?;
-        let ty = &session.inputs()[input].ty;
-        if *ty != port.ty || ty.element != Element::F32 {
-            return Err(unpaired(format!(
-                "it is {}, the input {ty}; both must be float32",
-                port.ty
-            )));
-        }
-        let start = parameters.last().map_or(0, |last| last.end);
-        parameters.push(Parameter {
-            name: name.to_owned(),
-            dims: ty.dims.clone(),
-            input,
-            gradient,
-            start,
-            end: start + ty.values(),
-        });
-    }
-    if parameters.is_empty() { Err(TrainError::NoGradients) } else { Ok(parameters) }
 }

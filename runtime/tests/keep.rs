@@ -181,8 +181,8 @@ fn what_matters_stays_at_its_place_and_the_rest_moves() {
             trainer.step().unwrap();
         }
     }
-    let (_, held) = held.parameters().next().unwrap();
-    let (_, moved) = free.parameters().next().unwrap();
+    let (_, held) = held.parameters().unwrap().next().unwrap();
+    let (_, moved) = free.parameters().unwrap().next().unwrap();
     let far = |values: &[f32], odd: usize| -> f32 {
         values.iter().skip(odd).step_by(2).map(|value| value.abs()).sum()
     };

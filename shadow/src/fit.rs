@@ -438,9 +438,10 @@ impl<B: Binding> Fit<B> {
             training.folded =
                 gradient::recompute(&training.folded, extent.segments).map_err(Refusal::from)?;
         }
-        let mut session = engine.load(&training.folded.model, &LoadOptions::training(threads))?;
-        let binding = B::bind(package, &mut *session, &training.losses)?;
-        Ok(Fit { binding, trainer: Trainer::new(session, options, start)?, extent })
+        let load = LoadOptions::training(threads);
+        let mut trainer = Trainer::load(engine, &training.folded, &load, options, start)?;
+        let binding = B::bind(package, trainer.session(), &training.losses)?;
+        Ok(Fit { binding, trainer, extent })
     }
 
     /// Trains on one batch.

@@ -219,7 +219,7 @@ pub(crate) fn write_back<B: Binding>(
     all: &AllWeights,
     fit: &mut Fit<B>,
 ) -> Result<Model, FitError> {
-    let averaged: Vec<&[f32]> = fit.trainer().averaged().map(|(_, values)| values).collect();
+    let averaged: Vec<&[f32]> = fit.trainer().averaged()?.map(|(_, values)| values).collect();
     Ok(all.write_into(model, &averaged)?)
 }
 

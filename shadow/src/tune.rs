@@ -262,11 +262,14 @@ impl<B: Binding> Tuning<B> {
 
     /// The adapter as trained so far: the running average of its factors over the last steps, which is
     /// calmer than the last step.
-    pub fn adapter(&mut self) -> Adapter {
-        let values = self.fit.trainer().averaged().flat_map(|(_, values)| values).copied();
+    ///
+    /// # Errors
+    /// [`FitError::Train`] where a device does not give it.
+    pub fn adapter(&mut self) -> Result<Adapter, FitError> {
+        let values = self.fit.trainer().averaged()?.flat_map(|(_, values)| values).copied();
         let values = values.collect();
-        Adapter::from_values(Arc::clone(&self.layout), values)
-            .expect("a trainer keeps finite values, one run per factor of the layout")
+        Ok(Adapter::from_values(Arc::clone(&self.layout), values)
+            .expect("a trainer keeps finite values, one run per factor of the layout"))
     }
 
     /// Steps taken, those before a resumed checkpoint included.
@@ -275,8 +278,11 @@ impl<B: Binding> Tuning<B> {
     }
 
     /// Everything that training goes on from: factors, moments, step.
-    pub fn checkpoint(&mut self) -> Vec<u8> {
-        self.fit.trainer().checkpoint()
+    ///
+    /// # Errors
+    /// [`FitError::Train`] where a device does not give it.
+    pub fn checkpoint(&mut self) -> Result<Vec<u8>, FitError> {
+        Ok(self.fit.trainer().checkpoint()?)
     }
 
     /// Goes on from a checkpoint of the same package and options.

@@ -101,7 +101,7 @@ fn tuned(ort: &Ort, roads: &[(&Frames, bool)]) -> Adapter {
     let mut tuner =
         PolicyTuner::new(&model(options.samples), &package, ort, None, &options).unwrap();
     tuner.run(&mut lessons, 150, |_| {}).unwrap();
-    tuner.adapter()
+    tuner.adapter().unwrap()
 }
 
 /// Mean nats of a good driver's actions.
@@ -263,7 +263,7 @@ fn a_policy_tuned_on_a_real_tub_comes_nearer_to_its_driver() {
     let mut tuner =
         PolicyTuner::new(&model(options.samples), &package, &ort, None, &options).unwrap();
     tuner.run(&mut lessons, 300, |_| {}).unwrap();
-    let adapter = tuner.adapter();
+    let adapter = tuner.adapter().unwrap();
     let skill = |adapter: Option<&Adapter>| {
         let mut policy =
             load_policy(&model(1), &package, &ort, NonZeroUsize::MIN, adapter).unwrap();
@@ -321,7 +321,7 @@ fn a_night_that_turns_the_camera_or_rehearses_stays_near_the_middle_of_the_lane(
         let mut lessons = Rehearsed::new(lessons, &form, &rehearsal, wheel).unwrap();
         let mut tuner = PolicyTuner::new(&model, description, &ort, None, &options).unwrap();
         tuner.run(&mut lessons, 120, |_| {}).unwrap();
-        drive(&bake(&model, &tuner.adapter()).unwrap())
+        drive(&bake(&model, &tuner.adapter().unwrap()).unwrap())
     };
     let before = drive(&model);
     let [rehearsed, turned, plain] = [(TURN_RAD, REHEARSAL), (TURN_RAD, 0.0), (0.0, 0.0)]

@@ -2,7 +2,8 @@
 //!
 //! Every model is warmed by `shoal model warm` twice. The first time shows which provider got which node, how far each output
 //! (of training graphs: losses and gradients) is from the processor's, and how long a run takes; the second time that nothing is
-//! built again. All of it runs with `--providers cpu` as well, which needs no GPU.
+//! built again. Then steps of training are timed: with the optimiser on the host, on the device, and replayed as one CUDA graph,
+//! beside PyTorch where it is at hand. All of it runs with `--providers cpu` as well, which needs no GPU.
 
 use std::path::{Path, PathBuf};
 
@@ -12,14 +13,16 @@ use crate::cargo::target_dir;
 use crate::flags::Flags;
 use crate::process::Run;
 use crate::steps::{Outcome, Skip};
-use crate::{Done, Failure, onnxruntime, root, test};
+use crate::{Done, Failure, bench, onnxruntime, root, test};
 
 const HELP: &str = "\
-cargo xtask accelerator [--providers LIST] [--device N] [--fp16] [--runs N] [-o FILE]
+cargo xtask accelerator [--providers LIST] [--device N] [--fp16] [--cuda-graphs] [--runs N] [--programs DIR] [-o FILE]
 
 --providers LIST  what is asked of ONNX Runtime, in this order        (tensorrt,cuda,cpu)
 --device N        number of the accelerator                           (0)
 --fp16            TensorRT may compute in half precision
+--cuda-graphs     CUDA replays its first run of a graph where it got every node
+--programs DIR    `shoal` and the benchmark `step`, built elsewhere   (both are built)
 --runs N          runs of each graph, whose median is told            (50)
 -o FILE           the report, JSON                                    (target/accelerator.json)
 
@@ -37,12 +40,19 @@ struct Asked {
     providers: String,
     device: String,
     fp16: bool,
+    cuda_graphs: bool,
     runs: String,
 }
 
+/// What is run.
+struct Programs {
+    shoal: PathBuf,
+    step: PathBuf,
+}
+
 pub(crate) fn run(args: &[String]) -> Done {
-    let valued = ["--providers", "--device", "--runs", "-o"];
-    let flags = Flags::parse(args, &valued, &["--fp16", "--help"])?;
+    let valued = ["--providers", "--device", "--runs", "--programs", "-o"];
+    let flags = Flags::parse(args, &valued, &["--fp16", "--cuda-graphs", "--help"])?;
     if flags.has("--help") {
         println!("{HELP}");
         return Ok(());
@@ -52,6 +62,7 @@ pub(crate) fn run(args: &[String]) -> Done {
         providers: last("--providers", "tensorrt,cuda,cpu"),
         device: last("--device", "0"),
         fp16: flags.has("--fp16"),
+        cuda_graphs: flags.has("--cuda-graphs"),
         runs: last("--runs", "50"),
     };
     if asked.accelerated()
@@ -60,12 +71,26 @@ pub(crate) fn run(args: &[String]) -> Done {
         return Err(Failure(missing));
     }
     let report = root().join(last("-o", "target/accelerator.json"));
-    Run::cargo().args(["build", "--quiet", "--workspace", "--bin", "shoal"]).run()?;
-    let program = target_dir().join("debug/shoal");
-    let checked = check(&program, &asked, &models())?;
+    let programs = match flags.value("--programs") {
+        Some(folder) => {
+            let folder = Path::new(folder);
+            Programs { shoal: folder.join("shoal"), step: folder.join(bench::STEP) }
+        }
+        None => build()?,
+    };
+    let save = |checked: &Value| {
+        std::fs::write(&report, format!("{checked:#}\n"))
+            .map_err(|error| Failure(format!("cannot write {}: {error}", report.display())))
+    };
+    let mut checked = check(&programs.shoal, &asked, &models())?;
+    // What was found stands, whatever the steps do.
+    checked["steps"] = json!([]);
+    save(&checked)?;
+    steps(&programs.step, &asked, |timed| {
+        checked["steps"] = Value::Array(timed.to_vec());
+        save(&checked)
+    })?;
     let faults = faults(&checked);
-    std::fs::write(&report, format!("{checked:#}\n"))
-        .map_err(|error| Failure(format!("cannot write {}: {error}", report.display())))?;
     println!("{}", report.display());
     if faults.is_empty() { Ok(()) } else { Err(Failure(faults.join("\n"))) }
 }
@@ -76,6 +101,12 @@ pub(crate) fn step() -> Done<Outcome> {
         Some(missing) => Ok(Outcome::Skipped(Skip::excused(missing))),
         None => run(&["--providers".into(), "cuda,cpu".into()]).map(|()| Outcome::Passed),
     }
+}
+
+fn build() -> Done<Programs> {
+    Run::cargo().args(["build", "--quiet", "--workspace", "--bin", "shoal"]).run()?;
+    let shoal = target_dir().join("debug/shoal");
+    Ok(Programs { shoal, step: bench::built(bench::STEP)? })
 }
 
 /// What a check on a GPU lacks here.
@@ -119,6 +150,9 @@ impl Asked {
         if self.fp16 {
             run = run.arg("--fp16");
         }
+        if self.cuda_graphs {
+            run = run.arg("--cuda-graphs");
+        }
         let printed = run.envs(&test::variables()).output()?;
         serde_json::from_str(&printed)
             .map_err(|error| Failure(format!("{}: no report: {error}", model.display())))
@@ -150,16 +184,62 @@ fn check(program: &Path, asked: &Asked, models: &[PathBuf]) -> Done<Value> {
         "schema": 1,
         "providers": asked.providers,
         "fp16": asked.fp16,
+        "cuda_graphs": asked.cuda_graphs,
         "device": device,
         "models": reports,
     }))
+}
+
+/// Times a step of each model in every way that these providers have, and in PyTorch; what fails says so in its place. All that
+/// was timed is told after each.
+fn steps(program: &Path, asked: &Asked, mut told: impl FnMut(&[Value]) -> Done) -> Done {
+    let providers = format!("providers={}", asked.providers);
+    let mut ways = vec![vec![providers.clone()]];
+    if asked.providers.starts_with("cuda") {
+        ways.push(vec![providers.clone(), "optimiser=host".to_owned()]);
+        ways.push(vec![providers, "graphs=1".to_owned()]);
+        ways.push(vec!["providers=cpu".to_owned()]);
+    }
+    let mut timed = Vec::new();
+    for arguments in bench::steps_of_one_thread() {
+        for way in &ways {
+            println!("  step of {} {}", arguments.join(" "), way.join(" "));
+            let run = Run::new(program).args(&arguments).args(way).envs(&test::variables());
+            timed.push(line_of(run.output(), &way.join(" ")));
+            told(&timed)?;
+        }
+        if asked.accelerated() {
+            for compile in [&[][..], &["--compile"]] {
+                let run = bench::in_torch("python3", &arguments).args(["--device", "cuda"]);
+                println!("  the same in PyTorch {}", compile.join(" "));
+                timed.push(line_of(run.args(compile).output(), "PyTorch"));
+                told(&timed)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The last line of JSON that a program printed, or why there is none.
+fn line_of(printed: Done<String>, what: &str) -> Value {
+    let read = printed.and_then(|printed| {
+        let line = printed.lines().rev().find(|line| line.starts_with('{')).unwrap_or_default();
+        serde_json::from_str(line).map_err(|error| Failure(format!("no line of JSON: {error}")))
+    });
+    read.unwrap_or_else(|Failure(why)| json!({ "what": what, "failed": why }))
 }
 
 /// What is not as it should be, model by model.
 fn faults(report: &Value) -> Vec<String> {
     let builds = report["providers"].as_str().is_some_and(|asked| asked.contains("tensorrt"));
     let most = if report["fp16"] == true { APART_MAX_HALF } else { APART_MAX };
-    let mut faults = Vec::new();
+    let mut faults: Vec<String> = Vec::new();
+    for step in report["steps"].as_array().into_iter().flatten() {
+        // PyTorch is beside the point where it is not there.
+        if let (Some(why), true) = (step["failed"].as_str(), step["what"] != "PyTorch") {
+            faults.push(format!("a step with {}: {why}", step["what"]));
+        }
+    }
     for model in report["models"].as_array().into_iter().flatten() {
         let name = &model["model"];
         if let Some(why) = model["failed"].as_str() {
@@ -243,9 +323,13 @@ mod tests {
             assert!(std::env::var_os("SHOAL_REQUIRE_ORT").is_none(), "shoal is not built");
             return;
         }
-        let asked =
-            Asked { providers: "cpu".into(), device: "0".into(), fp16: false, runs: "1".into() };
-        let report = check(&program, &asked, &[root().join(PACKAGES[1])]).unwrap();
+        let (providers, device, runs) = ("cpu".into(), "0".into(), "1".into());
+        let asked = Asked { providers, device, fp16: false, cuda_graphs: false, runs };
+        let mut report = check(&program, &asked, &[root().join(PACKAGES[1])]).unwrap();
+        // Steps are a benchmark's: here only what is said of one that cannot run.
+        report["steps"] = Value::Array(vec![line_of(Ok("no JSON".into()), "providers=cpu")]);
+        assert!(faults(&report)[0].contains("a step with \"providers=cpu\""));
+        report["steps"] = json!([]);
         assert_eq!(faults(&report), Vec::<String>::new());
         let graphs = report["models"][0]["first"]["graphs"].as_array().unwrap();
         assert!(graphs.iter().any(|graph| graph["name"] == "training"), "{report}");

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &[String]) -> Done {
 }
 
 /// The benchmark that has a peer in PyTorch.
-const STEP: &str = "step";
+pub(crate) const STEP: &str = "step";
 
 /// What each benchmark is run with, once for each list.
 fn arguments(bench: &str) -> Vec<Vec<String>> {
@@ -95,6 +95,32 @@ fn steps(model: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
+/// What [`STEP`] is run with, each model once.
+pub(crate) fn steps_of_one_thread() -> Vec<Vec<String>> {
+    let all = steps(&root().join(MODEL).to_string_lossy());
+    all.into_iter().filter(|arguments| arguments[2] == "1").collect()
+}
+
+/// Builds a benchmark and says where it is.
+pub(crate) fn built(bench: &str) -> Done<PathBuf> {
+    let printed = Run::cargo()
+        .args(["bench", "--quiet", "--profile", "dev", "--workspace", "--bench", bench, "--no-run"])
+        .args(["--message-format", "json"])
+        .output()?;
+    let made = printed.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let is_it = message["target"]["name"] == bench;
+        message["executable"].as_str().filter(|_| is_it).map(PathBuf::from)
+    });
+    made.last().ok_or_else(|| Failure(format!("cargo does not say where {bench} is")))
+}
+
+/// The same step in PyTorch, by this Python.
+pub(crate) fn in_torch(python: impl AsRef<std::ffi::OsStr>, arguments: &[String]) -> Run {
+    let [model, batch, threads] = [0, 1, 2].map(|at| arguments.get(at).map_or("", String::as_str));
+    Run::new(python).args(["xtask/oracle/step.py", model, "--batch", batch, "--threads", threads])
+}
+
 /// The shipped model and those of others that are at hand.
 fn models(model: &str) -> Vec<String> {
     let data =
@@ -120,14 +146,8 @@ fn torch(arguments: &[String]) -> Done {
         println!("no PyTorch to compare with: `cargo xtask oracle` installs it");
         return Ok(());
     };
-    let [model, batch, threads, ..] = arguments else {
-        return Err(Failure::new("a step is compared at a number of threads"));
-    };
     for compile in [&[][..], &["--compile"]] {
-        Run::new(&python)
-            .args(["xtask/oracle/step.py", model, "--batch", batch, "--threads", threads])
-            .args(compile)
-            .run()?;
+        in_torch(&python, arguments).args(compile).run()?;
     }
     Ok(())
 }

@@ -98,6 +98,9 @@ struct EngineArgs {
     /// Let TensorRT compute in half precision
     #[arg(long)]
     fp16: bool,
+    /// Let CUDA, as the first of the providers, replay its first run of a graph as one CUDA graph, where it got every node
+    #[arg(long)]
+    cuda_graphs: bool,
     /// Folder that keeps the engines TensorRT builds; tensorrt needs one
     #[arg(long, value_name = "DIR")]
     cache: Option<std::path::PathBuf>,
@@ -136,15 +139,19 @@ impl EngineArgs {
             EngineName::Tract => EngineKind::Tract,
         };
         let threads = usize::from(self.threads);
-        let Self { library, device, fp16, cache, .. } = self.clone();
+        let Self { library, device, fp16, cuda_graphs, cache, .. } = self.clone();
         let mut providers = self.providers.clone();
         (providers.device, providers.fp16, providers.cache) = (device, fp16, cache);
+        providers.cuda_graphs = cuda_graphs;
         EngineConfig { kind, threads, library, providers, ..EngineConfig::default() }
     }
 
     fn open(&self) -> Result<Box<dyn Engine>, output::Failure> {
         if self.fp16 && !self.providers.has(Provider::TensorRt) {
             return Err("--fp16 is of tensorrt, which is not among --providers".into());
+        }
+        if self.cuda_graphs && !self.providers.begins_with_cuda() {
+            return Err("--cuda-graphs is of cuda, which is not the first of --providers".into());
         }
         Ok(shoal_vehicle::engine::open(&self.config())?)
     }

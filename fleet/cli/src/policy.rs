@@ -109,7 +109,7 @@ impl Policies<'_> {
             let text = format!("steps with {name}, loss {:.4}", report.loss);
             progress.show(report.step.get(), u64::from(steps), text);
         })?;
-        Ok(tuner.adapter())
+        Ok(tuner.adapter()?)
     }
 
     fn learn_from<'a>(&self, drive: &'a Drive, form: &Form, lessons: &mut Lessons<'a>) {

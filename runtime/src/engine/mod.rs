@@ -45,6 +45,11 @@ pub trait Engine: Send + Sync {
     /// did not get every node.
     fn load(&self, model: &Model, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError>;
 
+    /// Whether what is trained stays with the engine's sessions, whose memory is not the host's.
+    fn trains_on_device(&self) -> bool {
+        false
+    }
+
     /// Where this engine keeps what it builds of a model that is loaded so; `None` of one that builds nothing worth keeping.
     ///
     /// # Errors
@@ -135,6 +140,16 @@ pub trait Session: Send {
     /// # Errors
     /// [`EngineError::NotAlike`] when their types or shapes differ.
     fn copy_output_to_input(&mut self, output: usize, input: usize) -> Result<(), EngineError>;
+
+    /// Copies the values of an f32 output here, from the device if it stays there.
+    ///
+    /// # Errors
+    /// [`EngineError::WrongElement`], [`EngineError::WrongLength`]; [`EngineError::Run`] where the device does not give them.
+    fn fetch_f32(&mut self, output: usize, into: &mut [f32]) -> Result<(), EngineError> {
+        EngineError::check(&self.outputs()[output], Element::F32, size_of_val(into))?;
+        into.copy_from_slice(self.output_f32(output)?);
+        Ok(())
+    }
 
     /// What was read back from the engine after loading: which provider got which node.
     fn proven(&self) -> &Placement;
@@ -280,6 +295,8 @@ pub enum Elsewhere {
 pub struct Placement {
     /// The nodes that were left after folding, in the engine's order.
     pub nodes: Vec<PlacedNode>,
+    /// Whether the accelerator replays its first run as one CUDA graph.
+    pub replays: bool,
 }
 
 /// A node and its provider.

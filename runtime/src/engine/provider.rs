@@ -46,13 +46,15 @@ pub struct Providers {
     pub device: u32,
     /// TensorRT may compute in half precision.
     pub fp16: bool,
+    /// CUDA replays its first run of a graph as one CUDA graph, where it got every node of it.
+    pub cuda_graphs: bool,
     /// Folder that keeps the engines that TensorRT builds.
     pub cache: Option<PathBuf>,
 }
 
 impl Default for Providers {
     fn default() -> Self {
-        Self { order: vec![Provider::Cpu], device: 0, fp16: false, cache: None }
+        Self { order: vec![Provider::Cpu], device: 0, fp16: false, cuda_graphs: false, cache: None }
     }
 }
 
@@ -106,6 +108,11 @@ impl Providers {
         self.order.iter().any(|provider| *provider != Provider::Cpu)
     }
 
+    /// Whether the first that gets nodes is CUDA.
+    pub fn begins_with_cuda(&self) -> bool {
+        self.order.first() == Some(&Provider::Cuda)
+    }
+
     /// The command line that asks for the same.
     pub fn arguments(&self) -> String {
         let names: Vec<&str> = self.order.iter().map(|provider| provider.name()).collect();
@@ -115,6 +122,9 @@ impl Providers {
         }
         if self.fp16 {
             line += " --fp16";
+        }
+        if self.cuda_graphs {
+            line += " --cuda-graphs";
         }
         if let Some(cache) = &self.cache {
             line += &format!(" --cache {}", cache.display());

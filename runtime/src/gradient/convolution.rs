@@ -20,6 +20,7 @@ use crate::onnx::{Attr, Tensor, Value};
 
 use super::step::Step;
 use super::{Reason, constant, convolution_weight};
+use crate::graft::Profile;
 
 /// The window of a convolution or a pool, one entry per spatial axis.
 pub(super) struct Window {
@@ -274,7 +275,15 @@ fn by_transposed(step: &mut Step, dy: &Value, w: &Value, shape: &Shape) -> Resul
             (padded - window.extent(axis)) - (window.to[axis] - 1) * window.stride[axis]
         })
         .collect();
-    let pads = [&window.before[..], &window.after[..]].concat();
+    // ONNX Runtime's CUDA has no kernel for pads that differ before and after: what is too much is cropped.
+    let even = |axis: usize| window.before[axis].min(window.after[axis]);
+    let (before, after): (Vec<usize>, Vec<usize>) = match step.emit.profile {
+        Profile::Cuda => (0..rank).map(|axis| (even(axis), even(axis))).unzip(),
+        Profile::Cpu | Profile::TensorRt | Profile::Tract => {
+            (window.before.clone(), window.after.clone())
+        }
+    };
+    let pads = [&before[..], &after[..]].concat();
     let attrs = [
         ("strides", ints(&window.stride)),
         ("dilations", ints(&window.dilation)),
@@ -282,7 +291,13 @@ fn by_transposed(step: &mut Step, dy: &Value, w: &Value, shape: &Shape) -> Resul
         ("output_padding", ints(&left)),
         ("group", Attr::Int(shape.groups as i64)),
     ];
-    Ok(step.emit.op("ConvTranspose", &[dy, w], &attrs)?)
+    let whole = step.emit.op("ConvTranspose", &[dy, w], &attrs)?;
+    let (mut starts, mut ends) = (vec![0, 0], vec![shape.batch, shape.channels.0]);
+    for axis in 0..rank {
+        starts.push(window.before[axis] - before[axis]);
+        ends.push(starts[2 + axis] + window.from[axis]);
+    }
+    Ok(step.emit.crop(&whole, &starts, &ends)?)
 }
 
 pub(super) fn ints(values: &[usize]) -> Attr {

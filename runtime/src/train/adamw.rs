@@ -26,11 +26,11 @@ impl Default for AdamW {
 pub(super) struct StepFactors {
     optimiser: AdamW,
     /// α ÷ (1 − β₁ᵗ)
-    rate: f32,
+    pub(super) rate: f32,
     /// 1 ÷ √(1 − β₂ᵗ)
-    root: f32,
+    pub(super) root: f32,
     /// 1 − α·λ
-    keep: f32,
+    pub(super) keep: f32,
     /// What every gradient is multiplied with first.
     clip: f32,
 }

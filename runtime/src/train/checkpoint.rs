@@ -43,20 +43,25 @@ pub enum CheckpointError {
 
 impl Trainer {
     /// Parameters, moments and step count, as the head of this file lays them out.
-    pub fn checkpoint(&self) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// [`TrainError::Engine`] when they cannot be brought from a device.
+    pub fn checkpoint(&mut self) -> Result<Vec<u8>, TrainError> {
+        self.bring()?;
+        let state = &self.state;
         let mut bytes = Vec::with_capacity(self.checkpoint_bytes());
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&self.parameters_hash());
         bytes.extend_from_slice(&self.step.to_le_bytes());
-        for run in [&self.values, &self.means, &self.squares] {
+        for run in [&state.values, &state.means, &state.squares] {
             write(run, &mut bytes);
         }
         bytes.push(u8::from(self.options.average.is_some()));
-        write(&self.average, &mut bytes);
+        write(&state.average, &mut bytes);
         let hash = Sha256::digest(&bytes);
         bytes.extend_from_slice(&hash);
-        bytes
+        Ok(bytes)
     }
 
     /// Goes on from a checkpoint of the same graph; the next step is the one that would have
@@ -81,25 +86,24 @@ impl Trainer {
         if header[8..8 + HASH] != self.parameters_hash() {
             return Err(CheckpointError::OtherParameters);
         }
-        let run = self.values.len() * 4;
+        let run = self.state.values.len() * 4;
         let has = body.get(3 * run).is_some_and(|&flag| flag == 1);
         if has != self.options.average.is_some() {
             return Err(CheckpointError::Average { has });
         }
-        if body.len() != 3 * run + 1 + self.average.len() * 4 {
+        if body.len() != 3 * run + 1 + self.state.average.len() * 4 {
             return Err(damaged);
         }
-        self.gathered.clear();
         self.step = u64::from_le_bytes(header[HEADER - 8..].try_into().expect("eight bytes"));
-        read(&body[..run], &mut self.values);
-        read(&body[run..2 * run], &mut self.means);
-        read(&body[2 * run..3 * run], &mut self.squares);
-        read(&body[3 * run + 1..], &mut self.average);
-        self.write_parameters().map_err(|error| CheckpointError::Write(error.into()))
+        read(&body[..run], &mut self.state.values);
+        read(&body[run..2 * run], &mut self.state.means);
+        read(&body[2 * run..3 * run], &mut self.state.squares);
+        read(&body[3 * run + 1..], &mut self.state.average);
+        self.restate().map_err(|error| CheckpointError::Write(error.into()))
     }
 
     fn checkpoint_bytes(&self) -> usize {
-        HEADER + 12 * self.values.len() + 1 + 4 * self.average.len() + HASH
+        HEADER + 12 * self.state.values.len() + 1 + 4 * self.state.average.len() + HASH
     }
 
     fn parameters_hash(&self) -> [u8; HASH] {

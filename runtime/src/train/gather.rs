@@ -1,6 +1,7 @@
 //! Loss and gradients of a batch that goes through the graph in parts.
 
 use super::Parameter;
+use super::host::Port;
 use crate::engine::{EngineError, Session};
 
 /// The sums of the parts so far, and their means once the last one is there.
@@ -33,12 +34,13 @@ impl Gathered {
         &mut self,
         session: &dyn Session,
         parameters: &[Parameter],
+        ports: &[Port],
         loss: f32,
     ) -> Result<(), EngineError> {
         self.sums.resize(parameters.last().map_or(0, |last| last.end), 0.0);
-        for parameter in parameters {
+        for (parameter, port) in parameters.iter().zip(ports) {
             let sums = self.sums[parameter.start..parameter.end].iter_mut();
-            let gradient = session.output_f32(parameter.gradient)?;
+            let gradient = session.output_f32(port.gradient)?;
             sums.zip(gradient).for_each(|(sum, value)| *sum += f64::from(*value));
         }
         self.loss += f64::from(loss);
@@ -60,10 +62,11 @@ impl Gathered {
         &'a self,
         session: &'a dyn Session,
         parameter: &Parameter,
+        port: Port,
     ) -> Result<&'a [f32], EngineError> {
         if self.finished {
             return Ok(&self.means[parameter.start..parameter.end]);
         }
-        session.output_f32(parameter.gradient)
+        session.output_f32(port.gradient)
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{TrainError, TrainOptions, Trainer};
+use super::{Home, TrainError, TrainOptions, Trainer};
 use crate::adapter::Adapter;
-use crate::engine::Session;
+use crate::engine::{Engine, EngineError, LoadOptions, Session};
 use crate::graft::AllWeights;
+use crate::onnx::Folded;
 
 impl Trainer {
     /// Trains the factors of an adapter. A factor that is an input of the graph and has no
@@ -18,9 +19,27 @@ impl Trainer {
         options: TrainOptions,
         adapter: &Adapter,
     ) -> Result<Self, TrainError> {
-        let factors = adapter.layout().factors();
-        let start = factors.map(|f| (f.input.as_str(), adapter.factor(f))).collect();
-        Self::from_runs(session, options, &start)
+        let start = factors(adapter);
+        lacks_none(&start, |name| session.input_index(name).is_ok())?;
+        Self::new(session, options, |name| start.get(name).copied())?.with_others(&start)
+    }
+
+    /// As [`Trainer::from_adapter`], of a graph that is loaded as [`Trainer::load`] does.
+    ///
+    /// # Errors
+    /// As [`Trainer::from_adapter`].
+    pub fn load_adapter(
+        engine: &dyn Engine,
+        graph: &Folded,
+        load: &LoadOptions,
+        options: TrainOptions,
+        adapter: &Adapter,
+    ) -> Result<Self, TrainError> {
+        let start = factors(adapter);
+        let inputs = &graph.model.graph().input;
+        lacks_none(&start, |name| inputs.iter().any(|input| input.name() == name))?;
+        Self::load(engine, graph, load, options, |name| start.get(name).copied())?
+            .with_others(&start)
     }
 
     /// Trains the weights of a model that [`crate::graft::graft_all_weights`] made inputs.
@@ -34,36 +53,36 @@ impl Trainer {
     ) -> Result<Self, TrainError> {
         let weights = weights.weights.iter();
         let start = weights.map(|w| (w.input.as_str(), w.values.as_slice())).collect();
-        Self::from_runs(session, options, &start)
+        lacks_none(&start, |name| session.input_index(name).is_ok())?;
+        Self::new(session, options, |name| start.get(name).copied())?.with_others(&start)
     }
 
-    fn from_runs(
-        mut session: Box<dyn Session>,
-        options: TrainOptions,
-        start: &BTreeMap<&str, &[f32]>,
-    ) -> Result<Self, TrainError> {
+    /// Writes those that are inputs and have no gradient.
+    fn with_others(mut self, start: &BTreeMap<&str, &[f32]>) -> Result<Self, TrainError> {
         for (name, values) in start {
-            let input = session
-                .input_index(name)
-                .map_err(|_| TrainError::NoInput { name: (*name).to_owned() })?;
-            session.write_f32(input, values)?;
+            if self.parameters.iter().all(|parameter| parameter.name != **name) {
+                let input = self.session.input_index(name)?;
+                self.session.write_f32(input, values)?;
+            }
         }
-        Self::new(session, options, |name| start.get(name).copied())
+        Ok(self)
     }
 
     /// `start` with every trained factor as it is by now.
     ///
+    /// # Errors
+    /// As for [`Trainer::parameters`].
     /// # Panics
     /// If `start` is of another layout than the adapter this trainer was made from.
-    pub fn adapter(&self, start: &Adapter) -> Adapter {
+    pub fn adapter(&mut self, start: &Adapter) -> Result<Adapter, TrainError> {
         let mut adapter = start.clone();
-        let trained: BTreeMap<&str, &[f32]> = self.parameters().collect();
+        let trained: BTreeMap<&str, &[f32]> = self.parameters()?.collect();
         for factor in start.layout().factors() {
             if let Some(values) = trained.get(factor.input.as_str()) {
                 adapter.values_mut()[factor.range.clone()].copy_from_slice(values);
             }
         }
-        adapter
+        Ok(adapter)
     }
 
     /// As [`Trainer::restart`], with another highest learning rate.
@@ -89,7 +108,7 @@ impl Trainer {
             let values = adapter.factor(factor);
             let trained = self.parameters.iter().find(|p| p.name == factor.input);
             if let Some(parameter) = trained {
-                self.values[parameter.start..parameter.end].copy_from_slice(values);
+                self.state.values[parameter.start..parameter.end].copy_from_slice(values);
             } else {
                 let input = self
                     .session
@@ -99,19 +118,42 @@ impl Trainer {
             }
         }
         self.step = 0;
-        self.gathered.clear();
-        self.means.fill(0.0);
-        self.squares.fill(0.0);
-        let values = &self.values;
-        self.average.iter_mut().zip(values).for_each(|(average, value)| *average = *value);
-        Ok(self.write_parameters()?)
+        self.state.begin();
+        Ok(self.restate()?)
+    }
+
+    /// Goes on from the state as it is here, with no part of a batch before.
+    pub(super) fn restate(&mut self) -> Result<(), EngineError> {
+        match &mut self.home {
+            Home::Host(host) => host.clear(),
+            Home::Device(device) => device.clear(),
+        }
+        self.write_state()
     }
 
     /// The weights by now, in the order of `start`, as [`AllWeights::write_into`] takes them: the
     /// running average when one is kept; a weight without a gradient as it was.
-    pub fn weights<'a>(&'a self, start: &'a AllWeights) -> Vec<&'a [f32]> {
-        let trained: BTreeMap<&str, &[f32]> = self.averaged().collect();
+    ///
+    /// # Errors
+    /// As for [`Trainer::parameters`].
+    pub fn weights<'a>(&'a mut self, start: &'a AllWeights) -> Result<Vec<&'a [f32]>, TrainError> {
+        let trained: BTreeMap<&str, &[f32]> = self.averaged()?.collect();
         let weights = start.weights.iter();
-        weights.map(|w| trained.get(w.input.as_str()).copied().unwrap_or(&w.values)).collect()
+        Ok(weights.map(|w| trained.get(w.input.as_str()).copied().unwrap_or(&w.values)).collect())
+    }
+}
+
+/// The values of every factor, by the name of its input.
+fn factors(adapter: &Adapter) -> BTreeMap<&str, &[f32]> {
+    adapter.layout().factors().map(|f| (f.input.as_str(), adapter.factor(f))).collect()
+}
+
+fn lacks_none(
+    start: &BTreeMap<&str, &[f32]>,
+    has: impl Fn(&str) -> bool,
+) -> Result<(), TrainError> {
+    match start.keys().find(|name| !has(name)) {
+        Some(name) => Err(TrainError::NoInput { name: (*name).to_owned() }),
+        None => Ok(()),
     }
 }

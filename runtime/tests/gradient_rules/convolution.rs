@@ -1,6 +1,8 @@
 //! Convolutions: every lowering of both gradients, against finite differences.
 
-use shoal_runtime::onnx::Attr;
+use shoal_runtime::gradient::{DifferentiateOptions, differentiate};
+use shoal_runtime::graft::Profile;
+use shoal_runtime::onnx::{Attr, Builder, TensorType};
 
 use crate::finite::Feed::{Frozen, Wanted};
 use crate::finite::{Case, even};
@@ -36,6 +38,7 @@ fn layers() -> Vec<Layer> {
         // Strides, odd sizes, dilations.
         (&[2, 2, 5, 6], &[3, 2, 3, 3], vec![ints("strides", &[2, 2]), ints("pads", &[1, 1, 1, 1])]),
         (&[1, 2, 8, 9], &[2, 2, 2, 2], vec![ints("strides", &[3, 2]), ints("dilations", &[2, 3])]),
+        (&[2, 2, 7, 6], &[3, 2, 3, 3], vec![ints("strides", &[2, 2]), ints("pads", &[0, 2, 1, 0])]),
         // Groups and depthwise.
         (&[2, 4, 4, 3], &[6, 2, 3, 3], vec![ints("pads", &[1, 1, 1, 1]), group(2)]),
         (&[2, 3, 4, 3], &[3, 1, 3, 3], vec![ints("pads", &[1, 1, 1, 1]), group(3)]),
@@ -81,5 +84,27 @@ fn a_frozen_input_leaves_the_gradient_of_the_weight() {
     for (x, w, attrs) in layers() {
         Case::new(vec![Frozen(even(x, 1)), Wanted(even(w, 2))])
             .check(move |b, x| b.op("Conv", &[&x[0], &x[1]], &attrs).unwrap());
+    }
+}
+
+/// ONNX Runtime's CUDA leaves a `ConvTranspose` whose pads differ before and after to the processor.
+#[test]
+fn what_cuda_runs_has_pads_that_are_alike() {
+    let attrs = [ints("strides", &[2, 2]), ints("pads", &[0, 0, 1, 1])];
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 2, 8, 8]));
+    let w = b.constant_of(&even(&[2, 2, 3, 3], 1));
+    let y = b.op("Conv", &[&x, &w], &attrs).unwrap();
+    b.output("y", &y);
+    let folded = b.finish();
+    for (profile, differ) in [(Profile::Cpu, true), (Profile::Cuda, false)] {
+        let wrt = vec!["x".to_owned()];
+        let options = DifferentiateOptions { losses: Vec::new(), wrt, strict: false, profile };
+        let graph = differentiate(&folded, &options).unwrap().folded;
+        let nodes = graph.model.graph().node.iter();
+        let transposed: Vec<_> = nodes.filter(|node| node.is("ConvTranspose")).collect();
+        assert_eq!(transposed.len(), 1);
+        let pads = transposed[0].ints("pads").unwrap();
+        assert_eq!(pads[..2] != pads[2..], differ, "{profile:?}: {pads:?}");
     }
 }

@@ -148,7 +148,7 @@ fn placement(plan: &TypedSimplePlan) -> Placement {
         operator: node.op.name().into_owned(),
         provider: "tract".to_owned(),
     });
-    Placement { nodes: placed.collect() }
+    Placement { nodes: placed.collect(), replays: false }
 }
 
 fn datum_type(port: &TensorPort) -> Result<DatumType, EngineError> {

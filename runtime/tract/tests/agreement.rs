@@ -156,7 +156,14 @@ fn both_engines_train_to_the_same_parameters() {
                 trainer.step().unwrap().loss
             })
             .collect();
-        (losses, trainer.parameters().flat_map(|(_, values)| values.to_vec()).collect::<Vec<_>>())
+        (
+            losses,
+            trainer
+                .parameters()
+                .unwrap()
+                .flat_map(|(_, values)| values.to_vec())
+                .collect::<Vec<_>>(),
+        )
     };
     let (a, b) = (train(&ort), train(&Tract));
     for (a, b) in a.0.iter().chain(&a.1).zip(b.0.iter().chain(&b.1)) {

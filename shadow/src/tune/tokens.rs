@@ -120,7 +120,7 @@ pub fn tune_and_choose(
     let mut best: Option<Chosen> = None;
     let mut taken = 0;
     loop {
-        let adapter = tuner.adapter();
+        let adapter = tuner.adapter()?;
         predictor.write_adapter(&adapter)?;
         let [measured] = measure_nats(predictor, choosing, [1.0])?;
         let nats = measured.mean();

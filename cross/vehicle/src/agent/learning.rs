@@ -74,14 +74,14 @@ impl<'a> Learning<'a> {
     }
 
     /// As trained so far.
-    pub(crate) fn adapter(&mut self) -> Adapter {
+    pub(crate) fn adapter(&mut self) -> Result<Adapter, FitError> {
         match self {
             Learning::Foresight(tuner, _) => tuner.adapter(),
             Learning::Imitation(tuner, _) => tuner.adapter(),
         }
     }
 
-    pub(crate) fn checkpoint(&mut self) -> Vec<u8> {
+    pub(crate) fn checkpoint(&mut self) -> Result<Vec<u8>, FitError> {
         match self {
             Learning::Foresight(tuner, _) => tuner.checkpoint(),
             Learning::Imitation(tuner, _) => tuner.checkpoint(),

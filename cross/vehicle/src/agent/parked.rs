@@ -176,8 +176,8 @@ impl Agent {
             }
         };
         let done = learning.step_count() as u32;
-        let adapter = learning.adapter();
-        let checkpoint = learning.checkpoint();
+        let adapter = learning.adapter()?;
+        let checkpoint = learning.checkpoint()?;
         keep::write_file(&self.candidate_path(done), &adapter)?;
         write_whole(&self.checkpoint_path(), &checkpoint)?;
         bench.candidates.insert(done, adapter);

@@ -37,7 +37,7 @@ pub const TOGETHER_MAX: u16 = 16;
 const ENGINES: &str = "engines";
 
 /// Keys of the table.
-pub(super) const KEYS: [&str; 11] = [
+pub(super) const KEYS: [&str; 12] = [
     "kind",
     "threads",
     "library",
@@ -45,6 +45,7 @@ pub(super) const KEYS: [&str; 11] = [
     "providers",
     "device",
     "fp16",
+    "cuda_graphs",
     "cache",
     "cores",
     "cpus",
@@ -114,6 +115,11 @@ impl EngineConfig {
         if self.providers.fp16 && !self.providers.has(Provider::TensorRt) {
             return Err(table.refuse("fp16", true, "false without tensorrt among the providers"));
         }
+        take(&mut self.providers.cuda_graphs, table.boolean("cuda_graphs")?);
+        if self.providers.cuda_graphs && !self.providers.begins_with_cuda() {
+            let want = "false unless cuda is the first of the providers";
+            return Err(table.refuse("cuda_graphs", true, want));
+        }
         self.providers.cache = table.text("cache")?.map(PathBuf::from);
         Ok(())
     }
@@ -168,6 +174,8 @@ mod tests {
         assert_eq!(providers.to_string(), "tensorrt:1/fp16+cuda:1+cpu");
         assert_eq!(providers.cache, Some("c".into()));
         assert_eq!(parse("").unwrap().providers, Providers::default());
+        let replayed = parse("providers = [\"cuda\", \"cpu\"]\ncuda_graphs = true").unwrap();
+        assert!(replayed.providers.cuda_graphs);
     }
 
     #[test]
@@ -179,6 +187,7 @@ mod tests {
             ("providers = [\"cuda\", \"cuda\"]", "cuda is named twice"),
             ("providers = [\"cuda\"]\nkind = \"tract\"", "ONNX Runtime's"),
             ("fp16 = true", "without tensorrt"),
+            ("cuda_graphs = true", "unless cuda is the first"),
         ] {
             let error = parse(toml).unwrap_err();
             assert!(error.contains("v.toml:2") && error.contains(said), "{error}");

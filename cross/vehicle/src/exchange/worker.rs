@@ -383,13 +383,14 @@ impl Work {
             (sum, taken) = (sum + f64::from(loss), taken.saturating_add(1));
             let step = learning.step_count();
             if step.is_multiple_of(slice) && step < u64::from(of) {
-                let bytes = [head.as_slice(), &learning.checkpoint()].concat();
+                let bytes =
+                    [head.as_slice(), &learning.checkpoint().map_err(AgentError::from)?].concat();
                 write_whole(&self.path, &bytes).map_err(AgentError::from)?;
             }
             spent += begun.elapsed();
             self.say(Done::Step { step: step as u32, loss })?;
         }
-        let values: Flat = Arc::from(learning.adapter().values());
+        let values: Flat = Arc::from(learning.adapter().map_err(AgentError::from)?.values());
         let loss = (taken > 0).then(|| (sum / f64::from(taken)) as f32);
         Ok(Stepped::Done { values, loss, seconds: spent.as_secs_f64(), steps: of })
     }

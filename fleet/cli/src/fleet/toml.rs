@@ -128,6 +128,7 @@ fn of_engine(
             providers.order().iter().map(|provider| text(provider.name())).collect();
         writeln!(toml, "providers = [{}]\ndevice = {}", names.join(", "), providers.device)?;
         writeln!(toml, "fp16 = {}", providers.fp16)?;
+        writeln!(toml, "cuda_graphs = {}", providers.cuda_graphs)?;
     }
     if let Some(cache) = &providers.cache {
         writeln!(toml, "cache = {}", place(cache)?)?;
@@ -328,6 +329,11 @@ mod tests {
         let read = Config::read(&file).unwrap();
         assert_eq!(again(&read), read);
         assert!(read.engine.providers.fp16 && read.engine.frame_time_max.is_some());
+        let engine = "kind = \"ort\"\nproviders = [\"cuda\", \"cpu\"]\ncuda_graphs = true";
+        std::fs::write(&file, toml.replace("kind = \"tract\"", engine)).unwrap();
+        let read = Config::read(&file).unwrap();
+        assert_eq!(again(&read), read);
+        assert!(read.engine.providers.cuda_graphs);
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Keep {
         shipped: &[Road<'_>],
         options: &TuneOptions,
     ) -> Outcome {
-        let place = tuner.adapter();
+        let place = tuner.adapter()?;
         if let Some(mu) = self.pull {
             tuner.pull(&place, mu)?;
         }

@@ -50,7 +50,7 @@ impl<'a> Saved<'a> {
 
     /// Writes where training is.
     pub(super) fn write(&self, tuner: &mut Tuner) -> Outcome {
-        let bytes = [&self.head[..], &tuner.checkpoint()].concat();
+        let bytes = [&self.head[..], &tuner.checkpoint()?].concat();
         Ok(write_whole(self.path, &bytes)?)
     }
 }

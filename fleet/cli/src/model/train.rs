@@ -201,7 +201,7 @@ impl Train {
         } else {
             self.take_steps(&mut tuner, &mut source, steps, (saved, &name))?;
         }
-        tuner.adapter().write(output)?;
+        tuner.adapter()?.write(output)?;
         println!("{}", output.display());
         Ok(())
     }

@@ -64,6 +64,8 @@ struct Report {
 struct Graph {
     name: &'static str,
     providers: BTreeMap<String, usize>,
+    /// Whether runs are one CUDA graph.
+    replays: bool,
     /// Seconds of loading, building included.
     load_s: f64,
     /// Median of the runs, in ms.
@@ -87,8 +89,12 @@ struct Node {
 impl Warm {
     pub(crate) fn run(self) -> Outcome {
         let engine = self.engine.open()?;
-        let beside =
-            EngineArgs { providers: Providers::default(), fp16: false, ..self.engine.clone() };
+        let beside = EngineArgs {
+            providers: Providers::default(),
+            fp16: false,
+            cuda_graphs: false,
+            ..self.engine.clone()
+        };
         let beside = self.compare.then(|| beside.open()).transpose()?;
         let watched = Watched {
             engine: &*engine,
@@ -202,7 +208,8 @@ impl Report {
         println!("{} on {}", self.model, self.engine);
         for graph in &self.graphs {
             let Graph { name, load_s, run_ms, .. } = graph;
-            println!("{name}: loaded in {load_s:.1} s, {run_ms:.2} ms a run");
+            let replayed = if graph.replays { ", replayed" } else { "" };
+            println!("{name}: loaded in {load_s:.1} s, {run_ms:.2} ms a run{replayed}");
             for (provider, count) in &graph.providers {
                 let of = |node: &&Node| node.provider == *provider;
                 let mut operators: BTreeMap<&str, usize> = BTreeMap::new();
@@ -291,6 +298,10 @@ impl Watched<'_> {
 const SHOWN: Duration = Duration::from_secs(1);
 
 impl Engine for Watched<'_> {
+    fn trains_on_device(&self) -> bool {
+        self.engine.trains_on_device()
+    }
+
     fn describe(&self) -> String {
         self.engine.describe()
     }
@@ -315,6 +326,7 @@ impl Engine for Watched<'_> {
         let graph = Graph {
             name: *self.name.lock().unwrap_or_else(PoisonError::into_inner),
             providers: providers.map(|(name, count)| (name.to_owned(), count)).collect(),
+            replays: proven.replays,
             load_s,
             run_ms,
             was_kept: kept.as_ref().is_some_and(|kept| kept.is_there),

@@ -66,7 +66,7 @@ const LATER: [&str; 19] = [
     ", gates: true }",
     ", metric: None }",
     // A simulation runs on processors, all that it has. What is later in a structure is cut off first.
-    ", providers: Providers { order: [Cpu], device: 0, fp16: false, cache: None }, cpus: None, frame_time_max: None }",
+    ", providers: Providers { order: [Cpu], device: 0, fp16: false, cuda_graphs: false, cache: None }, cpus: None, frame_time_max: None }",
     // A simulation measures one by one.
     ", together: 4 }",
     ", privacy: None }",

@@ -57,7 +57,7 @@ impl<K: PartialEq, B: Binding> Pool<K, Tuning<B>> {
         self.with(key, load, |tuner| {
             tuner.restart(start)?;
             tune(tuner)?;
-            Ok(tuner.adapter().values().into())
+            Ok(tuner.adapter()?.values().into())
         })
     }
 }

@@ -27,8 +27,11 @@ pub(super) struct Bound {
 pub(super) struct Device {
     /// Bindings that overwrite the input of this index.
     into: BTreeMap<usize, Binding>,
+    /// Bindings that overwrite the host's copy of the output of this index.
+    back: BTreeMap<usize, Binding>,
     copiers: BTreeMap<Element, Copier>,
     inputs: Vec<TensorValue>,
+    /// Outputs that the run leaves on the device: those that stay there and, where runs are replayed, all.
     resident: BTreeMap<usize, TensorValue>,
     /// Kept alive for the tensors above, which are dropped first.
     _memory: DeviceMemory,
@@ -78,7 +81,7 @@ impl Side {
 }
 
 impl Bound {
-    /// Binds every input and output of `session`; `copier` makes a session that copies tensors of
+    /// Binds every input and output of `session`, which `placement` was read back from; `copier` makes a session that copies tensors of
     /// an element type on the same provider, and is asked only when memory is a device's.
     pub(super) fn new(
         engine: String,
@@ -109,13 +112,14 @@ impl Bound {
             Memory::Host => None,
             Memory::Device { name, number } => {
                 let memory = DeviceMemory::new(&session, name, number).map_err(refused)?;
-                let elements: BTreeSet<Element> =
-                    inputs.ports.iter().map(|port| port.ty.element).collect();
+                let ports = inputs.ports.iter().chain(&outputs.ports);
+                let elements: BTreeSet<Element> = ports.map(|port| port.ty.element).collect();
                 let copiers = elements
                     .into_iter()
                     .map(|element| Ok((element, Copier::new(copier(element)?))))
                     .collect::<Result<_, EngineError>>()?;
-                Some(Device::new(memory, copiers, &inputs, &outputs).map_err(refused)?)
+                let all = placement.replays;
+                Some(Device::new(memory, copiers, &inputs, (&outputs, all)).map_err(refused)?)
             }
         };
         for (index, name) in inputs.names.iter().enumerate() {
@@ -148,7 +152,7 @@ impl Device {
         memory: DeviceMemory,
         mut copiers: BTreeMap<Element, Copier>,
         inputs: &Side,
-        outputs: &Side,
+        (outputs, all): (&Side, bool),
     ) -> Result<Self, OrtError> {
         let tensor = |port: &TensorPort| memory.tensor(&port.ty);
         let targets = inputs.ports.iter().map(tensor).collect::<Result<Vec<_>, _>>()?;
@@ -161,13 +165,39 @@ impl Device {
                 into.insert(index, binding);
             }
         }
-        let mut resident = BTreeMap::new();
+        let (mut resident, mut back) = (BTreeMap::new(), BTreeMap::new());
         for (index, port) in outputs.ports.iter().enumerate() {
-            if port.place == Place::Device {
+            if (all || port.place == Place::Device)
+                && let Some(copier) = copiers.get_mut(&port.ty.element)
+            {
                 resident.insert(index, tensor(port)?);
+                back.insert(index, copier.bind(&outputs.values[index])?);
             }
         }
-        Ok(Self { into, copiers, inputs: targets, resident, _memory: memory })
+        Ok(Self { into, back, copiers, inputs: targets, resident, _memory: memory })
+    }
+
+    /// Brings an output that the run left on the device to the host's copy.
+    fn bring(&mut self, element: Element, output: usize) -> Result<(), OrtError> {
+        let found = (
+            self.resident.get(&output),
+            self.copiers.get_mut(&element),
+            self.back.get_mut(&output),
+        );
+        match found {
+            (Some(source), Some(copier), Some(binding)) => copier.copy(source, binding),
+            (None, _, _) | (_, None, _) | (_, _, None) => Ok(()),
+        }
+    }
+
+    /// Brings all that the run left on the device and that does not stay there.
+    fn bring_back(&mut self, outputs: &[TensorPort]) -> Result<(), OrtError> {
+        for (index, port) in outputs.iter().enumerate() {
+            if port.place == Place::Host {
+                self.bring(port.ty.element, index)?;
+            }
+        }
+        Ok(())
     }
 
     fn copy(
@@ -223,8 +253,9 @@ impl Session for Bound {
 
     fn run(&mut self) -> Result<(), EngineError> {
         let mut done = self.binding.run(&mut self.session);
-        if self.device.is_some() {
+        if let Some(device) = &mut self.device {
             done = done.and_then(|()| self.binding.wait_for_outputs());
+            done = done.and_then(|()| device.bring_back(&self.outputs.ports));
         }
         done.map_err(|error| self.failed(&error))
     }
@@ -260,6 +291,18 @@ impl Session for Bound {
         let target = self.inputs.buffers[input].as_mut_slice::<u8>();
         target.copy_from_slice(self.outputs.buffers[output].as_slice());
         self.upload(input)
+    }
+
+    fn fetch_f32(&mut self, output: usize, into: &mut [f32]) -> Result<(), EngineError> {
+        let port = &self.outputs.ports[output];
+        EngineError::check(port, Element::F32, size_of_val(into))?;
+        if port.place == Place::Device
+            && let Some(device) = &mut self.device
+        {
+            device.bring(Element::F32, output).map_err(|error| self.failed(&error))?;
+        }
+        into.copy_from_slice(self.outputs.buffers[output].as_slice());
+        Ok(())
     }
 
     fn proven(&self) -> &Placement {

@@ -40,6 +40,7 @@ fn registrations(
         // Vehicles compare what they measure: all in float32, not in the 19 bits of TF32.
         Provider::Cuda => {
             let cuda = ::ort::ep::CUDA::default().with_device_id(device).with_tf32(false);
+            let cuda = cuda.with_cuda_graph(providers.cuda_graphs);
             Some(cuda.build().error_on_failure())
         }
         Provider::TensorRt => {
@@ -141,6 +142,39 @@ impl Ort {
         builder.commit_from_memory(bytes).map_err(|error| self.refused(&error))
     }
 
+    /// A session that is proven and bound.
+    fn open(
+        &self,
+        bytes: &[u8],
+        ports: (Vec<TensorPort>, Vec<TensorPort>),
+        options: &LoadOptions,
+        kept: Option<&Kept>,
+        replays: bool,
+    ) -> Result<Bound, EngineError> {
+        let asked = Providers { cuda_graphs: replays, ..self.providers.clone() };
+        let session = self.session(bytes, options, registrations(&asked, options, kept))?;
+        let placement = placement::read_back(&session).map_err(|error| EngineError::Load {
+            engine: self.describe(),
+            reason: format!("it does not say which provider got which node: {error}"),
+        })?;
+        let placement = Placement { replays, ..placement };
+        placement::prove(&placement, &self.providers, options.elsewhere)?;
+        let memory = device::Memory::of(&self.providers);
+        self.bind(session, ports, placement, memory, options)
+    }
+
+    /// A session whose runs are one CUDA graph: what cannot be replayed shows in its first run.
+    fn replaying(
+        &self,
+        bytes: &[u8],
+        ports: (Vec<TensorPort>, Vec<TensorPort>),
+        options: &LoadOptions,
+    ) -> Result<Bound, EngineError> {
+        let mut bound = self.open(bytes, ports, options, None, true)?;
+        bound.run()?;
+        Ok(bound)
+    }
+
     fn bind(
         &self,
         session: ::ort::session::Session,
@@ -168,6 +202,11 @@ impl Ort {
 }
 
 impl Engine for Ort {
+    /// On CUDA, yes; what TensorRT computes in half precision must not be what training moves by.
+    fn trains_on_device(&self) -> bool {
+        self.providers.begins_with_cuda()
+    }
+
     fn describe(&self) -> String {
         format!("ort-{}/{}", self.library.version, self.providers)
     }
@@ -195,18 +234,17 @@ impl Engine for Ort {
             );
             std::fs::create_dir_all(&kept.folder).map_err(|error| unkept(&kept.folder, error))?;
         }
-        let registrations = registrations(&self.providers, options, kept.as_ref());
-        let session = self.session(&bytes, options, registrations)?;
-        let placement = placement::read_back(&session).map_err(|error| EngineError::Load {
-            engine: self.describe(),
-            reason: format!("it does not say which provider got which node: {error}"),
-        })?;
-        placement::prove(&placement, &self.providers, options.elsewhere)?;
+        if self.providers.cuda_graphs && self.providers.begins_with_cuda() {
+            match self.replaying(&bytes, ports.clone(), options) {
+                Ok(bound) => return Ok(Box::new(bound)),
+                Err(why) => tracing::info!(%why, "a graph is not replayed: it runs node by node"),
+            }
+        }
+        let bound = self.open(&bytes, ports, options, kept.as_ref(), false)?;
         if let (Some(kept), Some(parts)) = (building, &parts) {
             parts.mark(kept).map_err(|error| unkept(&kept.folder, error))?;
         }
-        let memory = device::Memory::of(&self.providers);
-        Ok(Box::new(self.bind(session, ports, placement, memory, options)?))
+        Ok(Box::new(bound))
     }
 
     fn kept(&self, model: &Model, options: &LoadOptions) -> Result<Option<Kept>, EngineError> {

@@ -95,7 +95,7 @@ mod tests {
             operator: "Conv".to_owned(),
             provider: (*provider).to_owned(),
         };
-        Placement { nodes: providers.iter().map(node).collect() }
+        Placement { nodes: providers.iter().map(node).collect(), replays: false }
     }
 
     fn asked(order: &[Provider]) -> Providers {
