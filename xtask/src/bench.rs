@@ -107,12 +107,12 @@ pub(crate) fn built(bench: &str) -> Done<PathBuf> {
         .args(["bench", "--quiet", "--profile", "dev", "--workspace", "--bench", bench, "--no-run"])
         .args(["--message-format", "json"])
         .output()?;
-    let made = printed.lines().filter_map(|line| {
+    let mut made = printed.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         let is_it = message["target"]["name"] == bench;
         message["executable"].as_str().filter(|_| is_it).map(PathBuf::from)
     });
-    made.last().ok_or_else(|| Failure(format!("cargo does not say where {bench} is")))
+    made.next_back().ok_or_else(|| Failure(format!("cargo does not say where {bench} is")))
 }
 
 /// The same step in PyTorch, by this Python.

@@ -41,6 +41,9 @@ pub(super) struct Device {
     zeros: Vec<f32>,
 }
 
+/// What is trained, the session that trains it, and what is kept of it there.
+pub(super) type Loaded = (Vec<Parameter>, Box<dyn Session>, Device);
+
 /// What a run that takes no step is told; `share` of the gradients is the step's.
 fn no_step(share: f32) -> [f32; TOLD] {
     [0.0, 1.0, 1.0, share, 1.0, 0.0]
@@ -53,7 +56,7 @@ impl Device {
         graph: &Folded,
         load: &LoadOptions,
         options: &TrainOptions,
-    ) -> Result<(Vec<Parameter>, Box<dyn Session>, Self), TrainError> {
+    ) -> Result<Loaded, TrainError> {
         let trained = trained(graph);
         if trained.is_empty() {
             return Err(TrainError::NoGradients);

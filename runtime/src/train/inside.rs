@@ -96,17 +96,7 @@ pub(super) fn with_optimiser(
     let taken = taken(&mut b, &norm, take)?;
     let clipped = clipped(&mut b, &gradient.mean, &norm, options)?;
 
-    let moment = |b: &mut Builder, old: &Value, beta: f32, new: &Value| {
-        let (beta, rest) = (b.scalar(beta), b.scalar(1.0 - beta));
-        let (old, new) = (b.op("Mul", &[&beta, old], &[])?, b.op("Mul", &[&rest, new], &[])?);
-        Ok::<_, InferError>((old, new))
-    };
-    let (old, new) = moment(&mut b, &means, options.optimiser.beta_mean, &clipped)?;
-    let mean = b.op("Add", &[&old, &new], &[])?;
-    let (old, new) = moment(&mut b, &squares, options.optimiser.beta_square, &clipped)?;
-    let new = b.op("Mul", &[&new, &clipped], &[])?;
-    let square = b.op("Add", &[&old, &new], &[])?;
-
+    let (mean, square) = moments(&mut b, (&means, &squares), &clipped, options)?;
     let kept = kept(&mut b, (&values, keep), trained, options)?;
     let moved = b.op("Mul", &[rate, &mean], &[])?;
     let size = b.op("Sqrt", &[&square], &[])?;
@@ -220,6 +210,25 @@ fn clipped(
     let clip = b.op("Div", &[&most, &above], &[])?;
     let clip = b.op("Min", &[&clip, &one], &[])?;
     b.op("Mul", &[&clip, gradient], &[])
+}
+
+/// The running mean of the gradient and of its square, one step further.
+fn moments(
+    b: &mut Builder,
+    (means, squares): (&Value, &Value),
+    gradient: &Value,
+    options: &TrainOptions,
+) -> Result<(Value, Value), InferError> {
+    let mut moment = |old: &Value, beta: f32| {
+        let (beta, rest) = (b.scalar(beta), b.scalar(1.0 - beta));
+        let (old, new) = (b.op("Mul", &[&beta, old], &[])?, b.op("Mul", &[&rest, gradient], &[])?);
+        Ok::<_, InferError>((old, new))
+    };
+    let (old_mean, mean) = moment(means, options.optimiser.beta_mean)?;
+    let (old_square, square) = moment(squares, options.optimiser.beta_square)?;
+    let mean = b.op("Add", &[&old_mean, &mean], &[])?;
+    let square = b.op("Mul", &[&square, gradient], &[])?;
+    Ok((mean, b.op("Add", &[&old_square, &square], &[])?))
 }
 
 /// What decay leaves of the values; tensors of rank 0 and 1 do not decay.
