@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use crate::ballot::lower_median;
 use crate::draws::{Draws, Key, Term};
-use crate::line::{Line, times};
+use crate::line::{Ask, Line, Tried, times};
 
 /// A contribution whose utility lies below median − this × (MAD + [`SPREAD_MIN`]) is dropped.
 const SPREADS: f64 = 6.0;
@@ -134,8 +134,8 @@ enum Phase {
     Second(Vec<Draw>),
     /// The plain mean and the best draws, on fresh parts; with their weights and utilities so far.
     Final(Vec<(Vec<f64>, f64)>),
-    /// The step, longer or shorter.
-    Step(Line),
+    /// The step, longer or shorter; a longer one that is better once more, on a fresh part, beside what it is better than.
+    Step(Line, Ask),
     Done(Found),
 }
 
@@ -147,8 +147,8 @@ pub struct Merger {
     phase: Phase,
     asks: Vec<Recipe>,
     kept: Vec<bool>,
-    /// Of b.
-    base_utility: f64,
+    /// b.
+    none: Tried,
     /// Of the plain mean.
     plain_utility: f64,
     searched: bool,
@@ -171,14 +171,14 @@ impl Merger {
             clips,
             phase: Phase::Check,
             asks: Vec::new(),
-            base_utility: 0.0,
+            none: Tried::new(0.0, 0.0, None),
             plain_utility: 0.0,
             searched: false,
             hurried: false,
         };
         let one = |index: usize| merger.share(|other| if other == index { 1.0 } else { 0.0 });
         let mut asks: Vec<Recipe> = (0..merger.clips.len()).map(one).collect();
-        asks.push(Recipe { base: 1.0, ..merger.share(|_index| 0.0) });
+        asks.push(merger.stay());
         merger.asks = asks;
         Some(merger)
     }
@@ -190,14 +190,12 @@ impl Merger {
 
     /// Where to measure them. On several parts, a utility is the mean over parts.
     pub const fn look(&self) -> Look {
-        match self.phase {
+        match &self.phase {
             Phase::Final(_) => Look::Fresh,
-            Phase::Check
-            | Phase::Plain
-            | Phase::First
-            | Phase::Second(_)
-            | Phase::Step(_)
-            | Phase::Done(_) => Look::Choosing,
+            Phase::Step(_, ask) => ask.look,
+            Phase::Check | Phase::Plain | Phase::First | Phase::Second(_) | Phase::Done(_) => {
+                Look::Choosing
+            }
         }
     }
 
@@ -210,7 +208,7 @@ impl Merger {
             | Phase::First
             | Phase::Second(_)
             | Phase::Final(_)
-            | Phase::Step(_) => None,
+            | Phase::Step(..) => None,
         }
     }
 
@@ -226,7 +224,7 @@ impl Merger {
             Phase::First => self.first(utilities),
             Phase::Second(first) => self.second(first, utilities),
             Phase::Final(finalists) => self.choose(&finalists, utilities),
-            Phase::Step(line) => self.tried(line, utilities),
+            Phase::Step(line, ask) => self.tried(line, ask, utilities),
             Phase::Done(found) => self.phase = Phase::Done(found),
         }
     }
@@ -238,14 +236,14 @@ impl Merger {
         match core::mem::replace(&mut self.phase, Phase::Check) {
             Phase::First | Phase::Second(_) | Phase::Final(_) => {
                 self.searched = false;
-                self.step(self.mean(), self.plain_utility);
+                self.step(self.mean(), self.plain_utility, None);
                 true
             }
-            Phase::Step(line) if !line.tried.is_empty() => {
+            Phase::Step(line, _) if !line.tried.is_empty() => {
                 self.end(&line);
                 true
             }
-            phase @ (Phase::Check | Phase::Plain | Phase::Step(_) | Phase::Done(_)) => {
+            phase @ (Phase::Check | Phase::Plain | Phase::Step(..) | Phase::Done(_)) => {
                 self.phase = phase;
                 false
             }
@@ -254,19 +252,19 @@ impl Merger {
 
     fn check(&mut self, utilities: &[f64]) {
         let Some((base, contributions)) = utilities.split_last() else { return };
-        self.base_utility = *base;
+        self.none = Tried::new(0.0, *base, None);
         self.kept = kept(contributions);
         self.ask(Phase::Plain, &[self.mean()]);
     }
 
     fn plain(&mut self, utilities: &[f64]) {
         self.plain_utility = utilities.iter().sum();
-        let worse = self.plain_utility < self.base_utility - self.settings.brake;
+        let worse = self.plain_utility < self.none.first() - self.settings.brake;
         let no_length = worse && !self.settings.line_search;
         if self.taking_part() > 1 && (self.settings.utility_moved || no_length) {
             self.search();
         } else {
-            self.step(self.mean(), self.plain_utility);
+            self.step(self.mean(), self.plain_utility, None);
         }
     }
 
@@ -311,29 +309,37 @@ impl Merger {
                 best = Some((finalist, *utility));
             }
         }
-        let Some(((weights, utility), _)) = best else { return };
-        self.step(weights.clone(), *utility);
+        let Some(((weights, utility), fresh)) = best else { return };
+        self.step(weights.clone(), *utility, Some(fresh));
     }
 
-    /// The weights are known, with their utility where b was measured: on to the length of the step. With inertia it is another.
-    fn step(&mut self, weights: Vec<f64>, utility: f64) {
+    /// The weights are known, with their utility where b was measured, and on a fresh part: on to the length of the step. With
+    /// inertia it is another.
+    fn step(&mut self, weights: Vec<f64>, utility: f64, fresh: Option<f64>) {
         let known = self.settings.inertia == 0.0;
-        let tried = known.then_some((1.0, utility)).into_iter().collect();
-        self.go_on(Line { weights, tried });
+        let once = known.then(|| Tried::new(1.0, utility, fresh));
+        self.go_on(Line { weights, none: self.none, tried: once.into_iter().collect() });
     }
 
-    fn tried(&mut self, mut line: Line, utilities: &[f64]) {
-        let length = line.next(self.base_utility);
-        line.tried.extend(length.into_iter().zip(utilities.iter().copied()));
+    fn tried(&mut self, mut line: Line, ask: Ask, utilities: &[f64]) {
+        for utility in utilities {
+            line.take(ask, *utility);
+        }
+        self.none = line.none;
         self.go_on(line);
     }
 
     fn go_on(&mut self, line: Line) {
         let searches = self.settings.line_search && !self.hurried;
-        let next = line.next(self.base_utility).filter(|_next| searches || line.tried.is_empty());
-        if let Some(length) = next {
-            self.asks = alloc::vec![self.stepped(&line.weights, length)];
-            self.phase = Phase::Step(line);
+        let next = line.next().filter(|_next| searches || line.tried.is_empty());
+        if let Some(ask) = next {
+            let recipe = if ask.length == 0.0 {
+                self.stay()
+            } else {
+                self.stepped(&line.weights, ask.length)
+            };
+            self.asks = alloc::vec![recipe];
+            self.phase = Phase::Step(line, ask);
         } else if searches && self.loses(&line) && !self.searched && self.taking_part() > 1 {
             self.search();
         } else {
@@ -342,7 +348,7 @@ impl Merger {
     }
 
     fn loses(&self, line: &Line) -> bool {
-        line.best().1 < self.base_utility - self.settings.brake
+        line.best().1 < -self.settings.brake
     }
 
     /// The brake: half a step, without inertia, when the best that was tried loses.
@@ -378,6 +384,11 @@ impl Merger {
     fn mean(&self) -> Vec<f64> {
         let share = 1.0 / self.taking_part() as f64;
         self.kept.iter().map(|kept| if *kept { share } else { 0.0 }).collect()
+    }
+
+    /// No step at all.
+    fn stay(&self) -> Recipe {
+        Recipe { base: 1.0, ..self.share(|_index| 0.0) }
     }
 
     fn share(&self, weight: impl Fn(usize) -> f64) -> Recipe {
@@ -466,10 +477,21 @@ pub(crate) mod tests {
         clips: Vec<f32>,
         utility: impl Fn(&Recipe) -> f64,
     ) -> (Found, usize) {
+        run_on(settings, clips, |recipe, _look| utility(recipe))
+    }
+
+    /// The same where a merge's utility is another on fresh parts.
+    pub(crate) fn run_on(
+        settings: Settings,
+        clips: Vec<f32>,
+        utility: impl Fn(&Recipe, Look) -> f64,
+    ) -> (Found, usize) {
         let mut merger = Merger::new(settings, clips).unwrap();
         let mut measured = 0;
         while merger.found().is_none() {
-            let utilities: Vec<f64> = merger.asks().iter().map(&utility).collect();
+            let look = merger.look();
+            let of = |recipe: &Recipe| utility(recipe, look);
+            let utilities: Vec<f64> = merger.asks().iter().map(of).collect();
             assert!(!utilities.is_empty());
             measured = utilities.len().saturating_add(measured);
             merger.take(&utilities);

@@ -402,8 +402,8 @@ pub struct Conduct {
     /// and the mean of both counts. Stretches of road differ by more than the frames of one do: one part alone would hold the
     /// whole fleet back, as all measure on the same.
     pub second_look: bool,
-    /// Whether who folds searches for the length of the step, at two more measurements: what nights have learnt is often too
-    /// short, what several agree on can be walked on (docs/decisions/0061).
+    /// Whether who folds searches for the length of the step, at two more measurements, and two more where longer is better: what
+    /// nights have learnt is often too short, what several agree on can be walked on (docs/decisions/0061 and 0064).
     pub line_search: bool,
 }
 
