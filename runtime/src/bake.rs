@@ -1,10 +1,11 @@
 //! Folding an adapter into a plain ONNX of the same topology.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::adapter::{Adapter, Site};
 use crate::onnx::proto::{GraphProto, NodeProto};
-use crate::onnx::{Model, StoreError, Tensor, TensorError};
+use crate::onnx::{FoldError, Model, StoreError, Tensor, TensorError, integers};
 
 mod bits;
 mod half;
@@ -32,6 +33,12 @@ pub enum BakeError {
     Quantised { site: String, weight: String, node: String },
     #[error("site `{site}`: weight `{weight}` cannot be dequantised: {why}")]
     Dequantise { site: String, weight: String, why: &'static str },
+    #[error(
+        "the products of integers that change are written with operators of operator set {needs}, the model has {has}: raise it (onnx.version_converter)"
+    )]
+    Opset { has: i64, needs: i64 },
+    #[error(transparent)]
+    Fold(#[from] FoldError),
     #[error(transparent)]
     Tensor(#[from] TensorError),
     #[error(transparent)]
@@ -43,9 +50,12 @@ pub enum BakeError {
 /// `model` is the file as it was read: nothing is pinned or folded in the result, and all that is not a
 /// site's weight keeps its bytes. A weight that nodes of no site read as well gets a copy for each that changes it, one that is
 /// stored in another element than its node computes in, a copy in that element. Weights in the bodies of loops are found there.
+/// Fused products stay fused. A product of integers whose weight changes becomes one of floats between DequantizeLinear and
+/// QuantizeLinear; all others stay.
 ///
 /// # Errors
-/// [`BakeError`] if a site's node or weight is not in this model, another weight than was trained on, or quantised.
+/// [`BakeError`] if a site's node or weight is not in this model, another weight than was trained on, or quantised;
+/// [`BakeError::Opset`] and [`BakeError::Fold`] if a product of integers cannot be written in floats.
 pub fn bake(model: &Model, adapter: &Adapter) -> Result<Model, BakeError> {
     bake_all(model, adapter, false)
 }
@@ -59,6 +69,24 @@ pub fn bake_dequantised(model: &Model, adapter: &Adapter) -> Result<Model, BakeE
 }
 
 fn bake_all(model: &Model, adapter: &Adapter, dequantise: bool) -> Result<Model, BakeError> {
+    let nodes = adapter.layout().sites.iter().flat_map(|site| &site.nodes);
+    let written = integers::products_in_floats(model, &nodes.map(|n| n.output.as_str()).collect());
+    let written =
+        written.map_err(|why| FoldError { file: model.origin().map(Path::to_owned), why })?;
+    let (has, needs) = (model.opset(), written.as_ref().map_or(0, |written| written.opset_min));
+    if has < needs {
+        return Err(BakeError::Opset { has, needs });
+    }
+    let model = written.as_ref().map_or(model, |written| &written.model);
+    let mut baked = in_place(model, adapter, dequantise)?;
+    if let Some(written) = &written {
+        integers::sweep(baked.graph_mut(), &written.loose);
+    }
+    Ok(baked)
+}
+
+/// Bakes into a model whose products are those of the adapter's sites.
+fn in_place(model: &Model, adapter: &Adapter, dequantise: bool) -> Result<Model, BakeError> {
     let mut baked = model.clone();
     let graphs = Graphs::of(model);
     let mut packed = Vec::new();

@@ -7,13 +7,17 @@ use crate::adapter::Adapter;
 use crate::draw::{Range, draw, ranges};
 use crate::engine::{Engine, EngineError, LoadOptions, Optimise, Place, Session, TensorPort};
 use crate::graft::{FACTOR, Grafted};
-use crate::onnx::{Element, Folded, Tensor};
+use crate::onnx::proto::NodeProto;
+use crate::onnx::{Element, Folded, Model, Tensor};
 use crate::train::KEPT;
 
 /// Batches that are compared.
 const BATCHES: u32 = 2;
 /// How many times the grafted model's own rounding a baked one may be off.
 pub const ROUNDINGS: f64 = 4.0;
+/// By how much the weights of a model with quantised activations are moved to see what rounding may bring: a few roundings of float32
+/// on the way to a value let it fall to the other side of a step.
+const NUDGE: f64 = 8.0 * f32::EPSILON as f64;
 
 /// How far apart two models are.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +27,8 @@ pub struct Comparison {
     /// The greatest difference there, over the greatest value of that output.
     pub difference: f64,
     /// What rounding may bring: [`tolerance`] of the coarsest weight, or [`ROUNDINGS`] times by how much that output
-    /// of the grafted model alone differs between two orders of arithmetic, whichever is more.
+    /// of the grafted model alone differs between two orders of arithmetic, or with its weights a few roundings aside
+    /// where activations are quantised, whichever is more.
     pub tolerance: f64,
     /// Values that were compared.
     pub values: usize,
@@ -92,8 +97,11 @@ pub fn compare_within(
     let options = LoadOptions { optimise: Optimise::Basic, ..plain };
     let rearranged = LoadOptions { optimise: Optimise::All, ..options.clone() };
     let mut plain = engine.load(&baked.model, &options)?;
-    let mut with_adapter = with_factors(grafted, adapter, engine, &options)?;
-    let mut again = with_factors(grafted, adapter, engine, &rearranged)?;
+    let mut with_adapter = with_factors(&grafted.folded.model, adapter, engine, &options)?;
+    let mut others = vec![with_factors(&grafted.folded.model, adapter, engine, &rearranged)?];
+    for nudged in [false, true].into_iter().filter_map(|way| nudged(&grafted.folded, way)) {
+        others.push(with_factors(&nudged, adapter, engine, &options)?);
+    }
     let types = &grafted.folded.types;
     let sites = adapter.layout().sites.iter();
     let elements = sites.filter_map(|site| types.get(&site.weight)).map(|ty| ty.element);
@@ -102,21 +110,22 @@ pub fn compare_within(
     let mut found: Option<Comparison> = None;
     let mut values = 0;
     for batch in 0..BATCHES {
-        for session in [&mut with_adapter, &mut plain, &mut again] {
+        for session in [&mut with_adapter, &mut plain].into_iter().chain(&mut others) {
             for drawn in draw(&ranges, seed, batch) {
                 let input = session.input_index(&drawn.input)?;
                 session.write(input, &drawn.clean)?;
             }
             session.run()?;
         }
-        let (want, again) = (outputs(&*with_adapter)?, outputs(&*again)?);
+        let want = outputs(&*with_adapter)?;
+        let others = others.iter().map(|session| outputs(&**session));
+        let others = others.collect::<Result<Vec<_>, _>>()?;
         for (output, got) in outputs(&*plain)? {
-            let (Some(want), Some(again)) = (want.get(&output), again.get(&output)) else {
-                continue;
-            };
+            let Some(want) = want.get(&output) else { continue };
             values += got.len();
             let difference = distance(want, &got);
-            let tolerance = rounding.max(ROUNDINGS * distance(want, again));
+            let own = others.iter().filter_map(|other| Some(distance(want, other.get(&output)?)));
+            let tolerance = rounding.max(ROUNDINGS * own.fold(0.0, f64::max));
             let one = Comparison { output, difference, tolerance, values };
             // The one that is furthest beyond what it may be.
             let worse = |than: &Comparison| {
@@ -225,14 +234,81 @@ pub fn beyond(
     Ok(furthest)
 }
 
+/// The same model with every stored float, and what every stored weight of integers stands for, a few roundings aside: each up or
+/// down as its place says, or the other way. `None` if the model quantises nothing while it runs.
+fn nudged(folded: &Folded, other_way: bool) -> Option<Model> {
+    let at_run = |node: &&NodeProto| node.is("QuantizeLinear") || node.is("DynamicQuantizeLinear");
+    folded.model.graph().node.iter().find(at_run)?;
+    let mut nudged = folded.model.clone();
+    let graph = nudged.graph_mut();
+    let mut weights: BTreeMap<String, usize> = BTreeMap::new();
+    for (number, stored) in graph.initializer.iter_mut().enumerate() {
+        let Some(ty) = folded.types.get(stored.name()) else { continue };
+        if !ty.element.is_float() {
+            weights.insert(stored.name().to_owned(), number);
+        } else if let Ok(tensor) = Tensor::from_proto(stored) {
+            let factors = factors(number, ty.values(), other_way);
+            let values: Vec<f64> = tensor
+                .to_f64s()
+                .iter()
+                .zip(factors)
+                .map(|(value, factor)| value * factor)
+                .collect();
+            let moved = Tensor::from_f64s(ty.element, &ty.dims, &values);
+            *stored = moved.to_proto(stored.name());
+        }
+    }
+    let mut nodes = Vec::with_capacity(graph.node.len());
+    for mut node in std::mem::take(&mut graph.node) {
+        let output = node.output_name(0).to_owned();
+        let number = node.input_name(0).and_then(|name| weights.get(name));
+        let (Some(&number), Some(ty)) = (number, folded.types.get(&output)) else {
+            nodes.push(node);
+            continue;
+        };
+        if !node.is("DequantizeLinear") {
+            nodes.push(node);
+            continue;
+        }
+        let [exact, by] = [".exact", ".nudge"].map(|what| free(folded, &output, what));
+        let factors: Vec<f64> = factors(number, ty.values(), other_way).collect();
+        graph.initializer.push(Tensor::from_f64s(ty.element, &ty.dims, &factors).to_proto(&by));
+        node.output = vec![exact.clone()];
+        nodes.push(node);
+        let name = Some(by.clone());
+        let nudge = NodeProto::operator("Mul", vec![exact, by], &output, Vec::new());
+        nodes.push(NodeProto { name, ..nudge });
+    }
+    graph.node = nodes;
+    Some(nudged)
+}
+
+/// For each value of a tensor a factor beside 1, on this side of it or that.
+fn factors(number: usize, count: usize, other_way: bool) -> impl Iterator<Item = f64> {
+    (0..count as u64).map(move |index| {
+        let mixed = (index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (number as u64) << 32;
+        let up = mixed.wrapping_mul(0xD1B5_4A32_D192_ED03) >> 63 == 1;
+        if up == other_way { 1.0 - NUDGE } else { 1.0 + NUDGE }
+    })
+}
+
+/// A name that the graph does not have.
+fn free(folded: &Folded, like: &str, what: &str) -> String {
+    let mut name = format!("{like}{what}");
+    while folded.types.contains_key(&name) {
+        name.push('_');
+    }
+    name
+}
+
 /// A session of the grafted model that holds the adapter.
 fn with_factors(
-    grafted: &Grafted,
+    model: &Model,
     adapter: &Adapter,
     engine: &dyn Engine,
     options: &LoadOptions,
 ) -> Result<Box<dyn Session>, EngineError> {
-    let mut session = engine.load(&grafted.folded.model, options)?;
+    let mut session = engine.load(model, options)?;
     for factor in adapter.layout().factors() {
         let input = session.input_index(&factor.input)?;
         session.write_f32(input, adapter.factor(factor))?;

@@ -3,6 +3,7 @@
 
 mod adapters;
 mod flower;
+mod forms;
 mod rmqtt;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use crate::process::Run;
 use crate::{Done, Failure, root, tools};
 
 const HELP: &str = "\
-cargo xtask oracle [world|tinyphysics]... | operators | exporters | adapters | peft | rmqtt | flower [engine|training]...
+cargo xtask oracle [world|tinyphysics]... | operators | exporters | adapters | forms | peft | rmqtt | flower [engine|training]...
 
 Installs PyTorch into target/tools/oracle (gigabytes), and records gradients of whole models by its autograd
 as fixtures. Nothing of `cargo xtask test` needs it. tinyphysics reads SHOAL_DATA or ../shared/data.
@@ -24,6 +25,8 @@ docs/coverage.md: which operator has a gradient, in which version, on which engi
 their own gradients in float64. The last two are installed into target/tools/oracle-tensorflow and oracle-jax.
 
 `adapters` lets ONNX Runtime's own Python run a grafted model with an adapter file of ours, and reads back what it writes.
+
+`forms` has ONNX Runtime's Python fuse and quantise every model at hand, and writes docs/evidence/forms.md: what each command makes of them.
 
 `peft` loads an adapter of ours by Hugging Face's PEFT and bakes one that PEFT trained; outputs are compared.
 
@@ -61,6 +64,9 @@ pub(crate) fn run(args: &[String]) -> Done {
     }
     if flags.rest == ["adapters"] {
         return adapters::onnxruntime();
+    }
+    if flags.rest == ["forms"] {
+        return forms::run();
     }
     if flags.rest == ["peft"] {
         return adapters::peft();

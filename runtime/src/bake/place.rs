@@ -8,9 +8,11 @@ use super::{BakeError, dequantised, free_name, transposed};
 use crate::adapter::Site;
 use crate::graft::SiteNode;
 use crate::onnx::eval::eval;
+use crate::onnx::fold::fused::product;
 use crate::onnx::fold::unroll::{inner_path, passed_on, without_numbers};
 use crate::onnx::infer::infer;
 use crate::onnx::infer::layout::permutation;
+use crate::onnx::integers::{FOREIGN, PRODUCT};
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto};
 use crate::onnx::store::{set_in, stored_in};
 use crate::onnx::{Attr, Element, Model, StoreError, Tensor, TensorType};
@@ -148,16 +150,25 @@ impl<'m> Graphs<'m> {
         Ok(places)
     }
 
-    /// The node of the file that this node of the folded graph is.
+    /// The node of the file that this node of the folded graph is, or that is fused of it and others.
     fn find(&self, site: &Site, node: &SiteNode) -> Result<NodeAt, BakeError> {
-        let outermost = self.scopes.first().and_then(|s| s.makers.get(node.output.as_str()));
-        let outermost = outermost.map(|&at| (0, at));
+        let outermost =
+            |name: &str| Some((0, *self.scopes.first().and_then(|s| s.makers.get(name))?));
         // Two of one name cannot be told apart.
-        let inner = || {
-            let nodes = self.inner.get(&without_numbers(&node.output))?;
+        let inner = |name: &str| {
+            let nodes = self.inner.get(&without_numbers(name))?;
             nodes.first().copied().filter(|_| nodes.len() == 1)
         };
-        let found = outermost.or_else(inner).filter(|&at| self.node(at).is(&site.operator));
+        let is_it = |&at: &NodeAt| {
+            let node = self.node(at);
+            node.is(&site.operator) || product(node) == Some(site.operator.as_str())
+        };
+        // What a fused node computes before its activation has no name in the file.
+        let whole = without_numbers(&node.output);
+        let fused = whole.strip_suffix(PRODUCT);
+        let found = outermost(&node.output).or_else(|| inner(&node.output)).filter(is_it);
+        let found =
+            found.or_else(|| fused.and_then(|y| outermost(y).or_else(|| inner(y))).filter(is_it));
         found.ok_or_else(|| BakeError::NoNode {
             site: site.name.clone(),
             operator: site.operator.clone(),
@@ -305,7 +316,7 @@ impl<'m> Place<'m> {
             let seen = self.order.take().unwrap_or_else(|| (0..before.len()).collect());
             let seen = seen.into_iter().map(|axis| before.get(axis).copied());
             self.order = Some(seen.collect::<Option<_>>()?);
-        } else if maker.is("DequantizeLinear") && self.quantiser.is_none() && self.cast.is_none() {
+        } else if dequantises(maker) && self.quantiser.is_none() && self.cast.is_none() {
             self.quantiser = Some(at);
         } else if maker.is("Cast") && self.quantiser.is_none() {
             let to = i32::try_from(maker.int("to", 0)).ok().and_then(Element::from_onnx);
@@ -321,6 +332,7 @@ impl<'m> Place<'m> {
         Some(())
     }
 
+    /// The name of the weight.
     pub(super) fn weight(&self) -> &'m str {
         self.weight.1
     }
@@ -422,6 +434,12 @@ impl<'m> Place<'m> {
     pub(super) fn kind(&self) -> impl Ord + use<'m> {
         (self.weight, self.is_turned, self.order.clone())
     }
+}
+
+/// Whether this is a DequantizeLinear, a standard one or ONNX Runtime's own.
+fn dequantises(node: &NodeProto) -> bool {
+    node.is("DequantizeLinear")
+        || (node.domain() == FOREIGN && node.op_type() == "DequantizeLinear")
 }
 
 /// A tensor with its axes in this order.

@@ -192,6 +192,10 @@ pub enum Reason {
     NoRule,
     #[error("no gradient is written for its input `{input}`")]
     Input { input: &'static str },
+    #[error(
+        "its input `{input}`, `{tensor}`, is infinite at index {index}: quantise the model again, with values that are finite"
+    )]
+    Infinite { input: &'static str, tensor: String, index: usize },
     #[error("its input `{input}` must be a constant")]
     NotConstant { input: &'static str },
     #[error("no gradient is written for {name} = {value}")]

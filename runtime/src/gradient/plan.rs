@@ -44,12 +44,13 @@ pub(super) fn reach(folded: &Folded, wanted: &[String]) -> Reach {
         let reads = |set: &BTreeSet<String>| inputs.iter().any(|name| set.contains(*name));
         let (touches, differs) = (reads(&touched), reads(&differentiable));
         let mut goes_on = false;
-        for output in node.output.iter().filter(|name| !name.is_empty()) {
+        let named = node.output.iter().enumerate().filter(|(_, name)| !name.is_empty());
+        for (index, output) in named {
             if touches {
                 touched.insert(output.clone());
             }
             let element = folded.types.get(output).map(|ty| ty.element);
-            if differs && element.is_some_and(|element| has_slope(node, element)) {
+            if differs && element.is_some_and(|element| has_slope(node, index, element)) {
                 differentiable.insert(output.clone());
                 goes_on = true;
             }
@@ -61,9 +62,12 @@ pub(super) fn reach(folded: &Folded, wanted: &[String]) -> Reach {
     Reach { differentiable, touched, ends }
 }
 
-/// Whether a gradient of this output, if it has one, says anything: floats do, and integers that stand for
-/// floats.
-fn has_slope(node: &NodeProto, output: Element) -> bool {
+/// Whether a gradient of output `index`, if it has one, says anything: floats do, and integers that stand for
+/// floats. Scales and zero points that are made of what comes do not.
+fn has_slope(node: &NodeProto, index: usize, output: Element) -> bool {
+    if node.is("DynamicQuantizeLinear") {
+        return index == 0;
+    }
     if output.is_float() {
         return !FLAT.iter().any(|flat| node.is(flat));
     }

@@ -4,9 +4,10 @@
 //! |---|---|
 //! | `DequantizeLinear` | `g`, as the gradient of the real value that its input stands for |
 //! | `QuantizeLinear` | `g` where x is within what the integers reach, else 0 |
+//! | `DynamicQuantizeLinear` | `g`: its integers reach all that comes |
 //!
 //! Between the two, operators that only move values (Reshape, Transpose, Concat, …) hand it on. Scales and zero
-//! points have no rule. A weight behind a `DequantizeLinear` is a constant.
+//! points have no rule, those of `DynamicQuantizeLinear` no slope. A weight behind a `DequantizeLinear` is a constant.
 //! # Source
 //! Jacob et al. (arXiv 1712.05877); PyTorch's `fake_quantize`, whose gradient this is.
 
@@ -19,6 +20,7 @@ type Done = Result<(), Reason>;
 
 pub(super) fn dequantise(step: &mut Step) -> Done {
     step.refuse(1, "x_scale")?;
+    finite(step, "x_scale")?;
     let dy = step.dy()?;
     step.give(0, dy);
     Ok(())
@@ -26,6 +28,7 @@ pub(super) fn dequantise(step: &mut Step) -> Done {
 
 pub(super) fn quantise(step: &mut Step) -> Done {
     step.refuse(1, "y_scale")?;
+    finite(step, "y_scale")?;
     let (dy, x, q) = (step.dy()?, step.x(0)?, step.y()?);
     if step.node.int("block_size", 0) != 0 {
         let value = step.node.int("block_size", 0).to_string();
@@ -51,6 +54,22 @@ pub(super) fn quantise(step: &mut Step) -> Done {
     }
     step.give(0, share);
     Ok(())
+}
+
+pub(super) fn by_own_range(step: &mut Step) -> Done {
+    let dy = step.dy()?;
+    step.give(0, dy);
+    Ok(())
+}
+
+/// Refuses a stored scale that is infinite: 0 · ∞ is no number, and what is quantised by it is always the zero point.
+fn finite(step: &Step, input: &'static str) -> Done {
+    let Some(scale) = step.opt(1) else { return Ok(()) };
+    let index = step.emit.builder.constant(&scale).and_then(|t| t.first_not_finite());
+    match index {
+        Some(index) => Err(Reason::Infinite { input, tensor: scale.name().to_owned(), index }),
+        None => Ok(()),
+    }
 }
 
 /// One parameter for all values, or one for each index of the node's axis.

@@ -94,6 +94,7 @@ fn rule(operator: &str) -> Option<Rule> {
         "Clip" => select::clip,
         "Min" | "Max" => select::extreme,
         "QuantizeLinear" => quantise::quantise,
+        "DynamicQuantizeLinear" => quantise::by_own_range,
         "DequantizeLinear" => quantise::dequantise,
         _ => return activation(operator).or_else(|| reduction(operator)),
     })

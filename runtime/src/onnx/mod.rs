@@ -5,6 +5,7 @@ pub(crate) mod eval;
 pub mod external;
 pub mod fold;
 pub mod infer;
+pub(crate) mod integers;
 pub mod model;
 pub mod node;
 pub mod open;

@@ -3,11 +3,13 @@
 //! Constant nodes and subgraphs of known values become initializers (a transposed weight stays a node: what is
 //! trained is the weight as the file stores it); branches and loops whose condition and number of rounds are known
 //! are written out; Identity, inference-time Dropout and nodes that nothing uses
-//! are dropped; weights that are listed as graph inputs are constants. What is folded never depends on the
+//! are dropped; weights that are listed as graph inputs are constants. What ONNX Runtime's own tools quantise to products of
+//! integers or fuse is written as the standard operators on floats that it stands for. What is folded never depends on the
 //! length of the batch, so that the place of a node in the graph names it.
 
 mod apart;
 mod choice;
+pub(crate) mod fused;
 pub(crate) mod nbits;
 mod order;
 mod resize;
@@ -19,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use super::eval;
 use super::infer::{InferError, InferWhy, infer};
+use super::integers;
 use super::model::{Folded, Model, is_standard, place};
 use super::proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, dimension, type_proto};
 use super::tensor::{Element, Tensor, TensorError, TensorType};
@@ -92,13 +95,14 @@ fn folded(model: &Model) -> Result<Folded, FoldWhy> {
     if opset < FOLD_OPSET_MIN {
         return Err(FoldWhy::Opset { got: opset });
     }
+    let model = integers::in_floats(model)?;
     let graph = model.graph();
     let order = order::topological(graph)?;
     let mut folder = Folder::new(graph, opset)?;
     for index in order {
         folder.node(&graph.node[index])?;
     }
-    folder.finish(model)
+    folder.finish(&model)
 }
 
 /// A known tensor: where it is stored in the source graph, or what folding made.
@@ -192,6 +196,11 @@ impl<'g> Folder<'g> {
         }
     }
 
+    /// Whether a tensor has this name, or had it in the source.
+    fn is_taken(&self, name: &str) -> bool {
+        self.names.contains(name) || self.types.contains_key(name) || self.alias.contains_key(name)
+    }
+
     fn constant(&self, name: &str) -> Option<Tensor> {
         match self.known.get(name)? {
             Known::Stored(index) => Tensor::from_proto(self.graph.initializer.get(*index)?).ok(),
@@ -213,6 +222,9 @@ impl<'g> Folder<'g> {
         }
         if nbits::is_product(&node) {
             return nbits::node(self, &node);
+        }
+        if let Some(nodes) = fused::node(self, &node)? {
+            return nodes.into_iter().try_for_each(|node| self.place(node));
         }
         if self.from < self.opset {
             for node in upgrade::node(self, node)? {

@@ -281,10 +281,7 @@ fn count(folder: &mut Folder<'_>, outer: &NodeProto, nodes: usize) -> Result<(),
 
 /// The name of a tensor that there is once: its own, if no other has it.
 fn own_name(folder: &mut Folder<'_>, name: &str) -> String {
-    let is_taken = folder.names.contains(name)
-        || folder.types.contains_key(name)
-        || folder.alias.contains_key(name);
-    if is_taken { folder.fresh_name(name) } else { name.to_owned() }
+    if folder.is_taken(name) { folder.fresh_name(name) } else { name.to_owned() }
 }
 
 /// What a tensor is called in the folded graph, which must have it.

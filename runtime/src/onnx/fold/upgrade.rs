@@ -156,14 +156,14 @@ fn to_input(
     node.input[index] = constant;
 }
 
-fn fresh_constant(folder: &mut Folder<'_>, label: &str, value: Tensor) -> String {
+pub(super) fn fresh_constant(folder: &mut Folder<'_>, label: &str, value: Tensor) -> String {
     let name = folder.fresh_name(label);
     folder.know(&name, value.ty(), Known::Made(value));
     name
 }
 
 /// The element of a node's first input.
-fn element(folder: &Folder<'_>, node: &NodeProto) -> Element {
+pub(super) fn element(folder: &Folder<'_>, node: &NodeProto) -> Element {
     let ty = node.input_name(0).and_then(|name| folder.types.get(name));
     ty.map_or(Element::F32, |t| t.element)
 }

@@ -18,6 +18,10 @@ pub(super) fn infer(ctx: &Ctx<'_>, op: &str) -> Option<Types> {
         "LayerNormalization" => layer_normalization(ctx),
         "Attention" => attention(ctx),
         "QuantizeLinear" => quantize(ctx),
+        "DynamicQuantizeLinear" => ctx.input(0).map(|x| {
+            let scale = TensorType::new(x.element, &[]);
+            vec![TensorType::new(Element::U8, &x.dims), scale, TensorType::new(Element::U8, &[])]
+        }),
         "DequantizeLinear" => ctx.input(0).and_then(|x| one(ctx.input(1)?.element, x.dims.clone())),
         "LSTM" => recurrent(ctx, 3),
         "GRU" | "RNN" => recurrent(ctx, 2),
