@@ -1,11 +1,10 @@
 //! Folding an adapter into a plain ONNX of the same topology.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use crate::adapter::{Adapter, Site};
 use crate::onnx::proto::{GraphProto, NodeProto};
-use crate::onnx::{FoldError, Model, StoreError, Tensor, TensorError, integers};
+use crate::onnx::{FoldWhy, Model, StoreError, Tensor, TensorError, integers};
 
 mod bits;
 mod half;
@@ -38,7 +37,7 @@ pub enum BakeError {
     )]
     Opset { has: i64, needs: i64 },
     #[error(transparent)]
-    Fold(#[from] FoldError),
+    Fold(#[from] FoldWhy),
     #[error(transparent)]
     Tensor(#[from] TensorError),
     #[error(transparent)]
@@ -70,9 +69,8 @@ pub fn bake_dequantised(model: &Model, adapter: &Adapter) -> Result<Model, BakeE
 
 fn bake_all(model: &Model, adapter: &Adapter, dequantise: bool) -> Result<Model, BakeError> {
     let nodes = adapter.layout().sites.iter().flat_map(|site| &site.nodes);
-    let written = integers::products_in_floats(model, &nodes.map(|n| n.output.as_str()).collect());
-    let written =
-        written.map_err(|why| FoldError { file: model.origin().map(Path::to_owned), why })?;
+    let making = nodes.map(|node| node.output.as_str()).collect();
+    let written = integers::products_in_floats(model, &making)?;
     let (has, needs) = (model.opset(), written.as_ref().map_or(0, |written| written.opset_min));
     if has < needs {
         return Err(BakeError::Opset { has, needs });

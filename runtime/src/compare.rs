@@ -234,8 +234,8 @@ pub fn beyond(
     Ok(furthest)
 }
 
-/// The same model with every stored float, and what every stored weight of integers stands for, a few roundings aside: each up or
-/// down as its place says, or the other way. `None` if the model quantises nothing while it runs.
+/// The same model with every stored matrix and kernel of floats, and what every stored weight of integers stands for, a few roundings
+/// aside: each value up or down as its place says, or the other way. `None` if the model quantises nothing while it runs.
 fn nudged(folded: &Folded, other_way: bool) -> Option<Model> {
     let at_run = |node: &&NodeProto| node.is("QuantizeLinear") || node.is("DynamicQuantizeLinear");
     folded.model.graph().node.iter().find(at_run)?;
@@ -246,7 +246,9 @@ fn nudged(folded: &Folded, other_way: bool) -> Option<Model> {
         let Some(ty) = folded.types.get(stored.name()) else { continue };
         if !ty.element.is_float() {
             weights.insert(stored.name().to_owned(), number);
-        } else if let Ok(tensor) = Tensor::from_proto(stored) {
+        } else if ty.rank() > 1
+            && let Ok(tensor) = Tensor::from_proto(stored)
+        {
             let factors = factors(number, ty.values(), other_way);
             let values: Vec<f64> = tensor
                 .to_f64s()

@@ -19,6 +19,12 @@ use shoal_runtime::onnx::{Attr, Data, Element, Model, Tensor, TensorType, open};
 
 const FOREIGN: &str = "com.microsoft";
 
+/// Arguments of a node.
+type Settings<'a> = Vec<(&'a str, Attr)>;
+
+/// What is stored: names and dimensions.
+type Stored<'a> = &'a [(&'a str, &'a [usize])];
+
 /// A graph that is written node by node, of operators that nothing here can infer.
 struct Graph {
     model: Model,
@@ -137,13 +143,13 @@ fn same(model: &Model) {
 
 /// The same but for values at a step of `scale`, which may fall to either side: one in twenty at most.
 #[track_caller]
-fn same_steps(model: &Model, scale: f32) {
+fn same_steps(op: &str, model: &Model, scale: f32) {
     let both = both(model);
     let steps: Vec<f32> = both.iter().map(|(want, got)| ((want - got) / scale).abs()).collect();
     let apart = steps.iter().filter(|&&step| step > 0.01).count();
-    assert!(steps.iter().all(|&step| step < 1.01), "{both:?}");
-    assert!(20 * apart <= steps.len(), "{apart} of {} are a step apart", steps.len());
-    assert!(both.iter().any(|(want, _)| *want != both[0].0), "all are {}", both[0].0);
+    assert!(steps.iter().all(|&step| step < 1.01), "{op}: {both:?}");
+    assert!(20 * apart <= steps.len(), "{op}: {apart} of {} apart", steps.len());
+    assert!(both.iter().any(|(want, _)| *want != both[0].0), "{op}: all {}", both[0].0);
 }
 
 fn grafted(model: &Model, targets: &[&str]) -> Grafted {
@@ -213,10 +219,9 @@ fn fused_activations_and_norms_are_what_onnx_runtime_computes_and_have_gradients
     }
     let alpha = |value: f32| [("alpha", Attr::Float(value))];
     let axis = [("axis", Attr::Int(-1)), ("epsilon", Attr::Float(1e-5))];
-    let vector: &[(&str, &[usize])] = &[("a", &[8]), ("bb", &[8]), ("ccc", &[8])];
-    let skip: &[(&str, &[usize])] =
-        &[("skip.", &[2, 3, 8]), ("a", &[8]), ("bb", &[8]), ("ccc", &[8])];
-    let cases: [(&str, &str, &[(&str, Attr)], &[(&str, &[usize])]); 11] = [
+    let vector: Stored<'_> = &[("a", &[8]), ("bb", &[8]), ("ccc", &[8])];
+    let skip: Stored<'_> = &[("skip.", &[2, 3, 8]), ("a", &[8]), ("bb", &[8]), ("ccc", &[8])];
+    let cases: [(&str, &str, &[(&str, Attr)], Stored<'_>); 11] = [
         (":Gelu", "h", &[], &[]),
         (":BiasGelu", "h a", &[], vector),
         (":FastGelu", "h", &[], &[]),
@@ -290,7 +295,7 @@ fn fused_products_are_what_onnx_runtime_computes_and_have_gradients() {
     }
     let [a, b] = ["transA", "transB"].map(|name| (name, Attr::Int(1)));
     let half = ("alpha", Attr::Float(0.5));
-    let cases: [(&str, &[usize], Vec<(&str, Attr)>); 4] = [
+    let cases: [(&str, &[usize], Settings<'_>); 4] = [
         ("h other", &[8, 5], vec![half.clone()]),
         ("h other", &[5, 8], vec![b.clone()]),
         ("h h", &[1], vec![half.clone(), b.clone()]),
@@ -388,7 +393,7 @@ fn operators_on_integers_are_what_onnx_runtime_computes_but_for_one_step() {
     let pads = || ("pads", Attr::Ints(vec![1; 4]));
     let pool = || ("kernel_shape", Attr::Ints(vec![3, 3]));
     let axis = |axis| ("axis", Attr::Int(axis));
-    let cases: Vec<(&[usize], &str, &str, Vec<(&str, Attr)>)> = vec![
+    let cases: [(&[usize], &str, &str, Settings<'_>); 15] = [
         (image, "QLinearConv", "q! kernel! !out", vec![]),
         (image, "QLinearConv", "q! kernels! !out bias", vec![pads()]),
         (&[4, 6], "QLinearMatMul", "q! matrix! !out", vec![]),
@@ -407,8 +412,7 @@ fn operators_on_integers_are_what_onnx_runtime_computes_but_for_one_step() {
     ];
     for (dims, op, inputs, attrs) in cases {
         let model = between(dims, (op, inputs), &attrs);
-        println!("{op} {inputs}");
-        same_steps(&model, 0.02);
+        same_steps(op, &model, 0.02);
     }
 }
 
@@ -583,7 +587,6 @@ fn products_that_are_quantised_as_they_come_are_tuned_and_baked() {
     }
     for form in ["MatMulInteger", "ConvInteger", ":DynamicQuantizeMatMul", ":MatMulIntegerToFloat"]
     {
-        println!("{form}");
         let model = dynamic(11, form);
         same_and_differentiable(&model);
         let baked = works(&model, &[], bake_dequantised);
