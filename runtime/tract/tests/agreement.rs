@@ -9,7 +9,10 @@ use shoal_runtime::engine::{Engine, EngineError, LoadOptions, Optimise, Session}
 use shoal_runtime::gradient::{DifferentiateOptions, LossKind, LossSpec, differentiate, recompute};
 use shoal_runtime::graft::{GraftOptions, Profile, graft};
 use shoal_runtime::many::many_adapters;
-use shoal_runtime::onnx::{Attr, Builder, Element, Model, PinOptions, TensorType, fold, pin};
+use shoal_runtime::onnx::proto::{NodeProto, OperatorSetIdProto};
+use shoal_runtime::onnx::{
+    Attr, Builder, Data, Element, Model, PinOptions, Tensor, TensorType, fold, pin,
+};
 use shoal_runtime::rollout::{Feed, RollOutOptions, losses, roll_out};
 use shoal_runtime::train::{AdamW, Decay, Schedule, TrainOptions, Trainer};
 use shoal_tract::Tract;
@@ -285,4 +288,81 @@ fn both_engines_compute_the_same_for_many_adapters_at_once() {
         }
         assert_agreement(&*a, &*b);
     }
+}
+
+/// What ONNX Runtime's tools fuse and quantise is read as standard operators, which tract runs, too.
+#[test]
+fn both_engines_compute_the_same_of_fused_and_quantised_forms() {
+    let Some(ort) = ort_or_skip() else { return };
+    let model = forms("y", 5 * 2 * 2);
+    let folded = fold(&model).unwrap();
+    assert!(folded.model.graph().node.iter().all(|node| node.domain().is_empty()));
+    let options = LoadOptions { integers: false, ..LoadOptions::default() };
+    let [mut a, mut b] =
+        [&ort as &dyn Engine, &Tract].map(|engine| engine.load(&folded.model, &options).unwrap());
+    for session in [&mut a, &mut b] {
+        fill(&mut **session);
+        session.run().unwrap();
+    }
+    assert_agreement(&*a, &*b);
+    // The file itself is refused by its nodes, each by name.
+    let refused = Tract.load(&model, &options).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("FusedConv") && refused.contains("`c`"), "{refused}");
+    // Its DequantizeLinear wants a scale that is stored.
+    let dynamic = fold(&forms("product", 6)).unwrap().model;
+    let refused = Tract.load(&dynamic, &options).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("DequantizeLinear") && refused.contains("y.integers"), "{refused}");
+}
+
+/// A fused convolution, one of integers by channel, `y`, and a `product` of it that is quantised as it comes: one of both is given.
+fn forms(output: &str, wide: usize) -> Model {
+    let mut b = Builder::new(13);
+    b.input("x", TensorType::f32(&[1, 3, 6, 6]));
+    let floats = |b: &mut Builder, name: &str, dims: &[usize], scale: f32| {
+        let values: Vec<f32> =
+            noise(name.len(), dims.iter().product()).iter().map(|v| v * scale).collect();
+        b.initializer(name, &Tensor::f32(dims, &values));
+    };
+    let integers = |b: &mut Builder, name: &str, dims: &[usize], scales: usize| {
+        let values = noise(name.len(), dims.iter().product());
+        let values: Vec<i8> = values.iter().map(|v| (v * 63.0).round() as i8).collect();
+        b.initializer(name, &Tensor::new(dims, Data::I8(values)));
+        let by: Vec<f32> = noise(scales, scales).iter().map(|v| 0.004 + 0.001 * v).collect();
+        b.initializer(&format!("{name}.s"), &Tensor::f32(&[scales], &by));
+        b.initializer(&format!("{name}.z"), &Tensor::new(&[scales], Data::I8(vec![0; scales])));
+    };
+    floats(&mut b, "kernel", &[4, 3, 3, 3], 0.3);
+    integers(&mut b, "deeper", &[5, 4, 3, 3], 5);
+    integers(&mut b, "head", &[20, 6], 6);
+    for (name, scale, zero) in [("c", 0.01, 0), ("d", 0.02, 128)] {
+        b.initializer(&format!("{name}.s"), &Tensor::f32(&[], &[scale]));
+        b.initializer(&format!("{name}.z"), &Tensor::new(&[], Data::U8(vec![zero])));
+    }
+    let mut model = b.into_model();
+    let domain = || Some("com.microsoft".to_owned());
+    model.proto.opset_import.push(OperatorSetIdProto { domain: domain(), version: Some(1) });
+    let mut add = |op: &str, inputs: &str, output: &str, attribute: Vec<_>| {
+        let (domain, op) = match op.strip_prefix(':') {
+            Some(op) => (domain(), op),
+            None => (None, op),
+        };
+        model.graph_mut().node.push(NodeProto {
+            input: inputs.split(' ').map(str::to_owned).collect(),
+            output: vec![output.to_owned()],
+            name: Some(output.to_owned()),
+            op_type: Some(op.to_owned()),
+            domain,
+            attribute,
+            ..NodeProto::default()
+        });
+    };
+    let relu = Attr::Str("Relu".to_owned()).to_proto("activation");
+    add(":FusedConv", "x kernel", "c", vec![relu]);
+    add("QuantizeLinear", "c c.s c.z", "q", Vec::new());
+    add("QLinearConv", "q c.s c.z deeper deeper.s deeper.z d.s d.z", "d", Vec::new());
+    add("DequantizeLinear", "d d.s d.z", "r", Vec::new());
+    add("Flatten", "r", "y", Vec::new());
+    add(":DynamicQuantizeMatMul", "y head head.s head.z", "product", Vec::new());
+    model.graph_mut().output.push(TensorType::f32(&[1, wide]).to_value_info(output));
+    model
 }
