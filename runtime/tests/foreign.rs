@@ -25,6 +25,9 @@ type Settings<'a> = Vec<(&'a str, Attr)>;
 /// What is stored: names and dimensions.
 type Stored<'a> = &'a [(&'a str, &'a [usize])];
 
+/// An operator, its inputs, its arguments, and what is stored for it.
+type Fused<'a> = (&'a str, &'a str, &'a [(&'a str, Attr)], Stored<'a>);
+
 /// A graph that is written node by node, of operators that nothing here can infer.
 struct Graph {
     model: Model,
@@ -221,7 +224,7 @@ fn fused_activations_and_norms_are_what_onnx_runtime_computes_and_have_gradients
     let axis = [("axis", Attr::Int(-1)), ("epsilon", Attr::Float(1e-5))];
     let vector: Stored<'_> = &[("a", &[8]), ("bb", &[8]), ("ccc", &[8])];
     let skip: Stored<'_> = &[("skip.", &[2, 3, 8]), ("a", &[8]), ("bb", &[8]), ("ccc", &[8])];
-    let cases: [(&str, &str, &[(&str, Attr)], Stored<'_>); 11] = [
+    let cases: [Fused<'_>; 11] = [
         (":Gelu", "h", &[], &[]),
         (":BiasGelu", "h a", &[], vector),
         (":FastGelu", "h", &[], &[]),
