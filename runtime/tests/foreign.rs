@@ -14,8 +14,9 @@ use shoal_runtime::engine::{Engine, LoadOptions, Optimise};
 use shoal_runtime::fit::{FitOptions, fit};
 use shoal_runtime::gradient::{DifferentiateOptions, Reason, Refusal, differentiate, unsupported};
 use shoal_runtime::graft::{GraftOptions, Grafted, Profile, graft};
+use shoal_runtime::inspect::inspect;
 use shoal_runtime::onnx::proto::{GraphProto, NodeProto, OperatorSetIdProto};
-use shoal_runtime::onnx::{Attr, Data, Element, Model, Tensor, TensorType, open};
+use shoal_runtime::onnx::{Attr, Data, Element, Model, PinOptions, Tensor, TensorType, open};
 
 const FOREIGN: &str = "com.microsoft";
 
@@ -534,6 +535,11 @@ fn a_network_of_integers_is_tuned_and_what_changes_of_it_is_baked_in_floats() {
     }
     for (opset, by_channel) in [(13, false), (13, true), (11, true)] {
         let model = integers(opset, by_channel);
+        let (report, _folded) = inspect(&model, &PinOptions::default(), 2).unwrap();
+        assert!(report.sites.iter().any(|site| site.weight == "deeper"), "{:?}", report.sites);
+        let gradients = report.gradients;
+        assert_eq!((gradients.refusal, gradients.obstacles), (None, Vec::new()));
+        assert_eq!(gradients.losses.len(), 1);
         works(&model, &[], bake_dequantised);
         // One site: everything else stays as the file has it.
         let baked = works(&model, &["deeper"], bake_dequantised);

@@ -109,10 +109,14 @@ fn row(
         if let Some(told) = line("greatest difference of ") {
             apart = told.split(": ").nth(1).unwrap_or_default().to_owned();
         }
-        let is_whole = said.is_done && line("without a gradient:").is_none();
-        let why = match said.is_done {
-            true => said.lines.iter().skip_while(|line| *line != "without a gradient:").nth(1),
-            false => said.lines.iter().rev().find(|line| !line.trim().is_empty()),
+        let refused = line("factors cannot be trained: ");
+        let is_whole = said.is_done && refused.is_none() && line("without a gradient:").is_none();
+        let why = match (said.is_done, refused) {
+            (true, Some(why)) => Some(why),
+            (true, None) => line_behind(&said, "without a gradient:"),
+            (false, _) => {
+                said.lines.iter().rev().find(|line| !line.trim().is_empty()).map(String::as_str)
+            }
         };
         if is_whole {
             cells.push("yes".to_owned());
@@ -129,6 +133,10 @@ fn row(
         );
     }
     Ok(())
+}
+
+fn line_behind<'a>(said: &'a Said, heading: &str) -> Option<&'a str> {
+    said.lines.iter().skip_while(|line| *line != heading).nth(1).map(String::as_str)
 }
 
 fn said(run: Run) -> Done<Said> {

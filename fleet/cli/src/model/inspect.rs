@@ -1,10 +1,7 @@
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Serialize;
-use shoal_runtime::gradient;
-use shoal_runtime::inspect::{Report, inspect};
+use shoal_runtime::inspect::{Gradients, Report, inspect};
 
 use super::open::Axes;
 use crate::output::{Outcome, json};
@@ -26,37 +23,19 @@ pub(crate) struct Inspect {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Whole {
-    #[serde(flatten)]
-    report: Report,
-    /// Nodes between the sites and the outputs that have no gradient.
-    without_gradient: Vec<String>,
-}
-
 impl Inspect {
     pub(crate) fn run(self) -> Outcome {
         let (model, opened) = self.axes.open(&self.model)?;
-        let (report, folded) = inspect(&model, &opened.options, self.rank)?;
-        // One weight may serve several sites.
-        let weights: BTreeSet<String> =
-            report.sites.iter().map(|site| site.weight.clone()).collect();
-        let weights: Vec<String> = weights.into_iter().collect();
-        let without_gradient = match gradient::unsupported(&folded, &weights) {
-            Ok(obstacles) => obstacles.iter().map(ToString::to_string).collect(),
-            Err(refusal) => vec![refusal.to_string()],
-        };
-        let whole = Whole { report, without_gradient };
+        let (report, _folded) = inspect(&model, &opened.options, self.rank)?;
         if self.json {
-            return json(&whole);
+            return json(&report);
         }
-        print(&whole, self.rank);
+        print(&report, self.rank);
         Ok(())
     }
 }
 
-fn print(whole: &Whole, rank: usize) {
-    let report = &whole.report;
+fn print(report: &Report, rank: usize) {
     println!("IR {}, opset {}, written by {:?}", report.ir_version, report.opset, report.producer);
     if let Some(field) = &report.unknown_field {
         println!("has a field this program does not know ({field}): it can be read, not written");
@@ -85,10 +64,22 @@ fn print(whole: &Whole, rank: usize) {
             site.name, site.operator, site.weight_dims, site.a_dims, site.b_dims
         );
     }
-    if whole.without_gradient.is_empty() {
-        println!("every node between the sites and the outputs has a gradient");
-    } else {
+    tell(&report.gradients);
+}
+
+/// Whether the factors can be trained, and by which losses.
+fn tell(gradients: &Gradients) {
+    if let Some(why) = &gradients.refusal {
+        println!("factors cannot be trained: {why}");
+    } else if !gradients.obstacles.is_empty() {
         println!("without a gradient:");
-        whole.without_gradient.iter().for_each(|line| println!("  {line}"));
+        for obstacle in &gradients.obstacles {
+            println!("  {} `{}`: {}", obstacle.operator, obstacle.node, obstacle.reason);
+        }
+    } else {
+        println!("every node between the factors and a loss has a gradient");
+    }
+    for loss in gradients.losses.iter().filter(|loss| loss.output != loss.tensor) {
+        println!("  the loss of `{}` sits before it, on `{}`", loss.output, loss.tensor);
     }
 }

@@ -240,7 +240,9 @@ fn a_model_is_grafted_differentiated_and_inspected_with_no_flag_beyond_its_path(
     }
     let output = shoal(&["model", "inspect", text(&model), "--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["without_gradient"].as_array().unwrap().len(), 0);
+    let gradients = &report["gradients"];
+    assert_eq!(gradients["obstacles"].as_array().unwrap().len(), 0);
+    assert!(gradients["refusal"].is_null() && !gradients["losses"].as_array().unwrap().is_empty());
 }
 
 #[test]
