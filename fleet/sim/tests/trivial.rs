@@ -52,9 +52,17 @@ kind = \"paper\"
 ";
 
 fn all(config: &SimConfig, folder: &Path) -> Vec<Record> {
+    with_seeds(config, [config.seed], folder)
+}
+
+fn with_seeds(
+    config: &SimConfig,
+    seeds: impl IntoIterator<Item = u64>,
+    folder: &Path,
+) -> Vec<Record> {
     let engine = shoal_sim::lab::engine(config).unwrap();
     let place = Place { folder, part: None };
-    compare(config, [config.seed], place, engine, |_tell| {}).unwrap()
+    compare(config, seeds, place, engine, |_tell| {}).unwrap()
 }
 
 #[test]
@@ -104,9 +112,11 @@ fn nothing_is_kept_of_what_is_made_again_as_quickly() {
     assert_eq!(fs::read_to_string(&path).unwrap(), text);
 }
 
-/// A third of the fleet has agreed on a noise that each claims as perfect, on votes for it, and against all else.
+/// A third of the fleet has agreed on a noise that each claims as perfect, on votes for it, and against all else. Who votes is drawn: of
+/// one seed nothing follows.
 #[test]
 fn a_third_that_colludes_is_found_out_in_three_windows_and_costs_little() {
+    const SEEDS: std::ops::Range<u64> = 0..4;
     let run = |share: f64, from: usize| {
         let folder = tempfile::tempdir().unwrap();
         let file = format!(
@@ -114,24 +124,29 @@ fn a_third_that_colludes_is_found_out_in_three_windows_and_costs_little() {
              [liars]\nshare = {share}\nlie = \"colluding\"\nfrom_window = {from}\n\
              [[methods]]\nname = \"consensus\"\nkind = \"consensus\"\n"
         );
-        all(&SimConfig::parse("fleet.toml", &file).unwrap(), folder.path()).remove(0)
+        with_seeds(&SimConfig::parse("fleet.toml", &file).unwrap(), SEEDS, folder.path())
     };
     let gain = |record: &Record| record.rows.last().unwrap().driven(&record.head).unwrap();
-    let without = gain(&run(0.0, 1));
+    let without = run(0.0, 1);
+    let mut found = Vec::new();
     // From the beginning, and after they behaved for half a dozen windows.
     for from in [1, 7] {
-        let with = run(0.33, from);
-        let kept = gain(&with) / without;
-        assert!(kept > 0.93, "from {from}: {kept} of the gain is kept");
-        let aside = |name: &str| {
-            let rows = with.rows.iter().skip(1);
-            rows.map(|row| row.also.get(name).copied().unwrap()).collect::<Vec<f64>>()
-        };
-        let (honest, liars) = (aside("quarantined"), aside("quarantined_liars"));
-        assert!(honest.iter().sum::<f64>() <= 0.01 * 21.0 * 12.0, "from {from}: {honest:?}");
-        assert!(liars[..from].iter().all(|aside| *aside == 0.0), "from {from}: {liars:?}");
-        assert!(liars[from + 1] >= 5.0, "half of eleven after three windows: {liars:?}");
+        for (with, without) in run(0.33, from).iter().zip(&without) {
+            let told = format!("from {from}, seed {}", with.head.seed);
+            let kept = gain(with) / gain(without);
+            assert!(kept > 0.93, "{told}: {kept} of the gain is kept");
+            let aside = |name: &str| {
+                let rows = with.rows.iter().skip(1);
+                rows.map(|row| row.also.get(name).copied().unwrap()).collect::<Vec<f64>>()
+            };
+            let (honest, liars) = (aside("quarantined"), aside("quarantined_liars"));
+            assert!(honest.iter().sum::<f64>() <= 0.01 * 21.0 * 12.0, "{told}: {honest:?}");
+            assert!(liars[..from].iter().all(|aside| *aside == 0.0), "{told}: {liars:?}");
+            found.push(liars.iter().position(|aside| *aside >= 5.0).unwrap() + 2 - from);
+        }
     }
+    found.sort_unstable();
+    assert!(found[found.len() / 2] <= 3, "half of eleven after so many windows: {found:?}");
 }
 
 #[test]
