@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::thread::available_parallelism;
 
 use crate::flags::Flags;
 use crate::process::{Run, found};
@@ -160,9 +161,10 @@ fn docs(session: &Session) -> Done<Outcome> {
 /// Every test, by nextest where it is, by cargo else; ends in one line of counts.
 fn tests(session: &Session) -> Done<Outcome> {
     let mut counts = Counts::default();
-    let mut run = |runner: &[&str]| {
+    let mut run = |runner: &[&str], more: &[String]| {
         Run::cargo()
             .args(runner)
+            .args(more)
             .args(["--workspace", "--no-fail-fast"])
             .args(&session.exclude)
             .envs(&session.variables)
@@ -170,15 +172,18 @@ fn tests(session: &Session) -> Done<Outcome> {
     };
     let mut well = true;
     if found("cargo-nextest") {
-        // Vehicles run at the lowest priority, and their windows do not wait: nothing computes beside them.
-        for which in [FLEETS, ALL_ELSE] {
-            well &= run(&["nextest", "run", "--no-tests", "pass", "--filterset", which])?;
-        }
+        let nextest = ["nextest", "run", "--no-tests", "pass", "--filterset"];
+        // Vehicles run at the lowest priority, and their windows do not wait: nothing computes beside them. A fleet waits half
+        // of its time.
+        let processors = available_parallelism().map_or(1, usize::from);
+        let at_once = ["--test-threads".to_owned(), (2 * processors).to_string()];
+        well &= run(&[&nextest[..], &[FLEETS]].concat(), &at_once)?;
+        well &= run(&[&nextest[..], &[ALL_ELSE]].concat(), &[])?;
     } else {
-        well &= run(&["test", "--lib", "--bins", "--tests", "--examples"])?;
+        well &= run(&["test", "--lib", "--bins", "--tests", "--examples"], &[])?;
     }
     // Examples in documentation: nextest does not know them.
-    well &= run(&["test", "--doc"])?;
+    well &= run(&["test", "--doc"], &[])?;
     let Counts { passed, failed } = counts;
     println!("\n{passed} passed, {failed} failed");
     match (well, failed) {
