@@ -1,6 +1,7 @@
 //! The vehicle computer's image, booted as often as its tests do.
 
 use std::ffi::OsString;
+use std::thread::available_parallelism;
 
 use super::vehicle::{self, Asked};
 use crate::install::has_target;
@@ -33,8 +34,10 @@ pub(crate) fn step(cuts: Option<u32>, variables: &[(&'static str, OsString)]) ->
     )?;
     // The programs it meets are those of this tree, whatever was built before.
     Run::cargo().args(["test", "--workspace", "--no-run", "--quiet"]).run()?;
+    // An emulated computer boots on one processor, and waits for its fleet.
+    let at_once = available_parallelism().map_or(1, usize::from).to_string();
     let mut tests = Run::cargo()
-        .args(["test", "--workspace", "--test", "image", "--", "--test-threads", "1"])
+        .args(["test", "--workspace", "--test", "image", "--", "--test-threads", &at_once])
         .envs(variables)
         .env("SHOAL_IMAGE", &image)
         .env("SHOAL_DEVICES", &devices)
