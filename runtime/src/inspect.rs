@@ -116,11 +116,7 @@ pub enum InspectError {
 ///
 /// # Errors
 /// [`InspectError`] if the model cannot be pinned or folded: it then cannot be tuned either.
-pub fn inspect(
-    model: &Model,
-    options: &PinOptions,
-    rank: usize,
-) -> Result<(Report, Folded), InspectError> {
+pub fn inspect(model: &Model, options: &PinOptions, rank: usize) -> Result<Report, InspectError> {
     let folded = fold(&pin(model, options)?)?;
     let graph = model.graph();
     let stored: BTreeSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
@@ -130,7 +126,7 @@ pub fn inspect(
     }
     let parameters = folded.model.graph().initializer.iter();
     let parameters = parameters.filter_map(|t| folded.types.get(t.name()));
-    let report = Report {
+    Ok(Report {
         ir_version: model.proto.ir_version(),
         opset: model.opset(),
         producer: model.proto.producer_name().to_owned(),
@@ -143,8 +139,7 @@ pub fn inspect(
         random: random(&folded).map(|n| n.label().to_owned()).collect(),
         sites: sites(&folded).iter().map(|s| site(s, rank)).collect(),
         gradients: gradients(&folded, rank),
-    };
-    Ok((report, folded))
+    })
 }
 
 /// Whether the factors of all sites can be trained; those that a grafted graph has are taken as they are.

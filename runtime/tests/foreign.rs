@@ -535,7 +535,7 @@ fn a_network_of_integers_is_tuned_and_what_changes_of_it_is_baked_in_floats() {
     }
     for (opset, by_channel) in [(13, false), (13, true), (11, true)] {
         let model = integers(opset, by_channel);
-        let (report, _folded) = inspect(&model, &PinOptions::default(), 2).unwrap();
+        let report = inspect(&model, &PinOptions::default(), 2).unwrap();
         assert!(report.sites.iter().any(|site| site.weight == "deeper"), "{:?}", report.sites);
         let gradients = report.gradients;
         assert_eq!((gradients.refusal, gradients.obstacles), (None, Vec::new()));

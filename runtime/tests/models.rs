@@ -136,7 +136,7 @@ fn weights_as_inputs_compute_what_every_model_computes() {
 #[test]
 fn a_report_counts_what_is_in_a_model() {
     for (file, model) in models().iter().filter(|(file, _)| file.ends_with("tinyphysics.onnx")) {
-        let (report, _) = inspect(model, &PinOptions::default(), 8).unwrap();
+        let report = inspect(model, &PinOptions::default(), 8).unwrap();
         assert_eq!((report.opset, report.operators["MatMul"], report.sites.len()), (14, 26, 18));
         assert_eq!(report.inputs[1].dims, ["b", "20"], "{file}");
         assert!((950_000..1_050_000).contains(&report.parameters), "{}", report.parameters);
@@ -147,7 +147,7 @@ fn a_report_counts_what_is_in_a_model() {
 #[test]
 fn no_operator_of_any_model_stands_in_the_way_of_a_gradient() {
     for (file, model) in models() {
-        let (report, _) = inspect(&model, &PinOptions::default(), 8).unwrap();
+        let report = inspect(&model, &PinOptions::default(), 8).unwrap();
         let found = (report.gradients.obstacles, report.gradients.refusal);
         assert_eq!(found, (Vec::new(), None), "{file}");
         let all = graft_all_weights(&folded(&file, &model), &[]).unwrap();

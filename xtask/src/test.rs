@@ -161,10 +161,9 @@ fn docs(session: &Session) -> Done<Outcome> {
 /// Every test, by nextest where it is, by cargo else; ends in one line of counts.
 fn tests(session: &Session) -> Done<Outcome> {
     let mut counts = Counts::default();
-    let mut run = |runner: &[&str], more: &[String]| {
+    let mut run = |runner: &[&str]| {
         Run::cargo()
             .args(runner)
-            .args(more)
             .args(["--workspace", "--no-fail-fast"])
             .args(&session.exclude)
             .envs(&session.variables)
@@ -172,18 +171,18 @@ fn tests(session: &Session) -> Done<Outcome> {
     };
     let mut well = true;
     if found("cargo-nextest") {
-        let nextest = ["nextest", "run", "--no-tests", "pass", "--filterset"];
         // Vehicles run at the lowest priority, and their windows do not wait: nothing computes beside them. A fleet waits half
         // of its time.
         let processors = available_parallelism().map_or(1, usize::from);
-        let at_once = ["--test-threads".to_owned(), (2 * processors).to_string()];
-        well &= run(&[&nextest[..], &[FLEETS]].concat(), &at_once)?;
-        well &= run(&[&nextest[..], &[ALL_ELSE]].concat(), &[])?;
+        for (which, at_once) in [(FLEETS, 2 * processors), (ALL_ELSE, processors)] {
+            let nextest = ["nextest", "run", "--no-tests", "pass", "--filterset", which];
+            well &= run(&[&nextest[..], &["--test-threads", &at_once.to_string()]].concat())?;
+        }
     } else {
-        well &= run(&["test", "--lib", "--bins", "--tests", "--examples"], &[])?;
+        well &= run(&["test", "--lib", "--bins", "--tests", "--examples"])?;
     }
     // Examples in documentation: nextest does not know them.
-    well &= run(&["test", "--doc"], &[])?;
+    well &= run(&["test", "--doc"])?;
     let Counts { passed, failed } = counts;
     println!("\n{passed} passed, {failed} failed");
     match (well, failed) {

@@ -143,6 +143,10 @@ fn a_third_that_colludes_is_found_out_in_three_windows_and_costs_little() {
             assert!(honest.iter().sum::<f64>() <= 0.01 * 21.0 * 12.0, "{told}: {honest:?}");
             // What they voted in the first window in which they lie is held against them in it.
             assert!(liars[..from - 1].iter().all(|aside| *aside == 0.0), "{told}: {liars:?}");
+            if with.head.seed == SEEDS.start {
+                assert!(liars[..from].iter().all(|aside| *aside == 0.0), "{told}: {liars:?}");
+                assert!(liars[from + 1] >= 5.0, "half of eleven after three windows: {liars:?}");
+            }
             found.push(liars.iter().position(|aside| *aside >= 5.0).unwrap() + 2 - from);
         }
     }

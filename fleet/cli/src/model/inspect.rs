@@ -26,7 +26,7 @@ pub(crate) struct Inspect {
 impl Inspect {
     pub(crate) fn run(self) -> Outcome {
         let (model, opened) = self.axes.open(&self.model)?;
-        let (report, _folded) = inspect(&model, &opened.options, self.rank)?;
+        let report = inspect(&model, &opened.options, self.rank)?;
         if self.json {
             return json(&report);
         }
