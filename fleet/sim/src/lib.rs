@@ -15,6 +15,7 @@ pub mod record;
 pub mod report;
 pub mod roads;
 pub mod run;
+pub mod set;
 pub mod statistics;
 pub mod store;
 mod style;

@@ -1,5 +1,6 @@
-//! A method with other numbers: every combination of some values of its keys, or some of them by chance; and the search that gives
-//! the better half twice as many windows (successive halving). What is better is said by the pack, never by what is held out.
+//! A method with other numbers: every combination of some values of its keys, or of the fleet it is in, or some of them by chance; and
+//! the search that gives the better half twice as many windows (successive halving). What is better is said by the pack, never by
+//! what is held out.
 
 use std::cmp::Ordering;
 
@@ -10,9 +11,15 @@ use toml::{Table, Value};
 
 use crate::config::SimConfig;
 use crate::record::Record;
+use crate::set::{Set, SetError, value};
 
 /// Combinations of one sweep, at most.
 const VARIANTS_MAX: usize = 1000;
+/// Tables of the file whose keys can be varied: what is driven and what is in the pack stays the same.
+const OF_THE_FLEET: [&str; 5] = ["night", "calendar", "network", "liars", "hardware"];
+/// The others: what is measured would be another thing.
+const OF_THE_ROADS: [&str; 7] =
+    ["model", "trivial", "engine", "roads", "logs", "drivers", "utility"];
 
 /// Why there is no such sweep.
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
@@ -22,6 +29,12 @@ pub enum SweepError {
     NoMethod { name: String, known: String },
     #[error("`{text}` is no key with values: write key=value,value,…")]
     Key { text: String },
+    #[error(
+        "`{key}`: not beside each other, for what is driven or measured differs: --set it, with a folder for each value"
+    )]
+    OtherRoads { key: String },
+    #[error(transparent)]
+    Set(#[from] SetError),
     #[error(
         "{count} combinations, at most {VARIANTS_MAX}: take fewer values, or draw some of them"
     )]
@@ -42,29 +55,35 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// Reads `key=value,value,…`; values as TOML has them, or words.
+    /// Reads `key=value,value,…`; values as TOML has them, or words. A key is of the method, or, where it begins with one of the file's
+    /// tables, of the fleet: `calendar.absent=0.0,0.5`.
     ///
     /// # Errors
-    /// [`SweepError::Key`].
+    /// [`SweepError::Key`], [`SweepError::OtherRoads`].
     pub fn parse(text: &str) -> Result<Self, SweepError> {
         let wrong = || SweepError::Key { text: text.to_owned() };
         let (key, values) = text.split_once('=').ok_or_else(wrong)?;
-        let value = |word: &str| {
-            let read: Result<Table, _> = format!("x = {word}").parse();
-            let read = read.ok().and_then(|mut table| table.remove("x"));
-            read.unwrap_or_else(|| Value::String(word.to_owned()))
-        };
         let values: Vec<Value> =
             values.split(',').filter(|word| !word.is_empty()).map(value).collect();
-        let named = !key.is_empty() && !matches!(key, "name" | "kind");
+        let table = key.split_once('.').map_or("", |(table, _)| table);
+        if OF_THE_ROADS.contains(&table) {
+            return Err(SweepError::OtherRoads { key: key.to_owned() });
+        }
+        let named = key.split('.').all(|part| !part.is_empty()) && !matches!(key, "name" | "kind");
         (named && !values.is_empty())
             .then(|| Axis { key: key.to_owned(), values })
             .ok_or_else(wrong)
     }
+
+    /// Whether it is of the fleet, not of the method.
+    fn of_the_fleet(&self) -> bool {
+        self.key.split_once('.').is_some_and(|(table, _)| OF_THE_FLEET.contains(&table))
+    }
 }
 
-/// The simulation of `source` (the text of `file`) with variants of one method in place of all methods, each named by what it
-/// has: all combinations of `axes`, or, with `draws` of a number and a seed, so many of them by chance, none twice.
+/// The simulations of `source` (the text of `file`) with variants of one method in place of all methods, each named by what it
+/// has: all combinations of `axes`, or, with `draws` of a number and a seed, so many of them by chance, none twice. Variants in the
+/// same fleet are in one simulation. Paths stay as they are in the file.
 ///
 /// # Errors
 /// [`SweepError`].
@@ -74,8 +93,8 @@ pub fn variants(
     method: &str,
     axes: &[Axis],
     draws: Option<(usize, u64)>,
-) -> Result<SimConfig, SweepError> {
-    let mut root: Table = source.parse()?;
+) -> Result<Vec<SimConfig>, SweepError> {
+    let root: Table = source.parse()?;
     let methods = root.get("methods").and_then(Value::as_array).cloned().unwrap_or_default();
     let named = |table: &Value| table.get("name").and_then(Value::as_str).map(str::to_owned);
     let Some(Value::Table(of)) = methods.iter().find(|one| named(one).as_deref() == Some(method))
@@ -91,9 +110,27 @@ pub fn variants(
     if taken.len() > VARIANTS_MAX {
         return Err(SweepError::TooMany { count: taken.len() });
     }
-    let variants = taken.into_iter().map(|number| Value::Table(variant(of, method, axes, number)));
-    root.insert("methods".into(), Value::Array(variants.collect()));
-    Ok(SimConfig::parse(file, &toml::to_string(&root)?)?)
+    let mut fleets: Vec<(Table, Vec<Value>)> = Vec::new();
+    for number in taken {
+        let (mut fleet, mut variant) = (root.clone(), of.clone());
+        let mut name = method.to_owned();
+        for (axis, value) in combination(axes, number) {
+            let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            name.push_str(&format!("_{}-{shown}", axis.key));
+            let table = if axis.of_the_fleet() { &mut fleet } else { &mut variant };
+            Set::new(&axis.key, value.clone()).put(table)?;
+        }
+        variant.insert("name".into(), Value::String(name));
+        match fleets.iter_mut().find(|(known, _)| *known == fleet) {
+            Some((_, variants)) => variants.push(Value::Table(variant)),
+            None => fleets.push((fleet, vec![Value::Table(variant)])),
+        }
+    }
+    let simulation = |(mut fleet, variants): (Table, Vec<Value>)| {
+        fleet.insert("methods".into(), Value::Array(variants));
+        Ok(SimConfig::parse(file, &toml::to_string(&fleet)?)?)
+    };
+    fleets.into_iter().map(simulation).collect()
 }
 
 /// So many different numbers below `count`, in order.
@@ -109,22 +146,17 @@ fn drawn(count: usize, draws: usize, seed: u64) -> Vec<usize> {
     taken
 }
 
-/// The combination of this number: the last key changes first.
-fn variant(of: &Table, method: &str, axes: &[Axis], number: usize) -> Table {
-    let (mut table, mut rest) = (of.clone(), number);
-    let mut name = Vec::new();
-    for Axis { key, values } in axes.iter().rev() {
-        let value = values.get(rest % values.len().max(1));
-        rest /= values.len().max(1);
-        let Some(value) = value else { continue };
-        let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        name.push(format!("{key}-{shown}"));
-        table.insert(key.clone(), value.clone());
+/// The combination of this number, a value of each key: the last key changes first.
+fn combination(axes: &[Axis], number: usize) -> Vec<(&Axis, &Value)> {
+    let mut rest = number;
+    let mut found = Vec::new();
+    for axis in axes.iter().rev() {
+        let count = axis.values.len().max(1);
+        found.extend(axis.values.get(rest % count).map(|value| (axis, value)));
+        rest /= count;
     }
-    name.push(method.to_owned());
-    name.reverse();
-    table.insert("name".into(), Value::String(name.join("_")));
-    table
+    found.reverse();
+    found
 }
 
 /// Windows of each rung of successive halving, the last of them all; as many rungs as it takes to come from so many variants
@@ -172,7 +204,8 @@ mod tests {
     #[test]
     fn every_combination_is_a_method_of_its_own_name() {
         let axes = axes(&["inertia=0.0,0.5", "up_bits=1,2,4"]);
-        let config = variants("f.toml", FILE, "ours", &axes, None).unwrap();
+        let configs = variants("f.toml", FILE, "ours", &axes, None).unwrap();
+        let [config] = configs.as_slice() else { panic!("one fleet: {configs:?}") };
         let names: Vec<&str> = config.methods.iter().map(|method| method.name.as_str()).collect();
         assert_eq!(names.len(), 6);
         assert_eq!(
@@ -184,13 +217,29 @@ mod tests {
             assert!((consensus.rule.brake - 0.02).abs() < 1e-6, "what is not varied stays");
         }
         let few = variants("f.toml", FILE, "ours", &axes, Some((4, 1))).unwrap();
-        assert_eq!(few.methods.len(), 4);
-        assert!(few.methods.iter().all(|method| config.methods.contains(method)));
+        assert_eq!(few[0].methods.len(), 4);
+        assert!(few[0].methods.iter().all(|method| config.methods.contains(method)));
         assert_eq!(few, variants("f.toml", FILE, "ours", &axes, Some((4, 1))).unwrap());
     }
 
     #[test]
+    fn a_key_of_the_fleet_makes_a_fleet_of_its_own() {
+        let axes = axes(&["calendar.absent=0.0,0.5", "night.learning_rate=1e-3", "up_bits=1,2"]);
+        let configs = variants("f.toml", FILE, "ours", &axes, None).unwrap();
+        let absent: Vec<f64> = configs.iter().map(|config| config.calendar.absent).collect();
+        assert_eq!(absent, [0.0, 0.5]);
+        for config in &configs {
+            assert!((config.night.learning_rate - 1e-3).abs() < 1e-9, "{:?}", config.night);
+            assert_eq!(config.methods.len(), 2);
+        }
+        let name = &configs[1].methods[1].name;
+        assert_eq!(name, "ours_calendar.absent-0.5_night.learning_rate-0.001_up_bits-2");
+    }
+
+    #[test]
     fn what_cannot_be_varied_is_refused() {
+        let roads = Axis::parse("roads.frames=60,120");
+        assert!(matches!(roads, Err(SweepError::OtherRoads { .. })), "{roads:?}");
         for text in ["inertia", "=1", "inertia=", "name=a,b", "kind=local"] {
             assert!(matches!(Axis::parse(text), Err(SweepError::Key { .. })), "{text}");
         }

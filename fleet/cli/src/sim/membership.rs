@@ -38,7 +38,7 @@ struct Line {
 
 impl Membership {
     pub(super) fn run(self) -> Outcome {
-        let mut config = SimConfig::read(&self.files.file)?;
+        let mut config = self.files.config()?;
         if !self.method.is_empty() {
             keep(&mut config, &self.method, &self.files.file)?;
         }

@@ -11,6 +11,7 @@ use shoal_sim::compare::{Place, compare};
 use shoal_sim::config::SimConfig;
 use shoal_sim::record::Record;
 use shoal_sim::report;
+use shoal_sim::set::Set;
 
 use crate::output::{Failure, Outcome};
 use shown::Shown;
@@ -37,6 +38,9 @@ pub(crate) struct Sim {
     /// Which of the file's methods; without it the first
     #[arg(long, value_name = "NAME")]
     method: Option<String>,
+    /// A key of the file with another value, as calendar.absent=0.5 or methods.NAME.up_bits=1
+    #[arg(long, value_name = "KEY=VALUE", value_parser = Set::parse)]
+    set: Vec<Set>,
 }
 
 #[derive(Subcommand)]
@@ -76,6 +80,9 @@ struct Files {
     /// Run with so many seeds: the file's and those after it
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
+    /// A key of the file with another value, as calendar.absent=0.5 or methods.NAME.up_bits=1
+    #[arg(long, value_name = "KEY=VALUE", value_parser = Set::parse)]
+    set: Vec<Set>,
 }
 
 impl Sim {
@@ -85,7 +92,7 @@ impl Sim {
             (Some(Several::Sweep(sweep)), ..) => sweep.run(),
             (Some(Several::Membership(membership)), ..) => membership.run(),
             (None, Some(file), Some(output)) => {
-                one(&Files { file, output, seeds: self.seeds }, self.method)
+                one(&Files { file, output, seeds: self.seeds, set: self.set }, self.method)
             }
             (None, ..) => Err("name a file, and a folder with -o: shoal sim --help".into()),
         }
@@ -94,7 +101,7 @@ impl Sim {
 
 /// Runs one method.
 fn one(files: &Files, method: Option<String>) -> Outcome {
-    let mut config = SimConfig::read(&files.file)?;
+    let mut config = files.config()?;
     let first = config.methods.first().map(|method| method.name.clone());
     let named: Vec<String> = method.or(first).into_iter().collect();
     keep(&mut config, &named, &files.file)?;
@@ -108,7 +115,7 @@ fn one(files: &Files, method: Option<String>) -> Outcome {
 
 impl Compare {
     fn run(self) -> Outcome {
-        let mut config = SimConfig::read(&self.files.file)?;
+        let mut config = self.files.config()?;
         if !self.method.is_empty() {
             keep(&mut config, &self.method, &self.files.file)?;
         }
@@ -123,6 +130,11 @@ impl Compare {
 }
 
 impl Files {
+    /// The file, with what is set beside it.
+    fn config(&self) -> Result<SimConfig, Failure> {
+        Ok(SimConfig::read_with(&self.file, &self.set)?)
+    }
+
     /// Runs what is not there yet, and reads all.
     fn records(&self, config: &SimConfig, part: Option<&str>) -> Result<Vec<Record>, Failure> {
         let seeds = config.seed..config.seed.saturating_add(self.seeds);

@@ -8,6 +8,7 @@ mod fleet;
 mod policy;
 mod report;
 mod serving;
+mod simulated;
 mod tokens;
 mod warm;
 

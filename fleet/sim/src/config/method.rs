@@ -12,7 +12,7 @@ use shoal_wire::v1::{ConsensusRule, PaperRule};
 use super::NightConfig;
 
 pub use exchange::{Average, Cocktail, Coefficients, Evolution, Gossip, MeasuredOn, Server};
-pub use soup::{Ensemble, EvoMerge, Fisher, Merge, RegMean, Soup};
+pub use soup::{Ensemble, EvoMerge, Fisher, Mean, Merge, ModelSwarms, RegMean, Soup};
 
 /// One way of learning together.
 #[derive(Clone, Debug, PartialEq)]

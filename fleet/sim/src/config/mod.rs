@@ -20,6 +20,8 @@ use shoal_shadow::document::{Document, DocumentError, Table};
 use shoal_vehicle::config::{EngineConfig, EngineKind};
 use shoal_wire::v1::Metric;
 
+use crate::set::{self, Set, SetError};
+
 pub use drivers::DriversConfig;
 pub use hardware::HardwareConfig;
 pub use journey::PhaseConfig;
@@ -28,7 +30,7 @@ pub use logs::LogsConfig;
 pub use matrix::MatrixConfig;
 pub use method::{
     Average, Cocktail, Coefficients, Consensus, Ensemble, EvoMerge, Evolution, Fisher, Gossip,
-    MeasuredOn, Merge, MethodConfig, RegMean, Rule, Server, Soup,
+    Mean, MeasuredOn, Merge, MethodConfig, ModelSwarms, RegMean, Rule, Server, Soup,
 };
 pub use night::{NightConfig, Teacher};
 pub use trivial::{LOOKED_AT_MAX, TrivialConfig};
@@ -181,6 +183,8 @@ pub enum ConfigError {
     Read { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Document(#[from] DocumentError),
+    #[error(transparent)]
+    Set(#[from] SetError),
 }
 
 impl SimConfig {
@@ -189,22 +193,39 @@ impl SimConfig {
     /// # Errors
     /// [`ConfigError`], naming line and key.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        Self::read_with(path, &[])
+    }
+
+    /// Reads a file with keys that are set beside it.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: what is wrong in the file with its line, what is set wrong with its key.
+    pub fn read_with(path: &Path, sets: &[Set]) -> Result<Self, ConfigError> {
         let source = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let mut config = Self::parse(&path.display().to_string(), &source)?;
+        let file = path.display().to_string();
+        let mut config = Self::parse(&file, &source)?;
+        if !sets.is_empty() {
+            let given: Vec<String> = sets.iter().map(Set::to_string).collect();
+            let file = format!("{file} with {}", given.join(", "));
+            config = Self::parse(&file, &set::with(&source, sets)?)?;
+        }
+        Ok(config.beside(path))
+    }
+
+    /// The same with paths that were relative to this file.
+    #[must_use]
+    pub fn beside(mut self, path: &Path) -> Self {
         let directory = path.parent().unwrap_or(Path::new(""));
-        config.package = directory.join(&config.package);
-        config.model = config.model.map(|model| directory.join(model));
-        for recorded in config.logs.iter_mut().flat_map(|logs| &mut logs.recorded) {
-            *recorded = directory.join(&*recorded);
-        }
-        config.roads.recorded.iter_mut().for_each(|recorded| *recorded = directory.join(&recorded));
-        let matrix = config.drivers.iter_mut().flat_map(|drivers| &mut drivers.matrix);
-        for policy in matrix.flat_map(|matrix| &mut matrix.policies) {
-            *policy = directory.join(&*policy);
-        }
-        config.engine.library = config.engine.library.map(|library| directory.join(library));
-        Ok(config)
+        let place = |path: &mut PathBuf| *path = directory.join(&*path);
+        place(&mut self.package);
+        self.model.iter_mut().for_each(place);
+        self.logs.iter_mut().flat_map(|logs| &mut logs.recorded).for_each(place);
+        self.roads.recorded.iter_mut().for_each(place);
+        let matrix = self.drivers.iter_mut().flat_map(|drivers| &mut drivers.matrix);
+        matrix.flat_map(|matrix| &mut matrix.policies).for_each(place);
+        self.engine.library.iter_mut().for_each(place);
+        self
     }
 
     /// Reads a text; `file` names it in errors.

@@ -485,6 +485,29 @@ impl<'a> Lab<'a> {
         window: u32,
         on: impl Fn(u8) -> On,
     ) -> Result<Vec<f64>, LabError> {
+        let (shares, terms) = self.term_by_term(asked, window, on)?;
+        let sum = |of: &Vec<f64>| shares.iter().zip(of).map(|(share, term)| share * term).sum();
+        Ok(terms.iter().map(sum).collect())
+    }
+
+    /// Shares of the terms that count in this window, and each term of each of these, on the pack: skills, at least [`SKILL_MIN`].
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub fn terms_of(
+        &mut self,
+        asked: &[Flat],
+        window: u32,
+    ) -> Result<(Vec<f64>, Vec<Vec<f64>>), LabError> {
+        self.term_by_term(asked, window, |term| On::Pack { term })
+    }
+
+    fn term_by_term(
+        &mut self,
+        asked: &[Flat],
+        window: u32,
+        on: impl Fn(u8) -> On,
+    ) -> Result<(Vec<f64>, Vec<Vec<f64>>), LabError> {
         let terms = self.terms(window);
         let wanted: Vec<(Flat, On)> = asked
             .iter()
@@ -494,15 +517,11 @@ impl<'a> Lab<'a> {
         let measured = self.measure(&wanted)?;
         // One evaluation of the utility each, however many terms it has.
         self.counts.evaluations = evaluations + asked.len() as u64;
-        let mut measured = measured.iter();
-        let utility = |_values| {
-            let of_terms = terms.iter().zip(measured.by_ref());
-            // A pack in which nothing moves tells no adapter from another.
-            of_terms
-                .map(|((_, share), found)| share * found.skill().unwrap_or(0.0).max(SKILL_MIN))
-                .sum()
-        };
-        Ok(asked.iter().map(utility).collect())
+        // A pack in which nothing moves tells no adapter from another.
+        let mut skills = measured.iter().map(|found| found.skill().unwrap_or(0.0).max(SKILL_MIN));
+        let each = asked.iter().map(|_values| skills.by_ref().take(terms.len()).collect());
+        let each = each.collect();
+        Ok((terms.iter().map(|(_, share)| *share).collect(), each))
     }
 
     /// The class of who tunes, if it is one that can less.

@@ -2,6 +2,8 @@
 
 use shoal_shadow::document::{DocumentError, Table};
 use shoal_soup::search::{Differential, Genome, LoraHub, PsoMerging, Thinning};
+use shoal_swarm::search::Settings;
+use shoal_swarm::step::{StepLength, Weights};
 
 /// A merge of whole adapters.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,8 +40,31 @@ pub enum Merge {
     Genome(Genome),
     PsoMerging(PsoMerging),
     Differential(Differential),
+    ModelSwarms(ModelSwarms),
     Fisher(Fisher),
     RegMean(RegMean),
+}
+
+/// The search of Model Swarms as its code runs it: all particles on one machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ModelSwarms {
+    /// N: the swarm grows to so many particles from those of the vehicles, which are at least kept.
+    pub particles: usize,
+    /// How it moves and ends, and what it leaves unmeasured.
+    pub settings: Settings,
+    /// K: iterations at most; the budget may end it before.
+    pub iterations: u32,
+    /// How terms of utility are put together.
+    pub mean: Mean,
+}
+
+/// How one utility is made of several terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mean {
+    /// Σ α·s, as the fleet's own.
+    Arithmetic,
+    /// (Σ α ÷ max((1 + s)/2, .01))⁻¹, the paper's for two tasks: it asks for all terms.
+    Harmonic,
 }
 
 /// What an evolved recipe is made of.
@@ -113,6 +138,17 @@ pub(super) const SOUP_KEYS: &[&str] = &[
     "factor",
     "samples",
     "shrink",
+    "particles",
+    "repel",
+    "step_length",
+    "step_length_decay",
+    "step_length_min",
+    "patience",
+    "restart_patience",
+    "dropout_iterations",
+    "dropout_particles",
+    "iterations",
+    "mean",
 ];
 /// Keys that any merge may have.
 const SOUP_KEYS_OF_ALL: usize = 4;
@@ -121,7 +157,7 @@ const SOUP_KEYS_OF_ALL: usize = 4;
 pub(super) const ENSEMBLE_KEYS: &[&str] = &["weights", "keep", "temperature"];
 
 impl Merge {
-    const NAMES: [(&'static str, Merge); 20] = [
+    const NAMES: [(&'static str, Merge); 21] = [
         ("uniform", Merge::Uniform),
         ("task_arithmetic", Merge::TaskArithmetic),
         ("learned", Merge::Learned),
@@ -140,6 +176,7 @@ impl Merge {
         ("genome", Merge::Genome(Genome::SCRIPT)),
         ("pso_merging", Merge::PsoMerging(PsoMerging::CLASSIC)),
         ("differential", Merge::Differential(Differential::USUAL)),
+        ("model_swarms", Merge::ModelSwarms(ModelSwarms::PAPER)),
         ("fisher", Merge::Fisher(Fisher::USUAL)),
         ("regmean", Merge::RegMean(RegMean::USUAL)),
     ];
@@ -166,6 +203,7 @@ impl Merge {
             | Merge::Genome(_)
             | Merge::PsoMerging(_)
             | Merge::Differential(_)
+            | Merge::ModelSwarms(_)
             | Merge::Fisher(_)
             | Merge::RegMean(_) => true,
         }
@@ -185,9 +223,9 @@ impl Merge {
 
     /// Vehicles that it needs.
     fn members_min(self) -> u32 {
-        // A parent and three others; a pair.
-        let of =
-            [(matches!(self, Merge::Differential(_)), 4), (matches!(self, Merge::Genome(_)), 2)];
+        // A parent and three others; a pair; a particle and whom it first moves to.
+        let pair = matches!(self, Merge::Genome(_) | Merge::ModelSwarms(_));
+        let of = [(matches!(self, Merge::Differential(_)), 4), (pair, 2)];
         of.into_iter().find(|(is, _least)| *is).map_or(1, |(_is, least)| least)
     }
 
@@ -212,6 +250,22 @@ impl Merge {
             Merge::Genome(_) => &["crossover", "mutation", "mutated_values", "deviation", "elites"],
             Merge::PsoMerging(_) => &["inertia", "cognitive", "social", "dropped"],
             Merge::Differential(_) => &["factor", "crossover"],
+            Merge::ModelSwarms(_) => &[
+                "particles",
+                "inertia",
+                "cognitive",
+                "social",
+                "repel",
+                "step_length",
+                "step_length_decay",
+                "step_length_min",
+                "patience",
+                "restart_patience",
+                "dropout_iterations",
+                "dropout_particles",
+                "iterations",
+                "mean",
+            ],
             Merge::Fisher(_) => &["samples"],
             Merge::RegMean(_) => &["shrink", "samples"],
         }
@@ -270,12 +324,82 @@ impl Merge {
                 factor: number("factor", 0.0..=2.0, usual.factor)?,
                 crossover: number("crossover", 0.0..=1.0, usual.crossover)?,
             }),
+            Merge::ModelSwarms(usual) => Merge::ModelSwarms(usual.with(table)?),
             Merge::Fisher(usual) => Merge::Fisher(Fisher { samples: samples(usual.samples)? }),
             Merge::RegMean(usual) => Merge::RegMean(RegMean {
                 shrink: number("shrink", 0.0..=1.0, usual.shrink)?,
                 samples: samples(usual.samples)?,
             }),
         })
+    }
+}
+
+impl ModelSwarms {
+    /// The middles of the grids that the paper draws from, each run anew; its patience, restarts and growth.
+    const PAPER: Self = ModelSwarms {
+        particles: 20,
+        settings: Settings {
+            weights: Weights { inertia: 0.2, cognitive: 0.3, social: 0.4, repel: 0.05 },
+            step_length: StepLength { first: 0.8, decay: 0.95, floor: 0.1 },
+            patience: 10,
+            restart_patience: 6.7,
+            dropout_iterations: 0.0,
+            dropout_particles: 0.0,
+        },
+        iterations: 50,
+        mean: Mean::Arithmetic,
+    };
+
+    /// The same with the numbers that the table has.
+    fn with(self, table: &Table<'_>) -> Result<Self, DocumentError> {
+        let number = |key, range, usual: f64| {
+            Ok::<_, DocumentError>(table.number(key, range)?.unwrap_or(usual))
+        };
+        let count = |key, usual: u32| {
+            let asked = table.integer(key, 1..=10_000)?;
+            Ok::<_, DocumentError>(asked.map_or(usual, |n| n as u32))
+        };
+        let Settings { weights, step_length, .. } = self.settings;
+        let means = [("arithmetic", Mean::Arithmetic), ("harmonic", Mean::Harmonic)];
+        let swarm = ModelSwarms {
+            particles: count("particles", self.particles as u32)? as usize,
+            settings: Settings {
+                weights: Weights {
+                    inertia: number("inertia", 0.0..=10.0, weights.inertia)?,
+                    cognitive: number("cognitive", 0.0..=10.0, weights.cognitive)?,
+                    social: number("social", 0.0..=10.0, weights.social)?,
+                    repel: number("repel", 0.0..=10.0, weights.repel)?,
+                },
+                step_length: StepLength {
+                    first: number("step_length", 1e-3..=10.0, step_length.first)?,
+                    decay: number("step_length_decay", 1e-3..=1.0, step_length.decay)?,
+                    floor: number("step_length_min", 0.0..=10.0, step_length.floor)?,
+                },
+                patience: count("patience", self.settings.patience)?,
+                restart_patience: number(
+                    "restart_patience",
+                    1.0..=1e6,
+                    self.settings.restart_patience,
+                )?,
+                dropout_iterations: number(
+                    "dropout_iterations",
+                    0.0..=0.99,
+                    self.settings.dropout_iterations,
+                )?,
+                dropout_particles: number(
+                    "dropout_particles",
+                    0.0..=0.99,
+                    self.settings.dropout_particles,
+                )?,
+            },
+            iterations: count("iterations", self.iterations)?,
+            mean: table.choice("mean", &means)?.unwrap_or(self.mean),
+        };
+        let Weights { inertia, cognitive, social, repel } = swarm.settings.weights;
+        if inertia + cognitive + social + repel <= 0.0 {
+            return Err(table.refuse("inertia", "no term that pulls", "one of four above 0"));
+        }
+        Ok(swarm)
     }
 }
 

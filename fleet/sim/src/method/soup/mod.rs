@@ -1,5 +1,6 @@
 //! Merges of whole adapters, once, of vehicles that learn alone.
 
+mod model_swarms;
 mod regmean;
 mod search;
 
@@ -124,6 +125,7 @@ impl Given<'_> {
                 away(self, window, |from, meter| pso_merging(from, by, meter, draws))
             }
             Merge::EvoMerge(asked) => search::evolved(self, asked, window, draws),
+            Merge::ModelSwarms(asked) => model_swarms::searched(self, asked, window),
         }
     }
 
