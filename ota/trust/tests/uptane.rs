@@ -210,6 +210,41 @@ fn endless_data() {
     });
 }
 
+/// Repository denial of service: one repository answers with anything but its metadata, and without end. What was agreed before counts
+/// on until it ends, nothing counts by the word of the other alone, and nothing grows.
+#[test]
+fn repository_denial_of_service() {
+    with(|mut fleet, mut trust| {
+        fleet.add("model", b"old");
+        fleet.tell(&mut trust, NOW_S).unwrap();
+        let before = trust.kept();
+        fleet.version = 2;
+        fleet.add("model", b"new");
+        let region = fleet.metadata("region-0");
+        let thief = Fleet { authority: THIEF, timekeeper: THIEF, version: 9, ..Fleet::new() };
+        let forged = serde_json::to_vec(&thief.metadata("region-0")).unwrap();
+        let cut = serde_json::to_vec(&region).unwrap();
+        for round in 0..500_usize {
+            let junk = vec![round as u8; round * 64];
+            let half = cut.get(..round * cut.len() / 500).unwrap();
+            for bytes in [&junk[..], half, &forged] {
+                assert!(trust.take("tuf/region-0", bytes, NOW_S).is_err(), "round {round}");
+            }
+        }
+        assert_eq!(trust.kept(), before, "nothing of it is kept");
+        assert_eq!(trust.check("model", b"old"), Ok(()), "what both had said counts on");
+        // The other goes on alone: what it says anew does not count, and what it no longer says does not either.
+        give(&mut trust, "image", &fleet.metadata("image"), NOW_S).unwrap();
+        for model in [b"old", b"new"] {
+            let refused = trust.check("model", model);
+            assert_eq!(refused, Err(RejectTarget::Disagree { name: "model".to_owned() }));
+        }
+        assert!(trust.ends().unwrap().before(NOW_S + 2 * DAY_S), "silence is found out by its end");
+        give(&mut trust, "region-0", &region, NOW_S).unwrap();
+        assert_eq!(trust.check("model", b"new"), Ok(()));
+    });
+}
+
 /// Arbitrary software, by who has the timekeeper's key: it can name, in its region, nothing that the authority did not.
 #[test]
 fn arbitrary_software() {

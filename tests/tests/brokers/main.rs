@@ -91,6 +91,7 @@ on_every_broker! {
         twenty_cuts_cost_no_more_than_a_chunk_each
         a_broker_that_restarts_in_the_middle_costs_no_chunk_that_arrived
         a_receiver_that_restarts_goes_on_where_its_store_is
+        a_transfer_takes_as_many_windows_as_its_budget_needs
         a_slot_that_is_overwritten_in_the_middle_is_given_up
     }
     budget {

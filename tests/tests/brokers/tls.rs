@@ -10,6 +10,7 @@ use shoal_tests::brokers::{Mosquitto, TestBroker};
 use shoal_tests::certificates::Authority;
 use shoal_tests::clock::utc_seconds;
 use shoal_tests::publisher::Publisher;
+use shoal_tests::relay::{Relay, Way};
 use shoal_wire::{Label, Leaf, Topic};
 use tempfile::TempDir;
 
@@ -39,6 +40,33 @@ fn a_vehicle_with_a_certificate_is_let_in() {
     party.wait_published(&[ticket]);
     party.watch_all();
     party.message();
+}
+
+/// Eavesdrop: who sits on the line reads neither who speaks, nor where, nor that it is MQTT; without TLS, all of it.
+#[test]
+fn eavesdrop() {
+    let authority = Authority::new();
+    let (Some(open), Some(closed)) = (Mosquitto::start(""), authority.mosquitto()) else { return };
+    let topic = crate::party::topic(1, Leaf::Presence).to_string();
+    let vehicle_id = key(1).public().id().to_string();
+    for (broker, tls) in [(&open, None), (&closed, Some(vehicle(&authority)))] {
+        for words in [topic.as_bytes(), vehicle_id.as_bytes(), b"MQTT"] {
+            let relay = Relay::to(broker.address());
+            relay.cut_at(Way::Up, words, 1);
+            let mut through = settings(relay.address(), 1);
+            if let Some(tls) = &tls {
+                through.brokers[0].host = "localhost".to_owned();
+                through.brokers[0].tls = true;
+                through.tls = Some(tls.clone());
+            }
+            let mut party = Party::open(through);
+            let ticket = party.publish_presence(1, 1);
+            party.wait_published(&[ticket]);
+            let (read, text) = (relay.cuts(), String::from_utf8_lossy(words));
+            assert_eq!(read, u64::from(tls.is_none()), "`{text}`, TLS {}", tls.is_some());
+            assert!(relay.passed().up > 100, "the line carried it");
+        }
+    }
 }
 
 /// Bytes are those of MQTT: the same as without TLS.

@@ -10,7 +10,8 @@ use shoal_tests::brokers::TestBroker;
 use shoal_tests::clock::Deadline;
 use shoal_tests::relay::Relay;
 use shoal_window::{
-    Pace, RejectTransfer, SavedTransfer, TRANSFER_HEADER_KEY, TRANSFER_PROGRESS_KEY, Transfer,
+    Bytes, Pace, RejectTransfer, SavedTransfer, TRANSFER_HEADER_KEY, TRANSFER_PROGRESS_KEY,
+    Transfer,
 };
 use shoal_wire::{ChunkHash, ParticleId};
 
@@ -212,6 +213,43 @@ pub(crate) fn a_receiver_that_restarts_goes_on_where_its_store_is(broker: &mut d
     assert!(receiver.store.holds(&particle));
     let down = receiver.party.link.used().down;
     assert!(down <= 9 * (CHUNK_BYTES as u64 + OVERHEAD_BYTES), "{down} bytes for nine chunks");
+}
+
+/// A particle of twenty chunks in windows that grant four and a half each: five windows, each with a link of its own, and between them nothing
+/// but what the store holds.
+pub(crate) fn a_transfer_takes_as_many_windows_as_its_budget_needs(broker: &mut dyn TestBroker) {
+    let particle = Particle::new(1, 20, CHUNK_BYTES);
+    let _publisher = publisher(broker.address(), &[&particle]);
+    let limit = Bytes { up: 100_000, down: 300_000 };
+    let mut store = Memory::default();
+    let mut down = Vec::new();
+    while !store.holds(&particle) {
+        let relay = Relay::to(broker.address());
+        let mut window = settings(relay.address(), 2);
+        window.limit = limit;
+        let get = |key| store.records.get(key).map(Vec::as_slice);
+        let (header, progress) = (get(TRANSFER_HEADER_KEY), get(TRANSFER_PROGRESS_KEY));
+        let saved = SavedTransfer::decode(particle.id(), header, progress, &OneKey).unwrap();
+        let fetch = fetch(Transfer::resume(saved, PACE), 0);
+        let party = Party::open(window);
+        let had = store.chunks.len();
+        let mut receiver = Receiver { party, store, fetch, rejected: Vec::new() };
+        receiver.start();
+        let deadline = Deadline::seconds(60);
+        // Four chunks fit whole; a fifth is not begun.
+        while receiver.store.chunks.len() < had + 4 {
+            deadline.check("what a window's budget is enough for");
+            receiver.step();
+        }
+        assert_eq!(receiver.store.chunks.len(), had + 4);
+        store = receiver.store;
+        receiver.party.link.close();
+        down.push(relay.finish().down);
+    }
+    assert_eq!(down.len(), 5);
+    assert!(down.iter().all(|down| *down <= limit.down), "{down:?}");
+    let most = particle.bytes() + 5 * 2 * OVERHEAD_BYTES + 20 * OVERHEAD_BYTES;
+    assert!(down.iter().sum::<u64>() <= most, "{down:?}, at most {most} together");
 }
 
 pub(crate) fn a_slot_that_is_overwritten_in_the_middle_is_given_up(broker: &mut dyn TestBroker) {

@@ -282,29 +282,32 @@ fn a_contribution_far_longer_than_ones_own_is_refused() {
     assert_eq!(norm.code(), RefusalCode::Norm);
 }
 
+/// Who has it is known when it is asked for: both who published it are asked, one after the other, and only then is it missing.
 #[test]
 fn a_particle_is_asked_of_the_next_who_has_it() {
     let mut solo = Solo::new();
-    solo.open(1);
+    solo.seconds = 100;
+    let closes_at = at(solo.seconds + 40).since_boot;
+    solo.give(Input::Phase(Phase::Open { window: 1, closes_at })).unwrap();
+    solo.give(Input::Nonce(&nonce(1))).unwrap();
     let header = header_of(Role::Contribution, 1, 1, None, &[]);
     solo.header(1, &header);
     solo.header(2, &header);
-    let publisher = |outputs: Vec<Output>| match outputs.as_slice() {
-        [Output::Fetch { publisher, .. }] => Some(*publisher),
-        _ => None,
-    };
+    solo.give(Input::Current).unwrap();
     let particle = header.id();
-    let first = publisher(solo.outputs()).unwrap();
-    solo.give(Input::Missing { particle }).unwrap();
-    let outputs = solo.outputs();
-    if let Some(second) = publisher(outputs.clone()) {
-        assert_ne!(first, second);
+    let mut asked = BTreeSet::new();
+    for round in 0..2 {
+        let outputs = solo.outputs();
+        let [Output::Fetch { particle: of, publisher, .. }] = outputs.as_slice() else {
+            panic!("round {round}: {outputs:?}")
+        };
+        assert_eq!(*of, particle);
+        assert!(asked.insert(*publisher), "asked twice");
         solo.give(Input::Missing { particle }).unwrap();
-        assert!(solo.outputs().iter().any(|output| matches!(output, Output::Refusal(_))));
-    } else {
-        // Only the first header had come when it was asked for.
-        assert!(outputs.iter().any(|output| matches!(output, Output::Refusal(_))));
     }
+    let outputs = solo.outputs();
+    assert!(outputs.iter().any(|output| matches!(output, Output::Refusal(_))), "{outputs:?}");
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Fetch { .. })), "{outputs:?}");
 }
 
 /// Persist before you speak.
