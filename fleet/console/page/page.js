@@ -44,6 +44,7 @@ function draw() {
   utility();
   campaign();
   rows();
+  findings();
   refusals();
 }
 
@@ -170,13 +171,13 @@ function rows() {
   $("of-down").textContent = view.plan ? `received, of ${bytes(budget.down_bytes)}` : "received";
   $("vehicles").replaceChildren(...view.vehicles.map((v) => {
     const chip = element("span", v.silent ? "silent" : v.activity || "not heard", `chip ${v.silent ? "silent" : v.activity || ""}`);
-    const holds = [];
+    const holds = v.aside_until === null ? [] : [element("span", `aside until window ${v.aside_until}`, "chip silent")];
     if (view.best && view.best.vehicle === v.number) holds.push(element("span", "holds best", "holder"));
     if (view.worst && view.worst.vehicle === v.number) holds.push(element("span", "holds worst", "holder worst"));
     const line = document.createElement("tr");
     line.append(
       cell(`${v.number}`), cell(element("code", v.id.slice(0, 8))), cell(chip, ...holds),
-      cell(v.steps === null ? "–" : `${v.steps}`), cell(v.claim === null ? "–" : skill(v.claim)),
+      cell(v.steps === null ? "–" : `${v.steps}`), cell(v.claim === null ? "–" : skill(v.claim)), cell(`${v.kept}`),
       cell(...bar(v.bytes_up, budget.up_bytes)), cell(...bar(v.bytes_down, budget.down_bytes)), cell(ago(v.heard_s)),
     );
     return line;
@@ -218,6 +219,22 @@ function share(part, all, mark, says, bad) {
   frame.title = `${says} ${mark / 10} %`;
   frame.append(fill, at);
   return [frame, `${part}`];
+}
+
+function findings() {
+  $("standing").hidden = view.findings.length === 0;
+  const until = new Map(view.vehicles.map((v) => [v.number, v.aside_until]));
+  const gain = (units) => units === null ? "–" : `${units < 0 ? "−" : "+"}${skill(Math.abs(units))}`;
+  $("findings").replaceChildren(...view.findings.map((f) => {
+    const line = document.createElement("tr");
+    if (!f.counts) line.className = "struck";
+    const good = until.get(f.vehicle);
+    line.append(
+      cell(`${f.window}`), cell(f.vehicle === null ? "–" : `${f.vehicle}`), cell(f.fault), cell(element("code", f.particle.slice(0, 8))),
+      cell(gain(f.said)), cell(gain(f.found)), cell(`${f.found_by} of ${f.of}`), cell(f.counts && good ? `window ${good}` : "–"),
+    );
+    return line;
+  }));
 }
 
 function refusals() {

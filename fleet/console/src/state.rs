@@ -1,12 +1,13 @@
 //! What is known of a fleet: the five doors' half of the console. Messages of a broker go in, a [`View`] comes out.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 use shoal_swarm::campaign::{self, Campaign, Drawn, Order, Outcome};
 use shoal_swarm::inbox::{Record, RejectMessage, read};
 use shoal_swarm::keyring::Keyring;
-use shoal_swarm::quorum::Quorum;
+use shoal_swarm::quorum::{Account, Fault, Finding, Quorum};
 use shoal_swarm::records::{Records, Shape, Signed, When, age_windows};
 use shoal_swarm::utility::{Utility, Weighing};
 use shoal_wire::v1::{
@@ -15,7 +16,9 @@ use shoal_wire::v1::{
 };
 use shoal_wire::{KeyId, Leaf, ParticleId, PublicKey, RecordId, Topic, Verified};
 
-use crate::view::{self, Claimed, Counted, Held, Maximised, Plan, Refused, Row, View, Window};
+use crate::view::{
+    self, Claimed, Counted, Found, Held, Maximised, Plan, Refused, Row, View, Window,
+};
 
 /// Windows that the page shows.
 const WINDOWS_SHOWN: usize = 120;
@@ -23,6 +26,8 @@ const WINDOWS_SHOWN: usize = 120;
 const WINDOWS_AHEAD: u32 = 60;
 /// Vehicles that the page shows.
 const VEHICLES_SHOWN: usize = 200;
+/// Findings that the page shows.
+const FINDINGS_SHOWN: usize = 100;
 /// Refusals that are kept.
 const REFUSALS_KEPT: usize = 1_000;
 /// Bytes of messages that wait for the roster or a document.
@@ -149,6 +154,7 @@ impl State {
             self.written = Some(window);
         }
         let (best, worst) = self.elected(window);
+        let ledger = self.ledger(window);
         View {
             fleet: self.fleet.clone(),
             region: self.region.clone(),
@@ -166,8 +172,9 @@ impl State {
             roster: self.keyring.roster().count(),
             best,
             worst,
-            vehicles: self.rows(utc_seconds, window),
+            vehicles: self.rows(utc_seconds, window, &ledger),
             history: self.history.values().rev().take(WINDOWS_SHOWN).rev().cloned().collect(),
+            findings: self.findings(&ledger),
             refusals: self.refused(),
             campaign: self.campaign(),
         }
@@ -490,7 +497,42 @@ impl State {
         (quorum.best().and_then(held), quorum.worst().and_then(held))
     }
 
-    fn rows(&self, utc_seconds: u64, window: u32) -> Vec<Row> {
+    /// What came of vehicles' words.
+    fn ledger(&self, window: u32) -> BTreeMap<KeyId, Account> {
+        let read = self.records.as_ref().zip(self.utility.as_ref());
+        let quorum = read.and_then(|(records, utility)| {
+            Quorum::new(records, self.keyring.roster(), utility, window)
+        });
+        quorum.map(|quorum| quorum.ledger(window)).unwrap_or_default()
+    }
+
+    fn findings(&self, ledger: &BTreeMap<KeyId, Account>) -> Vec<Found> {
+        let units = |gain: Option<f64>| gain.map(|gain| (gain * 1e4).round() as i32);
+        let shown = |vehicle: Option<u32>, finding: &Finding| Found {
+            window: finding.window,
+            vehicle,
+            particle: finding.particle.to_string(),
+            fault: fault_name(finding.fault),
+            said: units(finding.said),
+            found: units(finding.found),
+            found_by: finding.found_by,
+            of: finding.of,
+            counts: finding.counts,
+        };
+        let roster = self.keyring.roster();
+        let of_vehicle = |(vehicle, account): (&KeyId, &Account)| {
+            let vehicle = roster.number(*vehicle);
+            account.findings.iter().map(|finding| shown(vehicle, finding)).collect::<Vec<_>>()
+        };
+        // What was found against a vehicle is in the account of each name that it had.
+        let now = ledger.iter().filter(|(vehicle, _)| roster.present(**vehicle) == Some(**vehicle));
+        let mut findings: Vec<Found> = now.flat_map(of_vehicle).collect();
+        findings.sort_by_key(|found| (Reverse(found.window), found.vehicle));
+        findings.truncate(FINDINGS_SHOWN);
+        findings
+    }
+
+    fn rows(&self, utc_seconds: u64, window: u32, ledger: &BTreeMap<KeyId, Account>) -> Vec<Row> {
         let period = self.plan.as_ref().map_or(0, |(_counter, plan)| plan.period_seconds);
         let last = |vehicle: u32| {
             let windows = self.history.range(..=window).rev();
@@ -501,6 +543,8 @@ impl State {
         let first = roster.vehicles();
         let row = |(number, id): (u32, KeyId)| {
             let heard = self.presences.get(&id);
+            let account = ledger.get(&id);
+            let aside_until = account.and_then(|account| account.good_from);
             let fields = heard.map(|heard| &heard.fields);
             let heard_s = heard.map(|heard| utc_seconds.saturating_sub(heard.at_seconds));
             Row {
@@ -510,6 +554,8 @@ impl State {
                 silent: heard_s.is_some_and(|s| s > SILENT_PERIODS * u64::from(period).max(10)),
                 steps: fields.map(|fields| fields.steps),
                 claim: last(number),
+                kept: account.map_or(0, |account| account.kept),
+                aside_until: aside_until.filter(|from| *from > window),
                 bytes_up: fields.map_or(0, |fields| fields.up_bytes),
                 bytes_down: fields.map_or(0, |fields| fields.down_bytes),
                 heard_s,
@@ -555,6 +601,14 @@ fn rule_name(rule: &Rule) -> &'static str {
         Rule::Paper(_) => "paper",
         Rule::Consensus(_) => "consensus",
         Rule::Coefficients => "coefficients",
+    }
+}
+
+fn fault_name(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Broken => "broken claim",
+        Fault::Withheld => "withheld",
+        Fault::FalseVote => "false vote",
     }
 }
 

@@ -29,6 +29,8 @@ pub struct View {
     pub vehicles: Vec<Row>,
     /// The last windows, the earliest first.
     pub history: Vec<Window>,
+    /// What was found against vehicles in the windows that standing looks back on, the latest first.
+    pub findings: Vec<Found>,
     /// What vehicles refused, the latest first.
     pub refusals: Vec<Refused>,
     /// What is promoted.
@@ -140,6 +142,10 @@ pub struct Row {
     pub steps: Option<u32>,
     /// What it last claimed.
     pub claim: Option<i32>,
+    /// Its claims that were voted on and hold, of the windows that standing looks back on.
+    pub kept: u32,
+    /// The window in which it is in good standing again; until then it stands aside.
+    pub aside_until: Option<u32>,
     /// Sent in its window, by its own count.
     pub bytes_up: u64,
     /// Received.
@@ -168,6 +174,29 @@ pub struct Claimed {
     pub role: &'static str,
     /// By its own measurement.
     pub value: i32,
+}
+
+/// What was found against a vehicle, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// The window of the claim; it was voted on in the next.
+    pub window: u32,
+    /// The number of the vehicle.
+    pub vehicle: Option<u32>,
+    /// The particle, in hexadecimal.
+    pub particle: String,
+    /// What is wrong: a broken claim, a withheld particle, a false vote.
+    pub fault: &'static str,
+    /// By its word the particle is so much better than the reference.
+    pub said: Option<i32>,
+    /// By the median of the votes.
+    pub found: Option<i32>,
+    /// So many voters found it.
+    pub found_by: usize,
+    /// Of so many.
+    pub of: usize,
+    /// Whether it stands aside for it: not where those who found it are found out themselves.
+    pub counts: bool,
 }
 
 /// Records that a vehicle refused.

@@ -99,10 +99,18 @@ fn election() -> Vec<Posted> {
     });
     // A later nonce takes the topic of the one before: they come one after the other.
     let mut posted: Vec<Posted> = nonces.collect();
+    let (particle, claimed) = claimed(0, 0, 5600);
+    posted.extend(claimed);
+    posted.extend((1..4).map(|voter| voted(voter, 1, particle, 5590)));
+    posted
+}
+
+/// A vehicle publishes a particle in a window and claims so much of it.
+fn claimed(vehicle: u8, window: u32, value: i16) -> (ParticleId, [Posted; 2]) {
     let chunk = Chunk { first_value: 0, bytes: 9, hash: ChunkHash::new([3; 32]) };
     let header = ParticleHeader::new(ParticleHeaderFields {
         role: Role::Best,
-        window: 0,
+        window,
         base_model: ModelHash::new([1; 32]),
         layout: LayoutHash::new([2; 32]),
         anchor: None,
@@ -113,33 +121,34 @@ fn election() -> Vec<Posted> {
     })
     .unwrap();
     let particle = header.id();
-    posted.push(post(&key(0), Leaf::Particle { slot: 0 }, 1, &header));
     let claim = ClaimFields {
-        window: 0,
+        window,
         slot: 0,
         particle,
         role: Role::Best,
         pack: PACK,
-        part: part(&nonce(0)),
+        part: part(&nonce(window)),
         utility_version: 1,
-        terms: [Measured { value: 5600, standard_error: 20 }].into_iter().collect(),
+        terms: [Measured { value, standard_error: 20 }].into_iter().collect(),
     };
-    posted.push(post(&key(0), Leaf::Claim { slot: 0 }, 2, &Claim::new(claim).unwrap()));
-    for voter in 1..4 {
-        let compared = Compared { value: 5590, best: 5500, standard_error: 20 };
-        let vote = VoteFields {
-            window: 1,
-            place: 0,
-            nominee: particle,
-            best: None,
-            pack: PACK,
-            part: part(&nonce(1)),
-            utility_version: 1,
-            terms: [compared].into_iter().collect(),
-        };
-        posted.push(post(&key(voter), Leaf::vote(1, 0), 1, &Vote::new(vote).unwrap()));
-    }
-    posted
+    let claim = post(&key(vehicle), Leaf::Claim { slot: 0 }, 2, &Claim::new(claim).unwrap());
+    (particle, [post(&key(vehicle), Leaf::Particle { slot: 0 }, 1, &header), claim])
+}
+
+/// A vote in a window, beside x_p of .55.
+fn voted(voter: u8, window: u32, nominee: ParticleId, value: i16) -> Posted {
+    let compared = Compared { value, best: 5500, standard_error: 20 };
+    let vote = VoteFields {
+        window,
+        place: 0,
+        nominee,
+        best: None,
+        pack: PACK,
+        part: part(&nonce(window)),
+        utility_version: 1,
+        terms: [compared].into_iter().collect(),
+    };
+    post(&key(voter), Leaf::vote(window, 0), u64::from(window), &Vote::new(vote).unwrap())
 }
 
 fn presence(vehicle: u8, counter: u64, up_bytes: u64) -> Posted {
@@ -191,6 +200,29 @@ fn the_page_shows_what_votes_elected_and_who_does_what() {
     assert_eq!(view.vehicles[0].claim, Some(5600));
     let windows: Vec<_> = view.history.iter().map(|w| (w.window, w.best, w.claims.len())).collect();
     assert_eq!(windows, [(0, None, 1), (2, Some(5590), 0)]);
+}
+
+/// A claim far above what voters find: the page says who stands aside until when, for what, and by whose word.
+#[test]
+fn the_page_shows_who_stands_aside_and_on_what_evidence() {
+    let (lie, claimed) = claimed(1, 1, 9000);
+    let votes = [0, 2, 3].map(|voter| voted(voter, 2, lie, 5400));
+    let posted = [all(), claimed.to_vec(), votes.to_vec()].concat();
+    let mut state = state();
+    let now = EPOCH + 3 * u64::from(PERIOD) + 5;
+    for (topic, bytes) in &posted {
+        state.message(now, topic, bytes);
+    }
+    let view = state.view(now);
+    let aside: Vec<Option<u32>> = view.vehicles.iter().map(|row| row.aside_until).collect();
+    assert_eq!(aside, [None, Some(10), None, None]);
+    let kept: Vec<u32> = view.vehicles.iter().map(|row| row.kept).collect();
+    assert_eq!(kept, [1, 0, 0, 0]);
+    let [found] = view.findings.as_slice() else { panic!("{:?}", view.findings) };
+    assert_eq!((found.window, found.vehicle, found.fault), (1, Some(1), "broken claim"));
+    assert_eq!((found.said, found.found), (Some(3500), Some(-100)));
+    assert_eq!((found.found_by, found.of, found.counts), (3, 3, true));
+    assert_eq!(found.particle, lie.to_string());
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What the records mean: nominees, standing, best and worst. Pure functions of records, roster, utility document and
 //! window; nothing of it is stored, sent or merged.
 
+mod ledger;
+
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::cell::OnceCell;
@@ -12,6 +14,8 @@ use crate::ballot::{Ballot, lower_median, upper_median};
 use crate::records::{Records, STANDING_WINDOWS, Signed};
 use crate::roster::{Roster, lot, majority, part};
 use crate::utility::{Utility, Weighing};
+
+pub use ledger::{Account, Fault, Finding};
 
 /// A claim is broken when the quorum finds this many standard errors less than was claimed.
 const BROKEN: f64 = 3.0;
@@ -85,6 +89,10 @@ struct Votes<'a> {
 struct Verdict {
     /// What it is called and was called.
     accused: Vec<KeyId>,
+    /// What it claimed.
+    particle: ParticleId,
+    /// By how much that is better than the reference: as claimed, and as found. `None`: nobody could measure it.
+    gains: Option<(f64, f64)>,
     /// Who found it.
     found_by: BTreeSet<KeyId>,
     /// Of so many who voted.
@@ -265,6 +273,8 @@ impl<'a> Quorum<'a> {
             // Who cannot be heard may still say what is so.
             gone.then(|| Verdict {
                 accused: self.names(claimant).collect(),
+                particle,
+                gains: None,
                 found_by: missing.clone(),
                 of: missing.len(),
                 sure: false,
@@ -334,7 +344,9 @@ impl<'a> Quorum<'a> {
             let found_by: BTreeSet<KeyId> = found_by.map(|(voter, _)| *voter).collect();
             let accused = self.names(claimed.claim.signer).collect();
             let sure = self.nearly_all(found_by.len());
-            let verdict = Verdict { accused, found_by, of: ballot.votes, sure };
+            let level = if claimed.claim.body.role == Role::Worst { least } else { most };
+            let (particle, gains) = (ballot.particle, Some((claimed.utility - level, ballot.gain)));
+            let verdict = Verdict { accused, particle, gains, found_by, of: ballot.votes, sure };
             // Half of the votes condemn nobody.
             verdict.holds_without(&BTreeSet::new()).then_some(verdict)
         };
@@ -519,17 +531,32 @@ impl<'a> Quorum<'a> {
 /// in four is sure to lie, and what such vehicles found is held against nobody: where a third lies, five of nine voters do so in every
 /// seventh draw, and break a claim that holds.
 fn standing(judged: &BTreeMap<u32, Judged<'_>>, window: u32) -> BTreeSet<KeyId> {
+    let liars = liars(judged, window);
+    let verdicts = looked_back_on(judged, window)
+        .flat_map(|(_window, judged)| judged.broken.iter().chain(&judged.withheld));
+    let others = accused(verdicts.filter(|verdict| verdict.holds_without(&liars)));
+    liars.union(&others).copied().collect()
+}
+
+/// Who is sure to lie, by what came of the windows that standing in this one looks back on.
+fn liars(judged: &BTreeMap<u32, Judged<'_>>, window: u32) -> BTreeSet<KeyId> {
+    let judged = || looked_back_on(judged, window).map(|(_window, judged)| judged);
+    let misvoted = judged().flat_map(|judged| &judged.misvoted).map(|(_nominee, voter)| *voter);
+    let mut liars: BTreeSet<KeyId> = misvoted.collect();
+    let broken = judged().flat_map(|judged| &judged.broken);
+    liars.extend(accused(broken.filter(|verdict| verdict.sure)));
+    liars
+}
+
+/// The eight windows before this one, without the last, whose claims are not voted on yet.
+fn looked_back_on<'j, 'a>(
+    judged: &'j BTreeMap<u32, Judged<'a>>,
+    window: u32,
+) -> impl Iterator<Item = (&'j u32, &'j Judged<'a>)> {
     let from = window.saturating_sub(STANDING_WINDOWS);
     // An empty range has no place in a map.
     let to = window.saturating_sub(1).max(from);
-    let judged = judged.range(from..to).map(|(_window, judged)| judged);
-    let misvoted = judged.clone().flat_map(|judged| &judged.misvoted);
-    let broken = judged.clone().flat_map(|judged| &judged.broken);
-    let mut liars: BTreeSet<KeyId> = misvoted.map(|(_nominee, voter)| *voter).collect();
-    liars.extend(accused(broken.filter(|verdict| verdict.sure)));
-    let verdicts = judged.flat_map(|judged| judged.broken.iter().chain(&judged.withheld));
-    let others = accused(verdicts.filter(|verdict| verdict.holds_without(&liars)));
-    liars.union(&others).copied().collect()
+    judged.range(from..to)
 }
 
 fn accused<'v>(verdicts: impl IntoIterator<Item = &'v Verdict>) -> BTreeSet<KeyId> {

@@ -37,8 +37,21 @@ fn best(book: &Book, window: u32) -> Option<ParticleId> {
     read(book, window, |quorum| quorum.best().map(|best| best.particle))
 }
 
+/// Who stands aside; the ledger says the same, and why.
 fn quarantined(book: &Book, window: u32) -> BTreeSet<KeyId> {
-    read(book, window, |quorum| quorum.quarantined(window))
+    read(book, window, |quorum| {
+        let aside = quorum.quarantined(window);
+        let ledger = quorum.ledger(window);
+        for (vehicle, account) in &ledger {
+            let waits = account.good_from.is_some_and(|from| from > window);
+            assert_eq!(waits, aside.contains(vehicle), "{vehicle}: {account:?}");
+            for finding in &account.findings {
+                assert!(finding.found_by * 2 > finding.of, "{vehicle}: {finding:?}");
+            }
+        }
+        assert!(aside.iter().all(|vehicle| ledger.contains_key(vehicle)));
+        aside
+    })
 }
 
 /// Another roster: these vehicles have other keys, and this one is gone. What was there is read by it.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use shoal_swarm::quorum::{Elected, Quorum};
+use shoal_swarm::quorum::{Account, Elected, Fault, Quorum};
 use shoal_swarm::utility::Utility;
 use shoal_wire::ParticleId;
 use shoal_wire::v1::Role;
@@ -478,6 +478,34 @@ fn a_claimants_own_error_counts_only_as_far_as_it_is_usual() {
     book.records.header(&when(5), &book.roster, &signed(1, 0, lie.clone()), 1).unwrap();
     book.all_vote(5, lie.id(), None, (0.3, 0.4, 0.01));
     assert_eq!(book.read(7, |quorum| quorum.broken(5)), [vehicle(1)].into());
+}
+
+#[test]
+fn the_ledger_says_whose_word_was_kept_and_on_what_evidence_who_stands_aside() {
+    let mut book = with_level();
+    let good = book.claim(2, 5, Role::Merge, 0.5);
+    book.all_vote(5, good, None, GAIN);
+    let lie = book.claim(1, 6, Role::Best, 0.9);
+    book.all_vote(6, lie, None, LOSS);
+    book.read(8, |quorum| {
+        let ledger = quorum.ledger(8);
+        let account = |number| ledger.get(&vehicle(number)).cloned().unwrap();
+        for honest in [0, 2] {
+            assert_eq!(account(honest), Account { kept: 1, findings: Vec::new(), good_from: None });
+        }
+        let liar = account(1);
+        assert_eq!((liar.kept, liar.good_from), (0, Some(15)));
+        let [finding] = liar.findings.as_slice() else { panic!("{liar:?}") };
+        assert_eq!((finding.window, finding.particle), (6, lie));
+        assert_eq!((finding.fault, finding.counts), (Fault::Broken, true));
+        assert_eq!(finding.found_by, finding.of);
+        let near = |got: Option<f64>, want: f64| (got.unwrap() - want).abs() < 1e-3;
+        assert!(near(finding.said, 0.5) && near(finding.found, -0.1), "{finding:?}");
+    });
+    assert!(
+        book.read(15, |quorum| quorum.ledger(15).is_empty()),
+        "eight windows are looked back on"
+    );
 }
 
 #[test]
