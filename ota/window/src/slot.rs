@@ -41,7 +41,7 @@ pub struct NoSlot;
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RejectSlots {
-    /// Another version or length, or one order twice.
+    /// Another version or length, one order twice, or the last there is.
     #[error("stored slots of {len} bytes do not decode")]
     Malformed { len: usize },
 }
@@ -73,7 +73,9 @@ impl Slots {
                 before.into_iter().any(|other| other.order == held.order)
             })
         });
-        if *version != VERSION || !rest.is_empty() || twice {
+        // No order follows the last one: nothing could be put beside it.
+        let last = slots.held.iter().flatten().any(|held| held.order == u64::MAX);
+        if *version != VERSION || !rest.is_empty() || twice || last {
             return Err(malformed);
         }
         Ok(slots)

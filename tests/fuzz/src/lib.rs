@@ -13,6 +13,8 @@ mod external;
 mod gateway;
 mod launch;
 mod metadata;
+mod pack;
+mod saved;
 mod wire;
 
 pub use campaign::campaign;
@@ -23,4 +25,6 @@ pub use external::external;
 pub use gateway::gateway;
 pub use launch::launch;
 pub use metadata::metadata;
+pub use pack::pack;
+pub use saved::saved;
 pub use wire::wire;

@@ -64,3 +64,13 @@ fn no_file_of_the_gateway_corpus_panics() {
 fn no_file_of_the_dbc_corpus_panics() {
     each("dbc", shoal_fuzz::dbc);
 }
+
+#[test]
+fn no_file_of_the_pack_corpus_panics() {
+    each("pack", shoal_fuzz::pack);
+}
+
+#[test]
+fn no_file_of_the_saved_corpus_panics() {
+    each("saved", shoal_fuzz::saved);
+}

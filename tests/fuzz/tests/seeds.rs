@@ -1,16 +1,22 @@
-//! The corpora of `wire`, `campaign`, `metadata` and `external` begin with the golden bytes of the format, with plans and campaigns, with metadata, and with models that keep values beside them: `SHOAL_WRITE_VECTORS=1 cargo test -p shoal-fuzz
+//! The corpora of `wire`, `campaign`, `metadata`, `external`, `pack` and `saved` begin with the golden bytes of the format, with plans and campaigns, with metadata, with models that keep values beside them, with manifests and rows of
+//! packs, and with records of a store: `SHOAL_WRITE_VECTORS=1 cargo test -p shoal-fuzz
 //! --test seeds` writes it anew, as it does the golden bytes in ota/wire.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use shoal_hal::Motion;
 use shoal_runtime::onnx::proto::StringStringEntryProto;
 use shoal_runtime::onnx::{Builder, Tensor, TensorType};
+use shoal_shadow::pack::{Manifest, Metric, PackDrive, PackGeometry, PackPart, PackRun, Row};
+use shoal_shadow::{digits, grid};
 use shoal_swarm::campaign::{APPROVAL, Campaign, Order, Plan, Stage, Watch};
+use shoal_swarm::privacy::{Ledger, Privacy};
 use shoal_trust::Target;
 use shoal_trust::author::{self, Roles};
-use shoal_wire::v1::{DOCUMENT_BYTES_MAX, Document, DocumentFields};
+use shoal_window::{Slots, Trial, TrialInput, TrialPolicy};
+use shoal_wire::v1::{DOCUMENT_BYTES_MAX, Document, DocumentFields, SLOTS};
 use shoal_wire::{LayoutHash, ModelHash, ParticleId, SecretKey, seal};
 
 fn vectors(name: &str) -> Vec<Value> {
@@ -154,6 +160,101 @@ fn external() -> Vec<(String, Vec<u8>)> {
     places.into_iter().map(seed).collect()
 }
 
+/// Manifests of frames and of actions with zero to three drives, and rows of motion.
+fn packs() -> Vec<(String, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    for drives in 0..4_usize {
+        for metric in [Metric::Skill, Metric::Imitation] {
+            let actions = metric == Metric::Imitation;
+            let drive = |index: usize| PackDrive {
+                name: format!("drive-{index}"),
+                source_sha256: format!("{index}").repeat(64),
+                copy_psnr_db: (index > 0).then_some(20.0 + 10.0 * index as f64),
+                geometry: actions
+                    .then_some(PackGeometry { wheelbase_m: 2.7, steering_ratio: 15.0 }),
+            };
+            let part = |part: usize| PackPart {
+                bytes: 0,
+                sha256: "0".repeat(64),
+                runs: (0..drives)
+                    .map(|drive| PackRun { drive, first: 20 * part, frames: 10 + drive })
+                    .collect(),
+            };
+            let mut manifest = Manifest {
+                schema: 1,
+                id: format!("pack-{drives}"),
+                version: 1,
+                metric,
+                grid: actions.then(|| digits::hex(&grid::SHA256)),
+                leaders: actions && drives > 1,
+                licence: "CC0-1.0".to_owned(),
+                width: 8,
+                height: 4,
+                rate_hz: 10.0,
+                context: 3,
+                drives: (0..drives).map(drive).collect(),
+                parts: (0..4).map(part).collect(),
+            };
+            let row = if !actions {
+                0
+            } else if manifest.leaders {
+                28
+            } else {
+                20
+            };
+            for part in &mut manifest.parts {
+                let frames: usize = part.runs.iter().map(|run| run.frames).sum();
+                part.bytes = (frames * (8 * 4 * 3 + row)) as u64;
+            }
+            let name = format!("{}-of-{drives}-drives", metric.name());
+            let bytes = manifest.to_bytes();
+            let read = Manifest::from_bytes(&bytes);
+            assert!(read.as_ref().is_ok_and(|read| *read == manifest), "{name}: {read:?}");
+            seeds.push((name, bytes));
+        }
+    }
+    let motion = |speed_m_s, steering_rad| Motion { speed_m_s, steering_rad, ..Motion::default() };
+    let rows = [motion(None, None), motion(Some(12.5), Some(-0.1)), motion(Some(0.0), None)];
+    for (index, motion) in rows.into_iter().enumerate() {
+        let row = Row { motion, weight: 0.5 };
+        seeds.push((format!("row-{index}"), row.to_bytes().to_vec()));
+    }
+    let two = rows.map(|motion| Row { motion, weight: 1.0 }.to_bytes());
+    seeds.push(("rows".to_owned(), two.concat()));
+    seeds
+}
+
+/// Records as a vehicle writes them, empty and filled.
+fn saved() -> Vec<(String, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    let mut slots = Slots::new();
+    for taken in 1..=SLOTS {
+        slots.take(ParticleId::new([taken; 32]), &[]).unwrap();
+        let record = slots.poll_persist().unwrap().bytes.to_vec();
+        seeds.push((format!("slots-{taken}"), record));
+    }
+    let mut trial = Trial::new(TrialPolicy { frames_min: 100, loss_max: 1000 });
+    let inputs = [
+        TrialInput::Staged(ParticleId::new([1; 32])),
+        TrialInput::Watched { frames: 10, gain: -5 },
+        TrialInput::Failed,
+        TrialInput::Watched { frames: 200, gain: 500 },
+    ];
+    for (index, input) in inputs.into_iter().enumerate() {
+        trial.handle_input(input).unwrap();
+        let record = trial.poll_persist().unwrap().bytes.to_vec();
+        seeds.push((format!("trial-{index}"), record));
+    }
+    let mut spent = Ledger::default();
+    let privacy = Privacy { clip: 1.0, noise: 4.0, delta: 1e-5, epsilon_max: 8.0 };
+    for paid in 0..3 {
+        seeds.push((format!("privacy-{paid}"), spent.encode()));
+        assert!(spent.pay(&privacy));
+    }
+    seeds.push(("nothing".to_owned(), Vec::new()));
+    seeds
+}
+
 /// The corpus of a target holds these, or is written anew.
 fn holds(target: &str, seeds: Vec<(String, Vec<u8>)>) {
     let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
@@ -186,4 +287,14 @@ fn the_corpus_of_external_holds_models_with_values_beside_them() {
 #[test]
 fn the_corpus_of_metadata_holds_metadata() {
     holds("metadata", metadata());
+}
+
+#[test]
+fn the_corpus_of_pack_holds_manifests_and_rows() {
+    holds("pack", packs());
+}
+
+#[test]
+fn the_corpus_of_saved_holds_records_of_a_store() {
+    holds("saved", saved());
 }
