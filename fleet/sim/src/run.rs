@@ -9,7 +9,7 @@ use shoal_shadow::measure::Measurement;
 use shoal_swarm::swarm::Flat;
 use shoal_swarm::utility::Utility;
 
-use crate::config::{MethodConfig, SimConfig, Teacher};
+use crate::config::{Habits, MethodConfig, SimConfig, Teacher};
 use crate::data::{Data, DataError};
 use crate::lab::{Base, Ensemble, Lab, LabError, On, skills, tell_rollouts};
 use crate::lifelong;
@@ -304,5 +304,7 @@ fn present(config: &SimConfig, window: u32) -> Vec<bool> {
     seed.iter_mut().zip(parts).for_each(|(seed, byte)| *seed = byte);
     let mut chance = ChaCha8Rng::from_seed(seed);
     let draw = |_vehicle| f64::from(chance.next_u32() >> 8) / f64::from(1 << 24);
-    (0..config.vehicles).map(draw).map(|unit| unit >= config.calendar.absent).collect()
+    let drawn = (0..config.vehicles).map(draw).map(|unit| unit >= config.calendar.absent);
+    let habits = Habits::new(config.calendar, &config.habits, config.vehicles, config.seed);
+    drawn.zip(0..).map(|(drawn, vehicle)| drawn && habits.attends(vehicle, window)).collect()
 }

@@ -1,6 +1,7 @@
 //! One TOML file: a fleet, its roads, its calendar and its network, and the ways of learning together that are compared on
 //! it. An unknown key is an error that names the nearest one; what cannot be simulated is refused before anything runs.
 
+mod calendar;
 mod drivers;
 mod hardware;
 mod journey;
@@ -22,6 +23,7 @@ use shoal_wire::v1::Metric;
 
 use crate::set::{self, Set, SetError};
 
+pub use calendar::{CalendarConfig, HabitConfig, Habits};
 pub use drivers::DriversConfig;
 pub use hardware::HardwareConfig;
 pub use journey::PhaseConfig;
@@ -58,7 +60,9 @@ const ROOT: [&str; 17] = [
 
 /// Last fields that came later, as they are shown where a file does not use them: without them a run has the name that it
 /// had before there were such fields.
-const LATER: [&str; 19] = [
+const LATER: [&str; 21] = [
+    ", habits: [] }",
+    ", opens_s: 0, night_s: 0 }",
     ", from_window: 1 }",
     ", home: 0 }",
     ", night: None }",
@@ -123,6 +127,8 @@ pub struct SimConfig {
     pub methods: Vec<MethodConfig>,
     /// Classes of vehicles that can less than the others.
     pub hardware: Vec<HardwareConfig>,
+    /// When vehicles drive, where that keeps them from windows.
+    pub habits: Vec<HabitConfig>,
 }
 
 /// Roads.
@@ -146,19 +152,6 @@ pub struct RoadsConfig {
     pub journey: Vec<PhaseConfig>,
     /// Whether roll-outs of what is held out are measured, at the beginning and at the end.
     pub rollouts: bool,
-}
-
-/// A calendar.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CalendarConfig {
-    /// From one window to the next, in seconds.
-    pub period_s: u32,
-    /// How long a window is open, in seconds.
-    pub open_s: u32,
-    /// Share of vehicles that miss a window, drawn anew for each.
-    pub absent: f64,
-    /// Share of vehicles, always the same, whose contribution is that of the window before.
-    pub stale: f64,
 }
 
 /// A network, the same for every vehicle.
@@ -262,6 +255,7 @@ impl SimConfig {
         if trivial.is_some() {
             night.steps = 1;
         }
+        let (calendar, habits) = CalendarConfig::read(&root, (vehicles, windows))?;
         let terms_of = utility::Of::what(drivers.is_some(), logs.is_some() || trivial.is_some());
         let config = SimConfig {
             vehicles,
@@ -277,12 +271,13 @@ impl SimConfig {
             logs,
             drivers,
             night,
-            calendar: CalendarConfig::read(&root)?,
+            calendar,
             network: NetworkConfig::read(&root)?,
             liars: LiarsConfig::read(&root)?,
             utility: utility::read(&root, terms_of)?,
             methods: method::read(&root, vehicles, night)?,
             hardware: hardware::read(&root, vehicles, night.batch)?,
+            habits,
         };
         let frames = config.logs.is_none() && config.drivers.is_none() && trivial.is_none();
         let cannot = |method: &&MethodConfig| method.cannot(frames, trivial.is_some());
@@ -296,6 +291,10 @@ impl SimConfig {
             return Err(root.refuse("utility", got, "imitation: all that a matrix is measured by"));
         }
         config.night.check(&root, frames, &config.methods)?;
+        if trivial.is_some() && config.calendar.night_s > 0 {
+            let want = "no night_s: a client's night is one step";
+            return Err(root.refuse("calendar", "night_s beside [trivial]", want));
+        }
         if let Some(trivial) = trivial {
             trivial.check(&root, vehicles, &config.utility, &config.methods)?;
         }
@@ -434,33 +433,6 @@ impl RoadsConfig {
             ));
         }
         Ok(roads)
-    }
-}
-
-impl CalendarConfig {
-    fn read(root: &Table<'_>) -> Result<Self, DocumentError> {
-        let mut calendar =
-            CalendarConfig { period_s: 86_400, open_s: 3600, absent: 0.0, stale: 0.0 };
-        if let Some(table) = root.table("calendar", &["period_s", "open_s", "absent", "stale"])? {
-            let seconds = |key| Ok(table.integer(key, 60..=2_592_000)?.map(|n| n as u32));
-            calendar.period_s = seconds("period_s")?.unwrap_or(calendar.period_s);
-            calendar.open_s = seconds("open_s")?.unwrap_or(calendar.open_s.min(calendar.period_s));
-            calendar.absent = table.number("absent", 0.0..=0.99)?.unwrap_or(0.0);
-            calendar.stale = table.number("stale", 0.0..=1.0)?.unwrap_or(0.0);
-            if calendar.open_s > calendar.period_s {
-                let want = format!("at most period_s ({})", calendar.period_s);
-                return Err(table.refuse("open_s", calendar.open_s, &want));
-            }
-        }
-        Ok(calendar)
-    }
-}
-
-impl CalendarConfig {
-    /// Whose contribution is that of the window before, by vehicle: the same with every method.
-    #[must_use]
-    pub fn stale_of(&self, vehicles: u32, seed: u64) -> Vec<bool> {
-        liars::share_of(self.stale, vehicles, seed, "shoal simulation stale")
     }
 }
 

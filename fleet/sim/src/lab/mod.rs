@@ -39,7 +39,7 @@ use self::home::Home;
 use self::matrices::Matrices;
 use self::tokens::Tokens;
 use self::trivial::Trivial;
-use crate::config::{HardwareConfig, NightConfig, SimConfig};
+use crate::config::{Habits, HardwareConfig, NightConfig, SimConfig};
 use crate::data::Data;
 use crate::store::{Key, Store};
 
@@ -142,6 +142,8 @@ pub struct Lab<'a> {
     bench: Bench<'a>,
     store: Store,
     night: NightConfig,
+    /// Who is parked for how long.
+    habits: Habits,
     /// By vehicle, where it can less than the night asks for.
     classes: Vec<Option<Class>>,
     /// Of the journey, from 0 on: whose roads a vehicle's own are.
@@ -302,6 +304,7 @@ impl<'a> Lab<'a> {
             bench,
             store,
             night,
+            habits: Habits::new(config.calendar, &config.habits, config.vehicles, config.seed),
             classes: classes.collect(),
             phase: 0,
             held: BTreeMap::new(),
@@ -362,7 +365,7 @@ impl<'a> Lab<'a> {
     /// # Errors
     /// [`LabError`].
     pub fn tune(&mut self, nights: &[Tune]) -> Result<Vec<Flat>, LabError> {
-        let steps = nights.iter().map(|night| u64::from(self.steps(night.who)));
+        let steps = nights.iter().map(|night| u64::from(self.steps(night)));
         self.counts.steps += steps.sum::<u64>();
         // What is made again as quickly is not kept.
         if let Bench::Trivial(trivial) = &self.bench
@@ -532,8 +535,12 @@ impl<'a> Lab<'a> {
         }
     }
 
-    fn steps(&self, who: Who) -> u32 {
-        self.class(who).map_or(self.night.steps, |class| class.steps)
+    fn steps(&self, night: &Tune) -> u32 {
+        let steps = self.class(night.who).map_or(self.night.steps, |class| class.steps);
+        match night.who {
+            Who::Vehicle(vehicle) => self.habits.steps(vehicle, night.window, steps),
+            Who::All => steps,
+        }
     }
 
     fn tuned(&self, night: &Tune) -> Result<Flat, LabError> {
@@ -543,6 +550,9 @@ impl<'a> Lab<'a> {
         let mut parts: Vec<&[u8]> = vec![&self.context, &who, &window, from.bytes(), &seed];
         let class = self.class(night.who);
         parts.extend(class.map(|class| &class.name[..]));
+        let steps = self.steps(night);
+        let managed = (steps < self.night.steps).then(|| steps.to_le_bytes());
+        parts.extend(managed.iter().filter(|_| self.habits.limit()).map(|of| &of[..]));
         let pull = night.pull.as_ref().map(Pull::parts).unwrap_or_default();
         parts.extend(pull.iter().map(Vec::as_slice));
         let teacher = night.teacher.as_ref().map(|values| ValuesHash::of(values));
@@ -555,7 +565,7 @@ impl<'a> Lab<'a> {
             return Ok(values);
         }
         let batch = class.and_then(|class| class.batch).unwrap_or(self.night.batch);
-        let nights = NightConfig { steps: self.steps(night.who), batch, ..self.night };
+        let nights = NightConfig { steps, batch, ..self.night };
         let values = self.bench.train(self.base, &nights, night)?;
         // The graph trains the whole rank: what this vehicle does not have stays as it was.
         let values = match class.and_then(|class| class.trained.as_ref()) {
