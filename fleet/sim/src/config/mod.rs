@@ -279,26 +279,33 @@ impl SimConfig {
             hardware: hardware::read(&root, vehicles, night.batch)?,
             habits,
         };
-        let frames = config.logs.is_none() && config.drivers.is_none() && trivial.is_none();
+        config.check(&root)?;
+        Ok(config)
+    }
+
+    /// Refuses what each table allows by itself and another one does not.
+    fn check(&self, root: &Table<'_>) -> Result<(), DocumentError> {
+        let trivial = self.trivial;
+        let frames = self.logs.is_none() && self.drivers.is_none() && trivial.is_none();
         let cannot = |method: &&MethodConfig| method.cannot(frames, trivial.is_some());
-        if let Some(method) = config.methods.iter().find(cannot) {
+        if let Some(method) = self.methods.iter().find(cannot) {
             return Err(root.refuse("methods", &method.name, "one that needs no frames"));
         }
-        let matrix = config.drivers.as_ref().is_some_and(|drivers| drivers.matrix.is_some());
+        let matrix = self.drivers.as_ref().is_some_and(|drivers| drivers.matrix.is_some());
         let other = |term: &&TermConfig| term.metric != Some(Metric::Imitation);
-        if let Some(term) = config.utility.iter().find(other).filter(|_| matrix) {
+        if let Some(term) = self.utility.iter().find(other).filter(|_| matrix) {
             let got = format!("the metric of `{}`", term.name);
             return Err(root.refuse("utility", got, "imitation: all that a matrix is measured by"));
         }
-        config.night.check(&root, frames, &config.methods)?;
-        if trivial.is_some() && config.calendar.night_s > 0 {
+        self.night.check(root, frames, &self.methods)?;
+        if trivial.is_some() && self.calendar.night_s > 0 {
             let want = "no night_s: a client's night is one step";
             return Err(root.refuse("calendar", "night_s beside [trivial]", want));
         }
-        if let Some(trivial) = trivial {
-            trivial.check(&root, vehicles, &config.utility, &config.methods)?;
+        match trivial {
+            Some(trivial) => trivial.check(root, self.vehicles, &self.utility, &self.methods),
+            None => Ok(()),
         }
-        Ok(config)
     }
 }
 
