@@ -2,6 +2,7 @@
 
 mod flat;
 mod layout;
+mod nested;
 mod onnxruntime;
 mod peft;
 
@@ -16,6 +17,7 @@ use safetensors::tensor::SafeTensorError;
 use sha2::{Digest, Sha256};
 
 pub use layout::{Factor, Layout, Site};
+pub use nested::NestedError;
 pub use onnxruntime::{OnnxAdapter, OnnxAdapterError};
 pub use peft::{PeftConfig, PeftError};
 

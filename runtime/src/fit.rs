@@ -16,7 +16,9 @@ use crate::gradient::{
 };
 use crate::graft::{Grafted, Profile};
 use crate::onnx::{Element, Tensor, TensorType};
-use crate::train::{AdamW, Decay, Schedule, TrainError, TrainOptions, Trainer, of_mean_one};
+use crate::train::{
+    AdamW, Decay, Schedule, TrainError, TrainOptions, Trainer, Values, factors, of_mean_one,
+};
 
 /// How often training begins again with a tenth of the learning rate, where the loss did not fall.
 const ATTEMPTS: u32 = 5;
@@ -30,7 +32,7 @@ pub struct FitOptions {
     pub steps: u32,
     /// The learning rate that is tried first.
     pub learning_rate: f64,
-    /// Seed of the factors' start values and of the inputs.
+    /// Seed of the inputs.
     pub seed: u64,
     /// Batches that are drawn; steps take them in turn.
     pub batches: u32,
@@ -55,6 +57,17 @@ pub enum Hold {
     /// (λ/2)·Σ importance·(x − start)²; importance is the mean squared gradient of the drawn batches at the start, divided by
     /// its mean.
     Ewc(f64),
+}
+
+/// What is fitted, and from where.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The graph with factors as inputs.
+    pub grafted: &'a Grafted,
+    /// Where its factors start.
+    pub start: &'a Adapter,
+    /// Whether A stays where it starts and B alone is trained.
+    pub frozen_a: bool,
 }
 
 /// What is told while an adapter is fitted.
@@ -151,12 +164,13 @@ pub enum FitError {
 /// # Errors
 /// [`FitError`].
 pub fn fit(
-    grafted: &Grafted,
+    subject: &Subject<'_>,
     engine: &dyn Engine,
     options: &FitOptions,
     mut tell: impl FnMut(Told),
 ) -> Result<Fitted, FitError> {
-    let (mut training, untrained) = training_graph(grafted, options)?;
+    let Subject { grafted, start, .. } = *subject;
+    let (mut training, untrained) = training_graph(subject, options)?;
     keep_within(&mut training, options.memory_limit.unwrap_or(u64::MAX), &mut tell)?;
     let mut graph = training.folded.clone();
     for loss in &training.losses {
@@ -167,35 +181,35 @@ pub fn fit(
     let mut inputs = ranges(&training.folded);
     inputs.retain(|of| grafted_input(grafted, &of.input));
     let load = LoadOptions::training(options.threads);
-    let start = Adapter::start(grafted.layout.clone(), options.seed);
+    let values = factors(start);
     let train = train_options(options.learning_rate);
-    let mut trainer = Trainer::load_adapter(engine, &graph, &load, train, &start)?;
+    let mut trainer = Trainer::load_values(engine, &graph, &load, train, &values)?;
     let mut batches = Batch::all(trainer.session(), &inputs, &training, options)?;
     let weighed = weigh(trainer.session(), &batches, (&training, options.distil), &inputs);
     let by_drawn_adapter = matches!(weighed, Err(FitError::NothingMoves { .. }));
     if by_drawn_adapter {
-        trainer.restart(&drawn_adapter(grafted, options.seed))?;
+        trainer.restart(&drawn_adapter(subject, options.seed))?;
         batches = Batch::all(trainer.session(), &inputs, &training, options)?;
-        trainer.restart(&start)?;
+        trainer.restart_values(&values)?;
         weigh(trainer.session(), &batches, (&training, options.distil), &inputs)?;
     } else {
         weighed?;
     }
     if options.distil > 0 {
-        trainer.set_place(|input| factor_of(&start, input))?;
+        trainer.set_place(|input| values.get(input).copied())?;
     }
-    hold(&mut trainer, &batches, &start, options.hold)?;
+    hold(&mut trainer, &batches, &values, options.hold)?;
     let before = loss_over(&mut trainer, &batches)?;
     let (mut rate, mut after) = (options.learning_rate, before);
     for _ in 0..ATTEMPTS {
-        trainer.restart_at(&start, rate)?;
+        trainer.restart_at(&values, rate)?;
         match steps(&mut trainer, &batches, options.steps, &mut tell) {
             Ok(loss) => after = loss,
             Err(TrainError::NotFinite { .. }) => after = f32::NAN,
             Err(other) => return Err(other.into()),
         }
         if after < before {
-            let adapter = trainer.adapter(&start)?;
+            let adapter = trainer.adapter(start)?;
             let (learning_rate, losses) = (rate, training.losses);
             return Ok(Fitted {
                 adapter,
@@ -213,10 +227,14 @@ pub fn fit(
     Err(FitError::DoesNotFall { before, after, steps: options.steps, rate: rate * 10.0 })
 }
 
-/// An adapter whose B is no longer nothing: each value is one of the A of the next seed.
-fn drawn_adapter(grafted: &Grafted, seed: u64) -> Adapter {
-    let mut drawn = Adapter::start(grafted.layout.clone(), seed.wrapping_add(1));
-    for site in &grafted.layout.sites {
+/// An adapter whose B is no longer nothing: each value is one of the A of the next seed, or of the one that stays.
+fn drawn_adapter(subject: &Subject<'_>, seed: u64) -> Adapter {
+    let layout = subject.start.layout();
+    let mut drawn = match subject.frozen_a {
+        true => subject.start.clone(),
+        false => Adapter::start(layout.clone(), seed.wrapping_add(1)),
+    };
+    for site in &layout.sites {
         let a = drawn.values()[site.a.range.clone()].to_vec();
         let b = drawn.values_mut()[site.b.range.clone()].iter_mut();
         b.zip(a.iter().cycle()).for_each(|(b, a)| *b = *a);
@@ -258,10 +276,10 @@ fn train_options(rate: f64) -> TrainOptions {
 
 /// The training graph by every factor that a loss depends on, and the factors that none does.
 fn training_graph(
-    grafted: &Grafted,
+    Subject { grafted, frozen_a, .. }: &Subject<'_>,
     fit: &FitOptions,
 ) -> Result<(Differentiated, Vec<String>), Refusal> {
-    let wrt = grafted.layout.factors().map(|factor| factor.input.clone()).collect();
+    let wrt = grafted.layout.trained(*frozen_a).map(|factor| factor.input.clone()).collect();
     let (losses, profile) = (Vec::new(), fit.profile);
     let mut options = DifferentiateOptions { losses, wrt, strict: false, profile };
     let pull = fit.hold.map(|hold| match hold {
@@ -282,13 +300,13 @@ fn training_graph(
 fn hold(
     trainer: &mut Trainer,
     batches: &[Batch],
-    start: &Adapter,
+    start: &Values<'_>,
     hold: Option<Hold>,
 ) -> Result<(), FitError> {
     let lambda = match hold {
         None => return Ok(()),
         Some(Hold::Pull(mu)) => {
-            return Ok(trainer.pull(mu, |input| factor_of(start, input))?);
+            return Ok(trainer.pull(mu, |input| start.get(input).copied())?);
         }
         Some(Hold::Ewc(lambda)) => lambda,
     };
@@ -310,12 +328,7 @@ fn hold(
         begin += values.len();
     }
     let of = |input: &str| importance.get(places.get(input)?.clone());
-    Ok(trainer.hold(lambda, |input| factor_of(start, input), of)?)
-}
-
-fn factor_of<'a>(adapter: &'a Adapter, input: &str) -> Option<&'a [f32]> {
-    let factor = adapter.layout().factors().find(|factor| factor.input == input)?;
-    Some(adapter.factor(factor))
+    Ok(trainer.hold(lambda, |input| start.get(input).copied(), of)?)
 }
 
 /// Writes the weight of one loss for every sample: the last `asked` ones count for its distillation in its place.

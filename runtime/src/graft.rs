@@ -21,7 +21,7 @@ mod weights;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::adapter::{Layout, Site};
+use crate::adapter::{Adapter, Factor, Layout, Site};
 use crate::onnx::proto::{NodeProto, TensorProto};
 use crate::onnx::{Builder, Folded, InferError, Model, Tensor, TensorError, TensorType};
 
@@ -82,19 +82,35 @@ pub struct Grafted {
 }
 
 impl Grafted {
-    /// The model with factors that a run may leave out: they are zero then. ONNX Runtime asks that of a model that its adapter
-    /// files are for.
-    pub fn with_optional_factors(&self) -> Model {
+    /// The model with factors that a run may leave out: they are those of `default` then, or zero. ONNX Runtime asks that of a
+    /// model that its adapter files are for.
+    pub fn with_optional_factors(&self, default: Option<&Adapter>) -> Model {
         /// From here on an input may have a value of its own.
         const IR_VERSION: i64 = 4;
         let mut model = self.folded.model.clone();
         let version = model.proto.ir_version.unwrap_or_default().max(IR_VERSION);
         model.proto.ir_version = Some(version);
-        let zeros = self.layout.factors().map(|factor| {
-            Tensor::f32(&factor.dims, &vec![0.0; factor.range.len()]).to_proto(&factor.input)
+        let defaults = self.layout.factors().map(|factor| {
+            let zeros = || vec![0.0; factor.range.len()];
+            let values = default.map_or_else(zeros, |adapter| adapter.factor(factor).to_vec());
+            Tensor::f32(&factor.dims, &values).to_proto(&factor.input)
         });
-        model.graph_mut().initializer.extend(zeros);
+        model.graph_mut().initializer.extend(defaults);
         model
+    }
+
+    /// The graph with the A of an adapter of its layout stored in it: B alone are inputs.
+    pub fn with_stored_a(&self, adapter: &Adapter) -> Folded {
+        let mut folded = self.folded.clone();
+        let stored: BTreeMap<&str, &Factor> =
+            self.layout.sites.iter().map(|site| (site.a.input.as_str(), &site.a)).collect();
+        let graph = folded.model.graph_mut();
+        graph.input.retain(|input| !stored.contains_key(input.name()));
+        let tensors = stored.values().map(|factor| {
+            Tensor::f32(&factor.dims, adapter.factor(factor)).to_proto(&factor.input)
+        });
+        graph.initializer.extend(tensors);
+        folded
     }
 }
 

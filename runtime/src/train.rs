@@ -28,6 +28,8 @@ use host::Host;
 pub(crate) use inside::KEPT;
 pub use keep::of_mean_one;
 pub use schedule::{Decay, Schedule};
+pub use start::Values;
+pub(crate) use start::factors;
 
 /// Name of the output that is minimised.
 pub const LOSS: &str = "loss";

@@ -11,7 +11,7 @@ use shoal_runtime::bake::{BakeError, bake, bake_dequantised};
 use shoal_runtime::compare::compare;
 use shoal_runtime::engine::testing::{noise, ort_or_skip};
 use shoal_runtime::engine::{Engine, LoadOptions, Optimise};
-use shoal_runtime::fit::{FitOptions, fit};
+use shoal_runtime::fit::{FitOptions, Subject, fit};
 use shoal_runtime::gradient::{DifferentiateOptions, Reason, Refusal, differentiate, unsupported};
 use shoal_runtime::graft::{GraftOptions, Grafted, Profile, graft};
 use shoal_runtime::inspect::inspect;
@@ -171,7 +171,9 @@ fn works(
 ) -> Model {
     let ort = ort_or_skip().unwrap();
     let grafted = grafted(model, targets);
-    let fitted = fit(&grafted, &ort, &FitOptions::default(), |_| {}).unwrap();
+    let start = Adapter::start(grafted.layout.clone(), 0);
+    let subject = Subject { grafted: &grafted, start: &start, frozen_a: false };
+    let fitted = fit(&subject, &ort, &FitOptions::default(), |_| {}).unwrap();
     assert!(fitted.after < fitted.before, "{} to {}", fitted.before, fitted.after);
     let baked = into(model, &fitted.adapter).unwrap();
     let folded = open(&baked, None, &BTreeMap::new()).unwrap().folded;

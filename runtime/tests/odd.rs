@@ -12,7 +12,7 @@ use safetensors::SafeTensors;
 use shoal_runtime::bake::{BakeError, bake, bake_dequantised};
 use shoal_runtime::compare::compare;
 use shoal_runtime::engine::testing::{noise, ort_or_skip};
-use shoal_runtime::fit::{FitError, FitOptions, Fitted, fit};
+use shoal_runtime::fit::{FitError, FitOptions, Fitted, Subject, fit};
 use shoal_runtime::graft::{GraftOptions, Grafted, graft};
 use shoal_runtime::inspect::inspect;
 use shoal_runtime::onnx::proto::{
@@ -73,7 +73,9 @@ fn brought(file: &Path, options: &GraftOptions) -> Result<(Model, Grafted, Fitte
     let named = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
     let grafted = graft(&opened.folded, options).map_err(|why| named(&why))?;
     let ort = ort_or_skip().unwrap();
-    let fitted = fit(&grafted, &ort, &FitOptions::default(), |_| {});
+    let start = Adapter::start(grafted.layout.clone(), 0);
+    let subject = Subject { grafted: &grafted, start: &start, frozen_a: false };
+    let fitted = fit(&subject, &ort, &FitOptions::default(), |_| {});
     let fitted = fitted.map_err(|why| named(&why))?;
     assert!(fitted.after < fitted.before, "{} to {}", fitted.before, fitted.after);
     Ok((model, grafted, fitted))
@@ -579,7 +581,9 @@ fn a_model_that_nothing_reaches_says_so() {
     b.output("y", &y);
     let folded = open(&b.into_model(), None, &BTreeMap::new()).unwrap().folded;
     let grafted = graft(&folded, &GraftOptions::default()).unwrap();
-    let why = fit(&grafted, &ort, &FitOptions::default(), |_| {}).unwrap_err();
+    let start = Adapter::start(grafted.layout.clone(), 0);
+    let subject = Subject { grafted: &grafted, start: &start, frozen_a: false };
+    let why = fit(&subject, &ort, &FitOptions::default(), |_| {}).unwrap_err();
     assert!(matches!(why, FitError::NothingMoves { .. }) && why.to_string().contains("mask"));
 }
 

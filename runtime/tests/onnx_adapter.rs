@@ -125,7 +125,7 @@ fn factors_that_are_left_out_are_nothing() {
         session.run().unwrap();
         session.output_f32(0).unwrap().to_vec()
     };
-    assert_eq!(run(&grafted.with_optional_factors()), run(&model(0.5).model));
+    assert_eq!(run(&grafted.with_optional_factors(None)), run(&model(0.5).model));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use shoal_runtime::gradient::{
     self, DifferentiateOptions, Differentiated, Keep, LossSpec, PlacedLoss, Refusal,
 };
 use shoal_runtime::graft::{
-    self, GraftError, GraftOptions, Profile, SiteInputsError, WriteWeightsError,
+    self, FACTOR, GraftError, GraftOptions, Profile, SiteInputsError, WriteWeightsError,
 };
 use shoal_runtime::many::{ManyError, ManyFactors, many_adapters};
 use shoal_runtime::onnx::fold::{FoldError, fold};
@@ -493,7 +493,10 @@ fn training_graph<B: Binding>(
     } else {
         let (steps, feeds) = (extent.ahead, vec![B::feed(package)?]);
         losses = rollout::losses(&losses, steps, 1.0);
-        let options = RollOutOptions { steps, feeds, shared: wrt.clone() };
+        // A factor that is not trained is there once, too.
+        let inputs = folded.model.graph().input.iter().map(|input| input.name().to_owned());
+        let shared = inputs.filter(|name| name.starts_with(FACTOR) || wrt.contains(name)).collect();
+        let options = RollOutOptions { steps, feeds, shared };
         Some(rollout::roll_out(folded, &options)?.folded)
     };
     let options = DifferentiateOptions { losses, wrt, strict: true, profile };
@@ -514,14 +517,14 @@ pub struct Planned {
 pub(crate) fn plan<B: Binding>(
     model: &Model,
     package: &Description,
-    profile: Profile,
+    (profile, frozen_a): (Profile, bool),
     extent: Extent,
     limit: u64,
 ) -> Result<Planned, FitError> {
     let mut extent = Extent { segments: 1, ..extent };
     loop {
         let grafted = graft_package(model, package, extent.samples_at_once()?, profile)?;
-        let wrt = grafted.layout.factors().map(|factor| factor.input.clone()).collect();
+        let wrt = grafted.layout.trained(frozen_a).map(|factor| factor.input.clone()).collect();
         let graph = (&grafted.folded, wrt, extent);
         let training = training_graph::<B>(graph, Keep::default(), package, profile)?.folded;
         let more =

@@ -469,7 +469,11 @@ fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<String> {
     Ok(text)
 }
 
-fn hash_file(path: &Path) -> io::Result<[u8; 32]> {
+/// SHA-256 of a file's bytes: what names a model.
+///
+/// # Errors
+/// [`io::Error`] if it cannot be read.
+pub fn hash_file(path: &Path) -> io::Result<[u8; 32]> {
     struct Hasher(Sha256);
     impl io::Write for Hasher {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

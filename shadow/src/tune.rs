@@ -50,6 +50,8 @@ pub struct TuneOptions {
     pub segments: usize,
     /// The term of the loss that [`Tuning::pull`] or [`Tuning::hold`] gives its place and strength.
     pub pull: Option<Pull>,
+    /// Whether A stays where it starts ([`Adapter::start_frozen`]): B alone has gradients and moments.
+    pub frozen_a: bool,
 }
 
 impl Default for TuneOptions {
@@ -64,6 +66,7 @@ impl Default for TuneOptions {
             parts: 1,
             segments: 1,
             pull: None,
+            frozen_a: false,
         }
     }
 }
@@ -72,7 +75,9 @@ impl Default for TuneOptions {
 pub struct Tuning<B: Binding> {
     fit: Fit<B>,
     batch: B::Batch,
-    layout: Arc<Layout>,
+    /// What it was begun from: what is not trained stays so.
+    start: Adapter,
+    frozen_a: bool,
 }
 
 /// Trains an adapter of a camera world model.
@@ -93,6 +98,7 @@ struct Steps {
     threads: NonZeroUsize,
     extent: Extent,
     pull: Option<Pull>,
+    frozen_a: bool,
 }
 
 impl Tuning<Camera> {
@@ -108,11 +114,11 @@ impl Tuning<Camera> {
         start: Option<&Adapter>,
         options: &TuneOptions,
     ) -> Result<Self, FitError> {
-        let TuneOptions { mix, learning_rate, warm_up_steps, seed, threads, ahead, pull, .. } =
-            *options;
+        let TuneOptions { mix, learning_rate, warm_up_steps, seed, threads, ahead, .. } = *options;
+        let TuneOptions { pull, frozen_a, .. } = *options;
         let batch = Batch::with_ahead(Form::of(package)?, mix.samples(), ahead);
         let extent = extent_of(options);
-        let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent, pull };
+        let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent, pull, frozen_a };
         Tuning::build(model, package, engine, start, batch, steps)
     }
 
@@ -128,8 +134,8 @@ impl Tuning<Camera> {
         options: &TuneOptions,
         limit: u64,
     ) -> Result<Planned, FitError> {
-        let profile = profile_of(engine);
-        plan::<Camera>(model, package, profile, extent_of(options), limit)
+        let graph = (profile_of(engine), options.frozen_a);
+        plan::<Camera>(model, package, graph, extent_of(options), limit)
     }
 }
 
@@ -151,7 +157,8 @@ impl<B: Binding> Tuning<B> {
         let grafted = graft_package(model, package, once, profile_of(engine))?;
         let fresh = Adapter::start(Arc::clone(&grafted.layout), steps.seed);
         let start = start.unwrap_or(&fresh);
-        let wrt: Vec<String> = grafted.layout.factors().map(|f| f.input.clone()).collect();
+        let trained = grafted.layout.trained(steps.frozen_a);
+        let wrt: Vec<String> = trained.map(|factor| factor.input.clone()).collect();
         let train = TrainOptions {
             optimiser: AdamW { beta_square: 0.99, ..AdamW::default() },
             schedule: Schedule {
@@ -165,8 +172,12 @@ impl<B: Binding> Tuning<B> {
         let factor = |name: &str| factor_of(start, name);
         let graph = (&grafted.folded, wrt, steps.extent);
         let keep = Keep { pull: steps.pull, distil: false };
-        let fit = Fit::keeping(graph, keep, package, engine, (steps.threads, train), factor)?;
-        Ok(Tuning { fit, batch, layout: grafted.layout })
+        let mut fit = Fit::keeping(graph, keep, package, engine, (steps.threads, train), factor)?;
+        if steps.frozen_a {
+            // What is not trained is an input all the same.
+            fit.trainer().restart(start)?;
+        }
+        Ok(Tuning { fit, batch, start: start.clone(), frozen_a: steps.frozen_a })
     }
 
     /// Begins anew from another adapter, as if nothing had been trained: what a new one with this start does, without writing
@@ -177,7 +188,8 @@ impl<B: Binding> Tuning<B> {
     /// # Panics
     /// If the adapter is of another layout.
     pub fn restart(&mut self, start: &Adapter) -> Result<(), FitError> {
-        assert_eq!(start.layout().hash(), self.layout.hash(), "an adapter of this layout");
+        assert_eq!(start.layout().hash(), self.layout().hash(), "an adapter of this layout");
+        self.start = start.clone();
         Ok(self.fit.trainer().restart(start)?)
     }
 
@@ -208,7 +220,7 @@ impl<B: Binding> Tuning<B> {
         importance: &[f32],
         lambda: f64,
     ) -> Result<(), FitError> {
-        let layout = Arc::clone(&self.layout);
+        let layout = Arc::clone(self.layout());
         let of = |name: &str| {
             let factor = layout.factors().find(|factor| factor.input == name)?;
             importance.get(factor.range.clone())
@@ -220,7 +232,7 @@ impl<B: Binding> Tuning<B> {
     /// one sample, the diagonal of the empirical Fisher matrix.
     ///
     /// # Shapes and units
-    /// `[values]` in the layout's order; zeros without batches. The loss is weighted as in tuning.
+    /// `[values]` in the layout's order; zeros without batches, and where A is frozen. The loss is weighted as in tuning.
     /// # Errors
     /// [`FitError::Train`]; [`FitError::Engine`] if the source fails.
     pub fn squared_gradients(
@@ -228,13 +240,18 @@ impl<B: Binding> Tuning<B> {
         source: &mut impl Source<B::Batch>,
         batches: u32,
     ) -> Result<Vec<f32>, FitError> {
-        let mut sums = vec![0.0_f64; self.layout.values()];
+        let layout = Arc::clone(self.layout());
+        let mut sums = vec![0.0_f64; layout.values()];
         let mut gradient = Vec::with_capacity(sums.len());
         for batch in 0..batches {
             source.fill(batch.into(), &mut self.batch)?;
             self.fit.gradient(&self.batch, &mut gradient)?;
-            for (sum, gradient) in sums.iter_mut().zip(&gradient) {
-                *sum += f64::from(*gradient) * f64::from(*gradient);
+            let mut gradient = gradient.iter();
+            for factor in layout.trained(self.frozen_a) {
+                let of = &mut sums[factor.range.clone()];
+                of.iter_mut()
+                    .zip(&mut gradient)
+                    .for_each(|(sum, of)| *sum += f64::from(*of).powi(2));
             }
         }
         Ok(sums.into_iter().map(|sum| (sum / f64::from(batches.max(1))) as f32).collect())
@@ -266,10 +283,17 @@ impl<B: Binding> Tuning<B> {
     /// # Errors
     /// [`FitError::Train`] where a device does not give it.
     pub fn adapter(&mut self) -> Result<Adapter, FitError> {
-        let values = self.fit.trainer().averaged()?.flat_map(|(_, values)| values).copied();
-        let values = values.collect();
-        Ok(Adapter::from_values(Arc::clone(&self.layout), values)
-            .expect("a trainer keeps finite values, one run per factor of the layout"))
+        let mut adapter = self.start.clone();
+        let layout = Arc::clone(adapter.layout());
+        let averaged = self.fit.trainer().averaged()?;
+        for (factor, (_, values)) in layout.trained(self.frozen_a).zip(averaged) {
+            adapter.values_mut()[factor.range.clone()].copy_from_slice(values);
+        }
+        Ok(adapter)
+    }
+
+    fn layout(&self) -> &Arc<Layout> {
+        self.start.layout()
     }
 
     /// Steps taken, those before a resumed checkpoint included.

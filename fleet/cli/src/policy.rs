@@ -84,14 +84,12 @@ impl Policies<'_> {
     /// Tunes the policy on what drivers did in the tuning part of the drives in a directory, weighted by hindsight.
     pub(crate) fn train(
         &self,
-        start: Option<&Path>,
+        (model, start): (&Model, Option<&Adapter>),
         directory: &Path,
         (options, steps): (&PolicyTuneOptions, u32),
     ) -> Result<Adapter, Failure> {
         let description = self.package.description();
         let form = Form::of_policy(description)?;
-        let model = Model::read(&self.package.model_path())?;
-        let start = start.map(|adapter| read_adapter(&model, adapter)).transpose()?;
         let drives = data::recorded(directory, form.shape, form.rate_hz, Some(form.context))?;
         let mut lessons = Lessons::new(form.clone(), options.seed).holding_speed();
         for drive in &drives {
@@ -103,7 +101,7 @@ impl Policies<'_> {
         let (count, left) = (lessons.len(), 100.0 * lessons.weight_mean());
         eprintln!("{count} moments; hindsight leaves {left:.0} % of what they teach");
         let engine = &*self.engine;
-        let mut tuner = PolicyTuner::new(&model, description, engine, start.as_ref(), options)?;
+        let mut tuner = PolicyTuner::new(model, description, engine, start, options)?;
         let (mut progress, name) = (Progress::new(), engine.describe());
         tuner.run(&mut lessons, steps, |report| {
             let text = format!("steps with {name}, loss {:.4}", report.loss);

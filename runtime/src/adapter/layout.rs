@@ -88,6 +88,14 @@ impl Layout {
         self.sites.iter().flat_map(|s| [&s.a, &s.b])
     }
 
+    /// The factors that training moves: all, or, where A is frozen, B alone.
+    pub fn trained(&self, frozen_a: bool) -> impl Iterator<Item = &Factor> {
+        self.sites
+            .iter()
+            .flat_map(move |s| [Some(&s.a).filter(|_| !frozen_a), Some(&s.b)])
+            .flatten()
+    }
+
     /// The number of values of an adapter.
     pub fn values(&self) -> usize {
         self.factors().last().map_or(0, |f| f.range.end)

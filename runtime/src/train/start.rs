@@ -8,6 +8,9 @@ use crate::engine::{Engine, EngineError, LoadOptions, Session};
 use crate::graft::AllWeights;
 use crate::onnx::Folded;
 
+/// What training starts from: values, row-major, by the name of the input that takes them.
+pub type Values<'a> = BTreeMap<&'a str, &'a [f32]>;
+
 impl Trainer {
     /// Trains the factors of an adapter. A factor that is an input of the graph and has no
     /// gradient stays as the adapter has it.
@@ -35,11 +38,24 @@ impl Trainer {
         options: TrainOptions,
         adapter: &Adapter,
     ) -> Result<Self, TrainError> {
-        let start = factors(adapter);
+        Self::load_values(engine, graph, load, options, &factors(adapter))
+    }
+
+    /// As [`Trainer::load`], where those of `start` that have no gradient stay what they are.
+    ///
+    /// # Errors
+    /// As [`Trainer::from_adapter`].
+    pub fn load_values(
+        engine: &dyn Engine,
+        graph: &Folded,
+        load: &LoadOptions,
+        options: TrainOptions,
+        start: &Values<'_>,
+    ) -> Result<Self, TrainError> {
         let inputs = &graph.model.graph().input;
-        lacks_none(&start, |name| inputs.iter().any(|input| input.name() == name))?;
+        lacks_none(start, |name| inputs.iter().any(|input| input.name() == name))?;
         Self::load(engine, graph, load, options, |name| start.get(name).copied())?
-            .with_others(&start)
+            .with_others(start)
     }
 
     /// Trains the weights of a model that [`crate::graft::graft_all_weights`] made inputs.
@@ -51,14 +67,13 @@ impl Trainer {
         options: TrainOptions,
         weights: &AllWeights,
     ) -> Result<Self, TrainError> {
-        let weights = weights.weights.iter();
-        let start = weights.map(|w| (w.input.as_str(), w.values.as_slice())).collect();
+        let start = weights_of(weights);
         lacks_none(&start, |name| session.input_index(name).is_ok())?;
         Self::new(session, options, |name| start.get(name).copied())?.with_others(&start)
     }
 
     /// Writes those that are inputs and have no gradient.
-    fn with_others(mut self, start: &BTreeMap<&str, &[f32]>) -> Result<Self, TrainError> {
+    fn with_others(mut self, start: &Values<'_>) -> Result<Self, TrainError> {
         for (name, values) in start {
             if self.parameters.iter().all(|parameter| parameter.name != **name) {
                 let input = self.session.input_index(name)?;
@@ -85,15 +100,15 @@ impl Trainer {
         Ok(adapter)
     }
 
-    /// As [`Trainer::restart`], with another highest learning rate.
+    /// As [`Trainer::restart_values`], with another highest learning rate.
     ///
     /// # Errors
     /// As [`Trainer::restart`].
     /// # Panics
     /// As [`Trainer::restart`].
-    pub fn restart_at(&mut self, adapter: &Adapter, peak: f64) -> Result<(), TrainError> {
+    pub fn restart_at(&mut self, start: &Values<'_>, peak: f64) -> Result<(), TrainError> {
         self.options.schedule.peak = peak;
-        self.restart(adapter)
+        self.restart_values(start)
     }
 
     /// Goes on from another adapter of the same layout as if nothing had been trained: no moments,
@@ -104,16 +119,25 @@ impl Trainer {
     /// # Panics
     /// If the adapter is of another layout than the one this trainer was made from.
     pub fn restart(&mut self, adapter: &Adapter) -> Result<(), TrainError> {
-        for factor in adapter.layout().factors() {
-            let values = adapter.factor(factor);
-            let trained = self.parameters.iter().find(|p| p.name == factor.input);
+        self.restart_values(&factors(adapter))
+    }
+
+    /// As [`Trainer::restart`], from values of the same inputs.
+    ///
+    /// # Errors
+    /// As [`Trainer::restart`].
+    /// # Panics
+    /// If a parameter is given another number of values than it has.
+    pub fn restart_values(&mut self, start: &Values<'_>) -> Result<(), TrainError> {
+        for (name, values) in start {
+            let trained = self.parameters.iter().find(|parameter| parameter.name == *name);
             if let Some(parameter) = trained {
                 self.state.values[parameter.start..parameter.end].copy_from_slice(values);
             } else {
                 let input = self
                     .session
-                    .input_index(&factor.input)
-                    .map_err(|_| TrainError::NoInput { name: factor.input.clone() })?;
+                    .input_index(name)
+                    .map_err(|_| TrainError::NoInput { name: (*name).to_owned() })?;
                 self.session.write_f32(input, values)?;
             }
         }
@@ -144,14 +168,16 @@ impl Trainer {
 }
 
 /// The values of every factor, by the name of its input.
-fn factors(adapter: &Adapter) -> BTreeMap<&str, &[f32]> {
+pub(crate) fn factors(adapter: &Adapter) -> Values<'_> {
     adapter.layout().factors().map(|f| (f.input.as_str(), adapter.factor(f))).collect()
 }
 
-fn lacks_none(
-    start: &BTreeMap<&str, &[f32]>,
-    has: impl Fn(&str) -> bool,
-) -> Result<(), TrainError> {
+/// The values of every weight, by the name of its input.
+pub(crate) fn weights_of(all: &AllWeights) -> Values<'_> {
+    all.weights.iter().map(|w| (w.input.as_str(), w.values.as_slice())).collect()
+}
+
+fn lacks_none(start: &Values<'_>, has: impl Fn(&str) -> bool) -> Result<(), TrainError> {
     match start.keys().find(|name| !has(name)) {
         Some(name) => Err(TrainError::NoInput { name: (*name).to_owned() }),
         None => Ok(()),

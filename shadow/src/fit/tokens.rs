@@ -53,15 +53,15 @@ impl Binding for Tokens {
         Ok(Tokens { inputs, target, positions, targets: vec![0; values] })
     }
 
-    /// Token batches go through their graph whole: `first` is 0.
     fn write(
         &mut self,
         session: &mut dyn Session,
         batch: &TokenBatch,
-        _first: usize,
+        first: usize,
     ) -> Result<(), EngineError> {
-        self.inputs.write(session, batch)?;
-        for (sample, &token) in self.targets.chunks_exact_mut(self.positions).zip(batch.target()) {
+        self.inputs.write_part(session, batch, first)?;
+        let targets = batch.target().iter().skip(first);
+        for (sample, &token) in self.targets.chunks_exact_mut(self.positions).zip(targets) {
             sample[self.positions - 1] = token;
         }
         session.write_i64(self.target, &self.targets)

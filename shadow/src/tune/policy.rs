@@ -8,7 +8,7 @@ use shoal_runtime::onnx::Model;
 
 use super::{Steps, Tuning};
 use crate::batch::LessonBatch;
-use crate::fit::{Extent, FitError, Policy};
+use crate::fit::{Extent, FitError, Planned, Policy, plan, profile_of};
 use crate::form::Form;
 use crate::package::Description;
 
@@ -25,6 +25,12 @@ pub struct PolicyTuneOptions {
     pub seed: u64,
     /// Threads of the engine.
     pub threads: NonZeroUsize,
+    /// Parts and segments, as [`TuneOptions`](super::TuneOptions) has them.
+    pub parts: usize,
+    /// As [`TuneOptions`](super::TuneOptions) has them.
+    pub segments: usize,
+    /// Whether A stays where it starts, as [`TuneOptions`](super::TuneOptions) has it.
+    pub frozen_a: bool,
 }
 
 impl Default for PolicyTuneOptions {
@@ -36,6 +42,9 @@ impl Default for PolicyTuneOptions {
             warm_up_steps: 5,
             seed: 0,
             threads: NonZeroUsize::MIN,
+            parts: 1,
+            segments: 1,
+            frozen_a: false,
         }
     }
 }
@@ -52,10 +61,30 @@ impl Tuning<Policy> {
         start: Option<&Adapter>,
         options: &PolicyTuneOptions,
     ) -> Result<Self, FitError> {
-        let PolicyTuneOptions { samples, learning_rate, warm_up_steps, seed, threads } = *options;
+        let PolicyTuneOptions { samples, learning_rate, warm_up_steps, seed, threads, .. } =
+            *options;
         let batch = LessonBatch::new(Form::of_policy(package)?, samples);
-        let extent = Extent::whole(samples);
-        let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent, pull: None };
+        let (extent, pull, frozen_a) = (extent_of(options), None, options.frozen_a);
+        let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent, pull, frozen_a };
         Tuning::build(model, package, engine, start, batch, steps)
     }
+    /// What a step of these options takes, as [`Tuner::within`](super::Tuner::within) has it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn within(
+        model: &Model,
+        package: &Description,
+        engine: &dyn Engine,
+        options: &PolicyTuneOptions,
+        limit: u64,
+    ) -> Result<Planned, FitError> {
+        let graph = (profile_of(engine), options.frozen_a);
+        plan::<Policy>(model, package, graph, extent_of(options), limit)
+    }
+}
+
+fn extent_of(options: &PolicyTuneOptions) -> Extent {
+    let PolicyTuneOptions { samples, parts, segments, .. } = *options;
+    Extent { samples, ahead: 1, parts, segments }
 }

@@ -8,7 +8,7 @@ use shoal_runtime::onnx::Model;
 use shoal_runtime::train::StepReport;
 
 use super::{Steps, TokenTuner, Tuning};
-use crate::fit::{Extent, FitError, Source, Tokens};
+use crate::fit::{Extent, FitError, Planned, Source, Tokens, plan, profile_of};
 use crate::measure::tokens::{TokenMeasureError, TokenPredictor, measure_nats};
 use crate::package::Description;
 use crate::tokens::{TokenBatch, TokenForm, TokenRows};
@@ -29,6 +29,12 @@ pub struct TokenTuneOptions {
     pub seed: u64,
     /// Threads of the engine.
     pub threads: NonZeroUsize,
+    /// Parts and segments, as [`TuneOptions`](super::TuneOptions) has them.
+    pub parts: usize,
+    /// As [`TuneOptions`](super::TuneOptions) has them.
+    pub segments: usize,
+    /// Whether A stays where it starts, as [`TuneOptions`](super::TuneOptions) has it.
+    pub frozen_a: bool,
 }
 
 impl Default for TokenTuneOptions {
@@ -39,6 +45,9 @@ impl Default for TokenTuneOptions {
             warm_up_steps: 5,
             seed: 0,
             threads: NonZeroUsize::MIN,
+            parts: 1,
+            segments: 1,
+            frozen_a: false,
         }
     }
 }
@@ -55,12 +64,33 @@ impl Tuning<Tokens> {
         start: Option<&Adapter>,
         options: &TokenTuneOptions,
     ) -> Result<Self, FitError> {
-        let TokenTuneOptions { samples, learning_rate, warm_up_steps, seed, threads } = *options;
+        let TokenTuneOptions { samples, learning_rate, warm_up_steps, seed, threads, .. } =
+            *options;
         let batch = TokenBatch::new(TokenForm::of(package)?, samples);
-        let extent = Extent::whole(samples);
-        let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent, pull: None };
+        let (extent, pull, frozen_a) = (extent_of(options), None, options.frozen_a);
+        let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent, pull, frozen_a };
         Tuning::build(model, package, engine, start, batch, steps)
     }
+
+    /// What a step of these options takes, as [`Tuner::within`](super::Tuner::within) has it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn within(
+        model: &Model,
+        package: &Description,
+        engine: &dyn Engine,
+        options: &TokenTuneOptions,
+        limit: u64,
+    ) -> Result<Planned, FitError> {
+        let graph = (profile_of(engine), options.frozen_a);
+        plan::<Tokens>(model, package, graph, extent_of(options), limit)
+    }
+}
+
+fn extent_of(options: &TokenTuneOptions) -> Extent {
+    let TokenTuneOptions { samples, parts, segments, .. } = *options;
+    Extent { samples, ahead: 1, parts, segments }
 }
 
 /// The adapter that is least surprised by the rows it was chosen on.

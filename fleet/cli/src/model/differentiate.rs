@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{ArgGroup, Args};
 use shoal_runtime::gradient::{
@@ -8,6 +9,7 @@ use shoal_runtime::graft::{FACTOR, Profile, graft_all_weights};
 use shoal_runtime::onnx::Folded;
 use shoal_runtime::rollout::{self, Feed, RollOutOptions, roll_out};
 
+use super::frozen::Frozen;
 use super::graft::Sites;
 use super::open::result_path;
 use crate::output::{Failure, Outcome};
@@ -42,8 +44,10 @@ pub(crate) struct Differentiate {
     discount: f64,
     #[command(flatten)]
     sites: Sites,
+    #[command(flatten)]
+    frozen: Frozen,
     /// Gradients of the weights themselves, not of factors
-    #[arg(long)]
+    #[arg(long, conflicts_with = "freeze_a")]
     all_weights: bool,
     /// A term (k/2)·Σ (x − place)² beside the losses; keep.strength and a keep.place.FACTOR of every factor are inputs
     #[arg(long, conflicts_with = "ewc")]
@@ -140,9 +144,17 @@ impl Differentiate {
         let factors: Vec<String> =
             inputs.filter(|name| name.starts_with(FACTOR)).map(String::from).collect();
         if !factors.is_empty() {
+            if self.frozen.is_asked() {
+                return Err("the model has factors already: --freeze-a is for `graft`, or for a model without".into());
+            }
             return Ok((folded, factors));
         }
         let grafted = self.sites.graft(&folded, self.profile)?;
+        let layout = Arc::new(grafted.layout.clone());
+        if let Some(drawn) = self.frozen.drawn(&layout, &self.model)? {
+            let wrt = layout.trained(true).map(|factor| factor.input.clone()).collect();
+            return Ok((grafted.with_stored_a(&drawn), wrt));
+        }
         let wrt = grafted.layout.factors().map(|factor| factor.input.clone()).collect();
         Ok((grafted.folded, wrt))
     }

@@ -1,26 +1,35 @@
 //! `shoal model train` of a bare ONNX file.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use shoal_runtime::adapter::Adapter;
 use shoal_runtime::draw::{PERTURBATION, REDRAWN};
 use shoal_runtime::engine::Engine;
-use shoal_runtime::fit::{FitOptions, Told, fit as fit_adapter};
+use shoal_runtime::fit::{FitOptions, Subject, Told, fit as fit_adapter};
 
+use super::frozen::Frozen;
 use super::graft::Sites;
 use crate::output::{Outcome, Progress};
 
 /// Fits an adapter to the model's own outputs under perturbed inputs, and writes it.
 pub(super) fn fit(
     path: &Path,
-    sites: &Sites,
+    (sites, frozen): (&Sites, Frozen),
     engine: &dyn Engine,
     options: &FitOptions,
     output: &Path,
 ) -> Outcome {
     let (_, opened) = sites.open(path)?;
     let grafted = sites.graft(&opened.folded, options.profile)?;
+    let layout = Arc::new(grafted.layout.clone());
+    let start = match frozen.drawn(&layout, path)? {
+        Some(drawn) => drawn,
+        None => Adapter::start(layout, options.seed),
+    };
+    let subject = Subject { grafted: &grafted, start: &start, frozen_a: frozen.is_asked() };
     let mut progress = Progress::new();
-    let fitted = fit_adapter(&grafted, engine, options, |told| match told {
+    let fitted = fit_adapter(&subject, engine, options, |told| match told {
         Told::Planned { bytes, segments } => eprintln!("{}", planned(bytes, 1, segments)),
         Told::Step { step, loss } => {
             let text = format!("steps with {}, loss {loss:.4}", engine.describe());

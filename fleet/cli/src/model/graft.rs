@@ -1,9 +1,11 @@
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use shoal_runtime::graft::{GraftOptions, Grafted, Profile, graft};
 use shoal_runtime::onnx::{Folded, Model, Opened};
 
+use super::frozen::Frozen;
 use super::open::{Axes, result_path};
 use crate::output::{Failure, Outcome};
 
@@ -54,7 +56,7 @@ impl Sites {
     }
 }
 
-/// Make LoRA factors inputs of a model.
+/// Make LoRA factors inputs of a model; with --freeze-a B alone, A being stored in it.
 ///
 /// Example: shoal model graft model.onnx --targets 'decoder.*' --targets 'head.*=32'
 #[derive(Args)]
@@ -69,6 +71,8 @@ pub(crate) struct Graft {
     optional: bool,
     #[command(flatten)]
     sites: Sites,
+    #[command(flatten)]
+    frozen: Frozen,
 }
 
 impl Graft {
@@ -76,12 +80,16 @@ impl Graft {
         let output = result_path(&self.model, self.output.as_deref(), ".grafted.onnx")?;
         let (_, opened) = self.sites.open(&self.model)?;
         let grafted = self.sites.graft(&opened.folded, Profile::Cpu)?;
-        match self.optional {
-            true => grafted.with_optional_factors().write(&output)?,
-            false => grafted.folded.model.write(&output)?,
+        let layout = Arc::new(grafted.layout.clone());
+        let drawn = self.frozen.drawn(&layout, &self.model)?;
+        match (self.optional, &drawn) {
+            (true, drawn) => grafted.with_optional_factors(drawn.as_ref()).write(&output)?,
+            (false, Some(drawn)) => grafted.with_stored_a(drawn).model.write(&output)?,
+            (false, None) => grafted.folded.model.write(&output)?,
         }
-        let layout = &grafted.layout;
-        println!("{}: {} sites, {} values", output.display(), layout.sites.len(), layout.values());
+        let values: usize = layout.trained(drawn.is_some()).map(|f| f.range.len()).sum();
+        let of = if drawn.is_some() { " of B" } else { "" };
+        println!("{}: {} sites, {values} values{of}", output.display(), layout.sites.len());
         Ok(())
     }
 }

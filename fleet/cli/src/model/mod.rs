@@ -4,6 +4,7 @@ pub(crate) mod bake;
 mod convert;
 mod differentiate;
 mod fit;
+mod frozen;
 mod graft;
 mod init;
 mod inspect;

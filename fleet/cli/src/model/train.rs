@@ -3,17 +3,20 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use shoal_hal::{Drive, Part, Split};
+use shoal_runtime::adapter::Adapter;
+use shoal_runtime::engine::Engine;
 use shoal_runtime::fit::FitOptions;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::batch::{Batch, MixedBatch, Road};
 use shoal_shadow::clip::Clips;
-use shoal_shadow::fit::{Extent, Source};
+use shoal_shadow::fit::{Extent, Source, graft_package, profile_of};
 use shoal_shadow::form::Form;
 use shoal_shadow::package::Package;
 use shoal_shadow::tune::{PolicyTuneOptions, TokenTuneOptions, TuneOptions, Tuner};
 
 use super::bake::read_adapter;
 use super::fit::{fit, planned};
+use super::frozen::Frozen;
 use super::graft::Sites;
 use super::keep::Keep;
 use super::open::result_path;
@@ -70,7 +73,7 @@ pub(crate) struct Train {
     /// Goes on from this file if it is there; written at the end, and every 50 steps
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
-    /// Seed of the factors' start values and of every batch
+    /// Seed of every batch, and of the factors' start values unless --freeze-a draws them
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Where the adapter goes: a PEFT directory, or a file of ONNX Runtime if it ends in .onnx_adapter; by default the name
@@ -79,6 +82,8 @@ pub(crate) struct Train {
     output: Option<PathBuf>,
     #[command(flatten)]
     sites: Sites,
+    #[command(flatten)]
+    frozen: Frozen,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -127,6 +132,7 @@ impl Train {
             learning_rate: self.learning_rate.unwrap_or(options.learning_rate),
             seed: self.seed,
             threads: self.engine.threads(),
+            frozen_a: self.frozen.is_asked(),
             ..options
         };
         let policies = Policies {
@@ -136,7 +142,9 @@ impl Train {
             geometry: self.geometry.open()?,
         };
         let steps = self.steps.unwrap_or(STEPS);
-        let adapter = policies.train(self.adapter.as_deref(), self.data()?, (&options, steps))?;
+        let model = Model::read(&package.model_path())?;
+        let start = self.start(&model, package, &*policies.engine)?;
+        let adapter = policies.train((&model, start.as_ref()), self.data()?, (&options, steps))?;
         adapter.write_peft(output)?;
         println!("{}", output.display());
         Ok(())
@@ -173,6 +181,7 @@ impl Train {
             ahead: self.roll_out.into(),
             parts: self.parts.into(),
             pull: self.keep.term(),
+            frozen_a: self.frozen.is_asked(),
             ..options
         };
         let limit = self.memory_limit.unwrap_or(u64::MAX);
@@ -180,10 +189,7 @@ impl Train {
         let Extent { parts, segments, .. } = plan.extent;
         eprintln!("{}", planned(plan.bytes, parts, segments));
         let options = TuneOptions { parts, segments, ..options };
-        let start = match &self.adapter {
-            Some(directory) => Some(read_adapter(&model, directory)?),
-            None => None,
-        };
+        let start = self.start(&model, package, &*engine)?;
         let mut tuner = Tuner::new(&model, description, &*engine, start.as_ref(), &options)?;
         let with = (&model, description, &*engine);
         self.keep.hold(&mut tuner, with, &replayed, &options)?;
@@ -206,6 +212,19 @@ impl Train {
         Ok(())
     }
 
+    /// What a package's adapter is trained from; `None`: from what changes nothing.
+    fn start(
+        &self,
+        model: &Model,
+        package: &Package,
+        engine: &dyn Engine,
+    ) -> Result<Option<Adapter>, Failure> {
+        let given = self.adapter.as_ref().map(|path| read_adapter(model, path)).transpose()?;
+        let layout =
+            || Ok(graft_package(model, package.description(), 1, profile_of(engine))?.layout);
+        self.frozen.start(given, layout, &package.model_path())
+    }
+
     /// A checkpoint of this training and no other.
     fn saved<'a>(
         &self,
@@ -218,7 +237,8 @@ impl Train {
         let model = std::fs::read(model)?;
         let (seed, rate) = (self.seed.to_le_bytes(), rate.to_bits().to_le_bytes());
         let ways = [self.roll_out, u8::try_from(parts)?];
-        let adapter = format!("{:?}{}", self.adapter, self.keep.asked());
+        let held = (self.keep.asked(), self.frozen.asked());
+        let adapter = format!("{:?}{}{}", self.adapter, held.0, held.1);
         let mut asked: Vec<&[u8]> = vec![&seed, &ways, &rate, adapter.as_bytes(), &model];
         asked.extend(drives.iter().map(|drive| &drive.source_sha256[..]));
         Ok(Saved::new(path, &asked))
@@ -279,7 +299,8 @@ impl Train {
             distil: self.keep.distilled_samples(),
             ..default
         };
-        fit(&self.package.package, &self.sites, &*self.engine.open()?, &options, output)
+        let how = (&self.sites, self.frozen);
+        fit(&self.package.package, how, &*self.engine.open()?, &options, output)
     }
 
     fn train_tokens(&self, package: &Package, output: &Path) -> Outcome {
@@ -290,12 +311,10 @@ impl Train {
             learning_rate: self.learning_rate.unwrap_or(options.learning_rate),
             seed: self.seed,
             threads: self.engine.threads(),
+            frozen_a: self.frozen.is_asked(),
             ..options
         };
-        let start = match &self.adapter {
-            Some(directory) => Some(read_adapter(&tokens.model, directory)?),
-            None => None,
-        };
+        let start = self.start(&tokens.model, package, &*tokens.engine)?;
         let steps = self.steps.unwrap_or(STEPS);
         let chosen = tokens.train(start.as_ref(), &options, (steps, self.every))?;
         chosen.adapter.write(output)?;

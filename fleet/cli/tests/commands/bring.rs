@@ -27,11 +27,11 @@ fn models() -> Vec<PathBuf> {
 }
 
 /// Runs `shoal model` in a folder of its own.
-fn model(folder: &Path, args: &[&str]) -> Output {
+pub(super) fn model(folder: &Path, args: &[&str]) -> Output {
     Command::new(SHOAL).arg("model").args(args).current_dir(folder).output().unwrap()
 }
 
-fn succeeds(folder: &Path, args: &[&str]) -> String {
+pub(super) fn succeeds(folder: &Path, args: &[&str]) -> String {
     let output = model(folder, args);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{args:?}: {said}");

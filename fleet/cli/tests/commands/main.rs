@@ -10,6 +10,7 @@ mod report;
 mod serving;
 mod simulated;
 mod tokens;
+mod training;
 mod warm;
 
 use std::path::{Path, PathBuf};

@@ -51,7 +51,6 @@ pub use gram::{Grams, triangles};
 pub use hold::Pull;
 pub use information::Information;
 pub use matrices::Policies;
-pub use rank::trained;
 pub use rollout::{RolledOut, tell_rollouts};
 
 /// The skill of a model that has diverged, whatever its error: a further digit would say nothing, and would drown the mean.
@@ -179,7 +178,7 @@ impl Class {
         name.extend(steps.to_le_bytes());
         let batch = hardware.batch;
         name.extend(batch.iter().flat_map(|batch| batch.to_le_bytes()));
-        Class { steps, batch, trained: rank.map(|rank| trained(layout, rank.into())), name }
+        Class { steps, batch, trained: rank.map(|rank| layout.of_rank(rank.into())), name }
     }
 }
 

@@ -8,7 +8,7 @@ use super::carried::{Carried, connect};
 use super::link::{Link, Sender};
 use super::server::Server;
 use super::{Fleet, Method, MethodError, Window, difference, lie, mean, moved, ranks};
-use crate::lab::{Base, Pull, Tune, trained};
+use crate::lab::{Base, Pull, Tune};
 
 /// A fleet with a server.
 pub(super) struct Averaged<'a> {
@@ -77,7 +77,7 @@ impl<'a> Averaged<'a> {
             ledger: Ledger::default(),
             published: None,
         };
-        let rows = |rank: &Option<u8>| rank.map(|rank| trained(&base.layout, rank.into()));
+        let rows = |rank: &Option<u8>| rank.map(|rank| base.layout.of_rank(rank.into()));
         Averaged {
             server,
             link,

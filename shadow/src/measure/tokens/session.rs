@@ -85,13 +85,34 @@ impl TokenInputs {
     /// # Errors
     /// [`EngineError::WrongLength`] if it holds another number of samples.
     pub fn write(&self, session: &mut dyn Session, batch: &TokenBatch) -> Result<(), EngineError> {
-        if let Some(signals) = self.signals {
-            session.write_f32(signals, batch.signals())?;
-        }
-        if let Some(place) = self.place {
-            session.write_i64(place, batch.place())?;
+        if batch.samples() == self.batch {
+            return self.write_part(session, batch, 0);
         }
         session.write_i64(self.tokens, batch.tokens())
+    }
+
+    /// Writes the samples of a larger batch that begin with `first`, as many as a run takes.
+    ///
+    /// # Errors
+    /// [`EngineError::WrongLength`] if it holds fewer samples.
+    pub fn write_part(
+        &self,
+        session: &mut dyn Session,
+        batch: &TokenBatch,
+        first: usize,
+    ) -> Result<(), EngineError> {
+        fn part<T>(values: &[T], samples: usize, first: usize, count: usize) -> &[T] {
+            let each = values.len() / samples.max(1);
+            values.get(first * each..(first + count) * each).unwrap_or_default()
+        }
+        let (samples, count) = (batch.samples(), self.batch);
+        if let Some(signals) = self.signals {
+            session.write_f32(signals, part(batch.signals(), samples, first, count))?;
+        }
+        if let Some(place) = self.place {
+            session.write_i64(place, part(batch.place(), samples, first, count))?;
+        }
+        session.write_i64(self.tokens, part(batch.tokens(), samples, first, count))
     }
 }
 
