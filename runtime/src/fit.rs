@@ -5,20 +5,24 @@
 //! output, whatever its unit. Where no output changes when the inputs do (a head that was never trained is often nothing but
 //! zeros), the model is fitted to what it gives with a drawn adapter instead.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 
-use crate::adapter::Adapter;
-use crate::draw::{Drawn, InputRange, draw, ranges};
-use crate::engine::{Engine, EngineError, LoadOptions, Session};
+use crate::draw::{InputRange, ranges};
+use crate::engine::{Engine, EngineError, LoadOptions};
 use crate::gradient::{
     DifferentiateOptions, Differentiated, Keep, PlacedLoss, Pull, Recomputed, Refusal,
     differentiate_keeping, within,
 };
-use crate::graft::{Grafted, Profile};
-use crate::onnx::{Element, Tensor, TensorType};
+use crate::graft::Profile;
 use crate::train::{
-    AdamW, Decay, Schedule, TrainError, TrainOptions, Trainer, Values, factors, of_mean_one,
+    AdamW, CheckpointError, Decay, Schedule, TrainError, TrainOptions, Trainer, Values, of_mean_one,
 };
+
+mod batch;
+mod subject;
+
+use batch::{Batch, weigh};
+pub use subject::{Subject, Trained};
 
 /// How often training begins again with a tenth of the learning rate, where the loss did not fall.
 const ATTEMPTS: u32 = 5;
@@ -47,6 +51,8 @@ pub struct FitOptions {
     pub hold: Option<Hold>,
     /// Samples of a batch, its last, that are held to what the untuned model gives for their perturbed input.
     pub distil: usize,
+    /// Steps after which [`Told::Reached`] is told; `None`: never.
+    pub checkpoint_every: Option<NonZeroU32>,
 }
 
 /// What holds an adapter where it starts, as a term of the loss ([`crate::gradient::Keep`]).
@@ -59,20 +65,9 @@ pub enum Hold {
     Ewc(f64),
 }
 
-/// What is fitted, and from where.
-#[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
-    /// The graph with factors as inputs.
-    pub grafted: &'a Grafted,
-    /// Where its factors start.
-    pub start: &'a Adapter,
-    /// Whether A stays where it starts and B alone is trained.
-    pub frozen_a: bool,
-}
-
 /// What is told while an adapter is fitted.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Told {
+pub enum Told<'a> {
     /// Once, before anything runs.
     Planned {
         /// What a step takes by plan.
@@ -86,6 +81,11 @@ pub enum Told {
         step: u32,
         /// The loss before it.
         loss: f32,
+    },
+    /// After every so many steps and the last, where [`FitOptions::checkpoint_every`] asks for it.
+    Reached {
+        /// What [`fit`] goes on from: attempt u32, little-endian, and the trainer's checkpoint.
+        checkpoint: &'a [u8],
     },
 }
 
@@ -101,15 +101,16 @@ impl Default for FitOptions {
             memory_limit: None,
             hold: None,
             distil: 0,
+            checkpoint_every: None,
         }
     }
 }
 
-/// A fitted adapter.
+/// What was fitted, and how.
 #[derive(Clone, Debug)]
 pub struct Fitted {
-    /// Its values.
-    pub adapter: Adapter,
+    /// It.
+    pub trained: Trained,
     /// The loss over all batches before the first step.
     pub before: f32,
     /// The loss over the same batches after the last step.
@@ -118,7 +119,7 @@ pub struct Fitted {
     pub learning_rate: f64,
     /// Where the losses sit.
     pub losses: Vec<PlacedLoss>,
-    /// Factors that no loss depends on: they stay as they were.
+    /// Factors or weights that no loss depends on: they stay as they were.
     pub untrained: Vec<String>,
     /// What was drawn for each input.
     pub inputs: Vec<InputRange>,
@@ -154,22 +155,35 @@ pub enum FitError {
     Distilled { asked: usize, tensor: String, samples: usize },
     #[error("no gradient of the drawn batches moves the adapter: nothing matters to hold it by")]
     NothingMatters,
+    #[error("training cannot go on from this checkpoint")]
+    Checkpoint(#[from] CheckpointError),
+    #[error("the checkpoint is of attempt {attempt}, there are {ATTEMPTS}")]
+    Attempt { attempt: u32 },
+    #[error("training stopped at learning rate {rate:.0e}")]
+    Stopped {
+        rate: f64,
+        /// As the last good step left it; as it started, where there was none.
+        last: Box<Trained>,
+        #[source]
+        why: Box<TrainError>,
+    },
     #[error("the loss does not fall: {before} before, {after} after {steps} steps at {rate}")]
     DoesNotFall { before: f32, after: f32, steps: u32, rate: f64 },
 }
 
-/// Fits an adapter of a grafted model to the model's own outputs. `tell` hears what a step takes, before the first one, and of
-/// every step.
+/// Fits an adapter, or all weights, to what the model itself gives. A loss that does not fall is tried again with a smaller
+/// learning rate; one that is not finite, or a gradient, ends it. Goes on from `checkpoint` where there is one, of the same
+/// subject and options. `tell` hears what a step takes, before the first one, and of every step.
 ///
 /// # Errors
 /// [`FitError`].
 pub fn fit(
-    subject: &Subject<'_>,
+    subject: Subject<'_>,
     engine: &dyn Engine,
     options: &FitOptions,
-    mut tell: impl FnMut(Told),
+    checkpoint: Option<&[u8]>,
+    mut tell: impl FnMut(Told<'_>),
 ) -> Result<Fitted, FitError> {
-    let Subject { grafted, start, .. } = *subject;
     let (mut training, untrained) = training_graph(subject, options)?;
     keep_within(&mut training, options.memory_limit.unwrap_or(u64::MAX), &mut tell)?;
     let mut graph = training.folded.clone();
@@ -179,74 +193,108 @@ pub fn fit(
         }
     }
     let mut inputs = ranges(&training.folded);
-    inputs.retain(|of| grafted_input(grafted, &of.input));
+    inputs.retain(|of| subject.has_input(&of.input));
     let load = LoadOptions::training(options.threads);
-    let values = factors(start);
+    let values = subject.values();
     let train = train_options(options.learning_rate);
     let mut trainer = Trainer::load_values(engine, &graph, &load, train, &values)?;
-    let mut batches = Batch::all(trainer.session(), &inputs, &training, options)?;
-    let weighed = weigh(trainer.session(), &batches, (&training, options.distil), &inputs);
-    let by_drawn_adapter = matches!(weighed, Err(FitError::NothingMoves { .. }));
-    if by_drawn_adapter {
-        trainer.restart(&drawn_adapter(subject, options.seed))?;
-        batches = Batch::all(trainer.session(), &inputs, &training, options)?;
-        trainer.restart_values(&values)?;
-        weigh(trainer.session(), &batches, (&training, options.distil), &inputs)?;
-    } else {
-        weighed?;
-    }
+    let (batches, by_drawn_adapter) = drawn(&mut trainer, subject, (&training, &inputs), options)?;
     if options.distil > 0 {
         trainer.set_place(|input| values.get(input).copied())?;
     }
     hold(&mut trainer, &batches, &values, options.hold)?;
-    let before = loss_over(&mut trainer, &batches)?;
-    let (mut rate, mut after) = (options.learning_rate, before);
-    for _ in 0..ATTEMPTS {
-        trainer.restart_at(&values, rate)?;
-        match steps(&mut trainer, &batches, options.steps, &mut tell) {
-            Ok(loss) => after = loss,
-            Err(TrainError::NotFinite { .. }) => after = f32::NAN,
-            Err(other) => return Err(other.into()),
-        }
-        if after < before {
-            let adapter = trainer.adapter(start)?;
-            let (learning_rate, losses) = (rate, training.losses);
-            return Ok(Fitted {
-                adapter,
-                before,
-                after,
-                learning_rate,
-                losses,
-                untrained,
-                inputs,
-                by_drawn_adapter,
-            });
+    let (first, mut rest) = attempt_of(checkpoint)?;
+    let mut rate = options.learning_rate;
+    let before = loss_over(&mut trainer, &batches);
+    let before = before.or_else(|why| stop(&mut trainer, subject, rate, why))?;
+    let mut after = before;
+    for attempt in 0..ATTEMPTS {
+        if attempt >= first {
+            trainer.restart_at(&values, rate)?;
+            if let Some(bytes) = rest.take() {
+                trainer.restore(bytes)?;
+            }
+            let ran = steps(&mut trainer, &batches, (options, attempt), &mut tell);
+            after = ran.or_else(|why| stop(&mut trainer, subject, rate, why))?;
+            if after < before {
+                let (trained, losses) = (subject.trained(&mut trainer)?, training.losses);
+                let learning_rate = rate;
+                return Ok(Fitted {
+                    trained,
+                    before,
+                    after,
+                    learning_rate,
+                    losses,
+                    untrained,
+                    inputs,
+                    by_drawn_adapter,
+                });
+            }
         }
         rate /= 10.0;
     }
     Err(FitError::DoesNotFall { before, after, steps: options.steps, rate: rate * 10.0 })
 }
 
-/// An adapter whose B is no longer nothing: each value is one of the A of the next seed, or of the one that stays.
-fn drawn_adapter(subject: &Subject<'_>, seed: u64) -> Adapter {
-    let layout = subject.start.layout();
-    let mut drawn = match subject.frozen_a {
-        true => subject.start.clone(),
-        false => Adapter::start(layout.clone(), seed.wrapping_add(1)),
-    };
-    for site in &layout.sites {
-        let a = drawn.values()[site.a.range.clone()].to_vec();
-        let b = drawn.values_mut()[site.b.range.clone()].iter_mut();
-        b.zip(a.iter().cycle()).for_each(|(b, a)| *b = *a);
+/// The batches, of what the model gives untuned, with the losses weighed over them, and whether what is wanted is what a drawn
+/// adapter gives.
+fn drawn(
+    trainer: &mut Trainer,
+    subject: Subject<'_>,
+    (training, inputs): (&Differentiated, &[InputRange]),
+    options: &FitOptions,
+) -> Result<(Vec<Batch>, bool), FitError> {
+    let weighed = (training, options.distil);
+    if let Some(untuned) = subject.untuned() {
+        trainer.restart(&untuned)?;
     }
-    drawn
+    let batches = Batch::all(trainer.session(), inputs, training, options)?;
+    let moves = weigh(trainer.session(), &batches, weighed, inputs);
+    let found = match (moves, subject.drawn(options.seed)) {
+        (Err(FitError::NothingMoves { .. }), Some(other)) => {
+            trainer.restart(&other)?;
+            let batches = Batch::all(trainer.session(), inputs, training, options)?;
+            trainer.restart_values(&subject.values())?;
+            weigh(trainer.session(), &batches, weighed, inputs)?;
+            (batches, true)
+        }
+        (moves, _) => moves.map(|()| (batches, false))?,
+    };
+    trainer.restart_values(&subject.values())?;
+    Ok(found)
+}
+
+/// The attempt that a checkpoint is of, and the trainer's part of it.
+fn attempt_of(checkpoint: Option<&[u8]>) -> Result<(u32, Option<&[u8]>), FitError> {
+    let Some(bytes) = checkpoint else { return Ok((0, None)) };
+    let foreign = FitError::Checkpoint(CheckpointError::Foreign);
+    let (attempt, rest) = bytes.split_first_chunk().ok_or(foreign)?;
+    let attempt = u32::from_le_bytes(*attempt);
+    if attempt >= ATTEMPTS {
+        return Err(FitError::Attempt { attempt });
+    }
+    Ok((attempt, Some(rest)))
+}
+
+/// What a failure of training is: one that is not finite leaves the factors as they were before.
+fn stop(
+    trainer: &mut Trainer,
+    subject: Subject<'_>,
+    rate: f64,
+    why: TrainError,
+) -> Result<f32, FitError> {
+    if !matches!(why, TrainError::NotFinite { .. }) {
+        return Err(why.into());
+    }
+    let last = Box::new(subject.trained(trainer)?);
+    Err(FitError::Stopped { rate, last, why: Box::new(why) })
 }
 
 /// Lets a training graph compute again what it must to stay below a limit, and tells what it takes.
 fn keep_within(
     training: &mut Differentiated,
     limit: u64,
-    tell: &mut impl FnMut(Told),
+    tell: &mut impl FnMut(Told<'_>),
 ) -> Result<(), FitError> {
     let Recomputed { folded, segments, peak_bytes } =
         within(&training.folded, limit).map_err(Refusal::from)?;
@@ -258,13 +306,6 @@ fn keep_within(
     Ok(())
 }
 
-/// Whether an input is the model's own, not a factor, target or weight of a loss.
-fn grafted_input(grafted: &Grafted, name: &str) -> bool {
-    let is_factor = grafted.layout.factors().any(|factor| factor.input == name);
-    let mut own = grafted.folded.model.graph().input.iter();
-    !is_factor && own.any(|input| input.name() == name)
-}
-
 fn train_options(rate: f64) -> TrainOptions {
     TrainOptions {
         optimiser: AdamW::default(),
@@ -274,12 +315,12 @@ fn train_options(rate: f64) -> TrainOptions {
     }
 }
 
-/// The training graph by every factor that a loss depends on, and the factors that none does.
+/// The training graph by all that a loss depends on, and the inputs that none does.
 fn training_graph(
-    Subject { grafted, frozen_a, .. }: &Subject<'_>,
+    subject: Subject<'_>,
     fit: &FitOptions,
 ) -> Result<(Differentiated, Vec<String>), Refusal> {
-    let wrt = grafted.layout.trained(*frozen_a).map(|factor| factor.input.clone()).collect();
+    let (folded, wrt) = (subject.folded(), subject.wrt());
     let (losses, profile) = (Vec::new(), fit.profile);
     let mut options = DifferentiateOptions { losses, wrt, strict: false, profile };
     let pull = fit.hold.map(|hold| match hold {
@@ -287,10 +328,10 @@ fn training_graph(
         Hold::Ewc(_) => Pull::ByImportance,
     });
     let keep = Keep { pull, distil: fit.distil > 0 };
-    match differentiate_keeping(&grafted.folded, &options, keep) {
+    match differentiate_keeping(folded, &options, keep) {
         Err(Refusal::NotReached { inputs, .. }) if inputs.len() < options.wrt.len() => {
             options.wrt.retain(|input| !inputs.contains(input));
-            Ok((differentiate_keeping(&grafted.folded, &options, keep)?, inputs))
+            Ok((differentiate_keeping(folded, &options, keep)?, inputs))
         }
         other => Ok((other?, Vec::new())),
     }
@@ -331,152 +372,42 @@ fn hold(
     Ok(trainer.hold(lambda, |input| start.get(input).copied(), of)?)
 }
 
-/// Writes the weight of one loss for every sample: the last `asked` ones count for its distillation in its place.
-fn write_weight(
-    session: &mut dyn Session,
-    loss: &PlacedLoss,
-    distilled: Option<&PlacedLoss>,
-    asked: usize,
-    weight: f64,
-) -> Result<(), FitError> {
-    let input = session.input_index(&loss.weight)?;
-    let ty = session.inputs()[input].ty.clone();
-    let (element, samples) = (ty.element, ty.values());
-    let one = Tensor::scalar(element, weight.min(greatest(element)) as f32).to_le_bytes();
-    let mut own = one.repeat(samples);
-    if let Some(distilled) = distilled {
-        if asked >= samples {
-            let tensor = loss.tensor.clone();
-            return Err(FitError::Distilled { asked, tensor, samples });
-        }
-        let mut taught = own.clone();
-        let place = (samples - asked) * element.bytes();
-        own[place..].fill(0);
-        taught[..place].fill(0);
-        let input = session.input_index(&distilled.weight)?;
-        session.write_bytes(input, element, &taught)?;
-    }
-    Ok(session.write_bytes(input, element, &own)?)
-}
-
-/// Perturbed inputs and what is wanted for them.
-struct Batch {
-    /// Input, perturbed values.
-    perturbed: Vec<(usize, Tensor)>,
-    /// Input, what is wanted: what the model gives for clean inputs.
-    targets: Vec<(usize, Tensor)>,
-}
-
-impl Batch {
-    /// Every batch, with what the model gives as it is now.
-    fn all(
-        session: &mut dyn Session,
-        inputs: &[InputRange],
-        training: &Differentiated,
-        options: &FitOptions,
-    ) -> Result<Vec<Batch>, FitError> {
-        let of = |number| {
-            let drawn = draw(inputs, options.seed, number);
-            Batch::of(&mut *session, drawn, &training.losses)
-        };
-        (0..options.batches.max(1)).map(of).collect()
-    }
-
-    /// Runs the model on the clean inputs.
-    fn of(
-        session: &mut dyn Session,
-        drawn: Vec<Drawn>,
-        losses: &[PlacedLoss],
-    ) -> Result<Batch, FitError> {
-        let mut perturbed = Vec::new();
-        for one in drawn {
-            // A training graph keeps inputs that it does not read.
-            let input = session.input_index(&one.input)?;
-            session.write(input, &one.clean)?;
-            perturbed.push((input, one.perturbed));
-        }
-        session.run()?;
-        let mut targets = Vec::new();
-        for loss in losses {
-            let target = read(session, &loss.tensor)?;
-            if let Some(value) = target.to_f64s().into_iter().find(|x| !x.is_finite()) {
-                return Err(FitError::NotFinite { tensor: loss.tensor.clone(), value });
-            }
-            targets.push((session.input_index(&loss.target)?, target));
-        }
-        Ok(Batch { perturbed, targets })
-    }
-
-    fn write(&self, session: &mut dyn Session) -> Result<(), EngineError> {
-        let all = self.perturbed.iter().chain(&self.targets);
-        all.into_iter().try_for_each(|(input, tensor)| session.write(*input, tensor))
-    }
-}
-
-fn read(session: &dyn Session, tensor: &str) -> Result<Tensor, EngineError> {
-    let output = session.output_index(tensor)?;
-    let TensorType { element, dims } = session.outputs()[output].ty.clone();
-    let read = Tensor::from_le_bytes(element, &dims, session.output_bytes(output)?);
-    Ok(read.unwrap_or_else(|| unreachable!("an output has the bytes of its type")))
-}
-
-/// Sets the weight of every loss to one over its mean squared error before the first step.
-fn weigh(
-    session: &mut dyn Session,
-    batches: &[Batch],
-    (training, asked): (&Differentiated, usize),
-    inputs: &[InputRange],
-) -> Result<(), FitError> {
-    let losses = &training.losses;
-    let (mut errors, mut squares) = (vec![0.0; losses.len()], vec![0.0; losses.len()]);
-    for batch in batches {
-        batch.write(session)?;
-        session.run()?;
-        for (at, (loss, (_, target))) in losses.iter().zip(&batch.targets).enumerate() {
-            let (want, got) = (target.to_f64s(), read(session, &loss.tensor)?.to_f64s());
-            let count = (want.len().max(1) * batches.len()) as f64;
-            let error = want.iter().zip(&got).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
-            errors[at] += error / count;
-            squares[at] += want.iter().map(|x| x * x).sum::<f64>() / count;
-        }
-    }
-    // Rounding alone is no change.
-    let moves = |at: usize| errors[at] > 1e-12 * squares[at];
-    if !(0..losses.len()).any(moves) {
-        let inputs = inputs.iter().map(|of| format!("{} {}", of.input, of.range)).collect();
-        return Err(FitError::NothingMoves { inputs });
-    }
-    for (at, loss) in losses.iter().enumerate() {
-        let weight = if moves(at) { 1.0 / errors[at] } else { 0.0 };
-        write_weight(session, loss, training.distilled.get(at), asked, weight)?;
-    }
-    Ok(())
-}
-
-/// The greatest weight that an element holds with room for a sum.
-fn greatest(element: Element) -> f64 {
-    if element == Element::F16 { 1e4 } else { 1e30 }
-}
-
+/// The mean loss; one that is not finite is an error that names the output.
 fn loss_over(trainer: &mut Trainer, batches: &[Batch]) -> Result<f32, TrainError> {
     let mut sum = 0.0_f64;
     for batch in batches {
         batch.write(trainer.session())?;
-        sum += f64::from(trainer.loss()?);
+        let loss = trainer.loss()?;
+        if !loss.is_finite() {
+            // The gradient is asked for because it says which output is to blame.
+            trainer.gradient(&mut Vec::new())?;
+        }
+        sum += f64::from(loss);
     }
     Ok((sum / batches.len() as f64) as f32)
 }
 
-/// Trains, and gives the loss over all batches after the last step.
+/// Takes the steps that are left, and gives the loss over all batches after the last one.
 fn steps(
     trainer: &mut Trainer,
     batches: &[Batch],
-    count: u32,
-    tell: &mut impl FnMut(Told),
+    (options, attempt): (&FitOptions, u32),
+    tell: &mut impl FnMut(Told<'_>),
 ) -> Result<f32, TrainError> {
-    for (step, batch) in (1..=count).zip(batches.iter().cycle()) {
-        batch.write(trainer.session())?;
-        tell(Told::Step { step, loss: trainer.step()?.loss });
+    let all = u64::from(options.steps);
+    while trainer.step_count() < all {
+        let at = trainer.step_count() % batches.len().max(1) as u64;
+        if let Some(batch) = batches.get(at as usize) {
+            batch.write(trainer.session())?;
+        }
+        let report = trainer.step()?;
+        let step = u32::try_from(report.step.get()).unwrap_or(u32::MAX);
+        tell(Told::Step { step, loss: report.loss });
+        let due = |every: NonZeroU32| step.is_multiple_of(every.get()) || step == options.steps;
+        if options.checkpoint_every.is_some_and(due) {
+            let checkpoint = [&attempt.to_le_bytes()[..], &trainer.checkpoint()?].concat();
+            tell(Told::Reached { checkpoint: &checkpoint });
+        }
     }
     loss_over(trainer, batches)
 }

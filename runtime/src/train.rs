@@ -29,7 +29,7 @@ pub(crate) use inside::KEPT;
 pub use keep::of_mean_one;
 pub use schedule::{Decay, Schedule};
 pub use start::Values;
-pub(crate) use start::factors;
+pub(crate) use start::{factors, weights_of};
 
 /// Name of the output that is minimised.
 pub const LOSS: &str = "loss";

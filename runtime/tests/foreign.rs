@@ -172,13 +172,13 @@ fn works(
     let ort = ort_or_skip().unwrap();
     let grafted = grafted(model, targets);
     let start = Adapter::start(grafted.layout.clone(), 0);
-    let subject = Subject { grafted: &grafted, start: &start, frozen_a: false };
-    let fitted = fit(&subject, &ort, &FitOptions::default(), |_| {}).unwrap();
+    let subject = Subject::Adapter { grafted: &grafted, start: &start, frozen_a: false };
+    let fitted = fit(subject, &ort, &FitOptions::default(), None, |_| {}).unwrap();
     assert!(fitted.after < fitted.before, "{} to {}", fitted.before, fitted.after);
-    let baked = into(model, &fitted.adapter).unwrap();
+    let baked = into(model, fitted.trained.adapter().unwrap()).unwrap();
     let folded = open(&baked, None, &BTreeMap::new()).unwrap().folded;
     let how = (1, NonZeroUsize::MIN);
-    let found = compare(&folded, &grafted, &fitted.adapter, &ort, how).unwrap();
+    let found = compare(&folded, &grafted, fitted.trained.adapter().unwrap(), &ort, how).unwrap();
     assert!(found.agrees() && found.values > 0, "{found:?}");
     // The file itself runs, and is the adapter's.
     let dims = &folded.types[folded.model.graph().input[0].name()].dims;

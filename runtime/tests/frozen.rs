@@ -30,7 +30,8 @@ fn bits(values: &[f32]) -> Vec<u32> {
 fn trained(grafted: &Grafted, start: &Adapter, seed: u64) -> Option<Fitted> {
     let ort = ort_or_skip()?;
     let options = FitOptions { steps: 40, learning_rate: 3e-3, seed, ..FitOptions::default() };
-    Some(fit(&Subject { grafted, start, frozen_a: true }, &ort, &options, |_| {}).unwrap())
+    let subject = Subject::Adapter { grafted, start, frozen_a: true };
+    Some(fit(subject, &ort, &options, None, |_| {}).unwrap())
 }
 
 /// So many sites whose A are `[rank, columns]`.
@@ -133,9 +134,12 @@ fn b_alone_is_trained_and_a_stays_to_the_bit() {
     let Some(fitted) = trained(&grafted, &start, 1) else { return };
     assert!(fitted.after < 0.9 * fitted.before, "{} to {}", fitted.before, fitted.after);
     for site in &start.layout().sites {
-        let (before, after) = (start.factor(&site.a), fitted.adapter.factor(&site.a));
+        let (before, after) =
+            (start.factor(&site.a), fitted.trained.adapter().unwrap().factor(&site.a));
         assert_eq!(bits(before), bits(after), "{}", site.name);
-        assert!(fitted.adapter.factor(&site.b).iter().any(|value| *value != 0.0));
+        assert!(
+            fitted.trained.adapter().unwrap().factor(&site.b).iter().any(|value| *value != 0.0)
+        );
     }
 }
 
@@ -144,8 +148,8 @@ fn adapters_of_two_ranks_add_up_by_their_padded_b() {
     let (narrow, wide) = (grafted(4, 8.0), grafted(8, 16.0));
     let start = |of: &Grafted| Adapter::start_frozen(of.layout.clone(), &BASE, 9);
     let Some(small) = trained(&narrow, &start(&narrow), 1) else { return };
-    let large = trained(&wide, &start(&wide), 2).unwrap().adapter;
-    let small = small.adapter;
+    let large = trained(&wide, &start(&wide), 2).unwrap().trained.adapter().unwrap().clone();
+    let small = small.trained.adapter().unwrap().clone();
     let padded = small.widened(&large).unwrap();
     let mut sum = large.clone();
     for site in &large.layout().sites {

@@ -20,7 +20,7 @@ use shoal_runtime::gradient::{
     self, DifferentiateOptions, Differentiated, Keep, LossSpec, PlacedLoss, Refusal,
 };
 use shoal_runtime::graft::{
-    self, FACTOR, GraftError, GraftOptions, Profile, SiteInputsError, WriteWeightsError,
+    self, AllWeights, FACTOR, GraftError, GraftOptions, Profile, SiteInputsError, WriteWeightsError,
 };
 use shoal_runtime::many::{ManyError, ManyFactors, many_adapters};
 use shoal_runtime::onnx::fold::{FoldError, fold};
@@ -512,20 +512,63 @@ pub struct Planned {
     pub bytes: u64,
 }
 
+/// What is trained of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trained {
+    /// A and B of its adapter.
+    Factors,
+    /// B alone.
+    Ups,
+    /// Its own weights.
+    Weights,
+}
+
+impl Trained {
+    pub(crate) fn factors(frozen_a: bool) -> Self {
+        if frozen_a { Trained::Ups } else { Trained::Factors }
+    }
+
+    /// The graph that has it as inputs, and which these are.
+    fn graph(
+        self,
+        model: &Model,
+        package: &Description,
+        samples: usize,
+        profile: Profile,
+    ) -> Result<(Folded, Vec<String>), FitError> {
+        let frozen_a = match self {
+            Trained::Weights => {
+                let all = weigh(model, samples)?;
+                let wrt = all.weights.iter().map(|weight| weight.input.clone()).collect();
+                return Ok((all.folded, wrt));
+            }
+            Trained::Ups => true,
+            Trained::Factors => false,
+        };
+        let Grafted { folded, layout } = graft_package(model, package, samples, profile)?;
+        let wrt = layout.trained(frozen_a).map(|factor| factor.input.clone()).collect();
+        Ok((folded, wrt))
+    }
+}
+
+/// A model whose weights are inputs, for so many samples at once.
+pub(crate) fn weigh(model: &Model, samples: usize) -> Result<AllWeights, FitError> {
+    Ok(graft::graft_all_weights(&prepare(model, samples)?, &[])?)
+}
+
 /// The fewest parts, not below those of `extent`, with which a step stays below `limit` bytes; where none does, the fewest
 /// segments of one sample at a time.
 pub(crate) fn plan<B: Binding>(
     model: &Model,
     package: &Description,
-    (profile, frozen_a): (Profile, bool),
+    (profile, trained): (Profile, Trained),
     extent: Extent,
     limit: u64,
 ) -> Result<Planned, FitError> {
     let mut extent = Extent { segments: 1, ..extent };
     loop {
-        let grafted = graft_package(model, package, extent.samples_at_once()?, profile)?;
-        let wrt = grafted.layout.trained(frozen_a).map(|factor| factor.input.clone()).collect();
-        let graph = (&grafted.folded, wrt, extent);
+        let (folded, wrt) = trained.graph(model, package, extent.samples_at_once()?, profile)?;
+        let graph = (&folded, wrt, extent);
         let training = training_graph::<B>(graph, Keep::default(), package, profile)?.folded;
         let more =
             (extent.parts + 1..=extent.samples).find(|parts| extent.samples.is_multiple_of(*parts));

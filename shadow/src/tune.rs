@@ -11,17 +11,21 @@ use shoal_runtime::train::{AdamW, Decay, Schedule, StepReport, TrainOptions};
 
 use crate::batch::{Batch, Mix};
 use crate::fit::{
-    Binding, Camera, Extent, Fit, FitError, Planned, Policy, Source, Tokens, graft_package, plan,
-    profile_of,
+    Binding, Camera, Extent, Fit, FitError, Planned, Policy, Source, Tokens, Trained,
+    graft_package, plan, profile_of,
 };
 use crate::form::Form;
 use crate::package::Description;
 
 mod policy;
+mod stepper;
 mod tokens;
+mod whole;
 
 pub use policy::PolicyTuneOptions;
-pub use tokens::{ChooseError, Chosen, Looked, TokenTuneOptions, tune_and_choose};
+pub use stepper::Stepper;
+pub use tokens::{ChooseError, Choosing, Chosen, Looked, TokenTuneOptions, tune_and_choose};
+pub use whole::Whole;
 
 /// Decay of the running average of the factors: about the last twenty steps.
 const AVERAGE: f32 = 0.95;
@@ -73,8 +77,7 @@ impl Default for TuneOptions {
 
 /// Trains one adapter of one package of the kind `B`.
 pub struct Tuning<B: Binding> {
-    fit: Fit<B>,
-    batch: B::Batch,
+    stepper: Stepper<B>,
     /// What it was begun from: what is not trained stays so.
     start: Adapter,
     frozen_a: bool,
@@ -114,12 +117,22 @@ impl Tuning<Camera> {
         start: Option<&Adapter>,
         options: &TuneOptions,
     ) -> Result<Self, FitError> {
-        let TuneOptions { mix, learning_rate, warm_up_steps, seed, threads, ahead, .. } = *options;
-        let TuneOptions { pull, frozen_a, .. } = *options;
-        let batch = Batch::with_ahead(Form::of(package)?, mix.samples(), ahead);
-        let extent = extent_of(options);
-        let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent, pull, frozen_a };
+        let (batch, steps) = begin(package, options)?;
         Tuning::build(model, package, engine, start, batch, steps)
+    }
+
+    /// Full tuning in the place of an adapter's: all weights of the model, of which `options` hold but for A and the pull.
+    ///
+    /// # Errors
+    /// [`FitError`].
+    pub fn whole(
+        model: &Model,
+        package: &Description,
+        engine: &dyn Engine,
+        options: &TuneOptions,
+    ) -> Result<Whole<Camera>, FitError> {
+        let (batch, steps) = begin(package, options)?;
+        Whole::build(model, package, engine, batch, steps)
     }
 
     /// What a step of these options takes, and with how many parts and segments: with the parts that they say, or, where that
@@ -134,9 +147,34 @@ impl Tuning<Camera> {
         options: &TuneOptions,
         limit: u64,
     ) -> Result<Planned, FitError> {
-        let graph = (profile_of(engine), options.frozen_a);
+        let of = Trained::factors(options.frozen_a);
+        plan::<Camera>(model, package, (profile_of(engine), of), extent_of(options), limit)
+    }
+
+    /// As [`Tuner::within`], of full tuning.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn whole_within(
+        model: &Model,
+        package: &Description,
+        engine: &dyn Engine,
+        options: &TuneOptions,
+        limit: u64,
+    ) -> Result<Planned, FitError> {
+        let graph = (profile_of(engine), Trained::Weights);
         plan::<Camera>(model, package, graph, extent_of(options), limit)
     }
+}
+
+/// Room for a batch, and how steps are taken.
+fn begin(package: &Description, options: &TuneOptions) -> Result<(Batch, Steps), FitError> {
+    let TuneOptions { mix, learning_rate, warm_up_steps, seed, threads, ahead, .. } = *options;
+    let TuneOptions { pull, frozen_a, .. } = *options;
+    let batch = Batch::with_ahead(Form::of(package)?, mix.samples(), ahead);
+    let extent = extent_of(options);
+    let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent, pull, frozen_a };
+    Ok((batch, steps))
 }
 
 fn extent_of(options: &TuneOptions) -> Extent {
@@ -159,16 +197,7 @@ impl<B: Binding> Tuning<B> {
         let start = start.unwrap_or(&fresh);
         let trained = grafted.layout.trained(steps.frozen_a);
         let wrt: Vec<String> = trained.map(|factor| factor.input.clone()).collect();
-        let train = TrainOptions {
-            optimiser: AdamW { beta_square: 0.99, ..AdamW::default() },
-            schedule: Schedule {
-                peak: steps.learning_rate,
-                warm_up_steps: steps.warm_up_steps,
-                decay: Decay::Constant,
-            },
-            gradient_norm_max: Some(1.0),
-            average: Some(AVERAGE),
-        };
+        let train = train_options(&steps);
         let factor = |name: &str| factor_of(start, name);
         let graph = (&grafted.folded, wrt, steps.extent);
         let keep = Keep { pull: steps.pull, distil: false };
@@ -177,7 +206,8 @@ impl<B: Binding> Tuning<B> {
             // What is not trained is an input all the same.
             fit.trainer().restart(start)?;
         }
-        Ok(Tuning { fit, batch, start: start.clone(), frozen_a: steps.frozen_a })
+        let stepper = Stepper { fit, batch };
+        Ok(Tuning { stepper, start: start.clone(), frozen_a: steps.frozen_a })
     }
 
     /// Begins anew from another adapter, as if nothing had been trained: what a new one with this start does, without writing
@@ -190,7 +220,7 @@ impl<B: Binding> Tuning<B> {
     pub fn restart(&mut self, start: &Adapter) -> Result<(), FitError> {
         assert_eq!(start.layout().hash(), self.layout().hash(), "an adapter of this layout");
         self.start = start.clone();
-        Ok(self.fit.trainer().restart(start)?)
+        Ok(self.stepper.fit.trainer().restart(start)?)
     }
 
     /// Lets every step minimise (μ/2)·|x − place|² besides (FedProx), by the graph's term ([`TuneOptions::pull`]); the loss that
@@ -199,7 +229,7 @@ impl<B: Binding> Tuning<B> {
     /// # Errors
     /// [`FitError::Train`] if the place is of another layout or the graph has no such term; nothing is changed.
     pub fn pull(&mut self, towards: &Adapter, mu: f64) -> Result<(), FitError> {
-        Ok(self.fit.trainer().pull(mu, |name| factor_of(towards, name))?)
+        Ok(self.stepper.fit.trainer().pull(mu, |name| factor_of(towards, name))?)
     }
 
     /// Lets every step minimise (λ/2)·Σ importance·(x − place)² besides, in the place of what [`Tuning::pull`] set: what
@@ -225,7 +255,7 @@ impl<B: Binding> Tuning<B> {
             let factor = layout.factors().find(|factor| factor.input == name)?;
             importance.get(factor.range.clone())
         };
-        Ok(self.fit.trainer().hold(lambda, |name| factor_of(place, name), of)?)
+        Ok(self.stepper.fit.trainer().hold(lambda, |name| factor_of(place, name), of)?)
     }
 
     /// Mean of the squared gradients of `batches` batches drawn from `source`, without a step, value by value: of batches of
@@ -244,8 +274,8 @@ impl<B: Binding> Tuning<B> {
         let mut sums = vec![0.0_f64; layout.values()];
         let mut gradient = Vec::with_capacity(sums.len());
         for batch in 0..batches {
-            source.fill(batch.into(), &mut self.batch)?;
-            self.fit.gradient(&self.batch, &mut gradient)?;
+            source.fill(batch.into(), &mut self.stepper.batch)?;
+            self.stepper.fit.gradient(&self.stepper.batch, &mut gradient)?;
             let mut gradient = gradient.iter();
             for factor in layout.trained(self.frozen_a) {
                 let of = &mut sums[factor.range.clone()];
@@ -257,24 +287,22 @@ impl<B: Binding> Tuning<B> {
         Ok(sums.into_iter().map(|sum| (sum / f64::from(batches.max(1))) as f32).collect())
     }
 
-    /// Takes `steps` steps on batches drawn from `source`, telling of each; returns the mean loss.
+    /// As [`Stepper::run`].
     ///
     /// # Errors
-    /// [`FitError::Train`], [`FitError::Engine`] if the source fails: the adapter is then as after the last good step.
+    /// As there.
     pub fn run(
         &mut self,
         source: &mut impl Source<B::Batch>,
         steps: u32,
-        mut tell: impl FnMut(&StepReport),
+        tell: impl FnMut(&StepReport),
     ) -> Result<f32, FitError> {
-        let mut sum = 0.0;
-        for _ in 0..steps {
-            source.fill(self.fit.trainer().step_count(), &mut self.batch)?;
-            let report = self.fit.step(&self.batch)?;
-            sum += f64::from(report.loss);
-            tell(&report);
-        }
-        Ok((sum / f64::from(steps.max(1))) as f32)
+        self.stepper.run(source, steps, tell)
+    }
+
+    /// What takes its steps.
+    pub fn stepper(&mut self) -> &mut Stepper<B> {
+        &mut self.stepper
     }
 
     /// The adapter as trained so far: the running average of its factors over the last steps, which is
@@ -285,7 +313,7 @@ impl<B: Binding> Tuning<B> {
     pub fn adapter(&mut self) -> Result<Adapter, FitError> {
         let mut adapter = self.start.clone();
         let layout = Arc::clone(adapter.layout());
-        let averaged = self.fit.trainer().averaged()?;
+        let averaged = self.stepper.fit.trainer().averaged()?;
         for (factor, (_, values)) in layout.trained(self.frozen_a).zip(averaged) {
             adapter.values_mut()[factor.range.clone()].copy_from_slice(values);
         }
@@ -296,25 +324,38 @@ impl<B: Binding> Tuning<B> {
         self.start.layout()
     }
 
-    /// Steps taken, those before a resumed checkpoint included.
+    /// As [`Stepper::step_count`].
     pub fn step_count(&mut self) -> u64 {
-        self.fit.trainer().step_count()
+        self.stepper.step_count()
     }
 
-    /// Everything that training goes on from: factors, moments, step.
+    /// As [`Stepper::checkpoint`].
     ///
     /// # Errors
-    /// [`FitError::Train`] where a device does not give it.
+    /// As there.
     pub fn checkpoint(&mut self) -> Result<Vec<u8>, FitError> {
-        Ok(self.fit.trainer().checkpoint()?)
+        self.stepper.checkpoint()
     }
 
-    /// Goes on from a checkpoint of the same package and options.
+    /// As [`Stepper::resume`].
     ///
     /// # Errors
-    /// [`FitError::Checkpoint`] if the bytes are none of this training graph; nothing is changed.
+    /// As there.
     pub fn resume(&mut self, checkpoint: &[u8]) -> Result<(), FitError> {
-        Ok(self.fit.trainer().restore(checkpoint)?)
+        self.stepper.resume(checkpoint)
+    }
+}
+
+fn train_options(steps: &Steps) -> TrainOptions {
+    TrainOptions {
+        optimiser: AdamW { beta_square: 0.99, ..AdamW::default() },
+        schedule: Schedule {
+            peak: steps.learning_rate,
+            warm_up_steps: steps.warm_up_steps,
+            decay: Decay::Constant,
+        },
+        gradient_norm_max: Some(1.0),
+        average: Some(AVERAGE),
     }
 }
 

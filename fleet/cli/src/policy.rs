@@ -5,7 +5,6 @@ use std::path::Path;
 
 use clap::Args;
 use shoal_hal::{Drive, Part};
-use shoal_runtime::adapter::Adapter;
 use shoal_runtime::engine::Engine;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::batch::Lessons;
@@ -15,11 +14,10 @@ use shoal_shadow::grid::Geometry;
 use shoal_shadow::hindsight::Known;
 use shoal_shadow::measure::policy::{AgreementReport, agreement};
 use shoal_shadow::package::{Description, Package};
-use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner};
 
 use crate::data;
 use crate::model::bake::read_adapter;
-use crate::output::{Failure, Outcome, Progress};
+use crate::output::{Failure, Outcome};
 
 /// Whether a package is one of a policy alone.
 pub(crate) fn is_policy(package: &Description) -> bool {
@@ -81,33 +79,23 @@ impl Policies<'_> {
 }
 
 impl Policies<'_> {
-    /// Tunes the policy on what drivers did in the tuning part of the drives in a directory, weighted by hindsight.
-    pub(crate) fn train(
+    /// What drivers did in the tuning part of drives, weighted by hindsight.
+    pub(crate) fn lessons<'a>(
         &self,
-        (model, start): (&Model, Option<&Adapter>),
-        directory: &Path,
-        (options, steps): (&PolicyTuneOptions, u32),
-    ) -> Result<Adapter, Failure> {
-        let description = self.package.description();
-        let form = Form::of_policy(description)?;
-        let drives = data::recorded(directory, form.shape, form.rate_hz, Some(form.context))?;
-        let mut lessons = Lessons::new(form.clone(), options.seed).holding_speed();
-        for drive in &drives {
-            self.learn_from(drive, &form, &mut lessons);
+        drives: &'a [Drive],
+        form: &Form,
+        seed: u64,
+    ) -> Result<Lessons<'a>, Failure> {
+        let mut lessons = Lessons::new(form.clone(), seed).holding_speed();
+        for drive in drives {
+            self.learn_from(drive, form, &mut lessons);
         }
         if lessons.is_empty() {
             return Err("no drive tells how it was steered: there is nothing to imitate".into());
         }
         let (count, left) = (lessons.len(), 100.0 * lessons.weight_mean());
         eprintln!("{count} moments; hindsight leaves {left:.0} % of what they teach");
-        let engine = &*self.engine;
-        let mut tuner = PolicyTuner::new(model, description, engine, start, options)?;
-        let (mut progress, name) = (Progress::new(), engine.describe());
-        tuner.run(&mut lessons, steps, |report| {
-            let text = format!("steps with {name}, loss {:.4}", report.loss);
-            progress.show(report.step.get(), u64::from(steps), text);
-        })?;
-        Ok(tuner.adapter()?)
+        Ok(lessons)
     }
 
     fn learn_from<'a>(&self, drive: &'a Drive, form: &Form, lessons: &mut Lessons<'a>) {

@@ -1,6 +1,6 @@
 //! Packages of token models in the commands: their logs, `train`, `pretrain` and `eval` for them.
 
-use std::num::NonZeroU32;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use shoal_hal::Part;
@@ -10,12 +10,11 @@ use shoal_runtime::adapter::Adapter;
 use shoal_runtime::engine::Engine;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::fit::{load_grafted_token_predictor, load_token_predictor};
-use shoal_shadow::measure::tokens::{BLOCK_TOKENS, TokenReport, report};
+use shoal_shadow::measure::tokens::{BLOCK_TOKENS, TokenPredictor, TokenReport, report};
 use shoal_shadow::package::{Description, Package, TokenKind};
 use shoal_shadow::pretrain::{PretrainOptions, pretrain_tokens};
 use shoal_shadow::stats::Interval;
-use shoal_shadow::tokens::{TokenForm, TokenLog, TokenRows, TokenSource};
-use shoal_shadow::tune::{Chosen, Looked, TokenTuneOptions, TokenTuner, tune_and_choose};
+use shoal_shadow::tokens::{TokenForm, TokenLog, TokenRows};
 
 use crate::output::{Failure, Outcome, Progress};
 
@@ -56,44 +55,16 @@ impl<'a> Tokens<'a> {
         Ok(Tokens { package, model: Model::read(&package.model_path())?, engine, logs })
     }
 
-    fn rows(&self, part: Part) -> Result<TokenRows<'_>, Failure> {
+    /// The rows of a part.
+    pub(crate) fn rows(&self, part: Part) -> Result<TokenRows<'_>, Failure> {
         let form = TokenForm::of(self.package.description())?;
         Ok(TokenRows::of_part(&self.logs, part, &form).ok_or("a part of the logs has no rows")?)
     }
 
-    /// Tunes on the tuning part, chooses on the pack part.
-    pub(crate) fn train(
-        &self,
-        start: Option<&Adapter>,
-        options: &TokenTuneOptions,
-        (steps, every): (u32, NonZeroU32),
-    ) -> Result<Chosen, Failure> {
-        let (description, engine, threads) =
-            (self.package.description(), &*self.engine, options.threads);
-        let mut tuner = TokenTuner::new(&self.model, description, engine, start, options)?;
-        let mut predictor =
-            load_grafted_token_predictor(&self.model, description, engine, threads, BATCH)?;
-        let mut source = TokenSource::new(self.rows(Part::Tuning)?, options.seed);
-        let mut progress = Progress::new();
-        let mut measured = f64::NAN;
-        Ok(tune_and_choose(
-            &mut tuner,
-            &mut predictor,
-            &mut source,
-            &self.rows(Part::Pack)?,
-            (steps, every),
-            |looked| match looked {
-                Looked::Measured { nats, .. } => measured = nats,
-                Looked::Step(step) => {
-                    let text = format!(
-                        "steps with {}, loss {:.3}, {measured:.4} nats on the pack part",
-                        engine.describe(),
-                        step.loss
-                    );
-                    progress.show(step.step.get(), u64::from(steps), text);
-                }
-            },
-        )?)
+    /// The model with its adapter as inputs, to measure adapters with.
+    pub(crate) fn predictor(&self, threads: NonZeroUsize) -> Result<TokenPredictor, Failure> {
+        let (description, engine) = (self.package.description(), &*self.engine);
+        Ok(load_grafted_token_predictor(&self.model, description, engine, threads, BATCH)?)
     }
 
     /// Trains all weights on the tuning part.
@@ -111,7 +82,7 @@ impl<'a> Tokens<'a> {
     pub(crate) fn eval(
         &self,
         adapter: Option<&Adapter>,
-        threads: std::num::NonZeroUsize,
+        threads: NonZeroUsize,
     ) -> Result<TokenReport, Failure> {
         let (description, engine) = (self.package.description(), &*self.engine);
         let load = |adapter| {

@@ -6,9 +6,9 @@ use shoal_runtime::adapter::Adapter;
 use shoal_runtime::engine::Engine;
 use shoal_runtime::onnx::Model;
 
-use super::{Steps, Tuning};
+use super::{Steps, Tuning, Whole};
 use crate::batch::LessonBatch;
-use crate::fit::{Extent, FitError, Planned, Policy, plan, profile_of};
+use crate::fit::{Extent, FitError, Planned, Policy, Trained, plan, profile_of};
 use crate::form::Form;
 use crate::package::Description;
 
@@ -61,13 +61,24 @@ impl Tuning<Policy> {
         start: Option<&Adapter>,
         options: &PolicyTuneOptions,
     ) -> Result<Self, FitError> {
-        let PolicyTuneOptions { samples, learning_rate, warm_up_steps, seed, threads, .. } =
-            *options;
-        let batch = LessonBatch::new(Form::of_policy(package)?, samples);
-        let (extent, pull, frozen_a) = (extent_of(options), None, options.frozen_a);
-        let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent, pull, frozen_a };
+        let (batch, steps) = begin(package, options)?;
         Tuning::build(model, package, engine, start, batch, steps)
     }
+
+    /// Full tuning, as [`Tuner::whole`](super::Tuner::whole) has it.
+    ///
+    /// # Errors
+    /// [`FitError`].
+    pub fn whole(
+        model: &Model,
+        package: &Description,
+        engine: &dyn Engine,
+        options: &PolicyTuneOptions,
+    ) -> Result<Whole<Policy>, FitError> {
+        let (batch, steps) = begin(package, options)?;
+        Whole::build(model, package, engine, batch, steps)
+    }
+
     /// What a step of these options takes, as [`Tuner::within`](super::Tuner::within) has it.
     ///
     /// # Errors
@@ -79,9 +90,36 @@ impl Tuning<Policy> {
         options: &PolicyTuneOptions,
         limit: u64,
     ) -> Result<Planned, FitError> {
-        let graph = (profile_of(engine), options.frozen_a);
+        let graph = (profile_of(engine), Trained::factors(options.frozen_a));
         plan::<Policy>(model, package, graph, extent_of(options), limit)
     }
+
+    /// As [`PolicyTuner::within`](super::PolicyTuner::within), of full tuning.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn whole_within(
+        model: &Model,
+        package: &Description,
+        engine: &dyn Engine,
+        options: &PolicyTuneOptions,
+        limit: u64,
+    ) -> Result<Planned, FitError> {
+        let graph = (profile_of(engine), Trained::Weights);
+        plan::<Policy>(model, package, graph, extent_of(options), limit)
+    }
+}
+
+/// Room for a batch, and how steps are taken.
+fn begin(
+    package: &Description,
+    options: &PolicyTuneOptions,
+) -> Result<(LessonBatch, Steps), FitError> {
+    let PolicyTuneOptions { samples, learning_rate, warm_up_steps, seed, threads, .. } = *options;
+    let batch = LessonBatch::new(Form::of_policy(package)?, samples);
+    let (extent, pull, frozen_a) = (extent_of(options), None, options.frozen_a);
+    let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent, pull, frozen_a };
+    Ok((batch, steps))
 }
 
 fn extent_of(options: &PolicyTuneOptions) -> Extent {

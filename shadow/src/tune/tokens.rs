@@ -7,8 +7,8 @@ use shoal_runtime::engine::{Engine, EngineError};
 use shoal_runtime::onnx::Model;
 use shoal_runtime::train::StepReport;
 
-use super::{Steps, TokenTuner, Tuning};
-use crate::fit::{Extent, FitError, Planned, Source, Tokens, plan, profile_of};
+use super::{Steps, TokenTuner, Tuning, Whole};
+use crate::fit::{Extent, FitError, Planned, Source, Tokens, Trained, plan, profile_of};
 use crate::measure::tokens::{TokenMeasureError, TokenPredictor, measure_nats};
 use crate::package::Description;
 use crate::tokens::{TokenBatch, TokenForm, TokenRows};
@@ -64,12 +64,22 @@ impl Tuning<Tokens> {
         start: Option<&Adapter>,
         options: &TokenTuneOptions,
     ) -> Result<Self, FitError> {
-        let TokenTuneOptions { samples, learning_rate, warm_up_steps, seed, threads, .. } =
-            *options;
-        let batch = TokenBatch::new(TokenForm::of(package)?, samples);
-        let (extent, pull, frozen_a) = (extent_of(options), None, options.frozen_a);
-        let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent, pull, frozen_a };
+        let (batch, steps) = begin(package, options)?;
         Tuning::build(model, package, engine, start, batch, steps)
+    }
+
+    /// Full tuning, as [`Tuner::whole`](super::Tuner::whole) has it.
+    ///
+    /// # Errors
+    /// [`FitError`].
+    pub fn whole(
+        model: &Model,
+        package: &Description,
+        engine: &dyn Engine,
+        options: &TokenTuneOptions,
+    ) -> Result<Whole<Tokens>, FitError> {
+        let (batch, steps) = begin(package, options)?;
+        Whole::build(model, package, engine, batch, steps)
     }
 
     /// What a step of these options takes, as [`Tuner::within`](super::Tuner::within) has it.
@@ -83,9 +93,36 @@ impl Tuning<Tokens> {
         options: &TokenTuneOptions,
         limit: u64,
     ) -> Result<Planned, FitError> {
-        let graph = (profile_of(engine), options.frozen_a);
+        let graph = (profile_of(engine), Trained::factors(options.frozen_a));
         plan::<Tokens>(model, package, graph, extent_of(options), limit)
     }
+
+    /// As [`TokenTuner::within`](super::TokenTuner::within), of full tuning.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn whole_within(
+        model: &Model,
+        package: &Description,
+        engine: &dyn Engine,
+        options: &TokenTuneOptions,
+        limit: u64,
+    ) -> Result<Planned, FitError> {
+        let graph = (profile_of(engine), Trained::Weights);
+        plan::<Tokens>(model, package, graph, extent_of(options), limit)
+    }
+}
+
+/// Room for a batch, and how steps are taken.
+fn begin(
+    package: &Description,
+    options: &TokenTuneOptions,
+) -> Result<(TokenBatch, Steps), FitError> {
+    let TokenTuneOptions { samples, learning_rate, warm_up_steps, seed, threads, .. } = *options;
+    let batch = TokenBatch::new(TokenForm::of(package)?, samples);
+    let (extent, pull, frozen_a) = (extent_of(options), None, options.frozen_a);
+    let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent, pull, frozen_a };
+    Ok((batch, steps))
 }
 
 fn extent_of(options: &TokenTuneOptions) -> Extent {
@@ -132,6 +169,44 @@ pub enum ChooseError {
     Write(#[from] EngineError),
 }
 
+/// Keeps of an adapter that is tuned what was least surprised by the rows it may be chosen on; of equals the earlier.
+pub struct Choosing<'a, 'r> {
+    predictor: &'a mut TokenPredictor,
+    rows: &'a TokenRows<'r>,
+    best: Option<Chosen>,
+}
+
+impl<'a, 'r> Choosing<'a, 'r> {
+    /// Begins with what was chosen so far, if anything was. `predictor` is the same model with its factors as inputs.
+    pub fn new(
+        predictor: &'a mut TokenPredictor,
+        rows: &'a TokenRows<'r>,
+        best: Option<Chosen>,
+    ) -> Self {
+        Choosing { predictor, rows, best }
+    }
+
+    /// Measures the adapter as it is; nats a token.
+    ///
+    /// # Errors
+    /// [`ChooseError`]; what was chosen before stays.
+    pub fn look(&mut self, tuner: &mut TokenTuner) -> Result<f64, ChooseError> {
+        let adapter = tuner.adapter()?;
+        self.predictor.write_adapter(&adapter)?;
+        let [measured] = measure_nats(self.predictor, self.rows, [1.0])?;
+        let (steps, nats) = (tuner.step_count(), measured.mean());
+        if self.best.as_ref().is_none_or(|best| nats < best.nats) {
+            self.best = Some(Chosen { adapter, steps, nats });
+        }
+        Ok(nats)
+    }
+
+    /// What was chosen so far.
+    pub fn best(&self) -> Option<&Chosen> {
+        self.best.as_ref()
+    }
+}
+
 /// Takes `steps` steps, measures the adapter on `choosing` before the first and after every `every`
 /// steps (and the last), and keeps the best; of equals the earlier.
 ///
@@ -147,19 +222,13 @@ pub fn tune_and_choose(
     (steps, every): (u32, NonZeroU32),
     mut tell: impl FnMut(Looked),
 ) -> Result<Chosen, ChooseError> {
-    let mut best: Option<Chosen> = None;
+    let mut chosen = Choosing::new(predictor, choosing, None);
     let mut taken = 0;
     loop {
-        let adapter = tuner.adapter()?;
-        predictor.write_adapter(&adapter)?;
-        let [measured] = measure_nats(predictor, choosing, [1.0])?;
-        let nats = measured.mean();
+        let nats = chosen.look(tuner)?;
         tell(Looked::Measured { steps: tuner.step_count(), nats });
-        if best.as_ref().is_none_or(|best| nats < best.nats) {
-            best = Some(Chosen { adapter, steps: tuner.step_count(), nats });
-        }
         if taken == steps {
-            return Ok(best.expect("at least the start was measured"));
+            return Ok(chosen.best.expect("at least the start was measured"));
         }
         let now = every.get().min(steps - taken);
         tuner.run(source, now, |step| tell(Looked::Step(*step)))?;

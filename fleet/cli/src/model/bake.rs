@@ -4,7 +4,7 @@ use clap::Args;
 use shoal_runtime::adapter::{Adapter, OnnxAdapter, PeftConfig};
 use shoal_runtime::bake::{HALF_MAX, HalfError, bake, bake_dequantised, half};
 use shoal_runtime::compare::{HALF_TOLERANCE, beyond, compare_within, tolerance};
-use shoal_runtime::graft::{Grafted, graft, sites};
+use shoal_runtime::graft::{GraftOptions, Grafted, Profile, graft, sites};
 use shoal_runtime::onnx::{Element, Folded, Model};
 
 use super::open::{Axes, result_path};
@@ -51,7 +51,7 @@ impl Bake {
     pub(crate) fn run(self) -> Outcome {
         let output = result_path(&self.model, self.output.as_deref(), ".baked.onnx")?;
         let (model, opened) = self.axes.open(&self.model)?;
-        let (grafted, adapter) = grafted_as(&opened.folded, &self.adapter, None)?;
+        let (grafted, adapter) = grafted_as(&opened.folded, &self.adapter, None, Profile::Cpu)?;
         let baked = match self.dequantize {
             true => bake_dequantised(&model, &adapter),
             false => bake(&model, &adapter),
@@ -129,7 +129,7 @@ impl Bake {
 /// When it does not fit the model.
 pub(crate) fn read_adapter(model: &Model, path: &Path) -> Result<Adapter, Failure> {
     let folded = Axes::default().fold(model)?.folded;
-    Ok(grafted_as(&folded, path, None)?.1)
+    Ok(grafted_as(&folded, path, None, Profile::Cpu)?.1)
 }
 
 /// A folded model grafted as an adapter says, and that adapter. `alpha` is for a file that says none.
@@ -137,11 +137,13 @@ pub(super) fn grafted_as(
     folded: &Folded,
     path: &Path,
     alpha: Option<f32>,
+    profile: Profile,
 ) -> Result<(Grafted, Adapter), Failure> {
     let names: Vec<String> = sites(folded).into_iter().map(|site| site.name).collect();
     if OnnxAdapter::is_called_so(path) {
         let file = OnnxAdapter::read(path)?;
-        let grafted = graft(folded, &file.graft_options(&names, alpha)?)?;
+        let options = GraftOptions { profile, ..file.graft_options(&names, alpha)? };
+        let grafted = graft(folded, &options)?;
         let adapter = file.adapter(grafted.layout.clone())?;
         return Ok((grafted, adapter));
     }
@@ -149,7 +151,8 @@ pub(super) fn grafted_as(
         return Err("--alpha is for an .onnx_adapter file: a PEFT directory says its own".into());
     }
     let config = PeftConfig::read(path)?;
-    let grafted = graft(folded, &config.graft_options(&names))?;
+    let options = GraftOptions { profile, ..config.graft_options(&names) };
+    let grafted = graft(folded, &options)?;
     let adapter = Adapter::read_peft(path, grafted.layout.clone())?;
     Ok((grafted, adapter))
 }

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use shoal_runtime::graft::Profile;
 
 use super::bake::grafted_as;
 use super::open::Axes;
@@ -29,7 +30,7 @@ pub(crate) struct Convert {
 impl Convert {
     pub(crate) fn run(self) -> Outcome {
         let (_, opened) = self.axes.open(&self.model)?;
-        let (_, adapter) = grafted_as(&opened.folded, &self.adapter, self.alpha)?;
+        let (_, adapter) = grafted_as(&opened.folded, &self.adapter, self.alpha, Profile::Cpu)?;
         adapter.write(&self.output)?;
         println!("{}", self.output.display());
         Ok(())

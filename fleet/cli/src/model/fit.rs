@@ -1,42 +1,130 @@
 //! `shoal model train` of a bare ONNX file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use shoal_runtime::adapter::Adapter;
 use shoal_runtime::draw::{PERTURBATION, REDRAWN};
 use shoal_runtime::engine::Engine;
-use shoal_runtime::fit::{FitOptions, Subject, Told, fit as fit_adapter};
+use shoal_runtime::fit::{FitError, FitOptions, Fitted, Subject, Told, Trained, fit};
+use shoal_runtime::graft::{AllWeights, Grafted, graft_all_weights};
+use shoal_runtime::onnx::{Folded, Model};
 
+use super::bake::grafted_as;
 use super::frozen::Frozen;
 use super::graft::Sites;
-use crate::output::{Outcome, Progress};
+use super::saved::Saved;
+use super::steps::stopped_with;
+use crate::output::{Failure, Outcome, Progress};
 
-/// Fits an adapter to the model's own outputs under perturbed inputs, and writes it.
-pub(super) fn fit(
-    path: &Path,
-    (sites, frozen): (&Sites, Frozen),
-    engine: &dyn Engine,
-    options: &FitOptions,
-    output: &Path,
-) -> Outcome {
-    let (_, opened) = sites.open(path)?;
-    let grafted = sites.graft(&opened.folded, options.profile)?;
-    let layout = Arc::new(grafted.layout.clone());
-    let start = match frozen.drawn(&layout, path)? {
-        Some(drawn) => drawn,
-        None => Adapter::start(layout, options.seed),
-    };
-    let subject = Subject { grafted: &grafted, start: &start, frozen_a: frozen.is_asked() };
-    let mut progress = Progress::new();
-    let fitted = fit_adapter(&subject, engine, options, |told| match told {
-        Told::Planned { bytes, segments } => eprintln!("{}", planned(bytes, 1, segments)),
-        Told::Step { step, loss } => {
-            let text = format!("steps with {}, loss {loss:.4}", engine.describe());
-            progress.show(u64::from(step), u64::from(options.steps), text);
+/// A bare file, what of it is fitted, and from where.
+pub(super) struct Bare<'a> {
+    pub(super) path: &'a Path,
+    pub(super) sites: &'a Sites,
+    pub(super) frozen: Frozen,
+    pub(super) adapter: Option<&'a PathBuf>,
+    pub(super) all_weights: bool,
+    pub(super) saved: Option<Saved<'a>>,
+}
+
+/// What is fitted.
+enum Fitting {
+    Adapter(Box<Grafted>, Adapter),
+    Weights(Box<AllWeights>),
+}
+
+impl Bare<'_> {
+    /// Fits it to the model's own outputs under perturbed inputs, and writes it.
+    pub(super) fn fit(&self, engine: &dyn Engine, options: &FitOptions, output: &Path) -> Outcome {
+        let (model, opened) = self.sites.open(self.path)?;
+        let fitting = self.fitting(&opened.folded, options)?;
+        let subject = match &fitting {
+            Fitting::Adapter(grafted, start) => {
+                Subject::Adapter { grafted, start, frozen_a: self.frozen.is_asked() }
+            }
+            Fitting::Weights(all) => Subject::Weights(all),
+        };
+        let write = |trained: &Trained| match (trained, &fitting) {
+            (Trained::Adapter(adapter), _) => Ok(adapter.write(output)?),
+            (Trained::Weights(weights), Fitting::Weights(all)) => {
+                write_model(&model, all, weights, output)
+            }
+            (Trained::Weights(_), Fitting::Adapter(..)) => {
+                unreachable!("what is fitted is what was asked for")
+            }
+        };
+        let named = |why: FitError| -> Failure {
+            let text = Failure::from(why).to_string();
+            format!("{}: {text}", self.path.display()).into()
+        };
+        match self.run(subject, engine, options)? {
+            Ok(fitted) => {
+                say(&fitted, options);
+                write(&fitted.trained)?;
+                println!("{}", output.display());
+                Ok(())
+            }
+            Err(FitError::Stopped { rate, last, why }) => {
+                write(&last)?;
+                Err(stopped_with(&named(FitError::Stopped { rate, last, why }), output))
+            }
+            Err(why) => Err(named(why)),
         }
-    })
-    .map_err(|why| format!("{}: {why}", path.display()))?;
+    }
+
+    fn run(
+        &self,
+        subject: Subject<'_>,
+        engine: &dyn Engine,
+        options: &FitOptions,
+    ) -> Result<Result<Fitted, FitError>, Failure> {
+        let begun = match &self.saved {
+            Some(saved) => saved.read()?,
+            None => None,
+        };
+        let (mut progress, mut unwritten) = (Progress::new(), None);
+        let fitted = fit(subject, engine, options, begun.as_deref(), |told| match told {
+            Told::Planned { bytes, segments } => eprintln!("{}", planned(bytes, 1, segments)),
+            Told::Step { step, loss } => {
+                let text = format!("steps with {}, loss {loss:.4}", engine.describe());
+                progress.show(u64::from(step), u64::from(options.steps), text);
+            }
+            Told::Reached { checkpoint } => {
+                let written = self.saved.as_ref().map(|saved| saved.write(&[checkpoint]));
+                unwritten = unwritten.take().or(written.and_then(Result::err));
+            }
+        });
+        unwritten.map_or(Ok(fitted), Err)
+    }
+
+    fn fitting(&self, folded: &Folded, options: &FitOptions) -> Result<Fitting, Failure> {
+        if self.all_weights {
+            let all = graft_all_weights(folded, &self.sites.targets);
+            let named = |why| format!("{}: {why}", self.path.display());
+            return Ok(Fitting::Weights(Box::new(all.map_err(named)?)));
+        }
+        let given = self.adapter.map(|path| grafted_as(folded, path, None, options.profile));
+        let (grafted, given) = match given.transpose()? {
+            // Of a smaller rank than is asked for, it is widened.
+            Some((_, adapter)) if self.sites.choose() => {
+                (self.sites.graft(folded, options.profile)?, Some(adapter))
+            }
+            Some((grafted, adapter)) => (grafted, Some(adapter)),
+            None => (self.sites.graft(folded, options.profile)?, None),
+        };
+        let layout = Arc::new(grafted.layout.clone());
+        let start = self.frozen.start(given, || Ok(Arc::clone(&layout)), self.path)?;
+        let start = start.unwrap_or_else(|| Adapter::start(layout, options.seed));
+        Ok(Fitting::Adapter(Box::new(grafted), start))
+    }
+}
+
+fn write_model(model: &Model, all: &AllWeights, weights: &[Vec<f32>], output: &Path) -> Outcome {
+    let weights: Vec<&[f32]> = weights.iter().map(Vec::as_slice).collect();
+    Ok(all.write_into(model, &weights)?.write(output)?)
+}
+
+fn say(fitted: &Fitted, options: &FitOptions) {
     for of in &fitted.inputs {
         println!("input {} {}: {}, seed {}", of.input, of.ty, of.range, options.seed);
     }
@@ -61,9 +149,6 @@ pub(super) fn fit(
         "loss {:.4} before, {:.4} after {} steps at learning rate {:.0e}",
         fitted.before, fitted.after, options.steps, fitted.learning_rate
     );
-    fitted.adapter.write(output)?;
-    println!("{}", output.display());
-    Ok(())
 }
 
 /// What is said of the memory of a step, before the first one.

@@ -26,7 +26,7 @@ impl Frozen {
 
     /// What tells this from other training.
     pub(super) fn asked(self) -> String {
-        format!("{:?}", self.freeze_a)
+        self.freeze_a.map(|seed| format!(" A of seed {seed}")).unwrap_or_default()
     }
 
     /// The adapter with the drawn A and nothing for B, of the model in this file.

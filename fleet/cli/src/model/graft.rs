@@ -51,8 +51,23 @@ impl Sites {
 
     /// Whether anything was asked for.
     pub(crate) fn is_given(&self) -> bool {
-        let axes = self.axes.is_given();
-        axes || !self.targets.is_empty() || self.rank.is_some() || self.alpha.is_some()
+        self.axes.is_given() || self.choose()
+    }
+
+    /// Whether sites, ranks or α were asked for.
+    pub(super) fn choose(&self) -> bool {
+        !self.targets.is_empty() || self.has_factors()
+    }
+
+    /// Whether ranks or α were asked for.
+    pub(super) fn has_factors(&self) -> bool {
+        self.rank.is_some() || self.alpha.is_some()
+    }
+
+    /// What tells this from other training.
+    pub(super) fn asked(&self) -> String {
+        let Sites { targets, rank, alpha, axes } = self;
+        format!("{targets:?} {rank:?} {alpha:?} {}", axes.asked())
     }
 }
 

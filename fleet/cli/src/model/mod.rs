@@ -10,8 +10,10 @@ mod init;
 mod inspect;
 mod keep;
 mod open;
+mod packaged;
 mod pretrain;
 mod saved;
+mod steps;
 mod train;
 mod warm;
 

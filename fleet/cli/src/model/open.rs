@@ -41,6 +41,11 @@ impl Axes {
         self.batch
     }
 
+    /// What tells this from other training.
+    pub(super) fn asked(&self) -> String {
+        format!("{:?} {:?}", self.batch, self.dims)
+    }
+
     /// Whether anything was asked for.
     pub(crate) fn is_given(&self) -> bool {
         self.batch.is_some() || !self.dims.is_empty()

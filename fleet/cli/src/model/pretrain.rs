@@ -1,17 +1,17 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sha2::{Digest, Sha256};
 use shoal_hal::backend::synthetic::{SPLIT, Use, pretraining_clip};
 use shoal_hal::{Drive, FrameShape};
 use shoal_runtime::onnx::Model;
 use shoal_shadow::clip::Frames;
 use shoal_shadow::form::Form;
-use shoal_shadow::package::{DESCRIPTION_FILE, Package};
+use shoal_shadow::package::Package;
 use shoal_shadow::policymodel::{LESSON_FRAMES, Lessons, pretrain_policy};
 use shoal_shadow::pretrain::{PoolOptions, PretrainOptions, Progress as Told, pretrain};
 use shoal_shadow::tune::TokenTuneOptions;
 
+use super::packaged::write_package;
 use crate::output::{Failure, Outcome, Progress};
 use crate::tokens::{Tokens, is_token_model};
 use crate::{EngineArgs, PackageArgs, data};
@@ -162,23 +162,10 @@ impl Pretrain {
 
     /// Footage is shipped in frames of `shape`, if there is one.
     fn write(&self, package: &Package, trained: &Model, shape: Option<FrameShape>) -> Outcome {
-        let mut description = package.description().clone();
-        let cannot = |path: &Path| {
-            let path = path.display().to_string();
-            move |error: std::io::Error| format!("cannot write {path}: {error}")
-        };
-        std::fs::create_dir(&self.output).map_err(cannot(&self.output))?;
-        let file = self.output.join(&description.model);
-        trained.write(&file)?;
-        let bytes = std::fs::read(&file).map_err(cannot(&file))?;
-        description.model_sha256 = Some(Sha256::digest(bytes).into());
-        if let Some(shape) = shape.filter(|_| self.footage_clips > 0) {
-            let folder = PathBuf::from("footage");
-            ship_footage(&self.output.join(&folder), self.seed, self.footage_clips, shape)?;
-            description.footage = Some(folder);
-        }
-        let file = self.output.join(DESCRIPTION_FILE);
-        std::fs::write(&file, description.to_toml()).map_err(cannot(&file))?;
+        let ship =
+            |shape| move |folder: &Path| ship_footage(folder, self.seed, self.footage_clips, shape);
+        let footage = shape.filter(|_| self.footage_clips > 0).map(ship);
+        write_package(package, trained, &self.output, footage)?;
         println!("{}", self.output.display());
         Ok(())
     }

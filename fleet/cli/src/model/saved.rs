@@ -5,7 +5,8 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use shoal_runtime::onnx::write_whole;
-use shoal_shadow::tune::Tuner;
+use shoal_shadow::fit::Binding;
+use shoal_shadow::tune::Stepper;
 
 use crate::output::{Failure, Outcome};
 
@@ -27,30 +28,35 @@ impl<'a> Saved<'a> {
         Saved { path, head: hash.finalize().into() }
     }
 
-    /// Goes on where the file says, if there is one.
-    pub(super) fn resume(&self, tuner: &mut Tuner) -> Outcome {
+    /// What was written behind the head, if there is a file.
+    pub(super) fn read(&self) -> Result<Option<Vec<u8>>, Failure> {
         let bytes = match std::fs::read(self.path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => {
                 return Err(format!("cannot read {}: {error}", self.path.display()).into());
             }
         };
         match bytes.split_first_chunk() {
-            Some((head, checkpoint)) if *head == self.head => Ok(tuner.resume(checkpoint)?),
-            Some(_) | None => Err(self.other()),
+            Some((head, rest)) if *head == self.head => Ok(Some(rest.to_vec())),
+            Some(_) | None => {
+                let what = "is of another seed, roll-out, learning rate, adapter or data: name another file";
+                Err(format!("{} {what}", self.path.display()).into())
+            }
         }
     }
 
-    fn other(&self) -> Failure {
-        let what =
-            "is of another seed, roll-out, learning rate, adapter or data: name another file";
-        format!("{} {what}", self.path.display()).into()
+    /// Writes where training is.
+    pub(super) fn write(&self, parts: &[&[u8]]) -> Outcome {
+        let bytes = [&[&self.head[..]], parts].concat().concat();
+        Ok(write_whole(self.path, &bytes)?)
     }
 
-    /// Writes where training is.
-    pub(super) fn write(&self, tuner: &mut Tuner) -> Outcome {
-        let bytes = [&self.head[..], &tuner.checkpoint()?].concat();
-        Ok(write_whole(self.path, &bytes)?)
+    /// Goes on where the file says, if there is one.
+    pub(super) fn resume<B: Binding>(&self, stepper: &mut Stepper<B>) -> Outcome {
+        match self.read()? {
+            Some(checkpoint) => Ok(stepper.resume(&checkpoint)?),
+            None => Ok(()),
+        }
     }
 }

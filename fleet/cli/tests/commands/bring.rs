@@ -39,7 +39,7 @@ pub(super) fn succeeds(folder: &Path, args: &[&str]) -> String {
 }
 
 /// The two losses of `loss A before, B after …`.
-fn losses(said: &str) -> (f32, f32) {
+pub(super) fn losses(said: &str) -> (f32, f32) {
     let line = said.lines().find(|line| line.starts_with("loss ")).unwrap();
     let mut numbers = line.split_whitespace().filter_map(|word| word.parse().ok());
     (numbers.next().unwrap(), numbers.next().unwrap())

@@ -29,7 +29,7 @@ fn package(folder: &Path) -> PathBuf {
 }
 
 /// A tub whose driver steers left on bright frames and right on dark ones, sixteen of each in turn.
-fn tub(folder: &Path) -> PathBuf {
+pub(super) fn tub(folder: &Path) -> PathBuf {
     let drives = folder.join("tubs");
     let tub = drives.join("tub");
     std::fs::create_dir_all(tub.join("images")).unwrap();

@@ -47,7 +47,7 @@ fn model() -> Model {
 }
 
 /// A package, its model elsewhere, and a log in which every token is the one before it plus one.
-fn material(folder: &Path) -> [PathBuf; 3] {
+pub(super) fn material(folder: &Path) -> [PathBuf; 3] {
     let [package, file, log] = ["package", "model.onnx", "log.csv"].map(|name| folder.join(name));
     std::fs::create_dir(&package).unwrap();
     std::fs::write(package.join("model.toml"), PACKAGE).unwrap();

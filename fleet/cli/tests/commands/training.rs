@@ -1,12 +1,12 @@
 //! `shoal model train`, of packages and of bare files alike: what is trained, from where, and how it ends.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use shoal_runtime::onnx::{Model, Tensor};
+use shoal_runtime::onnx::{Builder, Model, Tensor, TensorType};
 
-use super::bring::{model, succeeds};
-use super::{engine, package, text};
+use super::bring::{losses, model, succeeds};
+use super::{engine, package, policy, shoal, text, tokens};
 
 /// The tensors of a PEFT directory, by name.
 fn tensors(adapter: &Path) -> BTreeMap<String, Vec<f32>> {
@@ -64,15 +64,15 @@ fn a_package_trains_b_alone_and_goes_on_with_the_same_seed_only() {
     let frames = super::drives(folder.path(), 60);
     let world = package();
     let given = ["train", text(&world), "--data", text(&frames), "--engine", engine()];
-    let train = |how: &[&str]| [&given[..], &["--steps", "3"], how].concat();
-    succeeds(folder.path(), &train(&["--freeze-a", "5", "-o", "first"]));
+    let given = [&given[..], &["--steps", "3"]].concat();
+    succeeds(folder.path(), &[&given[..], &["--freeze-a", "5", "-o", "first"]].concat());
     let more = ["--freeze-a", "5", "--adapter", "first", "--roll-out", "2", "-o", "second"];
-    succeeds(folder.path(), &train(&more));
+    succeeds(folder.path(), &[&given[..], &more].concat());
     let at = |name: &str| folder.path().join(name);
     assert!(is_trained(&at("first")) && downs(&at("first")) == downs(&at("second")));
     assert_ne!(tensors(&at("first")), tensors(&at("second")));
     let other = ["--freeze-a", "6", "--adapter", "first", "-o", "third"];
-    let said = refused(folder.path(), &train(&other));
+    let said = refused(folder.path(), &[&given[..], &other].concat());
     assert!(said.contains("row 0 of A") && said.contains("another seed"), "{said}");
     assert!(!at("third").exists());
 }
@@ -90,9 +90,10 @@ fn graphs_of_a_frozen_a_take_b_alone() {
         let graph = made_model.graph();
         let of = |name: &&str| name.starts_with("lora.");
         let inputs: Vec<&str> = graph.input.iter().map(|i| i.name()).filter(of).collect();
-        let stored: Vec<&str> = graph.initializer.iter().map(|t| t.name()).filter(of).collect();
+        let stored = graph.initializer.iter().map(|t| t.name()).filter(of);
+        let stored = stored.filter(|name| name.ends_with(".A")).count();
         assert!(!inputs.is_empty() && inputs.iter().all(|name| name.ends_with(".B")), "{made}");
-        assert!(stored.len() == inputs.len() && stored.iter().all(|name| name.ends_with(".A")));
+        assert_eq!(stored, inputs.len(), "{made}");
         let outputs = graph.output.iter().map(|o| o.name());
         let gradients = outputs.filter(|name| name.starts_with("grad.")).count();
         assert_eq!(gradients, if made == "grafted.onnx" { 0 } else { inputs.len() }, "{made}");
@@ -106,4 +107,196 @@ fn graphs_of_a_frozen_a_take_b_alone() {
     assert!(said.contains("cannot be used with"), "{said}");
     let again = ["differentiate", "grafted.onnx", "--freeze-a", "5", "-o", "three.onnx"];
     assert!(refused(folder.path(), &again).contains("has factors already"));
+}
+
+/// Packages of all kinds with their data: of frames, of tokens, of a policy; steps that are quick for each.
+fn packages(folder: &Path) -> [(PathBuf, Vec<String>); 3] {
+    let frames = super::drives(folder, 60);
+    let [package_of_tokens, file, log] = tokens::material(folder);
+    let (driver, tubs) = (folder.join("driver"), policy::tub(folder));
+    assert!(shoal(&["model", "init", text(&driver), "--policy"]).status.success());
+    let of = |data: &Path| vec!["--data".to_owned(), text(data).to_owned()];
+    let mut of_tokens = of(&log);
+    of_tokens.extend(["--model".to_owned(), text(&file).to_owned()]);
+    [(package(), of(&frames)), (package_of_tokens, of_tokens), (driver, of(&tubs))]
+}
+
+fn train<'a>(package: &'a Path, data: &'a [String], how: &[&'a str]) -> Vec<&'a str> {
+    let given = ["train", text(package), "--engine", engine()].into_iter();
+    given.chain(data.iter().map(String::as_str)).chain(how.iter().copied()).collect()
+}
+
+/// What is told of training that stopped: which step, which output, and where what was good is.
+fn stops(folder: &Path, args: &[&str], (step, left): (&str, &str), made: &str) -> String {
+    let said = refused(folder, args);
+    let told =
+        [&format!("step {step}: `"), "the step was not taken", &format!("{made} has {left}")];
+    assert!(told.iter().all(|part| said.contains(*part)), "{args:?}: {said}");
+    let values: Vec<f32> = tensors(&folder.join(made)).into_values().flatten().collect();
+    assert!(!values.is_empty() && values.iter().all(|value| value.is_finite()), "{args:?}");
+    said
+}
+
+const LAST: &str = "what the last good step left";
+
+/// `exp` of what one matrix makes of the input: a step that is too long overflows.
+fn exponential(folder: &Path) -> PathBuf {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[2, 4]));
+    let w: Vec<f32> = (0..12).map(|i| (i % 5) as f32 * 0.2 - 0.4).collect();
+    let w = b.initializer("w", &Tensor::f32(&[4, 3], &w));
+    let h = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    let y = b.op("Exp", &[&h], &[]).unwrap();
+    b.output("y", &y);
+    let file = folder.join("exponential.onnx");
+    b.into_model().write(&file).unwrap();
+    file
+}
+
+#[test]
+fn a_bare_file_that_overflows_says_the_step_and_the_output_and_keeps_what_was_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = exponential(folder.path());
+    let how = ["--learning-rate", "1e4", "--engine", engine(), "-o", "made"];
+    let args = [&["train", text(&file)], &how[..]].concat();
+    assert!(stops(folder.path(), &args, ("2", LAST), "made").contains("`loss` holds inf"));
+    // One step was good.
+    assert!(is_trained(&folder.path().join("made")));
+    let whole =
+        [&["train", text(&file), "--all-weights"], &how[..4], &["-o", "made.onnx"]].concat();
+    assert!(refused(folder.path(), &whole).contains("made.onnx has what the last good step left"));
+    succeeds(folder.path(), &["inspect", "made.onnx"]);
+}
+
+#[test]
+fn packages_that_overflow_say_the_step_and_the_output_and_keep_what_was_good() {
+    let folder = tempfile::tempdir().unwrap();
+    // Of tokens what step 2 left gives no number on the pack part: of what does, the best is kept.
+    let told = [("2", LAST), ("3", "the adapter after 0 steps"), ("2", LAST)];
+    for (at, ((package, data), told)) in packages(folder.path()).iter().zip(told).enumerate() {
+        let made = format!("made{at}");
+        let how = ["--learning-rate", "1e30", "--steps", "6", "--every", "3", "-o", &made];
+        let args = train(package, data, &how);
+        stops(folder.path(), &args, told, &made);
+    }
+}
+
+fn bytes(folder: &Path, adapter: &str) -> Vec<u8> {
+    std::fs::read(folder.join(adapter).join("adapter_model.safetensors")).unwrap()
+}
+
+#[test]
+fn packages_of_every_kind_take_parts_a_limit_and_a_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for (package, data) in &packages(at) {
+        let run = |steps: &str, made: &str, how: &[&str]| {
+            let how = [&["--steps", steps, "--every", "2", "-o", made][..], how].concat();
+            succeeds(at, &train(package, data, &how));
+        };
+        run("6", "whole", &[]);
+        run("4", "first", &["--checkpoint", "state"]);
+        run("6", "rest", &["--checkpoint", "state"]);
+        assert_eq!(bytes(at, "whole"), bytes(at, "rest"), "{}", package.display());
+        let other = ["--steps", "6", "--checkpoint", "state", "--seed", "1", "-o", "other"];
+        let said = refused(at, &train(package, data, &other));
+        assert!(said.contains("state is of another seed"), "{said}");
+        std::fs::remove_file(at.join("state")).unwrap();
+
+        // Parts are the same step, but for rounding.
+        run("6", "parts", &["--parts", "4"]);
+        let (whole, parts) = (tensors(&at.join("whole")), tensors(&at.join("parts")));
+        let largest = whole.values().flatten().fold(0.0_f32, |most, value| most.max(value.abs()));
+        let apart = whole.iter().flat_map(|(name, of)| of.iter().zip(&parts[name]));
+        let apart = apart.fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+        assert!(apart < 0.02 * largest, "{}: {apart} of {largest}", package.display());
+
+        let little = ["--steps", "1", "--memory-limit", "1000", "-o", "little"];
+        let said = refused(at, &train(package, data, &little));
+        assert!(said.contains("bytes by plan"), "{said}");
+        let three = ["--parts", "5", "-o", "three"];
+        assert!(refused(at, &train(package, data, &three)).contains("no 5 equal parts"));
+    }
+}
+
+#[test]
+fn a_bare_file_goes_on_from_a_checkpoint_to_the_bit_and_from_an_adapter() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let world = package().join("model.onnx");
+    let given = ["train", text(&world), "--engine", engine(), "--learning-rate", "3e-3"];
+    let run = |how: &[&str]| succeeds(at, &[&given[..], how].concat());
+    let said = run(&["--steps", "8", "-o", "whole"]);
+    run(&["--steps", "5", "-o", "first", "--checkpoint", "state"]);
+    assert_ne!(bytes(at, "whole"), bytes(at, "first"));
+    run(&["--steps", "8", "-o", "rest", "--checkpoint", "state"]);
+    assert_eq!(bytes(at, "whole"), bytes(at, "rest"));
+    for other in [["--seed", "1"], ["--rank", "4"]] {
+        let how = [&given[..], &other, &["--checkpoint", "state", "-o", "other"]].concat();
+        assert!(refused(at, &how).contains("state is of another seed"));
+    }
+    let mut damaged = std::fs::read(at.join("state")).unwrap();
+    *damaged.last_mut().unwrap() ^= 1;
+    std::fs::write(at.join("state"), damaged).unwrap();
+    let how = [&given[..], &["--steps", "9", "--checkpoint", "state", "-o", "other"]].concat();
+    assert!(refused(at, &how).contains("is damaged"));
+
+    // It begins where the other ended, and is measured by the same untuned model.
+    let (_, after) = losses(&said);
+    let said = run(&["--steps", "8", "--adapter", "whole", "-o", "more"]);
+    let (before, further) = losses(&said);
+    assert!((before - after).abs() < 1e-3 && further < before, "{after}: {said}");
+    let how = [&given[..], &["--adapter", "whole", "--rank", "4", "-o", "other"]].concat();
+    assert!(refused(at, &how).contains("--targets, --rank and --alpha are not for --adapter"));
+}
+
+#[test]
+fn all_weights_of_a_bare_file_come_out_as_the_same_graph_with_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let world = package().join("model.onnx");
+    let given = ["train", text(&world), "--engine", engine(), "--all-weights"];
+    let said = succeeds(at, &[&given[..], &["--steps", "4"]].concat());
+    let (before, after) = losses(&said);
+    assert!(after < before && said.ends_with("model.tuned.onnx\n"), "{said}");
+    let (old, new) =
+        (Model::read(&world).unwrap(), Model::read(&at.join("model.tuned.onnx")).unwrap());
+    assert_eq!(old.graph().node, new.graph().node);
+    let pairs = old.graph().initializer.iter().zip(&new.graph().initializer);
+    assert!(pairs.filter(|(old, new)| old != new).count() > 5);
+    succeeds(at, &["train", "model.tuned.onnx", "--engine", engine(), "--steps", "1"]);
+    succeeds(at, &["bake", "model.tuned.onnx", "model.tuned.adapter", "--engine", engine()]);
+
+    let how = ["--checkpoint", "state", "--steps"];
+    succeeds(at, &[&given[..], &how, &["2", "-o", "half.onnx"]].concat());
+    succeeds(at, &[&given[..], &how, &["4", "-o", "rest.onnx"]].concat());
+    let of = |name: &str| std::fs::read(at.join(name)).unwrap();
+    assert!(of("rest.onnx") == of("model.tuned.onnx") && of("half.onnx") != of("rest.onnx"));
+    assert!(refused(at, &[&given[..], &["--rank", "2"]].concat()).contains("are of factors"));
+    for other in [["--adapter", "x"], ["--freeze-a", "1"]] {
+        assert!(refused(at, &[&given[..], &other].concat()).contains("cannot be used with"));
+    }
+}
+
+#[test]
+fn all_weights_of_a_package_come_out_as_a_package() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for (number, (package, data)) in packages(at).iter().enumerate() {
+        let made = format!("tuned{number}");
+        let how = ["--all-weights", "--steps", "4", "-o", &made];
+        succeeds(at, &train(package, data, &how));
+        let tuned = at.join(&made);
+        let eval = ["eval", text(&tuned), "--json", "--engine", engine(), &data[0], &data[1]];
+        let output = shoal(&eval);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let before = ["eval", text(package), "--json", "--engine", engine()];
+        let before: Vec<&str> = before.into_iter().chain(data.iter().map(String::as_str)).collect();
+        assert_ne!(shoal(&before).stdout, output.stdout, "{made}: the weights are others");
+        assert_eq!(package.join("footage").is_dir(), tuned.join("footage").is_dir());
+        assert!(refused(at, &train(package, data, &how)).contains("is there already"));
+    }
+    let world = package();
+    let how = ["train", text(&world), "--data", ".", "--all-weights", "--pull", "1", "-o", "none"];
+    assert!(refused(at, &how).contains("--pull holds an adapter"));
 }

@@ -1,0 +1,62 @@
+//! A package whose weights were trained, written beside the one it comes from.
+
+use std::path::{Path, PathBuf};
+
+use shoal_runtime::onnx::Model;
+use shoal_shadow::package::{DESCRIPTION_FILE, Package, hash_file};
+
+use crate::output::{Failure, Outcome};
+
+/// The folder of a package's footage.
+const FOOTAGE: &str = "footage";
+
+/// Refuses a package that would be written over something.
+pub(super) fn is_free(output: &Path) -> Outcome {
+    match output.exists() {
+        true => Err(format!("{} is there already: choose another -o", output.display()).into()),
+        false => Ok(()),
+    }
+}
+
+/// Writes a package with this model; `footage` fills its folder of footage, if it is to have one.
+pub(super) fn write_package(
+    package: &Package,
+    trained: &Model,
+    output: &Path,
+    footage: Option<impl FnOnce(&Path) -> Outcome>,
+) -> Outcome {
+    let mut description = package.description().clone();
+    std::fs::create_dir(output).map_err(cannot(output))?;
+    let file = output.join(&description.model);
+    trained.write(&file)?;
+    description.model_sha256 = Some(hash_file(&file).map_err(cannot(&file))?);
+    description.footage = match footage {
+        Some(fill) => {
+            fill(&output.join(FOOTAGE))?;
+            Some(PathBuf::from(FOOTAGE))
+        }
+        None => None,
+    };
+    let file = output.join(DESCRIPTION_FILE);
+    std::fs::write(&file, description.to_toml()).map_err(cannot(&file))
+}
+
+/// Copies the footage of a package: folders of files.
+pub(super) fn copy_footage(from: &Path, to: &Path) -> Outcome {
+    std::fs::create_dir_all(to).map_err(cannot(to))?;
+    for entry in std::fs::read_dir(from).map_err(cannot(from))? {
+        let entry = entry.map_err(cannot(from))?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_footage(&from, &to)?;
+        } else {
+            std::fs::copy(&from, &to).map_err(cannot(&from))?;
+        }
+    }
+    Ok(())
+}
+
+fn cannot(path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
+    let path = path.display().to_string();
+    move |error| format!("cannot write {path}: {error}").into()
+}

@@ -1,0 +1,50 @@
+//! Full tuning: all weights of a package's model, on the batches that its adapters are tuned on.
+
+use shoal_runtime::engine::Engine;
+use shoal_runtime::gradient::Keep;
+use shoal_runtime::graft::AllWeights;
+use shoal_runtime::onnx::Model;
+
+use super::{Stepper, Steps, train_options};
+use crate::fit::{Binding, Fit, FitError, weigh};
+use crate::package::Description;
+
+/// Trains all weights of a package's model.
+pub struct Whole<B: Binding> {
+    stepper: Stepper<B>,
+    all: AllWeights,
+}
+
+impl<B: Binding> Whole<B> {
+    pub(super) fn build(
+        model: &Model,
+        package: &Description,
+        engine: &dyn Engine,
+        batch: B::Batch,
+        steps: Steps,
+    ) -> Result<Self, FitError> {
+        let all = weigh(model, steps.extent.samples_at_once()?)?;
+        let wrt = all.weights.iter().map(|weight| weight.input.clone()).collect();
+        let start = |name: &str| {
+            all.weights.iter().find(|weight| weight.input == name).map(|weight| &weight.values[..])
+        };
+        let graph = (&all.folded, wrt, steps.extent);
+        let how = (steps.threads, train_options(&steps));
+        let fit = Fit::keeping(graph, Keep::default(), package, engine, how, start)?;
+        Ok(Whole { stepper: Stepper { fit, batch }, all })
+    }
+
+    /// What takes its steps.
+    pub fn stepper(&mut self) -> &mut Stepper<B> {
+        &mut self.stepper
+    }
+
+    /// The model with the weights as trained so far: their running average over the last steps.
+    ///
+    /// # Errors
+    /// [`FitError::Train`] where a device does not give them; [`FitError::Weights`] if the model is another one.
+    pub fn model(&mut self, model: &Model) -> Result<Model, FitError> {
+        let trainer = self.stepper.fit.trainer();
+        Ok(self.all.write_into(model, &trainer.weights(&self.all)?)?)
+    }
+}
