@@ -13,9 +13,11 @@ use crate::gradient::{
     DifferentiateOptions, Differentiated, Keep, PlacedLoss, Pull, Recomputed, Refusal,
     differentiate_keeping, within,
 };
-use crate::graft::Profile;
+use crate::graft::{DropoutError, Profile};
+use crate::onnx::Folded;
 use crate::train::{
-    AdamW, CheckpointError, Decay, Schedule, TrainError, TrainOptions, Trainer, Values, of_mean_one,
+    AdamW, CheckpointError, Decay, Masks, Schedule, TrainError, TrainOptions, Trainer, Values,
+    of_mean_one,
 };
 
 mod batch;
@@ -51,6 +53,8 @@ pub struct FitOptions {
     pub hold: Option<Hold>,
     /// Samples of a batch, its last, that are held to what the untuned model gives for their perturbed input.
     pub distil: usize,
+    /// Share of what goes into A that a step drops, in `[0, 1)`; 0: nothing. Losses before and after are measured without.
+    pub dropout: f64,
     /// Steps after which [`Told::Reached`] is told; `None`: never.
     pub checkpoint_every: Option<NonZeroU32>,
 }
@@ -101,6 +105,7 @@ impl Default for FitOptions {
             memory_limit: None,
             hold: None,
             distil: 0,
+            dropout: 0.0,
             checkpoint_every: None,
         }
     }
@@ -133,6 +138,8 @@ pub struct Fitted {
 pub enum FitError {
     #[error(transparent)]
     Refusal(#[from] Refusal),
+    #[error(transparent)]
+    Dropout(#[from] DropoutError),
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -184,7 +191,9 @@ pub fn fit(
     checkpoint: Option<&[u8]>,
     mut tell: impl FnMut(Told<'_>),
 ) -> Result<Fitted, FitError> {
-    let (mut training, untrained) = training_graph(subject, options)?;
+    let masked = subject.masked(options.dropout > 0.0)?;
+    let forward = masked.as_ref().unwrap_or(subject.folded());
+    let (mut training, untrained) = training_graph(forward, subject.wrt(), options)?;
     keep_within(&mut training, options.memory_limit.unwrap_or(u64::MAX), &mut tell)?;
     let mut graph = training.folded.clone();
     for loss in &training.losses {
@@ -198,6 +207,7 @@ pub fn fit(
     let values = subject.values();
     let train = train_options(options.learning_rate);
     let mut trainer = Trainer::load_values(engine, &graph, &load, train, &values)?;
+    let mut masks = Masks::of(trainer.session(), options.dropout, options.seed)?;
     let (batches, by_drawn_adapter) = drawn(&mut trainer, subject, (&training, &inputs), options)?;
     if options.distil > 0 {
         trainer.set_place(|input| values.get(input).copied())?;
@@ -214,7 +224,7 @@ pub fn fit(
             if let Some(bytes) = rest.take() {
                 trainer.restore(bytes)?;
             }
-            let ran = steps(&mut trainer, &batches, (options, attempt), &mut tell);
+            let ran = steps(&mut trainer, (&batches, &mut masks), (options, attempt), &mut tell);
             after = ran.or_else(|why| stop(&mut trainer, subject, rate, why))?;
             if after < before {
                 let (trained, losses) = (subject.trained(&mut trainer)?, training.losses);
@@ -317,10 +327,10 @@ fn train_options(rate: f64) -> TrainOptions {
 
 /// The training graph by all that a loss depends on, and the inputs that none does.
 fn training_graph(
-    subject: Subject<'_>,
+    folded: &Folded,
+    wrt: Vec<String>,
     fit: &FitOptions,
 ) -> Result<(Differentiated, Vec<String>), Refusal> {
-    let (folded, wrt) = (subject.folded(), subject.wrt());
     let (losses, profile) = (Vec::new(), fit.profile);
     let mut options = DifferentiateOptions { losses, wrt, strict: false, profile };
     let pull = fit.hold.map(|hold| match hold {
@@ -390,7 +400,7 @@ fn loss_over(trainer: &mut Trainer, batches: &[Batch]) -> Result<f32, TrainError
 /// Takes the steps that are left, and gives the loss over all batches after the last one.
 fn steps(
     trainer: &mut Trainer,
-    batches: &[Batch],
+    (batches, masks): (&[Batch], &mut Masks),
     (options, attempt): (&FitOptions, u32),
     tell: &mut impl FnMut(Told<'_>),
 ) -> Result<f32, TrainError> {
@@ -399,6 +409,10 @@ fn steps(
         let at = trainer.step_count() % batches.len().max(1) as u64;
         if let Some(batch) = batches.get(at as usize) {
             batch.write(trainer.session())?;
+        }
+        if options.dropout > 0.0 {
+            let step = trainer.step_count();
+            masks.draw(trainer.session(), step, 0)?;
         }
         let report = trainer.step()?;
         let step = u32::try_from(report.step.get()).unwrap_or(u32::MAX);
@@ -409,5 +423,6 @@ fn steps(
             tell(Told::Reached { checkpoint: &checkpoint });
         }
     }
+    masks.open(trainer.session())?;
     loss_over(trainer, batches)
 }

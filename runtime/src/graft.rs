@@ -13,6 +13,7 @@
 //! | ConvTranspose | `[r, out/g, k…]` | `[in, r, 1…]` | B·A added to the weight |
 //! | LSTM, GRU, RNN: W, R | `[r, in]` | `[directions·gates·hidden, r]` | B·A added to the weight |
 
+mod dropout;
 mod glob;
 mod inputs;
 mod lower;
@@ -25,11 +26,14 @@ use crate::adapter::{Adapter, Factor, Layout, Site};
 use crate::onnx::proto::{NodeProto, TensorProto};
 use crate::onnx::{Builder, Folded, InferError, Model, Tensor, TensorError, TensorType};
 
+pub use dropout::{DropoutError, MASK, with_masks};
 use glob::Selection;
 pub use inputs::{SITE_INPUT, SiteInput, SiteInputsError, WithInputs, with_site_inputs};
 use lower::Weight;
 pub use sites::{SiteKind, SiteNode, WeightSite, sites};
-pub use weights::{AllWeights, WeightInput, WriteWeightsError, graft_all_weights};
+pub use weights::{
+    AllWeights, WeightInput, WriteWeightsError, graft_all_weights, graft_stored_weights,
+};
 
 /// The largest rank: thin factors are the point.
 pub const RANK_MAX: usize = 1024;

@@ -18,6 +18,7 @@ mod gather;
 mod host;
 mod inside;
 mod keep;
+mod masks;
 mod schedule;
 mod start;
 
@@ -27,6 +28,7 @@ use device::Device;
 use host::Host;
 pub(crate) use inside::KEPT;
 pub use keep::of_mean_one;
+pub use masks::Masks;
 pub use schedule::{Decay, Schedule};
 pub use start::Values;
 pub(crate) use start::{factors, weights_of};

@@ -10,7 +10,7 @@ use shoal_runtime::engine::ort::Ort;
 use shoal_runtime::engine::testing::{ort_or_skip, plain_options};
 use shoal_runtime::graft::{
     GraftError, GraftOptions, Grafted, SiteInputsError, WriteWeightsError, graft,
-    graft_all_weights, sites, with_site_inputs,
+    graft_all_weights, graft_stored_weights, sites, with_site_inputs,
 };
 use shoal_runtime::onnx::proto::NodeProto;
 use shoal_runtime::onnx::{Attr, Builder, Folded, Model, Tensor, TensorType, Value, fold};
@@ -453,4 +453,28 @@ fn inputs_of_sites_that_a_model_has_not_are_refused_by_name() {
     let once = with_site_inputs(fold(&model).unwrap(), &layout).unwrap();
     let twice = with_site_inputs(once.folded, &layout).unwrap_err();
     assert!(matches!(twice, SiteInputsError::Taken { .. }));
+}
+
+/// A position embedding that is looked up at constant places becomes a constant of its own.
+#[test]
+fn what_the_file_does_not_store_by_itself_is_no_weight_to_train() {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[2, 3]));
+    let table = b.initializer("table", &Tensor::f32(&[4, 3], &values(12, 1)));
+    let places = b.initializer("places", &Tensor::i64s(&[2, 0]));
+    let looked = b.op("Gather", &[&table, &places], &[]).unwrap();
+    let h = b.op("Add", &[&x, &looked], &[]).unwrap();
+    let w = b.initializer("w", &Tensor::f32(&[3, 2], &values(6, 2)));
+    let y = b.op("MatMul", &[&h, &w], &[]).unwrap();
+    b.output("y", &y);
+    let model = b.into_model();
+    let folded = fold(&model).unwrap();
+    let all = graft_all_weights(&folded, &[]).unwrap();
+    let same: Vec<Vec<f32>> = all.weights.iter().map(|w| w.values.clone()).collect();
+    let same: Vec<&[f32]> = same.iter().map(Vec::as_slice).collect();
+    assert!(all.weights.len() == 2 && all.write_into(&model, &same).is_err());
+    let stored = graft_stored_weights(&folded, &model, &[]).unwrap();
+    assert_eq!(stored.weights.len(), 1);
+    let moved = stored.write_into(&model, &[&[1.0; 6]]).unwrap();
+    assert_ne!(moved, model);
 }

@@ -13,7 +13,7 @@ use shoal_runtime::adapter::Adapter;
 use shoal_runtime::bake::{BakeError, bake, bake_dequantised};
 use shoal_runtime::compare::compare;
 use shoal_runtime::engine::testing::{noise, ort_or_skip};
-use shoal_runtime::fit::{FitError, FitOptions, Fitted, Subject, fit};
+use shoal_runtime::fit::{FitError, FitOptions, Subject, fit};
 use shoal_runtime::graft::{GraftOptions, Grafted, graft};
 use shoal_runtime::inspect::inspect;
 use shoal_runtime::onnx::proto::{
@@ -65,36 +65,47 @@ impl Folder {
     }
 }
 
+/// What ten steps made of a grafted model.
+#[derive(Debug)]
+struct Fit {
+    adapter: Adapter,
+    by_drawn_adapter: bool,
+}
+
+fn fitted(grafted: &Grafted) -> Result<Fit, FitError> {
+    let start = Adapter::start(grafted.layout.clone(), 0);
+    let subject = Subject::Adapter { grafted, start: &start, frozen_a: false };
+    let fitted = fit(subject, &ort_or_skip().unwrap(), &FitOptions::default(), None, |_| {})?;
+    assert!(fitted.after < fitted.before, "{} to {}", fitted.before, fitted.after);
+    let adapter = fitted.trained.adapter().unwrap().clone();
+    Ok(Fit { adapter, by_drawn_adapter: fitted.by_drawn_adapter })
+}
+
 /// Everything that is done with a file; the error of the step that refuses it.
-fn brought(file: &Path, options: &GraftOptions) -> Result<(Model, Grafted, Fitted), String> {
+fn brought(file: &Path, options: &GraftOptions) -> Result<(Model, Grafted, Fit), String> {
     let model = Model::read_with_data(file).map_err(|why| why.to_string())?;
     let opened = open(&model, None, &BTreeMap::new()).map_err(|why| why.to_string())?;
     inspect(&model, &opened.options, 8).map_err(|why| why.to_string())?;
     // As the command says it.
     let named = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
     let grafted = graft(&opened.folded, options).map_err(|why| named(&why))?;
-    let ort = ort_or_skip().unwrap();
-    let start = Adapter::start(grafted.layout.clone(), 0);
-    let subject = Subject::Adapter { grafted: &grafted, start: &start, frozen_a: false };
-    let fitted = fit(subject, &ort, &FitOptions::default(), None, |_| {});
-    let fitted = fitted.map_err(|why| named(&why))?;
-    assert!(fitted.after < fitted.before, "{} to {}", fitted.before, fitted.after);
+    let fitted = fitted(&grafted).map_err(|why| named(&why))?;
     Ok((model, grafted, fitted))
 }
 
-fn agrees(baked: &Model, grafted: &Grafted, fitted: &Fitted) {
+fn agrees(baked: &Model, grafted: &Grafted, fitted: &Fit) {
     let ort = ort_or_skip().unwrap();
     let folded = open(baked, None, &BTreeMap::new()).unwrap().folded;
     let how = (1, NonZeroUsize::MIN);
-    let found = compare(&folded, grafted, fitted.trained.adapter().unwrap(), &ort, how).unwrap();
+    let found = compare(&folded, grafted, &fitted.adapter, &ort, how).unwrap();
     assert!(found.agrees() && found.values > 0, "{found:?}");
 }
 
 #[track_caller]
-fn works(model: &Model) -> Fitted {
+fn works(model: &Model) -> Fit {
     let folder = Folder::new();
     let (model, grafted, fitted) = brought(&folder.write(model), &GraftOptions::default()).unwrap();
-    agrees(&bake(&model, fitted.trained.adapter().unwrap()).unwrap(), &grafted, &fitted);
+    agrees(&bake(&model, &fitted.adapter).unwrap(), &grafted, &fitted);
     fitted
 }
 
@@ -156,15 +167,8 @@ fn names_of_every_kind_and_weights_listed_as_inputs_are_sites() {
         node.name = Some("the same".to_owned());
     }
     let fitted = works(&model);
-    let sites: Vec<&str> = fitted
-        .trained
-        .adapter()
-        .unwrap()
-        .layout()
-        .sites
-        .iter()
-        .map(|site| site.name.as_str())
-        .collect();
+    let sites: Vec<&str> =
+        fitted.adapter.layout().sites.iter().map(|site| site.name.as_str()).collect();
     assert_eq!(sites, ["onnx::MatMul_12", "/decoder/head/MatMul.weight"]);
 }
 
@@ -175,10 +179,10 @@ fn an_adapter_of_names_of_every_kind_is_written_and_read_again() {
     }
     let fitted = works(&two_layers("onnx::MatMul_12", "/decoder/head/MatMul.weight"));
     let folder = tempfile::tempdir().unwrap();
-    fitted.trained.adapter().unwrap().write_peft(folder.path()).unwrap();
-    let layout = fitted.trained.adapter().unwrap().layout().clone();
+    fitted.adapter.write_peft(folder.path()).unwrap();
+    let layout = fitted.adapter.layout().clone();
     let read = shoal_runtime::adapter::Adapter::read_peft(folder.path(), layout).unwrap();
-    assert_eq!(&read, fitted.trained.adapter().unwrap());
+    assert_eq!(read, fitted.adapter);
 }
 
 #[test]
@@ -232,16 +236,12 @@ fn a_quantised_graph_of_a_thousand_nodes_is_tuned_beside_its_integers() {
     let (model, grafted, fitted) =
         brought(&folder.write(&model), &GraftOptions::default()).unwrap();
     assert_eq!(grafted.layout.sites.len(), 167);
-    let refused = bake(&model, fitted.trained.adapter().unwrap()).unwrap_err();
+    let refused = bake(&model, &fitted.adapter).unwrap_err();
     assert!(matches!(&refused, BakeError::Quantised { weight, .. } if weight == "layer0.q"));
     assert!(refused.to_string().contains("--dequantize"));
     let few = quantised(3);
     let (model, grafted, fitted) = brought(&folder.write(&few), &GraftOptions::default()).unwrap();
-    agrees(
-        &bake_dequantised(&model, fitted.trained.adapter().unwrap()).unwrap(),
-        &grafted,
-        &fitted,
-    );
+    agrees(&bake_dequantised(&model, &fitted.adapter).unwrap(), &grafted, &fitted);
 }
 
 #[test]
@@ -332,11 +332,7 @@ fn weights_of_half_and_double_precision_are_sites() {
         let h = b.op("Tanh", &[&h], &[]).unwrap();
         let y = b.op("Gemm", &[&h, &second], &[("transB", Attr::Int(1))]).unwrap();
         b.output("y", &y);
-        assert_eq!(
-            works(&b.into_model()).trained.adapter().unwrap().layout().sites.len(),
-            2,
-            "{element}"
-        );
+        assert_eq!(works(&b.into_model()).adapter.layout().sites.len(), 2, "{element}");
     }
 }
 
@@ -388,7 +384,7 @@ fn values_in_a_file_beside_the_model_are_read_and_written_into_it() {
     let folder = Folder::new();
     let file = external(&folder, "weights.bin", usize::MAX);
     let (model, grafted, fitted) = brought(&file, &GraftOptions::default()).unwrap();
-    let baked = bake(&model, fitted.trained.adapter().unwrap()).unwrap();
+    let baked = bake(&model, &fitted.adapter).unwrap();
     agrees(&baked, &grafted, &fitted);
     let file = folder.0.path().join("baked.onnx");
     baked.write(&file).unwrap();
@@ -587,7 +583,7 @@ fn a_model_whose_outputs_stand_still_is_fitted_to_what_an_adapter_gives() {
 
 #[test]
 fn a_model_that_nothing_reaches_says_so() {
-    let Some(ort) = ort_or_skip() else { return };
+    let Some(_ort) = ort_or_skip() else { return };
     let mut b = Builder::new(17);
     let x = b.input("mask", TensorType::f32(&[2, 6]));
     let nothing = b.scalar(0.0);
@@ -597,9 +593,7 @@ fn a_model_that_nothing_reaches_says_so() {
     b.output("y", &y);
     let folded = open(&b.into_model(), None, &BTreeMap::new()).unwrap().folded;
     let grafted = graft(&folded, &GraftOptions::default()).unwrap();
-    let start = Adapter::start(grafted.layout.clone(), 0);
-    let subject = Subject::Adapter { grafted: &grafted, start: &start, frozen_a: false };
-    let why = fit(subject, &ort, &FitOptions::default(), None, |_| {}).unwrap_err();
+    let why = fitted(&grafted).unwrap_err();
     assert!(matches!(why, FitError::NothingMoves { .. }) && why.to_string().contains("mask"));
 }
 
@@ -615,9 +609,9 @@ fn a_pattern_has_a_rank_of_its_own_and_peft_reads_it() {
     let (model, grafted, fitted) = brought(&file, &options).unwrap();
     let ranks: Vec<usize> = grafted.layout.sites.iter().map(|site| site.a.dims[0]).collect();
     assert_eq!(ranks, [4, 2]);
-    agrees(&bake(&model, fitted.trained.adapter().unwrap()).unwrap(), &grafted, &fitted);
+    agrees(&bake(&model, &fitted.adapter).unwrap(), &grafted, &fitted);
     let peft = folder.0.path().join("adapter");
-    fitted.trained.adapter().unwrap().write_peft(&peft).unwrap();
+    fitted.adapter.write_peft(&peft).unwrap();
     let config = shoal_runtime::adapter::PeftConfig::read(&peft).unwrap();
     assert_eq!(config.rank_pattern, [("head.b".to_owned(), 2)].into_iter().collect());
     let names = ["dec.a.weight".to_owned(), "head.b.weight".to_owned()];
@@ -648,7 +642,7 @@ fn check_exported(fixture: &str, want: &[(&str, Vec<(&str, usize)>)]) {
     assert_eq!(names, want.iter().map(|(name, _)| *name).collect::<Vec<_>>());
     for (name, sites) in want {
         let fitted = works(&models[*name]);
-        let found = &fitted.trained.adapter().unwrap().layout().sites;
+        let found = &fitted.adapter.layout().sites;
         let found: Vec<(&str, usize)> =
             found.iter().map(|site| (site.name.as_str(), site.nodes.len())).collect();
         assert_eq!(found.len(), sites.len(), "{name}: {found:#?}");

@@ -20,14 +20,15 @@ use shoal_runtime::gradient::{
     self, DifferentiateOptions, Differentiated, Keep, LossSpec, PlacedLoss, Refusal,
 };
 use shoal_runtime::graft::{
-    self, AllWeights, FACTOR, GraftError, GraftOptions, Profile, SiteInputsError, WriteWeightsError,
+    self, AllWeights, DropoutError, FACTOR, GraftError, GraftOptions, Profile, SiteInputsError,
+    WriteWeightsError,
 };
 use shoal_runtime::many::{ManyError, ManyFactors, many_adapters};
 use shoal_runtime::onnx::fold::{FoldError, fold};
 use shoal_runtime::onnx::pin::{PinError, PinOptions, pin};
 use shoal_runtime::onnx::{Folded, Model};
 use shoal_runtime::rollout::{self, Feed, RollOutError, RollOutOptions};
-use shoal_runtime::train::{CheckpointError, StepReport, TrainError, TrainOptions, Trainer};
+use shoal_runtime::train::{CheckpointError, Masks, StepReport, TrainError, TrainOptions, Trainer};
 
 use crate::form::FormError;
 use crate::measure::policy::PolicyPredictor;
@@ -105,6 +106,9 @@ pub enum FitError {
     /// The graph cannot be folded.
     #[error("the model cannot be folded")]
     Fold(#[from] FoldError),
+    /// Nothing can be dropped before a site's factors.
+    #[error("the model cannot be trained with dropout")]
+    Dropout(#[from] DropoutError),
     /// Factors cannot be grafted.
     #[error("the model cannot be grafted")]
     Graft(#[from] GraftError),
@@ -290,6 +294,18 @@ pub struct Grafted {
     pub layout: Arc<AdapterLayout>,
 }
 
+impl Grafted {
+    /// The same with a mask before every A, if there is to be one.
+    pub(crate) fn masked(self, dropout: bool) -> Result<Self, FitError> {
+        if !dropout {
+            return Ok(self);
+        }
+        let Grafted { folded, layout } = self;
+        let folded = graft::with_masks(&folded, &layout)?;
+        Ok(Grafted { folded, layout })
+    }
+}
+
 /// Grafts the sites that the package names onto its model.
 ///
 /// # Errors
@@ -400,6 +416,8 @@ pub struct Fit<B> {
     trainer: Trainer,
     binding: B,
     extent: Extent,
+    /// Drawn for every part of a step; none without dropout.
+    masks: Option<Masks>,
 }
 
 impl<B: Binding> Fit<B> {
@@ -441,7 +459,16 @@ impl<B: Binding> Fit<B> {
         let load = LoadOptions::training(threads);
         let mut trainer = Trainer::load(engine, &training.folded, &load, options, start)?;
         let binding = B::bind(package, trainer.session(), &training.losses)?;
-        Ok(Fit { binding, trainer, extent })
+        Ok(Fit { binding, trainer, extent, masks: None })
+    }
+
+    /// Draws the masks that the graph has as inputs for every step, at this rate.
+    ///
+    /// # Errors
+    /// [`FitError::Engine`].
+    pub fn with_masks(mut self, rate: f64, seed: u64) -> Result<Self, FitError> {
+        self.masks = Some(Masks::of(self.trainer.session(), rate, seed)?);
+        Ok(self)
     }
 
     /// Trains on one batch.
@@ -468,6 +495,10 @@ impl<B: Binding> Fit<B> {
         for part in 0..self.extent.parts {
             if part > 0 {
                 self.trainer.gather()?;
+            }
+            if let Some(masks) = &mut self.masks {
+                let step = self.trainer.step_count();
+                masks.draw(self.trainer.session(), step, part as u32)?;
             }
             self.binding.write(self.trainer.session(), batch, part * once)?;
         }
@@ -515,19 +546,13 @@ pub struct Planned {
 /// What is trained of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trained {
-    /// A and B of its adapter.
-    Factors,
-    /// B alone.
-    Ups,
+    /// A and B of its adapter, or B alone; with a mask before every A.
+    Factors { frozen_a: bool, dropout: bool },
     /// Its own weights.
     Weights,
 }
 
 impl Trained {
-    pub(crate) fn factors(frozen_a: bool) -> Self {
-        if frozen_a { Trained::Ups } else { Trained::Factors }
-    }
-
     /// The graph that has it as inputs, and which these are.
     fn graph(
         self,
@@ -536,24 +561,25 @@ impl Trained {
         samples: usize,
         profile: Profile,
     ) -> Result<(Folded, Vec<String>), FitError> {
-        let frozen_a = match self {
+        match self {
             Trained::Weights => {
                 let all = weigh(model, samples)?;
                 let wrt = all.weights.iter().map(|weight| weight.input.clone()).collect();
-                return Ok((all.folded, wrt));
+                Ok((all.folded, wrt))
             }
-            Trained::Ups => true,
-            Trained::Factors => false,
-        };
-        let Grafted { folded, layout } = graft_package(model, package, samples, profile)?;
-        let wrt = layout.trained(frozen_a).map(|factor| factor.input.clone()).collect();
-        Ok((folded, wrt))
+            Trained::Factors { frozen_a, dropout } => {
+                let grafted = graft_package(model, package, samples, profile)?.masked(dropout)?;
+                let trained = grafted.layout.trained(frozen_a);
+                let wrt = trained.map(|factor| factor.input.clone()).collect();
+                Ok((grafted.folded, wrt))
+            }
+        }
     }
 }
 
 /// A model whose weights are inputs, for so many samples at once.
 pub(crate) fn weigh(model: &Model, samples: usize) -> Result<AllWeights, FitError> {
-    Ok(graft::graft_all_weights(&prepare(model, samples)?, &[])?)
+    Ok(graft::graft_stored_weights(&prepare(model, samples)?, model, &[])?)
 }
 
 /// The fewest parts, not below those of `extent`, with which a step stays below `limit` bytes; where none does, the fewest

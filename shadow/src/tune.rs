@@ -56,6 +56,8 @@ pub struct TuneOptions {
     pub pull: Option<Pull>,
     /// Whether A stays where it starts ([`Adapter::start_frozen`]): B alone has gradients and moments.
     pub frozen_a: bool,
+    /// Share of what goes into A that a step drops, in `[0, 1)`; 0: nothing.
+    pub dropout: f64,
 }
 
 impl Default for TuneOptions {
@@ -71,6 +73,7 @@ impl Default for TuneOptions {
             segments: 1,
             pull: None,
             frozen_a: false,
+            dropout: 0.0,
         }
     }
 }
@@ -102,6 +105,7 @@ struct Steps {
     extent: Extent,
     pull: Option<Pull>,
     frozen_a: bool,
+    dropout: f64,
 }
 
 impl Tuning<Camera> {
@@ -147,7 +151,7 @@ impl Tuning<Camera> {
         options: &TuneOptions,
         limit: u64,
     ) -> Result<Planned, FitError> {
-        let of = Trained::factors(options.frozen_a);
+        let of = Trained::Factors { frozen_a: options.frozen_a, dropout: options.dropout > 0.0 };
         plan::<Camera>(model, package, (profile_of(engine), of), extent_of(options), limit)
     }
 
@@ -170,10 +174,11 @@ impl Tuning<Camera> {
 /// Room for a batch, and how steps are taken.
 fn begin(package: &Description, options: &TuneOptions) -> Result<(Batch, Steps), FitError> {
     let TuneOptions { mix, learning_rate, warm_up_steps, seed, threads, ahead, .. } = *options;
-    let TuneOptions { pull, frozen_a, .. } = *options;
+    let TuneOptions { pull, frozen_a, dropout, .. } = *options;
     let batch = Batch::with_ahead(Form::of(package)?, mix.samples(), ahead);
     let extent = extent_of(options);
-    let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent, pull, frozen_a };
+    let steps =
+        Steps { learning_rate, warm_up_steps, seed, threads, extent, pull, frozen_a, dropout };
     Ok((batch, steps))
 }
 
@@ -193,6 +198,7 @@ impl<B: Binding> Tuning<B> {
     ) -> Result<Self, FitError> {
         let once = steps.extent.samples_at_once()?;
         let grafted = graft_package(model, package, once, profile_of(engine))?;
+        let grafted = grafted.masked(steps.dropout > 0.0)?;
         let fresh = Adapter::start(Arc::clone(&grafted.layout), steps.seed);
         let start = start.unwrap_or(&fresh);
         let trained = grafted.layout.trained(steps.frozen_a);
@@ -202,6 +208,9 @@ impl<B: Binding> Tuning<B> {
         let graph = (&grafted.folded, wrt, steps.extent);
         let keep = Keep { pull: steps.pull, distil: false };
         let mut fit = Fit::keeping(graph, keep, package, engine, (steps.threads, train), factor)?;
+        if steps.dropout > 0.0 {
+            fit = fit.with_masks(steps.dropout, steps.seed)?;
+        }
         if steps.frozen_a {
             // What is not trained is an input all the same.
             fit.trainer().restart(start)?;

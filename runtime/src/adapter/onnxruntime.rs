@@ -210,8 +210,16 @@ impl Adapter {
     /// # Errors
     /// As [`Adapter::write_peft`] and [`Adapter::to_onnx_adapter`].
     pub fn write(&self, path: &Path) -> Result<(), WriteAdapterError> {
+        self.write_trained(path, 0.0)
+    }
+
+    /// As [`Adapter::write`], with the dropout that it was trained with, in `[0, 1)`: a PEFT directory says it.
+    ///
+    /// # Errors
+    /// As [`Adapter::write`].
+    pub fn write_trained(&self, path: &Path, dropout: f32) -> Result<(), WriteAdapterError> {
         if !OnnxAdapter::is_called_so(path) {
-            return self.write_peft(path);
+            return self.write_peft_of(path, dropout);
         }
         let io = |source| WriteAdapterError::Io { file: path.to_owned(), source };
         write_whole(path, &self.to_onnx_adapter()?).map_err(io)

@@ -249,6 +249,11 @@ impl Adapter {
     /// # Errors
     /// [`WriteAdapterError`] if a file cannot be written, or a value is not finite.
     pub fn write_peft(&self, dir: &Path) -> Result<(), WriteAdapterError> {
+        self.write_peft_of(dir, 0.0)
+    }
+
+    /// As [`Adapter::write_peft`], with the dropout that it was trained with in its settings.
+    pub(super) fn write_peft_of(&self, dir: &Path, dropout: f32) -> Result<(), WriteAdapterError> {
         let bytes = self.to_safetensors()?;
         let io = |file: &Path| {
             let file = file.to_owned();
@@ -258,7 +263,7 @@ impl Adapter {
         let file = dir.join(TENSORS);
         write_whole(&file, &bytes).map_err(io(&file))?;
         let file = dir.join(CONFIG);
-        write_whole(&file, &self.config()).map_err(io(&file))
+        write_whole(&file, &self.config(dropout)).map_err(io(&file))
     }
 
     /// The adapter's tensors as one safetensors file.
@@ -287,7 +292,7 @@ impl Adapter {
         safetensors::serialize(views, Some(about)).map_err(WriteAdapterError::Tensors)
     }
 
-    fn config(&self) -> Vec<u8> {
+    fn config(&self, dropout: f32) -> Vec<u8> {
         let layout = self.layout();
         let modules = Modules::of(layout.sites.iter().map(|s| s.name.as_str()));
         let key = |site: &Site| modules.key(modules.module(&site.name));
@@ -305,7 +310,7 @@ impl Adapter {
             inference_mode: true,
             init_lora_weights: true,
             lora_alpha: layout.alpha,
-            lora_dropout: 0.0,
+            lora_dropout: dropout,
             modules_to_save: None,
             peft_type: "LORA",
             r: layout.rank,

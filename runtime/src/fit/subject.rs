@@ -1,7 +1,7 @@
 //! What is fitted: the factors of an adapter, or all weights of a model.
 
 use crate::adapter::Adapter;
-use crate::graft::{AllWeights, Grafted};
+use crate::graft::{AllWeights, DropoutError, Grafted, with_masks};
 use crate::onnx::Folded;
 use crate::train::{TrainError, Trainer, Values, factors, weights_of};
 
@@ -46,6 +46,16 @@ impl<'a> Subject<'a> {
         match self {
             Subject::Adapter { grafted, .. } => &grafted.folded,
             Subject::Weights(all) => &all.folded,
+        }
+    }
+
+    /// The graph with masks before its factors, if there are to be any; weights have none.
+    pub(super) fn masked(self, dropout: bool) -> Result<Option<Folded>, DropoutError> {
+        match self {
+            Subject::Adapter { grafted, .. } if dropout => {
+                Ok(Some(with_masks(&grafted.folded, &grafted.layout)?))
+            }
+            Subject::Adapter { .. } | Subject::Weights(_) => Ok(None),
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::glob::Selection;
 use super::{GraftError, WEIGHT};
 use crate::onnx::proto::NodeProto;
+use crate::onnx::store::stored;
 use crate::onnx::{Builder, Element, Folded, Model, StoreError, Tensor, TensorType, set_tensor};
 
 /// A weight that is an input of the graph.
@@ -50,6 +51,30 @@ pub enum WriteWeightsError {
 /// # Errors
 /// [`GraftError`] if there is no such weight or none is selected.
 pub fn graft_all_weights(folded: &Folded, targets: &[String]) -> Result<AllWeights, GraftError> {
+    graft_weights(folded, targets, |_| true)
+}
+
+/// As [`graft_all_weights`], of those alone that `model`, from which `folded` was made, stores as they are: what folding made of
+/// others cannot be written back ([`AllWeights::write_into`]).
+///
+/// # Errors
+/// As there.
+pub fn graft_stored_weights(
+    folded: &Folded,
+    model: &Model,
+    targets: &[String],
+) -> Result<AllWeights, GraftError> {
+    graft_weights(folded, targets, |name| {
+        let found = stored(model, name).and_then(|tensor| Tensor::stored_type(tensor).ok());
+        found.is_some() && found.as_ref() == folded.types.get(name)
+    })
+}
+
+fn graft_weights(
+    folded: &Folded,
+    targets: &[String],
+    is_stored: impl Fn(&str) -> bool,
+) -> Result<AllWeights, GraftError> {
     let graph = folded.model.graph();
     let learnt: BTreeSet<&str> = graph.node.iter().flat_map(learnt_inputs).collect();
     // An initializer that is an output as well has to stay what it is.
@@ -59,8 +84,12 @@ pub fn graft_all_weights(folded: &Folded, targets: &[String]) -> Result<AllWeigh
             && !outputs.contains(name)
             && folded.types.get(name).is_some_and(|t| t.element == Element::F32 && t.values() > 1)
     };
-    let names: Vec<&str> =
-        graph.initializer.iter().map(|t| t.name()).filter(|n| is_weight(n)).collect();
+    let names: Vec<&str> = graph
+        .initializer
+        .iter()
+        .map(|t| t.name())
+        .filter(|n| is_weight(n) && is_stored(n))
+        .collect();
     if names.is_empty() {
         return Err(GraftError::NoSites);
     }

@@ -31,6 +31,8 @@ pub struct PolicyTuneOptions {
     pub segments: usize,
     /// Whether A stays where it starts, as [`TuneOptions`](super::TuneOptions) has it.
     pub frozen_a: bool,
+    /// Share of what goes into A that a step drops, as [`TuneOptions`](super::TuneOptions) has it.
+    pub dropout: f64,
 }
 
 impl Default for PolicyTuneOptions {
@@ -45,6 +47,7 @@ impl Default for PolicyTuneOptions {
             parts: 1,
             segments: 1,
             frozen_a: false,
+            dropout: 0.0,
         }
     }
 }
@@ -90,7 +93,8 @@ impl Tuning<Policy> {
         options: &PolicyTuneOptions,
         limit: u64,
     ) -> Result<Planned, FitError> {
-        let graph = (profile_of(engine), Trained::factors(options.frozen_a));
+        let of = Trained::Factors { frozen_a: options.frozen_a, dropout: options.dropout > 0.0 };
+        let graph = (profile_of(engine), of);
         plan::<Policy>(model, package, graph, extent_of(options), limit)
     }
 
@@ -116,9 +120,11 @@ fn begin(
     options: &PolicyTuneOptions,
 ) -> Result<(LessonBatch, Steps), FitError> {
     let PolicyTuneOptions { samples, learning_rate, warm_up_steps, seed, threads, .. } = *options;
+    let PolicyTuneOptions { frozen_a, dropout, .. } = *options;
     let batch = LessonBatch::new(Form::of_policy(package)?, samples);
-    let (extent, pull, frozen_a) = (extent_of(options), None, options.frozen_a);
-    let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent, pull, frozen_a };
+    let (extent, pull) = (extent_of(options), None);
+    let steps =
+        Steps { learning_rate, warm_up_steps, seed, threads, extent, pull, frozen_a, dropout };
     Ok((batch, steps))
 }
 

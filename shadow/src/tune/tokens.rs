@@ -35,6 +35,8 @@ pub struct TokenTuneOptions {
     pub segments: usize,
     /// Whether A stays where it starts, as [`TuneOptions`](super::TuneOptions) has it.
     pub frozen_a: bool,
+    /// Share of what goes into A that a step drops, as [`TuneOptions`](super::TuneOptions) has it.
+    pub dropout: f64,
 }
 
 impl Default for TokenTuneOptions {
@@ -48,6 +50,7 @@ impl Default for TokenTuneOptions {
             parts: 1,
             segments: 1,
             frozen_a: false,
+            dropout: 0.0,
         }
     }
 }
@@ -93,7 +96,8 @@ impl Tuning<Tokens> {
         options: &TokenTuneOptions,
         limit: u64,
     ) -> Result<Planned, FitError> {
-        let graph = (profile_of(engine), Trained::factors(options.frozen_a));
+        let of = Trained::Factors { frozen_a: options.frozen_a, dropout: options.dropout > 0.0 };
+        let graph = (profile_of(engine), of);
         plan::<Tokens>(model, package, graph, extent_of(options), limit)
     }
 
@@ -119,9 +123,11 @@ fn begin(
     options: &TokenTuneOptions,
 ) -> Result<(TokenBatch, Steps), FitError> {
     let TokenTuneOptions { samples, learning_rate, warm_up_steps, seed, threads, .. } = *options;
+    let TokenTuneOptions { frozen_a, dropout, .. } = *options;
     let batch = TokenBatch::new(TokenForm::of(package)?, samples);
-    let (extent, pull, frozen_a) = (extent_of(options), None, options.frozen_a);
-    let steps = Steps { learning_rate, warm_up_steps, seed, threads, extent, pull, frozen_a };
+    let (extent, pull) = (extent_of(options), None);
+    let steps =
+        Steps { learning_rate, warm_up_steps, seed, threads, extent, pull, frozen_a, dropout };
     Ok((batch, steps))
 }
 

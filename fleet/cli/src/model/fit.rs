@@ -7,7 +7,7 @@ use shoal_runtime::adapter::Adapter;
 use shoal_runtime::draw::{PERTURBATION, REDRAWN};
 use shoal_runtime::engine::Engine;
 use shoal_runtime::fit::{FitError, FitOptions, Fitted, Subject, Told, Trained, fit};
-use shoal_runtime::graft::{AllWeights, Grafted, graft_all_weights};
+use shoal_runtime::graft::{AllWeights, Grafted, graft_stored_weights};
 use shoal_runtime::onnx::{Folded, Model};
 
 use super::bake::grafted_as;
@@ -37,7 +37,7 @@ impl Bare<'_> {
     /// Fits it to the model's own outputs under perturbed inputs, and writes it.
     pub(super) fn fit(&self, engine: &dyn Engine, options: &FitOptions, output: &Path) -> Outcome {
         let (model, opened) = self.sites.open(self.path)?;
-        let fitting = self.fitting(&opened.folded, options)?;
+        let fitting = self.fitting(&model, &opened.folded, options)?;
         let subject = match &fitting {
             Fitting::Adapter(grafted, start) => {
                 Subject::Adapter { grafted, start, frozen_a: self.frozen.is_asked() }
@@ -45,7 +45,9 @@ impl Bare<'_> {
             Fitting::Weights(all) => Subject::Weights(all),
         };
         let write = |trained: &Trained| match (trained, &fitting) {
-            (Trained::Adapter(adapter), _) => Ok(adapter.write(output)?),
+            (Trained::Adapter(adapter), _) => {
+                Ok(adapter.write_trained(output, options.dropout as f32)?)
+            }
             (Trained::Weights(weights), Fitting::Weights(all)) => {
                 write_model(&model, all, weights, output)
             }
@@ -97,9 +99,14 @@ impl Bare<'_> {
         unwritten.map_or(Ok(fitted), Err)
     }
 
-    fn fitting(&self, folded: &Folded, options: &FitOptions) -> Result<Fitting, Failure> {
+    fn fitting(
+        &self,
+        model: &Model,
+        folded: &Folded,
+        options: &FitOptions,
+    ) -> Result<Fitting, Failure> {
         if self.all_weights {
-            let all = graft_all_weights(folded, &self.sites.targets);
+            let all = graft_stored_weights(folded, model, &self.sites.targets);
             let named = |why| format!("{}: {why}", self.path.display());
             return Ok(Fitting::Weights(Box::new(all.map_err(named)?)));
         }

@@ -86,7 +86,8 @@ impl Keep {
         let form = Form::of(package)?;
         let mut source = MixedBatch::new(form, ONE, shipped.to_vec(), Vec::new(), options.seed)
             .ok_or("--ewc holds what matters for the footage of the package, which has none")?;
-        let one = TuneOptions { mix: ONE, ahead: 1, parts: 1, pull: None, ..*options };
+        let one =
+            TuneOptions { mix: ONE, ahead: 1, parts: 1, pull: None, dropout: 0.0, ..*options };
         let mut looking = Tuner::new(model, package, engine, Some(&place), &one)?;
         let mut importance = looking.squared_gradients(&mut source, FISHER_SAMPLES)?;
         if !of_mean_one(&mut importance) {

@@ -59,7 +59,7 @@ pub(crate) struct Train {
     adapter: Option<PathBuf>,
     /// Trains all weights in the place of an adapter: what comes out is a package again, or of a bare ONNX file the same with
     /// other weights
-    #[arg(long, conflicts_with_all = ["adapter", "freeze_a"])]
+    #[arg(long, conflicts_with_all = ["adapter", "freeze_a", "dropout"])]
     all_weights: bool,
     /// AdamW's highest step size; by default 3e-3, for tokens and bare files 3e-4; a tenth of it with --all-weights
     #[arg(long)]
@@ -77,6 +77,10 @@ pub(crate) struct Train {
     /// Runtime, to a quarter): as many parts as that needs; where none are enough, segments of the forward pass are computed again
     #[arg(long, value_name = "BYTES")]
     memory_limit: Option<u64>,
+    /// Share of what goes into every A that a step drops, drawn anew for each; what is kept counts as much more (PEFT's
+    /// lora_dropout). Of sites that are a branch beside their node
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    dropout: f64,
     #[command(flatten)]
     keep: Keep,
     #[command(flatten)]
@@ -212,7 +216,11 @@ impl Train {
         let (seed, rate) = (self.seed.to_le_bytes(), rate.to_bits().to_le_bytes());
         let ways = [self.roll_out, u8::try_from(parts)?];
         let whole = if self.all_weights { "all weights" } else { "" };
-        let asked = [self.keep.asked(), self.frozen.asked(), whole.to_owned()].concat();
+        let dropped = match self.dropout {
+            0.0 => String::new(),
+            share => format!(" dropout {share}"),
+        };
+        let asked = [self.keep.asked(), self.frozen.asked(), whole.to_owned(), dropped].concat();
         let adapter = format!("{:?}{asked}", self.adapter);
         let mut asked: Vec<&[u8]> = vec![&seed, &ways, &rate, adapter.as_bytes(), &model];
         asked.extend(more);
@@ -243,6 +251,9 @@ impl Train {
                        --adapter, unless --freeze-a widens it";
             return Err(why.into());
         }
+        if self.dropout > 0.0 && self.keep.distils() {
+            return Err("--distil holds a bare file to what its graph gives: --dropout would drop there, too".into());
+        }
         let default = FitOptions::default();
         let options = FitOptions {
             steps: self.steps.unwrap_or(default.steps),
@@ -253,6 +264,7 @@ impl Train {
             memory_limit: self.memory_limit,
             hold: self.keep.held(),
             distil: self.keep.distilled_samples(),
+            dropout: self.dropout,
             checkpoint_every: self.checkpoint.as_ref().and(NonZeroU32::new(STEPS_A_CHECKPOINT)),
             ..default
         };
@@ -267,5 +279,12 @@ impl Train {
             saved: self.saved(path, (options.learning_rate, 1), &[sites.as_bytes()])?,
         };
         bare.fit(&*self.engine.open()?, &options, output)
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..1.0).contains(&share) => Ok(share),
+        Ok(_) | Err(_) => Err("expected a share of at least 0, below 1".to_owned()),
     }
 }

@@ -300,3 +300,39 @@ fn all_weights_of_a_package_come_out_as_a_package() {
     let how = ["train", text(&world), "--data", ".", "--all-weights", "--pull", "1", "-o", "none"];
     assert!(refused(at, &how).contains("--pull holds an adapter"));
 }
+
+#[test]
+fn dropout_is_drawn_by_step_and_said_in_the_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let said = |adapter: &str| -> f64 {
+        let config = std::fs::read(at.join(adapter).join("adapter_config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+        config["lora_dropout"].as_f64().unwrap()
+    };
+    for (package, data) in &packages(at) {
+        let run = |steps: &str, made: &str, how: &[&str]| {
+            let how = [&["--steps", steps, "--every", "2", "-o", made][..], how].concat();
+            succeeds(at, &train(package, data, &how));
+        };
+        run("4", "plain", &[]);
+        run("4", "dropped", &["--dropout", "0.25"]);
+        assert!(said("plain") == 0.0 && said("dropped") == 0.25);
+        assert_ne!(bytes(at, "plain"), bytes(at, "dropped"), "{}", package.display());
+        run("2", "first", &["--dropout", "0.25", "--checkpoint", "state"]);
+        run("4", "rest", &["--dropout", "0.25", "--checkpoint", "state"]);
+        assert_eq!(bytes(at, "dropped"), bytes(at, "rest"), "{}", package.display());
+        let other = ["--checkpoint", "state", "-o", "other"];
+        assert!(refused(at, &train(package, data, &other)).contains("state is of another seed"));
+        std::fs::remove_file(at.join("state")).unwrap();
+    }
+    let world = package().join("model.onnx");
+    let given = ["train", text(&world), "--engine", engine(), "--steps", "2", "-o", "bare"];
+    succeeds(at, &[&given[..], &["--targets", "enc*", "--dropout", "0.5"]].concat());
+    assert_eq!(said("bare"), 0.5);
+    assert!(refused(at, &[&given[..], &["--dropout", "1"]].concat()).contains("below 1"));
+    let held = [&given[..], &["--batch", "2", "--distil", "1", "--dropout", "0.5"]].concat();
+    assert!(refused(at, &held).contains("--dropout would drop there"));
+    let whole = [&given[..], &["--dropout", "0.5", "--all-weights"]].concat();
+    assert!(refused(at, &whole).contains("cannot be used with"));
+}

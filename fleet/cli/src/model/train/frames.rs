@@ -82,6 +82,7 @@ impl Train {
             parts: self.parts.into(),
             pull: self.keep.term(),
             frozen_a: self.frozen.is_asked(),
+            dropout: self.dropout,
             ..options
         };
         let (description, limit) = (package.description(), self.limit());
@@ -113,7 +114,7 @@ impl Train {
         } else {
             steps.take(tuner.stepper(), &mut source)?
         };
-        tuner.adapter()?.write(output)?;
+        tuner.adapter()?.write_trained(output, self.dropout as f32)?;
         ended(stopped, output)
     }
 }

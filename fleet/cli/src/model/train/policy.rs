@@ -22,6 +22,7 @@ impl Train {
             threads: self.engine.threads(),
             parts: self.parts.into(),
             frozen_a: self.frozen.is_asked(),
+            dropout: self.dropout,
             ..options
         };
         let (threads, geometry) = (options.threads, self.geometry.open()?);
@@ -49,7 +50,7 @@ impl Train {
         let start = self.start(&model, package, engine)?;
         let mut tuner = PolicyTuner::new(&model, description, engine, start.as_ref(), &options)?;
         let stopped = steps.take(tuner.stepper(), &mut lessons)?;
-        tuner.adapter()?.write(output)?;
+        tuner.adapter()?.write_trained(output, self.dropout as f32)?;
         ended(stopped, output)
     }
 }

@@ -28,6 +28,7 @@ impl Train {
             threads: self.engine.threads(),
             parts: self.parts.into(),
             frozen_a: self.frozen.is_asked(),
+            dropout: self.dropout,
             ..options
         };
         let (model, limit) = (&tokens.model, self.limit());
@@ -70,10 +71,10 @@ impl Train {
         let stopped = self.look_and_step(&mut tuner, &mut choosing, &mut source, steps)?;
         let Some(chosen) = choosing.best() else {
             // Nothing could be measured: what there is, is where it starts.
-            tuner.adapter()?.write(output)?;
+            tuner.adapter()?.write_trained(output, self.dropout as f32)?;
             return ended(stopped, output);
         };
-        chosen.adapter.write(output)?;
+        chosen.adapter.write_trained(output, self.dropout as f32)?;
         let (steps, nats) = (chosen.steps, chosen.nats);
         let said = format!("the adapter after {steps} steps, {nats:.4} nats on the pack part");
         match stopped {
