@@ -202,7 +202,7 @@ fn grafted(folded: &Folded, options: &GraftOptions, branch: Branch) -> Result<Gr
         let Some(weight) = stored.get(site.weight.as_str()) else {
             unreachable!("a site's weight is an initializer of its graph")
         };
-        layout.push(Site::of(site, &Tensor::from_proto(weight)?, rank_of(site), alpha_of(site)));
+        layout.push(Site::of(site, weight, rank_of(site), alpha_of(site))?);
     }
     let layout = Layout::new(layout, options.rank, options.alpha);
     let mut builder = Builder::before(folded, FACTOR);

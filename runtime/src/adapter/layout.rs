@@ -5,7 +5,8 @@ use std::ops::Range;
 use sha2::{Digest, Sha256};
 
 use crate::graft::{FACTOR, SiteNode, WeightSite};
-use crate::onnx::Tensor;
+use crate::onnx::proto::TensorProto;
+use crate::onnx::{Tensor, TensorError};
 
 /// One factor of one site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,22 +53,35 @@ pub struct Layout {
 
 impl Site {
     /// The site of one weight; its ranges are set when it becomes part of a layout.
-    pub(crate) fn of(site: &WeightSite, weight: &Tensor, rank: usize, alpha: f32) -> Site {
+    ///
+    /// # Errors
+    /// [`TensorError`] if the weight is not stored as its type says.
+    pub(crate) fn of(
+        site: &WeightSite,
+        weight: &TensorProto,
+        rank: usize,
+        alpha: f32,
+    ) -> Result<Site, TensorError> {
         let (a_dims, b_dims) = site.factor_dims(rank);
         let factor = |letter: char, dims: Vec<usize>| {
             let values = dims.iter().product();
             Factor { input: format!("{FACTOR}{}.{letter}", site.name), dims, range: 0..values }
         };
-        Site {
+        // A weight may be most of its model: what is stored as it is hashed is not copied.
+        let base_sha256 = match Tensor::stored_raw(weight)? {
+            (_, Some(raw)) => Sha256::digest(raw),
+            (_, None) => Sha256::digest(Tensor::from_proto(weight)?.to_le_bytes()),
+        };
+        Ok(Site {
             name: site.name.clone(),
             weight: site.weight.clone(),
             nodes: site.nodes.clone(),
             operator: site.operator.clone(),
-            base_sha256: Sha256::digest(weight.to_le_bytes()).into(),
+            base_sha256: base_sha256.into(),
             a: factor('A', a_dims),
             b: factor('B', b_dims),
             alpha,
-        }
+        })
     }
 }
 

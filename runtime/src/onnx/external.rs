@@ -1,6 +1,6 @@
 //! Values that a model keeps in files beside it (ONNX's external data).
 //!
-//! They are read when the model is: what is written again is one file, up to 2 GiB. A place outside the model's folder is refused,
+//! They are read when the model is: what is written again is one file up to 2 GiB, beyond that two. A place outside the model's folder is refused,
 //! by its name and by where links lead.
 //! # Source
 //! ONNX `ExternalData.md`.

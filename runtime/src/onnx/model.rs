@@ -1,6 +1,6 @@
 //! A model file: read, checked, and written again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::external::ExternalError;
 use super::proto::{GraphProto, IR_VERSION_MAX, ModelProto, OperatorSetIdProto};
-use super::tensor::TensorType;
+use super::tensor::{Tensor, TensorType};
 use super::wire::{self, DEPTH_MAX, FIELDS_MAX, Malformed};
 use super::write;
 
@@ -43,6 +43,17 @@ pub struct Folded {
     pub model: Model,
     /// The type of every tensor: inputs, initializers and outputs of nodes, by name.
     pub types: BTreeMap<String, TensorType>,
+}
+
+/// An initializer that is not in the message of its model.
+#[derive(Clone, Debug)]
+pub(crate) struct Apart {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its type.
+    pub(crate) ty: TensorType,
+    /// Its values, little-endian and row-major: as many bytes as the type has.
+    pub(crate) values: Bytes,
 }
 
 /// Why a model cannot be read. The file is untrusted: no variant is a bug of ours.
@@ -242,8 +253,48 @@ impl Model {
         Ok(Bytes::from(written))
     }
 
-    /// The length of the model as one file.
-    fn writable(&self) -> Result<u64, WriteError> {
+    /// The model as one message whose initializers of `bytes_min` bytes or more are inputs, and these, which share its bytes: for
+    /// who gives them by reference. What is stored in typed fields, or of an element that is not known here, stays in it.
+    ///
+    /// # Errors
+    /// As [`Model::to_bytes`], of that message.
+    pub(crate) fn to_bytes_apart(
+        &self,
+        bytes_min: usize,
+    ) -> Result<(Bytes, Vec<Apart>), WriteError> {
+        self.writable()?;
+        let mut light = self.proto.clone();
+        let mut apart = Vec::new();
+        if let Some(graph) = &mut light.graph {
+            let fed: BTreeSet<String> =
+                graph.input.iter().map(|input| input.name().to_owned()).collect();
+            let mut inputs = Vec::new();
+            graph.initializer.retain(|tensor| {
+                let Ok((ty, Some(values))) = Tensor::stored_raw(tensor) else { return true };
+                if values.len() < bytes_min {
+                    return true;
+                }
+                let name = tensor.name().to_owned();
+                if !fed.contains(&name) {
+                    inputs.push(ty.to_value_info(&name));
+                }
+                apart.push(Apart { name, ty, values: values.clone() });
+                false
+            });
+            graph.input.extend(inputs);
+        }
+        let bytes = light.encoded_len() as u64;
+        if bytes >= MODEL_BYTES_MAX {
+            return Err(WriteError::TooLarge { bytes });
+        }
+        Ok((Bytes::from(light.encode_to_vec()), apart))
+    }
+
+    /// The length of the model as one file, in bytes.
+    ///
+    /// # Errors
+    /// [`WriteError::UnknownField`] if the file it came from has fields that would be lost.
+    pub(crate) fn writable(&self) -> Result<u64, WriteError> {
         match &self.unknown {
             Some(field) => Err(WriteError::UnknownField { field: field.clone() }),
             None => Ok(self.proto.encoded_len() as u64),

@@ -528,6 +528,24 @@ impl Tensor {
     /// [`TensorError`] if the type is not supported, the dimensions are out of bounds, the values do not
     /// fill them, or the values are in another file.
     pub fn from_proto(proto: &TensorProto) -> Result<Tensor, TensorError> {
+        let (ty, raw) = Tensor::stored_raw(proto)?;
+        let data = match raw {
+            Some(raw) => raw_values(ty.element, raw),
+            None => typed_values(proto, ty.element),
+        };
+        if data.len() != ty.values() {
+            return Err(length(proto, &ty, "values", (data.len(), ty.values())));
+        }
+        Ok(Tensor { dims: ty.dims, data })
+    }
+
+    /// The type of a stored tensor and, where it has them as `raw_data`, its values: they fill it.
+    ///
+    /// # Errors
+    /// As [`Tensor::from_proto`].
+    pub(crate) fn stored_raw(
+        proto: &TensorProto,
+    ) -> Result<(TensorType, Option<&Bytes>), TensorError> {
         let ty = Tensor::stored_type(proto)?;
         let tensor = || proto.name().to_owned();
         if proto.data_location() == 1 {
@@ -538,28 +556,21 @@ impl Tensor {
         if proto.segment.is_some() {
             return Err(TensorError::Segment { tensor: tensor() });
         }
-        let want = ty.values();
-        let length = |unit, got, want| TensorError::Length {
-            tensor: tensor(),
-            ty: ty.to_string(),
-            unit,
-            got,
-            want,
-        };
-        let data = if let Some(raw) = &proto.raw_data {
-            let bytes = want * ty.element.bytes();
-            if raw.len() != bytes {
-                return Err(length("bytes", raw.len(), bytes));
-            }
-            raw_values(ty.element, raw)
-        } else {
-            typed_values(proto, ty.element)
-        };
-        if data.len() != want {
-            return Err(length("values", data.len(), want));
+        let bytes = ty.values() * ty.element.bytes();
+        match &proto.raw_data {
+            Some(raw) if raw.len() != bytes => Err(length(proto, &ty, "bytes", (raw.len(), bytes))),
+            raw => Ok((ty, raw.as_ref())),
         }
-        Ok(Tensor { dims: ty.dims, data })
     }
+}
+
+fn length(
+    proto: &TensorProto,
+    ty: &TensorType,
+    unit: &'static str,
+    (got, want): (usize, usize),
+) -> TensorError {
+    TensorError::Length { tensor: proto.name().to_owned(), ty: ty.to_string(), unit, got, want }
 }
 
 fn raw_values(element: Element, raw: &[u8]) -> Data {

@@ -7,12 +7,13 @@ use ::ort::session::Session as OrtSession;
 
 use super::buffer::HostBuffer;
 use super::device::{Copier, DeviceMemory, Memory};
+use super::handed::Held;
 use super::raw::{Binding, OrtError, TensorValue};
 use crate::engine::{EngineError, LoadOptions, Place, Placement, Session, TensorPort};
 use crate::onnx::Element;
 
 /// The fields are dropped in this order: bindings before tensors, tensors before their memory,
-/// all before the session.
+/// all before the session, and that before the values it reads.
 pub(super) struct Bound {
     engine: String,
     binding: Binding,
@@ -21,6 +22,8 @@ pub(super) struct Bound {
     device: Option<Device>,
     placement: Placement,
     session: OrtSession,
+    /// Kept alive for the session.
+    _held: Held,
 }
 
 /// What a session on a device has on top.
@@ -85,7 +88,7 @@ impl Bound {
     /// an element type on the same provider, and is asked only when memory is a device's.
     pub(super) fn new(
         engine: String,
-        mut session: OrtSession,
+        (mut session, held): (OrtSession, Held),
         ports: (Vec<TensorPort>, Vec<TensorPort>),
         placement: Placement,
         memory: Memory,
@@ -122,6 +125,7 @@ impl Bound {
                 Some(Device::new(memory, copiers, &inputs, (&outputs, all)).map_err(refused)?)
             }
         };
+        held.bind(&mut binding).map_err(refused)?;
         for (index, name) in inputs.names.iter().enumerate() {
             let value = device.as_ref().map_or(&inputs.values[index], |d| &d.inputs[index]);
             binding.input(name, value).map_err(refused)?;
@@ -131,7 +135,7 @@ impl Bound {
             let value = resident.unwrap_or(&outputs.values[index]);
             binding.output(name, value).map_err(refused)?;
         }
-        Ok(Self { engine, binding, inputs, outputs, device, placement, session })
+        Ok(Self { engine, binding, inputs, outputs, device, placement, session, _held: held })
     }
 
     fn failed(&self, error: &OrtError) -> EngineError {

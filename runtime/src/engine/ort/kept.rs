@@ -65,7 +65,7 @@ pub(super) struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     pub(super) fn new(
-        model: &[u8],
+        model_sha256: [u8; 32],
         version: &'a str,
         machine: &'a Machine,
         providers: &Providers,
@@ -73,7 +73,7 @@ impl<'a> Parts<'a> {
     ) -> Self {
         let LoadOptions { optimise, integers, entries, .. } = options;
         Self {
-            model_sha256: hex(&Sha256::digest(model)),
+            model_sha256: hex(&model_sha256),
             onnxruntime: version,
             driver: &machine.driver,
             devices: &machine.devices,
@@ -111,6 +111,10 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    fn hash(model: &[u8]) -> [u8; 32] {
+        Sha256::digest(model).into()
+    }
+
     fn machine(root: &Path, driver: &str) -> Machine {
         let card = root.join("proc/driver/nvidia/gpus/0000:01:00.0");
         std::fs::create_dir_all(&card).unwrap();
@@ -139,23 +143,23 @@ mod tests {
         let new = machine(folder.path(), "570");
         let (asked, options) = (Providers::default(), LoadOptions::default());
         let at = |parts: Parts<'_>| parts.kept(Path::new("cache")).folder;
-        let base = at(Parts::new(b"model", "1.31.1", &old, &asked, &options));
+        let base = at(Parts::new(hash(b"model"), "1.31.1", &old, &asked, &options));
         assert!(base.starts_with("cache"));
         let half = Providers { fp16: true, ..Providers::default() };
         let second = Providers { device: 1, ..Providers::default() };
         let basic = LoadOptions { optimise: crate::engine::Optimise::Basic, ..options.clone() };
         for other in [
-            Parts::new(b"other", "1.31.1", &old, &asked, &options),
-            Parts::new(b"model", "1.32.0", &old, &asked, &options),
-            Parts::new(b"model", "1.31.1", &new, &asked, &options),
-            Parts::new(b"model", "1.31.1", &old, &half, &options),
-            Parts::new(b"model", "1.31.1", &old, &second, &options),
-            Parts::new(b"model", "1.31.1", &old, &asked, &basic),
+            Parts::new(hash(b"other"), "1.31.1", &old, &asked, &options),
+            Parts::new(hash(b"model"), "1.32.0", &old, &asked, &options),
+            Parts::new(hash(b"model"), "1.31.1", &new, &asked, &options),
+            Parts::new(hash(b"model"), "1.31.1", &old, &half, &options),
+            Parts::new(hash(b"model"), "1.31.1", &old, &second, &options),
+            Parts::new(hash(b"model"), "1.31.1", &old, &asked, &basic),
         ] {
             assert_ne!(at(other.clone()), base, "{other:?}");
         }
         let threads = LoadOptions { threads: 4.try_into().unwrap(), ..options.clone() };
-        assert_eq!(at(Parts::new(b"model", "1.31.1", &old, &asked, &threads)), base);
+        assert_eq!(at(Parts::new(hash(b"model"), "1.31.1", &old, &asked, &threads)), base);
     }
 
     #[test]
@@ -163,7 +167,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let machine = Machine::read(folder.path());
         let (asked, options) = (Providers::default(), LoadOptions::default());
-        let parts = Parts::new(b"model", "1.31.1", &machine, &asked, &options);
+        let parts = Parts::new(hash(b"model"), "1.31.1", &machine, &asked, &options);
         let kept = parts.kept(folder.path());
         assert!(!kept.is_there);
         std::fs::create_dir_all(&kept.folder).unwrap();

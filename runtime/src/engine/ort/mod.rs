@@ -13,7 +13,9 @@ use super::{
     TensorPort, ports,
 };
 use crate::onnx::Model;
+use crate::onnx::model::MODEL_BYTES_MAX;
 use bound::Bound;
+use handed::Handed;
 use kept::{Machine, Parts};
 use library::Library;
 
@@ -21,6 +23,7 @@ mod absent;
 mod bound;
 mod buffer;
 mod device;
+mod handed;
 mod kept;
 mod library;
 mod placement;
@@ -69,6 +72,8 @@ fn registrations(
 pub struct Ort {
     library: Library,
     providers: Providers,
+    /// Models of so many bytes have their values handed by reference.
+    apart_from: u64,
 }
 
 impl Ort {
@@ -81,7 +86,15 @@ impl Ort {
     /// # Errors
     /// [`LibraryError`], whose text says what to install; nothing panics on a bad library.
     pub fn load_library(path: Option<&Path>) -> Result<Self, LibraryError> {
-        Ok(Self { library: library::open(path)?, providers: Providers::default() })
+        let library = library::open(path)?;
+        Ok(Self { library, providers: Providers::default(), apart_from: MODEL_BYTES_MAX })
+    }
+
+    /// The same library, which takes the larger values of models of `bytes` or more by reference: they are not copied, and are
+    /// no constants for it. By itself it takes so what no message of protobuf holds, 2 GiB.
+    #[must_use]
+    pub fn by_reference_from(self, bytes: u64) -> Self {
+        Self { apart_from: bytes.min(MODEL_BYTES_MAX), ..self }
     }
 
     /// The same library with other providers.
@@ -112,6 +125,10 @@ impl Ort {
     /// Where engines are kept, where any are built.
     fn cache(&self) -> Option<&Path> {
         self.providers.cache.as_deref().filter(|_| self.providers.has(Provider::TensorRt))
+    }
+
+    fn handed(&self, model: &Model) -> Result<Handed, EngineError> {
+        Handed::of(model, self.apart_from, &self.describe())
     }
 
     fn refused<R>(&self, error: &::ort::Error<R>) -> EngineError {
@@ -145,14 +162,14 @@ impl Ort {
     /// A session that is proven and bound.
     fn open(
         &self,
-        bytes: &[u8],
+        handed: &Handed,
         ports: (Vec<TensorPort>, Vec<TensorPort>),
         options: &LoadOptions,
         kept: Option<&Kept>,
         replays: bool,
     ) -> Result<Bound, EngineError> {
         let asked = Providers { cuda_graphs: replays, ..self.providers.clone() };
-        let session = self.session(bytes, options, registrations(&asked, options, kept))?;
+        let session = self.session(&handed.bytes, options, registrations(&asked, options, kept))?;
         let placement = placement::read_back(&session).map_err(|error| EngineError::Load {
             engine: self.describe(),
             reason: format!("it does not say which provider got which node: {error}"),
@@ -160,31 +177,31 @@ impl Ort {
         let placement = Placement { replays, ..placement };
         placement::prove(&placement, &self.providers, options.elsewhere)?;
         let memory = device::Memory::of(&self.providers);
-        self.bind(session, ports, placement, memory, options)
+        self.bind((session, handed), ports, placement, memory, options)
     }
 
     /// A session whose runs are one CUDA graph: what cannot be replayed shows in its first run.
     fn replaying(
         &self,
-        bytes: &[u8],
+        handed: &Handed,
         ports: (Vec<TensorPort>, Vec<TensorPort>),
         options: &LoadOptions,
     ) -> Result<Bound, EngineError> {
-        let mut bound = self.open(bytes, ports, options, None, true)?;
+        let mut bound = self.open(handed, ports, options, None, true)?;
         bound.run()?;
         Ok(bound)
     }
 
     fn bind(
         &self,
-        session: ::ort::session::Session,
+        (session, handed): (::ort::session::Session, &Handed),
         ports: (Vec<TensorPort>, Vec<TensorPort>),
         placement: Placement,
         memory: device::Memory,
         options: &LoadOptions,
     ) -> Result<Bound, EngineError> {
         let copier = |element| {
-            let bytes = device::copying_model(element).map_err(EngineError::Write)?;
+            let copying = device::copying_model(element).map_err(EngineError::Write)?;
             let options = LoadOptions::default();
             // TensorRT would build an engine for every shape that is copied.
             let cuda = Providers::in_order(vec![Provider::Cuda]).map_or_else(
@@ -195,8 +212,9 @@ impl Ort {
                 },
             );
             let by = if self.providers.accelerated() { cuda } else { Vec::new() };
-            self.session(&bytes, &options, by)
+            self.session(&copying, &options, by)
         };
+        let session = (session, handed.held.clone());
         Bound::new(self.describe(), session, ports, placement, memory, options, copier)
     }
 }
@@ -213,11 +231,11 @@ impl Engine for Ort {
 
     fn load(&self, model: &Model, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
         let ports = ports(model)?;
-        let bytes = model.to_bytes().map_err(EngineError::Write)?;
+        let handed = self.handed(model)?;
         // Only what is kept has a key: hashing a model takes time.
         let machine = self.cache().map(|_cache| Machine::read(Path::new("/")));
         let parts = machine.as_ref().map(|machine| {
-            Parts::new(&bytes, &self.library.version, machine, &self.providers, options)
+            Parts::new(handed.sha256(), &self.library.version, machine, &self.providers, options)
         });
         let kept = self.cache().zip(parts.as_ref()).map(|(cache, parts)| parts.kept(cache));
         let unkept = |folder: &Path, error: std::io::Error| EngineError::Load {
@@ -235,12 +253,12 @@ impl Engine for Ort {
             std::fs::create_dir_all(&kept.folder).map_err(|error| unkept(&kept.folder, error))?;
         }
         if self.providers.cuda_graphs && self.providers.begins_with_cuda() {
-            match self.replaying(&bytes, ports.clone(), options) {
+            match self.replaying(&handed, ports.clone(), options) {
                 Ok(bound) => return Ok(Box::new(bound)),
                 Err(why) => tracing::info!(%why, "a graph is not replayed: it runs node by node"),
             }
         }
-        let bound = self.open(&bytes, ports, options, kept.as_ref(), false)?;
+        let bound = self.open(&handed, ports, options, kept.as_ref(), false)?;
         if let (Some(kept), Some(parts)) = (building, &parts) {
             parts.mark(kept).map_err(|error| unkept(&kept.folder, error))?;
         }
@@ -249,10 +267,10 @@ impl Engine for Ort {
 
     fn kept(&self, model: &Model, options: &LoadOptions) -> Result<Option<Kept>, EngineError> {
         let Some(cache) = self.cache() else { return Ok(None) };
-        let bytes = model.to_bytes().map_err(EngineError::Write)?;
+        let hash = self.handed(model)?.sha256();
         let machine = Machine::read(Path::new("/"));
         let version = &self.library.version;
-        Ok(Some(Parts::new(&bytes, version, &machine, &self.providers, options).kept(cache)))
+        Ok(Some(Parts::new(hash, version, &machine, &self.providers, options).kept(cache)))
     }
 }
 
@@ -297,10 +315,12 @@ mod tests {
         b.output("z", &z);
         let options = LoadOptions { resident: vec!["z".to_owned()], ..LoadOptions::default() };
         let model = b.into_model();
-        let session = ort.session(&model.to_bytes().unwrap(), &options, Vec::new()).unwrap();
+        let handed = ort.handed(&model).unwrap();
+        let session = ort.session(&handed.bytes, &options, Vec::new()).unwrap();
         // The processor's memory taken for a device's: every step but the transfer is the same.
         let memory = device::Memory::Device { name: "Cpu", number: 0 };
-        ort.bind(session, ports(&model).unwrap(), Placement::default(), memory, &options).unwrap()
+        ort.bind((session, &handed), ports(&model).unwrap(), Placement::default(), memory, &options)
+            .unwrap()
     }
 
     #[test]

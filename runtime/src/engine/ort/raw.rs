@@ -106,6 +106,31 @@ impl TensorValue {
         Ok(Self(made(value)?))
     }
 
+    /// A tensor over values that ONNX Runtime only reads: those of an input. The caller keeps them where they are as long as the
+    /// tensor is bound.
+    ///
+    /// # Panics
+    /// If these are not as many bytes as `ty` has.
+    pub(super) fn reading(values: &[u8], ty: &TensorType) -> Result<Self, OrtError> {
+        assert_eq!(values.len(), ty.values() * ty.element.bytes(), "values do not fill {ty}");
+        let (memory, dims) = (HostMemory::new()?, dims(ty));
+        let mut value = null_mut();
+        // SAFETY: the values have the bytes of `ty`; ONNX Runtime copies info and dims, keeps the address, which the caller
+        // keeps valid, and writes to no input.
+        check(unsafe {
+            (::ort::api().CreateTensorWithDataAsOrtValue)(
+                memory.0.as_ptr(),
+                values.as_ptr().cast_mut().cast(),
+                values.len(),
+                dims.as_ptr(),
+                dims.len(),
+                element_type(ty.element),
+                &raw mut value,
+            )
+        })?;
+        Ok(Self(made(value)?))
+    }
+
     /// A tensor in the memory of `allocator`, which the caller keeps alive; content unspecified.
     pub(super) fn on(allocator: &Allocator, ty: &TensorType) -> Result<Self, OrtError> {
         let dims = dims(ty);

@@ -478,8 +478,37 @@ impl<'g> Folder<'g> {
 
 /// A stored weight, whose values must be there and fill it: its type, and where it is NaN.
 fn checked(stored: &TensorProto) -> Result<(TensorType, Option<usize>), FoldWhy> {
-    let tensor = Tensor::from_proto(stored)?;
-    Ok((tensor.ty(), first_nan(&tensor)))
+    // One tensor may be most of the model: what can be looked at where it is, is not copied.
+    match Tensor::stored_raw(stored)? {
+        (ty, Some(raw)) => {
+            let nan = first_nan_of(ty.element, raw);
+            Ok((ty, nan))
+        }
+        (ty, None) => Ok((ty, first_nan(&Tensor::from_proto(stored)?))),
+    }
+}
+
+/// As [`first_nan`], of values as `raw_data` has them.
+fn first_nan_of(element: Element, raw: &[u8]) -> Option<usize> {
+    match element {
+        Element::F32 => raw.as_chunks().0.iter().position(|x| f32::from_le_bytes(*x).is_nan()),
+        Element::F64 => raw.as_chunks().0.iter().position(|x| f64::from_le_bytes(*x).is_nan()),
+        Element::F16 => {
+            raw.as_chunks().0.iter().position(|x| half::f16::from_le_bytes(*x).is_nan())
+        }
+        Element::Bf16 => {
+            raw.as_chunks().0.iter().position(|x| half::bf16::from_le_bytes(*x).is_nan())
+        }
+        Element::I64
+        | Element::I32
+        | Element::I16
+        | Element::I8
+        | Element::U64
+        | Element::U32
+        | Element::U16
+        | Element::U8
+        | Element::Bool => None,
+    }
 }
 
 /// Where a weight is NaN. Infinity is allowed: attention masks are made of it.
