@@ -17,6 +17,7 @@ mod dropout;
 mod glob;
 mod inputs;
 mod lower;
+mod module;
 mod sites;
 mod weights;
 
@@ -59,7 +60,7 @@ pub enum Profile {
 /// Where factors go, and of what rank.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GraftOptions {
-    /// Globs (`*`, `?`) on site names; a leading `!` takes sites out again. None of the first kind: all sites. A
+    /// Globs (`*`, `?`) on names and modules of sites; a leading `!` takes sites out again. None of the first kind: all sites. A
     /// number behind `=` is the rank of what the glob selects, one behind `:` after it its α; the last ones count.
     pub targets: Vec<String>,
     /// The rank r of every factor pair that no target gives another, 1 to [`RANK_MAX`].
@@ -180,8 +181,8 @@ const MERGED_PLACES: usize = 4;
 
 fn grafted(folded: &Folded, options: &GraftOptions, branch: Branch) -> Result<Grafted, GraftError> {
     let selection = Selection::new(&options.targets);
-    let rank_of = |site: &WeightSite| selection.rank(&site.name).unwrap_or(options.rank);
-    let alpha_of = |site: &WeightSite| selection.alpha(&site.name).unwrap_or(options.alpha);
+    let rank_of = |site: &WeightSite| selection.rank(site.names()).unwrap_or(options.rank);
+    let alpha_of = |site: &WeightSite| selection.alpha(site.names()).unwrap_or(options.alpha);
     if let Some(node) = random(folded).next() {
         let (operator, node) = (node.op_type().to_owned(), node.label().to_owned());
         return Err(GraftError::Random { operator, node });
@@ -274,11 +275,11 @@ fn select(
     if all.is_empty() {
         return Err(GraftError::NoSites);
     }
-    if let Some(target) = selection.unmatched(all.iter().map(|s| s.name.as_str())) {
-        let sites = all.into_iter().map(|s| s.name).collect();
+    if let Some(target) = selection.unmatched(all.iter().flat_map(WeightSite::names)) {
+        let sites = all.iter().map(|s| s.label().to_owned()).collect();
         return Err(GraftError::NoSuchSite { target: target.to_owned(), sites });
     }
-    let selected: Vec<_> = all.into_iter().filter(|s| selection.has(&s.name)).collect();
+    let selected: Vec<_> = all.into_iter().filter(|s| selection.has(s.names())).collect();
     if selected.is_empty() {
         return Err(GraftError::NothingSelected { targets: targets.to_vec() });
     }

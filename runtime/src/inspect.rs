@@ -85,6 +85,8 @@ pub struct Port {
 pub struct SiteReport {
     /// The name of the site.
     pub name: String,
+    /// What people call it, where the weight has a name that an exporter made up.
+    pub module: Option<String>,
     /// The name of the weight.
     pub weight: String,
     /// The operator that uses it.
@@ -189,6 +191,7 @@ fn site(site: &WeightSite, rank: usize) -> SiteReport {
     let (a_dims, b_dims) = site.factor_dims(rank);
     SiteReport {
         name: site.name.clone(),
+        module: site.module.clone(),
         weight: site.weight.clone(),
         operator: site.operator.clone(),
         nodes: site.nodes.iter().map(|node| node.index).collect(),

@@ -14,7 +14,7 @@ use shoal_runtime::bake::{BakeError, bake, bake_dequantised};
 use shoal_runtime::compare::compare;
 use shoal_runtime::engine::testing::{noise, ort_or_skip};
 use shoal_runtime::fit::{FitError, FitOptions, Subject, fit};
-use shoal_runtime::graft::{GraftOptions, Grafted, graft};
+use shoal_runtime::graft::{GraftOptions, Grafted, graft, sites};
 use shoal_runtime::inspect::inspect;
 use shoal_runtime::onnx::proto::{
     GraphProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, ValueInfoProto, type_proto,
@@ -614,9 +614,8 @@ fn a_pattern_has_a_rank_of_its_own_and_peft_reads_it() {
     fitted.adapter.write_peft(&peft).unwrap();
     let config = shoal_runtime::adapter::PeftConfig::read(&peft).unwrap();
     assert_eq!(config.rank_pattern, [("head.b".to_owned(), 2)].into_iter().collect());
-    let names = ["dec.a.weight".to_owned(), "head.b.weight".to_owned()];
-    let again =
-        graft(&open(&model, None, &BTreeMap::new()).unwrap().folded, &config.graft_options(&names));
+    let folded = open(&model, None, &BTreeMap::new()).unwrap().folded;
+    let again = graft(&folded, &config.graft_options(&sites(&folded)));
     assert_eq!(again.unwrap().layout.hash(), grafted.layout.hash());
 }
 

@@ -93,14 +93,14 @@ fn the_configuration_says_how_to_graft_the_model() {
     adapter().write_peft(dir.path()).unwrap();
     let config = PeftConfig::read(dir.path()).unwrap();
     assert_eq!(config.target_modules, ["enc", "head"]);
-    let names: Vec<String> = sites(&model()).into_iter().map(|s| s.name).collect();
+    let sites = sites(&model());
 
-    let options = config.graft_options(&names);
+    let options = config.graft_options(&sites);
 
     assert_eq!(graft(&model(), &options).unwrap().layout, *layout());
     let mut other = config;
     other.target_modules = vec!["elsewhere".to_owned()];
-    assert!(graft(&model(), &other.graft_options(&names)).is_err());
+    assert!(graft(&model(), &other.graft_options(&sites)).is_err());
 }
 
 /// Half precision is widened.
@@ -217,6 +217,12 @@ fn settings_that_are_not_supported_are_named() {
 
 /// `head` and `dec.head`, of which one name ends the other.
 fn two_heads(targets: &[&str]) -> Layout {
+    let targets = targets.iter().map(ToString::to_string).collect();
+    let options = GraftOptions { targets, ..GraftOptions::default() };
+    graft(&with_two_heads(), &options).unwrap().layout
+}
+
+fn with_two_heads() -> Folded {
     let mut b = Builder::new(17);
     let x = b.input("x", TensorType::f32(&[1, 4]));
     let w = b.initializer("dec.head.weight", &Tensor::f32(&[4, 4], &[0.5; 16]));
@@ -224,8 +230,7 @@ fn two_heads(targets: &[&str]) -> Layout {
     let w = b.initializer("head.weight", &Tensor::f32(&[4, 4], &[0.25; 16]));
     let y = b.op("MatMul", &[&h, &w], &[]).unwrap();
     b.output("y", &y);
-    let targets = targets.iter().map(ToString::to_string).collect();
-    graft(&b.finish(), &GraftOptions { targets, ..GraftOptions::default() }).unwrap().layout
+    b.finish()
 }
 
 #[test]
@@ -240,8 +245,7 @@ fn sites_with_an_alpha_of_their_own_are_written_and_read() {
     let config = PeftConfig::read(dir.path()).unwrap();
     assert_eq!(config.alpha_pattern, [("^head".to_owned(), 4.0)].into_iter().collect());
     assert_eq!(config.rank_pattern, [("^head".to_owned(), 2)].into_iter().collect());
-    let names: Vec<String> = layout.sites.iter().map(|site| site.name.clone()).collect();
-    let targets = config.graft_options(&names).targets;
+    let targets = config.graft_options(&sites(&with_two_heads())).targets;
     let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
     assert_eq!(two_heads(&targets).hash(), layout.hash());
     assert_ne!(two_heads(&["*", "head.*=2:5"]).hash(), layout.hash());

@@ -24,6 +24,8 @@ pub struct Factor {
 pub struct Site {
     /// The name of the weight, made unique where nodes of several kinds use one.
     pub name: String,
+    /// What people call it, where the weight has a made-up name.
+    pub module: Option<String>,
     /// The name of the weight in the file.
     pub weight: String,
     /// The nodes that read it, in the order of the folded graph; never none.
@@ -74,6 +76,7 @@ impl Site {
         };
         Ok(Site {
             name: site.name.clone(),
+            module: site.module.clone(),
             weight: site.weight.clone(),
             nodes: site.nodes.clone(),
             operator: site.operator.clone(),

@@ -2,7 +2,8 @@
 //! `adapter_model.safetensors`.
 //!
 //! A site is the module that owns its weight: `enc.patch.weight` is the module `enc.patch`, and its A is the
-//! tensor `base_model.model.enc.patch.lora_A.weight`. A weight that is not called so is its own module.
+//! tensor `base_model.model.enc.patch.lora_A.weight`. A weight that is not called so is its own module, but where its name is one
+//! that an exporter made up, and its nodes say of which module it is.
 //!
 //! PEFT runs what it loads for matrices and plain convolutions (checked with 0.21.2). Its grouped convolutions
 //! are of another family (A sees all groups) and its dilated ones fail: such sites only come back here.
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::{Factor, Layout, Site};
 use super::{Adapter, WriteAdapterError};
-use crate::graft::{GraftOptions, Profile};
+use crate::graft::{GraftOptions, Profile, WeightSite};
 use crate::onnx::write_whole;
 
 /// The file of the tensors.
@@ -126,16 +127,16 @@ impl PeftConfig {
     /// How to graft a model with these sites so that this adapter fits it.
     ///
     /// A target that is no module of the model stays as it is, so that grafting names it in its error.
-    pub fn graft_options(&self, sites: &[String]) -> GraftOptions {
-        let modules = Modules::of(sites.iter().map(String::as_str));
+    pub fn graft_options(&self, sites: &[WeightSite]) -> GraftOptions {
+        let modules = Modules::of(sites.iter().map(|s| (s.name.as_str(), s.module.as_deref())));
         let mut targets = Vec::with_capacity(self.target_modules.len());
         for target in &self.target_modules {
-            let site = sites.iter().find(|s| *s == target || modules.module(s) == target);
+            let mut sites = sites.iter().map(|site| site.name.as_str());
+            let site = sites.find(|s| s == target || modules.of_site(s).any(|m| m == target));
             let site = site.unwrap_or(target);
-            let module = modules.module(site);
-            let rank = of(&self.rank_pattern, module).map(|rank| rank.to_string());
-            targets.push(match (rank, of(&self.alpha_pattern, module)) {
-                (None, None) => site.clone(),
+            let rank = modules.given(&self.rank_pattern, site).map(|rank| rank.to_string());
+            targets.push(match (rank, modules.given(&self.alpha_pattern, site)) {
+                (None, None) => site.to_owned(),
                 (Some(rank), None) => format!("{site}={rank}"),
                 (rank, Some(alpha)) => format!("{site}={}:{alpha}", rank.unwrap_or_default()),
             });
@@ -153,22 +154,17 @@ fn is_of(key: &str, module: &str) -> bool {
     }
 }
 
-/// What a pattern gives a module.
-fn of<T: Copy>(pattern: &BTreeMap<String, T>, module: &str) -> Option<T> {
-    pattern.iter().find(|(key, _)| is_of(key, module)).map(|(_, of)| *of)
-}
-
 impl PeftConfig {
     /// Every site has the α that is said, and every key of `alpha_pattern` says that of a site: one that is read otherwise
     /// elsewhere, as an expression or by its place, would go unnoticed.
     fn check_alphas(&self, layout: &Layout, file: &Path) -> Result<(), PeftError> {
-        let modules = Modules::of(layout.sites.iter().map(|s| s.name.as_str()));
+        let modules = Modules::of_layout(layout);
         let refuse = |got: String, want: String| {
             Err(PeftError::Setting { file: file.to_owned(), key: "alpha_pattern", got, want })
         };
         for (key, alpha) in &self.alpha_pattern {
             let mut sites = layout.sites.iter();
-            if !sites.any(|site| is_of(key, modules.module(&site.name))) {
+            if !sites.any(|site| modules.of_site(&site.name).any(|module| is_of(key, module))) {
                 return refuse(format!("`{key}`"), "a module with factors".to_owned());
             }
             if !(alpha.is_finite() && *alpha > 0.0) {
@@ -177,7 +173,8 @@ impl PeftConfig {
         }
         for site in &layout.sites {
             let module = modules.module(&site.name);
-            let said = self.alpha_pattern.iter().filter(|(key, _)| is_of(key, module));
+            let is_said = |key: &str| modules.of_site(&site.name).any(|m| is_of(key, m));
+            let said = self.alpha_pattern.iter().filter(|(key, _)| is_said(key));
             let said: Vec<f32> = said.map(|(_, alpha)| *alpha).collect();
             let said = if said.is_empty() { vec![self.lora_alpha] } else { said };
             if said.iter().any(|alpha| *alpha != site.alpha) {
@@ -189,30 +186,62 @@ impl PeftConfig {
 }
 
 /// Which module each site is.
-struct Modules<'s>(BTreeMap<&'s str, &'s str>);
+struct Modules<'s>(BTreeMap<&'s str, Module<'s>>);
+
+/// The module of a site.
+struct Module<'s> {
+    /// What it is called in what is written.
+    name: &'s str,
+    /// What it is called by the name of its weight alone, as adapters were written that are still read.
+    by_weight: &'s str,
+}
 
 impl<'s> Modules<'s> {
-    fn of(sites: impl Iterator<Item = &'s str> + Clone) -> Self {
+    /// Of sites, each with its name and the module that its nodes say.
+    fn of(sites: impl Iterator<Item = (&'s str, Option<&'s str>)> + Clone) -> Self {
         let short = |site: &'s str| site.strip_suffix(".weight").filter(|m| !m.is_empty());
         let mut count: BTreeMap<&str, usize> = BTreeMap::new();
-        for site in sites.clone() {
+        for (site, _module) in sites.clone() {
             *count.entry(short(site).unwrap_or(site)).or_default() += 1;
         }
         // A module that two sites would share is named in full by both.
-        let module =
+        let by_weight =
             |site: &'s str| short(site).filter(|m| count.get(m) == Some(&1)).unwrap_or(site);
-        Modules(sites.map(|site| (site, module(site))).collect())
+        let module = |(site, said): (&'s str, Option<&'s str>)| {
+            let by_weight = by_weight(site);
+            (site, Module { name: said.unwrap_or(by_weight), by_weight })
+        };
+        Modules(sites.map(module).collect())
+    }
+
+    fn of_layout(layout: &'s Layout) -> Self {
+        Modules::of(layout.sites.iter().map(|s| (s.name.as_str(), s.module.as_deref())))
     }
 
     /// The key by which a pattern means this module and no other.
     fn key(&self, module: &str) -> String {
-        let is_end_of = |other: &&str| *other != module && is_of(module, other);
-        let hat = if self.0.values().any(is_end_of) { "^" } else { "" };
+        let is_end_of = |other: &str| other != module && is_of(module, other);
+        let mut names = self.0.values().flat_map(|of| [of.name, of.by_weight]);
+        let hat = if names.any(is_end_of) { "^" } else { "" };
         format!("{hat}{module}")
     }
 
     fn module<'a>(&'a self, site: &'a str) -> &'a str {
-        self.0.get(site).copied().unwrap_or(site)
+        self.0.get(site).map_or(site, |module| module.name)
+    }
+
+    /// What the module of a site may be called in a file.
+    fn of_site<'a>(&'a self, site: &'a str) -> impl Iterator<Item = &'a str> {
+        let module = self.0.get(site);
+        let by_weight = module.map(|module| module.by_weight).filter(|m| *m != self.module(site));
+        std::iter::once(self.module(site)).chain(by_weight)
+    }
+
+    /// What a pattern gives a site.
+    fn given<T: Copy>(&self, pattern: &BTreeMap<String, T>, site: &str) -> Option<T> {
+        let mut modules = self.of_site(site);
+        let of = |m: &str| pattern.iter().find(|(key, _)| is_of(key, m)).map(|(_, of)| *of);
+        modules.find_map(of)
     }
 }
 
@@ -273,7 +302,7 @@ impl Adapter {
     pub fn to_safetensors(&self) -> Result<Vec<u8>, WriteAdapterError> {
         Adapter::from_values(Arc::clone(self.layout()), self.values().to_vec())?;
         let layout = self.layout();
-        let modules = Modules::of(layout.sites.iter().map(|s| s.name.as_str()));
+        let modules = Modules::of_layout(layout);
         let mut tensors = Vec::with_capacity(2 * layout.sites.len());
         for site in &layout.sites {
             let keys = keys(modules.module(&site.name));
@@ -294,7 +323,7 @@ impl Adapter {
 
     fn config(&self, dropout: f32) -> Vec<u8> {
         let layout = self.layout();
-        let modules = Modules::of(layout.sites.iter().map(|s| s.name.as_str()));
+        let modules = Modules::of_layout(layout);
         let key = |site: &Site| modules.key(modules.module(&site.name));
         let config = Config {
             alpha_pattern: layout
@@ -369,10 +398,10 @@ impl Adapter {
         let tensors = SafeTensors::deserialize(bytes)
             .map_err(|source| PeftError::Tensors { file: file.to_owned(), source })?;
         let mut values = vec![0.0; layout.values()];
-        let modules = Modules::of(layout.sites.iter().map(|s| s.name.as_str()));
+        let modules = Modules::of_layout(&layout);
         let mut known = BTreeSet::new();
         for site in &layout.sites {
-            let found = find(&tensors, site, modules.module(&site.name));
+            let found = find(&tensors, site, &modules);
             for (key, factor) in found.into_iter().zip([&site.a, &site.b]) {
                 read_factor(&tensors, &key, factor, &mut values[factor.range.clone()], file)?;
                 known.insert(key);
@@ -388,10 +417,11 @@ impl Adapter {
     }
 }
 
-/// The names of a site's tensors in this file: by its module, or by its own name where that is there.
-fn find(tensors: &SafeTensors<'_>, site: &Site, module: &str) -> [String; 2] {
-    let full = keys(&site.name);
-    if tensors.tensor(&full[0]).is_ok() { full } else { keys(module) }
+/// The names of a site's tensors in this file: by its own name or what its weight says where these are there, or by its module.
+fn find(tensors: &SafeTensors<'_>, site: &Site, modules: &Modules<'_>) -> [String; 2] {
+    let names = std::iter::once(site.name.as_str()).chain(modules.of_site(&site.name));
+    let mut found = names.map(keys).filter(|[a, _b]| tensors.tensor(a).is_ok());
+    found.next().unwrap_or_else(|| keys(modules.module(&site.name)))
 }
 
 fn read_factor(

@@ -21,20 +21,23 @@ impl<'p> Selection<'p> {
         Selection { wanted: wanted.collect(), unwanted }
     }
 
-    /// Whether `name` is selected. With no pattern that selects, everything is.
-    pub(super) fn has(&self, name: &str) -> bool {
-        (self.wanted.is_empty() || self.wanted.iter().any(|(p, _)| matches(p, name)))
-            && !self.unwanted.iter().any(|p| matches(p, name))
+    /// Whether what has these names is selected. With no pattern that selects, everything is.
+    pub(super) fn has<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) -> bool {
+        let fits = |pattern: &str| names.clone().any(|name| matches(pattern, name));
+        (self.wanted.is_empty() || self.wanted.iter().any(|(p, _)| fits(p)))
+            && !self.unwanted.iter().any(|p| fits(p))
     }
 
-    /// The rank that the last pattern with one gives `name`.
-    pub(super) fn rank(&self, name: &str) -> Option<usize> {
-        self.wanted.iter().rev().find_map(|(p, own)| own.rank.filter(|_| matches(p, name)))
+    /// The rank that the last pattern with one gives what has these names.
+    pub(super) fn rank<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) -> Option<usize> {
+        let fits = |pattern: &str| names.clone().any(|name| matches(pattern, name));
+        self.wanted.iter().rev().find_map(|(p, own)| own.rank.filter(|_| fits(p)))
     }
 
-    /// The α that the last pattern with one gives `name`.
-    pub(super) fn alpha(&self, name: &str) -> Option<f32> {
-        self.wanted.iter().rev().find_map(|(p, own)| own.alpha.filter(|_| matches(p, name)))
+    /// The α that the last pattern with one gives what has these names.
+    pub(super) fn alpha<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) -> Option<f32> {
+        let fits = |pattern: &str| names.clone().any(|name| matches(pattern, name));
+        self.wanted.iter().rev().find_map(|(p, own)| own.alpha.filter(|_| fits(p)))
     }
 
     /// The first selecting pattern that matches none of `names`.
@@ -107,23 +110,46 @@ mod tests {
         assert!(!matches("enc", "enc.0") && !matches("enc.0", "enc") && !matches("?", ""));
     }
 
+    fn one(name: &str) -> impl Iterator<Item = &str> + Clone {
+        std::iter::once(name)
+    }
+
     #[test]
     fn the_last_pattern_with_a_rank_gives_it() {
         let patterns = ["*=4".to_owned(), "head.*=32".to_owned(), "head.const".to_owned()];
         let selection = Selection::new(&patterns);
-        assert_eq!(["dec.0", "head.0"].map(|name| selection.rank(name)), [Some(4), Some(32)]);
-        assert_eq!(Selection::new(&patterns[2..]).rank("head.const"), None);
-        assert!(Selection::new(&["a=b".to_owned()]).has("a=b"));
+        assert_eq!(["dec.0", "head.0"].map(|name| selection.rank(one(name))), [Some(4), Some(32)]);
+        assert_eq!(Selection::new(&patterns[2..]).rank(one("head.const")), None);
+        assert!(Selection::new(&["a=b".to_owned()]).has(one("a=b")));
     }
 
     #[test]
     fn an_alpha_stands_behind_the_rank_or_alone() {
         let patterns = ["*=4:8".to_owned(), "head.*=:2.5".to_owned(), "head.a=:x".to_owned()];
         let selection = Selection::new(&patterns);
-        assert_eq!(["dec.0", "head.0"].map(|name| selection.alpha(name)), [Some(8.0), Some(2.5)]);
-        assert_eq!(["dec.0", "head.0"].map(|name| selection.rank(name)), [Some(4), Some(4)]);
-        assert!(selection.has("head.a=:x") && !Selection::new(&patterns[2..]).has("head.a"));
-        assert_eq!(Selection::new(&["onnx::a=".to_owned()]).alpha("onnx::a="), None);
+        assert_eq!(
+            ["dec.0", "head.0"].map(|name| selection.alpha(one(name))),
+            [Some(8.0), Some(2.5)]
+        );
+        assert_eq!(["dec.0", "head.0"].map(|name| selection.rank(one(name))), [Some(4), Some(4)]);
+        assert!(
+            selection.has(one("head.a=:x")) && !Selection::new(&patterns[2..]).has(one("head.a"))
+        );
+        assert_eq!(Selection::new(&["onnx::a=".to_owned()]).alpha(one("onnx::a=")), None);
+    }
+
+    #[test]
+    fn what_has_two_names_is_meant_by_either() {
+        let names = || ["onnx::MatMul_540", "h.3.attn.c_attn"].into_iter();
+        for pattern in ["onnx::*", "*.c_attn=4"] {
+            let patterns = [pattern.to_owned()];
+            assert!(Selection::new(&patterns).has(names()), "{pattern}");
+        }
+        assert!(!Selection::new(&["h.2.*".to_owned()]).has(names()));
+        let patterns = ["h.*=4:8".to_owned(), "!onnx::*".to_owned()];
+        let selection = Selection::new(&patterns);
+        assert!(!selection.has(names()));
+        assert_eq!((selection.rank(names()), selection.alpha(names())), (Some(4), Some(8.0)));
     }
 
     #[test]
@@ -131,8 +157,12 @@ mod tests {
         let patterns = ["enc.*".to_owned(), "!*.const".to_owned()];
         let selection = Selection::new(&patterns);
 
-        assert!(selection.has("enc.0") && !selection.has("enc.const") && !selection.has("dec.0"));
-        assert!(Selection::new(&patterns[1..]).has("dec.0"));
+        assert!(
+            selection.has(one("enc.0"))
+                && !selection.has(one("enc.const"))
+                && !selection.has(one("dec.0"))
+        );
+        assert!(Selection::new(&patterns[1..]).has(one("dec.0")));
         assert_eq!(selection.unmatched(["dec.0", "dec.1"].into_iter()), Some("enc.*"));
     }
 }

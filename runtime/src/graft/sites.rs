@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::module;
 use crate::onnx::infer::layout::permutation;
 use crate::onnx::proto::NodeProto;
 use crate::onnx::{Element, Folded};
@@ -42,6 +43,9 @@ pub struct SiteNode {
 pub struct WeightSite {
     /// The name of the weight, made unique where nodes of several kinds use one.
     pub name: String,
+    /// What people call it, where the weight has a name that an exporter made up and its nodes say of which module it is:
+    /// `h.3.attn.c_attn` of `onnx::MatMul_540`. Unlike all names and modules of other sites.
+    pub module: Option<String>,
     /// The name of the weight.
     pub weight: String,
     /// The nodes that read the weight, in the order of the folded graph; never none. A module that is called several times and
@@ -58,6 +62,16 @@ pub struct WeightSite {
 }
 
 impl WeightSite {
+    /// What it is called in messages: its module, or its name where it has none.
+    pub fn label(&self) -> &str {
+        self.module.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The names by which targets may mean it.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        std::iter::once(self.name.as_str()).chain(self.module.as_deref())
+    }
+
     /// Whether another node reads the same weight in the same way.
     fn is_shared_with(&self, other: &WeightSite) -> bool {
         self.weight == other.weight
@@ -107,6 +121,7 @@ pub fn sites(folded: &Folded) -> Vec<WeightSite> {
             let Some(kind) = kind(node, read.rank(), source.is_turned) else { continue };
             let site = WeightSite {
                 name: source.weight.to_owned(),
+                module: None,
                 weight: source.weight.to_owned(),
                 nodes: vec![SiteNode {
                     index,
@@ -128,6 +143,7 @@ pub fn sites(folded: &Folded) -> Vec<WeightSite> {
             sites.push(WeightSite { name: unique(source.weight, &mut names), ..site });
         }
     }
+    module::name(&mut sites, &graph.node);
     sites
 }
 

@@ -98,7 +98,8 @@ fn graft_weights(
         let sites = names.into_iter().map(str::to_owned).collect();
         return Err(GraftError::NoSuchSite { target: target.to_owned(), sites });
     }
-    let chosen: BTreeSet<&str> = names.into_iter().filter(|n| selection.has(n)).collect();
+    let chosen: BTreeSet<&str> =
+        names.into_iter().filter(|n| selection.has(std::iter::once(*n))).collect();
     if chosen.is_empty() {
         return Err(GraftError::NothingSelected { targets: targets.to_vec() });
     }

@@ -41,6 +41,7 @@ pub fn layout() -> Arc<Layout> {
     };
     let site = Site {
         name: "road".into(),
+        module: None,
         weight: "road".into(),
         nodes: vec![SiteNode { index: 0, input: 1, output: "road".into() }],
         operator: "MatMul".into(),

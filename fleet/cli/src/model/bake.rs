@@ -139,9 +139,10 @@ pub(super) fn grafted_as(
     alpha: Option<f32>,
     profile: Profile,
 ) -> Result<(Grafted, Adapter), Failure> {
-    let names: Vec<String> = sites(folded).into_iter().map(|site| site.name).collect();
+    let sites = sites(folded);
     if OnnxAdapter::is_called_so(path) {
         let file = OnnxAdapter::read(path)?;
+        let names: Vec<String> = sites.into_iter().map(|site| site.name).collect();
         let options = GraftOptions { profile, ..file.graft_options(&names, alpha)? };
         let grafted = graft(folded, &options)?;
         let adapter = file.adapter(grafted.layout.clone())?;
@@ -151,7 +152,7 @@ pub(super) fn grafted_as(
         return Err("--alpha is for an .onnx_adapter file: a PEFT directory says its own".into());
     }
     let config = PeftConfig::read(path)?;
-    let options = GraftOptions { profile, ..config.graft_options(&names) };
+    let options = GraftOptions { profile, ..config.graft_options(&sites) };
     let grafted = graft(folded, &options)?;
     let adapter = Adapter::read_peft(path, grafted.layout.clone())?;
     Ok((grafted, adapter))

@@ -59,9 +59,17 @@ fn print(report: &Report, rank: usize) {
             0 | 1 => String::new(),
             nodes => format!("  of {nodes} nodes"),
         };
+        let stored = match &site.module {
+            Some(_) => format!("  stored as `{}`", site.name),
+            None => String::new(),
+        };
         println!(
-            "  {:40} {:8} weight {:?}  A {:?}  B {:?}{shared}",
-            site.name, site.operator, site.weight_dims, site.a_dims, site.b_dims
+            "  {:40} {:8} weight {:?}  A {:?}  B {:?}{shared}{stored}",
+            site.module.as_ref().unwrap_or(&site.name),
+            site.operator,
+            site.weight_dims,
+            site.a_dims,
+            site.b_dims
         );
     }
     tell(&report.gradients);

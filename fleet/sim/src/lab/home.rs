@@ -73,6 +73,7 @@ mod tests {
         let factor = |at: usize| Factor { input: String::new(), dims: vec![1], range: at..at + 1 };
         let site = |at: usize| Site {
             name: "a".into(),
+            module: None,
             weight: "a".into(),
             nodes: vec![SiteNode { index: at, input: 1, output: "a".into() }],
             operator: "MatMul".into(),

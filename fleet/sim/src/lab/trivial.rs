@@ -191,6 +191,7 @@ pub(super) fn flat(values: usize, name: &str, base_sha256: [u8; 32]) -> Layout {
     };
     let site = Site {
         name: name.into(),
+        module: None,
         weight: name.into(),
         nodes: vec![SiteNode { index: 0, input: 1, output: name.into() }],
         operator: "MatMul".into(),

@@ -46,6 +46,7 @@ mod tests {
         };
         let site = |number: usize| Site {
             name: format!("{number}"),
+            module: None,
             weight: String::new(),
             nodes: vec![SiteNode { index: number, input: 1, output: String::new() }],
             operator: "MatMul".into(),
