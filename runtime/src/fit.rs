@@ -26,8 +26,11 @@ mod subject;
 use batch::{Batch, weigh};
 pub use subject::{Subject, Trained};
 
-/// How often training begins again with a tenth of the learning rate, where the loss did not fall.
-const ATTEMPTS: u32 = 5;
+/// How often training begins, each time with a tenth of the learning rate, where the loss did not fall; and as often again with a
+/// third of each of these rates.
+const ATTEMPTS: usize = 5;
+/// All of these.
+const ATTEMPTS_MAX: u32 = 2 * ATTEMPTS as u32;
 /// Gradients longer than this are shortened.
 const GRADIENT_NORM_MAX: f32 = 1.0;
 
@@ -38,6 +41,9 @@ pub struct FitOptions {
     pub steps: u32,
     /// The learning rate that is tried first.
     pub learning_rate: f64,
+    /// Whether a loss or gradient that is not finite ends it at once, with what the last good step left. Otherwise it is tried again with less, and only
+    /// the last time ends so.
+    pub overflow_ends: bool,
     /// Seed of the inputs.
     pub seed: u64,
     /// Batches that are drawn; steps take them in turn.
@@ -98,6 +104,7 @@ impl Default for FitOptions {
         FitOptions {
             steps: 10,
             learning_rate: 3e-4,
+            overflow_ends: false,
             seed: 0,
             batches: 4,
             threads: NonZeroUsize::MIN,
@@ -164,7 +171,7 @@ pub enum FitError {
     NothingMatters,
     #[error("training cannot go on from this checkpoint")]
     Checkpoint(#[from] CheckpointError),
-    #[error("the checkpoint is of attempt {attempt}, there are {ATTEMPTS}")]
+    #[error("the checkpoint is of attempt {attempt}, there are {ATTEMPTS_MAX}")]
     Attempt { attempt: u32 },
     #[error("training stopped at learning rate {rate:.0e}")]
     Stopped {
@@ -174,7 +181,9 @@ pub enum FitError {
         #[source]
         why: Box<TrainError>,
     },
-    #[error("the loss does not fall: {before} before, {after} after {steps} steps at {rate}")]
+    #[error(
+        "the loss does not fall: {before} before, {after} after {steps} steps at {rate:.0e}, nor at higher learning rates"
+    )]
     DoesNotFall { before: f32, after: f32, steps: u32, rate: f64 },
 }
 
@@ -214,36 +223,48 @@ pub fn fit(
     }
     hold(&mut trainer, &batches, &values, options.hold)?;
     let (first, mut rest) = attempt_of(checkpoint)?;
-    let mut rate = options.learning_rate;
-    let before = loss_over(&mut trainer, &batches);
-    let before = before.or_else(|why| stop(&mut trainer, subject, rate, why))?;
+    let (mut last, before) = (options.learning_rate, loss_over(&mut trainer, &batches));
+    let before = before.or_else(|why| stop(&mut trainer, subject, last, why))?;
     let mut after = before;
-    for attempt in 0..ATTEMPTS {
-        if attempt >= first {
-            trainer.restart_at(&values, rate)?;
-            if let Some(bytes) = rest.take() {
-                trainer.restore(bytes)?;
-            }
-            let ran = steps(&mut trainer, (&batches, &mut masks), (options, attempt), &mut tell);
-            after = ran.or_else(|why| stop(&mut trainer, subject, rate, why))?;
-            if after < before {
-                let (trained, losses) = (subject.trained(&mut trainer)?, training.losses);
-                let learning_rate = rate;
-                return Ok(Fitted {
-                    trained,
-                    before,
-                    after,
-                    learning_rate,
-                    losses,
-                    untrained,
-                    inputs,
-                    by_drawn_adapter,
-                });
-            }
+    for (attempt, rate) in (0..).zip(rates(options.learning_rate)).skip(first as usize) {
+        last = rate;
+        trainer.restart_at(&values, rate)?;
+        if let Some(bytes) = rest.take() {
+            trainer.restore(bytes)?;
         }
-        rate /= 10.0;
+        after = match steps(&mut trainer, (&batches, &mut masks), (options, attempt), &mut tell) {
+            Ok(loss) => loss,
+            // A lower rate may do.
+            Err(TrainError::NotFinite { .. })
+                if !options.overflow_ends && attempt + 1 < ATTEMPTS_MAX =>
+            {
+                f32::NAN
+            }
+            Err(why) => stop(&mut trainer, subject, rate, why)?,
+        };
+        if after < before {
+            let (trained, losses) = (subject.trained(&mut trainer)?, training.losses);
+            let learning_rate = rate;
+            return Ok(Fitted {
+                trained,
+                before,
+                after,
+                learning_rate,
+                losses,
+                untrained,
+                inputs,
+                by_drawn_adapter,
+            });
+        }
     }
-    Err(FitError::DoesNotFall { before, after, steps: options.steps, rate: rate * 10.0 })
+    Err(FitError::DoesNotFall { before, after, steps: options.steps, rate: last })
+}
+
+/// The learning rates that are tried. The loss of a model whose outputs are quantised goes in steps: it may fall at one rate, and
+/// at its neighbours go down and up again.
+fn rates(first: f64) -> impl Iterator<Item = f64> {
+    let tenths = |first| std::iter::successors(Some(first), |rate: &f64| Some(rate / 10.0));
+    tenths(first).take(ATTEMPTS).chain(tenths(first / 3.0).take(ATTEMPTS))
 }
 
 /// The batches, of what the model gives untuned, with the losses weighed over them, and whether what is wanted is what a drawn
@@ -280,7 +301,7 @@ fn attempt_of(checkpoint: Option<&[u8]>) -> Result<(u32, Option<&[u8]>), FitErro
     let foreign = FitError::Checkpoint(CheckpointError::Foreign);
     let (attempt, rest) = bytes.split_first_chunk().ok_or(foreign)?;
     let attempt = u32::from_le_bytes(*attempt);
-    if attempt >= ATTEMPTS {
+    if attempt >= ATTEMPTS_MAX {
         return Err(FitError::Attempt { attempt });
     }
     Ok((attempt, Some(rest)))
@@ -425,4 +446,17 @@ fn steps(
     }
     masks.open(trainer.session())?;
     loss_over(trainer, batches)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenths_of_the_learning_rate_are_tried_before_what_is_between_them() {
+        let tried: Vec<String> = rates(3e-4).map(|rate| format!("{rate:.0e}")).collect();
+        let tenths = ["3e-4", "3e-5", "3e-6", "3e-7", "3e-8"];
+        let between = ["1e-4", "1e-5", "1e-6", "1e-7", "1e-8"];
+        assert_eq!(tried, [tenths, between].concat());
+    }
 }

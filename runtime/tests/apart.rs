@@ -1,4 +1,5 @@
 //! Models whose values no message of protobuf holds: ONNX Runtime has them by reference.
+#![cfg(all(unix, feature = "ort"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::File;

@@ -13,7 +13,7 @@ const HEAD: &str = "\
 
 Written by `cargo xtask oracle forms`; not by hand. *fused*: saved by the optimiser at level EXTENDED. *qoperator*, *qdq*: quantised by
 `quantize_static` on drawn inputs, weights of int8 with a scale for each channel where the name says so, activations uint8 but where it says *signed*.
-*dynamic*: by `quantize_dynamic`, convolutions too. Every command is given the path alone, `bake` also `--dequantize` (what is fused needs none). *Loss*: before and
+*dynamic*: by `quantize_dynamic`, convolutions too. Every command is given the path alone, `bake` the adapter beside it. *Loss*: before and
 after ten steps. *Apart*: the greatest difference between the baked model and the one with the adapter beside it, over the greatest value of that
 output, and how much of it can be rounding.
 
@@ -98,7 +98,7 @@ fn row(
                 cells.push(String::new());
                 continue;
             }
-            "bake" => run.arg(&adapter).arg("--dequantize").arg("-o").arg(&baked),
+            "bake" => run.arg(&adapter).arg("-o").arg(&baked),
             _ => run,
         };
         let said = said(run.envs(&test::variables()).at(folder))?;

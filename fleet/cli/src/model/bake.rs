@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use shoal_runtime::adapter::{Adapter, OnnxAdapter, PeftConfig};
-use shoal_runtime::bake::{HALF_MAX, HalfError, bake, bake_dequantised, half};
+use shoal_runtime::bake::{BakeError, HALF_MAX, HalfError, bake, bake_dequantised, half};
 use shoal_runtime::compare::{HALF_TOLERANCE, beyond, compare_within, tolerance};
 use shoal_runtime::graft::{GraftOptions, Grafted, Profile, graft, sites};
 use shoal_runtime::onnx::{Element, Folded, Model};
@@ -28,9 +28,12 @@ pub(crate) struct Bake {
     /// Write it without comparing: needs no engine
     #[arg(long)]
     no_compare: bool,
-    /// Store quantised weights that change as floats
+    /// Store quantised weights that change as floats, as is done by itself, and do not say so
     #[arg(long)]
     dequantize: bool,
+    /// Refuse a model whose quantised weights would have to be stored as floats
+    #[arg(long, conflicts_with = "dequantize")]
+    no_dequantize: bool,
     /// Write it in float16, weights and arithmetic: a graph with the lengths of its axes, inputs and outputs float32. What sums
     /// or raises to a power stays float32; values beyond 65,504 are refused by the name of the tensor
     #[arg(long)]
@@ -54,7 +57,7 @@ impl Bake {
         let (grafted, adapter) = grafted_as(&opened.folded, &self.adapter, None, Profile::Cpu)?;
         let baked = match self.dequantize {
             true => bake_dequantised(&model, &adapter),
-            false => bake(&model, &adapter),
+            false => self.bake(&model, &adapter),
         };
         let baked = baked.map_err(|why| format!("{}: {why}", self.model.display()))?;
         let baked = match self.float16 {
@@ -70,6 +73,20 @@ impl Bake {
         baked.write(&output)?;
         println!("{}", output.display());
         Ok(())
+    }
+
+    /// Bakes, quantised weights into floats where that is not refused, and says so.
+    fn bake(&self, model: &Model, adapter: &Adapter) -> Result<Model, BakeError> {
+        match bake(model, adapter) {
+            Err(BakeError::Quantised { weight, .. }) if !self.no_dequantize => {
+                eprintln!(
+                    "note: weight `{weight}` is quantised, and what was learnt would be rounded away in it: it is stored as floats, and so is \
+                     every quantised weight that changes (--no-dequantize refuses that, --dequantize says that it is known)"
+                );
+                bake_dequantised(model, adapter)
+            }
+            baked => baked,
+        }
     }
 
     /// The baked model in float16, compared with float32 at its edges.

@@ -258,6 +258,7 @@ impl Train {
         let options = FitOptions {
             steps: self.steps.unwrap_or(default.steps),
             learning_rate: self.rate(default.learning_rate),
+            overflow_ends: self.learning_rate.is_some(),
             seed: self.seed,
             threads: self.engine.threads(),
             profile: self.engine.profile(),

@@ -281,7 +281,7 @@ fn four_bits() -> Model {
 }
 
 #[test]
-fn quantised_weights_are_tuned_beside_on_both_engines_and_baked_when_asked() {
+fn quantised_weights_are_tuned_beside_on_both_engines_and_baked_into_floats_which_is_said() {
     for (name, made) in [("int8", quantised()), ("bits", four_bits())] {
         for engine in ["tract", engine()] {
             let folder = tempfile::tempdir().unwrap();
@@ -292,11 +292,19 @@ fn quantised_weights_are_tuned_beside_on_both_engines_and_baked_when_asked() {
             let (before, after) = losses(&said);
             assert!(after < before, "{name}, {engine}: {said}");
             let bake = [&["bake", &file, &adapter], &how[..]].concat();
-            let refused = model(folder.path(), &bake);
+            let refused = model(folder.path(), &[&bake[..], &["--no-dequantize"]].concat());
+            assert!(!refused.status.success());
             let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
             let named = [&file, "`layer.weight`", "--dequantize"];
             assert!(named.iter().all(|part| refused.contains(part)), "{refused}");
-            succeeds(folder.path(), &[&bake[..], &["--dequantize"]].concat());
+            let [told, known] = [&[][..], &["--dequantize"]]
+                .map(|flag: &[&str]| model(folder.path(), &[&bake[..], flag].concat()));
+            assert!(told.status.success() && known.status.success());
+            let notes = [told, known].map(|done| {
+                let said = String::from_utf8_lossy(&done.stderr).into_owned();
+                said.contains("note: weight `layer.weight` is quantised")
+            });
+            assert_eq!(notes, [true, false]);
         }
     }
 }

@@ -3,13 +3,14 @@
 //! | found | form |
 //! |---|---|
 //! | MatMulInteger or ConvInteger of integers whose scales are known, Cast, Mul by both scales | DequantizeLinear of both, MatMul or Conv |
+//! | the same, Mul by the scale of the first alone: that of the second is 1, and the optimiser took it out | the same |
 //! | `com.microsoft.MatMulIntegerToFloat` | the same, and Add of its bias |
 //! | `com.microsoft.DynamicQuantizeMatMul` | DynamicQuantizeLinear before that |
 
 use super::products::{Done, named};
 use super::{Along, OPSET_DYNAMIC, PRODUCT, Quantised, Writer};
 use crate::onnx::proto::NodeProto;
-use crate::onnx::tensor::Element;
+use crate::onnx::tensor::{Element, Tensor};
 
 /// The Mul by scales behind a product of integers.
 pub(super) fn scaled(writer: &mut Writer<'_>, node: &NodeProto) -> Done {
@@ -20,8 +21,14 @@ pub(super) fn scaled(writer: &mut Writer<'_>, node: &NodeProto) -> Done {
     }
     let op = if chain.product.is("ConvInteger") { "Conv" } else { "MatMul" };
     let along = if op == "Conv" { Along::Whole } else { Along::Last };
-    let input = vec![writer.real(&chain.a, Along::Whole)?, writer.real(&chain.b, along)?];
     let output = node.output_name(0).to_owned();
+    let [b, scale, zero] = chain.b;
+    let scale = match scale.is_empty() {
+        true => writer.constant(&b, ".one", &Tensor::scalar(Element::F32, 1.0)),
+        false => scale,
+    };
+    let b = [b, scale, zero];
+    let input = vec![writer.real(&chain.a, Along::Whole)?, writer.real(&b, along)?];
     let attribute = chain.product.attribute.clone();
     named(writer, &chain.product, (op, attribute), input, &output);
     writer.loose.extend(chain.loose);
@@ -32,6 +39,7 @@ pub(super) fn scaled(writer: &mut Writer<'_>, node: &NodeProto) -> Done {
 struct Chain {
     product: NodeProto,
     a: Quantised,
+    /// Its scale has no name where it is 1.
     b: Quantised,
     /// What the form does without.
     loose: Vec<String>,
@@ -48,31 +56,37 @@ fn chain(writer: &Writer<'_>, node: &NodeProto, product: usize, scales: usize) -
     let whole = whole.input_name(0)?;
     let is_product = |n: &&NodeProto| n.is("MatMulInteger") || n.is("ConvInteger");
     let product = made(whole).filter(is_product).filter(|_| alone(whole))?;
-    let both = made(scales).filter(|n| n.is("Mul"))?;
     let (a, b) = (product.input_name(0)?, product.input_name(1)?);
     let (scale, zero) = writer.parameters.get(a)?;
     let [a_zero, b_zero] = [2, 3].map(|at| product.input_name(at).unwrap_or(""));
     if a_zero != zero {
         return None;
     }
-    let other = match (both.input_name(0)?, both.input_name(1)?) {
-        (first, other) if first == scale => other,
-        (other, second) if second == scale => other,
-        _ => return None,
+    let other = if scales == scale {
+        ""
+    } else {
+        let both = made(scales).filter(|n| n.is("Mul"))?;
+        match (both.input_name(0)?, both.input_name(1)?) {
+            (first, other) if first == scale => other,
+            (other, second) if second == scale => other,
+            _ => return None,
+        }
     };
     let fits = match writer.parameters.get(b) {
         Some((scale, zero)) => other == scale && b_zero == zero,
+        None if other.is_empty() => writer.stored(b).is_some(),
         None => {
             let count = writer.count(other)?;
             writer.stored(b).is_some() && (count == 1 || product.is("MatMulInteger"))
         }
     };
     let quantised = |name: &str, scale: &str, zero: &str| [name, scale, zero].map(str::to_owned);
+    let both = Some(scales).filter(|_| !other.is_empty());
     fits.then(|| Chain {
         product: product.clone(),
         a: quantised(a, scale, zero),
         b: quantised(b, other, b_zero),
-        loose: [whole, cast, scales].map(str::to_owned).to_vec(),
+        loose: [whole, cast].into_iter().chain(both).map(str::to_owned).collect(),
     })
 }
 
