@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::adapter::{Adapter, Site};
-use crate::onnx::proto::{GraphProto, NodeProto};
+use crate::onnx::proto::GraphProto;
 use crate::onnx::{FoldWhy, Model, StoreError, Tensor, TensorError, integers};
 
 mod bits;
@@ -101,11 +101,11 @@ fn in_place(model: &Model, adapter: &Adapter, dequantise: bool) -> Result<Model,
                 place.read_from(&mut baked, name);
                 continue;
             }
-            let (file, base) = place.read(&graphs, site, dequantise)?;
+            let base = place.read(&graphs, site, dequantise)?;
             let mut values = base.to_f64s();
             add(&mut values, &base.dims, adapter, site, place)?;
             let tensor = Tensor::from_f64s(base.data.element(), &base.dims, &values);
-            if is_alone && place.is_stored() && file.data.element() == base.data.element() {
+            if is_alone && place.is_stored(&graphs, base.data.element()) {
                 place.set(&mut baked, &tensor)?;
                 // One weight, and all nodes that read it are of this site.
                 break;
@@ -196,40 +196,4 @@ fn transposed(matrix: &Tensor) -> Tensor {
     let turned = (0..columns).flat_map(|c| (0..rows).map(move |r| r * columns + c));
     let turned: Vec<f64> = turned.filter_map(|at| values.get(at).copied()).collect();
     Tensor::from_f64s(matrix.data.element(), &[columns, rows], &turned)
-}
-
-/// What a DequantizeLinear makes of a stored tensor: by one scale, by one for each index of an axis, or by blocks of it.
-fn dequantised(
-    node: &NodeProto,
-    file: &Tensor,
-    stored: impl Fn(&str) -> Option<Tensor>,
-) -> Result<Tensor, &'static str> {
-    let scales = node.input_name(1).and_then(&stored).ok_or("its scale is not stored")?;
-    let zeros = match node.input_name(2) {
-        Some(name) => stored(name).ok_or("its zero point is not stored")?.to_f64s(),
-        None => vec![0.0; scales.data.len()],
-    };
-    let by = scales.to_f64s();
-    if by.len() != zeros.len() {
-        return Err("its scale and its zero point differ in shape");
-    }
-    let axis = crate::onnx::infer::axis_of(node.int("axis", 1), file.dims.len()).unwrap_or(0);
-    let length = file.dims.get(axis).copied().unwrap_or(1);
-    let inner: usize = file.dims.iter().skip(axis + 1).product();
-    let block = usize::try_from(node.int("block_size", 0)).ok().filter(|&b| b > 0);
-    let place = |at: usize| match (by.len(), block) {
-        (1, _) => 0,
-        (_, None) => at / inner.max(1) % length.max(1),
-        (_, Some(block)) => {
-            let (outer, along) =
-                (at / inner.max(1) / length.max(1), at / inner.max(1) % length.max(1));
-            (outer * length.div_ceil(block) + along / block) * inner + at % inner.max(1)
-        }
-    };
-    let values = file.to_f64s().into_iter().enumerate().map(|(at, q)| {
-        let at = place(at);
-        Some((q - zeros.get(at)?) * by.get(at)?)
-    });
-    let values = values.collect::<Option<Vec<f64>>>().ok_or("its scale does not fit it")?;
-    Ok(Tensor::from_f64s(scales.data.element(), &file.dims, &values))
 }

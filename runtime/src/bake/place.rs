@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
-use super::{BakeError, dequantised, free_name, transposed};
+use super::{BakeError, free_name, transposed};
 use crate::adapter::Site;
 use crate::graft::SiteNode;
 use crate::onnx::eval::eval;
@@ -15,7 +15,7 @@ use crate::onnx::infer::layout::permutation;
 use crate::onnx::integers::{FOREIGN, PRODUCT};
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto};
 use crate::onnx::store::{set_in, stored_in};
-use crate::onnx::{Attr, Element, Model, StoreError, Tensor, TensorType};
+use crate::onnx::{Attr, Element, Model, StoreError, Tensor, TensorType, dequantised};
 
 /// A node: its graph, and its place there. Behind the last node of a graph stands what the graph gives.
 type NodeAt = (usize, usize);
@@ -337,13 +337,13 @@ impl<'m> Place<'m> {
         self.weight.1
     }
 
-    /// The weight as the file stores it, and as its node reads it but for a Transpose.
+    /// The weight as its node reads it but for a Transpose.
     pub(super) fn read(
         &self,
         graphs: &Graphs<'m>,
         site: &Site,
         dequantise: bool,
-    ) -> Result<(Tensor, Tensor), BakeError> {
+    ) -> Result<Tensor, BakeError> {
         let file = match graphs.stored(self.weight) {
             Some(stored) => Tensor::from_proto(stored)?,
             None => graphs.value(self.weight, &mut BTreeMap::new(), 0).ok_or_else(|| {
@@ -367,9 +367,10 @@ impl<'m> Place<'m> {
             })
         });
         let seen = seen.transpose()?;
-        // What was hashed is what folding left: a cast weight was cast, a quantised one was not dequantised, a kernel that is
-        // made of others was put in order.
-        let hashed = match (self.quantiser, self.is_made) {
+        // What was hashed is what folding left: a cast weight was cast, a quantised one was not dequantised but where it is of
+        // floats, a kernel that is made of others was put in order.
+        let quantiser = self.quantiser.filter(|_| !file.data.element().is_float());
+        let hashed = match (quantiser, self.is_made) {
             (Some(_), _) => &file,
             (None, true) => seen.as_ref().unwrap_or(&base),
             (None, false) => &base,
@@ -378,12 +379,14 @@ impl<'m> Place<'m> {
             let weight = self.weight().to_owned();
             return Err(BakeError::OtherBase { site: site.name.clone(), weight });
         }
-        Ok((file, seen.unwrap_or(base)))
+        Ok(seen.unwrap_or(base))
     }
 
-    /// Whether the file keeps the weight as its node computes with it, so that it can be changed there.
-    pub(super) fn is_stored(&self) -> bool {
-        !self.is_made && self.order.is_none()
+    /// Whether the file keeps the weight as its node computes with it, in this element, so that it can be changed there.
+    pub(super) fn is_stored(&self, graphs: &Graphs<'m>, element: Element) -> bool {
+        let stored = graphs.stored(self.weight).map(TensorProto::data_type);
+        let is_plain = self.order.is_none() && self.quantiser.is_none();
+        !self.is_made && is_plain && stored == Some(element.to_onnx())
     }
 
     fn read_as(

@@ -117,8 +117,7 @@ impl Files<'_> {
         let bytes = all.len() as u64;
         let rest = bytes.saturating_sub(offset);
         // Without a length the values end where their type says, or with the file.
-        let typed =
-            Tensor::stored_type(tensor).ok().map(|ty| (ty.values() * ty.element.bytes()) as u64);
+        let typed = Tensor::stored_bytes(tensor).map(|bytes| bytes as u64);
         let length = length.or(typed).unwrap_or(rest);
         if length > rest {
             return Err(ExternalError::Truncated { tensor: name, file, offset, length, bytes });

@@ -15,6 +15,7 @@ pub mod store;
 pub mod tensor;
 
 pub use builder::{Attr, Builder, Value};
+pub(crate) use dequantise::dequantised;
 pub use external::ExternalError;
 pub use fold::{FoldError, FoldWhy, fold};
 pub use infer::{InferError, InferWhy, infer};
@@ -25,6 +26,8 @@ pub(crate) use prune::prune;
 pub use store::{StoreError, set_tensor};
 pub use tensor::{Data, Element, Tensor, TensorError, TensorType};
 
+mod dequantise;
+pub(crate) mod narrow;
 mod prune;
 mod wire;
 mod write;

@@ -32,7 +32,8 @@ pub(crate) fn set_in(
     let stored = stored_mut(graph, name)
         .ok_or_else(|| StoreError::NoSuchWeight { name: name.to_owned() })?;
     let want = tensor.ty();
-    if Tensor::stored_type(stored) != Ok(want.clone()) {
+    let is_read_so = stored.data_type() == want.element.to_onnx();
+    if !is_read_so || Tensor::stored_type(stored) != Ok(want.clone()) {
         return Err(StoreError::Type { name: name.to_owned(), want });
     }
     match (&tensor.data, stored.raw_data.is_some()) {

@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use half::{bf16, f16};
 
+use super::narrow::Narrow;
 use super::proto::{
     Dimension, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, data_type, dimension,
     type_proto,
@@ -494,14 +495,24 @@ impl Tensor {
         }
     }
 
-    /// Element and dimensions of a stored tensor, without its values.
+    /// How many bytes a stored tensor of this type has as `raw_data`.
+    pub(crate) fn stored_bytes(proto: &TensorProto) -> Option<usize> {
+        let ty = Tensor::stored_type(proto).ok()?;
+        let narrow = Narrow::from_onnx(proto.data_type());
+        Some(narrow.map_or(ty.values() * ty.element.bytes(), |narrow| narrow.bytes(ty.values())))
+    }
+
+    /// Element and dimensions of a stored tensor, without its values. Elements of fewer bits than there is arithmetic for are
+    /// read as wider ones (INT4 as int8, FLOAT8E4M3FN as float16).
     ///
     /// # Errors
     /// [`TensorError`] if the type is not supported or the dimensions are out of bounds.
     pub fn stored_type(proto: &TensorProto) -> Result<TensorType, TensorError> {
         let tensor = || proto.name().to_owned();
         let number = proto.data_type();
+        let narrow = Narrow::from_onnx(number).map(Narrow::wide);
         let element = Element::from_onnx(number)
+            .or(narrow)
             .ok_or_else(|| TensorError::Element { tensor: tensor(), number })?;
         if proto.dims.len() > RANK_MAX {
             return Err(TensorError::Rank { tensor: tensor(), rank: proto.dims.len() });
@@ -528,10 +539,15 @@ impl Tensor {
     /// [`TensorError`] if the type is not supported, the dimensions are out of bounds, the values do not
     /// fill them, or the values are in another file.
     pub fn from_proto(proto: &TensorProto) -> Result<Tensor, TensorError> {
-        let (ty, raw) = Tensor::stored_raw(proto)?;
-        let data = match raw {
-            Some(raw) => raw_values(ty.element, raw),
-            None => typed_values(proto, ty.element),
+        let ty = Tensor::stored_here(proto)?;
+        let data = match (Narrow::from_onnx(proto.data_type()), &proto.raw_data) {
+            (Some(narrow), Some(raw)) => narrow.values(raw, ty.values()),
+            (Some(narrow), None) => {
+                let bytes: Vec<u8> = proto.int32_data.iter().map(|&byte| byte as u8).collect();
+                narrow.values(&bytes, ty.values())
+            }
+            (None, Some(raw)) => raw_values(ty.element, raw),
+            (None, None) => typed_values(proto, ty.element),
         };
         if data.len() != ty.values() {
             return Err(length(proto, &ty, "values", (data.len(), ty.values())));
@@ -539,13 +555,20 @@ impl Tensor {
         Ok(Tensor { dims: ty.dims, data })
     }
 
-    /// The type of a stored tensor and, where it has them as `raw_data`, its values: they fill it.
+    /// The type of a stored tensor and, where it has them as `raw_data` of its element, its values: they fill it.
     ///
     /// # Errors
     /// As [`Tensor::from_proto`].
     pub(crate) fn stored_raw(
         proto: &TensorProto,
     ) -> Result<(TensorType, Option<&Bytes>), TensorError> {
+        let ty = Tensor::stored_here(proto)?;
+        let is_plain = proto.data_type() == ty.element.to_onnx();
+        Ok((ty, proto.raw_data.as_ref().filter(|_| is_plain)))
+    }
+
+    /// The type of a tensor that is stored in its model; `raw_data`, where there is any, fills it.
+    fn stored_here(proto: &TensorProto) -> Result<TensorType, TensorError> {
         let ty = Tensor::stored_type(proto)?;
         let tensor = || proto.name().to_owned();
         if proto.data_location() == 1 {
@@ -556,10 +579,10 @@ impl Tensor {
         if proto.segment.is_some() {
             return Err(TensorError::Segment { tensor: tensor() });
         }
-        let bytes = ty.values() * ty.element.bytes();
+        let bytes = Tensor::stored_bytes(proto).unwrap_or_default();
         match &proto.raw_data {
             Some(raw) if raw.len() != bytes => Err(length(proto, &ty, "bytes", (raw.len(), bytes))),
-            raw => Ok((ty, raw.as_ref())),
+            _ => Ok(ty),
         }
     }
 }

@@ -10,6 +10,7 @@
 mod apart;
 mod choice;
 pub(crate) mod fused;
+mod narrow;
 pub(crate) mod nbits;
 mod order;
 mod resize;
@@ -185,6 +186,19 @@ impl<'g> Folder<'g> {
         self.known_order.push(name.to_owned());
     }
 
+    /// Takes values that a node gives from those that folding may make.
+    fn spend(&mut self, node: &NodeProto, values: usize) -> Result<(), FoldWhy> {
+        let Some(left) = self.budget.checked_sub(values) else {
+            return Err(FoldWhy::TooLarge {
+                operator: node.op_type().to_owned(),
+                node: node.label().to_owned(),
+                max: self.budget_max,
+            });
+        };
+        self.budget = left;
+        Ok(())
+    }
+
     /// A name that the source does not have, beginning with `base`.
     fn fresh_name(&mut self, base: &str) -> String {
         loop {
@@ -216,6 +230,10 @@ impl<'g> Folder<'g> {
             if let Some(target) = self.alias.get(name) {
                 name.clone_from(target);
             }
+        }
+        narrow::refuse_quantising(self, &node)?;
+        if narrow::weight(self, &node)? {
+            return Ok(());
         }
         if unroll::is_control(&node) {
             return unroll::node(self, &node);
@@ -317,14 +335,7 @@ impl<'g> Folder<'g> {
             return Ok(None);
         }
         let values = types.iter().fold(0usize, |n, t| n.saturating_add(t.values()));
-        let Some(left) = self.budget.checked_sub(values) else {
-            return Err(FoldWhy::TooLarge {
-                operator: node.op_type().to_owned(),
-                node: node.label().to_owned(),
-                max: self.budget_max,
-            });
-        };
-        self.budget = left;
+        self.spend(node, values)?;
         let inputs: Vec<Option<Tensor>> = node.input.iter().map(|n| self.constant(n)).collect();
         Ok(eval::eval(node, &inputs, types))
     }
@@ -466,7 +477,7 @@ impl<'g> Folder<'g> {
         names
             .filter_map(|name| {
                 let mut proto = match self.known.get(name)? {
-                    Known::Stored(index) => self.graph.initializer.get(*index)?.clone(),
+                    Known::Stored(index) => narrow::wide(self.graph.initializer.get(*index)?),
                     Known::Made(tensor) => tensor.to_proto(name),
                 };
                 proto.name = Some(name.clone());
