@@ -13,7 +13,7 @@ use shoal_runtime::compare::compare;
 use shoal_runtime::engine::Engine;
 use shoal_runtime::engine::ort::Ort;
 use shoal_runtime::engine::testing::{ort_or_skip, plain_options, transformer};
-use shoal_runtime::fit::{FitOptions, Fitted, fit};
+use shoal_runtime::fit::{FitOptions, Fitted, Subject, fit};
 use shoal_runtime::graft::{GraftOptions, Grafted, graft};
 use shoal_runtime::inspect::inspect;
 use shoal_runtime::onnx::model::MODEL_BYTES_MAX;
@@ -22,7 +22,9 @@ use shoal_runtime::onnx::{Builder, Element, Model, PinOptions, Tensor, TensorTyp
 
 fn fitted(grafted: &Grafted, engine: &Ort, steps: u32) -> Fitted {
     let options = FitOptions { steps, ..FitOptions::default() };
-    fit(grafted, engine, &options, |_told| {}).unwrap()
+    let start = Adapter::start(grafted.layout.clone(), 0);
+    let subject = Subject::Adapter { grafted, start: &start, frozen_a: false };
+    fit(subject, engine, &options, None, |_told| {}).unwrap()
 }
 
 fn run(model: &Model, engine: &Ort, inputs: &[(&str, Tensor)]) -> Vec<f32> {
@@ -53,12 +55,13 @@ fn by_reference_a_model_runs_trains_and_bakes_as_it_does_in_one_message() {
     let (want, got) = (fitted(&grafted, &ort, 10), fitted(&grafted, &by_reference, 10));
     assert!(got.after < got.before);
     assert!((got.after - want.after).abs() < 1e-3 * want.after, "{} {}", got.after, want.after);
-    let baked = fold(&bake(&folded.model, &got.adapter).unwrap()).unwrap();
+    let baked = fold(&bake(&folded.model, got.trained.adapter().unwrap()).unwrap()).unwrap();
     let how = (7, NonZeroUsize::MIN);
-    let found = compare(&baked, &grafted, &got.adapter, &by_reference, how).unwrap();
+    let found =
+        compare(&baked, &grafted, got.trained.adapter().unwrap(), &by_reference, how).unwrap();
     assert!(found.agrees() && found.values > 0, "{found:?}");
     // Baked by one and run by the other it is the same model.
-    let other = compare(&baked, &grafted, &got.adapter, &ort, how).unwrap();
+    let other = compare(&baked, &grafted, got.trained.adapter().unwrap(), &ort, how).unwrap();
     assert!(other.agrees(), "{other:?}");
     let start = Adapter::start(grafted.layout.clone(), 1);
     let moved = compare(&baked, &grafted, &start, &by_reference, how).unwrap();
@@ -173,10 +176,10 @@ fn a_model_of_more_than_two_gibibytes_is_inspected_differentiated_trained_baked_
     let grafted = graft(&folded, &GraftOptions { rank: 2, ..GraftOptions::default() }).unwrap();
     let fitted = fitted(&grafted, &ort, 3);
     assert!(fitted.after < fitted.before, "{} {}", fitted.before, fitted.after);
-    let baked = bake(&model, &fitted.adapter).unwrap();
+    let baked = bake(&model, fitted.trained.adapter().unwrap()).unwrap();
     let plain = fold(&baked).unwrap();
     let how = (3, NonZeroUsize::MIN);
-    let found = compare(&plain, &grafted, &fitted.adapter, &ort, how).unwrap();
+    let found = compare(&plain, &grafted, fitted.trained.adapter().unwrap(), &ort, how).unwrap();
     assert!(found.agrees() && found.values > 0, "{found:?}");
     let start = Adapter::start(grafted.layout.clone(), 1);
     let moved = compare(&plain, &grafted, &start, &ort, how).unwrap();

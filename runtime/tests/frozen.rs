@@ -45,6 +45,7 @@ fn sites(count: usize, rank: usize, columns: usize) -> Layout {
         };
         Site {
             name: format!("s{number}"),
+            module: None,
             weight: format!("s{number}"),
             nodes: vec![SiteNode { index: number, input: 1, output: String::new() }],
             operator: "MatMul".into(),

@@ -6,11 +6,12 @@
 use std::num::NonZeroUsize;
 
 use bytes::Bytes;
+use shoal_runtime::adapter::Adapter;
 use shoal_runtime::bake::{BakeError, bake, bake_dequantised};
 use shoal_runtime::compare::compare;
 use shoal_runtime::engine::Engine;
 use shoal_runtime::engine::testing::{noise, ort_or_skip, plain_options};
-use shoal_runtime::fit::{FitOptions, fit};
+use shoal_runtime::fit::{FitOptions, Subject, fit};
 use shoal_runtime::graft::{GraftOptions, graft};
 use shoal_runtime::onnx::proto::{GraphProto, NodeProto, TensorProto};
 use shoal_runtime::onnx::{Attr, Element, Model, Tensor, TensorType, fold};
@@ -109,12 +110,15 @@ fn works(model: &Model) -> Model {
     }
     assert!(want.iter().any(|value| value.abs() > 1e-3), "{want:?}");
     let grafted = graft(&folded, &GraftOptions { rank: 2, ..GraftOptions::default() }).unwrap();
-    let fitted = fit(&grafted, &ort, &FitOptions::default(), |_told| {}).unwrap();
+    let start = Adapter::start(grafted.layout.clone(), 0);
+    let subject = Subject::Adapter { grafted: &grafted, start: &start, frozen_a: false };
+    let fitted = fit(subject, &ort, &FitOptions::default(), None, |_told| {}).unwrap();
     assert!(fitted.after < fitted.before);
-    let baked = bake_dequantised(model, &fitted.adapter).unwrap();
+    let adapter = fitted.trained.adapter().unwrap();
+    let baked = bake_dequantised(model, adapter).unwrap();
     let how = (5, NonZeroUsize::MIN);
     let plain = fold(&baked).unwrap();
-    let found = compare(&plain, &grafted, &fitted.adapter, &ort, how).unwrap();
+    let found = compare(&plain, &grafted, adapter, &ort, how).unwrap();
     assert!(found.agrees() && found.values > 0, "{found:?}");
     baked
 }

@@ -160,6 +160,7 @@ mod tests {
         // A [3, 2, 1, 1] and B [2, 3, 1, 1] of a convolution.
         let site = Site {
             name: "a".into(),
+            module: None,
             weight: "a".into(),
             nodes: vec![SiteNode { index: 0, input: 1, output: "a".into() }],
             operator: "Conv".into(),

@@ -112,10 +112,9 @@ mod tests {
     use super::*;
 
     fn floats(number: i32, bytes: &[u8]) -> Vec<f32> {
-        match Narrow::from_onnx(number).unwrap().values(bytes, bytes.len()) {
-            Data::F16(values) => values.iter().map(|value| value.to_f32()).collect(),
-            other => panic!("{other:?}"),
-        }
+        let read = Narrow::from_onnx(number).unwrap().values(bytes, bytes.len());
+        let Data::F16(values) = read else { panic!("{read:?}") };
+        values.iter().map(|value| value.to_f32()).collect()
     }
 
     #[test]
