@@ -171,14 +171,14 @@ fn works(
 ) -> Model {
     let ort = ort_or_skip().unwrap();
     let grafted = grafted(model, targets);
-    let start = Adapter::start(grafted.layout.clone(), 0);
-    let subject = Subject::Adapter { grafted: &grafted, start: &start, frozen_a: false };
+    let start = &Adapter::start(grafted.layout.clone(), 0);
+    let subject = Subject::Adapter { grafted: &grafted, start, frozen_a: false };
     let fitted = fit(subject, &ort, &FitOptions::default(), None, |_| {}).unwrap();
     assert!(fitted.after < fitted.before, "{} to {}", fitted.before, fitted.after);
-    let baked = into(model, fitted.trained.adapter().unwrap()).unwrap();
+    let adapter = fitted.trained.adapter().unwrap();
+    let baked = into(model, adapter).unwrap();
     let folded = open(&baked, None, &BTreeMap::new()).unwrap().folded;
-    let how = (1, NonZeroUsize::MIN);
-    let found = compare(&folded, &grafted, fitted.trained.adapter().unwrap(), &ort, how).unwrap();
+    let found = compare(&folded, &grafted, adapter, &ort, (1, NonZeroUsize::MIN)).unwrap();
     assert!(found.agrees() && found.values > 0, "{found:?}");
     // The file itself runs, and is the adapter's.
     let dims = &folded.types[folded.model.graph().input[0].name()].dims;
