@@ -297,8 +297,8 @@ fn quantised_weights_are_tuned_beside_on_both_engines_and_baked_into_floats_whic
             let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
             let named = [&file, "`layer.weight`", "--dequantize"];
             assert!(named.iter().all(|part| refused.contains(part)), "{refused}");
-            let [told, known] = [&[][..], &["--dequantize"]]
-                .map(|flag: &[&str]| model(folder.path(), &[&bake[..], flag].concat()));
+            let flags: [&[&str]; 2] = [&[], &["--dequantize"]];
+            let [told, known] = flags.map(|flag| model(folder.path(), &[&bake[..], flag].concat()));
             assert!(told.status.success() && known.status.success());
             let notes = [told, known].map(|done| {
                 let said = String::from_utf8_lossy(&done.stderr).into_owned();
