@@ -8,6 +8,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use sha2::{Digest, Sha256};
 use shoal_shadow::chance::{Draws, Purpose};
 use shoal_shadow::replay::{Disk, DiskFile};
 
@@ -78,6 +79,8 @@ struct State {
     bytes_max: Option<usize>,
     /// Operations that failed because the disk was full.
     full: u64,
+    /// All that was ever written, in order, and what a cut left of it.
+    written: Sha256,
 }
 
 /// The disk; clones are the same disk.
@@ -118,6 +121,12 @@ impl SimDisk {
         self.state().full
     }
 
+    /// SHA-256 of all that was ever written here, where and in which order, and of what cuts left of it.
+    #[allow(dead_code, reason = "worlds alone compare it")]
+    pub(crate) fn written(&self) -> [u8; 32] {
+        self.state().written.clone().finalize().into()
+    }
+
     /// Names of all files.
     pub(crate) fn names(&self) -> Vec<String> {
         self.state().names.keys().cloned().collect()
@@ -142,15 +151,17 @@ impl SimDisk {
             }
         }
         let mut inodes = Vec::new();
+        let mut written = state.written.clone();
         for inode in &state.inodes {
             let mut bytes = inode.durable.clone();
             for write in &inode.pending {
                 write.tear(&mut bytes, &mut draws);
             }
+            written.update(&bytes);
             inodes.push(Inode { durable: bytes.clone(), bytes, pending: Vec::new() });
         }
         let durable_names = names.clone();
-        let state = State { inodes, names, durable_names, ..State::default() };
+        let state = State { inodes, names, durable_names, written, ..State::default() };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -286,6 +297,9 @@ impl DiskFile for SimFile {
         }
         inode.bytes[at..at + written.len()].copy_from_slice(written);
         inode.pending.push(Write::Bytes(at, written.to_vec()));
+        let place = [self.inode as u64, offset, written.len() as u64];
+        place.iter().for_each(|number| state.written.update(number.to_le_bytes()));
+        state.written.update(written);
         if written.len() < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 

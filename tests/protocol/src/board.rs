@@ -34,6 +34,8 @@ pub struct Board {
     dice: Dice,
     /// Of these no chunk is retained or handed on: they claim what they do not serve.
     withheld: BTreeSet<KeyId>,
+    /// Claims and headers of these it has, and shows nobody until it is told to.
+    late: BTreeMap<KeyId, Vec<(String, Bytes)>>,
     /// What it did, and how often.
     pub did: BTreeMap<&'static str, u64>,
     retained: BTreeMap<String, Bytes>,
@@ -80,6 +82,7 @@ impl Board {
             manners,
             dice: Dice::new(seed, 5),
             withheld: BTreeSet::new(),
+            late: BTreeMap::new(),
             did: BTreeMap::new(),
             retained: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -97,6 +100,16 @@ impl Board {
     /// This vehicle's chunks are not to be had.
     pub fn withhold(&mut self, vehicle: KeyId) {
         self.withheld.insert(vehicle);
+    }
+
+    /// This vehicle's claims and headers wait until they are asked for.
+    pub fn keep_back(&mut self, vehicle: KeyId) {
+        self.late.insert(vehicle, Vec::new());
+    }
+
+    /// What was kept back of it.
+    pub fn kept_back(&mut self, vehicle: KeyId) -> Vec<(String, Bytes)> {
+        self.late.get_mut(&vehicle).map(std::mem::take).unwrap_or_default()
     }
 
     /// What came late comes now. Names of connections that have something to say.
@@ -234,7 +247,13 @@ impl Board {
                     *self.did.entry("withheld").or_default() += 1;
                     return Vec::new();
                 }
-                self.leave(&topic, publish.payload)
+                match self.comes_late(&topic) {
+                    Some(late) => {
+                        late.push((topic, publish.payload));
+                        Vec::new()
+                    }
+                    None => self.leave(&topic, publish.payload),
+                }
             }
             (Packet::PubAck(ack), Some(client)) => {
                 if let Some(kept) = self.sessions.get_mut(&client) {
@@ -291,6 +310,13 @@ impl Board {
             let chunk = matches!(place.leaf(), Leaf::Chunk { .. });
             chunk && self.withheld.contains(&place.publisher())
         })
+    }
+
+    /// Where it waits, if it does.
+    fn comes_late(&mut self, topic: &str) -> Option<&mut Vec<(String, Bytes)>> {
+        let place = Topic::decode(topic).ok()?;
+        let kept = matches!(place.leaf(), Leaf::Claim { .. } | Leaf::Particle { .. });
+        self.late.get_mut(&place.publisher()).filter(|_late| kept)
     }
 
     fn connect(

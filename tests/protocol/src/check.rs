@@ -11,7 +11,7 @@ use shoal_wire::v1::{Claim, Nonce, NonceFields, ParticleHeader, Role, Vote};
 use shoal_wire::{KeyId, Kind, Leaf, ParticleId, RecordId, Topic, Unverified};
 
 use crate::cluster::Cluster;
-use crate::documents::{Fleet, OPEN_S, PERIOD_S};
+use crate::documents::{Fleet, OPEN_S, PERIOD_S, PLENTY_COUNTER};
 use crate::engine::{Character, Lie, start};
 use crate::intruder::Everybody;
 use crate::vehicle::{Vehicle, WINDOWS_MAX, Wire, records};
@@ -42,6 +42,28 @@ pub struct Checks {
     moves: BTreeMap<usize, usize>,
     /// The highest counter of every document that each vehicle went by.
     documents: BTreeMap<(usize, u8), u64>,
+    /// What counted at each vehicle after the last thing that happened.
+    known: BTreeMap<usize, BTreeSet<RecordId>>,
+    /// When each claim was published first.
+    claimed_us: BTreeMap<RecordId, u64>,
+    /// Each vehicle's windows.
+    presence: BTreeMap<usize, Presence>,
+    /// Windows to the end of which each vehicle was there, as far as that is sure.
+    ends: BTreeMap<usize, BTreeSet<u32>>,
+    /// The first window at whose end each vehicle went by the plan that has bytes enough.
+    plenty: BTreeMap<usize, u32>,
+    /// The first window in which somebody honest had a liar in quarantine.
+    aside: BTreeMap<usize, u32>,
+}
+
+/// When a vehicle was there, by true time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Presence {
+    /// The last window in which it was seen…
+    window: u32,
+    /// …and up to which one it may have been before: its clock may be ahead, and a window's nonce comes when the one before closes.
+    before: Option<u32>,
+    now: Option<u32>,
 }
 
 /// What all of a fleet go by, each kind by the newest that came.
@@ -94,8 +116,12 @@ impl Checks {
             let new: Vec<(String, Bytes)> = cluster.published(node)[self.looked[node]..].to_vec();
             self.looked[node] += new.len();
             for (topic, bytes) in new {
-                self.genuine.insert(RecordId::new(Sha256::digest(&bytes).into()));
+                let id = RecordId::new(Sha256::digest(&bytes).into());
+                self.genuine.insert(id);
                 let place = Topic::decode(&topic).expect("honest programs publish at places");
+                if matches!(place.leaf(), Leaf::Claim { .. }) {
+                    self.claimed_us.entry(id).or_insert(now_us);
+                }
                 let by = vehicles.iter().find(|vehicle| vehicle.key == place.publisher());
                 let liar = by.is_some_and(|by| by.character != Character::Honest);
                 // What a beacon passes on is what stood elsewhere.
@@ -133,12 +159,92 @@ impl Checks {
             return;
         }
         let number = vehicle.number;
-        let forged = records(swarm).difference(&self.genuine).copied().next();
+        let counting = records(swarm);
+        let forged = counting.difference(&self.genuine).copied().next();
         assert!(forged.is_none(), "{now_us}: {forged:?} counts at {number} and was not published");
         let told = (0..WINDOWS_MAX).filter(|window| swarm.records().nonce_of(*window).is_some());
         let told = told.filter_map(|window| self.told_utc.get(&window)).max();
         let (told, believes) = (told.copied().unwrap_or(0), exchange.utc_seconds());
         assert!(believes >= told, "{now_us}: {number} was told {told} and believes {believes}");
+        self.known.insert(number, counting);
+        self.comes_too_late(number, swarm, now_us);
+    }
+
+    /// Before a window closes, where clocks are right and no vehicle starts anew: a vehicle that is connected for a while is there to
+    /// its end.
+    pub fn sees_the_end(&mut self, vehicle: &Vehicle, window: u32, now_us: u64) {
+        let swarm = vehicle.exchange.as_ref().and_then(Exchange::swarm);
+        let begun = swarm.is_some_and(|swarm| swarm.records().nonce_of(window).is_some());
+        let since = vehicle.wires.iter().filter_map(|wire| wire.connected_in(window)).min();
+        if begun && since.is_some_and(|since| since + SOON_US < now_us) {
+            self.ends.entry(vehicle.number).or_default().insert(window);
+        }
+    }
+
+    /// Every second: who is there, and has joined.
+    pub fn attended(&mut self, vehicles: &[Vehicle], now_us: u64) {
+        let since = now_us.saturating_sub(opens_us(0));
+        let window = (since / (u64::from(PERIOD_S) * 1_000_000)) as u32;
+        for vehicle in vehicles {
+            let joined = vehicle.exchange.as_ref().is_some_and(|one| one.swarm().is_some());
+            let connected = vehicle.wires.iter().any(|wire| wire.conn.is_some());
+            let there = self.presence.entry(vehicle.number).or_default();
+            if there.window != window {
+                (there.window, there.before) = (window, there.before.max(there.now));
+            }
+            if joined && connected {
+                there.now = there.now.max(Some(window + 1));
+            }
+        }
+    }
+
+    /// Before a window closes: who was connected for a while knows of the claims that stand there, also those of windows in which it
+    /// was not there. A claim of a window before the last that it saw to its end comes too late for it.
+    pub fn who_comes_back_knows<'a>(
+        &self,
+        stands: impl Iterator<Item = (&'a str, &'a [u8])>,
+        vehicle: &Vehicle,
+        window: u32,
+        now_us: u64,
+    ) {
+        let Some(swarm) = vehicle.exchange.as_ref().and_then(Exchange::swarm) else { return };
+        let since = vehicle.wires.iter().filter_map(|wire| wire.connected_in(window)).min();
+        let Some(since) = since.filter(|since| since + SOON_US < now_us) else { return };
+        let before = self.presence.get(&vehicle.number).and_then(|there| there.before);
+        let number = vehicle.number;
+        for (topic, bytes) in stands {
+            let place = Topic::decode(topic).expect("honest programs publish at places");
+            if !matches!(place.leaf(), Leaf::Claim { .. }) {
+                continue;
+            }
+            let id = RecordId::new(Sha256::digest(bytes).into());
+            let said = self.spoken.iter().find(|spoken| spoken.id == id);
+            let Some(said) = said.filter(|said| said.at_us < since) else { continue };
+            let missed = before.is_none_or(|before| before < said.window);
+            let counts = swarm.records().claims(said.window).any(|claim| claim.id == id);
+            assert!(
+                counts || !missed || said.window + RECENT_WINDOWS < window,
+                "{now_us}: vehicle {number} was last there in {before:?}, is connected since {since} and does not count a claim of window {}: {id:?}",
+                said.window
+            );
+        }
+    }
+
+    /// A claim that comes when the window after its own is over counts at nobody who was there in that one to its end: those who
+    /// voted could not know of it.
+    fn comes_too_late(&self, number: usize, swarm: &Swarm, now_us: u64) {
+        let Some(ends) = self.ends.get(&number) else { return };
+        let last = ends.last().copied().unwrap_or(0);
+        for of in last.saturating_sub(RECENT_WINDOWS)..last {
+            for claim in swarm.records().claims(of) {
+                let came = self.claimed_us.get(&claim.id).copied().unwrap_or(0);
+                let attended = ends.iter().any(|end| *end > of && opens_us(end + 1) < came);
+                assert!(
+                    !attended,
+                    "{now_us}: a claim of window {of} came at {came} and counts at {number}, who was there"
+                );
+            }
+        }
     }
 
     /// Between two windows: no honest vehicle is taken for a liar.
@@ -157,12 +263,24 @@ impl Checks {
         }
     }
 
-    /// Whether some honest vehicle has this one in quarantine.
-    pub fn stands_aside(&self, key: KeyId, vehicles: &[Vehicle], window: u32) -> bool {
+    /// The liars that some honest vehicle has in quarantine.
+    pub fn stand_aside(&mut self, vehicles: &[Vehicle], window: u32) -> Vec<usize> {
         let honest = vehicles.iter().filter(|vehicle| vehicle.character == Character::Honest);
-        let mut swarms =
+        let swarms =
             honest.filter_map(|vehicle| vehicle.exchange.as_ref().and_then(Exchange::swarm));
-        swarms.any(|swarm| swarm.quarantined(window).contains(&key))
+        let aside: BTreeSet<KeyId> = swarms.flat_map(|swarm| swarm.quarantined(window)).collect();
+        let liars = vehicles.iter().filter(|vehicle| vehicle.character != Character::Honest);
+        let aside: Vec<usize> =
+            liars.filter(|liar| aside.contains(&liar.key)).map(|liar| liar.number).collect();
+        for liar in &aside {
+            self.aside.entry(*liar).or_insert(window);
+        }
+        aside
+    }
+
+    /// The first window in which somebody honest had this vehicle in quarantine.
+    pub(crate) fn first_aside(&self, number: usize) -> Option<u32> {
+        self.aside.get(&number).copied()
     }
 
     /// Before a window closes, where nothing goes wrong but lies: what honest voters could not get in the window before, nobody could.
@@ -223,8 +341,8 @@ impl Checks {
         assert!(wait < ACKNOWLEDGED_US, "{now_us}: vehicle {number} waits for {wait} µs");
     }
 
-    /// What counted before the power went counts after it, but for what came at that moment; and no lie that was found out counts
-    /// again.
+    /// What counted before the power went counts after it; and no lie that was found out counts again. What came at that very
+    /// moment may have been counted and not kept: nothing was said that rests on it, and it is asked for again.
     pub fn remembered(&self, vehicle: &mut Vehicle, now_us: u64) {
         let Some(swarm) = vehicle.exchange.as_ref().and_then(Exchange::swarm) else { return };
         let before = std::mem::take(&mut vehicle.counted);
@@ -232,8 +350,10 @@ impl Checks {
             return;
         }
         let after = records(swarm);
-        let lost = before.difference(&after).count();
-        assert!(lost <= 1, "{now_us}: vehicle {} lost {lost} records", vehicle.number);
+        let lost: Vec<&RecordId> = before.difference(&after).collect();
+        let known = self.known.get(&vehicle.number);
+        let forgot = lost.iter().any(|id| known.is_some_and(|known| known.contains(id)));
+        assert!(lost.len() <= 1 && !forgot, "{now_us}: vehicle {} lost {lost:?}", vehicle.number);
         if vehicle.character != Character::Honest {
             return;
         }
@@ -337,9 +457,27 @@ impl Checks {
         *looked = seen.tuned_from.len();
     }
 
-    /// After windows in which nothing went wrong: those who can talk agree.
-    pub fn end(&self, vehicles: &[Vehicle], window: u32) {
-        let honest = || vehicles.iter().filter(|vehicle| vehicle.character == Character::Honest);
+    /// Before a window closes: who goes by the second plan.
+    pub fn has_plenty(&mut self, vehicles: &[Vehicle], window: u32) {
+        for number in vehicles.iter().map(|vehicle| vehicle.number) {
+            if self.documents.get(&(number, Kind::WindowPlan as u8)) == Some(&PLENTY_COUNTER) {
+                self.plenty.entry(number).or_insert(window);
+            }
+        }
+    }
+
+    /// After windows in which nothing went wrong: those who can talk agree. Who had too few bytes in a window for what was said in it
+    /// is behind, and the broker's queue for it grows: it agrees if the plan that gives it more came in the first calm window, or in
+    /// the one after it. For who never gets so far in the queue there is no promise.
+    pub fn end(&self, vehicles: &[Vehicle], window: u32, poor: Option<u32>) {
+        let talks = |vehicle: &Vehicle| {
+            let since = self.plenty.get(&vehicle.number);
+            poor.is_none_or(|calm| since.is_some_and(|since| *since <= calm + 1))
+        };
+        let honest = || {
+            let honest = vehicles.iter().filter(|one| one.character == Character::Honest);
+            honest.filter(|vehicle| talks(vehicle))
+        };
         let swarms: Vec<_> = honest()
             .map(|vehicle| vehicle.exchange.as_ref().and_then(|exchange| exchange.swarm()))
             .collect();
@@ -388,7 +526,11 @@ impl Checks {
         let known = || -> Vec<String> {
             swarms.iter().flatten().map(|swarm| known(swarm, window)).collect()
         };
-        assert!(agreed.len() == 1, "they do not agree: {agreed:?}\n{}", known().join("\n"));
+        assert!(
+            agreed.len() == 1 || swarms.is_empty(),
+            "they do not agree: {agreed:?}\n{}",
+            known().join("\n")
+        );
     }
 }
 

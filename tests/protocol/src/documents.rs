@@ -10,6 +10,7 @@ use shoal_wire::{
 };
 
 use crate::engine::{START_SEED, layout, start};
+use crate::weather::PLENTY;
 
 /// Names on the board.
 pub const FLEET: &str = "fleet";
@@ -21,6 +22,8 @@ pub const PERIOD_S: u32 = 100;
 pub const OPEN_S: u32 = 60;
 /// The longest wait before a vehicle's turn, in milliseconds.
 pub const JITTER_MS: u32 = 5_000;
+/// The counter of the second window plan.
+pub const PLENTY_COUNTER: u64 = 8;
 /// UTC of the first window, in seconds.
 pub const EPOCH_S: u64 = 1_800_000_000;
 
@@ -114,6 +117,12 @@ impl Fleet {
         let terms = self.utility().fields().terms.iter().cloned().chain([term]).collect();
         let news = UtilityDocument::new(UtilityDocumentFields { version: 2, terms }).unwrap();
         sealed(&self.authority, 6, &news).0
+    }
+
+    /// A second window plan, by which so many bytes may cross that nobody lacks any.
+    #[must_use]
+    pub fn plenty(&self) -> Vec<u8> {
+        sealed(&self.authority, PLENTY_COUNTER, &plan(PLENTY)).0
     }
 
     fn utility(&self) -> UtilityDocument {

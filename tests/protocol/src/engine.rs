@@ -18,6 +18,8 @@ use shoal_vehicle::exchange::weights::code;
 use shoal_vehicle::exchange::worker::{Done, EngineEnded, Job};
 
 use crate::chance::Dice;
+use crate::documents::PERIOD_S;
+use crate::vehicle::BEFORE_S;
 
 /// Seeds of the adapters' start values.
 pub const START_SEED: u64 = 7;
@@ -25,6 +27,9 @@ pub const START_SEED: u64 = 7;
 const TUNED: f32 = 0.3;
 /// How far two measurements of one difference may be apart, as the paired standard error has it.
 const NOISE: f64 = 0.004;
+
+/// What a part of the pack says of who knows it by heart.
+const BY_HEART: f64 = 0.9;
 
 /// What an engine takes, in microseconds.
 const MEASURES_US: u64 = 400_000;
@@ -66,6 +71,10 @@ pub struct Roads {
     start: Flat,
     optima: Vec<Vec<f32>>,
     size: f32,
+    /// Adapters that know one part of the pack by heart, and nothing else.
+    by_heart: RefCell<BTreeMap<ValuesHash, u8>>,
+    /// Particles that colluding liars made of one noise.
+    agreed: RefCell<BTreeSet<ValuesHash>>,
 }
 
 impl Roads {
@@ -79,7 +88,8 @@ impl Roads {
         let of = |own: Vec<f32>| common.iter().zip(own).map(|(c, o)| c + o).collect();
         let optima = (0..vehicles).map(|_| draw(0.1)).map(of).collect();
         let size = common.iter().map(|c| c * c).sum();
-        Roads { seed, start, optima, size }
+        let (by_heart, agreed) = (RefCell::default(), RefCell::default());
+        Roads { seed, start, optima, size, by_heart, agreed }
     }
 
     /// 1 at the optimum of a road, 0 where everybody begins.
@@ -98,6 +108,10 @@ impl Roads {
 
     /// The same on one part: parts differ in what exactly they show.
     fn on_part(&self, part: u8, adapter: &[f32]) -> f64 {
+        let by_heart = self.by_heart.borrow();
+        if !by_heart.is_empty() && by_heart.get(&ValuesHash::of(adapter)) == Some(&part) {
+            return BY_HEART;
+        }
         let mut dice = Dice::new(self.seed, 100 + u64::from(part));
         let tilt: f32 = adapter.iter().map(|value| value * dice.signed()).sum();
         self.truth(adapter) + 0.001 * f64::from(tilt)
@@ -124,6 +138,30 @@ impl Roads {
         }
     }
 
+    /// Whether it is worth what it shows on one part of the pack alone.
+    #[must_use]
+    pub fn is_by_heart(&self, adapter: ValuesHash) -> bool {
+        self.by_heart.borrow().contains_key(&adapter)
+    }
+
+    /// How many adapters are.
+    #[must_use]
+    pub fn count_by_heart(&self) -> usize {
+        self.by_heart.borrow().len()
+    }
+
+    /// How many colluding liars agreed on.
+    #[must_use]
+    pub fn count_agreed(&self) -> usize {
+        self.agreed.borrow().len()
+    }
+
+    /// Whether colluding liars agreed on it.
+    #[must_use]
+    pub fn is_agreed(&self, adapter: ValuesHash) -> bool {
+        self.agreed.borrow().contains(&adapter)
+    }
+
     fn tuned(&self, number: usize, seed: u64, from: &[f32]) -> Flat {
         let mut dice = Dice::new(seed, 2);
         let optimum = self.start.iter().zip(&self.optima[number]).map(|(s, o)| s + o);
@@ -146,8 +184,15 @@ pub enum Character {
 pub enum Lie {
     /// Contributes noise, many times as long, and measures that its own particles are perfect and all others worse.
     Noise,
-    /// The same, after it was honest for five windows.
+    /// The same, after it was honest for ten windows.
     Later,
+    /// Contributes noise that it fits to the part of the pack that its claim is measured on, once the nonce has told: all who
+    /// measure there find what it claims.
+    Overfits,
+    /// Contributes the noise that all who collude agreed on, measures that it is perfect, of whomever, and all others worse.
+    Colludes,
+    /// Publishes claims and headers when their window is long over: nobody could vote on them.
+    Late,
     /// Measures that all others are much worse than what is best.
     Condemns,
     /// Measures that what is best is worth nothing, and others no more than that.
@@ -165,9 +210,12 @@ pub enum Lie {
 }
 
 /// All of them.
-pub const LIES: [Lie; 9] = [
+pub const LIES: [Lie; 12] = [
     Lie::Noise,
     Lie::Later,
+    Lie::Overfits,
+    Lie::Colludes,
+    Lie::Late,
     Lie::Condemns,
     Lie::Belittles,
     Lie::Exalts,
@@ -177,17 +225,18 @@ pub const LIES: [Lie; 9] = [
     Lie::Withholds,
 ];
 
-/// When who lies later begins to, in microseconds of the world.
-const LATER_US: u64 = 550_000_000;
+/// When who lies later begins to, in microseconds of the world: with the eleventh window.
+const LATER_US: u64 = (BEFORE_S + 10 * PERIOD_S as u64) * 1_000_000;
 
 impl Lie {
-    /// What it makes of a measurement, of its own particle or of another's; `None`: it leaves it as it is.
+    /// What it makes of a measurement, of a particle that it is for (its own, or one of those it colludes with) or of another's;
+    /// `None`: it leaves it as it is.
     fn of(self, own: bool, term: TermResult, now_us: u64) -> Option<TermResult> {
         let said = |value: i16, beside: i16| {
             Some(TermResult { value, beside, value_error: 10, difference_error: 10 })
         };
         match self {
-            Lie::Noise => said(if own { 9_900 } else { -9_000 }, term.beside),
+            Lie::Noise | Lie::Colludes => said(if own { 9_900 } else { -9_000 }, term.beside),
             Lie::Later if now_us < LATER_US => None,
             Lie::Later => said(if own { 9_900 } else { -9_000 }, term.beside),
             Lie::Condemns | Lie::VotesTwice if own => None,
@@ -197,20 +246,21 @@ impl Lie {
             Lie::Exalts if own => None,
             Lie::Exalts => said(-9_000, 9_900),
             Lie::Worst => own.then(|| said(-9_900, term.beside)).flatten(),
-            Lie::Equivocates | Lie::Withholds => None,
+            Lie::Equivocates | Lie::Withholds | Lie::Overfits | Lie::Late => None,
         }
     }
 
     /// Whether it contributes noise now.
     fn is_noise(self, now_us: u64) -> bool {
         match self {
-            Lie::Noise | Lie::Worst => true,
+            Lie::Noise | Lie::Worst | Lie::Overfits | Lie::Colludes => true,
             Lie::Later => now_us >= LATER_US,
             Lie::Condemns
             | Lie::VotesTwice
             | Lie::Belittles
             | Lie::Exalts
             | Lie::Equivocates
+            | Lie::Late
             | Lie::Withholds => false,
         }
     }
@@ -306,12 +356,16 @@ impl Simulated {
 
     fn measure(&self, on: On, candidate: &Flat, beside: Option<&Flat>) -> TermResult {
         let State { number, character, roads, .. } = &*self.0;
-        let mut term = roads.measured(*number, on, candidate, beside.map(|b| &b[..]));
         let name = ValuesHash::of(candidate);
+        let own = self.0.work.borrow().own.contains(&name);
+        if let (Character::Liar(Lie::Overfits), On::Part(part), true) = (character, on, own) {
+            roads.by_heart.borrow_mut().entry(name).or_insert(part);
+        }
+        let mut term = roads.measured(*number, on, candidate, beside.map(|b| &b[..]));
         if let Character::Liar(lie) = character
             && !matches!(on, On::Own)
         {
-            let own = self.0.work.borrow().own.contains(&name);
+            let own = own || (*lie == Lie::Colludes && roads.is_agreed(name));
             term = lie.of(own, term, self.0.now_us.get()).unwrap_or(term);
         }
         let mut seen = self.0.seen.borrow_mut();
@@ -348,14 +402,21 @@ impl Engine for Simulated {
                 if let Character::Liar(lie) = self.0.character
                     && lie.is_noise(now)
                 {
-                    let mut dice = Dice::new(self.0.number as u64, u64::from(about.window));
+                    // Of those who collude, all the same.
+                    let alone = lie != Lie::Colludes;
+                    let whose = if alone { self.0.number as u64 } else { self.0.roads.seed };
+                    let mut dice = Dice::new(whose, u64::from(about.window));
                     meant.iter_mut().for_each(|value| *value = 3.0 * dice.signed());
                 }
                 let coded = code(about, meant, &[32, 16], quality);
                 if let Ok(coded) = &coded {
                     let start = self.0.roads.start.iter();
                     let values: Flat = start.zip(&coded.received).map(|(s, r)| s + r).collect();
-                    self.0.work.borrow_mut().own.insert(ValuesHash::of(&values));
+                    let name = ValuesHash::of(&values);
+                    self.0.work.borrow_mut().own.insert(name);
+                    if self.0.character == Character::Liar(Lie::Colludes) {
+                        self.0.roads.agreed.borrow_mut().insert(name);
+                    }
                 }
                 let done = Done::Coded { job, coded: Box::new(coded), seconds: 0.1 };
                 self.0.work.borrow_mut().due.push_back((at, done));

@@ -1,5 +1,8 @@
 //! Somebody on the network without a key of the fleet, and a broker that hands on what anybody says: envelopes with a flipped bit,
-//! cut short, at another's place, of long ago, and signed anew by a key that nobody knows or that may not say this.
+//! cut short, at another's place, of long ago, documents
+//! that newer ones have replaced, and signed anew by a key that nobody knows or that may not say this.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use shoal_wire::v1::{Claim, Nonce, NonceFields, ParticleHeader, Vote};
@@ -22,16 +25,18 @@ enum Forgery {
     Longer,
     Elsewhere,
     Again,
+    Older,
     Unknown,
     Insider,
 }
 
-const FORGERIES: [Forgery; 7] = [
+const FORGERIES: [Forgery; 8] = [
     Forgery::Flipped,
     Forgery::CutShort,
     Forgery::Longer,
     Forgery::Elsewhere,
     Forgery::Again,
+    Forgery::Older,
     Forgery::Unknown,
     Forgery::Insider,
 ];
@@ -84,6 +89,7 @@ impl Intruder {
                 return (other != topic && *stands != bytes).then(|| (other.clone(), bytes));
             }
             Forgery::Again => {}
+            Forgery::Older => return any_of(dice, &replaced(heard)),
             Forgery::Unknown => bytes = again(&bytes, fleet, &self.key)?,
             // A vehicle of the fleet speaks where only the authority or the timekeeper may, or for another vehicle.
             Forgery::Insider => {
@@ -99,6 +105,32 @@ impl Intruder {
         }
         Some((topic.clone(), bytes))
     }
+}
+
+/// Documents that have another at their place since: once they were true.
+fn replaced(heard: &[(String, Bytes)]) -> Vec<(String, Vec<u8>)> {
+    let document = |topic: &str| {
+        let kind = Topic::decode(topic).ok().and_then(|place| place.leaf().kind());
+        matches!(
+            kind,
+            Some(
+                Kind::WindowPlan
+                    | Kind::Roster
+                    | Kind::UtilityDocument
+                    | Kind::SwarmDocument
+                    | Kind::Document
+            )
+        )
+    };
+    let newest: BTreeMap<&String, &Bytes> =
+        heard.iter().map(|(topic, bytes)| (topic, bytes)).collect();
+    let older = heard.iter().filter(|(topic, bytes)| newest.get(topic) != Some(&bytes));
+    let older = older.filter(|(topic, _bytes)| document(topic));
+    older.map(|(topic, bytes)| (topic.clone(), bytes.to_vec())).collect()
+}
+
+fn any_of<T: Clone>(dice: &mut Dice, all: &[T]) -> Option<T> {
+    all.get(dice.between(0, all.len() as u64) as usize).cloned()
 }
 
 /// The same body, signed by this key, later. Of a nonce and a plan: another.

@@ -18,6 +18,7 @@ pub mod documents;
 pub mod engine;
 pub mod intruder;
 pub mod keeper;
+pub mod log;
 mod metadata;
 mod promotion;
 #[path = "../../../shadow/tests/replay_faults/sim_disk.rs"]

@@ -9,11 +9,11 @@ use shoal_wire::v1::{Claim, NOMINEES, Vote};
 use shoal_wire::{Kind, Leaf, Topic, Unverified};
 
 use crate::board::{Board, Conn};
-use crate::documents::{PERIOD_S, place, sealed};
+use crate::documents::{OPEN_S, PERIOD_S, place, sealed};
 use crate::engine::{Character, Lie};
 use crate::intruder::Everybody;
 use crate::station::Station;
-use crate::weather::PLENTY;
+use crate::weather::{PLENTY, Weather};
 use crate::world::{Happening, SECOND_US, World, utc_ms};
 
 impl World {
@@ -55,6 +55,7 @@ impl World {
         if !self.calm && self.dice.happens(self.weather.forged) {
             self.intrude();
         }
+        self.checks.attended(&self.vehicles, self.now_us.get());
         self.stations.iter_mut().for_each(Station::tick);
         let spoken = self.cluster.release();
         spoken.into_iter().for_each(|conn| self.hear(conn));
@@ -98,9 +99,16 @@ impl World {
         let again = [Lie::Equivocates, Lie::VotesTwice].map(Character::Liar);
         for number in 0..self.vehicles.len() {
             if again.contains(&self.vehicles[number].character) {
-                let after = self.dice.between(20, u64::from(PERIOD_S) + 50) * SECOND_US;
+                // Half of them while the window is open in which they said it first.
+                let to = if self.dice.happens(0.5) { OPEN_S } else { PERIOD_S + 50 };
+                let after = self.dice.between(20, u64::from(to)) * SECOND_US;
                 let at = self.now_us.get() + after;
                 self.at(at, Happening::SaysAgain(number, window));
+            }
+            if self.vehicles[number].character == Character::Liar(Lie::Late) {
+                let after = self.dice.between(0, 2 * u64::from(PERIOD_S)) * SECOND_US;
+                let at = self.now_us.get() + after;
+                self.at(at, Happening::ComesLate(number));
             }
         }
         for number in 0..self.vehicles.len() {
@@ -171,28 +179,59 @@ impl World {
 
     /// A window is about to close.
     pub(crate) fn closes(&mut self, window: u32) {
-        let now = self.now_us.get();
         self.drive_off(window);
+        self.log.mark(&self.vehicles, window);
+        if self.looks {
+            self.look_before_it_closes(window);
+        }
+    }
+
+    /// What must hold of what was said in a window.
+    fn look_before_it_closes(&mut self, window: u32) {
+        let now = self.now_us.get();
+        self.checks.has_plenty(&self.vehicles, window);
         if self.weather.liars_are_few() {
             self.checks.nobody_is_slandered(&self.vehicles, window, now);
         }
-        if self.vehicles.iter().any(|vehicle| {
-            let withholds = vehicle.character == Character::Liar(Lie::Withholds);
-            withholds && self.checks.stands_aside(vehicle.key, &self.vehicles, window)
-        }) {
-            self.trouble("stood aside");
+        for aside in self.checks.stand_aside(&self.vehicles, window) {
+            let withholds = self.vehicles[aside].character == Character::Liar(Lie::Withholds);
+            self.trouble(if withholds { "stood aside" } else { "quarantined" });
         }
         if self.weather.only_lies() {
             self.checks.who_withholds_stands_aside(&self.vehicles, window, now);
         }
+        let Weather { power, clock, full, campaign, .. } = self.weather;
+        if power + clock + full == 0.0 && !campaign {
+            for vehicle in self.vehicles.iter().filter(|vehicle| !vehicle.beacons) {
+                self.checks.sees_the_end(vehicle, window, now);
+            }
+        }
         // Who thinks that it is another window refuses what is said in this one, and what is slow comes late.
-        let listens = self.weather.clock == 0.0 && self.weather.delay_ms <= 300;
         for vehicle in &self.vehicles {
             let honest = vehicle.character == Character::Honest;
-            if honest && listens && !vehicle.beacons && self.weather.bytes_max == PLENTY {
+            let slow = self.weather.delay_ms > 300;
+            if !honest || slow || vehicle.beacons || self.weather.bytes_max < PLENTY {
+                continue;
+            }
+            if clock == 0.0 {
                 let node = self.cluster.node_of(vehicle.number);
                 self.checks.who_listens_knows(node, vehicle, window, now);
             }
+            if self.weather.nodes == 1 && vehicle.off_s.get() == 0 {
+                let stands = self.cluster.nodes()[0].stands();
+                self.checks.who_comes_back_knows(stands, vehicle, window, now);
+            }
+        }
+    }
+
+    /// What a vehicle claimed in windows that are over comes; what it claimed in this one later.
+    pub(crate) fn comes_late(&mut self, number: usize) {
+        let (node, key) = (self.cluster.node_of(number), self.vehicles[number].key);
+        let board = &mut self.cluster.nodes()[node];
+        for (topic, bytes) in board.kept_back(key) {
+            self.trouble("late");
+            let spoken = self.cluster.nodes()[node].leave(&topic, bytes);
+            spoken.into_iter().for_each(|conn| self.hear(conn));
         }
     }
 

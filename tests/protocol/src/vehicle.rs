@@ -286,6 +286,12 @@ impl Vehicle {
         self.tables.full() + self.blobs.full()
     }
 
+    /// SHA-256 of all that was ever written on each of its disks.
+    #[must_use]
+    pub fn written(&self) -> [[u8; 32]; 2] {
+        [&self.tables, &self.blobs].map(SimDisk::written)
+    }
+
     /// Whether it has no power.
     #[must_use]
     pub fn is_cut(&self) -> bool {

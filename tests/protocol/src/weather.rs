@@ -45,6 +45,8 @@ pub struct Weather {
     pub absent: f64,
     /// The chance a second that a connection is cut.
     pub cuts: f64,
+    /// The chance that it is cut while what a vehicle just said is on its way.
+    pub speaking: f64,
     /// What may cross a vehicle's socket in a window, each way.
     pub bytes_max: u64,
     /// The longest way of a packet, in milliseconds.
@@ -89,6 +91,7 @@ impl Weather {
             manners: Manners::default(),
             absent: 0.0,
             cuts: 0.0,
+            speaking: 0.0,
             bytes_max: PLENTY,
             delay_ms: 40,
             power: 0.0,
@@ -146,7 +149,12 @@ impl Weather {
         } else {
             0
         };
-        let lies = (0..liars).map(|_| LIES[dice.between(0, LIES.len() as u64) as usize]).collect();
+        let mut lies: Vec<Lie> =
+            (0..liars).map(|_| LIES[dice.between(0, LIES.len() as u64) as usize]).collect();
+        // Nobody colludes alone.
+        if lies.contains(&Lie::Colludes) {
+            lies.fill(Lie::Colludes);
+        }
         if only_lies {
             return Weather { lies, delay_ms, ..Weather::fair(vehicles, windows) };
         }
@@ -157,6 +165,7 @@ impl Weather {
         Weather {
             absent: some([0.1, 0.3, 0.6]),
             cuts: some([0.005, 0.02, 0.08]),
+            speaking: some([0.005, 0.02, 0.08]),
             power: some([0.05, 0.2, 0.5]),
             broker: some([0.1, 0.3, 0.3]),
             clock: some([0.05, 0.2, 0.2]),

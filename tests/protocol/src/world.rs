@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use embassy_time::Instant;
-use sha2::{Digest, Sha256};
 use shoal_link::Why;
 use shoal_swarm::campaign::Order;
 use shoal_vehicle::exchange::look::Look;
@@ -24,6 +23,7 @@ use crate::documents::{EPOCH_S, Fleet, OPEN_S, PERIOD_S};
 use crate::engine::{Character, Lie, Roads, Simulated};
 use crate::intruder::Intruder;
 use crate::keeper::Keeper;
+use crate::log::Log;
 use crate::promotion::Promotions;
 use crate::station::Station;
 use crate::vehicle::{BEFORE_S, Vehicle, Wire};
@@ -79,6 +79,12 @@ pub(crate) enum Happening {
     Drives(usize),
     /// A beacon starts.
     BeaconStarts(usize),
+    /// The connections of a vehicle are cut.
+    Cut(usize),
+    /// What a vehicle claimed in a window that is over comes.
+    ComesLate(usize),
+    /// From now on there are bytes enough in every window.
+    Plenty,
 }
 
 /// A world.
@@ -99,13 +105,17 @@ pub struct World {
     pub vehicles: Vec<Vehicle>,
     /// What adapters are worth.
     pub roads: Rc<Roads>,
-    /// What happened, as a number.
-    pub digest: Sha256,
+    /// What happened.
+    pub log: Log,
     /// How much happened.
     pub happened: u64,
     /// Troubles that came to pass.
     pub troubles: BTreeMap<&'static str, u64>,
     pub(crate) checks: Checks,
+    /// Whether it is looked at what must hold.
+    pub(crate) looks: bool,
+    /// Whether a window has bytes enough for all that there is.
+    pub(crate) plenty: bool,
     pub(crate) promotions: Promotions,
     pub(crate) intruder: Intruder,
     pub(crate) now_us: Rc<Cell<u64>>,
@@ -154,10 +164,12 @@ impl World {
             keeper: Keeper::new(seed, Vec::new(), false),
             stations: Vec::new(),
             roads,
-            digest: Sha256::new(),
+            log: Log::default(),
             happened: 0,
             troubles: BTreeMap::new(),
             checks: Checks::default(),
+            looks: true,
+            plenty: weather.bytes_max == PLENTY,
             promotions: Promotions::default(),
             intruder: Intruder::new(seed),
             now_us,
@@ -200,9 +212,13 @@ impl World {
             self.at(at, Happening::Start(number));
         }
         for number in 0..self.vehicles.len() {
-            if self.vehicles[number].character == Character::Liar(Lie::Withholds) {
-                let key = self.vehicles[number].key;
-                self.cluster.nodes().iter_mut().for_each(|node| node.withhold(key));
+            let Vehicle { character, key, .. } = self.vehicles[number];
+            for node in self.cluster.nodes() {
+                match character {
+                    Character::Liar(Lie::Withholds) => node.withhold(key),
+                    Character::Liar(Lie::Late) => node.keep_back(key),
+                    Character::Honest | Character::Liar(_) => {}
+                }
             }
         }
         for number in 0..self.stations.len() {
@@ -221,6 +237,9 @@ impl World {
         if self.weather.rotates && self.keeper.has_metadata() {
             let at = self.dice.between(1, opens_us(self.weather.windows) / SECOND_US);
             self.at(at * SECOND_US, Happening::Rotates);
+        }
+        if self.weather.bytes_max < PLENTY {
+            self.at(opens_us(self.weather.windows) - 30 * SECOND_US, Happening::Plenty);
         }
         self.draw_campaigns();
         let windows = self.weather.all_windows();
@@ -260,6 +279,12 @@ impl World {
         *self.troubles.entry(what).or_default() += 1;
     }
 
+    /// The same once more, to the end, for its log: nothing of it depends on whether anybody looks.
+    pub fn rerun(&mut self) {
+        self.looks = false;
+        self.run();
+    }
+
     /// Runs to the end, checking what must hold after everything that happens.
     ///
     /// # Panics
@@ -274,18 +299,22 @@ impl World {
             self.now_us.set(us);
             tracing::trace!(us, ?happening);
             self.happened += 1;
-            self.digest.update(us.to_le_bytes());
+            self.log.at(us);
             self.happen(happening);
             self.pass_on();
             self.cross();
-            self.checks.after(&self.cluster, &self.vehicles, &self.fleet, us);
-            for vehicle in &mut self.vehicles {
-                self.checks.remembered(vehicle, us);
+            if self.looks {
+                self.checks.after(&self.cluster, &self.vehicles, &self.fleet, us);
+                for vehicle in &mut self.vehicles {
+                    self.checks.remembered(vehicle, us);
+                }
+                self.check_campaigns();
             }
-            self.check_campaigns();
         }
-        if self.weather.bytes_max == PLENTY {
-            self.checks.end(&self.vehicles, windows);
+        self.log.mark(&self.vehicles, windows);
+        if self.looks {
+            let poor = self.weather.bytes_max < PLENTY;
+            self.checks.end(&self.vehicles, windows, poor.then_some(self.weather.windows));
             self.end_campaigns();
         }
         for (what, times) in self.cluster.nodes().iter().flat_map(|node| &node.did) {
@@ -298,10 +327,10 @@ impl World {
         }
     }
 
-    /// All that happened, as a number: two worlds of one seed have the same.
+    /// The first window in which somebody honest had this vehicle in quarantine.
     #[must_use]
-    pub fn name(&self) -> [u8; 32] {
-        self.digest.clone().finalize().into()
+    pub fn first_aside(&self, number: usize) -> Option<u32> {
+        self.checks.first_aside(number)
     }
 
     /// How long it went on, in days of its own.
@@ -331,7 +360,7 @@ impl World {
                 if self.lost.contains(&conn) {
                     return;
                 }
-                self.digest.update(&bytes);
+                self.log.crosses(&bytes);
                 let spoken = self.cluster.receive(conn, &bytes, now / 1000);
                 spoken.into_iter().for_each(|conn| self.hear(conn));
             }
@@ -373,6 +402,13 @@ impl World {
             Happening::SaysAgain(number, window) => self.says_again(number, window),
             Happening::Ordered(number, order) => self.order(number, order),
             Happening::Drives(number) => self.drives(number),
+            Happening::Cut(number) => self.cut(number),
+            Happening::ComesLate(number) => self.comes_late(number),
+            Happening::Plenty => {
+                self.plenty = true;
+                self.keeper.learn(&self.fleet, self.fleet.plenty(), utc_ms(now));
+                self.keep_time();
+            }
             Happening::BeaconStarts(number) => {
                 let station = &mut self.stations[number];
                 station.start(&self.cluster.nodes()[station.node]);
@@ -472,7 +508,7 @@ impl World {
             wire.down_us
         };
         if !bytes.is_empty() {
-            self.digest.update(&bytes);
+            self.log.crosses(&bytes);
             self.at(at, Happening::Down(number, conn, Some(bytes)));
         }
         if over {
@@ -535,7 +571,7 @@ impl World {
             let way = self.way_us();
             let conn = self.conns + 1;
             let window = self.vehicles[number].wires[index].window.map(|window| (number, window));
-            let may = self.weather.bytes_max;
+            let may = if self.plenty { PLENTY } else { self.weather.bytes_max };
             let wire = &mut self.vehicles[number].wires[index];
             let takes = wire.link.takes().min(wire.inbox.len());
             if wire.conn.is_some() && takes > 0 {
@@ -562,6 +598,9 @@ impl World {
                     }
                     wire.up_us = wire.up_us.max(now + way);
                     happenings.push((wire.up_us, Happening::Up(conn, bytes)));
+                    if !self.calm && self.dice.happens(self.weather.speaking) {
+                        happenings.push((now + 1 + way / 2, Happening::Cut(number)));
+                    }
                 }
                 let why = wire.link.ending();
                 let why = why.or_else(|| {

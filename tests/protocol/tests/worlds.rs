@@ -1,4 +1,4 @@
-//! Worlds by their seeds; some run twice, and come to the same. `SHOAL_SEED` and `SHOAL_SEEDS` say which is the first and how
+//! Worlds by their seeds; each runs twice, and comes to the same. `SHOAL_SEED` and `SHOAL_SEEDS` say which is the first and how
 //! many there are, `SHOAL_FAILURES` after how many failures there is no more to learn. `SHOAL_LOG=debug` tells what vehicles say, and
 //! `trace` all that happens: for one world.
 
@@ -9,6 +9,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
+use serde_json::json;
+use shoal_protocol::log::Log;
 use shoal_protocol::weather::Weather;
 use shoal_protocol::world::World;
 use shoal_swarm::swarm::Swarm;
@@ -16,13 +18,11 @@ use tracing_subscriber::filter::LevelFilter;
 
 /// Worlds of a test, unless it is told otherwise.
 const SEEDS: u64 = 500;
-/// Every so many runs a second time: what makes one world differ from itself does so in any.
-const REPEATED: u64 = 8;
 /// Worlds between two lines of progress.
 const PROGRESS: u64 = 500;
 
 /// Everything that goes wrong in some world.
-const TROUBLES: [&str; 24] = [
+const TROUBLES: [&str; 26] = [
     "absent",
     "beacon",
     "broker",
@@ -36,11 +36,13 @@ const TROUBLES: [&str; 24] = [
     "gone back",
     "held",
     "kept",
+    "late",
     "newcomer",
     "news",
     "parted",
     "passed on",
     "power",
+    "quarantined",
     "repeated",
     "rotated",
     "said again",
@@ -99,9 +101,9 @@ fn what_must_hold_holds_whatever_happens() {
             }
             let ran = catch_unwind(AssertUnwindSafe(|| {
                 let world = run(seed);
-                if seed.is_multiple_of(REPEATED) {
-                    assert_eq!(world.name(), run(seed).name(), "it does not repeat");
-                }
+                let mut again = World::new(seed, Weather::of(seed));
+                again.rerun();
+                world.log.is_repeated_by(&again.log);
                 (world.happened, world.virtual_days(), world.troubles)
             }));
             let mut told = told.lock().unwrap();
@@ -136,6 +138,17 @@ fn what_must_hold_holds_whatever_happens() {
     tell(&format!(
         "{worlds} worlds from seed {first}: {virtual_days:.1} virtual days, {happened} events, {troubles:?}"
     ));
+    let summary = json!({
+        "first_seed": first,
+        "worlds": worlds,
+        "failed": failures.len(),
+        "virtual_days": virtual_days,
+        "virtual_days_per_seed": virtual_days / worlds.max(1) as f64,
+        "events": happened,
+        "events_per_seed": happened / worlds.max(1),
+        "troubles": troubles,
+    });
+    tell(&format!("summary {summary}"));
     assert!(failures.is_empty(), "{} worlds failed:\n{}", failures.len(), failures.join("\n\n"));
     // Trouble that never comes proves nothing.
     let came: Vec<&str> = troubles.keys().copied().collect();
@@ -192,4 +205,34 @@ fn what_stands_on_the_board_is_no_more_after_a_thousand_windows() {
         let most = early[whose] + early[whose] / 4;
         assert!(*bytes <= most, "{whose}: {bytes} bytes, {} before", early[whose]);
     }
+}
+
+/// What a log says of a world as it is, beside this window.
+fn logged(world: &World, window: u32) -> Log {
+    let mut log = Log::default();
+    log.mark(&world.vehicles, window);
+    log
+}
+
+fn are_apart(one: &Log, two: &Log) -> bool {
+    catch_unwind(AssertUnwindSafe(|| one.is_repeated_by(two))).is_err()
+}
+
+#[test]
+fn what_a_vehicle_writes_into_its_vault_stands_in_the_log() {
+    let [one, mut two] = [(); 2].map(|()| World::new(1, Weather::fair(2, 1)));
+    assert!(!are_apart(&logged(&one, 0), &logged(&two, 0)));
+    two.vehicles[0].start(&two.fleet).unwrap();
+    assert!(are_apart(&logged(&one, 0), &logged(&two, 0)), "it has opened its vault");
+}
+
+#[test]
+fn what_a_vehicle_holds_true_stands_in_the_log() {
+    let [mut one, mut two] = [(); 2].map(|()| World::new(1, Weather::fair(2, 1)));
+    one.run();
+    two.rerun();
+    one.log.is_repeated_by(&two.log);
+    let last = one.weather.all_windows();
+    assert!(!are_apart(&logged(&one, last), &logged(&two, last)));
+    assert!(are_apart(&logged(&one, last), &logged(&two, 0)), "before anything was best");
 }
