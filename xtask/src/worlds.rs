@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use toml::Table;
 
+use crate::clock::Watch;
 use crate::process::Run;
 use crate::{Done, Failure, root};
 
@@ -35,8 +36,10 @@ pub(crate) struct Change {
 struct Told {
     /// The first that failed, and why.
     failed: Option<(u64, String)>,
-    /// How many there were, and what happened in them.
-    summary: Option<String>,
+    /// How many there were, and what happened in them: a line for people…
+    line: Option<String>,
+    /// …and the same, field by field.
+    summary: Option<Value>,
 }
 
 /// Reads the list.
@@ -65,19 +68,43 @@ pub(crate) fn defects(text: &str) -> Done<Vec<Defect>> {
     tables(&list, "defects")?.into_iter().map(defect).collect()
 }
 
-/// So many worlds from seed 0; what happened in them.
+/// So many worlds from seed 0, each twice; what happened in them, and how long that took once they were built.
 pub(crate) fn worlds(seeds: u64) -> (Value, Done) {
-    let told = run(&root(), &root().join("target"), seeds, u64::MAX);
-    match told {
-        Ok(Told { failed: None, summary: Some(summary) }) => {
-            (json!({"passed": true, "told": summary}), Ok(()))
+    let target = root().join("target");
+    if let Err(failure) = build(&root(), &target) {
+        return (json!({"passed": false}), Err(failure));
+    }
+    let watch = Watch::start();
+    let told = run(&root(), &target, seeds, u64::MAX);
+    reported(told, watch.elapsed().as_secs_f64())
+}
+
+fn reported(told: Done<Told>, seconds: f64) -> (Value, Done) {
+    let (mut report, done) = match told {
+        Ok(Told { failed: None, line: Some(line), summary: Some(summary) }) => {
+            (json!({"passed": true, "told": line, "summary": summary}), Ok(()))
         }
         Ok(told) => {
             let failure = Failure(format!("worlds failed, see above: {told:?}"));
-            (json!({"passed": false, "told": format!("{told:?}")}), Err(failure))
+            let summary = told.summary.clone();
+            let told = format!("{told:?}");
+            (json!({"passed": false, "told": told, "summary": summary}), Err(failure))
         }
         Err(failure) => (json!({"passed": false}), Err(failure)),
+    };
+    if let Some(summary) = report.get_mut("summary").and_then(Value::as_object_mut) {
+        summary.insert("seconds".to_owned(), json!(seconds));
+        summary.insert("runs_per_seed".to_owned(), json!(2));
     }
+    (report, done)
+}
+
+fn build(tree: &Path, target: &Path) -> Done {
+    Run::cargo()
+        .args(["test", "--quiet", "--workspace", "--test", "worlds", "--no-run"])
+        .env("CARGO_TARGET_DIR", target)
+        .at(tree)
+        .run()
 }
 
 /// Each defect in a copy of the tree, and the first world of so many that finds it.
@@ -116,12 +143,8 @@ fn each(seeds: u64, only: Option<&str>) -> Done<Vec<Value>> {
         for change in &defect.changes {
             put_in(&tree, change)?;
         }
-        let built = Run::cargo()
-            .args(["test", "--quiet", "--workspace", "--test", "worlds", "--no-run"])
-            .env("CARGO_TARGET_DIR", &target)
-            .at(&tree)
-            .run();
-        built.map_err(|Failure(why)| Failure(format!("with {}: {why}", defect.name)))?;
+        build(&tree, &target)
+            .map_err(|Failure(why)| Failure(format!("with {}: {why}", defect.name)))?;
         let told = run(&tree, &target, seeds, 1)?;
         let (seed, by) = told.failed.unzip();
         println!("{}: {seed:?}, {by:?}", defect.name);
@@ -154,7 +177,10 @@ fn run(tree: &Path, target: &Path, seeds: u64, failures: u64) -> Done<Told> {
                 told.failed.get_or_insert((seed, line.chars().take(300).collect()));
             }
             if line.contains(" virtual days, ") {
-                told.summary = Some(line.to_owned());
+                told.line = Some(line.to_owned());
+            }
+            if let Some(summary) = line.strip_prefix("summary ") {
+                told.summary = serde_json::from_str(summary).ok();
             }
             let seed = line.strip_prefix("seed ").and_then(|rest| rest.split(',').next());
             failing = seed.and_then(|seed| seed.parse().ok());
@@ -201,4 +227,29 @@ fn read(path: &Path) -> Done<String> {
 fn write(path: &Path, text: &str) -> Done {
     let failed = |error| Failure(format!("cannot write {}: {error}", path.display()));
     fs::write(path, text).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_of_worlds_has_what_was_told_and_every_figure_by_its_name() {
+        let summary = json!({"worlds": 500, "events_per_seed": 7_574, "troubles": {"cut": 3}});
+        let told = Told { failed: None, line: Some("500 worlds".into()), summary: Some(summary) };
+        let (report, done) = reported(Ok(told), 12.5);
+        assert!(done.is_ok());
+        assert_eq!(report["passed"], json!(true));
+        assert_eq!(report["told"], json!("500 worlds"));
+        assert_eq!(report["summary"]["seconds"], json!(12.5));
+        assert_eq!(report["summary"]["runs_per_seed"], json!(2));
+        assert_eq!(report["summary"]["troubles"]["cut"], json!(3));
+    }
+
+    #[test]
+    fn worlds_that_ended_without_a_word_have_not_passed() {
+        let (report, done) = reported(Ok(Told::default()), 1.0);
+        assert!(done.is_err());
+        assert_eq!(report["passed"], json!(false));
+    }
 }
