@@ -154,6 +154,32 @@ fn a_third_that_colludes_is_found_out_in_three_windows_and_costs_little() {
     assert!(found[found.len() / 2] <= 3, "half of eleven after so many windows: {found:?}");
 }
 
+/// Of two claims that contradict each other neither counts, whatever either says: nobody follows a liar that would please everybody.
+#[test]
+fn a_third_that_claims_twice_and_differently_costs_little() {
+    let run = |share: f64| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = format!(
+            "vehicles = 16\nwindows = 8\nmeasure_every = 8\n[trivial]\nvalues = 60\n\
+             [liars]\nshare = {share}\nlie = \"equivocating\"\n\
+             [[methods]]\nname = \"consensus\"\nkind = \"consensus\"\n"
+        );
+        with_seeds(&SimConfig::parse("fleet.toml", &file).unwrap(), 0..2, folder.path())
+    };
+    let gain = |record: &Record| record.rows.last().unwrap().driven(&record.head).unwrap();
+    let sum = |record: &Record, name: &str| -> f64 {
+        record.rows.iter().filter_map(|row| row.also.get(name)).sum()
+    };
+    for (with, without) in run(0.33).iter().zip(&run(0.0)) {
+        let seed = with.head.seed;
+        assert_eq!(sum(without, "rejected"), 0.0, "seed {seed}: nobody contradicts itself");
+        assert!(sum(with, "rejected") > 0.0, "seed {seed}: who hears both refuses the second");
+        assert!(sum(with, "quarantined") <= 0.01 * 11.0 * 8.0, "seed {seed}: of the honest");
+        let kept = gain(with) / gain(without);
+        assert!(kept > 0.93, "seed {seed}: {kept} of the gain is kept");
+    }
+}
+
 #[test]
 fn without_a_model_there_is_no_engine_either() {
     let config = SimConfig::parse("fleet.toml", FILE).unwrap();

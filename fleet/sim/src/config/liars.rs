@@ -33,6 +33,9 @@ pub enum Lie {
     ForgedWorst,
     /// They claim that what they tuned is perfect, and nobody can fetch it. A server, or a merge, gets from them that nothing changed.
     Withheld,
+    /// They claim that what they tuned is perfect, and in the same window that it is as bad as can be. A server, which nobody claims
+    /// anything to, gets from them what they tuned.
+    Equivocating,
 }
 
 impl LiarsConfig {
@@ -47,6 +50,7 @@ impl LiarsConfig {
                 ("colluding", Lie::Colluding),
                 ("forged_worst", Lie::ForgedWorst),
                 ("withheld", Lie::Withheld),
+                ("equivocating", Lie::Equivocating),
             ];
             liars.from_window = table.integer("from_window", 1..=1000)?.map_or(1, |n| n as u32);
             liars.lie = table.choice("lie", &lies)?.unwrap_or(Lie::Random);

@@ -250,8 +250,8 @@ impl Search {
 /// The point that is nominated in place of the one that was found.
 fn nominated(lie: Option<Lie>, found: Vec<f64>) -> Vec<f64> {
     match lie {
-        // Whoever copies a nominee changes nothing.
-        None | Some(Lie::Copied) => found,
+        // Whoever copies a nominee changes nothing, and of who says two things nothing else is there to nominate.
+        None | Some(Lie::Copied | Lie::Equivocating) => found,
         // Where nobody measured: all shares many times over.
         Some(Lie::Random | Lie::Inflated | Lie::Colluding | Lie::Withheld) => {
             vec![10.0; found.len()]
@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn liars_nominate_what_they_did_not_find() {
         let found = vec![0.5, -1.0];
-        for lie in [None, Some(Lie::Copied)] {
+        for lie in [None, Some(Lie::Copied), Some(Lie::Equivocating)] {
             assert_eq!(nominated(lie, found.clone()), found);
         }
         for lie in [Lie::Random, Lie::Inflated, Lie::Colluding, Lie::ForgedWorst] {

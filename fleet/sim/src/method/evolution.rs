@@ -76,8 +76,9 @@ fn told(lie: Option<Lie>, seed: u64, found: f64) -> f64 {
     match lie {
         Some(Lie::Random | Lie::ForgedWorst) => -found,
         Some(Lie::Inflated) => 1.0,
-        // Whoever measures nothing has nothing of its own to tell, and no report of others can be told twice.
-        Some(Lie::Copied | Lie::Withheld) => 0.0,
+        // Whoever measures nothing has nothing of its own to tell, and no report of others can be told twice; of two that contradict
+        // each other neither counts.
+        Some(Lie::Copied | Lie::Withheld | Lie::Equivocating) => 0.0,
         // Perfect where noise is added, and as bad as can be where it is taken away.
         Some(Lie::Colluding) => {
             if seed.is_multiple_of(2) {

@@ -42,7 +42,9 @@ impl Liar {
             return;
         }
         let value = match self.lie {
-            Lie::Random | Lie::Inflated | Lie::Colluding | Lie::Withheld => PERFECT,
+            Lie::Random | Lie::Inflated | Lie::Colluding | Lie::Withheld | Lie::Equivocating => {
+                PERFECT
+            }
             Lie::Copied => return,
             Lie::ForgedWorst => {
                 fields.role = Role::Worst;
@@ -52,6 +54,16 @@ impl Liar {
         for term in &mut fields.terms {
             (term.value, term.standard_error) = (value, STANDARD_ERROR);
         }
+    }
+
+    /// What it claims beside that, in the same window: the opposite.
+    pub(super) fn claim_again(&self, fields: &ClaimFields) -> Option<ClaimFields> {
+        if self.lie != Lie::Equivocating || fields.window < self.from {
+            return None;
+        }
+        let mut again = fields.clone();
+        again.terms.iter_mut().for_each(|term| term.value = -PERFECT);
+        Some(again)
     }
 
     /// How it votes.
@@ -74,7 +86,7 @@ impl Liar {
                 terms.for_each(|term| std::mem::swap(&mut term.value, &mut term.best));
                 return;
             }
-            Lie::Inflated | Lie::Copied | Lie::Withheld => return,
+            Lie::Inflated | Lie::Copied | Lie::Withheld | Lie::Equivocating => return,
             Lie::Colluding if claimed(|_role| true) => (PERFECT, -PERFECT),
             Lie::Colluding => (-PERFECT, PERFECT),
             Lie::ForgedWorst if claimed(|role| role == Role::Worst) => (-PERFECT, PERFECT),
@@ -97,7 +109,7 @@ impl Shell {
                 let seed = self.draw();
                 noise(&own, seed)
             }
-            Lie::Inflated | Lie::Withheld => own,
+            Lie::Inflated | Lie::Withheld | Lie::Equivocating => own,
             Lie::Colluding => noise(&own, liar.agreed),
             Lie::Copied => {
                 let role = particle.role;

@@ -358,7 +358,10 @@ impl Shell {
                     if let Some(liar) = &self.ways.liar {
                         liar.claim(&mut fields);
                     }
-                    doing.extend(Claim::new(fields).ok().map(Doing::Claim));
+                    let liar = self.ways.liar.as_ref();
+                    let again = liar.and_then(|liar| liar.claim_again(&fields));
+                    let said = [Some(fields), again].into_iter().flatten();
+                    doing.extend(said.filter_map(|one| Claim::new(one).ok().map(Doing::Claim)));
                 }
                 Output::Vote(mut fields) => {
                     if let Some(liar) = &self.ways.liar {
