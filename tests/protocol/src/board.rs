@@ -34,7 +34,7 @@ pub struct Board {
     dice: Dice,
     /// Of these no chunk is retained or handed on: they claim what they do not serve.
     withheld: BTreeSet<KeyId>,
-    /// Claims and headers of these it has, and shows nobody until it is told to.
+    /// Claims of these it has, and shows nobody until it is told to.
     late: BTreeMap<KeyId, Vec<(String, Bytes)>>,
     /// What it did, and how often.
     pub did: BTreeMap<&'static str, u64>,
@@ -102,7 +102,7 @@ impl Board {
         self.withheld.insert(vehicle);
     }
 
-    /// This vehicle's claims and headers wait until they are asked for.
+    /// This vehicle's claims wait until they are asked for.
     pub fn keep_back(&mut self, vehicle: KeyId) {
         self.late.insert(vehicle, Vec::new());
     }
@@ -315,7 +315,7 @@ impl Board {
     /// Where it waits, if it does.
     fn comes_late(&mut self, topic: &str) -> Option<&mut Vec<(String, Bytes)>> {
         let place = Topic::decode(topic).ok()?;
-        let kept = matches!(place.leaf(), Leaf::Claim { .. } | Leaf::Particle { .. });
+        let kept = matches!(place.leaf(), Leaf::Claim { .. });
         self.late.get_mut(&place.publisher()).filter(|_late| kept)
     }
 

@@ -191,7 +191,7 @@ pub enum Lie {
     Overfits,
     /// Contributes the noise that all who collude agreed on, measures that it is perfect, of whomever, and all others worse.
     Colludes,
-    /// Publishes claims and headers when their window is long over: nobody could vote on them.
+    /// Publishes claims when their window is long over: nobody could vote on them.
     Late,
     /// Measures that all others are much worse than what is best.
     Condemns,

@@ -105,8 +105,10 @@ impl World {
                 let at = self.now_us.get() + after;
                 self.at(at, Happening::SaysAgain(number, window));
             }
-            if self.vehicles[number].character == Character::Liar(Lie::Late) {
-                let after = self.dice.between(0, 2 * u64::from(PERIOD_S)) * SECOND_US;
+            // What waits comes in this window, or waits on.
+            let late = self.vehicles[number].character == Character::Liar(Lie::Late);
+            if late && self.dice.happens(0.4) {
+                let after = self.dice.between(0, u64::from(PERIOD_S)) * SECOND_US;
                 let at = self.now_us.get() + after;
                 self.at(at, Happening::ComesLate(number));
             }
