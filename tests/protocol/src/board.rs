@@ -238,23 +238,7 @@ impl Board {
                 let expires = connect.properties.and_then(|p| p.session_expiry_interval);
                 self.connect(conn, connect.client_id, connect.clean_start, expires, now_ms)
             }
-            (Packet::Publish(publish), Some(_)) => {
-                if publish.pkid > 0 {
-                    self.write(conn, &Packet::PubAck(PubAck::new(publish.pkid, None)));
-                }
-                let topic = String::from_utf8_lossy(&publish.topic).into_owned();
-                if self.withholds(&topic) {
-                    *self.did.entry("withheld").or_default() += 1;
-                    return Vec::new();
-                }
-                match self.comes_late(&topic) {
-                    Some(late) => {
-                        late.push((topic, publish.payload));
-                        Vec::new()
-                    }
-                    None => self.leave(&topic, publish.payload),
-                }
-            }
+            (Packet::Publish(publish), Some(_)) => self.publish(conn, publish),
             (Packet::PubAck(ack), Some(client)) => {
                 if let Some(kept) = self.sessions.get_mut(&client) {
                     kept.unacknowledged.remove(&ack.pkid);
@@ -310,6 +294,24 @@ impl Board {
             let chunk = matches!(place.leaf(), Leaf::Chunk { .. });
             chunk && self.withheld.contains(&place.publisher())
         })
+    }
+
+    fn publish(&mut self, conn: Conn, publish: Publish) -> Vec<Conn> {
+        if publish.pkid > 0 {
+            self.write(conn, &Packet::PubAck(PubAck::new(publish.pkid, None)));
+        }
+        let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+        if self.withholds(&topic) {
+            *self.did.entry("withheld").or_default() += 1;
+            return Vec::new();
+        }
+        match self.comes_late(&topic) {
+            Some(late) => {
+                late.push((topic, publish.payload));
+                Vec::new()
+            }
+            None => self.leave(&topic, publish.payload),
+        }
     }
 
     /// Where it waits, if it does.

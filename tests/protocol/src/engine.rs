@@ -375,6 +375,21 @@ impl Simulated {
         }
         term
     }
+
+    /// What is coded of a difference in this window: a liar's may be another one.
+    fn meant(&self, difference: &[f32], window: u32) -> Vec<f32> {
+        let State { number, character, roads, now_us, .. } = &*self.0;
+        let mut meant = difference.to_vec();
+        if let Character::Liar(lie) = character
+            && lie.is_noise(now_us.get())
+        {
+            // Of those who collude, all the same.
+            let whose = if *lie == Lie::Colludes { roads.seed } else { *number as u64 };
+            let mut dice = Dice::new(whose, u64::from(window));
+            meant.iter_mut().for_each(|value| *value = 3.0 * dice.signed());
+        }
+        meant
+    }
 }
 
 impl Engine for Simulated {
@@ -398,16 +413,7 @@ impl Engine for Simulated {
             }
             Job::Code { job, about, difference, quality } => {
                 let at = next(CODES_US);
-                let mut meant = difference.to_vec();
-                if let Character::Liar(lie) = self.0.character
-                    && lie.is_noise(now)
-                {
-                    // Of those who collude, all the same.
-                    let alone = lie != Lie::Colludes;
-                    let whose = if alone { self.0.number as u64 } else { self.0.roads.seed };
-                    let mut dice = Dice::new(whose, u64::from(about.window));
-                    meant.iter_mut().for_each(|value| *value = 3.0 * dice.signed());
-                }
+                let meant = self.meant(&difference, about.window);
                 let coded = code(about, meant, &[32, 16], quality);
                 if let Ok(coded) = &coded {
                     let start = self.0.roads.start.iter();

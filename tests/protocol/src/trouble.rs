@@ -226,6 +226,19 @@ impl World {
         }
     }
 
+    /// A plan by which a window has bytes enough counts from now on.
+    pub(crate) fn lifts_budget(&mut self) {
+        self.plenty = true;
+        let now_ms = utc_ms(self.now_us.get());
+        self.keeper.learn(&self.fleet, self.fleet.plenty(), now_ms);
+        self.keep_time();
+    }
+
+    pub(crate) fn start_beacon(&mut self, number: usize) {
+        let station = &mut self.stations[number];
+        station.start(&self.cluster.nodes()[station.node]);
+    }
+
     /// What a vehicle claimed in windows that are over comes; what it claimed in this one later.
     pub(crate) fn comes_late(&mut self, number: usize) {
         let (node, key) = (self.cluster.node_of(number), self.vehicles[number].key);

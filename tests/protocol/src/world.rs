@@ -404,15 +404,8 @@ impl World {
             Happening::Drives(number) => self.drives(number),
             Happening::Cut(number) => self.cut(number),
             Happening::ComesLate(number) => self.comes_late(number),
-            Happening::Plenty => {
-                self.plenty = true;
-                self.keeper.learn(&self.fleet, self.fleet.plenty(), utc_ms(now));
-                self.keep_time();
-            }
-            Happening::BeaconStarts(number) => {
-                let station = &mut self.stations[number];
-                station.start(&self.cluster.nodes()[station.node]);
-            }
+            Happening::Plenty => self.lifts_budget(),
+            Happening::BeaconStarts(number) => self.start_beacon(number),
         }
     }
 

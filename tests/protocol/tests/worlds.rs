@@ -78,6 +78,26 @@ fn failure(seed: u64, payload: &(dyn std::any::Any + Send)) -> String {
     format!("seed {seed}, {:?}:\n{text}", Weather::of(seed))
 }
 
+/// A line for people, and the same field by field.
+fn sum_up(first: u64, told: &Told) {
+    let Told { worlds, happened, virtual_days, troubles, failures } = told;
+    tell(&format!(
+        "{worlds} worlds from seed {first}: {virtual_days:.1} virtual days, {happened} events, {troubles:?}"
+    ));
+    let each = (*worlds).max(1);
+    let summary = json!({
+        "first_seed": first,
+        "worlds": worlds,
+        "failed": failures.len(),
+        "virtual_days": virtual_days,
+        "virtual_days_per_seed": virtual_days / each as f64,
+        "events": happened,
+        "events_per_seed": happened / each,
+        "troubles": troubles,
+    });
+    tell(&format!("summary {summary}"));
+}
+
 fn tell(line: &str) {
     let _said = writeln!(std::io::stdout(), "{line}");
 }
@@ -134,21 +154,9 @@ fn what_must_hold_holds_whatever_happens() {
             scope.spawn(worlds);
         }
     });
-    let Told { worlds, happened, virtual_days, troubles, failures } = told.into_inner().unwrap();
-    tell(&format!(
-        "{worlds} worlds from seed {first}: {virtual_days:.1} virtual days, {happened} events, {troubles:?}"
-    ));
-    let summary = json!({
-        "first_seed": first,
-        "worlds": worlds,
-        "failed": failures.len(),
-        "virtual_days": virtual_days,
-        "virtual_days_per_seed": virtual_days / worlds.max(1) as f64,
-        "events": happened,
-        "events_per_seed": happened / worlds.max(1),
-        "troubles": troubles,
-    });
-    tell(&format!("summary {summary}"));
+    let told = told.into_inner().unwrap();
+    sum_up(first, &told);
+    let Told { worlds, troubles, failures, .. } = told;
     assert!(failures.is_empty(), "{} worlds failed:\n{}", failures.len(), failures.join("\n\n"));
     // Trouble that never comes proves nothing.
     let came: Vec<&str> = troubles.keys().copied().collect();
