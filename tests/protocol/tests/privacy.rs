@@ -81,7 +81,7 @@ fn a_private_fleet_says_nothing_of_its_own_and_stops_at_its_budget() {
     for (vehicle, all) in &said.contributed {
         assert_eq!(all.len(), PAID_FOR, "{vehicle}");
     }
-    assert_eq!(run(1, Weather::fair(4, 8), Some(PRIVACY)).name(), world.name(), "it repeats");
+    world.log.is_repeated_by(&run(1, Weather::fair(4, 8), Some(PRIVACY)).log);
 }
 
 /// Power cuts, full disks, clocks that jump, brokers that lose: no vehicle ever publishes more than it paid for.
