@@ -169,8 +169,7 @@ fn works(
     targets: &[&str],
     into: impl Fn(&Model, &Adapter) -> Result<Model, BakeError>,
 ) -> Model {
-    let ort = ort_or_skip().unwrap();
-    let grafted = grafted(model, targets);
+    let (ort, grafted) = (ort_or_skip().unwrap(), grafted(model, targets));
     let start = &Adapter::start(grafted.layout.clone(), 0);
     let subject = Subject::Adapter { grafted: &grafted, start, frozen_a: false };
     let fitted = fit(subject, &ort, &FitOptions::default(), None, |_| {}).unwrap();
@@ -182,8 +181,7 @@ fn works(
     assert!(found.agrees() && found.values > 0, "{found:?}");
     // The file itself runs, and is the adapter's.
     let dims = &folded.types[folded.model.graph().input[0].name()].dims;
-    let x = noise(5, dims.iter().product());
-    let plain = LoadOptions::default();
+    let (x, plain) = (noise(5, dims.iter().product()), LoadOptions::default());
     assert_ne!(run(&said(&baked), &plain, &x), run(&said(model), &plain, &x));
     baked
 }
