@@ -184,7 +184,7 @@ fn hour(text: &str) -> Option<u32> {
 #[derive(Clone, Debug)]
 pub struct Habits {
     calendar: CalendarConfig,
-    /// By vehicle; `None`: always parked.
+    /// By vehicle; `None`: always parked, as all are where nobody has a habit.
     of: Vec<Option<HabitConfig>>,
 }
 
@@ -192,14 +192,16 @@ impl Habits {
     /// Drawn from the seed: the same with every method.
     #[must_use]
     pub fn new(calendar: CalendarConfig, habits: &[HabitConfig], vehicles: u32, seed: u64) -> Self {
+        // A fleet of a million has mostly none, and is asked in every window.
+        if habits.is_empty() {
+            return Habits { calendar, of: Vec::new() };
+        }
         let mut of = vec![None; vehicles as usize];
         let places =
             habits.iter().flat_map(|habit| (0..habit.vehicles).map(move |_one| habit.clone()));
-        if !habits.is_empty() {
-            let order = drawn(vehicles, seed, "shoal simulation habits");
-            for (vehicle, habit) in order.into_iter().zip(places) {
-                of.get_mut(vehicle).into_iter().for_each(|of| *of = Some(habit.clone()));
-            }
+        let order = drawn(vehicles, seed, "shoal simulation habits");
+        for (vehicle, habit) in order.into_iter().zip(places) {
+            of.get_mut(vehicle).into_iter().for_each(|of| *of = Some(habit.clone()));
         }
         Habits { calendar, of }
     }
