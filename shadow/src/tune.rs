@@ -1,82 +1,31 @@
 //! Tuning: an adapter trained by gradient steps on what the vehicle remembers.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use shoal_runtime::adapter::{Adapter, Layout};
 use shoal_runtime::engine::Engine;
-use shoal_runtime::gradient::{Keep, Pull};
+use shoal_runtime::gradient::Keep;
 use shoal_runtime::onnx::Model;
 use shoal_runtime::train::{AdamW, Decay, Schedule, StepReport, TrainOptions};
 
-use crate::batch::{Batch, Mix};
 use crate::fit::{
-    Binding, Camera, Extent, Fit, FitError, Planned, Policy, Source, Tokens, Trained,
-    graft_package, plan, profile_of,
+    Binding, Camera, Fit, FitError, Planned, Policy, Source, Tokens, Trained, graft_package, plan,
+    profile_of,
 };
-use crate::form::Form;
 use crate::package::Description;
 
-mod policy;
+mod choose;
+mod options;
 mod stepper;
-mod tokens;
 mod whole;
 
-pub use policy::PolicyTuneOptions;
+pub use choose::{ChooseError, Choosing, Chosen, Looked, tune_and_choose};
+pub use options::{Options, PolicyTuneOptions, StepOptions, TokenTuneOptions, TuneOptions};
 pub use stepper::Stepper;
-pub use tokens::{ChooseError, Choosing, Chosen, Looked, TokenTuneOptions, tune_and_choose};
 pub use whole::Whole;
 
 /// Decay of the running average of the factors: about the last twenty steps.
 const AVERAGE: f32 = 0.95;
-
-/// How an adapter is tuned; the defaults are recipe R.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TuneOptions {
-    /// Samples of a batch by kind.
-    pub mix: Mix,
-    /// AdamW's highest step size.
-    pub learning_rate: f64,
-    /// Steps until it is reached.
-    pub warm_up_steps: u64,
-    /// Seed of the factors' start values and of every batch.
-    pub seed: u64,
-    /// Threads of the engine.
-    pub threads: NonZeroUsize,
-    /// Frames that are predicted in a row, each from those predicted before: 1 trains on the next one alone. Batches then have
-    /// as many true next frames ([`Batch::with_ahead`]).
-    pub ahead: usize,
-    /// Parts in which a batch goes through the graph, one after another: less memory, more time, the same step. The samples
-    /// of a batch are a multiple of it.
-    pub parts: usize,
-    /// Segments of the forward pass, all but the last computed again on the way back: less memory, more time; 1 computes
-    /// nothing again. [`Tuner::within`] chooses parts and segments.
-    pub segments: usize,
-    /// The term of the loss that [`Tuning::pull`] or [`Tuning::hold`] gives its place and strength.
-    pub pull: Option<Pull>,
-    /// Whether A stays where it starts ([`Adapter::start_frozen`]): B alone has gradients and moments.
-    pub frozen_a: bool,
-    /// Share of what goes into A that a step drops, in `[0, 1)`; 0: nothing.
-    pub dropout: f64,
-}
-
-impl Default for TuneOptions {
-    fn default() -> Self {
-        TuneOptions {
-            mix: Mix::RECIPE_R,
-            learning_rate: 3e-3,
-            warm_up_steps: 5,
-            seed: 0,
-            threads: NonZeroUsize::MIN,
-            ahead: 1,
-            parts: 1,
-            segments: 1,
-            pull: None,
-            frozen_a: false,
-            dropout: 0.0,
-        }
-    }
-}
 
 /// Trains one adapter of one package of the kind `B`.
 pub struct Tuning<B: Binding> {
@@ -95,20 +44,7 @@ pub type TokenTuner = Tuning<Tokens>;
 /// Trains an adapter of a policy.
 pub type PolicyTuner = Tuning<Policy>;
 
-/// What every kind of model is tuned with.
-#[derive(Clone, Copy)]
-struct Steps {
-    learning_rate: f64,
-    warm_up_steps: u64,
-    seed: u64,
-    threads: NonZeroUsize,
-    extent: Extent,
-    pull: Option<Pull>,
-    frozen_a: bool,
-    dropout: f64,
-}
-
-impl Tuning<Camera> {
+impl<B: Binding> Tuning<B> {
     /// Builds the training graph for this engine and loads it. Training starts from `start`, or from
     /// the adapter that changes nothing.
     ///
@@ -119,24 +55,28 @@ impl Tuning<Camera> {
         package: &Description,
         engine: &dyn Engine,
         start: Option<&Adapter>,
-        options: &TuneOptions,
+        options: &impl Options<Kind = B>,
     ) -> Result<Self, FitError> {
-        let (batch, steps) = begin(package, options)?;
-        Tuning::build(model, package, engine, start, batch, steps)
-    }
-
-    /// Full tuning in the place of an adapter's: all weights of the model, of which `options` hold but for A and the pull.
-    ///
-    /// # Errors
-    /// [`FitError`].
-    pub fn whole(
-        model: &Model,
-        package: &Description,
-        engine: &dyn Engine,
-        options: &TuneOptions,
-    ) -> Result<Whole<Camera>, FitError> {
-        let (batch, steps) = begin(package, options)?;
-        Whole::build(model, package, engine, batch, steps)
+        let (batch, extent, steps) = (options.room(package)?, options.extent(), options.steps());
+        let grafted = graft_package(model, package, extent.samples_at_once()?, profile_of(engine))?;
+        let grafted = grafted.masked(steps.dropout > 0.0)?;
+        let fresh = Adapter::start(Arc::clone(&grafted.layout), steps.seed);
+        let start = start.unwrap_or(&fresh);
+        let trained = grafted.layout.trained(steps.frozen_a);
+        let wrt: Vec<String> = trained.map(|factor| factor.input.clone()).collect();
+        let factor = |name: &str| factor_of(start, name);
+        let (graph, how) = ((&grafted.folded, wrt, extent), (steps.threads, train_options(steps)));
+        let keep = Keep { pull: options.pull(), distil: false };
+        let mut fit = Fit::keeping(graph, keep, package, engine, how, factor)?;
+        if steps.dropout > 0.0 {
+            fit = fit.with_masks(steps.dropout, steps.seed)?;
+        }
+        if steps.frozen_a {
+            // What is not trained is an input all the same.
+            fit.trainer().restart(start)?;
+        }
+        let stepper = Stepper { fit, batch };
+        Ok(Tuning { stepper, start: start.clone(), frozen_a: steps.frozen_a })
     }
 
     /// What a step of these options takes, and with how many parts and segments: with the parts that they say, or, where that
@@ -148,75 +88,12 @@ impl Tuning<Camera> {
         model: &Model,
         package: &Description,
         engine: &dyn Engine,
-        options: &TuneOptions,
+        options: &impl Options<Kind = B>,
         limit: u64,
     ) -> Result<Planned, FitError> {
-        let of = Trained::Factors { frozen_a: options.frozen_a, dropout: options.dropout > 0.0 };
-        plan::<Camera>(model, package, (profile_of(engine), of), extent_of(options), limit)
-    }
-
-    /// As [`Tuner::within`], of full tuning.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn whole_within(
-        model: &Model,
-        package: &Description,
-        engine: &dyn Engine,
-        options: &TuneOptions,
-        limit: u64,
-    ) -> Result<Planned, FitError> {
-        let graph = (profile_of(engine), Trained::Weights);
-        plan::<Camera>(model, package, graph, extent_of(options), limit)
-    }
-}
-
-/// Room for a batch, and how steps are taken.
-fn begin(package: &Description, options: &TuneOptions) -> Result<(Batch, Steps), FitError> {
-    let TuneOptions { mix, learning_rate, warm_up_steps, seed, threads, ahead, .. } = *options;
-    let TuneOptions { pull, frozen_a, dropout, .. } = *options;
-    let batch = Batch::with_ahead(Form::of(package)?, mix.samples(), ahead);
-    let extent = extent_of(options);
-    let steps =
-        Steps { learning_rate, warm_up_steps, seed, threads, extent, pull, frozen_a, dropout };
-    Ok((batch, steps))
-}
-
-fn extent_of(options: &TuneOptions) -> Extent {
-    let TuneOptions { mix, ahead, parts, segments, .. } = *options;
-    Extent { samples: mix.samples(), ahead, parts, segments }
-}
-
-impl<B: Binding> Tuning<B> {
-    fn build(
-        model: &Model,
-        package: &Description,
-        engine: &dyn Engine,
-        start: Option<&Adapter>,
-        batch: B::Batch,
-        steps: Steps,
-    ) -> Result<Self, FitError> {
-        let once = steps.extent.samples_at_once()?;
-        let grafted = graft_package(model, package, once, profile_of(engine))?;
-        let grafted = grafted.masked(steps.dropout > 0.0)?;
-        let fresh = Adapter::start(Arc::clone(&grafted.layout), steps.seed);
-        let start = start.unwrap_or(&fresh);
-        let trained = grafted.layout.trained(steps.frozen_a);
-        let wrt: Vec<String> = trained.map(|factor| factor.input.clone()).collect();
-        let train = train_options(&steps);
-        let factor = |name: &str| factor_of(start, name);
-        let graph = (&grafted.folded, wrt, steps.extent);
-        let keep = Keep { pull: steps.pull, distil: false };
-        let mut fit = Fit::keeping(graph, keep, package, engine, (steps.threads, train), factor)?;
-        if steps.dropout > 0.0 {
-            fit = fit.with_masks(steps.dropout, steps.seed)?;
-        }
-        if steps.frozen_a {
-            // What is not trained is an input all the same.
-            fit.trainer().restart(start)?;
-        }
-        let stepper = Stepper { fit, batch };
-        Ok(Tuning { stepper, start: start.clone(), frozen_a: steps.frozen_a })
+        let StepOptions { frozen_a, dropout, .. } = *options.steps();
+        let of = Trained::Factors { frozen_a, dropout: dropout > 0.0 };
+        plan::<B>(model, package, (profile_of(engine), of), options.extent(), limit)
     }
 
     /// Begins anew from another adapter, as if nothing had been trained: what a new one with this start does, without writing
@@ -355,7 +232,7 @@ impl<B: Binding> Tuning<B> {
     }
 }
 
-fn train_options(steps: &Steps) -> TrainOptions {
+fn train_options(steps: &StepOptions) -> TrainOptions {
     TrainOptions {
         optimiser: AdamW { beta_square: 0.99, ..AdamW::default() },
         schedule: Schedule {

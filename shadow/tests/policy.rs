@@ -31,7 +31,7 @@ use shoal_shadow::package::{Description, Package};
 use shoal_shadow::policymodel::{PolicySession, REHEARSAL, Reflex, Rehearsal, Rehearsed};
 use shoal_shadow::stats::BOOTSTRAP_DRAWS;
 use shoal_shadow::term::roads::Roads;
-use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner};
+use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner, StepOptions};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const SHAPE: FrameShape = FrameShape { width: 8, height: 4 };
@@ -90,6 +90,11 @@ fn known(road: &Frames, hindsight: bool) -> Vec<Known> {
     if hindsight { (0..road.len()).map(of).collect() } else { (0..road.len()).map(blind).collect() }
 }
 
+fn at_rate(learning_rate: f64) -> PolicyTuneOptions {
+    let steps = StepOptions { learning_rate, ..StepOptions::default() };
+    PolicyTuneOptions { steps, ..PolicyTuneOptions::default() }
+}
+
 fn tuned(ort: &Ort, roads: &[(&Frames, bool)]) -> Adapter {
     let package = package();
     let mut lessons = Lessons::new(Form::of_policy(&package).unwrap(), 3);
@@ -97,7 +102,7 @@ fn tuned(ort: &Ort, roads: &[(&Frames, bool)]) -> Adapter {
         let span = Span { first: 0, last: 199 };
         lessons.add(*road, &[span], &known(road, *hindsight), &Geometry::default(), &[]);
     }
-    let options = PolicyTuneOptions { learning_rate: 1e-2, ..PolicyTuneOptions::default() };
+    let options = at_rate(1e-2);
     let mut tuner =
         PolicyTuner::new(&model(options.samples), &package, ort, None, &options).unwrap();
     tuner.run(&mut lessons, 150, |_| {}).unwrap();
@@ -259,7 +264,7 @@ fn a_policy_tuned_on_a_real_tub_comes_nearer_to_its_driver() {
     let known: Vec<Known> = (0..drive.len()).map(|at| Known::of(&motion(at), &geometry)).collect();
     let mut lessons = Lessons::new(form, 0).holding_speed();
     lessons.add(drive, split.spans(Part::Tuning), &known, &geometry, &[]);
-    let options = PolicyTuneOptions { learning_rate: 1e-2, ..PolicyTuneOptions::default() };
+    let options = at_rate(1e-2);
     let mut tuner =
         PolicyTuner::new(&model(options.samples), &package, &ort, None, &options).unwrap();
     tuner.run(&mut lessons, 300, |_| {}).unwrap();
@@ -312,7 +317,7 @@ fn a_night_that_turns_the_camera_or_rehearses_stays_near_the_middle_of_the_lane(
     let driven = road.driven(style, Start::default(), form_of).unwrap();
     let acted = Acted::of_driven(&driven).unwrap();
     let all = [Span { first: 0, last: driven.drive.len() - 1 }];
-    let options = PolicyTuneOptions { learning_rate: 1e-3, ..PolicyTuneOptions::default() };
+    let options = at_rate(1e-3);
     let after = |turn, share| {
         let mut lessons = Lessons::new(form.clone(), 5).turning(turn);
         lessons.add(&driven.drive, &all, &acted.known, &acted.geometry, &[]);

@@ -10,7 +10,7 @@ use shoal_shadow::fit::{load_grafted_token_predictor, load_token_predictor};
 use shoal_shadow::measure::tokens::report;
 use shoal_shadow::package::{Description, Package};
 use shoal_shadow::tokens::{TokenForm, TokenLog, TokenRows, TokenSource};
-use shoal_shadow::tune::{TokenTuneOptions, TokenTuner, tune_and_choose};
+use shoal_shadow::tune::{StepOptions, TokenTuneOptions, TokenTuner, tune_and_choose};
 use std::io::Write;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
@@ -61,13 +61,15 @@ fn an_adapter_of_tinyphysics_beats_a_fitted_scale_on_tokens_it_has_not_seen_and_
     let [tuning, choosing, held_out] = [Part::Tuning, Part::Pack, Part::HeldOut]
         .map(|part| TokenRows::of_part(&logs, part, &form).unwrap());
     let threads = NonZeroUsize::MIN;
-    let options = TokenTuneOptions { threads, ..TokenTuneOptions::default() };
+    let options = TokenTuneOptions::default();
+    let steps = StepOptions { threads, ..options.steps };
+    let options = TokenTuneOptions { steps, ..options };
     let mut tuner = TokenTuner::new(&model, &package, &ort, None, &options).unwrap();
     let mut grafted = load_grafted_token_predictor(&model, &package, &ort, threads, 24).unwrap();
     let chosen = tune_and_choose(
         &mut tuner,
         &mut grafted,
-        &mut TokenSource::new(tuning, options.seed),
+        &mut TokenSource::new(tuning, options.steps.seed),
         &choosing,
         (80, NonZeroU32::new(20).unwrap()),
         |_| {},

@@ -10,7 +10,7 @@ use shoal_shadow::clip::{Clips, Frames};
 use shoal_shadow::fit::FitError;
 use shoal_shadow::form::Form;
 use shoal_shadow::package::Description;
-use shoal_shadow::tune::{TuneOptions, Tuner};
+use shoal_shadow::tune::{StepOptions, TuneOptions, Tuner};
 use shoal_shadow::worldmodel::{Architecture, build};
 
 const SHAPE: FrameShape = FrameShape { width: 128, height: 64 };
@@ -41,7 +41,8 @@ fn source<'a>(frames: &'a Frames, ahead: usize) -> Option<MixedBatch<'a>> {
 }
 
 fn tuner(engine: &Ort, model: &Model, ahead: usize, parts: usize) -> Result<Tuner, FitError> {
-    let options = TuneOptions { mix: MIX, ahead, parts, seed: 3, ..TuneOptions::default() };
+    let steps = StepOptions { parts, seed: 3, ..StepOptions::default() };
+    let options = TuneOptions { mix: MIX, ahead, steps, ..TuneOptions::default() };
     Tuner::new(model, &package(), engine, None, &options)
 }
 
@@ -116,7 +117,8 @@ fn a_roll_out_in_parts_goes_on_from_a_checkpoint_to_the_bit() {
 fn parts_and_then_segments_are_chosen_by_what_a_step_may_take() {
     let Some(engine) = ort_or_skip() else { return };
     let model = build(&Architecture::default(), 7).unwrap();
-    let options = TuneOptions { mix: MIX, seed: 3, ..TuneOptions::default() };
+    let steps = StepOptions { seed: 3, ..StepOptions::default() };
+    let options = TuneOptions { mix: MIX, steps, ..TuneOptions::default() };
     let within = |limit| Tuner::within(&model, &package(), &engine, &options, limit);
     let whole = within(u64::MAX).unwrap();
     assert_eq!((whole.extent.parts, whole.extent.segments), (1, 1));
@@ -133,7 +135,8 @@ fn what_is_computed_again_takes_the_same_steps_to_the_bit() {
     let model = build(&Architecture::default(), 7).unwrap();
     let frames = road(20);
     let run = |segments| {
-        let options = TuneOptions { mix: MIX, segments, seed: 3, ..TuneOptions::default() };
+        let steps = StepOptions { segments, seed: 3, ..StepOptions::default() };
+        let options = TuneOptions { mix: MIX, steps, ..TuneOptions::default() };
         let mut tuner = Tuner::new(&model, &package(), &engine, None, &options).unwrap();
         tuner.run(&mut source(&frames, 1).unwrap(), 2, |_| {}).unwrap();
         tuner.checkpoint().unwrap()

@@ -5,8 +5,8 @@ use shoal_runtime::gradient::Keep;
 use shoal_runtime::graft::AllWeights;
 use shoal_runtime::onnx::Model;
 
-use super::{Stepper, Steps, train_options};
-use crate::fit::{Binding, Fit, FitError, weigh};
+use super::{Options, Stepper, train_options};
+use crate::fit::{Binding, Fit, FitError, Planned, Trained, plan, profile_of, weigh};
 use crate::package::Description;
 
 /// Trains all weights of a package's model.
@@ -16,22 +16,41 @@ pub struct Whole<B: Binding> {
 }
 
 impl<B: Binding> Whole<B> {
-    pub(super) fn build(
+    /// Builds the training graph of all weights for this engine and loads it; `options` hold but for A, dropout and the pull.
+    ///
+    /// # Errors
+    /// [`FitError`].
+    pub fn new(
         model: &Model,
         package: &Description,
         engine: &dyn Engine,
-        batch: B::Batch,
-        steps: Steps,
+        options: &impl Options<Kind = B>,
     ) -> Result<Self, FitError> {
-        let all = weigh(model, steps.extent.samples_at_once()?)?;
+        let (batch, extent, steps) = (options.room(package)?, options.extent(), options.steps());
+        let all = weigh(model, extent.samples_at_once()?)?;
         let wrt = all.weights.iter().map(|weight| weight.input.clone()).collect();
         let start = |name: &str| {
             all.weights.iter().find(|weight| weight.input == name).map(|weight| &weight.values[..])
         };
-        let graph = (&all.folded, wrt, steps.extent);
-        let how = (steps.threads, train_options(&steps));
+        let graph = (&all.folded, wrt, extent);
+        let how = (steps.threads, train_options(steps));
         let fit = Fit::keeping(graph, Keep::default(), package, engine, how, start)?;
         Ok(Whole { stepper: Stepper { fit, batch }, all })
+    }
+
+    /// What a step of these options takes, as [`Tuning::within`](super::Tuning::within) has it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn within(
+        model: &Model,
+        package: &Description,
+        engine: &dyn Engine,
+        options: &impl Options<Kind = B>,
+        limit: u64,
+    ) -> Result<Planned, FitError> {
+        let graph = (profile_of(engine), Trained::Weights);
+        plan::<B>(model, package, graph, options.extent(), limit)
     }
 
     /// What takes its steps.

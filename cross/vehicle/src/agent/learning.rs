@@ -10,7 +10,7 @@ use shoal_shadow::hindsight::Known;
 use shoal_shadow::measure::{Predictor as _, SessionPredictor};
 use shoal_shadow::observe::Observer;
 use shoal_shadow::policymodel::{PolicySession, Rehearsal, Rehearsed};
-use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner, TuneOptions, Tuner};
+use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner, StepOptions, TuneOptions, Tuner};
 
 use super::disagree::Disagreement;
 use super::eyes::observer_of;
@@ -116,13 +116,17 @@ impl Agent {
         MixedBatch::new(form.clone(), mix, own, replayed, seed)?.with_ahead(self.config.night.ahead)
     }
 
+    /// How a night's steps are taken.
+    fn steps(&self, seed: u64) -> StepOptions {
+        let learning_rate = f64::from(self.config.night.learning_rate);
+        StepOptions { learning_rate, seed, threads: self.threads(), ..StepOptions::default() }
+    }
+
     fn tuner(&self, start: Option<&Adapter>, seed: u64) -> Result<Tuner, AgentError> {
         let options = TuneOptions {
             mix: Mix::of(self.config.night.batch),
-            learning_rate: f64::from(self.config.night.learning_rate),
-            seed,
-            threads: self.threads(),
             ahead: self.config.night.ahead,
+            steps: self.steps(seed),
             ..TuneOptions::default()
         };
         let description = self.package.description();
@@ -135,13 +139,8 @@ impl Agent {
     }
 
     fn policy_tuner(&self, start: Option<&Adapter>, seed: u64) -> Result<PolicyTuner, AgentError> {
-        let options = PolicyTuneOptions {
-            samples: self.lessons_a_step(),
-            learning_rate: f64::from(self.config.night.learning_rate),
-            seed,
-            threads: self.threads(),
-            ..PolicyTuneOptions::default()
-        };
+        let (samples, steps) = (self.lessons_a_step(), self.steps(seed));
+        let options = PolicyTuneOptions { samples, steps };
         let description = self.package.description();
         Ok(PolicyTuner::new(&self.model, description, &*self.engine, start, &options)?)
     }

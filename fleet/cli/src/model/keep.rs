@@ -11,7 +11,7 @@ use shoal_shadow::fit::load_predictor;
 use shoal_shadow::form::Form;
 use shoal_shadow::measure::SessionPredictor;
 use shoal_shadow::package::Description;
-use shoal_shadow::tune::{TuneOptions, Tuner};
+use shoal_shadow::tune::{StepOptions, TuneOptions, Tuner};
 
 use crate::output::{Failure, Outcome};
 
@@ -84,10 +84,11 @@ impl Keep {
         }
         let Some(lambda) = self.ewc else { return Ok(()) };
         let form = Form::of(package)?;
-        let mut source = MixedBatch::new(form, ONE, shipped.to_vec(), Vec::new(), options.seed)
-            .ok_or("--ewc holds what matters for the footage of the package, which has none")?;
-        let one =
-            TuneOptions { mix: ONE, ahead: 1, parts: 1, pull: None, dropout: 0.0, ..*options };
+        let mut source =
+            MixedBatch::new(form, ONE, shipped.to_vec(), Vec::new(), options.steps.seed)
+                .ok_or("--ewc holds what matters for the footage of the package, which has none")?;
+        let steps = StepOptions { parts: 1, dropout: 0.0, ..options.steps };
+        let one = TuneOptions { mix: ONE, ahead: 1, pull: None, steps };
         let mut looking = Tuner::new(model, package, engine, Some(&place), &one)?;
         let mut importance = looking.squared_gradients(&mut source, FISHER_SAMPLES)?;
         if !of_mean_one(&mut importance) {
@@ -109,7 +110,7 @@ impl Keep {
         options: &TuneOptions,
     ) -> Result<Distilled<'a, SessionPredictor>, Failure> {
         let (asked, most) = (usize::from(self.distil), source.augmented().len());
-        let teacher = load_predictor(model, package, engine, options.threads, None, asked)?;
+        let teacher = load_predictor(model, package, engine, options.steps.threads, None, asked)?;
         let too_many = || format!("--distil {asked}: {most} samples of a batch are augmented");
         Ok(Distilled::new(source, teacher).ok_or_else(too_many)?)
     }

@@ -113,7 +113,7 @@ impl Pretrain {
 
     fn pretrain_tokens(&self, package: &Package) -> Outcome {
         let tokens = Tokens::open(package, &self.data, self.engine.open()?)?;
-        let options = self.options(TokenTuneOptions::default().learning_rate);
+        let options = self.options(TokenTuneOptions::default().steps.learning_rate);
         let trained = tokens.pretrain(&options)?;
         self.write(package, &trained, None)
     }

@@ -12,8 +12,9 @@ use shoal_runtime::adapter::Adapter;
 use shoal_runtime::engine::Engine;
 use shoal_runtime::fit::FitOptions;
 use shoal_runtime::onnx::Model;
-use shoal_shadow::fit::{Extent, Planned, graft_package, profile_of};
+use shoal_shadow::fit::{Binding, Extent, Source, graft_package, profile_of};
 use shoal_shadow::package::Package;
+use shoal_shadow::tune::{Options, StepOptions, Tuning, Whole};
 
 use super::bake::read_adapter;
 use super::fit::{Bare, planned};
@@ -23,7 +24,7 @@ use super::keep::Keep;
 use super::open::result_path;
 use super::packaged::{copy_footage, is_free, write_package};
 use super::saved::Saved;
-use super::steps::{STEPS_A_CHECKPOINT, Steps};
+use super::steps::{STEPS_A_CHECKPOINT, Steps, ended};
 use crate::output::{Failure, Outcome};
 use crate::policy::{GeometryArgs, is_policy};
 use crate::tokens::is_token_model;
@@ -105,6 +106,13 @@ pub(crate) struct Train {
     engine: EngineArgs,
 }
 
+/// What is trained.
+struct Opened<'a> {
+    package: &'a Package,
+    model: &'a Model,
+    engine: &'a dyn Engine,
+}
+
 impl Train {
     pub(crate) fn run(self) -> Outcome {
         let bare = self.package.package.is_file();
@@ -160,47 +168,69 @@ impl Train {
         self.learning_rate.unwrap_or(whole * of_adapter)
     }
 
-    /// Parts and segments of a plan, which is told.
-    fn told(&self, plan: Planned) -> (usize, usize) {
-        let Extent { parts, segments, .. } = plan.extent;
-        eprintln!("{}", planned(plan.bytes, parts, segments));
-        (parts, segments)
+    /// How steps are taken, of what a kind of package has where nothing is said.
+    fn asked(&self, of_kind: StepOptions) -> StepOptions {
+        StepOptions {
+            learning_rate: self.rate(of_kind.learning_rate),
+            seed: self.seed,
+            threads: self.engine.threads(),
+            parts: self.parts.into(),
+            frozen_a: self.frozen.is_asked(),
+            dropout: self.dropout,
+            ..of_kind
+        }
     }
 
-    fn limit(&self) -> u64 {
-        self.memory_limit.unwrap_or(u64::MAX)
+    /// The steps of these options, in as many parts and segments as the limit of memory needs; the plan is told.
+    fn plan<O: Options>(&self, with: &Opened<'_>, options: &O) -> Result<StepOptions, Failure> {
+        let Opened { package, model, engine } = *with;
+        let (package, limit) = (package.description(), self.memory_limit.unwrap_or(u64::MAX));
+        let plan = match self.all_weights {
+            true => Whole::<O::Kind>::within(model, package, engine, options, limit)?,
+            false => Tuning::<O::Kind>::within(model, package, engine, options, limit)?,
+        };
+        let Extent { parts, segments, .. } = plan.extent;
+        eprintln!("{}", planned(plan.bytes, parts, segments));
+        Ok(StepOptions { parts, segments, ..*options.steps() })
     }
 
     /// The steps of a package; `more` tells its checkpoints from others of the same flags.
     fn steps(
         &self,
-        package: &Package,
-        engine: &dyn Engine,
-        how: (f64, usize),
+        Opened { package, engine, .. }: &Opened<'_>,
+        options: &StepOptions,
         more: &[&[u8]],
     ) -> Result<Steps<'_>, Failure> {
+        let how = (options.learning_rate, options.parts);
         let saved = self.saved(&package.model_path(), how, more)?;
         Ok(Steps { count: self.steps.unwrap_or(STEPS), saved, engine: engine.describe() })
     }
 
     /// What a package's adapter is trained from; `None`: from what changes nothing.
-    fn start(
-        &self,
-        model: &Model,
-        package: &Package,
-        engine: &dyn Engine,
-    ) -> Result<Option<Adapter>, Failure> {
+    fn start(&self, with: &Opened<'_>) -> Result<Option<Adapter>, Failure> {
+        let Opened { package, model, engine } = *with;
         let given = self.adapter.as_ref().map(|path| read_adapter(model, path)).transpose()?;
         let layout =
             || Ok(graft_package(model, package.description(), 1, profile_of(engine))?.layout);
         self.frozen.start(given, layout, &package.model_path())
     }
 
-    /// Writes a package with this model and the footage that it shipped with.
-    fn write_whole(&self, package: &Package, trained: &Model, output: &Path) -> Outcome {
+    /// Trains all weights, and writes a package with them and the footage that it shipped with.
+    fn train_whole<O: Options>(
+        &self,
+        with: &Opened<'_>,
+        options: &O,
+        source: &mut impl Source<<O::Kind as Binding>::Batch>,
+        steps: &Steps<'_>,
+        output: &Path,
+    ) -> Outcome {
+        let Opened { package, model, engine } = *with;
+        let mut whole = Whole::new(model, package.description(), engine, options)?;
+        let stopped = steps.take(whole.stepper(), source)?;
         let footage = package.footage_path();
         let copy = footage.map(|from| move |to: &Path| copy_footage(&from, to));
-        write_package(package, trained, output, copy)
+        write_package(package, &whole.model(model)?, output, copy)?;
+        ended(stopped, output)
     }
 
     /// A checkpoint of this training and no other, if one is asked for.

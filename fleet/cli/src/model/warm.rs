@@ -16,7 +16,7 @@ use shoal_runtime::onnx::fold::fold;
 use shoal_shadow::batch::Mix;
 use shoal_shadow::fit::{FitError, graft_package, load_policy, load_predictor, profile_of};
 use shoal_shadow::package::Package;
-use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner, TuneOptions, Tuner};
+use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner, StepOptions, TuneOptions, Tuner};
 use shoal_vehicle::agent::{CLIPS_AT_ONCE, LESSONS_A_CLIP};
 
 use super::open::Axes;
@@ -175,14 +175,14 @@ impl Warm {
         }
         let samples = self.axes.batch().unwrap_or(Mix::RECIPE_R.samples());
         let training = watched.graph(TRAINING, || {
+            let steps = StepOptions { threads, ..StepOptions::default() };
             if description.foresees() {
                 let mix = Mix::of(samples);
-                let options = TuneOptions { mix, threads, ..TuneOptions::default() };
+                let options = TuneOptions { mix, steps, ..TuneOptions::default() };
                 drop(Tuner::new(&model, description, watched, adapter.as_ref(), &options)?);
             } else {
                 let samples = samples.saturating_mul(LESSONS_A_CLIP);
-                let options =
-                    PolicyTuneOptions { samples, threads, ..PolicyTuneOptions::default() };
+                let options = PolicyTuneOptions { samples, steps };
                 drop(PolicyTuner::new(&model, description, watched, adapter.as_ref(), &options)?);
             }
             Ok(())

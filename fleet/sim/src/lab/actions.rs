@@ -19,7 +19,7 @@ use shoal_shadow::measure::policy::PolicyPredictor;
 use shoal_shadow::opinion::Did;
 use shoal_shadow::pack::Footages;
 use shoal_shadow::policymodel::{PolicySession, Reflex, Rehearsal, Rehearsed};
-use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner};
+use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner, StepOptions};
 use shoal_swarm::swarm::{Flat, ValuesHash};
 use shoal_vehicle::exchange::measured::driven_as;
 use shoal_wire::v1::PARTS;
@@ -128,9 +128,11 @@ impl<'a> Actions<'a> {
         }
         let options = PolicyTuneOptions {
             samples: nights.batch,
-            learning_rate: nights.learning_rate,
-            threads: NonZeroUsize::MIN,
-            ..PolicyTuneOptions::default()
+            steps: StepOptions {
+                learning_rate: nights.learning_rate,
+                threads: NonZeroUsize::MIN,
+                ..StepOptions::default()
+            },
         };
         let start = base.adapter(&night.from)?;
         let Modelled { package, model, engine } = base.modelled()?;

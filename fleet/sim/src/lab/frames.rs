@@ -12,7 +12,7 @@ use shoal_shadow::fit::load_predictor;
 use shoal_shadow::form::Form;
 use shoal_shadow::measure::{DriveClips, Horizon, Measurement, SessionPredictor, measure};
 use shoal_shadow::pack::Footages;
-use shoal_shadow::tune::{TuneOptions, Tuner};
+use shoal_shadow::tune::{StepOptions, TuneOptions, Tuner};
 use shoal_swarm::swarm::Flat;
 use shoal_vehicle::exchange::measured::rolls_out;
 use shoal_wire::v1::PARTS;
@@ -59,14 +59,16 @@ impl<'a> Frames<'a> {
         let mut source = self.source(nights, night)?;
         let options = TuneOptions {
             mix: Mix::of(nights.batch),
-            learning_rate: nights.learning_rate,
-            threads: NonZeroUsize::MIN,
             ahead: nights.ahead,
             pull: night.pull.as_ref().map(|pull| match pull.importance {
                 Some(_) => Term::ByImportance,
                 None => Term::Even,
             }),
-            ..TuneOptions::default()
+            steps: StepOptions {
+                learning_rate: nights.learning_rate,
+                threads: NonZeroUsize::MIN,
+                ..StepOptions::default()
+            },
         };
         let start = base.adapter(&night.from)?;
         let Modelled { package, model, engine } = base.modelled()?;

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use shoal_shadow::batch::{Mix, MixedBatch, Road as Clipped};
 use shoal_shadow::form::Form;
-use shoal_shadow::tune::{TuneOptions, Tuner};
+use shoal_shadow::tune::{StepOptions, TuneOptions, Tuner};
 use shoal_swarm::swarm::{Flat, ValuesHash};
 
 use super::frames::Frames;
@@ -91,8 +91,8 @@ pub(super) fn squared_gradients<'a>(
     samples: u32,
     seed: u64,
 ) -> Result<Vec<Vec<f32>>, LabError> {
-    let options =
-        TuneOptions { mix: ONE, seed, threads: NonZeroUsize::MIN, ..TuneOptions::default() };
+    let steps = StepOptions { seed, threads: NonZeroUsize::MIN, ..StepOptions::default() };
+    let options = TuneOptions { mix: ONE, steps, ..TuneOptions::default() };
     let start = base.adapter(at)?;
     let Modelled { package, model, engine } = base.modelled()?;
     let mut tuner = Tuner::new(model, package.description(), &**engine, Some(&start), &options)?;

@@ -19,7 +19,7 @@ use shoal_shadow::measure::tokens::{TokenPredictor, measure_nats};
 use shoal_shadow::measure::{DriveMeasurement, Errors, Measurement};
 use shoal_shadow::package::TokenKind;
 use shoal_shadow::tokens::{TokenForm, TokenLog, TokenRows, TokenSource};
-use shoal_shadow::tune::{TokenTuneOptions, TokenTuner};
+use shoal_shadow::tune::{StepOptions, TokenTuneOptions, TokenTuner};
 use shoal_swarm::swarm::Flat;
 
 use super::pool::Pool;
@@ -66,9 +66,11 @@ impl<'a> Tokens<'a> {
         let mut source = TokenSource::new(rows, night.seed);
         let options = TokenTuneOptions {
             samples: nights.batch,
-            learning_rate: nights.learning_rate,
-            threads: NonZeroUsize::MIN,
-            ..TokenTuneOptions::default()
+            steps: StepOptions {
+                learning_rate: nights.learning_rate,
+                threads: NonZeroUsize::MIN,
+                ..StepOptions::default()
+            },
         };
         let start = base.adapter(&night.from)?;
         let base = base.modelled()?;

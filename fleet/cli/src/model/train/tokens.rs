@@ -12,7 +12,7 @@ use shoal_shadow::tokens::{TokenLog, TokenSource};
 use shoal_shadow::tune::{ChooseError, Choosing, Chosen, TokenTuneOptions, TokenTuner};
 
 use super::super::steps::{Steps, ended, is_not_finite};
-use super::Train;
+use super::{Opened, Train};
 use crate::output::{Failure, Outcome, Progress};
 use crate::tokens::Tokens;
 
@@ -20,55 +20,26 @@ impl Train {
     pub(super) fn train_tokens(&self, package: &Package, output: &Path) -> Outcome {
         let data = std::slice::from_ref(self.data()?);
         let tokens = Tokens::open(package, data, self.engine.open()?)?;
-        let (description, engine) = (package.description(), &*tokens.engine);
+        let with = Opened { package, model: &tokens.model, engine: &*tokens.engine };
         let options = TokenTuneOptions::default();
-        let options = TokenTuneOptions {
-            learning_rate: self.rate(options.learning_rate),
-            seed: self.seed,
-            threads: self.engine.threads(),
-            parts: self.parts.into(),
-            frozen_a: self.frozen.is_asked(),
-            dropout: self.dropout,
-            ..options
-        };
-        let (model, limit) = (&tokens.model, self.limit());
-        let plan = match self.all_weights {
-            true => TokenTuner::whole_within(model, description, engine, &options, limit)?,
-            false => TokenTuner::within(model, description, engine, &options, limit)?,
-        };
-        let (parts, segments) = self.told(plan);
-        let options = TokenTuneOptions { parts, segments, ..options };
+        let options = TokenTuneOptions { steps: self.asked(options.steps), ..options };
+        let options = TokenTuneOptions { steps: self.plan(&with, &options)?, ..options };
         let logs: Vec<Vec<u8>> = tokens.logs.iter().map(bytes_of).collect();
         let logs: Vec<&[u8]> = logs.iter().map(Vec::as_slice).collect();
-        let steps = self.steps(package, engine, (options.learning_rate, parts), &logs)?;
-        if !self.all_weights {
-            return self.choose(&tokens, &options, &steps, output);
+        let steps = self.steps(&with, &options.steps, &logs)?;
+        let mut source = TokenSource::new(tokens.rows(Part::Tuning)?, options.steps.seed);
+        if self.all_weights {
+            return self.train_whole(&with, &options, &mut source, &steps, output);
         }
-        let mut source = TokenSource::new(tokens.rows(Part::Tuning)?, options.seed);
-        let mut whole = TokenTuner::whole(model, description, engine, &options)?;
-        let stopped = steps.take(whole.stepper(), &mut source)?;
-        self.write_whole(package, &whole.model(model)?, output)?;
-        ended(stopped, output)
-    }
-
-    fn choose(
-        &self,
-        tokens: &Tokens<'_>,
-        options: &TokenTuneOptions,
-        steps: &Steps<'_>,
-        output: &Path,
-    ) -> Outcome {
-        let (package, engine) = (tokens.package, &*tokens.engine);
-        let start = self.start(&tokens.model, package, engine)?;
+        let (start, engine) = (self.start(&with)?, with.engine);
         let description = package.description();
         let mut tuner =
-            TokenTuner::new(&tokens.model, description, engine, start.as_ref(), options)?;
-        let mut predictor = tokens.predictor(options.threads)?;
-        let mut source = TokenSource::new(tokens.rows(Part::Tuning)?, options.seed);
-        let best = resumed(steps, &mut tuner)?;
+            TokenTuner::new(&tokens.model, description, engine, start.as_ref(), &options)?;
+        let mut predictor = tokens.predictor(options.steps.threads)?;
+        let best = resumed(&steps, &mut tuner)?;
         let rows = tokens.rows(Part::Pack)?;
         let mut choosing = Choosing::new(&mut predictor, &rows, best);
-        let stopped = self.look_and_step(&mut tuner, &mut choosing, &mut source, steps)?;
+        let stopped = self.look_and_step(&mut tuner, &mut choosing, &mut source, &steps)?;
         let Some(chosen) = choosing.best() else {
             // Nothing could be measured: what there is, is where it starts.
             tuner.adapter()?.write_trained(output, self.dropout as f32)?;
