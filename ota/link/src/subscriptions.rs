@@ -11,6 +11,8 @@ const MESSAGE_OVERHEAD_BYTES: u64 = 32;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
+    /// It is asked for after all of lower numbers, on every connection: what stands under those comes first.
+    number: u64,
     pub(crate) acknowledged: bool,
     pub(crate) once: Option<Once>,
     state: State,
@@ -46,6 +48,8 @@ pub(crate) struct Subscriptions {
     /// Unsubscribed from, and not confirmed: a session that outlives a cut may still hold it.
     dropped: BTreeSet<String>,
     queue: VecDeque<Change>,
+    /// How often something was asked for.
+    count: u64,
 }
 
 impl Subscriptions {
@@ -56,7 +60,9 @@ impl Subscriptions {
                 (topic, acknowledged, Some(Once { bytes, came: false }))
             }
         };
-        let asked = Asked { acknowledged, once, state: State::Waiting, refusals: 0 };
+        let number = self.asked.get(filter).map_or(self.count, |before| before.number);
+        self.count = self.count.saturating_add(1);
+        let asked = Asked { number, acknowledged, once, state: State::Waiting, refusals: 0 };
         self.asked.insert(filter.to_owned(), asked);
         let change = Change::Subscribe(filter.to_owned());
         if !self.queue.contains(&change) {
@@ -162,14 +168,17 @@ impl Subscriptions {
         self.asked.retain(|_filter, asked| asked.once.is_none());
     }
 
-    /// Everything again, on a new connection. The broker forgot what it held, unless it knew the session.
+    /// Everything again, on a new connection and in the order in which it was asked for. The broker forgot what it held, unless
+    /// it knew the session.
     pub(crate) fn connected(&mut self, session_present: bool) {
         if !session_present {
             self.dropped.clear();
         }
         let dropped = self.dropped.iter().cloned().map(Change::Unsubscribe);
         self.queue = dropped.collect();
-        for (filter, asked) in &mut self.asked {
+        let mut in_order: Vec<(&String, &mut Asked)> = self.asked.iter_mut().collect();
+        in_order.sort_unstable_by_key(|(_filter, asked)| asked.number);
+        for (filter, asked) in in_order {
             asked.state = State::Waiting;
             self.queue.push_back(Change::Subscribe(filter.clone()));
         }
@@ -235,6 +244,19 @@ mod tests {
         subscriptions.unsubscribe("b");
         subscriptions.connected(false);
         assert_eq!(sent(&mut subscriptions), [on("a"), on("c")]);
+    }
+
+    #[test]
+    fn every_connection_asks_in_the_order_in_which_it_was_asked_for() {
+        let mut subscriptions = Subscriptions::default();
+        for filter in ["plan", "claim", "vote", "presence", "claim"] {
+            subscriptions.subscribe(standing(filter));
+        }
+        let all = ["plan", "claim", "vote", "presence"].map(on);
+        for session_present in [false, true] {
+            subscriptions.connected(session_present);
+            assert_eq!(sent(&mut subscriptions), all);
+        }
     }
 
     #[test]

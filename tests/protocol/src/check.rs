@@ -17,6 +17,10 @@ use crate::intruder::Everybody;
 use crate::vehicle::{Vehicle, WINDOWS_MAX, Wire, records};
 use crate::world::opens_us;
 
+/// So many windows after a plan with enough bytes for what is said, whoever is behind goes by it: as many as may be behind in a row,
+/// and one in which the line was cut.
+const HEARD: u32 = 5;
+
 /// What was seen so far.
 #[derive(Debug, Default)]
 pub struct Checks {
@@ -467,17 +471,17 @@ impl Checks {
     }
 
     /// After windows in which nothing went wrong: those who can talk agree. Who had too few bytes in a window for what was said in it
-    /// is behind, and the broker's queue for it grows: it agrees if the plan that gives it more came in the first calm window, or in
-    /// the one after it. For who never gets so far in the queue there is no promise.
+    /// is behind, and hears all the same within a few windows of the plan that gives it more; `poor`: that came in this window.
     pub fn end(&self, vehicles: &[Vehicle], window: u32, poor: Option<u32>) {
-        let talks = |vehicle: &Vehicle| {
+        let honest = || vehicles.iter().filter(|one| one.character == Character::Honest);
+        for vehicle in honest() {
             let since = self.plenty.get(&vehicle.number);
-            poor.is_none_or(|calm| since.is_some_and(|since| *since <= calm + 1))
-        };
-        let honest = || {
-            let honest = vehicles.iter().filter(|one| one.character == Character::Honest);
-            honest.filter(|vehicle| talks(vehicle))
-        };
+            let there_us = |calm| opens_us(calm).max(vehicle.came_us);
+            let in_time =
+                |since: &u32, calm| opens_us(since.saturating_sub(HEARD)) <= there_us(calm);
+            let heard = poor.is_none_or(|calm| since.is_some_and(|since| in_time(since, calm)));
+            assert!(heard, "vehicle {} goes by the new plan since {since:?}", vehicle.number);
+        }
         let swarms: Vec<_> = honest()
             .map(|vehicle| vehicle.exchange.as_ref().and_then(|exchange| exchange.swarm()))
             .collect();

@@ -21,6 +21,9 @@ use super::worker::Job;
 /// By when a vehicle has joined that is asking for the first time; then twice as long, up to an hour.
 const JOINED_BY: Duration = Duration::from_secs(30);
 const JOINS_DOUBLED: u32 = 7;
+/// After so many windows in a row in which not all had come that stood there, the next one begins without what the broker held
+/// back: most of that is of windows that are over, and it comes before anything new.
+const BEHIND_MAX: u8 = 3;
 
 impl Exchange {
     /// Keeps what the window's core wants kept, then does what it says.
@@ -184,7 +187,13 @@ impl Exchange {
             }
             For::Joining => (Listening::Everybody, false),
         };
-        let (fresh, version) = (!self.tonight.called || anew, self.version);
+        // What a broker holds back comes first: who has too few bytes for it falls ever further behind, and hears of no new plan.
+        let behind = self.tonight.behind >= BEHIND_MAX;
+        if purpose == For::Window && behind {
+            info!("begins anew: what the broker holds back for the vehicle is too old");
+            self.tonight.behind = 0;
+        }
+        let (fresh, version) = (!self.tonight.called || anew || behind, self.version);
         let session = Session { seconds, fresh, listening, open_seconds: open, version };
         self.tonight.called |= purpose == For::Window;
         let settings = self.certificates.settings(&self.fleet, self.me)?;
@@ -226,7 +235,8 @@ impl Exchange {
     /// Closes the line, and counts what crossed it.
     pub(super) fn hang_up(&mut self) {
         self.particles.stop(self.line.as_mut().map(Line::link));
-        self.tonight.echo = None;
+        let behind = self.tonight.echo.take().is_some();
+        self.tonight.behind = self.tonight.behind.saturating_add(behind.into());
         self.tonight.finishing = false;
         self.promotion.hung_up();
         let Some(mut line) = self.line.take() else { return };

@@ -100,7 +100,7 @@ impl Exchange {
             Record::Presence(presence) => {
                 self.heard_presence(presence);
                 if self.tonight.echo == Some(presence.id()) {
-                    self.tonight.echo = None;
+                    (self.tonight.echo, self.tonight.behind) = (None, 0);
                     debug!("all that stood there has come");
                     self.tell_swarm(Input::Current);
                 }

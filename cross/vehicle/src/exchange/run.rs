@@ -156,6 +156,8 @@ pub(super) struct Tonight {
     pub(super) republished: Option<u32>,
     /// Whether there was a line for a window in this life.
     pub(super) called: bool,
+    /// Lines of windows in a row that ended before all that stood there had come.
+    pub(super) behind: u8,
     /// What is being measured: candidate and what it stands beside, on which part.
     pub(super) measuring: BTreeMap<u64, (ValuesHash, Option<ValuesHash>, Option<u8>)>,
     /// What was measured in this window, by part.
