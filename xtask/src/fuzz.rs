@@ -1,7 +1,12 @@
 //! Fuzz targets: the binaries of the package in tests/fuzz. Each builds itself with instrumentation, starts
 //! from its corpus, runs for so long, and ends with 0 when no bytes panicked it.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::sync::Mutex;
+use std::thread;
+
+use serde_json::{Map, Value, json};
 
 use crate::cargo::{packages, target_dir};
 use crate::install::has_cxx;
@@ -30,34 +35,93 @@ impl Length {
     }
 }
 
+/// Each target, one after another.
 pub(crate) fn step(length: Length, variables: &[(&'static str, OsString)]) -> Done<Outcome> {
+    let targets = match targets()? {
+        Ok(targets) => targets,
+        Err(skip) => return Ok(Outcome::Skipped(skip)),
+    };
+    let run = |target: &&String| program(target, length).and_then(|run| run.envs(variables).run());
+    let failed = targets.iter().filter(|target| run(target).is_err());
+    let failed: Vec<&str> = failed.map(String::as_str).collect();
+    if failed.is_empty() {
+        let [unit, n] = length.args();
+        return Ok(Outcome::PassedWith(format!("{} targets, each {unit} {n}", targets.len())));
+    }
+    Err(Failure(format!("fuzz targets failed: {}", failed.join(", "))))
+}
+
+/// Each target for so many seconds, as many at once as there are processors: what each came to, and whether no input broke one.
+pub(crate) fn long(seconds: u64) -> Done<(Value, Done)> {
+    let targets = match targets()? {
+        Ok(targets) => targets,
+        Err(Skip { why, .. }) => return Ok((json!({"skipped": why}), Err(Failure(why)))),
+    };
+    // Built here: what runs at once would wait for one another.
+    let programs: Done<Vec<Run>> =
+        targets.iter().map(|target| program(target, Length::Seconds(seconds))).collect();
+    let waiting = Mutex::new(targets.iter().zip(programs?).collect::<VecDeque<_>>());
+    let told = Mutex::new(Map::new());
+    let work = || {
+        while let Some((target, run)) = waiting.lock().ok().and_then(|mut all| all.pop_front()) {
+            let mut inputs = None;
+            let ended = run.lines(|line| inputs = inputs_of(line).or(inputs));
+            let shown = json!({"passed": matches!(ended, Ok(true)), "inputs": inputs});
+            if let Ok(mut told) = told.lock() {
+                told.insert(target.clone(), shown);
+            }
+        }
+    };
+    let at_once = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| (0..at_once).for_each(|_| drop(scope.spawn(work))));
+    let told = told.into_inner().unwrap_or_default();
+    let passed = |target: &&String| told.get(*target).is_some_and(|shown| shown["passed"] == true);
+    let failed: Vec<&str> =
+        targets.iter().filter(|target| !passed(target)).map(String::as_str).collect();
+    let done = match failed.is_empty() {
+        true => Ok(()),
+        false => Err(Failure(format!("fuzz targets failed: {}", failed.join(", ")))),
+    };
+    Ok((json!({"seconds_each": seconds, "targets": told}), done))
+}
+
+/// libFuzzer's count of inputs, if this is the line that tells it.
+fn inputs_of(line: &str) -> Option<u64> {
+    line.strip_prefix("stat::number_of_executed_units:")?.trim().parse().ok()
+}
+
+/// The names of the targets.
+fn targets() -> Done<Result<Vec<String>, Skip>> {
     let folder = root().join("tests/fuzz");
     let mut packages = packages()?.into_iter();
     let Some(package) = packages.find(|package| package.manifest.starts_with(&folder)) else {
-        return Ok(Outcome::Skipped(Skip::because("no package in tests/fuzz")));
+        return Ok(Err(Skip::because("no package in tests/fuzz")));
     };
     if !has_cxx() {
-        return Ok(Outcome::Skipped(Skip::because("no C++ compiler for libFuzzer")));
+        return Ok(Err(Skip::because("no C++ compiler for libFuzzer")));
     }
-    let failed: Vec<&str> = package
-        .targets_of("bin")
-        .map(|target| target.name.as_str())
-        .filter(|target| run(target, length, variables).is_err())
-        .collect();
-    let count = package.targets_of("bin").count();
-    match (count, failed.is_empty()) {
-        (0, _) => Ok(Outcome::Skipped(Skip::because("no target in tests/fuzz"))),
-        (_, true) => {
-            let [unit, n] = length.args();
-            Ok(Outcome::PassedWith(format!("{count} targets, each {unit} {n}")))
-        }
-        (_, false) => Err(Failure(format!("fuzz targets failed: {}", failed.join(", ")))),
+    let targets: Vec<String> =
+        package.targets_of("bin").map(|target| target.name.clone()).collect();
+    if targets.is_empty() {
+        return Ok(Err(Skip::because("no target in tests/fuzz")));
     }
+    Ok(Ok(targets))
 }
 
-/// Built with all of the workspace: dependencies have the features that they have in every other build.
-fn run(target: &str, length: Length, variables: &[(&'static str, OsString)]) -> Done {
+/// Builds a target, with all of the workspace: dependencies have the features that they have in every other build.
+fn program(target: &str, length: Length) -> Done<Run> {
     Run::cargo().args(["build", "--quiet", "--workspace", "--bin", target]).run()?;
-    let binary = target_dir().join("debug").join(target);
-    Run::new(binary).args(length.args()).envs(variables).run()
+    Ok(Run::new(target_dir().join("debug").join(target)).args(length.args()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::inputs_of;
+
+    #[test]
+    fn the_count_of_inputs_is_read_from_what_libfuzzer_tells() {
+        assert_eq!(inputs_of("stat::number_of_executed_units: 50000"), Some(50_000));
+        assert_eq!(inputs_of("stat::average_exec_per_sec:     833"), None);
+        assert_eq!(inputs_of("stat::number_of_executed_units: many"), None);
+    }
 }

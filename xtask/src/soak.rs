@@ -138,12 +138,7 @@ fn one(part: &str, flags: &Flags, log: &Path) -> Done<(Value, Done)> {
             let shown = json!({"power_cuts": POWER_CUTS, "result": format!("{cut:?}"), "twice_the_same": format!("{twice:?}")});
             (shown, cut.and_then(all_of_it).and(twice))
         }
-        "fuzz" => {
-            let seconds = number("--fuzz-seconds", 1800)?;
-            let fuzzed = fuzz::step(fuzz::Length::Seconds(seconds), &variables);
-            let shown = json!({"seconds_each": seconds, "result": format!("{fuzzed:?}")});
-            (shown, fuzzed.map(|_outcome| ()))
-        }
+        "fuzz" => fuzz::long(number("--fuzz-seconds", 1800)?)?,
         "worlds" => worlds::worlds(number("--seeds", 10_000)?),
         "defects" => worlds::found(number("--seeds", DEFECT_WORLDS)?, flags.value("--defect")),
         "cuts" => {
