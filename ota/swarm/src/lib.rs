@@ -9,6 +9,7 @@
 //! - [`beacon`]: a region's records, folded to those that matter and passed on.
 //! - [`timekeeper`]: the nonces of windows and the documents of a fleet, kept on a broker.
 //! - [`campaign`]: which vehicles may use what was learned, and when.
+//! - [`reinstated`]: whom the authority put into good standing again.
 //! - [`privacy`]: clip and noise of what a vehicle contributes, and what both have cost.
 //! - [`draws`]: chance by key.
 //!
@@ -38,6 +39,7 @@ pub mod privacy;
 pub mod quorum;
 mod real;
 pub mod records;
+pub mod reinstated;
 pub mod roster;
 pub mod search;
 pub mod step;

@@ -1,7 +1,8 @@
-//! What the records mean: nominees, standing, best and worst. Pure functions of records, roster, utility document and
-//! window; nothing of it is stored, sent or merged.
+//! What the records mean: nominees, standing, best and worst. Pure functions of records, roster, utility document, reinstatements
+//! and window; nothing of it is stored, sent or merged.
 
 mod ledger;
+mod standing;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -11,9 +12,11 @@ use shoal_wire::v1::{ClaimFields, Compared, NOMINEES, Role, VoteFields};
 use shoal_wire::{KeyId, PackHash, ParticleId};
 
 use crate::ballot::{Ballot, lower_median, upper_median};
-use crate::records::{Records, STANDING_WINDOWS, Signed};
+use crate::records::{Records, Signed};
+use crate::reinstated::Reinstated;
 use crate::roster::{Roster, lot, majority, part};
 use crate::utility::{Utility, Weighing};
+use standing::accused;
 
 pub use ledger::{Account, Fault, Finding};
 
@@ -36,6 +39,8 @@ const ALIKE: (usize, usize) = (3, 4);
 const ROUNDED: f64 = 2e-3;
 /// So many who publish a particle publish its chunks, too; who finds them there already adds a header and no copy.
 pub(crate) const COPIES: usize = 2;
+/// Without the authority's word.
+static NOBODY: Reinstated = Reinstated::NOBODY;
 /// From how many windows after its claim a particle can be best…
 const ELECTED_AFTER: u32 = 2;
 /// …and for how many windows it can be worst.
@@ -101,13 +106,6 @@ struct Verdict {
     sure: bool,
 }
 
-impl Verdict {
-    /// Whether it holds without these: who found it are still more than half of those who voted.
-    fn holds_without(&self, liars: &BTreeSet<KeyId>) -> bool {
-        self.found_by.difference(liars).count().saturating_mul(2) > self.of
-    }
-}
-
 /// What a window's claims are held against.
 struct Held<'c, 'a> {
     claims: &'c [Claimed<'a>],
@@ -136,6 +134,7 @@ pub struct Quorum<'a> {
     pack: PackHash,
     weighing: Weighing,
     window: u32,
+    reinstated: &'a Reinstated,
     judged: OnceCell<BTreeMap<u32, Judged<'a>>>,
 }
 
@@ -148,8 +147,13 @@ impl<'a> Quorum<'a> {
         window: u32,
     ) -> Option<Self> {
         let (weighing, pack) = (utility.at(window)?, utility.pack()?);
-        let judged = OnceCell::new();
-        Some(Self { records, roster, utility, pack, weighing, window, judged })
+        let (reinstated, judged) = (&NOBODY, OnceCell::new());
+        Some(Self { records, roster, utility, pack, weighing, window, reinstated, judged })
+    }
+
+    /// The same reading, where the authority reinstated these.
+    pub fn reinstating(self, reinstated: &'a Reinstated) -> Self {
+        Self { reinstated, judged: OnceCell::new(), ..self }
     }
 
     /// The utility by which they are read.
@@ -200,9 +204,10 @@ impl<'a> Quorum<'a> {
     }
 
     /// Who is not in good standing in this window: a claim of theirs was broken, what they claimed withheld, or a vote of theirs
-    /// false, in the eight windows before. The claims of the last of these are not voted on yet.
+    /// false, in the eight windows before, and the authority has not reinstated it since. The claims of the last of these are not voted on
+    /// yet.
     pub fn quarantined(&self, window: u32) -> BTreeSet<KeyId> {
-        standing(self.judged(), window)
+        self.standing(self.judged(), window)
     }
 
     /// Every window that has claims, judged: who is nominated depends on the standing that the windows before left.
@@ -224,7 +229,7 @@ impl<'a> Quorum<'a> {
         // As in the window that votes: what was nominated, and who lied, does not change with the weights.
         let weighing = self.utility.at(asked)?;
         let claims = self.claimed(window, &weighing);
-        let aside = standing(before, asked);
+        let aside = self.standing(before, asked);
         let draws = Draws { roster: self.roster, fold: self.records.nonce_of(window)?, lot: nonce };
         let nominees = nominees(&draws, claims.clone(), &aside);
         let votes = self.counted(asked, nonce, &nominees, &aside);
@@ -525,42 +530,6 @@ impl<'a> Quorum<'a> {
         let levels: Vec<f64> = levels.into_values().collect();
         Some((lower_median(levels.clone())?, upper_median(levels)?))
     }
-}
-
-/// Who is not in good standing in this window, by what came of those before. Who votes falsely or breaks a claim in the eyes of three
-/// in four is sure to lie, and what such vehicles found is held against nobody: where a third lies, five of nine voters do so in every
-/// seventh draw, and break a claim that holds.
-fn standing(judged: &BTreeMap<u32, Judged<'_>>, window: u32) -> BTreeSet<KeyId> {
-    let liars = liars(judged, window);
-    let verdicts = looked_back_on(judged, window)
-        .flat_map(|(_window, judged)| judged.broken.iter().chain(&judged.withheld));
-    let others = accused(verdicts.filter(|verdict| verdict.holds_without(&liars)));
-    liars.union(&others).copied().collect()
-}
-
-/// Who is sure to lie, by what came of the windows that standing in this one looks back on.
-fn liars(judged: &BTreeMap<u32, Judged<'_>>, window: u32) -> BTreeSet<KeyId> {
-    let judged = || looked_back_on(judged, window).map(|(_window, judged)| judged);
-    let misvoted = judged().flat_map(|judged| &judged.misvoted).map(|(_nominee, voter)| *voter);
-    let mut liars: BTreeSet<KeyId> = misvoted.collect();
-    let broken = judged().flat_map(|judged| &judged.broken);
-    liars.extend(accused(broken.filter(|verdict| verdict.sure)));
-    liars
-}
-
-/// The eight windows before this one, without the last, whose claims are not voted on yet.
-fn looked_back_on<'j, 'a>(
-    judged: &'j BTreeMap<u32, Judged<'a>>,
-    window: u32,
-) -> impl Iterator<Item = (&'j u32, &'j Judged<'a>)> {
-    let from = window.saturating_sub(STANDING_WINDOWS);
-    // An empty range has no place in a map.
-    let to = window.saturating_sub(1).max(from);
-    judged.range(from..to)
-}
-
-fn accused<'v>(verdicts: impl IntoIterator<Item = &'v Verdict>) -> BTreeSet<KeyId> {
-    verdicts.into_iter().flat_map(|verdict| verdict.accused.iter().copied()).collect()
 }
 
 /// Whether a claim is of what was to be measured: a particle that can be nominated, on this part of this pack.

@@ -24,6 +24,7 @@ use shoal_wire::{
 use crate::campaign;
 use crate::inbox::{Record, RejectMessage, read};
 use crate::keyring::Keyring;
+use crate::reinstated;
 
 /// After the last subscription was taken, what is retained is here in so long.
 const READING_MS: u64 = 300;
@@ -60,7 +61,7 @@ pub enum Input<'a> {
         bytes: &'a [u8],
     },
     /// The envelopes of all documents, in an order that stays: the ones of kind document take their slots by it, but for a
-    /// campaign's, which has its own. The header of the particle that a campaign promotes is one of them.
+    /// campaign's and the reinstatements', which have their own. The header of the particle that a campaign promotes is one of them.
     Documents(&'a [&'a [u8]]),
     /// A nonce that [`Timekeeper::poll_persist`] made durable before a restart.
     Kept(&'a [u8]),
@@ -409,14 +410,17 @@ impl Timekeeper {
                 }
                 Kind::Document => {
                     let read = self.verify::<Document<'_>>(record).map_err(failed)?;
-                    let first = match read.body().fields().name {
-                        campaign::NAME => campaign::SLOT,
-                        name if name.starts_with(METADATA_NAME) => METADATA_SLOT,
-                        _ => 0,
+                    let (first, end) = match read.body().fields().name {
+                        campaign::NAME => (campaign::SLOT, campaign::SLOT),
+                        reinstated::NAME => (reinstated::SLOT, campaign::SLOT),
+                        name if name.starts_with(METADATA_NAME) => {
+                            (METADATA_SLOT, reinstated::SLOT)
+                        }
+                        _ => (0, reinstated::SLOT),
                     };
                     let taken =
                         |slot: &u8| !taken.contains_key(&(key, Leaf::Document { slot: *slot }));
-                    let free = (first..campaign::SLOT).find(taken);
+                    let free = (first..end).find(taken);
                     (Leaf::Document { slot: free.unwrap_or(campaign::SLOT) }, read.id())
                 }
                 Kind::ParticleHeader => {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use shoal_swarm::keyring::Keyring;
 use shoal_swarm::timekeeper::{Input, Output, Reject, Settings, Timekeeper};
+use shoal_swarm::{campaign, reinstated};
 use shoal_wire::v1::*;
 use shoal_wire::*;
 
@@ -225,6 +226,24 @@ fn every_document_stands_at_its_topic_and_manifests_have_slots_of_their_own() {
         assert!(program.world.board.contains_key(&topic(&authority(), leaf)), "{leaf:?}");
     }
     assert_eq!(program.published.len(), 4, "nothing is published twice");
+}
+
+/// What vehicles look for at one place stands there, in whatever order documents are named.
+#[test]
+fn reinstatements_have_their_slot_whatever_else_there_is() {
+    let mut program = running();
+    let documents = [
+        plan(1, EPOCH, OPEN),
+        manifest(4, reinstated::NAME),
+        manifest(5, "a-pack"),
+        manifest(6, campaign::NAME),
+    ];
+    program.documents(&documents).unwrap();
+    program.until(EPOCH_MS - 9_000);
+    for (slot, document) in [(reinstated::SLOT, 1), (0, 2), (campaign::SLOT, 3)] {
+        let place = topic(&authority(), Leaf::Document { slot });
+        assert_eq!(program.world.board.get(&place), Some(&documents[document]), "{slot}");
+    }
 }
 
 #[test]

@@ -3,12 +3,13 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use shoal_wire::v1::{Roster as Head, RosterPage};
+use shoal_wire::v1::{DocumentFields, Roster as Head, RosterPage};
 use shoal_wire::{Body, PublicKey, Unverified, Verified};
 
 use crate::inbox::Record;
 use crate::keyring::Keyring;
 use crate::records::Shape;
+use crate::reinstated::{self, Reinstated};
 use crate::utility::Utility;
 
 /// The newest documents.
@@ -21,6 +22,7 @@ pub(super) struct Agreed {
     pages: BTreeMap<u16, Vec<u8>>,
     utility: Option<(u64, Utility)>,
     shape: Option<(u64, Shape)>,
+    reinstated: (Option<u64>, Reinstated),
 }
 
 /// What a document changed.
@@ -28,14 +30,16 @@ pub(super) struct Agreed {
 pub(super) enum News {
     /// Who is of the fleet.
     Roster,
-    /// What is maximised, or what particles are.
+    /// What is maximised, what particles are, or who was reinstated.
     Other,
 }
 
 impl Agreed {
     pub(super) fn new(authority: PublicKey, timekeeper: PublicKey) -> Self {
         let keyring = Keyring::new(authority, timekeeper);
-        Self { keyring, head: None, pages: BTreeMap::new(), utility: None, shape: None }
+        let reinstated = (None, Reinstated::NOBODY);
+        let (head, pages) = (None, BTreeMap::new());
+        Self { keyring, head, pages, utility: None, shape: None, reinstated }
     }
 
     /// Whether nothing is missing.
@@ -50,6 +54,10 @@ impl Agreed {
 
     pub(super) fn shape(&self) -> Option<Shape> {
         self.shape.map(|(_counter, shape)| shape)
+    }
+
+    pub(super) fn reinstated(&self) -> &Reinstated {
+        &self.reinstated.1
     }
 
     /// Takes a document; older ones, and what is none, change nothing.
@@ -92,14 +100,23 @@ impl Agreed {
                     return Some(News::Other);
                 }
             }
+            Record::Document(document) => {
+                let newest = self.reinstated.0;
+                let DocumentFields { name, bytes, .. } = *document.body().fields();
+                let ours = document.head().key == self.keyring.authority();
+                if ours && name == reinstated::NAME && is_newer(newest, document) {
+                    let read = Reinstated::decode(bytes).ok()?;
+                    self.reinstated = (Some(document.head().counter), read);
+                    return Some(News::Other);
+                }
+            }
             Record::Claim(_)
             | Record::Vote(_)
             | Record::ParticleHeader(_)
             | Record::Presence(_)
             | Record::Nonce(_)
             | Record::WindowPlan(_)
-            | Record::Refusal(_)
-            | Record::Document(_) => {}
+            | Record::Refusal(_) => {}
         }
         (*self.keyring.roster() != before).then_some(News::Roster)
     }

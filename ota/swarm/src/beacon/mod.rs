@@ -27,6 +27,7 @@ use shoal_wire::{
 use crate::inbox::{Record, RejectMessage, read, read_relayed};
 use crate::quorum::Quorum;
 use crate::records::{Records, RejectRecord, Signed, When};
+use crate::reinstated;
 use crate::roster::Roster;
 use agreed::{Agreed, News};
 use board::Board;
@@ -164,6 +165,7 @@ impl Beacon {
         for kind in ["roster", "utility", "swarm"] {
             this.subscribe(&format!("{kind}/{authority}"));
         }
+        this.subscribe(&format!("document/{authority}/{}", reinstated::SLOT));
         this.subscribe(&format!("rosterpage/{authority}/#"));
         this.subscribe(&format!("nonce/{timekeeper}/#"));
         this
@@ -348,11 +350,8 @@ impl Beacon {
                 }
                 claimed.map(|fields| fields.window)
             }
-            Leaf::Chunk { .. }
-            | Leaf::Presence
-            | Leaf::Plan
-            | Leaf::Refusal { .. }
-            | Leaf::Document { .. } => return true,
+            Leaf::Chunk { .. } | Leaf::Presence | Leaf::Plan | Leaf::Refusal { .. } => return true,
+            Leaf::Document { slot } => return slot != reinstated::SLOT,
             Leaf::Nonce { .. }
             | Leaf::Roster
             | Leaf::RosterPage { .. }
@@ -389,11 +388,9 @@ impl Beacon {
             Record::Roster(_)
             | Record::RosterPage(_)
             | Record::UtilityDocument(_)
-            | Record::SwarmDocument(_) => self.document(record),
-            Record::Presence(_)
-            | Record::WindowPlan(_)
-            | Record::Refusal(_)
-            | Record::Document(_) => {}
+            | Record::SwarmDocument(_)
+            | Record::Document(_) => self.document(record),
+            Record::Presence(_) | Record::WindowPlan(_) | Record::Refusal(_) => {}
         }
     }
 
@@ -557,7 +554,8 @@ impl Beacon {
         let nonce = records.nonce_of(window)?;
         let next = window.checked_add(1).and_then(|next| records.nonce_of(next));
         let read = window.saturating_add(next.is_some().into());
-        let quarantined = Quorum::new(records, roster, utility, read)?.quarantined(read);
+        let quorum = Quorum::new(records, roster, utility, read)?;
+        let quarantined = quorum.reinstating(self.agreed.reinstated()).quarantined(read);
         let reading = Reading { roster, utility, nonce, next, quarantined: &quarantined };
         Some((self.folds.get(&window)?.kept(&reading), quarantined))
     }

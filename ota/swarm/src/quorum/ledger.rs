@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 
 use shoal_wire::{KeyId, ParticleId};
 
-use super::{Judged, Quorum, Verdict, accused, held_against, liars, looked_back_on};
+use super::standing::{accused, liars, looked_back_on};
+use super::{Judged, Quorum, Verdict, held_against};
 use crate::ballot::lower_median;
 use crate::records::STANDING_WINDOWS;
 
@@ -38,8 +39,11 @@ pub struct Finding {
     pub found_by: usize,
     /// …of so many who voted.
     pub of: usize,
-    /// Whether the vehicle stands aside for it. It does not where most of those who found it are found out themselves.
+    /// Whether the vehicle stands aside for it. It does not where most of those who found it are found out themselves, nor once it is
+    /// reinstated.
     pub counts: bool,
+    /// From which window on the authority reinstated the vehicle in spite of it; `None`: it did not.
+    pub reinstated_from: Option<u32>,
 }
 
 /// Ways of not keeping one's word.
@@ -51,6 +55,21 @@ pub enum Fault {
     Withheld,
     /// A vote that nearly all others contradict.
     FalseVote,
+}
+
+impl Account {
+    /// The last window from which on the authority reinstated the vehicle in spite of what was found.
+    pub fn reinstated_from(&self) -> Option<u32> {
+        self.findings.iter().filter_map(|finding| finding.reinstated_from).max()
+    }
+}
+
+impl Finding {
+    /// The first window in which it is not looked back on, or not held against the vehicle.
+    fn over_from(&self) -> u32 {
+        let over = self.window.saturating_add(STANDING_WINDOWS).saturating_add(1);
+        self.reinstated_from.map_or(over, |from| from.min(over))
+    }
 }
 
 impl<'a> Quorum<'a> {
@@ -67,7 +86,6 @@ impl<'a> Quorum<'a> {
             let broken = judged.broken.iter().map(|verdict| (Fault::Broken, verdict));
             let withheld = judged.withheld.iter().map(|verdict| (Fault::Withheld, verdict));
             for (fault, verdict) in broken.chain(withheld) {
-                let sure = fault == Fault::Broken && verdict.sure;
                 let finding = Finding {
                     window: of,
                     particle: verdict.particle,
@@ -76,7 +94,8 @@ impl<'a> Quorum<'a> {
                     found: verdict.gains.map(|(_said, found)| found),
                     found_by: verdict.found_by.len(),
                     of: verdict.of,
-                    counts: sure || verdict.holds_without(&found_out),
+                    counts: verdict.counts(&found_out),
+                    reinstated_from: None,
                 };
                 for vehicle in &verdict.accused {
                     ledger.entry(*vehicle).or_default().findings.push(finding.clone());
@@ -87,11 +106,13 @@ impl<'a> Quorum<'a> {
                 ledger.entry(*voter).or_default().findings.push(finding);
             }
         }
-        for account in ledger.values_mut() {
+        for (vehicle, account) in &mut ledger {
+            for finding in &mut account.findings {
+                finding.reinstated_from = self.good_again(*vehicle, finding.window);
+                finding.counts &= finding.over_from() > window;
+            }
             let counting = account.findings.iter().filter(|finding| finding.counts);
-            let last = counting.map(|finding| finding.window).max();
-            account.good_from =
-                last.map(|last| last.saturating_add(STANDING_WINDOWS).saturating_add(1));
+            account.good_from = counting.map(Finding::over_from).max();
         }
         ledger
     }
@@ -141,6 +162,7 @@ impl<'a> Quorum<'a> {
             found: lower_median(gains),
             of: votes.len(),
             counts: true,
+            reinstated_from: None,
         }
     }
 }

@@ -51,6 +51,13 @@ impl Swarm {
                 }
                 Ok(changed)
             }
+            Input::Reinstated(reinstated) => {
+                let changed = *reinstated != self.reinstated;
+                if changed {
+                    self.reinstated = reinstated.clone();
+                }
+                Ok(changed)
+            }
             Input::Phase(phase) => {
                 self.phase(now, phase);
                 Ok(false)

@@ -36,6 +36,7 @@ use shoal_wire::{KeyId, ParticleId};
 use crate::privacy::Private;
 use crate::quorum::{Elected, Nominee, Quorum};
 use crate::records::{Records, RejectRecord, Shape, Signed};
+use crate::reinstated::Reinstated;
 use crate::roster::Roster;
 use crate::utility::{RejectSuccessor, Utility, Weighing};
 use night::Night;
@@ -95,6 +96,8 @@ pub enum Input<'a> {
     Utility(&'a UtilityDocument),
     /// The roster is another, of the authority.
     Roster(&'a Roster),
+    /// Whom the authority reinstated, by its newest document.
+    Reinstated(&'a Reinstated),
     /// The window is in this phase.
     Phase(Phase),
     /// Every record that was there when the window opened has been handed in.
@@ -429,6 +432,7 @@ pub struct Swarm {
     start: Flat,
     utility: Utility,
     roster: Roster,
+    reinstated: Reinstated,
     age_windows: u32,
     conduct: Conduct,
     private: Option<Private>,
@@ -505,6 +509,7 @@ impl Swarm {
             start: setup.start,
             utility: setup.utility,
             roster: setup.roster,
+            reinstated: Reinstated::NOBODY,
             age_windows: crate::records::age_windows(setup.period_seconds),
             conduct: setup.conduct,
             private: setup.private,
@@ -589,7 +594,8 @@ impl Swarm {
     }
 
     fn quorum(&self, window: u32) -> Option<Quorum<'_>> {
-        Quorum::new(&self.records, &self.roster, &self.utility, window)
+        let quorum = Quorum::new(&self.records, &self.roster, &self.utility, window)?;
+        Some(quorum.reinstating(&self.reinstated))
     }
 
     /// Bits a value of what the vehicle sends up, and of what others fetch.

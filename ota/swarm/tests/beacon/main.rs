@@ -4,6 +4,7 @@
 mod fleet;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use fleet::{Post, authority, claim, claimed, documents, header, key, nonce, post, topic};
 use shoal_swarm::beacon::{Beacon, Input, Output, Settings};
@@ -11,9 +12,10 @@ use shoal_swarm::inbox::{Record, read_relayed};
 use shoal_swarm::keyring::Keyring;
 use shoal_swarm::quorum::Quorum;
 use shoal_swarm::records::{Records, Signed, When};
+use shoal_swarm::reinstated::{self, Reinstated};
 use shoal_swarm::roster::{Roster, part};
 use shoal_swarm::utility::Utility;
-use shoal_wire::v1::{Compared, Role, UtilityDocument, Vote, VoteFields};
+use shoal_wire::v1::{Compared, Document, DocumentFields, Role, UtilityDocument, Vote, VoteFields};
 use shoal_wire::{KeyId, Kind, Label, Leaf, Topic, Unverified};
 
 /// A filter of MQTT, without its finer points.
@@ -221,10 +223,33 @@ fn utility() -> Utility {
     Utility::new(document.body())
 }
 
+/// In window 6 the authority reinstates everybody.
+static REINSTATED: LazyLock<Reinstated> = LazyLock::new(|| {
+    let vehicles: BTreeSet<KeyId> = (0..VEHICLES).map(|number| key(number).public().id()).collect();
+    Reinstated::new(vehicles.into_iter().map(|vehicle| (vehicle, 6)).collect()).unwrap()
+});
+
+fn reinstated() -> Post {
+    let bytes = REINSTATED.encode();
+    let fields = DocumentFields { name: reinstated::NAME, version: 1, bytes: &bytes };
+    let leaf = Leaf::Document { slot: reinstated::SLOT };
+    post(&authority(), leaf, 9, &Document::new(fields).unwrap())
+}
+
+fn reading<'a>(
+    records: &'a Records,
+    ring: &'a Keyring,
+    utility: &'a Utility,
+    window: u32,
+) -> Quorum<'a> {
+    let quorum = Quorum::new(records, ring.roster(), utility, window).unwrap();
+    quorum.reinstating(&REINSTATED)
+}
+
 /// What everybody who is drawn finds of the nominees of a window: that they are what they claim, or much less.
 fn votes(records: &Records, ring: &Keyring, window: u32, honest: bool) -> Vec<Post> {
     let utility = utility();
-    let quorum = Quorum::new(records, ring.roster(), &utility, window + 1).unwrap();
+    let quorum = reading(records, &ring, &utility, window + 1);
     let best = quorum.best().map(|best| best.particle);
     let nonce = fleet::nonce_bytes(window + 1);
     let mut posts = Vec::new();
@@ -254,7 +279,7 @@ fn votes(records: &Records, ring: &Keyring, window: u32, honest: bool) -> Vec<Po
 
 fn same(heard: &Records, whole: &Records, ring: &Keyring, newest: u32) {
     let utility = utility();
-    let quorum = |records| Quorum::new(records, ring.roster(), &utility, newest).unwrap();
+    let quorum = |records| reading(records, &ring, &utility, newest);
     let (heard, whole) = (quorum(heard), quorum(whole));
     assert_eq!(heard.best(), whole.best());
     assert_eq!(heard.worst(), whole.worst());
@@ -270,7 +295,7 @@ fn same(heard: &Records, whole: &Records, ring: &Keyring, newest: u32) {
 fn beacons_are_killed_and_added_and_who_listens_knows_what_everybody_knows() {
     let ring = ring();
     let mut board = Board::default();
-    board.leave(documents(VEHICLES).into_iter().chain([nonce(0)]), &mut []);
+    board.leave(documents(VEHICLES).into_iter().chain([reinstated(), nonce(0)]), &mut []);
     let mut beacons = vec![Program::start(1), Program::start(2)];
     for beacon in &mut beacons {
         beacon.core.handle_input(Input::Connected).unwrap();
@@ -309,7 +334,7 @@ fn beacons_are_killed_and_added_and_who_listens_knows_what_everybody_knows() {
         // What is claimed in an open window can be followed.
         let merges = |records: &Records| {
             let utility = utility();
-            let quorum = Quorum::new(records, ring.roster(), &utility, window).unwrap();
+            let quorum = reading(records, &ring, &utility, window);
             quorum.merges(window).first().cloned()
         };
         assert_eq!(merges(&of_all), merges(&whole));
@@ -327,8 +352,7 @@ fn beacons_are_killed_and_added_and_who_listens_knows_what_everybody_knows() {
         if let Some(records) = &mut newcomer {
             board.listen(records, &ring, window + 1, |id| id == beacon_id(3));
             let utility = utility();
-            let quorum =
-                |records| Quorum::new(records, ring.roster(), &utility, window + 1).unwrap();
+            let quorum = |records| reading(records, &ring, &utility, window + 1);
             let (new, whole) = (quorum(records), quorum(&whole));
             assert_eq!(new.best(), whole.best());
             assert_eq!(new.quarantined(window + 1), whole.quarantined(window + 1));
@@ -336,7 +360,7 @@ fn beacons_are_killed_and_added_and_who_listens_knows_what_everybody_knows() {
         }
     }
     let utility = utility();
-    let quorum = Quorum::new(&whole, ring.roster(), &utility, 10).unwrap();
+    let quorum = reading(&whole, &ring, &utility, 10);
     assert!(quorum.best().is_some() && !quorum.quarantined(10).is_empty());
 }
 
@@ -356,7 +380,7 @@ fn a_contradiction_of_what_was_passed_on_is_passed_on() {
     let utility = utility();
     let highest = |board: &Board| {
         let records = board.heard(&ring, 1, |_any| true);
-        let quorum = Quorum::new(&records, ring.roster(), &utility, 1).unwrap();
+        let quorum = reading(&records, &ring, &utility, 1);
         quorum.nominees(0).first().unwrap().claimant
     };
     assert_eq!(highest(&board), key(VEHICLES - 1).public().id());

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use shoal_swarm::quorum::Quorum;
 use shoal_swarm::records::RejectRecord;
+use shoal_swarm::reinstated::Reinstated;
 use shoal_swarm::roster::Roster;
 use shoal_wire::v1::{ClaimFields, FORMER, ParticleHeader, RefusalCode, Role, VACANT};
 use shoal_wire::{KeyId, ModelHash, PackHash, ParticleId};
@@ -39,19 +40,27 @@ fn best(book: &Book, window: u32) -> Option<ParticleId> {
 
 /// Who stands aside; the ledger says the same, and why.
 fn quarantined(book: &Book, window: u32) -> BTreeSet<KeyId> {
-    read(book, window, |quorum| {
-        let aside = quorum.quarantined(window);
-        let ledger = quorum.ledger(window);
-        for (vehicle, account) in &ledger {
-            let waits = account.good_from.is_some_and(|from| from > window);
-            assert_eq!(waits, aside.contains(vehicle), "{vehicle}: {account:?}");
-            for finding in &account.findings {
-                assert!(finding.found_by * 2 > finding.of, "{vehicle}: {finding:?}");
-            }
+    quarantined_but(book, window, &[])
+}
+
+/// The same, where the authority reinstated these vehicles from these windows on.
+fn quarantined_but(book: &Book, window: u32, orders: &[(u8, u32)]) -> BTreeSet<KeyId> {
+    let orders = orders.iter().map(|(number, from)| (vehicle(*number), *from));
+    let reinstated = Reinstated::new(orders.collect()).unwrap();
+    let utility = utility();
+    let quorum = Quorum::new(&book.records, &book.roster, &utility, window).unwrap();
+    let quorum = quorum.reinstating(&reinstated);
+    let aside = quorum.quarantined(window);
+    let ledger = quorum.ledger(window);
+    for (vehicle, account) in &ledger {
+        let waits = account.good_from.is_some_and(|from| from > window);
+        assert_eq!(waits, aside.contains(vehicle), "{vehicle}: {account:?}");
+        for finding in &account.findings {
+            assert!(finding.found_by * 2 > finding.of, "{vehicle}: {finding:?}");
         }
-        assert!(aside.iter().all(|vehicle| ledger.contains_key(vehicle)));
-        aside
-    })
+    }
+    assert!(aside.iter().all(|vehicle| ledger.contains_key(vehicle)));
+    aside
 }
 
 /// Another roster: these vehicles have other keys, and this one is gone. What was there is read by it.
@@ -147,6 +156,12 @@ fn who_is_sure_to_lie_has_condemned_nobody() {
             book.vote(number, 7, 0, other, None, found).unwrap();
         }
         assert_eq!(quarantined(&book, 8), [vehicle(aside)].into(), "{votes} {claims}");
+        // Reinstated, it is in good standing; what it found is not believed for that.
+        let but = quarantined_but(&book, 8, &[(aside, 8)]);
+        assert_eq!(but, BTreeSet::new(), "{votes} {claims}");
+        // What it said and what it voted, in window 7, is a lie after a reinstatement from there on.
+        let but = quarantined_but(&book, 8, &[(0, 7)]);
+        assert_eq!(but, [vehicle(aside)].into(), "{votes} {claims}");
         assert_eq!(read(&book, 8, |quorum| quorum.broken(5)), [vehicle(9)].into(), "it was said");
     }
 }
@@ -245,6 +260,11 @@ fn another_key_sheds_no_quarantine() {
     votes(&mut book, 0, lie, SAME, SAME);
     changed(&mut book, &[(0, 20)], None);
     assert_eq!(quarantined(&book, 7), [vehicle(0), vehicle(20)].into());
+
+    // Reinstated by either key, it is under both.
+    for by in [0, 20] {
+        assert_eq!(quarantined_but(&book, 7, &[(by, 7)]), BTreeSet::new(), "{by}");
+    }
 
     let mut later = Book::new(VEHICLES);
     changed(&mut later, &[(0, 20)], None);

@@ -15,4 +15,5 @@ mod paper;
 mod privacy;
 mod quorum;
 mod records;
+mod reinstated;
 mod vectors;

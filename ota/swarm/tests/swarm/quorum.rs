@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use shoal_swarm::quorum::{Account, Elected, Fault, Quorum};
+use shoal_swarm::reinstated::Reinstated;
 use shoal_swarm::utility::Utility;
-use shoal_wire::ParticleId;
 use shoal_wire::v1::Role;
+use shoal_wire::{KeyId, ParticleId};
 
 use crate::make::{Book, header, nonce_bytes, signed, utility, utility_of, vehicle, vote, when};
 
@@ -587,4 +588,100 @@ fn who_relied_on_the_copies_of_others_keeps_its_standing() {
         let both = (0..claimants).map(vehicle).filter(|_| claimants <= 2).collect();
         assert_eq!(withheld, both, "of {claimants}");
     }
+}
+
+/// Vehicle 1 claims too much in window 5, which is found in window 6.
+fn found_out() -> Book {
+    let mut book = with_level();
+    let lie = book.claim(1, 5, Role::Best, 0.9);
+    book.all_vote(5, lie, None, LOSS);
+    book
+}
+
+fn reinstated(orders: &[(u8, u32)]) -> Reinstated {
+    Reinstated::new(orders.iter().map(|(number, from)| (vehicle(*number), *from)).collect())
+        .unwrap()
+}
+
+impl Book {
+    fn aside(&self, window: u32, by: &Reinstated) -> Vec<KeyId> {
+        let utility = utility();
+        let quorum = Quorum::new(&self.records, &self.roster, &utility, window);
+        let quarantined = quorum.unwrap().reinstating(by).quarantined(window);
+        quarantined.into_iter().collect()
+    }
+}
+
+#[test]
+fn who_is_reinstated_is_in_good_standing_from_that_window_on_and_stood_aside_before() {
+    let book = found_out();
+    let by = reinstated(&[(1, 9)]);
+    for window in 7..15 {
+        let aside = if window < 9 { vec![vehicle(1)] } else { Vec::new() };
+        assert_eq!(book.aside(window, &by), aside, "{window}");
+    }
+    // The order is no rebate: what it names was found before.
+    assert_eq!(book.aside(7, &reinstated(&[(1, 6)])), [vehicle(1)]);
+    assert_eq!(book.aside(7, &reinstated(&[(1, 7)])), []);
+}
+
+#[test]
+fn a_reinstatement_is_of_one_vehicle_and_of_one_that_nobody_knows_it_is_nothing() {
+    let book = found_out();
+    assert_eq!(book.aside(9, &reinstated(&[(0, 9), (2, 9), (99, 9)])), [vehicle(1)]);
+    assert_eq!(book.aside(9, &reinstated(&[(0, 9), (1, 9), (99, 9)])), []);
+}
+
+/// A lie that is found in the window of the order, or later, counts as ever.
+#[test]
+fn a_lie_after_a_reinstatement_counts() {
+    let mut book = found_out();
+    let again = book.claim(1, 6, Role::Best, 0.95);
+    book.all_vote(6, again, None, LOSS);
+    for (from, aside) in [(7, vec![vehicle(1)]), (8, Vec::new())] {
+        assert_eq!(book.aside(8, &reinstated(&[(1, from)])), aside, "{from}");
+    }
+    let both = reinstated(&[(1, 7), (1, 8)]);
+    assert!([7, 8].iter().all(|window| book.aside(*window, &both).is_empty()), "each for itself");
+    assert_eq!(book.aside(7, &reinstated(&[(1, 8)])), [vehicle(1)]);
+}
+
+/// What was put to the vote, and who was drawn to vote, in windows before the order's does not change with it; from then on it does.
+#[test]
+fn windows_before_a_reinstatement_are_read_as_before() {
+    let mut book = found_out();
+    for window in [7, 9] {
+        book.claim(2, window, Role::Best, 0.41);
+        book.claim(3, window, Role::Best, 0.40);
+        book.claim(1, window, Role::Best, 0.99);
+    }
+    let utility = utility();
+    let nominees = |claimed: u32, by: &Reinstated| {
+        let quorum = Quorum::new(&book.records, &book.roster, &utility, 11).unwrap();
+        quorum.reinstating(by).nominees(claimed)
+    };
+    // The claims of window 7 are put to the vote in window 8.
+    assert_eq!(nominees(7, &reinstated(&[(1, 9)])), nominees(7, &Reinstated::NOBODY));
+    assert_eq!(nominees(9, &reinstated(&[(1, 9)])).first().unwrap().claimant, vehicle(1));
+    assert_eq!(nominees(9, &Reinstated::NOBODY).first().unwrap().claimant, vehicle(2));
+}
+
+#[test]
+fn the_ledger_keeps_what_was_found_and_says_from_when_on_it_is_held_against_nobody() {
+    let book = found_out();
+    let utility = utility();
+    let account = |window, by: &Reinstated| {
+        let quorum = Quorum::new(&book.records, &book.roster, &utility, window).unwrap();
+        quorum.reinstating(by).ledger(window).remove(&vehicle(1)).unwrap()
+    };
+    let by = reinstated(&[(1, 9)]);
+    let (before, after) = (account(8, &by), account(9, &by));
+    assert_eq!((before.good_from, before.reinstated_from()), (Some(9), Some(9)));
+    assert_eq!((after.good_from, after.reinstated_from()), (None, Some(9)));
+    assert_eq!([&before, &after].map(|account| account.findings.len()), [1, 1]);
+    assert_eq!([&before, &after].map(|account| account.findings[0].counts), [true, false]);
+    let never = account(8, &Reinstated::NOBODY);
+    assert_eq!((never.good_from, never.reinstated_from()), (Some(14), None));
+    // An order that comes when it is over anyway shortens nothing.
+    assert_eq!(account(8, &reinstated(&[(1, 40)])).good_from, Some(14));
 }
