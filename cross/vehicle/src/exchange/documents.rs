@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use shoal_swarm::campaign::{self, Campaign, RejectCampaign};
 use shoal_swarm::inbox::Record;
 use shoal_swarm::keyring::{Keyring, RejectKeys};
+use shoal_swarm::reinstated::{self, Reinstated, RejectReinstated};
 use shoal_trust::{SignedBy, Trust, Why};
 use shoal_wire::v1::{
     Document, DocumentFields, RefusalCode, Roster, RosterPage, SwarmDocument, UtilityDocument,
@@ -26,10 +27,12 @@ pub struct Documents {
     approver: PublicKey,
     /// Of the fleet and its region.
     names: (String, String),
-    /// With the counter and the bytes of its envelope.
-    campaign: Option<(u64, Vec<u8>, Campaign)>,
+    campaign: Option<Campaign>,
+    reinstated: Reinstated,
     /// The newest envelope of each kind, with its counter.
     newest: BTreeMap<u8, (u64, Vec<u8>)>,
+    /// The same of kind document, by name.
+    newest_named: BTreeMap<&'static str, (u64, Vec<u8>)>,
     /// Pages of the roster, as they came: they may come before its head.
     pages: BTreeMap<u16, Vec<u8>>,
     /// Which documents count; `None`: all that the authority signed.
@@ -51,6 +54,8 @@ pub enum News {
     Swarm,
     /// The campaign.
     Campaign,
+    /// Who was reinstated.
+    Reinstated,
     /// Which documents count, and perhaps who signs them.
     Metadata,
 }
@@ -69,6 +74,8 @@ pub enum RejectDocument {
     Keys(#[from] RejectKeys),
     #[error("the campaign is rejected")]
     Campaign(#[from] RejectCampaign),
+    #[error("the reinstatements are rejected")]
+    Reinstated(#[from] RejectReinstated),
     #[error("the metadata are rejected: {0}")]
     Metadata(Why),
 }
@@ -84,6 +91,7 @@ impl RejectDocument {
                 RefusalCode::OutOfBounds
             }
             Self::Campaign(reject) => reject.code(),
+            Self::Reinstated(reject) => reject.code(),
             Self::Metadata(why) => match why {
                 Why::Signature => RefusalCode::Signature,
                 Why::Rollback => RefusalCode::OldCounter,
@@ -108,7 +116,9 @@ impl Documents {
             approver: *approver,
             names: (name.clone(), region.clone()),
             campaign: None,
+            reinstated: Reinstated::NOBODY,
             newest: BTreeMap::new(),
+            newest_named: BTreeMap::new(),
             pages: BTreeMap::new(),
             trust,
             waiting: BTreeMap::new(),
@@ -159,7 +169,12 @@ impl Documents {
 
     /// What may be used of what was learned, and by whom.
     pub fn campaign(&self) -> Option<&Campaign> {
-        self.campaign.as_ref().map(|(_counter, _bytes, campaign)| campaign)
+        self.campaign.as_ref()
+    }
+
+    /// Whom the authority put into good standing again.
+    pub const fn reinstated(&self) -> &Reinstated {
+        &self.reinstated
     }
 
     /// Whether nothing is missing that a vehicle needs to take part.
@@ -262,21 +277,32 @@ impl Documents {
             | Record::Presence(_)
             | Record::Nonce(_)
             | Record::Refusal(_) => Ok(None),
-            Record::Document(document) => {
-                let DocumentFields { name, bytes, .. } = *document.body().fields();
-                // Others are whoever's they are named after.
-                let authority = document.head().key == self.keyring.authority();
-                let ours = authority && name == campaign::NAME && self.newer_campaign(document)?;
-                if !ours {
-                    return Ok(None);
-                }
-                let (fleet, region) = &self.names;
-                let campaign = Campaign::decode(bytes, self.approver)?.of(fleet, region)?;
-                let kept = document.bytes().to_vec();
-                self.campaign = Some((document.head().counter, kept, campaign));
-                Ok(Some(News::Campaign))
-            }
+            Record::Document(document) => self.take_named(document),
         }
+    }
+
+    /// Takes a document that is known by its name, if it is the authority's: others are whoever's they are named after.
+    fn take_named(
+        &mut self,
+        document: &Verified<'_, Document<'_>>,
+    ) -> Result<Option<News>, RejectDocument> {
+        let authority = document.head().key == self.keyring.authority();
+        let Some(name) = known(document).filter(|_name| authority) else { return Ok(None) };
+        if !self.newer_named(name, document)? {
+            return Ok(None);
+        }
+        let bytes = document.body().fields().bytes;
+        let news = if name == campaign::NAME {
+            let (fleet, region) = &self.names;
+            self.campaign = Some(Campaign::decode(bytes, self.approver)?.of(fleet, region)?);
+            News::Campaign
+        } else {
+            self.reinstated = Reinstated::decode(bytes)?;
+            News::Reinstated
+        };
+        let kept = (document.head().counter, document.bytes().to_vec());
+        self.newest_named.insert(name, kept);
+        Ok(Some(news))
     }
 
     /// Whether a document is newer than the one of its kind.
@@ -286,7 +312,10 @@ impl Documents {
             Record::Roster(head) => self.newer(head),
             Record::UtilityDocument(utility) => self.newer(utility),
             Record::SwarmDocument(swarm) => self.newer(swarm),
-            Record::Document(document) => self.newer_campaign(document),
+            Record::Document(document) => match known(document) {
+                Some(name) => self.newer_named(name, document),
+                None => Ok(false),
+            },
             Record::RosterPage(_)
             | Record::Claim(_)
             | Record::Vote(_)
@@ -297,9 +326,14 @@ impl Documents {
         }
     }
 
-    fn newer_campaign(&self, record: &Verified<'_, Document<'_>>) -> Result<bool, RejectDocument> {
-        let kept = self.campaign.as_ref();
-        is_newer(kept.map(|(counter, bytes, _)| (*counter, bytes.as_slice())), record)
+    /// Whether a document is newer than the one of its name.
+    fn newer_named(
+        &self,
+        name: &str,
+        record: &Verified<'_, Document<'_>>,
+    ) -> Result<bool, RejectDocument> {
+        let kept = self.newest_named.get(name);
+        is_newer(kept.map(|(counter, bytes)| (*counter, bytes.as_slice())), record)
     }
 
     /// The newest envelope of a kind.
@@ -331,6 +365,12 @@ impl Documents {
     }
 }
 
+/// The name of a document, where it says what vehicles go by.
+fn known(document: &Verified<'_, Document<'_>>) -> Option<&'static str> {
+    let name = document.body().fields().name;
+    [campaign::NAME, reinstated::NAME].into_iter().find(|known| *known == name)
+}
+
 /// What metadata call a document.
 fn named(record: &Record<'_>) -> Option<&'static str> {
     match record {
@@ -339,7 +379,8 @@ fn named(record: &Record<'_>) -> Option<&'static str> {
         Record::UtilityDocument(_) => Some("documents/utility"),
         Record::SwarmDocument(_) => Some("documents/swarm"),
         Record::Document(document) => {
-            (document.body().fields().name == campaign::NAME).then_some("documents/campaign")
+            let name = known(document)?;
+            Some(if name == campaign::NAME { "documents/campaign" } else { "documents/reinstated" })
         }
         // The roster names its pages; the others are no documents.
         Record::RosterPage(_)
@@ -381,7 +422,7 @@ mod tests {
     use shoal_wire::v1::{
         ROSTER_PAGE_BYTES_MAX, RosterFields, RosterPageFields, Vehicle, WindowPlanFields,
     };
-    use shoal_wire::{Label, Leaf, RecordId, SecretKey, Topic, seal};
+    use shoal_wire::{KeyId, Label, Leaf, RecordId, SecretKey, Topic, seal};
 
     use super::*;
 
@@ -474,6 +515,55 @@ mod tests {
         assert_eq!(documents.plan().unwrap().fields().period_seconds, 10);
         assert_eq!(take(&mut documents, Leaf::Plan, &plan(6, 40)), Ok(Some(News::Plan)));
         assert!(!documents.whole());
+    }
+
+    /// A document of kind document, at its slot.
+    fn named(
+        signer: &SecretKey,
+        counter: u64,
+        name: &str,
+        bytes: &[u8],
+    ) -> (Topic<'static>, Vec<u8>) {
+        let label = Label::new("f").unwrap();
+        let leaf = Leaf::Document { slot: reinstated::SLOT };
+        let body = Document::new(DocumentFields { name, version: 1, bytes }).unwrap();
+        let mut buffer = vec![0; ROSTER_PAGE_BYTES_MAX];
+        let sealed = seal(&body, counter, u64::MAX, signer, &mut buffer).unwrap();
+        (Topic::new(label, label, signer.public().id(), leaf).unwrap(), sealed.bytes().to_vec())
+    }
+
+    fn take_named(
+        documents: &mut Documents,
+        (topic, bytes): &(Topic<'static>, Vec<u8>),
+    ) -> Result<Option<News>, RejectDocument> {
+        let record = read(topic, bytes, documents.keyring()).unwrap();
+        documents.take(&topic.to_string(), &record, 0)
+    }
+
+    #[test]
+    fn the_newest_reinstatements_of_the_authority_count_and_no_others() {
+        let mut documents = none();
+        let orders = |from| Reinstated::new(vec![(KeyId::new([7; 8]), from)]).unwrap();
+        let signed =
+            |counter, from| named(&authority(), counter, reinstated::NAME, &orders(from).encode());
+        assert_eq!(documents.reinstated(), &Reinstated::NOBODY);
+        assert_eq!(take_named(&mut documents, &signed(5, 9)), Ok(Some(News::Reinstated)));
+        assert_eq!(take_named(&mut documents, &signed(5, 9)), Ok(None));
+        assert_eq!(documents.reinstated(), &orders(9));
+        let old = take_named(&mut documents, &signed(4, 8)).unwrap_err();
+        assert_eq!(old.code(), RefusalCode::OldCounter);
+        let other = take_named(&mut documents, &signed(5, 8)).unwrap_err();
+        assert_eq!(other.code(), RefusalCode::Contradicted);
+        let malformed = named(&authority(), 6, reinstated::NAME, &[9]);
+        let malformed = take_named(&mut documents, &malformed).unwrap_err();
+        assert_eq!(malformed.code(), RefusalCode::Malformed);
+        // The timekeeper signs documents, too: not these.
+        let timekeeper = SecretKey::from_seed(&[2; 32]);
+        let by_other = named(&timekeeper, 7, reinstated::NAME, &orders(8).encode());
+        assert_eq!(take_named(&mut documents, &by_other), Ok(None));
+        assert_eq!(documents.reinstated(), &orders(9), "nothing of that has changed it");
+        assert_eq!(take_named(&mut documents, &signed(6, 10)), Ok(Some(News::Reinstated)));
+        assert_eq!(documents.reinstated(), &orders(10));
     }
 
     #[test]

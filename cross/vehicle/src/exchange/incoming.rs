@@ -236,6 +236,7 @@ impl Exchange {
                 self.promotion.roster_came();
             }
             News::Campaign => self.campaign_came(),
+            News::Reinstated => self.tell_reinstated(),
             News::Utility => {
                 let Some(utility) = self.documents.utility().cloned() else { return Ok(()) };
                 match self.hand_in(Input::Utility(&utility)) {
@@ -257,6 +258,12 @@ impl Exchange {
             }
         }
         Ok(())
+    }
+
+    /// Tells the core whom the authority reinstated.
+    pub(super) fn tell_reinstated(&mut self) {
+        let reinstated = self.documents.reinstated().clone();
+        self.tell_swarm(Input::Reinstated(&reinstated));
     }
 
     /// Particles that came, or do not.

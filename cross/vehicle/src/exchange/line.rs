@@ -8,8 +8,8 @@ use shoal_link::{
     Backoff, Broker, CertificatesError, Event, LinkError, Meter, NotPublished, PublishError,
     RejectAddress, Sealed, SealedChunk, Settings, Subscription, Version,
 };
-use shoal_swarm::campaign;
 use shoal_swarm::inbox::read;
+use shoal_swarm::{campaign, reinstated};
 use shoal_window::{Bytes, Window};
 use shoal_wire::v1::{METADATA_SLOT, ParticleHeader};
 use shoal_wire::{KeyId, Label, Leaf, RejectTopic, Topic, Unverified};
@@ -79,7 +79,7 @@ impl Board {
             signed.iter().map(|kind| self.path(&format!("{kind}/{authority}"))).collect();
         filters.push(self.path(&format!("rosterpage/{authority}/#")));
         filters.push(self.path(&format!("nonce/{timekeeper}/#")));
-        for slot in [campaign::SLOT, METADATA_SLOT] {
+        for slot in [campaign::SLOT, reinstated::SLOT, METADATA_SLOT] {
             filters.push(self.path(&format!("document/{authority}/{slot}")));
         }
         filters.push(self.path(&format!("document/{timekeeper}/#")));

@@ -574,6 +574,7 @@ impl Exchange {
         self.swarm = Some(swarm);
         self.start = Some(start);
         info!(vehicles = self.documents.keyring().roster().count(), "joined");
+        self.tell_reinstated();
         self.read_records()?;
         self.resume_tuning()?;
         // The window may have opened before.

@@ -246,6 +246,7 @@ pub(super) enum SwarmInput {
     Coded { job: u64, particle: ParticleId, values: Values, slot: Option<u8> },
     Uncoded { job: u64 },
     Unreached(ParticleId),
+    Reinstated(Vec<(KeyId, u32)>),
 }
 
 impl From<&swarm::Input<'_>> for SwarmInput {
@@ -260,6 +261,7 @@ impl From<&swarm::Input<'_>> for SwarmInput {
             Input::Nonce(nonce) => Self::Nonce(Record::of(nonce, nonce.body.fields())),
             Input::Utility(document) => Self::Utility(utility(document)),
             Input::Roster(all) => Self::Roster(roster(all)),
+            Input::Reinstated(all) => Self::Reinstated(all.orders().to_vec()),
             Input::Phase(Phase::Open { window, closes_at }) => {
                 Self::Open { window, closes_at_us: closes_at.as_micros() }
             }
@@ -301,6 +303,7 @@ impl SwarmInput {
             | Self::Nonce(_)
             | Self::Utility(_)
             | Self::Roster(_)
+            | Self::Reinstated(_)
             | Self::Open { .. }
             | Self::Closing
             | Self::Closed

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use shoal_swarm::privacy::Private;
+use shoal_swarm::reinstated::{Reinstated, RejectReinstated};
 use shoal_swarm::roster::{RejectRoster, Roster};
 use shoal_swarm::swarm::{
     self, Conduct, Flat, Input, Phase, RejectSetup, Setup, Swarm, TermResult, ValuesHash,
@@ -71,6 +72,8 @@ pub enum RerunError {
     Body(#[from] RejectBody),
     #[error("the roster of the log is none")]
     Roster(#[from] RejectRoster),
+    #[error("the reinstatements of the log are none")]
+    Reinstated(#[from] RejectReinstated),
     #[error("the window plan of the log is rejected: give the keys of its fleet")]
     Plan(#[from] RejectEnvelope),
     #[error("what the window's core began with is rejected")]
@@ -313,6 +316,9 @@ fn hand_in(
         SwarmInput::Nonce(ref record) => take(Input::Nonce(&record.signed()?)),
         SwarmInput::Utility(ref document) => take(Input::Utility(&decode_body(document)?)),
         SwarmInput::Roster(ref ids) => take(Input::Roster(&Roster::of_rows(ids.clone())?)),
+        SwarmInput::Reinstated(ref orders) => {
+            take(Input::Reinstated(&Reinstated::new(orders.clone())?));
+        }
         SwarmInput::Open { window, closes_at_us } => {
             let closes_at = entry::instant(closes_at_us);
             take(Input::Phase(Phase::Open { window, closes_at }));
