@@ -9,6 +9,7 @@ mod init;
 pub(crate) mod journal;
 mod plan;
 mod provision;
+mod reinstate;
 mod reissue;
 mod report;
 mod repositories;
@@ -41,6 +42,8 @@ pub(crate) enum Fleet {
     Plan(plan::PlanCommand),
     /// Collect what lies on one vehicle's computer
     Provision(provision::Provision),
+    /// Put a vehicle that stands aside into good standing again
+    Reinstate(reinstate::Reinstate),
     /// Measure what a fleet learnt: held-out frames, on the adapters that its vehicles kept
     Report(report::Report),
     /// Put a vehicle out of the fleet
@@ -60,6 +63,7 @@ impl Fleet {
             Fleet::Init(command) => command.run(),
             Fleet::Plan(command) => command.run(),
             Fleet::Provision(command) => command.run(),
+            Fleet::Reinstate(command) => command.run(),
             Fleet::Report(command) => command.run(),
             Fleet::Revoke(command) => command.run(),
             Fleet::Seeds(command) => command.run(),

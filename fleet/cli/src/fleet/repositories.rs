@@ -34,7 +34,7 @@ const TARGETS_S: u64 = 365 * DAY_S;
 /// …and the timekeeper that nothing newer is known: for so long is a vehicle fooled that is shown nothing new.
 const TIMESTAMP_S: u64 = 14 * DAY_S;
 /// Documents that metadata name, by their files.
-const NAMED: [&str; 5] = ["plan", "roster", "utility", "swarm", "campaign"];
+const NAMED: [&str; 6] = ["plan", "roster", "utility", "swarm", "campaign", "reinstated"];
 
 /// The repositories of a fleet's folder.
 pub(super) struct Repositories<'a> {

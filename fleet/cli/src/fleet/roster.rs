@@ -118,6 +118,25 @@ impl Roster {
         })?)
     }
 
+    /// The vehicle of this number or key id, by its present id; a key that it had before names it, too.
+    pub(super) fn find(&mut self, text: &str) -> Result<(u32, KeyId), Failure> {
+        let numbers = 0_u32..;
+        let rows = self.vehicles.iter().zip(numbers).map(|(row, number)| (number, row.id()));
+        let former = self.former.iter().map(|(number, key)| (*number, KeyId::of(key)));
+        let named = rows.chain(former).find(|(_number, id)| id.to_string() == text);
+        let number = match named {
+            Some((number, _id)) => number,
+            None => text.parse().map_err(|_error| {
+                format!("no vehicle {text}: name one of the roster by its number or key id")
+            })?,
+        };
+        let vehicle = self.at(number)?;
+        match vehicle.region {
+            VACANT => Err(format!("place {number} is nobody's").into()),
+            _ => Ok((number, vehicle.id())),
+        }
+    }
+
     fn revoke(&mut self, number: u32) -> Result<KeyId, Failure> {
         let vehicle = self.at(number)?;
         if vehicle.region == VACANT {

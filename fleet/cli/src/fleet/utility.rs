@@ -269,7 +269,7 @@ fn check(new: &UtilityDocument, old: &UtilityDocument, window: u32) -> Outcome {
 }
 
 /// The window that opens next.
-fn next_window(plan: &WindowPlanFields, now_s: u64) -> u32 {
+pub(super) fn next_window(plan: &WindowPlanFields, now_s: u64) -> u32 {
     let Some(since) = now_s.checked_sub(plan.epoch_seconds) else { return 0 };
     u32::try_from(since / u64::from(plan.period_seconds.max(1)) + 1).unwrap_or(u32::MAX)
 }

@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use shoal_keys::KeyAt;
 use shoal_shadow::pack::Pack;
+use shoal_swarm::reinstated::{ORDERS_MAX, Reinstated};
 use shoal_trust::{Metadata, Trust, document_name};
 use shoal_vehicle::config::Config;
-use shoal_wire::v1::{Document, Roster, RosterPage, SwarmDocument, UtilityDocument, WindowPlan};
-use shoal_wire::{Body, KeyId, Keys, Kind, PackHash, PublicKey, Unverified, Verified};
+use shoal_wire::v1::{
+    Document, DocumentFields, Roster, RosterPage, SwarmDocument, UtilityDocument, WindowPlan,
+};
+use shoal_wire::{Body, KeyId, Keys, Kind, PackHash, PublicKey, Unverified, Verified, seal};
 
 use super::{drives, package, shoal, text};
 
@@ -230,4 +234,59 @@ fn metadata_name_the_documents_after_each_command_that_signs_them() {
     assert!(shoal(&command).status.success(), "a fleet from before there were any");
     let refused = shoal(&["key", "rotate", text(&fleet), "timekeeper"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("has no repositories"));
+}
+
+/// A vehicle is named by its number or by its key, windows that have opened are not, and metadata name what is signed.
+#[test]
+fn a_vehicle_is_reinstated_from_a_window_that_has_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let told = Config::read(&fleet.join("vehicle-1/vehicle.toml")).unwrap().fleet.unwrap();
+    let (keys, id) = (Authority(told.authority), told.key.open().unwrap().public().id());
+    // Window 100 is open now, for some hours.
+    #[expect(clippy::disallowed_methods, reason = "a test against real programs has their time")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let epoch = (now - 100 * 86_400 - 600).to_string();
+    assert!(shoal(&["fleet", "plan", text(&fleet), "--epoch", &epoch]).status.success());
+    let reinstate =
+        |args: &[&str]| shoal(&[&["fleet", "reinstate", text(&fleet), "--vehicle"], args].concat());
+    let refused = |args: &[&str]| {
+        let output = reinstate(args);
+        assert!(!output.status.success(), "{args:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(refused(&["2"]).contains("no vehicle 2"));
+    assert!(refused(&["0011223344556677"]).contains("by its number or key id"));
+    assert!(refused(&["1", "--from", "100"]).contains("101 is the first to name"));
+    assert!(refused(&["1", "--from", "110"]).contains("109 is the last to name"));
+    let path = fleet.join("documents/reinstated.shl");
+    assert!(!path.exists(), "what is refused signs nothing");
+    let signed = || {
+        let bytes = std::fs::read(&path).unwrap();
+        let document = verified::<Document<'_>>(&bytes, &keys);
+        let fields = document.body().fields();
+        let orders = Reinstated::decode(fields.bytes).unwrap().orders().to_vec();
+        (fields.name.to_owned(), fields.version, document.head().counter, orders)
+    };
+    assert!(reinstate(&["1"]).status.success());
+    let (name, version, counter, orders) = signed();
+    assert_eq!((name.as_str(), version, orders), ("reinstated", 1, vec![(id, 102)]));
+    let output = reinstate(&[&id.to_string(), "--from", "101"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("from window 101 on"));
+    let (_name, version, newer, orders) = signed();
+    assert_eq!((version, orders), (2, vec![(id, 101), (id, 102)]));
+    assert!(newer > counter, "vehicles refuse an older one by its counter");
+    let targets = std::fs::read_to_string(fleet.join("repositories/image/targets.json")).unwrap();
+    assert!(targets.contains("documents/reinstated"));
+
+    // There is no room for one more: the window of each is another.
+    let full = (0..ORDERS_MAX as u32).map(|number| (id, 103 + number)).collect();
+    let bytes = Reinstated::new(full).unwrap().encode();
+    let fields = DocumentFields { name: "reinstated", version: 3, bytes: &bytes };
+    let key = KeyAt::File(fleet.join("authority.key")).open().unwrap();
+    let mut buffer = vec![0; Kind::Document.envelope_bytes_max()];
+    let body = Document::new(fields).unwrap();
+    let sealed = seal(&body, newer + 1, u64::MAX, &*key, &mut buffer).unwrap();
+    std::fs::write(&path, sealed.bytes()).unwrap();
+    assert!(refused(&["1"]).contains("at most 4096 allowed"));
 }
