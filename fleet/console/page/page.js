@@ -231,7 +231,7 @@ function findings() {
     const good = until.get(f.vehicle);
     line.append(
       cell(`${f.window}`), cell(f.vehicle === null ? "–" : `${f.vehicle}`), cell(f.fault), cell(element("code", f.particle.slice(0, 8))),
-      cell(gain(f.said)), cell(gain(f.found)), cell(`${f.found_by} of ${f.of}`), cell(f.counts && good ? `window ${good}` : "–"),
+      cell(gain(f.said)), cell(gain(f.found)), cell(`${f.found_by} of ${f.of}`), cell(f.reinstated_from !== null ? `reinstated, window ${f.reinstated_from}` : f.counts && good ? `window ${good}` : "–"),
     );
     return line;
   }));

@@ -7,7 +7,7 @@ use embassy_time::Duration as Wait;
 use shoal_link::{
     Addresses, Broker, CertificatesError, Event, Link, LinkError, Settings, Subscription, filter,
 };
-use shoal_swarm::campaign;
+use shoal_swarm::{campaign, reinstated};
 use shoal_window::Bytes;
 use shoal_wire::{KeyId, Label, Leaf, RejectLabel, RejectTopic, Topic};
 use tracing::{info, warn};
@@ -93,9 +93,10 @@ impl Reader {
         settings.backoff.first = Wait::from_millis(250);
         settings.backoff.longest = Wait::from_secs(5);
         let (name, place) = (Label::new(fleet)?, Label::new(region)?);
-        let promoted = Leaf::Document { slot: campaign::SLOT };
-        let promoted = Topic::new(name, place, trust.authority.id(), promoted)?.to_string();
-        let filters = SHOWN.iter().map(|leaf| filter(name, place, *leaf)).chain([promoted]);
+        let ordered = |slot| Topic::new(name, place, trust.authority.id(), Leaf::Document { slot });
+        let ordered = [ordered(campaign::SLOT)?, ordered(reinstated::SLOT)?];
+        let ordered = ordered.iter().map(ToString::to_string);
+        let filters = SHOWN.iter().map(|leaf| filter(name, place, *leaf)).chain(ordered);
         let mut link = Link::open(settings)?;
         let mut asked = 0;
         for filter in filters {

@@ -9,10 +9,11 @@ use shoal_swarm::inbox::{Record, RejectMessage, read};
 use shoal_swarm::keyring::Keyring;
 use shoal_swarm::quorum::{Account, Fault, Finding, Quorum};
 use shoal_swarm::records::{Records, Shape, Signed, When, age_windows};
+use shoal_swarm::reinstated::{self, Reinstated};
 use shoal_swarm::utility::{Utility, Weighing};
 use shoal_wire::v1::{
-    Activity, Document, PresenceFields, RefusalCode, Role, Roster, Rule, SwarmDocumentFields,
-    UtilityDocument, WindowPlanFields,
+    Activity, Document, DocumentFields, PresenceFields, RefusalCode, Role, Roster, Rule,
+    SwarmDocumentFields, UtilityDocument, WindowPlanFields,
 };
 use shoal_wire::{KeyId, Leaf, ParticleId, PublicKey, RecordId, Topic, Verified};
 
@@ -57,6 +58,8 @@ pub struct State {
     approver: PublicKey,
     /// With the counter of its envelope.
     campaign: Option<(u64, Campaign)>,
+    /// Whom the authority reinstated, with the counter of its document.
+    reinstated: (Option<u64>, Reinstated),
     /// Its stages, by the roster.
     drawn: Option<Drawn>,
     /// The window in which the history was written last; `None`: records came since.
@@ -105,6 +108,7 @@ impl State {
             authority: trust.authority.id(),
             approver: trust.approver,
             campaign: None,
+            reinstated: (None, Reinstated::NOBODY),
             drawn: None,
             written: None,
             waiting: Vec::new(),
@@ -220,7 +224,7 @@ impl State {
         let window = self.window(utc_seconds)?;
         let (records, utility) = (self.records.as_ref()?, self.utility.as_ref()?);
         let quorum = Quorum::new(records, self.keyring.roster(), utility, window)?;
-        let best = quorum.best()?;
+        let best = quorum.reinstating(&self.reinstated.1).best()?;
         let header = records.particle(best.window, best.claimant, best.role)?;
         Some((best.particle, best.claimant, header.body.slot))
     }
@@ -337,7 +341,7 @@ impl State {
                 }
                 new
             }
-            Record::Document(document) => self.take_campaign(&document),
+            Record::Document(document) => self.take_named(&document),
             // What a campaign promotes: it stands outside the swarm.
             Record::ParticleHeader(header) if header.head().key == self.authority => false,
             Record::Claim(claim) => self.record(now, |set, when, ring| {
@@ -378,16 +382,25 @@ impl State {
         newer
     }
 
-    fn take_campaign(&mut self, document: &Verified<'_, Document<'_>>) -> bool {
+    /// Takes a document of the authority's that is known by its name.
+    fn take_named(&mut self, document: &Verified<'_, Document<'_>>) -> bool {
         let counter = document.head().counter;
-        let newest = self.campaign.as_ref().map(|(newest, _campaign)| *newest);
-        let fields = document.body().fields();
+        let DocumentFields { name, bytes, .. } = *document.body().fields();
+        let newest = match name {
+            campaign::NAME => self.campaign.as_ref().map(|(newest, _campaign)| *newest),
+            reinstated::NAME => self.reinstated.0,
+            _ => return false,
+        };
         let authority = document.head().key == self.authority;
-        let named = authority && fields.name == campaign::NAME;
-        if !named || newest.is_some_and(|newest| counter <= newest) {
+        if !authority || newest.is_some_and(|newest| counter <= newest) {
             return false;
         }
-        let campaign = Campaign::decode(fields.bytes, self.approver);
+        if name == reinstated::NAME {
+            let Ok(reinstated) = Reinstated::decode(bytes) else { return false };
+            self.reinstated = (Some(counter), reinstated);
+            return true;
+        }
+        let campaign = Campaign::decode(bytes, self.approver);
         let campaign = campaign.and_then(|campaign| campaign.of(&self.fleet, &self.region));
         let Ok(campaign) = campaign else { return false };
         self.campaign = Some((counter, campaign));
@@ -456,6 +469,7 @@ impl State {
         let from = window.saturating_sub(when.age_windows);
         for of in from..=window.saturating_add(1) {
             let Some(quorum) = Quorum::new(records, roster, utility, of) else { continue };
+            let quorum = quorum.reinstating(&self.reinstated.1);
             let weighing = quorum.weighing();
             let claims: Vec<Claimed> = records
                 .claims(of)
@@ -485,6 +499,7 @@ impl State {
         let Some(quorum) = Quorum::new(records, roster, utility, window) else {
             return (None, None);
         };
+        let quorum = quorum.reinstating(&self.reinstated.1);
         let held = |elected: shoal_swarm::quorum::Elected| {
             Some(Held {
                 particle: elected.particle.to_string(),
@@ -503,6 +518,7 @@ impl State {
         let quorum = read.and_then(|(records, utility)| {
             Quorum::new(records, self.keyring.roster(), utility, window)
         });
+        let quorum = quorum.map(|quorum| quorum.reinstating(&self.reinstated.1));
         quorum.map(|quorum| quorum.ledger(window)).unwrap_or_default()
     }
 
@@ -518,6 +534,7 @@ impl State {
             found_by: finding.found_by,
             of: finding.of,
             counts: finding.counts,
+            reinstated_from: finding.reinstated_from,
         };
         let roster = self.keyring.roster();
         let of_vehicle = |(vehicle, account): (&KeyId, &Account)| {

@@ -195,8 +195,10 @@ pub struct Found {
     pub found_by: usize,
     /// Of so many.
     pub of: usize,
-    /// Whether it stands aside for it: not where those who found it are found out themselves.
+    /// Whether it stands aside for it: not where those who found it are found out themselves, nor once it is reinstated.
     pub counts: bool,
+    /// From which window on the authority reinstated it in spite of that.
+    pub reinstated_from: Option<u32>,
 }
 
 /// Records that a vehicle refused.

@@ -3,6 +3,7 @@
 
 use shoal_console::state::{State, Trust};
 use shoal_console::view::View;
+use shoal_swarm::reinstated::{self, Reinstated};
 use shoal_swarm::roster::part;
 use shoal_wire::v1::*;
 use shoal_wire::*;
@@ -222,7 +223,27 @@ fn the_page_shows_who_stands_aside_and_on_what_evidence() {
     assert_eq!((found.window, found.vehicle, found.fault), (1, Some(1), "broken claim"));
     assert_eq!((found.said, found.found), (Some(3500), Some(-100)));
     assert_eq!((found.found_by, found.of, found.counts), (3, 3, true));
-    assert_eq!(found.particle, lie.to_string());
+    assert_eq!((found.particle.clone(), found.reinstated_from), (lie.to_string(), None));
+
+    // The authority reinstates it: the finding stays to be seen. What the timekeeper or a vehicle says of it is nothing.
+    let orders = Reinstated::new(vec![(key(1).public().id(), 4)]).unwrap().encode();
+    for (signer, counter) in [(key(200), 9), (key(1), 9), (authority(), 20)] {
+        let fields = DocumentFields { name: reinstated::NAME, version: 1, bytes: &orders };
+        let document = Document::new(fields).unwrap();
+        let leaf = Leaf::Document { slot: reinstated::SLOT };
+        let (topic, bytes) = post(&signer, leaf, counter, &document);
+        state.message(now, &topic, &bytes);
+        let view = state.view(now);
+        let by_authority = signer.public() == authority().public();
+        let [found] = view.findings.as_slice() else { panic!("{:?}", view.findings) };
+        let said = (found.reinstated_from, found.counts, view.vehicles[1].aside_until);
+        let want = if by_authority { (Some(4), true, Some(4)) } else { (None, true, Some(10)) };
+        assert_eq!(said, want);
+    }
+    let view = state.view(now + u64::from(PERIOD));
+    let [found] = view.findings.as_slice() else { panic!("{:?}", view.findings) };
+    assert_eq!((found.reinstated_from, found.counts), (Some(4), false));
+    assert_eq!(view.vehicles[1].aside_until, None);
 }
 
 #[test]
