@@ -13,11 +13,12 @@ use shoal_shadow::pack::{Manifest, Metric, PackDrive, PackGeometry, PackPart, Pa
 use shoal_shadow::{digits, grid};
 use shoal_swarm::campaign::{APPROVAL, Campaign, Order, Plan, Stage, Watch};
 use shoal_swarm::privacy::{Ledger, Privacy};
+use shoal_swarm::reinstated::Reinstated;
 use shoal_trust::Target;
 use shoal_trust::author::{self, Roles};
 use shoal_window::{Slots, Trial, TrialInput, TrialPolicy};
 use shoal_wire::v1::{DOCUMENT_BYTES_MAX, Document, DocumentFields, SLOTS};
-use shoal_wire::{LayoutHash, ModelHash, ParticleId, SecretKey, seal};
+use shoal_wire::{KeyId, LayoutHash, ModelHash, ParticleId, SecretKey, seal};
 
 fn vectors(name: &str) -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ota/wire/tests/vectors");
@@ -55,7 +56,7 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-/// Plans of one to eight stages, and campaigns of each order.
+/// Plans of one to eight stages, campaigns of each order, and up to 300 reinstatements.
 fn campaigns() -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
     let plan = |stages: u16| {
@@ -88,6 +89,11 @@ fn campaigns() -> Vec<(String, Vec<u8>)> {
     ] {
         let campaign = Campaign::new(plan(3), order, approval.bytes(), key.public()).unwrap();
         seeds.push((format!("campaign-{name}"), campaign.encode()));
+    }
+    for count in [0, 1, 3, 300] {
+        let order = |number: u64| (KeyId::new((number / 2).to_be_bytes()), number as u32);
+        let reinstated = Reinstated::new((0..count).map(order).collect()).unwrap();
+        seeds.push((format!("reinstated-{count}"), reinstated.encode()));
     }
     seeds
 }
