@@ -21,6 +21,7 @@ pub mod keeper;
 pub mod log;
 mod metadata;
 mod promotion;
+mod reinstatement;
 #[path = "../../../shadow/tests/replay_faults/sim_disk.rs"]
 #[allow(dead_code, reason = "other tests flip its bits")]
 mod sim_disk;

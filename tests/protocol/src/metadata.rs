@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use shoal_swarm::campaign;
+use shoal_swarm::{campaign, reinstated};
 use shoal_trust::author::{self, Roles};
 use shoal_trust::{ROOTS, Target, document_name};
 use shoal_wire::v1::{Document, DocumentFields};
@@ -99,7 +99,8 @@ impl Fleet {
             Kind::Document => {
                 let document =
                     record.verify::<Document<'_>>(&Authority(self.authority.public())).ok()?;
-                (document.body().fields().name == campaign::NAME).then_some("campaign")?
+                let name = document.body().fields().name;
+                [campaign::NAME, reinstated::NAME].into_iter().find(|known| *known == name)?
             }
             Kind::RosterPage
             | Kind::Claim

@@ -67,6 +67,8 @@ pub struct Weather {
     pub forged: f64,
     /// The chance a window that a vehicle's disk is full for a while.
     pub full: f64,
+    /// The chance a window that the authority reinstates somebody.
+    pub reinstates: f64,
 }
 
 impl Weather {
@@ -102,6 +104,7 @@ impl Weather {
             no_nonce: 0.0,
             forged: 0.0,
             full: 0.0,
+            reinstates: 0.0,
         }
     }
 
@@ -191,6 +194,8 @@ impl Weather {
             listens: [0.3, 1.0][dice.between(0, 2) as usize],
             beacon_dies: [0.0, 0.2, 0.5][dice.between(0, 3) as usize],
             beacons_withhold: dice.happens(0.2),
+            // What else is drawn for a seed stays what it is.
+            reinstates: [0.0, 0.1, 0.4][Dice::new(seed, 12).between(0, 3) as usize],
             lies,
             delay_ms,
             windows,

@@ -13,6 +13,7 @@ use shoal_swarm::campaign::Order;
 use shoal_vehicle::exchange::look::Look;
 use shoal_vehicle::exchange::run::{ExchangeError, Turn};
 use shoal_vehicle::exchange::vault::VaultError;
+use shoal_wire::KeyId;
 use tempfile::TempDir;
 
 use crate::board::Conn;
@@ -75,6 +76,8 @@ pub(crate) enum Happening {
     SaysAgain(usize, u32),
     /// The authority says what is to be done with a campaign.
     Ordered(u32, Order),
+    /// The authority reinstates somebody from this window on.
+    Reinstates(u32, u64),
     /// A vehicle drives, with an adapter on trial.
     Drives(usize),
     /// A beacon starts.
@@ -117,6 +120,8 @@ pub struct World {
     /// Whether a window has bytes enough for all that there is.
     pub(crate) plenty: bool,
     pub(crate) promotions: Promotions,
+    /// Who was reinstated, from which window on.
+    pub(crate) orders: BTreeSet<(KeyId, u32)>,
     pub(crate) intruder: Intruder,
     pub(crate) now_us: Rc<Cell<u64>>,
     queue: BTreeMap<(u64, u64), Happening>,
@@ -171,6 +176,7 @@ impl World {
             looks: true,
             plenty: weather.bytes_max == PLENTY,
             promotions: Promotions::default(),
+            orders: BTreeSet::new(),
             intruder: Intruder::new(seed),
             now_us,
             queue: BTreeMap::new(),
@@ -242,6 +248,7 @@ impl World {
             self.at(opens_us(self.weather.windows) - 30 * SECOND_US, Happening::Plenty);
         }
         self.draw_campaigns();
+        self.draw_reinstatements();
         let windows = self.weather.all_windows();
         for window in 0..windows {
             let opens = opens_us(window);
@@ -316,6 +323,7 @@ impl World {
             let poor = self.weather.bytes_max < PLENTY;
             self.checks.end(&self.vehicles, windows, poor.then_some(self.weather.windows));
             self.end_campaigns();
+            self.end_reinstatements();
         }
         for (what, times) in self.cluster.nodes().iter().flat_map(|node| &node.did) {
             *self.troubles.entry(what).or_default() += times;
@@ -401,6 +409,7 @@ impl World {
             Happening::Parted(parted) => self.cluster.part(parted && !self.calm),
             Happening::SaysAgain(number, window) => self.says_again(number, window),
             Happening::Ordered(number, order) => self.order(number, order),
+            Happening::Reinstates(from, lot) => self.reinstates(from, lot),
             Happening::Drives(number) => self.drives(number),
             Happening::Cut(number) => self.cut(number),
             Happening::ComesLate(number) => self.comes_late(number),

@@ -22,7 +22,7 @@ const SEEDS: u64 = 500;
 const PROGRESS: u64 = 500;
 
 /// Everything that goes wrong in some world.
-const TROUBLES: [&str; 26] = [
+const TROUBLES: [&str; 27] = [
     "absent",
     "beacon",
     "broker",
@@ -43,6 +43,7 @@ const TROUBLES: [&str; 26] = [
     "passed on",
     "power",
     "quarantined",
+    "reinstated",
     "repeated",
     "rotated",
     "said again",
