@@ -410,18 +410,18 @@ impl Timekeeper {
                 }
                 Kind::Document => {
                     let read = self.verify::<Document<'_>>(record).map_err(failed)?;
-                    let (first, end) = match read.body().fields().name {
-                        campaign::NAME => (campaign::SLOT, campaign::SLOT),
-                        reinstated::NAME => (reinstated::SLOT, campaign::SLOT),
-                        name if name.starts_with(METADATA_NAME) => {
-                            (METADATA_SLOT, reinstated::SLOT)
-                        }
-                        _ => (0, reinstated::SLOT),
+                    let free = |first: u8| {
+                        let is = |slot| !taken.contains_key(&(key, Leaf::Document { slot }));
+                        let free = (first..reinstated::SLOT).find(|slot| is(*slot));
+                        free.unwrap_or(campaign::SLOT)
                     };
-                    let taken =
-                        |slot: &u8| !taken.contains_key(&(key, Leaf::Document { slot: *slot }));
-                    let free = (first..end).find(taken);
-                    (Leaf::Document { slot: free.unwrap_or(campaign::SLOT) }, read.id())
+                    let slot = match read.body().fields().name {
+                        campaign::NAME => campaign::SLOT,
+                        reinstated::NAME => reinstated::SLOT,
+                        name if name.starts_with(METADATA_NAME) => free(METADATA_SLOT),
+                        _ => free(0),
+                    };
+                    (Leaf::Document { slot }, read.id())
                 }
                 Kind::ParticleHeader => {
                     let read = self.verify::<ParticleHeader>(record).map_err(failed)?;

@@ -237,10 +237,11 @@ fn reinstatements_have_their_slot_whatever_else_there_is() {
         manifest(4, reinstated::NAME),
         manifest(5, "a-pack"),
         manifest(6, campaign::NAME),
+        manifest(7, reinstated::NAME),
     ];
     program.documents(&documents).unwrap();
     program.until(EPOCH_MS - 9_000);
-    for (slot, document) in [(reinstated::SLOT, 1), (0, 2), (campaign::SLOT, 3)] {
+    for (slot, document) in [(reinstated::SLOT, 4), (0, 2), (campaign::SLOT, 3)] {
         let place = topic(&authority(), Leaf::Document { slot });
         assert_eq!(program.world.board.get(&place), Some(&documents[document]), "{slot}");
     }
