@@ -249,7 +249,7 @@ fn reading<'a>(
 /// What everybody who is drawn finds of the nominees of a window: that they are what they claim, or much less.
 fn votes(records: &Records, ring: &Keyring, window: u32, honest: bool) -> Vec<Post> {
     let utility = utility();
-    let quorum = reading(records, &ring, &utility, window + 1);
+    let quorum = reading(records, ring, &utility, window + 1);
     let best = quorum.best().map(|best| best.particle);
     let nonce = fleet::nonce_bytes(window + 1);
     let mut posts = Vec::new();
@@ -279,7 +279,7 @@ fn votes(records: &Records, ring: &Keyring, window: u32, honest: bool) -> Vec<Po
 
 fn same(heard: &Records, whole: &Records, ring: &Keyring, newest: u32) {
     let utility = utility();
-    let quorum = |records| reading(records, &ring, &utility, newest);
+    let quorum = |records| reading(records, ring, &utility, newest);
     let (heard, whole) = (quorum(heard), quorum(whole));
     assert_eq!(heard.best(), whole.best());
     assert_eq!(heard.worst(), whole.worst());
