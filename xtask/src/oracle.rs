@@ -19,7 +19,7 @@ Installs PyTorch into target/tools/oracle (gigabytes), and records gradients of 
 as fixtures. Nothing of `cargo xtask test` needs it. tinyphysics reads SHOAL_DATA or ../shared/data.
 
 `operators` draws a few thousand graphs of single operators, records their gradients by autograd in float64, and writes
-docs/coverage.md: which operator has a gradient, in which version, on which engine.
+docs/operators.md: which operator has a gradient, in which version, on which engine.
 
 `exporters` has both of PyTorch's exporters, TensorFlow's (tf2onnx) and JAX's (jax2onnx) write a hundred functions, and records
 their own gradients in float64. The last two are installed into target/tools/oracle-tensorflow and oracle-jax.

@@ -1,5 +1,5 @@
 //! The gradient of every generated case (`runtime/tests/cases`) on both engines, against what PyTorch's autograd
-//! gave for it in float64; and docs/coverage.md, which is what this run finds.
+//! gave for it in float64; and docs/operators.md, which is what this run finds.
 //!
 //! `cargo xtask oracle operators` writes the cases, asks PyTorch, and writes the page.
 //!
@@ -209,14 +209,14 @@ fn every_gradient_is_that_of_pytorch_on_both_engines() {
     assert!(cases.len() >= 2000, "{}", cases.len());
     println!("{} cases, worst {:.1e} ({})", cases.len(), worst.0, worst.1);
     let page = page::write(&found, cases.len());
-    let path = root().join("docs/coverage.md");
+    let path = root().join("docs/operators.md");
     if std::env::var_os("SHOAL_RECORD").is_some() {
         std::fs::write(path, page).unwrap();
     } else {
         let stands = std::fs::read_to_string(path).unwrap();
         assert!(
             stands == page,
-            "docs/coverage.md is not what is found: run `cargo xtask oracle operators`"
+            "docs/operators.md is not what is found: run `cargo xtask oracle operators`"
         );
     }
 }

@@ -145,9 +145,9 @@ fn what_is_missing_or_no_certificate_is_named() {
     assert!(matches!(unfit, CertificatesError::Unfit { .. }), "{unfit}");
 }
 
-/// The access rules that docs/operators.md gives to Mosquitto, for an authority and a timekeeper of these ids.
+/// The access rules that docs/running-a-fleet.md gives to Mosquitto, for an authority and a timekeeper of these ids.
 fn access_rules(authority: &str, timekeeper: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operators.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/running-a-fleet.md");
     let text = fs::read_to_string(path).unwrap();
     let (_, rules) = text.split_once("# shoal.acl:").expect("the rules");
     let (rules, _) = rules.split_once("```").expect("their end");

@@ -1,4 +1,4 @@
-//! docs/coverage.md: which operator has a gradient, in which version, on which engine.
+//! docs/operators.md: which operator has a gradient, in which version, on which engine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
