@@ -1,12 +1,13 @@
 //! Writes `Attention` as its products and its softmax.
 //!
 //! ```text
-//! y = softmax(cap(s·q·kᵀ + mask))·v     q [n, heads, L, e]   k, v [n, kv heads, S, e]   s = 1 / √e unless said
+//! y = softmax(cap(s·q·kᵀ) + mask)·v     q [n, heads, L, e]   k, v [n, kv heads, S, e]   s = 1 / √e unless said
 //! ```
 //! Queries of rank 3 have their heads side by side. Where there are fewer heads of k and v, each serves as many
-//! neighbouring heads of q. About ten nodes, before the gradient.
+//! neighbouring heads of q. A query at place p (its number, after the keys of the past) sees keys p − left to p + right
+//! where a window bounds them; one that sees no key gives 0. About ten nodes, before the gradient.
 //! # Source
-//! ONNX `Attention` (operator sets 23 and 24); Vaswani et al. (arXiv 1706.03762).
+//! ONNX `Attention` (operator sets 23 to 25; windows are of set 25); Vaswani et al. (arXiv 1706.03762).
 
 use crate::onnx::proto::NodeProto;
 use crate::onnx::{Attr, Builder, Data, Element, InferError, Tensor, Value};
@@ -19,6 +20,8 @@ type Made = Result<Value, InferError>;
 
 /// Stands for −∞, with which a whole row of it would be no number.
 const LEAST: f32 = -1e30;
+/// How many keys before its own place a query sees, and how many behind it; −1 is all of them.
+const WINDOW: [&str; 2] = ["left_window_size", "right_window_size"];
 
 pub(super) fn write(b: &mut Builder, node: &NodeProto) -> Result<(), Stop> {
     check(b, node)?;
@@ -43,8 +46,7 @@ pub(super) fn write(b: &mut Builder, node: &NodeProto) -> Result<(), Stop> {
     let q = b.op("Mul", &[&q, &scale], &[])?;
     let turned = b.op("Transpose", &[&k], &[("perm", Attr::Ints(vec![0, 1, 3, 2]))])?;
     let scores = b.op("MatMul", &[&q, &turned], &[])?;
-    let scores = masked(b, node, &scores, past)?;
-    let weights = b.op("Softmax", &[&scores], &[("axis", Attr::Int(-1))])?;
+    let weights = weights(b, node, &scores, past)?;
     let mut y = b.op("MatMul", &[&weights, &v], &[])?;
     if packed {
         let dims = b.ty(&y).dims.clone();
@@ -65,6 +67,12 @@ fn check(b: &Builder, node: &NodeProto) -> Result<(), Reason> {
     }
     if node.input_name(6).is_some() {
         return Err(Reason::Input { input: "nonpad_kv_seqlen" });
+    }
+    for name in WINDOW {
+        let size = node.int(name, -1);
+        if size < -1 {
+            return Err(Reason::Attribute { name, value: size.to_string() });
+        }
     }
     for index in 0..3 {
         let name = ["q_num_heads", "kv_num_heads", "kv_num_heads"][index];
@@ -104,30 +112,62 @@ fn scalar(b: &mut Builder, like: &Value, value: f32) -> Value {
     b.constant_of(&Tensor::scalar(element, value))
 }
 
-/// Scores with the mask, the cap, and nothing of the future.
-fn masked(b: &mut Builder, node: &NodeProto, scores: &Value, past: usize) -> Made {
-    let mut scores = scores.clone();
+/// What each query gives to each key: scores capped, then masked, then their softmax.
+fn weights(b: &mut Builder, node: &NodeProto, scores: &Value, past: usize) -> Made {
+    let mut scores = capped(b, node, scores)?;
     let least = scalar(b, &scores, LEAST);
-    let [.., rows, columns] = b.ty(&scores).dims[..] else { return Ok(scores) };
+    let mut seen = Vec::new();
     if let Some(mask) = node.input_name(3).map(Value::named) {
-        scores = if b.ty(&mask).element == Element::Bool {
-            b.op("Where", &[&mask, &scores, &least], &[])?
+        if b.ty(&mask).element == Element::Bool {
+            seen.push(mask);
         } else {
-            b.op("Add", &[&scores, &mask], &[])?
-        };
+            scores = b.op("Add", &[&scores, &mask], &[])?;
+        }
     }
-    if node.int("is_causal", 0) != 0 {
-        let seen = (0..rows).flat_map(|row| (0..columns).map(move |column| column <= row + past));
-        let seen = Tensor::new(&[rows, columns], Data::Bool(seen.collect()));
-        let seen = b.constant_of(&seen);
-        scores = b.op("Where", &[&seen, &scores, &least], &[])?;
+    // Everything that came before is seen by a query that only looks back: its row is never empty.
+    let rows_full = seen.is_empty() && WINDOW.iter().all(|name| node.int(name, -1) < 0);
+    if let [.., rows, columns] = b.ty(&scores).dims[..] {
+        seen.extend(places(b, node, [rows, columns], past));
     }
+    for seen in &seen {
+        scores = b.op("Where", &[seen, &scores, &least], &[])?;
+    }
+    let mut weights = b.op("Softmax", &[&scores], &[("axis", Attr::Int(-1))])?;
+    if !rows_full {
+        let nothing = scalar(b, &weights, 0.0);
+        for seen in &seen {
+            weights = b.op("Where", &[seen, &weights, &nothing], &[])?;
+        }
+    }
+    Ok(weights)
+}
+
+fn capped(b: &mut Builder, node: &NodeProto, scores: &Value) -> Made {
     let cap = node.float("softcap", 0.0);
-    if cap > 0.0 {
-        let cap = scalar(b, &scores, cap);
-        let ratio = b.op("Div", &[&scores, &cap], &[])?;
-        let bent = b.op("Tanh", &[&ratio], &[])?;
-        scores = b.op("Mul", &[&bent, &cap], &[])?;
+    if cap <= 0.0 {
+        return Ok(scores.clone());
     }
-    Ok(scores)
+    let cap = scalar(b, scores, cap);
+    let ratio = b.op("Div", &[scores, &cap], &[])?;
+    let bent = b.op("Tanh", &[&ratio], &[])?;
+    b.op("Mul", &[&bent, &cap], &[])
+}
+
+/// Which keys `[rows, columns]` each query sees by its place; nothing where it sees all of them.
+fn places(b: &mut Builder, node: &NodeProto, dims: [usize; 2], past: usize) -> Option<Value> {
+    let causal = node.int("is_causal", 0) != 0;
+    let [left, right] = WINDOW.map(|name| usize::try_from(node.int(name, -1)).ok());
+    if !causal && left.is_none() && right.is_none() {
+        return None;
+    }
+    let sees = |row: usize, key: usize| {
+        let place = row + past;
+        (!causal || key <= place)
+            && left.is_none_or(|left| place <= key.saturating_add(left))
+            && right.is_none_or(|right| key <= place.saturating_add(right))
+    };
+    let [rows, columns] = dims;
+    let seen = (0..rows).flat_map(|row| (0..columns).map(move |key| sees(row, key)));
+    let seen = Tensor::new(&dims, Data::Bool(seen.collect()));
+    Some(b.constant_of(&seen))
 }

@@ -14,7 +14,12 @@ mod window;
 use shoal_runtime::onnx::{Attr, Builder, Data, Model, Tensor, Value};
 
 /// The versions of the standard operators that cases are written in.
-pub(crate) const OPSETS: [i64; 6] = [9, 11, 13, 17, 21, 24];
+pub(crate) const OPSETS: [i64; 8] = [9, 11, 13, 17, 21, 24, OPSET_RECORDED + 1, OPSET_MAX];
+/// The newest version that cases are drawn in, and that PyTorch's gradients are recorded for. A case of a newer one is the
+/// same graph, declared as newer.
+pub(crate) const OPSET_RECORDED: i64 = 24;
+/// The newest version that ONNX Runtime runs.
+pub(crate) const OPSET_MAX: i64 = 26;
 /// Cases of each operator in each version.
 const EACH: u64 = 5;
 
@@ -23,12 +28,14 @@ pub(crate) struct Case {
     pub(crate) operator: &'static str,
     pub(crate) opset: i64,
     pub(crate) name: String,
+    /// The name of the case whose draws and recorded gradients are its own: itself, up to [`OPSET_RECORDED`].
+    pub(crate) drawn_as: String,
     pub(crate) model: Model,
     pub(crate) feeds: Vec<Feed>,
 }
 
 /// Values of one input.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Feed {
     pub(crate) name: String,
     pub(crate) tensor: Tensor,
@@ -55,10 +62,11 @@ pub(crate) fn all() -> Vec<Case> {
         for opset in OPSETS.into_iter().filter(|opset| (since..=until).contains(opset)) {
             for number in 0..EACH {
                 let name = format!("{operator}.{opset}.{number}");
-                let mut g = Gen::new(&name, opset);
+                let drawn_as = format!("{operator}.{}.{number}", opset.min(OPSET_RECORDED));
+                let mut g = Gen::new(&drawn_as, opset);
                 write(&mut g, operator);
                 let (model, feeds) = g.finish();
-                cases.push(Case { operator, opset, name, model, feeds });
+                cases.push(Case { operator, opset, name, drawn_as, model, feeds });
             }
         }
     }

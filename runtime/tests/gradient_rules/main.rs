@@ -8,6 +8,7 @@ mod convolution;
 mod finite;
 mod layout;
 mod loss;
+mod newest;
 mod product;
 mod slice;
 mod window;

@@ -5,6 +5,7 @@
 //! | FusedConv, FusedGemm, FusedMatMul, TransposeMatMul | Transpose; Conv, Gemm or MatMul; Add, Mul; the activation |
 //! | Gelu, BiasGelu, FastGelu, QuickGelu | Erf, Tanh or Sigmoid, and what is around them |
 //! | SkipLayerNormalization | Add, LayerNormalization |
+//! | Swish of a standard set that ONNX Runtime has no kernel for | Sigmoid, Mul |
 //! | SimplifiedLayerNormalization, SkipSimplifiedLayerNormalization | Add, RMSNormalization or what that is |
 //!
 //! A product keeps the name of what its node gives, with `.product` behind where something follows it. Blocked layouts
@@ -23,6 +24,8 @@ use crate::onnx::tensor::{Element, Tensor};
 const OPSET_RMS: i64 = 23;
 /// From here on ReduceMean takes its axes as an input.
 const OPSET_AXES: i64 = 18;
+/// The only set in which ONNX Runtime 1.31.1 runs Swish.
+const OPSET_SWISH: i64 = 24;
 /// √(2/π), of Gelu by tanh.
 const TANH_GELU: f32 = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
 
@@ -53,7 +56,8 @@ pub(super) fn node(
         ));
     }
     let simplified = node.is("SimplifiedLayerNormalization");
-    if node.domain() != FOREIGN && !simplified {
+    let swish = node.is("Swish") && folder.from > OPSET_SWISH;
+    if node.domain() != FOREIGN && !simplified && !swish {
         return Ok(None);
     }
     let mut written = Written { folder, node, nodes: Vec::new() };
@@ -64,7 +68,8 @@ pub(super) fn node(
         "Gelu" => given(node, 0).map(|x| gelu(&mut written, x)),
         "BiasGelu" => biased(&mut written).map(|x| gelu(&mut written, &x)),
         "FastGelu" => biased(&mut written).map(|x| tanh_gelu(&mut written, &x)),
-        "QuickGelu" => given(node, 0).map(|x| quick_gelu(&mut written, x)),
+        "QuickGelu" => given(node, 0).map(|x| swish_by(&mut written, x, 1.702)),
+        "Swish" => given(node, 0).map(|x| swish_by(&mut written, x, 1.0)),
         "SkipLayerNormalization" => skip_layer(&mut written),
         "SimplifiedLayerNormalization" => simple_layer(&mut written),
         "SkipSimplifiedLayerNormalization" => skip_simple_layer(&mut written),
@@ -298,8 +303,9 @@ fn halved(written: &mut Written<'_, '_>, x: &str, bent: &str) {
 }
 
 /// `x · sigmoid(α·x)`
-fn quick_gelu(written: &mut Written<'_, '_>, x: &str) {
-    let alpha = written.node.float("alpha", 1.702);
+/// `x·σ(αx)`, with this α where the node has none.
+fn swish_by(written: &mut Written<'_, '_>, x: &str, alpha: f32) {
+    let alpha = written.node.float("alpha", alpha);
     let inner = match alpha == 1.0 {
         true => x.to_owned(),
         false => {

@@ -1,0 +1,187 @@
+//! What the operators' versions 25 and 26 brought, and `Attention` against the engine's own.
+
+use shoal_runtime::engine::Engine;
+use shoal_runtime::engine::testing::{ort_or_skip, plain_options};
+use shoal_runtime::gradient::{DifferentiateOptions, LossKind, LossSpec, differentiate};
+use shoal_runtime::graft::Profile;
+use shoal_runtime::onnx::proto::{NodeProto, TensorProto};
+use shoal_runtime::onnx::{Attr, Builder, Data, Folded, Model, Tensor, TensorType, fold};
+
+use crate::finite::even;
+
+/// Queries and keys of the cases: more keys than queries, and fewer.
+const LENGTHS: [[usize; 2]; 2] = [[3, 5], [5, 3]];
+
+type Attrs = [(&'static str, Attr)];
+
+/// One `Attention` of opset 25, two heads of three values; a mask is its fourth input.
+fn attention([queries, keys]: [usize; 2], mask: Option<&Tensor>, attrs: &Attrs) -> Folded {
+    let mut b = Builder::new(25);
+    let q = b.input("q", TensorType::f32(&[1, 2, queries, 3]));
+    let k = b.input("k", TensorType::f32(&[1, 2, keys, 3]));
+    let v = b.input("v", TensorType::f32(&[1, 2, keys, 3]));
+    let mask = mask.map(|mask| b.constant_of(mask));
+    let y = b.op_n("Attention", &[Some(&q), Some(&k), Some(&v), mask.as_ref()], attrs, 1).unwrap();
+    b.output("y", &y[0]);
+    b.finish()
+}
+
+fn fed([queries, keys]: [usize; 2]) -> Vec<(&'static str, Tensor)> {
+    let lengths = [("q", queries), ("k", keys), ("v", keys)];
+    let values = |(at, (name, length)): (usize, (&'static str, usize))| {
+        (name, even(&[1, 2, length, 3], at as u64 + 1))
+    };
+    lengths.into_iter().enumerate().map(values).collect()
+}
+
+/// The values of every output; the inputs that are not fed do not exist.
+fn run(engine: &dyn Engine, model: &Model, feeds: &[(&str, Tensor)]) -> Vec<Vec<f32>> {
+    let mut session = engine.load(model, &plain_options()).unwrap();
+    for (name, tensor) in feeds {
+        let index = session.input_index(name).unwrap();
+        session.write(index, tensor).unwrap();
+    }
+    session.run().unwrap();
+    let outputs = 0..model.graph().output.len();
+    outputs.map(|index| session.output_f32(index).unwrap().to_vec()).collect()
+}
+
+/// Loss and gradients by q, k and v, where the outputs should have been `target`.
+fn trained(
+    engine: &dyn Engine,
+    folded: &Folded,
+    lengths: [usize; 2],
+    target: &[f32],
+) -> Vec<Vec<f32>> {
+    let wrt = ["q", "k", "v"].map(str::to_owned).to_vec();
+    let losses = vec![LossSpec::new(LossKind::Mse, "y")];
+    let options = DifferentiateOptions { losses, wrt, strict: true, profile: Profile::Cpu };
+    let training = differentiate(folded, &options).unwrap();
+    let mut feeds = fed(lengths);
+    feeds.push(("target.y", Tensor::f32(&[1, 2, lengths[0], 3], target)));
+    feeds.push(("weight.y", Tensor::f32(&[1], &[1.0])));
+    run(engine, &training.folded.model, &feeds)
+}
+
+fn seen([rows, columns]: [usize; 2], sees: impl Fn(usize, usize) -> bool) -> Tensor {
+    let all = (0..rows * columns).map(|at| sees(at / columns, at % columns)).collect();
+    Tensor::new(&[rows, columns], Data::Bool(all))
+}
+
+/// Written out, it gives what the engine's own gives: cap before mask, and 0 for a query that sees nothing.
+#[test]
+fn attention_written_out_is_the_engines_own() {
+    let Some(engine) = ort_or_skip() else { return };
+    let cap = ("softcap", Attr::Float(0.4));
+    let causal = ("is_causal", Attr::Int(1));
+    for lengths in LENGTHS {
+        let blind = seen(lengths, |row, key| row != 1 && (row + key) % 2 == 0);
+        let added = even(&lengths, 9);
+        let cases: [(Option<&Tensor>, &Attrs); 6] = [
+            (None, std::slice::from_ref(&cap)),
+            (None, &[cap.clone(), causal.clone()]),
+            (Some(&added), std::slice::from_ref(&cap)),
+            (Some(&blind), std::slice::from_ref(&cap)),
+            (Some(&blind), std::slice::from_ref(&causal)),
+            (Some(&added), &[cap.clone(), causal.clone()]),
+        ];
+        for (mask, attrs) in cases {
+            let folded = attention(lengths, mask, attrs);
+            let own = run(&engine, &folded.model, &fed(lengths)).remove(0);
+
+            let loss = trained(&engine, &folded, lengths, &own)[0][0];
+
+            assert!(loss.abs() < 1e-10, "{lengths:?} {attrs:?}: {loss:e}");
+        }
+    }
+}
+
+/// A window is the mask of the places it leaves. The engine knows no windows, so its own is given that mask.
+/// Source: ONNX `Attention`, operator set 25: p − left ≤ key ≤ p + right.
+#[test]
+fn a_window_of_attention_is_the_mask_of_the_places_it_leaves() {
+    let Some(engine) = ort_or_skip() else { return };
+    for lengths in LENGTHS {
+        for (left, right) in [(2, 1), (0, 0), (-1, 0), (1, -1), (0, 100)] {
+            let inside = |row: usize, key: usize| {
+                let apart = key as i64 - row as i64;
+                (left < 0 || -apart <= left) && (right < 0 || apart <= right)
+            };
+            let window =
+                [("left_window_size", Attr::Int(left)), ("right_window_size", Attr::Int(right))];
+            let windowed = attention(lengths, None, &window);
+            let masked = attention(lengths, Some(&seen(lengths, inside)), &[]);
+            let own = run(&engine, &masked.model, &fed(lengths)).remove(0);
+
+            let loss = trained(&engine, &windowed, lengths, &own)[0][0];
+            let other = vec![0.3; own.len()];
+            let got = trained(&engine, &windowed, lengths, &other);
+            let want = trained(&engine, &masked, lengths, &other);
+
+            assert!(loss.abs() < 1e-10, "{lengths:?} {left} {right}: {loss:e}");
+            assert_eq!(got, want, "{lengths:?} {left} {right}");
+        }
+    }
+}
+
+#[test]
+fn a_window_below_minus_one_is_refused_by_name() {
+    let folded = attention(LENGTHS[0], None, &[("left_window_size", Attr::Int(-2))]);
+    let options = DifferentiateOptions {
+        losses: vec![LossSpec::new(LossKind::Mse, "y")],
+        wrt: vec!["q".to_owned()],
+        strict: true,
+        profile: Profile::Cpu,
+    };
+
+    let why = differentiate(&folded, &options).unwrap_err().to_string();
+
+    assert!(why.contains("Attention") && why.contains("left_window_size = -2"), "{why}");
+}
+
+/// Operators of sets 26 to 28 that are not known here.
+#[test]
+fn new_operators_are_refused_by_name() {
+    for (opset, op) in [
+        (26, "CumProd"),
+        (26, "BitCast"),
+        (27, "LinearAttention"),
+        (27, "CausalConvWithState"),
+        (28, "SwiGLU"),
+    ] {
+        let mut b = Builder::new(opset);
+        let x = b.input("x", TensorType::f32(&[2, 3]));
+        let y = b.op("Relu", &[&x], &[]).unwrap();
+        b.output("y", &y);
+        let mut model = b.into_model();
+        model.graph_mut().node[0] =
+            NodeProto { op_type: Some(op.to_owned()), ..model.graph().node[0].clone() };
+
+        let why = fold(&model).unwrap_err().to_string();
+
+        assert!(why.contains(op), "{why}");
+    }
+}
+
+/// UINT2 and INT2, of operator set 25.
+#[test]
+fn weights_of_two_bits_are_refused_by_their_type() {
+    for number in [25, 26] {
+        let mut b = Builder::new(25);
+        let x = b.input("x", TensorType::f32(&[4]));
+        let y = b.op("Relu", &[&x], &[]).unwrap();
+        b.output("y", &y);
+        let mut model = b.into_model();
+        model.graph_mut().initializer.push(TensorProto {
+            dims: vec![4],
+            data_type: Some(number),
+            name: Some("w".to_owned()),
+            raw_data: Some(vec![0b11_10_01_00].into()),
+            ..TensorProto::default()
+        });
+
+        let why = fold(&model).unwrap_err().to_string();
+
+        assert!(why.contains("`w`") && why.contains(&number.to_string()), "{why}");
+    }
+}
