@@ -74,3 +74,8 @@ fn no_file_of_the_pack_corpus_panics() {
 fn no_file_of_the_saved_corpus_panics() {
     each("saved", shoal_fuzz::saved);
 }
+
+#[test]
+fn no_file_of_the_log_corpus_panics() {
+    each("log", shoal_fuzz::log);
+}

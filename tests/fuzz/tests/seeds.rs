@@ -1,7 +1,11 @@
-//! The corpora of `wire`, `campaign`, `metadata`, `external`, `pack` and `saved` begin with the golden bytes of the format, with plans and campaigns, with metadata, with models that keep values beside them, with manifests and rows of
-//! packs, and with records of a store: `SHOAL_WRITE_VECTORS=1 cargo test -p shoal-fuzz
+//! The corpora of `wire`, `campaign`, `metadata`, `external`, `pack`, `saved` and `log` begin with the golden bytes of the format, with plans and campaigns, with metadata, with models that keep values beside them, with manifests and rows of
+//! packs, with records of a store, and with event logs: `SHOAL_WRITE_VECTORS=1 cargo test -p shoal-fuzz
 //! --test seeds` writes it anew, as it does the golden bytes in ota/wire.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../../../cross/vehicle/tests/logged/mod.rs"]
+#[expect(dead_code, reason = "tells a vehicle more than is needed here")]
+mod logged;
 
 use std::path::{Path, PathBuf};
 
@@ -261,6 +265,35 @@ fn saved() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
+/// How an event log of two nights begins, and how one begins after a restart: so many entries of them.
+fn logs() -> Vec<(String, Vec<u8>)> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = logged::Vehicle::joins(dir.path());
+    (1..3).for_each(|window| first.night(window));
+    let logged::Vehicle { store, values, seconds, .. } = first;
+    let mut second = logged::Vehicle::start(dir.path(), store, values, seconds);
+    second.night(3);
+    let mut seeds = Vec::new();
+    for (run, name) in [(0, "joined"), (1, "restarted")] {
+        let part = |part| std::fs::read(dir.path().join(format!("{run:010}-{part:06}.log")));
+        let mut bytes = part(0).unwrap();
+        // What follows in the next part goes on where this one ends.
+        bytes.extend(part(1).unwrap_or_default().get(8..).unwrap_or_default());
+        for entries in [1, 2, 3, 4, 6, 8, 12, 16, 24, 48, 96, 192] {
+            let mut end = 8;
+            for _entry in 0..entries {
+                let Some(length) = bytes[end..].first_chunk() else { break };
+                end += 4 + 8 + u32::from_le_bytes(*length) as usize;
+            }
+            seeds.push((format!("{name}-{entries}-entries"), bytes[..end].to_vec()));
+            if end == bytes.len() {
+                break;
+            }
+        }
+    }
+    seeds
+}
+
 /// The corpus of a target holds these, or is written anew.
 fn holds(target: &str, seeds: Vec<(String, Vec<u8>)>) {
     let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
@@ -303,4 +336,9 @@ fn the_corpus_of_pack_holds_manifests_and_rows() {
 #[test]
 fn the_corpus_of_saved_holds_records_of_a_store() {
     holds("saved", saved());
+}
+
+#[test]
+fn the_corpus_of_log_holds_event_logs() {
+    holds("log", logs());
 }

@@ -27,7 +27,7 @@ use shoal_wire::{KeyId, Now};
 
 pub use self::entry::Values;
 use self::entry::{BeginSwarm, BeginWindow, Entry, SwarmInput, WindowInput};
-pub use self::rerun::{Core, Difference, Rerun, RerunError, rerun, runs};
+pub use self::rerun::{Core, Difference, Rerun, RerunError, rerun, rerun_part, runs};
 
 /// Parts that are kept, of all runs together: the newest.
 pub const PARTS_KEPT: usize = 16;

@@ -1,7 +1,7 @@
 //! A log through fresh cores: they must say what they said on the road.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use shoal_swarm::privacy::Private;
@@ -16,7 +16,7 @@ use shoal_wire::v1::WindowPlan;
 use shoal_wire::{Keys, Now, RejectBody, RejectEnvelope, Unverified, decode_body};
 
 use super::entry::{self, BeginSwarm, BeginWindow, Entry, SwarmInput, Values, WindowInput};
-use super::{MAGIC, describe_window, next_entry, parts, path};
+use super::{MAGIC, PART_BYTES_MAX, PAYLOAD_BYTES_MAX, describe_window, next_entry, parts, path};
 
 /// Which core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,13 +118,39 @@ pub fn rerun(
     for (part, next) in own.iter().zip(own.iter().skip(1).map(Some).chain([None])) {
         let path = path(folder, run, *part);
         let bytes =
-            fs::read(&path).map_err(|source| RerunError::Read { path: path.clone(), source })?;
+            read(&path).map_err(|source| RerunError::Read { path: path.clone(), source })?;
         let whole = cores.part(&path, &bytes)?;
         if cores.done.difference.is_some() || !whole || next.is_some_and(|next| *next != part + 1) {
             return Ok(cores.done);
         }
     }
     cores.done.whole = true;
+    Ok(cores.done)
+}
+
+/// What a part can hold; one that is longer is cut short there.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let most = PART_BYTES_MAX.saturating_add(PAYLOAD_BYTES_MAX as u64);
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Runs one part again that the caller has read, from fresh cores: entries before a beginning are skipped.
+///
+/// # Errors
+/// [`RerunError`]: it cannot be run again, or not to its end.
+/// # Panics
+/// As [`rerun`].
+pub fn rerun_part(
+    bytes: &[u8],
+    keys: &impl Keys,
+    values: impl FnMut(&Values) -> Option<Flat>,
+) -> Result<Rerun, RerunError> {
+    let (window, swarm, private, done) = (None, None, None, Rerun::default());
+    let mut cores = Cores { keys, values, window, swarm, private, done };
+    let whole = cores.part(Path::new(""), bytes)?;
+    cores.done.whole = whole && cores.done.difference.is_none();
     Ok(cores.done)
 }
 
