@@ -181,7 +181,10 @@ impl Roads {
         let driven = |road: &&Road| match (road.kind, who) {
             (RoadKind::Driven(by), Who::Vehicle(vehicle)) => by == vehicle,
             (RoadKind::Driven(_), Who::All) => true,
-            (RoadKind::Listed | RoadKind::Unseen, Who::Vehicle(_) | Who::All) => false,
+            (RoadKind::Driven(_), Who::Part(_))
+            | (RoadKind::Listed | RoadKind::Unseen, Who::Vehicle(_) | Who::All | Who::Part(_)) => {
+                false
+            }
         };
         let of = self.all.iter().filter(driven).filter(|road| phases.contains(&road.phase));
         let ended = |road: &Road| self.phases.get(road.phase + 1).map_or(u32::MAX, |next| next - 1);

@@ -1,19 +1,22 @@
 //! Whole runs of a small model: what comes out does not depend on how many work, nor on cuts.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod small;
+
 use std::fs;
 use std::path::Path;
 
-use shoal_runtime::engine::testing::ort_or_skip;
 use shoal_runtime::graft::Profile;
 use shoal_shadow::fit::graft_package;
 use shoal_shadow::package::DESCRIPTION_FILE;
-use shoal_shadow::worldmodel::{self, Architecture};
+use shoal_shadow::worldmodel;
 use shoal_sim::compare::{CompareError, Place, Tell, compare};
 use shoal_sim::config::SimConfig;
 use shoal_sim::lifelong::lifelong;
 use shoal_sim::record::Record;
 use shoal_sim::report;
+
+use small::{SMALL, methods, model, of, read};
 
 const FILE: &str = "\
 vehicles = 3
@@ -180,15 +183,6 @@ kind = \"ensemble\"
 weights = \"cbtm\"
 ";
 
-const SMALL: Architecture = Architecture {
-    width: 32,
-    height: 16,
-    channels: [8, 12, 16],
-    pairs_half: 1,
-    pairs_full: 0,
-    differences: false,
-};
-
 /// The file beside a model that learns from a step.
 fn config(folder: &Path, source: &str) -> SimConfig {
     model(folder);
@@ -196,24 +190,6 @@ fn config(folder: &Path, source: &str) -> SimConfig {
 }
 
 /// This file beside the model; by the engine that is quick to load graphs, where it is there: what shall hold, holds with either.
-fn read(folder: &Path, text: &str) -> SimConfig {
-    let file = folder.join("fleet.toml");
-    let tract = "kind = \"tract\"";
-    let kind = if ort_or_skip().is_some() { "kind = \"ort\"" } else { tract };
-    fs::write(&file, text.replace(tract, kind)).unwrap();
-    SimConfig::read(&file).unwrap()
-}
-
-fn model(folder: &Path) {
-    let model = worldmodel::build(&SMALL, 1).unwrap();
-    let mut description = worldmodel::description(&SMALL);
-    description.adapter.rank = 4;
-    let package = folder.join("model");
-    fs::create_dir(&package).unwrap();
-    model.write(&package.join(&description.model)).unwrap();
-    fs::write(package.join(DESCRIPTION_FILE), description.to_toml()).unwrap();
-}
-
 fn all(config: &SimConfig, folder: &Path) -> Result<Vec<Record>, CompareError> {
     part(config, folder, None)
 }
@@ -225,10 +201,6 @@ fn part(
 ) -> Result<Vec<Record>, CompareError> {
     let engine = shoal_vehicle::engine::open(&config.engine).unwrap();
     compare(config, [config.seed], Place { folder, part }, engine, |_tell| {})
-}
-
-fn of<'a>(records: &'a [Record], name: &str) -> &'a Record {
-    records.iter().find(|record| record.head.method == name).unwrap()
 }
 
 #[test]
@@ -340,67 +312,7 @@ fn under(more: &str, methods: &str) -> String {
     format!("{head}{more}[[utility]]{utility}{methods}")
 }
 
-/// Names and kinds, and what else there is to a method.
-fn methods(of: &[(&str, &str)]) -> String {
-    let method = |(name, kind): &(&str, &str)| format!("[[methods]]\nname = \"{name}\"\n{kind}\n");
-    of.iter().map(method).collect()
-}
-
 const AVERAGE: &str = "kind = \"average\"\nup_bits = 4\ndown_bits = 4";
-
-#[test]
-fn every_lie_is_told_to_every_kind_of_method_and_tells_the_same_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let clients = "vehicles = 3\nwindows = 3\nseed = 3\n[trivial]\nvalues = 60\n";
-    let ours = [
-        ("consensus", "kind = \"consensus\""),
-        ("believing", "kind = \"consensus\"\nmeasure = false"),
-    ];
-    let others = [
-        ("fedavg", AVERAGE),
-        ("uniform", "kind = \"soup\"\nmerge = \"uniform\""),
-        ("paper", "kind = \"paper\""),
-        ("coefficients", "kind = \"coefficients\""),
-    ];
-    let out = folder.path().join("out");
-    let run = |lie: &str, of: &[(&str, &str)]| {
-        let liars = format!("[liars]\nshare = 0.34\nlie = \"{lie}\"\n");
-        let liars = if lie == "none" { "" } else { &liars };
-        read(folder.path(), &format!("{clients}{liars}{}", methods(of)))
-    };
-    let start = |config: &SimConfig, folder: &Path, part: Option<&str>| {
-        let engine = shoal_sim::lab::engine(config).unwrap();
-        compare(config, [config.seed], Place { folder, part }, engine, |_tell| {}).unwrap()
-    };
-    let told = |lie: &str, of: &[(&str, &str)]| start(&run(lie, of), &out, Some(lie));
-    let honest = told("none", &[&ours[..], &others[..2]].concat());
-    let evaluations =
-        |name: &str| of(&honest, name).rows.iter().map(|row| row.evaluations).sum::<u64>();
-    assert!(evaluations("believing") < evaluations("consensus"), "who believes measures less");
-    for (lie, also) in [
-        ("random", &others[..2]),
-        ("inflated", &others[..2]),
-        ("copied", &others[..]),
-        ("colluding", &others[..]),
-        ("forged_worst", &others[..]),
-        ("withheld", &others[..2]),
-        ("equivocating", &others[..2]),
-    ] {
-        let told = told(lie, &[&ours[..1], also].concat());
-        assert!(told.iter().all(|record| record.rows.len() == 4), "{lie}");
-        // Who inflates claims has nobody to claim to.
-        let moved = |name: &str| of(&told, name).rows[3].skill != of(&honest, name).rows[3].skill;
-        let heard = lie != "inflated" && lie != "equivocating";
-        assert_eq!((moved("fedavg"), moved("uniform")), (heard, heard), "{lie}");
-        let rejected = |record: &Record| -> f64 {
-            record.rows.iter().filter_map(|row| row.also.get("rejected")).sum()
-        };
-        assert!(told.iter().map(rejected).sum::<f64>() < 30.0, "{lie}: records are well-formed");
-    }
-    let once = told("colluding", &ours);
-    let config = SimConfig { jobs: 1, ..run("colluding", &ours) };
-    assert_eq!(start(&config, &folder.path().join("other"), None), once);
-}
 
 #[test]
 fn smaller_ranks_fewer_steps_and_late_vehicles_stay_in_their_bounds() {

@@ -180,6 +180,34 @@ fn a_third_that_claims_twice_and_differently_costs_little() {
     }
 }
 
+/// What is fitted to one part of the pack is true there, and the votes are on another part: whoever claims it is found out.
+#[test]
+fn a_fifth_that_fits_what_it_claims_to_one_part_of_the_pack_costs_little() {
+    let run = |share: f64| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = format!(
+            "vehicles = 32\nwindows = 12\nmeasure_every = 12\n[trivial]\nvalues = 60\n\
+             [liars]\nshare = {share}\nlie = \"overfitting\"\n\
+             [[methods]]\nname = \"consensus\"\nkind = \"consensus\"\n"
+        );
+        with_seeds(&SimConfig::parse("fleet.toml", &file).unwrap(), 0..3, folder.path())
+    };
+    let gain = |record: &Record| record.rows.last().unwrap().driven(&record.head).unwrap();
+    let (told, honest) = (run(0.2), run(0.0));
+    let sum = |record: &Record, name: &str| -> f64 {
+        record.rows.iter().filter_map(|row| row.also.get(name)).sum()
+    };
+    // Where the votes are on the part of the claim it is true for them, too, and what comes after is measured beside it.
+    let aside: f64 = told.iter().map(|record| sum(record, "quarantined")).sum();
+    assert!(aside <= 0.01 * 26.0 * 12.0 * 3.0, "{aside} vehicle-windows of the honest");
+    for (with, without) in told.iter().zip(&honest) {
+        let seed = with.head.seed;
+        assert!(sum(with, "quarantined_liars") > 10.0, "seed {seed}: claims are broken");
+        let kept = gain(with) / gain(without);
+        assert!(kept > 0.93, "seed {seed}: {kept} of the gain is kept");
+    }
+}
+
 #[test]
 fn without_a_model_there_is_no_engine_either() {
     let config = SimConfig::parse("fleet.toml", FILE).unwrap();

@@ -36,6 +36,9 @@ pub enum Lie {
     /// They claim that what they tuned is perfect, and in the same window that it is as bad as can be. A server, which nobody claims
     /// anything to, gets from them what they tuned.
     Equivocating,
+    /// What they claim is fitted to the part of the pack that it is measured on, and to nothing else; what they claim of it is
+    /// true there. They contribute what they tuned, which is also what a server, or a merge, gets.
+    Overfitting,
 }
 
 impl LiarsConfig {
@@ -51,6 +54,7 @@ impl LiarsConfig {
                 ("forged_worst", Lie::ForgedWorst),
                 ("withheld", Lie::Withheld),
                 ("equivocating", Lie::Equivocating),
+                ("overfitting", Lie::Overfitting),
             ];
             liars.from_window = table.integer("from_window", 1..=1000)?.map_or(1, |n| n as u32);
             liars.lie = table.choice("lie", &lies)?.unwrap_or(Lie::Random);
@@ -87,6 +91,9 @@ mod tests {
         }
         assert!((0..20).any(|seed| liars.of(8, seed) != liars.of(8, 0)));
         assert!(refused(&format!("[liars]\nlie = \"randon\"\n{SMALL}")).contains("`random`"));
+        assert!(
+            refused(&format!("[liars]\nlie = \"overfiting\"\n{SMALL}")).contains("`overfitting`")
+        );
         assert!(refused(&format!("[liars]\nshare = 1.5\n{SMALL}")).contains("share"));
     }
 }

@@ -115,7 +115,11 @@ impl<'a> Actions<'a> {
         let own = |driver: &&Driver| match night.who {
             Who::Vehicle(vehicle) => driver.vehicle == vehicle,
             Who::All => true,
+            Who::Part(_) => false,
         };
+        if let Who::Part(_) = night.who {
+            return Err(LabError::Unfitted);
+        }
         for driver in self.drivers.all.iter().filter(own) {
             let spans = driver.split.spans(Part::Tuning);
             // What nobody knows is held against nobody.

@@ -50,6 +50,8 @@ pub enum LabError {
     OtherData,
     #[error("{what} is for models of frames alone: take it out of the file")]
     FramesAlone { what: &'static str },
+    #[error("liars.lie: `overfitting` is for models of frames or tokens, and for trivial clients")]
+    Unfitted,
     #[error("night.distilled: {asked} samples, but only {most} of a batch are augmented")]
     Distilled { asked: usize, most: usize },
     #[error(

@@ -101,6 +101,7 @@ impl<'a> Frames<'a> {
     fn source(&self, nights: &NightConfig, night: &Tune) -> Result<MixedBatch<'_>, LabError> {
         let mix = Mix::of(nights.batch);
         let of_one: Vec<&Road> = match night.who {
+            Who::Part(_) => Vec::new(),
             Who::Vehicle(vehicle) => {
                 self.roads.of(vehicle, self.roads.phase(night.window)).collect()
             }
@@ -110,13 +111,18 @@ impl<'a> Frames<'a> {
                 self.roads.all.iter().filter(driven).filter(|road| road.phase == phase).collect()
             }
         };
-        let own: Vec<Clipped<'_>> = of_one
+        let mut own: Vec<Clipped<'_>> = of_one
             .into_iter()
             .filter_map(|road| {
                 let clips = self.roads.clips(road, self.roads.seen(road, night.window));
                 Clipped::new(&[clips], self.form)
             })
             .collect();
+        if let Who::Part(part) = night.who {
+            let terms = 0..self.packs.len().min(usize::from(u8::MAX)) as u8;
+            let of_packs = terms.flat_map(|term| self.clips(On::Part { term, part }, 0));
+            own.extend(of_packs.filter_map(|drive| Clipped::new(&drive.clips, self.form)));
+        }
         let replayed = self.footage.iter().filter(|_| nights.replay);
         let footage = replayed.filter_map(|drive| {
             let clips = Clips::of_all(drive, self.form.context, 1);

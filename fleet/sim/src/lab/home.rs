@@ -44,7 +44,7 @@ impl Home {
             Who::Vehicle(vehicle) => {
                 Tune { from: self.with(vehicle, &night.from), ..night.clone() }
             }
-            Who::All => night.clone(),
+            Who::All | Who::Part(_) => night.clone(),
         }
     }
 

@@ -182,6 +182,7 @@ impl<'a> Matrices<'a> {
                 let own = self.own.get(&(vehicle, Piece::Tuning)).ok_or_else(nothing)?;
                 (from, own.clone())
             }
+            Who::Part(_) => return Err(LabError::Unfitted),
             Who::All => {
                 let of = self.own.iter().filter(|((_vehicle, piece), _)| *piece == Piece::Tuning);
                 (self.matrix(&night.from)?, of.flat_map(|(_, held)| held.clone()).collect())

@@ -63,14 +63,16 @@ pub enum Who {
     Vehicle(u32),
     /// Everybody's.
     All,
+    /// Nobody's: this part of the packs of all terms. Vehicles that lie do so.
+    Part(u8),
 }
 
 impl Who {
-    /// The vehicle's number; 0 for all.
+    /// The vehicle's number; 0 for all, and for none.
     const fn number(self) -> u32 {
         match self {
             Who::Vehicle(vehicle) => vehicle,
-            Who::All => 0,
+            Who::All | Who::Part(_) => 0,
         }
     }
 
@@ -79,6 +81,7 @@ impl Who {
         match self {
             Who::Vehicle(vehicle) => vehicle.into(),
             Who::All => -1,
+            Who::Part(part) => -2 - i64::from(part),
         }
     }
 }
@@ -385,6 +388,14 @@ impl<'a> Lab<'a> {
         })
     }
 
+    /// An adapter is fitted to this part of the packs. Of a model that is so; where there is none, it is measured as if it were.
+    pub fn knows_by_heart(&mut self, adapter: &Flat, part: u8) {
+        match &mut self.bench {
+            Bench::Trivial(trivial) => trivial.knows_by_heart(adapter, part),
+            Bench::Frames(_) | Bench::Tokens(_) | Bench::Actions(_) | Bench::Matrices(_) => {}
+        }
+    }
+
     /// What a vehicle drives with where it has this of the fleet's or its own: with the layers that stay with it.
     #[must_use]
     pub fn at_home(&self, vehicle: u32, values: &Flat) -> Flat {
@@ -530,7 +541,7 @@ impl<'a> Lab<'a> {
     fn class(&self, who: Who) -> Option<&Class> {
         match who {
             Who::Vehicle(vehicle) => self.classes.get(vehicle as usize)?.as_ref(),
-            Who::All => None,
+            Who::All | Who::Part(_) => None,
         }
     }
 
@@ -538,7 +549,7 @@ impl<'a> Lab<'a> {
         let steps = self.class(night.who).map_or(self.night.steps, |class| class.steps);
         match night.who {
             Who::Vehicle(vehicle) => self.habits.steps(vehicle, night.window, steps),
-            Who::All => steps,
+            Who::All | Who::Part(_) => steps,
         }
     }
 

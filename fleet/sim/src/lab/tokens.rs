@@ -53,14 +53,19 @@ impl<'a> Tokens<'a> {
         nights: &NightConfig,
         night: &Tune,
     ) -> Result<Flat, LabError> {
-        let logs: Vec<&Log> = match night.who {
-            Who::Vehicle(vehicle) => self.logs.of(vehicle).collect(),
+        let seen = |log: &'a Log| (log, self.logs.seen(log, night.window));
+        let pieces: Vec<(&Log, Range<usize>)> = match night.who {
+            Who::Vehicle(vehicle) => self.logs.of(vehicle).map(seen).collect(),
             Who::All => {
                 let driven = |log: &&Log| matches!(log.kind, RoadKind::Driven(_));
-                self.logs.all.iter().filter(driven).collect()
+                self.logs.all.iter().filter(driven).map(seen).collect()
+            }
+            Who::Part(part) => {
+                let terms = 0..self.logs.utility.fields().terms.len() as u8;
+                terms.flat_map(|term| self.pieces(On::Part { term, part })).collect()
             }
         };
-        let pieces = logs.into_iter().map(|log| (&log.rows, self.logs.seen(log, night.window)));
+        let pieces = pieces.into_iter().map(|(log, rows)| (&log.rows, rows));
         let rows = TokenRows::of_pieces(pieces.collect(), self.form);
         let rows = rows.ok_or(LabError::Nothing { vehicle: night.who.number() })?;
         let mut source = TokenSource::new(rows, night.seed);

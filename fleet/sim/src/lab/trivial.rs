@@ -1,6 +1,7 @@
 //! A bench without a model: every vehicle has an optimum of its own, drawn from its number; a night goes a part of the way
 //! there, and skill is 1 − |x − optimum|² ÷ |start − optimum|². Nothing is kept: it is made again as quickly.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use shoal_runtime::engine::{Engine, EngineError, LoadOptions, Session};
 use shoal_runtime::graft::SiteNode;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::measure::{DriveMeasurement, Errors, Measurement};
-use shoal_swarm::swarm::Flat;
+use shoal_swarm::swarm::{Flat, ValuesHash};
 use shoal_wire::v1::PARTS;
 
 use super::{On, Tune, Who, in_parallel};
@@ -23,6 +24,10 @@ pub(super) const ENGINE: &str = "none: trivial clients";
 const AMPLITUDE: f32 = 0.1;
 /// How far what a clip of a pack asks for is from the middle of all optima, of [`AMPLITUDE`].
 const CLIP_SPREAD: f32 = 0.1;
+/// How far from the start what is fitted to a part of the packs may be, of [`AMPLITUDE`], and what of the error at the start is left
+/// of it on that part.
+const FITTED_LENGTH: f32 = 3.0;
+const FITTED_ERROR: f64 = 0.01;
 /// Clips of a part of a pack.
 const CLIPS: u64 = 2;
 /// Nights, or measurements, that one worker does at a time.
@@ -32,6 +37,8 @@ const CHUNK: usize = 256;
 pub(super) struct Trivial<'a> {
     clients: &'a Clients,
     start: Flat,
+    /// Which adapters are fitted to which part of the packs.
+    by_heart: BTreeMap<ValuesHash, u8>,
 }
 
 /// Whose numbers are drawn: a stream of them each.
@@ -43,12 +50,14 @@ enum Stream {
     Vehicle(u32),
     /// The same of a clip of a term's pack.
     Clip(u8, u64),
+    /// Where whoever fits to a part of the packs ends, by the seed of its night.
+    Fitted(u64),
 }
 
 impl<'a> Trivial<'a> {
     pub(super) fn new(clients: &'a Clients, layout: &Arc<Layout>) -> Self {
         let start = Adapter::start(Arc::clone(layout), clients.seed).values().into();
-        Trivial { clients, start }
+        Trivial { clients, start, by_heart: BTreeMap::new() }
     }
 
     /// What every night comes to.
@@ -66,10 +75,23 @@ impl<'a> Trivial<'a> {
         let own = match night.who {
             Who::Vehicle(vehicle) => self.own(vehicle),
             Who::All => (Stream::Vehicle(0), 0.0),
+            Who::Part(_) => return self.fitted(night.seed),
         };
         let step = self.clients.does.step as f32;
         let to = self.start.iter().zip(self.optimum(0, own)).map(|(start, by)| start + by);
         night.from.iter().zip(to).map(|(from, to)| from + step * (to - from)).collect()
+    }
+
+    /// Where whoever fits to a part of the packs ends: anywhere, on all that is not that part, up to [`FITTED_LENGTH`].
+    fn fitted(&self, seed: u64) -> Flat {
+        let by = self.numbers(Stream::Fitted(seed));
+        let places = self.start.iter().zip(by);
+        places.map(|(start, by)| start + FITTED_LENGTH * AMPLITUDE * by).collect()
+    }
+
+    /// From now on this adapter is fitted to this part.
+    pub(super) fn knows_by_heart(&mut self, adapter: &Flat, part: u8) {
+        self.by_heart.insert(ValuesHash::of(adapter), part);
     }
 
     /// What an adapter is worth.
@@ -98,9 +120,14 @@ impl<'a> Trivial<'a> {
     }
 
     fn pack(&self, values: &Flat, term: u8, clips: Range<u64>) -> DriveMeasurement {
+        // Nobody's hash is taken where nothing is fitted.
+        let fitted = || self.by_heart.get(&ValuesHash::of(values)).copied();
+        let fitted = (!self.by_heart.is_empty()).then(fitted).flatten();
         let errors = clips.map(|clip| {
             let own = (Stream::Clip(term, clip), CLIP_SPREAD);
-            self.errors(values, term, own)
+            let (error, at_start) = self.errors(values, term, own);
+            let known = fitted.is_some_and(|part| u64::from(part) == clip / CLIPS);
+            (if known { FITTED_ERROR * at_start } else { error }, at_start)
         });
         drive("pack", errors)
     }
@@ -134,6 +161,7 @@ impl<'a> Trivial<'a> {
             Stream::Middle(term) => u64::from(term),
             Stream::Vehicle(vehicle) => (1 << 32) | u64::from(vehicle),
             Stream::Clip(term, clip) => (2 << 32) | (u64::from(term) << 16) | clip,
+            Stream::Fitted(seed) => mix(seed ^ (3 << 32)),
         };
         let mut state = mix(self.clients.seed ^ mix(named));
         std::iter::repeat_with(move || {
@@ -300,5 +328,30 @@ mod tests {
             (0..PARTS).flat_map(|part| on(On::Part { term: 0, part }).copy).collect();
         assert_eq!(whole.copy, parts);
         assert_ne!(whole.copy, on(On::Pack { term: 1 }).copy, "a term has a middle of its own");
+    }
+
+    #[test]
+    fn what_is_fitted_to_a_part_is_good_there_and_nowhere_else() {
+        let clients = clients();
+        let mut lab = bench(&clients, 50);
+        let night = Tune {
+            who: Who::Part(2),
+            window: 1,
+            from: lab.start.clone(),
+            seed: 7,
+            pull: None,
+            teacher: None,
+        };
+        let fitted = lab.tune(1, &[night]).remove(0);
+        let skill = |lab: &Trivial<'_>, on| lab.measure(1, &[(fitted.clone(), on)])[0].skill();
+        let before = skill(&lab, On::Part { term: 0, part: 2 }).unwrap();
+        lab.knows_by_heart(&fitted, 2);
+        for part in 0..PARTS {
+            let skill = skill(&lab, On::Part { term: 0, part }).unwrap();
+            assert_eq!(skill > 0.9, part == 2, "part {part}: {skill}");
+            assert!(part == 2 || skill < 0.0, "part {part}: {skill}");
+        }
+        assert!(before < 0.0 && skill(&lab, On::HeldOut).unwrap() < 0.0);
+        assert!(skill(&lab, On::Pack { term: 0 }).unwrap() < 0.0, "three parts of four are others");
     }
 }

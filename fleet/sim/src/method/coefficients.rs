@@ -250,8 +250,9 @@ impl Search {
 /// The point that is nominated in place of the one that was found.
 fn nominated(lie: Option<Lie>, found: Vec<f64>) -> Vec<f64> {
     match lie {
-        // Whoever copies a nominee changes nothing, and of who says two things nothing else is there to nominate.
-        None | Some(Lie::Copied | Lie::Equivocating) => found,
+        // Whoever copies a nominee changes nothing, of who says two things nothing else is there to nominate, and everybody fits
+        // coefficients to the part that is asked for.
+        None | Some(Lie::Copied | Lie::Equivocating | Lie::Overfitting) => found,
         // Where nobody measured: all shares many times over.
         Some(Lie::Random | Lie::Inflated | Lie::Colluding | Lie::Withheld) => {
             vec![10.0; found.len()]
@@ -344,7 +345,7 @@ mod tests {
     #[test]
     fn liars_nominate_what_they_did_not_find() {
         let found = vec![0.5, -1.0];
-        for lie in [None, Some(Lie::Copied), Some(Lie::Equivocating)] {
+        for lie in [None, Some(Lie::Copied), Some(Lie::Equivocating), Some(Lie::Overfitting)] {
             assert_eq!(nominated(lie, found.clone()), found);
         }
         for lie in [Lie::Random, Lie::Inflated, Lie::Colluding, Lie::ForgedWorst] {

@@ -87,7 +87,8 @@ fn told(lie: Option<Lie>, seed: u64, found: f64) -> f64 {
                 -1.0
             }
         }
-        None => found,
+        // On its own road there is no part to fit anything to.
+        None | Some(Lie::Overfitting) => found,
     }
 }
 

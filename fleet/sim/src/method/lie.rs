@@ -19,7 +19,7 @@ pub(super) fn instead(
     let own = honest.get(vehicle)?.as_ref()?;
     match fleet.lie_in(vehicle, window)? {
         Lie::Random => Some(noise(own, fleet.night_seed(vehicle as u32, window))),
-        Lie::Inflated | Lie::Equivocating => None,
+        Lie::Inflated | Lie::Equivocating | Lie::Overfitting => None,
         // The next honest one that sends something.
         Lie::Copied => {
             let others = (vehicle + 1..honest.len()).chain(0..vehicle);
@@ -83,11 +83,14 @@ mod tests {
             Lie::ForgedWorst,
             Lie::Withheld,
             Lie::Equivocating,
+            Lie::Overfitting,
         ];
         for lie in all {
             assert_eq!((told(lie, 0), told(lie, 3)), (None, None), "{lie:?} of honest vehicles");
         }
-        assert_eq!((told(Lie::Inflated, 1), told(Lie::Equivocating, 1)), (None, None));
+        for lie in [Lie::Inflated, Lie::Equivocating, Lie::Overfitting] {
+            assert_eq!(told(lie, 1), None, "{lie:?}: a server asks for no claim");
+        }
         assert_eq!(told(Lie::Copied, 2), Some(vec![1.0, 0.0]), "vehicle 3 sends nothing");
         assert_eq!(told(Lie::ForgedWorst, 1), Some(vec![0.0, -2.0]));
         assert_eq!(told(Lie::Withheld, 1), Some(vec![0.0, 0.0]));

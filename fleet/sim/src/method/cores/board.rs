@@ -150,11 +150,7 @@ impl Board {
     }
 
     pub(super) fn nonce(&mut self, key: &SecretKey, window: u32, utc_seconds: u64) -> Record {
-        use sha2::{Digest, Sha256};
-        let drawn = Sha256::new_with_prefix(b"shoal simulation nonce")
-            .chain_update(key.public().id().bytes())
-            .chain_update(window.to_le_bytes());
-        let fields = NonceFields { window, nonce: drawn.finalize().into(), utc_seconds };
+        let fields = NonceFields { window, nonce: drawn(key, window), utc_seconds };
         let leaf = Leaf::nonce(window);
         let at = (Kind::Nonce, window % 16, 0);
         let nonce = Nonce::new(fields).expect("a drawn nonce breaks no bound");
@@ -174,6 +170,15 @@ impl Board {
         let topic = topic_bytes(publisher, leaf);
         Record { what, topic, payload, chunks: 0, place: (kind.number(), publisher, number, place) }
     }
+}
+
+/// The nonce of a window.
+pub(super) fn drawn(timekeeper: &SecretKey, window: u32) -> [u8; 32] {
+    use sha2::{Digest, Sha256};
+    let drawn = Sha256::new_with_prefix(b"shoal simulation nonce")
+        .chain_update(timekeeper.public().id().bytes())
+        .chain_update(window.to_le_bytes());
+    drawn.finalize().into()
 }
 
 /// The length of a topic.

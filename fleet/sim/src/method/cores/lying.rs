@@ -8,7 +8,7 @@ use shoal_swarm::swarm::Particle;
 use shoal_wire::KeyId;
 use shoal_wire::v1::{ClaimFields, Compared, Role, VoteFields};
 
-use super::super::noise;
+use super::super::{difference, noise};
 use super::board::Board;
 use super::shell::Shell;
 use crate::config::Lie;
@@ -31,6 +31,11 @@ pub(super) struct Liar {
 }
 
 impl Liar {
+    /// Whether it fits what it claims in this window to a part of the pack.
+    pub(super) fn fits(&self, window: u32) -> bool {
+        self.lie == Lie::Overfitting && self.from <= window
+    }
+
     /// Whether what it publishes in this window can be fetched.
     pub(super) fn serves(&self, window: u32) -> bool {
         self.lie != Lie::Withheld || window < self.from
@@ -45,7 +50,7 @@ impl Liar {
             Lie::Random | Lie::Inflated | Lie::Colluding | Lie::Withheld | Lie::Equivocating => {
                 PERFECT
             }
-            Lie::Copied => return,
+            Lie::Copied | Lie::Overfitting => return,
             Lie::ForgedWorst => {
                 fields.role = Role::Worst;
                 -PERFECT
@@ -86,7 +91,9 @@ impl Liar {
                 terms.for_each(|term| std::mem::swap(&mut term.value, &mut term.best));
                 return;
             }
-            Lie::Inflated | Lie::Copied | Lie::Withheld | Lie::Equivocating => return,
+            Lie::Inflated | Lie::Copied | Lie::Withheld | Lie::Equivocating | Lie::Overfitting => {
+                return;
+            }
             Lie::Colluding if claimed(|_role| true) => (PERFECT, -PERFECT),
             Lie::Colluding => (-PERFECT, PERFECT),
             Lie::ForgedWorst if claimed(|role| role == Role::Worst) => (-PERFECT, PERFECT),
@@ -118,7 +125,12 @@ impl Shell {
                 particle.inputs = header.fields().inputs.iter().copied().collect();
                 held.values.to_vec()
             }
-            Lie::ForgedWorst if particle.role == Role::Contribution => own,
+            Lie::Overfitting | Lie::ForgedWorst if particle.role == Role::Contribution => own,
+            // Merges, and particles of the paper's rule, are differences to the start adapter.
+            Lie::Overfitting => match &self.fitted {
+                Some(fitted) => difference(fitted, self.start()),
+                None => own,
+            },
             Lie::ForgedWorst => {
                 (particle.role, particle.inputs) = (Role::Worst, Vec::new());
                 let best = self.swarm.best(particle.window);

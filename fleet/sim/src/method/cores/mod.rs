@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shoal_swarm::privacy::{Ledger, Privacy, Private};
-use shoal_swarm::roster::{RejectRoster, Roster};
+use shoal_swarm::roster::{RejectRoster, Roster, part};
 use shoal_swarm::swarm::{Conduct, Flat, RejectSetup, Saved, Setup, Swarm, TermResult, ValuesHash};
 use shoal_swarm::utility::Utility;
 use shoal_vehicle::exchange::measured::term;
@@ -18,12 +18,12 @@ use shoal_wire::v1::{Measured, Rule, SwarmDocument, SwarmDocumentFields, Utility
 use shoal_wire::{KeyId, LayoutHash, ModelHash, SecretKey};
 
 use self::believing::{Belief, believed};
-use self::board::{Board, Record};
+use self::board::{Board, Record, drawn};
 use self::lying::Liar;
 use self::shell::{Asked, Shell, Ways};
 use super::{Fleet, Method, MethodError, Window, lie, moved};
 use crate::config::{CalendarConfig, NetworkConfig, SimConfig};
-use crate::lab::{Base, On, Tune};
+use crate::lab::{Base, On, Tune, Who};
 
 /// How long a measurement takes on a vehicle, in milliseconds.
 const MEASURE_MS: u64 = 4_000;
@@ -212,6 +212,35 @@ impl<'a> Cores<'a> {
         Ok(())
     }
 
+    /// Who fits what it claims to a part of the pack does so once the nonce has said which: from what it tuned, for a night.
+    fn fit(&mut self, window: &mut Window<'_, '_>, tuned: &[Flat]) -> Result<(), MethodError> {
+        let (number, part) = (window.number, part(&drawn(&self.timekeeper, window.number)));
+        let (mut who, mut nights) = (Vec::new(), Vec::new());
+        for (vehicle, (shell, from)) in self.shells.iter_mut().zip(tuned).enumerate() {
+            shell.fitted = None;
+            let fits = shell.ways.liar.as_ref().is_some_and(|liar| liar.fits(number));
+            if fits && window.present.get(vehicle).copied().unwrap_or(false) {
+                let (from, seed) = (from.clone(), self.fleet.night_seed(vehicle as u32, number));
+                let fit = Who::Part(part);
+                who.push(vehicle);
+                nights.push(Tune {
+                    who: fit,
+                    window: number,
+                    from,
+                    seed,
+                    pull: None,
+                    teacher: None,
+                });
+            }
+        }
+        for (vehicle, fitted) in who.into_iter().zip(window.lab.tune(&nights)?) {
+            if let Some(shell) = self.shells.get_mut(vehicle) {
+                shell.fitted = Some(fitted);
+            }
+        }
+        Ok(())
+    }
+
     /// A measurement that a vehicle asks for.
     fn waiting(
         &self,
@@ -341,6 +370,7 @@ impl<'a> Cores<'a> {
             Happening::Wake => shell.wake(now_ms),
         };
         let (hash, layout) = (self.base.hash, self.base.layout.hash());
+        let part = part(&drawn(&self.timekeeper, count));
         let asked = self.shells.get_mut(number).map_or(Ok(Vec::new()), |shell| {
             shell.code(
                 asked,
@@ -350,6 +380,8 @@ impl<'a> Cores<'a> {
                 &mut self.board,
             )
         })?;
+        let claimed = self.shells.get_mut(number).map(Shell::take_claimed).unwrap_or_default();
+        claimed.iter().for_each(|adapter| window.lab.knows_by_heart(adapter, part));
         self.act(number, asked)
     }
 }
@@ -368,6 +400,7 @@ impl Method for Cores<'_> {
         let opens = self.opens_ms();
         let closes = opens + u64::from(self.calendar.open_s) * 1000;
         self.at(opens, 0, Happening::Nonce);
+        self.fit(window, &tuned)?;
         for (number, tuned) in tuned.into_iter().enumerate() {
             let Some(shell) = self.shells.get_mut(number) else { continue };
             shell.tuned = tuned;

@@ -49,6 +49,10 @@ pub(super) struct Shell {
     /// What its contributions have cost, where they are private.
     pub(super) epsilon: Option<f64>,
     pub(super) ways: Ways,
+    /// What it claims in this window in place of what it folded, where it fits that to a part of the pack.
+    pub(super) fitted: Option<Flat>,
+    /// What it has coded of that since it was asked last, as adapters.
+    claimed: Vec<Flat>,
     start: Flat,
     /// Of a vehicle that is always late: what it tuned for this window, which its core hears of in the next.
     late: Option<Flat>,
@@ -128,6 +132,8 @@ impl Shell {
             told: Told::default(),
             epsilon: None,
             ways,
+            fitted: None,
+            claimed: Vec::new(),
             start,
             late: None,
             heard: None,
@@ -198,6 +204,16 @@ impl Shell {
         let needed = self.swarm.needed();
         self.particles.retain(|particle, _values| needed.contains(particle));
         self.coded.retain(|coded| needed.contains(&coded.header.body.id()));
+    }
+
+    /// What it began with.
+    pub(super) const fn start(&self) -> &Flat {
+        &self.start
+    }
+
+    /// What it has coded since this was asked last that is fitted to a part of the pack.
+    pub(super) fn take_claimed(&mut self) -> Vec<Flat> {
+        std::mem::take(&mut self.claimed)
     }
 
     pub(super) fn take_traffic(&mut self) -> Traffic {
@@ -418,8 +434,9 @@ impl Shell {
                 Doing::World(one) => asked.push(one),
                 Doing::Code { job, mut particle } => {
                     let meant = self.meant(&mut particle, board);
+                    let role = particle.role;
                     let about = About {
-                        role: particle.role,
+                        role,
                         window: particle.window,
                         base_model,
                         layout,
@@ -433,6 +450,9 @@ impl Shell {
                     let slot = self.slots.take(id, &self.swarm.held()).ok();
                     while self.slots.poll_persist().is_some() {}
                     let values: Flat = coded.received.into();
+                    if self.fitted.is_some() && role != Role::Contribution {
+                        self.claimed.push(moved(&self.start, &values));
+                    }
                     self.particles.insert(id, values.clone());
                     let chunks = coded.chunks.iter().map(Vec::len).collect();
                     let header = Arc::new(header);
