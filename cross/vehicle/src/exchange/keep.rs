@@ -6,13 +6,12 @@ use serde::{Deserialize, Serialize};
 use shoal_swarm::inbox::{Record, read};
 use shoal_swarm::swarm::{Flat, Input, STATE_KEY, Saved, ValuesHash};
 use shoal_trust::Trust;
-use shoal_window::Phase;
 use shoal_wire::v1::ParticleHeader;
 use shoal_wire::{Keys, Leaf, ParticleId, Topic};
 use tracing::{debug, info, warn};
 
 use super::key::{received, verified};
-use super::line::{Board, For};
+use super::line::Board;
 use super::run::{Exchange, ExchangeError, bytes, flat};
 use super::vault::{KeptRecord, Vault};
 use super::worker::Job;
@@ -65,15 +64,17 @@ impl Exchange {
             && self.fleet.sign(signed_by)
         {
             info!("other keys sign from now on");
-            self.board = Board::of(&self.fleet, self.me);
+            let before = std::mem::replace(&mut self.board, Board::of(&self.fleet, self.me));
             self.documents.rekey(&self.fleet);
             self.forget_documents()?;
             self.read_documents()?;
-            // What the new keys sign stands elsewhere.
-            self.hang_up();
             self.joins = None;
-            if matches!(self.phase, Some(Phase::Open { .. })) && self.documents.whole() {
-                self.call(For::Window)?;
+            // What the new keys sign stands elsewhere. On another line it could be overtaken by what is still on its way on this one.
+            if let Some(line) = &mut self.line {
+                line.follow(&before, &self.board);
+                if line.connected() {
+                    self.connected()?;
+                }
             }
         }
         for (topic, envelope) in self.documents.waited() {

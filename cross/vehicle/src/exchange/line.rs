@@ -93,7 +93,7 @@ impl Board {
             .iter()
             .map(|kind| self.path(&format!("{kind}/{me}/#")))
             .collect();
-        filters.push(self.path(&format!("presence/{me}")));
+        filters.push(self.presence());
         filters
     }
 
@@ -113,8 +113,13 @@ impl Board {
         if listening != Listening::Everybody {
             filters.push(self.path("beacon/#"));
         }
-        filters.push(self.path(&format!("presence/{}", self.me)));
+        filters.push(self.presence());
         filters
+    }
+
+    /// What this vehicle says of itself.
+    fn presence(&self) -> String {
+        self.path(&format!("presence/{}", self.me))
     }
 
     fn everybody(&self) -> [String; 3] {
@@ -296,6 +301,20 @@ impl Line {
     pub fn grant(&mut self, window: &Window) {
         if self.purpose == For::Window {
             self.meter.grant(window, &mut *self.link);
+        }
+    }
+
+    /// Listens to what these keys sign in the place of those before; what the vehicle says of itself comes back after it.
+    pub fn follow(&mut self, before: &Board, now: &Board) {
+        let (old, mut new) = (before.agreed(), now.agreed());
+        for filter in old.iter().filter(|filter| !new.contains(filter)) {
+            self.link.unsubscribe(filter);
+        }
+        new.retain(|filter| !old.contains(filter));
+        let presence = now.presence();
+        self.link.unsubscribe(&presence);
+        for filter in new.iter().chain([&presence]) {
+            self.link.subscribe(Subscription::Standing { filter, acknowledged: true });
         }
     }
 
