@@ -188,8 +188,8 @@ impl Exchange {
             For::Joining => (Listening::Everybody, false),
         };
         // What a broker holds back comes first: who has too few bytes for it falls ever further behind, and hears of no new plan.
-        let behind = self.tonight.behind >= BEHIND_MAX;
-        if purpose == For::Window && behind {
+        let behind = purpose == For::Window && self.tonight.behind >= BEHIND_MAX;
+        if behind {
             info!("begins anew: what the broker holds back for the vehicle is too old");
             self.tonight.behind = 0;
         }
