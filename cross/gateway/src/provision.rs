@@ -10,7 +10,7 @@ use crate::crc::Crc;
 /// How many publishers' particle headers are accepted.
 pub const PUBLISHERS_MAX: usize = 8;
 
-const MAGIC: [u8; 4] = *b"SHG1";
+const MAGIC: [u8; 4] = *b"SHG2";
 
 /// The first sector of the flash: magic, length u16, CRC-32 of the fields, the fields by postcard.
 ///
@@ -30,6 +30,8 @@ pub struct Provision {
     pub driving: bool,
     /// The lowest charge without external power, in percent.
     pub battery_soc_percent_min: u8,
+    /// The highest temperature of the vehicle's computer, °C.
+    pub temperature_c_max: i16,
     /// Frames to watch an adapter on trial before it is confirmed.
     pub trial_frames_min: u64,
     /// The loss at which a trial ends at once, in units of 1e-4, summed over frames.
@@ -42,7 +44,7 @@ pub struct Provision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RejectProvision {
     /// Never written, or by another version.
-    #[error("does not begin with SHG1")]
+    #[error("does not begin with SHG2")]
     Magic,
     /// Written in part, or damaged.
     #[error("length or CRC do not fit")]
@@ -102,6 +104,7 @@ impl Provision {
             metered: self.metered,
             driving: self.driving,
             battery_soc_percent_min: self.battery_soc_percent_min,
+            temperature_c_max: self.temperature_c_max,
         }
     }
 
@@ -156,6 +159,7 @@ mod tests {
             metered: false,
             driving: false,
             battery_soc_percent_min: 40,
+            temperature_c_max: 85,
             trial_frames_min: 1000,
             trial_loss_max: 50_000,
             publishers: Vec::from_slice(&[key(4), key(5)]).unwrap(),

@@ -24,6 +24,8 @@ pub struct Policy {
     pub driving: bool,
     /// The lowest state of charge at which to exchange without external power, in percent.
     pub battery_soc_percent_min: u8,
+    /// The highest temperature of the computer at which to exchange, °C.
+    pub temperature_c_max: i16,
 }
 
 /// The network, as far as it matters here.
@@ -48,6 +50,8 @@ pub struct Conditions {
     pub external_power: bool,
     /// State of charge of the battery, in percent.
     pub battery_soc_percent: u8,
+    /// Temperature of the computer, °C.
+    pub temperature_c: i16,
 }
 
 impl Policy {
@@ -59,7 +63,8 @@ impl Policy {
         };
         let power = conditions.external_power
             || conditions.battery_soc_percent >= self.battery_soc_percent_min;
-        network && power && (conditions.parked || self.driving)
+        let cool = conditions.temperature_c <= self.temperature_c_max;
+        network && power && cool && (conditions.parked || self.driving)
     }
 }
 
@@ -193,6 +198,7 @@ impl Window {
                 parked: false,
                 external_power: false,
                 battery_soc_percent: 0,
+                temperature_c: i16::MAX,
             },
             plan,
             ledger,

@@ -210,13 +210,18 @@ fn window(plan: &WindowPlan, bytes: &[u8], keys: &OneKey) {
 /// The five doors.
 fn doors(saved: Saved, bytes: &[u8], keys: &OneKey) {
     let [metered, driving, parked, external_power, percent, network] = first::<6>(bytes);
-    let policy =
-        Policy { metered: metered > 0, driving: driving > 0, battery_soc_percent_min: percent };
+    let policy = Policy {
+        metered: metered > 0,
+        driving: driving > 0,
+        battery_soc_percent_min: percent,
+        temperature_c_max: i16::from(percent),
+    };
     let conditions = Conditions {
         network: if network > 0 { Network::Metered } else { Network::Unmetered },
         parked: parked > 0,
         external_power: external_power > 0,
         battery_soc_percent: percent,
+        temperature_c: i16::from(percent),
     };
     let used = Bytes { up: integer(bytes), down: integer(bytes) };
 

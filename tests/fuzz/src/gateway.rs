@@ -92,6 +92,7 @@ fn sector() -> &'static [u8] {
             metered: false,
             driving: false,
             battery_soc_percent_min: 40,
+            temperature_c_max: 85,
             trial_frames_min: 10,
             trial_loss_max: 10,
             publishers: [public].into_iter().collect(),

@@ -40,7 +40,7 @@ fn known(values: &Values) -> Option<Flat> {
 
 /// The log with every entry's digest as it should be, and its beginning as it should be.
 fn mended(bytes: &[u8]) -> Vec<u8> {
-    let mut mended = b"SHLLOG01".to_vec();
+    let mut mended = b"SHLLOG02".to_vec();
     let mut rest = bytes.get(MAGIC_BYTES..).unwrap_or_default();
     while let Some((length, payload, next)) = entry(rest) {
         mended.extend(length);

@@ -14,6 +14,7 @@ pub mod board;
 pub mod chance;
 pub mod check;
 pub mod cluster;
+mod conditions;
 pub mod documents;
 pub mod engine;
 pub mod intruder;

@@ -55,6 +55,9 @@ impl World {
         if !self.calm && self.dice.happens(self.weather.forged) {
             self.intrude();
         }
+        if self.looks {
+            self.look_at_conditions();
+        }
         self.checks.attended(&self.vehicles, self.now_us.get());
         self.stations.iter_mut().for_each(Station::tick);
         let spoken = self.cluster.release();
@@ -139,6 +142,7 @@ impl World {
                 self.serve(number);
             }
         }
+        self.draw_conditions();
         if self.calm {
             self.cluster.part(false);
             self.cluster.nodes().iter_mut().for_each(Board::calm);

@@ -58,6 +58,10 @@ pub struct Vehicle {
     pub started_us: u64,
     /// When it is looked at again.
     pub wakes_us: Option<u64>,
+    /// What its conditions are…
+    pub look: Look,
+    /// …and since when they do not allow an exchange.
+    pub unfit_us: Option<u64>,
     /// What counted when its power went, until it is seen whether it still does.
     pub counted: BTreeSet<RecordId>,
     tables: SimDisk,
@@ -182,6 +186,8 @@ impl Vehicle {
             off_s: Rc::default(),
             started_us: 0,
             wakes_us: None,
+            look: Look::recorded(),
+            unfit_us: None,
             counted: BTreeSet::new(),
             tables: SimDisk::default(),
             blobs: SimDisk::default(),
@@ -234,6 +240,7 @@ impl Vehicle {
             metered: false,
             while_driving: false,
             battery_soc_min_percent: 30,
+            temperature_max_c: 85,
         };
         let run = Run {
             windows: None,
@@ -247,7 +254,7 @@ impl Vehicle {
         let (base_model, measures) = (fleet.model(), vec![(fleet.pack(), Metric::Skill)]);
         let (layout, tried) = (layout(), self.engine.tried());
         let carried = Carried { layout, base_model, measures, tried };
-        let mut exchange = Exchange::on(run, told, carried, vault, around, Look::recorded())?;
+        let mut exchange = Exchange::on(run, told, carried, vault, around, self.look)?;
         exchange.begin();
         self.exchange = Some(exchange);
         Ok(())

@@ -69,6 +69,8 @@ pub struct Weather {
     pub full: f64,
     /// The chance a window that the authority reinstates somebody.
     pub reinstates: f64,
+    /// The chance a window that a vehicle's conditions do not allow an exchange for a while.
+    pub unfit: f64,
 }
 
 impl Weather {
@@ -105,6 +107,7 @@ impl Weather {
             forged: 0.0,
             full: 0.0,
             reinstates: 0.0,
+            unfit: 0.0,
         }
     }
 
@@ -196,6 +199,7 @@ impl Weather {
             beacons_withhold: dice.happens(0.2),
             // What else is drawn for a seed stays what it is.
             reinstates: [0.0, 0.1, 0.4][Dice::new(seed, 12).between(0, 3) as usize],
+            unfit: [0.0, 0.1, 0.4][Dice::new(seed, 16).between(0, 3) as usize],
             lies,
             delay_ms,
             windows,

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use embassy_time::Instant;
 use shoal_link::Why;
 use shoal_swarm::campaign::Order;
-use shoal_vehicle::exchange::look::Look;
 use shoal_vehicle::exchange::run::{ExchangeError, Turn};
 use shoal_vehicle::exchange::vault::VaultError;
 use shoal_wire::KeyId;
@@ -88,6 +87,10 @@ pub(crate) enum Happening {
     ComesLate(usize),
     /// From now on there are bytes enough in every window.
     Plenty,
+    /// From now on the conditions of a vehicle do not allow an exchange.
+    Unfit(usize, usize),
+    /// From now on they do.
+    Fit(usize),
 }
 
 /// A world.
@@ -127,6 +130,7 @@ pub struct World {
     queue: BTreeMap<(u64, u64), Happening>,
     count: u64,
     pub(crate) dice: Dice,
+    pub(crate) fitness: Dice,
     conns: Conn,
     /// Connections that were cut before what was on its way to the broker arrived.
     pub(crate) lost: BTreeSet<Conn>,
@@ -182,6 +186,7 @@ impl World {
             queue: BTreeMap::new(),
             count: 0,
             dice: Dice::new(seed, 4),
+            fitness: Dice::new(seed, 17),
             conns: 0,
             lost: BTreeSet::new(),
             calm: false,
@@ -414,6 +419,8 @@ impl World {
             Happening::Cut(number) => self.cut(number),
             Happening::ComesLate(number) => self.comes_late(number),
             Happening::Plenty => self.lifts_budget(),
+            Happening::Unfit(number, which) => self.become_unfit(number, which),
+            Happening::Fit(number) => self.become_fit(number),
             Happening::BeaconStarts(number) => self.start_beacon(number),
         }
     }
@@ -556,11 +563,11 @@ impl World {
             wire.link.at(Instant::from_micros(self.now_us.get()));
         }
         let Some(exchange) = &mut vehicle.exchange else { return Ok(()) };
-        let turn = exchange.turn(Some(Look::recorded()))?;
+        let turn = exchange.turn(Some(vehicle.look))?;
         assert_eq!(turn, Turn::Goes, "nobody stops it");
         exchange.wait(Duration::ZERO)?;
         // As the program's own loop: what came is acted upon before anything is waited for.
-        assert_eq!(exchange.turn(Some(Look::recorded()))?, Turn::Goes, "nobody stops it");
+        assert_eq!(exchange.turn(Some(vehicle.look))?, Turn::Goes, "nobody stops it");
         vehicle.take_dialled();
         Ok(())
     }

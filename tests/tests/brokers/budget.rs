@@ -122,7 +122,12 @@ fn open_window() -> Window {
     let mut buffer = [0; 256];
     let sealed = seal(&plan.unwrap(), 1, u64::MAX, &key(1), &mut buffer).unwrap();
     let plan = Unverified::decode(sealed.bytes()).unwrap().verify(&OneKey).unwrap();
-    let policy = Policy { metered: true, driving: true, battery_soc_percent_min: 0 };
+    let policy = Policy {
+        metered: true,
+        driving: true,
+        battery_soc_percent_min: 0,
+        temperature_c_max: i16::MAX,
+    };
     let mut window = Window::new(KeyId::new([2; 8]), policy, Saved::default());
     window.handle_input(now(), Input::Plan(plan)).unwrap();
     let conditions = Conditions {
@@ -130,6 +135,7 @@ fn open_window() -> Window {
         parked: true,
         external_power: true,
         battery_soc_percent: 100,
+        temperature_c: 20,
     };
     window.handle_input(now(), Input::Conditions(conditions)).unwrap();
     window

@@ -30,6 +30,7 @@ const NO_CONDITIONS: Conditions = Conditions {
     parked: false,
     external_power: false,
     battery_soc_percent: 0,
+    temperature_c: i16::MAX,
 };
 
 /// What happened.
@@ -355,6 +356,7 @@ impl Gateway {
             parked: conditions.parked,
             external_power: conditions.external_power,
             battery_soc_percent: conditions.battery_soc_percent,
+            temperature_c: conditions.temperature_c,
         };
         let now = self.clock.now(since_boot);
         self.tell(now, WindowInput::Conditions(conditions));

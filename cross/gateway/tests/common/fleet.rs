@@ -29,6 +29,7 @@ pub(crate) fn provision() -> Provision {
         metered: false,
         driving: false,
         battery_soc_percent_min: 40,
+        temperature_c_max: 85,
         trial_frames_min: 100,
         trial_loss_max: 1000,
         publishers: [public(PUBLISHER), public(OTHER_PUBLISHER)].into_iter().collect(),

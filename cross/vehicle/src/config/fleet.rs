@@ -26,6 +26,7 @@ pub(super) const KEYS: [&str; 16] = [
     "metered",
     "while_driving",
     "battery_soc_min_percent",
+    "temperature_max_c",
 ];
 
 /// The fleet and this vehicle's place in it. Keys without a default are required.
@@ -66,6 +67,8 @@ pub struct FleetConfig {
     pub while_driving: bool,
     /// The lowest charge at which to exchange without external power, in percent.
     pub battery_soc_min_percent: u8,
+    /// The highest temperature of the computer at which to exchange, °C.
+    pub temperature_max_c: i16,
 }
 
 impl FleetConfig {
@@ -98,6 +101,9 @@ impl FleetConfig {
             battery_soc_min_percent: table
                 .integer("battery_soc_min_percent", 0..=101)?
                 .map_or(30, |percent| percent as u8),
+            temperature_max_c: table
+                .integer("temperature_max_c", -40..=150)?
+                .map_or(85, |celsius| celsius as i16),
         })
     }
 

@@ -495,6 +495,7 @@ mod tests {
             metered: false,
             while_driving: false,
             battery_soc_min_percent: 30,
+            temperature_max_c: 85,
             trust: None,
         };
         Documents::new(&told, None)

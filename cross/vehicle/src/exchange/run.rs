@@ -291,6 +291,7 @@ impl Exchange {
             metered: fleet.metered,
             driving: fleet.while_driving,
             battery_soc_percent_min: fleet.battery_soc_min_percent,
+            temperature_c_max: fleet.temperature_max_c,
         };
         let (slots, diary) = (saved_slots(&vault)?, Diary::open(&run.state, Arc::clone(&layout))?);
         let log = Log::open(&run.folder().join("log"))?;
@@ -648,16 +649,20 @@ impl Exchange {
 
     /// Tells the window core and the engine what the vehicle's conditions are.
     pub(super) fn tell_conditions(&mut self) {
-        let Conditions { parked, external_power, battery_soc_percent, network, .. } =
+        let Conditions { parked, external_power, battery_soc_percent, temperature_c, network } =
             self.look.conditions;
         let network = match network {
             shoal_hal::Network::None => Network::None,
             shoal_hal::Network::Metered => Network::Metered,
             shoal_hal::Network::Unmetered => Network::Unmetered,
         };
-        let conditions =
-            shoal_window::Conditions { network, parked, external_power, battery_soc_percent };
-        self.tell_window(shoal_window::Input::Conditions(conditions));
+        self.tell_window(shoal_window::Input::Conditions(shoal_window::Conditions {
+            network,
+            parked,
+            external_power,
+            battery_soc_percent,
+            temperature_c,
+        }));
         self.engine.give(Job::MayTune(self.look.may_tune));
     }
 

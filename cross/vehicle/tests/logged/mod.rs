@@ -24,7 +24,7 @@ use shoal_wire::{Now, SecretKey, Unverified, Utc, seal};
 use make::{SHAPE, document, header, header_of, nonce, roster, signed, utility, vehicle};
 
 pub(crate) const POLICY: Policy =
-    Policy { metered: false, driving: false, battery_soc_percent_min: 20 };
+    Policy { metered: false, driving: false, battery_soc_percent_min: 20, temperature_c_max: 85 };
 pub(crate) const PERIOD: u64 = 100;
 
 pub(crate) fn authority() -> SecretKey {
@@ -245,6 +245,7 @@ impl Vehicle {
             parked: true,
             external_power: true,
             battery_soc_percent: 80,
+            temperature_c: 20,
         };
         vehicle.tell_window(shoal_window::Input::Conditions(ready));
         vehicle

@@ -231,6 +231,7 @@ impl Init {
                 metered: false,
                 while_driving: false,
                 battery_soc_min_percent: 30,
+                temperature_max_c: 85,
             }),
             drives,
             ..told

@@ -205,6 +205,7 @@ fn of_fleet(
     writeln!(toml, "metered = {}", fleet.metered)?;
     writeln!(toml, "while_driving = {}", fleet.while_driving)?;
     writeln!(toml, "battery_soc_min_percent = {}", fleet.battery_soc_min_percent)?;
+    writeln!(toml, "temperature_max_c = {}", fleet.temperature_max_c)?;
     Ok(toml)
 }
 
@@ -300,7 +301,7 @@ mod tests {
                     margin = 0.01\ntemperature_max_c = -5\nbattery_soc_min_percent = 7\nretry_s = 9\n\
                     [fleet]\nname = \"f\"\nregion = \"r\"\nbroker = \"mqtts://b:1\"\n\
                     certificates = \"tls\"\nkey = \"k\"\npack = [\"p\", \"q\"]\ntrust = \"t\"\nexchange = false\nbeacons = true\nmetered = true\n\
-                    while_driving = true\nbattery_soc_min_percent = 9\n";
+                    while_driving = true\nbattery_soc_min_percent = 9\ntemperature_max_c = -6\n";
         let devices = "[camera]\ndevice = \"/dev/video2\"\nwidth = 640\nheight = 480\nformat = \"nv12\"\n\
                        read_write = true\nsilence_s = 4\n[can]\ninterface = \"can1\"\ndbc = \"car.dbc\"\n\
                        bit_rate = 500000\ndata_bit_rate = 2000000\nlisten_only = false\n\

@@ -91,6 +91,8 @@ fn each_condition_alone_keeps_a_window_shut() {
         Conditions { network: Network::Metered, ..READY },
         Conditions { parked: false, ..READY },
         Conditions { battery_soc_percent: 39, ..READY },
+        Conditions { temperature_c: 86, ..READY },
+        Conditions { external_power: true, temperature_c: 86, ..READY },
     ];
     for conditions in refused {
         let mut shell = Shell::ready();

@@ -14,12 +14,13 @@ use shoal_wire::{KeyId, Keys, Kind, Now, PublicKey, SecretKey, Unverified, Utc, 
 pub(crate) const EPOCH: u64 = 1_000_000;
 pub(crate) const VEHICLE: KeyId = KeyId::new([1; 8]);
 pub(crate) const POLICY: Policy =
-    Policy { metered: false, driving: false, battery_soc_percent_min: 40 };
+    Policy { metered: false, driving: false, battery_soc_percent_min: 40, temperature_c_max: 85 };
 pub(crate) const READY: Conditions = Conditions {
     network: Network::Unmetered,
     parked: true,
     external_power: false,
     battery_soc_percent: 80,
+    temperature_c: 85,
 };
 
 struct Authority(PublicKey);

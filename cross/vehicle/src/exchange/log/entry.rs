@@ -35,6 +35,7 @@ pub(super) struct BeginWindow {
     pub(super) metered: bool,
     pub(super) driving: bool,
     pub(super) battery_soc_percent_min: u8,
+    pub(super) temperature_c_max: i16,
     pub(super) plan: Option<Vec<u8>>,
     pub(super) ledger: Option<Vec<u8>>,
 }
@@ -131,6 +132,7 @@ pub(super) enum WindowInput {
         parked: bool,
         external_power: bool,
         battery_soc_percent: u8,
+        temperature_c: i16,
     },
     Used {
         up: u64,
@@ -180,6 +182,7 @@ impl From<&shoal_window::Input<'_>> for WindowInput {
                 parked: conditions.parked,
                 external_power: conditions.external_power,
                 battery_soc_percent: conditions.battery_soc_percent,
+                temperature_c: conditions.temperature_c,
             },
             Input::Used(bytes) => Self::Used { up: bytes.up, down: bytes.down },
             Input::Needed(bytes) => Self::Needed { up: bytes.up, down: bytes.down },

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! <run, 10 digits>-<part, 6 digits>.log    a part a window; one of PART_BYTES_MAX goes on in the next
-//!     "SHLLOG01" ‖ entries: length u32 (of the payload) ‖ first 8 bytes of its SHA-256 ‖ payload (postcard)
+//!     "SHLLOG02" ‖ entries: length u32 (of the payload) ‖ first 8 bytes of its SHA-256 ‖ payload (postcard)
 //! ```
 
 mod entry;
@@ -38,7 +38,7 @@ pub const PART_BYTES_MAX: u64 = 4 << 20;
 /// Longest payload of an entry, bytes: a roster of half a million vehicles.
 const PAYLOAD_BYTES_MAX: usize = 4 << 20;
 
-const MAGIC: [u8; 8] = *b"SHLLOG01";
+const MAGIC: [u8; 8] = *b"SHLLOG02";
 const CHECK_BYTES: usize = 8;
 
 /// Why a log cannot be written.
@@ -116,6 +116,7 @@ impl Log {
             metered: policy.metered,
             driving: policy.driving,
             battery_soc_percent_min: policy.battery_soc_percent_min,
+            temperature_c_max: policy.temperature_c_max,
             plan: plan.map(<[u8]>::to_vec),
             ledger: ledger.map(<[u8]>::to_vec),
         }));

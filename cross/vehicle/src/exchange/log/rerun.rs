@@ -271,14 +271,19 @@ impl<K: Keys, V: FnMut(&Values) -> Option<Flat>> Cores<'_, K, V> {
                 let plan = Unverified::decode(envelope)?.verify::<WindowPlan>(self.keys)?;
                 shoal_window::Input::Plan(plan)
             }
-            WindowInput::Conditions { network, parked, external_power, battery_soc_percent } => {
-                shoal_window::Input::Conditions(Conditions {
-                    network: network.into(),
-                    parked,
-                    external_power,
-                    battery_soc_percent,
-                })
-            }
+            WindowInput::Conditions {
+                network,
+                parked,
+                external_power,
+                battery_soc_percent,
+                temperature_c,
+            } => shoal_window::Input::Conditions(Conditions {
+                network: network.into(),
+                parked,
+                external_power,
+                battery_soc_percent,
+                temperature_c,
+            }),
             WindowInput::Used { up, down } => shoal_window::Input::Used(Bytes { up, down }),
             WindowInput::Needed { up, down } => shoal_window::Input::Needed(Bytes { up, down }),
             WindowInput::Drained => shoal_window::Input::Drained,
@@ -309,6 +314,7 @@ fn begin_window(begin: &BeginWindow, keys: &impl Keys) -> Result<Window, RerunEr
         metered: begin.metered,
         driving: begin.driving,
         battery_soc_percent_min: begin.battery_soc_percent_min,
+        temperature_c_max: begin.temperature_c_max,
     };
     Ok(Window::new(begin.vehicle, policy, saved))
 }
