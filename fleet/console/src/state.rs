@@ -219,14 +219,19 @@ impl State {
         &self.keyring
     }
 
-    /// What is best at this time, who claimed it, and the slot it stands in; `None`: nothing is better than x_p.
-    pub fn best(&self, utc_seconds: u64) -> Option<(ParticleId, KeyId, u8)> {
+    /// What is best at this time, and at whom it stands in which slot: who claimed it first, then all others that published it. Of
+    /// several who made the same, only the first ones left its chunks. `None`: nothing is better than x_p.
+    pub fn best(&self, utc_seconds: u64) -> Option<(ParticleId, Vec<(KeyId, u8)>)> {
         let window = self.window(utc_seconds)?;
         let (records, utility) = (self.records.as_ref()?, self.utility.as_ref()?);
         let quorum = Quorum::new(records, self.keyring.roster(), utility, window)?;
         let best = quorum.reinstating(&self.reinstated.1).best()?;
         let header = records.particle(best.window, best.claimant, best.role)?;
-        Some((best.particle, best.claimant, header.body.slot))
+        let others = records.with_id(best.particle).into_iter();
+        let others = others.map(|header| (header.signer, header.body.slot));
+        let mut places = vec![(best.claimant, header.body.slot)];
+        places.extend(others.filter(|(publisher, _slot)| *publisher != best.claimant));
+        Some((best.particle, places))
     }
 
     /// The campaign, by what vehicles say of themselves.

@@ -203,6 +203,21 @@ fn the_page_shows_what_votes_elected_and_who_does_what() {
     assert_eq!(windows, [(0, None, 1), (2, Some(5590), 0)]);
 }
 
+/// Of two who made the same, one may have left its header alone: both are named, who claimed what is best first.
+#[test]
+fn what_is_best_is_at_all_who_published_it() {
+    let (particle, again) = claimed(2, 0, 5590);
+    let mut state = state();
+    let now = EPOCH + 2 * u64::from(PERIOD) + 5;
+    for (topic, bytes) in [all(), again.to_vec()].concat() {
+        state.message(now, &topic, &bytes);
+    }
+    let claimant = state.view(now).best.unwrap().vehicle.unwrap() as u8;
+    let other = if claimant == 0 { 2 } else { 0 };
+    let places = [claimant, other].map(|vehicle| (key(vehicle).public().id(), 0));
+    assert_eq!(state.best(now), Some((particle, places.to_vec())));
+}
+
 /// A claim far above what voters find: the page says who stands aside until when, for what, and by whose word.
 #[test]
 fn the_page_shows_who_stands_aside_and_on_what_evidence() {

@@ -11,15 +11,17 @@ use shoal_link::{Addresses, Fetch, Fetched, Store};
 use shoal_vehicle::exchange::key::verified;
 use shoal_window::{Pace, TRANSFER_HEADER_KEY, Transfer};
 use shoal_wire::v1::ParticleHeader;
-use shoal_wire::{ChunkHash, Label, Now, ParticleId, Utc};
+use shoal_wire::{ChunkHash, KeyId, Label, Now, ParticleId, Utc};
 
 use super::folder::Particle;
 use crate::fleet::Description;
 use crate::output::Failure;
 
-/// How long a broker may take to tell of the fleet, and to hand over a particle.
+/// How long a broker may take to tell of the fleet, and to hand over a particle of one publisher.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PACE: Pace = Pace { bytes_min: 1024, period: Wait::from_secs(10) };
+/// How often what is best is looked for: another one may be elected, and take its slot, while it comes.
+const ELECTIONS_MAX: u32 = 3;
 const TICK: Duration = Duration::from_millis(200);
 
 /// Fetches what is best.
@@ -35,27 +37,51 @@ pub(super) fn fetch(
     if !reader.settle(PATIENCE) {
         return Err("the broker does not tell of this fleet".into());
     }
-    let best = reader.state().best(reader.utc_seconds());
-    let (particle, publisher, slot) =
-        best.ok_or("nothing is elected best yet: there is nothing to promote")?;
+    let mut tried = Vec::new();
+    for _election in 0..ELECTIONS_MAX {
+        let best = reader.state().best(reader.utc_seconds());
+        let (particle, places) =
+            best.ok_or("nothing is elected best yet: there is nothing to promote")?;
+        for place in places {
+            let mut memory = Memory::default();
+            let fetched = fetch_of(description, &mut reader, &mut memory, particle, place)?;
+            if fetched == Fetched::Complete {
+                return whole(memory, &reader);
+            }
+            tried.push(format!("{particle} of {}: {fetched:?}", place.0));
+        }
+    }
+    Err(format!("what is best is not to be had:\n  {}", tried.join("\n  ")).into())
+}
+
+/// Fetches a particle of one publisher, who may have left its header alone: others had the same.
+fn fetch_of(
+    description: &Description,
+    reader: &mut Reader,
+    memory: &mut Memory,
+    particle: ParticleId,
+    (publisher, slot): (KeyId, u8),
+) -> Result<Fetched, Failure> {
     let (fleet, region) = (Label::new(&description.name)?, Label::new(&description.region)?);
     let mut fetch = Fetch::new(Transfer::new(particle, PACE), fleet, region, publisher, slot)?;
-    let mut memory = Memory::default();
     let started = now();
-    let mut fetched = start(&mut fetch, &mut reader, &mut memory, started)?;
+    let mut fetched = start(&mut fetch, reader, memory, started)?;
     while fetched == Fetched::Going && started.elapsed() < PATIENCE {
         let event = reader.next(TICK);
-        let at = boot(started, &reader);
+        let at = boot(started, reader);
         let (state, link) = reader.parts();
         fetched = match &event {
-            Some(event) => fetch.handle_event(at, event, state.keys(), link, &mut memory),
-            None => fetch.handle_timeout(at, link, &mut memory),
+            Some(event) => fetch.handle_event(at, event, state.keys(), link, memory),
+            None => fetch.handle_timeout(at, link, memory),
         }
         .map_err(|error| error.0.to_string())?;
     }
-    if fetched != Fetched::Complete {
-        return Err(format!("{particle} is not to be had of {publisher}: {fetched:?}").into());
-    }
+    fetch.stop(reader.parts().1);
+    Ok(fetched)
+}
+
+/// A particle that came.
+fn whole(memory: Memory, reader: &Reader) -> Result<Particle, Failure> {
     let envelope = memory.header.ok_or("a particle without its header")?;
     let header = verified::<ParticleHeader>(&envelope, reader.state().keys())?.body().clone();
     if header.fields().anchor.is_some() {
