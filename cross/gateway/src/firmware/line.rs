@@ -5,11 +5,13 @@ use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use core::task::{Poll, Waker};
 
 use embassy_sync::waitqueue::AtomicWaker;
+use shoal_gateway::LINE_BYTES_MAX;
 
 use crate::board::{AGENT_UART, Uart, VEHICLE_UART};
 
-/// The agent's line. The agent waits for an answer before it asks again, so what comes while the task is busy is little.
-pub(crate) static AGENT: Line<AGENT_UART, 512> = Line::new();
+/// The agent's line. The agent waits for an answer before it asks again: there is room for the longest frame, and none is lost
+/// however seldom the task has its turn while it comes.
+pub(crate) static AGENT: Line<AGENT_UART, { LINE_BYTES_MAX + 1 }> = Line::new();
 /// The vehicle's line.
 pub(crate) static VEHICLE: Line<VEHICLE_UART, 128> = Line::new();
 

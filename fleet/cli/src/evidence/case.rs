@@ -6,13 +6,14 @@ use shoal_shadow::digits::{hash, hex};
 use shoal_swarm::campaign::{self, Campaign, Outcome};
 use shoal_swarm::inbox;
 use shoal_swarm::keyring::Keyring;
+use shoal_swarm::reinstated;
 use shoal_vehicle::exchange::key::{received, verified};
 use shoal_wire::v1::{Presence, Refusal, RefusalCode, Roster, SwarmDocumentFields};
 use shoal_wire::{KeyId, PublicKey, Topic, Verified};
 
 use super::record::{
-    Approval, Campaign as Described, Compatibility, Journal, Keys, Order, Record, Said, Stage,
-    Target,
+    Approval, Campaign as Described, Compatibility, Journal, Keys, Order, Record, Reinstated, Said,
+    Stage, Target,
 };
 use crate::fleet::journal::{Line, Read};
 use crate::output::Failure;
@@ -36,6 +37,7 @@ pub(super) fn record(keys: &Keys, number: u32, journal: &Read) -> Result<Record,
         newest: BTreeMap::new(),
         campaign: None,
         orders: Vec::new(),
+        reinstated: Vec::new(),
         said: BTreeMap::new(),
     };
     for line in &journal.lines {
@@ -57,6 +59,7 @@ struct Case {
     newest: BTreeMap<String, u64>,
     campaign: Option<Campaign>,
     orders: Vec<Order>,
+    reinstated: Vec<Reinstated>,
     said: BTreeMap<KeyId, Vec<Said>>,
 }
 
@@ -90,6 +93,10 @@ impl Case {
                         Campaign::decode(fields.bytes, self.approver)?.of(fleet, region)?;
                     self.order(line.at_ms, document.head().counter, campaign);
                 }
+                if authority && fields.name == reinstated::NAME {
+                    let orders = reinstated::Reinstated::decode(fields.bytes)?;
+                    self.reinstate(line.at_ms, document.head().counter, orders.orders());
+                }
             }
             inbox::Record::Presence(presence) => self.presence(line.at_ms, &presence),
             inbox::Record::Refusal(refusal) => self.refusal(line.at_ms, &refusal),
@@ -119,6 +126,17 @@ impl Case {
             return;
         };
         self.orders.push(Order { at_ms, counter, order });
+    }
+
+    /// What this document orders that none before did.
+    fn reinstate(&mut self, at_ms: u64, counter: u64, orders: &[(KeyId, u32)]) {
+        for (vehicle, from_window) in orders {
+            let (id, from_window) = (vehicle.to_string(), *from_window);
+            let before = |one: &Reinstated| (&one.id, one.from_window) == (&id, from_window);
+            if !self.reinstated.iter().any(before) {
+                self.reinstated.push(Reinstated { at_ms, counter, id, from_window });
+            }
+        }
     }
 
     fn presence(&mut self, at_ms: u64, presence: &Verified<'_, Presence>) {
@@ -184,6 +202,7 @@ impl Case {
                 until_s: campaign.approved_until_s,
             },
             orders: self.orders,
+            reinstated: self.reinstated,
             stages: stages
                 .map(|(stage, stands)| Stage {
                     share: stage.share,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::record::{Record, Target};
+use super::record::{Record, Reinstated, Target};
 
 /// The last second that is written so: that of year 9999.
 const LAST_S: u64 = 253_402_300_799;
@@ -39,6 +39,7 @@ fn write(page: &mut String, record: &Record) -> std::fmt::Result {
     for order in orders {
         writeln!(page, "| {} | {} | {} |", time(order.at_ms / 1000), order.counter, order.order)?;
     }
+    reinstated(page, record)?;
     writeln!(
         page,
         "\n## Stages\n\n| stage | of the fleet | vehicles | keep it | gone back | next opens at | halts above |\n|---|---|---|---|---|---|---|"
@@ -88,6 +89,20 @@ fn what(page: &mut String, record: &Record) -> std::fmt::Result {
     ];
     for (what, value) in rows {
         writeln!(page, "| {what} | {value} |")?;
+    }
+    Ok(())
+}
+
+fn reinstated(page: &mut String, record: &Record) -> std::fmt::Result {
+    if record.reinstated.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        page,
+        "\n## Reinstated\n\nWhose word counts again by the authority's order: votes elect a particle.\n\n| when | counter | key | from window |\n|---|---|---|---|"
+    )?;
+    for Reinstated { at_ms, counter, id, from_window } in &record.reinstated {
+        writeln!(page, "| {} | {counter} | {id} | {from_window} |", time(at_ms / 1000))?;
     }
     Ok(())
 }

@@ -13,6 +13,9 @@ pub(super) struct Record {
     pub(super) compatibility: Compatibility,
     pub(super) approval: Approval,
     pub(super) orders: Vec<Order>,
+    /// Whose word counts again by an operator's order, in the order in which that was signed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) reinstated: Vec<Reinstated>,
     pub(super) stages: Vec<Stage>,
     pub(super) targets: Vec<Target>,
     pub(super) journal: Journal,
@@ -76,6 +79,19 @@ pub(super) struct Order {
     /// Of the authority's envelope.
     pub(super) counter: u64,
     pub(super) order: String,
+}
+
+/// A vehicle that stood aside and was put in good standing again: what elects a particle counts its votes.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reinstated {
+    pub(super) at_ms: u64,
+    /// Of the authority's envelope.
+    pub(super) counter: u64,
+    /// The key's id.
+    pub(super) id: String,
+    /// What was found before this window is not held against it.
+    pub(super) from_window: u32,
 }
 
 /// A stage: shares per mille, then vehicles.

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use shoal_swarm::campaign::Outcome;
+use shoal_swarm::campaign::{self, Outcome};
 use shoal_swarm::inbox::{Record, read};
 use shoal_swarm::keyring::Keyring;
+use shoal_swarm::reinstated;
 use shoal_vehicle::exchange::key::verified;
 use shoal_wire::v1::{Presence, RefusalCode, Roster, RosterPage};
 use shoal_wire::{KeyId, Kind, Label, Leaf, ParticleId, Topic, Unverified};
@@ -53,16 +54,14 @@ impl Witness {
                 }
                 Kind::UtilityDocument => Leaf::Utility,
                 Kind::SwarmDocument => Leaf::Swarm,
-                Kind::ParticleHeader => {
-                    Leaf::Particle { slot: shoal_swarm::campaign::PARTICLE_SLOT }
-                }
+                Kind::ParticleHeader => Leaf::Particle { slot: campaign::PARTICLE_SLOT },
                 Kind::RosterPage => {
                     let page = verified::<RosterPage<'_>>(bytes, &self.keyring)?;
                     Leaf::RosterPage { index: page.body().fields().index }
                 }
-                Kind::Document => match self.campaign_slot(bytes)? {
+                Kind::Document => match self.document_slot(bytes)? {
                     Some(slot) => Leaf::Document { slot },
-                    // A pack's manifest is no part of a campaign.
+                    // A pack's manifest is no act of an operator's.
                     None => continue,
                 },
                 Kind::Claim | Kind::Vote | Kind::Presence | Kind::Nonce | Kind::Refusal => continue,
@@ -73,10 +72,14 @@ impl Witness {
         self.roster(&heads, documents)
     }
 
-    fn campaign_slot(&self, bytes: &[u8]) -> Result<Option<u8>, Failure> {
+    /// Where a campaign stands, and who was reinstated.
+    fn document_slot(&self, bytes: &[u8]) -> Result<Option<u8>, Failure> {
         let document = verified::<shoal_wire::v1::Document<'_>>(bytes, &self.keyring)?;
-        let campaign = document.body().fields().name == shoal_swarm::campaign::NAME;
-        Ok(campaign.then_some(shoal_swarm::campaign::SLOT))
+        Ok(match document.body().fields().name {
+            campaign::NAME => Some(campaign::SLOT),
+            reinstated::NAME => Some(reinstated::SLOT),
+            _another => None,
+        })
     }
 
     /// Believes the vehicles of the roster.

@@ -68,6 +68,8 @@ fn a_campaign_is_what_two_people_signed_and_its_record_has_the_form_of_its_schem
     std::fs::write(&plan, &signed).unwrap();
     done(&["campaign", "start", dir, "1"]);
 
+    done(&["fleet", "reinstate", dir, "--vehicle", "1"]);
+    done(&["fleet", "reinstate", dir, "--vehicle", "0"]);
     let record = folder.path().join("record");
     let write = ["evidence", "write", dir, "1", "-o", text(&record)];
     assert!(refused(&write).contains("journal.jsonl"), "nobody has served it yet");
@@ -82,6 +84,15 @@ fn a_campaign_is_what_two_people_signed_and_its_record_has_the_form_of_its_schem
     assert_eq!(misfits(&schema("evidence.schema.json"), &said, "$"), Vec::<String>::new());
     assert_eq!(said["compatibility"]["compatible"], true);
     assert_eq!(said["orders"][0]["order"], "run");
+    let reinstated = said["reinstated"].as_array().unwrap();
+    let of = |one: &Value| (one["id"].clone(), one["from_window"].as_u64().unwrap() > 0);
+    let mut ids: Vec<_> = reinstated.iter().map(of).collect();
+    let mut want: Vec<_> = [0, 1].map(|at| (said["targets"][at]["id"].clone(), true)).into();
+    ids.sort_by_key(|(id, _window)| id.to_string());
+    want.sort_by_key(|(id, _window)| id.to_string());
+    assert_eq!(ids, want);
+    let page = std::fs::read_to_string(record.join("record.md")).unwrap();
+    assert!(page.contains("## Reinstated"), "{page}");
     let stages: Vec<&Value> =
         said["targets"].as_array().unwrap().iter().map(|target| &target["stage"]).collect();
     assert!(stages.contains(&&Value::from(0)) && stages.contains(&&Value::from(1)), "{stages:?}");
