@@ -17,8 +17,8 @@ use shoal_wire::v1::{
     SwarmDocumentFields,
 };
 use shoal_wire::{
-    Body, KeyId, Keys, Kind, Label, Leaf, PackHash, PublicKey, RecordId, SecretKey, Topic,
-    Unverified, seal,
+    Body, KeyId, Keys, Kind, Label, Leaf, PackHash, ParticleId, PublicKey, RecordId, SecretKey,
+    Topic, Unverified, seal,
 };
 
 /// Until when what is signed here counts.
@@ -172,6 +172,16 @@ impl Hostile {
         }
         let header = self.seal(&coded.header);
         self.publish(Leaf::Particle { slot: 0 }, &header);
+    }
+
+    /// Publishes a particle and claims far more of it than anybody will measure; its name.
+    pub(crate) fn claims_falsely(&mut self, window: u32, nonce: &[u8; 32]) -> ParticleId {
+        let coded = self.particle(Role::Best, window, 0.3);
+        self.publish_particle(&coded);
+        let claim = self.claim(&coded, nonce, 9900);
+        let claim = self.seal(&claim);
+        self.publish(Leaf::Claim { slot: 0 }, &claim);
+        coded.header.id()
     }
 
     /// A claim of this particle, as good as this.

@@ -7,6 +7,7 @@ mod hostile;
 mod interrupted;
 mod keys;
 mod refused;
+mod reinstated;
 mod together;
 mod token;
 mod utility;

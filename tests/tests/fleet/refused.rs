@@ -122,14 +122,7 @@ fn a_false_claim_is_never_best() {
     let mut claimed = Vec::new();
     let window = hostile.every_window(
         "false_claim",
-        |hostile, window, nonce| {
-            let coded = hostile.particle(Role::Best, window, 0.3);
-            hostile.publish_particle(&coded);
-            let claim = hostile.claim(&coded, nonce, 9900);
-            let claim = hostile.seal(&claim);
-            hostile.publish(Leaf::Claim { slot: 0 }, &claim);
-            claimed.push(coded.header.id().to_string());
-        },
+        |hostile, window, nonce| claimed.push(hostile.claims_falsely(window, nonce).to_string()),
         |all| {
             all.rejected(RefusalCode::FalseClaim)
                 .filter(|_window| all.is_refused_aloud(RefusalCode::FalseClaim))

@@ -1,0 +1,59 @@
+//! A vehicle that was found out stands aside, and is in good standing again once the authority says so.
+
+use std::process::Command;
+
+use serde_json::Value;
+use shoal_tests::brokers::{Mosquitto, TestBroker};
+use shoal_tests::clock::until;
+use shoal_tests::fleet::{program, text};
+use shoal_wire::v1::RefusalCode;
+
+use crate::hostile::Hostile;
+
+/// So long a vehicle stands aside by itself, in windows.
+const ASIDE_WINDOWS: u32 = 8;
+
+/// The windows that vehicle 0 began, and whether somebody stood aside in them.
+fn began(hostile: &Hostile) -> Vec<(u32, bool)> {
+    let log = std::fs::read_to_string(hostile.fleet.vehicle_path(0).join("log"));
+    let log = log.unwrap_or_default();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let said = lines.map(|line| line["fields"].clone());
+    let began = said.filter(|said| said["message"] == "began");
+    began
+        .map(|said| (said["window"].as_u64().unwrap() as u32, said["quarantined"] != "{}"))
+        .collect()
+}
+
+#[test]
+fn who_stands_aside_is_in_good_standing_again_by_the_authoritys_word() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    // A majority of voters is honest: two of the three that are drawn.
+    let Some(mut hostile) = Hostile::start(3, broker.address()) else { return };
+    hostile.every_window(
+        "a false claim",
+        |hostile, window, nonce| drop(hostile.claims_falsely(window, nonce)),
+        |all| all.rejected(RefusalCode::FalseClaim),
+    );
+    let aside = until("it stands aside", || {
+        began(&hostile).into_iter().find_map(|(window, aside)| aside.then_some(window))
+    });
+
+    let (folder, url) = (hostile.fleet.path(), format!("mqtt://{}", broker.address()));
+    let args = ["fleet", "reinstate", text(&folder), "--vehicle", "3", "--broker", &url];
+    let output = Command::new(program("shoal")).args(args).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let warned = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{warned}");
+    // Who signs sees first what was found.
+    assert!(warned.contains("broken claim"), "{warned}");
+    let from = said.split("from window ").nth(1).and_then(|rest| rest.split(' ').next());
+    let from: u32 = from.unwrap().parse().unwrap();
+
+    let again = until("it is in good standing", || {
+        let later = began(&hostile).into_iter().filter(|(window, _aside)| *window > aside);
+        later.map(|(window, aside)| (!aside).then_some(window)).find_map(|window| window)
+    });
+    assert!(from <= again && again < aside + ASIDE_WINDOWS, "{aside} {from} {again}");
+    hostile.goes_on_after(again);
+}
