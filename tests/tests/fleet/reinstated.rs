@@ -32,7 +32,9 @@ fn who_stands_aside_is_in_good_standing_again_by_the_authoritys_word() {
     let Some(mut hostile) = Hostile::start(3, broker.address()) else { return };
     hostile.every_window(
         "a false claim",
-        |hostile, window, nonce| drop(hostile.claims_falsely(window, nonce)),
+        |hostile, window, nonce| {
+            hostile.claims_falsely(window, nonce);
+        },
         |all| all.rejected(RefusalCode::FalseClaim),
     );
     let aside = until("it stands aside", || {
