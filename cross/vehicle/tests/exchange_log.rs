@@ -58,6 +58,13 @@ fn each_run_is_rerun_from_its_own_start() {
         assert!(done.difference.is_none() && done.whole, "{run}: {done:?}");
     }
     assert!(matches!(second.rerun(dir.path(), 2), Err(RerunError::NoRun { run: 2, .. })));
+    // What another version wrote says so, instead of nothing; a part that was cut in its first bytes is an end.
+    let path = part(dir.path(), 1, 0);
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, [b"SHLLOG99", &bytes[8..]].concat()).unwrap();
+    assert!(matches!(second.rerun(dir.path(), 1), Err(RerunError::Version { .. })));
+    fs::write(&path, &bytes[..7]).unwrap();
+    assert!(!second.rerun(dir.path(), 1).unwrap().whole);
 }
 
 #[test]

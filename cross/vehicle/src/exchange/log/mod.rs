@@ -38,6 +38,8 @@ pub const PART_BYTES_MAX: u64 = 4 << 20;
 /// Longest payload of an entry, bytes: a roster of half a million vehicles.
 const PAYLOAD_BYTES_MAX: usize = 4 << 20;
 
+const NAME: &[u8] = b"SHLLOG";
+/// The name, then the version: one of another is not read.
 const MAGIC: [u8; 8] = *b"SHLLOG02";
 const CHECK_BYTES: usize = 8;
 

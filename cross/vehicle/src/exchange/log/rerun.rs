@@ -16,7 +16,9 @@ use shoal_wire::v1::WindowPlan;
 use shoal_wire::{Keys, Now, RejectBody, RejectEnvelope, Unverified, decode_body};
 
 use super::entry::{self, BeginSwarm, BeginWindow, Entry, SwarmInput, Values, WindowInput};
-use super::{MAGIC, PART_BYTES_MAX, PAYLOAD_BYTES_MAX, describe_window, next_entry, parts, path};
+use super::{
+    MAGIC, NAME, PART_BYTES_MAX, PAYLOAD_BYTES_MAX, describe_window, next_entry, parts, path,
+};
 
 /// Which core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub enum RerunError {
     Read { path: PathBuf, source: io::Error },
     #[error("{} has no log of run {run}", folder.display())]
     NoRun { folder: PathBuf, run: u32 },
+    #[error("{} is the log of another version of this program: rerun it with that one", path.display())]
+    Version { path: PathBuf },
     /// They were swept: the log names what the vault does not hold any more.
     #[error("the values {:?} are missing", values.hash)]
     Missing { values: Values },
@@ -167,7 +171,14 @@ struct Cores<'a, K, V> {
 impl<K: Keys, V: FnMut(&Values) -> Option<Flat>> Cores<'_, K, V> {
     /// One part; whether it was read to its end.
     fn part(&mut self, path: &Path, bytes: &[u8]) -> Result<bool, RerunError> {
-        let Some(mut rest) = bytes.strip_prefix(&MAGIC) else { return Ok(false) };
+        let Some(mut rest) = bytes.strip_prefix(&MAGIC) else {
+            let another = bytes.len() >= MAGIC.len() && bytes.starts_with(NAME);
+            return if another {
+                Err(RerunError::Version { path: path.into() })
+            } else {
+                Ok(false)
+            };
+        };
         let mut index = 0;
         while let Some(entry) = next_entry(&mut rest) {
             if let Some((core, logged, rerun)) = self.entry(entry)? {
