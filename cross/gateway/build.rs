@@ -9,7 +9,7 @@ const FLASH_KIB: u32 = 128;
 const RAM_KIB: u32 = 32;
 const RAM_BYTES: u32 = RAM_KIB * 1024;
 /// Of it, the stack: at the bottom, so that nothing lies where it would grow to.
-const STACK_BYTES: u32 = 24 * 1024;
+const STACK_BYTES: u32 = 24 * 1024 - 512;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: the whole of CI. One run shows every fault; what was not checked is said at the end.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
@@ -183,13 +184,16 @@ fn tests(session: &Session) -> Done<Outcome> {
     }
     // Examples in documentation: nextest does not know them.
     well &= run(&["test", "--doc"])?;
-    let Counts { passed, failed } = counts;
+    let Counts { passed, failed, names } = counts;
     println!("\n{passed} passed, {failed} failed");
     match (well, failed) {
         (true, 0) if passed > 0 => Ok(Outcome::PassedWith(format!("{passed} passed, 0 failed"))),
         (true, 0) => Err(Failure::new("no test ran")),
         (_, 0) => Err(Failure(format!("tests did not build or end: {passed} passed, 0 failed"))),
-        _ => Err(Failure(format!("{passed} passed, {failed} failed"))),
+        _ => {
+            let names: Vec<String> = names.into_iter().collect();
+            Err(Failure(format!("{passed} passed, {failed} failed: {}", names.join(", "))))
+        }
     }
 }
 
@@ -198,11 +202,14 @@ fn tests(session: &Session) -> Done<Outcome> {
 struct Counts {
     passed: u64,
     failed: u64,
+    /// Of those that failed, where the runner says them one a line.
+    names: BTreeSet<String>,
 }
 
 impl Counts {
     /// `test result: ok. 3 passed; 1 failed; …` and `Summary [ 0.5s] 4 tests run: 3 passed, 1 failed, …`.
     fn read(&mut self, line: &str) {
+        self.names.extend(failing(line));
         if !line.starts_with("test result:") && !line.trim_start().starts_with("Summary [") {
             return;
         }
@@ -219,6 +226,16 @@ impl Counts {
             }
         }
     }
+}
+
+/// The test of `FAIL [ 0.5s] (1/9) shoal-wire::records a_test`; `TIMEOUT`, or a signal, in place of `FAIL`.
+fn failing(line: &str) -> Option<String> {
+    let (how, rest) = line.trim_start().split_once(" [")?;
+    let fatal = matches!(how, "FAIL" | "TIMEOUT" | "ABORT" | "XFAIL") || how.starts_with("SIG");
+    let name = rest.split_once(']').filter(|_| fatal)?.1.trim_start();
+    let numbered = name.starts_with('(');
+    let name = name.split_once(") ").filter(|_| numbered).map_or(name, |(_number, name)| name);
+    Some(name.trim().to_owned())
 }
 
 /// Licences, bans and sources must hold; advisories too where their database can be fetched.
@@ -263,7 +280,18 @@ mod tests {
             .read("     Summary [   0.512s] 29 tests run: 28 passed (1 slow), 1 failed, 3 skipped");
         counts.read("     Summary [   0.512s] 1 test run: 1 passed, 0 skipped");
         counts.read("9 passed, 9 failed");
-        assert_eq!(counts, Counts { passed: 56, failed: 3 });
+        assert_eq!(counts, Counts { passed: 56, failed: 3, names: BTreeSet::new() });
+    }
+
+    #[test]
+    fn the_tests_that_failed_are_named_once() {
+        let mut counts = Counts::default();
+        counts.read("        PASS [   0.012s] ( 3/29) shoal-wire::records a_whole_one");
+        counts.read("        FAIL [   0.512s] ( 4/29) shoal-wire::records a_damaged_one");
+        counts.read("     SIGKILL [   1.512s] shoal-tests::cuts a_cut");
+        counts.read("        FAIL [   0.512s] ( 4/29) shoal-wire::records a_damaged_one");
+        let names: Vec<&str> = counts.names.iter().map(String::as_str).collect();
+        assert_eq!(names, ["shoal-tests::cuts a_cut", "shoal-wire::records a_damaged_one"]);
     }
 
     #[test]

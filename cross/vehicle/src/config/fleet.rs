@@ -9,7 +9,7 @@ use shoal_trust::SignedBy;
 use shoal_wire::{Label, PublicKey};
 
 /// The keys of the table.
-pub(super) const KEYS: [&str; 16] = [
+pub(super) const KEYS: [&str; 17] = [
     "name",
     "region",
     "broker",

@@ -41,7 +41,7 @@ pub(crate) struct Reinstate {
     /// From which window on [the one after the next]
     #[arg(long, value_name = "WINDOW")]
     from: Option<u32>,
-    /// Say first what was found against it, by what stands on this broker (its nodes with commas between them)
+    /// Say first what was found against it, as far as that still stands on this broker (its nodes with commas between them)
     #[arg(long, value_name = "URL")]
     broker: Option<Addresses>,
     /// Directory of authority.pem, certificate.pem and key.pem, for a broker with TLS
@@ -121,7 +121,9 @@ impl Reinstate {
         let findings = reader.state_mut().view(now_s).findings;
         let mut against = findings.iter().filter(|found| found.vehicle == Some(number)).peekable();
         if against.peek().is_none() {
-            eprintln!("warning: nothing is found against vehicle {number}");
+            eprintln!(
+                "warning: by what stands there nothing is found against vehicle {number}; where a claim of later took the place of the one that was found false, a console that listened meanwhile still shows it"
+            );
         }
         for found in against {
             let (window, fault, particle) = (found.window, found.fault, &found.particle);
