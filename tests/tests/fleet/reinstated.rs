@@ -13,16 +13,16 @@ use crate::hostile::Hostile;
 /// So long a vehicle stands aside by itself, in windows.
 const ASIDE_WINDOWS: u32 = 8;
 
-/// The windows that vehicle 0 began, and whether somebody stood aside in them.
+/// The windows that vehicle 0 began, and whether the hostile one stood aside in them.
 fn began(hostile: &Hostile) -> Vec<(u32, bool)> {
+    let liar = hostile.key.public().id().to_string();
     let log = std::fs::read_to_string(hostile.fleet.vehicle_path(0).join("log"));
     let log = log.unwrap_or_default();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let said = lines.map(|line| line["fields"].clone());
     let began = said.filter(|said| said["message"] == "began");
-    began
-        .map(|said| (said["window"].as_u64().unwrap() as u32, said["quarantined"] != "{}"))
-        .collect()
+    let aside = |said: &Value| said["quarantined"].as_str().unwrap().contains(&liar);
+    began.map(|said| (said["window"].as_u64().unwrap() as u32, aside(&said))).collect()
 }
 
 #[test]
