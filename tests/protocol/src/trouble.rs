@@ -169,6 +169,12 @@ impl World {
         }
     }
 
+    /// The timekeeper is killed.
+    pub(crate) fn keeper_dies(&mut self) {
+        self.trouble("timekeeper");
+        self.keeper.kill();
+    }
+
     /// A node of the broker is killed, and there again at once.
     pub(crate) fn node_dies(&mut self) {
         self.trouble("broker");

@@ -393,10 +393,7 @@ impl World {
                 self.keeper.start(&self.fleet, utc_ms(now), stands);
                 self.keep_time();
             }
-            Happening::KeeperEnds => {
-                self.trouble("timekeeper");
-                self.keeper.kill();
-            }
+            Happening::KeeperEnds => self.keeper_dies(),
             Happening::KeeperWakes => self.keep_time(),
             Happening::News(window) => {
                 self.trouble("news");
