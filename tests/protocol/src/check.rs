@@ -10,12 +10,12 @@ use shoal_vehicle::exchange::run::Exchange;
 use shoal_wire::v1::{Claim, Nonce, NonceFields, ParticleHeader, Role, Vote};
 use shoal_wire::{KeyId, Kind, Leaf, ParticleId, RecordId, Topic, Unverified};
 
+use crate::calendar::{opens_us, window_of};
 use crate::cluster::Cluster;
-use crate::documents::{Fleet, OPEN_S, PERIOD_S, PLENTY_COUNTER};
+use crate::documents::{Fleet, OPEN_S, PLENTY_COUNTER};
 use crate::engine::{Character, Lie, start};
 use crate::intruder::Everybody;
 use crate::vehicle::{Vehicle, WINDOWS_MAX, Wire, records};
-use crate::world::opens_us;
 
 /// So many windows after a plan with enough bytes for what is said, whoever is behind goes by it: as many as may be behind in a row,
 /// and one in which the line was cut.
@@ -187,8 +187,7 @@ impl Checks {
 
     /// Every second: who is there, and has joined.
     pub fn attended(&mut self, vehicles: &[Vehicle], now_us: u64) {
-        let since = now_us.saturating_sub(opens_us(0));
-        let window = (since / (u64::from(PERIOD_S) * 1_000_000)) as u32;
+        let window = window_of(now_us);
         for vehicle in vehicles {
             let joined = vehicle.exchange.as_ref().is_some_and(|one| one.swarm().is_some());
             let connected = vehicle.wires.iter().any(|wire| wire.conn.is_some());
@@ -358,11 +357,15 @@ impl Checks {
         let known = self.known.get(&vehicle.number);
         let forgot = lost.iter().any(|id| known.is_some_and(|known| known.contains(id)));
         assert!(lost.len() <= 1 && !forgot, "{now_us}: vehicle {} lost {lost:?}", vehicle.number);
+        // By the same records the same vehicles stand aside.
+        let (window, aside) = std::mem::take(&mut vehicle.aside);
+        if lost.is_empty() && before == after {
+            assert_eq!(swarm.quarantined(window), aside, "{now_us}: at vehicle {}", vehicle.number);
+        }
         if vehicle.character != Character::Honest {
             return;
         }
-        let now = now_us.saturating_sub(opens_us(0)) / (u64::from(PERIOD_S) * 1_000_000);
-        for window in (now as u32).saturating_sub(RECENT_WINDOWS)..WINDOWS_MAX {
+        for window in window_of(now_us).saturating_sub(RECENT_WINDOWS)..WINDOWS_MAX {
             for claim in swarm.records().claims(window) {
                 let (number, id) = (vehicle.number, claim.id);
                 assert!(

@@ -11,6 +11,7 @@
 )]
 
 pub mod board;
+pub mod calendar;
 pub mod chance;
 pub mod check;
 pub mod cluster;

@@ -14,12 +14,13 @@ use shoal_wire::coding::Quality;
 use shoal_wire::v1::{Document, DocumentFields, Role};
 use shoal_wire::{KeyId, LayoutHash, Leaf};
 
+use crate::calendar::opens_us;
 use crate::chance::Dice;
 use crate::documents::{FLEET, Fleet, PERIOD_S, REGION, place, sealed};
 use crate::engine::{Character, layout, start};
 use crate::vehicle::{Vehicle, utc_seconds};
 use crate::weather::PLENTY;
-use crate::world::{Happening, SECOND_US, World, opens_us, utc_ms};
+use crate::world::{Happening, SECOND_US, World, utc_ms};
 
 /// The authority's envelopes of campaigns have counters from here on.
 const COUNTER: u64 = 100;

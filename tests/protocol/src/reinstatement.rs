@@ -11,15 +11,18 @@ use shoal_vehicle::exchange::run::Exchange;
 use shoal_wire::v1::{Document, DocumentFields, UtilityDocument};
 use shoal_wire::{KeyId, Kind};
 
+use crate::calendar::{opens_us, window_of};
 use crate::chance::Dice;
 use crate::documents::{PERIOD_S, sealed};
 use crate::engine::Character;
 use crate::vehicle::Vehicle;
 use crate::weather::PLENTY;
-use crate::world::{Happening, SECOND_US, World, opens_us, utc_ms};
+use crate::world::{Happening, SECOND_US, World, utc_ms};
 
 /// The authority's envelopes of reinstatements have counters from here on.
 const COUNTER: u64 = 300;
+/// By when who connects has all documents, in microseconds.
+const SOON_US: u64 = 20 * SECOND_US;
 /// In so many windows before the end all hear of the last one.
 const HEARD_WINDOWS: u32 = 4;
 
@@ -46,9 +49,12 @@ impl World {
             if aside.is_empty() { all().collect() } else { aside.into_iter().collect() };
         let vehicle = of[lot as usize % of.len()];
         self.trouble("reinstated");
-        self.orders.insert((vehicle, from));
+        let same = |(_given, ordered, of): &(u32, KeyId, u32)| (*ordered, *of) == (vehicle, from);
+        if !self.orders.iter().any(same) {
+            self.orders.push((window_of(self.now_us.get()), vehicle, from));
+        }
         let version = self.orders.len() as u32;
-        let bytes = self.reinstated().encode();
+        let bytes = self.reinstated(self.orders.len()).encode();
         let fields = DocumentFields { name: NAME, version, bytes: &bytes };
         let counter = COUNTER + self.happened;
         let document = sealed(&self.fleet.authority, counter, &Document::new(fields).unwrap()).0;
@@ -56,8 +62,49 @@ impl World {
         self.keep_time();
     }
 
-    fn reinstated(&self) -> Reinstated {
-        Reinstated::new(self.orders.iter().copied().collect()).unwrap()
+    /// By the first orders, so many of them.
+    fn reinstated(&self, count: usize) -> Reinstated {
+        let orders = self.orders.iter().take(count);
+        let orders: BTreeSet<(KeyId, u32)> =
+            orders.map(|(_given, of, from)| (*of, *from)).collect();
+        Reinstated::new(orders.into_iter().collect()).unwrap()
+    }
+
+    /// Before a calm window closes: who was connected for a while goes by all that was ordered before the last window.
+    pub(crate) fn look_at_standing(&self, window: u32) {
+        let now = self.now_us.get();
+        if !self.calm || self.weather.bytes_max < PLENTY {
+            return;
+        }
+        let heard = self.orders.iter().filter(|(given, _of, _from)| given + 1 < window).count();
+        let keys = self.vehicles.iter().map(|vehicle| vehicle.key).collect();
+        let roster = Roster::new(keys).unwrap();
+        for vehicle in honest(&self.vehicles) {
+            let since = vehicle.wires.iter().filter_map(|wire| wire.connected_in(window)).min();
+            let (Some(swarm), true) =
+                (swarm(vehicle), since.is_some_and(|since| since + SOON_US < now))
+            else {
+                continue;
+            };
+            let utility = self.utility_of(vehicle);
+            let by = |count| {
+                let quorum = Quorum::new(swarm.records(), &roster, &utility, window).unwrap();
+                quorum.reinstating(&self.reinstated(count)).quarantined(window)
+            };
+            let (number, aside) = (vehicle.number, swarm.quarantined(window));
+            let orders = &self.orders;
+            assert!(
+                (heard..=orders.len()).any(|count| by(count) == aside),
+                "{now}: vehicle {number} has {aside:?} aside, and the first {heard} of {orders:?} were heard"
+            );
+        }
+    }
+
+    fn utility_of(&self, vehicle: &Vehicle) -> Utility {
+        let exchange = vehicle.exchange.as_ref().unwrap();
+        let envelope = exchange.goes_by(Kind::UtilityDocument).unwrap();
+        let own = Own(self.fleet.authority.public());
+        Utility::new(verified::<UtilityDocument>(envelope, &own).unwrap().body())
     }
 
     /// All who can talk go by every order: what was found before its window is not held against the vehicle, and whatever was found
@@ -68,22 +115,18 @@ impl World {
         }
         let window = self.weather.all_windows();
         let keys = self.vehicles.iter().map(|vehicle| vehicle.key).collect();
-        let (roster, reinstated) = (Roster::new(keys).unwrap(), self.reinstated());
+        let (roster, reinstated) = (Roster::new(keys).unwrap(), self.reinstated(self.orders.len()));
         for vehicle in honest(&self.vehicles) {
-            let (Some(exchange), Some(swarm)) = (&vehicle.exchange, swarm(vehicle)) else {
-                continue;
-            };
-            let envelope = exchange.goes_by(Kind::UtilityDocument).unwrap();
-            let own = Own(self.fleet.authority.public());
-            let utility = Utility::new(verified::<UtilityDocument>(envelope, &own).unwrap().body());
+            let Some(swarm) = swarm(vehicle) else { continue };
+            let utility = self.utility_of(vehicle);
             let quorum = Quorum::new(swarm.records(), &roster, &utility, window).unwrap();
             let mut aside = BTreeSet::new();
             for (of, account) in quorum.reinstating(&reinstated).ledger(window) {
                 for finding in account.findings {
-                    let later = self.orders.iter().filter(|(ordered, from)| {
+                    let later = self.orders.iter().filter(|(_given, ordered, from)| {
                         (*ordered, *from > finding.window + 1) == (of, true)
                     });
-                    let from = later.map(|(_vehicle, from)| *from).min();
+                    let from = later.map(|(_given, _vehicle, from)| *from).min();
                     let over = from.is_some_and(|from| from <= window);
                     let said = format!("{of} is reinstated by {reinstated:?}: {finding:?}");
                     assert!(finding.reinstated_from == from && !(over && finding.counts), "{said}");

@@ -195,6 +195,7 @@ impl World {
         self.log.mark(&self.vehicles, window);
         if self.looks {
             self.look_before_it_closes(window);
+            self.look_at_standing(window);
         }
     }
 

@@ -25,6 +25,7 @@ use shoal_wire::v1::Metric;
 use shoal_wire::{KeyId, RecordId};
 
 use crate::board::Conn;
+use crate::calendar::window_of;
 use crate::documents::{EPOCH_S, FLEET, Fleet, PERIOD_S, REGION};
 use crate::engine::{Character, Simulated, layout};
 use crate::sim_disk::SimDisk;
@@ -64,6 +65,8 @@ pub struct Vehicle {
     pub unfit_us: Option<u64>,
     /// What counted when its power went, until it is seen whether it still does.
     pub counted: BTreeSet<RecordId>,
+    /// Who stood aside in that window when its power went.
+    pub aside: (u32, BTreeSet<KeyId>),
     tables: SimDisk,
     blobs: SimDisk,
     folder: PathBuf,
@@ -189,6 +192,7 @@ impl Vehicle {
             look: Look::recorded(),
             unfit_us: None,
             counted: BTreeSet::new(),
+            aside: (0, BTreeSet::new()),
             tables: SimDisk::default(),
             blobs: SimDisk::default(),
             folder,
@@ -309,6 +313,8 @@ impl Vehicle {
     pub fn lose_power(&mut self, seed: u64) -> Vec<Conn> {
         if let Some(swarm) = self.exchange.take().as_ref().and_then(Exchange::swarm) {
             self.counted = records(swarm);
+            let window = window_of(self.now_us.get());
+            self.aside = (window, swarm.quarantined(window));
         }
         self.engine.forget();
         self.tables = self.tables.after_cut(seed);

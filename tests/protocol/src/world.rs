@@ -16,6 +16,7 @@ use shoal_wire::KeyId;
 use tempfile::TempDir;
 
 use crate::board::Conn;
+use crate::calendar::opens_us;
 use crate::chance::Dice;
 use crate::check::Checks;
 use crate::cluster::{Cluster, Crossing};
@@ -123,8 +124,8 @@ pub struct World {
     /// Whether a window has bytes enough for all that there is.
     pub(crate) plenty: bool,
     pub(crate) promotions: Promotions,
-    /// Who was reinstated, from which window on.
-    pub(crate) orders: BTreeSet<(KeyId, u32)>,
+    /// In which window it was ordered that somebody is reinstated, who, and from which window on.
+    pub(crate) orders: Vec<(u32, KeyId, u32)>,
     pub(crate) intruder: Intruder,
     pub(crate) now_us: Rc<Cell<u64>>,
     queue: BTreeMap<(u64, u64), Happening>,
@@ -180,7 +181,7 @@ impl World {
             looks: true,
             plenty: weather.bytes_max == PLENTY,
             promotions: Promotions::default(),
-            orders: BTreeSet::new(),
+            orders: Vec::new(),
             intruder: Intruder::new(seed),
             now_us,
             queue: BTreeMap::new(),
@@ -688,10 +689,4 @@ pub(crate) fn utc_ms(now_us: u64) -> u64 {
 /// When it is so late, in microseconds of the world.
 fn us_of(utc_ms: u64) -> u64 {
     utc_ms.saturating_sub((EPOCH_S - BEFORE_S) * 1_000) * 1_000
-}
-
-/// When a window opens, in microseconds of the world.
-#[must_use]
-pub fn opens_us(window: u32) -> u64 {
-    (BEFORE_S + u64::from(window) * u64::from(PERIOD_S)) * SECOND_US
 }
