@@ -22,7 +22,7 @@ const SEEDS: u64 = 500;
 const PROGRESS: u64 = 500;
 
 /// Everything that goes wrong in some world.
-const TROUBLES: [&str; 27] = [
+const TROUBLES: [&str; 28] = [
     "absent",
     "beacon",
     "broker",
@@ -49,6 +49,7 @@ const TROUBLES: [&str; 27] = [
     "said again",
     "stood aside",
     "timekeeper",
+    "unfit",
     "withheld",
 ];
 
