@@ -84,7 +84,7 @@ struct Spoken {
 }
 
 /// By when what was said has come to who is connected, and who connects has asked for it, in microseconds.
-const SOON_US: u64 = 20_000_000;
+pub(crate) const SOON_US: u64 = 20_000_000;
 /// What is older may leave the set before it leaves the vault.
 const RECENT_WINDOWS: u32 = 4;
 /// By when what was said in a calm window is known to all.
@@ -179,7 +179,7 @@ impl Checks {
     pub fn sees_the_end(&mut self, vehicle: &Vehicle, window: u32, now_us: u64) {
         let swarm = vehicle.exchange.as_ref().and_then(Exchange::swarm);
         let begun = swarm.is_some_and(|swarm| swarm.records().nonce_of(window).is_some());
-        let since = vehicle.wires.iter().filter_map(|wire| wire.connected_in(window)).min();
+        let since = vehicle.connected_in(window);
         if begun && since.is_some_and(|since| since + SOON_US < now_us) {
             self.ends.entry(vehicle.number).or_default().insert(window);
         }
@@ -211,7 +211,7 @@ impl Checks {
         now_us: u64,
     ) {
         let Some(swarm) = vehicle.exchange.as_ref().and_then(Exchange::swarm) else { return };
-        let since = vehicle.wires.iter().filter_map(|wire| wire.connected_in(window)).min();
+        let since = vehicle.connected_in(window);
         let Some(since) = since.filter(|since| since + SOON_US < now_us) else { return };
         let before = self.presence.get(&vehicle.number).and_then(|there| there.before);
         let number = vehicle.number;
@@ -317,7 +317,7 @@ impl Checks {
     pub fn who_listens_knows(&self, node: usize, vehicle: &Vehicle, window: u32, now_us: u64) {
         let Some(exchange) = &vehicle.exchange else { return };
         let Some(swarm) = exchange.swarm() else { return };
-        let since = vehicle.wires.iter().filter_map(|wire| wire.connected_in(window)).min();
+        let since = vehicle.connected_in(window);
         if since.is_none_or(|since| since + SOON_US > now_us) {
             return;
         }
@@ -359,7 +359,7 @@ impl Checks {
         assert!(lost.len() <= 1 && !forgot, "{now_us}: vehicle {} lost {lost:?}", vehicle.number);
         // By the same records the same vehicles stand aside.
         let (window, aside) = std::mem::take(&mut vehicle.aside);
-        if lost.is_empty() && before == after {
+        if before == after {
             assert_eq!(swarm.quarantined(window), aside, "{now_us}: at vehicle {}", vehicle.number);
         }
         if vehicle.character != Character::Honest {

@@ -13,6 +13,7 @@ use shoal_wire::{KeyId, Kind};
 
 use crate::calendar::{opens_us, window_of};
 use crate::chance::Dice;
+use crate::check::SOON_US;
 use crate::documents::{PERIOD_S, sealed};
 use crate::engine::Character;
 use crate::vehicle::Vehicle;
@@ -21,8 +22,6 @@ use crate::world::{Happening, SECOND_US, World, utc_ms};
 
 /// The authority's envelopes of reinstatements have counters from here on.
 const COUNTER: u64 = 300;
-/// By when who connects has all documents, in microseconds.
-const SOON_US: u64 = 20 * SECOND_US;
 /// In so many windows before the end all hear of the last one.
 const HEARD_WINDOWS: u32 = 4;
 
@@ -80,7 +79,7 @@ impl World {
         let keys = self.vehicles.iter().map(|vehicle| vehicle.key).collect();
         let roster = Roster::new(keys).unwrap();
         for vehicle in honest(&self.vehicles) {
-            let since = vehicle.wires.iter().filter_map(|wire| wire.connected_in(window)).min();
+            let since = vehicle.connected_in(window);
             let (Some(swarm), true) =
                 (swarm(vehicle), since.is_some_and(|since| since + SOON_US < now))
             else {

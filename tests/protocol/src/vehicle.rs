@@ -323,6 +323,12 @@ impl Vehicle {
         self.wires.drain(..).filter_map(|wire| wire.conn).collect()
     }
 
+    /// Since when it is connected in this window.
+    #[must_use]
+    pub fn connected_in(&self, window: u32) -> Option<u64> {
+        self.wires.iter().filter_map(|wire| wire.connected_in(window)).min()
+    }
+
     /// When it has something to do again.
     #[must_use]
     pub fn due_us(&self) -> Option<u64> {

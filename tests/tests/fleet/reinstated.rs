@@ -3,14 +3,12 @@
 use std::process::Command;
 
 use serde_json::Value;
+use shoal_swarm::records::STANDING_WINDOWS;
 use shoal_tests::brokers::{Mosquitto, TestBroker};
 use shoal_tests::clock::until;
 use shoal_tests::fleet::{program, text};
 
 use crate::hostile::Hostile;
-
-/// So long a vehicle stands aside by itself, in windows.
-const ASIDE_WINDOWS: u32 = 8;
 
 /// The windows that vehicle 0 began, and whether the hostile one stood aside in them.
 fn began(hostile: &Hostile) -> Vec<(u32, bool)> {
@@ -54,9 +52,9 @@ fn who_stands_aside_is_in_good_standing_again_by_the_authoritys_word() {
     let from: u32 = from.unwrap().parse().unwrap();
 
     let again = until("it is in good standing", || {
-        let later = began(&hostile).into_iter().filter(|(window, _aside)| *window > aside);
-        later.map(|(window, aside)| (!aside).then_some(window)).find_map(|window| window)
+        let good = |(window, stands): (u32, bool)| (window > aside && !stands).then_some(window);
+        began(&hostile).into_iter().find_map(good)
     });
-    assert!(from <= again && again < aside + ASIDE_WINDOWS, "{aside} {from} {again}");
+    assert!(from <= again && again < aside + STANDING_WINDOWS, "{aside} {from} {again}");
     hostile.goes_on_after(again);
 }
