@@ -138,6 +138,14 @@ impl Board {
         self.came.get(count..).unwrap_or_default()
     }
 
+    /// Whether who is on a connection is sent what is published at a topic.
+    #[must_use]
+    pub fn listens(&self, conn: Conn, topic: &str) -> bool {
+        let client = self.online.get(&conn).and_then(|online| online.client.as_ref());
+        let kept = client.and_then(|client| self.sessions.get(client));
+        kept.is_some_and(|kept| kept.filters.keys().any(|filter| matches(filter, topic)))
+    }
+
     /// A socket was accepted.
     pub fn accept(&mut self, conn: Conn) {
         self.online.insert(conn, Online::default());

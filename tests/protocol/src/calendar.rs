@@ -1,8 +1,11 @@
 //! When windows are, by the world's own time.
 
-use crate::documents::PERIOD_S;
+use crate::documents::{OPEN_S, PERIOD_S};
 use crate::vehicle::BEFORE_S;
 use crate::world::SECOND_US;
+
+/// Seconds after its opening from when on exchanges are asked to finish, an eighth of it before its end; and a little before that.
+pub const FINISHES_S: u64 = OPEN_S as u64 * 7 / 8 - 2;
 
 /// When a window opens, in microseconds of the world.
 #[must_use]

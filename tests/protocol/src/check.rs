@@ -10,9 +10,10 @@ use shoal_vehicle::exchange::run::Exchange;
 use shoal_wire::v1::{Claim, Nonce, NonceFields, ParticleHeader, Role, Vote};
 use shoal_wire::{KeyId, Kind, Leaf, ParticleId, RecordId, Topic, Unverified};
 
+use crate::board::Board;
 use crate::calendar::{opens_us, window_of};
 use crate::cluster::Cluster;
-use crate::documents::{Fleet, OPEN_S, PLENTY_COUNTER};
+use crate::documents::{Fleet, OPEN_S, PLENTY_COUNTER, place_of};
 use crate::engine::{Character, Lie, start};
 use crate::intruder::Everybody;
 use crate::vehicle::{Vehicle, WINDOWS_MAX, Wire, records};
@@ -174,7 +175,7 @@ impl Checks {
         self.comes_too_late(number, swarm, now_us);
     }
 
-    /// Before a window closes, where clocks are right and no vehicle starts anew: a vehicle that is connected for a while is there to
+    /// Before exchanges finish, where clocks are right and no vehicle starts anew: a vehicle that is connected for a while is there to
     /// its end.
     pub fn sees_the_end(&mut self, vehicle: &Vehicle, window: u32, now_us: u64) {
         let swarm = vehicle.exchange.as_ref().and_then(Exchange::swarm);
@@ -201,7 +202,7 @@ impl Checks {
         }
     }
 
-    /// Before a window closes: who was connected for a while knows of the claims that stand there, also those of windows in which it
+    /// Before exchanges finish: who was connected for a while knows of the claims that stand there, also those of windows in which it
     /// was not there. A claim of a window before the last that it saw to its end comes too late for it.
     pub fn who_comes_back_knows<'a>(
         &self,
@@ -313,7 +314,7 @@ impl Checks {
         }
     }
 
-    /// Before a window closes: who was connected for a while knows what the honest said in it at that node a while ago.
+    /// Before exchanges finish: who was connected for a while knows what the honest said in it at that node a while ago.
     pub fn who_listens_knows(&self, node: usize, vehicle: &Vehicle, window: u32, now_us: u64) {
         let Some(exchange) = &vehicle.exchange else { return };
         let Some(swarm) = exchange.swarm() else { return };
@@ -330,6 +331,21 @@ impl Checks {
             assert!(
                 counts.contains(id),
                 "{now_us}: vehicle {number} is connected since {since:?} and has not heard what was said at {at_us}: {id:?}"
+            );
+        }
+    }
+
+    /// Before exchanges finish: who is connected for a while is sent what it says of itself, by which it knows that it has heard all
+    /// that stood there before.
+    pub fn who_is_connected_listens(&self, node: &Board, vehicle: &Vehicle, now_us: u64) {
+        for wire in vehicle.wires.iter().filter(|wire| wire.since_us + SOON_US < now_us) {
+            let Some(conn) = wire.conn else { continue };
+            let presence = place_of(vehicle.key, Leaf::Presence);
+            assert!(
+                node.listens(conn, &presence),
+                "{now_us}: vehicle {} is connected since {} and asks for nothing",
+                vehicle.number,
+                wire.since_us
             );
         }
     }

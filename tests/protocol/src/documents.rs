@@ -6,7 +6,8 @@ use shoal_wire::v1::{
     UtilityDocumentFields, Vehicle, WindowPlan, WindowPlanFields,
 };
 use shoal_wire::{
-    Body, Kind, Label, LayoutHash, Leaf, ModelHash, PackHash, RecordId, SecretKey, Topic, seal,
+    Body, KeyId, Kind, Label, LayoutHash, Leaf, ModelHash, PackHash, RecordId, SecretKey, Topic,
+    seal,
 };
 
 use crate::engine::{START_SEED, layout, start};
@@ -177,8 +178,12 @@ pub fn plan(bytes_max: u64) -> WindowPlan {
 }
 
 pub(crate) fn place(key: &SecretKey, leaf: Leaf) -> String {
+    place_of(key.public().id(), leaf)
+}
+
+pub(crate) fn place_of(key: KeyId, leaf: Leaf) -> String {
     let (fleet, region) = (Label::new(FLEET).unwrap(), Label::new(REGION).unwrap());
-    Topic::new(fleet, region, key.public().id(), leaf).unwrap().text().to_string()
+    Topic::new(fleet, region, key, leaf).unwrap().text().to_string()
 }
 
 pub(crate) fn sealed<'b, T: Body<'b>>(

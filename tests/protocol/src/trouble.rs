@@ -140,6 +140,10 @@ impl World {
                 let by = self.dice.between(0, 2 * jump as u64 + 1) as i64 - jump;
                 self.vehicles[number].off_s.set(by);
                 self.serve(number);
+            } else if self.vehicles[number].off_s.get() != 0 && self.setting.happens(0.5) {
+                self.trouble("set right");
+                self.vehicles[number].off_s.set(0);
+                self.serve(number);
             }
         }
         self.draw_conditions();
@@ -213,6 +217,14 @@ impl World {
         if self.weather.only_lies() {
             self.checks.who_withholds_stands_aside(&self.vehicles, window, now);
         }
+    }
+
+    /// Before exchanges are asked to finish: who listens has heard.
+    pub(crate) fn finishes(&mut self, window: u32) {
+        if !self.looks {
+            return;
+        }
+        let now = self.now_us.get();
         let Weather { power, clock, full, campaign, .. } = self.weather;
         if power + clock + full == 0.0 && !campaign {
             for vehicle in self.vehicles.iter().filter(|vehicle| !vehicle.beacons) {
@@ -226,8 +238,9 @@ impl World {
             if !honest || slow || vehicle.beacons || self.weather.bytes_max < PLENTY {
                 continue;
             }
+            let node = self.cluster.node_of(vehicle.number);
+            self.checks.who_is_connected_listens(&self.cluster.nodes()[node], vehicle, now);
             if clock == 0.0 {
-                let node = self.cluster.node_of(vehicle.number);
                 self.checks.who_listens_knows(node, vehicle, window, now);
             }
             if self.weather.nodes == 1 && vehicle.off_s.get() == 0 {

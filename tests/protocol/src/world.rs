@@ -16,7 +16,7 @@ use shoal_wire::KeyId;
 use tempfile::TempDir;
 
 use crate::board::Conn;
-use crate::calendar::opens_us;
+use crate::calendar::{FINISHES_S, opens_us};
 use crate::chance::Dice;
 use crate::check::Checks;
 use crate::cluster::{Cluster, Crossing};
@@ -66,6 +66,8 @@ pub(crate) enum Happening {
     Trouble(u32),
     /// A node of the broker is killed.
     NodeDies,
+    /// Exchanges are about to be asked to finish.
+    Finishes(u32),
     /// A window is about to close.
     Closes(u32),
     /// Something comes from one node of the broker to another.
@@ -132,6 +134,7 @@ pub struct World {
     count: u64,
     pub(crate) dice: Dice,
     pub(crate) fitness: Dice,
+    pub(crate) setting: Dice,
     conns: Conn,
     /// Connections that were cut before what was on its way to the broker arrived.
     pub(crate) lost: BTreeSet<Conn>,
@@ -188,6 +191,7 @@ impl World {
             count: 0,
             dice: Dice::new(seed, 4),
             fitness: Dice::new(seed, 17),
+            setting: Dice::new(seed, 18),
             conns: 0,
             lost: BTreeSet::new(),
             calm: false,
@@ -262,6 +266,7 @@ impl World {
                 self.timekeeper_of(window);
             }
             self.at(opens - SECOND_US, Happening::Trouble(window));
+            self.at(opens + FINISHES_S * SECOND_US, Happening::Finishes(window));
             self.at(opens + (u64::from(OPEN_S) - 2) * SECOND_US, Happening::Closes(window));
         }
         self.at(0, Happening::KeeperStarts);
@@ -404,6 +409,7 @@ impl World {
             Happening::Rotates => self.rotates(),
             Happening::Trouble(window) => self.troubles_of(window),
             Happening::NodeDies => self.node_dies(),
+            Happening::Finishes(window) => self.finishes(window),
             Happening::Closes(window) => self.closes(window),
             Happening::Across(crossing) => {
                 let spoken = self.cluster.mirror(crossing);

@@ -22,7 +22,7 @@ const SEEDS: u64 = 500;
 const PROGRESS: u64 = 500;
 
 /// Everything that goes wrong in some world.
-const TROUBLES: [&str; 28] = [
+const TROUBLES: [&str; 29] = [
     "absent",
     "beacon",
     "broker",
@@ -47,6 +47,7 @@ const TROUBLES: [&str; 28] = [
     "repeated",
     "rotated",
     "said again",
+    "set right",
     "stood aside",
     "timekeeper",
     "unfit",
