@@ -16,6 +16,7 @@ use crate::cluster::Cluster;
 use crate::documents::{Fleet, OPEN_S, PLENTY_COUNTER, place_of};
 use crate::engine::{Character, Lie, start};
 use crate::intruder::Everybody;
+use crate::must::{Looked, must};
 use crate::vehicle::{Vehicle, WINDOWS_MAX, Wire, records};
 
 /// So many windows after a plan with enough bytes for what is said, whoever is behind goes by it: as many as may be behind in a row,
@@ -25,6 +26,8 @@ const HEARD: u32 = 5;
 /// What was seen so far.
 #[derive(Debug, Default)]
 pub struct Checks {
+    /// How often it was looked at what.
+    pub looked_at: Looked,
     /// Publications of each node that were looked at.
     looked: Vec<usize>,
     /// All that was published by who may.
@@ -49,10 +52,14 @@ pub struct Checks {
     documents: BTreeMap<(usize, u8), u64>,
     /// What counted at each vehicle after the last thing that happened.
     known: BTreeMap<usize, BTreeSet<RecordId>>,
-    /// When each claim was published first.
-    claimed_us: BTreeMap<RecordId, u64>,
+    /// Claims that were looked at…
+    claimed: BTreeSet<RecordId>,
+    /// …and those that were published first when the window after their own was over: of which window, and when.
+    late: Vec<(u32, RecordId, u64)>,
     /// Each vehicle's windows.
     presence: BTreeMap<usize, Presence>,
+    /// Who has heard in this window and since when its program runs: with that, it was there to the end.
+    hearing: Vec<(usize, u32, u64)>,
     /// Windows to the end of which each vehicle was there, as far as that is sure.
     ends: BTreeMap<usize, BTreeSet<u32>>,
     /// The first window at whose end each vehicle went by the plan that has bytes enough.
@@ -108,7 +115,9 @@ impl Checks {
     pub fn crosses(&mut self, (number, window): (usize, u32), up: u64, down: u64, may: u64) {
         let crossed = self.crossed.entry((number, window)).or_default();
         (crossed.0, crossed.1) = (crossed.0 + up, crossed.1 + down);
-        assert!(
+        must!(
+            self.looked_at,
+            Budget,
             crossed.0 <= may && crossed.1 <= may,
             "vehicle {number} in window {window}: {crossed:?} bytes of {may}"
         );
@@ -124,8 +133,8 @@ impl Checks {
                 let id = RecordId::new(Sha256::digest(&bytes).into());
                 self.genuine.insert(id);
                 let place = Topic::decode(&topic).expect("honest programs publish at places");
-                if matches!(place.leaf(), Leaf::Claim { .. }) {
-                    self.claimed_us.entry(id).or_insert(now_us);
+                if matches!(place.leaf(), Leaf::Claim { .. }) && self.claimed.insert(id) {
+                    self.late.extend(late(&bytes, fleet, now_us).map(|of| (of, id, now_us)));
                 }
                 let by = vehicles.iter().find(|vehicle| vehicle.key == place.publisher());
                 let liar = by.is_some_and(|by| by.character != Character::Honest);
@@ -151,7 +160,12 @@ impl Checks {
             let Some(Ok(document)) = document else { continue };
             let got = document.head().counter;
             let before = self.documents.insert((number, kind as u8), got).unwrap_or(0);
-            assert!(got >= before, "{now_us}: {number} goes back to {kind:?} {got} from {before}");
+            must!(
+                self.looked_at,
+                Documents,
+                got >= before,
+                "{now_us}: {number} goes back to {kind:?} {got} from {before}"
+            );
         }
     }
 
@@ -166,23 +180,42 @@ impl Checks {
         let number = vehicle.number;
         let counting = records(swarm);
         let forged = counting.difference(&self.genuine).copied().next();
-        assert!(forged.is_none(), "{now_us}: {forged:?} counts at {number} and was not published");
+        must!(
+            self.looked_at,
+            Genuine,
+            forged.is_none(),
+            "{now_us}: {forged:?} counts at {number} and was not published"
+        );
         let told = (0..WINDOWS_MAX).filter(|window| swarm.records().nonce_of(*window).is_some());
         let told = told.filter_map(|window| self.told_utc.get(&window)).max();
         let (told, believes) = (told.copied().unwrap_or(0), exchange.utc_seconds());
-        assert!(believes >= told, "{now_us}: {number} was told {told} and believes {believes}");
+        must!(
+            self.looked_at,
+            Time,
+            believes >= told,
+            "{now_us}: {number} was told {told} and believes {believes}"
+        );
         self.known.insert(number, counting);
         self.comes_too_late(number, swarm, now_us);
     }
 
-    /// Before exchanges finish, where clocks are right and no vehicle starts anew: a vehicle that is connected for a while is there to
-    /// its end.
-    pub fn sees_the_end(&mut self, vehicle: &Vehicle, window: u32, now_us: u64) {
+    /// Before exchanges finish: a vehicle whose clock is right and that is connected for a while…
+    pub fn hears(&mut self, vehicle: &Vehicle, window: u32, now_us: u64) {
         let swarm = vehicle.exchange.as_ref().and_then(Exchange::swarm);
         let begun = swarm.is_some_and(|swarm| swarm.records().nonce_of(window).is_some());
         let since = vehicle.connected_in(window);
-        if begun && since.is_some_and(|since| since + SOON_US < now_us) {
-            self.ends.entry(vehicle.number).or_default().insert(window);
+        if begun && vehicle.off_s.get() == 0 && since.is_some_and(|since| since + SOON_US < now_us)
+        {
+            self.hearing.push((vehicle.number, window, vehicle.started_us));
+        }
+    }
+
+    /// …is there to the end of the window, unless its program started anew by now.
+    pub fn saw_the_end(&mut self, vehicles: &[Vehicle]) {
+        for (number, window, started_us) in self.hearing.drain(..) {
+            if vehicles[number].exchange.is_some() && vehicles[number].started_us == started_us {
+                self.ends.entry(number).or_default().insert(window);
+            }
         }
     }
 
@@ -225,9 +258,14 @@ impl Checks {
             let said = self.spoken.iter().find(|spoken| spoken.id == id);
             let Some(said) = said.filter(|said| said.at_us < since) else { continue };
             let missed = before.is_none_or(|before| before < said.window);
+            if !missed || said.window + RECENT_WINDOWS < window {
+                continue;
+            }
             let counts = swarm.records().claims(said.window).any(|claim| claim.id == id);
-            assert!(
-                counts || !missed || said.window + RECENT_WINDOWS < window,
+            must!(
+                self.looked_at,
+                ComesBack,
+                counts,
                 "{now_us}: vehicle {number} was last there in {before:?}, is connected since {since} and does not count a claim of window {}: {id:?}",
                 said.window
             );
@@ -238,13 +276,12 @@ impl Checks {
     /// voted could not know of it.
     fn comes_too_late(&self, number: usize, swarm: &Swarm, now_us: u64) {
         let Some(ends) = self.ends.get(&number) else { return };
-        let last = ends.last().copied().unwrap_or(0);
-        for of in last.saturating_sub(RECENT_WINDOWS)..last {
-            for claim in swarm.records().claims(of) {
-                let came = self.claimed_us.get(&claim.id).copied().unwrap_or(0);
-                let attended = ends.iter().any(|end| *end > of && opens_us(end + 1) < came);
-                assert!(
-                    !attended,
+        for (of, id, came) in &self.late {
+            if ends.iter().any(|end| end > of && opens_us(end + 1) < *came) {
+                must!(
+                    self.looked_at,
+                    TooLate,
+                    swarm.records().claims(*of).all(|claim| claim.id != *id),
                     "{now_us}: a claim of window {of} came at {came} and counts at {number}, who was there"
                 );
             }
@@ -258,7 +295,9 @@ impl Checks {
             let quarantined = swarm.quarantined(window);
             for other in vehicles.iter().filter(|other| other.character == Character::Honest) {
                 let (number, honest) = (vehicle.number, other.number);
-                assert!(
+                must!(
+                    self.looked_at,
+                    Slander,
                     !quarantined.contains(&other.key),
                     "{now_us}: vehicle {honest} is honest and in quarantine at {number}:\n{}",
                     known(swarm, window)
@@ -303,8 +342,13 @@ impl Checks {
                 let mut votes = votes.filter(|vote| vote.body.nominee == particle).peekable();
                 let alone = records.with_id(particle).len() == 1;
                 let nobody = votes.peek().is_some() && votes.all(|vote| vote.body.is_missing());
-                assert!(
-                    !alone || !nobody || swarm.quarantined(window).contains(&claim.signer),
+                if !alone || !nobody {
+                    continue;
+                }
+                must!(
+                    self.looked_at,
+                    Withholds,
+                    swarm.quarantined(window).contains(&claim.signer),
                     "{now_us}: {} claimed what nobody could get, and stands as before at {}:\n{}",
                     claim.signer,
                     vehicle.number,
@@ -328,7 +372,9 @@ impl Checks {
         });
         for Spoken { id, at_us, .. } in spoken {
             let number = vehicle.number;
-            assert!(
+            must!(
+                self.looked_at,
+                Hears,
                 counts.contains(id),
                 "{now_us}: vehicle {number} is connected since {since:?} and has not heard what was said at {at_us}: {id:?}"
             );
@@ -341,7 +387,9 @@ impl Checks {
         for wire in vehicle.wires.iter().filter(|wire| wire.since_us + SOON_US < now_us) {
             let Some(conn) = wire.conn else { continue };
             let presence = place_of(vehicle.key, Leaf::Presence);
-            assert!(
+            must!(
+                self.looked_at,
+                Listens,
                 node.listens(conn, &presence),
                 "{now_us}: vehicle {} is connected since {} and asks for nothing",
                 vehicle.number,
@@ -357,7 +405,12 @@ impl Checks {
         }
         let since = *wire.waits_us.get_or_insert(now_us);
         let wait = now_us - since;
-        assert!(wait < ACKNOWLEDGED_US, "{now_us}: vehicle {number} waits for {wait} µs");
+        must!(
+            self.looked_at,
+            Acknowledged,
+            wait < ACKNOWLEDGED_US,
+            "{now_us}: vehicle {number} waits for {wait} µs"
+        );
     }
 
     /// What counted before the power went counts after it; and no lie that was found out counts again. What came at that very
@@ -372,11 +425,23 @@ impl Checks {
         let lost: Vec<&RecordId> = before.difference(&after).collect();
         let known = self.known.get(&vehicle.number);
         let forgot = lost.iter().any(|id| known.is_some_and(|known| known.contains(id)));
-        assert!(lost.len() <= 1 && !forgot, "{now_us}: vehicle {} lost {lost:?}", vehicle.number);
+        must!(
+            self.looked_at,
+            Kept,
+            lost.len() <= 1 && !forgot,
+            "{now_us}: vehicle {} lost {lost:?}",
+            vehicle.number
+        );
         // By the same records the same vehicles stand aside.
         let (window, aside) = std::mem::take(&mut vehicle.aside);
         if before == after {
-            assert_eq!(swarm.quarantined(window), aside, "{now_us}: at vehicle {}", vehicle.number);
+            must!(
+                self.looked_at,
+                Standing,
+                swarm.quarantined(window) == aside,
+                "{now_us}: at vehicle {}",
+                vehicle.number
+            );
         }
         if vehicle.character != Character::Honest {
             return;
@@ -384,7 +449,9 @@ impl Checks {
         for window in window_of(now_us).saturating_sub(RECENT_WINDOWS)..WINDOWS_MAX {
             for claim in swarm.records().claims(window) {
                 let (number, id) = (vehicle.number, claim.id);
-                assert!(
+                must!(
+                    self.looked_at,
+                    NothingNew,
                     before.contains(&id),
                     "{now_us}: {id:?} counts at {number} since its start"
                 );
@@ -406,7 +473,12 @@ impl Checks {
         // The same again is no news: after a cut a vehicle leaves again what it sealed before.
         if stood.insert(bytes.clone()) {
             let got = head.counter;
-            assert!(got > *counter, "{now_us}: {topic} goes back to {got} from {counter}");
+            must!(
+                self.looked_at,
+                Counters,
+                got > *counter,
+                "{now_us}: {topic} goes back to {got} from {counter}"
+            );
             *counter = got;
         }
         let keys = Everybody(fleet);
@@ -452,9 +524,10 @@ impl Checks {
             let id = RecordId::new(Sha256::digest(bytes).into());
             let spoken = merges.map(|window| Spoken { node, at_us: now_us, window, id });
             self.spoken.extend(spoken);
-            let before = self.said.insert((place.publisher(), said), bytes.clone());
-            let same = before.is_none_or(|before| before == *bytes);
-            assert!(same, "{now_us}: {topic} says {said:?} twice");
+            if let Some(before) = self.said.insert((place.publisher(), said), bytes.clone()) {
+                let same = before == *bytes;
+                must!(self.looked_at, Once, same, "{now_us}: {topic} says {said:?} twice");
+            }
         }
     }
 
@@ -470,9 +543,13 @@ impl Checks {
                 one.sum::<i32>().max(two.sum())
             };
             let better = compared.map(|(_, gains)| looked(gains)).max();
-            let known = *from == ValuesHash::of(&start()) || seen.tuned.contains(from);
-            assert!(
-                known || better.is_some_and(|gain| gain >= 0),
+            if *from == ValuesHash::of(&start()) || seen.tuned.contains(from) {
+                continue;
+            }
+            must!(
+                self.looked_at,
+                Moves,
+                better.is_some_and(|gain| gain >= 0),
                 "{now_us}: vehicle {} moved to what it measured as {better:?}",
                 vehicle.number
             );
@@ -496,10 +573,14 @@ impl Checks {
         for vehicle in honest() {
             let since = self.plenty.get(&vehicle.number);
             let there_us = |calm| opens_us(calm).max(vehicle.came_us);
-            let in_time =
-                |since: &u32, calm| opens_us(since.saturating_sub(HEARD)) <= there_us(calm);
-            let heard = poor.is_none_or(|calm| since.is_some_and(|since| in_time(since, calm)));
-            assert!(heard, "vehicle {} goes by the new plan since {since:?}", vehicle.number);
+            let Some(calm) = poor else { continue };
+            must!(
+                self.looked_at,
+                Plenty,
+                since.is_some_and(|since| opens_us(since.saturating_sub(HEARD)) <= there_us(calm)),
+                "vehicle {} goes by the new plan since {since:?}",
+                vehicle.number
+            );
         }
         let swarms: Vec<_> = honest()
             .map(|vehicle| vehicle.exchange.as_ref().and_then(|exchange| exchange.swarm()))
@@ -514,7 +595,7 @@ impl Checks {
             let nonces = there.iter().map(|swarm| swarm.records().nonce_of(of));
             let nonces: BTreeSet<Option<&[u8; 32]>> = nonces.collect();
             let known = nonces.len() <= 1 && !nonces.contains(&None);
-            assert!(known, "window {of}: not all know its nonce: {nonces:?}");
+            must!(self.looked_at, Nonces, known, "window {of}: not all know its nonce: {nonces:?}");
             let said: BTreeSet<Vec<RecordId>> = there
                 .iter()
                 .map(|swarm| {
@@ -525,7 +606,9 @@ impl Checks {
                 .collect();
             let came: Vec<u64> =
                 vehicles.iter().map(|vehicle| vehicle.came_us / 1_000_000).collect();
-            assert!(
+            must!(
+                self.looked_at,
+                Known,
                 said.len() <= 1,
                 "window {of}, came at {came:?} s: not all know the same: {said:?}"
             );
@@ -536,7 +619,12 @@ impl Checks {
             let heard = at_us + SAID_US < opens_us(*of) + u64::from(OPEN_S) * 1_000_000;
             for swarm in swarms.iter().flatten().filter(|_| calm && heard) {
                 let counts = swarm.records().claims(*of).any(|claim| claim.signer == *liar);
-                assert!(!counts, "window {of}: {liar} claimed twice, and one of it counts");
+                must!(
+                    self.looked_at,
+                    Void,
+                    !counts,
+                    "window {of}: {liar} claimed twice, and one of it counts"
+                );
             }
         }
         let mut agreed = BTreeSet::new();
@@ -549,12 +637,21 @@ impl Checks {
         let known = || -> Vec<String> {
             swarms.iter().flatten().map(|swarm| known(swarm, window)).collect()
         };
-        assert!(
-            agreed.len() == 1 || swarms.is_empty(),
+        must!(
+            self.looked_at,
+            Agreed,
+            agreed.len() <= 1,
             "they do not agree: {agreed:?}\n{}",
             known().join("\n")
         );
     }
+}
+
+/// The window of a claim, if the one after it is over.
+fn late(bytes: &Bytes, fleet: &Fleet, now_us: u64) -> Option<u32> {
+    let claim = Unverified::decode(bytes).ok()?.verify::<Claim>(&Everybody(fleet)).ok()?;
+    let window = claim.body().fields().window;
+    (opens_us(window + 2) < now_us).then_some(window)
 }
 
 /// What a vehicle knows of the claims behind its best, for who looks for the reason of a disagreement.

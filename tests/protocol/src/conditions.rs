@@ -5,6 +5,7 @@ use shoal_vehicle::config::Config;
 use shoal_vehicle::exchange::look::Look;
 
 use crate::documents::{OPEN_S, PERIOD_S};
+use crate::must::must;
 use crate::world::{Happening, SECOND_US, World};
 
 /// By when a vehicle has said goodbye whose conditions do not allow an exchange any more: that is when its window closes, and a
@@ -68,7 +69,9 @@ impl World {
             };
             let on = vehicle.wires.iter().find(|wire| wire.conn.is_some() && wire.window.is_some());
             let (number, look) = (vehicle.number, vehicle.look);
-            assert!(
+            must!(
+                self.checks.looked_at,
+                Unfit,
                 on.is_none(),
                 "{now}: vehicle {number} is {look:?} since {since}, and on {on:?}"
             );

@@ -22,6 +22,7 @@ pub mod intruder;
 pub mod keeper;
 pub mod log;
 mod metadata;
+pub mod must;
 mod promotion;
 mod reinstatement;
 #[path = "../../../shadow/tests/replay_faults/sim_disk.rs"]

@@ -18,6 +18,7 @@ use crate::calendar::opens_us;
 use crate::chance::Dice;
 use crate::documents::{FLEET, Fleet, PERIOD_S, REGION, place, sealed};
 use crate::engine::{Character, layout, start};
+use crate::must::must;
 use crate::vehicle::{Vehicle, utc_seconds};
 use crate::weather::PLENTY;
 use crate::world::{Happening, SECOND_US, World, utc_ms};
@@ -162,9 +163,10 @@ impl World {
                 let campaign = campaign.as_ref().filter(|one| one.plan.number == ask.number);
                 let plan =
                     &campaign.unwrap_or_else(|| panic!("{who} begins what nobody approved")).plan;
-                assert_eq!(
-                    Some(*values),
-                    *adapter,
+                must!(
+                    self.checks.looked_at,
+                    Approved,
+                    Some(*values) == *adapter,
                     "{who} tries another adapter than was approved"
                 );
                 let drawn = plan.draw(&roster);
@@ -174,7 +176,9 @@ impl World {
                     let keep = all.clone().filter(|one| kept.contains(&one.key)).count();
                     let enough =
                         keep * 1_000 >= all.count() * usize::from(plan.stages[before].kept_min);
-                    assert!(
+                    must!(
+                        self.checks.looked_at,
+                        Stages,
                         enough,
                         "{who} of stage {stage} begins before stage {before} has kept it"
                     );
@@ -214,9 +218,10 @@ impl World {
             let duty = campaign.duty(drawn.of(vehicle.key), &progress, mine, utc_seconds(now));
             let number = vehicle.number;
             if honest && quiet && self.weather.bytes_max == PLENTY {
-                assert_eq!(
-                    duty,
-                    Duty::Rest,
+                must!(
+                    self.checks.looked_at,
+                    Waits,
+                    duty == Duty::Rest,
                     "vehicle {number} is {mine:?}, {campaign:?}, {progress:?}"
                 );
             }

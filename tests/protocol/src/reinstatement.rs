@@ -16,6 +16,7 @@ use crate::chance::Dice;
 use crate::check::SOON_US;
 use crate::documents::{PERIOD_S, sealed};
 use crate::engine::Character;
+use crate::must::must;
 use crate::vehicle::Vehicle;
 use crate::weather::PLENTY;
 use crate::world::{Happening, SECOND_US, World, utc_ms};
@@ -92,7 +93,9 @@ impl World {
             };
             let (number, aside) = (vehicle.number, swarm.quarantined(window));
             let orders = &self.orders;
-            assert!(
+            must!(
+                self.checks.looked_at,
+                Ordered,
                 (heard..=orders.len()).any(|count| by(count) == aside),
                 "{now}: vehicle {number} has {aside:?} aside, and the first {heard} of {orders:?} were heard"
             );
@@ -128,14 +131,20 @@ impl World {
                     let from = later.map(|(_given, _vehicle, from)| *from).min();
                     let over = from.is_some_and(|from| from <= window);
                     let said = format!("{of} is reinstated by {reinstated:?}: {finding:?}");
-                    assert!(finding.reinstated_from == from && !(over && finding.counts), "{said}");
+                    must!(
+                        self.checks.looked_at,
+                        Reinstated,
+                        finding.reinstated_from == from && !(over && finding.counts),
+                        "{said}"
+                    );
                     aside.extend(finding.counts.then_some(of));
                 }
             }
             let number = vehicle.number;
-            assert_eq!(
-                swarm.quarantined(window),
-                aside,
+            must!(
+                self.checks.looked_at,
+                Standing,
+                swarm.quarantined(window) == aside,
                 "vehicle {number} does not go by {reinstated:?}"
             );
         }

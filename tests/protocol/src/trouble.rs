@@ -13,7 +13,7 @@ use crate::documents::{OPEN_S, PERIOD_S, place, sealed};
 use crate::engine::{Character, Lie};
 use crate::intruder::Everybody;
 use crate::station::Station;
-use crate::weather::{PLENTY, Weather};
+use crate::weather::PLENTY;
 use crate::world::{Happening, SECOND_US, World, utc_ms};
 
 impl World {
@@ -98,6 +98,7 @@ impl World {
 
     /// What happens to whom in a window.
     pub(crate) fn troubles_of(&mut self, window: u32) {
+        self.checks.saw_the_end(&self.vehicles);
         self.calm = window >= self.weather.windows;
         let again = [Lie::Equivocates, Lie::VotesTwice].map(Character::Liar);
         for number in 0..self.vehicles.len() {
@@ -199,7 +200,6 @@ impl World {
         self.log.mark(&self.vehicles, window);
         if self.looks {
             self.look_before_it_closes(window);
-            self.look_at_standing(window);
         }
     }
 
@@ -224,12 +224,10 @@ impl World {
         if !self.looks {
             return;
         }
+        self.look_at_standing(window);
         let now = self.now_us.get();
-        let Weather { power, clock, full, campaign, .. } = self.weather;
-        if power + clock + full == 0.0 && !campaign {
-            for vehicle in self.vehicles.iter().filter(|vehicle| !vehicle.beacons) {
-                self.checks.sees_the_end(vehicle, window, now);
-            }
+        for vehicle in self.vehicles.iter().filter(|vehicle| !vehicle.beacons) {
+            self.checks.hears(vehicle, window, now);
         }
         // Who thinks that it is another window refuses what is said in this one, and what is slow comes late.
         for vehicle in &self.vehicles {
@@ -240,7 +238,7 @@ impl World {
             }
             let node = self.cluster.node_of(vehicle.number);
             self.checks.who_is_connected_listens(&self.cluster.nodes()[node], vehicle, now);
-            if clock == 0.0 {
+            if self.weather.clock == 0.0 {
                 self.checks.who_listens_knows(node, vehicle, window, now);
             }
             if self.weather.nodes == 1 && vehicle.off_s.get() == 0 {

@@ -120,7 +120,8 @@ pub struct World {
     pub happened: u64,
     /// Troubles that came to pass.
     pub troubles: BTreeMap<&'static str, u64>,
-    pub(crate) checks: Checks,
+    /// What must hold.
+    pub checks: Checks,
     /// Whether it is looked at what must hold.
     pub(crate) looks: bool,
     /// Whether a window has bytes enough for all that there is.

@@ -11,6 +11,7 @@ use std::thread;
 
 use serde_json::json;
 use shoal_protocol::log::Log;
+use shoal_protocol::must::Must;
 use shoal_protocol::weather::Weather;
 use shoal_protocol::world::World;
 use shoal_swarm::swarm::Swarm;
@@ -61,6 +62,7 @@ struct Told {
     happened: u64,
     virtual_days: f64,
     troubles: BTreeMap<&'static str, u64>,
+    looked_at: BTreeMap<String, u64>,
     failures: Vec<String>,
 }
 
@@ -83,7 +85,7 @@ fn failure(seed: u64, payload: &(dyn std::any::Any + Send)) -> String {
 
 /// A line for people, and the same field by field.
 fn sum_up(first: u64, told: &Told) {
-    let Told { worlds, happened, virtual_days, troubles, failures } = told;
+    let Told { worlds, happened, virtual_days, troubles, looked_at, failures } = told;
     tell(&format!(
         "{worlds} worlds from seed {first}: {virtual_days:.1} virtual days, {happened} events, {troubles:?}"
     ));
@@ -97,6 +99,7 @@ fn sum_up(first: u64, told: &Told) {
         "events": happened,
         "events_per_seed": happened / each,
         "troubles": troubles,
+        "looked_at": looked_at,
     });
     tell(&format!("summary {summary}"));
 }
@@ -127,16 +130,20 @@ fn what_must_hold_holds_whatever_happens() {
                 let mut again = World::new(seed, Weather::of(seed));
                 again.rerun();
                 world.log.is_repeated_by(&again.log);
-                (world.happened, world.virtual_days(), world.troubles)
+                let looked_at: Vec<(Must, u64)> = world.checks.looked_at.times().collect();
+                (world.happened, world.virtual_days(), world.troubles, looked_at)
             }));
             let mut told = told.lock().unwrap();
             told.worlds += 1;
             match ran {
-                Ok((happened, days, troubles)) => {
+                Ok((happened, days, troubles, looked_at)) => {
                     told.happened += happened;
                     told.virtual_days += days;
                     for (trouble, times) in troubles {
                         *told.troubles.entry(trouble).or_default() += times;
+                    }
+                    for (must, times) in looked_at {
+                        *told.looked_at.entry(must.to_string()).or_default() += times;
                     }
                 }
                 Err(payload) => {
@@ -159,11 +166,15 @@ fn what_must_hold_holds_whatever_happens() {
     });
     let told = told.into_inner().unwrap();
     sum_up(first, &told);
-    let Told { worlds, troubles, failures, .. } = told;
+    let Told { worlds, troubles, looked_at, failures, .. } = told;
     assert!(failures.is_empty(), "{} worlds failed:\n{}", failures.len(), failures.join("\n\n"));
     // Trouble that never comes proves nothing.
     let came: Vec<&str> = troubles.keys().copied().collect();
     assert!(worlds < 100 || came == TROUBLES, "of {TROUBLES:?} there came {came:?}");
+    // Nor does what nobody looks at.
+    let never: Vec<&String> =
+        looked_at.iter().filter(|(_must, times)| **times == 0).map(|(must, _)| must).collect();
+    assert!(worlds < 100 || never.is_empty(), "never looked at: {never:?}");
 }
 
 #[test]
