@@ -209,7 +209,8 @@ fn settings_that_are_not_supported_are_named() {
     };
     assert_eq!(key(with("\"LORA\"", "\"IA3\"")), "peft_type");
     assert_eq!(key(with("\"use_dora\": false", "\"use_dora\": true")), "use_dora");
-    assert_eq!(key(with("\"use_rslora\": false", "\"use_rslora\": true")), "use_rslora");
+    // 16/√4 is 32/4, and the layout has 16/4.
+    assert_eq!(key(with("\"use_rslora\": false", "\"use_rslora\": true")), "lora_alpha");
     assert_eq!(key(with("\"r\": 4", "\"r\": 5")), "r");
     assert_eq!(key(with("\"lora_alpha\": 16.0", "\"lora_alpha\": 4.0")), "lora_alpha");
     assert!(matches!(with("{", "["), PeftError::Config { .. }));
@@ -257,6 +258,35 @@ fn sites_with_an_alpha_of_their_own_are_written_and_read() {
     let again = file.adapter(of_one.clone()).unwrap();
     assert_eq!(again.delta(&of_one.sites[1]), delta);
     assert_eq!(again.delta(&of_one.sites[0]), adapter.delta(&layout.sites[0]));
+}
+
+/// What is divided by the root of the rank is read as what is divided by the rank, site by site.
+#[test]
+fn a_scale_of_the_root_of_the_rank_is_read_as_one_of_the_rank() {
+    let heads = |targets: &[&str]| {
+        let targets = targets.iter().map(ToString::to_string).collect();
+        let options = GraftOptions { targets, rank: 4, ..GraftOptions::default() };
+        graft(&with_two_heads(), &options).unwrap().layout
+    };
+    // 8/√4 is 16/4; of the narrow one 4/√1 is 4/1, or, where no α of its own is said, 8/√1 is 8/1.
+    for (narrow, said) in [("head.*=1:4", "\"^head\": 4.0"), ("head.*=1:8", "")] {
+        let layout = heads(&["*", narrow]);
+        let values: Vec<f32> = (0..layout.values()).map(|i| i as f32 / 8.0).collect();
+        let adapter = Adapter::from_values(layout.clone(), values).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        adapter.write_peft(dir.path()).unwrap();
+        let path = dir.path().join("adapter_config.json");
+        let mut config: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        config["use_rslora"] = true.into();
+        config["lora_alpha"] = 8.0.into();
+        config["alpha_pattern"] = serde_json::from_str(&format!("{{{said}}}")).unwrap();
+        std::fs::write(&path, config.to_string()).unwrap();
+        assert_eq!(Adapter::read_peft(dir.path(), layout.clone()).unwrap(), adapter);
+        let options =
+            PeftConfig::read(dir.path()).unwrap().graft_options(&sites(&with_two_heads()));
+        assert_eq!(graft(&with_two_heads(), &options).unwrap().layout.hash(), layout.hash());
+    }
 }
 
 #[test]

@@ -38,12 +38,12 @@ pub struct PeftConfig {
     pub peft_type: String,
     /// The rank.
     pub r: usize,
-    /// The numerator α of the scale α/r.
+    /// The numerator α of the scale α/r, or of α/√r.
     pub lora_alpha: f32,
     /// The modules with factors.
     #[serde(default)]
     pub target_modules: Vec<String>,
-    /// Another scale, α/√r.
+    /// The scale is α/√r (Kalajdzievski, *A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA*, 2023).
     #[serde(default)]
     pub use_rslora: bool,
     /// Another decomposition.
@@ -115,9 +115,6 @@ impl PeftConfig {
         if config.peft_type != "LORA" {
             return refuse("peft_type", config.peft_type, "LORA");
         }
-        if config.use_rslora {
-            return refuse("use_rslora", "true".to_owned(), "false");
-        }
         if config.use_dora {
             return refuse("use_dora", "true".to_owned(), "false");
         }
@@ -134,14 +131,23 @@ impl PeftConfig {
             let mut sites = sites.iter().map(|site| site.name.as_str());
             let site = sites.find(|s| s == target || modules.of_site(s).any(|m| m == target));
             let site = site.unwrap_or(target);
-            let rank = modules.given(&self.rank_pattern, site).map(|rank| rank.to_string());
-            targets.push(match (rank, modules.given(&self.alpha_pattern, site)) {
-                (None, None) => site.to_owned(),
-                (Some(rank), None) => format!("{site}={rank}"),
-                (rank, Some(alpha)) => format!("{site}={}:{alpha}", rank.unwrap_or_default()),
+            let rank = modules.given(&self.rank_pattern, site);
+            let alpha = modules.given(&self.alpha_pattern, site);
+            targets.push(if rank.is_none() && alpha.is_none() {
+                site.to_owned()
+            } else {
+                let rank = rank.unwrap_or(self.r);
+                let alpha = self.over_rank(alpha.unwrap_or(self.lora_alpha), rank);
+                format!("{site}={rank}:{alpha}")
             });
         }
-        GraftOptions { targets, rank: self.r, alpha: self.lora_alpha, profile: Profile::default() }
+        let alpha = self.over_rank(self.lora_alpha, self.r);
+        GraftOptions { targets, rank: self.r, alpha, profile: Profile::default() }
+    }
+
+    /// The α whose scale at this rank, α/r, is that of the `alpha` that is said.
+    fn over_rank(&self, alpha: f32, rank: usize) -> f32 {
+        if self.use_rslora { (f64::from(alpha) * (rank as f64).sqrt()) as f32 } else { alpha }
     }
 }
 
@@ -177,6 +183,8 @@ impl PeftConfig {
             let said = self.alpha_pattern.iter().filter(|(key, _)| is_said(key));
             let said: Vec<f32> = said.map(|(_, alpha)| *alpha).collect();
             let said = if said.is_empty() { vec![self.lora_alpha] } else { said };
+            let said: Vec<f32> =
+                said.into_iter().map(|alpha| self.over_rank(alpha, site.a.dims[0])).collect();
             if said.iter().any(|alpha| *alpha != site.alpha) {
                 return refuse(format!("{said:?} for `{module}`"), site.alpha.to_string());
             }
@@ -372,8 +380,9 @@ impl Adapter {
         if config.r != layout.rank {
             return refuse("r", config.r.to_string(), layout.rank.to_string());
         }
-        if config.lora_alpha != layout.alpha {
-            return refuse("lora_alpha", config.lora_alpha.to_string(), layout.alpha.to_string());
+        let alpha = config.over_rank(config.lora_alpha, config.r);
+        if alpha != layout.alpha {
+            return refuse("lora_alpha", alpha.to_string(), layout.alpha.to_string());
         }
         config.check_alphas(&layout, &file)?;
         let file = dir.join(TENSORS);
