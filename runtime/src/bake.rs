@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::adapter::{Adapter, Site};
+use crate::onnx::fold::functions;
 use crate::onnx::proto::GraphProto;
 use crate::onnx::{FoldWhy, Model, StoreError, Tensor, TensorError, integers};
 
@@ -68,6 +69,7 @@ pub fn bake_dequantised(model: &Model, adapter: &Adapter) -> Result<Model, BakeE
 }
 
 fn bake_all(model: &Model, adapter: &Adapter, dequantise: bool) -> Result<Model, BakeError> {
+    let model = &*functions::inlined(model)?;
     let nodes = adapter.layout().sites.iter().flat_map(|site| &site.nodes);
     let making = nodes.map(|node| node.output.as_str()).collect();
     let written = integers::products_in_floats(model, &making)?;

@@ -11,8 +11,8 @@ use shoal_runtime::onnx::proto::{
     attribute_type, dimension, type_proto,
 };
 use shoal_runtime::onnx::{
-    Attr, Data, Element, FoldWhy, Folded, InferWhy, Model, PinOptions, PinWhy, Tensor, TensorError,
-    TensorType, fold, pin,
+    Attr, Builder, Data, Element, FoldWhy, Folded, InferWhy, Model, PinOptions, PinWhy, Tensor,
+    TensorError, TensorType, fold, pin,
 };
 
 fn node(op: &str, inputs: &[&str], outputs: &[&str], attrs: &[(&str, Attr)]) -> NodeProto {
@@ -475,6 +475,64 @@ fn what_a_body_reads_or_gives_and_nothing_makes_is_named() {
         let FoldWhy::Undefined { tensor, .. } = &refused else { panic!("{refused}") };
         assert_eq!(tensor, "nowhere");
     }
+}
+
+/// What nothing here infers is what the file declares, also of the standard's operators: engines may have them.
+#[test]
+fn an_operator_that_is_not_inferred_has_the_type_that_the_file_declares() {
+    let model = |declared: bool| {
+        let mut b = Builder::new(17);
+        let x = b.input("x", TensorType::f32(&[2, 3, 3]));
+        let y = b.op("Relu", &[&x], &[]).unwrap();
+        b.output("y", &y);
+        let mut model = b.into_model();
+        let graph = model.graph_mut();
+        let det = NodeProto {
+            op_type: Some("Det".into()),
+            input: vec![y.name().to_owned()],
+            output: vec!["det".into()],
+            ..NodeProto::default()
+        };
+        let root = NodeProto {
+            op_type: Some("Sqrt".into()),
+            input: vec!["det".into()],
+            output: vec!["z".into()],
+            ..det.clone()
+        };
+        graph.node.extend([det, root]);
+        graph.output.push(TensorType::f32(&[2]).to_value_info("z"));
+        if declared {
+            graph.value_info.push(TensorType::f32(&[2]).to_value_info("det"));
+        }
+        model
+    };
+    let folded = fold(&model(true)).unwrap();
+    assert_eq!(folded.types["z"], TensorType::f32(&[2]));
+    assert_eq!(fold(&folded.model).unwrap().types["det"], TensorType::f32(&[2]));
+    assert!(fold(&model(false)).unwrap_err().to_string().contains("not supported"));
+}
+
+/// Before version 14 a normalisation by the batch is told by its further outputs, and engines do it.
+#[test]
+fn a_normalisation_that_trains_is_refused_with_its_name() {
+    let model = |outputs: &[&str]| {
+        let mut b = Builder::new(9);
+        let x = b.input("x", TensorType::f32(&[2, 3]));
+        let of = |b: &mut Builder, name: &str| b.initializer(name, &Tensor::f32(&[3], &[0.5; 3]));
+        let rest = ["scale", "bias", "mean", "variance"].map(|name| of(&mut b, name));
+        let [scale, bias, mean, variance] = &rest;
+        let y = b.op_named("norm", "BatchNormalization", &[&x, scale, bias, mean, variance], &[]);
+        b.output("y", &y.unwrap());
+        let mut model = b.into_model();
+        let node = &mut model.graph_mut().node[0];
+        node.output.extend(outputs.iter().map(|name| (*name).to_owned()));
+        model
+    };
+    assert!(fold(&model(&[])).is_ok() && fold(&model(&["", ""])).is_ok());
+    let refused = fold(&model(&["", "", "saved_mean", "saved_variance"])).unwrap_err().to_string();
+    assert!(
+        refused.contains("BatchNormalization node `") && refused.contains("outputs of training")
+    );
 }
 
 #[test]

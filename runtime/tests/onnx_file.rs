@@ -5,7 +5,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 use prost::Message;
-use shoal_runtime::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto};
+use shoal_runtime::onnx::proto::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+};
 use shoal_runtime::onnx::{Attr, Builder, Model, ReadError, TensorType, WriteError};
 
 /// A file with a convolution, a weight and two attributes.
@@ -135,6 +137,17 @@ fn a_model_without_graph_or_operator_set_is_refused() {
     proto.opset_import.clear();
     assert!(matches!(read(&proto.encode_to_vec()), Err(ReadError::NoOpset { .. })));
     assert!(matches!(read(b""), Err(ReadError::IrVersion { got: 0, .. })));
+}
+
+/// Tools that merge models say the same operator set again.
+#[test]
+fn an_operator_set_may_be_said_twice_and_two_versions_may_not() {
+    let mut proto = ModelProto::decode(&small()[..]).unwrap();
+    let domain = Some("ai.onnx".to_owned());
+    proto.opset_import.push(OperatorSetIdProto { domain, version: Some(17) });
+    assert_eq!(read(&proto.encode_to_vec()).unwrap().opset(), 17);
+    proto.opset_import[1].version = Some(12);
+    assert!(matches!(read(&proto.encode_to_vec()), Err(ReadError::TwoOpsets { .. })));
 }
 
 #[test]

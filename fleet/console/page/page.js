@@ -24,7 +24,8 @@ addEventListener("resize", () => view && (chart(), utility()));
 
 function link(up) {
   $("link").className = up ? "up" : "down";
-  $("link").textContent = up ? (view && !view.connected ? "broker lost" : "live") : "console unreachable";
+  const heard = view && view.roster > 0 ? "live" : "nothing heard of this fleet yet";
+  $("link").textContent = up ? (view && !view.connected ? "broker lost" : heard) : "console unreachable";
   if (view && !view.connected) $("link").className = "down";
 }
 
@@ -33,9 +34,9 @@ function draw() {
   $("rule").textContent = view.rule ? `rule: ${view.rule}` : "no swarm document";
   tile("best", view.best);
   tile("worst", view.worst);
-  const online = view.vehicles.filter((v) => v.heard_s !== null && !v.silent).length;
-  $("online").textContent = `${online} of ${view.roster}`;
-  $("doing").textContent = counted(view.vehicles.filter((v) => v.activity).map((v) => v.activity));
+  const online = view.vehicles.filter((v) => v.heard_s !== null && !v.silent);
+  $("online").textContent = `${online.length} of ${view.roster}`;
+  $("doing").textContent = counted(online.filter((v) => v.activity).map((v) => v.activity));
   const up = sum(view.vehicles.map((v) => v.bytes_up)), down = sum(view.vehicles.map((v) => v.bytes_down));
   $("bytes").textContent = bytes(up + down);
   $("budget").textContent = `${bytes(up)} sent, ${bytes(down)} received`;
@@ -241,7 +242,8 @@ function refusals() {
   $("refused").hidden = view.refusals.length === 0;
   $("refusals").replaceChildren(...view.refusals.map((r) => {
     const line = document.createElement("tr");
-    line.append(cell(`${r.window}`), cell(r.vehicle === null ? "–" : `vehicle ${r.vehicle}`), cell(r.why), cell(`${r.times}`));
+    const by = (one) => one.vehicle === null ? one.id ?? "–" : `vehicle ${one.vehicle}`;
+    line.append(cell(`${r.window}`), cell(r.of.map(by).join(", ") || "–"), cell(by(r)), cell(r.why), cell(`${r.times}`));
     return line;
   }));
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use embassy_time::Duration as Wait;
 use shoal_link::{
-    Addresses, Broker, CertificatesError, Event, Link, LinkError, Settings, Subscription, filter,
+    Addresses, Broker, CertificatesError, Event, Link, LinkError, Settings, Subscription, Why,
+    filter,
 };
 use shoal_swarm::{campaign, reinstated};
 use shoal_window::Bytes;
@@ -18,6 +19,8 @@ use crate::state::{State, Trust};
 const PLENTY: Bytes = Bytes { up: 1 << 50, down: 1 << 50 };
 /// All that stood on a broker has come when nothing came for so long.
 const QUIET: Duration = Duration::from_secs(1);
+/// There is no broker when there was no connection for so long.
+const UNCONNECTED: Duration = Duration::from_secs(15);
 
 /// One leaf of each kind that is shown: all but chunks, and documents of a pack.
 const SHOWN: [Leaf; 11] = [
@@ -68,10 +71,45 @@ pub enum ReaderError {
     Link(#[from] LinkError),
 }
 
+/// Why nothing is known of a fleet.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsettled {
+    /// There was no connection.
+    #[error(
+        "no connection to {broker} in {seconds} s{}: is a broker there, and does it let us in?",
+        why.as_ref().map_or_else(String::new, |why| format!(" ({why:?})"))
+    )]
+    NoBroker {
+        /// Where it was looked for.
+        broker: Addresses,
+        /// For how long.
+        seconds: u64,
+        /// What the last try ended with.
+        why: Option<Why>,
+    },
+    /// There is a broker.
+    #[error(
+        "{broker} has no roster and plan of {fleet} / {region} that the fleet's authority signed: `shoal fleet serve` publishes them"
+    )]
+    Unknown {
+        /// Where it was looked for.
+        broker: Addresses,
+        /// The fleet.
+        fleet: String,
+        /// The region.
+        region: String,
+    },
+}
+
 /// A link, and what came over it.
 #[derive(Debug)]
 pub struct Reader {
+    reading: Reading,
     link: Link,
+    /// Whether there was a connection.
+    connected: bool,
+    /// What the last connection, or the last try for one, ended with.
+    ended: Option<Why>,
     state: State,
     /// Filters that the broker has not taken.
     asked: usize,
@@ -103,7 +141,15 @@ impl Reader {
             link.subscribe(Subscription::Standing { filter: &filter, acknowledged: true });
             asked += 1;
         }
-        Ok(Reader { link, state: State::new(fleet, region, *trust), asked, changed: false })
+        Ok(Reader {
+            reading: reading.clone(),
+            link,
+            connected: false,
+            ended: None,
+            state: State::new(fleet, region, *trust),
+            asked,
+            changed: false,
+        })
     }
 
     /// The next event, after waiting this long for one; what is a record has been taken in.
@@ -112,10 +158,11 @@ impl Reader {
         match &event {
             Event::Connected { .. } => {
                 self.state.connected(true);
-                self.changed = true;
+                (self.connected, self.changed) = (true, true);
             }
             Event::Disconnected { why, .. } => {
                 info!(?why, "no broker");
+                self.ended = Some(why.clone());
                 self.state.connected(false);
                 self.changed = true;
             }
@@ -136,10 +183,14 @@ impl Reader {
         Some(event)
     }
 
-    /// Reads until all that stood there has come, or for so long while more and more comes; false: nobody tells of this fleet.
-    pub fn settle(&mut self, patience: Duration) -> bool {
+    /// Reads until all that stood there has come, or for so long while more and more comes.
+    ///
+    /// # Errors
+    /// [`Unsettled`]: nobody tells of this fleet.
+    pub fn settle(&mut self, patience: Duration) -> Result<(), Unsettled> {
         let (started, mut last) = (since_boot(), since_boot());
-        while started.elapsed() < patience {
+        while started.elapsed() < if self.connected { patience } else { patience.min(UNCONNECTED) }
+        {
             if self.next(QUIET).is_some() {
                 last = since_boot();
             }
@@ -147,7 +198,16 @@ impl Reader {
                 break;
             }
         }
-        self.asked == 0 && self.state.is_known()
+        if self.asked == 0 && self.state.is_known() {
+            return Ok(());
+        }
+        let Reading { fleet, region, broker, .. } = self.reading.clone();
+        Err(if self.connected {
+            Unsettled::Unknown { broker, fleet, region }
+        } else {
+            let seconds = started.elapsed().as_secs();
+            Unsettled::NoBroker { broker, seconds, why: self.ended.clone() }
+        })
     }
 
     /// What is known of the fleet.

@@ -17,8 +17,9 @@ use shoal_wire::v1::{
 };
 use shoal_wire::{KeyId, Leaf, ParticleId, PublicKey, RecordId, Topic, Verified};
 
+use crate::publishers::Publishers;
 use crate::view::{
-    self, Claimed, Counted, Found, Held, Maximised, Plan, Refused, Row, View, Window,
+    self, Claimed, Counted, Found, Held, Maximised, Plan, Publisher, Refused, Row, View, Window,
 };
 
 /// Windows that the page shows.
@@ -53,6 +54,7 @@ pub struct State {
     records: Option<Records>,
     presences: BTreeMap<KeyId, Heard>,
     refusals: BTreeMap<(u32, KeyId, RefusalCode), BTreeSet<RecordId>>,
+    publishers: Publishers,
     history: BTreeMap<u32, Window>,
     authority: KeyId,
     approver: PublicKey,
@@ -104,6 +106,7 @@ impl State {
             records: None,
             presences: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            publishers: Publishers::default(),
             history: BTreeMap::new(),
             authority: trust.authority.id(),
             approver: trust.approver,
@@ -131,6 +134,7 @@ impl State {
         if place.leaf().kind().is_none() {
             return false;
         }
+        self.publishers.stood(place.publisher(), bytes);
         let documents = self.documents();
         match self.take(utc_seconds, &place, bytes) {
             Ok(true) => {}
@@ -587,10 +591,15 @@ impl State {
     }
 
     fn refused(&self) -> Vec<Refused> {
+        let roster = self.keyring.roster();
+        let publisher = |id: KeyId| Publisher { vehicle: roster.number(id), id: id.to_string() };
         let refused =
             |(&(window, signer, code), records): (&(u32, KeyId, RefusalCode), &BTreeSet<_>)| {
-                let vehicle = self.keyring.roster().number(signer);
-                Refused { window, vehicle, why: code.name(), times: records.len() }
+                let of: BTreeSet<KeyId> =
+                    records.iter().filter_map(|record| self.publishers.of(*record)).collect();
+                let (vehicle, times) = (roster.number(signer), records.len());
+                let of = of.into_iter().map(publisher).collect();
+                Refused { window, vehicle, why: code.name(), of, times }
             };
         self.refusals.iter().rev().take(50).map(refused).collect()
     }

@@ -210,6 +210,17 @@ pub struct Refused {
     pub vehicle: Option<u32>,
     /// Why.
     pub why: &'static str,
+    /// Whose records they were, as far as those stood on the board when somebody looked.
+    pub of: Vec<Publisher>,
     /// How often.
     pub times: usize,
+}
+
+/// Who published something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Publisher {
+    /// The number of the vehicle; none: it is not on the roster.
+    pub vehicle: Option<u32>,
+    /// The key's id.
+    pub id: String,
 }

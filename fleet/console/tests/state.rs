@@ -1,8 +1,10 @@
 //! What the page shows is what signed records say, in whatever order they come.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
+
 use shoal_console::state::{State, Trust};
-use shoal_console::view::View;
+use shoal_console::view::{Publisher, Refused, View};
 use shoal_swarm::reinstated::{self, Reinstated};
 use shoal_swarm::roster::part;
 use shoal_wire::v1::*;
@@ -216,6 +218,30 @@ fn what_is_best_is_at_all_who_published_it() {
     let other = if claimant == 0 { 2 } else { 0 };
     let places = [claimant, other].map(|vehicle| (key(vehicle).public().id(), 0));
     assert_eq!(state.best(now), Some((particle, places.to_vec())));
+}
+
+/// A refusal names a record alone: the page says whose it was, where that stood on the board, also of a key that nobody knows.
+#[test]
+fn the_page_shows_whose_records_were_refused() {
+    let (_particle, [_header, known]) = claimed(1, 1, 5600);
+    let (_particle, [_header, stranger]) = claimed(77, 1, 5600);
+    let refusal = |by: u8, slot: u8, refused: &[u8]| {
+        let record = RecordId::new(<sha2::Sha256 as sha2::Digest>::digest(refused).into());
+        let code = RefusalCode::UnknownKey.number();
+        let refusal = Refusal::new(RefusalFields { window: 2, record, code }).unwrap();
+        post(&key(by), Leaf::Refusal { slot }, u64::from(slot) + 1, &refusal)
+    };
+    let refusals = [refusal(0, 0, &known.1), refusal(0, 1, &stranger.1), refusal(2, 0, b"gone")];
+    let view = shown(&[all(), vec![known, stranger], refusals.to_vec()].concat());
+    let said = |one: &Refused| (one.vehicle, one.times, one.of.clone());
+    let (first, second) = (said(&view.refusals[0]), said(&view.refusals[1]));
+    let publisher =
+        |vehicle, key: SecretKey| Publisher { vehicle, id: key.public().id().to_string() };
+    let mut of = vec![publisher(Some(1), key(1)), publisher(None, key(77))];
+    of.sort_by(|one, other| one.id.cmp(&other.id));
+    let all = BTreeMap::from([((Some(0), 2), of), ((Some(2), 1), vec![])]);
+    let found = [first, second].map(|(vehicle, times, of)| ((vehicle, times), of));
+    assert_eq!(BTreeMap::from(found), all);
 }
 
 /// A claim far above what voters find: the page says who stands aside until when, for what, and by whose word.

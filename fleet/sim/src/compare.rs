@@ -7,7 +7,7 @@
 //! seed-<seed>/<part>/<method>/windows.jsonl    of one part of several: a rung of a sweep
 //! ```
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use shoal_runtime::engine::Engine;
@@ -20,6 +20,8 @@ use crate::record::{Head, Record, Row};
 use crate::run::{RunError, run};
 
 const FILE: &str = "windows.jsonl";
+/// Held by the run that writes to a folder.
+const LOCK: &str = "in-use";
 
 /// Why a comparison does not go on.
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
@@ -27,6 +29,8 @@ const FILE: &str = "windows.jsonl";
 pub enum CompareError {
     #[error("cannot make {}", path.display())]
     Make { path: PathBuf, source: std::io::Error },
+    #[error("{} is in use by another run: wait for it, or name another folder", path.display())]
+    Held { path: PathBuf },
     #[error(transparent)]
     Lab(#[from] LabError),
     #[error(transparent)]
@@ -82,6 +86,7 @@ pub fn compare(
     engine: Box<dyn Engine>,
     mut tell: impl FnMut(Tell<'_>),
 ) -> Result<Vec<Record>, CompareError> {
+    let _alone = alone(place.folder)?;
     let mut records = Vec::new();
     let base = Base::open(config, engine)?;
     for seed in seeds {
@@ -181,6 +186,18 @@ fn one(
         source: Box::new(source),
     })?;
     Ok(read(path)?.record)
+}
+
+/// Two runs would write the same results at once. The folder is free again when the file is closed, also by a kill.
+fn alone(folder: &Path) -> Result<File, CompareError> {
+    make(folder)?;
+    let path = folder.join(LOCK);
+    let lock = File::create(&path).map_err(|source| CompareError::Make { path, source })?;
+    match lock.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(CompareError::Held { path: folder.to_owned() }),
+        // Where a file system has no locks, nobody is refused.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(lock),
+    }
 }
 
 fn make(folder: &Path) -> Result<(), CompareError> {

@@ -12,7 +12,7 @@
 //! ONNX `LSTM`, `GRU`, `RNN`; Hochreiter and Schmidhuber (1997), Cho et al. (arXiv 1406.1078).
 
 use crate::onnx::proto::NodeProto;
-use crate::onnx::{Attr, Builder, InferError, Value};
+use crate::onnx::{Attr, Builder, InferError, Tensor, Value};
 
 use super::Reason;
 use super::expand::{Stop, name};
@@ -170,7 +170,11 @@ fn cell(
         let dims = [size.batch, size.hidden];
         match node.input_name(at) {
             Some(name) => Ok(direction(b, &Value::named(name), index, &dims)?),
-            None => Ok(b.f32s(&dims, &vec![0.0; dims.iter().product()])),
+            None => {
+                let zeros = vec![0.0; dims.iter().product()];
+                let element = b.ty(&all).element;
+                Ok(b.constant_of(&Tensor::from_f64s(element, &dims, &zeros)))
+            }
         }
     };
     let lstm = node.is("LSTM");

@@ -30,10 +30,26 @@ pub(super) fn add_elements(
     updates: &Value,
     axis: usize,
 ) -> Result<Value, Reason> {
+    add(emit, "ScatterElements", (dims, indices, updates), &[("axis", Attr::Int(axis as i64))])
+}
+
+/// As [`add_elements`], by this operator. Sums of 16-bit floats are made in float32: ONNX Runtime's processor has no others.
+fn add(
+    emit: &mut Emit,
+    op: &str,
+    (dims, indices, updates): (&[usize], &Value, &Value),
+    attrs: &[(&str, Attr)],
+) -> Result<Value, Reason> {
     check_opset(emit)?;
-    let zeros = emit.zeros(dims, updates)?;
-    let attrs = [("axis", Attr::Int(axis as i64)), ("reduction", Attr::Str("add".into()))];
-    Ok(emit.op("ScatterElements", &[&zeros, indices, updates], &attrs)?)
+    let element = emit.element(updates);
+    let is_short = matches!(element, Element::F16 | Element::Bf16);
+    let wide = if is_short { Element::F32 } else { element };
+    let updates = emit.cast(updates, wide)?;
+    let zeros = emit.zeros(dims, &updates)?;
+    let reduction = ("reduction", Attr::Str("add".into()));
+    let attrs: Vec<(&str, Attr)> = attrs.iter().cloned().chain([reduction]).collect();
+    let sum = emit.op(op, &[&zeros, indices, &updates], &attrs)?;
+    Ok(emit.cast(&sum, element)?)
 }
 
 fn check_opset(emit: &Emit) -> Done {
@@ -64,13 +80,10 @@ pub(super) fn top_k(step: &mut Step) -> Done {
 
 pub(super) fn gather_nd(step: &mut Step) -> Done {
     let (dy, x, indices) = (step.dy()?, step.x(0)?, step.x(1)?);
-    check_opset(step.emit)?;
     let dims = step.emit.dims(&x);
     let batch = usize::try_from(step.node.int("batch_dims", 0)).unwrap_or(0);
     let indices = with_batch(step.emit, &indices, batch)?;
-    let zeros = step.emit.zeros(&dims, &dy)?;
-    let add = [("reduction", Attr::Str("add".into()))];
-    let share = step.emit.op("ScatterND", &[&zeros, &indices, &dy], &add)?;
+    let share = add(step.emit, "ScatterND", (&dims, &indices, &dy), &[])?;
     step.give(0, share);
     Ok(())
 }

@@ -9,7 +9,7 @@
 //! # Source
 //! PyTorch's `where`, `clamp` and `maximum` (bounds included, ties shared).
 
-use crate::onnx::Value;
+use crate::onnx::{Element, Value};
 
 use super::Reason;
 use super::step::Step;
@@ -51,11 +51,23 @@ pub(super) fn clip(step: &mut Step) -> Done {
 }
 
 pub(super) fn extreme(step: &mut Step) -> Done {
-    let (dy, y) = (step.dy()?, step.y()?);
+    let (mut dy, mut y) = (step.dy()?, step.y()?);
+    let mut inputs =
+        (0..step.inputs.len()).map(|index| step.x(index)).collect::<Result<Vec<_>, _>>()?;
+    let element = step.emit.element(&y);
+    if matches!(element, Element::F16 | Element::Bf16) {
+        // An engine may have taken the extreme of values that it had not rounded yet: then none of them equals it. In float32 it
+        // is taken again, of what is compared with it.
+        for x in &mut inputs {
+            *x = step.emit.cast(x, Element::F32)?;
+        }
+        let all: Vec<&Value> = inputs.iter().collect();
+        y = step.emit.op(step.node.op_type(), &all, &[])?;
+        dy = step.emit.cast(&dy, Element::F32)?;
+    }
     let mut hits: Vec<Value> = Vec::new();
-    for index in 0..step.inputs.len() {
-        let x = step.x(index)?;
-        hits.push(step.emit.hit(&x, &y)?);
+    for x in &inputs {
+        hits.push(step.emit.hit(x, &y)?);
     }
     let mut count = hits.first().cloned().ok_or(Reason::Missing { index: 0 })?;
     for hit in &hits[1..] {
@@ -65,6 +77,7 @@ pub(super) fn extreme(step: &mut Step) -> Done {
     for (index, hit) in hits.iter().enumerate() {
         if step.wants(index) {
             let share = step.emit.mul(&each, hit)?;
+            let share = step.emit.cast(&share, element)?;
             step.give_unbroadcast(index, &share)?;
         }
     }

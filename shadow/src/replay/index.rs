@@ -30,17 +30,13 @@ pub enum IndexError {
     #[error("the index cannot be read or written")]
     Disk(#[source] io::Error),
     /// The database is damaged, or is none.
-    #[error("the index is damaged: erase the store to begin again")]
+    #[error("the index is damaged")]
     Database(#[source] Box<redb::Error>),
     /// A row that this version did not write.
-    #[error(
-        "the index has a row `{0}` that this version cannot read: erase the store to begin again"
-    )]
+    #[error("the index has a row `{0}` that this version cannot read")]
     Row(String),
     /// The database met damage that it does not expect, and panicked.
-    #[error(
-        "the index is damaged beyond what its database expects: erase the store to begin again"
-    )]
+    #[error("the index is damaged beyond what its database expects")]
     Panic,
 }
 

@@ -50,7 +50,7 @@ pub enum OpenReplayError {
     #[error("{} is the key of another store: put the right file back, or remove it to erase the store", path.display())]
     KeyOther { path: PathBuf },
     /// The index is damaged.
-    #[error("cannot use {}", path.display())]
+    #[error("cannot use {}; to erase the store and begin again, remove the folder that it is in", path.display())]
     Index { path: PathBuf, source: IndexError },
 }
 

@@ -75,7 +75,16 @@ fn a_campaign_puts_what_was_learned_to_use_and_takes_it_back() {
 
     let record = |name: &str| fleet.path().join(name);
     fleet.evidence(1, &record("early"), None).unwrap();
-    fleet.campaign("roll-back", &["1"]).unwrap();
+    // What nobody could hear, for the next took its place at once, was ordered all the same.
+    for order in ["pause", "resume", "abort", "roll-back"] {
+        fleet.campaign(order, &["1"]).unwrap();
+        let again = fleet.campaign(order, &["1"]).unwrap_err();
+        assert!(again.contains("campaign 1"), "{again}");
+    }
+    let final_word = fleet.campaign("resume", &["1"]).unwrap_err();
+    assert!(final_word.contains("for good"), "{final_word}");
+    let none_such = fleet.campaign("start", &["7"]).unwrap_err();
+    assert!(none_such.contains("there are: 1"), "{none_such}");
     until("all go back", || (active(&fleet) == none).then_some(()));
     until("all say so", || {
         let shown = shown(&fleet);
@@ -94,17 +103,29 @@ fn a_campaign_puts_what_was_learned_to_use_and_takes_it_back() {
             said.iter().map(|one| one["what"].as_str().unwrap().to_owned()).collect()
         };
         let whole = targets.iter().all(|target| said(target) == ["kept", "went back"]);
-        (whole && targets.len() == VEHICLES as usize && record["orders"][1]["order"] == "roll back")
-            .then_some(())
+        let orders = record["orders"].as_array().unwrap().iter();
+        let orders: Vec<&Value> = orders.map(|order| &order["order"]).collect();
+        let all = ["run", "pause", "run", "abort", "roll back"];
+        (whole && targets.len() == VEHICLES as usize && orders == all).then_some(())
     });
     let checked = fleet.check_evidence(&record("late")).unwrap();
     assert!(checked.contains("every signature"), "{checked}");
-    // Who changes what the record says, or what it rests on, is found out.
-    let path = record("late").join("record.json");
-    let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace("went back", "kept")).unwrap();
-    let refused = fleet.check_evidence(&record("late")).unwrap_err();
-    assert!(refused.contains("says otherwise than its journal"), "{refused}");
+    // Who changes what the record says, how it is shown, or what it names or rests on, is found out.
+    for (name, from, to, why) in [
+        ("record.json", "went back", "kept", "says otherwise than its journal"),
+        ("record.md", "went back", "kept", "says otherwise than record.json"),
+        ("sbom.cdx.json", "CycloneDX", "CycloneDx", "is not the one that record.json names"),
+        ("journal.jsonl", "\"number\":1,", "\"number\":2,", "the journal was changed"),
+    ] {
+        let path = record("late").join(name);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{name} says {from}");
+        fs::write(&path, text.replace(from, to)).unwrap();
+        let refused = fleet.check_evidence(&record("late")).unwrap_err();
+        assert!(refused.contains(why), "{refused}");
+        fs::write(&path, text).unwrap();
+    }
+    fleet.check_evidence(&record("late")).unwrap();
 }
 
 /// Vehicles of the first stage find it wanting and go back by themselves; the campaign halts, and nobody of the second begins.

@@ -1,6 +1,6 @@
 //! What comes in: events of the line, records, particles, and what the engine has done.
 
-use shoal_link::{Event, RejectFetched};
+use shoal_link::{Event, RejectFetched, Why};
 use shoal_swarm::inbox::{Record, read};
 use shoal_swarm::records::{RejectRecord, Signed};
 use shoal_swarm::swarm::{Flat, Input, Reject, ValuesHash};
@@ -33,7 +33,13 @@ impl Exchange {
                 self.connected()?;
             }
             Event::Disconnected { why, .. } => {
-                debug!(?why, "disconnected");
+                if *why == Why::TakenOver {
+                    warn!(
+                        "another program connects with this vehicle's key: one of them is a copy; stop it, or replace the key and revoke this one"
+                    );
+                } else {
+                    debug!(?why, "disconnected");
+                }
                 self.run.metrics.connected(false);
             }
             Event::SubscribeRefused { filter, reason, .. } => {

@@ -254,7 +254,12 @@ pub(super) fn trust(
     fleet: &mut FleetConfig,
     vault: &Vault,
 ) -> Result<Option<Trust>, ExchangeError> {
-    let Some(folder) = &fleet.trust else { return Ok(None) };
+    let Some(folder) = &fleet.trust else {
+        warn!(
+            "no [fleet] trust: documents count by the authority's signature alone, and nothing says which of them are the newest"
+        );
+        return Ok(None);
+    };
     let mut trust = Trust::open(folder)?;
     if let Some(kept) = vault.get(TRUST)? {
         trust.restore(&kept);

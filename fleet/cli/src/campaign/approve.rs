@@ -29,7 +29,7 @@ pub(crate) struct Approve {
     #[arg(long, value_name = "FILE|URI", value_parser = KeyAt::parse)]
     key: KeyAt,
     /// For how many days vehicles may begin
-    #[arg(long, value_name = "N", default_value_t = 90)]
+    #[arg(long, value_name = "N", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..))]
     days: u32,
 }
 
@@ -40,7 +40,7 @@ impl Approve {
         if key.public() != description.approver {
             return Err(format!("{} is not the approver's key of fleet.toml", self.key).into());
         }
-        let folder = Folder::of(&self.dir, self.number);
+        let folder = Folder::open(&self.dir, self.number)?;
         let plan = folder.plan()?;
         plan.check()?;
         if (&plan.fleet, &plan.region) != (&description.name, &description.region) {

@@ -34,9 +34,7 @@ pub(super) fn fetch(
     certificates: Option<&Path>,
 ) -> Result<Particle, Failure> {
     let mut reader = Reader::open(&description.reading(broker, certificates)?)?;
-    if !reader.settle(PATIENCE) {
-        return Err("the broker does not tell of this fleet".into());
-    }
+    reader.settle(PATIENCE)?;
     let mut tried = Vec::new();
     for _election in 0..ELECTIONS_MAX {
         let best = reader.state().best(reader.utc_seconds());

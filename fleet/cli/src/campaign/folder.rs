@@ -1,5 +1,6 @@
 //! A campaign as a folder: `DIR/campaigns/NUMBER` with what two people sign.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use shoal_hal::backend::files::write_whole;
@@ -11,6 +12,8 @@ use shoal_wire::v1::ParticleHeader;
 use crate::fleet::Chunks;
 use crate::output::{Failure, Outcome};
 
+/// The folder of all.
+const CAMPAIGNS: &str = "campaigns";
 /// The plan, as it is signed.
 const PLAN: &str = "plan.bin";
 /// The header of the particle, signed by the authority.
@@ -24,19 +27,26 @@ pub(super) struct Folder(PathBuf);
 impl Folder {
     /// Of this number.
     pub(super) fn of(fleet: &Path, number: u32) -> Self {
-        Folder(fleet.join("campaigns").join(number.to_string()))
+        Folder(fleet.join(CAMPAIGNS).join(number.to_string()))
+    }
+
+    /// Of this number, which there must be.
+    pub(super) fn open(fleet: &Path, number: u32) -> Result<Self, Failure> {
+        let numbers = numbers(fleet)?;
+        if numbers.contains(&number) {
+            return Ok(Folder::of(fleet, number));
+        }
+        let there = match numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => "there is none: `shoal campaign new` makes one".to_owned(),
+            there => format!("there are: {there}"),
+        };
+        Err(format!("no campaign {number} in {}; {there}", fleet.join(CAMPAIGNS).display()).into())
     }
 
     /// The number after the highest there is.
     pub(super) fn next_number(fleet: &Path) -> Result<u32, Failure> {
-        let campaigns = fleet.join("campaigns");
-        std::fs::create_dir_all(&campaigns)?;
-        let mut highest = 0;
-        for entry in std::fs::read_dir(&campaigns)? {
-            let name = entry?.file_name();
-            highest = highest.max(name.to_str().and_then(|name| name.parse().ok()).unwrap_or(0));
-        }
-        Ok(highest + 1)
+        std::fs::create_dir_all(fleet.join(CAMPAIGNS))?;
+        Ok(numbers(fleet)?.last().copied().unwrap_or(0) + 1)
     }
 
     /// Writes a new one.
@@ -79,6 +89,17 @@ impl Folder {
         Ok(std::fs::read(&path)
             .map_err(|error| format!("cannot read {}: {error}", path.display()))?)
     }
+}
+
+/// The campaigns of a fleet's folder.
+fn numbers(fleet: &Path) -> Result<BTreeSet<u32>, Failure> {
+    let folder = fleet.join(CAMPAIGNS);
+    if !folder.is_dir() {
+        return Ok(BTreeSet::new());
+    }
+    let names = std::fs::read_dir(&folder)?.collect::<Result<Vec<_>, _>>()?;
+    let names = names.into_iter().map(|entry| entry.file_name());
+    Ok(names.filter_map(|name| name.to_str()?.parse().ok()).collect())
 }
 
 /// What is promoted.

@@ -28,6 +28,8 @@ pub(crate) trait Ordered {
     const ORDER: Order;
     /// In words.
     const DONE: &str;
+    /// After which orders it may be given; `None`: none was given yet.
+    const AFTER: &[Option<Order>];
 }
 
 pub(crate) struct Start;
@@ -39,33 +41,39 @@ pub(crate) struct RollBack;
 impl Ordered for Start {
     const ORDER: Order = Order::Run;
     const DONE: &str = "runs";
+    const AFTER: &[Option<Order>] = &[None];
 }
 
 impl Ordered for Pause {
     const ORDER: Order = Order::Pause;
     const DONE: &str = "is paused: nobody begins, who watches goes on";
+    const AFTER: &[Option<Order>] = &[Some(Order::Run)];
 }
 
 impl Ordered for Resume {
     const ORDER: Order = Order::Run;
     const DONE: &str = "runs again";
+    const AFTER: &[Option<Order>] = &[Some(Order::Pause)];
 }
 
 impl Ordered for Abort {
     const ORDER: Order = Order::Abort;
     const DONE: &str = "is aborted: nobody begins, who watches goes back";
+    const AFTER: &[Option<Order>] = &[Some(Order::Run), Some(Order::Pause)];
 }
 
 impl Ordered for RollBack {
     const ORDER: Order = Order::RollBack;
     const DONE: &str = "is rolled back: everybody goes back to what was used before";
+    const AFTER: &[Option<Order>] = &[Some(Order::Run), Some(Order::Pause), Some(Order::Abort)];
 }
 
 impl<What: Ordered + Send + Sync> Command<What> {
     pub(crate) fn run(self) -> Outcome {
         let description = Description::read(&self.dir)?;
         let key = fleet::authority_key(&self.dir, &description)?;
-        let folder = Folder::of(&self.dir, self.number);
+        let folder = Folder::open(&self.dir, self.number)?;
+        self.may_follow(fleet::ordered_campaign(&self.dir, &description)?.as_ref())?;
         let (header, particle) = folder.particle(description.authority)?;
         let campaign =
             Campaign::new(folder.plan()?, What::ORDER, &folder.approval()?, description.approver)?
@@ -79,5 +87,27 @@ impl<What: Ordered + Send + Sync> Command<What> {
         )?;
         println!("campaign {} {}", self.number, What::DONE);
         Ok(())
+    }
+
+    /// Whether this may be ordered after what was signed last. Who stops one for good has the last word: to begin again is another
+    /// campaign, which a second key approves.
+    fn may_follow(&self, last: Option<&Campaign>) -> Outcome {
+        let last = last.filter(|last| last.plan.number == self.number).map(|last| last.order);
+        if What::AFTER.contains(&last) {
+            return Ok(());
+        }
+        let number = self.number;
+        Err(match last {
+            None => format!("campaign {number} has not begun: `shoal campaign start` begins it"),
+            Some(Order::Run) => format!("campaign {number} runs: pause, abort or roll it back"),
+            Some(Order::Pause) => format!("campaign {number} is paused: resume, abort or roll it back"),
+            Some(Order::Abort) => format!(
+                "campaign {number} was aborted, which is for good: roll it back, or make another (`shoal campaign new`)"
+            ),
+            Some(Order::RollBack) => format!(
+                "campaign {number} was rolled back, which is for good: make another (`shoal campaign new`)"
+            ),
+        }
+        .into())
     }
 }

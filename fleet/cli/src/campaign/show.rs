@@ -38,9 +38,7 @@ impl Show {
         let broker = self.broker.map_or_else(|| description.broker.parse(), Ok)?;
         let reading = description.reading(broker, self.certificates.as_deref())?;
         let mut reader = Reader::open(&reading)?;
-        if !reader.settle(PATIENCE) {
-            return Err("the broker does not tell of this fleet".into());
-        }
+        reader.settle(PATIENCE)?;
         let now = reader.utc_seconds();
         let campaign = reader.state_mut().view(now).campaign;
         if self.json {

@@ -228,6 +228,7 @@ impl Case {
                 head: journal.head.clone(),
             },
             bill_of_materials: super::BILL.to_owned(),
+            bill_sha256: None,
         })
     }
 }

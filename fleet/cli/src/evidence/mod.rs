@@ -8,6 +8,7 @@ mod sbom;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use sha2::{Digest as _, Sha256};
 use shoal_hal::backend::files::write_whole;
 use shoal_shadow::digits::hex;
 
@@ -78,18 +79,19 @@ impl Write {
             timekeeper: hex(fleet.timekeeper.bytes()),
             approver: hex(fleet.approver.bytes()),
         };
-        let record = case::record(&keys, self.number, &read)?;
+        let mut record = case::record(&keys, self.number, &read)?;
+        let bill = whole(&serde_json::to_string_pretty(&sbom::bill())?);
+        record.bill_sha256 = Some(hex(&Sha256::digest(&bill)));
         std::fs::create_dir(&self.output)
             .map_err(|error| format!("cannot make {}: {error}", self.output.display()))?;
-        let json = |value: &serde_json::Value| serde_json::to_string_pretty(value);
         let files = [
-            (RECORD, json(&serde_json::to_value(&record)?)?),
-            (PAGE, page::page(&record)),
-            (BILL, json(&sbom::bill())?),
-            (JOURNAL, lines(&read)?),
+            (RECORD, whole(&serde_json::to_string_pretty(&record)?)),
+            (PAGE, whole(&page::page(&record))),
+            (BILL, bill),
+            (JOURNAL, whole(&lines(&read)?)),
         ];
         for (name, text) in files {
-            write_whole(&self.output.join(name), format!("{}\n", text.trim_end()).as_bytes())?;
+            write_whole(&self.output.join(name), text.as_bytes())?;
         }
         println!("{}", self.output.join(PAGE).display());
         Ok(())
@@ -113,9 +115,19 @@ impl Check {
         let said: Record = serde_json::from_str(&text(&path)?)
             .map_err(|error| format!("{}: {error}", path.display()))?;
         let read = journal::read_file(&self.record.join(JOURNAL))?;
-        let found = case::record(&said.keys, said.campaign.number, &read)?;
+        let mut found = case::record(&said.keys, said.campaign.number, &read)?;
+        found.bill_sha256.clone_from(&said.bill_sha256);
         if found != said {
             return Err(format!("{} says otherwise than its journal", path.display()).into());
+        }
+        let page = self.record.join(PAGE);
+        if text(&page)? != whole(&page::page(&found)) {
+            return Err(format!("{} says otherwise than {RECORD}", page.display()).into());
+        }
+        let bill = self.record.join(&said.bill_of_materials);
+        let digest = hex(&Sha256::digest(text(&bill)?));
+        if said.bill_sha256.as_ref().is_some_and(|said| *said != digest) {
+            return Err(format!("{} is not the one that {RECORD} names", bill.display()).into());
         }
         println!("the chain of {} lines holds, and every signature", read.lines.len());
         println!("the record says what they say");
@@ -123,6 +135,11 @@ impl Check {
         println!("approver   {}", said.keys.approver);
         Ok(())
     }
+}
+
+/// A file's text: with the end of its last line.
+fn whole(text: &str) -> String {
+    format!("{}\n", text.trim_end())
 }
 
 fn text(path: &Path) -> Result<String, Failure> {

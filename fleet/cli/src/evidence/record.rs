@@ -19,8 +19,11 @@ pub(super) struct Record {
     pub(super) stages: Vec<Stage>,
     pub(super) targets: Vec<Target>,
     pub(super) journal: Journal,
-    /// The software bill of materials beside it.
+    /// The software bill of materials beside it…
     pub(super) bill_of_materials: String,
+    /// …and its SHA-256, in hexadecimal; records of before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) bill_sha256: Option<String>,
 }
 
 /// Whose record it is, and who is believed. Keys in hexadecimal.

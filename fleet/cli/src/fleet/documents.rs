@@ -20,6 +20,9 @@ use crate::output::{Failure, Outcome};
 
 /// The folder of a fleet's documents.
 const FOLDER: &str = "documents";
+/// The folder of all that was ordered, each as it was signed: of a document that another takes the place of before anybody has looked,
+/// nothing would be left.
+const ORDERS: &str = "orders";
 /// Documents count for so long.
 const DAYS_VALID: u64 = 365;
 
@@ -41,6 +44,12 @@ pub(super) fn envelopes(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Failur
         Err(error) => Err(format!("cannot read {}: {error}", path.display()).into()),
     };
     paths.into_iter().map(read).collect()
+}
+
+/// All that was ordered, in the order of its counters.
+pub(super) fn orders(fleet: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Failure> {
+    let folder = fleet.join(ORDERS);
+    if folder.is_dir() { envelopes(&folder) } else { Ok(Vec::new()) }
 }
 
 /// The authority's key in a fleet's folder.
@@ -79,6 +88,23 @@ pub(crate) fn swarm_document(
     Ok(*verified::<SwarmDocument>(&bytes, &Own(authority))?.body().fields())
 }
 
+/// The campaign among a fleet's documents, as it was ordered last.
+pub(crate) fn ordered_campaign(
+    fleet: &Path,
+    description: &Description,
+) -> Result<Option<Campaign>, Failure> {
+    let path = fleet.join(FOLDER).join(campaign::NAME).with_extension("shl");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let failed = |error: Failure| Failure::from(format!("{}: {error}", path.display()));
+    let bytes = std::fs::read(&path).map_err(|error| failed(error.into()))?;
+    let document = verified::<Document<'_>>(&bytes, &Own(description.authority));
+    let document = document.map_err(|error| failed(error.into()))?;
+    let campaign = Campaign::decode(document.body().fields().bytes, description.approver);
+    campaign.map(Some).map_err(|error| failed(error.into()))
+}
+
 /// Signs a campaign among the documents, with what it promotes: the particle's header as it was signed, and its chunks.
 pub(crate) fn sign_campaign(
     fleet: &Path,
@@ -96,7 +122,7 @@ pub(crate) fn sign_campaign(
     let bytes = campaign.encode();
     let version = campaign.plan.number;
     let fields = DocumentFields { name: campaign::NAME, version, bytes: &bytes };
-    desk.sign("campaign", &Document::new(fields)?)?;
+    desk.order(fleet, &Document::new(fields)?)?;
     Repositories::of(fleet, &Description::read(fleet)?).name_documents(utc_ms()? / 1000)
 }
 
@@ -126,11 +152,26 @@ impl<'a> Desk<'a> {
         name: &str,
         body: &T,
     ) -> Result<RecordId, Failure> {
+        let (bytes, id) = self.seal(body)?;
+        write_whole(&self.folder.join(name).with_extension("shl"), &bytes)?;
+        Ok(id)
+    }
+
+    /// Signs what an operator orders: under its name, and for the journal under its counter, too.
+    pub(super) fn order(&mut self, fleet: &Path, document: &Document<'_>) -> Outcome {
+        let name = document.fields().name;
+        let (bytes, _id) = self.seal(document)?;
+        let orders = fleet.join(ORDERS);
+        std::fs::create_dir_all(&orders)?;
+        write_whole(&orders.join(format!("{:020}-{name}.shl", self.counter)), &bytes)?;
+        Ok(write_whole(&self.folder.join(name).with_extension("shl"), &bytes)?)
+    }
+
+    fn seal<'b, T: Body<'b>>(&mut self, body: &T) -> Result<(Vec<u8>, RecordId), Failure> {
         self.counter += 1;
         let mut buffer = vec![0; Kind::envelope_bytes_max(T::KIND)];
         let sealed = seal(body, self.counter, self.not_after_seconds, self.key, &mut buffer)?;
-        write_whole(&self.folder.join(name).with_extension("shl"), sealed.bytes())?;
-        Ok(sealed.id())
+        Ok((sealed.bytes().to_vec(), sealed.id()))
     }
 
     /// Signs the pages of a roster, then the head that names them.

@@ -27,7 +27,9 @@ use clap::Subcommand;
 
 pub(crate) use chunks::Chunks;
 pub(crate) use description::Description;
-pub(crate) use documents::{authority_key, newest_counter, sign_campaign, swarm_document};
+pub(crate) use documents::{
+    authority_key, newest_counter, ordered_campaign, sign_campaign, swarm_document,
+};
 
 use crate::output::Outcome;
 

@@ -1,21 +1,29 @@
 //! `shoal fleet plan`
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Args;
-use shoal_wire::v1::{WindowPlan, WindowPlanFields};
+use shoal_vehicle::exchange::key::{Own, verified};
+use shoal_wire::v1::{Nonce, WindowPlan, WindowPlanFields};
 use shoal_wire::{KeyId, Keys, Kind, PublicKey, Unverified};
 
 use super::description::Description;
-use super::documents::{Desk, authority_key, newest_counter, not_after_seconds};
+use super::documents::{Desk, authority_key, envelopes, newest_counter, not_after_seconds};
 use super::repositories::Repositories;
+use super::utility::next_window;
 use crate::clock::utc_ms;
 use crate::output::{Failure, Outcome};
 
+/// Windows that a new calendar may pass over.
+const SKIPPED_MAX: u32 = 1_000;
+/// How far ahead window 0 may be.
+const AHEAD_S_MAX: u64 = 366 * 86_400;
+
 /// Sign a new window plan.
 ///
-/// What is not named stays as it is. A `shoal fleet serve` that runs publishes it by itself; vehicles follow it when they
-/// see it.
+/// What is not named stays as it is, and windows are numbered on: with another period the next one opens when it would have, or
+/// a period from now if that is sooner. A `shoal fleet serve` that runs publishes it by itself; vehicles follow it when they see it.
 ///
 /// Example: shoal fleet plan fleet --period 20 --open 15
 #[derive(Args)]
@@ -55,8 +63,10 @@ impl Calendar {
         &self,
         epoch_seconds: impl FnOnce() -> Result<u64, Failure>,
     ) -> Result<WindowPlanFields, Failure> {
+        let epoch_seconds = self.epoch.map_or_else(epoch_seconds, Ok)?;
+        soon(epoch_seconds, utc_ms()? / 1000)?;
         Ok(self.after(&WindowPlanFields {
-            epoch_seconds: self.epoch.map_or_else(epoch_seconds, Ok)?,
+            epoch_seconds,
             period_seconds: 86_400,
             open_seconds: 14_400,
             jitter_ms_max: 0,
@@ -65,7 +75,41 @@ impl Calendar {
         }))
     }
 
-    /// Of a fleet that has one.
+    /// Of a fleet that has one, and whose timekeeper announced windows up to `reached`: vehicles take part in none twice, and in none
+    /// before the last that they know of.
+    fn following(
+        &self,
+        old: &WindowPlanFields,
+        reached: Option<u32>,
+        now_s: u64,
+    ) -> Result<WindowPlanFields, Failure> {
+        let mut plan = self.after(old);
+        let next = next_window(old, now_s);
+        let (before, after) = (u64::from(old.period_seconds), u64::from(plan.period_seconds));
+        if self.epoch.is_none() && before != after {
+            let opens = old.epoch_seconds.saturating_add(u64::from(next) * before);
+            let opens = opens.min(now_s.saturating_add(after));
+            let epoch = opens.checked_sub(u64::from(next) * after);
+            plan.epoch_seconds = epoch.ok_or("with this period window 0 were before 1970")?;
+        }
+        soon(plan.epoch_seconds, now_s)?;
+        // What is announced and has not opened yet may open by the new calendar.
+        let Some(reached) = reached else { return Ok(plan) };
+        let next = reached.saturating_add(u32::from(reached < next));
+        let got = next_window(&plan, now_s);
+        if (next..=next.saturating_add(SKIPPED_MAX)).contains(&got) {
+            return Ok(plan);
+        }
+        let latest = now_s.saturating_sub(u64::from(next.saturating_sub(1)) * after);
+        Err(format!(
+            "window {next} is the next, and with this calendar it would be {got}: vehicles take part in no window before the last that \
+             they know of, and a number that was reached is never taken back. Leave --epoch out, or name one up to {latest}, by which at \
+             most {SKIPPED_MAX} windows are passed over"
+        )
+        .into())
+    }
+
+    /// What is named, and else as it was.
     fn after(&self, old: &WindowPlanFields) -> WindowPlanFields {
         WindowPlanFields {
             epoch_seconds: self.epoch.unwrap_or(old.epoch_seconds),
@@ -78,23 +122,54 @@ impl Calendar {
     }
 }
 
+/// Whether windows begin within reach: a calendar that is followed by mistake is followed to its first window.
+fn soon(epoch_seconds: u64, now_s: u64) -> Outcome {
+    if epoch_seconds <= now_s.saturating_add(AHEAD_S_MAX) {
+        return Ok(());
+    }
+    Err(format!(
+        "--epoch {epoch_seconds} is more than a year ahead: it is UTC in seconds since 1970, and that is {now_s} now"
+    )
+    .into())
+}
+
 impl PlanCommand {
     pub(crate) fn run(self) -> Outcome {
         let description = Description::read(&self.dir)?;
         let key = authority_key(&self.dir, &description)?;
         let documents = self.dir.join("documents");
         let old = read(&documents.join("plan.shl"), description.authority)?;
-        let plan = WindowPlan::new(self.calendar.after(&old))?;
+        let now_s = utc_ms()? / 1000;
+        let reached = reached(&self.dir.join("timekeeper"), description.timekeeper)?;
+        let plan = WindowPlan::new(self.calendar.following(&old, reached, now_s)?)?;
         let counter = newest_counter(&self.dir, key.public().id())?;
         Desk::new(&documents, &*key, counter, not_after_seconds(plan.fields()))
             .sign("plan", &plan)?;
-        Repositories::of(&self.dir, &description).name_documents(utc_ms()? / 1000)?;
-        let WindowPlanFields { epoch_seconds, period_seconds, open_seconds, .. } = plan.fields();
+        Repositories::of(&self.dir, &description).name_documents(now_s)?;
+        let WindowPlanFields { epoch_seconds, period_seconds, open_seconds, .. } = *plan.fields();
+        let next = next_window(plan.fields(), now_s);
+        let opens = epoch_seconds.saturating_add(u64::from(next) * u64::from(period_seconds));
         println!(
-            "window 0 opens at {epoch_seconds}; one every {period_seconds} s, open for {open_seconds} s"
+            "window {next} opens at {}; one every {period_seconds} s, open for {open_seconds} s",
+            humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(opens))
         );
         Ok(())
     }
+}
+
+/// The last window that the timekeeper of this folder announced.
+fn reached(kept: &Path, timekeeper: PublicKey) -> Result<Option<u32>, Failure> {
+    if !kept.is_dir() {
+        return Ok(None);
+    }
+    let mut last = None;
+    for (_path, bytes) in envelopes(kept)? {
+        // One of the timekeeper before, or what a cut left, announces nothing.
+        if let Ok(nonce) = verified::<Nonce>(&bytes, &Own(timekeeper)) {
+            last = last.max(Some(nonce.body().fields().window));
+        }
+    }
+    Ok(last)
 }
 
 /// The plan in this file, if the authority signed it.
@@ -111,5 +186,58 @@ struct Authority(PublicKey);
 impl Keys for Authority {
     fn find(&self, id: KeyId, kind: Kind) -> Option<PublicKey> {
         (kind == Kind::WindowPlan && id == self.0.id()).then_some(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn calendar(epoch: Option<u64>, period: Option<u32>) -> Calendar {
+        Calendar { epoch, period, open: None, jitter: None, bytes_up: None, bytes_down: None }
+    }
+
+    /// Forty-five windows of forty seconds have opened.
+    fn old() -> WindowPlanFields {
+        let first = calendar(Some(NOW - 44 * 40 - 7), Some(40)).after(&WindowPlanFields {
+            epoch_seconds: 0,
+            period_seconds: 1,
+            open_seconds: 30,
+            jitter_ms_max: 0,
+            up_bytes_max: 1,
+            down_bytes_max: 1,
+        });
+        assert_eq!(next_window(&first, NOW), 45);
+        first
+    }
+
+    #[test]
+    fn another_period_numbers_windows_on() {
+        for period in [20, 60, 86_400] {
+            let plan = calendar(None, Some(period)).following(&old(), Some(44), NOW).unwrap();
+            assert_eq!(next_window(&plan, NOW), 45);
+            let opens = plan.epoch_seconds + 45 * u64::from(period);
+            assert_eq!(opens, NOW + 33.min(u64::from(period)), "when it would have, or sooner");
+        }
+    }
+
+    #[test]
+    fn an_epoch_that_nobody_comes_back_from_is_refused() {
+        let refused = |epoch| {
+            calendar(Some(epoch), None).following(&old(), Some(44), NOW).unwrap_err().to_string()
+        };
+        assert!(refused(NOW * 1000).contains("seconds since 1970"));
+        assert!(refused(NOW + 40).contains("window 45 is the next"), "{}", refused(NOW + 40));
+        assert!(refused(0).contains("it would be 45000001"));
+        let latest = NOW - 44 * 40;
+        assert!(refused(latest + 1).contains(&format!("up to {latest}")));
+        let plan = calendar(Some(latest), None).following(&old(), Some(44), NOW).unwrap();
+        assert_eq!(next_window(&plan, NOW), 45);
+        // Of a fleet in which no window was announced nothing is to be counted on.
+        let plan = calendar(Some(NOW + 40), None).following(&old(), None, NOW).unwrap();
+        assert_eq!(next_window(&plan, NOW), 0);
+        assert!(calendar(Some(NOW * 1000), None).following(&old(), None, NOW).is_err());
     }
 }

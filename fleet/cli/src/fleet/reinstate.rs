@@ -66,7 +66,7 @@ impl Reinstate {
         let fields = DocumentFields { name: NAME, version: version + 1, bytes: &bytes };
         let counter = newest_counter(&self.dir, key.public().id())?;
         Desk::new(&documents, &*key, counter, not_after_seconds(&plan))
-            .sign(NAME, &Document::new(fields)?)?;
+            .order(&self.dir, &Document::new(fields)?)?;
         Repositories::of(&self.dir, &description).name_documents(now_s)?;
         println!(
             "vehicle {number} of key {id} is in good standing from window {from} on, whatever was found before it"
@@ -114,9 +114,7 @@ impl Reinstate {
     fn tell_findings(&self, description: &Description, number: u32) -> Outcome {
         let Some(broker) = self.broker.clone() else { return Ok(()) };
         let mut reader = Reader::open(&description.reading(broker, self.certificates.as_deref())?)?;
-        if !reader.settle(PATIENCE) {
-            return Err("the broker does not tell of this fleet: nothing is signed".into());
-        }
+        reader.settle(PATIENCE).map_err(|why| format!("nothing is signed: {why}"))?;
         let now_s = reader.utc_seconds();
         let findings = reader.state_mut().view(now_s).findings;
         let mut against = findings.iter().filter(|found| found.vehicle == Some(number)).peekable();

@@ -181,7 +181,10 @@ impl SeedRow {
         let skill = &report.skill;
         let figure = |name: &str, value: Option<f64>| {
             value.ok_or_else(|| {
-                Failure::from(format!("the result of seed {} has no {name}", report.seed))
+                Failure::from(format!(
+                    "no {name} in the result of seed {}: in its fleet no vehicle learnt alone (`[fleet] exchange = false`), as in that of `cargo xtask demo`",
+                    report.seed
+                ))
             })
         };
         Ok(Self {

@@ -19,7 +19,7 @@ use shoal_wire::{Kind, Label, Leaf, PublicKey, Topic};
 
 use super::chunks::{Chunks, Piece};
 use super::description::Description;
-use super::documents::envelopes;
+use super::documents::{envelopes, orders};
 use super::goodbye::goodbye;
 use super::repositories::Repositories;
 use super::secret;
@@ -190,6 +190,10 @@ impl Program {
             Ok(()) => {
                 if !first {
                     println!("documents have changed");
+                }
+                for (path, order) in orders(&self.dir)? {
+                    let failed = |why| format!("{}: {why}", path.display());
+                    self.witness.order(now, &order).map_err(failed)?;
                 }
                 self.witness.documents(now, &bytes)
             }

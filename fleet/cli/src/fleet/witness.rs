@@ -72,6 +72,22 @@ impl Witness {
         self.roster(&heads, documents)
     }
 
+    /// Writes an order of the authority's that is newer than the last of its kind. Those of the authority before stand in its journal.
+    pub(super) fn order(&mut self, at_ms: u64, bytes: &[u8]) -> Done {
+        let head = *Unverified::decode(bytes)?.head();
+        if head.key != self.authority {
+            return Ok(());
+        }
+        let Some(slot) = self.document_slot(bytes)? else { return Ok(()) };
+        let topic = self.topic(self.authority, Leaf::Document { slot })?;
+        let counter = head.counter;
+        let last = self.journal.last(&topic).and_then(|last| Unverified::decode(last).ok());
+        if last.is_some_and(|last| last.head().counter >= counter) {
+            return Ok(());
+        }
+        self.journal.write(at_ms, &topic, bytes)
+    }
+
     /// Where a campaign stands, and who was reinstated.
     fn document_slot(&self, bytes: &[u8]) -> Result<Option<u8>, Failure> {
         let document = verified::<shoal_wire::v1::Document<'_>>(bytes, &self.keyring)?;

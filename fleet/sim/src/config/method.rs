@@ -253,6 +253,12 @@ impl MethodConfig {
     }
 }
 
+/// A key that another server, merge or the like has, and this one would pass over.
+fn of_another(table: &Table<'_>, key: &str, what: &str, own: &[&str]) -> DocumentError {
+    let own = if own.is_empty() { "none".to_owned() } else { own.join(", ") };
+    table.refuse(key, format!("a key of another {what}"), &format!("keys of this {what}: {own}"))
+}
+
 fn bits(table: &Table<'_>, key: &str, usual: u8, most: u8) -> Result<u8, DocumentError> {
     let Some(bits) = table.integer(key, 1..=32)? else { return Ok(usual) };
     let bits = bits as u8;

@@ -498,6 +498,13 @@ pub(crate) mod tests {
             (method("kind = \"consensus\"\nup_bits = 32\n"), "1 to 8"),
             (method("kind = \"average\"\nserver = \"krum\"\nliars = 4\n"), "2 f + 3"),
             (method("kind = \"soup\"\n"), "merge"),
+            (
+                method("kind = \"average\"\nserver = \"mean\"\nmomentum = 0.5\n"),
+                "a key of another server",
+            ),
+            (method("kind = \"average\"\nserver = \"median\"\nrate = 0.5\n"), "server: none"),
+            (method("kind = \"soup\"\nmerge = \"uniform\"\nbudget = 9\n"), "this merge: scale"),
+            (method("kind = \"soup\"\nmerge = \"greedy\"\ndensity = 0.5\n"), "this merge: budget"),
             (SMALL.replace("\"a\"", "\"../a\""), "it names a folder"),
             (
                 format!("{SMALL}[[utility]]\nname = \"a\"\nwindows = [5, 3]\nweights = [0, 1]\n"),

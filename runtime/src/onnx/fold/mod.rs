@@ -9,6 +9,7 @@
 
 mod apart;
 mod choice;
+pub(crate) mod functions;
 pub(crate) mod fused;
 mod narrow;
 pub(crate) mod nbits;
@@ -34,6 +35,25 @@ pub const FOLD_OPSET: i64 = 17;
 /// The most values that folding makes: this, and four times what the file stores. A file of a few bytes must
 /// not ask for gigabytes.
 const FOLD_VALUES_MAX: usize = 1 << 24;
+/// Operators of the standard whose types are those that the file declares.
+const NOT_INFERRED: [&str; 16] = [
+    "AffineGrid",
+    "BlackmanWindow",
+    "CenterCropPad",
+    "Compress",
+    "DFT",
+    "DeformConv",
+    "Det",
+    "HammingWindow",
+    "HannWindow",
+    "MaxRoiPool",
+    "MaxUnpool",
+    "MelWeightMatrix",
+    "NonMaxSuppression",
+    "RoiAlign",
+    "RotaryEmbedding",
+    "STFT",
+];
 /// What stands before the number in a name that folding makes.
 pub(crate) const FOLDED: &str = ".folded_";
 
@@ -79,6 +99,8 @@ pub enum FoldWhy {
     Infer(#[from] InferError),
     #[error("{operator} node `{node}`: {reason}")]
     Upgrade { operator: String, node: String, reason: &'static str },
+    #[error("node `{node}` calls the model's function {function}: {reason}")]
+    Function { function: String, node: String, reason: &'static str },
     #[error("{operator} node `{node}` cannot be unrolled: {reason}")]
     Unroll { operator: String, node: String, reason: &'static str },
 }
@@ -96,7 +118,8 @@ fn folded(model: &Model) -> Result<Folded, FoldWhy> {
     if opset < FOLD_OPSET_MIN {
         return Err(FoldWhy::Opset { got: opset });
     }
-    let model = integers::in_floats(model)?;
+    let model = functions::inlined(model)?;
+    let model = integers::in_floats(&model)?;
     let graph = model.graph();
     let order = order::topological(graph)?;
     let mut folder = Folder::new(graph, opset)?;
@@ -127,6 +150,8 @@ struct Folder<'g> {
     /// What a dropped node's output is called now.
     alias: BTreeMap<String, String>,
     outputs: BTreeSet<&'g str>,
+    /// Tensors whose types are those that the file declares.
+    believed: BTreeSet<String>,
     nodes: Vec<NodeProto>,
     /// Every name of the source, so that new ones differ.
     names: BTreeSet<&'g str>,
@@ -150,6 +175,7 @@ impl<'g> Folder<'g> {
             known_order: Vec::new(),
             alias: BTreeMap::new(),
             outputs: graph.output.iter().map(ValueInfoProto::name).collect(),
+            believed: BTreeSet::new(),
             nodes: Vec::new(),
             names: order::names(graph),
             fresh: 0,
@@ -270,7 +296,11 @@ impl<'g> Folder<'g> {
             let inputs: Vec<Option<&TensorType>> =
                 node.input.iter().map(|name| self.types.get(name)).collect();
             match infer(&node, &inputs, &|name| self.constant(name), self.opset) {
-                Err(why) => self.declared(&node).ok_or(why)?,
+                Err(why) => {
+                    let types = self.declared(&node, &why).ok_or(why)?;
+                    self.believed.extend(node.output.iter().cloned());
+                    types
+                }
                 Ok(types) => types,
             }
         };
@@ -290,9 +320,11 @@ impl<'g> Folder<'g> {
         Ok(())
     }
 
-    /// The types that the file declares for the outputs of an operator of another domain, which engines may know.
-    fn declared(&self, node: &NodeProto) -> Option<Vec<TensorType>> {
-        if is_standard(node.domain()) {
+    /// The types that the file declares for the outputs of an operator that engines may know: of another domain, or of those of the
+    /// standard whose types are not inferred.
+    fn declared(&self, node: &NodeProto, why: &InferError) -> Option<Vec<TensorType>> {
+        let is_known = NOT_INFERRED.contains(&node.op_type()) && why.why == InferWhy::Unsupported;
+        if is_standard(node.domain()) && !is_known {
             return None;
         }
         let values = || self.graph.value_info.iter().chain(&self.graph.output);
@@ -388,8 +420,8 @@ impl<'g> Folder<'g> {
         let fed: BTreeSet<&str> = input.iter().map(|i: &ValueInfoProto| i.name()).collect();
         types.retain(|name, _| used.contains(name) || fed.contains(name.as_str()));
         // What nothing can infer is declared again.
-        let foreign = self.nodes.iter().filter(|node| !is_standard(node.domain()));
-        let made = foreign.flat_map(|node| &node.output);
+        let made = self.nodes.iter().flat_map(|node| &node.output);
+        let made = made.filter(|name| self.believed.contains(*name));
         let declared = made.filter_map(|name| Some(types.get(name)?.to_value_info(name))).collect();
         let mut folded = model.clone();
         folded.proto.ir_version = Some(folded.proto.ir_version().max(8));

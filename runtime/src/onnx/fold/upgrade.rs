@@ -127,8 +127,15 @@ fn batch_normalization(node: &mut NodeProto) -> Result<(), FoldWhy> {
             reason: "statistics per pixel (spatial = 0) are not supported",
         });
     }
+    // Further outputs are those of training, and asked for the statistics of the batch.
+    if node.output.iter().skip(1).any(|output| !output.is_empty()) {
+        return Err(FoldWhy::Upgrade {
+            operator: node.op_type().to_owned(),
+            node: node.label().to_owned(),
+            reason: "it has the outputs of training, so that engines normalise by the batch: export the model for inference",
+        });
+    }
     node.attribute.retain(|a| a.name() != "spatial");
-    // Further outputs were those of training.
     node.output.truncate(1);
     Ok(())
 }

@@ -4,7 +4,7 @@ use shoal_shadow::document::{DocumentError, Table};
 use shoal_soup::server::{CocktailSettings, NoLoCoSettings};
 use shoal_swarm::privacy::Privacy;
 
-use super::{bits, privacy};
+use super::{bits, of_another, privacy};
 
 /// A server and what goes to it and back.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -203,12 +203,27 @@ const NAMES: [(&str, Name); 10] = [
     ("flexlora", Name::FlexLora),
 ];
 
+impl Name {
+    /// Keys that this server has, beside those of all.
+    const fn keys(self) -> &'static [&'static str] {
+        match self {
+            Name::Mean | Name::Clipped => &["rate"],
+            Name::Momentum => &["rate", "momentum"],
+            Name::Adam => &["rate", "beta1", "beta2", "epsilon"],
+            Name::Trimmed => &["trim"],
+            Name::Krum => &["liars"],
+            Name::MultiKrum => &["liars", "keep"],
+            Name::Proximal => &["rate", "mu"],
+            Name::Median | Name::FlexLora => &[],
+        }
+    }
+}
+
 pub(super) fn average(table: &Table<'_>, vehicles: u32) -> Result<Average, DocumentError> {
     let name = table.choice("server", &NAMES)?.unwrap_or(Name::Mean);
-    for (key, of) in [("mu", Name::Proximal), ("keep", Name::MultiKrum)] {
-        if table.has(key) && name != of {
-            return Err(table.refuse(key, "a key of another server", "a key of this server"));
-        }
+    let mut others = NAMES.iter().flat_map(|(_, other)| other.keys());
+    if let Some(key) = others.find(|key| table.has(key) && !name.keys().contains(key)) {
+        return Err(of_another(table, key, "server", name.keys()));
     }
     Ok(Average {
         server: server(table, name, vehicles)?,

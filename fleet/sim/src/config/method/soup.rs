@@ -5,6 +5,8 @@ use shoal_soup::search::{Differential, Genome, LoraHub, PsoMerging, Thinning};
 use shoal_swarm::search::Settings;
 use shoal_swarm::step::{StepLength, Weights};
 
+use super::of_another;
+
 /// A merge of whole adapters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Soup {
@@ -150,8 +152,6 @@ pub(super) const SOUP_KEYS: &[&str] = &[
     "iterations",
     "mean",
 ];
-/// Keys that any merge may have.
-const SOUP_KEYS_OF_ALL: usize = 4;
 
 /// Every key of an ensemble.
 pub(super) const ENSEMBLE_KEYS: &[&str] = &["weights", "keep", "temperature"];
@@ -229,28 +229,26 @@ impl Merge {
         of.into_iter().find(|(is, _least)| *is).map_or(1, |(_is, least)| least)
     }
 
-    /// Keys that only this merge has.
+    /// Keys that this merge has, beside its name.
     const fn keys(self) -> &'static [&'static str] {
         match self {
-            Merge::Uniform
-            | Merge::TaskArithmetic
-            | Merge::Greedy
-            | Merge::Slerp
-            | Merge::Ties
-            | Merge::Dare
-            | Merge::DareTies
-            | Merge::ModelStock
+            Merge::Slerp | Merge::Lego => &[],
+            Merge::Uniform | Merge::TaskArithmetic | Merge::ModelStock => &["scale"],
+            Merge::Ties | Merge::Dare | Merge::DareTies => &["scale", "density"],
+            Merge::Greedy
             | Merge::Learned
             | Merge::RandomAffine
             | Merge::CmaAffine
-            | Merge::CmaFree
-            | Merge::Lego => &[],
-            Merge::LoraHub(_) => &["bound", "price", "deviation"],
-            Merge::EvoMerge(_) => &["layers", "thinning", "deviation"],
-            Merge::Genome(_) => &["crossover", "mutation", "mutated_values", "deviation", "elites"],
-            Merge::PsoMerging(_) => &["inertia", "cognitive", "social", "dropped"],
-            Merge::Differential(_) => &["factor", "crossover"],
+            | Merge::CmaFree => &["budget"],
+            Merge::LoraHub(_) => &["budget", "bound", "price", "deviation"],
+            Merge::EvoMerge(_) => &["budget", "layers", "thinning", "deviation"],
+            Merge::Genome(_) => {
+                &["budget", "crossover", "mutation", "mutated_values", "deviation", "elites"]
+            }
+            Merge::PsoMerging(_) => &["budget", "inertia", "cognitive", "social", "dropped"],
+            Merge::Differential(_) => &["budget", "factor", "crossover"],
             Merge::ModelSwarms(_) => &[
+                "budget",
                 "particles",
                 "inertia",
                 "cognitive",
@@ -266,7 +264,7 @@ impl Merge {
                 "iterations",
                 "mean",
             ],
-            Merge::Fisher(_) => &["samples"],
+            Merge::Fisher(_) => &["scale", "samples"],
             Merge::RegMean(_) => &["shrink", "samples"],
         }
     }
@@ -422,12 +420,9 @@ impl RegMean {
 
 pub(super) fn soup(table: &Table<'_>, vehicles: u32) -> Result<Soup, DocumentError> {
     let merge = table.choice("merge", &Merge::NAMES)?.ok_or_else(|| table.missing("merge"))?;
-    let own = SOUP_KEYS.iter().skip(SOUP_KEYS_OF_ALL);
-    if let Some(key) = own.filter(|key| !merge.keys().contains(key)).find(|key| table.has(key)) {
-        let all = SOUP_KEYS.iter().take(SOUP_KEYS_OF_ALL).chain(merge.keys());
-        let known: Vec<&str> = all.copied().collect();
-        let want = format!("keys of this merge: {}", known.join(", "));
-        return Err(table.refuse(key, "a key of another merge", &want));
+    let others = SOUP_KEYS.iter().filter(|key| **key != "merge" && !merge.keys().contains(key));
+    if let Some(key) = others.copied().find(|key| table.has(key)) {
+        return Err(of_another(table, key, "merge", merge.keys()));
     }
     let least = merge.members_min();
     if vehicles < least {
