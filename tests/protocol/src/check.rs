@@ -17,7 +17,7 @@ use crate::documents::{Fleet, OPEN_S, PLENTY_COUNTER, place_of};
 use crate::engine::{Character, Lie, start};
 use crate::intruder::Everybody;
 use crate::must::{Looked, must};
-use crate::vehicle::{Vehicle, WINDOWS_MAX, Wire, records};
+use crate::vehicle::{Vehicle, WINDOWS_MAX, Wire, records, windows};
 
 /// So many windows after a plan with enough bytes for what is said, whoever is behind goes by it: as many as may be behind in a row,
 /// and one in which the line was cut.
@@ -186,7 +186,7 @@ impl Checks {
             forged.is_none(),
             "{now_us}: {forged:?} counts at {number} and was not published"
         );
-        let told = (0..WINDOWS_MAX).filter(|window| swarm.records().nonce_of(*window).is_some());
+        let told = windows(swarm).filter(|window| swarm.records().nonce_of(*window).is_some());
         let told = told.filter_map(|window| self.told_utc.get(&window)).max();
         let (told, believes) = (told.copied().unwrap_or(0), exchange.utc_seconds());
         must!(

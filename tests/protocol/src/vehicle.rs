@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -341,15 +342,23 @@ impl Vehicle {
     }
 }
 
-/// More windows than any world has.
+/// More windows than any world of a seed has.
 pub const WINDOWS_MAX: u32 = 64;
+
+/// Windows of which something may count: all of a world of a seed, the last of one that goes on for long.
+#[must_use]
+pub fn windows(swarm: &Swarm) -> Range<u32> {
+    let last = swarm.records().claimed_windows().last().copied().unwrap_or(0);
+    let first = last.saturating_sub(WINDOWS_MAX - 8);
+    first..first + WINDOWS_MAX
+}
 
 /// All that counts.
 #[must_use]
 pub fn records(swarm: &Swarm) -> BTreeSet<RecordId> {
     let records = swarm.records();
     let mut all = BTreeSet::new();
-    for window in 0..WINDOWS_MAX {
+    for window in windows(swarm) {
         all.extend(records.claims(window).map(|claim| claim.id));
         all.extend(records.particles(window).map(|header| header.id));
         all.extend(records.votes(window).map(|vote| vote.id));

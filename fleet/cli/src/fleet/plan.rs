@@ -86,7 +86,7 @@ impl Calendar {
         let mut plan = self.after(old);
         let next = next_window(old, now_s);
         let (before, after) = (u64::from(old.period_seconds), u64::from(plan.period_seconds));
-        if self.epoch.is_none() && before != after {
+        if self.epoch.is_none() && before != after && next > 0 {
             let opens = old.epoch_seconds.saturating_add(u64::from(next) * before);
             let opens = opens.min(now_s.saturating_add(after));
             let epoch = opens.checked_sub(u64::from(next) * after);

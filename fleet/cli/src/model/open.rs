@@ -85,11 +85,33 @@ pub(crate) fn result_path(
     if same(&path, model) {
         return Err(format!("{} is the model itself: choose another -o", path.display()).into());
     }
+    if path.is_file() && beside(model, &path).any(|stored| same(&path, &stored)) {
+        let shown = path.display();
+        return Err(format!("{shown} holds weights of the model: choose another -o").into());
+    }
     Ok(path)
+}
+
+/// The files beside a model that hold its weights. Who names a result as models are named means none of them.
+fn beside(model: &Path, result: &Path) -> impl Iterator<Item = PathBuf> {
+    let folder = model.parent().unwrap_or(Path::new("")).to_owned();
+    let is_model = result.extension().is_some_and(|extension| extension == "onnx");
+    let read = if is_model { None } else { Model::read(model).ok() };
+    let stored: Vec<PathBuf> = read
+        .iter()
+        .flat_map(|read| &read.graph().initializer)
+        .flat_map(|tensor| &tensor.external_data)
+        .filter(|entry| entry.key() == "location")
+        .map(|entry| folder.join(entry.value()))
+        .collect();
+    stored.into_iter()
 }
 
 #[cfg(test)]
 mod tests {
+    use shoal_runtime::onnx::proto::StringStringEntryProto;
+    use shoal_runtime::onnx::{Builder, Tensor, TensorType};
+
     use super::*;
 
     #[test]
@@ -102,6 +124,28 @@ mod tests {
         let other = folder.path().join("c.onnx");
         assert_eq!(result_path(&model, Some(&other), "").unwrap(), other);
         assert!(result_path(&model, Some(&folder.path().join("./a.b.onnx")), "").is_err());
+    }
+
+    #[test]
+    fn a_result_never_replaces_what_lies_beside_the_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, data) = (folder.path().join("a.onnx"), folder.path().join("a.bin"));
+        std::fs::write(&data, [0; 16]).unwrap();
+        let mut b = Builder::new(17);
+        let x = b.input("x", TensorType::f32(&[1, 4]));
+        let w = b.initializer("w", &Tensor::f32(&[4, 1], &[0.5; 4]));
+        let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
+        b.output("y", &y);
+        let mut written = b.into_model();
+        let stored = &mut written.graph_mut().initializer[0];
+        (stored.raw_data, stored.data_location) = (None, Some(1));
+        let (key, value) = (Some("location".to_owned()), Some("a.bin".to_owned()));
+        stored.external_data = vec![StringStringEntryProto { key, value }];
+        written.write(&model).unwrap();
+        let refused = result_path(&model, Some(&data), ".onnx").unwrap_err().to_string();
+        assert!(refused.contains("weights of the model"), "{refused}");
+        std::fs::write(folder.path().join("other.bin"), []).unwrap();
+        assert!(result_path(&model, Some(&folder.path().join("other.bin")), ".onnx").is_ok());
     }
 
     #[test]
