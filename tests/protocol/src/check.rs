@@ -566,22 +566,27 @@ impl Checks {
         }
     }
 
-    /// After windows in which nothing went wrong: those who can talk agree. Who had too few bytes in a window for what was said in it
-    /// is behind, and hears all the same within a few windows of the plan that gives it more; `poor`: that came in this window.
-    pub fn end(&self, vehicles: &[Vehicle], window: u32, poor: Option<u32>) {
-        let honest = || vehicles.iter().filter(|one| one.character == Character::Honest);
-        for vehicle in honest() {
+    /// Who had too few bytes in a window for what was said in it is behind, and hears all the same within a few windows of the plan
+    /// that gives it more, which came in window `calm`.
+    fn heard_of_plenty(&self, vehicles: &[Vehicle], calm: u32) {
+        for vehicle in vehicles.iter().filter(|one| one.character == Character::Honest) {
             let since = self.plenty.get(&vehicle.number);
-            let there_us = |calm| opens_us(calm).max(vehicle.came_us);
-            let Some(calm) = poor else { continue };
+            let there_us = opens_us(calm).max(vehicle.came_us);
             must!(
                 self.looked_at,
                 Plenty,
-                since.is_some_and(|since| opens_us(since.saturating_sub(HEARD)) <= there_us(calm)),
+                since.is_some_and(|since| opens_us(since.saturating_sub(HEARD)) <= there_us),
                 "vehicle {} goes by the new plan since {since:?}",
                 vehicle.number
             );
         }
+    }
+
+    /// After windows in which nothing went wrong: those who can talk agree. `poor`: in which window a plan came that gives more bytes to
+    /// those that had too few.
+    pub fn end(&self, vehicles: &[Vehicle], window: u32, poor: Option<u32>) {
+        poor.into_iter().for_each(|calm| self.heard_of_plenty(vehicles, calm));
+        let honest = || vehicles.iter().filter(|one| one.character == Character::Honest);
         let swarms: Vec<_> = honest()
             .map(|vehicle| vehicle.exchange.as_ref().and_then(|exchange| exchange.swarm()))
             .collect();

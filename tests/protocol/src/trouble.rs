@@ -135,17 +135,7 @@ impl World {
                 let operations = self.dice.between(0, 200);
                 self.vehicles[number].cut_power_after(operations);
             }
-            if self.dice.happens(self.weather.clock) {
-                self.trouble("clock");
-                let jump = self.weather.jump_s;
-                let by = self.dice.between(0, 2 * jump as u64 + 1) as i64 - jump;
-                self.vehicles[number].off_s.set(by);
-                self.serve(number);
-            } else if self.vehicles[number].off_s.get() != 0 && self.setting.happens(0.5) {
-                self.trouble("set right");
-                self.vehicles[number].off_s.set(0);
-                self.serve(number);
-            }
+            self.draw_clock(number);
         }
         self.draw_conditions();
         if self.calm {
@@ -172,6 +162,21 @@ impl World {
             self.at(from, Happening::Parted(true));
             self.at(to, Happening::Parted(false));
         }
+    }
+
+    /// A clock jumps, or one that did is set right.
+    fn draw_clock(&mut self, number: usize) {
+        let (trouble, off_s) = if self.dice.happens(self.weather.clock) {
+            let jump = self.weather.jump_s;
+            ("clock", self.dice.between(0, 2 * jump as u64 + 1) as i64 - jump)
+        } else if self.vehicles[number].off_s.get() != 0 && self.setting.happens(0.5) {
+            ("set right", 0)
+        } else {
+            return;
+        };
+        self.trouble(trouble);
+        self.vehicles[number].off_s.set(off_s);
+        self.serve(number);
     }
 
     /// The timekeeper is killed.
