@@ -5,14 +5,18 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::{FoldWhy, Model};
 use crate::onnx::model::is_standard;
 use crate::onnx::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
 
 /// Calls within calls.
 const DEPTH_MAX: usize = 64;
-/// Nodes that calls may become: a file of a few bytes must not ask for gigabytes.
-const NODES_MAX: usize = 1 << 20;
+/// Nodes that calls may become, and bytes of them beside tensors whose bytes are shared: a file of a few bytes must not ask for
+/// gigabytes.
+const NODES_MAX: usize = 1 << 18;
+const BYTES_MAX: usize = 1 << 29;
 
 /// Which function a node may call.
 type Called<'m> = (&'m str, &'m str, &'m str);
@@ -32,12 +36,23 @@ pub(crate) fn inlined(model: &Model) -> Result<Cow<'_, Model>, FoldWhy> {
         opset: model.opset(),
         calls: 0,
         nodes: 0,
+        bytes: 0,
     };
     let mut written = model.clone();
     let graph = written.graph_mut();
     inliner.graph(graph, 0)?;
     written.proto.functions.clear();
     Ok(Cow::Owned(written))
+}
+
+/// The bytes of a node that are copied with it: what is not stored as bytes.
+fn copied(node: &NodeProto) -> usize {
+    let stored = |one: &AttributeProto| -> usize {
+        let tensors = one.t.as_deref().into_iter().chain(&one.tensors);
+        tensors.filter_map(|tensor| tensor.raw_data.as_ref()).map(Bytes::len).sum()
+    };
+    let shared: usize = node.attribute.iter().map(stored).sum();
+    prost::Message::encoded_len(node).saturating_sub(shared)
 }
 
 fn named(function: &FunctionProto) -> Called<'_> {
@@ -55,8 +70,10 @@ struct Inliner<'m> {
     opset: i64,
     /// Calls that were written out.
     calls: usize,
-    /// Nodes that they became.
+    /// Nodes that they became…
     nodes: usize,
+    /// …and bytes that were copied for them.
+    bytes: usize,
 }
 
 impl<'m> Inliner<'m> {
@@ -90,12 +107,14 @@ impl<'m> Inliner<'m> {
         self.may_be_called(function, &node, depth)?;
         let call = Call::of(function, &node, self.calls)?;
         self.calls += 1;
-        self.nodes += function.node.len();
-        if self.nodes > NODES_MAX {
-            return Err(refused(&node, "calls of functions become too many nodes"));
-        }
         for inner in &function.node {
-            self.node(call.node(inner), depth + 1, into)?;
+            let inner = call.node(inner);
+            self.nodes += 1;
+            self.bytes = self.bytes.saturating_add(copied(&inner));
+            if self.nodes > NODES_MAX || self.bytes > BYTES_MAX {
+                return Err(refused(&node, "calls of functions become too many nodes"));
+            }
+            self.node(inner, depth + 1, into)?;
         }
         into.extend(call.passed_on);
         Ok(())
