@@ -73,7 +73,7 @@ impl<What: Ordered + Send + Sync> Command<What> {
         let description = Description::read(&self.dir)?;
         let key = fleet::authority_key(&self.dir, &description)?;
         let folder = Folder::open(&self.dir, self.number)?;
-        self.may_follow(fleet::ordered_campaign(&self.dir, &description)?.as_ref())?;
+        self.may_follow(fleet::last_order(&self.dir, &description, self.number)?)?;
         let (header, particle) = folder.particle(description.authority)?;
         let campaign =
             Campaign::new(folder.plan()?, What::ORDER, &folder.approval()?, description.approver)?
@@ -91,8 +91,7 @@ impl<What: Ordered + Send + Sync> Command<What> {
 
     /// Whether this may be ordered after what was signed last. Who stops one for good has the last word: to begin again is another
     /// campaign, which a second key approves.
-    fn may_follow(&self, last: Option<&Campaign>) -> Outcome {
-        let last = last.filter(|last| last.plan.number == self.number).map(|last| last.order);
+    fn may_follow(&self, last: Option<Order>) -> Outcome {
         if What::AFTER.contains(&last) {
             return Ok(());
         }

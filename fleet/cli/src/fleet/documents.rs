@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use shoal_hal::backend::files::write_whole;
-use shoal_swarm::campaign::{self, Campaign};
+use shoal_swarm::campaign::{self, Campaign, Order};
 use shoal_vehicle::exchange::key::{Own, verified};
 use shoal_wire::v1::{
     Document, DocumentFields, ParticleHeader, ROSTER_PAGE_VEHICLES_MAX, Roster, RosterFields,
@@ -88,21 +88,33 @@ pub(crate) fn swarm_document(
     Ok(*verified::<SwarmDocument>(&bytes, &Own(authority))?.body().fields())
 }
 
-/// The campaign among a fleet's documents, as it was ordered last.
-pub(crate) fn ordered_campaign(
+/// What was ordered last of a campaign, also if another has taken its place among the documents since. Orders of an authority before
+/// this one are not read: what stood was signed again.
+pub(crate) fn last_order(
     fleet: &Path,
     description: &Description,
-) -> Result<Option<Campaign>, Failure> {
-    let path = fleet.join(FOLDER).join(campaign::NAME).with_extension("shl");
-    if !path.exists() {
-        return Ok(None);
+    number: u32,
+) -> Result<Option<Order>, Failure> {
+    let authority = description.authority;
+    let mut last = None;
+    for (path, bytes) in envelopes(&fleet.join(FOLDER))?.into_iter().chain(orders(fleet)?) {
+        let failed = |error: Failure| Failure::from(format!("{}: {error}", path.display()));
+        let head = *Unverified::decode(&bytes).map_err(|error| failed(error.into()))?.head();
+        if head.kind != Kind::Document || head.key != authority.id() {
+            continue;
+        }
+        let document = verified::<Document<'_>>(&bytes, &Own(authority));
+        let document = document.map_err(|error| failed(error.into()))?;
+        let fields = document.body().fields();
+        if fields.name == campaign::NAME && fields.version == number {
+            let campaign = Campaign::decode(fields.bytes, description.approver);
+            let order = campaign.map_err(|error| failed(error.into()))?.order;
+            if last.is_none_or(|(counter, _order)| counter < head.counter) {
+                last = Some((head.counter, order));
+            }
+        }
     }
-    let failed = |error: Failure| Failure::from(format!("{}: {error}", path.display()));
-    let bytes = std::fs::read(&path).map_err(|error| failed(error.into()))?;
-    let document = verified::<Document<'_>>(&bytes, &Own(description.authority));
-    let document = document.map_err(|error| failed(error.into()))?;
-    let campaign = Campaign::decode(document.body().fields().bytes, description.approver);
-    campaign.map(Some).map_err(|error| failed(error.into()))
+    Ok(last.map(|(_counter, order)| order))
 }
 
 /// Signs a campaign among the documents, with what it promotes: the particle's header as it was signed, and its chunks.

@@ -28,7 +28,7 @@ use clap::Subcommand;
 pub(crate) use chunks::Chunks;
 pub(crate) use description::Description;
 pub(crate) use documents::{
-    authority_key, newest_counter, ordered_campaign, sign_campaign, swarm_document,
+    authority_key, last_order, newest_counter, sign_campaign, swarm_document,
 };
 
 use crate::output::Outcome;

@@ -85,7 +85,7 @@ pub(crate) fn result_path(
     if same(&path, model) {
         return Err(format!("{} is the model itself: choose another -o", path.display()).into());
     }
-    if path.is_file() && beside(model, &path).any(|stored| same(&path, &stored)) {
+    if path.is_file() && beside(model, &path).iter().any(|stored| same(&path, stored)) {
         let shown = path.display();
         return Err(format!("{shown} holds weights of the model: choose another -o").into());
     }
@@ -93,18 +93,15 @@ pub(crate) fn result_path(
 }
 
 /// The files beside a model that hold its weights. Who names a result as models are named means none of them.
-fn beside(model: &Path, result: &Path) -> impl Iterator<Item = PathBuf> {
-    let folder = model.parent().unwrap_or(Path::new("")).to_owned();
-    let is_model = result.extension().is_some_and(|extension| extension == "onnx");
-    let read = if is_model { None } else { Model::read(model).ok() };
-    let stored: Vec<PathBuf> = read
-        .iter()
-        .flat_map(|read| &read.graph().initializer)
-        .flat_map(|tensor| &tensor.external_data)
-        .filter(|entry| entry.key() == "location")
-        .map(|entry| folder.join(entry.value()))
-        .collect();
-    stored.into_iter()
+fn beside(model: &Path, result: &Path) -> Vec<PathBuf> {
+    if result.extension().is_some_and(|extension| extension == "onnx") {
+        return Vec::new();
+    }
+    let folder = model.parent().unwrap_or(Path::new(""));
+    let Ok(read) = Model::read(model) else { return Vec::new() };
+    let stored = read.graph().initializer.iter().flat_map(|tensor| &tensor.external_data);
+    let places = stored.filter(|entry| entry.key() == "location");
+    places.map(|entry| folder.join(entry.value())).collect()
 }
 
 #[cfg(test)]

@@ -68,6 +68,12 @@ fn a_campaign_is_what_two_people_signed_and_its_record_has_the_form_of_its_schem
     assert!(refused(&["campaign", "start", dir, "1"]).contains("another plan"));
     std::fs::write(&plan, &signed).unwrap();
     done(&["campaign", "start", dir, "1"]);
+    // Of two, the first is stopped for good, also when the other has taken its place.
+    done(&[&new[..], &["--stages", "100"]].concat());
+    done(&["campaign", "approve", dir, "2", "--key", text(&key)]);
+    done(&["campaign", "abort", dir, "1"]);
+    done(&["campaign", "start", dir, "2"]);
+    assert!(refused(&["campaign", "start", dir, "1"]).contains("for good"));
 
     done(&["fleet", "reinstate", dir, "--vehicle", "1"]);
     done(&["fleet", "reinstate", dir, "--vehicle", "0"]);
