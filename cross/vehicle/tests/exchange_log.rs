@@ -179,7 +179,13 @@ proptest! {
         bytes[at] ^= flip;
         bytes.extend(tail);
         fs::write(&path, &bytes).unwrap();
-        let done = vehicle.rerun(dir.path(), 0).unwrap();
-        prop_assert!(!done.whole && done.difference.is_none(), "{:?}", done);
+        let done = vehicle.rerun(dir.path(), 0);
+        // The name's last two bytes are the version: damaged there, the log is of another one.
+        if (6..8).contains(&at) {
+            prop_assert!(matches!(done, Err(RerunError::Version { .. })), "{:?}", done);
+        } else {
+            let done = done.unwrap();
+            prop_assert!(!done.whole && done.difference.is_none(), "{:?}", done);
+        }
     }
 }
