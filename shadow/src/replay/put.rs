@@ -72,6 +72,21 @@ pub enum PutError {
     Open(#[from] OpenReplayError),
 }
 
+impl PutError {
+    /// Whether it was the disk's fault, and not the span's: the same span may be stored once the disk has room.
+    #[must_use]
+    pub const fn is_of_the_disk(&self) -> bool {
+        match self {
+            Self::Disk { .. } | Self::Index { .. } | Self::Open(_) => true,
+            Self::Frames { .. }
+            | Self::FrameBytes { .. }
+            | Self::Motion { .. }
+            | Self::Rate { .. }
+            | Self::TooLarge { .. } => false,
+        }
+    }
+}
+
 impl Replay {
     /// Stores a span; it is durable when this returns. Spans that no longer fit are evicted.
     ///

@@ -366,6 +366,10 @@ impl Checks {
         if since.is_none_or(|since| since + SOON_US > now_us) {
             return;
         }
+        if vehicle.character == Character::Honest {
+            let foreign = vehicle.metrics.foreign_records.get();
+            must!(self.looked_at, Own, foreign == 0, "{now_us}: {foreign} at {}", vehicle.number);
+        }
         let counts = records(swarm);
         let spoken = self.spoken.iter().filter(|spoken| {
             spoken.node == node && spoken.window == window && spoken.at_us + SOON_US < now_us

@@ -51,6 +51,8 @@ musts! {
     Acknowledged = "acknowledged",
     /// Who is connected is sent what it says of itself.
     Listens = "listens",
+    /// What a vehicle said it does not take for another's.
+    Own = "own",
     /// Who is connected hears what is said.
     Hears = "hears",
     /// Who comes back hears what was said while it was away.

@@ -50,6 +50,8 @@ pub struct Vehicle {
     pub beacons: bool,
     /// The program, while it runs.
     pub exchange: Option<Exchange>,
+    /// What it counts.
+    pub metrics: Metrics,
     /// Its connections.
     pub wires: Vec<Wire>,
     /// How far its clock is off, in seconds.
@@ -185,6 +187,7 @@ impl Vehicle {
             privacy: None,
             beacons: false,
             exchange: None,
+            metrics: Metrics::default(),
             came_us: 0,
             wires: Vec::new(),
             off_s: Rc::default(),
@@ -215,7 +218,7 @@ impl Vehicle {
     /// # Errors
     /// As the program's.
     pub fn start(&mut self, fleet: &Fleet) -> Result<(), ExchangeError> {
-        self.started_us = self.now_us.get();
+        (self.started_us, self.metrics) = (self.now_us.get(), Metrics::default());
         let vault = Vault::on(Box::new(self.tables.clone()), Box::new(self.blobs.clone()))?;
         let (now_us, off_s) = (Rc::clone(&self.now_us), Rc::clone(&self.off_s));
         let time = Clocks { now_us, started_us: self.started_us, off_s };
@@ -252,7 +255,7 @@ impl Vehicle {
             stop: Arc::new(AtomicBool::new(false)),
             state: self.folder.clone(),
             seed: self.number as u64,
-            metrics: Metrics::default(),
+            metrics: self.metrics.clone(),
             recorded: false,
             privacy: self.privacy,
         };

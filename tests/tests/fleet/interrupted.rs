@@ -51,6 +51,27 @@ fn a_vehicle_killed_while_it_tunes_goes_on() {
     assert_eq!(the_log_reruns(&fleet, 1, &observer), 3);
 }
 
+/// A disk without room while it drives: what was lost is driven again, and the vehicle takes part meanwhile.
+#[test]
+fn a_drive_that_could_not_be_stored_is_driven_again() {
+    let broker = Embedded::start();
+    let Some(fleet) = Fleet::make(&Plan::default(), broker.address()) else { return };
+    let _serve = fleet.serve();
+    // Where a span's file would begin there is something in the way.
+    let way = fleet.vehicle_path(0).join("state/replay/tmp-span");
+    std::fs::create_dir_all(&way).unwrap();
+    let vehicle = fleet.start(0, &[]);
+    vehicle.says("it is driven again", 1);
+    fleet.line(0, "a window", |line| line["took_part"] == true);
+    assert_eq!(said(&vehicle, "driven").len(), 0, "{}", vehicle.said());
+    assert_eq!(vehicle.terminate().code(), Some(0));
+    std::fs::remove_dir(&way).unwrap();
+    let vehicle = fleet.start(0, &[]);
+    fleet.line(0, "a contribution", |line| line["contributed"] == true);
+    let driven = said(&vehicle, "driven");
+    assert!(driven.last().is_some_and(|said| said["spans"].as_u64() > Some(0)), "{driven:?}");
+}
+
 /// Killed when this part of a topic is in the middle of its line, twice; `topic` is told which vehicle it is.
 fn killed_at(way: Way, topic: impl Fn(KeyId) -> String) {
     let broker = Embedded::start();

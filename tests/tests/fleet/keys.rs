@@ -7,7 +7,8 @@ use shoal_tests::invariants::{no_record_contradicts_another, no_window_is_counte
 use shoal_tests::observer::Observer;
 use shoal_tests::publisher::Publisher;
 use shoal_wire::v1::{
-    Claim, ClaimFields, Measured, Nonce, NonceFields, Role, WindowPlan, WindowPlanFields,
+    Activity, Claim, ClaimFields, Measured, Nonce, NonceFields, Presence, PresenceFields, Role,
+    WindowPlan, WindowPlanFields,
 };
 use shoal_wire::{Body, Kind, Label, Leaf, PackHash, ParticleId, SecretKey, Topic, seal};
 
@@ -69,6 +70,50 @@ fn who_has_the_authoritys_key_alone_changes_no_plan() {
     publish_a_thiefs_plan(&broker, &fleet, &authority);
     goes_on(&fleet);
     assert!(vehicles[0].said().contains("a document waits"), "it was heard");
+}
+
+/// A copy of a vehicle's key is used elsewhere: the vehicle says so, and goes on.
+#[test]
+fn a_vehicle_says_that_another_has_its_key() {
+    let broker = Embedded::start();
+    let Some((fleet, _serve, vehicles)) = running(&broker) else { return };
+    let key = fleet.key(0);
+    let presence = PresenceFields {
+        window: None,
+        activity: Activity::Parked,
+        adapter: None,
+        software: "a copy".try_into().unwrap(),
+        up_bytes: 0,
+        down_bytes: 0,
+        terms: Default::default(),
+        steps: 0,
+    };
+    let presence = Presence::new(presence).unwrap();
+    let mut buffer = vec![0; Kind::Presence.envelope_bytes_max()];
+    // Later than all that the vehicle signed.
+    let sealed = seal(&presence, 1 << 60, FOR_LONG, &key, &mut buffer).unwrap();
+    let place = topic(&fleet, &key, Leaf::Presence);
+    Publisher::connect(broker.address()).publish(&place, sealed.bytes());
+    vehicles[0].says("signed with this vehicle's key, and not by it", 1);
+    goes_on(&fleet);
+    assert!(!vehicles[1].said().contains("and not by it"));
+}
+
+/// Windows that the timekeeper does not begin, and a clock that is behind what it signed.
+#[test]
+fn a_vehicle_says_that_its_clock_is_not_the_fleets() {
+    let broker = Embedded::start();
+    let Some((fleet, serve, vehicles)) = running(&broker) else { return };
+    serve.terminate();
+    vehicles[0].says("no nonce of this window came", 1);
+    assert!(!vehicles[0].said().contains("is behind what the fleet signed"));
+    let timekeeper = shoal_keys::read(&fleet.path().join("timekeeper.key")).unwrap();
+    let window = fleet.windows(0).last().unwrap()["window"].as_u64().unwrap() as u32 + 1;
+    let fields = NonceFields { window, nonce: [7; 32], utc_seconds: FOR_LONG - 1 };
+    let nonce = sealed(&Nonce::new(fields).unwrap(), &timekeeper);
+    let place = topic(&fleet, &timekeeper, Leaf::nonce(window));
+    Publisher::connect(broker.address()).publish(&place, &nonce);
+    vehicles[0].says("is behind what the fleet signed", 1);
 }
 
 /// The timekeeper's key is stolen. A new root says that another one signs; vehicles follow it by themselves, and refuse the thief.

@@ -47,6 +47,12 @@ impl Clock {
         Now { since_boot, utc }
     }
 
+    /// How far the system's clock is behind a time that was signed, in seconds; 0: it is not, as far as is known.
+    #[must_use]
+    pub fn behind_seconds(&self) -> u64 {
+        self.at_least_seconds.saturating_sub(self.time.utc_seconds())
+    }
+
     /// UTC seconds, to date with what is seen now.
     #[must_use]
     pub fn seconds(&self) -> u64 {
@@ -80,12 +86,13 @@ mod tests {
         assert!(!clock.accept(5), "an older signed time changes nothing");
         assert_eq!(clock.now().utc, Utc::AtLeast { seconds: u64::MAX });
         assert_eq!(clock.seconds(), u64::MAX);
+        assert!(clock.behind_seconds() > u64::MAX / 2);
     }
 
     #[test]
     fn what_has_passed_for_certain_is_never_the_system_s_word() {
         let mut clock = Clock::start(0);
-        assert_eq!(clock.passed_seconds(), WRITTEN_SECONDS);
+        assert_eq!((clock.passed_seconds(), clock.behind_seconds()), (WRITTEN_SECONDS, 0));
         assert!(clock.accept(WRITTEN_SECONDS + 7));
         assert_eq!(clock.passed_seconds(), WRITTEN_SECONDS + 7);
     }

@@ -3,7 +3,7 @@
 use shoal_swarm::swarm::Flat;
 use shoal_swarm::utility::value_of;
 use shoal_window::{Phase, number};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::diary::Entry;
 use super::metrics::Memory;
@@ -12,6 +12,9 @@ use super::run::{Exchange, ExchangeError};
 
 /// Windows without this vehicle that are written down at most.
 const MISSED_MAX: u32 = 64;
+
+/// A clock that is behind by so much is told of: what was signed on another computer may be a little ahead.
+const BEHIND_SECONDS: u64 = 60;
 
 impl Exchange {
     /// A window begins: those before it are written down, also those that were missed.
@@ -89,6 +92,14 @@ impl Exchange {
             entry.best_value = self.utility_of(terms, entry.window);
             entry.best_terms.clone_from(terms);
         }
+        if entry.took_part && swarm.records().nonce_of(entry.window).is_none() {
+            warn!(
+                window = entry.window,
+                utc = self.clock.seconds(),
+                signed = self.clock.passed_seconds(),
+                "no nonce of this window came: `shoal fleet serve` does not run, or this computer's clock (utc) is ahead of the fleet's (signed); nothing is elected in it"
+            );
+        }
         let now = self.clock.now().since_boot;
         let opened = self.tonight.opened.take().unwrap_or(now);
         entry.seconds.window = now.saturating_duration_since(opened).as_micros() as f64 / 1e6;
@@ -102,6 +113,18 @@ impl Exchange {
         self.diary.write(&entry, &own, best.as_deref())?;
         info!(window = entry.window, best = entry.best, value = entry.value, "window over");
         self.forget(entry.window)
+    }
+
+    /// Says that the computer's clock is behind what was signed: nothing opens by such a clock.
+    pub(super) fn mind_clock(&self) {
+        let behind = self.clock.behind_seconds();
+        self.run.metrics.clock_behind.set(i64::try_from(behind).unwrap_or(i64::MAX));
+        if behind > BEHIND_SECONDS {
+            warn!(
+                seconds = behind,
+                "this computer's clock is behind what the fleet signed: it is not believed, and no window opens until it is set"
+            );
+        }
     }
 
     /// What the vehicle would drive with: what was staged last, else x_p.

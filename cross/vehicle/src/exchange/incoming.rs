@@ -11,6 +11,7 @@ use shoal_wire::{Leaf, Topic};
 use tracing::{debug, info, warn};
 
 use super::documents::News;
+use super::key::received;
 use super::line::For;
 use super::measured::{Terms, fits, in_order};
 use super::particles::Got;
@@ -100,7 +101,7 @@ impl Exchange {
         bytes: &[u8],
     ) -> Result<(), ExchangeError> {
         if topic.publisher() == self.me {
-            self.counter_seen = self.counter_seen.max(record.head().counter);
+            self.mind_own(record.head().counter, text, bytes);
         }
         match record {
             Record::Presence(presence) => {
@@ -135,6 +136,17 @@ impl Exchange {
             Record::Claim(_) | Record::Vote(_) | Record::ParticleHeader(_) => {}
         }
         self.merge(topic, text, record, bytes)
+    }
+
+    /// Sees whether what stands there in this vehicle's name is its own.
+    fn mind_own(&mut self, counter: u64, topic: &str, bytes: &[u8]) {
+        if self.said.is_foreign(counter, received(bytes)) {
+            self.run.metrics.foreign_records.inc();
+            warn!(
+                topic,
+                "signed with this vehicle's key, and not by it: another program has the key, or this one's state was put back; stop the other, or replace the key and revoke this one"
+            );
+        }
     }
 
     /// Takes what merges, keeps it, and refuses it aloud if it is not to be taken.

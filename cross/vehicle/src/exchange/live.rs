@@ -149,6 +149,7 @@ impl Devices {
             let go_on = |_since_start| !stop.load(Ordering::Relaxed) && self.look().is_none();
             let watched = agent.watch(live, &about, go_on, |tell| {
                 if let Tell::NotStored(error) = tell {
+                    metrics.replay_lost.inc();
                     warn!(%error, "a span is not stored");
                 } else if let Tell::Moment { shed, .. } = tell {
                     metrics.frame(shed);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use shoal_hal::{Part, Store as _};
@@ -21,6 +22,8 @@ use crate::ready::{Ready, ReadyError};
 
 /// What was driven: [`Driven`].
 const DRIVEN: &str = "driven";
+/// How long after a full disk lost spans of a recorded drive it is driven again.
+const AGAIN_AFTER: Duration = Duration::from_secs(3600);
 /// How often a recorded vehicle drives its roads again for one adapter on trial.
 const AGAIN_MAX: usize = 100;
 
@@ -92,13 +95,22 @@ pub fn run(
     }
     let clock = clock(&run)?;
     forget(&mut agent, &clock, &fleet)?;
-    drive(&mut agent, &config, &clock, &run.metrics)?;
-    while parked(&run, &fleet, agent, &mut || Some(Look::recorded()))? {
+    loop {
+        let driven = drive(&mut agent, &config, &clock, &run.metrics)?;
+        let (since, all) = (now(), driven == Drove::All);
+        let mut look = || (all || since.elapsed() < AGAIN_AFTER).then(Look::recorded);
+        if !parked(&run, &fleet, agent, &mut look)? {
+            return Ok(());
+        }
         // The engine took the agent; what it keeps is on disk.
         agent = Agent::open(config.clone())?;
         drive_again(&mut agent, &config, &run)?;
     }
-    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a disk that is full is not asked without end")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// Drives what the camera sees, parks, and drives again.
@@ -167,14 +179,23 @@ fn parked(
     }
 }
 
-/// Drives the tuning parts of recorded or generated drives, each once; one that a cut ended is driven again from its
-/// beginning, and what it left before is erased.
+/// How much of what there is to drive was driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drove {
+    /// All.
+    All,
+    /// Not all: the disk had no room for what was seen. The drive in which that was, and those after it, are still to be driven.
+    UntilTheDiskWasFull,
+}
+
+/// Drives the tuning parts of recorded or generated drives, each once; one that a cut ended, or of which a full disk lost a span,
+/// is driven again from its beginning, and what it left before is erased.
 fn drive(
     agent: &mut Agent,
     config: &Config,
     clock: &Clock,
     metrics: &Metrics,
-) -> Result<(), MemberError> {
+) -> Result<Drove, MemberError> {
     let form = agent.form().clone();
     let own = drives::open(&config.drives, &config.geometry, &form, config.seed)?;
     for skipped in &own.skipped {
@@ -187,8 +208,13 @@ fn drive(
         agent.keep_driven(&driven)?;
         let split = drive.split(form.context);
         let spans = split.spans(Part::Tuning);
+        let mut lost = false;
         agent.drive(drive, spans, driven.next_at_s, |tell| match tell {
-            Tell::NotStored(error) => warn!(%error, "a span is not stored"),
+            Tell::NotStored(error) => {
+                metrics.replay_lost.inc();
+                lost |= error.is_of_the_disk();
+                warn!(%error, "a span is not stored");
+            }
             Tell::Moment { shed, .. } => metrics.frame(shed),
             Tell::Trial { .. }
             | Tell::Tried(_)
@@ -198,6 +224,13 @@ fn drive(
             | Tell::Unreadable(_)
             | Tell::TrainingFailed(_) => {}
         })?;
+        if lost {
+            warn!(
+                drive = drive.name,
+                "not all of it could be stored: it is driven again in an hour"
+            );
+            return Ok(Drove::UntilTheDiskWasFull);
+        }
         let seconds = (drive.len() as f64 / drive.rate_hz).ceil() as u64;
         driven.whole = driven.whole.saturating_add(1);
         // At speed, the next one must still come after it.
@@ -207,7 +240,7 @@ fn drive(
         let shed = metrics.frames_shed.get();
         info!(drive = drive.name, spans = filled.spans, frames = filled.frames, shed, "driven");
     }
-    Ok(())
+    Ok(Drove::All)
 }
 
 /// Drives recorded or generated drives again, until it is known what comes of the adapter that a campaign put on trial.

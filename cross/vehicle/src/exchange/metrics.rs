@@ -120,6 +120,12 @@ pub struct Metrics {
     pub replay_spans: Gauge,
     /// Bytes of the replay store.
     pub replay_bytes: Gauge,
+    /// Spans that could not be stored.
+    pub replay_lost: Counter,
+    /// Records of this vehicle's key that it did not sign.
+    pub foreign_records: Counter,
+    /// How far the computer's clock is behind what was signed, seconds; 0: it is not.
+    pub clock_behind: Gauge,
     connected: Gauge,
 }
 
@@ -295,6 +301,14 @@ impl Metrics {
         let spans = self.replay_spans.clone();
         registry.register("replay_spans", "Spans in the replay store", spans);
         bytes(registry, "replay", "Bytes of the replay store", self.replay_bytes.clone());
+        let lost = self.replay_lost.clone();
+        registry.register("replay_spans_lost", "Spans that could not be stored", lost);
+        let help =
+            "Records of this vehicle's key that it did not sign: another program has the key";
+        registry.register("foreign_records", help, self.foreign_records.clone());
+        let help = "How far the computer's clock is behind what was signed: it is not believed";
+        let behind = self.clock_behind.clone();
+        registry.register_with_unit("clock_behind", help, Unit::Seconds, behind);
     }
 }
 
@@ -553,6 +567,9 @@ mod tests {
             ("shoal_metadata_end_seconds", 0.0),
             ("shoal_certificate_end_seconds", 0.0),
             ("shoal_replay_bytes", 0.0),
+            ("shoal_replay_spans_lost_total", 0.0),
+            ("shoal_foreign_records_total", 0.0),
+            ("shoal_clock_behind_seconds", 0.0),
             ("shoal_unsigned_records", 0.0),
         ] {
             assert_eq!(value(text, name), want, "{name}");

@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod particles;
 mod publishing;
 pub mod run;
+mod said;
 mod unsigned;
 pub mod vault;
 pub mod weights;

@@ -200,13 +200,17 @@ impl Exchange {
         if self.waiting.any() {
             return Ok(None);
         }
-        let counter = self.vault.counter(self.counter_seen)?;
+        let counter = self.vault.counter(self.said.highest())?;
         let period = self.documents.plan().map_or(0, |plan| plan.fields().period_seconds);
         let valid = (u64::from(period).saturating_mul(PERIODS_VALID)).max(SECONDS_VALID_MIN);
         let not_after = self.clock.now().utc.earliest_seconds().saturating_add(valid);
         let mut buffer = vec![0; T::KIND.envelope_bytes_max()];
         match seal(body, counter, not_after, &*self.key, &mut buffer) {
-            Ok(sealed) => Ok(Some(sealed.bytes().to_vec())),
+            Ok(sealed) => {
+                let envelope = sealed.bytes().to_vec();
+                self.said.sign(counter, received(&envelope));
+                Ok(Some(envelope))
+            }
             Err(SealError::Unsigned(why)) => {
                 self.key_is_gone(why);
                 Ok(None)

@@ -37,6 +37,7 @@ use super::look::{Look, Looking};
 use super::measured::{self, Asked};
 use super::metrics::Metrics;
 use super::particles::Particles;
+use super::said::Said;
 use super::unsigned::Waiting;
 use super::vault::{Vault, VaultError};
 use super::worker::{EngineEnded, Job};
@@ -213,8 +214,7 @@ pub struct Exchange {
     pub(super) diary: Diary,
     /// Inputs and outputs of both cores, for reruns.
     pub(super) log: Log,
-    /// Counters of the vehicle's own records on the broker, the highest.
-    pub(super) counter_seen: u64,
+    pub(super) said: Said,
     pub(super) staged: Option<Flat>,
     pub(super) tuning: Option<ValuesHash>,
     pub(super) promotion: Promotion,
@@ -326,7 +326,7 @@ impl Exchange {
             beacons,
             diary,
             log,
-            counter_seen: 0,
+            said: Said::begin(0),
             staged: None,
             tuning: None,
             promotion: Promotion::new(tried),
@@ -347,10 +347,12 @@ impl Exchange {
     /// A first start, or a store that was lost: seconds of UTC, which grow faster than records are signed, are above every counter of
     /// an earlier life, before what it left on the broker is read.
     fn begin_counter(&mut self) {
+        let mut least = self.vault.counter_next();
         if !self.documents.whole() {
             let seconds = self.clock.now().utc.earliest_seconds();
-            self.counter_seen = seconds.saturating_mul(COUNTERS_A_SECOND);
+            least = least.max(seconds.saturating_mul(COUNTERS_A_SECOND).saturating_add(1));
         }
+        self.said = Said::begin(least);
     }
 
     /// The window as it was before the start.
@@ -395,6 +397,7 @@ impl Exchange {
     /// Begins the run: before the first turn.
     pub fn begin(&mut self) {
         info!(vehicle = %self.me, "started");
+        self.mind_clock();
         self.tell_conditions();
     }
 
@@ -453,6 +456,7 @@ impl Exchange {
         };
         if !same {
             self.zero_seconds = zero;
+            self.mind_clock();
         }
         !same
     }

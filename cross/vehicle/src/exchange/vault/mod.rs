@@ -244,6 +244,12 @@ impl Vault {
         Ok(counter)
     }
 
+    /// The least counter of what is signed from now on.
+    #[must_use]
+    pub const fn counter_next(&self) -> u64 {
+        self.counter_next
+    }
+
     /// The newest signed time ever accepted, UTC seconds; 0 before there is one.
     ///
     /// # Errors
