@@ -1,5 +1,7 @@
 //! The `shoal` command.
-#![expect(clippy::print_stdout, reason = "what a command reports goes to standard output")]
+
+#[macro_use]
+mod output;
 
 mod broker;
 mod campaign;
@@ -12,7 +14,6 @@ mod evidence;
 mod fleet;
 mod key;
 mod model;
-mod output;
 mod pack;
 mod particle;
 mod policy;
