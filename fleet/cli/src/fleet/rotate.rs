@@ -77,7 +77,7 @@ impl Rotate {
             (Role::Approver, _, _) => "approver",
             (Role::Recovery, _, _) => "recovery",
         };
-        let before = Description::read(&self.dir)?;
+        let (before, _held) = Description::hold(&self.dir)?;
         let repositories = Repositories::of(&self.dir, &before);
         repositories.check()?;
         repositories.check_people()?;

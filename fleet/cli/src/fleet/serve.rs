@@ -8,6 +8,7 @@ use clap::Args;
 use embassy_time::Duration as Wait;
 use sha2::{Digest, Sha256};
 use shoal_hal::backend::files::write_whole;
+use shoal_hal::backend::hold::Hold;
 use shoal_link::{
     Addresses, Broker as _, Event, Link, NotPublished, PublishError, Sealed, Settings,
     Subscription, Why, filter,
@@ -18,7 +19,7 @@ use shoal_window::Bytes;
 use shoal_wire::{Kind, Label, Leaf, PublicKey, Topic};
 
 use super::chunks::{Chunks, Piece};
-use super::description::Description;
+use super::description::{Description, command};
 use super::documents::{envelopes, orders};
 use super::goodbye::goodbye;
 use super::repositories::Repositories;
@@ -80,6 +81,10 @@ impl Serve {
         let promoted = Leaf::Particle { slot: campaign::PARTICLE_SLOT };
         let promoted = Topic::new(fleet, region, description.authority.id(), promoted)?;
         let filters = FILTERS.iter().map(|leaf| filter(fleet, region, *leaf));
+        let kept = self.dir.join("timekeeper");
+        std::fs::create_dir_all(&kept)?;
+        // Nonces and journal are of one; what orders write, it reads.
+        let _alone = Hold::take(&kept, &command())?;
         let witness = Witness::open(&self.dir, &description)?;
         let mut program = Program {
             dir: self.dir.clone(),
@@ -92,7 +97,7 @@ impl Serve {
             outbox: VecDeque::new(),
             unsubscribed: BTreeSet::new(),
             documents: Documents::new(&self.dir.join("documents")),
-            kept: self.dir.join("timekeeper"),
+            kept,
             seed: self.seed,
             shown: None,
             done: false,
@@ -145,7 +150,6 @@ struct Program {
 impl Program {
     /// Takes in what the disk has, and asks for what the broker has.
     fn begin(&mut self) -> Outcome {
-        std::fs::create_dir_all(&self.kept)?;
         self.look()?;
         for (path, bytes) in envelopes(&self.kept)? {
             let taken = self.core.handle_input(utc_ms()?, Input::Kept(&bytes));
