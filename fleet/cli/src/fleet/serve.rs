@@ -153,7 +153,13 @@ impl Program {
         self.look()?;
         for (path, bytes) in envelopes(&self.kept)? {
             let taken = self.core.handle_input(utc_ms()?, Input::Kept(&bytes));
-            taken.map_err(|reject| format!("{}: {}", path.display(), Failure::from(reject)))?;
+            taken.map_err(|reject| {
+                format!(
+                    "{}: {}\nremove the file: what was drawn is read from the broker again",
+                    path.display(),
+                    Failure::from(reject)
+                )
+            })?;
         }
         for filter in &self.filters {
             self.link.subscribe(Subscription::Standing { filter, acknowledged: true });
@@ -190,7 +196,8 @@ impl Program {
         let Some(read) = self.documents.look()? else { return Ok(()) };
         let bytes: Vec<&[u8]> = read.iter().map(|(_path, bytes)| bytes.as_slice()).collect();
         let now = utc_ms()?;
-        match self.core.handle_input(now, Input::Documents(&bytes)) {
+        let taken = self.core.handle_input(now, Input::Documents(&bytes));
+        match taken.map_err(|reject| named(reject, &read)) {
             Ok(()) => {
                 if !first {
                     println!("documents have changed");
@@ -201,9 +208,9 @@ impl Program {
                 }
                 self.witness.documents(now, &bytes)
             }
-            Err(reject) if first => Err(reject.into()),
+            Err(reject) if first => Err(reject),
             Err(reject) => {
-                eprintln!("warning: documents stay as they were: {}", Failure::from(reject));
+                eprintln!("warning: documents stay as they were: {reject}");
                 Ok(())
             }
         }
@@ -346,6 +353,25 @@ fn draw(seed: Option<u64>, window: u32) -> Result<[u8; 32], Failure> {
     getrandom::fill(&mut nonce)
         .map_err(|error| format!("the system gives no random bytes: {error}"))?;
     Ok(nonce)
+}
+
+/// What is wrong with the documents, with the file that it is of.
+fn named(reject: Reject, read: &[(PathBuf, Vec<u8>)]) -> Failure {
+    let of = match &reject {
+        Reject::Document { index, .. } | Reject::Kind { index, .. } => read.get(*index),
+        Reject::Kept(_)
+        | Reject::Message { .. }
+        | Reject::Newer { .. }
+        | Reject::Drawn(_)
+        | Reject::Unsigned(_) => None,
+    };
+    let Some((path, _bytes)) = of else { return reject.into() };
+    let path = path.display();
+    format!(
+        "{path}: {}\nput a copy of the file in its place, or, if the fleet has no use for it, take it out of the folder",
+        Failure::from(reject)
+    )
+    .into()
 }
 
 /// Envelopes with their files.
