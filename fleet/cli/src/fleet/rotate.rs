@@ -26,7 +26,8 @@ const NONCES_NEXT: &str = "timekeeper.next";
 /// runs must be started again.
 ///
 /// Example: shoal key rotate fleet timekeeper
-/// Example: shoal key rotate fleet vehicle --number 3 --public 5bb6…
+///
+/// Example: shoal key rotate fleet vehicle --number 3 --public 5866666666666666666666666666666666666666666666666666666666666666
 #[derive(Args)]
 pub(crate) struct Rotate {
     /// The fleet's directory
