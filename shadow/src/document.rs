@@ -191,7 +191,7 @@ impl<'d> Table<'d> {
         bounds: RangeInclusive<f64>,
     ) -> Result<Option<f64>, DocumentError> {
         let Some(number) = self.get(key, "a number", number)? else { return Ok(None) };
-        if !bounds.contains(&number) {
+        if !number.is_finite() || !bounds.contains(&number) {
             let want = format!("{} to {}", bounds.start(), bounds.end());
             return Err(self.refuse(key, number, &want));
         }
@@ -235,8 +235,9 @@ impl<'d> Table<'d> {
     /// # Errors
     /// [`DocumentError::Type`] if it is none.
     pub fn numbers(&self, key: &str) -> Result<Option<Vec<f64>>, DocumentError> {
-        self.get(key, "a list of numbers", |value| {
-            value.as_array()?.iter().map(|item| number(item.get_ref())).collect()
+        let finite = |value| number(value).filter(|number| number.is_finite());
+        self.get(key, "a list of finite numbers", |value| {
+            value.as_array()?.iter().map(|item| finite(item.get_ref())).collect()
         })
     }
 
@@ -332,14 +333,13 @@ pub fn nearest<'k>(name: &str, known: &[&'k str]) -> &'k str {
 }
 
 fn number(value: &DeValue<'_>) -> Option<f64> {
-    let number = match (value.as_float(), value.as_integer()) {
-        (Some(float), _) => float.as_str().parse().ok()?,
+    match (value.as_float(), value.as_integer()) {
+        (Some(float), _) => float.as_str().parse().ok(),
         (None, Some(integer)) => {
-            i64::from_str_radix(integer.as_str(), integer.radix()).ok()? as f64
+            Some(i64::from_str_radix(integer.as_str(), integer.radix()).ok()? as f64)
         }
-        (None, None) => return None,
-    };
-    f64::is_finite(number).then_some(number)
+        (None, None) => None,
+    }
 }
 
 fn join(path: &str, key: &str) -> String {
@@ -386,7 +386,7 @@ mod tests {
         let said = error("width = 0x10\n", |table| table.integer("width", 1..=15).map(|_| ()));
         assert_eq!(said, "a.toml:1: width: 0x10 is not allowed, expected 1 to 15");
         let said = error("width = nan\n", |table| table.number("width", 0.0..=1.0).map(|_| ()));
-        assert_eq!(said, "a.toml:1: width: expected a number, found float");
+        assert_eq!(said, "a.toml:1: width: NaN is not allowed, expected 0 to 1");
     }
 
     #[test]

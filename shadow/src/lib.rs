@@ -20,11 +20,13 @@
 //! | [`worldmodel`], [`tokenmodel`] | the default model, and one of tokens, built from plain operators |
 //! | [`policymodel`] | the default policy: frames and speed to logits on the action grid; its lessons, and how it drives |
 //! | [`chance`], [`document`] | counter-based draws; TOML that refuses unknown keys |
+//! | [`contained`] | work of others that panics on damaged files |
 
 pub mod baseline;
 pub mod batch;
 pub mod chance;
 pub mod clip;
+pub mod contained;
 pub mod digits;
 pub mod document;
 pub mod fit;

@@ -59,7 +59,9 @@ impl Cpus {
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// Processors that the system has not given to the program.
-    #[error("[engine] asks for {absent}: those that this program was given")]
+    #[error(
+        "[engine] asks for {absent} that this program was given: ask for fewer (cores) or others (cpus)"
+    )]
     NotGiven {
         /// What is not there.
         absent: String,

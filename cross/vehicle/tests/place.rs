@@ -90,8 +90,31 @@ fn the_agent_runs_at_the_lowest_priority_on_the_processors_it_is_told() {
 #[test]
 fn processors_that_are_not_there_are_an_error_that_names_them() {
     let folder = tempfile::tempdir().unwrap();
-    let mut child = start(folder.path(), "cpus = \"1023\"");
-    assert!(!child.wait().unwrap().success());
-    let said = said(child);
-    assert!(said.contains("[engine] asks for processor 1023 of"), "{said}");
+    for (engine, named) in [("cpus = \"1023\"", "processor 1023 of"), ("cores = 1024", "1024 of")] {
+        let mut child = start(folder.path(), engine);
+        // EX_CONFIG: whoever supervises it need not start it again.
+        assert_eq!(child.wait().unwrap().code(), Some(78));
+        let said = said(child);
+        assert!(said.contains(&format!("[engine] asks for {named}")), "{said}");
+    }
+}
+
+#[test]
+fn a_vehicle_that_is_told_of_no_fleet_is_told_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("vehicle.toml");
+    std::fs::write(&file, "").unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_shoal-vehicle"));
+    let output = program.arg("--config").arg(file).output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no table [fleet]"));
+}
+
+#[test]
+fn who_reads_no_further_is_no_panic() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut program = Command::new(env!("CARGO_BIN_EXE_shoal-vehicle"));
+    let output = program.arg("--help").stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    assert_eq!(said(output), "");
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use shoal_broker::{Broker, Settings};
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::output::Outcome;
 use crate::stop::Stop;
@@ -28,6 +29,9 @@ pub(crate) struct BrokerCommand {
 impl BrokerCommand {
     pub(crate) fn run(self) -> Outcome {
         let stop = Stop::listen()?;
+        // What the broker cannot read of its store it says in its log, and goes on without.
+        let log = tracing_subscriber::fmt().with_max_level(LevelFilter::WARN);
+        log.with_writer(std::io::stderr).with_target(false).log_internal_errors(false).init();
         let settings = Settings { listen: self.listen, store: self.store, ..Settings::local() };
         let broker = Broker::start(settings)?;
         println!("{}", broker.url());

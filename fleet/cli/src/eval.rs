@@ -17,8 +17,9 @@ use crate::policy::{self, GeometryArgs, is_policy};
 use crate::tokens::{self, Tokens, is_token_model};
 use crate::{EngineArgs, PackageArgs, data};
 
-/// Measure a model package on drives: skill, and the baselines beside it. A package of tokens on logs:
-/// nats of every part. A policy: how near it is to the drivers, beside two baselines that know the driver's habits; with
+/// Measure a model package on drives or logs: skill or nats, and the baselines beside it.
+///
+/// A package of frames is measured on drives: skill. A package of tokens on logs: nats of every part. A policy: how near it is to the drivers, beside two baselines that know the driver's habits; with
 /// `--pack` its term value, as vehicles claim it.
 ///
 /// Example: shoal eval models/world --data drives --part held-out

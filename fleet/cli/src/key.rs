@@ -8,16 +8,27 @@ use shoal_wire::PublicKey;
 use crate::fleet::rotate::Rotate;
 use crate::output::Outcome;
 
+/// Of the page that lists these commands.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  shoal key show fleet/authority.key
+  shoal key rotate fleet timekeeper";
+
+const MAKE: &str = "Example: shoal key make \
+    'pkcs11:token=fleet;object=vehicle-7?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=/etc/shoal/pin'";
+const LIST: &str = "Example: shoal key list \
+    'pkcs11:token=fleet?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=/etc/shoal/pin'";
+
 /// Keep the keys of a fleet.
 #[derive(Subcommand)]
 pub(crate) enum Key {
-    /// Put a new key in the place of one that is old, lost to a thief, or somebody's who leaves
     Rotate(Rotate),
     /// Make an Ed25519 key in a token (PKCS #11), which never gives it out
+    #[command(after_help = MAKE)]
     Make(InToken),
     /// List the private keys of a token
+    #[command(after_help = LIST)]
     List(InToken),
-    /// Show the public half of a key, in a file or in a token
     Show(Show),
 }
 
@@ -39,15 +50,15 @@ impl Key {
 }
 
 /// A key in a token.
-///
-/// Example: shoal key make 'pkcs11:token=fleet;object=vehicle-7?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=/etc/shoal/pin'
 #[derive(Args)]
 pub(crate) struct InToken {
     /// pkcs11:token=…;object=…?module-path=…&pin-source=… (RFC 7512); paths are absolute, the PIN is in a file
     uri: Uri,
 }
 
-/// A key.
+/// Show the public half of a key, in a file or in a token.
+///
+/// Example: shoal key show fleet/authority.key
 #[derive(Args)]
 pub(crate) struct Show {
     /// The key's file, or a token's URI

@@ -1,5 +1,7 @@
 //! The `shoal` command.
-#![expect(clippy::print_stdout, reason = "what a command reports goes to standard output")]
+
+#[macro_use]
+mod output;
 
 mod broker;
 mod campaign;
@@ -12,7 +14,6 @@ mod evidence;
 mod fleet;
 mod key;
 mod model;
-mod output;
 mod pack;
 mod particle;
 mod policy;
@@ -30,50 +31,50 @@ use shoal_runtime::engine::{Engine, Provider, Providers};
 use shoal_shadow::package::Package;
 use shoal_vehicle::config::{EngineConfig, EngineKind};
 
+const EXAMPLES: &str = "\
+Examples:
+  shoal model train models/world --data drives --steps 100 -o adapter
+  shoal fleet init fleet --vehicles 4 --pack pack
+  shoal sim compare fleet.toml -o sim --seeds 5";
+
 /// Fleets that learn from their own driving; no frame ever leaves a vehicle.
 #[derive(Parser)]
-#[command(name = "shoal", version, about, arg_required_else_help = true)]
+#[command(name = "shoal", version, about, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Command {
     #[command(subcommand)]
     what: What,
 }
 
+// What a command is, its arguments say: a line here would take the place of their page. So it is with commands of commands.
 #[derive(Subcommand)]
 enum What {
     /// Inspect, graft, differentiate, pretrain, train and bake ONNX models
-    #[command(subcommand)]
+    #[command(subcommand, after_help = model::EXAMPLES)]
     Model(model::Model),
-    /// Measure a model package on drives or logs: skill or nats, and the baselines beside it
     Eval(eval::Eval),
-    /// Let a policy drive generated roads, and print the terms of driving
     Terms(terms::Terms),
-    /// Drive one vehicle's roads at speed, tune overnight, and see what it brought
     Drive(drive::Drive),
-    /// Repeat `drive` over seeds, each drive as a vehicle of its own, and say how sure the gain is
     Study(study::Study),
     /// Make and check evaluation packs
-    #[command(subcommand)]
+    #[command(subcommand, after_help = pack::EXAMPLES)]
     Pack(pack::PackCommand),
     /// Look at particles: what an adapter costs on the air
-    #[command(subcommand)]
+    #[command(subcommand, after_help = particle::EXAMPLES)]
     Particle(particle::Particle),
     /// Make fleets of vehicles that exchange what they learn
-    #[command(subcommand)]
+    #[command(subcommand, after_help = fleet::EXAMPLES)]
     Fleet(fleet::Fleet),
     /// Keep the keys of a fleet
-    #[command(subcommand)]
+    #[command(subcommand, after_help = key::EXAMPLES)]
     Key(key::Key),
     /// Put what was learned to use, stage by stage
-    #[command(subcommand)]
+    #[command(subcommand, after_help = campaign::EXAMPLES)]
     Campaign(campaign::Campaign),
     /// Write and check a campaign's record, for auditors
-    #[command(subcommand)]
+    #[command(subcommand, after_help = evidence::EXAMPLES)]
     Evidence(evidence::Evidence),
-    /// Simulate a fleet in virtual time, by every way of learning together
     Sim(sim::Sim),
-    /// Run the embedded MQTT broker
     Broker(broker::BrokerCommand),
-    /// Show a fleet in a browser
     Console(console::ConsoleCommand),
 }
 
@@ -199,5 +200,47 @@ fn main() -> ExitCode {
             eprintln!("error: {failure}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// What is said of a command and of those below it, each with its name.
+    fn pages(command: &clap::Command, name: &str, found: &mut Vec<(String, String)>) {
+        let said = [command.get_long_about().or(command.get_about()), command.get_after_help()];
+        let said = said.into_iter().flatten().map(|text| format!("{text}\n"));
+        found.push((name.to_owned(), said.collect()));
+        for below in command.get_subcommands() {
+            pages(below, &format!("{name} {}", below.get_name()), found);
+        }
+    }
+
+    /// The words of a line, as a shell takes them.
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect()
+    }
+
+    #[test]
+    fn every_help_page_has_an_example_and_each_is_a_command() {
+        let mut all = Vec::new();
+        pages(&Command::command(), "shoal", &mut all);
+        assert!(all.len() > 30, "{}", all.len());
+        let mut wrong = Vec::new();
+        for (name, said) in all {
+            let lines = said.lines().map(|line| line.trim().trim_start_matches("Example: "));
+            let examples: Vec<&str> = lines.filter(|line| line.starts_with("shoal ")).collect();
+            if examples.is_empty() {
+                wrong.push(format!("{name} has none"));
+            }
+            wrong.extend(examples.into_iter().filter_map(|example| {
+                let refused = Command::try_parse_from(words(example)).err()?;
+                Some(format!("{name}: {example}: {refused}"))
+            }));
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 }

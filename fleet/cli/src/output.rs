@@ -2,8 +2,41 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::{Duration, Instant};
+
+/// As the standard library's, which panics where nobody reads on.
+macro_rules! print {
+    ($($said:tt)*) => { $crate::output::say(std::io::stdout(), format_args!($($said)*)) };
+}
+
+/// Likewise.
+macro_rules! println {
+    ($($said:tt)*) => {
+        $crate::output::say(std::io::stdout(), format_args!("{}\n", format_args!($($said)*)))
+    };
+}
+
+/// Likewise.
+macro_rules! eprintln {
+    ($($said:tt)*) => {
+        $crate::output::say(std::io::stderr(), format_args!("{}\n", format_args!($($said)*)))
+    };
+}
+
+/// What a shell says of a program that SIGPIPE ended. The signal itself stays ignored: it would end `serve` and `broker` when a peer
+/// hangs up.
+const CUT_OFF: i32 = 141;
+
+/// Writes what there is to say; ends the program where that cannot be written, quietly where nobody reads on.
+pub(crate) fn say(mut to: impl Write, said: fmt::Arguments<'_>) {
+    let Err(error) = to.write_fmt(said) else { return };
+    if error.kind() == ErrorKind::BrokenPipe {
+        std::process::exit(CUT_OFF);
+    }
+    let _unsaid = writeln!(io::stderr(), "error: cannot write what there is to say: {error}");
+    std::process::exit(1);
+}
 
 /// Any error, printed with all its causes.
 #[derive(Debug)]
@@ -54,7 +87,7 @@ impl Progress {
     /// Starts the clock of the estimate.
     #[expect(clippy::disallowed_methods, reason = "progress is for people and decides nothing")]
     pub(crate) fn new() -> Self {
-        Progress { terminal: std::io::stderr().is_terminal(), started: Instant::now(), shown: None }
+        Progress { terminal: io::stderr().is_terminal(), started: Instant::now(), shown: None }
     }
 
     /// Shows that `done` of `all` is done; the last one is always shown.
@@ -75,7 +108,7 @@ impl Progress {
         let (start, end) = if self.terminal { ("\r\x1b[2K", "") } else { ("", "\n") };
         let line =
             format!("{start}{done}/{all}  {text}  {} so far, {left} left{end}", clock(spent));
-        let mut err = std::io::stderr().lock();
+        let mut err = io::stderr().lock();
         // A closed terminal is no reason to stop the work.
         let _ = err.write_all(line.as_bytes()).and_then(|()| err.flush());
         if self.terminal && done >= all {

@@ -17,12 +17,16 @@ use crate::data;
 use crate::output::{Failure, Outcome};
 use crate::policy::GeometryArgs;
 
+/// Of the page that lists these commands.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  shoal pack build drives -o pack --id roads
+  shoal pack check pack";
+
 /// Make and check evaluation packs.
 #[derive(Subcommand)]
 pub(crate) enum PackCommand {
-    /// Build a pack of the pack parts of drives
     Build(Build),
-    /// Read a pack whole, check every hash, and say what is in it
     Check(Check),
 }
 

@@ -24,10 +24,14 @@ use crate::{EngineArgs, PackageArgs, data};
 /// Draws of the interval of what is lost.
 const DRAWS: usize = 200;
 
+/// Of the page that lists these commands.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  shoal particle cost models/world fleet/vehicle-0/state/windows/9/best --data drives";
+
 /// Look at particles.
 #[derive(Subcommand)]
 pub(crate) enum Particle {
-    /// What an adapter costs on the air at 8 to 1 bits a value, and what coding it loses
     Cost(Cost),
 }
 

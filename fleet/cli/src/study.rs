@@ -13,7 +13,7 @@ use crate::output::{Failure, Outcome, json};
 ///
 /// Every run begins with empty state, in directories below the configured one.
 ///
-/// Example: shoal study vehicle.toml --drives drives --seeds 5
+/// Example: shoal study vehicle.toml --drives drives --vehicles 4 --seeds 5
 #[derive(Args)]
 pub(crate) struct Study {
     #[command(flatten)]

@@ -19,8 +19,9 @@ mod physics;
 /// Frames of those who see none.
 const SMALL: FrameShape = FrameShape { width: 8, height: 4 };
 
-/// Let a policy drive generated roads that no shipped model has seen, and print the terms of driving
-/// beside those of drivers who know the truth and of who does nothing.
+/// Let a policy drive generated roads, and print the terms of driving.
+///
+/// The roads are such as no shipped model has seen; the terms stand beside those of drivers who know the truth and of who does nothing.
 ///
 /// Example: shoal terms models/policy --roads 20
 #[derive(Args)]

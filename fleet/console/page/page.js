@@ -42,6 +42,7 @@ function draw() {
   $("budget").textContent = `${bytes(up)} sent, ${bytes(down)} received`;
   clock();
   chart();
+  unelected();
   utility();
   campaign();
   rows();
@@ -113,6 +114,12 @@ function chart() {
     }
   }
   box.replaceChildren(svg);
+}
+
+function unelected() {
+  const windows = view.history.filter((h) => h.why !== null).slice(-5).reverse();
+  $("unelected").hidden = windows.length === 0;
+  $("why").replaceChildren(...windows.map((h) => element("li", `window ${h.window}: ${h.why}`)));
 }
 
 // What counts: one term alone says nothing that the chart above does not say.
@@ -192,7 +199,7 @@ function campaign() {
   $("campaign").hidden = !c;
   if (!c) return;
   $("campaign-number").textContent = c.number;
-  $("campaign-order").textContent = c.halted !== null ? `halted in stage ${c.halted}` : c.order;
+  $("campaign-order").textContent = c.state;
   $("campaign-order").className = `chip ${c.halted !== null || c.order === "aborted" || c.order === "rolled back" ? "silent" : c.order === "runs" ? "exchanging" : "tuning"}`;
   const until = new Date(c.approved_until_s * 1000).toISOString().slice(0, 10);
   $("campaign-what").textContent = `Particle ${c.particle.slice(0, 8)}. Vehicles may begin until ${until}; each watches it beside what it uses, and keeps it or goes back by itself.`;

@@ -9,5 +9,6 @@ pub mod reader;
 mod serve;
 pub mod state;
 pub mod view;
+mod why;
 
 pub use console::{Console, ConsoleError, Settings};

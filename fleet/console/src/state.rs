@@ -21,6 +21,7 @@ use crate::publishers::Publishers;
 use crate::view::{
     self, Claimed, Counted, Found, Held, Maximised, Plan, Publisher, Refused, Row, View, Window,
 };
+use crate::why::sentence;
 
 /// Windows that the page shows.
 const WINDOWS_SHOWN: usize = 120;
@@ -64,6 +65,8 @@ pub struct State {
     reinstated: (Option<u64>, Reinstated),
     /// Its stages, by the roster.
     drawn: Option<Drawn>,
+    /// The window in which the history was written first: of those long before it records are gone.
+    since: Option<u32>,
     /// The window in which the history was written last; `None`: records came since.
     written: Option<u32>,
     /// Messages that came before what they are checked by, with their topics.
@@ -113,6 +116,7 @@ impl State {
             campaign: None,
             reinstated: (None, Reinstated::NOBODY),
             drawn: None,
+            since: None,
             written: None,
             waiting: Vec::new(),
             waiting_bytes: 0,
@@ -258,15 +262,18 @@ impl State {
         }
         let progress = plan.progress(drawn, &outcomes);
         let stages = plan.stages.iter().zip(&progress.stages);
+        let order = match campaign.order {
+            Order::Run => "runs",
+            Order::Pause => "paused",
+            Order::Abort => "aborted",
+            Order::RollBack => "rolled back",
+        };
+        let halted = progress.halted.filter(|_stage| campaign.order == Order::Run);
         Some(view::Campaign {
             number: plan.number,
             particle: plan.particle.to_string(),
-            order: match campaign.order {
-                Order::Run => "runs",
-                Order::Pause => "paused",
-                Order::Abort => "aborted",
-                Order::RollBack => "rolled back",
-            },
+            order,
+            state: halted.map_or(order.to_owned(), |stage| format!("halted in stage {stage}")),
             approved_until_s: campaign.approved_until_s,
             stages: stages
                 .map(|(stage, stands)| view::Stage {
@@ -475,6 +482,9 @@ impl State {
         };
         let (Some(records), Some(utility)) = (&mut self.records, &self.utility) else { return };
         let roster = self.keyring.roster();
+        let since = *self.since.get_or_insert(window);
+        let now = Quorum::new(records, roster, utility, window);
+        let now = now.map(|quorum| quorum.reinstating(&self.reinstated.1));
         let from = window.saturating_sub(when.age_windows);
         for of in from..=window.saturating_add(1) {
             let Some(quorum) = Quorum::new(records, roster, utility, of) else { continue };
@@ -490,8 +500,10 @@ impl State {
                 })
                 .collect();
             let best = quorum.best().and_then(|best| units(weighing, &best.values));
-            if !claims.is_empty() || (best.is_some() && of <= window) {
-                self.history.insert(of, Window { window: of, best, claims });
+            let known = now.as_ref().filter(|_now| of.saturating_add(1) >= since);
+            let why = known.and_then(|now| now.unelected(of)).map(|why| sentence(of, why));
+            if !claims.is_empty() || (best.is_some() && of <= window) || why.is_some() {
+                self.history.insert(of, Window { window: of, best, claims, why });
             }
         }
         while self.history.len() > 4 * WINDOWS_SHOWN {

@@ -46,6 +46,8 @@ pub struct Campaign {
     pub particle: String,
     /// What is to be done with it: runs, paused, aborted, rolled back.
     pub order: &'static str,
+    /// How it stands: as ordered, or halted in a stage, where it was to run.
+    pub state: String,
     /// After it nobody begins: UTC in seconds since 1970.
     pub approved_until_s: u64,
     /// Canary first.
@@ -163,6 +165,8 @@ pub struct Window {
     pub best: Option<i32>,
     /// What was claimed.
     pub claims: Vec<Claimed>,
+    /// Why nothing of that was elected, in a sentence; none: something was, or it may still be, or it is from before anybody looked.
+    pub why: Option<String>,
 }
 
 /// A claim.

@@ -202,7 +202,56 @@ fn the_page_shows_what_votes_elected_and_who_does_what() {
     assert_eq!((row.activity, row.bytes_up, row.heard_s), (Some("tuning"), 900, Some(0)));
     assert_eq!(view.vehicles[0].claim, Some(5600));
     let windows: Vec<_> = view.history.iter().map(|w| (w.window, w.best, w.claims.len())).collect();
-    assert_eq!(windows, [(0, None, 1), (2, Some(5590), 0)]);
+    assert_eq!(windows, [(0, None, 1), (1, None, 0), (2, Some(5590), 0)]);
+}
+
+/// Why nothing was elected of window 1, as it stands in window 3.
+fn why(change: impl Fn(&mut Vec<Posted>)) -> Option<String> {
+    let mut posted = documents();
+    posted.extend((0..4).map(|window| {
+        let fields = NonceFields { window, nonce: nonce(window), utc_seconds: EPOCH };
+        let counter = u64::from(window) + 1;
+        post(&timekeeper(), Leaf::nonce(window), counter, &Nonce::new(fields).unwrap())
+    }));
+    change(&mut posted);
+    let (mut state, at) = (state(), |window: u32| EPOCH + u64::from(window * PERIOD) + 5);
+    for (topic, bytes) in &posted {
+        state.message(at(2), topic, bytes);
+    }
+    let early = state.view(at(1)).history;
+    assert!(early.iter().all(|of| of.window != 1 || of.why.is_none()), "it is not over");
+    let history = state.view(at(3)).history;
+    history.into_iter().find(|of| of.window == 1)?.why
+}
+
+/// Each thing that an election takes is told of where it is missing.
+#[test]
+fn the_page_says_why_nothing_was_elected() {
+    let says = |change: &dyn Fn(&mut Vec<Posted>), what: &str| {
+        let said = why(change).unwrap_or_default();
+        assert!(said.contains(what), "{what}: {said}");
+    };
+    let (particle, claim) = claimed(0, 1, 5600);
+    let votes = |posted: &mut Vec<Posted>, voters: std::ops::Range<u8>, value| {
+        posted.extend(claim.clone());
+        posted.extend(voters.map(|voter| voted(voter, 2, particle, value)));
+    };
+    // Five documents, then the nonces of windows 0 to 3.
+    says(&|posted| drop(posted.remove(6)), "no nonce of it");
+    says(&|_posted| {}, "no claim of a particle");
+    says(&|posted| posted.push(claim[1].clone()), "none of 1 claims counts: 0 below a gate");
+    let unasked = |posted: &mut Vec<Posted>| {
+        posted.remove(7);
+        votes(posted, 1..4, 5590);
+    };
+    says(&unasked, "no nonce of window 2");
+    says(&|posted| votes(posted, 1..2, 5590), "2 of 3 drawn must");
+    says(&|posted| votes(posted, 1..2, 5590), "at most 1 voted");
+    says(
+        &|posted| votes(posted, 1..4, 5510),
+        "nearest by +0.0010, with a standard error of 0.0020",
+    );
+    assert_eq!(why(|posted| votes(posted, 1..4, 5590)), None, "it was elected");
 }
 
 /// Of two who made the same, one may have left its header alone: both are named, who claimed what is best first.

@@ -7,9 +7,10 @@
 //! seed-<seed>/<part>/<method>/windows.jsonl    of one part of several: a rung of a sweep
 //! ```
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use shoal_hal::backend::hold::{Hold, HoldError};
 use shoal_runtime::engine::Engine;
 
 use crate::config::{MethodConfig, SimConfig};
@@ -20,8 +21,6 @@ use crate::record::{Head, Record, Row};
 use crate::run::{RunError, run};
 
 const FILE: &str = "windows.jsonl";
-/// Held by the run that writes to a folder.
-const LOCK: &str = "in-use";
 
 /// Why a comparison does not go on.
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
@@ -29,8 +28,8 @@ const LOCK: &str = "in-use";
 pub enum CompareError {
     #[error("cannot make {}", path.display())]
     Make { path: PathBuf, source: std::io::Error },
-    #[error("{} is in use by another run: wait for it, or name another folder", path.display())]
-    Held { path: PathBuf },
+    #[error("runs of one folder come one after the other: name another folder, or come back later")]
+    Held(#[from] HoldError),
     #[error(transparent)]
     Lab(#[from] LabError),
     #[error(transparent)]
@@ -86,7 +85,9 @@ pub fn compare(
     engine: Box<dyn Engine>,
     mut tell: impl FnMut(Tell<'_>),
 ) -> Result<Vec<Record>, CompareError> {
-    let _alone = alone(place.folder)?;
+    make(place.folder)?;
+    // Two runs would write the same results at once.
+    let _alone = Hold::take(place.folder, "a run of `shoal sim`")?;
     let mut records = Vec::new();
     let base = Base::open(config, engine)?;
     for seed in seeds {
@@ -186,18 +187,6 @@ fn one(
         source: Box::new(source),
     })?;
     Ok(read(path)?.record)
-}
-
-/// Two runs would write the same results at once. The folder is free again when the file is closed, also by a kill.
-fn alone(folder: &Path) -> Result<File, CompareError> {
-    make(folder)?;
-    let path = folder.join(LOCK);
-    let lock = File::create(&path).map_err(|source| CompareError::Make { path, source })?;
-    match lock.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(CompareError::Held { path: folder.to_owned() }),
-        // Where a file system has no locks, nobody is refused.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(lock),
-    }
 }
 
 fn make(folder: &Path) -> Result<(), CompareError> {

@@ -4,6 +4,7 @@
 #[cfg(any(feature = "recorded", all(feature = "linux", target_os = "linux")))]
 mod area;
 pub mod files;
+pub mod hold;
 #[cfg(all(feature = "linux", target_os = "linux"))]
 pub mod linux;
 #[cfg(feature = "recorded")]

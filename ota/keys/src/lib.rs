@@ -5,15 +5,18 @@ mod token;
 mod uri;
 
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use shoal_wire::{SecretKey, Signer};
 
 pub use token::{KeyInToken, Token, TokenError, list, make};
 pub use uri::{RejectUri, Uri};
+
+/// What anybody but its owner may do with a file.
+const OTHERS: u32 = 0o077;
 
 /// Where a key is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,18 @@ pub enum KeyError {
     NoKey {
         /// The file.
         path: PathBuf,
+    },
+    /// A secret that others than its owner can come by.
+    #[error(
+        "{0} is open to others than its owner (mode {mode:04o}), and holds a secret: `chmod 600 {0}`; if others were on this computer, \
+         make another key",
+        path.display()
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Who may do what with it.
+        mode: u32,
     },
     /// It names no key of a token.
     #[error("{}", path.display())]
@@ -90,9 +105,9 @@ impl KeyAt {
             KeyAt::Token(uri) => return Ok(Box::new(Token::open(uri.clone())?)),
             KeyAt::File(path) => path,
         };
-        let text = read_text(path)?;
+        let (text, mode) = read_text(path)?;
         if !Uri::is_one(&text) {
-            return Ok(Box::new(seed(path, &text)?));
+            return Ok(Box::new(seed(path, &text, mode)?));
         }
         let rejected = |source| KeyError::Uri { path: path.clone(), source };
         Ok(Box::new(Token::open(text.trim_end().parse().map_err(rejected)?)?))
@@ -111,9 +126,10 @@ impl fmt::Display for KeyAt {
 /// Reads a key in a file.
 ///
 /// # Errors
-/// [`KeyError`]: it is none, or in a token.
+/// [`KeyError`]: it is none, open to others than its owner, or in a token.
 pub fn read(path: &Path) -> Result<SecretKey, KeyError> {
-    seed(path, &read_text(path)?)
+    let (text, mode) = read_text(path)?;
+    seed(path, &text, mode)
 }
 
 /// Makes a file of the key with this seed, 32 bytes from a true random source, which its owner alone may read; the key. The file must
@@ -129,27 +145,44 @@ pub fn create(path: &Path, seed: &[u8; 32]) -> Result<SecretKey, KeyError> {
     Ok(SecretKey::from_seed(seed))
 }
 
-fn read_text(path: &Path) -> Result<String, KeyError> {
-    std::fs::read_to_string(path)
-        .map_err(|source| KeyError::Read { path: path.to_path_buf(), source })
+/// What a file holds, and who may do what with it.
+fn read_text(path: &Path) -> Result<(String, u32), KeyError> {
+    let read = || {
+        let mut file = File::open(path)?;
+        let (mut text, mode) = (String::new(), file.metadata()?.mode());
+        file.read_to_string(&mut text)?;
+        Ok((text, mode & 0o7777))
+    };
+    read().map_err(|source| KeyError::Read { path: path.to_path_buf(), source })
 }
 
-fn seed(path: &Path, text: &str) -> Result<SecretKey, KeyError> {
+fn seed(path: &Path, text: &str, mode: u32) -> Result<SecretKey, KeyError> {
     let mut seed = [0; 32];
     hex::decode_to_slice(text.trim_end(), &mut seed)
         .map_err(|_error| KeyError::NoKey { path: path.to_path_buf() })?;
+    if mode & OTHERS != 0 {
+        return Err(KeyError::Open { path: path.to_path_buf(), mode });
+    }
     Ok(SecretKey::from_seed(&seed))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+
+    fn for_its_owner(path: &Path) {
+        std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    }
 
     #[test]
     fn a_key_is_read_and_what_is_none_is_not_repeated() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vehicle.key");
         std::fs::write(&path, format!("{}\n", "07".repeat(32))).unwrap();
+        for_its_owner(&path);
         let of = SecretKey::from_seed(&[7; 32]).public().id();
         assert_eq!(read(&path).unwrap().public().id(), of);
         assert_eq!(KeyAt::File(path.clone()).open().unwrap().public().id(), of);
@@ -157,6 +190,27 @@ mod tests {
         let refused = read(&path).unwrap_err().to_string();
         assert!(refused.contains("vehicle.key") && !refused.contains("secret words"), "{refused}");
         assert!(matches!(read(&folder.path().join("none")), Err(KeyError::Read { .. })));
+    }
+
+    /// As ssh has it. What names a token is no secret.
+    #[test]
+    fn a_key_that_others_can_read_is_refused_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vehicle.key");
+        create(&path, &[7; 32]).unwrap();
+        for mode in [0o644, 0o640, 0o620, 0o601] {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert!(
+                matches!(read(&path), Err(KeyError::Open { mode: found, .. }) if found == mode)
+            );
+            let said = KeyAt::File(path.clone()).open().unwrap_err().to_string();
+            let (mode, cure) = (format!("{mode:04o}"), format!("chmod 600 {}", path.display()));
+            assert!(said.contains(&mode) && said.contains(&cure), "{said}");
+        }
+        for mode in [0o600, 0o400] {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert!(read(&path).is_ok());
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod ledger;
 mod standing;
+mod unelected;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -19,6 +20,7 @@ use crate::utility::{Utility, Weighing};
 use standing::accused;
 
 pub use ledger::{Account, Fault, Finding};
+pub use unelected::Unelected;
 
 /// A claim is broken when the quorum finds this many standard errors less than was claimed.
 const BROKEN: f64 = 3.0;

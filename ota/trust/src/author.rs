@@ -41,8 +41,8 @@ pub enum AuthorError {
     /// A device does not sign.
     #[error("no signature: {0}")]
     Sign(String),
-    /// Metadata that cannot be written as JSON.
-    #[error("no JSON")]
+    /// No metadata, or such as cannot be written.
+    #[error("no metadata of TUF in JSON")]
     Json(#[from] serde_json::Error),
 }
 

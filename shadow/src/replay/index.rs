@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -153,7 +152,7 @@ impl Index {
 /// redb trusts its file: on some damage it panics. The file is data, and the panic an error here;
 /// whoever gets it drops the database and opens it again.
 fn contained<T>(work: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(IndexError::Panic))
+    crate::contained::contained(work).unwrap_or(Err(IndexError::Panic))
 }
 
 fn failed(error: impl Into<redb::Error>) -> IndexError {

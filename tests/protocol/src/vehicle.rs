@@ -176,9 +176,7 @@ impl Vehicle {
         now_us: Rc<Cell<u64>>,
     ) -> Self {
         fs::create_dir_all(&folder).unwrap();
-        let digits: String =
-            fleet.secret(number).iter().map(|byte| format!("{byte:02x}")).collect();
-        fs::write(folder.join("vehicle.key"), digits).unwrap();
+        shoal_keys::create(&folder.join("vehicle.key"), &fleet.secret(number)).unwrap();
         Vehicle {
             number,
             key: fleet.vehicles[number].public().id(),

@@ -136,6 +136,7 @@ fn a_campaign_that_is_found_wanting_halts() {
     // Whatever predicts otherwise than the model that ships is too far from it.
     start(&fleet, "1", &["--worse", "5", "--apart", "0", "--latency", "60"]);
     let halted = until("it halts", || Some(shown(&fleet)).filter(|shown| shown["halted"] == 0));
+    assert_eq!(halted["state"], "halted in stage 0");
     let canary = of_stages(&halted, "vehicles")[0];
     assert!(canary > 0 && canary < u64::from(VEHICLES), "{halted}");
     until("all of the first stage went back", || {

@@ -119,7 +119,7 @@ pub enum Tell<'a> {
 pub enum AgentError {
     #[error(transparent)]
     Package(#[from] OpenPackageError),
-    #[error("cannot read the model of the package")]
+    #[error(transparent)]
     Model(#[from] ReadError),
     #[error(transparent)]
     Form(#[from] FormError),

@@ -1,8 +1,7 @@
 //! `shoal-vehicle`: the agent of one vehicle.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks to who runs it")]
 
 use std::error::Error;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,9 +10,11 @@ use std::sync::atomic::AtomicBool;
 
 use lexopt::{Arg, Parser, ValueExt as _};
 use shoal_shadow::digits::hex;
+use shoal_vehicle::budget::PlaceError;
 use shoal_vehicle::config::{Config, ConfigError};
+use shoal_vehicle::exchange::identity;
+use shoal_vehicle::exchange::member::{self, MemberError};
 use shoal_vehicle::exchange::metrics::{Metrics, MetricsServer};
-use shoal_vehicle::exchange::{identity, member};
 use shoal_vehicle::ready::Ready;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -54,11 +55,11 @@ fn main() -> ExitCode {
     let arguments = match arguments() {
         Ok(Some(arguments)) => arguments,
         Ok(None) => {
-            println!("{HELP}");
+            say(std::io::stdout(), HELP);
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            eprintln!("error: {error}\n\n{HELP}");
+            say(std::io::stderr(), &format!("error: {error}\n\n{HELP}"));
             return ExitCode::FAILURE;
         }
     };
@@ -66,11 +67,19 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", chain(&*error));
-            let told_wrong = error.downcast_ref::<ConfigError>().is_some();
-            if told_wrong { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
+            say(std::io::stderr(), &format!("error: {}", chain(&*error)));
+            if told_wrong(&*error) { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Whether the configuration cannot be used, here or at all.
+fn told_wrong(error: &(dyn Error + 'static)) -> bool {
+    let place = error.downcast_ref::<PlaceError>();
+    let member = error.downcast_ref::<MemberError>();
+    error.is::<ConfigError>()
+        || matches!(place, Some(PlaceError::NotGiven { .. } | PlaceError::NotLinux))
+        || matches!(member, Some(MemberError::NoFleet { .. }))
 }
 
 fn arguments() -> Result<Option<Arguments>, lexopt::Error> {
@@ -125,8 +134,13 @@ fn next_key(config: &Config) -> Result<(), Box<dyn Error>> {
         "the vehicle's key is in a token: make the next one there, and name it as next_key",
     )?;
     let public = key.public();
-    println!("id {} public {}", public.id(), hex(public.bytes()));
+    say(std::io::stdout(), &format!("id {} public {}", public.id(), hex(public.bytes())));
     Ok(())
+}
+
+/// Where nobody reads on, the agent goes on.
+fn say(mut to: impl Write, said: &str) {
+    let _unsaid = writeln!(to, "{said}");
 }
 
 /// JSON for machines, lines for people.
@@ -134,6 +148,8 @@ fn log(verbose: bool) {
     let level = if verbose { tracing::Level::DEBUG } else { tracing::Level::INFO };
     let terminal = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    // What cannot be logged cannot be said to standard error either.
+    let log = log.log_internal_errors(false);
     if terminal { log.with_target(false).init() } else { log.json().init() }
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Approve {
 
 impl Approve {
     pub(crate) fn run(self) -> Outcome {
-        let description = Description::read(&self.dir)?;
+        let (description, _held) = Description::hold(&self.dir)?;
         let key = self.key.open()?;
         if key.public() != description.approver {
             return Err(format!("{} is not the approver's key of fleet.toml", self.key).into());

@@ -37,9 +37,9 @@ pub(super) fn fetch(
     reader.settle(PATIENCE)?;
     let mut tried = Vec::new();
     for _election in 0..ELECTIONS_MAX {
-        let best = reader.state().best(reader.utc_seconds());
-        let (particle, places) =
-            best.ok_or("nothing is elected best yet: there is nothing to promote")?;
+        let now = reader.utc_seconds();
+        let best = reader.state().best(now);
+        let (particle, places) = best.ok_or_else(|| unelected(&mut reader, now))?;
         for place in places {
             let mut memory = Memory::default();
             let fetched = fetch_of(description, &mut reader, &mut memory, particle, place)?;
@@ -50,6 +50,14 @@ pub(super) fn fetch(
         }
     }
     Err(format!("what is best is not to be had:\n  {}", tried.join("\n  ")).into())
+}
+
+/// Why there is nothing to fetch.
+fn unelected(reader: &mut Reader, now: u64) -> String {
+    let history = reader.state_mut().view(now).history;
+    let last = history.iter().rev().find_map(|of| Some((of.window, of.why.as_ref()?)));
+    let why = last.map(|(window, why)| format!("\n  window {window}: {why}")).unwrap_or_default();
+    format!("nothing is elected best yet: there is nothing to promote{why}")
 }
 
 /// Fetches a particle of one publisher, who may have left its header alone: others had the same.

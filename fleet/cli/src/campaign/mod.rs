@@ -11,24 +11,33 @@ use clap::Subcommand;
 
 use crate::output::Outcome;
 
+/// Of the page that lists these commands.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  shoal campaign new fleet --stages 5,30,100
+  shoal campaign approve fleet 1 --key fleet/approver.key
+  shoal campaign start fleet 1";
+
 /// Put what was learned to use, stage by stage: made by the authority, approved by a second key.
 #[derive(Subcommand)]
 pub(crate) enum Campaign {
-    /// Make a campaign of what the fleet elected best, or of an adapter
     New(new::New),
-    /// Approve a campaign with the second key
     Approve(approve::Approve),
     /// Begin an approved campaign
+    #[command(after_help = "Example: shoal campaign start fleet 1")]
     Start(order::Command<order::Start>),
     /// Let nobody begin; who watches goes on watching
+    #[command(after_help = "Example: shoal campaign pause fleet 1")]
     Pause(order::Command<order::Pause>),
     /// Go on after a pause
+    #[command(after_help = "Example: shoal campaign resume fleet 1")]
     Resume(order::Command<order::Resume>),
     /// Let nobody begin, and whoever watches go back
+    #[command(after_help = "Example: shoal campaign abort fleet 1")]
     Abort(order::Command<order::Abort>),
     /// Let everybody go back to what was used before
+    #[command(after_help = "Example: shoal campaign roll-back fleet 1")]
     RollBack(order::Command<order::RollBack>),
-    /// Show a campaign, and how far it is
     Show(show::Show),
 }
 

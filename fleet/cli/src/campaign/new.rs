@@ -66,7 +66,7 @@ pub(crate) struct New {
 
 impl New {
     pub(crate) fn run(self) -> Outcome {
-        let description = Description::read(&self.dir)?;
+        let (description, _held) = Description::hold(&self.dir)?;
         let key = fleet::authority_key(&self.dir, &description)?;
         let number = Folder::next_number(&self.dir)?;
         let particle = match &self.adapter {

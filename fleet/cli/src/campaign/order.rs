@@ -70,7 +70,7 @@ impl Ordered for RollBack {
 
 impl<What: Ordered + Send + Sync> Command<What> {
     pub(crate) fn run(self) -> Outcome {
-        let description = Description::read(&self.dir)?;
+        let (description, _held) = Description::hold(&self.dir)?;
         let key = fleet::authority_key(&self.dir, &description)?;
         let folder = Folder::open(&self.dir, self.number)?;
         self.may_follow(fleet::last_order(&self.dir, &description, self.number)?)?;

@@ -7,20 +7,28 @@ use clap::Args;
 use shoal_console::reader::Reader;
 use shoal_console::view::Campaign;
 use shoal_link::Addresses;
+use shoal_swarm::campaign::Order;
 
-use crate::fleet::Description;
-use crate::output::{Outcome, json};
+use super::folder::Folder;
+use crate::fleet::{self, Description};
+use crate::output::{Failure, Outcome, json};
 
 /// How long a broker may take to tell of the fleet.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Show the campaign that stands on the broker, and what vehicles say came of it, stage by stage.
 ///
+/// What --json prints is described by docs/schemas/campaign.schema.json; without a campaign it is null.
+///
 /// Example: shoal campaign show fleet
+///
+/// Example: shoal campaign show fleet 2 --json
 #[derive(Args)]
 pub(crate) struct Show {
-    /// The fleet's directory; of it only fleet.toml is read
+    /// The fleet's directory; of it only fleet.toml is read, but for a number that does not stand on the broker
     dir: PathBuf,
+    /// The campaign's number; one that another has taken the place of is told of by what was ordered last
+    number: Option<u32>,
     /// The broker, or its nodes with commas between them, if not the one in fleet.toml
     #[arg(long, value_name = "URL")]
     broker: Option<Addresses>,
@@ -35,12 +43,16 @@ pub(crate) struct Show {
 impl Show {
     pub(crate) fn run(self) -> Outcome {
         let description = Description::read(&self.dir)?;
-        let broker = self.broker.map_or_else(|| description.broker.parse(), Ok)?;
+        let broker = self.broker.clone().map_or_else(|| description.broker.parse(), Ok)?;
         let reading = description.reading(broker, self.certificates.as_deref())?;
         let mut reader = Reader::open(&reading)?;
         reader.settle(PATIENCE)?;
         let now = reader.utc_seconds();
         let campaign = reader.state_mut().view(now).campaign;
+        let standing = campaign.as_ref().map(|campaign| campaign.number);
+        if let Some(number) = self.number.filter(|number| standing != Some(*number)) {
+            return Err(self.not_standing(&description, number, standing)?.into());
+        }
         if self.json {
             return json(&campaign);
         }
@@ -52,8 +64,34 @@ impl Show {
     }
 }
 
+impl Show {
+    /// Why nothing is shown of this one.
+    fn not_standing(
+        &self,
+        description: &Description,
+        number: u32,
+        standing: Option<u32>,
+    ) -> Result<String, Failure> {
+        let instead = match standing {
+            Some(other) => format!("campaign {other} does"),
+            None => "none does".to_owned(),
+        };
+        Folder::open(&self.dir, number)?;
+        let ordered = match fleet::last_order(&self.dir, description, number)? {
+            None => "has not begun",
+            Some(Order::Run) => {
+                "was running when another took its place, or waits for `shoal fleet serve`"
+            }
+            Some(Order::Pause) => "was paused last",
+            Some(Order::Abort) => "was aborted",
+            Some(Order::RollBack) => "was rolled back",
+        };
+        Ok(format!("campaign {number} does not stand on the broker, {instead}; it {ordered}"))
+    }
+}
+
 fn table(campaign: &Campaign) {
-    println!("campaign {}  {}  {}", campaign.number, campaign.order, campaign.particle);
+    println!("campaign {}  {}  {}", campaign.number, campaign.state, campaign.particle);
     for (index, stage) in campaign.stages.iter().enumerate() {
         let state = if campaign.halted == Some(index) {
             "halted"

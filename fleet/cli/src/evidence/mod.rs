@@ -22,12 +22,16 @@ const PAGE: &str = "record.md";
 const BILL: &str = "sbom.cdx.json";
 const JOURNAL: &str = "journal.jsonl";
 
+/// Of the page that lists these commands.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  shoal evidence write fleet 1 -o record
+  shoal evidence check record";
+
 /// A campaign's record, for auditors.
 #[derive(Subcommand)]
 pub(crate) enum Evidence {
-    /// Write a campaign's record: targets, compatibility, approvals, orders, results, rollbacks, bill of materials
     Write(Write),
-    /// Check a record: the journal's chain, every signature, and that the record says what they say
     Check(Check),
 }
 
@@ -40,7 +44,7 @@ impl Evidence {
     }
 }
 
-/// Write a campaign's record.
+/// Write a campaign's record, for auditors.
 ///
 /// OUT gets record.json, the same as a page (record.md), the journal that it rests on, and the software bill of materials of this
 /// program. The journal is what `shoal fleet serve` saw; its chain and every signature in it are checked first.
@@ -98,7 +102,7 @@ impl Write {
     }
 }
 
-/// Check a record.
+/// Check a record: the journal's chain, every signature, and that the record says what they say.
 ///
 /// Nothing but the record's folder is needed; the keys that it names are to be compared with the fleet's.
 ///

@@ -6,6 +6,7 @@ use std::path::Path;
 use shoal_console::reader::Reading;
 use shoal_console::state::Trust;
 use shoal_hal::backend::files::write_whole;
+use shoal_hal::backend::hold::Hold;
 use shoal_link::Addresses;
 use shoal_shadow::digits::hex;
 use shoal_shadow::document::{Document, DocumentError};
@@ -53,6 +54,17 @@ impl Description {
         let source = std::fs::read_to_string(&path)
             .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         Ok(Self::parse(&path.to_string_lossy(), &source)?)
+    }
+
+    /// The same for a command that writes to the folder: no other does while it is held.
+    ///
+    /// # Errors
+    /// Likewise, and when another command holds it, which is named.
+    pub(crate) fn hold(fleet: &Path) -> Result<(Self, Hold), Failure> {
+        Self::read(fleet)?;
+        let held = Hold::take(fleet, &command())?;
+        // What there was before may be another command's.
+        Ok((Self::read(fleet)?, held))
     }
 
     fn parse(file: &str, source: &str) -> Result<Self, DocumentError> {
@@ -118,6 +130,12 @@ impl Description {
             recovery.unwrap_or_default()
         )
     }
+}
+
+/// What this program was called to do, as others are told.
+pub(super) fn command() -> String {
+    let words = std::env::args().skip(1).take_while(|word| !word.starts_with('-')).take(2);
+    format!("`shoal {}`", words.collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]

@@ -9,12 +9,13 @@ use shoal_keys::KeyAt;
 use shoal_link::Addresses;
 use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::Model;
+use shoal_shadow::document::DocumentError;
 use shoal_shadow::fit::graft_package;
 use shoal_shadow::form::Form;
 use shoal_shadow::pack::{self, Pack};
 use shoal_shadow::package::Package;
 use shoal_trust::Target;
-use shoal_vehicle::config::{Config, DrivesConfig, FleetConfig, ModelConfig};
+use shoal_vehicle::config::{Config, ConfigError, DrivesConfig, FleetConfig, ModelConfig};
 use shoal_wire::v1::{
     ConsensusRule, Metric, PaperRule, Rule, SwarmDocument, SwarmDocumentFields, UtilityDocument,
     Vehicle, WindowPlan,
@@ -114,11 +115,7 @@ impl Init {
         let (packs, package, utility) = self.opened()?;
         let swarm = self.swarm(&package)?;
         let plan = WindowPlan::new(self.calendar.first(next_second)?)?;
-        let told = match &self.vehicle {
-            // Its paths are relative to it; those of a vehicle's file are not.
-            Some(file) => Config::read(&absolute(file)?)?,
-            None => Config::default(),
-        };
+        let told = self.vehicle.as_deref().map_or_else(|| Ok(Config::default()), told)?;
         std::fs::create_dir(&self.dir)
             .map_err(|error| format!("cannot make {}: {error}", self.dir.display()))?;
         let source = self.seed.map_or(Source::Random, Source::Repeatable);
@@ -278,6 +275,26 @@ fn files(packs: &[Pack], package: &Package) -> Result<BTreeMap<String, Target>, 
     let mut files = utility::files(packs);
     files.insert("models/model.onnx".to_owned(), Target::of(&model));
     Ok(files)
+}
+
+/// What every vehicle is told. Its paths are relative to the file; those of a vehicle's own are not.
+fn told(file: &Path) -> Result<Config, Failure> {
+    let told = Config::read(&absolute(file)?);
+    let of_fleet = match &told {
+        Ok(told) => told.fleet.is_some(),
+        Err(ConfigError::Document(DocumentError::Missing { place })) => {
+            place.key.starts_with("fleet.")
+        }
+        Err(ConfigError::Document(_) | ConfigError::Read { .. }) => false,
+    };
+    if of_fleet {
+        return Err(format!(
+            "{}: [fleet] is written here for each vehicle: leave it out, and add keys such as `beacons` to vehicle-N/vehicle.toml",
+            file.display()
+        )
+        .into());
+    }
+    Ok(told?)
 }
 
 fn next_second() -> Result<u64, Failure> {

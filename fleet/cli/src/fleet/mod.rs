@@ -33,28 +33,25 @@ pub(crate) use documents::{
 
 use crate::output::Outcome;
 
+/// Of the page that lists these commands.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  shoal fleet init fleet --vehicles 4 --pack pack
+  shoal fleet serve fleet
+  shoal fleet report fleet -o report";
+
 /// Make fleets of vehicles that exchange what they learn.
 #[derive(Subcommand)]
 pub(crate) enum Fleet {
-    /// Fold a region's records to those that matter, for vehicles that listen to beacons
     Beacon(beacon::Beacon),
-    /// Make a fleet: its authority, its vehicles' keys, and every document they agree on
     Init(Box<init::Init>),
-    /// Sign a new window plan
     Plan(plan::PlanCommand),
-    /// Collect what lies on one vehicle's computer
     Provision(provision::Provision),
-    /// Put a vehicle that stands aside into good standing again
     Reinstate(reinstate::Reinstate),
-    /// Measure what a fleet learnt: held-out frames, on the adapters that its vehicles kept
     Report(report::Report),
-    /// Put a vehicle out of the fleet
     Revoke(roster::Revoke),
-    /// Say how sure a fleet's gain is, from the reports of several seeds
     Seeds(seeds::Seeds),
-    /// Keep a fleet's time: its documents on the broker, and a nonce for every window
     Serve(serve::Serve),
-    /// Sign what counts from now on, and how much in which window
     Utility(utility::UtilityCommand),
 }
 

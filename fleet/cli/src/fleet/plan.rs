@@ -135,7 +135,7 @@ fn soon(epoch_seconds: u64, now_s: u64) -> Outcome {
 
 impl PlanCommand {
     pub(crate) fn run(self) -> Outcome {
-        let description = Description::read(&self.dir)?;
+        let (description, _held) = Description::hold(&self.dir)?;
         let key = authority_key(&self.dir, &description)?;
         let documents = self.dir.join("documents");
         let old = read(&documents.join("plan.shl"), description.authority)?;

@@ -7,6 +7,7 @@ use shoal_keys::KeyAt;
 use shoal_link::Addresses;
 use shoal_vehicle::config::Config;
 
+use super::description::Description;
 use super::init::{CERTIFICATES, KEY};
 use super::toml::vehicle;
 use crate::output::{Failure, Outcome};
@@ -38,6 +39,13 @@ impl Provision {
     pub(crate) fn run(self) -> Outcome {
         let from = self.dir.join(format!("vehicle-{}", self.number));
         let file = from.join("vehicle.toml");
+        if !file.exists() {
+            let there = Description::read(&self.dir)?.vehicles.saturating_sub(1);
+            let missing = file.display();
+            return Err(
+                format!("there is no {missing}: vehicles of this fleet are 0 to {there}").into()
+            );
+        }
         let mut config = Config::read(&file)?;
         let fleet = config
             .fleet

@@ -30,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// hear of it in their next window; the default, the window after that, is read the same by all who take part in between.
 ///
 /// Example: shoal fleet reinstate fleet --vehicle 3
+///
 /// Example: shoal fleet reinstate fleet --vehicle 5bb61d0cf0e4a297 --from 120 --broker mqtt://broker:1883
 #[derive(Args)]
 pub(crate) struct Reinstate {
@@ -51,7 +52,7 @@ pub(crate) struct Reinstate {
 
 impl Reinstate {
     pub(crate) fn run(self) -> Outcome {
-        let description = Description::read(&self.dir)?;
+        let (description, _held) = Description::hold(&self.dir)?;
         let key = authority_key(&self.dir, &description)?;
         let (number, id) = Roster::read(&self.dir, &description)?.find(&self.vehicle)?;
         let documents = self.dir.join("documents");

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use shoal_hal::backend::files::write_whole;
-use shoal_trust::author::{self, Roles};
-use shoal_trust::{Metadata, ROOTS, Repository, Target, document_name};
+use shoal_trust::author::{self, AuthorError, Roles};
+use shoal_trust::{ROOTS, Repository, Target, document_name};
 use shoal_wire::v1::{Document, DocumentFields};
 use shoal_wire::{Kind, PublicKey, Signer, seal};
 
@@ -211,10 +211,11 @@ impl<'a> Repositories<'a> {
             !name.starts_with("documents/") || here.get(name) == Some(target)
         };
         let counts: BTreeMap<String, Target> = named.into_iter().filter(counts).collect();
-        let (version, before) = self.targets(self.region()).unwrap_or_default();
+        let (version, before) = self.targets_if_there(self.region())?;
         let key = self.key("timekeeper")?;
         let file = self.folder(self.region()).join("targets.json");
-        if version == 0 || before != counts || !author::is_by(&read(&file)?, &key.public())? {
+        let ours = || told(&file, |json| author::is_by(json, &key.public()));
+        if version == 0 || before != counts || !ours()? {
             self.sign_targets(self.region(), &counts, "timekeeper", now_s)?;
         }
         [IMAGE, self.region()].iter().try_for_each(|name| self.refresh_one(name, &*key, now_s))
@@ -222,27 +223,25 @@ impl<'a> Repositories<'a> {
 
     fn refresh_one(&self, name: &str, key: &dyn Signer, now_s: u64) -> Outcome {
         let folder = self.folder(name);
-        let targets = read(&folder.join("targets.json"))?;
-        let old = folder.join("timestamp.json");
+        let [named, snapshot, old] =
+            ["targets.json", "snapshot.json", "timestamp.json"].map(|file| folder.join(file));
+        let targets = read(&named)?;
         let mut version = 0;
         if old.exists() {
-            let snapshot = read(&folder.join("snapshot.json"))?;
-            let timestamp = read(&old)?;
-            let (newest, end_s) = author::read_timestamp(&timestamp)?;
+            let (newest, end_s) = told(&old, author::read_timestamp)?;
             version = newest;
-            let same = author::names_targets(&snapshot, &targets)?;
-            let ours = author::is_by(&timestamp, &key.public())?;
+            let same = told(&snapshot, |json| author::names_targets(json, &targets))?;
+            let ours = told(&old, |json| author::is_by(json, &key.public()))?;
             let long = end_s > i64::try_from(now_s + TIMESTAMP_S / 2)?;
             if same && ours && long && self.envelope(name).exists() {
                 return Ok(());
             }
         }
         version += 1;
-        let (of_targets, _named) = author::read_targets(&targets)?;
+        let (of_targets, _named) = told(&named, author::read_targets)?;
         let metadata = author::metadata(version, now_s + TIMESTAMP_S, (targets, of_targets), key)?;
-        let Metadata { timestamp, snapshot, .. } = &metadata;
-        write_whole(&folder.join("snapshot.json"), snapshot.as_bytes())?;
-        write_whole(&old, timestamp.as_bytes())?;
+        write_whole(&snapshot, metadata.snapshot.as_bytes())?;
+        write_whole(&old, metadata.timestamp.as_bytes())?;
         let bytes = serde_json::to_vec(&metadata)?;
         let (document, number) = (document_name(name), u32::try_from(version)?);
         let document =
@@ -259,14 +258,20 @@ impl<'a> Repositories<'a> {
         role: &str,
         now_s: u64,
     ) -> Outcome {
-        let version = self.targets(name).map_or(0, |(version, _named)| version);
+        let (version, _named) = self.targets_if_there(name)?;
         let targets = author::targets(version + 1, now_s + TARGETS_S, named, &*self.key(role)?)?;
         Ok(write_whole(&self.folder(name).join("targets.json"), targets.as_bytes())?)
     }
 
     /// Version and names of a repository's targets.
     fn targets(&self, name: &str) -> Result<(u64, BTreeMap<String, Target>), Failure> {
-        Ok(author::read_targets(&read(&self.folder(name).join("targets.json"))?)?)
+        told(&self.folder(name).join("targets.json"), author::read_targets)
+    }
+
+    /// The same; version 0 where there are none yet.
+    fn targets_if_there(&self, name: &str) -> Result<(u64, BTreeMap<String, Target>), Failure> {
+        let there = self.folder(name).join("targets.json").exists();
+        if there { self.targets(name) } else { Ok((0, BTreeMap::new())) }
     }
 
     /// The documents of the folder, beside these files.
@@ -297,6 +302,17 @@ impl<'a> Repositories<'a> {
     fn key(&self, role: &str) -> Result<Box<dyn Signer>, Failure> {
         secret::open(&self.fleet.join(format!("{role}.key")))
     }
+}
+
+/// What a file of metadata tells.
+fn told<T>(path: &Path, of: impl FnOnce(&str) -> Result<T, AuthorError>) -> Result<T, Failure> {
+    of(&read(path)?).map_err(|error| {
+        let (path, why) = (path.display(), Failure::from(error));
+        format!(
+            "{path} is damaged: {why}\nput a copy of it in its place: its version must not go back"
+        )
+        .into()
+    })
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

@@ -46,7 +46,7 @@ pub(super) struct Skill {
     pub(super) alone_best: Option<f64>,
     pub(super) alone_mean: Option<f64>,
     pub(super) alone_own: Option<f64>,
-    /// The particle that is best by the records.
+    /// The particle that is best by the records, after the last window in which anybody took part.
     pub(super) swarm_best: Option<f64>,
     /// Each vehicle's personal adapter.
     pub(super) swarm_own: Option<f64>,
@@ -56,6 +56,7 @@ pub(super) struct Skill {
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct WindowRow {
     pub(super) window: u32,
+    /// Null where nobody took part.
     pub(super) swarm_best: Option<f64>,
     pub(super) alone_best: Option<f64>,
     pub(super) alone_mean: Option<f64>,

@@ -36,7 +36,7 @@ pub(crate) struct Revoke {
 
 impl Revoke {
     pub(crate) fn run(self) -> Outcome {
-        let description = Description::read(&self.dir)?;
+        let (description, _held) = Description::hold(&self.dir)?;
         let mut roster = Roster::read(&self.dir, &description)?;
         let gone = roster.revoke(self.number)?;
         roster.sign(&self.dir, &description)?;
@@ -47,7 +47,7 @@ impl Revoke {
 
 /// Gives a vehicle's place another key, and tells of it. What was said under the one before stays said, unless it was stolen.
 pub(crate) fn rotate(dir: &Path, number: u32, key: PublicKey, stolen: bool) -> Outcome {
-    let description = Description::read(dir)?;
+    let (description, _held) = Description::hold(dir)?;
     let mut roster = Roster::read(dir, &description)?;
     roster.replace(number, key, stolen)?;
     roster.sign(dir, &description)?;

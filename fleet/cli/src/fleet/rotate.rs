@@ -26,7 +26,8 @@ const NONCES_NEXT: &str = "timekeeper.next";
 /// runs must be started again.
 ///
 /// Example: shoal key rotate fleet timekeeper
-/// Example: shoal key rotate fleet vehicle --number 3 --public 5bb6…
+///
+/// Example: shoal key rotate fleet vehicle --number 3 --public 5866666666666666666666666666666666666666666666666666666666666666
 #[derive(Args)]
 pub(crate) struct Rotate {
     /// The fleet's directory
@@ -77,7 +78,7 @@ impl Rotate {
             (Role::Approver, _, _) => "approver",
             (Role::Recovery, _, _) => "recovery",
         };
-        let before = Description::read(&self.dir)?;
+        let (before, _held) = Description::hold(&self.dir)?;
         let repositories = Repositories::of(&self.dir, &before);
         repositories.check()?;
         repositories.check_people()?;

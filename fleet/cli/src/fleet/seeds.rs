@@ -165,7 +165,7 @@ struct Drive {
 
 /// Those of every counted drive, in the report's order.
 fn counted(report: &FleetResult) -> Vec<Drive> {
-    let last = report.skill.by_window.last();
+    let last = report.skill.by_window.iter().rfind(|row| row.took_part > 0);
     let drives = report.drives.iter().filter(|drive| drive.counted);
     drives
         .filter_map(|drive| {

@@ -8,6 +8,7 @@ use clap::Args;
 use embassy_time::Duration as Wait;
 use sha2::{Digest, Sha256};
 use shoal_hal::backend::files::write_whole;
+use shoal_hal::backend::hold::Hold;
 use shoal_link::{
     Addresses, Broker as _, Event, Link, NotPublished, PublishError, Sealed, Settings,
     Subscription, Why, filter,
@@ -18,7 +19,7 @@ use shoal_window::Bytes;
 use shoal_wire::{Kind, Label, Leaf, PublicKey, Topic};
 
 use super::chunks::{Chunks, Piece};
-use super::description::Description;
+use super::description::{Description, command};
 use super::documents::{envelopes, orders};
 use super::goodbye::goodbye;
 use super::repositories::Repositories;
@@ -80,6 +81,10 @@ impl Serve {
         let promoted = Leaf::Particle { slot: campaign::PARTICLE_SLOT };
         let promoted = Topic::new(fleet, region, description.authority.id(), promoted)?;
         let filters = FILTERS.iter().map(|leaf| filter(fleet, region, *leaf));
+        let kept = self.dir.join("timekeeper");
+        std::fs::create_dir_all(&kept)?;
+        // Nonces and journal are of one; what orders write, it reads.
+        let _alone = Hold::take(&kept, &command())?;
         let witness = Witness::open(&self.dir, &description)?;
         let mut program = Program {
             dir: self.dir.clone(),
@@ -92,7 +97,7 @@ impl Serve {
             outbox: VecDeque::new(),
             unsubscribed: BTreeSet::new(),
             documents: Documents::new(&self.dir.join("documents")),
-            kept: self.dir.join("timekeeper"),
+            kept,
             seed: self.seed,
             shown: None,
             done: false,
@@ -145,11 +150,16 @@ struct Program {
 impl Program {
     /// Takes in what the disk has, and asks for what the broker has.
     fn begin(&mut self) -> Outcome {
-        std::fs::create_dir_all(&self.kept)?;
         self.look()?;
         for (path, bytes) in envelopes(&self.kept)? {
             let taken = self.core.handle_input(utc_ms()?, Input::Kept(&bytes));
-            taken.map_err(|reject| format!("{}: {}", path.display(), Failure::from(reject)))?;
+            taken.map_err(|reject| {
+                format!(
+                    "{}: {}\nremove the file: what was drawn is read from the broker again",
+                    path.display(),
+                    Failure::from(reject)
+                )
+            })?;
         }
         for filter in &self.filters {
             self.link.subscribe(Subscription::Standing { filter, acknowledged: true });
@@ -186,7 +196,8 @@ impl Program {
         let Some(read) = self.documents.look()? else { return Ok(()) };
         let bytes: Vec<&[u8]> = read.iter().map(|(_path, bytes)| bytes.as_slice()).collect();
         let now = utc_ms()?;
-        match self.core.handle_input(now, Input::Documents(&bytes)) {
+        let taken = self.core.handle_input(now, Input::Documents(&bytes));
+        match taken.map_err(|reject| named(reject, &read)) {
             Ok(()) => {
                 if !first {
                     println!("documents have changed");
@@ -197,9 +208,9 @@ impl Program {
                 }
                 self.witness.documents(now, &bytes)
             }
-            Err(reject) if first => Err(reject.into()),
+            Err(reject) if first => Err(reject),
             Err(reject) => {
-                eprintln!("warning: documents stay as they were: {}", Failure::from(reject));
+                eprintln!("warning: documents stay as they were: {reject}");
                 Ok(())
             }
         }
@@ -342,6 +353,25 @@ fn draw(seed: Option<u64>, window: u32) -> Result<[u8; 32], Failure> {
     getrandom::fill(&mut nonce)
         .map_err(|error| format!("the system gives no random bytes: {error}"))?;
     Ok(nonce)
+}
+
+/// What is wrong with the documents, with the file that it is of.
+fn named(reject: Reject, read: &[(PathBuf, Vec<u8>)]) -> Failure {
+    let of = match &reject {
+        Reject::Document { index, .. } | Reject::Kind { index, .. } => read.get(*index),
+        Reject::Kept(_)
+        | Reject::Message { .. }
+        | Reject::Newer { .. }
+        | Reject::Drawn(_)
+        | Reject::Unsigned(_) => None,
+    };
+    let Some((path, _bytes)) = of else { return reject.into() };
+    let path = path.display();
+    format!(
+        "{path}: {}\nput a copy of the file in its place, or, if the fleet has no use for it, take it out of the folder",
+        Failure::from(reject)
+    )
+    .into()
 }
 
 /// Envelopes with their files.

@@ -49,7 +49,12 @@ pub(crate) struct UtilityCommand {
 
 impl UtilityCommand {
     pub(crate) fn run(self) -> Outcome {
-        let fleet = Description::read(&self.dir)?;
+        let (fleet, _held) = match &self.file {
+            Some(_signed) => {
+                Description::hold(&self.dir).map(|(fleet, held)| (fleet, Some(held)))?
+            }
+            None => (Description::read(&self.dir)?, None),
+        };
         let documents = self.dir.join("documents");
         let path = documents.join("utility.shl");
         let bytes = std::fs::read(&path)

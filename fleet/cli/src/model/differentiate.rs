@@ -20,6 +20,7 @@ use crate::output::{Failure, Outcome};
 /// grafted on the way (all sites, rank 8, alpha 16); one that has them is taken as it is.
 ///
 /// Example: shoal model differentiate model.onnx --loss mse:next --batch 8
+///
 /// Example: shoal model differentiate world.onnx --roll-out 3 --feed next=frames
 #[derive(Args)]
 #[command(group(ArgGroup::new("wrt").args(["targets", "all_weights"])))]

@@ -25,8 +25,9 @@ const STEPS_A_LESSON: u32 = 4;
 /// Steps after which the policy takes the wheel as it then is.
 const ROUND_STEPS: u32 = 500;
 
-/// Train all weights of a package on generated roads, and on footage if given; those of a package of
-/// tokens on the tuning part of logs; those of a policy on what an attentive driver does on generated roads.
+/// Train all weights of a package on generated roads, and on footage if given.
+///
+/// Those of a package of tokens are trained on the tuning part of logs; those of a policy on what an attentive driver does on generated roads.
 ///
 /// Example: shoal model pretrain world --steps 5000 -o world-pretrained
 #[derive(Args)]

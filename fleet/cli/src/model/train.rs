@@ -35,8 +35,9 @@ const STEPS: u32 = 100;
 /// How much smaller the highest step size is where all weights are trained.
 const WHOLE_RATE: f64 = 0.1;
 
-/// Train an adapter of a package on the tuning part of drives, with recipe R. A package of tokens on
-/// logs: the adapter is measured on their pack part as it is trained, and the best one is kept. A policy: on what the
+/// Train an adapter: of a package on drives, of a bare ONNX file on its own outputs.
+///
+/// A package is trained on the tuning part of drives, with recipe R. A package of tokens on logs: the adapter is measured on their pack part as it is trained, and the best one is kept. A policy: on what the
 /// drivers did, each moment weighted by what came of it.
 /// A bare ONNX file is fitted, without data, to its own outputs under perturbed inputs.
 ///

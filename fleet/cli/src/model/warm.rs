@@ -23,7 +23,9 @@ use super::open::Axes;
 use crate::EngineArgs;
 use crate::output::{Failure, Outcome, Progress, json};
 
-/// Load all graphs that a vehicle loads of a package, run each, and say which nodes went to which provider. TensorRT builds
+/// Load all graphs that a vehicle loads of a package, run each, and say which nodes went to which provider.
+///
+/// TensorRT builds
 /// its engines then, which takes minutes, and keeps them in --cache; a vehicle with the same cache, driver and device finds
 /// them there.
 ///

@@ -10,7 +10,9 @@ use shoal_sim::membership::{Attack, Found, Listens, Score, attack};
 use super::{Files, keep};
 use crate::output::{Outcome, Progress, json};
 
-/// Whether somebody who listens can tell what vehicles tuned on: membership inference on what a method's vehicles published,
+/// Attack what a method's vehicles publish: can it be told what they tuned on?
+///
+/// This is membership inference on what a method's vehicles published,
 /// on the tuning and held-out clips of their own drives.
 ///
 /// Example: shoal sim membership fleet.toml -o sim --seeds 2

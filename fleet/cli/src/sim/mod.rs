@@ -18,7 +18,8 @@ use shown::Shown;
 
 /// Simulate a fleet: real models are tuned and measured in virtual time.
 ///
-/// What is done is kept: the same command goes on where a cut left it, and comes to the same result.
+/// What is done is kept: the same command goes on where a cut left it, and comes to the same result. A run that is there whole is read; whether
+/// somebody edited it is not checked.
 ///
 /// Example: shoal sim fleet.toml -o sim
 #[derive(Args)]
@@ -45,14 +46,13 @@ pub(crate) struct Sim {
 
 #[derive(Subcommand)]
 enum Several {
-    /// Run the file's methods on the same roads, and say how far they are apart
     Compare(Compare),
-    /// Run one method with other numbers
     Sweep(sweep::Sweep),
-    /// Attack what a method's vehicles publish: can it be told what they tuned on?
     Membership(membership::Membership),
 }
 
+/// Run the file's methods on the same roads, and say how far they are apart.
+///
 /// Every method of a file, or some, with several seeds; the report says how far each is from the reference.
 ///
 /// Example: shoal sim compare fleet.toml -o sim --seeds 5

@@ -7,8 +7,9 @@ use shoal_sim::sweep::{Axis, better_half, rungs, variants};
 use super::{Files, told};
 use crate::output::Outcome;
 
-/// Run one method with every combination of some values of its keys, or of the fleet's: all, some by chance, or by successive halving, which
-/// gives the better half (by the pack) twice as many windows.
+/// Run one method with other numbers.
+///
+/// With every combination of some values of its keys, or of the fleet's: all, some by chance, or by successive halving, which gives the better half (by the pack) twice as many windows.
 ///
 /// Example: shoal sim sweep fleet.toml -o sweep --method consensus --key inertia=0.0,0.3,0.6 --key up_bits=1,2 --halving
 #[derive(Args)]

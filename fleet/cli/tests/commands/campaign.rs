@@ -83,6 +83,7 @@ fn a_campaign_is_what_two_people_signed_and_its_record_has_the_form_of_its_schem
     let broker = broker(any());
     let program = Running::start(&["fleet", "serve", dir, "--broker", &broker.url()]);
     wait_for_journal(&fleet);
+    what_stands_is_shown_and_what_does_not_is_told_of(dir, &broker.url());
     assert!(program.terminate());
     done(&write);
     done(&["evidence", "check", text(&record)]);
@@ -106,6 +107,25 @@ fn a_campaign_is_what_two_people_signed_and_its_record_has_the_form_of_its_schem
     let bill = std::fs::read_to_string(record.join("sbom.cdx.json")).unwrap();
     let bill: Value = serde_json::from_str(&bill).unwrap();
     assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&"CycloneDX".into(), &"1.6".into()));
+}
+
+/// Campaign 2 has taken the place of 1, which was aborted.
+fn what_stands_is_shown_and_what_does_not_is_told_of(dir: &str, broker: &str) {
+    let show = ["campaign", "show", dir, "--broker", broker, "--json"];
+    // A broker may be asked before it was told.
+    let mut asked = (0..20).map(|_again| shoal(&show));
+    let shown = asked.find_map(|output| {
+        let shown: Option<Value> = serde_json::from_slice(&output.stdout).ok();
+        shown.filter(|shown| !shown.is_null())
+    });
+    let shown = shown.unwrap();
+    assert_eq!(misfits(&schema("campaign.schema.json"), &shown, "$"), Vec::<String>::new());
+    assert_eq!((&shown["number"], &shown["state"]), (&Value::from(2), &Value::from("runs")));
+    let of = |number| ["campaign", "show", dir, number, "--broker", broker];
+    assert!(done(&of("2")).starts_with("campaign 2  runs"));
+    let gone = refused(&of("1"));
+    assert!(gone.contains("campaign 2 does") && gone.contains("it was aborted"), "{gone}");
+    assert!(refused(&of("3")).contains("no campaign 3"));
 }
 
 /// Its key was stolen and is gone: two others name another authority, which signs again what the old one signed. The approval stays

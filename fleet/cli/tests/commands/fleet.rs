@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use shoal_hal::backend::hold::Hold;
 use shoal_keys::KeyAt;
 use shoal_shadow::pack::Pack;
 use shoal_swarm::reinstated::{ORDERS_MAX, Reinstated};
@@ -289,4 +290,80 @@ fn a_vehicle_is_reinstated_from_a_window_that_has_not_opened() {
     let sealed = seal(&body, newer + 1, u64::MAX, &*key, &mut buffer).unwrap();
     std::fs::write(&path, sealed.bytes()).unwrap();
     assert!(refused(&["1"]).contains("at most 4096 allowed"));
+}
+
+/// What a command says is wrong.
+fn refused(args: &[&str]) -> String {
+    let output = shoal(args);
+    assert!(!output.status.success(), "{args:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Two orders would number what they sign alike, and write the same files.
+#[test]
+fn one_order_at_a_time_and_the_other_is_told_which() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let before = files(&fleet.join("documents"));
+    let held = Hold::take(&fleet, "`shoal campaign new`").unwrap();
+    let plan = ["fleet", "plan", text(&fleet), "--period", "20", "--open", "15"];
+    let said = refused(&plan);
+    assert!(said.contains("in use by `shoal campaign new` (process"), "{said}");
+    assert_eq!(files(&fleet.join("documents")), before);
+    assert!(shoal(&["fleet", "utility", text(&fleet)]).status.success(), "it only reads");
+    drop(held);
+    assert!(shoal(&plan).status.success());
+
+    std::fs::create_dir_all(fleet.join("timekeeper")).unwrap();
+    let _served = Hold::take(&fleet.join("timekeeper"), "`shoal fleet serve`").unwrap();
+    assert!(refused(&["fleet", "serve", text(&fleet)]).contains("in use by `shoal fleet serve`"));
+}
+
+/// Each error names the file, what is wrong with it, and what is to be done.
+#[test]
+fn what_is_wrong_in_a_fleets_folder_is_named_with_its_cure() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let says = |args: &[&str], file: &str, what: &[&str]| {
+        let said = refused(args);
+        assert!(said.contains(file) && what.iter().all(|what| said.contains(what)), "{said}");
+    };
+    let serve = ["fleet", "serve", text(&fleet), "--broker", "mqtt://127.0.0.1:9"];
+    let damaged = |file: &str, what: &[&str]| {
+        let path = fleet.join(file);
+        let whole = std::fs::read(&path).ok();
+        std::fs::write(&path, b"garbage").unwrap();
+        says(&serve, text(&path), what);
+        match whole {
+            Some(whole) => std::fs::write(&path, whole).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+    };
+    for file in ["image/snapshot.json", "region-0/timestamp.json", "region-0/targets.json"] {
+        damaged(&format!("repositories/{file}"), &["is damaged", "put a copy"]);
+    }
+    damaged("documents/utility.shl", &["put a copy"]);
+    std::fs::create_dir_all(fleet.join("timekeeper")).unwrap();
+    damaged("timekeeper/nonce-3.shl", &["remove the file"]);
+    let provision = ["fleet", "provision", text(&fleet), "17", "-o", "nowhere"];
+    says(&provision, "vehicle-17/vehicle.toml", &["0 to 1"]);
+
+    let like = folder.path().join("like.toml");
+    let (other, pack, package) =
+        (folder.path().join("other"), folder.path().join("pack"), package());
+    let init = ["fleet", "init", text(&other), "--vehicles", "2", "--pack", text(&pack)];
+    let init = [&init[..], &["--package", text(&package), "--vehicle", text(&like)]].concat();
+    std::fs::write(&like, "[fleet]\nbeacons = true\n").unwrap();
+    says(&init, text(&like), &["[fleet]", "leave it out"]);
+}
+
+/// As ssh has it.
+#[test]
+fn a_key_that_others_can_read_signs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let key = fleet.join("authority.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let said = refused(&["fleet", "plan", text(&fleet), "--period", "20", "--open", "15"]);
+    assert!(said.contains(&format!("chmod 600 {}", key.display())), "{said}");
 }

@@ -67,6 +67,22 @@ fn the_engine_keeps_nothing_of_its_own_and_makes_no_device_id() {
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
 }
 
+/// As what SIGPIPE ends: quietly.
+#[test]
+fn who_reads_no_further_ends_a_command_quietly() {
+    let cut_off = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    let broker = ["broker", "--listen", "127.0.0.1:0"];
+    let said = Command::new(SHOAL).args(broker).stdout(cut_off()).output().unwrap();
+    assert_eq!((said.status.code(), said.stderr.as_slice()), (Some(141), &b""[..]));
+    let failed = ["drive", "nowhere.toml"];
+    let said = Command::new(SHOAL).args(failed).stderr(cut_off()).output().unwrap();
+    assert_eq!(said.status.code(), Some(141));
+}
+
 #[test]
 fn a_vehicle_drives_tunes_and_reports_as_json() {
     let folder = tempfile::tempdir().unwrap();

@@ -179,13 +179,24 @@ fn a_fleet_that_never_ran_has_nothing_to_report() {
     assert!(said.contains("no vehicle") && said.contains("through a window"), "{said}");
 }
 
+/// Where nobody took part it is not known what was best: that is not x_p.
 #[test]
-fn a_fleet_without_lone_runs_is_reported_with_nulls() {
+fn a_fleet_without_lone_runs_and_windows_without_vehicles_are_reported_with_nulls() {
     let folder = tempfile::tempdir().unwrap();
     let fleet = fleet(folder.path());
-    lines(&fleet.join("vehicle-0/state"), |_window, _line| {});
+    let state = fleet.join("vehicle-0/state");
+    lines(&state, |window, line| match window {
+        0 => line["best"] = json!("ab"),
+        _ => line["took_part"] = json!(false),
+    });
+    adapter(&state.join("windows/0/best"), 0.002);
     let result = report(&fleet, &folder.path().join("out"));
-    assert_eq!(result["skill"]["alone_best"], Value::Null);
-    assert_eq!(result["skill"]["swarm_best"], result["skill"]["pretrained"]);
-    assert_eq!(result["missed"], 3);
+    let skill = &result["skill"];
+    assert_eq!(skill["alone_best"], Value::Null);
+    let rows = skill["by_window"].as_array().unwrap();
+    let best: Vec<&Value> = rows.iter().map(|row| &row["swarm_best"]).collect();
+    assert_eq!(best, [&skill["swarm_best"], &Value::Null, &Value::Null]);
+    assert!(skill["swarm_best"].is_number() && skill["swarm_best"] != skill["pretrained"]);
+    assert!(result["difference"]["swarm_best_pretrained"]["mean"] != 0.0);
+    assert_eq!(result["missed"], 5);
 }

@@ -288,3 +288,22 @@ fn the_page_calls_no_other_host_and_may_not() {
     }
     assert!(console.terminate());
 }
+
+/// What it cannot read of its store is moved aside: whoever runs it is told.
+#[test]
+fn the_broker_says_what_of_its_store_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let retained = folder.path().join("retained");
+    std::fs::create_dir(&retained).unwrap();
+    std::fs::write(retained.join("topic.json"), b"garbage").unwrap();
+    let mut broker = Command::new(SHOAL);
+    broker.args(["broker", "--listen", "127.0.0.1:0", "--store", text(folder.path())]);
+    let broker = broker.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut broker = Running(broker);
+    assert!(broker.line().starts_with("mqtt://"));
+    let mut said = broker.0.stderr.take().unwrap();
+    assert!(broker.terminate());
+    let mut log = String::new();
+    said.read_to_string(&mut log).unwrap();
+    assert!(log.contains("WARN") && log.contains("topic.json"), "{log}");
+}

@@ -22,7 +22,7 @@ use crate::store::StoreError;
 pub enum LabError {
     #[error(transparent)]
     Package(#[from] OpenPackageError),
-    #[error("cannot read the model of the package")]
+    #[error(transparent)]
     Model(#[from] ReadError),
     #[error(transparent)]
     Form(#[from] FormError),

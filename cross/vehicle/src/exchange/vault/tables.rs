@@ -1,7 +1,6 @@
 //! The tables of a vault, in redb: small records, kept envelopes, two numbers that only grow.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use redb::{
     Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
@@ -312,7 +311,7 @@ fn eof() -> io::Error {
 /// redb trusts its file: on some damage it panics. The file is data, and the panic an error here;
 /// whoever gets it drops the database and opens it again.
 fn contained<T>(work: impl FnOnce() -> Result<T, TablesError>) -> Result<T, TablesError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(TablesError::Damaged(Damage::Panic)))
+    shoal_shadow::contained::contained(work).unwrap_or(Err(TablesError::Damaged(Damage::Panic)))
 }
 
 fn failed(error: impl Into<redb::Error>) -> TablesError {

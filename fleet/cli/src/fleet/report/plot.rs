@@ -26,9 +26,9 @@ const GRAY: RGBColor = RGBColor(110, 110, 110);
 type Area<'a, 'b> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// One curve.
+/// One curve, with gaps where there is no value.
 struct Curve {
-    points: Vec<(f64, f64)>,
+    pieces: Vec<Vec<(f64, f64)>>,
     colour: RGBColor,
     width: u32,
 }
@@ -71,8 +71,8 @@ fn skill(result: &FleetResult) -> Panel {
     let start = skill.pretrained;
     let curve = |values: &mut dyn Iterator<Item = Option<f64>>, colour, width| {
         let values = std::iter::once(start).chain(values);
-        let points = values.enumerate().filter_map(|(at, value)| Some((at as f64, value?)));
-        Curve { points: points.collect(), colour, width }
+        let points = values.enumerate().map(|(at, value)| Some((at as f64, value?)));
+        Curve { pieces: pieces(points), colour, width }
     };
     let rows = &skill.by_window;
     let lone = rows.first().map_or(0, |row| row.alone.len());
@@ -108,7 +108,7 @@ fn bytes(result: &FleetResult) -> Panel {
     let curve = |bytes: &[u64], colour| {
         let kilobytes = bytes.iter().map(|bytes| *bytes as f64 / 1e3);
         let points = kilobytes.enumerate().map(|(window, value)| (window as f64 + 1.0, value));
-        Curve { points: points.collect(), colour, width: 2 }
+        Curve { pieces: vec![points.collect()], colour, width: 2 }
     };
     let mut curves: Vec<Curve> =
         result.by_vehicle.iter().map(|row| curve(&row.bytes_down, PURPLE)).collect();
@@ -172,18 +172,47 @@ fn chart(area: &Area<'_, '_>, windows: u32, panel: &Panel) -> Result<(), Failure
         .draw()?;
     for curve in curves {
         let style = curve.colour.stroke_width(curve.width);
-        chart.draw_series(LineSeries::new(curve.points.iter().copied(), style))?;
+        for piece in &curve.pieces {
+            match piece.as_slice() {
+                // Between two gaps.
+                [alone] => {
+                    let dot = Circle::new(*alone, curve.width, curve.colour.filled());
+                    chart.draw_series([dot])?;
+                }
+                line => drop(chart.draw_series(LineSeries::new(line.iter().copied(), style))?),
+            }
+        }
     }
     Ok(())
 }
 
+/// What lies between gaps.
+fn pieces(points: impl Iterator<Item = Option<(f64, f64)>>) -> Vec<Vec<(f64, f64)>> {
+    let points: Vec<Option<(f64, f64)>> = points.collect();
+    let pieces = points.split(Option::is_none).map(|piece| piece.iter().flatten().copied());
+    pieces.map(Iterator::collect).filter(|piece: &Vec<_>| !piece.is_empty()).collect()
+}
+
 /// From the lowest to the highest value, with some room.
 fn span(curves: &[Curve]) -> (f64, f64) {
-    let values = || curves.iter().flat_map(|curve| &curve.points).map(|point| point.1);
+    let values = || curves.iter().flat_map(|curve| curve.pieces.iter().flatten()).map(|at| at.1);
     let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
     if !low.is_finite() {
         return (0.0, 1.0);
     }
     let room = ((high - low) * 0.06).max(1e-3);
     (low - room, high + room)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_has_gaps_where_there_is_no_value() {
+        let values = [Some(0.5), Some(0.6), None, None, Some(0.7), None];
+        let points = (0..).zip(values).map(|(at, value)| Some((f64::from(at), value?)));
+        let found = pieces(points);
+        assert_eq!(found, [vec![(0.0, 0.5), (1.0, 0.6)], vec![(4.0, 0.7)]]);
+    }
 }

@@ -16,7 +16,7 @@ const DRAWS: usize = 200;
 /// Everything that is measured, by name.
 pub(super) struct Asked {
     pub(super) windows: u32,
-    /// After every window.
+    /// After every window; nothing is known of it where nobody took part.
     best: Vec<(Best, Name)>,
     /// Of every vehicle that was run alone, after every night.
     alone: Vec<Option<Vec<Name>>>,
@@ -61,7 +61,7 @@ impl Asked {
             alone_best: of_last(|row| row.alone_best),
             alone_mean: of_last(|row| row.alone_mean),
             alone_own: own.mean(alone.map(|name| name.map(held_out))),
-            swarm_best: of_last(|row| row.swarm_best),
+            swarm_best: by_window.iter().rev().find_map(|row| row.swarm_best),
             swarm_own: own.mean(self.own.iter().map(|name| Some(held_out(*name)))),
             by_window,
         }
@@ -82,7 +82,7 @@ impl Asked {
         let index = window as usize;
         let held_out = |name: Name| measured.of(name, Set::HeldOut);
         let (found, name) = &self.best[index];
-        let best = held_out(*name);
+        let (best, attended) = (held_out(*name), found.of > 0);
         let alone: Vec<Option<&Measurement>> = self
             .alone
             .iter()
@@ -92,7 +92,7 @@ impl Asked {
         let by_drive = best.drives.iter().enumerate().map(|(drive, of)| {
             let skill = |measurement: &Measurement| measurement.drives[drive].next.skill();
             let skills = Skills {
-                swarm_best: skill(best),
+                swarm_best: skill(best).filter(|_skill| attended),
                 alone_best: chosen.and_then(skill),
                 alone_mean: mean(alone.iter().flatten().filter_map(|alone| skill(alone))),
             };
@@ -103,11 +103,11 @@ impl Asked {
             alone.into_iter().map(|alone| alone.and_then(Measurement::skill)).collect();
         WindowRow {
             window,
-            swarm_best: best.skill(),
+            swarm_best: best.skill().filter(|_skill| attended),
             alone_best: chosen.and_then(Measurement::skill),
             alone_mean: mean(alone.iter().copied().flatten()),
             alone,
-            best_is_pretrained: name.is_none(),
+            best_is_pretrained: attended && name.is_none(),
             agreed: found.agreed,
             took_part: found.of,
             by_drive,
@@ -117,7 +117,8 @@ impl Asked {
     /// The swarm's last best beside x_p and the lone vehicle that the pack chooses.
     pub(super) fn differences(&self, measured: &Measured, seed: u64) -> Differences {
         let held_out = |name: Name| measured.of(name, Set::HeldOut);
-        let best = self.best.last().map(|(_found, name)| held_out(*name));
+        let attended = self.best.iter().rev().find(|(found, _name)| found.of > 0);
+        let best = attended.map(|(_found, name)| held_out(*name));
         let beside = |other: Option<&Measurement>| best?.difference(other?, DRAWS, seed);
         let alone = self.chosen(measured).and_then(|vehicle| self.alone[vehicle].as_ref()?.last());
         Differences {

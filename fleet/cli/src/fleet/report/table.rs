@@ -49,6 +49,14 @@ pub(super) fn print(result: &FleetResult) {
             vehicles * windows as usize
         );
     }
+    let empty = skill.by_window.iter().filter(|row| row.took_part == 0);
+    let empty: Vec<String> = empty.map(|row| row.window.to_string()).collect();
+    if !empty.is_empty() {
+        println!(
+            "nobody took part in windows {}: what was best then is not known",
+            empty.join(", ")
+        );
+    }
     for (code, count) in &result.rejected {
         println!("refused: {count} × {code}");
     }

@@ -30,9 +30,47 @@ pub(super) fn spread(places: &[f64], room: f64, low: f64, high: f64) -> Vec<f64>
     moved
 }
 
+/// Names without what all of them have in common, between the `_` that a sweep joins its keys by.
+pub(super) fn apart(names: &[&str]) -> Vec<String> {
+    let split: Vec<Vec<&str>> = names.iter().map(|name| name.split('_').collect()).collect();
+    let Some(first) = split.first() else { return Vec::new() };
+    let alike =
+        |at: usize| split.iter().all(|of| of.len() == first.len() && of.get(at) == first.get(at));
+    let common: Vec<bool> = (0..first.len()).map(alike).collect();
+    let short = |of: &Vec<&str>| {
+        let mut kept: Vec<&str> = Vec::new();
+        for (at, part) in of.iter().enumerate() {
+            if common.get(at) != Some(&true) {
+                kept.push(part);
+            } else if kept.last() != Some(&"…") {
+                kept.push("…");
+            }
+        }
+        kept.join("_")
+    };
+    split.iter().map(short).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_sweep_what_differs_is_kept() {
+        let names = [
+            "ours_calendar.absent-0.0_up_bits-1_inertia-0.3",
+            "ours_calendar.absent-0.0_up_bits-2_inertia-0.3",
+            "ours_calendar.absent-0.5_up_bits-1_inertia-0.3",
+        ];
+        let short = [
+            "…_calendar.absent-0.0_…_bits-1_…",
+            "…_calendar.absent-0.0_…_bits-2_…",
+            "…_calendar.absent-0.5_…_bits-1_…",
+        ];
+        assert_eq!(apart(&names), short);
+        let others = ["a_b", "a_c_b", "d"];
+        assert_eq!(apart(&others), others, "they are not of one sweep");
+    }
 
     #[test]
     fn labels_that_would_touch_stand_apart_and_others_stay() {

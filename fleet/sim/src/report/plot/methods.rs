@@ -1,10 +1,10 @@
 //! How far every method is from the reference, with its interval.
 
 use super::axis::{Frame, Scale, TEXT, extent};
-use super::{BELOW, FRAME_TOP, LABEL, MARGIN, WIDTH, heading, lost_below};
+use super::{BELOW, FRAME_TOP, LABEL, MARGIN, WIDTH, heading, lost_below, names};
 use crate::report::comparison::{Comparison, Method};
 use crate::report::figures;
-use crate::report::picture::{Picture, Style, Tone, font};
+use crate::report::picture::{Picture, Style, Tone};
 use crate::statistics::Difference;
 
 /// Height of a method's line, pixels.
@@ -45,9 +45,13 @@ pub(in crate::report) fn methods(comparison: &Comparison<'_>) -> Option<Picture>
     frame.below(&mut picture, &x.signed_ticks(6), &format!("skill less that of {reference}"));
     let zero = frame.x(0.0);
     picture.line(vec![(zero, frame.top), (zero, bottom)], Tone::Ink, 1.4);
-    for (at, method) in methods.iter().enumerate() {
+    let names = names(comparison, NAMES - 12.0);
+    for (at, (method, name)) in methods.iter().zip(names).enumerate() {
         let y = frame.top + LINE * (at as f64 + 0.5);
-        line(&mut picture, &frame, y, method, at == comparison.reference);
+        let reference = at == comparison.reference;
+        let style = Style::end(LABEL).bold(reference);
+        picture.text((frame.left - 12.0, y), name, Tone::Ink, style);
+        line(&mut picture, &frame, y, method, reference);
     }
     Some(picture)
 }
@@ -72,9 +76,6 @@ fn scale(comparison: &Comparison<'_>) -> Option<Scale> {
 }
 
 fn line(picture: &mut Picture, frame: &Frame, y: f64, method: &Method<'_>, reference: bool) {
-    let style = Style::end(LABEL).bold(reference);
-    let name = font::fit(method.name, LABEL, reference, NAMES - 12.0);
-    picture.text((frame.left - 12.0, y), name, Tone::Ink, style);
     let skill = figures::or_dash(method.driven, |skill| figures::skill(skill, 4));
     let style = Style::start(LABEL).bold(reference);
     picture.text((frame.right + 16.0, y), skill, Tone::Ink, style);

@@ -6,6 +6,8 @@ pub(super) mod methods;
 pub(super) mod over;
 pub(super) mod run;
 
+use std::collections::BTreeSet;
+
 use self::axis::{Frame, Scale, extent};
 use super::comparison::Comparison;
 use super::figures;
@@ -127,6 +129,17 @@ impl Column {
             picture.text((self.left, y), text, tone, Style::start(LABEL).bold(label.bold));
         }
     }
+}
+
+/// The methods' names, none wider than this. Where cut ones would be the same, what all have in common is left out.
+fn names(comparison: &Comparison<'_>, width_max: f64) -> Vec<String> {
+    let names: Vec<&str> = comparison.methods.iter().map(|method| method.name).collect();
+    let fit = |name: &str| font::fit(name, LABEL, true, width_max);
+    let cut: Vec<String> = names.iter().map(|name| fit(name)).collect();
+    if cut.iter().collect::<BTreeSet<_>>().len() == cut.len() {
+        return cut;
+    }
+    labels::apart(&names).iter().map(|name| fit(name)).collect()
 }
 
 /// A method's final skill and its name: the figures stand below each other.

@@ -2,7 +2,7 @@
 
 use super::axis::{Frame, Scale, Tick};
 use super::{
-    BELOW, Column, FRAME_LEFT, FRAME_TOP, LABEL_ROOM, Label, WIDTH, heading, named, order,
+    BELOW, Column, FRAME_LEFT, FRAME_TOP, LABEL_ROOM, Label, WIDTH, heading, named, names, order,
     skill_scale, tones, width,
 };
 use crate::report::comparison::{Comparison, Method};
@@ -11,6 +11,8 @@ use crate::report::picture::{Picture, Point, Tone};
 
 /// Width of the column of labels, pixels.
 const LABELS: f64 = 290.0;
+/// Of that, for a method's name.
+const NAMES: f64 = 180.0;
 /// Height of a frame, pixels; more where labels need it.
 const HEIGHT: f64 = 440.0;
 /// No more labels than these: what is not labelled is in the table.
@@ -26,7 +28,7 @@ pub(in crate::report) fn windows(comparison: &Comparison<'_>) -> Option<Picture>
         &mut picture,
         0.0,
         "Held-out skill over windows",
-        "the fleet's adapter, mean over driven roads and seeds; black is the reference, colours are the best of the others",
+        "the fleet's adapter, mean over driven roads and seeds; the thick line is the reference, colours are the best of the others",
     );
     frame.rules(&mut picture, &y.skill_ticks(7));
     frame.below(&mut picture, &x.whole_ticks(12), "windows gone by");
@@ -35,9 +37,11 @@ pub(in crate::report) fn windows(comparison: &Comparison<'_>) -> Option<Picture>
         method.curve.iter().map(|(window, _bytes, skill)| (*window, *skill)).collect()
     };
     let mut labels = shipped(&frame, comparison);
-    for (method, tone) in comparison.methods.iter().zip(&tones).take(LABELS_MAX) {
+    let names = names(comparison, NAMES);
+    for (at, method) in comparison.methods.iter().enumerate().take(LABELS_MAX) {
         let Some((window, skill)) = over(method).last().copied() else { continue };
-        labels.push(label(&frame, method, (window, skill), *tone));
+        let text = named(&names[at], method.driven);
+        labels.push(label(&frame, text, (window, skill), tones[at]));
     }
     let column = Column::place(&mut picture, labels, &frame);
     across(&mut picture, &frame, comparison);
@@ -78,9 +82,11 @@ pub(in crate::report) fn bytes(comparison: &Comparison<'_>) -> Option<Picture> {
         "bytes of a vehicle, sent and received",
     );
     let mut labels = shipped(&frame, comparison);
+    let names = names(comparison, NAMES);
     for at in labelled {
         if let Some(skill) = methods[at].driven {
-            labels.push(label(&frame, &methods[at], (methods[at].total, skill), tones[at]));
+            let text = named(&names[at], methods[at].driven);
+            labels.push(label(&frame, text, (methods[at].total, skill), tones[at]));
         }
     }
     let column = Column::place(&mut picture, labels, &frame);
@@ -148,9 +154,8 @@ fn tip(method: &Method<'_>) -> String {
     format!("{}: final skill {skill}, {} a vehicle", method.name, figures::bytes(method.total))
 }
 
-fn label(frame: &Frame, method: &Method<'_>, (x, skill): Point, tone: Tone) -> Label {
-    let below = if skill < frame.y.low() { "↓ " } else { "" };
-    let text = format!("{below}{}", named(method.name, method.driven));
+fn label(frame: &Frame, text: String, (x, skill): Point, tone: Tone) -> Label {
+    let text = if skill < frame.y.low() { format!("↓ {text}") } else { text };
     let from = (frame.x(x), frame.y(skill));
     Label { from, text, tone, bold: tone != Tone::Pale }
 }
