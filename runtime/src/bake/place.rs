@@ -316,7 +316,7 @@ impl<'m> Place<'m> {
             let seen = self.order.take().unwrap_or_else(|| (0..before.len()).collect());
             let seen = seen.into_iter().map(|axis| before.get(axis).copied());
             self.order = Some(seen.collect::<Option<_>>()?);
-        } else if dequantises(maker) && self.quantiser.is_none() && self.cast.is_none() {
+        } else if dequantises(maker) && self.quantiser.is_none() {
             self.quantiser = Some(at);
         } else if maker.is("Cast") && self.quantiser.is_none() {
             let to = i32::try_from(maker.int("to", 0)).ok().and_then(Element::from_onnx);
@@ -406,10 +406,12 @@ impl<'m> Place<'m> {
             return Err(BakeError::Quantised { site: name(), weight: weight(), node });
         }
         let stored = |name: &str| Tensor::from_proto(graphs.stored((quantiser.0, name))?).ok();
-        dequantised(graphs.node(quantiser), file, stored).map_err(|why| BakeError::Dequantise {
-            site: name(),
-            weight: weight(),
-            why,
+        let real = dequantised(graphs.node(quantiser), file, stored);
+        let real =
+            real.map_err(|why| BakeError::Dequantise { site: name(), weight: weight(), why })?;
+        Ok(match self.cast {
+            Some(element) => Tensor::from_f64s(element, &real.dims, &real.to_f64s()),
+            None => real,
         })
     }
 

@@ -15,6 +15,7 @@ mod narrow;
 pub(crate) mod nbits;
 mod order;
 mod resize;
+mod scales;
 pub(crate) mod unroll;
 mod upgrade;
 
@@ -283,6 +284,9 @@ impl<'g> Folder<'g> {
         // Inputs left out at the end: some engines count them.
         while is_standard(node.domain()) && node.input.last().is_some_and(String::is_empty) {
             node.input.pop();
+        }
+        if let Some(nodes) = scales::in_float32(self, &node) {
+            return nodes.into_iter().try_for_each(|node| self.place(node));
         }
         let node = apart::pads(self, node);
         let node = resize::scales(self, node);

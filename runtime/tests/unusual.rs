@@ -1,0 +1,144 @@
+//! Models that are unusual in their elements, names, axes and in what they hold beside what is needed: they work as others do, or
+//! the error says what to do.
+#![cfg(feature = "ort")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use bytes::Bytes;
+use shoal_runtime::adapter::Adapter;
+use shoal_runtime::bake::{BakeError, bake, bake_dequantised};
+use shoal_runtime::compare::{Comparison, compare, tolerance};
+use shoal_runtime::engine::Engine;
+use shoal_runtime::engine::testing::{noise, ort_or_skip, plain_options};
+use shoal_runtime::fit::{FitError, FitOptions, Fitted, Subject, fit};
+use shoal_runtime::gradient::{DifferentiateOptions, LossKind, LossSpec, Refusal, differentiate};
+use shoal_runtime::graft::{GraftOptions, Grafted, Profile, graft};
+use shoal_runtime::onnx::proto::{
+    Dimension, GraphProto, NodeProto, OperatorSetIdProto, TensorProto, dimension, type_proto,
+};
+use shoal_runtime::onnx::{
+    Attr, Builder, Data, Element, Folded, Model, OpenError, PinWhy, Tensor, TensorType, Value, open,
+};
+
+fn weight(b: &mut Builder, name: &str, element: Element, dims: &[usize]) -> Value {
+    let count = dims.iter().product();
+    let values: Vec<f64> = noise(name.len(), count).iter().map(|v| f64::from(v * 0.4)).collect();
+    b.initializer(name, &Tensor::from_f64s(element, dims, &values))
+}
+
+fn node(domain: &str, op: &str, input: &[&str], output: &str, attrs: &[(&str, i64)]) -> NodeProto {
+    NodeProto {
+        input: input.iter().map(ToString::to_string).collect(),
+        output: vec![output.to_owned()],
+        name: Some(format!("the {op}")),
+        op_type: Some(op.to_owned()),
+        domain: Some(domain.to_owned()),
+        attribute: attrs.iter().map(|(name, n)| Attr::Int(*n).to_proto(name)).collect(),
+        ..NodeProto::default()
+    }
+}
+
+fn foreign(model: &mut Model) {
+    let domain = Some("com.microsoft".to_owned());
+    model.proto.opset_import.push(OperatorSetIdProto { domain, version: Some(1) });
+}
+
+fn folded(model: &Model) -> Folded {
+    open(model, None, &BTreeMap::new()).unwrap().folded
+}
+
+fn fitted(grafted: &Grafted) -> Result<Fitted, FitError> {
+    let start = Adapter::start(grafted.layout.clone(), 0);
+    let subject = Subject::Adapter { grafted, start: &start, frozen_a: false };
+    let fitted = fit(subject, &ort_or_skip().unwrap(), &FitOptions::default(), None, |_| {})?;
+    assert!(fitted.after < fitted.before, "{} to {}", fitted.before, fitted.after);
+    Ok(fitted)
+}
+
+/// Grafts a model, tunes it and bakes what came of it: how far that is from the model with the adapter beside it.
+#[track_caller]
+fn works(model: &Model) -> (Grafted, Comparison) {
+    let grafted = graft(&folded(model), &GraftOptions::default()).unwrap();
+    let fitted = fitted(&grafted).unwrap();
+    let adapter = fitted.trained.adapter().unwrap();
+    let baked = bake(model, adapter).or_else(|_| bake_dequantised(model, adapter)).unwrap();
+    let how = (1, NonZeroUsize::MIN);
+    let found = compare(&folded(&baked), &grafted, adapter, &ort_or_skip().unwrap(), how).unwrap();
+    assert!(found.agrees() && found.values > 0, "{found:?}");
+    (grafted, found)
+}
+
+/// A product by a weight of 4 bits whose scales are float16, in an operator set whose DequantizeLinear has none of them.
+fn bits() -> Model {
+    let mut b = Builder::new(17);
+    b.input("x", TensorType::new(Element::F16, &[2, 30]));
+    let packed = noise(1, 8 * 16).iter().map(|value| (value * 127.0) as i8 as u8).collect();
+    b.initializer("packed", &Tensor::new(&[8, 1, 16], Data::U8(packed)));
+    b.initializer("scales", &Tensor::from_f64s(Element::F16, &[8], &[0.05; 8]));
+    let mut model = b.into_model();
+    let attrs = [("K", 30), ("N", 8), ("bits", 4), ("block_size", 32)];
+    let product = node("com.microsoft", "MatMulNBits", &["x", "packed", "scales"], "y", &attrs);
+    model.graph_mut().node.push(product);
+    model.graph_mut().output.push(TensorType::new(Element::F16, &[2, 8]).to_value_info("y"));
+    foreign(&mut model);
+    model
+}
+
+/// The same of 8 bits behind ONNX Runtime's own DequantizeLinear, with activations quantised as well.
+fn eight_bits() -> Model {
+    let mut b = Builder::new(17);
+    b.input("x", TensorType::new(Element::F16, &[2, 8]));
+    let integers = noise(1, 64).iter().map(|value| (value * 127.0) as i8).collect();
+    b.initializer("integers", &Tensor::new(&[8, 8], Data::I8(integers)));
+    b.initializer("scale", &Tensor::from_f64s(Element::F16, &[], &[0.01]));
+    b.initializer("zero", &Tensor::new(&[], Data::I8(vec![0])));
+    let mut model = b.into_model();
+    let by = |op, input, output| node("com.microsoft", op, &[input, "scale", "zero"], output, &[]);
+    model.graph_mut().node = vec![
+        by("QuantizeLinear", "x", "levels"),
+        by("DequantizeLinear", "levels", "real"),
+        by("DequantizeLinear", "integers", "w"),
+        node("", "MatMul", &["real", "w"], "y", &[]),
+    ];
+    model.graph_mut().output.push(TensorType::new(Element::F16, &[2, 8]).to_value_info("y"));
+    foreign(&mut model);
+    model
+}
+
+#[test]
+fn scales_of_float16_are_those_of_float32_where_the_operator_set_has_no_others() {
+    if ort_or_skip().is_none() {
+        return;
+    }
+    for (name, model) in [("bits", bits()), ("eight bits", eight_bits())] {
+        let (grafted, _) = works(&model);
+        assert_eq!(grafted.layout.sites.len(), 1, "{name}");
+        let graph = grafted.folded.model.graph();
+        let quantises =
+            |node: &&NodeProto| node.is("QuantizeLinear") || node.is("DequantizeLinear");
+        for node in graph.node.iter().filter(quantises) {
+            let scale = node.input_name(1).unwrap();
+            assert_eq!(grafted.folded.types[scale].element, Element::F32, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_baked_model_may_be_off_by_what_rounds_the_activations_it_has() {
+    if ort_or_skip().is_none() {
+        return;
+    }
+    assert_eq!(works(&bits()).1.tolerance, tolerance(Element::F16));
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[2, 6]));
+    let w = weight(&mut b, "w", Element::F32, &[6, 4]);
+    let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    b.output("y", &y);
+    assert_eq!(works(&b.clone().into_model()).1.tolerance, tolerance(Element::F32));
+    let half = b.op("Cast", &[&y], &[("to", Attr::Int(10))]).unwrap();
+    b.clear_outputs();
+    b.output("half", &half);
+    assert_eq!(works(&b.into_model()).1.tolerance, tolerance(Element::F16));
+}
