@@ -142,3 +142,105 @@ fn a_baked_model_may_be_off_by_what_rounds_the_activations_it_has() {
     b.output("half", &half);
     assert_eq!(works(&b.into_model()).1.tolerance, tolerance(Element::F16));
 }
+
+#[test]
+fn folded_extremes_keep_what_is_no_number() {
+    for (op, at) in [("Max", 0), ("Min", 0), ("Max", 1), ("Min", 1)] {
+        let mut b = Builder::new(17);
+        let x = b.input("x", TensorType::f32(&[2]));
+        let mut both = [[1.0, 2.0]; 2];
+        both[at][1] = f32::NAN;
+        let [first, second] = both.map(|values| b.f32s(&[2], &values));
+        let bound = b.op_named("bound", op, &[&first, &second], &[]).unwrap();
+        let y = b.op("Add", &[&x, &bound], &[]).unwrap();
+        b.output("y", &y);
+        let why = open(&b.into_model(), None, &BTreeMap::new()).unwrap_err().to_string();
+        assert!(why.contains("`bound` holds NaN at index 1"), "{op} {at}: {why}");
+    }
+}
+
+#[test]
+fn weights_that_are_computed_from_stored_ones_are_sites() {
+    if ort_or_skip().is_none() {
+        return;
+    }
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[2, 6]));
+    let kernel = weight(&mut b, "kernel", Element::F32, &[2, 2, 6]);
+    let turned = b.op("Transpose", &[&kernel], &[("perm", Attr::Ints(vec![2, 0, 1]))]).unwrap();
+    let shape = b.i64s(&[6, 4]);
+    let matrix = b.op("Reshape", &[&turned, &shape], &[]).unwrap();
+    let h = b.op("MatMul", &[&x, &matrix], &[]).unwrap();
+    let direction = weight(&mut b, "direction", Element::F32, &[3, 4]);
+    let along = [("axes", Attr::Ints(vec![1])), ("keepdims", Attr::Int(1))];
+    let norm = b.op("ReduceL2", &[&direction], &along).unwrap();
+    let unit = b.op("Div", &[&direction, &norm], &[]).unwrap();
+    let y = b.op("Gemm", &[&h, &unit], &[("transB", Attr::Int(1))]).unwrap();
+    b.output("y", &y);
+    let (grafted, _) = works(&b.into_model());
+    assert_eq!(grafted.layout.sites.len(), 2);
+}
+
+/// Three rounds `h ← tanh(h·w)`, each with the next row of one stored weight: of a Scan, or of a Loop that looks it up.
+fn stacked(scan: bool) -> Model {
+    let mut b = Builder::new(17);
+    b.input("x", TensorType::f32(&[2, 4]));
+    weight(&mut b, "rows", Element::F32, &[3, 4, 4]);
+    b.initializer("count", &Tensor::new(&[], Data::I64(vec![3])));
+    b.initializer("going", &Tensor::new(&[], Data::Bool(vec![true])));
+    let mut model = b.into_model();
+    let state = |name: &str| TensorType::f32(&[2, 4]).to_value_info(name);
+    let mut body = GraphProto { name: Some("round".to_owned()), ..GraphProto::default() };
+    body.node = vec![
+        node("", "MatMul", &["h", "w"], "product", &[]),
+        node("", "Tanh", &["product"], "next", &[]),
+    ];
+    let mut rounds = if scan {
+        body.input = vec![state("h"), TensorType::f32(&[4, 4]).to_value_info("w")];
+        body.output = vec![state("next")];
+        node("", "Scan", &["x", "rows"], "y", &[("num_scan_inputs", 1)])
+    } else {
+        let of = |name: &str, element| TensorType::new(element, &[]).to_value_info(name);
+        body.input = vec![of("i", Element::I64), of("go", Element::Bool), state("h")];
+        body.node.insert(0, node("", "Gather", &["rows", "i"], "w", &[("axis", 0)]));
+        body.node.push(node("", "Identity", &["go"], "go_on", &[]));
+        body.output = vec![of("go_on", Element::Bool), state("next")];
+        node("", "Loop", &["count", "going", "x"], "y", &[])
+    };
+    let mut attribute = Attr::Int(0).to_proto("body");
+    (attribute.i, attribute.r#type, attribute.g) = (None, Some(5), Some(Box::new(body)));
+    rounds.attribute.push(attribute);
+    model.graph_mut().node = vec![rounds];
+    model.graph_mut().output = vec![state("y")];
+    model
+}
+
+#[test]
+fn each_row_of_a_stacked_weight_is_a_site_and_is_baked_into_it() {
+    if ort_or_skip().is_none() {
+        return;
+    }
+    for scan in [true, false] {
+        let (grafted, _) = works(&stacked(scan));
+        assert_eq!(grafted.layout.sites.len(), 3, "scan: {scan}");
+    }
+}
+
+#[test]
+fn rows_that_cannot_be_told_apart_or_are_read_elsewhere_are_refused_by_name() {
+    let said = |model: &Model| {
+        let grafted = graft(&folded(model), &GraftOptions::default()).unwrap();
+        let why = bake(model, &Adapter::start(grafted.layout, 0)).unwrap_err();
+        assert!(matches!(&why, BakeError::Row { weight, .. } if weight == "rows"), "{why}");
+        why.to_string()
+    };
+    let mut alike = stacked(true);
+    let rows = Tensor::f32(&[3, 4, 4], &noise(1, 16).repeat(3));
+    alike.graph_mut().initializer[0] = rows.to_proto("rows");
+    assert!(said(&alike).contains("several rows are alike"), "{}", said(&alike));
+    let mut shared = stacked(true);
+    shared.graph_mut().node.push(node("", "Abs", &["rows"], "sizes", &[]));
+    let sizes = TensorType::f32(&[3, 4, 4]).to_value_info("sizes");
+    shared.graph_mut().output.push(sizes);
+    assert!(said(&shared).contains("something else reads it"), "{}", said(&shared));
+}
