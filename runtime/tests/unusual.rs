@@ -143,6 +143,52 @@ fn a_baked_model_may_be_off_by_what_rounds_the_activations_it_has() {
     assert_eq!(works(&b.into_model()).1.tolerance, tolerance(Element::F16));
 }
 
+/// A product, and what no output needs.
+fn with_loose(nodes: Vec<NodeProto>, stored: Vec<TensorProto>) -> Model {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[2, 6]));
+    let w = weight(&mut b, "w", Element::F32, &[6, 4]);
+    let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    b.output("y", &y);
+    let mut model = b.into_model();
+    model.graph_mut().node.extend(nodes);
+    model.graph_mut().initializer.extend(stored);
+    model
+}
+
+#[test]
+fn what_no_output_needs_may_be_anything() {
+    if ort_or_skip().is_none() {
+        return;
+    }
+    let words = TensorProto {
+        name: Some("words".to_owned()),
+        data_type: Some(8),
+        dims: vec![1],
+        string_data: vec![Bytes::from_static(b"left")],
+        ..TensorProto::default()
+    };
+    works(&with_loose(Vec::new(), vec![words.clone()]));
+    let unknown = node("", "StringNormalizer", &["words"], "normal", &[]);
+    let sequence = node("", "SequenceConstruct", &["x"], "list", &[]);
+    works(&with_loose(vec![unknown, sequence], vec![words]));
+    // One that is listed as an input is none without its value.
+    let mut listed = with_loose(Vec::new(), vec![Tensor::f32(&[1], &[1.0]).to_proto("loose")]);
+    listed.graph_mut().input.push(TensorType::f32(&[1]).to_value_info("loose"));
+    assert_eq!(works(&listed).0.folded.model.graph().input[0].name(), "x");
+    assert!(!folded(&listed).types.contains_key("loose"));
+}
+
+#[test]
+fn a_file_that_is_empty_or_a_pointer_says_so() {
+    let said = |bytes: &'static [u8]| {
+        Model::from_bytes(Bytes::from_static(bytes)).unwrap_err().to_string()
+    };
+    assert!(said(b"").contains("is empty"), "{}", said(b""));
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1234\n";
+    assert!(said(pointer).contains("git lfs pull"), "{}", said(pointer));
+}
+
 #[test]
 fn folded_extremes_keep_what_is_no_number() {
     for (op, at) in [("Max", 0), ("Min", 0), ("Max", 1), ("Min", 1)] {

@@ -119,7 +119,10 @@ fn folded(model: &Model) -> Result<Folded, FoldWhy> {
     if opset < FOLD_OPSET_MIN {
         return Err(FoldWhy::Opset { got: opset });
     }
-    let model = functions::inlined(model)?;
+    // What no output needs is looked at no further than this.
+    order::topological(model.graph())?;
+    let model = order::needed(model);
+    let model = functions::inlined(&model)?;
     let model = integers::in_floats(&model)?;
     let graph = model.graph();
     let order = order::topological(graph)?;
