@@ -143,6 +143,52 @@ fn a_baked_model_may_be_off_by_what_rounds_the_activations_it_has() {
     assert_eq!(works(&b.into_model()).1.tolerance, tolerance(Element::F16));
 }
 
+/// x·w, where both axes of x are open, the second under this name.
+fn with_open_axes(name: Option<&str>) -> Model {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 11]));
+    let w = weight(&mut b, "w", Element::F32, &[11, 2]);
+    let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    b.output("y", &y);
+    let mut model = b.into_model();
+    let ty = model.graph_mut().input[0].r#type.as_mut().unwrap().value.as_mut().unwrap();
+    let type_proto::Value::TensorType(tensor) = ty else { unreachable!() };
+    let open = |name: Option<&str>| Dimension {
+        value: name.map(|name| dimension::Value::DimParam(name.to_owned())),
+        denotation: None,
+    };
+    tensor.shape.as_mut().unwrap().dim = vec![open(Some("n")), open(name)];
+    model
+}
+
+#[test]
+fn axes_that_do_not_fit_are_named_with_what_says_their_length_and_so_are_set() {
+    for (name, meant) in [(Some("features"), "features"), (None, "x:1"), (Some("any"), "x:1")] {
+        let model = with_open_axes(name);
+        let why = open(&model, None, &BTreeMap::new()).unwrap_err();
+        let said = why.to_string();
+        assert!(matches!(why, OpenError::Axes { .. }), "{said}");
+        assert!(said.contains("MatMul") && said.contains("--dim NAME=LENGTH"), "{said}");
+        assert!(said.contains("axis 1 of `x`") && said.contains(name.unwrap_or("`x:1`")), "{said}");
+        let dims = BTreeMap::from([(meant.to_owned(), 11)]);
+        let opened = open(&model, None, &dims).unwrap();
+        assert_eq!(opened.folded.types["x"], TensorType::f32(&[1, 11]));
+    }
+}
+
+#[test]
+fn a_length_of_no_axis_is_refused_with_those_there_are() {
+    for (model, said) in
+        [(with_open_axes(Some("features")), "features, n, x:0, x:1"), (bits(), "leaves none open")]
+    {
+        let dims = BTreeMap::from([("height".to_owned(), 11)]);
+        let why = open(&model, None, &dims).unwrap_err();
+        let OpenError::Pin(pin) = &why else { panic!("{why}") };
+        assert!(matches!(&pin.why, PinWhy::NoSuchAxis { name, .. } if name == "height"), "{why}");
+        assert!(why.to_string().contains(said), "{why}");
+    }
+}
+
 /// A product, and what no output needs.
 fn with_loose(nodes: Vec<NodeProto>, stored: Vec<TensorProto>) -> Model {
     let mut b = Builder::new(17);
