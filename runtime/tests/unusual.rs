@@ -143,6 +143,36 @@ fn a_baked_model_may_be_off_by_what_rounds_the_activations_it_has() {
     assert_eq!(works(&b.into_model()).1.tolerance, tolerance(Element::F16));
 }
 
+/// The loss of a graph whose every value is off by one.
+#[test]
+fn the_mean_over_a_large_output_of_float16_is_that_of_float32() {
+    let Some(ort) = ort_or_skip() else { return };
+    for wide in [1_000, 100_000] {
+        let mut b = Builder::new(17);
+        let x = b.input("x", TensorType::new(Element::F16, &[2, 3]));
+        let w = b.input("w", TensorType::new(Element::F16, &[3, wide]));
+        let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
+        b.output("y", &y);
+        let options = DifferentiateOptions {
+            losses: Vec::new(),
+            wrt: vec!["w".to_owned()],
+            strict: false,
+            profile: Profile::Cpu,
+        };
+        let training = differentiate(&b.finish(), &options).unwrap();
+        let mut session = ort.load(&training.folded.model, &plain_options()).unwrap();
+        let target = session.input_index("target.y").unwrap();
+        let ones = vec![1.0; 2 * wide];
+        session.write(target, &Tensor::from_f64s(Element::F16, &[2, wide], &ones)).unwrap();
+        let weight = session.input_index("weight.y").unwrap();
+        session.write_f32(weight, &[1.0, 1.0]).unwrap();
+        session.run().unwrap();
+        let loss = session.output_index("loss").unwrap();
+        let loss = session.output_f32(loss).unwrap()[0];
+        assert!((loss - 1.0).abs() < 1e-5, "{wide}: {loss}");
+    }
+}
+
 /// x·w, where both axes of x are open, the second under this name.
 fn with_open_axes(name: Option<&str>) -> Model {
     let mut b = Builder::new(17);
@@ -187,6 +217,41 @@ fn a_length_of_no_axis_is_refused_with_those_there_are() {
         assert!(matches!(&pin.why, PinWhy::NoSuchAxis { name, .. } if name == "height"), "{why}");
         assert!(why.to_string().contains(said), "{why}");
     }
+}
+
+#[test]
+fn a_tensor_called_loss_makes_room_for_the_loss() {
+    if ort_or_skip().is_none() {
+        return;
+    }
+    let named = |output: bool| {
+        let mut b = Builder::new(17);
+        let x = b.input("x", TensorType::f32(&[2, 6]));
+        let w = weight(&mut b, "w", Element::F32, &[6, 4]);
+        let mut y = b.op_named("loss", "MatMul", &[&x, &w], &[]).unwrap();
+        if !output {
+            y = b.op("Tanh", &[&y], &[]).unwrap();
+        }
+        b.output(if output { "loss" } else { "y" }, &y);
+        b.into_model()
+    };
+    works(&named(false));
+    let (grafted, _) = works(&named(true));
+    let wrt = grafted.layout.factors().map(|factor| factor.input.clone()).collect();
+    let losses = vec![LossSpec::new(LossKind::Mse, "loss")];
+    let options = DifferentiateOptions { losses, wrt, strict: true, profile: Profile::Cpu };
+    let training = differentiate(&grafted.folded, &options).unwrap();
+    assert!(training.losses.iter().all(|loss| !loss.moved()));
+    assert_eq!(training.folded.types["loss"], TensorType::f32(&[]));
+    // By the name of an input it is fed.
+    let mut b = Builder::new(17);
+    let x = b.input("loss", TensorType::f32(&[2, 6]));
+    let w = b.input("w", TensorType::f32(&[6, 4]));
+    let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    b.output("y", &y);
+    let options = DifferentiateOptions { losses: Vec::new(), wrt: vec!["w".into()], ..options };
+    let refused = differentiate(&b.finish(), &options).unwrap_err();
+    assert_eq!(refused, Refusal::NameTaken { name: "loss".to_owned() });
 }
 
 /// A product, and what no output needs.
