@@ -65,7 +65,7 @@ pub struct Drawn {
     pub input: String,
     /// The values.
     pub clean: Tensor,
-    /// The same, perturbed: reals by at most [`PERTURBATION`] of their range, one in [`REDRAWN`] indices another one.
+    /// The same, perturbed: reals by at most [`PERTURBATION`] of their range, within it, one in [`REDRAWN`] indices another one.
     pub perturbed: Tensor,
 }
 
@@ -219,8 +219,17 @@ fn value(of: &InputRange, random: &mut ChaCha8Rng) -> f64 {
 
 fn perturbed(of: &InputRange, x: f64, random: &mut ChaCha8Rng) -> f64 {
     let (low, high) = bounds(of);
+    // What would leave the range goes back into it, so that no more values lie on its ends, where a logarithm has none, than are
+    // drawn there.
     let moved = |random: &mut _| {
-        (x + PERTURBATION * (high - low) * (2.0 * unit(random) - 1.0)).clamp(low, high)
+        let to = x + PERTURBATION * (high - low) * (2.0 * unit(random) - 1.0);
+        if to < low {
+            2.0 * low - to
+        } else if to > high {
+            2.0 * high - to
+        } else {
+            to
+        }
     };
     match of.range {
         Range::Real { .. } => moved(random),

@@ -317,6 +317,60 @@ fn folded_extremes_keep_what_is_no_number() {
 }
 
 #[test]
+fn logarithms_of_inputs_stay_numbers_when_these_are_perturbed() {
+    if ort_or_skip().is_none() {
+        return;
+    }
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 3, 32, 32]));
+    let log = b.op("Log", &[&x], &[]).unwrap();
+    let w = weight(&mut b, "w", Element::F32, &[2, 3, 3, 3]);
+    let y = b.op("Conv", &[&log, &w], &[]).unwrap();
+    b.output("y", &y);
+    works(&b.into_model());
+}
+
+/// A model that is finite for the inputs that are drawn, and for no others.
+#[test]
+fn a_loss_that_perturbed_inputs_make_infinite_is_explained() {
+    if ort_or_skip().is_none() {
+        return;
+    }
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 4]));
+    let w = weight(&mut b, "w", Element::F32, &[4, 4]);
+    let h = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    let zeros = b.initializer("zeros", &Tensor::f32(&[1, 4], &[0.0; 4]));
+    let clean = clean_inputs();
+    let clean = b.initializer("clean", &Tensor::f32(&[clean.len(), 4], &clean.concat()));
+    let same = b.op("Sub", &[&x, &clean], &[]).unwrap();
+    let same = b.op("Abs", &[&same], &[]).unwrap();
+    let axes = [("axes", Attr::Ints(vec![1])), ("keepdims", Attr::Int(0))];
+    let away = b.op("ReduceMax", &[&same], &axes).unwrap();
+    let nearest = b.op("ReduceMin", &[&away], &[("keepdims", Attr::Int(0))]).unwrap();
+    // Nothing where the input is one of those, −∞ elsewhere.
+    let limit = b.scalar(1e-6);
+    let is_other = b.op("Greater", &[&nearest, &limit], &[]).unwrap();
+    let low = b.initializer("low", &Tensor::f32(&[1], &[f32::NEG_INFINITY]));
+    let shift = b.op("Where", &[&is_other, &low, &zeros], &[]).unwrap();
+    let y = b.op("Add", &[&h, &shift], &[]).unwrap();
+    b.output("y", &y);
+    let grafted = graft(&b.finish(), &GraftOptions::default()).unwrap();
+    let why = fitted(&grafted).unwrap_err();
+    assert!(matches!(&why, FitError::Perturbed { tensor, .. } if tensor == "y"), "{why}");
+    assert!(why.to_string().contains("--seed"), "{why}");
+}
+
+/// What is drawn for the input of four values.
+fn clean_inputs() -> Vec<Vec<f32>> {
+    use shoal_runtime::draw::{InputRange, Range, draw};
+    let (input, ty) = ("x".to_owned(), TensorType::f32(&[1, 4]));
+    let range = [InputRange { input, ty, range: Range::Real { low: 0.0, high: 1.0 } }];
+    let batches = 0..FitOptions::default().batches;
+    batches.map(|batch| draw(&range, 0, batch)[0].clean.as_f32().unwrap().to_vec()).collect()
+}
+
+#[test]
 fn weights_that_are_computed_from_stored_ones_are_sites() {
     if ort_or_skip().is_none() {
         return;

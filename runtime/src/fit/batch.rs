@@ -111,6 +111,9 @@ pub(super) fn weigh(
         for (at, (loss, (_, target))) in losses.iter().zip(&batch.targets).enumerate() {
             let (want, got) = (target.to_f64s(), read(session, &loss.tensor)?.to_f64s());
             let count = (want.len().max(1) * batches.len()) as f64;
+            if let Some(&value) = got.iter().find(|value| !value.is_finite()) {
+                return Err(FitError::Perturbed { tensor: loss.tensor.clone(), value });
+            }
             let error = want.iter().zip(&got).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
             errors[at] += error / count;
             squares[at] += want.iter().map(|x| x * x).sum::<f64>() / count;
