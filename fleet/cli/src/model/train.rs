@@ -17,7 +17,7 @@ use shoal_shadow::package::Package;
 use shoal_shadow::tune::{Options, StepOptions, Tuning, Whole};
 
 use super::bake::read_adapter;
-use super::fit::{Bare, planned};
+use super::fit::{Bare, planned, say_left};
 use super::frozen::Frozen;
 use super::graft::Sites;
 use super::keep::Keep;
@@ -228,6 +228,7 @@ impl Train {
     ) -> Outcome {
         let Opened { package, model, engine } = *with;
         let mut whole = Whole::new(model, package.description(), engine, options)?;
+        say_left(whole.left());
         let stopped = steps.take(whole.stepper(), source)?;
         let footage = package.footage_path();
         let copy = footage.map(|from| move |to: &Path| copy_footage(&from, to));
