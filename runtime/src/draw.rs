@@ -279,6 +279,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_perturbed_stays_in_its_range_and_does_not_gather_at_its_ends() {
+        let ty = TensorType::f32(&[1 << 14]);
+        let range = Range::Real { low: 0.0, high: 1.0 };
+        let drawn = draw(&[InputRange { input: "x".into(), ty, range }], 1, 0).swap_remove(0);
+        let (clean, moved) = (drawn.clean.to_f64s(), drawn.perturbed.to_f64s());
+        assert!(moved.iter().all(|value| (0.0..=1.0).contains(value)));
+        let ends = |values: &[f64]| values.iter().filter(|&&x| x == 0.0 || x == 1.0).count();
+        assert_eq!(ends(&moved), ends(&clean));
+        let far = clean.iter().zip(&moved).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(far > 0.0 && far <= PERTURBATION + 1e-6, "{far}");
+    }
+
+    #[test]
     fn a_file_that_says_its_range_of_pixels_gets_them() {
         let mut b = Builder::new(17);
         let x = b.input("x", TensorType::f32(&[1, 3, 2, 2]));

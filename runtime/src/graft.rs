@@ -128,7 +128,7 @@ pub enum GraftError {
     )]
     NoSites,
     #[error(
-        "the file stores no weight of floats that has a gradient by itself{}: an adapter may be trained beside quantised ones",
+        "no weight of floats that the file stores by itself has a gradient{}: an adapter can be trained beside others",
         listed(left)
     )]
     NoWeights { left: Vec<String> },

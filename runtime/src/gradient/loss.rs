@@ -39,10 +39,8 @@ struct Cost {
 
 /// The element that a loss of this one computes in.
 fn computing(element: Element) -> Element {
-    match element {
-        Element::F16 | Element::Bf16 => Element::F32,
-        other => other,
-    }
+    let is_half = matches!(element, Element::F16 | Element::Bf16);
+    if is_half { Element::F32 } else { element }
 }
 
 /// The cost of every value, before weights and means.

@@ -71,7 +71,7 @@ pub enum OpenError {
         /// What each was given.
         axes: Vec<PinnedAxis>,
         /// What did not fit.
-        why: FoldError,
+        why: Box<FoldError>,
     },
 }
 
@@ -96,7 +96,7 @@ pub fn open(
         match fold(&pinned) {
             Ok(folded) => Ok(Opened { folded, options, pinned: axes }),
             Err(why) if !axes.is_empty() && is_of_lengths(&why) => {
-                Err(OpenError::Axes { axes, why })
+                Err(OpenError::Axes { axes, why: Box::new(why) })
             }
             Err(why) => Err(OpenError::Fold(why)),
         }
