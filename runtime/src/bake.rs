@@ -31,6 +31,10 @@ pub enum BakeError {
         "site `{site}`: weight `{weight}` of node `{node}` is quantised, and ΔW would be rounded away in it: bake with --dequantize, which stores it as floats, or run the grafted model with the adapter beside it"
     )]
     Quantised { site: String, weight: String, node: String },
+    #[error(
+        "site `{site}`: weight `{weight}` is read row by row in the rounds of a loop, and {why}: run the grafted model with the adapter beside it"
+    )]
+    Row { site: String, weight: String, why: &'static str },
     #[error("site `{site}`: weight `{weight}` cannot be dequantised: {why}")]
     Dequantise { site: String, weight: String, why: &'static str },
     #[error(
@@ -49,7 +53,8 @@ pub enum BakeError {
 ///
 /// `model` is the file as it was read: nothing is pinned or folded in the result, and all that is not a
 /// site's weight keeps its bytes. A weight that nodes of no site read as well gets a copy for each that changes it, one that is
-/// stored in another element than its node computes in, a copy in that element. Weights in the bodies of loops are found there.
+/// stored in another element than its node computes in, a copy in that element. Weights in the bodies of loops are found there;
+/// of one that the rounds read row by row, each row is a site's.
 /// Fused products stay fused. A product of integers whose weight changes becomes one of floats between DequantizeLinear and
 /// QuantizeLinear; all others stay.
 ///
@@ -97,6 +102,13 @@ fn in_place(model: &Model, adapter: &Adapter, dequantise: bool) -> Result<Model,
         }
         let places = graphs.places(site)?;
         let is_alone = graphs.read_alone(&places);
+        if let Some((place, axis)) = places.iter().find_map(|place| Some((place, place.row?))) {
+            let (row, base) = place.read_row(&graphs, site, axis, is_alone)?;
+            let mut values = base.to_f64s();
+            add(&mut values, &base.dims, adapter, site, place)?;
+            place.set_row(&mut baked, axis, row, &values)?;
+            continue;
+        }
         let mut copies: BTreeMap<_, String> = BTreeMap::new();
         for place in &places {
             if let Some(name) = copies.get(&place.kind()) {

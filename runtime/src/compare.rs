@@ -26,7 +26,8 @@ pub struct Comparison {
     pub output: String,
     /// The greatest difference there, over the greatest value of that output.
     pub difference: f64,
-    /// What rounding may bring: [`tolerance`] of the coarsest weight, or [`ROUNDINGS`] times by how much that output
+    /// What rounding may bring: [`tolerance`] of the coarsest element of a site's weight, of what its nodes give or of that output,
+    /// or [`ROUNDINGS`] times by how much that output
     /// of the grafted model alone differs between two orders of arithmetic, or with its weights a few roundings aside
     /// where activations are quantised, whichever is more.
     pub tolerance: f64,
@@ -102,10 +103,7 @@ pub fn compare_within(
     for nudged in [false, true].into_iter().filter_map(|way| nudged(&grafted.folded, way)) {
         others.push(with_factors(&nudged, adapter, engine, &options)?);
     }
-    let types = &grafted.folded.types;
-    let sites = adapter.layout().sites.iter();
-    let elements = sites.filter_map(|site| types.get(&site.weight)).map(|ty| ty.element);
-    let rounding = elements.map(tolerance).fold(least, f64::max);
+    let rounding = rounding(grafted, adapter).fold(least, f64::max);
     let ranges = ranges(baked);
     let mut found: Option<Comparison> = None;
     let mut values = 0;
@@ -125,7 +123,8 @@ pub fn compare_within(
             values += got.len();
             let difference = distance(want, &got);
             let own = others.iter().filter_map(|other| Some(distance(want, other.get(&output)?)));
-            let tolerance = rounding.max(ROUNDINGS * own.fold(0.0, f64::max));
+            let element = baked.types.get(&output).map_or(0.0, |ty| tolerance(ty.element));
+            let tolerance = rounding.max(element).max(ROUNDINGS * own.fold(0.0, f64::max));
             let one = Comparison { output, difference, tolerance, values };
             // The one that is furthest beyond what it may be.
             let worse = |than: &Comparison| {
@@ -138,6 +137,17 @@ pub fn compare_within(
     }
     let none = Comparison { output: String::new(), difference: 0.0, tolerance: rounding, values };
     Ok(Comparison { values, ..found.unwrap_or(none) })
+}
+
+/// By how much each site may be off: its weight is rounded to the element that it is stored in, and what its nodes give to that which
+/// they compute in.
+fn rounding(grafted: &Grafted, adapter: &Adapter) -> impl Iterator<Item = f64> {
+    let sites = adapter.layout().sites.iter();
+    let tensors = sites.flat_map(|site| {
+        let outputs = site.nodes.iter().map(|node| node.output.as_str());
+        outputs.chain([site.weight.as_str()])
+    });
+    tensors.filter_map(|name| grafted.folded.types.get(name)).map(|ty| tolerance(ty.element))
 }
 
 /// What factors and what training keeps are drawn up to, in [`apart`]: a network whose factors are as large as its frames gives no

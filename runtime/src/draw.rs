@@ -65,7 +65,7 @@ pub struct Drawn {
     pub input: String,
     /// The values.
     pub clean: Tensor,
-    /// The same, perturbed: reals by at most [`PERTURBATION`] of their range, one in [`REDRAWN`] indices another one.
+    /// The same, perturbed: reals by at most [`PERTURBATION`] of their range, within it, one in [`REDRAWN`] indices another one.
     pub perturbed: Tensor,
 }
 
@@ -219,8 +219,17 @@ fn value(of: &InputRange, random: &mut ChaCha8Rng) -> f64 {
 
 fn perturbed(of: &InputRange, x: f64, random: &mut ChaCha8Rng) -> f64 {
     let (low, high) = bounds(of);
+    // What would leave the range goes back into it, so that no more values lie on its ends, where a logarithm has none, than are
+    // drawn there.
     let moved = |random: &mut _| {
-        (x + PERTURBATION * (high - low) * (2.0 * unit(random) - 1.0)).clamp(low, high)
+        let to = x + PERTURBATION * (high - low) * (2.0 * unit(random) - 1.0);
+        if to < low {
+            2.0 * low - to
+        } else if to > high {
+            2.0 * high - to
+        } else {
+            to
+        }
     };
     match of.range {
         Range::Real { .. } => moved(random),
@@ -267,6 +276,19 @@ mod tests {
         let (clean, moved) = (drawn.clean.to_f64s(), drawn.perturbed.to_f64s());
         let far = clean.iter().zip(&moved).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         assert!(far > 0.0 && far <= 0.2 + 1e-6, "{far}");
+    }
+
+    #[test]
+    fn what_is_perturbed_stays_in_its_range_and_does_not_gather_at_its_ends() {
+        let ty = TensorType::f32(&[1 << 14]);
+        let range = Range::Real { low: 0.0, high: 1.0 };
+        let drawn = draw(&[InputRange { input: "x".into(), ty, range }], 1, 0).swap_remove(0);
+        let (clean, moved) = (drawn.clean.to_f64s(), drawn.perturbed.to_f64s());
+        assert!(moved.iter().all(|value| (0.0..=1.0).contains(value)));
+        let ends = |values: &[f64]| values.iter().filter(|&&x| x == 0.0 || x == 1.0).count();
+        assert_eq!(ends(&moved), ends(&clean));
+        let far = clean.iter().zip(&moved).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(far > 0.0 && far <= PERTURBATION + 1e-6, "{far}");
     }
 
     #[test]

@@ -158,6 +158,11 @@ pub enum FitError {
     #[error("`{tensor}` holds {value} for drawn inputs: nothing can be fitted to it")]
     NotFinite { tensor: String, value: f64 },
     #[error(
+        "`{tensor}` holds {value} for perturbed inputs, though not for the drawn ones: there is no loss to begin with. Another \
+         --seed draws others"
+    )]
+    Perturbed { tensor: String, value: f64 },
+    #[error(
         "no output changes when the inputs do ({}), nor with an adapter: there is nothing to fit without labels",
         inputs.join(", ")
     )]

@@ -127,6 +127,11 @@ pub enum GraftError {
         "the graph has no MatMul, Gemm, Conv, ConvTranspose, LSTM, GRU or RNN with a stored weight of floats, plain or quantised"
     )]
     NoSites,
+    #[error(
+        "no weight of floats that the file stores by itself has a gradient{}: an adapter can be trained beside others",
+        listed(left)
+    )]
+    NoWeights { left: Vec<String> },
     #[error("no site is selected by {targets:?}")]
     NothingSelected { targets: Vec<String> },
     #[error("the target `{target}` is no site and matches none; the sites are: {}", sites.join(", "))]
@@ -145,6 +150,13 @@ pub enum GraftError {
     Tensor(#[from] TensorError),
     #[error(transparent)]
     Infer(#[from] InferError),
+}
+
+fn listed(left: &[String]) -> String {
+    match left {
+        [] => String::new(),
+        _ => format!(" ({} stay as they are)", left.join(", ")),
+    }
 }
 
 /// Makes the factors of the selected sites inputs of the graph.

@@ -9,9 +9,9 @@ use crate::adapter::Site;
 use crate::graft::SiteNode;
 use crate::onnx::eval::eval;
 use crate::onnx::fold::fused::product;
-use crate::onnx::fold::unroll::{inner_path, passed_on, without_numbers};
-use crate::onnx::infer::infer;
+use crate::onnx::fold::unroll::{inner_path, passed_on, scanned, without_numbers};
 use crate::onnx::infer::layout::permutation;
+use crate::onnx::infer::{axis_of, infer};
 use crate::onnx::integers::{FOREIGN, PRODUCT};
 use crate::onnx::proto::{GraphProto, NodeProto, TensorProto};
 use crate::onnx::store::{set_in, stored_in};
@@ -44,6 +44,8 @@ struct Scope<'m> {
     makers: BTreeMap<&'m str, usize>,
     /// What the tensor around it is called that a body gives from round to round as it is.
     passed_on: BTreeMap<&'m str, &'m str>,
+    /// The tensor around it whose rows a body reads by this name, and the axis that they lie along.
+    scanned: BTreeMap<&'m str, (&'m str, i64)>,
 }
 
 /// The graphs of a model, one inside another; first the outermost.
@@ -80,6 +82,8 @@ pub(super) struct Place<'m> {
     order: Option<Vec<usize>>,
     /// Whether the weight is made of others that are stored.
     is_made: bool,
+    /// The axis of the weight along which its rows lie, if each round of a loop reads another.
+    pub(super) row: Option<i64>,
     /// Whether the stored matrix is `[out, in]`.
     pub(super) is_out_first: bool,
 }
@@ -102,8 +106,10 @@ impl<'m> Graphs<'m> {
         let made = graph.node.iter().enumerate();
         let makers = made.flat_map(|(at, node)| node.output.iter().map(move |o| (o.as_str(), at)));
         let passed_on = around.into_iter().flat_map(|node| passed_on(node, graph)).collect();
+        let scanned = around.into_iter().flat_map(|node| scanned(node, graph)).collect();
         let makers = makers.collect();
-        self.scopes.push(Scope { graph, outer, way: way.clone(), path, makers, passed_on });
+        let way_here = way.clone();
+        self.scopes.push(Scope { graph, outer, way: way_here, path, makers, passed_on, scanned });
         for (at, node) in graph.node.iter().enumerate() {
             for name in &node.input {
                 self.readers.entry(name.as_str()).or_default().push((scope, at));
@@ -192,6 +198,7 @@ impl<'m> Graphs<'m> {
             is_turned: false,
             order: None,
             is_made: false,
+            row: None,
             is_out_first: false,
         };
         // A graph with a circle was refused when it was folded; the bound holds for any other caller.
@@ -204,6 +211,13 @@ impl<'m> Graphs<'m> {
                 if maker.is("Constant") {
                     break;
                 }
+                if let Some(index) = maker.input_name(1).filter(|_| maker.is("Gather"))
+                    && place.row.is_none()
+                    && self.value((scope, index), &mut BTreeMap::new(), 0).is_none()
+                {
+                    place.take_row((scope, at), maker.input_name(0), maker.int("axis", 0));
+                    continue;
+                }
                 if place.pass((scope, at), maker).is_none() {
                     place.is_made = true;
                     break;
@@ -212,6 +226,11 @@ impl<'m> Graphs<'m> {
                 break;
             } else if let Some(outer) = here.outer {
                 // What the body does not name is named around it.
+                if let Some(&(all, axis)) = here.scanned.get(name).filter(|_| place.row.is_none()) {
+                    place.weight.0 = outer.0;
+                    place.take_row(outer, Some(all), axis);
+                    continue;
+                }
                 if let Some(given) = here.passed_on.get(name) {
                     place.tensors.push(given);
                     place.nodes.insert(outer);
@@ -307,8 +326,78 @@ impl<'m> Graphs<'m> {
 }
 
 impl<'m> Place<'m> {
+    /// Goes on to what a node takes a row of.
+    fn take_row(&mut self, at: NodeAt, all: Option<&'m str>, axis: i64) {
+        self.weight.1 = all.unwrap_or("");
+        self.row = Some(axis);
+        self.tensors.push(self.weight.1);
+        self.nodes.insert(at);
+    }
+
+    /// Which row of the weight is the site's, and its values.
+    pub(super) fn read_row(
+        &self,
+        graphs: &Graphs<'m>,
+        site: &Site,
+        axis: i64,
+        is_alone: bool,
+    ) -> Result<(usize, Tensor), BakeError> {
+        let (name, weight) = (site.name.clone(), self.weight().to_owned());
+        let refuse = |why| BakeError::Row { site: name, weight, why };
+        let is_plain = self.order.is_none() && self.quantiser.is_none() && self.cast.is_none();
+        let stored = graphs.stored(self.weight).filter(|_| is_plain && !self.is_made);
+        let (Some(stored), true) = (stored, is_alone) else {
+            return Err(refuse("it is computed, or something else reads it, too"));
+        };
+        let all = Tensor::from_proto(stored)?;
+        let Some(places) = rows(&all.dims, axis) else {
+            return Err(refuse("it has no such axis"));
+        };
+        let mut dims = all.dims.clone();
+        axis_of(axis, dims.len()).map(|axis| dims.remove(axis)).ok();
+        let values = all.to_f64s();
+        let row = |places: &Vec<usize>| {
+            let row: Vec<f64> = places.iter().filter_map(|&at| values.get(at).copied()).collect();
+            Tensor::from_f64s(all.data.element(), &dims, &row)
+        };
+        let is_it = |(_, row): &(usize, Tensor)| {
+            <[u8; 32]>::from(Sha256::digest(row.to_le_bytes())) == site.base_sha256
+        };
+        let mut found = places.iter().map(row).enumerate().filter(is_it);
+        match (found.next(), found.next()) {
+            (Some(row), None) => Ok(row),
+            (Some(_), Some(_)) => Err(refuse("several rows are alike")),
+            (None, _) => Err(refuse("none of them is what the adapter was trained on")),
+        }
+    }
+
+    /// Replaces one row where the weight is stored.
+    pub(super) fn set_row(
+        &self,
+        model: &mut Model,
+        axis: i64,
+        row: usize,
+        values: &[f64],
+    ) -> Result<(), BakeError> {
+        let graph = at(model, &self.weight_way);
+        let none = || StoreError::NoSuchWeight { name: self.weight().to_owned() };
+        let all = Tensor::from_proto(stored_in(graph, self.weight()).ok_or_else(none)?)?;
+        let places = rows(&all.dims, axis).and_then(|mut rows| rows.drain(row..).next());
+        let mut changed = all.to_f64s();
+        for (&place, value) in places.iter().flatten().zip(values) {
+            if let Some(changed) = changed.get_mut(place) {
+                *changed = *value;
+            }
+        }
+        let changed = Tensor::from_f64s(all.data.element(), &all.dims, &changed);
+        Ok(set_in(graph, self.weight(), &changed)?)
+    }
+
     /// Goes on to what a node makes the weight of; `None` if it computes it.
     fn pass(&mut self, at: NodeAt, maker: &'m NodeProto) -> Option<()> {
+        if self.row.is_some() && !maker.is("Identity") {
+            return None;
+        }
         let turns = maker.is("Transpose") && permutation(maker, 2) == Ok(vec![1, 0]);
         let order = maker.ints("perm").filter(|perm| maker.is("Transpose") && perm.len() > 2);
         let order = order.and_then(|perm| permutation(maker, perm.len()).ok());
@@ -316,7 +405,7 @@ impl<'m> Place<'m> {
             let seen = self.order.take().unwrap_or_else(|| (0..before.len()).collect());
             let seen = seen.into_iter().map(|axis| before.get(axis).copied());
             self.order = Some(seen.collect::<Option<_>>()?);
-        } else if dequantises(maker) && self.quantiser.is_none() && self.cast.is_none() {
+        } else if dequantises(maker) && self.quantiser.is_none() {
             self.quantiser = Some(at);
         } else if maker.is("Cast") && self.quantiser.is_none() {
             let to = i32::try_from(maker.int("to", 0)).ok().and_then(Element::from_onnx);
@@ -406,10 +495,12 @@ impl<'m> Place<'m> {
             return Err(BakeError::Quantised { site: name(), weight: weight(), node });
         }
         let stored = |name: &str| Tensor::from_proto(graphs.stored((quantiser.0, name))?).ok();
-        dequantised(graphs.node(quantiser), file, stored).map_err(|why| BakeError::Dequantise {
-            site: name(),
-            weight: weight(),
-            why,
+        let real = dequantised(graphs.node(quantiser), file, stored);
+        let real =
+            real.map_err(|why| BakeError::Dequantise { site: name(), weight: weight(), why })?;
+        Ok(match self.cast {
+            Some(element) => Tensor::from_f64s(element, &real.dims, &real.to_f64s()),
+            None => real,
         })
     }
 
@@ -437,6 +528,16 @@ impl<'m> Place<'m> {
     pub(super) fn kind(&self) -> impl Ord + use<'m> {
         (self.weight, self.is_turned, self.order.clone())
     }
+}
+
+/// Where the values of each row along an axis stand; `None` if there is no such axis.
+fn rows(dims: &[usize], axis: i64) -> Option<Vec<Vec<usize>>> {
+    let axis = axis_of(axis, dims.len()).ok()?;
+    let (count, inner) = (*dims.get(axis)?, dims.iter().skip(axis + 1).product::<usize>());
+    let outer: usize = dims.iter().take(axis).product();
+    let of =
+        |row| (0..outer).flat_map(move |o| (0..inner).map(move |i| (o * count + row) * inner + i));
+    Some((0..count).map(|row| of(row).collect()).collect())
 }
 
 /// Whether this is a DequantizeLinear, a standard one or ONNX Runtime's own.

@@ -17,7 +17,8 @@ fn write_weight(
     let input = session.input_index(&loss.weight)?;
     let ty = session.inputs()[input].ty.clone();
     let (element, samples) = (ty.element, ty.values());
-    let one = Tensor::scalar(element, weight.min(greatest(element)) as f32).to_le_bytes();
+    let target = session.inputs()[session.input_index(&loss.target)?].ty.element;
+    let one = Tensor::scalar(element, weight.min(greatest(target)) as f32).to_le_bytes();
     let mut own = one.repeat(samples);
     if let Some(distilled) = distilled {
         if asked >= samples {
@@ -110,6 +111,9 @@ pub(super) fn weigh(
         for (at, (loss, (_, target))) in losses.iter().zip(&batch.targets).enumerate() {
             let (want, got) = (target.to_f64s(), read(session, &loss.tensor)?.to_f64s());
             let count = (want.len().max(1) * batches.len()) as f64;
+            if let Some(&value) = got.iter().find(|value| !value.is_finite()) {
+                return Err(FitError::Perturbed { tensor: loss.tensor.clone(), value });
+            }
             let error = want.iter().zip(&got).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
             errors[at] += error / count;
             squares[at] += want.iter().map(|x| x * x).sum::<f64>() / count;
@@ -132,7 +136,7 @@ pub(super) fn weigh(
     Ok(())
 }
 
-/// The greatest weight that an element holds with room for a sum.
+/// The greatest weight of a loss whose gradients are of this element: it must hold them with room for a sum.
 fn greatest(element: Element) -> f64 {
     if element == Element::F16 { 1e4 } else { 1e30 }
 }

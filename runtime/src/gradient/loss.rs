@@ -8,6 +8,7 @@
 //! ```
 //! `y` of a cross-entropy holds logits, classes on its last axis. A tensor of rank 0 is one sample.
 //! Every axis after the first is one sample's for the others. Each counts [`PlacedLoss::factor`] times.
+//! Of float16 and bfloat16 a loss computes in float32, as w is: 1/B of a large output is nothing in float16.
 //! # Source
 //! Charbonnier: Lai et al., arXiv 1704.03915, equation 1. Gaussian: Nix & Weigend 1994, with the logarithm of the variance as
 //! Kendall & Gal, arXiv 1703.04977, equation 8. The gradients follow by hand; they are checked against finite differences.
@@ -36,6 +37,12 @@ struct Cost {
     slopes: Vec<(String, Value, f64)>,
 }
 
+/// The element that a loss of this one computes in.
+fn computing(element: Element) -> Element {
+    let is_half = matches!(element, Element::F16 | Element::Bf16);
+    if is_half { Element::F32 } else { element }
+}
+
 /// The cost of every value, before weights and means.
 fn cost(emit: &mut Emit, loss: &PlacedLoss, error: &Value) -> Result<Cost, InferError> {
     let square = emit.mul(error, error)?;
@@ -52,7 +59,8 @@ fn cost(emit: &mut Emit, loss: &PlacedLoss, error: &Value) -> Result<Cost, Infer
             Cost { each: (root, 1.0), slopes: at(slope, 1.0) }
         }
         LossKind::GaussianNll { log_variance } => {
-            let s = Value::named(log_variance);
+            let element = emit.element(error);
+            let s = emit.cast(&Value::named(log_variance), element)?;
             let negative = emit.neg(&s)?;
             let precision = emit.op("Exp", &[&negative], &[])?;
             let slope = emit.mul(error, &precision)?;
@@ -72,8 +80,10 @@ fn regression(emit: &mut Emit, loss: &PlacedLoss, fed: bool) -> Appended {
     let each = ty.values() / samples.max(1);
     let target =
         if fed { emit.builder.input(&loss.target, ty.clone()) } else { Value::named(&loss.target) };
-    let weight = emit.builder.input(&loss.weight, TensorType::new(ty.element, &[samples]));
+    let element = computing(ty.element);
+    let weight = emit.builder.input(&loss.weight, TensorType::new(element, &[samples]));
 
+    let (y, target) = (emit.cast(&y, element)?, emit.cast(&target, element)?);
     let error = emit.sub(&y, &target)?;
     let Cost { each: (costs, factor), slopes } = cost(emit, loss, &error)?;
     let flat = emit.reshape(&costs, &[samples, each])?;
@@ -91,7 +101,8 @@ fn regression(emit: &mut Emit, loss: &PlacedLoss, fed: bool) -> Appended {
     for (tensor, slope, factor) in slopes {
         let scaled = emit.scale(&weight, factor * share)?;
         let scaled = emit.reshape(&scaled, &column)?;
-        gradients.push((tensor, emit.mul(&slope, &scaled)?));
+        let gradient = emit.mul(&slope, &scaled)?;
+        gradients.push((tensor, emit.cast(&gradient, ty.element)?));
     }
     Ok((value, gradients))
 }
@@ -104,9 +115,11 @@ fn cross_entropy(emit: &mut Emit, loss: &PlacedLoss) -> Appended {
     let dims = &ty.dims[..axis];
     let rows: usize = dims.iter().product();
     let target = emit.builder.input(&loss.target, TensorType::new(Element::I64, dims));
-    let weight = emit.builder.input(&loss.weight, TensorType::new(ty.element, dims));
+    let element = computing(ty.element);
+    let weight = emit.builder.input(&loss.weight, TensorType::new(element, dims));
 
-    let logits = emit.reshape(&y, &[rows, classes])?;
+    let logits = emit.cast(&y, element)?;
+    let logits = emit.reshape(&logits, &[rows, classes])?;
     let index = emit.reshape(&target, &[rows, 1])?;
     let weight = emit.reshape(&weight, &[rows, 1])?;
     let last = [("axis", Attr::Int(1))];
@@ -121,10 +134,11 @@ fn cross_entropy(emit: &mut Emit, loss: &PlacedLoss) -> Appended {
     let numbers: Vec<i64> = (0..classes as i64).collect();
     let numbers = emit.builder.i64s(&numbers);
     let hit = emit.op("Equal", &[&index, &numbers], &[])?;
-    let hit = emit.op("Cast", &[&hit], &[("to", Attr::Int(i64::from(ty.element.to_onnx())))])?;
+    let hit = emit.cast(&hit, element)?;
     let error = emit.sub(&chance, &hit)?;
     let factor = emit.scale(&weight, share)?;
     let gradient = emit.mul(&error, &factor)?;
     let gradient = emit.reshape(&gradient, &ty.dims)?;
+    let gradient = emit.cast(&gradient, ty.element)?;
     Ok((value, vec![(loss.tensor.clone(), gradient)]))
 }

@@ -45,6 +45,7 @@ mod quantise;
 mod recompute;
 mod recurrent;
 mod reduce;
+mod rename;
 mod response;
 mod rules;
 mod sampling;
@@ -99,7 +100,8 @@ impl LossSpec {
 
 /// What a loss measures.
 ///
-/// `B` samples, on the first axis; weight `[B]`, one per sample; target as the output, unless said otherwise.
+/// `B` samples, on the first axis; weight `[B]`, one per sample, in float32 but for float64; target as the output, unless said
+/// otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LossKind {
     /// `Σ_b w_b · mean_i (y_bi − t_bi)² / B`.
@@ -334,6 +336,8 @@ pub fn differentiate_keeping(
     if opset < OPSET_MIN {
         return Err(Refusal::Opset { opset });
     }
+    let (folded, options) = rename::apart(folded, options);
+    let (folded, options) = (&*folded, &*options);
     plan::check_wanted(folded, &options.wrt)?;
     let reach = plan::reach(folded, &options.wrt);
     let written = expand::expand(folded, &reach)?;

@@ -174,8 +174,10 @@ impl<'g> Source<'g> {
             permutation(node, read.rank()).ok().filter(|p| read.rank() > 2 || p == &[1, 0])?;
             name = node.input_name(0)?;
         }
-        // A weight of a few bits is dequantised by blocks, which are then its rows again.
-        while let Some(node) = makers.get(name).filter(|n| n.is("Reshape") || n.is("Slice")) {
+        // A weight of a few bits is dequantised by blocks, which are then its rows again; one of float16, where the operator set
+        // needs it, by way of float32.
+        let passes = |n: &&&NodeProto| ["Reshape", "Slice", "Cast"].iter().any(|op| n.is(op));
+        while let Some(node) = makers.get(name).filter(passes) {
             name = node.input_name(0)?;
         }
         let mut is_quantised = false;
@@ -191,7 +193,7 @@ impl<'g> Source<'g> {
 }
 
 /// The inputs of a node that are weights.
-fn weight_inputs(node: &NodeProto) -> &'static [usize] {
+pub(super) fn weight_inputs(node: &NodeProto) -> &'static [usize] {
     if ["MatMul", "Gemm", "Conv", "ConvTranspose"].iter().any(|op| node.is(op)) {
         return &[1];
     }

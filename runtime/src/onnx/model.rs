@@ -20,6 +20,9 @@ pub const IR_VERSION_MIN: i64 = 3;
 /// The newest version of the standard operators whose meanings are known here.
 pub const OPSET_MAX: i64 = 28;
 
+/// What a file begins with that stands for one that git-lfs keeps elsewhere.
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
 /// An ONNX model.
 ///
 /// What is read from a file and written unchanged keeps its bytes. Values of tensors are not copied: they
@@ -68,6 +71,13 @@ pub enum ReadError {
     },
     #[error("{} has {bytes} bytes, at most {MODEL_BYTES_MAX} are read", file.display())]
     TooLarge { file: PathBuf, bytes: u64 },
+    #[error("{} is empty: it was not downloaded or not written to its end", file.display())]
+    Empty { file: PathBuf },
+    #[error(
+        "{} is a pointer of git-lfs, which keeps the model elsewhere: `git lfs pull` fetches it",
+        file.display()
+    )]
+    Pointer { file: PathBuf },
     #[error("{} ends inside `{field}`: it is truncated, or no ONNX model", file.display())]
     Truncated { file: PathBuf, field: String },
     #[error("{}: `{field}` is not what ONNX stores there: no ONNX model", file.display())]
@@ -162,6 +172,12 @@ impl Model {
         let file = || file.to_owned();
         if bytes.len() as u64 >= MODEL_BYTES_MAX {
             return Err(ReadError::TooLarge { file: file(), bytes: bytes.len() as u64 });
+        }
+        if bytes.is_empty() {
+            return Err(ReadError::Empty { file: file() });
+        }
+        if bytes.starts_with(POINTER) {
+            return Err(ReadError::Pointer { file: file() });
         }
         let unknown = wire::scan(&bytes, &wire::MODEL).map_err(|why| match why {
             Malformed::Truncated { path } => ReadError::Truncated { file: file(), field: path },

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::fold::{FoldError, fold};
+use super::fold::{FoldError, FoldWhy, fold};
+use super::infer::InferWhy;
 use super::model::{Folded, Model};
 use super::pin::{OpenAxes, PinError, PinOptions, pin};
 use super::proto::{Dimension, ValueInfoProto, dimension, type_proto};
@@ -46,7 +47,7 @@ impl std::fmt::Display for PinnedAxis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let PinnedAxis { input, axis, name, length } = self;
         match name.as_str() {
-            "" => write!(f, "axis {axis} of `{input}` = {length}"),
+            "" => write!(f, "axis {axis} of `{input}` (`{input}:{axis}`) = {length}"),
             _ => write!(f, "axis {axis} of `{input}` (`{name}`) = {length}"),
         }
     }
@@ -61,6 +62,21 @@ pub enum OpenError {
     /// The graph cannot be folded.
     #[error(transparent)]
     Fold(#[from] FoldError),
+    /// The graph cannot be folded with the lengths that its open axes were given.
+    #[error(
+        "{why}; its open axes were given lengths, which may not be those it takes ({}): say them by --dim NAME=LENGTH",
+        listed(axes)
+    )]
+    Axes {
+        /// What each was given.
+        axes: Vec<PinnedAxis>,
+        /// What did not fit.
+        why: Box<FoldError>,
+    },
+}
+
+fn listed(axes: &[PinnedAxis]) -> String {
+    axes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Pins and folds a model. `batch` is for an open first axis, 1 where nothing is said; `dims` for named axes. Every
@@ -76,8 +92,14 @@ pub fn open(
     let with = |open| {
         let options = PinOptions { batch, dims: dims.clone(), open };
         let pinned = pin(model, &options)?;
-        let folded = fold(&pinned)?;
-        Ok(Opened { folded, options, pinned: axes(model, &pinned) })
+        let axes = axes(model, &pinned);
+        match fold(&pinned) {
+            Ok(folded) => Ok(Opened { folded, options, pinned: axes }),
+            Err(why) if !axes.is_empty() && is_of_lengths(&why) => {
+                Err(OpenError::Axes { axes, why: Box::new(why) })
+            }
+            Err(why) => Err(OpenError::Fold(why)),
+        }
     };
     let mut first = match with(None) {
         Err(OpenError::Pin(why)) => OpenError::Pin(why),
@@ -91,6 +113,12 @@ pub fn open(
         }
     }
     Err(first)
+}
+
+/// Whether other lengths of axes might mend it.
+fn is_of_lengths(why: &FoldError) -> bool {
+    let FoldWhy::Infer(why) = &why.why else { return false };
+    matches!(why.why, InferWhy::Shape { .. } | InferWhy::TooLarge { .. })
 }
 
 /// The axes that differ between a model and what it was pinned to.

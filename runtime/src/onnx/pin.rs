@@ -1,6 +1,6 @@
 //! Numbers for the axes that a model leaves open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::model::{Model, place};
@@ -11,7 +11,7 @@ use super::proto::{Dimension, ValueInfoProto, dimension, type_proto};
 pub struct PinOptions {
     /// For an open first axis; 1 where nothing is said.
     pub batch: Option<usize>,
-    /// For named axes, wherever they are; goes before `batch`.
+    /// For named axes, wherever they are, and for axis AXIS of an input as `INPUT:AXIS`; goes before `batch`.
     pub dims: BTreeMap<String, usize>,
     /// For open axes behind the first that no name pins; refused where nothing is said.
     pub open: Option<OpenAxes>,
@@ -46,6 +46,15 @@ pub enum PinWhy {
     NoShape { input: String },
     #[error("axis `{name}` is pinned to {one} and to {other}")]
     TwoLengths { name: String, one: usize, other: usize },
+    #[error("no open axis is called `{name}`{}", listed(axes))]
+    NoSuchAxis { name: String, axes: Vec<String> },
+}
+
+fn listed(axes: &[String]) -> String {
+    match axes {
+        [] => ": the model leaves none open".to_owned(),
+        _ => format!("; there are {}", axes.join(", ")),
+    }
 }
 
 /// Gives every open axis of a graph input a number.
@@ -54,7 +63,7 @@ pub enum PinWhy {
 /// the same name follows. What already is a number stays.
 ///
 /// # Errors
-/// [`PinError`] if an axis that is not the first stays open, or an input has no shape at all.
+/// [`PinError`] if an axis that is not the first stays open, an input has no shape at all, or a length is for an axis that is none.
 pub fn pin(model: &Model, options: &PinOptions) -> Result<Model, PinError> {
     pinned(model, options).map_err(|why| PinError { file: model.origin().map(Path::to_owned), why })
 }
@@ -62,28 +71,36 @@ pub fn pin(model: &Model, options: &PinOptions) -> Result<Model, PinError> {
 fn pinned(model: &Model, options: &PinOptions) -> Result<Model, PinWhy> {
     let mut pinned = model.clone();
     let mut names = options.dims.clone();
-    let initializers: std::collections::BTreeSet<String> =
+    let initializers: BTreeSet<String> =
         model.graph().initializer.iter().map(|t| t.name().to_owned()).collect();
     let graph = pinned.graph_mut();
+    let mut open = BTreeSet::new();
     for input in graph.input.iter_mut().filter(|i| !initializers.contains(i.name())) {
-        pin_input(input, options, &mut names)?;
+        pin_input(input, options, (&mut names, &mut open))?;
     }
     for value in graph.output.iter_mut().chain(&mut graph.value_info) {
         for dim in dims_of(value).into_iter().flatten() {
             if let Some(dimension::Value::DimParam(name)) = &dim.value
                 && let Some(&length) = names.get(name)
             {
+                open.insert(name.clone());
                 dim.value = Some(dimension::Value::DimValue(length as i64));
             }
         }
     }
-    Ok(pinned)
+    match options.dims.keys().find(|name| !open.contains(*name)) {
+        Some(name) => {
+            Err(PinWhy::NoSuchAxis { name: name.clone(), axes: open.into_iter().collect() })
+        }
+        None => Ok(pinned),
+    }
 }
 
+/// Notes the lengths of named axes, and by what names all that are open may be meant.
 fn pin_input(
     input: &mut ValueInfoProto,
     options: &PinOptions,
-    names: &mut BTreeMap<String, usize>,
+    (names, open): (&mut BTreeMap<String, usize>, &mut BTreeSet<String>),
 ) -> Result<(), PinWhy> {
     let label = input.name().to_owned();
     let Some(dims) = dims_of(input) else {
@@ -100,7 +117,10 @@ fn pin_input(
             // Some exporters write 0 or −1 for an open axis.
             Some(dimension::Value::DimValue(_)) | None => String::new(),
         };
-        let length = match (options.dims.get(&name), axis) {
+        let place = format!("{label}:{axis}");
+        let said = options.dims.get(&place).or_else(|| options.dims.get(&name));
+        open.extend([place, name.clone()].into_iter().filter(|name| !name.is_empty()));
+        let length = match (said, axis) {
             (Some(&length), _) => length,
             (None, 0) => options.batch.unwrap_or(1),
             (None, _) => match names.get(&name).filter(|_| !name.is_empty()) {

@@ -1,7 +1,7 @@
 //! Changing the values of a stored weight, and nothing else.
 
 use super::model::Model;
-use super::proto::{GraphProto, TensorProto};
+use super::proto::{GraphProto, NodeProto, TensorProto};
 use super::tensor::{Data, Tensor, TensorType};
 
 /// Why a weight cannot be changed.
@@ -52,6 +52,17 @@ pub(crate) fn set_in(
             *stored = emptied;
         }
     }
+    Ok(())
+}
+
+/// Stores a tensor in the place of the node that makes it, and nothing else.
+pub(crate) fn set_made(model: &mut Model, name: &str, tensor: &Tensor) -> Result<(), StoreError> {
+    let graph = model.graph_mut();
+    let makes = |node: &NodeProto| node.output.len() == 1 && node.output_name(0) == name;
+    let at = graph.node.iter().position(makes);
+    let at = at.ok_or_else(|| StoreError::NoSuchWeight { name: name.to_owned() })?;
+    graph.node.remove(at);
+    graph.initializer.push(tensor.to_proto(name));
     Ok(())
 }
 

@@ -169,16 +169,17 @@ fn weights_of_two_bits_are_refused_by_their_type() {
     for number in [25, 26] {
         let mut b = Builder::new(25);
         let x = b.input("x", TensorType::f32(&[4]));
-        let y = b.op("Relu", &[&x], &[]).unwrap();
+        let w = b.initializer("w", &Tensor::f32(&[4], &[0.0; 4]));
+        let y = b.op("Add", &[&x, &w], &[]).unwrap();
         b.output("y", &y);
         let mut model = b.into_model();
-        model.graph_mut().initializer.push(TensorProto {
+        model.graph_mut().initializer = vec![TensorProto {
             dims: vec![4],
             data_type: Some(number),
             name: Some("w".to_owned()),
             raw_data: Some(vec![0b11_10_01_00].into()),
             ..TensorProto::default()
-        });
+        }];
 
         let why = fold(&model).unwrap_err().to_string();
 

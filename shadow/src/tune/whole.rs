@@ -53,6 +53,11 @@ impl<B: Binding> Whole<B> {
         plan::<B>(model, package, graph, options.extent(), limit)
     }
 
+    /// Initializers that stay as they are.
+    pub fn left(&self) -> &[String] {
+        &self.all.left
+    }
+
     /// What takes its steps.
     pub fn stepper(&mut self) -> &mut Stepper<B> {
         &mut self.stepper

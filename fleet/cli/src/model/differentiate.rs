@@ -79,7 +79,7 @@ impl Differentiate {
         let forward = folded.model.graph().node.len();
         let (folded, losses) = match self.roll_out {
             Some(steps) => self.rolled_out(&folded, &wrt, steps)?,
-            None => (folded, self.losses),
+            None => (folded, self.losses.clone()),
         };
         let options =
             DifferentiateOptions { losses, wrt, strict: self.strict, profile: self.profile };
@@ -89,18 +89,18 @@ impl Differentiate {
             (false, false) => None,
         };
         let keep = Keep { pull, distil: self.distil };
-        let training = differentiate_keeping(&folded, &options, keep)?;
+        let training =
+            differentiate_keeping(&folded, &options, keep).map_err(|why| self.named(why))?;
         for loss in training.losses.iter().filter(|loss| loss.moved()) {
             eprintln!("`{}` has no gradient: the loss sits on `{}`", loss.output, loss.tensor);
         }
         let limit = self.memory_limit.unwrap_or(u64::MAX);
         let Recomputed { folded: training, segments, peak_bytes } =
-            within(&training.folded, limit)?;
+            within(&training.folded, limit).map_err(|why| self.named(why))?;
         if peak_bytes > limit {
             let least = format!("{peak_bytes} bytes at once with {segments} segments");
-            return Err(
-                format!("no way was found below {least}: a smaller --batch takes less").into()
-            );
+            let why = format!("no way was found below {least}: a smaller --batch takes less");
+            return Err(self.named(why));
         }
         training.model.write(&output)?;
         println!(
@@ -115,6 +115,11 @@ impl Differentiate {
         Ok(())
     }
 
+    /// What is wrong with this model.
+    fn named(&self, why: impl Into<Failure>) -> Failure {
+        format!("{}: {}", self.model.display(), why.into()).into()
+    }
+
     /// The graph of several predictions in a row, and its losses.
     fn rolled_out(
         &self,
@@ -126,7 +131,7 @@ impl Differentiate {
         let of_feeds = feeds.iter().map(|feed| LossSpec::new(LossKind::Mse, &feed.output));
         let each = if self.losses.is_empty() { of_feeds.collect() } else { self.losses.clone() };
         let options = RollOutOptions { steps, feeds, shared: wrt.to_vec() };
-        let rolled = roll_out(folded, &options)?;
+        let rolled = roll_out(folded, &options).map_err(|why| self.named(why))?;
         for (Feed { output, input, .. }, fit) in options.feeds.iter().zip(&rolled.fits) {
             eprintln!("`{output}` is fed back into `{input}`: {fit}");
         }
@@ -137,7 +142,7 @@ impl Differentiate {
     fn wanted(&self) -> Result<(Folded, Vec<String>), Failure> {
         let folded = self.sites.open(&self.model)?.1.folded;
         if self.all_weights {
-            let all = graft_all_weights(&folded, &[])?;
+            let all = graft_all_weights(&folded, &[]).map_err(|why| self.named(why))?;
             let wrt = all.weights.iter().map(|weight| weight.input.clone()).collect();
             return Ok((all.folded, wrt));
         }
@@ -146,7 +151,8 @@ impl Differentiate {
             inputs.filter(|name| name.starts_with(FACTOR)).map(String::from).collect();
         if !factors.is_empty() {
             if self.frozen.is_asked() {
-                return Err("the model has factors already: --freeze-a is for `graft`, or for a model without".into());
+                let why = "the model has factors already: --freeze-a is for `graft`, or for a model without";
+                return Err(self.named(why));
             }
             return Ok((folded, factors));
         }

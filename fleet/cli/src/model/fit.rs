@@ -62,6 +62,9 @@ impl Bare<'_> {
         match self.run(subject, engine, options)? {
             Ok(fitted) => {
                 say(&fitted, options);
+                if let Fitting::Weights(all) = &fitting {
+                    say_left(&all.left);
+                }
                 write(&fitted.trained)?;
                 println!("{}", output.display());
                 Ok(())
@@ -156,6 +159,23 @@ fn say(fitted: &Fitted, options: &FitOptions) {
         "loss {:.4} before, {:.4} after {} steps at learning rate {:.0e}",
         fitted.before, fitted.after, options.steps, fitted.learning_rate
     );
+}
+
+/// Names what stays as it is though all weights are trained.
+pub(super) fn say_left(left: &[String]) {
+    /// How many are named.
+    const NAMED: usize = 8;
+    let named = left.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = match left.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    if !left.is_empty() {
+        println!(
+            "not trained: {named}{more}: they are quantised, no operator learns by them, or the file does not store them by \
+             themselves"
+        );
+    }
 }
 
 /// What is said of the memory of a step, before the first one.

@@ -13,6 +13,7 @@ use shoal_shadow::measure::SessionPredictor;
 use shoal_shadow::package::Description;
 use shoal_shadow::tune::{StepOptions, TuneOptions, Tuner};
 
+use super::train::positive;
 use crate::output::{Failure, Outcome};
 
 /// One own clip a batch: its squared gradient is a sample of the Fisher matrix's diagonal.
@@ -24,11 +25,11 @@ const FISHER_SAMPLES: u32 = 64;
 #[derive(Args)]
 pub(super) struct Keep {
     /// Adds (MU/2)·|x − start|² to what is minimised: the adapter stays near where it started
-    #[arg(long, value_name = "MU", value_parser = weight, conflicts_with = "ewc")]
+    #[arg(long, value_name = "MU", value_parser = positive, conflicts_with = "ewc")]
     pull: Option<f64>,
     /// As --pull, each value as much as it matters for the footage that ships with the package, or for the batches drawn for a
     /// bare ONNX file (elastic weight consolidation; importance of mean 1)
-    #[arg(long, value_name = "LAMBDA", value_parser = weight)]
+    #[arg(long, value_name = "LAMBDA", value_parser = positive)]
     ewc: Option<f64>,
     /// Samples of a batch whose target is what the shipped model predicts: of a package, of the three that are augmented; of a
     /// bare ONNX file the last of --batch
@@ -113,12 +114,5 @@ impl Keep {
         let teacher = load_predictor(model, package, engine, options.steps.threads, None, asked)?;
         let too_many = || format!("--distil {asked}: {most} samples of a batch are augmented");
         Ok(Distilled::new(source, teacher).ok_or_else(too_many)?)
-    }
-}
-
-fn weight(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(weight) if weight > 0.0 && f64::is_finite(weight) => Ok(weight),
-        Ok(_) | Err(_) => Err("expected a number above 0".to_owned()),
     }
 }

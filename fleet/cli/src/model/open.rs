@@ -1,6 +1,7 @@
 //! What every command on an ONNX file begins and ends with: its graph, and where results go.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -13,8 +14,9 @@ use crate::output::Failure;
 pub(crate) struct Axes {
     /// Length of an open first axis: the batch; 1 where nothing is said
     #[arg(long)]
-    batch: Option<usize>,
-    /// Length of a named axis, again for more; other open axes get the first usual length that fits
+    batch: Option<NonZeroUsize>,
+    /// Length of an open axis, again for more: of one without a name INPUT:AXIS=LENGTH, counted from 0. Others get the first
+    /// usual length that fits
     #[arg(long = "dim", value_name = "NAME=LENGTH", value_parser = dim)]
     dims: Vec<(String, usize)>,
 }
@@ -38,7 +40,7 @@ impl Axes {
 
     /// The length of the batch, if one was asked for.
     pub(crate) fn batch(&self) -> Option<usize> {
-        self.batch
+        self.batch.map(NonZeroUsize::get)
     }
 
     /// What tells this from other training.
@@ -54,7 +56,7 @@ impl Axes {
     /// Folds a model that was read.
     pub(crate) fn fold(&self, model: &Model) -> Result<Opened, Failure> {
         let dims: BTreeMap<String, usize> = self.dims.iter().cloned().collect();
-        Ok(open(model, self.batch, &dims)?)
+        Ok(open(model, self.batch(), &dims)?)
     }
 }
 

@@ -1,3 +1,4 @@
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -12,6 +13,7 @@ use shoal_shadow::pretrain::{PoolOptions, PretrainOptions, Progress as Told, pre
 use shoal_shadow::tune::TokenTuneOptions;
 
 use super::packaged::write_package;
+use super::train::positive;
 use crate::output::{Failure, Outcome, Progress};
 use crate::tokens::{Tokens, is_token_model};
 use crate::{EngineArgs, PackageArgs, data};
@@ -44,10 +46,10 @@ pub(crate) struct Pretrain {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Samples of a step
-    #[arg(long, default_value_t = 8)]
-    batch: usize,
+    #[arg(long, default_value = "8")]
+    batch: NonZeroUsize,
     /// AdamW's highest step size; by default 2e-3, for tokens 3e-4
-    #[arg(long)]
+    #[arg(long, value_parser = positive)]
     learning_rate: Option<f64>,
     /// Generated clips that are held at a time
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
@@ -153,7 +155,7 @@ impl Pretrain {
     fn options(&self, learning_rate: f64) -> PretrainOptions {
         PretrainOptions {
             steps: self.steps,
-            samples: self.batch,
+            samples: self.batch.get(),
             learning_rate: self.learning_rate.unwrap_or(learning_rate),
             seed: self.seed,
             threads: self.engine.threads(),

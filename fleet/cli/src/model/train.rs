@@ -17,7 +17,7 @@ use shoal_shadow::package::Package;
 use shoal_shadow::tune::{Options, StepOptions, Tuning, Whole};
 
 use super::bake::read_adapter;
-use super::fit::{Bare, planned};
+use super::fit::{Bare, planned, say_left};
 use super::frozen::Frozen;
 use super::graft::Sites;
 use super::keep::Keep;
@@ -64,7 +64,7 @@ pub(crate) struct Train {
     #[arg(long, conflicts_with_all = ["adapter", "freeze_a", "dropout"])]
     all_weights: bool,
     /// AdamW's highest step size; by default 3e-3, for tokens and bare files 3e-4; a tenth of it with --all-weights
-    #[arg(long)]
+    #[arg(long, value_parser = positive)]
     learning_rate: Option<f64>,
     /// For an adapter of tokens: steps between two measurements of it
     #[arg(long, default_value = "10", value_name = "STEPS")]
@@ -116,7 +116,9 @@ struct Opened<'a> {
 
 impl Train {
     pub(crate) fn run(self) -> Outcome {
-        let bare = self.package.package.is_file();
+        let path = &self.package.package;
+        let what = std::fs::metadata(path);
+        let bare = what.map_err(|why| format!("cannot read {}: {why}", path.display()))?.is_file();
         let ending = match (self.all_weights, bare) {
             (false, _) => ".adapter",
             (true, true) => ".tuned.onnx",
@@ -227,6 +229,7 @@ impl Train {
     ) -> Outcome {
         let Opened { package, model, engine } = *with;
         let mut whole = Whole::new(model, package.description(), engine, options)?;
+        say_left(whole.left());
         let stopped = steps.take(whole.stepper(), source)?;
         let footage = package.footage_path();
         let copy = footage.map(|from| move |to: &Path| copy_footage(&from, to));
@@ -311,6 +314,14 @@ impl Train {
             saved: self.saved(path, (options.learning_rate, 1), &[sites.as_bytes()])?,
         };
         bare.fit(&*self.engine.open()?, &options, output)
+    }
+}
+
+/// A number that may be a learning rate.
+pub(super) fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if rate > 0.0 && f64::is_finite(rate) => Ok(rate),
+        Ok(_) | Err(_) => Err("expected a finite number above 0".to_owned()),
     }
 }
 

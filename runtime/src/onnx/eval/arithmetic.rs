@@ -32,11 +32,14 @@ pub(super) const OPERATORS: &[&str] = &[
     "Or",
     "Pow",
     "Reciprocal",
+    "ReduceL1",
+    "ReduceL2",
     "ReduceMax",
     "ReduceMean",
     "ReduceMin",
     "ReduceProd",
     "ReduceSum",
+    "ReduceSumSquare",
     "Sign",
     "Sin",
     "Sqrt",
@@ -69,9 +72,8 @@ pub(super) fn eval(
             let (a, b) = (spread(x, &ty.dims)?, spread(inputs.get(1)?.as_ref()?, &ty.dims)?);
             binary(op, node, a, b)?
         }
-        "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceProd" | "ReduceSum" => {
-            fold_axes(op, node, inputs, ty)?
-        }
+        "ReduceL1" | "ReduceL2" | "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceProd"
+        | "ReduceSum" | "ReduceSumSquare" => fold_axes(op, node, inputs, ty)?,
         _ => return None,
     };
     let data = numbers.into_data(ty.element);
@@ -208,8 +210,9 @@ fn floats(op: &str, a: &[f64], b: &[f64]) -> Option<Numbers> {
         "Div" => |x, y| x / y,
         "Mod" => |x, y| x % y,
         "Pow" => libm::pow,
-        "Max" => f64::max,
-        "Min" => f64::min,
+        // What is no number stays so, as in ONNX Runtime; `f64::max` would drop it.
+        "Max" => |x, y| if x.is_nan() || x > y { x } else { y },
+        "Min" => |x, y| if x.is_nan() || x < y { x } else { y },
         "Equal" => return compare(|x, y| x == y),
         "Greater" => return compare(|x, y| x > y),
         "GreaterOrEqual" => return compare(|x, y| x >= y),
@@ -283,12 +286,16 @@ fn fold_axes(
                 "ReduceMax" => (f64::NEG_INFINITY, f64::max),
                 "ReduceMin" => (f64::INFINITY, f64::min),
                 "ReduceProd" => (1.0, |x, y| x * y),
+                "ReduceL1" => (0.0, |x, y| x + y.abs()),
+                "ReduceL2" | "ReduceSumSquare" => (0.0, |x, y| x + y * y),
                 _ => (0.0, |x, y| x + y),
             };
             let mut out = vec![start; groups];
             places.iter().zip(&v).for_each(|(&i, &x)| out[i] = f(out[i], x));
-            if op == "ReduceMean" {
-                out.iter_mut().for_each(|x| *x /= size as f64);
+            match op {
+                "ReduceMean" => out.iter_mut().for_each(|x| *x /= size as f64),
+                "ReduceL2" => out.iter_mut().for_each(|x| *x = x.sqrt()),
+                _ => {}
             }
             Some(Numbers::Floats(out))
         }

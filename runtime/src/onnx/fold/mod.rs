@@ -15,6 +15,7 @@ mod narrow;
 pub(crate) mod nbits;
 mod order;
 mod resize;
+mod scales;
 pub(crate) mod unroll;
 mod upgrade;
 
@@ -118,7 +119,10 @@ fn folded(model: &Model) -> Result<Folded, FoldWhy> {
     if opset < FOLD_OPSET_MIN {
         return Err(FoldWhy::Opset { got: opset });
     }
-    let model = functions::inlined(model)?;
+    // What no output needs is looked at no further than this.
+    order::topological(model.graph())?;
+    let model = order::needed(model);
+    let model = functions::inlined(&model)?;
     let model = integers::in_floats(&model)?;
     let graph = model.graph();
     let order = order::topological(graph)?;
@@ -147,6 +151,8 @@ struct Folder<'g> {
     nan: BTreeMap<String, usize>,
     /// Names in the order in which they became known: that of the initializers.
     known_order: Vec<String>,
+    /// Transposes of stored weights, which stay nodes, by what they give.
+    turned: BTreeMap<String, NodeProto>,
     /// What a dropped node's output is called now.
     alias: BTreeMap<String, String>,
     outputs: BTreeSet<&'g str>,
@@ -173,6 +179,7 @@ impl<'g> Folder<'g> {
             known: BTreeMap::new(),
             nan: BTreeMap::new(),
             known_order: Vec::new(),
+            turned: BTreeMap::new(),
             alias: BTreeMap::new(),
             outputs: graph.output.iter().map(ValueInfoProto::name).collect(),
             believed: BTreeSet::new(),
@@ -284,6 +291,9 @@ impl<'g> Folder<'g> {
         while is_standard(node.domain()) && node.input.last().is_some_and(String::is_empty) {
             node.input.pop();
         }
+        if let Some(nodes) = scales::in_float32(self, &node) {
+            return nodes.into_iter().try_for_each(|node| self.place(node));
+        }
         let node = apart::pads(self, node);
         let node = resize::scales(self, node);
         let node = choice::settled(self, node);
@@ -315,6 +325,9 @@ impl<'g> Folder<'g> {
             if !name.is_empty() {
                 self.types.insert(name.clone(), ty);
             }
+        }
+        if self.is_weight_transpose(&node) && self.known.contains_key(&node.input[0]) {
+            self.turned.insert(node.output_name(0).to_owned(), node.clone());
         }
         self.nodes.push(node);
         Ok(())
@@ -362,14 +375,22 @@ impl<'g> Folder<'g> {
         {
             return Ok(None);
         }
-        let all_known = node.input.iter().all(|n| n.is_empty() || self.known.contains_key(n));
-        if !all_known {
+        let is_known =
+            |n: &String| n.is_empty() || self.known.contains_key(n) || self.turned.contains_key(n);
+        if !node.input.iter().all(is_known) {
             return Ok(None);
         }
         let values = types.iter().fold(0usize, |n, t| n.saturating_add(t.values()));
         self.spend(node, values)?;
-        let inputs: Vec<Option<Tensor>> = node.input.iter().map(|n| self.constant(n)).collect();
+        let inputs: Vec<Option<Tensor>> = node.input.iter().map(|n| self.value(n)).collect();
         Ok(eval::eval(node, &inputs, types))
+    }
+
+    /// The value of a constant, or of a weight that is read the other way round.
+    fn value(&self, name: &str) -> Option<Tensor> {
+        let Some(turned) = self.turned.get(name) else { return self.constant(name) };
+        let stored = self.constant(turned.input_name(0)?);
+        eval::eval(turned, &[stored], &[self.types.get(name)?.clone()])?.pop()
     }
 
     /// The shape or size of a tensor whose type is known.

@@ -1,10 +1,12 @@
 //! Every tensor has one maker, and every node comes after those it reads from.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use super::FoldWhy;
-use crate::onnx::proto::{GraphProto, NodeProto};
+use crate::onnx::Model;
+use crate::onnx::proto::{GraphProto, NodeProto, SparseTensorProto, TensorProto};
 
 /// The indexes of the nodes in an order in which each comes after what it reads; of several such orders
 /// the one nearest to the file's.
@@ -63,6 +65,46 @@ pub(super) fn topological(graph: &GraphProto) -> Result<Vec<usize>, FoldWhy> {
         return Err(FoldWhy::Cycle { tensor: graph.node[index].output_name(0).to_owned() });
     }
     Ok(order)
+}
+
+/// The model without the nodes and stored tensors that no output needs, whatever they are; inputs stay.
+pub(super) fn needed(model: &Model) -> Cow<'_, Model> {
+    let graph = model.graph();
+    let mut makers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, node) in graph.node.iter().enumerate() {
+        node.output.iter().for_each(|name| makers.entry(name).or_default().push(index));
+    }
+    let mut names: BTreeSet<&str> = graph.output.iter().map(|output| output.name()).collect();
+    let mut open: Vec<&str> = names.iter().copied().collect();
+    let mut nodes = BTreeSet::new();
+    while let Some(name) = open.pop() {
+        for &index in makers.get(name).into_iter().flatten() {
+            let Some(node) = graph.node.get(index).filter(|_| nodes.insert(index)) else {
+                continue;
+            };
+            let read = reads(node).chain(captured(node));
+            open.extend(read.filter(|name| names.insert(name)));
+        }
+    }
+    let is_loose = |stored: &TensorProto| !names.contains(stored.name());
+    let sparse = |stored: &SparseTensorProto| stored.values.as_ref().is_some_and(is_loose);
+    let loose: BTreeSet<&str> =
+        graph.initializer.iter().filter(|t| is_loose(t)).map(|t| t.name()).collect();
+    if nodes.len() == graph.node.len()
+        && loose.is_empty()
+        && !graph.sparse_initializer.iter().any(sparse)
+    {
+        return Cow::Borrowed(model);
+    }
+    let mut needed = model.clone();
+    let kept = needed.graph_mut();
+    let mut index = 0..;
+    kept.node.retain(|_| index.next().is_some_and(|index| nodes.contains(&index)));
+    kept.initializer.retain(|stored| !is_loose(stored));
+    kept.sparse_initializer.retain(|stored| !sparse(stored));
+    // One that is listed as an input is none without its value.
+    kept.input.retain(|input| !loose.contains(input.name()));
+    Cow::Owned(needed)
 }
 
 /// The name of every tensor.

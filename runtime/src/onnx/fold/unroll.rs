@@ -235,6 +235,20 @@ pub(crate) fn passed_on<'n>(
     })
 }
 
+/// What a Scan's body reads row by row: the name of a row inside, that of all rows around it, and the axis that they lie along.
+pub(crate) fn scanned<'n>(
+    outer: &'n NodeProto,
+    graph: &'n GraphProto,
+) -> impl Iterator<Item = (&'n str, (&'n str, i64))> {
+    let count = if outer.is("Scan") { outer.int("num_scan_inputs", 0) } else { 0 };
+    let count = usize::try_from(count).unwrap_or(0);
+    let states = outer.input.len().saturating_sub(count);
+    let axes = outer.ints("scan_input_axes").unwrap_or(&[]);
+    let rows = graph.input.iter().zip(&outer.input).skip(states).take(count);
+    rows.enumerate()
+        .map(|(at, (row, all))| (row.name(), (all.as_str(), axes.get(at).copied().unwrap_or(0))))
+}
+
 /// Whether a node gives other values every time it runs.
 fn is_random(node: &NodeProto) -> bool {
     let drawn = ["Bernoulli", "Multinomial", "Dropout"].iter().any(|op| node.is(op));
