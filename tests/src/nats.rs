@@ -65,6 +65,11 @@ impl TestCluster for Nats {
         self.nodes.wait(number);
     }
 
+    /// Now and then NATS 2.9 does (of sixty nodes that came back after a majority was lost two did).
+    fn may_stay_behind(&self) -> bool {
+        true
+    }
+
     /// While a majority is regained, NATS 2.9 does that.
     fn not_stored(&self) -> BTreeSet<String> {
         let logs: Vec<String> =

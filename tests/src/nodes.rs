@@ -25,6 +25,11 @@ pub trait TestCluster {
     /// Starts a node again, and waits until it takes what is published.
     fn revive(&mut self, number: usize);
 
+    /// Whether a node that came back may hear nothing of the rest until it is started once more.
+    fn may_stay_behind(&self) -> bool {
+        false
+    }
+
     /// Topics whose retained message a node took, acknowledged and did not store, by the nodes' own logs.
     fn not_stored(&self) -> BTreeSet<String> {
         BTreeSet::new()
