@@ -39,7 +39,7 @@ Examples:
 
 /// Fleets that learn from their own driving; no frame ever leaves a vehicle.
 #[derive(Parser)]
-#[command(name = "shoal", version, about, arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(name = "shoal", version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Command {
     #[command(subcommand)]
     what: What,
