@@ -95,8 +95,8 @@ pub fn run(
     }
     let clock = clock(&run)?;
     forget(&mut agent, &clock, &fleet)?;
+    let mut driven = drive(&mut agent, &config, &clock, &run.metrics)?;
     loop {
-        let driven = drive(&mut agent, &config, &clock, &run.metrics)?;
         let (since, all) = (now(), driven == Drove::All);
         let mut look = || (all || since.elapsed() < AGAIN_AFTER).then(Look::recorded);
         if !parked(&run, &fleet, agent, &mut look)? {
@@ -104,6 +104,9 @@ pub fn run(
         }
         // The engine took the agent; what it keeps is on disk.
         agent = Agent::open(config.clone())?;
+        if !all {
+            driven = drive(&mut agent, &config, &clock, &run.metrics)?;
+        }
         drive_again(&mut agent, &config, &run)?;
     }
 }
