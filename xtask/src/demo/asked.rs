@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use crate::flags::Flags;
 use crate::{Done, Failure, onnxruntime};
 
-const VALUED: [&str; 9] = [
+const VALUED: [&str; 11] = [
     "--drives",
     "--pretrain",
     "--engine",
+    "--providers",
+    "--programs",
     "--broker",
     "--vehicles",
     "--windows",
@@ -31,6 +33,10 @@ pub(super) struct Asked {
     /// Vehicles learn to act, from their drivers.
     pub(super) policy: bool,
     pub(super) engine: Option<Engine>,
+    /// What ONNX Runtime runs vehicles' models on, in this order.
+    pub(super) providers: Option<Vec<String>>,
+    /// `shoal` and `shoal-vehicle`, built elsewhere.
+    pub(super) programs: Option<PathBuf>,
     /// A broker that runs already.
     pub(super) broker: Option<String>,
     pub(super) vehicles: u64,
@@ -73,6 +79,13 @@ impl Asked {
             Some("tract") => Some(Engine::Tract),
             Some(other) => return Err(Failure(format!("no engine {other}: ort or tract"))),
         };
+        let providers: Option<Vec<String>> =
+            flags.value("--providers").map(|list| list.split(',').map(str::to_owned).collect());
+        if providers.is_some() && engine == Some(Engine::Tract) {
+            return Err(Failure("--providers are ONNX Runtime's: leave --engine tract out".into()));
+        }
+        // Who asks for an accelerator is not helped by another engine.
+        let engine = engine.or(providers.as_ref().map(|_providers| Engine::Ort));
         let policy = flags.has("--policy");
         if let Some(other) =
             ["--drives", "--pretrain"].into_iter().find(|flag| flags.value(flag).is_some())
@@ -97,6 +110,8 @@ impl Asked {
             pretrain: flags.value("--pretrain").map(absolute).transpose()?,
             policy,
             engine,
+            providers,
+            programs: flags.value("--programs").map(absolute).transpose()?,
             broker: flags.value("--broker").map(str::to_owned),
             vehicles: number("--vehicles", 4, VEHICLES_MIN, VEHICLES_MAX)?,
             windows: number("--windows", 9, 1, WINDOWS_MAX)?,
@@ -146,6 +161,7 @@ mod tests {
     fn flags_that_mean_nothing_are_refused() {
         for args in [
             &["--engine", "cuda"][..],
+            &["--engine", "tract", "--providers", "cuda,cpu"],
             &["--seed", "x"],
             &["road"],
             &["--policy", "--drives", "."],
@@ -165,5 +181,12 @@ mod tests {
         assert_eq!((asked.seed, asked.seeds, asked.headless), (1, 1, false));
         assert!(parse(&["--seeds", "2"]).unwrap().unwrap().headless);
         assert!(parse(&["--help"]).unwrap().is_none());
+    }
+
+    #[test]
+    fn who_asks_for_providers_gets_onnx_runtime_or_nothing() {
+        let asked = parse(&["--providers", "cuda,cpu"]).unwrap().unwrap();
+        assert_eq!(asked.engine, Some(Engine::Ort));
+        assert_eq!(asked.providers.unwrap(), ["cuda", "cpu"]);
     }
 }

@@ -6,6 +6,8 @@ use super::lines::Line;
 
 /// Shortest time from one window to the next.
 const PERIOD_SECONDS_MIN: u64 = 5;
+/// The same on an accelerator, where tuning is quick and all else is as slow as ever: loading graphs, and exchange.
+const PERIOD_SECONDS_MIN_ACCELERATED: u64 = 12;
 
 /// A plan of windows, in whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +22,14 @@ pub(super) struct Calendar {
 impl Calendar {
     /// A period of three nights of the slowest vehicle, open but for its longest tuning (and for two thirds of it at
     /// least): a vehicle has tuned when a window opens. A vehicle's night is the median of those it was alone.
-    pub(super) fn after(vehicles: &[Vec<Line>], epoch: u64) -> Self {
+    pub(super) fn after(vehicles: &[Vec<Line>], epoch: u64, accelerated: bool) -> Self {
+        let shortest =
+            if accelerated { PERIOD_SECONDS_MIN_ACCELERATED } else { PERIOD_SECONDS_MIN };
         let slowest = |of: fn(&Line) -> f64| {
             vehicles.iter().map(|nights| median(nights.iter().map(of))).fold(0.0, f64::max)
         };
         // Seconds of nights: far below what a u64 holds.
-        let period = ((3.0 * slowest(Line::work)).ceil() as u64).max(PERIOD_SECONDS_MIN);
+        let period = ((3.0 * slowest(Line::work)).ceil() as u64).max(shortest);
         let open = period.saturating_sub(slowest(|night| night.tuning).ceil() as u64 + 1);
         let open = open.max((2 * period).div_ceil(3)).min(period - 1);
         Self { epoch, period, open }
@@ -63,11 +67,12 @@ mod tests {
     fn a_window_comes_every_three_nights_of_the_slowest_vehicle() {
         // One night was disturbed.
         let slow = vec![night(3.2, 1.0), night(9.0, 9.0), night(3.1, 1.0)];
-        let calendar = Calendar::after(&[vec![night(1.0, 0.5)], slow], 100);
+        let calendar = Calendar::after(&[vec![night(1.0, 0.5)], slow], 100, false);
         assert_eq!(calendar, Calendar { epoch: 100, period: 13, open: 9 });
-        let quick = Calendar::after(&[vec![night(0.1, 0.1)]], 100);
-        assert_eq!((quick.period, quick.open), (5, 4));
-        assert_eq!(Calendar::after(&[], 0).period, 5);
+        let quick = |accelerated| Calendar::after(&[vec![night(0.1, 0.1)]], 100, accelerated);
+        assert_eq!((quick(false).period, quick(false).open), (5, 4));
+        assert_eq!((quick(true).period, quick(true).open), (12, 10));
+        assert_eq!(Calendar::after(&[], 0, false).period, 5);
     }
 
     #[test]

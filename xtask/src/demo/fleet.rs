@@ -15,18 +15,21 @@ pub(super) struct Told<'a> {
     /// Recorded drives; generated roads without.
     pub(super) drives: Option<&'a Path>,
     pub(super) engine: Engine,
+    /// What the engine runs models on; as it does without where there are none.
+    pub(super) providers: Option<&'a [String]>,
     pub(super) seed: u64,
 }
 
 /// What every vehicle is told of engine, drives, replay and night: `shoal fleet init` takes it over.
 pub(super) fn vehicle_toml(told: &Told<'_>) -> String {
-    let Told { package, beside, drives, engine, seed } = *told;
+    let Told { package, beside, drives, engine, providers, seed } = *told;
     let engine = engine.name();
+    let providers = providers.map_or_else(String::new, |all| format!("providers = {all:?}\n"));
     let beside = beside.map_or_else(String::new, |beside| format!("beside = {beside:?}\n"));
     let mut text = format!(
         "# Written by `cargo xtask demo`. It can be driven by itself, too: shoal drive.\n\
          name = \"demo\"\nseed = {seed}\nstate = \"state\"\n\n\
-         [model]\npackage = {:?}\n{beside}\n[engine]\nkind = \"{engine}\"\n\n\
+         [model]\npackage = {:?}\n{beside}\n[engine]\nkind = \"{engine}\"\n{providers}\n\
          # The drives are short: everything is kept.\n[replay]\nordinary_share = 1.0\n\n\
          [night]\nsteps = 20\nlearning_rate = 1e-3\n",
         package.to_string_lossy()
@@ -95,16 +98,25 @@ mod tests {
     #[test]
     fn the_vehicle_is_valid_toml_with_what_was_asked_for() {
         let (package, engine, seed) = (Path::new("a \"b\""), Engine::Tract, 7);
-        let told = Told { package, beside: None, drives: Some(Path::new("c")), engine, seed };
+        let drives = Some(Path::new("c"));
+        let told = Told { package, beside: None, drives, engine, providers: None, seed };
         let table: toml::Table = vehicle_toml(&told).parse().unwrap();
         assert_eq!(table["seed"].as_integer(), Some(7));
         assert_eq!(table["model"]["package"].as_str(), Some("a \"b\""));
         assert_eq!(table["engine"]["kind"].as_str(), Some("tract"));
         assert_eq!(table["drives"]["directory"].as_str(), Some("c"));
-        let policy = Told { drives: None, beside: Some(Path::new("w")), ..told };
+        assert!(!table["engine"].as_table().unwrap().contains_key("providers"));
+        let providers = ["cuda".to_owned(), "cpu".to_owned()];
+        let beside = Some(Path::new("w"));
+        let policy = Told { drives: None, beside, providers: Some(&providers), ..told };
         let table: toml::Table = vehicle_toml(&policy).parse().unwrap();
         assert_eq!(table["model"]["beside"].as_str(), Some("w"));
         assert_eq!(table["drives"]["driver"].as_str(), Some("attentive"));
+        let providers = table["engine"]["providers"].as_array().unwrap();
+        assert_eq!(
+            providers.iter().filter_map(|one| one.as_str()).collect::<Vec<_>>(),
+            ["cuda", "cpu"]
+        );
     }
 
     #[test]

@@ -23,8 +23,9 @@ use stop::Stop;
 use watch::{Watch, What};
 
 const HELP: &str = "\
-cargo xtask demo [--drives DIR] [--pretrain DIR] [--policy] [--engine ort|tract] [--broker URL]
-                 [--vehicles N] [--windows N] [--seed N] [--seeds N] [--rule consensus|paper] [--headless]
+cargo xtask demo [--drives DIR] [--pretrain DIR] [--policy] [--engine ort|tract] [--providers LIST]
+                 [--programs DIR] [--broker URL] [--vehicles N] [--windows N] [--seed N] [--seeds N]
+                 [--rule consensus|paper] [--headless]
 
 Vehicles drive generated roads in shadow mode, tune adapters on their own next frames, and exchange what
 they learnt over MQTT in windows of seconds. The same vehicles do it alone before. What came of both is
@@ -36,6 +37,8 @@ skill.svg, logs. Under five minutes on two cores, once built; with tract three t
 --policy         vehicles carry the driving policy, a world model beside it, and learn what attentive drivers do
 --engine         ort: ONNX Runtime, fetched by pip when it is not there; tract: pure Rust, three to four
                  times slower. Without it: ort when it can be had, else tract
+--providers LIST what ONNX Runtime runs vehicles' models on, in this order: cuda,cpu (default cpu)
+--programs DIR   `shoal` and `shoal-vehicle`, built elsewhere (both are built)
 --broker URL     a broker that runs already (mqtt://HOST:PORT) instead of the embedded one
 --vehicles N     how many (default 4)
 --windows N      how many (default 9)
@@ -90,14 +93,10 @@ impl Demo {
     fn prepare(asked: Asked) -> Done<Self> {
         let folder = root().join("target/demo");
         let engine = asked::engine(asked.engine)?;
-        println!("building; the first time takes minutes");
-        Run::cargo()
-            .args(["build", "--quiet", "--workspace"])
-            .args(["--bin", "shoal", "--bin", "shoal-vehicle"])
-            .run()?;
-        let own = std::env::current_exe()
-            .map_err(|error| Failure(format!("cannot tell where the programs are: {error}")))?;
-        let programs = own.parent().unwrap_or(&own).to_owned();
+        let programs = match &asked.programs {
+            Some(folder) => folder.clone(),
+            None => build()?,
+        };
         let package = match asked.pretrain {
             None => root().join(if asked.policy { POLICY } else { PACKAGE }),
             Some(_) => folder.join("model"),
@@ -188,6 +187,7 @@ impl Demo {
             beside: self.asked.policy.then_some(world.as_path()),
             drives: self.asked.drives.as_deref(),
             engine: self.engine,
+            providers: self.asked.providers.as_deref(),
             seed: self.asked.seed,
         });
         fleet::write(&self.vehicle_toml(), &text)?;
@@ -257,7 +257,8 @@ impl Demo {
             }
         }
         watch.look();
-        Ok((Calendar::after(watch.by_vehicle(), 0), ready))
+        let accelerated = self.asked.providers.as_ref().is_some_and(|all| all != &["cpu"]);
+        Ok((Calendar::after(watch.by_vehicle(), 0, accelerated), ready))
     }
 
     /// Signs the calendar, whose window 0 opens when vehicles are ready.
@@ -367,6 +368,18 @@ impl Stages {
         self.0.push((stage, watch.elapsed()));
         Ok(done)
     }
+}
+
+/// Builds the programs; the folder they lie in.
+fn build() -> Done<PathBuf> {
+    println!("building; the first time takes minutes");
+    Run::cargo()
+        .args(["build", "--quiet", "--workspace"])
+        .args(["--bin", "shoal", "--bin", "shoal-vehicle"])
+        .run()?;
+    let own = std::env::current_exe()
+        .map_err(|error| Failure(format!("cannot tell where the programs are: {error}")))?;
+    Ok(own.parent().unwrap_or(&own).to_owned())
 }
 
 /// The version of a package that this workspace is built with.

@@ -18,6 +18,7 @@ use bound::Bound;
 use handed::Handed;
 use kept::{Machine, Parts};
 use library::Library;
+use turns::InTurn;
 
 mod absent;
 mod bound;
@@ -28,6 +29,7 @@ mod kept;
 mod library;
 mod placement;
 mod raw;
+mod turns;
 
 pub use library::{LIBRARY_VARIABLE, LibraryError, MINOR_VERSION_MIN, forbid_telemetry};
 
@@ -168,6 +170,7 @@ impl Ort {
         kept: Option<&Kept>,
         replays: bool,
     ) -> Result<Bound, EngineError> {
+        let _turn = self.providers.accelerated().then(turns::beside);
         let asked = Providers { cuda_graphs: replays, ..self.providers.clone() };
         let session = self.session(&handed.bytes, options, registrations(&asked, options, kept))?;
         let placement = placement::read_back(&session).map_err(|error| EngineError::Load {
@@ -186,10 +189,10 @@ impl Ort {
         handed: &Handed,
         ports: (Vec<TensorPort>, Vec<TensorPort>),
         options: &LoadOptions,
-    ) -> Result<Bound, EngineError> {
-        let mut bound = self.open(handed, ports, options, None, true)?;
-        bound.run()?;
-        Ok(bound)
+    ) -> Result<InTurn<Bound>, EngineError> {
+        let mut session = InTurn::new(self.open(handed, ports, options, None, true)?);
+        session.run()?;
+        Ok(session)
     }
 
     fn bind(
@@ -254,7 +257,7 @@ impl Engine for Ort {
         }
         if self.providers.cuda_graphs && self.providers.begins_with_cuda() {
             match self.replaying(&handed, ports.clone(), options) {
-                Ok(bound) => return Ok(Box::new(bound)),
+                Ok(session) => return Ok(Box::new(session)),
                 Err(why) => tracing::info!(%why, "a graph is not replayed: it runs node by node"),
             }
         }
@@ -262,7 +265,11 @@ impl Engine for Ort {
         if let (Some(kept), Some(parts)) = (building, &parts) {
             parts.mark(kept).map_err(|error| unkept(&kept.folder, error))?;
         }
-        Ok(Box::new(bound))
+        Ok(if self.providers.accelerated() {
+            Box::new(InTurn::new(bound))
+        } else {
+            Box::new(bound)
+        })
     }
 
     fn kept(&self, model: &Model, options: &LoadOptions) -> Result<Option<Kept>, EngineError> {

@@ -3,7 +3,10 @@
 //! Every model is warmed by `shoal model warm` twice. The first time shows which provider got which node, how far each output
 //! (of training graphs: losses and gradients) is from the processor's, and how long a run takes; the second time that nothing is
 //! built again. Then steps of training are timed: with the optimiser on the host, on the device, and replayed as one CUDA graph,
-//! beside PyTorch where it is at hand. All of it runs with `--providers cpu` as well, which needs no GPU.
+//! beside PyTorch where it is at hand. Then every bare file is trained ten steps there and on the processor, and the fleet of
+//! `cargo xtask demo` drives, tunes and exchanges on it. All of it runs with `--providers cpu` as well, which needs no GPU.
+
+mod trained;
 
 use std::path::{Path, PathBuf};
 
@@ -13,20 +16,24 @@ use crate::cargo::target_dir;
 use crate::flags::Flags;
 use crate::process::Run;
 use crate::steps::{Outcome, Skip};
-use crate::{Done, Failure, bench, onnxruntime, root, test};
+use crate::{Done, Failure, bench, demo, onnxruntime, root, test};
 
 const HELP: &str = "\
-cargo xtask accelerator [--providers LIST] [--device N] [--fp16] [--cuda-graphs] [--runs N] [--programs DIR] [-o FILE]
+cargo xtask accelerator [--only PART]... [--providers LIST] [--device N] [--fp16] [--cuda-graphs] [--runs N]
+                        [--programs DIR] [-o FILE]
 
+--only PART       graphs, steps, trained or fleet; more of them by giving it again   (all)
 --providers LIST  what is asked of ONNX Runtime, in this order        (tensorrt,cuda,cpu)
 --device N        number of the accelerator                           (0)
 --fp16            TensorRT may compute in half precision
 --cuda-graphs     CUDA replays its first run of a graph where it got every node
---programs DIR    `shoal` and the benchmark `step`, built elsewhere   (both are built)
+--programs DIR    `shoal`, `shoal-vehicle` and the benchmark `step`, built elsewhere (they are built)
 --runs N          runs of each graph, whose median is told            (50)
 -o FILE           the report, JSON                                    (target/accelerator.json)
 
 Reads: SHOAL_ONNXRUNTIME (the library of `onnxruntime-gpu`), SHOAL_DATA (models/*.onnx in it are tried too).";
+
+const PARTS: [&str; 4] = ["graphs", "steps", "trained", "fleet"];
 
 /// The packages that ship.
 const PACKAGES: [&str; 2] = ["models/world", "models/policy"];
@@ -44,18 +51,19 @@ struct Asked {
     runs: String,
 }
 
-/// What is run.
-struct Programs {
-    shoal: PathBuf,
-    step: PathBuf,
-}
-
 pub(crate) fn run(args: &[String]) -> Done {
-    let valued = ["--providers", "--device", "--runs", "--programs", "-o"];
+    let valued = ["--only", "--providers", "--device", "--runs", "--programs", "-o"];
     let flags = Flags::parse(args, &valued, &["--fp16", "--cuda-graphs", "--help"])?;
     if flags.has("--help") {
         println!("{HELP}");
         return Ok(());
+    }
+    let mut only: Vec<&str> = flags.all("--only").collect();
+    if let Some(part) = only.iter().find(|part| !PARTS.contains(part)) {
+        return Err(Failure(format!("no part {part}; there are: {}", PARTS.join(" "))));
+    }
+    if only.is_empty() {
+        only = PARTS.to_vec();
     }
     let last = |name: &str, usual: &str| flags.value(name).unwrap_or(usual).to_owned();
     let asked = Asked {
@@ -70,29 +78,51 @@ pub(crate) fn run(args: &[String]) -> Done {
     {
         return Err(Failure(missing));
     }
-    let report = root().join(last("-o", "target/accelerator.json"));
     let programs = match flags.value("--programs") {
-        Some(folder) => {
-            let folder = Path::new(folder);
-            Programs { shoal: folder.join("shoal"), step: folder.join(bench::STEP) }
-        }
+        Some(folder) => PathBuf::from(folder),
         None => build()?,
     };
-    let save = |checked: &Value| {
-        std::fs::write(&report, format!("{checked:#}\n"))
-            .map_err(|error| Failure(format!("cannot write {}: {error}", report.display())))
-    };
-    let mut checked = check(&programs.shoal, &asked, &models())?;
-    // What was found stands, whatever the steps do.
-    checked["steps"] = json!([]);
-    save(&checked)?;
-    steps(&programs.step, &asked, |timed| {
-        checked["steps"] = Value::Array(timed.to_vec());
-        save(&checked)
-    })?;
-    let faults = faults(&checked);
+    let report = root().join(last("-o", "target/accelerator.json"));
+    let faults = faults(&all(&only, &asked, &programs, &report)?);
     println!("{}", report.display());
     if faults.is_empty() { Ok(()) } else { Err(Failure(faults.join("\n"))) }
+}
+
+/// Every part that is asked for. The report is written after each: what was found stands, whatever the next does.
+fn all(only: &[&str], asked: &Asked, programs: &Path, report: &Path) -> Done<Value> {
+    let save = |checked: &Value| {
+        std::fs::write(report, format!("{checked:#}\n"))
+            .map_err(|error| Failure(format!("cannot write {}: {error}", report.display())))
+    };
+    let shoal = programs.join("shoal");
+    let device = Run::new("nvidia-smi").arg("-L").output().unwrap_or_default();
+    let mut checked = json!({
+        "schema": 2,
+        "providers": asked.providers,
+        "fp16": asked.fp16,
+        "cuda_graphs": asked.cuda_graphs,
+        "device": device,
+        "models": [],
+        "steps": [],
+        "trained": [],
+        "fleet": null,
+    });
+    for part in only {
+        match *part {
+            "graphs" => checked["models"] = Value::Array(graphs(&shoal, asked, &models())?),
+            "steps" => steps(&programs.join(bench::STEP), asked, |timed| {
+                checked["steps"] = Value::Array(timed.to_vec());
+                save(&checked)
+            })?,
+            "trained" => trained::check(&shoal, asked, &files(), |rows| {
+                checked["trained"] = Value::Array(rows.to_vec());
+                save(&checked)
+            })?,
+            _fleet => checked["fleet"] = fleet(asked, programs),
+        }
+        save(&checked)?;
+    }
+    Ok(checked)
 }
 
 /// The step of `cargo xtask test`: CUDA, which every library for GPUs has; TensorRT is asked for by name.
@@ -103,10 +133,16 @@ pub(crate) fn step() -> Done<Outcome> {
     }
 }
 
-fn build() -> Done<Programs> {
-    Run::cargo().args(["build", "--quiet", "--workspace", "--bin", "shoal"]).run()?;
-    let shoal = target_dir().join("debug/shoal");
-    Ok(Programs { shoal, step: bench::built(bench::STEP)? })
+/// Builds what runs; the folder it lies in.
+fn build() -> Done<PathBuf> {
+    Run::cargo()
+        .args(["build", "--quiet", "--workspace", "--bin", "shoal", "--bin", "shoal-vehicle"])
+        .run()?;
+    let programs = target_dir().join("debug");
+    let (built, step) = (bench::built(bench::STEP)?, programs.join(bench::STEP));
+    std::fs::copy(&built, &step)
+        .map_err(|error| Failure(format!("cannot copy {}: {error}", built.display())))?;
+    Ok(programs)
 }
 
 /// What a check on a GPU lacks here.
@@ -126,16 +162,37 @@ fn missing() -> Option<String> {
     (!provider.is_file()).then_some(absent)
 }
 
-/// The packages that ship, and the files of others where they are at hand.
+/// The packages that ship, and the files of others.
 fn models() -> Vec<PathBuf> {
-    let mut models: Vec<PathBuf> = PACKAGES.iter().map(|package| root().join(package)).collect();
+    PACKAGES.iter().map(|package| root().join(package)).chain(files()).collect()
+}
+
+/// The files of others, where they are at hand.
+fn files() -> Vec<PathBuf> {
     let others = test::data().and_then(|data| std::fs::read_dir(data.join("models")).ok());
     let mut others: Vec<PathBuf> =
         others.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     others.retain(|path| path.extension().is_some_and(|extension| extension == "onnx"));
     others.sort();
-    models.append(&mut others);
-    models
+    others
+}
+
+/// The demo's vehicles: what they measured, or why there is nothing.
+fn fleet(asked: &Asked, programs: &Path) -> Value {
+    println!("  a fleet");
+    let programs = programs.to_string_lossy().into_owned();
+    let flags = ["--headless", "--providers", &asked.providers, "--programs", &programs];
+    let result = root().join("target/demo/result.json");
+    let read = demo::run(&flags.map(str::to_owned)).and_then(|()| {
+        let text = std::fs::read(&result)
+            .map_err(|error| Failure(format!("cannot read {}: {error}", result.display())))?;
+        serde_json::from_slice::<Value>(&text)
+            .map_err(|error| Failure(format!("{}: {error}", result.display())))
+    });
+    match read {
+        Ok(result) => json!({ "result": result, "failed": null }),
+        Err(Failure(why)) => json!({ "result": null, "failed": why }),
+    }
 }
 
 impl Asked {
@@ -160,7 +217,7 @@ impl Asked {
 }
 
 /// Warms every model twice in a fresh folder. docs/schemas/accelerator.schema.json describes what comes of it.
-fn check(program: &Path, asked: &Asked, models: &[PathBuf]) -> Done<Value> {
+fn graphs(program: &Path, asked: &Asked, models: &[PathBuf]) -> Done<Vec<Value>> {
     let cache = root().join(format!("target/accelerator-{}", std::process::id()));
     let mut reports = Vec::new();
     for model in models {
@@ -179,15 +236,7 @@ fn check(program: &Path, asked: &Asked, models: &[PathBuf]) -> Done<Value> {
     {
         return Err(Failure(format!("cannot remove {}: {error}", cache.display())));
     }
-    let device = Run::new("nvidia-smi").arg("-L").output().unwrap_or_default();
-    Ok(json!({
-        "schema": 1,
-        "providers": asked.providers,
-        "fp16": asked.fp16,
-        "cuda_graphs": asked.cuda_graphs,
-        "device": device,
-        "models": reports,
-    }))
+    Ok(reports)
 }
 
 /// Times a step of each model in every way that these providers have, and in PyTorch; what fails says so in its place. All that
@@ -239,6 +288,11 @@ fn faults(report: &Value) -> Vec<String> {
         if let (Some(why), true) = (step["failed"].as_str(), step["what"] != "PyTorch") {
             faults.push(format!("a step with {}: {why}", step["what"]));
         }
+    }
+    let array = |part: &str| report[part].as_array().cloned().unwrap_or_default();
+    faults.extend(trained::faults(&array("trained")));
+    if let Some(why) = report["fleet"]["failed"].as_str() {
+        faults.push(format!("a fleet: {why}"));
     }
     for model in report["models"].as_array().into_iter().flatten() {
         let name = &model["model"];
@@ -325,7 +379,10 @@ mod tests {
         }
         let (providers, device, runs) = ("cpu".into(), "0".into(), "1".into());
         let asked = Asked { providers, device, fp16: false, cuda_graphs: false, runs };
-        let mut report = check(&program, &asked, &[root().join(PACKAGES[1])]).unwrap();
+        let path = std::env::temp_dir().join(format!("accelerator-{}.json", std::process::id()));
+        let mut report = all(&[], &asked, Path::new("nowhere"), &path).unwrap();
+        let looked = graphs(&program, &asked, &[root().join(PACKAGES[1])]).unwrap();
+        report["models"] = Value::Array(looked);
         // Steps are a benchmark's: here only what is said of one that cannot run.
         report["steps"] = Value::Array(vec![line_of(Ok("no JSON".into()), "providers=cpu")]);
         assert!(faults(&report)[0].contains("a step with \"providers=cpu\""));
