@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use shoal_runtime::gradient::{
-    DifferentiateOptions, LossKind, LossSpec, Reason, Refusal, WrongLoss, differentiate,
-    unsupported,
+    DifferentiateOptions, LossKind, LossSpec, PlacedLoss, Reason, Refusal, WrongLoss,
+    differentiate, unsupported,
 };
 use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::{Attr, Builder, Element, Folded, TensorType, Value};
@@ -207,6 +207,24 @@ fn a_loss_moves_before_an_output_without_gradient_and_says_so() {
     let operators: Vec<_> =
         training.folded.model.graph().node.iter().map(|n| n.op_type()).collect();
     assert!(!operators.contains(&"ArgMax"), "{operators:?}");
+}
+
+#[test]
+fn wanted_tensors_behind_a_choice_have_a_loss_beside_that_of_the_table_it_picks_from() {
+    let folded = graph(|b, x, w| {
+        let logits = op(b, "MatMul", &[x, w]);
+        let best = b.op("ArgMax", &[&logits], &[("axis", Attr::Int(1))]).unwrap();
+        let table = b.input("table", TensorType::f32(&[3]));
+        let angle = op(b, "Gather", &[&table, &best]);
+        let turned = op(b, "Neg", &[&angle]);
+        b.output("angle", &turned);
+    });
+    let training = differentiate(&folded, &options(&["w", "table"])).unwrap();
+    let moved: Vec<bool> = training.losses.iter().map(PlacedLoss::moved).collect();
+    assert_eq!(moved, [false, true]);
+    assert!(training.losses.iter().all(|loss| loss.output == "angle"));
+    // Who wants the table alone gets what it had.
+    assert_eq!(differentiate(&folded, &options(&["table"])).unwrap().losses.len(), 1);
 }
 
 #[test]

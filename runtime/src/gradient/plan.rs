@@ -9,6 +9,7 @@ use super::{DifferentiateOptions, LossKind, LossSpec, PlacedLoss, Refusal, Wrong
 
 /// Tensors that depend on a wanted one.
 pub(super) struct Reach {
+    wanted: Vec<String>,
     /// Through operators with slopes only: these have a gradient.
     pub(super) differentiable: BTreeSet<String>,
     /// In any way, indices and comparisons included.
@@ -59,7 +60,7 @@ pub(super) fn reach(folded: &Folded, wanted: &[String]) -> Reach {
             ends.push(format!("{} `{}`", rules::operator(node), node.label()));
         }
     }
-    Reach { differentiable, touched, ends }
+    Reach { wanted: wanted.to_vec(), differentiable, touched, ends }
 }
 
 /// Whether a gradient of output `index`, if it has one, says anything: floats do, and integers that stand for
@@ -139,7 +140,8 @@ fn place_asked(folded: &Folded, reach: &Reach, loss: &LossSpec) -> Result<Placed
 }
 
 /// Squared error on every output that depends on a wanted tensor, or on the last tensor before it that
-/// has a gradient.
+/// has a gradient; on that one as well where wanted tensors have no other way to any loss (logits of which the greatest
+/// picks from a table that is wanted, too).
 fn place_default(folded: &Folded, strict: bool, reach: &Reach) -> Result<Vec<PlacedLoss>, Refusal> {
     let mut placed: Vec<PlacedLoss> = Vec::new();
     let mut moved = Vec::new();
@@ -162,10 +164,70 @@ fn place_default(folded: &Folded, strict: bool, reach: &Reach) -> Result<Vec<Pla
     if strict && !moved.is_empty() {
         return Err(Refusal::Strict { moved });
     }
+    if !strict {
+        place_behind(folded, reach, &mut placed);
+    }
     // A tensor that several outputs stand for has one loss, called by the first of them.
     let mut seen = BTreeSet::new();
     placed.retain(|loss| seen.insert(loss.tensor.clone()));
     Ok(placed)
+}
+
+/// Adds losses for wanted tensors from which no loss that is placed has a gradient, though outputs depend on them.
+fn place_behind(folded: &Folded, reach: &Reach, placed: &mut Vec<PlacedLoss>) {
+    let mut reached = BTreeSet::new();
+    for loss in &*placed {
+        reached.append(&mut slopes(folded, reach, &loss.tensor));
+    }
+    for output in folded.model.graph().output.iter().map(|o| o.name()) {
+        for before in before_ends(folded, reach, output) {
+            if reach.wanted.iter().all(|wanted| reached.contains(wanted)) {
+                return;
+            }
+            let mut more = slopes(folded, reach, before);
+            let is_new = |wanted: &String| more.contains(wanted) && !reached.contains(wanted);
+            if reach.wanted.iter().any(is_new) {
+                placed.push(PlacedLoss::new(LossKind::Mse, 1.0, output, before));
+                reached.append(&mut more);
+            }
+        }
+    }
+}
+
+/// The tensors that have a gradient and are read where there is none any more, on the way to `output`; the last one, in graph
+/// order, first.
+fn before_ends<'f>(folded: &'f Folded, reach: &Reach, output: &str) -> Vec<&'f str> {
+    let mut on_the_way = BTreeSet::from([output]);
+    let mut found = Vec::new();
+    for node in folded.model.graph().node.iter().rev() {
+        if !node.output.iter().any(|name| on_the_way.contains(name.as_str())) {
+            continue;
+        }
+        let goes_on = node.output.iter().any(|name| reach.differentiable.contains(name));
+        for read in names_read(node) {
+            let fits =
+                folded.types.get(read).is_some_and(|ty| ty.element.is_float() && ty.values() > 0);
+            if !goes_on && fits && reach.differentiable.contains(read) && !found.contains(&read) {
+                found.push(read);
+            }
+            on_the_way.insert(read);
+        }
+    }
+    found
+}
+
+/// The tensors from which a gradient of `tensor` comes, itself among them.
+fn slopes(folded: &Folded, reach: &Reach, tensor: &str) -> BTreeSet<String> {
+    let mut from = BTreeSet::from([tensor.to_owned()]);
+    for node in folded.model.graph().node.iter().rev() {
+        if node.output.iter().any(|output| from.contains(output)) {
+            let read = names_read(node).into_iter();
+            from.extend(
+                read.filter(|name| reach.differentiable.contains(*name)).map(str::to_owned),
+            );
+        }
+    }
+    from
 }
 
 /// The last tensor, in graph order, that has a gradient and from which `output` is computed without one.
