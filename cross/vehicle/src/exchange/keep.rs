@@ -7,19 +7,23 @@ use shoal_swarm::inbox::{Record, read};
 use shoal_swarm::swarm::{Flat, Input, STATE_KEY, Saved, ValuesHash};
 use shoal_trust::Trust;
 use shoal_wire::v1::ParticleHeader;
-use shoal_wire::{Keys, Leaf, ParticleId, Topic};
+use shoal_wire::{Keys, Leaf, ParticleId, PublicKey, Topic};
 use tracing::{debug, info, warn};
 
-use super::key::{received, verified};
+use super::key::{ReadBack, received, verified};
 use super::line::Board;
 use super::run::{Exchange, ExchangeError, bytes, flat};
-use super::vault::{KeptRecord, Vault};
+use super::vault::{KeptRecord, Vault, VaultError};
 use super::worker::Job;
 use crate::config::FleetConfig;
 
 const DOCUMENT: &str = "document/";
 /// What says which documents count.
 const TRUST: &str = "trust";
+/// Who signed nonces before: their public keys, the last one last.
+const TIMEKEEPERS: &str = "timekeepers";
+/// So many of them.
+const TIMEKEEPERS_MAX: usize = 16;
 /// What is on trial: the hash of its values.
 const STAGED: &str = "staged";
 /// What is tuned: [`Tuning`].
@@ -58,6 +62,10 @@ impl Exchange {
     /// Metadata came: they are durable, then those who sign are who they say, and what waited for them is looked at again.
     pub(super) fn metadata_came(&mut self) -> Result<(), ExchangeError> {
         let Some(trust) = self.documents.trust() else { return Ok(()) };
+        let timekeeper = self.fleet.timekeeper;
+        if trust.signed_by().is_some_and(|by| by.timekeeper != timekeeper) {
+            keep_timekeeper(&mut self.vault, timekeeper)?;
+        }
         self.vault.put(TRUST, &trust.kept())?;
         self.tell_metadata_end();
         if let Some(signed_by) = self.documents.signed_by()
@@ -113,9 +121,11 @@ impl Exchange {
 
     /// Hands the core what it had taken in before the start.
     pub(super) fn read_records(&mut self) -> Result<(), ExchangeError> {
+        let timekeepers = timekeepers(&self.vault)?;
         for KeptRecord { topic, bytes, .. } in self.vault.records()? {
             let Ok(topic) = Topic::decode(&topic) else { continue };
-            let Ok(record) = read(&topic, &bytes, self.documents.keyring()) else { continue };
+            let keys = ReadBack { now: self.documents.keyring(), timekeepers: &timekeepers };
+            let Ok(record) = read(&topic, &bytes, &keys) else { continue };
             // A header that is too old to count still names what the vehicle stood on.
             if let Record::ParticleHeader(header) = &record {
                 self.particles.know(header.body(), &bytes);
@@ -270,6 +280,22 @@ pub(super) fn trust(
     Ok(Some(trust))
 }
 
+/// Who signed nonces before who signs them now.
+fn timekeepers(vault: &Vault) -> Result<Vec<PublicKey>, VaultError> {
+    let kept = vault.get(TIMEKEEPERS)?.unwrap_or_default();
+    Ok(kept.as_chunks().0.iter().filter_map(|key| PublicKey::decode(key).ok()).collect())
+}
+
+/// Remembers who signs nonces, before another one does.
+fn keep_timekeeper(vault: &mut Vault, timekeeper: PublicKey) -> Result<(), VaultError> {
+    let mut all = timekeepers(vault)?;
+    all.retain(|before| *before != timekeeper);
+    all.push(timekeeper);
+    let over = all.len().saturating_sub(TIMEKEEPERS_MAX);
+    let bytes: Vec<u8> = all.iter().skip(over).flat_map(|key| *key.bytes()).collect();
+    vault.put(TIMEKEEPERS, &bytes)
+}
+
 /// Every night of every vehicle draws other batches.
 pub(super) fn night_seed(seed: u64, vehicle: &[u8; 8], night: u32) -> u64 {
     let text = [&seed.to_le_bytes()[..], vehicle, &night.to_le_bytes()].concat();
@@ -281,4 +307,59 @@ pub(super) fn night_seed(seed: u64, vehicle: &[u8; 8], night: u32) -> u64 {
 fn named(kept: &KeptRecord, keys: &impl Keys) -> Option<ParticleId> {
     let Leaf::Particle { .. } = Topic::decode(&kept.topic).ok()?.leaf() else { return None };
     Some(verified::<ParticleHeader>(&kept.bytes, keys).ok()?.body().id())
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_swarm::keyring::Keyring;
+    use shoal_wire::v1::{Document, DocumentFields, Nonce, NonceFields};
+    use shoal_wire::{Body, Label, SecretKey, seal};
+
+    use super::*;
+
+    fn key(seed: u8) -> SecretKey {
+        SecretKey::from_seed(&[seed; 32])
+    }
+
+    fn sealed<'b>(signer: &SecretKey, body: &impl Body<'b>) -> Vec<u8> {
+        let mut buffer = vec![0; 256];
+        seal(body, 1, 99, signer, &mut buffer).unwrap().bytes().to_vec()
+    }
+
+    /// Nonces that were taken before the timekeeper was replaced say after a start what they said: else nobody stands aside by them.
+    #[test]
+    fn a_nonce_of_the_timekeeper_before_is_read_back_and_nothing_else_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut vault = Vault::open(dir.path()).unwrap();
+        keep_timekeeper(&mut vault, key(2).public()).unwrap();
+        let ring = Keyring::new(key(1).public(), key(3).public());
+        let timekeepers = timekeepers(&vault).unwrap();
+        let keys = ReadBack { now: &ring, timekeepers: &timekeepers };
+        let place = |signer: &SecretKey, leaf| {
+            let label = Label::new("f").unwrap();
+            Topic::new(label, label, signer.public().id(), leaf).unwrap()
+        };
+        let nonce = NonceFields { window: 3, nonce: [9; 32], utc_seconds: 1 };
+        let nonce = Nonce::new(nonce).unwrap();
+        let reads = |signer: &SecretKey| {
+            let bytes = sealed(signer, &nonce);
+            read(&place(signer, Leaf::nonce(3)), &bytes, &keys).is_ok()
+        };
+        assert_eq!([2, 3, 4].map(|seed| reads(&key(seed))), [true, true, false]);
+        let said = DocumentFields { name: "tuf/r", version: 1, bytes: &[1] };
+        let document = sealed(&key(2), &Document::new(said).unwrap());
+        assert!(read(&place(&key(2), Leaf::Document { slot: 0 }), &document, &keys).is_err());
+    }
+
+    #[test]
+    fn timekeepers_are_remembered_once_each_and_the_last_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut vault = Vault::open(dir.path()).unwrap();
+        for seed in (0..20).chain([7]) {
+            keep_timekeeper(&mut vault, key(seed).public()).unwrap();
+        }
+        let kept: Vec<u8> = (4..20).filter(|seed| *seed != 7).chain([7]).collect();
+        let kept: Vec<PublicKey> = kept.into_iter().map(|seed| key(seed).public()).collect();
+        assert_eq!(timekeepers(&vault).unwrap(), kept);
+    }
 }

@@ -15,6 +15,23 @@ impl Keys for Own {
     }
 }
 
+/// The keys of now, and those of the timekeepers before for nonces: what came while these signed was believed then, and is read back by
+/// their keys after they were replaced. What comes is not.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadBack<'a, K> {
+    /// Who signs now.
+    pub now: &'a K,
+    /// Who signed nonces before.
+    pub timekeepers: &'a [PublicKey],
+}
+
+impl<K: Keys> Keys for ReadBack<'_, K> {
+    fn find(&self, id: KeyId, kind: Kind) -> Option<PublicKey> {
+        let before = || self.timekeepers.iter().find(|key| kind == Kind::Nonce && key.id() == id);
+        self.now.find(id, kind).or_else(|| before().copied())
+    }
+}
+
 /// An envelope of this kind that a key of these signed.
 ///
 /// # Errors
