@@ -186,9 +186,9 @@ impl<'a> Quorum<'a> {
         self.judged().get(&window).map(|judged| judged.ballots.as_slice()).unwrap_or_default()
     }
 
-    /// Who claimed what the quorum then found to be less by more than three standard errors: by how much the particle
-    /// was better than the reference of the votes, each on one part of the pack. A claim of which the votes of a majority do
-    /// not say that is not judged.
+    /// Who claimed what the quorum then found to be less by more than three standard errors: both what the particle is worth, and
+    /// by how much it was better than the reference of the votes, each on one part of the pack. A claim of which the votes of a
+    /// majority do not say that is not judged.
     pub fn broken(&self, window: u32) -> BTreeSet<KeyId> {
         self.judged().get(&window).map(|judged| accused(&judged.broken)).unwrap_or_default()
     }
@@ -337,21 +337,21 @@ impl<'a> Quorum<'a> {
             let error = claimed_error(claimed.claim, weighing).min(held.usual);
             let both =
                 error * error + ballot.standard_error * ballot.standard_error + parts * parts;
-            let breaks = |gain: f64| {
-                let missing = if claimed.claim.body.role == Role::Worst {
-                    gain - (claimed.utility - least)
-                } else {
-                    (claimed.utility - most) - gain
-                };
-                missing > BROKEN * libm::sqrt(both)
+            let worst = claimed.claim.body.role == Role::Worst;
+            let (level, sign) = if worst { (least, -1.0) } else { (most, 1.0) };
+            let breaks = |vote: &VoteFields| {
+                let gain = (claimed.utility - level) - weighing.difference(&vote.terms).0;
+                // The reference may be fitted to one part: beside it, what is worth what was claimed is no lie.
+                let value = worth(vote, weighing, |term| term.value);
+                let missing =
+                    value.map(|value| (sign * gain).min(sign * (claimed.utility - value)));
+                missing.is_some_and(|missing| missing > BROKEN * libm::sqrt(both))
             };
             let beside = votes.measured.iter().filter(|(_, vote)| vote.best == ballot.reference);
-            let gain = |vote: &VoteFields| weighing.difference(&vote.terms).0;
-            let found_by = beside.filter(|(_, vote)| breaks(gain(vote)));
+            let found_by = beside.filter(|(_, vote)| breaks(vote));
             let found_by: BTreeSet<KeyId> = found_by.map(|(voter, _)| *voter).collect();
             let accused = self.names(claimed.claim.signer).collect();
             let sure = self.nearly_all(found_by.len());
-            let level = if claimed.claim.body.role == Role::Worst { least } else { most };
             let (particle, gains) = (ballot.particle, Some((claimed.utility - level, ballot.gain)));
             let verdict = Verdict { accused, particle, gains, found_by, of: ballot.votes, sure };
             // Half of the votes condemn nobody.
@@ -513,13 +513,10 @@ impl<'a> Quorum<'a> {
         let mut levels = BTreeMap::new();
         for (nominee, votes) in &of.votes {
             for (voter, vote) in &votes.measured {
-                let values = |value: &dyn Fn(&Compared) -> i16| {
-                    vote.terms.iter().map(value).collect::<Vec<i16>>()
-                };
                 let level = if particle == Some(*nominee) {
-                    weighing.utility(&values(&|term| term.value))
+                    worth(vote, weighing, |term| term.value)
                 } else if particle == vote.best {
-                    weighing.utility(&values(&|term| term.best))
+                    worth(vote, weighing, |term| term.best)
                 } else {
                     None
                 };
@@ -552,6 +549,11 @@ pub(crate) fn weighed<'a>(
 fn claimed_error(claim: &Signed<ClaimFields>, weighing: &Weighing) -> f64 {
     let errors: Vec<u16> = claim.body.terms.iter().map(|term| term.standard_error).collect();
     weighing.standard_error(&errors)
+}
+
+/// What one of a vote's two particles is worth, as the voter measured it.
+fn worth(vote: &VoteFields, weighing: &Weighing, of: fn(&Compared) -> i16) -> Option<f64> {
+    weighing.utility(&vote.terms.iter().map(of).collect::<Vec<i16>>())
 }
 
 /// Of equal ones, that of the lowest record first.

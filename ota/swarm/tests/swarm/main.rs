@@ -15,5 +15,6 @@ mod paper;
 mod privacy;
 mod quorum;
 mod records;
+mod reference;
 mod reinstated;
 mod vectors;
