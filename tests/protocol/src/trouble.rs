@@ -333,3 +333,35 @@ impl World {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use shoal_vehicle::exchange::run::Exchange;
+    use shoal_wire::RecordId;
+
+    use super::World;
+    use crate::calendar::opens_us;
+    use crate::weather::Weather;
+    use crate::world::{Happening, SECOND_US};
+
+    /// By its clock it is window 0 when what was said in window 2 comes, and a broker sends that once.
+    #[test]
+    fn who_was_behind_knows_what_was_said_meanwhile_once_its_clock_is_set() {
+        let mut world = World::new(1, Weather::fair(4, 3));
+        world.vehicles[1].off_s.set(-245);
+        world.at(opens_us(2) + 46 * SECOND_US, Happening::Fit(1));
+        world.run();
+        assert!(world.checks.crossed.contains_key(&(1, 0)), "it was there in its window 0");
+        assert!(!world.troubles.contains_key("set right"), "its clock was wrong through window 2");
+        let knows = |number: usize| -> BTreeSet<RecordId> {
+            let swarm = world.vehicles[number].exchange.as_ref().and_then(Exchange::swarm);
+            let records = swarm.expect("it has joined").records();
+            let claims = records.claims(2).map(|claim| claim.id);
+            let headers = records.particles(2).map(|header| header.id);
+            claims.chain(headers).chain(records.votes(2).map(|vote| vote.id)).collect()
+        };
+        assert_eq!(knows(1), knows(0));
+    }
+}

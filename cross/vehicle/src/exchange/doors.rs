@@ -193,9 +193,8 @@ impl Exchange {
             info!("begins anew: what the broker holds back for the vehicle is too old");
             self.tonight.behind = 0;
         }
-        let (fresh, version) = (!self.tonight.called || anew || behind, self.version);
+        let (fresh, version) = (!self.tonight.resumes || anew || behind, self.version);
         let session = Session { seconds, fresh, listening, open_seconds: open, version };
-        self.tonight.called |= purpose == For::Window;
         let settings = self.certificates.settings(&self.fleet, self.me)?;
         self.tell_certificate_end(&settings);
         let dial = &mut *self.dial;

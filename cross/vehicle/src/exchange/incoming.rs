@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::documents::News;
 use super::key::received;
-use super::line::For;
+use super::line::{For, Line};
 use super::measured::{Terms, fits, in_order};
 use super::particles::Got;
 use super::run::{Exchange, ExchangeError};
@@ -31,6 +31,9 @@ impl Exchange {
             Event::Connected { .. } => {
                 debug!("connected");
                 self.run.metrics.connected(true);
+                if self.line.as_mut().is_some_and(Line::has_begun_anew) {
+                    (self.tonight.resumes, self.tonight.ahead) = (true, false);
+                }
                 self.connected()?;
             }
             Event::Disconnected { why, .. } => {
@@ -173,7 +176,10 @@ impl Exchange {
         match taken {
             Ok(_) => Ok(()),
             // What was retained long ago comes with every window.
-            Err(Reject::Record(RejectRecord::WrongWindow { .. })) => Ok(()),
+            Err(Reject::Record(RejectRecord::WrongWindow { got, to, .. })) => {
+                self.tonight.ahead |= got > to;
+                Ok(())
+            }
             Err(Reject::Record(reject)) => {
                 debug!(topic = text, %reject, "refused");
                 self.refuse(topic, bytes, reject.code())

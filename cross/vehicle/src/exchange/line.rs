@@ -196,6 +196,8 @@ pub struct Line {
     own: Own,
     outbox: VecDeque<Outgoing>,
     connected: bool,
+    /// Whether its first connection begins a session of a window, and was not there yet.
+    fresh: bool,
 }
 
 impl Line {
@@ -231,8 +233,9 @@ impl Line {
         for filter in &filters {
             link.subscribe(Subscription::Standing { filter, acknowledged: true });
         }
-        let meter = Meter::default();
-        Ok(Line { link, meter, purpose, own, outbox: VecDeque::new(), connected: false })
+        let (meter, outbox) = (Meter::default(), VecDeque::new());
+        let fresh = purpose == For::Window && session.fresh;
+        Ok(Line { link, meter, purpose, own, outbox, connected: false, fresh })
     }
 
     /// What it is for.
@@ -243,6 +246,11 @@ impl Line {
     /// Whether the broker is there.
     pub const fn connected(&self) -> bool {
         self.connected
+    }
+
+    /// Whether this connection is the first of a line that begins anew.
+    pub fn has_begun_anew(&mut self) -> bool {
+        std::mem::take(&mut self.fresh)
     }
 
     /// The broker, for transfers.

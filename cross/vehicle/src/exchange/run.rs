@@ -155,8 +155,10 @@ pub(super) struct Tonight {
     pub(super) echo: Option<RecordId>,
     /// The window whose records the vehicle published again after a start.
     pub(super) republished: Option<u32>,
-    /// Whether there was a line for a window in this life.
-    pub(super) called: bool,
+    /// Whether the next line of a window goes on with what the broker keeps: a session that was begun in this life.
+    pub(super) resumes: bool,
+    /// Whether something came in it of a later window than the clock knew of: it was refused, and the broker does not send it again.
+    pub(super) ahead: bool,
     /// Lines of windows in a row that ended before all that stood there had come.
     pub(super) behind: u8,
     /// What is being measured: candidate and what it stands beside, on which part.
@@ -456,6 +458,7 @@ impl Exchange {
         };
         if !same {
             self.zero_seconds = zero;
+            self.tonight.resumes &= !self.tonight.ahead;
             self.mind_clock();
         }
         !same
