@@ -421,6 +421,11 @@ impl Records {
         self.votes.range(of_window).filter_map(|(_key, entry)| entry.one())
     }
 
+    /// The records of the nonces that count.
+    pub fn nonces(&self) -> impl Iterator<Item = RecordId> {
+        self.nonces.values().map(|nonce| nonce.id)
+    }
+
     /// The nonce of a window.
     pub fn nonce_of(&self, window: u32) -> Option<&[u8; 32]> {
         self.nonces.get(&window).map(|nonce| &nonce.body)

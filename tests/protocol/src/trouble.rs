@@ -364,4 +364,20 @@ mod tests {
         };
         assert_eq!(knows(1), knows(0));
     }
+
+    /// What was elected long ago counts while nothing better is, and is judged by the nonces of its time.
+    #[test]
+    fn nonces_that_count_are_there_after_a_start_however_old_they_are() {
+        let mut world = World::new(1, Weather::fair(4, 22));
+        world.run();
+        let nonces = |world: &World| -> BTreeSet<RecordId> {
+            let swarm = world.vehicles[1].exchange.as_ref().and_then(Exchange::swarm);
+            swarm.expect("it has joined").records().nonces().collect()
+        };
+        let before = nonces(&world);
+        assert!(before.len() > 20, "{}", before.len());
+        let _lost = world.vehicles[1].lose_power(1);
+        world.happen(Happening::Start(1));
+        assert_eq!(nonces(&world), before);
+    }
 }

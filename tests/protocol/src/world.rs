@@ -359,7 +359,7 @@ impl World {
         opens_us(self.weather.all_windows()) as f64 / (86_400.0 * SECOND_US as f64)
     }
 
-    fn happen(&mut self, happening: Happening) {
+    pub(crate) fn happen(&mut self, happening: Happening) {
         let now = self.now_us.get();
         match happening {
             Happening::Start(number) => {

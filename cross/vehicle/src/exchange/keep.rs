@@ -7,7 +7,7 @@ use shoal_swarm::inbox::{Record, read};
 use shoal_swarm::swarm::{Flat, Input, STATE_KEY, Saved, ValuesHash};
 use shoal_trust::Trust;
 use shoal_wire::v1::ParticleHeader;
-use shoal_wire::{Keys, Leaf, ParticleId, PublicKey, Topic};
+use shoal_wire::{Keys, Leaf, ParticleId, PublicKey, RecordId, Topic};
 use tracing::{debug, info, warn};
 
 use super::key::{ReadBack, received, verified};
@@ -28,8 +28,8 @@ const TIMEKEEPERS_MAX: usize = 16;
 const STAGED: &str = "staged";
 /// What is tuned: [`Tuning`].
 const TUNING: &str = "tuning";
-/// Windows of nonces that are kept.
-const NONCES: u32 = 16;
+/// So many windows' records are kept whether they count or not.
+const RECENT: u32 = 16;
 
 /// The tuning under way, or the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,12 +144,12 @@ impl Exchange {
         let mut particles: BTreeSet<ParticleId> = swarm.needed().into_iter().collect();
         particles.extend((0..shoal_wire::v1::SLOTS).filter_map(|slot| self.slots.particle(slot)));
         particles.extend(self.promotion.wanted());
-        let mut records = BTreeSet::new();
+        let mut records: BTreeSet<RecordId> = swarm.records().nonces().collect();
         let windows: BTreeSet<u32> = swarm
             .records()
             .claimed_windows()
             .into_iter()
-            .chain(window.saturating_sub(NONCES)..=window)
+            .chain(window.saturating_sub(RECENT)..=window)
             .collect();
         for of in windows {
             records.extend(swarm.records().claims(of).map(|claim| claim.id));
@@ -161,7 +161,7 @@ impl Exchange {
         }
         let keys = self.documents.keyring();
         self.vault.forget_records(|kept| {
-            let recent = kept.window.saturating_add(NONCES) >= window;
+            let recent = kept.window.saturating_add(RECENT) >= window;
             let counts = || records.contains(&received(&kept.bytes));
             let named = || named(kept, keys).is_some_and(|particle| particles.contains(&particle));
             !recent && !counts() && !named()
