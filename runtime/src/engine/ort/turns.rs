@@ -119,7 +119,6 @@ mod tests {
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
-    use std::time::Duration;
 
     use super::*;
 
@@ -155,7 +154,7 @@ mod tests {
             let others = self.there.fetch_add(1, Ordering::SeqCst);
             if self.runs == 1 {
                 assert_eq!(others, 0, "a first run has company");
-                thread::sleep(Duration::from_millis(5));
+                (0..200).for_each(|_| thread::yield_now());
                 assert_eq!(self.there.load(Ordering::SeqCst), 1, "company came");
             } else {
                 // Alone, this would wait for ever.
