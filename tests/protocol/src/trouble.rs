@@ -380,4 +380,18 @@ mod tests {
         world.happen(Happening::Start(1));
         assert_eq!(nonces(&world), before);
     }
+
+    /// Its conditions ended for two seconds, and its line was asked to finish.
+    #[test]
+    fn who_may_go_on_in_a_window_listens_on_another_line() {
+        let weather = Weather { keeps_sessions: false, ..Weather::fair(3, 2) };
+        let mut world = World::new(1, weather);
+        let at = opens_us(1) + 5 * SECOND_US;
+        world.at(at, Happening::Unfit(1, 0));
+        world.at(at + 2 * SECOND_US, Happening::Fit(1));
+        world.at(at + 15 * SECOND_US, Happening::NodeDies);
+        // That whoever is connected listens is looked at before the window closes.
+        world.run();
+        assert!(world.troubles.contains_key("broker") && world.troubles.contains_key("unfit"));
+    }
 }

@@ -56,7 +56,10 @@ impl Exchange {
                 // A clock that was set can end one window with the next one open: every window has its own line.
                 let reopened =
                     |before| matches!(before, Phase::Closing { window: w, .. } if w == window);
-                let stays = before.is_some_and(reopened) && self.line_for() == Some(For::Window);
+                // On a line that was asked to finish nothing more is begun.
+                let stays = before.is_some_and(reopened)
+                    && self.line_for() == Some(For::Window)
+                    && !self.tonight.finishing;
                 // Who has not joined yet has no use for what stands there, and it comes only once.
                 let joined = self.swarm.is_some() || self.documents.whole();
                 if joined && !stays {
