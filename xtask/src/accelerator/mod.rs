@@ -24,7 +24,7 @@ cargo xtask accelerator [--only PART]... [--providers LIST] [--device N] [--fp16
 
 --only PART       graphs, steps, trained or fleet; more of them by giving it again   (all)
 --providers LIST  what is asked of ONNX Runtime, in this order        (tensorrt,cuda,cpu)
---device N        number of the accelerator                           (0)
+--device N        number of the accelerator; a fleet takes the first    (0)
 --fp16            TensorRT may compute in half precision
 --cuda-graphs     CUDA replays its first run of a graph where it got every node
 --programs DIR    `shoal`, `shoal-vehicle` and the benchmark `step`, built elsewhere (they are built)

@@ -79,9 +79,11 @@ pub(super) fn faults(rows: &[Value]) -> Vec<String> {
         if let Some(why) = row["failed"].as_str() {
             return Some(format!("{of}: {why}"));
         }
-        let (there, here) = (row["loss"]["there"].as_f64()?, row["loss"]["processor"].as_f64()?);
-        let apart = (there - here).abs() > APART_MAX;
-        apart.then(|| format!("{of}: the loss is {there}, on the processor {here}"))
+        let (there, here) = (&row["loss"]["there"], &row["loss"]["processor"]);
+        // JSON has no NaN: what is no number there is null.
+        let apart = there.as_f64().zip(here.as_f64()).map(|(there, here)| (there - here).abs());
+        let far = apart.is_none_or(|apart| apart > APART_MAX);
+        far.then(|| format!("{of}: the loss is {there}, on the processor {here}"))
     };
     rows.iter().filter_map(fault).collect()
 }
@@ -103,6 +105,6 @@ mod tests {
                 "loss": { "there": there, "processor": 0.5 } })
         };
         assert!(faults(&[row(0.505, None)]).is_empty());
-        assert_eq!(faults(&[row(0.6, None), row(0.5, Some("no"))]).len(), 2);
+        assert_eq!(faults(&[row(0.6, None), row(0.5, Some("no")), row(f64::NAN, None)]).len(), 3);
     }
 }
