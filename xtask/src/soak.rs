@@ -25,7 +25,8 @@ cargo xtask soak [--only PART]... [--cases N] [--fuzz-seconds N] [--seeds N] [--
   cuts         N cuts (default 200), drawn from S (default 1), into a fleet of the real programs in network
                namespaces; each, with what shows that it happened, in docs/evidence/cuts-COMMIT.jsonl
 
-Writes docs/evidence/soak-COMMIT.json, of the parts that ran; with --defect nothing.";
+Writes docs/evidence/soak-COMMIT.json, of the parts that ran, beside those of that commit that ran
+before; with --defect nothing.";
 
 /// Times that a program is killed while it writes replay.
 const KILLS: u32 = 300;
@@ -62,7 +63,8 @@ pub(crate) fn run(args: &[String]) -> Done {
     }
     let git = |args: &[&str]| Run::new("git").args(args).output();
     let commit = git(&["rev-parse", "HEAD"])?;
-    let changed = !git(&["status", "--porcelain"])?.is_empty();
+    // What earlier parts wrote is no change of what they ran.
+    let changed = !git(&["status", "--porcelain", "--", ".", ":!docs/evidence"])?.is_empty();
 
     let folder = root().join("docs/evidence");
     let short = commit.get(..12).unwrap_or(&commit);
@@ -85,11 +87,28 @@ pub(crate) fn run(args: &[String]) -> Done {
     summary.insert("changed".into(), json!(changed));
     summary.insert("seconds".into(), json!(watch.elapsed().as_secs()));
     let path = folder.join(format!("soak-{short}.json"));
+    let before = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let summary = beside(before, summary);
     fs::create_dir_all(&folder)
         .and_then(|()| fs::write(&path, format!("{:#}\n", Value::Object(summary))))
         .map_err(|error| Failure(format!("cannot write {}: {error}", path.display())))?;
     println!("wrote {}", path.display());
     ended(&failures)
+}
+
+/// What ran now, beside what ran before of the same commit; seconds are of all of it.
+fn beside(before: Option<Map<String, Value>>, mut now: Map<String, Value>) -> Map<String, Value> {
+    let of = |summary: &Map<String, Value>| {
+        ["schema", "commit", "changed"].map(|key| summary.get(key).cloned())
+    };
+    let Some(before) = before.filter(|before| of(before) == of(&now)) else { return now };
+    let seconds = |summary: &Map<String, Value>| summary.get("seconds").and_then(Value::as_u64);
+    let all = seconds(&before).unwrap_or_default() + seconds(&now).unwrap_or_default();
+    for (part, value) in before {
+        now.entry(part).or_insert(value);
+    }
+    now.insert("seconds".into(), json!(all));
+    now
 }
 
 fn no_part(part: &str) -> Failure {
@@ -147,4 +166,25 @@ fn one(part: &str, flags: &Flags, log: &Path) -> Done<(Value, Done)> {
         }
         part => return Err(no_part(part)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_one_commit_stand_beside_each_other() {
+        let summary = |value: Value| value.as_object().cloned().unwrap();
+        let worlds = |commit: &str| {
+            summary(
+                json!({"schema": 2, "commit": commit, "changed": false, "seconds": 5, "worlds": 1, "cuts": 1}),
+            )
+        };
+        let cuts =
+            summary(json!({"schema": 2, "commit": "a", "changed": false, "seconds": 7, "cuts": 2}));
+        let both = json!({"schema": 2, "commit": "a", "changed": false, "seconds": 12, "worlds": 1, "cuts": 2});
+        assert_eq!(beside(Some(worlds("a")), cuts.clone()), summary(both));
+        assert_eq!(beside(Some(worlds("b")), cuts.clone()), cuts);
+        assert_eq!(beside(None, cuts.clone()), cuts);
+    }
 }
