@@ -303,7 +303,8 @@ impl Records {
         insert(&mut self.votes, key, vote.of(vote.body.fields().clone()))
     }
 
-    /// Takes a nonce of the timekeeper: the highest counter of a window counts. True: the set has changed.
+    /// Takes a nonce of the timekeeper: the highest counter of a window counts, and of one that another signed again, the
+    /// copy that came last. True: the set has changed.
     ///
     /// # Errors
     /// [`RejectRecord`].
@@ -317,7 +318,9 @@ impl Records {
                 return Ok(false);
             }
             let newest = kept.counter;
-            if (new.counter, new.id) <= (newest, kept.id) {
+            let again =
+                kept.signer != new.signer && (kept.counter, kept.body) == (new.counter, new.body);
+            if !again && (new.counter, new.id) <= (newest, kept.id) {
                 return Err(RejectRecord::OldCounter { got: new.counter, newest });
             }
         }
@@ -412,6 +415,19 @@ impl Records {
     pub fn with_id(&self, particle: ParticleId) -> Vec<&Signed<Particle>> {
         let headers = self.particles.values().rev().filter_map(Entry::one);
         headers.filter(|header| header.body.id == particle).collect()
+    }
+
+    /// Who may have published what this claim is of: whose header names it, and who published two that contradict each other where
+    /// one of them may have.
+    pub(crate) fn may_have(&self, claim: &ClaimFields) -> impl Iterator<Item = KeyId> {
+        let of_claim = move |(window, role)| (claim.window, claim.role) == (window, role);
+        self.particles.iter().filter_map(move |((window, signer, role), entry)| {
+            let may_have = match entry.one() {
+                Some(header) => header.body.id == claim.particle,
+                None => of_claim((*window, *role)),
+            };
+            may_have.then_some(*signer)
+        })
     }
 
     /// The votes that this window's nonce asked for and that count, by voter.

@@ -473,11 +473,13 @@ impl Swarm {
         }
         self.state.claimed = Some((window, particle));
         self.keep_state();
-        let same = |header: &&crate::records::Signed<crate::records::Particle>| {
-            header.body.id == particle && header.signer != self.vehicle
-        };
-        let copies = self.records.particles(window).filter(same).count();
-        let chunks = copies < COPIES;
+        let same = self.records.particles(window).filter(|header| header.body.id == particle);
+        let numbers = same.filter_map(|header| self.roster.number(header.signer));
+        let mut copies: BTreeSet<u32> = numbers.collect();
+        if let Some(own) = self.roster.number(self.vehicle) {
+            copies.remove(&own);
+        }
+        let chunks = copies.len() < COPIES;
         let measured =
             |term: &TermResult| Measured { value: term.value, standard_error: term.value_error };
         let fields = ClaimFields {

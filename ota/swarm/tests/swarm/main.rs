@@ -18,3 +18,4 @@ mod records;
 mod reference;
 mod reinstated;
 mod vectors;
+mod withheld;

@@ -172,6 +172,29 @@ fn the_newest_nonce_of_a_window_counts() {
     assert_eq!(records.nonce_of(3), Some(&[2; 32]));
 }
 
+/// After the timekeeper was replaced, the one before is no longer read by who joins: the copy of the one after stays.
+#[test]
+fn a_nonce_that_another_timekeeper_signed_again_is_no_old_one() {
+    let nonce = |signer, byte| {
+        let fields = NonceFields { window: 3, nonce: [byte; 32], utc_seconds: 1 };
+        Signed { counter: 5, ..signed(signer, signer, Nonce::new(fields).unwrap()) }
+    };
+    for (before, after) in [(200, 201), (201, 200)] {
+        let mut records = Records::new(SHAPE);
+        assert_eq!(records.nonce(&when(3), &nonce(before, 1)), Ok(true));
+        assert_eq!(records.nonce(&when(3), &nonce(after, 1)), Ok(true));
+        assert_eq!(records.nonces().collect::<Vec<_>>(), [nonce(after, 1).id]);
+        assert_eq!(records.nonce(&when(3), &nonce(after, 1)), Ok(false));
+    }
+    let mut others = [nonce(200, 1), nonce(201, 2)];
+    others.sort_by_key(|nonce| nonce.id);
+    let [low, high] = others;
+    let mut records = Records::new(SHAPE);
+    assert_eq!(records.nonce(&when(3), &high), Ok(true));
+    let old = RejectRecord::OldCounter { got: 5, newest: 5 };
+    assert_eq!(records.nonce(&when(3), &low), Err(old), "it says something else");
+}
+
 /// Four windows or eight days, whichever is longer; then eight more, because standing looks back on them.
 #[test]
 fn a_record_leaves_by_age_alone_unless_its_particle_is_held() {
