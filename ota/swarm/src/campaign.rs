@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use shoal_wire::v1::{Document, DocumentFields, RefusalCode};
+use shoal_wire::v1::{Document, DocumentFields, RefusalCode, SLOTS};
 use shoal_wire::{
     KeyId, Keys, Kind, Label, LayoutHash, ModelHash, ParticleId, PublicKey, RejectEnvelope,
     RejectLabel, Unverified,
@@ -27,6 +27,8 @@ pub const ALL: u16 = 1_000;
 pub const NAME: &str = "campaign";
 /// The slot of that document.
 pub const SLOT: u8 = 31;
+/// A vehicle's slot of the refusal by which it says that it went back: the last, which no other refusal takes.
+pub const REPORT_SLOT: u8 = SLOTS - 1;
 /// The authority's slot of the particle that it promotes.
 pub const PARTICLE_SLOT: u8 = 0;
 /// The name of the document by which the second key approves one.

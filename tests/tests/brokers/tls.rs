@@ -11,7 +11,7 @@ use shoal_tests::certificates::Authority;
 use shoal_tests::clock::utc_seconds;
 use shoal_tests::publisher::Publisher;
 use shoal_tests::relay::{Relay, Way};
-use shoal_wire::{Label, Leaf, Topic};
+use shoal_wire::{KeyId, Label, Leaf, Topic};
 use tempfile::TempDir;
 
 use crate::party::{Party, key, settings};
@@ -145,10 +145,14 @@ fn what_is_missing_or_no_certificate_is_named() {
     assert!(matches!(unfit, CertificatesError::Unfit { .. }), "{unfit}");
 }
 
+fn manual() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/running-a-fleet.md");
+    fs::read_to_string(path).unwrap()
+}
+
 /// The access rules that docs/running-a-fleet.md gives to Mosquitto, for an authority and a timekeeper of these ids.
 fn access_rules(authority: &str, timekeeper: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/running-a-fleet.md");
-    let text = fs::read_to_string(path).unwrap();
+    let text = manual();
     let (_, rules) = text.split_once("# shoal.acl:").expect("the rules");
     let (rules, _) = rules.split_once("```").expect("their end");
     let (_, rules) = rules.split_once('\n').expect("rules");
@@ -175,6 +179,33 @@ const LEAVES: [Leaf; 13] = [
     Leaf::Document { slot: 31 },
 ];
 
+/// What the manual's configuration says of names.
+const NAMED: &str = "use_identity_as_username true\nuse_username_as_clientid true";
+
+/// Under another's name a thief would put it off the line, and a clean session would forget what waits for it.
+#[test]
+fn a_stolen_identity_puts_nobody_else_off_the_line() {
+    assert!(manual().contains(NAMED));
+    let authority = Authority::new();
+    let Some(broker) = authority.mosquitto_with(NAMED) else { return };
+    let folder = TempDir::new().unwrap();
+    let [stolen, other] = [1, 2].map(|number| key(number).public().id());
+    let connect = |whose: KeyId| {
+        let certificates = folder.path().join(whose.to_string());
+        authority.sign(&whose.to_string(), &certificates);
+        let mut settings = encrypted(&broker, Tls::read(&certificates).unwrap());
+        settings.client_id = other.to_string();
+        Party::connected(settings)
+    };
+    let mut vehicle = connect(other);
+    let _thief = connect(stolen);
+    let ticket = vehicle.publish_presence(2, 1);
+    vehicle.wait_published(&[ticket]);
+    while let Some(event) = vehicle.link.next(QUIET) {
+        assert!(!matches!(event, Event::Disconnected { .. }), "{event:?}");
+    }
+}
+
 /// A thief with a vehicle's certificate tries every topic, of everybody, here and in another fleet: only below the vehicle's own id
 /// does anything come to stand. The timekeeper writes what the authority signed, and nobody else's.
 #[test]
@@ -185,7 +216,7 @@ fn a_stolen_identity_writes_below_its_own_id_alone() {
         [1, 2, 3, 4].map(|number| key(number).public().id());
     let rules = folder.path().join("shoal.acl");
     fs::write(&rules, access_rules(&authoritys.to_string(), &timekeeper.to_string())).unwrap();
-    let options = format!("use_identity_as_username true\nacl_file {}", rules.display());
+    let options = format!("{NAMED}\nacl_file {}", rules.display());
     let Some(broker) = authority.mosquitto_with(&options) else { return };
     let topics = |fleet: &'static str, whose| {
         let (fleet, region) = (Label::new(fleet).unwrap(), Label::new("region-0").unwrap());

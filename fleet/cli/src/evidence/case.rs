@@ -161,13 +161,15 @@ impl Case {
         }
     }
 
-    /// What came of it at each vehicle, as it stands.
+    /// What came of it at each vehicle, as it stands. That it went back for a reason stays true, as vehicles have it.
     fn outcomes(&self) -> BTreeMap<KeyId, Outcome> {
         let outcomes = self.said.iter().filter_map(|(vehicle, said)| {
-            let outcome = match said.last()?.what.as_str() {
-                KEPT => Outcome::Kept,
-                WENT_BACK => return None,
-                _code => Outcome::GoneBack,
+            let refused = said.iter().any(|said| ![KEPT, WENT_BACK].contains(&said.what.as_str()));
+            let kept = said.last()?.what == KEPT;
+            let outcome = match (refused, kept) {
+                (true, _) => Outcome::GoneBack,
+                (false, true) => Outcome::Kept,
+                (false, false) => return None,
             };
             Some((*vehicle, outcome))
         });

@@ -17,6 +17,7 @@ use shoal_wire::{KeyId, Label};
 
 use super::description::Description;
 use super::goodbye::goodbye;
+use super::serve::AFTER_ANOTHER_MS;
 use crate::clock::utc_ms;
 use crate::output::{Failure, Outcome};
 use crate::stop::Stop;
@@ -74,6 +75,7 @@ impl Beacon {
             asked: BTreeSet::new(),
             unsubscribed: BTreeSet::new(),
             read_ms: None,
+            back_ms: None,
             looked_ms: 0,
             waiting: 0,
             shown: None,
@@ -107,6 +109,8 @@ struct Program {
     /// When what stood there has come.
     read_ms: Option<u64>,
     looked_ms: u64,
+    /// When it comes back after another took its place.
+    back_ms: Option<u64>,
     /// Publications without an acknowledgement.
     waiting: usize,
     /// The last window that was told of, and what was said.
@@ -120,6 +124,10 @@ impl Program {
         let now = utc_ms()?;
         if let Some(event) = event {
             self.event(now, event)?;
+        }
+        if self.back_ms.is_some_and(|back| back <= now) {
+            self.back_ms = None;
+            self.link.resume();
         }
         if self.read_ms.is_some_and(|read| read <= now) {
             self.read_ms = None;
@@ -147,7 +155,11 @@ impl Program {
                 }
             }
             Event::Disconnected { why: Why::TakenOver, .. } => {
-                return Err("another beacon of this number has taken over".into());
+                let after = AFTER_ANOTHER_MS / 1000;
+                eprintln!(
+                    "warning: another program has taken this beacon's place at the broker; again in {after} s. Is there a second one of its number?"
+                );
+                (self.back_ms, self.read_ms) = (Some(now.saturating_add(AFTER_ANOTHER_MS)), None);
             }
             Event::Disconnected { why, again } => {
                 let again = again.map_or(0, |again| again.as_millis());

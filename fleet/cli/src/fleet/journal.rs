@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,8 @@ pub(crate) struct Line {
 /// A journal that is being written.
 pub(crate) struct Journal {
     file: File,
+    /// Bytes of whole lines.
+    bytes: u64,
     number: u64,
     before: String,
     /// What was written last of a topic.
@@ -53,23 +55,25 @@ pub(crate) struct Read {
 }
 
 impl Journal {
-    /// Opens the journal of a fleet, after its last whole line.
+    /// Opens the journal of a fleet, after its last whole line. Each line that is there already is shown once.
     ///
     /// # Errors
     /// When a line is not what followed on the one before: nothing is written then.
-    pub(crate) fn open(fleet: &Path) -> Result<Self, Failure> {
+    pub(crate) fn open(fleet: &Path, mut show: impl FnMut(&Line)) -> Result<Self, Failure> {
         let path = path(fleet);
-        let read = if path.exists() { Some(read_file(&path)?) } else { None };
-        let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-        let Some(Read { lines, head, bytes }) = read else {
-            return Ok(Journal { file, number: 0, before: NOTHING.into(), last: BTreeMap::new() });
+        let read = if path.exists() {
+            read_file(&path)?
+        } else {
+            Read { lines: Vec::new(), head: NOTHING.into(), bytes: 0 }
         };
+        let Read { lines, head, bytes } = read;
+        lines.iter().for_each(&mut show);
+        let file = OpenOptions::new().create(true).append(true).open(&path)?;
         // A line that a cut left half was never there.
         file.set_len(bytes as u64)?;
-        file.seek(SeekFrom::End(0))?;
         let number = lines.len() as u64;
         let last = lines.into_iter().map(|line| (line.topic, unhex(&line.envelope)));
-        Ok(Journal { file, number, before: head, last: last.collect() })
+        Ok(Journal { file, bytes: bytes as u64, number, before: head, last: last.collect() })
     }
 
     /// What was written last of a topic.
@@ -78,6 +82,9 @@ impl Journal {
     }
 
     /// Writes a record, unless it is the last that was written of its topic; durable when this returns.
+    ///
+    /// # Errors
+    /// When the disk does not take it, as a full one: then no part of it stays.
     pub(crate) fn write(&mut self, at_ms: u64, topic: &str, envelope: &[u8]) -> Outcome {
         if self.last(topic) == Some(envelope) {
             return Ok(());
@@ -90,12 +97,22 @@ impl Journal {
             before: self.before.clone(),
         };
         let text = serde_json::to_string(&line)?;
-        self.file.write_all(format!("{text}\n").as_bytes())?;
-        self.file.sync_data()?;
+        let whole = format!("{text}\n");
+        if let Err(error) = self.append(whole.as_bytes()) {
+            // What came of it before, or the next line would not follow on the last.
+            self.file.set_len(self.bytes)?;
+            return Err(format!("the journal does not grow: {error}").into());
+        }
+        self.bytes += whole.len() as u64;
         self.before = hash(text.as_bytes());
         self.number += 1;
         self.last.insert(topic.to_owned(), envelope.to_vec());
         Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.file.sync_data()
     }
 }
 
@@ -157,7 +174,7 @@ mod tests {
 
     fn written() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(folder.path()).unwrap();
+        let mut journal = Journal::open(folder.path(), |_line| {}).unwrap();
         for (at, topic, envelope) in
             [(1, "a", "one"), (2, "b", "two"), (3, "a", "one"), (4, "a", "new")]
         {
@@ -173,7 +190,7 @@ mod tests {
         let read = read_file(&path).unwrap();
         let said: Vec<_> = read.lines.iter().map(|line| (line.at_ms, line.bytes())).collect();
         assert_eq!(said, [(1, b"one".to_vec()), (2, b"two".to_vec()), (4, b"new".to_vec())]);
-        let mut journal = Journal::open(folder.path()).unwrap();
+        let mut journal = Journal::open(folder.path(), |_line| {}).unwrap();
         assert_eq!(journal.last("a"), Some(&b"new"[..]));
         journal.write(5, "a", b"new").unwrap();
         journal.write(6, "a", b"last").unwrap();
@@ -185,10 +202,26 @@ mod tests {
         let (folder, path) = written();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, &text[..text.len() - 9]).unwrap();
-        let mut journal = Journal::open(folder.path()).unwrap();
+        let mut journal = Journal::open(folder.path(), |_line| {}).unwrap();
         journal.write(7, "c", b"after").unwrap();
         let lines = read_file(&path).unwrap().lines;
         assert_eq!(lines.iter().map(|line| line.at_ms).collect::<Vec<_>>(), [1, 2, 7]);
+    }
+
+    /// `/dev/full` is a disk that is full.
+    #[test]
+    fn a_line_that_does_not_fit_leaves_no_part_of_it() {
+        let (folder, path) = written();
+        let mut journal = Journal::open(folder.path(), |_line| {}).unwrap();
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let file = std::mem::replace(&mut journal.file, full);
+        assert!(journal.write(5, "a", b"lost").is_err());
+        journal.file = file;
+        assert_eq!(journal.last("a"), Some(&b"new"[..]), "it was not written");
+        journal.write(6, "a", b"after").unwrap();
+        let times =
+            read_file(&path).unwrap().lines.iter().map(|line| line.at_ms).collect::<Vec<_>>();
+        assert_eq!(times, [1, 2, 4, 6]);
     }
 
     #[test]
@@ -206,7 +239,10 @@ mod tests {
             std::fs::write(&path, &other).unwrap();
             let refused = read_file(&path).unwrap_err().to_string();
             assert!(refused.contains("the journal was changed"), "{refused}");
-            assert!(Journal::open(path.parent().unwrap()).is_err(), "nothing is written after it");
+            assert!(
+                Journal::open(path.parent().unwrap(), |_line| {}).is_err(),
+                "nothing is written after it"
+            );
         }
     }
 }

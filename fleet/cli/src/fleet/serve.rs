@@ -35,6 +35,8 @@ const PLENTY: Bytes = Bytes { up: 1 << 50, down: 1 << 50 };
 const TICK: Duration = Duration::from_millis(200);
 /// From one look at the documents to the next.
 const LOOK_MS: u64 = 1_000;
+/// How long a program stays away that another put off the line.
+pub(super) const AFTER_ANOTHER_MS: u64 = 10_000;
 
 /// Keep a fleet's time: its documents on the broker, and a nonce for every window.
 ///
@@ -100,6 +102,7 @@ impl Serve {
             kept,
             seed: self.seed,
             shown: None,
+            back_ms: None,
             done: false,
             description: description.clone(),
         };
@@ -144,6 +147,8 @@ struct Program {
     seed: Option<u64>,
     /// The last window that was told of.
     shown: Option<u32>,
+    /// When it comes back after another took its place.
+    back_ms: Option<u64>,
     done: bool,
 }
 
@@ -174,6 +179,10 @@ impl Program {
         let event = self.link.next(due.map_or(TICK, |due| due.min(TICK)));
         if let Some(event) = event {
             self.event(event)?;
+        }
+        if self.back_ms.is_some_and(|back| back <= now) {
+            self.back_ms = None;
+            self.link.resume();
         }
         if utc_ms()?.saturating_sub(self.documents.looked_ms) >= LOOK_MS {
             self.look()?;
@@ -232,7 +241,12 @@ impl Program {
                 Input::Subscribed
             }
             Event::Disconnected { why: Why::TakenOver, .. } => {
-                return Err("another timekeeper of this fleet has taken over".into());
+                let after = AFTER_ANOTHER_MS / 1000;
+                eprintln!(
+                    "warning: another program has taken this timekeeper's place at the broker; again in {after} s. If it is a second timekeeper, stop one; if it is none of yours, bind names to certificates at the broker (use_username_as_clientid)"
+                );
+                self.back_ms = Some(now.saturating_add(AFTER_ANOTHER_MS));
+                Input::Disconnected
             }
             Event::Disconnected { why, again } => {
                 let again = again.map_or(0, |again| again.as_millis());
@@ -241,7 +255,11 @@ impl Program {
             }
             Event::Message(message) => {
                 let Ok(topic) = message.place() else { return Ok(()) };
-                self.witness.message(now, &topic, &message.payload)?;
+                // Nonces come first: what is not written is said again in the next window.
+                let window = self.core.window(now);
+                if let Err(error) = self.witness.message(now, window, &topic, &message.payload) {
+                    eprintln!("warning: {error}");
+                }
                 let input = Input::Message { topic: &topic, bytes: &message.payload };
                 if let Err(reject) = self.core.handle_input(now, input) {
                     eprintln!("warning: {}", Failure::from(reject));
