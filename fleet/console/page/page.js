@@ -186,7 +186,8 @@ function rows() {
     line.append(
       cell(`${v.number}`), cell(element("code", v.id.slice(0, 8))), cell(chip, ...holds),
       cell(v.steps === null ? "–" : `${v.steps}`), cell(v.claim === null ? "–" : skill(v.claim)), cell(`${v.kept}`),
-      cell(...bar(v.bytes_up, budget.up_bytes)), cell(...bar(v.bytes_down, budget.down_bytes)), cell(ago(v.heard_s)),
+      cell(...bar(v.bytes_up, budget.up_bytes)), cell(...bar(v.bytes_down, budget.down_bytes)),
+      cell(v.software === null ? "–" : v.software.replace(/^shoal-vehicle /, "")), cell(ago(v.heard_s)),
     );
     return line;
   }));

@@ -6,6 +6,7 @@
 mod console;
 mod publishers;
 pub mod reader;
+mod refusals;
 mod serve;
 pub mod state;
 pub mod view;

@@ -18,6 +18,7 @@ use shoal_wire::v1::{
 use shoal_wire::{KeyId, Leaf, ParticleId, PublicKey, RecordId, Topic, Verified};
 
 use crate::publishers::Publishers;
+use crate::refusals::Refusals;
 use crate::view::{
     self, Claimed, Counted, Found, Held, Maximised, Plan, Publisher, Refused, Row, View, Window,
 };
@@ -31,8 +32,6 @@ const WINDOWS_AHEAD: u32 = 60;
 const VEHICLES_SHOWN: usize = 200;
 /// Findings that the page shows.
 const FINDINGS_SHOWN: usize = 100;
-/// Refusals that are kept.
-const REFUSALS_KEPT: usize = 1_000;
 /// Bytes of messages that wait for the roster or a document.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 /// A vehicle is silent when nothing was heard of it for so many periods.
@@ -54,7 +53,7 @@ pub struct State {
     swarm: Option<SwarmDocumentFields>,
     records: Option<Records>,
     presences: BTreeMap<KeyId, Heard>,
-    refusals: BTreeMap<(u32, KeyId, RefusalCode), BTreeSet<RecordId>>,
+    refusals: Refusals,
     publishers: Publishers,
     history: BTreeMap<u32, Window>,
     authority: KeyId,
@@ -108,7 +107,7 @@ impl State {
             swarm: None,
             records: None,
             presences: BTreeMap::new(),
-            refusals: BTreeMap::new(),
+            refusals: Refusals::default(),
             publishers: Publishers::default(),
             history: BTreeMap::new(),
             authority: trust.authority.id(),
@@ -255,11 +254,8 @@ impl State {
                 outcomes.insert(*vehicle, Outcome::Kept);
             }
         }
-        for ((_window, vehicle, code), records) in &self.refusals {
-            if let Some(outcome) = Outcome::refused(*code).filter(|_| records.contains(&approval)) {
-                outcomes.insert(*vehicle, outcome);
-            }
-        }
+        let gone_back = self.refusals.gone_back(approval);
+        outcomes.extend(gone_back.map(|vehicle| (vehicle, Outcome::GoneBack)));
         let progress = plan.progress(drawn, &outcomes);
         let stages = plan.stages.iter().zip(&progress.stages);
         let order = match campaign.order {
@@ -348,14 +344,9 @@ impl State {
             Record::SwarmDocument(document) => self.take_swarm(document.body().fields()),
             Record::Presence(presence) => self.take_presence(now, &presence),
             Record::Refusal(refusal) => {
-                let fields = refusal.body().fields();
-                let Some(code) = RefusalCode::from_number(fields.code) else { return Ok(false) };
-                let key = (fields.window, refusal.head().key, code);
-                let new = self.refusals.entry(key).or_default().insert(fields.record);
-                while self.refusals.len() > REFUSALS_KEPT {
-                    self.refusals.pop_first();
-                }
-                new
+                let Leaf::Refusal { slot } = topic.leaf() else { return Ok(false) };
+                let window = self.when(now).ok_or(Unready)?.window;
+                self.refusals.take(&refusal, slot, window)
             }
             Record::Document(document) => self.take_named(&document),
             // What a campaign promotes: it stands outside the swarm.
@@ -597,6 +588,7 @@ impl State {
                 bytes_up: fields.map_or(0, |fields| fields.up_bytes),
                 bytes_down: fields.map_or(0, |fields| fields.down_bytes),
                 heard_s,
+                software: fields.map(|fields| fields.software.to_string()),
             }
         };
         first.take(VEHICLES_SHOWN).map(row).collect()
@@ -613,7 +605,7 @@ impl State {
                 let of = of.into_iter().map(publisher).collect();
                 Refused { window, vehicle, why: code.name(), of, times }
             };
-        self.refusals.iter().rev().take(50).map(refused).collect()
+        self.refusals.latest().take(50).map(refused).collect()
     }
 }
 

@@ -154,6 +154,8 @@ pub struct Row {
     pub bytes_down: u64,
     /// Seconds since it was heard.
     pub heard_s: Option<u64>,
+    /// Which version of which program it runs, as it says.
+    pub software: Option<String>,
 }
 
 /// A window that is over or runs.
