@@ -10,3 +10,6 @@ pub mod engine;
 pub mod exchange;
 pub mod night;
 pub mod ready;
+
+/// The program and its version, as a vehicle says it.
+pub const SOFTWARE: &str = concat!("shoal-vehicle ", env!("CARGO_PKG_VERSION"));

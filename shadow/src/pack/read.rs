@@ -122,6 +122,17 @@ impl Pack {
         (0..PARTS).filter(|&part| !self.manifest.parts[part].runs.is_empty()).collect()
     }
 
+    /// Whether every part is as long as the manifest says: what can be seen without reading them.
+    ///
+    /// # Errors
+    /// [`ReadPackError::Read`], [`ReadPackError::Length`].
+    pub fn check_lengths(&self) -> Result<(), ReadPackError> {
+        for part in self.parts() {
+            self.open_part(part, &self.manifest.parts[part])?;
+        }
+        Ok(())
+    }
+
     /// Reads parts and checks their hashes; the drives come in the manifest's order, those without
     /// frames in these parts are left out.
     ///
@@ -214,14 +225,18 @@ impl Pack {
     }
 
     /// The runs of one part; none is handed out before the hash of all is right.
-    fn read_part(&self, index: usize, part: &PackPart) -> Result<Vec<Run>, ReadPackError> {
+    fn open_part(&self, index: usize, part: &PackPart) -> Result<File, ReadPackError> {
         let path = self.directory.join(part_file(index));
         let read = |source| ReadPackError::Read { path: path.clone(), source };
-        let mut file = File::open(&path).map_err(read)?;
+        let file = File::open(&path).map_err(read)?;
         let (got, want) = (file.metadata().map_err(read)?.len(), part.bytes);
-        if got != want {
-            return Err(ReadPackError::Length { path, got, want });
-        }
+        if got == want { Ok(file) } else { Err(ReadPackError::Length { path, got, want }) }
+    }
+
+    fn read_part(&self, index: usize, part: &PackPart) -> Result<Vec<Run>, ReadPackError> {
+        let mut file = self.open_part(index, part)?;
+        let path = self.directory.join(part_file(index));
+        let read = |source| ReadPackError::Read { path: path.clone(), source };
         let (shape, row_bytes) = (self.manifest.shape(), self.manifest.row_bytes());
         let mut hash = Sha256::new();
         let mut runs = Vec::with_capacity(part.runs.len());

@@ -73,6 +73,8 @@ musts! {
     Approved = "approved",
     /// No stage begins before those before it have kept what it tries.
     Stages = "stages",
+    /// Nobody begins once it stands on a calm board that too many have gone back.
+    Halted = "halted",
     /// Nobody waits whose stage is open.
     Waits = "waits",
     /// Who was behind hears of a plan that has bytes enough.

@@ -27,6 +27,8 @@ use crate::world::{Happening, SECOND_US, World, utc_ms};
 const COUNTER: u64 = 100;
 /// Windows in which nothing came of a campaign any more, after which there is nothing left to do.
 const QUIET_WINDOWS: u64 = 4;
+/// Windows after which all have heard what a vehicle says of a campaign.
+const HEARD_WINDOWS: u64 = 3;
 /// The campaign that nobody approved as it is, and the one that two people signed.
 const UNAPPROVED: u32 = 1;
 const APPROVED: u32 = 2;
@@ -40,6 +42,8 @@ pub(crate) struct Promotions {
     adapter: Option<ValuesHash>,
     /// Every vehicle that ever kept it.
     kept: BTreeSet<KeyId>,
+    /// Who has gone back by itself, and when.
+    gone_back: BTreeMap<KeyId, u64>,
     /// Beginnings of each vehicle that were looked at.
     looked: BTreeMap<usize, usize>,
     /// When an outcome was the last to come.
@@ -140,8 +144,11 @@ impl World {
         self.trouble(if keeps { "kept" } else { "gone back" });
         self.vehicles[number].engine.decide(verdict);
         self.promotions.last_us = self.now_us.get();
+        let key = self.vehicles[number].key;
         if keeps {
-            self.promotions.kept.insert(self.vehicles[number].key);
+            self.promotions.kept.insert(key);
+        } else if self.vehicles[number].character == Character::Honest {
+            self.promotions.gone_back.insert(key, self.now_us.get());
         }
         self.at(self.now_us.get() + 3 * SECOND_US, Happening::Start(number));
     }
@@ -154,7 +161,12 @@ impl World {
             return;
         }
         let roster = self.roster();
-        let Promotions { campaign, adapter, kept, looked, .. } = &mut self.promotions;
+        // By then it stands there, and who begins has heard it.
+        let calm_us = opens_us(self.weather.windows);
+        let said_us =
+            self.now_us.get().saturating_sub(HEARD_WINDOWS * u64::from(PERIOD_S) * SECOND_US);
+        let heard = said_us > calm_us && self.weather.bytes_max == PLENTY;
+        let Promotions { campaign, adapter, kept, gone_back, looked, .. } = &mut self.promotions;
         for vehicle in &self.vehicles {
             let seen = vehicle.engine.seen();
             let looked = looked.entry(vehicle.number).or_default();
@@ -171,6 +183,18 @@ impl World {
                 );
                 let drawn = plan.draw(&roster);
                 let stage = drawn.of(vehicle.key).expect("its stage");
+                for (of, limits) in plan.stages.iter().enumerate().filter(|_| heard) {
+                    let all = self.vehicles.iter().filter(|one| drawn.of(one.key) == Some(of));
+                    let gone =
+                        |one: &&Vehicle| gone_back.get(&one.key).is_some_and(|at| *at < said_us);
+                    let back = all.clone().filter(gone).count();
+                    must!(
+                        self.checks.looked_at,
+                        Halted,
+                        back * 1_000 <= all.count() * usize::from(limits.gone_back_max),
+                        "{who} begins, and {back} of stage {of} have gone back"
+                    );
+                }
                 for before in 0..stage {
                     let all = self.vehicles.iter().filter(|one| drawn.of(one.key) == Some(before));
                     let keep = all.clone().filter(|one| kept.contains(&one.key)).count();
@@ -245,7 +269,7 @@ fn adapter(fleet: &Fleet, seed: u64, number: u32) -> Coded {
 }
 
 fn plan(fleet: &Fleet, coded: &Coded, number: u32) -> Plan {
-    let stage = |share| Stage { share, kept_min: 600, gone_back_max: 400 };
+    let stage = |share| Stage { share, kept_min: 500, gone_back_max: 250 };
     Plan {
         number,
         fleet: FLEET.to_owned(),

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use lexopt::{Arg, Parser, ValueExt as _};
 use shoal_shadow::digits::hex;
+use shoal_vehicle::SOFTWARE;
 use shoal_vehicle::budget::PlaceError;
 use shoal_vehicle::config::{Config, ConfigError};
 use shoal_vehicle::exchange::identity;
@@ -23,6 +24,7 @@ The agent of one vehicle of a fleet: it drives in shadow mode, tunes parked, and
 
 Usage: shoal-vehicle --config FILE [--windows N] [--metrics ADDR] [--ready FILE] [--verbose]
        shoal-vehicle --config FILE --next-key
+       shoal-vehicle --version
 
   --config FILE    vehicle.toml, as `shoal fleet init` writes it
   --windows N      end by itself after window N - 1 (alone: after N nights); without it, never
@@ -30,6 +32,7 @@ Usage: shoal-vehicle --config FILE [--windows N] [--metrics ADDR] [--ready FILE]
   --ready FILE     make this file when the agent is up: for who supervises it
   --verbose        tell more
   --next-key       make the key that is to take the place of the vehicle's, say its public half, and end
+  --version        say which version it is, and end
   --help           this
 
 SIGTERM and SIGINT end it at once; what it did is durable. It ends with 78 when FILE cannot be used.
@@ -53,9 +56,9 @@ fn main() -> ExitCode {
     // SAFETY: this is the first that the program does; it has one thread.
     unsafe { shoal_vehicle::engine::forbid_telemetry() };
     let arguments = match arguments() {
-        Ok(Some(arguments)) => arguments,
-        Ok(None) => {
-            say(std::io::stdout(), HELP);
+        Ok(Asked::ToRun(arguments)) => arguments,
+        Ok(Asked::For(said)) => {
+            say(std::io::stdout(), said);
             return ExitCode::SUCCESS;
         }
         Err(error) => {
@@ -82,7 +85,15 @@ fn told_wrong(error: &(dyn Error + 'static)) -> bool {
         || matches!(member, Some(MemberError::NoFleet { .. }))
 }
 
-fn arguments() -> Result<Option<Arguments>, lexopt::Error> {
+/// What the command line asks for.
+enum Asked {
+    /// To run.
+    ToRun(Arguments),
+    /// For this to be said.
+    For(&'static str),
+}
+
+fn arguments() -> Result<Asked, lexopt::Error> {
     let (mut config, mut windows, mut metrics, mut ready) = (None, None, None, None);
     let (mut verbose, mut next_key) = (false, false);
     let mut parser = Parser::from_env();
@@ -94,12 +105,13 @@ fn arguments() -> Result<Option<Arguments>, lexopt::Error> {
             Arg::Long("ready") => ready = Some(PathBuf::from(parser.value()?)),
             Arg::Long("verbose") => verbose = true,
             Arg::Long("next-key") => next_key = true,
-            Arg::Long("help") | Arg::Short('h') => return Ok(None),
+            Arg::Long("help") | Arg::Short('h') => return Ok(Asked::For(HELP)),
+            Arg::Long("version") | Arg::Short('V') => return Ok(Asked::For(SOFTWARE)),
             Arg::Long(_) | Arg::Short(_) | Arg::Value(_) => return Err(argument.unexpected()),
         }
     }
     let config = config.ok_or("--config FILE is needed")?;
-    Ok(Some(Arguments { config, windows, metrics, ready, verbose, next_key }))
+    Ok(Asked::ToRun(Arguments { config, windows, metrics, ready, verbose, next_key }))
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shoal_runtime::adapter::Adapter;
-use shoal_swarm::swarm::{Flat, On, TermResult};
+use shoal_swarm::swarm::{Flat, On, STATE_KEY, Saved, TermResult};
 use shoal_swarm::utility::value_of;
 use shoal_wire::KeyId;
 use shoal_wire::v1::PARTS;
@@ -66,9 +66,7 @@ pub fn nights(
             entry.value = Some(term.value.max(term.beside));
             if better {
                 active = tuned;
-                let hash = vault.keep_blob(&bytes(&active))?;
-                vault.put(ACTIVE, &hash)?;
-                vault.sweep(&[hash].into_iter().collect())?;
+                keep(&mut vault, &active)?;
             }
         } else {
             warn!(night, "nothing to measure on: what was tuned is not used");
@@ -117,9 +115,30 @@ fn count(run: &Run, entry: &Entry) {
 }
 
 fn active(vault: &mut Vault) -> Result<Option<Flat>, ExchangeError> {
-    let hash = vault.get(ACTIVE)?.and_then(|hash| <[u8; 32]>::try_from(hash).ok());
-    let Some(hash) = hash else { return Ok(None) };
+    let Some(hash) = active_hash(vault)? else { return Ok(None) };
     Ok(vault.blob(&hash)?.map(|values| flat(&values)))
+}
+
+fn active_hash(vault: &Vault) -> Result<Option<[u8; 32]>, ExchangeError> {
+    Ok(vault.get(ACTIVE)?.and_then(|hash| <[u8; 32]>::try_from(hash).ok()))
+}
+
+/// Makes what the vehicle drives with durable, and lets go of what it drove with before. Where it was in a fleet, the rest of the
+/// vault is that fleet's: it may go back to it.
+fn keep(vault: &mut Vault, values: &Flat) -> Result<(), ExchangeError> {
+    let before = active_hash(vault)?;
+    let hash = vault.keep_blob(&bytes(values))?;
+    vault.put(ACTIVE, &hash)?;
+    let Some(state) = vault.get(STATE_KEY)? else {
+        vault.sweep(&[hash].into_iter().collect())?;
+        return Ok(());
+    };
+    let fleets = Saved::decode(Some(&state)).unwrap_or_default().values();
+    let named = |before: &[u8; 32]| fleets.iter().any(|values| values.bytes() == before);
+    if let Some(before) = before.filter(|before| *before != hash && !named(before)) {
+        vault.remove_blob(&before)?;
+    }
+    Ok(())
 }
 
 /// What was tuned; `None` when told to stop.
@@ -162,4 +181,33 @@ fn measured(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_swarm::swarm::ValuesHash;
+    use tempfile::tempdir;
+
+    use super::*;
+
+    #[test]
+    fn a_night_alone_leaves_what_a_fleet_will_want_again() {
+        let folder = tempdir().unwrap();
+        let mut vault = Vault::open(folder.path()).unwrap();
+        let values = |value: f32| -> Flat { [value, 1.0].into() };
+        let there = |vault: &mut Vault, value: f32| {
+            vault.blob(ValuesHash::of(&values(value)).bytes()).unwrap().is_some()
+        };
+        vault.keep_blob(&bytes(&values(1.0))).unwrap();
+        keep(&mut vault, &values(2.0)).unwrap();
+        assert!(!there(&mut vault, 1.0), "of no fleet, nothing else is of use");
+
+        vault.put(STATE_KEY, &Saved::default().encode()).unwrap();
+        vault.keep_blob(&bytes(&values(1.0))).unwrap();
+        keep(&mut vault, &values(3.0)).unwrap();
+        assert!(there(&mut vault, 1.0) && there(&mut vault, 3.0));
+        assert!(!there(&mut vault, 2.0), "what it drove with before");
+        keep(&mut vault, &values(3.0)).unwrap();
+        assert_eq!(active(&mut vault).unwrap(), Some(values(3.0)));
+    }
 }

@@ -117,6 +117,7 @@ impl Bench {
             return Err(BenchError::NoPack);
         }
         for pack in &packs {
+            pack.check_lengths()?;
             if pack.parts().is_empty() {
                 return Err(BenchError::EmptyPack { id: pack.manifest().id.clone() });
             }
@@ -132,6 +133,11 @@ impl Bench {
             }
         }
         Ok(Bench { agent, packs, remembered: VecDeque::new(), together_pays: None })
+    }
+
+    /// The agent, given back.
+    pub fn into_agent(self) -> Agent {
+        self.agent
     }
 
     /// The agent.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::mem;
 
-use shoal_swarm::campaign::{Drawn, Duty, Mine, Order, Outcome, PARTICLE_SLOT, Plan};
+use shoal_swarm::campaign::{Drawn, Duty, Mine, Order, Outcome, PARTICLE_SLOT, Plan, REPORT_SLOT};
 use shoal_swarm::swarm::Flat;
 use shoal_window::Phase;
-use shoal_wire::v1::{Presence, Refusal, RefusalCode, RefusalFields, SLOTS};
-use shoal_wire::{KeyId, ParticleId, Verified};
+use shoal_wire::v1::{Activity, Presence, Refusal, RefusalCode, RefusalFields};
+use shoal_wire::{KeyId, ParticleId, RecordId, Verified};
 use tracing::{info, warn};
 
 use super::key::received;
@@ -16,9 +16,6 @@ use super::particles::Got;
 use super::run::{Exchange, ExchangeError};
 use super::worker::Job;
 use crate::agent::{Ask, Tried};
-
-/// Where a vehicle says that it went back: the last of its refusals' slots, which no other refusal takes.
-pub(super) const REPORT: u8 = SLOTS - 1;
 
 /// The vehicle's part in a campaign.
 #[derive(Debug, Default)]
@@ -43,6 +40,10 @@ pub(super) struct Promotion {
     listening: bool,
     /// Whether the broker's session may still, from a line before.
     session: bool,
+    /// What the vehicle said of itself since it listens: once that is back, all that stood there has come.
+    pub(super) echo: Option<RecordId>,
+    /// Whether it has.
+    current: bool,
 }
 
 impl Promotion {
@@ -63,6 +64,14 @@ impl Promotion {
     /// A new line listens to nothing yet, and nothing is on its way.
     pub(super) fn hung_up(&mut self) {
         (self.listening, self.wanted) = (false, None);
+        (self.echo, self.current) = (None, false);
+    }
+
+    /// This vehicle has said this of itself on a line that listens, or not yet.
+    pub(super) fn said(&mut self, presence: Option<RecordId>) {
+        if self.listening {
+            self.echo = presence;
+        }
     }
 
     /// What is kept of particles for its sake.
@@ -70,13 +79,17 @@ impl Promotion {
         self.wanted
     }
 
-    /// A vehicle says in a record of this counter what came of it; an older one says nothing any more.
+    /// A vehicle says in a record of this counter what came of it. That it went back stays true, in whatever order its topics
+    /// come; of the rest an older record says nothing any more.
     fn says(&mut self, vehicle: KeyId, counter: u64, outcome: Option<Outcome>) {
-        let before = self.outcomes.get(&vehicle).copied();
-        if before.is_none_or(|(newest, _outcome)| counter > newest) {
-            self.outcomes.insert(vehicle, (counter, outcome));
-            self.due |= before.and_then(|(_counter, outcome)| outcome) != outcome;
-        }
+        let (newest, before) = self.outcomes.get(&vehicle).copied().unwrap_or_default();
+        let outcome = match (before, outcome) {
+            (Some(Outcome::GoneBack), _) | (_, Some(Outcome::GoneBack)) => Some(Outcome::GoneBack),
+            (Some(Outcome::Kept) | None, said) if counter > newest => said,
+            (Some(Outcome::Kept) | None, _) => before,
+        };
+        self.outcomes.insert(vehicle, (newest.max(counter), outcome));
+        self.due |= before != outcome;
     }
 
     /// How the vehicle stands to the campaign of this number; `None`: it had a part in a later one.
@@ -106,10 +119,11 @@ impl Exchange {
         let duty = campaign.duty(drawn.of(self.me), &progress, mine, utc_s);
         let listen = campaign.order == Order::Run && mine == Mine::Outside;
         let (number, plan) = (campaign.plan.number, campaign.plan.clone());
-        self.listen(listen);
+        self.listen(listen)?;
         match duty {
-            Duty::Rest => Ok(()),
-            Duty::Begin => self.begin_trial(&plan),
+            // Who keeps it may be heard before who went back.
+            Duty::Begin if self.promotion.current => self.begin_trial(&plan),
+            Duty::Rest | Duty::Begin => Ok(()),
             Duty::GoBack => {
                 info!(campaign = number, "going back");
                 self.promotion.working = true;
@@ -120,16 +134,22 @@ impl Exchange {
     }
 
     /// Listens to what came of the campaign elsewhere, or no longer.
-    fn listen(&mut self, listen: bool) {
+    fn listen(&mut self, listen: bool) -> Result<(), ExchangeError> {
         let Some(line) = self.line.as_mut().filter(|line| line.purpose() == For::Window) else {
-            return;
+            return Ok(());
         };
         let Promotion { listening, session, .. } = &mut self.promotion;
         let already = if listen { *listening } else { !*session };
-        if !already {
-            (*listening, *session) = (listen, listen);
-            line.listen(&self.board, listen);
+        if already {
+            return Ok(());
         }
+        (*listening, *session) = (listen, listen);
+        line.listen(&self.board, listen);
+        if listen && line.connected() {
+            let presence = self.say_presence(Activity::Exchanging)?;
+            self.promotion.said(presence);
+        }
+        Ok(())
     }
 
     /// Fetches the adapter, in a window.
@@ -194,16 +214,14 @@ impl Exchange {
 
     /// What a vehicle drives with, as it says itself.
     pub(super) fn heard_presence(&mut self, presence: &Verified<'_, Presence>) {
+        if self.promotion.echo == Some(presence.id()) {
+            (self.promotion.echo, self.promotion.current) = (None, true);
+            self.promotion.think();
+        }
         let Some(campaign) = self.documents.campaign() else { return };
         let kept = presence.body().fields().adapter == Some(campaign.plan.particle);
         let (vehicle, counter) = (presence.head().key, presence.head().counter);
-        let before = self.promotion.outcomes.get(&vehicle).copied();
-        // That it went back stays true.
-        let outcome = match before.and_then(|(_counter, outcome)| outcome) {
-            Some(Outcome::GoneBack) => Some(Outcome::GoneBack),
-            Some(Outcome::Kept) | None => kept.then_some(Outcome::Kept),
-        };
-        self.promotion.says(vehicle, counter, outcome);
+        self.promotion.says(vehicle, counter, kept.then_some(Outcome::Kept));
     }
 
     /// What a vehicle refuses may be the campaign.
@@ -218,7 +236,7 @@ impl Exchange {
     }
 
     /// There is a campaign, or another order. What came of the one before is not said of this one.
-    pub(super) fn campaign_came(&mut self) {
+    pub(super) fn campaign_came(&mut self) -> Result<(), ExchangeError> {
         let number = self.documents.campaign().map(|campaign| campaign.plan.number);
         if self.promotion.of != number {
             self.promotion.of = number;
@@ -226,9 +244,11 @@ impl Exchange {
             self.promotion.drawn = None;
             (self.promotion.wanted, self.promotion.attempted) = (None, None);
             // What stands at the broker is to come again.
-            self.listen(false);
+            (self.promotion.echo, self.promotion.current) = (None, false);
+            self.listen(false)?;
         }
         self.promotion.think();
+        Ok(())
     }
 
     /// Says that the vehicle went back, if it did by itself.
@@ -239,12 +259,46 @@ impl Exchange {
             return Ok(());
         };
         let fields = RefusalFields { window, record: ask.approval, code: code.number() };
-        self.say_refusal(REPORT, fields)
+        self.say_refusal(REPORT_SLOT, fields)
     }
 
     /// Whether something is on trial, and nothing is left to do before it is driven with.
     pub(super) fn waits_for_road(&self) -> bool {
         let on_trial = self.promotion.tried.is_some_and(|tried| tried.mine == Mine::Watching);
         on_trial && !self.promotion.working && self.line.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A vehicle that starts anew reads them as they stand at the broker: presence first, though it was said last.
+    #[test]
+    fn that_a_vehicle_went_back_is_heard_in_whatever_order_its_topics_come() {
+        let vehicle = KeyId::new([1; 8]);
+        let refusal = (7, Some(Outcome::GoneBack));
+        let orders =
+            [[refusal, (8, None)], [(8, None), refusal], [(6, Some(Outcome::Kept)), refusal]];
+        for order in orders {
+            let mut promotion = Promotion::new(None);
+            promotion.due = false;
+            for (counter, outcome) in order {
+                promotion.says(vehicle, counter, outcome);
+            }
+            let said = promotion.outcomes.get(&vehicle).and_then(|(_counter, outcome)| *outcome);
+            assert_eq!((said, promotion.due), (Some(Outcome::GoneBack), true), "{order:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_that_a_vehicle_drives_with_counts() {
+        let vehicle = KeyId::new([1; 8]);
+        let mut promotion = Promotion::new(None);
+        promotion.says(vehicle, 8, None);
+        promotion.says(vehicle, 7, Some(Outcome::Kept));
+        assert_eq!(promotion.outcomes.get(&vehicle), Some(&(8, None)));
+        promotion.says(vehicle, 9, Some(Outcome::Kept));
+        assert_eq!(promotion.outcomes.get(&vehicle), Some(&(9, Some(Outcome::Kept))));
     }
 }

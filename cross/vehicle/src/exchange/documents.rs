@@ -9,12 +9,12 @@ use shoal_swarm::reinstated::{self, Reinstated, RejectReinstated};
 use shoal_trust::{SignedBy, Trust, Why};
 use shoal_wire::v1::{
     Document, DocumentFields, RefusalCode, Roster, RosterPage, SwarmDocument, UtilityDocument,
-    WindowPlan,
+    WindowPlan, WindowPlanFields,
 };
-use shoal_wire::{Body, Kind, PublicKey, Verified};
+use shoal_wire::{Body, Kind, PublicKey, RecordId, Unverified, Verified};
 use tracing::{debug, warn};
 
-use super::key::verified;
+use super::key::{received, verified};
 use crate::config::FleetConfig;
 
 /// The documents of a fleet, each the newest that came.
@@ -33,8 +33,10 @@ pub struct Documents {
     newest: BTreeMap<u8, (u64, Vec<u8>)>,
     /// The same of kind document, by name.
     newest_named: BTreeMap<&'static str, (u64, Vec<u8>)>,
-    /// Pages of the roster, as they came: they may come before its head.
+    /// Pages that the roster's head names, as they came.
     pages: BTreeMap<u16, Vec<u8>>,
+    /// The last of each index that it does not: they may come before their head.
+    ahead: BTreeMap<u16, Vec<u8>>,
     /// Which documents count; `None`: all that the authority signed.
     trust: Option<Trust>,
     /// Documents that no metadata name, or not yet, by what metadata call them: topic and envelope.
@@ -60,6 +62,9 @@ pub enum News {
     Metadata,
 }
 
+/// Bytes of a window either way in which a vehicle can connect and hear of another plan.
+const BYTES_MIN: u64 = 4 << 10;
+
 /// Why a document was rejected. Nothing has changed then.
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +83,11 @@ pub enum RejectDocument {
     Reinstated(#[from] RejectReinstated),
     #[error("the metadata are rejected: {0}")]
     Metadata(Why),
+    /// Nobody would hear of a plan that gives more.
+    #[error(
+        "a plan of {up} bytes up and {down} down, at least {BYTES_MIN} of each: no vehicle would hear of another"
+    )]
+    TooFewBytes { up: u64, down: u64 },
 }
 
 impl RejectDocument {
@@ -90,6 +100,7 @@ impl RejectDocument {
             Self::Keys(RejectKeys::NoHead | RejectKeys::Page(_) | RejectKeys::Roster(_)) => {
                 RefusalCode::OutOfBounds
             }
+            Self::TooFewBytes { .. } => RefusalCode::OutOfBounds,
             Self::Campaign(reject) => reject.code(),
             Self::Reinstated(reject) => reject.code(),
             Self::Metadata(why) => match why {
@@ -120,6 +131,7 @@ impl Documents {
             newest: BTreeMap::new(),
             newest_named: BTreeMap::new(),
             pages: BTreeMap::new(),
+            ahead: BTreeMap::new(),
             trust,
             waiting: BTreeMap::new(),
         }
@@ -235,6 +247,9 @@ impl Documents {
                 }
                 self.keyring.head(head)?;
                 self.keep(head);
+                self.pages.append(&mut self.ahead);
+                let named: Vec<RecordId> = head.body().pages().collect();
+                self.pages.retain(|_index, page| named.contains(&received(page)));
                 self.fill_pages();
                 Ok(Some(News::Roster))
             }
@@ -243,11 +258,21 @@ impl Documents {
                 if self.pages.get(&index).is_some_and(|kept| kept == page.bytes()) {
                     return Ok(None);
                 }
+                // Of the roster before, or of the one to come: it does not take the place of one that counts.
+                if !self.is_named(page) {
+                    self.ahead.insert(index, page.bytes().to_vec());
+                    return Ok(None);
+                }
                 self.pages.insert(index, page.bytes().to_vec());
                 self.fill_pages();
                 Ok(Some(News::Roster))
             }
             Record::WindowPlan(plan) => {
+                let WindowPlanFields { up_bytes_max: up, down_bytes_max: down, .. } =
+                    *plan.body().fields();
+                if up.min(down) < BYTES_MIN {
+                    return Err(RejectDocument::TooFewBytes { up, down });
+                }
                 if !self.newer(plan)? {
                     return Ok(None);
                 }
@@ -352,14 +377,27 @@ impl Documents {
         self.newest.insert(T::KIND as u8, kept);
     }
 
-    /// Gives the keyring what pages there are; those of another roster are none of its business.
+    /// Whether the roster's head names this page.
+    fn is_named(&self, page: &Verified<'_, RosterPage<'_>>) -> bool {
+        let head = self.envelope(Kind::Roster);
+        let head = head.and_then(|head| verified::<Roster<'_>>(head, &self.keyring).ok());
+        head.is_some_and(|head| head.body().pages().any(|named| named == page.id()))
+    }
+
+    /// The pages of the roster's head that are there, by index.
+    pub fn pages(&self) -> impl Iterator<Item = (u16, &[u8])> {
+        self.pages.iter().map(|(index, page)| (*index, page.as_slice()))
+    }
+
+    /// Gives the keyring what pages there are.
     fn fill_pages(&mut self) {
         let Some(head) = self.envelope(Kind::Roster).map(<[u8]>::to_vec) else { return };
         let Ok(head) = verified::<Roster<'_>>(&head, &self.keyring) else { return };
         for page in self.pages.values() {
-            if let Ok(page) = verified::<RosterPage<'_>>(page, &self.keyring) {
-                // A page of the roster before, or of the one to come.
-                let _not_of_this_one = self.keyring.page(&head, &page);
+            if let Ok(page) = verified::<RosterPage<'_>>(page, &self.keyring)
+                && let Err(error) = self.keyring.page(&head, &page)
+            {
+                warn!(%error, "a page of the roster is refused");
             }
         }
     }
@@ -410,6 +448,17 @@ fn is_newer<'a, T: Body<'a>>(
 }
 
 impl Documents {
+    /// Until when a nonce of this window may have been drawn, UTC seconds: a window after its own, and while the plan counts. `None`:
+    /// there is no plan yet.
+    pub fn drawn_until_s(&self, window: u32) -> Option<u64> {
+        let WindowPlanFields { epoch_seconds, period_seconds, .. } = *self.plan.as_ref()?.fields();
+        let until =
+            Unverified::decode(self.envelope(Kind::WindowPlan)?).ok()?.head().not_after_seconds;
+        let windows = u64::from(window).saturating_add(2);
+        let next_is_over = windows.saturating_mul(period_seconds.into());
+        Some(epoch_seconds.saturating_add(next_is_over).min(until))
+    }
+
     /// The window plan's envelope, checked again: what the window's core is told.
     pub fn signed_plan(&self) -> Option<Verified<'_, WindowPlan>> {
         verified(self.envelope(Kind::WindowPlan)?, &self.keyring).ok()
@@ -441,8 +490,8 @@ mod tests {
             period_seconds,
             open_seconds: 1,
             jitter_ms_max: 0,
-            up_bytes_max: 1,
-            down_bytes_max: 1,
+            up_bytes_max: BYTES_MIN,
+            down_bytes_max: BYTES_MIN,
         };
         sealed(counter, &WindowPlan::new(fields).unwrap())
     }
@@ -518,6 +567,23 @@ mod tests {
         assert!(!documents.whole());
     }
 
+    #[test]
+    fn a_plan_by_which_nobody_would_hear_of_another_is_refused() {
+        let mut documents = none();
+        take(&mut documents, Leaf::Plan, &plan(5, 10)).unwrap();
+        let body = |up, down| {
+            let fields = *documents.plan().unwrap().fields();
+            let fields = WindowPlanFields { up_bytes_max: up, down_bytes_max: down, ..fields };
+            sealed(6, &WindowPlan::new(fields).unwrap())
+        };
+        let refused = [body(BYTES_MIN, 16), body(4, BYTES_MIN)];
+        for plan in refused {
+            let reject = take(&mut documents, Leaf::Plan, &plan).unwrap_err();
+            assert_eq!(reject.code(), RefusalCode::OutOfBounds, "{reject}");
+        }
+        assert_eq!(documents.plan().unwrap().fields().period_seconds, 10);
+    }
+
     /// A document of kind document, at its slot.
     fn named(
         signer: &SecretKey,
@@ -568,6 +634,37 @@ mod tests {
     }
 
     #[test]
+    fn a_page_that_a_broker_brings_back_takes_the_place_of_none_that_counts() {
+        let of_page = Leaf::RosterPage { index: 0 };
+        let mut documents = none();
+        let (old, head) = roster(1, 3);
+        take(&mut documents, of_page, &old).unwrap();
+        take(&mut documents, Leaf::Roster, &head).unwrap();
+        let (page, head) = roster(2, 4);
+        assert_eq!(take(&mut documents, of_page, &page), Ok(None), "its head waits");
+        assert!(documents.pages().eq([(0, old.as_slice())]));
+        assert_eq!(take(&mut documents, Leaf::Roster, &head), Ok(Some(News::Roster)));
+        assert!(documents.pages().eq([(0, page.as_slice())]));
+        assert_eq!(take(&mut documents, of_page, &old), Ok(None));
+        assert!(documents.pages().eq([(0, page.as_slice())]));
+        assert_eq!(documents.keyring().roster().count(), 4);
+    }
+
+    #[test]
+    fn a_nonce_is_drawn_while_the_plan_counts_and_by_the_end_of_the_window_after_its_own() {
+        let mut documents = none();
+        assert_eq!(documents.drawn_until_s(3), None);
+        take(&mut documents, Leaf::Plan, &plan(5, 10)).unwrap();
+        assert_eq!(documents.drawn_until_s(3), Some(1 + 5 * 10));
+        assert_eq!(documents.drawn_until_s(u32::MAX), Some(1 + (u64::from(u32::MAX) + 2) * 10));
+        let body = *documents.plan().unwrap();
+        let mut buffer = vec![0; ROSTER_PAGE_BYTES_MAX];
+        let ends = seal(&body, 6, 1_000, &authority(), &mut buffer).unwrap().bytes().to_vec();
+        take(&mut documents, Leaf::Plan, &ends).unwrap();
+        assert_eq!(documents.drawn_until_s(u32::MAX), Some(1_000));
+    }
+
+    #[test]
     fn a_roster_is_whole_whether_its_pages_come_before_its_head_or_after() {
         let (page, head) = roster(1, 3);
         let of_page = Leaf::RosterPage { index: 0 };
@@ -577,7 +674,9 @@ mod tests {
             for which in order {
                 let (leaf, bytes) =
                     if which == 0 { (of_page, &page) } else { (Leaf::Roster, &head) };
-                assert_eq!(take(&mut documents, leaf, bytes), Ok(Some(News::Roster)));
+                // Before its head a page says nothing.
+                let news = (which == 1 || !page_first).then_some(News::Roster);
+                assert_eq!(take(&mut documents, leaf, bytes), Ok(news));
             }
             assert_eq!(documents.keyring().roster().count(), 3, "page first: {page_first}");
             let (page, head) = roster(2, 4);

@@ -141,6 +141,7 @@ impl Exchange {
         self.report(window)?;
         let presence = self.say_presence(Activity::Exchanging)?;
         self.tonight.echo = presence;
+        self.promotion.said(presence);
         self.promotion.think();
         Ok(())
     }
@@ -162,12 +163,25 @@ impl Exchange {
         if self.line_for() == Some(For::Window) {
             return Ok(());
         }
+        // Documents are many bytes, too.
+        let may_dial = match self.look.conditions.network {
+            shoal_hal::Network::Unmetered => true,
+            shoal_hal::Network::Metered => self.fleet.metered,
+            shoal_hal::Network::None => false,
+        };
+        if !may_dial && self.line_for() == Some(For::Joining) {
+            self.hang_up();
+        }
         let now = self.clock.now().since_boot;
         let asked = match self.joins {
             Some((again, _asked)) if now < again => return Ok(()),
             Some((_again, asked)) => asked,
             None => 0,
         };
+        if !may_dial {
+            self.joins = Some((now + JOINED_BY, asked));
+            return Ok(());
+        }
         self.joins = Some((now + (JOINED_BY * (1 << asked.min(JOINS_DOUBLED))), asked + 1));
         info!(broker = self.fleet.broker, "joining");
         self.hang_up();

@@ -6,7 +6,7 @@ use shoal_swarm::records::{RejectRecord, Signed};
 use shoal_swarm::swarm::{Flat, Input, Reject, ValuesHash};
 use shoal_swarm::utility::{Utility, to_value};
 use shoal_window::RejectTransfer;
-use shoal_wire::v1::RefusalCode;
+use shoal_wire::v1::{NonceFields, RefusalCode};
 use shoal_wire::{Leaf, Topic};
 use tracing::{debug, info, warn};
 
@@ -17,6 +17,9 @@ use super::measured::{Terms, fits, in_order};
 use super::particles::Got;
 use super::run::{Exchange, ExchangeError};
 use super::worker::Done;
+
+/// Nonces whose time waits for the plan.
+const EARLY_MAX: usize = 64;
 
 impl Exchange {
     pub(super) fn event(&mut self, event: &Event) -> Result<(), ExchangeError> {
@@ -31,7 +34,7 @@ impl Exchange {
             Event::Connected { .. } => {
                 debug!("connected");
                 self.run.metrics.connected(true);
-                if self.line.as_mut().is_some_and(Line::has_begun_anew) {
+                if self.line.as_mut().is_some_and(Line::take_begun_anew) {
                     (self.tonight.resumes, self.tonight.ahead) = (true, false);
                 }
                 self.connected()?;
@@ -116,12 +119,7 @@ impl Exchange {
                 }
                 return Ok(());
             }
-            Record::Nonce(nonce) => {
-                let seconds = nonce.body().fields().utc_seconds;
-                if self.clock.accept(seconds) {
-                    self.vault.accept_utc(seconds)?;
-                }
-            }
+            Record::Nonce(nonce) => self.take_time(*nonce.body().fields())?,
             Record::Roster(_)
             | Record::RosterPage(_)
             | Record::WindowPlan(_)
@@ -139,6 +137,31 @@ impl Exchange {
             Record::Claim(_) | Record::Vote(_) | Record::ParticleHeader(_) => {}
         }
         self.merge(topic, text, record, bytes)
+    }
+
+    /// True time is not before a nonce was drawn, as far as the authority's plan has one drawn: who stole the timekeeper's key would
+    /// else put every clock ahead for good.
+    fn take_time(&mut self, nonce: NonceFields) -> Result<(), ExchangeError> {
+        let NonceFields { window, utc_seconds: seconds, .. } = nonce;
+        match self.documents.drawn_until_s(window) {
+            // Until the plan comes.
+            None if self.early.len() < EARLY_MAX => self.early.push(nonce),
+            None => {}
+            Some(latest) if seconds > latest => {
+                warn!(
+                    window,
+                    seconds,
+                    latest,
+                    "a nonce from after its window's end: no time is taken from it"
+                );
+            }
+            Some(_) => {
+                if self.clock.accept(seconds) {
+                    self.vault.accept_utc(seconds)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sees whether what stands there in this vehicle's name is its own.
@@ -247,19 +270,28 @@ impl Exchange {
                 return self.refuse(topic, bytes, reject.code());
             }
         };
-        if news != News::Metadata {
-            self.keep_document(text, bytes)?;
+        match news {
+            News::Metadata => {}
+            News::Roster => self.keep_roster(topic)?,
+            News::Plan | News::Utility | News::Swarm | News::Campaign | News::Reinstated => {
+                self.keep_document(text, bytes)?;
+            }
         }
         match news {
             News::Metadata => self.metadata_came()?,
-            News::Plan => self.tell_plan(),
+            News::Plan => {
+                for nonce in std::mem::take(&mut self.early) {
+                    self.take_time(nonce)?;
+                }
+                self.tell_plan();
+            }
             News::Roster => {
                 self.roster_is_new = true;
                 let roster = self.documents.keyring().roster().clone();
                 self.tell_swarm(Input::Roster(&roster));
                 self.promotion.roster_came();
             }
-            News::Campaign => self.campaign_came(),
+            News::Campaign => self.campaign_came()?,
             News::Reinstated => self.tell_reinstated(),
             News::Utility => {
                 let Some(utility) = self.documents.utility().cloned() else { return Ok(()) };
@@ -363,6 +395,7 @@ impl Exchange {
             }
             Done::Tried(tried) => self.tried(tried),
             Done::Failed { job, error } => {
+                self.run.metrics.engine_failures.inc();
                 warn!(%error, "the engine failed");
                 if let Some(job) = job {
                     self.tell_swarm(Input::Unmeasured { job });

@@ -1,17 +1,20 @@
 //! What a start reads back: documents, records, the adapter on trial, and the tuning that a cut ended.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use shoal_swarm::inbox::{Record, read};
 use shoal_swarm::swarm::{Flat, Input, STATE_KEY, Saved, ValuesHash};
 use shoal_trust::Trust;
 use shoal_wire::v1::ParticleHeader;
-use shoal_wire::{Keys, Leaf, ParticleId, PublicKey, RecordId, Topic};
+use shoal_wire::{Keys, Kind, Leaf, ParticleId, PublicKey, RecordId, Topic};
 use tracing::{debug, info, warn};
 
+use super::certificates::Certificates;
 use super::key::{ReadBack, received, verified};
 use super::line::Board;
+use super::particles::TRANSFER;
+use super::publishing::HEADER;
 use super::run::{Exchange, ExchangeError, bytes, flat};
 use super::vault::{KeptRecord, Vault, VaultError};
 use super::worker::Job;
@@ -119,6 +122,25 @@ impl Exchange {
         Ok(self.vault.put(&format!("{DOCUMENT}{topic}"), envelope)?)
     }
 
+    /// Makes a roster durable, its head and its pages at once, when it is whole: until then the one before counts, after a start,
+    /// too. Where there is none before, what there is of the first is kept.
+    pub(super) fn keep_roster(&mut self, topic: &Topic<'_>) -> Result<(), ExchangeError> {
+        let keyring = self.documents.keyring();
+        if keyring.roster().count() > 0 && keyring.missing().next().is_some() {
+            return Ok(());
+        }
+        let head = self.documents.envelope(Kind::Roster).map(|head| (Leaf::Roster, head));
+        let pages = self.documents.pages();
+        let pages = pages.map(|(index, page)| (Leaf::RosterPage { index }, page));
+        let mut rows = Vec::new();
+        for (leaf, envelope) in head.into_iter().chain(pages) {
+            if let Ok(place) = Topic::new(topic.fleet(), topic.region(), topic.publisher(), leaf) {
+                rows.push((format!("{DOCUMENT}{place}"), Some(envelope)));
+            }
+        }
+        Ok(self.vault.put_all(&rows)?)
+    }
+
     /// Hands the core what it had taken in before the start.
     pub(super) fn read_records(&mut self) -> Result<(), ExchangeError> {
         let timekeepers = timekeepers(&self.vault)?;
@@ -166,6 +188,7 @@ impl Exchange {
             let named = || named(kept, keys).is_some_and(|particle| particles.contains(&particle));
             !recent && !counts() && !named()
         })?;
+        self.forget_rows(&particles)?;
         let mut blobs = self.particles.retain(&particles);
         let state = Saved::decode(self.vault.get(STATE_KEY)?.as_deref()).unwrap_or_default();
         blobs.extend(state.values().iter().map(|hash| *hash.bytes()));
@@ -182,6 +205,55 @@ impl Exchange {
         }
         self.vault.sweep(&blobs)?;
         Ok(())
+    }
+
+    /// Headers that this vehicle sealed, and transfers that were given up, of particles that nobody names any more.
+    fn forget_rows(&mut self, particles: &BTreeSet<ParticleId>) -> Result<(), ExchangeError> {
+        let names: BTreeSet<String> = particles.iter().map(ParticleId::to_string).collect();
+        let mut gone = Vec::new();
+        for prefix in [HEADER, TRANSFER] {
+            for key in self.vault.keys(prefix)? {
+                let name = key.strip_prefix(prefix).and_then(|rest| rest.split('/').next());
+                if !name.is_some_and(|name| names.contains(name)) {
+                    gone.push((key, None));
+                }
+            }
+        }
+        if !gone.is_empty() {
+            self.vault.put_all(&gone)?;
+        }
+        Ok(())
+    }
+
+    /// What the swarm had come to, and the values that it names. A vehicle that lost some of them, or has other ones by now,
+    /// goes on without.
+    pub(super) fn restore_swarm(
+        &mut self,
+        count: usize,
+    ) -> Result<(Saved, BTreeMap<ValuesHash, Flat>), ExchangeError> {
+        let saved = Saved::decode(self.vault.get(STATE_KEY)?.as_deref());
+        let mut saved = saved.unwrap_or_else(|error| {
+            warn!(%error, "the swarm begins anew");
+            Saved::default()
+        });
+        let (mut named, mut lost) = (BTreeMap::new(), Vec::new());
+        for hash in saved.values() {
+            let values = self.vault.blob(hash.bytes())?.map(|bytes| flat(&bytes));
+            match values.filter(|values| values.len() == count) {
+                Some(values) => {
+                    named.insert(hash, values);
+                }
+                None => lost.push(hash),
+            }
+        }
+        if !lost.is_empty() {
+            warn!(
+                lost = lost.len(),
+                "values of the swarm's state are not there any more: what was made of them begins anew"
+            );
+            saved.forget(&lost);
+        }
+        Ok((saved, named))
     }
 
     pub(super) fn restore_staged(&mut self) -> Result<(), ExchangeError> {
@@ -278,6 +350,16 @@ pub(super) fn trust(
         fleet.sign(signed_by);
     }
     Ok(Some(trust))
+}
+
+/// Whether key, trust and certificates of a vehicle can be read.
+pub(super) fn try_member(fleet: &FleetConfig, vault: &Vault) -> Result<(), ExchangeError> {
+    let key = super::identity::open(fleet, vault)?;
+    if fleet.trust.is_some() {
+        trust(&mut fleet.clone(), vault)?;
+    }
+    Certificates::default().settings(fleet, key.public().id())?;
+    Ok(())
 }
 
 /// Who signed nonces before who signs them now.

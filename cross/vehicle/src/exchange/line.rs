@@ -16,7 +16,6 @@ use shoal_wire::{KeyId, Label, Leaf, RejectTopic, Topic, Unverified};
 use tracing::warn;
 
 use super::around::Dial;
-use super::campaign::REPORT;
 use super::key::Own;
 use crate::config::FleetConfig;
 
@@ -128,7 +127,7 @@ impl Board {
 
     /// Where vehicles say what came of a campaign.
     fn outcomes(&self) -> [String; 2] {
-        [self.path("presence/+"), self.path(&format!("refusal/+/{REPORT}"))]
+        [self.path("presence/+"), self.path(&format!("refusal/+/{}", campaign::REPORT_SLOT))]
     }
 }
 
@@ -248,8 +247,8 @@ impl Line {
         self.connected
     }
 
-    /// Whether this connection is the first of a line that begins anew.
-    pub fn has_begun_anew(&mut self) -> bool {
+    /// Whether this connection is the first of a line that begins anew: said once.
+    pub fn take_begun_anew(&mut self) -> bool {
         std::mem::take(&mut self.fresh)
     }
 

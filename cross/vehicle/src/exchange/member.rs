@@ -86,9 +86,10 @@ pub fn run(
     let recorded = config.camera.is_none();
     let privacy = config.privacy;
     let run = Run { windows, stop, state, seed, metrics, recorded, privacy };
-    let mut agent = Agent::open(config.clone())?;
+    let agent = Agent::open(config.clone())?;
     info!(name = config.name, engine = agent.engine(), "vehicle");
     agent.try_model()?;
+    let mut agent = try_parking(&run, &fleet, agent)?;
     ready.tell()?;
     if let Some(camera) = &config.camera {
         return live(&run, &config, camera, &fleet, agent);
@@ -160,6 +161,18 @@ fn clock(run: &Run) -> Result<Clock, ExchangeError> {
 /// clock itself only by a vehicle to which nobody signs anything.
 fn forget(agent: &mut Agent, clock: &Clock, fleet: &FleetConfig) -> Result<(), AgentError> {
     agent.forget_old(if fleet.exchange { clock.passed_seconds() } else { clock.seconds() })
+}
+
+/// Looks at what the vehicle will need once it is parked: who says that it is up without its key, pack or trust would have a new
+/// image confirmed that cannot read them.
+fn try_parking(run: &Run, fleet: &FleetConfig, agent: Agent) -> Result<Agent, MemberError> {
+    if fleet.exchange {
+        let (_folder, vault) = run.open_vault()?;
+        super::keep::try_member(fleet, &vault)?;
+    } else {
+        fleet.key.open().map_err(ExchangeError::from)?;
+    }
+    Ok(Bench::open(agent, &fleet.packs)?.into_agent())
 }
 
 /// Learns, in the fleet or alone, until the vehicle drives off (true) or there is nothing more to do.

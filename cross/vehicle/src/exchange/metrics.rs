@@ -18,6 +18,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetri
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 /// Longest request that is read, bytes.
@@ -122,6 +123,8 @@ pub struct Metrics {
     pub replay_bytes: Gauge,
     /// Spans that could not be stored.
     pub replay_lost: Counter,
+    /// Times that the engine could not do what was asked of it.
+    pub engine_failures: Counter,
     /// Records of this vehicle's key that it did not sign.
     pub foreign_records: Counter,
     /// How far the computer's clock is behind what was signed, seconds; 0: it is not.
@@ -257,6 +260,8 @@ impl Metrics {
         self.register_window(&mut registry);
         self.register_work(&mut registry);
         registry.register_collector(Box::new(MemoryCollector));
+        let software = Info::new([("software", crate::SOFTWARE)]);
+        registry.register("build", "Which version of the program this is", software);
         registry
     }
 
@@ -303,6 +308,9 @@ impl Metrics {
         bytes(registry, "replay", "Bytes of the replay store", self.replay_bytes.clone());
         let lost = self.replay_lost.clone();
         registry.register("replay_spans_lost", "Spans that could not be stored", lost);
+        let help =
+            "Times that tuning or measuring failed: its evaluation pack is damaged, or the engine";
+        registry.register("engine_failures", help, self.engine_failures.clone());
         let help =
             "Records of this vehicle's key that it did not sign: another program has the key";
         registry.register("foreign_records", help, self.foreign_records.clone());
@@ -568,6 +576,7 @@ mod tests {
             ("shoal_certificate_end_seconds", 0.0),
             ("shoal_replay_bytes", 0.0),
             ("shoal_replay_spans_lost_total", 0.0),
+            ("shoal_engine_failures_total", 0.0),
             ("shoal_foreign_records_total", 0.0),
             ("shoal_clock_behind_seconds", 0.0),
             ("shoal_unsigned_records", 0.0),

@@ -85,8 +85,11 @@ impl Store for InVault<'_> {
     }
 }
 
+/// What is known of transfers: `transfer/<particle>/<key>`.
+pub(super) const TRANSFER: &str = "transfer/";
+
 fn transfer_key(particle: ParticleId, key: &str) -> String {
-    format!("transfer/{particle}/{key}")
+    format!("{TRANSFER}{particle}/{key}")
 }
 
 impl Particles {

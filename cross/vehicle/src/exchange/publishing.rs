@@ -1,5 +1,6 @@
 //! What is published: records sealed and kept, particles coded and kept, refusals, and what the vehicle says of itself.
 
+use shoal_swarm::campaign::REPORT_SLOT;
 use shoal_swarm::swarm::{Flat, Input, Swarm};
 use shoal_wire::v1::{
     Activity, Claim, ParticleHeader, Presence, PresenceFields, Refusal, RefusalCode, RefusalFields,
@@ -8,14 +9,11 @@ use shoal_wire::v1::{
 use shoal_wire::{Body, Leaf, ParticleId, RecordId, SealError, Topic, seal};
 use tracing::warn;
 
-use super::campaign::REPORT;
 use super::key::{received, verified};
 use super::run::{Exchange, ExchangeError};
 use super::unsigned::Unsealed;
 use super::weights::{CodeError, Coded};
 
-/// Version of the software, as the presence shows it.
-const SOFTWARE: &str = concat!("shoal-vehicle ", env!("CARGO_PKG_VERSION"));
 /// What a vehicle signs counts for so many periods, and at least so long.
 const PERIODS_VALID: u64 = 8;
 const SECONDS_VALID_MIN: u64 = 9 * 24 * 3600;
@@ -235,7 +233,7 @@ impl Exchange {
             window: self.tonight.entry.as_ref().map(|entry| entry.window),
             activity,
             adapter: self.promotion.tried.and_then(|tried| tried.active),
-            software: SOFTWARE.try_into().unwrap_or_default(),
+            software: crate::SOFTWARE.try_into().unwrap_or_default(),
             up_bytes: used.up,
             down_bytes: used.down,
             terms: terms.into_iter().flatten().copied().collect(),
@@ -249,6 +247,10 @@ impl Exchange {
         let id = received(&envelope);
         if let (Some(line), Ok(topic)) = (&mut self.line, self.board.own(Leaf::Presence)) {
             line.publish(topic, envelope);
+        }
+        // It takes the place of one that is still waited for, and may keep it from ever being sent.
+        for echo in [&mut self.tonight.echo, &mut self.promotion.echo] {
+            *echo = echo.map(|_before| id);
         }
         Ok(Some(id))
     }
@@ -287,7 +289,7 @@ impl Exchange {
             self.count_refusal(code);
         }
         let slot = match u8::try_from(place) {
-            Ok(slot) if slot < REPORT => slot,
+            Ok(slot) if slot < REPORT_SLOT => slot,
             Ok(_) | Err(_) => return Ok(()),
         };
         self.say_refusal(slot, fields)

@@ -13,12 +13,12 @@ use shoal_hal::Conditions;
 use shoal_link::Version;
 use shoal_runtime::adapter::{Adapter, Layout};
 use shoal_swarm::privacy::{Ledger, Noise, PRIVACY_KEY, Privacy, Private};
-use shoal_swarm::swarm::{self, Conduct, Flat, Input, STATE_KEY, Saved, Setup, Swarm, ValuesHash};
+use shoal_swarm::swarm::{self, Conduct, Flat, Input, STATE_KEY, Setup, Swarm, ValuesHash};
 use shoal_swarm::utility::Utility;
 use shoal_window::{
     Bytes, LEDGER_KEY, Network, PLAN_KEY, Phase, Policy, RejectSaved, SLOTS_KEY, Slots, Window,
 };
-use shoal_wire::v1::Metric;
+use shoal_wire::v1::{Metric, NonceFields};
 use shoal_wire::{KeyId, Kind, LayoutHash, ModelHash, Now, PackHash, RecordId, Signer, Utc};
 use tracing::{info, warn};
 
@@ -222,6 +222,8 @@ pub struct Exchange {
     pub(super) promotion: Promotion,
     pub(super) look: Look,
     pub(super) tonight: Tonight,
+    /// Nonces that came before the plan: what they say of time is still to be taken.
+    pub(super) early: Vec<NonceFields>,
     /// Terms of the utility document; `None`: there is none yet, or the vehicle lacks what it asks for.
     pub(super) terms: Option<Vec<Asked>>,
     /// UTC of the program's start, as it was believed last; `None`: UTC was not known.
@@ -336,6 +338,7 @@ impl Exchange {
             terms: None,
             zero_seconds: None,
             tonight: Tonight::default(),
+            early: Vec::new(),
         };
         exchange.read_documents()?;
         exchange.begin_counter();
@@ -536,7 +539,8 @@ impl Exchange {
         else {
             return Ok(());
         };
-        let fields = *document.fields();
+        let (document, fields) = (*document, *document.fields());
+        let period_seconds = plan.fields().period_seconds;
         let own = LayoutHash::new(self.layout.hash());
         if fields.base_model != self.base_model {
             return Err(ExchangeError::OtherModel {
@@ -551,32 +555,20 @@ impl Exchange {
         self.terms = Some(measured::fits(&utility, &self.measures)?);
         let start = Adapter::start(Arc::clone(&self.layout), fields.start_seed);
         let start: Flat = start.values().into();
-        let saved = match Saved::decode(self.vault.get(STATE_KEY)?.as_deref()) {
-            Ok(saved) => saved,
-            Err(error) => {
-                warn!(%error, "the swarm begins anew");
-                Saved::default()
-            }
-        };
+        let (saved, named) = self.restore_swarm(start.len())?;
         let setup = Setup {
             vehicle: self.me,
-            document: *document,
+            document,
             start: start.clone(),
             utility,
             roster: self.documents.keyring().roster().clone(),
-            period_seconds: plan.fields().period_seconds,
+            period_seconds,
             conduct: Conduct::default(),
             private: self.private()?,
         };
-        let state = self.vault.get(STATE_KEY)?;
+        let state = self.vault.get(STATE_KEY)?.map(|_as_it_lay| saved.encode());
         if let Some(document) = self.documents.utility() {
             self.log.begin_swarm(&setup, document, state.as_deref());
-        }
-        let mut named = BTreeMap::new();
-        for hash in saved.values() {
-            if let Some(bytes) = self.vault.blob(hash.bytes())? {
-                named.insert(hash, flat(&bytes));
-            }
         }
         let swarm = Swarm::new(setup, saved, |hash| named.get(hash).cloned())?;
         self.swarm = Some(swarm);

@@ -108,6 +108,7 @@ impl Exchange {
         let presence = self.say_presence(activity)?;
         if activity == Activity::Exchanging {
             self.tonight.echo = presence;
+            self.promotion.said(presence);
         }
         Ok(())
     }

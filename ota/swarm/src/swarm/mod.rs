@@ -358,7 +358,7 @@ pub enum RejectSetup {
     Start(#[source] RejectValues),
     #[error("the stored state is rejected")]
     Saved(#[source] RejectSaved),
-    /// The store gave the state back, but not all values it names.
+    /// The store gave the state back, but not all values it names, and nobody said so: [`Saved::forget`].
     #[error("values {hash:?} are missing from the store")]
     MissingValues { hash: ValuesHash },
     /// That rule claims what the vehicle tuned as it is.

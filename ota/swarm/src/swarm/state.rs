@@ -137,6 +137,24 @@ impl Saved {
     pub fn values(&self) -> Vec<ValuesHash> {
         self.state.values()
     }
+
+    /// The store has lost these values: what was made of them begins anew. What was contributed, claimed and voted on stays known.
+    pub fn forget(&mut self, lost: &[ValuesHash]) {
+        let State { pending, owed, walk, own, .. } = &mut self.state;
+        let kept = |hash: &ValuesHash| !lost.contains(hash);
+        *pending = pending.filter(|pending| kept(&pending.values));
+        *owed = owed.filter(kept);
+        *own = own.filter(kept);
+        *walk = walk.filter(|walk| {
+            let Walk { position, velocity, personal_best, .. } = walk;
+            [position, velocity, personal_best].into_iter().all(kept)
+        });
+    }
+
+    /// As a store holds it.
+    pub fn encode(&self) -> Vec<u8> {
+        self.state.encode()
+    }
 }
 
 impl State {
@@ -247,6 +265,22 @@ mod tests {
         assert!(Saved::decode(Some(&other)).is_err());
         let endless = vec![1; BYTES_MAX.saturating_add(1)];
         assert!(Saved::decode(Some(&endless)).is_err());
+    }
+
+    #[test]
+    fn of_what_a_store_has_lost_the_rest_stays() {
+        let whole = Saved { state: state() };
+        let values = |value: f32| ValuesHash::of(&[value]);
+        let mut saved = whole.clone();
+        saved.forget(&[]);
+        assert_eq!(saved.state, whole.state);
+        saved.forget(&[values(1.0), values(4.0), values(6.0)]);
+        assert_eq!(saved.values(), [values(5.0)], "a walk is whole or none");
+        saved.forget(&[values(5.0)]);
+        assert_eq!(saved.values(), []);
+        let bare = State { pending: None, owed: None, walk: None, own: None, ..state() };
+        assert_eq!(saved.state, bare);
+        assert_eq!(Saved::decode(Some(&saved.encode())).unwrap().state, bare);
     }
 
     /// Golden: another language names the same values alike.

@@ -53,6 +53,15 @@ pub(super) fn blob(disk: &dyn Disk, hash: &[u8; 32]) -> io::Result<Option<Vec<u8
     Ok(None)
 }
 
+/// Removes a blob, if it is there.
+pub(super) fn remove(disk: &dyn Disk, hash: &[u8; 32]) -> io::Result<()> {
+    match disk.remove(&hex(hash)) {
+        Ok(()) => disk.sync(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Removes blobs that are not in `keep`; how many.
 pub(super) fn sweep(disk: &dyn Disk, keep: &BTreeSet<[u8; 32]>) -> io::Result<usize> {
     let keep: BTreeSet<String> = keep.iter().map(hex).collect();

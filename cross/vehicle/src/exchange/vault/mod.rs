@@ -154,6 +154,14 @@ impl Vault {
         self.change(|tables| tables.set_value(key, Some(bytes)))
     }
 
+    /// The same of several, those without bytes removed: all of it, or nothing.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn put_all(&mut self, values: &[(String, Option<&[u8]>)]) -> Result<(), VaultError> {
+        self.change(|tables| tables.set_values(values))
+    }
+
     /// The small record of this name.
     ///
     /// # Errors
@@ -288,6 +296,16 @@ impl Vault {
         let path = || self.blobs.path(&blobs::hex(hash));
         blobs::blob(self.blobs.as_ref(), hash)
             .map_err(|source| VaultError::Read { path: path(), source })
+    }
+
+    /// Removes the blob with this SHA-256, if it is there.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn remove_blob(&mut self, hash: &[u8; 32]) -> Result<(), VaultError> {
+        let path = || self.blobs.path(&blobs::hex(hash));
+        blobs::remove(self.blobs.as_ref(), hash)
+            .map_err(|source| VaultError::Write { path: path(), source })
     }
 
     /// Removes blobs that are not in `keep`; how many.

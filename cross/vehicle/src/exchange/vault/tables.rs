@@ -137,6 +137,20 @@ impl Tables {
     }
 
     /// Sets or removes the value of a key; one that is so already costs no commit.
+    /// All of them, or none.
+    pub(super) fn set_values(&self, values: &[(String, Option<&[u8]>)]) -> Result<(), TablesError> {
+        self.commit(|transaction| {
+            let mut table = transaction.open_table(VALUES).map_err(failed)?;
+            for (key, bytes) in values {
+                match bytes {
+                    Some(bytes) => drop(table.insert(key.as_str(), *bytes).map_err(failed)?),
+                    None => drop(table.remove(key.as_str()).map_err(failed)?),
+                }
+            }
+            Ok(!values.is_empty())
+        })
+    }
+
     pub(super) fn set_value(&self, key: &str, bytes: Option<&[u8]>) -> Result<(), TablesError> {
         if self.value(key)?.as_deref() == bytes {
             return Ok(());
