@@ -418,6 +418,62 @@ fn take<T>(place: &mut T, given: Option<T>) {
 mod tests {
     use super::*;
 
+    /// The page of all keys: what it says of defaults is so, and no key is missing.
+    #[test]
+    fn the_page_of_keys_names_every_key_and_its_default() {
+        let page = include_str!("../../../docs/vehicle.md");
+        let blocks: Vec<&str> =
+            page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        let [usual, devices, fleet, privacy] = blocks[..] else {
+            panic!("{} blocks", blocks.len())
+        };
+        assert_eq!(Config::parse("docs/vehicle.md", usual).unwrap(), Config::default());
+        let told = Config::parse("docs/vehicle.md", devices).unwrap();
+        let plain = Config::parse("x", "[camera]\n[can]\ndbc = \"car.dbc\"\n").unwrap();
+        assert_eq!((told.camera, told.can), (plain.camera, plain.can));
+
+        let drives =
+            ["directory", "regions", "driver", "frames", "vehicle", "vehicles", "folder_rate_hz"];
+        let replay = [
+            "bytes_max",
+            "retention_days",
+            "ordinary_share",
+            "surprise_quantile",
+            "seconds_around",
+        ];
+        let root = ["name", "seed", "state", "package", "beside"];
+        let tables: [(&str, &[&str]); 10] = [
+            (usual, &root),
+            (usual, &engine::KEYS),
+            (usual, &geometry::KEYS),
+            (usual, &drives),
+            (usual, &replay),
+            (usual, &NIGHT_KEYS),
+            (usual, &devices::CONDITIONS_KEYS),
+            (devices, &devices::CAMERA_KEYS),
+            (devices, &devices::CAN_KEYS),
+            (fleet, &fleet::KEYS),
+        ];
+        let tables = tables.into_iter().chain([(privacy, &privacy::KEYS[..])]);
+        for (block, key) in
+            tables.flat_map(|(block, keys)| keys.iter().map(move |key| (block, key)))
+        {
+            let starts = [format!("{key} ="), format!("# {key} =")];
+            let named =
+                block.lines().any(|line| starts.iter().any(|start| line.starts_with(start)));
+            assert!(named, "docs/vehicle.md does not name {key}");
+        }
+        // What is commented out is read, too, once it is there.
+        let keys = "name = \"f\"\nregion = \"r\"\nbroker = \"b\"\nkey = \"k\"\npack = \"p\"\n";
+        let signs = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+        let signs =
+            ["authority", "timekeeper", "approver"].map(|who| format!("{who} = \"{signs}\"\n"));
+        let least = format!("[fleet]\n{keys}{}", signs.concat());
+        let [whole, least] = [format!("{fleet}{}", &least["[fleet]\n".len()..]), least]
+            .map(|toml| Config::parse("docs/vehicle.md", &toml).unwrap().fleet.unwrap());
+        assert_eq!(whole, least);
+    }
+
     #[test]
     fn an_empty_file_is_a_complete_configuration() {
         assert_eq!(Config::parse("vehicle.toml", "").unwrap(), Config::default());

@@ -1,8 +1,12 @@
 //! Keys in wrong hands: what one of them alone changes, and how another takes its place.
 
+use std::fs;
+use std::path::Path;
+
+use shoal_keys::KeyAt;
 use shoal_tests::brokers::{Embedded, TestBroker};
 use shoal_tests::clock::until;
-use shoal_tests::fleet::{Fleet, Plan, Program, shoal};
+use shoal_tests::fleet::{Fleet, Plan, Program, shoal, text};
 use shoal_tests::invariants::{no_record_contradicts_another, no_window_is_counted_twice};
 use shoal_tests::observer::Observer;
 use shoal_tests::publisher::Publisher;
@@ -300,4 +304,34 @@ fn an_upgrade_touches_no_identity() {
     assert_eq!(upgraded.terminate().code(), Some(0));
     assert_eq!(std::fs::read(fleet.vehicle_path(1).join("vehicle.key")).unwrap(), key);
     assert!(no_record_contradicts_another(&fleet, 1, &observer) > 0, "it said something");
+}
+
+/// A new image that cannot read what the vehicle will need once it is parked must not be taken for a good one.
+#[test]
+fn who_cannot_read_its_key_or_its_pack_does_not_say_that_it_is_up() {
+    let broker = Embedded::start();
+    let Some(fleet) = Fleet::make(&Plan::default(), broker.address()) else { return };
+    let ready = fleet.path().join("ready");
+    let up = |ready: &Path| ready.exists().then_some(());
+    let refuses = |said: &str| {
+        let mut vehicle = fleet.start(0, &["--ready", text(&ready)]);
+        assert!(!vehicle.ended().success());
+        assert!(vehicle.said().contains(said), "{}", vehicle.said());
+        assert_eq!(up(&ready), None);
+    };
+    let KeyAt::File(key) = fleet.told(0).key else { panic!("its key is a file") };
+    let away = key.with_extension("away");
+    fs::rename(&key, &away).unwrap();
+    refuses(text(&key));
+    fs::rename(&away, &key).unwrap();
+
+    let part = fleet.told(0).packs[0].join("part-0.bin");
+    let whole = fs::read(&part).unwrap();
+    fs::write(&part, &whole[..whole.len() - 2]).unwrap();
+    refuses("fetch it again");
+    fs::write(&part, &whole).unwrap();
+
+    let vehicle = fleet.start(0, &["--ready", text(&ready)]);
+    until("it is up", || up(&ready));
+    vehicle.terminate();
 }
