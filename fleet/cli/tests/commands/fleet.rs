@@ -193,6 +193,21 @@ fn a_new_plan_keeps_what_is_not_named_and_counts_above_every_document() {
     assert_eq!(fields.up_bytes_max, 4 << 20);
     assert_eq!(Some(signed.head().counter), newest.map(|newest| newest + 1));
 
+    let before = files(&fleet.join("documents"));
+    let shown = plan(&[]);
+    let said = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.status.success() && said.contains("one every 20 s, open for 15 s"), "{said}");
+    assert!(said.contains("at most 0 ms") && said.contains("receives at most 16777216"), "{said}");
+    let few = plan(&["--bytes-up", "1", "--bytes-down", "1"]);
+    assert!(String::from_utf8_lossy(&few.stderr).contains("--bytes-up 65536 at least"));
+    let after = files(&fleet.join("documents"));
+    assert!(after == before, "what is shown or refused signs nothing");
+    assert!(plan(&["--bytes-down", "1", "--few-bytes"]).status.success());
+    let (none, pack, package) = (folder.path().join("none"), folder.path().join("pack"), package());
+    let init = ["fleet", "init", text(&none), "--vehicles", "2", "--pack", text(&pack)];
+    let init = [&init[..], &["--package", text(&package), "--bytes-down", "9000"]].concat();
+    assert!(self::refused(&init).contains("strands vehicles") && !none.exists());
+
     let refused = plan(&["--period", "10"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("open for 15 s of 10 s"));
 }
