@@ -10,6 +10,7 @@ use shoal_wire::{KeyId, Keys, Kind, PublicKey, Unverified};
 
 use super::description::Description;
 use super::documents::{Desk, authority_key, envelopes, newest_counter, not_after_seconds};
+use super::heard::heard;
 use super::repositories::Repositories;
 use super::utility::next_window;
 use crate::clock::utc_ms;
@@ -188,6 +189,7 @@ impl PlanCommand {
             .sign("plan", &plan)?;
         Repositories::of(&self.dir, &description).name_documents(now_s)?;
         print(plan.fields(), now_s);
+        println!("{}", heard(&self.dir));
         Ok(())
     }
 
