@@ -2,8 +2,12 @@
 
 use clap::Args;
 use serde::Serialize;
+use shoal_shadow::form::Form;
 use shoal_shadow::measure::{BaselineReport, DriveReport};
+use shoal_shadow::package::Package;
 use shoal_shadow::stats::{SeedsAndDrives, seeds_and_drives};
+use shoal_vehicle::config::Config;
+use shoal_vehicle::drives;
 
 use crate::drive::VehicleArgs;
 use crate::drive::run::{Extras, run};
@@ -18,9 +22,9 @@ use crate::output::{Failure, Outcome, json};
 pub(crate) struct Study {
     #[command(flatten)]
     vehicle: VehicleArgs,
-    /// Vehicles that share the drives: one for each drive, unless the drives are fewer
-    #[arg(long, value_name = "N")]
-    vehicles: usize,
+    /// Vehicles that share the drives, of which each has one at least
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    vehicles: u32,
     /// How many seeds, from the configured one on
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
@@ -71,15 +75,17 @@ impl Study {
 
     fn repeat(&self) -> Result<StudyResult, Failure> {
         let base = self.vehicle.config()?;
+        let vehicles = usize::try_from(self.vehicles)?;
+        check_shared(&base, vehicles)?;
         let mut engine = String::new();
         let mut seeds = Vec::new();
         for seed in base.seed..base.seed + self.seeds {
             let mut drives = Vec::new();
-            for vehicle in 0..self.vehicles {
+            for vehicle in 0..vehicles {
                 let mut config = base.clone();
                 config.seed = seed;
                 config.name = format!("vehicle-{vehicle}");
-                (config.drives.vehicle, config.drives.vehicles) = (vehicle, self.vehicles);
+                (config.drives.vehicle, config.drives.vehicles) = (vehicle, vehicles);
                 config.state = base.state.join(format!("seed-{seed}")).join(&config.name);
                 if config.state.exists() {
                     std::fs::remove_dir_all(&config.state)?;
@@ -107,6 +113,17 @@ impl Study {
         }
         Ok(summary(engine, seeds))
     }
+}
+
+/// Fails where the last vehicle would have no drive, before any of them has worked for it.
+fn check_shared(config: &Config, vehicles: usize) -> Outcome {
+    let package = Package::open(&config.model.package)?;
+    let form = Form::carried(package.description())?;
+    let mut last = config.drives.clone();
+    (last.vehicle, last.vehicles) = (vehicles.saturating_sub(1), vehicles);
+    drives::open(&last, &config.geometry, &form, config.seed)
+        .map_err(|why| format!("--vehicles {vehicles}: {}", Failure::from(why)))?;
+    Ok(())
 }
 
 fn summary(engine: String, seeds: Vec<Vec<Driven>>) -> StudyResult {

@@ -52,6 +52,15 @@ impl Hold {
         write.and_then(|()| file.write_all(name.as_bytes())).map_err(failed)?;
         Ok(Self { _file: file })
     }
+
+    /// Whether a program holds this folder; `true` also where that cannot be told. Nothing is written.
+    #[must_use]
+    pub fn is_held(folder: &Path) -> bool {
+        match File::open(folder.join(FILE)) {
+            Ok(file) => file.try_lock_shared().is_err(),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
 }
 
 /// Who has it, by its own word.
@@ -70,11 +79,14 @@ mod tests {
     #[test]
     fn a_folder_is_held_by_one_and_the_other_is_told_by_whom() {
         let folder = tempfile::tempdir().unwrap();
+        assert!(!Hold::is_held(folder.path()));
         let held = Hold::take(folder.path(), "a long name of the first").unwrap();
+        assert!(Hold::is_held(folder.path()));
         let refused = Hold::take(folder.path(), "the second").unwrap_err().to_string();
         let who = format!("a long name of the first (process {})", std::process::id());
         assert!(refused.contains(&who), "{refused}");
         drop(held);
+        assert!(!Hold::is_held(folder.path()));
         let _held = Hold::take(folder.path(), "third").unwrap();
         let refused = Hold::take(folder.path(), "fourth").unwrap_err().to_string();
         assert!(refused.contains("in use by third (process"), "{refused}");

@@ -71,7 +71,7 @@ impl Stage {
         };
         let fleet = Fleet::make(&plan, broker)?;
         let [up, down] = [UP_BYTES_MAX, DOWN_BYTES_MAX].map(|bytes| bytes.to_string());
-        fleet.plan(&["--bytes-up", &up, "--bytes-down", &down]);
+        fleet.plan(&["--bytes-up", &up, "--bytes-down", &down, "--few-bytes"]);
         for vehicle in 0..VEHICLES {
             let state = fleet.vehicle_path(vehicle as u32).join("state");
             fs::create_dir_all(&state).expect("a folder");

@@ -63,7 +63,7 @@ fn a_campaign_puts_what_was_learned_to_use_and_takes_it_back() {
     let none = vec!["none".to_owned(); VEHICLES as usize];
     assert_eq!(active(&fleet), none, "nothing learned activates itself");
 
-    start(&fleet, "1", &["--worse", "5", "--apart", "5", "--latency", "60"]);
+    start(&fleet, "1", &["--worse", "2", "--apart", "5", "--latency", "60"]);
     let all = until("all keep it", || {
         let shown = shown(&fleet);
         let kept: u64 = of_stages(&shown, "kept").iter().sum();
@@ -133,8 +133,8 @@ fn a_campaign_puts_what_was_learned_to_use_and_takes_it_back() {
 fn a_campaign_that_is_found_wanting_halts() {
     let broker = Embedded::start();
     let Some((fleet, _programs)) = learned(&broker) else { return };
-    // Whatever predicts otherwise than the model that ships is too far from it.
-    start(&fleet, "1", &["--worse", "5", "--apart", "0", "--latency", "60"]);
+    // Whatever takes more than a thousandth of the time is too slow.
+    start(&fleet, "1", &["--worse", "2", "--apart", "5", "--latency", "0.001"]);
     let halted = until("it halts", || Some(shown(&fleet)).filter(|shown| shown["halted"] == 0));
     assert_eq!(halted["state"], "halted in stage 0");
     let canary = of_stages(&halted, "vehicles")[0];

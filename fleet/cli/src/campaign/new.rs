@@ -8,9 +8,9 @@ use shoal_link::Addresses;
 use shoal_runtime::adapter::Adapter;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::package::Package;
-use shoal_swarm::campaign::{Plan, Stage, Watch};
+use shoal_swarm::campaign::{ALL, Plan, Stage, Watch};
 use shoal_wire::v1::{BITS_MAX, SwarmDocumentFields};
-use shoal_wire::{Kind, LayoutHash, seal};
+use shoal_wire::{Kind, LayoutHash, ModelHash, ParticleId, seal};
 
 use super::best;
 use super::folder::{Folder, Particle, describe};
@@ -64,11 +64,15 @@ pub(crate) struct New {
     certificates: Option<PathBuf>,
 }
 
+/// Who loses more of skill foresees with more than twice the error of 'nothing moves', however good the one before was.
+const WORSE_MAX: f64 = 2.0;
+
 impl New {
     pub(crate) fn run(self) -> Outcome {
         let (description, _held) = Description::hold(&self.dir)?;
         let key = fleet::authority_key(&self.dir, &description)?;
         let number = Folder::next_number(&self.dir)?;
+        let limits = self.limits(number, &description)?;
         let particle = match &self.adapter {
             Some(adapter) => self.coded(adapter, &description)?,
             None => {
@@ -76,23 +80,36 @@ impl New {
                 best::fetch(&description, broker, self.certificates.as_deref())?
             }
         };
-        let plan = self.plan(number, &description, &particle)?;
-        plan.check()?;
+        let fields = particle.header.fields();
+        let plan = Plan {
+            particle: particle.header.id(),
+            base_model: fields.base_model,
+            layout: fields.layout,
+            ..limits
+        };
         let mut buffer = vec![0; Kind::ParticleHeader.envelope_bytes_max()];
         let counter = fleet::newest_counter(&self.dir, key.public().id())? + 1;
         let header = seal(&particle.header, counter, u64::MAX, &*key, &mut buffer)?;
         Folder::of(&self.dir, number).create(&plan, header.bytes(), &particle)?;
         print!("{}", describe(&plan));
-        println!("to be approved: shoal campaign approve {} {number}", self.dir.display());
+        if let Some(last) = plan.stages.last().filter(|last| last.share < ALL) {
+            let share = f64::from(last.share) / 10.0;
+            eprintln!("warning: the last stage is {share} % of the fleet: the others never begin");
+        }
+        println!("to be approved by whoever has the approver's key: {}", self.next_step(number));
         Ok(())
     }
 
-    fn plan(
-        &self,
-        number: u32,
-        description: &Description,
-        particle: &Particle,
-    ) -> Result<Plan, Failure> {
+    /// The command that comes next, as a shell takes it.
+    fn next_step(&self, number: u32) -> String {
+        let [dir, key] = [self.dir.clone(), self.dir.join("approver.key")]
+            .map(|path| quoted(&path.to_string_lossy()));
+        format!("shoal campaign approve {dir} {number} --key {key}")
+    }
+
+    /// A plan of what was asked for, in which no particle is named: nobody is asked for one before it is known to be of use.
+    fn limits(&self, number: u32, description: &Description) -> Result<Plan, Failure> {
+        self.check_use()?;
         let per_mille = |per_cent: f64| part(per_cent, 10.0, 1_000, "a share in per cent");
         let (kept_min, gone_back_max) = (per_mille(self.kept)?, per_mille(self.gone_back)?);
         let stages = self
@@ -100,14 +117,13 @@ impl New {
             .iter()
             .map(|share| Ok(Stage { share: per_mille(*share)?, kept_min, gone_back_max }))
             .collect::<Result<Vec<Stage>, Failure>>()?;
-        let fields = particle.header.fields();
-        Ok(Plan {
+        let plan = Plan {
             number,
             fleet: description.name.clone(),
             region: description.region.clone(),
-            particle: particle.header.id(),
-            base_model: fields.base_model,
-            layout: fields.layout,
+            particle: ParticleId::new([0; 32]),
+            base_model: ModelHash::new([0; 32]),
+            layout: LayoutHash::new([0; 32]),
             stages,
             watch: Watch {
                 moments_min: self.moments,
@@ -115,7 +131,36 @@ impl New {
                 apart_max: part(self.apart, 1e4, u16::MAX, "--apart")?,
                 latency_max: part(self.latency, 1e3, u16::MAX, "--latency")?,
             },
-        })
+        };
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// Fails where no vehicle could keep the adapter, or where a limit holds nothing back.
+    fn check_use(&self) -> Outcome {
+        let least = |figure: f64, parts: f64| (figure * parts).round() < 1.0;
+        let wrong = [
+            (
+                "--latency",
+                least(self.latency, 1e3),
+                "no vehicle could keep the adapter: everything takes some time",
+            ),
+            (
+                "--apart",
+                least(self.apart, 1e4),
+                "no vehicle could keep the adapter: another one predicts otherwise",
+            ),
+            (
+                "--kept",
+                least(self.kept, 10.0),
+                "every stage would open at once, though nobody keeps the adapter",
+            ),
+            ("--worse", self.worse > WORSE_MAX, "it guards nothing: skill is 1 at most"),
+        ];
+        match wrong.into_iter().find(|(_flag, wrong, _why)| *wrong) {
+            None => Ok(()),
+            Some((flag, _wrong, why)) => Err(format!("{flag}: {why}").into()),
+        }
     }
 
     /// An adapter as a particle: at the most bits, once, for all.
@@ -131,6 +176,16 @@ impl New {
         let start = Adapter::start(Arc::clone(layout), swarm.start_seed);
         let coded = as_particle(&adapter, &start, swarm.base_model, BITS_MAX)?;
         Ok(Particle { header: coded.header, chunks: coded.chunks })
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
+    if word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 

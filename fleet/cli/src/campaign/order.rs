@@ -85,7 +85,8 @@ impl<What: Ordered + Send + Sync> Command<What> {
             &header,
             (&particle.header, &particle.chunks),
         )?;
-        println!("campaign {} {}", self.number, What::DONE);
+        println!("ordered: campaign {} {}", self.number, What::DONE);
+        println!("{}", fleet::heard(&self.dir));
         Ok(())
     }
 

@@ -25,7 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Example: shoal campaign show fleet 2 --json
 #[derive(Args)]
 pub(crate) struct Show {
-    /// The fleet's directory; of it only fleet.toml is read, but for a number that does not stand on the broker
+    /// The fleet's directory; of it only fleet.toml is needed. What it orders that the broker has not heard of is said on standard
+    /// error
     dir: PathBuf,
     /// The campaign's number; one that another has taken the place of is told of by what was ordered last
     number: Option<u32>,
@@ -53,6 +54,7 @@ impl Show {
         if let Some(number) = self.number.filter(|number| standing != Some(*number)) {
             return Err(self.not_standing(&description, number, standing)?.into());
         }
+        self.warn_of_newer(&description, campaign.as_ref());
         if self.json {
             return json(&campaign);
         }
@@ -65,6 +67,25 @@ impl Show {
 }
 
 impl Show {
+    /// Says where the folder, if it is a whole one, orders what the broker has not heard of.
+    fn warn_of_newer(&self, description: &Description, standing: Option<&Campaign>) {
+        if !self.dir.join("documents").is_dir() {
+            return;
+        }
+        match fleet::newest_order(&self.dir, description) {
+            Ok(Some((number, order))) if is_newer((number, order), standing) => eprintln!(
+                "warning: in {} campaign {number} {}, and the broker has not heard of it: {}",
+                self.dir.display(),
+                is_ordered(order),
+                fleet::heard(&self.dir)
+            ),
+            Ok(_) => {}
+            Err(why) => {
+                eprintln!("warning: what {} orders is not known: {why}", self.dir.display())
+            }
+        }
+    }
+
     /// Why nothing is shown of this one.
     fn not_standing(
         &self,
@@ -88,6 +109,28 @@ impl Show {
         };
         Ok(format!("campaign {number} does not stand on the broker, {instead}; it {ordered}"))
     }
+}
+
+/// In words.
+fn is_ordered(order: Order) -> &'static str {
+    match order {
+        Order::Run => "is to run",
+        Order::Pause => "is paused",
+        Order::Abort => "is aborted",
+        Order::RollBack => "is rolled back",
+    }
+}
+
+/// Whether what is ordered is not what stands.
+fn is_newer((number, order): (u32, Order), standing: Option<&Campaign>) -> bool {
+    let Some(standing) = standing else { return true };
+    let same = match order {
+        Order::Run => "runs",
+        Order::Pause => "paused",
+        Order::Abort => "aborted",
+        Order::RollBack => "rolled back",
+    };
+    number > standing.number || number == standing.number && standing.order != same
 }
 
 fn table(campaign: &Campaign) {

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use shoal_hal::backend::files::write_whole;
 use shoal_shadow::digits::hex;
 
-use crate::fleet::{Description, journal};
+use crate::fleet::{Description, journal, unwritten_orders};
 use crate::output::{Failure, Outcome};
 
 use record::{Keys, Record};
@@ -76,6 +76,7 @@ impl Write {
                 return Err(format!("{path} does not begin with the journal in {earlier}").into());
             }
         }
+        self.check_whole(&fleet, &read)?;
         let keys = Keys {
             fleet: fleet.name.clone(),
             region: fleet.region.clone(),
@@ -99,6 +100,23 @@ impl Write {
         }
         println!("{}", self.output.join(PAGE).display());
         Ok(())
+    }
+
+    /// Fails where something was ordered that is not in the journal: the record would leave it out.
+    fn check_whole(&self, fleet: &Description, read: &journal::Read) -> Outcome {
+        let written = read.lines.iter().map(journal::Line::bytes).collect();
+        let unwritten = unwritten_orders(&self.dir, fleet.authority.id(), &written)?;
+        if unwritten.is_empty() {
+            return Ok(());
+        }
+        let files: Vec<String> = unwritten.iter().map(|path| path.display().to_string()).collect();
+        let (journal, dir) = (journal::path(&self.dir), self.dir.display());
+        Err(format!(
+            "the record would leave out what was ordered and is not in {}:\n  {}\nlet `shoal fleet serve {dir}` run until it is there, which is a second or two, and try again",
+            journal.display(),
+            files.join("\n  ")
+        )
+        .into())
     }
 }
 

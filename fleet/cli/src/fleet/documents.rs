@@ -1,5 +1,6 @@
 //! What the authority signs: envelopes as files, one for each document.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use shoal_hal::backend::files::write_whole;
@@ -61,6 +62,8 @@ pub(crate) fn authority_key(
     if key.public() != description.authority {
         return Err("authority.key is not the authority's of fleet.toml".into());
     }
+    // Before anything is signed that they would have to name.
+    let _exist = Repositories::of(fleet, description).exist()?;
     Ok(key)
 }
 
@@ -88,33 +91,81 @@ pub(crate) fn swarm_document(
     Ok(*verified::<SwarmDocument>(&bytes, &Own(authority))?.body().fields())
 }
 
-/// What was ordered last of a campaign, also if another has taken its place among the documents since. Orders of an authority before
-/// this one are not read: what stood was signed again.
+/// What was ordered last of a campaign, also if another has taken its place among the documents since.
 pub(crate) fn last_order(
     fleet: &Path,
     description: &Description,
     number: u32,
 ) -> Result<Option<Order>, Failure> {
-    let authority = description.authority;
-    let mut last = None;
+    let all = ordered(fleet, description.authority)?.into_iter();
+    let last = all.filter(|one| one.number == number).max_by_key(|one| one.counter);
+    last.map(|one| one.order(description)).transpose()
+}
+
+/// The campaign with the highest number of which anything was ordered, and what was ordered of it last.
+pub(crate) fn newest_order(
+    fleet: &Path,
+    description: &Description,
+) -> Result<Option<(u32, Order)>, Failure> {
+    let all = ordered(fleet, description.authority)?.into_iter();
+    let newest = all.max_by_key(|one| (one.number, one.counter));
+    newest.map(|one| Ok((one.number, one.order(description)?))).transpose()
+}
+
+/// What was ordered of a campaign once.
+struct Ordered {
+    number: u32,
+    counter: u64,
+    path: PathBuf,
+    /// The campaign's.
+    bytes: Vec<u8>,
+}
+
+impl Ordered {
+    fn order(&self, description: &Description) -> Result<Order, Failure> {
+        let campaign = Campaign::decode(&self.bytes, description.approver);
+        Ok(campaign.map_err(|error| named(&self.path, error.into()))?.order)
+    }
+}
+
+/// All that was ordered of campaigns. Orders of an authority before this one are not read: what stood was signed again.
+fn ordered(fleet: &Path, authority: PublicKey) -> Result<Vec<Ordered>, Failure> {
+    let mut all = Vec::new();
     for (path, bytes) in envelopes(&fleet.join(FOLDER))?.into_iter().chain(orders(fleet)?) {
-        let failed = |error: Failure| Failure::from(format!("{}: {error}", path.display()));
-        let head = *Unverified::decode(&bytes).map_err(|error| failed(error.into()))?.head();
+        let head = *Unverified::decode(&bytes).map_err(|error| named(&path, error.into()))?.head();
         if head.kind != Kind::Document || head.key != authority.id() {
             continue;
         }
         let document = verified::<Document<'_>>(&bytes, &Own(authority));
-        let document = document.map_err(|error| failed(error.into()))?;
+        let document = document.map_err(|error| named(&path, error.into()))?;
         let fields = document.body().fields();
-        if fields.name == campaign::NAME && fields.version == number {
-            let campaign = Campaign::decode(fields.bytes, description.approver);
-            let order = campaign.map_err(|error| failed(error.into()))?.order;
-            if last.is_none_or(|(counter, _order)| counter < head.counter) {
-                last = Some((head.counter, order));
-            }
+        if fields.name == campaign::NAME {
+            let (number, bytes) = (fields.version, fields.bytes.to_vec());
+            all.push(Ordered { number, counter: head.counter, path, bytes });
         }
     }
-    Ok(last.map(|(_counter, order)| order))
+    Ok(all)
+}
+
+fn named(path: &Path, error: Failure) -> Failure {
+    format!("{}: {error}", path.display()).into()
+}
+
+/// The files of what this authority ordered that is not among these records of the journal: `shoal fleet serve` has not looked since.
+pub(crate) fn unwritten_orders(
+    fleet: &Path,
+    authority: KeyId,
+    written: &BTreeSet<Vec<u8>>,
+) -> Result<Vec<PathBuf>, Failure> {
+    let mut unwritten = Vec::new();
+    for (path, bytes) in orders(fleet)? {
+        let head = *Unverified::decode(&bytes).map_err(|error| named(&path, error.into()))?.head();
+        // Those of the authority before stand in its journal.
+        if head.key == authority && !written.contains(&bytes) {
+            unwritten.push(path);
+        }
+    }
+    Ok(unwritten)
 }
 
 /// Signs a campaign among the documents, with what it promotes: the particle's header as it was signed, and its chunks.

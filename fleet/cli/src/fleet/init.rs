@@ -18,7 +18,7 @@ use shoal_trust::Target;
 use shoal_vehicle::config::{Config, ConfigError, DrivesConfig, FleetConfig, ModelConfig};
 use shoal_wire::v1::{
     ConsensusRule, Metric, PaperRule, Rule, SwarmDocument, SwarmDocumentFields, UtilityDocument,
-    Vehicle, WindowPlan,
+    VEHICLE_BYTES, Vehicle, WindowPlan,
 };
 use shoal_wire::{Label, LayoutHash, ModelHash, RejectLabel};
 
@@ -82,6 +82,9 @@ pub(crate) struct Init {
     seed: Option<u64>,
 }
 
+/// The documents that do not grow with packs and vehicles: plan, utility, swarm, metadata, and heads.
+const REST_BYTES: u64 = 16 << 10;
+
 /// Beside a vehicle.toml: its key, and what it shows to a broker with TLS.
 pub(super) const KEY: &str = "vehicle.key";
 pub(super) const CERTIFICATES: &str = "certificates";
@@ -115,6 +118,7 @@ impl Init {
         let (packs, package, utility) = self.opened()?;
         let swarm = self.swarm(&package)?;
         let plan = WindowPlan::new(self.calendar.first(next_second)?)?;
+        self.calendar.check_bytes(plan.fields(), self.documents_bytes(&packs))?;
         let told = self.vehicle.as_deref().map_or_else(|| Ok(Config::default()), told)?;
         std::fs::create_dir(&self.dir)
             .map_err(|error| format!("cannot make {}: {error}", self.dir.display()))?;
@@ -163,6 +167,12 @@ impl Init {
             recovery.public().id()
         );
         Ok(())
+    }
+
+    /// About what the documents will have: manifests, a row for each vehicle, and the rest.
+    fn documents_bytes(&self, packs: &[Pack]) -> u64 {
+        let manifests: u64 = packs.iter().map(|pack| pack.manifest_bytes().len() as u64).sum();
+        manifests + u64::from(self.vehicles) * VEHICLE_BYTES as u64 + REST_BYTES
     }
 
     /// What vehicles are to measure on and carry, and what counts of it; that all of it goes together.

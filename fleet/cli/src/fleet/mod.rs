@@ -5,6 +5,7 @@ mod chunks;
 mod description;
 mod documents;
 mod goodbye;
+mod heard;
 mod init;
 pub(crate) mod journal;
 mod plan;
@@ -28,8 +29,10 @@ use clap::Subcommand;
 pub(crate) use chunks::Chunks;
 pub(crate) use description::Description;
 pub(crate) use documents::{
-    authority_key, last_order, newest_counter, sign_campaign, swarm_document,
+    authority_key, last_order, newest_counter, newest_order, sign_campaign, swarm_document,
+    unwritten_orders,
 };
+pub(crate) use heard::heard;
 
 use crate::output::Outcome;
 

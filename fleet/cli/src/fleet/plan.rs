@@ -10,6 +10,7 @@ use shoal_wire::{KeyId, Keys, Kind, PublicKey, Unverified};
 
 use super::description::Description;
 use super::documents::{Desk, authority_key, envelopes, newest_counter, not_after_seconds};
+use super::heard::heard;
 use super::repositories::Repositories;
 use super::utility::next_window;
 use crate::clock::utc_ms;
@@ -20,12 +21,14 @@ const SKIPPED_MAX: u32 = 1_000;
 /// How far ahead window 0 may be.
 const AHEAD_S_MAX: u64 = 366 * 86_400;
 
-/// Sign a new window plan.
+/// Sign a new window plan; with nothing but DIR, show the one that is in force.
 ///
 /// What is not named stays as it is, and windows are numbered on: with another period the next one opens when it would have, or
 /// a period from now if that is sooner. A `shoal fleet serve` that runs publishes it by itself; vehicles follow it when they see it.
 ///
 /// Example: shoal fleet plan fleet --period 20 --open 15
+///
+/// Example: shoal fleet plan fleet
 #[derive(Args)]
 pub(crate) struct PlanCommand {
     /// The fleet's directory
@@ -55,9 +58,43 @@ pub(super) struct Calendar {
     /// What it may receive [a new fleet: 16 MiB]
     #[arg(long, value_name = "BYTES")]
     bytes_down: Option<u64>,
+    /// Take bytes with which vehicles may hear of no other plan any more: for trials
+    #[arg(long)]
+    few_bytes: bool,
 }
 
+/// Room for one exchange, each way. In a small fleet the model that ships takes some 12 KiB up and 40 KiB down.
+const EXCHANGE_BYTES: u64 = 64 << 10;
+/// Documents come whole, and again where a line was cut.
+const TIMES_HEARD: u64 = 2;
+
 impl Calendar {
+    /// Fails where a vehicle could not receive these documents and exchange anything with a plan's bytes: it would not hear of the
+    /// next plan, either.
+    pub(super) fn check_bytes(&self, plan: &WindowPlanFields, documents: u64) -> Outcome {
+        let down = documents.saturating_mul(TIMES_HEARD).saturating_add(EXCHANGE_BYTES);
+        let ways = [
+            ("--bytes-up", plan.up_bytes_max, EXCHANGE_BYTES),
+            ("--bytes-down", plan.down_bytes_max, down),
+        ];
+        let few = ways.into_iter().find(|(_flag, bytes, least)| bytes < least);
+        match few.filter(|_few| !self.few_bytes) {
+            None => Ok(()),
+            Some((flag, bytes, least)) => Err(format!(
+                "{flag} {bytes} strands vehicles: documents and metadata of this fleet are {documents} bytes, and who cannot receive them \
+                 and exchange once hears of no other plan. It takes {flag} {least} at least"
+            )
+            .into()),
+        }
+    }
+
+    /// Whether nothing is named.
+    fn is_empty(&self) -> bool {
+        let Calendar { epoch, period, open, jitter, bytes_up, bytes_down, few_bytes } = self;
+        let seconds = epoch.is_none() && period.is_none() && open.is_none();
+        seconds && jitter.is_none() && bytes_up.is_none() && bytes_down.is_none() && !few_bytes
+    }
+
     /// Of a new fleet.
     pub(super) fn first(
         &self,
@@ -135,6 +172,9 @@ fn soon(epoch_seconds: u64, now_s: u64) -> Outcome {
 
 impl PlanCommand {
     pub(crate) fn run(self) -> Outcome {
+        if self.calendar.is_empty() {
+            return self.show();
+        }
         let (description, _held) = Description::hold(&self.dir)?;
         let key = authority_key(&self.dir, &description)?;
         let documents = self.dir.join("documents");
@@ -142,19 +182,38 @@ impl PlanCommand {
         let now_s = utc_ms()? / 1000;
         let reached = reached(&self.dir.join("timekeeper"), description.timekeeper)?;
         let plan = WindowPlan::new(self.calendar.following(&old, reached, now_s)?)?;
+        let told = envelopes(&documents)?.iter().map(|(_path, bytes)| bytes.len() as u64).sum();
+        self.calendar.check_bytes(plan.fields(), told)?;
         let counter = newest_counter(&self.dir, key.public().id())?;
         Desk::new(&documents, &*key, counter, not_after_seconds(plan.fields()))
             .sign("plan", &plan)?;
         Repositories::of(&self.dir, &description).name_documents(now_s)?;
-        let WindowPlanFields { epoch_seconds, period_seconds, open_seconds, .. } = *plan.fields();
-        let next = next_window(plan.fields(), now_s);
-        let opens = epoch_seconds.saturating_add(u64::from(next) * u64::from(period_seconds));
-        println!(
-            "window {next} opens at {}; one every {period_seconds} s, open for {open_seconds} s",
-            humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(opens))
-        );
+        print(plan.fields(), now_s);
+        println!("{}", heard(&self.dir));
         Ok(())
     }
+
+    /// What is in force.
+    fn show(&self) -> Outcome {
+        let authority = Description::read(&self.dir)?.authority;
+        print(&read(&self.dir.join("documents/plan.shl"), authority)?, utc_ms()? / 1000);
+        Ok(())
+    }
+}
+
+fn print(plan: &WindowPlanFields, now_s: u64) {
+    let WindowPlanFields { epoch_seconds, period_seconds, open_seconds, .. } = *plan;
+    let next = next_window(plan, now_s);
+    let opens = epoch_seconds.saturating_add(u64::from(next) * u64::from(period_seconds));
+    println!(
+        "window {next} opens at {}; one every {period_seconds} s, open for {open_seconds} s",
+        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(opens))
+    );
+    println!(
+        "window 0 at {epoch_seconds} (UTC, seconds since 1970); in each a vehicle waits at most {} ms for its turn, sends at most {} bytes \
+         and receives at most {}",
+        plan.jitter_ms_max, plan.up_bytes_max, plan.down_bytes_max
+    );
 }
 
 /// The last window that the timekeeper of this folder announced.
@@ -196,7 +255,8 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
 
     fn calendar(epoch: Option<u64>, period: Option<u32>) -> Calendar {
-        Calendar { epoch, period, open: None, jitter: None, bytes_up: None, bytes_down: None }
+        let (open, jitter, bytes_up, bytes_down) = (None, None, None, None);
+        Calendar { epoch, period, open, jitter, bytes_up, bytes_down, few_bytes: false }
     }
 
     /// Forty-five windows of forty seconds have opened.
@@ -211,6 +271,26 @@ mod tests {
         });
         assert_eq!(next_window(&first, NOW), 45);
         first
+    }
+
+    /// One byte less than the least each way, and the least; what is small on purpose is taken.
+    #[test]
+    fn a_plan_leaves_room_for_the_documents_and_an_exchange() {
+        let plan = |up_bytes_max, down_bytes_max| WindowPlanFields {
+            up_bytes_max,
+            down_bytes_max,
+            ..old()
+        };
+        let (up, down) = (65_536, 65_536 + 2 * 10_000);
+        let checked = |plan: &WindowPlanFields| {
+            let checked = calendar(None, None).check_bytes(plan, 10_000);
+            checked.map_err(|refused| refused.to_string())
+        };
+        assert_eq!(checked(&plan(up, down)), Ok(()));
+        assert!(checked(&plan(up - 1, down)).unwrap_err().contains("--bytes-up 65536 at least"));
+        assert!(checked(&plan(up, down - 1)).unwrap_err().contains("--bytes-down 85536 at least"));
+        let small = Calendar { few_bytes: true, ..calendar(None, None) };
+        assert!(small.check_bytes(&plan(1, 1), 10_000).is_ok());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use shoal_wire::v1::{Document, DocumentFields};
 
 use super::description::Description;
 use super::documents::{Desk, authority_key, newest_counter, not_after_seconds};
+use super::heard::heard;
 use super::plan;
 use super::repositories::Repositories;
 use super::roster::Roster;
@@ -72,9 +73,7 @@ impl Reinstate {
         println!(
             "vehicle {number} of key {id} is in good standing from window {from} on, whatever was found before it"
         );
-        println!(
-            "a running `shoal fleet serve` publishes it; vehicles hear of it in their next window"
-        );
+        println!("{}", heard(&self.dir));
         Ok(())
     }
 

@@ -72,13 +72,32 @@ impl<'a> Repositories<'a> {
     }
 
     /// Whether there are any: a fleet that was made before there were goes on without, and its vehicles have no `trust`.
-    fn exist(&self) -> bool {
-        self.folder(IMAGE).exists()
+    ///
+    /// # Errors
+    /// When there were and some is missing, as in a copy of a part of the folder: what is signed then would reach no vehicle, and
+    /// metadata that begin anew are a rollback to them.
+    pub(super) fn exist(&self) -> Result<bool, Failure> {
+        let image = self.folder(IMAGE);
+        let mut wanted = Vec::new();
+        if self.fleet.join(TRUST).exists() {
+            wanted.push((self.fleet.join(TRUST), image.clone()));
+        }
+        for name in [IMAGE, self.region()].into_iter().filter(|name| self.envelope(name).exists()) {
+            let files = ["1.root.json", "targets.json", "snapshot.json", "timestamp.json"];
+            wanted.extend(files.map(|file| (self.envelope(name), self.folder(name).join(file))));
+        }
+        match wanted.into_iter().find(|(_of, file)| !file.exists()) {
+            None => Ok(image.exists()),
+            Some((of, missing)) => {
+                let (of, missing, fleet) = (of.display(), missing.display(), self.fleet.display());
+                Err(format!("{missing} is missing, and {of} is there: {fleet} is a part of a fleet's folder, and vehicles would follow nothing that is signed here\nput the newest copy of the folder `repositories` in its place, or sign where the whole of it is").into())
+            }
+        }
     }
 
     /// Fails where there are none: nothing could follow a new key.
     pub(super) fn check(&self) -> Outcome {
-        if !self.exist() {
+        if !self.exist()? {
             let fleet = self.fleet.display();
             return Err(format!("{fleet} has no repositories: it was made by an older `shoal fleet init`, and its vehicles follow no roots").into());
         }
@@ -189,7 +208,7 @@ impl<'a> Repositories<'a> {
 
     /// The same, and it names these files from now on.
     pub(super) fn name(&self, more: &BTreeMap<String, Target>, now_s: u64) -> Outcome {
-        if !self.exist() {
+        if !self.exist()? {
             return Ok(());
         }
         let (_version, named) = self.targets(IMAGE)?;
@@ -202,7 +221,7 @@ impl<'a> Repositories<'a> {
     /// The timekeeper lets the region use what the authority named and is there, and says that nothing newer is known: if either is
     /// new, or it said so long ago.
     pub(super) fn refresh(&self, now_s: u64) -> Outcome {
-        if !self.exist() {
+        if !self.exist()? {
             return Ok(());
         }
         let (_version, named) = self.targets(IMAGE)?;

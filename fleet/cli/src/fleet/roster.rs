@@ -12,6 +12,7 @@ use shoal_wire::{KeyId, PublicKey, Signer};
 
 use super::description::Description;
 use super::documents::{Desk, authority_key, newest_counter, not_after_seconds};
+use super::heard::heard;
 use super::plan;
 use super::repositories::Repositories;
 use crate::clock::utc_ms;
@@ -41,6 +42,7 @@ impl Revoke {
         let gone = roster.revoke(self.number)?;
         roster.sign(&self.dir, &description)?;
         println!("vehicle {} of key {gone} is of the fleet no more", self.number);
+        println!("{}", heard(&self.dir));
         Ok(())
     }
 }
@@ -52,9 +54,7 @@ pub(crate) fn rotate(dir: &Path, number: u32, key: PublicKey, stolen: bool) -> O
     roster.replace(number, key, stolen)?;
     roster.sign(dir, &description)?;
     println!("vehicle {number} {}", key.id());
-    println!(
-        "a running `shoal fleet serve` publishes it; the vehicle follows after its next window"
-    );
+    println!("{}", heard(dir));
     Ok(())
 }
 

@@ -66,6 +66,7 @@ enum Role {
 
 impl Rotate {
     pub(crate) fn run(self) -> Outcome {
+        self.check_flags()?;
         let name = match (self.role, self.number, self.public) {
             (Role::Vehicle, Some(number), Some(public)) => {
                 return roster::rotate(&self.dir, number, public, self.stolen);
@@ -108,7 +109,7 @@ impl Rotate {
             Repositories::of(&self.dir, &after).sign_roots(&more, now_s)?;
             after.write(&self.dir)?;
         }
-        self.replace(name, now_s)?;
+        let journal = self.replace(name, now_s)?;
         let repositories = Repositories::of(&self.dir, &after);
         repositories.tell_roots(now_s)?;
         if self.role == Role::Authority {
@@ -116,8 +117,30 @@ impl Rotate {
         }
         repositories.refresh(now_s)?;
         println!("{name} {}", new.public().id());
+        if let Some(journal) = journal {
+            println!(
+                "the journal begins anew: what was written before is in {}",
+                journal.display()
+            );
+        }
         println!("start `shoal fleet serve` again: vehicles follow with their next window");
         Ok(())
+    }
+
+    /// Fails where something is asked for that only a vehicle's key has.
+    fn check_flags(&self) -> Outcome {
+        let given = [
+            ("--number", self.number.is_some()),
+            ("--public", self.public.is_some()),
+            ("--stolen", self.stolen),
+        ];
+        match given.into_iter().find(|(_flag, given)| *given && self.role != Role::Vehicle) {
+            Some((flag, _given)) => Err(format!(
+                "{flag} is of a vehicle's key: the others are made here, and what the one before signed counts no more in any case"
+            )
+            .into()),
+            None => Ok(()),
+        }
     }
 
     /// The key that takes the place of the one of this name; one that waits for it.
@@ -129,13 +152,15 @@ impl Rotate {
         }
     }
 
-    /// Puts the next key of this name in its place. The one before, and the journal of what it signed, are kept beside.
-    fn replace(&self, name: &str, now_s: u64) -> Outcome {
+    /// Puts the next key of this name in its place. The one before, and the journal of what it signed, are kept beside; where the
+    /// journal is, if there was one.
+    fn replace(&self, name: &str, now_s: u64) -> Result<Option<PathBuf>, Failure> {
         let path = self.dir.join(format!("{name}.key"));
         let aside = |from: &Path, to: String| match from.exists() {
             true => std::fs::rename(from, self.dir.join(to)),
             false => Ok(()),
         };
+        let mut journal = None;
         match self.role {
             Role::Timekeeper => {
                 let (drawn, next) = (self.dir.join(name), self.dir.join(NONCES_NEXT));
@@ -146,12 +171,16 @@ impl Rotate {
             }
             // Whoever reads a journal believes one authority and one approver.
             Role::Authority | Role::Approver => {
-                aside(&journal::path(&self.dir), format!("journal-until-{now_s}.jsonl"))?;
+                let (before, kept) =
+                    (journal::path(&self.dir), format!("journal-until-{now_s}.jsonl"));
+                journal = before.exists().then(|| self.dir.join(&kept));
+                aside(&before, kept)?;
             }
             Role::Recovery | Role::Vehicle => {}
         }
         aside(&path, format!("{name}-until-{now_s}.key"))?;
-        Ok(std::fs::rename(self.dir.join(format!("{name}.key.next")), path)?)
+        std::fs::rename(self.dir.join(format!("{name}.key.next")), path)?;
+        Ok(journal)
     }
 
     /// Fails where vehicles would not hear of the new roots: they listen to the authority and to the timekeeper whom they know.

@@ -20,6 +20,7 @@ use shoal_wire::v1::{
 
 use super::description::Description;
 use super::documents::{Desk, authority_key, envelopes, newest_counter, not_after_seconds};
+use super::heard::heard;
 use super::plan;
 use super::repositories::Repositories;
 use crate::clock::utc_ms;
@@ -86,6 +87,7 @@ impl UtilityCommand {
         sign_packs(&mut desk, &more)?;
         Repositories::of(&self.dir, &fleet).name(&files(&more), utc_ms()? / 1000)?;
         print(&new, &packs, window);
+        println!("{}", heard(&self.dir));
         for pack in more {
             println!(
                 "vehicles need the pack {}: name it in [fleet] pack of their vehicle.toml",

@@ -14,7 +14,7 @@ use super::bake::grafted_as;
 use super::frozen::Frozen;
 use super::graft::Sites;
 use super::saved::Saved;
-use super::steps::stopped_with;
+use super::steps::{ended, stopped_with};
 use crate::output::{Failure, Outcome, Progress};
 
 /// A bare file, what of it is fitted, and from where.
@@ -59,15 +59,15 @@ impl Bare<'_> {
             let text = Failure::from(why).to_string();
             format!("{}: {text}", self.path.display()).into()
         };
-        match self.run(subject, engine, options)? {
+        let (fitted, unwritten) = self.run(subject, engine, options)?;
+        match fitted {
             Ok(fitted) => {
                 say(&fitted, options);
                 if let Fitting::Weights(all) = &fitting {
                     say_left(&all.left);
                 }
                 write(&fitted.trained)?;
-                println!("{}", output.display());
-                Ok(())
+                ended(unwritten, output)
             }
             Err(FitError::Stopped { rate, last, why }) => {
                 write(&last)?;
@@ -77,12 +77,13 @@ impl Bare<'_> {
         }
     }
 
+    /// What came of it, and why a checkpoint was not written.
     fn run(
         &self,
         subject: Subject<'_>,
         engine: &dyn Engine,
         options: &FitOptions,
-    ) -> Result<Result<Fitted, FitError>, Failure> {
+    ) -> Result<(Result<Fitted, FitError>, Option<Failure>), Failure> {
         let begun = match &self.saved {
             Some(saved) => saved.read()?,
             None => None,
@@ -99,7 +100,7 @@ impl Bare<'_> {
                 unwritten = unwritten.take().or(written.and_then(Result::err));
             }
         });
-        unwritten.map_or(Ok(fitted), Err)
+        Ok((fitted, unwritten))
     }
 
     fn fitting(

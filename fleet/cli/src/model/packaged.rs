@@ -14,8 +14,38 @@ const FOOTAGE: &str = "footage";
 pub(super) fn is_free(output: &Path) -> Outcome {
     match output.exists() {
         true => Err(format!("{} is there already: choose another -o", output.display()).into()),
-        false => Ok(()),
+        false => can_be_made(output),
     }
+}
+
+/// Refuses a result that cannot be written where it is to go: a file where a folder is, or a folder where a file is.
+pub(super) fn can_take(output: &Path, is_file: bool) -> Outcome {
+    let shown = output.display();
+    match (output.exists(), output.is_dir(), is_file) {
+        (true, true, true) => Err(format!("{shown} is a folder: choose another -o").into()),
+        (true, false, false) => Err(format!(
+            "{shown} is a file, and an adapter is a folder unless it ends in .onnx_adapter: choose another -o"
+        )
+        .into()),
+        (true, _, _) => Ok(()),
+        (false, _, true) => can_be_made(output),
+        // All folders on the way are made.
+        (false, _, false) => match output.ancestors().find(|above| above.exists()) {
+            Some(above) if !above.is_dir() => is_no_folder(above),
+            Some(_) | None => Ok(()),
+        },
+    }
+}
+
+fn can_be_made(output: &Path) -> Outcome {
+    match output.parent() {
+        Some(above) if !above.as_os_str().is_empty() && !above.is_dir() => is_no_folder(above),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn is_no_folder(above: &Path) -> Outcome {
+    Err(format!("{} is no folder: make it, or choose another -o", above.display()).into())
 }
 
 /// Writes a package with this model; `footage` fills its folder of footage, if it is to have one.

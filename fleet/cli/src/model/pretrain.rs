@@ -12,7 +12,7 @@ use shoal_shadow::policymodel::{LESSON_FRAMES, Lessons, pretrain_policy};
 use shoal_shadow::pretrain::{PoolOptions, PretrainOptions, Progress as Told, pretrain};
 use shoal_shadow::tune::TokenTuneOptions;
 
-use super::packaged::write_package;
+use super::packaged::{is_free, write_package};
 use super::train::positive;
 use crate::output::{Failure, Outcome, Progress};
 use crate::tokens::{Tokens, is_token_model};
@@ -66,6 +66,7 @@ pub(crate) struct Pretrain {
 
 impl Pretrain {
     pub(crate) fn run(self) -> Outcome {
+        is_free(&self.output)?;
         let package = self.package.open()?;
         let description = package.description();
         if is_token_model(description) {

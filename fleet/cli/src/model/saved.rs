@@ -1,6 +1,7 @@
 //! Where training goes on from.
 
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -28,6 +29,19 @@ impl<'a> Saved<'a> {
         Saved { path, head: hash.finalize().into() }
     }
 
+    /// Fails where nothing could be written here: after the training it is too late.
+    pub(super) fn check(path: &Path) -> Outcome {
+        if path.is_dir() {
+            return Err(format!("{} is a folder: --checkpoint names a file", path.display()).into());
+        }
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".part");
+        // As it is written: beside, then renamed.
+        let part = path.with_file_name(name);
+        let tried = File::create(&part).and_then(|_file| std::fs::remove_file(&part));
+        Ok(tried.map_err(|error| cannot_write(path, &error))?)
+    }
+
     /// What was written behind the head, if there is a file.
     pub(super) fn read(&self) -> Result<Option<Vec<u8>>, Failure> {
         let bytes = match std::fs::read(self.path) {
@@ -49,7 +63,7 @@ impl<'a> Saved<'a> {
     /// Writes where training is.
     pub(super) fn write(&self, parts: &[&[u8]]) -> Outcome {
         let bytes = [&[&self.head[..]], parts].concat().concat();
-        Ok(write_whole(self.path, &bytes)?)
+        Ok(write_whole(self.path, &bytes).map_err(|error| cannot_write(self.path, &error))?)
     }
 
     /// Goes on where the file says, if there is one.
@@ -59,4 +73,8 @@ impl<'a> Saved<'a> {
             None => Ok(()),
         }
     }
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> String {
+    format!("cannot write the checkpoint {}: {error}", path.display())
 }

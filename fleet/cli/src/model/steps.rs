@@ -22,7 +22,7 @@ pub(super) struct Steps<'a> {
 
 impl Steps<'_> {
     /// Takes all steps that are left, with a checkpoint now and then; why training stopped before, where a loss or a gradient
-    /// was not finite.
+    /// was not finite, or why a checkpoint was not written.
     pub(super) fn take<B: Binding>(
         &self,
         stepper: &mut Stepper<B>,
@@ -31,6 +31,7 @@ impl Steps<'_> {
         if let Some(saved) = &self.saved {
             saved.resume(stepper)?;
         }
+        let mut unwritten = None;
         let (all, mut progress) = (u64::from(self.count), Progress::new());
         while let left @ 1.. = all.saturating_sub(stepper.step_count()) {
             let count = u32::try_from(left).unwrap_or(u32::MAX).min(STEPS_A_CHECKPOINT);
@@ -43,11 +44,17 @@ impl Steps<'_> {
                 Err(why) if is_not_finite(&why) => return Ok(Some(why.into())),
                 Err(why) => return Err(why.into()),
             }
-            if let Some(saved) = &self.saved {
-                saved.write(&[&stepper.checkpoint()?])?;
-            }
+            let checkpoint = stepper.checkpoint()?;
+            unwritten = unwritten.or(self.save(&[&checkpoint]));
         }
-        Ok(None)
+        Ok(unwritten)
+    }
+
+    /// Writes where training is; why not, if it is to be written and is not: what was learnt is worth more than its checkpoint.
+    pub(super) fn save(&self, parts: &[&[u8]]) -> Option<Failure> {
+        let why = self.saved.as_ref()?.write(parts).err()?;
+        eprintln!("warning: {why}");
+        Some(why)
     }
 }
 

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use shoal_runtime::adapter::Adapter;
+use shoal_runtime::adapter::{Adapter, OnnxAdapter};
 use shoal_runtime::engine::Engine;
 use shoal_runtime::fit::FitOptions;
 use shoal_runtime::onnx::Model;
@@ -22,7 +22,7 @@ use super::frozen::Frozen;
 use super::graft::Sites;
 use super::keep::Keep;
 use super::open::result_path;
-use super::packaged::{copy_footage, is_free, write_package};
+use super::packaged::{can_take, copy_footage, is_free, write_package};
 use super::saved::Saved;
 use super::steps::{STEPS_A_CHECKPOINT, Steps, ended};
 use crate::output::{Failure, Outcome};
@@ -125,13 +125,16 @@ impl Train {
             (true, false) => ".tuned",
         };
         let output = result_path(&self.package.package, self.output.as_deref(), ending)?;
+        self.checkpoint.as_deref().map_or(Ok(()), Saved::check)?;
+        match (self.all_weights, bare) {
+            (true, false) => is_free(&output)?,
+            (true, true) => can_take(&output, true)?,
+            (false, _) => can_take(&output, OnnxAdapter::is_called_so(&output))?,
+        }
         if bare {
             return self.fit(&output);
         }
         self.check_package()?;
-        if self.all_weights {
-            is_free(&output)?;
-        }
         let package = self.package.open()?;
         let description = package.description();
         let (tokens, policy) = (is_token_model(description), is_policy(description));

@@ -47,18 +47,18 @@ fn a_campaign_is_what_two_people_signed_and_its_record_has_the_form_of_its_schem
     let (fleet, adapter) = (fleet(folder.path()), adapter(folder.path()));
     let (dir, package) = (text(&fleet), package());
     let new = ["campaign", "new", dir, "--adapter", text(&adapter), "--package", text(&package)];
-    let wide = refused(&[&new[..], &["--stages", "30,30"]].concat());
-    assert!(wide.contains("stage 1"), "{wide}");
-    let much = refused(&[&new[..], &["--worse", "9"]].concat());
-    assert!(much.contains("--worse"), "{much}");
-    done(&[&new[..], &["--stages", "50,100"]].concat());
+    what_is_of_no_use_is_refused(dir, &new);
+    let new_stages = shoal(&[&new[..], &["--stages", "50"]].concat());
+    assert!(String::from_utf8_lossy(&new_stages.stderr).contains("the last stage is 50 %"));
+    std::fs::remove_dir_all(fleet.join("campaigns/1")).unwrap();
+    let made = done(&[&new[..], &["--stages", "50,100"]].concat());
     assert!(refused(&["campaign", "start", dir, "1"]).contains("approve"));
     let none_such = refused(&["campaign", "start", dir, "2"]);
     assert!(none_such.contains("no campaign 2") && none_such.contains("there are: 1"));
 
     let key = fleet.join("approver.key");
-    let approve = ["campaign", "approve", dir, "1", "--key", text(&key)];
-    done(&approve);
+    let next = made.lines().last().and_then(|line| line.split_once(": shoal ")).unwrap().1;
+    done(&next.split(' ').collect::<Vec<_>>());
     // Whoever changes the plan after that has no approval any more.
     let plan = fleet.join("campaigns/1/plan.bin");
     let signed = std::fs::read(&plan).unwrap();
@@ -85,7 +85,7 @@ fn a_campaign_is_what_two_people_signed_and_its_record_has_the_form_of_its_schem
     wait_for_journal(&fleet);
     what_stands_is_shown_and_what_does_not_is_told_of(dir, &broker.url());
     assert!(program.terminate());
-    done(&write);
+    what_no_serve_has_seen_is_said_and_in_no_record(&fleet, &broker.url(), &write);
     done(&["evidence", "check", text(&record)]);
     let said = std::fs::read_to_string(record.join("record.json")).unwrap();
     let said: Value = serde_json::from_str(&said).unwrap();
@@ -109,6 +109,27 @@ fn a_campaign_is_what_two_people_signed_and_its_record_has_the_form_of_its_schem
     assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&"CycloneDX".into(), &"1.6".into()));
 }
 
+/// Limits that keep the adapter from everybody, or hold nothing back, before a broker is asked.
+fn what_is_of_no_use_is_refused(dir: &str, new: &[&str]) {
+    let wide = refused(&[new, &["--stages", "30,30"]].concat());
+    assert!(wide.contains("stage 1"), "{wide}");
+    let much = refused(&[new, &["--worse", "9"]].concat());
+    assert!(much.contains("--worse"), "{much}");
+    let useless = [
+        ["--latency", "0"],
+        ["--apart", "0"],
+        ["--kept", "0"],
+        ["--worse", "2.5"],
+        ["--moments", "0"],
+    ];
+    for limit in useless {
+        let said = refused(
+            &[&["campaign", "new", dir, "--broker", "mqtt://127.0.0.1:9"], &limit[..]].concat(),
+        );
+        assert!(said.contains(&limit[0][2..]), "{said}");
+    }
+}
+
 /// Campaign 2 has taken the place of 1, which was aborted.
 fn what_stands_is_shown_and_what_does_not_is_told_of(dir: &str, broker: &str) {
     let show = ["campaign", "show", dir, "--broker", broker, "--json"];
@@ -126,6 +147,29 @@ fn what_stands_is_shown_and_what_does_not_is_told_of(dir: &str, broker: &str) {
     let gone = refused(&of("1"));
     assert!(gone.contains("campaign 2 does") && gone.contains("it was aborted"), "{gone}");
     assert!(refused(&of("3")).contains("no campaign 3"));
+}
+
+/// Campaign 2 is paused while nobody serves, and then somebody does.
+#[expect(clippy::disallowed_methods, reason = "a test against real programs has their time")]
+fn what_no_serve_has_seen_is_said_and_in_no_record(fleet: &Path, broker: &str, write: &[&str]) {
+    let dir = text(fleet);
+    assert!(done(&["campaign", "pause", dir, "2"]).contains("nobody hears of it until one does"));
+    let said = refused(write);
+    assert!(said.contains("/orders/") && said.contains("shoal fleet serve"), "{said}");
+    assert_eq!(said.matches("-campaign.shl").count(), 1, "{said}");
+    let shown = shoal(&["campaign", "show", dir, "--broker", broker]);
+    let said = String::from_utf8_lossy(&shown.stderr);
+    assert!(
+        shown.status.success() && said.contains("campaign 2 is paused, and the broker"),
+        "{said}"
+    );
+    let program = Running::start(&["fleet", "serve", dir, "--broker", broker]);
+    let mut looked = (0..20).map(|_again| {
+        std::thread::sleep(PATIENCE / 100);
+        shoal(write).status.success()
+    });
+    assert!(looked.any(|written| written), "it is in the journal when serve has looked");
+    assert!(program.terminate());
 }
 
 /// Its key was stolen and is gone: two others name another authority, which signs again what the old one signed. The approval stays
@@ -152,7 +196,11 @@ fn a_campaign_goes_on_under_another_authority() {
     std::fs::remove_file(fleet.join("authority.key")).unwrap();
     // As a command leaves it that was cut short before anything had changed its place.
     let next = shoal_keys::create(&fleet.join("authority.key.next"), &[9; 32]).unwrap();
-    done(&["key", "rotate", dir, "authority"]);
+    std::fs::write(fleet.join("journal.jsonl"), "").unwrap();
+    let of_a_vehicle = refused(&["key", "rotate", dir, "authority", "--number", "1"]);
+    assert!(of_a_vehicle.contains("--number is of a vehicle's key"), "{of_a_vehicle}");
+    let rotated = done(&["key", "rotate", dir, "authority"]);
+    assert!(rotated.contains("the journal begins anew") && rotated.contains("journal-until-"));
     assert!(!fleet.join("authority.key.next").exists());
     assert_eq!(shoal_keys::read(&fleet.join("authority.key")).unwrap().public(), next.public());
     let newest = before.iter().map(|(_key, counter)| *counter).max().unwrap();

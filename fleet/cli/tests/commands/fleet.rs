@@ -193,6 +193,21 @@ fn a_new_plan_keeps_what_is_not_named_and_counts_above_every_document() {
     assert_eq!(fields.up_bytes_max, 4 << 20);
     assert_eq!(Some(signed.head().counter), newest.map(|newest| newest + 1));
 
+    let before = files(&fleet.join("documents"));
+    let shown = plan(&[]);
+    let said = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.status.success() && said.contains("one every 20 s, open for 15 s"), "{said}");
+    assert!(said.contains("at most 0 ms") && said.contains("receives at most 16777216"), "{said}");
+    let few = plan(&["--bytes-up", "1", "--bytes-down", "1"]);
+    assert!(String::from_utf8_lossy(&few.stderr).contains("--bytes-up 65536 at least"));
+    let after = files(&fleet.join("documents"));
+    assert!(after == before, "what is shown or refused signs nothing");
+    assert!(plan(&["--bytes-down", "1", "--few-bytes"]).status.success());
+    let (none, pack, package) = (folder.path().join("none"), folder.path().join("pack"), package());
+    let init = ["fleet", "init", text(&none), "--vehicles", "2", "--pack", text(&pack)];
+    let init = [&init[..], &["--package", text(&package), "--bytes-down", "9000"]].concat();
+    assert!(self::refused(&init).contains("strands vehicles") && !none.exists());
+
     let refused = plan(&["--period", "10"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("open for 15 s of 10 s"));
 }
@@ -230,11 +245,39 @@ fn metadata_name_the_documents_after_each_command_that_signs_them() {
     assert!(!counts(&first) && !counts(&plan()));
     assert!(shoal(&["key", "rotate", text(&fleet), "timekeeper"]).status.success());
     assert!(!counts(&first) && counts(&plan()));
+}
 
+/// Vehicles that follow metadata would hear of nothing that is signed beside them.
+#[test]
+fn a_part_of_a_fleets_folder_signs_nothing_and_a_fleet_from_before_metadata_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let (dir, documents) = (text(&fleet), fleet.join("documents"));
+    let command = ["fleet", "plan", dir, "--period", "20", "--open", "15"];
+    let before = files(&documents);
+    let timestamp = fleet.join("repositories/region-0/timestamp.json");
+    let kept = std::fs::read(&timestamp).unwrap();
+    std::fs::remove_file(&timestamp).unwrap();
+    let said = refused(&["fleet", "serve", dir, "--broker", "mqtt://127.0.0.1:9"]);
+    assert!(said.contains(text(&timestamp)), "it would begin anew: {said}");
+    std::fs::write(&timestamp, kept).unwrap();
     std::fs::remove_dir_all(fleet.join("repositories")).unwrap();
+    let orders =
+        [&["fleet", "revoke", dir, "1"][..], &["fleet", "reinstate", dir, "--vehicle", "1"]];
+    let rotate = ["key", "rotate", dir, "timekeeper"];
+    for signs in [&command[..], &rotate].iter().chain(&orders) {
+        let said = refused(signs);
+        assert!(said.contains("is a part of a fleet's folder"), "{signs:?}: {said}");
+    }
+    std::fs::remove_dir_all(fleet.join("trust")).unwrap();
+    assert!(refused(&command).contains("tuf-image.shl is there"));
+    assert_eq!(files(&documents), before);
+
+    for metadata in ["tuf-image.shl", "tuf-region-0.shl"] {
+        std::fs::remove_file(documents.join(metadata)).unwrap();
+    }
     assert!(shoal(&command).status.success(), "a fleet from before there were any");
-    let refused = shoal(&["key", "rotate", text(&fleet), "timekeeper"]);
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("has no repositories"));
+    assert!(refused(&rotate).contains("has no repositories"));
 }
 
 /// A vehicle is named by its number or by its key, windows that have opened are not, and metadata name what is signed.
@@ -312,10 +355,13 @@ fn one_order_at_a_time_and_the_other_is_told_which() {
     assert_eq!(files(&fleet.join("documents")), before);
     assert!(shoal(&["fleet", "utility", text(&fleet)]).status.success(), "it only reads");
     drop(held);
-    assert!(shoal(&plan).status.success());
+    // Whoever signs is told whether anybody hears of it.
+    let told = || String::from_utf8(shoal(&plan).stdout).unwrap();
+    assert!(told().contains("signed; no `shoal fleet serve` runs on this folder"));
 
     std::fs::create_dir_all(fleet.join("timekeeper")).unwrap();
     let _served = Hold::take(&fleet.join("timekeeper"), "`shoal fleet serve`").unwrap();
+    assert!(told().contains("a running `shoal fleet serve` publishes it"));
     assert!(refused(&["fleet", "serve", text(&fleet)]).contains("in use by `shoal fleet serve`"));
 }
 

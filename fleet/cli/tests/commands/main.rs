@@ -153,6 +153,20 @@ fn a_study_of_generated_roads_gives_each_seed_roads_of_its_own() {
     assert!(result["difference"]["drives"].is_null(), "{result}");
 }
 
+#[test]
+fn a_study_has_a_drive_for_each_vehicle_or_does_not_begin() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = vehicle(folder.path(), 4);
+    let drives = drives(folder.path(), 60);
+    for (vehicles, why) in [("0", "0 is not in 1.."), ("2", "there are only 1")] {
+        let study = ["study", text(&file), "--drives", text(&drives), "--vehicles", vehicles];
+        let output = shoal(&study);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(why), "{said}");
+        assert!(said.contains("--vehicles") && !said.contains("measuring"), "{said}");
+    }
+}
+
 /// The shipped package, whose model also says how it would steer: as the driver did a moment before.
 fn acting_package(folder: &Path) -> PathBuf {
     use shoal_runtime::onnx::proto::NodeProto;

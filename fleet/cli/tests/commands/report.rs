@@ -177,6 +177,17 @@ fn a_fleet_that_never_ran_has_nothing_to_report() {
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("no vehicle") && said.contains("through a window"), "{said}");
+
+    // It ran, and the report is to go where a file is.
+    for number in 0..2 {
+        lines(&fleet.join(format!("vehicle-{number}/state")), |_window, _line| {});
+    }
+    std::fs::write(&out, "a file").unwrap();
+    let output = shoal(&["fleet", "report", text(&fleet), "-o", text(&out)]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let named = format!("cannot make {}", text(&out));
+    assert!(!output.status.success() && said.contains(&named), "{said}");
+    assert!(!said.contains("measuring"), "{said}");
 }
 
 /// Where nobody took part it is not known what was best: that is not x_p.

@@ -169,7 +169,7 @@ fn a_new_plan_is_published_without_a_restart_and_serve_ends_after_its_windows() 
     let mut program =
         Running::start(&["fleet", "serve", text(&fleet), "--broker", &url, "--windows", "3"]);
     reader.until("a plan", |reader| reader.kinds().contains("plan"));
-    assert!(shoal(&["fleet", "plan", text(&fleet), "--bytes-up", "77"]).status.success());
+    assert!(shoal(&["fleet", "plan", text(&fleet), "--bytes-up", "77777"]).status.success());
     let signed = std::fs::read(fleet.join("documents/plan.shl")).unwrap();
     reader.until("the new plan", |reader| reader.board.values().any(|bytes| *bytes == signed));
     assert!(program.0.wait().unwrap().success());

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use shoal_runtime::onnx::{Builder, Model, Tensor, TensorType};
 
 use super::bring::{losses, model, succeeds};
-use super::{engine, package, policy, shoal, text, tokens};
+use super::{SHOAL, engine, package, policy, shoal, text, tokens};
 
 /// The tensors of a PEFT directory, by name.
 fn tensors(adapter: &Path) -> BTreeMap<String, Vec<f32>> {
@@ -248,6 +249,64 @@ fn a_bare_file_goes_on_from_a_checkpoint_to_the_bit_and_from_an_adapter() {
     assert!((before - after).abs() < 1e-3 && further < before, "{after}: {said}");
     let how = [&given[..], &["--adapter", "whole", "--rank", "4", "-o", "other"]].concat();
     assert!(refused(at, &how).contains("--targets, --rank and --alpha are not for --adapter"));
+}
+
+/// What cannot be written is known before the first step, and named.
+#[test]
+fn a_place_that_takes_no_result_is_refused_before_the_first_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let world = package().join("model.onnx");
+    std::fs::write(at.join("file"), "kept").unwrap();
+    std::fs::create_dir(at.join("folder")).unwrap();
+    let none = ["--checkpoint", "none/state"];
+    let inside = ["--checkpoint", "folder"];
+    let all = ["--all-weights", "-o", "folder"];
+    let places = [
+        (&none[..], "cannot write the checkpoint none/state"),
+        (&inside, "folder is a folder"),
+        (&["-o", "file"], "file is a file"),
+        (&["-o", "file/below"], "file is no folder"),
+        (&["-o", "none/x.onnx_adapter"], "none is no folder"),
+        (&all, "folder is a folder"),
+    ];
+    for (place, why) in places {
+        let how = [&["train", text(&world), "--engine", engine()][..], place].concat();
+        let said = refused(at, &how);
+        assert!(said.contains(why) && !said.contains("a step takes"), "{said}");
+    }
+    assert_eq!(std::fs::read(at.join("file")).unwrap(), b"kept");
+    let package = package();
+    let pretrain = ["pretrain", text(&package), "--steps", "1", "-o", "folder"];
+    assert!(refused(at, &pretrain).contains("folder is there already"));
+}
+
+/// A disk that is full by then takes the adapter, which is smaller.
+#[test]
+fn a_checkpoint_that_is_not_written_costs_no_adapter() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let world = package().join("model.onnx");
+    let mut all = packages(at).map(|(package, data)| (package, data)).to_vec();
+    all.push((world, Vec::new()));
+    for (package, data) in &all {
+        let how = ["--steps", "2", "--checkpoint", "state", "-o", "made"];
+        succeeds(at, &train(package, data, &how));
+        let of = |file: &str| std::fs::metadata(at.join(file)).unwrap().len();
+        let (whole, least) = (of("state"), of("made/adapter_model.safetensors"));
+        let blocks = (whole - 1) / 512;
+        assert!(blocks * 512 > least, "{whole} {least}");
+        let before = bytes(at, "made");
+        std::fs::remove_file(at.join("state")).unwrap();
+        std::fs::remove_dir_all(at.join("made")).unwrap();
+        let mut limited = Command::new("sh");
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+        limited.current_dir(at).args(["-c", &script, "sh", SHOAL, "model"]);
+        let output = limited.args(train(package, data, &how)).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("the checkpoint state: "), "{said}");
+        assert!(!at.join("state").exists() && bytes(at, "made") == before, "{said}");
+    }
 }
 
 #[test]

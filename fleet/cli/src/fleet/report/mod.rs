@@ -56,8 +56,6 @@ impl Report {
         let mut result = self.measure()?;
         let report = utc_ms()?.saturating_sub(began_ms);
         result.seconds.insert("report".to_owned(), report as f64 / 1e3);
-        std::fs::create_dir_all(&self.output)
-            .map_err(|error| format!("cannot make {}: {error}", self.output.display()))?;
         write_whole(&self.output.join("result.json"), &serde_json::to_vec_pretty(&result)?)?;
         write_whole(&self.output.join("skill.svg"), plot::draw(&result)?.as_bytes())?;
         if self.json {
@@ -80,7 +78,8 @@ impl Report {
         let mut all = first.config.drives.clone();
         (all.vehicle, all.vehicles) = (0, 1);
         let drives = drives::open(&all, &first.config.geometry, &form, first.config.seed)?;
-        std::fs::create_dir_all(&self.output)?;
+        std::fs::create_dir_all(&self.output)
+            .map_err(|error| format!("cannot make {}: {error}", self.output.display()))?;
         let split = self.output.join("split.json");
         write_split_json(&split, &drives.drives, &drives.skipped, form.context)?;
         let splits: Vec<Split> =

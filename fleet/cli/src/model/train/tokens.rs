@@ -60,7 +60,8 @@ impl Train {
         }
     }
 
-    /// Measures and takes steps in turn; why it stopped before the last, where something was not finite.
+    /// Measures and takes steps in turn; why it stopped before the last, where something was not finite, or why a checkpoint was not
+    /// written.
     fn look_and_step(
         &self,
         tuner: &mut TokenTuner,
@@ -70,6 +71,7 @@ impl Train {
     ) -> Result<Option<Failure>, Failure> {
         let (all, every, mut progress) =
             (u64::from(steps.count), u64::from(self.every.get()), Progress::new());
+        let mut unwritten = None;
         loop {
             let nats = match choosing.look(tuner) {
                 Ok(nats) => nats,
@@ -79,11 +81,12 @@ impl Train {
                 Err(why) => return Err(why.into()),
             };
             let (step, best) = (tuner.step_count(), choosing.best());
-            if let (Some(saved), Some(best)) = (&steps.saved, best) {
-                saved.write(&[&bytes_of_best(best), &tuner.checkpoint()?])?;
+            if let (Some(_), Some(best)) = (&steps.saved, best) {
+                let parts = (bytes_of_best(best), tuner.checkpoint()?);
+                unwritten = unwritten.or(steps.save(&[&parts.0, &parts.1]));
             }
             if step >= all {
-                return Ok(None);
+                return Ok(unwritten);
             }
             // A run that goes on measures where one without a break does.
             let count = (every - step % every).min(all - step);
