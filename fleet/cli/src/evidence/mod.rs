@@ -105,7 +105,7 @@ impl Write {
     /// Fails where something was ordered that is not in the journal: the record would leave it out.
     fn check_whole(&self, fleet: &Description, read: &journal::Read) -> Outcome {
         let written = read.lines.iter().map(journal::Line::bytes).collect();
-        let unwritten = unwritten_orders(&self.dir, fleet.authority.id(), &written)?;
+        let unwritten = unwritten_orders(&self.dir, fleet, &written)?;
         if unwritten.is_empty() {
             return Ok(());
         }

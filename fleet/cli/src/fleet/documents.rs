@@ -154,14 +154,21 @@ fn named(path: &Path, error: Failure) -> Failure {
 /// The files of what this authority ordered that is not among these records of the journal: `shoal fleet serve` has not looked since.
 pub(crate) fn unwritten_orders(
     fleet: &Path,
-    authority: KeyId,
+    description: &Description,
     written: &BTreeSet<Vec<u8>>,
 ) -> Result<Vec<PathBuf>, Failure> {
+    let Description { authority, approver, .. } = *description;
     let mut unwritten = Vec::new();
     for (path, bytes) in orders(fleet)? {
         let head = *Unverified::decode(&bytes).map_err(|error| named(&path, error.into()))?.head();
-        // Those of the authority before stand in its journal.
-        if head.key == authority && !written.contains(&bytes) {
+        // Those of the authority before, or approved by the approver before, stand in the journal of those.
+        if head.key != authority.id() || written.contains(&bytes) {
+            continue;
+        }
+        let document = verified::<Document<'_>>(&bytes, &Own(authority))
+            .map_err(|error| named(&path, error.into()))?;
+        let fields = document.body().fields();
+        if fields.name != campaign::NAME || Campaign::decode(fields.bytes, approver).is_ok() {
             unwritten.push(path);
         }
     }

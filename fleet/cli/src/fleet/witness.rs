@@ -83,9 +83,7 @@ impl Witness {
                 },
                 Kind::Claim | Kind::Vote | Kind::Presence | Kind::Nonce | Kind::Refusal => continue,
             };
-            let topic = self.topic(self.authority, leaf)?;
-            self.campaigns.extend(promoted(bytes, &self.keyring, self.approver));
-            self.journal.write(at_ms, &topic, bytes)?;
+            self.write_newer(at_ms, leaf, bytes)?;
         }
         self.roster(&heads, documents)
     }
@@ -97,13 +95,23 @@ impl Witness {
             return Ok(());
         }
         let Some(slot) = self.document_slot(bytes)? else { return Ok(()) };
-        let topic = self.topic(self.authority, Leaf::Document { slot })?;
-        let counter = head.counter;
+        self.write_newer(at_ms, Leaf::Document { slot }, bytes)
+    }
+
+    /// Writes what the authority signed, unless the same or something newer stands there. A campaign that another approver approved
+    /// stands in the journal before this one.
+    fn write_newer(&mut self, at_ms: u64, leaf: Leaf, bytes: &[u8]) -> Done {
+        let topic = self.topic(self.authority, leaf)?;
+        let counter = Unverified::decode(bytes)?.head().counter;
         let last = self.journal.last(&topic).and_then(|last| Unverified::decode(last).ok());
         if last.is_some_and(|last| last.head().counter >= counter) {
             return Ok(());
         }
-        self.campaigns.extend(promoted(bytes, &self.keyring, self.approver));
+        let promoted = promoted(bytes, &self.keyring, self.approver);
+        if promoted.is_none() && leaf == (Leaf::Document { slot: campaign::SLOT }) {
+            return Ok(());
+        }
+        self.campaigns.extend(promoted);
         self.journal.write(at_ms, &topic, bytes)
     }
 
@@ -274,6 +282,11 @@ mod tests {
 
     /// The journal of a fleet of one vehicle, whose key is of seed 9, with a campaign.
     fn witness() -> (TempDir, Witness) {
+        witness_of(3)
+    }
+
+    /// The same where the approver's key is of this seed.
+    fn witness_of(approver: u8) -> (TempDir, Witness) {
         let folder = tempdir().unwrap();
         let description = Description {
             name: "trial".to_owned(),
@@ -281,7 +294,7 @@ mod tests {
             broker: "mqtt://x".to_owned(),
             authority: key(1).public(),
             timekeeper: key(2).public(),
-            approver: key(3).public(),
+            approver: key(approver).public(),
             recovery: None,
             vehicles: 1,
         };
@@ -346,6 +359,22 @@ mod tests {
         refuses(&mut witness, campaign::REPORT_SLOT, 7, approval);
         refuses(&mut witness, campaign::REPORT_SLOT, 8, approval);
         assert_eq!(lines(&folder), 3, "it went back");
+    }
+
+    #[test]
+    fn what_another_approver_approved_and_what_is_older_is_not_of_this_journal() {
+        let written = |folder: &TempDir| {
+            journal::read_file(&journal::path(folder.path())).unwrap().lines.len()
+        };
+        let (before, _witness) = witness_of(4);
+        let (folder, mut witness) = witness();
+        assert_eq!((written(&before), written(&folder)), (2, 3));
+        let (_approval, campaign) = campaign();
+        let older = Unverified::decode(&campaign).unwrap().verify::<Document<'_>>(&witness.keyring);
+        let older = sealed(1, 2, older.unwrap().body());
+        witness.order(2, &older).unwrap();
+        witness.documents(2, &[&older]).unwrap();
+        assert_eq!(written(&folder), 3);
     }
 
     #[test]
