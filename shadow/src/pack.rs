@@ -21,7 +21,9 @@ mod manifest;
 mod read;
 mod rows;
 
-pub use build::{Acted, BuildPackError, PackOptions, build, build_imitation};
+pub use build::{
+    Acted, BuildPackError, PackOptions, build, build_imitation, manifest, manifest_imitation,
+};
 pub use manifest::{Manifest, ManifestError, Metric, PackDrive, PackGeometry, PackPart, PackRun};
 pub use read::{Footages, Pack, PackFootage, ReadPackError};
 pub use rows::{RejectRow, Row};

@@ -11,13 +11,14 @@ use shoal_hal::backend::synthetic::{Road, SPLIT, Start, Style, Use};
 use shoal_hal::{Drive, Motion, Split};
 use shoal_shadow::form::Form;
 use shoal_shadow::pack::{
-    Acted, BuildPackError, Pack, PackOptions, ReadPackError, build_imitation,
+    Acted, BuildPackError, Pack, PackOptions, ReadPackError, build_imitation, manifest_imitation,
 };
 use shoal_shadow::term::roads::Roads as Closed;
 use shoal_vehicle::drives;
 use shoal_wire::v1::{Metric, UtilityDocument};
 
 use crate::config::{DriversConfig, SimConfig};
+use crate::packs::{self, OtherPack};
 use crate::record::RoadKind;
 use crate::utility::{self, UtilityError};
 
@@ -32,6 +33,8 @@ pub enum DriversError {
     NoGeometry,
     #[error(transparent)]
     Utility(#[from] UtilityError),
+    #[error(transparent)]
+    Other(#[from] OtherPack),
     #[error(transparent)]
     Build(#[from] BuildPackError),
     #[error(transparent)]
@@ -155,9 +158,6 @@ fn pack(
     form: &Form,
     folder: &Path,
 ) -> Result<Pack, DriversError> {
-    if let Ok(pack) = Pack::open(folder) {
-        return Ok(pack);
-    }
     // The first thousand seeds are those of the closed loop.
     let seed = config.seed.wrapping_add(1);
     let (examples, more) = (does.attentive_roads, does.reckless_roads);
@@ -174,6 +174,9 @@ fn pack(
         licence: "not published".into(),
         context: form.context,
     };
+    if let Some(pack) = packs::there(folder, &manifest_imitation(&drives, &acted, &options)?)? {
+        return Ok(pack);
+    }
     build_imitation(&drives, &acted, &options, folder)?;
     Ok(Pack::open(folder)?)
 }

@@ -11,6 +11,7 @@ pub mod logs;
 pub mod membership;
 pub mod method;
 pub mod moving;
+mod packs;
 pub mod record;
 pub mod report;
 pub mod roads;
@@ -23,3 +24,5 @@ pub mod sweep;
 pub mod traffic;
 pub mod trivial;
 pub mod utility;
+
+pub use packs::OtherPack;

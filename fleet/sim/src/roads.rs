@@ -11,12 +11,13 @@ use shoal_hal::{Drive, Part, Span, Split};
 use shoal_shadow::clip::Clips;
 use shoal_shadow::form::Form;
 use shoal_shadow::measure::ROLLOUT_FRAMES;
-use shoal_shadow::pack::{BuildPackError, Pack, PackOptions, ReadPackError, build};
+use shoal_shadow::pack::{BuildPackError, Pack, PackOptions, ReadPackError, build, manifest};
 use shoal_vehicle::exchange::measured::rolls_out;
 use shoal_wire::v1::UtilityDocument;
 
 use crate::config::{SimConfig, TermConfig};
 use crate::lab::Who;
+use crate::packs::{self, OtherPack};
 use crate::record::RoadKind;
 use crate::utility::{self, UtilityError};
 
@@ -43,6 +44,8 @@ pub enum RoadsError {
     NoRoom { term: String, frames: usize },
     #[error(transparent)]
     Utility(#[from] UtilityError),
+    #[error(transparent)]
+    Other(#[from] OtherPack),
     #[error(transparent)]
     Build(#[from] BuildPackError),
     #[error(transparent)]
@@ -255,9 +258,20 @@ fn generated(config: &SimConfig, form: &Form, region: Region, number: u64) -> Dr
 /// The pack of a term, in a folder of its name.
 fn pack(roads: &[Road], form: &Form, term: &TermConfig, folder: &Path) -> Result<Pack, RoadsError> {
     let folder = folder.join(&term.name);
-    let pack = match Pack::open(&folder) {
-        Ok(pack) => pack,
-        Err(_not_there) => built(roads, form, term, &folder)?,
+    let drives = in_pack(roads, term)?;
+    let options = PackOptions {
+        id: term.name.clone(),
+        version: 1,
+        licence: "not published".into(),
+        context: form.context,
+    };
+    let there = packs::there(&folder, &manifest(&drives, &options)?)?;
+    let pack = match there {
+        Some(pack) => pack,
+        None => {
+            build(&drives, &options, &folder)?;
+            Pack::open(&folder)?
+        }
     };
     if term.metric.is_some_and(rolls_out) && !pack.manifest().has_rollouts() {
         let (term, frames) = (term.name.clone(), form.context + ROLLOUT_FRAMES);
@@ -266,12 +280,8 @@ fn pack(roads: &[Road], form: &Form, term: &TermConfig, folder: &Path) -> Result
     Ok(pack)
 }
 
-fn built(
-    roads: &[Road],
-    form: &Form,
-    term: &TermConfig,
-    folder: &Path,
-) -> Result<Pack, RoadsError> {
+/// What a term's pack is made of.
+fn in_pack(roads: &[Road], term: &TermConfig) -> Result<Vec<Drive>, RoadsError> {
     let listed = || roads.iter().filter(|road| road.kind != RoadKind::Unseen);
     let is = |road: &Road, named: &str| {
         let name = road.drive.name.as_str();
@@ -286,13 +296,5 @@ fn built(
     }
     let of = listed()
         .filter(|road| term.roads.is_empty() || term.roads.iter().any(|named| is(road, named)));
-    let drives: Vec<Drive> = of.map(|road| road.drive.clone()).collect();
-    let options = PackOptions {
-        id: term.name.clone(),
-        version: 1,
-        licence: "not published".into(),
-        context: form.context,
-    };
-    build(&drives, &options, folder)?;
-    Ok(Pack::open(folder)?)
+    Ok(of.map(|road| road.drive.clone()).collect())
 }

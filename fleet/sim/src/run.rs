@@ -298,7 +298,7 @@ fn alone(
 }
 
 /// Who takes part in a window: the same for every method.
-fn present(config: &SimConfig, window: u32) -> Vec<bool> {
+pub(crate) fn present(config: &SimConfig, window: u32) -> Vec<bool> {
     let mut seed = [0; 32];
     let parts = config.seed.to_le_bytes().into_iter().chain(window.to_le_bytes());
     seed.iter_mut().zip(parts).for_each(|(seed, byte)| *seed = byte);

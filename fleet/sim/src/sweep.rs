@@ -163,7 +163,8 @@ fn combination(axes: &[Axis], number: usize) -> Vec<(&Axis, &Value)> {
 /// to at most two.
 #[must_use]
 pub fn rungs(windows: u32, variants: usize) -> Vec<u32> {
-    let halvings = variants.max(1).ilog2().saturating_sub(1);
+    let halves = std::iter::successors(Some(variants), |left| Some(left.div_ceil(2)));
+    let halvings = halves.take_while(|left| *left > 2).count() as u32;
     (0..=halvings).rev().map(|rung| (windows >> rung).max(1)).collect()
 }
 
@@ -258,5 +259,9 @@ mod tests {
         assert_eq!(rungs(24, 2), [24]);
         assert_eq!(rungs(24, 1), [24]);
         assert_eq!(rungs(3, 64), [1, 1, 1, 1, 1, 3]);
+        // Three leave two, five leave three and then two: the better half of an odd number is the larger one.
+        assert_eq!(rungs(24, 3), [12, 24]);
+        assert_eq!(rungs(24, 5), [6, 12, 24]);
+        assert_eq!(rungs(24, 9), [3, 6, 12, 24]);
     }
 }

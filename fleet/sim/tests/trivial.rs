@@ -219,3 +219,51 @@ fn without_a_model_there_is_no_engine_either() {
     assert_eq!(records[0].head.engine, "none: trivial clients");
     assert_eq!(records[0].head.values, 60);
 }
+
+/// Sixteen that are away as often as is said, each method of these.
+fn absent(share: f64, windows: u32, methods: &str) -> SimConfig {
+    let file = format!(
+        "vehicles = 16\nwindows = {windows}\nmeasure_every = {windows}\n[trivial]\nvalues = 60\nspread = 1.0\n\
+         [calendar]\nabsent = {share}\n{methods}"
+    );
+    SimConfig::parse("fleet.toml", &file).unwrap()
+}
+
+#[test]
+fn a_merge_has_of_whoever_is_away_what_it_handed_in_last_and_of_others_nothing() {
+    let soup = "[[methods]]\nname = \"soup\"\nkind = \"soup\"\nmerge = \"uniform\"\n";
+    let run = |share| {
+        let folder = tempfile::tempdir().unwrap();
+        all(&absent(share, 4, soup), folder.path()).remove(0)
+    };
+    let (there, away) = (run(0.0), run(0.7));
+    let sent = |record: &Record| record.rows.iter().map(|row| row.bytes.up).collect::<Vec<f64>>();
+    let all_sent = sent(&there)[4];
+    assert_eq!(sent(&there)[..4], [0.0; 4], "who stays hands in at the end");
+    // In units of what a vehicle hands in.
+    let handed: Vec<f64> = sent(&away).iter().map(|sent| 16.0 * sent / all_sent).collect();
+    assert!(handed[1..4].iter().all(|handed| *handed > 0.9), "{handed:?}");
+    let ever: f64 = handed.iter().sum();
+    assert!((8.0..15.5).contains(&ever), "{ever} of 16 were ever there, each once");
+    let received = |record: &Record| record.rows[4].bytes.down;
+    assert!(received(&away) < 0.6 * received(&there), "whoever is away is given nothing");
+    let skill = |record: &Record| record.rows[4].driven(&record.head).unwrap();
+    assert!(skill(&away) < skill(&there), "{} {}", skill(&away), skill(&there));
+}
+
+/// A mean of positions is between them: however long who comes was away, it goes no farther than that.
+#[test]
+fn a_server_of_few_who_come_stays_among_them() {
+    let average = |name: &str, more: &str| {
+        format!("[[methods]]\nname = \"{name}\"\nkind = \"average\"\n{more}\n")
+    };
+    let methods = average("mean", "")
+        + &average("median", "server = \"median\"")
+        + &average("multi-krum", "server = \"multi_krum\"\nliars = 4")
+        + &average("coded", "up_bits = 4\ndown_bits = 4");
+    let folder = tempfile::tempdir().unwrap();
+    for record in all(&absent(0.9, 25, &methods), folder.path()) {
+        let skill = record.rows[25].driven(&record.head).unwrap();
+        assert!(skill > -0.5, "{}: {skill}", record.head.method);
+    }
+}

@@ -119,9 +119,7 @@ pub fn build(
     options: &PackOptions,
     out: &Path,
 ) -> Result<Manifest, BuildPackError> {
-    let sources: Vec<Source<'_>> =
-        drives.iter().map(|drive| Source { drive, acted: None }).collect();
-    build_of(&sources, Metric::Skill, options, out)
+    build_of(&sources(drives), Metric::Skill, options, out)
 }
 
 /// As [`build`], a pack on which imitation is measured: beside the frames it holds the motion and hindsight's weight of every
@@ -139,13 +137,29 @@ pub fn build_imitation(
     options: &PackOptions,
     out: &Path,
 ) -> Result<Manifest, BuildPackError> {
-    assert_eq!(drives.len(), acted.len(), "what is known of every drive");
-    let mut sources = Vec::with_capacity(drives.len());
-    for (drive, acted) in drives.iter().zip(acted) {
-        assert_eq!(drive.len(), acted.known.len(), "what is known of every frame");
-        sources.push(Source { drive, acted: Some(acted) });
-    }
-    build_of(&sources, Metric::Imitation, options, out)
+    build_of(&sources_acted(drives, acted), Metric::Imitation, options, out)
+}
+
+/// What [`build`] would write of these drives; nothing is written.
+///
+/// # Errors
+/// [`BuildPackError`].
+pub fn manifest(drives: &[Drive], options: &PackOptions) -> Result<Manifest, BuildPackError> {
+    sealed(&sources(drives), Metric::Skill, options)
+}
+
+/// What [`build_imitation`] would write; nothing is written.
+///
+/// # Errors
+/// As of [`build_imitation`].
+/// # Panics
+/// If there is not one `acted` for each drive, of as many frames.
+pub fn manifest_imitation(
+    drives: &[Drive],
+    acted: &[Acted],
+    options: &PackOptions,
+) -> Result<Manifest, BuildPackError> {
+    sealed(&sources_acted(drives, acted), Metric::Imitation, options)
 }
 
 /// A drive, and what is known of it for a pack of actions.
@@ -162,6 +176,36 @@ impl Source<'_> {
         let frames = || runs.iter().flatten().flat_map(|span| span.first..=span.last);
         self.acted.is_none() || frames().any(|at| self.drive.motion(at).is_some_and(acts))
     }
+}
+
+fn sources(drives: &[Drive]) -> Vec<Source<'_>> {
+    drives.iter().map(|drive| Source { drive, acted: None }).collect()
+}
+
+fn sources_acted<'a>(drives: &'a [Drive], acted: &'a [Acted]) -> Vec<Source<'a>> {
+    assert_eq!(drives.len(), acted.len(), "what is known of every drive");
+    let mut sources = Vec::with_capacity(drives.len());
+    for (drive, acted) in drives.iter().zip(acted) {
+        assert_eq!(drive.len(), acted.known.len(), "what is known of every frame");
+        sources.push(Source { drive, acted: Some(acted) });
+    }
+    sources
+}
+
+/// The manifest with the hashes of all parts, which nobody writes.
+fn sealed(
+    drives: &[Source<'_>],
+    metric: Metric,
+    options: &PackOptions,
+) -> Result<Manifest, BuildPackError> {
+    let Plan { mut manifest, drives } = plan(drives, metric, options)?;
+    let leaders = manifest.leaders;
+    for (index, part) in manifest.parts.iter_mut().enumerate() {
+        let hashed = write_part(&mut io::sink(), (part, leaders), &drives);
+        part.sha256 = hashed
+            .map_err(|source| BuildPackError::Write { path: part_file(index).into(), source })?;
+    }
+    Ok(manifest)
 }
 
 fn build_of(
@@ -183,7 +227,13 @@ fn build_of(
     let leaders = manifest.leaders;
     for (index, part) in manifest.parts.iter_mut().enumerate() {
         let path = out.join(part_file(index));
-        part.sha256 = write_part(&path, (part, leaders), &plan.drives).map_err(write(&path))?;
+        let written = || {
+            let mut file = BufWriter::new(File::create_new(&path)?);
+            let hash = write_part(&mut file, (part, leaders), &plan.drives)?;
+            file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+            Ok(hash)
+        };
+        part.sha256 = written().map_err(write(&path))?;
     }
     let bytes = manifest.to_bytes();
     let path = out.join(MANIFEST_FILE);
@@ -300,13 +350,12 @@ fn listed(source: &Source<'_>) -> PackDrive {
     }
 }
 
-/// Writes the runs of a part, and after each its rows if moments have weights, and returns the SHA-256 of the file in digits.
+/// Writes the runs of a part, and after each its rows if moments have weights, and returns the SHA-256 of what it wrote in digits.
 fn write_part(
-    path: &Path,
+    file: &mut impl Write,
     (part, leaders): (&PackPart, bool),
     drives: &[(Source<'_>, Vec<f32>)],
 ) -> io::Result<String> {
-    let mut file = BufWriter::new(File::create_new(path)?);
     let mut hash = Sha256::new();
     for run in &part.runs {
         let (source, weights) = &drives[run.drive];
@@ -326,7 +375,6 @@ fn write_part(
             }
         }
     }
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     Ok(digits::hex(&hash.finalize()))
 }
 

@@ -246,6 +246,7 @@ fn a_pack_is_built_into_an_empty_directory_only_and_of_like_drives() {
     let directory = tempfile::tempdir().unwrap();
     let built = build(&[drive("a", 300)], &options(), directory.path()).unwrap();
     assert_eq!(Pack::open(directory.path()).unwrap().manifest(), &built);
+    assert_eq!(manifest(&[drive("a", 300)], &options()).unwrap(), built, "said without writing");
     let again = build(&[drive("a", 300)], &options(), directory.path());
     assert!(matches!(again, Err(BuildPackError::NotEmpty { .. })));
 

@@ -73,12 +73,12 @@ pub struct Consensus {
 /// The methods of a file: `[[methods]]`.
 pub(super) fn read(
     root: &Table<'_>,
-    vehicles: u32,
+    (vehicles, windows): (u32, u32),
     night: NightConfig,
 ) -> Result<Vec<MethodConfig>, DocumentError> {
     let mut methods: Vec<MethodConfig> = Vec::new();
     for table in root.tables("methods", &Kind::all_keys())? {
-        let method = MethodConfig::read(&table, vehicles, night)?;
+        let method = MethodConfig::read(&table, (vehicles, windows), night)?;
         if matches!(method.rule, Rule::Average(Average { by_rank: true, .. }))
             && !root.has("hardware")
         {
@@ -211,7 +211,11 @@ impl MethodConfig {
         }
     }
 
-    fn read(table: &Table<'_>, vehicles: u32, night: NightConfig) -> Result<Self, DocumentError> {
+    fn read(
+        table: &Table<'_>,
+        (vehicles, windows): (u32, u32),
+        night: NightConfig,
+    ) -> Result<Self, DocumentError> {
         let name = table.text_required("name")?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(plain) {
@@ -231,7 +235,7 @@ impl MethodConfig {
             Kind::Local => Rule::Local,
             Kind::Pooled => Rule::Pooled,
             Kind::Average => Rule::Average(exchange::average(table, vehicles)?),
-            Kind::Soup => Rule::Soup(soup::soup(table, vehicles)?),
+            Kind::Soup => Rule::Soup(soup::soup(table, (vehicles, windows))?),
             Kind::Ensemble => Rule::Ensemble(soup::ensemble(table)?),
             Kind::Cocktail => Rule::Cocktail(exchange::cocktail(table)?),
             Kind::Gossip => Rule::Gossip(exchange::gossip(table)?),

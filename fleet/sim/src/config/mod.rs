@@ -275,7 +275,7 @@ impl SimConfig {
             network: NetworkConfig::read(&root)?,
             liars: LiarsConfig::read(&root)?,
             utility: utility::read(&root, terms_of)?,
-            methods: method::read(&root, vehicles, night)?,
+            methods: method::read(&root, (vehicles, windows), night)?,
             hardware: hardware::read(&root, vehicles, night.batch)?,
             habits,
         };

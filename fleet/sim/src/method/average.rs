@@ -7,7 +7,7 @@ use shoal_swarm::swarm::Flat;
 use super::carried::{Carried, connect};
 use super::link::{Link, Sender};
 use super::server::Server;
-use super::{Fleet, Method, MethodError, Window, difference, lie, mean, moved, ranks};
+use super::{Fleet, Method, MethodError, Window, counted, difference, lie, mean, moved, ranks};
 use crate::lab::{Base, Pull, Tune};
 
 /// A fleet with a server.
@@ -37,12 +37,19 @@ struct Vehicle {
     /// Windows whose steps it has.
     has: usize,
     /// Where it is always late: what it tuned for this window.
-    late: Option<Vec<f32>>,
+    late: Option<Step>,
     /// What hides it, and what that has cost.
     noise: Noise,
     ledger: Ledger,
     /// What the server has of it since the last window.
     published: Option<Flat>,
+}
+
+/// What a vehicle would send.
+struct Step {
+    /// Where it began: the server knows what it gave it.
+    from: Flat,
+    by: Vec<f32>,
 }
 
 /// What is asked of a server beside its rule.
@@ -91,21 +98,27 @@ impl<'a> Averaged<'a> {
         }
     }
 
-    /// What each vehicle that is there would send, by vehicle; of one that is always late, what it tuned for the window
-    /// before.
-    fn honest(&mut self, window: &Window<'_, '_>, tuned: Vec<Flat>) -> Vec<Option<Vec<f32>>> {
-        let mut honest = Vec::new();
+    /// What each vehicle that is there would send, by vehicle, and from where; of one that is always late, what it tuned for the
+    /// window before.
+    fn honest(
+        &mut self,
+        window: &Window<'_, '_>,
+        tuned: Vec<Flat>,
+    ) -> (Vec<Flat>, Vec<Option<Vec<f32>>>) {
+        let (mut anchors, mut honest) = (Vec::new(), Vec::new());
         for (number, (vehicle, tuned)) in self.vehicles.iter_mut().zip(tuned).enumerate() {
             let by = difference(&tuned, &vehicle.anchor);
+            let step = Step { from: vehicle.anchor.clone(), by };
             (vehicle.at, vehicle.tuned) = (tuned.clone(), tuned);
             let stale = self.fleet.stale.get(number).copied().unwrap_or(false);
-            let by = if stale { vehicle.late.replace(by) } else { Some(by) };
+            let step = if stale { vehicle.late.replace(step) } else { Some(step) };
             let present = window.present.get(number).copied().unwrap_or(false);
-            let by = by.filter(|_by| present);
-            let by = by.and_then(|by| vehicle.hidden(by, self.asked.privacy.as_ref()));
+            let step = step.filter(|_step| present);
+            anchors.push(step.as_ref().map_or(&self.global, |step| &step.from).clone());
+            let by = step.and_then(|step| vehicle.hidden(step.by, self.asked.privacy.as_ref()));
             honest.push(by.map(|by| self.link.meant(Sender::Vehicle(number), by)));
         }
-        honest
+        (anchors, honest)
     }
 }
 
@@ -139,7 +152,7 @@ impl Method for Averaged<'_> {
         window: &mut Window<'_, '_>,
         tuned: Vec<Flat>,
     ) -> Result<(), MethodError> {
-        let honest = self.honest(window, tuned);
+        let (anchors, honest) = self.honest(window, tuned);
         self.vehicles.iter_mut().for_each(|vehicle| vehicle.published = None);
         if let Some(privacy) = self.asked.privacy {
             let of = |vehicle: &Vehicle| vehicle.ledger.epsilon(privacy.delta);
@@ -147,7 +160,7 @@ impl Method for Averaged<'_> {
             window.also.insert("epsilon".into(), most);
         }
         let (mut displacements, mut has) = (Vec::new(), Vec::new());
-        for (number, own) in honest.iter().enumerate() {
+        for (number, (own, from)) in honest.iter().zip(&anchors).enumerate() {
             let present = window.present.get(number).copied().unwrap_or(false);
             let Some(traffic) = window.traffic.get_mut(number).filter(|_| present) else {
                 continue;
@@ -158,9 +171,9 @@ impl Method for Averaged<'_> {
             let (received, sent) = self.link.send(Sender::Vehicle(number), meant, window.number)?;
             sent.up(traffic);
             if let Some(vehicle) = self.vehicles.get_mut(number) {
-                vehicle.published = Some(moved(&self.global, &received));
+                vehicle.published = Some(moved(from, &received));
             }
-            displacements.push(received);
+            displacements.push(counted(from, received, &self.global));
             has.push(self.rows.get(number).and_then(Option::as_deref));
         }
         if self.asked.by_rank {

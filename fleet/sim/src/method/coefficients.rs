@@ -14,7 +14,7 @@ use shoal_wire::v1::PARTS;
 use super::carried::{Carried, connect};
 use super::link::{Link, Quantised, Sender};
 use super::sites::grouped;
-use super::{Fleet, Method, MethodError, Window, difference, lie, mean};
+use super::{Fleet, Method, MethodError, Window, counted, difference, lie, mean};
 use crate::config::{Coefficients, Lie};
 use crate::lab::{Base, Tune};
 
@@ -146,7 +146,8 @@ impl<'a> Searching<'a> {
             let (received, carried) =
                 self.link.send(Sender::Vehicle(number), meant, window.number)?;
             told.push((number, carried));
-            experts.push(received);
+            let from = self.vehicles.get(number).map_or(&self.at, |vehicle| &vehicle.anchor);
+            experts.push(counted(from, received, &self.at));
         }
         Ok(experts)
     }

@@ -3,9 +3,10 @@
 use shoal_soup::ensemble::top_members;
 use shoal_swarm::swarm::Flat;
 
-use super::carried::{Carried, connect};
+use super::carried::Carried;
+use super::handing::{Handed, Handing};
 use super::{Fleet, Method, MethodError, Window, lie};
-use crate::config;
+use crate::config::{self, SimConfig};
 use crate::lab::{Ensemble, FEATURE_VALUES, Tune, Weighing};
 
 /// A fleet whose vehicles meet once.
@@ -13,18 +14,20 @@ pub(super) struct Mixing {
     fleet: Fleet,
     asked: config::Ensemble,
     at: Vec<Flat>,
+    handing: Handing,
     mixed: Option<Ensemble>,
 }
 
 impl Mixing {
-    pub(super) fn new(fleet: Fleet, asked: config::Ensemble) -> Self {
+    pub(super) fn new(fleet: Fleet, config: &SimConfig, asked: config::Ensemble) -> Self {
         let at = vec![fleet.start.clone(); fleet.vehicles as usize];
-        Mixing { fleet, asked, at, mixed: None }
+        Mixing { fleet, asked, at, handing: Handing::new(config), mixed: None }
     }
 
     /// How these adapters are mixed.
     fn weighing(
         &self,
+        of: &[Handed],
         sent: &[Flat],
         window: &mut Window<'_, '_>,
     ) -> Result<Weighing, MethodError> {
@@ -35,8 +38,8 @@ impl Mixing {
             }
             config::Ensemble::PackLlm { temperature } => Weighing::Seen { temperature },
             config::Ensemble::Cbtm { temperature, keep } => {
-                let centre = |vehicle| window.lab.centre(vehicle, window.number);
-                let centres = (0..self.fleet.vehicles).map(centre).collect::<Result<_, _>>()?;
+                let centre = |handed: &Handed| window.lab.centre(handed.vehicle, handed.window);
+                let centres = of.iter().map(centre).collect::<Result<_, _>>()?;
                 Weighing::Nearest { centres, temperature, keep }
             }
         })
@@ -54,30 +57,28 @@ impl Method for Mixing {
         tuned: Vec<Flat>,
     ) -> Result<(), MethodError> {
         self.at = tuned;
-        if !window.last {
+        self.handing.take(window, &self.at);
+        let mut up = vec![Carried::raw(self.fleet.start.len())];
+        if matches!(self.asked, config::Ensemble::Cbtm { .. }) {
+            // Every centre goes with its adapter.
+            up.push(Carried::signed(4 * FEATURE_VALUES));
+        }
+        self.handing.charge(window, &up);
+        let of = lie::adapters(&self.fleet, self.handing.last());
+        if !window.last || of.is_empty() {
             return Ok(());
         }
-        let sent = lie::adapters(&self.fleet, window.number, self.at.clone());
-        let weighing = self.weighing(&sent, window)?;
+        let sent: Vec<Flat> = of.iter().map(|handed| handed.at.clone()).collect();
+        let weighing = self.weighing(&of, &sent, window)?;
         let given: Vec<bool> = match &weighing {
             Weighing::Fixed(weights) => weights.iter().map(|weight| *weight > 0.0).collect(),
             Weighing::Seen { .. } | Weighing::Nearest { .. } => vec![true; sent.len()],
         };
-        let beside = match &weighing {
-            // Every centre goes with its adapter.
-            Weighing::Nearest { .. } => Some(Carried::signed(4 * FEATURE_VALUES)),
-            Weighing::Fixed(_) | Weighing::Seen { .. } => None,
-        };
-        let carried = Carried::raw(self.fleet.start.len());
-        for (number, traffic) in window.traffic.iter_mut().enumerate() {
-            connect(traffic);
-            carried.up(traffic);
-            beside.iter().for_each(|beside| beside.up(traffic));
-            let others = given.iter().enumerate().filter(|(of, given)| **given && *of != number);
-            for _other in others {
-                carried.down(traffic);
-                beside.iter().for_each(|beside| beside.down(traffic));
-            }
+        let there = (0_u32..).zip(window.traffic.iter_mut()).zip(window.present);
+        for ((number, traffic), _there) in there.filter(|(_, there)| **there) {
+            let others =
+                given.iter().zip(&of).filter(|(given, of)| **given && of.vehicle != number);
+            others.for_each(|_other| up.iter().for_each(|carried| carried.down(traffic)));
         }
         self.mixed = Some(Ensemble { members: sent, weighing });
         Ok(())

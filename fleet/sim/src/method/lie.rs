@@ -1,7 +1,6 @@
 //! What liars give to a server, or to a merge, in place of what they tuned: there is nobody to claim anything to.
 
-use shoal_swarm::swarm::Flat;
-
+use super::handing::Handed;
 use super::{Fleet, difference, moved, noise};
 use crate::config::Lie;
 
@@ -37,15 +36,16 @@ pub(super) fn instead(
     }
 }
 
-/// What vehicles that learn alone give away of where they are.
-pub(super) fn adapters(fleet: &Fleet, window: u32, places: Vec<Flat>) -> Vec<Flat> {
-    let honest: Vec<Option<Vec<f32>>> =
-        places.iter().map(|at| Some(difference(at, &fleet.start))).collect();
-    let told = |(number, at)| match instead(fleet, window, number, &honest) {
-        Some(by) => moved(&fleet.start, &by),
-        None => at,
+/// What vehicles that learn alone hand in of where they are.
+pub(super) fn adapters(fleet: &Fleet, handed: &[Option<Handed>]) -> Vec<Handed> {
+    let by = |handed: &Option<Handed>| Some(difference(&handed.as_ref()?.at, &fleet.start));
+    let honest: Vec<Option<Vec<f32>>> = handed.iter().map(by).collect();
+    let told = |handed: &Handed| {
+        let instead = instead(fleet, handed.window, handed.vehicle as usize, &honest);
+        let told = instead.map(|by| moved(&fleet.start, &by));
+        Handed { at: told.unwrap_or_else(|| handed.at.clone()), ..*handed }
     };
-    places.into_iter().enumerate().map(told).collect()
+    handed.iter().flatten().map(told).collect()
 }
 
 /// The seed of what all liars agreed on.

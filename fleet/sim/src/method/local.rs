@@ -2,37 +2,66 @@
 
 use shoal_swarm::swarm::Flat;
 
-use super::carried::{Carried, connect};
+use super::carried::Carried;
+use super::handing::Handing;
 use super::{Fleet, Method, MethodError, Window, lie, soup};
-use crate::config::Soup;
+use crate::config::{SimConfig, Soup};
 use crate::lab::{Tune, Who};
 
 /// Every vehicle goes on from what it tuned.
 pub(super) struct Local {
     fleet: Fleet,
     at: Vec<Flat>,
-    /// Where each was a window before.
+    merging: Option<Merging>,
+}
+
+/// A merge of what vehicles hand in.
+struct Merging {
+    soup: Soup,
+    /// Where each vehicle was a window before.
     before: Vec<Flat>,
-    soup: Option<Soup>,
+    handing: Handing,
     merged: Option<Flat>,
 }
 
 impl Local {
-    pub(super) fn new(fleet: Fleet, soup: Option<Soup>) -> Self {
+    pub(super) fn new(fleet: Fleet, config: &SimConfig, soup: Option<Soup>) -> Self {
         let at = vec![fleet.start.clone(); fleet.vehicles as usize];
-        Local { fleet, before: at.clone(), at, soup, merged: None }
+        let merging = soup.map(|soup| {
+            let handing = Handing::new(config);
+            Merging { soup, before: at.clone(), handing, merged: None }
+        });
+        Local { fleet, at, merging }
     }
 }
 
-impl Local {
-    /// What vehicles give to a merge.
-    fn sent(&self, window: u32) -> Vec<Flat> {
+impl Merging {
+    /// Whoever is there hands in where it is, and of what has been handed in a merge is made; it is charged once, as it is: every
+    /// merge before the last was only looked at.
+    fn exchange(
+        &mut self,
+        fleet: &Fleet,
+        at: &[Flat],
+        window: &mut Window<'_, '_>,
+    ) -> Result<(), MethodError> {
         let place = |(number, (at, before)): (usize, (&Flat, &Flat))| {
-            let stale = self.fleet.stale.get(number).copied().unwrap_or(false);
+            let stale = fleet.stale.get(number).copied().unwrap_or(false);
             if stale { before.clone() } else { at.clone() }
         };
-        let places = self.at.iter().zip(&self.before).enumerate().map(place).collect();
-        lie::adapters(&self.fleet, window, places)
+        let places: Vec<Flat> = at.iter().zip(&self.before).enumerate().map(place).collect();
+        self.handing.take(window, &places);
+        at.clone_into(&mut self.before);
+        let layout = &window.lab.base().layout;
+        let sent = lie::adapters(fleet, self.handing.last());
+        self.merged = soup::merge(&self.soup, fleet, layout, &sent, window)?;
+        let up = Carried::raw(soup::values_sent(self.soup.merge, layout));
+        self.handing.charge(window, &[up]);
+        if window.last {
+            let down = Carried::raw(fleet.start.len());
+            let there = window.traffic.iter_mut().zip(window.present).filter(|(_, there)| **there);
+            there.for_each(|(traffic, _there)| down.down(traffic));
+        }
+        Ok(())
     }
 }
 
@@ -46,27 +75,15 @@ impl Method for Local {
         window: &mut Window<'_, '_>,
         tuned: Vec<Flat>,
     ) -> Result<(), MethodError> {
-        self.before = std::mem::replace(&mut self.at, tuned);
-        if let Some(soup) = self.soup {
-            let layout = &window.lab.base().layout;
-            let sent = self.sent(window.number);
-            self.merged = soup::merge(&soup, &self.fleet, layout, &sent, window)?;
-            if window.last {
-                // Once, as they are; every window before it was only looked at.
-                let up = Carried::raw(soup::values_sent(soup.merge, layout));
-                let down = Carried::raw(self.fleet.start.len());
-                for traffic in window.traffic.iter_mut() {
-                    connect(traffic);
-                    up.up(traffic);
-                    down.down(traffic);
-                }
-            }
+        self.at = tuned;
+        match &mut self.merging {
+            Some(merging) => merging.exchange(&self.fleet, &self.at, window),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn fleet(&self) -> Option<Flat> {
-        self.merged.clone()
+        self.merging.as_ref()?.merged.clone()
     }
 
     fn tuned(&self, vehicle: u32) -> Flat {

@@ -7,6 +7,7 @@ mod cores;
 mod ensemble;
 mod evolution;
 mod gossip;
+mod handing;
 mod lie;
 mod link;
 mod local;
@@ -144,14 +145,14 @@ pub fn open<'a>(
     let vehicles = config.vehicles;
     let fleet = Fleet { vehicles, seed, start, liars, lie, lies_from, stale, ranks };
     Ok(match method.rule {
-        Rule::Local => Box::new(local::Local::new(fleet, None)),
-        Rule::Soup(soup) => Box::new(local::Local::new(fleet, Some(soup))),
+        Rule::Local => Box::new(local::Local::new(fleet, config, None)),
+        Rule::Soup(soup) => Box::new(local::Local::new(fleet, config, Some(soup))),
         Rule::Pooled => Box::new(local::Pooled::new(fleet)),
         Rule::Average(asked) => Box::new(averaged(fleet, asked, base)?),
         Rule::Cocktail(asked) => Box::new(compressed(fleet, asked, base)?),
         Rule::Gossip(asked) => Box::new(gossip::Gossiping::new(fleet, asked, base)?),
         Rule::Evolution(asked) => Box::new(evolution::Evolving::new(fleet, asked)?),
-        Rule::Ensemble(asked) => Box::new(ensemble::Mixing::new(fleet, asked)),
+        Rule::Ensemble(asked) => Box::new(ensemble::Mixing::new(fleet, config, asked)),
         Rule::Consensus(Consensus { rule, asked, conduct, measure, privacy }) => {
             let rule = shoal_wire::v1::Rule::Consensus(rule);
             let duties = cores::Duties { asked, conduct, measure, privacy };
@@ -194,7 +195,7 @@ fn averaged<'a>(
         | Server::Clipped { .. }
         | Server::FlexLora => None,
     };
-    let server = server::Server::new(server, &fleet.start, &base.layout)?;
+    let server = server::Server::new(server, fleet.vehicles, &fleet.start, &base.layout)?;
     let asked = average::Asked { mean_last: mean_last.into(), pull, by_rank, privacy };
     Ok(average::Averaged::new(fleet, base, server, Box::new(link), asked))
 }
@@ -207,7 +208,8 @@ fn compressed<'a>(
 ) -> Result<average::Averaged<'a>, MethodError> {
     let Cocktail { settings, rate, mean_last } = asked;
     let link = link::Sparse::new(fleet.start.len(), fleet.vehicles, settings, fleet.seed)?;
-    let server = server::Server::new(Server::Mean { rate }, &fleet.start, &base.layout)?;
+    let mean = Server::Mean { rate };
+    let server = server::Server::new(mean, fleet.vehicles, &fleet.start, &base.layout)?;
     let asked =
         average::Asked { mean_last: mean_last.into(), pull: None, by_rank: false, privacy: None };
     Ok(average::Averaged::new(fleet, base, server, Box::new(link), asked))
@@ -301,6 +303,12 @@ fn moved(base: &[f32], by: &[f32]) -> Flat {
     base.iter().zip(by).map(|(base, by)| base + by).collect()
 }
 
+/// A step from where a vehicle began, as a displacement from where all are by now: what is combined are positions, so that who was
+/// away does not go its whole way a second time from where the others have come to.
+fn counted(from: &Flat, step: Vec<f32>, to: &Flat) -> Vec<f32> {
+    if from == to { step } else { difference(&moved(from, &step), to) }
+}
+
 /// The mean of some adapters, each as long as the first.
 fn mean(of: &[Flat]) -> Option<Flat> {
     let (first, rest) = of.split_first()?;
@@ -309,4 +317,17 @@ fn mean(of: &[Flat]) -> Option<Flat> {
         sum.iter_mut().zip(other.iter()).for_each(|(sum, value)| *sum += f64::from(*value));
     }
     Some(sum.into_iter().map(|sum| (sum / of.len() as f64) as f32).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_of_a_step_is_where_it_ends() {
+        let [began, all]: [Flat; 2] = [[0.1, 0.2], [0.4, 0.0]].map(|at| at.as_slice().into());
+        assert_eq!(counted(&began, vec![0.3, 0.3], &began), [0.3, 0.3], "to the bit");
+        let counted = counted(&began, vec![0.3, 0.3], &all);
+        assert!(counted[0].abs() < 1e-6 && (counted[1] - 0.5).abs() < 1e-6, "{counted:?}");
+    }
 }

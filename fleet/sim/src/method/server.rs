@@ -18,6 +18,8 @@ use crate::config::Server as Asked;
 /// A server with its state.
 pub(super) struct Server {
     rule: Rule,
+    /// Vehicles of the fleet.
+    vehicles: usize,
     /// Where it is.
     at: Vec<f32>,
 }
@@ -35,8 +37,13 @@ enum Rule {
 }
 
 impl Server {
-    /// A server of a fleet that begins at `start`.
-    pub(super) fn new(asked: Asked, start: &[f32], layout: &Layout) -> Result<Self, MethodError> {
+    /// A server of a fleet of so many that begins at `start`.
+    pub(super) fn new(
+        asked: Asked,
+        vehicles: u32,
+        start: &[f32],
+        layout: &Layout,
+    ) -> Result<Self, MethodError> {
         let at = vec![0.0; start.len()];
         let rule = match asked {
             Asked::Mean { rate } | Asked::Proximal { rate, .. } => Rule::Mean { rate },
@@ -57,7 +64,7 @@ impl Server {
             Asked::Clipped { rate } => Rule::Clipped { rate },
             Asked::FlexLora => Rule::FlexLora { sites: sites(layout)?, start: start.to_vec() },
         };
-        Ok(Server { rule, at })
+        Ok(Server { rule, vehicles: vehicles as usize, at })
     }
 
     /// The step of one round; without displacements, or with fewer than the rule needs, there is none.
@@ -66,6 +73,9 @@ impl Server {
             return Ok(vec![0.0; self.at.len()]);
         }
         let members = Members::new(displacements)?;
+        let count = members.count();
+        // Of those who came as many may lie as of all.
+        let among = |liars: usize| liars * count / self.vehicles.max(1);
         let locals: Vec<_> = displacements.iter().map(|by| moved(&self.at, by).to_vec()).collect();
         let next = match &mut self.rule {
             Rule::Momentum(rule) => {
@@ -83,21 +93,26 @@ impl Server {
             }
             Rule::Median => moved(&self.at, &coordinate_median(&members)).to_vec(),
             Rule::Trimmed { trim } => {
-                let cut = (*trim * members.count() as f64) as usize;
+                let cut = (*trim * count as f64) as usize;
                 moved(&self.at, &trimmed_mean(&members, cut)?).to_vec()
             }
-            Rule::MultiKrum { liars, .. } if members.count() < 2 * *liars + 3 => self.at.clone(),
             Rule::MultiKrum { liars, keep } => {
-                let kept = (*keep).min(members.count() - *liars);
-                moved(&self.at, &multi_krum(&members, *liars, kept)?).to_vec()
+                let liars = among(*liars);
+                let kept = (*keep).min(count - liars);
+                match count {
+                    // Where nobody is left out it is the mean, of however few.
+                    _ if kept == count => moved(&self.at, &uniform(&members)).to_vec(),
+                    _ if count < 2 * liars + 3 => self.at.clone(),
+                    _ => moved(&self.at, &multi_krum(&members, liars, kept)?).to_vec(),
+                }
             }
             Rule::FlexLora { sites, start } => {
                 let positions: Vec<_> = locals.iter().map(|local| moved(start, local)).collect();
                 difference(&mean_of_products(sites, &positions)?, start)
             }
-            Rule::Krum { liars } if members.count() < 2 * *liars + 3 => self.at.clone(),
+            Rule::Krum { liars } if count < 2 * among(*liars) + 3 => self.at.clone(),
             Rule::Krum { liars } => {
-                let chosen = krum(&members, *liars)?;
+                let chosen = krum(&members, among(*liars))?;
                 locals.get(chosen).cloned().unwrap_or_else(|| self.at.clone())
             }
         };
@@ -124,10 +139,15 @@ mod tests {
 
     use super::*;
 
-    fn steps(asked: Asked, rounds: &[&[Vec<f32>]]) -> Vec<Vec<f32>> {
+    fn steps_of(vehicles: u32, asked: Asked, rounds: &[&[Vec<f32>]]) -> Vec<Vec<f32>> {
         let layout = Layout { sites: Vec::new(), rank: 1, alpha: 1.0 };
-        let mut server = Server::new(asked, &[0.0; 2], &layout).unwrap();
+        let mut server = Server::new(asked, vehicles, &[0.0; 2], &layout).unwrap();
         rounds.iter().map(|round| server.step(round).unwrap()).collect()
+    }
+
+    /// All are there in the first round.
+    fn steps(asked: Asked, rounds: &[&[Vec<f32>]]) -> Vec<Vec<f32>> {
+        steps_of(rounds[0].len() as u32, asked, rounds)
     }
 
     #[test]
@@ -157,6 +177,20 @@ mod tests {
         assert!(clipped[0].iter().all(|step| (0.5..1.5).contains(step)), "{clipped:?}");
         let few = steps(Asked::Krum { liars: 1 }, &[&round[1..]]);
         assert_eq!(few, [vec![0.0, 0.0]], "four are too few to tell one liar");
+    }
+
+    #[test]
+    fn krum_leaves_out_as_large_a_share_of_those_who_came_as_of_all() {
+        // Four of sixteen may lie, so two of the eight that came, of which six agree.
+        let mut round = vec![vec![1.0, 1.0]; 6];
+        round.extend([vec![1e6, -1e6], vec![-1e6, 1e6]]);
+        let multi = Asked::MultiKrum { liars: 4, keep: 12 };
+        for asked in [Asked::Krum { liars: 4 }, multi] {
+            assert_eq!(steps_of(16, asked, &[&round]), [vec![1.0, 1.0]], "{asked:?}");
+        }
+        // Of two none is left out: their mean.
+        let two = [vec![1.0, 0.0], vec![3.0, 2.0]];
+        assert_eq!(steps_of(16, multi, &[&two]), [vec![2.0, 1.0]]);
     }
 
     #[test]

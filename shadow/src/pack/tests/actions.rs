@@ -36,6 +36,10 @@ fn a_pack_of_imitation_gives_back_motion_geometry_and_what_each_moment_weighs() 
     // Of 88 frames 56 to 69 are the pack's, in runs from 56 and 63.
     let road = driven("a", 88, Some(68));
     let manifest = built(&[road.clone(), drive("says nothing", 300)], directory.path());
+    let acted = [&road, &drive("says nothing", 300)]
+        .map(|of| Acted::of(of, Geometry::new(2.6, 16.0).unwrap()));
+    let drives = [road.clone(), drive("says nothing", 300)];
+    assert_eq!(manifest_imitation(&drives, &acted, &options()).unwrap(), manifest);
     assert_eq!(manifest.drives.len(), 1, "a drive without motion gives nothing");
     assert_eq!(manifest.grid, Some(crate::digits::hex(&grid::SHA256)));
     let pack = Pack::open(directory.path()).unwrap();

@@ -118,6 +118,12 @@ pub enum Ensemble {
     },
 }
 
+/// Evaluations of a search where a file says nothing, a vehicle and window: about as many whole packs as Shoal's rule measures
+/// (sixteen vehicles in 25 windows 4,700 quarters of one). Equal numbers, so that a method is not compared with a search cut short.
+const EVALUATIONS: usize = 3;
+/// What stands in the configuration of a merge that measures nothing: with another number its runs would have another name.
+const EVALUATIONS_OF_NONE: usize = 40;
+
 /// Every key of a soup.
 pub(super) const SOUP_KEYS: &[&str] = &[
     "merge",
@@ -222,7 +228,8 @@ impl Merge {
     }
 
     /// Vehicles that it needs.
-    fn members_min(self) -> u32 {
+    #[must_use]
+    pub fn members_min(self) -> u32 {
         // A parent and three others; a pair; a particle and whom it first moves to.
         let pair = matches!(self, Merge::Genome(_) | Merge::ModelSwarms(_));
         let of = [(matches!(self, Merge::Differential(_)), 4), (pair, 2)];
@@ -418,7 +425,10 @@ impl RegMean {
     const USUAL: Self = RegMean { shrink: 0.9, samples: 16 };
 }
 
-pub(super) fn soup(table: &Table<'_>, vehicles: u32) -> Result<Soup, DocumentError> {
+pub(super) fn soup(
+    table: &Table<'_>,
+    (vehicles, windows): (u32, u32),
+) -> Result<Soup, DocumentError> {
     let merge = table.choice("merge", &Merge::NAMES)?.ok_or_else(|| table.missing("merge"))?;
     let others = SOUP_KEYS.iter().filter(|key| **key != "merge" && !merge.keys().contains(key));
     if let Some(key) = others.copied().find(|key| table.has(key)) {
@@ -429,11 +439,17 @@ pub(super) fn soup(table: &Table<'_>, vehicles: u32) -> Result<Soup, DocumentErr
         let got = format!("a merge of {vehicles} vehicles");
         return Err(table.refuse("merge", got, &format!("{least} vehicles or more")));
     }
+    let most = 100_000;
+    let usual = if merge.keys().contains(&"budget") {
+        (EVALUATIONS * vehicles as usize * windows as usize).min(most)
+    } else {
+        EVALUATIONS_OF_NONE
+    };
     Ok(Soup {
         merge: merge.with(table)?,
         density: table.number("density", 0.01..=1.0)?.unwrap_or(0.2),
         scale: table.number("scale", 0.0..=10.0)?.unwrap_or(1.0),
-        budget: table.integer("budget", 1..=100_000)?.map_or(40, |n| n as usize),
+        budget: table.integer("budget", 1..=most as i64)?.map_or(usual, |n| n as usize),
     })
 }
 
@@ -468,5 +484,31 @@ pub(super) fn ensemble(table: &Table<'_>) -> Result<Ensemble, DocumentError> {
     match others.find(|key| table.has(key)) {
         Some(key) => Err(table.refuse(key, "a key of other weights", of_this[0])),
         None => Ok(ensemble),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Rule, SimConfig};
+
+    fn budget(soup: &str) -> usize {
+        let text = format!(
+            "vehicles = 16\nwindows = 25\n[trivial]\n[[methods]]\nname = \"a\"\nkind = \"soup\"\n{soup}\n"
+        );
+        let config = SimConfig::parse("fleet.toml", &text).unwrap();
+        let Rule::Soup(Soup { budget, .. }) = config.methods[0].rule else { panic!("{config:?}") };
+        budget
+    }
+
+    #[test]
+    fn a_search_measures_as_much_as_the_fleet_unless_it_is_told_otherwise() {
+        assert_eq!(budget("merge = \"cma_affine\""), 3 * 16 * 25);
+        assert_eq!(budget("merge = \"model_swarms\"\nbudget = 7"), 7);
+        assert_eq!(
+            budget("merge = \"uniform\""),
+            EVALUATIONS_OF_NONE,
+            "the name of its runs stays"
+        );
     }
 }

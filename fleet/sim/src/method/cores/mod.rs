@@ -427,9 +427,10 @@ impl Method for Cores<'_> {
     }
 
     fn fleet(&self) -> Option<Flat> {
-        // What most vehicles would be given; before there is one, x_p's.
-        let chosen = self.shells.iter().find_map(|shell| shell.swarm.chosen_for_all().cloned());
-        chosen.or_else(|| self.best.clone()).or_else(|| Some(self.fleet.start.clone()))
+        // What most honest vehicles would be given; before there is one, x_p's.
+        let honest = self.shells.iter().filter(|shell| !shell.lies());
+        let told = honest.filter_map(|shell| Some((shell.swarm.chosen_for_all()?, shell.attended)));
+        most_common(told).or_else(|| self.best.clone()).or_else(|| Some(self.fleet.start.clone()))
     }
 
     fn tuned(&self, vehicle: u32) -> Flat {
@@ -501,6 +502,18 @@ impl Cores<'_> {
     }
 }
 
+/// What most are given, each with the window in which it was there last; of as many the one that was given last.
+fn most_common<'s>(given: impl Iterator<Item = (&'s Flat, Option<u32>)>) -> Option<Flat> {
+    let mut counts: BTreeMap<ValuesHash, (u32, Option<u32>, &Flat)> = BTreeMap::new();
+    for (values, there) in given {
+        let (count, latest, _values) =
+            counts.entry(ValuesHash::of(values)).or_insert((0, None, values));
+        (*count, *latest) = (*count + 1, there.max(*latest));
+    }
+    let most = counts.into_values().max_by_key(|(count, latest, _values)| (*count, *latest));
+    most.map(|(_count, _latest, values)| values.clone())
+}
+
 /// How each vehicle is.
 fn ways(fleet: &Fleet, keys: &[SecretKey], duties: Duties) -> Vec<Ways> {
     let lying = keys.iter().enumerate().filter(|(number, _key)| fleet.lie_of(*number).is_some());
@@ -548,3 +561,19 @@ fn document(
 
 /// Who a record on the board is of.
 type Publisher = KeyId;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleet_has_what_most_have_and_of_as_many_what_was_given_last() {
+        let [old, new, other]: [Flat; 3] = [1.0, 2.0, 3.0].map(|value| [value].as_slice().into());
+        let of = |given: &[(&Flat, u32)]| {
+            most_common(given.iter().map(|(values, there)| (*values, Some(*there))))
+        };
+        assert_eq!(of(&[(&old, 9), (&new, 2), (&new, 1)]), Some(new.clone()), "not the first's");
+        assert_eq!(of(&[(&old, 3), (&new, 5), (&old, 1), (&new, 2), (&other, 4)]), Some(new));
+        assert_eq!(of(&[]), None);
+    }
+}

@@ -60,7 +60,7 @@ pub(super) struct Shell {
     heard: Option<Flat>,
     slots: Slots,
     /// The window after which the broker keeps its session for one more, and what the broker holds back for it.
-    attended: Option<u32>,
+    pub(super) attended: Option<u32>,
     held_back: Vec<Record>,
     particles: BTreeMap<ParticleId, Flat>,
     coded: Vec<CodedParticle>,

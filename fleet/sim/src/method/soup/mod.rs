@@ -19,6 +19,7 @@ use shoal_soup::sites::{Layers, SitesError};
 use shoal_swarm::swarm::Flat;
 
 use self::search::{among, away, deviation};
+use super::handing::Handed;
 use super::sites::sites;
 use super::{Fleet, MethodError, Window, difference, moved};
 use crate::config::{self, Merge, Soup};
@@ -47,6 +48,8 @@ struct Given<'g> {
     soup: &'g Soup,
     fleet: &'g Fleet,
     layout: &'g Layout,
+    /// Who gave what, and when.
+    of: &'g [Handed],
     /// Positions.
     at: &'g [Flat],
     /// Differences to where the fleet began.
@@ -60,19 +63,24 @@ pub(super) fn values_sent(merge: Merge, layout: &Layout) -> usize {
     layout.values() * merge.runs_sent() + beside
 }
 
-/// The merge of these adapters; `None`: one that measures, or takes gradients or Gram matrices, which is only run in the last window.
+/// The merge of these adapters, of fewer than it needs where the fleet began; `None`: one that measures, or takes gradients or Gram
+/// matrices, which is only run in the last window.
 pub(super) fn merge(
     soup: &Soup,
     fleet: &Fleet,
     layout: &Layout,
-    at: &[Flat],
+    of: &[Handed],
     window: &mut Window<'_, '_>,
 ) -> Result<Option<Flat>, MethodError> {
     if soup.merge.is_costly() && !window.last {
         return Ok(None);
     }
+    if of.len() < soup.merge.members_min() as usize {
+        return Ok(Some(fleet.start.clone()));
+    }
+    let at: Vec<Flat> = of.iter().map(|handed| handed.at.clone()).collect();
     let by = at.iter().map(|values| difference(values, &fleet.start)).collect();
-    let given = Given { soup, fleet, layout, at, by };
+    let given = Given { soup, fleet, layout, of, at: &at, by };
     let mut draws = Draws::new(fleet.seed, u64::from(window.number));
     let merged = given.merged(window, &mut draws).map_err(MethodError::from)?;
     Ok(Some(merged))
@@ -136,7 +144,7 @@ impl Given<'_> {
         displacements: &Members<'_>,
         window: &mut Window<'_, '_>,
     ) -> Result<Flat, SoupError> {
-        let asked = self.asked(asked.samples, window.number);
+        let asked = self.asked(asked.samples);
         let information = evened(&window.lab.information(&asked)?);
         let weights = vec![1.0 / self.at.len() as f64; self.at.len()];
         let by = fisher(displacements, &Members::new(&information)?, &weights)?;
@@ -144,15 +152,13 @@ impl Given<'_> {
     }
 
     /// What is asked of every vehicle at its own adapter, on so many samples of its own.
-    fn asked(&self, samples: u32, window: u32) -> Vec<Information> {
-        let ask = |(vehicle, at): (u32, &Flat)| Information {
-            vehicle,
-            window,
-            at: at.clone(),
-            samples,
-            seed: self.fleet.night_seed(vehicle, window),
+    fn asked(&self, samples: u32) -> Vec<Information> {
+        let ask = |handed: &Handed| {
+            let Handed { vehicle, window, ref at } = *handed;
+            let seed = self.fleet.night_seed(vehicle, window);
+            Information { vehicle, window, at: at.clone(), samples, seed }
         };
-        (0..).zip(self.at).map(ask).collect()
+        self.of.iter().map(ask).collect()
     }
 
     fn displaced(&self, by: &[f32]) -> Flat {

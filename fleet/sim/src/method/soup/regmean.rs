@@ -22,7 +22,7 @@ pub(super) fn merged(
     asked: config::RegMean,
     window: &mut Window<'_, '_>,
 ) -> Result<Flat, SoupError> {
-    let ask = given.asked(asked.samples, window.number);
+    let ask = given.asked(asked.samples);
     let mut grams = window.lab.grams(&ask)?;
     let inputs: Vec<usize> = inputs(given.layout).collect();
     for (site, inputs) in inputs.iter().enumerate() {
