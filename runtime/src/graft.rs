@@ -16,6 +16,7 @@
 mod dropout;
 mod glob;
 mod inputs;
+mod left;
 mod lower;
 mod module;
 mod sites;
@@ -30,6 +31,7 @@ use crate::onnx::{Builder, Folded, InferError, Model, Tensor, TensorError, Tenso
 pub use dropout::{DropoutError, MASK, with_masks};
 use glob::Selection;
 pub use inputs::{SITE_INPUT, SiteInput, SiteInputsError, WithInputs, with_site_inputs};
+pub use left::{Left, LeftWhy, MASKED};
 use lower::Weight;
 pub use sites::{SiteKind, SiteNode, WeightSite, sites};
 pub use weights::{
@@ -131,7 +133,7 @@ pub enum GraftError {
         "no weight of floats that the file stores by itself has a gradient{}: an adapter can be trained beside others",
         listed(left)
     )]
-    NoWeights { left: Vec<String> },
+    NoWeights { left: Vec<Left> },
     #[error("no site is selected by {targets:?}")]
     NothingSelected { targets: Vec<String> },
     #[error("the target `{target}` is no site and matches none; the sites are: {}", sites.join(", "))]
@@ -152,10 +154,11 @@ pub enum GraftError {
     Infer(#[from] InferError),
 }
 
-fn listed(left: &[String]) -> String {
+fn listed(left: &[Left]) -> String {
+    let names: Vec<&str> = left.iter().map(|left| left.initializer.as_str()).collect();
     match left {
         [] => String::new(),
-        _ => format!(" ({} stay as they are)", left.join(", ")),
+        _ => format!(" ({} stay as they are)", names.join(", ")),
     }
 }
 

@@ -309,3 +309,25 @@ fn a_run_of_another_length_is_no_adapter() {
     let want = layout().values();
     assert_eq!(refused, Err(AdapterError::Length { got: 3, want }));
 }
+
+/// `fc.weight` is the module `fc`; what is left of `fc.weight.weight` is the name of another.
+#[test]
+fn a_module_that_is_called_as_another_weight_is_named_in_full() {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[2, 4]));
+    let [first, second] = [("fc.weight", 0.5), ("fc.weight.weight", 0.25)]
+        .map(|(name, value)| b.initializer(name, &Tensor::f32(&[4, 4], &[value; 16])));
+    let h = b.op("MatMul", &[&x, &first], &[]).unwrap();
+    let y = b.op("MatMul", &[&h, &second], &[]).unwrap();
+    b.output("y", &y);
+    let folded = b.finish();
+    let layout = graft(&folded, &GraftOptions::default()).unwrap().layout;
+    let values = (0..layout.values()).map(|i| i as f32 / 64.0 - 1.0).collect();
+    let adapter = Adapter::from_values(layout, values).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    adapter.write_peft(dir.path()).unwrap();
+    let config = PeftConfig::read(dir.path()).unwrap();
+    assert_eq!(config.target_modules, ["fc", "fc.weight.weight"]);
+    let again = graft(&folded, &config.graft_options(&sites(&folded))).unwrap().layout;
+    assert_eq!(Adapter::read_peft(dir.path(), again).unwrap(), adapter);
+}

@@ -8,7 +8,7 @@ use shoal_runtime::compare::tolerance;
 use shoal_runtime::engine::Engine;
 use shoal_runtime::engine::testing::{noise, ort_or_skip, plain_options};
 use shoal_runtime::fit::{FitOptions, Subject, Trained, fit};
-use shoal_runtime::graft::{AllWeights, GraftError, graft_stored_weights};
+use shoal_runtime::graft::{AllWeights, GraftError, Left, LeftWhy, graft_stored_weights};
 use shoal_runtime::onnx::{Attr, Builder, Data, Element, Model, Tensor, TensorType, Value, open};
 
 fn values(seed: usize, count: usize) -> Vec<f64> {
@@ -27,6 +27,10 @@ fn weights(model: &Model) -> Result<AllWeights, GraftError> {
 
 fn names(all: &AllWeights) -> Vec<&str> {
     all.weights.iter().map(|weight| weight.initializer.as_str()).collect()
+}
+
+fn left(left: &[Left]) -> Vec<(&str, LeftWhy)> {
+    left.iter().map(|left| (left.initializer.as_str(), left.why)).collect()
 }
 
 /// Every output for the same inputs, with these weights where the graph takes any.
@@ -159,9 +163,10 @@ fn mixed(with_floats: bool) -> Model {
 fn what_stays_as_it_is_has_a_name_and_settings_are_none_of_it() {
     let all = weights(&mixed(true)).unwrap();
     assert_eq!(names(&all), ["scale", "shift", "w", "r."]);
-    assert_eq!(all.left, ["integers", "state"]);
+    assert_eq!(left(&all.left), ["integers", "state"].map(|name| (name, LeftWhy::NotLearnt)));
     let why = weights(&mixed(false)).unwrap_err();
-    assert!(matches!(&why, GraftError::NoWeights { left } if left == &["integers"]), "{why}");
+    let GraftError::NoWeights { left: quantised } = &why else { panic!("{why}") };
+    assert_eq!(left(quantised), [("integers", LeftWhy::NotLearnt)]);
     let said = why.to_string();
     assert!(said.contains("integers") && said.contains("adapter"), "{said}");
     assert!(!said.contains("MatMul"), "{said}");
@@ -207,4 +212,70 @@ fn a_weight_that_the_file_computes_is_trained_and_stored_in_the_place_of_its_nod
         assert!(graph.initializer.iter().any(|stored| stored.name() == "weight"));
         assert_eq!(graph.node.len(), model.graph().node.len() - 1);
     }
+}
+
+/// Scores that are masked, by numbers that say what is not seen, of an input that is normalised.
+fn masked(mask: &Tensor, op: &str) -> Model {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[4, 6]));
+    let [mean, deviation] = ["mean", "deviation"]
+        .map(|name| b.initializer(name, &Tensor::f32(&[6], &[0.4, 0.5, 0.4, 0.5, 0.4, 0.5])));
+    let shape = b.i64s(&[1, 4, 6]);
+    let x = b.op("Reshape", &[&x, &shape], &[]).unwrap();
+    let x = b.op("Sub", &[&x, &mean], &[]).unwrap();
+    let x = b.op("Div", &[&x, &deviation], &[]).unwrap();
+    let w = stored(&mut b, "w", Element::F32, &[6, 4]);
+    let scores = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    let bias = stored(&mut b, "bias", Element::F32, &[4]);
+    let scores = b.op("Add", &[&scores, &bias], &[]).unwrap();
+    let mask = b.initializer("mask", mask);
+    let scores = b.op(op, &[&scores, &mask], &[]).unwrap();
+    let y = b.op("Softmax", &[&scores], &[]).unwrap();
+    b.output("y", &y);
+    b.into_model()
+}
+
+#[test]
+fn masks_and_what_normalises_an_input_are_no_weights() {
+    if ort_or_skip().is_none() {
+        return;
+    }
+    let causal = |seen: f32, hidden: f32| {
+        let values: Vec<f32> =
+            (0..16).map(|at| if at % 4 > at / 4 { hidden } else { seen }).collect();
+        Tensor::f32(&[4, 4], &values)
+    };
+    for (mask, op) in [
+        (causal(0.0, f32::NEG_INFINITY), "Add"),
+        (causal(0.0, f32::MIN), "Add"),
+        (causal(0.0, -1e4), "Add"),
+        (causal(0.0, 1e4), "Sub"),
+        (causal(1.0, 0.0), "Mul"),
+    ] {
+        let (all, _) = trained(&masked(&mask, op));
+        assert_eq!(names(&all), ["w", "bias"], "{op}");
+        let said =
+            [("mean", LeftWhy::OfInput), ("deviation", LeftWhy::OfInput), ("mask", LeftWhy::Mask)];
+        assert_eq!(left(&all.left), said, "{op}");
+    }
+    // Numbers of any other size are learnt.
+    let all = weights(&masked(&causal(0.0, -9.0), "Add")).unwrap();
+    assert_eq!(names(&all), ["w", "bias", "mask"]);
+}
+
+/// A table of float16 whose rows indices of the run read.
+#[test]
+fn a_table_of_half_precision_is_trained() {
+    if ort_or_skip().is_none() {
+        return;
+    }
+    let mut b = Builder::new(17);
+    let tokens = b.input("tokens", TensorType::new(Element::I64, &[2, 5]));
+    let table = stored(&mut b, "table", Element::F16, &[20, 8]);
+    let w = stored(&mut b, "w", Element::F16, &[8, 6]);
+    let h = b.op("Gather", &[&table, &tokens], &[]).unwrap();
+    let y = b.op("MatMul", &[&h, &w], &[]).unwrap();
+    b.output("y", &y);
+    let (all, _) = trained(&b.into_model());
+    assert_eq!(names(&all), ["table", "w"]);
 }

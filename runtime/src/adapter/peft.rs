@@ -207,7 +207,11 @@ struct Module<'s> {
 impl<'s> Modules<'s> {
     /// Of sites, each with its name and the module that its nodes say.
     fn of(sites: impl Iterator<Item = (&'s str, Option<&'s str>)> + Clone) -> Self {
-        let short = |site: &'s str| site.strip_suffix(".weight").filter(|m| !m.is_empty());
+        let whole: BTreeSet<&str> = sites.clone().map(|(site, _module)| site).collect();
+        // One that is the name of another site means that.
+        let short = |site: &'s str| {
+            site.strip_suffix(".weight").filter(|m| !m.is_empty() && !whole.contains(m))
+        };
         let mut count: BTreeMap<&str, usize> = BTreeMap::new();
         for (site, _module) in sites.clone() {
             *count.entry(short(site).unwrap_or(site)).or_default() += 1;

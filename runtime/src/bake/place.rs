@@ -295,8 +295,12 @@ impl<'m> Graphs<'m> {
         known: &mut BTreeMap<TensorAt<'m>, Option<Tensor>>,
         depth: usize,
     ) -> Option<Tensor> {
-        let node = self.node((scope, at));
-        let given = node.input.iter().map(|input| match input.as_str() {
+        let mut node = self.node((scope, at)).clone();
+        if node.domain() == FOREIGN && node.op_type() == "QuantizeLinear" {
+            // ONNX Runtime's own is the standard one.
+            node.domain = None;
+        }
+        let given = self.node((scope, at)).input.iter().map(|input| match input.as_str() {
             "" => Some(None),
             input => self.value((scope, input), known, depth + 1).map(Some),
         });
@@ -308,9 +312,9 @@ impl<'m> Graphs<'m> {
             let place = node.input.iter().position(|input| input == name)?;
             given.get(place)?.clone()
         };
-        let types = infer(node, &types, &constant, self.opset).ok()?;
+        let types = infer(&node, &types, &constant, self.opset).ok()?;
         let place = node.output.iter().position(|output| output == name)?;
-        eval(node, &given, &types)?.into_iter().nth(place)
+        eval(&node, &given, &types)?.into_iter().nth(place)
     }
 
     /// The tensor that this name means in a graph, if it is stored.

@@ -13,9 +13,9 @@
 
 use crate::onnx::{Attr, Element, InferError, Value};
 
-use super::Reason;
 use super::emit::Emit;
 use super::step::Step;
+use super::{Reason, scatter};
 use crate::graft::Profile;
 
 type Done = Result<(), Reason>;
@@ -128,9 +128,7 @@ fn gather_of_run(step: &mut Step, dy: &Value, indices: &Value, axis: usize) -> D
             Profile::TensorRt | Profile::Tract => false,
         };
     let share = if adds {
-        let zeros = emit.zeros(&[size, row], dy)?;
-        let add = [("reduction", Attr::Str("add".into()))];
-        emit.op("ScatterND", &[&zeros, &column, &rows], &add)?
+        scatter::add(emit, "ScatterND", (&[size, row], &column, &rows), &[])?
     } else {
         let hot = one_hot(emit, &column, size, dy)?;
         emit.gemm((&hot, true), (&rows, false), 1.0)?
@@ -178,7 +176,7 @@ pub(super) fn resize(step: &mut Step) -> Done {
     for axis in (0..from.len()).filter(|&axis| from[axis] != to[axis] || scales[axis] != 1.0) {
         let places = places(step, from[axis], to[axis], scales[axis])?;
         let matrix = match mode.as_str() {
-            "nearest" => nearest(step, from[axis], &places)?,
+            "nearest" => nearest(step, from[axis], &places, scales[axis])?,
             "linear" => linear(from[axis], &places),
             "cubic" => cubic(step, from[axis], &places),
             _ => return Err(Reason::Attribute { name: "mode", value: mode }),
@@ -210,9 +208,10 @@ pub(super) fn resize(step: &mut Step) -> Done {
     Ok(())
 }
 
-/// The factor of every axis, as the node gives it or as its sizes say.
-fn scales(step: &Step, from: &[usize], to: &[usize]) -> Result<Vec<f64>, Reason> {
-    let mut scales: Vec<f64> = from.iter().zip(to).map(|(&f, &t)| t as f64 / f as f64).collect();
+/// The factor of every axis, as the node gives it or as its sizes say: in float32, as ONNX Runtime computes it, since a place on
+/// the edge of two values falls to one or the other by its last bit.
+fn scales(step: &Step, from: &[usize], to: &[usize]) -> Result<Vec<f32>, Reason> {
+    let mut scales: Vec<f32> = from.iter().zip(to).map(|(&f, &t)| t as f32 / f as f32).collect();
     let at = if step.emit.builder.opset() < 11 { 1 } else { 2 };
     let given = match step.opt(at) {
         Some(_) => step.constant(at, "scales")?.to_f64s(),
@@ -229,27 +228,28 @@ fn scales(step: &Step, from: &[usize], to: &[usize]) -> Result<Vec<f64>, Reason>
     let all: Vec<i64> = (0..from.len() as i64).collect();
     let axes = step.node.ints("axes").unwrap_or(&all);
     for (&axis, scale) in axes.iter().zip(given) {
-        scales[step.axis(axis, from.len())?] = scale;
+        scales[step.axis(axis, from.len())?] = scale as f32;
     }
     Ok(scales)
 }
 
-/// Where each output lies between the inputs.
-fn places(step: &Step, from: usize, to: usize, scale: f64) -> Result<Vec<f64>, Reason> {
+/// Where each output lies between the inputs, in the arithmetic of [`scales`].
+fn places(step: &Step, from: usize, to: usize, scale: f32) -> Result<Vec<f32>, Reason> {
     let old = step.emit.builder.opset() < 11;
     let mode = step.node.text("coordinate_transformation_mode", "half_pixel");
     let mode = if old { "asymmetric" } else { mode };
-    let (size, outputs) = (from as f64, to as f64);
+    let (size, outputs) = (from as f32, to as f32);
     (0..to)
         .map(|at| {
-            let at = at as f64;
+            let at = at as f32;
             Ok(match mode {
                 "half_pixel" => (at + 0.5) / scale - 0.5,
                 "pytorch_half_pixel" if to == 1 => 0.0,
                 "pytorch_half_pixel" => (at + 0.5) / scale - 0.5,
                 "half_pixel_symmetric" => {
-                    let offset = size / 2.0 * (1.0 - outputs / (scale * size));
-                    offset + (at + 0.5) / scale - 0.5
+                    // The one that it computes in float64, and rounds.
+                    let offset = f64::from(size / 2.0 * (1.0 - outputs / (scale * size)));
+                    (offset + (f64::from(at) + 0.5) / f64::from(scale) - 0.5) as f32
                 }
                 "tf_half_pixel_for_nn" => (at + 0.5) / scale,
                 "asymmetric" => at / scale,
@@ -265,33 +265,39 @@ fn places(step: &Step, from: usize, to: usize, scale: f64) -> Result<Vec<f64>, R
 }
 
 /// The 0-1 matrix `[outputs, inputs]` of nearest reading.
-fn nearest(step: &Step, from: usize, places: &[f64]) -> Result<Vec<f64>, Reason> {
+fn nearest(step: &Step, from: usize, places: &[f32], scale: f32) -> Result<Vec<f64>, Reason> {
     let old = step.emit.builder.opset() < 11;
     let mode = step.node.text("nearest_mode", "round_prefer_floor");
-    let mode = if old { "floor" } else { mode };
+    let mode = match (old, scale < 1.0) {
+        (false, _) => mode,
+        (true, true) => "ceil",
+        (true, false) => "floor",
+    };
     let mut matrix = vec![0.0; places.len() * from];
     for (at, &place) in places.iter().enumerate() {
         let index = match mode {
-            "round_prefer_floor" => (place - 0.5).ceil(),
-            "round_prefer_ceil" => (place + 0.5).floor(),
+            // Half of a place below 0 may be either: both are the first value.
+            "round_prefer_floor" if place == place.trunc() + 0.5 => place.floor(),
+            // Not by adding a half, which is rounded, too: of what lies just below one it makes one.
+            "round_prefer_floor" | "round_prefer_ceil" => place.round(),
             "floor" => place.floor(),
             "ceil" => place.ceil(),
             other => {
                 return Err(Reason::Attribute { name: "nearest_mode", value: other.to_owned() });
             }
         };
-        let index = index.clamp(0.0, (from - 1) as f64) as usize;
+        let index = index.clamp(0.0, (from - 1) as f32) as usize;
         matrix[at * from + index] = 1.0;
     }
     Ok(matrix)
 }
 
 /// The matrix `[outputs, inputs]` of linear interpolation, edges repeated.
-fn linear(from: usize, places: &[f64]) -> Vec<f64> {
+fn linear(from: usize, places: &[f32]) -> Vec<f64> {
     let mut matrix = vec![0.0; places.len() * from];
     let last = (from - 1) as f64;
     for (at, &place) in places.iter().enumerate() {
-        let place = place.clamp(0.0, last);
+        let place = f64::from(place).clamp(0.0, last);
         let low = place.floor();
         let high = (low + 1.0).min(last);
         matrix[at * from + low as usize] += 1.0 - (place - low);
@@ -301,7 +307,7 @@ fn linear(from: usize, places: &[f64]) -> Vec<f64> {
 }
 
 /// The matrix `[outputs, inputs]` of cubic convolution (Keys 1981) over four inputs, edges repeated or left out.
-fn cubic(step: &Step, from: usize, places: &[f64]) -> Vec<f64> {
+fn cubic(step: &Step, from: usize, places: &[f32]) -> Vec<f64> {
     let a = f64::from(step.node.float("cubic_coeff_a", -0.75));
     let inside = step.node.int("exclude_outside", 0) != 0;
     let weight = |distance: f64| match distance.abs() {
@@ -312,6 +318,7 @@ fn cubic(step: &Step, from: usize, places: &[f64]) -> Vec<f64> {
     let last = (from - 1) as f64;
     let mut matrix = vec![0.0; places.len() * from];
     for (at, &place) in places.iter().enumerate() {
+        let place = f64::from(place);
         let row = &mut matrix[at * from..][..from];
         for step in -1..=2 {
             let read = place.floor() + f64::from(step);

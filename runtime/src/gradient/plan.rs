@@ -18,14 +18,17 @@ pub(super) struct Reach {
     pub(super) ends: Vec<String>,
 }
 
-/// Operators whose slope is 0 wherever they have one.
-const FLAT: [&str; 4] = ["Ceil", "Floor", "Round", "Sign"];
-/// Operators that move quantised values without computing.
-const MOVING: [&str; 11] = [
+/// Operators whose slope is 0 wherever they have one, and one that reads a shape alone.
+const FLAT: [&str; 5] = ["Ceil", "EyeLike", "Floor", "Round", "Sign"];
+/// Operators that move quantised values, or choose among them.
+const MOVING: [&str; 14] = [
+    "Clip",
     "Concat",
     "Expand",
     "Flatten",
     "Gather",
+    "Max",
+    "Min",
     "Reshape",
     "Slice",
     "SpaceToDepth",

@@ -123,7 +123,11 @@ pub(super) fn product(step: &mut Step) -> Done {
     // 1 in the place of zeros: the product of the others, and what can be divided by.
     let some = step.emit.add(&x, &is_zero)?;
     let axes: Vec<i64> = folding.axes.iter().map(|&axis| axis as i64).collect();
-    let rest = step.emit.builder.reduce("ReduceProd", &some, &axes, true)?;
+    let rest = match axes.as_slice() {
+        // Without axes an operator folds all of them.
+        [] => some.clone(),
+        axes => step.emit.builder.reduce("ReduceProd", &some, axes, true)?,
+    };
     let others = step.emit.div(&rest, &some)?;
     let none = step.emit.scalar(0.0, &zeros);
     let none = step.emit.hit(&zeros, &none)?;

@@ -34,7 +34,7 @@ pub(super) fn add_elements(
 }
 
 /// As [`add_elements`], by this operator. Sums of 16-bit floats are made in float32: ONNX Runtime's processor has no others.
-fn add(
+pub(super) fn add(
     emit: &mut Emit,
     op: &str,
     (dims, indices, updates): (&[usize], &Value, &Value),

@@ -6,6 +6,8 @@
 //! | `Clip(x, low, high)` | `g` where `low ≤ x ≤ high`, both included; to a bound where x is beyond it |
 //! | `Min`, `Max` | `g` shared equally among those that equal the output |
 //!
+//! Of quantised values, between a `QuantizeLinear` and its `DequantizeLinear`, they are compared as the floats that `g` is of.
+//!
 //! # Source
 //! PyTorch's `where`, `clamp` and `maximum` (bounds included, ties shared).
 
@@ -30,12 +32,13 @@ pub(super) fn choose(step: &mut Step) -> Done {
 }
 
 pub(super) fn clip(step: &mut Step) -> Done {
-    let (mut share, x) = (step.dy()?, step.x(0)?);
+    let mut share = step.dy()?;
+    let x = comparable(step, step.x(0)?, &share)?;
     let bounds = [("min", 1, "Less"), ("max", 2, "Greater")];
     for (name, index, outside) in bounds {
         let attribute = step.node.attr(name).and_then(|a| a.f).map(f64::from);
         let bound = match (step.opt(index), attribute) {
-            (Some(bound), _) => bound,
+            (Some(bound), _) => comparable(step, bound, &share)?,
             (None, Some(bound)) => step.emit.scalar(bound, &x),
             (None, None) => continue,
         };
@@ -50,11 +53,23 @@ pub(super) fn clip(step: &mut Step) -> Done {
     Ok(())
 }
 
+/// The value itself, or, of an integer that stands for a float, the same in the element of its gradient.
+fn comparable(step: &mut Step, x: Value, dy: &Value) -> Result<Value, Reason> {
+    if step.emit.element(&x).is_float() {
+        return Ok(x);
+    }
+    let float = step.emit.element(dy);
+    Ok(step.emit.cast(&x, float)?)
+}
+
 pub(super) fn extreme(step: &mut Step) -> Done {
-    let (mut dy, mut y) = (step.dy()?, step.y()?);
-    let mut inputs =
-        (0..step.inputs.len()).map(|index| step.x(index)).collect::<Result<Vec<_>, _>>()?;
-    let element = step.emit.element(&y);
+    let mut dy = step.dy()?;
+    let element = step.emit.element(&dy);
+    let mut y = comparable(step, step.y()?, &dy)?;
+    let mut inputs = Vec::new();
+    for index in 0..step.inputs.len() {
+        inputs.push(comparable(step, step.x(index)?, &dy)?);
+    }
     if matches!(element, Element::F16 | Element::Bf16) {
         // An engine may have taken the extreme of values that it had not rounded yet: then none of them equals it. In float32 it
         // is taken again, of what is compared with it.

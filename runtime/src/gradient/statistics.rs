@@ -31,8 +31,10 @@ struct Layout {
     dims: Vec<usize>,
     /// The axes of one mean.
     axes: Vec<usize>,
-    /// Dimensions of the scale and the bias.
+    /// Dimensions of the scale.
     scale: Vec<usize>,
+    /// Those of the bias.
+    bias: Vec<usize>,
     /// Whether the mean is subtracted.
     centred: bool,
     epsilon: f64,
@@ -56,8 +58,12 @@ fn over_last(step: &mut Step, centred: bool) -> Done {
     if scale.len() > dims.len() {
         return Err(Reason::Input { input: "scale" });
     }
+    let bias = step.opt(2).map_or_else(|| scale.clone(), |bias| step.emit.dims(&bias));
+    if bias.len() > dims.len() {
+        return Err(Reason::Input { input: "B" });
+    }
     let axes = (first..dims.len()).collect();
-    normalise(step, &Layout { dims, axes, scale, centred, epsilon: epsilon(step) })
+    normalise(step, &Layout { dims, axes, scale, bias, centred, epsilon: epsilon(step) })
 }
 
 fn epsilon(step: &Step) -> f64 {
@@ -74,7 +80,8 @@ pub(super) fn instance(step: &mut Step) -> Done {
     let dims = image(step)?;
     let scale = [&[dims[1]], &vec![1; dims.len() - 2][..]].concat();
     let axes = (2..dims.len()).collect();
-    normalise(step, &Layout { dims, axes, scale, centred: true, epsilon: epsilon(step) })
+    let bias = scale.clone();
+    normalise(step, &Layout { dims, axes, scale, bias, centred: true, epsilon: epsilon(step) })
 }
 
 pub(super) fn group(step: &mut Step) -> Done {
@@ -90,7 +97,8 @@ pub(super) fn group(step: &mut Step) -> Done {
     let scale = [&[groups, scales], &vec![1; space.len()][..]].concat();
     let dims = [&[dims[0], groups, each], space].concat();
     let axes = (2..dims.len()).collect();
-    normalise(step, &Layout { dims, axes, scale, centred: true, epsilon: epsilon(step) })
+    let bias = scale.clone();
+    normalise(step, &Layout { dims, axes, scale, bias, centred: true, epsilon: epsilon(step) })
 }
 
 pub(super) fn mean_variance(step: &mut Step) -> Done {
@@ -100,7 +108,8 @@ pub(super) fn mean_variance(step: &mut Step) -> Done {
         axes.push(step.axis(axis, dims.len())?);
     }
     // The function of the operator's document divides by the deviation plus 1e-9.
-    normalise(step, &Layout { dims, axes, scale: vec![1], centred: true, epsilon: 0.0 })
+    let (scale, bias) = (vec![1], vec![1]);
+    normalise(step, &Layout { dims, axes, scale, bias, centred: true, epsilon: 0.0 })
 }
 
 fn normalise(step: &mut Step, layout: &Layout) -> Done {
@@ -134,7 +143,7 @@ fn normalise(step: &mut Step, layout: &Layout) -> Done {
         give_parameter(step, 1, &product, &layout.scale)?;
     }
     if step.wants(2) {
-        give_parameter(step, 2, &dy, &layout.scale)?;
+        give_parameter(step, 2, &dy, &layout.bias)?;
     }
     Ok(())
 }

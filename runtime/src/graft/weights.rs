@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::glob::Selection;
+use super::left::{Left, LeftWhy, Roles};
 use super::sites::weight_inputs;
 use super::{GraftError, WEIGHT};
 use crate::onnx::proto::NodeProto;
@@ -35,9 +36,8 @@ pub struct AllWeights {
     pub folded: Folded,
     /// Its weights, in the order of the initializers.
     pub weights: Vec<WeightInput>,
-    /// Initializers that stay as they are although no target takes them out: floats that no operator learns by or that the file
-    /// does not store by themselves, and quantised weights.
-    pub left: Vec<String>,
+    /// Initializers that stay as they are although no target takes them out.
+    pub left: Vec<Left>,
 }
 
 /// How a file has a weight.
@@ -63,7 +63,8 @@ pub enum WriteWeightsError {
 /// Makes the weights of the selected names inputs `weight.<initializer>`.
 ///
 /// Weights are the initializers of more than one float where an operator learns: weights and biases of products, convolutions,
-/// recurrent operators and normalisations, operands of Add, Sub, Mul, Div, Einsum and PRelu, tables of Gather.
+/// recurrent operators and normalisations, operands of Add, Sub, Mul, Div, Einsum and PRelu, tables of Gather; but for masks and
+/// what normalises an input ([`LeftWhy`]).
 /// `targets` are globs on their names as in [`super::GraftOptions`].
 ///
 /// # Errors
@@ -147,7 +148,7 @@ fn graft_weights(
 /// The initializers that become inputs, and those that do not though no target takes them out.
 struct Chosen<'f> {
     chosen: BTreeSet<&'f str>,
-    left: Vec<String>,
+    left: Vec<Left>,
 }
 
 fn choose<'f>(
@@ -159,22 +160,31 @@ fn choose<'f>(
     let learnt: BTreeSet<&str> = graph.node.iter().flat_map(learnt_inputs).collect();
     // An initializer that is an output as well has to stay what it is.
     let outputs: BTreeSet<&str> = graph.output.iter().map(|o| o.name()).collect();
-    let is_weight = |name: &str| {
+    let is_learnt = |name: &str| {
         learnt.contains(name)
             && !outputs.contains(name)
             && folded.types.get(name).is_some_and(|t| t.element.is_float() && t.values() > 1)
             && kept(name).is_some()
     };
-    let (names, others): (Vec<&str>, Vec<&str>) =
-        graph.initializer.iter().map(|t| t.name()).partition(|name| is_weight(name));
+    let roles = Roles::of(folded);
+    let (mut names, mut others) = (Vec::new(), Vec::new());
+    for name in graph.initializer.iter().map(|t| t.name()) {
+        let why = if is_learnt(name) { roles.why_left(name) } else { Some(LeftWhy::NotLearnt) };
+        match why {
+            None => names.push(name),
+            Some(why) => others.push((name, why)),
+        }
+    }
     let selection = Selection::new(targets);
     let computed_with = computed_with(folded);
-    let is_left = |name: &&str| {
+    let is_left = |(name, _why): &(&str, LeftWhy)| {
         computed_with.contains(name)
             && selection.has(std::iter::once(*name))
             && (learnt.contains(name) || kept(name).is_some())
     };
-    let left: Vec<String> = others.into_iter().filter(is_left).map(str::to_owned).collect();
+    let left = others.into_iter().filter(is_left);
+    let left: Vec<Left> =
+        left.map(|(name, why)| Left { initializer: name.to_owned(), why }).collect();
     if names.is_empty() {
         return Err(GraftError::NoWeights { left });
     }
@@ -192,6 +202,9 @@ fn choose<'f>(
 
 /// The inputs of a node at which a model learns.
 fn learnt_inputs(node: &NodeProto) -> Vec<&str> {
+    if !node.is(node.op_type()) {
+        return Vec::new();
+    }
     let places: &[usize] = match node.op_type() {
         "Conv" | "ConvTranspose" | "Gemm" | "MatMul" | "Add" | "Sub" | "Mul" | "Div" => &[0, 1, 2],
         "LayerNormalization"

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::fold::NOT_INFERRED;
 use super::infer::{InferError, infer};
 use super::model::{Folded, Model, is_standard};
 use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, attribute_type};
@@ -97,7 +98,7 @@ pub struct Builder {
     /// Names of nodes, and tensors that the caller will make: not given to new operators.
     reserved: BTreeSet<String>,
     outputs: BTreeSet<String>,
-    /// The types of what operators of other domains give, which nothing can infer.
+    /// The types of what operators give that nothing can infer: those of other domains, and a few of the standard.
     declared: BTreeMap<String, TensorType>,
 }
 
@@ -162,8 +163,9 @@ impl Builder {
         let mut builder = Builder::extend(Folded { model, types }, prefix);
         let names = nodes.iter().flat_map(|n| n.output.iter().chain(&n.name));
         builder.reserved.extend(names.cloned());
-        let foreign = nodes.iter().filter(|node| !is_standard(node.domain()));
-        let made = foreign.flat_map(|node| &node.output);
+        let is_inferred =
+            |op: &&NodeProto| is_standard(op.domain()) && !NOT_INFERRED.contains(&op.op_type());
+        let made = nodes.iter().filter(|op| !is_inferred(op)).flat_map(|node| &node.output);
         let typed = made.filter_map(|name| Some((name.clone(), folded.types.get(name)?.clone())));
         builder.declared = typed.collect();
         builder

@@ -18,11 +18,27 @@ pub(crate) fn dequantised(
     if by.len() != zeros.len() {
         return Err("its scale and its zero point differ in shape");
     }
-    let axis = super::infer::axis_of(node.int("axis", 1), file.dims.len()).unwrap_or(0);
-    let length = file.dims.get(axis).copied().unwrap_or(1);
-    let inner: usize = file.dims.iter().skip(axis + 1).product();
+    let place = parameters(node, &file.dims, by.len());
+    let values = file.to_f64s().into_iter().enumerate().map(|(at, q)| {
+        let at = place(at);
+        Some((q - zeros.get(at)?) * by.get(at)?)
+    });
+    let values = values.collect::<Option<Vec<f64>>>().ok_or("its scale does not fit it")?;
+    Ok(Tensor::from_f64s(scales.data.element(), &file.dims, &values))
+}
+
+/// Which of so many scales is that of a value, by its place in a tensor of these dimensions: one for all, one for each index of the
+/// node's axis, or one a block of it.
+pub(crate) fn parameters(
+    node: &NodeProto,
+    dims: &[usize],
+    count: usize,
+) -> impl Fn(usize) -> usize + use<> {
+    let axis = super::infer::axis_of(node.int("axis", 1), dims.len()).unwrap_or(0);
+    let length = dims.get(axis).copied().unwrap_or(1);
+    let inner: usize = dims.iter().skip(axis + 1).product();
     let block = usize::try_from(node.int("block_size", 0)).ok().filter(|&b| b > 0);
-    let place = |at: usize| match (by.len(), block) {
+    move |at: usize| match (count, block) {
         (1, _) => 0,
         (_, None) => at / inner.max(1) % length.max(1),
         (_, Some(block)) => {
@@ -30,11 +46,5 @@ pub(crate) fn dequantised(
                 (at / inner.max(1) / length.max(1), at / inner.max(1) % length.max(1));
             (outer * length.div_ceil(block) + along / block) * inner + at % inner.max(1)
         }
-    };
-    let values = file.to_f64s().into_iter().enumerate().map(|(at, q)| {
-        let at = place(at);
-        Some((q - zeros.get(at)?) * by.get(at)?)
-    });
-    let values = values.collect::<Option<Vec<f64>>>().ok_or("its scale does not fit it")?;
-    Ok(Tensor::from_f64s(scales.data.element(), &file.dims, &values))
+    }
 }

@@ -228,3 +228,22 @@ fn a_value_times_its_own_sigmoid_in_either_order_and_with_other_readers() {
         b.op("Mul", &[&x[1], &gate], &[]).unwrap()
     });
 }
+
+#[test]
+fn a_product_over_no_axis_is_what_comes() {
+    let keeps = [("noop_with_empty_axes", Attr::Int(1))];
+    Case::new(vec![Wanted(clear(&[2, 3], 6))]).opset(18).check(move |b, x| {
+        let y = b.op("ReduceProd", &[&x[0]], &keeps).unwrap();
+        b.op("Tanh", &[&y], &[]).unwrap()
+    });
+}
+
+#[test]
+fn a_normalisation_has_a_scale_and_a_bias_of_unlike_shapes() {
+    for (scale, bias) in [(&[1, 4][..], &[3, 1][..]), (&[4], &[3, 4]), (&[3, 1], &[4])] {
+        let feeds =
+            vec![Wanted(clear(&[2, 3, 4], 7)), Wanted(even(scale, 8)), Wanted(even(bias, 9))];
+        Case::new(feeds)
+            .check(|b, x| b.op("LayerNormalization", &[&x[0], &x[1], &x[2]], &[]).unwrap());
+    }
+}

@@ -1,6 +1,10 @@
 //! Pools and resizing.
 
-use shoal_runtime::onnx::{Attr, Builder, Value};
+use shoal_runtime::engine::Engine;
+use shoal_runtime::engine::testing::{ort_or_skip, plain_options};
+use shoal_runtime::gradient::{DifferentiateOptions, LossKind, LossSpec, differentiate};
+use shoal_runtime::graft::Profile;
+use shoal_runtime::onnx::{Attr, Builder, Model, TensorType, Value};
 
 use crate::finite::Feed::Wanted;
 use crate::finite::{Case, clear, even};
@@ -91,4 +95,72 @@ fn resizing_to_given_sizes() {
         let inputs = [Some(&x[0]), None, None, Some(&sizes)];
         b.op_n("Resize", &inputs, &[("mode", Attr::Str("linear".into()))], 1).unwrap().remove(0)
     });
+}
+
+/// The gradient of each value counts the places that read it, as the engine does it: on the edge of two values a place falls to one
+/// or the other by the last bit of its arithmetic.
+#[test]
+fn nearest_places_are_those_of_the_engine() {
+    let Some(engine) = ort_or_skip() else { return };
+    let modes =
+        ["asymmetric", "half_pixel", "pytorch_half_pixel", "align_corners", "half_pixel_symmetric"];
+    let roundings = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"];
+    let lengths = [(6, 2), (6, 4), (6, 8), (3, 11), (13, 7), (6, 11), (7, 28), (28, 5), (11, 40)];
+    for (mode, rounding) in modes.iter().flat_map(|mode| roundings.map(|r| (*mode, r))) {
+        for ((from, to), by_size) in lengths.iter().flat_map(|l| [(*l, false), (*l, true)]) {
+            let scale = to as f32 / from as f32;
+            if mode == "half_pixel_symmetric" && by_size {
+                // The same as half_pixel.
+                continue;
+            }
+            let mut b = Builder::new(19);
+            let x = b.input("x", TensorType::f32(&[1, 1, 1, from]));
+            let (scales, sizes) =
+                (b.f32s(&[4], &[1.0, 1.0, 1.0, scale]), b.i64s(&[1, 1, 1, to as i64]));
+            let (scales, sizes) =
+                if by_size { (None, Some(&sizes)) } else { (Some(&scales), None) };
+            let text = |value: &str| Attr::Str(value.into());
+            let attrs =
+                [("coordinate_transformation_mode", text(mode)), ("nearest_mode", text(rounding))];
+            let y = b.op_n("Resize", &[Some(&x), None, scales, sizes], &attrs, 1).unwrap();
+            b.output("y", &y[0]);
+            let folded = b.finish();
+            let reads = folded.types["y"].values();
+            let values: Vec<f32> = (1..=from).map(|value| value as f32).collect();
+            let mut want = vec![0.0; from];
+            for value in run(&engine, &folded.model, &values, "y") {
+                want[value as usize - 1] += 1.0;
+            }
+            let wrt = vec!["x".to_owned()];
+            let options = DifferentiateOptions {
+                losses: vec![LossSpec::new(LossKind::Mse, "y")],
+                wrt,
+                strict: true,
+                profile: Profile::Cpu,
+            };
+            let training = differentiate(&folded, &options).unwrap().folded.model;
+            // The loss is the mean of the squares: 2 · count · value / reads.
+            let slopes = run(&engine, &training, &values, "grad.x");
+            let counts =
+                slopes.iter().zip(&values).map(|(slope, x)| slope * reads as f32 / 2.0 / x);
+            let got: Vec<f32> = counts.map(f32::round).collect();
+            assert_eq!(got, want, "{mode} {rounding} {from} to {to}, by size: {by_size}");
+        }
+    }
+}
+
+/// One output for these values; targets are nothing, weights one.
+fn run(engine: &dyn Engine, model: &Model, values: &[f32], output: &str) -> Vec<f32> {
+    let mut session = engine.load(model, &plain_options()).unwrap();
+    for index in 0..session.inputs().len() {
+        let port = session.inputs()[index].clone();
+        let given = match port.name.as_str() {
+            "x" => values.to_vec(),
+            "weight.y" => vec![1.0; port.ty.values()],
+            _ => vec![0.0; port.ty.values()],
+        };
+        session.write_f32(index, &given).unwrap();
+    }
+    session.run().unwrap();
+    session.output_f32(session.output_index(output).unwrap()).unwrap().to_vec()
 }

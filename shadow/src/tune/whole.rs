@@ -2,7 +2,7 @@
 
 use shoal_runtime::engine::Engine;
 use shoal_runtime::gradient::Keep;
-use shoal_runtime::graft::AllWeights;
+use shoal_runtime::graft::{AllWeights, Left};
 use shoal_runtime::onnx::Model;
 
 use super::{Options, Stepper, train_options};
@@ -54,7 +54,7 @@ impl<B: Binding> Whole<B> {
     }
 
     /// Initializers that stay as they are.
-    pub fn left(&self) -> &[String] {
+    pub fn left(&self) -> &[Left] {
         &self.all.left
     }
 

@@ -7,7 +7,7 @@ use shoal_runtime::adapter::Adapter;
 use shoal_runtime::draw::{PERTURBATION, REDRAWN};
 use shoal_runtime::engine::Engine;
 use shoal_runtime::fit::{FitError, FitOptions, Fitted, Subject, Told, Trained, fit};
-use shoal_runtime::graft::{AllWeights, Grafted, graft_stored_weights};
+use shoal_runtime::graft::{AllWeights, Grafted, Left, LeftWhy, graft_stored_weights};
 use shoal_runtime::onnx::{Folded, Model};
 
 use super::bake::grafted_as;
@@ -154,7 +154,7 @@ fn say(fitted: &Fitted, options: &FitOptions) {
         println!("output {}{place}: squared error over what it is untuned", loss.output);
     }
     if !fitted.untrained.is_empty() {
-        println!("no output depends on {}: they stay as they are", fitted.untrained.join(", "));
+        println!("no gradient reaches {}: they stay as they are", fitted.untrained.join(", "));
     }
     println!(
         "loss {:.4} before, {:.4} after {} steps at learning rate {:.0e}",
@@ -162,20 +162,28 @@ fn say(fitted: &Fitted, options: &FitOptions) {
     );
 }
 
-/// Names what stays as it is though all weights are trained.
-pub(super) fn say_left(left: &[String]) {
+/// Names what stays as it is though all weights are trained, and why.
+pub(super) fn say_left(left: &[Left]) {
     /// How many are named.
     const NAMED: usize = 8;
-    let named = left.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let more = match left.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    if !left.is_empty() {
-        println!(
-            "not trained: {named}{more}: they are quantised, no operator learns by them, or the file does not store them by \
-             themselves"
-        );
+    for (why, said) in [
+        (
+            LeftWhy::NotLearnt,
+            "they are quantised, no operator learns by them, or the file does not store them by themselves",
+        ),
+        (LeftWhy::Mask, "they are masks"),
+        (LeftWhy::OfInput, "an input is normalised by them"),
+    ] {
+        let names = left.iter().filter(|left| left.why == why);
+        let names: Vec<&str> = names.map(|left| left.initializer.as_str()).collect();
+        let more = match names.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        if !names.is_empty() {
+            let named = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+            println!("not trained: {named}{more}: {said}");
+        }
     }
 }
 

@@ -13,6 +13,7 @@ pub(super) const OPERATORS: &[&str] = &[
     "And",
     "Cast",
     "Ceil",
+    "Clip",
     "Cos",
     "Div",
     "Equal",
@@ -59,6 +60,15 @@ pub(super) fn eval(
         "Cast" => cast(Numbers::of(&x.data)?, ty.element),
         "Abs" | "Ceil" | "Cos" | "Exp" | "Floor" | "Log" | "Neg" | "Not" | "Reciprocal"
         | "Sign" | "Sin" | "Sqrt" => unary(op, Numbers::of(&x.data)?)?,
+        "Clip" => {
+            let mut clipped = Numbers::of(&x.data)?;
+            for (bound, op) in ["Max", "Min"].into_iter().enumerate() {
+                if let Some(bound) = bound_of(node, inputs, bound) {
+                    clipped = binary(op, node, clipped, spread(&bound, &ty.dims)?)?;
+                }
+            }
+            clipped
+        }
         "Max" | "Min" => {
             let mut all = inputs.iter();
             let mut folded = spread(all.next()?.as_ref()?, &ty.dims)?;
@@ -78,6 +88,12 @@ pub(super) fn eval(
     };
     let data = numbers.into_data(ty.element);
     (data.len() == ty.values()).then(|| vec![Tensor { dims: ty.dims.clone(), data }])
+}
+
+/// The lower or upper bound of a Clip: an attribute in older operator sets, an input in newer ones.
+fn bound_of(node: &NodeProto, inputs: &[Option<Tensor>], which: usize) -> Option<Tensor> {
+    let attribute = || node.attr(["min", "max"][which])?.f.map(|bound| Tensor::f32(&[], &[bound]));
+    inputs.get(which + 1).cloned().flatten().or_else(attribute)
 }
 
 /// Values widened for computing: floats, or integers and bools.

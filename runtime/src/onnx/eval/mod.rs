@@ -5,7 +5,9 @@
 
 mod arithmetic;
 mod movement;
+mod quantise;
 
+use super::model::is_standard;
 use super::proto::NodeProto;
 use super::tensor::{Tensor, TensorType};
 
@@ -16,12 +18,19 @@ pub(crate) fn eval(
     inputs: &[Option<Tensor>],
     types: &[TensorType],
 ) -> Option<Vec<Tensor>> {
-    movement::eval(node, inputs, types).or_else(|| arithmetic::eval(node, inputs, types))
+    if !is_known(node) {
+        return None;
+    }
+    movement::eval(node, inputs, types)
+        .or_else(|| arithmetic::eval(node, inputs, types))
+        .or_else(|| quantise::eval(node, inputs, types))
 }
 
-/// Whether [`eval`] knows the operator at all.
-pub(crate) fn is_known(op: &str) -> bool {
-    movement::OPERATORS.contains(&op) || arithmetic::OPERATORS.contains(&op)
+/// Whether [`eval`] knows the operator at all; one of another domain means another thing by the same name.
+pub(crate) fn is_known(node: &NodeProto) -> bool {
+    let op = node.op_type();
+    let known = [movement::OPERATORS, arithmetic::OPERATORS, quantise::OPERATORS];
+    is_standard(node.domain()) && known.iter().any(|operators| operators.contains(&op))
 }
 
 /// Row-major strides.

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::eval;
-use super::infer::{InferError, InferWhy, infer};
+use super::infer::{InferError, InferWhy, axis_of, infer};
 use super::integers;
 use super::model::{Folded, Model, is_standard, place};
 use super::proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, dimension, type_proto};
@@ -37,7 +37,7 @@ pub const FOLD_OPSET: i64 = 17;
 /// not ask for gigabytes.
 const FOLD_VALUES_MAX: usize = 1 << 24;
 /// Operators of the standard whose types are those that the file declares.
-const NOT_INFERRED: [&str; 16] = [
+pub(crate) const NOT_INFERRED: [&str; 16] = [
     "AffineGrid",
     "BlackmanWindow",
     "CenterCropPad",
@@ -294,6 +294,9 @@ impl<'g> Folder<'g> {
         if let Some(nodes) = scales::in_float32(self, &node) {
             return nodes.into_iter().try_for_each(|node| self.place(node));
         }
+        if node.is("Concat") {
+            self.drop_empty(&mut node);
+        }
         let node = apart::pads(self, node);
         let node = resize::scales(self, node);
         let node = choice::settled(self, node);
@@ -331,6 +334,18 @@ impl<'g> Folder<'g> {
         }
         self.nodes.push(node);
         Ok(())
+    }
+
+    /// What has no values along the axis adds none to a Concat; where all are such, all stay.
+    fn drop_empty(&self, concat: &mut NodeProto) {
+        let axis = concat.int("axis", 0);
+        let is_empty = |name: &String| {
+            let ty = self.types.get(name);
+            ty.is_some_and(|ty| axis_of(axis, ty.rank()).is_ok_and(|axis| ty.dims[axis] == 0))
+        };
+        if !concat.input.iter().all(is_empty) {
+            concat.input.retain(|name| !is_empty(name));
+        }
     }
 
     /// The types that the file declares for the outputs of an operator that engines may know: of another domain, or of those of the
@@ -371,8 +386,7 @@ impl<'g> Folder<'g> {
             return Ok(self.measure(node));
         }
         // An Identity that is left names an output.
-        if !eval::is_known(node.op_type()) || node.is("Identity") || self.is_weight_transpose(node)
-        {
+        if !eval::is_known(node) || node.is("Identity") || self.is_weight_transpose(node) {
             return Ok(None);
         }
         let is_known =

@@ -1,6 +1,7 @@
 //! Scales of `Resize` whose product with a length is whole in float32 and less than that in float64 (1.1666666 · 6): ONNX
-//! Runtime's kernel has the one, its inference of shapes the other, and a graph that names the shape does not load. The next
-//! float32 above says the same to both.
+//! Runtime's kernel has the one, its inference of shapes the other, and a graph that names the shape does not load. The lengths
+//! that come of it, in the place of scales that are made of them, say the same to both, and every place stays where it was; of
+//! other scales the next float32 above.
 //! # Source
 //! ONNX `Resize`: `output = floor(input · scale)`. tf2onnx writes such scales of sizes.
 
@@ -25,12 +26,26 @@ pub(super) fn scales(folder: &mut Folder<'_>, mut node: NodeProto) -> NodeProto 
         None => scale,
     });
     let above: Vec<f32> = above.collect();
-    if above != given {
-        let value = Tensor::f32(&scales.dims, &above);
-        let name = folder.fresh_name(name);
-        folder.know(&name, value.ty(), Known::Made(value));
-        node.input[2] = name;
+    if above == given {
+        return node;
     }
+    let size = |(place, &scale): (usize, &f32)| {
+        let length = length(place)?;
+        let whole = (length as f32 * scale).floor();
+        (whole / length as f32 == scale).then_some(whole as i64)
+    };
+    let sizes: Option<Vec<i64>> = given.iter().enumerate().map(size).collect();
+    let value = match &sizes {
+        Some(sizes) => Tensor::i64s(sizes),
+        None => Tensor::f32(&scales.dims, &above),
+    };
+    let name = folder.fresh_name(name);
+    folder.know(&name, value.ty(), Known::Made(value));
+    node.input.truncate(2);
+    if sizes.is_some() {
+        node.input.push(String::new());
+    }
+    node.input.push(name);
     node
 }
 

@@ -51,8 +51,15 @@ pub(super) fn node(
         }
         "Dropout" if from < 12 => node.attribute.clear(),
         "Scatter" => node.op_type = Some("ScatterElements".to_owned()),
-        "Upsample" => upsample(folder, &mut node)?,
-        "Resize" if from < 11 => resize_10(folder, &mut node)?,
+        "Upsample" => {
+            upsample(folder, &mut node);
+            resize_10(folder, &mut node, "floor")?;
+        }
+        "Resize" if from < 11 => return resize(folder, node),
+        "RoiAlign" if from < 16 => {
+            let whole = Attr::Str("output_half_pixel".to_owned());
+            node.attribute.push(whole.to_proto("coordinate_transformation_mode"));
+        }
         "BatchNormalization" if from < 14 => batch_normalization(&mut node)?,
         _ => {}
     }
@@ -97,15 +104,45 @@ fn softmax(folder: &mut Folder<'_>, mut node: NodeProto) -> Result<Vec<NodeProto
 }
 
 /// Upsample became Resize with the rules that it always had: asymmetric coordinates, rounded down.
-fn upsample(folder: &mut Folder<'_>, node: &mut NodeProto) -> Result<(), FoldWhy> {
+fn upsample(folder: &mut Folder<'_>, node: &mut NodeProto) {
     if let Some(scales) = node.floats("scales").map(<[f32]>::to_vec) {
         to_input(folder, node, "scales", 1, Tensor::f32(&[scales.len()], &scales));
     }
     node.op_type = Some("Resize".to_owned());
-    resize_10(folder, node)
 }
 
-fn resize_10(folder: &mut Folder<'_>, node: &mut NodeProto) -> Result<(), FoldWhy> {
+/// Resize of version 10 rounds places down where it makes an axis longer, as Upsample does, and ONNX Runtime rounds them up where
+/// it makes one shorter. One that does both is two nodes: which value an axis takes does not depend on the others.
+fn resize(folder: &mut Folder<'_>, mut node: NodeProto) -> Result<Vec<NodeProto>, FoldWhy> {
+    let scales = node.input_name(1).and_then(|name| folder.constant(name));
+    let scales = scales.and_then(|scales| scales.as_f32().map(<[f32]>::to_vec)).unwrap_or_default();
+    let is_nearest = node.text("mode", "nearest") == "nearest";
+    let (shorter, longer) =
+        (scales.iter().any(|&scale| scale < 1.0), scales.iter().any(|&scale| scale > 1.0));
+    if !(is_nearest && shorter) {
+        resize_10(folder, &mut node, "floor")?;
+        return Ok(vec![node]);
+    }
+    if !longer {
+        resize_10(folder, &mut node, "ceil")?;
+        return Ok(vec![node]);
+    }
+    let label = node.output_name(0).to_owned();
+    let between = folder.fresh_name(&label);
+    let mut first = node.clone();
+    (first.name, first.output) = (Some(between.clone()), vec![between.clone()]);
+    node.input[0] = between;
+    let halves =
+        [(&mut first, "ceil", f32::MIN_POSITIVE, 1.0), (&mut node, "floor", 1.0, f32::MAX)];
+    for (half, rounded, least, most) in halves {
+        let part: Vec<f32> = scales.iter().map(|scale| scale.clamp(least, most)).collect();
+        half.input[1] = fresh_constant(folder, &label, Tensor::f32(&[part.len()], &part));
+        resize_10(folder, half, rounded)?;
+    }
+    Ok(vec![first, node])
+}
+
+fn resize_10(folder: &mut Folder<'_>, node: &mut NodeProto, rounded: &str) -> Result<(), FoldWhy> {
     let Some(scales) = node.input_name(1).map(str::to_owned) else {
         return Err(infer_error(node, InferWhy::MissingInput { index: 1 }));
     };
@@ -115,7 +152,7 @@ fn resize_10(folder: &mut Folder<'_>, node: &mut NodeProto) -> Result<(), FoldWh
     node.input = vec![node.input[0].clone(), region, scales];
     node.attribute
         .push(Attr::Str("asymmetric".to_owned()).to_proto("coordinate_transformation_mode"));
-    node.attribute.push(Attr::Str("floor".to_owned()).to_proto("nearest_mode"));
+    node.attribute.push(Attr::Str(rounded.to_owned()).to_proto("nearest_mode"));
     Ok(())
 }
 

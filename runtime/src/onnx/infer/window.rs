@@ -176,14 +176,15 @@ fn conv_transpose(ctx: &Ctx<'_>) -> Types {
         return Err(InferWhy::Attribute { name: "output_padding" });
     }
     for i in 0..axes {
-        if ctx.node.text("auto_pad", "NOTSET").starts_with("SAME") {
-            dims.push(space[i].saturating_mul(strides[i]));
-            continue;
-        }
         let extra = extra.map_or(0, |e| e[i] as usize);
         let reach = reach(kernel[i].max(1), dilations[i])?;
         let full =
             space[i].saturating_sub(1).saturating_mul(strides[i]).saturating_add(reach + extra);
+        if ctx.node.text("auto_pad", "NOTSET").starts_with("SAME") {
+            // Pads take away; where the kernel leaves gaps, there is nothing to take.
+            dims.push(full.min(space[i].saturating_mul(strides[i])));
+            continue;
+        }
         let Some(dim) = full.checked_sub(begin[i] + end[i]) else {
             return Err(InferWhy::Attribute { name: "pads" });
         };
