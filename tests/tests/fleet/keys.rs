@@ -5,7 +5,7 @@ use std::path::Path;
 
 use shoal_keys::KeyAt;
 use shoal_tests::brokers::{Embedded, TestBroker};
-use shoal_tests::clock::until;
+use shoal_tests::clock::{until, utc_seconds};
 use shoal_tests::fleet::{Fleet, Plan, Program, shoal, text};
 use shoal_tests::invariants::{no_record_contradicts_another, no_window_is_counted_twice};
 use shoal_tests::observer::Observer;
@@ -113,10 +113,17 @@ fn a_vehicle_says_that_its_clock_is_not_the_fleets() {
     assert!(!vehicles[0].said().contains("is behind what the fleet signed"));
     let timekeeper = shoal_keys::read(&fleet.path().join("timekeeper.key")).unwrap();
     let window = fleet.windows(0).last().unwrap()["window"].as_u64().unwrap() as u32 + 1;
-    let fields = NonceFields { window, nonce: [7; 32], utc_seconds: FOR_LONG - 1 };
-    let nonce = sealed(&Nonce::new(fields).unwrap(), &timekeeper);
-    let place = topic(&fleet, &timekeeper, Leaf::nonce(window));
-    Publisher::connect(broker.address()).publish(&place, &nonce);
+    let mut publisher = Publisher::connect(broker.address());
+    let mut sign = |window, utc_seconds| {
+        let nonce = Nonce::new(NonceFields { window, nonce: [7; 32], utc_seconds }).unwrap();
+        let place = topic(&fleet, &timekeeper, Leaf::nonce(window));
+        publisher.publish(&place, &sealed(&nonce, &timekeeper));
+    };
+    // Who has the timekeeper's key alone puts no clock ahead of the plan.
+    sign(window, FOR_LONG - 1);
+    vehicles[0].says("no time is taken from it", 1);
+    assert!(!vehicles[0].said().contains("is behind what the fleet signed"));
+    sign(window + 1_000_000, utc_seconds() + 3600);
     vehicles[0].says("is behind what the fleet signed", 1);
 }
 
