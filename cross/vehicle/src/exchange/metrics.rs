@@ -18,7 +18,6 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetri
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 /// Longest request that is read, bytes.
@@ -260,8 +259,9 @@ impl Metrics {
         self.register_window(&mut registry);
         self.register_work(&mut registry);
         registry.register_collector(Box::new(MemoryCollector));
-        let software = Info::new([("software", crate::SOFTWARE)]);
-        registry.register("build", "Which version of the program this is", software);
+        let software = Family::<Vec<(&str, &str)>, Gauge>::default();
+        software.get_or_create(&vec![("software", crate::SOFTWARE)]).set(1);
+        registry.register("build_info", "Which version of the program this is: 1", software);
         registry
     }
 
@@ -577,6 +577,14 @@ mod tests {
             ("shoal_replay_bytes", 0.0),
             ("shoal_replay_spans_lost_total", 0.0),
             ("shoal_engine_failures_total", 0.0),
+            (
+                concat!(
+                    "shoal_build_info{software=\"shoal-vehicle ",
+                    env!("CARGO_PKG_VERSION"),
+                    "\"}"
+                ),
+                1.0,
+            ),
             ("shoal_foreign_records_total", 0.0),
             ("shoal_clock_behind_seconds", 0.0),
             ("shoal_unsigned_records", 0.0),
