@@ -143,23 +143,20 @@ impl Exchange {
     /// else put every clock ahead for good.
     fn take_time(&mut self, nonce: NonceFields) -> Result<(), ExchangeError> {
         let NonceFields { window, utc_seconds: seconds, .. } = nonce;
-        match self.documents.drawn_until_s(window) {
+        let Some(latest) = self.documents.drawn_until_s(window) else {
             // Until the plan comes.
-            None if self.early.len() < EARLY_MAX => self.early.push(nonce),
-            None => {}
-            Some(latest) if seconds > latest => {
-                warn!(
-                    window,
-                    seconds,
-                    latest,
-                    "a nonce from after its window's end: no time is taken from it"
-                );
+            if self.early.len() < EARLY_MAX {
+                self.early.push(nonce);
             }
-            Some(_) => {
-                if self.clock.accept(seconds) {
-                    self.vault.accept_utc(seconds)?;
-                }
-            }
+            return Ok(());
+        };
+        if seconds > latest {
+            warn!(
+                window,
+                seconds, latest, "a nonce from after its window's end: no time is taken from it"
+            );
+        } else if self.clock.accept(seconds) {
+            self.vault.accept_utc(seconds)?;
         }
         Ok(())
     }
