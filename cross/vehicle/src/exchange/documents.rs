@@ -247,9 +247,12 @@ impl Documents {
                 }
                 self.keyring.head(head)?;
                 self.keep(head);
-                self.pages.append(&mut self.ahead);
                 let named: Vec<RecordId> = head.body().pages().collect();
-                self.pages.retain(|_index, page| named.contains(&received(page)));
+                let is_named = |page: &[u8]| named.contains(&received(page));
+                self.pages.retain(|_index, page| is_named(page));
+                // Those of a roster after this one wait on.
+                let came = self.ahead.extract_if(.., |_index, page| is_named(page));
+                self.pages.extend(came);
                 self.fill_pages();
                 Ok(Some(News::Roster))
             }
