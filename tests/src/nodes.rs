@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +12,8 @@ use tempfile::TempDir;
 use crate::clock::until;
 use crate::publisher::Publisher;
 
+/// So many ports are tried.
+const DRAWS_MAX: u32 = 1000;
 /// Of a node's log, when a test has failed.
 const LINES_SHOWN: usize = 40;
 
@@ -36,14 +39,27 @@ pub trait TestCluster {
     }
 }
 
-/// So many ports that were free a moment ago, all at once: none is there twice.
+/// Where the system takes the ports of outgoing connections from, as Linux has it: a port of those may be gone whenever its program is.
+const OUTGOING_PORTS: u16 = 32_768;
+/// Below this are services.
+const FIRST_PORT: u16 = 10_000;
+
+/// So many ports that were free a moment ago, all at once, drawn from those that no outgoing connection takes: none is there twice.
 ///
 /// # Panics
 /// When there are none.
 pub(crate) fn free_ports(count: usize) -> Vec<u16> {
-    let listen = |_| TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let free: Vec<TcpListener> = (0..count).map(listen).collect();
+    let many = u64::from(OUTGOING_PORTS - FIRST_PORT);
+    let draw = |_| FIRST_PORT + u16::try_from(drawn() % many).expect("fewer than ports are");
+    let listen = |port| TcpListener::bind(("127.0.0.1", port)).ok();
+    let free: Vec<TcpListener> = (0..DRAWS_MAX).map(draw).filter_map(listen).take(count).collect();
+    assert_eq!(free.len(), count, "free ports");
     free.iter().map(|port| port.local_addr().expect("an address").port()).collect()
+}
+
+/// Something else in each process, and at each call: hashers have random keys.
+fn drawn() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Programs of one kind, which know each other's ports.
