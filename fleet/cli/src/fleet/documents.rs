@@ -97,9 +97,9 @@ pub(crate) fn last_order(
     description: &Description,
     number: u32,
 ) -> Result<Option<Order>, Failure> {
-    let all = ordered(fleet, description.authority)?.into_iter();
+    let all = ordered(fleet, description)?.into_iter();
     let last = all.filter(|one| one.number == number).max_by_key(|one| one.counter);
-    last.map(|one| one.order(description)).transpose()
+    Ok(last.map(|one| one.order))
 }
 
 /// The campaign with the highest number of which anything was ordered, and what was ordered of it last.
@@ -107,29 +107,21 @@ pub(crate) fn newest_order(
     fleet: &Path,
     description: &Description,
 ) -> Result<Option<(u32, Order)>, Failure> {
-    let all = ordered(fleet, description.authority)?.into_iter();
-    let newest = all.max_by_key(|one| (one.number, one.counter));
-    newest.map(|one| Ok((one.number, one.order(description)?))).transpose()
+    let all = ordered(fleet, description)?.into_iter();
+    Ok(all.max_by_key(|one| (one.number, one.counter)).map(|one| (one.number, one.order)))
 }
 
 /// What was ordered of a campaign once.
 struct Ordered {
     number: u32,
     counter: u64,
-    path: PathBuf,
-    /// The campaign's.
-    bytes: Vec<u8>,
+    order: Order,
 }
 
-impl Ordered {
-    fn order(&self, description: &Description) -> Result<Order, Failure> {
-        let campaign = Campaign::decode(&self.bytes, description.approver);
-        Ok(campaign.map_err(|error| named(&self.path, error.into()))?.order)
-    }
-}
-
-/// All that was ordered of campaigns. Orders of an authority before this one are not read: what stood was signed again.
-fn ordered(fleet: &Path, authority: PublicKey) -> Result<Vec<Ordered>, Failure> {
+/// All that was ordered of campaigns and is in force. What an authority before this one ordered is not read: what stood was signed
+/// again. What an approver before this one approved is nobody's order any more.
+fn ordered(fleet: &Path, description: &Description) -> Result<Vec<Ordered>, Failure> {
+    let Description { authority, approver, .. } = *description;
     let mut all = Vec::new();
     for (path, bytes) in envelopes(&fleet.join(FOLDER))?.into_iter().chain(orders(fleet)?) {
         let head = *Unverified::decode(&bytes).map_err(|error| named(&path, error.into()))?.head();
@@ -139,9 +131,12 @@ fn ordered(fleet: &Path, authority: PublicKey) -> Result<Vec<Ordered>, Failure> 
         let document = verified::<Document<'_>>(&bytes, &Own(authority));
         let document = document.map_err(|error| named(&path, error.into()))?;
         let fields = document.body().fields();
-        if fields.name == campaign::NAME {
-            let (number, bytes) = (fields.version, fields.bytes.to_vec());
-            all.push(Ordered { number, counter: head.counter, path, bytes });
+        if fields.name != campaign::NAME {
+            continue;
+        }
+        if let Ok(campaign) = Campaign::decode(fields.bytes, approver) {
+            let (number, counter) = (fields.version, head.counter);
+            all.push(Ordered { number, counter, order: campaign.order });
         }
     }
     Ok(all)
