@@ -23,7 +23,7 @@ use crate::settings::{Settings, Version};
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 32 * 1024;
-/// How long the last words may take.
+/// How long the last words may take, if nobody takes them.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Why there is no link.
@@ -239,6 +239,7 @@ async fn serve(shared: &Shared, socket: Socket) -> Why {
     let mut output = BytesMut::new();
     let mut input = BytesMut::new();
     let mut unflushed = false;
+    let mut ends: Option<time::Instant> = None;
     shared.lock().open(shared.now());
     loop {
         let (read_bytes_max, until, ending) = {
@@ -250,15 +251,23 @@ async fn serve(shared: &Shared, socket: Socket) -> Why {
             (session.read_bytes_max(), until, session.ending().cloned())
         };
         let writes = !output.is_empty() || unflushed;
-        if let Some(why) = ending
-            && !writes
-        {
-            let _closed_or_cut = writer.shutdown().await;
-            if why == Why::Closed {
-                read_out(shared, &mut reader).await;
+        // Last words are for who takes them.
+        let until = match ending {
+            None => until,
+            Some(Why::Silent) => return Why::Silent,
+            Some(why) => {
+                let by = *ends.get_or_insert_with(|| time::Instant::now() + GOODBYE);
+                if writes && time::Instant::now() < by {
+                    Some(by)
+                } else {
+                    let _closed_or_cut = time::timeout(GOODBYE, writer.shutdown()).await;
+                    if why == Why::Closed && !writes {
+                        read_out(shared, &mut reader).await;
+                    }
+                    return why;
+                }
             }
-            return why;
-        }
+        };
         let write = async {
             match output.is_empty() {
                 false => writer.write_buf(&mut output).await,
@@ -274,6 +283,7 @@ async fn serve(shared: &Shared, socket: Socket) -> Why {
                 Ok(0) => unflushed = false,
                 Ok(bytes) => {
                     unflushed = true;
+                    ends = None;
                     shared.lock().sent(shared.now(), bytes);
                 }
                 Err(error) => return ended(&error),
@@ -323,5 +333,54 @@ async fn sleep_until(until: Option<time::Instant>) {
     match until {
         Some(until) => time::sleep_until(until).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection whose peer accepts it, and takes nothing more.
+    fn stuck(leave: impl FnOnce(&Shared) + Send + 'static) -> Option<Why> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.unwrap().block_on(async {
+            let address: crate::Addresses = "mqtt://broker".parse().unwrap();
+            let mut settings = Settings::new(address, shoal_wire::KeyId::new([7; 8]));
+            settings.keep_alive = embassy_time::Duration::from_secs(1);
+            settings.limit = Bytes { up: 1 << 30, down: 1 << 30 };
+            let shared = Shared {
+                session: Mutex::new(Session::new(settings, Instant::MIN)),
+                changed: Notify::new(),
+                events: Condvar::new(),
+                quit: Notify::new(),
+                started: time::Instant::now(),
+            };
+            let chunk = Payload::from(vec![7; 64 * 1024]);
+            shared.lock().publish("a", chunk, None).unwrap();
+            let (mut peer, socket) = tokio::io::duplex(4096);
+            peer.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
+            let leaves = async {
+                time::sleep(Duration::from_millis(100)).await;
+                leave(&shared);
+                std::future::pending::<()>().await;
+            };
+            let ended = async {
+                tokio::select! {
+                    why = serve(&shared, Box::new(socket)) => why,
+                    () = leaves => unreachable!(),
+                }
+            };
+            time::timeout(Duration::from_secs(20), ended).await.ok()
+        })
+    }
+
+    #[test]
+    fn who_takes_nothing_more_is_given_up() {
+        assert_eq!(stuck(|_shared| {}), Some(Why::Silent));
+        let goodbye = |shared: &Shared| {
+            shared.lock().goodbye();
+            shared.changed();
+        };
+        assert_eq!(stuck(goodbye), Some(Why::Closed));
     }
 }

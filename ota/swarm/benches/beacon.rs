@@ -79,6 +79,7 @@ fn folded() {
         nonce: &nonce,
         next: Some(&next),
         quarantined: &quarantined,
+        folding: &BTreeSet::new(),
     };
     let start = cpu_seconds();
     let kept = black_box(fold.kept(&reading));

@@ -105,14 +105,15 @@ pub(crate) fn upper_median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-/// The lower median of each term.
+/// The lower median of each term, of those who measured it, as far as most of the votes go: one that is short takes no gate away.
 fn medians(votes: &[&VoteFields], of: impl Fn(&Compared) -> i16) -> Vec<i16> {
-    let terms = votes.iter().map(|vote| vote.terms.len()).min().unwrap_or(0);
+    let terms = votes.iter().map(|vote| vote.terms.len()).max().unwrap_or(0);
     let of_term = |index: usize| {
         let mut values: Vec<i16> =
             votes.iter().filter_map(|vote| vote.terms.get(index)).map(&of).collect();
         values.sort_unstable();
-        values.get(values.len().saturating_sub(1) / 2).copied()
+        let most = values.len() > votes.len() / 2;
+        values.get(values.len().saturating_sub(1) / 2).copied().filter(|_value| most)
     };
-    (0..terms).filter_map(of_term).collect()
+    (0..terms).map_while(of_term).collect()
 }

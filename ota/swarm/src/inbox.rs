@@ -170,8 +170,8 @@ pub fn read_relayed<'a>(
         }
         let header = second.verify::<ParticleHeader>(keys)?;
         let of = header.body().fields();
-        let same = (of.window, of.role, header.body().id());
-        if same != (fields.window, fields.role, fields.particle) {
+        // One of another particle contradicts the claimant's own.
+        if (of.window, of.role) != (fields.window, fields.role) {
             return Err(misplaced.into());
         }
         let topic = place(Leaf::Particle { slot: fields.slot })?;

@@ -437,6 +437,11 @@ impl Records {
         self.votes.range(of_window).filter_map(|(_key, entry)| entry.one())
     }
 
+    /// What a vehicle's vote at this place is on, if it counts.
+    pub(crate) fn voted(&self, window: u32, signer: KeyId, place: u8) -> Option<ParticleId> {
+        Some(self.votes.get(&(window, signer, place))?.one()?.body.nominee)
+    }
+
     /// The records of the nonces that count.
     pub fn nonces(&self) -> impl Iterator<Item = RecordId> {
         self.nonces.values().map(|nonce| nonce.id)

@@ -74,6 +74,8 @@ impl Beacon {
             link: Link::open(link)?,
             asked: BTreeSet::new(),
             unsubscribed: BTreeSet::new(),
+            once: BTreeSet::new(),
+            window: None,
             read_ms: None,
             back_ms: None,
             looked_ms: 0,
@@ -106,6 +108,10 @@ struct Program {
     asked: BTreeSet<String>,
     /// Of these, what the broker has not taken in this connection.
     unsubscribed: BTreeSet<String>,
+    /// Topics whose record was asked for, and has not come.
+    once: BTreeSet<String>,
+    /// The window in which they were.
+    window: Option<u32>,
     /// When what stood there has come.
     read_ms: Option<u64>,
     looked_ms: u64,
@@ -135,6 +141,7 @@ impl Program {
         }
         if now.saturating_sub(self.looked_ms) >= TICK.as_millis() as u64 {
             self.looked_ms = now;
+            self.give_up();
             self.core.handle_timeout();
             self.show();
         }
@@ -167,6 +174,9 @@ impl Program {
                 self.read_ms = None;
             }
             Event::Message(message) => {
+                if self.once.remove(&message.topic) {
+                    self.link.unsubscribe(&message.topic);
+                }
                 let Ok(topic) = message.place() else { return Ok(()) };
                 let input = Input::Message { topic: &topic, bytes: &message.payload };
                 if let Err(reject) = self.core.handle_input(input) {
@@ -205,8 +215,9 @@ impl Program {
                 }
                 Some(Output::Ask(topic)) => {
                     let bytes = PARTICLE_HEADER_BYTES_MAX as u32;
-                    let (topic, acknowledged) = (topic.as_str(), false);
-                    self.link.subscribe(Subscription::Once { topic, bytes, acknowledged });
+                    let once = Subscription::Once { topic: &topic, bytes, acknowledged: true };
+                    self.link.subscribe(once);
+                    self.once.insert(topic);
                 }
                 Some(Output::Publish { topic, records }) => {
                     self.link.publish(&topic, Sealed::Relayed(records), None)?;
@@ -219,6 +230,16 @@ impl Program {
             }
         }
         Ok(())
+    }
+
+    /// In another window: what was asked for and did not come. What still matters is asked for again.
+    fn give_up(&mut self) {
+        if self.window != self.core.window() {
+            self.window = self.core.window();
+            for topic in std::mem::take(&mut self.once) {
+                self.link.unsubscribe(&topic);
+            }
+        }
     }
 
     /// A line when more of what is voted on in a window was passed on.

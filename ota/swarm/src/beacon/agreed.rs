@@ -22,6 +22,8 @@ pub(super) struct Agreed {
     pages: BTreeMap<u16, Vec<u8>>,
     utility: Option<(u64, Utility)>,
     shape: Option<(u64, Shape)>,
+    /// How many vehicles a nonce asks for a contribution.
+    pub(super) asked: usize,
     reinstated: (Option<u64>, Reinstated),
 }
 
@@ -39,7 +41,7 @@ impl Agreed {
         let keyring = Keyring::new(authority, timekeeper);
         let reinstated = (None, Reinstated::NOBODY);
         let (head, pages) = (None, BTreeMap::new());
-        Self { keyring, head, pages, utility: None, shape: None, reinstated }
+        Self { keyring, head, pages, utility: None, shape: None, asked: 0, reinstated }
     }
 
     /// Whether nothing is missing.
@@ -97,6 +99,7 @@ impl Agreed {
                         values: fields.values,
                     };
                     self.shape = Some((document.head().counter, shape));
+                    self.asked = fields.asked.into();
                     return Some(News::Other);
                 }
             }

@@ -2,9 +2,10 @@
 
 use alloc::vec::Vec;
 
-use shoal_wire::{BEACON_WINDOWS, Leaf};
+use shoal_wire::{BEACON_WINDOWS, Leaf, ParticleId};
 
-/// The topics of a beacon. What stands at one is only replaced by what is passed on of a later window.
+/// The topics of a beacon. What stands at one is only replaced by what is passed on of a later window, or, once all topics of its
+/// window are in use, where it does not matter any more.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Board {
     shelves: [Shelf; BEACON_WINDOWS as usize],
@@ -14,15 +15,29 @@ pub(super) struct Board {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Shelf {
     window: u32,
-    messages: Vec<Vec<u8>>,
+    messages: Vec<Message>,
     /// How many topics of it were seen to be in use: an earlier life of the beacon may have used more than this one.
     used: usize,
 }
 
+/// What stands at a topic.
+#[derive(Clone, Debug, PartialEq)]
+struct Message {
+    /// What it is about; `None`: a nonce.
+    about: Option<ParticleId>,
+    bytes: Vec<u8>,
+}
+
 impl Board {
-    /// Puts this at the next topic of its window. Where it stands, and what topics are to be cleared before, of a window
-    /// that is over. `None`: all topics are in use, or the window is older than what stands there.
-    pub(super) fn put(&mut self, window: u32, message: Vec<u8>) -> Option<(Leaf, Vec<Leaf>)> {
+    /// Puts this at the next topic of its window, or in the place of what does not matter any more. Where it stands, and what topics
+    /// are to be cleared before, of a window that is over. `None`: all topics are in use, or the window is older than what stands
+    /// there.
+    pub(super) fn put(
+        &mut self,
+        window: u32,
+        (about, bytes): (Option<ParticleId>, Vec<u8>),
+        matters: impl Fn(ParticleId) -> bool,
+    ) -> Option<(Leaf, Vec<Leaf>)> {
         let shelf = self.shelf_mut(window)?;
         let mut cleared = Vec::new();
         if window < shelf.window {
@@ -33,7 +48,13 @@ impl Board {
             cleared.extend(used.map(|index| Leaf::beacon(window, index)));
             *shelf = Shelf { window, ..Shelf::default() };
         }
-        let index = u8::try_from(shelf.messages.len()).ok()?;
+        let message = Message { about, bytes };
+        let Ok(index) = u8::try_from(shelf.messages.len()) else {
+            let of_no_use = |old: &Message| old.about.is_some_and(|about| !matters(about));
+            let index = shelf.messages.iter().position(of_no_use)?;
+            *shelf.messages.get_mut(index)? = message;
+            return Some((Leaf::beacon(window, u8::try_from(index).ok()?), cleared));
+        };
         shelf.messages.push(message);
         Some((Leaf::beacon(window, index), cleared))
     }
@@ -42,7 +63,7 @@ impl Board {
     pub(super) fn at(&self, leaf: Leaf) -> Option<&[u8]> {
         let Leaf::Beacon { window, index } = leaf else { return None };
         let shelf = self.shelves.get(usize::from(window))?;
-        shelf.messages.get(usize::from(index)).map(Vec::as_slice)
+        shelf.messages.get(usize::from(index)).map(|message| message.bytes.as_slice())
     }
 
     /// Takes note that something stands at one of our topics.
@@ -64,5 +85,30 @@ impl Board {
     fn shelf_mut(&mut self, window: u32) -> Option<&mut Shelf> {
         let Leaf::Beacon { window, .. } = Leaf::beacon(window, 0) else { return None };
         self.shelves.get_mut(usize::from(window))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    #[test]
+    fn a_full_shelf_takes_what_matters_in_the_place_of_what_does_not() {
+        let about = |number: u8| Some(ParticleId::new([number; 32]));
+        let mut board = Board::default();
+        let put = |board: &mut Board, of, matters: &[u8]| {
+            let matters = |particle| matters.iter().any(|number| about(*number) == Some(particle));
+            board.put(9, (of, vec![1]), matters).map(|(leaf, _cleared)| leaf)
+        };
+        assert_eq!(put(&mut board, None, &[]), Some(Leaf::beacon(9, 0)));
+        for number in 1..=255 {
+            assert_eq!(put(&mut board, about(number), &[]), Some(Leaf::beacon(9, number)));
+        }
+        assert_eq!(put(&mut board, about(7), &[1, 2, 7]), Some(Leaf::beacon(9, 3)));
+        assert_eq!(put(&mut board, about(2), &[1, 2, 7]), Some(Leaf::beacon(9, 4)));
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(put(&mut board, about(7), &all), None);
     }
 }

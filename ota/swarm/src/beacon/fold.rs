@@ -58,6 +58,8 @@ pub struct Reading<'a> {
     pub next: Option<&'a [u8; 32]>,
     /// Who is not in good standing in the window that votes on them; of an open window, in it.
     pub quarantined: &'a BTreeSet<KeyId>,
+    /// Who may be drawn to fold: of whom the window's nonce asks, the first. Of an open window alone.
+    pub folding: &'a BTreeSet<KeyId>,
 }
 
 /// What matters of a window.
@@ -115,10 +117,11 @@ impl Fold {
     /// What matters of it.
     ///
     /// Nominees, and the other claims of their particles that are held against what voters find; any merge, for without one
-    /// a worst is nominated; and the claims whose errors are drawn. Of an open window the merges whose turn is first: who follows fetches one.
+    /// a worst is nominated; and the claims whose errors are drawn. Of an open window the merges whose turn is first, and those of
+    /// who may be drawn to fold: who follows fetches one, and anybody may claim one.
     /// What [`crate::quorum`] says of the window is the same of these claims as of all.
     pub fn kept(&self, reading: &Reading<'_>) -> Kept {
-        let Reading { roster, utility, nonce, next, quarantined } = *reading;
+        let Reading { roster, utility, nonce, next, quarantined, folding } = *reading;
         let Some(pack) = utility.pack() else { return Kept::default() };
         let asked = self.window.saturating_add(next.is_some().into());
         let Some(weighing) = utility.at(asked) else { return Kept::default() };
@@ -130,9 +133,10 @@ impl Fold {
         let is_merge = |claimed: &&Claimed<'_>| claimed.claim.body.role == Role::Merge;
         let mut kept = Kept::default();
         let Some(next) = next else {
-            let merges = in_turn(roster, nonce, claims, quarantined);
-            let merges = merges.iter().take(MERGES);
-            kept.claims = merges.map(|merge| (merge.claimant, true)).collect();
+            let merges = in_turn(roster, nonce, claims, quarantined).into_iter().enumerate();
+            let first =
+                merges.filter(|(turn, one)| *turn < MERGES || folding.contains(&one.claimant));
+            kept.claims = first.map(|(_turn, merge)| (merge.claimant, true)).collect();
             return kept;
         };
         let drawn = roster.errors(next, measured().map(|(_row, claim)| claim.signer));

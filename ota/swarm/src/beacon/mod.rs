@@ -10,35 +10,42 @@
 
 mod agreed;
 mod board;
+mod choose;
 mod fold;
+mod voters;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use shoal_wire::v1::{Claim, NONCE_WINDOWS, Nonce, ParticleHeader, Role, Vote};
+use shoal_wire::v1::{
+    Claim, ClaimFields, NONCE_WINDOWS, Nonce, ParticleHeader, Role, Vote, VoteFields,
+};
 use shoal_wire::{
-    HEAD_BYTES, KeyId, Label, Leaf, Outbound, PublicKey, RELAYED_BYTES_MAX, Relayed,
-    SIGNATURE_BYTES, Topic, Unverified, Verified, decode_body, relay,
+    HEAD_BYTES, KeyId, Label, Leaf, Outbound, ParticleId, PublicKey, RELAYED_BYTES_MAX, Relayed,
+    SIGNATURE_BYTES, Topic, Verified, decode_body, relay,
 };
 
 use crate::inbox::{Record, RejectMessage, read, read_relayed};
-use crate::quorum::Quorum;
 use crate::records::{Records, RejectRecord, Signed, When};
 use crate::reinstated;
 use crate::roster::Roster;
 use agreed::{Agreed, News};
 use board::Board;
 pub use fold::{Fold, Kept, Reading};
+use voters::Voters;
 
 /// A claim or vote lives so many windows: longer than it stands on the board.
 const AGE_WINDOWS: u32 = 4;
 /// A beacon that starts takes in the claims of so many windows before the newest; their votes stand on the board, too.
 const BEFORE: u32 = 3;
-/// So often, at most, merges of an open window are passed on: each whose turn was one of the first for a while.
+/// So many merges of an open window are passed on, each whose turn was one of the first for a while; and those of so many who may be
+/// drawn to fold, whoever else claims one.
 const MERGES_MAX: usize = 16;
+/// After so many looks at what matters the board is asked again for what it was asked for and did not give.
+const ASK_AGAIN: u32 = 25;
 
 /// Which beacon of which fleet.
 #[derive(Clone, Debug)]
@@ -128,10 +135,12 @@ pub struct Beacon {
     /// Something came that may change what matters.
     changed: bool,
     wanted: BTreeMap<(u32, KeyId), Wanted>,
-    /// Claims that were passed on, and whether with their header.
-    passed: BTreeMap<(u32, KeyId), bool>,
-    /// Who is drawn to vote, by the window of the votes.
-    voters: BTreeSet<(u32, KeyId)>,
+    /// Claims that were passed on; those with their header, as they came.
+    passed: BTreeMap<(u32, KeyId), Option<Vec<u8>>>,
+    voters: Voters,
+    /// Of which particles of a window records mattered at the last look.
+    matters: BTreeMap<u32, BTreeSet<ParticleId>>,
+    looks: u32,
     board: Board,
     acts: VecDeque<Act>,
     buffer: Box<[u8; RELAYED_BYTES_MAX]>,
@@ -156,7 +165,9 @@ impl Beacon {
             changed: false,
             wanted: BTreeMap::new(),
             passed: BTreeMap::new(),
-            voters: BTreeSet::new(),
+            voters: Voters::default(),
+            matters: BTreeMap::new(),
+            looks: 0,
             board: Board::default(),
             acts: VecDeque::new(),
             buffer: Box::new([0; RELAYED_BYTES_MAX]),
@@ -180,8 +191,7 @@ impl Beacon {
             Input::Connected => {
                 let again: Vec<Act> = self.board.leaves().map(Act::Publish).collect();
                 self.acts.extend(again);
-                let wanted: Vec<(u32, KeyId)> = self.wanted.keys().copied().collect();
-                wanted.into_iter().for_each(|(window, signer)| self.ask(window, signer));
+                self.ask_again();
                 Ok(())
             }
             Input::Read => {
@@ -204,10 +214,20 @@ impl Beacon {
             let windows: Vec<u32> = self.folds.keys().copied().collect();
             windows.into_iter().for_each(|window| self.choose(window));
         }
+        self.looks = self.looks.wrapping_add(1);
+        if self.looks.is_multiple_of(ASK_AGAIN) {
+            self.ask_again();
+        }
     }
 
     /// What to do next.
     pub fn poll_output(&mut self) -> Option<Output<'_>> {
+        // It was verified when it was taken: only who left the roster since is not known any more.
+        while let Some(Act::Publish(leaf)) = self.acts.front().cloned()
+            && self.stands(leaf).is_none()
+        {
+            self.acts.pop_front();
+        }
         match self.acts.pop_front()? {
             Act::Subscribe(filter) => Some(Output::Subscribe(filter)),
             Act::Unsubscribe(filter) => Some(Output::Unsubscribe(filter)),
@@ -217,9 +237,14 @@ impl Beacon {
         }
     }
 
+    /// What is to stand at one of our topics, read again.
+    fn stands(&self, leaf: Leaf) -> Option<Vec<(Topic<'_>, Record<'_>)>> {
+        let topic = topic(&self.fleet, &self.region, self.id, leaf)?;
+        read_relayed(&topic, self.board.at(leaf)?, &self.agreed.keyring).ok()
+    }
+
     fn publish(&mut self, leaf: Leaf) -> Option<Output<'_>> {
         let topic = topic(&self.fleet, &self.region, self.id, leaf)?;
-        // It was verified when it was taken: only who left the roster since is not known any more.
         let records = read_relayed(&topic, self.board.at(leaf)?, &self.agreed.keyring).ok()?;
         let mut records = records.iter().map(|(_topic, record)| record.outbound());
         let (first, second) = (records.next()?, records.next());
@@ -254,7 +279,7 @@ impl Beacon {
     /// Passes on a window's nonce: who listens knows by it that the beacon is there.
     fn say_nonce(&mut self, window: u32) {
         if let Some((_nonce, bytes)) = self.nonces.get(&window) {
-            self.put(window, bytes.clone());
+            self.put(window, None, bytes.clone());
         }
     }
 
@@ -297,21 +322,23 @@ impl Beacon {
         let Some(when) = when(self.newest) else { return false };
         // Once a window of its own has begun, nobody has more to tell.
         let settled = |window: u32| window < self.first && self.listening == Some(when.window);
-        let (window, taken) = match first {
+        let (window, about, taken) = match first {
             Record::Claim(claim) if settled(claim.body().fields().window) => {
                 let (window, signed) = (claim.body().fields().window, Signed::from(claim));
+                let about = claim.body().fields().particle;
                 let taken = self.record(|records, roster| records.claim(&when, roster, &signed));
                 if let Some((slot, header)) = header {
                     let signed = Signed::from(&**header);
                     self.record(|records, roster| records.header(&when, roster, &signed, slot));
                 }
-                (window, taken)
+                (window, about, taken)
             }
             // On claims of the window before.
             Record::Vote(vote) if settled(vote.body().fields().window.saturating_sub(1)) => {
-                let (window, signed) = (vote.body().fields().window, Signed::from(vote));
+                let VoteFields { window, nominee, .. } = *vote.body().fields();
+                let signed = Signed::from(vote);
                 let taken = self.record(|records, roster| records.vote(&when, roster, &signed));
-                (window, taken)
+                (window, nominee, taken)
             }
             Record::Claim(_)
             | Record::Vote(_)
@@ -329,7 +356,7 @@ impl Beacon {
         if let Some(Ok(true) | Err(RejectRecord::Contradicted { .. })) = taken {
             self.changed = true;
             let header = header.map(|(_slot, header)| Outbound::from(&**header));
-            self.pass_on(window, first.outbound(), header);
+            self.pass_on((window, about), first.outbound(), header);
         }
         true
     }
@@ -404,6 +431,9 @@ impl Beacon {
         }
         // Rows are numbered as the roster is.
         if another || news == News::Roster {
+            if let Some(records) = &mut self.records {
+                records.keep(self.agreed.keyring.roster());
+            }
             self.folds.clear();
             if self.listening.is_some() {
                 // What stands there comes again.
@@ -434,12 +464,9 @@ impl Beacon {
         self.folds.retain(|window, _fold| *window >= first);
         self.wanted.retain(|(window, _signer), _wanted| *window >= first);
         let old = when.window.saturating_sub(AGE_WINDOWS);
-        self.passed.retain(|(window, _signer), _header| *window >= old);
-        let voters = core::mem::take(&mut self.voters);
-        let (over, on): (BTreeSet<_>, BTreeSet<_>) =
-            voters.into_iter().partition(|(window, _voter)| *window <= old);
-        self.voters = on;
-        for (window, voter) in over {
+        self.passed.retain(|(window, _signer), _claim| *window >= old);
+        self.matters.retain(|window, _particles| *window >= old);
+        for (window, voter) in self.voters.settle(old) {
             let filter = self.path(&votes(window, voter));
             self.acts.push_back(Act::Unsubscribe(filter));
         }
@@ -465,7 +492,7 @@ impl Beacon {
         let lie = matches!(joined, Err(RejectRecord::Contradicted { .. }));
         if lie && self.passed.contains_key(&key) {
             // Who has heard the one must hear the other.
-            self.pass_on(fields.window, Outbound::from(claim), None);
+            self.pass_on((fields.window, fields.particle), Outbound::from(claim), None);
             self.record(|records, roster| records.claim(&when, roster, &signed));
         }
         let counts = self.folds.get(&fields.window).and_then(|fold| fold.claimed(number));
@@ -487,135 +514,79 @@ impl Beacon {
         let vehicles = self.agreed.keyring.roster().places();
         let fold = self.folds.entry(fields.window);
         let fold = fold.or_insert_with(|| Fold::new(fields.window, vehicles));
-        self.changed |= fold.header(number, fields.role, header.body().id());
-        let claimed = fold.claimed(number).map(|claim| (claim.body.particle, claim.body.slot));
-        let id = header.body().id();
-        let here = |slot| claimed == Some((id, slot));
-        let here = matches!(topic.leaf(), Leaf::Particle { slot } if here(slot));
+        let new = fold.header(number, fields.role, header.body().id());
+        self.changed |= new;
+        let Some(claim) = fold.claimed(number).map(|claim| claim.body.clone()) else { return };
         let key = (fields.window, signer);
+        let (same, role) = (claim.particle == header.body().id(), claim.role == fields.role);
+        if new && !same && role {
+            self.contradicted(key, &claim, header);
+        }
+        let here = same && topic.leaf() == Leaf::Particle { slot: claim.slot };
         if let Some(wanted) = self.wanted.get_mut(&key).filter(|_wanted| here) {
             wanted.header = Some(header.bytes().to_vec());
             self.complete(key);
         }
     }
 
+    /// Who has heard a claim with its header must hear that there is another.
+    fn contradicted(
+        &mut self,
+        key: (u32, KeyId),
+        claim: &ClaimFields,
+        header: &Verified<'_, ParticleHeader>,
+    ) {
+        let (Some(Some(passed)), Some(when)) = (self.passed.get(&key), when(self.newest)) else {
+            return;
+        };
+        let message = [passed.as_slice(), header.bytes()].concat();
+        self.put(key.0, Some(claim.particle), message);
+        let signed = Signed::from(header);
+        self.record(|records, roster| records.header(&when, roster, &signed, claim.slot));
+    }
+
     fn vote(&mut self, vote: &Verified<'_, Vote>) {
         let signed = Signed::from(vote);
-        let window = vote.body().fields().window;
-        if !self.voters.contains(&(window, signed.signer)) {
+        let VoteFields { window, place, nominee, .. } = *vote.body().fields();
+        let voter = (window, signed.signer);
+        if !self.voters.is_drawn(voter) {
             return;
         }
+        let before =
+            self.records.as_ref().and_then(|records| records.voted(window, signed.signer, place));
+        let counts = |nominee: &ParticleId| self.voters.is_drawn_on(voter, *nominee);
+        let about = [Some(nominee), before].into_iter().flatten().find(counts);
         let Some(when) = when(self.newest) else { return };
         let taken = self.record(|records, roster| records.vote(&when, roster, &signed));
-        if let Some(Ok(true) | Err(RejectRecord::Contradicted { .. })) = taken {
+        let Some(Ok(true) | Err(RejectRecord::Contradicted { .. })) = taken else { return };
+        let key = (window, signed.signer, place);
+        let held = self.voters.release(key);
+        if about.is_some() {
             self.changed = true;
-            self.pass_on(window, Outbound::from(vote), None);
+            held.into_iter().for_each(|held| self.put(window, about, held));
+            self.put(window, about, vote.bytes().to_vec());
+        } else if before.is_none() {
+            self.voters.hold(key, nominee, vote.bytes());
         }
     }
 
-    /// Asks for what matters of a window's claims and was not passed on, and for the votes on its nominees.
-    fn choose(&mut self, window: u32) {
-        let Some((kept, aside)) = self.kept(window) else { return };
-        let asked = window.saturating_add(1);
-        let open = !self.nonces.contains_key(&asked);
-        let all = (window, KeyId::new([0; 8]))..=(window, KeyId::new([u8::MAX; 8]));
-        if open && self.passed.range(all).count() >= MERGES_MAX {
-            return;
-        }
-        for (signer, with_header) in kept.claims {
-            let key = (window, signer);
-            if self.passed.get(&key).is_some_and(|had| *had || !with_header) {
-                continue;
-            }
-            let wanted = self.wanted.get(&key);
-            if wanted.is_none_or(|wanted| with_header && !wanted.with_header) {
-                self.wanted.insert(key, Wanted { with_header, ..Wanted::default() });
-                self.ask(window, signer);
-            }
-        }
-        let Some(nonce) = self.records.as_ref().and_then(|records| records.nonce_of(asked)) else {
-            return;
-        };
-        let roster = self.agreed.keyring.roster();
-        let drawn = |nominee: &crate::quorum::Nominee| {
-            roster.voters(nonce, nominee.particle, nominee.claimant, &aside)
-        };
-        let drawn: BTreeSet<KeyId> = kept.nominees.iter().flat_map(drawn).collect();
-        for voter in drawn {
-            if self.voters.insert((asked, voter)) {
-                self.subscribe(&votes(asked, voter));
-            }
-        }
-    }
-
-    fn kept(&self, window: u32) -> Option<(Kept, BTreeSet<KeyId>)> {
-        let (records, utility) = (self.records.as_ref()?, self.agreed.utility()?);
-        let roster = self.agreed.keyring.roster();
-        let nonce = records.nonce_of(window)?;
-        let next = window.checked_add(1).and_then(|next| records.nonce_of(next));
-        let read = window.saturating_add(next.is_some().into());
-        let quorum = Quorum::new(records, roster, utility, read)?;
-        let quarantined = quorum.reinstating(self.agreed.reinstated()).quarantined(read);
-        let reading = Reading { roster, utility, nonce, next, quarantined: &quarantined };
-        Some((self.folds.get(&window)?.kept(&reading), quarantined))
-    }
-
-    /// Asks the board for what a claim lacks.
-    fn ask(&mut self, window: u32, signer: KeyId) {
-        let roster = self.agreed.keyring.roster();
-        let Some(claim) =
-            roster.number(signer).and_then(|number| self.folds.get(&window)?.claimed(number))
-        else {
-            return;
-        };
-        let slot = claim.body.slot;
-        let Some(wanted) = self.wanted.get(&(window, signer)) else { return };
-        let claim = wanted.claim.is_none().then_some(Leaf::Claim { slot });
-        let lacks_header = wanted.with_header && wanted.header.is_none();
-        let header = lacks_header.then_some(Leaf::Particle { slot });
-        for leaf in [claim, header].into_iter().flatten() {
-            if let Some(topic) = topic(&self.fleet, &self.region, signer, leaf) {
-                self.acts.push_back(Act::Ask(topic.to_string()));
-            }
-        }
-    }
-
-    /// Passes a claim on once all of it is here.
-    fn complete(&mut self, key: (u32, KeyId)) {
-        let Some(wanted) = self.wanted.get(&key) else { return };
-        let whole = wanted.claim.is_some() && wanted.with_header == wanted.header.is_some();
-        if !whole {
-            return;
-        }
-        let (Some(when), Some(wanted)) = (when(self.newest), self.wanted.remove(&key)) else {
-            return;
-        };
-        let (claim, header) = (wanted.claim.unwrap_or_default(), wanted.header);
-        let keys = &self.agreed.keyring;
-        let claim = Unverified::decode(&claim).and_then(|claim| claim.verify::<Claim>(keys));
-        let header = header.as_deref().map(|header| {
-            Unverified::decode(header).and_then(|header| header.verify::<ParticleHeader>(keys))
-        });
-        // Both held when they came: only who left the roster since is not known any more.
-        let (Ok(claim), Ok(header)) = (claim, header.transpose()) else { return };
-        let slot = claim.body().fields().slot;
-        self.record(|records, roster| records.claim(&when, roster, &Signed::from(&claim)));
-        if let Some(header) = &header {
-            let signed = Signed::from(header);
-            self.record(|records, roster| records.header(&when, roster, &signed, slot));
-        }
-        self.passed.insert(key, header.is_some());
-        self.changed = true;
-        self.pass_on(key.0, Outbound::from(&claim), header.as_ref().map(Outbound::from));
-    }
-
-    fn pass_on(&mut self, window: u32, first: Outbound<'_>, second: Option<Outbound<'_>>) {
+    fn pass_on(
+        &mut self,
+        (window, about): (u32, ParticleId),
+        first: Outbound<'_>,
+        second: Option<Outbound<'_>>,
+    ) {
         let rest = second.map_or(&[][..], |second| second.bytes());
-        self.put(window, [first.bytes(), rest].concat());
+        self.put(window, Some(about), [first.bytes(), rest].concat());
     }
 
-    fn put(&mut self, window: u32, message: Vec<u8>) {
-        if let Some((leaf, cleared)) = self.board.put(window, message) {
+    fn put(&mut self, window: u32, about: Option<ParticleId>, message: Vec<u8>) {
+        let matters = |particle| {
+            let of = [Some(window), window.checked_sub(1)].into_iter().flatten();
+            let mut of = of.filter_map(|of| self.matters.get(&of));
+            of.any(|particles| particles.contains(&particle))
+        };
+        if let Some((leaf, cleared)) = self.board.put(window, (about, message), matters) {
             self.acts.extend(cleared.into_iter().map(Act::Clear));
             self.acts.push_back(Act::Publish(leaf));
         }

@@ -50,8 +50,8 @@ pub(crate) fn post<'b, T: Body<'b>>(
     (topic(signer.public().id(), leaf), bytes)
 }
 
-/// What the authority signs of a fleet of so many vehicles.
-pub(crate) fn documents(vehicles: u32) -> Vec<Post> {
+/// A version of the roster: pages, then the head.
+pub(crate) fn roster(vehicles: u32, version: u32) -> Vec<Post> {
     let (mut posts, mut hashes) = (Vec::new(), Vec::new());
     let numbers: Vec<u32> = (0..vehicles).collect();
     for (index, numbers) in (0..).zip(numbers.chunks(ROSTER_PAGE_VEHICLES_MAX as usize)) {
@@ -59,14 +59,25 @@ pub(crate) fn documents(vehicles: u32) -> Vec<Post> {
             Vehicle { public_key: *key(*number).public().bytes(), region: 0 }.encode()
         };
         let rows: Vec<u8> = numbers.iter().flat_map(row).collect();
-        let fields = RosterPageFields { version: 1, index, vehicles: &rows };
+        let fields = RosterPageFields { version, index, vehicles: &rows };
         let page = RosterPage::new(fields).unwrap();
-        let page = post(&authority(), Leaf::RosterPage { index }, 1, &page);
+        let page = post(&authority(), Leaf::RosterPage { index }, 20 * u64::from(version), &page);
         hashes.extend(sha256(&page.1));
         posts.push(page);
     }
-    let head = RosterFields { version: 1, vehicles, pages: &hashes };
-    posts.push(post(&authority(), Leaf::Roster, 2, &Roster::new(head).unwrap()));
+    let head = RosterFields { version, vehicles, pages: &hashes };
+    posts.push(post(
+        &authority(),
+        Leaf::Roster,
+        20 * u64::from(version) + 1,
+        &Roster::new(head).unwrap(),
+    ));
+    posts
+}
+
+/// What the authority signs of a fleet of so many vehicles.
+pub(crate) fn documents(vehicles: u32) -> Vec<Post> {
+    let mut posts = roster(vehicles, 1);
     let term = Term {
         name: "skill".try_into().unwrap(),
         pack: PACK,

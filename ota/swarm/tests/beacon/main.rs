@@ -140,6 +140,8 @@ fn take(
 struct Program {
     core: Beacon,
     filters: BTreeSet<String>,
+    /// So many times the broker does not give what it is asked for.
+    lost: usize,
 }
 
 impl Program {
@@ -151,7 +153,7 @@ impl Program {
         };
         let label = |text| Label::new(text).unwrap();
         let core = Beacon::new(label("fleet"), label("region"), &settings);
-        Self { core, filters: BTreeSet::new() }
+        Self { core, filters: BTreeSet::new(), lost: 0 }
     }
 
     fn hear(&mut self, topic: &str, bytes: &[u8]) {
@@ -175,6 +177,7 @@ impl Program {
                 Output::Unsubscribe(filter) => {
                     self.filters.remove(&filter);
                 }
+                Output::Ask(_topic) if self.lost > 0 => self.lost -= 1,
                 Output::Ask(topic) => asked.push(topic),
                 Output::Publish { topic, records } => {
                     said.push((topic.text().to_string(), records.bytes().to_vec()));
@@ -204,8 +207,12 @@ fn beacon_id(number: u8) -> KeyId {
 const VEHICLES: u32 = 12;
 
 fn ring() -> Keyring {
+    ring_of(VEHICLES)
+}
+
+fn ring_of(vehicles: u32) -> Keyring {
     let mut ring = Keyring::new(authority().public(), fleet::timekeeper().public());
-    let documents = documents(VEHICLES);
+    let documents = documents(vehicles);
     let of = |kind| documents.iter().find(move |(topic, _)| topic.leaf().kind() == Some(kind));
     let (head, page) = (of(Kind::Roster).unwrap(), of(Kind::RosterPage).unwrap());
     let keys = ring.clone();
@@ -388,6 +395,145 @@ fn a_contradiction_of_what_was_passed_on_is_passed_on() {
     let other = post(&key(VEHICLES - 1), Leaf::Claim { slot: 1 }, 99, &other);
     board.leave([other], &mut beacons);
     assert_eq!(highest(&board), key(VEHICLES - 2).public().id(), "the next one");
+}
+
+/// The same of a header: then nobody knows which particle was meant.
+#[test]
+fn a_header_that_contradicts_what_was_passed_on_is_passed_on() {
+    let ring = ring();
+    let (mut board, mut beacons) = claimed_by_all();
+    board.leave([nonce(1)], &mut beacons);
+    let utility = utility();
+    let highest = |board: &Board| {
+        let records = board.heard(&ring, 1, |_any| true);
+        let quorum = reading(&records, &ring, &utility, 1);
+        quorum.nominees(0).first().unwrap().claimant
+    };
+    assert_eq!(highest(&board), key(VEHICLES - 1).public().id());
+    let other = header(VEHICLES, 0, Role::Best);
+    let other = post(&key(VEHICLES - 1), Leaf::Particle { slot: 1 }, 99, &other);
+    board.leave([other], &mut beacons);
+    assert_eq!(highest(&board), key(VEHICLES - 2).public().id(), "the next one");
+}
+
+/// A board on which everybody claims something in window 0, the last vehicle the highest, and a beacon.
+fn claimed_by_all() -> (Board, [Program; 1]) {
+    let mut board = Board::default();
+    board.leave(documents(VEHICLES).into_iter().chain([nonce(0)]), &mut []);
+    let mut beacons = [Program::start(1)];
+    board.settle(&mut beacons);
+    for number in 0..VEHICLES {
+        let value = 1_000 + number as i16 * 100;
+        board.leave(claimed(number, 0, Role::Best, value), &mut beacons);
+    }
+    (board, beacons)
+}
+
+/// How much a beacon has passed on.
+fn passed_on(board: &Board) -> usize {
+    let of_beacon = board.stands.iter().filter(|(topic, bytes)| {
+        let leaf = Topic::decode(topic).unwrap().leaf();
+        matches!(leaf, Leaf::Beacon { .. }) && !bytes.is_empty()
+    });
+    of_beacon.count()
+}
+
+/// A voter may say whatever it likes. What it is not drawn to say takes no place, and still voids what it contradicts.
+#[test]
+fn a_vote_that_nobody_asked_for_is_passed_on_where_it_contradicts_one_alone() {
+    let ring = ring();
+    let (mut board, mut beacons) = claimed_by_all();
+    board.leave([nonce(1)], &mut beacons);
+    let mut whole = Records::new(shape());
+    board.read(&mut whole, &ring, 1);
+    let honest = votes(&whole, &ring, 0, true);
+    // A vote of one who is drawn, and the same with another word for what it is on.
+    let (topic, bytes) = honest[0].clone();
+    let number = (0..VEHICLES).find(|one| key(*one).public().id() == topic.publisher()).unwrap();
+    let vote = Unverified::decode(&bytes).unwrap().verify::<Vote>(&ring).unwrap();
+    let mut fields = vote.body().fields().clone();
+    fields.nominee = header(VEHICLES + 7, 0, Role::Best).id();
+    let before = passed_on(&board);
+    for place in 0..4 {
+        let fields = VoteFields { place, ..fields.clone() };
+        let junk = post(&key(number), Leaf::vote(1, place), 3, &Vote::new(fields).unwrap());
+        board.leave([junk], &mut beacons);
+    }
+    assert_eq!(passed_on(&board), before);
+    board.read(&mut whole, &ring, 1);
+    board.leave(honest, &mut beacons);
+    board.read(&mut whole, &ring, 1);
+    let heard = board.heard(&ring, 1, |_any| true);
+    let junk = fields.nominee;
+    let by = |records: &Records| {
+        let votes = records.votes(1).filter(|vote| vote.body.nominee != junk);
+        votes.map(|vote| (vote.signer, vote.body.place)).collect::<BTreeSet<_>>()
+    };
+    let liar = key(number).public().id();
+    assert!(!by(&heard).is_empty() && by(&heard).iter().all(|(signer, _place)| *signer != liar));
+    assert_eq!(by(&heard), by(&whole));
+}
+
+/// Whoever claims a merge early, and however many: that of who is drawn to fold is passed on.
+#[test]
+fn the_merge_of_who_may_fold_is_passed_on_whoever_else_claims_one() {
+    const MANY: u32 = 48;
+    let ring = ring_of(MANY);
+    let mut board = Board::default();
+    board.leave(documents(MANY).into_iter().chain([nonce(0)]), &mut []);
+    let mut beacons = [Program::start(1)];
+    board.settle(&mut beacons);
+    let nonce = fleet::nonce_bytes(0);
+    let asked = ring.roster().asked(&nonce, 16, &BTreeSet::new());
+    let all = (0..MANY).map(|number| key(number).public().id()).collect();
+    let number = |id: &KeyId| (0..MANY).find(|one| key(*one).public().id() == *id).unwrap();
+    let mut others = ring.roster().folders(&nonce, &all, MANY as usize);
+    others.retain(|id| !asked.contains(id));
+    for liar in others.iter().rev() {
+        board.leave(claimed(number(liar), 0, Role::Merge, 9_000), &mut beacons);
+    }
+    let last = ring.roster().folders(&nonce, &asked, 16).pop().unwrap();
+    board.leave(claimed(number(&last), 0, Role::Merge, 2_000), &mut beacons);
+    let heard = board.heard(&ring, 0, |_any| true);
+    assert!(heard.claims(0).any(|claim| claim.signer == last));
+    assert!(heard.claims(0).count() <= 18, "not everybody's");
+}
+
+/// A broker may lose what it is asked for.
+#[test]
+fn the_board_is_asked_again_for_what_did_not_come() {
+    let (mut board, mut beacons) = claimed_by_all();
+    let before = passed_on(&board);
+    beacons[0].lost = 100;
+    board.leave([nonce(1)], &mut beacons);
+    assert_eq!(passed_on(&board), before + 1, "the nonce alone");
+    beacons[0].lost = 0;
+    (0..25).for_each(|_look| beacons[0].core.handle_timeout());
+    board.settle(&mut beacons);
+    assert!(passed_on(&board) > before + 1);
+}
+
+/// What was passed on of who has left the roster since is passed over.
+#[test]
+fn who_leaves_the_roster_keeps_nobody_elses_records_back() {
+    let (mut board, mut beacons) = claimed_by_all();
+    board.leave([nonce(1)], &mut beacons);
+    let gone = key(VEHICLES - 1).public().id();
+    let others = board.stands.iter().filter(|(topic, bytes)| {
+        let topic = Topic::decode(topic).unwrap();
+        let of = |bytes: &[u8]| Unverified::decode(bytes).map(|record| record.head().key);
+        matches!(topic.leaf(), Leaf::Beacon { .. })
+            && !bytes.is_empty()
+            && read_relayed(&topic, bytes, &ring()).is_ok()
+            && of(bytes).is_ok_and(|key| key != gone)
+    });
+    let others = others.count();
+    board.stands.retain(|topic, _bytes| !topic.contains(&gone.to_string()));
+    board.leave(fleet::roster(VEHICLES - 1, 2), &mut beacons);
+    beacons[0].core.handle_input(Input::Connected).unwrap();
+    let said = beacons[0].step(&board).into_iter().filter(|(topic, _)| topic.contains("/beacon/"));
+    let again: BTreeSet<String> = said.map(|(topic, _bytes)| topic).collect();
+    assert!(others > 2 && again.len() >= others, "{again:?} of {others}");
 }
 
 /// A beacon can forge nothing, and puts no header in a place that its publisher did not name.

@@ -190,7 +190,8 @@ impl World {
         let (nonce, next) = (nonce_bytes(window), nonce_bytes(window + 1));
         let (roster, utility) = (&self.roster, &self.utility);
         let next = Some(&next);
-        fold.kept(&Reading { roster, utility, nonce: &nonce, next, quarantined })
+        let folding = &BTreeSet::new();
+        fold.kept(&Reading { roster, utility, nonce: &nonce, next, quarantined, folding })
     }
 
     /// What a vehicle has that hears no more than what is kept, window after window.
@@ -341,6 +342,7 @@ fn what_is_kept_does_not_grow_with_the_fleet() {
             nonce: &nonce,
             next: Some(&next),
             quarantined: &BTreeSet::new(),
+            folding: &BTreeSet::new(),
         };
         fold.kept(&reading).claims.len()
     });

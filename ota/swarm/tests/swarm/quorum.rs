@@ -313,6 +313,42 @@ fn a_particle_below_a_gate_is_neither_nominated_nor_best() {
     assert!(book.read_by(&gated, 7, |quorum| quorum.nominees(6).is_empty()));
 }
 
+/// Nor by who is still on the document before.
+#[test]
+fn a_vote_that_is_short_takes_no_gate_away() {
+    let gated = utility_of(&[&[(0, 1.0)], &[(0, 0.0)]], Some(4500));
+    let mut book = Book::new(10);
+    let particle = header(Role::Best, 5, 0);
+    let terms = [crate::make::measured(0.5, 0.01); 2];
+    let claim = signed(0, 0, crate::make::claim(&particle, &terms));
+    book.records.claim(&when(5), &book.roster, &claim).unwrap();
+    book.records.header(&when(5), &book.roster, &signed(0, 0, particle.clone()), 1).unwrap();
+    let short = vote(6, 0, particle.id(), None, (0.6, 0.4, 0.01)).fields().clone();
+    let mut whole = short.clone();
+    whole.terms.extend(vote(6, 0, particle.id(), None, (0.4, 0.4, 0.01)).fields().terms.clone());
+    let mut best = |numbers: core::ops::Range<u8>, fields: &shoal_wire::v1::VoteFields| {
+        for number in numbers {
+            let vote = signed(number, 0, shoal_wire::v1::Vote::new(fields.clone()).unwrap());
+            book.records.vote(&when(6), &book.roster, &vote).unwrap();
+        }
+        book.read_by(&gated, 7, |quorum| quorum.best())
+    };
+    best(1..2, &short);
+    assert_eq!(best(2..10, &whole), None, "below the gate");
+    // What most have not measured has not failed.
+    let gated_later = utility_of(&[&[(0, 1.0)], &[(0, 0.0)]], Some(4500));
+    let mut book = Book::new(10);
+    book.records.claim(&when(5), &book.roster, &claim).unwrap();
+    book.records.header(&when(5), &book.roster, &signed(0, 0, particle.clone()), 1).unwrap();
+    for number in 1..10 {
+        let fields = if number < 6 { &short } else { &whole };
+        let vote = signed(number, 0, shoal_wire::v1::Vote::new(fields.clone()).unwrap());
+        book.records.vote(&when(6), &book.roster, &vote).unwrap();
+    }
+    let best = book.read_by(&gated_later, 7, |quorum| quorum.best());
+    assert_eq!(best.map(|best| best.particle), Some(particle.id()));
+}
+
 /// Values are kept a term: when weights move, best is known again without a measurement.
 #[test]
 fn best_follows_the_weights() {
