@@ -226,6 +226,16 @@ impl<'a> Repositories<'a> {
         self.sign_targets(IMAGE, &self.documents(&files)?, "authority", now_s)
     }
 
+    /// Whether the authority named all documents as they are, or there is nothing to name them.
+    pub(super) fn name_all(&self) -> Result<bool, Failure> {
+        if !self.exist()? {
+            return Ok(true);
+        }
+        let (_version, named) = self.targets(IMAGE)?;
+        let here = self.documents(&BTreeMap::new())?;
+        Ok(here.iter().all(|(name, target)| named.get(name) == Some(target)))
+    }
+
     /// The timekeeper lets the region use what the authority named and is there, and says that nothing newer is known: if either is
     /// new, or it said so long ago.
     pub(super) fn refresh(&self, now_s: u64) -> Outcome {

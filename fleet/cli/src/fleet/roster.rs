@@ -37,10 +37,8 @@ impl Revoke {
     pub(crate) fn run(self) -> Outcome {
         let (description, _held) = Description::hold(&self.dir)?;
         let mut roster = Roster::read(&self.dir, &description)?;
-        if roster.at(self.number)?.region == VACANT {
-            // Of a command that was cut short: metadata may not name it yet.
-            name(&self.dir, &description)?;
-            println!("place {} is nobody's already", self.number);
+        if roster.at(self.number)?.region == VACANT && name(&self.dir, &description)? {
+            println!("place {} is nobody's already, and metadata name the roster now", self.number);
         } else {
             let gone = roster.revoke(self.number)?;
             roster.sign(&self.dir, &description)?;
@@ -56,13 +54,8 @@ pub(crate) fn rotate(dir: &Path, number: u32, key: PublicKey, stolen: bool) -> O
     let (description, _held) = Description::hold(dir)?;
     let mut roster = Roster::read(dir, &description)?;
     let has = roster.at(number)?.public_key == *key.bytes();
-    if has && !(stolen && roster.forget(number)) {
-        // Likewise.
-        name(dir, &description)?;
-    } else {
-        if !has {
-            roster.replace(number, key, stolen)?;
-        }
+    if !has || !name(dir, &description)? {
+        roster.replace(number, key, stolen)?;
         roster.sign(dir, &description)?;
     }
     println!("vehicle {number} {}", key.id());
@@ -70,10 +63,15 @@ pub(crate) fn rotate(dir: &Path, number: u32, key: PublicKey, stolen: bool) -> O
     Ok(())
 }
 
-/// The authority names the roster as it is.
-fn name(dir: &Path, description: &Description) -> Outcome {
+/// The authority names the roster as it is; `false`: it did before. A command that was cut short is given again.
+fn name(dir: &Path, description: &Description) -> Result<bool, Failure> {
     let _key = authority_key(dir, description)?;
-    Repositories::of(dir, description).name_documents(utc_ms()? / 1000)
+    let repositories = Repositories::of(dir, description);
+    if repositories.name_all()? {
+        return Ok(false);
+    }
+    repositories.name_documents(utc_ms()? / 1000)?;
+    Ok(true)
 }
 
 /// Who is of the fleet, as the authority signed it.
@@ -182,7 +180,7 @@ impl Roster {
         let region = if enrolled { 0 } else { vehicle.region };
         let before = std::mem::replace(vehicle, Vehicle { public_key: *key.bytes(), region });
         if stolen {
-            self.forget(number);
+            self.former.retain(|(of, _key)| *of != number);
         } else if !enrolled {
             let at = self.former.partition_point(|(of, _key)| *of <= number);
             self.former.insert(at, (number, before.public_key));
@@ -193,13 +191,6 @@ impl Roster {
             }
         }
         Ok(())
-    }
-
-    /// No key that this vehicle had before is named any more; whether one was.
-    fn forget(&mut self, number: u32) -> bool {
-        let named = self.former.len();
-        self.former.retain(|(of, _key)| *of != number);
-        self.former.len() < named
     }
 
     /// The authority signs it, and names it among what counts.

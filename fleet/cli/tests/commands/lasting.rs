@@ -7,7 +7,7 @@ use shoal_trust::{Target, Trust, author, document_name};
 use shoal_vehicle::config::{Config, FleetConfig};
 use shoal_vehicle::exchange::key::{Own, verified};
 use shoal_wire::v1::{Document, Roster, RosterPage, SwarmDocument, UtilityDocument, WindowPlan};
-use shoal_wire::{Body, KeyId, PublicKey, SecretKey, Unverified, seal};
+use shoal_wire::{Body, PublicKey, SecretKey, Unverified, seal};
 
 use super::campaign::{adapter, done, refused};
 use super::fleet::{fleet, fleet_at};
@@ -241,15 +241,18 @@ fn metadata_that_were_not_written_whole_are_signed_again() {
         program.says("connected");
         assert!(program.terminate());
     };
-    let files = ["documents/tuf-image.shl", "repositories/image/timestamp.json"];
-    for file in files {
-        let before = std::fs::read(fleet.join(file)).unwrap();
-        done(&["fleet", "plan", dir, "--open", &(15_000 + before.len() % 100).to_string()]);
+    let last = ["documents/tuf-image.shl", "repositories/image/timestamp.json"];
+    for (files, open) in [(&last[..1], "15001"), (&last[..], "15002"), (&last[1..], "15003")] {
+        let read = |file: &&str| std::fs::read(fleet.join(file)).unwrap();
+        let before: Vec<_> = files.iter().map(read).collect();
+        done(&["fleet", "plan", dir, "--open", open]);
         serve();
-        assert!(counts(&fleet), "{file}");
-        std::fs::write(fleet.join(file), before).unwrap();
+        assert!(counts(&fleet), "{files:?}");
+        for (file, before) in files.iter().zip(before) {
+            std::fs::write(fleet.join(file), before).unwrap();
+        }
         serve();
-        assert!(counts(&fleet), "{file}");
+        assert!(counts(&fleet), "{files:?}");
     }
 }
 
@@ -286,10 +289,8 @@ fn a_revocation_that_metadata_do_not_name_is_given_again() {
         done(command);
         assert!(names(&std::fs::read_to_string(&targets).unwrap(), &fleet, "roster"));
         assert_eq!(counter_of(&fleet, "roster.shl"), signed, "nothing is signed twice");
+        refused(command);
     }
-    let stolen = done(&[&rotate[..], &["--stolen"]].concat());
-    assert!(stolen.contains(&KeyId::of(key.bytes()).to_string()));
-    assert!(counter_of(&fleet, "roster.shl") > 0);
 }
 
 /// A campaign of this number, begun.
