@@ -5,8 +5,8 @@ mod token;
 mod uri;
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -139,10 +139,33 @@ pub fn read(path: &Path) -> Result<SecretKey, KeyError> {
 /// [`KeyError::Write`].
 pub fn create(path: &Path, seed: &[u8; 32]) -> Result<SecretKey, KeyError> {
     let text = format!("{}\n", hex::encode(seed));
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    made.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .map_err(|source| KeyError::Write { path: path.to_path_buf(), source })?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let part = path.with_file_name(name);
+    // Of one that was cut short.
+    let _gone = fs::remove_file(&part);
+    let made = write_new(&part, text.as_bytes()).and_then(|()| place(&part, path));
+    let _gone = fs::remove_file(&part);
+    made.map_err(|source| KeyError::Write { path: path.to_path_buf(), source })?;
     Ok(SecretKey::from_seed(seed))
+}
+
+fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text)?;
+    file.sync_all()
+}
+
+/// Gives a file that is whole its name, which no other may have.
+fn place(part: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(part, path) {
+        Ok(()) => {}
+        Err(error) if path.exists() => return Err(error),
+        // Not every file system has two names for a file.
+        Err(_) => fs::rename(part, path)?,
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// What a file holds, and who may do what with it.
@@ -210,6 +233,23 @@ mod tests {
         for mode in [0o600, 0o400] {
             std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
             assert!(read(&path).is_ok());
+        }
+    }
+
+    /// As a full disk or a cut leaves it.
+    #[test]
+    fn a_key_is_made_whole_and_once_whatever_was_left_of_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, part) = (folder.path().join("a.key"), folder.path().join("a.key.part"));
+        for left in ["", "0707"] {
+            std::fs::write(&part, left).unwrap();
+            let made = create(&path, &[7; 32]).unwrap().public();
+            assert_eq!(read(&path).unwrap().public(), made);
+            assert!(!part.exists());
+            assert!(matches!(create(&path, &[8; 32]), Err(KeyError::Write { .. })));
+            assert_eq!(read(&path).unwrap().public(), made, "what is there stays");
+            assert!(!part.exists());
+            std::fs::remove_file(&path).unwrap();
         }
     }
 

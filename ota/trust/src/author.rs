@@ -168,6 +168,26 @@ pub fn names_targets(snapshot: &str, targets: &str) -> Result<bool, AuthorError>
     Ok(named.is_some_and(|hashes| hashes.sha256.as_ref() == sha256))
 }
 
+/// Version of `snapshot.json`, likewise.
+///
+/// # Errors
+/// [`AuthorError::Json`].
+pub fn read_snapshot(json: &str) -> Result<u64, AuthorError> {
+    let read: Signed<Snapshot> = serde_json::from_str(json)?;
+    Ok(read.signed.version.get())
+}
+
+/// Whether a `timestamp.json` names this `snapshot.json`, likewise.
+///
+/// # Errors
+/// [`AuthorError::Json`].
+pub fn names_snapshot(timestamp: &str, snapshot: &str) -> Result<bool, AuthorError> {
+    let read: Signed<Timestamp> = serde_json::from_str(timestamp)?;
+    let named = read.signed.meta.get("snapshot.json").and_then(|file| file.hashes.as_ref());
+    let sha256 = Target::of(snapshot.as_bytes()).sha256;
+    Ok(named.is_some_and(|hashes| hashes.sha256.as_ref() == sha256))
+}
+
 /// Version and end (UTC in seconds since 1970) of `timestamp.json`, likewise.
 ///
 /// # Errors

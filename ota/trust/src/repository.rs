@@ -228,6 +228,12 @@ impl Repository {
         })
     }
 
+    /// The key of the role that names what there is.
+    #[must_use]
+    pub fn signer(&self) -> Option<PublicKey> {
+        self.keys(RoleType::Targets).next()
+    }
+
     /// Verifies metadata against the trusted root, and as newer than what was trusted.
     fn load(&self, metadata: Metadata) -> Result<View, Reject> {
         let scratch = |error: std::io::Error| Reject { why: Why::Scratch, what: error.to_string() };

@@ -91,7 +91,7 @@ impl Trust {
     #[must_use]
     pub fn signed_by(&self) -> Option<SignedBy> {
         let image = self.repositories.get(IMAGE)?;
-        let authority = image.keys(RoleType::Targets).next()?;
+        let authority = image.signer()?;
         Some(SignedBy {
             authority,
             timekeeper: image.keys(RoleType::Timestamp).next()?,

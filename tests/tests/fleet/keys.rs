@@ -1,6 +1,7 @@
 //! Keys in wrong hands: what one of them alone changes, and how another takes its place.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use shoal_keys::KeyAt;
@@ -10,6 +11,7 @@ use shoal_tests::fleet::{Fleet, Plan, Program, shoal, text};
 use shoal_tests::invariants::{no_record_contradicts_another, no_window_is_counted_twice};
 use shoal_tests::observer::Observer;
 use shoal_tests::publisher::Publisher;
+use shoal_vehicle::exchange::key::{Own, verified};
 use shoal_wire::v1::{
     Activity, Claim, ClaimFields, Measured, Nonce, NonceFields, Presence, PresenceFields, Role,
     WindowPlan, WindowPlanFields,
@@ -246,6 +248,53 @@ fn a_vehicles_key_is_replaced_while_it_runs() {
     let vehicle = fleet.start(1, &[]);
     vehicle.says(&format!("\"message\":\"started\",\"vehicle\":\"{}\"", after.id()), 1);
     vehicle.says("\"message\":\"joined\"", 3);
+}
+
+/// Whoever laid the next key there left it open to others. The vehicle says so, and goes on under it once that is mended.
+#[test]
+fn a_next_key_that_cannot_be_opened_is_tried_again() {
+    let broker = Embedded::start();
+    let Some((fleet, _serve, vehicles)) = running(&broker) else { return };
+    let public = fleet.next_key(1);
+    let next = fleet.vehicle_path(1).join("vehicle.key.next");
+    let open_to = |mode| fs::set_permissions(&next, fs::Permissions::from_mode(mode)).unwrap();
+    open_to(0o644);
+    fleet.rotate(1, &public);
+    vehicles[1].says("the next one cannot be opened", 1);
+    let said = vehicles[1].said();
+    assert!(said.contains(&format!("chmod 600 {}", next.display())), "{said}");
+    open_to(0o600);
+    vehicles[1].says("the roster names the next key", 1);
+    vehicles[1].says("\"message\":\"joined\"", 2);
+    assert_eq!(vehicles[1].said().matches("the next one cannot be opened").count(), 1);
+    goes_on(&fleet);
+}
+
+/// A plan counts for a year, and no window opens after it: a vehicle asks for the next one all the same.
+#[test]
+fn a_vehicle_whose_plan_has_ended_hears_of_a_newer_one() {
+    let broker = Embedded::start();
+    let Some(fleet) = Fleet::make(&Plan::default(), broker.address()) else { return };
+    let (path, authority) = (fleet.path(), fleet.told(0).authority);
+    let file = path.join("documents/plan.shl");
+    let signed = fs::read(&file).unwrap();
+    let plan = verified::<WindowPlan>(&signed, &Own(authority)).unwrap();
+    let key = shoal_keys::read(&path.join("authority.key")).unwrap();
+    let mut buffer = vec![0; Kind::WindowPlan.envelope_bytes_max()];
+    let ends = utc_seconds() + 30;
+    let sealed = seal(plan.body(), HIGH, ends, &key, &mut buffer).unwrap();
+    fs::write(&file, sealed.bytes()).unwrap();
+    // What the roster says already is named again by metadata, and with it the plan.
+    let public = fleet.key(1).public();
+    fleet.rotate(1, &public.bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let serve = fleet.serve();
+    let vehicles: Vec<_> = (0..2).map(|number| fleet.start(number, &[])).collect();
+    for vehicle in &vehicles {
+        vehicle.says("the window plan counts no more", 1);
+    }
+    assert!(serve.said().contains("--renew"), "{}", serve.said());
+    shoal(&["fleet", "plan", text(&path), "--renew"]).unwrap();
+    goes_on(&fleet);
 }
 
 /// A roster without a vehicle: the others refuse what it says, and elect without it.

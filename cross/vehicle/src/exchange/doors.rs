@@ -6,7 +6,7 @@ use embassy_time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 use shoal_link::Settings;
 use shoal_swarm::swarm::{self, Input, Keep, On, Output, Particle, ValuesHash};
-use shoal_window::{Bytes, Phase};
+use shoal_window::{Because, Bytes, Phase};
 use shoal_wire::Leaf;
 use shoal_wire::coding::Quality;
 use shoal_wire::v1::{Activity, Claim, Vote};
@@ -79,7 +79,18 @@ impl Exchange {
                 self.particles.stop(self.line.as_mut().map(Line::link));
             }
             Phase::Closed { because } => {
-                debug!(?because, "window closed");
+                match because {
+                    Because::PlanExpired => {
+                        warn!(
+                            "the window plan counts no more: no window opens before a newer one is here; `shoal fleet plan DIR --renew` signs it"
+                        );
+                    }
+                    Because::NoPlan
+                    | Because::NoTime
+                    | Because::Between
+                    | Because::Past
+                    | Because::Spent => debug!(?because, "window closed"),
+                }
                 self.tell_swarm(Input::Phase(swarm::Phase::Closed));
                 if self.line_for() == Some(For::Window) {
                     self.hang_up();
@@ -146,10 +157,12 @@ impl Exchange {
         Ok(())
     }
 
-    /// Connects to learn what the fleet agreed on, for as long as something is missing. A broker that has just started may
+    /// Connects to learn what the fleet agreed on, for as long as something is missing, or the plan counts no more. A broker that has just started may
     /// answer before it knows what it retains: what does not come is asked for again, less and less often.
     pub(super) fn join_if_needed(&mut self) -> Result<(), ExchangeError> {
-        if self.documents.whole() {
+        // No window opens in which it would hear of a newer plan.
+        let ended = matches!(self.phase, Some(Phase::Closed { because: Because::PlanExpired }));
+        if self.documents.whole() && !ended {
             self.joins = None;
             if self.line_for() == Some(For::Joining) {
                 self.hang_up();

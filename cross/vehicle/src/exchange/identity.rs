@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 
+use embassy_time::Duration;
 use shoal_keys::{KeyAt, KeyError};
 use shoal_window::{Phase, SLOTS_KEY};
 use shoal_wire::{KeyId, SecretKey, Signer};
@@ -16,6 +17,8 @@ use crate::config::FleetConfig;
 
 /// Which key took the place of the one that is configured: its id.
 const IDENTITY: &str = "identity";
+/// After so long a next key that could not be opened is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// The key that the vehicle has now.
 pub(super) fn open(fleet: &FleetConfig, vault: &Vault) -> Result<Box<dyn Signer>, ExchangeError> {
@@ -52,14 +55,30 @@ impl Exchange {
         if !self.roster_is_new || open || self.documents.keyring().roster().count() == 0 {
             return Ok(false);
         }
-        self.roster_is_new = false;
+        let now = self.clock.now().since_boot;
+        if self.next_key_again.is_some_and(|again| now < again) {
+            return Ok(false);
+        }
         let roster = self.documents.keyring().roster();
         let names = |id: KeyId| roster.present(id) == Some(id);
+        let next = self.fleet.next_key();
+        let opened = match &next {
+            Some(at) if !names(self.me) && is_there(at) => Some(at.open()),
+            Some(_) | None => None,
+        };
+        let opened = match opened.transpose() {
+            Ok(opened) => opened,
+            Err(error) => {
+                if self.next_key_again.replace(now + AGAIN).is_none() {
+                    warn!(vehicle = %self.me, %error, "the roster does not name this vehicle's key, and the next one cannot be opened: it is tried again");
+                }
+                return Ok(false);
+            }
+        };
+        (self.roster_is_new, self.next_key_again) = (false, None);
         if names(self.me) {
             return Ok(false);
         }
-        let next = self.fleet.next_key();
-        let opened = next.as_ref().map(KeyAt::open).transpose().ok().flatten();
         let Some(id) = opened.map(|key| key.public().id()).filter(|id| names(*id)) else {
             warn!(vehicle = %self.me, "the roster does not name this vehicle's key: nobody hears it");
             return Ok(false);
@@ -77,6 +96,14 @@ impl Exchange {
             (KeyAt::File(_) | KeyAt::Token(_), _) => self.vault.put(IDENTITY, id.bytes())?,
         }
         Ok(true)
+    }
+}
+
+/// Whether there is a next key: none has to lie where it would be looked for.
+fn is_there(next: &KeyAt) -> bool {
+    match next {
+        KeyAt::File(path) => path.exists(),
+        KeyAt::Token(_) => true,
     }
 }
 

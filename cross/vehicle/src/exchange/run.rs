@@ -195,6 +195,8 @@ pub struct Exchange {
     pub(super) me: KeyId,
     /// Whether it was not looked yet whom it names.
     pub(super) roster_is_new: bool,
+    /// When the next key is tried again, which could not be opened.
+    pub(super) next_key_again: Option<Instant>,
     pub(super) board: Board,
     pub(super) layout: Arc<Layout>,
     pub(super) base_model: ModelHash,
@@ -309,6 +311,7 @@ impl Exchange {
             joins: None,
             me,
             roster_is_new: true,
+            next_key_again: None,
             key,
             waiting: Waiting::default(),
             board,

@@ -73,7 +73,15 @@ impl<What: Ordered + Send + Sync> Command<What> {
         let (description, _held) = Description::hold(&self.dir)?;
         let key = fleet::authority_key(&self.dir, &description)?;
         let folder = Folder::open(&self.dir, self.number)?;
-        self.may_follow(fleet::last_order(&self.dir, &description, self.number)?)?;
+        let last = fleet::last_order(&self.dir, &description, self.number)?;
+        if last.is_none() && fleet::was_approved_before(&self.dir, &description, self.number)? {
+            return Err(format!(
+                "campaign {} was approved by an approver before this one, whose key was replaced, and no order for it counts any more: make another (`shoal campaign new`)",
+                self.number
+            )
+            .into());
+        }
+        self.may_follow(last)?;
         let (header, particle) = folder.particle(description.authority)?;
         let campaign =
             Campaign::new(folder.plan()?, What::ORDER, &folder.approval()?, description.approver)?

@@ -99,6 +99,9 @@ impl Show {
         };
         Folder::open(&self.dir, number)?;
         let ordered = match fleet::last_order(&self.dir, description, number)? {
+            None if fleet::was_approved_before(&self.dir, description, number)? => {
+                "was approved by an approver before this one, whose key was replaced"
+            }
             None => "has not begun",
             Some(Order::Run) => {
                 "was running when another took its place, or waits for `shoal fleet serve`"

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use shoal_hal::backend::files::write_whole;
 use shoal_swarm::campaign::{self, Campaign, Order};
-use shoal_vehicle::exchange::key::{Own, verified};
+use shoal_vehicle::exchange::key::{Own, received, verified};
 use shoal_wire::v1::{
     Document, DocumentFields, ParticleHeader, ROSTER_PAGE_VEHICLES_MAX, Roster, RosterFields,
     RosterPage, RosterPageFields, SwarmDocument, SwarmDocumentFields, Vehicle, WindowPlanFields,
@@ -26,19 +26,35 @@ const FOLDER: &str = "documents";
 const ORDERS: &str = "orders";
 /// Documents count for so long.
 const DAYS_VALID: u64 = 365;
+const DAY_S: u64 = 86_400;
+/// The pages of a roster that is being signed, until its head names them; and those that its head named before, in case that comes back.
+const PAGES_BESIDE: [&str; 2] = ["next", "before"];
 
-/// Until when documents signed with this plan count.
-pub(super) fn not_after_seconds(plan: &WindowPlanFields) -> u64 {
-    plan.epoch_seconds.saturating_add(DAYS_VALID * 86_400)
+/// Since when what is signed now counts: from window 0 on, in whole days, so that a fleet that is made again on the same day is the same.
+pub(super) fn since_seconds(plan: &WindowPlanFields, now_s: u64) -> u64 {
+    let days = now_s.saturating_sub(plan.epoch_seconds) / DAY_S;
+    plan.epoch_seconds.saturating_add(days * DAY_S)
+}
+
+/// Until when it counts: a calendar is older than what is signed by it.
+pub(super) fn not_after_seconds(plan: &WindowPlanFields, now_s: u64) -> u64 {
+    since_seconds(plan, now_s).saturating_add(DAYS_VALID * DAY_S)
 }
 
 /// The envelopes of a fleet's folder, in order of name. What is being written is none of them.
 pub(super) fn envelopes(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Failure> {
+    files(folder, &["shl"])
+}
+
+/// The files of a folder with one of these endings, in order of name.
+fn files(folder: &Path, endings: &[&str]) -> Result<Vec<(PathBuf, Vec<u8>)>, Failure> {
     let failed = |error: std::io::Error| format!("cannot read {}: {error}", folder.display());
     let entries = std::fs::read_dir(folder).map_err(failed)?.collect::<Result<Vec<_>, _>>();
     let paths = entries.map_err(failed)?.into_iter().map(|entry| entry.path());
-    let mut paths: Vec<PathBuf> =
-        paths.filter(|path| path.extension().is_some_and(|extension| extension == "shl")).collect();
+    let ends = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| endings.iter().any(|ending| extension == *ending))
+    };
+    let mut paths: Vec<PathBuf> = paths.filter(ends).collect();
     paths.sort();
     let read = |path: PathBuf| match std::fs::read(&path) {
         Ok(bytes) => Ok((path, bytes)),
@@ -70,7 +86,7 @@ pub(crate) fn authority_key(
 /// The highest counter of a fleet's documents that this key signed: a key counts over all it signs.
 pub(crate) fn newest_counter(fleet: &Path, signer: KeyId) -> Result<u64, Failure> {
     let mut newest = 0;
-    for (path, bytes) in envelopes(&fleet.join(FOLDER))? {
+    for (path, bytes) in files(&fleet.join(FOLDER), &["shl", "next", "before"])? {
         let record =
             Unverified::decode(&bytes).map_err(|reject| format!("{}: {reject}", path.display()))?;
         if record.head().key == signer {
@@ -118,28 +134,51 @@ struct Ordered {
     order: Order,
 }
 
-/// All that was ordered of campaigns and is in force. What an authority before this one ordered is not read: what stood was signed
-/// again. What an approver before this one approved is nobody's order any more.
+/// All that was ordered of campaigns and is in force, also by authorities before this one: what was stopped for good is. What an
+/// approver before this one approved is nobody's order any more.
 fn ordered(fleet: &Path, description: &Description) -> Result<Vec<Ordered>, Failure> {
-    let Description { authority, approver, .. } = *description;
     let mut all = Vec::new();
-    for (path, bytes) in envelopes(&fleet.join(FOLDER))?.into_iter().chain(orders(fleet)?) {
-        let head = *Unverified::decode(&bytes).map_err(|error| named(&path, error.into()))?.head();
-        if head.kind != Kind::Document || head.key != authority.id() {
-            continue;
-        }
-        let document = verified::<Document<'_>>(&bytes, &Own(authority));
-        let document = document.map_err(|error| named(&path, error.into()))?;
-        let fields = document.body().fields();
-        if fields.name != campaign::NAME {
-            continue;
-        }
-        if let Ok(campaign) = Campaign::decode(fields.bytes, approver) {
-            let (number, counter) = (fields.version, head.counter);
+    each_order(fleet, description, |number, counter, bytes| {
+        if let Ok(campaign) = Campaign::decode(bytes, description.approver) {
             all.push(Ordered { number, counter, order: campaign.order });
         }
-    }
+    })?;
     Ok(all)
+}
+
+/// Whether a campaign was approved by an approver before this one.
+pub(crate) fn was_approved_before(
+    fleet: &Path,
+    description: &Description,
+    number: u32,
+) -> Result<bool, Failure> {
+    let mut before = false;
+    each_order(fleet, description, |of, _counter, bytes| {
+        before |= of == number && Campaign::decode(bytes, description.approver).is_err();
+    })?;
+    Ok(before)
+}
+
+/// Every order of a campaign that an authority signed: its number, the counter, and what was signed.
+fn each_order(
+    fleet: &Path,
+    description: &Description,
+    mut each: impl FnMut(u32, u64, &[u8]),
+) -> Outcome {
+    let mut authorities = Repositories::of(fleet, description).authorities()?;
+    authorities.push(description.authority);
+    for (path, bytes) in envelopes(&fleet.join(FOLDER))?.into_iter().chain(orders(fleet)?) {
+        let head = *Unverified::decode(&bytes).map_err(|error| named(&path, error.into()))?.head();
+        let by = authorities.iter().find(|authority| authority.id() == head.key);
+        let Some(by) = by.filter(|_by| head.kind == Kind::Document) else { continue };
+        let document = verified::<Document<'_>>(&bytes, &Own(*by));
+        let document = document.map_err(|error| named(&path, error.into()))?;
+        let fields = document.body().fields();
+        if fields.name == campaign::NAME {
+            each(fields.version, head.counter, fields.bytes);
+        }
+    }
+    Ok(())
 }
 
 fn named(path: &Path, error: Failure) -> Failure {
@@ -239,7 +278,7 @@ impl<'a> Desk<'a> {
         Ok((sealed.bytes().to_vec(), sealed.id()))
     }
 
-    /// Signs the pages of a roster, then the head that names them.
+    /// Signs the pages of a roster, then the head that names them: until then the pages stay that the head before names.
     pub(super) fn sign_roster(
         &mut self,
         version: u32,
@@ -250,10 +289,74 @@ impl<'a> Desk<'a> {
             let rows: Vec<u8> = page.iter().flat_map(Vehicle::encode).collect();
             let index = u16::try_from(index)?;
             let page = RosterPage::new(RosterPageFields { version, index, vehicles: &rows })?;
-            pages.extend_from_slice(self.sign(&format!("rosterpage-{index}"), &page)?.bytes());
+            let (bytes, id) = self.seal(&page)?;
+            write_whole(&page_path(&self.folder, usize::from(index), "next"), &bytes)?;
+            pages.extend_from_slice(id.bytes());
         }
         let count = u32::try_from(vehicles.len())?;
         let head = Roster::new(RosterFields { version, vehicles: count, pages: &pages })?;
-        self.sign("roster", &head).map(|_id| ())
+        self.sign("roster", &head)?;
+        settle_pages(&self.folder, self.key.public())
     }
+}
+
+fn page_path(documents: &Path, index: usize, ending: &str) -> PathBuf {
+    documents.join(format!("rosterpage-{index}.{ending}"))
+}
+
+/// How many pages the roster's head names, and those of them that are not in their places, but beside: index and ending.
+fn pages_beside(documents: &Path, authority: PublicKey) -> (usize, Vec<(usize, &'static str)>) {
+    let head = std::fs::read(documents.join("roster.shl")).unwrap_or_default();
+    // Whoever needs it says what is wrong with it.
+    let Ok(head) = verified::<Roster<'_>>(&head, &Own(authority)) else { return (0, Vec::new()) };
+    let pages = head.body().pages();
+    let count = pages.len();
+    let beside = pages.enumerate().filter_map(|(index, named)| {
+        let is_named = |ending: &&str| {
+            let page = std::fs::read(page_path(documents, index, ending));
+            page.is_ok_and(|page| received(&page) == named)
+        };
+        let ending = PAGES_BESIDE.into_iter().find(is_named)?;
+        (!is_named(&"shl")).then_some((index, ending))
+    });
+    (count, beside.collect())
+}
+
+/// Puts the pages that the roster's head names in their places, also after a cut. Those that it does not name are kept beside.
+pub(super) fn settle_pages(documents: &Path, authority: PublicKey) -> Outcome {
+    let (count, beside) = pages_beside(documents, authority);
+    for (index, ending) in beside {
+        let path = page_path(documents, index, "shl");
+        let other = PAGES_BESIDE.into_iter().find(|other| *other != ending).unwrap_or(ending);
+        if path.exists() {
+            std::fs::rename(&path, page_path(documents, index, other))?;
+        }
+        std::fs::rename(page_path(documents, index, ending), path)?;
+    }
+    // Pages of a longer one.
+    for index in count.. {
+        let (path, before) =
+            (page_path(documents, index, "shl"), page_path(documents, index, "before"));
+        if count == 0 || std::fs::rename(path, before).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The documents of a fleet as they are told: with the pages that the roster's head names, wherever a cut has left them.
+pub(super) fn told(
+    documents: &Path,
+    authority: PublicKey,
+) -> Result<Vec<(PathBuf, Vec<u8>)>, Failure> {
+    let mut told = envelopes(documents)?;
+    for (index, ending) in pages_beside(documents, authority).1 {
+        let (path, beside) =
+            (page_path(documents, index, "shl"), page_path(documents, index, ending));
+        let bytes = std::fs::read(&beside)
+            .map_err(|error| format!("cannot read {}: {error}", beside.display()))?;
+        told.retain(|(other, _bytes)| *other != path);
+        told.push((path, bytes));
+    }
+    Ok(told)
 }

@@ -23,7 +23,7 @@ use shoal_wire::v1::{
 use shoal_wire::{Label, LayoutHash, ModelHash, RejectLabel};
 
 use super::description::Description;
-use super::documents::{Desk, not_after_seconds};
+use super::documents::{Desk, not_after_seconds, since_seconds};
 use super::plan::Calendar;
 use super::repositories::{IMAGE, Repositories, TRUST};
 use super::secret::{self, Source};
@@ -143,8 +143,9 @@ impl Init {
             .collect::<Result<Vec<Vehicle>, Failure>>()?;
         let documents = self.dir.join("documents");
         std::fs::create_dir(&documents)?;
-        let not_after_seconds = not_after_seconds(plan.fields());
-        let mut desk = Desk::new(&documents, &authority, 0, not_after_seconds);
+        let now_s = utc_ms()? / 1000;
+        let until = not_after_seconds(plan.fields(), now_s);
+        let mut desk = Desk::new(&documents, &authority, 0, until);
         desk.sign("plan", &plan)?;
         desk.sign_roster(1, &vehicles)?;
         desk.sign("utility", &utility)?;
@@ -152,9 +153,10 @@ impl Init {
         let (first, more) = packs.split_first().ok_or("a fleet measures on a pack")?;
         utility::sign_pack(&mut desk, "pack", first)?;
         utility::sign_packs(&mut desk, more)?;
-        // From the first window on, as the documents: a fleet that is made again is the same.
+        // Since when the documents count: a fleet that is made again is the same.
         let repositories = Repositories::of(&self.dir, &description);
-        repositories.create(&files(&packs, &package)?, plan.fields().epoch_seconds)?;
+        let since_s = since_seconds(plan.fields(), now_s);
+        repositories.create(&files(&packs, &package)?, since_s)?;
         println!("fleet of {} vehicles in {}", vehicles.len(), self.dir.display());
         println!("authority  {}", authority.public().id());
         println!("timekeeper {}", timekeeper.public().id());

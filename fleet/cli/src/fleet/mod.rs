@@ -12,6 +12,7 @@ mod plan;
 mod provision;
 mod reinstate;
 mod reissue;
+mod renew;
 mod report;
 mod repositories;
 mod result;
@@ -30,7 +31,7 @@ pub(crate) use chunks::Chunks;
 pub(crate) use description::Description;
 pub(crate) use documents::{
     authority_key, last_order, newest_counter, newest_order, sign_campaign, swarm_document,
-    unwritten_orders,
+    unwritten_orders, was_approved_before,
 };
 pub(crate) use heard::heard;
 

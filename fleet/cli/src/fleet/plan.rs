@@ -11,7 +11,9 @@ use shoal_wire::{KeyId, Keys, Kind, PublicKey, Unverified};
 use super::description::Description;
 use super::documents::{Desk, authority_key, envelopes, newest_counter, not_after_seconds};
 use super::heard::heard;
+use super::renew;
 use super::repositories::Repositories;
+use super::roster::Roster;
 use super::utility::next_window;
 use crate::clock::utc_ms;
 use crate::output::{Failure, Outcome};
@@ -26,15 +28,23 @@ const AHEAD_S_MAX: u64 = 366 * 86_400;
 /// What is not named stays as it is, and windows are numbered on: with another period the next one opens when it would have, or
 /// a period from now if that is sooner. A `shoal fleet serve` that runs publishes it by itself; vehicles follow it when they see it.
 ///
+/// A plan counts for a year from when it is signed: no window opens after that. `--renew` signs it again, and roster, utility, swarm
+/// and whatever else ends with it.
+///
 /// Example: shoal fleet plan fleet --period 20 --open 15
 ///
 /// Example: shoal fleet plan fleet
+///
+/// Example: shoal fleet plan fleet --renew
 #[derive(Args)]
 pub(crate) struct PlanCommand {
     /// The fleet's directory
     dir: PathBuf,
     #[command(flatten)]
     calendar: Calendar,
+    /// Sign again all that ends with the plan, for another year
+    #[arg(long)]
+    renew: bool,
 }
 
 /// The calendar of windows.
@@ -72,19 +82,9 @@ impl Calendar {
     /// Fails where a vehicle could not receive these documents and exchange anything with a plan's bytes: it would not hear of the
     /// next plan, either.
     pub(super) fn check_bytes(&self, plan: &WindowPlanFields, documents: u64) -> Outcome {
-        let down = documents.saturating_mul(TIMES_HEARD).saturating_add(EXCHANGE_BYTES);
-        let ways = [
-            ("--bytes-up", plan.up_bytes_max, EXCHANGE_BYTES),
-            ("--bytes-down", plan.down_bytes_max, down),
-        ];
-        let few = ways.into_iter().find(|(_flag, bytes, least)| bytes < least);
-        match few.filter(|_few| !self.few_bytes) {
+        match too_few(plan, documents).filter(|_few| !self.few_bytes) {
             None => Ok(()),
-            Some((flag, bytes, least)) => Err(format!(
-                "{flag} {bytes} strands vehicles: documents and metadata of this fleet are {documents} bytes, and who cannot receive them \
-                 and exchange once hears of no other plan. It takes {flag} {least} at least"
-            )
-            .into()),
+            Some(few) => Err(few.into()),
         }
     }
 
@@ -159,6 +159,30 @@ impl Calendar {
     }
 }
 
+/// Why a plan gives too few bytes for these documents, if it does.
+fn too_few(plan: &WindowPlanFields, documents: u64) -> Option<String> {
+    let down = documents.saturating_mul(TIMES_HEARD).saturating_add(EXCHANGE_BYTES);
+    let ways = [
+        ("--bytes-up", plan.up_bytes_max, EXCHANGE_BYTES),
+        ("--bytes-down", plan.down_bytes_max, down),
+    ];
+    let few = ways.into_iter().find(|(_flag, bytes, least)| bytes < least);
+    few.map(|(flag, bytes, least)| {
+        format!(
+            "{flag} {bytes} strands vehicles: documents and metadata of this fleet are {documents} bytes, and who cannot receive them \
+             and exchange once hears of no other plan. It takes {flag} {least} at least"
+        )
+    })
+}
+
+/// The same of the plan and the documents of a fleet's folder.
+pub(super) fn few_bytes(dir: &Path, authority: PublicKey) -> Result<Option<String>, Failure> {
+    let documents = dir.join("documents");
+    let plan = read(&documents.join("plan.shl"), authority)?;
+    let told = envelopes(&documents)?.iter().map(|(_path, bytes)| bytes.len() as u64).sum();
+    Ok(too_few(&plan, told))
+}
+
 /// Whether windows begin within reach: a calendar that is followed by mistake is followed to its first window.
 fn soon(epoch_seconds: u64, now_s: u64) -> Outcome {
     if epoch_seconds <= now_s.saturating_add(AHEAD_S_MAX) {
@@ -172,7 +196,7 @@ fn soon(epoch_seconds: u64, now_s: u64) -> Outcome {
 
 impl PlanCommand {
     pub(crate) fn run(self) -> Outcome {
-        if self.calendar.is_empty() {
+        if self.calendar.is_empty() && !self.renew {
             return self.show();
         }
         let (description, _held) = Description::hold(&self.dir)?;
@@ -185,10 +209,15 @@ impl PlanCommand {
         let told = envelopes(&documents)?.iter().map(|(_path, bytes)| bytes.len() as u64).sum();
         self.calendar.check_bytes(plan.fields(), told)?;
         let counter = newest_counter(&self.dir, key.public().id())?;
-        Desk::new(&documents, &*key, counter, not_after_seconds(plan.fields()))
-            .sign("plan", &plan)?;
+        let roster = self.renew.then(|| Roster::read(&self.dir, &description)).transpose()?;
+        let until = not_after_seconds(plan.fields(), now_s);
+        Desk::new(&documents, &*key, counter, until).sign("plan", &plan)?;
+        if let Some(roster) = roster {
+            renew::renew(&self.dir, &roster, &*key, until)?;
+        }
         Repositories::of(&self.dir, &description).name_documents(now_s)?;
         print(plan.fields(), now_s);
+        self.warn(description.authority, now_s)?;
         println!("{}", heard(&self.dir));
         Ok(())
     }
@@ -196,7 +225,17 @@ impl PlanCommand {
     /// What is in force.
     fn show(&self) -> Outcome {
         let authority = Description::read(&self.dir)?.authority;
-        print(&read(&self.dir.join("documents/plan.shl"), authority)?, utc_ms()? / 1000);
+        let now_s = utc_ms()? / 1000;
+        print(&read(&self.dir.join("documents/plan.shl"), authority)?, now_s);
+        self.warn(authority, now_s)
+    }
+
+    /// Says what ends soon.
+    fn warn(&self, authority: PublicKey, now_s: u64) -> Outcome {
+        let told = envelopes(&self.dir.join("documents"))?;
+        if let Some(warning) = renew::warning(&self.dir, &told, authority, now_s) {
+            eprintln!("warning: {warning}");
+        }
         Ok(())
     }
 }

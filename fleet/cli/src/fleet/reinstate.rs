@@ -67,7 +67,7 @@ impl Reinstate {
         let bytes = after.encode();
         let fields = DocumentFields { name: NAME, version: version + 1, bytes: &bytes };
         let counter = newest_counter(&self.dir, key.public().id())?;
-        Desk::new(&documents, &*key, counter, not_after_seconds(&plan))
+        Desk::new(&documents, &*key, counter, not_after_seconds(&plan, now_s))
             .order(&self.dir, &Document::new(fields)?)?;
         Repositories::of(&self.dir, &description).name_documents(now_s)?;
         println!(

@@ -23,7 +23,7 @@ pub(super) fn reissue(dir: &Path, before: &Description, key: &dyn Signer) -> Out
         told.extend(envelopes(&folder)?);
     }
     for (path, bytes) in told {
-        let again = Again { old, key, counter: counter + 1 };
+        let again = Again { old, key, counter: counter + 1, until: None };
         let sealed = again.seal(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
         if let Some(sealed) = sealed {
             counter += 1;
@@ -57,7 +57,7 @@ pub(super) fn reissue_nonces(
     let old = before.timekeeper;
     for (path, bytes) in envelopes(&drawn)? {
         let counter = Unverified::decode(&bytes)?.head().counter;
-        let sealed = Again { old, key, counter }.seal(&bytes);
+        let sealed = Again { old, key, counter, until: None }.seal(&bytes);
         let sealed = sealed.map_err(|error| format!("{}: {error}", path.display()))?;
         if let (Some(sealed), Some(name)) = (sealed, path.file_name()) {
             write_whole(&next.join(name), &sealed)?;
@@ -79,15 +79,17 @@ fn campaigns(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// One envelope, by another key.
-struct Again<'k> {
-    old: PublicKey,
-    key: &'k dyn Signer,
-    counter: u64,
+pub(super) struct Again<'k> {
+    pub(super) old: PublicKey,
+    pub(super) key: &'k dyn Signer,
+    pub(super) counter: u64,
+    /// `None`: it ends when it did.
+    pub(super) until: Option<u64>,
 }
 
 impl Again<'_> {
     /// `None`: it is not of the key before, or it is the roster's, whose head names its pages.
-    fn seal(&self, bytes: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+    pub(super) fn seal(&self, bytes: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
         let head = *Unverified::decode(bytes)?.head();
         if head.key != self.old.id() {
             return Ok(None);
@@ -110,7 +112,7 @@ impl Again<'_> {
         let record: Result<_, RejectEnvelope> = verified::<T>(bytes, &Own(self.old));
         let record = record?;
         let mut buffer = vec![0; T::KIND.envelope_bytes_max()];
-        let until = record.head().not_after_seconds;
+        let until = self.until.unwrap_or(record.head().not_after_seconds);
         let sealed = seal(record.body(), self.counter, until, self.key, &mut buffer)?;
         Ok(Some(sealed.bytes().to_vec()))
     }

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use shoal_hal::backend::files::write_whole;
 use shoal_trust::author::{self, AuthorError, Roles};
-use shoal_trust::{ROOTS, Repository, Target, document_name};
-use shoal_wire::v1::{Document, DocumentFields};
+use shoal_trust::{Metadata, ROOTS, Repository, Target, document_name};
+use shoal_vehicle::exchange::key::{Own, verified};
+use shoal_wire::v1::{DOCUMENT_CONTENT_BYTES_MAX, Document, DocumentFields};
 use shoal_wire::{Kind, PublicKey, Signer, seal};
 
 use super::description::Description;
@@ -177,15 +178,22 @@ impl<'a> Repositories<'a> {
         })
     }
 
-    /// The document of all roots, by whoever vehicles may know of authority and timekeeper.
+    /// The document of the newest roots, as many as it has room for, by whoever vehicles may know of authority and timekeeper. Who is
+    /// further behind is given `trust` anew.
     pub(super) fn tell_roots(&self, now_s: u64) -> Outcome {
         let mut told = BTreeMap::new();
         for name in [IMAGE, self.region()] {
             let newer: Vec<String> = self.roots(name)?.into_iter().skip(1).collect();
             told.insert(name, newer);
         }
-        let bytes = serde_json::to_vec(&told)?;
         let version = told.values().map(Vec::len).max().unwrap_or(0) as u32;
+        let mut bytes = serde_json::to_vec(&told)?;
+        while bytes.len() > DOCUMENT_CONTENT_BYTES_MAX {
+            let longest = told.values_mut().max_by_key(|roots| roots.len());
+            let Some(oldest) = longest.filter(|roots| roots.len() > 1) else { break };
+            oldest.remove(0);
+            bytes = serde_json::to_vec(&told)?;
+        }
         let folder = self.fleet.join("documents");
         for role in TELL_ROOTS {
             let path = self.fleet.join(format!("{role}.key"));
@@ -218,6 +226,16 @@ impl<'a> Repositories<'a> {
         self.sign_targets(IMAGE, &self.documents(&files)?, "authority", now_s)
     }
 
+    /// Whether the authority named all documents as they are, or there is nothing to name them.
+    pub(super) fn name_all(&self) -> Result<bool, Failure> {
+        if !self.exist()? {
+            return Ok(true);
+        }
+        let (_version, named) = self.targets(IMAGE)?;
+        let here = self.documents(&BTreeMap::new())?;
+        Ok(here.iter().all(|(name, target)| named.get(name) == Some(target)))
+    }
+
     /// The timekeeper lets the region use what the authority named and is there, and says that nothing newer is known: if either is
     /// new, or it said so long ago.
     pub(super) fn refresh(&self, now_s: u64) -> Outcome {
@@ -245,14 +263,19 @@ impl<'a> Repositories<'a> {
         let [named, snapshot, old] =
             ["targets.json", "snapshot.json", "timestamp.json"].map(|file| folder.join(file));
         let targets = read(&named)?;
-        let mut version = 0;
+        let (mut version, is_told) = self.told_metadata(name, key.public());
         if old.exists() {
             let (newest, end_s) = told(&old, author::read_timestamp)?;
-            version = newest;
-            let same = told(&snapshot, |json| author::names_targets(json, &targets))?;
+            version = version.max(newest).max(told(&snapshot, author::read_snapshot)?);
             let ours = told(&old, |json| author::is_by(json, &key.public()))?;
             let long = end_s > i64::try_from(now_s + TIMESTAMP_S / 2)?;
-            if same && ours && long && self.envelope(name).exists() {
+            let here = read(&snapshot)?;
+            let same = told(&snapshot, |json| author::names_targets(json, &targets))?
+                && told(&old, |json| author::names_snapshot(json, &here))?;
+            let here =
+                Metadata { timestamp: read(&old)?, snapshot: here, targets: targets.clone() };
+            // A disk may have been full between one file and the next.
+            if same && ours && long && is_told.as_ref() == Some(&here) {
                 return Ok(());
             }
         }
@@ -268,6 +291,28 @@ impl<'a> Repositories<'a> {
         let mut buffer = vec![0; Kind::Document.envelope_bytes_max()];
         let sealed = seal(&document, version, u64::MAX, key, &mut buffer)?;
         Ok(write_whole(&self.envelope(name), sealed.bytes())?)
+    }
+
+    /// Version of the envelope of a repository, and what it tells, if it is this key's.
+    fn told_metadata(&self, name: &str, key: PublicKey) -> (u64, Option<Metadata>) {
+        let bytes = std::fs::read(self.envelope(name)).unwrap_or_default();
+        match verified::<Document<'_>>(&bytes, &Own(key)) {
+            Ok(document) => {
+                let told = serde_json::from_slice(document.body().fields().bytes).ok();
+                (document.head().counter, told)
+            }
+            Err(_) => (0, None),
+        }
+    }
+
+    /// The authorities that signed here, the first one first.
+    pub(super) fn authorities(&self) -> Result<Vec<PublicKey>, Failure> {
+        let mut all = Vec::new();
+        for root in self.roots(IMAGE)? {
+            let authority = Repository::new(&root)?.signer();
+            all.extend(authority.filter(|key| !all.contains(key)));
+        }
+        Ok(all)
     }
 
     fn sign_targets(

@@ -5,13 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use sha2::{Digest, Sha256};
 use shoal_vehicle::exchange::key::{Own, verified};
-use shoal_wire::v1::{
-    FORMER, ROSTER_PAGE_VEHICLES_MAX, Roster as Head, RosterPage, VACANT, Vehicle,
-};
+use shoal_wire::v1::{FORMER, Roster as Head, RosterPage, VACANT, Vehicle};
 use shoal_wire::{KeyId, PublicKey, Signer};
 
 use super::description::Description;
-use super::documents::{Desk, authority_key, newest_counter, not_after_seconds};
+use super::documents::{Desk, authority_key, newest_counter, not_after_seconds, settle_pages};
 use super::heard::heard;
 use super::plan;
 use super::repositories::Repositories;
@@ -39,9 +37,13 @@ impl Revoke {
     pub(crate) fn run(self) -> Outcome {
         let (description, _held) = Description::hold(&self.dir)?;
         let mut roster = Roster::read(&self.dir, &description)?;
-        let gone = roster.revoke(self.number)?;
-        roster.sign(&self.dir, &description)?;
-        println!("vehicle {} of key {gone} is of the fleet no more", self.number);
+        if roster.at(self.number)?.region == VACANT && name(&self.dir, &description)? {
+            println!("place {} is nobody's already, and metadata name the roster now", self.number);
+        } else {
+            let gone = roster.revoke(self.number)?;
+            roster.sign(&self.dir, &description)?;
+            println!("vehicle {} of key {gone} is of the fleet no more", self.number);
+        }
         println!("{}", heard(&self.dir));
         Ok(())
     }
@@ -51,11 +53,25 @@ impl Revoke {
 pub(crate) fn rotate(dir: &Path, number: u32, key: PublicKey, stolen: bool) -> Outcome {
     let (description, _held) = Description::hold(dir)?;
     let mut roster = Roster::read(dir, &description)?;
-    roster.replace(number, key, stolen)?;
-    roster.sign(dir, &description)?;
+    let has = roster.at(number)?.public_key == *key.bytes();
+    if !has || !name(dir, &description)? {
+        roster.replace(number, key, stolen)?;
+        roster.sign(dir, &description)?;
+    }
     println!("vehicle {number} {}", key.id());
     println!("{}", heard(dir));
     Ok(())
+}
+
+/// The authority names the roster as it is; `false`: it did before. A command that was cut short is given again.
+fn name(dir: &Path, description: &Description) -> Result<bool, Failure> {
+    let _key = authority_key(dir, description)?;
+    let repositories = Repositories::of(dir, description);
+    if repositories.name_all()? {
+        return Ok(false);
+    }
+    repositories.name_documents(utc_ms()? / 1000)?;
+    Ok(true)
 }
 
 /// Who is of the fleet, as the authority signed it.
@@ -69,6 +85,7 @@ pub(super) struct Roster {
 impl Roster {
     pub(super) fn read(dir: &Path, description: &Description) -> Result<Self, Failure> {
         let own = Own(description.authority);
+        settle_pages(&dir.join("documents"), description.authority)?;
         let read = |name: String| -> Result<Vec<u8>, Failure> {
             let path = dir.join("documents").join(name).with_extension("shl");
             Ok(std::fs::read(&path)
@@ -80,7 +97,11 @@ impl Roster {
         for index in 0..head.body().pages().len() {
             let page = read(format!("rosterpage-{index}"))?;
             let page = verified::<RosterPage<'_>>(&page, &own)?;
-            head.body().check(&page)?;
+            head.body().check(&page).map_err(|why| {
+                let documents = dir.join("documents");
+                let documents = documents.display();
+                format!("{documents}: {why}\nput copies of roster.shl and its rosterpage files in their places that are of one time")
+            })?;
             rows.extend(page.body().vehicles());
         }
         Ok(Self::of_rows(head.body().fields().version, &rows))
@@ -179,19 +200,12 @@ impl Roster {
         Repositories::of(dir, description).name_documents(utc_ms()? / 1000)
     }
 
-    /// Signs it by this key, whose last envelope has this counter, for as long as the window plan that it signed counts.
+    /// Signs it by this key, whose last envelope has this counter and which signed the window plan.
     pub(super) fn sign_by(&self, dir: &Path, key: &dyn Signer, counter: u64) -> Outcome {
         let documents = dir.join("documents");
-        let until = not_after_seconds(&plan::read(&documents.join("plan.shl"), key.public())?);
-        let rows = self.rows();
-        Desk::new(&documents, key, counter, until).sign_roster(self.version + 1, &rows)?;
-        for index in rows.len().div_ceil(ROSTER_PAGE_VEHICLES_MAX as usize).. {
-            // Pages of a longer one.
-            if std::fs::remove_file(documents.join(format!("rosterpage-{index}.shl"))).is_err() {
-                break;
-            }
-        }
-        Ok(())
+        let plan = plan::read(&documents.join("plan.shl"), key.public())?;
+        let until = not_after_seconds(&plan, utc_ms()? / 1000);
+        Desk::new(&documents, key, counter, until).sign_roster(self.version + 1, &self.rows())
     }
 }
 

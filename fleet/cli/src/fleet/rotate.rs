@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use shoal_shadow::digits::hash;
+use shoal_swarm::campaign::Order;
 use shoal_wire::{PublicKey, Signer};
 
 use super::description::Description;
+use super::documents::newest_order;
 use super::repositories::Repositories;
-use super::{journal, reissue, roster, secret};
+use super::{journal, plan, reissue, roster, secret};
 use crate::clock::utc_ms;
 use crate::output::{Failure, Outcome};
 
@@ -21,7 +23,7 @@ const NONCES_NEXT: &str = "timekeeper.next";
 /// that names it in the vehicle's place (its key must be in the folder); the vehicle goes on under it after its next window.
 ///
 /// Of the others, two of the three people who sign roots (authority.key, approver.key, recovery.key) say in new roots that it is
-/// another: theirs must be in the folder, the one that is replaced may be gone. Vehicles follow by themselves: what the old key signs
+/// another: theirs must be in the folder, the one that is replaced may be gone. A command that was cut short is given again. Vehicles follow by themselves: what the old key signs
 /// counts no more. It is kept as ROLE-until-SECONDS.key. Documents of another authority are signed anew. A `shoal fleet serve` that
 /// runs must be started again.
 ///
@@ -43,6 +45,9 @@ pub(crate) struct Rotate {
     /// Somebody else has the vehicle's key: nothing counts any more that it signed
     #[arg(long, requires = "public")]
     stolen: bool,
+    /// Replace the approver's key although a campaign goes on that only it can stop
+    #[arg(long)]
+    anyway: bool,
 }
 
 fn public_key(text: &str) -> Result<PublicKey, String> {
@@ -82,10 +87,19 @@ impl Rotate {
         let (before, _held) = Description::hold(&self.dir)?;
         let repositories = Repositories::of(&self.dir, &before);
         repositories.check()?;
-        repositories.check_people()?;
+        let waits = self.waiting(name)?;
+        // The roots name it already, and people have signed them.
+        let is_named = waits.as_ref().is_some_and(|next| Some(next.public()) == self.of(&before));
+        if !is_named {
+            repositories.check_people()?;
+            self.check_stopped(&before)?;
+        }
         self.check_told()?;
         let now_s = utc_ms()? / 1000;
-        let new = self.next(name)?;
+        let new = match waits {
+            Some(next) => next,
+            None => self.make(name)?,
+        };
         let mut after = before.clone();
         match self.role {
             Role::Authority => after.authority = new.public(),
@@ -94,20 +108,8 @@ impl Rotate {
             Role::Recovery => after.recovery = Some(new.public()),
             Role::Vehicle => {}
         }
-        // What is cut short is gone on with by the same command: all that is signed is signed before any key changes its place.
         if after != before {
-            match self.role {
-                Role::Authority => reissue::reissue(&self.dir, &before, &*new)?,
-                Role::Timekeeper => {
-                    let next = self.dir.join(NONCES_NEXT);
-                    reissue::reissue_nonces(&self.dir, &next, &before, &*new)?;
-                }
-                Role::Approver | Role::Recovery | Role::Vehicle => {}
-            }
-            let old = secret::open_if_there(&self.dir.join(format!("{name}.key")))?;
-            let more: Vec<&dyn Signer> = old.iter().chain([&new]).map(|key| &**key).collect();
-            Repositories::of(&self.dir, &after).sign_roots(&more, now_s)?;
-            after.write(&self.dir)?;
+            self.sign(name, (&before, &after), &*new, now_s)?;
         }
         let journal = self.replace(name, now_s)?;
         let repositories = Repositories::of(&self.dir, &after);
@@ -116,6 +118,9 @@ impl Rotate {
             repositories.name_documents(now_s)?;
         }
         repositories.refresh(now_s)?;
+        if let Some(few) = plan::few_bytes(&self.dir, after.authority)? {
+            eprintln!("warning: {few}");
+        }
         println!("{name} {}", new.public().id());
         if let Some(journal) = journal {
             println!(
@@ -127,6 +132,29 @@ impl Rotate {
         Ok(())
     }
 
+    /// Signs all that the new key is to have signed, and says in the description that it is the one. What is cut short is gone on with
+    /// by the same command: no key changes its place before.
+    fn sign(
+        &self,
+        name: &str,
+        (before, after): (&Description, &Description),
+        new: &dyn Signer,
+        now_s: u64,
+    ) -> Outcome {
+        match self.role {
+            Role::Authority => reissue::reissue(&self.dir, before, new)?,
+            Role::Timekeeper => {
+                let next = self.dir.join(NONCES_NEXT);
+                reissue::reissue_nonces(&self.dir, &next, before, new)?;
+            }
+            Role::Approver | Role::Recovery | Role::Vehicle => {}
+        }
+        let old = secret::open_if_there(&self.dir.join(format!("{name}.key")))?;
+        let more: Vec<&dyn Signer> = old.iter().map(|key| &**key).chain([new]).collect();
+        Repositories::of(&self.dir, after).sign_roots(&more, now_s)?;
+        after.write(&self.dir)
+    }
+
     /// Fails where something is asked for that only a vehicle's key has.
     fn check_flags(&self) -> Outcome {
         let given = [
@@ -134,6 +162,9 @@ impl Rotate {
             ("--public", self.public.is_some()),
             ("--stolen", self.stolen),
         ];
+        if self.anyway && self.role != Role::Approver {
+            return Err("--anyway is of the approver's key".into());
+        }
         match given.into_iter().find(|(_flag, given)| *given && self.role != Role::Vehicle) {
             Some((flag, _given)) => Err(format!(
                 "{flag} is of a vehicle's key: the others are made here, and what the one before signed counts no more in any case"
@@ -143,12 +174,47 @@ impl Rotate {
         }
     }
 
-    /// The key that takes the place of the one of this name; one that waits for it.
-    fn next(&self, name: &str) -> Result<Box<dyn Signer>, Failure> {
-        let path = self.dir.join(format!("{name}.key.next"));
-        match secret::open_if_there(&path)? {
-            Some(next) => Ok(next),
-            None => Ok(Box::new(secret::create(&path, secret::Source::Random, name)?)),
+    /// The key that a description has in this role.
+    fn of(&self, fleet: &Description) -> Option<PublicKey> {
+        match self.role {
+            Role::Authority => Some(fleet.authority),
+            Role::Timekeeper => Some(fleet.timekeeper),
+            Role::Approver => Some(fleet.approver),
+            Role::Recovery => fleet.recovery,
+            Role::Vehicle => None,
+        }
+    }
+
+    fn next_path(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}.key.next"))
+    }
+
+    /// The key that waits for the place of the one of this name: of a command that was cut short.
+    fn waiting(&self, name: &str) -> Result<Option<Box<dyn Signer>>, Failure> {
+        let path = self.next_path(name);
+        if std::fs::metadata(&path).is_ok_and(|about| about.len() == 0) {
+            let path = path.display();
+            return Err(format!("{path} is empty: it was to be the next key, and its disk was full, or the power went, before it was; nothing names it: remove the file, and give the command again").into());
+        }
+        secret::open_if_there(&path)
+    }
+
+    /// Makes the key that takes its place.
+    fn make(&self, name: &str) -> Result<Box<dyn Signer>, Failure> {
+        Ok(Box::new(secret::create(&self.next_path(name), secret::Source::Random, name)?))
+    }
+
+    /// Fails while a campaign goes on that the approver of now approved: vehicles would believe no order for it any more.
+    fn check_stopped(&self, before: &Description) -> Outcome {
+        if self.role != Role::Approver || self.anyway {
+            return Ok(());
+        }
+        match newest_order(&self.dir, before)? {
+            Some((number, Order::Run | Order::Pause)) => {
+                let dir = self.dir.display();
+                Err(format!("campaign {number} goes on, and it is the approver of now who approved it: once the key is another, no order stops it\n`shoal campaign abort {dir} {number}` or `roll-back` first, and let vehicles hear of it in their next window; or --anyway").into())
+            }
+            Some((_, Order::Abort | Order::RollBack)) | None => Ok(()),
         }
     }
 
@@ -179,7 +245,8 @@ impl Rotate {
             Role::Recovery | Role::Vehicle => {}
         }
         aside(&path, format!("{name}-until-{now_s}.key"))?;
-        std::fs::rename(self.dir.join(format!("{name}.key.next")), path)?;
+        std::fs::rename(self.next_path(name), path)?;
+        std::fs::File::open(&self.dir)?.sync_all()?;
         Ok(journal)
     }
 

@@ -20,8 +20,9 @@ use shoal_wire::{Kind, Label, Leaf, PublicKey, Topic};
 
 use super::chunks::{Chunks, Piece};
 use super::description::{Description, command};
-use super::documents::{envelopes, orders};
+use super::documents::{envelopes, orders, told};
 use super::goodbye::goodbye;
+use super::renew;
 use super::repositories::Repositories;
 use super::secret;
 use super::witness::Witness;
@@ -35,6 +36,10 @@ const PLENTY: Bytes = Bytes { up: 1 << 50, down: 1 << 50 };
 const TICK: Duration = Duration::from_millis(200);
 /// From one look at the documents to the next.
 const LOOK_MS: u64 = 1_000;
+/// How often it is said that the same cannot be done.
+const WARN_AGAIN_MS: u64 = 3_600_000;
+/// How often it is said what ends soon.
+const ENDS_AGAIN_S: u64 = 86_400;
 /// How long a program stays away that another put off the line.
 pub(super) const AFTER_ANOTHER_MS: u64 = 10_000;
 
@@ -102,6 +107,8 @@ impl Serve {
             kept,
             seed: self.seed,
             shown: None,
+            warned_ms: None,
+            ends_said_s: None,
             back_ms: None,
             done: false,
             description: description.clone(),
@@ -147,6 +154,10 @@ struct Program {
     seed: Option<u64>,
     /// The last window that was told of.
     shown: Option<u32>,
+    /// When it was said that metadata could not be signed anew, since they last were.
+    warned_ms: Option<u64>,
+    /// When it was looked which document ends soon.
+    ends_said_s: Option<u64>,
     /// When it comes back after another took its place.
     back_ms: Option<u64>,
     done: bool,
@@ -197,12 +208,20 @@ impl Program {
     fn look(&mut self) -> Outcome {
         let first = self.documents.seen.is_empty();
         let repositories = Repositories::of(&self.dir, &self.description);
-        match repositories.refresh(utc_ms()? / 1000) {
-            Ok(()) => {}
+        let now_ms = utc_ms()?;
+        match repositories.refresh(now_ms / 1000) {
+            Ok(()) => self.warned_ms = None,
             Err(error) if first => return Err(error),
-            Err(error) => eprintln!("warning: metadata stay as they were: {error}"),
+            // It is tried again at every look.
+            Err(_) if self.warned_ms.is_some_and(|said| now_ms < said + WARN_AGAIN_MS) => {}
+            Err(error) => {
+                self.warned_ms = Some(now_ms);
+                eprintln!("warning: metadata stay as they were: {error}");
+            }
         }
-        let Some(read) = self.documents.look()? else { return Ok(()) };
+        let looked = self.documents.look(self.authority)?;
+        self.say_what_ends(looked.as_deref())?;
+        let Some(read) = looked else { return Ok(()) };
         let bytes: Vec<&[u8]> = read.iter().map(|(_path, bytes)| bytes.as_slice()).collect();
         let now = utc_ms()?;
         let taken = self.core.handle_input(now, Input::Documents(&bytes));
@@ -223,6 +242,25 @@ impl Program {
                 Ok(())
             }
         }
+    }
+
+    /// Says each day which document ends soon; `read`: if they are others than before.
+    fn say_what_ends(&mut self, read: Option<&[(PathBuf, Vec<u8>)]>) -> Outcome {
+        let now_s = utc_ms()? / 1000;
+        let again = self.ends_said_s.is_some_and(|said| now_s >= said + ENDS_AGAIN_S);
+        let warning = match read {
+            Some(read) => renew::warning(&self.dir, read, self.authority, now_s),
+            None if again => {
+                let told = told(&self.documents.folder, self.authority)?;
+                renew::warning(&self.dir, &told, self.authority, now_s)
+            }
+            None => return Ok(()),
+        };
+        self.ends_said_s = Some(now_s);
+        if let Some(warning) = warning {
+            eprintln!("warning: {warning}");
+        }
+        Ok(())
     }
 
     fn event(&mut self, event: Event) -> Outcome {
@@ -409,7 +447,7 @@ impl Documents {
     }
 
     /// The documents, if a file is another than when they were last read.
-    fn look(&mut self) -> Result<Option<Envelopes>, Failure> {
+    fn look(&mut self, authority: PublicKey) -> Result<Option<Envelopes>, Failure> {
         self.looked_ms = utc_ms()?;
         let mut seen = BTreeMap::new();
         for entry in std::fs::read_dir(&self.folder)? {
@@ -420,7 +458,7 @@ impl Documents {
         if seen == self.seen {
             return Ok(None);
         }
-        let read = envelopes(&self.folder)?;
+        let read = told(&self.folder, authority)?;
         self.seen = seen;
         Ok(Some(read))
     }

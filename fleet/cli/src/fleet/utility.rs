@@ -62,7 +62,8 @@ impl UtilityCommand {
             .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         let old = verified::<UtilityDocument>(&bytes, &Own(fleet.authority))?.body().clone();
         let plan = plan::read(&documents.join("plan.shl"), fleet.authority)?;
-        let window = next_window(&plan, utc_ms()? / 1000);
+        let now_s = utc_ms()? / 1000;
+        let window = next_window(&plan, now_s);
         let mut packs = Known::of_fleet(&documents, &fleet)?;
         let Some(file) = &self.file else {
             print(&old, &packs, window);
@@ -82,10 +83,10 @@ impl UtilityCommand {
 
         let key = authority_key(&self.dir, &fleet)?;
         let counter = newest_counter(&self.dir, key.public().id())?;
-        let mut desk = Desk::new(&documents, &*key, counter, not_after_seconds(&plan));
+        let mut desk = Desk::new(&documents, &*key, counter, not_after_seconds(&plan, now_s));
         desk.sign("utility", &new)?;
         sign_packs(&mut desk, &more)?;
-        Repositories::of(&self.dir, &fleet).name(&files(&more), utc_ms()? / 1000)?;
+        Repositories::of(&self.dir, &fleet).name(&files(&more), now_s)?;
         print(&new, &packs, window);
         println!("{}", heard(&self.dir));
         for pack in more {

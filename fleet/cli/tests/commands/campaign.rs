@@ -19,7 +19,7 @@ use super::{misfits, package, schema, shoal, text};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An adapter of the package that ships, as a PEFT directory.
-fn adapter(folder: &Path) -> PathBuf {
+pub(crate) fn adapter(folder: &Path) -> PathBuf {
     let package = Package::open(&package()).unwrap();
     let model = Model::read(&package.model_path()).unwrap();
     let layout = graft_package(&model, package.description(), 1, Profile::Cpu).unwrap().layout;
@@ -29,13 +29,13 @@ fn adapter(folder: &Path) -> PathBuf {
 }
 
 /// What a command says is wrong.
-fn refused(args: &[&str]) -> String {
+pub(crate) fn refused(args: &[&str]) -> String {
     let output = shoal(args);
     assert!(!output.status.success(), "{args:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn done(args: &[&str]) -> String {
+pub(crate) fn done(args: &[&str]) -> String {
     let output = shoal(args);
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -33,14 +33,20 @@ pub(crate) fn fleet(folder: &Path) -> PathBuf {
 }
 
 fn fleet_with(folder: &Path, more: &[&str]) -> PathBuf {
+    fleet_at(folder, more, 1_800_000_000)
+}
+
+/// The same, whose window 0 opens then.
+pub(crate) fn fleet_at(folder: &Path, more: &[&str], epoch_s: u64) -> PathBuf {
     let (pack, fleet) = (folder.join("pack"), folder.join("fleet"));
     let (package, drives) = (package(), drives(folder, 120));
     let build = ["pack", "build", text(&drives), "--package", text(&package), "-o", text(&pack)];
     assert!(shoal(&build).status.success());
     let init =
         ["fleet", "init", text(&fleet), "--vehicles", "2", "--pack", text(&pack), "--seed", "7"];
+    let epoch = epoch_s.to_string();
     let output =
-        shoal(&[&init[..], &["--package", text(&package), "--epoch", "1800000000"], more].concat());
+        shoal(&[&init[..], &["--package", text(&package), "--epoch", &epoch], more].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     fleet
 }

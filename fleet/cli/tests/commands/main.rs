@@ -5,6 +5,7 @@ mod bring;
 mod campaign;
 mod driving;
 mod fleet;
+mod lasting;
 mod odd;
 mod policy;
 mod report;

@@ -45,6 +45,12 @@ impl Running {
         line.trim_end().to_owned()
     }
 
+    /// Waits until it has said this, which it does once.
+    pub(crate) fn says(&mut self, what: &str) {
+        let lines = BufReader::new(self.0.stdout.as_mut().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line.contains(what)), "{what}");
+    }
+
     /// Asks it to end; whether it ends well.
     pub(crate) fn terminate(mut self) -> bool {
         let asked = Command::new("kill").arg(self.0.id().to_string()).status().unwrap();

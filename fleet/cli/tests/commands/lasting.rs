@@ -1,0 +1,343 @@
+//! What a fleet's folder goes through in years: plans that end, keys that change often, commands that are cut short.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use shoal_trust::{Target, Trust, author, document_name};
+use shoal_vehicle::config::{Config, FleetConfig};
+use shoal_vehicle::exchange::key::{Own, verified};
+use shoal_wire::v1::{Document, Roster, RosterPage, SwarmDocument, UtilityDocument, WindowPlan};
+use shoal_wire::{Body, PublicKey, SecretKey, Unverified, seal};
+
+use super::campaign::{adapter, done, refused};
+use super::fleet::{fleet, fleet_at};
+use super::serving::{Running, any, broker};
+use super::{package, shoal, text};
+
+const DAY_S: u64 = 86_400;
+
+#[expect(clippy::disallowed_methods, reason = "a test against real programs has their time")]
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A fleet whose window 0 opened so many days ago.
+fn of_days(folder: &Path, days: u64) -> PathBuf {
+    fleet_at(folder, &[], now_s() - days * DAY_S - 600)
+}
+
+fn end_of(fleet: &Path, document: &str) -> u64 {
+    let bytes = std::fs::read(fleet.join("documents").join(document)).unwrap();
+    Unverified::decode(&bytes).unwrap().head().not_after_seconds
+}
+
+fn counter_of(fleet: &Path, document: &str) -> u64 {
+    let bytes = std::fs::read(fleet.join("documents").join(document)).unwrap();
+    Unverified::decode(&bytes).unwrap().head().counter
+}
+
+fn told(fleet: &Path) -> FleetConfig {
+    Config::read(&fleet.join("vehicle-0/vehicle.toml")).unwrap().fleet.unwrap()
+}
+
+/// What a folder has beside it, as it was before a command that is cut short.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
+        }
+    }
+}
+
+/// A calendar is as old as its window 0, and what is signed by it counts from when it is signed.
+#[test]
+fn a_fleet_goes_on_for_longer_than_a_year() {
+    let far = || now_s() + 300 * DAY_S;
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = of_days(folder.path(), 400);
+    for document in ["plan.shl", "roster.shl", "utility.shl", "swarm.shl"] {
+        assert!(end_of(&fleet, document) > far(), "{document} of a fleet that is made now");
+    }
+    let dir = text(&fleet);
+    // Signed when window 0 was young, as it seems 310 days later.
+    for document in ["plan", "roster", "rosterpage-0", "utility", "swarm", "pack"] {
+        age(&fleet, document, now_s() + 55 * DAY_S);
+    }
+    done(&["fleet", "revoke", dir, "1"]);
+    age(&fleet, "roster", now_s() + 55 * DAY_S);
+    let shown = shoal(&["fleet", "plan", dir]);
+    let said = String::from_utf8_lossy(&shown.stderr).into_owned();
+    assert!(said.contains(" more days") && said.contains("--renew"), "{said}");
+    done(&["fleet", "plan", dir, "--period", "172800"]);
+    assert!(end_of(&fleet, "plan.shl") > far(), "by the calendar's new window 0");
+    assert!(end_of(&fleet, "utility.shl") < far());
+    let before = counter_of(&fleet, "plan.shl");
+    done(&["fleet", "plan", dir, "--renew"]);
+    for document in
+        ["plan.shl", "roster.shl", "rosterpage-0.shl", "utility.shl", "swarm.shl", "pack.shl"]
+    {
+        assert!(end_of(&fleet, document) > far(), "{document}");
+        assert!(counter_of(&fleet, document) > before, "{document}");
+    }
+    let shown = shoal(&["fleet", "plan", dir]);
+    assert!(!String::from_utf8_lossy(&shown.stderr).contains("--renew"));
+    let named = std::fs::read_to_string(fleet.join("repositories/image/targets.json")).unwrap();
+    assert!(names(&named, &fleet, "roster") && names(&named, &fleet, "swarm"));
+    // As what they say is the same, vehicles follow.
+    done(&["fleet", "revoke", dir, "0"]);
+}
+
+/// Signs a document of the folder again, to end then.
+fn age(fleet: &Path, document: &str, until: u64) {
+    let path = fleet.join("documents").join(document).with_extension("shl");
+    let key = shoal_keys::read(&fleet.join("authority.key")).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let head = *Unverified::decode(&bytes).unwrap().head();
+    let sealed = match document {
+        "plan" => again::<WindowPlan>(&bytes, &key, (head.counter, until)),
+        "utility" => again::<UtilityDocument>(&bytes, &key, (head.counter, until)),
+        "swarm" => again::<SwarmDocument>(&bytes, &key, (head.counter, until)),
+        "roster" => again::<Roster<'_>>(&bytes, &key, (head.counter, until)),
+        "pack" => again::<Document<'_>>(&bytes, &key, (head.counter, until)),
+        // The head names it.
+        _ => return,
+    };
+    std::fs::write(path, sealed).unwrap();
+}
+
+fn again<'a, T: Body<'a>>(
+    bytes: &'a [u8],
+    key: &SecretKey,
+    (counter, until): (u64, u64),
+) -> Vec<u8> {
+    let record = verified::<T>(bytes, &Own(key.public())).unwrap();
+    let mut buffer = vec![0; T::KIND.envelope_bytes_max()];
+    seal(record.body(), counter, until, key, &mut buffer).unwrap().bytes().to_vec()
+}
+
+/// Whether metadata name a document as it is.
+fn names(targets: &str, fleet: &Path, document: &str) -> bool {
+    let (_version, named) = author::read_targets(targets).unwrap();
+    let bytes = std::fs::read(fleet.join("documents").join(document).with_extension("shl"));
+    named.get(&format!("documents/{document}")) == Some(&Target::of(&bytes.unwrap()))
+}
+
+/// Keys change for as long as the fleet is there; a vehicle that was away while ten did follows.
+#[test]
+fn keys_are_replaced_any_number_of_times_and_who_was_away_for_ten_follows() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let (dir, mut trusts) = (text(&fleet), Vec::new());
+    for time in 0..30 {
+        let role = if time == 20 { "timekeeper" } else { "recovery" };
+        trusts.push(Trust::open(&fleet.join("trust")).unwrap());
+        done(&["key", "rotate", dir, role]);
+        if time < 10 {
+            continue;
+        }
+        let trust = &mut trusts[time - 9];
+        for by in ["timekeeper", "authority"] {
+            let bytes = std::fs::read(fleet.join(format!("documents/roots-{by}.shl"))).unwrap();
+            let key = shoal_keys::read(&fleet.join(format!("{by}.key"))).unwrap().public();
+            let document = verified::<Document<'_>>(&bytes, &Own(key)).unwrap();
+            let fields = document.body().fields();
+            trust.take(fields.name, fields.bytes, 1).unwrap();
+        }
+        let versions: Vec<u64> = trust.repositories().map(|(_name, of)| of.versions().0).collect();
+        assert_eq!(versions, [time as u64 + 2, time as u64 + 2]);
+    }
+}
+
+/// Its page was written and its head was not: the roster is the one that was.
+#[test]
+fn a_roster_whose_head_was_not_written_is_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let (dir, head) = (text(&fleet), fleet.join("documents/roster.shl"));
+    let before = std::fs::read(&head).unwrap();
+    for command in [&["fleet", "revoke", dir, "1"][..], &["key", "rotate", dir, "authority"]] {
+        done(&["fleet", "revoke", dir, "0"]);
+        std::fs::write(&head, &before).unwrap();
+        done(command);
+        if command[0] == "fleet" {
+            std::fs::write(&head, &before).unwrap();
+        }
+    }
+    let authority = shoal_keys::read(&fleet.join("authority.key")).unwrap().public();
+    assert!(is_whole(&fleet, authority));
+    // The other cut: the head was written, and its page waits beside.
+    let documents = fleet.join("documents");
+    done(&["fleet", "plan", dir, "--renew"]);
+    let (page, next) = (documents.join("rosterpage-0.shl"), documents.join("rosterpage-0.next"));
+    std::fs::rename(&page, &next).unwrap();
+    std::fs::copy(documents.join("rosterpage-0.before"), &page).unwrap();
+    let broker = broker(any());
+    let mut program = Running::start(&["fleet", "serve", dir, "--broker", &broker.url()]);
+    program.says("connected");
+    assert!(program.terminate());
+    let journal = std::fs::read_to_string(fleet.join("journal.jsonl")).unwrap();
+    let waits = std::fs::read(&next).unwrap();
+    assert!(journal.contains(&hex(&waits)), "what serve tells is what the head names");
+    done(&["fleet", "revoke", dir, "1"]);
+    assert!(is_whole(&fleet, authority));
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn is_whole(fleet: &Path, authority: PublicKey) -> bool {
+    let read = |name: &str| std::fs::read(fleet.join("documents").join(name)).unwrap();
+    let (head, page) = (read("roster.shl"), read("rosterpage-0.shl"));
+    let head = verified::<Roster<'_>>(&head, &Own(authority)).unwrap();
+    let page = verified::<RosterPage<'_>>(&page, &Own(authority)).unwrap();
+    head.body().check(&page).is_ok()
+}
+
+/// The description names the key that still waits for its place: people have signed for it, and need not be there again.
+#[test]
+fn a_key_that_did_not_come_to_its_place_comes_there_by_the_same_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let dir = text(&fleet);
+    let at = |name: &str| fleet.join(name);
+    for role in ["authority", "approver"] {
+        let (key, next) = (at(&format!("{role}.key")), at(&format!("{role}.key.next")));
+        for is_gone in [false, true] {
+            let old = at("old");
+            std::fs::copy(&key, &old).unwrap();
+            done(&["key", "rotate", dir, role]);
+            let new = shoal_keys::read(&key).unwrap().public();
+            std::fs::rename(&key, &next).unwrap();
+            if !is_gone {
+                std::fs::rename(&old, &key).unwrap();
+            }
+            std::fs::rename(at("recovery.key"), at("away")).unwrap();
+            done(&["key", "rotate", dir, role]);
+            assert_eq!(shoal_keys::read(&key).unwrap().public(), new);
+            assert!(!next.exists());
+            std::fs::rename(at("away"), at("recovery.key")).unwrap();
+        }
+    }
+    std::fs::write(at("timekeeper.key.next"), "").unwrap();
+    let said = refused(&["key", "rotate", dir, "timekeeper"]);
+    assert!(said.contains("timekeeper.key.next is empty") && said.contains("remove the file"));
+}
+
+/// The disk was full between one file of metadata and the next.
+#[test]
+fn metadata_that_were_not_written_whole_are_signed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let dir = text(&fleet);
+    let broker = broker(any());
+    let serve = || {
+        let mut program = Running::start(&["fleet", "serve", dir, "--broker", &broker.url()]);
+        program.says("connected");
+        assert!(program.terminate());
+    };
+    let last = ["documents/tuf-image.shl", "repositories/image/timestamp.json"];
+    for (files, open) in [(&last[..1], "15001"), (&last[..], "15002"), (&last[1..], "15003")] {
+        let read = |file: &&str| std::fs::read(fleet.join(file)).unwrap();
+        let before: Vec<_> = files.iter().map(read).collect();
+        done(&["fleet", "plan", dir, "--open", open]);
+        serve();
+        assert!(counts(&fleet), "{files:?}");
+        for (file, before) in files.iter().zip(before) {
+            std::fs::write(fleet.join(file), before).unwrap();
+        }
+        serve();
+        assert!(counts(&fleet), "{files:?}");
+    }
+}
+
+/// Whether what vehicles are told names the plan of the folder.
+fn counts(fleet: &Path) -> bool {
+    let mut trust = Trust::open(&fleet.join("trust")).unwrap();
+    let timekeeper = told(fleet).timekeeper;
+    for name in ["image", "region-0"] {
+        let bytes = std::fs::read(fleet.join(format!("documents/tuf-{name}.shl"))).unwrap();
+        let document = verified::<Document<'_>>(&bytes, &Own(timekeeper)).unwrap();
+        trust.take(&document_name(name), document.body().fields().bytes, 1).unwrap();
+    }
+    trust.check("documents/plan", &std::fs::read(fleet.join("documents/plan.shl")).unwrap()).is_ok()
+}
+
+/// Metadata do not name the roster yet: the command is given again.
+#[test]
+fn a_revocation_that_metadata_do_not_name_is_given_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let (dir, repositories) = (text(&fleet), fleet.join("repositories"));
+    let key = SecretKey::from_seed(&[9; 32]).public();
+    let public = hex(key.bytes());
+    let rotate = ["key", "rotate", dir, "vehicle", "--number", "0", "--public", &public];
+    for command in [&["fleet", "revoke", dir, "1"][..], &rotate] {
+        let before = folder.path().join(format!("before-{}", command[0]));
+        copy(&repositories, &before);
+        done(command);
+        let signed = counter_of(&fleet, "roster.shl");
+        std::fs::remove_dir_all(&repositories).unwrap();
+        copy(&before, &repositories);
+        let targets = repositories.join("image/targets.json");
+        assert!(!names(&std::fs::read_to_string(&targets).unwrap(), &fleet, "roster"));
+        done(command);
+        assert!(names(&std::fs::read_to_string(&targets).unwrap(), &fleet, "roster"));
+        assert_eq!(counter_of(&fleet, "roster.shl"), signed, "nothing is signed twice");
+        refused(command);
+    }
+}
+
+/// A campaign of this number, begun.
+fn begin(fleet: &Path, adapter: &Path, number: &str) {
+    let (dir, package) = (text(fleet), package());
+    done(&["campaign", "new", dir, "--adapter", text(adapter), "--package", text(&package)]);
+    let key = fleet.join("approver.key");
+    done(&["campaign", "approve", dir, number, "--key", text(&key)]);
+    done(&["campaign", "start", dir, number]);
+}
+
+/// No order stops a campaign once whoever approved it is another.
+#[test]
+fn an_approver_is_not_replaced_under_a_campaign_that_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fleet, adapter) = (fleet(folder.path()), adapter(folder.path()));
+    let dir = text(&fleet);
+    begin(&fleet, &adapter, "1");
+    let rotate = ["key", "rotate", dir, "approver"];
+    let said = refused(&rotate);
+    assert!(said.contains("campaign 1 goes on") && said.contains("--anyway"), "{said}");
+    done(&["campaign", "pause", dir, "1"]);
+    assert!(refused(&rotate).contains("campaign 1 goes on"));
+    let flag = refused(&["key", "rotate", dir, "timekeeper", "--anyway"]);
+    assert!(flag.contains("--anyway is of the approver's key"), "{flag}");
+    done(&[&rotate[..], &["--anyway"]].concat());
+    for order in ["roll-back", "start"] {
+        let said = refused(&["campaign", order, dir, "1"]);
+        assert!(said.contains("by an approver before this one"), "{said}");
+        assert!(!said.contains("has not begun"), "{said}");
+    }
+    begin(&fleet, &adapter, "2");
+    done(&["campaign", "abort", dir, "2"]);
+    done(&rotate);
+}
+
+/// What was stopped for good is, whoever is the authority.
+#[test]
+fn a_campaign_that_was_rolled_back_stays_so_under_another_authority() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fleet, adapter) = (fleet(folder.path()), adapter(folder.path()));
+    let dir = text(&fleet);
+    begin(&fleet, &adapter, "1");
+    done(&["campaign", "roll-back", dir, "1"]);
+    begin(&fleet, &adapter, "2");
+    done(&["key", "rotate", dir, "authority"]);
+    let said = refused(&["campaign", "start", dir, "1"]);
+    assert!(said.contains("was rolled back, which is for good"), "{said}");
+    done(&["campaign", "pause", dir, "2"]);
+}
