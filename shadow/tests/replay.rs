@@ -375,7 +375,7 @@ fn an_index_of_noise_is_made_again_of_the_spans_files() {
     let spans: Vec<_> = replay.spans().copied().collect();
     drop(replay);
     let index = dir.path().join("index.redb");
-    let noise: Vec<u8> = (0..20_000_u32).map(|at| (at * at >> 3) as u8).collect();
+    let noise: Vec<u8> = (0..20_000_u32).map(|at| ((at * at) >> 3) as u8).collect();
     for damage in [noise, Vec::new()] {
         fs::write(&index, damage).unwrap();
         let (mut replay, report) = Replay::open(dir.path(), &ROOMY).unwrap();

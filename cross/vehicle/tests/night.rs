@@ -105,3 +105,24 @@ fn a_night_trains_on_as_many_frames_in_a_row_as_it_is_told() {
     // What is predicted from predictions is further from the truth.
     assert!(ahead[0] > next[0], "{ahead:?} {next:?}");
 }
+
+#[test]
+fn a_candidate_whose_staging_was_cut_before_it_was_noted_is_staged_again() {
+    let folder = tempfile::tempdir().unwrap();
+    // Anything is good enough.
+    let (mut agent, pack) = driven(folder.path(), |config| config.night.margin = -10.0);
+    let staged = |told: Vec<String>| told.last().unwrap().starts_with("Staged");
+    assert!(staged(told(&mut agent, &pack)));
+    let config = agent.config().clone();
+    let trial = agent.on_trial().unwrap().unwrap();
+    drop(agent);
+    let (active, best) = (Some(0.4), Some((2, 0.5)));
+    let cut = Record { steps: 2, measured: 2, active, best, done: false };
+    let mut records = DirStore::open(&config.state.join("records")).unwrap();
+    records.put("night", &serde_json::to_vec(&cut).unwrap()).unwrap();
+    drop(records);
+    std::fs::copy(config.state.join("slots/a"), config.state.join("candidate-2")).unwrap();
+    let mut agent = Agent::open(config).unwrap();
+    assert!(staged(told(&mut agent, &pack)));
+    assert_eq!(agent.on_trial().unwrap().unwrap().values(), trial.values());
+}
