@@ -365,6 +365,62 @@ fn leftovers_of_a_cut_are_removed_and_files_of_others_are_not() {
 }
 
 #[test]
+fn an_index_of_noise_is_made_again_of_the_spans_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut replay = open(&dir);
+    for (seed, share) in [(0, 0.3), (10, 0.9), (20, 0.1)] {
+        put_at(&mut replay, seed, 3, share, 1000 + seed).unwrap();
+    }
+    let paths = [1, 2].map(|id| path_of(&dir, &replay, id));
+    let spans: Vec<_> = replay.spans().copied().collect();
+    drop(replay);
+    let index = dir.path().join("index.redb");
+    let noise: Vec<u8> = (0..20_000_u32).map(|at| ((at * at) >> 3) as u8).collect();
+    for damage in [noise, Vec::new()] {
+        fs::write(&index, damage).unwrap();
+        let (mut replay, report) = Replay::open(dir.path(), &ROOMY).unwrap();
+        assert!(report.damaged.is_some());
+        assert_eq!(replay.spans().copied().collect::<Vec<_>>(), spans);
+        assert_eq!((replay.verify(), report.orphans), (3, 0));
+    }
+    // Of a file that is another's, and of one whose first frame is damaged.
+    fs::write(&index, b"noise").unwrap();
+    flip(&paths[0], 100);
+    flip(&paths[1], 20);
+    let (mut replay, report) = Replay::open(dir.path(), &ROOMY).unwrap();
+    assert_eq!(replay.spans().map(|span| span.id).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!((report.orphans, replay.read(1, 1..3).unwrap().len()), (1, 2));
+    assert_eq!(put(&mut replay, 5, 3), 2);
+}
+
+#[test]
+fn an_index_of_noise_beside_another_key_is_refused_with_nothing_removed() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut replay = open(&dir);
+    let id = put(&mut replay, 5, 3);
+    drop((replay, open(&other)));
+    let key = fs::read(dir.path().join("key")).unwrap();
+    fs::write(dir.path().join("index.redb"), b"noise").unwrap();
+    fs::copy(other.path().join("key"), dir.path().join("key")).unwrap();
+    let error = Replay::open(dir.path(), &ROOMY).unwrap_err();
+    assert!(matches!(error, OpenReplayError::KeyOther { .. }), "{error}");
+    fs::write(dir.path().join("key"), key).unwrap();
+    assert_eq!(open(&dir).read(id, 0..3).unwrap().len(), 3);
+}
+
+#[test]
+fn span_stamped_by_a_clock_that_ran_ahead_goes_with_those_recorded_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut replay = open(&dir);
+    let now_s = 1_700_000_000;
+    put_at(&mut replay, 0, 3, 0.9, now_s + 365 * DAY_S).unwrap();
+    put_at(&mut replay, 5, 3, 0.1, now_s).unwrap();
+    let young = put_at(&mut replay, 9, 3, 0.1, now_s + 20 * DAY_S).unwrap().id;
+    assert_eq!(replay.retain(now_s + 31 * DAY_S).unwrap().spans, 2);
+    assert_eq!(replay.spans().map(|span| span.id).collect::<Vec<_>>(), [young]);
+}
+
+#[test]
 fn span_is_kept_for_the_days_allowed_and_no_longer() {
     let dir = tempfile::tempdir().unwrap();
     let options = ReplayOptions { days_max: 2, ..ROOMY };

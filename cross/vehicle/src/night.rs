@@ -81,6 +81,8 @@ pub enum Input {
     },
     /// Training failed (a loss that is no number, an engine error); the last good factors stand.
     Failed,
+    /// The nominee is in its slot, durably.
+    Staged,
 }
 
 /// An adapter that can be measured or staged.
@@ -108,7 +110,7 @@ pub enum Output {
         /// Steps of this slice.
         steps: u32,
     },
-    /// Write the nominee to the inactive adapter slot.
+    /// Write the nominee to the inactive adapter slot; answer with [`Input::Staged`]. After a cut it is asked for again.
     Stage(Nominee),
     /// For the log and the terminal.
     Event(Event),
@@ -190,6 +192,7 @@ enum State {
     MeasuringActive,
     Tuning,
     MeasuringCandidate,
+    Staging { steps: u32, value: f32 },
     Done,
 }
 
@@ -254,11 +257,17 @@ impl Night {
                 self.finish();
                 Ok(())
             }
+            (Input::Staged, State::Staging { steps, value }) => {
+                let active = self.record.active.unwrap_or(0.0);
+                self.end(Event::Staged { steps, value, active });
+                Ok(())
+            }
             (
                 Input::Conditions { .. }
                 | Input::Measured { .. }
                 | Input::Tuned { .. }
-                | Input::Failed,
+                | Input::Failed
+                | Input::Staged,
                 _,
             ) => Err(Reject::NotAsked),
         }
@@ -292,6 +301,7 @@ impl Night {
             | State::MeasuringActive
             | State::Tuning
             | State::MeasuringCandidate
+            | State::Staging { .. }
             | State::Done => None,
         }
     }
@@ -342,20 +352,21 @@ impl Night {
     }
 
     fn finish(&mut self) {
-        self.state = State::Done;
-        self.record.done = true;
-        self.unsaved = true;
         let active = self.record.active.unwrap_or(0.0);
         match self.record.best {
             Some((steps, value)) if value > active + self.plan.margin => {
+                self.state = State::Staging { steps, value };
                 self.emit(Output::Stage(Nominee::Candidate { steps }));
-                self.emit(Output::Event(Event::Staged { steps, value, active }));
             }
-            best => {
-                let best = best.map(|(_, value)| value);
-                self.emit(Output::Event(Event::Kept { best, active }));
-            }
+            best => self.end(Event::Kept { best: best.map(|(_, value)| value), active }),
         }
+    }
+
+    fn end(&mut self, event: Event) {
+        self.state = State::Done;
+        self.record.done = true;
+        self.unsaved = true;
+        self.emit(Output::Event(event));
     }
 
     fn emit(&mut self, output: Output) {
@@ -419,7 +430,8 @@ mod tests {
                 Output::Tune { steps } => {
                     Some(Input::Tuned { steps: night.record.steps + steps, loss: 0.1 })
                 }
-                Output::Stage(_) | Output::Event(_) => None,
+                Output::Stage(_) => Some(Input::Staged),
+                Output::Event(_) => None,
             };
             all.push(output);
             if let Some(input) = answer {
@@ -435,6 +447,24 @@ mod tests {
         let outputs = run(&mut night, 0.40, &[0.45, 0.43]);
         assert!(outputs.contains(&Output::Stage(Nominee::Candidate { steps: 40 })));
         assert!(night.is_done());
+    }
+
+    #[test]
+    fn a_night_that_was_cut_before_its_candidate_was_staged_stages_it_again() {
+        let best = Some((40, 0.45));
+        let record = Record { steps: 80, measured: 80, active: Some(0.4), best, done: false };
+        let mut saved = Some(record);
+        for _cut in 0..2 {
+            let mut night = Night::new(PLAN, saved, START);
+            night.handle_timeout(START);
+            assert_eq!(drain(&mut night), [Output::Stage(Nominee::Candidate { steps: 40 })]);
+            saved = night.poll_persist().or(saved);
+        }
+        let mut night = Night::new(PLAN, saved, START);
+        let outputs = run(&mut night, 0.4, &[]);
+        let staged = Event::Staged { steps: 40, value: 0.45, active: 0.4 };
+        assert_eq!(outputs.last(), Some(&Output::Event(staged)));
+        assert!(night.is_done() && night.poll_persist().unwrap().done);
     }
 
     #[test]

@@ -151,3 +151,53 @@ fn a_vehicle_that_always_loses_its_power_at_once_goes_back_and_one_that_drives_d
     // Four moments have no past; a hundred were kept.
     assert_eq!(after_three_cuts(106), Mine::Watching);
 }
+
+/// A vehicle that kept an adapter, and then something befell the slot.
+fn after(damage: impl Fn(&mut Vec<u8>)) -> (tempfile::TempDir, Adapter) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = agent(folder.path());
+    let kept = adapter(&first, 0.0);
+    first.put_on_trial(&kept, ask(1, 30, 0)).unwrap();
+    drive_again(&mut first);
+    assert_eq!(first.tried().unwrap().unwrap().mine, Mine::Kept);
+    drop(first);
+    let slot = folder.path().join("slots/a");
+    let mut bytes = std::fs::read(&slot).unwrap();
+    damage(&mut bytes);
+    std::fs::write(&slot, bytes).unwrap();
+    (folder, kept)
+}
+
+#[test]
+fn an_adapter_in_use_that_cannot_be_used_is_left_for_the_base_model() {
+    let damages: [fn(&mut Vec<u8>); 4] = [
+        |bytes| bytes.truncate(100),
+        |bytes| bytes.clear(),
+        // Of another package; a value that was flipped.
+        |bytes| bytes[3] ^= 1,
+        |bytes| bytes[200] ^= 1,
+    ];
+    for damage in damages {
+        let (folder, _kept) = after(damage);
+        for _start in 0..2 {
+            let agent = agent(folder.path());
+            agent.try_model().unwrap();
+            assert!(agent.active().unwrap().is_none());
+            let tried = agent.tried().unwrap().unwrap();
+            assert_eq!((tried.mine, tried.why), (Mine::GoneBack, Some(Why::Failed)));
+            assert_eq!(tried.active, None);
+        }
+        // The next one finds its place.
+        let mut agent = agent(folder.path());
+        let next = adapter(&agent, 0.0);
+        agent.put_on_trial(&next, ask(2, 30, 0)).unwrap();
+        drive_again(&mut agent);
+        assert_eq!(values(agent.active().unwrap()), values(Some(next)));
+    }
+}
+
+#[test]
+fn an_adapter_that_was_kept_without_its_hash_is_read() {
+    let (folder, kept) = after(|bytes| bytes.truncate(bytes.len() - 32));
+    assert_eq!(values(agent(folder.path()).active().unwrap()), values(Some(kept)));
+}

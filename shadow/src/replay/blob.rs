@@ -46,6 +46,11 @@ pub(super) fn file_name(sha256: &[u8; 32]) -> String {
     format!("{}{SUFFIX}", crate::digits::hex(sha256))
 }
 
+/// The SHA-256 that a file of this name has; `None`: the name is no span's.
+pub(super) fn sha256_of(name: &str) -> Option<[u8; 32]> {
+    crate::digits::hash(name.strip_suffix(SUFFIX)?)
+}
+
 /// Whether a file of this name is a span's.
 pub(super) fn is_file_name(name: &str) -> bool {
     name.ends_with(SUFFIX)
@@ -121,6 +126,41 @@ pub(super) fn read(
         frames.extend_from_slice(&segment[MOTION_BYTES..segment.len() - TAG_BYTES]);
     }
     Ok(Ok(()))
+}
+
+/// The span of a file whose name gives `sha256`, as its own header has it; `None`: it is none that this key made.
+pub(super) fn span_of(
+    file: &dyn DiskFile,
+    key: &StoreKey,
+    sha256: &[u8; 32],
+) -> io::Result<Option<StoredSpan>> {
+    let len = file.len()?;
+    if len < HEADER_BYTES as u64 {
+        return Ok(None);
+    }
+    let mut found = [0; HEADER_BYTES];
+    file.read_at(0, &mut found)?;
+    let Some(span) = span_from(&found, sha256).filter(|span| span.bytes() == len) else {
+        return Ok(None);
+    };
+    let mut segment = vec![0; segment_bytes(span.shape)];
+    for index in 0..span.frames {
+        file.read_at(offset(span.shape, index), &mut segment)?;
+        // Any frame vouches for the header.
+        if unseal(key, &found, index, &mut segment) {
+            return Ok(Some(span));
+        }
+    }
+    Ok(None)
+}
+
+/// The reverse of [`header`].
+fn span_from(found: &[u8; HEADER_BYTES], sha256: &[u8; 32]) -> Option<StoredSpan> {
+    let (id, prefix) = (found[8..16].try_into().ok()?, found[PREFIX_AT..].try_into().ok()?);
+    let version = found[4];
+    let row = [&[version], &found[16..40], &[found[5]], &found[40..PREFIX_AT], sha256].concat();
+    let span = StoredSpan::from_row(u64::from_le_bytes(id), &row)?;
+    (header(&span, &prefix) == *found).then_some(span)
 }
 
 fn segment_bytes(shape: FrameShape) -> usize {

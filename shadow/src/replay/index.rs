@@ -39,6 +39,20 @@ pub enum IndexError {
     Panic,
 }
 
+impl IndexError {
+    /// Whether the index is not what was written: opened again, it is so again.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Disk(error) => {
+                matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+            }
+            Self::Database(_) | Self::Panic => true,
+            // Whole, and of another version.
+            Self::Row(_) => false,
+        }
+    }
+}
+
 /// What the index holds.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
@@ -50,7 +64,8 @@ pub(super) struct Rows {
 /// What one commit changes, all of it or nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Change<'a> {
-    pub(super) add: Option<&'a StoredSpan>,
+    /// In the order of their numbers.
+    pub(super) add: &'a [StoredSpan],
     pub(super) remove: &'a [u64],
     pub(super) key_id: Option<[u8; 16]>,
 }
@@ -71,14 +86,22 @@ impl Index {
         contained(|| self.commit_whole(change))
     }
 
+    /// Makes an index of nothing but this, in the place of one that is damaged.
+    pub(super) fn make(disk: &dyn Disk, change: &Change<'_>) -> Result<(), IndexError> {
+        contained(|| Self::make_whole(disk, change))
+    }
+
+    fn make_whole(disk: &dyn Disk, change: &Change<'_>) -> Result<(), IndexError> {
+        Self::on(disk.create(FRESH_FILE).map_err(IndexError::Disk)?)?.commit_whole(change)?;
+        disk.rename(FRESH_FILE, INDEX_FILE).map_err(IndexError::Disk)?;
+        disk.sync().map_err(IndexError::Disk)
+    }
+
     fn open_checked(disk: &dyn Disk) -> Result<(Self, Rows), IndexError> {
         let file = match disk.open(INDEX_FILE) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Self::on(disk.create(FRESH_FILE).map_err(IndexError::Disk)?)?
-                    .commit_whole(&Change::default())?;
-                disk.rename(FRESH_FILE, INDEX_FILE).map_err(IndexError::Disk)?;
-                disk.sync().map_err(IndexError::Disk)?;
+                Self::make_whole(disk, &Change::default())?;
                 disk.open(INDEX_FILE).map_err(IndexError::Disk)?
             }
             Err(error) => return Err(IndexError::Disk(error)),
@@ -105,7 +128,7 @@ impl Index {
             for id in change.remove {
                 spans.remove(id).map_err(failed)?;
             }
-            if let Some(span) = change.add {
+            for span in change.add {
                 spans.insert(span.id, &span.row()[..]).map_err(failed)?;
                 let next = (span.id + 1).to_le_bytes();
                 about.insert(NEXT_ID, &next[..]).map_err(failed)?;

@@ -8,7 +8,8 @@
 //! - **Durable**: when [`Replay::put`] returns, the span outlives a cut of power. A file is written
 //!   under a temporary name, synced, renamed to its SHA-256, the folder synced; then one commit of
 //!   the index adds it and removes what it pushed out. A cut between the two leaves a file that no
-//!   row names: it is removed when the store is opened.
+//!   row names: it is removed when the store is opened. An index that is damaged is made again there,
+//!   of what the spans' files say of themselves.
 //! - **Forgetting**: spans older than `days_max` are removed by [`Replay::retain`], a stretch of
 //!   time by [`Replay::erase_between`]. [`Replay::erase_all`] destroys the key first: from then on
 //!   nothing can be read, whatever is left on the medium. Of a single removed span the encrypted
@@ -26,7 +27,7 @@ mod recent;
 mod sample;
 mod span;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -204,7 +205,7 @@ impl Replay {
         }
     }
 
-    /// Removes spans that are older than the store may hold.
+    /// Removes spans that are older than the store may hold, and those that were recorded before one that is.
     ///
     /// `now_s` is a UTC second that has certainly passed: a clock that ran ahead would empty the
     /// store.
@@ -213,7 +214,18 @@ impl Replay {
     pub fn retain(&mut self, now_s: u64) -> Result<Removed, RemoveError> {
         let age_s = u64::from(self.options.days_max) * 24 * 60 * 60;
         let first_s = now_s.saturating_sub(age_s);
-        self.remove_where(|span| span.ended_at_s() < first_s)
+        self.ready()?;
+        // Numbers are given in the order of recording: no span is younger than one after it, whatever a clock that ran
+        // ahead said.
+        let mut ended_at_s = u64::MAX;
+        let mut old = BTreeSet::new();
+        for span in self.spans.values().rev() {
+            ended_at_s = ended_at_s.min(span.ended_at_s());
+            if ended_at_s < first_s {
+                old.insert(span.id);
+            }
+        }
+        self.remove_where(|span| old.contains(&span.id))
     }
 
     /// Removes every span of which a frame may have been seen in `first_s … last_s`, UTC seconds,

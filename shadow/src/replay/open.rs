@@ -26,6 +26,8 @@ pub struct OpenReport {
     pub dropped: Vec<Unreadable>,
     /// Spans that did not fit in the bytes allowed any more; evicted.
     pub evicted: Removed,
+    /// What was wrong with the index: it was made again, of the spans whose files are what was written.
+    pub damaged: Option<String>,
     /// The key was gone: an erase was finished, and the store is empty.
     pub erased: bool,
 }
@@ -49,7 +51,7 @@ pub enum OpenReplayError {
     /// The key is not the one that the spans were encrypted with.
     #[error("{} is the key of another store: put the right file back, or remove it to erase the store", path.display())]
     KeyOther { path: PathBuf },
-    /// The index is damaged.
+    /// The index cannot be read or written, or another version wrote it.
     #[error("cannot use {}; to erase the store and begin again, remove the folder that it is in", path.display())]
     Index { path: PathBuf, source: IndexError },
 }
@@ -107,7 +109,15 @@ pub(super) fn load(
     let key = load_key(disk, &mut report)?;
     let path = || disk.path(index::INDEX_FILE);
     let indexed = |source| OpenReplayError::Index { path: path(), source };
-    let (index, rows) = Index::open(disk).map_err(indexed)?;
+    let (index, rows) = match Index::open(disk) {
+        Err(damage) if damage.is_damage() => {
+            make_again(disk, &key)?;
+            report.damaged = Some(damage.to_string());
+            Index::open(disk)
+        }
+        opened => opened,
+    }
+    .map_err(indexed)?;
     let (mut spans, next_id) = (rows.spans, rows.next_id);
     if rows.key_id != Some(key.id) {
         if !spans.is_empty() {
@@ -133,6 +143,30 @@ pub(super) fn load(
         let _ = disk.remove(&span.file_name());
     }
     Ok((Loaded { key, index, spans, next_id }, report))
+}
+
+/// Makes an index that is damaged again, of what the files say: all of it is in their headers, but for the numbers of spans that
+/// were removed. Files that the key did not make are none of the store's.
+fn make_again(disk: &dyn Disk, key: &StoreKey) -> Result<(), OpenReplayError> {
+    let mut spans = BTreeMap::new();
+    let mut others = false;
+    let failed = |path: &str, source| OpenReplayError::Disk { path: disk.path(path), source };
+    for (name, _) in disk.list().map_err(|source| failed("", source))? {
+        let Some(sha256) = blob::sha256_of(&name) else { continue };
+        let file = disk.open(&name).map_err(|source| failed(&name, source))?;
+        let span = blob::span_of(file.as_ref(), key, &sha256);
+        match span.map_err(|source| failed(&name, source))? {
+            Some(span) => drop(spans.insert(span.id, span)),
+            None => others = true,
+        }
+    }
+    if others && spans.is_empty() {
+        return Err(OpenReplayError::KeyOther { path: disk.path(key::KEY_FILE) });
+    }
+    let add: Vec<StoredSpan> = spans.into_values().collect();
+    let change = Change { add: &add, key_id: Some(key.id), remove: &[] };
+    Index::make(disk, &change)
+        .map_err(|source| OpenReplayError::Index { path: disk.path(index::INDEX_FILE), source })
 }
 
 /// The key; where there is none the store is new, or what is left of it can never be read again.

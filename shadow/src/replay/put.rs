@@ -99,9 +99,9 @@ impl Replay {
         span.sha256 = self.write_file(key, &span, new.moments)?;
         let evicted = self.evict_for(span.bytes());
         let remove: Vec<u64> = evicted.iter().map(|span| span.id).collect();
-        self.commit(&Change { add: Some(&span), remove: &remove, key_id: None }).map_err(
-            |source| PutError::Index { path: self.disk.path(index::INDEX_FILE), source },
-        )?;
+        self.commit(&Change { add: &[span], remove: &remove, key_id: None }).map_err(|source| {
+            PutError::Index { path: self.disk.path(index::INDEX_FILE), source }
+        })?;
         self.next_id = span.id + 1;
         self.spans.insert(span.id, span);
         for span in &evicted {

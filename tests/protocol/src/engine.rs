@@ -427,7 +427,7 @@ impl Engine for Simulated {
                 let done = Done::Coded { job, coded: Box::new(coded), seconds: 0.1 };
                 self.0.work.borrow_mut().due.push_back((at, done));
             }
-            Job::Tune { from, window, seed } => {
+            Job::Tune { from, window, seed, passed_s: _ } => {
                 let name = ValuesHash::of(&from);
                 let values = self.0.roads.tuned(self.0.number, seed, &from);
                 let mut seen = self.0.seen.borrow_mut();

@@ -1,13 +1,15 @@
-//! Adapters as bytes in slots and files: layout hash (32 bytes) ‖ values f32, little-endian.
+//! Adapters as bytes in slots and files: layout hash (32 bytes) ‖ values f32, little-endian ‖ SHA-256 of all before. What was written
+//! before there was that last hash ends with the values, and is read.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
 use shoal_hal::backend::files::{DirSlots, FilesError, write_whole};
 use shoal_hal::{AdapterSlots, Slot};
 use shoal_runtime::adapter::{Adapter, AdapterError, Layout};
 
-/// Bytes of the layout hash.
+/// Bytes of the layout hash, and of the last.
 const HASH_BYTES: usize = 32;
 
 /// Why a kept adapter cannot be used, or one cannot be kept.
@@ -33,8 +35,14 @@ pub enum KeepError {
         source: std::io::Error,
     },
     /// It was trained for another model, rank or set of sites.
-    #[error("{place} holds an adapter of another model or layout: remove the vehicle's state")]
+    #[error("{place} holds an adapter of another model or layout, or a part of one: remove it")]
     OtherLayout {
+        /// Slot or file.
+        place: String,
+    },
+    /// It is not what was written.
+    #[error("{place} is not what was written: remove it")]
+    Damaged {
         /// Slot or file.
         place: String,
     },
@@ -57,15 +65,26 @@ pub(super) fn stage(slots: &mut DirSlots, adapter: &Adapter) -> Result<(), KeepE
     Ok(slots.start_trial()?)
 }
 
-/// The adapter in a slot.
+impl KeepError {
+    /// Whether what is kept can never be used, with this model.
+    pub(super) fn is_for_good(&self) -> bool {
+        match self {
+            Self::OtherLayout { .. } | Self::Damaged { .. } | Self::Values { .. } => true,
+            Self::Files(_) | Self::Read { .. } | Self::Remove { .. } => false,
+        }
+    }
+}
+
+/// The adapter in a slot of those in this folder.
 pub(super) fn read_slot(
     slots: &DirSlots,
     slot: Slot,
     layout: &Arc<Layout>,
+    folder: &Path,
 ) -> Result<Adapter, KeepError> {
-    let place = format!("adapter slot {slot:?}");
+    let place = format!("adapter slot {slot:?} in {}", folder.display());
     let length = slots.bytes(slot)?.unwrap_or(0);
-    if length != (HASH_BYTES + 4 * layout.values()) as u64 {
+    if length > bytes_of(layout) as u64 {
         return Err(KeepError::OtherLayout { place });
     }
     let mut bytes = vec![0; length as usize];
@@ -91,17 +110,32 @@ pub(super) fn read_file(path: &Path, layout: &Arc<Layout>) -> Result<Adapter, Ke
     from_bytes(&bytes, layout, path.display().to_string())
 }
 
+/// Bytes of an adapter of this layout.
+fn bytes_of(layout: &Layout) -> usize {
+    HASH_BYTES + 4 * layout.values() + HASH_BYTES
+}
+
 fn to_bytes(adapter: &Adapter) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HASH_BYTES + 4 * adapter.values().len());
+    let mut bytes = Vec::with_capacity(bytes_of(adapter.layout()));
     bytes.extend_from_slice(&adapter.layout().hash());
     adapter.values().iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+    let hash = Sha256::digest(&bytes);
+    bytes.extend_from_slice(&hash);
     bytes
 }
 
 fn from_bytes(bytes: &[u8], layout: &Arc<Layout>, place: String) -> Result<Adapter, KeepError> {
-    let Some(values) = bytes.strip_prefix(&layout.hash()[..]) else {
+    let (whole, hash) = match bytes.split_last_chunk::<HASH_BYTES>() {
+        Some((whole, hash)) if bytes.len() == bytes_of(layout) => (whole, Some(hash)),
+        Some(_) | None => (bytes, None),
+    };
+    let values = whole.strip_prefix(&layout.hash()[..]);
+    let Some(values) = values.filter(|values| values.len() == 4 * layout.values()) else {
         return Err(KeepError::OtherLayout { place });
     };
+    if hash.is_some_and(|hash| Sha256::digest(whole).as_slice() != hash) {
+        return Err(KeepError::Damaged { place });
+    }
     let values = values.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value));
     Adapter::from_values(Arc::clone(layout), values.collect())
         .map_err(|source| KeepError::Values { place, source })

@@ -31,7 +31,7 @@ use shoal_shadow::measure::policy::PolicyPredictor;
 use shoal_shadow::measure::{MeasureError, Predictor as _, SessionPredictor};
 use shoal_shadow::package::{Description, OpenPackageError, Package};
 use shoal_shadow::replay::{
-    Filled, OpenReplayError, OpenReport, PutError, ReadReplayError, RemoveError, Replay,
+    Filled, OpenReplayError, OpenReport, PutError, ReadReplayError, RemoveError, Removed, Replay,
     ReplayOptions,
 };
 
@@ -47,6 +47,9 @@ pub(crate) use learning::{Learning, Roads};
 pub use trial::{Ask, Tried, Why};
 pub use watch::{About, WatchError};
 
+/// Folders of the vehicle's state: what it recorded, and its adapters.
+const REPLAY: &str = "replay";
+const SLOTS: &str = "slots";
 /// Clips that a night measures at once.
 pub const CLIPS_AT_ONCE: usize = 8;
 /// Lessons of a step of a policy, for every clip that a step of a world model would have: a label is one number where a frame is
@@ -137,7 +140,7 @@ pub enum AgentError {
     Measure(#[from] MeasureError),
     #[error("the replay store cannot be opened")]
     Replay(#[from] OpenReplayError),
-    #[error("replay cannot forget what is too old")]
+    #[error("replay cannot forget or erase")]
     Retain(#[from] RemoveError),
     #[error("the vehicle's state cannot be kept")]
     Files(#[from] FilesError),
@@ -168,7 +171,8 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Opens the package, the engine and the vehicle's state, and puts right what a cut left behind.
+    /// Opens the package, the engine and the vehicle's state, and puts right what a cut left behind. An adapter in use that cannot be
+    /// used is left for the base model.
     ///
     /// # Errors
     /// [`AgentError`].
@@ -182,14 +186,10 @@ impl Agent {
         let engine = crate::engine::open(&config.engine.kept_below(&config.state))?;
         let profile = profile_of(&*engine);
         let layout = graft_package(&model, package.description(), 1, profile)?.layout;
-        let options = ReplayOptions {
-            bytes_max: config.replay.bytes_max,
-            days_max: config.replay.retention_days,
-        };
         let state = config.state.clone();
-        let (replay, opened) = Replay::open(&state.join("replay"), &options)?;
+        let (replay, opened) = Replay::open(&state.join(REPLAY), &options(&config))?;
         let store = DirStore::open(&state.join("records"))?;
-        let slots = DirSlots::open(&state.join("slots"))?;
+        let slots = DirSlots::open(&state.join(SLOTS))?;
         let mut agent = Agent {
             config,
             package,
@@ -206,7 +206,18 @@ impl Agent {
             clock: monotonic,
         };
         agent.settle_trial()?;
+        agent.leave_unusable()?;
         Ok(agent)
+    }
+
+    /// Erases all that a vehicle of this configuration recorded: the key first, then the files. What it learnt and said stays.
+    ///
+    /// # Errors
+    /// [`AgentError`]; [`OpenReplayError::Held`] in it while the vehicle runs. Once the key is gone nothing can be read, whatever
+    /// fails after it.
+    pub fn erase(config: &Config) -> Result<Removed, AgentError> {
+        let (mut replay, _) = Replay::open(&config.state.join(REPLAY), &options(config))?;
+        Ok(replay.erase_all()?)
     }
 
     /// The same agent, with another clock to time its looks at frames by: the time since any moment.
@@ -384,12 +395,17 @@ impl Agent {
     }
 
     fn adapter_in(&self, slot: Slot) -> Result<Adapter, AgentError> {
-        Ok(keep::read_slot(&self.slots, slot, &self.layout)?)
+        Ok(keep::read_slot(&self.slots, slot, &self.layout, &self.state.join(SLOTS))?)
     }
 
     fn threads(&self) -> NonZeroUsize {
         NonZeroUsize::new(self.config.engine.threads).unwrap_or(NonZeroUsize::MIN)
     }
+}
+
+/// The bounds of replay.
+const fn options(config: &Config) -> ReplayOptions {
+    ReplayOptions { bytes_max: config.replay.bytes_max, days_max: config.replay.retention_days }
 }
 
 /// Time since the program first asked.

@@ -1,14 +1,15 @@
 //! Parked: the shell of the night. It trains, measures and keeps what the core asks for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 
 use embassy_time::Instant;
 use shoal_hal::backend::files::write_whole;
-use shoal_hal::{Conditions, Drive, Store};
+use shoal_hal::{AdapterSlots as _, Conditions, Drive, Store};
 use shoal_runtime::adapter::Adapter;
 use shoal_shadow::clip::Frames;
+use shoal_shadow::fit::FitError;
 use shoal_shadow::measure::imitation::imitation;
 use shoal_shadow::measure::{Horizon, measure};
 use shoal_shadow::pack::Footages;
@@ -16,7 +17,7 @@ use shoal_shadow::pack::Footages;
 use super::learning::{Learning, Roads};
 use super::{Agent, AgentError, CLIPS_AT_ONCE, Tell, keep};
 use crate::drives::footage;
-use crate::night::{Input, Night, Nominee, Output, Record};
+use crate::night::{Event, Input, Night, Nominee, Obstacle, Output, Record};
 
 /// Key of the night's record in the store.
 const RECORD: &str = "night";
@@ -27,7 +28,8 @@ impl Agent {
     /// One night, from parking to the last decision: measures on `pack`, tunes on replay.
     ///
     /// `conditions` is asked whenever the core wants to know; `now` only moves when it waits, by the
-    /// time it wants to wait. A night that was cut goes on where its last slice ended.
+    /// time it wants to wait. A night that was cut goes on where its last slice ended. With too few clips in replay it ends at
+    /// once, and goes on when there are more.
     ///
     /// # Errors
     /// [`AgentError`]. Failed training is no error: the night ends with what was measured before.
@@ -42,11 +44,12 @@ impl Agent {
         if record.is_none() {
             remove_if_there(self.checkpoint_path())?;
         }
+        let made = record.map_or(0, |record| record.steps);
         let mut night = Night::new(self.config.plan(), record, now);
         let spans = self.remembered(|frames| 0..frames, &mut tell);
         let roads = Roads { spans, footage: self.footage()? };
-        let mut bench = Bench::new(&roads);
-        let clips = self.replay.sampler(self.config.seed, self.form.context as u32 + 1).clips();
+        let mut bench = Bench::new(&roads, made);
+        let clips = self.clips();
         night.handle_timeout(now);
         loop {
             if let Some(record) = night.poll_persist() {
@@ -64,7 +67,7 @@ impl Agent {
             };
             let input = match output {
                 Output::ReadConditions => {
-                    Some(Input::Conditions { conditions: conditions(), clips: clips as usize })
+                    Some(Input::Conditions { conditions: conditions(), clips })
                 }
                 Output::Measure(nominee) => {
                     let value = self.measure_nominee(&mut bench, nominee, pack)?;
@@ -74,12 +77,16 @@ impl Agent {
                 Output::Tune { steps } => Some(self.tune(&mut bench, steps, &mut tell)?),
                 Output::Stage(nominee) => {
                     if let Some(adapter) = self.nominee(&mut bench, nominee)? {
-                        keep::stage(&mut self.slots, &adapter)?;
+                        self.stage(&adapter)?;
                     }
-                    None
+                    Some(Input::Staged)
                 }
                 Output::Event(event) => {
                     tell(Tell::Night(event));
+                    if event == Event::Waiting(Obstacle::Replay) {
+                        // Nothing comes into replay while it is parked.
+                        return Ok(());
+                    }
                     None
                 }
             };
@@ -91,13 +98,29 @@ impl Agent {
         self.tidy(&bench)
     }
 
-    /// Reads replay back, the highest priorities first: of a span with so many frames those that are wanted.
+    /// Puts an adapter on trial, in the place of one that is: a cut may have come between that and its record.
+    fn stage(&mut self, adapter: &Adapter) -> Result<(), AgentError> {
+        if self.slots.state().trial {
+            self.slots.roll_back()?;
+        }
+        Ok(keep::stage(&mut self.slots, adapter)?)
+    }
+
+    /// Clips that can be drawn from replay.
+    pub(crate) fn clips(&self) -> usize {
+        self.replay.sampler(self.config.seed, self.form.context as u32 + 1).clips() as usize
+    }
+
+    /// Reads replay back, the highest priorities first: of a span with so many frames those that are wanted. One that could not be
+    /// read is told of, and not read again.
     pub(crate) fn remembered(
         &mut self,
         wanted: impl Fn(u32) -> Range<u32>,
         tell: &mut impl FnMut(Tell<'_>),
     ) -> Vec<Frames> {
-        let mut spans: Vec<_> = self.replay.spans().copied().collect();
+        let lost: BTreeSet<u64> = self.replay.unreadable().map(|span| span.id).collect();
+        let spans = self.replay.spans().filter(|span| !lost.contains(&span.id));
+        let mut spans: Vec<_> = spans.copied().collect();
         spans.sort_by_key(|span| std::cmp::Reverse(span.priority));
         let (mut bytes, mut frames) = (0, Vec::new());
         for span in spans {
@@ -163,7 +186,15 @@ impl Agent {
         steps: u32,
         tell: &mut impl FnMut(Tell<'_>),
     ) -> Result<Input, AgentError> {
-        let Some(learning) = bench.ready(self)? else { return Ok(Input::Failed) };
+        let learning = match bench.ready(self)? {
+            Ok(Some(learning)) => learning,
+            Ok(None) => return Ok(Input::Failed),
+            Err(error) => {
+                tell(Tell::TrainingFailed(&error));
+                remove_if_there(self.checkpoint_path())?;
+                return Ok(Input::Failed);
+            }
+        };
         let of = self.config.night.steps;
         let trained = learning.run(steps, |report| {
             tell(Tell::Trained { step: report.step.get() as u32, of, loss: report.loss });
@@ -223,26 +254,37 @@ fn remove_if_there(path: PathBuf) -> Result<(), AgentError> {
 /// What a night trains with, built when the first slice is asked for.
 struct Bench<'a> {
     roads: &'a Roads,
+    /// Steps made before this start.
+    made: u32,
     learning: Option<Learning<'a>>,
     candidates: BTreeMap<u32, Adapter>,
 }
 
 impl<'a> Bench<'a> {
-    fn new(roads: &'a Roads) -> Self {
-        Bench { roads, learning: None, candidates: BTreeMap::new() }
+    fn new(roads: &'a Roads, made: u32) -> Self {
+        Bench { roads, made, learning: None, candidates: BTreeMap::new() }
     }
 
-    /// The tuner, at its checkpoint if the night was cut; `None` without anything to train on.
-    fn ready(&mut self, agent: &Agent) -> Result<Option<&mut Learning<'a>>, AgentError> {
+    /// The tuner, at its checkpoint if the night was cut; `None` without anything to train on, or without that checkpoint. The
+    /// inner error: the checkpoint cannot be used, and the night ends with what was measured before.
+    fn ready(
+        &mut self,
+        agent: &Agent,
+    ) -> Result<Result<Option<&mut Learning<'a>>, FitError>, AgentError> {
         if self.learning.is_none() {
             let start = agent.active()?;
             let begun = Learning::begin(agent, self.roads, start.as_ref(), agent.config.seed)?;
-            let Some(mut learning) = begun else { return Ok(None) };
-            if let Ok(checkpoint) = std::fs::read(agent.checkpoint_path()) {
-                learning.resume(&checkpoint)?;
+            let Some(mut learning) = begun else { return Ok(Ok(None)) };
+            if let Ok(checkpoint) = std::fs::read(agent.checkpoint_path())
+                && let Err(error) = learning.resume(&checkpoint)
+            {
+                return Ok(Err(error));
+            }
+            if learning.step_count() < u64::from(self.made) {
+                return Ok(Ok(None));
             }
             self.learning = Some(learning);
         }
-        Ok(self.learning.as_mut())
+        Ok(Ok(self.learning.as_mut()))
     }
 }

@@ -7,6 +7,7 @@ use shoal_runtime::adapter::Adapter;
 use shoal_swarm::campaign::{Mine, Watch as Limits};
 use shoal_wire::v1::RefusalCode;
 use shoal_wire::{ParticleId, RecordId};
+use tracing::warn;
 
 use super::{Agent, AgentError, keep};
 
@@ -267,6 +268,26 @@ impl Agent {
             self.keep_trial(&record)?;
         }
         self.follow(&record)
+    }
+
+    /// Leaves an adapter in use that can never be used — it is of the package before, or damaged — for the base model.
+    pub(super) fn leave_unusable(&mut self) -> Result<(), AgentError> {
+        let error = match self.active() {
+            Err(AgentError::Keep(error)) if error.is_for_good() => error,
+            Ok(_) | Err(_) => return Ok(()),
+        };
+        warn!(%error, "the adapter in use cannot be used: the vehicle drives on the base model");
+        if let Some(mut record) = self.trial()? {
+            if matches!(record.stage, Stage::Watching | Stage::Kept) {
+                record.stage = Stage::GoneBack(Why::Failed);
+            }
+            record.before = None;
+            self.keep_trial(&record)?;
+        }
+        if self.slots.state().trial {
+            self.slots.roll_back()?;
+        }
+        Ok(self.slots.deactivate()?)
     }
 
     /// Says that the adapter on trial is being watched now; `None`: none is, by a campaign.

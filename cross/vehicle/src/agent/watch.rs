@@ -57,7 +57,7 @@ impl Agent {
         recorded_at_s: u64,
         tell: impl FnMut(Tell<'_>),
     ) -> Result<(), AgentError> {
-        self.drive_spans(drive, spans, Some(recorded_at_s), tell)
+        self.drive_while(drive, spans, Some(recorded_at_s), || true, tell)
     }
 
     /// Drives spans that were driven before, for the sake of an adapter on trial: nothing of them is kept.
@@ -70,21 +70,23 @@ impl Agent {
         spans: &[Span],
         tell: impl FnMut(Tell<'_>),
     ) -> Result<(), AgentError> {
-        self.drive_spans(drive, spans, None, tell)
+        self.drive_while(drive, spans, None, || true, tell)
     }
 
-    fn drive_spans(
+    /// As [`Agent::drive`], or without a time as [`Agent::drive_again`], until `go_on`, asked after each moment, says no.
+    pub(crate) fn drive_while(
         &mut self,
         drive: &Drive,
         spans: &[Span],
         recorded_at_s: Option<u64>,
+        go_on: impl Fn() -> bool,
         tell: impl FnMut(Tell<'_>),
     ) -> Result<(), AgentError> {
         let of = Some(spans.iter().map(|span| span.len()).sum());
         let about = About { name: &drive.name, of, rate_hz: drive.rate_hz, recorded_at_s };
         let frames = spans.iter().flat_map(|span| span.first..=span.last);
         let mut moments = SpanMoments { drive, frames };
-        match self.watch(&mut moments, &about, |_since_start| true, tell) {
+        match self.watch(&mut moments, &about, |_since_start| go_on(), tell) {
             Ok(()) => Ok(()),
             Err(WatchError::Agent(error)) => Err(error),
             Err(WatchError::Source(never)) => match never {},
@@ -103,8 +105,9 @@ impl Agent {
         mut go_on: impl FnMut(Duration) -> bool,
         mut tell: impl FnMut(Tell<'_>),
     ) -> Result<(), WatchError<M::Error>> {
-        let mut watch = Watch::new(self)?;
+        // Before the adapter on trial is loaded: the program may not outlive that.
         let mut campaign = self.begin_watch()?;
+        let mut watch = Watch::new(self)?;
         let mut count = 0;
         let ended = loop {
             let moment = match moments.next() {
@@ -247,5 +250,91 @@ impl<I: Iterator<Item = usize>> Moments for SpanMoments<'_, I> {
             motion: self.drive.motion(index),
             since_start: self.drive.since_start(index),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+    use std::sync::Arc;
+
+    use shoal_hal::backend::synthetic::{Region, Road};
+    use shoal_runtime::adapter::Adapter;
+    use shoal_runtime::engine::{Engine, EngineError, LoadOptions, Session};
+    use shoal_runtime::onnx::Model;
+    use shoal_swarm::campaign::Watch as Limits;
+    use shoal_wire::{ParticleId, RecordId};
+
+    use super::*;
+    use crate::agent::Ask;
+    use crate::config::{Config, EngineKind};
+
+    /// Leaves what lies on the disk when the first model is loaded: nothing comes after that.
+    struct Ends {
+        engine: Box<dyn Engine>,
+        state: PathBuf,
+        left: PathBuf,
+    }
+
+    impl Engine for Ends {
+        fn describe(&self) -> String {
+            self.engine.describe()
+        }
+
+        fn load(
+            &self,
+            model: &Model,
+            options: &LoadOptions,
+        ) -> Result<Box<dyn Session>, EngineError> {
+            if !self.left.exists() {
+                copy(&self.state, &self.left);
+            }
+            self.engine.load(model, options)
+        }
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+            let to = to.join(entry.file_name());
+            if entry.path().is_dir() {
+                copy(&entry.path(), &to);
+            } else {
+                fs::copy(entry.path(), to).unwrap();
+            }
+        }
+    }
+
+    fn agent(state: &Path) -> Agent {
+        let mut config = Config::default();
+        config.engine.kind = EngineKind::Tract;
+        config.model.package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/world");
+        config.state = state.to_owned();
+        Agent::open(config).unwrap()
+    }
+
+    #[test]
+    fn an_adapter_with_which_the_program_ends_when_it_is_loaded_is_gone_back_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut state = folder.path().join("0");
+        let mut first = agent(&state);
+        let watch = Limits { moments_min: 1000, worse_max: 0, apart_max: 0, latency_max: u16::MAX };
+        let (particle, approval) = (ParticleId::new([1; 32]), RecordId::new([9; 32]));
+        let candidate = Adapter::start(Arc::clone(first.layout()), 3);
+        first.put_on_trial(&candidate, Ask { number: 1, particle, approval, watch }).unwrap();
+        let form = first.form().clone();
+        drop(first);
+        let road = Road { region: Region::ALL[0], seed: 7 }.render(form.shape, form.rate_hz, 1);
+        for life in 1..=3 {
+            let mut agent = agent(&state);
+            assert_eq!(agent.tried().unwrap().unwrap().mine, Mine::Watching);
+            let left = folder.path().join(life.to_string());
+            let engine = crate::engine::open(&agent.config.engine).unwrap();
+            agent.engine = Box::new(Ends { engine, state, left: left.clone() });
+            agent.drive_again(&road, &[Span { first: 0, last: 0 }], |_tell| {}).unwrap();
+            state = left;
+        }
+        assert_eq!(agent(&state).tried().unwrap().unwrap().mine, Mine::GoneBack);
     }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 use lexopt::{Arg, Parser, ValueExt as _};
 use shoal_shadow::digits::hex;
 use shoal_vehicle::SOFTWARE;
+use shoal_vehicle::agent::Agent;
 use shoal_vehicle::budget::PlaceError;
 use shoal_vehicle::config::{Config, ConfigError};
 use shoal_vehicle::exchange::identity;
@@ -24,6 +25,7 @@ The agent of one vehicle of a fleet: it drives in shadow mode, tunes parked, and
 
 Usage: shoal-vehicle --config FILE [--windows N] [--metrics ADDR] [--ready FILE] [--verbose]
        shoal-vehicle --config FILE --next-key
+       shoal-vehicle --config FILE --erase
        shoal-vehicle --version
 
   --config FILE    vehicle.toml, as `shoal fleet init` writes it
@@ -32,6 +34,7 @@ Usage: shoal-vehicle --config FILE [--windows N] [--metrics ADDR] [--ready FILE]
   --ready FILE     make this file when the agent is up: for who supervises it
   --verbose        tell more
   --next-key       make the key that is to take the place of the vehicle's, say its public half, and end
+  --erase          erase all frames that the vehicle keeps, their key first, and end; adapters and the exchange stay
   --version        say which version it is, and end
   --help           this
 
@@ -49,6 +52,7 @@ struct Arguments {
     ready: Option<PathBuf>,
     verbose: bool,
     next_key: bool,
+    erase: bool,
 }
 
 #[expect(unsafe_code, reason = "the environment of this process is set once, before all else")]
@@ -95,7 +99,7 @@ enum Asked {
 
 fn arguments() -> Result<Asked, lexopt::Error> {
     let (mut config, mut windows, mut metrics, mut ready) = (None, None, None, None);
-    let (mut verbose, mut next_key) = (false, false);
+    let (mut verbose, mut next_key, mut erase) = (false, false, false);
     let mut parser = Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -105,13 +109,14 @@ fn arguments() -> Result<Asked, lexopt::Error> {
             Arg::Long("ready") => ready = Some(PathBuf::from(parser.value()?)),
             Arg::Long("verbose") => verbose = true,
             Arg::Long("next-key") => next_key = true,
+            Arg::Long("erase") => erase = true,
             Arg::Long("help") | Arg::Short('h') => return Ok(Asked::For(HELP)),
             Arg::Long("version") | Arg::Short('V') => return Ok(Asked::For(SOFTWARE)),
             Arg::Long(_) | Arg::Short(_) | Arg::Value(_) => return Err(argument.unexpected()),
         }
     }
     let config = config.ok_or("--config FILE is needed")?;
-    Ok(Asked::ToRun(Arguments { config, windows, metrics, ready, verbose, next_key }))
+    Ok(Asked::ToRun(Arguments { config, windows, metrics, ready, verbose, next_key, erase }))
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
@@ -120,6 +125,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     shoal_vehicle::budget::keep_to(config.engine.cpus.as_ref())?;
     if arguments.next_key {
         return next_key(&config);
+    }
+    if arguments.erase {
+        let erased = Agent::erase(&config)?;
+        say(std::io::stdout(), &format!("erased {} spans", erased.spans));
+        return Ok(());
     }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {

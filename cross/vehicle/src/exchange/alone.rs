@@ -1,5 +1,5 @@
 //! The same vehicle without a fleet: night after night it tunes from what it has, and keeps what is no worse on the
-//! pack.
+//! pack, or better by the margin that it is told.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::around::Engine as _;
 use super::bench::Bench;
+use super::clock::Clock;
 use super::diary::{Diary, Entry};
 use super::keep::night_seed;
 use super::look::Looking;
@@ -21,10 +22,13 @@ use super::metrics::Memory;
 use super::run::{ExchangeError, Run, bytes, flat};
 use super::vault::Vault;
 use super::worker::{Done, Job, Worker};
+use crate::config::Config;
 
 /// What the vehicle drives with, in the vault.
 const ACTIVE: &str = "active";
 const WAIT: Duration = Duration::from_millis(200);
+/// A term is told in units of 1e-4.
+const UNITS: f64 = 1e4;
 
 /// Learns alone for as many nights as `run` says, without end if it says none, or until the vehicle, which `looking`
 /// looks at, is not parked any more. Whether it was that. Nights that were done before count.
@@ -38,7 +42,9 @@ pub fn nights(
     looking: &mut Looking<'_>,
 ) -> Result<bool, ExchangeError> {
     let (folder, mut vault) = run.open_vault()?;
+    let clock = Clock::start(vault.utc_at_least()?);
     let layout = Arc::clone(bench.agent().layout());
+    let margin = margin(bench.agent().config());
     let mut diary = Diary::open(&run.state, Arc::clone(&layout))?;
     let start: Flat = Adapter::start(layout, run.seed).values().into();
     let mut active = match active(&mut vault)? {
@@ -51,7 +57,9 @@ pub fn nights(
     for night in first..run.windows.unwrap_or(u32::MAX) {
         let mut entry = Entry::new(night);
         let seed = night_seed(run.seed, vehicle.bytes(), night);
-        worker.give(Job::Tune { from: Arc::clone(&active), window: night, seed });
+        // Nobody signs it anything: it has no clock but its own.
+        let passed_s = clock.seconds();
+        worker.give(Job::Tune { from: Arc::clone(&active), window: night, seed, passed_s });
         let Some(tuned) = tuned(&mut worker, &mut parked, &mut entry)? else { break };
         // The parts take turns, as nonces have them take turns in a fleet.
         let part = (night % u32::from(PARTS)) as u8;
@@ -61,9 +69,9 @@ pub fn nights(
         let Some(term) = measured(&mut worker, &mut parked, &mut entry)? else { break };
         entry.part = Some(part);
         if let Some(term) = term {
-            let better = term.value >= term.beside;
+            let better = i32::from(term.value) >= i32::from(term.beside) + margin;
             info!(night, from = term.beside, to = term.value, kept = better, "night over");
-            entry.value = Some(term.value.max(term.beside));
+            entry.value = Some(if better { term.value } else { term.beside });
             if better {
                 active = tuned;
                 keep(&mut vault, &active)?;
@@ -77,6 +85,11 @@ pub fn nights(
         diary.write(&entry, &active, None)?;
     }
     Ok(parked.driving)
+}
+
+/// By how much what was tuned must be better, in the units in which a term is told.
+fn margin(config: &Config) -> i32 {
+    (f64::from(config.night.margin) * UNITS).round() as i32
 }
 
 /// Whether the vehicle goes on with its night.
@@ -185,10 +198,41 @@ fn measured(
 
 #[cfg(test)]
 mod tests {
+    use shoal_hal::backend::synthetic::Region;
     use shoal_swarm::swarm::ValuesHash;
     use tempfile::tempdir;
 
     use super::*;
+    use crate::exchange::bench::tests::benches_of;
+    use crate::exchange::look::Look;
+    use crate::exchange::metrics::Metrics;
+
+    /// Whether a night of no steps, after which the vehicle is exactly as good, is kept.
+    fn keeps_its_like(margin: f32) -> bool {
+        let folder = tempdir().unwrap();
+        let bench = benches_of(folder.path(), &[("road", Region::ALL[0])], |config| {
+            (config.night.steps, config.night.margin) = (0, margin);
+        });
+        let run = Run {
+            windows: Some(1),
+            stop: Arc::default(),
+            state: folder.path().join("state"),
+            seed: 0,
+            metrics: Metrics::default(),
+            recorded: true,
+            privacy: None,
+        };
+        let mut parked = || Some(Look::recorded());
+        assert!(!nights(&run, KeyId::new([1; 8]), bench, &mut parked).unwrap());
+        let (_folder, vault) = run.open_vault().unwrap();
+        active_hash(&vault).unwrap().is_some()
+    }
+
+    #[test]
+    fn a_night_alone_keeps_what_is_better_by_the_margin() {
+        assert!(keeps_its_like(0.0));
+        assert!(!keeps_its_like(1e-4));
+    }
 
     #[test]
     fn a_night_alone_leaves_what_a_fleet_will_want_again() {

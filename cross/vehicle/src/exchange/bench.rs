@@ -1,10 +1,12 @@
 //! What a vehicle measures, codes and tunes with when others ask: its engine, the fleet's pack and its own roads.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::counter::Counter;
 use sha2::{Digest, Sha256};
 use shoal_runtime::adapter::{Adapter, AdapterError};
 use shoal_runtime::graft::Profile;
@@ -20,10 +22,11 @@ use shoal_shadow::pack::{Metric, Pack, ReadPackError};
 use shoal_swarm::swarm::{Flat, On, TermResult, ValuesHash};
 use shoal_wire::v1::Metric as By;
 use shoal_wire::{ModelHash, PackHash};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::measured::{self, Asked, Terms, asked_as, term};
-use crate::agent::{Agent, AgentError, Learning, Roads};
+use super::metrics::Metrics;
+use crate::agent::{Agent, AgentError, Learning, Roads, Tell};
 
 /// Measurements that are remembered: within a window the same adapter is measured beside many others.
 const REMEMBERED: usize = 64;
@@ -103,6 +106,8 @@ pub struct Bench {
     remembered: VecDeque<(Key, Measured)>,
     /// Whether several adapters in one run are quicker than one after the other; `None`: nobody has asked yet.
     together_pays: Option<bool>,
+    /// Counts spans that could not be read back.
+    unreadable: Counter,
 }
 
 impl Bench {
@@ -132,7 +137,14 @@ impl Bench {
                 Metric::Imitation => return Err(BenchError::NoPolicy { metric: metric.name() }),
             }
         }
-        Ok(Bench { agent, packs, remembered: VecDeque::new(), together_pays: None })
+        let (remembered, unreadable) = (VecDeque::new(), Counter::default());
+        Ok(Bench { agent, packs, remembered, together_pays: None, unreadable })
+    }
+
+    /// The same, which tells these metrics of spans that cannot be read back.
+    #[must_use]
+    pub fn counting(self, metrics: &Metrics) -> Self {
+        Bench { unreadable: metrics.replay_unreadable.clone(), ..self }
     }
 
     /// The agent, given back.
@@ -391,8 +403,18 @@ impl Bench {
     /// Spans of the vehicle's own roads that nothing is tuned on.
     fn held_back(&mut self) -> Vec<Frames> {
         let context = self.agent.form().context;
-        let held = |frames| held_back(frames, context).unwrap_or(frames)..frames;
-        self.agent.remembered(held, &mut |_tell| {})
+        self.read_back(|frames| held_back(frames, context).unwrap_or(frames)..frames)
+    }
+
+    /// Reads replay back: of a span with so many frames those that are wanted.
+    fn read_back(&mut self, wanted: impl Fn(u32) -> Range<u32>) -> Vec<Frames> {
+        let unreadable = &self.unreadable;
+        self.agent.remembered(wanted, &mut |tell| {
+            if let Tell::Unreadable(error) = tell {
+                unreadable.inc();
+                warn!(%error, "a span is left out");
+            }
+        })
     }
 
     /// Gives what is measured on to a measurement.
@@ -429,18 +451,21 @@ impl Bench {
     /// with the model.
     pub(super) fn roads(&mut self) -> Result<Roads, BenchError> {
         let context = self.agent.form().context;
-        let tuned_on = |frames| 0..held_back(frames, context).unwrap_or(frames);
-        let spans = self.agent.remembered(tuned_on, &mut |_tell| {});
+        let spans = self.read_back(|frames| 0..held_back(frames, context).unwrap_or(frames));
         Ok(Roads { spans, footage: self.agent.footage()? })
     }
 
-    /// A tuner that begins at these values, and its batches of these roads; `None` where there is nothing to learn from.
+    /// A tuner that begins at these values, and its batches of these roads; `None` where there is nothing to learn from, or too
+    /// little.
     pub(super) fn learning<'a>(
         &self,
         roads: &'a Roads,
         from: &Flat,
         seed: u64,
     ) -> Result<Option<Learning<'a>>, BenchError> {
+        if self.agent.clips() < self.agent.config().night.clips_min {
+            return Ok(None);
+        }
         Ok(Learning::begin(&self.agent, roads, Some(&self.adapter(from)?), seed)?)
     }
 }
@@ -479,4 +504,4 @@ fn held_back(frames: u32, context: usize) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -286,7 +286,8 @@ impl Exchange {
         self.keep_tuning(&Tuning { from: hash, window, tuned: None })?;
         self.tuning = Some(ValuesHash::of(&from));
         let seed = night_seed(self.run.seed, self.me.bytes(), window);
-        self.engine.give(Job::Tune { from, window, seed });
+        let passed_s = self.clock.passed_seconds();
+        self.engine.give(Job::Tune { from, window, seed, passed_s });
         Ok(())
     }
 

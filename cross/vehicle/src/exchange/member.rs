@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use shoal_hal::{Part, Store as _};
+use shoal_shadow::replay::OpenReport;
 use shoal_swarm::campaign::Mine;
 use tracing::{info, warn};
 
@@ -86,7 +87,7 @@ pub fn run(
     let recorded = config.camera.is_none();
     let privacy = config.privacy;
     let run = Run { windows, stop, state, seed, metrics, recorded, privacy };
-    let agent = Agent::open(config.clone())?;
+    let agent = open(&config, &run.metrics)?;
     info!(name = config.name, engine = agent.engine(), "vehicle");
     agent.try_model()?;
     let mut agent = try_parking(&run, &fleet, agent)?;
@@ -96,20 +97,43 @@ pub fn run(
     }
     let clock = clock(&run)?;
     forget(&mut agent, &clock, &fleet)?;
-    let mut driven = drive(&mut agent, &config, &clock, &run.metrics)?;
-    loop {
+    let mut driven = drive(&mut agent, &config, &clock, &run)?;
+    while !run.is_stopped() {
         let (since, all) = (now(), driven == Drove::All);
         let mut look = || (all || since.elapsed() < AGAIN_AFTER).then(Look::recorded);
         if !parked(&run, &fleet, agent, &mut look)? {
-            return Ok(());
+            break;
         }
         // The engine took the agent; what it keeps is on disk.
-        agent = Agent::open(config.clone())?;
+        agent = open(&config, &run.metrics)?;
         if !all {
-            driven = drive(&mut agent, &config, &clock, &run.metrics)?;
+            driven = drive(&mut agent, &config, &clock, &run)?;
         }
         drive_again(&mut agent, &config, &run)?;
     }
+    Ok(())
+}
+
+/// Opens the agent, and says what of its replay is lost.
+fn open(config: &Config, metrics: &Metrics) -> Result<Agent, AgentError> {
+    let agent = Agent::open(config.clone())?;
+    let OpenReport { partial: _, orphans, dropped, evicted, damaged, erased } = agent.opened();
+    if let Some(why) = damaged {
+        // Without its row, a file that is not what was written is nobody's.
+        metrics.replay_unreadable.inc_by(*orphans as u64);
+        warn!(%why, lost = orphans, "the index of replay was made again, of the spans' files");
+    }
+    for lost in dropped {
+        metrics.replay_unreadable.inc();
+        warn!(path = %lost.path.display(), why = lost.why, "a span is lost");
+    }
+    if evicted.spans > 0 {
+        info!(spans = evicted.spans, "replay holds less: these have no room in it any more");
+    }
+    if *erased {
+        warn!("the key of replay was gone: what it held can never be read, and is removed");
+    }
+    Ok(agent)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a disk that is full is not asked without end")]
@@ -131,11 +155,11 @@ fn live(
         let clock = clock(run)?;
         forget(&mut agent, &clock, fleet)?;
         devices.drive(&mut agent, &clock, &run.stop, &run.metrics)?;
-        if run.stop.load(Ordering::Relaxed) || !parked(run, fleet, agent, &mut || devices.look())? {
+        if run.is_stopped() || !parked(run, fleet, agent, &mut || devices.look())? {
             return Ok(());
         }
         // The engine took the agent; what it keeps is on disk.
-        agent = Agent::open(config.clone())?;
+        agent = open(config, &run.metrics)?;
     }
 }
 
@@ -186,12 +210,18 @@ fn parked(
     let filled = agent.replay();
     run.metrics.replay_spans.set(i64::try_from(filled.spans).unwrap_or(i64::MAX));
     run.metrics.replay_bytes.set(i64::try_from(filled.bytes).unwrap_or(i64::MAX));
-    let bench = Bench::open(agent, &fleet.packs)?;
+    let bench = Bench::open(agent, &fleet.packs)?.counting(&run.metrics);
     if fleet.exchange {
         Ok(Exchange::open(run.clone(), fleet.clone(), bench, look)?.run(looking)?)
     } else {
         let key = fleet.key.open().map_err(ExchangeError::from)?;
         Ok(alone::nights(run, key.public().id(), bench, looking)?)
+    }
+}
+
+impl Run {
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 }
 
@@ -202,6 +232,8 @@ enum Drove {
     All,
     /// Not all: the disk had no room for what was seen. The drive in which that was, and those after it, are still to be driven.
     UntilTheDiskWasFull,
+    /// Not all: the program was told to stop.
+    UntilStopped,
 }
 
 /// Drives the tuning parts of recorded or generated drives, each once; one that a cut ended, or of which a full disk lost a span,
@@ -210,8 +242,9 @@ fn drive(
     agent: &mut Agent,
     config: &Config,
     clock: &Clock,
-    metrics: &Metrics,
+    run: &Run,
 ) -> Result<Drove, MemberError> {
+    let metrics = &run.metrics;
     let form = agent.form().clone();
     let own = drives::open(&config.drives, &config.geometry, &form, config.seed)?;
     for skipped in &own.skipped {
@@ -221,11 +254,15 @@ fn drive(
     let mut driven = agent.driven()?.unwrap_or(Driven { whole: 0, next_at_s: now_s });
     agent.erase_from(driven.next_at_s)?;
     for drive in own.drives.iter().skip(driven.whole) {
+        if run.is_stopped() {
+            return Ok(Drove::UntilStopped);
+        }
         agent.keep_driven(&driven)?;
         let split = drive.split(form.context);
         let spans = split.spans(Part::Tuning);
         let mut lost = false;
-        agent.drive(drive, spans, driven.next_at_s, |tell| match tell {
+        let (from, go_on) = (Some(driven.next_at_s), || !run.is_stopped());
+        agent.drive_while(drive, spans, from, go_on, |tell| match tell {
             Tell::NotStored(error) => {
                 metrics.replay_lost.inc();
                 lost |= error.is_of_the_disk();
@@ -240,6 +277,10 @@ fn drive(
             | Tell::Unreadable(_)
             | Tell::TrainingFailed(_) => {}
         })?;
+        if run.is_stopped() {
+            // As after a cut: it may not have come to its end.
+            return Ok(Drove::UntilStopped);
+        }
         if lost {
             warn!(
                 drive = drive.name,
@@ -266,11 +307,15 @@ fn drive_again(agent: &mut Agent, config: &Config, run: &Run) -> Result<(), Memb
     let spans: Vec<_> = own.drives.iter().map(|drive| (drive, drive.split(form.context))).collect();
     for (drive, split) in spans.iter().cycle().take(spans.len().saturating_mul(AGAIN_MAX)) {
         let watching = agent.tried()?.is_some_and(|tried| tried.mine == Mine::Watching);
-        if !watching || run.stop.load(Ordering::Relaxed) {
+        if !watching || run.is_stopped() {
             return Ok(());
         }
-        agent.drive_again(drive, split.spans(Part::Tuning), |_tell| {})?;
+        let go_on = || !run.is_stopped();
+        agent.drive_while(drive, split.spans(Part::Tuning), None, go_on, |_tell| {})?;
         info!(drive = drive.name, "driven again, with an adapter on trial");
+    }
+    if run.is_stopped() {
+        return Ok(());
     }
     let undecided = agent.tried()?.filter(|tried| tried.mine == Mine::Watching);
     if let Some(tried) = undecided {
@@ -293,5 +338,78 @@ impl Agent {
         // Numbers can be written.
         let bytes = serde_json::to_vec(driven).unwrap_or_default();
         Ok(self.records_mut().put(DRIVEN, &bytes)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, thread};
+
+    use tempfile::tempdir;
+
+    use super::*;
+    use crate::config::EngineKind;
+
+    /// A vehicle that keeps all of a long generated road.
+    fn told(folder: &std::path::Path) -> (Config, Run) {
+        let mut config = Config::default();
+        config.engine.kind = EngineKind::Tract;
+        let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
+        config.model.package = models.join("world");
+        config.state = folder.join("state");
+        (config.drives.frames, config.drives.regions) = (600, vec!["city".into()]);
+        config.replay.ordinary_share = 1.0;
+        let run = Run {
+            windows: None,
+            stop: Arc::default(),
+            state: config.state.clone(),
+            seed: 0,
+            metrics: Metrics::default(),
+            recorded: true,
+            privacy: None,
+        };
+        (config, run)
+    }
+
+    #[test]
+    fn a_drive_ends_when_it_is_told_to_and_is_driven_again() {
+        let folder = tempdir().unwrap();
+        let (config, run) = told(folder.path());
+        let mut agent = open(&config, &run.metrics).unwrap();
+        let Run { stop, metrics, .. } = run.clone();
+        let told = thread::spawn(move || {
+            while metrics.frames.get() == 0 {
+                thread::yield_now();
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        let drove = drive(&mut agent, &config, &Clock::start(0), &run).unwrap();
+        told.join().unwrap();
+        assert_eq!(drove, Drove::UntilStopped);
+        assert!(run.metrics.frames.get() < 300, "{}", run.metrics.frames.get());
+        assert_eq!(agent.driven().unwrap().unwrap().whole, 0);
+    }
+
+    #[test]
+    fn a_lost_span_is_counted_and_all_are_erased_when_asked_for() {
+        let folder = tempdir().unwrap();
+        let (mut config, run) = told(folder.path());
+        config.drives.frames = 60;
+        let mut agent = open(&config, &run.metrics).unwrap();
+        drive(&mut agent, &config, &Clock::start(0), &run).unwrap();
+        let driven = agent.driven().unwrap();
+        let spans = agent.replay().spans;
+        drop(agent);
+        let files = fs::read_dir(config.state.join("replay")).unwrap();
+        let mut paths = files.map(|file| file.unwrap().path());
+        let is_span = |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "span");
+        fs::remove_file(paths.find(is_span).unwrap()).unwrap();
+        let agent = open(&config, &run.metrics).unwrap();
+        assert_eq!((agent.replay().spans, run.metrics.replay_unreadable.get()), (spans - 1, 1));
+        assert!(Agent::erase(&config).is_err(), "it is in use");
+        drop(agent);
+        assert_eq!(Agent::erase(&config).unwrap().spans, spans - 1);
+        let agent = open(&config, &run.metrics).unwrap();
+        assert_eq!((agent.replay().spans, agent.driven().unwrap()), (0, driven));
     }
 }

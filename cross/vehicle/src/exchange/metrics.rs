@@ -122,6 +122,8 @@ pub struct Metrics {
     pub replay_bytes: Gauge,
     /// Spans that could not be stored.
     pub replay_lost: Counter,
+    /// Spans that are lost: their file is missing, or not what was written.
+    pub replay_unreadable: Counter,
     /// Times that the engine could not do what was asked of it.
     pub engine_failures: Counter,
     /// Records of this vehicle's key that it did not sign.
@@ -308,6 +310,9 @@ impl Metrics {
         bytes(registry, "replay", "Bytes of the replay store", self.replay_bytes.clone());
         let lost = self.replay_lost.clone();
         registry.register("replay_spans_lost", "Spans that could not be stored", lost);
+        let unreadable = self.replay_unreadable.clone();
+        let help = "Spans whose file is missing, or not what was written";
+        registry.register("replay_spans_unreadable", help, unreadable);
         let help =
             "Times that tuning or measuring failed: its evaluation pack is damaged, or the engine";
         registry.register("engine_failures", help, self.engine_failures.clone());
@@ -576,6 +581,7 @@ mod tests {
             ("shoal_certificate_end_seconds", 0.0),
             ("shoal_replay_bytes", 0.0),
             ("shoal_replay_spans_lost_total", 0.0),
+            ("shoal_replay_spans_unreadable_total", 0.0),
             ("shoal_engine_failures_total", 0.0),
             (
                 concat!(

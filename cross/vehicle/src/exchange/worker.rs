@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use shoal_hal::backend::files::write_whole;
 use shoal_swarm::swarm::{Flat, On, ValuesHash};
 use shoal_wire::coding::Quality;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::around::Engine;
 use super::bench::{Bench, BenchError};
@@ -34,6 +35,8 @@ pub enum Job {
         window: u32,
         /// Seed of the draws.
         seed: u64,
+        /// A moment that has passed for certain, UTC in seconds: what was too old then is forgotten first.
+        passed_s: u64,
     },
     /// Measure an adapter, beside another.
     Measure {
@@ -128,8 +131,9 @@ pub enum Done {
     },
 }
 
-/// The thread; dropped, it ends after the step or measurement that it is at.
+/// The thread; dropped, it ends after the step or measurement that it is at, and begins no other. What a campaign ordered is done.
 pub struct Worker {
+    ended: Arc<AtomicBool>,
     jobs: Option<Sender<Job>>,
     done: Receiver<Done>,
     thread: Option<JoinHandle<()>>,
@@ -150,11 +154,14 @@ impl Worker {
         let tensors = bench.tensors();
         let (held, later) = (VecDeque::new(), VecDeque::new());
         let path = folder.join("tuning");
-        let work = Work { bench, tensors, todo, held, later, tell, may_tune: true, path };
+        let ended = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&ended);
+        let work =
+            Work { ended: told, bench, tensors, todo, held, later, tell, may_tune: true, path };
         let thread = thread::Builder::new().name("engine".to_owned());
         let thread = thread.spawn(move || work.run())?;
         let (open, unhurried) = (0, BTreeSet::new());
-        Ok(Worker { jobs: Some(jobs), done, thread: Some(thread), open, unhurried })
+        Ok(Worker { ended, jobs: Some(jobs), done, thread: Some(thread), open, unhurried })
     }
 }
 
@@ -199,6 +206,7 @@ impl Engine for Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
             let _panicked = thread.join();
@@ -213,6 +221,8 @@ pub struct EngineEnded;
 
 /// The thread's own.
 struct Work {
+    /// Nothing long is begun any more.
+    ended: Arc<AtomicBool>,
     bench: Bench,
     tensors: Vec<u32>,
     todo: Receiver<Job>,
@@ -230,6 +240,7 @@ struct Training {
     from: Flat,
     window: u32,
     seed: u64,
+    passed_s: u64,
 }
 
 /// Nobody listens any more.
@@ -260,10 +271,16 @@ impl Work {
 
     /// Does a job; training is given back, to be gone on with.
     fn act(&mut self, job: Job) -> Result<Option<Training>, Quit> {
+        let is_long = matches!(job, Job::Tune { .. } | Job::Measure { .. } | Job::Code { .. });
+        if is_long && self.ended.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         let started = now();
         let seconds = || started.elapsed().as_secs_f64();
         match job {
-            Job::Tune { from, window, seed } => return Ok(Some(Training { from, window, seed })),
+            Job::Tune { from, window, seed, passed_s } => {
+                return Ok(Some(Training { from, window, seed, passed_s }));
+            }
             Job::MayTune(may) => self.may_tune = may,
             Job::Measure { job, candidate, beside, on, asked, awaited } => {
                 self.measure_ahead((&candidate, beside.as_ref()), on, &asked, awaited);
@@ -361,16 +378,17 @@ impl Work {
     }
 
     fn steps(&mut self, training: &Training, of: u32) -> Result<Stepped, Interrupted> {
-        let Training { from, window, seed } = training;
+        let Training { from, window, seed, passed_s } = training;
         let mut spent = Duration::ZERO;
         let begun = now();
+        self.bench.agent().forget_old(*passed_s)?;
         let roads = self.bench.roads()?;
         let Some(mut learning) = self.bench.learning(&roads, from, *seed)? else {
             let values = from.clone();
             return Ok(Stepped::Done { values, loss: None, seconds: 0.0, steps: 0 });
         };
         let head = [&ValuesHash::of(from).bytes()[..], &window.to_le_bytes()].concat();
-        self.resume(&mut learning, &head)?;
+        self.resume(&mut learning, &head);
         spent += begun.elapsed();
         let slice = u64::from(self.bench.agent().config().night.slice.max(1));
         let (mut sum, mut taken) = (0.0_f64, 0_u32);
@@ -383,9 +401,7 @@ impl Work {
             (sum, taken) = (sum + f64::from(loss), taken.saturating_add(1));
             let step = learning.step_count();
             if step.is_multiple_of(slice) && step < u64::from(of) {
-                let bytes =
-                    [head.as_slice(), &learning.checkpoint().map_err(AgentError::from)?].concat();
-                write_whole(&self.path, &bytes).map_err(AgentError::from)?;
+                self.checkpoint(&head, &learning.checkpoint().map_err(AgentError::from)?);
             }
             spent += begun.elapsed();
             self.say(Done::Step { step: step as u32, loss })?;
@@ -395,12 +411,26 @@ impl Work {
         Ok(Stepped::Done { values, loss, seconds: spent.as_secs_f64(), steps: of })
     }
 
-    /// Goes on where a cut left this very training.
-    fn resume(&self, learning: &mut Learning<'_>, head: &[u8]) -> Result<(), AgentError> {
-        let Ok(bytes) = std::fs::read(&self.path) else { return Ok(()) };
-        match bytes.split_at_checked(CHECKPOINT_HEAD) {
-            Some((of, checkpoint)) if of == head => Ok(learning.resume(checkpoint)?),
-            Some(_) | None => Ok(()),
+    /// Goes on where a cut left this very training; where that cannot be used, it begins anew.
+    fn resume(&self, learning: &mut Learning<'_>, head: &[u8]) {
+        let Ok(bytes) = std::fs::read(&self.path) else { return };
+        let Some((of, checkpoint)) = bytes.split_at_checked(CHECKPOINT_HEAD) else { return };
+        if of != head {
+            return;
+        }
+        if let Err(error) = learning.resume(checkpoint) {
+            let path = self.path.display();
+            warn!(%path, %error, "a checkpoint cannot be used and is removed: training begins anew");
+            // One that stays is written over.
+            let _stays = std::fs::remove_file(&self.path);
+        }
+    }
+
+    /// Keeps how far the training is; where that cannot be kept, a cut costs the steps until there.
+    fn checkpoint(&self, head: &[u8], checkpoint: &[u8]) {
+        if let Err(error) = write_whole(&self.path, &[head, checkpoint].concat()) {
+            let path = self.path.display();
+            warn!(%path, %error, "a checkpoint is not kept: training goes on without it");
         }
     }
 
@@ -466,3 +496,6 @@ fn step(learning: &mut Learning<'_>) -> Result<f32, AgentError> {
 fn now() -> Instant {
     Instant::now()
 }
+
+#[cfg(test)]
+mod tests;

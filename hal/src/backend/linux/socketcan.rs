@@ -82,6 +82,7 @@ pub struct Bus {
     socket: Option<CanFdSocket>,
     retry_at: Duration,
     down: bool,
+    lost_at: Option<Duration>,
     count: BusCount,
 }
 
@@ -112,6 +113,7 @@ impl Bus {
             socket: Some(socket),
             retry_at: Duration::ZERO,
             down: false,
+            lost_at: None,
             count: BusCount::default(),
         })
     }
@@ -132,6 +134,12 @@ impl Bus {
     #[must_use]
     pub const fn is_up(&self) -> bool {
         self.socket.is_some() && !self.down
+    }
+
+    /// When the interface last went down, or away, time since the computer started. Frames may have come since.
+    #[must_use]
+    pub const fn lost_at(&self) -> Option<Duration> {
+        self.lost_at
     }
 
     /// Hands every frame that has come to `hear`, in its order. Never waits.
@@ -184,7 +192,10 @@ impl Bus {
     }
 
     fn lost(&mut self) {
-        self.count.losses += u64::from(!self.down);
+        if !self.down {
+            self.count.losses += 1;
+            self.lost_at = Some(monotonic());
+        }
         self.down = true;
     }
 

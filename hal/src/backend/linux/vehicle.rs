@@ -122,11 +122,20 @@ impl Standing {
     }
 
     /// Whether it has been standing for `long`; `None` if it is not known: never heard, or silent while
-    /// moving. A bus that falls silent while the vehicle stands sleeps: it goes on standing.
-    fn for_so_long(&self, now: Duration, long: Duration) -> Option<bool> {
+    /// moving. A bus that falls silent while the vehicle stands sleeps: it goes on standing. One that was lost says nothing of the
+    /// time since.
+    fn for_so_long(
+        &self,
+        now: Duration,
+        lost_at: Option<Duration>,
+        long: Duration,
+    ) -> Option<bool> {
         let heard = self.heard?;
+        // Heard after it was lost: it is back.
+        let lost_at = lost_at.filter(|lost_at| *lost_at >= heard);
+        let told = lost_at.map_or(now, |lost_at| now.min(lost_at));
         match self.since {
-            Some(since) => Some(now.saturating_sub(since) >= long),
+            Some(since) => Some(told.saturating_sub(since) >= long),
             None if now.saturating_sub(heard) > AWAKE => None,
             None => Some(false),
         }
@@ -187,9 +196,14 @@ impl HeardState {
     }
 
     /// Whether the vehicle is parked at `now`.
-    fn parked(&self, now: Duration, after: Duration, interface: &str) -> Result<bool, StateError> {
+    fn parked(
+        &self,
+        (now, lost_at): (Duration, Option<Duration>),
+        after: Duration,
+        interface: &str,
+    ) -> Result<bool, StateError> {
         let interface = || interface.to_owned();
-        let stands = self.standing.for_so_long(now, after);
+        let stands = self.standing.for_so_long(now, lost_at, after);
         if !stands.ok_or_else(|| StateError::Speed { interface: interface() })? {
             return Ok(false);
         }
@@ -244,7 +258,8 @@ impl Vehicle for LinuxVehicle {
         let options = &self.options;
         let parked = match &self.bus {
             Some((bus, heard)) => {
-                heard.parked(monotonic(), options.parked_after, bus.interface())?
+                let times = (monotonic(), bus.lost_at());
+                heard.parked(times, options.parked_after, bus.interface())?
             }
             None => true,
         };
@@ -486,24 +501,40 @@ mod tests {
     #[test]
     fn parked_is_standing_for_long_enough_and_a_silent_bus_while_standing() {
         let mut standing = Standing::default();
-        assert_eq!(standing.for_so_long(S(9), S(5)), None);
+        assert_eq!(standing.for_so_long(S(9), None, S(5)), None);
         for (second, speed) in [(10, 8.0), (11, 0.1), (12, -0.1), (13, 0.0), (14, 0.0)] {
             standing.hear(speed, S(second));
         }
-        assert_eq!(standing.for_so_long(S(15), S(5)), Some(false));
-        assert_eq!(standing.for_so_long(S(16), S(5)), Some(true));
+        assert_eq!(standing.for_so_long(S(15), None, S(5)), Some(false));
+        assert_eq!(standing.for_so_long(S(16), None, S(5)), Some(true));
         // The bus sleeps: the vehicle goes on standing; when it wakes, standing begins anew.
-        assert_eq!(standing.for_so_long(S(5000), S(5)), Some(true));
+        assert_eq!(standing.for_so_long(S(5000), None, S(5)), Some(true));
         standing.hear(0.0, S(6000));
-        assert_eq!(standing.for_so_long(S(6001), S(5)), Some(false));
+        assert_eq!(standing.for_so_long(S(6001), None, S(5)), Some(false));
+    }
+
+    #[test]
+    fn a_bus_that_is_lost_while_standing_says_nothing_of_the_time_since() {
+        let mut standing = Standing::default();
+        standing.hear(0.0, S(10));
+        let parked = |standing: &Standing, lost_s| standing.for_so_long(S(100), lost_s, S(5));
+        assert_eq!(parked(&standing, Some(S(12))), Some(false));
+        // It was parked when the bus went, and stays so.
+        assert_eq!(parked(&standing, Some(S(20))), Some(true));
+        assert_eq!(parked(&standing, None), Some(true));
+        // A bus that is back tells anew.
+        standing.hear(0.0, S(90));
+        assert_eq!(parked(&standing, Some(S(12))), Some(true));
+        standing.hear(9.0, S(99));
+        assert_eq!(parked(&standing, Some(S(12))), Some(false));
     }
 
     #[test]
     fn a_bus_that_falls_silent_while_moving_says_nothing() {
         let mut standing = Standing::default();
         standing.hear(20.0, S(10));
-        assert_eq!(standing.for_so_long(S(11), S(5)), Some(false));
-        assert_eq!(standing.for_so_long(S(13), S(5)), None);
+        assert_eq!(standing.for_so_long(S(11), None, S(5)), Some(false));
+        assert_eq!(standing.for_so_long(S(13), None, S(5)), None);
     }
 
     #[test]
@@ -517,7 +548,7 @@ mod tests {
         };
         let mut heard = HeardState::new(&Dbc::parse("t", dbc).unwrap(), &sources).unwrap();
         let id = |number| super::super::dbc::FrameId { number, extended: false };
-        let parked = |heard: &HeardState| heard.parked(S(20), S(5), "can0");
+        let parked = |heard: &HeardState| heard.parked((S(20), None), S(5), "can0");
         assert!(matches!(parked(&heard), Err(StateError::Speed { .. })));
         heard.hear(id(1), &[0], S(10));
         assert!(matches!(parked(&heard), Err(StateError::Parked { .. })));

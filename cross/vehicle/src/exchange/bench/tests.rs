@@ -24,11 +24,21 @@ fn a_span_holds_back_its_end_and_keeps_enough_to_tune_on() {
 
 /// A bench with the default model on tract and packs of one generated road each.
 fn benches(directory: &Path, roads: &[(&str, Region)]) -> Bench {
+    benches_of(directory, roads, |_config| {})
+}
+
+/// The same, of a vehicle that is told something else.
+pub(in crate::exchange) fn benches_of(
+    directory: &Path,
+    roads: &[(&str, Region)],
+    change: impl FnOnce(&mut Config),
+) -> Bench {
     let mut config = Config::default();
     config.engine.kind = EngineKind::Tract;
     config.engine.together = 3;
     config.model.package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/world");
     config.state = directory.join("state");
+    change(&mut config);
     let agent = Agent::open(config).unwrap();
     let form = agent.form();
     let packs = roads.iter().map(|&(id, region)| {
@@ -275,6 +285,34 @@ fn adapters_measured_in_one_run_count_as_much_as_each_by_itself() {
     bench.together_pays = Some(false);
     bench.measure_ahead(&all, On::Part(2), &[]).unwrap();
     assert_eq!(bench.remembered.len(), 4, "where it does not pay, each is measured in its turn");
+}
+
+#[test]
+fn a_span_that_cannot_be_read_back_is_counted_once_and_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let road = [("road", Region::ALL[0])];
+    let metrics = Metrics::default();
+    let bench = benches_of(directory.path(), &road, |config| config.replay.ordinary_share = 1.0);
+    let mut bench = bench.counting(&metrics);
+    let agent = bench.agent();
+    let form = agent.form();
+    let road = Road { region: Region::ALL[0], seed: 3 }.render(form.shape, form.rate_hz, 60);
+    let all = [shoal_hal::Span { first: 0, last: 59 }];
+    agent.drive(&road, &all, 1_000_000, |_tell| {}).unwrap();
+    agent.drive(&road, &all, 1_000_100, |_tell| {}).unwrap();
+    let spans = agent.replay().spans;
+    assert_eq!(bench.roads().unwrap().spans.len(), spans);
+    let files = std::fs::read_dir(directory.path().join("state/replay")).unwrap();
+    let paths = files.map(|file| file.unwrap().path());
+    let path = paths.filter(|path| path.extension().is_some_and(|end| end == "span")).min();
+    let path = path.unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    for _night in 0..2 {
+        assert_eq!(bench.roads().unwrap().spans.len(), spans - 1);
+        assert_eq!(metrics.replay_unreadable.get(), 1);
+    }
 }
 
 #[test]
