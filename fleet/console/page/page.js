@@ -21,6 +21,7 @@ events.onmessage = (message) => {
 };
 setInterval(() => view && clock(), 250);
 addEventListener("resize", () => view && (chart(), utility()));
+$("claimed").addEventListener("toggle", () => view && claims());
 
 function link(up) {
   $("link").className = up ? "up" : "down";
@@ -34,14 +35,13 @@ function draw() {
   $("rule").textContent = view.rule ? `rule: ${view.rule}` : "no swarm document";
   tile("best", view.best);
   tile("worst", view.worst);
-  const online = view.vehicles.filter((v) => v.heard_s !== null && !v.silent);
-  $("online").textContent = `${online.length} of ${view.roster}`;
-  $("doing").textContent = counted(online.filter((v) => v.activity).map((v) => v.activity));
-  const up = sum(view.vehicles.map((v) => v.bytes_up)), down = sum(view.vehicles.map((v) => v.bytes_down));
-  $("bytes").textContent = bytes(up + down);
-  $("budget").textContent = `${bytes(up)} sent, ${bytes(down)} received`;
+  $("online").textContent = `${view.online} of ${view.roster}`;
+  $("doing").textContent = Object.entries(view.doing).map(([name, n]) => `${n} ${name}`).join(", ");
+  $("bytes").textContent = bytes(view.bytes_up + view.bytes_down);
+  $("budget").textContent = `${bytes(view.bytes_up)} sent, ${bytes(view.bytes_down)} received`;
   clock();
   chart();
+  claims();
   unelected();
   utility();
   campaign();
@@ -82,7 +82,7 @@ function chart() {
     box.textContent = "Nothing was claimed yet.";
     return;
   }
-  const low = Math.min(...values), top = Math.max(...values);
+  const low = values.reduce((a, b) => Math.min(a, b)), top = values.reduce((a, b) => Math.max(a, b));
   const room = Math.max(20, (top - low) * 0.08);
   const [first, last] = [history[0].window, history[history.length - 1].window];
   const x = (w) => pad.left + (last === first ? 0.5 : (w - first) / (last - first)) * (wide - pad.left - pad.right);
@@ -114,6 +114,19 @@ function chart() {
     }
   }
   box.replaceChildren(svg);
+}
+
+// The dots of the last windows as lines: nothing that the chart says is to be had by a mouse alone.
+function claims() {
+  const windows = view.history.filter((h) => h.claims.length > 0).slice(-5).reverse();
+  $("claimed").hidden = windows.length === 0;
+  if (!$("claimed").open) return;
+  const of = (h) => h.claimed > h.claims.length ? `${h.window} (${h.claims.length} of ${h.claimed} claims)` : `${h.window}`;
+  $("claims").replaceChildren(...windows.flatMap((h) => [...h.claims].sort((a, b) => b.value - a.value).map((claim, index) => {
+    const line = document.createElement("tr");
+    line.append(cell(index ? "" : of(h)), cell(`${claim.vehicle}`), cell(skill(claim.value)), cell(claim.role));
+    return line;
+  })));
 }
 
 function unelected() {
@@ -232,15 +245,13 @@ function share(part, all, mark, says, bad) {
 
 function findings() {
   $("standing").hidden = view.findings.length === 0;
-  const until = new Map(view.vehicles.map((v) => [v.number, v.aside_until]));
   const gain = (units) => units === null ? "–" : `${units < 0 ? "−" : "+"}${skill(Math.abs(units))}`;
   $("findings").replaceChildren(...view.findings.map((f) => {
     const line = document.createElement("tr");
     if (!f.counts) line.className = "struck";
-    const good = until.get(f.vehicle);
     line.append(
       cell(`${f.window}`), cell(f.vehicle === null ? "–" : `${f.vehicle}`), cell(f.fault), cell(element("code", f.particle.slice(0, 8))),
-      cell(gain(f.said)), cell(gain(f.found)), cell(`${f.found_by} of ${f.of}`), cell(f.reinstated_from !== null ? `reinstated, window ${f.reinstated_from}` : f.counts && good ? `window ${good}` : "–"),
+      cell(gain(f.said)), cell(gain(f.found)), cell(`${f.found_by} of ${f.of}`), cell(f.reinstated_from !== null ? `reinstated, window ${f.reinstated_from}` : f.counts && f.aside_until !== null ? `window ${f.aside_until}` : "–"),
     );
     return line;
   }));
@@ -283,12 +294,4 @@ function node(tag, attributes, text) {
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   if (text !== undefined && text !== null) made.textContent = text;
   return made;
-}
-
-const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
-
-function counted(names) {
-  const counts = new Map();
-  for (const name of names) counts.set(name, (counts.get(name) || 0) + 1);
-  return [...counts].map(([name, n]) => `${n} ${name}`).join(", ");
 }

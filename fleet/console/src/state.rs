@@ -1,5 +1,8 @@
 //! What is known of a fleet: the five doors' half of the console. Messages of a broker go in, a [`View`] comes out.
 
+mod history;
+mod vehicles;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,30 +15,24 @@ use shoal_swarm::records::{Records, Shape, Signed, When, age_windows};
 use shoal_swarm::reinstated::{self, Reinstated};
 use shoal_swarm::utility::{Utility, Weighing};
 use shoal_wire::v1::{
-    Activity, Document, DocumentFields, PresenceFields, RefusalCode, Role, Roster, Rule,
-    SwarmDocumentFields, UtilityDocument, WindowPlanFields,
+    Document, DocumentFields, RefusalCode, Role, Roster, RosterPage, Rule, SwarmDocumentFields,
+    UtilityDocument, WindowPlanFields,
 };
 use shoal_wire::{KeyId, Leaf, ParticleId, PublicKey, RecordId, Topic, Verified};
 
+use self::vehicles::{Heard, Now, aside_until};
 use crate::publishers::Publishers;
 use crate::refusals::Refusals;
-use crate::view::{
-    self, Claimed, Counted, Found, Held, Maximised, Plan, Publisher, Refused, Row, View, Window,
-};
-use crate::why::sentence;
+use crate::view::{self, Counted, Found, Held, Maximised, Plan, Publisher, Refused, View, Window};
 
 /// Windows that the page shows.
 const WINDOWS_SHOWN: usize = 120;
 /// So many windows ahead it is shown what will count.
 const WINDOWS_AHEAD: u32 = 60;
-/// Vehicles that the page shows.
-const VEHICLES_SHOWN: usize = 200;
 /// Findings that the page shows.
 const FINDINGS_SHOWN: usize = 100;
 /// Bytes of messages that wait for the roster or a document.
 const WAITING_BYTES_MAX: usize = 64 << 20;
-/// A vehicle is silent when nothing was heard of it for so many periods.
-const SILENT_PERIODS: u64 = 2;
 
 /// A fleet as its records tell it.
 #[derive(Debug)]
@@ -44,8 +41,8 @@ pub struct State {
     region: String,
     connected: bool,
     keyring: Keyring,
-    /// The envelope of the newest head, which its pages are checked against.
-    head: Vec<u8>,
+    /// The version and the envelope of the newest head, which its pages are checked against.
+    head: Option<(u32, Vec<u8>)>,
     plan: Option<(u64, WindowPlanFields)>,
     utility: Option<Utility>,
     /// What `utility` is of.
@@ -56,6 +53,8 @@ pub struct State {
     refusals: Refusals,
     publishers: Publishers,
     history: BTreeMap<u32, Window>,
+    /// What each vehicle claimed last, and in which window.
+    claimed: BTreeMap<u32, (u32, i32)>,
     authority: KeyId,
     approver: PublicKey,
     /// With the counter of its envelope.
@@ -71,14 +70,6 @@ pub struct State {
     /// Messages that came before what they are checked by, with their topics.
     waiting: Vec<(String, Vec<u8>)>,
     waiting_bytes: usize,
-}
-
-/// What a vehicle last said of itself.
-#[derive(Debug)]
-struct Heard {
-    counter: u64,
-    at_seconds: u64,
-    fields: PresenceFields,
 }
 
 /// Whom to believe.
@@ -100,7 +91,7 @@ impl State {
             region: region.to_owned(),
             connected: false,
             keyring: Keyring::new(trust.authority, trust.timekeeper),
-            head: Vec::new(),
+            head: None,
             plan: None,
             utility: None,
             terms: None,
@@ -110,6 +101,7 @@ impl State {
             refusals: Refusals::default(),
             publishers: Publishers::default(),
             history: BTreeMap::new(),
+            claimed: BTreeMap::new(),
             authority: trust.authority.id(),
             approver: trust.approver,
             campaign: None,
@@ -166,6 +158,8 @@ impl State {
         }
         let (best, worst) = self.elected(window);
         let ledger = self.ledger(window);
+        let vehicles = self.rows(utc_seconds, window, &ledger, [&best, &worst]);
+        let Now { online, doing, bytes_up, bytes_down } = self.now(utc_seconds, window);
         View {
             fleet: self.fleet.clone(),
             region: self.region.clone(),
@@ -181,11 +175,15 @@ impl State {
             }),
             utility: self.maximised(window),
             roster: self.keyring.roster().count(),
+            online,
+            doing,
+            bytes_up,
+            bytes_down,
             best,
             worst,
-            vehicles: self.rows(utc_seconds, window, &ledger),
+            vehicles,
             history: self.history.values().rev().take(WINDOWS_SHOWN).rev().cloned().collect(),
-            findings: self.findings(&ledger),
+            findings: self.findings(window, &ledger),
             refusals: self.refused(),
             campaign: self.campaign(),
         }
@@ -299,10 +297,10 @@ impl State {
         Some(When { window, utc_seconds, age_windows: age_windows(plan.period_seconds) })
     }
 
-    /// What decides whether a record can be read: the roster's size, and which documents are there.
-    fn documents(&self) -> (usize, bool, bool, bool) {
-        let roster = self.keyring.roster().count();
-        (roster, self.plan.is_some(), self.records.is_some(), self.head.is_empty())
+    /// What decides whether a record can be read: which roster is the newest and whether it is whole, and which documents are there.
+    fn documents(&self) -> (Option<u32>, bool, bool, bool) {
+        let newest = self.head.as_ref().map(|(version, _envelope)| *version);
+        (newest, self.is_incomplete(), self.plan.is_some(), self.records.is_some())
     }
 
     /// True: something has changed.
@@ -320,18 +318,11 @@ impl State {
                 self.drawn = None;
                 let taken = self.keyring.head(&head).is_ok();
                 if taken {
-                    self.head = bytes.to_vec();
+                    self.head = Some((head.body().fields().version, bytes.to_vec()));
                 }
                 taken
             }
-            Record::RosterPage(page) => {
-                self.drawn = None;
-                let head = std::mem::take(&mut self.head);
-                let taken = verified_head(topic, &head, &self.keyring)
-                    .map(|head| self.keyring.page(&head, &page).is_ok());
-                self.head = head;
-                taken.ok_or(Unready)?
-            }
+            Record::RosterPage(page) => self.take_page(topic, &page)?,
             Record::UtilityDocument(document) => {
                 let new = Utility::new(document.body());
                 let follows = self.utility.as_ref().is_none_or(|old| new.follows(old).is_ok());
@@ -378,6 +369,19 @@ impl State {
         let when = self.when(now).ok_or(Unready)?;
         let records = self.records.as_mut().ok_or(Unready)?;
         Ok(take(records, &when, &self.keyring).unwrap_or(true))
+    }
+
+    /// Takes a page of the newest head's. One of a roster after it waits for its own head.
+    fn take_page(
+        &mut self,
+        topic: &Topic<'_>,
+        page: &Verified<'_, RosterPage<'_>>,
+    ) -> Result<bool, Unready> {
+        self.drawn = None;
+        let (newest, head) = self.head.as_ref().ok_or(Unready)?;
+        let head = verified_head(topic, head, &self.keyring).ok_or(Unready)?;
+        let taken = self.keyring.page(&head, page).is_ok();
+        if !taken && page.body().fields().version > *newest { Err(Unready) } else { Ok(taken) }
     }
 
     fn take_plan(&mut self, plan: &Verified<'_, shoal_wire::v1::WindowPlan>) -> bool {
@@ -429,25 +433,9 @@ impl State {
         newer
     }
 
-    fn take_presence(
-        &mut self,
-        now: u64,
-        presence: &Verified<'_, shoal_wire::v1::Presence>,
-    ) -> bool {
-        let head = presence.head();
-        let heard = self.presences.get(&head.key);
-        let newer = heard.is_none_or(|heard| head.counter > heard.counter);
-        if newer {
-            let fields = presence.body().fields().clone();
-            let heard = Heard { counter: head.counter, at_seconds: now, fields };
-            self.presences.insert(head.key, heard);
-        }
-        newer
-    }
-
     /// Whether a key that is not known may yet become known.
     fn is_incomplete(&self) -> bool {
-        self.head.is_empty() || self.keyring.missing().next().is_some()
+        self.head.is_none() || self.keyring.missing().next().is_some()
     }
 
     fn wait(&mut self, topic: &str, bytes: &[u8]) {
@@ -464,43 +452,6 @@ impl State {
         for (topic, bytes) in std::mem::take(&mut self.waiting) {
             self.message(now, &topic, &bytes);
         }
-    }
-
-    /// Writes the windows that records still tell of into the history, which outlives them.
-    fn remember(&mut self, utc_seconds: u64) {
-        let (Some(window), Some(when)) = (self.window(utc_seconds), self.when(utc_seconds)) else {
-            return;
-        };
-        let (Some(records), Some(utility)) = (&mut self.records, &self.utility) else { return };
-        let roster = self.keyring.roster();
-        let since = *self.since.get_or_insert(window);
-        let now = Quorum::new(records, roster, utility, window);
-        let now = now.map(|quorum| quorum.reinstating(&self.reinstated.1));
-        let from = window.saturating_sub(when.age_windows);
-        for of in from..=window.saturating_add(1) {
-            let Some(quorum) = Quorum::new(records, roster, utility, of) else { continue };
-            let quorum = quorum.reinstating(&self.reinstated.1);
-            let weighing = quorum.weighing();
-            let claims: Vec<Claimed> = records
-                .claims(of)
-                .filter_map(|claim| {
-                    let values: Vec<i16> = claim.body.terms.iter().map(|term| term.value).collect();
-                    let vehicle = roster.number(claim.signer)?;
-                    let value = units(weighing, &values)?;
-                    Some(Claimed { vehicle, role: role_name(claim.body.role), value })
-                })
-                .collect();
-            let best = quorum.best().and_then(|best| units(weighing, &best.values));
-            let known = now.as_ref().filter(|_now| of.saturating_add(1) >= since);
-            let why = known.and_then(|now| now.unelected(of)).map(|why| sentence(of, why));
-            if !claims.is_empty() || (best.is_some() && of <= window) || why.is_some() {
-                self.history.insert(of, Window { window: of, best, claims, why });
-            }
-        }
-        while self.history.len() > 4 * WINDOWS_SHOWN {
-            self.history.pop_first();
-        }
-        records.expire(&when, &[]);
     }
 
     fn elected(&self, window: u32) -> (Option<Held>, Option<Held>) {
@@ -534,9 +485,9 @@ impl State {
         quorum.map(|quorum| quorum.ledger(window)).unwrap_or_default()
     }
 
-    fn findings(&self, ledger: &BTreeMap<KeyId, Account>) -> Vec<Found> {
+    fn findings(&self, window: u32, ledger: &BTreeMap<KeyId, Account>) -> Vec<Found> {
         let units = |gain: Option<f64>| gain.map(|gain| (gain * 1e4).round() as i32);
-        let shown = |vehicle: Option<u32>, finding: &Finding| Found {
+        let shown = |vehicle: Option<u32>, aside_until: Option<u32>, finding: &Finding| Found {
             window: finding.window,
             vehicle,
             particle: finding.particle.to_string(),
@@ -546,12 +497,14 @@ impl State {
             found_by: finding.found_by,
             of: finding.of,
             counts: finding.counts,
+            aside_until,
             reinstated_from: finding.reinstated_from,
         };
         let roster = self.keyring.roster();
         let of_vehicle = |(vehicle, account): (&KeyId, &Account)| {
-            let vehicle = roster.number(*vehicle);
-            account.findings.iter().map(|finding| shown(vehicle, finding)).collect::<Vec<_>>()
+            let (vehicle, until) = (roster.number(*vehicle), aside_until(account, window));
+            let findings = account.findings.iter();
+            findings.map(|finding| shown(vehicle, until, finding)).collect::<Vec<_>>()
         };
         // What was found against a vehicle is in the account of each name that it had.
         let now = ledger.iter().filter(|(vehicle, _)| roster.present(**vehicle) == Some(**vehicle));
@@ -559,39 +512,6 @@ impl State {
         findings.sort_by_key(|found| (Reverse(found.window), found.vehicle));
         findings.truncate(FINDINGS_SHOWN);
         findings
-    }
-
-    fn rows(&self, utc_seconds: u64, window: u32, ledger: &BTreeMap<KeyId, Account>) -> Vec<Row> {
-        let period = self.plan.as_ref().map_or(0, |(_counter, plan)| plan.period_seconds);
-        let last = |vehicle: u32| {
-            let windows = self.history.range(..=window).rev();
-            let mut claims = windows.flat_map(|(_number, of)| &of.claims);
-            claims.find(|claim| claim.vehicle == vehicle).map(|claim| claim.value)
-        };
-        let roster = self.keyring.roster();
-        let first = roster.vehicles();
-        let row = |(number, id): (u32, KeyId)| {
-            let heard = self.presences.get(&id);
-            let account = ledger.get(&id);
-            let aside_until = account.and_then(|account| account.good_from);
-            let fields = heard.map(|heard| &heard.fields);
-            let heard_s = heard.map(|heard| utc_seconds.saturating_sub(heard.at_seconds));
-            Row {
-                number,
-                id: id.to_string(),
-                activity: fields.map(|fields| activity_name(fields.activity)),
-                silent: heard_s.is_some_and(|s| s > SILENT_PERIODS * u64::from(period).max(10)),
-                steps: fields.map(|fields| fields.steps),
-                claim: last(number),
-                kept: account.map_or(0, |account| account.kept),
-                aside_until: aside_until.filter(|from| *from > window),
-                bytes_up: fields.map_or(0, |fields| fields.up_bytes),
-                bytes_down: fields.map_or(0, |fields| fields.down_bytes),
-                heard_s,
-                software: fields.map(|fields| fields.software.to_string()),
-            }
-        };
-        first.take(VEHICLES_SHOWN).map(row).collect()
     }
 
     fn refused(&self) -> Vec<Refused> {
@@ -653,17 +573,5 @@ fn role_name(role: Role) -> &'static str {
         Role::Worst => "worst",
         Role::Contribution => "contribution",
         Role::Merge => "merge",
-    }
-}
-
-fn activity_name(activity: Activity) -> &'static str {
-    match activity {
-        Activity::Starting => "starting",
-        Activity::Driving => "driving",
-        Activity::Parked => "parked",
-        Activity::Tuning => "tuning",
-        Activity::Measuring => "measuring",
-        Activity::Exchanging => "exchanging",
-        Activity::Idle => "idle",
     }
 }

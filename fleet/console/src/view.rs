@@ -1,5 +1,7 @@
 //! What the page shows, as JSON. Values are utilities in units of 1e-4.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 /// The fleet at one moment.
@@ -21,11 +23,19 @@ pub struct View {
     pub utility: Option<Maximised>,
     /// Vehicles of the roster.
     pub roster: usize,
+    /// Of these, such as were heard of within two periods.
+    pub online: usize,
+    /// So many of these do what, as they say.
+    pub doing: BTreeMap<&'static str, usize>,
+    /// Sent by all vehicles in this window, by their own count.
+    pub bytes_up: u64,
+    /// Received.
+    pub bytes_down: u64,
     /// What votes elected.
     pub best: Option<Held>,
     /// What votes elected to keep away from.
     pub worst: Option<Held>,
-    /// The first vehicles, by number.
+    /// The first vehicles by number, and such as hold best or worst or stand aside.
     pub vehicles: Vec<Row>,
     /// The last windows, the earliest first.
     pub history: Vec<Window>,
@@ -148,11 +158,11 @@ pub struct Row {
     pub kept: u32,
     /// The window in which it is in good standing again; until then it stands aside.
     pub aside_until: Option<u32>,
-    /// Sent in its window, by its own count.
+    /// Sent in this window, by its own count.
     pub bytes_up: u64,
     /// Received.
     pub bytes_down: u64,
-    /// Seconds since it was heard.
+    /// Seconds since it was heard, or since the window ended that it spoke of.
     pub heard_s: Option<u64>,
     /// Which version of which program it runs, as it says.
     pub software: Option<String>,
@@ -165,7 +175,9 @@ pub struct Window {
     pub window: u32,
     /// What best is in it; none: x_p.
     pub best: Option<i32>,
-    /// What was claimed.
+    /// How many claims there are.
+    pub claimed: usize,
+    /// What was claimed: all of it, or the highest, the lowest and some between.
     pub claims: Vec<Claimed>,
     /// Why nothing of that was elected, in a sentence; none: something was, or it may still be, or it is from before anybody looked.
     pub why: Option<String>,
@@ -203,6 +215,8 @@ pub struct Found {
     pub of: usize,
     /// Whether it stands aside for it: not where those who found it are found out themselves, nor once it is reinstated.
     pub counts: bool,
+    /// The window in which it is in good standing again; none: it does not stand aside.
+    pub aside_until: Option<u32>,
     /// From which window on the authority reinstated it in spite of that.
     pub reinstated_from: Option<u32>,
 }

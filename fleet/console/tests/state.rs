@@ -34,21 +34,43 @@ fn approver() -> SecretKey {
 type Posted = (String, Vec<u8>);
 
 fn post<'b, T: Body<'b>>(signer: &SecretKey, leaf: Leaf, counter: u64, body: &T) -> Posted {
+    post_until(u64::MAX, signer, leaf, counter, body)
+}
+
+/// A record that counts until then.
+fn post_until<'b, T: Body<'b>>(
+    not_after: u64,
+    signer: &SecretKey,
+    leaf: Leaf,
+    counter: u64,
+    body: &T,
+) -> Posted {
     let mut buffer = vec![0; 1 << 16];
-    let sealed = seal(body, counter, u64::MAX, signer, &mut buffer).unwrap();
+    let sealed = seal(body, counter, not_after, signer, &mut buffer).unwrap();
     let (fleet, region) = (Label::new("f").unwrap(), Label::new("r").unwrap());
     let topic = Topic::new(fleet, region, signer.public().id(), leaf).unwrap();
     (topic.text().as_str().to_owned(), sealed.bytes().to_vec())
 }
 
-fn documents() -> Vec<Posted> {
-    let rows: Vec<u8> = (0..4_u8)
-        .flat_map(|v| Vehicle { public_key: *key(v).public().bytes(), region: 0 }.encode())
+/// A roster's page and its head, each with that counter.
+fn roster(version: u32, counters: [u64; 2], vehicles: &[SecretKey]) -> [Posted; 2] {
+    let rows: Vec<u8> = vehicles
+        .iter()
+        .flat_map(|key| Vehicle { public_key: *key.public().bytes(), region: 0 }.encode())
         .collect();
-    let page = RosterPage::new(RosterPageFields { version: 1, index: 0, vehicles: &rows }).unwrap();
-    let page = post(&authority(), Leaf::RosterPage { index: 0 }, 1, &page);
+    let page = RosterPage::new(RosterPageFields { version, index: 0, vehicles: &rows }).unwrap();
+    let page = post(&authority(), Leaf::RosterPage { index: 0 }, counters[0], &page);
     let id = <[u8; 32]>::from(<sha2::Sha256 as sha2::Digest>::digest(&page.1));
-    let head = Roster::new(RosterFields { version: 1, vehicles: 4, pages: &id }).unwrap();
+    let vehicles = vehicles.len() as u32;
+    let head = Roster::new(RosterFields { version, vehicles, pages: &id }).unwrap();
+    [page, post(&authority(), Leaf::Roster, counters[1], &head)]
+}
+
+fn documents() -> Vec<Posted> {
+    documents_of(&[0, 1, 2, 3].map(key))
+}
+
+fn documents_of(vehicles: &[SecretKey]) -> Vec<Posted> {
     let plan = WindowPlan::new(WindowPlanFields {
         epoch_seconds: EPOCH,
         period_seconds: PERIOD,
@@ -76,9 +98,10 @@ fn documents() -> Vec<Posted> {
         asked: 4,
         rule: Rule::Coefficients,
     };
+    let [page, head] = roster(1, [1, 2], vehicles);
     vec![
         page,
-        post(&authority(), Leaf::Roster, 2, &head),
+        head,
         post(&authority(), Leaf::Plan, 3, &plan.unwrap()),
         post(&authority(), Leaf::Utility, 4, &UtilityDocument::new(utility).unwrap()),
         post(&authority(), Leaf::Swarm, 5, &SwarmDocument::new(swarm).unwrap()),
@@ -89,19 +112,19 @@ fn nonce(window: u32) -> [u8; 32] {
     [window as u8 + 1; 32]
 }
 
+/// Of the first windows. A later nonce takes the topic of the one before: they come one after the other.
+fn nonces(windows: u32) -> Vec<Posted> {
+    let nonce = |window| {
+        let fields = NonceFields { window, nonce: nonce(window), utc_seconds: EPOCH };
+        let counter = u64::from(window) + 1;
+        post(&timekeeper(), Leaf::nonce(window), counter, &Nonce::new(fields).unwrap())
+    };
+    (0..windows).map(nonce).collect()
+}
+
 /// Vehicle 0 claims a particle in window 0, which the others measure to be better than x_p.
 fn election() -> Vec<Posted> {
-    let nonces = (0..3).map(|window| {
-        let fields = NonceFields { window, nonce: nonce(window), utc_seconds: EPOCH };
-        post(
-            &timekeeper(),
-            Leaf::nonce(window),
-            u64::from(window) + 1,
-            &Nonce::new(fields).unwrap(),
-        )
-    });
-    // A later nonce takes the topic of the one before: they come one after the other.
-    let mut posted: Vec<Posted> = nonces.collect();
+    let mut posted = nonces(3);
     let (particle, claimed) = claimed(0, 0, 5600);
     posted.extend(claimed);
     posted.extend((1..4).map(|voter| voted(voter, 1, particle, 5590)));
@@ -110,6 +133,10 @@ fn election() -> Vec<Posted> {
 
 /// A vehicle publishes a particle in a window and claims so much of it.
 fn claimed(vehicle: u8, window: u32, value: i16) -> (ParticleId, [Posted; 2]) {
+    claimed_by(&key(vehicle), window, value)
+}
+
+fn claimed_by(vehicle: &SecretKey, window: u32, value: i16) -> (ParticleId, [Posted; 2]) {
     let chunk = Chunk { first_value: 0, bytes: 9, hash: ChunkHash::new([3; 32]) };
     let header = ParticleHeader::new(ParticleHeaderFields {
         role: Role::Best,
@@ -134,12 +161,16 @@ fn claimed(vehicle: u8, window: u32, value: i16) -> (ParticleId, [Posted; 2]) {
         utility_version: 1,
         terms: [Measured { value, standard_error: 20 }].into_iter().collect(),
     };
-    let claim = post(&key(vehicle), Leaf::Claim { slot: 0 }, 2, &Claim::new(claim).unwrap());
-    (particle, [post(&key(vehicle), Leaf::Particle { slot: 0 }, 1, &header), claim])
+    let claim = post(vehicle, Leaf::Claim { slot: 0 }, 2, &Claim::new(claim).unwrap());
+    (particle, [post(vehicle, Leaf::Particle { slot: 0 }, 1, &header), claim])
 }
 
 /// A vote in a window, beside x_p of .55.
 fn voted(voter: u8, window: u32, nominee: ParticleId, value: i16) -> Posted {
+    voted_by(&key(voter), window, nominee, value)
+}
+
+fn voted_by(voter: &SecretKey, window: u32, nominee: ParticleId, value: i16) -> Posted {
     let compared = Compared { value, best: 5500, standard_error: 20 };
     let vote = VoteFields {
         window,
@@ -151,11 +182,17 @@ fn voted(voter: u8, window: u32, nominee: ParticleId, value: i16) -> Posted {
         utility_version: 1,
         terms: [compared].into_iter().collect(),
     };
-    post(&key(voter), Leaf::vote(window, 0), u64::from(window), &Vote::new(vote).unwrap())
+    post(voter, Leaf::vote(window, 0), u64::from(window), &Vote::new(vote).unwrap())
 }
 
 fn presence(vehicle: u8, counter: u64, up_bytes: u64) -> Posted {
-    let fields = PresenceFields {
+    let presence = Presence::new(doing(up_bytes)).unwrap();
+    post(&key(vehicle), Leaf::Presence, counter, &presence)
+}
+
+/// What a vehicle says of itself in window 2.
+fn doing(up_bytes: u64) -> PresenceFields {
+    PresenceFields {
         window: Some(2),
         activity: Activity::Tuning,
         adapter: None,
@@ -164,8 +201,7 @@ fn presence(vehicle: u8, counter: u64, up_bytes: u64) -> Posted {
         down_bytes: 7,
         terms: heapless::Vec::new(),
         steps: 40,
-    };
-    post(&key(vehicle), Leaf::Presence, counter, &Presence::new(fields).unwrap())
+    }
 }
 
 fn state() -> State {
@@ -179,12 +215,20 @@ fn state() -> State {
 
 /// What is shown in window 2 after these messages.
 fn shown(posted: &[Posted]) -> View {
+    shown_in(2, posted)
+}
+
+fn shown_in(window: u32, posted: &[Posted]) -> View {
     let mut state = state();
-    let now = EPOCH + 2 * u64::from(PERIOD) + 5;
     for (topic, bytes) in posted {
-        state.message(now, topic, bytes);
+        state.message(at(window), topic, bytes);
     }
-    state.view(now)
+    state.view(at(window))
+}
+
+/// Shortly after a window opens.
+fn at(window: u32) -> u64 {
+    EPOCH + u64::from(window * PERIOD) + 5
 }
 
 fn all() -> Vec<Posted> {
@@ -208,13 +252,9 @@ fn the_page_shows_what_votes_elected_and_who_does_what() {
 /// Why nothing was elected of window 1, as it stands in window 3.
 fn why(change: impl Fn(&mut Vec<Posted>)) -> Option<String> {
     let mut posted = documents();
-    posted.extend((0..4).map(|window| {
-        let fields = NonceFields { window, nonce: nonce(window), utc_seconds: EPOCH };
-        let counter = u64::from(window) + 1;
-        post(&timekeeper(), Leaf::nonce(window), counter, &Nonce::new(fields).unwrap())
-    }));
+    posted.extend(nonces(4));
     change(&mut posted);
-    let (mut state, at) = (state(), |window: u32| EPOCH + u64::from(window * PERIOD) + 5);
+    let mut state = state();
     for (topic, bytes) in &posted {
         state.message(at(2), topic, bytes);
     }
@@ -314,6 +354,7 @@ fn the_page_shows_who_stands_aside_and_on_what_evidence() {
     assert_eq!((found.said, found.found), (Some(3500), Some(-100)));
     assert_eq!((found.found_by, found.of, found.counts), (3, 3, true));
     assert_eq!((found.particle.clone(), found.reinstated_from), (lie.to_string(), None));
+    assert_eq!(found.aside_until, Some(10));
 
     // The authority reinstates it: the finding stays to be seen. What the timekeeper or a vehicle says of it is nothing.
     let orders = Reinstated::new(vec![(key(1).public().id(), 4)]).unwrap().encode();
@@ -343,6 +384,44 @@ fn the_order_in_which_records_come_does_not_matter() {
     backwards.reverse();
     let (ahead, behind) = (shown(&forwards), shown(&backwards));
     assert_eq!(behind, View { ..ahead });
+}
+
+/// Of a roster that is replaced the page may come before the head: who was revoked, and whose key is another, is seen.
+#[test]
+fn a_page_that_comes_before_its_head_waits_for_it() {
+    let [page, head] = roster(2, [6, 7], &[0, 1, 9].map(key));
+    let [older, _head] = roster(1, [1, 2], &[0, 1, 2, 3].map(key));
+    for next in [[page.clone(), head.clone()], [head.clone(), page.clone()]] {
+        let view = shown(&[documents(), next.to_vec(), vec![older.clone()]].concat());
+        let ids: Vec<String> = view.vehicles.into_iter().map(|row| row.id).collect();
+        assert_eq!(ids, [0, 1, 9].map(|seed| key(seed).public().id().to_string()));
+    }
+    let [page, head] = roster(2, [6, 7], &[0, 1, 2, 9].map(key));
+    let view = shown(&[documents(), vec![head, presence(9, 1, 900), page]].concat());
+    assert_eq!((view.vehicles[3].activity, view.vehicles[3].bytes_up), (Some("tuning"), 900));
+}
+
+/// A broker keeps what a vehicle said last, however long ago that was.
+#[test]
+fn who_went_long_ago_is_silent_after_a_start() {
+    let view = shown_in(40, &[documents(), vec![presence(1, 1, 500)]].concat());
+    let row = &view.vehicles[1];
+    // Window 2 ended with the 60th second.
+    assert_eq!((row.activity, row.silent, row.heard_s), (Some("tuning"), true, Some(745)));
+    assert_eq!((view.online, view.doing.len()), (0, 0));
+    let ended = at(2) - 1;
+    let body = Presence::new(doing(500)).unwrap();
+    let ended = post_until(ended, &key(1), Leaf::Presence, 1, &body);
+    let row = &shown(&[documents(), vec![ended]].concat()).vehicles[1];
+    assert_eq!((row.activity, row.heard_s), (None, None));
+}
+
+#[test]
+fn bytes_of_this_window_are_of_no_other() {
+    let posted = [documents(), vec![presence(1, 1, 900), presence(2, 1, 50)]].concat();
+    let bytes = |view: &View| (view.vehicles[1].bytes_up, view.bytes_up, view.bytes_down);
+    assert_eq!(bytes(&shown_in(2, &posted)), (900, 950, 14));
+    assert_eq!(bytes(&shown_in(3, &posted)), (0, 0, 0));
 }
 
 #[test]
@@ -398,4 +477,53 @@ fn the_shares_of_terms_are_shown_as_they_move() {
     assert_eq!(both.windows, (0..=6).collect::<Vec<u32>>());
     let night: Vec<u16> = both.shares.iter().map(|shares| shares[1]).collect();
     assert_eq!(night, [0, 0, 0, 600, 750, 750, 750]);
+}
+
+/// One of many vehicles.
+fn one_of_many(number: u32) -> SecretKey {
+    let mut seed = [222; 32];
+    seed[..4].copy_from_slice(&number.to_be_bytes());
+    SecretKey::from_seed(&seed)
+}
+
+/// The page has rows of the first vehicles alone; what is counted is counted over all, and who is singled out is there.
+#[test]
+fn of_a_large_fleet_all_are_counted_and_who_is_singled_out_is_shown() {
+    let vehicles: Vec<SecretKey> = (0..300).map(one_of_many).collect();
+    let mut posted = documents_of(&vehicles);
+    posted.extend(nonces(3));
+    let presence = Presence::new(doing(10)).unwrap();
+    posted.extend(vehicles.iter().map(|key| post(key, Leaf::Presence, 1, &presence)));
+    let (good, claim) = claimed_by(&vehicles[270], 0, 5600);
+    posted.extend(claim);
+    posted.extend(vehicles.iter().map(|voter| voted_by(voter, 1, good, 5590)));
+    let (lie, claim) = claimed_by(&vehicles[250], 1, 9000);
+    posted.extend(claim);
+    posted.extend(vehicles.iter().map(|voter| voted_by(voter, 2, lie, 5400)));
+    let view = shown(&posted);
+    assert_eq!((view.online, view.doing.get("tuning"), view.bytes_up), (300, Some(&300), 3000));
+    assert_eq!(view.best.unwrap().vehicle, Some(270));
+    let view = shown_in(3, &posted);
+    let beyond: Vec<_> =
+        view.vehicles.iter().skip(200).map(|row| (row.number, row.aside_until)).collect();
+    assert_eq!(beyond, [(250, Some(10)), (270, None)]);
+    let [found] = view.findings.as_slice() else { panic!("{:?}", view.findings) };
+    assert_eq!((found.vehicle, found.aside_until), (Some(250), Some(10)));
+}
+
+/// A page that had every dot of a large fleet would draw nothing any more.
+#[test]
+fn of_very_many_claims_some_are_shown_and_all_are_counted() {
+    let vehicles: Vec<SecretKey> = (0..1000).map(one_of_many).collect();
+    let mut posted = [documents_of(&vehicles), nonces(2)].concat();
+    for (vehicle, value) in vehicles.iter().zip(4000..) {
+        posted.extend(claimed_by(vehicle, 1, value).1);
+    }
+    let view = shown(&posted);
+    let [window] = view.history.as_slice() else { panic!("{:?}", view.history.len()) };
+    assert_eq!((window.window, window.claimed, window.claims.len()), (1, 1000, 200));
+    let values = || window.claims.iter().map(|claim| claim.value);
+    assert_eq!((values().min(), values().max()), (Some(4000), Some(4999)));
+    assert!(values().filter(|value| (4250..4750).contains(value)).count() > 50, "some between");
+    assert_eq!(view.vehicles[7].claim, Some(4007), "shown or not");
 }

@@ -15,6 +15,8 @@ const VERSION: u8 = 1;
 const BYTES: usize = 1 + 1 + 32 + 8 + 8 + 1;
 /// Failures in a row after which an adapter is rolled back.
 const FAILURES_MAX: u8 = 3;
+/// Of the frames to watch, a record is made at most so often: a record wears a flash out, and saying that nothing was watched costs nothing.
+const RECORDS_MAX: u64 = 16;
 
 /// What a trial must show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +32,7 @@ pub struct TrialPolicy {
 pub enum TrialInput {
     /// This particle's adapter lies sealed in the inactive slot.
     Staged(ParticleId),
-    /// Both adapters ran on this many more frames.
+    /// Both adapters ran on this many more frames. A restart may forget the last sixteenth of those to watch, with their gain.
     Watched {
         /// How many.
         frames: u32,
@@ -93,6 +95,8 @@ pub struct Trial {
     failures: u8,
     /// Frames at the last failure.
     failed_at: u64,
+    /// Frames in the last record.
+    kept: u64,
     stored: bool,
     told: bool,
     record: [u8; BYTES],
@@ -108,6 +112,7 @@ impl Trial {
             gain: 0,
             failures: 0,
             failed_at: 0,
+            kept: 0,
             stored: true,
             told: true,
             record: [0; BYTES],
@@ -144,6 +149,7 @@ impl Trial {
             }
             (_, TrialInput::Staged(particle)) => {
                 (self.frames, self.gain, self.failures, self.failed_at) = (0, 0, 0, 0);
+                self.kept = 0;
                 self.enter(TrialState::OnTrial(particle));
                 return Ok(());
             }
@@ -155,13 +161,17 @@ impl Trial {
                 TrialInput::Watched { .. } | TrialInput::Failed,
             ) => return Err(RejectTrial::NoTrial),
         };
-        self.stored = false;
         match input {
             TrialInput::Watched { frames, gain } => {
                 self.frames = self.frames.saturating_add(u64::from(frames));
                 self.gain = self.gain.saturating_add(gain);
+                let more = self.frames.saturating_sub(self.kept);
+                if more > 0 && more >= self.policy.frames_min / RECORDS_MAX {
+                    self.stored = false;
+                }
             }
             TrialInput::Failed => {
+                self.stored = false;
                 let calm = self.frames.saturating_sub(self.failed_at) >= self.policy.frames_min;
                 self.failures = if calm { 1 } else { self.failures.saturating_add(1) };
                 self.failed_at = self.frames;
@@ -177,7 +187,7 @@ impl Trial {
         if self.stored {
             return None;
         }
-        self.stored = true;
+        (self.stored, self.kept) = (true, self.frames);
         self.record = self.encode();
         Some(Record { key: TRIAL_KEY, bytes: &self.record })
     }
@@ -261,6 +271,7 @@ fn decode(bytes: &[u8], policy: TrialPolicy) -> Option<Trial> {
         failures: *failures,
         // What was watched before a restart does not calm a failure after it.
         failed_at: frames,
+        kept: frames,
         told: false,
         ..Trial::new(policy)
     })
@@ -353,6 +364,25 @@ mod tests {
         assert_eq!(other, Err(RejectTrial::Running { running: particle(1) }));
         trial.handle_input(TrialInput::Staged(particle(1))).unwrap();
         assert_eq!(drain(&mut trial), []);
+    }
+
+    /// Whoever watches may say it as often as it likes: a trial is a bounded number of records.
+    #[test]
+    fn a_record_is_made_for_a_share_of_the_frames_and_for_a_decision() {
+        let mut trial = on_trial();
+        let records = |trial: &mut Trial, input| {
+            trial.handle_input(input).unwrap();
+            usize::from(trial.poll_persist().is_some())
+        };
+        let said = |input| (0..1000).map(move |_| input);
+        assert_eq!(said(watched(0, 0)).map(|input| records(&mut trial, input)).sum::<usize>(), 0);
+        assert_eq!(said(watched(0, 1)).map(|input| records(&mut trial, input)).sum::<usize>(), 0);
+        let kept: usize = (0..999).map(|_| records(&mut trial, watched(1, 0))).sum();
+        assert_eq!(kept, 16, "62 frames each");
+        assert_eq!(records(&mut trial, TrialInput::Failed), 1);
+        assert_eq!(records(&mut trial, watched(0, -2000)), 0);
+        assert_eq!(records(&mut trial, watched(0, -50_000)), 1, "it lost too much");
+        assert_eq!(trial.state(), TrialState::RolledBack(particle(1)));
     }
 
     #[test]

@@ -24,18 +24,21 @@ pub(super) struct Told<'a> {
 pub(super) fn vehicle_toml(told: &Told<'_>) -> String {
     let Told { package, beside, drives, engine, providers, seed } = *told;
     let engine = engine.name();
-    let providers = providers.map_or_else(String::new, |all| format!("providers = {all:?}\n"));
-    let beside = beside.map_or_else(String::new, |beside| format!("beside = {beside:?}\n"));
+    let list = |all: &[String]| toml::Value::from(all.to_vec());
+    let providers =
+        providers.map_or_else(String::new, |all| format!("providers = {}\n", list(all)));
+    let place = |path: &Path| toml::Value::from(path.to_string_lossy().into_owned());
+    let beside = beside.map_or_else(String::new, |path| format!("beside = {}\n", place(path)));
     let mut text = format!(
         "# Written by `cargo xtask demo`. It can be driven by itself, too: shoal drive.\n\
          name = \"demo\"\nseed = {seed}\nstate = \"state\"\n\n\
-         [model]\npackage = {:?}\n{beside}\n[engine]\nkind = \"{engine}\"\n{providers}\n\
+         [model]\npackage = {}\n{beside}\n[engine]\nkind = \"{engine}\"\n{providers}\n\
          # The drives are short: everything is kept.\n[replay]\nordinary_share = 1.0\n\n\
          [night]\nsteps = 20\nlearning_rate = 1e-3\n",
-        package.to_string_lossy()
+        place(package)
     );
     if let Some(drives) = drives {
-        let _infallible = write!(text, "\n[drives]\ndirectory = {:?}\n", drives.to_string_lossy());
+        let _infallible = write!(text, "\n[drives]\ndirectory = {}\n", place(drives));
     }
     if !beside.is_empty() {
         text.push_str("\n[drives]\ndriver = \"attentive\"\n");
@@ -106,6 +109,16 @@ mod tests {
         assert_eq!(table["engine"]["kind"].as_str(), Some("tract"));
         assert_eq!(table["drives"]["directory"].as_str(), Some("c"));
         assert!(!table["engine"].as_table().unwrap().contains_key("providers"));
+        // What Rust escapes in its own way: combining and invisible characters.
+        for name in ["rene\u{301}\u{200b}", "it's \"a\"\n\\b\u{7f}"] {
+            let path = Path::new(name);
+            let odd = Told { package: path, beside: Some(path), drives: Some(path), ..told };
+            let table: toml::Table = vehicle_toml(&Told { beside: None, ..odd }).parse().unwrap();
+            assert_eq!(table["model"]["package"].as_str(), Some(name));
+            assert_eq!(table["drives"]["directory"].as_str(), Some(name));
+            let table: toml::Table = vehicle_toml(&Told { drives: None, ..odd }).parse().unwrap();
+            assert_eq!(table["model"]["beside"].as_str(), Some(name));
+        }
         let providers = ["cuda".to_owned(), "cpu".to_owned()];
         let beside = Some(Path::new("w"));
         let policy = Told { drives: None, beside, providers: Some(&providers), ..told };

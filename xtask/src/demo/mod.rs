@@ -5,10 +5,11 @@ mod calendar;
 mod children;
 mod fleet;
 mod lines;
+mod lock;
 mod stop;
 mod watch;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -84,6 +85,8 @@ struct Demo {
     /// Where the programs are.
     programs: PathBuf,
     package: PathBuf,
+    /// That no other demo is here, until this one has ended.
+    _lock: File,
 }
 
 /// How long the stages took.
@@ -92,6 +95,7 @@ struct Stages(Vec<(&'static str, Duration)>);
 impl Demo {
     fn prepare(asked: Asked) -> Done<Self> {
         let folder = root().join("target/demo");
+        let lock = lock::take(&root().join("target"))?;
         let engine = asked::engine(asked.engine)?;
         let programs = match &asked.programs {
             Some(folder) => folder.clone(),
@@ -102,7 +106,7 @@ impl Demo {
             Some(_) => folder.join("model"),
         };
         let stop = Stop::listen()?;
-        Ok(Self { asked, engine, stop, folder, programs, package })
+        Ok(Self { asked, engine, stop, folder, programs, package, _lock: lock })
     }
 
     /// The demo with one seed after the other, and how sure it is then.

@@ -46,6 +46,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
             "shoal-vehicle",
             "shoal-broker",
             "shoal-console",
+            "shoal-gateway",
             "shoal-keys",
             "shoal-link",
             "shoal-sim",

@@ -10,7 +10,7 @@ use super::{FlashError, SECTOR_BYTES, chunk_offset, erase, program, read};
 /// Bytes that are read at once.
 const READ_BYTES: usize = 128;
 
-/// Makes room for a chunk.
+/// Erases the sectors of so many bytes from the start of a chunk's place on.
 pub(crate) fn erase_chunk<F: NorFlash>(
     flash: &mut F,
     slot: Slot,

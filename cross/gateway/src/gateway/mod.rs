@@ -1,6 +1,7 @@
 //! The core: what the agent may do, and what becomes of it.
 
 mod kept;
+mod places;
 mod receive;
 mod status;
 
@@ -21,6 +22,7 @@ use crate::clock::Clock;
 use crate::flash::Key;
 use crate::protocol::{Part, PhaseName, Refusal, Request, Stack, Status, VehicleSays, Wants};
 use crate::provision::Provision;
+use places::Places;
 use receive::Coming;
 
 /// Conditions count so long: a vehicle's line that is cut says nothing, and then nothing is allowed.
@@ -59,7 +61,7 @@ pub enum Persist<'a> {
         /// All of it.
         bytes: &'a [u8],
     },
-    /// Make room for a chunk of so many bytes.
+    /// Erase so many bytes from the start of a chunk's place on.
     #[expect(missing_docs, reason = "as it says")]
     Erase { slot: Slot, index: u8, bytes: u32 },
     /// Write the piece that was handed in last to the chunk's place, so many bytes into it.
@@ -100,6 +102,7 @@ pub struct Gateway {
     coming: Option<Coming>,
     /// What is to be done to a place, before anything rests on it.
     place: Option<Place>,
+    places: Places,
     wants: Wants,
     trial: Trial,
     answer: Option<Output>,
@@ -143,6 +146,7 @@ impl Gateway {
             receiving: None,
             coming: None,
             place: None,
+            places: Places::UNKNOWN,
             wants: Wants::default(),
             trial,
             answer: None,
@@ -249,11 +253,16 @@ impl Gateway {
             let key = if record.key == PLAN_KEY { Key::Plan } else { Key::Ledger };
             return Some(Persist::Record { key, bytes: record.bytes });
         }
-        if let Some(place) = self.place.take() {
-            return Some(match place {
-                Place::Erase { index, bytes } => Persist::Erase { slot, index, bytes },
-                Place::Piece { index, offset } => Persist::Piece { slot, index, offset },
-            });
+        match self.place.take() {
+            Some(Place::Erase { index, bytes }) => {
+                if let Some(bytes) = self.places.erase(index, bytes) {
+                    return Some(Persist::Erase { slot, index, bytes });
+                }
+            }
+            Some(Place::Piece { index, offset }) => {
+                return Some(Persist::Piece { slot, index, offset });
+            }
+            None => {}
         }
         // Found before the transfer is asked, which is borrowed until the end.
         if let Some(persist) = self.receiving.as_mut().and_then(|transfer| keep(transfer, slot)) {

@@ -6,8 +6,8 @@ use shoal_window::{Pace, Phase, RejectTransfer, Transfer, TransferInput};
 use shoal_wire::v1::{CHUNK_BYTES_MAX, CHUNKS_MAX, ParticleHeader, RefusalCode};
 use shoal_wire::{Now, Verified};
 
-use super::{Gateway, Output, Place, code};
-use crate::flash::PIECE_ALIGN_BYTES;
+use super::{Gateway, Output, Place, Places, code};
+use crate::flash::{PIECE_ALIGN_BYTES, SECTOR_BYTES};
 use crate::protocol::{PIECE_BYTES_MAX, Part, Refusal};
 
 /// An agent that brings nothing for so long has gone; the transfer waits for the next.
@@ -52,6 +52,7 @@ impl Gateway {
         if !same {
             self.slots.begin(particle);
             self.slots_stored = false;
+            self.places = Places::UNKNOWN;
         }
         self.attempt(now, header)
     }
@@ -89,6 +90,10 @@ impl Gateway {
         transfer.handle_input(now, begin).map_err(rejected)?;
         self.coming = Some(Coming { index, bytes, offset: 0 });
         self.place = Some(Place::Erase { index, bytes });
+        if self.places.is_written(index) {
+            // Its pieces counted by their bytes: what is erased for them anew counts by the sector.
+            self.saw(now, SECTOR_BYTES);
+        }
         Ok(())
     }
 
@@ -107,11 +112,18 @@ impl Gateway {
             return Err(Refusal::Piece { bytes: len });
         }
         self.push(now, TransferInput::Piece(piece))?;
-        self.coming = Some(Coming { offset: offset.saturating_add(len), ..coming });
+        let end = offset.saturating_add(len);
+        self.coming = Some(Coming { offset: end, ..coming });
         self.place = Some(Place::Piece { index, offset });
-        self.counted.seen.down = self.counted.seen.down.saturating_add(u64::from(len));
-        self.charge(now);
+        self.places.write(index, end);
+        self.saw(now, len);
         Ok(())
+    }
+
+    /// So many bytes came, whatever the agent says.
+    fn saw(&mut self, now: Now, bytes: u32) {
+        self.counted.seen.down = self.counted.seen.down.saturating_add(u64::from(bytes));
+        self.charge(now);
     }
 
     pub(super) fn end(&mut self, now: Now) -> Result<(), Refusal> {
@@ -124,6 +136,7 @@ impl Gateway {
     /// The bytes of a chunk are not where they were put: it is asked for again.
     pub(super) fn lose(&mut self, now: Now, index: u8) {
         self.answer = Some(Output::Refused(Refusal::Flash));
+        self.places.lose(index);
         if self.coming.is_some() {
             self.cut(now);
         } else if let Some(transfer) = &mut self.receiving {

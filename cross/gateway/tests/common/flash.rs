@@ -16,6 +16,8 @@ pub(crate) struct Memory {
     /// Steps (words programmed, sectors erased) that are left before power is cut.
     pub(crate) left: Option<u64>,
     pub(crate) steps: u64,
+    /// Of these, sectors erased.
+    pub(crate) erased: u64,
     /// Every write fails.
     pub(crate) broken: bool,
     /// Bits that do not take: what is programmed below this offset comes out otherwise.
@@ -35,7 +37,7 @@ impl Memory {
     pub(crate) fn erased() -> Self {
         let bytes = vec![0xff; FLASH_BYTES as usize];
         let programmed = vec![false; bytes.len() / WORD_BYTES];
-        Self { bytes, programmed, left: None, steps: 0, broken: false, weak: None }
+        Self { bytes, programmed, left: None, steps: 0, erased: 0, broken: false, weak: None }
     }
 
     /// What is there when power comes back.
@@ -87,6 +89,7 @@ impl NorFlash for Memory {
         for sector in (from..to).step_by(SECTOR_BYTES) {
             // A cut in the middle leaves one half erased, and nobody knows which: the later one here.
             let whole = self.step()?;
+            self.erased += 1;
             let start = if whole { sector } else { sector + SECTOR_BYTES / 2 };
             self.bytes[start..sector + SECTOR_BYTES].fill(0xff);
             self.programmed[start / WORD_BYTES..(sector + SECTOR_BYTES) / WORD_BYTES].fill(false);

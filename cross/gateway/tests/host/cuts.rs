@@ -134,6 +134,60 @@ fn a_flash_that_fails_ends_in_a_refusal() {
     client.open();
 }
 
+/// What is said of a transfer and of a trial after a particle's header, and how often the flash was erased and written for it.
+fn wear(say: impl Fn(&mut Client<Host>, &Particle)) -> (u64, u64) {
+    let costs = |say: &dyn Fn(&mut Client<Host>, &Particle)| {
+        let particle = Particle::new(1, &[65_536, 5]);
+        let mut client = Client::new(Host::on(provisioned()));
+        client.done(Request::Plan(&plan(plan_fields(), 1)));
+        client.open();
+        client.done(Request::Header(&particle.envelope));
+        say(&mut client, &particle);
+        let flash = client.port.into_flash();
+        (flash.erased, flash.steps - flash.erased)
+    };
+    let (before, after) = (costs(&|_client, _particle| {}), costs(&say));
+    (after.0 - before.0, after.1 - before.1)
+}
+
+/// No byte is counted for a question: who asks for ever wears no flash out.
+#[test]
+fn what_costs_no_byte_costs_no_flash() {
+    let begin = |client: &mut Client<Host>| client.done(Request::Begin { index: 0, bytes: 65_536 });
+    let begun = wear(|client, _particle| {
+        for _ in 0..1000 {
+            begin(client);
+            client.done(Request::Begin { index: 1, bytes: 5 });
+        }
+    });
+    assert_eq!(begun, (16 + 1, 0));
+    // A piece is counted: the sector that it was written to is erased for it and no other, and that counts, too.
+    let (erased, _words) = wear(|client, particle| {
+        let before = client.status().left.down;
+        for _ in 0..10 {
+            begin(client);
+            client.done(Request::Piece { offset: 0, bytes: &particle.chunks[0][..32] });
+        }
+        assert_eq!(before - client.status().left.down, 10 * 32 + 9 * 4096);
+    });
+    assert_eq!(erased, 16 + 9);
+    let bring = |client: &mut Client<Host>, particle: &Particle| {
+        client.bring(particle);
+        assert_eq!(client.read(0), particle.bytes());
+    };
+    let watched = |frames, gain, times| {
+        wear(move |client, particle| {
+            bring(client, particle);
+            for _ in 0..times {
+                client.done(Request::Watched { frames, gain });
+            }
+        })
+    };
+    let nothing = watched(0, 0, 0);
+    assert_eq!((watched(0, 0, 1000), watched(0, 1, 1000)), (nothing, nothing));
+    assert!(watched(99, 0, 1).1 > nothing.1, "frames are kept");
+}
+
 /// The largest particle there can be, in a slot beside one as large.
 #[test]
 fn the_largest_particles_have_room() {

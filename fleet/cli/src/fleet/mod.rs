@@ -4,6 +4,7 @@ mod beacon;
 mod chunks;
 mod description;
 mod documents;
+mod gateway;
 mod goodbye;
 mod heard;
 mod init;
@@ -48,6 +49,7 @@ Examples:
 #[derive(Subcommand)]
 pub(crate) enum Fleet {
     Beacon(beacon::Beacon),
+    Gateway(gateway::Gateway),
     Init(Box<init::Init>),
     Plan(plan::PlanCommand),
     Provision(provision::Provision),
@@ -63,6 +65,7 @@ impl Fleet {
     pub(crate) fn run(self) -> Outcome {
         match self {
             Fleet::Beacon(command) => command.run(),
+            Fleet::Gateway(command) => command.run(),
             Fleet::Init(command) => command.run(),
             Fleet::Plan(command) => command.run(),
             Fleet::Provision(command) => command.run(),

@@ -132,15 +132,27 @@ impl Roster {
     }
 
     fn at(&mut self, number: u32) -> Result<&mut Vehicle, Failure> {
+        let none = self.none(number);
+        Ok(self.vehicles.get_mut(usize::try_from(number)?).ok_or(none)?)
+    }
+
+    /// The vehicle of this number.
+    pub(super) fn vehicle(&self, number: u32) -> Result<&Vehicle, Failure> {
+        let vehicle = self.vehicles.get(usize::try_from(number)?);
+        let vehicle = vehicle.ok_or_else(|| self.none(number))?;
+        match vehicle.region {
+            VACANT => Err(format!("place {number} is nobody's").into()),
+            _ => Ok(vehicle),
+        }
+    }
+
+    fn none(&self, number: u32) -> String {
         let vehicles = self.vehicles.len();
-        let found = self.vehicles.get_mut(usize::try_from(number)?);
-        Ok(found.ok_or_else(|| {
-            format!("no vehicle {number}: the roster has {vehicles} places, the first is 0")
-        })?)
+        format!("no vehicle {number}: the roster has {vehicles} places, the first is 0")
     }
 
     /// The vehicle of this number or key id, by its present id; a key that it had before names it, too.
-    pub(super) fn find(&mut self, text: &str) -> Result<(u32, KeyId), Failure> {
+    pub(super) fn find(&self, text: &str) -> Result<(u32, KeyId), Failure> {
         let numbers = 0_u32..;
         let rows = self.vehicles.iter().zip(numbers).map(|(row, number)| (number, row.id()));
         let former = self.former.iter().map(|(number, key)| (*number, KeyId::of(key)));
@@ -151,11 +163,7 @@ impl Roster {
                 format!("no vehicle {text}: name one of the roster by its number or key id")
             })?,
         };
-        let vehicle = self.at(number)?;
-        match vehicle.region {
-            VACANT => Err(format!("place {number} is nobody's").into()),
-            _ => Ok((number, vehicle.id())),
-        }
+        Ok((number, self.vehicle(number)?.id()))
     }
 
     fn revoke(&mut self, number: u32) -> Result<KeyId, Failure> {

@@ -5,8 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use shoal_gateway::Provision;
 use shoal_hal::backend::hold::Hold;
 use shoal_keys::KeyAt;
+use shoal_shadow::digits::hash;
 use shoal_shadow::pack::Pack;
 use shoal_swarm::reinstated::{ORDERS_MAX, Reinstated};
 use shoal_trust::{Metadata, Trust, document_name};
@@ -14,7 +16,9 @@ use shoal_vehicle::config::Config;
 use shoal_wire::v1::{
     Document, DocumentFields, Roster, RosterPage, SwarmDocument, UtilityDocument, WindowPlan,
 };
-use shoal_wire::{Body, KeyId, Keys, Kind, PackHash, PublicKey, Unverified, Verified, seal};
+use shoal_wire::{
+    Body, KeyId, Keys, Kind, PackHash, PublicKey, SecretKey, Unverified, Verified, seal,
+};
 
 use super::{drives, package, shoal, text};
 
@@ -65,6 +69,36 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 fn verified<'a, T: Body<'a>>(bytes: &'a [u8], keys: &Authority) -> Verified<'a, T> {
     Unverified::decode(bytes).unwrap().verify(keys).unwrap()
+}
+
+/// What is flashed is what a gateway reads: the fleet's keys, the vehicle's conditions, and whose particles it takes.
+#[test]
+fn a_gateway_is_told_whose_it_is_and_whom_it_believes() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let told = Config::read(&fleet.join("vehicle-1/vehicle.toml")).unwrap().fleet.unwrap();
+    let file = folder.path().join("gateway.bin");
+    let args = ["fleet", "gateway", text(&fleet), "1", "-o", text(&file)];
+    let output = shoal(&[&args[..], &["--publisher", "0", "--trial-frames", "70"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read = Provision::decode(&std::fs::read(&file).unwrap()).unwrap();
+    let keys = [told.authority, told.timekeeper].map(|key| *key.bytes());
+    assert_eq!([read.authority, read.timekeeper], keys);
+    let policy = (read.metered, read.driving, read.battery_soc_percent_min, read.temperature_c_max);
+    let asked = (told.metered, told.while_driving, told.battery_soc_min_percent);
+    assert_eq!(policy, (asked.0, asked.1, asked.2, told.temperature_max_c));
+    assert_eq!((read.trial_frames_min, read.trial_loss_max), (70, 50_000));
+    let public = |number: u32| {
+        let seed = fleet.join(format!("vehicle-{number}/vehicle.key"));
+        let seed = std::fs::read_to_string(seed).unwrap();
+        SecretKey::from_seed(&hash(seed.trim_end()).unwrap()).public()
+    };
+    assert_eq!(read.vehicle, public(1).id());
+    assert_eq!(read.publishers, [*told.authority.bytes(), *public(0).bytes()]);
+    let gone = shoal(&["fleet", "gateway", text(&fleet), "7", "-o", text(&file)]);
+    assert!(
+        String::from_utf8_lossy(&gone.stderr).contains("no vehicle 7: the roster has 2 places")
+    );
 }
 
 #[test]

@@ -83,11 +83,17 @@ fn link(url: &str, id: KeyId) -> Link {
 
 /// Two vehicles, with windows of a second, every two seconds from now on.
 fn fleet_of_seconds(folder: &Path) -> (PathBuf, FleetConfig) {
+    fleet_every(folder, "2")
+}
+
+/// A fleet whose window 0 opens in a second, and the next after so many.
+fn fleet_every(folder: &Path, period: &str) -> (PathBuf, FleetConfig) {
     let fleet = fleet(folder);
     #[expect(clippy::disallowed_methods, reason = "a test against real programs has their time")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let epoch = (now + 1).to_string();
-    let plan = ["fleet", "plan", text(&fleet), "--period", "2", "--open", "1", "--epoch", &epoch];
+    let plan =
+        ["fleet", "plan", text(&fleet), "--period", period, "--open", "1", "--epoch", &epoch];
     assert!(shoal(&plan).status.success());
     let told = Config::read(&fleet.join("vehicle-0/vehicle.toml")).unwrap().fleet.unwrap();
     (fleet, told)
@@ -238,7 +244,8 @@ fn presence(url: &str, fleet: &Path, told: &FleetConfig) -> Link {
 #[test]
 fn the_console_shows_the_fleet_and_survives_its_broker() {
     let folder = tempfile::tempdir().unwrap();
-    let (fleet, told) = fleet_of_seconds(folder.path());
+    // Window 0 lasts: what a vehicle says of it is of this window.
+    let (fleet, told) = fleet_every(folder.path(), "900");
     let first = broker(any());
     let (address, url) = (first.address(), first.url());
     let FleetConfig { authority, timekeeper, approver, .. } = told;
@@ -258,7 +265,7 @@ fn the_console_shows_the_fleet_and_survives_its_broker() {
     let _vehicle = presence(&url, &fleet, &told);
     let shown = view(&mut events, "the fleet", |view| view["vehicles"][0]["activity"] == "tuning");
     assert_eq!((&shown["roster"], &shown["connected"]), (&Value::from(2), &Value::from(true)));
-    assert_eq!((&shown["plan"]["period_s"], &shown["rule"]), (&2.into(), &"consensus".into()));
+    assert_eq!((&shown["plan"]["period_s"], &shown["rule"]), (&900.into(), &"consensus".into()));
     let row = &shown["vehicles"][0];
     assert_eq!((&row["bytes_up"], &row["steps"]), (&321.into(), &12.into()));
     let (head, body) = get(console.address(), "/api/view");
