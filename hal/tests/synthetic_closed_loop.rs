@@ -126,6 +126,21 @@ fn whoever_drives_straight_on_leaves_a_road_with_curves() {
     }
 }
 
+/// Whoever was lost steered hard to come back: that is not for the vehicle that stands in the lane.
+#[test]
+fn whoever_is_put_back_goes_on_along_the_lane() {
+    for style in [Style::Attentive, Style::Reckless] {
+        let start = Start { offset_m: 5.0, heading_rad: 0.2, ..Start::default() };
+        let road = Road { region: Region::Night, seed: SEED };
+        let driven = road.driven((style, 1), start, (SHAPE, 10.0, 3)).unwrap();
+        assert_eq!(driven.events.first().map(|(at, _event)| *at), Some(0));
+        let (done, truth) = (driven.actions[0], driven.truth[1]);
+        assert_eq!(done.acceleration_m_s2, 0.0);
+        assert!((done.curvature_1_m - truth.curvature_ahead_1_m[0]).abs() < 1e-3, "{done:?}");
+        assert!(truth.offset_m.abs() < 0.1 && truth.event.is_none(), "{truth:?}");
+    }
+}
+
 #[test]
 fn whoever_does_not_brake_crashes() {
     let crashed = (SEED..SEED + 6).filter(|&seed| {

@@ -16,13 +16,13 @@
 //! | jerk across, mean of a second, m/s³ | 5 | 10 | UN Regulation No. 79 (there over half a second) |
 //! | time to collision, s | 4 | 1.5 | Minderhoud and Bovy, Accident Analysis and Prevention 33 (2001): 4 s parts the drivers who find themselves in danger from those who don't |
 //! | time gap to the vehicle ahead, s | 1 | 0.4 | ISO 15622 lets nobody choose less than 0.8 s |
-//! | room to the road's edge, m | 0.3 | 0 | our choice |
+//! | room to the road's edge, m; none for who leaves his lane | 0.3 | 0 | our choice |
 //! | error of the world model ÷ that of a copy, mean | 1 | 2 | our choice: 1 is a model that knows nothing; what it foresaw under the driver's action then did not come true |
 //!
 //! What nobody knows is not held against the driver: a factor of 1. `bad` is our choice, about twice `good`.
 
 use shoal_hal::Motion;
-use shoal_hal::backend::synthetic::{Leader, Truth};
+use shoal_hal::backend::synthetic::{Event, Leader, Truth};
 
 use crate::grid::Geometry;
 
@@ -44,7 +44,7 @@ pub struct Known {
     pub gap_m: Option<f64>,
     /// Its speed, m/s.
     pub leader_m_s: Option<f64>,
-    /// Room from the vehicle's side to the nearer edge of the road, m; negative beyond it.
+    /// Room from the vehicle's side to the nearer edge of the road, m; negative beyond it, and none where the lane is left.
     pub edge_m: Option<f64>,
     /// Error of the world model's prediction of this moment ÷ that of the last frame shown again.
     pub surprise: Option<f64>,
@@ -65,12 +65,15 @@ impl Known {
     }
 
     /// The same with what is true of a generated road beside it: who is ahead, and how near the edge is.
+    /// A lane that is left is an edge that is reached, however wide the road is beside it.
     #[must_use]
     pub fn beside(self, truth: &Truth) -> Self {
+        let left = truth.event == Some(Event::LaneDeparture);
+        let edge = f64::from(truth.edges_m[0].min(truth.edges_m[1]));
         Known {
             gap_m: truth.leader.map(|leader| f64::from(leader.gap_m)),
             leader_m_s: truth.leader.map(|leader| f64::from(leader.speed_m_s)),
-            edge_m: Some(f64::from(truth.edges_m[0].min(truth.edges_m[1]))),
+            edge_m: Some(if left { 0.0 } else { edge }),
             ..self
         }
     }
@@ -226,6 +229,28 @@ mod tests {
             let (some, more) = (with(some), with(more));
             assert!(1.0 > some && some > more && more > WEIGHT_MIN as f32, "{what}: {some} {more}");
         }
+    }
+
+    #[test]
+    fn who_leaves_his_lane_taught_nothing_in_the_seconds_before_however_wide_the_road_is() {
+        let truth = |at: usize| Truth {
+            offset_m: if at == 60 { 1.9 } else { 0.0 },
+            lane_half_m: 1.8,
+            edges_m: [3.0; 2],
+            heading_rad: 0.0,
+            curvature_ahead_1_m: [0.0; 16],
+            speed_m_s: 20.0,
+            acceleration_m_s2: 0.0,
+            curvature_1_m: 0.0,
+            speed_wanted_m_s: 20.0,
+            leader: None,
+            event: (at == 60).then_some(Event::LaneDeparture),
+        };
+        let moments: Vec<Known> = (0..100).map(|at| calm()[at].beside(&truth(at))).collect();
+        let weights = judged(&moments);
+        assert_eq!(weights[..30], [1.0; 30][..], "more than the horizon before it");
+        assert_eq!(weights[30..=60], [WEIGHT_MIN as f32; 31][..]);
+        assert_eq!(weights[61..], [1.0; 39][..]);
     }
 
     #[test]

@@ -185,10 +185,19 @@ fn ranked(p: &[f64], came: usize) -> f64 {
 /// Most moments after which a correction counts.
 pub const WITHIN_MAX: u64 = 1000;
 
+/// A disagreement that the driver ended by coming towards what the policy had proposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Correction {
+    /// The moment of the disagreement: what he did there he took back.
+    pub then: u64,
+    /// The moment at which he had come half way.
+    pub now: u64,
+}
+
 /// Looks for corrections: after a disagreement the driver comes back towards what the policy had proposed.
 ///
 /// The driver did one thing, the policy held another for right, and within a few seconds the driver was at least half way there:
-/// such a moment says that the policy saw something earlier. It gets more attention.
+/// the policy saw something earlier. What he then does gets more attention, and what he took back gets none.
 #[derive(Clone, Debug)]
 pub struct Corrections {
     within: u64,
@@ -205,10 +214,15 @@ impl Corrections {
     }
 
     /// A moment came, in which the driver did `did`; of its own disagreement, if it had one that is unusual, the bin of the
-    /// curvature that the policy proposed. The first moment, oldest first, whose disagreement the driver has corrected by now.
+    /// curvature that the policy proposed. The oldest disagreement that the driver has corrected by now.
     ///
     /// Nothing is remembered longer than it may count, so memory is bounded, and none is allocated here.
-    pub fn handle_moment(&mut self, index: u64, did: &Did, proposed: Option<usize>) -> Option<u64> {
+    pub fn handle_moment(
+        &mut self,
+        index: u64,
+        did: &Did,
+        proposed: Option<usize>,
+    ) -> Option<Correction> {
         while self.open.front().is_some_and(|(at, ..)| index.saturating_sub(*at) > self.within) {
             self.open.pop_front();
         }
@@ -219,7 +233,8 @@ impl Corrections {
             towards && 2 * gone >= way
         };
         let corrected = self.open.iter().position(half_way);
-        let corrected = corrected.and_then(|place| self.open.remove(place)).map(|(at, ..)| at);
+        let corrected = corrected.and_then(|place| self.open.remove(place));
+        let corrected = corrected.map(|(then, ..)| Correction { then, now: index });
         if let Some(proposed) = proposed.filter(|proposed| *proposed != curvature) {
             self.open.push_back((index, curvature, proposed));
         }
@@ -344,7 +359,8 @@ mod tests {
         let mut corrections = Corrections::new(30);
         assert_eq!(corrections.handle_moment(0, &did(30, 10), Some(40)), None);
         assert_eq!(corrections.handle_moment(5, &did(34, 10), None), None, "not half way");
-        assert_eq!(corrections.handle_moment(10, &did(35, 10), None), Some(0));
+        let corrected = Correction { then: 0, now: 10 };
+        assert_eq!(corrections.handle_moment(10, &did(35, 10), None), Some(corrected));
         assert_eq!(corrections.handle_moment(11, &did(40, 10), None), None, "once");
     }
 

@@ -2,46 +2,18 @@
 //!
 //! | term | from | 1 | −1 |
 //! |---|---|---|---|
-//! | [`Term::Comfort`] | logged motion | never any jerk or force | always at the bounds of comfort, or above |
-//! | [`Term::Distance`] | logged motion and the gap to the vehicle ahead | never within 4 s of a collision | always about to collide |
-//! | [`Term::LaneKeeping`] | the closed loop on generated roads | no intervention | someone must take over all the time |
-//! | [`Term::Controls`] | the closed loop through a learnt vehicle | follows what is asked, without jerk | cost of 200 or more |
+//! | [`comfort`] | logged motion | never any jerk or force | always at the bounds of comfort, or above |
+//! | [`distance`] | logged motion and the gap to the vehicle ahead | never within 4 s of a collision | always about to collide |
+//! | [`lane_keeping`] | the closed loop on generated roads | no intervention | someone must take over all the time |
+//! | [`controls::Cost::value`] | the closed loop through a learnt vehicle | follows what is asked, without jerk | cost of 200 or more |
 //!
-//! Values are pure functions of the log. Which term counts how much, and which is a gate, is the utility document's business.
+//! Values are pure functions of the log. `shoal terms` tells all four. No utility document asks for them: what it can ask for is
+//! measured on a pack ([`crate::measure::driving`]), where comfort and distance are of what a policy proposes.
 
 pub mod controls;
 pub mod roads;
 
 use shoal_hal::backend::synthetic::Leader;
-
-/// A term of driving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Term {
-    /// Jerk, braking and lateral acceleration: [`comfort`].
-    Comfort,
-    /// Time to collision: [`distance`].
-    Distance,
-    /// Interventions in the closed loop: [`lane_keeping`].
-    LaneKeeping,
-    /// The controls challenge's cost: [`controls::Cost::value`].
-    Controls,
-}
-
-impl Term {
-    /// Every term.
-    pub const ALL: [Self; 4] = [Self::Comfort, Self::Distance, Self::LaneKeeping, Self::Controls];
-
-    /// Its name in documents.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Comfort => "comfort",
-            Self::Distance => "distance",
-            Self::LaneKeeping => "lane-keeping",
-            Self::Controls => "controls",
-        }
-    }
-}
 
 /// Bounds of comfort: ISO 15622:2018 section 6.4 for the way (deceleration, and jerk of it as the mean of a second); UN
 /// Regulation No. 79 (03 series), section 5.6.2.1, for what is across (acceleration, and its jerk as the mean of half a second).
@@ -60,17 +32,20 @@ pub struct Moved {
     pub lateral_m_s2: f64,
 }
 
-/// Comfort of a drive of rows `interval_s` apart; `None` of fewer rows than a second has.
+/// Comfort of a drive of rows `interval_s` apart, in stretches between which the vehicle was put back: nobody felt that. `None` where
+/// each has fewer rows than a second.
 ///
 /// ```text
 /// dₜ    = max(|a| ÷ (3.5 braking, 2 else), |a_y| ÷ 3, |mean jerk of 1 s| ÷ 2.5, |mean lateral jerk of ½ s| ÷ 5)
 /// value = 1 − 2·min(1, meanₜ dₜ²)
 /// ```
 #[must_use]
-pub fn comfort(rows: &[Moved], interval_s: f64) -> Option<f64> {
-    let felt = |index: usize| discomfort(|at| rows.get(at).copied(), index, interval_s);
-    let all: Vec<f64> = (0..rows.len()).filter_map(felt).collect();
-    mean(all.iter().map(|value| value * value)).map(|square| 1.0 - 2.0 * square.min(1.0))
+pub fn comfort<S: AsRef<[Moved]>>(stretches: &[S], interval_s: f64) -> Option<f64> {
+    let felt = stretches.iter().map(AsRef::as_ref).flat_map(|rows| {
+        let felt = move |index| discomfort(|at| rows.get(at).copied(), index, interval_s);
+        (0..rows.len()).filter_map(felt)
+    });
+    mean(felt.map(|value| value * value)).map(|square| 1.0 - 2.0 * square.min(1.0))
 }
 
 /// dₜ of [`comfort`] at row `index`; `None` within the first second, or where a row that it takes is not known.
@@ -93,12 +68,13 @@ pub(crate) fn discomfort(
     Some(forces.max(along).max(across))
 }
 
-/// Root mean square of the jerk along and across the path, m/s³, each as the mean of half a second.
+/// Root mean square of the jerk along and across the path, m/s³, each as the mean of half a second; of stretches as for [`comfort`].
 #[must_use]
-pub fn jerk_rms(rows: &[Moved], interval_s: f64) -> Option<[f64; 2]> {
+pub fn jerk_rms<S: AsRef<[Moved]>>(stretches: &[S], interval_s: f64) -> Option<[f64; 2]> {
     let over = steps(0.5, interval_s);
     let rms = |of: fn(&Moved) -> f64| {
-        let pairs = rows.iter().zip(rows.iter().skip(over));
+        let stretches = stretches.iter().map(AsRef::as_ref);
+        let pairs = stretches.flat_map(|rows| rows.iter().zip(rows.iter().skip(over)));
         let squares = pairs.map(|(a, b)| {
             let jerk = (of(b) - of(a)) / (over as f64 * interval_s);
             jerk * jerk

@@ -109,6 +109,11 @@ impl<B: Binding> Tuning<B> {
         Ok(self.stepper.fit.trainer().restart(start)?)
     }
 
+    /// Takes steps with another highest learning rate (`> 0`) than it was made with, until it is set again.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) {
+        self.stepper.fit.trainer().set_learning_rate(learning_rate);
+    }
+
     /// Lets every step minimise (μ/2)·|x − place|² besides (FedProx), by the graph's term ([`TuneOptions::pull`]); the loss that
     /// is told is the sum. A checkpoint does not hold the pull.
     ///

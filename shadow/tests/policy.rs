@@ -121,6 +121,30 @@ fn nats(ort: &Ort, adapter: Option<&Adapter>) -> f64 {
     (0..100).map(of).sum::<f64>() / 100.0
 }
 
+/// AdamW takes no notice of a factor that all gradients have: a night of lessons that hardly count is one of small steps by its rate.
+#[test]
+fn a_bad_drivers_night_is_a_night_of_small_steps() {
+    let Some(ort) = ort_or_skip() else { return };
+    let (road, package) = (road(false), package());
+    let moved = |known: Known| {
+        let mut lessons = Lessons::new(Form::of_policy(&package).unwrap(), 3);
+        let span = Span { first: 0, last: 199 };
+        lessons.add(&road, &[span], &[known; 200], &Geometry::default(), &[]);
+        let options = at_rate(lessons.learning_rate(1e-2));
+        let model = model(options.samples);
+        let mut tuner = PolicyTuner::new(&model, &package, &ort, None, &options).unwrap();
+        let start = tuner.adapter().unwrap();
+        tuner.run(&mut lessons, 40, |_| {}).unwrap();
+        let tuned = tuner.adapter().unwrap();
+        let moved = tuned.values().iter().zip(start.values()).map(|(to, from)| (to - from).powi(2));
+        (lessons.weight_mean(), moved.sum::<f32>().sqrt())
+    };
+    let (full, trusting) = moved(Known::default());
+    let (little, judging) = moved(Known { edge_m: Some(0.0), ..Known::default() });
+    assert!(full == 1.0 && (little - 0.02).abs() < 1e-6, "{full} {little}");
+    assert!(judging < 0.2 * trusting, "{judging} with hindsight, {trusting} without");
+}
+
 /// Cross-entropy on the driver's bins is learnt; a reckless driver beside the good one confuses a policy that trusts everybody,
 /// and hardly one that looks at what came.
 #[test]

@@ -59,7 +59,7 @@ pub(crate) fn policy(folder: &Path) {
 pub(crate) fn drivers(description: &Description, folder: &Path) {
     let form = Form::of_policy(description).expect("a policy");
     // The fourth road has tight curves: there is something to be seen.
-    let driven = attentive(4, 400, &form, 1).split_off(3);
+    let driven = attentive(4, 400, &form, 0).split_off(3);
     let acted: Vec<_> = driven.iter().filter_map(Acted::of_driven).collect();
     let drives: Vec<_> = driven.into_iter().map(|driven| driven.drive).collect();
     build_imitation(&drives, &acted, &options(description, "test"), folder).expect("a pack");

@@ -118,6 +118,8 @@ fn driven(
 
 /// Drives of attentive drivers in the closed loop, for packs: `frames` frames each of so many generated roads that no shipped
 /// model was pretrained on, of the seeds that the split keeps for packs; `seed` chooses them. Tracks for small cars are left out.
+///
+/// No `seed` chooses the first thousand: those are what [`Roads::unseen`](shoal_shadow::term::roads::Roads::unseen) judges by.
 #[must_use]
 pub fn attentive(roads: usize, frames: usize, form: &Form, seed: u64) -> Vec<Driven> {
     simulated(Style::Attentive, UNSEEN, (0, roads), frames, form, seed)
@@ -134,6 +136,9 @@ pub fn reckless(
     simulated(Style::Reckless, &[Region::DenseTraffic], (after, roads), frames, form, seed)
 }
 
+/// Roads of the share for packs, from its beginning, that drives in the closed loop are judged by: no pack is of them.
+const JUDGED: u64 = 1000;
+
 fn simulated(
     style: Style,
     regions: &[Region],
@@ -144,10 +149,11 @@ fn simulated(
 ) -> Vec<Driven> {
     let share = SPLIT.iter().find(|share| share.of == Use::Packs);
     let share = share.expect("the split has a share for packs");
-    let room = share.seeds.end() - share.seeds.start();
+    let first = share.seeds.start() + JUDGED;
+    let room = share.seeds.end() - first;
     let drive = |(index, region): (usize, &Region)| {
         let offset = (seed.wrapping_mul(1000).wrapping_add(index as u64)) % room;
-        let road = Road { region: *region, seed: share.seeds.start() + offset };
+        let road = Road { region: *region, seed: first + offset };
         let driver = (style, road.seed);
         road.driven(driver, Start::default(), (form.shape, form.rate_hz, frames))
     };
@@ -196,6 +202,7 @@ fn region(name: &str) -> Result<Region, DrivesError> {
 mod tests {
     use shoal_hal::FrameShape;
     use shoal_shadow::form::MotionInput;
+    use shoal_shadow::term::roads::Roads;
 
     use super::*;
 
@@ -220,6 +227,20 @@ mod tests {
         alone.sort();
         assert_eq!(shared, alone);
         assert_eq!(alone.len(), UNSEEN.len());
+    }
+
+    #[test]
+    fn no_pack_is_of_a_road_that_driving_is_judged_by() {
+        let judged = Roads::unseen(1000, 20);
+        for seed in [0, 1, u64::MAX] {
+            for driven in attentive(5, 1, &form(), seed) {
+                let drive = &driven.drive.name;
+                let of = |road: &Road| drive.starts_with(&format!("{}/", road.name()));
+                assert!(!judged.all().iter().any(of), "{drive} of seed {seed}");
+            }
+        }
+        let first = &attentive(1, 1, &form(), 0)[0].drive.name;
+        assert_eq!(first, "synthetic/night/2001000/attentive/2001000");
     }
 
     #[test]

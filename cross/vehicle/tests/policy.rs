@@ -106,7 +106,7 @@ fn pack(folder: &Path, agent: &Agent) -> Pack {
 
 fn pack_of(folder: &Path, agent: &Agent, frames: usize) -> Pack {
     // The fourth road has tight curves: there is something to be seen.
-    let driven = drives::attentive(4, frames, agent.form(), 1).split_off(3);
+    let driven = drives::attentive(4, frames, agent.form(), 0).split_off(3);
     let acted: Vec<Acted> = driven.iter().map(|one| Acted::of_driven(one).unwrap()).collect();
     let drives: Vec<Drive> = driven.into_iter().map(|one| one.drive).collect();
     let options = PackOptions {

@@ -94,7 +94,9 @@ impl Policies<'_> {
             return Err("no drive tells how it was steered: there is nothing to imitate".into());
         }
         let (count, left) = (lessons.len(), 100.0 * lessons.weight_mean());
-        eprintln!("{count} moments; hindsight leaves {left:.0} % of what they teach");
+        eprintln!(
+            "{count} moments; hindsight leaves {left:.0} % of what they teach, and steps are as much shorter"
+        );
         Ok(lessons)
     }
 

@@ -8,7 +8,6 @@ use shoal_hal::FrameShape;
 use shoal_hal::backend::synthetic::{SimulatedDriver, Style};
 use shoal_runtime::onnx::Model;
 use shoal_shadow::policymodel::{PolicySession, Reflex};
-use shoal_shadow::term::Term;
 use shoal_shadow::term::roads::{Report, Roads};
 
 use crate::output::{Outcome, Progress, json};
@@ -150,7 +149,8 @@ impl Terms {
 
 fn table(printed: &Printed) -> Outcome {
     println!("{} roads of {} s, set {}", printed.roads, printed.seconds, printed.roads_sha256);
-    let [comfort, distance, keeping, controls] = Term::ALL.map(Term::name);
+    let [comfort, distance, keeping, controls] =
+        ["comfort", "distance", "lane-keeping", "controls"];
     println!(
         "{:10} {:>6} {:>7} {:>4} {:>7} {:>6} {:>8} {:>7} {:>9} {:>6} {:>7}  {comfort:>8} {distance:>8} {keeping:>12}",
         "driver",

@@ -1,4 +1,4 @@
-//! How policies drive in the end, and whose way of driving it is.
+//! How policies drive in the end, and whose road and driver is in what they are.
 
 use shoal_shadow::measure::Measurement;
 use shoal_swarm::swarm::Flat;
@@ -29,7 +29,8 @@ pub(crate) fn closed(lab: &Lab<'_>, of: &[Flat], row: &mut Row) -> Result<(), La
 
 /// Tells of attentive and of reckless drivers' vehicles how near what they publish, and what they keep, is to their own driver on his
 /// held-out frames (every moment with the same weight), what others like them publish and keep is to him, and what the terms of
-/// theirs are on the pack; the means over vehicles. What is nearer to a driver than what others have is his style.
+/// theirs are on the pack; the means over vehicles. What is nearer to a driver than what others have is of his road and of him: every
+/// vehicle has a road of its own, so this doesn't tell his style from where he drove.
 pub(crate) fn of_drivers(
     lab: &mut Lab<'_>,
     config: &SimConfig,

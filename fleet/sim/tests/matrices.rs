@@ -69,8 +69,8 @@ fn erring(folder: &Path, name: &str, off: [usize; 2]) {
     fs::write(package.join(DESCRIPTION_FILE), toml).unwrap();
 }
 
-fn records(folder: &Path) -> Vec<Record> {
-    fs::write(folder.join("fleet.toml"), FLEET).unwrap();
+fn records(folder: &Path, fleet: &str) -> Vec<Record> {
+    fs::write(folder.join("fleet.toml"), fleet).unwrap();
     erring(folder, "left", [1, 0]);
     erring(folder, "fast", [0, 1]);
     let config = SimConfig::read(&folder.join("fleet.toml")).unwrap();
@@ -83,7 +83,7 @@ fn records(folder: &Path) -> Vec<Record> {
 #[test]
 fn a_swarm_of_matrices_leaves_the_uniform_pool_and_so_do_nights_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let records = records(folder.path());
+    let records = records(folder.path(), FLEET);
     let [swarm, alone] = &records[..] else { panic!("two methods") };
     for record in [swarm, alone] {
         let first = record.rows.first().unwrap();
@@ -97,6 +97,24 @@ fn a_swarm_of_matrices_leaves_the_uniform_pool_and_so_do_nights_alone() {
     let bytes = swarm.rows.last().unwrap().bytes;
     assert!(bytes.up > 0.0 && bytes.down > 0.0, "matrices are exchanged: {bytes:?}");
     assert!(markdown(&records, "swarm").unwrap().contains("Several networks"));
+}
+
+/// One of two vehicles has a reckless driver: its night counts less where what came of it is looked at.
+#[test]
+fn hindsight_weighs_what_a_matrix_counts() {
+    let fleet = |hindsight: &str| {
+        FLEET
+            .replace("vehicles = 4", "vehicles = 2")
+            .replace("windows = 3\nmeasure_every = 3", "windows = 1\nmeasure_every = 1")
+            .replace("hindsight = false", hindsight)
+            .replace("frames = 400", "frames = 400\nreckless = 1")
+    };
+    let utility = |hindsight: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let records = records(folder.path(), &fleet(hindsight));
+        records.last().unwrap().rows.last().unwrap().utility
+    };
+    assert_ne!(utility("hindsight = true"), utility("hindsight = false"));
 }
 
 /// What every graph of this project is held to: the largest difference, relative to the largest value of the output.

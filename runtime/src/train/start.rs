@@ -107,8 +107,13 @@ impl Trainer {
     /// # Panics
     /// As [`Trainer::restart`].
     pub fn restart_at(&mut self, start: &Values<'_>, peak: f64) -> Result<(), TrainError> {
-        self.options.schedule.peak = peak;
+        self.set_learning_rate(peak);
         self.restart_values(start)
+    }
+
+    /// Takes steps with another highest learning rate (`> 0`) from here on.
+    pub fn set_learning_rate(&mut self, peak: f64) {
+        self.options.schedule.peak = peak;
     }
 
     /// Goes on from another adapter of the same layout as if nothing had been trained: no moments,

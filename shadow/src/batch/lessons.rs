@@ -8,7 +8,7 @@ use crate::fit::Source;
 use crate::form::Form;
 use crate::grid::{ActionGrid, Geometry};
 use crate::hindsight::{Known, weights};
-use crate::opinion::Did;
+use crate::opinion::{Correction, Did};
 use crate::policymodel::{ROWS_MAX, turned_columns, turned_rad};
 use shoal_hal::backend::synthetic::SimulatedDriver;
 use shoal_hal::{Motion, Span};
@@ -17,7 +17,7 @@ use shoal_runtime::engine::EngineError;
 /// Seconds after an action that it is judged by.
 pub const HORIZON_S: f64 = 3.0;
 
-/// How much more a moment counts whose disagreement the driver corrected ([`crate::opinion::Corrections`]).
+/// How much more a moment counts in which the driver corrected himself ([`crate::opinion::Corrections`]).
 pub const ATTENTION: f32 = 2.0;
 
 /// How far nights turn the camera to either side at most, rad: eight of 128 columns, as far as pretraining does.
@@ -84,7 +84,7 @@ impl LessonBatch {
         &self.target
     }
 
-    /// Loss weights, `[samples]`: hindsight's, times [`ATTENTION`] for what was corrected.
+    /// Loss weights, `[samples]`: hindsight's, times [`ATTENTION`] for what is a correction.
     pub fn weight(&self) -> &[f32] {
         &self.weight
     }
@@ -118,7 +118,8 @@ impl Lesson<'_> {
 
 /// Draws the batches that tune a policy: every moment with equal chances, half of them mirrored, gain 0.8–1.25.
 ///
-/// Weights are not normalised over the batch: a step on a bad driver's road is a small step.
+/// Weights are not normalised over the batch, so who drives badly counts little beside who drives well; and since AdamW takes no
+/// notice of what all gradients are multiplied by, [`Lessons::learning_rate`] makes a bad driver's night one of small steps.
 ///
 /// A driver's own road holds the middle of the lane and no way back to it. [`Lessons::turning`] shows it turned aside.
 pub struct Lessons<'a> {
@@ -165,7 +166,8 @@ impl<'a> Lessons<'a> {
 
     /// Adds the moments of some spans of a road whose curvature and acceleration are both known, with enough rows before them.
     /// `known` has what is known of every frame of the footage ([`Known::of`] its motion, and whatever is known beside it);
-    /// `corrected` are moments that get [`ATTENTION`]. Returns how many were added.
+    /// `corrections` count their moments by rows: what the driver did now gets [`ATTENTION`], what he took back none. Returns how many
+    /// were added.
     ///
     /// Footage at another rate than the model's is not learnt from: its past is not what the policy sees.
     ///
@@ -177,7 +179,7 @@ impl<'a> Lessons<'a> {
         spans: &[Span],
         known: &[Known],
         geometry: &Geometry,
-        corrected: &[usize],
+        corrections: &[Correction],
     ) -> usize {
         assert_eq!(known.len(), footage.len(), "what is known of every frame");
         if (footage.rate_hz() / self.form.rate_hz - 1.0).abs() > 1e-6 {
@@ -192,7 +194,8 @@ impl<'a> Lessons<'a> {
                 if did.bin().is_none() {
                     continue;
                 }
-                let attention = if corrected.contains(&at) { ATTENTION } else { 1.0 };
+                let corrects = corrections.iter().any(|correction| correction.now == at as u64);
+                let attention = if corrects { ATTENTION } else { 1.0 };
                 let steering = f64::from(motion.steering_rad.unwrap_or_default());
                 let speed = motion.speed_m_s.unwrap_or_default();
                 self.lessons.push(Lesson {
@@ -228,6 +231,12 @@ impl<'a> Lessons<'a> {
     pub fn weight_mean(&self) -> f64 {
         let sum: f64 = self.lessons.iter().map(|lesson| f64::from(lesson.weight)).sum();
         sum / self.lessons.len().max(1) as f64
+    }
+
+    /// How long a night's steps on these lessons are, where `asked` is asked for: as much of it as the mean weight leaves, at most all.
+    #[must_use]
+    pub fn learning_rate(&self, asked: f64) -> f64 {
+        asked * self.weight_mean().min(1.0)
     }
 
     fn set(
@@ -281,6 +290,8 @@ mod tests {
     use super::*;
     use crate::clip::Frames;
     use crate::form::MotionInput;
+    use crate::grid::ACCELERATION_BINS;
+    use crate::opinion::Corrections;
     use crate::package::{Column, Field};
     use shoal_hal::FrameShape;
 
@@ -370,10 +381,47 @@ mod tests {
         let road = road();
         let mut lessons = Lessons::new(form(), 0);
         let span = Span { first: 0, last: 79 };
-        lessons.add(&road, &[span], &known(&road), &Geometry::default(), &[3]);
+        let corrected = [Correction { then: 2, now: 3 }];
+        lessons.add(&road, &[span], &known(&road), &Geometry::default(), &corrected);
         let weight = |at: usize| lessons.lessons[at - 1].weight;
         assert_eq!((weight(2), weight(3)), (1.0, ATTENTION));
         assert!(weight(31) < 0.05 && weight(59) < 0.05 && weight(70) < 0.05);
+    }
+
+    /// The driver is in bin 30 where the policy proposes 40, and a second later in bin 36: the policy was right before him.
+    #[test]
+    fn a_correction_is_learnt_where_it_was_made_and_not_where_it_was_taken_back() {
+        let (grid, geometry) = (ActionGrid::v1(), Geometry::default());
+        let steered = |bin: usize| {
+            let middle = grid.centre(bin * ACCELERATION_BINS + ACCELERATION_BINS / 2);
+            Motion {
+                speed_m_s: Some(10.0),
+                steering_rad: Some(geometry.steering_rad(middle.curvature_per_m) as f32),
+                acceleration_m_s2: Some(0.0),
+                ..Motion::default()
+            }
+        };
+        let motion: Vec<Option<Motion>> =
+            (0..30).map(|at| Some(steered(if at < 12 { 30 } else { 36 }))).collect();
+        let road = Frames::new(SHAPE, 10.0, vec![0; 30 * SHAPE.bytes()], motion).unwrap();
+        let mut corrections = Corrections::new(30);
+        let found: Vec<Correction> = [(2, Some(40)), (7, None), (12, None)]
+            .into_iter()
+            .filter_map(|(at, proposed)| {
+                let did = Did::of(&road.motion(at).unwrap(), &geometry);
+                corrections.handle_moment(at as u64, &did, proposed)
+            })
+            .collect();
+        let mut lessons = Lessons::new(form(), 0);
+        lessons.add(&road, &[Span { first: 0, last: 29 }], &known(&road), &geometry, &found);
+        let of = |at: usize| {
+            let lesson = lessons.lessons[at - 1];
+            (lesson.did.curvature, lesson.weight)
+        };
+        assert_eq!(of(2), (Some(30), 1.0), "what he took back is no more than any moment");
+        assert_eq!(of(12), (Some(36), ATTENTION));
+        let attended = lessons.lessons.iter().filter(|lesson| lesson.weight > 1.0);
+        assert_eq!(attended.count(), 1);
     }
 
     #[test]

@@ -7,13 +7,16 @@
 //! vₖ₊₁ = max(0, vₖ + a·Δt)        gₖ₊₁ = gₖ + (uₖ + uₖ₊₁)·Δt/2 − (vₖ + vₖ₊₁)·Δt/2
 //! dₖ   = max(0, 1 − TTCₖ ÷ 4 s, 1 − (gₖ ÷ vₖ) ÷ 0.8 s), 1 from where gₖ ≤ 0 on         TTC = g ÷ (v − u) where it closes
 //! distance = 1 − Σ meanₖ dₖ² ÷ Σ of the same with 2 m/s² held, over moments of all drives where that is above 0
-//! comfort  = 1 − 2 · mean over moments of min(1, D²),   D of the proposals a and v²·κ as in term::comfort
+//! comfort  = 1 − 2 · mean over moments of min(1, max(0, D² − D²_driver))
+//!            D of the proposals a and v²·κ as in term::comfort, D_driver of what the driver did at the same moment (no unit)
 //! progress = 1 − Σ (s(2 m/s²) − s(a)) ÷ Σ (s(2 m/s²) − s of the driver)          s: way of the same seconds
 //! ```
 //!
 //! Every moment counts, also those that hindsight gives no weight. Distance is 0 for who always accelerates as hard as comfort
 //! allows, and 1 for who is never in danger; what is dangerous whatever is done is so for every policy alike. Progress is 0 for
 //! who gets as far as the drivers and 1 for who always accelerates. A policy that says nothing of the acceleration holds the speed.
+//! Comfort is 1 for who asks for no more than the driver did: a bend is felt by whoever takes it, and who goes straight on there has
+//! nothing for it (decision 92). What nobody knows of the driver is taken for calm.
 //!
 //! Errors are kept as those of frames are (of comfort ½ for what the copy errs): intervals and paired differences are those of
 //! skill.
@@ -30,7 +33,7 @@ use super::policy::PolicyPredictor;
 use super::{Blocks, DriveMeasurement, Errors, MeasureError, Measurement, check_form};
 use crate::batch::HORIZON_S;
 use crate::clip::Footage;
-use crate::grid::Action;
+use crate::grid::{Action, Geometry};
 use crate::opinion::Did;
 use crate::term::{CONFLICT_S, Moved, discomfort};
 
@@ -48,7 +51,7 @@ const HALF: f64 = 0.5;
 pub enum DrivingMetric {
     /// Nearness to what the driver did, weighted by hindsight: [`super::imitation`].
     Imitation,
-    /// Forces and jerk of what is proposed.
+    /// Forces and jerk of what is proposed, beyond those of the driver at that moment.
     Comfort,
     /// Danger that proposals lead to behind who is ahead; for packs that tell of him.
     Distance,
@@ -100,7 +103,10 @@ pub fn driving(
             let proposed = proposals(policy, drive, run, metrics)?;
             for (metric, (errors, blocks)) in metrics.iter().zip(&mut errors) {
                 for at in context..run.footage.len() {
-                    let Some((model, copy)) = error(*metric, run, &proposed, at) else { continue };
+                    let Some((model, copy)) = error(*metric, (run, &drive.geometry), &proposed, at)
+                    else {
+                        continue;
+                    };
                     let second = ((at - context) as f64 / run.footage.rate_hz()) as usize;
                     errors.model.push(model);
                     errors.copy.push(copy);
@@ -190,7 +196,7 @@ fn proposals(
 /// What the model errs at a moment and what the copy does; `None`: the moment is not measured.
 fn error(
     metric: DrivingMetric,
-    run: &ActedRun<'_>,
+    (run, geometry): (&ActedRun<'_>, &Geometry),
     proposed: &[Option<Proposed>],
     at: usize,
 ) -> Option<(f64, f64)> {
@@ -206,8 +212,11 @@ fn error(
                 let Action { curvature_per_m, acceleration_m_s2 } = (*proposed.get(at)?)?.action;
                 Some(Moved { acceleration_m_s2, lateral_m_s2: curvature_per_m * speed * speed })
             };
-            let felt = discomfort(moved, at, 1.0 / run.footage.rate_hz())?;
-            Some(((felt * felt).min(1.0), HALF))
+            let driven = |at: usize| Some(driven(run.footage, geometry, at));
+            let interval_s = 1.0 / run.footage.rate_hz();
+            let felt = discomfort(moved, at, interval_s)?;
+            let anyway = discomfort(driven, at, interval_s)?;
+            Some(((felt * felt - anyway * anyway).clamp(0.0, 1.0), HALF))
         }
         DrivingMetric::Distance => {
             let leaders = run.leaders.get(at..)?;
@@ -218,6 +227,17 @@ fn error(
             Some((danger(now.action.acceleration_m_s2)?, most))
         }
         DrivingMetric::Progress => fallen_short(run.footage, at, now.action.acceleration_m_s2),
+    }
+}
+
+/// How the driver moved, on the axes and by the geometry that a proposal is on; 0 where nobody knows.
+fn driven(footage: &dyn Footage, geometry: &Geometry, at: usize) -> Moved {
+    let Some(motion) = footage.motion(at) else { return Moved::default() };
+    let curvature = motion.steering_rad.map(|rad| geometry.curvature_per_m(rad.into()));
+    let across = curvature.zip(motion.speed_m_s.map(f64::from));
+    Moved {
+        acceleration_m_s2: motion.acceleration_m_s2.map_or(0.0, f64::from),
+        lateral_m_s2: across.map_or(0.0, |(curvature, speed)| curvature * speed * speed),
     }
 }
 

@@ -129,7 +129,8 @@ impl Reflex<'_> {
         match self {
             Reflex::Policy(session) => session.restart(),
             Reflex::Hold(held) => *held = None,
-            Reflex::Driver(_) | Reflex::Straight => {}
+            Reflex::Driver(driver) => driver.forget(),
+            Reflex::Straight => {}
         }
     }
 }

@@ -85,11 +85,11 @@ impl Roads {
         let mut truths = Vec::new();
         for _ in 0..u64::from(self.seconds) * RATE_HZ as u64 {
             let truth = closed.truth();
-            let action = reflex.act(&closed.moment(), &truth)?;
+            let mut action = reflex.act(&closed.moment(), &truth)?;
             truths.push(truth);
             if truth.event.is_some() {
-                closed.recover();
                 reflex.restart();
+                action = closed.put_back();
             }
             closed.step(action);
         }
@@ -115,7 +115,7 @@ pub fn demand(
     let mut asked = Vec::with_capacity(rows);
     for _ in 0..rows {
         let truth = closed.truth();
-        let action = reflex.act(&closed.moment(), &truth)?;
+        let mut action = reflex.act(&closed.moment(), &truth)?;
         let speed = f64::from(truth.speed_m_s);
         asked.push(Row {
             speed_m_s: speed,
@@ -124,8 +124,8 @@ pub fn demand(
             ..Row::default()
         });
         if truth.event.is_some() {
-            closed.recover();
             reflex.restart();
+            action = closed.put_back();
         }
         closed.step(action);
     }
@@ -177,12 +177,12 @@ impl Report {
             let left = truth.leader.and_then(|leader| leader.time_to_collision_s(truth.speed_m_s));
             f64::from(u8::from(left.is_some_and(|left| f64::from(left) < CONFLICT_S)))
         };
-        let moved: Vec<Vec<Moved>> = drives.iter().map(|drive| moved(drive)).collect();
+        let moved: Vec<Vec<Vec<Moved>>> = drives.iter().map(|drive| moved(drive)).collect();
         let met = |drive: &Vec<Truth>| -> Option<f64> {
             distance(&drive.iter().map(|truth| (truth.speed_m_s, truth.leader)).collect::<Vec<_>>())
         };
         let jerks: Vec<[f64; 2]> =
-            moved.iter().filter_map(|rows| jerk_rms(rows, interval)).collect();
+            moved.iter().filter_map(|drive| jerk_rms(drive, interval)).collect();
         let jerk = |of: usize| {
             let squares = jerks.iter().filter_map(|jerk| jerk.get(of)).map(|jerk| jerk * jerk);
             mean(squares).unwrap_or(0.0).sqrt()
@@ -197,7 +197,7 @@ impl Report {
             speed_error: mean(all().filter(near).map(slow)).unwrap_or(0.0),
             conflict: mean(all().map(conflict)).unwrap_or(0.0),
             jerk_m_s3: [jerk(0), jerk(1)],
-            comfort: mean(moved.iter().filter_map(|rows| comfort(rows, interval))).unwrap_or(0.0),
+            comfort: mean(moved.iter().filter_map(|drive| comfort(drive, interval))).unwrap_or(0.0),
             distance: mean(drives.iter().filter_map(met)).unwrap_or(0.0),
             lane_keeping: lane_keeping(departures + off_road + crashes, seconds).unwrap_or(0.0),
         }
@@ -210,11 +210,51 @@ impl Report {
     }
 }
 
-/// The motion of a drive; where the vehicle was put back its motion is that of the row before.
-fn moved(drive: &[Truth]) -> Vec<Moved> {
+/// The motion of a drive, in stretches: what went wrong is the last row of one, and the next begins where the vehicle was put back.
+fn moved(drive: &[Truth]) -> Vec<Vec<Moved>> {
     let row = |truth: &Truth| Moved {
         acceleration_m_s2: f64::from(truth.acceleration_m_s2),
         lateral_m_s2: f64::from(truth.curvature_1_m * truth.speed_m_s * truth.speed_m_s),
     };
-    drive.iter().map(row).collect()
+    let stretches = drive.split_inclusive(|truth| truth.event.is_some());
+    stretches.map(|stretch| stretch.iter().map(row).collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten seconds at this speed in a bend of 200 m.
+    fn calm(speed_m_s: f32) -> Vec<Truth> {
+        let truth = Truth {
+            offset_m: 0.0,
+            lane_half_m: 1.8,
+            edges_m: [3.0; 2],
+            heading_rad: 0.0,
+            curvature_ahead_1_m: [0.005; 16],
+            speed_m_s,
+            acceleration_m_s2: 0.0,
+            curvature_1_m: 0.005,
+            speed_wanted_m_s: speed_m_s,
+            leader: None,
+            event: None,
+        };
+        vec![truth; 100]
+    }
+
+    /// 0.2 m/s² across before it is put back and 2 m/s² after it: calm, both of them.
+    #[test]
+    fn two_stretches_with_a_put_back_between_them_are_as_comfortable_as_they_are() {
+        let (slow, fast) = (calm(6.4), calm(20.0));
+        let mut joined = [slow.clone(), fast.clone()].concat();
+        joined[99].event = Some(Event::LaneDeparture);
+        let of = |drive: &[Truth]| {
+            let drive = moved(drive);
+            let [along, across] = jerk_rms(&drive, 0.1).unwrap();
+            (comfort(&drive, 0.1).unwrap(), along.max(across))
+        };
+        let [(slow, _), (fast, _), (joined, jerk)] = [of(&slow), of(&fast), of(&joined)];
+        assert!((joined - (slow + fast) / 2.0).abs() < 1e-9, "{joined}: {slow} and {fast}");
+        assert_eq!(jerk, 0.0);
+    }
 }

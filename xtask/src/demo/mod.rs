@@ -326,7 +326,7 @@ impl Demo {
             states.push(folder.join(state));
         }
         let redraw = !self.asked.headless && std::io::stdout().is_terminal();
-        let term = if self.asked.policy { "imitation" } else { "skill" };
+        let term = if self.asked.policy { "imitation gain" } else { "skill" };
         Ok(Watch::new(what, term, states, windows, redraw))
     }
 

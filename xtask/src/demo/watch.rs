@@ -19,7 +19,7 @@ pub(super) enum What {
 /// Looks at the state of all agents and shows what is new.
 pub(super) struct Watch {
     what: What,
-    /// What is measured: skill, or imitation.
+    /// What is measured: skill, or what is gained in imitation.
     term: &'static str,
     states: Vec<PathBuf>,
     windows: u64,

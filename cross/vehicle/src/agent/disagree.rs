@@ -2,7 +2,7 @@
 
 use shoal_hal::Motion;
 use shoal_shadow::observe::{ObserveError, Observer};
-use shoal_shadow::opinion::{Corrections, Did, Opinion};
+use shoal_shadow::opinion::{Correction, Corrections, Did, Opinion};
 use shoal_shadow::package::Description;
 use shoal_shadow::quantile::Calibrated;
 
@@ -19,8 +19,8 @@ pub(super) struct Parted {
     pub(super) value: Option<f32>,
     /// Its rank among those before; as high as can be if an earlier one was corrected now.
     pub(super) rank: Option<f32>,
-    /// The moment whose disagreement was corrected now.
-    pub(super) corrected: Option<u64>,
+    /// What was corrected now.
+    pub(super) corrected: Option<Correction>,
 }
 
 /// Compares one policy with its driver, moment by moment.

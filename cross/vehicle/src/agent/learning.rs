@@ -9,6 +9,7 @@ use shoal_shadow::fit::FitError;
 use shoal_shadow::hindsight::Known;
 use shoal_shadow::measure::{Predictor as _, SessionPredictor};
 use shoal_shadow::observe::Observer;
+use shoal_shadow::opinion::Correction;
 use shoal_shadow::policymodel::{PolicySession, Rehearsal, Rehearsed};
 use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner, StepOptions, TuneOptions, Tuner};
 
@@ -49,7 +50,7 @@ impl<'a> Learning<'a> {
         if lessons.is_empty() {
             return Ok(None);
         }
-        let tuner = agent.policy_tuner(start, seed)?;
+        let tuner = agent.policy_tuner(&lessons, start, seed)?;
         let source = agent.rehearsed(lessons, start, seed)?;
         Ok(Some(Learning::Imitation(Box::new(tuner), Box::new(source))))
     }
@@ -138,8 +139,16 @@ impl Agent {
         self.config.night.batch.saturating_mul(LESSONS_A_CLIP)
     }
 
-    fn policy_tuner(&self, start: Option<&Adapter>, seed: u64) -> Result<PolicyTuner, AgentError> {
+    /// A tuner whose steps are as long as these lessons are worth.
+    fn policy_tuner(
+        &self,
+        lessons: &Lessons<'_>,
+        start: Option<&Adapter>,
+        seed: u64,
+    ) -> Result<PolicyTuner, AgentError> {
         let (samples, steps) = (self.lessons_a_step(), self.steps(seed));
+        let learning_rate = lessons.learning_rate(steps.learning_rate);
+        let steps = StepOptions { learning_rate, ..steps };
         let options = PolicyTuneOptions { samples, steps };
         let description = self.package.description();
         Ok(PolicyTuner::new(&self.model, description, &*self.engine, start, &options)?)
@@ -160,7 +169,7 @@ impl Agent {
         Ok(Rehearsed::new(own, &self.form, &rehearsal, wheel)?)
     }
 
-    /// What the driver did in these spans: each moment by what came of it, and more if the driver then corrected it.
+    /// What the driver did in these spans: each moment by what came of it, and more if it corrected an earlier one.
     fn lessons<'a>(&self, spans: &'a [Frames], seed: u64) -> Result<Lessons<'a>, AgentError> {
         let geometry = self.config.geometry;
         let corrected = self.corrected(spans)?;
@@ -185,9 +194,9 @@ impl Agent {
         Ok(lessons)
     }
 
-    /// The moments of spans that the driver then corrected, as the policy in use sees it tonight: the road told which spans to
+    /// What the driver corrected in spans, as the policy in use sees it tonight: the road told which spans to
     /// keep, not which of their moments.
-    fn corrected(&self, spans: &[Frames]) -> Result<Vec<Vec<usize>>, AgentError> {
+    fn corrected(&self, spans: &[Frames]) -> Result<Vec<Vec<Correction>>, AgentError> {
         let mut policy = self.policy(self.active()?.as_ref())?;
         let description = self.package.description();
         let mut disagreement = Disagreement::new(description, &self.config, self.form.rate_hz);
@@ -200,7 +209,7 @@ impl Agent {
                 let Some(did) = span.motion(at) else { continue };
                 let Some(opinion) = policy.act_at(span, at)? else { continue };
                 let seen = disagreement.opinion(at as u64, &opinion, &did);
-                corrected.extend(seen.corrected.and_then(|at| usize::try_from(at).ok()));
+                corrected.extend(seen.corrected);
             }
             all.push(corrected);
         }

@@ -205,6 +205,17 @@ mod tests {
         assert_eq!((alone.beside, alone.difference_error), (0, 0));
     }
 
+    /// The one at −3, the other at −2.5: as values both are at the end of a term, and of what is gained one is better by a half.
+    #[test]
+    fn a_gain_tells_policies_apart_whose_values_are_at_their_end() {
+        let at = |value: f64| measured(vec![drive(true, 1.0, &[1.0 - value; 4])]);
+        let (base, candidate) = (at(-3.0), at(-2.5));
+        let plain = term(&candidate, Some(&base)).unwrap();
+        assert_eq!((plain.value, plain.beside), (-10_000, -10_000));
+        let gained = term(&candidate.gain_over(&base), Some(&base.gain_over(&base))).unwrap();
+        assert_eq!((gained.value, gained.beside), (5_000, 0));
+    }
+
     #[test]
     fn a_utility_of_another_pack_or_metric_is_refused_by_its_name() {
         let (own, other) = (PackHash::new([1; 32]), PackHash::new([2; 32]));

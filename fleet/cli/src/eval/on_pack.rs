@@ -61,6 +61,18 @@ impl Term {
             term_value: measured.term_value(),
         }
     }
+
+    /// What is to be said where the value is at an end of a term's: there no policy is told from another.
+    fn ended(&self) -> Option<String> {
+        let (metric, value) = (self.metric, self.term_value?);
+        match value {
+            ..=-10_000 => Some(format!(
+                "{metric} is at its end, -1: a fleet whose term it is elects nobody; let the term be {metric}_gain"
+            )),
+            10_000.. => Some(format!("{metric} is at its end, 1: there is nothing to gain")),
+            _between => None,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -144,5 +156,23 @@ pub(super) fn table(report: &Report) -> Outcome {
     for term in report.terms.iter().skip(1) {
         println!("{}: {} ± {}", term.metric, figure(term.value), figure(term.standard_error));
     }
+    report.terms.iter().filter_map(Term::ended).for_each(|said| println!("{said}"));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_at_its_end_is_told_with_what_to_do() {
+        let of = |value| {
+            let term_value = Some(value);
+            let (metric, value, standard_error) = ("imitation", None, None);
+            Term { metric, value, standard_error, term_value }.ended()
+        };
+        assert!(of(-10_000).unwrap().contains("imitation_gain"));
+        assert!(of(10_000).unwrap().contains("nothing to gain"));
+        assert_eq!((of(-9_999), of(0)), (None, None));
+    }
 }

@@ -32,7 +32,7 @@ const KEYS: [&str; 6] = ["name", "pack", "metric", "windows", "weights", "gate"]
 /// Sign what counts from now on, and how much in which window.
 ///
 /// FILE has a table [[term]] for every term, in their order: `name`; `pack`, the id of one of the fleet's packs (by default the
-/// first); `metric` (by default what the pack is of); `windows` and `weights`, the knots between which the weight lies on the line
+/// first); `metric` (by default what the pack is of, and of a pack of drivers imitation_gain); `windows` and `weights`, the knots between which the weight lies on the line
 /// (by default it is 1); `gate`, below which no particle is best. Terms stay in their places: weights and gates may change, new
 /// terms come last, with weight 0 for one window in which everybody measures them. Without FILE it shows what is in force.
 ///
@@ -122,6 +122,13 @@ impl Known {
         Ok(Known { id, hash: PackHash::new(Sha256::digest(manifest).into()), told })
     }
 
+    /// What is measured on it where nobody says: what it is of. Of drivers, what is gained in that over the policy as it ships: a policy
+    /// is easily so far from drivers of whom it knows nothing that its value is at its end, and there no particle is better than another.
+    fn usual(&self) -> Option<Metric> {
+        let first = *self.told.first()?;
+        Some(if first == Metric::Imitation { Metric::ImitationGain } else { first })
+    }
+
     /// The packs whose manifests the authority signed, the first one first.
     fn of_fleet(documents: &Path, fleet: &Description) -> Result<Vec<Self>, Failure> {
         let mut packs = Vec::new();
@@ -175,7 +182,7 @@ pub(super) fn gate(text: &str) -> Result<(Metric, f64), String> {
     Ok((metric, value))
 }
 
-/// A term for every pack, by what it is of, as much of all from the first window on; and without weight what is a gate alone, on the
+/// A term for every pack, by what it usually is measured by, as much of all from the first window on; and without weight what is a gate alone, on the
 /// first pack that tells it.
 pub(super) fn usual(packs: &[Known], gates: &[(Metric, f64)]) -> Result<UtilityDocument, Failure> {
     let term = |name: &str, (hash, metric), weight| {
@@ -189,8 +196,8 @@ pub(super) fn usual(packs: &[Known], gates: &[(Metric, f64)]) -> Result<UtilityD
     };
     let mut terms = Vec::new();
     for pack in packs {
-        let first = *pack.told.first().ok_or_else(|| format!("pack {} tells nothing", pack.id))?;
-        terms.push(term(&pack.id, (pack.hash, first), 1.0)?);
+        let metric = pack.usual().ok_or_else(|| format!("pack {} tells nothing", pack.id))?;
+        terms.push(term(&pack.id, (pack.hash, metric), 1.0)?);
     }
     for &(metric, value) in gates {
         let Some(pack) = packs.iter().find(|pack| pack.told.contains(&metric)) else {
@@ -240,7 +247,7 @@ fn term(table: &Table<'_>, packs: &[Known]) -> Result<Term, DocumentError> {
             let of = pack.told.iter().find(|of| name(**of) == asked);
             *of.ok_or_else(|| table.refuse("metric", format!("`{asked}`"), &told()))?
         }
-        None => *pack.told.first().ok_or_else(|| table.missing("metric"))?,
+        None => pack.usual().ok_or_else(|| table.missing("metric"))?,
     };
     let title = table.text_required("name")?;
     let knots = knots(table)?.into_iter().map(|(window, weight)| Knot { window, weight });

@@ -29,6 +29,12 @@ impl MatrixConfig {
                 return Err(root.refuse(key, "beside `drivers.matrix`", want));
             }
         }
+        for key in ["turn_rad", "rehearsal"] {
+            if drivers.has(key) {
+                let want = "none: a matrix counts what was held on the road, no lesson is drawn";
+                return Err(drivers.refuse(key, "beside `drivers.matrix`", want));
+            }
+        }
         let policies: Vec<PathBuf> =
             table.texts("policies")?.into_iter().map(PathBuf::from).collect();
         if policies.is_empty() {
@@ -76,6 +82,8 @@ mod tests {
             (format!("{two}pool = \"mean\""), "linear"),
             (format!("{two}polices = []"), "did you mean `policies`"),
             (format!("{two}[model]\npackage = \"m\""), "drivers.matrix"),
+            (two.replace("[drivers.matrix]", "turn_rad = 0.1\n[drivers.matrix]"), "turn_rad"),
+            (two.replace("[drivers.matrix]", "rehearsal = 0.5\n[drivers.matrix]"), "rehearsal"),
             (format!("{two}[[utility]]\nname = \"a\"\nmetric = \"comfort\""), "imitation"),
         ] {
             let error = parsed(&toml).unwrap_err();

@@ -6,12 +6,12 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use sha2::{Digest, Sha256};
-use shoal_hal::Part;
-use shoal_shadow::batch::Lessons;
+use shoal_hal::{Part, Span};
+use shoal_shadow::batch::{HORIZON_S, Lessons};
 use shoal_shadow::clip::Frames;
 use shoal_shadow::fit::load_policy;
 use shoal_shadow::form::Form;
-use shoal_shadow::hindsight::Known;
+use shoal_shadow::hindsight::{Known, weights};
 use shoal_shadow::measure::Measurement;
 use shoal_shadow::measure::driving::{DrivingMetric, driving};
 use shoal_shadow::measure::imitation::{ActedRun, DriveActs, Habits};
@@ -31,6 +31,9 @@ use crate::drivers::{Driver, Drivers};
 
 /// Adapters whose measurements by all metrics are remembered: the terms of one are asked for together.
 const REMEMBERED: usize = 64;
+
+/// What results are of beside what else names them: how long steps are by weight, and what comfort counts (decision 92).
+const MEANS: &[u8] = b"steps by weight, comfort beyond the driver";
 
 /// By each metric of the pack.
 type All = Arc<OnceLock<Vec<Measurement>>>;
@@ -145,8 +148,11 @@ impl<'a> Actions<'a> {
         let (steps, samples, seed) = (nights.steps, nights.batch, night.seed);
         let rehearsal = Rehearsal { share: self.rehearsal, samples, steps, seed };
         let wheel = at_the_wheel(base, &night.from)?;
+        let learning_rate = lessons.learning_rate(nights.learning_rate);
         let mut lessons = Rehearsed::new(lessons, self.form, &rehearsal, wheel)?;
         self.tuners.night(options, &start, load, |tuner| {
+            // A trainer serves many, each at the rate that the own lessons are worth.
+            tuner.set_learning_rate(learning_rate);
             tuner.run(&mut lessons, nights.steps, |_report| {})?;
             Ok(())
         })
@@ -235,6 +241,7 @@ impl<'a> Actions<'a> {
             hasher.update(&driver.drive.name);
         }
         super::digest_night(&config.night, hasher);
+        hasher.update(MEANS);
         hasher.update(self.drivers.pack.sha256());
         hasher.update([u8::from(self.drivers.does.hindsight)]);
         hasher.update(self.drivers.does.perturbed.to_le_bytes());
@@ -256,7 +263,24 @@ pub(super) struct Own<'a> {
 }
 
 impl<'a> Own<'a> {
+    /// Every moment with the same weight.
     pub(super) fn of(driver: &'a Driver, part: Part) -> Result<Self, LabError> {
+        Self::weighed(driver, part, |span| vec![1.0; span.len()])
+    }
+
+    /// Every moment by what came of it.
+    pub(super) fn judged(driver: &'a Driver, part: Part) -> Result<Self, LabError> {
+        let (known, rate_hz) = (&driver.acted.known, driver.drive.rate_hz);
+        Self::weighed(driver, part, |span| {
+            weights(known.get(span.first..=span.last).unwrap_or_default(), rate_hz, HORIZON_S)
+        })
+    }
+
+    fn weighed(
+        driver: &'a Driver,
+        part: Part,
+        weights: impl Fn(&Span) -> Vec<f32>,
+    ) -> Result<Self, LabError> {
         let (drive, geometry) = (&driver.drive, &driver.acted.geometry);
         let mut habits = Habits::default();
         for at in 0..drive.len() {
@@ -269,7 +293,7 @@ impl<'a> Own<'a> {
             let motion = rows.clone().map(|at| drive.motion(at)).collect();
             let bytes = drive.frames(rows).to_vec();
             let frames = Frames::new(drive.shape, drive.rate_hz, bytes, motion)?;
-            runs.push((frames, vec![1.0; span.len()]));
+            runs.push((frames, weights(span)));
         }
         Ok(Own { driver, habits, runs })
     }

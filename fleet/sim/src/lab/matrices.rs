@@ -155,7 +155,11 @@ impl<'a> Matrices<'a> {
             let known = Own::of(driver, Part::HeldOut)?;
             held_out.extend(policies.opinions(None, &[known.acts()])?);
             for (piece, part) in Piece::ALL {
-                let known = Own::of(driver, part)?;
+                // What is counted on is counted as far as hindsight leaves it.
+                let known = match piece {
+                    Piece::Tuning if drivers.does.hindsight => Own::judged(driver, part)?,
+                    Piece::Tuning | Piece::Pack | Piece::HeldOut => Own::of(driver, part)?,
+                };
                 let of_vehicle = policies.of(driver.vehicle);
                 let held = policies.opinions(Some(of_vehicle), &[known.acts()])?;
                 own.entry((driver.vehicle, piece)).or_default().extend(held);
@@ -234,6 +238,7 @@ impl<'a> Matrices<'a> {
         self.policies.digest(hasher);
         super::digest_night(&config.night, hasher);
         hasher.update(self.drivers.pack.sha256());
+        hasher.update([u8::from(self.drivers.does.hindsight)]);
         hasher.update(sha256(self.pack_of(PARTS)));
         hasher.update(sha256(&self.held_out));
         for ((vehicle, _piece), held) in &self.own {

@@ -223,6 +223,13 @@ impl ClosedLoop {
         self.truth = Some(self.look());
     }
 
+    /// The same, and what is to be done until the next frame: on along the lane at the speed there is. What was asked for before was
+    /// of the vehicle that was lost.
+    pub fn put_back(&mut self) -> SimulatedAction {
+        self.recover();
+        SimulatedAction { curvature_1_m: self.truth().curvature_1_m, acceleration_m_s2: 0.0 }
+    }
+
     fn place(&mut self, start: Start) {
         let scene = &self.road.scene;
         let lane = scene.driver.lane;

@@ -111,6 +111,13 @@ impl SimulatedDriver {
         }
     }
 
+    /// Forgets what he saw and began: he is at the wheel of another drive, or was put back into his lane.
+    pub fn forget(&mut self) {
+        self.memory.clear();
+        self.absent = (SimulatedAction::default(), 0);
+        self.braking = false;
+    }
+
     /// How much more to the left an attentive driver steers, 1/m, for every radian that the vehicle is turned to the right.
     #[must_use]
     pub fn straightens_1_m_rad(truth: &Truth) -> f32 {
@@ -278,13 +285,14 @@ impl Road {
             let (moment, truth) = (closed.moment(), closed.truth());
             bytes.extend_from_slice(moment.frame.unwrap_or_default());
             motion.push(moment.motion);
-            let action = driver.act(&truth);
+            let mut action = driver.act(&truth);
             truths.push(truth);
-            actions.push(action);
             if let Some(event) = truth.event {
                 events.push((index, event));
-                closed.recover();
+                driver.forget();
+                action = closed.put_back();
             }
+            actions.push(action);
             closed.step(action);
         }
         let sha256 = Sha256::digest(&bytes).into();

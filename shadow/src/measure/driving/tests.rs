@@ -136,8 +136,9 @@ fn comfort_of_proposals_is_that_of_a_drive_that_did_them() {
         (0..60).map(|at| Some(Proposed { action: act(at), distance: None })).collect();
     let weights = vec![0.0; 60];
     let run = ActedRun { footage: &footage, weights: &weights, leaders: &[] };
+    let by = (&run, &Geometry::default());
     let errors: Vec<(f64, f64)> =
-        (0..60).filter_map(|at| error(DrivingMetric::Comfort, &run, &proposed, at)).collect();
+        (0..60).filter_map(|at| error(DrivingMetric::Comfort, by, &proposed, at)).collect();
     let (model, copy): (Vec<f64>, Vec<f64>) = errors.into_iter().unzip();
     let value = 1.0 - model.iter().sum::<f64>() / copy.iter().sum::<f64>();
     let rows: Vec<Moved> = (0..60)
@@ -146,6 +147,45 @@ fn comfort_of_proposals_is_that_of_a_drive_that_did_them() {
             lateral_m_s2: 400.0 * act(at).curvature_per_m,
         })
         .collect();
-    let driven = comfort(&rows, 0.1).unwrap();
+    let driven = comfort(&[rows], 0.1).unwrap();
     assert!((value - driven).abs() < 1e-9 && driven > -0.5, "{value} and {driven}");
+}
+
+/// The comfort of who proposes this wherever the driver comes.
+fn comfort_beside(footage: &Frames, propose: impl Fn(usize) -> Action) -> f64 {
+    let of = |at| Some(Proposed { action: propose(at), distance: None });
+    let proposed: Vec<Option<Proposed>> = (0..footage.len()).map(of).collect();
+    let weights = vec![0.0; footage.len()];
+    let run = ActedRun { footage, weights: &weights, leaders: &[] };
+    let by = (&run, &Geometry::default());
+    let errors =
+        (0..footage.len()).filter_map(|at| error(DrivingMetric::Comfort, by, &proposed, at));
+    let (model, copy): (Vec<f64>, Vec<f64>) = errors.unzip();
+    1.0 - model.iter().sum::<f64>() / copy.iter().sum::<f64>()
+}
+
+/// On a bend that the driver takes at 2 m/s² across, with a brake before it.
+#[test]
+fn who_does_not_steer_on_a_bend_is_not_more_comfortable_than_the_driver() {
+    let geometry = Geometry::default();
+    let bend = |at: usize| if at < 30 { 0.0 } else { 0.005 * ((at as f64 - 30.0) / 20.0).min(1.0) };
+    let brakes = |at: usize| if (20..40).contains(&at) { -0.8 } else { 0.0 };
+    let motion = |at| Motion {
+        speed_m_s: Some(20.0),
+        steering_rad: Some(geometry.steering_rad(bend(at)) as f32),
+        acceleration_m_s2: Some(brakes(at) as f32),
+        ..Motion::default()
+    };
+    let motion = (0..80).map(|at| Some(motion(at))).collect();
+    let shape = FrameShape { width: 2, height: 1 };
+    let footage = Frames::new(shape, RATE_HZ, vec![0; 6 * 80], motion).unwrap();
+    let act = |at| Action { curvature_per_m: bend(at), acceleration_m_s2: brakes(at) };
+    let driver = comfort_beside(&footage, act);
+    let nothing = comfort_beside(&footage, |_at| Action::default());
+    assert!(nothing <= driver + 1e-6, "{nothing} without steering, {driver} of the driver");
+    let harder = comfort_beside(&footage, |at| Action {
+        curvature_per_m: 1.5 * bend(at),
+        acceleration_m_s2: brakes(at),
+    });
+    assert!(harder < driver - 0.5, "{harder} of who steers harder, {driver} of the driver");
 }

@@ -104,8 +104,8 @@ fn imitates(directory: &Path, package: PathBuf) -> Result<Bench, BenchError> {
     let agent = Agent::open(config).unwrap();
     let form = agent.form();
     // The fourth road has tight curves.
-    let mut driven = vec![crate::drives::attentive(4, 400, form, 1).remove(3)];
-    driven.extend(crate::drives::reckless((4, 6), 400, form, 1));
+    let mut driven = vec![crate::drives::attentive(4, 400, form, 0).remove(3)];
+    driven.extend(crate::drives::reckless((4, 6), 400, form, 0));
     let acted = driven.iter().map(Acted::of_driven);
     let mut acted: Vec<Acted> = acted.map(Option::unwrap).collect();
     acted[1..].iter_mut().for_each(|acted| acted.imitated = false);

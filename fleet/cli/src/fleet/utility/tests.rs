@@ -48,11 +48,16 @@ fn a_gate_is_a_term_without_weight_on_the_pack_that_tells_it() {
     let document = usual(&packs, &gates).unwrap();
     let terms = &document.fields().terms;
     let gated: Vec<_> = terms.iter().map(|term| (term.metric, term.gate)).collect();
-    let asked = [(Metric::Imitation, Some(-5_000)), (Metric::Distance, Some(9_000))];
+    let asked = [
+        (Metric::ImitationGain, None),
+        (Metric::Distance, Some(9_000)),
+        (Metric::Imitation, Some(-5_000)),
+    ];
     assert_eq!(gated, asked);
     let weighing = Utility::new(&document).at(1).unwrap();
-    assert_eq!(weighing.shares(), [1.0, 0.0]);
-    assert!(weighing.passes(&[0, 9_500]) && !weighing.passes(&[10_000, 8_900]));
+    assert_eq!(weighing.shares(), [1.0, 0.0, 0.0]);
+    assert!(weighing.passes(&[0, 9_500, 0]) && !weighing.passes(&[10_000, 8_900, 0]));
+    assert!(!weighing.passes(&[10_000, 9_500, -5_100]));
 
     let behind = usual(&packs, &[gate("distance_gain=-0.02").unwrap()]).unwrap();
     let last = behind.fields().terms.last().unwrap();
@@ -61,6 +66,21 @@ fn a_gate_is_a_term_without_weight_on_the_pack_that_tells_it() {
     let said = usual(&packs, &[gate("rollout=0.1").unwrap()]).unwrap_err().to_string();
     assert!(said.contains("--gate rollout") && said.contains("drivers"), "{said}");
     assert!(gate("speed=1").unwrap_err().contains("skill_gain"));
+}
+
+/// As a value imitation ends at −1, and policies that know nothing of a pack's drivers are below it.
+#[test]
+fn who_names_no_metric_asks_what_is_gained_in_imitation() {
+    let folder = tempfile::tempdir().unwrap();
+    let packs = [drivers(folder.path())];
+    let of = |document: UtilityDocument| {
+        document.fields().terms.iter().map(|term| term.metric).collect::<Vec<_>>()
+    };
+    assert_eq!(of(usual(&packs, &[]).unwrap()), [Metric::ImitationGain]);
+    let file = said(folder.path(), &packs, "[[term]]\nname = \"near\"\n").unwrap();
+    assert_eq!(of(file), [Metric::ImitationGain]);
+    let asked = "[[term]]\nname = \"near\"\nmetric = \"imitation\"\n";
+    assert_eq!(of(said(folder.path(), &packs, asked).unwrap()), [Metric::Imitation]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::form::Form;
 use shoal_shadow::package::Package;
-use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner};
+use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner, StepOptions};
 
 use super::super::steps::ended;
 use super::{Opened, Train};
@@ -24,7 +24,10 @@ impl Train {
         let with = Opened { package, model: &model, engine: &*policies.engine };
         let drives = data::recorded(self.data()?, form.shape, form.rate_hz, Some(form.context))?;
         let mut lessons = policies.lessons(&drives, &form, self.seed)?;
-        let options = PolicyTuneOptions { steps: self.plan(&with, &options)?, ..options };
+        let planned = self.plan(&with, &options)?;
+        let learning_rate = lessons.learning_rate(planned.learning_rate);
+        let steps = StepOptions { learning_rate, ..planned };
+        let options = PolicyTuneOptions { steps, ..options };
         let vehicle = format!("{:?}", policies.geometry);
         let mut told: Vec<&[u8]> = vec![vehicle.as_bytes()];
         told.extend(drives.iter().map(|drive| &drive.source_sha256[..]));
