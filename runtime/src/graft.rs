@@ -198,10 +198,7 @@ fn grafted(folded: &Folded, options: &GraftOptions, branch: Branch) -> Result<Gr
     let selection = Selection::new(&options.targets);
     let rank_of = |site: &WeightSite| selection.rank(site.names()).unwrap_or(options.rank);
     let alpha_of = |site: &WeightSite| selection.alpha(site.names()).unwrap_or(options.alpha);
-    if let Some(node) = random(folded).next() {
-        let (operator, node) = (node.op_type().to_owned(), node.label().to_owned());
-        return Err(GraftError::Random { operator, node });
-    }
+    check_repeats(folded)?;
     let selected = select(folded, &options.targets, &selection)?;
     let ranks = std::iter::once(options.rank).chain(selected.iter().map(rank_of));
     if let Some(rank) = ranks.into_iter().find(|rank| !(1..=RANK_MAX).contains(rank)) {
@@ -257,6 +254,17 @@ fn grafted(folded: &Folded, options: &GraftOptions, branch: Branch) -> Result<Gr
     }
     builder.outputs_of(folded);
     Ok(Grafted { folded: builder.finish(), layout })
+}
+
+/// Refuses a graph that gives other values at every run.
+fn check_repeats(folded: &Folded) -> Result<(), GraftError> {
+    match random(folded).next() {
+        Some(node) => {
+            let (operator, node) = (node.op_type().to_owned(), node.label().to_owned());
+            Err(GraftError::Random { operator, node })
+        }
+        None => Ok(()),
+    }
 }
 
 /// The nodes of a folded graph whose values differ from run to run.

@@ -196,6 +196,11 @@ fn targets_select_and_take_out_and_must_exist() {
     );
     let refused = with(&["plain.wieght"]).unwrap_err();
     assert!(refused.to_string().contains("`plain.wieght`"), "{refused}");
+    let refused = with(&["!nosuch"]).unwrap_err();
+    assert!(
+        matches!(&refused, GraftError::NoSuchSite { target, .. } if target == "!nosuch"),
+        "{refused}"
+    );
     assert!(matches!(with(&["!*"]), Err(GraftError::NothingSelected { .. })));
     let rank = graft(&folded, &GraftOptions { rank: 0, ..GraftOptions::default() });
     assert_eq!(rank, Err(GraftError::Rank { rank: 0 }));

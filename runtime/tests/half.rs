@@ -160,3 +160,57 @@ fn gradients_of_float16_are_numbers_where_engines_have_less_of_it() {
         assert!(fitted.after < fitted.before, "{name}: {} to {}", fitted.before, fitted.after);
     }
 }
+
+/// 0.5·x·wᵀ + 2·b in an element, behind a softmax, which sums.
+fn scaled_product(element: Element) -> Folded {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::new(element, &[2, 6]));
+    let w = b.initializer("w", &Tensor::from_f64s(element, &[4, 6], &steps(24)));
+    let bias = b.initializer("bias", &Tensor::from_f64s(element, &[4], &steps(4)));
+    let factors = [("alpha", Attr::Float(0.5)), ("beta", Attr::Float(2.0))];
+    let turned = ("transB", Attr::Int(1));
+    let y = b.op("Gemm", &[&x, &w, &bias], &[&factors[..], &[turned]].concat()).unwrap();
+    let y = b.op("Softmax", &[&y], &[]).unwrap();
+    b.output("y", &y);
+    b.finish()
+}
+
+#[test]
+fn a_model_of_float64_is_halved_too() {
+    let folded = scaled_product(Element::F64);
+    let made = half(&folded, false).unwrap();
+    let stored = &made.folded.model.graph().initializer;
+    let wide = stored.iter().filter(|t| t.data_type() == Element::F64.to_onnx()).count();
+    assert!(!stored.is_empty() && wide == 0, "{wide} of {} are float64", stored.len());
+    assert_eq!(made.folded.types["y"].element, Element::F64);
+    assert_eq!(half(&folded, true).unwrap().folded.types["y"].element, Element::F16);
+    let Some(engine) = ort_or_skip() else { return };
+    let grafted = graft(&folded, &GraftOptions::default()).unwrap();
+    let adapter = Adapter::start(std::sync::Arc::new(grafted.layout.clone()), 0);
+    let with = (&grafted, &adapter);
+    let found = compare_within(HALF_TOLERANCE, &made.folded, with, &engine, HOW).unwrap();
+    assert!(found.agrees() && found.difference > 1e-6, "{found:?}");
+}
+
+/// No Gemm is left in float16, whose factors or operands are what they may be: tract has none.
+#[test]
+fn a_gemm_with_factors_is_a_plain_product_in_float16() {
+    let folded = scaled_product(Element::F32);
+    let made = half(&folded, false).unwrap();
+    assert!(!op_types(&made.folded).contains(&"Gemm") && made.computed.len() > 1);
+    let tolerance = HALF_TOLERANCE;
+    let Some(engine) = ort_or_skip() else { return };
+    let grafted = graft(&folded, &GraftOptions::default()).unwrap();
+    let adapter = Adapter::start(std::sync::Arc::new(grafted.layout.clone()), 0);
+    let with = (&grafted, &adapter);
+    let found = compare_within(tolerance, &made.folded, with, &engine, HOW).unwrap();
+    assert!(found.agrees() && found.difference > 1e-6, "{found:?}");
+
+    // Of two inputs it stays as it is.
+    let mut b = Builder::new(17);
+    let [x, w] = ["x", "w"].map(|name| b.input(name, TensorType::f32(&[4, 4])));
+    let y = b.op("Gemm", &[&x, &w], &[]).unwrap();
+    b.output("y", &y);
+    let made = half(&b.finish(), false).unwrap();
+    assert!(made.computed.is_empty() && op_types(&made.folded).contains(&"Gemm"));
+}

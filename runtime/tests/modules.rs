@@ -93,8 +93,8 @@ fn a_peft_directory_names_modules_and_one_that_names_weights_is_read_as_well() {
     let dir = tempfile::tempdir().unwrap();
     adapter.write_peft(dir.path()).unwrap();
     let config = PeftConfig::read(dir.path()).unwrap();
-    let modules = ["h.0.attn.c_attn", "h.0.attn.c_proj", "h.0.mlp.0", "1178_quantized"];
-    assert_eq!(config.target_modules, modules);
+    let modules = ["1178_quantized", "h.0.attn.c_attn", "h.0.attn.c_proj", "h.0.mlp.0"];
+    assert_eq!(config.modules, modules);
     assert_eq!(config.rank_pattern, BTreeMap::from([("h.0.attn.c_attn".to_owned(), 4)]));
     let file = dir.path().join("adapter_model.safetensors");
     let bytes = std::fs::read(&file).unwrap();
@@ -113,7 +113,7 @@ fn a_peft_directory_names_modules_and_one_that_names_weights_is_read_as_well() {
     let old = tempfile::tempdir().unwrap();
     unnamed.write_peft(old.path()).unwrap();
     let config = PeftConfig::read(old.path()).unwrap();
-    assert!(config.target_modules.contains(&"onnx::MatMul_540".to_owned()));
+    assert!(config.modules.contains(&"onnx::MatMul_540".to_owned()));
     let again = graft(&folded, &config.graft_options(&sites(&folded))).unwrap().layout;
     assert_eq!(Adapter::read_peft(old.path(), again).unwrap(), adapter);
 }

@@ -92,15 +92,38 @@ fn the_configuration_says_how_to_graft_the_model() {
     let dir = tempfile::tempdir().unwrap();
     adapter().write_peft(dir.path()).unwrap();
     let config = PeftConfig::read(dir.path()).unwrap();
-    assert_eq!(config.target_modules, ["enc", "head"]);
+    assert_eq!(config.modules, ["enc", "head"]);
     let sites = sites(&model());
 
     let options = config.graft_options(&sites);
 
     assert_eq!(graft(&model(), &options).unwrap().layout, *layout());
     let mut other = config;
-    other.target_modules = vec!["elsewhere".to_owned()];
+    other.modules = vec!["elsewhere".to_owned()];
     assert!(graft(&model(), &other.graft_options(&sites)).is_err());
+}
+
+/// PEFT finds modules by the end of their names, by an expression or by their kind, and writes how it did: which it found, the
+/// tensors say.
+#[test]
+fn which_modules_have_factors_the_tensors_say_whatever_the_configuration_does() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/peft");
+    let dir = tempfile::tempdir().unwrap();
+    let [config, tensors] = ["adapter_config.json", "adapter_model.safetensors"];
+    std::fs::copy(fixture.join(tensors), dir.path().join(tensors)).unwrap();
+    let text = std::fs::read_to_string(fixture.join(config)).unwrap();
+    let mut told: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for pattern in ["rank_pattern", "alpha_pattern"] {
+        told[pattern] = serde_json::Value::Null;
+    }
+    for targets in ["[\"q_proj\"]", "[\"enc\"]", "\".*(enc|head)\"", "\"all-linear\"", "null"] {
+        told["target_modules"] = serde_json::from_str(targets).unwrap();
+        std::fs::write(dir.path().join(config), told.to_string()).unwrap();
+        let read = PeftConfig::read(dir.path()).unwrap();
+        let grafted = graft(&model(), &read.graft_options(&sites(&model()))).unwrap();
+        assert_eq!(grafted.layout, *layout(), "{targets}");
+        assert_eq!(Adapter::read_peft(dir.path(), layout()).unwrap(), adapter(), "{targets}");
+    }
 }
 
 /// Half precision is widened.
@@ -327,7 +350,7 @@ fn a_module_that_is_called_as_another_weight_is_named_in_full() {
     let dir = tempfile::tempdir().unwrap();
     adapter.write_peft(dir.path()).unwrap();
     let config = PeftConfig::read(dir.path()).unwrap();
-    assert_eq!(config.target_modules, ["fc", "fc.weight.weight"]);
+    assert_eq!(config.modules, ["fc", "fc.weight.weight"]);
     let again = graft(&folded, &config.graft_options(&sites(&folded))).unwrap().layout;
     assert_eq!(Adapter::read_peft(dir.path(), again).unwrap(), adapter);
 }

@@ -8,7 +8,9 @@ use shoal_runtime::compare::tolerance;
 use shoal_runtime::engine::Engine;
 use shoal_runtime::engine::testing::{noise, ort_or_skip, plain_options};
 use shoal_runtime::fit::{FitOptions, Subject, Trained, fit};
-use shoal_runtime::graft::{AllWeights, GraftError, Left, LeftWhy, graft_stored_weights};
+use shoal_runtime::graft::{
+    AllWeights, GraftError, Left, LeftWhy, graft_all_weights, graft_stored_weights,
+};
 use shoal_runtime::onnx::{Attr, Builder, Data, Element, Model, Tensor, TensorType, Value, open};
 
 fn values(seed: usize, count: usize) -> Vec<f64> {
@@ -278,4 +280,27 @@ fn a_table_of_half_precision_is_trained() {
     b.output("y", &y);
     let (all, _) = trained(&b.into_model());
     assert_eq!(names(&all), ["table", "w"]);
+}
+
+/// What is drawn before every weight has no gradient to pass: only the values would be others at every run.
+#[test]
+fn a_model_that_draws_is_refused_wherever_it_does() {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[2, 6]));
+    let noise = b.op("RandomNormalLike", &[&x], &[]).unwrap();
+    let x = b.op("Add", &[&x, &noise], &[]).unwrap();
+    let w = stored(&mut b, "w", Element::F32, &[6, 4]);
+    let y = b.op("Gemm", &[&x, &w], &[]).unwrap();
+    b.output("y", &y);
+    let folded = b.finish();
+    let refused = [
+        graft_all_weights(&folded, &[]).unwrap_err(),
+        graft_stored_weights(&folded, &folded.model, &[]).unwrap_err(),
+    ];
+    for why in refused {
+        assert!(
+            matches!(&why, GraftError::Random { operator, .. } if operator == "RandomNormalLike"),
+            "{why}"
+        );
+    }
 }

@@ -109,6 +109,15 @@ pub enum FitError {
     /// Nothing can be dropped before a site's factors.
     #[error("the model cannot be trained with dropout")]
     Dropout(#[from] DropoutError),
+    /// The adapter to start from is of other sites, ranks or α.
+    #[error(
+        "the adapter to start from is none of this package: {how}. Start from one that was trained in it, or let [adapter] of \
+         model.toml say what the adapter has"
+    )]
+    OtherLayout {
+        /// What it has otherwise.
+        how: String,
+    },
     /// Factors cannot be grafted.
     #[error("the model cannot be grafted")]
     Graft(#[from] GraftError),

@@ -49,7 +49,7 @@ impl<B: Binding> Tuning<B> {
     /// the adapter that changes nothing.
     ///
     /// # Errors
-    /// [`FitError`]; that `start` is of another layout shows as a start of the wrong length.
+    /// [`FitError`]; [`FitError::OtherLayout`] if `start` has other sites, ranks or α than the package gives it.
     pub fn new(
         model: &Model,
         package: &Description,
@@ -62,6 +62,9 @@ impl<B: Binding> Tuning<B> {
         let grafted = grafted.masked(steps.dropout > 0.0)?;
         let fresh = Adapter::start(Arc::clone(&grafted.layout), steps.seed);
         let start = start.unwrap_or(&fresh);
+        if let Some(how) = grafted.layout.difference(start.layout()) {
+            return Err(FitError::OtherLayout { how });
+        }
         let trained = grafted.layout.trained(steps.frozen_a);
         let wrt: Vec<String> = trained.map(|factor| factor.input.clone()).collect();
         let factor = |name: &str| factor_of(start, name);

@@ -11,14 +11,15 @@ use shoal_hal::backend::recorded::npy::{Array, Data, read_npy};
 use shoal_hal::backend::recorded::{Drives, RecordedOptions};
 use shoal_hal::backend::synthetic::{Region, Road, Start, Style};
 use shoal_hal::{Drive, FrameShape, Motion, Part, Span};
-use shoal_runtime::adapter::Adapter;
+use shoal_runtime::adapter::{Adapter, Layout};
 use shoal_runtime::bake::bake;
 use shoal_runtime::engine::ort::Ort;
 use shoal_runtime::engine::testing::ort_or_skip;
+use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::{Builder, Model, TensorType};
 use shoal_shadow::batch::{HORIZON_S, LessonBatch, Lessons, TURN_RAD};
 use shoal_shadow::clip::Frames;
-use shoal_shadow::fit::{Source as _, load_policy};
+use shoal_shadow::fit::{Source as _, graft_package, load_policy};
 use shoal_shadow::form::Form;
 use shoal_shadow::grid::{ActionGrid, BINS, Geometry, SHA256};
 use shoal_shadow::hindsight::{Known, weights};
@@ -107,6 +108,38 @@ fn tuned(ort: &Ort, roads: &[(&Frames, bool)]) -> Adapter {
         PolicyTuner::new(&model(options.samples), &package, ort, None, &options).unwrap();
     tuner.run(&mut lessons, 150, |_| {}).unwrap();
     tuner.adapter().unwrap()
+}
+
+/// Another α would train factors of another scale than they are used with, and values of a site more would have no place.
+#[test]
+fn an_adapter_of_another_layout_is_no_start() {
+    let Some(ort) = ort_or_skip() else { return };
+    let (package, options) = (package(), at_rate(1e-2));
+    let model = model(options.samples);
+    let own = graft_package(&model, &package, 1, Profile::Cpu).unwrap().layout;
+    let refused = |change: &dyn Fn(&mut Layout)| {
+        let mut layout = (*own).clone();
+        change(&mut layout);
+        let start = Adapter::zero(layout);
+        let tuner = PolicyTuner::new(&model, &package, &ort, Some(&start), &options);
+        tuner.err().map(|why| why.to_string())
+    };
+    assert_eq!(refused(&|_| {}), None);
+    let other_alpha = refused(&|layout| layout.sites[0].alpha = 32.0).unwrap();
+    assert!(other_alpha.contains("has alpha 32 there and 8 here"), "{other_alpha}");
+    let one_more = refused(&|layout| {
+        let (mut site, end) = (layout.sites[0].clone(), layout.values());
+        site.name = "more".to_owned();
+        for factor in [&mut site.a, &mut site.b] {
+            factor.input = factor.input.replace("lora.", "lora.more.");
+            factor.range = end + factor.range.start..end + factor.range.end;
+        }
+        layout.sites.push(site);
+    });
+    let one_more = one_more.unwrap();
+    assert!(one_more.contains("factors for `more`, which has none here"), "{one_more}");
+    let fewer = refused(&|layout| layout.sites.clear()).unwrap();
+    assert!(fewer.contains("it has no factors for"), "{fewer}");
 }
 
 /// Mean nats of a good driver's actions.

@@ -151,6 +151,12 @@ impl EngineArgs {
         if self.fp16 && !self.providers.has(Provider::TensorRt) {
             return Err("--fp16 is of tensorrt, which is not among --providers".into());
         }
+        if self.providers.order().iter().all(|provider| *provider == Provider::Cpu) {
+            let cache = self.cache.is_some().then_some("--cache");
+            if let Some(flag) = (self.device > 0).then_some("--device").or(cache) {
+                return Err(format!("{flag} is of accelerators: --providers names none").into());
+            }
+        }
         if self.cuda_graphs && !self.providers.begins_with_cuda() {
             return Err("--cuda-graphs is of cuda, which is not the first of --providers".into());
         }

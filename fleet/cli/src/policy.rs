@@ -38,6 +38,12 @@ pub(crate) struct GeometryArgs {
 }
 
 impl GeometryArgs {
+    /// The flag of it that was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let ratio = self.steering_ratio.map(|_| "--steering-ratio");
+        self.wheelbase.map(|_| "--wheelbase").or(ratio)
+    }
+
     pub(crate) fn open(&self) -> Result<Geometry, Failure> {
         self.or(Geometry::default())
     }

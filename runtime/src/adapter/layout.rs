@@ -88,6 +88,29 @@ impl Site {
     }
 }
 
+impl Site {
+    /// What it is called in messages.
+    fn label(&self) -> &str {
+        self.module.as_deref().unwrap_or(&self.name)
+    }
+
+    /// What another layout has otherwise of this site, as the rest of a sentence.
+    fn difference(&self, other: &Site) -> Option<String> {
+        let [own, its] = [self, other].map(|site| (&site.a.dims, &site.b.dims));
+        if self.a.dims.first() != other.a.dims.first() {
+            let [own, its] = [own, its].map(|(a, _b)| a.first().copied().unwrap_or(0));
+            return Some(format!("has rank {its} there and {own} here"));
+        }
+        if self.alpha != other.alpha {
+            return Some(format!("has alpha {} there and {} here", other.alpha, self.alpha));
+        }
+        if own != its {
+            return Some(format!("has factors {its:?} there and {own:?} here"));
+        }
+        (self.base_sha256 != other.base_sha256).then(|| "is another weight there".to_owned())
+    }
+}
+
 impl Layout {
     /// A layout of these sites, whose factors are put one behind the other.
     pub(crate) fn new(mut sites: Vec<Site>, rank: usize, alpha: f32) -> Layout {
@@ -116,6 +139,25 @@ impl Layout {
     /// The number of values of an adapter.
     pub fn values(&self) -> usize {
         self.factors().last().map_or(0, |f| f.range.end)
+    }
+
+    /// What first keeps an adapter of another layout from being one of this: the site, and how either has it.
+    pub fn difference(&self, other: &Layout) -> Option<String> {
+        let named = |sites: &[Site], name: &str| sites.iter().find(|s| s.name == name).cloned();
+        let more = other.sites.iter().find(|site| named(&self.sites, &site.name).is_none());
+        if let Some(site) = more {
+            return Some(format!("it has factors for `{}`, which has none here", site.label()));
+        }
+        for own in &self.sites {
+            let Some(site) = named(&other.sites, &own.name) else {
+                return Some(format!("it has no factors for `{}`", own.label()));
+            };
+            if let Some(how) = own.difference(&site) {
+                return Some(format!("`{}` {how}", own.label()));
+            }
+        }
+        let names = |of: &Layout| of.sites.iter().map(|site| site.name.clone()).collect::<Vec<_>>();
+        (names(self) != names(other)).then(|| "its sites have another order".to_owned())
     }
 
     /// What names this layout: adapters with one hash fit each other, value by value.

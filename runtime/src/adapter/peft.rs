@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::layout::{Factor, Layout, Site};
 use super::{Adapter, WriteAdapterError};
@@ -40,9 +40,10 @@ pub struct PeftConfig {
     pub r: usize,
     /// The numerator α of the scale α/r, or of α/√r.
     pub lora_alpha: f32,
-    /// The modules with factors.
-    #[serde(default)]
-    pub target_modules: Vec<String>,
+    /// The modules with factors: those of the tensor file. What `target_modules` says, names, ends of names, an expression or
+    /// nothing, is how PEFT once found them.
+    #[serde(skip)]
+    pub modules: Vec<String>,
     /// The scale is α/√r (Kalajdzievski, *A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA*, 2023).
     #[serde(default)]
     pub use_rslora: bool,
@@ -50,11 +51,20 @@ pub struct PeftConfig {
     #[serde(default)]
     pub use_dora: bool,
     /// Ranks that differ by module.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     pub rank_pattern: BTreeMap<String, usize>,
     /// Scales that differ by module.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     pub alpha_pattern: BTreeMap<String, f32>,
+}
+
+/// A pattern, which may be `null`.
+fn or_nothing<'de, D, T>(from: D) -> Result<BTreeMap<String, T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// Why a PEFT directory is no adapter for a model. The files are untrusted: no variant is a bug of ours.
@@ -96,11 +106,22 @@ pub enum PeftError {
 }
 
 impl PeftConfig {
-    /// Reads the settings of a PEFT directory.
+    /// Reads the settings of a PEFT directory, and of which modules its tensors are.
     ///
     /// # Errors
-    /// [`PeftError`] if the file cannot be read, or asks for what is not supported.
+    /// [`PeftError`] if a file cannot be read, or asks for what is not supported.
     pub fn read(dir: &Path) -> Result<PeftConfig, PeftError> {
+        let config = PeftConfig::settings(dir)?;
+        let file = dir.join(TENSORS);
+        let bytes = read(&file, TENSORS_BYTES_MAX)?;
+        let tensors = tensors(&bytes, &file)?;
+        let mut modules: Vec<String> =
+            tensors.names().into_iter().filter_map(module_of).map(str::to_owned).collect();
+        modules.sort_unstable();
+        Ok(PeftConfig { modules, ..config })
+    }
+
+    fn settings(dir: &Path) -> Result<PeftConfig, PeftError> {
         let file = dir.join(CONFIG);
         let bytes = read(&file, CONFIG_BYTES_MAX)?;
         PeftConfig::parse(&bytes, &file)
@@ -123,11 +144,11 @@ impl PeftConfig {
 
     /// How to graft a model with these sites so that this adapter fits it.
     ///
-    /// A target that is no module of the model stays as it is, so that grafting names it in its error.
+    /// One that is no module of the model stays as it is, so that grafting names it in its error.
     pub fn graft_options(&self, sites: &[WeightSite]) -> GraftOptions {
         let modules = Modules::of(sites.iter().map(|s| (s.name.as_str(), s.module.as_deref())));
-        let mut targets = Vec::with_capacity(self.target_modules.len());
-        for target in &self.target_modules {
+        let mut targets = Vec::with_capacity(self.modules.len());
+        for target in &self.modules {
             let mut sites = sites.iter().map(|site| site.name.as_str());
             let site = sites.find(|s| s == target || modules.of_site(s).any(|m| m == target));
             let site = site.unwrap_or(target);
@@ -262,6 +283,11 @@ fn keys(module: &str) -> [String; 2] {
     ["lora_A", "lora_B"].map(|letter| format!("base_model.model.{module}.{letter}.weight"))
 }
 
+/// The module whose A a tensor is.
+fn module_of(tensor: &str) -> Option<&str> {
+    tensor.strip_prefix("base_model.model.")?.strip_suffix(".lora_A.weight")
+}
+
 #[derive(Serialize)]
 struct Config<'a> {
     alpha_pattern: BTreeMap<String, f32>,
@@ -376,7 +402,7 @@ impl Adapter {
     /// [`PeftError`] names the file and the tensor that does not fit.
     pub fn read_peft(dir: &Path, layout: impl Into<Arc<Layout>>) -> Result<Adapter, PeftError> {
         let layout = layout.into();
-        let config = PeftConfig::read(dir)?;
+        let config = PeftConfig::settings(dir)?;
         let file = dir.join(CONFIG);
         let refuse = |key, got: String, want: String| {
             Err(PeftError::Setting { file: file.clone(), key, got, want })
@@ -404,12 +430,7 @@ impl Adapter {
         file: &Path,
     ) -> Result<Adapter, PeftError> {
         let layout = layout.into();
-        let header = bytes.first_chunk().map_or(0, |head| u64::from_le_bytes(*head));
-        if header > HEADER_BYTES_MAX {
-            return Err(PeftError::Header { file: file.to_owned(), bytes: header });
-        }
-        let tensors = SafeTensors::deserialize(bytes)
-            .map_err(|source| PeftError::Tensors { file: file.to_owned(), source })?;
+        let tensors = tensors(bytes, file)?;
         let mut values = vec![0.0; layout.values()];
         let modules = Modules::of_layout(&layout);
         let mut known = BTreeSet::new();
@@ -428,6 +449,16 @@ impl Adapter {
         }
         Ok(Adapter { layout, values })
     }
+}
+
+/// The tensors of a file's bytes.
+fn tensors<'b>(bytes: &'b [u8], file: &Path) -> Result<SafeTensors<'b>, PeftError> {
+    let header = bytes.first_chunk().map_or(0, |head| u64::from_le_bytes(*head));
+    if header > HEADER_BYTES_MAX {
+        return Err(PeftError::Header { file: file.to_owned(), bytes: header });
+    }
+    let file = || file.to_owned();
+    SafeTensors::deserialize(bytes).map_err(|source| PeftError::Tensors { file: file(), source })
 }
 
 /// The names of a site's tensors in this file: by its own name or what its weight says where these are there, or by its module.

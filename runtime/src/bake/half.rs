@@ -2,7 +2,8 @@
 //!
 //! Operators of [`HALF`] compute in float16, all others in float32 between Casts: what sums, divides by sums or raises to a
 //! power would lose its range. A node with one constant value beyond float16 (a mask of −3.4·10³⁸, an ε of 10⁻¹²) stays in
-//! float32, too. Inputs and outputs of the graph stay float32 unless asked otherwise.
+//! float32, too, and so does a Gemm that is no product with a stored matrix: tract has none in float16. Inputs and outputs of the graph
+//! stay float32 unless asked otherwise. Of a float64 graph float64 is what stays.
 //! # Source
 //! IEEE 754-2019, binary16: 11 bits of significand, largest value 65,504, smallest normal one 6.1·10⁻⁵.
 
@@ -85,7 +86,7 @@ pub struct Half {
     pub computed: BTreeSet<String>,
 }
 
-/// Writes a folded float32 graph in float16. `edges`: its inputs and outputs as well.
+/// Writes a folded graph of float32 or float64 in float16. `edges`: its inputs and outputs as well.
 ///
 /// # Errors
 /// [`HalfError::Range`] names a weight with a value beyond float16.
@@ -96,7 +97,7 @@ pub fn half(folded: &Folded, edges: bool) -> Result<Half, HalfError> {
     if edges {
         for input in &mut graph.input {
             let Some(ty) = bare.types.get_mut(input.name()) else { continue };
-            if ty.element == Element::F32 {
+            if is_wide(ty.element) {
                 ty.element = Element::F16;
                 *input = ty.to_value_info(input.name());
             }
@@ -129,10 +130,15 @@ pub fn half(folded: &Folded, edges: bool) -> Result<Half, HalfError> {
     Ok(Half { folded: without_unused(writer.builder.finish()), computed })
 }
 
+/// Whether float16 takes the place of an element.
+fn is_wide(element: Element) -> bool {
+    matches!(element, Element::F32 | Element::F64)
+}
+
 struct Writer<'f> {
     from: &'f Folded,
     builder: Builder,
-    /// Float32 tensors that have another name there; the others keep theirs.
+    /// Float32 and float64 tensors that have another name there; the others keep theirs.
     single: BTreeMap<String, Value>,
     /// Tensors that are there in float16.
     half: BTreeMap<String, Value>,
@@ -141,12 +147,12 @@ struct Writer<'f> {
 
 impl Writer<'_> {
     fn is_float(&self, name: &str) -> bool {
-        self.from.types.get(name).is_some_and(|ty| ty.element == Element::F32)
+        self.from.types.get(name).is_some_and(|ty| is_wide(ty.element))
     }
 
     fn node(&mut self, node: &NodeProto) -> Result<(), HalfError> {
         let halves = self.bears_half(node);
-        if halves && self.is_plain_product(node) {
+        if halves && node.is("Gemm") {
             return self.product(node);
         }
         let mut written = node.clone();
@@ -177,26 +183,28 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Whether a Gemm is a product with a stored matrix and at most a sum.
+    /// Whether a Gemm is a product with a stored matrix and at most a sum, its factors those of stored tensors.
     fn is_plain_product(&self, node: &NodeProto) -> bool {
-        let plain = node.float("alpha", 1.0) == 1.0 && node.float("beta", 1.0) == 1.0;
-        let stored = node.input_name(1).is_some_and(|name| self.stored(name).is_some());
-        node.is("Gemm") && plain && stored && node.int("transA", 0) == 0
+        let is_stored = |input| node.input_name(input).is_some_and(|n| self.stored(n).is_some());
+        let adds_plainly = node.float("beta", 1.0) == 1.0 || is_stored(2);
+        let sums = node.input_name(2).is_none() || adds_plainly;
+        is_stored(1) && sums && node.int("transA", 0) == 0
     }
 
-    /// A Gemm as MatMul and Add: tract computes the first in float32 only.
+    /// A Gemm as MatMul and Add, its factors in what is stored: tract computes the first in float32 only.
     fn product(&mut self, node: &NodeProto) -> Result<(), HalfError> {
         let (Some(x), Some(weight)) = (node.input_name(0), node.input_name(1)) else {
             return Ok(());
         };
         let x = self.in_half(x)?;
-        let mut matrix = self.in_half(weight)?;
+        let alpha = node.float("alpha", 1.0);
+        let mut matrix = self.times(weight, alpha)?;
         if node.int("transB", 0) != 0 {
-            matrix = self.turned(weight, &matrix)?;
+            matrix = self.turned(&times(weight, alpha), &matrix)?;
         }
         let mut y = self.builder.op("MatMul", &[&x, &matrix], &[])?;
         if let Some(bias) = node.input_name(2) {
-            let bias = self.in_half(bias)?;
+            let bias = self.times(bias, node.float("beta", 1.0))?;
             y = self.builder.op("Add", &[&y, &bias], &[])?;
         }
         self.half.insert(node.output_name(0).to_owned(), y);
@@ -224,7 +232,7 @@ impl Writer<'_> {
         Ok(value)
     }
 
-    /// Whether a node computes in float16: an operator that does, of float32 tensors, no constant of which is one value
+    /// Whether a node computes in float16: an operator that does, of floats, no constant of which is one value
     /// beyond its range.
     fn bears_half(&self, node: &NodeProto) -> bool {
         let standard = matches!(node.domain(), "" | "ai.onnx");
@@ -232,7 +240,7 @@ impl Writer<'_> {
         let any_float = names.into_iter().any(|name| self.is_float(name));
         let odd = |name: &String| {
             let ty = self.from.types.get(name);
-            if !ty.is_some_and(|ty| ty.element == Element::F32 && ty.values() == 1) {
+            if !ty.is_some_and(|ty| is_wide(ty.element) && ty.values() == 1) {
                 return false;
             }
             let stored = self.stored(name).map(|tensor| tensor.to_f64s());
@@ -245,6 +253,7 @@ impl Writer<'_> {
             && any_float
             && node.subgraphs().next().is_none()
             && HALF.contains(&node.op_type())
+            && (!node.is("Gemm") || self.is_plain_product(node))
             && !node.input.iter().any(odd)
     }
 
@@ -259,15 +268,7 @@ impl Writer<'_> {
             return Ok(value.clone());
         }
         let value = match self.stored(name) {
-            Some(tensor) => {
-                let values = tensor.to_f64s();
-                let beyond = |value: &&f64| value.is_finite() && value.abs() > HALF_MAX;
-                if let Some(value) = values.iter().find(beyond) {
-                    return Err(HalfError::Range { tensor: name.to_owned(), value: *value });
-                }
-                let tensor = Tensor::from_f64s(Element::F16, &tensor.dims, &values);
-                self.builder.initializer(&format!("{name}.float16"), &tensor)
-            }
+            Some(tensor) => self.store(name, &tensor, 1.0)?,
             None => {
                 let single = self.in_single(name)?;
                 self.computed.insert(name.to_owned());
@@ -278,14 +279,41 @@ impl Writer<'_> {
         Ok(value)
     }
 
-    /// A tensor as the float32 graph has it.
+    /// A stored tensor in float16, times a factor; any other has the factor 1.
+    fn times(&mut self, name: &str, factor: f32) -> Result<Value, HalfError> {
+        let tensor = self.stored(name).filter(|_| factor != 1.0);
+        let (called, Some(tensor)) = (times(name, factor), tensor) else {
+            return self.in_half(name);
+        };
+        if let Some(value) = self.half.get(&called) {
+            return Ok(value.clone());
+        }
+        let value = self.store(&called, &tensor, factor.into())?;
+        self.half.insert(called, value.clone());
+        Ok(value)
+    }
+
+    fn store(&mut self, name: &str, tensor: &Tensor, factor: f64) -> Result<Value, HalfError> {
+        let values: Vec<f64> = tensor.to_f64s().into_iter().map(|value| value * factor).collect();
+        let beyond = |value: &&f64| value.is_finite() && value.abs() > HALF_MAX;
+        if let Some(value) = values.iter().find(beyond) {
+            return Err(HalfError::Range { tensor: name.to_owned(), value: *value });
+        }
+        let tensor = Tensor::from_f64s(Element::F16, &tensor.dims, &values);
+        Ok(self.builder.initializer(&format!("{name}.float16"), &tensor))
+    }
+
+    /// A tensor as the graph has it that this is made from.
     fn in_single(&mut self, name: &str) -> Result<Value, HalfError> {
         if let Some(value) = self.single.get(name) {
             return Ok(value.clone());
         }
         let value = match self.half.get(name).cloned() {
             // A weight that is in float16 elsewhere is here as it was.
-            Some(half) if self.stored(name).is_none() => self.cast(&half, Element::F32)?,
+            Some(half) if self.stored(name).is_none() => {
+                let element = self.from.types.get(name).map_or(Element::F32, |ty| ty.element);
+                self.cast(&half, element)?
+            }
             Some(_) | None => Value::named(name),
         };
         self.single.insert(name.to_owned(), value.clone());
@@ -295,6 +323,11 @@ impl Writer<'_> {
     fn cast(&mut self, value: &Value, to: Element) -> Result<Value, InferError> {
         self.builder.op("Cast", &[value], &[("to", Attr::Int(i64::from(to.to_onnx())))])
     }
+}
+
+/// What a stored tensor times a factor is called.
+fn times(name: &str, factor: f32) -> String {
+    if factor == 1.0 { name.to_owned() } else { format!("{name}*{factor}") }
 }
 
 /// The same graph without initializers that nothing reads.

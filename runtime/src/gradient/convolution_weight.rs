@@ -106,9 +106,17 @@ fn by_patches(emit: &mut Emit, x: &Value, dy: &Value, shape: &Shape) -> Emitted 
     let x = emit.op("SpaceToDepth", &[&x], &[("blocksize", block)])?;
     let columns = inputs * window.places();
     let product = product(emit, dy, &x, (shape.batch, 1), (outputs, columns))?;
-    let split = emit.reshape(&product, &[outputs, window.places(), inputs])?;
-    let moved = emit.transpose(&split, &[0, 2, 1])?;
-    emit.reshape(&moved, &[&[outputs, inputs], &window.kernel[..]].concat())
+    channels_first(emit, &product, shape)
+}
+
+/// A product of `Co` rows of places, each of Ci channels, as `[Co, Ci, k..]`. The move of an axis is the last node: a Reshape behind it
+/// ONNX Runtime would exchange with it, for nodes of its own, and would run the leaves of a graph in another order than they stand.
+fn channels_first(emit: &mut Emit, product: &Value, shape: &Shape) -> Emitted {
+    let (inputs, outputs) = shape.channels;
+    let kernel = &shape.window.kernel[..];
+    let split = emit.reshape(product, &[&[outputs], kernel, &[inputs]].concat())?;
+    let order: Vec<usize> = [0, 1 + kernel.len()].into_iter().chain(1..=kernel.len()).collect();
+    emit.transpose(&split, &order)
 }
 
 /// `[n, Ci, to·k ..]` → `[n, Ci·places, to..]`, for windows that lie side by side.
@@ -212,7 +220,5 @@ fn by_shifted_gradient(emit: &mut Emit, x: &Value, dy: &Value, shape: &Shape) ->
     // [Co·places, Ci] → [Co, Ci, k..]
     let all_rows = outputs * window.places();
     let product = product(emit, &all, x, (shape.batch, 1), (all_rows, inputs))?;
-    let split = emit.reshape(&product, &[outputs, window.places(), inputs])?;
-    let moved = emit.transpose(&split, &[0, 2, 1])?;
-    emit.reshape(&moved, &[&[outputs, inputs], &window.kernel[..]].concat())
+    channels_first(emit, &product, shape)
 }

@@ -6,7 +6,8 @@
 //! gaussian nll    Σ_b w_b · mean_i ½(s_bi + (y_bi − t_bi)²·e^(−s_bi)) / B   w [B]; s = log σ²
 //! cross-entropy   Σ_j w_j · −log softmax(y_j)[t_j] / J                      w, t as y without its last axis; J = values of t
 //! ```
-//! `y` of a cross-entropy holds logits, classes on its last axis. A tensor of rank 0 is one sample.
+//! `y` of a cross-entropy holds logits, classes on its last axis. A target below 0 or beyond the classes (PyTorch's `ignore_index` is
+//! −100) is ignored: its row counts as one of weight 0, so J is what it was. A tensor of rank 0 is one sample.
 //! Every axis after the first is one sample's for the others. Each counts [`PlacedLoss::factor`] times.
 //! Of float16 and bfloat16 a loss computes in float32, as w is: 1/B of a large output is nothing in float16.
 //! # Source
@@ -122,6 +123,7 @@ fn cross_entropy(emit: &mut Emit, loss: &PlacedLoss) -> Appended {
     let logits = emit.reshape(&logits, &[rows, classes])?;
     let index = emit.reshape(&target, &[rows, 1])?;
     let weight = emit.reshape(&weight, &[rows, 1])?;
+    let (index, weight) = without_ignored(emit, &index, &weight, classes)?;
     let last = [("axis", Attr::Int(1))];
     let log = emit.op("LogSoftmax", &[&logits], &last)?;
     let picked = emit.op("GatherElements", &[&log, &index], &last)?;
@@ -141,4 +143,21 @@ fn cross_entropy(emit: &mut Emit, loss: &PlacedLoss) -> Appended {
     let gradient = emit.reshape(&gradient, &ty.dims)?;
     let gradient = emit.cast(&gradient, ty.element)?;
     Ok((value, vec![(loss.tensor.clone(), gradient)]))
+}
+
+/// Targets and weights of rows of which those whose target is no class count nothing: class 0, weight 0.
+fn without_ignored(
+    emit: &mut Emit,
+    target: &Value,
+    weight: &Value,
+    classes: usize,
+) -> Result<(Value, Value), InferError> {
+    let [before, zero, end] = [-1, 0, classes as i64].map(|bound| emit.builder.i64s(&[bound]));
+    let above = emit.op("Less", &[&before, target], &[])?;
+    let below = emit.op("Less", &[target, &end], &[])?;
+    let is_class = emit.op("And", &[&above, &below], &[])?;
+    let target = emit.op("Where", &[&is_class, target, &zero], &[])?;
+    let counts = emit.element(weight);
+    let counts = emit.cast(&is_class, counts)?;
+    Ok((target, emit.mul(weight, &counts)?))
 }

@@ -108,7 +108,8 @@ pub enum LossKind {
     Mse,
     /// `Σ_b w_b · mean_i √((y_bi − t_bi)² + ε²) / B`, ε = [`CHARBONNIER_EPSILON`]: as the absolute error, with a slope at 0.
     Charbonnier,
-    /// `Σ_j w_j · −log softmax(y_j)[t_j] / J` over the last axis: int64 target, weight as the target.
+    /// `Σ_j w_j · −log softmax(y_j)[t_j] / J` over the last axis: int64 target, weight as the target. A row whose target is no class
+    /// (−1, −100) counts nothing.
     CrossEntropy,
     /// `Σ_b w_b · mean_i ½(s_bi + (y_bi − t_bi)²·e^(−s_bi)) / B`: the output is the mean of a Gaussian, `s` the natural
     /// logarithm of its variance; without the constant ½·log 2π.

@@ -60,6 +60,8 @@ pub fn within(training: &Folded, limit: u64) -> Result<Recomputed, InferError> {
 /// # Errors
 /// [`InferError`] if the graph's types are not those of its nodes.
 pub fn recompute(training: &Folded, segments: usize) -> Result<Folded, InferError> {
+    // A leaf at the end of the file is none that reads late: what it reads is computed again for where it is run.
+    let training = &order::leaves_early(training.clone());
     let plan = Plan::new(training, segments);
     let mut again = Again {
         builder: Builder::before(training, "again/"),

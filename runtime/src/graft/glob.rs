@@ -4,6 +4,7 @@
 /// them (`=RANK`, `=RANK:ALPHA`, `=:ALPHA`); those behind `!` take names out again.
 pub(super) struct Selection<'p> {
     wanted: Vec<(&'p str, Own)>,
+    /// With their `!`.
     unwanted: Vec<&'p str>,
 }
 
@@ -16,16 +17,16 @@ struct Own {
 
 impl<'p> Selection<'p> {
     pub(super) fn new(patterns: &'p [String]) -> Self {
-        let unwanted = patterns.iter().filter_map(|p| p.strip_prefix('!')).collect();
-        let wanted = patterns.iter().filter(|p| !p.starts_with('!')).map(|p| with_own(p));
-        Selection { wanted: wanted.collect(), unwanted }
+        let patterns = patterns.iter().map(String::as_str);
+        let (unwanted, wanted): (Vec<_>, Vec<_>) = patterns.partition(|p| p.starts_with('!'));
+        Selection { wanted: wanted.into_iter().map(with_own).collect(), unwanted }
     }
 
     /// Whether what has these names is selected. With no pattern that selects, everything is.
     pub(super) fn has<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) -> bool {
         let fits = |pattern: &str| names.clone().any(|name| matches(pattern, name));
         (self.wanted.is_empty() || self.wanted.iter().any(|(p, _)| fits(p)))
-            && !self.unwanted.iter().any(|p| fits(p))
+            && !self.unwanted.iter().any(|p| fits(glob(p)))
     }
 
     /// The rank that the last pattern with one gives what has these names.
@@ -40,14 +41,19 @@ impl<'p> Selection<'p> {
         self.wanted.iter().rev().find_map(|(p, own)| own.alpha.filter(|_| fits(p)))
     }
 
-    /// The first selecting pattern that matches none of `names`.
+    /// The first pattern that matches none of `names`: of those that select, then of those that take out.
     pub(super) fn unmatched<'n>(
         &self,
         names: impl Iterator<Item = &'n str> + Clone,
     ) -> Option<&'p str> {
-        let mut wanted = self.wanted.iter().map(|(p, _)| *p);
-        wanted.find(|p| !names.clone().any(|name| matches(p, name)))
+        let mut patterns = self.wanted.iter().map(|(p, _)| p).chain(&self.unwanted).copied();
+        patterns.find(|p| !names.clone().any(|name| matches(glob(p), name)))
     }
+}
+
+/// What a pattern matches by.
+fn glob(pattern: &str) -> &str {
+    pattern.strip_prefix('!').unwrap_or(pattern)
 }
 
 fn with_own(pattern: &str) -> (&str, Own) {
@@ -164,5 +170,7 @@ mod tests {
         );
         assert!(Selection::new(&patterns[1..]).has(one("dec.0")));
         assert_eq!(selection.unmatched(["dec.0", "dec.1"].into_iter()), Some("enc.*"));
+        assert_eq!(selection.unmatched(["enc.0", "dec.const"].into_iter()), None);
+        assert_eq!(selection.unmatched(["enc.0", "dec.1"].into_iter()), Some("!*.const"));
     }
 }

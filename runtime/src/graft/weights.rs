@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::glob::Selection;
 use super::left::{Left, LeftWhy, Roles};
 use super::sites::weight_inputs;
-use super::{GraftError, WEIGHT};
+use super::{GraftError, WEIGHT, check_repeats};
 use crate::onnx::proto::NodeProto;
 use crate::onnx::store::{set_made, stored};
 use crate::onnx::{
@@ -68,7 +68,7 @@ pub enum WriteWeightsError {
 /// `targets` are globs on their names as in [`super::GraftOptions`].
 ///
 /// # Errors
-/// [`GraftError`] if there is no such weight or none is selected.
+/// [`GraftError`] if there is no such weight, none is selected, or the graph draws.
 pub fn graft_all_weights(folded: &Folded, targets: &[String]) -> Result<AllWeights, GraftError> {
     graft_weights(folded, targets, |_| Some(Kept::Stored))
 }
@@ -106,6 +106,7 @@ fn graft_weights(
     targets: &[String],
     kept: impl Fn(&str) -> Option<Kept>,
 ) -> Result<AllWeights, GraftError> {
+    check_repeats(folded)?;
     let graph = folded.model.graph();
     let Chosen { chosen, left } = choose(folded, targets, &kept)?;
     let mut weights = Vec::with_capacity(chosen.len());

@@ -82,12 +82,14 @@ pub(crate) struct Case {
     kind: LossKind,
     factor: f64,
     feeds: Vec<Feed>,
+    /// Targets and weights of a cross-entropy; else they are drawn.
+    labels: Option<(Vec<i64>, Vec<f32>)>,
 }
 
 impl Case {
     /// Squared error on the output, opset 17.
     pub(crate) fn new(feeds: Vec<Feed>) -> Case {
-        Case { opset: 17, kind: LossKind::Mse, factor: 1.0, feeds }
+        Case { opset: 17, kind: LossKind::Mse, factor: 1.0, feeds, labels: None }
     }
 
     pub(crate) fn opset(self, opset: i64) -> Case {
@@ -96,6 +98,11 @@ impl Case {
 
     pub(crate) fn cross_entropy(self) -> Case {
         self.loss(LossKind::CrossEntropy, 1.0)
+    }
+
+    /// Cross-entropy of these targets and weights.
+    pub(crate) fn labelled(self, targets: &[i64], weights: &[f32]) -> Case {
+        Case { labels: Some((targets.to_vec(), weights.to_vec())), ..self.cross_entropy() }
     }
 
     /// Another loss on the output, which counts `factor` times.
@@ -220,6 +227,12 @@ impl Case {
             }
             LossKind::CrossEntropy => {
                 let (classes, rows) = y.dims.split_last().unwrap();
+                if let Some((target, weight)) = &self.labels {
+                    return (
+                        Tensor::new(rows, Data::I64(target.clone())),
+                        Tensor::f32(rows, weight),
+                    );
+                }
                 let count: usize = rows.iter().product();
                 let mut random = Random(73);
                 let target = (0..count).map(|_| (random.next() * *classes as f64) as i64).collect();
@@ -271,7 +284,8 @@ fn loss(
             let target = target.to_i64s().unwrap();
             rows.map(|(row, (values, weight))| {
                 let total: f64 = values.iter().map(|v| v.exp()).sum();
-                weight * (total.ln() - values[target[row] as usize])
+                let class = usize::try_from(target[row]).ok().and_then(|class| values.get(class));
+                class.map_or(0.0, |value| weight * (total.ln() - value))
             })
             .sum()
         }

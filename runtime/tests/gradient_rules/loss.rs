@@ -51,3 +51,13 @@ fn gaussian_likelihood_takes_a_variance_that_stands_still() {
         b.op("MatMul", &[&v[0], &v[1]], &[]).unwrap()
     });
 }
+
+#[test]
+fn cross_entropy_ignores_a_target_that_is_no_class_whatever_its_weight() {
+    for opset in [11, 17] {
+        let feeds = vec![Feed::Wanted(even(&[6, 5], 1))];
+        let labels = ([-1, 2, -100, 5, 0, -100], [1.0, 0.5, 1.0, 1.0, 2.0, 0.0]);
+        let case = Case::new(feeds).opset(opset).labelled(&labels.0, &labels.1);
+        case.check(|b, v| b.op("Tanh", &[&v[0]], &[]).unwrap());
+    }
+}

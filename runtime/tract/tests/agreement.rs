@@ -366,3 +366,35 @@ fn forms(output: &str, wide: usize) -> Model {
     model.graph_mut().output.push(TensorType::f32(&[1, wide]).to_value_info(output));
     model
 }
+
+#[test]
+fn both_engines_ignore_targets_that_are_no_class() {
+    let Some(ort) = ort_or_skip() else { return };
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[4, 3]));
+    let w = b.input("w", TensorType::f32(&[3, 5]));
+    let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    b.output("y", &y);
+    let losses = vec![LossSpec::new(LossKind::CrossEntropy, "y")];
+    let wrt = vec!["w".to_owned()];
+    let options = DifferentiateOptions { losses, wrt, strict: true, profile: Profile::Tract };
+    let model = differentiate(&b.finish(), &options).unwrap().folded.model;
+    for weight in [0.0, 1.0] {
+        let [a, b] = [&ort as &dyn Engine, &Tract].map(|engine| {
+            let mut session = engine.load(&model, &LoadOptions::default()).unwrap();
+            for (name, seed) in [("x", 1), ("w", 2)] {
+                let input = session.input_index(name).unwrap();
+                let count = session.inputs()[input].ty.values();
+                session.write_f32(input, &noise(seed, count)).unwrap();
+            }
+            let target = session.input_index("target.y").unwrap();
+            session.write_i64(target, &[-1, 3, -100, 5]).unwrap();
+            let weights = session.input_index("weight.y").unwrap();
+            session.write_f32(weights, &[weight, 1.0, weight, weight]).unwrap();
+            session.run().unwrap();
+            session
+        });
+        assert!(a.output_f32(0).unwrap()[0].is_finite());
+        assert_agreement(&*a, &*b);
+    }
+}

@@ -142,6 +142,9 @@ impl Differentiate {
     fn wanted(&self) -> Result<(Folded, Vec<String>), Failure> {
         let folded = self.sites.open(&self.model)?.1.folded;
         if self.all_weights {
+            if self.sites.has_factors() {
+                return Err("--rank and --alpha are of factors: --all-weights has none".into());
+            }
             let all = graft_all_weights(&folded, &[]).map_err(|why| self.named(why))?;
             let wrt = all.weights.iter().map(|weight| weight.input.clone()).collect();
             return Ok((all.folded, wrt));
@@ -152,6 +155,10 @@ impl Differentiate {
         if !factors.is_empty() {
             if self.frozen.is_asked() {
                 let why = "the model has factors already: --freeze-a is for `graft`, or for a model without";
+                return Err(self.named(why));
+            }
+            if self.sites.choose() {
+                let why = "the model has factors already: --targets, --rank and --alpha are for `graft`, or for a model without";
                 return Err(self.named(why));
             }
             return Ok((folded, factors));

@@ -1,10 +1,11 @@
 //! What every command on an ONNX file begins and ends with: its graph, and where results go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use shoal_runtime::onnx::proto::{GraphProto, TensorProto};
 use shoal_runtime::onnx::{Model, Opened, open};
 
 use crate::output::Failure;
@@ -54,9 +55,26 @@ impl Axes {
     }
 
     /// Folds a model that was read.
+    ///
+    /// # Errors
+    /// Where a length is said twice, or the batch's by `--dim` and another by `--batch`.
     pub(crate) fn fold(&self, model: &Model) -> Result<Opened, Failure> {
-        let dims: BTreeMap<String, usize> = self.dims.iter().cloned().collect();
-        Ok(open(model, self.batch(), &dims)?)
+        let mut dims = BTreeMap::new();
+        for (name, length) in &self.dims {
+            if dims.insert(name.clone(), *length).is_some() {
+                return Err(format!("--dim {name} is given twice: an axis has one length").into());
+            }
+        }
+        let opened = open(model, self.batch(), &dims)?;
+        let Some(batch) = self.batch() else { return Ok(opened) };
+        let mut first = opened.pinned.iter().filter(|axis| axis.axis == 0).peekable();
+        match first.peek().copied() {
+            Some(axis) if first.all(|axis| axis.length != batch) => Err(format!(
+                "--batch {batch} is for the first axis, and --dim says that {axis}: give one of them"
+            )
+            .into()),
+            Some(_) | None => Ok(opened),
+        }
     }
 }
 
@@ -95,15 +113,29 @@ pub(crate) fn result_path(
 }
 
 /// The files beside a model that hold its weights. Who names a result as models are named means none of them.
-fn beside(model: &Path, result: &Path) -> Vec<PathBuf> {
+fn beside(model: &Path, result: &Path) -> BTreeSet<PathBuf> {
     if result.extension().is_some_and(|extension| extension == "onnx") {
-        return Vec::new();
+        return BTreeSet::new();
     }
+    Model::read(model).map(|read| beside_of(model, &read)).unwrap_or_default()
+}
+
+/// The files beside a model, read without them, that hold its weights.
+pub(super) fn beside_of(model: &Path, read: &Model) -> BTreeSet<PathBuf> {
     let folder = model.parent().unwrap_or(Path::new(""));
-    let Ok(read) = Model::read(model) else { return Vec::new() };
-    let stored = read.graph().initializer.iter().flat_map(|tensor| &tensor.external_data);
-    let places = stored.filter(|entry| entry.key() == "location");
-    places.map(|entry| folder.join(entry.value())).collect()
+    let mut stored = Vec::new();
+    tensors(read.graph(), &mut stored);
+    let places = stored.into_iter().flat_map(|tensor| &tensor.external_data);
+    places.filter(|entry| entry.key() == "location").map(|e| folder.join(e.value())).collect()
+}
+
+/// Every stored tensor of a graph and of those in it.
+fn tensors<'g>(graph: &'g GraphProto, into: &mut Vec<&'g TensorProto>) {
+    into.extend(&graph.initializer);
+    for node in &graph.node {
+        into.extend(node.attribute.iter().filter_map(|attribute| attribute.t.as_deref()));
+        node.subgraphs().for_each(|graph| tensors(graph, into));
+    }
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl<'a> Saved<'a> {
         match bytes.split_first_chunk() {
             Some((head, rest)) if *head == self.head => Ok(Some(rest.to_vec())),
             Some(_) | None => {
-                let what = "is of another seed, roll-out, learning rate, adapter or data: name another file";
+                let what = "is of another seed, roll-out, learning rate, adapter, model or data: name another file";
                 Err(format!("{} {what}", self.path.display()).into())
             }
         }

@@ -11,17 +11,18 @@ use clap::Args;
 use shoal_runtime::adapter::{Adapter, OnnxAdapter};
 use shoal_runtime::engine::Engine;
 use shoal_runtime::fit::FitOptions;
+use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::fit::{Binding, Extent, Source, graft_package, profile_of};
-use shoal_shadow::package::Package;
+use shoal_shadow::package::{Package, hash_file};
 use shoal_shadow::tune::{Options, StepOptions, Tuning, Whole};
 
-use super::bake::read_adapter;
+use super::bake::grafted_as;
 use super::fit::{Bare, planned, say_left};
 use super::frozen::Frozen;
 use super::graft::Sites;
 use super::keep::Keep;
-use super::open::result_path;
+use super::open::{beside_of, result_path};
 use super::packaged::{can_take, copy_footage, is_free, write_package};
 use super::saved::Saved;
 use super::steps::{STEPS_A_CHECKPOINT, Steps, ended};
@@ -66,9 +67,9 @@ pub(crate) struct Train {
     /// AdamW's highest step size; by default 3e-3, for tokens and bare files 3e-4; a tenth of it with --all-weights
     #[arg(long, value_parser = positive)]
     learning_rate: Option<f64>,
-    /// For an adapter of tokens: steps between two measurements of it
-    #[arg(long, default_value = "10", value_name = "STEPS")]
-    every: NonZeroU32,
+    /// For an adapter of tokens: steps between two measurements of it; 10 where nothing is said
+    #[arg(long, value_name = "STEPS")]
+    every: Option<NonZeroU32>,
     /// Frames predicted in a row, each from those predicted before; 1 trains on the next frame alone
     #[arg(long, value_name = "STEPS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     roll_out: u8,
@@ -138,6 +139,12 @@ impl Train {
         let package = self.package.open()?;
         let description = package.description();
         let (tokens, policy) = (is_token_model(description), is_policy(description));
+        if let Some(flag) = self.geometry.given().filter(|_| !policy || tokens) {
+            return Err(format!("{flag} is for packages of a policy").into());
+        }
+        if self.every.is_some() && !tokens {
+            return Err("--every is for packages of tokens".into());
+        }
         let mut of_frames = self.keep.flags();
         of_frames.extend((self.roll_out > 1).then_some("--roll-out"));
         match (tokens, policy, of_frames.first()) {
@@ -203,19 +210,26 @@ impl Train {
     /// The steps of a package; `more` tells its checkpoints from others of the same flags.
     fn steps(
         &self,
-        Opened { package, engine, .. }: &Opened<'_>,
+        Opened { package, model, engine }: &Opened<'_>,
         options: &StepOptions,
         more: &[&[u8]],
     ) -> Result<Steps<'_>, Failure> {
         let how = (options.learning_rate, options.parts);
-        let saved = self.saved(&package.model_path(), how, more)?;
+        let saved = self.saved(&package.model_path(), || self.given(model), how, more)?;
         Ok(Steps { count: self.steps.unwrap_or(STEPS), saved, engine: engine.describe() })
+    }
+
+    /// The adapter that `--adapter` names.
+    fn given(&self, model: &Model) -> Result<Option<Adapter>, Failure> {
+        let Some(path) = &self.adapter else { return Ok(None) };
+        let folded = self.sites.axes.fold(model)?.folded;
+        Ok(Some(grafted_as(&folded, path, None, Profile::Cpu)?.1))
     }
 
     /// What a package's adapter is trained from; `None`: from what changes nothing.
     fn start(&self, with: &Opened<'_>) -> Result<Option<Adapter>, Failure> {
         let Opened { package, model, engine } = *with;
-        let given = self.adapter.as_ref().map(|path| read_adapter(model, path)).transpose()?;
+        let given = self.given(model)?;
         let layout =
             || Ok(graft_package(model, package.description(), 1, profile_of(engine))?.layout);
         self.frozen.start(given, layout, &package.model_path())
@@ -244,12 +258,17 @@ impl Train {
     fn saved(
         &self,
         model: &Path,
+        adapter: impl FnOnce() -> Result<Option<Adapter>, Failure>,
         (rate, parts): (f64, usize),
         more: &[&[u8]],
     ) -> Result<Option<Saved<'_>>, Failure> {
         let Some(path) = &self.checkpoint else { return Ok(None) };
-        let read = std::fs::read(model);
-        let model = read.map_err(|error| format!("cannot read {}: {error}", model.display()))?;
+        let hashed = |file: &Path| {
+            hash_file(file).map_err(|error| format!("cannot read {}: {error}", file.display()))
+        };
+        let files = beside_of(model, &Model::read(model)?);
+        let files = files.iter().map(|file| hashed(file)).collect::<Result<Vec<_>, _>>()?;
+        let model = hashed(model)?;
         let (seed, rate) = (self.seed.to_le_bytes(), rate.to_bits().to_le_bytes());
         let ways = [self.roll_out, u8::try_from(parts)?];
         let whole = if self.all_weights { "all weights" } else { "" };
@@ -258,9 +277,15 @@ impl Train {
             share => format!(" dropout {share}"),
         };
         let asked = [self.keep.asked(), self.frozen.asked(), whole.to_owned(), dropped].concat();
-        let adapter = format!("{:?}{asked}", self.adapter);
-        let mut asked: Vec<&[u8]> = vec![&seed, &ways, &rate, adapter.as_bytes(), &model];
+        // Its values and what they are for, wherever it lies.
+        let adapter = adapter()?;
+        let layout = adapter.as_ref().map(|adapter| adapter.layout().hash()).unwrap_or_default();
+        let values = adapter.as_ref().map_or(&[][..], Adapter::values);
+        let values: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let mut asked: Vec<&[u8]> =
+            vec![&seed, &ways, &rate, asked.as_bytes(), &layout, &values, &model];
         asked.extend(more);
+        asked.extend(files.iter().map(<[u8; 32]>::as_slice));
         Ok(Some(Saved::new(path, &asked)))
     }
 
@@ -275,10 +300,16 @@ impl Train {
             ("--model", self.package.model.is_some()),
             ("--roll-out", self.roll_out > 1),
             ("--parts", self.parts > 1),
+            ("--every", self.every.is_some()),
         ] {
             if given {
                 return Err(format!("{flag} is for a package, not for a bare ONNX file").into());
             }
+        }
+        if let Some(flag) = self.geometry.given() {
+            return Err(
+                format!("{flag} is for packages of a policy, not for a bare ONNX file").into()
+            );
         }
         if self.all_weights && self.sites.has_factors() {
             return Err("--rank and --alpha are of factors: --all-weights has none".into());
@@ -308,13 +339,17 @@ impl Train {
         };
         let path = &self.package.package;
         let sites = self.sites.asked();
+        let adapter = || match self.adapter {
+            Some(_) => self.given(&Model::read_with_data(path)?),
+            None => Ok(None),
+        };
         let bare = Bare {
             path,
             sites: &self.sites,
             frozen: self.frozen,
             adapter: self.adapter.as_ref(),
             all_weights: self.all_weights,
-            saved: self.saved(path, (options.learning_rate, 1), &[sites.as_bytes()])?,
+            saved: self.saved(path, adapter, (options.learning_rate, 1), &[sites.as_bytes()])?,
         };
         bare.fit(&*self.engine.open()?, &options, output)
     }

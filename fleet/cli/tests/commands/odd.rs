@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use shoal_runtime::engine::testing::noise;
-use shoal_runtime::onnx::proto::{Dimension, dimension, type_proto};
+use shoal_runtime::onnx::proto::{Dimension, StringStringEntryProto, dimension, type_proto};
 use shoal_runtime::onnx::{Attr, Builder, Data, Model, Tensor, TensorType};
 
 use super::bring::{losses, model, succeeds};
@@ -61,6 +61,94 @@ fn flags_of_nothing_or_of_no_number_are_refused() {
     }
     let said = said(&["--dim", "height=3"]);
     assert!(said.contains("mixed.onnx: no open axis is called `height`"), "{said}");
+}
+
+/// A flag that would change nothing is a mistake of who gave it.
+#[test]
+fn flags_without_effect_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    mixed().write(&folder.path().join("mixed.onnx")).unwrap();
+    open_batch().write(&folder.path().join("open.onnx")).unwrap();
+    succeeds(folder.path(), &["graft", "open.onnx", "-o", "grafted.onnx"]);
+    let frames = package();
+    let frames = text(&frames);
+    let has_factors = "the model has factors already: --targets, --rank and --alpha are for";
+    let no_factors = "--rank and --alpha are of factors: --all-weights has none";
+    let one_of_both =
+        "--batch 2 is for the first axis, and --dim says that axis 0 of `x` (`n`) = 3";
+    for (args, why) in [
+        (&["differentiate", "grafted.onnx", "--rank", "4"][..], has_factors),
+        (&["differentiate", "grafted.onnx", "--alpha", "4"], has_factors),
+        (&["differentiate", "grafted.onnx", "--targets", "*"], has_factors),
+        (&["differentiate", "open.onnx", "--all-weights", "--rank", "4"], no_factors),
+        (&["differentiate", "open.onnx", "--all-weights", "--alpha", "4"], no_factors),
+        (&["train", "mixed.onnx", "--every", "5"], "--every is for a package"),
+        (&["train", "mixed.onnx", "--wheelbase", "2.7"], "--wheelbase is for packages of a policy"),
+        (&["train", "mixed.onnx", "--steering-ratio", "15"], "--steering-ratio is for packages"),
+        (&["train", frames, "--wheelbase", "2.7"], "--wheelbase is for packages of a policy"),
+        (&["train", frames, "--steering-ratio", "15"], "--steering-ratio is for packages"),
+        (&["train", frames, "--every", "5"], "--every is for packages of tokens"),
+        (&["train", "mixed.onnx", "--device", "3"], "--device is of accelerators"),
+        (&["train", "mixed.onnx", "--cache", "kept"], "--cache is of accelerators"),
+        (&["inspect", "open.onnx", "--batch", "2", "--dim", "n=3"], one_of_both),
+        (&["inspect", "open.onnx", "--dim", "n=3", "--dim", "n=4"], "--dim n is given twice"),
+        (&["graft", "open.onnx", "--targets", "!nosuch"], "`!nosuch` is no site"),
+    ] {
+        let said = refused(folder.path(), args);
+        assert!(said.contains(why), "{args:?}: {said}");
+    }
+    succeeds(folder.path(), &["inspect", "open.onnx", "--batch", "3", "--dim", "n=3"]);
+}
+
+/// x·w, the first axis of x open and called `n`.
+fn open_batch() -> Model {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 11]));
+    let w = b.initializer("w", &Tensor::f32(&[11, 2], &noise(1, 22)));
+    let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    b.output("y", &y);
+    let mut open = b.into_model();
+    let ty = open.graph_mut().input[0].r#type.as_mut().unwrap().value.as_mut().unwrap();
+    let type_proto::Value::TensorType(tensor) = ty else { unreachable!() };
+    tensor.shape.as_mut().unwrap().dim[0].value = Some(dimension::Value::DimParam("n".to_owned()));
+    open
+}
+
+/// Writes a model whose weight is in a file beside it.
+fn write_apart(folder: &Path, seed: usize) {
+    let mut model = open_batch();
+    let stored = &mut model.graph_mut().initializer[0];
+    let values: Vec<u8> = noise(seed, 22).iter().flat_map(|value| value.to_le_bytes()).collect();
+    std::fs::write(folder.join("w.bin"), values).unwrap();
+    (stored.raw_data, stored.data_location) = (None, Some(1));
+    let (key, value) = (Some("location".to_owned()), Some("w.bin".to_owned()));
+    stored.external_data = vec![StringStringEntryProto { key, value }];
+    model.write(&folder.join("apart.onnx")).unwrap();
+}
+
+#[test]
+fn a_checkpoint_is_of_the_weights_beside_the_model_and_of_the_values_it_began_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_apart(at, 1);
+    let given = ["train", "apart.onnx", "--engine", engine(), "--batch", "4", "--steps"];
+    let how = |more: &[&'static str]| [&given[..], more].concat();
+    succeeds(at, &how(&["2", "-o", "one"]));
+    succeeds(at, &how(&["4", "-o", "two"]));
+    succeeds(at, &how(&["2", "--adapter", "one", "-o", "first", "--checkpoint", "state"]));
+    std::fs::rename(at.join("one"), at.join("elsewhere")).unwrap();
+    let other = how(&["4", "--adapter", "two", "-o", "other", "--checkpoint", "state"]);
+    assert!(refused(at, &other).contains("state is of another seed"));
+    let same = how(&["4", "--adapter", "elsewhere", "-o", "rest", "--checkpoint", "state"]);
+    succeeds(at, &same);
+    write_apart(at, 2);
+    let said = refused(at, &same);
+    assert!(said.contains("state is of another") && said.contains("model"), "{said}");
+    std::fs::remove_file(at.join("state")).unwrap();
+    succeeds(at, &how(&["2", "-o", "third", "--checkpoint", "state"]));
+    write_apart(at, 3);
+    let said = refused(at, &how(&["4", "-o", "fourth", "--checkpoint", "state"]));
+    assert!(said.contains("state is of another seed"), "{said}");
 }
 
 #[test]

@@ -127,6 +127,11 @@ fn train<'a>(package: &'a Path, data: &'a [String], how: &[&'a str]) -> Vec<&'a 
     given.chain(data.iter().map(String::as_str)).chain(how.iter().copied()).collect()
 }
 
+/// How often what is trained is measured: of tokens alone, which are told their file.
+fn every<'a>(data: &[String], steps: &'a str) -> Vec<&'a str> {
+    if data.iter().any(|flag| flag == "--model") { vec!["--every", steps] } else { Vec::new() }
+}
+
 /// What is told of training that stopped: which step, which output, and where what was good is.
 fn stops(folder: &Path, args: &[&str], (step, left): (&str, &str), made: &str) -> String {
     let said = refused(folder, args);
@@ -176,8 +181,8 @@ fn packages_that_overflow_say_the_step_and_the_output_and_keep_what_was_good() {
     let told = [("2", LAST), ("3", "the adapter after 0 steps"), ("2", LAST)];
     for (at, ((package, data), told)) in packages(folder.path()).iter().zip(told).enumerate() {
         let made = format!("made{at}");
-        let how = ["--learning-rate", "1e30", "--steps", "6", "--every", "3", "-o", &made];
-        let args = train(package, data, &how);
+        let how = ["--learning-rate", "1e30", "--steps", "6", "-o", &made];
+        let args = train(package, data, &[&how[..], &every(data, "3")].concat());
         stops(folder.path(), &args, told, &made);
     }
 }
@@ -192,7 +197,7 @@ fn packages_of_every_kind_take_parts_a_limit_and_a_checkpoint() {
     let at = folder.path();
     for (package, data) in &packages(at) {
         let run = |steps: &str, made: &str, how: &[&str]| {
-            let how = [&["--steps", steps, "--every", "2", "-o", made][..], how].concat();
+            let how = [&["--steps", steps, "-o", made][..], &every(data, "2"), how].concat();
             succeeds(at, &train(package, data, &how));
         };
         run("6", "whole", &[]);
@@ -371,7 +376,7 @@ fn dropout_is_drawn_by_step_and_said_in_the_settings() {
     };
     for (package, data) in &packages(at) {
         let run = |steps: &str, made: &str, how: &[&str]| {
-            let how = [&["--steps", steps, "--every", "2", "-o", made][..], how].concat();
+            let how = [&["--steps", steps, "-o", made][..], &every(data, "2"), how].concat();
             succeeds(at, &train(package, data, &how));
         };
         run("4", "plain", &[]);

@@ -1,5 +1,6 @@
 //! `shoal model train` of a package of tokens: an adapter is measured as it is trained, and the best one is kept.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +16,9 @@ use super::super::steps::{Steps, ended, is_not_finite};
 use super::{Opened, Train};
 use crate::output::{Failure, Outcome, Progress};
 use crate::tokens::Tokens;
+
+/// Steps between two measurements where nothing is said.
+const EVERY: NonZeroU32 = NonZeroU32::new(10).expect("more than none");
 
 impl Train {
     pub(super) fn train_tokens(&self, package: &Package, output: &Path) -> Outcome {
@@ -70,7 +74,7 @@ impl Train {
         steps: &Steps<'_>,
     ) -> Result<Option<Failure>, Failure> {
         let (all, every, mut progress) =
-            (u64::from(steps.count), u64::from(self.every.get()), Progress::new());
+            (u64::from(steps.count), u64::from(self.every.unwrap_or(EVERY).get()), Progress::new());
         let mut unwritten = None;
         loop {
             let nats = match choosing.look(tuner) {
