@@ -91,7 +91,7 @@ struct Plan {
     backward: usize,
     /// The forward node that makes each tensor, and its segment.
     made: BTreeMap<String, (usize, usize)>,
-    /// What crosses a cut, and outputs of the graph.
+    /// What crosses a cut, outputs of the graph, and what the backward pass reads before it could wait for anything.
     kept: BTreeSet<String>,
     /// Constants, and inputs with a gradient.
     given: BTreeSet<String>,
@@ -136,7 +136,10 @@ impl Plan {
         given.extend(graph.input.iter().map(|i| i.name().to_owned()).filter(|n| factor(n)));
         let mut plan = Plan { backward, made, kept, given, waits: Vec::new() };
         // The last segment is at hand when its backward pass begins.
-        plan.waits = (0..cuts.len()).map(|s| plan.wait(training, &late, s)).collect();
+        for segment in 0..cuts.len() {
+            let wait = plan.wait(training, &late, segment);
+            plan.waits.push(wait);
+        }
         plan
     }
 
@@ -147,19 +150,29 @@ impl Plan {
         (waits && !self.kept.contains(name)).then_some(segment)
     }
 
-    /// The last tensor of the backward pass that is there before it first reads a segment, and is read after that.
-    fn wait(&self, training: &Folded, late: &BTreeSet<&str>, segment: usize) -> Option<String> {
+    /// The last tensor of the backward pass that is there before it first reads a segment, and is read after that. What it reads
+    /// before there is one, as the losses of a roll-out's first predictions do, is at hand: it is kept.
+    fn wait(&mut self, training: &Folded, late: &BTreeSet<&str>, segment: usize) -> Option<String> {
         let nodes = &training.model.graph().node;
-        let of_segment = |name: &String| {
-            self.made.get(name).is_some_and(|&(_, s)| s == segment) && !self.kept.contains(name)
-        };
-        let first = (self.backward..nodes.len())
-            .find(|&index| nodes[index].input.iter().any(of_segment))?;
-        let after: BTreeSet<&String> = nodes[first..].iter().flat_map(|node| &node.input).collect();
         let float =
             |name: &String| training.types.get(name).is_some_and(|ty| ty.element.is_float());
-        let mut before = nodes[self.backward..first].iter().rev().flat_map(|node| &node.output);
-        before.find(|n| late.contains(n.as_str()) && after.contains(n) && float(n)).cloned()
+        loop {
+            let of_segment = |name: &String| {
+                self.made.get(name).is_some_and(|&(_, s)| s == segment) && !self.kept.contains(name)
+            };
+            let first = (self.backward..nodes.len())
+                .find(|&index| nodes[index].input.iter().any(of_segment))?;
+            let after: BTreeSet<&String> =
+                nodes[first..].iter().flat_map(|node| &node.input).collect();
+            let mut before = nodes[self.backward..first].iter().rev().flat_map(|node| &node.output);
+            let wait = before.find(|n| late.contains(n.as_str()) && after.contains(n) && float(n));
+            if wait.is_some() {
+                return wait.cloned();
+            }
+            let read: Vec<String> =
+                nodes[first].input.iter().filter(|name| of_segment(name)).cloned().collect();
+            self.kept.extend(read);
+        }
     }
 }
 

@@ -203,7 +203,10 @@ impl Asked {
     fn warm(&self, program: &Path, model: &Path, cache: &Path) -> Done<Value> {
         let mut run = Run::new(program).args(["model", "warm"]).arg(model);
         run = run.args(["--providers", &self.providers, "--device", &self.device]);
-        run = run.args(["--runs", &self.runs, "--compare", "--json", "--cache"]).arg(cache);
+        run = run.args(["--runs", &self.runs, "--compare", "--json"]);
+        if self.accelerated() {
+            run = run.arg("--cache").arg(cache);
+        }
         if self.fp16 {
             run = run.arg("--fp16");
         }

@@ -48,7 +48,11 @@ pub fn nights(
     let mut diary = Diary::open(&run.state, Arc::clone(&layout))?;
     let start: Flat = Adapter::start(layout, run.seed).values().into();
     let mut active = match active(&mut vault)? {
-        Some(active) => active,
+        Some(active) if active.len() == start.len() => active,
+        Some(_) => {
+            warn!("what was learned alone is of another model or layout: learning begins anew");
+            start
+        }
         None => start,
     };
     let mut worker = Worker::start(bench, &folder).map_err(ExchangeError::Thread)?;
@@ -207,8 +211,8 @@ mod tests {
     use crate::exchange::look::Look;
     use crate::exchange::metrics::Metrics;
 
-    /// Whether a night of no steps, after which the vehicle is exactly as good, is kept.
-    fn keeps_its_like(margin: f32) -> bool {
+    /// What a vehicle drives with after a night of no steps, which leaves it exactly as good.
+    fn after_a_night(margin: f32, before: Option<Flat>) -> Option<[u8; 32]> {
         let folder = tempdir().unwrap();
         let bench = benches_of(folder.path(), &[("road", Region::ALL[0])], |config| {
             (config.night.steps, config.night.margin) = (0, margin);
@@ -222,16 +226,28 @@ mod tests {
             recorded: true,
             privacy: None,
         };
+        if let Some(before) = before {
+            let (_folder, mut vault) = run.open_vault().unwrap();
+            keep(&mut vault, &before).unwrap();
+        }
         let mut parked = || Some(Look::recorded());
         assert!(!nights(&run, KeyId::new([1; 8]), bench, &mut parked).unwrap());
         let (_folder, vault) = run.open_vault().unwrap();
-        active_hash(&vault).unwrap().is_some()
+        active_hash(&vault).unwrap()
     }
 
     #[test]
     fn a_night_alone_keeps_what_is_better_by_the_margin() {
-        assert!(keeps_its_like(0.0));
-        assert!(!keeps_its_like(1e-4));
+        assert!(after_a_night(0.0, None).is_some());
+        assert!(after_a_night(1e-4, None).is_none());
+    }
+
+    /// As when its package has changed.
+    #[test]
+    fn what_was_learned_with_another_model_ends_no_night() {
+        let other: Flat = [1.0, 2.0].into();
+        let after = after_a_night(0.0, Some(Arc::clone(&other))).unwrap();
+        assert_ne!(after, *ValuesHash::of(&other).bytes());
     }
 
     #[test]

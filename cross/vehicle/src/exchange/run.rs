@@ -289,10 +289,9 @@ impl Exchange {
     ) -> Result<Self, ExchangeError> {
         let key = super::identity::open(&fleet, &vault)?;
         let (me, trust) = (key.public().id(), super::keep::trust(&mut fleet, &vault)?);
-        let board = Board::of(&fleet, me);
         let Carried { layout, base_model, measures, tried } = carried;
         let Around { clock, dial, engine, noise } = around;
-        let documents = Documents::new(&fleet, trust);
+        let (board, documents) = (Board::of(&fleet, me), Documents::new(&fleet, trust));
         let policy = Policy {
             metered: fleet.metered,
             driving: fleet.while_driving,
