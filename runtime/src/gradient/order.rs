@@ -54,12 +54,12 @@ pub(super) fn leaves_early(mut folded: Folded) -> Folded {
 /// a leaf alone needs counts less, or a gradient of few nodes would be run before one of many that a later layer has.
 fn ready(graph: &GraphProto) -> Vec<Option<(usize, usize)>> {
     let sources = sources(graph);
-    let mut needed: Vec<Needed> = vec![Needed::ByNone; sources.len()];
+    let mut needed: Vec<Needed> = vec![Needed::Nobody; sources.len()];
     let mut leaf = vec![false; sources.len()];
     for index in (0..sources.len()).rev() {
-        if needed[index] == Needed::ByNone {
+        if needed[index] == Needed::Nobody {
             leaf[index] = true;
-            needed[index] = Needed::ByOne(index);
+            needed[index] = Needed::One(index);
         }
         for &source in &sources[index] {
             needed[source] = needed[source].and(needed[index]);
@@ -70,7 +70,7 @@ fn ready(graph: &GraphProto) -> Vec<Option<(usize, usize)>> {
     for index in 0..sources.len() {
         let longest = |of: &[usize]| sources[index].iter().map(|&s| of[s]).max().unwrap_or(0);
         ways[index] = longest(&ways) + 1;
-        let by_several = needed[index] == Needed::BySeveral;
+        let by_several = needed[index] == Needed::Several;
         shared[index] = if by_several { ways[index] } else { longest(&shared) };
     }
     let each = leaf.into_iter().zip(shared.into_iter().zip(ways));
@@ -80,17 +80,17 @@ fn ready(graph: &GraphProto) -> Vec<Option<(usize, usize)>> {
 /// Which leaves need a node.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Needed {
-    ByNone,
-    ByOne(usize),
-    BySeveral,
+    Nobody,
+    One(usize),
+    Several,
 }
 
 impl Needed {
     fn and(self, other: Needed) -> Needed {
         match (self, other) {
-            (Needed::ByNone, needed) | (needed, Needed::ByNone) => needed,
+            (Needed::Nobody, needed) | (needed, Needed::Nobody) => needed,
             (one, other) if one == other => one,
-            _ => Needed::BySeveral,
+            _ => Needed::Several,
         }
     }
 }
