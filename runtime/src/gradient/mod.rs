@@ -55,10 +55,14 @@ mod slice;
 mod statistics;
 mod step;
 mod transposed;
+mod turned;
 
 pub use keep::{IMPORTANCE, Keep, PLACE, PULL_TERM, Pull, STRENGTH};
 pub use memory::peak_bytes;
 pub use recompute::{Recomputed, recompute, within};
+
+/// What the names of the backward pass begin with.
+const GRADIENTS: &str = "grad/";
 
 /// What to minimise, what to differentiate by, and for which engine.
 #[derive(Clone, Debug, PartialEq)]
@@ -349,7 +353,7 @@ pub fn differentiate_keeping(
     let losses = plan::place(folded, options, &reach)?;
     check_names(folded, options, &losses, keep)?;
 
-    let mut builder = Builder::extend(folded.clone(), "grad/");
+    let mut builder = Builder::extend(folded.clone(), GRADIENTS);
     builder.clear_outputs();
     let mut walk = Walk {
         emit: Emit::new(builder, options.profile),
@@ -383,7 +387,7 @@ pub fn differentiate_keeping(
     }
     let folded = walk.finish(&terms, &gradients)?;
     let folded = lowering::lower(prune(folded), options.profile)?;
-    let folded = order::leaves_last(prune(folded));
+    let folded = order::leaves_last(turned::products_turned(prune(folded)));
     Ok(Differentiated { folded, losses, distilled })
 }
 
