@@ -374,32 +374,19 @@ fn beacons_are_killed_and_added_and_who_listens_knows_what_everybody_knows() {
 /// Who has heard a claim hears that it was contradicted.
 #[test]
 fn a_contradiction_of_what_was_passed_on_is_passed_on() {
-    let ring = ring();
-    let mut board = Board::default();
-    board.leave(documents(VEHICLES).into_iter().chain([nonce(0)]), &mut []);
-    let mut beacons = [Program::start(1)];
-    board.settle(&mut beacons);
-    for number in 0..VEHICLES {
-        let value = 1_000 + number as i16 * 100;
-        board.leave(claimed(number, 0, Role::Best, value), &mut beacons);
-    }
-    board.leave([nonce(1)], &mut beacons);
-    let utility = utility();
-    let highest = |board: &Board| {
-        let records = board.heard(&ring, 1, |_any| true);
-        let quorum = reading(&records, &ring, &utility, 1);
-        quorum.nominees(0).first().unwrap().claimant
-    };
-    assert_eq!(highest(&board), key(VEHICLES - 1).public().id());
     let other = claim(&header(VEHICLES - 1, 0, Role::Best), 1, 9_000);
-    let other = post(&key(VEHICLES - 1), Leaf::Claim { slot: 1 }, 99, &other);
-    board.leave([other], &mut beacons);
-    assert_eq!(highest(&board), key(VEHICLES - 2).public().id(), "the next one");
+    is_passed_on(post(&key(VEHICLES - 1), Leaf::Claim { slot: 1 }, 99, &other));
 }
 
 /// The same of a header: then nobody knows which particle was meant.
 #[test]
 fn a_header_that_contradicts_what_was_passed_on_is_passed_on() {
+    let other = header(VEHICLES, 0, Role::Best);
+    is_passed_on(post(&key(VEHICLES - 1), Leaf::Particle { slot: 1 }, 99, &other));
+}
+
+/// After this of who claims the highest, that claim counts for nobody who listens.
+fn is_passed_on(contradiction: Post) {
     let ring = ring();
     let (mut board, mut beacons) = claimed_by_all();
     board.leave([nonce(1)], &mut beacons);
@@ -410,9 +397,7 @@ fn a_header_that_contradicts_what_was_passed_on_is_passed_on() {
         quorum.nominees(0).first().unwrap().claimant
     };
     assert_eq!(highest(&board), key(VEHICLES - 1).public().id());
-    let other = header(VEHICLES, 0, Role::Best);
-    let other = post(&key(VEHICLES - 1), Leaf::Particle { slot: 1 }, 99, &other);
-    board.leave([other], &mut beacons);
+    board.leave([contradiction], &mut beacons);
     assert_eq!(highest(&board), key(VEHICLES - 2).public().id(), "the next one");
 }
 
