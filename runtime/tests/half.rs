@@ -15,6 +15,14 @@ use shoal_runtime::onnx::{Attr, Builder, Data, Element, Folded, Tensor, TensorTy
 
 const HOW: (u64, NonZeroUsize) = (0, NonZeroUsize::MIN);
 
+/// Of the same input the half gives nearly what the whole does, and not to the bit.
+fn is_nearly(whole: &Folded, half: &Folded, engine: &dyn Engine) {
+    let grafted = graft(whole, &GraftOptions::default()).unwrap();
+    let adapter = Adapter::start(std::sync::Arc::new(grafted.layout.clone()), 0);
+    let found = compare_within(HALF_TOLERANCE, half, (&grafted, &adapter), engine, HOW).unwrap();
+    assert!(found.agrees() && found.difference > 1e-6, "{found:?}");
+}
+
 fn op_types(folded: &Folded) -> Vec<&str> {
     folded.model.graph().node.iter().map(|node| node.op_type()).collect()
 }
@@ -39,11 +47,7 @@ fn weights_and_arithmetic_are_float16_and_the_edges_as_they_were() {
     assert_eq!(casts, 4);
 
     let Some(engine) = ort_or_skip() else { return };
-    let grafted = graft(&folded, &GraftOptions::default()).unwrap();
-    let adapter = Adapter::start(std::sync::Arc::new(grafted.layout.clone()), 0);
-    let with = (&grafted, &adapter);
-    let found = compare_within(HALF_TOLERANCE, &made.folded, with, &engine, HOW).unwrap();
-    assert!(found.agrees() && found.difference > 1e-6, "{found:?}");
+    is_nearly(&folded, &made.folded, &engine);
     let found = beyond(HALF_MAX, &folded, &made.computed, &engine, HOW).unwrap();
     assert_eq!(found, None);
 }
@@ -185,11 +189,7 @@ fn a_model_of_float64_is_halved_too() {
     assert_eq!(made.folded.types["y"].element, Element::F64);
     assert_eq!(half(&folded, true).unwrap().folded.types["y"].element, Element::F16);
     let Some(engine) = ort_or_skip() else { return };
-    let grafted = graft(&folded, &GraftOptions::default()).unwrap();
-    let adapter = Adapter::start(std::sync::Arc::new(grafted.layout.clone()), 0);
-    let with = (&grafted, &adapter);
-    let found = compare_within(HALF_TOLERANCE, &made.folded, with, &engine, HOW).unwrap();
-    assert!(found.agrees() && found.difference > 1e-6, "{found:?}");
+    is_nearly(&folded, &made.folded, &engine);
 }
 
 /// No Gemm is left in float16, whose factors or operands are what they may be: tract has none.
@@ -198,13 +198,8 @@ fn a_gemm_with_factors_is_a_plain_product_in_float16() {
     let folded = scaled_product(Element::F32);
     let made = half(&folded, false).unwrap();
     assert!(!op_types(&made.folded).contains(&"Gemm") && made.computed.len() > 1);
-    let tolerance = HALF_TOLERANCE;
     let Some(engine) = ort_or_skip() else { return };
-    let grafted = graft(&folded, &GraftOptions::default()).unwrap();
-    let adapter = Adapter::start(std::sync::Arc::new(grafted.layout.clone()), 0);
-    let with = (&grafted, &adapter);
-    let found = compare_within(tolerance, &made.folded, with, &engine, HOW).unwrap();
-    assert!(found.agrees() && found.difference > 1e-6, "{found:?}");
+    is_nearly(&folded, &made.folded, &engine);
 
     // Of two inputs it stays as it is.
     let mut b = Builder::new(17);

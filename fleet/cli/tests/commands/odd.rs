@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use shoal_runtime::engine::testing::noise;
-use shoal_runtime::onnx::proto::{Dimension, StringStringEntryProto, dimension, type_proto};
+use shoal_runtime::onnx::proto::{StringStringEntryProto, dimension, type_proto};
 use shoal_runtime::onnx::{Attr, Builder, Data, Model, Tensor, TensorType};
 
 use super::bring::{losses, model, succeeds};
@@ -68,7 +68,7 @@ fn flags_of_nothing_or_of_no_number_are_refused() {
 fn flags_without_effect_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     mixed().write(&folder.path().join("mixed.onnx")).unwrap();
-    open_batch().write(&folder.path().join("open.onnx")).unwrap();
+    open_axes(&[Some("n")]).write(&folder.path().join("open.onnx")).unwrap();
     succeeds(folder.path(), &["graft", "open.onnx", "-o", "grafted.onnx"]);
     let frames = package();
     let frames = text(&frames);
@@ -100,8 +100,8 @@ fn flags_without_effect_are_refused() {
     succeeds(folder.path(), &["inspect", "open.onnx", "--batch", "3", "--dim", "n=3"]);
 }
 
-/// x·w, the first axis of x open and called `n`.
-fn open_batch() -> Model {
+/// x·w, whose first axes are open: a name for each that has one.
+fn open_axes(names: &[Option<&str>]) -> Model {
     let mut b = Builder::new(17);
     let x = b.input("x", TensorType::f32(&[1, 11]));
     let w = b.initializer("w", &Tensor::f32(&[11, 2], &noise(1, 22)));
@@ -110,13 +110,16 @@ fn open_batch() -> Model {
     let mut open = b.into_model();
     let ty = open.graph_mut().input[0].r#type.as_mut().unwrap().value.as_mut().unwrap();
     let type_proto::Value::TensorType(tensor) = ty else { unreachable!() };
-    tensor.shape.as_mut().unwrap().dim[0].value = Some(dimension::Value::DimParam("n".to_owned()));
+    let axes = &mut tensor.shape.as_mut().unwrap().dim;
+    for (axis, name) in axes.iter_mut().zip(names) {
+        axis.value = name.map(|name| dimension::Value::DimParam(name.to_owned()));
+    }
     open
 }
 
 /// Writes a model whose weight is in a file beside it.
 fn write_apart(folder: &Path, seed: usize) {
-    let mut model = open_batch();
+    let mut model = open_axes(&[Some("n")]);
     let stored = &mut model.graph_mut().initializer[0];
     let values: Vec<u8> = noise(seed, 22).iter().flat_map(|value| value.to_le_bytes()).collect();
     std::fs::write(folder.join("w.bin"), values).unwrap();
@@ -174,17 +177,7 @@ fn errors_of_differentiate_name_the_file() {
 #[test]
 fn an_open_axis_without_a_name_is_meant_by_its_place() {
     let folder = tempfile::tempdir().unwrap();
-    let mut b = Builder::new(17);
-    let x = b.input("x", TensorType::f32(&[1, 11]));
-    let w = b.initializer("w", &Tensor::f32(&[11, 2], &noise(1, 22)));
-    let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
-    b.output("y", &y);
-    let mut open = b.into_model();
-    let ty = open.graph_mut().input[0].r#type.as_mut().unwrap().value.as_mut().unwrap();
-    let type_proto::Value::TensorType(tensor) = ty else { unreachable!() };
-    let batch = Some(dimension::Value::DimParam("n".to_owned()));
-    tensor.shape.as_mut().unwrap().dim =
-        [batch, None].map(|value| Dimension { value, denotation: None }).to_vec();
+    let open = open_axes(&[Some("n"), None]);
     open.write(&folder.path().join("open.onnx")).unwrap();
     let said = refused(folder.path(), &["inspect", "open.onnx"]);
     assert!(said.contains("`x:1`") && said.contains("--dim NAME=LENGTH"), "{said}");
