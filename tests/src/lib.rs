@@ -13,6 +13,7 @@ pub mod clock;
 pub mod data;
 pub mod emulator;
 pub mod fleet;
+pub mod gateway;
 pub mod invariants;
 pub mod nats;
 pub mod nodes;

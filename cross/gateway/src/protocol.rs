@@ -64,6 +64,11 @@ pub enum Request<'a> {
         /// Of it.
         part: Part,
     },
+    /// The agent has decided, by a campaign's limits, what becomes of the adapter on trial.
+    Judged {
+        /// Whether it is kept.
+        kept: bool,
+    },
 }
 
 /// A part of a sealed adapter.

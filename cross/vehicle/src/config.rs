@@ -6,6 +6,7 @@
 mod devices;
 mod engine;
 mod fleet;
+mod gateway;
 mod geometry;
 mod privacy;
 
@@ -23,6 +24,7 @@ use crate::night::Plan;
 pub use devices::{CameraConfig, CanConfig, ConditionsConfig, PixelLayout, SignalConfig};
 pub use engine::{EngineConfig, EngineKind, TOGETHER_MAX, providers};
 pub use fleet::{FleetConfig, label, public_key};
+pub use gateway::GatewayConfig;
 
 /// One vehicle, as configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +57,8 @@ pub struct Config {
     pub fleet: Option<FleetConfig>,
     /// How what it contributes there is made private; without it, it is not.
     pub privacy: Option<Privacy>,
+    /// The gateway that guards the window beside it; without one it guards its own.
+    pub gateway: Option<GatewayConfig>,
 }
 
 /// The model package.
@@ -154,6 +158,7 @@ impl Default for Config {
             state: "vehicle-0.state".into(),
             fleet: None,
             privacy: None,
+            gateway: None,
         }
     }
 }
@@ -260,6 +265,9 @@ impl Config {
         if let Some(can) = &mut config.can {
             can.beside(directory);
         }
+        if let Some(gateway) = &mut config.gateway {
+            gateway.line = directory.join(&gateway.line);
+        }
         config.engine.beside(directory);
         Ok(config)
     }
@@ -285,6 +293,7 @@ impl Config {
             "night",
             "fleet",
             "privacy",
+            "gateway",
         ])?;
         let mut config = Config::default();
         take(&mut config.name, root.text("name")?.map(String::from));
@@ -325,6 +334,11 @@ impl Config {
             .transpose()?;
         let privacy = root.table("privacy", &privacy::KEYS)?;
         config.privacy = privacy.map(|table| privacy::read(&table)).transpose()?;
+        let gateway = root.table("gateway", &gateway::KEYS)?;
+        config.gateway = gateway.map(|table| gateway::read(&table)).transpose()?;
+        if config.gateway.is_some() && config.fleet.is_none() {
+            return Err(root.missing("fleet"));
+        }
         Ok(config)
     }
 
@@ -424,7 +438,7 @@ mod tests {
         let page = include_str!("../../../docs/vehicle.md");
         let blocks: Vec<&str> =
             page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-        let [usual, devices, fleet, privacy] = blocks[..] else {
+        let [usual, devices, fleet, privacy, gateway] = blocks[..] else {
             panic!("{} blocks", blocks.len())
         };
         assert_eq!(Config::parse("docs/vehicle.md", usual).unwrap(), Config::default());
@@ -454,7 +468,9 @@ mod tests {
             (devices, &devices::CAN_KEYS),
             (fleet, &fleet::KEYS),
         ];
-        let tables = tables.into_iter().chain([(privacy, &privacy::KEYS[..])]);
+        let tables = tables
+            .into_iter()
+            .chain([(privacy, &privacy::KEYS[..]), (gateway, &gateway::KEYS[..])]);
         for (block, key) in
             tables.flat_map(|(block, keys)| keys.iter().map(move |key| (block, key)))
         {
@@ -471,6 +487,11 @@ mod tests {
         let least = format!("[fleet]\n{keys}{}", signs.concat());
         let [whole, least] = [format!("{fleet}{}", &least["[fleet]\n".len()..]), least]
             .map(|toml| Config::parse("docs/vehicle.md", &toml).unwrap().fleet.unwrap());
+        assert_eq!(whole, least);
+        let [whole, least] = [gateway, "[gateway]\nline = \"/dev/ttyS1\"\n"].map(|table| {
+            let toml = format!("{fleet}{keys}{}{table}", signs.concat());
+            Config::parse("docs/vehicle.md", &toml).unwrap().gateway.unwrap()
+        });
         assert_eq!(whole, least);
     }
 

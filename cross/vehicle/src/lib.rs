@@ -1,6 +1,6 @@
 //! The agent of one vehicle as a library: what it is told ([`config`]), what it drives ([`drives`]),
-//! what runs its models ([`engine`]) and how much of the computer that takes ([`budget`]), how a night goes ([`night`]), the exchange with a fleet ([`exchange`]) and the
-//! shell that does it all ([`agent`]).
+//! what runs its models ([`engine`]) and how much of the computer that takes ([`budget`]), how a night goes ([`night`]), the exchange with a fleet ([`exchange`]),
+//! the gateway that guards its window ([`gateway`]), and the shell that does it all ([`agent`]).
 
 pub mod agent;
 pub mod budget;
@@ -8,6 +8,7 @@ pub mod config;
 pub mod drives;
 pub mod engine;
 pub mod exchange;
+pub mod gateway;
 pub mod night;
 pub mod ready;
 

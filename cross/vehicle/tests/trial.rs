@@ -73,8 +73,11 @@ fn what_is_watched_for_long_enough_is_kept_and_can_be_taken_back() {
     let kept = agent_1.tried().unwrap().unwrap();
     assert_eq!((kept.mine, kept.active), (Mine::Kept, Some(kept.ask.particle)));
     assert_eq!(values(agent_1.active().unwrap()), values(Some(candidate)));
-    assert!(agent_1.go_back(7).unwrap().is_none(), "another campaign's is none of its business");
-    let back = agent_1.go_back(1).unwrap().unwrap();
+    assert!(
+        agent_1.go_back(7, Why::Told).unwrap().is_none(),
+        "another campaign's is none of its business"
+    );
+    let back = agent_1.go_back(1, Why::Told).unwrap().unwrap();
     assert_eq!((back.mine, back.why, back.active), (Mine::GoneBack, Some(Why::Told), None));
     drop(agent_1);
     assert!(agent(folder.path()).active().unwrap().is_none());

@@ -42,6 +42,11 @@ pub enum TrialInput {
     },
     /// The agent ended while the trial ran and did not mean to.
     Failed,
+    /// Whoever watches has decided, by limits of its own: a campaign's.
+    Judged {
+        /// Whether the one on trial is kept.
+        kept: bool,
+    },
 }
 
 /// Where an adapter is.
@@ -153,12 +158,13 @@ impl Trial {
                 self.enter(TrialState::OnTrial(particle));
                 return Ok(());
             }
-            (TrialState::OnTrial(particle), TrialInput::Watched { .. } | TrialInput::Failed) => {
-                particle
-            }
+            (
+                TrialState::OnTrial(particle),
+                TrialInput::Watched { .. } | TrialInput::Failed | TrialInput::Judged { .. },
+            ) => particle,
             (
                 TrialState::Inactive | TrialState::Confirmed(_) | TrialState::RolledBack(_),
-                TrialInput::Watched { .. } | TrialInput::Failed,
+                TrialInput::Watched { .. } | TrialInput::Failed | TrialInput::Judged { .. },
             ) => return Err(RejectTrial::NoTrial),
         };
         match input {
@@ -175,6 +181,11 @@ impl Trial {
                 let calm = self.frames.saturating_sub(self.failed_at) >= self.policy.frames_min;
                 self.failures = if calm { 1 } else { self.failures.saturating_add(1) };
                 self.failed_at = self.frames;
+            }
+            TrialInput::Judged { kept } => {
+                let confirmed = TrialState::Confirmed(particle);
+                self.enter(if kept { confirmed } else { TrialState::RolledBack(particle) });
+                return Ok(());
             }
             TrialInput::Staged(_) => {}
         }
@@ -322,6 +333,22 @@ mod tests {
         let mut trial = on_trial();
         trial.handle_input(watched(1000, -1)).unwrap();
         assert_eq!(drain(&mut trial), [TrialOutput::RollBack]);
+    }
+
+    #[test]
+    fn whoever_watches_may_decide() {
+        for (kept, state, output) in [
+            (true, TrialState::Confirmed(particle(1)), TrialOutput::Confirm),
+            (false, TrialState::RolledBack(particle(1)), TrialOutput::RollBack),
+        ] {
+            let mut trial = on_trial();
+            trial.handle_input(watched(10, 7)).unwrap();
+            trial.handle_input(TrialInput::Judged { kept }).unwrap();
+            assert_eq!(trial.state(), state);
+            assert_eq!(drain(&mut trial), [output]);
+            let again = trial.handle_input(TrialInput::Judged { kept: !kept });
+            assert_eq!(again, Err(RejectTrial::NoTrial));
+        }
     }
 
     #[test]

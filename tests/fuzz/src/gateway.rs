@@ -1,5 +1,5 @@
 //! The entry of the target `gateway`: what an agent and a vehicle send, to a gateway whose window is open and whose transfer has
-//! begun, over a flash that is as strict as any.
+//! begun, over a flash that is as strict as any; and what a gateway answers to a vehicle that brings it a particle.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -11,10 +11,11 @@ use shoal_gateway::{
     FLASH_BYTES, FRAME_BYTES_MAX, LINE_BYTES_MAX, PROVISION_BYTES_MAX, Provision, Request, Shell,
     Stack, VehicleSays, encode_frame, encode_request, encode_vehicle,
 };
+use shoal_vehicle::gateway::{Asker, Input, Sealed, Tell};
 use shoal_wire::v1::{
     Chunk, ParticleHeader, ParticleHeaderFields, Role, WindowPlan, WindowPlanFields,
 };
-use shoal_wire::{Body, ChunkHash, KeyId, LayoutHash, ModelHash, SecretKey, seal};
+use shoal_wire::{Body, ChunkHash, KeyId, LayoutHash, ModelHash, ParticleId, SecretKey, seal};
 
 const UTC_SECONDS: u64 = 1_800_000_000;
 const SECTOR_BYTES: usize = 4096;
@@ -23,12 +24,14 @@ const WORD_BYTES: usize = 8;
 const MESSAGES_MAX: usize = 64;
 
 /// Reads the bytes as messages, each behind a byte of its line and a u16 of its length: 0: a message of the agent, in a frame
-/// with its CRC; 1: the same of the vehicle; 2: bytes on the agent's line as they are; 3: the power is cut; else: time passes.
+/// with its CRC; 1: the same of the vehicle; 2: bytes on the agent's line as they are; 3: the power is cut; 4: an answer to the vehicle,
+/// in a frame; else: time passes.
 ///
 /// # Panics
 /// If the gateway programs a word twice between two erases, or reaches beyond its flash.
 pub fn gateway(bytes: &[u8]) {
     let mut shell = started();
+    let mut asker = asker();
     let mut rest = bytes;
     let mut ms = 0;
     for _message in 0..MESSAGES_MAX {
@@ -46,12 +49,29 @@ pub fn gateway(bytes: &[u8]) {
                 shell = Shell::new(shell.into_flash());
                 shell.start();
             }
+            4 => {
+                let frame = encode_frame(message, &mut buffer).unwrap_or_default();
+                asker.handle_input(now, Input::Bytes(frame));
+            }
             step => {
                 ms += u64::from(*step) * 100;
                 shell.timeout(Instant::from_millis(ms));
             }
         }
+        asker.handle_timeout(now);
+        let _question = asker.poll_output(now);
     }
+}
+
+/// A vehicle that has asked how things stand, with a particle to bring.
+fn asker() -> Asker {
+    let mut asker = Asker::new(0);
+    let chunks = vec![vec![1; 1500], vec![2; 7]];
+    let (particle, header) = (ParticleId::new([3; 32]), vec![4; 300]);
+    let sealed = Sealed { number: 1, particle, header, chunks };
+    asker.handle_input(Instant::MIN, Input::Tell(Tell::Bring(sealed)));
+    let _question = asker.poll_output(Instant::MIN);
+    asker
 }
 
 /// All of it.

@@ -443,15 +443,16 @@ impl Engine for Simulated {
                 assert!(!again, "{} begins campaign {} again", self.0.number, ask.number);
                 self.0.seen.borrow_mut().begun.push((ask, ValuesHash::of(&adapter)));
                 let active = before.and_then(|before| before.active);
-                let tried = Tried { ask, mine: Mine::Watching, why: None, active };
+                let tried =
+                    Tried { ask, mine: Mine::Watching, why: None, active, frames: 0, gain: 0 };
                 self.0.tried.set(Some(tried));
                 let at = next(CODES_US);
                 self.0.work.borrow_mut().due.push_back((at, Done::Tried(Some(tried))));
             }
-            Job::GoBack(number) => {
+            Job::GoBack(number, why) => {
                 let tried = self.tried().filter(|tried| tried.ask.number == number);
                 if let Some(mut tried) = tried {
-                    (tried.mine, tried.why, tried.active) = (Mine::GoneBack, Some(Why::Told), None);
+                    (tried.mine, tried.why, tried.active) = (Mine::GoneBack, Some(why), None);
                     self.0.tried.set(Some(tried));
                 }
                 let at = next(CODES_US);

@@ -228,7 +228,7 @@ impl Vehicle {
         };
         let engine = Box::new(self.engine.clone());
         let noise = Noise::new(self.noise_key());
-        let around = Around { clock, dial: Box::new(dial), engine, noise };
+        let around = Around { clock, dial: Box::new(dial), engine, noise, guard: None };
         let told = FleetConfig {
             name: FLEET.into(),
             region: REGION.into(),

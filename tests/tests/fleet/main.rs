@@ -3,6 +3,7 @@
 
 mod beacons;
 mod campaign;
+mod gateway;
 mod hostile;
 mod interrupted;
 mod keys;

@@ -26,6 +26,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
             "shoal-runtime",
             "shoal-tract",
             "shoal-shadow",
+            "shoal-gateway",
             "shoal-keys",
             "shoal-link",
             "shoal-swarm",

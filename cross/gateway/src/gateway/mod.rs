@@ -334,6 +334,7 @@ impl Gateway {
                 self.watch(TrialInput::Watched { frames, gain })?;
             }
             Request::Failed => self.watch(TrialInput::Failed)?,
+            Request::Judged { kept } => self.watch(TrialInput::Judged { kept })?,
             Request::Read { slot, part } => return self.read(slot, part),
         }
         Ok(Output::Done)

@@ -49,6 +49,13 @@ pub(crate) fn a_full_window<P: Port>(client: &mut Client<P>) {
     client.power_cut();
     assert_eq!(client.status().slots, rolled_back);
     client.open();
+    let third = Particle::new(3, &[900]);
+    assert_eq!(client.bring(&third), [0]);
+    client.done(Request::Watched { frames: 10, gain: 3 });
+    client.done(Request::Judged { kept: true });
+    let status = client.status();
+    assert_eq!((status.trial, status.slots.active), (TrialName::Confirmed, Some(1)));
+    assert_eq!(client.refused(Request::Judged { kept: false }), Refusal::NoTrial);
     client.done(Request::Used(BytesBoth { up: 100_000, down: 0 }));
     assert!([PhaseName::Closing, PhaseName::Spent].contains(&client.phase()));
     client.done(Request::Drained);

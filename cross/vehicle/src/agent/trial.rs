@@ -73,6 +73,10 @@ pub struct Tried {
     pub why: Option<Why>,
     /// What the active adapter was made from; `None`: the vehicle drives on the base model.
     pub active: Option<ParticleId>,
+    /// Moments that were watched.
+    pub frames: u32,
+    /// By how much the one on trial was better, summed over them: skill, in units of 1e-4.
+    pub gain: i64,
 }
 
 /// What was watched, in sums over moments.
@@ -112,6 +116,13 @@ impl Sums {
         ] {
             *sum += more;
         }
+    }
+
+    /// By how much the one on trial was better, summed over moments: skill, in units of 1e-4.
+    fn gain(&self) -> i64 {
+        let moments = f64::from(self.moments);
+        let gain = UNITS * moments * (self.active - self.trial) / self.copy;
+        if gain.is_finite() { gain as i64 } else { 0 }
     }
 
     /// Whether it is kept; `None`: it must be watched longer.
@@ -176,7 +187,8 @@ impl Record {
             Stage::GoneBack(why) => (Mine::GoneBack, Some(why)),
         };
         let active = if self.stage == Stage::Kept { Some(self.ask.particle) } else { self.before };
-        Tried { ask: self.ask, mine, why, active }
+        let (frames, gain) = (self.sums.moments, self.sums.gain());
+        Tried { ask: self.ask, mine, why, active, frames, gain }
     }
 
     /// Takes what one watch saw; `failed`: the adapter could not be used.
@@ -239,16 +251,16 @@ impl Agent {
         Ok(record.tried())
     }
 
-    /// Goes back to what was active before this campaign, because it was called off.
+    /// Goes back to what was active before this campaign: because it was called off, or for another reason from outside.
     ///
     /// # Errors
     /// [`AgentError`]: when the program starts again it goes on.
-    pub fn go_back(&mut self, number: u32) -> Result<Option<Tried>, AgentError> {
+    pub fn go_back(&mut self, number: u32, why: Why) -> Result<Option<Tried>, AgentError> {
         let Some(mut record) = self.trial()?.filter(|record| record.ask.number == number) else {
             return Ok(None);
         };
         if matches!(record.stage, Stage::Watching | Stage::Kept) {
-            record.stage = Stage::GoneBack(Why::Told);
+            record.stage = Stage::GoneBack(why);
             self.keep_trial(&record)?;
             self.follow(&record)?;
         }

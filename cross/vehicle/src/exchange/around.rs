@@ -13,6 +13,10 @@ use super::bench::Bench;
 use super::clock::Clock;
 use super::run::ExchangeError;
 use super::worker::{Done, EngineEnded, Job, Worker};
+use crate::config::Config;
+use crate::gateway::Guard;
+#[cfg(all(feature = "linux", target_os = "linux"))]
+use crate::gateway::SerialGateway;
 
 /// A clock that runs, and one that people set.
 pub trait Time: fmt::Debug {
@@ -60,25 +64,44 @@ pub struct Around {
     pub engine: Box<dyn Engine>,
     /// What contributions are hidden in: of a key that no other start has, and nobody else.
     pub noise: Noise,
+    /// The gateway that guards the window beside the vehicle; `None`: there is none.
+    pub guard: Option<Box<dyn Guard>>,
 }
 
 impl Around {
     /// Those of this computer. Checkpoints of training go to `folder`; true time is not before `at_least_seconds`.
     ///
     /// # Errors
-    /// [`ExchangeError::Thread`], [`ExchangeError::Noise`].
+    /// [`ExchangeError::Thread`], [`ExchangeError::Noise`]; the gateway's line cannot be opened.
     pub fn computer(
-        bench: Bench,
+        mut bench: Bench,
         folder: &Path,
         at_least_seconds: u64,
     ) -> Result<Self, ExchangeError> {
+        let guard = guard(bench.agent().config())?;
         let engine = Worker::start(bench, folder).map_err(ExchangeError::Thread)?;
         let clock = Clock::start(at_least_seconds);
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(ExchangeError::Noise)?;
         let noise = Noise::new(key);
-        Ok(Around { clock, dial: Box::new(Network), engine: Box::new(engine), noise })
+        Ok(Around { clock, dial: Box::new(Network), engine: Box::new(engine), noise, guard })
     }
+}
+
+/// The gateway that the vehicle is told of.
+#[cfg(all(feature = "linux", target_os = "linux"))]
+fn guard(config: &Config) -> Result<Option<Box<dyn Guard>>, ExchangeError> {
+    let Some(config) = &config.gateway else { return Ok(None) };
+    let mut number = [0; 2];
+    getrandom::fill(&mut number).map_err(ExchangeError::Noise)?;
+    let gateway = SerialGateway::open(config, u16::from_le_bytes(number))?;
+    Ok(Some(Box::new(gateway)))
+}
+
+/// Says that this program has no serial lines.
+#[cfg(not(all(feature = "linux", target_os = "linux")))]
+fn guard(config: &Config) -> Result<Option<Box<dyn Guard>>, ExchangeError> {
+    if config.gateway.is_some() { Err(ExchangeError::NoGateway) } else { Ok(None) }
 }
 
 /// The computer's clocks.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::mem;
 
-use shoal_swarm::campaign::{Drawn, Duty, Mine, Order, Outcome, PARTICLE_SLOT, Plan, REPORT_SLOT};
-use shoal_swarm::swarm::Flat;
+use shoal_swarm::campaign::{
+    Campaign, Drawn, Duty, Mine, Order, Outcome, PARTICLE_SLOT, Plan, REPORT_SLOT,
+};
 use shoal_window::Phase;
 use shoal_wire::v1::{Activity, Presence, Refusal, RefusalCode, RefusalFields};
 use shoal_wire::{KeyId, ParticleId, RecordId, Verified};
@@ -15,7 +16,7 @@ use super::line::For;
 use super::particles::Got;
 use super::run::{Exchange, ExchangeError};
 use super::worker::Job;
-use crate::agent::{Ask, Tried};
+use crate::agent::{Ask, Tried, Why};
 
 /// The vehicle's part in a campaign.
 #[derive(Debug, Default)]
@@ -74,6 +75,33 @@ impl Promotion {
         }
     }
 
+    /// Whether the engine is at it.
+    pub(super) const fn is_working(&self) -> bool {
+        self.working
+    }
+
+    /// The engine is told.
+    pub(super) fn work(&mut self) {
+        (self.wanted, self.working) = (None, true);
+    }
+
+    /// What it wants is fetched anew.
+    pub(super) fn begin_again(&mut self) {
+        (self.attempted, self.due) = (None, true);
+    }
+
+    /// What a running campaign asks of this vehicle, which has no part in it yet.
+    pub(super) fn ask(&self, campaign: &Campaign) -> Option<Ask> {
+        let plan = &campaign.plan;
+        let begins = campaign.order == Order::Run && self.mine(plan.number) == Some(Mine::Outside);
+        begins.then(|| Ask {
+            number: plan.number,
+            particle: plan.particle,
+            approval: received(campaign.approval()),
+            watch: plan.watch,
+        })
+    }
+
     /// What is kept of particles for its sake.
     pub(super) const fn wanted(&self) -> Option<ParticleId> {
         self.wanted
@@ -127,7 +155,7 @@ impl Exchange {
             Duty::GoBack => {
                 info!(campaign = number, "going back");
                 self.promotion.working = true;
-                self.engine.give(Job::GoBack(number));
+                self.engine.give(Job::GoBack(number, Why::Told));
                 Ok(())
             }
         }
@@ -165,7 +193,12 @@ impl Exchange {
             return Ok(());
         }
         self.promotion.wanted = Some(plan.particle);
-        let want = (plan.particle, self.fleet.authority.id(), PARTICLE_SLOT);
+        let authority = self.fleet.authority.id();
+        if self.gateway.is_some() {
+            // It believes the authority's word of it, whose else this vehicle may have.
+            self.particles.forget_but_of(authority, plan.particle, &mut self.vault)?;
+        }
+        let want = (plan.particle, authority, PARTICLE_SLOT);
         let (now, keys) = (self.clock.now(), self.documents.keyring());
         let link = self.line.as_mut().map(super::line::Line::link);
         let got = self.particles.fetch(now, want, &self.board, keys, &mut self.vault, link)?;
@@ -173,33 +206,22 @@ impl Exchange {
         self.got(got.into_iter().collect())
     }
 
-    /// What came may be what the campaign waits for: it is put on trial.
-    pub(super) fn promoted(&mut self, got: &Got) {
+    /// What came may be what the campaign waits for: it is put on trial, once the gateway has it, too, if there is one.
+    pub(super) fn promoted(&mut self, got: &Got) -> Result<(), ExchangeError> {
         let (Got::Values(particle, _)
         | Got::Missing(particle)
         | Got::Unreached(particle)
         | Got::Refused(particle, ..)) = got;
         if self.promotion.wanted != Some(*particle) {
-            return;
+            return Ok(());
         }
-        let (Got::Values(_, values), Some(campaign), Some(start)) =
-            (got, self.documents.campaign(), &self.start)
-        else {
-            // In the next window, again.
-            return;
-        };
-        if campaign.plan.particle != *particle || values.len() != start.len() {
-            return;
+        // What did not come is asked for in the next window, again.
+        let Got::Values(_, values) = got else { return Ok(()) };
+        if self.gateway.is_some() {
+            return self.bring(*particle);
         }
-        let adapter: Flat = start.iter().zip(values.iter()).map(|(x_p, more)| x_p + more).collect();
-        let ask = Ask {
-            number: campaign.plan.number,
-            particle: *particle,
-            approval: received(campaign.approval()),
-            watch: campaign.plan.watch,
-        };
-        (self.promotion.wanted, self.promotion.working) = (None, true);
-        self.engine.give(Job::Try { adapter, ask });
+        self.begin_with(*particle, values);
+        Ok(())
     }
 
     /// How the vehicle stands to a campaign now.

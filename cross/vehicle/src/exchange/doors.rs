@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use embassy_time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
+use shoal_hal::Conditions;
 use shoal_link::Settings;
 use shoal_swarm::swarm::{self, Input, Keep, On, Output, Particle, ValuesHash};
-use shoal_window::{Because, Bytes, Phase};
+use shoal_window::{Because, Bytes, Network, Phase};
 use shoal_wire::Leaf;
 use shoal_wire::coding::Quality;
 use shoal_wire::v1::{Activity, Claim, Vote};
 use tracing::{debug, info, warn};
 
+use super::guarded::Guarded;
 use super::line::{For, Line, Listening, Session};
 use super::metrics::{PhaseName, UpDown};
 use super::run::{Exchange, ExchangeError, JOINING, bytes};
@@ -125,6 +127,27 @@ impl Exchange {
         }
     }
 
+    /// Tells the window core and the engine what the vehicle's conditions are.
+    pub(super) fn tell_conditions(&mut self) {
+        let Conditions { parked, external_power, battery_soc_percent, temperature_c, network } =
+            self.look.conditions;
+        let exchanges = self.gateway.as_ref().is_none_or(Guarded::exchanges);
+        let network = if exchanges { network } else { shoal_hal::Network::None };
+        let network = match network {
+            shoal_hal::Network::None => Network::None,
+            shoal_hal::Network::Metered => Network::Metered,
+            shoal_hal::Network::Unmetered => Network::Unmetered,
+        };
+        self.tell_window(shoal_window::Input::Conditions(shoal_window::Conditions {
+            network,
+            parked,
+            external_power,
+            battery_soc_percent,
+            temperature_c,
+        }));
+        self.engine.give(Job::MayTune(self.look.may_tune));
+    }
+
     /// Hands the window's core the plan.
     pub(super) fn tell_plan(&mut self) {
         let now = self.clock.now();
@@ -182,6 +205,7 @@ impl Exchange {
             shoal_hal::Network::Metered => self.fleet.metered,
             shoal_hal::Network::None => false,
         };
+        let may_dial = may_dial && self.gateway.as_ref().is_none_or(Guarded::joins);
         if !may_dial && self.line_for() == Some(For::Joining) {
             self.hang_up();
         }

@@ -17,6 +17,7 @@ use super::measured::{Terms, fits, in_order};
 use super::particles::Got;
 use super::run::{Exchange, ExchangeError};
 use super::worker::Done;
+use crate::gateway::Tell;
 
 /// Nonces whose time waits for the plan.
 const EARLY_MAX: usize = 64;
@@ -119,7 +120,13 @@ impl Exchange {
                 }
                 return Ok(());
             }
-            Record::Nonce(nonce) => self.take_time(*nonce.body().fields())?,
+            Record::Nonce(nonce) => {
+                if self.take_time(*nonce.body().fields())?
+                    && let Some(gateway) = &mut self.gateway
+                {
+                    gateway.tell(Tell::Nonce(bytes.to_vec()));
+                }
+            }
             Record::Roster(_)
             | Record::RosterPage(_)
             | Record::WindowPlan(_)
@@ -140,15 +147,15 @@ impl Exchange {
     }
 
     /// True time is not before a nonce was drawn, as far as the authority's plan has one drawn: who stole the timekeeper's key would
-    /// else put every clock ahead for good.
-    fn take_time(&mut self, nonce: NonceFields) -> Result<(), ExchangeError> {
+    /// else put every clock ahead for good. Whether that is news.
+    fn take_time(&mut self, nonce: NonceFields) -> Result<bool, ExchangeError> {
         let NonceFields { window, utc_seconds: seconds, .. } = nonce;
         let Some(latest) = self.documents.drawn_until_s(window) else {
             // Until the plan comes.
             if self.early.len() < EARLY_MAX {
                 self.early.push(nonce);
             }
-            return Ok(());
+            return Ok(false);
         };
         if seconds > latest {
             warn!(
@@ -157,8 +164,9 @@ impl Exchange {
             );
         } else if self.clock.accept(seconds) {
             self.vault.accept_utc(seconds)?;
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Sees whether what stands there in this vehicle's name is its own.
@@ -232,7 +240,7 @@ impl Exchange {
                 let signed = &Signed::from(&**header);
                 let taken = self.hand_in(Input::Header { header: signed, slot })?;
                 if taken.is_ok() {
-                    self.particles.know(header.body(), bytes);
+                    self.particles.know(header.head().key, header.body(), bytes);
                 }
                 Some((taken, header.body().fields().window))
             }
@@ -322,7 +330,7 @@ impl Exchange {
     /// Particles that came, or do not.
     pub(super) fn got(&mut self, got: Vec<Got>) -> Result<(), ExchangeError> {
         for one in got {
-            self.promoted(&one);
+            self.promoted(&one)?;
             match one {
                 Got::Values(particle, values) => {
                     self.run.metrics.particles_fetched.inc();

@@ -11,6 +11,7 @@ use shoal_wire::{Keys, Kind, Leaf, ParticleId, PublicKey, RecordId, Topic};
 use tracing::{debug, info, warn};
 
 use super::certificates::Certificates;
+use super::guarded::Guarded;
 use super::key::{ReadBack, received, verified};
 use super::line::Board;
 use super::particles::TRANSFER;
@@ -150,7 +151,7 @@ impl Exchange {
             let Ok(record) = read(&topic, &bytes, &keys) else { continue };
             // A header that is too old to count still names what the vehicle stood on.
             if let Record::ParticleHeader(header) = &record {
-                self.particles.know(header.body(), &bytes);
+                self.particles.know(header.head().key, header.body(), &bytes);
             }
             let taken = self.hand_in_record(&topic, &record, &bytes);
             if let Some((Err(error), _window)) = taken {
@@ -166,6 +167,7 @@ impl Exchange {
         let mut particles: BTreeSet<ParticleId> = swarm.needed().into_iter().collect();
         particles.extend((0..shoal_wire::v1::SLOTS).filter_map(|slot| self.slots.particle(slot)));
         particles.extend(self.promotion.wanted());
+        particles.extend(self.gateway.as_ref().and_then(Guarded::bringing));
         let mut records: BTreeSet<RecordId> = swarm.records().nonces().collect();
         let windows: BTreeSet<u32> = swarm
             .records()

@@ -16,7 +16,7 @@ use super::clock::Clock;
 use super::look::{Look, Looking};
 use super::metrics::Metrics;
 use super::run::{Exchange, ExchangeError, Run};
-use crate::agent::{Agent, AgentError, Tell};
+use crate::agent::{Agent, AgentError, Tell, Why};
 use crate::config::{CameraConfig, Config, FleetConfig};
 use crate::drives::{self, DrivesError};
 use crate::ready::{Ready, ReadyError};
@@ -321,7 +321,7 @@ fn drive_again(agent: &mut Agent, config: &Config, run: &Run) -> Result<(), Memb
     if let Some(tried) = undecided {
         // Nothing moves on these roads.
         warn!(campaign = tried.ask.number, "its roads say nothing of the adapter on trial");
-        agent.go_back(tried.ask.number)?;
+        agent.go_back(tried.ask.number, Why::Told)?;
     }
     Ok(())
 }

@@ -130,6 +130,8 @@ pub struct Metrics {
     pub foreign_records: Counter,
     /// How far the computer's clock is behind what was signed, seconds; 0: it is not.
     pub clock_behind: Gauge,
+    /// 1 while the gateway does not answer; without one 0.
+    pub gateway_silent: Gauge,
     connected: Gauge,
 }
 
@@ -322,6 +324,9 @@ impl Metrics {
         let help = "How far the computer's clock is behind what was signed: it is not believed";
         let behind = self.clock_behind.clone();
         registry.register_with_unit("clock_behind", help, Unit::Seconds, behind);
+        let help =
+            "1 while the gateway that guards the window does not answer: nothing is exchanged";
+        registry.register("gateway_silent", help, self.gateway_silent.clone());
     }
 }
 
@@ -593,6 +598,7 @@ mod tests {
             ),
             ("shoal_foreign_records_total", 0.0),
             ("shoal_clock_behind_seconds", 0.0),
+            ("shoal_gateway_silent", 0.0),
             ("shoal_unsigned_records", 0.0),
         ] {
             assert_eq!(value(text, name), want, "{name}");

@@ -11,6 +11,7 @@ pub mod diary;
 pub mod documents;
 mod doors;
 mod ending;
+mod guarded;
 pub mod identity;
 mod incoming;
 mod keep;

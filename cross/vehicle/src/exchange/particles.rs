@@ -52,9 +52,10 @@ pub enum Got {
     Refused(ParticleId, RecordId, RefusalCode),
 }
 
-/// A header whose signature held when it came, and the chunks that it names.
+/// A header whose signature held when it came, who signed it, and the chunks that it names.
 #[derive(Debug)]
 struct Known {
+    signer: KeyId,
     envelope: Vec<u8>,
     chunks: Vec<[u8; 32]>,
 }
@@ -98,11 +99,32 @@ impl Particles {
         Particles { values, headers: BTreeMap::new(), coming: BTreeMap::new() }
     }
 
-    /// Knows the header of a particle; of two publishers' the first one will do.
-    pub fn know(&mut self, header: &ParticleHeader, envelope: &[u8]) {
+    /// Knows the header of a particle, and who signed it; of two publishers' the first one will do.
+    pub fn know(&mut self, signer: KeyId, header: &ParticleHeader, envelope: &[u8]) {
         let chunks = || header.fields().chunks.iter().map(|chunk| *chunk.hash.bytes()).collect();
-        let known = || Known { envelope: envelope.to_vec(), chunks: chunks() };
+        let known = || Known { signer, envelope: envelope.to_vec(), chunks: chunks() };
         self.headers.entry(header.id()).or_insert_with(known);
+    }
+
+    /// Forgets what is known of a particle by another's word than this publisher's, so that it is fetched from there: not everybody believes the
+    /// same ones. Whether there was anything to forget.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn forget_but_of(
+        &mut self,
+        publisher: KeyId,
+        particle: ParticleId,
+        vault: &mut Vault,
+    ) -> Result<bool, VaultError> {
+        if self.headers.get(&particle).is_none_or(|known| known.signer == publisher) {
+            return Ok(false);
+        }
+        self.headers.remove(&particle);
+        for key in [TRANSFER_HEADER_KEY, TRANSFER_PROGRESS_KEY] {
+            vault.remove(&transfer_key(particle, key))?;
+        }
+        Ok(true)
     }
 
     /// The header's envelope.
@@ -328,7 +350,7 @@ impl Particles {
         if let Some(envelope) = vault.get(&transfer_key(particle, TRANSFER_HEADER_KEY))?
             && let Ok(header) = verified::<ParticleHeader>(&envelope, keys)
         {
-            self.know(header.body(), &envelope);
+            self.know(header.head().key, header.body(), &envelope);
         }
         let got = self.read(particle, keys, vault)?;
         vault.remove(&transfer_key(particle, TRANSFER_HEADER_KEY))?;

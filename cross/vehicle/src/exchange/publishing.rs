@@ -103,7 +103,7 @@ impl Exchange {
                 }
             },
         };
-        self.particles.know(&coded.header, &envelope);
+        self.particles.know(self.me, &coded.header, &envelope);
         let held = self.swarm.as_ref().map(Swarm::held).unwrap_or_default();
         let slot = self.slots.take(particle, &held).ok();
         if let Some(record) = self.slots.poll_persist() {

@@ -9,14 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use embassy_time::Instant;
-use shoal_hal::Conditions;
 use shoal_link::Version;
 use shoal_runtime::adapter::{Adapter, Layout};
 use shoal_swarm::privacy::{Ledger, Noise, PRIVACY_KEY, Privacy, Private};
 use shoal_swarm::swarm::{self, Conduct, Flat, Input, STATE_KEY, Setup, Swarm, ValuesHash};
 use shoal_swarm::utility::Utility;
 use shoal_window::{
-    Bytes, LEDGER_KEY, Network, PLAN_KEY, Phase, Policy, RejectSaved, SLOTS_KEY, Slots, Window,
+    Bytes, LEDGER_KEY, PLAN_KEY, Phase, Policy, RejectSaved, SLOTS_KEY, Slots, Window,
 };
 use shoal_wire::v1::{Metric, NonceFields};
 use shoal_wire::{KeyId, Kind, LayoutHash, ModelHash, Now, PackHash, RecordId, Signer, Utc};
@@ -30,8 +29,9 @@ use super::certificates::Certificates;
 use super::clock::Clock;
 use super::diary::{Diary, DiaryError, Entry};
 use super::documents::Documents;
+use super::guarded::Guarded;
 use super::key::Own;
-use super::line::{Board, Line, LineError};
+use super::line::{Board, For, Line, LineError};
 use super::log::{Log, LogError};
 use super::look::{Look, Looking};
 use super::measured::{self, Asked};
@@ -40,9 +40,10 @@ use super::particles::Particles;
 use super::said::Said;
 use super::unsigned::Waiting;
 use super::vault::{Vault, VaultError};
-use super::worker::{EngineEnded, Job};
+use super::worker::EngineEnded;
 use crate::agent::Tried;
 use crate::config::FleetConfig;
+use crate::gateway::Tell;
 
 /// The longest the loop waits: a request to stop is seen so soon.
 const WAIT_MAX: Duration = Duration::from_millis(200);
@@ -77,6 +78,14 @@ pub enum ExchangeError {
     Thread(#[source] io::Error),
     #[error("the system gives no random bytes")]
     Noise(#[source] getrandom::Error),
+    #[cfg(all(feature = "linux", target_os = "linux"))]
+    #[error(transparent)]
+    Gateway(#[from] crate::gateway::OpenSerialError),
+    #[cfg(not(all(feature = "linux", target_os = "linux")))]
+    #[error(
+        "this program was built without serial lines: build shoal-vehicle with the feature `linux`, or leave out [gateway]"
+    )]
+    NoGateway,
     #[error("the vehicle's stored swarm state is rejected")]
     Swarm(#[from] shoal_swarm::swarm::RejectSetup),
     /// The fleet adapts another model than this vehicle carries.
@@ -210,6 +219,8 @@ pub struct Exchange {
     pub(super) slots: Slots,
     pub(super) engine: Box<dyn Engine>,
     pub(super) dial: Box<dyn Dial>,
+    /// The gateway, if one guards the window.
+    pub(super) gateway: Option<Guarded>,
     /// Until the swarm's core has it.
     noise: Option<Noise>,
     pub(super) particles: Particles,
@@ -290,14 +301,9 @@ impl Exchange {
         let key = super::identity::open(&fleet, &vault)?;
         let (me, trust) = (key.public().id(), super::keep::trust(&mut fleet, &vault)?);
         let Carried { layout, base_model, measures, tried } = carried;
-        let Around { clock, dial, engine, noise } = around;
+        let Around { clock, dial, engine, noise, guard } = around;
         let (board, documents) = (Board::of(&fleet, me), Documents::new(&fleet, trust));
-        let policy = Policy {
-            metered: fleet.metered,
-            driving: fleet.while_driving,
-            battery_soc_percent_min: fleet.battery_soc_min_percent,
-            temperature_c_max: fleet.temperature_max_c,
-        };
+        let policy = policy(&fleet);
         let (slots, diary) = (saved_slots(&vault)?, Diary::open(&run.state, Arc::clone(&layout))?);
         let log = Log::open(&run.folder().join("log"))?;
         let (particles, beacons) = (Particles::new(layout.values()), Beacons::new(fleet.beacons));
@@ -326,6 +332,7 @@ impl Exchange {
             slots,
             engine,
             dial,
+            gateway: guard.map(Guarded::new),
             noise: Some(noise),
             particles,
             line: None,
@@ -431,6 +438,7 @@ impl Exchange {
             self.log.window_timeout(now);
             self.window.handle_timeout(now);
         }
+        self.mind_gateway()?;
         self.drain_window()?;
         self.begin_swarm()?;
         self.join_if_needed()?;
@@ -620,8 +628,16 @@ impl Exchange {
             let used = line.used();
             let counted = std::mem::replace(&mut self.tonight.counted, used);
             let metrics = &self.run.metrics;
-            metrics.bytes.up.inc_by(used.up.saturating_sub(counted.up));
-            metrics.bytes.down.inc_by(used.down.saturating_sub(counted.down));
+            let up = used.up.saturating_sub(counted.up);
+            let down = used.down.saturating_sub(counted.down);
+            metrics.bytes.up.inc_by(up);
+            metrics.bytes.down.inc_by(down);
+            if let Some(gateway) = &mut self.gateway
+                && (up, down) != (0, 0)
+                && line.purpose() == For::Window
+            {
+                gateway.tell(Tell::Used(Bytes { up, down }));
+            }
             super::doors::set(&metrics.window_bytes, used);
         }
         self.drain_window()?;
@@ -648,27 +664,18 @@ impl Exchange {
         Ok(())
     }
 
-    /// Tells the window core and the engine what the vehicle's conditions are.
-    pub(super) fn tell_conditions(&mut self) {
-        let Conditions { parked, external_power, battery_soc_percent, temperature_c, network } =
-            self.look.conditions;
-        let network = match network {
-            shoal_hal::Network::None => Network::None,
-            shoal_hal::Network::Metered => Network::Metered,
-            shoal_hal::Network::Unmetered => Network::Unmetered,
-        };
-        self.tell_window(shoal_window::Input::Conditions(shoal_window::Conditions {
-            network,
-            parked,
-            external_power,
-            battery_soc_percent,
-            temperature_c,
-        }));
-        self.engine.give(Job::MayTune(self.look.may_tune));
-    }
-
     pub(super) fn own(&self) -> Own {
         Own(self.key.public())
+    }
+}
+
+/// What the vehicle asks of itself before it exchanges.
+fn policy(fleet: &FleetConfig) -> Policy {
+    Policy {
+        metered: fleet.metered,
+        driving: fleet.while_driving,
+        battery_soc_percent_min: fleet.battery_soc_min_percent,
+        temperature_c_max: fleet.temperature_max_c,
     }
 }
 

@@ -19,7 +19,7 @@ use super::around::Engine;
 use super::bench::{Bench, BenchError};
 use super::measured::{Asked, Terms};
 use super::weights::{About, CodeError, Coded, code};
-use crate::agent::{AgentError, Ask, Learning, Tried};
+use crate::agent::{AgentError, Ask, Learning, Tried, Why};
 
 /// Bytes before the trainer's own in a checkpoint's file: of which adapter, for which window.
 const CHECKPOINT_HEAD: usize = 32 + 4;
@@ -71,8 +71,8 @@ pub enum Job {
         /// What is asked for.
         ask: Ask,
     },
-    /// Go back to what was active before the campaign of this number.
-    GoBack(u32),
+    /// Go back to what was active before the campaign of this number, for this reason.
+    GoBack(u32, Why),
     /// Whether tuning may go on: the vehicle's conditions.
     MayTune(bool),
 }
@@ -301,8 +301,8 @@ impl Work {
                     .and_then(|adapter| Ok(self.bench.agent().put_on_trial(&adapter, ask)?));
                 self.tried(tried.map(Some))?;
             }
-            Job::GoBack(number) => {
-                let back = self.bench.agent().go_back(number);
+            Job::GoBack(number, why) => {
+                let back = self.bench.agent().go_back(number, why);
                 self.tried(back.map_err(BenchError::from))?;
             }
         }

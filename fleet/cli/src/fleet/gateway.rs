@@ -16,7 +16,7 @@ use crate::output::Outcome;
 /// Whose it is, whom it believes, and under which conditions it opens a window: those of `[fleet]` in the vehicle's vehicle.toml. It takes particles that the authority
 /// publishes, which is what campaigns promote, and those of vehicles that are named. Where the authority's or the timekeeper's key is replaced, it is to be written again.
 ///
-/// The agent does not ask a gateway yet: docs/emulated.md says what there is of it.
+/// `[gateway]` in the vehicle's vehicle.toml names the line to it: docs/vehicle.md.
 ///
 /// Example: shoal fleet gateway fleet 0 -o gateway.bin
 #[derive(Args)]
