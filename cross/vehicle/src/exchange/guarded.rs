@@ -1,6 +1,6 @@
 //! The gateway at one vehicle: what it is told, and what its word forbids.
 
-use shoal_gateway::Refusal;
+use shoal_gateway::{PhaseName, Refusal};
 use shoal_swarm::campaign::Mine;
 use shoal_swarm::swarm::Flat;
 use shoal_window::Phase;
@@ -110,6 +110,10 @@ impl Exchange {
         }
         if standing.phase != before.phase {
             debug!(phase = ?standing.phase, "the gateway's window");
+            if standing.phase == Some(PhaseName::NoPlan) {
+                // It began anew, or could not take the plan before.
+                gateway.plan = None;
+            }
         }
         if let Some(why) = standing.refused
             && before.refused != Some(why)
@@ -202,26 +206,16 @@ fn tell_answers(standing: &Standing) {
 }
 
 fn tell_refused(why: Refusal) {
-    match why {
-        Refusal::NotProvisioned => warn!(
+    if why == Refusal::NotProvisioned {
+        warn!(
             "the gateway is not provisioned: `shoal fleet gateway` writes the first sector of its flash"
-        ),
-        Refusal::Record { .. } => warn!(
+        );
+    } else if matches!(why, Refusal::Record { .. }) {
+        warn!(
             %why,
             "the gateway does not take the window plan; if its fleet's keys were replaced, `shoal fleet gateway` writes its first sector anew"
-        ),
-        Refusal::Malformed
-        | Refusal::Flash
-        | Refusal::Closed
-        | Refusal::Budget { .. }
-        | Refusal::OnTrial
-        | Refusal::NoTrial
-        | Refusal::NoTransfer
-        | Refusal::NotAsked { .. }
-        | Refusal::Length { .. }
-        | Refusal::NoChunk
-        | Refusal::Gap { .. }
-        | Refusal::Piece { .. }
-        | Refusal::NoAdapter => warn!(%why, "the gateway does not take the window plan"),
+        );
+    } else {
+        warn!(%why, "the gateway does not take the window plan");
     }
 }

@@ -49,7 +49,7 @@ struct Asked {
     due: Instant,
 }
 
-/// The core: the five doors. It persists nothing.
+/// The core. It persists nothing, and whoever has the line looks at it all the time: it says no moment at which to look again.
 #[derive(Debug)]
 pub struct Asker {
     number: u16,
@@ -121,15 +121,6 @@ impl Asker {
         asked.due = now + AGAIN;
         self.heard_at.get_or_insert(now);
         Some(&asked.frame)
-    }
-
-    /// When [`Asker::poll_output`] has something, or time matters otherwise.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let asks = self.asked.as_ref().map_or(self.look_at, |asked| asked.due);
-        let silent = self.heard_at.map(|at| at + SILENT);
-        let silent = silent.filter(|_at| self.standing.phase.is_some());
-        [Some(asks), silent].into_iter().flatten().min()
     }
 
     fn told(&mut self, tell: Tell) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  exchange ── Tell ──▶ Asker: what is asked next ──▶ frames ──▶ a serial line ──▶ the gateway
-//!           ◀ Standing ─┘         (a core, five doors)           (a thread)
+//!           ◀ Standing ─┘         (a core)                       (a thread)
 //! ```
 //!
 //! What the gateway says can only forbid: the vehicle's own window, budget and campaigns hold beside it. A gateway that does not
