@@ -1,6 +1,8 @@
 //! What the records mean: nominees, standing, best and worst. Pure functions of records, roster, utility document, reinstatements
 //! and window; nothing of it is stored, sent or merged.
 
+mod broken;
+mod counting;
 mod ledger;
 mod standing;
 mod unelected;
@@ -9,7 +11,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::cell::OnceCell;
 
-use shoal_wire::v1::{ClaimFields, Compared, NOMINEES, Role, VoteFields};
+use shoal_wire::v1::{ClaimFields, NOMINEES, Role, VoteFields};
 use shoal_wire::{KeyId, PackHash, ParticleId};
 
 use crate::ballot::{Ballot, lower_median, upper_median};
@@ -17,19 +19,13 @@ use crate::records::{Records, Signed};
 use crate::reinstated::Reinstated;
 use crate::roster::{Roster, lot, majority, part};
 use crate::utility::{Utility, Weighing};
+use broken::BROKEN;
+use counting::{Poll, Votes};
 use standing::accused;
 
 pub use ledger::{Account, Fault, Finding};
 pub use unelected::Unelected;
 
-/// A claim is broken when the quorum finds this many standard errors less than was claimed.
-const BROKEN: f64 = 3.0;
-/// Nobody's own standard error counts for more than this times the median of all claims of the window.
-const ERRORS_MAX: f64 = 2.0;
-/// How far two parts of a pack differ in what a particle is worth beside another, as a share of that: an error of every
-/// claim, which the standard errors do not know, for they are of one part (docs/decisions/0042). Below a third, a particle that is
-/// claimed as no worse than its reference breaks its claim however much worse it is.
-const PARTS_DIFFER: f64 = 0.25;
 /// The nominees that are the highest claims of vehicles in good standing: the first ones.
 pub const HIGHEST: usize = 2;
 /// Of one particle, so many claims are held against what its voters found: those that say most for themselves.
@@ -83,15 +79,6 @@ pub(crate) struct Claimed<'a> {
     pub(crate) utility: f64,
 }
 
-/// The votes on one nominee.
-#[derive(Default)]
-struct Votes<'a> {
-    /// Each with its voter.
-    measured: Vec<(KeyId, &'a VoteFields)>,
-    /// Who says that its values were not to be had.
-    missing: BTreeSet<KeyId>,
-}
-
 /// What voters found against a vehicle.
 struct Verdict {
     /// What it is called and was called.
@@ -106,15 +93,6 @@ struct Verdict {
     of: usize,
     /// Three in four of those drawn found it: the accused is believed nothing.
     sure: bool,
-}
-
-/// What a window's claims are held against.
-struct Held<'c, 'a> {
-    claims: &'c [Claimed<'a>],
-    /// No standard error of a claim counts for more.
-    usual: f64,
-    /// The window in which their reference was measured on the part of the claims.
-    level: Option<&'c Judged<'a>>,
 }
 
 /// What came of the claims of one window.
@@ -233,36 +211,18 @@ impl<'a> Quorum<'a> {
         let claims = self.claimed(window, &weighing);
         let aside = self.standing(before, asked);
         let draws = Draws { roster: self.roster, fold: self.records.nonce_of(window)?, lot: nonce };
-        let nominees = nominees(&draws, claims.clone(), &aside);
-        let votes = self.counted(asked, nonce, &nominees, &aside);
-        let count = |weighing: &Weighing, nominee: &Nominee| {
-            let votes = &votes.get(&nominee.particle)?.measured;
-            let votes: Vec<&VoteFields> = votes.iter().map(|(_voter, vote)| *vote).collect();
-            let Nominee { particle, role, claimant, .. } = *nominee;
-            let voters = self.roster.voters_count();
-            Ballot::count(particle, role, claimant, voters, &votes, weighing)
-        };
-        let then: Vec<Ballot> =
-            nominees.iter().filter_map(|nominee| count(&weighing, nominee)).collect();
+        let poll = self.poll(asked, &draws, &claims, &aside);
         let level = window.checked_sub(1).and_then(|window| before.get(&window));
-        // Every claim of the window is read for it: not where nothing is judged by it.
-        let usual = (!then.is_empty()).then(|| self.usual_error(window, nonce, &weighing));
-        let usual = ERRORS_MAX * usual.unwrap_or_default();
-        let held = Held { claims: &claims, usual, level };
-        let broken = then.iter().flat_map(|ballot| {
-            let votes = votes.get(&ballot.particle);
-            votes.map(|votes| self.breaks(ballot, votes, &held, &weighing)).unwrap_or_default()
-        });
-        let broken = broken.collect();
-        let withheld = self.withholds(&claims, &votes);
-        let misvoted = votes.iter().flat_map(|(nominee, votes)| {
+        let broken = self.broken_claims(window, (&claims, &poll), level, &weighing);
+        let withheld = self.withholds(&claims, &poll.votes);
+        let misvoted = poll.votes.iter().flat_map(|(nominee, votes)| {
             let voters = self.misvotes(&votes.measured, &weighing);
             voters.into_iter().map(|voter| (*nominee, voter))
         });
         let misvoted = misvoted.collect();
-        let mut ballots: Vec<Ballot> =
-            nominees.iter().filter_map(|nominee| count(&self.weighing, nominee)).collect();
+        let mut ballots = self.ballots_of(&poll, &self.weighing);
         ballots.sort_by_key(|ballot| ballot.particle);
+        let Poll { nominees, votes, .. } = poll;
         Some(Judged { nominees, votes, ballots, broken, withheld, misvoted })
     }
 
@@ -324,55 +284,6 @@ impl<'a> Quorum<'a> {
     /// What a vehicle is called and was called before: another key sheds no quarantine.
     fn names(&self, id: KeyId) -> impl Iterator<Item = KeyId> {
         core::iter::once(id).chain(self.roster.others(id))
-    }
-
-    /// Which claims of its particle a ballot breaks.
-    fn breaks(
-        &self,
-        ballot: &Ballot,
-        votes: &Votes<'a>,
-        held: &Held<'_, 'a>,
-        weighing: &Weighing,
-    ) -> Vec<Verdict> {
-        let level = held.level.and_then(|level| self.level(level, ballot.reference, weighing));
-        let Some((least, most)) = level else { return Vec::new() };
-        let parts = PARTS_DIFFER * ballot.gain;
-        let verdict = |claimed: &Claimed<'a>| {
-            let error = claimed_error(claimed.claim, weighing).min(held.usual);
-            let both =
-                error * error + ballot.standard_error * ballot.standard_error + parts * parts;
-            let worst = claimed.claim.body.role == Role::Worst;
-            let (level, sign) = if worst { (least, -1.0) } else { (most, 1.0) };
-            let breaks = |vote: &VoteFields| {
-                let gain = (claimed.utility - level) - weighing.difference(&vote.terms).0;
-                // The reference may be fitted to one part: beside it, what is worth what was claimed is no lie.
-                let value = worth(vote, weighing, |term| term.value);
-                let missing =
-                    value.map(|value| (sign * gain).min(sign * (claimed.utility - value)));
-                missing.is_some_and(|missing| missing > BROKEN * libm::sqrt(both))
-            };
-            let beside = votes.measured.iter().filter(|(_, vote)| vote.best == ballot.reference);
-            let found_by = beside.filter(|(_, vote)| breaks(vote));
-            let found_by: BTreeSet<KeyId> = found_by.map(|(voter, _)| *voter).collect();
-            let accused = self.names(claimed.claim.signer).collect();
-            let sure = self.nearly_all(found_by.len());
-            let (particle, gains) = (ballot.particle, Some((claimed.utility - level, ballot.gain)));
-            let verdict = Verdict { accused, particle, gains, found_by, of: ballot.votes, sure };
-            // Half of the votes condemn nobody.
-            verdict.holds_without(&BTreeSet::new()).then_some(verdict)
-        };
-        held_against(held.claims, ballot.particle).into_iter().filter_map(verdict).collect()
-    }
-
-    /// The median of the standard errors of claims of this window: of those that the nonce of the next one draws, where there are
-    /// many.
-    fn usual_error(&self, window: u32, nonce: &[u8; 32], weighing: &Weighing) -> f64 {
-        let of: BTreeMap<KeyId, &Signed<ClaimFields>> =
-            self.measured(window).map(|claim| (claim.signer, claim)).collect();
-        let drawn = self.roster.errors(nonce, of.keys().copied());
-        let counts = drawn.iter().filter_map(|id| weighed(of.get(id)?, weighing));
-        let errors = counts.map(|claimed| claimed_error(claimed.claim, weighing));
-        lower_median(errors.collect()).unwrap_or(0.0)
     }
 
     /// Best in this window: of the nominees that a majority found surely better, that of the latest window; of several,
@@ -462,77 +373,6 @@ impl<'a> Quorum<'a> {
         let claims = records.claims(window).filter(|claim| records.is_heard(roster, claim));
         claims.filter(move |claim| part.is_some_and(|part| is_measured(&claim.body, part, pack)))
     }
-
-    /// The votes on each of these nominees, that the nonce of window `asked` asked for: of voters who were drawn, on its part.
-    /// Who votes twice on one particle, and not the same, has not voted on it.
-    fn counted(
-        &self,
-        asked: u32,
-        nonce: &[u8; 32],
-        nominees: &[Nominee],
-        aside: &BTreeSet<KeyId>,
-    ) -> BTreeMap<ParticleId, Votes<'a>> {
-        let part = part(nonce);
-        let mut by_nominee: BTreeMap<ParticleId, BTreeMap<KeyId, Option<&'a VoteFields>>> =
-            BTreeMap::new();
-        for vote in self.records.votes(asked) {
-            let fields = &vote.body;
-            if fields.part != part || fields.pack != self.pack {
-                continue;
-            }
-            let votes = by_nominee.entry(fields.nominee).or_default();
-            let Some(voter) = self.roster.present(vote.signer) else { continue };
-            let kept = votes.entry(voter).or_insert(Some(fields));
-            if kept.is_some_and(|kept| (kept.best, &kept.terms) != (fields.best, &fields.terms)) {
-                *kept = None;
-            }
-        }
-        let mut counted = BTreeMap::new();
-        for Nominee { particle: nominee, claimant, .. } in nominees.iter().cloned() {
-            let Some(votes) = by_nominee.remove(&nominee) else { continue };
-            let drawn = self.roster.voters(nonce, nominee, claimant, aside);
-            let of_drawn = votes.into_iter().filter(|(voter, _vote)| drawn.contains(voter));
-            let mut counts = Votes::default();
-            let once = of_drawn.filter_map(|(voter, vote)| Some((voter, vote?)));
-            for (voter, vote) in once {
-                if vote.is_missing() {
-                    counts.missing.insert(voter);
-                } else {
-                    counts.measured.push((voter, vote));
-                }
-            }
-            counted.insert(nominee, counts);
-        }
-        counted
-    }
-
-    /// The utility of a particle, as those who voted on the nominees of this window measured it, one value a voter: both middle
-    /// ones. `None` while these are fewer than a majority of those who are drawn on a nominee.
-    fn level(
-        &self,
-        of: &Judged<'a>,
-        particle: Option<ParticleId>,
-        weighing: &Weighing,
-    ) -> Option<(f64, f64)> {
-        let mut levels = BTreeMap::new();
-        for (nominee, votes) in &of.votes {
-            for (voter, vote) in &votes.measured {
-                let level = if particle == Some(*nominee) {
-                    worth(vote, weighing, |term| term.value)
-                } else if particle == vote.best {
-                    worth(vote, weighing, |term| term.best)
-                } else {
-                    None
-                };
-                levels.extend(level.map(|level| (*voter, level)));
-            }
-        }
-        if levels.len() < majority(self.roster.voters_count()) {
-            return None;
-        }
-        let levels: Vec<f64> = levels.into_values().collect();
-        Some((lower_median(levels.clone())?, upper_median(levels)?))
-    }
 }
 
 /// Whether a claim is of what was to be measured: a particle that can be nominated, on this part of this pack.
@@ -548,16 +388,6 @@ pub(crate) fn weighed<'a>(
     let values: Vec<i16> = claim.body.terms.iter().map(|term| term.value).collect();
     let utility = weighing.utility(&values).filter(|_utility| weighing.passes(&values))?;
     Some(Claimed { claim, utility })
-}
-
-fn claimed_error(claim: &Signed<ClaimFields>, weighing: &Weighing) -> f64 {
-    let errors: Vec<u16> = claim.body.terms.iter().map(|term| term.standard_error).collect();
-    weighing.standard_error(&errors)
-}
-
-/// What one of a vote's two particles is worth, as the voter measured it.
-fn worth(vote: &VoteFields, weighing: &Weighing, of: fn(&Compared) -> i16) -> Option<f64> {
-    weighing.utility(&vote.terms.iter().map(of).collect::<Vec<i16>>())
 }
 
 /// Of equal ones, that of the lowest record first.
@@ -621,16 +451,19 @@ fn first_drawn(
     lots.min().map(|(_lot, index)| index)
 }
 
-/// Whom of these claims, highest first, these draws put to the vote.
-pub(crate) fn nominees(
+/// Whom of these claims, highest first, these draws put to the vote, if nothing were claimed but what `counts`; beside the highest a
+/// merge or, where none is claimed, a worst.
+fn nominees(
     draws: &Draws<'_>,
     mut rest: Vec<Claimed<'_>>,
     quarantined: &BTreeSet<KeyId>,
+    merges: bool,
+    counts: impl Fn(&Claimed<'_>) -> bool,
 ) -> Vec<Nominee> {
-    let standing = |claimed: &Claimed<'_>| !quarantined.contains(&claimed.claim.signer);
+    let standing =
+        |claimed: &Claimed<'_>| counts(claimed) && !quarantined.contains(&claimed.claim.signer);
     let role = |claimed: &Claimed<'_>| claimed.claim.body.role;
     let mut nominees = Vec::new();
-    let merges = rest.iter().any(|claimed| role(claimed) == Role::Merge);
     for _ in 0..HIGHEST {
         let good = |claimed: &Claimed<'_>| standing(claimed) && role(claimed) != Role::Worst;
         nominate(&mut nominees, &mut rest, |all| all.iter().position(good));
@@ -643,11 +476,28 @@ pub(crate) fn nominees(
         nominate(&mut nominees, &mut rest, |all| all.iter().rposition(worst));
     }
     nominate(&mut nominees, &mut rest, |all| {
-        let lots = all.iter().map(|claimed| lot(draws.lot, claimed.claim.body.particle));
-        lots.enumerate().min_by_key(|(_index, lot)| *lot).map(|(index, _lot)| index)
+        let counted = all.iter().enumerate().filter(|(_index, claimed)| counts(claimed));
+        let lots = counted.map(|(index, one)| (lot(draws.lot, one.claim.body.particle), index));
+        lots.min().map(|(_lot, index)| index)
     });
     debug_assert!(nominees.len() <= usize::from(NOMINEES));
     nominees
+}
+
+/// What of these claims votes may count on: what is put to the vote, and what would be if that were not claimed.
+pub(crate) fn candidates(
+    draws: &Draws<'_>,
+    claims: &[Claimed<'_>],
+    quarantined: &BTreeSet<KeyId>,
+) -> (Vec<Nominee>, Vec<Nominee>) {
+    let merges = claims.iter().any(|claimed| claimed.claim.body.role == Role::Merge);
+    let first = nominees(draws, claims.to_vec(), quarantined, merges, |_claimed| true);
+    let others = |one: &&Claimed<'_>| {
+        first.iter().all(|nominee| nominee.particle != one.claim.body.particle)
+    };
+    let rest = claims.iter().filter(others).copied().collect();
+    let second = nominees(draws, rest, quarantined, merges, |_claimed| true);
+    (first, second)
 }
 
 /// Takes one claim out of the rest, and all others of its particle.

@@ -164,6 +164,17 @@ impl Weighing {
         !self.gates.iter().zip(values).any(fails)
     }
 
+    /// Of each term that has a gate: the weighing that knows no other term, and its gate alone.
+    pub(crate) fn gated(&self) -> impl Iterator<Item = Self> {
+        let gates = self.gates.iter().enumerate().filter(|(_index, gate)| gate.is_some());
+        gates.map(|(index, _gate)| {
+            let only = |one: usize| one == index;
+            let shares = (0..=index).map(|one| if only(one) { 1.0 } else { 0.0 });
+            let gates = self.gates.iter().enumerate().map(|(one, gate)| gate.filter(|_| only(one)));
+            Self { shares: shares.collect(), gates: gates.collect() }
+        })
+    }
+
     /// Total variation to another window's weighing, ½·Σ|Δshare|. No utility differs by more than twice this.
     pub fn variation(&self, other: &Self) -> f64 {
         let longer = self.shares.len().max(other.shares.len());

@@ -1,7 +1,8 @@
 //! What must hold, whatever happens.
 
+mod ending;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -11,13 +12,14 @@ use shoal_wire::v1::{Claim, Nonce, NonceFields, ParticleHeader, Role, Vote};
 use shoal_wire::{KeyId, Kind, Leaf, ParticleId, RecordId, Topic, Unverified};
 
 use crate::board::Board;
-use crate::calendar::{opens_us, window_of};
+use crate::calendar::{FINISHES_S, opens_us, window_of};
 use crate::cluster::Cluster;
-use crate::documents::{Fleet, OPEN_S, PLENTY_COUNTER, place_of};
+use crate::documents::{Fleet, PLENTY_COUNTER, place_of};
 use crate::engine::{Character, Lie, start};
 use crate::intruder::Everybody;
 use crate::must::{Looked, must};
 use crate::vehicle::{Vehicle, WINDOWS_MAX, Wire, records, windows};
+use ending::known;
 
 /// So many windows after a plan with enough bytes for what is said, whoever is behind goes by it: as many as may be behind in a row,
 /// and one in which the line was cut.
@@ -56,6 +58,9 @@ pub struct Checks {
     claimed: BTreeSet<RecordId>,
     /// …and those that were published first when the window after their own was over: of which window, and when.
     late: Vec<(u32, RecordId, u64)>,
+    /// Those that were published first when exchanges of the window after their own were asked to finish, or later: some were gone by
+    /// then, and some were not.
+    last_minute: BTreeSet<RecordId>,
     /// Each vehicle's windows.
     presence: BTreeMap<usize, Presence>,
     /// Who has heard in this window and since when its program runs: with that, it was there to the end.
@@ -134,7 +139,7 @@ impl Checks {
                 self.genuine.insert(id);
                 let place = Topic::decode(&topic).expect("honest programs publish at places");
                 if matches!(place.leaf(), Leaf::Claim { .. }) && self.claimed.insert(id) {
-                    self.late.extend(late(&bytes, fleet, now_us).map(|of| (of, id, now_us)));
+                    self.comes_late(&bytes, fleet, (id, now_us));
                 }
                 let by = vehicles.iter().find(|vehicle| vehicle.key == place.publisher());
                 let liar = by.is_some_and(|by| by.character != Character::Honest);
@@ -269,6 +274,19 @@ impl Checks {
                 "{now_us}: vehicle {number} was last there in {before:?}, is connected since {since} and does not count a claim of window {}: {id:?}",
                 said.window
             );
+        }
+    }
+
+    /// A claim is published for the first time.
+    fn comes_late(&mut self, bytes: &Bytes, fleet: &Fleet, (id, now_us): (RecordId, u64)) {
+        let claim = Unverified::decode(bytes).ok();
+        let claim = claim.and_then(|claim| claim.verify::<Claim>(&Everybody(fleet)).ok());
+        let Some(window) = claim.map(|claim| claim.body().fields().window) else { return };
+        if opens_us(window + 1) + FINISHES_S * 1_000_000 <= now_us {
+            self.last_minute.insert(id);
+        }
+        if opens_us(window + 2) < now_us {
+            self.late.push((window, id, now_us));
         }
     }
 
@@ -569,128 +587,4 @@ impl Checks {
             }
         }
     }
-
-    /// Who had too few bytes in a window for what was said in it is behind, and hears all the same within a few windows of the plan
-    /// that gives it more, which came in window `calm`.
-    fn heard_of_plenty(&self, vehicles: &[Vehicle], calm: u32) {
-        for vehicle in vehicles.iter().filter(|one| one.character == Character::Honest) {
-            let since = self.plenty.get(&vehicle.number);
-            let there_us = opens_us(calm).max(vehicle.came_us);
-            must!(
-                self.looked_at,
-                Plenty,
-                since.is_some_and(|since| opens_us(since.saturating_sub(HEARD)) <= there_us),
-                "vehicle {} goes by the new plan since {since:?}",
-                vehicle.number
-            );
-        }
-    }
-
-    /// After windows in which nothing went wrong: those who can talk agree. `poor`: in which window a plan came that gives more bytes to
-    /// those that had too few.
-    pub fn end(&self, vehicles: &[Vehicle], window: u32, poor: Option<u32>) {
-        poor.into_iter().for_each(|calm| self.heard_of_plenty(vehicles, calm));
-        let honest = || vehicles.iter().filter(|one| one.character == Character::Honest);
-        let swarms: Vec<_> = honest()
-            .map(|vehicle| vehicle.exchange.as_ref().and_then(|exchange| exchange.swarm()))
-            .collect();
-        // Of windows that were calm for a while all who were there know the same.
-        for of in window.saturating_sub(6)..window.saturating_sub(2) {
-            let there = honest().zip(&swarms).filter(|(vehicle, _)| vehicle.came_us < opens_us(of));
-            // Who listens to beacons knows what matters.
-            let there = there.filter(|(vehicle, _)| !vehicle.beacons);
-            let there: Vec<&Swarm> = there.filter_map(|(_vehicle, swarm)| *swarm).collect();
-            // Whoever did not follow another timekeeper has none.
-            let nonces = there.iter().map(|swarm| swarm.records().nonce_of(of));
-            let nonces: BTreeSet<Option<&[u8; 32]>> = nonces.collect();
-            let known = nonces.len() <= 1 && !nonces.contains(&None);
-            must!(self.looked_at, Nonces, known, "window {of}: not all know its nonce: {nonces:?}");
-            let said: BTreeSet<Vec<RecordId>> = there
-                .iter()
-                .map(|swarm| {
-                    let records = swarm.records();
-                    let claims = records.claims(of).map(|claim| claim.id);
-                    claims.chain(records.votes(of).map(|vote| vote.id)).collect()
-                })
-                .collect();
-            let came: Vec<u64> =
-                vehicles.iter().map(|vehicle| vehicle.came_us / 1_000_000).collect();
-            must!(
-                self.looked_at,
-                Known,
-                said.len() <= 1,
-                "window {of}, came at {came:?} s: not all know the same: {said:?}"
-            );
-        }
-        // Neither of two claims that contradict each other counts, if the second was heard while its window was open.
-        for (of, liar, at_us) in &self.contradicted {
-            let calm = (window.saturating_sub(6)..window.saturating_sub(2)).contains(of);
-            let heard = at_us + SAID_US < opens_us(*of) + u64::from(OPEN_S) * 1_000_000;
-            for swarm in swarms.iter().flatten().filter(|_| calm && heard) {
-                let counts = swarm.records().claims(*of).any(|claim| claim.signer == *liar);
-                must!(
-                    self.looked_at,
-                    Void,
-                    !counts,
-                    "window {of}: {liar} claimed twice, and one of it counts"
-                );
-            }
-        }
-        let mut agreed = BTreeSet::new();
-        for swarm in &swarms {
-            let swarm = swarm.expect("every honest vehicle has joined");
-            let best = swarm.best(window).map(|best| best.particle);
-            let worst = swarm.worst(window).map(|worst| worst.particle);
-            agreed.insert((best, worst, swarm.quarantined(window)));
-        }
-        let known = || -> Vec<String> {
-            swarms.iter().flatten().map(|swarm| known(swarm, window)).collect()
-        };
-        must!(
-            self.looked_at,
-            Agreed,
-            agreed.len() <= 1,
-            "they do not agree: {agreed:?}\n{}",
-            known().join("\n")
-        );
-    }
-}
-
-/// The window of a claim, if the one after it is over.
-fn late(bytes: &Bytes, fleet: &Fleet, now_us: u64) -> Option<u32> {
-    let claim = Unverified::decode(bytes).ok()?.verify::<Claim>(&Everybody(fleet)).ok()?;
-    let window = claim.body().fields().window;
-    (opens_us(window + 2) < now_us).then_some(window)
-}
-
-/// What a vehicle knows of the claims behind its best, for who looks for the reason of a disagreement.
-fn known(swarm: &Swarm, window: u32) -> String {
-    let records = swarm.records();
-    let mut text = format!("a vehicle that knows {} records:\n", records.count());
-    let best = swarm.best(window).map(|best| best.window);
-    let worst = swarm.worst(window).map(|worst| worst.window);
-    let _infallible = writeln!(text, "  best of window {best:?}, worst of {worst:?}");
-    for window in records.claimed_windows() {
-        for claim in records.claims(window) {
-            let (who, fields) = (claim.signer, &claim.body);
-            let header = records.particle(window, who, fields.role).is_some();
-            let _infallible = writeln!(
-                text,
-                "  {window}: {who} claims {:?} {} {:?}, header {header}",
-                fields.role, fields.particle, fields.terms
-            );
-        }
-        let nonces = [window, window + 1].map(|of| records.nonce_of(of).is_some());
-        let _infallible = writeln!(text, "  {window}: nonces {nonces:?}");
-        for vote in records.votes(window + 1) {
-            let (who, fields) = (vote.signer, &vote.body);
-            let (of, best, terms) = (fields.nominee, fields.best, &fields.terms);
-            let headers = best.map(|best| records.with_id(best).len());
-            let _infallible = writeln!(
-                text,
-                "  {window}: {who} votes on {of} beside {best:?} ({headers:?} headers): {terms:?}"
-            );
-        }
-    }
-    text
 }

@@ -59,6 +59,8 @@ musts! {
     ComesBack = "comes back",
     /// What comes after those who voted were there does not count.
     TooLate = "too late",
+    /// What those who were drawn voted on counts, whatever is claimed once they have begun.
+    Counted = "counted",
     /// No honest vehicle is taken for a liar where liars are few.
     Slander = "slander",
     /// Who claims what nobody can get stands aside.

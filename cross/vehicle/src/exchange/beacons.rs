@@ -80,14 +80,15 @@ impl Beacons {
         (listening, stale)
     }
 
-    /// At the end of doubt: what was claimed in the window before the last was voted on in the last one, and everybody was listened
-    /// to. If beacons passed on none of it, doubt goes on; if some, it is over.
+    /// At the end of doubt: everybody was listened to, and what was claimed before the last window was voted on by now. If beacons
+    /// passed on none of the latest window of which a claim counts, doubt goes on; if some, it is over.
     fn trust_again(&mut self, window: Option<u32>, claimed: impl Fn(u32) -> bool) {
         let Some(window) = window.filter(|window| 0 < self.doubted && self.doubted <= *window)
         else {
             return;
         };
-        let voted_on = window.checked_sub(2).filter(|of| claimed(*of));
+        let voted_on = window.saturating_sub(DOUBTED)..window.saturating_sub(1);
+        let voted_on = voted_on.rev().find(|of| claimed(*of));
         let withheld = voted_on.is_some_and(|of| self.claims < Some(of));
         if withheld {
             warn!(window, "still nothing that matters is passed on: listening to every vehicle");
@@ -247,6 +248,16 @@ mod tests {
     fn what_was_passed_on_before_ends_no_doubt() {
         let mut beacons = Beacons { claims: Some(2), ..doubted() };
         assert_eq!(listens(&mut beacons, 3 + DOUBTED, CLAIMED), Listening::Both);
+    }
+
+    /// Claims of the last windows contradicted each other, and none counts: those before were withheld.
+    #[test]
+    fn doubt_outlasts_windows_without_a_claim() {
+        let until = 3 + DOUBTED;
+        let claimed = |window| window < until - 4;
+        assert_eq!(listens(&mut doubted(), until, claimed), Listening::Both);
+        let passed_on = Beacons { claims: Some(until - 5), ..doubted() };
+        assert_eq!(listens(&mut { passed_on }, until, claimed), Listening::Beacons);
     }
 
     /// Nothing to pass on is no sign of withholding: with nothing claimed doubt ends.

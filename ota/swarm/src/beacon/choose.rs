@@ -22,7 +22,7 @@ struct Look {
 }
 
 impl Beacon {
-    /// Asks for what matters of a window's claims and was not passed on, and for the votes on its nominees.
+    /// Asks for what matters of a window's claims and was not passed on, and for the votes on its candidates.
     pub(super) fn choose(&mut self, window: u32) {
         let Some(Look { kept, aside, folding }) = self.look(window) else { return };
         let asked = window.saturating_add(1);
@@ -53,7 +53,7 @@ impl Beacon {
             let voters = roster.voters(nonce, nominee.particle, nominee.claimant, &aside);
             voters.into_iter().map(|voter| (voter, nominee.particle)).collect::<Vec<_>>()
         };
-        let drawn: Vec<(KeyId, ParticleId)> = kept.nominees.iter().flat_map(drawn).collect();
+        let drawn: Vec<(KeyId, ParticleId)> = kept.candidates.iter().flat_map(drawn).collect();
         for (voter, nominee) in drawn {
             let (first, held) = self.voters.draw((asked, voter), nominee);
             if first {
@@ -70,8 +70,8 @@ impl Beacon {
         let (roster, fold) = (self.agreed.keyring.roster(), self.folds.get(&window));
         let claimed = |signer: &KeyId| fold?.claimed(roster.number(*signer)?);
         let claims = kept.claims.keys().filter_map(claimed).map(|claim| claim.body.particle);
-        let nominees = kept.nominees.iter().map(|nominee| nominee.particle);
-        self.matters.insert(window, claims.chain(nominees).collect());
+        let candidates = kept.candidates.iter().map(|candidate| candidate.particle);
+        self.matters.insert(window, claims.chain(candidates).collect());
     }
 
     fn look(&self, window: u32) -> Option<Look> {

@@ -8,7 +8,7 @@ use shoal_wire::v1::{ClaimFields, Role};
 use shoal_wire::{KeyId, PackHash, ParticleId};
 
 use crate::quorum::{
-    Claimed, Draws, Nominee, held_against, highest_first, in_turn, is_measured, nominees, weighed,
+    Claimed, Draws, Nominee, candidates, held_against, highest_first, in_turn, is_measured, weighed,
 };
 use crate::records::{Entry, RejectRecord, Signed, join};
 use crate::roster::{Roster, part};
@@ -67,8 +67,8 @@ pub struct Reading<'a> {
 pub struct Kept {
     /// Whose claims, and whether the header of the particle belongs to it.
     pub claims: BTreeMap<KeyId, bool>,
-    /// What is put to the vote.
-    pub nominees: Vec<Nominee>,
+    /// On what votes may count: what is put to the vote, and what would be if that were not claimed.
+    pub candidates: Vec<Nominee>,
 }
 
 impl Fold {
@@ -116,7 +116,7 @@ impl Fold {
 
     /// What matters of it.
     ///
-    /// Nominees, and the other claims of their particles that are held against what voters find; any merge, for without one
+    /// Candidates, and the other claims of their particles that are held against what voters find; any merge, for without one
     /// a worst is nominated; and the claims whose errors are drawn. Of an open window the merges whose turn is first, and those of
     /// who may be drawn to fold: who follows fetches one, and anybody may claim one.
     /// What [`crate::quorum`] says of the window is the same of these claims as of all.
@@ -142,10 +142,11 @@ impl Fold {
         let drawn = roster.errors(next, measured().map(|(_row, claim)| claim.signer));
         kept.claims = drawn.into_iter().map(|signer| (signer, false)).collect();
         let draws = Draws { roster, fold: nonce, lot: next };
-        kept.nominees = nominees(&draws, claims.clone(), quarantined);
+        let (nominees, next) = candidates(&draws, &claims, quarantined);
+        kept.candidates = nominees.into_iter().chain(next).collect();
         let with_header = |claimed: &Claimed<'_>| (claimed.claim.signer, true);
         kept.claims.extend(claims.iter().find(is_merge).map(with_header));
-        for nominee in &kept.nominees {
+        for nominee in &kept.candidates {
             kept.claims.insert(nominee.claimant, true);
             let held = held_against(&claims, nominee.particle);
             kept.claims.extend(held.into_iter().map(with_header));

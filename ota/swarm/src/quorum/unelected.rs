@@ -109,10 +109,7 @@ impl Quorum<'_> {
     fn voted(&self, window: u32, nominee: &Nominee) -> (usize, usize) {
         let judged = self.judged().get(&window);
         let votes = judged.and_then(|judged| judged.votes.get(&nominee.particle));
-        votes.map_or((0, 0), |votes| {
-            let missing = votes.missing.len();
-            (votes.measured.len().saturating_add(missing), missing)
-        })
+        votes.map_or((0, 0), |votes| (votes.count(), votes.missing.len()))
     }
 
     /// Claims of this window that were measured as they were to be, and are below a gate.

@@ -593,7 +593,8 @@ impl Swarm {
         needed
     }
 
-    fn quorum(&self, window: u32) -> Option<Quorum<'_>> {
+    /// What the records mean in this window; `None` when every term of the utility has weight 0.
+    pub fn quorum(&self, window: u32) -> Option<Quorum<'_>> {
         let quorum = Quorum::new(&self.records, &self.roster, &self.utility, window)?;
         Some(quorum.reinstating(&self.reinstated))
     }

@@ -11,7 +11,7 @@ use shoal_wire::v1::{ClaimFields, FORMER, ParticleHeader, RefusalCode, Role, VAC
 use shoal_wire::{KeyId, ModelHash, PackHash, ParticleId};
 
 use crate::make::{
-    Book, claim, header, measured, nonce_bytes, signed, utility, vehicle, vote, when,
+    Book, claim, header, measured, nonce_bytes, signed, utility, utility_of, vehicle, vote, when,
 };
 
 /// Ten vehicles; nine vote on each claim, and four of these may lie. One honest window says how good x_p is.
@@ -192,6 +192,68 @@ fn duplicate_particle() {
     votes(&mut book, 0, merge.id(), BETTER, BETTER);
     assert_eq!(best(&book, 7), Some(merge.id()), "it is as good as it is");
     assert_eq!(quarantined(&book, 7), (0..LIARS).map(vehicle).collect(), "they claimed more");
+}
+
+/// Claims much once voters have begun, so that what they vote on is no nominee any more, and nothing is elected: nobody votes on such
+/// claims, so that nobody finds out. What was put to the vote counts, as long as no more than two vehicles do that in a window.
+#[test]
+fn claims_behind_the_vote() {
+    let mut book = fleet();
+    let good = book.claim(9, 5, Role::Merge, 0.45);
+    let other = book.claim(8, 5, Role::Merge, 0.44);
+    let asked = read(&book, 6, |quorum| quorum.nominees(5));
+    assert_eq!(asked.iter().map(|one| one.particle).collect::<Vec<_>>(), [good, other]);
+    votes(&mut book, 0, good, BETTER, BETTER);
+    let worse = (0.2, 0.40, 0.01);
+    votes(&mut book, 1, other, worse, worse);
+    assert_eq!((best(&book, 7), quarantined(&book, 7)), (Some(good), [vehicle(8)].into()));
+    for late in [0, 1] {
+        book.claim(late, 5, Role::Merge, 0.99);
+    }
+    let asked = read(&book, 6, |quorum| quorum.nominees(5));
+    assert!(asked.iter().take(2).all(|one| one.claimant < vehicle(2)), "they would be asked about");
+    assert_eq!((best(&book, 7), quarantined(&book, 7)), (Some(good), [vehicle(8)].into()));
+}
+
+/// Claims what is true of the utility, and false of a term that has no weight but a gate: voters refuse the particle for it, and it held a
+/// nominee's place in every window. What is near the gate by no more than was measured is no lie, nor what passes it.
+#[test]
+fn false_of_a_gate_alone() {
+    let gated = utility_of(&[&[(0, 1.0)], &[(0, 0.0)]], Some(3000));
+    for (claims, finds, broken) in
+        [(0.5, 0.1, true), (0.31, 0.29, false), (0.9, 0.5, false), (0.32, -0.2, true)]
+    {
+        for role in [Role::Merge, Role::Worst] {
+            let mut book = Book::new(VEHICLES);
+            let all =
+                |book: &mut Book, (claimant, window), role, of: (f64, f64), found: (f64, f64)| {
+                    let header = header(role, window, claimant);
+                    let terms = [measured(of.0, 0.01), measured(of.1, 0.01)];
+                    let claim = signed(claimant, 0, claim(&header, &terms));
+                    book.records.claim(&when(window), &book.roster, &claim).unwrap();
+                    let header = signed(claimant, 0, header);
+                    book.records.header(&when(window), &book.roster, &header, 1).unwrap();
+                    for number in (0..VEHICLES).filter(|number| *number != claimant) {
+                        let vote =
+                            |value| vote(window + 1, 0, header.body.id(), None, (value, 0.4, 0.01));
+                        let mut fields = vote(found.0).fields().clone();
+                        fields.terms.extend(vote(found.1).fields().terms.clone());
+                        let vote = signed(number, 0, shoal_wire::v1::Vote::new(fields).unwrap());
+                        book.records.vote(&when(window + 1), &book.roster, &vote).unwrap();
+                    }
+                    header.body.id()
+                };
+            all(&mut book, (9, 4), Role::Merge, (0.4, 0.4), (0.4, 0.4));
+            let value = if role == Role::Worst { 0.35 } else { 0.45 };
+            let lie = all(&mut book, (0, 5), role, (value, claims), (value, finds));
+            let quorum = Quorum::new(&book.records, &book.roster, &gated, 7).unwrap();
+            let aside: BTreeSet<KeyId> = broken.then(|| vehicle(0)).into_iter().collect();
+            assert_eq!(quorum.quarantined(7), aside, "{role:?}: {claims} {finds}");
+            let mut elected = [quorum.best(), quorum.worst()].into_iter().flatten();
+            let elected = elected.any(|one| one.particle == lie);
+            assert_eq!(elected, finds >= 0.3, "{role:?}: {claims} {finds}");
+        }
+    }
 }
 
 /// A particle of another base model is refused by its header; its claim counts for nothing.

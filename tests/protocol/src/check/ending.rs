@@ -1,0 +1,175 @@
+//! What must hold once windows were calm for a while.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use shoal_swarm::roster::{VOTERS_MAX, majority};
+use shoal_swarm::swarm::Swarm;
+use shoal_wire::{KeyId, ParticleId, RecordId};
+
+use super::{Checks, HEARD, SAID_US};
+use crate::calendar::opens_us;
+use crate::documents::OPEN_S;
+use crate::engine::Character;
+use crate::must::must;
+use crate::vehicle::Vehicle;
+
+impl Checks {
+    /// Who had too few bytes in a window for what was said in it is behind, and hears all the same within a few windows of the plan
+    /// that gives it more, which came in window `calm`.
+    fn heard_of_plenty(&self, vehicles: &[Vehicle], calm: u32) {
+        for vehicle in vehicles.iter().filter(|one| one.character == Character::Honest) {
+            let since = self.plenty.get(&vehicle.number);
+            let there_us = opens_us(calm).max(vehicle.came_us);
+            must!(
+                self.looked_at,
+                Plenty,
+                since.is_some_and(|since| opens_us(since.saturating_sub(HEARD)) <= there_us),
+                "vehicle {} goes by the new plan since {since:?}",
+                vehicle.number
+            );
+        }
+    }
+
+    /// After windows in which nothing went wrong: those who can talk agree. `poor`: in which window a plan came that gives more bytes to
+    /// those that had too few.
+    pub fn end(&self, vehicles: &[Vehicle], window: u32, poor: Option<u32>) {
+        poor.into_iter().for_each(|calm| self.heard_of_plenty(vehicles, calm));
+        let honest = || vehicles.iter().filter(|one| one.character == Character::Honest);
+        let swarms: Vec<_> = honest()
+            .map(|vehicle| vehicle.exchange.as_ref().and_then(|exchange| exchange.swarm()))
+            .collect();
+        // Of windows that were calm for a while all who were there know the same.
+        for of in window.saturating_sub(6)..window.saturating_sub(2) {
+            let there = honest().zip(&swarms).filter(|(vehicle, _)| vehicle.came_us < opens_us(of));
+            // Who listens to beacons knows what matters.
+            let there = there.filter(|(vehicle, _)| !vehicle.beacons);
+            let there: Vec<&Swarm> = there.filter_map(|(_vehicle, swarm)| *swarm).collect();
+            // Whoever did not follow another timekeeper has none.
+            let nonces = there.iter().map(|swarm| swarm.records().nonce_of(of));
+            let nonces: BTreeSet<Option<&[u8; 32]>> = nonces.collect();
+            let known = nonces.len() <= 1 && !nonces.contains(&None);
+            must!(self.looked_at, Nonces, known, "window {of}: not all know its nonce: {nonces:?}");
+            let said: BTreeSet<Vec<RecordId>> = there
+                .iter()
+                .map(|swarm| {
+                    let records = swarm.records();
+                    let claims = records.claims(of).map(|claim| claim.id);
+                    // Of what came at the last minute some know and some do not: it must make no difference.
+                    let claims = claims.filter(|id| !self.last_minute.contains(id));
+                    claims.chain(records.votes(of).map(|vote| vote.id)).collect()
+                })
+                .collect();
+            let came: Vec<u64> =
+                vehicles.iter().map(|vehicle| vehicle.came_us / 1_000_000).collect();
+            must!(
+                self.looked_at,
+                Known,
+                said.len() <= 1,
+                "window {of}, came at {came:?} s: not all know the same: {said:?}"
+            );
+        }
+        for of in window.saturating_sub(6)..window.saturating_sub(3) {
+            swarms.iter().flatten().for_each(|swarm| self.votes_count(vehicles, swarm, of));
+        }
+        // Neither of two claims that contradict each other counts, if the second was heard while its window was open.
+        for (of, liar, at_us) in &self.contradicted {
+            let calm = (window.saturating_sub(6)..window.saturating_sub(2)).contains(of);
+            let heard = at_us + SAID_US < opens_us(*of) + u64::from(OPEN_S) * 1_000_000;
+            for swarm in swarms.iter().flatten().filter(|_| calm && heard) {
+                let counts = swarm.records().claims(*of).any(|claim| claim.signer == *liar);
+                must!(
+                    self.looked_at,
+                    Void,
+                    !counts,
+                    "window {of}: {liar} claimed twice, and one of it counts"
+                );
+            }
+        }
+        let mut agreed = BTreeSet::new();
+        for swarm in &swarms {
+            let swarm = swarm.expect("every honest vehicle has joined");
+            let best = swarm.best(window).map(|best| best.particle);
+            let worst = swarm.worst(window).map(|worst| worst.particle);
+            agreed.insert((best, worst, swarm.quarantined(window)));
+        }
+        let known = || -> Vec<String> {
+            swarms.iter().flatten().map(|swarm| known(swarm, window)).collect()
+        };
+        must!(
+            self.looked_at,
+            Agreed,
+            agreed.len() <= 1,
+            "they do not agree: {agreed:?}\n{}",
+            known().join("\n")
+        );
+    }
+}
+
+impl Checks {
+    /// What a majority of honest vehicles voted on counts, whatever was claimed once they had begun.
+    fn votes_count(&self, vehicles: &[Vehicle], swarm: &Swarm, of: u32) {
+        let honest = |key: &KeyId| {
+            vehicles.iter().any(|one| one.key == *key && one.character == Character::Honest)
+        };
+        let Some(quorum) = swarm.quorum(of + 2) else { return };
+        let (records, most) = (swarm.records(), majority((vehicles.len() - 1).min(VOTERS_MAX)));
+        let votes = || records.votes(of + 1).filter(|vote| honest(&vote.signer));
+        let voted: BTreeSet<ParticleId> = votes().map(|vote| vote.body.nominee).collect();
+        for particle in voted {
+            let measured = votes().filter(|vote| vote.body.nominee == particle);
+            let measured = measured.filter(|vote| vote.body.best != Some(particle));
+            let by: BTreeSet<(Option<ParticleId>, KeyId)> =
+                measured.map(|vote| (vote.body.best, vote.signer)).collect();
+            let beside: BTreeSet<Option<ParticleId>> = by.iter().map(|(best, _)| *best).collect();
+            let claimed = records.claims(of).any(|claim| {
+                let header = records.particle(of, claim.signer, claim.body.role);
+                claim.body.particle == particle
+                    && header.is_some_and(|header| header.body.id == particle)
+            });
+            if !claimed || beside.len() != 1 || by.len() < most {
+                continue;
+            }
+            must!(
+                self.looked_at,
+                Counted,
+                quorum.ballots(of).iter().any(|ballot| ballot.particle == particle),
+                "window {of}: {} voted on {particle}, and it does not count\n{}",
+                by.len(),
+                known(swarm, of + 2)
+            );
+        }
+    }
+}
+
+/// What a vehicle knows of the claims behind its best, for who looks for the reason of a disagreement.
+pub(super) fn known(swarm: &Swarm, window: u32) -> String {
+    let records = swarm.records();
+    let mut text = format!("a vehicle that knows {} records:\n", records.count());
+    let best = swarm.best(window).map(|best| best.window);
+    let worst = swarm.worst(window).map(|worst| worst.window);
+    let _infallible = writeln!(text, "  best of window {best:?}, worst of {worst:?}");
+    for window in records.claimed_windows() {
+        for claim in records.claims(window) {
+            let (who, fields) = (claim.signer, &claim.body);
+            let header = records.particle(window, who, fields.role).is_some();
+            let _infallible = writeln!(
+                text,
+                "  {window}: {who} claims {:?} {} {:?}, header {header}",
+                fields.role, fields.particle, fields.terms
+            );
+        }
+        let nonces = [window, window + 1].map(|of| records.nonce_of(of).is_some());
+        let _infallible = writeln!(text, "  {window}: nonces {nonces:?}");
+        for vote in records.votes(window + 1) {
+            let (who, fields) = (vote.signer, &vote.body);
+            let (of, best, terms) = (fields.nominee, fields.best, &fields.terms);
+            let headers = best.map(|best| records.with_id(best).len());
+            let _infallible = writeln!(
+                text,
+                "  {window}: {who} votes on {of} beside {best:?} ({headers:?} headers): {terms:?}"
+            );
+        }
+    }
+    text
+}
