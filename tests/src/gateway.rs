@@ -36,6 +36,8 @@ struct Shared {
     parked: AtomicBool,
     silent: AtomicBool,
     ended: AtomicBool,
+    /// The first sector of another one's flash, which takes its place.
+    replaced: Mutex<Option<Vec<u8>>>,
     status: Mutex<Option<Status>>,
 }
 
@@ -68,10 +70,7 @@ impl Gateway {
         told.make_raw();
         tcsetattr(&held, OptionalActions::Now, &told).expect("a terminal");
 
-        let mut flash = Memory::erased();
-        flash.bytes[..sector.len()].copy_from_slice(sector);
-        let mut shell = Shell::new(flash);
-        shell.start();
+        let shell = provisioned(sector);
         let shared = Arc::<Shared>::default();
         let work = Work { port: own, shell, shared: Arc::clone(&shared) };
         let thread = thread::spawn(move || work.run());
@@ -93,6 +92,14 @@ impl Gateway {
         self.shared.silent.store(silent, Ordering::Relaxed);
     }
 
+    /// Another one takes its place, whose flash begins with this sector and holds nothing else.
+    ///
+    /// # Panics
+    /// When its thread did.
+    pub fn replace(&self, sector: &[u8]) {
+        *self.shared.replaced.lock().expect("a gateway that runs") = Some(sector.to_vec());
+    }
+
     /// How it stood when the vehicle asked last.
     ///
     /// # Panics
@@ -111,6 +118,15 @@ impl Drop for Gateway {
     }
 }
 
+/// One that was never told anything.
+fn provisioned(sector: &[u8]) -> Shell<Memory> {
+    let mut flash = Memory::erased();
+    flash.bytes[..sector.len()].copy_from_slice(sector);
+    let mut shell = Shell::new(flash);
+    shell.start();
+    shell
+}
+
 struct Work {
     port: File,
     shell: Shell<Memory>,
@@ -124,6 +140,10 @@ impl Work {
         let mut said_ms = None;
         let mut heard = Decoder::<FRAME_BYTES_MAX>::new();
         while !self.shared.ended.load(Ordering::Relaxed) {
+            let other = self.shared.replaced.lock().expect("nobody panics with it").take();
+            if let Some(sector) = other {
+                self.shell = provisioned(&sector);
+            }
             let ms = now().as_millis();
             if said_ms.is_none_or(|said: u64| ms >= said + SAYS_MS) {
                 said_ms = Some(ms);

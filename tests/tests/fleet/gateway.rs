@@ -66,6 +66,8 @@ fn a_vehicle_exchanges_and_tries_what_its_gateway_lets_it() {
     });
     // The one that it was in.
     assert!(took_part(&fleet, 0).last().unwrap() <= &(last + 1));
+    // A workshop put another one there: it knows whose word counts, and no plan.
+    gateway.replace(&fs::read(&sector).unwrap());
     gateway.silence(false);
     until("it exchanges again", || {
         took_part(&fleet, 0).last().filter(|window| **window > others + 2).copied()
