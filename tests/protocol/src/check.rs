@@ -58,8 +58,8 @@ pub struct Checks {
     claimed: BTreeSet<RecordId>,
     /// …and those that were published first when the window after their own was over: of which window, and when.
     late: Vec<(u32, RecordId, u64)>,
-    /// Those that were published first when exchanges of the window after their own were asked to finish, or later: some were gone by
-    /// then, and some were not.
+    /// Those that were published first while exchanges of the window after their own were being finished: some were gone by then, and
+    /// some were not.
     last_minute: BTreeSet<RecordId>,
     /// Each vehicle's windows.
     presence: BTreeMap<usize, Presence>,
@@ -282,7 +282,8 @@ impl Checks {
         let claim = Unverified::decode(bytes).ok();
         let claim = claim.and_then(|claim| claim.verify::<Claim>(&Everybody(fleet)).ok());
         let Some(window) = claim.map(|claim| claim.body().fields().window) else { return };
-        if opens_us(window + 1) + FINISHES_S * 1_000_000 <= now_us {
+        let last_minute = opens_us(window + 1) + FINISHES_S * 1_000_000..opens_us(window + 2);
+        if last_minute.contains(&now_us) {
             self.last_minute.insert(id);
         }
         if opens_us(window + 2) < now_us {

@@ -83,7 +83,7 @@ musts! {
     Plenty = "plenty",
     /// All know the nonces of calm windows.
     Nonces = "nonces",
-    /// All know the same of calm windows.
+    /// All know the same of calm windows, but for claims of the last minute in which one counts.
     Known = "known",
     /// Neither of two claims that contradict each other counts.
     Void = "void",

@@ -104,9 +104,7 @@ impl Checks {
             known().join("\n")
         );
     }
-}
 
-impl Checks {
     /// What a majority of honest vehicles voted on counts, whatever was claimed once they had begun.
     fn votes_count(&self, vehicles: &[Vehicle], swarm: &Swarm, of: u32) {
         let honest = |key: &KeyId| {
