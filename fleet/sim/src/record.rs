@@ -141,7 +141,8 @@ impl Row {
         mean(self.own.values().copied())
     }
 
-    fn mean(&self, head: &Head, of: impl Fn(RoadKind) -> bool) -> Option<f64> {
+    /// Mean held-out skill over the roads of these kinds; `None` if none is counted.
+    pub(crate) fn mean(&self, head: &Head, of: impl Fn(RoadKind) -> bool) -> Option<f64> {
         let listed =
             self.skill.iter().filter(|(road, _)| head.roads.get(*road).copied().is_some_and(&of));
         mean(listed.map(|(_, skill)| *skill))

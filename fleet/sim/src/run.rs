@@ -14,7 +14,7 @@ use crate::data::{Data, DataError};
 use crate::lab::{Base, Ensemble, Lab, LabError, On, skills, tell_rollouts};
 use crate::lifelong;
 use crate::method::{self, Method, MethodError, Window};
-use crate::record::{Changes, Head, Phase, Row, SCHEMA};
+use crate::record::{Changes, Head, Phase, RoadKind, Row, SCHEMA};
 use crate::store::{Store, StoreError};
 use crate::style;
 use crate::traffic::{Traffic, mean};
@@ -75,6 +75,7 @@ pub fn run(
     }
     let policies = lab.policies().into_iter();
     row.also.extend(policies.map(|(name, skill)| (format!("policy.{name}"), skill)));
+    of_honest(config, &head, &mut row);
     lab.take_counts();
     if !tell(&head, &row) {
         return Ok(());
@@ -82,6 +83,7 @@ pub fn run(
     for number in 1..=config.windows {
         let mut row = window(&mut lab, config, &mut *way, number)?;
         measure(&mut lab, config, &*way, &head.changes, &mut row)?;
+        of_honest(config, &head, &mut row);
         // Looking is not the method's own work.
         lab.take_counts();
         if !tell(&head, &row) {
@@ -182,6 +184,15 @@ fn measure(
         }
         None => alone(lab, config, way, row),
     }
+}
+
+/// Where there are liars: mean held-out skill over the roads that honest vehicles drive. What is on a liar's road nobody learns.
+fn of_honest(config: &SimConfig, head: &Head, row: &mut Row) {
+    let liars = config.liars.of(config.vehicles, config.seed);
+    let honest = |vehicle: u32| liars.get(vehicle as usize) == Some(&false);
+    let of = row.mean(head, |kind| matches!(kind, RoadKind::Driven(by) if honest(by)));
+    let of = of.filter(|_skill| liars.contains(&true));
+    row.also.extend(of.map(|skill| ("driven_by_honest".to_owned(), skill)));
 }
 
 /// What a vehicle has of its own.
@@ -306,5 +317,7 @@ pub(crate) fn present(config: &SimConfig, window: u32) -> Vec<bool> {
     let draw = |_vehicle| f64::from(chance.next_u32() >> 8) / f64::from(1 << 24);
     let drawn = (0..config.vehicles).map(draw).map(|unit| unit >= config.calendar.absent);
     let habits = Habits::new(config.calendar, &config.habits, config.vehicles, config.seed);
-    drawn.zip(0..).map(|(drawn, vehicle)| drawn && habits.attends(vehicle, window)).collect()
+    let there = drawn.zip(0..).map(|(drawn, vehicle)| drawn && habits.attends(vehicle, window));
+    let liars = config.liars.of(config.vehicles, config.seed);
+    there.zip(liars).map(|(there, liar)| there && (!liar || config.liars.come(window))).collect()
 }

@@ -267,3 +267,31 @@ fn a_server_of_few_who_come_stays_among_them() {
         assert!(skill > -0.5, "{}: {skill}", record.head.method);
     }
 }
+
+/// What is learnt without those who would lie is the most that can be kept beside them.
+#[test]
+fn who_would_lie_can_stay_away() {
+    let run = |liars: &str| {
+        let file = format!(
+            "vehicles = 16\nwindows = 8\nmeasure_every = 8\n[trivial]\nvalues = 60\nspread = 1.0\n{liars}\n\
+             [[methods]]\nname = \"consensus\"\nkind = \"consensus\"\n"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        all(&SimConfig::parse("fleet.toml", &file).unwrap(), folder.path()).remove(0)
+    };
+    let lying = run("[liars]\nshare = 0.25\nlie = \"colluding\"");
+    let away = run("[liars]\nshare = 0.25\naway = true");
+    let late = run("[liars]\nshare = 0.25\naway = true\nfrom_window = 5");
+    let present = |record: &Record| -> Vec<u32> {
+        record.rows.iter().skip(1).map(|row| row.present).collect()
+    };
+    assert_eq!(present(&lying), [16; 8]);
+    assert_eq!(present(&away), [12; 8]);
+    assert_eq!(present(&late), [[16; 4], [12; 4]].concat());
+    let honest = |record: &Record| record.rows[8].also["driven_by_honest"];
+    let everywhere = |record: &Record| record.rows[8].driven(&record.head).unwrap();
+    assert!(honest(&away) > everywhere(&away), "nobody learns where nobody drives");
+    let kept = honest(&lying) / honest(&away);
+    assert!((0.9..1.1).contains(&kept), "{kept} of what is learnt without them");
+    assert!(!run("").rows[8].also.contains_key("driven_by_honest"), "of all vehicles nothing is apart");
+}

@@ -13,6 +13,8 @@ pub struct LiarsConfig {
     pub lie: Lie,
     /// Until this window they do what everybody does.
     pub from_window: u32,
+    /// They tell no lie: they do not come. What a fleet gains without them is the most that it can keep beside them.
+    pub away: bool,
 }
 
 /// A lie.
@@ -43,8 +45,8 @@ pub enum Lie {
 
 impl LiarsConfig {
     pub(super) fn read(root: &Table<'_>) -> Result<Self, DocumentError> {
-        let mut liars = LiarsConfig { share: 0.0, lie: Lie::Random, from_window: 1 };
-        if let Some(table) = root.table("liars", &["share", "lie", "from_window"])? {
+        let mut liars = LiarsConfig { share: 0.0, lie: Lie::Random, from_window: 1, away: false };
+        if let Some(table) = root.table("liars", &["share", "lie", "from_window", "away"])? {
             liars.share = table.number("share", 0.0..=0.9)?.unwrap_or(0.0);
             let lies = [
                 ("random", Lie::Random),
@@ -58,14 +60,21 @@ impl LiarsConfig {
             ];
             liars.from_window = table.integer("from_window", 1..=1000)?.map_or(1, |n| n as u32);
             liars.lie = table.choice("lie", &lies)?.unwrap_or(Lie::Random);
+            liars.away = table.boolean("away")?.unwrap_or(false);
         }
         Ok(liars)
     }
 
-    /// Who lies, by vehicle: the same with every method.
+    /// Who is no honest vehicle, by vehicle: the same with every method and every lie.
     #[must_use]
     pub fn of(&self, vehicles: u32, seed: u64) -> Vec<bool> {
         share_of(self.share, vehicles, seed, "shoal simulation liars")
+    }
+
+    /// Whether those who are not honest come to this window.
+    #[must_use]
+    pub const fn come(&self, window: u32) -> bool {
+        !self.away || window < self.from_window
     }
 }
 
@@ -83,7 +92,7 @@ mod tests {
 
     #[test]
     fn so_many_lie_as_are_asked_for_and_always_the_same() {
-        let liars = LiarsConfig { share: 0.25, lie: Lie::Random, from_window: 1 };
+        let liars = LiarsConfig { share: 0.25, lie: Lie::Random, from_window: 1, away: false };
         for seed in 0..20 {
             let who = liars.of(8, seed);
             assert_eq!(who.iter().filter(|lies| **lies).count(), 2);

@@ -60,9 +60,11 @@ const ROOT: [&str; 17] = [
 
 /// Last fields that came later, as they are shown where a file does not use them: without them a run has the name that it
 /// had before there were such fields.
-const LATER: [&str; 21] = [
+const LATER: [&str; 22] = [
     ", habits: [] }",
     ", opens_s: 0, night_s: 0 }",
+    // Before what is before it in the same structure.
+    ", away: false }",
     ", from_window: 1 }",
     ", home: 0 }",
     ", night: None }",
