@@ -1,8 +1,9 @@
-//! A gateway at a vehicle computer: the library that is flashed, at the other end of a terminal, with a flash in memory and a vehicle's line
-//! that says what a test wants.
+//! A gateway at a vehicle computer, at the other end of a terminal, with a vehicle's line that says what a test wants: the library that is
+//! flashed, with a flash in memory, or the firmware in its emulator.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use embassy_time::Instant;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
@@ -18,17 +20,26 @@ use shoal_gateway::{
     decode_reply, encode_vehicle,
 };
 
+use tempfile::TempDir;
+
 use crate::clock::Stopwatch;
-use crate::fleet::utc_ms;
+use crate::fleet::{say, utc_ms};
 
 #[path = "../../cross/gateway/tests/common/flash.rs"]
 #[expect(dead_code, reason = "nothing is cut here")]
 mod flash;
 
+#[path = "../../cross/gateway/tests/qemu/emulated.rs"]
+#[expect(dead_code, reason = "nobody presses its reset")]
+mod emulated;
+
+use emulated::{Board, Running, erased, firmware};
 use flash::Memory;
 
 /// From one word of the vehicle's line to the next, in milliseconds.
 const SAYS_MS: u64 = 200;
+/// For so long what comes is waited for.
+const WAITS_MS: i64 = 10;
 
 /// What a test wants of it, and sees.
 #[derive(Debug, Default)]
@@ -57,6 +68,23 @@ impl Gateway {
     /// # Panics
     /// When there is no terminal.
     pub fn start(sector: &[u8]) -> Self {
+        Self::start_with(Device::library(sector))
+    }
+
+    /// The same, of the firmware in its emulator. `None`, said aloud: `SHOAL_GATEWAY_FIRMWARE` names no folder with it.
+    ///
+    /// # Panics
+    /// When there is no terminal, or no emulator.
+    pub fn emulated_or_skip(sector: &[u8]) -> Option<Self> {
+        if firmware().is_none() {
+            say(
+                "passed over: SHOAL_GATEWAY_FIRMWARE names none (`cargo xtask test gateway` builds it)",
+            );
+        }
+        Some(Self::start_with(Device::firmware(sector, firmware()?)))
+    }
+
+    fn start_with(device: Device) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
         let own = File::from(openpt(flags).expect("a terminal"));
         grantpt(&own).expect("a terminal");
@@ -70,9 +98,8 @@ impl Gateway {
         told.make_raw();
         tcsetattr(&held, OptionalActions::Now, &told).expect("a terminal");
 
-        let shell = provisioned(sector);
         let shared = Arc::<Shared>::default();
-        let work = Work { port: own, shell, shared: Arc::clone(&shared) };
+        let work = Work { port: own, device, shared: Arc::clone(&shared) };
         let thread = thread::spawn(move || work.run());
         Self { line: name.into(), shared, thread: Some(thread), _held: held }
     }
@@ -118,18 +145,78 @@ impl Drop for Gateway {
     }
 }
 
-/// One that was never told anything.
-fn provisioned(sector: &[u8]) -> Shell<Memory> {
-    let mut flash = Memory::erased();
-    flash.bytes[..sector.len()].copy_from_slice(sector);
-    let mut shell = Shell::new(flash);
-    shell.start();
-    shell
+/// What is at the other end.
+enum Device {
+    Library(Box<Shell<Memory>>),
+    Firmware {
+        running: Running,
+        /// What it runs.
+        firmware: PathBuf,
+        /// Its flash is here.
+        _folder: TempDir,
+    },
+}
+
+impl Device {
+    /// One that was never told anything, like all that follow.
+    fn library(sector: &[u8]) -> Self {
+        let mut flash = Memory::erased();
+        flash.bytes[..sector.len()].copy_from_slice(sector);
+        let mut shell = Shell::new(flash);
+        shell.start();
+        Self::Library(Box::new(shell))
+    }
+
+    fn firmware(sector: &[u8], firmware: PathBuf) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        erased(folder.path(), sector);
+        let running = Running::start(Board::an386, &firmware, folder.path(), &[]);
+        Self::Firmware { running, firmware, _folder: folder }
+    }
+
+    /// Another one of its kind.
+    fn another(&self, sector: &[u8]) -> Self {
+        match self {
+            Self::Library(_) => Self::library(sector),
+            Self::Firmware { firmware, .. } => Self::firmware(sector, firmware.clone()),
+        }
+    }
+
+    /// What it answers to these bytes of the agent's, or by now to those of before.
+    fn agent(&mut self, now: Instant, bytes: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Library(shell) => {
+                if shell.poll_timeout().is_some_and(|at| at <= now) {
+                    shell.timeout(now);
+                }
+                let (mut replies, mut rest) = (Vec::new(), bytes);
+                while !rest.is_empty() {
+                    let agent = shell.agent(now, rest, Stack::default());
+                    rest = &rest[agent.taken..];
+                    replies.extend_from_slice(agent.reply.unwrap_or_default());
+                }
+                replies
+            }
+            Self::Firmware { running, .. } => {
+                running.agent.write_all(bytes).expect("the line takes it");
+                came(&mut running.agent, 1)
+            }
+        }
+    }
+
+    fn vehicle(&mut self, now: Instant, frame: &[u8]) {
+        match self {
+            Self::Library(shell) => shell.vehicle(now, frame),
+            Self::Firmware { running, .. } => {
+                running.vehicle.write_all(frame).expect("the line takes it");
+            }
+        }
+    }
 }
 
 struct Work {
     port: File,
-    shell: Shell<Memory>,
+    device: Device,
     shared: Arc<Shared>,
 }
 
@@ -142,27 +229,23 @@ impl Work {
         while !self.shared.ended.load(Ordering::Relaxed) {
             let other = self.shared.replaced.lock().expect("nobody panics with it").take();
             if let Some(sector) = other {
-                self.shell = provisioned(&sector);
+                self.device = self.device.another(&sector);
             }
             let ms = now().as_millis();
             if said_ms.is_none_or(|said: u64| ms >= said + SAYS_MS) {
                 said_ms = Some(ms);
                 self.vehicle_says(now());
             }
-            if self.shell.poll_timeout().is_some_and(|at| at <= now()) {
-                self.shell.timeout(now());
-            }
-            let bytes = read(&mut self.port);
+            let mut bytes = came(&mut self.port, WAITS_MS);
             if self.shared.silent.load(Ordering::Relaxed) {
-                continue;
+                bytes.clear();
             }
-            let mut rest = bytes.as_slice();
+            let replies = self.device.agent(now(), &bytes);
+            self.port.write_all(&replies).expect("the line takes it");
+            let mut rest = replies.as_slice();
             while !rest.is_empty() {
-                let agent = self.shell.agent(now(), rest, Stack::default());
-                rest = &rest[agent.taken..];
-                let reply = agent.reply.unwrap_or_default();
-                self.port.write_all(reply).expect("the line takes it");
-                heard.push(reply);
+                let taken = heard.push(rest);
+                rest = &rest[taken..];
                 let reply = heard.message().and_then(decode_reply);
                 if let Some(Answer::Status(status)) = reply.map(|reply| reply.answer) {
                     *self.shared.status.lock().expect("nobody panics with it") = Some(status);
@@ -184,17 +267,15 @@ impl Work {
         for says in [time, conditions] {
             let (mut message, mut line) = ([0; 64], [0; LINE_BYTES_MAX]);
             let frame = encode_vehicle(says, &mut message, &mut line).expect("it has room");
-            self.shell.vehicle(now, frame);
+            self.device.vehicle(now, frame);
         }
     }
 }
 
-/// What came in a moment.
-fn read(port: &mut File) -> Vec<u8> {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let wait = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
-    let mut polled = [PollFd::new(port, PollFlags::IN)];
-    if poll(&mut polled, Some(&wait)).unwrap_or(0) == 0 {
+/// What came within so many milliseconds.
+fn came<Port: Read + AsFd>(port: &mut Port, wait_ms: i64) -> Vec<u8> {
+    let wait = Timespec { tv_sec: 0, tv_nsec: wait_ms * 1_000_000 };
+    if poll(&mut [PollFd::new(port, PollFlags::IN)], Some(&wait)).unwrap_or(0) == 0 {
         return Vec::new();
     }
     let mut bytes = vec![0; 4096];

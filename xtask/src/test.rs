@@ -33,7 +33,7 @@ const STEPS: [Step; 13] = [
     ("docs", docs),
     ("demo", |_session| demo::run(&DEMO.map(String::from)).map(|()| Outcome::Passed)),
     ("bare", |_session| bare::step()),
-    ("gateway", |_session| image::gateway::step()),
+    ("gateway", |session| image::gateway::step(&session.variables)),
     ("vehicle", |session| image::booted::step(None, &session.variables)),
     ("deny", |_session| deny()),
     ("machete", |_session| machete()),

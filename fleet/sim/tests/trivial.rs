@@ -293,5 +293,8 @@ fn who_would_lie_can_stay_away() {
     assert!(honest(&away) > everywhere(&away), "nobody learns where nobody drives");
     let kept = honest(&lying) / honest(&away);
     assert!((0.9..1.1).contains(&kept), "{kept} of what is learnt without them");
-    assert!(!run("").rows[8].also.contains_key("driven_by_honest"), "of all vehicles nothing is apart");
+    assert!(
+        !run("").rows[8].also.contains_key("driven_by_honest"),
+        "of all vehicles nothing is apart"
+    );
 }

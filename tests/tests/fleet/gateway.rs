@@ -28,13 +28,23 @@ fn campaign(fleet: &Fleet) {
 
 #[test]
 fn a_vehicle_exchanges_and_tries_what_its_gateway_lets_it() {
+    beside(|sector| Some(Gateway::start(sector)));
+}
+
+/// The same program beside what is flashed.
+#[test]
+fn a_vehicle_exchanges_and_tries_what_the_firmware_lets_it() {
+    beside(Gateway::emulated_or_skip);
+}
+
+fn beside(gateway: impl FnOnce(&[u8]) -> Option<Gateway>) {
     let broker = Embedded::start();
     // Two clocks that are a second apart at most leave less of a window.
     let plan = Plan { vehicles: 3, period_seconds: 8, open_seconds: 7, ..Plan::default() };
     let Some(fleet) = Fleet::make(&plan, broker.address()) else { return };
     let (path, sector) = (fleet.path(), fleet.path().join("gateway.bin"));
     fleet.shoal(&["fleet", "gateway", text(&path), "0", "-o", text(&sector)]).unwrap();
-    let gateway = Gateway::start(&fs::read(&sector).unwrap());
+    let Some(gateway) = gateway(&fs::read(&sector).unwrap()) else { return };
     let table = format!("[gateway]\nline = \"{}\"\n\n[fleet]", gateway.line().display());
     fleet.tell(0, "[fleet]", &table);
     let _serve = fleet.serve();

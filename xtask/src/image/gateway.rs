@@ -1,5 +1,6 @@
 //! The gateway's firmware: built for both of its targets, measured, and looked through for panics.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &[String]) -> Done {
 }
 
 /// Builds, looks for panics, and runs the firmware in the emulator.
-pub(crate) fn step() -> Done<Outcome> {
+pub(crate) fn step(variables: &[(&'static str, OsString)]) -> Done<Outcome> {
     let missing = GATEWAY_TARGETS.iter().find(|target| !has_target(target));
     if let Some(target) = missing {
         return Ok(Outcome::Skipped(Skip::because(format!("no target {target}"))));
@@ -96,6 +97,14 @@ pub(crate) fn step() -> Done<Outcome> {
     Run::cargo()
         .args(["test", "--quiet", "--package", "shoal-gateway", "--test", "qemu"])
         .args(["--", "--nocapture"])
+        .env("SHOAL_GATEWAY_FIRMWARE", &folder)
+        .run()?;
+    // The agent's program beside it; the program is built like those of the other tests.
+    Run::cargo().args(["build", "--quiet", "--workspace", "--bins"]).run()?;
+    Run::cargo()
+        .args(["test", "--quiet", "--workspace", "--test", "fleet", "the_firmware"])
+        .args(["--", "--nocapture"])
+        .envs(variables)
         .env("SHOAL_GATEWAY_FIRMWARE", &folder)
         .run()?;
     Ok(Outcome::PassedWith(sizes.join("; ")))

@@ -5,12 +5,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod emulated;
 mod machine;
 
 use common::client::{Client, Port};
 use common::fleet::{Particle, plan, plan_fields};
 use common::{every_scenario, scenarios};
-use machine::{Board, Machine};
+use emulated::Board;
+use machine::Machine;
 use shoal_gateway::{PhaseName, Request, TrialName};
 
 fn on(board: Board, scenario: fn(&mut Client<Machine>)) {
