@@ -105,7 +105,9 @@ impl Checks {
         );
     }
 
-    /// What a majority of honest vehicles voted on counts, whatever was claimed once they had begun.
+    /// What a majority of honest vehicles voted on counts, whatever was claimed once they had begun. Nobody's vote on what he claims
+    /// himself is one: who looked at another's claim of the same particle finds himself its claimant where that one contradicted
+    /// itself afterwards.
     fn votes_count(&self, vehicles: &[Vehicle], swarm: &Swarm, of: u32) {
         let honest = |key: &KeyId| {
             vehicles.iter().any(|one| one.key == *key && one.character == Character::Honest)
@@ -117,6 +119,11 @@ impl Checks {
         for particle in voted {
             let measured = votes().filter(|vote| vote.body.nominee == particle);
             let measured = measured.filter(|vote| vote.body.best != Some(particle));
+            let claims = |signer: &KeyId| {
+                let mut claims = records.claims(of);
+                claims.any(|claim| claim.signer == *signer && claim.body.particle == particle)
+            };
+            let measured = measured.filter(|vote| !claims(&vote.signer));
             let by: BTreeSet<(Option<ParticleId>, KeyId)> =
                 measured.map(|vote| (vote.body.best, vote.signer)).collect();
             let beside: BTreeSet<Option<ParticleId>> = by.iter().map(|(best, _)| *best).collect();
