@@ -19,7 +19,6 @@ use shoal_gateway::{
     Answer, Decoder, FRAME_BYTES_MAX, LINE_BYTES_MAX, Shell, Stack, Status, VehicleSays,
     decode_reply, encode_vehicle,
 };
-
 use tempfile::TempDir;
 
 use crate::clock::Stopwatch;
@@ -52,6 +51,17 @@ struct Shared {
     status: Mutex<Option<Status>>,
 }
 
+/// The folder with the firmware. `None`, said aloud: `SHOAL_GATEWAY_FIRMWARE` names none.
+pub fn firmware_or_skip() -> Option<PathBuf> {
+    let named = firmware();
+    if named.is_none() {
+        say(
+            "passed over: SHOAL_GATEWAY_FIRMWARE names none (`cargo xtask test gateway` builds it)",
+        );
+    }
+    named
+}
+
 /// The gateway; dropped, it ends.
 #[derive(Debug)]
 pub struct Gateway {
@@ -71,17 +81,12 @@ impl Gateway {
         Self::start_with(Device::library(sector))
     }
 
-    /// The same, of the firmware in its emulator. `None`, said aloud: `SHOAL_GATEWAY_FIRMWARE` names no folder with it.
+    /// The same, of the firmware in this folder, in its emulator.
     ///
     /// # Panics
     /// When there is no terminal, or no emulator.
-    pub fn emulated_or_skip(sector: &[u8]) -> Option<Self> {
-        if firmware().is_none() {
-            say(
-                "passed over: SHOAL_GATEWAY_FIRMWARE names none (`cargo xtask test gateway` builds it)",
-            );
-        }
-        Some(Self::start_with(Device::firmware(sector, firmware()?)))
+    pub fn emulated(sector: &[u8], firmware: PathBuf) -> Self {
+        Self::start_with(Device::firmware(sector, firmware))
     }
 
     fn start_with(device: Device) -> Self {

@@ -8,7 +8,7 @@ use shoal_gateway::{SlotStatus, TrialName};
 use shoal_tests::brokers::{Embedded, TestBroker as _};
 use shoal_tests::clock::until;
 use shoal_tests::fleet::{Fleet, Plan, text};
-use shoal_tests::gateway::Gateway;
+use shoal_tests::gateway::{Gateway, firmware_or_skip};
 
 fn took_part(fleet: &Fleet, vehicle: u32) -> Vec<u64> {
     let windows = fleet.windows(vehicle).into_iter();
@@ -28,23 +28,25 @@ fn campaign(fleet: &Fleet) {
 
 #[test]
 fn a_vehicle_exchanges_and_tries_what_its_gateway_lets_it() {
-    beside(|sector| Some(Gateway::start(sector)));
+    beside(Gateway::start);
 }
 
 /// The same program beside what is flashed.
 #[test]
 fn a_vehicle_exchanges_and_tries_what_the_firmware_lets_it() {
-    beside(Gateway::emulated_or_skip);
+    if let Some(firmware) = firmware_or_skip() {
+        beside(|sector| Gateway::emulated(sector, firmware));
+    }
 }
 
-fn beside(gateway: impl FnOnce(&[u8]) -> Option<Gateway>) {
+fn beside(gateway: impl FnOnce(&[u8]) -> Gateway) {
     let broker = Embedded::start();
     // Two clocks that are a second apart at most leave less of a window.
     let plan = Plan { vehicles: 3, period_seconds: 8, open_seconds: 7, ..Plan::default() };
     let Some(fleet) = Fleet::make(&plan, broker.address()) else { return };
     let (path, sector) = (fleet.path(), fleet.path().join("gateway.bin"));
     fleet.shoal(&["fleet", "gateway", text(&path), "0", "-o", text(&sector)]).unwrap();
-    let Some(gateway) = gateway(&fs::read(&sector).unwrap()) else { return };
+    let gateway = gateway(&fs::read(&sector).unwrap());
     let table = format!("[gateway]\nline = \"{}\"\n\n[fleet]", gateway.line().display());
     fleet.tell(0, "[fleet]", &table);
     let _serve = fleet.serve();
