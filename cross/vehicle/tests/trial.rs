@@ -200,6 +200,43 @@ fn an_adapter_in_use_that_cannot_be_used_is_left_for_the_base_model() {
 }
 
 #[test]
+fn an_adapter_whose_file_is_gone_is_left_for_what_there_is() {
+    // The one in use.
+    let (folder, _kept) = after(|_bytes| {});
+    std::fs::remove_file(folder.path().join("slots/a")).unwrap();
+    for _start in 0..2 {
+        let tried = agent(folder.path()).tried().unwrap().unwrap();
+        assert_eq!((tried.mine, tried.why), (Mine::GoneBack, Some(Why::Failed)));
+        assert_eq!(tried.active, None);
+    }
+
+    // The one on trial: the other stays in use.
+    let (folder, kept) = after(|_bytes| {});
+    let mut second = agent(folder.path());
+    second.put_on_trial(&adapter(&second, 0.001), ask(2, 30, 0)).unwrap();
+    drop(second);
+    std::fs::remove_file(folder.path().join("slots/b")).unwrap();
+    let mut second = agent(folder.path());
+    drive_again(&mut second);
+    let tried = second.tried().unwrap().unwrap();
+    assert_eq!((tried.mine, tried.why), (Mine::GoneBack, Some(Why::Failed)));
+    assert_eq!(tried.active, Some(ParticleId::new([1; 32])));
+    assert_eq!(values(second.active().unwrap()), values(Some(kept)));
+
+    // The one to go back to.
+    second.put_on_trial(&adapter(&second, 0.0), ask(3, 30, 0)).unwrap();
+    drive_again(&mut second);
+    assert_eq!(second.tried().unwrap().unwrap().mine, Mine::Kept);
+    std::fs::remove_file(folder.path().join("slots/a")).unwrap();
+    let tried = second.go_back(3, Why::Told).unwrap().unwrap();
+    assert_eq!((tried.mine, tried.active), (Mine::GoneBack, None));
+    drop(second);
+    let again = agent(folder.path());
+    assert_eq!(again.tried().unwrap().unwrap().active, None);
+    assert!(again.active().unwrap().is_none());
+}
+
+#[test]
 fn an_adapter_that_was_kept_without_its_hash_is_read() {
     let (folder, kept) = after(|bytes| bytes.truncate(bytes.len() - 32));
     assert_eq!(values(agent(folder.path()).active().unwrap()), values(Some(kept)));

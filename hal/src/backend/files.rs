@@ -260,20 +260,15 @@ struct Writing {
 const STATE: &str = "state";
 
 impl DirSlots {
-    /// Opens the slots in `path`, made when it is missing.
+    /// Opens the slots in `path`, made when it is missing. A slot that the state names may be empty where its file was lost: whoever
+    /// reads it is told.
     ///
     /// # Errors
-    /// When another program has them open, the state was not written by us or names an empty slot, or
-    /// the file system fails.
+    /// When another program has them open, the state was not written by us, or the file system fails.
     pub fn open(path: &Path) -> Result<Self, FilesError> {
         let dir = Dir::open(path)?;
         let state = read_state(&dir)?;
-        let slots = Self { dir, state, writing: None };
-        let used = [state.active, state.trial.then_some(state.inactive())];
-        for slot in used.into_iter().flatten() {
-            slots.bytes(slot)?.ok_or(FilesError::Empty { slot })?;
-        }
-        Ok(slots)
+        Ok(Self { dir, state, writing: None })
     }
 
     /// Makes `state` durable, then current.
@@ -570,9 +565,23 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(STATE), b"active a trial").unwrap();
         assert!(matches!(DirSlots::open(dir.path()), Err(FilesError::State { .. })));
-        fs::write(dir.path().join(STATE), b"active a trial false\n").unwrap();
-        let empty = DirSlots::open(dir.path());
-        assert!(matches!(empty, Err(FilesError::Empty { slot: Slot::A })));
+    }
+
+    #[test]
+    fn a_slot_whose_file_is_gone_is_empty_and_the_others_doors_work() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(STATE), b"active a trial true\n").unwrap();
+        let mut slots = DirSlots::open(dir.path()).unwrap();
+        assert_eq!(slots.bytes(Slot::A).unwrap(), None);
+        let read = slots.read(Slot::B, 0, &mut [0; 4]);
+        assert!(matches!(read, Err(FilesError::Empty { slot: Slot::B })));
+        slots.roll_back().unwrap();
+        assert!(matches!(slots.start_trial(), Err(FilesError::Empty { slot: Slot::B })));
+        slots.deactivate().unwrap();
+        fill(&mut slots, b"next");
+        slots.start_trial().unwrap();
+        slots.confirm().unwrap();
+        assert_eq!(content(&slots, Slot::A), b"next");
     }
 
     #[test]

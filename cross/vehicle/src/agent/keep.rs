@@ -34,6 +34,12 @@ pub enum KeepError {
         /// Why.
         source: std::io::Error,
     },
+    /// Its file is gone.
+    #[error("{place} is empty, and the vehicle's state says that it is used")]
+    Gone {
+        /// Slot.
+        place: String,
+    },
     /// It was trained for another model, rank or set of sites.
     #[error("{place} holds an adapter of another model or layout, or a part of one: remove it")]
     OtherLayout {
@@ -69,7 +75,10 @@ impl KeepError {
     /// Whether what is kept can never be used, with this model.
     pub(super) fn is_for_good(&self) -> bool {
         match self {
-            Self::OtherLayout { .. } | Self::Damaged { .. } | Self::Values { .. } => true,
+            Self::Gone { .. }
+            | Self::OtherLayout { .. }
+            | Self::Damaged { .. }
+            | Self::Values { .. } => true,
             Self::Files(_) | Self::Read { .. } | Self::Remove { .. } => false,
         }
     }
@@ -83,7 +92,7 @@ pub(super) fn read_slot(
     folder: &Path,
 ) -> Result<Adapter, KeepError> {
     let place = format!("adapter slot {slot:?} in {}", folder.display());
-    let length = slots.bytes(slot)?.unwrap_or(0);
+    let Some(length) = slots.bytes(slot)? else { return Err(KeepError::Gone { place }) };
     if length > bytes_of(layout) as u64 {
         return Err(KeepError::OtherLayout { place });
     }

@@ -262,7 +262,7 @@ impl Agent {
         if matches!(record.stage, Stage::Watching | Stage::Kept) {
             record.stage = Stage::GoneBack(why);
             self.keep_trial(&record)?;
-            self.follow(&record)?;
+            self.follow(&mut record)?;
         }
         Ok(Some(record.tried()))
     }
@@ -279,10 +279,10 @@ impl Agent {
             record.started();
             self.keep_trial(&record)?;
         }
-        self.follow(&record)
+        self.follow(&mut record)
     }
 
-    /// Leaves an adapter in use that can never be used — it is of the package before, or damaged — for the base model.
+    /// Leaves an adapter in use that can never be used — it is of the package before, damaged, or its file is gone — for the base model.
     pub(super) fn leave_unusable(&mut self) -> Result<(), AgentError> {
         let error = match self.active() {
             Err(AgentError::Keep(error)) if error.is_for_good() => error,
@@ -322,12 +322,12 @@ impl Agent {
     ) -> Result<Tried, AgentError> {
         record.watched(saw, failed);
         self.keep_trial(&record)?;
-        self.follow(&record)?;
+        self.follow(&mut record)?;
         Ok(record.tried())
     }
 
     /// Makes the slots what the record says.
-    fn follow(&mut self, record: &Record) -> Result<(), AgentError> {
+    fn follow(&mut self, record: &mut Record) -> Result<(), AgentError> {
         let SlotState { active, trial } = self.slots.state();
         let on = active == Some(record.slot());
         match record.stage {
@@ -338,16 +338,32 @@ impl Agent {
             Stage::Kept => {}
             // Off the road again; or from it, to what is still in the other slot.
             Stage::GoneBack(_) if trial && !on => self.slots.roll_back()?,
-            Stage::GoneBack(_) if on && record.before.is_none() => self.slots.deactivate()?,
-            Stage::GoneBack(_) if on => {
-                if !trial {
-                    self.slots.start_trial()?;
-                }
-                self.slots.confirm()?;
-            }
+            Stage::GoneBack(_) if on => self.take_up_before(record)?,
             Stage::GoneBack(_) => {}
         }
         Ok(())
+    }
+
+    /// Goes from the campaign's adapter, which is active, to what was active before it; where the file of that is gone, to the base
+    /// model.
+    fn take_up_before(&mut self, record: &mut Record) -> Result<(), AgentError> {
+        let slot = record.slot().other();
+        if record.before.is_some() && self.slots.bytes(slot)?.is_none() {
+            warn!(?slot, "the adapter from before is gone: the vehicle drives on the base model");
+            record.before = None;
+            self.keep_trial(record)?;
+        }
+        let trial = self.slots.state().trial;
+        if record.before.is_none() {
+            if trial {
+                self.slots.roll_back()?;
+            }
+            return Ok(self.slots.deactivate()?);
+        }
+        if !trial {
+            self.slots.start_trial()?;
+        }
+        Ok(self.slots.confirm()?)
     }
 
     fn trial(&self) -> Result<Option<Record>, AgentError> {
