@@ -376,8 +376,8 @@ fn an_index_of_noise_is_made_again_of_the_spans_files() {
     drop(replay);
     let index = dir.path().join("index.redb");
     let noise: Vec<u8> = (0..20_000_u32).map(|at| ((at * at) >> 3) as u8).collect();
-    for damage in [noise, Vec::new()] {
-        fs::write(&index, damage).unwrap();
+    for damage in [Some(noise), Some(Vec::new()), None] {
+        damage.map_or_else(|| fs::remove_file(&index), |damage| fs::write(&index, damage)).unwrap();
         let (mut replay, report) = Replay::open(dir.path(), &ROOMY).unwrap();
         assert!(report.damaged.is_some());
         assert_eq!(replay.spans().copied().collect::<Vec<_>>(), spans);
@@ -400,10 +400,16 @@ fn an_index_of_noise_beside_another_key_is_refused_with_nothing_removed() {
     let id = put(&mut replay, 5, 3);
     drop((replay, open(&other)));
     let key = fs::read(dir.path().join("key")).unwrap();
-    fs::write(dir.path().join("index.redb"), b"noise").unwrap();
+    let index = dir.path().join("index.redb");
     fs::copy(other.path().join("key"), dir.path().join("key")).unwrap();
-    let error = Replay::open(dir.path(), &ROOMY).unwrap_err();
-    assert!(matches!(error, OpenReplayError::KeyOther { .. }), "{error}");
+    for lost in [false, true] {
+        fs::write(&index, b"noise").unwrap();
+        if lost {
+            fs::remove_file(&index).unwrap();
+        }
+        let error = Replay::open(dir.path(), &ROOMY).unwrap_err();
+        assert!(matches!(error, OpenReplayError::KeyOther { .. }), "{error}");
+    }
     fs::write(dir.path().join("key"), key).unwrap();
     assert_eq!(open(&dir).read(id, 0..3).unwrap().len(), 3);
 }

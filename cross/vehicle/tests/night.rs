@@ -98,6 +98,29 @@ fn a_checkpoint_that_cannot_be_used_ends_its_night_and_the_next_begins_anew() {
 }
 
 #[test]
+fn a_night_that_was_cut_and_lost_its_best_candidate_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agent, pack) = driven(folder.path(), |_| {});
+    let config = agent.config().clone();
+    drop(agent);
+    let candidate = config.state.join("candidate-1");
+    for damaged in [Some(&b"noise"[..]), None] {
+        let (active, best) = (Some(0.1), Some((1, 0.2)));
+        let cut = Record { steps: 1, measured: 1, active, best, done: false };
+        let mut records = DirStore::open(&config.state.join("records")).unwrap();
+        records.put("night", &serde_json::to_vec(&cut).unwrap()).unwrap();
+        drop(records);
+        if let Some(damaged) = damaged {
+            std::fs::write(&candidate, damaged).unwrap();
+        }
+        let told = told(&mut Agent::open(config.clone()).unwrap(), &pack);
+        assert!(told.iter().any(|told| told == "step 1"), "{told:?}");
+        assert!(told.iter().any(|told| told == "step 2"), "{told:?}");
+        assert!(!candidate.exists());
+    }
+}
+
+#[test]
 fn a_night_trains_on_as_many_frames_in_a_row_as_it_is_told() {
     let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let [next, ahead] = [(0, 1), (1, 3)].map(|(of, ahead)| losses(folders[of].path(), ahead));

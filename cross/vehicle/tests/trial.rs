@@ -237,6 +237,36 @@ fn an_adapter_whose_file_is_gone_is_left_for_what_there_is() {
 }
 
 #[test]
+fn a_vehicle_whose_slots_lost_their_state_says_that_it_drives_on_the_base_model() {
+    let lost = |folder: &Path, damaged: bool| {
+        let state = folder.join("slots/state");
+        if damaged {
+            std::fs::write(state, b"\xff").unwrap();
+        } else {
+            std::fs::remove_file(state).unwrap();
+        }
+        for _start in 0..2 {
+            let again = agent(folder);
+            again.try_model().unwrap();
+            assert!(again.active().unwrap().is_none() && again.on_trial().unwrap().is_none());
+            let tried = again.tried().unwrap().unwrap();
+            assert_eq!((tried.mine, tried.why), (Mine::GoneBack, Some(Why::Failed)));
+            assert_eq!(tried.active, None);
+        }
+    };
+    for damaged in [true, false] {
+        let (kept, _adapter) = after(|_bytes| {});
+        lost(kept.path(), damaged);
+        // In the middle of the next one's trial.
+        let (watching, _adapter) = after(|_bytes| {});
+        let mut second = agent(watching.path());
+        second.put_on_trial(&adapter(&second, 0.001), ask(2, 30, 0)).unwrap();
+        drop(second);
+        lost(watching.path(), damaged);
+    }
+}
+
+#[test]
 fn an_adapter_that_was_kept_without_its_hash_is_read() {
     let (folder, kept) = after(|bytes| bytes.truncate(bytes.len() - 32));
     assert_eq!(values(agent(folder.path()).active().unwrap()), values(Some(kept)));

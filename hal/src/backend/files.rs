@@ -44,9 +44,6 @@ pub enum FilesError {
     /// The caller's buffer is too short for the record.
     #[error("the record of {key} has {bytes} bytes, the buffer {buffer}")]
     Buffer { key: String, bytes: usize, buffer: usize },
-    /// The file that says which slot is active is not what we write.
-    #[error("{} says nothing that we wrote; remove it to start without an adapter", path.display())]
-    State { path: PathBuf },
     /// The slot holds no sealed adapter.
     #[error("slot {slot:?} holds no sealed adapter")]
     Empty { slot: Slot },
@@ -246,6 +243,8 @@ fn check_length(bytes: u64, bytes_max: u64) -> Result<(), FilesError> {
 pub struct DirSlots {
     dir: Dir,
     state: SlotState,
+    /// What stood in the place of the state was not written by us.
+    damaged: bool,
     writing: Option<Writing>,
 }
 
@@ -261,14 +260,21 @@ const STATE: &str = "state";
 
 impl DirSlots {
     /// Opens the slots in `path`, made when it is missing. A slot that the state names may be empty where its file was lost: whoever
-    /// reads it is told.
+    /// reads it is told. Where the state itself is not what was written no slot is active, as before the first adapter.
     ///
     /// # Errors
-    /// When another program has them open, the state was not written by us, or the file system fails.
+    /// When another program has them open, or the file system fails.
     pub fn open(path: &Path) -> Result<Self, FilesError> {
         let dir = Dir::open(path)?;
         let state = read_state(&dir)?;
-        Ok(Self { dir, state, writing: None })
+        let damaged = state.is_none();
+        Ok(Self { dir, state: state.unwrap_or_default(), damaged, writing: None })
+    }
+
+    /// Whether the state was damaged when it was read: which slot was active is not known.
+    #[must_use]
+    pub const fn was_damaged(&self) -> bool {
+        self.damaged
     }
 
     /// Makes `state` durable, then current.
@@ -291,16 +297,15 @@ fn state_line(state: SlotState) -> String {
     format!("active {active} trial {}\n", state.trial)
 }
 
-fn read_state(dir: &Dir) -> Result<SlotState, FilesError> {
-    let Some(file) = dir.file(STATE)? else { return Ok(SlotState::default()) };
-    let path = dir.path.join(STATE);
-    let mut line = String::new();
-    file.take(64).read_to_string(&mut line).map_err(failed("read", &path))?;
-    [None, Some(Slot::A), Some(Slot::B)]
+/// The state; `None`: it is none that we wrote.
+fn read_state(dir: &Dir) -> Result<Option<SlotState>, FilesError> {
+    let Some(file) = dir.file(STATE)? else { return Ok(Some(SlotState::default())) };
+    let mut line = Vec::new();
+    file.take(64).read_to_end(&mut line).map_err(failed("read", &dir.path.join(STATE)))?;
+    let mut states = [None, Some(Slot::A), Some(Slot::B)]
         .into_iter()
-        .flat_map(|active| [false, true].map(|trial| SlotState { active, trial }))
-        .find(|&state| state_line(state) == line)
-        .ok_or(FilesError::State { path })
+        .flat_map(|active| [false, true].map(|trial| SlotState { active, trial }));
+    Ok(states.find(|&state| state_line(state).as_bytes() == line))
 }
 
 impl AdapterSlots for DirSlots {
@@ -561,10 +566,20 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_we_did_not_write_is_an_error() {
+    fn by_a_state_that_we_did_not_write_no_slot_is_active() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(STATE), b"active a trial").unwrap();
-        assert!(matches!(DirSlots::open(dir.path()), Err(FilesError::State { .. })));
+        for damaged in [&b"active a trial"[..], b"", b"active a trial true\n\n", b"\xff\xfe"] {
+            fs::write(dir.path().join(STATE), damaged).unwrap();
+            let mut slots = DirSlots::open(dir.path()).unwrap();
+            assert!(slots.was_damaged());
+            assert_eq!(slots.state(), SlotState::default());
+            fill(&mut slots, b"next");
+            slots.start_trial().unwrap();
+            drop(slots);
+            let slots = DirSlots::open(dir.path()).unwrap();
+            assert!(!slots.was_damaged());
+            assert_eq!(slots.state(), SlotState { active: None, trial: true });
+        }
     }
 
     #[test]

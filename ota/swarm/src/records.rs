@@ -245,7 +245,9 @@ impl Records {
         insert(&mut self.claims, key, claim.of(claim.body.fields().clone()))
     }
 
-    /// Takes a particle's header from the topic of this slot. True: the set has changed.
+    /// Takes a particle's header from the topic of this slot. True: the set has changed. A header that is too old to count is taken
+    /// where a vote takes its particle for best, and is none of what was claimed: by it, who was away when that was elected, or is
+    /// new, learns whose it is. It enters no election.
     ///
     /// # Errors
     /// [`RejectRecord`]; only after [`RejectRecord::Contradicted`] the set has changed.
@@ -261,7 +263,12 @@ impl Records {
         if holds(&self.particles, &key, header.id) {
             return Ok(false);
         }
-        self.admit(when, roster, header, fields.window)?;
+        if let Err(reject) = self.admit(when, roster, header, fields.window) {
+            known(roster, header)?;
+            if fields.window > when.window || !self.is_stood_on(&key, header.body.id()) {
+                return Err(reject);
+            }
+        }
         self.shape.check(fields)?;
         let particle = Particle {
             id: header.body.id(),
@@ -272,6 +279,15 @@ impl Records {
             slot,
         };
         insert(&mut self.particles, key, header.of(particle))
+    }
+
+    /// Whether voters measured beside this particle, of which nothing else is known: neither a claim, nor another header in its place.
+    fn is_stood_on(&self, key: &(u32, KeyId, Role), particle: ParticleId) -> bool {
+        let votes = || self.votes.values().filter_map(Entry::one);
+        let mut claims = self.claims(key.0);
+        !self.particles.contains_key(key)
+            && !claims.any(|claim| claim.body.particle == particle)
+            && votes().any(|vote| vote.body.best == Some(particle))
     }
 
     /// Lets go of what was signed by who is not on this roster: it counts no more.
@@ -360,7 +376,8 @@ impl Records {
             entry.one().map_or(*window >= oldest, |claim| stays(*window, claim.body.particle))
         });
         self.particles.retain(|(window, ..), entry| {
-            entry.one().map_or(*window >= oldest, |header| stays(*window, header.body.id))
+            let held = |header: &Signed<Particle>| keep.contains(&header.body.id);
+            *window >= oldest || entry.one().is_some_and(held)
         });
         // Votes are those of the window after the claim's.
         self.votes.retain(|(window, ..), entry| {

@@ -158,6 +158,13 @@ impl<'a> Unverified<'a> {
         &self.head
     }
 
+    /// The bytes of the body; not to be believed.
+    pub fn body(&self) -> &'a [u8] {
+        let body_bytes = usize::try_from(self.head.body_bytes).unwrap_or(usize::MAX);
+        let body = self.bytes.get(HEAD_BYTES..).and_then(|rest| rest.get(..body_bytes));
+        body.unwrap_or_default()
+    }
+
     /// Checks signature and body.
     ///
     /// # Errors

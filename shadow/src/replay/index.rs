@@ -5,6 +5,7 @@ use std::io;
 
 use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
+use super::blob;
 use super::disk::{Disk, DiskFile, TablesFile};
 use super::span::StoredSpan;
 
@@ -101,6 +102,12 @@ impl Index {
         let file = match disk.open(INDEX_FILE) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let files = disk.list().map_err(IndexError::Disk)?;
+                if files.iter().any(|(name, _bytes)| blob::is_file_name(name)) {
+                    // The first span comes after the index, and an erasure takes the key before both.
+                    let error = io::Error::new(io::ErrorKind::InvalidData, "the index is gone");
+                    return Err(IndexError::Disk(error));
+                }
                 Self::make_whole(disk, &Change::default())?;
                 disk.open(INDEX_FILE).map_err(IndexError::Disk)?
             }

@@ -14,7 +14,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("shoal-swarm", &["shoal-wire"]),
     ("shoal-trust", &["shoal-wire"]),
     ("shoal-keys", &["shoal-wire"]),
-    ("shoal-link", &["shoal-swarm", "shoal-window", "shoal-wire"]),
+    ("shoal-link", &["shoal-window", "shoal-wire"]),
     ("shoal-hal", &[]),
     ("shoal-runtime", &[]),
     ("shoal-tract", &["shoal-runtime"]),

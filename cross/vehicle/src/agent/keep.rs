@@ -79,7 +79,8 @@ impl KeepError {
             | Self::OtherLayout { .. }
             | Self::Damaged { .. }
             | Self::Values { .. } => true,
-            Self::Files(_) | Self::Read { .. } | Self::Remove { .. } => false,
+            Self::Read { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            Self::Files(_) | Self::Remove { .. } => false,
         }
     }
 }

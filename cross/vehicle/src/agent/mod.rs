@@ -32,8 +32,9 @@ use shoal_shadow::measure::{MeasureError, Predictor as _, SessionPredictor};
 use shoal_shadow::package::{Description, OpenPackageError, Package};
 use shoal_shadow::replay::{
     Filled, OpenReplayError, OpenReport, PutError, ReadReplayError, RemoveError, Removed, Replay,
-    ReplayOptions,
+    ReplayOptions, StoredSpan,
 };
+use tracing::warn;
 
 use crate::config::Config;
 use crate::engine::OpenEngineError;
@@ -190,6 +191,10 @@ impl Agent {
         let (replay, opened) = Replay::open(&state.join(REPLAY), &options(&config))?;
         let store = DirStore::open(&state.join("records"))?;
         let slots = DirSlots::open(&state.join(SLOTS))?;
+        if slots.was_damaged() {
+            let place = state.join(SLOTS);
+            warn!(place = %place.display(), "which adapter was in use is lost: the vehicle drives on the base model");
+        }
         let mut agent = Agent {
             config,
             package,
@@ -284,6 +289,12 @@ impl Agent {
     #[must_use]
     pub fn replay(&self) -> Filled {
         self.replay.filled()
+    }
+
+    /// When the last of what replay holds was recorded, UTC seconds; 0: it holds nothing.
+    #[must_use]
+    pub fn recorded_until_s(&self) -> u64 {
+        self.replay.spans().map(StoredSpan::ended_at_s).max().unwrap_or(0)
     }
 
     /// The adapter in use; `None` while the vehicle drives on the base model alone.

@@ -13,6 +13,7 @@ use shoal_shadow::fit::FitError;
 use shoal_shadow::measure::imitation::imitation;
 use shoal_shadow::measure::{Horizon, measure};
 use shoal_shadow::pack::Footages;
+use tracing::warn;
 
 use super::learning::{Learning, Roads};
 use super::{Agent, AgentError, CLIPS_AT_ONCE, Tell, keep};
@@ -40,7 +41,10 @@ impl Agent {
         mut tell: impl FnMut(Tell<'_>),
     ) -> Result<(), AgentError> {
         let mut now = Instant::from_ticks(0);
-        let record = self.record()?.filter(|record| !record.done);
+        let record = match self.record()?.filter(|record| !record.done) {
+            Some(record) if self.has_lost(&record)? => None,
+            record => record,
+        };
         if record.is_none() {
             remove_if_there(self.checkpoint_path())?;
         }
@@ -96,6 +100,22 @@ impl Agent {
             }
         }
         self.tidy(&bench)
+    }
+
+    /// Whether a candidate is lost for good that a night which was cut is still to measure, or to stage: what is left of it is removed.
+    fn has_lost(&self, record: &Record) -> Result<bool, AgentError> {
+        let measured = record.best.map(|(steps, _value)| steps);
+        let unmeasured = (record.steps > record.measured).then_some(record.steps);
+        for steps in measured.into_iter().chain(unmeasured) {
+            let path = self.candidate_path(steps);
+            let read = keep::read_file(&path, &self.layout);
+            if let Some(error) = read.err().filter(keep::KeepError::is_for_good) {
+                warn!(%error, "the night that was cut cannot go on: it begins anew");
+                remove_if_there(path)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Puts an adapter on trial, in the place of one that is: a cut may have come between that and its record.

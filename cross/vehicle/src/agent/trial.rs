@@ -279,7 +279,29 @@ impl Agent {
             record.started();
             self.keep_trial(&record)?;
         }
-        self.follow(&mut record)
+        self.follow(&mut record)?;
+        self.check(record)
+    }
+
+    /// Says of what the record names and the slots do not have that it failed: their state was lost, or another program put another
+    /// adapter into use.
+    fn check(&mut self, mut record: Record) -> Result<(), AgentError> {
+        let SlotState { active, trial } = self.slots.state();
+        let gone = match record.stage {
+            Stage::Watching => !trial,
+            Stage::Kept => active != Some(record.slot()),
+            Stage::Staging | Stage::GoneBack(_) => false,
+        };
+        let before = record.before.filter(|_before| active.is_some());
+        if gone || before != record.before {
+            warn!(number = record.ask.number, "what this campaign put to use is there no more");
+            record.before = before;
+            if gone {
+                record.stage = Stage::GoneBack(Why::Failed);
+            }
+            self.keep_trial(&record)?;
+        }
+        Ok(())
     }
 
     /// Leaves an adapter in use that can never be used — it is of the package before, damaged, or its file is gone — for the base model.

@@ -13,7 +13,7 @@ use shoal_wire::v1::PARTS;
 use tracing::{info, warn};
 
 use super::around::Engine as _;
-use super::bench::Bench;
+use super::bench::{Bench, BenchError};
 use super::clock::Clock;
 use super::diary::{Diary, Entry};
 use super::keep::night_seed;
@@ -27,6 +27,8 @@ use crate::config::Config;
 /// What the vehicle drives with, in the vault.
 const ACTIVE: &str = "active";
 const WAIT: Duration = Duration::from_millis(200);
+/// How long a night that failed is followed by nothing: what failed once mostly fails again.
+const PAUSE: Duration = Duration::from_secs(10);
 /// A term is told in units of 1e-4.
 const UNITS: f64 = 1e4;
 
@@ -63,14 +65,20 @@ pub fn nights(
         let seed = night_seed(run.seed, vehicle.bytes(), night);
         // Nobody signs it anything: it has no clock but its own.
         let passed_s = clock.seconds();
-        worker.give(Job::Tune { from: Arc::clone(&active), window: night, seed, passed_s });
-        let Some(tuned) = tuned(&mut worker, &mut parked, &mut entry)? else { break };
         // The parts take turns, as nonces have them take turns in a fleet.
         let part = (night % u32::from(PARTS)) as u8;
-        let (candidate, beside) = (Arc::clone(&tuned), Some(Arc::clone(&active)));
-        let (on, asked) = (On::Part(part), Vec::new());
-        worker.give(Job::Measure { job: 0, candidate, beside, on, asked, awaited: true });
-        let Some(term) = measured(&mut worker, &mut parked, &mut entry)? else { break };
+        let tune = Job::Tune { from: Arc::clone(&active), window: night, seed, passed_s };
+        let (tuned, term) =
+            match learn(&mut worker, &mut parked, &mut entry, (tune, &active, part))? {
+                Came::Done(learnt) => learnt,
+                Came::Failed(error) => {
+                    tell_failed(run, night, &error);
+                    diary.write(&entry, &active, None)?;
+                    parked.pause(&mut worker)?;
+                    continue;
+                }
+                Came::Stopped => break,
+            };
         entry.part = Some(part);
         if let Some(term) = term {
             let better = i32::from(term.value) >= i32::from(term.beside) + margin;
@@ -116,6 +124,22 @@ impl Parked<'_, '_> {
         }
         !self.driving && !self.stop.load(Ordering::Relaxed)
     }
+
+    /// Does nothing for a while.
+    fn pause(&mut self, worker: &mut Worker) -> Result<(), ExchangeError> {
+        let mut left = PAUSE;
+        while !left.is_zero() && self.goes_on(worker) {
+            worker.next(WAIT)?;
+            left = left.saturating_sub(WAIT);
+        }
+        Ok(())
+    }
+}
+
+/// Says that a night failed.
+fn tell_failed(run: &Run, night: u32, error: &BenchError) {
+    run.metrics.engine_failures.inc();
+    warn!(night, %error, "the night failed, and nothing of it is kept");
 }
 
 /// Tells the metrics of a night.
@@ -158,51 +182,84 @@ fn keep(vault: &mut Vault, values: &Flat) -> Result<(), ExchangeError> {
     Ok(())
 }
 
-/// What was tuned; `None` when told to stop.
+/// What became of a job.
+enum Came<T> {
+    Done(T),
+    /// Its engine or its disk failed: the next night may do better.
+    Failed(BenchError),
+    /// The vehicle drives, or was told to stop.
+    Stopped,
+}
+
+/// Tunes, and measures what came of it beside what is in use.
+fn learn(
+    worker: &mut Worker,
+    parked: &mut Parked<'_, '_>,
+    entry: &mut Entry,
+    (tune, active, part): (Job, &Flat, u8),
+) -> Result<Came<(Flat, Option<TermResult>)>, ExchangeError> {
+    worker.give(tune);
+    let tuned = match tuned(worker, parked, entry)? {
+        Came::Done(tuned) => tuned,
+        Came::Failed(error) => return Ok(Came::Failed(error)),
+        Came::Stopped => return Ok(Came::Stopped),
+    };
+    let (candidate, beside) = (Arc::clone(&tuned), Some(Arc::clone(active)));
+    let (on, asked) = (On::Part(part), Vec::new());
+    worker.give(Job::Measure { job: 0, candidate, beside, on, asked, awaited: true });
+    Ok(match measured(worker, parked, entry)? {
+        Came::Done(term) => Came::Done((tuned, term)),
+        Came::Failed(error) => Came::Failed(error),
+        Came::Stopped => Came::Stopped,
+    })
+}
+
+/// What was tuned.
 fn tuned(
     worker: &mut Worker,
     parked: &mut Parked<'_, '_>,
     entry: &mut Entry,
-) -> Result<Option<Flat>, ExchangeError> {
+) -> Result<Came<Flat>, ExchangeError> {
     while parked.goes_on(worker) {
         match worker.next(WAIT)? {
             Some(Done::Tuned { values, steps, loss, seconds, .. }) => {
                 (entry.steps, entry.loss, entry.seconds.tuning) = (steps, loss, seconds);
-                return Ok(Some(values));
+                return Ok(Came::Done(values));
             }
-            Some(Done::Failed { error, .. }) => return Err(error.into()),
+            Some(Done::Failed { error, .. }) => return Ok(Came::Failed(error)),
             Some(
                 Done::Step { .. } | Done::Measured { .. } | Done::Coded { .. } | Done::Tried(_),
             )
             | None => {}
         }
     }
-    Ok(None)
+    Ok(Came::Stopped)
 }
 
-/// What was measured; `None` when told to stop.
+/// What was measured; nothing where there is nothing to measure on.
 fn measured(
     worker: &mut Worker,
     parked: &mut Parked<'_, '_>,
     entry: &mut Entry,
-) -> Result<Option<Option<TermResult>>, ExchangeError> {
+) -> Result<Came<Option<TermResult>>, ExchangeError> {
     while parked.goes_on(worker) {
         match worker.next(WAIT)? {
             Some(Done::Measured { terms, seconds, .. }) => {
                 entry.seconds.measuring = seconds;
-                return Ok(Some(terms.first().map(|(_asked, term)| *term)));
+                return Ok(Came::Done(terms.first().map(|(_asked, term)| *term)));
             }
-            Some(Done::Failed { error, .. }) => return Err(error.into()),
+            Some(Done::Failed { error, .. }) => return Ok(Came::Failed(error)),
             Some(Done::Step { .. } | Done::Tuned { .. } | Done::Coded { .. } | Done::Tried(_))
             | None => {}
         }
     }
-    Ok(None)
+    Ok(Came::Stopped)
 }
 
 #[cfg(test)]
 mod tests {
     use shoal_hal::backend::synthetic::Region;
+    use shoal_swarm::privacy::{Ledger, PRIVACY_KEY, Privacy};
     use shoal_swarm::swarm::ValuesHash;
     use tempfile::tempdir;
 
@@ -211,21 +268,25 @@ mod tests {
     use crate::exchange::look::Look;
     use crate::exchange::metrics::Metrics;
 
+    fn run(folder: &std::path::Path) -> Run {
+        Run {
+            windows: Some(1),
+            stop: Arc::default(),
+            state: folder.join("state"),
+            seed: 0,
+            metrics: Metrics::default(),
+            recorded: true,
+            privacy: None,
+        }
+    }
+
     /// What a vehicle drives with after a night of no steps, which leaves it exactly as good.
     fn after_a_night(margin: f32, before: Option<Flat>) -> Option<[u8; 32]> {
         let folder = tempdir().unwrap();
         let bench = benches_of(folder.path(), &[("road", Region::ALL[0])], |config| {
             (config.night.steps, config.night.margin) = (0, margin);
         });
-        let run = Run {
-            windows: Some(1),
-            stop: Arc::default(),
-            state: folder.path().join("state"),
-            seed: 0,
-            metrics: Metrics::default(),
-            recorded: true,
-            privacy: None,
-        };
+        let run = run(folder.path());
         if let Some(before) = before {
             let (_folder, mut vault) = run.open_vault().unwrap();
             keep(&mut vault, &before).unwrap();
@@ -234,6 +295,47 @@ mod tests {
         assert!(!nights(&run, KeyId::new([1; 8]), bench, &mut parked).unwrap());
         let (_folder, vault) = run.open_vault().unwrap();
         active_hash(&vault).unwrap()
+    }
+
+    /// So that a supervisor takes it for no bad image: the next night may measure on another part.
+    #[test]
+    fn a_night_whose_pack_is_damaged_ends_no_vehicle() {
+        let folder = tempdir().unwrap();
+        let bench = benches_of(folder.path(), &[("road", Region::ALL[0])], |config| {
+            config.night.steps = 0;
+        });
+        for file in std::fs::read_dir(folder.path().join("road")).unwrap() {
+            let path = file.unwrap().path();
+            let mut bytes = std::fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        }
+        let run = run(folder.path());
+        let mut parked = || (run.metrics.engine_failures.get() == 0).then(Look::recorded);
+        assert!(nights(&run, KeyId::new([1; 8]), bench, &mut parked).unwrap(), "it drives off");
+        let layout = Arc::clone(benches_of(&folder.path().join("b"), &[], |_| {}).agent().layout());
+        assert_eq!(Diary::open(&run.state, layout).unwrap().written(), Some(0));
+        let (_folder, vault) = run.open_vault().unwrap();
+        assert_eq!(active_hash(&vault).unwrap(), None);
+    }
+
+    /// The power goes between setting the vault aside and writing down that all of the budget counts as spent.
+    #[test]
+    fn what_a_damaged_vault_had_counted_of_privacy_is_not_given_back() {
+        let folder = tempdir().unwrap();
+        let privacy = Privacy { clip: 1.0, noise: 1.0, delta: 1e-6, epsilon_max: 8.0 };
+        let run = Run { privacy: Some(privacy), ..run(folder.path()) };
+        let (kept, vault) = run.open_vault().unwrap();
+        assert_eq!(vault.get(PRIVACY_KEY).unwrap(), None, "nothing was paid yet");
+        drop(vault);
+        std::fs::write(kept.join("vault.redb"), b"noise").unwrap();
+        assert!(Vault::open(&kept).unwrap().found().set_aside.is_some());
+        for _start in 0..2 {
+            let (_folder, vault) = run.open_vault().unwrap();
+            let ledger = Ledger::decode(vault.get(PRIVACY_KEY).unwrap().as_deref());
+            assert_eq!(ledger, Ledger::EXHAUSTED);
+        }
     }
 
     #[test]

@@ -61,6 +61,16 @@ impl Clock {
         }
     }
 
+    /// When what is recorded now was recorded, UTC seconds, if something was recorded at `before_s` already. A clock that is behind is
+    /// not asked: a time before that would make all of what is in replay older than it is.
+    #[must_use]
+    pub fn recorded_at(&self, before_s: u64) -> u64 {
+        match self.now().utc {
+            Utc::Known { seconds, .. } => seconds,
+            Utc::AtLeast { seconds } => seconds.max(before_s),
+        }
+    }
+
     /// UTC seconds that have passed for certain: they were signed.
     #[must_use]
     pub fn passed_seconds(&self) -> u64 {
@@ -87,6 +97,16 @@ mod tests {
         assert_eq!(clock.now().utc, Utc::AtLeast { seconds: u64::MAX });
         assert_eq!(clock.seconds(), u64::MAX);
         assert!(clock.behind_seconds() > u64::MAX / 2);
+    }
+
+    #[test]
+    fn what_is_recorded_by_a_clock_that_is_behind_is_no_older_than_what_was_recorded_before() {
+        let mut clock = Clock::start(0);
+        let now = clock.seconds();
+        assert!(clock.recorded_at(now + 1000) < now + 100, "a clock that is right is believed");
+        clock.accept(now + 5000);
+        assert_eq!(clock.recorded_at(now + 9000), now + 9000);
+        assert_eq!(clock.recorded_at(now), now + 5000);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use shoal_swarm::inbox::{Record, read};
 use shoal_swarm::swarm::{Flat, Input, STATE_KEY, Saved, ValuesHash};
 use shoal_trust::Trust;
 use shoal_wire::v1::ParticleHeader;
-use shoal_wire::{Keys, Kind, Leaf, ParticleId, PublicKey, RecordId, Topic};
+use shoal_wire::{KeyId, Keys, Kind, Leaf, ParticleId, PublicKey, RecordId, Topic, Unverified};
 use tracing::{debug, info, warn};
 
 use super::certificates::Certificates;
@@ -184,11 +184,14 @@ impl Exchange {
             }
         }
         let keys = self.documents.keyring();
+        let mut said = BTreeSet::new();
         self.vault.forget_records(|kept| {
+            // The same statement in many envelopes is kept once, and as it counts.
+            let again = statement(&kept.bytes).is_some_and(|statement| !said.insert(statement));
             let recent = kept.window.saturating_add(RECENT) >= window;
             let counts = || records.contains(&received(&kept.bytes));
             let named = || named(kept, keys).is_some_and(|particle| particles.contains(&particle));
-            !recent && !counts() && !named()
+            (again || !recent && !named()) && !counts()
         })?;
         self.forget_rows(&particles)?;
         let mut blobs = self.particles.retain(&particles);
@@ -392,6 +395,13 @@ pub(super) fn night_seed(seed: u64, vehicle: &[u8; 8], night: u32) -> u64 {
 fn named(kept: &KeptRecord, keys: &impl Keys) -> Option<ParticleId> {
     let Leaf::Particle { .. } = Topic::decode(&kept.topic).ok()?.leaf() else { return None };
     Some(verified::<ParticleHeader>(&kept.bytes, keys).ok()?.body().id())
+}
+
+/// Who says what, whatever envelope it is in.
+fn statement(envelope: &[u8]) -> Option<(KeyId, u8, RecordId)> {
+    let record = Unverified::decode(envelope).ok()?;
+    let head = record.head();
+    Some((head.key, head.kind as u8, received(record.body())))
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ impl Devices {
                 name: "live",
                 of: None,
                 rate_hz: agent.form().rate_hz,
-                recorded_at_s: Some(clock.seconds()),
+                recorded_at_s: Some(clock.recorded_at(agent.recorded_until_s())),
             };
             let go_on = |_since_start| !stop.load(Ordering::Relaxed) && self.look().is_none();
             let watched = agent.watch(live, &about, go_on, |tell| {

@@ -257,10 +257,11 @@ impl Run {
         let mut vault = Vault::open(&folder)?;
         if let Some(aside) = &vault.found().set_aside {
             warn!(path = %aside.path.display(), "the vault was damaged and begins anew");
-            if self.privacy.is_some() {
-                // What was paid before is not known: it counts as all.
-                vault.put(PRIVACY_KEY, &Ledger::EXHAUSTED.encode())?;
-            }
+        }
+        let counted = || vault.get(PRIVACY_KEY).map(|ledger| ledger.is_some());
+        if self.privacy.is_some() && vault.was_set_aside()? && !counted()? {
+            // What was paid before is not known: it counts as all, also where a cut came before this was written.
+            vault.put(PRIVACY_KEY, &Ledger::EXHAUSTED.encode())?;
         }
         Ok((folder, vault))
     }

@@ -37,8 +37,11 @@ use board::Board;
 pub use fold::{Fold, Kept, Reading};
 use voters::Voters;
 
-/// A claim or vote lives so many windows: longer than it stands on the board.
+/// What came of a window is looked at for so many more: longer than it stands on the board.
 const AGE_WINDOWS: u32 = 4;
+/// So many windows, and those that standing looks back on, records are kept: standing judges claims whose voters were drawn by the
+/// standing of their own time.
+const KEPT_WINDOWS: u32 = 9;
 /// A beacon that starts takes in the claims of so many windows before the newest; their votes stand on the board, too.
 const BEFORE: u32 = 3;
 /// So many merges of an open window are passed on, each whose turn was one of the first for a while; and those of so many who may be
@@ -559,6 +562,10 @@ impl Beacon {
         let Some(when) = when(self.newest) else { return };
         let taken = self.record(|records, roster| records.vote(&when, roster, &signed));
         let Some(Ok(true) | Err(RejectRecord::Contradicted { .. })) = taken else { return };
+        if before.is_some() && taken == Some(Ok(true)) {
+            // The same vote in another envelope says nothing new: passed on, it would fill the board.
+            return;
+        }
         let key = (window, signed.signer, place);
         let held = self.voters.release(key);
         if about.is_some() {
@@ -617,7 +624,7 @@ fn votes(window: u32, voter: KeyId) -> String {
 
 fn when(newest: Option<(u32, u64)>) -> Option<When> {
     let (window, utc_seconds) = newest?;
-    Some(When { window, utc_seconds, age_windows: AGE_WINDOWS })
+    Some(When { window, utc_seconds, age_windows: KEPT_WINDOWS })
 }
 
 fn topic<'a>(fleet: &'a str, region: &'a str, publisher: KeyId, leaf: Leaf) -> Option<Topic<'a>> {

@@ -195,7 +195,7 @@ impl Swarm {
             }
         }
         let published = self.published(night, begun);
-        let contributed: BTreeSet<KeyId> = published.iter().map(|one| one.signer).collect();
+        let contributed = self.have_contributed(night, begun);
         let mut complete = begun.asked.is_subset(&contributed);
         match self.turn(night, begun, contributed) {
             Turn::Folds => {}
@@ -255,14 +255,28 @@ impl Swarm {
         Gathered { contributions, named, anchors, coming }
     }
 
-    /// Contributions of this window by vehicles that were asked, to what all know, by growing name.
-    pub(super) fn published(&self, night: &Night, begun: &Begun) -> Vec<Published> {
+    /// Who of those that were asked has contributed in this window, to what all know: all of them, also where a merge has no room for
+    /// all, or two contributed the same.
+    pub(super) fn have_contributed(&self, night: &Night, begun: &Begun) -> BTreeSet<KeyId> {
+        self.contributions(night, begun).map(|one| one.signer).collect()
+    }
+
+    /// What a merge of this window is made of, by growing name.
+    fn published(&self, night: &Night, begun: &Begun) -> Vec<Published> {
+        let mut published: Vec<Published> = self.contributions(night, begun).collect();
+        published.sort();
+        published.dedup_by_key(|one| one.particle);
+        published.truncate(CONTRIBUTIONS_MAX);
+        published
+    }
+
+    /// Contributions of this window by vehicles that were asked, to what all know.
+    fn contributions(&self, night: &Night, begun: &Begun) -> impl Iterator<Item = Published> {
         let anchors = self.anchors(night.window, begun);
-        let mut published: Vec<Published> = self
-            .records
+        self.records
             .particles(night.window)
             .filter(|header| header.body.role == Role::Contribution)
-            .filter(|header| anchors.contains(&header.body.anchor))
+            .filter(move |header| anchors.contains(&header.body.anchor))
             .filter(|header| begun.asked.contains(&header.signer))
             .map(|header| Published {
                 particle: header.body.id,
@@ -270,11 +284,6 @@ impl Swarm {
                 signer: header.signer,
                 anchor: header.body.anchor,
             })
-            .collect();
-        published.sort();
-        published.dedup_by_key(|one| one.particle);
-        published.truncate(CONTRIBUTIONS_MAX);
-        published
     }
 
     fn begin_search(

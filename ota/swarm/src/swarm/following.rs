@@ -96,8 +96,7 @@ impl Swarm {
     /// The first so many who are drawn to fold or stand by, of those who contributed.
     fn folding(&self, night: &Night, begun: &Begun, count: usize) -> BTreeSet<KeyId> {
         let Some(nonce) = self.records.nonce_of(night.window) else { return BTreeSet::new() };
-        let published = self.published(night, begun);
-        let contributed: BTreeSet<KeyId> = published.iter().map(|one| one.signer).collect();
+        let contributed = self.have_contributed(night, begun);
         self.roster.folders(nonce, &contributed, count).into_iter().collect()
     }
 

@@ -462,6 +462,8 @@ pub struct Swarm {
     /// How terms were weighed in the last window.
     weighed: Option<Weighing>,
     night: Option<Night>,
+    /// Whether a window opened in this life: what is handed in before was taken in before the start.
+    awake: bool,
     /// The last outputs were given for this window.
     window: u32,
     job: u64,
@@ -528,6 +530,7 @@ impl Swarm {
             scale: deploy::FULL,
             weighed: None,
             night: None,
+            awake: false,
             job: 0,
             keeps: VecDeque::new(),
             outputs: VecDeque::new(),

@@ -129,9 +129,12 @@ impl Begun {
 }
 
 impl Swarm {
+    /// What has happened so far. Before the first phase of a life nothing is too old: what is handed in then counted when the last one
+    /// ended, best as its claim, header, votes and nonces have it however long it has been best.
     pub(super) fn when(&self, now: Now) -> When {
-        let utc_seconds = now.utc.earliest_seconds();
-        When { window: self.window, utc_seconds, age_windows: self.age_windows }
+        let (utc_seconds, age_windows) =
+            if self.awake { (now.utc.earliest_seconds(), self.age_windows) } else { (0, u32::MAX) };
+        When { window: self.window, utc_seconds, age_windows }
     }
 
     pub(super) fn phase(&mut self, now: Now, phase: Phase) {
@@ -149,6 +152,7 @@ impl Swarm {
     }
 
     fn open(&mut self, now: Now, window: u32, closes_at: Instant) {
+        self.awake = true;
         if let Some(night) = self.night.as_mut().filter(|night| night.window == window) {
             night.online = true;
             night.late = now.since_boot >= night.fold_by;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use fleet::{Post, authority, claim, claimed, documents, header, key, nonce, post, topic};
+use sha2::{Digest as _, Sha256};
 use shoal_swarm::beacon::{Beacon, Input, Output, Settings};
 use shoal_swarm::inbox::{Record, read_relayed};
 use shoal_swarm::keyring::Keyring;
@@ -460,6 +461,35 @@ fn a_vote_that_nobody_asked_for_is_passed_on_where_it_contradicts_one_alone() {
 }
 
 /// Whoever claims a merge early, and however many: that of who is drawn to fold is passed on.
+/// A voter with a key has as many envelopes as it likes; the board has 256 topics a window.
+#[test]
+fn a_vote_in_many_envelopes_is_passed_on_once() {
+    let ring = ring();
+    let (mut board, mut beacons) = claimed_by_all();
+    board.leave([nonce(1)], &mut beacons);
+    let mut whole = Records::new(shape());
+    board.read(&mut whole, &ring, 1);
+    let honest = votes(&whole, &ring, 0, true);
+    let (topic, bytes) = honest[0].clone();
+    let number = (0..VEHICLES).find(|one| key(*one).public().id() == topic.publisher()).unwrap();
+    let vote = Unverified::decode(&bytes).unwrap().verify::<Vote>(&ring).unwrap();
+    let envelopes = (1_000..1_200).map(|counter| {
+        post(&key(number), Leaf::vote(1, vote.body().fields().place), counter, vote.body())
+    });
+    let mut envelopes: Vec<Post> = envelopes.collect();
+    envelopes.sort_by_key(|(_topic, bytes)| Sha256::digest(bytes));
+    envelopes.reverse();
+    let before = passed_on(&board);
+    board.leave(envelopes, &mut beacons);
+    assert_eq!(passed_on(&board), before + 1);
+    board.leave(honest, &mut beacons);
+    board.read(&mut whole, &ring, 1);
+    let said = |records: &Records| -> Vec<(KeyId, VoteFields)> {
+        records.votes(1).map(|vote| (vote.signer, vote.body.clone())).collect()
+    };
+    assert_eq!(said(&board.heard(&ring, 1, |_any| true)), said(&whole));
+}
+
 #[test]
 fn the_merge_of_who_may_fold_is_passed_on_whoever_else_claims_one() {
     const MANY: u32 = 48;

@@ -217,6 +217,15 @@ impl Vault {
         Ok(records.into_iter().map(|(_, record)| record).collect())
     }
 
+    /// Whether tables were set aside once, and lie there still: what they held is not known.
+    ///
+    /// # Errors
+    /// [`VaultError::Read`].
+    pub fn was_set_aside(&self) -> Result<bool, VaultError> {
+        let failed = |source| VaultError::Read { path: self.disk.path(DAMAGED_FILE), source };
+        Ok(self.disk.list().map_err(failed)?.iter().any(|(name, _bytes)| name == DAMAGED_FILE))
+    }
+
     /// Removes envelopes, in one commit; how many.
     ///
     /// # Errors

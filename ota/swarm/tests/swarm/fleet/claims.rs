@@ -11,7 +11,7 @@ use shoal_wire::v1::{
 use shoal_wire::{KeyId, ParticleId};
 
 use super::shell::{Character, Shell};
-use super::world::{DIM, Roads, Weather, World, draws};
+use super::world::{DIM, OPEN_MS, PERIOD_MS, Roads, Weather, World, draws};
 use crate::make::{SHAPE, roster, utility, utility_of, vehicle};
 
 /// The defaults of swarm-science-2.md.
@@ -456,6 +456,37 @@ fn the_remainder_of_a_contribution_survives_a_power_cut() {
     });
     assert!(!before.is_empty());
     assert_eq!(before, after);
+}
+
+/// Records live for 72 windows of this length; what is best lives until something better comes.
+#[test]
+fn what_was_best_for_long_is_best_after_a_power_cut() {
+    let fleet = Fleet::of(4, CONSENSUS);
+    let mut world = fleet.world();
+    world.run(1..=6);
+    world.run(100..=101);
+    let best = |world: &World| {
+        let best = world.shells[1].swarm.best(101).unwrap();
+        (best.window, best.particle)
+    };
+    let before = best(&world);
+    assert!(before.0 < 7, "nothing that was claimed since is elected yet: {}", before.0);
+    world.power_cut(1);
+    assert_eq!(best(&world), before);
+}
+
+/// A merge has room for fourteen; the others have contributed as well.
+#[test]
+fn who_folds_waits_for_nobody_where_all_have_contributed() {
+    for vehicles in [12, 16] {
+        let world = Fleet { windows: 4, ..Fleet::of(vehicles, CONSENSUS) }.run();
+        let merges =
+            world.log.iter().filter(|line| line.contains("code") && line.contains("Merge 4"));
+        let begun: Vec<u64> =
+            merges.map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
+        let first = begun.iter().min().unwrap() - 4 * PERIOD_MS;
+        assert!(first < OPEN_MS / 2, "{vehicles} vehicles: the first merge after {first} ms");
+    }
 }
 
 #[test]
