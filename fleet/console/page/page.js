@@ -61,6 +61,13 @@ function clock() {
   const plan = view.plan;
   if (!plan) return;
   const now = view.now_s + (Date.now() - received) / 1000;
+  if (now > plan.ends_s) {
+    // Whatever the calendar would have: no vehicle opens a window any more.
+    $("window").textContent = "no window opens";
+    $("phase").textContent = `the plan ended on ${new Date(plan.ends_s * 1000).toISOString().slice(0, 10)}: shoal fleet plan DIR --renew signs the next`;
+    $("hand").style.strokeDasharray = "0 120";
+    return;
+  }
   const since = now - plan.epoch_s;
   const number = Math.floor(since / plan.period_s);
   const into = since - number * plan.period_s;
@@ -163,7 +170,7 @@ function utility() {
   for (let w = first; w <= last; w += every) {
     svg.append(node("text", { x: x(w), y: high - 6, "text-anchor": "middle" }, `${w}`));
   }
-  const now = view.plan ? Math.floor((view.now_s - view.plan.epoch_s) / view.plan.period_s) : first;
+  const now = view.plan ? Math.floor((Math.min(view.now_s, view.plan.ends_s) - view.plan.epoch_s) / view.plan.period_s) : first;
   if (now >= first && now <= last) {
     svg.append(node("line", { class: "now", x1: x(now), x2: x(now), y1: pad.top, y2: high - pad.bottom }));
   }

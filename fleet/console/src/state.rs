@@ -18,7 +18,7 @@ use shoal_wire::v1::{
     Document, DocumentFields, RefusalCode, Role, Roster, RosterPage, Rule, SwarmDocumentFields,
     UtilityDocument, WindowPlanFields,
 };
-use shoal_wire::{KeyId, Leaf, ParticleId, PublicKey, RecordId, Topic, Verified};
+use shoal_wire::{Head, KeyId, Leaf, ParticleId, PublicKey, RecordId, Topic, Verified};
 
 use self::vehicles::{Heard, Now, aside_until};
 use crate::publishers::Publishers;
@@ -43,7 +43,7 @@ pub struct State {
     keyring: Keyring,
     /// The version and the envelope of the newest head, which its pages are checked against.
     head: Option<(u32, Vec<u8>)>,
-    plan: Option<(u64, WindowPlanFields)>,
+    plan: Option<Calendar>,
     utility: Option<Utility>,
     /// What `utility` is of.
     terms: Option<UtilityDocument>,
@@ -70,6 +70,16 @@ pub struct State {
     /// Messages that came before what they are checked by, with their topics.
     waiting: Vec<(String, Vec<u8>)>,
     waiting_bytes: usize,
+}
+
+/// The window plan, as it was signed.
+#[derive(Clone, Copy, Debug)]
+struct Calendar {
+    /// Of its envelope.
+    counter: u64,
+    /// After it no window is open: UTC in seconds.
+    ends_seconds: u64,
+    plan: WindowPlanFields,
 }
 
 /// Whom to believe.
@@ -166,10 +176,11 @@ impl State {
             connected: self.connected,
             now_s: utc_seconds,
             rule: self.swarm.as_ref().map(|swarm| rule_name(&swarm.rule)),
-            plan: self.plan.as_ref().map(|(_counter, plan)| Plan {
+            plan: self.plan.as_ref().map(|Calendar { plan, ends_seconds, .. }| Plan {
                 epoch_s: plan.epoch_seconds,
                 period_s: plan.period_seconds,
                 open_s: plan.open_seconds,
+                ends_s: *ends_seconds,
                 up_bytes: plan.up_bytes_max,
                 down_bytes: plan.down_bytes_max,
             }),
@@ -284,17 +295,18 @@ impl State {
         })
     }
 
-    /// The window that is open at this time, or was last; `None` before the first, or without a plan.
+    /// The window that is open at this time, or was last; `None` before the first, or without a plan. Of a plan that has ended its last
+    /// one: none opened since.
     fn window(&self, utc_seconds: u64) -> Option<u32> {
-        let (_counter, plan) = self.plan.as_ref()?;
-        let since = utc_seconds.checked_sub(plan.epoch_seconds)?;
+        let Calendar { ends_seconds, plan, .. } = self.plan.as_ref()?;
+        let since = utc_seconds.min(*ends_seconds).checked_sub(plan.epoch_seconds)?;
         u32::try_from(since / u64::from(plan.period_seconds)).ok()
     }
 
     fn when(&self, utc_seconds: u64) -> Option<When> {
-        let (_counter, plan) = self.plan.as_ref()?;
+        let period = self.plan.as_ref()?.plan.period_seconds;
         let window = self.window(utc_seconds).unwrap_or(0);
-        Some(When { window, utc_seconds, age_windows: age_windows(plan.period_seconds) })
+        Some(When { window, utc_seconds, age_windows: age_windows(period) })
     }
 
     /// What decides whether a record can be read: which roster is the newest and whether it is whole, and which documents are there.
@@ -385,10 +397,10 @@ impl State {
     }
 
     fn take_plan(&mut self, plan: &Verified<'_, shoal_wire::v1::WindowPlan>) -> bool {
-        let counter = plan.head().counter;
-        let newer = self.plan.as_ref().is_none_or(|(newest, _plan)| counter > *newest);
+        let Head { counter, not_after_seconds: ends_seconds, .. } = *plan.head();
+        let newer = self.plan.as_ref().is_none_or(|newest| counter > newest.counter);
         if newer {
-            self.plan = Some((counter, *plan.body().fields()));
+            self.plan = Some(Calendar { counter, ends_seconds, plan: *plan.body().fields() });
         }
         newer
     }

@@ -94,6 +94,8 @@ pub struct Plan {
     pub period_s: u32,
     /// How long one is open.
     pub open_s: u32,
+    /// Until when it counts: no window is open after that, and vehicles wait for another plan. UTC in seconds since 1970.
+    pub ends_s: u64,
     /// What a vehicle may send in a window.
     pub up_bytes: u64,
     /// What it may receive.

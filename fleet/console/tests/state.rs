@@ -70,15 +70,19 @@ fn documents() -> Vec<Posted> {
     documents_of(&[0, 1, 2, 3].map(key))
 }
 
-fn documents_of(vehicles: &[SecretKey]) -> Vec<Posted> {
-    let plan = WindowPlan::new(WindowPlanFields {
+fn window_plan() -> WindowPlan {
+    let fields = WindowPlanFields {
         epoch_seconds: EPOCH,
         period_seconds: PERIOD,
         open_seconds: PERIOD,
         jitter_ms_max: 0,
         up_bytes_max: 100_000,
         down_bytes_max: 200_000,
-    });
+    };
+    WindowPlan::new(fields).unwrap()
+}
+
+fn documents_of(vehicles: &[SecretKey]) -> Vec<Posted> {
     let term = Term {
         name: "pack".try_into().unwrap(),
         pack: PACK,
@@ -102,7 +106,7 @@ fn documents_of(vehicles: &[SecretKey]) -> Vec<Posted> {
     vec![
         page,
         head,
-        post(&authority(), Leaf::Plan, 3, &plan.unwrap()),
+        post(&authority(), Leaf::Plan, 3, &window_plan()),
         post(&authority(), Leaf::Utility, 4, &UtilityDocument::new(utility).unwrap()),
         post(&authority(), Leaf::Swarm, 5, &SwarmDocument::new(swarm).unwrap()),
     ]
@@ -247,6 +251,27 @@ fn the_page_shows_what_votes_elected_and_who_does_what() {
     assert_eq!(view.vehicles[0].claim, Some(5600));
     let windows: Vec<_> = view.history.iter().map(|w| (w.window, w.best, w.claims.len())).collect();
     assert_eq!(windows, [(0, None, 1), (1, None, 0), (2, Some(5590), 0)]);
+}
+
+/// The window that was open last stays the last, until a newer plan says that more open.
+#[test]
+fn of_a_plan_that_has_ended_no_window_is_shown_as_open() {
+    let mut state = state();
+    let ending =
+        |counter, ends| post_until(ends, &authority(), Leaf::Plan, counter, &window_plan());
+    let shown = |state: &mut State| {
+        let view = state.view(at(9));
+        (view.plan.unwrap().ends_s, view.bytes_up)
+    };
+    let posted = [documents(), vec![ending(9, at(2)), presence(1, 1, 900)]].concat();
+    for (topic, bytes) in &posted {
+        state.message(at(2), topic, bytes);
+    }
+    // What was sent in window 2 was sent in the last one that there was.
+    assert_eq!(shown(&mut state), (at(2), 900));
+    let (topic, bytes) = ending(10, u64::MAX);
+    assert!(state.message(at(9), &topic, &bytes));
+    assert_eq!(shown(&mut state), (u64::MAX, 0));
 }
 
 /// Why nothing was elected of window 1, as it stands in window 3.

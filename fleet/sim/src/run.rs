@@ -15,6 +15,7 @@ use crate::lab::{Base, Ensemble, Lab, LabError, On, skills, tell_rollouts};
 use crate::lifelong;
 use crate::method::{self, Method, MethodError, Window};
 use crate::record::{Changes, Head, Phase, RoadKind, Row, SCHEMA};
+use crate::statistics::WITHOUT_MERGE;
 use crate::store::{Store, StoreError};
 use crate::style;
 use crate::traffic::{Traffic, mean};
@@ -82,7 +83,7 @@ pub fn run(
     }
     for number in 1..=config.windows {
         let mut row = window(&mut lab, config, &mut *way, number)?;
-        measure(&mut lab, config, &*way, &head.changes, &mut row)?;
+        measure(&mut lab, config, &*way, &head, &mut row)?;
         of_honest(config, &head, &mut row);
         // Looking is not the method's own work.
         lab.take_counts();
@@ -149,9 +150,10 @@ fn measure(
     lab: &mut Lab<'_>,
     config: &SimConfig,
     way: &dyn Method,
-    changes: &Changes,
+    head: &Head,
     row: &mut Row,
 ) -> Result<(), RunError> {
+    let changes = &head.changes;
     let ends = changes.phases.iter().position(|phase| phase.ends == row.window);
     let due = row.window.is_multiple_of(config.measure_every) || row.window == config.windows;
     if !due && ends.is_none() {
@@ -175,6 +177,11 @@ fn measure(
     }
     match way.fleet() {
         Some(fleet) => {
+            if way.is_looked_at() {
+                let (_everybody, found) = everybody(lab, config, way)?;
+                let without = Row { skill: mean_skills(&found), ..Row::default() }.driven(head);
+                row.also.extend(without.map(|skill| (WITHOUT_MERGE.to_owned(), skill)));
+            }
             let own = |vehicle| Own {
                 tuned: way.tuned(vehicle),
                 given: way.given(vehicle).unwrap_or_else(|| fleet.clone()),
@@ -287,17 +294,12 @@ fn alone(
     way: &dyn Method,
     row: &mut Row,
 ) -> Result<(), RunError> {
-    let all = (0..config.looked_at()).map(|vehicle| lab.at_home(vehicle, &way.tuned(vehicle)));
-    let all: Vec<Flat> = all.collect();
-    let asked: Vec<(Flat, On)> = all.iter().map(|values| (values.clone(), On::HeldOut)).collect();
-    let found = lab.measure(&asked)?;
+    let (all, found) = everybody(lab, config, way)?;
     let vehicles = f64::from(config.looked_at());
     row.utility = lab.utility(&all, row.window)?.iter().sum::<f64>() / vehicles;
+    row.skill = mean_skills(&found);
     for (vehicle, held_out) in (0..).zip(&found) {
         let skills = skills(held_out);
-        for (road, skill) in &skills {
-            *row.skill.entry(road.clone()).or_default() += skill / vehicles;
-        }
         for (name, figure) in lab.figures(held_out) {
             *row.also.entry(name).or_default() += figure / vehicles;
         }
@@ -306,6 +308,28 @@ fn alone(
         row.own.extend(mine);
     }
     Ok(())
+}
+
+/// What each vehicle has tuned by itself, and what that is on what is held out of every road.
+fn everybody(
+    lab: &mut Lab<'_>,
+    config: &SimConfig,
+    way: &dyn Method,
+) -> Result<(Vec<Flat>, Vec<Measurement>), RunError> {
+    let all = (0..config.looked_at()).map(|vehicle| lab.at_home(vehicle, &way.tuned(vehicle)));
+    let all: Vec<Flat> = all.collect();
+    let asked: Vec<(Flat, On)> = all.iter().map(|values| (values.clone(), On::HeldOut)).collect();
+    let found = lab.measure(&asked)?;
+    Ok((all, found))
+}
+
+/// By road, the mean over who was measured.
+fn mean_skills(found: &[Measurement]) -> BTreeMap<String, f64> {
+    let mut mean = BTreeMap::new();
+    for (road, skill) in found.iter().flat_map(skills) {
+        *mean.entry(road).or_default() += skill / found.len() as f64;
+    }
+    mean
 }
 
 /// Who takes part in a window: the same for every method.

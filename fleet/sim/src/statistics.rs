@@ -26,7 +26,7 @@ use std::num::NonZeroU32;
 
 use shoal_shadow::stats::{Interval, average, seeds_and_drives, student_t, t_quantile_975};
 
-use crate::record::{Record, RoadKind, Row};
+use crate::record::{Head, Record, RoadKind, Row};
 
 /// Which skill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,15 +224,26 @@ fn combined(seed: Square, road: Square, rest: Square) -> (f64, usize) {
     (square, (freedom.floor() as usize).max(1))
 }
 
+/// What a row has beside the skill of a merge that was only looked at (`also`): held-out skill on driven roads of what vehicles tuned by
+/// themselves, the mean over them.
+pub(crate) const WITHOUT_MERGE: &str = "driven_without_merge";
+
+/// Held-out skill on driven roads of what a fleet had after a window for the bytes that it had spent until then: a merge that nobody was
+/// given it did not have.
+pub(crate) fn paid_for(row: &Row, head: &Head) -> Option<f64> {
+    row.also.get(WITHOUT_MERGE).copied().or_else(|| row.driven(head))
+}
+
 /// What a run had spent and what it could after every window: (bytes of a vehicle, sent and received, since the start; held-out
-/// skill on driven roads). Windows that measure nothing are left out.
+/// skill on driven roads of what it had for them: of a merge that was only looked at, of what vehicles tuned by themselves). Windows
+/// that measure nothing are left out.
 #[must_use]
 pub fn spent(record: &Record) -> Vec<(f64, f64)> {
     let mut bytes = 0.0;
     let mut points = Vec::new();
     for row in &record.rows {
         bytes += row.bytes.up + row.bytes.down;
-        points.extend(row.driven(&record.head).map(|skill| (bytes, skill)));
+        points.extend(paid_for(row, &record.head).map(|skill| (bytes, skill)));
     }
     points
 }
@@ -286,7 +297,7 @@ mod tests {
     use shoal_shadow::chance::{Draws, Purpose};
 
     use super::*;
-    use crate::record::{Changes, Head, SCHEMA, UpDown};
+    use crate::record::{Changes, SCHEMA, UpDown};
 
     const LAST: Figure = Figure { of: Of::Driven, when: When::Last(NonZeroU32::MIN) };
 
@@ -399,5 +410,20 @@ mod tests {
     #[test]
     fn bytes_add_up_and_a_window_without_a_measurement_is_left_out() {
         assert_eq!(spent(&record(1, &[("a", 0.5)])), [(400.0, 0.5)]);
+    }
+
+    /// However good a merge would be that is looked at in every window: for no bytes there is what a merge that is only made at the end
+    /// stands on, too.
+    #[test]
+    fn a_merge_that_was_only_looked_at_is_not_had_for_nothing() {
+        let mut cheap = record(1, &[("a", 0.5)]);
+        let looked_at = Row { bytes: UpDown::default(), ..cheap.rows[1].clone() };
+        let alone = [(WITHOUT_MERGE.to_owned(), 0.2)].into();
+        cheap.rows.insert(1, Row { also: alone, ..looked_at.clone() });
+        let mut costly = record(1, &[("a", 0.5)]);
+        costly.rows.insert(1, Row { skill: [("a".to_owned(), 0.2)].into(), ..looked_at });
+        assert_eq!(spent(&cheap), [(0.0, 0.2), (400.0, 0.5)]);
+        assert_eq!(area(&spent(&cheap), 800.0), area(&spent(&costly), 800.0));
+        near(area(&spent(&cheap), 800.0).unwrap(), 0.35);
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use shoal_sim::compare::{Place, compare};
 use shoal_sim::config::SimConfig;
 use shoal_sim::record::Record;
+use shoal_sim::statistics::spent;
 
 const FILE: &str = "\
 vehicles = 300
@@ -249,6 +250,33 @@ fn a_merge_has_of_whoever_is_away_what_it_handed_in_last_and_of_others_nothing()
     assert!(received(&away) < 0.6 * received(&there), "whoever is away is given nothing");
     let skill = |record: &Record| record.rows[4].driven(&record.head).unwrap();
     assert!(skill(&away) < skill(&there), "{} {}", skill(&away), skill(&there));
+}
+
+/// Before the last window nobody has what a cheap merge would be, as nobody has what a costly one is.
+#[test]
+fn a_merge_that_is_looked_at_says_what_vehicles_have_without_it() {
+    let soup = |name: &str, more: &str| {
+        format!("[[methods]]\nname = \"{name}\"\nkind = \"soup\"\nmerge = \"{name}\"\n{more}")
+    };
+    let methods = soup("uniform", "") + &soup("greedy", "budget = 20\n");
+    let file = format!(
+        "vehicles = 8\nwindows = 3\n[trivial]\nvalues = 60\nspread = 1.0\n{methods}\
+         [[methods]]\nname = \"alone\"\nkind = \"local\"\n"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let records = all(&SimConfig::parse("fleet.toml", &file).unwrap(), folder.path());
+    let points = |name: &str| {
+        let record = records.iter().find(|record| record.head.method == name).unwrap();
+        spent(record)
+    };
+    let (cheap, costly, alone) = (points("uniform"), points("greedy"), points("alone"));
+    for (window, (bytes, skill)) in alone.iter().take(3).enumerate() {
+        for points in [&cheap, &costly] {
+            let same = points[window].0 == *bytes && (points[window].1 - skill).abs() < 1e-9;
+            assert!(same, "window {window}: {points:?} {alone:?}");
+        }
+    }
+    assert!(cheap[3].0 > 0.0 && cheap[3].1 > alone[3].1, "{cheap:?} {alone:?}");
 }
 
 /// A mean of positions is between them: however long who comes was away, it goes no farther than that.

@@ -135,8 +135,13 @@ fn a_stolen_timekeepers_key_is_replaced() {
     let broker = Embedded::start();
     let Some((fleet, serve, vehicles)) = running(&broker) else { return };
     let stolen = shoal_keys::read(&fleet.path().join("timekeeper.key")).unwrap();
-    shoal(&["key", "rotate", fleet.path().to_str().unwrap(), "timekeeper"]).unwrap();
+    let path = fleet.path();
+    let rotate = ["key", "rotate", text(&path), "timekeeper"];
+    // It would go on signing with the stolen key, in the folder that the next one reads.
+    let refused = shoal(&rotate).unwrap_err();
+    assert!(refused.contains("end `shoal fleet serve` first"), "{refused}");
     serve.terminate();
+    shoal(&rotate).unwrap();
     let _serve = fleet.serve();
     until("vehicles follow", || {
         let logs =

@@ -46,7 +46,7 @@ impl Approve {
         if (&plan.fleet, &plan.region) != (&description.name, &description.region) {
             return Err(format!("the plan is for {} / {}", plan.fleet, plan.region).into());
         }
-        let (_envelope, particle) = folder.particle(description.authority)?;
+        let particle = folder.particle(description.authority)?;
         if particle.header.id() != plan.particle {
             return Err("the particle in the folder is not the plan's".into());
         }

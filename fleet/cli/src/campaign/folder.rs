@@ -63,12 +63,12 @@ impl Folder {
         Ok(plan.map_err(|reject| format!("{}: {reject}", self.0.join(PLAN).display()))?)
     }
 
-    /// The particle's header as the authority signed it, and the particle.
-    pub(super) fn particle(&self, authority: PublicKey) -> Result<(Vec<u8>, Particle), Failure> {
+    /// The particle, whose header the authority signed.
+    pub(super) fn particle(&self, authority: PublicKey) -> Result<Particle, Failure> {
         let bytes = self.read(PARTICLE)?;
         let header = verified::<ParticleHeader>(&bytes, &Own(authority))?.body().clone();
         let chunks = self.chunks().read(&header)?;
-        Ok((bytes, Particle { header, chunks }))
+        Ok(Particle { header, chunks })
     }
 
     pub(super) fn approve(&self, envelope: &[u8]) -> Outcome {

@@ -12,7 +12,8 @@ use crate::output::Outcome;
 
 /// Signs what is to be done with a campaign. `shoal fleet serve` publishes it; vehicles hear of it in their next window.
 ///
-/// One key is enough to stop; without the second key's approval nothing starts.
+/// One key is enough to stop; without the second key's approval nothing starts. Vehicles go by the campaign of which something was ordered
+/// last: while a later one runs or is paused, nothing is ordered of an earlier one.
 #[derive(Args)]
 pub(crate) struct Command<What: Ordered + Send + Sync + 'static> {
     /// The fleet's directory, with authority.key
@@ -82,17 +83,12 @@ impl<What: Ordered + Send + Sync> Command<What> {
             .into());
         }
         self.may_follow(last)?;
-        let (header, particle) = folder.particle(description.authority)?;
+        self.may_take_the_place(fleet::newest_order(&self.dir, &description)?)?;
+        let particle = folder.particle(description.authority)?;
         let campaign =
             Campaign::new(folder.plan()?, What::ORDER, &folder.approval()?, description.approver)?
                 .of(&description.name, &description.region)?;
-        fleet::sign_campaign(
-            &self.dir,
-            &*key,
-            &campaign,
-            &header,
-            (&particle.header, &particle.chunks),
-        )?;
+        fleet::sign_campaign(&self.dir, &*key, &campaign, (&particle.header, &particle.chunks))?;
         println!("ordered: campaign {} {}", self.number, What::DONE);
         println!("{}", fleet::heard(&self.dir));
         Ok(())
@@ -116,6 +112,23 @@ impl<What: Ordered + Send + Sync> Command<What> {
                 "campaign {number} was rolled back, which is for good: make another (`shoal campaign new`)"
             ),
         }
+        .into())
+    }
+
+    /// Whether this may stand among the documents in the place of what was signed last. Vehicles go by one campaign: of a later one that
+    /// goes on nobody would begin any more, and no order would say so.
+    fn may_take_the_place(&self, standing: Option<(u32, Order)>) -> Outcome {
+        let (later, goes_on) = match standing {
+            Some((number, Order::Run)) if number > self.number => (number, "runs"),
+            Some((number, Order::Pause)) if number > self.number => (number, "is paused"),
+            Some((_, Order::Run | Order::Pause | Order::Abort | Order::RollBack)) | None => {
+                return Ok(());
+            }
+        };
+        let (number, dir) = (self.number, self.dir.display());
+        Err(format!(
+            "campaign {later} {goes_on}, and would lose its place among the documents to an order for campaign {number}: stop it first (`shoal campaign abort {dir} {later}`, or `roll-back`)"
+        )
         .into())
     }
 }

@@ -124,7 +124,7 @@ fn is_ordered(order: Order) -> &'static str {
     }
 }
 
-/// Whether what is ordered is not what stands.
+/// Whether what was ordered last is not what stands.
 fn is_newer((number, order): (u32, Order), standing: Option<&Campaign>) -> bool {
     let Some(standing) = standing else { return true };
     let same = match order {
@@ -133,7 +133,7 @@ fn is_newer((number, order): (u32, Order), standing: Option<&Campaign>) -> bool 
         Order::Abort => "aborted",
         Order::RollBack => "rolled back",
     };
-    number > standing.number || number == standing.number && standing.order != same
+    (number, same) != (standing.number, standing.order)
 }
 
 fn table(campaign: &Campaign) {

@@ -111,21 +111,13 @@ impl Case {
     }
 
     fn order(&mut self, at_ms: u64, counter: u64, campaign: Campaign) {
-        let order = if campaign.plan.number == self.number {
-            let order = match campaign.order {
-                campaign::Order::Run => "run",
-                campaign::Order::Pause => "pause",
-                campaign::Order::Abort => "abort",
-                campaign::Order::RollBack => "roll back",
-            };
+        let (number, order) = (campaign.plan.number, campaign.order);
+        if number == self.number {
             self.campaign = Some(campaign);
-            order.to_owned()
-        } else if campaign.plan.number > self.number && self.campaign.is_some() {
-            format!("campaign {} takes its place", campaign.plan.number)
-        } else {
+        } else if self.campaign.is_none() {
             return;
-        };
-        self.orders.push(Order { at_ms, counter, order });
+        }
+        self.orders.push(Order { at_ms, counter, order: told(self.number, number, order) });
     }
 
     /// What this document orders that none before did.
@@ -235,6 +227,20 @@ impl Case {
     }
 }
 
+/// An order of any campaign in the words of this one's record: vehicles go by one, and another, also an earlier one, takes its place.
+fn told(this: u32, number: u32, order: campaign::Order) -> String {
+    if number != this {
+        return format!("campaign {number} takes its place");
+    }
+    let order = match order {
+        campaign::Order::Run => "run",
+        campaign::Order::Pause => "pause",
+        campaign::Order::Abort => "abort",
+        campaign::Order::RollBack => "roll back",
+    };
+    order.to_owned()
+}
+
 fn described(plan: &campaign::Plan) -> Described {
     Described {
         number: plan.number,
@@ -265,3 +271,16 @@ fn compatibility(plan: &campaign::Plan, swarm: Option<SwarmDocumentFields>) -> C
 const KEPT: &str = "kept";
 /// …and one that used it, and uses another.
 const WENT_BACK: &str = "went back";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_for_any_other_campaign_takes_the_place_of_this_one() {
+        let told = |number| told(2, number, campaign::Order::RollBack);
+        assert_eq!(told(2), "roll back");
+        assert_eq!(told(3), "campaign 3 takes its place");
+        assert_eq!(told(1), "campaign 1 takes its place");
+    }
+}

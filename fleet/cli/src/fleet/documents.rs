@@ -24,6 +24,8 @@ const FOLDER: &str = "documents";
 /// The folder of all that was ordered, each as it was signed: of a document that another takes the place of before anybody has looked,
 /// nothing would be left.
 const ORDERS: &str = "orders";
+/// The header of what the campaign promotes.
+const PROMOTED: &str = "campaign-particle";
 /// Documents count for so long.
 const DAYS_VALID: u64 = 365;
 const DAY_S: u64 = 86_400;
@@ -118,13 +120,13 @@ pub(crate) fn last_order(
     Ok(last.map(|one| one.order))
 }
 
-/// The campaign with the highest number of which anything was ordered, and what was ordered of it last.
+/// The campaign of which anything was ordered last, and what: it stands among the documents, whatever its number.
 pub(crate) fn newest_order(
     fleet: &Path,
     description: &Description,
 ) -> Result<Option<(u32, Order)>, Failure> {
     let all = ordered(fleet, description)?.into_iter();
-    Ok(all.max_by_key(|one| (one.number, one.counter)).map(|one| (one.number, one.order)))
+    Ok(all.max_by_key(|one| one.counter).map(|one| (one.number, one.order)))
 }
 
 /// What was ordered of a campaign once.
@@ -209,17 +211,16 @@ pub(crate) fn unwritten_orders(
     Ok(unwritten)
 }
 
-/// Signs a campaign among the documents, with what it promotes: the particle's header as it was signed, and its chunks.
+/// Signs a campaign among the documents, with what it promotes: the particle's header, and its chunks.
 pub(crate) fn sign_campaign(
     fleet: &Path,
     key: &dyn Signer,
     campaign: &Campaign,
-    envelope: &[u8],
     (header, chunks): (&ParticleHeader, &[Vec<u8>]),
 ) -> Outcome {
     let documents = fleet.join(FOLDER);
     Chunks::of(fleet).write(header, chunks)?;
-    write_whole(&documents.join("campaign-particle.shl"), envelope)?;
+    sign_promoted(&documents, key, header, newest_counter(fleet, key.public().id())?)?;
     let until = campaign.approved_until_s;
     let counter = newest_counter(fleet, key.public().id())?;
     let mut desk = Desk::new(&documents, key, counter, until);
@@ -228,6 +229,24 @@ pub(crate) fn sign_campaign(
     let fields = DocumentFields { name: campaign::NAME, version, bytes: &bytes };
     desk.order(fleet, &Document::new(fields)?)?;
     Repositories::of(fleet, &Description::read(fleet)?).name_documents(utc_ms()? / 1000)
+}
+
+/// Signs the header of what a campaign promotes, unless it stands there: brokers and gateways go by its counter, and of two that were
+/// made one after the other either may be begun first.
+fn sign_promoted(
+    documents: &Path,
+    key: &dyn Signer,
+    header: &ParticleHeader,
+    counter: u64,
+) -> Outcome {
+    let standing = std::fs::read(documents.join(PROMOTED).with_extension("shl"));
+    let standing = standing.unwrap_or_default();
+    let standing = verified::<ParticleHeader>(&standing, &Own(key.public()));
+    if standing.is_ok_and(|standing| standing.body().id() == header.id()) {
+        return Ok(());
+    }
+    Desk::new(documents, key, counter, u64::MAX).sign(PROMOTED, header)?;
+    Ok(())
 }
 
 /// A folder of signed documents.

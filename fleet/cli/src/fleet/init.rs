@@ -64,7 +64,8 @@ pub(crate) struct Init {
     /// How particles move
     #[arg(long, value_enum, default_value = "consensus")]
     rule: RuleName,
-    /// A vehicle.toml whose tables engine, geometry, drives, replay, night, camera, can and conditions every vehicle gets
+    /// A vehicle.toml whose tables engine, geometry, drives, replay, night, camera, conditions, can and privacy every vehicle gets, and
+    /// model's `beside`
     #[arg(long, value_name = "FILE")]
     vehicle: Option<PathBuf>,
     /// A particle below this value is never best: a metric that the pack tells, and −1 to 1; several times for several. Of

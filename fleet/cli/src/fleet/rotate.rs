@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use shoal_hal::backend::hold::{Hold, HoldError};
 use shoal_shadow::digits::hash;
 use shoal_swarm::campaign::Order;
 use shoal_wire::{PublicKey, Signer};
 
-use super::description::Description;
+use super::description::{Description, command};
 use super::documents::newest_order;
 use super::repositories::Repositories;
 use super::{journal, plan, reissue, roster, secret};
@@ -25,7 +26,7 @@ const NONCES_NEXT: &str = "timekeeper.next";
 /// Of the others, two of the three people who sign roots (authority.key, approver.key, recovery.key) say in new roots that it is
 /// another: theirs must be in the folder, the one that is replaced may be gone. A command that was cut short is given again. Vehicles follow by themselves: what the old key signs
 /// counts no more. It is kept as ROLE-until-SECONDS.key. Documents of another authority are signed anew. A `shoal fleet serve` that
-/// runs must be started again.
+/// runs must be started again; before the timekeeper's key is replaced it is ended.
 ///
 /// Example: shoal key rotate fleet timekeeper
 ///
@@ -85,6 +86,7 @@ impl Rotate {
             (Role::Recovery, _, _) => "recovery",
         };
         let (before, _held) = Description::hold(&self.dir)?;
+        let _drawn = self.hold_nonces(name)?;
         let repositories = Repositories::of(&self.dir, &before);
         repositories.check()?;
         let waits = self.waiting(name)?;
@@ -171,6 +173,23 @@ impl Rotate {
             )
             .into()),
             None => Ok(()),
+        }
+    }
+
+    /// Holds what the timekeeper drew until its key is another, if that was ever served: a `serve` that went on would sign with the key
+    /// before, in the folder that the next one reads.
+    fn hold_nonces(&self, name: &str) -> Result<Option<Hold>, Failure> {
+        let drawn = self.dir.join(name);
+        if self.role != Role::Timekeeper || !drawn.exists() {
+            return Ok(None);
+        }
+        match Hold::take(&drawn, &command()) {
+            Ok(held) => Ok(Some(held)),
+            Err(HoldError::Held { folder, who }) => {
+                let folder = folder.display();
+                Err(format!("{folder} is in use by {who}, which would go on signing with the key that is replaced: end `shoal fleet serve` first, and start it again afterwards").into())
+            }
+            Err(error @ HoldError::Io { .. }) => Err(error.into()),
         }
     }
 

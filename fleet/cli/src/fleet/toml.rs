@@ -8,8 +8,8 @@ use shoal_shadow::digits::hex;
 use shoal_swarm::privacy::Privacy;
 use shoal_vehicle::budget::Cpus;
 use shoal_vehicle::config::{
-    CameraConfig, CanConfig, ConditionsConfig, Config, DRIVERS, EngineConfig, EngineKind,
-    FleetConfig, NightConfig, PixelLayout, SignalConfig,
+    CameraConfig, CanConfig, ConditionsConfig, Config, DRIVERS, DrivesConfig, EngineConfig,
+    EngineKind, FleetConfig, GatewayConfig, NightConfig, PixelLayout, SignalConfig,
 };
 
 use super::init::path;
@@ -37,8 +37,24 @@ pub(super) fn vehicle(
     config: &Config,
     place: impl Fn(&Path) -> Result<PathBuf, Failure>,
 ) -> Result<String, Failure> {
-    let Config { name, seed, model, engine, drives, replay, night, state, fleet, .. } = config;
-    let Config { camera, can, conditions, privacy, geometry, .. } = config;
+    // All of them by name: a key that is added has to be written, too.
+    let Config {
+        name,
+        seed,
+        model,
+        engine,
+        geometry,
+        drives,
+        camera,
+        can,
+        conditions,
+        replay,
+        night,
+        state,
+        fleet,
+        privacy,
+        gateway,
+    } = config;
     let place = |file: &Path| Ok::<_, Failure>(text(path(&place(file)?)?));
     let mut toml = format!("name = {}\nseed = {seed}\nstate = {}\n", text(name), place(state)?);
     writeln!(toml, "\n[model]\npackage = {}", place(&model.package)?)?;
@@ -50,6 +66,9 @@ pub(super) fn vehicle(
     if let Some(fleet) = fleet {
         toml.push_str(&of_fleet(fleet, place)?);
     }
+    if let Some(gateway) = gateway {
+        toml.push_str(&of_gateway(gateway)?);
+    }
     if let Some(camera) = camera {
         toml.push_str(&of_camera(camera)?);
         toml.push_str(&of_conditions(conditions)?);
@@ -57,17 +76,7 @@ pub(super) fn vehicle(
     if let Some(can) = can {
         toml.push_str(&of_can(can, place)?);
     }
-    writeln!(toml, "\n[drives]\nvehicle = {}\nvehicles = {}", drives.vehicle, drives.vehicles)?;
-    if let Some(directory) = &drives.directory {
-        writeln!(toml, "directory = {}", place(directory)?)?;
-    }
-    let regions: Vec<String> = drives.regions.iter().map(|region| text(region)).collect();
-    writeln!(toml, "regions = [{}]", regions.join(", "))?;
-    if let Some((name, _)) = DRIVERS.iter().find(|(_, style)| Some(*style) == drives.driver) {
-        writeln!(toml, "driver = {}", text(name))?;
-    }
-    writeln!(toml, "frames = {}", drives.frames)?;
-    writeln!(toml, "folder_rate_hz = {:?}", drives.folder_rate_hz)?;
+    toml.push_str(&of_drives(drives, place)?);
     toml.push_str(&of_engine(engine, place)?);
     writeln!(toml, "\n[replay]\nbytes_max = {}", replay.bytes_max)?;
     writeln!(toml, "retention_days = {}", replay.retention_days)?;
@@ -79,6 +88,25 @@ pub(super) fn vehicle(
         writeln!(toml, "\n[privacy]\nclip = {clip:?}\nnoise = {noise:?}")?;
         writeln!(toml, "delta = {delta:?}\nepsilon_max = {epsilon_max:?}")?;
     }
+    Ok(toml)
+}
+
+fn of_drives(
+    drives: &DrivesConfig,
+    place: impl Fn(&Path) -> Result<String, Failure>,
+) -> Result<String, Failure> {
+    let DrivesConfig { directory, regions, driver, frames, vehicle, vehicles, folder_rate_hz } =
+        drives;
+    let mut toml = format!("\n[drives]\nvehicle = {vehicle}\nvehicles = {vehicles}\n");
+    if let Some(directory) = directory {
+        writeln!(toml, "directory = {}", place(directory)?)?;
+    }
+    let regions: Vec<String> = regions.iter().map(|region| text(region)).collect();
+    writeln!(toml, "regions = [{}]", regions.join(", "))?;
+    if let Some((name, _)) = DRIVERS.iter().find(|(_, style)| Some(*style) == *driver) {
+        writeln!(toml, "driver = {}", text(name))?;
+    }
+    writeln!(toml, "frames = {frames}\nfolder_rate_hz = {folder_rate_hz:?}")?;
     Ok(toml)
 }
 
@@ -163,7 +191,12 @@ fn of_fleet(
         timekeeper,
         approver,
         trust,
-        ..
+        exchange,
+        beacons,
+        metered,
+        while_driving,
+        battery_soc_min_percent,
+        temperature_max_c,
     } = fleet;
     let mut toml = format!(
         "\n[fleet]\nname = {}\nregion = {}\nbroker = {}\n",
@@ -201,12 +234,17 @@ fn of_fleet(
         )?;
         writeln!(toml, "trust = {}", place(trust)?)?;
     }
-    writeln!(toml, "exchange = {}\nbeacons = {}", fleet.exchange, fleet.beacons)?;
-    writeln!(toml, "metered = {}", fleet.metered)?;
-    writeln!(toml, "while_driving = {}", fleet.while_driving)?;
-    writeln!(toml, "battery_soc_min_percent = {}", fleet.battery_soc_min_percent)?;
-    writeln!(toml, "temperature_max_c = {}", fleet.temperature_max_c)?;
+    writeln!(toml, "exchange = {exchange}\nbeacons = {beacons}")?;
+    writeln!(toml, "metered = {metered}\nwhile_driving = {while_driving}")?;
+    writeln!(toml, "battery_soc_min_percent = {battery_soc_min_percent}")?;
+    writeln!(toml, "temperature_max_c = {temperature_max_c}")?;
     Ok(toml)
+}
+
+/// A device is where it is, whichever folder the file lies in.
+fn of_gateway(gateway: &GatewayConfig) -> Result<String, Failure> {
+    let GatewayConfig { line, baud } = gateway;
+    Ok(format!("\n[gateway]\nline = {}\nbaud = {baud}\n", text(path(line)?)))
 }
 
 fn of_camera(camera: &CameraConfig) -> Result<String, Failure> {
@@ -310,7 +348,8 @@ mod tests {
                        parked = \"H.I\"\nparked_values = [32, 0.5]\nexternal_power = \"J.K\"\n\
                        battery_soc_percent = \"L.M\"\n[conditions]\nparked_after_s = 7\n\
                        metered_interfaces = [\"wwan0\"]\nexternal_power = true\n\
-                       battery_soc_percent = 55\ntemperature_c = 21\nsysfs = \"/other\"\n";
+                       battery_soc_percent = 55\ntemperature_c = 21\nsysfs = \"/other\"\n\
+                       [gateway]\nline = \"/dev/ttyS1\"\nbaud = 921600\n";
         let keys = ["authority", "timekeeper", "approver"].map(|name| {
             let key = shoal_wire::SecretKey::from_seed(&[name.len() as u8; 32]);
             format!("{name} = \"{}\"\n", hex(key.public().bytes()))
@@ -318,6 +357,7 @@ mod tests {
         let toml = format!("{toml}{}{devices}", keys.concat());
         std::fs::write(&file, &toml).unwrap();
         let read = Config::read(&file).unwrap();
+        assert!(read.gateway.is_some(), "the guard that the operator asked for");
         let again = |read: &Config| {
             let written = vehicle(read, |path| Ok(path.to_path_buf())).unwrap();
             std::fs::write(&file, written).unwrap();

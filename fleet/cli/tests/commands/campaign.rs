@@ -12,6 +12,7 @@ use shoal_shadow::package::Package;
 use shoal_wire::Unverified;
 
 use super::fleet::fleet;
+use super::lasting::begin;
 use super::serving::{Running, any, broker};
 use super::{misfits, package, schema, shoal, text};
 
@@ -20,11 +21,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An adapter of the package that ships, as a PEFT directory.
 pub(crate) fn adapter(folder: &Path) -> PathBuf {
+    adapter_of(folder, 3)
+}
+
+/// One of several, by its number.
+fn adapter_of(folder: &Path, seed: u64) -> PathBuf {
     let package = Package::open(&package()).unwrap();
     let model = Model::read(&package.model_path()).unwrap();
     let layout = graft_package(&model, package.description(), 1, Profile::Cpu).unwrap().layout;
-    let path = folder.join("adapter");
-    Adapter::start(layout, 3).write_peft(&path).unwrap();
+    let path = folder.join(format!("adapter-{seed}"));
+    Adapter::start(layout, seed).write_peft(&path).unwrap();
     path
 }
 
@@ -215,6 +221,69 @@ fn a_campaign_goes_on_under_another_authority() {
     std::fs::remove_file(fleet.join("recovery.key")).unwrap();
     std::fs::remove_file(fleet.join("approver.key")).unwrap();
     assert!(refused(&["key", "rotate", dir, "approver"]).contains("there is 1 of them"));
+}
+
+/// Vehicles go by one campaign. Of a later one that goes on nobody would begin any more, and no order would say so.
+#[test]
+fn an_order_for_an_earlier_campaign_takes_the_place_of_none_that_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fleet, adapter) = (fleet(folder.path()), adapter(folder.path()));
+    let dir = text(&fleet);
+    let standing = || std::fs::read(fleet.join("documents/campaign.shl")).unwrap();
+    begin(&fleet, &adapter, "1");
+    done(&["campaign", "abort", dir, "1"]);
+    begin(&fleet, &adapter, "2");
+    let before = standing();
+    let said = refused(&["campaign", "roll-back", dir, "1"]);
+    assert!(said.contains("campaign 2 runs") && said.contains("shoal campaign abort"), "{said}");
+    assert_eq!(standing(), before);
+    done(&["campaign", "pause", dir, "2"]);
+    let said = refused(&["campaign", "roll-back", dir, "1"]);
+    assert!(said.contains("campaign 2 is paused"), "{said}");
+    done(&["campaign", "resume", dir, "2"]);
+    done(&["campaign", "abort", dir, "2"]);
+    done(&["campaign", "roll-back", dir, "1"]);
+
+    // The later one was begun while the earlier one ran.
+    begin(&fleet, &adapter, "3");
+    begin(&fleet, &adapter, "4");
+    for order in ["pause", "abort", "roll-back"] {
+        let said = refused(&["campaign", order, dir, "3"]);
+        assert!(said.contains("campaign 4 runs"), "{order}: {said}");
+    }
+    done(&["campaign", "roll-back", dir, "4"]);
+    done(&["campaign", "abort", dir, "3"]);
+}
+
+/// A gateway takes no second header of one counter, and nobody an older one: of two campaigns that were made one after the other
+/// either may be begun first.
+#[test]
+fn what_a_campaign_promotes_is_signed_anew_when_it_takes_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let (dir, package, key) = (text(&fleet), package(), fleet.join("approver.key"));
+    for (number, seed) in [("1", 3), ("2", 4)] {
+        let adapter = adapter_of(folder.path(), seed);
+        let adapter = ["--adapter", text(&adapter), "--package", text(&package)];
+        done(&[&["campaign", "new", dir][..], &adapter].concat());
+        done(&["campaign", "approve", dir, number, "--key", text(&key)]);
+    }
+    let promoted = || std::fs::read(fleet.join("documents/campaign-particle.shl")).unwrap();
+    let mut newest = 0;
+    let orders =
+        [("start", "2"), ("abort", "2"), ("start", "1"), ("abort", "1"), ("roll-back", "2")];
+    for (order, number) in orders {
+        let before = (newest > 0).then(promoted);
+        done(&["campaign", order, dir, number]);
+        let header = promoted();
+        if order == "abort" {
+            assert_eq!(Some(header), before, "it stands already");
+            continue;
+        }
+        let counter = Unverified::decode(&header).unwrap().head().counter;
+        assert!(counter > newest, "{order} {number}: {counter} of {newest}");
+        newest = counter;
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test against real programs has their time")]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use shoal_hal::backend::hold::Hold;
 use shoal_trust::{Target, Trust, author, document_name};
 use shoal_vehicle::config::{Config, FleetConfig};
 use shoal_vehicle::exchange::key::{Own, verified};
@@ -229,6 +230,27 @@ fn a_key_that_did_not_come_to_its_place_comes_there_by_the_same_command() {
     assert!(said.contains("timekeeper.key.next is empty") && said.contains("remove the file"));
 }
 
+/// A `serve` that goes on would sign with the key before, in the folder that the next one reads.
+#[test]
+fn a_timekeepers_key_is_not_replaced_while_it_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let (dir, drawn) = (text(&fleet), fleet.join("timekeeper"));
+    std::fs::create_dir(&drawn).unwrap();
+    let serves = Hold::take(&drawn, "`shoal fleet serve`").unwrap();
+    let rotate = ["key", "rotate", dir, "timekeeper"];
+    let key = std::fs::read(fleet.join("timekeeper.key")).unwrap();
+    let said = refused(&rotate);
+    assert!(said.contains("in use by `shoal fleet serve` (process"), "{said}");
+    assert!(said.contains("end `shoal fleet serve` first"), "{said}");
+    assert_eq!(std::fs::read(fleet.join("timekeeper.key")).unwrap(), key);
+    // Of another key it reads again what it signs.
+    done(&["key", "rotate", dir, "recovery"]);
+    drop(serves);
+    done(&rotate);
+    assert_ne!(std::fs::read(fleet.join("timekeeper.key")).unwrap(), key);
+}
+
 /// The disk was full between one file of metadata and the next.
 #[test]
 fn metadata_that_were_not_written_whole_are_signed_again() {
@@ -294,7 +316,7 @@ fn a_revocation_that_metadata_do_not_name_is_given_again() {
 }
 
 /// A campaign of this number, begun.
-fn begin(fleet: &Path, adapter: &Path, number: &str) {
+pub(crate) fn begin(fleet: &Path, adapter: &Path, number: &str) {
     let (dir, package) = (text(fleet), package());
     done(&["campaign", "new", dir, "--adapter", text(adapter), "--package", text(&package)]);
     let key = fleet.join("approver.key");

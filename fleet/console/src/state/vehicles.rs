@@ -6,7 +6,7 @@ use shoal_swarm::quorum::Account;
 use shoal_wire::v1::{Activity, Presence, PresenceFields};
 use shoal_wire::{KeyId, Verified};
 
-use super::State;
+use super::{Calendar, State};
 use crate::view::{Held, Row};
 
 /// Vehicles that the page shows, the first of the roster; of those after them such as stand aside, so many again.
@@ -53,15 +53,17 @@ impl State {
     /// Seconds since a vehicle was heard: no later than the window ended that it names, for what stands on a broker may
     /// have stood there long.
     fn heard_s(&self, utc_seconds: u64, heard: &Heard) -> u64 {
-        let end = self.plan.as_ref().zip(heard.fields.window).map(|((_counter, plan), window)| {
-            let periods = u64::from(window).saturating_add(1);
-            plan.epoch_seconds.saturating_add(periods.saturating_mul(plan.period_seconds.into()))
-        });
+        let end =
+            self.plan.as_ref().zip(heard.fields.window).map(|(Calendar { plan, .. }, window)| {
+                let periods = u64::from(window).saturating_add(1);
+                plan.epoch_seconds
+                    .saturating_add(periods.saturating_mul(plan.period_seconds.into()))
+            });
         utc_seconds.saturating_sub(end.map_or(heard.at_seconds, |end| heard.at_seconds.min(end)))
     }
 
     fn is_silent(&self, heard_s: u64) -> bool {
-        let period = self.plan.as_ref().map_or(0, |(_counter, plan)| plan.period_seconds);
+        let period = self.plan.as_ref().map_or(0, |calendar| calendar.plan.period_seconds);
         heard_s > SILENT_PERIODS * u64::from(period).max(10)
     }
 

@@ -22,6 +22,8 @@ struct Merging {
     before: Vec<Flat>,
     handing: Handing,
     merged: Option<Flat>,
+    /// Whether vehicles have it: it is the last.
+    given: bool,
 }
 
 impl Local {
@@ -29,7 +31,7 @@ impl Local {
         let at = vec![fleet.start.clone(); fleet.vehicles as usize];
         let merging = soup.map(|soup| {
             let handing = Handing::new(config);
-            Merging { soup, before: at.clone(), handing, merged: None }
+            Merging { soup, before: at.clone(), handing, merged: None, given: false }
         });
         Local { fleet, at, merging }
     }
@@ -56,6 +58,7 @@ impl Merging {
         self.merged = soup::merge(&self.soup, fleet, layout, &sent, window)?;
         let up = Carried::raw(soup::values_sent(self.soup.merge, layout));
         self.handing.charge(window, &[up]);
+        self.given = window.last;
         if window.last {
             let down = Carried::raw(fleet.start.len());
             let there = window.traffic.iter_mut().zip(window.present).filter(|(_, there)| **there);
@@ -84,6 +87,10 @@ impl Method for Local {
 
     fn fleet(&self) -> Option<Flat> {
         self.merging.as_ref()?.merged.clone()
+    }
+
+    fn is_looked_at(&self) -> bool {
+        self.merging.as_ref().is_some_and(|merging| !merging.given)
     }
 
     fn tuned(&self, vehicle: u32) -> Flat {

@@ -98,6 +98,11 @@ pub trait Method {
     /// What the fleet is given after the window; `None`: nothing in common.
     fn fleet(&self) -> Option<Flat>;
 
+    /// Whether [`Method::fleet`] is only looked at: nobody was given it, and it has cost nobody a byte.
+    fn is_looked_at(&self) -> bool {
+        false
+    }
+
     /// What a vehicle has tuned last, where its own road is.
     fn tuned(&self, vehicle: u32) -> Flat;
 

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use super::ReportError;
 use super::special::{self, Special};
 use crate::record::{Head, Record, RoadKind};
-use crate::statistics::{Difference, Figure, Of, When, area, front, mean, paired, spent};
+use crate::statistics::{Difference, Figure, Of, When, area, front, mean, paid_for, paired, spent};
 
 /// A comparison of methods, best first.
 #[derive(Debug)]
@@ -59,10 +59,22 @@ pub(super) struct Method<'a> {
     pub(super) area: Option<f64>,
     /// No method that spent no more has more final skill.
     pub(super) front: bool,
-    /// Bytes spent and skill on driven roads after every window, from window 0 on: (window, bytes, skill).
-    pub(super) curve: Vec<(f64, f64, f64)>,
+    /// How it stood after every window, from window 0 on.
+    pub(super) curve: Vec<Stood>,
     /// Final skill by road.
     pub(super) by_road: BTreeMap<&'a str, f64>,
+}
+
+/// How a method stood after a window: plain means over its runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Stood {
+    pub(super) window: f64,
+    /// Bytes spent until then.
+    pub(super) bytes: f64,
+    /// Skill on driven roads.
+    pub(super) skill: f64,
+    /// The same of what it had for these bytes.
+    pub(super) paid_for: f64,
 }
 
 /// Final figures of so many windows are the mean of a tenth of them: one window is noisier.
@@ -249,20 +261,26 @@ fn tokens(methods: &[Method<'_>], last: NonZeroU32) -> Option<String> {
 }
 
 /// Means over the runs by window; a window is in it if any run measures it.
-fn curve(runs: &[&Record]) -> Vec<(f64, f64, f64)> {
-    let mut by_window: BTreeMap<u32, Vec<(f64, f64)>> = BTreeMap::new();
+fn curve(runs: &[&Record]) -> Vec<Stood> {
+    let mut by_window: BTreeMap<u32, Vec<Stood>> = BTreeMap::new();
     for run in runs {
         let mut bytes = 0.0;
         for row in &run.rows {
             bytes += row.bytes.up + row.bytes.down;
-            if let Some(skill) = row.driven(&run.head) {
-                by_window.entry(row.window).or_default().push((bytes, skill));
-            }
+            let skills = row.driven(&run.head).zip(paid_for(row, &run.head));
+            let window = f64::from(row.window);
+            let stood = skills.map(|(skill, paid_for)| Stood { window, bytes, skill, paid_for });
+            by_window.entry(row.window).or_default().extend(stood);
         }
     }
     let points = by_window.into_iter().filter_map(|(window, runs)| {
-        let bytes = mean(runs.iter().map(|(bytes, _skill)| *bytes))?;
-        Some((f64::from(window), bytes, mean(runs.iter().map(|(_bytes, skill)| *skill))?))
+        let over = |of: fn(&Stood) -> f64| mean(runs.iter().map(of));
+        Some(Stood {
+            window: f64::from(window),
+            bytes: over(|stood| stood.bytes)?,
+            skill: over(|stood| stood.skill)?,
+            paid_for: over(|stood| stood.paid_for)?,
+        })
     });
     points.collect()
 }

@@ -75,7 +75,7 @@ fn skill_scale(comparison: &Comparison<'_>) -> Option<Scale> {
     let values = |floor: f64| {
         let kept =
             comparison.methods.iter().filter(move |of| of.driven.is_some_and(|end| end >= floor));
-        kept.flat_map(|method| method.curve.iter().map(|(_window, _bytes, skill)| *skill))
+        kept.flat_map(|method| method.curve.iter().map(|stood| stood.skill))
     };
     let (low, high) = extent(values(f64::NEG_INFINITY))?;
     let finals: Vec<f64> = comparison.methods.iter().filter_map(|method| method.driven).collect();

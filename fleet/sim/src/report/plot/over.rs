@@ -34,7 +34,7 @@ pub(in crate::report) fn windows(comparison: &Comparison<'_>) -> Option<Picture>
     frame.below(&mut picture, &x.whole_ticks(12), "windows gone by");
     let tones = tones(comparison);
     let over = |method: &Method<'_>| -> Vec<Point> {
-        method.curve.iter().map(|(window, _bytes, skill)| (*window, *skill)).collect()
+        method.curve.iter().map(|stood| (stood.window, stood.skill)).collect()
     };
     let mut labels = shipped(&frame, comparison);
     let names = names(comparison, NAMES);
@@ -58,7 +58,7 @@ pub(in crate::report) fn bytes(comparison: &Comparison<'_>) -> Option<Picture> {
     let methods = &comparison.methods;
     // A method that exchanges nothing stands at 0; all others begin with their first bytes.
     let over = |method: &Method<'_>| -> Vec<Point> {
-        let points = method.curve.iter().map(|(_window, bytes, skill)| (*bytes, *skill));
+        let points = method.curve.iter().map(|stood| (stood.bytes, stood.paid_for));
         points.filter(|(bytes, _skill)| *bytes > 0.0 || method.total <= 0.0).collect()
     };
     let all: Vec<f64> = methods.iter().flat_map(&over).map(|(bytes, _skill)| bytes).collect();
