@@ -512,6 +512,78 @@ fn an_operator_that_is_not_inferred_has_the_type_that_the_file_declares() {
     assert!(fold(&model(false)).unwrap_err().to_string().contains("not supported"));
 }
 
+/// Where proto3 writes a file, an attribute of 0 has its type and no value.
+#[test]
+fn an_attribute_of_0_that_has_its_type_alone_is_0() {
+    let zero = |op: &str, inputs: &[&str], output: &str, name: &str| {
+        let mut node = node(op, inputs, &[output], &[(name, Attr::Int(0))]);
+        node.attribute[0].i = None;
+        node
+    };
+    let nodes = vec![
+        zero("Trilu", &["ones"], "lower", "upper"),
+        zero("Concat", &["x", "lower"], "y", "axis"),
+        zero("Constant", &[], "none", "value_int"),
+        node("Gather", &["y", "none"], &["z"], &[("axis", Attr::Int(1))]),
+    ];
+    let mut graph = graph(vec![input("x", &["1", "2"])], nodes, "z");
+    graph.initializer = vec![Tensor::f32(&[2, 2], &[1.0; 4]).to_proto("ones")];
+    let done = folded(graph, 17).unwrap();
+    assert_eq!(done.types["y"], TensorType::f32(&[3, 2]));
+    let stored = &done.model.graph().initializer;
+    let lower = stored.iter().find(|stored| stored.name() == "lower").unwrap();
+    assert_eq!(Tensor::from_proto(lower), Ok(Tensor::f32(&[2, 2], &[1.0, 0.0, 1.0, 1.0])));
+    // Over all of it, not over every row, as the default of old is.
+    let softmax = zero("Softmax", &["x"], "y", "axis");
+    let done = folded(self::graph(vec![input("x", &["2", "3"])], vec![softmax], "y"), 11).unwrap();
+    assert_eq!(operators(&done), ["Flatten", "Softmax", "Reshape"]);
+}
+
+#[test]
+fn pads_that_cut_off_more_than_there_is_on_one_side_are_refused_with_their_node() {
+    let pads = [([0, -5, 0, 5], 4), ([i64::MIN, 0, i64::MAX, 0], 2), ([0, -3, 0, -2], 4)];
+    for (pads, length) in pads {
+        let pad = node("Pad", &["x", "pads"], &["y"], &[]);
+        let mut graph = graph(vec![], vec![pad], "y");
+        let x = Tensor::f32(&[length, length], &vec![1.0; length * length]);
+        graph.initializer = vec![x.to_proto("x"), Tensor::i64s(&pads).to_proto("pads")];
+        let refused = folded(graph, 17).unwrap_err().to_string();
+        let parts = ["Pad node `y`", "more is cut off than there is", "at axis"];
+        assert!(parts.iter().all(|part| refused.contains(part)), "{refused}");
+    }
+}
+
+#[test]
+fn a_name_that_folding_makes_is_none_that_a_branch_brought_in() {
+    let parts: Vec<String> = (0..32).map(|at| format!("p.folded_{at}")).collect();
+    let graphs = [("then_branch", "first"), ("else_branch", "second")].map(|(name, output)| {
+        let mut branch = Attr::Int(0).to_proto(name);
+        (branch.i, branch.r#type) = (None, Some(attribute_type::GRAPH));
+        let read: Vec<&str> =
+            std::iter::once("x").chain(parts.iter().map(String::as_str)).collect();
+        let mut inner = graph(Vec::new(), vec![node("Sum", &read, &[output], &[])], output);
+        inner.initializer =
+            parts.iter().map(|name| Tensor::f32(&[1], &[1.0]).to_proto(name)).collect();
+        branch.g = Some(Box::new(inner));
+        branch
+    });
+    let mut choice = node("If", &["yes"], &["chosen"], &[]);
+    choice.attribute = graphs.to_vec();
+    let nodes = vec![choice, node("Softmax", &["chosen"], &["p"], &[("axis", Attr::Int(1))])];
+    let mut graph = graph(vec![input("x", &["4", "2", "3"])], nodes, "p");
+    graph.initializer = vec![Tensor::new(&[], Data::Bool(vec![true])).to_proto("yes")];
+    let done = folded(graph, 11).unwrap();
+    let done = done.model.graph();
+    let stored = done.initializer.iter().map(|stored| stored.name());
+    let mut names: Vec<&str> =
+        done.node.iter().flat_map(|node| &node.output).map(String::as_str).chain(stored).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+    assert!(parts.iter().all(|part| names.contains(&part.as_str())), "{names:?}");
+}
+
 /// Before version 14 a normalisation by the batch is told by its further outputs, and engines do it.
 #[test]
 fn a_normalisation_that_trains_is_refused_with_its_name() {

@@ -8,7 +8,7 @@ use shoal_runtime::gradient::{
     differentiate, unsupported,
 };
 use shoal_runtime::graft::Profile;
-use shoal_runtime::onnx::{Attr, Builder, Element, Folded, TensorType, Value};
+use shoal_runtime::onnx::{Attr, Builder, Element, Folded, Tensor, TensorType, Value};
 
 fn options(wrt: &[&str]) -> DifferentiateOptions {
     DifferentiateOptions {
@@ -376,4 +376,75 @@ fn tensors_without_values_are_refused() {
     let why = WrongLoss::Empty;
     let refusal = differentiate(&folded, &options(&["w"])).unwrap_err();
     assert_eq!(refusal, Refusal::Loss { output: "y".into(), why });
+}
+
+/// A convolution along a long axis, by a weight `w`, and what is done with what it gives.
+fn along(length: usize, write: impl FnOnce(&mut Builder, &Value) -> Value) -> Folded {
+    let mut b = Builder::new(19);
+    let x = b.input("x", TensorType::f32(&[1, 2, length]));
+    let w = b.initializer("w", &Tensor::f32(&[2, 2, 1], &[0.5; 4]));
+    let y = b.op("Conv", &[&x, &w], &[]).unwrap();
+    let y = write(&mut b, &y);
+    b.output("y", &y);
+    b.finish()
+}
+
+/// The most values that the training graph stores in one tensor.
+fn stored_max(folded: &Folded) -> usize {
+    let training = differentiate(folded, &options(&["w"])).unwrap().folded;
+    let stored = training.model.graph().initializer.iter();
+    let count = stored.map(|stored| stored.dims.iter().product::<i64>() as usize);
+    count.max().unwrap()
+}
+
+fn resized(b: &mut Builder, x: &Value, scale: f32, mode: &str) -> Value {
+    let scales = b.f32s(&[3], &[1.0, 1.0, scale]);
+    let text = |value: &str| Attr::Str(value.to_owned());
+    let attrs = [
+        ("mode", text(mode)),
+        ("coordinate_transformation_mode", text("asymmetric")),
+        ("nearest_mode", text("floor")),
+    ];
+    b.op_n("Resize", &[Some(x), None, Some(&scales)], &attrs, 1).unwrap().remove(0)
+}
+
+#[test]
+fn a_long_axis_is_padded_and_resized_without_a_matrix() {
+    for (mode, pad) in [("reflect", 3), ("wrap", 3), ("reflect", 1000), ("edge", 3)] {
+        let folded = along(1 << 20, |b, x| {
+            let pads = b.i64s(&[0, 0, pad, 0, 0, pad]);
+            b.op("Pad", &[x, &pads], &[("mode", Attr::Str(mode.to_owned()))]).unwrap()
+        });
+        assert!(stored_max(&folded) <= 1024, "{mode} {pad}");
+    }
+    assert!(stored_max(&along(1 << 20, |b, x| resized(b, x, 2.0, "nearest"))) < 100);
+    // Half of them is read, each once.
+    let halved = along(1 << 16, |b, x| resized(b, x, 0.5, "nearest"));
+    assert!(stored_max(&halved) <= 1 << 16);
+}
+
+#[test]
+fn a_matrix_that_is_too_large_to_store_is_refused_before_it_is_made() {
+    let repeated = along(2, |b, x| {
+        let pads = b.i64s(&[0, 0, 1 << 24, 0, 0, 0]);
+        b.op("Pad", &[x, &pads], &[("mode", Attr::Str("wrap".to_owned()))]).unwrap()
+    });
+    let resized = along(1 << 16, |b, x| resized(b, x, 2.0, "linear"));
+    for folded in [repeated, resized] {
+        let obstacles = unsupported(&folded, &["w".to_owned()]).unwrap();
+        let [obstacle] = &obstacles[..] else { panic!("{obstacles:?}") };
+        assert!(matches!(obstacle.reason, Reason::TooLarge { .. }), "{obstacle}");
+    }
+    // A table has another way.
+    let folded = graph(|b, x, _w| {
+        let w = b.initializer("table", &Tensor::f32(&[1 << 13, 3], &[0.5; 3 << 13]));
+        let read: Vec<i64> = (0..1 << 12).map(|at| at % 4000).collect();
+        let read = b.i64s(&read);
+        let rows = op(b, "Gather", &[&w, &read]);
+        let mean = op(b, "ReduceMean", &[&rows]);
+        let y = op(b, "Mul", &[x, &mean]);
+        b.output("y", &y);
+    });
+    let training = differentiate(&folded, &options(&["table"])).unwrap();
+    assert_eq!(training.folded.types["grad.table"], TensorType::f32(&[1 << 13, 3]));
 }

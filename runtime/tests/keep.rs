@@ -5,10 +5,12 @@
 use shoal_runtime::engine::testing::{noise, ort_or_skip, plain_options};
 use shoal_runtime::engine::{Engine, LoadOptions};
 use shoal_runtime::gradient::{
-    DifferentiateOptions, Keep, Pull, differentiate, differentiate_keeping, recompute,
+    DifferentiateOptions, Keep, LossKind, LossSpec, Pull, differentiate, differentiate_keeping,
+    recompute,
 };
 use shoal_runtime::graft::Profile;
-use shoal_runtime::onnx::{Builder, Folded, TensorType};
+use shoal_runtime::onnx::proto::NodeProto;
+use shoal_runtime::onnx::{Attr, Builder, Folded, Tensor, TensorType, fold};
 use shoal_runtime::train::{AdamW, Decay, Schedule, TrainError, TrainOptions, Trainer};
 
 const OPTIONS: TrainOptions = TrainOptions {
@@ -165,6 +167,68 @@ fn distillation_is_the_loss_against_what_the_graph_gives_at_the_place() {
     write(&mut here, "weight.y", &[0.0; 4]);
     write(&mut here, "weight.distil.y", &[1.0; 4]);
     assert_eq!(gradient(&mut here), (0.0, vec![0.0; 6]));
+}
+
+/// h = x·w; z, the row of h that a recurrent node, whose first output is left out, points at; and determinants that no loss needs
+/// and nothing here infers.
+fn chosen() -> Folded {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[4, 3]));
+    let w = b.input("w", TensorType::f32(&[3, 2]));
+    let h = b.op_named("h", "MatMul", &[&x, &w], &[]).unwrap();
+    b.output("h", &h);
+    b.initializer("steps", &Tensor::i64s(&[4, 1, 2]));
+    b.initializer("squares", &Tensor::i64s(&[2, 2, 2]));
+    b.initializer("weight", &Tensor::f32(&[1, 2, 2], &[0.5, 1.0, 0.25, -0.5]));
+    let mut model = b.into_model();
+    let node = |op: &str, input: &[&str], output: &[&str], attrs: &[(&str, Attr)]| {
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        NodeProto {
+            input: owned(input),
+            output: owned(output),
+            op_type: Some(op.to_owned()),
+            attribute: attrs.iter().map(|(name, attr)| attr.to_proto(name)).collect(),
+            ..NodeProto::default()
+        }
+    };
+    // No gradient is written for a clipped one, so that it stays as it is.
+    let clipped = [("hidden_size", Attr::Int(2)), ("clip", Attr::Float(3.0))];
+    let last = [("axis", Attr::Int(2)), ("keepdims", Attr::Int(0))];
+    let graph = model.graph_mut();
+    graph.node.extend([
+        node("Reshape", &["h", "steps"], &["row by row"], &[]),
+        node("RNN", &["row by row", "weight", "weight"], &["", "state"], &clipped),
+        node("ArgMax", &["state"], &["index"], &last),
+        node("Gather", &["h", "index"], &["z"], &[("axis", Attr::Int(0))]),
+        node("Reshape", &["h", "squares"], &["square"], &[]),
+        node("Det", &["square"], &["det"], &[]),
+    ]);
+    let outputs = [("z", &[1, 1, 2][..]), ("det", &[2][..])];
+    graph.output =
+        outputs.iter().map(|(name, dims)| TensorType::f32(dims).to_value_info(name)).collect();
+    fold(&model).unwrap()
+}
+
+#[test]
+fn what_is_distilled_is_what_a_loss_needs_each_output_by_its_own_place() {
+    let losses = vec![LossSpec::new(LossKind::Mse, "z")];
+    let options = DifferentiateOptions { losses, ..options() };
+    let folded = differentiate_keeping(&chosen(), &options, DISTILLED).unwrap().folded;
+    let picks = folded.model.graph().node.iter().filter(|node| node.is("ArgMax"));
+    let dims: Vec<&[usize]> = picks.map(|node| &folded.types[&node.output[0]].dims[..]).collect();
+    assert_eq!(dims, [[1, 1]; 2]);
+
+    let Some(engine) = ort_or_skip() else { return };
+    let at = |w: &[f32]| {
+        let session = engine.load(&folded.model, &plain_options()).unwrap();
+        let mut trainer = Trainer::new(session, OPTIONS, |_| Some(w)).unwrap();
+        trainer.set_place(|_| Some(&PLACE)).unwrap();
+        write(&mut trainer, "x", &noise(1, 12));
+        write(&mut trainer, "weight.distil.z", &[1.0; 4]);
+        gradient(&mut trainer)
+    };
+    assert_eq!(at(&PLACE), (0.0, vec![0.0; 6]));
+    assert!(at(&noise(3, 6)).0 > 1e-2);
 }
 
 /// Kirkpatrick et al., arXiv 1612.00796, equation 3.

@@ -239,6 +239,62 @@ fn settings_that_are_not_supported_are_named() {
     assert!(matches!(with("{", "["), PeftError::Config { .. }));
 }
 
+/// The directory of the adapter with one setting as it is given here.
+fn with_setting(key: &str, value: &str) -> Result<Adapter, PeftError> {
+    let dir = tempfile::tempdir().unwrap();
+    adapter().write_peft(dir.path()).unwrap();
+    let path = dir.path().join("adapter_config.json");
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config[key] = serde_json::from_str(value).unwrap();
+    std::fs::write(&path, config.to_string()).unwrap();
+    let read = Adapter::read_peft(dir.path(), layout());
+    assert_eq!(PeftConfig::read(dir.path()).is_ok(), read.is_ok(), "{key} {value}");
+    read
+}
+
+#[test]
+fn an_adapter_of_a_changed_base_is_refused_with_how_it_began() {
+    let key = "init_lora_weights";
+    for began in ["pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga", "of_tomorrow"] {
+        let refused = with_setting(key, &format!("\"{began}\"")).unwrap_err().to_string();
+        let parts = [key, began, "path_initial_model_for_weight_conversion"];
+        assert!(parts.iter().all(|part| refused.contains(part)), "{refused}");
+    }
+    for began in ["true", "false", "null", "\"gaussian\"", "\"eva\"", "\"orthogonal\""] {
+        assert_eq!(with_setting(key, began).unwrap(), adapter(), "{began}");
+    }
+    assert!(with_setting(key, "1").is_err());
+}
+
+#[test]
+fn settings_that_change_what_is_computed_are_refused_and_unused_ones_are_not() {
+    let refused = [
+        ("alora_invocation_tokens", "[1, 2]"),
+        ("arrow_config", "{\"top_k\": 3}"),
+        ("bias", "\"lora_only\""),
+        ("kasa_config", "{\"beta\": 0.1}"),
+        ("layer_replication", "[[0, 4], [2, 5]]"),
+        ("lora_bias", "true"),
+        ("modules_to_save", "[\"score\"]"),
+        ("target_parameters", "[\"experts.gate_up_proj\"]"),
+        ("trainable_token_indices", "[0]"),
+        ("use_bdlora", "{\"nblocks\": 2}"),
+        ("use_qalora", "true"),
+    ];
+    for (key, value) in refused {
+        let error = with_setting(key, value).unwrap_err();
+        assert!(matches!(error, PeftError::Setting { key: named, .. } if named == key), "{error}");
+        for value in ["null", "false", "[]", "{}", "\"none\""] {
+            assert_eq!(with_setting(key, value).unwrap(), adapter(), "{key} {value}");
+        }
+    }
+    // Where they are stored, and which modules they once were found by: the tensors say the same.
+    for (key, value) in [("fan_in_fan_out", "true"), ("exclude_modules", "[\"dec\"]")] {
+        assert_eq!(with_setting(key, value).unwrap(), adapter(), "{key}");
+    }
+}
+
 /// `head` and `dec.head`, of which one name ends the other.
 fn two_heads(targets: &[&str]) -> Layout {
     let targets = targets.iter().map(ToString::to_string).collect();

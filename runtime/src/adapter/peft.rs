@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use super::layout::{Factor, Layout, Site};
 use super::{Adapter, WriteAdapterError};
@@ -56,6 +57,41 @@ pub struct PeftConfig {
     /// Scales that differ by module.
     #[serde(default, deserialize_with = "or_nothing")]
     pub alpha_pattern: BTreeMap<String, f32>,
+}
+
+/// How A and B began.
+const INITIAL: &str = "init_lora_weights";
+/// Ways to begin, beside `true` and `false`, that leave the base model as it is.
+const BASE_KEPT: [&str; 3] = ["gaussian", "eva", "orthogonal"];
+/// Said of all others: A·B is of a base that is changed.
+const BASE_KEPT_WANT: &str = "a start that leaves the base model as it is (true, false, gaussian, eva, orthogonal; \
+     PEFT's `save_pretrained` with `path_initial_model_for_weight_conversion` writes plain LoRA of the others)";
+
+/// Settings by which a module gives something else than its weight's product and α/r·B·A's, and what they must be.
+const OTHERS: [(&str, &str); 12] = [
+    ("alora_invocation_tokens", "null, an adapter of all tokens,"),
+    ("arrow_config", "null"),
+    ("bias", "\"none\""),
+    ("kasa_config", "null"),
+    ("layer_replication", "null"),
+    ("lora_bias", "false"),
+    ("modules_to_save", "null, nothing but A and B,"),
+    ("monteclora_config", "null"),
+    ("target_parameters", "null"),
+    ("trainable_token_indices", "null"),
+    ("use_bdlora", "null"),
+    ("use_qalora", "false"),
+];
+
+/// Whether this is what PEFT writes for a setting that is not used.
+fn is_neutral(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(set) => !set,
+        Value::Number(_) | Value::String(_) => false,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(entries) => entries.is_empty(),
+    }
 }
 
 /// A pattern, which may be `null`.
@@ -139,7 +175,20 @@ impl PeftConfig {
         if config.use_dora {
             return refuse("use_dora", "true".to_owned(), "false");
         }
-        Ok(config)
+        let all: BTreeMap<String, Value> = serde_json::from_slice(bytes)
+            .map_err(|source| PeftError::Config { file: file.to_owned(), source })?;
+        let is_set = |key: &str| all.get(key).filter(|value| !is_neutral(value));
+        for (key, want) in OTHERS {
+            if let Some(value) = is_set(key).filter(|value| *value != "none") {
+                return refuse(key, value.to_string(), want);
+            }
+        }
+        match is_set(INITIAL) {
+            Some(value) if *value != true && !BASE_KEPT.iter().any(|kept| value == kept) => {
+                refuse(INITIAL, value.to_string(), BASE_KEPT_WANT)
+            }
+            Some(_) | None => Ok(config),
+        }
     }
 
     /// How to graft a model with these sites so that this adapter fits it.

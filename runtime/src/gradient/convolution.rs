@@ -65,7 +65,7 @@ impl Window {
             to,
         };
         match step.node.text("auto_pad", "NOTSET") {
-            "NOTSET" => {}
+            "NOTSET" | "" => {}
             "VALID" => {
                 window.before = vec![0; rank];
                 window.after = vec![0; rank];

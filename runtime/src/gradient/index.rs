@@ -4,9 +4,10 @@
 //! | operator | share |
 //! |---|---|
 //! | `Gather`, constant indices | [`spread`] |
-//! | `Gather`, indices of the run (an embedding) | `ScatterND` that adds, or a product with a one-hot matrix |
+//! | `Gather`, indices of the run (an embedding), or too many of them | `ScatterND` that adds, or a product with a one-hot matrix |
 //! | `Resize` nearest by whole factors | mean over the block, times its size |
-//! | `Resize` nearest, linear, cubic | along each axis, a product with the constant matrix of its weights |
+//! | `Resize` nearest | along each axis, [`spread`] |
+//! | `Resize` linear, cubic | along each axis, a product with the constant matrix of its weights |
 //!
 //! # Source
 //! ONNX `Gather`, `Resize` (coordinate formulas of its document); adjoints of linear maps.
@@ -19,6 +20,20 @@ use super::{Reason, scatter};
 use crate::graft::Profile;
 
 type Done = Result<(), Reason>;
+
+/// The most values of a matrix that stands for reading along an axis. A file of a kilobyte must not ask for terabytes.
+const MATRIX_VALUES_MAX: usize = 1 << 24;
+
+/// The values of a matrix `[outputs, inputs]`, if a graph may store that many.
+pub(super) fn fits(outputs: usize, inputs: usize) -> Result<usize, Reason> {
+    let values = outputs.checked_mul(inputs).filter(|&values| values <= MATRIX_VALUES_MAX);
+    values.ok_or(Reason::TooLarge { outputs, inputs, max: MATRIX_VALUES_MAX })
+}
+
+/// Zeros `[outputs, inputs]`.
+fn matrix(outputs: usize, inputs: usize) -> Result<Vec<f64>, Reason> {
+    Ok(vec![0.0; fits(outputs, inputs)?])
+}
 
 pub(super) fn gather(step: &mut Step) -> Done {
     let (dy, x, indices) = (step.dy()?, step.x(0)?, step.x(1)?);
@@ -34,15 +49,18 @@ pub(super) fn gather(step: &mut Step) -> Done {
     }
     let mut read = dims.clone();
     read[axis] = known.len();
-    let dy = step.emit.reshape(&dy, &read)?;
+    let rows = step.emit.reshape(&dy, &read)?;
     if known.windows(2).all(|pair| pair[1] == pair[0] + 1) {
         let mut starts = vec![0; dims.len()];
         starts[axis] = known.first().map_or(0, |&first| first as usize);
-        step.give_piece(0, starts, dy);
-    } else {
-        let share = spread(step.emit, &dy, axis, &known, dims[axis])?;
-        step.give(0, share);
+        step.give_piece(0, starts, rows);
+        return Ok(());
     }
+    let share = spread(step.emit, &rows, axis, &known, dims[axis]);
+    if matches!(share, Err(Reason::TooLarge { .. })) {
+        return gather_of_run(step, &dy, &indices, axis);
+    }
+    step.give(0, share?);
     Ok(())
 }
 
@@ -53,7 +71,7 @@ pub(super) fn spread(
     axis: usize,
     source: &[i64],
     dim: usize,
-) -> Result<Value, InferError> {
+) -> Result<Value, Reason> {
     let mut back = vec![source.len() as i64; dim];
     let mut once = true;
     for (at, &index) in source.iter().enumerate() {
@@ -67,13 +85,13 @@ pub(super) fn spread(
         let mut after = vec![0; rank];
         after[axis] = usize::from(back.contains(&(source.len() as i64)));
         let padded = emit.pad(dy, &vec![0; rank], &after)?;
-        return emit.pick(&padded, axis, &back);
+        return Ok(emit.pick(&padded, axis, &back)?);
     }
-    let mut matrix = vec![0.0; source.len() * dim];
+    let mut matrix = matrix(source.len(), dim)?;
     for (at, &index) in source.iter().enumerate() {
         matrix[at * dim + index as usize] = 1.0;
     }
-    weigh(emit, dy, axis, &matrix, dim)
+    Ok(weigh(emit, dy, axis, &matrix, dim)?)
 }
 
 /// `share[.., i, ..] = Σ_o matrix[o, i] · g[.., o, ..]` along one axis; `matrix` is `[outputs, dim]`.
@@ -175,16 +193,16 @@ pub(super) fn resize(step: &mut Step) -> Done {
     let mut maps = Vec::new();
     for axis in (0..from.len()).filter(|&axis| from[axis] != to[axis] || scales[axis] != 1.0) {
         let places = places(step, from[axis], to[axis], scales[axis])?;
-        let matrix = match mode.as_str() {
-            "nearest" => nearest(step, from[axis], &places, scales[axis])?,
-            "linear" => linear(from[axis], &places),
-            "cubic" => cubic(step, from[axis], &places),
+        let map = match mode.as_str() {
+            "nearest" => Map::Reads(nearest(step, from[axis], &places, scales[axis])?),
+            "linear" => Map::Weighs(linear(from[axis], &places)?),
+            "cubic" => Map::Weighs(cubic(step, from[axis], &places)?),
             _ => return Err(Reason::Attribute { name: "mode", value: mode }),
         };
-        maps.push((axis, matrix));
+        maps.push((axis, map));
     }
     let blocks: Option<Vec<usize>> =
-        maps.iter().map(|(axis, matrix)| block(matrix, from[*axis], to[*axis])).collect();
+        maps.iter().map(|(axis, map)| map.block(from[*axis], to[*axis])).collect();
     let spatial = maps.iter().all(|(axis, _)| *axis >= 2) && matches!(from.len(), 3..=5);
     let mut share = dy;
     match blocks {
@@ -199,13 +217,45 @@ pub(super) fn resize(step: &mut Step) -> Done {
             share = step.emit.scale(&share, blocks.iter().product::<usize>() as f64)?;
         }
         _ => {
-            for (axis, matrix) in &maps {
-                share = weigh(step.emit, &share, *axis, matrix, from[*axis])?;
+            for (axis, map) in &maps {
+                let (axis, dim) = (*axis, from[*axis]);
+                share = match map {
+                    Map::Reads(source) => spread(step.emit, &share, axis, source, dim)?,
+                    Map::Weighs(matrix) => weigh(step.emit, &share, axis, matrix, dim)?,
+                };
             }
         }
     }
     step.give(0, share);
     Ok(())
+}
+
+/// How the values of an axis are made of those of the input.
+enum Map {
+    /// Each is one of them, at this index.
+    Reads(Vec<i64>),
+    /// Each is a sum of them, by the weights `[outputs, inputs]`.
+    Weighs(Vec<f64>),
+}
+
+impl Map {
+    /// The factor by which every input is repeated, if that is all it does.
+    fn block(&self, from: usize, to: usize) -> Option<usize> {
+        let factor = to / from;
+        if to != factor * from {
+            return None;
+        }
+        let repeats = match self {
+            Map::Reads(source) => {
+                source.iter().enumerate().all(|(at, &index)| index == (at / factor) as i64)
+            }
+            Map::Weighs(matrix) => (0..to).all(|at| {
+                let row = &matrix[at * from..][..from];
+                (0..from).all(|i| row[i] == if i == at / factor { 1.0 } else { 0.0 })
+            }),
+        };
+        repeats.then_some(factor)
+    }
 }
 
 /// The factor of every axis, as the node gives it or as its sizes say: in float32, as ONNX Runtime computes it, since a place on
@@ -264,8 +314,8 @@ fn places(step: &Step, from: usize, to: usize, scale: f32) -> Result<Vec<f32>, R
         .collect()
 }
 
-/// The 0-1 matrix `[outputs, inputs]` of nearest reading.
-fn nearest(step: &Step, from: usize, places: &[f32], scale: f32) -> Result<Vec<f64>, Reason> {
+/// The index that each output reads.
+fn nearest(step: &Step, from: usize, places: &[f32], scale: f32) -> Result<Vec<i64>, Reason> {
     let old = step.emit.builder.opset() < 11;
     let mode = step.node.text("nearest_mode", "round_prefer_floor");
     let mode = match (old, scale < 1.0) {
@@ -273,8 +323,7 @@ fn nearest(step: &Step, from: usize, places: &[f32], scale: f32) -> Result<Vec<f
         (true, true) => "ceil",
         (true, false) => "floor",
     };
-    let mut matrix = vec![0.0; places.len() * from];
-    for (at, &place) in places.iter().enumerate() {
+    let index = |&place: &f32| {
         let index = match mode {
             // Half of a place below 0 may be either: both are the first value.
             "round_prefer_floor" if place == place.trunc() + 0.5 => place.floor(),
@@ -286,15 +335,14 @@ fn nearest(step: &Step, from: usize, places: &[f32], scale: f32) -> Result<Vec<f
                 return Err(Reason::Attribute { name: "nearest_mode", value: other.to_owned() });
             }
         };
-        let index = index.clamp(0.0, (from - 1) as f32) as usize;
-        matrix[at * from + index] = 1.0;
-    }
-    Ok(matrix)
+        Ok(index.clamp(0.0, (from - 1) as f32) as i64)
+    };
+    places.iter().map(index).collect()
 }
 
 /// The matrix `[outputs, inputs]` of linear interpolation, edges repeated.
-fn linear(from: usize, places: &[f32]) -> Vec<f64> {
-    let mut matrix = vec![0.0; places.len() * from];
+fn linear(from: usize, places: &[f32]) -> Result<Vec<f64>, Reason> {
+    let mut matrix = matrix(places.len(), from)?;
     let last = (from - 1) as f64;
     for (at, &place) in places.iter().enumerate() {
         let place = f64::from(place).clamp(0.0, last);
@@ -303,11 +351,11 @@ fn linear(from: usize, places: &[f32]) -> Vec<f64> {
         matrix[at * from + low as usize] += 1.0 - (place - low);
         matrix[at * from + high as usize] += place - low;
     }
-    matrix
+    Ok(matrix)
 }
 
 /// The matrix `[outputs, inputs]` of cubic convolution (Keys 1981) over four inputs, edges repeated or left out.
-fn cubic(step: &Step, from: usize, places: &[f32]) -> Vec<f64> {
+fn cubic(step: &Step, from: usize, places: &[f32]) -> Result<Vec<f64>, Reason> {
     let a = f64::from(step.node.float("cubic_coeff_a", -0.75));
     let inside = step.node.int("exclude_outside", 0) != 0;
     let weight = |distance: f64| match distance.abs() {
@@ -316,7 +364,7 @@ fn cubic(step: &Step, from: usize, places: &[f32]) -> Vec<f64> {
         _ => 0.0,
     };
     let last = (from - 1) as f64;
-    let mut matrix = vec![0.0; places.len() * from];
+    let mut matrix = matrix(places.len(), from)?;
     for (at, &place) in places.iter().enumerate() {
         let place = f64::from(place);
         let row = &mut matrix[at * from..][..from];
@@ -331,16 +379,5 @@ fn cubic(step: &Step, from: usize, places: &[f32]) -> Vec<f64> {
             row.iter_mut().for_each(|w| *w /= sum);
         }
     }
-    matrix
-}
-
-/// The factor by which every input is repeated, if that is all the matrix does.
-fn block(matrix: &[f64], from: usize, to: usize) -> Option<usize> {
-    let factor = to / from;
-    let repeats = to == factor * from
-        && (0..to).all(|at| {
-            let row = &matrix[at * from..][..from];
-            (0..from).all(|i| row[i] == if i == at / factor { 1.0 } else { 0.0 })
-        });
-    repeats.then_some(factor)
+    Ok(matrix)
 }

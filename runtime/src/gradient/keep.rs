@@ -12,13 +12,13 @@
 //! elastic weight consolidation, Kirkpatrick et al., arXiv 1612.00796, equation 3. Squared error of what a softmax reads is its
 //! distillation at a high temperature: Hinton et al., arXiv 1503.02531, section 2.1.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::onnx::proto::NodeProto;
 use crate::onnx::{Element, InferError, TensorType, Value};
 
 use super::emit::Emit;
-use super::{LossKind, PlacedLoss};
+use super::{LossKind, PlacedLoss, plan};
 
 /// What an input begins with that holds the place of a wanted input; the rest is the name of that input.
 pub const PLACE: &str = "keep.place.";
@@ -94,16 +94,24 @@ pub(super) fn places(emit: &mut Emit, wanted: &[String]) -> BTreeMap<String, Val
     places
 }
 
-/// Writes what depends on the wanted inputs once more, as it is at their place: losses of distillation from there.
+/// Writes what a loss sits on, as far as it depends on the wanted inputs, once more, as it is at their place: losses of
+/// distillation from there.
 pub(super) fn distil(
     emit: &mut Emit,
     nodes: &[NodeProto],
     places: &BTreeMap<String, Value>,
     losses: &[PlacedLoss],
 ) -> Result<Vec<PlacedLoss>, InferError> {
+    let mut needed: BTreeSet<&str> = losses.iter().map(|loss| loss.tensor.as_str()).collect();
+    for node in nodes.iter().rev() {
+        if node.output.iter().any(|name| needed.contains(name.as_str())) {
+            needed.extend(plan::names_read(node).into_iter().filter(|name| !name.is_empty()));
+        }
+    }
     let mut there = places.clone();
     for node in nodes {
-        if !node.input.iter().any(|name| there.contains_key(name)) {
+        let is_needed = node.output.iter().any(|name| needed.contains(name.as_str()));
+        if !is_needed || !node.input.iter().any(|name| there.contains_key(name)) {
             continue;
         }
         let reads: Vec<Value> = node
@@ -113,7 +121,8 @@ pub(super) fn distil(
             .collect();
         let reads: Vec<&Value> = reads.iter().collect();
         let values = emit.again(node, &reads, node.output.len())?;
-        there.extend(node.output.iter().filter(|name| !name.is_empty()).cloned().zip(values));
+        let pairs = node.output.iter().cloned().zip(values).filter(|(name, _)| !name.is_empty());
+        there.extend(pairs);
     }
     let of = |loss: &PlacedLoss| {
         let target = there.get(&loss.tensor)?.name().to_owned();

@@ -215,6 +215,8 @@ pub enum Reason {
     Empty,
     #[error("its index {index} is outside an axis of {dim}")]
     OutOfRange { index: i64, dim: usize },
+    #[error("its gradient along an axis would store {outputs} × {inputs} weights, more than {max}")]
+    TooLarge { outputs: usize, inputs: usize, max: usize },
     #[error(
         "its gradient cannot be written in opset {has}: convert the model to opset {needs} or later"
     )]

@@ -80,7 +80,7 @@ fn has_slope(node: &NodeProto, index: usize, output: Element) -> bool {
 }
 
 /// Every tensor a node reads, those that its subgraphs take from outside included.
-fn names_read(node: &NodeProto) -> Vec<&str> {
+pub(super) fn names_read(node: &NodeProto) -> Vec<&str> {
     let mut names: Vec<&str> = node.input.iter().map(String::as_str).collect();
     let mut graphs: Vec<&GraphProto> = node.subgraphs().collect();
     while let Some(graph) = graphs.pop() {

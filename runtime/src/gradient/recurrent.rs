@@ -118,7 +118,7 @@ fn check(b: &Builder, node: &NodeProto, size: &Size, directions: usize) -> Resul
     }
     for name in ["clip", "activation_alpha", "activation_beta"] {
         if let Some(attribute) = node.attr(name) {
-            let value = attribute.f.map_or_else(|| "a list".to_owned(), |f| f.to_string());
+            let value = attribute.float().map_or_else(|| "a list".to_owned(), |f| f.to_string());
             return Err(Reason::Attribute { name, value });
         }
     }

@@ -11,6 +11,7 @@
 //! # Source
 //! PyTorch's `where`, `clamp` and `maximum` (bounds included, ties shared).
 
+use crate::onnx::proto::AttributeProto;
 use crate::onnx::{Element, Value};
 
 use super::Reason;
@@ -36,7 +37,7 @@ pub(super) fn clip(step: &mut Step) -> Done {
     let x = comparable(step, step.x(0)?, &share)?;
     let bounds = [("min", 1, "Less"), ("max", 2, "Greater")];
     for (name, index, outside) in bounds {
-        let attribute = step.node.attr(name).and_then(|a| a.f).map(f64::from);
+        let attribute = step.node.attr(name).and_then(AttributeProto::float).map(f64::from);
         let bound = match (step.opt(index), attribute) {
             (Some(bound), _) => comparable(step, bound, &share)?,
             (None, Some(bound)) => step.emit.scalar(bound, &x),

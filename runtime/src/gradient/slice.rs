@@ -6,7 +6,7 @@
 //! | `Slice`, other steps | `g` by index, see [`super::index`] |
 //! | `Pad` with a constant | the middle of `g` |
 //! | `Pad`, `edge` | the middle of `g`; its border gets the sums of the parts that repeat it |
-//! | `Pad`, `reflect`, `wrap` | `g` by index |
+//! | `Pad`, `reflect`, `wrap` | the middle of `g`, and what repeats parts of it, backwards where it is reflected |
 //! | `Concat` | for each input its part of `g` |
 //!
 //! # Source
@@ -14,10 +14,14 @@
 
 use crate::onnx::Value;
 
+use super::accumulate::{self, Part};
 use super::step::Step;
 use super::{Reason, index};
 
 type Done = Result<(), Reason>;
+
+/// The most runs that a padded axis is summed of; more, of an axis that is short beside its pads, are summed by index.
+const RUNS_MAX: usize = 16;
 
 pub(super) fn slice(step: &mut Step) -> Done {
     let (mut share, x) = (step.dy()?, step.x(0)?);
@@ -73,9 +77,9 @@ pub(super) fn pad(step: &mut Step) -> Done {
         "reflect" | "wrap" => {
             let mut share = dy;
             for axis in 0..dims.len() {
-                if before[axis] != 0 || after[axis] != 0 {
-                    let source = repeated(&mode, dims[axis], before[axis], after[axis]);
-                    share = index::spread(step.emit, &share, axis, &source, dims[axis])?;
+                let pads = (before[axis], after[axis]);
+                if pads != (0, 0) {
+                    share = pad_repeating(step, &share, axis, dims[axis], (mode.as_str(), pads))?;
                 }
             }
             share
@@ -167,6 +171,91 @@ fn fold_edges(
     Ok(step.emit.concat(&parts, axis)?)
 }
 
+/// Along one axis that is reflected or wrapped: every run of values goes back to where it was read, the other way round where
+/// it was read backwards.
+fn pad_repeating(
+    step: &mut Step,
+    dy: &Value,
+    axis: usize,
+    dim: usize,
+    (mode, pads): (&str, (i64, i64)),
+) -> Result<Value, Reason> {
+    if mode == "wrap" && (pads.0 < 0 || pads.1 < 0) {
+        // Whether what is cut off is wrapped, too, the operator's document does not say.
+        return Err(Reason::Attribute { name: "pads", value: format!("{pads:?}") });
+    }
+    if dim == 1 {
+        return Ok(step.emit.reduce_sum(dy, &[axis], true)?);
+    }
+    let out = step.emit.dims(dy);
+    let Some(runs) = runs(mode == "wrap", dim, pads) else {
+        index::fits(out[axis], dim)?;
+        let source = repeated(mode, dim, pads.0, pads.1);
+        return index::spread(step.emit, dy, axis, &source, dim);
+    };
+    let (mut at, mut parts) = (0, Vec::new());
+    for run in runs {
+        let (mut starts, mut ends) = (vec![0; out.len()], out.clone());
+        (starts[axis], ends[axis]) = (at, at + run.length);
+        at += run.length;
+        let mut part = step.emit.crop(dy, &starts, &ends)?;
+        if run.backwards {
+            index::fits(run.length, 1)?;
+            let order: Vec<i64> = (0..run.length as i64).rev().collect();
+            part = step.emit.pick(&part, axis, &order)?;
+        }
+        starts[axis] = run.first;
+        parts.push(Part::piece(part, starts));
+    }
+    let mut dims = out;
+    dims[axis] = dim;
+    accumulate::sum(step.emit, &dims, &parts)?.ok_or(Reason::Empty)
+}
+
+/// Values side by side on a padded axis that are side by side on the axis itself.
+struct Run {
+    /// The lowest index that is read.
+    first: usize,
+    length: usize,
+    /// Read from the highest index to the lowest.
+    backwards: bool,
+}
+
+/// What a padded axis of at least two values reads, in its order; `None` if that is more than [`RUNS_MAX`] runs.
+fn runs(wraps: bool, dim: usize, (before, after): (i64, i64)) -> Option<Vec<Run>> {
+    // An edge is not reflected with the rest.
+    let length_max = if wraps { dim } else { dim - 1 };
+    let beyond = |pad: i64| usize::try_from(pad).unwrap_or(0);
+    let count = |pad: i64| beyond(pad).div_ceil(length_max);
+    if count(before).saturating_add(count(after)) >= RUNS_MAX {
+        return None;
+    }
+    let run = |number: usize, pad: i64, is_before: bool| {
+        let length = length_max.min(beyond(pad) - number * length_max);
+        let backwards = !wraps && number % 2 == 0;
+        // Away from the axis, indices go up from its start and down from its end.
+        let ascends = if wraps { !is_before } else { is_before == backwards };
+        let first = match (wraps, ascends) {
+            (true, true) => 0,
+            (true, false) => dim - length,
+            (false, true) => 1,
+            (false, false) => dim - 1 - length,
+        };
+        Run { first, length, backwards }
+    };
+    let cut = |pad: i64| beyond(pad.saturating_neg()).min(dim);
+    let middle = Run {
+        first: cut(before),
+        length: dim.saturating_sub(cut(before) + cut(after)),
+        backwards: false,
+    };
+    let mut runs: Vec<Run> = (0..count(before)).rev().map(|at| run(at, before, true)).collect();
+    runs.push(middle);
+    runs.extend((0..count(after)).map(|at| run(at, after, false)));
+    runs.retain(|run| run.length > 0);
+    Some(runs)
+}
+
 /// Where each value of a padded axis comes from.
 fn repeated(mode: &str, dim: usize, before: i64, after: i64) -> Vec<i64> {
     let dim = dim as i64;
@@ -228,6 +317,26 @@ mod tests {
         assert_eq!(picked(5, 4, i64::MIN, -2), [4, 2, 0]);
         assert_eq!(picked(5, i64::MAX, -4, -1), [4, 3, 2]);
         assert_eq!(picked(5, 3, 1, 1), Vec::<i64>::new());
+    }
+
+    #[test]
+    fn runs_read_what_is_read_by_index() {
+        for mode in ["reflect", "wrap"] {
+            for dim in 2..6 {
+                let length = dim as i64;
+                let amounts = (-length..8).flat_map(|b| (-length..8).map(move |a| (b, a)));
+                for pads in amounts.filter(|(b, a)| length + b.min(&0) + a.min(&0) >= 0) {
+                    let Some(runs) = runs(mode == "wrap", dim, pads) else { panic!("{pads:?}") };
+                    let read = runs.iter().flat_map(|run| {
+                        let at = move |i: usize| if run.backwards { run.length - 1 - i } else { i };
+                        (0..run.length).map(move |i| (run.first + at(i)) as i64)
+                    });
+                    let read: Vec<i64> = read.collect();
+                    assert_eq!(read, repeated(mode, dim, pads.0, pads.1), "{mode} {dim} {pads:?}");
+                }
+            }
+        }
+        assert!(runs(true, 2, (0, 32)).is_none() && runs(true, 1 << 20, (3, 3)).is_some());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Reading the attributes of a node.
 
 use super::model::is_standard;
-use super::proto::{AttributeProto, GraphProto, NodeProto};
+use super::proto::{AttributeProto, GraphProto, NodeProto, attribute_type};
 
 impl NodeProto {
     /// A standard operator with one output, after which it is named.
@@ -33,12 +33,12 @@ impl NodeProto {
 
     /// An integer attribute, or `default` where the node does not have it.
     pub fn int(&self, name: &str, default: i64) -> i64 {
-        self.attr(name).and_then(|a| a.i).unwrap_or(default)
+        self.attr(name).and_then(AttributeProto::int).unwrap_or(default)
     }
 
     /// A float attribute, or `default` where the node does not have it.
     pub fn float(&self, name: &str, default: f32) -> f32 {
-        self.attr(name).and_then(|a| a.f).unwrap_or(default)
+        self.attr(name).and_then(AttributeProto::float).unwrap_or(default)
     }
 
     /// A list of integers; `None` where the node does not have it.
@@ -53,7 +53,7 @@ impl NodeProto {
 
     /// A text attribute, or `default` where the node does not have it or it is not UTF-8.
     pub fn text<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
-        let bytes = self.attr(name).and_then(|a| a.s.as_deref());
+        let bytes = self.attr(name).and_then(AttributeProto::bytes);
         bytes.and_then(|b| std::str::from_utf8(b).ok()).unwrap_or(default)
     }
 
@@ -83,5 +83,54 @@ impl NodeProto {
     /// The graphs inside this node's attributes (branches and bodies).
     pub fn subgraphs(&self) -> impl Iterator<Item = &GraphProto> {
         self.attribute.iter().flat_map(|a| a.g.as_deref().into_iter().chain(&a.graphs))
+    }
+}
+
+/// A value that is 0 is no field of the file where proto3 wrote it: the type says that it is there.
+impl AttributeProto {
+    /// The integer that it holds.
+    pub(crate) fn int(&self) -> Option<i64> {
+        self.i.or_else(|| self.is_left_out(attribute_type::INT).then_some(0))
+    }
+
+    /// The float that it holds.
+    pub(crate) fn float(&self) -> Option<f32> {
+        self.f.or_else(|| self.is_left_out(attribute_type::FLOAT).then_some(0.0))
+    }
+
+    /// The text that it holds, in bytes.
+    fn bytes(&self) -> Option<&[u8]> {
+        let empty = || self.is_left_out(attribute_type::STRING).then_some(b"".as_slice());
+        self.s.as_deref().or_else(empty)
+    }
+
+    /// Whether the type is this one, and the value is none that a function takes from its call.
+    fn is_left_out(&self, kind: i32) -> bool {
+        self.r#type == Some(kind) && self.ref_attr_name().is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Attr;
+    use super::*;
+
+    /// A node with an attribute whose value is no field of the file.
+    fn with(attr: &Attr) -> NodeProto {
+        let mut attribute = attr.to_proto("a");
+        (attribute.i, attribute.f, attribute.s) = (None, None, None);
+        NodeProto { attribute: vec![attribute], ..NodeProto::default() }
+    }
+
+    #[test]
+    fn a_value_that_is_left_out_is_0_where_the_type_says_that_there_is_one() {
+        let int = with(&Attr::Int(0));
+        assert_eq!((int.int("a", 1), int.int("b", 1)), (0, 1));
+        assert_eq!((int.float("a", 1.0), int.text("a", "default")), (1.0, "default"));
+        assert_eq!(with(&Attr::Float(0.0)).float("a", 1.0), 0.0);
+        assert_eq!(with(&Attr::Str(String::new())).text("a", "default"), "");
+        let mut taken = int.clone();
+        taken.attribute[0].ref_attr_name = Some("of_the_call".to_owned());
+        assert_eq!(taken.int("a", 1), 1);
     }
 }

@@ -99,6 +99,12 @@ fn padding_in_all_modes() {
             });
         }
     }
+    for (mode, pads) in [("wrap", [1, 3, 2, 4]), ("reflect", [1, 3, 2, 0])] {
+        Case::new(vec![Wanted(even(&[3, 4], 7))]).opset(19).check(move |b, x| {
+            let pads = b.i64s(&pads);
+            b.op("Pad", &[&x[0], &pads], &[("mode", Attr::Str(mode.into()))]).unwrap()
+        });
+    }
     Case::new(vec![Wanted(even(&[2, 1], 7))]).check(|b, x| {
         let pads = b.i64s(&[0, 2, 0, 1]);
         b.op("Pad", &[&x[0], &pads], &[("mode", Attr::Str("edge".into()))]).unwrap()

@@ -92,7 +92,10 @@ pub(super) fn eval(
 
 /// The lower or upper bound of a Clip: an attribute in older operator sets, an input in newer ones.
 fn bound_of(node: &NodeProto, inputs: &[Option<Tensor>], which: usize) -> Option<Tensor> {
-    let attribute = || node.attr(["min", "max"][which])?.f.map(|bound| Tensor::f32(&[], &[bound]));
+    let attribute = || {
+        let bound = node.attr(["min", "max"][which])?.float()?;
+        Some(Tensor::f32(&[], &[bound]))
+    };
     inputs.get(which + 1).cloned().flatten().or_else(attribute)
 }
 

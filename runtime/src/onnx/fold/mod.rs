@@ -232,12 +232,12 @@ impl<'g> Folder<'g> {
         Ok(())
     }
 
-    /// A name that the source does not have, beginning with `base`.
+    /// A name that no tensor has, beginning with `base`.
     fn fresh_name(&mut self, base: &str) -> String {
         loop {
             let name = format!("{base}{FOLDED}{}", self.fresh);
             self.fresh += 1;
-            if !self.names.contains(name.as_str()) {
+            if !self.is_taken(&name) {
                 return name;
             }
         }

@@ -6,7 +6,7 @@
 use super::{FoldWhy, Folder, Known, infer_error};
 use crate::onnx::builder::Attr;
 use crate::onnx::infer::{InferWhy, axis_of};
-use crate::onnx::proto::NodeProto;
+use crate::onnx::proto::{AttributeProto, NodeProto};
 use crate::onnx::tensor::{Element, Tensor};
 
 /// The nodes that do at [`super::FOLD_OPSET`] what `node` does at the model's own.
@@ -39,7 +39,7 @@ pub(super) fn node(
         }
         "Clip" if from < 11 => {
             for (index, name) in [(1, "min"), (2, "max")] {
-                if let Some(bound) = node.attr(name).and_then(|a| a.f) {
+                if let Some(bound) = node.attr(name).and_then(AttributeProto::float) {
                     let bound = Tensor::scalar(element(folder, &node), bound);
                     to_input(folder, &mut node, name, index, bound);
                 }

@@ -1,7 +1,7 @@
 //! Operators that move values without computing, and those that make constants.
 
 use super::{Ctx, InferWhy, Types, axis_of, broadcast, one, shape};
-use crate::onnx::proto::NodeProto;
+use crate::onnx::proto::{AttributeProto, NodeProto};
 use crate::onnx::tensor::{Data, Element, Tensor};
 
 pub(super) fn infer(ctx: &Ctx<'_>, op: &str) -> Option<Types> {
@@ -45,10 +45,10 @@ pub(crate) fn constant_value(node: &NodeProto) -> Result<Tensor, InferWhy> {
     if let Some(t) = node.attr("value").and_then(|a| a.t.as_deref()) {
         return Tensor::from_proto(t).map_err(|_| wrong("value"));
     }
-    if let Some(i) = node.attr("value_int").and_then(|a| a.i) {
+    if let Some(i) = node.attr("value_int").and_then(AttributeProto::int) {
         return Ok(Tensor::new(&[], Data::I64(vec![i])));
     }
-    if let Some(f) = node.attr("value_float").and_then(|a| a.f) {
+    if let Some(f) = node.attr("value_float").and_then(AttributeProto::float) {
         return Ok(Tensor::f32(&[], &[f]));
     }
     if let Some(ints) = node.ints("value_ints") {
@@ -289,14 +289,24 @@ fn pad(ctx: &Ctx<'_>) -> Types {
     let x = ctx.input(0)?;
     let amounts = pad_amounts(ctx.node, x.rank(), &|index| ctx.i64s(index))?;
     let mut dims = Vec::with_capacity(x.rank());
-    for (&d, &(before, after)) in x.dims.iter().zip(&amounts) {
-        let padded = i64::try_from(d).ok().and_then(|d| d.checked_add(before)?.checked_add(after));
-        match padded.and_then(|d| usize::try_from(d).ok()) {
+    for (axis, (&d, &amount)) in x.dims.iter().zip(&amounts).enumerate() {
+        match padded(d, amount) {
             Some(d) => dims.push(d),
-            None => return shape("more is cut off than there is", format!("{amounts:?} of {x}")),
+            None => {
+                let got = format!("{amount:?} at axis {axis} of {x}");
+                return shape("more is cut off than there is", got);
+            }
         }
     }
     one(x.element, dims)
+}
+
+/// The length of a padded axis. What is cut off must be there: pads of the other side do not make up for it.
+fn padded(dim: usize, (before, after): (i64, i64)) -> Option<usize> {
+    let dim = i64::try_from(dim).ok()?;
+    let kept = dim.checked_add(before.min(0))?.checked_add(after.min(0))?;
+    usize::try_from(kept).ok()?;
+    usize::try_from(kept.checked_add(before.max(0))?.checked_add(after.max(0))?).ok()
 }
 
 fn expand(ctx: &Ctx<'_>) -> Types {
