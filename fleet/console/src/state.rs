@@ -11,12 +11,12 @@ use shoal_swarm::campaign::{self, Campaign, Drawn, Order, Outcome};
 use shoal_swarm::inbox::{Record, RejectMessage, read};
 use shoal_swarm::keyring::Keyring;
 use shoal_swarm::quorum::{Account, Fault, Finding, Quorum};
-use shoal_swarm::records::{Records, Shape, Signed, When, age_windows};
+use shoal_swarm::records::{Records, RejectRecord, Shape, Signed, When, age_windows};
 use shoal_swarm::reinstated::{self, Reinstated};
 use shoal_swarm::utility::{Utility, Weighing};
 use shoal_wire::v1::{
-    Document, DocumentFields, RefusalCode, Role, Roster, RosterPage, Rule, SwarmDocumentFields,
-    UtilityDocument, WindowPlanFields,
+    Document, DocumentFields, ParticleHeader, RefusalCode, Role, Roster, RosterPage, Rule,
+    SwarmDocumentFields, UtilityDocument, WindowPlanFields,
 };
 use shoal_wire::{Head, KeyId, Leaf, ParticleId, PublicKey, RecordId, Topic, Verified};
 
@@ -49,6 +49,8 @@ pub struct State {
     terms: Option<UtilityDocument>,
     swarm: Option<SwarmDocumentFields>,
     records: Option<Records>,
+    /// Headers that are too old to count, by where they stand: votes may name one of them as best.
+    old: BTreeMap<(KeyId, u8), Signed<ParticleHeader>>,
     presences: BTreeMap<KeyId, Heard>,
     refusals: Refusals,
     publishers: Publishers,
@@ -107,6 +109,7 @@ impl State {
             terms: None,
             swarm: None,
             records: None,
+            old: BTreeMap::new(),
             presences: BTreeMap::new(),
             refusals: Refusals::default(),
             publishers: Publishers::default(),
@@ -357,19 +360,59 @@ impl State {
             Record::Claim(claim) => self.record(now, |set, when, ring| {
                 set.claim(when, ring.roster(), &Signed::from(&claim))
             })?,
-            Record::Vote(vote) => self.record(now, |set, when, ring| {
-                set.vote(when, ring.roster(), &Signed::from(&vote))
-            })?,
+            Record::Vote(vote) => {
+                let taken = self.record(now, |set, when, ring| {
+                    set.vote(when, ring.roster(), &Signed::from(&vote))
+                })?;
+                if let Some(best) = vote.body().fields().best {
+                    self.take_old(now, best)?;
+                }
+                taken
+            }
             Record::ParticleHeader(header) => {
                 let Leaf::Particle { slot } = topic.leaf() else { return Ok(false) };
-                self.record(now, |set, when, ring| {
-                    set.header(when, ring.roster(), &Signed::from(&*header), slot)
-                })?
+                self.take_header(now, Signed::from(&*header), slot)?
             }
             Record::Nonce(nonce) => {
                 self.record(now, |set, when, _ring| set.nonce(when, &Signed::from(&nonce)))?
             }
         })
+    }
+
+    /// Takes a header; one that is too old to count waits for a vote that takes its particle for best.
+    fn take_header(
+        &mut self,
+        now: u64,
+        header: Signed<ParticleHeader>,
+        slot: u8,
+    ) -> Result<bool, Unready> {
+        let mut old = false;
+        let taken = self.record(now, |set, when, ring| {
+            let taken = set.header(when, ring.roster(), &header, slot);
+            old = matches!(
+                taken,
+                Err(RejectRecord::WrongWindow { .. } | RejectRecord::Expired { .. })
+            );
+            taken
+        })?;
+        let place = (header.signer, slot);
+        if old {
+            self.old.insert(place, header);
+        } else {
+            self.old.remove(&place);
+        }
+        Ok(taken)
+    }
+
+    /// Takes the headers that waited for this particle to be named as best.
+    fn take_old(&mut self, now: u64, best: ParticleId) -> Result<(), Unready> {
+        let named = self.old.iter().filter(|(_place, header)| header.body.id() == best);
+        let named: Vec<_> =
+            named.map(|((_signer, slot), header)| (header.clone(), *slot)).collect();
+        for (header, slot) in named {
+            self.take_header(now, header, slot)?;
+        }
+        Ok(())
     }
 
     /// Puts a record into the set; what the set refuses changes nothing that is shown.

@@ -175,12 +175,23 @@ fn voted(voter: u8, window: u32, nominee: ParticleId, value: i16) -> Posted {
 }
 
 fn voted_by(voter: &SecretKey, window: u32, nominee: ParticleId, value: i16) -> Posted {
+    voted_beside(None, voter, window, nominee, value)
+}
+
+/// A vote by a measurement beside what the voter takes for best.
+fn voted_beside(
+    best: Option<ParticleId>,
+    voter: &SecretKey,
+    window: u32,
+    nominee: ParticleId,
+    value: i16,
+) -> Posted {
     let compared = Compared { value, best: 5500, standard_error: 20 };
     let vote = VoteFields {
         window,
         place: 0,
         nominee,
-        best: None,
+        best,
         pack: PACK,
         part: part(&nonce(window)),
         utility_version: 1,
@@ -332,6 +343,28 @@ fn what_is_best_is_at_all_who_published_it() {
     let other = if claimant == 0 { 2 } else { 0 };
     let places = [claimant, other].map(|vehicle| (key(vehicle).public().id(), 0));
     assert_eq!(state.best(now), Some((particle, places.to_vec())));
+}
+
+/// Its claim and the votes on it are long gone; its header and its chunks stand where they stood.
+#[test]
+fn what_is_best_for_very_long_is_found_by_what_votes_name() {
+    let (best, [header, _claim]) = claimed(0, 0, 5600);
+    let (nominee, claimed) = claimed(1, 198, 5400);
+    let votes = [0, 2, 3].map(|voter| voted_beside(Some(best), &key(voter), 199, nominee, 5300));
+    let at_once = |first: &[Posted], then: &[Posted]| {
+        let mut state = state();
+        let nonces = nonces(201).split_off(197);
+        for (topic, bytes) in [&documents(), &nonces, &claimed.to_vec(), first, then].concat() {
+            state.message(at(200), &topic, &bytes);
+        }
+        state.view(at(200));
+        state.best(at(200))
+    };
+    let found = Some((best, vec![(key(0).public().id(), 0)]));
+    let header = [header];
+    assert_eq!(at_once(&header, &votes), found);
+    assert_eq!(at_once(&votes, &header), found);
+    assert_eq!(at_once(&header, &votes[..1]), None, "one is no majority");
 }
 
 /// A refusal names a record alone: the page says whose it was, where that stood on the board, also of a key that nobody knows.

@@ -21,6 +21,7 @@ impl State {
         let since = *self.since.get_or_insert(window);
         let now = Quorum::new(records, roster, utility, window);
         let now = now.map(|quorum| quorum.reinstating(&self.reinstated.1));
+        let best = now.as_ref().and_then(Quorum::best).map(|best| best.particle);
         let from = window.saturating_sub(when.age_windows);
         for of in from..=window.saturating_add(1) {
             let Some(quorum) = Quorum::new(records, roster, utility, of) else { continue };
@@ -51,7 +52,7 @@ impl State {
         while self.history.len() > 4 * WINDOWS_SHOWN {
             self.history.pop_first();
         }
-        records.expire(&when, &[]);
+        records.expire(&when, best.as_slice());
     }
 }
 
