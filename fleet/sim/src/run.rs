@@ -15,7 +15,7 @@ use crate::lab::{Base, Ensemble, Lab, LabError, On, skills, tell_rollouts};
 use crate::lifelong;
 use crate::method::{self, Method, MethodError, Window};
 use crate::record::{Changes, Head, Phase, RoadKind, Row, SCHEMA};
-use crate::statistics::WITHOUT_MERGE;
+use crate::statistics::{NOT_YET, WITHOUT_MERGE};
 use crate::store::{Store, StoreError};
 use crate::style;
 use crate::traffic::{Traffic, mean};
@@ -189,7 +189,12 @@ fn measure(
             };
             look(lab, config, &fleet, &own, row)
         }
-        None => alone(lab, config, way, row),
+        None => {
+            if way.waits() {
+                row.also.insert(NOT_YET.to_owned(), 1.0);
+            }
+            alone(lab, config, way, row)
+        }
     }
 }
 

@@ -35,7 +35,7 @@ pub enum Of {
     Driven,
     /// Of the fleet's adapter on the roads that nobody drives and that are in no pack.
     Unseen,
-    /// Of each vehicle's personal adapter on its own road.
+    /// Of each vehicle's personal adapter on its own road: of the last window alone, in which it is looked at.
     Own,
 }
 
@@ -85,7 +85,10 @@ impl Figure {
 
     fn rows<'a>(&self, rows: &'a [Row]) -> &'a [Row] {
         match self.when {
-            When::Last(count) => &rows[rows.len().saturating_sub(count.get() as usize)..],
+            When::Last(count) => {
+                let count = if self.of == Of::Own { NonZeroU32::MIN } else { count };
+                at_end(rows, count)
+            }
             When::At(window) => {
                 rows.iter().position(|row| row.window == window).map_or(&[], |at| &rows[at..=at])
             }
@@ -223,6 +226,20 @@ fn combined(seed: Square, road: Square, rest: Square) -> (f64, usize) {
     let freedom = if spread > 0.0 { square * square / spread } else { rest.freedom };
     (square, (freedom.floor() as usize).max(1))
 }
+
+/// The last so many windows; of a fleet whose adapter is made in the last one, that alone: before, its rows are of vehicles that are
+/// each alone.
+pub(crate) fn at_end(rows: &[Row], last: NonZeroU32) -> &[Row] {
+    let rows = &rows[rows.len().saturating_sub(last.get() as usize)..];
+    let is_alone = |row: &Row| row.also.contains_key(NOT_YET);
+    match rows.iter().rposition(is_alone) {
+        Some(alone) if alone + 1 < rows.len() => &rows[alone + 1..],
+        Some(_) | None => rows,
+    }
+}
+
+/// What a row has (`also`) of a fleet that will have something in common and has nothing yet: its figures are means over vehicles.
+pub(crate) const NOT_YET: &str = "nothing_in_common_yet";
 
 /// What a row has beside the skill of a merge that was only looked at (`also`): held-out skill on driven roads of what vehicles tuned by
 /// themselves, the mean over them.

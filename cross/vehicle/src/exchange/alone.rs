@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn a_night_whose_pack_is_damaged_ends_no_vehicle() {
         let folder = tempdir().unwrap();
-        let bench = benches_of(folder.path(), &[("road", Region::ALL[0])], |config| {
+        let mut bench = benches_of(folder.path(), &[("road", Region::ALL[0])], |config| {
             config.night.steps = 0;
         });
         for file in std::fs::read_dir(folder.path().join("road")).unwrap() {
@@ -311,10 +311,9 @@ mod tests {
             bytes[middle] ^= 1;
             std::fs::write(&path, bytes).unwrap();
         }
-        let run = run(folder.path());
+        let (run, layout) = (run(folder.path()), Arc::clone(bench.agent().layout()));
         let mut parked = || (run.metrics.engine_failures.get() == 0).then(Look::recorded);
         assert!(nights(&run, KeyId::new([1; 8]), bench, &mut parked).unwrap(), "it drives off");
-        let layout = Arc::clone(benches_of(&folder.path().join("b"), &[], |_| {}).agent().layout());
         assert_eq!(Diary::open(&run.state, layout).unwrap().written(), Some(0));
         let (_folder, vault) = run.open_vault().unwrap();
         assert_eq!(active_hash(&vault).unwrap(), None);

@@ -19,6 +19,7 @@ use super::metrics::{PhaseName, UpDown};
 use super::run::{Exchange, ExchangeError, JOINING, bytes};
 use super::weights::About;
 use super::worker::Job;
+use crate::gateway::Tell;
 
 /// By when a vehicle has joined that is asking for the first time; then twice as long, up to an hour.
 const JOINED_BY: Duration = Duration::from_secs(30);
@@ -285,6 +286,23 @@ impl Exchange {
         Ok(())
     }
 
+    /// Counts what crossed the line since that was counted last.
+    pub(super) fn count_bytes(&mut self, used: Bytes, purpose: For) {
+        let counted = std::mem::replace(&mut self.tonight.counted, used);
+        let metrics = &self.run.metrics;
+        let up = used.up.saturating_sub(counted.up);
+        let down = used.down.saturating_sub(counted.down);
+        metrics.bytes.up.inc_by(up);
+        metrics.bytes.down.inc_by(down);
+        if let Some(gateway) = &mut self.gateway
+            && (up, down) != (0, 0)
+            && purpose == For::Window
+        {
+            gateway.tell(Tell::Used(Bytes { up, down }));
+        }
+        set(&metrics.window_bytes, used);
+    }
+
     /// Closes the line, and counts what crossed it.
     pub(super) fn hang_up(&mut self) {
         self.particles.stop(self.line.as_mut().map(Line::link));
@@ -294,7 +312,10 @@ impl Exchange {
         self.promotion.hung_up();
         let Some(mut line) = self.line.take() else { return };
         self.version = line.link().version();
+        let purpose = line.purpose();
         let used = line.close();
+        self.run.metrics.connected(false);
+        self.count_bytes(used, purpose);
         self.tonight.counted = Bytes::default();
         match &mut self.tonight.entry {
             Some(entry) => entry.crossed(used),

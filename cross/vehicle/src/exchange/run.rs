@@ -31,7 +31,7 @@ use super::diary::{Diary, DiaryError, Entry};
 use super::documents::Documents;
 use super::guarded::Guarded;
 use super::key::Own;
-use super::line::{Board, For, Line, LineError};
+use super::line::{Board, Line, LineError};
 use super::log::{Log, LogError};
 use super::look::{Look, Looking};
 use super::measured::{self, Asked};
@@ -43,7 +43,6 @@ use super::vault::{Vault, VaultError};
 use super::worker::EngineEnded;
 use crate::agent::Tried;
 use crate::config::FleetConfig;
-use crate::gateway::Tell;
 
 /// The longest the loop waits: a request to stop is seen so soon.
 const WAIT_MAX: Duration = Duration::from_millis(200);
@@ -626,20 +625,8 @@ impl Exchange {
             self.tell_window(input);
         }
         if let Some(line) = &mut self.line {
-            let used = line.used();
-            let counted = std::mem::replace(&mut self.tonight.counted, used);
-            let metrics = &self.run.metrics;
-            let up = used.up.saturating_sub(counted.up);
-            let down = used.down.saturating_sub(counted.down);
-            metrics.bytes.up.inc_by(up);
-            metrics.bytes.down.inc_by(down);
-            if let Some(gateway) = &mut self.gateway
-                && (up, down) != (0, 0)
-                && line.purpose() == For::Window
-            {
-                gateway.tell(Tell::Used(Bytes { up, down }));
-            }
-            super::doors::set(&metrics.window_bytes, used);
+            let (used, purpose) = (line.used(), line.purpose());
+            self.count_bytes(used, purpose);
         }
         self.drain_window()?;
         if let Some(line) = &mut self.line {

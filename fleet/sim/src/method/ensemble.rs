@@ -92,6 +92,10 @@ impl Method for Mixing {
         self.at.get(vehicle as usize).unwrap_or(&self.fleet.start).clone()
     }
 
+    fn waits(&self) -> bool {
+        self.mixed.is_none()
+    }
+
     fn ensemble(&self) -> Option<&Ensemble> {
         self.mixed.as_ref()
     }

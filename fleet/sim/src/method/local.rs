@@ -93,6 +93,10 @@ impl Method for Local {
         self.merging.as_ref().is_some_and(|merging| !merging.given)
     }
 
+    fn waits(&self) -> bool {
+        self.merging.as_ref().is_some_and(|merging| merging.merged.is_none())
+    }
+
     fn tuned(&self, vehicle: u32) -> Flat {
         self.at.get(vehicle as usize).unwrap_or(&self.fleet.start).clone()
     }

@@ -103,6 +103,11 @@ pub trait Method {
         false
     }
 
+    /// Whether nothing is in common yet, and will be after the last window.
+    fn waits(&self) -> bool {
+        false
+    }
+
     /// What a vehicle has tuned last, where its own road is.
     fn tuned(&self, vehicle: u32) -> Flat;
 

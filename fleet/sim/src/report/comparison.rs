@@ -6,7 +6,9 @@ use std::num::NonZeroU32;
 use super::ReportError;
 use super::special::{self, Special};
 use crate::record::{Head, Record, RoadKind};
-use crate::statistics::{Difference, Figure, Of, When, area, front, mean, paid_for, paired, spent};
+use crate::statistics::{
+    Difference, Figure, Of, When, area, at_end, front, mean, paid_for, paired, spent,
+};
 
 /// A comparison of methods, best first.
 #[derive(Debug)]
@@ -180,8 +182,7 @@ fn all_at_start(record: &Record) -> BTreeMap<&str, f64> {
 
 /// Every road's skill, the mean of the last windows that have it.
 pub(super) fn all_at_end(record: &Record, last: NonZeroU32) -> BTreeMap<&str, f64> {
-    let from = record.rows.len().saturating_sub(last.get() as usize);
-    let rows = record.rows.get(from..).unwrap_or_default();
+    let rows = at_end(&record.rows, last);
     mean_by_road(
         rows.iter().map(|row| row.skill.iter().map(|(road, skill)| (&**road, *skill)).collect()),
     )
