@@ -188,9 +188,12 @@ impl Swarm {
         let Contender { particle, inputs, .. } = contender;
         self.state.before = self.state.base;
         self.state.base = Some(*particle);
+        // What no merge has had yet is owed to the next one, however long that is after.
         let pending = self.state.pending.filter(|pending| inputs.contains(&pending.contribution));
-        self.state.owed = pending.map(|pending| pending.values);
-        self.kept.owed = pending.and_then(|_pending| self.kept.pending.clone());
+        if let Some(pending) = pending {
+            self.state.owed = Some(pending.values);
+            self.kept.owed.clone_from(&self.kept.pending);
+        }
         self.position = values.clone();
         self.tuned_from = Some(values.clone());
         self.keep_state();
