@@ -24,14 +24,15 @@ const NUDGE: f64 = 8.0 * f32::EPSILON as f64;
 pub struct Comparison {
     /// The output at which they differ most.
     pub output: String,
-    /// The greatest difference there, over the greatest value of that output.
+    /// The greatest difference there, over the greatest value of that output; NaN where every value of it is finite in one run of
+    /// the grafted model alone and not in another, which shows nothing.
     pub difference: f64,
     /// What rounding may bring: [`tolerance`] of the coarsest element of a site's weight, of what its nodes give or of that output,
     /// or [`ROUNDINGS`] times by how much that output
     /// of the grafted model alone differs between two orders of arithmetic, or with its weights a few roundings aside
     /// where activations are quantised, whichever is more.
     pub tolerance: f64,
-    /// Values that were compared.
+    /// Values that were compared: without those that flip so.
     pub values: usize,
 }
 
@@ -39,6 +40,11 @@ impl Comparison {
     /// Whether the difference is rounding.
     pub fn agrees(&self) -> bool {
         self.difference <= self.tolerance
+    }
+
+    /// How many times what it may be the difference is.
+    fn excess(&self) -> f64 {
+        self.difference / self.tolerance
     }
 }
 
@@ -68,7 +74,8 @@ pub fn tolerance(element: Element) -> f64 {
 
 /// Runs a baked model and the grafted one with the adapter on the same drawn inputs.
 ///
-/// Both are folded with the same pins. Values that are not numbers on both sides are equal.
+/// Both are folded with the same pins. Values that are not numbers on both sides are equal. What is finite in one run of the grafted
+/// model and not in another, by the order of arithmetic alone, is not compared.
 ///
 /// # Errors
 /// [`EngineError`] if one of the models cannot be loaded or run.
@@ -107,6 +114,7 @@ pub fn compare_within(
     let ranges = ranges(baked);
     let mut found: Option<Comparison> = None;
     let mut values = 0;
+    let mut unshown: BTreeMap<String, bool> = BTreeMap::new();
     for batch in 0..BATCHES {
         for session in [&mut with_adapter, &mut plain].into_iter().chain(&mut others) {
             for drawn in draw(&ranges, seed, batch) {
@@ -120,23 +128,62 @@ pub fn compare_within(
         let others = others.collect::<Result<Vec<_>, _>>()?;
         for (output, got) in outputs(&*plain)? {
             let Some(want) = want.get(&output) else { continue };
-            values += got.len();
-            let difference = distance(want, &got);
-            let own = others.iter().filter_map(|other| Some(distance(want, other.get(&output)?)));
+            let others: Vec<_> = others.iter().filter_map(|other| other.get(&output)).collect();
+            let shown = Shown::of(want, &got, &others);
+            values += shown.values;
+            let nothing = shown.values == 0 && !want.is_empty();
+            unshown.entry(output.clone()).and_modify(|still| *still &= nothing).or_insert(nothing);
             let element = baked.types.get(&output).map_or(0.0, |ty| tolerance(ty.element));
-            let tolerance = rounding.max(element).max(ROUNDINGS * own.fold(0.0, f64::max));
-            let one = Comparison { output, difference, tolerance, values };
+            let tolerance = rounding.max(element).max(ROUNDINGS * shown.own);
+            let one = Comparison { output, difference: shown.difference, tolerance, values };
             // The one that is furthest beyond what it may be.
-            let worse = |than: &Comparison| {
-                one.difference / one.tolerance > than.difference / than.tolerance
-            };
-            if found.as_ref().is_none_or(worse) {
+            if found.as_ref().is_none_or(|than| one.excess() > than.excess()) {
                 found = Some(one);
             }
         }
     }
     let none = Comparison { output: String::new(), difference: 0.0, tolerance: rounding, values };
-    Ok(Comparison { values, ..found.unwrap_or(none) })
+    let found = found.unwrap_or(none);
+    let unshown = unshown.into_iter().find(|(_output, nothing)| *nothing);
+    Ok(match unshown.filter(|_| found.agrees()) {
+        Some((output, _)) => Comparison { output, difference: f64::NAN, values, ..found },
+        None => Comparison { values, ..found },
+    })
+}
+
+/// What one output of a batch shows.
+struct Shown {
+    /// Between the two models.
+    difference: f64,
+    /// Between runs of the one that is wanted.
+    own: f64,
+    /// At so many places.
+    values: usize,
+}
+
+impl Shown {
+    /// Compares where all runs of the model that is wanted agree on whether there is a finite value: what flips by rounding alone
+    /// would make its own difference infinite, and whatever else is there rounding.
+    fn of(want: &[f64], got: &[f64], others: &[&Vec<f64>]) -> Shown {
+        let agrees = |a: f64, b: f64| {
+            (a.is_finite() && b.is_finite()) || a == b || (a.is_nan() && b.is_nan())
+        };
+        let is_settled = |(at, value): (usize, &f64)| {
+            others.iter().all(|other| other.get(at).is_some_and(|&other| agrees(*value, other)))
+        };
+        let settled: Vec<bool> = want.iter().enumerate().map(is_settled).collect();
+        let only = |values: &[f64]| -> Vec<f64> {
+            let places = values.iter().zip(&settled);
+            places.filter(|(_, settled)| **settled).map(|(value, _)| *value).collect()
+        };
+        let want = only(want);
+        let own = others.iter().map(|other| distance(&want, &only(other)));
+        Shown {
+            difference: distance(&want, &only(got)),
+            own: own.fold(0.0, f64::max),
+            values: want.len(),
+        }
+    }
 }
 
 /// By how much each site may be off: its weight is rounded to the element that it is stored in, and what its nodes give to that which
@@ -360,5 +407,35 @@ mod tests {
         assert_eq!(distance(&[0.0, f64::NAN], &[0.0, f64::NAN]), 0.0);
         assert_eq!(distance(&[f64::INFINITY, 1.0], &[f64::INFINITY, 1.0]), 0.0);
         assert!(distance(&[1.0], &[f64::NAN]).is_infinite());
+    }
+
+    #[test]
+    fn a_value_that_flips_says_nothing_of_the_others_beside_it() {
+        let infinite = f64::INFINITY;
+        let shown = |want: &[f64], got: &[f64], other: &[f64]| {
+            let Shown { difference, own, values } = Shown::of(want, got, &[&other.to_vec()]);
+            (difference, own, values)
+        };
+        // Left out on both sides, and of no weight for the scale.
+        assert_eq!(shown(&[2.0, 9.0], &[1.0, 7.0], &[2.5, infinite]), (0.5, 0.25, 1));
+        assert_eq!(shown(&[2.0, infinite], &[1.0, 7.0], &[2.0, f64::NAN]), (0.5, 0.0, 1));
+        // What does not flip is held to it.
+        let (difference, own, _) = shown(&[1.0, 2.0], &[1.0, f64::NAN], &[1.0, 2.0]);
+        assert!(difference.is_infinite() && own == 0.0);
+        let (difference, own, _) = shown(&[1.0, infinite], &[1.0, 2.0], &[1.0, infinite]);
+        assert!(difference.is_infinite() && own == 0.0);
+        assert_eq!(shown(&[1.0, infinite], &[1.0, infinite], &[1.0, infinite]), (0.0, 0.0, 2));
+        assert_eq!(shown(&[1.0], &[5.0], &[infinite]), (0.0, 0.0, 0), "no place is left");
+    }
+
+    #[test]
+    fn what_shows_nothing_does_not_agree() {
+        let shown = |difference| Comparison {
+            output: "y".to_owned(),
+            difference,
+            tolerance: 1e-5,
+            values: 0,
+        };
+        assert!(shown(0.0).agrees() && !shown(f64::NAN).agrees());
     }
 }

@@ -30,7 +30,9 @@ use crate::onnx::{Builder, Folded, InferError, Model, Tensor, TensorError, Tenso
 
 pub use dropout::{DropoutError, MASK, with_masks};
 use glob::Selection;
-pub use inputs::{SITE_INPUT, SiteInput, SiteInputsError, WithInputs, with_site_inputs};
+pub use inputs::{
+    SITE_INPUT, SiteInput, SiteInputsError, WithInputs, with_grafted_site_inputs, with_site_inputs,
+};
 pub use left::{Left, LeftWhy, MASKED};
 use lower::Weight;
 pub use sites::{SiteKind, SiteNode, WeightSite, sites};

@@ -163,7 +163,11 @@ impl Walk<'_> {
     fn again(&mut self, node: &NodeProto, inputs: Vec<String>) -> Result<Vec<Value>, ManyError> {
         let output = node.output.iter().map(|name| match name.as_str() {
             "" => String::new(),
-            _ => self.builder.fresh(node.op_type()),
+            _ => {
+                let here = self.builder.fresh(node.op_type());
+                self.builder.declare(node, &here, self.types.get(name));
+                here
+            }
         });
         let output: Vec<String> = output.collect();
         let name = self.builder.fresh(node.op_type());

@@ -261,7 +261,9 @@ impl Copies {
             for name in copy.output.iter_mut().filter(|name| !name.is_empty()) {
                 let here = of_step(name, step);
                 let taken = self.builder.ty_of(&here).is_some();
-                *name = if taken { self.builder.fresh(name) } else { here };
+                let here = if taken { self.builder.fresh(name) } else { here };
+                self.builder.declare(node, &here, folded.types.get(name));
+                *name = here;
             }
             let written = copy.output.clone();
             self.builder.node(copy)?;

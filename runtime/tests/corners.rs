@@ -6,16 +6,18 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use shoal_runtime::adapter::Adapter;
-use shoal_runtime::bake::bake;
+use shoal_runtime::bake::{bake, half};
 use shoal_runtime::compare::compare;
 use shoal_runtime::engine::Engine;
 use shoal_runtime::engine::testing::{noise, ort_or_skip, plain_options};
 use shoal_runtime::fit::{FitOptions, Subject, fit};
 use shoal_runtime::graft::{GraftOptions, Grafted, graft};
+use shoal_runtime::many::many_adapters;
 use shoal_runtime::onnx::proto::{NodeProto, OperatorSetIdProto};
 use shoal_runtime::onnx::{
     Attr, Builder, Data, Element, Folded, Model, Tensor, TensorType, Value, open,
 };
+use shoal_runtime::rollout::{Feed, RollOutOptions, roll_out};
 
 fn weight(b: &mut Builder, name: &str, element: Element, dims: &[usize]) -> Value {
     let count = dims.iter().product();
@@ -305,6 +307,51 @@ fn regions_of_older_operator_sets_stay_where_they_were() {
         model.graph_mut().node.push(align);
         model.graph_mut().output.push(TensorType::f32(&[1, 1, 2, 2]).to_value_info("y"));
         assert_eq!(run(&model), run(&folded(&model).model), "{opset}");
+    }
+}
+
+/// The end of a detector: an operator of which the file says what it gives cuts a region out of what a product gives.
+fn cut_out(domain: &str, operator: &str) -> Folded {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 64]));
+    let w = weight(&mut b, "w", Element::F32, &[64, 64]);
+    let h = b.op_named("h", "MatMul", &[&x, &w], &[]).unwrap();
+    let shape = b.i64s(&[1, 1, 8, 8]);
+    b.op_named("map", "Reshape", &[&h, &shape], &[]).unwrap();
+    b.initializer("regions", &Tensor::f32(&[1, 4], &[1.0, 1.0, 5.0, 6.0]));
+    b.initializer("samples", &Tensor::new(&[1], Data::I64(vec![0])));
+    let mut model = b.into_model();
+    let size = [("output_height", Attr::Int(2)), ("output_width", Attr::Int(2))];
+    let attrs: &[_] = if domain.is_empty() { &size } else { &[] };
+    let cut = node(domain, operator, &["map", "regions", "samples"], "y", attrs);
+    let graph = model.graph_mut();
+    graph.node.push(cut);
+    let (y, h) = (TensorType::f32(&[1, 1, 2, 2]), TensorType::f32(&[1, 64]));
+    graph.output = vec![y.to_value_info("y"), h.to_value_info("h")];
+    with_foreign(&mut model, "my.dom");
+    folded(&model)
+}
+
+/// Whatever writes a node under another name says of it what the file said.
+#[test]
+fn what_is_declared_is_known_by_every_name_it_gets() {
+    let ort = ort_or_skip();
+    for (domain, operator) in [("", "RoiAlign"), ("my.dom", "Add")] {
+        let whole = cut_out(domain, operator);
+        let halved = half(&whole, false).unwrap().folded;
+        let grafted = graft(&whole, &GraftOptions::default()).unwrap();
+        let two = many_adapters(&grafted, NonZeroUsize::new(2).unwrap()).unwrap().folded;
+        let feeds = vec![Feed { output: "h".into(), input: "x".into(), axis: None, clamp: None }];
+        let options = RollOutOptions { steps: 2, feeds, shared: Vec::new() };
+        let rolled = roll_out(&whole, &options).unwrap().folded;
+        for (written, name, first) in [(&halved, "y", 1), (&two, "y", 2), (&rolled, "y.2", 1)] {
+            assert_eq!(written.types[name], TensorType::f32(&[first, 1, 2, 2]), "{operator}");
+            // As a file it is read again.
+            assert_eq!(folded(&written.model).types[name], written.types[name]);
+            if let Some(ort) = ort.as_ref().filter(|_| domain.is_empty()) {
+                drop(ort.load(&written.model, &plain_options()).unwrap());
+            }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use shoal_runtime::gradient::{
 };
 use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::proto::NodeProto;
-use shoal_runtime::onnx::{Attr, Builder, Folded, Tensor, TensorType, fold};
+use shoal_runtime::onnx::{Attr, Builder, Element, Folded, Tensor, TensorType, fold};
 use shoal_runtime::train::{AdamW, Decay, Schedule, TrainError, TrainOptions, Trainer};
 
 const OPTIONS: TrainOptions = TrainOptions {
@@ -291,4 +291,35 @@ fn a_graph_that_computes_again_has_the_same_terms() {
         gradient(&mut trainer)
     };
     assert_eq!(of(&whole), of(&again));
+}
+
+/// What only the file says of an operator is known of it at the place, too.
+#[test]
+fn what_is_declared_is_distilled_through() {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[2, 3]));
+    let w = b.input("w", TensorType::f32(&[3, 4]));
+    let h = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    let shape = b.i64s(&[2, 1, 2, 2]);
+    let square = b.op("Reshape", &[&h, &shape], &[]).unwrap();
+    let det = NodeProto {
+        input: vec![square.name().to_owned()],
+        output: vec!["det".to_owned()],
+        op_type: Some("Det".to_owned()),
+        ..NodeProto::default()
+    };
+    b.declare(&det, "det", Some(&TensorType::f32(&[2, 1])));
+    let det = b.node(det).unwrap().swap_remove(0);
+    // No gradient goes through integers.
+    let cast = |b: &mut Builder, value, to: Element| {
+        b.op("Cast", &[value], &[("to", Attr::Int(i64::from(to.to_onnx())))]).unwrap()
+    };
+    let whole = cast(&mut b, &det, Element::I64);
+    let whole = cast(&mut b, &whole, Element::F32);
+    let y = b.op("Add", &[&h, &whole], &[]).unwrap();
+    b.output("y", &y);
+    let folded = b.finish();
+    let distilled = differentiate_keeping(&folded, &options(), DISTILLED).unwrap().folded;
+    let nodes = &distilled.model.graph().node;
+    assert_eq!(nodes.iter().filter(|node| node.op_type() == "Det").count(), 2);
 }

@@ -8,6 +8,7 @@ use shoal_runtime::gradient::{
     DifferentiateOptions, LossKind, LossSpec, differentiate, peak_bytes, recompute, within,
 };
 use shoal_runtime::graft::Profile;
+use shoal_runtime::onnx::proto::NodeProto;
 use shoal_runtime::onnx::{Attr, Builder, Folded, TensorType};
 
 /// A chain of `layers` times x ← tanh(x·w), of 64 rows of 32 values.
@@ -72,6 +73,43 @@ fn what_is_recomputed_gives_the_same_loss_and_gradient_to_the_bit() {
     assert_eq!(held, recomputed);
     assert_eq!(once, 12);
     assert!(twice > 16, "{twice}");
+}
+
+/// An operator of which only the file says what it gives.
+#[test]
+fn what_is_declared_is_computed_again_like_the_rest() {
+    let mut b = Builder::new(17);
+    let mut x = b.input("x", TensorType::f32(&[64, 32]));
+    b.input("square", TensorType::f32(&[64, 1, 3, 3]));
+    let w = b.input("w", TensorType::f32(&[32, 32]));
+    for layer in 0..12 {
+        let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
+        let y = b.op("Tanh", &[&y], &[]).unwrap();
+        let name = format!("det.{layer}");
+        let det = NodeProto {
+            input: vec!["square".to_owned()],
+            output: vec![name.clone()],
+            op_type: Some("Det".to_owned()),
+            ..NodeProto::default()
+        };
+        b.declare(&det, &name, Some(&TensorType::f32(&[64, 1])));
+        let det = b.node(det).unwrap().swap_remove(0);
+        x = b.op("Mul", &[&y, &det], &[]).unwrap();
+    }
+    b.output("y", &x);
+    let options = DifferentiateOptions {
+        losses: vec![LossSpec::new(LossKind::Mse, "y")],
+        wrt: vec!["w".into()],
+        strict: true,
+        profile: Profile::Cpu,
+    };
+    let training = differentiate(&b.finish(), &options).unwrap().folded;
+    let count = |folded: &Folded| {
+        let nodes = &folded.model.graph().node;
+        nodes.iter().filter(|node| node.op_type() == "Det").count()
+    };
+    assert_eq!(count(&training), 12);
+    assert!(count(&recompute(&training, 4).unwrap()) > 12, "none is computed again");
 }
 
 #[test]

@@ -13,7 +13,7 @@ mod tokens;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use shoal_runtime::adapter::{Adapter, Layout as AdapterLayout};
+use shoal_runtime::adapter::{Adapter, Layout as AdapterLayout, Site};
 use shoal_runtime::bake::{BakeError, bake};
 use shoal_runtime::engine::{Engine, EngineError, LoadOptions, Session};
 use shoal_runtime::gradient::{
@@ -109,10 +109,10 @@ pub enum FitError {
     /// Nothing can be dropped before a site's factors.
     #[error("the model cannot be trained with dropout")]
     Dropout(#[from] DropoutError),
-    /// The adapter to start from is of other sites, ranks or α.
+    /// The adapter to start from, or to use, is of other sites, ranks or α.
     #[error(
-        "the adapter to start from is none of this package: {how}. Start from one that was trained in it, or let [adapter] of \
-         model.toml say what the adapter has"
+        "the adapter is none of this package: {how}. Take one that was trained in it, or let [adapter] of model.toml say what the \
+         adapter has"
     )]
     OtherLayout {
         /// What it has otherwise.
@@ -176,10 +176,11 @@ pub fn prepare(model: &Model, batch: usize) -> Result<Folded, FitError> {
     Ok(fold(&pin(model, &options)?)?)
 }
 
-/// Loads the model of a package, with an adapter baked in if there is one, for batches of `batch` clips.
+/// Loads the model of a package, with an adapter if there is one, for batches of `batch` clips: baked in, or as inputs beside
+/// weights that cannot hold it.
 ///
 /// # Errors
-/// [`FitError`] but for those of grafting and training.
+/// [`FitError`] but for those of training; [`FitError::OtherLayout`] if an adapter beside the weights is of another model.
 pub fn load_predictor(
     model: &Model,
     package: &Description,
@@ -207,8 +208,8 @@ pub fn load_predictor_of_many(
     batch: usize,
 ) -> Result<SessionPredictor, FitError> {
     let count = NonZeroUsize::new(adapters.len()).expect("there are adapters to predict with");
-    let options = graft_options(package, profile_of(engine));
-    let grafted = graft::graft_to_run(&prepare(model, batch)?, &options)?;
+    let folded = prepare(model, batch)?;
+    let grafted = graft_as(&folded, package, profile_of(engine), adapters.first().copied())?;
     let many = many_adapters(&grafted, count)?;
     let options = LoadOptions { threads, ..LoadOptions::default() };
     let mut session = engine.load(&many.folded.model, &options)?;
@@ -264,8 +265,8 @@ pub fn load_grafted_token_predictor(
     Ok(TokenPredictor::new(engine.load(&grafted.folded.model, &options)?, package)?)
 }
 
-/// The model with an adapter: baked in, which is the quickest to run; as inputs where an engine is built of the graph for
-/// minutes, so that all adapters share it.
+/// The model with an adapter: baked in, which is the quickest to run; as inputs where its weights cannot hold it, and where an
+/// engine is built of the graph for minutes, so that all adapters share it.
 fn load_adapted(
     model: &Model,
     package: &Description,
@@ -275,24 +276,72 @@ fn load_adapted(
     batch: usize,
 ) -> Result<Box<dyn Session>, FitError> {
     let options = LoadOptions { threads, ..LoadOptions::default() };
-    if profile_of(engine) == Profile::TensorRt {
-        let folded = prepare(model, batch)?;
-        let grafted = graft::graft_to_run(&folded, &graft_options(package, Profile::TensorRt));
-        let grafted = match (grafted, adapter) {
-            // What has no sites has no adapters to share an engine.
-            (Err(GraftError::NoSites), None) => return Ok(engine.load(&folded.model, &options)?),
-            (grafted, _) => grafted?,
-        };
-        let mut session = engine.load(&grafted.folded.model, &options)?;
-        if let Some(adapter) = adapter {
-            let mut factors = ManyFactors::new(&*session, &grafted.layout, NonZeroUsize::MIN)?;
-            factors.write(&mut *session, &[adapter.values()])?;
-        }
-        return Ok(session);
-    }
-    let baked = adapter.map(|adapter| bake(model, adapter)).transpose()?;
+    let profile = profile_of(engine);
+    let is_built = profile == Profile::TensorRt;
+    let baked = adapter.filter(|_| !is_built).map(|adapter| baked(model, adapter));
+    let baked = baked.transpose()?.flatten();
     let folded = prepare(baked.as_ref().unwrap_or(model), batch)?;
-    Ok(engine.load(&folded.model, &options)?)
+    if !is_built && (baked.is_some() || adapter.is_none()) {
+        return Ok(engine.load(&folded.model, &options)?);
+    }
+    let grafted = match (graft_as(&folded, package, profile, adapter), adapter) {
+        // What has no sites has no adapters to share an engine.
+        (Err(FitError::Graft(GraftError::NoSites)), None) => {
+            return Ok(engine.load(&folded.model, &options)?);
+        }
+        (grafted, _) => grafted?,
+    };
+    let mut session = engine.load(&grafted.folded.model, &options)?;
+    if let Some(adapter) = adapter {
+        write_factors(&mut *session, adapter)?;
+    }
+    Ok(session)
+}
+
+/// The model with an adapter in its weights; `None` if they cannot hold it, being integers, computed, or read in a way that has no
+/// place for it: what was trained beside them is run beside them. A copy of integers in floats would take four times the bytes, and
+/// its product need not be that of the model alone.
+fn baked(model: &Model, adapter: &Adapter) -> Result<Option<Model>, FitError> {
+    match bake(model, adapter) {
+        Ok(baked) => Ok(Some(baked)),
+        Err(
+            BakeError::Quantised { .. }
+            | BakeError::Row { .. }
+            | BakeError::Computed { .. }
+            | BakeError::Opset { .. },
+        ) => Ok(None),
+        Err(why) => Err(why.into()),
+    }
+}
+
+/// The graph with factors as inputs: at the sites, and of the ranks and α, that an adapter says; without one, those that the
+/// package names.
+fn graft_as(
+    folded: &Folded,
+    package: &Description,
+    profile: Profile,
+    adapter: Option<&Adapter>,
+) -> Result<graft::Grafted, FitError> {
+    let mut options = graft_options(package, profile);
+    let Some(layout) = adapter.map(Adapter::layout) else {
+        return Ok(graft::graft_to_run(folded, &options)?);
+    };
+    let of_site = |site: &Site| {
+        let rank = site.a.dims.first().copied().unwrap_or(layout.rank);
+        format!("{}={rank}:{}", site.name, site.alpha)
+    };
+    options.targets = layout.sites.iter().map(of_site).collect();
+    let grafted = graft::graft_to_run(folded, &options)?;
+    match grafted.layout.difference(layout) {
+        Some(how) => Err(FitError::OtherLayout { how }),
+        None => Ok(grafted),
+    }
+}
+
+/// Writes an adapter into a session that has its factors as inputs.
+fn write_factors(session: &mut dyn Session, adapter: &Adapter) -> Result<(), FitError> {
+    let mut factors = ManyFactors::new(session, adapter.layout(), NonZeroUsize::MIN)?;
+    Ok(factors.write(session, &[adapter.values()])?)
 }
 
 /// A grafted model, ready to be differentiated: what an adapter of this package is.

@@ -172,6 +172,7 @@ impl Writer<'_> {
             }
             // Names of outputs are given at the end.
             let here = self.builder.fresh(name);
+            self.builder.declare(node, &here, self.from.types.get(name));
             let places = if float { &mut self.half } else { &mut self.single };
             places.insert(name.clone(), Value::named(&here));
             if float {

@@ -64,7 +64,13 @@ impl Emit {
         inputs: &[&Value],
         outputs: usize,
     ) -> Result<Vec<Value>, InferError> {
-        let names = (0..outputs).map(|_| self.builder.fresh(node.op_type())).collect();
+        let mut names = Vec::with_capacity(outputs);
+        for index in 0..outputs {
+            let here = self.builder.fresh(node.op_type());
+            let ty = self.builder.ty_of(node.output_name(index)).cloned();
+            self.builder.declare(node, &here, ty.as_ref());
+            names.push(here);
+        }
         let name = self.builder.fresh(node.op_type());
         self.builder.node(NodeProto {
             name: Some(name),

@@ -258,11 +258,16 @@ impl Again {
                     Some(_) | None => self.hold(plan, segment, name)?,
                 });
             }
-            let outputs: Vec<String> = node
-                .output
-                .iter()
-                .map(|n| if n.is_empty() { String::new() } else { self.builder.fresh(n) })
-                .collect();
+            let mut outputs = Vec::with_capacity(node.output.len());
+            for name in &node.output {
+                if name.is_empty() {
+                    outputs.push(String::new());
+                    continue;
+                }
+                let here = self.builder.fresh(name);
+                self.builder.declare(node, &here, training.types.get(name));
+                outputs.push(here);
+            }
             let label = self.builder.fresh(node.label());
             let copy = NodeProto {
                 name: Some(label),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Grafted;
 use crate::adapter::{Layout, Site};
 use crate::onnx::infer::Window;
 use crate::onnx::proto::NodeProto;
@@ -77,14 +78,41 @@ pub enum SiteInputsError {
 /// # Errors
 /// [`SiteInputsError`], naming the site.
 pub fn with_site_inputs(folded: Folded, layout: &Layout) -> Result<WithInputs, SiteInputsError> {
+    let found = inputs_of(&folded, layout)?;
+    with_outputs(folded, found)
+}
+
+/// As [`with_site_inputs`], of a graph with factors as inputs; `folded` is the model that was grafted.
+///
+/// # Errors
+/// As [`with_site_inputs`].
+pub fn with_grafted_site_inputs(
+    folded: &Folded,
+    grafted: Grafted,
+) -> Result<WithInputs, SiteInputsError> {
+    // Grafting leaves the names of all tensors that were there.
+    let found = inputs_of(folded, &grafted.layout)?;
+    with_outputs(grafted.folded, found)
+}
+
+/// What goes into every node of every site, and its rows.
+fn inputs_of(folded: &Folded, layout: &Layout) -> Result<Vec<(Value, SiteInput)>, SiteInputsError> {
     let nodes = folded.model.graph().node.iter().map(|node| (node.output_name(0), node));
     let nodes: BTreeMap<&str, &NodeProto> = nodes.collect();
     let mut found = Vec::with_capacity(layout.sites.len());
     for (place, site) in layout.sites.iter().enumerate() {
         for number in 0..site.nodes.len() {
-            found.push(input_of(&folded, &nodes, (place, site), number)?);
+            found.push(input_of(folded, &nodes, (place, site), number)?);
         }
     }
+    Ok(found)
+}
+
+/// The same graph with these tensors as outputs.
+fn with_outputs(
+    folded: Folded,
+    found: Vec<(Value, SiteInput)>,
+) -> Result<WithInputs, SiteInputsError> {
     let mut builder = Builder::extend(folded, SITE_INPUT);
     let mut sites = Vec::with_capacity(found.len());
     for (tensor, site) in found {

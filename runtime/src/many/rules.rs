@@ -2,6 +2,7 @@
 
 use super::{ManyError, Walk};
 use crate::onnx::infer::{axis_of, layout::permutation};
+use crate::onnx::model::is_standard;
 use crate::onnx::proto::NodeProto;
 use crate::onnx::{Attr, Value};
 
@@ -30,6 +31,10 @@ impl Walk<'_> {
         if random.contains(&node.op_type()) || node.int("training_mode", 0) != 0 {
             let operator = node.op_type().to_owned();
             return Err(ManyError::Random { operator, node: node.label().to_owned() });
+        }
+        if !is_standard(node.domain()) {
+            // It may mean anything, whatever it is called.
+            return self.single(node);
         }
         match self.how(node) {
             How::Elementwise => self.elementwise(node),

@@ -160,15 +160,25 @@ impl Builder {
             inputs.chain(graph.initializer.iter().filter_map(|t| named(t.name()))).collect();
         let nodes = std::mem::take(&mut graph.node);
         graph.output.clear();
+        graph.value_info.clear();
         let mut builder = Builder::extend(Folded { model, types }, prefix);
         let names = nodes.iter().flat_map(|n| n.output.iter().chain(&n.name));
         builder.reserved.extend(names.cloned());
-        let is_inferred =
-            |op: &&NodeProto| is_standard(op.domain()) && !NOT_INFERRED.contains(&op.op_type());
-        let made = nodes.iter().filter(|op| !is_inferred(op)).flat_map(|node| &node.output);
-        let typed = made.filter_map(|name| Some((name.clone(), folded.types.get(name)?.clone())));
-        builder.declared = typed.collect();
+        for node in &nodes {
+            for name in &node.output {
+                builder.declare(node, name, folded.types.get(name));
+            }
+        }
         builder
+    }
+
+    /// Says of what type `name` is, which a node like this one gives, if nothing can infer that: for a caller that writes the node
+    /// under other names than the graph has.
+    pub fn declare(&mut self, node: &NodeProto, name: &str, ty: Option<&TensorType>) {
+        let is_inferred = is_standard(node.domain()) && !NOT_INFERRED.contains(&node.op_type());
+        if let Some(ty) = ty.filter(|_| !is_inferred) {
+            self.declared.insert(name.to_owned(), ty.clone());
+        }
     }
 
     /// Declares the outputs that `folded` has; the nodes that make them must be there.
@@ -375,12 +385,21 @@ impl Builder {
     /// # Panics
     /// If an input is not in this graph, or an output name is taken.
     pub fn node(&mut self, node: NodeProto) -> Result<Vec<Value>, InferError> {
-        let types = self.infer_node(&node)?;
+        let (types, is_declared) = match self.infer_node(&node) {
+            Ok(types) => (types, false),
+            Err(why) => (self.declared_types(&node).ok_or(why)?, true),
+        };
         let names = node.output.clone();
         for name in names.iter().filter(|n| !n.is_empty()) {
             assert!(!self.types.contains_key(name), "the name `{name}` is taken");
         }
-        self.model.graph_mut().node.push(node);
+        let graph = self.model.graph_mut();
+        graph.node.push(node);
+        if is_declared {
+            // Who reads the graph again can infer it no more than we can.
+            let typed = names.iter().zip(&types);
+            graph.value_info.extend(typed.map(|(name, ty)| ty.to_value_info(name)));
+        }
         Ok(names.into_iter().zip(types).map(|(name, ty)| self.define(name, ty)).collect())
     }
 
@@ -421,10 +440,12 @@ impl Builder {
             .iter()
             .map(|name| (!name.is_empty()).then(|| self.ty(&Value::named(name))))
             .collect();
-        infer(node, &inputs, &|name| self.constant_named(name), self.opset).or_else(|why| {
-            let declared = node.output.iter().map(|name| self.declared.get(name).cloned());
-            declared.collect::<Option<Vec<_>>>().filter(|types| !types.is_empty()).ok_or(why)
-        })
+        infer(node, &inputs, &|name| self.constant_named(name), self.opset)
+    }
+
+    fn declared_types(&self, node: &NodeProto) -> Option<Vec<TensorType>> {
+        let types = node.output.iter().map(|name| self.declared.get(name).cloned());
+        types.collect::<Option<Vec<_>>>().filter(|types| !types.is_empty())
     }
 
     fn constant_named(&self, name: &str) -> Option<Tensor> {

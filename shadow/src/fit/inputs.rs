@@ -1,14 +1,13 @@
-//! A model with an adapter baked in that tells what goes into the adapter's sites.
+//! A model with an adapter that tells what goes into the adapter's sites.
 
 use std::num::NonZeroUsize;
 
 use shoal_runtime::adapter::Adapter;
-use shoal_runtime::bake::bake;
 use shoal_runtime::engine::{Engine, LoadOptions};
-use shoal_runtime::graft::{SiteInput, with_site_inputs};
+use shoal_runtime::graft::{SiteInput, with_grafted_site_inputs, with_site_inputs};
 use shoal_runtime::onnx::Model;
 
-use super::{FitError, prepare};
+use super::{FitError, baked, graft_as, prepare, profile_of, write_factors};
 use crate::batch::Batch;
 use crate::measure::{Predictor, SessionPredictor};
 use crate::package::Description;
@@ -22,7 +21,8 @@ pub struct SiteInputs {
 }
 
 impl SiteInputs {
-    /// Loads the model of a package with this adapter baked in, for one clip at a time.
+    /// Loads the model of a package with this adapter, for one clip at a time: baked in, or as inputs beside weights that cannot
+    /// hold it.
     ///
     /// # Errors
     /// [`FitError`] but for those of grafting and training; [`FitError::SiteInputs`] names a site whose inputs cannot be had.
@@ -33,10 +33,19 @@ impl SiteInputs {
         threads: NonZeroUsize,
         adapter: &Adapter,
     ) -> Result<Self, FitError> {
-        let folded = prepare(&bake(model, adapter)?, 1)?;
-        let with = with_site_inputs(folded, adapter.layout())?;
+        let baked = baked(model, adapter)?;
+        let folded = prepare(baked.as_ref().unwrap_or(model), 1)?;
+        let with = if baked.is_some() {
+            with_site_inputs(folded, adapter.layout())?
+        } else {
+            let grafted = graft_as(&folded, package, profile_of(engine), Some(adapter))?;
+            with_grafted_site_inputs(&folded, grafted)?
+        };
         let options = LoadOptions { threads, ..LoadOptions::default() };
-        let session = engine.load(&with.folded.model, &options)?;
+        let mut session = engine.load(&with.folded.model, &options)?;
+        if baked.is_none() {
+            write_factors(&mut *session, adapter)?;
+        }
         let port = |site: SiteInput| {
             let port = session.output_index(&site.output)?;
             Ok((site, port))

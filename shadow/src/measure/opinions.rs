@@ -60,25 +60,6 @@ impl Moment {
     }
 }
 
-impl DriveOpinions {
-    /// Adds what was held in another part of the same drive.
-    pub fn extend(&mut self, other: Self) {
-        let first = self.moments.last().map_or(0, |last| last.block.saturating_add(1));
-        self.moments.extend(
-            other
-                .moments
-                .into_iter()
-                .map(|moment| Moment { block: first.saturating_add(moment.block), ..moment }),
-        );
-    }
-
-    /// The drive's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
-
 /// Asks policies at every moment with enough frames before it in its run, a weight above 0 and something that the driver did.
 ///
 /// `policies` has one for each of the fleet; `None`: not at hand.

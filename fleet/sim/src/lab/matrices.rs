@@ -133,22 +133,13 @@ impl Piece {
 
 impl<'a> Matrices<'a> {
     pub(super) fn new(policies: &'a Policies, drivers: &'a Drivers) -> Result<Self, LabError> {
+        let turns = (0..PARTS).map(|part| drivers.pack.read_turn(usize::from(part)));
+        // Turns give a drive that does not fill all parts several times.
+        let whole = std::iter::once_with(|| drivers.pack.read(&drivers.pack.parts()));
         let mut pack = Vec::new();
-        let mut whole: BTreeMap<String, DriveOpinions> = BTreeMap::new();
-        for part in 0..PARTS {
-            let footages = drivers.pack.read_turn(usize::from(part))?;
-            let held = policies.opinions(None, &footages.acts())?;
-            for drive in &held {
-                match whole.get_mut(drive.name()) {
-                    Some(known) => known.extend(drive.clone()),
-                    None => {
-                        whole.insert(drive.name().to_owned(), drive.clone());
-                    }
-                }
-            }
-            pack.push(held);
+        for footages in turns.chain(whole) {
+            pack.push(policies.opinions(None, &footages?.acts())?);
         }
-        pack.push(whole.into_values().collect());
         let mut own: BTreeMap<(u32, Piece), Vec<DriveOpinions>> = BTreeMap::new();
         let mut held_out = Vec::new();
         for driver in &drivers.all {
@@ -245,5 +236,88 @@ impl<'a> Matrices<'a> {
             hasher.update(vehicle.to_le_bytes());
             hasher.update(sha256(held));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use shoal_hal::{Drive, FrameShape, Motion};
+    use shoal_runtime::onnx::{Builder, TensorType};
+    use shoal_shadow::grid::{BINS, Geometry, SHA256};
+    use shoal_shadow::pack::{Acted, Pack, PackOptions, build_imitation};
+    use shoal_shadow::package::DESCRIPTION_FILE;
+
+    use super::*;
+    use crate::utility;
+
+    const FLEET: &str = "[engine]\nkind = \"tract\"\n[drivers]\nregions = [\"snow\"]\n\
+        [drivers.matrix]\npolicies = [\"even\"]\n[[methods]]\nname = \"a\"\nkind = \"paper\"\n";
+
+    /// A package of a network for which nothing depends on what it sees.
+    fn even(package: &Path) {
+        let mut b = Builder::new(17);
+        let x = b.input("x", TensorType::f32(&[1, 3, 4, 8]));
+        let rows = b.i64s(&[1, -1]);
+        let flat = b.op("Reshape", &[&x, &rows], &[]).unwrap();
+        let weight = b.f32s(&[96, BINS], &vec![0.0; 96 * BINS]);
+        let logits = b.op("MatMul", &[&flat, &weight], &[]).unwrap();
+        b.output("logits", &logits);
+        fs::create_dir(package).unwrap();
+        b.into_model().write(&package.join("model.onnx")).unwrap();
+        let grid: String = SHA256.iter().map(|byte| format!("{byte:02x}")).collect();
+        let toml = format!(
+            "name = 'even'\nrate_hz = 10.0\n[frames]\ninput = 'x'\ncount = 1\nwidth = 8\nheight = 4\n\
+             [action]\noutput = 'logits'\ngrid = '{grid}'\n"
+        );
+        fs::write(package.join(DESCRIPTION_FILE), toml).unwrap();
+    }
+
+    /// A pack of one drive that fills two of four parts.
+    fn short(folder: &Path) -> Pack {
+        let motion = |at: u8| Motion {
+            speed_m_s: Some(10.0),
+            steering_rad: Some(if (at / 5).is_multiple_of(2) { 0.5 } else { -0.5 }),
+            acceleration_m_s2: Some(0.0),
+            ..Motion::default()
+        };
+        let motion = (0..88).map(|at| Some(motion(at))).collect();
+        let frames = (0..88).flat_map(|at| [at; 96]).collect();
+        let shape = FrameShape { width: 8, height: 4 };
+        let drive = Drive::new("short".into(), [1; 32], 10.0, shape, frames, motion);
+        let acted = Acted::of(&drive, Geometry::default());
+        let (id, licence) = ("short".to_owned(), "not published".to_owned());
+        let options = PackOptions { id, version: 1, licence, context: 4 };
+        build_imitation(&[drive], &[acted], &options, folder).unwrap();
+        Pack::open(folder).unwrap()
+    }
+
+    #[test]
+    fn all_of_a_pack_has_every_moment_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let package = folder.path().join("even");
+        even(&package);
+        let pack = short(&folder.path().join("pack"));
+        assert_eq!(pack.parts(), [0, 1]);
+        let config = SimConfig::parse("fleet.toml", FLEET).unwrap();
+        let matrix = MatrixConfig { policies: vec![package], pool: Pool::Linear };
+        let policies = Policies::open(&matrix, crate::lab::engine(&config).unwrap()).unwrap();
+        let hashes = vec![pack.sha256(); config.utility.len()];
+        let drivers = Drivers {
+            all: Vec::new(),
+            metrics: Vec::new(),
+            utility: utility::document(&config.utility, &hashes).unwrap(),
+            closed: None,
+            does: config.drivers.unwrap(),
+            pack,
+        };
+        let matrices = Matrices::new(&policies, &drivers).unwrap();
+        let footages = drivers.pack.read(&[0, 1]).unwrap();
+        let once = policies.opinions(None, &footages.acts()).unwrap();
+        assert_eq!(sha256(matrices.pack_of(PARTS)), sha256(&once));
+        let [first, second, third] = [0, 1, 2].map(|part| sha256(matrices.pack_of(part)));
+        assert!(first != second && first == third, "the drive is asked for in turn");
     }
 }

@@ -106,13 +106,27 @@ pub struct Signal {
     number: Number,
     scale: f64,
     offset: f64,
+    /// The least and the greatest value, where the file says: what lies outside, all bits 1, is no value.
+    range: Option<(f64, f64)>,
 }
 
 impl Signal {
     /// The value in a frame's `data`: bits times scale plus offset; `None` if the frame is too short for
-    /// it or the value is no finite number.
+    /// it, the value is no finite number or outside of its range.
     #[must_use]
     pub fn decode(&self, data: &[u8]) -> Option<f64> {
+        self.written(data).filter(|value| self.is_said(*value))
+    }
+
+    /// Whether a value lies in the range of the signal. Files are often off by one step.
+    pub(super) fn is_said(&self, value: f64) -> bool {
+        // Half a step more, for what rounding does to whole ones.
+        let step = self.scale.abs() * 1.5;
+        self.range.is_none_or(|(least, most)| value >= least - step && value <= most + step)
+    }
+
+    /// The value in a frame's `data`, in its range or not.
+    pub(super) fn written(&self, data: &[u8]) -> Option<f64> {
         let mut raw = 0u64;
         for index in 0..self.bits {
             // From the highest bit to the lowest.
@@ -361,14 +375,22 @@ impl Reader {
     }
 }
 
-/// `47|16@0+ (0.01,0) …`
+/// `[0|250] …`; without one, and where it is empty as in `[0|0]`, every value is one.
+fn range_of(text: &str) -> Option<(f64, f64)> {
+    let (range, _rest) = text.trim_start().strip_prefix('[')?.split_once(']')?;
+    let (least, most) = range.split_once('|')?;
+    let (least, most) = (least.trim().parse().ok()?, most.trim().parse().ok()?);
+    (least < most).then_some((least, most))
+}
+
+/// `47|16@0+ (0.01,0) [0|250] …`
 fn layout_of(text: &str) -> Result<Signal, &'static str> {
     let parsed = || {
         let (start, rest) = text.trim_start().split_once('|')?;
         let (bits, rest) = rest.split_once('@')?;
         let (order, rest) = rest.split_at_checked(1)?;
         let (sign, rest) = rest.split_at_checked(1)?;
-        let (factors, _rest) = rest.trim_start().strip_prefix('(')?.split_once(')')?;
+        let (factors, rest) = rest.trim_start().strip_prefix('(')?.split_once(')')?;
         let (scale, offset) = factors.split_once(',')?;
         Some(Signal {
             start: start.trim().parse().ok()?,
@@ -385,6 +407,7 @@ fn layout_of(text: &str) -> Result<Signal, &'static str> {
             },
             scale: scale.trim().parse().ok()?,
             offset: offset.trim().parse().ok()?,
+            range: range_of(rest),
         })
     };
     let signal = parsed().ok_or("its line is not `START|BITS@ORDER± (SCALE,OFFSET)`")?;
@@ -426,6 +449,27 @@ mod tests {
             ("7|64@0- (1,0)", 0x1234_5678_9abc_def0_i64 as f64),
         ] {
             assert_eq!(signal(layout).decode(&data), Some(want), "{layout}");
+        }
+    }
+
+    #[test]
+    fn a_value_outside_of_its_range_is_none() {
+        let decoded = |layout: &str, data: &[u8]| {
+            let text = format!("BO_ 1 M: 8 X\n SG_ S : {layout} \"km/h\" X\n");
+            let dbc = Dbc::parse("t.dbc", text.as_bytes()).unwrap();
+            dbc.signal("M.S").unwrap().1.decode(data)
+        };
+        let speed = "0|16@1+ (0.01,0) [0|250]";
+        assert_eq!(decoded(speed, &[0xff, 0xff]), None);
+        assert_eq!(decoded(speed, &25_000u16.to_le_bytes()), Some(250.0));
+        // Files are often off by a step: one of 2⁸ steps ends at 255 or at 256.
+        assert!(decoded(speed, &25_001u16.to_le_bytes()).is_some());
+        assert_eq!(decoded(speed, &25_002u16.to_le_bytes()), None);
+        assert_eq!(decoded("0|4@1- (0.1,0) [-0.7|0.7]", &[8]), Some(-0.8));
+        assert_eq!(decoded("0|8@1- (-1,0) [-100|100]", &[0x80]), None);
+        for none in ["[0|0]", "[]", "[5|1]", "[x|1]", "[NaN|1]", "[0|", ""] {
+            let layout = format!("0|16@1+ (1,0) {none}");
+            assert_eq!(decoded(&layout, &[0xff, 0xff]), Some(65_535.0), "{none}");
         }
     }
 

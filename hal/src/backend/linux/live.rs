@@ -98,6 +98,21 @@ impl Live {
     pub fn bus(&self) -> Option<&Bus> {
         self.bus.as_ref().map(|(bus, _)| bus)
     }
+
+    /// What the bus says of the motion, if there is one.
+    #[must_use]
+    pub fn heard(&self) -> Option<&HeardMotion> {
+        self.bus.as_ref().map(|(_, heard)| heard)
+    }
+
+    /// Waits until there is something to look at, at most for `longest`; [`Moments::next`] waits for as long as the camera
+    /// may be silent.
+    ///
+    /// # Errors
+    /// [`CameraError`].
+    pub fn ready(&self, longest: Duration) -> Result<bool, CameraError> {
+        Ok(self.pending.is_some() || self.camera.ready(longest)?)
+    }
 }
 
 impl Moments for Live {

@@ -13,6 +13,7 @@
 pub mod bus_speed;
 pub mod dbc;
 pub mod live;
+mod network;
 pub mod signals;
 pub mod socketcan;
 pub mod v4l2;

@@ -66,12 +66,36 @@ pub enum MappingError {
     Scale { what: &'static str, scale: f64 },
 }
 
+/// What a frame says of a value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Said {
+    /// This.
+    Value(f64),
+    /// Nothing, though it is the frame that holds it: it is too short, or the value is no number or outside of its range.
+    Nothing,
+    /// It is another frame, or an older one.
+    Other,
+}
+
+/// A value that was outside of the range that the DBC file gives it, and so counts as not said.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outside {
+    /// What is on the signal, `speed`.
+    pub what: &'static str,
+    /// The first such value, in the file's unit.
+    pub value: f64,
+}
+
 /// One value on the bus, as it was heard of late.
 #[derive(Clone, Debug)]
 pub struct Reading {
+    what: &'static str,
     id: FrameId,
     parts: Vec<Signal>,
     scale: f64,
+    /// Whether a value is one only within its range.
+    bounded: bool,
+    outside: Option<f64>,
     heard: VecDeque<(f64, Duration)>,
 }
 
@@ -99,7 +123,15 @@ impl Reading {
             return Err(MappingError::Scale { what, scale: source.scale });
         }
         let parts = found.into_iter().map(|(_, signal)| signal).collect();
-        Ok(Self { id, parts, scale: source.scale, heard: VecDeque::new() })
+        let scale = source.scale;
+        let heard = VecDeque::new();
+        Ok(Self { what, id, parts, scale, bounded: true, outside: None, heard })
+    }
+
+    /// The same for a value that is compared with some and is otherwise none of them: its range does not matter.
+    #[must_use]
+    pub(super) fn unbounded(self) -> Self {
+        Self { bounded: false, ..self }
     }
 
     /// The frame it is in.
@@ -108,20 +140,37 @@ impl Reading {
         self.id
     }
 
-    /// Hears a frame that came at `at`; whether it held this value. One that is too short says nothing.
-    pub fn hear(&mut self, id: FrameId, data: &[u8], at: Duration) -> bool {
+    /// Hears a frame that came at `at`.
+    pub fn hear(&mut self, id: FrameId, data: &[u8], at: Duration) -> Said {
         if id != self.id || self.last().is_some_and(|(_, before)| at < before) {
-            return false;
+            return Said::Other;
         }
-        let sum = self.parts.iter().try_fold(0.0, |sum, part| Some(sum + part.decode(data)?));
-        let value = sum.map(|sum| sum * self.scale).filter(|value| value.is_finite());
-        if let Some(value) = value {
-            if self.heard.len() == HEARD_MAX {
-                self.heard.pop_front();
+        let Some(value) = self.value(data) else { return Said::Nothing };
+        if self.heard.len() == HEARD_MAX {
+            self.heard.pop_front();
+        }
+        self.heard.push_back((value, at));
+        Said::Value(value)
+    }
+
+    /// The value in a frame's `data`.
+    fn value(&mut self, data: &[u8]) -> Option<f64> {
+        let mut sum = 0.0;
+        for part in &self.parts {
+            let value = part.written(data)?;
+            if self.bounded && !part.is_said(value) {
+                self.outside.get_or_insert(value);
+                return None;
             }
-            self.heard.push_back((value, at));
+            sum += value;
         }
-        value.is_some()
+        Some(sum * self.scale).filter(|value| value.is_finite())
+    }
+
+    /// The first value that was outside of its range.
+    #[must_use]
+    pub fn outside(&self) -> Option<Outside> {
+        self.outside.map(|value| Outside { what: self.what, value })
     }
 
     /// The value that was heard last, and when.
@@ -208,6 +257,11 @@ impl HeardMotion {
         (motion != Motion::default()).then_some(motion)
     }
 
+    /// What was outside of its range, each once.
+    pub fn outside(&self) -> impl Iterator<Item = Outside> + '_ {
+        self.readings().filter_map(Reading::outside)
+    }
+
     fn readings(&self) -> impl Iterator<Item = &Reading> {
         [&self.speed, &self.steering, &self.acceleration, &self.lateral_acceleration]
             .into_iter()
@@ -267,6 +321,25 @@ mod tests {
         heard.hear(id(180), &[9; 6], at);
         heard.hear(id(180), &[9; 8], Duration::from_secs(4));
         assert_eq!(heard.motion(at), before);
+    }
+
+    #[test]
+    fn what_is_outside_of_its_range_is_not_said_and_is_told_of() {
+        let mut heard = heard();
+        let speed = |raw: u16| {
+            let [high, low] = raw.to_be_bytes();
+            [0, 0, 0, 0, 0, high, low, 0]
+        };
+        heard.hear(id(180), &speed(3600), Duration::from_secs(1));
+        assert_eq!(heard.outside().count(), 0);
+        // Not available: the speed of before grows stale.
+        heard.hear(id(180), &speed(0xffff), Duration::from_millis(1400));
+        heard.hear(id(180), &speed(0xfffe), Duration::from_millis(1600));
+        let motion = |at_ms| heard.motion(Duration::from_millis(at_ms));
+        assert_eq!(motion(1500).unwrap().speed_m_s, Some(10.0));
+        assert_eq!(motion(1600), None);
+        let told: Vec<Outside> = heard.outside().collect();
+        assert_eq!(told, [Outside { what: "speed", value: 655.35 }]);
     }
 
     #[test]

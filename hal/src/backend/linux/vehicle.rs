@@ -5,7 +5,7 @@
 //! | parked | the speed on the bus has been nothing for a while, and the gear or ignition signal says so |
 //! | external power, charge | signals on the bus, else `class/power_supply` |
 //! | temperature | the warmest of `class/thermal/thermal_zone*` |
-//! | network | `class/net/*/operstate` |
+//! | network | the default routes, and `class/net/*/operstate` |
 //!
 //! What nothing says is as the configuration has it, else an error: then nothing is allowed.
 
@@ -16,14 +16,17 @@ use std::time::Duration;
 
 use super::dbc::Dbc;
 use super::monotonic;
-use super::signals::{MappingError, Reading, Source};
+use super::network::network;
+use super::signals::{MappingError, Outside, Reading, Said, Source};
 use super::socketcan::Bus;
-use crate::{Conditions, Network, Vehicle};
+use crate::{Conditions, Vehicle};
 
 /// Speed below which a vehicle stands, m/s: wheel sensors give nothing below a walking pace.
 const STANDING_M_S: f64 = 0.2;
 /// A bus that is awake says the speed at least so often.
 const AWAKE: Duration = Duration::from_secs(2);
+/// Longest time without a look at the bus after which it is taken to have said all the while what it said before.
+const AWAY_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for a frame on a bus that may sleep.
 const WAIT: Duration = Duration::from_millis(300);
 /// Entries of one folder of `/sys` that are looked at.
@@ -56,7 +59,7 @@ pub struct Assumed {
 /// How the state is read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StateOptions {
-    /// Where sysfs is, `/sys`.
+    /// Where sysfs is, `/sys`. Beside it lies `proc`.
     pub sysfs: PathBuf,
     /// Time of standing after which the vehicle is parked.
     pub parked_after: Duration,
@@ -107,18 +110,40 @@ pub struct HeardState {
 struct Standing {
     since: Option<Duration>,
     heard: Option<Duration>,
+    /// From when to when nobody listened, the last time that it was for long.
+    away: Option<(Duration, Duration)>,
 }
 
 impl Standing {
     /// A bus that slept and is awake again tells of no time in between: standing begins anew.
     fn hear(&mut self, speed_m_s: f64, at: Duration) {
-        let slept = self.heard.is_none_or(|heard| at.saturating_sub(heard) > AWAKE);
+        let unheard = self.heard.map(|heard| at.saturating_sub(heard));
+        let slept = unheard.is_none_or(|unheard| unheard > AWAKE);
+        let missed = slept && self.missed(at);
         self.heard = Some(at);
         if speed_m_s.abs() >= STANDING_M_S {
             self.since = None;
+        } else if missed && let (Some(since), Some(unheard)) = (self.since, unheard) {
+            // It goes on; what was not heard is no time of standing.
+            self.since = Some(since + unheard);
         } else if slept || self.since.is_none() {
             self.since = Some(at);
         }
+    }
+
+    /// A frame that should have said the speed and did not: the vehicle is not known to stand.
+    fn hear_nothing(&mut self, at: Duration) {
+        self.heard = Some(at);
+        self.since = None;
+    }
+
+    /// Whether the silence before a frame at `at` is that of a listener who was away. What was sent meanwhile is kept until
+    /// there is no room; so frames are missed only between the last that was kept and the first after the return.
+    fn missed(&self, at: Duration) -> bool {
+        let (Some((from, to)), Some(heard)) = (self.away, self.heard) else { return false };
+        let was_awake = heard + AWAKE >= from && heard <= to;
+        let is_awake = at >= to && at - to <= AWAKE;
+        was_awake && is_awake && to.saturating_sub(from) <= AWAY_MAX
     }
 
     /// Whether it has been standing for `long`; `None` if it is not known: never heard, or silent while
@@ -152,7 +177,10 @@ impl HeardState {
             source.as_ref().map(|source| Reading::new(dbc, what, source)).transpose()
         };
         let parked = match &sources.parked {
-            Some((source, values)) => Some((Reading::new(dbc, "parked", source)?, values.clone())),
+            // Some files give a range without the values of a gear that are special.
+            Some((source, values)) => {
+                Some((Reading::new(dbc, "parked", source)?.unbounded(), values.clone()))
+            }
             None => None,
         };
         Ok(Self {
@@ -167,26 +195,26 @@ impl HeardState {
     /// The frames that hold any of it, each once.
     #[must_use]
     pub fn ids(&self) -> Vec<super::dbc::FrameId> {
-        let parked = self.parked.as_ref().map(|(reading, _)| reading);
-        let all = [
-            self.speed.as_ref(),
-            parked,
-            self.external_power.as_ref(),
-            self.battery_soc_percent.as_ref(),
-        ];
-        let mut ids: Vec<_> = all.into_iter().flatten().map(Reading::id).collect();
+        let mut ids: Vec<_> = self.readings().map(Reading::id).collect();
         ids.sort_unstable();
         ids.dedup();
         ids
     }
 
+    fn readings(&self) -> impl Iterator<Item = &Reading> {
+        let parked = self.parked.as_ref().map(|(reading, _)| reading);
+        let speed = self.speed.as_ref();
+        [speed, parked, self.external_power.as_ref(), self.battery_soc_percent.as_ref()]
+            .into_iter()
+            .flatten()
+    }
+
     /// Hears a frame that came at `at`.
     pub fn hear(&mut self, id: super::dbc::FrameId, data: &[u8], at: Duration) {
-        if let Some(speed) = &mut self.speed
-            && speed.hear(id, data, at)
-            && let Some((value, at)) = speed.last()
-        {
-            self.standing.hear(value, at);
+        match self.speed.as_mut().map(|speed| speed.hear(id, data, at)) {
+            Some(Said::Value(value)) => self.standing.hear(value, at),
+            Some(Said::Nothing) => self.standing.hear_nothing(at),
+            Some(Said::Other) | None => {}
         }
         let parked = self.parked.as_mut().map(|(reading, _)| reading);
         let others = [parked, self.external_power.as_mut(), self.battery_soc_percent.as_mut()];
@@ -219,6 +247,8 @@ impl HeardState {
 pub struct LinuxVehicle {
     options: StateOptions,
     bus: Option<(Bus, HeardState)>,
+    /// When everything that had come on the bus was last heard.
+    listened: Option<Duration>,
 }
 
 impl LinuxVehicle {
@@ -226,16 +256,28 @@ impl LinuxVehicle {
     /// computer on a bench.
     #[must_use]
     pub const fn new(options: StateOptions, bus: Option<(Bus, HeardState)>) -> Self {
-        Self { options, bus }
+        Self { options, bus, listened: None }
+    }
+
+    /// What was outside of its range on the bus, each once.
+    pub fn outside(&self) -> impl Iterator<Item = Outside> + '_ {
+        let readings = self.bus.iter().flat_map(|(_, heard)| heard.readings());
+        readings.filter_map(Reading::outside)
     }
 
     /// Listens until the bus has said the speed anew, or seems to sleep.
     fn listen(&mut self) {
         let Some((bus, heard)) = &mut self.bus else { return };
         let begun = monotonic();
+        if let Some(listened) = self.listened
+            && begun.saturating_sub(listened) > AWAKE
+        {
+            heard.standing.away = Some((listened, begun));
+        }
         loop {
             bus.drain(|frame| heard.hear(frame.id, frame.data, frame.at));
             let now = monotonic();
+            self.listened = Some(now);
             let fresh = heard.standing.heard.is_some_and(|at| now.saturating_sub(at) < WAIT);
             match WAIT.checked_sub(now.saturating_sub(begun)) {
                 Some(left) if !fresh => bus.wait(left),
@@ -282,7 +324,7 @@ impl Vehicle for LinuxVehicle {
         let temperature_c = warmest_c(&zones)?
             .or(options.assumed.temperature_c)
             .ok_or_else(|| unknown("temperature_c", &zones))?;
-        let network = network(&options.sysfs.join("class/net"), &options.metered)?;
+        let network = network(&options.sysfs, &options.metered)?;
         Ok(Conditions { parked, external_power, battery_soc_percent, temperature_c, network })
     }
 }
@@ -332,31 +374,8 @@ fn warmest_c(zones: &Path) -> Result<Option<i16>, StateError> {
     Ok(warmest)
 }
 
-/// The best network there is: an interface that is up, and not paid for if possible.
-fn network(interfaces: &Path, metered: &[String]) -> Result<Network, StateError> {
-    /// `ARPHRD_ETHER` and `ARPHRD_RAWIP`, `ARPHRD_PPP`: cable and wireless; modems.
-    const ETHERNET: i64 = 1;
-    const MODEMS: [i64; 2] = [519, 512];
-    let mut best = Network::None;
-    for interface in entries(interfaces)? {
-        let up = text(&interface.join("operstate"));
-        // Modems and tunnels do not know whether they are up; what they carry is then seen by use.
-        if !up.is_some_and(|state| state == "up" || state == "unknown") {
-            continue;
-        }
-        let kind = number(&interface.join("type")).unwrap_or(0);
-        let name = interface.file_name().unwrap_or_default().to_string_lossy();
-        if metered.contains(&name.as_ref().to_owned()) || MODEMS.contains(&kind) {
-            best = if best == Network::None { Network::Metered } else { best };
-        } else if kind == ETHERNET {
-            best = Network::Unmetered;
-        }
-    }
-    Ok(best)
-}
-
 /// What is in a folder, by name; nothing if there is no such folder.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, StateError> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, StateError> {
     let failed = |source| StateError::List { path: folder.to_owned(), source };
     let listed = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -370,25 +389,26 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, StateError> {
 }
 
 /// The one line of a file of sysfs; `None` if it cannot be read.
-fn text(path: &Path) -> Option<String> {
+pub(super) fn text(path: &Path) -> Option<String> {
     use std::io::Read as _;
     let mut line = String::new();
     fs::File::open(path).ok()?.take(256).read_to_string(&mut line).ok()?;
     Some(line.trim().to_owned())
 }
 
-fn number(path: &Path) -> Option<i64> {
+pub(super) fn number(path: &Path) -> Option<i64> {
     text(path)?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Network;
 
     fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for (path, content) in files {
-            let path = root.path().join("class").join(path);
+            let path = root.path().join("sys/class").join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, content).unwrap();
         }
@@ -398,7 +418,7 @@ mod tests {
     fn read(files: &[(&str, &str)], assumed: Assumed) -> Result<Conditions, StateError> {
         let root = tree(files);
         let options = StateOptions {
-            sysfs: root.path().to_owned(),
+            sysfs: root.path().join("sys"),
             parked_after: Duration::from_secs(60),
             metered: vec!["wwan0".to_owned()],
             assumed,
@@ -480,22 +500,6 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_network_paid_by_the_byte_is_used_only_alone() {
-        let modem = [("net/wwan0/operstate", "unknown"), ("net/wwan0/type", "519")];
-        let usb = [("net/wwan0/operstate", "up"), ("net/wwan0/type", "1")];
-        let wifi = [("net/wlan0/operstate", "up"), ("net/wlan0/type", "1")];
-        let bus = [("net/can0/operstate", "up"), ("net/can0/type", "280")];
-        let seen = |files: &[(&str, &str)]| {
-            network(&tree(files).path().join("class/net"), &["wwan0".to_owned()]).unwrap()
-        };
-        assert_eq!(seen(&bus), Network::None);
-        assert_eq!(seen(&[bus, modem].concat()), Network::Metered);
-        assert_eq!(seen(&usb), Network::Metered);
-        assert_eq!(seen(&[usb, wifi].concat()), Network::Unmetered);
-        assert_eq!(seen(&[wifi, modem].concat()), Network::Unmetered);
-    }
-
     const S: fn(u64) -> Duration = Duration::from_secs;
 
     #[test]
@@ -511,6 +515,64 @@ mod tests {
         assert_eq!(standing.for_so_long(S(5000), None, S(5)), Some(true));
         standing.hear(0.0, S(6000));
         assert_eq!(standing.for_so_long(S(6001), None, S(5)), Some(false));
+    }
+
+    #[test]
+    fn a_listener_who_was_away_does_not_take_the_bus_for_asleep() {
+        /// Heard every second from 10 to 20, away until `to`, then heard at `at`, and parked 60 s later?
+        fn parked(away: Option<(u64, u64)>, last_s: u64, at_s: u64) -> Option<bool> {
+            let mut standing = Standing::default();
+            (10..=last_s).for_each(|second| standing.hear(0.0, S(second)));
+            standing.away = away.map(|(from, to)| (S(from), S(to)));
+            standing.hear(0.0, S(at_s));
+            // 60 s after the first frame, and all that was not heard.
+            let now = S(70 + (at_s - last_s));
+            (at_s..=now.as_secs()).for_each(|second| standing.hear(0.0, S(second)));
+            standing.for_so_long(now, None, S(60))
+        }
+        assert_eq!(parked(Some((20, 25)), 20, 25), Some(true));
+        // What the kernel kept meanwhile was heard first.
+        assert_eq!(parked(Some((20, 25)), 22, 25), Some(true));
+        // The bus slept while somebody listened, before that, or after; or nobody knows for how long.
+        assert_eq!(parked(None, 20, 25), Some(false));
+        assert_eq!(parked(Some((20, 25)), 17, 25), Some(false));
+        assert_eq!(parked(Some((20, 25)), 20, 28), Some(false));
+        assert_eq!(parked(Some((20, 25)), 20, 24), Some(false));
+        assert_eq!(parked(Some((20, 31)), 20, 31), Some(false));
+        // What was not heard is no time of standing.
+        let mut standing = Standing::default();
+        standing.hear(0.0, S(10));
+        standing.away = Some((S(10), S(16)));
+        standing.hear(0.0, S(16));
+        assert_eq!(standing.for_so_long(S(20), None, S(5)), Some(false));
+        assert_eq!(standing.for_so_long(S(21), None, S(5)), Some(true));
+        // One that moves when it is heard again moved.
+        standing.away = Some((S(16), S(20)));
+        standing.hear(3.0, S(20));
+        assert_eq!(standing.for_so_long(S(21), None, S(5)), Some(false));
+    }
+
+    #[test]
+    fn a_speed_that_is_not_said_is_not_that_of_a_vehicle_that_stands() {
+        let dbc = b"BO_ 1 M: 2 X\n SG_ V : 0|16@1+ (0.01,0) [0|250] \"\" X\n";
+        let speed = Source { signal: "M.V".to_owned(), scale: 1.0 };
+        let sources = StateSources { speed: Some(speed), ..StateSources::default() };
+        let mut heard = HeardState::new(&Dbc::parse("t", dbc).unwrap(), &sources).unwrap();
+        let id = super::super::dbc::FrameId { number: 1, extended: false };
+        let parked = |heard: &HeardState, now| heard.parked((now, None), S(1), "can0").ok();
+        for (second, data) in [(10, [0, 0]), (11, [0, 0])] {
+            heard.hear(id, &data, S(second));
+        }
+        assert_eq!(parked(&heard, S(11)), Some(true));
+        // Not available; and a frame that is cut off.
+        for data in [&[0xff, 0xff][..], &[0]] {
+            heard.hear(id, data, S(12));
+            assert_eq!(parked(&heard, S(13)), Some(false), "{data:?}");
+            assert_eq!(parked(&heard, S(1000)), None, "{data:?}");
+            heard.hear(id, &[0, 0], S(12));
+        }
+        let told: Vec<Outside> = heard.readings().filter_map(Reading::outside).collect();
+        assert_eq!(told, [Outside { what: "speed", value: 655.35 }]);
     }
 
     #[test]

@@ -29,6 +29,13 @@ const BUFFERS: u32 = 4;
 
 /// A camera may give so much less than the model's rate: 29.97 counts as 30.
 const RATE_TOLERANCE: f64 = 0.97;
+/// Rates that are asked for in turn, of the model's: a driver may take the slower of two that are as near.
+const RATES: [f64; 4] = [1.0, 1.5, 2.0, 3.0];
+
+/// The longest that a picture waits in a buffer before it is looked at; one that says it is older has a wrong time.
+const AGE_MAX: Duration = Duration::from_secs(10);
+/// A picture may be so much younger than its reading: clocks of cameras are reckoned into ours.
+const AHEAD_MAX: Duration = Duration::from_millis(100);
 
 /// Which camera, and how it is asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,6 +135,7 @@ pub struct Camera {
     shape: FrameShape,
     frame: Vec<u8>,
     damaged: u64,
+    misdated: u64,
 }
 
 impl std::fmt::Debug for Camera {
@@ -174,7 +182,7 @@ impl Camera {
         if ![width, height].iter().all(|side| (1..=SIDE_PIXELS_MAX).contains(side)) {
             return Err(CameraError::Size { device: path(), width, height });
         }
-        let interval_s = device.set_rate(rate_hz);
+        let interval_s = interval(rate_hz, |rate_hz| device.set_rate(rate_hz));
         if let Some(camera_hz) = interval_s.map(|seconds| 1.0 / seconds)
             && camera_hz < rate_hz * RATE_TOLERANCE
         {
@@ -203,6 +211,7 @@ impl Camera {
             shape,
             frame: Vec::with_capacity(shape.bytes()),
             damaged: 0,
+            misdated: 0,
             options,
         })
     }
@@ -243,6 +252,28 @@ impl Camera {
         self.damaged
     }
 
+    /// Pictures whose time could not be true: they count as taken when they were read.
+    #[must_use]
+    pub const fn misdated(&self) -> u64 {
+        self.misdated
+    }
+
+    /// Waits until there is a picture to look at, or something is wrong, which [`Camera::next`] then says; `false`
+    /// after `longest`.
+    ///
+    /// # Errors
+    /// [`CameraError::Call`] if the camera cannot be waited for.
+    pub fn ready(&self, longest: Duration) -> Result<bool, CameraError> {
+        self.stream.wait(longest).map_err(|source| self.failed("answer", source))
+    }
+
+    /// That no picture came for so long.
+    #[must_use]
+    pub fn silent(&self, silence: Duration) -> CameraError {
+        let (seconds, damaged) = (silence.as_secs_f64(), self.damaged);
+        CameraError::Silent { device: self.options.device.clone(), seconds, damaged }
+    }
+
     /// Whether the kernel holds the node open for reading and not for writing.
     ///
     /// # Errors
@@ -264,15 +295,14 @@ impl Camera {
         loop {
             let silence = monotonic().saturating_sub(heard);
             let Some(longest) = self.options.silence_max.checked_sub(silence) else {
-                let (seconds, damaged) = (silence.as_secs_f64(), self.damaged);
-                let device = self.options.device.clone();
-                return Err(CameraError::Silent { device, seconds, damaged });
+                return Err(self.silent(silence));
             };
-            self.stream.wait(longest).map_err(|source| self.failed("answer", source))?;
+            self.ready(longest)?;
             let taken =
                 self.stream.take().map_err(|source| self.failed("give a picture", source))?;
             let Some(filled) = taken else { continue };
-            let at = filled.at.unwrap_or_else(monotonic);
+            let (at, is_true) = time_of(filled.at, monotonic());
+            self.misdated += u64::from(!is_true);
             let wanted = wanted(at);
             let used = wanted && self.use_picture(&filled);
             self.stream
@@ -303,6 +333,31 @@ impl Camera {
     fn failed(&self, what: &'static str, source: io::Error) -> CameraError {
         CameraError::Call { device: self.options.device.clone(), what, source }
     }
+}
+
+/// When a picture was taken that is read `now`, and whether its own `stamp` may be true. One wrong time must not decide
+/// which pictures are wanted from then on.
+fn time_of(stamp: Option<Duration>, now: Duration) -> (Duration, bool) {
+    let Some(stamp) = stamp else { return (now, true) };
+    if stamp > now {
+        return (now, stamp - now <= AHEAD_MAX);
+    }
+    if now - stamp > AGE_MAX { (now, false) } else { (stamp, true) }
+}
+
+/// Asks for a rate, and for faster ones while what is given is too slow; seconds between two pictures that are given, if
+/// the device says. Of more pictures than the model needs some are left out.
+fn interval(rate_hz: f64, mut ask: impl FnMut(f64) -> Option<f64>) -> Option<f64> {
+    let mut given = None;
+    for times in RATES {
+        // What was given before stays in force if the device does not answer again.
+        let seconds = ask(rate_hz * times).or(given)?;
+        given = Some(seconds);
+        if 1.0 / seconds >= rate_hz * RATE_TOLERANCE {
+            break;
+        }
+    }
+    given
 }
 
 /// The layout that is asked for, or the first of ours, that the device offers.
@@ -351,4 +406,53 @@ fn coding(pix: &PixFormat, format: PixelFormat) -> Coding {
         quantization => quantization == FULL,
     };
     Coding { bt709, full }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A driver that takes the nearest interval it has; of two that are as near the slower one.
+    fn nearest(rates: &[f64], rate_hz: f64) -> Option<f64> {
+        let off = |rate: f64| (1.0 / rate - 1.0 / rate_hz).abs();
+        let intervals = rates.iter().map(|rate| (off(*rate), 1.0 / rate));
+        intervals.reduce(|a, b| if b.0 <= a.0 + 1e-9 { b } else { a }).map(|(_, seconds)| seconds)
+    }
+
+    #[test]
+    fn a_camera_that_is_fast_enough_is_asked_until_it_says_so() {
+        for (rate_hz, rates, want_hz) in [
+            (10.0, &[30.0, 15.0, 7.5][..], 15.0),
+            (20.0, &[60.0, 30.0, 15.0], 30.0),
+            (10.0, &[30.0, 10.0, 5.0], 10.0),
+            (30.0, &[29.97], 29.97),
+            (12.0, &[30.0, 8.0], 30.0),
+            (10.0, &[7.5, 5.0], 7.5),
+        ] {
+            let given = interval(rate_hz, |rate_hz| nearest(rates, rate_hz)).unwrap();
+            assert!((1.0 / given - want_hz).abs() < 1e-6, "{rate_hz} Hz of {rates:?}: {given} s");
+        }
+        // One that does not say is not asked again; one that says no more keeps what it gave.
+        let mut asked = Vec::new();
+        let silent = |rate_hz| {
+            asked.push(rate_hz);
+            None
+        };
+        assert_eq!(interval(10.0, silent), None);
+        assert_eq!(asked, [10.0]);
+        assert_eq!(interval(10.0, |rate_hz| (rate_hz < 11.0).then_some(0.2)), Some(0.2));
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_true_is_that_of_reading() {
+        let now = Duration::from_secs(1000);
+        let ms = Duration::from_millis;
+        assert_eq!(time_of(None, now), (now, true));
+        assert_eq!(time_of(Some(now - ms(40)), now), (now - ms(40), true));
+        assert_eq!(time_of(Some(now - AGE_MAX), now), (now - AGE_MAX, true));
+        assert_eq!(time_of(Some(now - AGE_MAX - ms(1)), now), (now, false));
+        assert_eq!(time_of(Some(Duration::ZERO), now), (now, false));
+        assert_eq!(time_of(Some(now + ms(20)), now), (now, true));
+        assert_eq!(time_of(Some(now + Duration::from_secs(3600)), now), (now, false));
+    }
 }
