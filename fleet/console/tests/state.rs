@@ -354,7 +354,7 @@ fn what_is_best_for_very_long_is_found_by_what_votes_name() {
     let at_once = |first: &[Posted], then: &[Posted]| {
         let mut state = state();
         let nonces = nonces(201).split_off(197);
-        for (topic, bytes) in [&documents(), &nonces, &claimed.to_vec(), first, then].concat() {
+        for (topic, bytes) in [&documents(), &nonces, &claimed[..], first, then].concat() {
             state.message(at(200), &topic, &bytes);
         }
         state.view(at(200));

@@ -232,7 +232,7 @@ fn runs(wraps: bool, dim: usize, (before, after): (i64, i64)) -> Option<Vec<Run>
     }
     let run = |number: usize, pad: i64, is_before: bool| {
         let length = length_max.min(beyond(pad) - number * length_max);
-        let backwards = !wraps && number % 2 == 0;
+        let backwards = !wraps && number.is_multiple_of(2);
         // Away from the axis, indices go up from its start and down from its end.
         let ascends = if wraps { !is_before } else { is_before == backwards };
         let first = match (wraps, ascends) {

@@ -108,7 +108,7 @@ impl Solo {
     }
 
     /// Takes what was asked to be coded as it is, under a name of its own.
-    fn coded(&mut self, job: u64, particle: &Particle, slot: Option<u8>) -> ParticleId {
+    pub(crate) fn coded(&mut self, job: u64, particle: &Particle, slot: Option<u8>) -> ParticleId {
         let inputs: Vec<ParticleId> = particle.inputs.iter().map(|one| one.particle).collect();
         let header = header_of(particle.role, particle.window, 50, particle.anchor, &inputs);
         let name = header.id();

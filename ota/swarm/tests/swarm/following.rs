@@ -128,6 +128,58 @@ fn what_is_worse_on_one_part_is_measured_on_another() {
     assert_eq!(solo.swarm.base(), Some(merge.id()));
 }
 
+/// Error feedback: what coding kept back of a contribution is owed until a merge has had it, also past a merge that has nothing of
+/// this vehicle's.
+#[test]
+fn what_no_merge_has_had_is_owed_still() {
+    let windows: Vec<(u32, u8)> = (1..100)
+        .filter_map(|window| {
+            let drawn = roster(4).folders(&nonce_bytes(window), &ALL.map(vehicle).into(), 1);
+            let folder = ALL.into_iter().find(|number| drawn.contains(&vehicle(*number)))?;
+            (folder != 0).then_some((window, folder))
+        })
+        .take(3)
+        .collect();
+    let mut solo = Solo::with_folders(1, 0);
+    let mut anchor = None;
+    // What the vehicle tuned, what is to be sent of it, and what is.
+    let nights = [(1.5, 1.0, 0.75), (1.75, 1.25, 1.25), (2.0, 1.5, 1.5)];
+    for ((window, folder), (tuned, whole, sent)) in windows.into_iter().zip(nights) {
+        solo.tuned([tuned, 0.0, 0.0]);
+        solo.open(window);
+        let outputs = solo.outputs();
+        let (job, mut particle) = code(&outputs);
+        assert_eq!(*particle.difference, [whole, 0.0, 0.0], "window {window}");
+        if anchor.is_some() {
+            // Its vote on the merge before.
+            let asked = outputs.iter().find_map(|output| {
+                let Output::Measure { job, awaited: true, .. } = output else { return None };
+                Some(*job)
+            });
+            solo.give(Input::Measured { job: asked.unwrap(), terms: &term(5, 0) }).unwrap();
+        }
+        particle.difference = vec![sent, 0.0, 0.0].into();
+        let mine = solo.coded(job, &particle, Some(0));
+        let others =
+            [1, 2, 3].map(|number| header_of(Role::Contribution, window, number, anchor, &[]));
+        for (number, header) in (1..).zip(&others) {
+            solo.header(number, header);
+        }
+        // Of the first window's merge it is a part; of those after it is none.
+        let of = if anchor.is_none() { mine } else { others[0].id() };
+        let merge = header_of(Role::Merge, window, 40, None, &[of]);
+        solo.header(folder, &merge);
+        claims(&mut solo, folder, &merge, 0.1);
+        assert_eq!(fetched(&solo.outputs()), [merge.id()], "window {window}");
+        let values = vec![0.25, 0.0, 0.0].into();
+        solo.give(Input::Fetched { particle: merge.id(), values: &values }).unwrap();
+        let (job, ..) = measure(&solo.outputs());
+        solo.give(Input::Measured { job, terms: &term(5, 0) }).unwrap();
+        assert_eq!(solo.swarm.base(), Some(merge.id()));
+        anchor = Some(merge.id());
+    }
+}
+
 /// Windows are open for 40 s: the last quarter is for who stands by.
 #[test]
 fn who_stands_by_folds_where_the_first_claims_nothing() {

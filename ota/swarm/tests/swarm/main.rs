@@ -11,6 +11,7 @@ mod following;
 mod json;
 mod make;
 mod model;
+mod newcomers;
 mod paper;
 mod privacy;
 mod quorum;

@@ -489,25 +489,6 @@ fn who_folds_waits_for_nobody_where_all_have_contributed() {
     }
 }
 
-/// Of sixteen vehicles four are asked in a window, and what one bit a value lost of theirs comes when they are asked again.
-#[test]
-fn what_is_owed_comes_however_many_windows_later_a_vehicle_is_asked() {
-    let best = |up_bits: u8| {
-        let Rule::Consensus(rule) = CONSENSUS else { unreachable!() };
-        let rule = Rule::Consensus(ConsensusRule { up_bits, ..rule });
-        let fleet = Fleet { windows: 24, ..Fleet::of(16, rule) };
-        let mut setup = fleet.setup();
-        let document = *setup.document.fields();
-        setup.document = SwarmDocument::new(SwarmDocumentFields { asked: 4, ..document }).unwrap();
-        let mut world = fleet.world_of(&setup, 1);
-        world.run(1..=24);
-        world.best_truth(0, 24)
-    };
-    let (whole, one_bit) = (best(8), best(1));
-    println!("{whole} {one_bit}");
-    assert!(one_bit > 0.0);
-}
-
 #[test]
 fn a_window_without_a_nonce_loses_nothing() {
     let mut fleet = Fleet { windows: 12, ..Fleet::of(4, CONSENSUS) };
