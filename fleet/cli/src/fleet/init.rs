@@ -121,8 +121,7 @@ impl Init {
         let plan = WindowPlan::new(self.calendar.first(next_second)?)?;
         self.calendar.check_bytes(plan.fields(), self.documents_bytes(&packs))?;
         let told = self.vehicle.as_deref().map_or_else(|| Ok(Config::default()), told)?;
-        std::fs::create_dir(&self.dir)
-            .map_err(|error| format!("cannot make {}: {error}", self.dir.display()))?;
+        std::fs::create_dir(&self.dir).map_err(|error| cannot_make(&self.dir, &error))?;
         let source = self.seed.map_or(Source::Random, Source::Repeatable);
         let key = |name: &str| secret::create(&self.dir.join(name), source, name);
         let (authority, timekeeper) = (key("authority.key")?, key("timekeeper.key")?);
@@ -317,6 +316,15 @@ fn next_second() -> Result<u64, Failure> {
 /// A part of a topic.
 fn label(text: &str) -> Result<String, RejectLabel> {
     Label::new(text).map(|label| label.text().to_owned())
+}
+
+/// Why a folder that is to be new is not made.
+pub(super) fn cannot_make(folder: &Path, error: &std::io::Error) -> String {
+    let folder = folder.display();
+    if error.kind() == std::io::ErrorKind::AlreadyExists {
+        return format!("cannot make {folder}: it is there already; name a folder that is not");
+    }
+    format!("cannot make {folder}: {error}")
 }
 
 /// A path as a configuration can hold it.

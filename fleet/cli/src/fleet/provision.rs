@@ -8,7 +8,7 @@ use shoal_link::Addresses;
 use shoal_vehicle::config::Config;
 
 use super::description::Description;
-use super::init::{CERTIFICATES, KEY};
+use super::init::{CERTIFICATES, KEY, cannot_make};
 use super::toml::vehicle;
 use crate::output::{Failure, Outcome};
 
@@ -62,8 +62,7 @@ impl Provision {
             )
             .into());
         }
-        std::fs::create_dir(&self.output)
-            .map_err(|error| format!("cannot make {}: {error}", self.output.display()))?;
+        std::fs::create_dir(&self.output).map_err(|error| cannot_make(&self.output, &error))?;
         let collected = self.collect(config);
         if collected.is_err() {
             // What is there now is ours, and no use to anybody.

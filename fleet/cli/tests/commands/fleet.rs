@@ -185,7 +185,7 @@ fn a_fleet_made_twice_from_one_number_is_the_same_and_its_keys_are_for_their_own
     let (pack, package) = (folder.path().join("pack"), package());
     let again = ["fleet", "init", text(&fleet), "--vehicles", "2", "--pack", text(&pack)];
     let again = shoal(&[&again[..], &["--package", text(&package)]].concat());
-    assert!(String::from_utf8_lossy(&again.stderr).contains("cannot make"));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("it is there already"));
     assert_eq!(files(&fleet), before);
 
     std::fs::remove_dir_all(&fleet).unwrap();
