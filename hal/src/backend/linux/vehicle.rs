@@ -131,10 +131,15 @@ impl Standing {
         }
     }
 
-    /// A frame that should have said the speed and did not: the vehicle is not known to stand.
-    fn hear_nothing(&mut self, at: Duration) {
+    /// A frame that should have said the speed and did not: the vehicle is not known to stand. Where another signal says whether it
+    /// is parked, one that stood goes on: many cars say no speed once they are switched off.
+    fn hear_nothing(&mut self, another: bool, at: Duration) {
+        let slept = self.heard.is_none_or(|heard| at.saturating_sub(heard) > AWAKE);
         self.heard = Some(at);
-        self.since = None;
+        self.since = self.since.filter(|_since| another);
+        if slept {
+            self.since = self.since.map(|_since| at);
+        }
     }
 
     /// Whether the silence before a frame at `at` is that of a listener who was away. What was sent meanwhile is kept until
@@ -213,7 +218,7 @@ impl HeardState {
     pub fn hear(&mut self, id: super::dbc::FrameId, data: &[u8], at: Duration) {
         match self.speed.as_mut().map(|speed| speed.hear(id, data, at)) {
             Some(Said::Value(value)) => self.standing.hear(value, at),
-            Some(Said::Nothing) => self.standing.hear_nothing(at),
+            Some(Said::Nothing) => self.standing.hear_nothing(self.parked.is_some(), at),
             Some(Said::Other) | None => {}
         }
         let parked = self.parked.as_mut().map(|(reading, _)| reading);
@@ -573,6 +578,25 @@ mod tests {
         }
         let told: Vec<Outside> = heard.readings().filter_map(Reading::outside).collect();
         assert_eq!(told, [Outside { what: "speed", value: 655.35 }]);
+    }
+
+    /// Switched off, its gear in P.
+    #[test]
+    fn a_vehicle_that_stood_and_says_no_speed_any_more_is_parked_by_its_gear() {
+        let mut standing = Standing::default();
+        standing.hear_nothing(true, S(1));
+        assert_eq!(standing.since, None, "nothing was known before");
+        standing.hear(0.0, S(2));
+        standing.hear_nothing(true, S(3));
+        assert_eq!(standing.for_so_long(S(7), None, S(5)), Some(true));
+        // The bus wakes, and still says none: standing begins anew.
+        standing.hear_nothing(true, S(100));
+        assert_eq!(standing.for_so_long(S(101), None, S(5)), Some(false));
+        standing.hear_nothing(true, S(102));
+        assert_eq!(standing.for_so_long(S(105), None, S(5)), Some(true));
+        standing.hear(9.0, S(106));
+        standing.hear_nothing(true, S(107));
+        assert_eq!(standing.for_so_long(S(108), None, S(5)), Some(false));
     }
 
     #[test]
