@@ -69,6 +69,12 @@ fn told(agent: &mut Agent, pack: &Footages) -> Vec<String> {
     told
 }
 
+/// Leaves this record of a night that was cut.
+fn leave(config: &Config, cut: &Record) {
+    let mut records = DirStore::open(&config.state.join("records")).unwrap();
+    records.put("night", &serde_json::to_vec(cut).unwrap()).unwrap();
+}
+
 #[test]
 fn a_night_with_too_few_clips_in_replay_says_so_once_and_ends() {
     let folder = tempfile::tempdir().unwrap();
@@ -84,9 +90,7 @@ fn a_checkpoint_that_cannot_be_used_ends_its_night_and_the_next_begins_anew() {
     drop(agent);
     // The power went after the first of two steps.
     let cut = Record { steps: 1, measured: 1, active: Some(0.1), best: None, done: false };
-    let mut records = DirStore::open(&config.state.join("records")).unwrap();
-    records.put("night", &serde_json::to_vec(&cut).unwrap()).unwrap();
-    drop(records);
+    leave(&config, &cut);
     let checkpoint = config.state.join("checkpoint");
     std::fs::write(&checkpoint, b"SHTCxxxx").unwrap();
     let mut agent = Agent::open(config).unwrap();
@@ -107,9 +111,7 @@ fn a_night_that_was_cut_and_lost_its_best_candidate_begins_anew() {
     for damaged in [Some(&b"noise"[..]), None] {
         let (active, best) = (Some(0.1), Some((1, 0.2)));
         let cut = Record { steps: 1, measured: 1, active, best, done: false };
-        let mut records = DirStore::open(&config.state.join("records")).unwrap();
-        records.put("night", &serde_json::to_vec(&cut).unwrap()).unwrap();
-        drop(records);
+        leave(&config, &cut);
         if let Some(damaged) = damaged {
             std::fs::write(&candidate, damaged).unwrap();
         }
@@ -141,9 +143,7 @@ fn a_candidate_whose_staging_was_cut_before_it_was_noted_is_staged_again() {
     drop(agent);
     let (active, best) = (Some(0.4), Some((2, 0.5)));
     let cut = Record { steps: 2, measured: 2, active, best, done: false };
-    let mut records = DirStore::open(&config.state.join("records")).unwrap();
-    records.put("night", &serde_json::to_vec(&cut).unwrap()).unwrap();
-    drop(records);
+    leave(&config, &cut);
     std::fs::copy(config.state.join("slots/a"), config.state.join("candidate-2")).unwrap();
     let mut agent = Agent::open(config).unwrap();
     assert!(staged(told(&mut agent, &pack)));

@@ -283,11 +283,10 @@ impl Records {
 
     /// Whether voters measured beside this particle, of which nothing else is known: neither a claim, nor another header in its place.
     fn is_stood_on(&self, key: &(u32, KeyId, Role), particle: ParticleId) -> bool {
-        let votes = || self.votes.values().filter_map(Entry::one);
-        let mut claims = self.claims(key.0);
+        let mut votes = self.votes.values().filter_map(Entry::one);
         !self.particles.contains_key(key)
-            && !claims.any(|claim| claim.body.particle == particle)
-            && votes().any(|vote| vote.body.best == Some(particle))
+            && !self.claims(key.0).any(|claim| claim.body.particle == particle)
+            && votes.any(|vote| vote.body.best == Some(particle))
     }
 
     /// Lets go of what was signed by who is not on this roster: it counts no more.

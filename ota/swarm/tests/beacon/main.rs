@@ -415,6 +415,23 @@ fn claimed_by_all() -> (Board, [Program; 1]) {
     (board, beacons)
 }
 
+/// The same, a window later: what all have of it who read everybody, and no vote yet.
+fn asked_to_vote(ring: &Keyring) -> (Board, [Program; 1], Records) {
+    let (mut board, mut beacons) = claimed_by_all();
+    board.leave([nonce(1)], &mut beacons);
+    let mut whole = Records::new(shape());
+    board.read(&mut whole, ring, 1);
+    (board, beacons, whole)
+}
+
+/// Whose the first of these votes is, and what it says.
+fn first_of(votes: &[Post], ring: &Keyring) -> (u32, VoteFields) {
+    let (topic, bytes) = &votes[0];
+    let number = (0..VEHICLES).find(|one| key(*one).public().id() == topic.publisher()).unwrap();
+    let vote = Unverified::decode(bytes).unwrap().verify::<Vote>(ring).unwrap();
+    (number, vote.body().fields().clone())
+}
+
 /// How much a beacon has passed on.
 fn passed_on(board: &Board) -> usize {
     let of_beacon = board.stands.iter().filter(|(topic, bytes)| {
@@ -428,16 +445,10 @@ fn passed_on(board: &Board) -> usize {
 #[test]
 fn a_vote_that_nobody_asked_for_is_passed_on_where_it_contradicts_one_alone() {
     let ring = ring();
-    let (mut board, mut beacons) = claimed_by_all();
-    board.leave([nonce(1)], &mut beacons);
-    let mut whole = Records::new(shape());
-    board.read(&mut whole, &ring, 1);
+    let (mut board, mut beacons, mut whole) = asked_to_vote(&ring);
     let honest = votes(&whole, &ring, 0, true);
     // A vote of one who is drawn, and the same with another word for what it is on.
-    let (topic, bytes) = honest[0].clone();
-    let number = (0..VEHICLES).find(|one| key(*one).public().id() == topic.publisher()).unwrap();
-    let vote = Unverified::decode(&bytes).unwrap().verify::<Vote>(&ring).unwrap();
-    let mut fields = vote.body().fields().clone();
+    let (number, mut fields) = first_of(&honest, &ring);
     fields.nominee = header(VEHICLES + 7, 0, Role::Best).id();
     let before = passed_on(&board);
     for place in 0..4 {
@@ -460,22 +471,15 @@ fn a_vote_that_nobody_asked_for_is_passed_on_where_it_contradicts_one_alone() {
     assert_eq!(by(&heard), by(&whole));
 }
 
-/// Whoever claims a merge early, and however many: that of who is drawn to fold is passed on.
 /// A voter with a key has as many envelopes as it likes; the board has 256 topics a window.
 #[test]
 fn a_vote_in_many_envelopes_is_passed_on_once() {
     let ring = ring();
-    let (mut board, mut beacons) = claimed_by_all();
-    board.leave([nonce(1)], &mut beacons);
-    let mut whole = Records::new(shape());
-    board.read(&mut whole, &ring, 1);
+    let (mut board, mut beacons, mut whole) = asked_to_vote(&ring);
     let honest = votes(&whole, &ring, 0, true);
-    let (topic, bytes) = honest[0].clone();
-    let number = (0..VEHICLES).find(|one| key(*one).public().id() == topic.publisher()).unwrap();
-    let vote = Unverified::decode(&bytes).unwrap().verify::<Vote>(&ring).unwrap();
-    let envelopes = (1_000..1_200).map(|counter| {
-        post(&key(number), Leaf::vote(1, vote.body().fields().place), counter, vote.body())
-    });
+    let (number, fields) = first_of(&honest, &ring);
+    let (leaf, vote) = (Leaf::vote(1, fields.place), Vote::new(fields).unwrap());
+    let envelopes = (1_000..1_200).map(|counter| post(&key(number), leaf, counter, &vote));
     let mut envelopes: Vec<Post> = envelopes.collect();
     envelopes.sort_by_key(|(_topic, bytes)| Sha256::digest(bytes));
     envelopes.reverse();
@@ -490,6 +494,7 @@ fn a_vote_in_many_envelopes_is_passed_on_once() {
     assert_eq!(said(&board.heard(&ring, 1, |_any| true)), said(&whole));
 }
 
+/// Whoever claims a merge early, and however many: that of who is drawn to fold is passed on.
 #[test]
 fn the_merge_of_who_may_fold_is_passed_on_whoever_else_claims_one() {
     const MANY: u32 = 48;
