@@ -95,9 +95,7 @@ impl Dir {
             }
         }
         // The directory itself must be there after a cut.
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync_dir(parent)?;
-        }
+        sync_dir(holder(path))?;
         Ok(dir)
     }
 
@@ -167,7 +165,13 @@ pub fn write_whole(path: &Path, content: &[u8]) -> Result<(), FilesError> {
     file.write_all(content).map_err(failed("write", &part))?;
     file.sync_all().map_err(failed("sync", &part))?;
     fs::rename(&part, path).map_err(failed("rename", &part))?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
+    sync_dir(holder(path))
+}
+
+/// The directory that a path lies in: of a bare name, the one that the program stands in.
+fn holder(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 fn sync_dir(path: &Path) -> Result<(), FilesError> {

@@ -61,6 +61,13 @@ impl Hold {
             Err(error) => error.kind() != io::ErrorKind::NotFound,
         }
     }
+
+    /// Whether a program holds this folder for certain; `false` also where that cannot be told. Nothing is written.
+    #[must_use]
+    pub fn is_surely_held(folder: &Path) -> bool {
+        let file = File::open(folder.join(FILE));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
 }
 
 /// Who has it, by its own word.
@@ -79,14 +86,14 @@ mod tests {
     #[test]
     fn a_folder_is_held_by_one_and_the_other_is_told_by_whom() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(!Hold::is_held(folder.path()));
+        assert!(!Hold::is_held(folder.path()) && !Hold::is_surely_held(folder.path()));
         let held = Hold::take(folder.path(), "a long name of the first").unwrap();
-        assert!(Hold::is_held(folder.path()));
+        assert!(Hold::is_held(folder.path()) && Hold::is_surely_held(folder.path()));
         let refused = Hold::take(folder.path(), "the second").unwrap_err().to_string();
         let who = format!("a long name of the first (process {})", std::process::id());
         assert!(refused.contains(&who), "{refused}");
         drop(held);
-        assert!(!Hold::is_held(folder.path()));
+        assert!(!Hold::is_held(folder.path()) && !Hold::is_surely_held(folder.path()));
         let _held = Hold::take(folder.path(), "third").unwrap();
         let refused = Hold::take(folder.path(), "fourth").unwrap_err().to_string();
         assert!(refused.contains("in use by third (process"), "{refused}");

@@ -14,8 +14,11 @@ pub fn read_codes(path: &Path, frame: usize) -> Result<Vec<i64>, NpyError> {
     let Array { dims, data } = read_npy(path)?;
     let wrong = |what| NpyError::Format { path: path.to_owned(), what };
     let Data::I64(codes) = data else { return Err(wrong("its codes are not int64")) };
+    // A header without data can name any dimensions.
+    let product =
+        |of_one: &[usize]| of_one.iter().try_fold(1, |all: usize, dim| all.checked_mul(*dim));
     match dims.split_first() {
-        Some((_frames, of_one)) if of_one.iter().product::<usize>() == frame => Ok(codes),
+        Some((_frames, of_one)) if product(of_one) == Some(frame) => Ok(codes),
         Some(_) | None => Err(wrong("its frames have another number of codes than the model's")),
     }
 }
@@ -28,13 +31,20 @@ mod tests {
     fn codes_of_whole_frames_are_read_and_others_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("codes.npy");
-        let mut file = b"\x93NUMPY\x01\x00".to_vec();
-        let header = "{'descr': '<i8', 'fortran_order': False, 'shape': (2, 3), }\n";
-        file.extend((header.len() as u16).to_le_bytes());
-        file.extend(header.as_bytes());
-        file.extend((0..6_i64).flat_map(i64::to_le_bytes));
-        std::fs::write(&path, file).unwrap();
+        let write = |shape: &str, codes: std::ops::Range<i64>| {
+            let mut file = b"\x93NUMPY\x01\x00".to_vec();
+            let header =
+                format!("{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}\n");
+            file.extend((header.len() as u16).to_le_bytes());
+            file.extend(header.as_bytes());
+            file.extend(codes.flat_map(i64::to_le_bytes));
+            std::fs::write(&path, file).unwrap();
+        };
+        write("(2, 3)", 0..6);
         assert_eq!(read_codes(&path, 3).unwrap(), [0, 1, 2, 3, 4, 5]);
         assert!(read_codes(&path, 2).is_err());
+        // No frame, and codes of one beyond any count.
+        write("(0, 4294967296, 4294967296)", 0..0);
+        assert!(read_codes(&path, 3).is_err());
     }
 }

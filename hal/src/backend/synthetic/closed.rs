@@ -129,7 +129,7 @@ impl Road {
     ///
     /// The scene is that of [`Road::moments`], seen by a calibrated camera (in the vehicle's middle, ahead, without distortion,
     /// of one focal length, every frame when it is due): what a vehicle's calibration makes of any. Vehicles ahead
-    /// slow down now and then and do not give way, since the own one can brake.
+    /// slow down now and then and do not give way, since the own one can brake; those of one lane do not drive through one another.
     ///
     /// # Panics
     /// If `shape` has no pixel or `rate_hz` is not a positive number.

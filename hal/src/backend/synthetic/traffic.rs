@@ -23,6 +23,21 @@ struct Vehicle {
 }
 
 impl Vehicle {
+    /// How far on it is in its own direction.
+    fn along(&self) -> f32 {
+        if self.oncoming { -self.ahead } else { self.ahead }
+    }
+
+    /// Whether the two drive in one lane, one behind the other.
+    fn shares_lane(&self, other: &Vehicle) -> bool {
+        self.lane == other.lane && self.oncoming == other.oncoming
+    }
+
+    /// From bumper to bumper along the road; negative where the two overlap.
+    fn gap(&self, other: &Vehicle) -> f32 {
+        (self.ahead - other.ahead).abs() - 0.5 * (self.look.length + other.look.length)
+    }
+
     /// Glows of the lamps that one sees: red from behind, white from ahead.
     fn lamps(&self, foot: [f32; 3], turn: (f32, f32), out: &mut Vec<Item>) {
         let end = 0.5 * self.look.length + 0.1;
@@ -102,19 +117,15 @@ impl Others {
                 let slow = smoothstep(0.3, 0.9, noise(other.seed ^ 5, self.time * 0.1));
                 speed *= 1.0 - 0.5 * slow;
             }
-            if !other.oncoming {
-                let leader = self
-                    .vehicles
-                    .iter()
-                    .filter(|v| v.lane == other.lane && !v.oncoming && v.ahead > other.ahead)
-                    .min_by(|a, b| a.ahead.total_cmp(&b.ahead));
-                if let Some(leader) = leader {
-                    let gap =
-                        leader.ahead - other.ahead - 0.5 * (leader.look.length + other.look.length);
-                    if gap < 3.0 + 0.4 * speed {
-                        speed = speed.min(leader.speed);
-                    }
+            // In open loop those that come towards keep the speed they like.
+            if self.own_brakes || !other.oncoming {
+                let leader = self.leader(other);
+                if let Some(leader) = leader.filter(|v| v.gap(other) < near(speed)) {
+                    let limit = if self.own_brakes { leader.now } else { leader.speed };
+                    speed = if other.oncoming { speed.max(limit) } else { speed.min(limit) };
                 }
+            }
+            if !other.oncoming {
                 let beside = (other.lane - own_lane).abs() < 1.6;
                 if beside && other.ahead < 0.0 && other.ahead > -30.0 {
                     speed = speed.min(own_speed);
@@ -128,12 +139,31 @@ impl Others {
             other.now = speed;
             other.ahead += (speed - own_speed) * dt;
             if other.ahead < BEHIND || other.ahead > AHEAD + 30.0 {
-                let place =
-                    if other.ahead < BEHIND { AHEAD + 20.0 * unit(other.seed) } else { BEHIND };
-                self.drawn = self.drawn.wrapping_add(1);
-                let seed = hash(other.seed, self.drawn as i32);
-                *other = vehicle(scene, place, other.lane, other.oncoming, seed);
+                self.replace(scene, index);
             }
+        }
+    }
+
+    /// The next one before it in its lane.
+    fn leader(&self, other: &Vehicle) -> Option<&Vehicle> {
+        let before = |v: &&Vehicle| v.shares_lane(other) && v.along() > other.along();
+        let before = self.vehicles.iter().filter(before);
+        before.min_by(|a, b| a.along().total_cmp(&b.along()))
+    }
+
+    /// Another one takes the place of one that is out of sight. In the closed loop it waits until there is room: who came into
+    /// another vehicle would follow it from within.
+    fn replace(&mut self, scene: &Scene, index: usize) {
+        let other = &self.vehicles[index];
+        let place = if other.ahead < BEHIND { AHEAD + 20.0 * unit(other.seed) } else { BEHIND };
+        let drawn = self.drawn.wrapping_add(1);
+        let seed = hash(other.seed, drawn as i32);
+        let new = vehicle(scene, place, other.lane, other.oncoming, seed);
+        let apart = |(at, v): (usize, &Vehicle)| {
+            at == index || !v.shares_lane(&new) || v.gap(&new) > near(new.speed)
+        };
+        if !self.own_brakes || self.vehicles.iter().enumerate().all(apart) {
+            (self.vehicles[index], self.drawn) = (new, drawn);
         }
     }
 
@@ -159,12 +189,13 @@ impl Others {
         self.vehicles.retain(|other| !near(other));
     }
 
-    /// Puts one ahead that goes the own way: its rear bumper `rear` ahead of the own camera.
+    /// Puts one ahead that goes the own way: its rear bumper `rear` ahead of the own camera. Who is too near to it is taken away.
     pub(super) fn put(&mut self, scene: &Scene, rear: f32, lane: f32, speed: f32) {
         self.drawn = self.drawn.wrapping_add(1);
         let mut other = vehicle(scene, rear, lane, false, hash(scene.seed, self.drawn as i32));
         other.ahead += 0.5 * other.look.length;
         (other.speed, other.now) = (speed, speed);
+        self.vehicles.retain(|v| !v.shares_lane(&other) || v.gap(&other) > near(speed));
         self.vehicles.push(other);
     }
 
@@ -187,6 +218,11 @@ impl Others {
     }
 }
 
+/// The gap from which on one is held up by the next, at this speed of its own.
+fn near(speed: f32) -> f32 {
+    3.0 + 0.4 * speed.abs()
+}
+
 fn vehicle(scene: &Scene, ahead: f32, lane: f32, oncoming: bool, seed: u32) -> Vehicle {
     let look = Look::new(hash(seed, 1), scene.traffic.trucks);
     let speed = scene.traffic.speed * (0.88 + 0.28 * unit(hash(seed, 2)));
@@ -197,4 +233,34 @@ fn vehicle(scene: &Scene, ahead: f32, lane: f32, oncoming: bool, seed: u32) -> V
 /// Whether a thing can throw a shadow over the whole road.
 pub(super) fn roofs(thing: Thing) -> bool {
     thing == Thing::Bridge
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::synthetic::region::Region;
+
+    #[test]
+    fn vehicles_of_a_lane_do_not_drive_through_one_another_in_the_closed_loop() {
+        for seed in 0..8 {
+            let mut draws = Draws::new(1, seed, 0);
+            let scene = Scene::draw(Region::DenseTraffic, &mut draws);
+            let (lane, speed) = (scene.driver.lane, scene.driver.speed.max(4.0));
+            let mut others = Others::new(&scene, lane, &mut draws);
+            others.own_brakes = true;
+            others.clear(lane, 20.0 + 1.8 * speed);
+            others.put(&scene, 60.0, lane, 0.5 * speed);
+            for step in 0..600 {
+                // Half a minute on the way, then standing.
+                others.advance(&scene, 0.1, if step < 300 { speed } else { 0.0 }, lane);
+                let ahead = others.vehicles.iter().filter(|v| v.ahead > 0.0);
+                for (at, one) in ahead.clone().enumerate() {
+                    let mut rest = ahead.clone().skip(at + 1);
+                    let within = rest.find(|v| v.shares_lane(one) && v.gap(one) < 0.0);
+                    assert!(within.is_none(), "seed {seed}, step {step}: {one:?}, {within:?}");
+                    assert!(one.now != 0.0, "seed {seed}, step {step}: {one:?} stands");
+                }
+            }
+        }
+    }
 }
