@@ -118,7 +118,8 @@ impl Mosquitto {
         let user = if is_root() { "user root\n" } else { "" };
         let configuration = format!(
             "{user}per_listener_settings false\nallow_anonymous true\npersistence true\n\
-             persistence_location {}/\nset_tcp_nodelay true\nlog_dest stderr\nlog_type all\n\
+             persistence_location {}/\nset_tcp_nodelay true\nmax_queued_messages 100000\n\
+             log_dest stderr\nlog_type all\n\
              listener {port} 127.0.0.1\n{options}\n",
             folder.display(),
         );

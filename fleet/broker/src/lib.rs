@@ -15,6 +15,9 @@ use tracing::info;
 /// What `result.json` and logs call it.
 pub const NAME: &str = "mqtt5";
 
+/// What the longest record that vehicles ask for takes while it waits for one of them, its topic and what the broker adds with it.
+const RECORD_BYTES: usize = 4 * 1024;
+
 /// How a broker is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -22,7 +25,7 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The longest MQTT packet a client may send, in bytes: at least 1,024. A longer one ends its connection.
     pub packet_bytes_max: u32,
-    /// The most retained messages.
+    /// The most retained messages: as many wait for each client that asks for them, or it would be told a part of what stands there.
     pub retained_max: usize,
     /// The most clients at a time.
     pub clients_max: usize,
@@ -157,6 +160,10 @@ fn config(settings: Settings) -> BrokerConfig {
         Some(folder) => StorageConfig::new().with_base_dir(folder),
         None => StorageConfig::new().with_backend(StorageBackend::Memory),
     };
+    // What is over either limit it drops, the oldest first, and says nothing of it.
+    let storage = storage
+        .with_max_queued_messages_per_client(retained_max)
+        .with_max_queued_bytes_per_client(retained_max.saturating_mul(RECORD_BYTES));
     let mut config = BrokerConfig::new()
         .with_bind_address(listen)
         .with_max_packet_size(usize::try_from(packet_bytes_max).unwrap_or(usize::MAX))

@@ -177,7 +177,8 @@ pub struct Window {
     used: Bytes,
     needed: Bytes,
     phase: Phase,
-    /// The window whose end was reached, with the plan's counter: the last fraction of its last second opens nothing.
+    /// The window whose end was reached, with the plan's counter: the last fraction of its last second opens nothing. One whose
+    /// time could only not be told for a while is not over.
     over: Option<(u64, u32)>,
     wake: Option<Instant>,
     told: Option<Phase>,
@@ -312,7 +313,9 @@ impl Window {
             if next == self.phase {
                 break;
             }
-            if let Phase::Closing { window, why: Why::Over, .. } = next {
+            if let Phase::Open { window, closes_at, .. } = self.phase
+                && now.since_boot >= closes_at
+            {
                 self.over = Some((self.ledger.plan_counter, window));
             }
             if let Phase::Open { window, granted, .. } = next {

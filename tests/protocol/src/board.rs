@@ -146,6 +146,13 @@ impl Board {
         kept.is_some_and(|kept| kept.filters.keys().any(|filter| matches(filter, topic)))
     }
 
+    /// How many clients are sent what is published at a topic, at once or when they come back.
+    #[must_use]
+    pub fn listeners(&self, topic: &str) -> usize {
+        let asks = |kept: &&Kept| kept.filters.keys().any(|filter| matches(filter, topic));
+        self.sessions.values().filter(asks).count()
+    }
+
     /// A socket was accepted.
     pub fn accept(&mut self, conn: Conn) {
         self.online.insert(conn, Online::default());
@@ -318,7 +325,13 @@ impl Board {
                 late.push((topic, publish.payload));
                 Vec::new()
             }
-            None => self.leave(&topic, publish.payload),
+            None if publish.retain => self.leave(&topic, publish.payload),
+            None => {
+                for all in [&mut self.published, &mut self.came] {
+                    all.push((topic.clone(), publish.payload.clone()));
+                }
+                self.hand_on(&topic, publish.payload)
+            }
         }
     }
 

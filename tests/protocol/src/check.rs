@@ -1,25 +1,27 @@
 //! What must hold, whatever happens.
 
 mod ending;
+mod moving;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use shoal_swarm::swarm::{Swarm, ValuesHash};
+use shoal_swarm::swarm::Swarm;
 use shoal_vehicle::exchange::run::Exchange;
 use shoal_wire::v1::{Claim, Nonce, NonceFields, ParticleHeader, Role, Vote};
 use shoal_wire::{KeyId, Kind, Leaf, ParticleId, RecordId, Topic, Unverified};
 
 use crate::board::Board;
-use crate::calendar::{FINISHES_S, opens_us, window_of};
+use crate::calendar::{Calendar, FINISHES_S};
 use crate::cluster::Cluster;
 use crate::documents::{Fleet, PLENTY_COUNTER, place_of};
-use crate::engine::{Character, Lie, start};
+use crate::engine::{Character, Lie, Roads};
 use crate::intruder::Everybody;
 use crate::must::{Looked, must};
 use crate::vehicle::{Vehicle, WINDOWS_MAX, Wire, records, windows};
 use ending::known;
+use moving::Way;
 
 /// So many windows after a plan with enough bytes for what is said, whoever is behind goes by it: as many as may be behind in a row,
 /// and one in which the line was cut.
@@ -28,6 +30,7 @@ const HEARD: u32 = 5;
 /// What was seen so far.
 #[derive(Debug, Default)]
 pub struct Checks {
+    calendar: Calendar,
     /// How often it was looked at what.
     pub looked_at: Looked,
     /// Publications of each node that were looked at.
@@ -48,8 +51,12 @@ pub struct Checks {
     said: BTreeMap<(KeyId, Said), Bytes>,
     /// Bytes by vehicle and window, up and down.
     pub crossed: BTreeMap<(usize, u32), (u64, u64)>,
-    /// How many of the tunings of each vehicle were looked at.
-    moves: BTreeMap<usize, usize>,
+    /// Who has known of a best.
+    knew_best: BTreeSet<usize>,
+    /// From where each vehicle tuned.
+    ways: BTreeMap<usize, Way>,
+    /// The nonce of each window.
+    nonces: BTreeMap<u32, [u8; 32]>,
     /// The highest counter of every document that each vehicle went by.
     documents: BTreeMap<(usize, u8), u64>,
     /// What counted at each vehicle after the last thing that happened.
@@ -116,6 +123,12 @@ enum Said {
 }
 
 impl Checks {
+    /// Of a world with these windows.
+    #[must_use]
+    pub fn new(calendar: Calendar) -> Self {
+        Checks { calendar, ..Checks::default() }
+    }
+
     /// So many bytes crossed the socket of a vehicle in a window, of so many that may, each way.
     pub fn crosses(&mut self, (number, window): (usize, u32), up: u64, down: u64, may: u64) {
         let crossed = self.crossed.entry((number, window)).or_default();
@@ -129,7 +142,13 @@ impl Checks {
     }
 
     /// After everything that happens.
-    pub fn after(&mut self, cluster: &Cluster, vehicles: &[Vehicle], fleet: &Fleet, now_us: u64) {
+    pub fn after(
+        &mut self,
+        cluster: &Cluster,
+        vehicles: &[Vehicle],
+        (fleet, roads): (&Fleet, &Roads),
+        now_us: u64,
+    ) {
         self.looked.resize(cluster.count(), 0);
         for node in 0..cluster.count() {
             let new: Vec<(String, Bytes)> = cluster.published(node)[self.looked[node]..].to_vec();
@@ -151,7 +170,7 @@ impl Checks {
             }
         }
         for vehicle in vehicles.iter().filter(|vehicle| vehicle.character == Character::Honest) {
-            self.moved(vehicle, now_us);
+            self.moved(vehicle, roads, now_us);
             self.goes_by(vehicle, now_us);
             self.counts(vehicle, now_us);
         }
@@ -165,6 +184,15 @@ impl Checks {
             let Some(Ok(document)) = document else { continue };
             let got = document.head().counter;
             let before = self.documents.insert((number, kind as u8), got).unwrap_or(0);
+            let new = exchange.goes_by(kind).filter(|_bytes| got != before);
+            let genuine =
+                |bytes: &[u8]| self.genuine.contains(&RecordId::new(Sha256::digest(bytes).into()));
+            must!(
+                self.looked_at,
+                Documents,
+                new.is_none_or(genuine),
+                "{now_us}: {number} goes by {kind:?} {got}, which nobody published"
+            );
             must!(
                 self.looked_at,
                 Documents,
@@ -190,6 +218,13 @@ impl Checks {
             Genuine,
             forged.is_none(),
             "{now_us}: {forged:?} counts at {number} and was not published"
+        );
+        let false_nonce = swarm.records().nonces().find(|id| !self.genuine.contains(id));
+        must!(
+            self.looked_at,
+            Genuine,
+            false_nonce.is_none(),
+            "{now_us}: nonce {false_nonce:?} counts at {number} and was not published"
         );
         let told = windows(swarm).filter(|window| swarm.records().nonce_of(*window).is_some());
         let told = told.filter_map(|window| self.told_utc.get(&window)).max();
@@ -226,7 +261,7 @@ impl Checks {
 
     /// Every second: who is there, and has joined.
     pub fn attended(&mut self, vehicles: &[Vehicle], now_us: u64) {
-        let window = window_of(now_us);
+        let window = self.calendar.window_of(now_us);
         for vehicle in vehicles {
             let joined = vehicle.exchange.as_ref().is_some_and(|one| one.swarm().is_some());
             let connected = vehicle.wires.iter().any(|wire| wire.conn.is_some());
@@ -282,11 +317,12 @@ impl Checks {
         let claim = Unverified::decode(bytes).ok();
         let claim = claim.and_then(|claim| claim.verify::<Claim>(&Everybody(fleet)).ok());
         let Some(window) = claim.map(|claim| claim.body().fields().window) else { return };
-        let last_minute = opens_us(window + 1) + FINISHES_S * 1_000_000..opens_us(window + 2);
+        let last_minute = self.calendar.opens_us(window + 1) + FINISHES_S * 1_000_000
+            ..self.calendar.opens_us(window + 2);
         if last_minute.contains(&now_us) {
             self.last_minute.insert(id);
         }
-        if opens_us(window + 2) < now_us {
+        if self.calendar.opens_us(window + 2) < now_us {
             self.late.push((window, id, now_us));
         }
     }
@@ -296,7 +332,7 @@ impl Checks {
     fn comes_too_late(&self, number: usize, swarm: &Swarm, now_us: u64) {
         let Some(ends) = self.ends.get(&number) else { return };
         for (of, id, came) in &self.late {
-            if ends.iter().any(|end| end > of && opens_us(end + 1) < *came) {
+            if ends.iter().any(|end| end > of && self.calendar.opens_us(end + 1) < *came) {
                 must!(
                     self.looked_at,
                     TooLate,
@@ -469,7 +505,7 @@ impl Checks {
         if vehicle.character != Character::Honest {
             return;
         }
-        for window in window_of(now_us).saturating_sub(RECENT_WINDOWS)..WINDOWS_MAX {
+        for window in self.calendar.window_of(now_us).saturating_sub(RECENT_WINDOWS)..WINDOWS_MAX {
             for claim in swarm.records().claims(window) {
                 let (number, id) = (vehicle.number, claim.id);
                 must!(
@@ -524,7 +560,8 @@ impl Checks {
             }
             Kind::Nonce => {
                 let nonce = record.verify::<Nonce>(&keys).expect("a nonce");
-                let NonceFields { window, utc_seconds, .. } = *nonce.body().fields();
+                let NonceFields { window, utc_seconds, nonce } = *nonce.body().fields();
+                self.nonces.insert(window, nonce);
                 self.told_utc.insert(window, utc_seconds);
                 vec![Said::Nonce(window)]
             }
@@ -554,30 +591,23 @@ impl Checks {
         }
     }
 
-    /// A vehicle tunes from where everybody began, from what it tuned itself, or from what it has measured to be no worse.
-    fn moved(&mut self, vehicle: &Vehicle, now_us: u64) {
-        let seen = vehicle.engine.seen();
-        let looked = self.moves.entry(vehicle.number).or_default();
-        for from in &seen.tuned_from[*looked..] {
-            let compared = seen.compared.iter().filter(|((candidate, _), _)| candidate == from);
-            // What it voted with came before; then one look or two.
-            let looked = |gains: &[i32]| {
-                let (one, two) = (gains.iter().rev().take(1), gains.iter().rev().take(2));
-                one.sum::<i32>().max(two.sum())
-            };
-            let better = compared.map(|(_, gains)| looked(gains)).max();
-            if *from == ValuesHash::of(&start()) || seen.tuned.contains(from) {
-                continue;
+    /// Before a window closes, where nobody lies: what is best is known for as long as it is, however old its records are.
+    pub fn remembers(&mut self, vehicles: &[Vehicle], window: u32) {
+        for vehicle in vehicles {
+            let Some(swarm) = vehicle.exchange.as_ref().and_then(Exchange::swarm) else { continue };
+            let (number, knows) = (vehicle.number, swarm.best(window).is_some());
+            if self.knew_best.contains(&number) {
+                must!(
+                    self.looked_at,
+                    Remembers,
+                    knows,
+                    "vehicle {number} knows of no best in window {window} any more:\n{}",
+                    known(swarm, window)
+                );
+            } else if knows {
+                self.knew_best.insert(number);
             }
-            must!(
-                self.looked_at,
-                Moves,
-                better.is_some_and(|gain| gain >= 0),
-                "{now_us}: vehicle {} moved to what it measured as {better:?}",
-                vehicle.number
-            );
         }
-        *looked = seen.tuned_from.len();
     }
 
     /// Before a window closes: who goes by the second plan.

@@ -4,7 +4,8 @@ use shoal_hal::{Conditions, Network};
 use shoal_vehicle::config::Config;
 use shoal_vehicle::exchange::look::Look;
 
-use crate::documents::{OPEN_S, PERIOD_S};
+use crate::calendar::SPAN_S;
+use crate::documents::OPEN_S;
 use crate::must::must;
 use crate::world::{Happening, SECOND_US, World};
 
@@ -37,7 +38,7 @@ impl World {
             }
             let which = self.fitness.between(0, UNFIT.len() as u64) as usize;
             let from = self.fitness.between(0, u64::from(OPEN_S) - EARLY_S);
-            let to = from + self.fitness.between(1, u64::from(PERIOD_S) - from);
+            let to = from + self.fitness.between(1, u64::from(SPAN_S) - from);
             self.at(now + from * SECOND_US, Happening::Unfit(number, which));
             self.at(now + to * SECOND_US, Happening::Fit(number));
         }

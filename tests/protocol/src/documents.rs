@@ -10,6 +10,7 @@ use shoal_wire::{
     seal,
 };
 
+use crate::calendar::Calendar;
 use crate::engine::{START_SEED, layout, start};
 use crate::weather::PLENTY;
 
@@ -17,8 +18,6 @@ use crate::weather::PLENTY;
 pub const FLEET: &str = "fleet";
 /// The region of all.
 pub const REGION: &str = "region-0";
-/// From one window to the next, in seconds, and how long each is open.
-pub const PERIOD_S: u32 = 100;
 /// How long a window is open, in seconds.
 pub const OPEN_S: u32 = 60;
 /// The longest wait before a vehicle's turn, in milliseconds.
@@ -39,6 +38,10 @@ pub struct Fleet {
     pub approver: SecretKey,
     /// Of the vehicles, by number.
     pub vehicles: Vec<SecretKey>,
+    /// How many vehicles a nonce asks for a contribution.
+    pub asked: u16,
+    /// When its windows are.
+    pub calendar: Calendar,
     /// The envelope that tells of newer roots, once a key has changed.
     pub(crate) roots: Option<Vec<u8>>,
     seed: u64,
@@ -56,12 +59,13 @@ fn key(seed: u64, number: u64) -> SecretKey {
 }
 
 impl Fleet {
-    /// A fleet of so many vehicles.
+    /// A fleet of so many vehicles, of which so many are asked in a window.
     #[must_use]
-    pub fn new(seed: u64, vehicles: usize) -> Self {
+    pub fn new(seed: u64, vehicles: usize, asked: u16, calendar: Calendar) -> Self {
         let keys = (0..vehicles as u64).map(|number| key(seed, 10 + number)).collect();
         let [authority, timekeeper, approver] = [0, 1, 2].map(|number| key(seed, number));
-        Fleet { authority, timekeeper, approver, vehicles: keys, roots: None, seed }
+        let vehicles = keys;
+        Fleet { authority, timekeeper, approver, vehicles, asked, calendar, roots: None, seed }
     }
 
     /// The bytes that a vehicle's key is made of.
@@ -98,7 +102,7 @@ impl Fleet {
             pages: page.1.bytes(),
         };
         let head = sealed(&self.authority, 2, &Roster::new(head).unwrap());
-        let plan = sealed(&self.authority, 3, &plan(bytes_max));
+        let plan = sealed(&self.authority, 3, &self.plan(bytes_max));
         let utility = sealed(&self.authority, 4, &self.utility());
         let swarm = sealed(&self.authority, 5, &self.swarm());
         [page, head, plan, utility, swarm].map(|(bytes, _id)| bytes).to_vec()
@@ -123,7 +127,21 @@ impl Fleet {
     /// A second window plan, by which so many bytes may cross that nobody lacks any.
     #[must_use]
     pub fn plenty(&self) -> Vec<u8> {
-        sealed(&self.authority, PLENTY_COUNTER, &plan(PLENTY)).0
+        sealed(&self.authority, PLENTY_COUNTER, &self.plan(PLENTY)).0
+    }
+
+    /// The window plan.
+    #[must_use]
+    pub fn plan(&self, bytes_max: u64) -> WindowPlan {
+        WindowPlan::new(WindowPlanFields {
+            epoch_seconds: EPOCH_S,
+            period_seconds: self.calendar.period_s,
+            open_seconds: OPEN_S,
+            jitter_ms_max: JITTER_MS,
+            up_bytes_max: bytes_max,
+            down_bytes_max: bytes_max,
+        })
+        .unwrap()
     }
 
     fn utility(&self) -> UtilityDocument {
@@ -150,7 +168,7 @@ impl Fleet {
             values: start().len() as u32,
             rank: 4,
             start_seed: START_SEED,
-            asked: 16,
+            asked: self.asked,
             rule: Rule::Consensus(ConsensusRule::USUAL),
         })
         .unwrap()
@@ -161,20 +179,6 @@ impl Fleet {
 #[must_use]
 pub fn nonce_of(window: u32, nonce: [u8; 32], utc_seconds: u64) -> Nonce {
     Nonce::new(NonceFields { window, nonce, utc_seconds }).unwrap()
-}
-
-/// The window plan.
-#[must_use]
-pub fn plan(bytes_max: u64) -> WindowPlan {
-    WindowPlan::new(WindowPlanFields {
-        epoch_seconds: EPOCH_S,
-        period_seconds: PERIOD_S,
-        open_seconds: OPEN_S,
-        jitter_ms_max: JITTER_MS,
-        up_bytes_max: bytes_max,
-        down_bytes_max: bytes_max,
-    })
-    .unwrap()
 }
 
 pub(crate) fn place(key: &SecretKey, leaf: Leaf) -> String {

@@ -16,10 +16,10 @@ use shoal_vehicle::agent::{Ask, Tried, Why};
 use shoal_vehicle::exchange::around::Engine;
 use shoal_vehicle::exchange::weights::code;
 use shoal_vehicle::exchange::worker::{Done, EngineEnded, Job};
+use shoal_wire::v1::Role;
 
+use crate::calendar::Calendar;
 use crate::chance::Dice;
-use crate::documents::PERIOD_S;
-use crate::vehicle::BEFORE_S;
 
 /// Seeds of the adapters' start values.
 pub const START_SEED: u64 = 7;
@@ -68,6 +68,7 @@ pub fn start() -> Flat {
 #[derive(Debug)]
 pub struct Roads {
     seed: u64,
+    calendar: Calendar,
     start: Flat,
     optima: Vec<Vec<f32>>,
     size: f32,
@@ -75,12 +76,14 @@ pub struct Roads {
     by_heart: RefCell<BTreeMap<ValuesHash, u8>>,
     /// Particles that colluding liars made of one noise.
     agreed: RefCell<BTreeSet<ValuesHash>>,
+    /// In which windows each adapter was folded.
+    merged: RefCell<BTreeMap<ValuesHash, BTreeSet<u32>>>,
 }
 
 impl Roads {
     /// One of each vehicle.
     #[must_use]
-    pub fn new(seed: u64, vehicles: usize) -> Self {
+    pub fn new(seed: u64, vehicles: usize, calendar: Calendar) -> Self {
         let start = start();
         let mut dice = Dice::new(seed, 1);
         let mut draw = |size: f32| start.iter().map(|_| size * dice.signed()).collect::<Vec<_>>();
@@ -88,8 +91,8 @@ impl Roads {
         let of = |own: Vec<f32>| common.iter().zip(own).map(|(c, o)| c + o).collect();
         let optima = (0..vehicles).map(|_| draw(0.1)).map(of).collect();
         let size = common.iter().map(|c| c * c).sum();
-        let (by_heart, agreed) = (RefCell::default(), RefCell::default());
-        Roads { seed, start, optima, size, by_heart, agreed }
+        let (by_heart, agreed, merged) = Default::default();
+        Roads { seed, calendar, start, optima, size, by_heart, agreed, merged }
     }
 
     /// 1 at the optimum of a road, 0 where everybody begins.
@@ -162,6 +165,12 @@ impl Roads {
         self.agreed.borrow().contains(&adapter)
     }
 
+    /// In which windows somebody folded this adapter.
+    #[must_use]
+    pub fn merged_in(&self, adapter: ValuesHash) -> BTreeSet<u32> {
+        self.merged.borrow().get(&adapter).cloned().unwrap_or_default()
+    }
+
     fn tuned(&self, number: usize, seed: u64, from: &[f32]) -> Flat {
         let mut dice = Dice::new(seed, 2);
         let optimum = self.start.iter().zip(&self.optima[number]).map(|(s, o)| s + o);
@@ -225,19 +234,19 @@ pub const LIES: [Lie; 12] = [
     Lie::Withholds,
 ];
 
-/// When who lies later begins to, in microseconds of the world: with the eleventh window.
-const LATER_US: u64 = (BEFORE_S + 10 * PERIOD_S as u64) * 1_000_000;
+/// In which window who lies later begins to.
+const LATER: u32 = 10;
 
 impl Lie {
     /// What it makes of a measurement, of a particle that it is for (its own, or one of those it colludes with) or of another's;
     /// `None`: it leaves it as it is.
-    fn of(self, own: bool, term: TermResult, now_us: u64) -> Option<TermResult> {
+    fn of(self, own: bool, term: TermResult, window: u32) -> Option<TermResult> {
         let said = |value: i16, beside: i16| {
             Some(TermResult { value, beside, value_error: 10, difference_error: 10 })
         };
         match self {
             Lie::Noise | Lie::Colludes => said(if own { 9_900 } else { -9_000 }, term.beside),
-            Lie::Later if now_us < LATER_US => None,
+            Lie::Later if window < LATER => None,
             Lie::Later => said(if own { 9_900 } else { -9_000 }, term.beside),
             Lie::Condemns | Lie::VotesTwice if own => None,
             Lie::Condemns | Lie::VotesTwice => said(term.beside.saturating_sub(5_000), term.beside),
@@ -251,10 +260,10 @@ impl Lie {
     }
 
     /// Whether it contributes noise now.
-    fn is_noise(self, now_us: u64) -> bool {
+    fn is_noise(self, window: u32) -> bool {
         match self {
             Lie::Noise | Lie::Worst | Lie::Overfits | Lie::Colludes => true,
-            Lie::Later => now_us >= LATER_US,
+            Lie::Later => window >= LATER,
             Lie::Condemns
             | Lie::VotesTwice
             | Lie::Belittles
@@ -266,15 +275,30 @@ impl Lie {
     }
 }
 
+/// An adapter beside another one.
+#[derive(Clone, Copy, Debug)]
+pub struct Compared {
+    /// The adapter.
+    pub of: ValuesHash,
+    /// The other one.
+    pub beside: ValuesHash,
+    /// On what.
+    pub on: On,
+    /// How much better it is, in ten-thousandths.
+    pub gain: i32,
+}
+
 /// What an engine was asked for and found: what a vehicle can know of an adapter.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// Adapters that were measured beside another one, and how much better they were.
-    pub compared: BTreeMap<(ValuesHash, ValuesHash), Vec<i32>>,
+    /// Adapters that were measured beside another one, in order.
+    pub compared: Vec<Compared>,
     /// Adapters that came of tuning.
     pub tuned: BTreeSet<ValuesHash>,
     /// From where it was tuned, in order.
     pub tuned_from: Vec<ValuesHash>,
+    /// In which window each of these began.
+    pub tuned_in: Vec<u32>,
     /// What campaigns asked it to try, in order, each with the adapter.
     pub begun: Vec<(Ask, ValuesHash)>,
 }
@@ -354,6 +378,10 @@ impl Simulated {
         self.0.seen.borrow()
     }
 
+    fn window(&self) -> u32 {
+        self.0.roads.calendar.window_of(self.0.now_us.get())
+    }
+
     fn measure(&self, on: On, candidate: &Flat, beside: Option<&Flat>) -> TermResult {
         let State { number, character, roads, .. } = &*self.0;
         let name = ValuesHash::of(candidate);
@@ -366,22 +394,22 @@ impl Simulated {
             && !matches!(on, On::Own)
         {
             let own = own || (*lie == Lie::Colludes && roads.is_agreed(name));
-            term = lie.of(own, term, self.0.now_us.get()).unwrap_or(term);
+            term = lie.of(own, term, self.window()).unwrap_or(term);
         }
         let mut seen = self.0.seen.borrow_mut();
         if let Some(beside) = beside {
             let gain = i32::from(term.value) - i32::from(term.beside);
-            seen.compared.entry((name, ValuesHash::of(beside))).or_default().push(gain);
+            seen.compared.push(Compared { of: name, beside: ValuesHash::of(beside), on, gain });
         }
         term
     }
 
     /// What is coded of a difference in this window: a liar's may be another one.
     fn meant(&self, difference: &[f32], window: u32) -> Vec<f32> {
-        let State { number, character, roads, now_us, .. } = &*self.0;
+        let State { number, character, roads, .. } = &*self.0;
         let mut meant = difference.to_vec();
         if let Character::Liar(lie) = character
-            && lie.is_noise(now_us.get())
+            && lie.is_noise(self.window())
         {
             // Of those who collude, all the same.
             let whose = if *lie == Lie::Colludes { roads.seed } else { *number as u64 };
@@ -414,12 +442,16 @@ impl Engine for Simulated {
             Job::Code { job, about, difference, quality } => {
                 let at = next(CODES_US);
                 let meant = self.meant(&difference, about.window);
+                let (role, window) = (about.role, about.window);
                 let coded = code(about, meant, &[32, 16], quality);
                 if let Ok(coded) = &coded {
                     let start = self.0.roads.start.iter();
                     let values: Flat = start.zip(&coded.received).map(|(s, r)| s + r).collect();
                     let name = ValuesHash::of(&values);
                     self.0.work.borrow_mut().own.insert(name);
+                    if role == Role::Merge {
+                        self.0.roads.merged.borrow_mut().entry(name).or_default().insert(window);
+                    }
                     if self.0.character == Character::Liar(Lie::Colludes) {
                         self.0.roads.agreed.borrow_mut().insert(name);
                     }
@@ -432,6 +464,7 @@ impl Engine for Simulated {
                 let values = self.0.roads.tuned(self.0.number, seed, &from);
                 let mut seen = self.0.seen.borrow_mut();
                 seen.tuned_from.push(name);
+                seen.tuned_in.push(window);
                 seen.tuned.insert(ValuesHash::of(&values));
                 let (steps, loss, seconds) = (20, Some(1.0), 20.0);
                 let done = Done::Tuned { from: name, window, values, steps, loss, seconds };

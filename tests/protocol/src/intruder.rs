@@ -5,11 +5,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use shoal_wire::v1::{Claim, Nonce, NonceFields, ParticleHeader, Vote};
-use shoal_wire::{KeyId, Keys, Kind, Leaf, PublicKey, SecretKey, Topic, Unverified};
+use shoal_wire::v1::{
+    Claim, Document, Nonce, NonceFields, ParticleHeader, Presence, Refusal, Roster, RosterPage,
+    SwarmDocument, UtilityDocument, Vote,
+};
+use shoal_wire::{Body, KeyId, Keys, Kind, Leaf, PublicKey, SecretKey, Topic, Unverified};
 
 use crate::chance::Dice;
-use crate::documents::{Fleet, nonce_of, plan, sealed};
+use crate::documents::{Fleet, nonce_of, sealed};
 
 /// Forges what it hears.
 #[derive(Debug)]
@@ -139,23 +142,31 @@ fn again(bytes: &[u8], fleet: &Fleet, key: &SecretKey) -> Option<Vec<u8>> {
     let (head, keys) = (*record.head(), Everybody(fleet));
     let counter = head.counter + 1;
     match head.kind {
-        Kind::Claim => Some(sealed(key, counter, record.verify::<Claim>(&keys).ok()?.body()).0),
-        Kind::Vote => Some(sealed(key, counter, record.verify::<Vote>(&keys).ok()?.body()).0),
-        Kind::ParticleHeader => {
-            Some(sealed(key, counter, record.verify::<ParticleHeader>(&keys).ok()?.body()).0)
-        }
+        Kind::Claim => signed::<Claim>(record, fleet, key),
+        Kind::Vote => signed::<Vote>(record, fleet, key),
+        Kind::ParticleHeader => signed::<ParticleHeader>(record, fleet, key),
         Kind::Nonce => {
             let nonce = record.verify::<Nonce>(&keys).ok()?;
             let NonceFields { window, utc_seconds, .. } = *nonce.body().fields();
             Some(sealed(key, counter, &nonce_of(window, [0x66; 32], utc_seconds)).0)
         }
-        Kind::WindowPlan => Some(sealed(key, counter, &plan(u64::MAX / 4)).0),
-        Kind::Presence
-        | Kind::Roster
-        | Kind::RosterPage
-        | Kind::UtilityDocument
-        | Kind::SwarmDocument
-        | Kind::Refusal
-        | Kind::Document => None,
+        Kind::WindowPlan => Some(sealed(key, counter, &fleet.plan(u64::MAX / 4)).0),
+        Kind::Presence => signed::<Presence>(record, fleet, key),
+        Kind::Roster => signed::<Roster>(record, fleet, key),
+        Kind::RosterPage => signed::<RosterPage>(record, fleet, key),
+        Kind::UtilityDocument => signed::<UtilityDocument>(record, fleet, key),
+        Kind::SwarmDocument => signed::<SwarmDocument>(record, fleet, key),
+        Kind::Refusal => signed::<Refusal>(record, fleet, key),
+        Kind::Document => signed::<Document>(record, fleet, key),
     }
+}
+
+/// The same body, signed by this key, later.
+fn signed<'b, T: Body<'b>>(
+    record: Unverified<'b>,
+    fleet: &Fleet,
+    key: &SecretKey,
+) -> Option<Vec<u8>> {
+    let counter = record.head().counter + 1;
+    Some(sealed(key, counter, record.verify::<T>(&Everybody(fleet)).ok()?.body()).0)
 }

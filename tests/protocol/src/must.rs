@@ -87,6 +87,12 @@ musts! {
     Known = "known",
     /// Neither of two claims that contradict each other counts.
     Void = "void",
+    /// Who was drawn for what is voted on votes.
+    Drawn = "drawn",
+    /// Where nobody lies something is elected.
+    Elects = "elects",
+    /// Where nobody lies, who knew of a best knows of one.
+    Remembers = "remembers",
     /// Those who can talk agree on best, worst and who stands aside.
     Agreed = "agreed",
 }
@@ -100,8 +106,14 @@ macro_rules! must {
 pub(crate) use must;
 
 /// How often each was looked at.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Looked([Cell<u64>; Must::ALL.len()]);
+
+impl Default for Looked {
+    fn default() -> Self {
+        Looked([const { Cell::new(0) }; Must::ALL.len()])
+    }
+}
 
 impl Looked {
     /// Looks at it: `holds`, or it is said `otherwise` why not.

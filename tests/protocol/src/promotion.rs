@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use shoal_swarm::campaign::{
     self, APPROVAL, Campaign, Duty, Mine, Order, Outcome, PARTICLE_SLOT, Plan, Stage, Watch,
 };
@@ -10,25 +11,25 @@ use shoal_swarm::roster::Roster;
 use shoal_swarm::swarm::ValuesHash;
 use shoal_vehicle::agent::{Tried, Why};
 use shoal_vehicle::exchange::weights::{About, Coded, code};
-use shoal_wire::coding::Quality;
-use shoal_wire::v1::{Document, DocumentFields, Role};
-use shoal_wire::{KeyId, LayoutHash, Leaf};
+use shoal_wire::coding::{Encoder, Quality};
+use shoal_wire::v1::{Chunk, Document, DocumentFields, ParticleHeader, ParticleHeaderFields, Role};
+use shoal_wire::{ChunkHash, KeyId, LayoutHash, Leaf};
 
-use crate::calendar::opens_us;
+use crate::calendar::{SPAN_S, utc_ms};
 use crate::chance::Dice;
-use crate::documents::{FLEET, Fleet, PERIOD_S, REGION, place, sealed};
+use crate::documents::{FLEET, Fleet, REGION, place, sealed};
 use crate::engine::{Character, layout, start};
 use crate::must::must;
 use crate::vehicle::{Vehicle, utc_seconds};
 use crate::weather::PLENTY;
-use crate::world::{Happening, SECOND_US, World, utc_ms};
+use crate::world::{Happening, SECOND_US, World};
 
 /// The authority's envelopes of campaigns have counters from here on.
 const COUNTER: u64 = 100;
 /// Windows in which nothing came of a campaign any more, after which there is nothing left to do.
-const QUIET_WINDOWS: u64 = 4;
+const QUIET_WINDOWS: u32 = 4;
 /// Windows after which all have heard what a vehicle says of a campaign.
-const HEARD_WINDOWS: u64 = 3;
+const HEARD_WINDOWS: u32 = 3;
 /// The campaign that nobody approved as it is, and the one that two people signed.
 const UNAPPROVED: u32 = 1;
 const APPROVED: u32 = 2;
@@ -49,6 +50,8 @@ pub(crate) struct Promotions {
     /// When an outcome was the last to come.
     last_us: u64,
     counter: u64,
+    /// Whether what is promoted has several chunks, and every other order leaves every other one, and takes away the rest.
+    halves: bool,
 }
 
 impl World {
@@ -58,9 +61,10 @@ impl World {
             return;
         }
         let last = u64::from(self.weather.windows);
+        let calendar = self.calendar;
         let at = |dice: &mut Dice, from: u64, to: u64| {
             let window = dice.between(from, to.max(from + 1)) as u32;
-            opens_us(window) + dice.between(0, u64::from(PERIOD_S)) * SECOND_US
+            calendar.opens_us(window) + dice.between(0, u64::from(SPAN_S)) * SECOND_US
         };
         let mut dice = Dice::new(self.seed, 7);
         if dice.happens(0.5) {
@@ -75,7 +79,7 @@ impl World {
             let when = at(&mut dice, 3, last).max(begins + SECOND_US);
             self.at(when, Happening::Ordered(APPROVED, order));
             if order == Order::Pause {
-                let again = when + 2 * u64::from(PERIOD_S) * SECOND_US;
+                let again = when + self.calendar.windows_us(2);
                 self.at(again, Happening::Ordered(APPROVED, Order::Run));
             }
         }
@@ -84,7 +88,8 @@ impl World {
     /// The authority publishes an order.
     pub(crate) fn order(&mut self, number: u32, order: Order) {
         self.trouble("campaign");
-        let coded = adapter(&self.fleet, self.seed, number);
+        let halves = self.promotions.halves;
+        let coded = adapter(&self.fleet, self.seed, number, halves);
         let plan = plan(&self.fleet, &coded, number);
         // Two people signed this plan; of the first campaign the authority publishes another one with it.
         let approval = approval(&self.fleet, &plan);
@@ -103,7 +108,9 @@ impl World {
         let now_ms = utc_ms(self.now_us.get());
         for (index, chunk) in (0..).zip(&coded.chunks) {
             let topic = place(&self.fleet.authority, Leaf::Chunk { slot: PARTICLE_SLOT, index });
-            let spoken = self.cluster.leave(&topic, Bytes::from(chunk.clone()));
+            let there = !halves || u64::from(index) % 2 == self.promotions.counter % 2;
+            let chunk = if there { Bytes::from(chunk.clone()) } else { Bytes::new() };
+            let spoken = self.cluster.leave(&topic, chunk);
             spoken.into_iter().for_each(|conn| self.hear(conn));
         }
         let authority = &self.fleet.authority;
@@ -162,9 +169,8 @@ impl World {
         }
         let roster = self.roster();
         // By then it stands there, and who begins has heard it.
-        let calm_us = opens_us(self.weather.windows);
-        let said_us =
-            self.now_us.get().saturating_sub(HEARD_WINDOWS * u64::from(PERIOD_S) * SECOND_US);
+        let calm_us = self.calendar.opens_us(self.weather.windows);
+        let said_us = self.now_us.get().saturating_sub(self.calendar.windows_us(HEARD_WINDOWS));
         let heard = said_us > calm_us && self.weather.bytes_max == PLENTY;
         let Promotions { campaign, adapter, kept, gone_back, looked, .. } = &mut self.promotions;
         for vehicle in &self.vehicles {
@@ -235,7 +241,7 @@ impl World {
         let drawn = campaign.plan.draw(&self.roster());
         let progress = campaign.plan.progress(&drawn, &outcomes.collect());
         let now = self.now_us.get();
-        let quiet = now > self.promotions.last_us + QUIET_WINDOWS * u64::from(PERIOD_S) * SECOND_US;
+        let quiet = now > self.promotions.last_us + self.calendar.windows_us(QUIET_WINDOWS);
         for vehicle in &self.vehicles {
             let honest = vehicle.character == Character::Honest;
             let mine = mine(vehicle.engine.tried());
@@ -253,8 +259,8 @@ impl World {
     }
 }
 
-/// What a campaign promotes.
-fn adapter(fleet: &Fleet, seed: u64, number: u32) -> Coded {
+/// What a campaign promotes; in several chunks, if asked for.
+fn adapter(fleet: &Fleet, seed: u64, number: u32, chunks: bool) -> Coded {
     let mut dice = Dice::new(seed, 8 + u64::from(number));
     let meant: Vec<f32> = (0..layout().values()).map(|_| dice.signed()).collect();
     let about = About {
@@ -265,7 +271,30 @@ fn adapter(fleet: &Fleet, seed: u64, number: u32) -> Coded {
         anchor: None,
         inputs: Vec::new(),
     };
-    code(about, meant, &[32, 16], Quality::new(4).unwrap()).unwrap()
+    let quality = Quality::new(4).unwrap();
+    if chunks {
+        let coded = code(about, meant.clone(), &[32, 16], quality).unwrap();
+        return in_chunks(&coded.header, meant, quality);
+    }
+    code(about, meant, &[32, 16], quality).unwrap()
+}
+
+/// The same in chunks that are far shorter than they may be.
+fn in_chunks(whole: &ParticleHeader, mut meant: Vec<f32>, quality: Quality) -> Coded {
+    let mut received = vec![0.0; meant.len()];
+    let mut encoder = Encoder::new(quality, &[32, 16], &mut meant, &mut received).unwrap();
+    let (mut buffer, mut chunks, mut named) = ([0; 28], Vec::new(), Vec::new());
+    while let Some(chunk) = encoder.next_chunk(&mut buffer).unwrap() {
+        let hash = ChunkHash::new(Sha256::digest(chunk.bytes).into());
+        let bytes = chunk.bytes.len() as u32;
+        named.push(Chunk { first_value: chunk.first_value, bytes, hash });
+        chunks.push(chunk.bytes.to_vec());
+    }
+    assert!(chunks.len() > 1, "{chunks:?}");
+    let fields = whole.fields().clone();
+    let named = named.into_iter().collect();
+    let header = ParticleHeader::new(ParticleHeaderFields { chunks: named, ..fields }).unwrap();
+    Coded { header, chunks, received, remainder: meant }
 }
 
 fn plan(fleet: &Fleet, coded: &Coded, number: u32) -> Plan {
@@ -286,4 +315,30 @@ fn approval(fleet: &Fleet, plan: &Plan) -> Vec<u8> {
     let bytes = plan.digest();
     let fields = DocumentFields { name: APPROVAL, version: plan.number, bytes: &bytes };
     sealed(&fleet.approver, 1, &Document::new(fields).unwrap()).0
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_swarm::campaign::{Mine, Order};
+
+    use super::APPROVED;
+    use crate::weather::Weather;
+    use crate::world::{Happening, SECOND_US, World};
+
+    /// One window brings a half of what is promoted, the next one the other.
+    #[test]
+    fn what_no_window_brings_whole_is_tried_once_all_of_it_is_there() {
+        let mut world = World::new(1, Weather::fair(4, 2));
+        world.promotions.halves = true;
+        // Late enough that nobody waits in vain for the half that is gone by then.
+        let last = world.weather.all_windows();
+        for window in [last - 3, last - 2] {
+            let at = world.calendar.opens_us(window) - 30 * SECOND_US;
+            world.at(at, Happening::Ordered(APPROVED, Order::Run));
+        }
+        world.run();
+        let tried = world.vehicles.iter().filter_map(|vehicle| vehicle.engine.tried());
+        let mine: Vec<Mine> = tried.map(|tried| tried.mine).collect();
+        assert_eq!(mine, [Mine::Watching; 2], "those of the first stage");
+    }
 }

@@ -11,15 +11,15 @@ use shoal_vehicle::exchange::run::Exchange;
 use shoal_wire::v1::{Document, DocumentFields, UtilityDocument};
 use shoal_wire::{KeyId, Kind};
 
-use crate::calendar::{opens_us, window_of};
+use crate::calendar::{SPAN_S, utc_ms};
 use crate::chance::Dice;
 use crate::check::SOON_US;
-use crate::documents::{PERIOD_S, sealed};
+use crate::documents::sealed;
 use crate::engine::Character;
 use crate::must::must;
 use crate::vehicle::Vehicle;
 use crate::weather::PLENTY;
-use crate::world::{Happening, SECOND_US, World, utc_ms};
+use crate::world::{Happening, SECOND_US, World};
 
 /// The authority's envelopes of reinstatements have counters from here on.
 const COUNTER: u64 = 300;
@@ -32,7 +32,8 @@ impl World {
         let mut dice = Dice::new(self.seed, 13);
         for window in 2..self.weather.all_windows().saturating_sub(HEARD_WINDOWS) {
             if dice.happens(self.weather.reinstates) {
-                let at = opens_us(window) + dice.between(0, u64::from(PERIOD_S)) * SECOND_US;
+                let at =
+                    self.calendar.opens_us(window) + dice.between(0, u64::from(SPAN_S)) * SECOND_US;
                 // From the window after the next one on, or from the next one on.
                 let from = window + 1 + u32::from(dice.happens(0.7));
                 self.at(at, Happening::Reinstates(from, dice.between(0, 1 << 32)));
@@ -51,7 +52,7 @@ impl World {
         self.trouble("reinstated");
         let same = |(_given, ordered, of): &(u32, KeyId, u32)| (*ordered, *of) == (vehicle, from);
         if !self.orders.iter().any(same) {
-            self.orders.push((window_of(self.now_us.get()), vehicle, from));
+            self.orders.push((self.calendar.window_of(self.now_us.get()), vehicle, from));
         }
         let version = self.orders.len() as u32;
         let bytes = self.reinstated(self.orders.len()).encode();

@@ -124,3 +124,30 @@ impl Station {
 fn says_nonce(bytes: &[u8]) -> bool {
     Unverified::decode(bytes).is_ok_and(|record| record.head().kind == Kind::Nonce)
 }
+
+#[cfg(test)]
+mod tests {
+    use shoal_wire::Leaf;
+
+    use crate::documents::place;
+    use crate::weather::Weather;
+    use crate::world::{Happening, SECOND_US, World};
+
+    /// Nobody hears a beacon of a broker that takes no connection; if all listened to everybody for it, a large region would fall silent.
+    #[test]
+    fn a_broker_that_is_away_as_a_window_opens_is_not_taken_for_its_beacons() {
+        let weather = Weather { beacons: 1, listens: 1.0, absent: 1.0, ..Weather::fair(3, 1) };
+        let mut world = World::new(1, weather);
+        let last = world.weather.all_windows() - 1;
+        // From the last window's opening on nobody is let in, for a third of it.
+        world.at(world.calendar.opens_us(last) - SECOND_US / 2, Happening::Trouble(0));
+        world.at(world.calendar.opens_us(last) + 20 * SECOND_US, Happening::Trouble(last));
+        world.run();
+        assert_eq!(world.troubles.get("absent"), Some(&6), "twice each");
+        let there = |number| world.checks.crossed.contains_key(&(number, last));
+        assert!((0..3).all(there), "they were there in the rest of it");
+        // Of somebody who is none of them: nobody asked for it by name.
+        let claim = place(&world.fleet.authority, Leaf::Claim { slot: 0 });
+        assert_eq!(world.cluster.nodes()[0].listeners(&claim), 0);
+    }
+}

@@ -9,12 +9,13 @@ use shoal_wire::v1::{Claim, NOMINEES, Vote};
 use shoal_wire::{Kind, Leaf, Topic, Unverified};
 
 use crate::board::{Board, Conn};
-use crate::documents::{OPEN_S, PERIOD_S, place, sealed};
+use crate::calendar::{SPAN_S, utc_ms};
+use crate::documents::{OPEN_S, place, sealed};
 use crate::engine::{Character, Lie};
 use crate::intruder::Everybody;
 use crate::station::Station;
 use crate::weather::PLENTY;
-use crate::world::{Happening, SECOND_US, World, utc_ms};
+use crate::world::{Happening, SECOND_US, World};
 
 impl World {
     /// What is on its way to the broker is lost, or arrives all the same.
@@ -71,7 +72,7 @@ impl World {
                 }
             }
         }
-        self.at(now + SECOND_US, Happening::Weather);
+        self.at(self.calendar.next_weather_us(now), Happening::Weather);
     }
 
     /// Somebody says something that is not true.
@@ -104,7 +105,7 @@ impl World {
         for number in 0..self.vehicles.len() {
             if again.contains(&self.vehicles[number].character) {
                 // Half of them while the window is open in which they said it first.
-                let to = if self.dice.happens(0.5) { OPEN_S } else { PERIOD_S + 50 };
+                let to = if self.dice.happens(0.5) { OPEN_S } else { SPAN_S + 50 };
                 let after = self.dice.between(20, u64::from(to)) * SECOND_US;
                 let at = self.now_us.get() + after;
                 self.at(at, Happening::SaysAgain(number, window));
@@ -112,13 +113,14 @@ impl World {
             // What waits comes in this window, or waits on.
             let late = self.vehicles[number].character == Character::Liar(Lie::Late);
             if late && self.dice.happens(0.4) {
-                let after = self.dice.between(0, u64::from(PERIOD_S)) * SECOND_US;
+                let after = self.dice.between(0, u64::from(SPAN_S)) * SECOND_US;
                 let at = self.now_us.get() + after;
                 self.at(at, Happening::ComesLate(number));
             }
         }
         for number in 0..self.vehicles.len() {
-            let away = !self.calm && self.dice.happens(self.weather.absent);
+            let pause = window + self.weather.pause >= self.weather.windows;
+            let away = !self.calm && (pause || self.dice.happens(self.weather.absent));
             if away {
                 self.trouble("absent");
                 self.cut(number);
@@ -147,18 +149,18 @@ impl World {
             if self.dice.happens(self.weather.beacon_dies) {
                 self.trouble("beacon");
                 self.stations[number].kill();
-                let after = self.dice.between(1, 3 * u64::from(PERIOD_S)) * SECOND_US;
+                let after = self.dice.between(1, 3 * u64::from(SPAN_S)) * SECOND_US;
                 self.at(self.now_us.get() + after, Happening::BeaconStarts(number));
             }
         }
         if self.dice.happens(self.weather.broker) {
-            let after = self.dice.between(0, u64::from(PERIOD_S)) * SECOND_US;
+            let after = self.dice.between(0, u64::from(SPAN_S)) * SECOND_US;
             self.at(self.now_us.get() + after, Happening::NodeDies);
         }
         if self.weather.nodes > 1 && self.dice.happens(self.weather.parted) {
             self.trouble("parted");
-            let from = self.now_us.get() + self.dice.between(0, u64::from(PERIOD_S)) * SECOND_US;
-            let to = from + self.dice.between(5, u64::from(PERIOD_S)) * SECOND_US;
+            let from = self.now_us.get() + self.dice.between(0, u64::from(SPAN_S)) * SECOND_US;
+            let to = from + self.dice.between(5, u64::from(SPAN_S)) * SECOND_US;
             self.at(from, Happening::Parted(true));
             self.at(to, Happening::Parted(false));
         }
@@ -212,6 +214,9 @@ impl World {
     fn look_before_it_closes(&mut self, window: u32) {
         let now = self.now_us.get();
         self.checks.has_plenty(&self.vehicles, window);
+        if self.weather.lies.is_empty() {
+            self.checks.remembers(&self.vehicles, window);
+        }
         if self.weather.liars_are_few() {
             self.checks.nobody_is_slandered(&self.vehicles, window, now);
         }
@@ -342,7 +347,6 @@ mod tests {
     use shoal_wire::RecordId;
 
     use super::World;
-    use crate::calendar::opens_us;
     use crate::weather::Weather;
     use crate::world::{Happening, SECOND_US};
 
@@ -351,7 +355,7 @@ mod tests {
     fn who_was_behind_knows_what_was_said_meanwhile_once_its_clock_is_set() {
         let mut world = World::new(1, Weather::fair(4, 3));
         world.vehicles[1].off_s.set(-245);
-        world.at(opens_us(2) + 46 * SECOND_US, Happening::Fit(1));
+        world.at(world.calendar.opens_us(2) + 46 * SECOND_US, Happening::Fit(1));
         world.run();
         assert!(world.checks.crossed.contains_key(&(1, 0)), "it was there in its window 0");
         assert!(!world.troubles.contains_key("set right"), "its clock was wrong through window 2");
@@ -386,7 +390,7 @@ mod tests {
     fn who_may_go_on_in_a_window_listens_on_another_line() {
         let weather = Weather { keeps_sessions: false, ..Weather::fair(3, 2) };
         let mut world = World::new(1, weather);
-        let at = opens_us(1) + 5 * SECOND_US;
+        let at = world.calendar.opens_us(1) + 5 * SECOND_US;
         world.at(at, Happening::Unfit(1, 0));
         world.at(at + 2 * SECOND_US, Happening::Fit(1));
         world.at(at + 15 * SECOND_US, Happening::NodeDies);

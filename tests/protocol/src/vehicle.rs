@@ -14,6 +14,7 @@ use embassy_time::Instant;
 use shoal_keys::KeyAt;
 use shoal_link::{Broker, LinkError, Settings, Unwired};
 use shoal_swarm::privacy::{Noise, Privacy};
+use shoal_swarm::records::{STANDING_WINDOWS, age_windows};
 use shoal_swarm::swarm::Swarm;
 use shoal_vehicle::config::FleetConfig;
 use shoal_vehicle::exchange::around::{Around, Dial, Time};
@@ -26,8 +27,8 @@ use shoal_wire::v1::Metric;
 use shoal_wire::{KeyId, RecordId};
 
 use crate::board::Conn;
-use crate::calendar::window_of;
-use crate::documents::{EPOCH_S, FLEET, Fleet, PERIOD_S, REGION};
+use crate::calendar::Calendar;
+use crate::documents::{EPOCH_S, FLEET, Fleet, REGION};
 use crate::engine::{Character, Simulated, layout};
 use crate::sim_disk::SimDisk;
 
@@ -70,6 +71,7 @@ pub struct Vehicle {
     pub counted: BTreeSet<RecordId>,
     /// Who stood aside in that window when its power went.
     pub aside: (u32, BTreeSet<KeyId>),
+    calendar: Calendar,
     tables: SimDisk,
     blobs: SimDisk,
     folder: PathBuf,
@@ -136,6 +138,7 @@ pub fn utc_seconds(now_us: u64) -> u64 {
 
 #[derive(Debug)]
 struct Dialler {
+    calendar: Calendar,
     now_us: Rc<Cell<u64>>,
     off_s: Rc<Cell<i64>>,
     dialled: Rc<RefCell<Vec<Wire>>>,
@@ -145,7 +148,7 @@ impl Dial for Dialler {
     fn dial(&mut self, settings: Settings) -> Result<Box<dyn Broker>, LinkError> {
         // A line that joins has a budget of its own from the beginning.
         let utc_s = utc_seconds(self.now_us.get()).saturating_add_signed(self.off_s.get());
-        let window = utc_s.saturating_sub(EPOCH_S) / u64::from(PERIOD_S);
+        let window = utc_s.saturating_sub(EPOCH_S) / u64::from(self.calendar.period_s);
         let window = (settings.limit.up == 0).then_some(window as u32);
         let link = Unwired::new(settings, Instant::from_micros(self.now_us.get()));
         self.dialled.borrow_mut().push(Wire {
@@ -195,6 +198,7 @@ impl Vehicle {
             unfit_us: None,
             counted: BTreeSet::new(),
             aside: (0, BTreeSet::new()),
+            calendar: fleet.calendar,
             tables: SimDisk::default(),
             blobs: SimDisk::default(),
             folder,
@@ -222,6 +226,7 @@ impl Vehicle {
         let time = Clocks { now_us, started_us: self.started_us, off_s };
         let clock = Clock::on(Box::new(time), vault.utc_at_least()?);
         let dial = Dialler {
+            calendar: self.calendar,
             now_us: Rc::clone(&self.now_us),
             off_s: Rc::clone(&self.off_s),
             dialled: Rc::clone(&self.dialled),
@@ -314,8 +319,10 @@ impl Vehicle {
     /// Nothing runs any more: what was not written down is lost, or half there. Its sockets are gone.
     pub fn lose_power(&mut self, seed: u64) -> Vec<Conn> {
         if let Some(swarm) = self.exchange.take().as_ref().and_then(Exchange::swarm) {
-            self.counted = records(swarm);
-            let window = window_of(self.now_us.get());
+            let window = self.calendar.window_of(self.now_us.get());
+            // A window may open before it is there again, and with it what was kept longest is too old.
+            let lives = age_windows(self.calendar.period_s) + STANDING_WINDOWS;
+            self.counted = records_since(swarm, (window + 2).saturating_sub(lives));
             self.aside = (window, swarm.quarantined(window));
         }
         self.engine.forget();
@@ -357,9 +364,14 @@ pub fn windows(swarm: &Swarm) -> Range<u32> {
 /// All that counts.
 #[must_use]
 pub fn records(swarm: &Swarm) -> BTreeSet<RecordId> {
+    records_since(swarm, 0)
+}
+
+/// What counts of this window and later ones.
+fn records_since(swarm: &Swarm, first: u32) -> BTreeSet<RecordId> {
     let records = swarm.records();
     let mut all = BTreeSet::new();
-    for window in windows(swarm) {
+    for window in windows(swarm).filter(|window| *window >= first) {
         all.extend(records.claims(window).map(|claim| claim.id));
         all.extend(records.particles(window).map(|header| header.id));
         all.extend(records.votes(window).map(|vote| vote.id));
@@ -381,5 +393,81 @@ impl fmt::Debug for Vehicle {
                 &self.wires.iter().map(|w| w.link.poll_timeout().map(wait)).collect::<Vec<_>>(),
             )
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use shoal_wire::v1::Claim;
+    use shoal_wire::{Leaf, Topic, Unverified};
+
+    use super::Vehicle;
+    use crate::intruder::Everybody;
+    use crate::weather::Weather;
+    use crate::world::{Happening, SECOND_US, World};
+
+    /// The window in which something goes wrong.
+    const WINDOW: u32 = 1;
+
+    /// Whether it has claimed something in that window, as its diary has it.
+    fn claimed(vehicle: &Vehicle) -> bool {
+        let diary = fs::read_to_string(vehicle.folder.join("windows.jsonl")).unwrap();
+        let entry = |line| -> serde_json::Value { serde_json::from_str(line).unwrap() };
+        diary.lines().map(entry).any(|of| of["window"] == WINDOW && of["claimed"] == true)
+    }
+
+    /// Whether a claim of it of that window ever stood on the board.
+    fn stood(world: &World, vehicle: &Vehicle) -> bool {
+        let keys = Everybody(&world.fleet);
+        world.cluster.published(0).iter().any(|(topic, bytes)| {
+            let place = Topic::decode(topic).unwrap();
+            let own = place.publisher() == vehicle.key;
+            own && matches!(place.leaf(), Leaf::Claim { .. }) && {
+                let claim = Unverified::decode(bytes).unwrap().verify::<Claim>(&keys).unwrap();
+                claim.body().fields().window == WINDOW
+            }
+        })
+    }
+
+    /// The line is dead while the claim is measured, and is given up: the next one in this window says it, none of a later one can.
+    #[test]
+    fn what_was_claimed_as_conditions_ended_stands_on_the_board_once_they_are_back() {
+        let (mut said, mut silent) = (0, Vec::new());
+        for tenths in (30..80).step_by(2) {
+            let mut world = World::new(1, Weather::fair(2, 2));
+            let at = world.calendar.opens_us(WINDOW) + tenths * SECOND_US / 10;
+            for number in 0..2 {
+                world.at(at, Happening::Unfit(number, 0));
+                for cut in 0..120 {
+                    world.at(at + cut * SECOND_US / 20, Happening::Cut(number));
+                }
+                world.at(at + 5 * SECOND_US, Happening::Fit(number));
+            }
+            world.run();
+            for vehicle in world.vehicles.iter().filter(|vehicle| claimed(vehicle)) {
+                if stood(&world, vehicle) {
+                    said += 1;
+                } else {
+                    silent.push((tenths, vehicle.number));
+                }
+            }
+        }
+        assert_eq!((silent, said > 0), (Vec::new(), true), "tenths of a second, and vehicles");
+    }
+
+    /// Its clock said that the plan was over when that came.
+    #[test]
+    fn a_plan_that_came_while_the_clock_was_ahead_counts_once_it_is_set() {
+        let mut world = World::new(1, Weather::fair(2, 2));
+        world.vehicles[1].off_s.set(400 * 86_400);
+        // With the first calm window's trouble all clocks are right.
+        let windows = world.weather.windows;
+        world.at(30 * SECOND_US, Happening::Trouble(windows));
+        world.run();
+        let vehicle = &world.vehicles[1];
+        assert!(vehicle.started_us < 30 * SECOND_US, "it has not started again");
+        assert!(world.checks.crossed.contains_key(&(1, 0)), "it took no part in the first window");
     }
 }

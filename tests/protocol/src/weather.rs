@@ -1,20 +1,32 @@
 //! What goes wrong, and how often: drawn from the seed.
 
 use crate::board::Manners;
+use crate::calendar::Calendar;
 use crate::chance::Dice;
-use crate::documents::PERIOD_S;
 use crate::engine::{LIES, Lie};
 
 /// More bytes than a vehicle ever needs in a window.
 pub const PLENTY: u64 = 200_000;
+
+/// How many vehicles a nonce asks in most worlds: all of them.
+const ASKED: u16 = 16;
+
+/// Claims of windows of two days leave after twelve.
+const PAUSE: u32 = 13;
 
 /// How bad a world is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weather {
     /// Vehicles.
     pub vehicles: usize,
+    /// How many of them a nonce asks for a contribution.
+    pub asked: u16,
+    /// When windows are.
+    pub calendar: Calendar,
     /// Windows in which something may go wrong.
     pub windows: u32,
+    /// In so many of them, the last ones, nobody has a network.
+    pub pause: u32,
     /// How the last vehicles lie: half at most of those who vote on a claim of another.
     pub lies: Vec<Lie>,
     /// The chance that a vehicle comes later than the others, and the last window that it may come before.
@@ -79,7 +91,10 @@ impl Weather {
     pub fn fair(vehicles: usize, windows: u32) -> Self {
         Weather {
             vehicles,
+            asked: ASKED,
+            calendar: Calendar::default(),
             windows,
+            pause: 0,
             lies: Vec::new(),
             newcomers: 0.0,
             news: false,
@@ -122,7 +137,8 @@ impl Weather {
     /// How many of them are calm.
     #[must_use]
     pub fn calm_windows(&self) -> u32 {
-        let ahead = if self.clock > 0.0 { self.jump_s as u32 / PERIOD_S + 1 } else { 0 };
+        let ahead =
+            if self.clock > 0.0 { self.jump_s as u32 / self.calendar.period_s + 1 } else { 0 };
         ahead + 10
     }
 
@@ -137,9 +153,10 @@ impl Weather {
     /// Whether nothing goes wrong but that some lie.
     #[must_use]
     pub fn only_lies(&self) -> bool {
-        let Weather { vehicles, windows, delay_ms, metadata, .. } = *self;
+        let Weather { vehicles, asked, calendar, windows, pause, delay_ms, metadata, .. } = *self;
         let lies = self.lies.clone();
-        *self == Weather { lies, delay_ms, metadata, ..Weather::fair(vehicles, windows) }
+        let fair = Weather::fair(vehicles, windows);
+        *self == Weather { asked, calendar, pause, lies, delay_ms, metadata, ..fair }
     }
 
     /// The weather of a seed: each trouble is there in about half of all worlds; in every fourth there are only lies.
@@ -161,8 +178,12 @@ impl Weather {
         if lies.contains(&Lie::Colludes) {
             lies.fill(Lie::Colludes);
         }
+        let (vehicles, asked) = large(seed).unwrap_or((vehicles, ASKED));
+        let (calendar, pause) = slow(seed).unwrap_or_default();
+        let windows = windows + pause;
         if only_lies {
-            return Weather { lies, delay_ms, ..Weather::fair(vehicles, windows) };
+            let fair = Weather::fair(vehicles, windows);
+            return Weather { asked, calendar, pause, lies, delay_ms, ..fair };
         }
         let mut some = |chances: [f64; 3]| {
             let one = dice.between(0, 6) as usize;
@@ -204,6 +225,24 @@ impl Weather {
             delay_ms,
             windows,
             vehicles,
+            asked,
+            calendar,
+            pause,
         }
     }
+}
+
+/// In few worlds there are so many vehicles that not all vote on a claim, or contribute: how many there are, and are asked. What
+/// else is drawn for a seed stays what it is.
+fn large(seed: u64) -> Option<(usize, u16)> {
+    let mut dice = Dice::new(seed, 19);
+    let vehicles = [11, 16][dice.between(0, 2) as usize];
+    let asked = [4, ASKED][dice.between(0, 2) as usize];
+    dice.happens(0.03).then_some((vehicles, asked))
+}
+
+/// In few worlds there are days between windows, and so many windows in which nobody is there that all records grow too old.
+fn slow(seed: u64) -> Option<(Calendar, u32)> {
+    let slow = Calendar { period_s: 2 * 86_400 };
+    Dice::new(seed, 20).happens(0.05).then_some((slow, PAUSE))
 }

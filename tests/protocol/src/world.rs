@@ -16,18 +16,18 @@ use shoal_wire::KeyId;
 use tempfile::TempDir;
 
 use crate::board::Conn;
-use crate::calendar::{FINISHES_S, opens_us};
+use crate::calendar::{Calendar, FINISHES_S, SPAN_S, us_of, utc_ms};
 use crate::chance::Dice;
 use crate::check::Checks;
 use crate::cluster::{Cluster, Crossing};
-use crate::documents::{EPOCH_S, Fleet, OPEN_S, PERIOD_S};
+use crate::documents::{Fleet, OPEN_S};
 use crate::engine::{Character, Lie, Roads, Simulated};
 use crate::intruder::Intruder;
 use crate::keeper::Keeper;
 use crate::log::Log;
 use crate::promotion::Promotions;
 use crate::station::Station;
-use crate::vehicle::{BEFORE_S, Vehicle, Wire};
+use crate::vehicle::{Vehicle, Wire};
 use crate::weather::{PLENTY, Weather};
 
 /// Turns in which a vehicle must come to rest.
@@ -122,6 +122,7 @@ pub struct World {
     pub troubles: BTreeMap<&'static str, u64>,
     /// What must hold.
     pub checks: Checks,
+    pub(crate) calendar: Calendar,
     /// Whether it is looked at what must hold.
     pub(crate) looks: bool,
     /// Whether a window has bytes enough for all that there is.
@@ -155,8 +156,9 @@ impl World {
     #[must_use]
     pub fn new(seed: u64, weather: Weather) -> Self {
         let now_us = Rc::new(Cell::new(0));
-        let fleet = Fleet::new(seed, weather.vehicles);
-        let roads = Rc::new(Roads::new(seed, weather.vehicles));
+        let Weather { vehicles, asked, calendar, .. } = weather;
+        let fleet = Fleet::new(seed, vehicles, asked, calendar);
+        let roads = Rc::new(Roads::new(seed, vehicles, calendar));
         let memory = std::path::Path::new("/dev/shm");
         let folder = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
         let folder = folder.expect("a folder");
@@ -181,7 +183,8 @@ impl World {
             log: Log::default(),
             happened: 0,
             troubles: BTreeMap::new(),
-            checks: Checks::default(),
+            checks: Checks::new(calendar),
+            calendar,
             looks: true,
             plenty: weather.bytes_max == PLENTY,
             promotions: Promotions::default(),
@@ -223,7 +226,7 @@ impl World {
             // One is there from the beginning.
             if number > 0 && self.dice.happens(self.weather.newcomers) {
                 self.trouble("newcomer");
-                at = self.dice.between(0, opens_us(self.weather.windows + settled));
+                at = self.dice.between(0, self.calendar.opens_us(self.weather.windows + settled));
             }
             self.vehicles[number].came_us = at;
             self.at(at, Happening::Start(number));
@@ -239,7 +242,7 @@ impl World {
             }
         }
         for number in 0..self.stations.len() {
-            let at = self.dice.between(0, opens_us(2));
+            let at = self.dice.between(0, self.calendar.opens_us(2));
             self.at(at, Happening::BeaconStarts(number));
         }
         for number in 0..self.vehicles.len() {
@@ -248,21 +251,22 @@ impl World {
         }
         if self.weather.news {
             let window = self.dice.between(0, u64::from(self.weather.windows)) as u32;
-            let at = opens_us(window) + self.dice.between(0, u64::from(PERIOD_S)) * SECOND_US;
-            self.at(at, Happening::News(window));
+            let after = self.dice.between(0, u64::from(SPAN_S)) * SECOND_US;
+            self.at(self.calendar.opens_us(window) + after, Happening::News(window));
         }
         if self.weather.rotates && self.keeper.has_metadata() {
-            let at = self.dice.between(1, opens_us(self.weather.windows) / SECOND_US);
+            let at = self.dice.between(1, self.calendar.opens_us(self.weather.windows) / SECOND_US);
             self.at(at * SECOND_US, Happening::Rotates);
         }
         if self.weather.bytes_max < PLENTY {
-            self.at(opens_us(self.weather.windows) - 30 * SECOND_US, Happening::Plenty);
+            let calm = self.calendar.opens_us(self.weather.windows);
+            self.at(calm - 30 * SECOND_US, Happening::Plenty);
         }
         self.draw_campaigns();
         self.draw_reinstatements();
         let windows = self.weather.all_windows();
         for window in 0..windows {
-            let opens = opens_us(window);
+            let opens = self.calendar.opens_us(window);
             if 0 < window && window < self.weather.windows {
                 self.timekeeper_of(window);
             }
@@ -276,10 +280,10 @@ impl World {
 
     /// Whether the timekeeper is there in this window, and to its end.
     fn timekeeper_of(&mut self, window: u32) {
-        let opens = opens_us(window);
+        let opens = self.calendar.opens_us(window);
         if self.dice.happens(self.weather.no_nonce) {
             // It would draw when the window before closes.
-            let (closes, open_s) = (opens_us(window - 1), u64::from(OPEN_S));
+            let (closes, open_s) = (self.calendar.opens_us(window - 1), u64::from(OPEN_S));
             self.at(closes + (open_s - 2) * SECOND_US, Happening::KeeperEnds);
             self.at(opens + (open_s + 2) * SECOND_US, Happening::KeeperStarts);
         } else if self.dice.happens(self.weather.power) {
@@ -310,7 +314,7 @@ impl World {
     /// When something does not hold; it says what and when.
     pub fn run(&mut self) {
         let windows = self.weather.all_windows();
-        let end = opens_us(windows);
+        let end = self.calendar.opens_us(windows);
         while let Some(((us, _count), happening)) = self.queue.pop_first() {
             if us >= end {
                 break;
@@ -323,7 +327,7 @@ impl World {
             self.pass_on();
             self.cross();
             if self.looks {
-                self.checks.after(&self.cluster, &self.vehicles, &self.fleet, us);
+                self.checks.after(&self.cluster, &self.vehicles, (&self.fleet, &self.roads), us);
                 for vehicle in &mut self.vehicles {
                     self.checks.remembered(vehicle, us);
                 }
@@ -334,6 +338,12 @@ impl World {
         if self.looks {
             let poor = self.weather.bytes_max < PLENTY;
             self.checks.end(&self.vehicles, windows, poor.then_some(self.weather.windows));
+            if self.weather.delay_ms <= 300 {
+                self.checks.who_is_drawn_votes(&self.vehicles, windows);
+            }
+            if self.weather.lies.is_empty() {
+                self.checks.elects(&self.vehicles, windows);
+            }
             self.end_campaigns();
             self.end_reinstatements();
         }
@@ -356,7 +366,7 @@ impl World {
     /// How long it went on, in days of its own.
     #[must_use]
     pub fn virtual_days(&self) -> f64 {
-        opens_us(self.weather.all_windows()) as f64 / (86_400.0 * SECOND_US as f64)
+        self.calendar.opens_us(self.weather.all_windows()) as f64 / (86_400.0 * SECOND_US as f64)
     }
 
     pub(crate) fn happen(&mut self, happening: Happening) {
@@ -686,14 +696,4 @@ impl World {
             self.at(at, Happening::Across(crossing));
         }
     }
-}
-
-/// True UTC, in milliseconds.
-pub(crate) fn utc_ms(now_us: u64) -> u64 {
-    (EPOCH_S - BEFORE_S) * 1_000 + now_us / 1_000
-}
-
-/// When it is so late, in microseconds of the world.
-fn us_of(utc_ms: u64) -> u64 {
-    utc_ms.saturating_sub((EPOCH_S - BEFORE_S) * 1_000) * 1_000
 }

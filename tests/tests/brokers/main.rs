@@ -83,7 +83,7 @@ on_every_broker! {
         two_links_of_one_name_fight_less_and_less_where_they_are_not_told
         an_oversized_message_is_ignored
         a_broker_that_went_away_is_found_again
-        every_record_of_a_thousand_vehicles_arrives
+        every_record_that_stands_there_arrives
         what_a_vehicle_leaves_is_no_more_after_a_thousand_windows
     }
     transfers {

@@ -163,7 +163,7 @@ fn access_rules(authority: &str, timekeeper: &str) -> String {
 const QUIET: Duration = Duration::from_millis(500);
 
 /// One of each kind of topic.
-const LEAVES: [Leaf; 13] = [
+const LEAVES: [Leaf; 14] = [
     Leaf::Claim { slot: 0 },
     Leaf::Vote { window: 1, place: 2 },
     Leaf::Particle { slot: 3 },
@@ -177,6 +177,7 @@ const LEAVES: [Leaf; 13] = [
     Leaf::Swarm,
     Leaf::Refusal { slot: 5 },
     Leaf::Document { slot: 31 },
+    Leaf::Beacon { window: 1, index: 7 },
 ];
 
 /// What the manual's configuration says of names.
@@ -206,8 +207,8 @@ fn a_stolen_identity_puts_nobody_else_off_the_line() {
     }
 }
 
-/// A thief with a vehicle's certificate tries every topic, of everybody, here and in another fleet: only below the vehicle's own id
-/// does anything come to stand. The timekeeper writes what the authority signed, and nobody else's.
+/// A thief with a vehicle's certificate tries every topic, of everybody, in each region, here and in another fleet: only below the
+/// vehicle's own id does anything come to stand. The timekeeper writes what the authority signed, and nobody else's.
 #[test]
 fn a_stolen_identity_writes_below_its_own_id_alone() {
     let authority = Authority::new();
@@ -219,8 +220,12 @@ fn a_stolen_identity_writes_below_its_own_id_alone() {
     let options = format!("{NAMED}\nacl_file {}", rules.display());
     let Some(broker) = authority.mosquitto_with(&options) else { return };
     let topics = |fleet: &'static str, whose| {
-        let (fleet, region) = (Label::new(fleet).unwrap(), Label::new("region-0").unwrap());
-        LEAVES.map(|leaf| Topic::new(fleet, region, whose, leaf).unwrap().to_string())
+        let fleet = Label::new(fleet).unwrap();
+        let of = |region: &'static str| {
+            let region = Label::new(region).unwrap();
+            LEAVES.map(|leaf| Topic::new(fleet, region, whose, leaf).unwrap().to_string())
+        };
+        ["region-0", "region-1"].map(of).concat()
     };
     for (writer, whose) in [
         (

@@ -8,6 +8,10 @@ use std::process::Command;
 
 use shoal_tests::fleet::say;
 
+/// Set to 1 where what is not shown without namespaces, or without libfaketime, is a failure.
+pub(crate) const REQUIRE_NAMESPACES: &str = "SHOAL_REQUIRE_NAMESPACES";
+pub(crate) const REQUIRE_FAKETIME: &str = "SHOAL_REQUIRE_FAKETIME";
+
 /// Set in the process that is inside.
 const INSIDE: &str = "SHOAL_CUTS_INSIDE";
 
@@ -18,7 +22,7 @@ const FAKETIME: [&str; 2] = [
 ];
 
 /// Whether this process is inside. If not, the test of this name is run again there, and has to pass; where that cannot be, it
-/// is passed over, said aloud.
+/// is passed over, said aloud, unless it is required.
 pub(crate) fn is_inside(test: &str) -> bool {
     if env::var_os(INSIDE).is_some() {
         // Folders of this place alone: of the names of namespaces, and of what processes share.
@@ -37,7 +41,8 @@ pub(crate) fn is_inside(test: &str) -> bool {
     };
     let may = unshare().arg("true").output();
     if !may.is_ok_and(|may| may.status.success()) {
-        skipped(test, "no right to namespaces (it needs root, or namespaces of users)");
+        let why = "no right to namespaces (it needs root, or namespaces of users)";
+        skipped(test, why, REQUIRE_NAMESPACES);
         return false;
     }
     let exe = env::current_exe().expect("a test has a file");
@@ -67,7 +72,9 @@ pub(crate) fn faketime() -> Option<PathBuf> {
     FAKETIME.into_iter().map(PathBuf::from).find(|path| path.is_file())
 }
 
-/// Says that something was not shown, and why.
-pub(crate) fn skipped(what: &str, why: &str) {
+/// Says that something was not shown, and why; with the variable that requires it set to 1 that fails.
+pub(crate) fn skipped(what: &str, why: &str, require: &str) {
+    let is_required = env::var_os(require).is_some_and(|value| value == "1");
+    assert!(!is_required, "{what}: {why}, and {require}=1");
     say(&format!("SKIPPED {what}: {why}"));
 }

@@ -51,7 +51,8 @@ fn what_must_hold_holds_with_real_programs() {
     let (count, seed) = (number("SHOAL_CUTS", CUTS as u64) as usize, number("SHOAL_SEED", 1));
     let faketime = inside::faketime();
     if faketime.is_none() {
-        inside::skipped("clocks that are moved", "no libfaketime (Debian: faketime)");
+        let why = "no libfaketime (Debian: faketime)";
+        inside::skipped("clocks that are moved", why, inside::REQUIRE_FAKETIME);
     }
     let cuts = draw::cuts(count, seed, faketime.is_some());
     let Some(stage) = Stage::set(TEST, seed, faketime) else { return };

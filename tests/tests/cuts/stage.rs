@@ -49,14 +49,14 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// All of it, running; `None`, said aloud: this machine has not what it takes.
+    /// All of it, running; `None`, said aloud: this machine has not what it takes, and it is not required.
     pub(crate) fn set(test: &str, seed: u64, faketime: Option<PathBuf>) -> Option<Self> {
         let mosquitto = installed("mosquitto", "-h", "SHOAL_REQUIRE_MOSQUITTO")?;
         let names: Vec<String> = targets().into_iter().map(name).chain(["me".into()]).collect();
         let shaper = match Shaper::between(&names, seed) {
             Ok(shaper) => shaper,
             Err(why) => {
-                inside::skipped(test, &why);
+                inside::skipped(test, &why, inside::REQUIRE_NAMESPACES);
                 return None;
             }
         };
@@ -127,6 +127,7 @@ impl Stage {
                 let lines = format!(
                     "user root\nallow_anonymous true\npersistence true\npersistence_location {folder}/\n\
                      autosave_on_changes true\nautosave_interval 20\nmax_keepalive 10\n\
+                     max_queued_messages 100000\n\
                      log_dest stderr\nlog_type information\nlog_type warning\nlog_type error\n\
                      listener 1883 0.0.0.0\n"
                 );

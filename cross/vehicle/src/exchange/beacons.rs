@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 use super::line::{For, Line, Listening};
 use super::run::{Exchange, ExchangeError};
 
-/// A beacon that has not said in this part of a window, from when the line began, that it is there is not.
+/// A beacon that has not said in this part of a window, in which the broker was there, that it is there is not.
 const WAITS: u32 = 4;
 
 /// Beacons that withheld what matters are not relied upon for so many windows.
@@ -26,8 +26,10 @@ pub(super) struct Beacons {
     wanted: bool,
     /// None was there: every vehicle is listened to, until one is.
     missing: bool,
-    /// When the line that listens to them began.
+    /// Since when the broker is there on the line that listens to them; `None`: it is not…
     since: Option<Instant>,
+    /// …and how long it was there on that line before.
+    before: Duration,
     /// The newest window of which a beacon has said that it is there; the next one's nonce may come before this one is over.
     heard: Option<u32>,
     /// The newest window of which one has passed on this vehicle's own claim.
@@ -57,11 +59,10 @@ impl Beacons {
     /// whether anything that is known now was claimed in a window.
     pub(super) fn begin(
         &mut self,
-        now: Instant,
         window: Option<u32>,
         claimed: impl Fn(u32) -> bool,
     ) -> (Listening, bool) {
-        self.since = Some(now);
+        (self.since, self.before) = (None, Duration::MIN);
         if self.silent.take().is_some_and(&claimed) {
             self.doubted = window.map_or(0, |window| window.saturating_add(DOUBTED));
         }
@@ -99,6 +100,24 @@ impl Beacons {
     /// Whether they alone are listened to.
     fn alone(&self, window: Option<u32>) -> bool {
         self.wanted && !self.missing && window.is_none_or(|window| self.doubted <= window)
+    }
+
+    /// The broker is there.
+    pub(super) fn connected(&mut self, now: Instant) {
+        self.disconnected(now);
+        self.since = Some(now);
+    }
+
+    /// It is gone: beacons cannot be heard meanwhile.
+    pub(super) fn disconnected(&mut self, now: Instant) {
+        self.before = self.there(now);
+        self.since = None;
+    }
+
+    /// How long the broker was there on this line.
+    fn there(&self, now: Instant) -> Duration {
+        let since = self.since.map(|since| now.saturating_duration_since(since));
+        self.before + since.unwrap_or(Duration::MIN)
     }
 
     fn heard(&mut self, nonce: &Verified<'_, Nonce>) {
@@ -169,14 +188,14 @@ impl Exchange {
     /// withhold what matters.
     pub(super) fn mind_beacons(&mut self) {
         let Some(Phase::Open { window, .. }) = self.phase else { return };
-        if !self.beacons.alone(Some(window)) || self.line_for() != Some(For::Window) {
+        let there = self.beacons.since.is_some() && self.line_for() == Some(For::Window);
+        if !self.beacons.alone(Some(window)) || !there {
             return;
         }
         let now = self.clock.now().since_boot;
         let open = self.documents.plan().map_or(0, |plan| plan.fields().open_seconds);
         let waits = Duration::from_secs(u64::from(open)) / WAITS;
-        let since = self.beacons.since;
-        let late = since.is_some_and(|since| now.saturating_duration_since(since) > waits);
+        let late = self.beacons.there(now) > waits;
         let Some(line) = &mut self.line else { return };
         if late && self.beacons.heard < Some(window) {
             info!(window, "no beacon is there: listening to every vehicle");
@@ -224,7 +243,23 @@ mod tests {
     }
 
     fn listens(beacons: &mut Beacons, window: u32, claimed: impl Fn(u32) -> bool) -> Listening {
-        beacons.begin(Instant::from_secs(0), Some(window), claimed).0
+        beacons.begin(Some(window), claimed).0
+    }
+
+    /// Nobody hears a beacon of a broker that takes no connection, or while it is gone.
+    #[test]
+    fn beacons_are_waited_for_while_the_broker_is_there() {
+        let (at, mut beacons) = (Instant::from_secs, Beacons::new(true));
+        listens(&mut beacons, 3, CLAIMED);
+        beacons.disconnected(at(900));
+        assert_eq!(beacons.there(at(1_000)), Duration::MIN);
+        beacons.connected(at(1_000));
+        beacons.disconnected(at(1_010));
+        assert_eq!(beacons.there(at(2_000)), Duration::from_secs(10));
+        beacons.connected(at(2_000));
+        assert_eq!(beacons.there(at(2_005)), Duration::from_secs(15));
+        listens(&mut beacons, 4, CLAIMED);
+        assert_eq!(beacons.there(at(2_006)), Duration::MIN);
     }
 
     #[test]

@@ -102,11 +102,6 @@ impl Promotion {
         })
     }
 
-    /// What is kept of particles for its sake.
-    pub(super) const fn wanted(&self) -> Option<ParticleId> {
-        self.wanted
-    }
-
     /// A vehicle says in a record of this counter what came of it. That it went back stays true, in whatever order its topics
     /// come; of the rest an older record says nothing any more.
     fn says(&mut self, vehicle: KeyId, counter: u64, outcome: Option<Outcome>) {

@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 use super::guarded::Guarded;
 use super::line::{For, Line, Listening, Session};
 use super::metrics::{PhaseName, UpDown};
-use super::run::{Exchange, ExchangeError, JOINING, bytes};
+use super::run::{Exchange, ExchangeError, JOINING, Tonight, bytes};
 use super::weights::About;
 use super::worker::Job;
 use crate::gateway::Tell;
@@ -238,7 +238,7 @@ impl Exchange {
             For::Window => {
                 let records = self.swarm.as_ref().map(swarm::Swarm::records);
                 let claimed = |of| records.is_some_and(|all| all.claims(of).next().is_some());
-                self.beacons.begin(self.clock.now().since_boot, window, claimed)
+                self.beacons.begin(window, claimed)
             }
             For::Joining => (Listening::Everybody, false),
         };
@@ -248,7 +248,8 @@ impl Exchange {
             info!("begins anew: what the broker holds back for the vehicle is too old");
             self.tonight.behind = 0;
         }
-        let (fresh, version) = (!self.tonight.resumes || anew || behind, self.version);
+        let fresh = self.tonight.begins_anew(anew || behind);
+        let version = self.version;
         let session = Session { seconds, fresh, listening, open_seconds: open, version };
         let settings = self.certificates.settings(&self.fleet, self.me)?;
         self.tell_certificate_end(&settings);
@@ -308,7 +309,8 @@ impl Exchange {
         self.particles.stop(self.line.as_mut().map(Line::link));
         let behind = self.tonight.echo.take().is_some();
         self.tonight.behind = self.tonight.behind.saturating_add(behind.into());
-        self.tonight.finishing = false;
+        // What the line had still to send goes with it; another one in this window publishes it again.
+        (self.tonight.finishing, self.tonight.republished) = (false, None);
         self.promotion.hung_up();
         let Some(mut line) = self.line.take() else { return };
         self.version = line.link().version();
@@ -475,8 +477,32 @@ impl Exchange {
     }
 }
 
+impl Tonight {
+    /// Whether the next line of a window begins anew. That it is to stays so until one has.
+    fn begins_anew(&mut self, anew: bool) -> bool {
+        self.resumes &= !anew;
+        !self.resumes
+    }
+}
+
 /// Both ways, as gauges.
 pub(super) fn set(gauges: &UpDown<Gauge>, bytes: Bytes) {
     gauges.up.set(i64::try_from(bytes.up).unwrap_or(i64::MAX));
     gauges.down.set(i64::try_from(bytes.down).unwrap_or(i64::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It was closed before the broker was there: what the broker keeps is as little wanted by the next.
+    #[test]
+    fn a_line_that_was_to_begin_anew_and_did_not_is_followed_by_one_that_does() {
+        let mut tonight = Tonight { resumes: true, ..Tonight::default() };
+        let fresh = [false, true, false].map(|anew| tonight.begins_anew(anew));
+        assert_eq!(fresh, [false, true, true]);
+        // As when a line has begun anew.
+        tonight.resumes = true;
+        assert!(!tonight.begins_anew(false));
+    }
 }

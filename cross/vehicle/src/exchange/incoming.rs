@@ -35,6 +35,7 @@ impl Exchange {
             Event::Connected { .. } => {
                 debug!("connected");
                 self.run.metrics.connected(true);
+                self.beacons.connected(now.since_boot);
                 if self.line.as_mut().is_some_and(Line::take_begun_anew) {
                     (self.tonight.resumes, self.tonight.ahead) = (true, false);
                 }
@@ -49,6 +50,7 @@ impl Exchange {
                     debug!(?why, "disconnected");
                 }
                 self.run.metrics.connected(false);
+                self.beacons.disconnected(now.since_boot);
             }
             Event::SubscribeRefused { filter, reason, .. } => {
                 warn!(filter, reason, "the broker refuses a subscription");

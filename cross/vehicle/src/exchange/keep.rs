@@ -19,6 +19,7 @@ use super::publishing::HEADER;
 use super::run::{Exchange, ExchangeError, bytes, flat};
 use super::vault::{KeptRecord, Vault, VaultError};
 use super::worker::Job;
+use crate::agent::Ask;
 use crate::config::FleetConfig;
 
 const DOCUMENT: &str = "document/";
@@ -158,6 +159,14 @@ impl Exchange {
                 debug!(%error, "a stored record is not used");
             }
         }
+        // What the vehicle made itself and stands on, whether or not that ever came back from the broker.
+        let own = self.own();
+        for key in self.vault.keys(HEADER)? {
+            let Some(bytes) = self.vault.get(&key)? else { continue };
+            if let Ok(header) = verified::<ParticleHeader>(&bytes, &own) {
+                self.particles.know(self.me, header.body(), &bytes);
+            }
+        }
         Ok(())
     }
 
@@ -166,7 +175,12 @@ impl Exchange {
         let Some(swarm) = &self.swarm else { return Ok(()) };
         let mut particles: BTreeSet<ParticleId> = swarm.needed().into_iter().collect();
         particles.extend((0..shoal_wire::v1::SLOTS).filter_map(|slot| self.slots.particle(slot)));
-        particles.extend(self.promotion.wanted());
+        // No window alone may have the bytes for it.
+        let wanted = self.documents.campaign().and_then(|campaign| self.promotion.ask(campaign));
+        if let Some(Ask { particle, .. }) = wanted {
+            self.particles.know_begun(particle, self.documents.keyring(), &self.vault)?;
+            particles.insert(particle);
+        }
         particles.extend(self.gateway.as_ref().and_then(Guarded::bringing));
         let mut records: BTreeSet<RecordId> = swarm.records().nonces().collect();
         let windows: BTreeSet<u32> = swarm

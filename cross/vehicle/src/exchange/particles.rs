@@ -234,6 +234,24 @@ impl Particles {
         }
     }
 
+    /// Knows the header of a particle that was on its way, if its transfer has it.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn know_begun(
+        &mut self,
+        particle: ParticleId,
+        keys: &impl Keys,
+        vault: &Vault,
+    ) -> Result<(), VaultError> {
+        if let Some(envelope) = vault.get(&transfer_key(particle, TRANSFER_HEADER_KEY))?
+            && let Ok(header) = verified::<ParticleHeader>(&envelope, keys)
+        {
+            self.know(header.head().key, header.body(), &envelope);
+        }
+        Ok(())
+    }
+
     /// Forgets headers but these, and names the chunks that these have.
     pub fn retain(&mut self, keep: &BTreeSet<ParticleId>) -> BTreeSet<[u8; 32]> {
         self.headers.retain(|particle, _known| keep.contains(particle));
@@ -347,11 +365,7 @@ impl Particles {
     ) -> Result<Option<Got>, VaultError> {
         self.coming.remove(&particle);
         // A transfer that began without its header has it now.
-        if let Some(envelope) = vault.get(&transfer_key(particle, TRANSFER_HEADER_KEY))?
-            && let Ok(header) = verified::<ParticleHeader>(&envelope, keys)
-        {
-            self.know(header.head().key, header.body(), &envelope);
-        }
+        self.know_begun(particle, keys, vault)?;
         let got = self.read(particle, keys, vault)?;
         vault.remove(&transfer_key(particle, TRANSFER_HEADER_KEY))?;
         vault.remove(&transfer_key(particle, TRANSFER_PROGRESS_KEY))?;

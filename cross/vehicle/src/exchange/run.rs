@@ -161,7 +161,7 @@ pub(super) struct Tonight {
     pub(super) entry: Option<Entry>,
     /// What the vehicle says of itself, to come back when all that was there before has come.
     pub(super) echo: Option<RecordId>,
-    /// The window whose records the vehicle published again after a start.
+    /// The window whose records the vehicle published again, on this line.
     pub(super) republished: Option<u32>,
     /// Whether the next line of a window goes on with what the broker keeps: a session that was begun in this life.
     pub(super) resumes: bool,
@@ -411,6 +411,7 @@ impl Exchange {
     /// Begins the run: before the first turn.
     pub fn begin(&mut self) {
         info!(vehicle = %self.me, "started");
+        self.zero_seconds = zero_seconds(self.clock.now());
         self.mind_clock();
         self.tell_conditions();
     }
@@ -437,6 +438,10 @@ impl Exchange {
         if set || self.window.poll_timeout().is_some_and(|at| at <= now.since_boot) {
             self.log.window_timeout(now);
             self.window.handle_timeout(now);
+            if set {
+                // By a clock that was ahead it may have been one that is over.
+                self.tell_plan();
+            }
         }
         self.mind_gateway()?;
         self.drain_window()?;
@@ -460,10 +465,7 @@ impl Exchange {
     /// Whether UTC has moved otherwise than time has passed: somebody set the clock, or it is believed again. The window's core
     /// waits for moments since the start, and would sleep through that.
     fn clock_was_set(&mut self, now: Now) -> bool {
-        let zero = match now.utc {
-            Utc::Known { seconds, .. } => Some(seconds.saturating_sub(now.since_boot.as_secs())),
-            Utc::AtLeast { .. } => None,
-        };
+        let zero = zero_seconds(now);
         let same = match (self.zero_seconds, zero) {
             (Some(before), Some(zero)) => before.abs_diff(zero) <= 1,
             (None, None) => true,
@@ -654,6 +656,14 @@ impl Exchange {
 
     pub(super) fn own(&self) -> Own {
         Own(self.key.public())
+    }
+}
+
+/// UTC of the program's start; `None`: UTC is not known.
+fn zero_seconds(now: Now) -> Option<u64> {
+    match now.utc {
+        Utc::Known { seconds, .. } => Some(seconds.saturating_sub(now.since_boot.as_secs())),
+        Utc::AtLeast { .. } => None,
     }
 }
 

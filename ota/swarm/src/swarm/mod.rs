@@ -70,7 +70,8 @@ pub enum Phase {
         /// When to begin to end.
         closes_at: Instant,
     },
-    /// Finish what is in flight, begin nothing.
+    /// Finish what is in flight, begin nothing. Particles that were asked for do not come any more: should the same window open
+    /// again, they are asked for again.
     Closing,
     /// Nothing may be sent or asked for.
     Closed,

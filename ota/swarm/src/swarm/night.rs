@@ -158,6 +158,8 @@ impl Swarm {
             night.late = now.since_boot >= night.fold_by;
             night.hurried = now.since_boot >= night.claim_by;
             night.closing = false;
+            // The shell let go of it when the window was closing.
+            self.store.cut();
             return;
         }
         // A clock that went back opens nothing: what was done in a window is done.

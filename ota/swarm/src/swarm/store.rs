@@ -78,11 +78,9 @@ impl Store {
         self.values.retain(|particle, _values| needed.contains(particle));
     }
 
-    /// The window is closed: what is on its way does not come.
+    /// The window closes: what is on its way does not come. It is asked for again should the window open once more.
     pub(super) fn cut(&mut self) {
-        for (particle, _fetching) in core::mem::take(&mut self.fetching) {
-            self.lost.insert(particle);
-        }
+        self.fetching.clear();
     }
 }
 
@@ -118,7 +116,8 @@ impl Swarm {
         if self.store.fetching.contains_key(&particle) {
             return Want::Coming;
         }
-        if self.store.lost.contains(&particle) || !online {
+        // What the vehicle stood on lies in its own store: it is read without a line, too.
+        if self.store.lost.contains(&particle) || (!online && !self.stood_on(particle)) {
             return Want::Lost;
         }
         let headers = self.records.with_id(particle);

@@ -6,7 +6,7 @@ use shoal_swarm::swarm::{Input, On, Output, Phase};
 use shoal_wire::ParticleId;
 use shoal_wire::v1::{ParticleHeader, Role};
 
-use crate::doors::{Solo, code, measure, term};
+use crate::doors::{Solo, at, code, measure, term};
 use crate::make::{claim, header_of, measured, nonce_bytes, roster, signed, vehicle};
 
 const ALL: [u8; 4] = [0, 1, 2, 3];
@@ -95,6 +95,24 @@ fn a_merge_that_is_measured_to_be_worse_gives_way_to_the_next() {
         assert_eq!(solo.swarm.base(), base.map(|index: usize| merges[index].id()));
         assert!(solo.decided(), "nobody else folds");
     }
+}
+
+/// Its conditions ended for a moment: what was on its way was let go of.
+#[test]
+fn a_window_that_opens_again_asks_again_for_what_was_on_its_way() {
+    let (window, folders) = drawn(1);
+    let mut solo = contributed((1, 0), window);
+    let merge = header_of(Role::Merge, window, 40, None, &[]);
+    solo.header(folders[0], &merge);
+    claims(&mut solo, folders[0], &merge, 0.1);
+    assert_eq!(fetched(&solo.outputs()), [merge.id()]);
+    solo.give(Input::Phase(Phase::Closing)).unwrap();
+    assert_eq!(fetched(&solo.outputs()), []);
+    let closes_at = at(solo.seconds + 40).since_boot;
+    solo.give(Input::Phase(Phase::Open { window, closes_at })).unwrap();
+    assert_eq!(fetched(&solo.outputs()), [merge.id()]);
+    arrives(&mut solo, merge.id(), &[5]);
+    assert_eq!(solo.swarm.base(), Some(merge.id()));
 }
 
 /// A liar claims without being drawn, and the first who was drawn lies as well: who stands by is waited for.

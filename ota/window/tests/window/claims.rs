@@ -267,6 +267,26 @@ fn a_lower_bound_on_time_opens_nothing() {
     assert_eq!(shell.window.poll_timeout(), None);
 }
 
+/// The second that is not known, and one that is hours ahead: the window is as long as its plan has it, and no byte is granted twice.
+#[test]
+fn a_clock_that_was_wrong_for_a_second_ends_no_window() {
+    let ahead = Utc::Known { seconds: EPOCH + 5_000, uncertainty_seconds: 0 };
+    for utc in [Utc::AtLeast { seconds: EPOCH + 107 }, ahead] {
+        let mut shell = Shell::ready();
+        shell.run_to(105);
+        shell.used(90, 10);
+        let before = shell.phase();
+        assert!(matches!(before, Phase::Open { window: 1, .. }), "{before:?}");
+        shell.run_to(107);
+        shell.window.handle_timeout(Now { utc, ..shell.now() });
+        let closing = Phase::Closing { window: 1, until: at(112), why: Why::Over };
+        assert_eq!(shell.window.poll_output(), Some(shoal_window::Output::Phase(closing)));
+        shell.log.clear();
+        shell.run_to(115);
+        assert_eq!(shell.log, [before], "{utc:?}");
+    }
+}
+
 #[test]
 fn uncertain_time_opens_later_and_closes_earlier() {
     let mut shell = Shell::ready();

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use shoal_swarm::roster::{VOTERS_MAX, majority};
+use shoal_swarm::roster::{Roster, VOTERS_MAX, majority};
 use shoal_swarm::swarm::Swarm;
+use shoal_vehicle::exchange::run::Exchange;
 use shoal_wire::{KeyId, ParticleId, RecordId};
 
 use super::{Checks, HEARD, SAID_US};
-use crate::calendar::opens_us;
 use crate::documents::OPEN_S;
 use crate::engine::Character;
 use crate::must::must;
@@ -20,11 +20,13 @@ impl Checks {
     fn heard_of_plenty(&self, vehicles: &[Vehicle], calm: u32) {
         for vehicle in vehicles.iter().filter(|one| one.character == Character::Honest) {
             let since = self.plenty.get(&vehicle.number);
-            let there_us = opens_us(calm).max(vehicle.came_us);
+            let there_us = self.calendar.opens_us(calm).max(vehicle.came_us);
             must!(
                 self.looked_at,
                 Plenty,
-                since.is_some_and(|since| opens_us(since.saturating_sub(HEARD)) <= there_us),
+                since.is_some_and(
+                    |since| self.calendar.opens_us(since.saturating_sub(HEARD)) <= there_us
+                ),
                 "vehicle {} goes by the new plan since {since:?}",
                 vehicle.number
             );
@@ -41,7 +43,9 @@ impl Checks {
             .collect();
         // Of windows that were calm for a while all who were there know the same.
         for of in window.saturating_sub(6)..window.saturating_sub(2) {
-            let there = honest().zip(&swarms).filter(|(vehicle, _)| vehicle.came_us < opens_us(of));
+            let there = honest()
+                .zip(&swarms)
+                .filter(|(vehicle, _)| vehicle.came_us < self.calendar.opens_us(of));
             // Who listens to beacons knows what matters.
             let there = there.filter(|(vehicle, _)| !vehicle.beacons);
             let there: Vec<&Swarm> = there.filter_map(|(_vehicle, swarm)| *swarm).collect();
@@ -75,7 +79,8 @@ impl Checks {
         // Neither of two claims that contradict each other counts, if the second was heard while its window was open.
         for (of, liar, at_us) in &self.contradicted {
             let calm = (window.saturating_sub(6)..window.saturating_sub(2)).contains(of);
-            let heard = at_us + SAID_US < opens_us(*of) + u64::from(OPEN_S) * 1_000_000;
+            let heard =
+                at_us + SAID_US < self.calendar.opens_us(*of) + u64::from(OPEN_S) * 1_000_000;
             for swarm in swarms.iter().flatten().filter(|_| calm && heard) {
                 let counts = swarm.records().claims(*of).any(|claim| claim.signer == *liar);
                 must!(
@@ -103,6 +108,78 @@ impl Checks {
             "they do not agree: {agreed:?}\n{}",
             known().join("\n")
         );
+    }
+
+    /// Where nobody lies something is elected in calm windows at the latest, and in each in which all are there something is voted on.
+    pub fn elects(&self, vehicles: &[Vehicle], window: u32) {
+        // Whose contributions are private makes few of them, and then nothing more is claimed.
+        if vehicles.iter().any(|vehicle| vehicle.privacy.is_some()) {
+            return;
+        }
+        for vehicle in vehicles {
+            let swarm = vehicle.exchange.as_ref().and_then(|exchange| exchange.swarm());
+            let swarm = swarm.expect("every vehicle has joined");
+            let number = vehicle.number;
+            must!(
+                self.looked_at,
+                Elects,
+                swarm.best(window).is_some(),
+                "vehicle {number} knows of no best:\n{}",
+                known(swarm, window)
+            );
+            let quorum = swarm.quorum(window);
+            for of in window.saturating_sub(6)..window.saturating_sub(1) {
+                let opens_us = self.calendar.opens_us(of);
+                if vehicles.iter().any(|one| one.came_us > opens_us) {
+                    continue;
+                }
+                must!(
+                    self.looked_at,
+                    Elects,
+                    quorum.as_ref().is_some_and(|quorum| !quorum.ballots(of).is_empty()),
+                    "vehicle {number} knows of nothing that was voted on of window {of}:\n{}",
+                    known(swarm, window)
+                );
+            }
+        }
+    }
+
+    /// Who was there, and was drawn for something that was voted on in a calm window, has voted on it: but on what it claims itself.
+    pub fn who_is_drawn_votes(&self, vehicles: &[Vehicle], window: u32) {
+        let roster = Roster::new(vehicles.iter().map(|vehicle| vehicle.key).collect()).unwrap();
+        let honest = || vehicles.iter().filter(|one| one.character == Character::Honest);
+        let swarms = honest().filter_map(|one| one.exchange.as_ref().and_then(Exchange::swarm));
+        for (swarm, of) in swarms.flat_map(|swarm| {
+            (window.saturating_sub(6)..window.saturating_sub(3)).map(move |of| (swarm, of))
+        }) {
+            let (records, aside) = (swarm.records(), swarm.quarantined(of + 1));
+            let (Some(quorum), Some(nonce)) = (swarm.quorum(window), records.nonce_of(of + 1))
+            else {
+                continue;
+            };
+            for ballot in quorum.ballots(of) {
+                let particle = ballot.particle;
+                let drawn = roster.voters(nonce, particle, ballot.claimant, &aside);
+                let claims = |who: KeyId| {
+                    let mut claims = records.claims(of);
+                    claims.any(|claim| claim.signer == who && claim.body.particle == particle)
+                };
+                let drawn = honest().filter(|one| drawn.contains(&one.key) && !claims(one.key));
+                for voter in drawn.filter(|one| one.came_us < self.calendar.opens_us(of)) {
+                    let mut votes = records.votes(of + 1);
+                    must!(
+                        self.looked_at,
+                        Drawn,
+                        votes.any(|vote| {
+                            vote.signer == voter.key && vote.body.nominee == particle
+                        }),
+                        "vehicle {} was drawn for {particle} of window {of} and has not voted:\n{}",
+                        voter.number,
+                        known(swarm, window)
+                    );
+                }
+            }
+        }
     }
 
     /// What a majority of honest vehicles voted on counts, whatever was claimed once they had begun. Nobody's vote on what he claims
