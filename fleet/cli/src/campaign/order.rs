@@ -7,13 +7,14 @@ use clap::Args;
 use shoal_swarm::campaign::{Campaign, Order};
 
 use super::folder::Folder;
+use crate::clock::{utc, utc_ms};
 use crate::fleet::{self, Description};
 use crate::output::Outcome;
 
 /// Signs what is to be done with a campaign. `shoal fleet serve` publishes it; vehicles hear of it in their next window.
 ///
-/// One key is enough to stop; without the second key's approval nothing starts. Vehicles go by the campaign of which something was ordered
-/// last: while a later one runs or is paused, nothing is ordered of an earlier one.
+/// One key is enough to stop; without the second key's approval, or when that has ended, nothing starts. Vehicles go by the campaign of
+/// which something was ordered last: while a later one runs or is paused, nothing is ordered of an earlier one.
 #[derive(Args)]
 pub(crate) struct Command<What: Ordered + Send + Sync + 'static> {
     /// The fleet's directory, with authority.key
@@ -88,10 +89,24 @@ impl<What: Ordered + Send + Sync> Command<What> {
         let campaign =
             Campaign::new(folder.plan()?, What::ORDER, &folder.approval()?, description.approver)?
                 .of(&description.name, &description.region)?;
+        self.check_approved(&campaign, utc_ms()? / 1000)?;
         fleet::sign_campaign(&self.dir, &*key, &campaign, (&particle.header, &particle.chunks))?;
         println!("ordered: campaign {} {}", self.number, What::DONE);
         println!("{}", fleet::heard(&self.dir));
         Ok(())
+    }
+
+    /// Fails where vehicles are to begin and none would: whoever approved it said until when. What stops them needs nobody's approval.
+    fn check_approved(&self, campaign: &Campaign, now_s: u64) -> Outcome {
+        if campaign.order != Order::Run || now_s <= campaign.approved_until_s {
+            return Ok(());
+        }
+        let (number, dir) = (self.number, self.dir.display());
+        Err(format!(
+            "campaign {number} was approved until {}, and nobody begins after that: have it approved again (`shoal campaign approve {dir} {number}`)",
+            utc(campaign.approved_until_s)
+        )
+        .into())
     }
 
     /// Whether this may be ordered after what was signed last. Who stops one for good has the last word: to begin again is another

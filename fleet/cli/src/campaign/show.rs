@@ -10,6 +10,7 @@ use shoal_link::Addresses;
 use shoal_swarm::campaign::Order;
 
 use super::folder::Folder;
+use crate::clock::utc;
 use crate::fleet::{self, Description};
 use crate::output::{Failure, Outcome, json};
 
@@ -59,7 +60,7 @@ impl Show {
             return json(&campaign);
         }
         match campaign {
-            Some(campaign) => table(&campaign),
+            Some(campaign) => table(&campaign, now),
             None => println!("no campaign"),
         }
         Ok(())
@@ -136,8 +137,11 @@ fn is_newer((number, order): (u32, Order), standing: Option<&Campaign>) -> bool 
     (number, same) != (standing.number, standing.order)
 }
 
-fn table(campaign: &Campaign) {
+fn table(campaign: &Campaign, now_s: u64) {
     println!("campaign {}  {}  {}", campaign.number, campaign.state, campaign.particle);
+    if ["runs", "paused"].contains(&campaign.order) {
+        println!("{}", approved(campaign.approved_until_s, now_s));
+    }
     for (index, stage) in campaign.stages.iter().enumerate() {
         let state = if campaign.halted == Some(index) {
             "halted"
@@ -153,5 +157,27 @@ fn table(campaign: &Campaign) {
             stage.kept,
             stage.gone_back
         );
+    }
+}
+
+/// Until when vehicles begin.
+fn approved(until_s: u64, now_s: u64) -> String {
+    let until = utc(until_s);
+    if now_s <= until_s {
+        return format!("approved until {until}; nobody begins after that");
+    }
+    format!(
+        "approved until {until}: nobody begins any more, until it is approved again (`shoal campaign approve`), paused and resumed"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_approval_that_has_ended_is_said_to_have() {
+        assert!(approved(1_000, 1_000).contains("1970-01-01T00:16:40Z; nobody begins after that"));
+        assert!(approved(1_000, 1_001).contains("nobody begins any more"));
     }
 }

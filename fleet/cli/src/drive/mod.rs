@@ -26,7 +26,8 @@ pub(crate) struct Drive {
     /// Evaluation pack; without one it is built of the pack parts of the drives
     #[arg(long, value_name = "PACK")]
     pack: Option<PathBuf>,
-    /// Where the staged adapter goes: a PEFT directory, or a file of ONNX Runtime if it ends in .onnx_adapter
+    /// Where the adapter goes that was staged, or else the one in use: a PEFT directory, or a file of ONNX Runtime if it ends in
+    /// .onnx_adapter. Where there is neither the command fails when it has said what came of the night
     #[arg(long, value_name = "DIR")]
     export: Option<PathBuf>,
     /// A PNG of one held-out clip of each drive, a row each: the last frame, predicted before tuning, predicted
@@ -77,9 +78,17 @@ impl Drive {
         let config = self.vehicle.config()?;
         let result = run::run(&config, &self.extras())?;
         if self.json {
-            return json(&result);
+            json(&result)?;
+        } else {
+            table::print(&result);
         }
-        table::print(&result);
+        if let Some(path) = self.export.as_ref().filter(|_path| !result.has_adapter) {
+            return Err(format!(
+                "nothing was written to {}: no adapter is in use, and the night staged none; a longer night ([night] steps) may find one",
+                path.display()
+            )
+            .into());
+        }
         Ok(())
     }
 

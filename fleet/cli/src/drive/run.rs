@@ -44,6 +44,9 @@ pub(crate) struct DriveResult {
     pub(crate) pack: BeforeAfter,
     /// Whether an adapter was staged.
     pub(crate) staged: bool,
+    /// Whether there is one to export: staged, or else in use.
+    #[serde(skip)]
+    pub(crate) has_adapter: bool,
     pub(crate) before: Report,
     pub(crate) after: Report,
 }
@@ -76,7 +79,7 @@ pub(crate) struct ReplayResult {
 pub(crate) struct Extras<'a> {
     /// The evaluation pack; without one it is built of the pack parts of the vehicle's drives.
     pub(crate) pack: Option<&'a Path>,
-    /// Where the adapter goes.
+    /// Where the adapter goes, if there is one.
     pub(crate) export: Option<&'a Path>,
     /// Where a picture of predicted and seen frames goes.
     pub(crate) picture: Option<&'a Path>,
@@ -121,7 +124,9 @@ pub(crate) fn run(config: &Config, extras: &Extras<'_>) -> Result<DriveResult, F
     }
     agent.night(&footages, || Look::recorded().conditions, |tell| shown.tell(tell))?;
     let tuned = agent.on_trial()?;
-    let adapter = tuned.as_ref().or(start.as_ref());
+    // Driving may have confirmed one that was on trial.
+    let now = agent.active()?;
+    let adapter = tuned.as_ref().or(now.as_ref());
     let after = measure(&agent, adapter)?;
     if let (Some(directory), Some(adapter)) = (extras.export, adapter) {
         adapter.write(directory)?;
@@ -145,6 +150,7 @@ pub(crate) fn run(config: &Config, extras: &Extras<'_>) -> Result<DriveResult, F
         replay: ReplayResult { spans: filled.spans, frames: filled.frames, bytes: filled.bytes },
         pack: BeforeAfter { before: shown.active, after: shown.best() },
         staged: tuned.is_some(),
+        has_adapter: adapter.is_some(),
         before: old,
         after: new,
     })

@@ -1,12 +1,10 @@
 //! The record as a page.
 
 use std::fmt::Write as _;
-use std::time::{Duration, UNIX_EPOCH};
 
 use super::record::{Record, Reinstated, Target};
+use crate::clock::utc;
 
-/// The last second that is written so: that of year 9999.
-const LAST_S: u64 = 253_402_300_799;
 /// Vehicles that the page lists; all are in record.json.
 const LISTED: usize = 500;
 
@@ -31,13 +29,13 @@ fn write(page: &mut String, record: &Record) -> std::fmt::Result {
         page,
         "By key {} at {}, until {}. The record has SHA-256 {}.\n",
         approval.key,
-        time(approval.signed_at_ms / 1000),
-        time(approval.until_s),
+        utc(approval.signed_at_ms / 1000),
+        utc(approval.until_s),
         approval.record
     )?;
     writeln!(page, "## Orders\n\n| when | counter | order |\n|---|---|---|")?;
     for order in orders {
-        writeln!(page, "| {} | {} | {} |", time(order.at_ms / 1000), order.counter, order.order)?;
+        writeln!(page, "| {} | {} | {} |", utc(order.at_ms / 1000), order.counter, order.order)?;
     }
     reinstated(page, record)?;
     writeln!(
@@ -63,8 +61,8 @@ fn write(page: &mut String, record: &Record) -> std::fmt::Result {
         page,
         "{} lines from {} to {}; the last has SHA-256 {}. Authority {}, approver {}. What the software is made of: `{}`.",
         journal.lines,
-        time(journal.first_ms / 1000),
-        time(journal.last_ms / 1000),
+        utc(journal.first_ms / 1000),
+        utc(journal.last_ms / 1000),
         journal.head,
         keys.authority,
         keys.approver,
@@ -102,7 +100,7 @@ fn reinstated(page: &mut String, record: &Record) -> std::fmt::Result {
         "\n## Reinstated\n\nWhose word counts again by the authority's order: votes elect a particle.\n\n| when | counter | key | from window |\n|---|---|---|---|"
     )?;
     for Reinstated { at_ms, counter, id, from_window } in &record.reinstated {
-        writeln!(page, "| {} | {counter} | {id} | {from_window} |", time(at_ms / 1000))?;
+        writeln!(page, "| {} | {counter} | {id} | {from_window} |", utc(at_ms / 1000))?;
     }
     Ok(())
 }
@@ -123,7 +121,7 @@ fn vehicles(page: &mut String, record: &Record) -> std::fmt::Result {
 fn said(target: &Target) -> String {
     let said = target.said.iter().map(|said| {
         let software = said.software.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
-        format!("{} at {}{software}", said.what, time(said.at_ms / 1000))
+        format!("{} at {}{software}", said.what, utc(said.at_ms / 1000))
     });
     let said = said.collect::<Vec<_>>().join("; ");
     if said.is_empty() { "nothing".to_owned() } else { said }
@@ -131,10 +129,4 @@ fn said(target: &Target) -> String {
 
 fn yes(is: bool) -> String {
     if is { "yes" } else { "**no**" }.to_owned()
-}
-
-/// A second of UTC as people write it; one that no calendar has, as a number.
-fn time(seconds: u64) -> String {
-    let at = UNIX_EPOCH.checked_add(Duration::from_secs(seconds.min(LAST_S)));
-    at.map_or_else(|| seconds.to_string(), |at| humantime::format_rfc3339_seconds(at).to_string())
 }

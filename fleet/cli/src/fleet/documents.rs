@@ -276,7 +276,7 @@ impl<'a> Desk<'a> {
         body: &T,
     ) -> Result<RecordId, Failure> {
         let (bytes, id) = self.seal(body)?;
-        write_whole(&self.folder.join(name).with_extension("shl"), &bytes)?;
+        write_whole(&self.path(name), &bytes)?;
         Ok(id)
     }
 
@@ -287,7 +287,12 @@ impl<'a> Desk<'a> {
         let orders = fleet.join(ORDERS);
         std::fs::create_dir_all(&orders)?;
         write_whole(&orders.join(format!("{:020}-{name}.shl", self.counter)), &bytes)?;
-        Ok(write_whole(&self.folder.join(name).with_extension("shl"), &bytes)?)
+        Ok(write_whole(&self.path(name), &bytes)?)
+    }
+
+    /// The file of this name, which may have dots.
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.shl"))
     }
 
     fn seal<'b, T: Body<'b>>(&mut self, body: &T) -> Result<(Vec<u8>, RecordId), Failure> {

@@ -56,13 +56,13 @@ pub(super) struct Skill {
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct WindowRow {
     pub(super) window: u32,
-    /// Null where nobody took part.
+    /// Null where nobody took part, or nobody keeps what was best any more.
     pub(super) swarm_best: Option<f64>,
     pub(super) alone_best: Option<f64>,
     pub(super) alone_mean: Option<f64>,
-    /// Of every vehicle alone.
+    /// Of every vehicle alone; null also after a night of which it keeps nothing any more.
     pub(super) alone: Vec<Option<f64>>,
-    /// Whether best is x_p.
+    /// Whether best is x_p; not where it is not known.
     pub(super) best_is_pretrained: bool,
     /// Vehicles that hold this particle for best, of those that took part.
     pub(super) agreed: usize,

@@ -204,9 +204,13 @@ impl Program {
     }
 
     /// Hands in the documents if they are others than before. What cannot be read leaves those that were. What says which of them
-    /// count is signed anew before it is too old.
+    /// count is signed anew before it is too old. While a command writes to the folder there is nothing to be looked at yet, and what
+    /// it signs would be signed by both.
     fn look(&mut self) -> Outcome {
         let first = self.documents.seen.is_empty();
+        if !first && Hold::is_surely_held(&self.dir) {
+            return Ok(());
+        }
         let repositories = Repositories::of(&self.dir, &self.description);
         let now_ms = utc_ms()?;
         match repositories.refresh(now_ms / 1000) {

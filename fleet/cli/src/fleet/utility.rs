@@ -129,10 +129,13 @@ impl Known {
         Some(if first == Metric::Imitation { Metric::ImitationGain } else { first })
     }
 
-    /// The packs whose manifests the authority signed, the first one first.
+    /// The packs whose manifests the authority signed, the first one first, the others in order of name.
     fn of_fleet(documents: &Path, fleet: &Description) -> Result<Vec<Self>, Failure> {
+        let mut told = envelopes(documents)?;
+        // `pack-night.shl` is before `pack.shl` in order of name.
+        told.sort_by_key(|(path, _bytes)| path.file_stem().is_none_or(|stem| stem != "pack"));
         let mut packs = Vec::new();
-        for (path, bytes) in envelopes(documents)? {
+        for (path, bytes) in told {
             let of = path.file_stem().and_then(|stem| stem.to_str());
             if !of.is_some_and(|of| of == "pack" || of.starts_with("pack-")) {
                 continue;

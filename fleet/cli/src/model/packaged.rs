@@ -10,12 +10,14 @@ use crate::output::{Failure, Outcome};
 /// The folder of a package's footage.
 const FOOTAGE: &str = "footage";
 
-/// Refuses a package that would be written over something.
+/// Refuses a package that would be written over something, or cannot be written there: after the training it is too late.
 pub(super) fn is_free(output: &Path) -> Outcome {
-    match output.exists() {
-        true => Err(format!("{} is there already: choose another -o", output.display()).into()),
-        false => can_be_made(output),
+    if output.exists() {
+        return Err(format!("{} is there already: choose another -o", output.display()).into());
     }
+    can_be_made(output)?;
+    let tried = std::fs::create_dir(output).and_then(|()| std::fs::remove_dir(output));
+    tried.map_err(cannot(output))
 }
 
 /// Refuses a result that cannot be written where it is to go: a file where a folder is, or a folder where a file is.
@@ -58,6 +60,9 @@ pub(super) fn write_package(
     let mut description = package.description().clone();
     std::fs::create_dir(output).map_err(cannot(output))?;
     let file = output.join(&description.model);
+    // The description may name a file in folders of its own.
+    let folder = file.parent().unwrap_or(output);
+    std::fs::create_dir_all(folder).map_err(cannot(folder))?;
     trained.write(&file)?;
     description.model_sha256 = Some(hash_file(&file).map_err(cannot(&file))?);
     description.footage = match footage {
@@ -89,4 +94,38 @@ pub(super) fn copy_footage(from: &Path, to: &Path) -> Outcome {
 fn cannot(path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
     let path = path.display().to_string();
     move |error| format!("cannot write {path}: {error}").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_shadow::worldmodel::{self, Architecture};
+
+    use super::*;
+
+    #[test]
+    fn a_package_whose_model_is_in_a_folder_of_its_own_is_written_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let small = Architecture {
+            width: 32,
+            height: 16,
+            channels: [8, 12, 16],
+            pairs_half: 1,
+            pairs_full: 0,
+            differences: false,
+        };
+        let model = worldmodel::build(&small, 1).unwrap();
+        let mut description = worldmodel::description(&small);
+        description.model = "onnx/model.onnx".into();
+        std::fs::create_dir_all(from.join("onnx")).unwrap();
+        model.write(&from.join("onnx/model.onnx")).unwrap();
+        std::fs::write(from.join(DESCRIPTION_FILE), description.to_toml()).unwrap();
+        let package = Package::open(&from).unwrap();
+
+        is_free(&to).unwrap();
+        write_package(&package, &model, &to, None::<fn(&Path) -> Outcome>).unwrap();
+        let written = Package::open(&to).unwrap();
+        assert_eq!(written.model_path(), to.join("onnx/model.onnx"));
+        assert!(is_free(&to).is_err());
+    }
 }

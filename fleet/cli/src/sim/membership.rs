@@ -2,6 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
+use shoal_sim::compare::alone;
 use shoal_sim::config::SimConfig;
 use shoal_sim::data::Data;
 use shoal_sim::lab::Base;
@@ -70,6 +71,7 @@ impl Membership {
 
     /// Every attack on every method, over all seeds.
     fn lines(&self, config: &SimConfig) -> Result<Vec<Line>, crate::output::Failure> {
+        let _alone = alone(&self.files.output)?;
         let base = Base::open(config, shoal_sim::lab::engine(config)?)?;
         let mut progress = Progress::new();
         let all = self.files.seeds.saturating_mul(config.methods.len() as u64);
@@ -99,5 +101,29 @@ impl Membership {
             attacks.into_iter().filter_map(line).collect::<Vec<_>>()
         };
         Ok(config.methods.iter().zip(by_method).flat_map(of).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attack_does_not_write_beside_a_run_to_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, output) = (folder.path().join("fleet.toml"), folder.path().join("out"));
+        let text = "vehicles = 2\nwindows = 1\n[trivial]\nvalues = 8\n[[methods]]\nname = \"a\"\nkind = \"average\"\n";
+        std::fs::write(&file, text).unwrap();
+        let asked = || {
+            let files = Files { file: file.clone(), output: output.clone(), seeds: 1, set: vec![] };
+            let attack = Membership { files, method: vec![], json: true };
+            let config = attack.files.config().unwrap();
+            attack.lines(&config).map(|lines| lines.len()).map_err(|failure| failure.to_string())
+        };
+        let held = alone(&output).unwrap();
+        let said = asked().unwrap_err();
+        assert!(said.contains("one after the other"), "{said}");
+        drop(held);
+        asked().unwrap();
     }
 }

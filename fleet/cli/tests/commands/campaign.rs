@@ -10,9 +10,10 @@ use shoal_runtime::onnx::Model;
 use shoal_shadow::fit::graft_package;
 use shoal_shadow::package::Package;
 use shoal_wire::Unverified;
+use shoal_wire::v1::Document;
 
 use super::fleet::fleet;
-use super::lasting::begin;
+use super::lasting::{again, begin};
 use super::serving::{Running, any, broker};
 use super::{misfits, package, schema, shoal, text};
 
@@ -149,7 +150,11 @@ fn what_stands_is_shown_and_what_does_not_is_told_of(dir: &str, broker: &str) {
     assert_eq!(misfits(&schema("campaign.schema.json"), &shown, "$"), Vec::<String>::new());
     assert_eq!((&shown["number"], &shown["state"]), (&Value::from(2), &Value::from("runs")));
     let of = |number| ["campaign", "show", dir, number, "--broker", broker];
-    assert!(done(&of("2")).starts_with("campaign 2  runs"));
+    let said = done(&of("2"));
+    assert!(
+        said.starts_with("campaign 2  runs") && said.contains("nobody begins after that"),
+        "{said}"
+    );
     let gone = refused(&of("1"));
     assert!(gone.contains("campaign 2 does") && gone.contains("it was aborted"), "{gone}");
     assert!(refused(&of("3")).contains("no campaign 3"));
@@ -253,6 +258,43 @@ fn an_order_for_an_earlier_campaign_takes_the_place_of_none_that_goes_on() {
     }
     done(&["campaign", "roll-back", dir, "4"]);
     done(&["campaign", "abort", dir, "3"]);
+}
+
+/// Vehicles begin while it is approved, and stop at any time.
+#[test]
+fn what_is_approved_no_more_is_not_begun_and_can_be_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fleet, adapter) = (fleet(folder.path()), adapter(folder.path()));
+    let (dir, package, key) = (text(&fleet), package(), fleet.join("approver.key"));
+    let order = |order: &str| done(&["campaign", order, dir, "1"]);
+    let approve = || done(&["campaign", "approve", dir, "1", "--key", text(&key)]);
+    let expire = || {
+        let path = fleet.join("campaigns/1/approval.shl");
+        let (bytes, key) = (std::fs::read(&path).unwrap(), shoal_keys::read(&key).unwrap());
+        let counter = Unverified::decode(&bytes).unwrap().head().counter;
+        let ended = again::<Document<'_>>(&bytes, &key, (counter + 1, 1_000));
+        std::fs::write(&path, ended).unwrap();
+    };
+    let is_refused = |order: &str| {
+        let said = refused(&["campaign", order, dir, "1"]);
+        assert!(said.contains("approved until 1970-01-01T00:16:40Z"), "{said}");
+        assert!(said.contains(&format!("shoal campaign approve {dir} 1")), "{said}");
+    };
+    done(&["campaign", "new", dir, "--adapter", text(&adapter), "--package", text(&package)]);
+    approve();
+    expire();
+    is_refused("start");
+    assert!(!fleet.join("documents/campaign.shl").exists());
+    approve();
+    order("start");
+    expire();
+    order("pause");
+    is_refused("resume");
+    approve();
+    order("resume");
+    expire();
+    order("abort");
+    order("roll-back");
 }
 
 /// A gateway takes no second header of one counter, and nobody an older one: of two campaigns that were made one after the other

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use shoal_gateway::Provision;
@@ -20,7 +21,7 @@ use shoal_wire::{
     Body, KeyId, Keys, Kind, PackHash, PublicKey, SecretKey, Unverified, Verified, seal,
 };
 
-use super::{drives, package, shoal, text};
+use super::{SHOAL, drives, package, shoal, text};
 
 /// A key that may sign everything.
 struct Authority(PublicKey);
@@ -78,8 +79,11 @@ fn a_gateway_is_told_whose_it_is_and_whom_it_believes() {
     let fleet = fleet(folder.path());
     let told = Config::read(&fleet.join("vehicle-1/vehicle.toml")).unwrap().fleet.unwrap();
     let file = folder.path().join("gateway.bin");
-    let args = ["fleet", "gateway", text(&fleet), "1", "-o", text(&file)];
-    let output = shoal(&[&args[..], &["--publisher", "0", "--trial-frames", "70"]].concat());
+    // As its help has it: by bare names, from where the fleet is.
+    let args = ["fleet", "gateway", "fleet", "1", "-o", "gateway.bin"];
+    let mut gateway = Command::new(SHOAL);
+    gateway.current_dir(folder.path()).args(args);
+    let output = gateway.args(["--publisher", "0", "--trial-frames", "70"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let read = Provision::decode(&std::fs::read(&file).unwrap()).unwrap();
     let keys = [told.authority, told.timekeeper].map(|key| *key.bytes());
@@ -192,6 +196,45 @@ fn a_fleet_made_twice_from_one_number_is_the_same_and_its_keys_are_for_their_own
     std::fs::remove_dir_all(pack).unwrap();
     self::fleet(folder.path());
     assert_eq!(files(&fleet), before);
+}
+
+/// `pack-night.v1.shl` is before `pack.shl` by name, and what follows a dot in an id is of the id.
+#[test]
+fn a_term_without_a_pack_is_of_the_first_one_and_every_pack_has_its_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    let (package, drives) = (package(), drives(folder.path(), 120));
+    let (fleet, file) = (folder.path().join("fleet"), folder.path().join("utility.toml"));
+    let packs = ["day", "night.v1", "night.v2"].map(|id| {
+        let pack = folder.path().join(id);
+        let build = ["pack", "build", text(&drives), "--package", text(&package), "--id", id];
+        assert!(shoal(&[&build[..], &["-o", text(&pack)]].concat()).status.success());
+        pack
+    });
+    let succeeds = |args: &[&str]| {
+        let output = shoal(args);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let init = ["fleet", "init", text(&fleet), "--vehicles", "2", "--package", text(&package)];
+    let of: Vec<&str> = packs.iter().flat_map(|pack| ["--pack", text(pack)]).collect();
+    succeeds(&[&init[..], &of].concat());
+    let toml = "[[term]]\nname = \"day\"\n[[term]]\nname = \"night.v1\"\npack = \"night.v1\"\n\
+                [[term]]\nname = \"night.v2\"\npack = \"night.v2\"\nweights = [0.5]\n";
+    std::fs::write(&file, toml).unwrap();
+    succeeds(&["fleet", "utility", text(&fleet), text(&file)]);
+
+    let told = Config::read(&fleet.join("vehicle-0/vehicle.toml")).unwrap().fleet.unwrap();
+    let keys = Authority(told.authority);
+    let read = |name: &str| std::fs::read(fleet.join("documents").join(name)).unwrap();
+    let packs = packs.map(|pack| Pack::open(&pack).unwrap());
+    let signed = read("utility.shl");
+    let signed = verified::<UtilityDocument>(&signed, &keys);
+    let of: Vec<PackHash> = signed.body().fields().terms.iter().map(|term| term.pack).collect();
+    assert_eq!(of, packs.each_ref().map(|pack| PackHash::new(pack.sha256())));
+    for (name, pack) in ["pack.shl", "pack-night.v1.shl", "pack-night.v2.shl"].iter().zip(&packs) {
+        let manifest = read(name);
+        let manifest = verified::<Document<'_>>(&manifest, &keys);
+        assert_eq!(manifest.body().fields().bytes, pack.manifest_bytes(), "{name}");
+    }
 }
 
 #[test]

@@ -111,7 +111,8 @@ fn age(fleet: &Path, document: &str, until: u64) {
     std::fs::write(path, sealed).unwrap();
 }
 
-fn again<'a, T: Body<'a>>(
+/// What this key signed, signed again with this counter, until then.
+pub(crate) fn again<'a, T: Body<'a>>(
     bytes: &'a [u8],
     key: &SecretKey,
     (counter, until): (u64, u64),

@@ -17,9 +17,17 @@ mod warm;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
 use serde_json::Value;
+use shoal_hal::AdapterSlots as _;
+use shoal_hal::backend::files::DirSlots;
+use shoal_runtime::adapter::Adapter;
 use shoal_runtime::engine::testing::ort_or_skip;
+use shoal_runtime::graft::Profile;
+use shoal_runtime::onnx::Model;
+use shoal_shadow::fit::graft_package;
+use shoal_shadow::package::Package;
 
 const SHOAL: &str = env!("CARGO_BIN_EXE_shoal");
 
@@ -92,9 +100,9 @@ fn a_vehicle_drives_tunes_and_reports_as_json() {
     let file = vehicle(folder.path(), 8);
     let output = shoal(&["drive", text(&file), "--json", "--export", text(&export), "--seed", "3"]);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let result: Value = serde_json::from_slice(&output.stdout).expect(&said);
+    assert_eq!(output.status.success(), result["staged"] == true, "{said}");
     assert!(said.contains("pack skill of the candidate after 8 steps"), "{said}");
-    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(misfits(&schema("drive.schema.json"), &result, "$"), Vec::<String>::new());
     assert_eq!(result["seed"], 3);
     assert!(result["replay"]["frames"].as_u64().unwrap() > 50, "{}", result["replay"]);
@@ -109,6 +117,56 @@ fn a_vehicle_drives_tunes_and_reports_as_json() {
         assert_eq!(before, after);
     }
     assert!(folder.path().join("state/split.json").is_file());
+}
+
+/// A night that stages nothing leaves what is in use; driving may have made that another than before.
+#[test]
+fn what_is_measured_after_and_exported_is_what_the_vehicle_has_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, export) = (vehicle(folder.path(), 4), folder.path().join("adapter"));
+    let toml = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, toml + "margin = 1.0\n").unwrap();
+    let drive = || {
+        let output = shoal(&["drive", text(&file), "--json", "--export", text(&export)]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let result: Value = serde_json::from_slice(&output.stdout).expect(&said);
+        assert_eq!(result["staged"], false, "{said}");
+        (output.status.success(), said, result["own"].clone())
+    };
+    let (done, said, shipped) = drive();
+    assert!(!done && said.contains(&format!("nothing was written to {}", text(&export))), "{said}");
+    assert!(!export.exists());
+
+    // In use is one that is far off, on trial one that changes nothing: on the road it is the better one.
+    let package = Package::open(&package()).unwrap();
+    let model = Model::read(&package.model_path()).unwrap();
+    let layout = graft_package(&model, package.description(), 1, Profile::Cpu).unwrap().layout;
+    let good = Adapter::start(Arc::clone(&layout), 1);
+    let mut bad = good.clone();
+    for (index, value) in bad.values_mut().iter_mut().enumerate() {
+        *value += 0.05 * (index as f32).sin();
+    }
+    let mut slots = DirSlots::open(&folder.path().join("state/slots")).unwrap();
+    put_on_trial(&mut slots, &bad);
+    slots.confirm().unwrap();
+    put_on_trial(&mut slots, &good);
+    drop(slots);
+    let (done, said, own) = drive();
+    assert!(done && said.contains(": confirmed"), "{said}");
+    let [before, after] = ["before", "after"].map(|name| own[name].as_f64().unwrap());
+    assert!(before < after, "{own}");
+    assert!((after - shipped["after"].as_f64().unwrap()).abs() < 1e-6, "{own} {shipped}");
+    let exported = Adapter::read_peft(&export, Arc::clone(&layout)).unwrap();
+    assert_eq!(exported.values(), good.values());
+}
+
+fn put_on_trial(slots: &mut DirSlots, adapter: &Adapter) {
+    let values = adapter.values().iter().flat_map(|value| value.to_le_bytes());
+    let bytes: Vec<u8> = adapter.layout().hash().into_iter().chain(values).collect();
+    slots.begin(bytes.len() as u64).unwrap();
+    slots.append(&bytes).unwrap();
+    slots.seal().unwrap();
+    slots.start_trial().unwrap();
 }
 
 #[test]
@@ -171,7 +229,7 @@ fn a_study_has_a_drive_for_each_vehicle_or_does_not_begin() {
 /// The shipped package, whose model also says how it would steer: as the driver did a moment before.
 fn acting_package(folder: &Path) -> PathBuf {
     use shoal_runtime::onnx::proto::NodeProto;
-    use shoal_runtime::onnx::{Attr, Model, Tensor, TensorType};
+    use shoal_runtime::onnx::{Attr, Tensor, TensorType};
 
     let acting = folder.join("acting");
     std::fs::create_dir(&acting).unwrap();

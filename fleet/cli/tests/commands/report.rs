@@ -48,9 +48,13 @@ fn adapter(folder: &Path, much: f32) {
 
 /// Lines of a run's three windows, each changed as `change` says.
 fn lines(run: &Path, change: impl Fn(u32, &mut Value)) {
+    lines_of(run, 3, change);
+}
+
+fn lines_of(run: &Path, windows: u32, change: impl Fn(u32, &mut Value)) {
     std::fs::create_dir_all(run.join("windows")).unwrap();
     let mut text = String::new();
-    for window in 0..3 {
+    for window in 0..windows {
         let mut line = json!({
             "window": window, "took_part": true, "contributed": true, "claimed": true, "best": null,
             "moved_to": null, "part": 1, "value": 5631, "best_value": null, "bytes_up": 100,
@@ -210,4 +214,48 @@ fn a_fleet_without_lone_runs_and_windows_without_vehicles_are_reported_with_null
     assert!(skill["swarm_best"].is_number() && skill["swarm_best"] != skill["pretrained"]);
     assert!(result["difference"]["swarm_best_pretrained"]["mean"] != 0.0);
     assert_eq!(result["missed"], 5);
+}
+
+/// Of 66 windows the adapters of the first two are removed: a vehicle keeps those of 64.
+#[test]
+fn what_no_vehicle_keeps_any_more_is_not_known_and_is_not_x_p() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fleet, out) = (fleet(folder.path()), folder.path().join("out"));
+    let of = |run: &str| fleet.join("vehicle-0").join(run);
+    lines_of(&of("state"), 66, |window, line| match window {
+        0 => {}
+        1 | 65 => line["best"] = json!("ab"),
+        _ => line["took_part"] = json!(false),
+    });
+    lines_of(&of("alone"), 66, |_window, _line| {});
+    let best = of("state").join("windows/65/best");
+    adapter(&best, 0.002);
+    adapter(&of("alone").join("windows/2/own"), 0.003);
+    let output = shoal(&["fleet", "report", text(&fleet), "-o", text(&out)]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("no vehicle keeps it any more: 1, up to window 1"), "{said}");
+
+    let result = std::fs::read(out.join("result.json")).unwrap();
+    let result: Value = serde_json::from_slice(&result).unwrap();
+    assert_eq!(misfits(&schema("result.schema.json"), &result, "$"), Vec::<String>::new());
+    let skill = &result["skill"];
+    let rows = &skill["by_window"];
+    assert_eq!(rows[0]["swarm_best"], skill["pretrained"], "its line says x_p");
+    assert_eq!(
+        (&rows[1]["swarm_best"], &rows[1]["best_is_pretrained"]),
+        (&Value::Null, &json!(false))
+    );
+    assert_eq!((&rows[1]["agreed"], &rows[1]["took_part"]), (&json!(1), &json!(1)));
+    assert_eq!(rows[65]["swarm_best"], skill["swarm_best"]);
+    assert!(skill["swarm_best"].is_number() && skill["swarm_best"] != skill["pretrained"]);
+    let alone = [0_usize, 1, 2, 65].map(|window| &rows[window]["alone"][0]);
+    assert_eq!(alone[..2], [&Value::Null, &Value::Null]);
+    assert_eq!((alone[2], alone[3]), (&skill["alone_best"], &skill["alone_best"]));
+    assert!(skill["alone_best"].is_number() && skill["alone_best"] != skill["pretrained"]);
+
+    std::fs::remove_dir_all(best).unwrap();
+    let output = shoal(&["fleet", "report", text(&fleet), "-o", text(&out)]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("windows/65/best is missing"), "{said}");
 }

@@ -10,6 +10,8 @@ use crate::output::Failure;
 
 /// State of a vehicle that exchanges is where its configuration says; that of the same vehicle alone, beside it.
 const ALONE: &str = "alone";
+/// Windows whose adapters a vehicle keeps: with a line of its diary those of the window so many before are removed.
+pub(super) const KEPT: u32 = 64;
 
 /// One line of `windows.jsonl`: a window, or a lone night. Fields that a report has no use for are not read.
 #[derive(Clone, Debug, Deserialize)]
@@ -66,6 +68,12 @@ impl Run {
     /// `None`: it drives with x_p.
     pub(super) fn own(&self, window: u32) -> Option<PathBuf> {
         (0..=window).rev().map(|w| self.adapter(w, "own")).find(|path| path.is_dir())
+    }
+
+    /// Whether the adapters of this window are removed, so that it is not known what the vehicle would have driven with.
+    pub(super) fn has_removed(&self, window: u32) -> bool {
+        let old = self.last().is_some_and(|last| window.saturating_add(KEPT) <= last);
+        old && self.own(window).is_none()
     }
 
     /// The adapter that was best by the records when this window closed, where this vehicle kept it.
@@ -135,15 +143,17 @@ fn vehicle(folder: &Path) -> Result<Vehicle, Failure> {
 /// first of them has it).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Best {
-    /// Its adapter; `None`: x_p.
+    /// Its adapter; `None`: x_p, or it is not known.
     pub(super) adapter: Option<PathBuf>,
+    /// Whether it is known: somebody was there, and one of those who say so keeps it still.
+    pub(super) is_known: bool,
     /// How many vehicles say so.
     pub(super) agreed: usize,
     /// How many were asked.
     pub(super) of: usize,
 }
 
-pub(super) fn best(vehicles: &[Vehicle], window: u32) -> Result<Best, Failure> {
+pub(super) fn best(vehicles: &[Vehicle], window: u32) -> Best {
     let said: Vec<(&Vehicle, Option<&str>)> = vehicles
         .iter()
         .filter_map(|vehicle| Some((vehicle, vehicle.swarm.lines.get(&window)?)))
@@ -154,11 +164,12 @@ pub(super) fn best(vehicles: &[Vehicle], window: u32) -> Result<Best, Failure> {
     let voices = |id: Option<&str>| said.iter().filter(|(_vehicle, said)| *said == id).count();
     let most = ids.iter().map(|id| voices(*id)).max().unwrap_or(0);
     let first = said.iter().map(|(_vehicle, id)| *id).find(|id| voices(*id) == most).flatten();
-    let Some(id) = first else { return Ok(Best { adapter: None, agreed: most, of: said.len() }) };
-    let kept = said.iter().filter(|(_vehicle, said)| *said == Some(id));
-    let adapter = kept.filter_map(|(vehicle, _id)| vehicle.swarm.best(window)).next();
-    let missing = || format!("window {window}: no vehicle kept its best, {id}");
-    Ok(Best { adapter: Some(adapter.ok_or_else(missing)?), agreed: most, of: said.len() })
+    let adapter = first.and_then(|id| {
+        let mut says = said.iter().filter(|(_vehicle, said)| *said == Some(id));
+        says.find_map(|(vehicle, _id)| vehicle.swarm.best(window))
+    });
+    let is_known = !said.is_empty() && first.is_some() == adapter.is_some();
+    Best { adapter, is_known, agreed: most, of: said.len() }
 }
 
 #[cfg(test)]

@@ -16,10 +16,11 @@ use shoal_shadow::form::Form;
 use shoal_shadow::pack::Pack;
 use shoal_shadow::package::Package;
 use shoal_vehicle::{drives, engine};
-use shoal_wire::v1::{Rule, SwarmDocument};
-use shoal_wire::{KeyId, Keys, Kind, PublicKey, Unverified};
+use shoal_wire::PublicKey;
+use shoal_wire::v1::Rule;
 
 use super::description::Description;
+use super::documents::swarm_document;
 use super::result::FleetResult;
 use crate::clock::utc_ms;
 use crate::output::{Failure, Outcome, json};
@@ -132,25 +133,12 @@ impl Report {
 
 /// The name of the rule that the swarm document asks for.
 fn rule(fleet: &Path, authority: PublicKey) -> Result<String, Failure> {
-    let path = fleet.join("documents/swarm.shl");
-    let bytes =
-        std::fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let document = Unverified::decode(&bytes)?.verify::<SwarmDocument>(&Authority(authority))?;
-    let name = match document.body().fields().rule {
+    let name = match swarm_document(fleet, authority)?.rule {
         Rule::Consensus(_) => "consensus",
         Rule::Paper(_) => "paper",
         Rule::Coefficients => "coefficients",
     };
     Ok(name.to_owned())
-}
-
-/// The key that signs the swarm document.
-struct Authority(PublicKey);
-
-impl Keys for Authority {
-    fn find(&self, id: KeyId, kind: Kind) -> Option<PublicKey> {
-        (kind == Kind::SwarmDocument && id == self.0.id()).then_some(self.0)
-    }
 }
 
 /// What a vehicle is given of a pack: the manifest and the parts.

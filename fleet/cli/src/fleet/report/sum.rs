@@ -1,14 +1,13 @@
 //! From measurements and lines to what is reported.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use shoal_shadow::measure::Measurement;
 
 use super::bench::{Bench, Measured, Name, Set};
 use super::folder::{self, Best, Run, Vehicle};
 use crate::fleet::result::{Bytes, Differences, DriveRow, Skill, Skills, VehicleRow, WindowRow};
-use crate::output::Failure;
+use crate::output::{Failure, Outcome};
 
 /// Draws of the intervals.
 const DRAWS: usize = 200;
@@ -16,10 +15,10 @@ const DRAWS: usize = 200;
 /// Everything that is measured, by name.
 pub(super) struct Asked {
     pub(super) windows: u32,
-    /// After every window; nothing is known of it where nobody took part.
+    /// After every window.
     best: Vec<(Best, Name)>,
-    /// Of every vehicle that was run alone, after every night.
-    alone: Vec<Option<Vec<Name>>>,
+    /// Of every vehicle that was run alone, after every night; `None`: it keeps none of that night any more.
+    alone: Vec<Option<Vec<Option<Name>>>>,
     /// Of every vehicle, after the last window.
     own: Vec<Name>,
 }
@@ -31,10 +30,11 @@ impl Asked {
         bench.ask(None, Set::HeldOut)?;
         let mut best = Vec::new();
         for window in 0..=last {
-            let found = folder::best(vehicles, window)?;
+            let found = folder::best(vehicles, window);
             let name = bench.ask(found.adapter.as_deref(), Set::HeldOut)?;
             best.push((found, name));
         }
+        check_last(&best)?;
         let (mut alone, mut own) = (Vec::new(), Vec::new());
         for vehicle in vehicles {
             own.push(bench.ask(vehicle.swarm.own(last).as_deref(), Set::HeldOut)?);
@@ -54,7 +54,7 @@ impl Asked {
         let by_window: Vec<WindowRow> =
             (0..self.windows).map(|window| self.window(window, chosen, measured)).collect();
         let of_last = |pick: fn(&WindowRow) -> Option<f64>| by_window.last().and_then(pick);
-        let alone = self.alone.iter().map(|nights| nights.as_ref().map(|nights| nights[last]));
+        let alone = self.alone.iter().map(|nights| nights.as_ref().and_then(|nights| nights[last]));
         Skill {
             pretrained: pretrained.skill(),
             pretrained_own: own.mean(self.own.iter().map(|_vehicle| Some(pretrained))),
@@ -70,7 +70,7 @@ impl Asked {
     /// The lone vehicle whose last adapter the pack values most.
     fn chosen(&self, measured: &Measured) -> Option<usize> {
         let values = self.alone.iter().enumerate().filter_map(|(vehicle, nights)| {
-            let last = *nights.as_ref()?.last()?;
+            let last = (*nights.as_ref()?.last()?)?;
             Some((vehicle, measured.of(last, Set::Pack).skill()?))
         });
         values
@@ -82,17 +82,17 @@ impl Asked {
         let index = window as usize;
         let held_out = |name: Name| measured.of(name, Set::HeldOut);
         let (found, name) = &self.best[index];
-        let (best, attended) = (held_out(*name), found.of > 0);
+        let (best, is_known) = (held_out(*name), found.is_known);
         let alone: Vec<Option<&Measurement>> = self
             .alone
             .iter()
-            .map(|nights| nights.as_ref().map(|nights| held_out(nights[index])))
+            .map(|nights| nights.as_ref().and_then(|nights| nights[index]).map(held_out))
             .collect();
         let chosen = chosen.and_then(|vehicle| alone[vehicle]);
         let by_drive = best.drives.iter().enumerate().map(|(drive, of)| {
             let skill = |measurement: &Measurement| measurement.drives[drive].next.skill();
             let skills = Skills {
-                swarm_best: skill(best).filter(|_skill| attended),
+                swarm_best: skill(best).filter(|_skill| is_known),
                 alone_best: chosen.and_then(skill),
                 alone_mean: mean(alone.iter().flatten().filter_map(|alone| skill(alone))),
             };
@@ -103,11 +103,11 @@ impl Asked {
             alone.into_iter().map(|alone| alone.and_then(Measurement::skill)).collect();
         WindowRow {
             window,
-            swarm_best: best.skill().filter(|_skill| attended),
+            swarm_best: best.skill().filter(|_skill| is_known),
             alone_best: chosen.and_then(Measurement::skill),
             alone_mean: mean(alone.iter().copied().flatten()),
             alone,
-            best_is_pretrained: attended && name.is_none(),
+            best_is_pretrained: is_known && name.is_none(),
             agreed: found.agreed,
             took_part: found.of,
             by_drive,
@@ -117,13 +117,14 @@ impl Asked {
     /// The swarm's last best beside x_p and the lone vehicle that the pack chooses.
     pub(super) fn differences(&self, measured: &Measured, seed: u64) -> Differences {
         let held_out = |name: Name| measured.of(name, Set::HeldOut);
-        let attended = self.best.iter().rev().find(|(found, _name)| found.of > 0);
-        let best = attended.map(|(_found, name)| held_out(*name));
+        let known = self.best.iter().rev().find(|(found, _name)| found.is_known);
+        let best = known.map(|(_found, name)| held_out(*name));
         let beside = |other: Option<&Measurement>| best?.difference(other?, DRAWS, seed);
-        let alone = self.chosen(measured).and_then(|vehicle| self.alone[vehicle].as_ref()?.last());
+        let chosen = self.chosen(measured);
+        let alone = chosen.and_then(|vehicle| *self.alone[vehicle].as_ref()?.last()?);
         Differences {
             swarm_best_pretrained: beside(Some(held_out(None))),
-            swarm_best_alone_best: beside(alone.map(|name| held_out(*name))),
+            swarm_best_alone_best: beside(alone.map(held_out)),
         }
     }
 
@@ -135,7 +136,7 @@ impl Asked {
     ) -> Vec<VehicleRow> {
         let held_out = |name: Name| measured.of(name, Set::HeldOut);
         let rows = vehicles.iter().enumerate().map(|(number, vehicle)| {
-            let alone = self.alone[number].as_ref().and_then(|nights| nights.last().copied());
+            let alone = self.alone[number].as_ref().and_then(|nights| *nights.last()?);
             let of = |pick: fn(&folder::Line) -> u64| {
                 let lines = &vehicle.swarm.lines;
                 (0..self.windows).map(|window| lines.get(&window).map_or(0, pick)).collect()
@@ -169,11 +170,32 @@ impl Asked {
     }
 }
 
+/// Fails where what was best in the last window in which anybody took part is not kept: a report is of that.
+fn check_last(best: &[(Best, Name)]) -> Outcome {
+    let mut windows = best.iter().enumerate().rev();
+    match windows.find(|(_window, (found, _name))| found.of > 0) {
+        Some((window, (found, _name))) if !found.is_known => Err(format!(
+            "window {window} is the last in which any vehicle took part, and none keeps what was best then: windows/{window}/best is \
+             missing in the state of each; report again after another window"
+        )
+        .into()),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// A lone vehicle's adapters, night after night; the last is measured on the pack, too.
-fn nights(alone: &Run, last: u32, bench: &mut Bench<'_>) -> Result<Vec<Name>, Failure> {
-    let own: Vec<Option<PathBuf>> = (0..=last).map(|window| alone.own(window)).collect();
-    bench.ask(own.last().and_then(Option::as_deref), Set::Pack)?;
-    own.iter().map(|adapter| bench.ask(adapter.as_deref(), Set::HeldOut)).collect()
+fn nights(alone: &Run, last: u32, bench: &mut Bench<'_>) -> Result<Vec<Option<Name>>, Failure> {
+    let night = |window| {
+        if alone.has_removed(window) {
+            return Ok(None);
+        }
+        let own = alone.own(window);
+        if window == last {
+            bench.ask(own.as_deref(), Set::Pack)?;
+        }
+        bench.ask(own.as_deref(), Set::HeldOut).map(Some)
+    };
+    (0..=last).map(night).collect()
 }
 
 fn missed(run: &Run, windows: u32) -> usize {

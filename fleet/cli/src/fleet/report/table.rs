@@ -1,6 +1,7 @@
 //! A fleet's result as a table.
 
-use crate::fleet::result::FleetResult;
+use super::folder::KEPT;
+use crate::fleet::result::{FleetResult, WindowRow};
 
 pub(super) fn print(result: &FleetResult) {
     let figure = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.4}"));
@@ -55,6 +56,16 @@ pub(super) fn print(result: &FleetResult) {
         println!(
             "nobody took part in windows {}: what was best then is not known",
             empty.join(", ")
+        );
+    }
+    // Where no drive is counted there is no skill of anything.
+    let unknown = |row: &&WindowRow| row.took_part > 0 && row.swarm_best.is_none();
+    let unknown: Vec<u32> = skill.by_window.iter().filter(unknown).map(|row| row.window).collect();
+    if let Some(last) = unknown.last().filter(|_last| skill.pretrained.is_some()) {
+        println!(
+            "windows of which it is not known what was best, for no vehicle keeps it any more: {}, up to window {last} (adapters are kept \
+             of the last {KEPT} windows)",
+            unknown.len()
         );
     }
     for (code, count) in &result.rejected {
