@@ -38,8 +38,8 @@ pub enum CompareError {
     Run { method: String, seed: u64, source: Box<RunError> },
     #[error(transparent)]
     Record(#[from] RecordError),
-    #[error("{} is of another configuration: name another folder, or remove it", path.display())]
-    Other { path: PathBuf },
+    #[error("{} is of another {what}: name another folder, or remove it", path.display())]
+    Other { path: PathBuf, what: &'static str },
     #[error(
         "{}: window {window} came out otherwise than it was written: another build of the program, or of the engine, wrote it; \
          name another folder", path.display()
@@ -85,9 +85,7 @@ pub fn compare(
     engine: Box<dyn Engine>,
     mut tell: impl FnMut(Tell<'_>),
 ) -> Result<Vec<Record>, CompareError> {
-    make(place.folder)?;
-    // Two runs would write the same results at once.
-    let _alone = Hold::take(place.folder, "a run of `shoal sim`")?;
+    let _alone = alone(place.folder)?;
     let mut records = Vec::new();
     let base = Base::open(config, engine)?;
     for seed in seeds {
@@ -100,7 +98,7 @@ pub fn compare(
             let of_method = records_in.join(&method.name);
             make(&of_method)?;
             let path = of_method.join(FILE);
-            if let Some(record) = whole(&config, method, &path)? {
+            if let Some(record) = whole(&config, method, &base, &path)? {
                 records.push(record);
                 continue;
             }
@@ -118,10 +116,20 @@ pub fn compare(
     Ok(records)
 }
 
+/// Makes a folder of runs if it is missing, and takes it: two at a time would write the same packs and results.
+///
+/// # Errors
+/// [`CompareError::Make`], [`CompareError::Held`].
+pub fn alone(folder: &Path) -> Result<Hold, CompareError> {
+    make(folder)?;
+    Ok(Hold::take(folder, "a run of `shoal sim`")?)
+}
+
 /// A record with all its windows, if it is there.
 fn whole(
     config: &SimConfig,
     method: &MethodConfig,
+    base: &Base,
     path: &Path,
 ) -> Result<Option<Record>, CompareError> {
     if !path.is_file() {
@@ -137,8 +145,15 @@ fn whole(
         }
         Err(error) => return Err(error.into()),
     };
-    if found.record.head.config != config.hash(method) {
-        return Err(CompareError::Other { path: path.to_owned() });
+    let Head { config: of, model, engine, .. } = &found.record.head;
+    let differs = [
+        ("configuration", *of != config.hash(method)),
+        // An older record says nothing of its model.
+        ("model, model.toml or footage", model.as_ref().is_some_and(|of| *of != base.contents())),
+        ("engine", *engine != base.engine()),
+    ];
+    if let Some((what, _)) = differs.into_iter().find(|(_what, differs)| *differs) {
+        return Err(CompareError::Other { path: path.to_owned(), what });
     }
     let windows = config.windows as usize + 1;
     Ok((found.record.rows.len() == windows).then_some(found.record))

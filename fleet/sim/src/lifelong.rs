@@ -100,6 +100,7 @@ mod tests {
             windows: 2,
             engine: "none".into(),
             config: "00".into(),
+            model: None,
             values: 1,
             roads: [("a", 0), ("b", 1), ("c", 0)].map(road).into(),
             changes: Changes { weights: Vec::new(), phases },

@@ -98,6 +98,7 @@ mod tests {
             windows: utilities.len() as u32 - 1,
             engine: "none".into(),
             config: "00".into(),
+            model: None,
             values: 1,
             roads: BTreeMap::new(),
             changes: Changes { weights: vec![2, 3, 7], phases: Vec::new() },

@@ -28,6 +28,10 @@ pub struct Head {
     pub engine: String,
     /// SHA-256 of the configuration with every default filled in, hexadecimal.
     pub config: String,
+    /// SHA-256 over all that was read of models, hexadecimal: files, descriptions, footage that ships with them. `None`: written
+    /// before this was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Values of an adapter.
     pub values: u64,
     /// Every road that is measured, and what it is to the fleet.

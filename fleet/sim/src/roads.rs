@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use shoal_hal::backend::recorded::{Drives, OpenError, RecordedOptions, Skipped};
 use shoal_hal::backend::synthetic::{Region, Road as Generated, SPLIT, Use};
@@ -34,6 +34,10 @@ pub enum RoadsError {
         "{vehicles} vehicles and {drives} drives: every vehicle needs one; ask for fewer vehicles"
     )]
     TooFew { vehicles: u32, drives: usize },
+    #[error(
+        "roads.recorded: both {} and {} have a drive `{drive}`, and figures are by name: give one of the two another", one.display(), other.display()
+    )]
+    Twice { drive: String, one: PathBuf, other: PathBuf },
     #[error("roads.unseen_drives: no recorded drive is `{drive}`; there are {known}")]
     NoDrive { drive: String, known: String },
     #[error("utility.{term}: no road `{road}` is in a pack")]
@@ -212,8 +216,15 @@ impl Recorded {
     fn open(config: &SimConfig, form: &Form) -> Result<Self, RoadsError> {
         let options = RecordedOptions { context: Some(form.context), ..RecordedOptions::default() };
         let (mut all, mut skipped) = (Vec::new(), Vec::new());
+        let mut found_in: BTreeMap<String, &Path> = BTreeMap::new();
         for folder in &config.roads.recorded {
             let opened = Drives::open(folder, form.shape, form.rate_hz, &options)?;
+            for drive in &opened.drives {
+                if let Some(one) = found_in.insert(drive.name.clone(), folder) {
+                    let (drive, one, other) = (drive.name.clone(), one.to_owned(), folder.clone());
+                    return Err(RoadsError::Twice { drive, one, other });
+                }
+            }
             all.extend(opened.drives);
             skipped.extend(opened.skipped);
         }
@@ -297,4 +308,53 @@ fn in_pack(roads: &[Road], term: &TermConfig) -> Result<Vec<Drive>, RoadsError> 
     let of = listed()
         .filter(|road| term.roads.is_empty() || term.roads.iter().any(|named| is(road, named)));
     Ok(of.map(|road| road.drive.clone()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use shoal_hal::FrameShape;
+    use shoal_shadow::form::MotionInput;
+
+    use super::*;
+
+    /// A folder of gray frames, each brighter than the one before.
+    fn frames(folder: &Path) {
+        fs::create_dir_all(folder).unwrap();
+        for at in 0..60_u8 {
+            let file = fs::File::create(folder.join(format!("{at}.png"))).unwrap();
+            let mut encoder = png::Encoder::new(file, 16, 8);
+            encoder.set_color(png::ColorType::Grayscale);
+            let mut writer = encoder.write_header().unwrap();
+            writer.write_image_data(&[4 * at; 128]).unwrap();
+            writer.finish().unwrap();
+        }
+    }
+
+    #[test]
+    fn two_recorded_drives_of_one_name_are_refused_with_both_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        for place in ["one/a", "two/a", "three/b"] {
+            frames(&folder.path().join(place));
+        }
+        let open = |recorded: &str| {
+            let text = format!(
+                "vehicles = 2\nwindows = 1\n[roads]\nrecorded = [\"one\", \"{recorded}\"]\n[[methods]]\n\
+                 name = \"alone\"\nkind = \"local\"\n"
+            );
+            let config = SimConfig::parse("fleet.toml", &text).unwrap();
+            let shape = FrameShape { width: 16, height: 8 };
+            let motion = MotionInput::NONE;
+            let form = Form { shape, frames: 2, context: 2, rate_hz: 10.0, motion };
+            let config = config.beside(&folder.path().join("fleet.toml"));
+            Roads::open(&config, &form, &folder.path().join("pack"))
+        };
+        let Err(error) = open("two") else { panic!("figures would be by one name") };
+        let said = error.to_string();
+        let folders = ["one", "two"].map(|name| folder.path().join(name).display().to_string());
+        assert!(said.contains("`a`") && folders.iter().all(|of| said.contains(of)), "{said}");
+        let names: Vec<String> = open("three").unwrap().kinds().into_keys().collect();
+        assert_eq!(names, ["a", "b"]);
+    }
 }

@@ -61,6 +61,7 @@ pub fn run(
         windows: config.windows,
         engine: base.engine(),
         config: config.hash(method),
+        model: Some(base.contents()),
         values: base.layout.values() as u64,
         roads: data.kinds(),
         changes: changes(config, data),

@@ -329,6 +329,7 @@ mod tests {
             windows: 1,
             engine: "none".to_owned(),
             config: "00".to_owned(),
+            model: None,
             values: 1,
             roads: roads.collect(),
             changes: Changes::default(),

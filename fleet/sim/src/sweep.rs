@@ -75,9 +75,10 @@ impl Axis {
             .ok_or_else(wrong)
     }
 
-    /// Whether it is of the fleet, not of the method.
-    fn of_the_fleet(&self) -> bool {
-        self.key.split_once('.').is_some_and(|(table, _)| OF_THE_FLEET.contains(&table))
+    /// Whether it is of the fleet, not of this method; a method that has nights of its own has their keys, too.
+    fn of_the_fleet(&self, method: &Table) -> bool {
+        let table = self.key.split_once('.').map_or("", |(table, _)| table);
+        OF_THE_FLEET.contains(&table) && !(table == "night" && method.contains_key(table))
     }
 }
 
@@ -117,7 +118,7 @@ pub fn variants(
         for (axis, value) in combination(axes, number) {
             let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             name.push_str(&format!("_{}-{shown}", axis.key));
-            let table = if axis.of_the_fleet() { &mut fleet } else { &mut variant };
+            let table = if axis.of_the_fleet(of) { &mut fleet } else { &mut variant };
             Set::new(&axis.key, value.clone()).put(table)?;
         }
         variant.insert("name".into(), Value::String(name));
@@ -235,6 +236,16 @@ mod tests {
         }
         let name = &configs[1].methods[1].name;
         assert_eq!(name, "ours_calendar.absent-0.5_night.learning_rate-0.001_up_bits-2");
+    }
+
+    #[test]
+    fn a_key_of_the_night_varies_the_nights_that_a_method_has_of_its_own() {
+        let file = FILE.replace("brake = 0.02\n", "brake = 0.02\nnight = { steps = 60 }\n");
+        let axes = axes(&["night.steps=20,40"]);
+        let configs = variants("f.toml", &file, "ours", &axes, None).unwrap();
+        let [config] = configs.as_slice() else { panic!("one fleet: {configs:?}") };
+        let steps = config.methods.iter().map(|method| config.under(method).night.steps);
+        assert_eq!(steps.collect::<Vec<_>>(), [20, 40]);
     }
 
     #[test]

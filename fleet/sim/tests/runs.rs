@@ -510,6 +510,48 @@ fn the_fifth_frame_and_gains_are_terms_where_there_is_room() {
     assert_ne!(next[0], far[0]);
 }
 
+/// A record is of the model that it was run with, and what was tuned is kept by that and by what its description says.
+#[test]
+fn another_model_at_the_same_path_is_another_run() {
+    let folder = tempfile::tempdir().unwrap();
+    model(folder.path());
+    let text = under("", &methods(&[("alone", "kind = \"local\"")]));
+    let config = read(folder.path(), &text.replace("windows = 3\n", "windows = 1\n"));
+    let out = folder.path().join("out");
+    let run = |name: &str| part(&config, &out, Some(name));
+    let refused = |of: &str| {
+        let error = run("first").unwrap_err();
+        assert!(matches!(error, CompareError::Other { what, .. } if what == of), "{error:?}");
+    };
+    let first = run("first").unwrap();
+    assert_eq!(run("first").unwrap(), first);
+
+    let path = out.join("seed-5/first/alone/windows.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let of_model = format!("\"model\":\"{}\",", first[0].head.model.as_ref().unwrap());
+    fs::write(&path, text.replacen(&of_model, "", 1)).unwrap();
+    let older = run("first").unwrap();
+    assert_eq!((&older[0].head.model, &older[0].rows), (&None, &first[0].rows));
+    fs::write(&path, text.replacen(&first[0].head.engine, "another/cpu", 1)).unwrap();
+    refused("engine");
+    fs::write(&path, &text).unwrap();
+
+    // Another loss trains otherwise; other weights are another model.
+    const MODEL: &str = "model, model.toml or footage";
+    let description = folder.path().join("model").join(DESCRIPTION_FILE);
+    let said = fs::read_to_string(&description).unwrap();
+    fs::write(&description, said.replace("\"mse\"", "\"charbonnier\"")).unwrap();
+    refused(MODEL);
+    let second = run("second").unwrap();
+    assert_eq!(second[0].rows[0], first[0].rows[0]);
+    assert_ne!(second[0].rows[1].skill, first[0].rows[1].skill);
+    fs::write(&description, &said).unwrap();
+    assert_eq!(run("first").unwrap(), first);
+    let weights = folder.path().join("model/model.onnx");
+    worldmodel::build(&SMALL, 2).unwrap().write(&weights).unwrap();
+    refused(MODEL);
+}
+
 /// What must hold of every comparison.
 fn check(records: &[Record]) {
     let of = |name: &str| records.iter().find(|record| record.head.method == name).unwrap();

@@ -114,6 +114,28 @@ fn nothing_is_kept_of_what_is_made_again_as_quickly() {
     assert_eq!(fs::read_to_string(&path).unwrap(), text);
 }
 
+/// Without noise ε has no end, and with next to none it is no figure: it is not told, and the run can be read.
+#[test]
+fn what_privacy_costs_is_told_where_it_is_a_figure() {
+    let folder = tempfile::tempdir().unwrap();
+    let private = |noise: &str| {
+        let method = |kind: &str| {
+            format!(
+                "[[methods]]\nname = \"{kind}-{noise}\"\nkind = \"{kind}\"\nprivacy = {{ clip = 0.5, noise = {noise} }}\n"
+            )
+        };
+        ["average", "consensus"].map(method).concat()
+    };
+    let methods = ["2.0", "0.0", "0.00000001"].map(private).concat();
+    let file = format!("vehicles = 5\nwindows = 2\n[trivial]\nvalues = 60\n{methods}");
+    let config = SimConfig::parse("fleet.toml", &file).unwrap();
+    for record in all(&config, folder.path()) {
+        let name = &record.head.method;
+        let told = record.rows[2].also.contains_key("epsilon");
+        assert_eq!(told, name.ends_with("2.0"), "{name}");
+    }
+}
+
 /// A third of the fleet has agreed on a noise that each claims as perfect, on votes for it, and against all else. Who votes is drawn: of
 /// one seed nothing follows.
 #[test]

@@ -13,7 +13,7 @@ mod night;
 mod trivial;
 mod utility;
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use shoal_hal::backend::synthetic::Region;
@@ -211,7 +211,9 @@ impl SimConfig {
     /// The same with paths that were relative to this file.
     #[must_use]
     pub fn beside(mut self, path: &Path) -> Self {
-        let directory = path.parent().unwrap_or(Path::new(""));
+        // Paths are in the name of a run: `./fleet.toml` is `fleet.toml`.
+        let above = path.parent().unwrap_or(Path::new("")).components();
+        let directory: PathBuf = above.filter(|part| *part != Component::CurDir).collect();
         let place = |path: &mut PathBuf| *path = directory.join(&*path);
         place(&mut self.package);
         self.model.iter_mut().for_each(place);
@@ -557,5 +559,9 @@ pub(crate) mod tests {
         assert_ne!(hash(&config), hash(&SimConfig::parse("fleet.toml", &stale).unwrap()));
         let other = SimConfig { model: Some("other.onnx".into()), ..config.clone() };
         assert_ne!(hash(&config), hash(&other));
+        let named = |file: &str| hash(&config.clone().beside(Path::new(file)));
+        assert_eq!(named("./fleet.toml"), named("fleet.toml"));
+        assert_eq!(named("a/./fleet.toml"), named("a/fleet.toml"));
+        assert_ne!(named("a/fleet.toml"), named("fleet.toml"));
     }
 }

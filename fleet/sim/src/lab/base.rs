@@ -10,7 +10,7 @@ use shoal_runtime::onnx::Model;
 use shoal_shadow::fit::{graft_package, profile_of};
 use shoal_shadow::form::Form;
 use shoal_shadow::grid::{self, ActionMatrix};
-use shoal_shadow::package::Package;
+use shoal_shadow::package::{Description, Package};
 use shoal_shadow::tokens::TokenForm;
 use shoal_swarm::swarm::Flat;
 use shoal_vehicle::drives::footage;
@@ -45,6 +45,8 @@ pub struct Base {
     pub task: Task,
     /// SHA-256 of its file.
     pub hash: [u8; 32],
+    /// SHA-256 over all that is read of models: files, descriptions, footage that ships with them.
+    pub(super) contents: [u8; 32],
     /// How its adapters are laid out.
     pub layout: Arc<Layout>,
     /// `None`: clients are trivial.
@@ -77,14 +79,16 @@ impl Base {
     pub fn open(config: &SimConfig, engine: Box<dyn Engine>) -> Result<Self, LabError> {
         if let Some(trivial) = config.trivial {
             let layout = Arc::new(trivial::layout(trivial.values));
-            return Ok(Base { task: Task::Trivial, hash: trivial::hash(), layout, modelled: None });
+            let (task, hash) = (Task::Trivial, trivial::hash());
+            return Ok(Base { task, hash, contents: hash, layout, modelled: None });
         }
         if let Some(does) = config.drivers.as_ref().and_then(|drivers| drivers.matrix.as_ref()) {
             let policies = Policies::open(does, engine)?;
             let values = ActionMatrix::values_count(does.policies.len());
             let layout = Arc::new(trivial::flat(values, "matrix", grid::SHA256));
+            let contents = policies.contents();
             let task = Task::Matrices(policies);
-            return Ok(Base { task, hash: grid::SHA256, layout, modelled: None });
+            return Ok(Base { task, hash: grid::SHA256, contents, layout, modelled: None });
         }
         let package = Package::open_with(&config.package, config.model.as_deref())?;
         let description = package.description();
@@ -102,6 +106,11 @@ impl Base {
         let bytes = std::fs::read(&path).unwrap_or_default();
         let layout = graft_package(&model, package.description(), 1, profile_of(&*engine))?.layout;
         let hash = Sha256::digest(&bytes).into();
+        let mut contents = Sha256::new_with_prefix(read_of(&hash, package.description()));
+        if let Task::Frames { footage, .. } = &task {
+            footage.iter().for_each(|drive| contents.update(drive.source_sha256));
+        }
+        let contents = contents.finalize().into();
         for class in &config.hardware {
             let too_high = |rank: &u8| usize::from(*rank) > layout.rank;
             if let Some(rank) = class.rank.filter(too_high) {
@@ -110,7 +119,7 @@ impl Base {
             }
         }
         let modelled = Some(Modelled { package, model, engine });
-        Ok(Base { task, hash, layout, modelled })
+        Ok(Base { task, hash, contents, layout, modelled })
     }
 
     pub(super) fn modelled(&self) -> Result<&Modelled, LabError> {
@@ -125,6 +134,12 @@ impl Base {
             (_, Some(modelled)) => modelled.engine.describe(),
             (_, None) => trivial::ENGINE.into(),
         }
+    }
+
+    /// SHA-256 over all that is read of models, hexadecimal: files, descriptions, footage that ships with them.
+    #[must_use]
+    pub fn contents(&self) -> String {
+        self.contents.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// What everyone begins with; a matrix has learned nothing.
@@ -153,4 +168,9 @@ impl Base {
     pub(super) fn adapter(&self, values: &[f32]) -> Result<Adapter, LabError> {
         Ok(Adapter::from_values(Arc::clone(&self.layout), values.to_vec())?)
     }
+}
+
+/// SHA-256 over what is read of a package beside its footage: its file, by the hash of it, and its description.
+pub(super) fn read_of(file: &[u8; 32], description: &Description) -> [u8; 32] {
+    Sha256::new_with_prefix(file).chain_update(description.to_toml()).finalize().into()
 }

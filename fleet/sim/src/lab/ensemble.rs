@@ -1,19 +1,16 @@
 //! Adapters whose predictions are mixed, clip by clip.
 
-use std::num::NonZeroUsize;
-
 use shoal_hal::FrameShape;
 use shoal_runtime::engine::EngineError;
 use shoal_shadow::clip::to_planes;
-use shoal_shadow::fit::load_predictor;
 use shoal_shadow::form::Form;
-use shoal_shadow::measure::{Horizon, Measurement, Predictor, measure};
+use shoal_shadow::measure::{Measurement, Predictor};
 use shoal_soup::ensemble::{cbtm_weights, error_loss, pack_weights};
 use shoal_soup::input::Members;
 use shoal_swarm::swarm::{Flat, ValuesHash};
 
-use super::frames::BATCH;
-use super::{Lab, LabError, On, in_parallel, measured};
+use super::frames::{BATCH, predictor};
+use super::{Lab, LabError, On, in_parallel, measured, term};
 use crate::store::Key;
 
 /// Cells of a feature: across and down, three colours each.
@@ -36,7 +33,8 @@ pub enum Weighing {
     /// Always these, one a member.
     Fixed(Vec<f64>),
     /// By how well each member predicts the newest past frame from those before it (the oldest is shown twice, the motion is
-    /// that of the next frame): softmax(−ln error / T). What Pack of LLMs does with a prompt.
+    /// that of the next frame): softmax(−ln error / T). What Pack of LLMs does with a prompt. In a roll-out the newest past frame
+    /// is what the mixture predicted last.
     Seen {
         /// T.
         temperature: f64,
@@ -63,7 +61,7 @@ impl Lab<'_> {
         on: &[On],
     ) -> Result<Vec<Measurement>, LabError> {
         self.counts.evaluations += on.len() as u64;
-        in_parallel(self.jobs, on, |on| self.mixed(ensemble, *on))
+        in_parallel(self.jobs, on, |on| self.told(self.mixed(ensemble, *on)?, *on))
     }
 
     /// Utility of an ensemble in this window, as [`Lab::utility`] has it of an adapter.
@@ -74,9 +72,8 @@ impl Lab<'_> {
         let terms = self.terms(window);
         let on: Vec<On> = terms.iter().map(|(term, _)| On::Pack { term: *term }).collect();
         let found = self.measure_ensemble(ensemble, &on)?;
-        let value =
-            |((_, share), found): (&(u8, f64), &Measurement)| share * found.skill().unwrap_or(0.0);
-        Ok(terms.iter().zip(&found).map(value).sum())
+        let shares = terms.iter().map(|(_, share)| share);
+        Ok(shares.zip(&found).map(|(share, found)| share * term::value(found)).sum())
     }
 
     /// The mean feature of what a vehicle has seen before this window, `[FEATURE_VALUES]`: what a cluster's centre is.
@@ -114,21 +111,11 @@ impl Lab<'_> {
         let (base, frames) = (self.base, self.bench.frames("an ensemble")?);
         let load = |values: &Flat| {
             let adapter = base.adapter(values)?;
-            let base = base.modelled()?;
-            let predictor = load_predictor(
-                &base.model,
-                base.package.description(),
-                &*base.engine,
-                NonZeroUsize::MIN,
-                Some(&adapter),
-                BATCH,
-            )?;
-            Ok::<_, LabError>(predictor)
+            predictor(base, Some(&adapter), BATCH)
         };
         let members = ensemble.members.iter().map(load).collect::<Result<Vec<_>, _>>()?;
-        let mut predictor = Mixed::new(members, &ensemble.weighing, frames.form.clone());
-        let clips = frames.clips(on, self.phase);
-        let measured = measure(&mut predictor, &clips, Horizon::Next)?;
+        let mut mixed = Mixed::new(members, &ensemble.weighing, frames.form.clone());
+        let measured = frames.measure_by(&mut mixed, on, self.phase)?;
         self.store.put(&key, &measured::write(&measured))?;
         Ok(measured)
     }
@@ -245,9 +232,19 @@ impl<P: Predictor> Predictor for Mixed<'_, P> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use shoal_runtime::engine::testing::ort_or_skip;
     use shoal_shadow::form::MotionInput;
+    use shoal_shadow::package::DESCRIPTION_FILE;
+    use shoal_shadow::worldmodel::{self, Architecture};
 
     use super::*;
+    use crate::config::SimConfig;
+    use crate::data::Data;
+    use crate::lab::Base;
+    use crate::store::Store;
 
     /// Predicts one value everywhere.
     struct Even(f32, Form);
@@ -313,6 +310,57 @@ mod tests {
         let weighing = Weighing::Nearest { centres, temperature: 0.1, keep: 1 };
         assert_eq!(mixed(&weighing, 0.1), 0.2);
         assert_eq!(mixed(&weighing, 0.6), 0.6);
+    }
+
+    /// The lab of a small model of frames in this folder, whose terms are of every metric that such a model has.
+    fn of_every_metric(folder: &Path) -> (SimConfig, Base, Data) {
+        let small = Architecture {
+            width: 32,
+            height: 16,
+            channels: [8, 12, 16],
+            pairs_half: 1,
+            pairs_full: 0,
+            differences: false,
+        };
+        let (package, description) = (folder.join("model"), worldmodel::description(&small));
+        fs::create_dir(&package).unwrap();
+        worldmodel::build(&small, 1).unwrap().write(&package.join(&description.model)).unwrap();
+        fs::write(package.join(DESCRIPTION_FILE), description.to_toml()).unwrap();
+        let kind = if ort_or_skip().is_some() { "ort" } else { "tract" };
+        let term = |metric| format!("[[utility]]\nname = \"{metric}\"\nmetric = \"{metric}\"\n");
+        let terms = ["skill", "rollout", "skill_gain", "rollout_gain"].map(term).concat();
+        let text = format!(
+            "vehicles = 2\nwindows = 1\nseed = 5\n[model]\npackage = \"model\"\n[engine]\nkind = \"{kind}\"\n\
+             [roads]\nregions = [\"highway\", \"rural\"]\nframes = 500\n{terms}\
+             [[methods]]\nname = \"a\"\nkind = \"local\"\n"
+        );
+        let config = SimConfig::parse("fleet.toml", &text).unwrap();
+        let config = config.beside(&folder.join("fleet.toml"));
+        let base = Base::open(&config, crate::lab::engine(&config).unwrap()).unwrap();
+        let data = Data::open(&config, &base.task, &folder.join("pack")).unwrap();
+        (config, base, data)
+    }
+
+    #[test]
+    fn an_ensemble_of_one_is_worth_what_its_member_is_by_every_metric() {
+        let folder = tempfile::tempdir().unwrap();
+        let (config, base, data) = of_every_metric(folder.path());
+        let store = Store::open(&folder.path().join("results")).unwrap();
+        let mut lab = Lab::new(&base, &data, &config, store).unwrap();
+        let member: Flat = base.start(1).iter().map(|value| value + 0.02).collect();
+        let weighing = Weighing::Fixed(vec![1.0]);
+        let one = Ensemble { members: vec![member.clone()], weighing };
+        let mut skills = Vec::new();
+        for term in 0..4 {
+            let on = On::Pack { term };
+            let alone = lab.measure(&[(member.clone(), on)]).unwrap();
+            let mixed = lab.measure_ensemble(&one, &[on]).unwrap();
+            assert_eq!(mixed[0].drives, alone[0].drives, "term {term}");
+            skills.push(alone[0].skill().unwrap());
+        }
+        assert!(skills[1..].iter().all(|skill| *skill != skills[0]), "{skills:?}");
+        let alone = lab.utility(&[member], 1).unwrap();
+        assert_eq!(lab.ensemble_utility(&one, 1).unwrap(), alone[0]);
     }
 
     #[test]

@@ -10,7 +10,9 @@ use shoal_shadow::batch::{Distilled, Mix, MixedBatch, Road as Clipped};
 use shoal_shadow::clip::Clips;
 use shoal_shadow::fit::load_predictor;
 use shoal_shadow::form::Form;
-use shoal_shadow::measure::{DriveClips, Horizon, Measurement, SessionPredictor, measure};
+use shoal_shadow::measure::{
+    DriveClips, Horizon, Measurement, Predictor, SessionPredictor, measure,
+};
 use shoal_shadow::pack::Footages;
 use shoal_shadow::tune::{StepOptions, TuneOptions, Tuner};
 use shoal_swarm::swarm::Flat;
@@ -143,12 +145,21 @@ impl<'a> Frames<'a> {
         phase: usize,
     ) -> Result<Measurement, LabError> {
         let adapter = base.adapter(values)?;
-        let mut predictor = predictor(base, Some(&adapter), BATCH)?;
+        self.measure_by(&mut predictor(base, Some(&adapter), BATCH)?, on, phase)
+    }
+
+    /// What a predictor is worth there: by next frames, or by roll-outs where that is what a term measures.
+    pub(super) fn measure_by(
+        &self,
+        predictor: &mut dyn Predictor,
+        on: On,
+        phase: usize,
+    ) -> Result<Measurement, LabError> {
         let clips = self.clips(on, phase);
         if self.rolls_out(on) {
-            return Ok(measure(&mut predictor, &clips, Horizon::NextAndRollout)?.of_rollouts());
+            return Ok(measure(predictor, &clips, Horizon::NextAndRollout)?.of_rollouts());
         }
-        Ok(measure(&mut predictor, &clips, Horizon::Next)?)
+        Ok(measure(predictor, &clips, Horizon::Next)?)
     }
 
     /// Whether the fifth frame is what a term measures.

@@ -21,6 +21,7 @@ use shoal_swarm::swarm::Flat;
 use shoal_wire::v1::PARTS;
 
 use super::actions::Own;
+use super::base::read_of;
 use super::{LabError, On, Tune, Who};
 use crate::config::{MatrixConfig, NightConfig, SimConfig};
 use crate::drivers::Drivers;
@@ -98,11 +99,14 @@ impl Policies {
         Ok(opinions(&mut loaded, drives)?)
     }
 
-    fn digest(&self, hasher: &mut Sha256) {
-        hasher.update(format!("{:?}", self.pool));
+    /// SHA-256 over all that is read of them: files and descriptions.
+    pub(super) fn contents(&self) -> [u8; 32] {
+        let mut hasher = Sha256::new();
         for (package, _model) in &self.all {
-            hasher.update(Sha256::digest(std::fs::read(package.model_path()).unwrap_or_default()));
+            let file = Sha256::digest(std::fs::read(package.model_path()).unwrap_or_default());
+            hasher.update(read_of(&file.into(), package.description()));
         }
+        hasher.finalize().into()
     }
 }
 
@@ -224,9 +228,9 @@ impl<'a> Matrices<'a> {
             .collect()
     }
 
-    /// What decides results beside what is asked and engine: policies, what they hold, night.
+    /// What decides results beside what is asked, policies and engine: how they are pooled, what they hold, night.
     pub(super) fn digest(&self, config: &SimConfig, hasher: &mut Sha256) {
-        self.policies.digest(hasher);
+        hasher.update(format!("{:?}", self.policies.pool));
         super::digest_night(&config.night, hasher);
         hasher.update(self.drivers.pack.sha256());
         hasher.update([u8::from(self.drivers.does.hindsight)]);

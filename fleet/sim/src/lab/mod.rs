@@ -15,6 +15,7 @@ mod measured;
 mod pool;
 mod rank;
 mod rollout;
+mod term;
 mod tokens;
 mod trivial;
 
@@ -28,7 +29,6 @@ use shoal_runtime::adapter::Layout;
 use shoal_shadow::measure::Measurement;
 use shoal_swarm::swarm::{Flat, ValuesHash};
 use shoal_swarm::utility::Utility;
-use shoal_vehicle::exchange::measured::gain_in;
 use shoal_wire::v1::PARTS;
 
 use self::actions::Actions;
@@ -411,8 +411,7 @@ impl<'a> Lab<'a> {
         if let Bench::Trivial(trivial) = &self.bench {
             return Ok(trivial.measure(self.jobs, asked));
         }
-        // An adapter of zeros changes nothing: what a gain is counted from.
-        let shipped: Flat = vec![0.0; self.base.layout.values()].into();
+        let shipped = self.shipped();
         let name = |values: &Flat, on: On| (ValuesHash::of(values), on);
         // The same is measured once: two that do it at a time would write one file.
         let mut once: BTreeMap<_, _> =
@@ -434,13 +433,6 @@ impl<'a> Lab<'a> {
             }
         };
         Ok(asked.iter().filter_map(told).collect())
-    }
-
-    /// Whether a term is what is gained over the model as it ships.
-    fn gains(&self, on: On) -> bool {
-        let (On::Part { term, .. } | On::Pack { term }) = on else { return false };
-        let metric = self.utility.terms().nth(term.into()).map(|(_pack, metric)| metric);
-        metric.and_then(gain_in).is_some()
     }
 
     /// How adapters drive in the closed loop, in the order they are asked for; nothing where nobody drives there.
@@ -530,8 +522,7 @@ impl<'a> Lab<'a> {
         let measured = self.measure(&wanted)?;
         // One evaluation of the utility each, however many terms it has.
         self.counts.evaluations = evaluations + asked.len() as u64;
-        // A pack in which nothing moves tells no adapter from another.
-        let mut skills = measured.iter().map(|found| found.skill().unwrap_or(0.0).max(SKILL_MIN));
+        let mut skills = measured.iter().map(term::value);
         let each = asked.iter().map(|_values| skills.by_ref().take(terms.len()).collect());
         let each = each.collect();
         Ok((terms.iter().map(|(_, share)| *share).collect(), each))
@@ -630,7 +621,7 @@ pub fn skills(measured: &Measurement) -> BTreeMap<String, f64> {
 
 fn context(base: &Base, bench: &Bench<'_>, config: &SimConfig) -> [u8; 32] {
     let mut hasher = Sha256::new();
-    hasher.update(base.hash);
+    hasher.update(base.contents);
     hasher.update(base.layout.hash());
     hasher.update(base.engine());
     bench.digest(config, &mut hasher);

@@ -157,7 +157,7 @@ impl Method for Averaged<'_> {
         if let Some(privacy) = self.asked.privacy {
             let of = |vehicle: &Vehicle| vehicle.ledger.epsilon(privacy.delta);
             let most = self.vehicles.iter().map(of).fold(0.0, f64::max);
-            window.also.insert("epsilon".into(), most);
+            window.tell_paid(most);
         }
         let (mut displacements, mut has) = (Vec::new(), Vec::new());
         for (number, (own, from)) in honest.iter().zip(&anchors).enumerate() {

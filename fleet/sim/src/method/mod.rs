@@ -27,6 +27,7 @@ use crate::config::{
     Average, Cocktail, Consensus, HardwareConfig, Lie, MethodConfig, Rule, Server, SimConfig,
 };
 use crate::lab::{Base, Ensemble, Lab, LabError, Tune, Who};
+use crate::record::file::FIGURE_MAX;
 use crate::traffic::Traffic;
 
 pub use cores::CoresError;
@@ -78,6 +79,15 @@ pub struct Window<'w, 'a> {
     pub traffic: &'w mut [Traffic],
     /// What the method tells besides.
     pub also: &'w mut BTreeMap<String, f64>,
+}
+
+impl Window<'_, '_> {
+    /// Tells ε of the vehicle that has paid most, where it is a figure: without noise, or with next to none, it has no end.
+    fn tell_paid(&mut self, epsilon: f64) {
+        if epsilon <= FIGURE_MAX {
+            self.also.insert("epsilon".into(), epsilon);
+        }
+    }
 }
 
 /// A way of learning together.

@@ -1,5 +1,6 @@
 //! `windows.jsonl` on disk: read back with what is wrong by line, written a line at a time and durably.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Head, Record, Row, SCHEMA};
+use super::{Head, Record, RoadKind, Row, SCHEMA};
 
 /// Longest line, bytes: ten thousand roads with room to spare.
 pub const LINE_BYTES_MAX: u64 = 4 << 20;
@@ -168,11 +169,7 @@ impl Lines<'_> {
             return Err(RecordError::Schema { path: self.path.to_owned(), got: schema });
         }
         let head: Head = self.parse("head of a run")?;
-        let of_phases = head.changes.phases.iter().flat_map(|phase| &phase.roads);
-        let named = head.roads.keys().chain(of_phases);
-        for name in named.chain([&head.method, &head.engine, &head.config]) {
-            self.name(name)?;
-        }
+        Place { path: self.path, line: self.line }.head(&head)?;
         Ok(head)
     }
 
@@ -184,8 +181,31 @@ impl Lines<'_> {
             let want = u32::try_from(rows).unwrap_or(u32::MAX);
             return Err(RecordError::Order { path: path.to_owned(), line, got, want, windows });
         }
+        Place { path, line }.row(&head.roads, &row)?;
+        Ok(row)
+    }
+}
+
+/// Where something stands, or is to stand: what is wrong there is refused by who reads it and by who writes it.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    path: &'a Path,
+    /// From 1 on.
+    line: u64,
+}
+
+impl Place<'_> {
+    fn head(self, head: &Head) -> Result<(), RecordError> {
+        let of_phases = head.changes.phases.iter().flat_map(|phase| &phase.roads);
+        let named = head.roads.keys().chain(of_phases).chain(&head.model);
+        let mut named = named.chain([&head.method, &head.engine, &head.config]);
+        named.try_for_each(|name| self.name(name))
+    }
+
+    fn row(self, roads: &BTreeMap<String, RoadKind>, row: &Row) -> Result<(), RecordError> {
+        let (path, line) = (self.path, self.line);
         for road in row.skill.keys().chain(row.own.keys()) {
-            if !head.roads.contains_key(road) {
+            if !roads.contains_key(road) {
                 return Err(RecordError::Road { path: path.to_owned(), line, road: road.clone() });
             }
         }
@@ -203,13 +223,13 @@ impl Lines<'_> {
                 return Err(RecordError::Figure { path, line, name, value });
             }
         }
-        Ok(row)
+        Ok(())
     }
 
-    fn name(&self, name: &str) -> Result<(), RecordError> {
+    fn name(self, name: &str) -> Result<(), RecordError> {
         if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(char::is_control) {
-            let (path, line) = (self.path.to_owned(), self.line);
-            return Err(RecordError::Name { path, line, name: name.to_owned() });
+            let path = self.path.to_owned();
+            return Err(RecordError::Name { path, line: self.line, name: name.to_owned() });
         }
         Ok(())
     }
@@ -227,6 +247,8 @@ pub struct Writer {
     file: File,
     path: PathBuf,
     windows: u32,
+    /// Of the head.
+    roads: BTreeMap<String, RoadKind>,
     next: u32,
 }
 
@@ -234,11 +256,18 @@ impl Writer {
     /// Begins a file with its head. One that is there already is not touched: see [`Writer::resume`].
     ///
     /// # Errors
-    /// [`RecordError::Io`], also where there is such a file.
+    /// [`RecordError::Io`], also where there is such a file; [`RecordError::Name`], as [`read`] refuses it.
     pub fn create(path: &Path, head: &Head) -> Result<Self, RecordError> {
+        Place { path, line: 1 }.head(head)?;
         let file = OpenOptions::new().write(true).create_new(true).open(path);
         let file = file.map_err(failed("begin", path))?;
-        let mut writer = Writer { file, path: path.to_owned(), windows: head.windows, next: 0 };
+        let mut writer = Writer {
+            file,
+            path: path.to_owned(),
+            windows: head.windows,
+            roads: head.roads.clone(),
+            next: 0,
+        };
         writer.line(head)?;
         // The name itself must be there after a cut.
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -257,19 +286,23 @@ impl Writer {
         file.set_len(whole).map_err(failed("cut", path))?;
         file.seek(SeekFrom::Start(whole)).map_err(failed("go on with", path))?;
         let next = u32::try_from(found.record.rows.len()).unwrap_or(u32::MAX);
-        let windows = found.record.head.windows;
-        Ok((found, Writer { file, path: path.to_owned(), windows, next }))
+        let Head { windows, roads, .. } = &found.record.head;
+        let (windows, roads) = (*windows, roads.clone());
+        Ok((found, Writer { file, path: path.to_owned(), windows, roads, next }))
     }
 
     /// Writes the next window's line, whole and synced.
     ///
     /// # Errors
-    /// [`RecordError::NotNext`] if it is not the next, and then nothing is written; [`RecordError::Io`].
+    /// [`RecordError::NotNext`] if it is not the next, and what [`read`] refuses in a row: then nothing is written. [`RecordError::Io`].
     pub fn append(&mut self, row: &Row) -> Result<(), RecordError> {
         if row.window != self.next || row.window > self.windows {
             let (path, windows) = (self.path.clone(), self.windows);
             return Err(RecordError::NotNext { path, got: row.window, want: self.next, windows });
         }
+        // The head is the first line, window 0 the second.
+        let line = u64::from(self.next) + 2;
+        Place { path: &self.path, line }.row(&self.roads, row)?;
         self.line(row)?;
         self.next += 1;
         Ok(())
@@ -290,7 +323,7 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RecordE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Changes, RoadKind};
+    use crate::record::Changes;
 
     fn head() -> Head {
         Head {
@@ -301,6 +334,7 @@ mod tests {
             windows: 2,
             engine: "none".to_owned(),
             config: "00".to_owned(),
+            model: None,
             values: 4,
             roads: [("a".to_owned(), RoadKind::Driven(0))].into(),
             changes: Changes::default(),
@@ -396,5 +430,24 @@ mod tests {
         assert!(matches!(writer.append(&row(2)), Err(RecordError::NotNext { want: 1, .. })));
         assert!(matches!(Writer::create(&path, &head()), Err(RecordError::Io { .. })));
         assert_eq!(read(&path).unwrap().record.rows.len(), 1);
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_not_written() {
+        let (_folder, path) = written(1);
+        let (_found, mut writer) = Writer::resume(&path).unwrap();
+        for value in [f64::INFINITY, f64::NAN, 2.0 * FIGURE_MAX] {
+            let row = Row { also: [("epsilon".to_owned(), value)].into(), ..row(1) };
+            let error = writer.append(&row).unwrap_err().to_string();
+            assert!(error.contains("windows.jsonl:3: epsilon is"), "{error}");
+        }
+        let nameless = Row { also: [(String::new(), 1.0)].into(), ..row(1) };
+        assert!(matches!(writer.append(&nameless), Err(RecordError::Name { line: 3, .. })));
+        writer.append(&row(1)).unwrap();
+        assert_eq!(read(&path).unwrap().record.rows.len(), 2);
+        let long = Head { engine: "e".repeat(NAME_BYTES_MAX + 1), ..head() };
+        let path = path.with_file_name("other.jsonl");
+        assert!(matches!(Writer::create(&path, &long), Err(RecordError::Name { line: 1, .. })));
+        assert!(!path.exists());
     }
 }

@@ -242,14 +242,12 @@ fn tokens(methods: &[Method<'_>], last: NonZeroU32) -> Option<String> {
         mean(runs.iter().filter_map(|record| of(record)))
             .map_or_else(|| "–".to_owned(), |figure| format!("{figure:.4}"))
     };
-    let at_end = |record: &Record| {
-        let from = record.rows.len().saturating_sub(last.get() as usize);
-        let rows = record.rows.get(from..).unwrap_or_default().iter();
-        mean(rows.filter_map(|row| row.also.get(unit).copied()))
+    let over_last = |record: &Record| {
+        mean(at_end(&record.rows, last).iter().filter_map(|row| row.also.get(unit).copied()))
     };
     let each: Vec<String> = methods
         .iter()
-        .map(|method| format!("{} {}", method.name, over(&method.runs, &at_end)))
+        .map(|method| format!("{} {}", method.name, over(&method.runs, &over_last)))
         .collect();
     let all: Vec<&Record> = runs().copied().collect();
     let first = |name: String| over(&all, &|record| told(record, &name).first().copied());
@@ -307,6 +305,7 @@ fn finish(methods: &mut [Method<'_>]) {
 mod tests {
     use super::*;
     use crate::record::{Changes, Row, SCHEMA, UpDown};
+    use crate::statistics::NOT_YET;
 
     fn record(method: &str, seed: u64, skill: f64, bytes: f64) -> Record {
         let roads = [("a".to_owned(), RoadKind::Driven(0)), ("u".to_owned(), RoadKind::Unseen)];
@@ -318,6 +317,7 @@ mod tests {
             windows: 1,
             engine: "none".to_owned(),
             config: "00".to_owned(),
+            model: None,
             values: 1,
             roads: roads.into(),
             changes: Changes::default(),
@@ -368,6 +368,25 @@ mod tests {
               counted from 1.8750"
             ]
         );
+    }
+
+    /// Until its adapter is made, a fleet's nats are means over vehicles that are each alone.
+    #[test]
+    fn nats_of_a_fleet_that_has_something_in_common_at_its_end_alone_are_those_of_its_end() {
+        let mut late = record("late", 1, 0.5, 1.0);
+        late.head.windows = 20;
+        let shared = late.rows.pop().unwrap();
+        late.rows.extend((1..=20).map(|window| Row { window, ..shared.clone() }));
+        for row in &mut late.rows {
+            row.also.extend([("nats".to_owned(), 2.0), ("nats_baseline".to_owned(), 1.875)]);
+            if (1..20).contains(&row.window) {
+                row.also.insert(NOT_YET.to_owned(), 1.0);
+            }
+        }
+        late.rows[20].also.insert("nats".to_owned(), 1.5);
+        let records = [late];
+        let notes = compare(&records, "late").unwrap().notes;
+        assert!(notes[0].contains("late 1.5000"), "{notes:?}");
     }
 
     #[test]

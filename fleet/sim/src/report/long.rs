@@ -145,6 +145,7 @@ mod tests {
             windows: 0,
             engine: "none".to_owned(),
             config: "00".to_owned(),
+            model: None,
             values: 1,
             roads: roads.into(),
             changes: Changes::default(),

@@ -62,6 +62,7 @@ pub(crate) fn record(shape: &Shape, seed: u64, vehicles: u32, windows: u32) -> R
         windows,
         engine: "a formula: no model was run, these are no results".to_owned(),
         config: format!("{:064x}", seed * 31 + u64::from(vehicles)),
+        model: None,
         values: 24_576,
         roads,
         changes: Changes::default(),

@@ -488,7 +488,7 @@ impl Cores<'_> {
         sum("rejected", |told| told.rejected);
         if let Some(most) = self.shells.iter().filter_map(|shell| shell.epsilon).reduce(f64::max) {
             sum("withheld", |told| told.withheld);
-            window.also.insert("epsilon".into(), most);
+            window.tell_paid(most);
         }
         let vehicles = self.shells.len().max(1) as f64;
         let mut mean = |name: &str, of: fn(&shell::Told) -> u64| {
