@@ -212,6 +212,10 @@ def pool(x, a, n, o):
         low = around(around(x, before, after, -1e30), [0] * rank, past, -1e30)
         flat = windows(low, kernel, strides, dilations, out).flatten(2 + rank)
         return flat.max(dim=-1).values
+    if n.op_type == "LpPool":
+        padded = around(around(x, before, after), [0] * rank, past)
+        flat = windows(padded, kernel, strides, dilations, out).flatten(2 + rank)
+        return torch.linalg.vector_norm(flat, a.get("p", 2), -1)
     counted = torch.ones_like(x)
     counted = around(around(counted, before, after, float(a.get("count_include_pad", 0))), [0] * rank, past)
     sums = windows(around(around(x, before, after), [0] * rank, past), kernel, strides, dilations, out).sum(every)
@@ -261,16 +265,16 @@ def weights(kind, a, size, places, nearest):
 
 def resize(x, a, n, o):
     data, kind = x[0], text(a, "mode", "nearest")
-    old = n.op_type == "Upsample"
+    old = o < 11
     scales = opt(x, 1 if old else 2)
     scales = scales.tolist() if scales is not None and scales.numel() else None
     sizes = None if old or opt(x, 3) is None else ints(x[3])
     mode = "asymmetric" if old else text(a, "coordinate_transformation_mode", "half_pixel")
     nearest = "floor" if old else text(a, "nearest_mode", "round_prefer_floor")
-    for axis in range(data.dim()):
+    for at, axis in enumerate(a.get("axes", range(data.dim()))):
         size = data.shape[axis]
-        out = sizes[axis] if scales is None else math.floor(np.float32(size) * np.float32(scales[axis]))
-        scale = out / size if scales is None else scales[axis]
+        out = sizes[at] if scales is None else math.floor(np.float32(size) * np.float32(scales[at]))
+        scale = out / size if scales is None else scales[at]
         if out == size and scale == 1.0:
             continue
         m = weights(kind, a, size, coordinates(mode, size, out, scale), nearest)
@@ -302,9 +306,10 @@ def pad(x, a, n, o):
 
 def slice_(x, a, n, o):
     if o < 10:
-        starts, ends, axes, steps = a["starts"], a["ends"], a["axes"], [1]
+        starts, ends, axes, steps = a["starts"], a["ends"], a["axes"], [1] * len(a["axes"])
     else:
-        starts, ends, axes, steps = ints(x[1]), ints(x[2]), ints(x[3]), ints(x[4])
+        starts, ends, steps = ints(x[1]), ints(x[2]), ints(x[4])
+        axes = range(len(starts)) if x[3] is None else ints(x[3])
     y = x[0]
     for start, end, axis, step in zip(starts, ends, axes, steps):
         if end < -(1 << 20):
@@ -461,16 +466,22 @@ def attention(x, a, n, o):
     if packed:
         heads = lambda t, count: t.reshape(t.shape[0], t.shape[1], count, -1).transpose(1, 2)
         q, k, v = heads(q, a["q_num_heads"]), heads(k, a["kv_num_heads"]), heads(v, a["kv_num_heads"])
+    if opt(x, 4) is not None:
+        k, v = torch.cat([x[4], k], 2), torch.cat([x[5], v], 2)
+    present = [k, v]
     k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], 1) for t in (k, v))
     scale, mask, cap = a.get("scale", 1 / math.sqrt(q.shape[-1])), opt(x, 3), a.get("softcap", 0.0)
+    if a.get("is_causal", 0):
+        # All of the past is seen; no case has a mask beside it.
+        past = 0 if opt(x, 4) is None else x[4].shape[2]
+        mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril(past)
     if cap:
         scores = cap * torch.tanh(scale * (q @ k.transpose(-1, -2)) / cap)
-        if a.get("is_causal", 0):
-            scores = scores.masked_fill(~torch.ones(scores.shape[-2:], dtype=torch.bool).tril(), -torch.inf)
+        scores = scores if mask is None else scores.masked_fill(~mask, -torch.inf)
         y = torch.softmax(scores, -1) @ v
     else:
-        y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=bool(a.get("is_causal", 0)), scale=scale)
-    return y.transpose(1, 2).flatten(2) if packed else y
+        y = F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
+    return [y.transpose(1, 2).flatten(2) if packed else y, *present]
 
 
 def recurrent(x, a, n, o):
@@ -615,6 +626,8 @@ RULES = {
     "GatherND": gather_nd,
     "Gelu": lambda x, a, n, o: F.gelu(x[0], approximate=text(a, "approximate", "none")),
     "Gemm": gemm,
+    "GlobalLpPool": lambda x, a, n, o: torch.linalg.vector_norm(
+        x[0], a.get("p", 2), tuple(range(2, x[0].dim())), keepdim=True),
     "GridSample": grid_sample,
     "GroupNormalization": group_norm,
     "HardSigmoid": lambda x, a, n, o: torch.clamp(a.get("alpha", 0.2) * x[0] + a.get("beta", 0.5), 0, 1),
@@ -624,6 +637,7 @@ RULES = {
     "LeakyRelu": lambda x, a, n, o: F.leaky_relu(x[0], a.get("alpha", 0.01)),
     "LogSoftmax": softmaxing(torch.log_softmax),
     "LpNormalization": lambda x, a, n, o: F.normalize(x[0], a.get("p", 2), a.get("axis", -1)),
+    "LpPool": pool,
     "LRN": response,
     "Max": chained(torch.maximum),
     "MaxPool": pool,

@@ -1,11 +1,11 @@
-//! Writes operators that are programs of their own (recurrent ones, attention, samples of a grid) as the operators they stand for,
-//! where a gradient passes through them: each of those has a rule. Elsewhere they stay as they are.
+//! Writes operators that are programs of their own (recurrent ones, attention, samples of a grid, norms of windows) as the operators
+//! they stand for, where a gradient passes through them: each of those has a rule. Elsewhere they stay as they are.
 
 use crate::onnx::proto::NodeProto;
 use crate::onnx::{Builder, Folded, InferError, Value};
 
 use super::plan::Reach;
-use super::{Reason, attention, recurrent, response, sampling};
+use super::{Reason, attention, lp_pool, recurrent, response, sampling};
 
 /// What writing one node can meet: the node has no such form, or the graph does not take it.
 pub(super) enum Stop {
@@ -35,6 +35,9 @@ fn writer(node: &NodeProto) -> Option<Write> {
     }
     if node.is("LRN") {
         return Some(response::write);
+    }
+    if node.is("LpPool") || node.is("GlobalLpPool") {
+        return Some(lp_pool::write);
     }
     if node.is("GridSample") {
         return Some(sampling::write);
@@ -74,8 +77,13 @@ pub(super) fn expand(folded: &Folded, reach: &Reach) -> Result<Option<Folded>, I
 /// Why a node that has such a form was not written.
 pub(super) fn refusal(builder: &Builder, node: &NodeProto) -> Reason {
     let Some(write) = writer(node) else { return Reason::NoRule };
-    let renamed = NodeProto { output: vec![String::new(); node.output.len()], ..node.clone() };
-    match write(&mut builder.clone(), &renamed) {
+    let mut copy = builder.clone();
+    let outputs = node.output.iter().map(|name| match name.as_str() {
+        "" => String::new(),
+        _ => copy.fresh(node.op_type()),
+    });
+    let renamed = NodeProto { output: outputs.collect(), ..node.clone() };
+    match write(&mut copy, &renamed) {
         Err(Stop::Refused(reason)) => reason,
         Err(Stop::Infer(error)) => error.into(),
         Ok(()) => Reason::NoRule,

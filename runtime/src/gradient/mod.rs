@@ -34,6 +34,7 @@ mod keep;
 mod layout;
 mod loss;
 mod lowering;
+mod lp_pool;
 mod memory;
 mod normalise;
 mod order;

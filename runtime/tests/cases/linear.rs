@@ -150,33 +150,50 @@ fn conv_transpose(g: &mut Gen, op: &str) {
     g.give(&y);
 }
 
+/// Heads of an attention: packed side by side, or each on its own.
+struct Heads {
+    packed: bool,
+    batch: usize,
+    /// Heads of queries, and of keys and values.
+    counts: [usize; 2],
+}
+
+impl Heads {
+    fn dims(&self, heads: usize, length: usize, wide: usize) -> Vec<usize> {
+        match self.packed {
+            true => vec![self.batch, length, heads * wide],
+            false => vec![self.batch, heads, length, wide],
+        }
+    }
+}
+
+/// Most go on from keys and values of the past, and some give those back with the new ones behind them.
 fn attention(g: &mut Gen, op: &str) {
     let (batch, shared, each) = (g.size(1, 2), g.size(1, 2), g.size(1, 2));
-    let (queries, keys, wide, values) = (g.size(1, 3), g.size(2, 4), g.size(2, 3), g.size(2, 3));
-    let heads = shared * each;
+    let (queries, keys, wide) = (g.size(1, 3), g.size(2, 4), [g.size(2, 3), g.size(2, 3)]);
+    let heads = Heads { packed: g.yes(), batch, counts: [shared * each, shared] };
     let mut attrs = Vec::new();
-    let packed = g.yes();
-    let dims = |heads: usize, length: usize, wide: usize| match packed {
-        true => vec![batch, length, heads * wide],
-        false => vec![batch, heads, length, wide],
-    };
-    if packed {
-        attrs.push(("q_num_heads", Attr::Int(heads as i64)));
-        attrs.push(("kv_num_heads", Attr::Int(shared as i64)));
+    if heads.packed {
+        attrs.push(("q_num_heads", Attr::Int(heads.counts[0] as i64)));
+        attrs.push(("kv_num_heads", Attr::Int(heads.counts[1] as i64)));
     }
-    let q = g.x(&dims(heads, queries, wide));
-    let k = g.also(&dims(shared, keys, wide), -1.0, 1.0);
-    let v = g.also(&dims(shared, keys, values), -1.0, 1.0);
+    let q = g.x(&heads.dims(heads.counts[0], queries, wide[0]));
+    let k = g.also(&heads.dims(shared, keys, wide[0]), -1.0, 1.0);
+    let v = g.also(&heads.dims(shared, keys, wide[1]), -1.0, 1.0);
+    let past = if g.whole(0, 2) > 0 { g.size(1, 3) } else { 0 };
+    let columns = past + keys;
     let mask = match g.whole(0, 3) {
-        0 => Some(g.also(&[queries, keys], -1.0, 1.0)),
+        0 => Some(g.also(&[queries, columns], -1.0, 1.0)),
         1 => {
             // Every query sees something.
-            let seen = (0..queries * keys).map(|at| at % keys == 0 || g.yes()).collect();
+            let seen = (0..queries * columns).map(|at| at % columns == 0 || g.yes()).collect();
             let data = shoal_runtime::onnx::Data::Bool(seen);
-            Some(g.feed(shoal_runtime::onnx::Tensor::new(&[queries, keys], data), false))
+            Some(g.feed(shoal_runtime::onnx::Tensor::new(&[queries, columns], data), false))
         }
         _ => None,
     };
+    let old = (past > 0)
+        .then(|| wide.map(|wide| g.also(&[heads.batch, heads.counts[1], past, wide], -1.0, 1.0)));
     if mask.is_none() && g.yes() {
         attrs.push(("is_causal", Attr::Int(1)));
     }
@@ -186,8 +203,12 @@ fn attention(g: &mut Gen, op: &str) {
     if mask.is_none() && g.whole(0, 3) == 0 {
         attrs.push(("softcap", Attr::Float(2.0)));
     }
-    let y = g.op_n(op, &[Some(&q), Some(&k), Some(&v), mask.as_ref()], &attrs, 1).remove(0);
-    g.give(&y);
+    let [old_k, old_v] = old.as_ref().map_or([None, None], |[k, v]| [Some(k), Some(v)]);
+    let inputs = [Some(&q), Some(&k), Some(&v), mask.as_ref(), old_k, old_v];
+    let (used, outputs) = if past > 0 { (6, g.pick(&[1, 3])) } else { (4, 1) };
+    for y in g.op_n(op, &inputs[..used], &attrs, outputs) {
+        g.give(&y);
+    }
 }
 
 fn layer(g: &mut Gen, op: &str) {

@@ -24,7 +24,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         ("GatherND", 11, gather_nd),
         ("ScatterElements", 11, scatter_elements),
         ("ScatterND", 11, scatter_nd),
-        ("TopK", 11, top_k),
+        ("TopK", 10, top_k),
         ("OneHot", 9, one_hot),
         ("Shape", 9, shape),
         ("Range", 11, range),
@@ -126,30 +126,56 @@ fn split(g: &mut Gen, op: &str) {
     }
 }
 
+/// Cuts of any axes; bounds are counted from the front, from the back, or lie beyond the ends.
 fn slice(g: &mut Gen, op: &str) {
     let rank = g.size(1, 3);
-    let dims: Vec<usize> = (0..rank).map(|_| g.size(3, 6)).collect();
+    let dims: Vec<usize> = (0..rank).map(|_| g.size(3, 5)).collect();
     let x = g.x(&dims);
-    let axis = g.size(0, rank - 1);
-    let (start, end) = (g.whole(0, 1), g.pick(&[2, -1, i64::from(i32::MAX)]));
+    let count = g.size(1, rank);
+    let mut axes = g.order(rank)[..count].to_vec();
+    let (mut starts, mut ends, mut steps) = (Vec::new(), Vec::new(), Vec::new());
+    for &axis in &axes {
+        let (start, end, step) = cut(g, dims[axis as usize] as i64);
+        starts.push(start);
+        ends.push(end);
+        steps.push(step);
+    }
     if g.opset < 10 {
         let attrs = [
-            ("axes", list(&[axis])),
-            ("starts", Attr::Ints(vec![start])),
-            ("ends", Attr::Ints(vec![end])),
+            ("axes", Attr::Ints(axes)),
+            ("starts", Attr::Ints(starts)),
+            ("ends", Attr::Ints(ends)),
         ];
         let y = g.op(op, &[&x], &attrs);
         return g.give(&y);
     }
-    let (start, end, step) = match g.whole(0, 2) {
-        0 => (start, end, 1),
-        1 => (start, i64::from(i32::MAX), 2),
-        _ => (-1, i64::from(i32::MIN), g.pick(&[-1, -2])),
-    };
-    let (starts, ends) = (g.ints(&[start]), g.ints(&[end]));
-    let (axes, steps) = (g.ints(&[axis as i64]), g.ints(&[step]));
-    let y = g.op(op, &[&x, &starts, &ends, &axes, &steps], &[]);
+    let in_order = axes.iter().enumerate().all(|(at, &axis)| at as i64 == axis);
+    let told = !in_order || g.yes();
+    if g.opset >= 11 && g.yes() {
+        axes[0] -= rank as i64;
+    }
+    let (starts, ends) = (g.ints(&starts), g.ints(&ends));
+    let (axes, steps) = (told.then(|| g.ints(&axes)), g.ints(&steps));
+    let inputs = [Some(&x), Some(&starts), Some(&ends), axes.as_ref(), Some(&steps)];
+    let y = g.op_n(op, &inputs, &[], 1).remove(0);
     g.give(&y);
+}
+
+/// Start, end and step that read something of an axis of `dim` values.
+fn cut(g: &mut Gen, dim: i64) -> (i64, i64, i64) {
+    let step = if g.opset < 10 { 1 } else { g.pick(&[1, 1, 2, 3, -1, -2]) };
+    let low = g.whole(0, dim - 1);
+    let high = g.whole(low, dim - 1);
+    let from_back = |g: &mut Gen, index: i64| if g.yes() { index } else { index - dim };
+    let (far, least) = (g.pick(&[dim + 2, i64::from(i32::MAX)]), -dim - g.whole(1, 3));
+    if step > 0 {
+        let start = if low == 0 && g.yes() { least } else { from_back(g, low) };
+        let end = if high == dim - 1 { g.pick(&[dim, far]) } else { from_back(g, high + 1) };
+        return (start, end, step);
+    }
+    let start = if high == dim - 1 && g.yes() { far } else { from_back(g, high) };
+    let end = if low == 0 { g.pick(&[least, i64::from(i32::MIN)]) } else { from_back(g, low - 1) };
+    (start, end, step)
 }
 
 fn expand(g: &mut Gen, op: &str) {
@@ -293,7 +319,10 @@ fn top_k(g: &mut Gen, op: &str) {
     let axis = g.size(0, dims.len() - 1);
     let k = g.whole(1, dims[axis] as i64);
     let k = g.ints(&[k]);
-    let attrs = [("axis", Attr::Int(axis as i64)), ("largest", Attr::Int(g.whole(0, 1)))];
+    let mut attrs = vec![("axis", Attr::Int(axis as i64))];
+    if g.opset >= 11 {
+        attrs.push(("largest", Attr::Int(g.whole(0, 1))));
+    }
     let y = g.op_n(op, &[Some(&x), Some(&k)], &attrs, 2);
     g.give(&y[0]);
 }

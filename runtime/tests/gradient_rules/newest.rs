@@ -96,6 +96,44 @@ fn attention_written_out_is_the_engines_own() {
     }
 }
 
+/// Keys and values of the past stand before the new ones and are given back with them; a query that looks back sees all of them.
+#[test]
+fn attention_written_out_goes_on_from_the_past_as_the_engine_does() {
+    let Some(engine) = ort_or_skip() else { return };
+    let causal = [("is_causal", Attr::Int(1))];
+    for (opset, [queries, keys]) in [23, 24].into_iter().flat_map(|o| LENGTHS.map(|l| (o, l))) {
+        for attrs in [&[][..], &causal] {
+            let mut b = Builder::new(opset);
+            let mut feeds = fed([queries, keys]);
+            feeds.push(("old.k", even(&[1, 2, 4, 3], 7)));
+            feeds.push(("old.v", even(&[1, 2, 4, 3], 8)));
+            let all: Vec<_> = feeds.iter().map(|(name, t)| b.input(name, t.ty())).collect();
+            let inputs = [Some(&all[0]), Some(&all[1]), Some(&all[2]), None, Some(&all[3])];
+            let inputs = [&inputs[..], &[Some(&all[4])]].concat();
+            let outputs = b.op_n("Attention", &inputs, attrs, 3).unwrap();
+            let names = ["y", "new.k", "new.v"];
+            names.iter().zip(&outputs).for_each(|(name, value)| b.output(name, value));
+            let folded = b.finish();
+            let own = run(&engine, &folded.model, &feeds);
+
+            let losses = names.map(|name| LossSpec::new(LossKind::Mse, name)).to_vec();
+            let wrt = feeds.iter().map(|(name, _)| (*name).to_owned()).collect();
+            let options = DifferentiateOptions { losses, wrt, strict: true, profile: Profile::Cpu };
+            let training = differentiate(&folded, &options).unwrap().folded.model;
+            let targets = ["target.y", "target.new.k", "target.new.v"];
+            for ((target, name), values) in targets.into_iter().zip(names).zip(&own) {
+                feeds.push((target, Tensor::f32(&folded.types[name].dims, values)));
+            }
+            for weight in ["weight.y", "weight.new.k", "weight.new.v"] {
+                feeds.push((weight, Tensor::f32(&[1], &[1.0])));
+            }
+            let loss = run(&engine, &training, &feeds)[0][0];
+
+            assert!(loss.abs() < 1e-10, "{opset} {queries} {keys} {attrs:?}: {loss:e}");
+        }
+    }
+}
+
 /// A window is the mask of the places it leaves. The engine knows no windows, so its own is given that mask.
 /// Source: ONNX `Attention`, operator set 25: p − left ≤ key ≤ p + right.
 #[test]

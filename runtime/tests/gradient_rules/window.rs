@@ -60,6 +60,65 @@ fn maximum_pools_of_windows_side_by_side() {
     }
 }
 
+/// The norms of the graph itself are the engine's own.
+#[test]
+fn norms_of_every_window() {
+    let windows: [&[(&'static str, Attr)]; 4] = [
+        &[("kernel_shape", ints(&[2, 2])), ("strides", ints(&[2, 2]))],
+        &[
+            ("kernel_shape", ints(&[3, 2])),
+            ("pads", ints(&[1, 0, 2, 1])),
+            ("strides", ints(&[2, 1])),
+        ],
+        &[("kernel_shape", ints(&[3, 2])), ("auto_pad", Attr::Str("SAME_LOWER".into()))],
+        &[
+            ("kernel_shape", ints(&[2, 3])),
+            ("dilations", ints(&[2, 1])),
+            ("strides", ints(&[2, 2])),
+            ("ceil_mode", Attr::Int(1)),
+        ],
+    ];
+    for p in [1, 2, 3] {
+        let p = ("p", Attr::Int(p));
+        for window in windows {
+            let attrs = [window, std::slice::from_ref(&p)].concat();
+            Case::new(vec![Wanted(clear(&[1, 2, 5, 6], 1))])
+                .opset(22)
+                .check(pool("LpPool", &attrs));
+        }
+        Case::new(vec![Wanted(clear(&[2, 2, 3, 2], 2))]).check(pool("GlobalLpPool", &[p]));
+    }
+}
+
+#[test]
+fn a_norm_of_zeros_has_no_slope() {
+    let Some(engine) = ort_or_skip() else { return };
+    let pairs = [("kernel_shape", ints(&[2])), ("strides", ints(&[2]))];
+    for p in [1, 2, 3] {
+        let graph = |op, attrs: &[(&'static str, Attr)]| {
+            let mut b = Builder::new(17);
+            let x = b.input("x", TensorType::f32(&[1, 1, 4]));
+            let y = b.op(op, &[&x], &[attrs, &[("p", Attr::Int(p))]].concat()).unwrap();
+            b.output("y", &y);
+            let options = DifferentiateOptions {
+                losses: vec![LossSpec::new(LossKind::Mse, "y")],
+                wrt: vec!["x".to_owned()],
+                strict: true,
+                profile: Profile::Cpu,
+            };
+            differentiate(&b.finish(), &options).unwrap().folded.model
+        };
+        let slopes = |model: &Model, values: &[f32]| run(&engine, model, values, "grad.x");
+
+        let windows = slopes(&graph("LpPool", &pairs), &[0.0, 0.0, 0.5, 0.0]);
+        let all = slopes(&graph("GlobalLpPool", &[]), &[0.0; 4]);
+
+        assert!((windows[2] - 0.5).abs() < 1e-6, "{p}: {windows:?}");
+        assert_eq!([windows[0], windows[1], windows[3]], [0.0; 3], "{p}");
+        assert_eq!(all, [0.0; 4], "{p}");
+    }
+}
+
 fn resize(
     to: &'static [f32],
     attrs: &[(&'static str, &'static str)],

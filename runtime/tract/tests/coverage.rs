@@ -13,6 +13,8 @@
 mod cases;
 #[path = "coverage/page.rs"]
 mod page;
+#[path = "coverage/refused.rs"]
+mod refused;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

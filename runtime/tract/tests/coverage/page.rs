@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use crate::Found;
 use crate::cases::{OPSET_MAX, OPSET_RECORDED, OPSETS};
+use crate::{Found, refused};
 
 const HEAD: &str = "\
 # Gradients: which operators, versions and engines
@@ -30,14 +30,13 @@ pub(crate) fn write(found: &BTreeMap<(&str, i64), Found>, cases: usize) -> Strin
         operators.len(),
         OPSET_RECORDED + 1
     );
-    let versions: Vec<String> = OPSETS.iter().map(i64::to_string).collect();
+    let versions: Vec<String> = OPSETS.map(|opset| opset.to_string()).collect();
     let _ = writeln!(page, "| operator | {} | nodes |", versions.join(" | "));
-    let _ = writeln!(page, "|---|{}---|", "---|".repeat(OPSETS.len()));
+    let _ = writeln!(page, "|---|{}---|", "---|".repeat(versions.len()));
     let mut reasons = String::new();
     for operator in operators {
-        let at = |opset: &i64| found.get(&(operator, *opset));
+        let at = |opset| found.get(&(operator, opset));
         let marks: Vec<&str> = OPSETS
-            .iter()
             .map(|opset| match at(opset) {
                 None => "–",
                 Some(one) if one.tract == one.cases => "●",
@@ -45,19 +44,26 @@ pub(crate) fn write(found: &BTreeMap<(&str, i64), Found>, cases: usize) -> Strin
                 Some(_) => "○",
             })
             .collect();
-        let added = OPSETS.iter().filter_map(at).map(|one| one.added).max().unwrap_or(0);
+        let added = OPSETS.filter_map(at).map(|one| one.added).max().unwrap_or(0);
         let _ = writeln!(page, "| {operator} | {} | {added} |", marks.join(" | "));
-        let whys: Vec<&String> =
-            OPSETS.iter().filter_map(at).flat_map(|one| &one.reasons).collect();
+        let whys: Vec<&String> = OPSETS.filter_map(at).flat_map(|one| &one.reasons).collect();
         if let Some(why) = whys.first() {
-            let runs: usize = OPSETS.iter().filter_map(at).map(|one| one.tract).sum();
-            let all: usize = OPSETS.iter().filter_map(at).map(|one| one.cases).sum();
+            let runs: usize = OPSETS.filter_map(at).map(|one| one.tract).sum();
+            let all: usize = OPSETS.filter_map(at).map(|one| one.cases).sum();
             let _ = writeln!(reasons, "| {operator} | {runs} of {all} | {} |", short(why));
         }
     }
     let _ = write!(
         page,
-        "\n{REST}\n## What tract does not run\n\n| operator | runs | first refusal |\n|---|---|---|\n{reasons}"
+        "\n{REST}## What has no gradient, and why\n\nAll nodes that stand in the way are named at once.\n\n\
+         | operator | why |\n|---|---|\n"
+    );
+    for (what, why, _graphs) in refused::ROWS {
+        let _ = writeln!(page, "| {what} | {why} |");
+    }
+    let _ = write!(
+        page,
+        "\n## What tract does not run\n\n| operator | runs | first refusal |\n|---|---|---|\n{reasons}"
     );
     page
 }
