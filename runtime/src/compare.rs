@@ -1,5 +1,7 @@
 //! Whether a baked model computes what the grafted one does, on drawn inputs.
 
+mod floats;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
@@ -30,7 +32,7 @@ pub struct Comparison {
     /// What rounding may bring: [`tolerance`] of the coarsest element of a site's weight, of what its nodes give or of that output,
     /// or [`ROUNDINGS`] times by how much that output
     /// of the grafted model alone differs between two orders of arithmetic, or with its weights a few roundings aside
-    /// where activations are quantised, whichever is more.
+    /// where activations are quantised in a way that cannot be left out, whichever is more.
     pub tolerance: f64,
     /// Values that were compared: without those that flip so.
     pub values: usize,
@@ -75,7 +77,8 @@ pub fn tolerance(element: Element) -> f64 {
 /// Runs a baked model and the grafted one with the adapter on the same drawn inputs.
 ///
 /// Both are folded with the same pins. Values that are not numbers on both sides are equal. What is finite in one run of the grafted
-/// model and not in another, by the order of arithmetic alone, is not compared.
+/// model and not in another, by the order of arithmetic alone, is not compared. Activations that both quantise are held within the
+/// bounds of their integers in both, and not rounded: what a baked model is to have right is its weights.
 ///
 /// # Errors
 /// [`EngineError`] if one of the models cannot be loaded or run.
@@ -104,10 +107,16 @@ pub fn compare_within(
     let plain = LoadOptions { threads, integers: false, ..LoadOptions::default() };
     let options = LoadOptions { optimise: Optimise::Basic, ..plain };
     let rearranged = LoadOptions { optimise: Optimise::All, ..options.clone() };
-    let mut plain = engine.load(&baked.model, &options)?;
-    let mut with_adapter = with_factors(&grafted.folded.model, adapter, engine, &options)?;
-    let mut others = vec![with_factors(&grafted.folded.model, adapter, engine, &rearranged)?];
-    for nudged in [false, true].into_iter().filter_map(|way| nudged(&grafted.folded, way)) {
+    // Where both can be without the steps of their activations, their weights are all that is left to differ in.
+    let stepless = floats::in_floats(baked).zip(floats::in_floats(&grafted.folded));
+    let (is_baked, is_grafted) = stepless
+        .as_ref()
+        .map_or((&baked.model, &grafted.folded.model), |(baked, grafted)| (baked, grafted));
+    let mut plain = engine.load(is_baked, &options)?;
+    let mut with_adapter = with_factors(is_grafted, adapter, engine, &options)?;
+    let mut others = vec![with_factors(is_grafted, adapter, engine, &rearranged)?];
+    let ways: &[bool] = if stepless.is_some() { &[] } else { &[false, true] };
+    for nudged in ways.iter().filter_map(|way| nudged(&grafted.folded, *way)) {
         others.push(with_factors(&nudged, adapter, engine, &options)?);
     }
     let rounding = rounding(grafted, adapter).fold(least, f64::max);

@@ -199,6 +199,25 @@ fn weights_of_floats_that_nodes_quantise_are_the_integers_they_become() {
     }
 }
 
+/// A thousandth of what was tuned is less than one step of an activation moves what is behind it.
+#[test]
+fn a_baked_model_is_compared_without_the_steps_of_its_activations() {
+    let Some(ort) = ort_or_skip() else { return };
+    let model = network(Bounds::None, Stored::Integers(-128));
+    let grafted = grafted(&model);
+    let tuned = |by: f32| {
+        let values = noise(5, grafted.layout.values()).iter().map(|v| v * by).collect();
+        Adapter::from_values(grafted.layout.clone(), values).unwrap()
+    };
+    let baked = folded(&bake_dequantised(&model, &tuned(0.1)).unwrap());
+    let apart =
+        |by: f32| compare(&baked, &grafted, &tuned(by), &ort, (1, NonZeroUsize::MIN)).unwrap();
+    let same = apart(0.1);
+    assert!(same.agrees() && same.tolerance < 1e-4 && same.values > 0, "{same:?}");
+    let other = apart(0.1005);
+    assert!(!other.agrees(), "{other:?}");
+}
+
 /// Every value is the one that ONNX Runtime gives, halves and ends of the range included.
 #[test]
 fn what_is_quantised_here_is_what_the_engine_quantises() {

@@ -13,7 +13,7 @@ use shoal_runtime::engine::{
 };
 use shoal_runtime::onnx::{Element, Model};
 use tract_onnx::model::ParsingContext;
-use tract_onnx::pb::{ModelProto, NodeProto};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 use tract_onnx::prelude::*;
 
 /// Version of tract, as it stands in [`Engine::describe`].
@@ -111,6 +111,7 @@ fn refused_nodes(onnx: &tract_onnx::Onnx, proto: &ModelProto) -> Vec<RefusedNode
         let reason = match onnx.op_register.0.get(&node.op_type) {
             None => "unknown to tract".to_owned(),
             Some(_) if bends_otherwise(node) => "tract knows it with alpha = 1 only".to_owned(),
+            Some(_) if cuts(node, graph) => "tract pads, and does not cut".to_owned(),
             Some(build) => match build(&context, node) {
                 Ok(_) => continue,
                 Err(error) => text(&error),
@@ -127,6 +128,18 @@ fn refused_nodes(onnx: &tract_onnx::Onnx, proto: &ModelProto) -> Vec<RefusedNode
 fn bends_otherwise(node: &NodeProto) -> bool {
     let bends = matches!(node.op_type.as_str(), "Celu" | "Swish");
     bends && node.attribute.iter().any(|a| a.name == "alpha" && a.f != 1.0)
+}
+
+/// tract 0.23.9 gives up where a Pad has a pad below 0.
+fn cuts(node: &NodeProto, graph: &GraphProto) -> bool {
+    let attribute = node.attribute.iter().find(|a| a.name == "pads");
+    let input = node.input.get(1).filter(|name| !name.is_empty());
+    let stored = graph.initializer.iter().find(|stored| Some(&stored.name) == input);
+    let raw = stored.map_or(&[][..], |stored| stored.raw_data.as_slice());
+    let raw = raw.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes));
+    let written = attribute.map_or(&[][..], |pads| pads.ints.as_slice());
+    let given = stored.map_or(&[][..], |stored| stored.int64_data.as_slice());
+    node.op_type == "Pad" && written.iter().chain(given).copied().chain(raw).any(|pad| pad < 0)
 }
 
 /// The whole chain of an error: tract names the node in one link and the reason in another.

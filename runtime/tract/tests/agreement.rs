@@ -250,6 +250,24 @@ fn a_node_that_fails_only_when_evaluated_is_named_when_loading() {
 }
 
 #[test]
+fn a_pad_that_cuts_is_named_when_loading() {
+    let padded = |pads: &[i64]| {
+        let mut b = Builder::new(17);
+        let x = b.input("x", TensorType::f32(&[2, 3]));
+        let pads = b.initializer("pads", &Tensor::i64s(pads));
+        let y = b.op("Pad", &[&x, &pads], &[]).unwrap();
+        b.output("y", &y);
+        Tract.load(&b.into_model(), &LoadOptions::default())
+    };
+    assert!(padded(&[0, 1, 0, 1]).is_ok());
+    let error = padded(&[0, 1, 0, -1]).err().unwrap();
+    assert!(
+        matches!(&error, EngineError::Nodes { nodes, .. } if nodes[0].node == "Pad_0"),
+        "{error}"
+    );
+}
+
+#[test]
 fn the_version_is_the_one_of_the_lock_file() {
     let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock"));
     let entry = format!("name = \"tract-onnx\"\nversion = \"{}\"", shoal_tract::TRACT_VERSION);

@@ -42,12 +42,39 @@ pub fn pooled(pool: Pool, opinions: &[&Distribution], weights: &[f64]) -> Distri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grid::{ACCELERATION_BINS, Action, ActionGrid, bin_spread};
+    use crate::grid::{ACCELERATION_BINS, Action, ActionGrid, CURVATURE_BINS, bin_spread};
 
     fn at(curvature: f64, deviation: f64) -> Distribution {
         let grid = ActionGrid::v1();
         let bins = bin_spread(grid.curvature_edges(), curvature, deviation);
         Distribution::from_axes(&bins, &[1.0 / ACCELERATION_BINS as f64; ACCELERATION_BINS])
+    }
+
+    /// Source: swarm.md §2, vector `action_pool`: its four actions are four bins of curvature, w = softmax of its theta.
+    #[test]
+    fn pools_of_three_opinions_are_those_of_the_vector() {
+        let opinion = |probabilities: [f64; 4]| {
+            let (mut curvature, mut acceleration) =
+                ([0.0; CURVATURE_BINS], [0.0; ACCELERATION_BINS]);
+            curvature.iter_mut().zip(probabilities).for_each(|(bin, p)| *bin = p);
+            acceleration.iter_mut().take(1).for_each(|bin| *bin = 1.0);
+            Distribution::from_axes(&curvature, &acceleration)
+        };
+        let (a, b) = (opinion([0.7, 0.2, 0.05, 0.05]), opinion([0.1, 0.3, 0.4, 0.2]));
+        let c = opinion([0.25; 4]);
+        let weights = [0.5652537086405653, 0.280696684624496, 0.1540496067349386];
+        let linear =
+            [0.46225966619458, 0.23577214879919653, 0.1790537609655613, 0.1229144240406621];
+        let log =
+            [0.43940718281847974, 0.29461647325356016, 0.14588487669746186, 0.1200914672304981];
+        for (pool, want) in [(Pool::Linear, linear), (Pool::Log, log)] {
+            let curvature = pooled(pool, &[&a, &b, &c], &weights).curvature();
+            let rest: f64 = curvature.iter().skip(4).sum();
+            assert!(rest < 1e-12, "{pool:?}: {rest} elsewhere");
+            for (got, want) in curvature.iter().zip(want) {
+                assert!((got - want).abs() < 1e-12, "{pool:?}: {got} {want}");
+            }
+        }
     }
 
     /// Source: swarm.md §2, the closed form: precision Σ wⱼ ÷ σⱼ², mean Σ wⱼ·μⱼ ÷ σⱼ² ÷ precision.

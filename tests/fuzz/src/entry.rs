@@ -5,10 +5,14 @@ use std::sync::OnceLock;
 
 use shoal_runtime::adapter::{Adapter, Layout, OnnxAdapter};
 use shoal_runtime::bake::bake_dequantised;
-use shoal_runtime::graft::{GraftOptions, graft, graft_all_weights};
+use shoal_runtime::gradient::{DifferentiateOptions, differentiate};
+use shoal_runtime::graft::{GraftOptions, Profile, graft, graft_all_weights};
 use shoal_runtime::onnx::{Builder, Folded, Model, PinOptions, Tensor, TensorType, fold, pin};
 
-/// Reads a model, writes it, pins, folds, grafts and bakes it.
+/// The largest tensor of a graph that is differentiated, in values: a constant of its gradient is as large.
+const VALUES_MAX: usize = 1 << 20;
+
+/// Reads a model, writes it, pins, folds, grafts, differentiates and bakes it.
 ///
 /// # Panics
 /// If a model that is written again is not the one that was read, folding a folded graph changes it, or what was baked is no
@@ -25,6 +29,18 @@ pub fn onnx(bytes: &[u8]) {
         let adapter = Adapter::zero(grafted.layout.clone());
         assert_eq!(adapter.values().len(), grafted.layout.values());
         check(&grafted.folded);
+        if grafted.folded.types.values().all(|ty| ty.values() <= VALUES_MAX) {
+            let options = DifferentiateOptions {
+                losses: Vec::new(),
+                wrt: grafted.layout.factors().map(|factor| factor.input.clone()).collect(),
+                strict: false,
+                profile: Profile::Cpu,
+            };
+            // What only the forward pass had for its outputs has a type there still.
+            if let Ok(training) = differentiate(&grafted.folded, &options) {
+                refolded(&training.folded);
+            }
+        }
         if let Ok(baked) = bake_dequantised(&pinned, &adapter) {
             assert!(fold(&baked).is_ok(), "what was baked does not fold");
         }
@@ -36,12 +52,17 @@ pub fn onnx(bytes: &[u8]) {
 
 /// Every tensor of a folded graph has a type, and its graph folds to itself.
 fn check(folded: &Folded) {
+    assert_eq!(refolded(folded).types, folded.types, "folding twice changes a type");
+}
+
+/// Every tensor of a graph has a type, and it folds.
+fn refolded(folded: &Folded) -> Folded {
     let graph = folded.model.graph();
     for name in graph.node.iter().flat_map(|n| n.input.iter().chain(&n.output)) {
         assert!(name.is_empty() || folded.types.contains_key(name), "`{name}` has no type");
     }
     match fold(&folded.model) {
-        Ok(again) => assert_eq!(again.types, folded.types, "folding twice changes a type"),
+        Ok(again) => again,
         Err(why) => panic!("what was folded does not fold: {why}"),
     }
 }
