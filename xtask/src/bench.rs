@@ -18,7 +18,7 @@ const MODEL: &str = "models/world/model.onnx";
 const TARGETS: &str = "targets=!motion.*";
 
 pub(crate) fn run(args: &[String]) -> Done {
-    let flags = Flags::parse(args, &[], &["--help"])?;
+    let flags = Flags::with_words(args, &[], &["--help"])?;
     if flags.has("--help") {
         println!("{HELP}");
         return Ok(());
@@ -64,22 +64,25 @@ pub(crate) const STEP: &str = "step";
 fn arguments(bench: &str) -> Vec<Vec<String>> {
     let model = root().join(MODEL).to_string_lossy().into_owned();
     match bench {
-        "inference" => models(&model).into_iter().map(|model| vec![model]).collect(),
+        "inference" => inference(&model),
         STEP => steps(&model),
         "many" => many(&model),
         _ => vec![Vec::new()],
     }
 }
 
-/// Models of other kinds, where they are at hand: of steering, of motion (a transformer), of objects (the one with most work).
+/// Models of other kinds, where they are at hand: of steering, of motion (a transformer), of objects (the one with most convolutions).
 const OTHERS: [&str; 3] = ["e2e_pilotnet_mae.onnx", "tinyphysics.onnx", "yolox_nano_416.onnx"];
-/// Steps of a model that is not the shipped one, and those of the one that takes longest.
+/// The one with most work, of lanes: its inference alone. For its step xtask/oracle/onnx_torch.py lacks BatchNormalization,
+/// ConvTranspose, Expand, PRelu and ReduceMax.
+const MOST_WORK: &str = "twinlitenet_360x640.onnx";
+/// Steps of models that are not the shipped one: batch, and how many.
 const STEPS: [(&str, &str, &str); 2] =
     [("tinyphysics.onnx", "8", "40"), ("yolox_nano_416.onnx", "1", "10")];
 
 /// The shipped model's step, and those of others with every site, each with a thread and with two.
 fn steps(model: &str) -> Vec<Vec<String>> {
-    let others = models(model);
+    let others = models(model, &OTHERS);
     let other = |&(name, batch, count): &(&str, &'static str, &'static str)| {
         let path = others.iter().find(|path| path.ends_with(name))?.clone();
         Some((path, batch, count, None))
@@ -121,11 +124,17 @@ pub(crate) fn in_torch(python: impl AsRef<std::ffi::OsStr>, arguments: &[String]
     Run::new(python).args(["xtask/oracle/step.py", model, "--batch", batch, "--threads", threads])
 }
 
+/// Every model, once.
+fn inference(model: &str) -> Vec<Vec<String>> {
+    let others = [&OTHERS[..], &[MOST_WORK]].concat();
+    models(model, &others).into_iter().map(|model| vec![model]).collect()
+}
+
 /// The shipped model and those of others that are at hand.
-fn models(model: &str) -> Vec<String> {
+fn models(model: &str, others: &[&str]) -> Vec<String> {
     let data =
         std::env::var_os("SHOAL_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from);
-    let others = OTHERS.iter().map(|name| data.join("models").join(name));
+    let others = others.iter().map(|name| data.join("models").join(name));
     let others =
         others.filter(|path| path.is_file()).map(|path| path.to_string_lossy().into_owned());
     std::iter::once(model.to_owned()).chain(others).collect()
@@ -137,7 +146,7 @@ fn many(model: &str) -> Vec<Vec<String>> {
     let of = |model: &String| {
         ways.map(|(sites, batch)| [model, sites, batch].map(str::to_owned).to_vec())
     };
-    models(model).iter().flat_map(of).collect()
+    models(model, &OTHERS).iter().flat_map(of).collect()
 }
 
 /// The same step in PyTorch, right after ours: eager and compiled.

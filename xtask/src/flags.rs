@@ -6,13 +6,25 @@ use crate::{Done, Failure};
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flags {
     values: Vec<(String, Option<String>)>,
-    /// What is no flag.
+    /// What is no flag, where words are taken.
     pub(crate) rest: Vec<String>,
 }
 
 impl Flags {
-    /// Reads `--name VALUE` for names in `valued`, `--name` for names in `bare`.
+    /// Reads `--name VALUE` for names in `valued`, `--name` for names in `bare`; what is no flag is refused.
     pub(crate) fn parse(args: &[String], valued: &[&str], bare: &[&str]) -> Done<Self> {
+        let flags = Self::with_words(args, valued, bare)?;
+        match flags.rest.first() {
+            None => Ok(flags),
+            Some(word) => {
+                let known = [valued, bare].concat().join(" ");
+                Err(Failure(format!("{word} is no flag; there are: {known}")))
+            }
+        }
+    }
+
+    /// The same of a command that takes words, too.
+    pub(crate) fn with_words(args: &[String], valued: &[&str], bare: &[&str]) -> Done<Self> {
         let mut flags = Self::default();
         let mut args = args.iter();
         while let Some(arg) = args.next() {
@@ -72,8 +84,15 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_refused() {
-        for args in [&["--sed", "7"][..], &["--headless=1"], &["--seed"]] {
+        for args in [&["--sed", "7"][..], &["--headless=1"], &["--seed"], &["road"]] {
             assert!(parse(args).is_err(), "{args:?}");
         }
+    }
+
+    #[test]
+    fn words_are_kept_where_they_are_taken() {
+        let args = ["road", "--headless", "sea"].map(str::to_owned);
+        let flags = Flags::with_words(&args, &["--seed"], &["--headless"]).unwrap();
+        assert_eq!(flags.rest, ["road", "sea"]);
     }
 }

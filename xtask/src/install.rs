@@ -23,7 +23,7 @@ pub(crate) struct Need {
 }
 
 /// Everything, in the order in which it is installed.
-pub(crate) const NEEDS: [Need; 16] = [
+pub(crate) const NEEDS: [Need; 17] = [
     Need {
         name: "rustfmt and clippy",
         what_for: "format and lints",
@@ -76,6 +76,13 @@ pub(crate) const NEEDS: [Need; 16] = [
         how: "apt-get install libfaketime",
         is_there: has_faketime,
         install: || apt_get(&["libfaketime"]),
+    },
+    Need {
+        name: "iproute2",
+        what_for: "makes the network in which a test cuts real programs",
+        how: "apt-get install iproute2",
+        is_there: || found("ip"),
+        install: || apt_get(&["iproute2"]),
     },
     Need {
         name: "nats-server",
@@ -205,6 +212,17 @@ pub(crate) fn has_faketime() -> bool {
     below.into_iter().any(|arch| Path::new(&path(arch)).is_file())
 }
 
+/// Whether a test may have a network of its own: in namespaces as those of tests/tests/cuts a TUN device is made, which is gone
+/// with them.
+pub(crate) fn has_namespaces() -> bool {
+    let user: &[&str] = if is_root() { &[] } else { &["--user", "--map-root-user"] };
+    let unshare = Run::new("unshare").args(user);
+    unshare
+        .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["ip", "tuntap", "add", "dev", "shoal", "mode", "tun"])
+        .succeeds()
+}
+
 /// As mosquitto.
 pub(crate) fn has_nats() -> bool {
     found("nats-server") || Path::new("/usr/sbin/nats-server").is_file()
@@ -253,6 +271,10 @@ fn cargo_install((name, version): (&str, &str)) -> Done {
         .run()
 }
 
+fn is_root() -> bool {
+    Run::new("id").arg("-u").output().is_ok_and(|user| user == "0")
+}
+
 fn rustup(args: &[&str]) -> Done {
     if !found("rustup") {
         let args = args.join(" ");
@@ -269,8 +291,8 @@ fn apt_get(packages: &[&str]) -> Done {
         return Err(Failure(format!("no apt-get: install {list} by your system's own means")));
     }
     let as_root = || {
-        let root = Run::new("id").arg("-u").output().is_ok_and(|user| user == "0");
-        let run = if root { Run::new("apt-get") } else { Run::new("sudo").args(["-n", "apt-get"]) };
+        let run =
+            if is_root() { Run::new("apt-get") } else { Run::new("sudo").args(["-n", "apt-get"]) };
         run.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet")
     };
     as_root().arg("update").run()?;

@@ -44,9 +44,16 @@ const FIXTURES: [(&str, &str, &str); 2] = [
     ),
 ];
 
-/// The Python of the oracle, once it is installed.
+/// The Python of the oracle, once PyTorch is installed.
 pub(crate) fn python() -> Option<PathBuf> {
-    Some(environment().join("bin/python3")).filter(|python| python.is_file())
+    python_with("torch", &environment())
+}
+
+/// The Python of a virtual environment, if it runs and has this module: making one can end half-way.
+fn python_with(module: &str, environment: &Path) -> Option<PathBuf> {
+    let python = environment.join("bin/python3");
+    let imports = Run::new(&python).args(["-c", &format!("import {module}")]);
+    imports.succeeds().then_some(python)
 }
 
 fn environment() -> PathBuf {
@@ -57,7 +64,7 @@ pub(crate) fn run(args: &[String]) -> Done {
     if let Some((_flower, rest)) = args.split_first().filter(|(first, _rest)| *first == "flower") {
         return flower::run(rest);
     }
-    let flags = Flags::parse(args, &[], &["--help"])?;
+    let flags = Flags::with_words(args, &[], &["--help"])?;
     if flags.has("--help") {
         println!("{HELP}");
         return Ok(());
@@ -153,8 +160,8 @@ fn install(requirements: &[&str]) -> Done<PathBuf> {
 
 fn install_into(environment: &Path, requirements: &[&str]) -> Done<PathBuf> {
     let python = environment.join("bin/python3");
-    if !python.is_file() {
-        Run::new("python3").args(["-m", "venv"]).arg(environment).run()?;
+    if python_with("pip", environment).is_none() {
+        Run::new("python3").args(["-m", "venv", "--clear"]).arg(environment).run()?;
     }
     let folder = root().join("xtask/oracle");
     let files = requirements.iter().map(|file| folder.join(file));
@@ -177,4 +184,25 @@ fn untrained_world() -> Done {
         .args(["run", "--quiet", "--package", "shoal", "--", "model", "init", "--seed", "1"])
         .arg(&package)
         .run()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn half_an_environment_is_none() {
+        let folder = std::env::temp_dir().join(format!("shoal-oracle-{}", std::process::id()));
+        let python = folder.join("bin/python3");
+        fs::create_dir_all(folder.join("bin")).unwrap();
+        symlink("/bin/false", &python).unwrap();
+        assert_eq!(python_with("pip", &folder), None);
+        fs::remove_file(&python).unwrap();
+        symlink("/bin/true", &python).unwrap();
+        assert_eq!(python_with("pip", &folder), Some(python));
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

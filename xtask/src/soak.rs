@@ -1,32 +1,34 @@
-//! `cargo xtask soak`: what takes hours. Its summary stands beside the commit it is of.
+//! `cargo xtask soak`: what takes hours. Its summary stands beside the commit it is of, and is written as it grows: a run that is cut
+//! loses little.
 
-use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use crate::cargo::{Package, packages};
 use crate::clock::Watch;
 use crate::flags::Flags;
 use crate::process::Run;
 use crate::steps::Outcome;
-use crate::{Done, Failure, cuts, fuzz, image, root, worlds};
+use crate::{Done, Failure, cuts, fuzz, image, root, test, worlds};
 
 const HELP: &str = "\
 cargo xtask soak [--only PART]... [--cases N] [--fuzz-seconds N] [--seeds N] [--defect NAME]
                  [--cuts N] [--seed S]
 
-  properties   every property test with N cases (default 20000)
+  properties   the tests of every package with property tests, each property with N cases (default 20000) but those that
+               say how many themselves
   replay       replay killed and cut
   image        a vehicle computer whose power is cut; its image made twice
   fuzz         every fuzz target for N seconds (default 1800)
   worlds       N worlds of a whole fleet in virtual time (default 10000)
-  defects      each defect of tests/protocol/defects.toml, or NAME, is found by one of N worlds (default 2000)
+  defects      each defect of tests/protocol/defects.toml, or NAME alone, is found by one of N worlds (default 2000)
   cuts         N cuts (default 200), drawn from S (default 1), into a fleet of the real programs in network
                namespaces; each, with what shows that it happened, in docs/evidence/cuts-COMMIT.jsonl
 
-Writes docs/evidence/soak-COMMIT.json, of the parts that ran, beside those of that commit that ran
-before; with --defect nothing.";
+Writes docs/evidence/soak-COMMIT.json after each part, beside those of that commit that ran before, and while worlds and
+defects run: of a commit without changes these go on from what stands there. With --defect nothing is written.";
 
 /// Times that a program is killed while it writes replay.
 const KILLS: u32 = 300;
@@ -43,7 +45,8 @@ const POWER_CUTS: u32 = 10;
 /// Seeds of the simulated disk that is cut before every operation.
 const CUT_SEEDS: u32 = 40;
 
-/// Worlds in which a seeded defect must show itself.
+/// Worlds that must all hold, and those in which a seeded defect must show itself.
+const WORLDS: u64 = 10_000;
 const DEFECT_WORLDS: u64 = 2_000;
 
 /// Cuts into a fleet of the real programs.
@@ -51,57 +54,142 @@ const CUTS: u64 = 200;
 
 const PARTS: [&str; 7] = ["properties", "replay", "image", "fuzz", "worlds", "defects", "cuts"];
 
+/// What is asked for, read before anything runs.
+#[derive(Debug)]
+struct Asked {
+    parts: Vec<&'static str>,
+    cases: u64,
+    fuzz_seconds: u64,
+    /// `None`: as many worlds as each part has.
+    seeds: Option<u64>,
+    defect: Option<String>,
+    cuts: u64,
+    seed: u64,
+}
+
+impl Asked {
+    /// `None` when help is asked for.
+    fn parse(args: &[String]) -> Done<Option<Self>> {
+        let valued =
+            ["--only", "--cases", "--fuzz-seconds", "--seeds", "--defect", "--cuts", "--seed"];
+        let flags = Flags::parse(args, &valued, &["--help"])?;
+        if flags.has("--help") {
+            return Ok(None);
+        }
+        let part = |name: &str| {
+            let known = PARTS.into_iter().find(|part| *part == name);
+            known.ok_or_else(|| Failure(format!("no part {name}; there are: {}", PARTS.join(" "))))
+        };
+        let mut parts = flags.all("--only").map(part).collect::<Done<Vec<&str>>>()?;
+        let defect = flags.value("--defect").map(str::to_owned);
+        if defect.is_some() {
+            if let Some(other) = parts.iter().find(|part| **part != "defects") {
+                return Err(Failure(format!("--defect is of defects alone: leave {other} out")));
+            }
+            parts = vec!["defects"];
+        } else if parts.is_empty() {
+            parts = PARTS.to_vec();
+        }
+        let number = |name: &str, least: u64| {
+            let Some(text) = flags.value(name) else { return Ok(None) };
+            let number = text.parse::<u64>().ok().filter(|number| *number >= least);
+            let wrong = || Failure(format!("{name} {text}: a number from {least} on"));
+            number.map(Some).ok_or_else(wrong)
+        };
+        Ok(Some(Self {
+            parts,
+            cases: number("--cases", 1)?.unwrap_or(20_000),
+            fuzz_seconds: number("--fuzz-seconds", 1)?.unwrap_or(1800),
+            seeds: number("--seeds", 1)?,
+            defect,
+            cuts: number("--cuts", 1)?.unwrap_or(CUTS),
+            seed: number("--seed", 0)?.unwrap_or(1),
+        }))
+    }
+}
+
 pub(crate) fn run(args: &[String]) -> Done {
-    let valued = ["--only", "--cases", "--fuzz-seconds", "--seeds", "--defect", "--cuts", "--seed"];
-    let flags = Flags::parse(args, &valued, &["--help"])?;
-    if flags.has("--help") {
+    let Some(asked) = Asked::parse(args)? else {
         println!("{HELP}");
         return Ok(());
-    }
-    if let Some(part) = flags.all("--only").find(|part| !PARTS.contains(part)) {
-        return Err(no_part(part));
-    }
-    let git = |args: &[&str]| Run::new("git").args(args).output();
-    let commit = git(&["rev-parse", "HEAD"])?;
-    // What earlier parts wrote is no change of what they ran.
-    let changed = !git(&["status", "--porcelain", "--", ".", ":!docs/evidence"])?.is_empty();
-
-    let folder = root().join("docs/evidence");
-    let short = commit.get(..12).unwrap_or(&commit);
-    let log = folder.join(format!("cuts-{short}.jsonl"));
-
-    let watch = Watch::start();
-    let mut summary = Map::new();
+    };
+    let (mut evidence, log) = Evidence::of_this_tree(asked.defect.is_none())?;
     let mut failures = Vec::new();
-    let only: Vec<&str> = flags.all("--only").collect();
-    for part in if only.is_empty() { &PARTS } else { only.as_slice() } {
-        let (value, done) = one(part, &flags, &log)?;
-        summary.insert((*part).to_owned(), value);
-        failures.extend(done.err().map(|Failure(why)| format!("{part}: {why}")));
+    for part in &asked.parts {
+        let (value, done) = one(part, &asked, &mut evidence, &log)
+            .unwrap_or_else(|failure| (json!({"passed": false}), Err(failure)));
+        for done in [done, evidence.put(part, value)] {
+            failures.extend(done.err().map(|Failure(why)| format!("{part}: {why}")));
+        }
     }
-    if flags.has("--defect") {
-        return ended(&failures);
+    if failures.is_empty() { Ok(()) } else { Err(Failure(failures.join("; "))) }
+}
+
+/// The summary of a commit.
+struct Evidence {
+    /// Where it stands; `None`: nothing is written.
+    path: Option<PathBuf>,
+    /// What stood there.
+    before: Option<Map<String, Value>>,
+    now: Map<String, Value>,
+    watch: Watch,
+}
+
+impl Evidence {
+    /// That of this tree, and where its log of cuts stands.
+    fn of_this_tree(written: bool) -> Done<(Self, PathBuf)> {
+        let git = |args: &[&str]| Run::new("git").args(args).output();
+        let commit = git(&["rev-parse", "HEAD"])?;
+        // What earlier parts wrote is no change of what they ran.
+        let changed = !git(&["status", "--porcelain", "--", ".", ":!docs/evidence"])?.is_empty();
+        let short = commit.get(..12).unwrap_or(&commit);
+        let folder = root().join("docs/evidence");
+        let log = folder.join(format!("cuts-{short}.jsonl"));
+        let path = written.then(|| folder.join(format!("soak-{short}.json")));
+        Ok((Self::open(path, &commit, changed), log))
     }
-    summary.insert("schema".into(), json!(2));
-    summary.insert("commit".into(), json!(commit));
-    summary.insert("changed".into(), json!(changed));
-    summary.insert("seconds".into(), json!(watch.elapsed().as_secs()));
-    let path = folder.join(format!("soak-{short}.json"));
-    let before = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    let summary = beside(before, summary);
-    fs::create_dir_all(&folder)
-        .and_then(|()| fs::write(&path, format!("{:#}\n", Value::Object(summary))))
-        .map_err(|error| Failure(format!("cannot write {}: {error}", path.display())))?;
-    println!("wrote {}", path.display());
-    ended(&failures)
+
+    fn open(path: Option<PathBuf>, commit: &str, changed: bool) -> Self {
+        let text = path.as_ref().and_then(|path| fs::read(path).ok());
+        let before = text.and_then(|text| serde_json::from_slice(&text).ok());
+        let head = [("schema", json!(2)), ("commit", json!(commit)), ("changed", json!(changed))];
+        let now = head.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
+        Self { path, before, now, watch: Watch::start() }
+    }
+
+    /// What stands there of a part, if it is of this commit and nothing was changed in it.
+    fn earlier(&self, part: &str) -> Option<Value> {
+        let before = self.before.as_ref().filter(|before| are_of_one(before, &self.now))?;
+        before.get(part).filter(|_part| before.get("changed") == Some(&json!(false))).cloned()
+    }
+
+    /// Writes what is known of a part, beside all others.
+    fn put(&mut self, part: &str, value: Value) -> Done {
+        self.now.insert(part.to_owned(), value);
+        self.now.insert("seconds".to_owned(), json!(self.watch.elapsed().as_secs()));
+        let Some(path) = &self.path else { return Ok(()) };
+        let summary = Value::Object(beside(self.before.clone(), self.now.clone()));
+        let failed = |error| Failure(format!("cannot write {}: {error}", path.display()));
+        // Whole at any moment: it is cut as programs are.
+        let new = path.with_extension("json.new");
+        path.parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .and_then(|()| fs::write(&new, format!("{summary:#}\n")))
+            .and_then(|()| fs::rename(&new, path))
+            .map_err(failed)?;
+        println!("wrote {}", path.display());
+        Ok(())
+    }
+}
+
+/// Whether both are of the same commit, in the same form.
+fn are_of_one(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
+    ["schema", "commit", "changed"].into_iter().all(|key| one.get(key) == other.get(key))
 }
 
 /// What ran now, beside what ran before of the same commit; seconds are of all of it.
 fn beside(before: Option<Map<String, Value>>, mut now: Map<String, Value>) -> Map<String, Value> {
-    let of = |summary: &Map<String, Value>| {
-        ["schema", "commit", "changed"].map(|key| summary.get(key).cloned())
-    };
-    let Some(before) = before.filter(|before| of(before) == of(&now)) else { return now };
+    let Some(before) = before.filter(|before| are_of_one(before, &now)) else { return now };
     let seconds = |summary: &Map<String, Value>| summary.get("seconds").and_then(Value::as_u64);
     let all = seconds(&before).unwrap_or_default() + seconds(&now).unwrap_or_default();
     for (part, value) in before {
@@ -111,37 +199,12 @@ fn beside(before: Option<Map<String, Value>>, mut now: Map<String, Value>) -> Ma
     now
 }
 
-fn no_part(part: &str) -> Failure {
-    Failure(format!("no part {part}; there are: {}", PARTS.join(" ")))
-}
-
-fn ended(failures: &[String]) -> Done {
-    if failures.is_empty() { Ok(()) } else { Err(Failure(failures.join("; "))) }
-}
-
 /// One part: what it showed, and whether that is what was asked for.
-fn one(part: &str, flags: &Flags, log: &Path) -> Done<(Value, Done)> {
-    let number = |name: &str, default: u64| match flags.value(name) {
-        None => Ok(default),
-        Some(text) => text.parse().map_err(|_error| Failure(format!("{name} {text} is no number"))),
-    };
-    let cases = number("--cases", 20_000)?;
-    let variables: [(&'static str, OsString); 1] = [("PROPTEST_CASES", cases.to_string().into())];
+fn one(part: &str, asked: &Asked, evidence: &mut Evidence, log: &Path) -> Done<(Value, Done)> {
+    let earlier = evidence.earlier(part);
+    let mut grows = |value: &Value| evidence.put(part, value.clone());
     Ok(match part {
-        "properties" => {
-            let done = Run::cargo()
-                .args([
-                    "test",
-                    "--package",
-                    "shoal-wire",
-                    "--package",
-                    "shoal-window",
-                    "properties",
-                ])
-                .envs(&variables)
-                .run();
-            (json!({"cases": cases, "passed": done.is_ok()}), done)
-        }
+        "properties" => properties(asked.cases)?,
         "replay" => {
             let done = Run::cargo()
                 .args(["test", "--package", "shoal-shadow", "--test", "replay_kill"])
@@ -152,25 +215,101 @@ fn one(part: &str, flags: &Flags, log: &Path) -> Done<(Value, Done)> {
             (json!({"kills": KILLS, "cut_seeds": CUT_SEEDS, "passed": done.is_ok()}), done)
         }
         "image" => {
-            let cut = image::booted::step(Some(POWER_CUTS), &crate::test::variables());
+            let cut = image::booted::step(Some(POWER_CUTS), &test::variables());
             let twice = image::booted::is_repeatable();
             let shown = json!({"power_cuts": POWER_CUTS, "result": format!("{cut:?}"), "twice_the_same": format!("{twice:?}")});
             (shown, cut.and_then(all_of_it).and(twice))
         }
-        "fuzz" => fuzz::long(number("--fuzz-seconds", 1800)?)?,
-        "worlds" => worlds::worlds(number("--seeds", 10_000)?),
-        "defects" => worlds::found(number("--seeds", DEFECT_WORLDS)?, flags.value("--defect")),
-        "cuts" => {
-            let (count, seed) = (number("--cuts", CUTS)?, number("--seed", 1)?);
-            cuts::cuts(count, seed, log, &crate::test::variables())
+        "fuzz" => fuzz::long(asked.fuzz_seconds)?,
+        "worlds" => worlds::worlds(asked.seeds.unwrap_or(WORLDS), earlier.as_ref(), &mut grows)?,
+        "defects" => {
+            let seeds = asked.seeds.unwrap_or(DEFECT_WORLDS);
+            worlds::found(seeds, asked.defect.as_deref(), earlier.as_ref(), &mut grows)?
         }
-        part => return Err(no_part(part)),
+        _cuts => cuts::cuts(asked.cuts, asked.seed, log, &test::variables()),
     })
+}
+
+/// All tests of the packages that have properties.
+fn properties(cases: u64) -> Done<(Value, Done)> {
+    let all = packages()?;
+    let names = with_properties(&all);
+    let done = names
+        .iter()
+        .fold(Run::cargo().args(["test", "--tests"]), |run, name| run.args(["--package", name]))
+        .envs(&test::variables())
+        .env("PROPTEST_CASES", cases.to_string())
+        .run();
+    Ok((json!({"cases": cases, "packages": names, "passed": done.is_ok()}), done))
+}
+
+/// The packages that have properties.
+fn with_properties(packages: &[Package]) -> Vec<&str> {
+    let has = |package: &&Package| {
+        package.dependencies.iter().any(|other| other.dev && other.name == "proptest")
+    };
+    packages.iter().filter(has).map(|package| package.name.as_str()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn strings(args: &[&str]) -> Vec<String> {
+        args.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_before_anything_runs() {
+        for args in [&["--cuts", "x"][..], &["worlds"]] {
+            assert!(run(&strings(args)).is_err(), "{args:?}");
+        }
+        for args in [
+            &["--only", "world"][..],
+            &["--cases", "0"],
+            &["--seeds", "-1"],
+            &["--only", "worlds", "--defect", "a"],
+        ] {
+            assert!(Asked::parse(&strings(args)).is_err(), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn who_names_a_defect_asks_for_defects_alone() {
+        for args in [&["--defect", "a"][..], &["--only", "defects", "--defect", "a"]] {
+            let asked = Asked::parse(&strings(args)).unwrap().unwrap();
+            assert_eq!((asked.parts, asked.defect), (vec!["defects"], Some("a".to_owned())));
+        }
+        assert_eq!(Asked::parse(&[]).unwrap().unwrap().parts, PARTS);
+    }
+
+    #[test]
+    fn every_package_with_properties_is_run() {
+        let all = packages().unwrap();
+        let text = |package: &Package| fs::read_to_string(&package.manifest).unwrap();
+        let named = all.iter().filter(|package| text(package).contains("\nproptest"));
+        let named: Vec<&str> = named.map(|package| package.name.as_str()).collect();
+        assert_eq!(with_properties(&all), named);
+        assert!(named.len() > 2, "{named:?}");
+    }
+
+    #[test]
+    fn what_a_part_showed_stands_there_while_others_run_and_is_gone_on_from() {
+        let folder = std::env::temp_dir().join(format!("shoal-soak-{}", std::process::id()));
+        let path = folder.join("soak.json");
+        let open = |commit, changed| Evidence::open(Some(path.clone()), commit, changed);
+        let mut first = open("a", false);
+        first.put("worlds", json!(1)).unwrap();
+        first.put("defects", json!(2)).unwrap();
+        first.put("worlds", json!(3)).unwrap();
+        let then = ["worlds", "defects", "cuts"].map(|part| open("a", false).earlier(part));
+        assert_eq!(then, [Some(json!(3)), Some(json!(2)), None]);
+        assert_eq!(open("b", false).earlier("worlds"), None);
+        let mut changed = open("a", true);
+        changed.put("worlds", json!(4)).unwrap();
+        assert_eq!(open("a", true).earlier("worlds"), None, "of a tree that nobody can have");
+        fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn parts_of_one_commit_stand_beside_each_other() {

@@ -56,7 +56,7 @@ struct Session {
 }
 
 pub(crate) fn run(args: &[String]) -> Done {
-    let flags = Flags::parse(args, &["--exclude"], &["--no-install", "--help"])?;
+    let flags = Flags::with_words(args, &["--exclude"], &["--no-install", "--help"])?;
     if flags.has("--help") {
         println!("{HELP}");
         return Ok(());
@@ -89,46 +89,90 @@ pub(crate) fn run(args: &[String]) -> Done {
     steps.finish()
 }
 
-/// What tests go by: with a `SHOAL_REQUIRE_*` they fail where they would pass over what is missing.
+/// Something without which some tests show nothing.
+struct Want {
+    /// With this variable they fail where they would pass over what is missing.
+    variable: &'static str,
+    what: &'static str,
+    is_there: fn() -> bool,
+    why_not: &'static str,
+}
+
+const WANTS: [Want; 9] = [
+    Want {
+        variable: "SHOAL_REQUIRE_ORT",
+        what: "with ONNX Runtime",
+        is_there: || onnxruntime::library().is_some(),
+        why_not: "no library of it",
+    },
+    Want {
+        variable: "SHOAL_REQUIRE_FFMPEG",
+        what: "with video",
+        is_there: install::has_ffmpeg,
+        why_not: "no program ffmpeg",
+    },
+    Want {
+        variable: "SHOAL_REQUIRE_MOSQUITTO",
+        what: "on Mosquitto",
+        is_there: install::has_mosquitto,
+        why_not: "no program mosquitto",
+    },
+    Want {
+        variable: "SHOAL_REQUIRE_NATS",
+        what: "on NATS",
+        is_there: install::has_nats,
+        why_not: "no program nats-server",
+    },
+    Want {
+        variable: "SHOAL_REQUIRE_SOFTHSM",
+        what: "with a token",
+        is_there: install::has_softhsm,
+        why_not: "no program softhsm2-util",
+    },
+    Want {
+        variable: "SHOAL_REQUIRE_CHROMIUM",
+        what: "of the page",
+        is_there: install::has_chromium,
+        why_not: "no program chromium",
+    },
+    Want {
+        variable: "SHOAL_REQUIRE_NAMESPACES",
+        what: "that cut real programs",
+        is_there: install::has_namespaces,
+        why_not: "no right to namespaces, no program ip, or no /dev/net/tun",
+    },
+    Want {
+        variable: "SHOAL_REQUIRE_FAKETIME",
+        what: "that move a clock",
+        is_there: install::has_faketime,
+        why_not: "no libfaketime",
+    },
+    Want {
+        variable: "SHOAL_REQUIRE_DATA",
+        what: "on real roads",
+        is_there: || data().is_some(),
+        why_not: "no ../shared/data, no SHOAL_DATA",
+    },
+];
+
+/// What tests go by.
 fn required(steps: &mut Steps) -> Vec<(&'static str, OsString)> {
     let mut variables = variables();
-    let wants: [(&str, &str, bool, &str); 7] = [
-        (
-            "SHOAL_REQUIRE_ORT",
-            "with ONNX Runtime",
-            onnxruntime::library().is_some(),
-            "no library of it",
-        ),
-        ("SHOAL_REQUIRE_FFMPEG", "with video", install::has_ffmpeg(), "no program ffmpeg"),
-        (
-            "SHOAL_REQUIRE_MOSQUITTO",
-            "on Mosquitto",
-            install::has_mosquitto(),
-            "no program mosquitto",
-        ),
-        ("SHOAL_REQUIRE_NATS", "on NATS", install::has_nats(), "no program nats-server"),
-        (
-            "SHOAL_REQUIRE_SOFTHSM",
-            "with a token",
-            install::has_softhsm(),
-            "no program softhsm2-util",
-        ),
-        ("SHOAL_REQUIRE_CHROMIUM", "of the page", install::has_chromium(), "no program chromium"),
-        (
-            "SHOAL_REQUIRE_DATA",
-            "on real roads",
-            data().is_some(),
-            "no ../shared/data, no SHOAL_DATA",
-        ),
-    ];
-    for (name, what, is_there, why) in wants {
-        if is_there || steps.ci() {
-            variables.push((name, "1".into()));
-        } else {
-            steps.skip("tests (some)", Skip::because(format!("those {what}: {why}")));
+    for want in &WANTS {
+        match demanded(want, (want.is_there)(), steps.ci()) {
+            Ok(variable) => variables.push((variable, "1".into())),
+            Err(why) => steps.skip("tests (some)", Skip::because(why)),
         }
     }
     variables
+}
+
+/// The variable that makes its absence a failure, or what is passed over and why.
+fn demanded(want: &Want, is_there: bool, ci: bool) -> Result<&'static str, String> {
+    match is_there || ci {
+        true => Ok(want.variable),
+        false => Err(format!("those {}: {}", want.what, want.why_not)),
+    }
 }
 
 /// Where tests and benches find what the repository does not hold.
@@ -209,6 +253,7 @@ struct Counts {
 impl Counts {
     /// `test result: ok. 3 passed; 1 failed; …` and `Summary [ 0.5s] 4 tests run: 3 passed, 1 failed, …`.
     fn read(&mut self, line: &str) {
+        let line = &plain(line);
         self.names.extend(failing(line));
         if !line.starts_with("test result:") && !line.trim_start().starts_with("Summary [") {
             return;
@@ -226,6 +271,16 @@ impl Counts {
             }
         }
     }
+}
+
+/// A line without codes of colours, which runners write where `CARGO_TERM_COLOR` says so.
+fn plain(line: &str) -> String {
+    let mut pieces = line.split('\x1b');
+    let first = pieces.next().unwrap_or_default();
+    let is_of_code = |c: char| c.is_ascii_digit() || c == '[' || c == ';';
+    pieces.fold(first.to_owned(), |text, piece| {
+        text + piece.trim_start_matches(is_of_code).strip_prefix('m').unwrap_or(piece)
+    })
 }
 
 /// The test of `FAIL [ 0.5s] (1/9) shoal-wire::records a_test`; `TIMEOUT`, or a signal, in place of `FAIL`.
@@ -292,6 +347,32 @@ mod tests {
         counts.read("        FAIL [   0.512s] ( 4/29) shoal-wire::records a_damaged_one");
         let names: Vec<&str> = counts.names.iter().map(String::as_str).collect();
         assert_eq!(names, ["shoal-tests::cuts a_cut", "shoal-wire::records a_damaged_one"]);
+    }
+
+    /// As nextest and libtest write them with `CARGO_TERM_COLOR=always`.
+    #[test]
+    fn lines_in_colours_are_read_as_without() {
+        let mut counts = Counts::default();
+        counts.read(
+            "\x1b[31;1m        FAIL\x1b[0m [   0.512s] (4/29) \x1b[35;1mshoal-wire::records\x1b[0m \x1b[34;1ma_test\x1b[0m",
+        );
+        counts.read(
+            "\x1b[31;1m     Summary\x1b[0m [   0.5s] \x1b[1m4\x1b[0m tests run: \x1b[1m3\x1b[0m \x1b[32;1mpassed\x1b[0m, \
+             \x1b[1m1\x1b[0m \x1b[31;1mfailed\x1b[0m",
+        );
+        counts.read("test result: \x1b[32mok\x1b[m. 2 passed; 0 failed; 0 ignored");
+        let names = BTreeSet::from(["shoal-wire::records a_test".to_owned()]);
+        assert_eq!(counts, Counts { passed: 5, failed: 1, names });
+    }
+
+    #[test]
+    fn what_is_missing_is_passed_over_and_in_ci_required() {
+        let of = |is_there, ci| WANTS.each_ref().map(|want| demanded(want, is_there, ci));
+        assert!(of(false, false).iter().all(Result::is_err), "each says why");
+        let variables = WANTS.each_ref().map(|want| Ok(want.variable));
+        assert_eq!([of(true, false), of(false, true)], [variables.clone(), variables]);
+        let fleet = ["SHOAL_REQUIRE_NAMESPACES", "SHOAL_REQUIRE_FAKETIME"];
+        assert!(fleet.iter().all(|name| WANTS.iter().any(|want| want.variable == *name)));
     }
 
     #[test]

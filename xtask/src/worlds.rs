@@ -1,15 +1,20 @@
 //! The fleet in virtual time, many worlds of it; and whether it bites: defects put into a copy of the tree, each of which some
 //! world must find.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use toml::Table;
 
 use crate::clock::Watch;
 use crate::process::Run;
 use crate::{Done, Failure, root};
+
+/// Worlds that run at once: enough that everything comes that can go wrong, and some minutes.
+const BATCH: u64 = 500;
 
 /// The list of defects.
 pub(crate) const DEFECTS: &str = "tests/protocol/defects.toml";
@@ -40,6 +45,8 @@ struct Told {
     line: Option<String>,
     /// …and the same, field by field.
     summary: Option<Value>,
+    /// Whether everything came that can go wrong, if none failed.
+    came: bool,
 }
 
 /// Reads the list.
@@ -68,20 +75,61 @@ pub(crate) fn defects(text: &str) -> Done<Vec<Defect>> {
     tables(&list, "defects")?.into_iter().map(defect).collect()
 }
 
-/// So many worlds from seed 0, each twice; what happened in them, and how long that took once they were built.
-pub(crate) fn worlds(seeds: u64) -> (Value, Done) {
+/// So many worlds from seed 0, each twice, in batches, the sum of which `grows`: what happened in them, and how long that took once
+/// they were built. What an `earlier` run shows of them is not run again, if all of it passed.
+pub(crate) fn worlds(
+    seeds: u64,
+    earlier: Option<&Value>,
+    grows: &mut dyn FnMut(&Value) -> Done,
+) -> Done<(Value, Done)> {
     let target = root().join("target");
-    if let Err(failure) = build(&root(), &target) {
-        return (json!({"passed": false}), Err(failure));
+    let mut sum = earlier.filter(|sum| passed(sum).is_some()).cloned();
+    let mut ran = sum.as_ref().and_then(passed).unwrap_or(0);
+    if ran > 0 {
+        println!("{ran} worlds of this commit passed before");
     }
-    let watch = Watch::start();
-    let told = run(&root(), &target, seeds, u64::MAX);
-    reported(told, watch.elapsed().as_secs_f64())
+    if ran < seeds
+        && let Err(failure) = build(&root(), &target)
+    {
+        return Ok((sum.unwrap_or(json!({"passed": false})), Err(failure)));
+    }
+    while ran < seeds {
+        let count = batch(seeds - ran);
+        let watch = Watch::start();
+        let told = run(&root(), &target, ran..ran + count, u64::MAX);
+        let (report, done) = reported(told, watch.elapsed().as_secs_f64());
+        let is_whole = report["summary"].is_object();
+        let all = added(sum.take(), report);
+        grows(&all)?;
+        if !is_whole {
+            return Ok((all, done));
+        }
+        ran += count;
+        sum = Some(all);
+    }
+    let sum = sum.unwrap_or_default();
+    let done = match sum["passed"] == true {
+        true => Ok(()),
+        false => Err(Failure(format!("worlds failed, see above: {}", sum["told"]))),
+    };
+    Ok((sum, done))
+}
+
+/// How many worlds run next, of so many: none is left that would be too few to show everything.
+fn batch(left: u64) -> u64 {
+    if left < 2 * BATCH { left } else { BATCH }
+}
+
+/// How many worlds from seed 0 on have passed by this report.
+fn passed(report: &Value) -> Option<u64> {
+    let summary = &report["summary"];
+    let all = report["passed"] == true && summary["failed"] == 0 && summary["first_seed"] == 0;
+    summary["worlds"].as_u64().filter(|_worlds| all)
 }
 
 fn reported(told: Done<Told>, seconds: f64) -> (Value, Done) {
     let (mut report, done) = match told {
-        Ok(Told { failed: None, line: Some(line), summary: Some(summary) }) => {
+        Ok(Told { failed: None, line: Some(line), summary: Some(summary), came: true }) => {
             (json!({"passed": true, "told": line, "summary": summary}), Ok(()))
         }
         Ok(told) => {
@@ -90,13 +138,59 @@ fn reported(told: Done<Told>, seconds: f64) -> (Value, Done) {
             let told = format!("{told:?}");
             (json!({"passed": false, "told": told, "summary": summary}), Err(failure))
         }
-        Err(failure) => (json!({"passed": false}), Err(failure)),
+        Err(failure) => (json!({"passed": false, "told": failure.0}), Err(failure)),
     };
     if let Some(summary) = report.get_mut("summary").and_then(Value::as_object_mut) {
         summary.insert("seconds".to_owned(), json!(seconds));
         summary.insert("runs_per_seed".to_owned(), json!(2));
     }
     (report, done)
+}
+
+/// The report of a batch, added to that of the batches before. All have passed if no world failed, and everything came in one of
+/// them: in another it may be missing.
+fn added(before: Option<Value>, mut report: Value) -> Value {
+    let Some(before) = before else { return report };
+    if !report["summary"].is_object() {
+        report["summary"] = before["summary"].clone();
+        return report;
+    }
+    let mut summary = plus(&before["summary"], &report["summary"]);
+    for same in ["first_seed", "runs_per_seed"] {
+        summary[same] = before["summary"][same].clone();
+    }
+    let number = |name: &str| summary[name].as_f64().unwrap_or_default();
+    let (each, days) = (number("worlds").max(1.0), number("virtual_days"));
+    let events = (number("events") / each).floor() as u64;
+    summary["virtual_days_per_seed"] = json!(days / each);
+    summary["events_per_seed"] = json!(events);
+    let is_passed =
+        summary["failed"] == 0 && (before["passed"] == true || report["passed"] == true);
+    let told = if is_passed {
+        let [worlds, first, events, troubles] =
+            ["worlds", "first_seed", "events", "troubles"].map(|name| &summary[name]);
+        json!(format!(
+            "{worlds} worlds from seed {first}: {days:.1} virtual days, {events} events, {troubles}"
+        ))
+    } else {
+        let failed = if before["passed"] == true { &report } else { &before };
+        failed["told"].clone()
+    };
+    json!({"passed": is_passed, "told": told, "summary": summary})
+}
+
+/// Numbers are summed, by their names.
+fn plus(one: &Value, other: &Value) -> Value {
+    if let (Some(one), Some(other)) = (one.as_object(), other.as_object()) {
+        let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+        let of = |all: &Map<String, Value>, name: &str| all.get(name).cloned().unwrap_or(json!(0));
+        let sum = |name: &String| (name.clone(), plus(&of(one, name), &of(other, name)));
+        return names.into_iter().map(sum).collect();
+    }
+    match (one.as_u64(), other.as_u64()) {
+        (Some(one), Some(other)) => json!(one + other),
+        _ => json!(one.as_f64().unwrap_or_default() + other.as_f64().unwrap_or_default()),
+    }
 }
 
 fn build(tree: &Path, target: &Path) -> Done {
@@ -107,68 +201,78 @@ fn build(tree: &Path, target: &Path) -> Done {
         .run()
 }
 
-/// Each defect in a copy of the tree, and the first world of so many that finds it.
-pub(crate) fn found(seeds: u64, only: Option<&str>) -> (Value, Done) {
-    match each(seeds, only) {
-        Err(failure) => (Value::Null, Err(failure)),
-        Ok(rows) => {
-            let missed: Vec<&str> = rows
-                .iter()
-                .filter(|row| row["seed"].is_null())
-                .filter_map(|row| row["name"].as_str())
-                .collect();
-            let missing = missed.join(", ");
-            let done = if missed.is_empty() {
-                Ok(())
-            } else {
-                Err(Failure(format!("found by none of {seeds} worlds: {missing}")))
-            };
-            (json!({"seeds": seeds, "defects": rows}), done)
-        }
-    }
-}
-
-fn each(seeds: u64, only: Option<&str>) -> Done<Vec<Value>> {
-    let tree = root().join("target/defects/tree");
-    // The same crates at another place have the same names there.
-    let target = root().join("target/defects/target");
-    copy(&tree)?;
-    let text = read(&root().join(DEFECTS))?;
-    let mut rows = Vec::new();
-    for defect in defects(&text)? {
-        if only.is_some_and(|only| only != defect.name) {
-            continue;
-        }
-        println!("\n{}: {}", defect.name, defect.what);
-        for change in &defect.changes {
-            put_in(&tree, change)?;
-        }
-        build(&tree, &target)
-            .map_err(|Failure(why)| Failure(format!("with {}: {why}", defect.name)))?;
-        let told = run(&tree, &target, seeds, 1)?;
-        let (seed, by) = told.failed.unzip();
-        println!("{}: {seed:?}, {by:?}", defect.name);
-        rows.push(json!({"name": defect.name, "what": defect.what, "seed": seed, "found": by}));
-        for change in &defect.changes {
-            let whole = root().join(&change.file);
-            write(&tree.join(&change.file), &read(&whole)?)?;
-        }
-    }
-    if rows.is_empty() {
+/// Each defect in a copy of the tree, and the first world of so many that finds it; the rows of all of them `grow`. What an `earlier`
+/// run of as many worlds shows is not run again.
+pub(crate) fn found(
+    seeds: u64,
+    only: Option<&str>,
+    earlier: Option<&Value>,
+    grow: &mut dyn FnMut(&Value) -> Done,
+) -> Done<(Value, Done)> {
+    let mut all = defects(&read(&root().join(DEFECTS))?)?;
+    all.retain(|defect| only.is_none_or(|only| only == defect.name));
+    if all.is_empty() {
         return Err(Failure(format!("{DEFECTS}: no defect {}", only.unwrap_or_default())));
     }
-    Ok(rows)
+    let tree = root().join("target/defects/tree");
+    copy(&tree)?;
+    let told = |rows: &[Value]| json!({"seeds": seeds, "defects": rows});
+    let mut rows = Vec::new();
+    for defect in &all {
+        if let Some(row) = known(earlier, seeds, &defect.name) {
+            println!("{}: as before", defect.name);
+            rows.push(row.clone());
+            continue;
+        }
+        match row(&tree, defect, seeds) {
+            Ok(row) => rows.push(row),
+            Err(failure) => return Ok((told(&rows), Err(failure))),
+        }
+        grow(&told(&rows))?;
+    }
+    let missed = rows.iter().filter(|row| row["seed"].is_null());
+    let missed: Vec<&str> = missed.filter_map(|row| row["name"].as_str()).collect();
+    let done = match missed.is_empty() {
+        true => Ok(()),
+        false => Err(Failure(format!("found by none of {seeds} worlds: {}", missed.join(", ")))),
+    };
+    Ok((told(&rows), done))
 }
 
-/// Runs worlds of the tree at this place until so many have failed.
-fn run(tree: &Path, target: &Path, seeds: u64, failures: u64) -> Done<Told> {
+/// The row of a defect in an earlier report of as many worlds.
+fn known<'a>(earlier: Option<&'a Value>, seeds: u64, name: &str) -> Option<&'a Value> {
+    let earlier = earlier.filter(|earlier| earlier["seeds"] == seeds)?;
+    earlier["defects"].as_array()?.iter().find(|row| row["name"] == name)
+}
+
+/// Which world finds a defect, and how; it is put into the tree and taken out again.
+fn row(tree: &Path, defect: &Defect, seeds: u64) -> Done<Value> {
+    // The same crates at another place have the same names there.
+    let target = root().join("target/defects/target");
+    println!("\n{}: {}", defect.name, defect.what);
+    for change in &defect.changes {
+        put_in(tree, change)?;
+    }
+    build(tree, &target).map_err(|Failure(why)| Failure(format!("with {}: {why}", defect.name)))?;
+    let (seed, by) = run(tree, &target, 0..seeds, 1)?.failed.unzip();
+    println!("{}: {seed:?}, {by:?}", defect.name);
+    for change in &defect.changes {
+        let whole = root().join(&change.file);
+        write(&tree.join(&change.file), &read(&whole)?)?;
+    }
+    Ok(json!({"name": defect.name, "what": defect.what, "seed": seed, "found": by}))
+}
+
+/// Runs the worlds of these seeds, of the tree at this place, until so many have failed.
+fn run(tree: &Path, target: &Path, seeds: Range<u64>, failures: u64) -> Done<Told> {
     let mut told = Told::default();
     let mut failing = None;
-    let passed = Run::cargo()
+    told.came = Run::cargo()
         .args(["test", "--quiet", "--workspace", "--test", "worlds"])
         .args(["what_must_hold", "--", "--nocapture"])
         .env("CARGO_TARGET_DIR", target)
-        .env("SHOAL_SEEDS", seeds.to_string())
+        .env("SHOAL_SEED", seeds.start.to_string())
+        .env("SHOAL_SEEDS", (seeds.end - seeds.start).to_string())
         .env("SHOAL_FAILURES", failures.to_string())
         .env("RUST_BACKTRACE", "0")
         .at(tree)
@@ -185,7 +289,7 @@ fn run(tree: &Path, target: &Path, seeds: u64, failures: u64) -> Done<Told> {
             let seed = line.strip_prefix("seed ").and_then(|rest| rest.split(',').next());
             failing = seed.and_then(|seed| seed.parse().ok());
         })?;
-    if !passed && told.failed.is_none() {
+    if !told.came && told.failed.is_none() && told.summary.is_none() {
         return Err(Failure("the worlds ended before one of them failed: see above".to_owned()));
     }
     Ok(told)
@@ -236,7 +340,8 @@ mod tests {
     #[test]
     fn a_report_of_worlds_has_what_was_told_and_every_figure_by_its_name() {
         let summary = json!({"worlds": 500, "events_per_seed": 7_574, "troubles": {"cut": 3}});
-        let told = Told { failed: None, line: Some("500 worlds".into()), summary: Some(summary) };
+        let line = Some("500 worlds".into());
+        let told = Told { failed: None, line, summary: Some(summary), came: true };
         let (report, done) = reported(Ok(told), 12.5);
         assert!(done.is_ok());
         assert_eq!(report["passed"], json!(true));
@@ -244,6 +349,63 @@ mod tests {
         assert_eq!(report["summary"]["seconds"], json!(12.5));
         assert_eq!(report["summary"]["runs_per_seed"], json!(2));
         assert_eq!(report["summary"]["troubles"]["cut"], json!(3));
+    }
+
+    /// A report of so many worlds from this seed on, of which some failed.
+    fn batch_of(first: u64, worlds: u64, failed: u64, came: bool) -> Value {
+        let summary = json!({
+            "first_seed": first, "worlds": worlds, "failed": failed, "events": 10 * worlds, "virtual_days": 0.5,
+            "troubles": {"cut": worlds, (format!("of {first}")): 1}, "looked_at": {"kept": 2},
+        });
+        let failed = (failed > 0).then(|| (first, "why".to_owned()));
+        reported(Ok(Told { failed, line: Some("line".into()), summary: Some(summary), came }), 2.0)
+            .0
+    }
+
+    #[test]
+    fn batches_are_added_up_figure_by_figure() {
+        let sum = added(Some(batch_of(0, 500, 0, true)), batch_of(500, 700, 0, true));
+        let summary = json!({
+            "first_seed": 0, "worlds": 1200, "failed": 0, "events": 12_000, "virtual_days": 1.0, "seconds": 4.0,
+            "troubles": {"cut": 1200, "of 0": 1, "of 500": 1}, "looked_at": {"kept": 4}, "runs_per_seed": 2,
+            "events_per_seed": 10, "virtual_days_per_seed": 1.0 / 1200.0,
+        });
+        assert_eq!((&sum["passed"], &sum["summary"]), (&json!(true), &summary));
+        let line = sum["told"].as_str().unwrap();
+        assert!(
+            line.starts_with("1200 worlds from seed 0: 1.0 virtual days, 12000 events,"),
+            "{line}"
+        );
+        assert_eq!(passed(&sum), Some(1200), "the next run goes on from there");
+    }
+
+    #[test]
+    fn a_sum_has_passed_if_no_world_failed_and_everything_came_in_one_batch() {
+        let sum = |one, other| added(Some(one), other);
+        let (well, bad) = (batch_of(0, 500, 0, true), batch_of(500, 500, 1, false));
+        let (some, other) = (batch_of(0, 500, 0, false), batch_of(500, 500, 0, false));
+        assert_eq!(passed(&sum(some.clone(), batch_of(500, 500, 0, true))), Some(1000));
+        assert_eq!(passed(&sum(well.clone(), other.clone())), Some(1000));
+        let without_a_word = reported(Err(Failure::new("killed")), 1.0).0;
+        for sum in [sum(some, other), sum(well.clone(), bad), sum(well, without_a_word)] {
+            assert_eq!((passed(&sum), &sum["passed"]), (None, &json!(false)));
+            assert!(sum["told"].is_string(), "{sum}");
+        }
+        assert_eq!(passed(&batch_of(500, 500, 0, true)), None, "it is not from seed 0 on");
+    }
+
+    #[test]
+    fn no_batch_is_too_small_for_everything_to_come() {
+        assert_eq!([700, 999, 1000, 10_000].map(batch), [700, 999, 500, 500]);
+    }
+
+    #[test]
+    fn a_row_of_as_many_worlds_is_not_looked_for_again() {
+        let earlier = json!({"seeds": 300, "defects": [{"name": "a", "seed": 3}]});
+        assert_eq!(known(Some(&earlier), 300, "a").unwrap()["seed"], 3);
+        assert_eq!(known(Some(&earlier), 300, "b"), None);
+        assert_eq!(known(Some(&earlier), 2000, "a"), None);
+        assert_eq!(known(None, 300, "a"), None);
     }
 
     #[test]

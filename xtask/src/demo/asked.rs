@@ -70,9 +70,6 @@ impl Asked {
         if flags.has("--help") {
             return Ok(None);
         }
-        if let Some(stray) = flags.rest.first() {
-            return Err(Failure(format!("{stray} is no flag; --help lists them")));
-        }
         let engine = match flags.value("--engine") {
             None => None,
             Some("ort") => Some(Engine::Ort),

@@ -50,9 +50,6 @@ pub(crate) fn run(args: &[String]) -> Done {
         println!("{HELP}");
         return Ok(());
     }
-    if let Some(other) = flags.rest.first() {
-        return Err(Failure(format!("no argument {other:?}\n\n{HELP}")));
-    }
     let named: Vec<&str> = flags.all("--target").collect();
     let all: Vec<&str> = GATEWAY_TARGETS.to_vec();
     let folder =

@@ -81,9 +81,6 @@ pub(crate) fn run(args: &[String]) -> Done {
         println!("{HELP}");
         return Ok(());
     }
-    if let Some(what) = flags.rest.first() {
-        return Err(Failure(format!("what is {what}?\n\n{HELP}")));
-    }
     let data_mib = flags.value("--data-mib").map(|text| {
         let number = text.parse().ok().filter(|mib| (64..=1 << 20).contains(mib));
         number.ok_or_else(|| Failure(format!("--data-mib {text} is not 64 to {}", 1 << 20)))

@@ -46,7 +46,7 @@ const ROUNDS: usize = 4;
 const STEPS: usize = 20;
 
 pub(super) fn run(args: &[String]) -> Done {
-    let flags = Flags::parse(args, &[], &["--help"])?;
+    let flags = Flags::with_words(args, &[], &["--help"])?;
     if flags.has("--help") {
         println!("{HELP}");
         return Ok(());
