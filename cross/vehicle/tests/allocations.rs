@@ -1,7 +1,6 @@
 //! What an agent allocates while it watches a road with its models: nothing a frame, once it has begun.
 #![cfg(feature = "ort")]
 #![expect(unsafe_code, reason = "a counting allocator is one")]
-#![expect(clippy::unwrap_used, reason = "a test says what failed by where it stopped")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -418,6 +418,20 @@ impl Simulated {
         }
         meant
     }
+
+    /// What it coded, by what the others get of it.
+    fn remember(&self, received: &[f32], role: Role, window: u32) {
+        let start = self.0.roads.start.iter();
+        let values: Flat = start.zip(received).map(|(s, r)| s + r).collect();
+        let name = ValuesHash::of(&values);
+        self.0.work.borrow_mut().own.insert(name);
+        if role == Role::Merge {
+            self.0.roads.merged.borrow_mut().entry(name).or_default().insert(window);
+        }
+        if self.0.character == Character::Liar(Lie::Colludes) {
+            self.0.roads.agreed.borrow_mut().insert(name);
+        }
+    }
 }
 
 impl Engine for Simulated {
@@ -445,16 +459,7 @@ impl Engine for Simulated {
                 let (role, window) = (about.role, about.window);
                 let coded = code(about, meant, &[32, 16], quality);
                 if let Ok(coded) = &coded {
-                    let start = self.0.roads.start.iter();
-                    let values: Flat = start.zip(&coded.received).map(|(s, r)| s + r).collect();
-                    let name = ValuesHash::of(&values);
-                    self.0.work.borrow_mut().own.insert(name);
-                    if role == Role::Merge {
-                        self.0.roads.merged.borrow_mut().entry(name).or_default().insert(window);
-                    }
-                    if self.0.character == Character::Liar(Lie::Colludes) {
-                        self.0.roads.agreed.borrow_mut().insert(name);
-                    }
+                    self.remember(&coded.received, role, window);
                 }
                 let done = Done::Coded { job, coded: Box::new(coded), seconds: 0.1 };
                 self.0.work.borrow_mut().due.push_back((at, done));

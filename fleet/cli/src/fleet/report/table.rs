@@ -50,7 +50,18 @@ pub(super) fn print(result: &FleetResult) {
             vehicles * windows as usize
         );
     }
-    let empty = skill.by_window.iter().filter(|row| row.took_part == 0);
+    not_known(&skill.by_window, skill.pretrained.is_some());
+    for (code, count) in &result.rejected {
+        println!("refused: {count} × {code}");
+    }
+    for skipped in &result.skipped {
+        println!("skipped {skipped}");
+    }
+}
+
+/// Windows of which it is not known what was best; `counts`: any drive does.
+fn not_known(windows: &[WindowRow], counts: bool) {
+    let empty = windows.iter().filter(|row| row.took_part == 0);
     let empty: Vec<String> = empty.map(|row| row.window.to_string()).collect();
     if !empty.is_empty() {
         println!(
@@ -60,18 +71,12 @@ pub(super) fn print(result: &FleetResult) {
     }
     // Where no drive is counted there is no skill of anything.
     let unknown = |row: &&WindowRow| row.took_part > 0 && row.swarm_best.is_none();
-    let unknown: Vec<u32> = skill.by_window.iter().filter(unknown).map(|row| row.window).collect();
-    if let Some(last) = unknown.last().filter(|_last| skill.pretrained.is_some()) {
+    let unknown: Vec<u32> = windows.iter().filter(unknown).map(|row| row.window).collect();
+    if let Some(last) = unknown.last().filter(|_last| counts) {
         println!(
             "windows of which it is not known what was best, for no vehicle keeps it any more: {}, up to window {last} (adapters are kept \
              of the last {KEPT} windows)",
             unknown.len()
         );
-    }
-    for (code, count) in &result.rejected {
-        println!("refused: {count} × {code}");
-    }
-    for skipped in &result.skipped {
-        println!("skipped {skipped}");
     }
 }
