@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use shoal_runtime::adapter::{Adapter, AdapterError, Layout, WriteAdapterError};
 use shoal_window::Bytes;
 
-/// Windows whose adapters are kept.
-const KEPT: u32 = 64;
+/// Windows whose adapters are kept: with a window's line those of the window so many before are removed.
+pub const KEPT: u32 = 64;
 
 /// Why a window's adapters or line could not be written.
 #[derive(Debug, thiserror::Error)]

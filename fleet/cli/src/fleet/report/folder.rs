@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use shoal_vehicle::config::{Config, FleetConfig};
+use shoal_vehicle::exchange::diary::KEPT;
 
 use crate::output::Failure;
 
 /// State of a vehicle that exchanges is where its configuration says; that of the same vehicle alone, beside it.
 const ALONE: &str = "alone";
-/// Windows whose adapters a vehicle keeps: with a line of its diary those of the window so many before are removed.
-pub(super) const KEPT: u32 = 64;
 
 /// One line of `windows.jsonl`: a window, or a lone night. Fields that a report has no use for are not read.
 #[derive(Clone, Debug, Deserialize)]

@@ -1,6 +1,7 @@
 //! A fleet's result as a table.
 
-use super::folder::KEPT;
+use shoal_vehicle::exchange::diary::KEPT;
+
 use crate::fleet::result::{FleetResult, WindowRow};
 
 pub(super) fn print(result: &FleetResult) {
