@@ -7,7 +7,7 @@
 //! The model is pinned, folded, grafted (rank 8, α 16) and differentiated with its default losses; a step is the graph, the norm of the gradients, AdamW, and the parameters written
 //! back. Prints one line of JSON: medians over the steps after a warm-up, user CPU time of the whole
 //! process (`getrusage`), and the highest resident memory above what was resident once the model was
-//! loaded, beside what was planned. Keys: `segments` = segments of the forward pass, recomputed on the way back; `arena`, `pattern`, `spin` = 0 | 1;
+//! loaded, beside what was planned, and how many nodes the graph has. Keys: `segments` = segments of the forward pass, recomputed on the way back; `arena`, `pattern`, `spin` = 0 | 1;
 //! `targets` = globs on site names, comma between them (all sites without it); `providers` = those of ONNX Runtime, in order;
 //! `graphs` = 1: CUDA replays its first run; `optimiser=host`: gradients and factors cross between host and accelerator.
 #![expect(unsafe_code, reason = "user CPU time is asked of the system")]
@@ -62,7 +62,8 @@ fn main() -> Result<(), Failure> {
 
     let engine = Ort::load_library(None)?.with_providers(providers(&settings)?)?;
     let engine = Engines { engine, host: settings.iter().any(|one| one == "optimiser=host") };
-    let (mut trainer, planned) = trainer(&engine, path, (batch, segments), targets, &options)?;
+    let Loaded { mut trainer, planned, nodes } =
+        trainer(&engine, path, (batch, segments), targets, &options)?;
     // The high water mark begins anew: what loading took is not counted.
     std::fs::write("/proc/self/clear_refs", "5")?;
     let loaded = resident_bytes("VmRSS:")?;
@@ -88,6 +89,8 @@ fn main() -> Result<(), Failure> {
         "wall_ms": 1e3 * median(wall),
         "loaded_bytes": loaded,
         "planned_bytes": planned,
+        "nodes_forward": nodes.0,
+        "nodes_in_all": nodes.1,
         "peak_above_loaded_bytes": resident_bytes("VmHWM:")?.saturating_sub(loaded),
     });
     println!("{result}");
@@ -142,13 +145,22 @@ fn providers(settings: &[String]) -> Result<Providers, Failure> {
     Ok(providers)
 }
 
+/// A trainer that is ready.
+struct Loaded {
+    trainer: Trainer,
+    /// The most bytes that its graph is planned to hold.
+    planned: u64,
+    /// Nodes of the forward pass with its factors, and of the training graph.
+    nodes: (usize, usize),
+}
+
 fn trainer(
     engine: &Engines,
     path: &str,
     (batch, segments): (Option<usize>, usize),
     targets: Vec<String>,
     options: &LoadOptions,
-) -> Result<(Trainer, u64), Failure> {
+) -> Result<Loaded, Failure> {
     let pinning = PinOptions { batch, ..PinOptions::default() };
     let folded = fold(&pin(&Model::read(Path::new(path))?, &pinning)?)?;
     let grafted = graft(&folded, &GraftOptions { targets, ..GraftOptions::default() })?;
@@ -158,6 +170,7 @@ fn trainer(
     let plan = DifferentiateOptions { losses: Vec::new(), wrt, strict: false, profile };
     let graph = recompute(&differentiate(&grafted.folded, &plan)?.folded, segments)?;
     let planned = peak_bytes(&graph);
+    let [forward, all] = [&grafted.folded, &graph].map(|of| of.model.graph().node.len());
     let training = TrainOptions {
         optimiser: AdamW::default(),
         schedule: Schedule { peak: 1e-4, warm_up_steps: 10, decay: Decay::Constant },
@@ -179,7 +192,7 @@ fn trainer(
         }
     }
     trainer.restart(&start)?;
-    Ok((trainer, planned))
+    Ok(Loaded { trainer, planned, nodes: (forward, all) })
 }
 
 /// A line of `/proc/self/status`, in bytes.

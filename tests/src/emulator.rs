@@ -15,7 +15,7 @@ use crate::fleet::{say, text};
 /// Firmware of the emulated computer.
 const FIRMWARE: &str = "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd";
 /// By when an emulated computer has done what is waited for; it is twenty times slower than this one.
-const PATIENCE_SECONDS: u64 = 600;
+pub const PATIENCE_SECONDS: u64 = 600;
 /// Lines of a console that a failure shows.
 const SHOWN: usize = 60;
 

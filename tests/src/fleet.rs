@@ -358,7 +358,7 @@ impl Fleet {
         self.shoal(&[&["campaign", what, text(&path)], args].concat())
     }
 
-    /// Writes the record of a campaign, which goes on from an earlier one.
+    /// Writes the record of a campaign, which goes on from an earlier one, with bills of materials of others.
     ///
     /// # Errors
     /// What `shoal evidence` says is wrong.
@@ -370,10 +370,12 @@ impl Fleet {
         number: u32,
         to: &Path,
         earlier: Option<&Path>,
+        bills: &[&Path],
     ) -> Result<String, String> {
         let (path, number) = (self.path(), number.to_string());
         let mut args = vec!["evidence", "write", text(&path), &number, "--output", text(to)];
         args.extend(earlier.iter().flat_map(|earlier| ["--continues", text(earlier)]));
+        args.extend(bills.iter().flat_map(|bill| ["--bill", text(bill)]));
         shoal(&args)
     }
 

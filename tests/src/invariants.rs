@@ -3,19 +3,15 @@
 use std::collections::BTreeMap;
 
 use shoal_swarm::inbox::{Record, read};
-use shoal_swarm::keyring::Keyring;
-use shoal_swarm::swarm::Flat;
-use shoal_vehicle::exchange::log::{RerunError, Values, rerun, runs};
+use shoal_vehicle::exchange::log::{RerunError, Signers, Values, kept, rerun, runs};
 use shoal_vehicle::exchange::vault::Vault;
-use shoal_vehicle::exchange::weights::decode;
-use shoal_wire::v1::ParticleHeader;
-use shoal_wire::{KeyId, Keys, Kind, ParticleId, PublicKey, Topic, Unverified};
+use shoal_wire::{KeyId, Keys, Kind, PublicKey, Topic};
 
 use crate::fleet::Fleet;
 use crate::observer::Observer;
 
 /// The keys of vehicles that run.
-struct Vehicles(Vec<PublicKey>);
+pub(crate) struct Vehicles(pub(crate) Vec<PublicKey>);
 
 impl Keys for Vehicles {
     fn find(&self, id: KeyId, _kind: Kind) -> Option<PublicKey> {
@@ -116,8 +112,8 @@ pub fn no_record_contradicts_another(fleet: &Fleet, number: u32, observer: &Obse
 ///
 /// # Panics
 /// When that is not so.
-pub fn the_log_reruns(fleet: &Fleet, number: u32, observer: &Observer) -> usize {
-    let (lives, outputs) = the_log_agrees(fleet, number, observer);
+pub fn the_log_reruns(fleet: &Fleet, number: u32) -> usize {
+    let (lives, outputs) = the_log_agrees(fleet, number);
     assert!(outputs > 0, "it said something");
     lives
 }
@@ -127,60 +123,32 @@ pub fn the_log_reruns(fleet: &Fleet, number: u32, observer: &Observer) -> usize 
 ///
 /// # Panics
 /// When that is not so.
-pub fn the_log_agrees(fleet: &Fleet, number: u32, observer: &Observer) -> (usize, usize) {
-    reran(fleet, number, observer).expect("a whole log")
+pub fn the_log_agrees(fleet: &Fleet, number: u32) -> (usize, usize) {
+    reran(fleet, number).expect("a whole log")
 }
 
-/// The same, as far as it can be said: whether all that the log names was kept, or seen by the observer.
+/// The same, as far as it can be said: whether all that the log names was kept.
 ///
 /// # Panics
 /// When that is not so.
-pub fn the_log_agrees_if_all_is_there(fleet: &Fleet, number: u32, observer: &Observer) -> bool {
-    match reran(fleet, number, observer) {
+pub fn the_log_agrees_if_all_is_there(fleet: &Fleet, number: u32) -> bool {
+    match reran(fleet, number) {
         Err(RerunError::Missing { .. }) => false,
         done => done.map(|_lives_and_outputs| true).expect("a whole log"),
     }
 }
 
-fn reran(fleet: &Fleet, number: u32, observer: &Observer) -> Result<(usize, usize), RerunError> {
+fn reran(fleet: &Fleet, number: u32) -> Result<(usize, usize), RerunError> {
     let folder = fleet.vehicle_path(number).join("state/exchange");
     let mut vault = Vault::open(&folder).expect("a whole record");
-    let told = fleet.told(number);
-    let timekeeper = Keyring::new(told.authority, told.timekeeper);
-    let keys = Vehicles((0..fleet.vehicles()).map(|number| fleet.key(number).public()).collect());
-    let seen = observer.seen();
-    let headers: BTreeMap<ParticleId, ParticleHeader> = seen
-        .iter()
-        .filter_map(|(_topic, bytes)| header(bytes, &keys))
-        .map(|header| (header.id(), header))
-        .collect();
-    let values = |values: &Values| -> Option<Flat> {
-        if let Some(bytes) = vault.blob(values.hash.bytes()).expect("a whole record") {
-            let bytes = bytes.as_chunks::<4>().0.iter();
-            return Some(bytes.map(|value| f32::from_le_bytes(*value)).collect());
-        }
-        let particle = values.particle?;
-        // Of one of its own that was not published, it has the header itself.
-        let own = vault.get(&format!("header/{particle}")).expect("a whole record");
-        let own = own.and_then(|bytes| header(&bytes, &keys));
-        let header = own.as_ref().or_else(|| headers.get(&particle))?;
-        let fields = header.fields();
-        let chunks = fields
-            .chunks
-            .iter()
-            .map(|chunk| vault.blob(chunk.hash.bytes()).expect("a whole record"));
-        let chunks: Vec<Vec<u8>> = chunks.collect::<Option<_>>()?;
-        Some(decode(header, &chunks, fields.values as usize).expect("a whole record").into())
+    let signers = Signers::of(&fleet.told(number), &vault).expect("its own keys");
+    let values = |values: &Values, header: Option<&_>| {
+        kept(&mut vault, values, header).expect("a whole record")
     };
     let log = folder.join("log");
     let runs = runs(&log).expect("a whole record");
     let last = *runs.last().expect("it ran");
-    let again = rerun(&log, last, &timekeeper, values)?;
+    let again = rerun(&log, last, &signers, values, &mut |_step| {})?;
     assert_eq!(again.difference, None);
     Ok((runs.len(), again.outputs))
-}
-
-fn header(bytes: &[u8], keys: &Vehicles) -> Option<ParticleHeader> {
-    let header = Unverified::decode(bytes).ok()?.verify::<ParticleHeader>(keys).ok()?;
-    Some(header.body().clone())
 }

@@ -1,5 +1,6 @@
 //! Somebody who reads everything that a fleet publishes.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -7,9 +8,13 @@ use std::time::Duration;
 
 use embassy_time::Duration as Wait;
 use shoal_link::{Address, Broker as _, Event, Link, Settings, Subscription};
+use shoal_swarm::inbox::{Record, read};
 use shoal_vehicle::config::FleetConfig;
 use shoal_window::Bytes;
-use shoal_wire::KeyId;
+use shoal_wire::v1::Role;
+use shoal_wire::{KeyId, ParticleId, PublicKey, Topic};
+
+use crate::invariants::Vehicles;
 
 /// More than a test ever sends.
 const PLENTY: Bytes = Bytes { up: 1 << 40, down: 1 << 40 };
@@ -56,6 +61,31 @@ impl Observer {
     pub fn seen_after(&self, count: usize) -> Vec<Seen> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.get(count..).unwrap_or_default().to_vec()
+    }
+
+    /// Whether these vehicles published contributions, after so many messages, of which one merge was made that was published, too.
+    pub fn saw_a_merge_of(&self, vehicles: &[PublicKey], after: usize) -> bool {
+        let keys = Vehicles(vehicles.to_vec());
+        let mut contributed: Vec<(KeyId, ParticleId)> = Vec::new();
+        for (topic, bytes) in self.seen_after(after) {
+            let Ok(topic) = Topic::decode(&topic) else { continue };
+            let Ok(Record::ParticleHeader(header)) = read(&topic, &bytes, &keys) else { continue };
+            let fields = header.body().fields();
+            match fields.role {
+                Role::Contribution => contributed.push((header.head().key, header.body().id())),
+                Role::Merge => {
+                    let of = contributed.iter().filter(|(_signer, particle)| {
+                        fields.inputs.iter().any(|input| input.particle == *particle)
+                    });
+                    let of: BTreeSet<KeyId> = of.map(|(signer, _particle)| *signer).collect();
+                    if of.len() == vehicles.len() {
+                        return true;
+                    }
+                }
+                Role::Best | Role::Worst => {}
+            }
+        }
+        false
     }
 
     /// All that came so far, in its order.

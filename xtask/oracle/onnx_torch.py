@@ -166,6 +166,20 @@ def conv(x, a, _):
                     padding=pads[:2], dilation=list(a.get("dilations", [1, 1])), groups=a.get("group", 1))
 
 
+def conv_transpose(x, a, _):
+    pads = list(a.get("pads", [0, 0, 0, 0]))
+    if pads[:2] != pads[2:] or a.get("auto_pad", b"NOTSET") != b"NOTSET" or "output_shape" in a:
+        raise NotImplementedError("ConvTranspose with uneven pads")
+    return F.conv_transpose2d(x[0], x[1], x[2] if len(x) > 2 else None, stride=list(a.get("strides", [1, 1])),
+                              padding=pads[:2], output_padding=list(a.get("output_padding", [0, 0])),
+                              groups=a.get("group", 1), dilation=list(a.get("dilations", [1, 1])))
+
+
+def batch_norm(x, a, _):
+    """The form of inference: by the statistics that the model carries."""
+    return F.batch_norm(x[0], x[3], x[4], x[1], x[2], False, 0.0, a.get("epsilon", 1e-5))
+
+
 def gemm(x, a, _):
     left = x[0].T if a.get("transA", 0) else x[0]
     right = x[1].T if a.get("transB", 0) else x[1]
@@ -223,6 +237,15 @@ def reduce_mean(x, a, _):
     return x[0].mean(dim=list(axes), keepdim=bool(a.get("keepdims", 1)))
 
 
+def reduce_max(x, a, _):
+    axes = a.get("axes") or (ints(x[1]) if len(x) > 1 else range(x[0].dim()))
+    return x[0].amax(dim=list(axes), keepdim=bool(a.get("keepdims", 1)))
+
+
+def expand(x, _a, _n):
+    return torch.broadcast_to(x[0], list(torch.broadcast_shapes(x[0].shape, ints(x[1]))))
+
+
 def reshape(x, a, _):
     dims = [x[0].shape[i] if d == 0 else d for i, d in enumerate(ints(x[1]))]
     return x[0].reshape(dims)
@@ -268,12 +291,15 @@ RULES = {
     "Abs": lambda x, a, n: x[0].abs(),
     "Add": lambda x, a, n: x[0] + x[1],
     "AveragePool": lambda x, a, n: F.avg_pool2d(x[0], list(a["kernel_shape"]), list(a["strides"])),
+    "BatchNormalization": batch_norm,
     "Cast": lambda x, a, n: x[0].to(TYPES[a["to"]]),
     "Concat": lambda x, a, n: torch.cat(x, dim=a["axis"]),
     "Constant": lambda x, a, n: torch.from_numpy(np.array(numpy_helper.to_array(a["value"]))),
     "Conv": conv,
+    "ConvTranspose": conv_transpose,
     "DepthToSpace": depth_to_space,
     "Div": divide,
+    "Expand": expand,
     "Gather": gather,
     "Gemm": gemm,
     "Identity": lambda x, a, n: x[0],
@@ -282,8 +308,10 @@ RULES = {
     "Mul": lambda x, a, n: x[0] * x[1],
     "Not": lambda x, a, n: ~x[0],
     "Pad": pad,
+    "PRelu": lambda x, a, n: torch.where(x[0] < 0, x[0] * x[1], x[0]),
     "Pow": lambda x, a, n: x[0] ** x[1],
     "Range": lambda x, a, n: torch.arange(x[0].item(), x[1].item(), x[2].item()).to(x[0].dtype),
+    "ReduceMax": reduce_max,
     "ReduceMean": reduce_mean,
     "Relu": lambda x, a, n: F.relu(x[0]),
     "Reshape": reshape,

@@ -98,6 +98,8 @@ def axes_of(x, a, index=1):
 def reducing(f):
     def rule(x, a, n, o):
         axes = axes_of(x, a)
+        if not axes and a.get("noop_with_empty_axes", 0):
+            return f(x[0].unsqueeze(0), [0], False)
         axes = list(range(x[0].dim())) if not axes else axes
         return f(x[0], axes, bool(a.get("keepdims", 1)))
     return rule
@@ -172,10 +174,11 @@ def conv_transpose(x, a, n, o):
     if auto == "VALID":
         before, after = [0] * rank, [0] * rank
     full = f(x[0], x[1], opt(x, 2), strides, 0, extra, a.get("group", 1), dilations)
-    if auto.startswith("SAME"):
+    asked = a.get("output_shape")
+    if asked or auto.startswith("SAME"):
         before, after = [], []
-        for have, s, t in zip(full.shape[2:], x[0].shape[2:], strides):
-            total = have - s * t
+        for axis, (have, s, t) in enumerate(zip(full.shape[2:], x[0].shape[2:], strides)):
+            total = max(have - (asked[axis] if asked else s * t), 0)
             less, more = total // 2, total - total // 2
             before.append(less if auto == "SAME_UPPER" else more)
             after.append(more if auto == "SAME_UPPER" else less)
@@ -663,6 +666,7 @@ RULES = {
     "Reshape": reshape,
     "Resize": resize,
     "ReverseSequence": reverse_sequence,
+    "Scatter": scatter_elements,
     "ScatterElements": scatter_elements,
     "ScatterND": scatter_nd,
     "Selu": lambda x, a, n, o: a.get("gamma", 1.0507009873554805) * elu(x[0], a.get("alpha", 1.6732632423543772)),
@@ -676,7 +680,7 @@ RULES = {
     "Swish": lambda x, a, n, o: x[0] * torch.sigmoid(a.get("alpha", 1.0) * x[0]),
     "ThresholdedRelu": lambda x, a, n, o: F.threshold(x[0], a.get("alpha", 1.0), 0.0),
     "Tile": lambda x, a, n, o: x[0].repeat(ints(x[1])),
-    "TopK": lambda x, a, n, o: torch.topk(x[0], int(x[1]), a.get("axis", -1), bool(a.get("largest", 1))),
+    "TopK": lambda x, a, n, o: torch.topk(x[0], int(x[1]) if len(x) > 1 else a["k"], a.get("axis", -1), bool(a.get("largest", 1))),
     "Transpose": lambda x, a, n, o: x[0].permute(list(a["perm"]) if "perm" in a else list(reversed(range(x[0].dim())))),
     "Trilu": lambda x, a, n, o: (torch.triu if a.get("upper", 1) else torch.tril)(
         x[0], 0 if opt(x, 1) is None else int(x[1])),

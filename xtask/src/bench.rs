@@ -73,25 +73,30 @@ fn arguments(bench: &str) -> Vec<Vec<String>> {
 
 /// Models of other kinds, where they are at hand: of steering, of motion (a transformer), of objects (the one with most convolutions).
 const OTHERS: [&str; 3] = ["e2e_pilotnet_mae.onnx", "tinyphysics.onnx", "yolox_nano_416.onnx"];
-/// The one with most work, of lanes: its inference alone. For its step xtask/oracle/onnx_torch.py lacks BatchNormalization,
-/// ConvTranspose, Expand, PRelu and ReduceMax.
+/// The one with most work, of lanes.
 const MOST_WORK: &str = "twinlitenet_360x640.onnx";
 /// Steps of models that are not the shipped one: batch, and how many.
-const STEPS: [(&str, &str, &str); 2] =
-    [("tinyphysics.onnx", "8", "40"), ("yolox_nano_416.onnx", "1", "10")];
+const STEPS: [(&str, &str, &str); 3] =
+    [("tinyphysics.onnx", "8", "40"), ("yolox_nano_416.onnx", "1", "10"), (MOST_WORK, "1", "5")];
+/// The shipped model's step with its forward pass computed again in so many segments on the way back, as `shoal model differentiate --memory-limit` has it.
+const LIMITED: &str = "segments=12";
 
-/// The shipped model's step, and those of others with every site, each with a thread and with two.
+/// The shipped model's step, with all the memory it takes and with less, and those of others with every site, each with a thread
+/// and with two.
 fn steps(model: &str) -> Vec<Vec<String>> {
-    let others = models(model, &OTHERS);
+    let others = all_models(model);
     let other = |&(name, batch, count): &(&str, &'static str, &'static str)| {
         let path = others.iter().find(|path| path.ends_with(name))?.clone();
-        Some((path, batch, count, None))
+        Some((path, batch, count, vec![]))
     };
-    let all = std::iter::once((model.to_owned(), "8", "40", Some(TARGETS)));
-    all.chain(STEPS.iter().filter_map(other))
-        .flat_map(|(model, batch, count, targets)| {
+    let shipped = [vec![TARGETS], vec![TARGETS, LIMITED]];
+    let shipped = shipped.map(|settings| (model.to_owned(), "8", "40", settings));
+    shipped
+        .into_iter()
+        .chain(STEPS.iter().filter_map(other))
+        .flat_map(|(model, batch, count, settings)| {
             ["1", "2"].map(|threads| {
-                let rest = [batch, threads, count].into_iter().chain(targets);
+                let rest = [batch, threads, count].into_iter().chain(settings.clone());
                 std::iter::once(model.clone()).chain(rest.map(str::to_owned)).collect::<Vec<_>>()
             })
         })
@@ -101,7 +106,10 @@ fn steps(model: &str) -> Vec<Vec<String>> {
 /// What [`STEP`] is run with, each model once.
 pub(crate) fn steps_of_one_thread() -> Vec<Vec<String>> {
     let all = steps(&root().join(MODEL).to_string_lossy());
-    all.into_iter().filter(|arguments| arguments[2] == "1").collect()
+    let is_one = |arguments: &Vec<String>| {
+        arguments[2] == "1" && !arguments.iter().any(|argument| argument == LIMITED)
+    };
+    all.into_iter().filter(is_one).collect()
 }
 
 /// Builds a benchmark and says where it is.
@@ -126,8 +134,11 @@ pub(crate) fn in_torch(python: impl AsRef<std::ffi::OsStr>, arguments: &[String]
 
 /// Every model, once.
 fn inference(model: &str) -> Vec<Vec<String>> {
-    let others = [&OTHERS[..], &[MOST_WORK]].concat();
-    models(model, &others).into_iter().map(|model| vec![model]).collect()
+    all_models(model).into_iter().map(|model| vec![model]).collect()
+}
+
+fn all_models(model: &str) -> Vec<String> {
+    models(model, &[&OTHERS[..], &[MOST_WORK]].concat())
 }
 
 /// The shipped model and those of others that are at hand.

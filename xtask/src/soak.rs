@@ -28,7 +28,37 @@ cargo xtask soak [--only PART]... [--cases N] [--fuzz-seconds N] [--seeds N] [--
                namespaces; each, with what shows that it happened, in docs/evidence/cuts-COMMIT.jsonl
 
 Writes docs/evidence/soak-COMMIT.json after each part, beside those of that commit that ran before, and while worlds and
-defects run: of a commit without changes these go on from what stands there. With --defect nothing is written.";
+defects run: these go on from what stands there. COMMIT is the newest that changed anything but documents; of worlds and
+defects, anything of which they are made: models, roads and desktop programs are not in them. With --defect nothing is
+written.";
+
+/// What a commit has that runs: all but documents.
+const THAT_RUNS: [&str; 3] = [".", ":!docs", ":!*.md"];
+/// Of what worlds are made: the vehicle's programs, what these say to each other, and of models only what an adapter is.
+const WORLDS_OF: [&str; 14] = [
+    "Cargo.lock",
+    "Cargo.toml",
+    "hal",
+    "ota",
+    "cross/gateway/src",
+    "cross/vehicle/src",
+    "tests/protocol",
+    "runtime/src/adapter",
+    "runtime/src/adapter.rs",
+    "runtime/src/graft",
+    "runtime/src/graft.rs",
+    "shadow/src/chance.rs",
+    ":!ota/*/tests",
+    ":!*.md",
+];
+
+/// What this part is made of, for git.
+fn made_of(part: &str) -> &'static [&'static str] {
+    match part {
+        "worlds" | "defects" => &WORLDS_OF,
+        _all => &THAT_RUNS,
+    }
+}
 
 /// Times that a program is killed while it writes replay.
 const KILLS: u32 = 300;
@@ -113,9 +143,9 @@ pub(crate) fn run(args: &[String]) -> Done {
         println!("{HELP}");
         return Ok(());
     };
-    let (mut evidence, log) = Evidence::of_this_tree(asked.defect.is_none())?;
     let mut failures = Vec::new();
     for part in &asked.parts {
+        let (mut evidence, log) = Evidence::of_this_tree(part, asked.defect.is_none())?;
         let (value, done) = one(part, &asked, &mut evidence, &log)
             .unwrap_or_else(|failure| (json!({"passed": false}), Err(failure)));
         for done in [done, evidence.put(part, value)] {
@@ -136,12 +166,11 @@ struct Evidence {
 }
 
 impl Evidence {
-    /// That of this tree, and where its log of cuts stands.
-    fn of_this_tree(written: bool) -> Done<(Self, PathBuf)> {
-        let git = |args: &[&str]| Run::new("git").args(args).output();
-        let commit = git(&["rev-parse", "HEAD"])?;
-        // What earlier parts wrote is no change of what they ran.
-        let changed = !git(&["status", "--porcelain", "--", ".", ":!docs/evidence"])?.is_empty();
+    /// That of a part of this tree, and where its log of cuts stands.
+    fn of_this_tree(part: &str, written: bool) -> Done<(Self, PathBuf)> {
+        let git = |args: &[&str]| Run::new("git").args(args).args(made_of(part)).output();
+        let commit = git(&["log", "--max-count=1", "--format=%H", "--"])?;
+        let changed = !git(&["status", "--porcelain", "--"])?.is_empty();
         let short = commit.get(..12).unwrap_or(&commit);
         let folder = root().join("docs/evidence");
         let log = folder.join(format!("cuts-{short}.jsonl"));
@@ -309,6 +338,25 @@ mod tests {
         changed.put("worlds", json!(4)).unwrap();
         assert_eq!(open("a", true).earlier("worlds"), None, "of a tree that nobody can have");
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// A path that is gone would leave out what is to be there.
+    #[test]
+    fn worlds_are_made_of_what_is_there() {
+        for path in WORLDS_OF.into_iter().filter(|path| !path.starts_with(':')) {
+            assert!(root().join(path).exists(), "{path}");
+        }
+        let all = packages().unwrap();
+        let worlds = all.iter().find(|package| package.name == "shoal-protocol").unwrap();
+        let ours = worlds.dependencies.iter().filter(|other| other.name.starts_with("shoal-"));
+        for other in ours {
+            let package = all.iter().find(|package| package.name == other.name).unwrap();
+            let folder = package.manifest.parent().unwrap().strip_prefix(root()).unwrap();
+            let is_named = WORLDS_OF.into_iter().any(|path| {
+                Path::new(path).starts_with(folder) || folder.starts_with(Path::new(path))
+            });
+            assert!(is_named, "worlds use {}", other.name);
+        }
     }
 
     #[test]

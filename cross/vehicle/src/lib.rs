@@ -1,8 +1,10 @@
 //! The agent of one vehicle as a library: what it is told ([`config`]), what it drives ([`drives`]),
 //! what runs its models ([`engine`]) and how much of the computer that takes ([`budget`]), how a night goes ([`night`]), the exchange with a fleet ([`exchange`]),
-//! the gateway that guards its window ([`gateway`]), and the shell that does it all ([`agent`]).
+//! the gateway that guards its window ([`gateway`]), the shell that does it all ([`agent`]), and who gives that what it may not take itself (`attend`).
 
 pub mod agent;
+#[cfg(all(feature = "linux", target_os = "linux"))]
+pub mod attend;
 pub mod budget;
 pub mod config;
 pub mod drives;

@@ -4,6 +4,7 @@
 
 mod logged;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -33,8 +34,7 @@ fn cores_say_again_what_they_said() {
     assert!(done.whole && done.skipped == 0, "{done:?}");
     // Windows opened, particles were coded, measured, claimed and voted on: it is no empty log.
     assert!(done.inputs > 200 && done.outputs > 100, "{done:?}");
-    let named: Vec<_> = vehicle.log.named().collect();
-    assert!(named.len() > 10 && named.iter().any(|values| values.particle.is_some()));
+    assert!(vehicle.log.needed().count() > 10);
     let text: Vec<u8> =
         (0..13).flat_map(|number| fs::read(part(dir.path(), 0, number)).unwrap()).collect();
     let text = String::from_utf8_lossy(&text);
@@ -67,6 +67,25 @@ fn each_run_is_rerun_from_its_own_start() {
     assert!(!second.rerun(dir.path(), 1).unwrap().whole);
 }
 
+/// What an earlier run needs is not swept by the next one, for as long as all of its log is there.
+#[test]
+fn what_an_earlier_run_needs_is_named_by_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = Vehicle::joins(dir.path());
+    first.night(1);
+    let needed: BTreeSet<_> = first.log.needed().collect();
+    // The values that it names, and the chunks of what it fetched and of what it made.
+    let chunks: BTreeSet<_> = first.chunks.values().flatten().copied().collect();
+    let values: BTreeSet<_> = first.values.keys().map(|hash| *hash.bytes()).collect();
+    assert!(needed.intersection(&chunks).count() > 1 && needed.intersection(&values).count() > 3);
+    let Vehicle { store, values, seconds, .. } = first;
+    let mut second = Vehicle::start(dir.path(), store, values, seconds);
+    assert!(second.log.needed().collect::<BTreeSet<_>>().is_superset(&needed));
+    (2..3 + PARTS_KEPT as u32).for_each(|window| second.night(window));
+    let own = needed.intersection(&second.log.needed().collect()).count();
+    assert!(own < needed.len(), "its log is gone");
+}
+
 #[test]
 fn another_measurement_shows_as_the_first_output_that_differs() {
     let dir = tempfile::tempdir().unwrap();
@@ -74,7 +93,7 @@ fn another_measurement_shows_as_the_first_output_that_differs() {
     vehicle.night(1);
     // What the core is told is not what the log says it was told.
     let now = vehicle.now();
-    vehicle.log.swarm_input(now, &Input::Tuned(&vec![9.0, 9.0, 9.0].into()));
+    vehicle.log.swarm_input(now, &Input::Tuned(&vec![9.0, 9.0, 9.0].into()), &[]);
     vehicle.values.insert(ValuesHash::of(&[9.0; 3]), vec![9.0; 3].into());
     let honest: Flat = vec![0.5, 0.2, -0.2].into();
     let _taken = vehicle.swarm.handle_input(now, Input::Tuned(&honest));
@@ -121,10 +140,11 @@ fn swept_values_are_an_error_that_names_them() {
 fn the_newest_parts_are_kept_and_what_has_no_beginning_is_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let mut vehicle = Vehicle::joins(dir.path());
-    (1..20).for_each(|window| vehicle.night(window));
+    let kept = PARTS_KEPT as u32;
+    (1..kept + 4).for_each(|window| vehicle.night(window));
     let files = fs::read_dir(dir.path()).unwrap().count();
     assert_eq!(files, PARTS_KEPT);
-    assert!(!part(dir.path(), 0, 0).exists() && part(dir.path(), 0, 18).exists());
+    assert!(!part(dir.path(), 0, 0).exists() && part(dir.path(), 0, kept + 2).exists());
     let done = vehicle.rerun(dir.path(), 0).unwrap();
     assert!(done.whole && done.inputs == 0 && done.skipped > 200, "{done:?}");
 }

@@ -132,6 +132,8 @@ fn a_policy_alone_is_held_against_its_driver_and_learns_from_him_at_night() {
     let package = straight(folder.path());
     let mut config = config(folder.path(), package, None);
     (config.night.steps, config.night.slice, config.night.learning_rate) = (80, 40, 1e-2);
+    // Nothing is remembered by chance.
+    config.replay.ordinary_share = 0.0;
     let mut agent = Agent::open(config).unwrap();
     agent.try_model().unwrap();
     let drive = drive(&agent);

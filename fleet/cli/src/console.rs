@@ -39,6 +39,12 @@ impl ConsoleCommand {
         let description = Description::read(&self.fleet)?;
         let broker = self.broker.map_or_else(|| description.broker.parse(), Ok)?;
         let reading = description.reading(broker, self.certificates.as_deref())?;
+        if !self.listen.ip().is_loopback() {
+            let listen = self.listen;
+            eprintln!(
+                "whoever reaches {listen} reads what vehicles do and are found to do: there is no login"
+            );
+        }
         let console = Console::start(Settings { reading, listen: self.listen })?;
         println!("{}", console.url());
         stop.wait();

@@ -153,6 +153,21 @@ impl Dir {
     }
 }
 
+/// Makes a folder that only its owner can look into, unless it is there already.
+///
+/// # Errors
+/// When the file system fails.
+pub fn make_private(path: &Path) -> Result<(), FilesError> {
+    fs::create_dir_all(holder(path)).map_err(failed("make", holder(path)))?;
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        Err(_there) if path.is_dir() => Ok(()),
+        made => made.map_err(failed("make", path)),
+    }
+}
+
 /// Makes `content` the file at `path`, durably and whole or not at all.
 ///
 /// # Errors
@@ -436,6 +451,22 @@ mod tests {
         let mut buffer = [0; 64];
         let filled = slots.read(slot, 0, &mut buffer).unwrap();
         buffer[..filled].to_vec()
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_private_folder_is_its_owners_and_one_that_is_there_stays_as_it_is() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/state");
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        make_private(&path).unwrap();
+        assert_eq!(mode(), 0o700);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).unwrap();
+        make_private(&path).unwrap();
+        assert_eq!(mode(), 0o750);
+        fs::write(dir.path().join("file"), b"").unwrap();
+        assert!(make_private(&dir.path().join("file")).is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the records mean: nominees, standing, best and worst. Pure functions of records, roster, utility document, reinstatements
 //! and window; nothing of it is stored, sent or merged.
 
+mod apart;
 mod broken;
 mod counting;
 mod ledger;
@@ -290,17 +291,24 @@ impl<'a> Quorum<'a> {
     /// the one that is surely better by most. `None`: x_p.
     ///
     /// Votes stand on the board for a few windows. A vehicle that was away when best was elected takes it from a majority
-    /// that voted later, and measured beside it: it knows no election of that particle, and those who voted did.
+    /// that voted later, and measured beside it: it knows no election of that particle, and those who voted did. Where votes fell
+    /// apart for good it is x_p, which all have, until a majority measures beside something again.
     pub fn best(&self) -> Option<Elected> {
         let mut windows = self.records.claimed_windows();
         windows.retain(|claimed| claimed.saturating_add(ELECTED_AFTER) <= self.window);
         let elected = windows.iter().rev().find_map(|window| self.best_of(*window));
         let after = elected.as_ref().map_or(0, |elected| elected.window.saturating_add(1));
-        let later = windows.iter().rev().take_while(|window| **window >= after);
+        let (_until, later) = windows.split_at(windows.partition_point(|window| *window < after));
+        let apart = self.apart(later);
+        let mut since = later.iter().skip(apart).rev();
+        let witnessed = since.find_map(|window| self.witnessed(*window));
+        if apart > 0 {
+            return witnessed;
+        }
         let is = |elected: Option<&Elected>, other: &Elected| {
             elected.map(|one| one.particle) == Some(other.particle)
         };
-        let witnessed = later.copied().find_map(|window| self.witnessed(window)).filter(|other| {
+        let witnessed = witnessed.filter(|other| {
             let known = |window: &u32| is(self.best_of(*window).as_ref(), other);
             // Nearly always they agree, and no other window is counted again.
             !is(elected.as_ref(), other) && !windows.iter().any(known)
@@ -313,9 +321,10 @@ impl<'a> Quorum<'a> {
         self.elected(window, merit)
     }
 
-    /// What a majority of the voters on a nominee of this window took for best.
+    /// What a majority of the voters on a nominee of this window took for best, unless they found it below a gate.
     fn witnessed(&self, window: u32) -> Option<Elected> {
-        self.ballots(window).iter().find_map(|ballot| {
+        let passes = |ballot: &&Ballot| self.weighing.passes(&ballot.reference_values);
+        self.ballots(window).iter().filter(passes).find_map(|ballot| {
             let particle = ballot.reference?;
             let header = self.records.with_id(particle).into_iter().next()?;
             let (window, role) = (header.body.window, header.body.role);

@@ -468,6 +468,11 @@ impl Records {
         self.nonces.get(&window).map(|nonce| &nonce.body)
     }
 
+    /// Who signed the nonce of a window that counts.
+    pub fn nonce_by(&self, window: u32) -> Option<KeyId> {
+        self.nonces.get(&window).map(|nonce| nonce.signer)
+    }
+
     /// How many records there are, void ones included.
     pub fn count(&self) -> usize {
         let vehicles = self.claims.len().saturating_add(self.particles.len());

@@ -168,6 +168,13 @@ impl Trust {
         self.repositories.iter().map(|(name, repository)| (name.as_str(), repository))
     }
 
+    /// Whether all metadata are there and none has ended: what is begun now is begun on what is surely not long withheld. `now_s`: UTC in
+    /// seconds that has surely been reached.
+    #[must_use]
+    pub fn is_current(&self, now_s: u64) -> bool {
+        self.ends().is_some_and(|ends| !ends.before(now_s))
+    }
+
     /// When the first of the metadata stops to count; `None`: some are missing.
     #[must_use]
     pub fn ends(&self) -> Option<Expired> {

@@ -161,6 +161,9 @@ fn freeze() {
         assert!(trust.check("model", b"m").is_err());
         fleet.tell(&mut trust, NOW_S).unwrap();
         assert!(!trust.ends().unwrap().before(NOW_S) && trust.ends().unwrap().before(late_s));
+        // What counted is still known, and nothing new rests on it.
+        assert!(trust.check("model", b"m").is_ok());
+        assert!(trust.is_current(NOW_S) && !trust.is_current(late_s));
     });
 }
 

@@ -12,6 +12,8 @@ use crate::saved::Record;
 pub const SLOTS_KEY: &str = "window/slots";
 
 const COUNT: usize = SLOTS as usize;
+/// More particles than anybody publishes: there are as many orders again for those that come after what was read.
+const ORDER_MAX: u64 = u64::MAX / 2;
 const VERSION: u8 = 1;
 /// Particle and order.
 const HELD_BYTES: usize = 32 + 8;
@@ -41,7 +43,7 @@ pub struct NoSlot;
 #[expect(missing_docs, reason = "fields read as the sentence they complete")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RejectSlots {
-    /// Another version or length, one order twice, or the last there is.
+    /// Another version or length, one order twice, or one that nobody has come to.
     #[error("stored slots of {len} bytes do not decode")]
     Malformed { len: usize },
 }
@@ -73,9 +75,8 @@ impl Slots {
                 before.into_iter().any(|other| other.order == held.order)
             })
         });
-        // No order follows the last one: nothing could be put beside it.
-        let last = slots.held.iter().flatten().any(|held| held.order == u64::MAX);
-        if *version != VERSION || !rest.is_empty() || twice || last {
+        let far = slots.held.iter().flatten().any(|held| held.order > ORDER_MAX);
+        if *version != VERSION || !rest.is_empty() || twice || far {
             return Err(malformed);
         }
         Ok(slots)
@@ -216,5 +217,9 @@ mod tests {
         let (first, second) = twice[1..].split_at_mut(HELD_BYTES);
         second[..HELD_BYTES].copy_from_slice(&first[..HELD_BYTES]);
         assert!(Slots::decode(&twice).is_err());
+        // What is put beside it could not be read again.
+        let mut far = bytes;
+        far[1 + 32..1 + HELD_BYTES].copy_from_slice(&(u64::MAX - 1).to_le_bytes());
+        assert!(Slots::decode(&far).is_err());
     }
 }

@@ -256,9 +256,9 @@ pub enum Refusal {
     NoLoss,
     #[error("no loss on `{output}`: {why}")]
     Loss { output: String, why: WrongLoss },
-    /// Strict: a default loss would sit on a tensor before the output (output, tensor).
-    #[error("{} no gradient; without `strict` the loss would sit before: {moved:?}", moved.len())]
-    Strict { moved: Vec<(String, String)> },
+    /// Strict: a default loss would sit on a tensor before the output (output, tensor); no gradient passes these nodes.
+    #[error("the loss cannot sit on {}{}", before(moved), ended(ends))]
+    Strict { moved: Vec<(String, String)>, ends: Vec<String> },
     #[error("the name `{name}` is taken: rename that tensor of the model")]
     NameTaken { name: String },
     #[error("opset {opset} is too old: convert the model to opset 9 or later")]
@@ -300,6 +300,13 @@ fn count(obstacles: &[Obstacle]) -> String {
 }
 
 /// The nodes at which gradients end, as the end of a sentence.
+fn before(moved: &[(String, String)]) -> String {
+    let all = moved.iter().map(|(output, tensor)| {
+        format!("`{output}`, which `{tensor}` stands for where that is allowed")
+    });
+    all.collect::<Vec<_>>().join("; ")
+}
+
 fn ended(ends: &[String]) -> String {
     if ends.is_empty() {
         String::new()

@@ -165,7 +165,7 @@ fn place_default(folded: &Folded, strict: bool, reach: &Reach) -> Result<Vec<Pla
         placed.push(PlacedLoss::new(LossKind::Mse, 1.0, output, &tensor));
     }
     if strict && !moved.is_empty() {
-        return Err(Refusal::Strict { moved });
+        return Err(Refusal::Strict { moved, ends: reach.ends.clone() });
     }
     if !strict {
         place_behind(folded, reach, &mut placed);

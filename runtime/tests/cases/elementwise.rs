@@ -47,7 +47,7 @@ const UNARY: [(&str, i64, f32, f32); 37] = [
 const FLAT: [(&str, i64); 4] = [("Ceil", 9), ("Floor", 9), ("Round", 11), ("Sign", 9)];
 const COMPARE: [(&str, i64); 9] = [
     ("And", 9),
-    ("Equal", 11),
+    ("Equal", 9),
     ("Greater", 9),
     ("GreaterOrEqual", 12),
     ("Less", 9),
@@ -136,6 +136,11 @@ fn compare(g: &mut Gen, op: &str) {
             let (a, b) = (g.bools(&dims), g.bools(&dims));
             if op == "Not" { g.op(op, &[&a], &[]) } else { g.op(op, &[&a, &b], &[]) }
         }
+        // Of floats from version 11 on.
+        "Equal" if g.opset < 11 => {
+            let (a, b) = (g.index(&dims, 2), g.index(&dims, 2));
+            g.op(op, &[&a, &b], &[])
+        }
         _ => g.op(op, &[&x, &z], &[]),
     };
     let y = g.op("Where", &[&chosen, &x, &z], &[]);
@@ -183,7 +188,13 @@ fn reduce(g: &mut Gen, op: &str) {
     };
     let keep = g.yes();
     if g.whole(0, 3) == 0 {
-        let y = g.op(op, &[&x], &[("keepdims", Attr::Int(i64::from(keep)))]);
+        let mut attrs = vec![("keepdims", Attr::Int(i64::from(keep)))];
+        // Without axes: nothing is folded, where that is asked for.
+        let can = g.opset >= if op == "ReduceSum" { 13 } else { 18 };
+        if can && g.yes() {
+            attrs.push(("noop_with_empty_axes", Attr::Int(1)));
+        }
+        let y = g.op(op, &[&x], &attrs);
         return g.give(&y);
     }
     let count = g.size(1, dims.len());

@@ -94,11 +94,12 @@ struct Drawn {
     channels: (usize, usize),
     attrs: Vec<(&'static str, Attr)>,
     strides: Vec<usize>,
+    dilations: Vec<usize>,
 }
 
 fn window(g: &mut Gen, padded: bool) -> Drawn {
-    let rank = g.pick(&[1, 2, 2, 2]);
-    let space: Vec<usize> = (0..rank).map(|_| g.size(4, 7)).collect();
+    let rank = g.pick(&[1, 2, 2, 2, 3]);
+    let space: Vec<usize> = (0..rank).map(|_| g.size(4, if rank == 3 { 5 } else { 7 })).collect();
     let kernel: Vec<usize> = (0..rank).map(|_| g.size(1, 3)).collect();
     let strides: Vec<usize> = (0..rank).map(|_| g.pick(&[1, 1, 2, 3])).collect();
     let dilations: Vec<usize> = (0..rank).map(|_| g.pick(&[1, 1, 1, 2])).collect();
@@ -119,7 +120,7 @@ fn window(g: &mut Gen, padded: bool) -> Drawn {
         }
         auto => attrs.push(("auto_pad", text(auto))),
     }
-    Drawn { space, kernel, groups, channels, attrs, strides }
+    Drawn { space, kernel, groups, channels, attrs, strides, dilations }
 }
 
 fn conv(g: &mut Gen, op: &str) {
@@ -145,6 +146,17 @@ fn conv_transpose(g: &mut Gen, op: &str) {
     if !padded && g.yes() {
         let extra: Vec<usize> = w.strides.iter().map(|&s| s - 1).collect();
         w.attrs.push(("output_padding", list(&extra)));
+    } else if !padded && g.yes() {
+        // What is asked for is less than there would be: pads follow, and which side has the odd one.
+        let full = (0..w.space.len()).map(|axis| {
+            (w.space[axis] - 1) * w.strides[axis] + (w.kernel[axis] - 1) * w.dilations[axis] + 1
+        });
+        let asked: Vec<usize> =
+            full.map(|full| g.size(full.saturating_sub(2).max(1), full)).collect();
+        w.attrs.push(("output_shape", list(&asked)));
+        if g.yes() {
+            w.attrs.push(("auto_pad", text(g.pick(&["SAME_UPPER", "SAME_LOWER"]))));
+        }
     }
     let y = g.op_n(op, &[Some(&x), Some(&weight), bias.as_ref()], &w.attrs, 1).remove(0);
     g.give(&y);

@@ -72,8 +72,12 @@ pub(crate) fn all() -> Vec<Case> {
     ];
     let mut cases = Vec::new();
     for (operator, since, write) in families.into_iter().flatten() {
-        // Upsample was taken out in version 10.
-        let until = if operator == "Upsample" { 9 } else { i64::MAX };
+        // Upsample was taken out in version 10, Scatter in 11.
+        let until = match operator {
+            "Upsample" => 9,
+            "Scatter" => 10,
+            _ => i64::MAX,
+        };
         for opset in OPSETS.filter(|opset| (since..=until).contains(opset)) {
             for number in 0..count(operator, opset) {
                 let name = format!("{operator}.{opset}.{number}");

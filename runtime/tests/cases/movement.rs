@@ -24,7 +24,8 @@ pub(crate) fn entries() -> Vec<Entry> {
         ("GatherND", 11, gather_nd),
         ("ScatterElements", 11, scatter_elements),
         ("ScatterND", 11, scatter_nd),
-        ("TopK", 10, top_k),
+        ("Scatter", 9, scatter_elements),
+        ("TopK", 9, top_k),
         ("OneHot", 9, one_hot),
         ("Shape", 9, shape),
         ("Range", 11, range),
@@ -37,8 +38,11 @@ fn reshape(g: &mut Gen, op: &str) {
     let x = g.x(&dims);
     let (a, b, c) = (dims[0] as i64, dims[1] as i64, dims[2] as i64);
     let to = g.pick(&[vec![a * b, c], vec![-1], vec![0, -1], vec![c, b, a], vec![0, 0, -1, 1]]);
+    // Of what no dimension is 0, the same with and without.
+    let all = g.opset >= 14 && !to.contains(&0) && g.yes();
+    let attrs = if all { vec![("allowzero", Attr::Int(1))] } else { Vec::new() };
     let to = g.ints(&to);
-    let y = g.op(op, &[&x, &to], &[]);
+    let y = g.op(op, &[&x, &to], &attrs);
     g.give(&y);
 }
 
@@ -318,8 +322,13 @@ fn top_k(g: &mut Gen, op: &str) {
     let x = g.x(&dims);
     let axis = g.size(0, dims.len() - 1);
     let k = g.whole(1, dims[axis] as i64);
-    let k = g.ints(&[k]);
     let mut attrs = vec![("axis", Attr::Int(axis as i64))];
+    if g.opset < 10 {
+        attrs.push(("k", Attr::Int(k)));
+        let y = g.op_n(op, &[Some(&x)], &attrs, 2);
+        return g.give(&y[0]);
+    }
+    let k = g.ints(&[k]);
     if g.opset >= 11 {
         attrs.push(("largest", Attr::Int(g.whole(0, 1))));
     }

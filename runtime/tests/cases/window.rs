@@ -23,8 +23,8 @@ pub(crate) fn entries() -> Vec<Entry> {
 }
 
 fn pool(g: &mut Gen, op: &str) {
-    let rank = g.pick(&[1, 2, 2, 2]);
-    let space: Vec<usize> = (0..rank).map(|_| g.size(4, 7)).collect();
+    let rank = g.pick(&[1, 2, 2, 3]);
+    let space: Vec<usize> = (0..rank).map(|_| g.size(4, if rank == 3 { 5 } else { 7 })).collect();
     let kernel: Vec<usize> = (0..rank).map(|_| g.size(1, 3)).collect();
     let mut strides: Vec<usize> = (0..rank).map(|_| g.size(1, 3)).collect();
     if op == "AveragePool" {

@@ -267,6 +267,64 @@ fn a_pad_that_cuts_is_named_when_loading() {
     );
 }
 
+/// A Resize of `[1, 5, 4]` by factors.
+fn resized(coordinates: &str, mode: &str, scales: &[f32; 3], antialias: i64) -> Model {
+    let mut b = Builder::new(19);
+    let x = b.input("x", TensorType::f32(&[1, 1, 5, 4]));
+    let [one, high, wide] = *scales;
+    let scales = b.initializer("scales", &Tensor::f32(&[4], &[1.0, one, high, wide]));
+    let text = |value: &str| Attr::Str(value.to_owned());
+    let attrs = [
+        ("coordinate_transformation_mode", text(coordinates)),
+        ("mode", text(mode)),
+        ("antialias", Attr::Int(antialias)),
+    ];
+    let y = b.op_n("Resize", &[Some(&x), None, Some(&scales)], &attrs, 1).unwrap().remove(0);
+    b.output("y", &y);
+    b.into_model()
+}
+
+fn resize_by(engine: &dyn Engine, model: &Model) -> Result<Vec<f32>, EngineError> {
+    let values: Vec<f32> = (0..20_i16).map(|k| f32::from(k * k % 17)).collect();
+    let mut session = engine.load(model, &LoadOptions::default())?;
+    session.write_f32(0, &values)?;
+    session.run()?;
+    Ok(session.output_f32(0)?.to_vec())
+}
+
+/// Where tract reads the standard in another way than ONNX Runtime, values are the same all the same, or there are none.
+#[test]
+fn a_resize_is_that_of_onnx_runtime_or_is_named() {
+    let Some(ort) = ort_or_skip() else { return };
+    let factors =
+        [[1.0, 1.5, 0.7], [1.0, 0.3, 2.0], [1.0, 2.0, 3.0], [1.0, 0.2, 0.25], [1.0, 0.5, 0.5]];
+    let (mut same, mut named) = (0, Vec::new());
+    for coordinates in ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"] {
+        for (mode, antialias) in
+            [("nearest", 0), ("linear", 0), ("cubic", 0), ("linear", 1), ("cubic", 1)]
+        {
+            for scales in factors {
+                let model = resized(coordinates, mode, &scales, antialias);
+                let Ok(want) = resize_by(&ort, &model) else { continue };
+                let case = format!("{coordinates} {mode} {antialias} {scales:?}");
+                match resize_by(&Tract, &model) {
+                    Ok(got) => {
+                        assert_eq!(got.len(), want.len(), "{case}");
+                        let apart = want.iter().zip(&got).map(|(want, got)| (want - got).abs());
+                        assert!(apart.fold(0.0, f32::max) < 1e-3, "{case}: {got:?} {want:?}");
+                        same += 1;
+                    }
+                    Err(EngineError::Nodes { nodes, .. }) if nodes[0].node == "Resize_0" => {
+                        named.push(case);
+                    }
+                    Err(other) => panic!("{case}: {other}"),
+                }
+            }
+        }
+    }
+    assert!(same > 50 && !named.is_empty() && named.len() < 20, "{same} {named:#?}");
+}
+
 #[test]
 fn the_version_is_the_one_of_the_lock_file() {
     let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock"));
@@ -415,4 +473,32 @@ fn both_engines_ignore_targets_that_are_no_class() {
         assert!(a.output_f32(0).unwrap()[0].is_finite());
         assert_agreement(&*a, &*b);
     }
+}
+
+/// Four values, by a kernel of 3 and a stride of 2, are nine: less of them is cut, more is refused by name.
+#[test]
+fn a_transposed_convolution_gives_as_much_as_is_asked_for_or_is_refused() {
+    let asked = |length: i64| {
+        let mut b = Builder::new(17);
+        let x = b.input("x", TensorType::f32(&[1, 2, 4]));
+        let weight = b.f32s(&[2, 3, 3], &noise(1, 18));
+        let attrs = [("strides", Attr::Ints(vec![2])), ("output_shape", Attr::Ints(vec![length]))];
+        let y = b.op("ConvTranspose", &[&x, &weight], &attrs).unwrap();
+        b.output("y", &y);
+        fold(&pin(&b.into_model(), &PinOptions::default()).unwrap()).unwrap().model
+    };
+    let options = LoadOptions::default();
+    if let Some(ort) = ort_or_skip() {
+        let [mut one, mut other] =
+            [&ort as &dyn Engine, &Tract].map(|engine| engine.load(&asked(8), &options).unwrap());
+        for session in [&mut one, &mut other] {
+            fill(&mut **session);
+            session.run().unwrap();
+        }
+        assert_agreement(&*one, &*other);
+    }
+    let Err(EngineError::Nodes { nodes, .. }) = Tract.load(&asked(10), &options) else {
+        panic!("more than there is")
+    };
+    assert!(nodes[0].operator == "ConvTranspose" && nodes[0].reason.contains("output_shape"));
 }

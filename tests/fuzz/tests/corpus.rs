@@ -79,3 +79,18 @@ fn no_file_of_the_saved_corpus_panics() {
 fn no_file_of_the_log_corpus_panics() {
     each("log", shoal_fuzz::log);
 }
+
+#[test]
+fn no_file_of_the_insider_corpus_panics() {
+    each("insider", shoal_fuzz::insider);
+}
+
+#[test]
+fn no_file_of_the_recorded_corpus_panics() {
+    each("recorded", shoal_fuzz::recorded);
+}
+
+#[test]
+fn no_file_of_the_mqtt_corpus_panics() {
+    each("mqtt", shoal_fuzz::mqtt);
+}

@@ -1,5 +1,5 @@
-//! The corpora of `wire`, `campaign`, `metadata`, `external`, `pack`, `saved` and `log` begin with the golden bytes of the format, with plans and campaigns, with metadata, with models that keep values beside them, with manifests and rows of
-//! packs, with records of a store, and with event logs: `SHOAL_WRITE_VECTORS=1 cargo test -p shoal-fuzz
+//! The corpora of `wire`, `campaign`, `metadata`, `external`, `pack`, `saved`, `insider`, `recorded`, `mqtt` and `log` begin with the golden bytes of the format, with plans and campaigns, with metadata, with models that keep values beside them, with manifests and rows of
+//! packs, with records of a store, with windows of insiders, with recorded drives, with what brokers say, and with event logs: `SHOAL_WRITE_VECTORS=1 cargo test -p shoal-fuzz
 //! --test seeds` writes it anew, as it does the golden bytes in ota/wire.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -22,7 +22,7 @@ use shoal_trust::Target;
 use shoal_trust::author::{self, Roles};
 use shoal_window::{Slots, Trial, TrialInput, TrialPolicy};
 use shoal_wire::v1::{DOCUMENT_BYTES_MAX, Document, DocumentFields, SLOTS};
-use shoal_wire::{KeyId, LayoutHash, ModelHash, ParticleId, SecretKey, seal};
+use shoal_wire::{KeyId, Kind, LayoutHash, ModelHash, ParticleId, SecretKey, seal};
 
 fn vectors(name: &str) -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ota/wire/tests/vectors");
@@ -294,6 +294,171 @@ fn logs() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
+/// Windows of vehicles that sign what they like, as the target `insider` reads them.
+fn plays() -> Vec<(String, Vec<u8>)> {
+    const NOBODY: u8 = 99;
+    let header = |who: u8, role: u8, window: u8, inputs: &[u8]| {
+        let head = [0, who - 1, window % SLOTS, role, window, 10 * window + who, NOBODY];
+        [&head[..], &[inputs.len() as u8], inputs, &[3, 1]].concat()
+    };
+    let claim = |who: u8, role: u8, window: u8, particle: u8, value: i16| {
+        let [low, high] = value.to_le_bytes();
+        let head = [1, who - 1, window % SLOTS, role, window, particle, 0, 1, 1];
+        [&head[..], &[low, high, 20, 0, 1]].concat()
+    };
+    let vote = |who: u8, place: u8, window: u8, nominee: u8, value: i16| {
+        let [low, high] = value.to_le_bytes();
+        vec![2, who - 1, place, window, nominee, NOBODY, 0, 1, low, high, 100, 0, 20, 0, 1]
+    };
+    let opens = |window: u8| vec![3, window, 7, 4, window, 7, 0, window, 7, 3, 0];
+    let closes = || vec![6, 60, 7, 1, 0, 6, 10, 7, 2, 0, 6, 30];
+    let mut seeds = Vec::new();
+    for role in 0..4 {
+        let mut play = vec![7, 6, 0];
+        for window in 1..4 {
+            play.extend(opens(window));
+            let first = 3 * (window - 1);
+            for who in 1..4 {
+                let inputs: &[u8] = if role == 3 { &[0, 1] } else { &[] };
+                play.extend(header(who, role, window, inputs));
+                let value = 100 * i16::from(who + window);
+                play.extend(claim(who, role, window, first + who - 1, value));
+                if window > 1 {
+                    let value = 100 * i16::from(window);
+                    play.extend(vote(who, 0, window, first - 3 + who % 3, value));
+                }
+            }
+            play.extend(closes());
+        }
+        for windows in 1..4 {
+            let end = play.len() * windows / 3;
+            seeds.push((format!("role-{role}-to-{windows}"), play[..end].to_vec()));
+        }
+    }
+    // What else there is: a presence, a refusal, each of the documents, and a beacon that is cut off.
+    let of = |kind: u64| {
+        let cases = vectors("bodies.json");
+        let case = cases.iter().find(|case| case["kind"].as_u64() == Some(kind)).unwrap();
+        let body = bytes(case, "body");
+        assert!(body.len() < 256, "kind {kind}: {}", body.len());
+        [&[body.len() as u8][..], &body].concat()
+    };
+    for (name, head, kind) in [
+        ("presence", &[4, 0, 0][..], Kind::Presence),
+        ("refusal", &[4, 0, 0], Kind::Refusal),
+        ("plan", &[5, 0], Kind::WindowPlan),
+        ("utility", &[5, 1], Kind::UtilityDocument),
+        ("swarm", &[5, 2], Kind::SwarmDocument),
+        ("document", &[5, 3], Kind::Document),
+    ] {
+        let told = [head, &of(kind.number().into()), &[1, 6, 30, 7, 5, 0, 7, 7, 1]].concat();
+        seeds.push((name.to_owned(), [opens(1), told, closes()].concat()));
+    }
+    seeds
+}
+
+/// An array as numpy writes it.
+fn npy<const N: usize>(descr: &str, shape: &str, data: &[[u8; N]]) -> Vec<u8> {
+    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let length = u16::try_from(header.len()).unwrap().to_le_bytes();
+    [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), &data.concat()].concat()
+}
+
+/// Files one after another, each behind its length.
+fn laid(kind: u8, files: &[Vec<u8>]) -> Vec<u8> {
+    let file = |file: &Vec<u8>| {
+        let length = u16::try_from(file.len()).unwrap().to_le_bytes();
+        [&length[..], file].concat()
+    };
+    let files: Vec<u8> = files.iter().flat_map(file).collect();
+    [&[kind][..], &files].concat()
+}
+
+/// Recorded drives and logs, as the target `recorded` lays them down.
+fn drives() -> Vec<(String, Vec<u8>)> {
+    let numbers = |values: &[f64]| -> Vec<[u8; 8]> {
+        values.iter().map(|value| value.to_le_bytes()).collect()
+    };
+    let times: Vec<f64> = (0..20).map(|k| 0.1 * f64::from(k)).collect();
+    let column = npy("<f8", "(20,)", &numbers(&times));
+    let axes = npy("<f8", "(20, 3)", &numbers(&[0.25; 60]));
+    let segment = [&column, &column, &column, &column, &column, &axes].map(Clone::clone);
+    let gnss = [&segment[..], &[column.clone(), axes.clone()]].concat();
+    let codes: Vec<[u8; 8]> = (0..8_i64).map(i64::to_le_bytes).collect();
+    let singles = [0.5_f32.to_le_bytes(); 6];
+    let mut seeds = vec![
+        ("array-f64".to_owned(), [&[0][..], &axes].concat()),
+        ("array-f32".to_owned(), [&[0][..], &npy("<f4", "(2, 3)", &singles)].concat()),
+        ("codes".to_owned(), [&[0][..], &npy("<i8", "(4, 2)", &codes)].concat()),
+        ("segment".to_owned(), laid(2, &segment)),
+        ("segment-with-fixes".to_owned(), laid(2, &gnss)),
+    ];
+    let head = "t_s,v_ego_mps,a_ego_mps2,steering_angle_deg,yaw_rate_radps,lat_accel_mps2\n";
+    for rows in [0, 1, 3] {
+        let row = |k| format!("{},{},0.5,-3.0,0.01,0.2\n", f64::from(k) / 10.0, 10 + k);
+        let table: String = (0..rows).map(row).collect();
+        let table = format!("{head}{table}").into_bytes();
+        seeds.push((format!("table-of-{rows}"), laid(1, &[table])));
+    }
+    let picture = |format| {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let picture =
+            image::RgbImage::from_fn(12, 6, |x, y| image::Rgb([20 * x as u8, 40 * y as u8, 99]));
+        picture.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    };
+    let (png, jpeg) = (picture(image::ImageFormat::Png), picture(image::ImageFormat::Jpeg));
+    seeds.push(("folder".to_owned(), laid(3, &[png.clone(), jpeg.clone(), jpeg.clone()])));
+    seeds.push(("folder-of-one".to_owned(), laid(3, &[png])));
+    let manifest = |deleted: &str| {
+        let last = format!(r#"{{"paths": ["catalog_0.catalog"], "deleted_indexes": [{deleted}]}}"#);
+        format!("[\"cam/image_array\"]\n{{}}\n{last}\n").into_bytes()
+    };
+    let record = |index: u32, angle: f64| {
+        format!(
+            "{{\"_index\": {index}, \"cam/image_array\": \"{index}.jpg\", \"user/angle\": {angle}}}\n"
+        )
+    };
+    let catalog = [record(0, -0.5), record(1, 1.0)].concat().into_bytes();
+    for deleted in ["", "1", "0, 1"] {
+        let files = [manifest(deleted), catalog.clone(), jpeg.clone(), jpeg.clone()];
+        let name = format!("tub-without-{}", deleted.replace(", ", "-"));
+        seeds.push((name, laid(4, &files)));
+    }
+    seeds
+}
+
+/// What brokers say, by MQTT 5 and 3.1.1, as the target `mqtt` reads it.
+fn packets() -> Vec<(String, Vec<u8>)> {
+    let piece = |bytes: &[u8]| [&[bytes.len() as u8], bytes].concat();
+    let published = |version: u8, flags: u8, payload: &[u8]| {
+        let topic = b"shoal/1/fleet/region/presence/0011223344556677";
+        let number: &[u8] = if flags & 0b110 == 0 { &[] } else { &[0, 9] };
+        let none: &[u8] = if version == 0 { &[0] } else { &[] };
+        let body = [&[0, topic.len() as u8], &topic[..], number, none, payload].concat();
+        piece(&[&[0x30 | flags, body.len() as u8][..], &body].concat())
+    };
+    let mut seeds = Vec::new();
+    for (version, name, connack, suback) in [
+        (0_u8, "v5", &[0x20, 3, 0, 0, 0][..], &[0x90, 4, 0, 1, 0, 1][..]),
+        (1, "v311", &[0x20, 2, 0, 0], &[0x90, 3, 0, 1, 1]),
+    ] {
+        let begins = [&[version][..], &piece(connack), &[250]].concat();
+        let mut add = |what: &str, rest: &[u8]| {
+            seeds.push((format!("{name}-{what}"), [&begins[..], rest].concat()));
+        };
+        add("asks", &piece(suback));
+        add("hears", &published(version, 0b0001, b"stands"));
+        add("hears-acknowledged", &published(version, 0b0011, b"comes"));
+        add("publishes", &[&[251][..], &piece(&[0x40, 2, 0, 1])].concat());
+        add("waits", &[&[253, 254, 255][..], &piece(&[0xd0, 0])].concat());
+        add("is-cut", &[&[251, 252][..], &piece(connack)].concat());
+        add("goodbye", &piece(&[0xe0, 2, 0x8e, 0]));
+        add("refused", &piece(&[0x90, 4, 0, 1, 0, 0x87]));
+    }
+    seeds
+}
+
 /// The corpus of a target holds these, or is written anew.
 fn holds(target: &str, seeds: Vec<(String, Vec<u8>)>) {
     let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
@@ -336,6 +501,21 @@ fn the_corpus_of_pack_holds_manifests_and_rows() {
 #[test]
 fn the_corpus_of_saved_holds_records_of_a_store() {
     holds("saved", saved());
+}
+
+#[test]
+fn the_corpus_of_insider_holds_windows_of_insiders() {
+    holds("insider", plays());
+}
+
+#[test]
+fn the_corpus_of_recorded_holds_drives_and_logs() {
+    holds("recorded", drives());
+}
+
+#[test]
+fn the_corpus_of_mqtt_holds_what_brokers_say() {
+    holds("mqtt", packets());
 }
 
 #[test]

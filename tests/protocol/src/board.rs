@@ -182,12 +182,13 @@ impl Board {
         }
     }
 
-    /// Bytes came. Names of connections that have something to say now.
+    /// Bytes came. Names of connections that have something to say now. What comes on a connection that was ended, as by its client's
+    /// next one, is not looked at: it would acknowledge what the next one was sent.
     pub fn receive(&mut self, conn: Conn, bytes: &[u8], now_ms: u64) -> Vec<Conn> {
         let Some(online) = self.online.get_mut(&conn) else { return Vec::new() };
         online.input.extend_from_slice(bytes);
         let mut spoken = vec![conn];
-        while let Some(online) = self.online.get_mut(&conn) {
+        while let Some(online) = self.online.get_mut(&conn).filter(|online| !online.over) {
             match Packet::read(&mut online.input, None) {
                 Ok(packet) => spoken.extend(self.packet(conn, packet, now_ms)),
                 Err(rumqttc::v5::mqttbytes::Error::InsufficientBytes(_)) => break,
@@ -451,7 +452,40 @@ pub(crate) fn matches(filter: &str, topic: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::*;
+    use rumqttc::v5::mqttbytes::v5::{Connect, Filter, Subscribe};
+
+    fn says(board: &mut Board, conn: Conn, packet: &Packet) {
+        let mut bytes = BytesMut::new();
+        packet.write(&mut bytes, None).unwrap();
+        let _spoken = board.receive(conn, &bytes, 0);
+    }
+
+    #[test]
+    fn what_comes_on_a_connection_that_was_taken_over_acknowledges_nothing() {
+        let mut board = Board::new(1, Manners::default());
+        for index in 0..30 {
+            let _spoken = board.leave(&format!("a/{index}"), Bytes::from_static(b"stands"));
+        }
+        for conn in [1, 2] {
+            board.accept(conn);
+            let connect = Connect {
+                keep_alive: 60,
+                client_id: "client".to_owned(),
+                clean_start: true,
+                properties: None,
+            };
+            says(&mut board, conn, &Packet::Connect(connect, None, None));
+            let all = Subscribe::new(Filter::new("a/#", QoS::AtLeastOnce), None);
+            says(&mut board, conn, &Packet::Subscribe(all));
+        }
+        let sent = board.say(2).0.len();
+        (1..=20).for_each(|id| says(&mut board, 1, &Packet::PubAck(PubAck::new(id, None))));
+        assert!(board.say(2).0.is_empty(), "{sent} bytes are not acknowledged");
+        assert_eq!(board.sessions["client"].unacknowledged.len(), 20);
+        (1..=20).for_each(|id| says(&mut board, 2, &Packet::PubAck(PubAck::new(id, None))));
+        assert_eq!(board.sessions["client"].unacknowledged.len(), 10, "the rest was sent");
+    }
 
     #[test]
     fn filters_match_as_mqtt_says() {

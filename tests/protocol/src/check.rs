@@ -1,5 +1,6 @@
 //! What must hold, whatever happens.
 
+mod apart;
 mod ending;
 mod moving;
 
@@ -20,6 +21,7 @@ use crate::engine::{Character, Lie, Roads};
 use crate::intruder::Everybody;
 use crate::must::{Looked, must};
 use crate::vehicle::{Vehicle, WINDOWS_MAX, Wire, records, windows};
+use apart::fell_apart;
 use ending::known;
 use moving::Way;
 
@@ -101,6 +103,8 @@ struct Spoken {
     at_us: u64,
     window: u32,
     id: RecordId,
+    who: KeyId,
+    said: Said,
 }
 
 /// By when what was said has come to who is connected, and who connects has asked for it, in microseconds.
@@ -226,7 +230,10 @@ impl Checks {
             false_nonce.is_none(),
             "{now_us}: nonce {false_nonce:?} counts at {number} and was not published"
         );
-        let told = windows(swarm).filter(|window| swarm.records().nonce_of(*window).is_some());
+        // What a timekeeper signed whose place another took counts no more.
+        let timekeeper = exchange.timekeeper();
+        let of = |window: &u32| swarm.records().nonce_by(*window) == Some(timekeeper);
+        let told = windows(swarm).filter(of);
         let told = told.filter_map(|window| self.told_utc.get(&window)).max();
         let (told, believes) = (told.copied().unwrap_or(0), exchange.utc_seconds());
         must!(
@@ -429,13 +436,13 @@ impl Checks {
         let spoken = self.spoken.iter().filter(|spoken| {
             spoken.node == node && spoken.window == window && spoken.at_us + SOON_US < now_us
         });
-        for Spoken { id, at_us, .. } in spoken {
+        for Spoken { id, at_us, who, said, .. } in spoken {
             let number = vehicle.number;
             must!(
                 self.looked_at,
                 Hears,
                 counts.contains(id),
-                "{now_us}: vehicle {number} is connected since {since:?} and has not heard what was said at {at_us}: {id:?}"
+                "{now_us}: vehicle {number} is connected since {since:?} and has not heard what {who} said at {at_us}: {said:?}, {id:?}"
             );
         }
     }
@@ -527,7 +534,7 @@ impl Checks {
         (node, now_us): (usize, u64),
     ) {
         let Ok(record) = Unverified::decode(bytes) else { return };
-        let head = *record.head();
+        let (head, who) = (*record.head(), place.publisher());
         let (counter, stood) = self.counters.entry((head.key, topic.to_owned())).or_default();
         // The same again is no news: after a cut a vehicle leaves again what it sealed before.
         if stood.insert(bytes.clone()) {
@@ -582,16 +589,17 @@ impl Checks {
                 Said::Vote(..) | Said::Nonce(_) => None,
             };
             let id = RecordId::new(Sha256::digest(bytes).into());
-            let spoken = merges.map(|window| Spoken { node, at_us: now_us, window, id });
+            let spoken = merges.map(|window| Spoken { node, at_us: now_us, window, id, who, said });
             self.spoken.extend(spoken);
-            if let Some(before) = self.said.insert((place.publisher(), said), bytes.clone()) {
+            if let Some(before) = self.said.insert((who, said), bytes.clone()) {
                 let same = before == *bytes;
                 must!(self.looked_at, Once, same, "{now_us}: {topic} says {said:?} twice");
             }
         }
     }
 
-    /// Before a window closes, where nobody lies: what is best is known for as long as it is, however old its records are.
+    /// Before a window closes, where nobody lies: what is best is known for as long as it is, however old its records are, unless
+    /// votes fell apart.
     pub fn remembers(&mut self, vehicles: &[Vehicle], window: u32) {
         for vehicle in vehicles {
             let Some(swarm) = vehicle.exchange.as_ref().and_then(Exchange::swarm) else { continue };
@@ -600,7 +608,7 @@ impl Checks {
                 must!(
                     self.looked_at,
                     Remembers,
-                    knows,
+                    knows || fell_apart(swarm, vehicles.len()),
                     "vehicle {number} knows of no best in window {window} any more:\n{}",
                     known(swarm, window)
                 );

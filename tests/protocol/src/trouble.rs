@@ -355,6 +355,8 @@ mod tests {
     fn who_was_behind_knows_what_was_said_meanwhile_once_its_clock_is_set() {
         let mut world = World::new(1, Weather::fair(4, 3));
         world.vehicles[1].off_s.set(-245);
+        // Away from any network it does not hear either how late it is.
+        world.at(10 * SECOND_US, Happening::Unfit(1, 0));
         world.at(world.calendar.opens_us(2) + 46 * SECOND_US, Happening::Fit(1));
         world.run();
         assert!(world.checks.crossed.contains_key(&(1, 0)), "it was there in its window 0");

@@ -177,6 +177,15 @@ fn what_must_hold_holds_whatever_happens() {
     assert!(worlds < 100 || never.is_empty(), "never looked at: {never:?}");
 }
 
+/// Each of these showed something that was wrong, in a vehicle or in what is asked of it.
+#[test]
+fn worlds_that_did_not_hold_once_hold() {
+    for seed in [696, 2_248, 2_713, 4_906, 6_094, 6_944] {
+        let ran = catch_unwind(|| run(seed));
+        ran.unwrap_or_else(|payload| panic!("{}", failure(seed, &*payload)));
+    }
+}
+
 #[test]
 fn a_fair_fleet_elects_what_is_better() {
     let mut world = World::new(1, Weather::fair(4, 4));

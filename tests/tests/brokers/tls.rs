@@ -150,13 +150,14 @@ fn manual() -> String {
     fs::read_to_string(path).unwrap()
 }
 
-/// The access rules that docs/running-a-fleet.md gives to Mosquitto, for an authority and a timekeeper of these ids.
-fn access_rules(authority: &str, timekeeper: &str) -> String {
+/// The access rules that docs/running-a-fleet.md gives to Mosquitto, for an authority, a timekeeper and a beacon of these ids.
+fn access_rules(authority: KeyId, timekeeper: KeyId, beacon: KeyId) -> String {
     let text = manual();
     let (_, rules) = text.split_once("# shoal.acl:").expect("the rules");
     let (rules, _) = rules.split_once("```").expect("their end");
     let (_, rules) = rules.split_once('\n').expect("rules");
-    rules.replace("AUTHORITY_ID", authority).replace("TIMEKEEPER_ID", timekeeper)
+    let named = [("AUTHORITY_ID", authority), ("TIMEKEEPER_ID", timekeeper), ("BEACON_ID", beacon)];
+    named.iter().fold(rules.to_owned(), |rules, (name, id)| rules.replace(name, &id.to_string()))
 }
 
 /// What stands on a broker comes sooner.
@@ -207,46 +208,51 @@ fn a_stolen_identity_puts_nobody_else_off_the_line() {
     }
 }
 
-/// A thief with a vehicle's certificate tries every topic, of everybody, in each region, here and in another fleet: only below the
-/// vehicle's own id does anything come to stand. The timekeeper writes what the authority signed, and nobody else's.
+/// What vehicles say.
+fn is_said_by_vehicles(leaf: Leaf) -> bool {
+    use Leaf::{Chunk, Claim, Particle, Presence, Refusal, Vote};
+    matches!(
+        leaf,
+        Claim { .. } | Vote { .. } | Particle { .. } | Chunk { .. } | Presence | Refusal { .. }
+    )
+}
+
+/// The topics of these leaves of a publisher, in each region of a fleet.
+fn topics(fleet: &'static str, whose: KeyId, which: fn(Leaf) -> bool) -> Vec<String> {
+    let fleet = Label::new(fleet).unwrap();
+    let of = |region: &'static str| {
+        let region = Label::new(region).unwrap();
+        let topic = |leaf| Topic::new(fleet, region, whose, leaf).unwrap().to_string();
+        LEAVES.into_iter().filter(|leaf| which(*leaf)).map(topic).collect::<Vec<_>>()
+    };
+    ["region-0", "region-1"].map(of).concat()
+}
+
+/// A thief with a vehicle's certificate tries every topic, of everybody, in each region, here and in another fleet: only what vehicles
+/// say, and only below the vehicle's own id, comes to stand. The timekeeper writes what the authority signed, and nobody else's; a
+/// beacon what it passes on.
 #[test]
 fn a_stolen_identity_writes_below_its_own_id_alone() {
     let authority = Authority::new();
     let folder = TempDir::new().unwrap();
-    let [stolen, other, timekeeper, authoritys] =
-        [1, 2, 3, 4].map(|number| key(number).public().id());
+    let [stolen, other, timekeeper, authoritys, beacon] =
+        [1, 2, 3, 4, 5].map(|number| key(number).public().id());
     let rules = folder.path().join("shoal.acl");
-    fs::write(&rules, access_rules(&authoritys.to_string(), &timekeeper.to_string())).unwrap();
+    fs::write(&rules, access_rules(authoritys, timekeeper, beacon)).unwrap();
     let options = format!("{NAMED}\nacl_file {}", rules.display());
     let Some(broker) = authority.mosquitto_with(&options) else { return };
-    let topics = |fleet: &'static str, whose| {
-        let fleet = Label::new(fleet).unwrap();
-        let of = |region: &'static str| {
-            let region = Label::new(region).unwrap();
-            LEAVES.map(|leaf| Topic::new(fleet, region, whose, leaf).unwrap().to_string())
-        };
-        ["region-0", "region-1"].map(of).concat()
-    };
-    for (writer, whose) in [
-        (
-            stolen,
-            [("trial", stolen), ("trial", other), ("trial", timekeeper), ("trial", authoritys)],
-        ),
-        (
-            stolen,
-            [("other", stolen), ("other", other), ("other", timekeeper), ("other", authoritys)],
-        ),
-        (
-            timekeeper,
-            [("trial", authoritys), ("trial", timekeeper), ("trial", other), ("other", other)],
-        ),
-    ] {
+    let everybody = [stolen, other, timekeeper, authoritys, beacon];
+    let tried: Vec<String> = ["trial", "other"]
+        .into_iter()
+        .flat_map(|fleet| everybody.map(|whose| topics(fleet, whose, |_any| true)).concat())
+        .collect();
+    for writer in [stolen, timekeeper, beacon] {
         let certificates = folder.path().join(writer.to_string());
         authority.sign(&writer.to_string(), &certificates);
         let mut thief = Publisher::connect_with(broker.address(), &certificates);
-        for topic in whose.into_iter().flat_map(|(fleet, whose)| topics(fleet, whose)) {
+        for topic in &tried {
             // Mosquitto acknowledges what it does not take.
-            thief.publish(&topic, b"stolen");
+            thief.publish(topic, b"stolen");
         }
     }
 
@@ -255,7 +261,17 @@ fn a_stolen_identity_writes_below_its_own_id_alone() {
     let mut reader = Party::connected(encrypted(&broker, Tls::read(&vehicle).unwrap()));
     let everything = Subscription::Standing { filter: "shoal/1/#", acknowledged: true };
     reader.link.subscribe(everything);
-    let may = [stolen, authoritys, timekeeper].map(|whose| topics("trial", whose));
+    let may = [
+        topics("trial", stolen, is_said_by_vehicles),
+        topics("trial", timekeeper, |leaf| {
+            let own = matches!(leaf, Leaf::Nonce { .. } | Leaf::Document { .. });
+            own || is_said_by_vehicles(leaf)
+        }),
+        topics("trial", authoritys, |_any| true),
+        topics("trial", beacon, |leaf| {
+            matches!(leaf, Leaf::Beacon { .. }) || is_said_by_vehicles(leaf)
+        }),
+    ];
     let may: BTreeSet<String> = may.into_iter().flatten().collect();
     let mut stands = BTreeSet::new();
     while stands.len() < may.len() {

@@ -233,8 +233,7 @@ impl<'a> Play<'a> {
             };
             // What it logged of its last life, fresh cores say again.
             self.holds(&format!("the event log of vehicle {number}"), || {
-                let (fleet, observer) = (&stage.fleet, &stage.observer);
-                let all = the_log_agrees_if_all_is_there(fleet, number as u32, observer);
+                let all = the_log_agrees_if_all_is_there(&stage.fleet, number as u32);
                 self.reran.fetch_add(u64::from(all), Ordering::Relaxed);
             });
         }

@@ -1,6 +1,7 @@
 //! What was learned is put to use by two keys, stage by stage, and taken back.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 use shoal_tests::brokers::Embedded;
@@ -74,7 +75,7 @@ fn a_campaign_puts_what_was_learned_to_use_and_takes_it_back() {
     assert!(!active(&fleet).contains(&"none".to_owned()), "{:?}", active(&fleet));
 
     let record = |name: &str| fleet.path().join(name);
-    fleet.evidence(1, &record("early"), None).unwrap();
+    fleet.evidence(1, &record("early"), None, &[]).unwrap();
     // What nobody could hear, for the next took its place at once, was ordered all the same.
     for order in ["pause", "resume", "abort", "roll-back"] {
         fleet.campaign(order, &["1"]).unwrap();
@@ -91,10 +92,13 @@ fn a_campaign_puts_what_was_learned_to_use_and_takes_it_back() {
         let kept: u64 = of_stages(&shown, "kept").iter().sum();
         (kept == 0 && shown["order"] == "rolled back").then_some(())
     });
+    let image = record("vehicle.cdx.json");
+    fs::write(&image, r#"{"bomFormat": "CycloneDX", "components": ["kernel"]}"#).unwrap();
+    bills_are_refused(&fleet, &image);
     until("the journal has it", || {
         let late = record("late");
         let _before = fs::remove_dir_all(&late);
-        fleet.evidence(1, &late, Some(&record("early"))).unwrap();
+        fleet.evidence(1, &late, Some(&record("early")), &[&image]).unwrap();
         let text = fs::read_to_string(late.join("record.json")).unwrap();
         let record: Value = serde_json::from_str(&text).unwrap();
         let targets = record["targets"].as_array().unwrap();
@@ -115,6 +119,7 @@ fn a_campaign_puts_what_was_learned_to_use_and_takes_it_back() {
         ("record.json", "went back", "kept", "says otherwise than its journal"),
         ("record.md", "went back", "kept", "says otherwise than record.json"),
         ("sbom.cdx.json", "CycloneDX", "CycloneDx", "is not the one that record.json names"),
+        ("vehicle.cdx.json", "kernel", "colonel", "is not the one that record.json names"),
         ("journal.jsonl", "\"number\":1,", "\"number\":2,", "the journal was changed"),
     ] {
         let path = record("late").join(name);
@@ -126,6 +131,29 @@ fn a_campaign_puts_what_was_learned_to_use_and_takes_it_back() {
         fs::write(&path, text).unwrap();
     }
     fleet.check_evidence(&record("late")).unwrap();
+}
+
+/// What is no bill, or would stand in another's place, makes no record.
+fn bills_are_refused(fleet: &Fleet, image: &Path) {
+    let file = |name: &str, text: &str| {
+        let path = fleet.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let bill = fs::read_to_string(image).unwrap();
+    let (none, record) = (fleet.path().join("none"), file("bills/record.json", &bill));
+    let again = file("bills/vehicle.cdx.json", &bill);
+    let (other, toml) = (file("bills/other.json", "{}"), fleet.path().join("fleet.toml"));
+    for (bills, why) in [
+        (&[toml.as_path()][..], "no JSON"),
+        (&[&other], "no bill of materials"),
+        (&[&record], "rename the bill"),
+        (&[image, &again], "rename one"),
+    ] {
+        let refused = fleet.evidence(1, &none, None, bills).unwrap_err();
+        assert!(refused.contains(why) && !none.exists(), "{refused}");
+    }
 }
 
 /// Vehicles of the first stage find it wanting and go back by themselves; the campaign halts, and nobody of the second begins.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use shoal_tests::brokers::{Embedded, Mosquitto, TestBroker};
 use shoal_tests::clock::until;
-use shoal_tests::fleet::{Fleet, Plan, Program};
+use shoal_tests::fleet::{Fleet, Plan, Program, text};
 use shoal_tests::invariants::{
     no_record_contradicts_another, no_window_is_counted_twice, the_log_reruns,
 };
@@ -36,19 +36,47 @@ fn a_vehicle_killed_while_it_tunes_goes_on() {
     let vehicle = fleet.start(1, &[]);
     until("some steps", || (trained(&vehicle) > 5).then_some(()));
     vehicle.kill();
-    assert_eq!(the_log_reruns(&fleet, 1, &observer), 1);
+    assert_eq!(the_log_reruns(&fleet, 1), 1);
     let vehicle = fleet.start(1, &[]);
     fleet.line(1, "a window", |line| line["contributed"] == true);
     let before = trained(&vehicle);
     until("some steps", || (trained(&vehicle) > before + 5).then_some(()));
     vehicle.kill();
-    assert_eq!(the_log_reruns(&fleet, 1, &observer), 2);
+    assert_eq!(the_log_reruns(&fleet, 1), 2);
     let vehicle = fleet.start(1, &[]);
     takes_part_again(&fleet, 1);
     assert_eq!(vehicle.terminate().code(), Some(0));
     no_window_is_counted_twice(&fleet, 1);
     assert!(no_record_contradicts_another(&fleet, 1, &observer) > 0, "it said something");
-    assert_eq!(the_log_reruns(&fleet, 1, &observer), 3);
+    assert_eq!(the_log_reruns(&fleet, 1), 3);
+    it_is_seen_step_by_step(&fleet);
+}
+
+/// The command shows what the cores of vehicle 1 were told and said.
+fn it_is_seen_step_by_step(fleet: &Fleet) {
+    let vehicle = fleet.vehicle_path(1);
+    let told = vehicle.join("vehicle.toml");
+    let rerun = |more: &[&str]| fleet.shoal(&[&["fleet", "rerun", text(&told)], more].concat());
+    let shown = rerun(&["--steps"]).unwrap();
+    for step in [
+        "window > conditions: parked",
+        "window < open",
+        "swarm  > the nonce of window",
+        "swarm  < Event(Began",
+        "swarm  > the window is closed",
+    ] {
+        assert!(shown.contains(step), "`{step}` in {shown}");
+    }
+    assert!(shown.contains("run 2 of [0, 1, 2]"), "{shown}");
+    // Those of lives that ended long ago, too.
+    for run in ["0", "1"] {
+        let shown = rerun(&["--run", run]).unwrap();
+        assert!(shown.contains("all as they were"), "{shown}");
+    }
+    assert!(rerun(&["--run", "7"]).unwrap_err().contains("no log of run 7"));
+    let logs = vehicle.join("state/exchange/log");
+    std::fs::rename(&logs, vehicle.join("aside")).unwrap();
+    assert!(rerun(&[]).unwrap_err().contains("no window"), "nothing is made where there is none");
 }
 
 /// A disk without room while it drives: what was lost is driven again, and the vehicle takes part meanwhile.
@@ -89,14 +117,14 @@ fn killed_at(way: Way, topic: impl Fn(KeyId) -> String) {
         until("the line holds", || relay.holds().then_some(()));
         vehicle.kill();
         relay.release();
-        assert_eq!(the_log_reruns(&fleet, 1, &observer), lives);
+        assert_eq!(the_log_reruns(&fleet, 1), lives);
     }
     let vehicle = fleet.start(1, &[]);
     takes_part_again(&fleet, 1);
     assert_eq!(vehicle.terminate().code(), Some(0));
     no_window_is_counted_twice(&fleet, 1);
     assert!(no_record_contradicts_another(&fleet, 1, &observer) > 0, "it said something");
-    assert_eq!(the_log_reruns(&fleet, 1, &observer), 3);
+    assert_eq!(the_log_reruns(&fleet, 1), 3);
 }
 
 #[test]

@@ -60,8 +60,8 @@ fn publish_a_thiefs_plan(broker: &Embedded, fleet: &Fleet, key: &SecretKey) {
         period_seconds: 1 << 30,
         open_seconds: 1,
         jitter_ms_max: 0,
-        up_bytes_max: 1,
-        down_bytes_max: 1,
+        up_bytes_max: 1 << 20,
+        down_bytes_max: 1 << 20,
     };
     let plan = sealed(&WindowPlan::new(thief).unwrap(), key);
     Publisher::connect(broker.address()).publish(&topic(fleet, key, Leaf::Plan), &plan);
@@ -129,7 +129,8 @@ fn a_vehicle_says_that_its_clock_is_not_the_fleets() {
     vehicles[0].says("is behind what the fleet signed", 1);
 }
 
-/// The timekeeper's key is stolen. A new root says that another one signs; vehicles follow it by themselves, and refuse the thief.
+/// The timekeeper's key is stolen, and puts every clock a month ahead: no window opens any more. A new root says that another one
+/// signs; vehicles follow it by themselves, forget what the thief said of the time, and refuse the thief.
 #[test]
 fn a_stolen_timekeepers_key_is_replaced() {
     let broker = Embedded::start();
@@ -141,6 +142,14 @@ fn a_stolen_timekeepers_key_is_replaced() {
     let refused = shoal(&rotate).unwrap_err();
     assert!(refused.contains("end `shoal fleet serve` first"), "{refused}");
     serve.terminate();
+    let window = fleet.windows(0).last().unwrap()["window"].as_u64().unwrap() as u32 + 1_000_000;
+    let utc_seconds = utc_seconds() + 30 * 24 * 3600;
+    let far = Nonce::new(NonceFields { window, nonce: [7; 32], utc_seconds }).unwrap();
+    let place = topic(&fleet, &stolen, Leaf::nonce(window));
+    Publisher::connect(broker.address()).publish(&place, &sealed(&far, &stolen));
+    for vehicle in &vehicles {
+        vehicle.says("is behind what the fleet signed", 1);
+    }
     shoal(&rotate).unwrap();
     let _serve = fleet.serve();
     until("vehicles follow", || {

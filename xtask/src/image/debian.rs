@@ -1,13 +1,14 @@
 //! Packages of Debian for another processor, unpacked into a folder: nothing is installed, no privilege is needed.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::process::Run;
 use crate::{Done, Failure};
 
 /// What the image's kernel and programs are built for, in Debian's word.
-const ARCHITECTURE: &str = "arm64";
+pub(crate) const ARCHITECTURE: &str = "arm64";
 
 /// A package that was unpacked.
 #[derive(Clone, Debug)]
@@ -94,8 +95,12 @@ fn newest(debs: &Path, name: &str, version: &str) -> Done<PathBuf> {
     Err(Failure(format!("apt left no {}", archive.display())))
 }
 
+/// A folder that all may enter, as those that it is in and that were not there; whatever this user's own folders allow.
 pub(crate) fn make_folder(path: &Path) -> Done {
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+    let open = |folder: &&Path| fs::set_permissions(folder, fs::Permissions::from_mode(0o755));
     fs::create_dir_all(path)
+        .and_then(|()| missing.iter().try_for_each(open))
         .map_err(|error| Failure(format!("cannot make {}: {error}", path.display())))
 }
 

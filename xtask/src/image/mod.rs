@@ -1,5 +1,6 @@
 //! `cargo xtask image`: what is flashed.
 
+mod bill;
 pub(crate) mod booted;
 mod calls;
 mod debian;

@@ -262,8 +262,8 @@ mod tests {
     fn every_program_that_the_image_calls_is_in_it() {
         let applets = names(&sources().join("applets")).unwrap();
         let programs = [
-            "cat", "grep", "ip", "kill", "mkdir", "modprobe", "mount", "mv", "reboot", "rm", "sed",
-            "sleep", "sync", "udhcpc", "umount",
+            "cat", "chown", "grep", "ip", "kill", "mkdir", "modprobe", "mount", "mv", "reboot",
+            "rm", "sed", "sleep", "sync", "udhcpc", "umount",
         ];
         let mut called = BTreeSet::new();
         for folder in ["etc/init.d", "usr/sbin", "usr/share/udhcpc"] {

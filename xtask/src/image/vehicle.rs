@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::bill;
 use super::debian::{Debian, Package, make_folder, remove_folder};
 use super::disk::Contents;
 use super::tree::Parts;
@@ -19,7 +20,7 @@ Cross-compiles the agent for aarch64 and makes a bootable disk image (UEFI): two
 a read-only root with agent, ONNX Runtime and the default model, a data partition.
 
 --vehicle DIR   what lies on the data partition as /data/vehicle: a folder of `shoal fleet provision`
--o FILE         the image [target/image/vehicle.img]
+-o FILE         the image [target/image/vehicle.img]; beside it, as .cdx.json, what it is made of (CycloneDX)
 --data-mib N    size of the data partition [what the vehicle may keep, at least 512]
 --boot          boot it in the emulator, on this terminal; Ctrl-A X ends it
 
@@ -27,6 +28,9 @@ Example: shoal fleet provision fleet 0 -o equipped --broker mqtt://10.0.2.2:1883
          cargo xtask image vehicle --vehicle equipped --boot";
 
 pub(crate) const TARGET: &str = "aarch64-unknown-linux-gnu";
+/// The agent, without the embedded engine.
+pub(crate) const AGENT: [&str; 5] =
+    ["--package", "shoal-vehicle", "--no-default-features", "--features", "ort,linux"];
 /// What the root is made of, beside the agent.
 const PACKAGES: [&str; 10] = [
     "busybox-static",
@@ -152,6 +156,7 @@ pub(crate) fn make(asked: &Asked, image: &Path) -> Done<String> {
         Run::new("cp").arg("--archive").arg(vehicle).arg(data.join("vehicle")).run()?;
     }
     let kernel_file = parts.kernel_file()?;
+    bill::put(&parts, &image.with_extension("cdx.json"))?;
     Contents {
         boot_loader: &parts.find(BOOT_LOADER)?,
         loader_settings: &root().join("cross/vehicle/image/esp/loader/loader.conf"),
@@ -194,10 +199,8 @@ fn needed_mib(vehicle: &Path) -> Done<u64> {
     Ok((lies + replay.div_ceil(1 << 20) + KEPT_MIB) * 11 / 10)
 }
 
-/// Builds the agent, without the embedded engine.
 fn agent() -> Done<PathBuf> {
-    let features = ["--no-default-features", "--features", "ort,linux"];
-    build("shoal-vehicle", &[&["--package", "shoal-vehicle"], &features[..]].concat())
+    build("shoal-vehicle", &AGENT)
 }
 
 /// Builds a program for the vehicle computer; the file of it, without symbols.

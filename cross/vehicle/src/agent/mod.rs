@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use shoal_hal::backend::files::{DirSlots, DirStore, FilesError};
+use shoal_hal::backend::files::{DirSlots, DirStore, FilesError, make_private};
 use shoal_hal::backend::recorded::OpenError;
 use shoal_hal::{AdapterSlots, Slot};
 use shoal_runtime::adapter::{Adapter, Layout};
@@ -184,6 +184,8 @@ impl Agent {
         let beside = config.model.beside.as_deref();
         let beside =
             beside.map(|path| Beside::open(path, package.description(), &form)).transpose()?;
+        // Adapters, the log and the replay's key are nobody else's.
+        make_private(&config.state)?;
         let engine = crate::engine::open(&config.engine.kept_below(&config.state))?;
         let profile = profile_of(&*engine);
         let layout = graft_package(&model, package.description(), 1, profile)?.layout;

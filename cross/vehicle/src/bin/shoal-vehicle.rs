@@ -23,7 +23,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 const HELP: &str = "\
 The agent of one vehicle of a fleet: it drives in shadow mode, tunes parked, and exchanges in OTA windows.
 
-Usage: shoal-vehicle --config FILE [--windows N] [--metrics ADDR] [--ready FILE] [--verbose]
+Usage: shoal-vehicle --config FILE [--windows N] [--metrics ADDR] [--ready FILE] [--as UID:GID] [--verbose]
        shoal-vehicle --config FILE --next-key
        shoal-vehicle --config FILE --erase
        shoal-vehicle --version
@@ -32,6 +32,8 @@ Usage: shoal-vehicle --config FILE [--windows N] [--metrics ADDR] [--ready FILE]
   --windows N      end by itself after window N - 1 (alone: after N nights); without it, never
   --metrics ADDR   serve Prometheus text at http://ADDR/metrics
   --ready FILE     make this file when the agent is up: for who supervises it
+  --as UID:GID     do it as this user, without rights of root, and stay beside it: what the vehicle keeps becomes that user's,
+                   the bus is brought up, and camera and gateway's line are given to it whenever they come back
   --verbose        tell more
   --next-key       make the key that is to take the place of the vehicle's, say its public half, and end
   --erase          erase all frames that the vehicle keeps, their key first, and end; adapters and the exchange stay
@@ -50,6 +52,7 @@ struct Arguments {
     windows: Option<u32>,
     metrics: Option<SocketAddr>,
     ready: Option<PathBuf>,
+    user: Option<String>,
     verbose: bool,
     next_key: bool,
     erase: bool,
@@ -72,7 +75,7 @@ fn main() -> ExitCode {
     };
     log(arguments.verbose);
     match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             say(std::io::stderr(), &format!("error: {}", chain(&*error)));
             if told_wrong(&*error) { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
@@ -85,8 +88,21 @@ fn told_wrong(error: &(dyn Error + 'static)) -> bool {
     let place = error.downcast_ref::<PlaceError>();
     let member = error.downcast_ref::<MemberError>();
     error.is::<ConfigError>()
+        || is_told_by_the_agent(error)
         || matches!(place, Some(PlaceError::NotGiven { .. } | PlaceError::NotLinux))
         || matches!(member, Some(MemberError::NoFleet { .. }))
+}
+
+/// Whether the user that it is to run as may write what it is told.
+#[cfg(all(feature = "linux", target_os = "linux"))]
+fn is_told_by_the_agent(error: &(dyn Error + 'static)) -> bool {
+    use shoal_vehicle::attend::AttendError;
+    matches!(error.downcast_ref::<AttendError>(), Some(AttendError::Writable { .. }))
+}
+
+#[cfg(not(all(feature = "linux", target_os = "linux")))]
+fn is_told_by_the_agent(_error: &(dyn Error + 'static)) -> bool {
+    false
 }
 
 /// What the command line asks for.
@@ -99,7 +115,7 @@ enum Asked {
 
 fn arguments() -> Result<Asked, lexopt::Error> {
     let (mut config, mut windows, mut metrics, mut ready) = (None, None, None, None);
-    let (mut verbose, mut next_key, mut erase) = (false, false, false);
+    let (mut user, mut verbose, mut next_key, mut erase) = (None, false, false, false);
     let mut parser = Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -107,6 +123,7 @@ fn arguments() -> Result<Asked, lexopt::Error> {
             Arg::Long("windows") => windows = Some(parser.value()?.parse()?),
             Arg::Long("metrics") => metrics = Some(parser.value()?.parse()?),
             Arg::Long("ready") => ready = Some(PathBuf::from(parser.value()?)),
+            Arg::Long("as") => user = Some(parser.value()?.string()?),
             Arg::Long("verbose") => verbose = true,
             Arg::Long("next-key") => next_key = true,
             Arg::Long("erase") => erase = true,
@@ -116,27 +133,28 @@ fn arguments() -> Result<Asked, lexopt::Error> {
         }
     }
     let config = config.ok_or("--config FILE is needed")?;
-    Ok(Asked::ToRun(Arguments { config, windows, metrics, ready, verbose, next_key, erase }))
+    let arguments = Arguments { config, windows, metrics, ready, user, verbose, next_key, erase };
+    Ok(Asked::ToRun(arguments))
 }
 
-fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let config = Config::read(&arguments.config)?;
     // Before there is a second thread: each is where the one is that begins it.
     shoal_vehicle::budget::keep_to(config.engine.cpus.as_ref())?;
+    if let Some(user) = &arguments.user {
+        return attended(arguments, &config, user);
+    }
+    refuse_as_root(&config)?;
     if arguments.next_key {
-        return next_key(&config);
+        next_key(&config)?;
+        return Ok(ExitCode::SUCCESS);
     }
     if arguments.erase {
         let erased = Agent::erase(&config)?;
         say(std::io::stdout(), &format!("erased {} spans", erased.spans));
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // A second one ends the program where it is.
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
+    let stop = signals()?;
     let metrics = Metrics::default();
     let served =
         arguments.metrics.map(|address| MetricsServer::start(address, &metrics)).transpose()?;
@@ -145,7 +163,82 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     let file = arguments.config.display().to_string();
     let ready = Ready::new(arguments.ready.clone());
-    Ok(member::run(&file, config, arguments.windows, stop, metrics, ready)?)
+    member::run(&file, config, arguments.windows, stop, metrics, ready)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Set by who ends this program.
+fn signals() -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // A second one ends the program where it is.
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+/// What a user without rights keeps is no place for root to write to: its links would be followed.
+#[cfg(target_os = "linux")]
+fn refuse_as_root(config: &Config) -> Result<(), Box<dyn Error>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(found) = std::fs::metadata(&config.state) else { return Ok(()) };
+    let (state, id, group) = (config.state.display(), found.uid(), found.gid());
+    if rustix::process::getuid().is_root() && id != 0 {
+        return Err(format!("{state} is user {id}'s: give --as {id}:{group}").into());
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn refuse_as_root(_config: &Config) -> Result<(), Box<dyn Error>> {
+    Ok(())
+}
+
+/// Does the same as another user, beside this process.
+#[cfg(all(feature = "linux", target_os = "linux"))]
+fn attended(
+    arguments: &Arguments,
+    config: &Config,
+    user: &str,
+) -> Result<ExitCode, Box<dyn Error>> {
+    let user = user.parse()?;
+    let mut agent = std::process::Command::new(std::env::current_exe()?);
+    agent.arg("--config").arg(&arguments.config);
+    if let Some(windows) = arguments.windows {
+        agent.arg("--windows").arg(windows.to_string());
+    }
+    if let Some(address) = arguments.metrics {
+        agent.arg("--metrics").arg(address.to_string());
+    }
+    if let Some(file) = &arguments.ready {
+        agent.arg("--ready").arg(file);
+    }
+    for (asked, flag) in [
+        (arguments.verbose, "--verbose"),
+        (arguments.next_key, "--next-key"),
+        (arguments.erase, "--erase"),
+    ] {
+        if asked {
+            agent.arg(flag);
+        }
+    }
+    let mut config = config.clone();
+    if arguments.next_key || arguments.erase {
+        // For what is done in a moment no device is needed.
+        (config.camera, config.can, config.gateway) = (None, None, None);
+    }
+    let stop = signals()?;
+    Ok(shoal_vehicle::attend::attend(&arguments.config, &config, user, agent, &stop)?.into())
+}
+
+#[cfg(not(all(feature = "linux", target_os = "linux")))]
+fn attended(
+    _arguments: &Arguments,
+    _config: &Config,
+    _user: &str,
+) -> Result<ExitCode, Box<dyn Error>> {
+    Err("--as needs Linux".into())
 }
 
 /// Makes the next key; its private half stays here.

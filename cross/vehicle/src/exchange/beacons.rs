@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use embassy_time::{Duration, Instant};
+use serde::{Deserialize, Serialize};
 use shoal_swarm::inbox::{Record, read_relayed};
 use shoal_swarm::quorum::HIGHEST;
 use shoal_window::Phase;
@@ -12,6 +13,7 @@ use tracing::{debug, info, warn};
 
 use super::line::{For, Line, Listening};
 use super::run::{Exchange, ExchangeError};
+use super::vault::{Vault, VaultError};
 
 /// A beacon that has not said in this part of a window, in which the broker was there, that it is there is not.
 const WAITS: u32 = 4;
@@ -19,13 +21,28 @@ const WAITS: u32 = 4;
 /// Beacons that withheld what matters are not relied upon for so many windows.
 const DOUBTED: u32 = 8;
 
+/// What outlasts the program, postcard: a vehicle that starts votes in its first window on what it hears at its beginning, and would
+/// learn too late again whom to listen to.
+const KEPT: &str = "beacons";
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    /// None was there: every vehicle is listened to, until one is.
+    missing: bool,
+    /// Before this window every vehicle is listened to, too: beacons withheld what matters.
+    doubted: u32,
+    /// Nothing was passed on of this window: it will be seen whether there was nothing.
+    silent: Option<u32>,
+}
+
 /// What is known of the region's beacons.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Beacons {
     /// Whether to listen to them.
     wanted: bool,
-    /// None was there: every vehicle is listened to, until one is.
-    missing: bool,
+    kept: Kept,
+    /// As the vault has it.
+    written: Kept,
     /// Since when the broker is there on the line that listens to them; `None`: it is not…
     since: Option<Instant>,
     /// …and how long it was there on that line before.
@@ -36,12 +53,8 @@ pub(super) struct Beacons {
     own: Option<u32>,
     /// The newest window of which one has passed on any claim.
     claims: Option<u32>,
-    /// Before this window every vehicle is listened to, too: beacons withheld what matters.
-    doubted: u32,
-    /// The window in which it was last looked at whether they do.
+    /// The window in which it was last looked at whether they withhold what matters.
     looked: Option<u32>,
-    /// Nothing was passed on of this window: it will be seen whether there was nothing.
-    silent: Option<u32>,
     /// In which window the contributions of these are listened to.
     asked: Option<(u32, BTreeSet<KeyId>)>,
     /// The broker may keep subscriptions of a window that is over.
@@ -51,8 +64,14 @@ pub(super) struct Beacons {
 }
 
 impl Beacons {
-    pub(super) fn new(wanted: bool) -> Self {
-        Self { wanted, ..Self::default() }
+    /// With what was known when the program ended; what cannot be read is not known.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub(super) fn restore(wanted: bool, vault: &Vault) -> Result<Self, VaultError> {
+        let kept = vault.get(KEPT)?.and_then(|bytes| postcard::from_bytes(&bytes).ok());
+        let kept = kept.unwrap_or_default();
+        Ok(Self { wanted, kept, written: kept, ..Self::default() })
     }
 
     /// Whom to listen to in a window that opens, and whether what the broker keeps of the last one is to be forgotten. `claimed`:
@@ -63,12 +82,16 @@ impl Beacons {
         claimed: impl Fn(u32) -> bool,
     ) -> (Listening, bool) {
         (self.since, self.before) = (None, Duration::MIN);
-        if self.silent.take().is_some_and(&claimed) {
-            self.doubted = window.map_or(0, |window| window.saturating_add(DOUBTED));
+        if self.kept.silent.take().is_some_and(&claimed) {
+            self.kept.doubted = window.map_or(0, |window| window.saturating_add(DOUBTED));
+        }
+        // Another plan may count its windows from another day on.
+        if let Some(window) = window {
+            self.kept.doubted = self.kept.doubted.min(window.saturating_add(DOUBTED));
         }
         self.trust_again(window, claimed);
-        let back = self.missing && self.heard.is_some();
-        self.missing &= !back;
+        let back = self.kept.missing && self.heard.is_some();
+        self.kept.missing &= !back;
         let alone = self.alone(window);
         let stale = std::mem::take(&mut self.stale) || self.asked.take().is_some();
         let stale = stale || (alone && self.everybody);
@@ -84,7 +107,8 @@ impl Beacons {
     /// At the end of doubt: everybody was listened to, and what was claimed before the last window was voted on by now. If beacons
     /// passed on none of the latest window of which a claim counts, doubt goes on; if some, it is over.
     fn trust_again(&mut self, window: Option<u32>, claimed: impl Fn(u32) -> bool) {
-        let Some(window) = window.filter(|window| 0 < self.doubted && self.doubted <= *window)
+        let Some(window) =
+            window.filter(|window| 0 < self.kept.doubted && self.kept.doubted <= *window)
         else {
             return;
         };
@@ -94,12 +118,12 @@ impl Beacons {
         if withheld {
             warn!(window, "still nothing that matters is passed on: listening to every vehicle");
         }
-        self.doubted = if withheld { window.saturating_add(DOUBTED) } else { 0 };
+        self.kept.doubted = if withheld { window.saturating_add(DOUBTED) } else { 0 };
     }
 
     /// Whether they alone are listened to.
     fn alone(&self, window: Option<u32>) -> bool {
-        self.wanted && !self.missing && window.is_none_or(|window| self.doubted <= window)
+        self.wanted && !self.kept.missing && window.is_none_or(|window| self.kept.doubted <= window)
     }
 
     /// The broker is there.
@@ -176,8 +200,8 @@ impl Exchange {
             (false, false) => return,
         };
         warn!(window, own, "nothing that matters is passed on: listening to every vehicle, too");
-        self.beacons.silent = silent.then_some(claimed);
-        self.beacons.doubted = window.saturating_add(windows);
+        self.beacons.kept.silent = silent.then_some(claimed);
+        self.beacons.kept.doubted = window.saturating_add(windows);
         self.beacons.everybody = true;
         if let Some(line) = &mut self.line {
             line.listen_to_all(&self.board);
@@ -199,7 +223,7 @@ impl Exchange {
         let Some(line) = &mut self.line else { return };
         if late && self.beacons.heard < Some(window) {
             info!(window, "no beacon is there: listening to every vehicle");
-            (self.beacons.missing, self.beacons.heard) = (true, None);
+            (self.beacons.kept.missing, self.beacons.heard) = (true, None);
             self.beacons.everybody = true;
             line.listen_to_all(&self.board);
             return;
@@ -218,6 +242,17 @@ impl Exchange {
         let asked = self.documents.keyring().roster().asked(nonce, count, &aside);
         line.listen_to(&self.board, &asked, true);
         self.beacons.asked = Some((window, asked));
+    }
+
+    /// Writes down what outlasts the program, where it has changed.
+    pub(super) fn keep_beacons(&mut self) -> Result<(), ExchangeError> {
+        let kept = self.beacons.kept;
+        if kept != self.beacons.written {
+            let bytes = postcard::to_extend(&kept, Vec::new()).expect("a vector takes it");
+            self.vault.put(KEPT, &bytes)?;
+            self.beacons.written = kept;
+        }
+        Ok(())
     }
 
     /// Before the line begins nothing more: the broker is not to keep what is of no use in the next window.
@@ -239,7 +274,12 @@ mod tests {
 
     /// Beacons that were found to withhold in window 3.
     fn doubted() -> Beacons {
-        Beacons { doubted: 3 + DOUBTED, ..Beacons::new(true) }
+        let kept = Kept { doubted: 3 + DOUBTED, ..Kept::default() };
+        Beacons { kept, ..wanted() }
+    }
+
+    fn wanted() -> Beacons {
+        Beacons { wanted: true, ..Beacons::default() }
     }
 
     fn listens(beacons: &mut Beacons, window: u32, claimed: impl Fn(u32) -> bool) -> Listening {
@@ -249,7 +289,7 @@ mod tests {
     /// Nobody hears a beacon of a broker that takes no connection, or while it is gone.
     #[test]
     fn beacons_are_waited_for_while_the_broker_is_there() {
-        let (at, mut beacons) = (Instant::from_secs, Beacons::new(true));
+        let (at, mut beacons) = (Instant::from_secs, wanted());
         listens(&mut beacons, 3, CLAIMED);
         beacons.disconnected(at(900));
         assert_eq!(beacons.there(at(1_000)), Duration::MIN);
@@ -270,7 +310,7 @@ mod tests {
         }
         // One passes on again what was claimed in window 39, while everybody is listened to.
         beacons.claims = Some(39);
-        let until = beacons.doubted;
+        let until = beacons.kept.doubted;
         for window in 41..until {
             beacons.claims = Some(window - 2);
             assert_eq!(listens(&mut beacons, window, CLAIMED), Listening::Both, "{window}");
@@ -300,6 +340,33 @@ mod tests {
     fn where_nobody_claimed_doubt_ends() {
         let mut beacons = doubted();
         assert_eq!(listens(&mut beacons, 3 + DOUBTED, |_window| false), Listening::Beacons);
+    }
+
+    /// Another plan began to count anew.
+    #[test]
+    fn doubt_of_a_far_window_ends_all_the_same() {
+        let mut beacons = Beacons { kept: Kept { doubted: 5_000, ..Kept::default() }, ..wanted() };
+        for window in 7..7 + DOUBTED {
+            assert_eq!(listens(&mut beacons, window, CLAIMED), Listening::Both, "{window}");
+        }
+        beacons.claims = Some(5 + DOUBTED);
+        assert_eq!(listens(&mut beacons, 7 + DOUBTED, CLAIMED), Listening::Beacons);
+    }
+
+    #[test]
+    fn what_is_known_of_beacons_outlasts_the_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut vault = Vault::open(folder.path()).unwrap();
+        assert_eq!(Beacons::restore(true, &vault).unwrap().kept, Kept::default());
+        let kept = Kept { missing: true, doubted: 9, silent: Some(4) };
+        vault.put(KEPT, &postcard::to_extend(&kept, Vec::new()).unwrap()).unwrap();
+        let mut restored = Beacons::restore(true, &vault).unwrap();
+        assert_eq!(restored.kept, kept);
+        // Nobody is there, and what was passed over is claimed: every vehicle is listened to from the beginning on.
+        assert_eq!(listens(&mut restored, 5, CLAIMED), Listening::Both);
+        assert_eq!(restored.kept, Kept { missing: true, doubted: 5 + DOUBTED, silent: None });
+        vault.put(KEPT, b"x").unwrap();
+        assert_eq!(Beacons::restore(true, &vault).unwrap().kept, Kept::default());
     }
 
     /// A vehicle that was away through the end of its doubt asks the same when it is back.

@@ -142,8 +142,14 @@ impl Exchange {
         let duty = campaign.duty(drawn.of(self.me), &progress, mine, utc_s);
         let listen = campaign.order == Order::Run && mine == Mine::Outside;
         let (number, plan) = (campaign.plan.number, campaign.plan.clone());
+        let current = self.documents.is_current(utc_s);
         self.listen(listen)?;
         match duty {
+            // An order to stop may be withheld, with the metadata that name it.
+            Duty::Begin if !current => {
+                info!(campaign = number, "metadata have ended: nothing is begun before newer ones");
+                Ok(())
+            }
             // Who keeps it may be heard before who went back.
             Duty::Begin if self.promotion.current => self.begin_trial(&plan),
             Duty::Rest | Duty::Begin => Ok(()),

@@ -36,6 +36,11 @@ impl Clock {
         later
     }
 
+    /// Forgets what was signed: who signed it is believed no more.
+    pub fn forget(&mut self) {
+        self.at_least_seconds = WRITTEN_SECONDS;
+    }
+
     /// Now. The system's clock is believed unless it is before a time that was signed.
     pub fn now(&self) -> Now {
         let (since_boot, system) = (self.time.since_start(), self.time.utc_seconds());
@@ -71,10 +76,11 @@ impl Clock {
         }
     }
 
-    /// UTC seconds that have passed for certain: they were signed.
+    /// UTC seconds that have passed for certain: they were signed, and the system's clock says so, too. Neither a clock that runs
+    /// ahead nor who has the timekeeper's key makes what is in replay old.
     #[must_use]
     pub fn passed_seconds(&self) -> u64 {
-        self.at_least_seconds
+        self.at_least_seconds.min(self.time.utc_seconds())
     }
 
     /// How long it is until this moment.
@@ -110,10 +116,22 @@ mod tests {
     }
 
     #[test]
-    fn what_has_passed_for_certain_is_never_the_system_s_word() {
+    fn what_has_passed_for_certain_is_neither_the_system_s_word_nor_the_timekeeper_s_alone() {
         let mut clock = Clock::start(0);
         assert_eq!((clock.passed_seconds(), clock.behind_seconds()), (WRITTEN_SECONDS, 0));
         assert!(clock.accept(WRITTEN_SECONDS + 7));
         assert_eq!(clock.passed_seconds(), WRITTEN_SECONDS + 7);
+        let system = clock.seconds();
+        assert!(clock.accept(u64::MAX));
+        assert!((system..system + 100).contains(&clock.passed_seconds()));
+    }
+
+    #[test]
+    fn what_was_signed_by_who_is_believed_no_more_is_forgotten() {
+        let mut clock = Clock::start(0);
+        assert!(clock.accept(u64::MAX));
+        clock.forget();
+        assert!(matches!(clock.now().utc, Utc::Known { .. }));
+        assert!(clock.accept(WRITTEN_SECONDS + 7), "others are believed");
     }
 }

@@ -154,6 +154,12 @@ impl Documents {
         *self = Documents { waiting, ..Documents::new(fleet, trust) };
     }
 
+    /// Whether metadata say by now which documents are the newest, as far as the vehicle asks for any. `now_s`: UTC in seconds that has
+    /// surely been reached.
+    pub fn is_current(&self, now_s: u64) -> bool {
+        self.trust.as_ref().is_none_or(|trust| trust.is_current(now_s))
+    }
+
     /// Documents that may count now: topic and envelope. They are handed in again.
     pub fn waited(&mut self) -> Vec<(String, Vec<u8>)> {
         core::mem::take(&mut self.waiting).into_values().collect()

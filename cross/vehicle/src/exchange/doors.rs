@@ -108,7 +108,13 @@ impl Exchange {
     pub(super) fn hand_in(&mut self, input: Input<'_>) -> Option<Result<bool, swarm::Reject>> {
         let now = self.clock.now();
         let swarm = self.swarm.as_mut()?;
-        self.log.swarm_input(now, &input);
+        let chunks = if let Input::Fetched { particle, .. } | Input::Coded { particle, .. } = input
+        {
+            self.particles.chunks(particle)
+        } else {
+            &[]
+        };
+        self.log.swarm_input(now, &input, chunks);
         Some(swarm.handle_input(now, input))
     }
 
@@ -181,12 +187,16 @@ impl Exchange {
         Ok(())
     }
 
-    /// Connects to learn what the fleet agreed on, for as long as something is missing, or the plan counts no more. A broker that has just started may
+    /// Connects to learn what the fleet agreed on, for as long as something is missing, the plan counts no more, or the time is not known:
+    /// another timekeeper may have taken the place of one whose word put the clock ahead. A broker that has just started may
     /// answer before it knows what it retains: what does not come is asked for again, less and less often.
     pub(super) fn join_if_needed(&mut self) -> Result<(), ExchangeError> {
-        // No window opens in which it would hear of a newer plan.
-        let ended = matches!(self.phase, Some(Phase::Closed { because: Because::PlanExpired }));
-        if self.documents.whole() && !ended {
+        // No window opens in which it would hear of a newer plan, or of newer roots.
+        let closed = matches!(
+            self.phase,
+            Some(Phase::Closed { because: Because::PlanExpired | Because::NoTime })
+        );
+        if self.documents.whole() && !closed {
             self.joins = None;
             if self.line_for() == Some(For::Joining) {
                 self.hang_up();

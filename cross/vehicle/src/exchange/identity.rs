@@ -75,6 +75,7 @@ impl Exchange {
                 return Ok(false);
             }
         };
+        let is_told = self.next_key_again.is_some();
         (self.roster_is_new, self.next_key_again) = (false, None);
         if names(self.me) {
             return Ok(false);
@@ -83,6 +84,15 @@ impl Exchange {
             warn!(vehicle = %self.me, "the roster does not name this vehicle's key: nobody hears it");
             return Ok(false);
         };
+        if let (KeyAt::File(key), Some(KeyAt::File(_next))) = (&self.fleet.key, &next)
+            && let Err(error) = may_replace(key)
+        {
+            if !is_told {
+                warn!(vehicle = %self.me, %error, path = %key.display(), "the roster names the next key, which cannot take this one's place: the agent must be able to write to its folder; it is tried again");
+            }
+            (self.roster_is_new, self.next_key_again) = (true, Some(now + AGAIN));
+            return Ok(false);
+        }
         info!(vehicle = %self.me, next = %id, "the roster names the next key");
         // What was sealed by the old one is not to be said by the new one.
         for sealed in [OUTGOING, HEADER] {
@@ -105,6 +115,14 @@ fn is_there(next: &KeyAt) -> bool {
         KeyAt::File(path) => path.exists(),
         KeyAt::Token(_) => true,
     }
+}
+
+/// Whether something can be put in a key's place: it is found out before anything is forgotten that was sealed by it.
+fn may_replace(key: &Path) -> std::io::Result<()> {
+    let mut tried = key.to_path_buf().into_os_string();
+    tried.push(".tried");
+    drop(File::create(&tried)?);
+    fs::remove_file(&tried)
 }
 
 /// The key that was there is no more.

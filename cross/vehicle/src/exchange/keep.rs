@@ -29,6 +29,8 @@ const TRUST: &str = "trust";
 const TIMEKEEPERS: &str = "timekeepers";
 /// So many of them.
 const TIMEKEEPERS_MAX: usize = 16;
+/// The id of the timekeeper's key that signed the newest time.
+const TIMED_BY: &str = "timed-by";
 /// What is on trial: the hash of its values.
 const STAGED: &str = "staged";
 /// What is tuned: [`Tuning`].
@@ -73,10 +75,16 @@ impl Exchange {
         }
         self.vault.put(TRUST, &trust.kept())?;
         self.tell_metadata_end();
+        self.promotion.think();
         if let Some(signed_by) = self.documents.signed_by()
             && self.fleet.sign(signed_by)
         {
             info!("other keys sign from now on");
+            if settle_clock(&mut self.vault, self.fleet.timekeeper)? {
+                self.clock.forget();
+                // What waits for a plan is of who signed before, too.
+                self.early.clear();
+            }
             let before = std::mem::replace(&mut self.board, Board::of(&self.fleet, self.me));
             self.documents.rekey(&self.fleet);
             self.forget_documents()?;
@@ -170,6 +178,12 @@ impl Exchange {
         Ok(())
     }
 
+    /// The id of the key that signs nonces, as far as this vehicle knows.
+    #[must_use]
+    pub fn timekeeper(&self) -> KeyId {
+        self.fleet.timekeeper.id()
+    }
+
     /// Forgets what no longer counts: records, particles, values, blobs.
     pub(super) fn forget(&mut self, window: u32) -> Result<(), ExchangeError> {
         let Some(swarm) = &self.swarm else { return Ok(()) };
@@ -183,10 +197,10 @@ impl Exchange {
         }
         particles.extend(self.gateway.as_ref().and_then(Guarded::bringing));
         let mut records: BTreeSet<RecordId> = swarm.records().nonces().collect();
-        let windows: BTreeSet<u32> = swarm
-            .records()
-            .claimed_windows()
-            .into_iter()
+        // Votes on what was claimed in a window are those of the next one.
+        let claimed = swarm.records().claimed_windows().into_iter();
+        let windows: BTreeSet<u32> = claimed
+            .flat_map(|window| [window, window.saturating_add(1)])
             .chain(window.saturating_sub(RECENT)..=window)
             .collect();
         for of in windows {
@@ -216,12 +230,7 @@ impl Exchange {
         }
         blobs.extend(self.staged.as_ref().map(|staged| *ValuesHash::of(staged).bytes()));
         // What a rerun needs.
-        for values in self.log.named() {
-            blobs.insert(*values.hash.bytes());
-            if let Some(particle) = values.particle {
-                blobs.extend(self.particles.chunks(particle));
-            }
-        }
+        blobs.extend(self.log.needed());
         self.vault.sweep(&blobs)?;
         Ok(())
     }
@@ -380,6 +389,21 @@ pub(super) fn try_member(fleet: &FleetConfig, vault: &Vault) -> Result<(), Excha
     }
     Certificates::default().settings(fleet, key.public().id())?;
     Ok(())
+}
+
+/// Whose word it is that true time is not before what the vault says: the timekeeper's. That of one whose place another took counts no
+/// more: its key may have been stolen, and have put every clock ahead. Whether it was so, and is forgotten.
+pub(super) fn settle_clock(vault: &mut Vault, timekeeper: PublicKey) -> Result<bool, VaultError> {
+    let (before, now) = (vault.get(TIMED_BY)?, timekeeper.id());
+    if before.as_deref() == Some(now.bytes().as_slice()) {
+        return Ok(false);
+    }
+    // A vault of before does not say whose word it has.
+    if before.is_some() {
+        vault.forget_utc()?;
+    }
+    vault.put(TIMED_BY, now.bytes())?;
+    Ok(before.is_some())
 }
 
 /// Who signed nonces before who signs them now.

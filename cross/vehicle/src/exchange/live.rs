@@ -308,7 +308,8 @@ fn state_options(conditions: &ConditionsConfig) -> StateOptions {
     }
 }
 
-fn speed(can: &CanConfig) -> Option<BusSpeed> {
+/// How its bus is to be brought up; `None`: something else does.
+pub(crate) fn speed(can: &CanConfig) -> Option<BusSpeed> {
     let CanConfig { data_bit_rate, listen_only, .. } = *can;
     can.bit_rate.map(|bit_rate| BusSpeed { bit_rate, data_bit_rate, listen_only })
 }

@@ -110,6 +110,7 @@ impl Exchange {
             self.vault.put(record.key, record.bytes)?;
         }
         let values: Flat = coded.received.into();
+        self.log.sealed(&coded.header);
         self.tell_swarm(Input::Coded { job, particle, values: &values, slot });
         Ok(())
     }

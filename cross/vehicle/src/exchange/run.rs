@@ -14,9 +14,7 @@ use shoal_runtime::adapter::{Adapter, Layout};
 use shoal_swarm::privacy::{Ledger, Noise, PRIVACY_KEY, Privacy, Private};
 use shoal_swarm::swarm::{self, Conduct, Flat, Input, STATE_KEY, Setup, Swarm, ValuesHash};
 use shoal_swarm::utility::Utility;
-use shoal_window::{
-    Bytes, LEDGER_KEY, PLAN_KEY, Phase, Policy, RejectSaved, SLOTS_KEY, Slots, Window,
-};
+use shoal_window::{Bytes, LEDGER_KEY, PLAN_KEY, Phase, Policy, SLOTS_KEY, Slots, Window};
 use shoal_wire::v1::{Metric, NonceFields};
 use shoal_wire::{KeyId, Kind, LayoutHash, ModelHash, Now, PackHash, RecordId, Signer, Utc};
 use tracing::{info, warn};
@@ -294,19 +292,23 @@ impl Exchange {
         run: Run,
         mut fleet: FleetConfig,
         carried: Carried,
-        vault: Vault,
+        mut vault: Vault,
         around: Around,
         look: Look,
     ) -> Result<Self, ExchangeError> {
         let key = super::identity::open(&fleet, &vault)?;
         let (me, trust) = (key.public().id(), super::keep::trust(&mut fleet, &vault)?);
         let Carried { layout, base_model, measures, tried } = carried;
-        let Around { clock, dial, engine, noise, guard } = around;
+        let Around { mut clock, dial, engine, noise, guard } = around;
+        if super::keep::settle_clock(&mut vault, fleet.timekeeper)? {
+            clock.forget();
+        }
         let (board, documents) = (Board::of(&fleet, me), Documents::new(&fleet, trust));
         let policy = policy(&fleet);
         let (slots, diary) = (saved_slots(&vault)?, Diary::open(&run.state, Arc::clone(&layout))?);
         let log = Log::open(&run.folder().join("log"))?;
-        let (particles, beacons) = (Particles::new(layout.values()), Beacons::new(fleet.beacons));
+        let beacons = Beacons::restore(fleet.beacons, &vault)?;
+        let particles = Particles::new(layout.values());
         let mut exchange = Exchange {
             run,
             fleet,
@@ -373,16 +375,10 @@ impl Exchange {
     fn read_window(&mut self, policy: &Policy) -> Result<(), ExchangeError> {
         let (plan, ledger) = (self.vault.get(PLAN_KEY)?, self.vault.get(LEDGER_KEY)?);
         let keys = self.documents.keyring();
-        let saved = shoal_window::Saved::decode(plan.as_deref(), ledger.as_deref(), keys);
-        let saved = saved.or_else(|error| match error {
-            // Another authority signs by now, and its plan is not here yet: what was spent is spent.
-            RejectSaved::Plan(_) => shoal_window::Saved::decode(None, ledger.as_deref(), keys),
-            RejectSaved::Ledger { .. } => Err(error),
-        });
-        let saved = saved.unwrap_or_else(|error: RejectSaved| {
+        let (saved, why) = super::log::saved_window(plan.as_deref(), ledger.as_deref(), keys);
+        if let Some(error) = why {
             warn!(%error, "the window begins anew");
-            shoal_window::Saved::default()
-        });
+        }
         self.log.begin_window(self.me, policy, plan.as_deref(), ledger.as_deref());
         self.window = Window::new(self.me, *policy, saved);
         Ok(())
@@ -449,6 +445,7 @@ impl Exchange {
         self.join_if_needed()?;
         self.timeouts()?;
         self.mind_beacons();
+        self.keep_beacons()?;
         self.promote()?;
         self.seal_what_waits()?;
         self.drain_swarm()?;

@@ -13,13 +13,13 @@ use shoal_swarm::swarm::{
     Conduct, Flat, Input, Keep, Output, Phase, STATE_KEY, Saved, Setup, Swarm, TermResult,
     ValuesHash,
 };
-use shoal_vehicle::exchange::log::{Log, Rerun, RerunError, rerun};
+use shoal_vehicle::exchange::log::{Log, Rerun, RerunError, Values, rerun};
 use shoal_window::{Bytes, Conditions, LEDGER_KEY, Network, PLAN_KEY, Policy, Window};
 use shoal_wire::v1::{
-    Claim, ConsensusRule, Role, Rule, SwarmDocument, SwarmDocumentFields, Vote, WindowPlan,
-    WindowPlanFields,
+    Claim, ConsensusRule, ParticleHeader, Role, Rule, SwarmDocument, SwarmDocumentFields, Vote,
+    WindowPlan, WindowPlanFields,
 };
-use shoal_wire::{Now, SecretKey, Unverified, Utc, seal};
+use shoal_wire::{Now, ParticleId, SecretKey, Unverified, Utc, seal};
 
 use make::{SHAPE, document, header, header_of, nonce, roster, signed, utility, vehicle};
 
@@ -77,6 +77,8 @@ pub(crate) struct Vehicle {
     // Durable:
     pub(crate) store: BTreeMap<&'static str, Vec<u8>>,
     pub(crate) values: BTreeMap<ValuesHash, Flat>,
+    /// Of the particles that it knows in this life.
+    pub(crate) chunks: BTreeMap<ParticleId, Vec<[u8; 32]>>,
 }
 
 impl Vehicle {
@@ -97,7 +99,7 @@ impl Vehicle {
         let swarm = Swarm::new(setup(), saved, |hash| values.get(hash).cloned()).unwrap();
         let mut values = values;
         values.insert(ValuesHash::of(&setup().start), setup().start);
-        Self { window, swarm, log, seconds, store, values }
+        Self { window, swarm, log, seconds, store, values, chunks: BTreeMap::new() }
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -117,9 +119,22 @@ impl Vehicle {
         {
             self.values.insert(ValuesHash::of(values), values.clone());
         }
-        self.log.swarm_input(self.now(), &input);
+        if let Input::Header { header, .. } = input {
+            self.know(&header.body);
+        }
+        let mut chunks = Vec::new();
+        if let Input::Fetched { particle, .. } | Input::Coded { particle, .. } = input {
+            chunks.extend(self.chunks.get(&particle).into_iter().flatten().copied());
+        }
+        self.log.swarm_input(self.now(), &input, &chunks);
         let _taken = self.swarm.handle_input(self.now(), input);
         self.drain();
+    }
+
+    /// A header that it has, and with it the names of the particle's chunks.
+    fn know(&mut self, header: &ParticleHeader) {
+        let chunks = header.fields().chunks.iter().map(|chunk| *chunk.hash.bytes());
+        self.chunks.insert(header.id(), chunks.collect());
     }
 
     pub(crate) fn to(&mut self, seconds: u64) {
@@ -177,6 +192,8 @@ impl Vehicle {
                 let header =
                     header_of(particle.role, particle.window, mark, particle.anchor, &inputs);
                 let (name, values) = (header.id(), &particle.difference);
+                self.know(&header);
+                self.log.sealed(&header);
                 self.tell(Input::Coded { job, particle: name, values, slot: Some(0) });
                 self.tell(Input::Header { header: &signed(0, 0, header), slot: 0 });
             }
@@ -252,6 +269,7 @@ impl Vehicle {
     }
 
     pub(crate) fn rerun(&self, folder: &Path, run: u32) -> Result<Rerun, RerunError> {
-        rerun(folder, run, &keys(), |values| self.values.get(&values.hash).cloned())
+        let values = |values: &Values, _header: Option<&_>| self.values.get(&values.hash).cloned();
+        rerun(folder, run, &keys(), values, &mut |_step| {})
     }
 }

@@ -223,6 +223,7 @@ impl Case {
             },
             bill_of_materials: super::BILL.to_owned(),
             bill_sha256: None,
+            other_bills: Vec::new(),
         })
     }
 }

@@ -15,7 +15,7 @@ use shoal_shadow::digits::hex;
 use crate::fleet::{Description, journal, unwritten_orders};
 use crate::output::{Failure, Outcome};
 
-use record::{Keys, Record};
+use record::{Bill, Keys, Record};
 
 const RECORD: &str = "record.json";
 const PAGE: &str = "record.md";
@@ -59,6 +59,9 @@ pub(crate) struct Write {
     /// Where the record goes; it must not exist
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    /// A bill of materials (CycloneDX) of what else the vehicles run, such as the one beside their computers' image; may be given several times
+    #[arg(long = "bill", value_name = "FILE")]
+    bills: Vec<PathBuf>,
     /// A record of earlier: its journal must be the beginning of this one
     #[arg(long, value_name = "DIR")]
     continues: Option<PathBuf>,
@@ -87,6 +90,13 @@ impl Write {
         let mut record = case::record(&keys, self.number, &read)?;
         let bill = whole(&serde_json::to_string_pretty(&sbom::bill())?);
         record.bill_sha256 = Some(hex(&Sha256::digest(&bill)));
+        let others =
+            self.bills.iter().map(|path| other_bill(path)).collect::<Result<Vec<_>, _>>()?;
+        record.other_bills = others.iter().map(|(bill, _text)| bill.clone()).collect();
+        record.other_bills.sort_by(|one, other| one.file.cmp(&other.file));
+        if let Some(name) = twice(&record.other_bills) {
+            return Err(format!("two --bill are called {name}: rename one").into());
+        }
         std::fs::create_dir(&self.output)
             .map_err(|error| format!("cannot make {}: {error}", self.output.display()))?;
         let files = [
@@ -97,6 +107,9 @@ impl Write {
         ];
         for (name, text) in files {
             write_whole(&self.output.join(name), text.as_bytes())?;
+        }
+        for (Bill { file, .. }, text) in others {
+            write_whole(&self.output.join(file), text.as_bytes())?;
         }
         println!("{}", self.output.join(PAGE).display());
         Ok(())
@@ -132,6 +145,19 @@ pub(crate) struct Check {
 }
 
 impl Check {
+    /// Fails where a bill is not beside the record, or another one is. Records of before do not say which.
+    fn has_bill(&self, name: &str, sha256: Option<&str>) -> Outcome {
+        if Path::new(name).file_name() != Some(name.as_ref()) {
+            return Err(format!("{RECORD} names {name:?}, which is no file of the record").into());
+        }
+        let bill = self.record.join(name);
+        let digest = hex(&Sha256::digest(text(&bill)?));
+        if sha256.is_some_and(|said| said != digest) {
+            return Err(format!("{} is not the one that {RECORD} names", bill.display()).into());
+        }
+        Ok(())
+    }
+
     pub(crate) fn run(self) -> Outcome {
         let path = self.record.join(RECORD);
         let said: Record = serde_json::from_str(&text(&path)?)
@@ -139,6 +165,7 @@ impl Check {
         let read = journal::read_file(&self.record.join(JOURNAL))?;
         let mut found = case::record(&said.keys, said.campaign.number, &read)?;
         found.bill_sha256.clone_from(&said.bill_sha256);
+        found.other_bills.clone_from(&said.other_bills);
         if found != said {
             return Err(format!("{} says otherwise than its journal", path.display()).into());
         }
@@ -146,10 +173,9 @@ impl Check {
         if text(&page)? != whole(&page::page(&found)) {
             return Err(format!("{} says otherwise than {RECORD}", page.display()).into());
         }
-        let bill = self.record.join(&said.bill_of_materials);
-        let digest = hex(&Sha256::digest(text(&bill)?));
-        if said.bill_sha256.as_ref().is_some_and(|said| *said != digest) {
-            return Err(format!("{} is not the one that {RECORD} names", bill.display()).into());
+        self.has_bill(&said.bill_of_materials, said.bill_sha256.as_deref())?;
+        for Bill { file, sha256 } in &said.other_bills {
+            self.has_bill(file, Some(sha256))?;
         }
         println!("the chain of {} lines holds, and every signature", read.lines.len());
         println!("the record says what they say");
@@ -157,6 +183,32 @@ impl Check {
         println!("approver   {}", said.keys.approver);
         Ok(())
     }
+}
+
+/// The name of two of these, which are in order.
+fn twice(bills: &[Bill]) -> Option<&str> {
+    bills.windows(2).find_map(|pair| match pair {
+        [one, other] if one.file == other.file => Some(one.file.as_str()),
+        _different => None,
+    })
+}
+
+/// A bill of somebody else, as it will stand beside the record.
+fn other_bill(path: &Path) -> Result<(Bill, String), Failure> {
+    let text = text(path)?;
+    let bill: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|error| format!("{} is no JSON: {error}", path.display()))?;
+    if bill["bomFormat"] != "CycloneDX" {
+        let path = path.display();
+        return Err(format!("{path} is no bill of materials in CycloneDX's JSON").into());
+    }
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name =
+        name.filter(|name| ![RECORD, PAGE, BILL, JOURNAL].contains(name)).ok_or_else(|| {
+            format!("{}: a record has a file of that name; rename the bill", path.display())
+        })?;
+    let (file, sha256) = (name.to_owned(), hex(&Sha256::digest(&text)));
+    Ok((Bill { file, sha256 }, text))
 }
 
 /// A file's text: with the end of its last line.

@@ -67,7 +67,11 @@ fn write(page: &mut String, record: &Record) -> std::fmt::Result {
         keys.authority,
         keys.approver,
         record.bill_of_materials
-    )
+    )?;
+    for bill in &record.other_bills {
+        writeln!(page, "What else the vehicles run: `{}`, SHA-256 {}.", bill.file, bill.sha256)?;
+    }
+    Ok(())
 }
 
 fn what(page: &mut String, record: &Record) -> std::fmt::Result {

@@ -24,6 +24,19 @@ pub(super) struct Record {
     /// …and its SHA-256, in hexadecimal; records of before have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) bill_sha256: Option<String>,
+    /// Bills of what else the vehicles run, such as their computers' image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) other_bills: Vec<Bill>,
+}
+
+/// A bill of materials beside the record.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bill {
+    /// Its name in the record's folder.
+    pub(super) file: String,
+    /// In hexadecimal.
+    pub(super) sha256: String,
 }
 
 /// Whose record it is, and who is believed. Keys in hexadecimal.

@@ -34,7 +34,8 @@ fn component(package: &str) -> Option<Value> {
         "type": "library",
         "name": name,
         "version": version,
-        "purl": format!("pkg:cargo/{name}@{version}"),
+        // A package URL writes this one character by its number.
+        "purl": format!("pkg:cargo/{name}@{}", version.replace('+', "%2B")),
     });
     if let (Some(checksum), Some(fields)) = (of("checksum"), component.as_object_mut()) {
         fields.insert("hashes".into(), json!([{ "alg": "SHA-256", "content": checksum }]));

@@ -32,10 +32,10 @@ pub(crate) struct Gateway {
     #[arg(long = "publisher", value_name = "NUMBER")]
     publishers: Vec<u32>,
     /// Frames to watch an adapter on trial before it is confirmed
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 4000, value_parser = clap::value_parser!(u64).range(1..))]
     trial_frames: u64,
     /// The loss at which a trial ends at once, in units of 1e-4, summed over frames
-    #[arg(long, value_name = "UNITS", default_value_t = 50_000)]
+    #[arg(long, value_name = "UNITS", default_value_t = 100_000)]
     trial_loss: u64,
 }
 

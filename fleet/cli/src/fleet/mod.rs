@@ -16,6 +16,7 @@ mod reissue;
 mod renew;
 mod report;
 mod repositories;
+mod rerun;
 mod result;
 mod roster;
 pub(crate) mod rotate;
@@ -55,6 +56,7 @@ pub(crate) enum Fleet {
     Provision(provision::Provision),
     Reinstate(reinstate::Reinstate),
     Report(report::Report),
+    Rerun(rerun::Rerun),
     Revoke(roster::Revoke),
     Seeds(seeds::Seeds),
     Serve(serve::Serve),
@@ -71,6 +73,7 @@ impl Fleet {
             Fleet::Provision(command) => command.run(),
             Fleet::Reinstate(command) => command.run(),
             Fleet::Report(command) => command.run(),
+            Fleet::Rerun(command) => command.run(),
             Fleet::Revoke(command) => command.run(),
             Fleet::Seeds(command) => command.run(),
             Fleet::Serve(command) => command.run(),

@@ -12,6 +12,9 @@ use super::init::{CERTIFICATES, KEY, cannot_make};
 use super::toml::vehicle;
 use crate::output::{Failure, Outcome};
 
+/// The folder of the vehicle's keys: who runs the agent may put the next one in the place of the one before.
+const KEYS: &str = "keys";
+
 /// Collect what lies on one vehicle's computer: one folder, in which nothing points out of it.
 ///
 /// Its vehicle.toml, its key and certificates, the evaluation pack, recorded drives if it replays some, the DBC file of its bus, what looks on beside the model, and the model's
@@ -73,6 +76,7 @@ impl Provision {
 
     fn collect(&self, mut config: Config) -> Outcome {
         let mut bytes = 0;
+        std::fs::create_dir(self.output.join(KEYS))?;
         let mut take = |from: &mut PathBuf, name: &str| {
             bytes += copy(from, &self.output.join(name))?;
             *from = name.into();
@@ -81,10 +85,10 @@ impl Provision {
         if let Some(fleet) = &mut config.fleet {
             // What is in a token stays there.
             if let KeyAt::File(key) = &mut fleet.key {
-                take(key, KEY)?;
+                take(key, &format!("{KEYS}/{KEY}"))?;
             }
             if let Some(KeyAt::File(key)) = &mut fleet.next_key {
-                take(key, "vehicle.key.next")?;
+                take(key, &format!("{KEYS}/{KEY}.next"))?;
             }
             for (number, pack) in fleet.packs.iter_mut().enumerate() {
                 let name = if number == 0 { "pack".into() } else { format!("pack-{number}") };
@@ -116,9 +120,48 @@ impl Provision {
         config.engine.providers.cache = None;
         let toml = vehicle(&config, |path| Ok(path.to_path_buf()))?;
         std::fs::write(self.output.join("vehicle.toml"), toml)?;
+        readable(&self.output)?;
+        close(&self.output)?;
         println!("{}: {bytes} bytes and a vehicle.toml in {}", config.name, self.output.display());
         Ok(())
     }
+}
+
+/// Whoever runs the agent may read what it is told.
+fn readable(path: &Path) -> std::io::Result<()> {
+    if !path.is_dir() {
+        return allow(path, 0o644);
+    }
+    for inside in std::fs::read_dir(path)? {
+        readable(&inside?.path())?;
+    }
+    allow(path, 0o755)
+}
+
+/// Nobody else may read keys.
+fn close(output: &Path) -> std::io::Result<()> {
+    let keys = output.join(KEYS);
+    let open = ["authority.pem", "certificate.pem"];
+    for folder in [&keys, &output.join(CERTIFICATES)] {
+        for file in std::fs::read_dir(folder).into_iter().flatten() {
+            let file = file?;
+            if !open.iter().any(|name| file.file_name() == *name) {
+                allow(&file.path(), 0o600)?;
+            }
+        }
+    }
+    allow(&keys, 0o700)
+}
+
+#[cfg(unix)]
+fn allow(path: &Path, mode: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+#[cfg(not(unix))]
+fn allow(_path: &Path, _mode: u32) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// Copies a file or a folder with all in it, modes too; how many bytes that was.

@@ -85,7 +85,9 @@ fn a_campaign_is_what_two_people_signed_and_its_record_has_the_form_of_its_schem
     done(&["fleet", "reinstate", dir, "--vehicle", "1"]);
     done(&["fleet", "reinstate", dir, "--vehicle", "0"]);
     let record = folder.path().join("record");
-    let write = ["evidence", "write", dir, "1", "-o", text(&record)];
+    let image = folder.path().join("vehicle-0.cdx.json");
+    std::fs::write(&image, r#"{"bomFormat": "CycloneDX"}"#).unwrap();
+    let write = ["evidence", "write", dir, "1", "-o", text(&record), "--bill", text(&image)];
     assert!(refused(&write).contains("journal.jsonl"), "nobody has served it yet");
     let broker = broker(any());
     let program = Running::start(&["fleet", "serve", dir, "--broker", &broker.url()]);
@@ -99,6 +101,7 @@ fn a_campaign_is_what_two_people_signed_and_its_record_has_the_form_of_its_schem
     assert_eq!(misfits(&schema("evidence.schema.json"), &said, "$"), Vec::<String>::new());
     assert_eq!(said["compatibility"]["compatible"], true);
     assert_eq!(said["orders"][0]["order"], "run");
+    assert_eq!(said["other_bills"][0]["file"], "vehicle-0.cdx.json");
     let reinstated = said["reinstated"].as_array().unwrap();
     let of = |one: &Value| (one["id"].clone(), one["from_window"].as_u64().unwrap() > 0);
     let mut ids: Vec<_> = reinstated.iter().map(of).collect();

@@ -91,7 +91,7 @@ fn a_gateway_is_told_whose_it_is_and_whom_it_believes() {
     let policy = (read.metered, read.driving, read.battery_soc_percent_min, read.temperature_c_max);
     let asked = (told.metered, told.while_driving, told.battery_soc_min_percent);
     assert_eq!(policy, (asked.0, asked.1, asked.2, told.temperature_max_c));
-    assert_eq!((read.trial_frames_min, read.trial_loss_max), (70, 50_000));
+    assert_eq!((read.trial_frames_min, read.trial_loss_max), (70, 100_000));
     let public = |number: u32| {
         let seed = fleet.join(format!("vehicle-{number}/vehicle.key"));
         let seed = std::fs::read_to_string(seed).unwrap();
@@ -126,7 +126,14 @@ fn a_vehicle_is_provisioned_with_a_folder_that_points_nowhere_else() {
     let (KeyAt::File(key), KeyAt::File(was_key)) = (&of_fleet.key, &was.key) else {
         panic!("keys in files")
     };
-    assert_eq!(*key, moved.join("vehicle.key"));
+    assert_eq!(*key, moved.join("keys/vehicle.key"));
+    // Whoever runs the agent may read what it is told, and nobody else its key.
+    for (name, mode) in
+        [("keys", 0o700), ("keys/vehicle.key", 0o600), ("vehicle.toml", 0o644), ("pack", 0o755)]
+    {
+        let found = std::fs::metadata(moved.join(name)).unwrap().permissions();
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&found) & 0o777, mode, "{name}");
+    }
     assert_eq!(std::fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(std::fs::read(key).unwrap(), std::fs::read(was_key).unwrap());
     assert_eq!(

@@ -183,3 +183,24 @@ fn an_open_axis_without_a_name_is_meant_by_its_place() {
     assert!(said.contains("`x:1`") && said.contains("--dim NAME=LENGTH"), "{said}");
     succeeds(folder.path(), &["inspect", "open.onnx", "--dim", "x:1=11"]);
 }
+
+/// What picks the greatest has no gradient: without `--strict` the loss sits before, with it every such node is named at once.
+#[test]
+fn strict_names_every_node_that_ends_a_gradient() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[2, 8]));
+    for output in ["steer", "brake"] {
+        let weight = b.f32s(&[8, 4], &noise(output.len(), 32));
+        let logits = b.op("MatMul", &[&x, &weight], &[]).unwrap();
+        let bin = b.op("ArgMax", &[&logits], &[("axis", Attr::Int(1))]).unwrap();
+        b.output(output, &bin);
+    }
+    b.into_model().write(&folder.path().join("picks.onnx")).unwrap();
+    let said = refused(folder.path(), &["differentiate", "picks.onnx", "--strict"]);
+    assert!(said.contains("`steer`") && said.contains("`brake`"), "{said}");
+    assert_eq!(said.matches("ArgMax `").count(), 2, "{said}");
+    let output = model(folder.path(), &["differentiate", "picks.onnx"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("steer") && said.contains("brake"), "{said}");
+}

@@ -41,12 +41,12 @@ impl From<socketcan::Error> for BusSpeedError {
 
 impl BusSpeed {
     /// Brings `interface` up like this, as `ip link set` does. One that is up like this is left as it is; one that is up in
-    /// another way is taken down first. Linux allows this to who has `CAP_NET_ADMIN`.
-    pub(super) fn bring_up(&self, interface: &str) -> Result<(), BusSpeedError> {
+    /// another way is taken down first. Linux allows this to who has `CAP_NET_ADMIN`. Whether it was not up like this.
+    pub(super) fn bring_up(&self, interface: &str) -> Result<bool, BusSpeedError> {
         let link = CanInterface::open(interface)?;
         let found = link.details()?;
         if found.is_up && self.is_that_of(&found.can) {
-            return Ok(());
+            return Ok(false);
         }
         self.check(&found.can)?;
         if found.is_up {
@@ -57,7 +57,8 @@ impl BusSpeed {
             // As it was, if it cannot be as it is wanted.
             link.bring_up()?;
         }
-        Ok(set?)
+        set?;
+        Ok(true)
     }
 
     /// What can be known before anything is changed. Kernels before 6.0 do not say which modes a controller has.

@@ -47,6 +47,16 @@ pub enum BusError {
     },
 }
 
+/// Brings `interface` up at this speed, where it is not, for a listener that may not do it itself (`CAP_NET_ADMIN`); whether it was not up
+/// like this.
+///
+/// # Errors
+/// [`BusError`]: there is no such interface, or it cannot be brought up like this.
+pub fn bring_up(interface: &str, speed: BusSpeed) -> Result<bool, BusError> {
+    let interface = interface.to_owned();
+    speed.bring_up(&interface).map_err(|source| BusError::BringUp { interface, speed, source })
+}
+
 /// A frame that was heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heard<'a> {
@@ -98,11 +108,7 @@ impl Bus {
         speed: Option<BusSpeed>,
     ) -> Result<Self, BusError> {
         if let Some(speed) = speed {
-            speed.bring_up(interface).map_err(|source| BusError::BringUp {
-                interface: interface.to_owned(),
-                speed,
-                source,
-            })?;
+            bring_up(interface, speed)?;
         }
         let socket = open(interface, ids)
             .map_err(|source| BusError::Open { interface: interface.to_owned(), source })?;

@@ -2,6 +2,7 @@
 //! beside the fast one.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod apart;
 mod attacks;
 mod beacon;
 mod campaign;

@@ -290,6 +290,19 @@ fn a_particle_below_a_gate_is_neither_nominated_nor_best() {
     assert!(book.read_by(&gated, 7, |quorum| quorum.nominees(6).is_empty()));
 }
 
+/// A gate that is raised ends what is best below it, also where others have measured beside it since.
+#[test]
+fn what_a_raised_gate_leaves_out_is_best_no_more_whoever_measured_beside_it() {
+    let gated = utility_of(&[&[(0, 1.0)]], Some(4500));
+    let mut book = Book::new(4);
+    let first = book.claim(0, 5, Role::Best, 0.44);
+    book.all_vote(5, first, None, (0.44, 0.3, 0.001));
+    let second = book.claim(1, 6, Role::Best, 0.6);
+    book.all_vote(6, second, Some(first), (0.4, 0.44, 0.001));
+    assert_eq!(book.best(8), Some(first));
+    assert_eq!(book.read_by(&gated, 8, |quorum| quorum.best()), None);
+}
+
 /// Nor by who is still on the document before.
 #[test]
 fn a_vote_that_is_short_takes_no_gate_away() {

@@ -4,15 +4,17 @@
 //! reads, and by the formula the pads would be negative. ONNX Runtime 1.31.1 refuses to run them; with the pads written out, which
 //! are none there, it runs them.
 //!
-//! ConvTranspose of the same kind: what it gives ends with its last window, shorter than length · stride, which is what the standard
-//! says.
+//! ConvTranspose whose pads follow from what it is to give (`auto_pad` SAME, `output_shape`): tract 0.23 cannot load the one and does
+//! not look at the other, and where windows lie apart what it gives ends with its last window, shorter than length · stride, which is
+//! what the standard says.
 //!
 //! Pools whose length is rounded up (`ceil_mode`), where the last window would start behind the input: kernels leave it out, the
 //! inference of operator sets before 22 counts it, and a graph that names the shape does not load. Rounded down, with as much
 //! padding behind as the last window that is left reads, they are the same.
 //! # Source
 //! ONNX `MaxPool`, `AveragePool`: `pad = (positions − 1) · stride + reach − length`, none where that is negative.
-//! `ConvTranspose`: `pad = (length − 1) · stride + reach − length · stride`, the same.
+//! `ConvTranspose`: `pad = (length − 1) · stride + reach − asked`, where `asked` is length · stride unless `output_shape` says
+//! otherwise; of an odd one `SAME_UPPER` has the greater half behind, all others before.
 
 use super::Folder;
 use crate::onnx::builder::Attr;
@@ -30,7 +32,8 @@ pub(super) fn pads(folder: &Folder<'_>, mut node: NodeProto) -> NodeProto {
         _ => None,
     };
     if let Some(pads) = pads.filter(|_| node.is(node.op_type())) {
-        node.attribute.retain(|a| !["auto_pad", "ceil_mode", "pads"].contains(&a.name()));
+        node.attribute
+            .retain(|a| !["auto_pad", "ceil_mode", "output_shape", "pads"].contains(&a.name()));
         node.attribute.push(Attr::Ints(pads).to_proto("pads"));
     }
     node
@@ -77,29 +80,35 @@ fn of_pool(folder: &Folder<'_>, node: &NodeProto) -> Option<Vec<i64>> {
     fits.then(|| both(&window.begin, &window.end))
 }
 
+/// `None` also where more is asked for than there is: engines fill that up, each in its way.
 fn of_transposed(folder: &Folder<'_>, node: &NodeProto) -> Option<Vec<i64>> {
     let auto = node.text("auto_pad", "NOTSET");
-    let asked = node.ints("output_shape").is_some_and(|shape| !shape.is_empty());
-    if asked || !auto.starts_with("SAME") {
+    let asked = node.ints("output_shape").filter(|shape| !shape.is_empty());
+    if asked.is_none() && !auto.starts_with("SAME") {
         return None;
     }
     let (space, kernel) = (space(folder, node, 0)?, space(folder, node, 1)?);
+    // It may name batch and channels as well.
+    let asked = asked.map(|shape| &shape[shape.len().saturating_sub(space.len())..]);
     let step = |name: &str, axis: usize, default: usize| {
         let given = node.ints(name).and_then(|ints| ints.get(axis)).copied();
         given.map_or(Some(default), |given| usize::try_from(given).ok())
     };
-    let (mut begin, mut end, mut apart) = (Vec::new(), Vec::new(), false);
-    for (axis, &kernel) in kernel.iter().enumerate() {
+    let (mut begin, mut end) = (Vec::new(), Vec::new());
+    for (axis, (&kernel, &length)) in kernel.iter().zip(space).enumerate() {
         let (stride, dilation) = (step("strides", axis, 1)?, step("dilations", axis, 1)?);
         let reach = dilation.checked_mul(kernel.checked_sub(1)?)?.checked_add(1)?;
         let reach = reach.checked_add(step("output_padding", axis, 0)?)?;
-        apart |= reach < stride && space.get(axis).is_some_and(|&length| length > 0);
-        // (length − 1) · stride + reach − length · stride
-        let pad = reach.saturating_sub(stride);
-        begin.push(if auto == "SAME_UPPER" { pad / 2 } else { pad - pad / 2 });
-        end.push(if auto == "SAME_UPPER" { pad - pad / 2 } else { pad / 2 });
+        let full = length.checked_sub(1)?.checked_mul(stride)?.checked_add(reach)?;
+        let pad = match asked {
+            Some(asked) => full.checked_sub(usize::try_from(*asked.get(axis)?).ok()?)?,
+            None => full.saturating_sub(length.checked_mul(stride)?),
+        };
+        let upper = auto == "SAME_UPPER";
+        begin.push(if upper { pad / 2 } else { pad - pad / 2 });
+        end.push(if upper { pad - pad / 2 } else { pad / 2 });
     }
-    apart.then(|| both(&begin, &end))
+    Some(both(&begin, &end))
 }
 
 fn both(begin: &[usize], end: &[usize]) -> Vec<i64> {

@@ -160,11 +160,13 @@ impl Checks {
             for ballot in quorum.ballots(of) {
                 let particle = ballot.particle;
                 let drawn = roster.voters(nonce, particle, ballot.claimant, &aside);
-                let claims = |who: KeyId| {
-                    let mut claims = records.claims(of);
-                    claims.any(|claim| claim.signer == who && claim.body.particle == particle)
+                // By what is known here, or by what the voter itself knows: a claim may have come too late for others.
+                let claims = |one: &Vehicle| {
+                    let own = one.exchange.as_ref().and_then(Exchange::swarm);
+                    let mut claims = [Some(swarm), own].into_iter().flatten();
+                    claims.any(|swarm| claims_it(swarm, of, one.key, particle))
                 };
-                let drawn = honest().filter(|one| drawn.contains(&one.key) && !claims(one.key));
+                let drawn = honest().filter(|one| drawn.contains(&one.key) && !claims(one));
                 for voter in drawn.filter(|one| one.came_us < self.calendar.opens_us(of)) {
                     let mut votes = records.votes(of + 1);
                     must!(
@@ -222,6 +224,11 @@ impl Checks {
             );
         }
     }
+}
+
+fn claims_it(swarm: &Swarm, of: u32, who: KeyId, particle: ParticleId) -> bool {
+    let mut claims = swarm.records().claims(of);
+    claims.any(|claim| claim.signer == who && claim.body.particle == particle)
 }
 
 /// What a vehicle knows of the claims behind its best, for who looks for the reason of a disagreement.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use shoal_swarm::privacy::{self, Ledger, Noise, Privacy};
 use shoal_swarm::records::Signed;
 use shoal_swarm::swarm::{self, Flat, TermResult, ValuesHash};
-use shoal_wire::v1::UtilityDocument;
+use shoal_wire::v1::{ParticleHeader, UtilityDocument};
 use shoal_wire::{Body, KeyId, Now, ParticleId, RecordId, RejectBody, Utc, decode_body};
 
 // Times are written in microseconds, ticks never: one must be the other.
@@ -26,6 +26,8 @@ pub(super) enum Entry {
     End,
     /// The swarm's core that begins next makes its contributions private.
     Private(Private),
+    /// The body of the header of a particle that the vehicle made: what its chunks are read by.
+    Sealed(Vec<u8>),
 }
 
 /// With what a window's core began.
@@ -318,6 +320,11 @@ impl SwarmInput {
             | Self::Uncoded { .. } => None,
         }
     }
+}
+
+/// A header's body.
+pub(super) fn header(header: &ParticleHeader) -> Vec<u8> {
+    encode(header.fields())
 }
 
 /// A utility document's body.

@@ -2,17 +2,20 @@
 //! road can be run again, step by step.
 //!
 //! The loop writes every input before it hands it in, every call of `handle_timeout`, and every output when
-//! it is polled; [`rerun`] feeds the same to fresh cores. Values are named, not written: [`Log::named`] says
+//! it is polled; [`rerun`] feeds the same to fresh cores. Values are named, not written: [`Log::needed`] says
 //! which have to stay where they are. The log helps people and is no part of the exchange: it is not synced,
 //! and where it cannot be written it ends ([`Log::failure`]) and the vehicle goes on.
 //!
 //! ```text
 //! <run, 10 digits>-<part, 6 digits>.log    a part a window; one of PART_BYTES_MAX goes on in the next
-//!     "SHLLOG02" ‖ entries: length u32 (of the payload) ‖ first 8 bytes of its SHA-256 ‖ payload (postcard)
+//!     "SHLLOG03" ‖ entries: length u32 (of the payload) ‖ first 8 bytes of its SHA-256 ‖ payload (postcard)
 //! ```
 
 mod entry;
+mod kept;
+mod needed;
 mod rerun;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -22,15 +25,20 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use shoal_swarm::swarm::{self, Output, Setup, ValuesHash};
 use shoal_window::Policy;
-use shoal_wire::v1::UtilityDocument;
+use shoal_wire::v1::{ParticleHeader, UtilityDocument};
 use shoal_wire::{KeyId, Now};
 
 pub use self::entry::Values;
 use self::entry::{BeginSwarm, BeginWindow, Entry, SwarmInput, WindowInput};
-pub use self::rerun::{Core, Difference, Rerun, RerunError, rerun, rerun_part, runs};
+pub use self::kept::{KeptError, Signers, kept};
+pub(super) use self::rerun::saved_window;
+pub use self::rerun::{Core, Difference, Rerun, RerunError, Step, rerun, rerun_part, runs};
 
-/// Parts that are kept, of all runs together: the newest.
-pub const PARTS_KEPT: usize = 16;
+/// Parts that are kept, of all runs together: the newest, a window each. A run that is longer cannot be run again: its beginning is gone.
+pub const PARTS_KEPT: usize = 64;
+
+/// Bytes of all of them together.
+const BYTES_KEPT: u64 = 64 << 20;
 
 /// Bytes of a part after which the next begins.
 pub const PART_BYTES_MAX: u64 = 4 << 20;
@@ -40,7 +48,7 @@ const PAYLOAD_BYTES_MAX: usize = 4 << 20;
 
 const NAME: &[u8] = b"SHLLOG";
 /// The name, then the version: one of another is not read.
-const MAGIC: [u8; 8] = *b"SHLLOG02";
+const MAGIC: [u8; 8] = *b"SHLLOG03";
 const CHECK_BYTES: usize = 8;
 
 /// Why a log cannot be written.
@@ -63,8 +71,10 @@ pub struct Log {
     bytes: u64,
     window: Option<u32>,
     failure: Option<LogError>,
-    /// By part.
-    named: BTreeMap<u32, BTreeSet<Values>>,
+    /// What a rerun of this run needs, by part.
+    own: BTreeMap<u32, BTreeSet<[u8; 32]>>,
+    /// What one of an earlier run needs, by that run's number.
+    earlier: BTreeMap<u32, BTreeSet<[u8; 32]>>,
 }
 
 impl Log {
@@ -75,7 +85,8 @@ impl Log {
     pub fn open(folder: &Path) -> Result<Self, LogError> {
         let failed = |source| LogError::Disk { path: folder.into(), source };
         fs::create_dir_all(folder).map_err(failed)?;
-        let run = parts(folder).map_err(failed)?.last().map_or(0, |(run, _)| run.wrapping_add(1));
+        let kept = parts(folder).map_err(failed)?;
+        let run = kept.last().map_or(0, |(run, _)| run.wrapping_add(1));
         Ok(Self {
             folder: folder.into(),
             run,
@@ -84,7 +95,8 @@ impl Log {
             bytes: 0,
             window: None,
             failure: None,
-            named: BTreeMap::new(),
+            own: BTreeMap::new(),
+            earlier: needed::by_runs(folder, &kept),
         })
     }
 
@@ -100,9 +112,10 @@ impl Log {
         self.failure.as_ref()
     }
 
-    /// The values that the kept parts of this run name: a rerun needs them.
-    pub fn named(&self) -> impl Iterator<Item = Values> + '_ {
-        self.named.values().flatten().copied()
+    /// SHA-256 of the blobs that a rerun of what is kept needs, of this run and of earlier ones: of values, and of chunks that
+    /// hold them.
+    pub fn needed(&self) -> impl Iterator<Item = [u8; 32]> + '_ {
+        self.own.values().chain(self.earlier.values()).flatten().copied()
     }
 
     /// A window's core begins: with what the store held.
@@ -140,10 +153,8 @@ impl Log {
             period_seconds: setup.period_seconds,
             state: state.map(<[u8]>::to_vec),
         }));
-        self.name(Values { hash: start, particle: None });
-        for hash in swarm::Saved::decode(state).map(|saved| saved.values()).unwrap_or_default() {
-            self.name(Values { hash, particle: None });
-        }
+        let saved = swarm::Saved::decode(state).map(|saved| saved.values()).unwrap_or_default();
+        self.need([start].into_iter().chain(saved).map(|hash| *hash.bytes()));
     }
 
     /// Before the window's core is told.
@@ -168,13 +179,18 @@ impl Log {
         self.write(&Entry::WindowOutput(describe_window(output)));
     }
 
-    /// Before the swarm's core is told.
-    pub fn swarm_input(&mut self, now: Now, input: &swarm::Input<'_>) {
+    /// A particle that this vehicle made, before the swarm's core is told.
+    pub fn sealed(&mut self, header: &ParticleHeader) {
+        self.write(&Entry::Sealed(entry::header(header)));
+    }
+
+    /// Before the swarm's core is told. `chunks` names those of the particle whose values the input has, if it has any: SHA-256 of each.
+    pub fn swarm_input(&mut self, now: Now, input: &swarm::Input<'_>, chunks: &[[u8; 32]]) {
         let input = SwarmInput::from(input);
         let values = input.values();
         self.write(&Entry::SwarmInput(now.into(), input));
         if let Some(values) = values {
-            self.name(values);
+            self.need(chunks.iter().copied().chain([*values.hash.bytes()]));
         }
     }
 
@@ -193,9 +209,9 @@ impl Log {
         self.write(&Entry::End);
     }
 
-    fn name(&mut self, values: Values) {
+    fn need(&mut self, blobs: impl Iterator<Item = [u8; 32]>) {
         if self.failure.is_none() {
-            self.named.entry(self.part).or_default().insert(values);
+            self.own.entry(self.part).or_default().extend(blobs);
         }
     }
 
@@ -239,10 +255,19 @@ impl Log {
         let kept = parts(&self.folder)?;
         let own = |(run, part): &(u32, u32)| (*run == self.run).then_some(part + 1);
         self.part = kept.iter().rev().find_map(own).unwrap_or(0);
-        for (run, part) in kept.iter().rev().skip(PARTS_KEPT - 1) {
-            fs::remove_file(path(&self.folder, *run, *part))?;
+        let mut bytes = PART_BYTES_MAX;
+        for (index, (run, part)) in kept.iter().rev().enumerate() {
+            let path = path(&self.folder, *run, *part);
+            bytes = bytes.saturating_add(fs::metadata(&path)?.len());
+            if index + 1 < PARTS_KEPT && bytes <= BYTES_KEPT {
+                continue;
+            }
+            fs::remove_file(path)?;
             if *run == self.run {
-                self.named.remove(part);
+                self.own.remove(part);
+            } else {
+                // Without one part it cannot be run again to its end, or at all.
+                self.earlier.remove(run);
             }
         }
         let mut options = OpenOptions::new();

@@ -1,5 +1,6 @@
 //! A log through fresh cores: they must say what they said on the road.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -11,13 +12,14 @@ use shoal_swarm::swarm::{
     self, Conduct, Flat, Input, Phase, RejectSetup, Setup, Swarm, TermResult, ValuesHash,
 };
 use shoal_swarm::utility::Utility;
-use shoal_window::{Bytes, Conditions, Policy, Window};
-use shoal_wire::v1::WindowPlan;
-use shoal_wire::{Keys, Now, RejectBody, RejectEnvelope, Unverified, decode_body};
+use shoal_window::{Bytes, Conditions, Policy, RejectSaved, Window};
+use shoal_wire::v1::{ParticleHeader, WindowPlan};
+use shoal_wire::{Keys, Now, ParticleId, RejectBody, RejectEnvelope, Unverified, decode_body};
 
-use super::entry::{self, BeginSwarm, BeginWindow, Entry, SwarmInput, Values, WindowInput};
+use super::entry::{self, BeginSwarm, BeginWindow, Entry, SwarmInput, Time, Values, WindowInput};
 use super::{
-    MAGIC, NAME, PART_BYTES_MAX, PAYLOAD_BYTES_MAX, describe_window, next_entry, parts, path,
+    MAGIC, NAME, PART_BYTES_MAX, PARTS_KEPT, PAYLOAD_BYTES_MAX, describe_window, next_entry, parts,
+    path,
 };
 
 /// Which core.
@@ -27,6 +29,21 @@ pub enum Core {
     Window,
     /// The swarm's.
     Swarm,
+}
+
+/// What a core was told, or said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Since the machine started, in microseconds; of an output when the core was told what it answers.
+    pub since_boot_us: u64,
+    /// True time as the vehicle knew it then, or before which it was not: UTC in seconds.
+    pub utc_seconds: u64,
+    /// Which core.
+    pub core: Core,
+    /// Whether it was told this; else it said it.
+    pub told: bool,
+    /// In words, without values.
+    pub text: String,
 }
 
 /// The first output that is another.
@@ -70,7 +87,11 @@ pub enum RerunError {
     #[error("{} is the log of another version of this program: rerun it with that one", path.display())]
     Version { path: PathBuf },
     /// They were swept: the log names what the vault does not hold any more.
-    #[error("the values {:?} are missing", values.hash)]
+    #[error(
+        "the values {:?} were swept: those of the newest {PARTS_KEPT} windows are kept; take a copy of the folder sooner after what is \
+         to be looked at",
+        values.hash
+    )]
     Missing { values: Values },
     #[error("a record or document of the log does not decode")]
     Body(#[from] RejectBody),
@@ -80,8 +101,6 @@ pub enum RerunError {
     Reinstated(#[from] RejectReinstated),
     #[error("the window plan of the log is rejected: give the keys of its fleet")]
     Plan(#[from] RejectEnvelope),
-    #[error("what the window's core began with is rejected")]
-    Window(#[from] shoal_window::RejectSaved),
     #[error("the state that the swarm's core began with is rejected")]
     State(#[from] swarm::RejectSaved),
     #[error("what the swarm's core began with is rejected")]
@@ -99,7 +118,8 @@ pub fn runs(folder: &Path) -> io::Result<Vec<u32>> {
 }
 
 /// Runs a log again, to the first output that differs. `keys` are those that signed the window plan; `values`
-/// finds what the log names: blobs of the vault, or what the chunks of a particle hold.
+/// finds what the log names: blobs of the vault, or what the chunks of a particle hold whose header, from the log, stands
+/// beside ([`kept`](super::kept)). `steps` hears what the cores were told and said, but for the passing of time.
 ///
 /// # Errors
 /// [`RerunError`]: the log cannot be run again, or not to its end.
@@ -109,7 +129,8 @@ pub fn rerun(
     folder: &Path,
     run: u32,
     keys: &impl Keys,
-    values: impl FnMut(&Values) -> Option<Flat>,
+    values: impl FnMut(&Values, Option<&ParticleHeader>) -> Option<Flat>,
+    steps: &mut dyn FnMut(Step),
 ) -> Result<Rerun, RerunError> {
     let all = parts(folder).map_err(|source| RerunError::Read { path: folder.into(), source })?;
     let own: Vec<u32> =
@@ -117,8 +138,7 @@ pub fn rerun(
     if own.is_empty() {
         return Err(RerunError::NoRun { folder: folder.into(), run });
     }
-    let (window, swarm, private, done) = (None, None, None, Rerun::default());
-    let mut cores = Cores { keys, values, window, swarm, private, done };
+    let mut cores = Cores::new(keys, values, steps);
     for (part, next) in own.iter().zip(own.iter().skip(1).map(Some).chain([None])) {
         let path = path(folder, run, *part);
         let bytes =
@@ -133,7 +153,7 @@ pub fn rerun(
 }
 
 /// What a part can hold; one that is longer is cut short there.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let most = PART_BYTES_MAX.saturating_add(PAYLOAD_BYTES_MAX as u64);
     let mut bytes = Vec::new();
     fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
@@ -149,10 +169,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 pub fn rerun_part(
     bytes: &[u8],
     keys: &impl Keys,
-    values: impl FnMut(&Values) -> Option<Flat>,
+    values: impl FnMut(&Values, Option<&ParticleHeader>) -> Option<Flat>,
 ) -> Result<Rerun, RerunError> {
-    let (window, swarm, private, done) = (None, None, None, Rerun::default());
-    let mut cores = Cores { keys, values, window, swarm, private, done };
+    let steps = &mut |_step| {};
+    let mut cores = Cores::new(keys, values, steps);
     let whole = cores.part(Path::new(""), bytes)?;
     cores.done.whole = whole && cores.done.difference.is_none();
     Ok(cores.done)
@@ -161,14 +181,25 @@ pub fn rerun_part(
 struct Cores<'a, K, V> {
     keys: &'a K,
     values: V,
+    steps: &'a mut dyn FnMut(Step),
+    /// The last that was told.
+    now: Option<Now>,
     window: Option<Window>,
     swarm: Option<Swarm>,
     /// Of the swarm's core that begins next.
     private: Option<Private>,
+    /// Those that the log has.
+    headers: BTreeMap<ParticleId, ParticleHeader>,
     done: Rerun,
 }
 
-impl<K: Keys, V: FnMut(&Values) -> Option<Flat>> Cores<'_, K, V> {
+impl<'a, K: Keys, V: FnMut(&Values, Option<&ParticleHeader>) -> Option<Flat>> Cores<'a, K, V> {
+    fn new(keys: &'a K, values: V, steps: &'a mut dyn FnMut(Step)) -> Self {
+        let (now, window, swarm, private) = (None, None, None, None);
+        let (headers, done) = (BTreeMap::new(), Rerun::default());
+        Self { keys, values, steps, now, window, swarm, private, headers, done }
+    }
+
     /// One part; whether it was read to its end.
     fn part(&mut self, path: &Path, bytes: &[u8]) -> Result<bool, RerunError> {
         let Some(mut rest) = bytes.strip_prefix(&MAGIC) else {
@@ -191,27 +222,52 @@ impl<K: Keys, V: FnMut(&Values) -> Option<Flat>> Cores<'_, K, V> {
         Ok(rest.is_empty())
     }
 
+    /// Tells of an entry that a core is there for.
+    fn step(&mut self, core: Core, told: bool, text: String) {
+        let since_boot_us = self.now.map_or(0, |now| now.since_boot.as_micros());
+        let utc_seconds = self.now.map_or(0, |now| now.utc.earliest_seconds());
+        (self.steps)(Step { since_boot_us, utc_seconds, core, told, text });
+    }
+
+    fn at(&mut self, time: Time) -> Now {
+        let now = Now::from(time);
+        self.now = Some(now);
+        now
+    }
+
     /// One entry; what differs.
     fn entry(&mut self, entry: Entry) -> Result<Option<Other>, RerunError> {
         match entry {
-            Entry::BeginWindow(begin) => self.window = Some(begin_window(&begin, self.keys)?),
+            Entry::BeginWindow(begin) => self.window = Some(begin_window(&begin, self.keys)),
             Entry::BeginSwarm(begin) => self.swarm = Some(self.begin_swarm(&begin)?),
-            Entry::WindowInput(now, input) => self.window_input(now.into(), &input)?,
-            Entry::WindowTimeout(now) => match &mut self.window {
-                Some(window) => {
-                    window.handle_timeout(now.into());
-                    self.done.inputs += 1;
+            Entry::WindowInput(time, input) => {
+                let now = self.at(time);
+                self.window_input(now, &input)?;
+            }
+            Entry::WindowTimeout(time) => {
+                let now = self.at(time);
+                match &mut self.window {
+                    Some(window) => {
+                        window.handle_timeout(now);
+                        self.done.inputs += 1;
+                    }
+                    None => self.done.skipped += 1,
                 }
-                None => self.done.skipped += 1,
-            },
-            Entry::SwarmInput(now, input) => self.swarm_input(now.into(), &input)?,
-            Entry::SwarmTimeout(now) => match &mut self.swarm {
-                Some(swarm) => {
-                    swarm.handle_timeout(now.into());
-                    self.done.inputs += 1;
+            }
+            Entry::SwarmInput(time, input) => {
+                let now = self.at(time);
+                self.swarm_input(now, &input)?;
+            }
+            Entry::SwarmTimeout(time) => {
+                let now = self.at(time);
+                match &mut self.swarm {
+                    Some(swarm) => {
+                        swarm.handle_timeout(now);
+                        self.done.inputs += 1;
+                    }
+                    None => self.done.skipped += 1,
                 }
-                None => self.done.skipped += 1,
-            },
+            }
             Entry::WindowOutput(logged) => {
                 let Some(window) = &mut self.window else { return Ok(self.skip()) };
                 let said = said_by_window(window);
@@ -223,6 +279,10 @@ impl<K: Keys, V: FnMut(&Values) -> Option<Flat>> Cores<'_, K, V> {
                 return Ok(self.compare(Core::Swarm, logged, said));
             }
             Entry::Private(private) => self.private = Some((&private).into()),
+            Entry::Sealed(body) => {
+                let header = decode_body::<ParticleHeader>(&body)?;
+                self.headers.insert(header.id(), header);
+            }
             Entry::End => {
                 let window = self.window.as_mut().and_then(said_by_window);
                 let swarm = self.swarm.as_mut().and_then(said_by_swarm);
@@ -242,6 +302,7 @@ impl<K: Keys, V: FnMut(&Values) -> Option<Flat>> Cores<'_, K, V> {
     fn compare(&mut self, core: Core, logged: String, said: Option<String>) -> Option<Other> {
         if said.as_ref() == Some(&logged) {
             self.done.outputs += 1;
+            self.step(core, false, logged);
             return None;
         }
         Some((core, Some(logged), said))
@@ -267,16 +328,20 @@ impl<K: Keys, V: FnMut(&Values) -> Option<Flat>> Cores<'_, K, V> {
     }
 
     fn find(&mut self, values: Values) -> Result<Flat, RerunError> {
-        let found = (self.values)(&values).filter(|found| ValuesHash::of(found) == values.hash);
+        let header = values.particle.and_then(|particle| self.headers.get(&particle));
+        let found = (self.values)(&values, header);
+        let found = found.filter(|found| ValuesHash::of(found) == values.hash);
         found.ok_or(RerunError::Missing { values })
     }
 
     fn window_input(&mut self, now: Now, input: &WindowInput) -> Result<(), RerunError> {
-        let Some(window) = &mut self.window else {
+        if self.window.is_none() {
             self.done.skipped += 1;
             return Ok(());
-        };
+        }
         self.done.inputs += 1;
+        self.step(Core::Window, true, input.to_string());
+        let Some(window) = &mut self.window else { return Ok(()) };
         let input = match *input {
             WindowInput::Plan(ref envelope) => {
                 let plan = Unverified::decode(envelope)?.verify::<WindowPlan>(self.keys)?;
@@ -309,6 +374,11 @@ impl<K: Keys, V: FnMut(&Values) -> Option<Flat>> Cores<'_, K, V> {
             self.done.skipped += 1;
             return Ok(());
         }
+        if let SwarmInput::Header { header, .. } = input {
+            let header = header.signed::<ParticleHeader>()?.body;
+            self.headers.insert(header.id(), header);
+        }
+        self.step(Core::Swarm, true, input.to_string());
         let values = input.values().map(|values| self.find(values)).transpose()?;
         let Some(swarm) = &mut self.swarm else { return Ok(()) };
         self.done.inputs += 1;
@@ -319,15 +389,33 @@ impl<K: Keys, V: FnMut(&Values) -> Option<Flat>> Cores<'_, K, V> {
 /// Core, what the log says, what the rerun says.
 type Other = (Core, Option<String>, Option<String>);
 
-fn begin_window(begin: &BeginWindow, keys: &impl Keys) -> Result<Window, RerunError> {
-    let saved = shoal_window::Saved::decode(begin.plan.as_deref(), begin.ledger.as_deref(), keys)?;
+/// The window as it was before a start. What another authority signs by now is not there yet, and what was spent is spent; what is damaged
+/// begins anew: then why.
+pub(in crate::exchange) fn saved_window(
+    plan: Option<&[u8]>,
+    ledger: Option<&[u8]>,
+    keys: &impl Keys,
+) -> (shoal_window::Saved, Option<RejectSaved>) {
+    let saved = shoal_window::Saved::decode(plan, ledger, keys).or_else(|error| match error {
+        RejectSaved::Plan(_) => shoal_window::Saved::decode(None, ledger, keys),
+        RejectSaved::Ledger { .. } => Err(error),
+    });
+    match saved {
+        Ok(saved) => (saved, None),
+        Err(why) => (shoal_window::Saved::default(), Some(why)),
+    }
+}
+
+fn begin_window(begin: &BeginWindow, keys: &impl Keys) -> Window {
+    // As the vehicle began.
+    let (saved, _why) = saved_window(begin.plan.as_deref(), begin.ledger.as_deref(), keys);
     let policy = Policy {
         metered: begin.metered,
         driving: begin.driving,
         battery_soc_percent_min: begin.battery_soc_percent_min,
         temperature_c_max: begin.temperature_c_max,
     };
-    Ok(Window::new(begin.vehicle, policy, saved))
+    Window::new(begin.vehicle, policy, saved)
 }
 
 fn said_by_window(window: &mut Window) -> Option<String> {

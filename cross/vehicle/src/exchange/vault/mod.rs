@@ -287,6 +287,18 @@ impl Vault {
         Ok(())
     }
 
+    /// Forgets it: who signed it is believed no more.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn forget_utc(&mut self) -> Result<(), VaultError> {
+        if self.utc > 0 {
+            self.change(|tables| tables.set_number(Number::Utc, 0))?;
+            self.utc = 0;
+        }
+        Ok(())
+    }
+
     /// Keeps a blob; gives its SHA-256.
     ///
     /// # Errors

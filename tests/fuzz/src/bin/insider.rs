@@ -1,0 +1,10 @@
+//! Fuzz target: what insiders sign, and who reads it.
+#![cfg_attr(feature = "instrumented", no_main)]
+
+#[cfg(feature = "instrumented")]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| shoal_fuzz::insider(bytes));
+
+#[cfg(not(feature = "instrumented"))]
+fn main() -> std::process::ExitCode {
+    shoal_fuzz::launch("insider")
+}
