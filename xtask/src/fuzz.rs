@@ -35,37 +35,44 @@ impl Length {
     }
 }
 
-/// Each target, one after another.
+/// Every target: whether no input broke one.
 pub(crate) fn step(length: Length, variables: &[(&'static str, OsString)]) -> Done<Outcome> {
     let targets = match targets()? {
         Ok(targets) => targets,
         Err(skip) => return Ok(Outcome::Skipped(skip)),
     };
-    let run = |target: &&String| program(target, length).and_then(|run| run.envs(variables).run());
-    let failed = targets.iter().filter(|target| run(target).is_err());
-    let failed: Vec<&str> = failed.map(String::as_str).collect();
-    if failed.is_empty() {
-        let [unit, n] = length.args();
-        return Ok(Outcome::PassedWith(format!("{} targets, each {unit} {n}", targets.len())));
-    }
-    Err(Failure(format!("fuzz targets failed: {}", failed.join(", "))))
+    let (_told, done) = every(&targets, length, variables)?;
+    let [unit, n] = length.args();
+    done.map(|()| Outcome::PassedWith(format!("{} targets, each {unit} {n}", targets.len())))
 }
 
-/// Each target for so many seconds, as many at once as there are processors: what each came to, and whether no input broke one.
+/// Each target for so many seconds: what each came to, and whether no input broke one.
 pub(crate) fn long(seconds: u64) -> Done<(Value, Done)> {
     let targets = match targets()? {
         Ok(targets) => targets,
         Err(Skip { why, .. }) => return Ok((json!({"skipped": why}), Err(Failure(why)))),
     };
-    // Built here: what runs at once would wait for one another.
-    let programs: Done<Vec<Run>> =
-        targets.iter().map(|target| program(target, Length::Seconds(seconds))).collect();
-    let waiting = Mutex::new(targets.iter().zip(programs?).collect::<VecDeque<_>>());
+    let (told, done) = every(&targets, Length::Seconds(seconds), &[])?;
+    Ok((json!({"seconds_each": seconds, "targets": told}), done))
+}
+
+/// As many targets at once as there are processors.
+fn every(
+    targets: &[String],
+    length: Length,
+    variables: &[(&'static str, OsString)],
+) -> Done<(Map<String, Value>, Done)> {
+    build(targets)?;
+    let waiting = Mutex::new(targets.iter().collect::<VecDeque<_>>());
     let told = Mutex::new(Map::new());
     let work = || {
-        while let Some((target, run)) = waiting.lock().ok().and_then(|mut all| all.pop_front()) {
+        while let Some(target) = waiting.lock().ok().and_then(|mut all| all.pop_front()) {
+            let program = Run::new(target_dir().join("debug").join(target));
             let mut inputs = None;
-            let ended = run.lines(|line| inputs = inputs_of(line).or(inputs));
+            let ended = program
+                .args(length.args())
+                .envs(variables)
+                .lines(|line| inputs = inputs_of(line).or(inputs));
             let shown = json!({"passed": matches!(ended, Ok(true)), "inputs": inputs});
             if let Ok(mut told) = told.lock() {
                 told.insert(target.clone(), shown);
@@ -82,7 +89,7 @@ pub(crate) fn long(seconds: u64) -> Done<(Value, Done)> {
         true => Ok(()),
         false => Err(Failure(format!("fuzz targets failed: {}", failed.join(", ")))),
     };
-    Ok((json!({"seconds_each": seconds, "targets": told}), done))
+    Ok((told, done))
 }
 
 /// libFuzzer's count of inputs, if this is the line that tells it.
@@ -108,10 +115,10 @@ fn targets() -> Done<Result<Vec<String>, Skip>> {
     Ok(Ok(targets))
 }
 
-/// Builds a target, with all of the workspace: dependencies have the features that they have in every other build.
-fn program(target: &str, length: Length) -> Done<Run> {
-    Run::cargo().args(["build", "--quiet", "--workspace", "--bin", target]).run()?;
-    Ok(Run::new(target_dir().join("debug").join(target)).args(length.args()))
+/// Builds the targets, with all of the workspace: dependencies have the features that they have in every other build.
+fn build(targets: &[String]) -> Done {
+    let named = targets.iter().flat_map(|target| ["--bin", target]);
+    Run::cargo().args(["build", "--quiet", "--workspace"]).args(named).run()
 }
 
 #[cfg(test)]
