@@ -142,14 +142,14 @@ pub(crate) const NEEDS: [Need; 17] = [
         name: "cargo-deny",
         what_for: "licences, sources, advisories; built once, minutes",
         how: "cargo install --root target/tools",
-        is_there: || own_tool(DENY).is_some(),
+        is_there: || cargo_tool(DENY).is_some(),
         install: || cargo_install(DENY),
     },
     Need {
         name: "cargo-machete",
         what_for: "dependencies that nothing uses; built once, a minute",
         how: "cargo install --root target/tools",
-        is_there: || own_tool(MACHETE).is_some(),
+        is_there: || cargo_tool(MACHETE).is_some(),
         install: || cargo_install(MACHETE),
     },
 ];
@@ -189,11 +189,11 @@ pub(crate) fn rmqtt() -> Done {
 }
 
 pub(crate) fn deny() -> Option<PathBuf> {
-    own_tool(DENY)
+    cargo_tool(DENY)
 }
 
 pub(crate) fn machete() -> Option<PathBuf> {
-    own_tool(MACHETE)
+    cargo_tool(MACHETE)
 }
 
 pub(crate) fn has_ffmpeg() -> bool {
@@ -254,11 +254,13 @@ pub(crate) fn has_target(target: &str) -> bool {
     Run::new(rustc).args(args).output().is_ok_and(|folder| PathBuf::from(folder).is_dir())
 }
 
-/// The program in target/tools, in this version.
-fn own_tool((name, version): (&str, &str)) -> Option<PathBuf> {
-    let program = tools().join("bin").join(name);
-    let shown = Run::new(&program).arg("--version").output().ok()?;
-    shown.contains(version).then_some(program)
+/// The program in this version: on PATH, or ours in target/tools.
+fn cargo_tool((name, version): (&str, &str)) -> Option<PathBuf> {
+    let is_of_version = |program: &PathBuf| {
+        let shown = Run::new(program).arg("--version").output();
+        shown.is_ok_and(|shown| shown.contains(version))
+    };
+    [PathBuf::from(name), tools().join("bin").join(name)].into_iter().find(is_of_version)
 }
 
 /// Without optimisation and debug information: it is built more often than it is waited for.

@@ -22,10 +22,13 @@ impl Run {
         Self { command, shown: name(program.as_ref()) }
     }
 
-    /// Cargo, the one that runs us.
+    /// Cargo, the one that runs us, as it is when nobody runs us: what it tells us of our own package would be another reason to
+    /// build what asks for it (ring does, and all that is above it) each time the command line and `cargo xtask` take turns.
     pub(crate) fn cargo() -> Self {
         let mut run = Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         run.shown = "cargo".to_owned();
+        let told = std::env::vars_os().map(|(name, _value)| name).filter(|name| is_of_us(name));
+        told.for_each(|name| drop(run.command.env_remove(name)));
         run
     }
 
@@ -139,6 +142,13 @@ pub(crate) fn found(program: &str) -> bool {
     std::env::split_paths(&path()).any(|folder| folder.join(program).is_file())
 }
 
+/// Whether cargo says by this variable which package it runs.
+fn is_of_us(variable: &OsStr) -> bool {
+    let of_package =
+        |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    variable.to_str().is_some_and(of_package)
+}
+
 fn name(program: &OsStr) -> String {
     let path = Path::new(program);
     path.file_name().unwrap_or(program).to_string_lossy().into_owned()
@@ -152,6 +162,18 @@ mod tests {
     fn a_missing_program_is_named() {
         let Failure(why) = Run::new("no-such-program-7").arg("--flag").run().unwrap_err();
         assert!(why.starts_with("cannot run `no-such-program-7 --flag`"), "{why}");
+    }
+
+    /// Tests have these variables, as `cargo xtask` has.
+    #[test]
+    fn cargo_is_not_told_which_package_runs_it() {
+        let told = |(name, value): (&OsStr, Option<&OsStr>)| (is_of_us(name) && value.is_some());
+        let run = Run::cargo();
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        let removed =
+            |name: &str| run.command.get_envs().any(|(of, value)| of == name && value.is_none());
+        assert!(removed("CARGO_MANIFEST_DIR") && removed("CARGO_PKG_NAME"));
+        assert!(!run.command.get_envs().any(told));
     }
 
     #[test]

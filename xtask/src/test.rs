@@ -296,7 +296,9 @@ fn failing(line: &str) -> Option<String> {
 /// Licences, bans and sources must hold; advisories too where their database can be fetched.
 fn deny() -> Done<Outcome> {
     let Some(deny) = install::deny() else {
-        return Ok(Outcome::Skipped(Skip::because("no cargo-deny in target/tools")));
+        return Ok(Outcome::Skipped(Skip::because(
+            "no cargo-deny, neither on PATH nor in target/tools",
+        )));
     };
     Run::new(&deny).args(["check", "licenses", "bans", "sources"]).run()?;
     let mut fetched = true;
@@ -317,7 +319,9 @@ fn deny() -> Done<Outcome> {
 fn machete() -> Done<Outcome> {
     match install::machete() {
         Some(machete) => passed(Run::new(machete)),
-        None => Ok(Outcome::Skipped(Skip::because("no cargo-machete in target/tools"))),
+        None => Ok(Outcome::Skipped(Skip::because(
+            "no cargo-machete, neither on PATH nor in target/tools",
+        ))),
     }
 }
 
