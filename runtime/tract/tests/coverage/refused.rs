@@ -26,14 +26,14 @@ pub(crate) const ROWS: [Row; 12] = [
     ),
     ("If, Loop by values of the run", "no graph without them says what they compute", control),
     (
-        "LSTM, GRU, RNN with other activations, clipping, coupled gates or sequences of several lengths",
+        "LSTM, GRU, RNN with other activations, clipping, coupled gates, the batch first or sequences of several lengths",
         "no export of a driving model at hand has them",
         recurrent,
     ),
     ("Attention with lengths of its keys, or its scores as an output", "the same", attention),
     (
         "ConvInteger, MatMulInteger without the factors that a quantiser writes behind them, QLinearReduceMean, QAttention, \
-         DynamicQuantizeLSTM, QuantizeLinear in blocks",
+         DynamicQuantizeLSTM, QuantizeLinear in blocks or to float8",
         "there is no real value in between to pass a gradient to: export with QuantizeLinear and DequantizeLinear",
         integers,
     ),
@@ -48,7 +48,7 @@ pub(crate) const ROWS: [Row; 12] = [
         operators,
     ),
     (
-        "ScatterElements, ScatterND with mul, max, min; Resize with antialias or a region; MaxPool in column order",
+        "ScatterElements, ScatterND with mul, max, min; Resize with antialias, a region or a policy of its aspect; MaxPool in column order",
         "not written yet",
         forms,
     ),
@@ -261,6 +261,7 @@ fn recurrent() -> Vec<Graph> {
         let hidden = ("hidden_size", Attr::Int(2));
         let made = |more| graph(operator, 17, inputs(), &[hidden.clone(), more]);
         graphs.push(made(("clip", Attr::Float(1.0))).saying("clip"));
+        graphs.push(made(("layout", Attr::Int(1))).saying("layout"));
         let activations = AttributeProto {
             name: Some("activations".to_owned()),
             strings: vec!["Relu".into(), "Relu".into(), "Relu".into()],
@@ -295,6 +296,7 @@ fn integers() -> Vec<Graph> {
     let bytes = |dims: &[usize]| Known(Tensor::new(dims, Data::U8(vec![3; dims.iter().product()])));
     let (scale, zero) = (|| floats(&[], 0.5), || bytes(&[]));
     let blocks = [("axis", Attr::Int(1)), ("block_size", Attr::Int(2))];
+    let float8 = [("output_dtype", Attr::Int(17))];
     let wide = vec![Floats(&[2, 4]), floats(&[2, 2], 0.5), bytes(&[2, 2])];
     let mean = vec![MATRIX, scale(), zero(), scale(), zero()];
     let attention = vec![
@@ -330,6 +332,7 @@ fn integers() -> Vec<Graph> {
             .quantised(),
         graph("com.microsoft.DynamicQuantizeLSTM", 17, lstm, &[("hidden_size", Attr::Int(2))]),
         graph("QuantizeLinear", 21, wide, &blocks).saying("block_size"),
+        graph("QuantizeLinear", 21, vec![MATRIX, scale()], &float8).saying("output_dtype"),
     ]
 }
 
@@ -380,11 +383,15 @@ fn forms() -> Vec<Graph> {
     let larger =
         |region: Given| vec![IMAGE, region, Known(Tensor::f32(&[4], &[1.0, 1.0, 0.5, 0.5]))];
     let antialias = [("mode", text("linear")), ("antialias", Attr::Int(1))];
+    let sizes = Known(Tensor::new(&[4], Data::I64(vec![1, 1, 2, 3])));
+    let aspect = [("keep_aspect_ratio_policy", text("not_larger"))];
     let cropped = [("coordinate_transformation_mode", text("tf_crop_and_resize"))];
     let windows = [("kernel_shape", Attr::Ints(vec![2, 2])), ("storage_order", Attr::Int(1))];
     graphs.extend([
         graph("Resize", 18, larger(Left), &antialias).saying("antialias"),
         graph("Resize", 18, larger(floats(&[8], 0.5)), &cropped).saying("tf_crop_and_resize"),
+        graph("Resize", 18, vec![IMAGE, Left, Left, sizes], &aspect)
+            .saying("keep_aspect_ratio_policy"),
         graph("MaxPool", 17, vec![IMAGE], &windows).saying("storage_order"),
     ]);
     graphs
