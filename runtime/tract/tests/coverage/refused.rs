@@ -33,7 +33,7 @@ pub(crate) const ROWS: [Row; 12] = [
     ("Attention with lengths of its keys, or its scores as an output", "the same", attention),
     (
         "ConvInteger, MatMulInteger without the factors that a quantiser writes behind them, QLinearReduceMean, QAttention, \
-         DynamicQuantizeLSTM, QuantizeLinear in blocks or to float8",
+         DynamicQuantizeLSTM, QuantizeLinear in blocks, to 4 bits or to floats of 8",
         "there is no real value in between to pass a gradient to: export with QuantizeLinear and DequantizeLinear",
         integers,
     ),
@@ -332,7 +332,7 @@ fn integers() -> Vec<Graph> {
             .quantised(),
         graph("com.microsoft.DynamicQuantizeLSTM", 17, lstm, &[("hidden_size", Attr::Int(2))]),
         graph("QuantizeLinear", 21, wide, &blocks).saying("block_size"),
-        graph("QuantizeLinear", 21, vec![MATRIX, scale()], &float8).saying("output_dtype"),
+        graph("QuantizeLinear", 21, vec![MATRIX, scale()], &float8).saying("floats of 8"),
     ]
 }
 
