@@ -257,7 +257,7 @@ pub(crate) fn has_target(target: &str) -> bool {
 /// The program in this version: on PATH, or ours in target/tools.
 fn cargo_tool((name, version): (&str, &str)) -> Option<PathBuf> {
     let is_of_version = |program: &PathBuf| {
-        let shown = Run::new(program).arg("--version").output();
+        let shown = Run::by_own_name(program).arg("--version").output();
         shown.is_ok_and(|shown| shown.contains(version))
     };
     [PathBuf::from(name), tools().join("bin").join(name)].into_iter().find(is_of_version)

@@ -34,6 +34,14 @@ impl Run {
         run
     }
 
+    /// A program that is a subcommand of cargo too, called by its own name. cargo-machete takes itself for the subcommand, and its
+    /// first argument for the subcommand's name, where there is `CARGO` and no `CARGO_PKG_NAME`: as `new` leaves it.
+    pub(crate) fn by_own_name(program: impl AsRef<OsStr>) -> Self {
+        let mut run = Self::new(program);
+        run.command.env_remove("CARGO");
+        run
+    }
+
     pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.shown.push(' ');
         self.shown.push_str(&arg.as_ref().to_string_lossy());
@@ -173,6 +181,14 @@ mod tests {
         assert!(is_there("CARGO_MANIFEST_DIR") && is_there("CARGO_PKG_NAME"));
         let told = Run::new("env").output().unwrap();
         assert!(!told.contains("CARGO_MANIFEST_") && !told.contains("CARGO_PKG_"), "{told}");
+    }
+
+    #[test]
+    fn what_is_called_by_its_own_name_is_told_of_no_cargo() {
+        let is_told =
+            |run: Run| run.output().unwrap().lines().any(|line| line.starts_with("CARGO="));
+        assert!(is_told(Run::new("env")));
+        assert!(!is_told(Run::by_own_name("env")));
     }
 
     #[test]

@@ -300,9 +300,9 @@ fn deny() -> Done<Outcome> {
             "no cargo-deny, neither on PATH nor in target/tools",
         )));
     };
-    Run::new(&deny).args(["check", "licenses", "bans", "sources"]).run()?;
+    Run::by_own_name(&deny).args(["check", "licenses", "bans", "sources"]).run()?;
     let mut fetched = true;
-    let well = Run::new(&deny).args(["check", "advisories"]).lines(|line| {
+    let well = Run::by_own_name(&deny).args(["check", "advisories"]).lines(|line| {
         fetched &= !line.contains("failed to fetch advisory database");
     })?;
     match (well, fetched) {
@@ -318,7 +318,7 @@ fn deny() -> Done<Outcome> {
 
 fn machete() -> Done<Outcome> {
     match install::machete() {
-        Some(machete) => passed(Run::new(machete)),
+        Some(machete) => passed(Run::by_own_name(machete)),
         None => Ok(Outcome::Skipped(Skip::because(
             "no cargo-machete, neither on PATH nor in target/tools",
         ))),
