@@ -10,7 +10,7 @@ use shoal_wire::v1::{
     Claim, ClaimFields, MergeInput, Nonce, ParticleHeader, ParticleHeaderFields, RefusalCode, Role,
     Vote, VoteFields,
 };
-use shoal_wire::{Body, KeyId, LayoutHash, ModelHash, ParticleId, RecordId, Verified};
+use shoal_wire::{Body, KeyId, LayoutHash, ModelHash, PackHash, ParticleId, RecordId, Verified};
 
 use crate::roster::Roster;
 
@@ -78,6 +78,9 @@ pub enum RejectRecord {
     WrongLayout { got: LayoutHash, want: LayoutHash },
     #[error("{got} values, expected {want}")]
     WrongLength { got: u32, want: u32 },
+    /// What was measured on another pack cannot be compared.
+    #[error("measured on pack {got}, expected {want}")]
+    WrongPack { got: PackHash, want: PackHash },
 }
 
 impl RejectRecord {
@@ -91,6 +94,7 @@ impl RejectRecord {
             Self::Contradicted { .. } | Self::Void { .. } => RefusalCode::Contradicted,
             Self::WrongBaseModel { .. } => RefusalCode::WrongBaseModel,
             Self::WrongLayout { .. } | Self::WrongLength { .. } => RefusalCode::WrongLayout,
+            Self::WrongPack { .. } => RefusalCode::WrongPack,
         }
     }
 }

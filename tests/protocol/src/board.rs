@@ -26,6 +26,9 @@ pub struct Manners {
     pub holds: f64,
     /// What is not acknowledged does not come.
     pub drops: f64,
+    /// What was acknowledged within a second of its end, or in the first seconds after, does not stand there. Who was connected has
+    /// heard it.
+    pub loses: f64,
 }
 
 /// A node.
@@ -46,7 +49,17 @@ pub struct Board {
     published: Vec<(String, Bytes)>,
     /// The same, with what was published at other nodes.
     came: Vec<(String, Bytes)>,
+    /// What clients left last: when, in milliseconds, where, and what had stood there.
+    last: VecDeque<(u64, String, Option<Bytes>)>,
+    /// Until then what it acknowledges may not be stored.
+    shaken_ms: u64,
+    /// Of these it lost something that others fetch: a header or a chunk.
+    pub lost_of: BTreeSet<KeyId>,
 }
+
+/// So long before and after its end a node may lose what it acknowledges, in milliseconds.
+const LOSES_BEFORE_MS: u64 = 1_000;
+const LOSES_AFTER_MS: u64 = 5_000;
 
 /// What is kept of a client.
 #[derive(Debug, Default)]
@@ -89,6 +102,9 @@ impl Board {
             online: BTreeMap::new(),
             published: Vec::new(),
             came: Vec::new(),
+            last: VecDeque::new(),
+            shaken_ms: 0,
+            lost_of: BTreeSet::new(),
         }
     }
 
@@ -172,9 +188,15 @@ impl Board {
         }
     }
 
-    /// The broker is killed and comes back. What it retained was written down; who was there is not known any more, and of the
-    /// sessions it has those that it keeps on its disk, or none.
+    /// The broker is killed and comes back. What it retained was written down, but for what came last; who was there is not known any
+    /// more, and of the sessions it has those that it keeps on its disk, or none.
     pub fn restart(&mut self, keeps_sessions: bool, now_ms: u64) {
+        self.shaken_ms = now_ms + LOSES_AFTER_MS;
+        for (at_ms, topic, before) in std::mem::take(&mut self.last).into_iter().rev() {
+            if at_ms + LOSES_BEFORE_MS >= now_ms && self.loses() {
+                self.stands_as(topic, before);
+            }
+        }
         let conns: Vec<Conn> = self.online.keys().copied().collect();
         conns.into_iter().for_each(|conn| self.gone(conn, now_ms));
         if !keeps_sessions {
@@ -254,7 +276,7 @@ impl Board {
                 let expires = connect.properties.and_then(|p| p.session_expiry_interval);
                 self.connect(conn, connect.client_id, connect.clean_start, expires, now_ms)
             }
-            (Packet::Publish(publish), Some(_)) => self.publish(conn, publish),
+            (Packet::Publish(publish), Some(_)) => self.publish(conn, publish, now_ms),
             (Packet::PubAck(ack), Some(client)) => {
                 if let Some(kept) = self.sessions.get_mut(&client) {
                     kept.unacknowledged.remove(&ack.pkid);
@@ -312,7 +334,7 @@ impl Board {
         })
     }
 
-    fn publish(&mut self, conn: Conn, publish: Publish) -> Vec<Conn> {
+    fn publish(&mut self, conn: Conn, publish: Publish, now_ms: u64) -> Vec<Conn> {
         if publish.pkid > 0 {
             self.write(conn, &Packet::PubAck(PubAck::new(publish.pkid, None)));
         }
@@ -326,7 +348,17 @@ impl Board {
                 late.push((topic, publish.payload));
                 Vec::new()
             }
-            None if publish.retain => self.leave(&topic, publish.payload),
+            None if publish.retain => {
+                let before = self.retained.get(&topic).cloned();
+                let spoken = self.leave(&topic, publish.payload);
+                if now_ms < self.shaken_ms && self.loses() {
+                    self.stands_as(topic, before);
+                } else {
+                    self.last.retain(|(at_ms, ..)| at_ms + LOSES_BEFORE_MS >= now_ms);
+                    self.last.push_back((now_ms, topic, before));
+                }
+                spoken
+            }
             None => {
                 for all in [&mut self.published, &mut self.came] {
                     all.push((topic.clone(), publish.payload.clone()));
@@ -334,6 +366,23 @@ impl Board {
                 self.hand_on(&topic, publish.payload)
             }
         }
+    }
+
+    fn loses(&mut self) -> bool {
+        self.manners.loses > 0.0 && self.dice.happens(self.manners.loses)
+    }
+
+    /// What was left at a topic is lost: what stood there before does again.
+    fn stands_as(&mut self, topic: String, before: Option<Bytes>) {
+        *self.did.entry("lost").or_default() += 1;
+        let place = Topic::decode(&topic).ok();
+        let fetched =
+            place.filter(|one| matches!(one.leaf(), Leaf::Chunk { .. } | Leaf::Particle { .. }));
+        self.lost_of.extend(fetched.map(|place| place.publisher()));
+        match before {
+            Some(before) => self.retained.insert(topic, before),
+            None => self.retained.remove(&topic),
+        };
     }
 
     /// Where it waits, if it does.

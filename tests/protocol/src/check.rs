@@ -3,6 +3,7 @@
 mod apart;
 mod ending;
 mod moving;
+mod stepping;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,7 @@ use shoal_wire::{KeyId, Kind, Leaf, ParticleId, RecordId, Topic, Unverified};
 use crate::board::Board;
 use crate::calendar::{Calendar, FINISHES_S};
 use crate::cluster::Cluster;
-use crate::documents::{Fleet, PLENTY_COUNTER, place_of};
+use crate::documents::{Fleet, MISTAKEN_COUNTER, PLENTY_COUNTER, place_of};
 use crate::engine::{Character, Lie, Roads};
 use crate::intruder::Everybody;
 use crate::must::{Looked, must};
@@ -174,13 +175,13 @@ impl Checks {
             }
         }
         for vehicle in vehicles.iter().filter(|vehicle| vehicle.character == Character::Honest) {
-            self.moved(vehicle, roads, now_us);
+            self.moved(vehicle, (fleet, roads), now_us);
             self.goes_by(vehicle, now_us);
             self.counts(vehicle, now_us);
         }
     }
 
-    /// No vehicle goes back to an older document.
+    /// No vehicle goes back to an older document, or by a utility document by which other things are compared.
     fn goes_by(&mut self, vehicle: &Vehicle, now_us: u64) {
         let (number, Some(exchange)) = (vehicle.number, &vehicle.exchange) else { return };
         for kind in DOCUMENTS {
@@ -196,6 +197,12 @@ impl Checks {
                 Documents,
                 new.is_none_or(genuine),
                 "{now_us}: {number} goes by {kind:?} {got}, which nobody published"
+            );
+            must!(
+                self.looked_at,
+                Documents,
+                kind != Kind::UtilityDocument || got != MISTAKEN_COUNTER,
+                "{now_us}: {number} goes by a utility document that does not follow the one before"
             );
             must!(
                 self.looked_at,
@@ -350,12 +357,20 @@ impl Checks {
         }
     }
 
-    /// Between two windows: no honest vehicle is taken for a liar.
-    pub fn nobody_is_slandered(&self, vehicles: &[Vehicle], window: u32, now_us: u64) {
+    /// Between two windows: no honest vehicle is taken for a liar, but for those of which the broker lost what it had acknowledged: it
+    /// looks as if they had claimed what they do not serve.
+    pub fn nobody_is_slandered(
+        &self,
+        vehicles: &[Vehicle],
+        lost_of: &BTreeSet<KeyId>,
+        window: u32,
+        now_us: u64,
+    ) {
         for vehicle in vehicles {
             let Some(swarm) = vehicle.exchange.as_ref().and_then(Exchange::swarm) else { continue };
             let quarantined = swarm.quarantined(window);
-            for other in vehicles.iter().filter(|other| other.character == Character::Honest) {
+            let honest = vehicles.iter().filter(|other| other.character == Character::Honest);
+            for other in honest.filter(|other| !lost_of.contains(&other.key)) {
                 let (number, honest) = (vehicle.number, other.number);
                 must!(
                     self.looked_at,

@@ -1,9 +1,10 @@
 //! A broker of one node or two. Each node has clients of its own; what is published at one comes to the other on its way, or when
 //! they can talk again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use shoal_wire::KeyId;
 
 use crate::board::{Board, Conn, Manners};
 
@@ -44,6 +45,12 @@ impl Cluster {
     /// The nodes.
     pub fn nodes(&mut self) -> &mut [Board] {
         &mut self.nodes
+    }
+
+    /// Of whom a node lost something that others fetch.
+    #[must_use]
+    pub fn lost_of(&self) -> BTreeSet<KeyId> {
+        self.nodes.iter().flat_map(|node| node.lost_of.iter().copied()).collect()
     }
 
     /// How many there are.

@@ -1,4 +1,4 @@
-//! Vehicles that may not exchange for a while in the middle of a window: hot, unplugged, away from a network that is free.
+//! Vehicles that may not exchange for a while in the middle of a window: hot, unplugged, driving, away from a network that is free.
 
 use shoal_hal::{Conditions, Network};
 use shoal_vehicle::config::Config;
@@ -16,11 +16,12 @@ const GOODBYE_US: u64 = 15 * SECOND_US;
 const EARLY_S: u64 = 15;
 
 /// Each of them alone keeps a window shut.
-const UNFIT: [Conditions; 4] = [
+const UNFIT: [Conditions; 5] = [
     Conditions { network: Network::None, ..FIT },
     Conditions { network: Network::Metered, ..FIT },
     Conditions { temperature_c: 86, ..FIT },
     Conditions { external_power: false, battery_soc_percent: 29, ..FIT },
+    Conditions { parked: false, ..FIT },
 ];
 const FIT: Conditions = Look::recorded().conditions;
 

@@ -1,7 +1,7 @@
 //! What the authority and the timekeeper sign.
 
 use shoal_wire::v1::{
-    ConsensusRule, Knot, Metric, Nonce, NonceFields, Roster, RosterFields, RosterPage,
+    ConsensusRule, Knot, Metric, Nonce, NonceFields, PaperRule, Roster, RosterFields, RosterPage,
     RosterPageFields, Rule, SwarmDocument, SwarmDocumentFields, Term, UtilityDocument,
     UtilityDocumentFields, Vehicle, WindowPlan, WindowPlanFields,
 };
@@ -12,7 +12,7 @@ use shoal_wire::{
 
 use crate::calendar::Calendar;
 use crate::engine::{START_SEED, layout, start};
-use crate::weather::PLENTY;
+use crate::weather::{PLENTY, Weather};
 
 /// Names on the board.
 pub const FLEET: &str = "fleet";
@@ -22,6 +22,8 @@ pub const REGION: &str = "region-0";
 pub const OPEN_S: u32 = 60;
 /// The longest wait before a vehicle's turn, in milliseconds.
 pub const JITTER_MS: u32 = 5_000;
+/// The counter of the utility document that does not follow the one before.
+pub const MISTAKEN_COUNTER: u64 = 6;
 /// The counter of the second window plan.
 pub const PLENTY_COUNTER: u64 = 8;
 /// UTC of the first window, in seconds.
@@ -40,11 +42,15 @@ pub struct Fleet {
     pub vehicles: Vec<SecretKey>,
     /// How many vehicles a nonce asks for a contribution.
     pub asked: u16,
+    /// By which they move.
+    pub(crate) rule: Rule,
     /// When its windows are.
     pub calendar: Calendar,
     /// The envelope that tells of newer roots, once a key has changed.
     pub(crate) roots: Option<Vec<u8>>,
-    seed: u64,
+    pub(crate) seed: u64,
+    /// Utility documents after the first.
+    utilities: u32,
 }
 
 fn bytes_of(seed: u64, number: u64) -> [u8; 32] {
@@ -59,13 +65,30 @@ fn key(seed: u64, number: u64) -> SecretKey {
 }
 
 impl Fleet {
-    /// A fleet of so many vehicles, of which so many are asked in a window.
+    /// The fleet of a world of this seed and weather.
     #[must_use]
-    pub fn new(seed: u64, vehicles: usize, asked: u16, calendar: Calendar) -> Self {
-        let keys = (0..vehicles as u64).map(|number| key(seed, 10 + number)).collect();
+    pub fn new(seed: u64, weather: &Weather) -> Self {
+        let Weather { vehicles, asked, paper, calendar, .. } = *weather;
+        let vehicles = (0..vehicles as u64).map(|number| key(seed, 10 + number)).collect();
         let [authority, timekeeper, approver] = [0, 1, 2].map(|number| key(seed, number));
-        let vehicles = keys;
-        Fleet { authority, timekeeper, approver, vehicles, asked, calendar, roots: None, seed }
+        let rule = if paper {
+            Rule::Paper(PaperRule::USUAL)
+        } else {
+            Rule::Consensus(ConsensusRule::USUAL)
+        };
+        let (roots, utilities) = (None, 0);
+        Fleet {
+            authority,
+            timekeeper,
+            approver,
+            vehicles,
+            asked,
+            rule,
+            calendar,
+            roots,
+            seed,
+            utilities,
+        }
     }
 
     /// The bytes that a vehicle's key is made of.
@@ -114,14 +137,34 @@ impl Fleet {
         key(self.seed, if self.roots.is_some() { 3 } else { 1 })
     }
 
-    /// A second utility document, with a term that counts a few windows after this one.
+    /// Whether the newest utility document does not follow the one before.
     #[must_use]
-    pub fn news(&self, window: u32) -> Vec<u8> {
+    pub fn is_mistaken(&self) -> bool {
+        4 + u64::from(self.utilities) == MISTAKEN_COUNTER
+    }
+
+    /// Whether the next one will not.
+    #[must_use]
+    pub fn next_is_mistaken(&self) -> bool {
+        5 + u64::from(self.utilities) == MISTAKEN_COUNTER
+    }
+
+    /// The next utility document. The second has a term that counts a few windows after this one; in the third, by a mistake of the
+    /// authority's, the terms have changed places; the fourth is as the second.
+    #[must_use]
+    pub fn news(&mut self, window: u32) -> Vec<u8> {
+        self.utilities += 1;
         let silent = Knot { window: window + 3, weight: 0.0 };
         let term = self.term("again", &[silent, Knot { window: window + 6, weight: 1.0 }]);
-        let terms = self.utility().fields().terms.iter().cloned().chain([term]).collect();
-        let news = UtilityDocument::new(UtilityDocumentFields { version: 2, terms }).unwrap();
-        sealed(&self.authority, 6, &news).0
+        let mut terms: Vec<Term> =
+            self.utility().fields().terms.iter().cloned().chain([term]).collect();
+        let (counter, version) = (4 + u64::from(self.utilities), 1 + self.utilities);
+        if self.is_mistaken() {
+            terms.reverse();
+        }
+        let terms = terms.into_iter().collect();
+        let news = UtilityDocument::new(UtilityDocumentFields { version, terms }).unwrap();
+        sealed(&self.authority, counter, &news).0
     }
 
     /// A second window plan, by which so many bytes may cross that nobody lacks any.
@@ -169,7 +212,7 @@ impl Fleet {
             rank: 4,
             start_seed: START_SEED,
             asked: self.asked,
-            rule: Rule::Consensus(ConsensusRule::USUAL),
+            rule: self.rule,
         })
         .unwrap()
     }

@@ -76,8 +76,10 @@ pub struct Roads {
     by_heart: RefCell<BTreeMap<ValuesHash, u8>>,
     /// Particles that colluding liars made of one noise.
     agreed: RefCell<BTreeSet<ValuesHash>>,
-    /// In which windows each adapter was folded.
+    /// In which windows each adapter was published whole: as a merge or, by the paper's rule, as a particle.
     merged: RefCell<BTreeMap<ValuesHash, BTreeSet<u32>>>,
+    /// What was published as one to keep away from.
+    worsts: RefCell<BTreeMap<ValuesHash, Flat>>,
 }
 
 impl Roads {
@@ -91,8 +93,8 @@ impl Roads {
         let of = |own: Vec<f32>| common.iter().zip(own).map(|(c, o)| c + o).collect();
         let optima = (0..vehicles).map(|_| draw(0.1)).map(of).collect();
         let size = common.iter().map(|c| c * c).sum();
-        let (by_heart, agreed, merged) = Default::default();
-        Roads { seed, calendar, start, optima, size, by_heart, agreed, merged }
+        let (by_heart, agreed, merged, worsts) = Default::default();
+        Roads { seed, calendar, start, optima, size, by_heart, agreed, merged, worsts }
     }
 
     /// 1 at the optimum of a road, 0 where everybody begins.
@@ -165,7 +167,13 @@ impl Roads {
         self.agreed.borrow().contains(&adapter)
     }
 
-    /// In which windows somebody folded this adapter.
+    /// What was published as one to keep away from.
+    #[must_use]
+    pub fn worsts(&self) -> Vec<Flat> {
+        self.worsts.borrow().values().cloned().collect()
+    }
+
+    /// In which windows somebody folded this adapter, or published it as its own.
     #[must_use]
     pub fn merged_in(&self, adapter: ValuesHash) -> BTreeSet<u32> {
         self.merged.borrow().get(&adapter).cloned().unwrap_or_default()
@@ -210,6 +218,10 @@ pub enum Lie {
     Exalts,
     /// Measures that its own noise is the worst of all.
     Worst,
+    /// Measures that what it learnt is the worst of all, and it is good.
+    GoodAsWorst,
+    /// Publishes as its own what it measured last of another.
+    Copies,
     /// Claims twice in a window, and not the same.
     Equivocates,
     /// Measures that all others are much worse than what is best, and votes twice on each.
@@ -254,8 +266,8 @@ impl Lie {
             Lie::Belittles => said(-9_000, -9_000),
             Lie::Exalts if own => None,
             Lie::Exalts => said(-9_000, 9_900),
-            Lie::Worst => own.then(|| said(-9_900, term.beside)).flatten(),
-            Lie::Equivocates | Lie::Withholds | Lie::Overfits | Lie::Late => None,
+            Lie::Worst | Lie::GoodAsWorst => own.then(|| said(-9_900, term.beside)).flatten(),
+            Lie::Equivocates | Lie::Withholds | Lie::Overfits | Lie::Late | Lie::Copies => None,
         }
     }
 
@@ -268,6 +280,8 @@ impl Lie {
             | Lie::VotesTwice
             | Lie::Belittles
             | Lie::Exalts
+            | Lie::GoodAsWorst
+            | Lie::Copies
             | Lie::Equivocates
             | Lie::Late
             | Lie::Withholds => false,
@@ -295,6 +309,12 @@ pub struct Seen {
     pub compared: Vec<Compared>,
     /// Adapters that came of tuning.
     pub tuned: BTreeSet<ValuesHash>,
+    /// The same in order, one of each tuning.
+    pub results: Vec<ValuesHash>,
+    /// What was published of its own, as all get it.
+    pub published: Vec<ValuesHash>,
+    /// The values of all that it measured, tuned or published.
+    pub values: BTreeMap<ValuesHash, Flat>,
     /// From where it was tuned, in order.
     pub tuned_from: Vec<ValuesHash>,
     /// In which window each of these began.
@@ -327,6 +347,8 @@ struct Work {
     tuning: Option<(u64, Done)>,
     open: usize,
     own: BTreeSet<ValuesHash>,
+    /// What was measured last of another.
+    others: Option<Flat>,
 }
 
 impl Simulated {
@@ -386,6 +408,9 @@ impl Simulated {
         let State { number, character, roads, .. } = &*self.0;
         let name = ValuesHash::of(candidate);
         let own = self.0.work.borrow().own.contains(&name);
+        if !own && !matches!(on, On::Own) {
+            self.0.work.borrow_mut().others = Some(candidate.clone());
+        }
         if let (Character::Liar(Lie::Overfits), On::Part(part), true) = (character, on, own) {
             roads.by_heart.borrow_mut().entry(name).or_insert(part);
         }
@@ -397,6 +422,7 @@ impl Simulated {
             term = lie.of(own, term, self.window()).unwrap_or(term);
         }
         let mut seen = self.0.seen.borrow_mut();
+        seen.values.entry(name).or_insert_with(|| candidate.clone());
         if let Some(beside) = beside {
             let gain = i32::from(term.value) - i32::from(term.beside);
             seen.compared.push(Compared { of: name, beside: ValuesHash::of(beside), on, gain });
@@ -416,6 +442,12 @@ impl Simulated {
             let mut dice = Dice::new(whose, u64::from(window));
             meant.iter_mut().for_each(|value| *value = 3.0 * dice.signed());
         }
+        if let (Character::Liar(Lie::Copies), Some(others)) =
+            (character, &self.0.work.borrow().others)
+        {
+            let copied = others.iter().zip(roads.start.iter()).map(|(other, start)| other - start);
+            meant = copied.collect();
+        }
         meant
     }
 
@@ -425,9 +457,15 @@ impl Simulated {
         let values: Flat = start.zip(received).map(|(s, r)| s + r).collect();
         let name = ValuesHash::of(&values);
         self.0.work.borrow_mut().own.insert(name);
-        if role == Role::Merge {
+        if role != Role::Contribution {
             self.0.roads.merged.borrow_mut().entry(name).or_default().insert(window);
         }
+        if role == Role::Worst {
+            self.0.roads.worsts.borrow_mut().insert(name, values.clone());
+        }
+        let mut seen = self.0.seen.borrow_mut();
+        seen.published.push(name);
+        seen.values.insert(name, values);
         if self.0.character == Character::Liar(Lie::Colludes) {
             self.0.roads.agreed.borrow_mut().insert(name);
         }
@@ -470,7 +508,11 @@ impl Engine for Simulated {
                 let mut seen = self.0.seen.borrow_mut();
                 seen.tuned_from.push(name);
                 seen.tuned_in.push(window);
-                seen.tuned.insert(ValuesHash::of(&values));
+                let result = ValuesHash::of(&values);
+                seen.tuned.insert(result);
+                seen.results.push(result);
+                seen.values.insert(name, from);
+                seen.values.insert(result, values.clone());
                 let (steps, loss, seconds) = (20, Some(1.0), 20.0);
                 let done = Done::Tuned { from: name, window, values, steps, loss, seconds };
                 self.0.work.borrow_mut().tuning = Some((now + TUNES_US, done));

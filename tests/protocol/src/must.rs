@@ -41,6 +41,9 @@ musts! {
     Once = "once",
     /// A vehicle moves to nothing that it has not measured to be no worse.
     Moves = "moves",
+    /// By the paper's rule a vehicle steps where its draws lead, to its own best and to nothing that it has not measured to be no
+    /// worse.
+    Steps = "steps",
     /// What counted before the power went counts after it.
     Kept = "kept",
     /// By the same records the same vehicles stand aside after it.

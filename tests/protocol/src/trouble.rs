@@ -14,6 +14,7 @@ use crate::documents::{OPEN_S, place, sealed};
 use crate::engine::{Character, Lie};
 use crate::intruder::Everybody;
 use crate::station::Station;
+use crate::vehicle::Vehicle;
 use crate::weather::PLENTY;
 use crate::world::{Happening, SECOND_US, World};
 
@@ -181,6 +182,36 @@ impl World {
         self.serve(number);
     }
 
+    /// When the fleet is told another utility, and when the authority makes a mistake of it and sets it right.
+    pub(crate) fn draw_news(&mut self) {
+        if !self.weather.news {
+            return;
+        }
+        let window = self.dice.between(0, u64::from(self.weather.windows)) as u32;
+        let after = self.dice.between(0, u64::from(SPAN_S)) * SECOND_US;
+        let at = self.calendar.opens_us(window) + after;
+        let mistaken = at + 2 * SECOND_US * u64::from(SPAN_S);
+        for at in [at, mistaken, mistaken + 30 * SECOND_US] {
+            self.at(at, Happening::News(window));
+        }
+    }
+
+    /// The fleet is told the next utility document.
+    pub(crate) fn news(&mut self, window: u32) {
+        // Who has none yet would believe one that does not follow.
+        let has_one = |vehicle: &Vehicle| {
+            let exchange = vehicle.exchange.as_ref();
+            exchange.is_some_and(|one| one.goes_by(Kind::UtilityDocument).is_some())
+        };
+        if self.fleet.next_is_mistaken() && !self.vehicles.iter().all(has_one) {
+            return;
+        }
+        let news = self.fleet.news(window);
+        self.trouble(if self.fleet.is_mistaken() { "mistaken" } else { "news" });
+        self.keeper.learn(&self.fleet, news, utc_ms(self.now_us.get()));
+        self.keep_time();
+    }
+
     /// The timekeeper is killed.
     pub(crate) fn keeper_dies(&mut self) {
         self.trouble("timekeeper");
@@ -218,7 +249,8 @@ impl World {
             self.checks.remembers(&self.vehicles, window);
         }
         if self.weather.liars_are_few() {
-            self.checks.nobody_is_slandered(&self.vehicles, window, now);
+            let lost_of = self.cluster.lost_of();
+            self.checks.nobody_is_slandered(&self.vehicles, &lost_of, window, now);
         }
         for aside in self.checks.stand_aside(&self.vehicles, window) {
             let withholds = self.vehicles[aside].character == Character::Liar(Lie::Withholds);

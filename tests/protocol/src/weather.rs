@@ -21,6 +21,8 @@ pub struct Weather {
     pub vehicles: usize,
     /// How many of them a nonce asks for a contribution.
     pub asked: u16,
+    /// Whether vehicles go by the paper's rule, and not by the usual one.
+    pub paper: bool,
     /// When windows are.
     pub calendar: Calendar,
     /// Windows in which something may go wrong.
@@ -92,6 +94,7 @@ impl Weather {
         Weather {
             vehicles,
             asked: ASKED,
+            paper: false,
             calendar: Calendar::default(),
             windows,
             pause: 0,
@@ -153,10 +156,10 @@ impl Weather {
     /// Whether nothing goes wrong but that some lie.
     #[must_use]
     pub fn only_lies(&self) -> bool {
-        let Weather { vehicles, asked, calendar, windows, pause, delay_ms, metadata, .. } = *self;
-        let lies = self.lies.clone();
+        let Weather { vehicles, asked, paper, calendar, windows, pause, delay_ms, .. } = *self;
+        let (metadata, lies) = (self.metadata, self.lies.clone());
         let fair = Weather::fair(vehicles, windows);
-        *self == Weather { asked, calendar, pause, lies, delay_ms, metadata, ..fair }
+        *self == Weather { asked, paper, calendar, pause, lies, delay_ms, metadata, ..fair }
     }
 
     /// The weather of a seed: each trouble is there in about half of all worlds; in every fourth there are only lies.
@@ -178,12 +181,16 @@ impl Weather {
         if lies.contains(&Lie::Colludes) {
             lies.fill(Lie::Colludes);
         }
+        if let Some(lie) = newer_lie(seed) {
+            lies.fill(lie);
+        }
+        let paper = Dice::new(seed, 21).happens(0.2);
         let (vehicles, asked) = large(seed).unwrap_or((vehicles, ASKED));
         let (calendar, pause) = slow(seed).unwrap_or_default();
         let windows = windows + pause;
         if only_lies {
             let fair = Weather::fair(vehicles, windows);
-            return Weather { asked, calendar, pause, lies, delay_ms, ..fair };
+            return Weather { asked, paper, calendar, pause, lies, delay_ms, ..fair };
         }
         let mut some = |chances: [f64; 3]| {
             let one = dice.between(0, 6) as usize;
@@ -204,6 +211,8 @@ impl Weather {
                 repeats: some([0.02, 0.1, 0.3]),
                 holds: some([0.02, 0.1, 0.3]),
                 drops: some([0.02, 0.1, 0.3]),
+                // Where no node is killed, nothing is lost.
+                loses: [0.0, 0.1, 0.5][Dice::new(seed, 23).between(0, 3) as usize],
             },
             parted: some([0.2, 0.5, 0.5]),
             nodes: dice.between(1, 3) as usize,
@@ -226,10 +235,18 @@ impl Weather {
             windows,
             vehicles,
             asked,
+            paper,
             calendar,
             pause,
         }
     }
+}
+
+/// In few worlds all liars lie in one of the ways that came last. What else is drawn for a seed stays what it is.
+fn newer_lie(seed: u64) -> Option<Lie> {
+    let mut dice = Dice::new(seed, 22);
+    let lie = [Lie::Copies, Lie::GoodAsWorst][dice.between(0, 2) as usize];
+    dice.happens(0.2).then_some(lie)
 }
 
 /// In few worlds there are so many vehicles that not all vote on a claim, or contribute: how many there are, and are asked. What

@@ -16,7 +16,7 @@ use shoal_wire::KeyId;
 use tempfile::TempDir;
 
 use crate::board::Conn;
-use crate::calendar::{Calendar, FINISHES_S, SPAN_S, us_of, utc_ms};
+use crate::calendar::{Calendar, FINISHES_S, us_of, utc_ms};
 use crate::chance::Dice;
 use crate::check::Checks;
 use crate::cluster::{Cluster, Crossing};
@@ -156,8 +156,8 @@ impl World {
     #[must_use]
     pub fn new(seed: u64, weather: Weather) -> Self {
         let now_us = Rc::new(Cell::new(0));
-        let Weather { vehicles, asked, calendar, .. } = weather;
-        let fleet = Fleet::new(seed, vehicles, asked, calendar);
+        let Weather { vehicles, calendar, .. } = weather;
+        let fleet = Fleet::new(seed, &weather);
         let roads = Rc::new(Roads::new(seed, vehicles, calendar));
         let memory = std::path::Path::new("/dev/shm");
         let folder = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
@@ -249,11 +249,7 @@ impl World {
             let beacons = self.weather.beacons > 0 && self.dice.happens(self.weather.listens);
             self.vehicles[number].beacons = beacons;
         }
-        if self.weather.news {
-            let window = self.dice.between(0, u64::from(self.weather.windows)) as u32;
-            let after = self.dice.between(0, u64::from(SPAN_S)) * SECOND_US;
-            self.at(self.calendar.opens_us(window) + after, Happening::News(window));
-        }
+        self.draw_news();
         if self.weather.rotates && self.keeper.has_metadata() {
             let at = self.dice.between(1, self.calendar.opens_us(self.weather.windows) / SECOND_US);
             self.at(at * SECOND_US, Happening::Rotates);
@@ -412,11 +408,7 @@ impl World {
             }
             Happening::KeeperEnds => self.keeper_dies(),
             Happening::KeeperWakes => self.keep_time(),
-            Happening::News(window) => {
-                self.trouble("news");
-                self.keeper.learn(&self.fleet, self.fleet.news(window), utc_ms(now));
-                self.keep_time();
-            }
+            Happening::News(window) => self.news(window),
             Happening::Rotates => self.rotates(),
             Happening::Trouble(window) => self.troubles_of(window),
             Happening::NodeDies => self.node_dies(),

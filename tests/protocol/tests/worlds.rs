@@ -23,7 +23,7 @@ const SEEDS: u64 = 500;
 const PROGRESS: u64 = 500;
 
 /// Everything that goes wrong in some world.
-const TROUBLES: [&str; 29] = [
+const TROUBLES: [&str; 31] = [
     "absent",
     "beacon",
     "broker",
@@ -38,6 +38,8 @@ const TROUBLES: [&str; 29] = [
     "held",
     "kept",
     "late",
+    "lost",
+    "mistaken",
     "newcomer",
     "news",
     "parted",

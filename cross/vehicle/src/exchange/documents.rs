@@ -6,6 +6,7 @@ use shoal_swarm::campaign::{self, Campaign, RejectCampaign};
 use shoal_swarm::inbox::Record;
 use shoal_swarm::keyring::{Keyring, RejectKeys};
 use shoal_swarm::reinstated::{self, Reinstated, RejectReinstated};
+use shoal_swarm::utility::{RejectSuccessor, Utility};
 use shoal_trust::{SignedBy, Trust, Why};
 use shoal_wire::v1::{
     Document, DocumentFields, RefusalCode, Roster, RosterPage, SwarmDocument, UtilityDocument,
@@ -81,6 +82,9 @@ pub enum RejectDocument {
     Campaign(#[from] RejectCampaign),
     #[error("the reinstatements are rejected")]
     Reinstated(#[from] RejectReinstated),
+    /// What was measured by the one before would be compared with what is measured by this one.
+    #[error("the utility document does not follow the one before")]
+    Utility(#[from] RejectSuccessor),
     #[error("the metadata are rejected: {0}")]
     Metadata(Why),
     /// Nobody would hear of a plan that gives more.
@@ -101,6 +105,7 @@ impl RejectDocument {
                 RefusalCode::OutOfBounds
             }
             Self::TooFewBytes { .. } => RefusalCode::OutOfBounds,
+            Self::Utility(_) => RefusalCode::WrongUtility,
             Self::Campaign(reject) => reject.code(),
             Self::Reinstated(reject) => reject.code(),
             Self::Metadata(why) => match why {
@@ -293,6 +298,9 @@ impl Documents {
                 if !self.newer(utility)? {
                     return Ok(None);
                 }
+                if let Some(before) = &self.utility {
+                    Utility::new(utility.body()).follows(&Utility::new(before))?;
+                }
                 self.keep(utility);
                 self.utility = Some(utility.body().clone());
                 Ok(Some(News::Utility))
@@ -478,9 +486,10 @@ impl Documents {
 mod tests {
     use shoal_swarm::inbox::read;
     use shoal_wire::v1::{
-        ROSTER_PAGE_BYTES_MAX, RosterFields, RosterPageFields, Vehicle, WindowPlanFields,
+        Knot, Metric, ROSTER_PAGE_BYTES_MAX, RosterFields, RosterPageFields, Term,
+        UtilityDocumentFields, Vehicle, WindowPlanFields,
     };
-    use shoal_wire::{KeyId, Label, Leaf, RecordId, SecretKey, Topic, seal};
+    use shoal_wire::{KeyId, Label, Leaf, PackHash, RecordId, SecretKey, Topic, seal};
 
     use super::*;
 
@@ -591,6 +600,33 @@ mod tests {
             assert_eq!(reject.code(), RefusalCode::OutOfBounds, "{reject}");
         }
         assert_eq!(documents.plan().unwrap().fields().period_seconds, 10);
+    }
+
+    /// A utility document whose terms count from the first window on, each on the pack of this number.
+    fn utility(counter: u64, version: u32, packs: &[u8]) -> Vec<u8> {
+        let term = |pack: &u8| Term {
+            name: format!("pack {pack}").as_str().try_into().unwrap(),
+            pack: PackHash::new([*pack; 32]),
+            metric: Metric::Skill,
+            knots: [Knot { window: 0, weight: 1.0 }].into_iter().collect(),
+            gate: None,
+        };
+        let terms = packs.iter().map(term).collect();
+        sealed(counter, &UtilityDocument::new(UtilityDocumentFields { version, terms }).unwrap())
+    }
+
+    /// After a start it would be the one that counts.
+    #[test]
+    fn a_utility_document_that_does_not_follow_is_not_kept() {
+        let mut documents = none();
+        let first = utility(5, 1, &[4, 7]);
+        assert_eq!(take(&mut documents, Leaf::Utility, &first), Ok(Some(News::Utility)));
+        let swapped = take(&mut documents, Leaf::Utility, &utility(6, 2, &[7, 4])).unwrap_err();
+        let expected = RejectDocument::Utility(RejectSuccessor::Changed { index: 0 });
+        assert_eq!((swapped.code(), swapped), (RefusalCode::WrongUtility, expected));
+        assert_eq!(documents.envelope(Kind::UtilityDocument), Some(&first[..]));
+        let set_right = take(&mut documents, Leaf::Utility, &utility(7, 3, &[4, 7]));
+        assert_eq!(set_right, Ok(Some(News::Utility)));
     }
 
     /// A document of kind document, at its slot.

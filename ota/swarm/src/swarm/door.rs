@@ -1,9 +1,10 @@
 //! The five doors.
 
 use embassy_time::Instant;
-use shoal_wire::Now;
+use shoal_wire::{Now, PackHash};
 
 use crate::fold::displacement;
+use crate::records::RejectRecord;
 
 use super::{Input, Keep, Output, Reject, Swarm, Utility, store};
 
@@ -21,13 +22,23 @@ impl Swarm {
         taken
     }
 
+    /// The pack of the first term stays what it is from one utility document to the next.
+    fn is_of_our_pack(&self, got: PackHash) -> Result<(), Reject> {
+        match self.utility.pack().filter(|want| *want != got) {
+            Some(want) => Err(Reject::Record(RejectRecord::WrongPack { got, want })),
+            None => Ok(()),
+        }
+    }
+
     fn take(&mut self, now: Now, input: Input<'_>) -> Result<bool, Reject> {
         let when = self.when(now);
         match input {
             Input::Claim(claim) => {
+                self.is_of_our_pack(claim.body.fields().pack)?;
                 self.records.claim(&when, &self.roster, claim).map_err(Reject::Record)
             }
             Input::Vote(vote) => {
+                self.is_of_our_pack(vote.body.fields().pack)?;
                 self.records.vote(&when, &self.roster, vote).map_err(Reject::Record)
             }
             Input::Header { header, slot } => {

@@ -2,8 +2,8 @@
 
 use embassy_time::Instant;
 use shoal_window::{
-    Because, Bytes, Conditions, Input, Network, Phase, Reject, RejectSaved, Saved, Why, Window,
-    jitter,
+    Because, Bytes, Conditions, Input, Network, Phase, Policy, Reject, RejectSaved, Saved, Why,
+    Window, jitter,
 };
 use shoal_wire::v1::WindowPlan;
 use shoal_wire::{KeyId, Keys, Kind, Now, PublicKey, Utc};
@@ -105,6 +105,27 @@ fn each_condition_alone_keeps_a_window_shut() {
     shell.input(Input::Conditions(charging)).unwrap();
     shell.run_to(120);
     assert!(matches!(shell.phase(), Phase::Open { .. }));
+}
+
+#[test]
+fn what_the_policy_allows_keeps_no_window_shut() {
+    let metered = Conditions { network: Network::Metered, ..READY };
+    let driving = Conditions { parked: false, ..READY };
+    let neither = Conditions { network: Network::Metered, parked: false, ..READY };
+    for (policy, opens) in [
+        (Policy { metered: true, ..POLICY }, [true, false, false]),
+        (Policy { driving: true, ..POLICY }, [false, true, false]),
+        (Policy { metered: true, driving: true, ..POLICY }, [true, true, true]),
+    ] {
+        for (conditions, opens) in [metered, driving, neither].into_iter().zip(opens) {
+            let mut shell = Shell::of(policy);
+            shell.plan(&plan(), 1).unwrap();
+            shell.input(Input::Conditions(conditions)).unwrap();
+            shell.run_to(120);
+            let open = matches!(shell.phase(), Phase::Open { .. });
+            assert_eq!(open, opens, "{policy:?} {conditions:?}");
+        }
+    }
 }
 
 #[test]

@@ -66,8 +66,13 @@ impl Shell {
     }
 
     pub(crate) fn blank() -> Self {
+        Self::of(POLICY)
+    }
+
+    /// Of a vehicle with this policy: no plan, no conditions.
+    pub(crate) fn of(policy: Policy) -> Self {
         Self {
-            window: Window::new(VEHICLE, POLICY, Saved::default()),
+            window: Window::new(VEHICLE, policy, Saved::default()),
             store: BTreeMap::new(),
             log: Vec::new(),
             ms: 50_000,

@@ -112,9 +112,9 @@ codes! {
     WrongBaseModel = 30 "wrong_base_model";
     /// Of another layout.
     WrongLayout = 31 "wrong_layout";
-    /// Measured on another pack, or another part of it, than was asked.
+    /// Measured on another pack than was asked.
     WrongPack = 32 "wrong_pack";
-    /// Measured by another utility document.
+    /// A utility document that does not follow the one before: what was measured by either could not be compared.
     WrongUtility = 33 "wrong_utility";
     /// A difference to a particle that is not the anchor.
     WrongAnchor = 34 "wrong_anchor";
@@ -151,6 +151,11 @@ codes! {
 }
 
 impl RefusalCode {
+    /// Codes that no program says. What they are of is passed over and counts for nothing; but whether it does follows from the nonce,
+    /// the roster and other records, which may still come, so nobody is told that it was refused.
+    pub const RESERVED: [Self; 4] =
+        [Self::WrongAnchor, Self::NotDrawn, Self::NotTheMerge, Self::Quarantined];
+
     /// The code with this number; `None` for one this crate does not know.
     pub fn from_number(number: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.number() == number)

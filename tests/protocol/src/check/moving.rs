@@ -6,8 +6,11 @@ use std::fmt::Write;
 
 use shoal_swarm::roster::{part, part_after};
 use shoal_swarm::swarm::{On, ValuesHash};
+use shoal_wire::v1::Rule;
 
 use super::Checks;
+use super::stepping::{Stepper, Walk};
+use crate::documents::Fleet;
 use crate::engine::{Compared, Roads, Seen, start};
 use crate::must::must;
 use crate::vehicle::Vehicle;
@@ -21,33 +24,69 @@ pub(super) struct Way {
     stands: ValuesHash,
     /// When the program began that said so.
     started_us: u64,
+    /// How it may walk by the paper's rule: a step that leads nowhere looks as none.
+    walks: Vec<Walk>,
 }
 
 impl Default for Way {
     fn default() -> Self {
-        Way { looked: 0, stands: ValuesHash::of(&start()), started_us: 0 }
+        let walks = vec![Walk::default()];
+        Way { looked: 0, stands: ValuesHash::of(&start()), started_us: 0, walks }
     }
 }
 
 /// By how much an adapter was better than another where neither its claim, nor who folded it, nor its votes looked, a part each, in
 /// order.
-struct Looks(Vec<i32>);
+pub(super) struct Looks(Vec<i32>);
 
 impl Looks {
     /// By the first look, or by the mean of two.
-    fn no_worse(&self) -> bool {
+    pub(super) fn no_worse(&self) -> bool {
         let (one, two) = (self.0.first(), self.0.first_chunk::<2>());
         one.is_some_and(|gain| *gain >= 0) || two.is_some_and(|[one, two]| one + two >= 0)
     }
 }
 
 impl Checks {
-    pub(super) fn moved(&mut self, vehicle: &Vehicle, roads: &Roads, now_us: u64) {
+    pub(super) fn moved(
+        &mut self,
+        vehicle: &Vehicle,
+        (fleet, roads): (&Fleet, &Roads),
+        now_us: u64,
+    ) {
         let seen = vehicle.engine.seen();
         let mut way = self.ways.remove(&vehicle.number).unwrap_or_default();
-        for (from, window) in seen.tuned_from.iter().zip(&seen.tuned_in).skip(way.looked) {
+        let tunings = seen.tuned_from.iter().zip(&seen.tuned_in).enumerate();
+        for (tuning, (from, window)) in tunings.skip(way.looked) {
             let (number, to) = (vehicle.number, *from);
-            if to == ValuesHash::of(&start()) || seen.tuned.contains(&to) || to == way.stands {
+            let stays = to == ValuesHash::of(&start()) || seen.tuned.contains(&to);
+            if let (Rule::Paper(_), false) = (fleet.rule, stays) {
+                let before = seen.tuned_in[..tuning].last().copied().unwrap_or(0);
+                let now = self.calendar.window_of(now_us);
+                // The nonce of the next window comes when this one closes.
+                let windows = before.min(*window).min(now)..=(*window).max(now + 1);
+                let (seed, key, seen) = (fleet.seed, vehicle.key, &*seen);
+                let anew = way.started_us != vehicle.started_us;
+                let by = Stepper { seed, key, windows, seen, tuning, anew };
+                let stepped =
+                    way.walks.iter().filter_map(|walk| self.stepped(roads, walk, &by, to));
+                let mut walks: Vec<Walk> = stepped.collect();
+                if to == way.stands {
+                    walks.append(&mut way.walks);
+                }
+                must!(
+                    self.looked_at,
+                    Steps,
+                    !walks.is_empty(),
+                    "{now_us}: vehicle {number} stepped in window {window}, and not as the paper's rule has it:\n{}",
+                    told(seen, to)
+                );
+                walks.dedup();
+                way.walks = walks;
+                (way.stands, way.started_us) = (to, vehicle.started_us);
+                continue;
+            }
+            if stays || to == way.stands {
                 continue;
             }
             let places = if way.started_us == vehicle.started_us {
@@ -95,7 +134,7 @@ impl Checks {
     }
 
     /// How a merge of window `made` compares with what a vehicle stands on that decides in this window.
-    fn looks(
+    pub(super) fn looks(
         &self,
         seen: &Seen,
         (to, made): (ValuesHash, u32),
