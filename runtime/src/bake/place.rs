@@ -498,7 +498,11 @@ impl<'m> Place<'m> {
             let node = graphs.node(self.node).label().to_owned();
             return Err(BakeError::Quantised { site: name(), weight: weight(), node });
         }
-        let stored = |name: &str| Tensor::from_proto(graphs.stored((quantiser.0, name))?).ok();
+        // A scale may be stored in fewer bits, behind a Cast.
+        let stored = |name: &str| match graphs.stored((quantiser.0, name)) {
+            Some(stored) => Tensor::from_proto(stored).ok(),
+            None => graphs.value((quantiser.0, name), &mut BTreeMap::new(), 0),
+        };
         let real = dequantised(graphs.node(quantiser), file, stored);
         let real =
             real.map_err(|why| BakeError::Dequantise { site: name(), weight: weight(), why })?;

@@ -15,7 +15,7 @@ pub mod store;
 pub mod tensor;
 
 pub use builder::{Attr, Builder, Value};
-pub(crate) use dequantise::dequantised;
+pub(crate) use dequantise::{dequantised, dequantised_to};
 pub use external::ExternalError;
 pub(crate) use fold::draws;
 pub use fold::{Drawing, FoldError, FoldWhy, fold};
