@@ -230,7 +230,8 @@ fn grafted(folded: &Folded, options: &GraftOptions, branch: Branch) -> Result<Gr
         let Some(weight) = stored.get(site.weight.as_str()) else {
             unreachable!("a site's weight is an initializer of its graph")
         };
-        layout.push(Site::of(site, weight, rank_of(site), alpha_of(site))?);
+        let weight = folded.as_stored(weight)?;
+        layout.push(Site::of(site, &weight, rank_of(site), alpha_of(site))?);
     }
     let layout = Layout::new(layout, options.rank, options.alpha);
     let mut builder = Builder::before(folded, FACTOR);

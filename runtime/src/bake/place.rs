@@ -173,6 +173,8 @@ impl<'m> Graphs<'m> {
         let whole = without_numbers(&node.output);
         let fused = whole.strip_suffix(PRODUCT);
         let found = outermost(&node.output).or_else(|| inner(&node.output)).filter(is_it);
+        // One of bfloat16 gives an output of the graph by way of float32.
+        let found = found.or_else(|| outermost(&whole).filter(is_it));
         let found =
             found.or_else(|| fused.and_then(|y| outermost(y).or_else(|| inner(y))).filter(is_it));
         found.ok_or_else(|| BakeError::NoNode {

@@ -4,8 +4,9 @@
 //! trained is the weight as the file stores it); branches and loops whose condition and number of rounds are known
 //! are written out; Identity, inference-time Dropout and nodes that nothing uses
 //! are dropped; weights that are listed as graph inputs are constants. What ONNX Runtime's own tools quantise to products of
-//! integers or fuse is written as the standard operators on floats that it stands for. What is folded never depends on the
-//! length of the batch, so that the place of a node in the graph names it.
+//! integers or fuse is written as the standard operators on floats that it stands for, and what engines do not run
+//! (arithmetic in bfloat16) as what they do. What is folded never depends on the length of the batch, so that the
+//! place of a node in the graph names it.
 
 mod apart;
 mod choice;
@@ -17,6 +18,7 @@ mod order;
 mod resize;
 mod scales;
 mod several;
+mod single;
 pub(crate) mod unroll;
 mod upgrade;
 
@@ -141,7 +143,7 @@ fn folded(model: &Model) -> Result<Folded, FoldWhy> {
     }
     match refused.why(&mut folder) {
         Some(why) => Err(why),
-        None => folder.finish(&model),
+        None => Ok(single::in_float32(folder.finish(&model)?)?),
     }
 }
 
@@ -489,7 +491,7 @@ impl<'g> Folder<'g> {
         (graph.input, graph.output) = (input, output);
         graph.value_info = declared;
         graph.quantization_annotation.clear();
-        Ok(Folded { model: folded, types })
+        Ok(Folded { model: folded, types, halves: BTreeSet::new() })
     }
 
     /// An output that is known gets an Identity, since not every engine gives an initializer as an output.
