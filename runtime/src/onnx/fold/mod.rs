@@ -4,11 +4,12 @@
 //! trained is the weight as the file stores it); branches and loops whose condition and number of rounds are known
 //! are written out; Identity, inference-time Dropout and nodes that nothing uses
 //! are dropped; weights that are listed as graph inputs are constants. What ONNX Runtime's own tools quantise to products of
-//! integers or fuse is written as the standard operators on floats that it stands for, and what engines do not run
-//! (arithmetic in bfloat16) as what they do. What is folded never depends on the length of the batch, so that the
+//! integers or fuse is written as the standard operators on floats that it stands for, and what engines do not run (the batch
+//! before time, arithmetic in bfloat16) as what they do. What is folded never depends on the length of the batch, so that the
 //! place of a node in the graph names it.
 
 mod apart;
+mod batch_first;
 mod choice;
 pub(crate) mod functions;
 pub(crate) mod fused;
@@ -305,7 +306,8 @@ impl<'g> Folder<'g> {
         while is_standard(node.domain()) && node.input.last().is_some_and(String::is_empty) {
             node.input.pop();
         }
-        if let Some(nodes) = scales::in_float32(self, &node) {
+        let others = scales::in_float32(self, &node);
+        if let Some(nodes) = others.or_else(|| batch_first::turned(self, &node)) {
             return nodes.into_iter().try_for_each(|node| self.place(node));
         }
         if node.is("Concat") {
