@@ -195,13 +195,14 @@ fn an_operator_of_another_domain_reads_and_gives_bfloat16() {
     let graph = model.graph_mut();
     let at = graph.node.iter().position(|node| node.op_type() == "Tanh").unwrap();
     graph.node[at].domain = Some(domain.to_owned());
+    graph.node[at].input.push("scale".to_owned());
     let given = graph.node[at].output[0].clone();
     graph.value_info.push(TensorType::new(Element::Bf16, &[2, 8]).to_value_info(&given));
     let folded = fold(&model).unwrap();
     let is_foreign = |node: &&NodeProto| node.domain() == domain;
     let foreign = folded.model.graph().node.iter().find(is_foreign).unwrap();
-    let ends = [&foreign.input[0], &foreign.output[0]];
-    assert_eq!(ends.map(|name| folded.types[name].element), [Element::Bf16; 2]);
-    assert_eq!(inside(&folded).len(), 2);
+    let ends = [&foreign.input[0], &foreign.input[1], &foreign.output[0]];
+    assert_eq!(ends.map(|name| folded.types[name].element), [Element::Bf16; 3]);
+    assert_eq!(inside(&folded).len(), 3);
     assert_eq!(fold(&folded.model).unwrap().types, folded.types);
 }

@@ -33,10 +33,11 @@ pub(super) fn in_float32(folded: Folded) -> Result<Folded, InferError> {
     let graph = folded.model.graph();
     let outputs: BTreeSet<&str> = graph.output.iter().map(|output| output.name()).collect();
     let foreign = graph.node.iter().filter(|node| !is_standard(node.domain()));
-    let read = foreign.flat_map(|node| node.input.iter().map(String::as_str));
-    let kept = read.chain(outputs.iter().copied()).collect();
-    let (builder, single) = (before(&folded), BTreeMap::new());
-    let mut writer = Writer { from: &folded, builder, outputs, kept, single };
+    let foreign: BTreeSet<&str> =
+        foreign.flat_map(|node| node.input.iter().map(String::as_str)).collect();
+    let builder = before(&folded, &foreign);
+    let kept = foreign.union(&outputs).copied().collect();
+    let mut writer = Writer { from: &folded, builder, outputs, kept, single: BTreeMap::new() };
     for node in &graph.node {
         writer.node(node)?;
     }
@@ -52,10 +53,11 @@ pub(super) fn in_float32(folded: Folded) -> Result<Folded, InferError> {
     Ok(writer.builder.finish())
 }
 
-/// What the nodes are written behind: the inputs, and what is stored, in float32.
-fn before(folded: &Folded) -> Builder {
+/// What the nodes are written behind: the inputs, and what is stored, in float32 unless a node of another domain reads it.
+fn before(folded: &Folded, foreign: &BTreeSet<&str>) -> Builder {
     let mut bare = folded.clone();
-    for stored in &mut bare.model.graph_mut().initializer {
+    let stored = bare.model.graph_mut().initializer.iter_mut();
+    for stored in stored.filter(|stored| !foreign.contains(stored.name())) {
         if let Some(wide) = wide(stored) {
             bare.halves.insert(stored.name().to_owned());
             *stored = wide;
