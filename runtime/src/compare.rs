@@ -203,7 +203,12 @@ fn rounding(grafted: &Grafted, adapter: &Adapter) -> impl Iterator<Item = f64> {
         let outputs = site.nodes.iter().map(|node| node.output.as_str());
         outputs.chain([site.weight.as_str()])
     });
-    tensors.filter_map(|name| grafted.folded.types.get(name)).map(|ty| tolerance(ty.element))
+    let Folded { types, halves, .. } = &grafted.folded;
+    let element = |name: &str| match halves.contains(name) {
+        true => Some(Element::Bf16),
+        false => types.get(name).map(|ty| ty.element),
+    };
+    tensors.filter_map(element).map(tolerance)
 }
 
 /// What factors and what training keeps are drawn up to, in [`apart`]: a network whose factors are as large as its frames gives no

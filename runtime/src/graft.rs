@@ -26,7 +26,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::adapter::{Adapter, Factor, Layout, Site};
 use crate::onnx::proto::{NodeProto, TensorProto};
-use crate::onnx::{Builder, Folded, InferError, Model, Tensor, TensorError, TensorType};
+use crate::onnx::{
+    Builder, Drawing, Folded, InferError, Model, Tensor, TensorError, TensorType, draws,
+};
 
 pub use dropout::{DropoutError, MASK, with_masks};
 use glob::Selection;
@@ -142,10 +144,8 @@ pub enum GraftError {
     NoSuchSite { target: String, sites: Vec<String> },
     #[error("rank {rank} is not in 1 to {RANK_MAX}")]
     Rank { rank: usize },
-    #[error(
-        "{operator} node `{node}` gives other values at every run, so that nothing could be repeated: export the model for inference, or make what it draws an input"
-    )]
-    Random { operator: String, node: String },
+    #[error("{}", at_random(nodes))]
+    Random { nodes: Vec<Drawing> },
     #[error("alpha {alpha} is no positive finite number")]
     Alpha { alpha: f32 },
     #[error("the graph has an input `{input}` already: it is grafted")]
@@ -154,6 +154,19 @@ pub enum GraftError {
     Tensor(#[from] TensorError),
     #[error(transparent)]
     Infer(#[from] InferError),
+}
+
+/// Which nodes give other values at every run, and what to do about it.
+fn at_random(nodes: &[Drawing]) -> String {
+    let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    let (give, they_draw) = match nodes {
+        [_] => ("gives", "it draws an input"),
+        _ => ("give", "they draw inputs"),
+    };
+    format!(
+        "{} {give} other values at every run, so that nothing could be repeated: export the model for inference, or make what {they_draw}",
+        names.join(", ")
+    )
 }
 
 fn listed(left: &[Left]) -> String {
@@ -217,7 +230,8 @@ fn grafted(folded: &Folded, options: &GraftOptions, branch: Branch) -> Result<Gr
         let Some(weight) = stored.get(site.weight.as_str()) else {
             unreachable!("a site's weight is an initializer of its graph")
         };
-        layout.push(Site::of(site, weight, rank_of(site), alpha_of(site))?);
+        let weight = folded.as_stored(weight)?;
+        layout.push(Site::of(site, &weight, rank_of(site), alpha_of(site))?);
     }
     let layout = Layout::new(layout, options.rank, options.alpha);
     let mut builder = Builder::before(folded, FACTOR);
@@ -260,13 +274,8 @@ fn grafted(folded: &Folded, options: &GraftOptions, branch: Branch) -> Result<Gr
 
 /// Refuses a graph that gives other values at every run.
 fn check_repeats(folded: &Folded) -> Result<(), GraftError> {
-    match random(folded).next() {
-        Some(node) => {
-            let (operator, node) = (node.op_type().to_owned(), node.label().to_owned());
-            Err(GraftError::Random { operator, node })
-        }
-        None => Ok(()),
-    }
+    let nodes: Vec<Drawing> = random(folded).map(Drawing::of).collect();
+    if nodes.is_empty() { Ok(()) } else { Err(GraftError::Random { nodes }) }
 }
 
 /// The nodes of a folded graph whose values differ from run to run.
@@ -277,11 +286,7 @@ pub fn random(folded: &Folded) -> impl Iterator<Item = &NodeProto> {
         let value = stored.and_then(|t| Tensor::from_proto(t).ok()?.to_i64s());
         value.is_some_and(|v| v == [0])
     };
-    graph.node.iter().filter(move |node| {
-        let drawn = ["Bernoulli", "Multinomial"].iter().any(|op| node.is(op));
-        let dropped = node.is("Dropout") && node.input_name(2).is_some_and(|name| !is_off(name));
-        drawn || dropped || node.op_type().starts_with("Random")
-    })
+    graph.node.iter().filter(move |node| draws(node, is_off))
 }
 
 /// Places of what a convolution gives, of all samples.

@@ -176,6 +176,76 @@ fn an_unknown_operator_is_named_with_its_node() {
     assert_eq!(why.why, InferWhy::Unsupported);
 }
 
+/// Nodes that read nothing of one another, and one behind each.
+#[test]
+fn every_node_that_cannot_be_folded_is_named_at_once_and_none_that_reads_from_one() {
+    let foreign = |name: &str, input: &str| {
+        let mut node = node("Frobnicate", &[input], &[name], &[]);
+        node.domain = Some("com.example".to_owned());
+        node
+    };
+    let hidden = node("RandomNormalLike", &["x"], &["shaped"], &[]);
+    let nodes = vec![
+        node("NonZero", &["x"], &["first"], &[]),
+        node("Tanh", &["x"], &["h"], &[]),
+        node("NonZero", &["h"], &["second"], &[]),
+        foreign("third", "h"),
+        foreign("behind", "first"),
+        node("RandomUniformLike", &["h"], &["drawn"], &[]),
+        node("RandomNormalLike", &["third"], &["late"], &[]),
+        hidden,
+        node("Shape", &["shaped"], &["shape"], &[]),
+        node("Reshape", &["late", "shape"], &["formed"], &[]),
+        node("Sum", &["second", "behind", "drawn", "formed"], &["y"], &[]),
+    ];
+    let refused = folded(graph(vec![input("x", &["2", "3"])], nodes.clone(), "y"), 17).unwrap_err();
+    let text = refused.to_string();
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("5 nodes stand in the way:"), "{text}");
+    for (operator, node) in [
+        ("NonZero", "first"),
+        ("NonZero", "second"),
+        ("com.example.Frobnicate", "third"),
+        ("RandomUniformLike", "drawn"),
+        ("RandomNormalLike", "late"),
+    ] {
+        let line = lines.next().unwrap();
+        assert!(line.starts_with(&format!("  {operator} node `{node}`")), "{text}");
+        let why = match operator {
+            "NonZero" => "must be a constant",
+            "com.example.Frobnicate" => "not supported",
+            _ => "other values at every run",
+        };
+        assert!(line.contains(why), "{text}");
+    }
+    assert_eq!(lines.next(), None, "{text}");
+    // One alone is what it was; what an output does not need is no matter.
+    let sole = graph(vec![input("x", &["2", "3"])], nodes, "second");
+    let why = folded(sole, 17).unwrap_err();
+    assert!(matches!(&why, FoldWhy::Infer(why) if why.node == "second"), "{why}");
+}
+
+#[test]
+fn products_of_integers_whose_form_is_not_known_are_named_beside_others() {
+    let mean = |name: &str| {
+        let mut node = node("QLinearReduceMean", &["x", "s", "", "s", ""], &[name], &[]);
+        node.domain = Some("com.microsoft".to_owned());
+        node
+    };
+    let nodes = vec![
+        mean("one"),
+        mean("other"),
+        node("NonZero", &["x"], &["places"], &[]),
+        node("Sum", &["one", "other", "places"], &["y"], &[]),
+    ];
+    let mut graph = graph(vec![input("x", &["2", "3"])], nodes, "y");
+    graph.initializer.push(Tensor::f32(&[], &[0.5]).to_proto("s"));
+    let text = folded(graph, 17).unwrap_err().to_string();
+    assert!(text.starts_with("3 nodes stand in the way:"), "{text}");
+    assert_eq!(text.matches("QLinearReduceMean node `").count(), 2, "{text}");
+    assert!(text.contains("NonZero node `places`"), "{text}");
+}
+
 fn with_weight(weight: TensorProto) -> Result<Folded, FoldWhy> {
     let add = vec![node("Add", &["x", "w"], &["y"], &[])];
     let mut graph = graph(vec![input("x", &["3"])], add, "y");

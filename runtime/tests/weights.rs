@@ -299,7 +299,7 @@ fn a_model_that_draws_is_refused_wherever_it_does() {
     ];
     for why in refused {
         assert!(
-            matches!(&why, GraftError::Random { operator, .. } if operator == "RandomNormalLike"),
+            matches!(&why, GraftError::Random { nodes } if nodes[0].operator == "RandomNormalLike"),
             "{why}"
         );
     }

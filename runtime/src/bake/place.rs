@@ -173,6 +173,8 @@ impl<'m> Graphs<'m> {
         let whole = without_numbers(&node.output);
         let fused = whole.strip_suffix(PRODUCT);
         let found = outermost(&node.output).or_else(|| inner(&node.output)).filter(is_it);
+        // One of bfloat16 gives an output of the graph by way of float32.
+        let found = found.or_else(|| outermost(&whole).filter(is_it));
         let found =
             found.or_else(|| fused.and_then(|y| outermost(y).or_else(|| inner(y))).filter(is_it));
         found.ok_or_else(|| BakeError::NoNode {
@@ -498,7 +500,11 @@ impl<'m> Place<'m> {
             let node = graphs.node(self.node).label().to_owned();
             return Err(BakeError::Quantised { site: name(), weight: weight(), node });
         }
-        let stored = |name: &str| Tensor::from_proto(graphs.stored((quantiser.0, name))?).ok();
+        // A scale may be stored in fewer bits, behind a Cast.
+        let stored = |name: &str| match graphs.stored((quantiser.0, name)) {
+            Some(stored) => Tensor::from_proto(stored).ok(),
+            None => graphs.value((quantiser.0, name), &mut BTreeMap::new(), 0),
+        };
         let real = dequantised(graphs.node(quantiser), file, stored);
         let real =
             real.map_err(|why| BakeError::Dequantise { site: name(), weight: weight(), why })?;

@@ -30,6 +30,8 @@ pub(super) fn quantise(step: &mut Step) -> Done {
     step.refuse(1, "y_scale")?;
     finite(step, "y_scale")?;
     let (dy, x, q) = (step.dy()?, step.x(0)?, step.y()?);
+    // What was dequantised may be of another element than what was quantised.
+    let dy = step.emit.cast(&dy, step.emit.element(&x))?;
     if step.node.int("block_size", 0) != 0 {
         let value = step.node.int("block_size", 0).to_string();
         return Err(Reason::Attribute { name: "block_size", value });

@@ -95,7 +95,9 @@ pub fn graft_stored_weights(
             let ty = Tensor::stored_type(tensor).ok()?;
             // One of fewer bits is read as another.
             let is_read_so = tensor.data_type() == ty.element.to_onnx();
-            (is_read_so && folded.types.get(name) == Some(&ty)).then_some(Kept::Stored)
+            let is_half = ty.element == Element::Bf16 && folded.halves.contains(name);
+            let read = if is_half { TensorType::f32(&ty.dims) } else { ty };
+            (is_read_so && folded.types.get(name) == Some(&read)).then_some(Kept::Stored)
         }
         None => (of_products.contains(name) && makers.contains(name)).then_some(Kept::Made),
     })
@@ -130,6 +132,8 @@ fn graft_weights(
         reads.insert(stored.name(), read);
         let values = tensor.to_f64s().into_iter().map(|value| value as f32).collect();
         let is_made = kept(stored.name()) == Some(Kept::Made);
+        let is_half = folded.halves.contains(stored.name());
+        let element = if is_half { Element::Bf16 } else { element };
         let (initializer, dims) = (stored.name().to_owned(), tensor.dims);
         weights.push(WeightInput { initializer, input, dims, element, is_made, values });
     }

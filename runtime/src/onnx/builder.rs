@@ -100,6 +100,8 @@ pub struct Builder {
     outputs: BTreeSet<String>,
     /// The types of what operators give that nothing can infer: those of other domains, and a few of the standard.
     declared: BTreeMap<String, TensorType>,
+    /// As [`Folded::halves`].
+    halves: BTreeSet<String>,
 }
 
 impl Builder {
@@ -117,12 +119,13 @@ impl Builder {
             reserved: BTreeSet::new(),
             outputs: BTreeSet::new(),
             declared: BTreeMap::new(),
+            halves: BTreeSet::new(),
         }
     }
 
     /// Goes on where a folded graph ends; results of new operators are named with `prefix`.
     pub fn extend(folded: Folded, prefix: &str) -> Builder {
-        let Folded { model, types } = folded;
+        let Folded { model, types, halves } = folded;
         let graph = model.graph();
         let inputs: BTreeSet<&str> = graph.input.iter().map(|i| i.name()).collect();
         let initializers = graph
@@ -146,6 +149,7 @@ impl Builder {
             reserved,
             outputs,
             declared: BTreeMap::new(),
+            halves,
         }
     }
 
@@ -161,7 +165,8 @@ impl Builder {
         let nodes = std::mem::take(&mut graph.node);
         graph.output.clear();
         graph.value_info.clear();
-        let mut builder = Builder::extend(Folded { model, types }, prefix);
+        let mut builder =
+            Builder::extend(Folded { model, types, halves: folded.halves.clone() }, prefix);
         let names = nodes.iter().flat_map(|n| n.output.iter().chain(&n.name));
         builder.reserved.extend(names.cloned());
         for node in &nodes {
@@ -426,7 +431,7 @@ impl Builder {
 
     /// The graph, with the type of every tensor.
     pub fn finish(self) -> Folded {
-        Folded { model: self.model, types: self.types }
+        Folded { model: self.model, types: self.types, halves: self.halves }
     }
 
     /// The graph.

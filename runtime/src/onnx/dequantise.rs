@@ -1,7 +1,13 @@
 //! What a weight stands for that is stored by a scale.
 
 use super::proto::NodeProto;
-use super::tensor::Tensor;
+use super::tensor::{Element, Tensor, TensorType};
+
+/// The element of what a DequantizeLinear gives: the one it says, or that of its scale.
+pub(crate) fn dequantised_to(node: &NodeProto, scale: &TensorType) -> Element {
+    let said = i32::try_from(node.int("output_dtype", 0)).ok().and_then(Element::from_onnx);
+    said.filter(|element| element.is_float()).unwrap_or(scale.element)
+}
 
 /// What a DequantizeLinear makes of a stored tensor: by one scale, by one for each index of an axis, or by blocks of it.
 pub(crate) fn dequantised(
@@ -24,7 +30,7 @@ pub(crate) fn dequantised(
         Some((q - zeros.get(at)?) * by.get(at)?)
     });
     let values = values.collect::<Option<Vec<f64>>>().ok_or("its scale does not fit it")?;
-    Ok(Tensor::from_f64s(scales.data.element(), &file.dims, &values))
+    Ok(Tensor::from_f64s(dequantised_to(node, &scales.ty()), &file.dims, &values))
 }
 
 /// Which of so many scales is that of a value, by its place in a tensor of these dimensions: one for all, one for each index of the

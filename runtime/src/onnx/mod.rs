@@ -15,9 +15,10 @@ pub mod store;
 pub mod tensor;
 
 pub use builder::{Attr, Builder, Value};
-pub(crate) use dequantise::dequantised;
+pub(crate) use dequantise::{dequantised, dequantised_to};
 pub use external::ExternalError;
-pub use fold::{FoldError, FoldWhy, fold};
+pub(crate) use fold::draws;
+pub use fold::{Drawing, FoldError, FoldWhy, fold};
 pub use infer::{InferError, InferWhy, infer};
 pub use model::{Folded, Model, ReadError, WriteError};
 pub use open::{OpenError, Opened, PinnedAxis, open};

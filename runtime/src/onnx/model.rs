@@ -1,5 +1,6 @@
 //! A model file: read, checked, and written again.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,8 +9,8 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::external::ExternalError;
-use super::proto::{GraphProto, IR_VERSION_MAX, ModelProto, OperatorSetIdProto};
-use super::tensor::{Tensor, TensorType};
+use super::proto::{GraphProto, IR_VERSION_MAX, ModelProto, OperatorSetIdProto, TensorProto};
+use super::tensor::{Element, Tensor, TensorError, TensorType};
 use super::wire::{self, DEPTH_MAX, FIELDS_MAX, Malformed};
 use super::write;
 
@@ -46,6 +47,26 @@ pub struct Folded {
     pub model: Model,
     /// The type of every tensor: inputs, initializers and outputs of nodes, by name.
     pub types: BTreeMap<String, TensorType>,
+    /// The initializers of float32 that the file stores, or makes of what it stores, in bfloat16.
+    pub halves: BTreeSet<String>,
+}
+
+impl Folded {
+    /// An initializer as the file has it: one of bfloat16 is read as float32, which has each of its values.
+    ///
+    /// # Errors
+    /// [`TensorError`] if its values do not fill it.
+    pub(crate) fn as_stored<'t>(
+        &self,
+        tensor: &'t TensorProto,
+    ) -> Result<Cow<'t, TensorProto>, TensorError> {
+        if !self.halves.contains(tensor.name()) {
+            return Ok(Cow::Borrowed(tensor));
+        }
+        let wide = Tensor::from_proto(tensor)?;
+        let half = Tensor::from_f64s(Element::Bf16, &wide.dims, &wide.to_f64s());
+        Ok(Cow::Owned(half.to_proto(tensor.name())))
+    }
 }
 
 /// An initializer that is not in the message of its model.

@@ -1,12 +1,14 @@
-//! Elements of stored weights for which there is no arithmetic: integers of 4 bits, and floats of 8. They are read as wider ones
-//! that have each of their values.
+//! Elements of stored weights for which there is no arithmetic: integers and floats of 4 bits, and floats of 8. They are read as
+//! wider ones that have each of their values.
 //!
 //! | in the file | read as |
 //! |---|---|
 //! | UINT4, INT4: two to a byte, the lower half first | uint8, int8 |
+//! | FLOAT4E2M1: as those | float16 |
 //! | FLOAT8E4M3FN, FLOAT8E4M3FNUZ, FLOAT8E5M2, FLOAT8E5M2FNUZ | float16 |
+//! | FLOAT8E8M0: a power of two, from 2⁻¹²⁷ to 2¹²⁷ | float32 |
 //! # Source
-//! ONNX `onnx.proto` (TensorProto.DataType), `docs/docsgen/source/technical/float8.md`.
+//! ONNX `onnx.proto` (TensorProto.DataType), `docs/docsgen/source/technical/float8.md`, `float4.md`; OCP Microscaling Formats 1.0.
 
 use half::f16;
 
@@ -19,6 +21,10 @@ pub(crate) enum Narrow {
     U4,
     /// Signed, of 4 bits.
     I4,
+    /// A float of 4 bits: sign, two of exponent, one behind the point; nothing infinite, and no NaN.
+    F4,
+    /// A power of two, by its exponent alone: no sign, no zero.
+    Power,
     /// A float of 8 bits.
     Eight {
         /// Bits behind the point.
@@ -52,6 +58,8 @@ impl Narrow {
             20 => eight(2, 16, Nan::MinusZero),
             21 => Some(Narrow::U4),
             22 => Some(Narrow::I4),
+            23 => Some(Narrow::F4),
+            24 => Some(Narrow::Power),
             _ => None,
         }
     }
@@ -61,15 +69,16 @@ impl Narrow {
         match self {
             Narrow::U4 => Element::U8,
             Narrow::I4 => Element::I8,
-            Narrow::Eight { .. } => Element::F16,
+            Narrow::F4 | Narrow::Eight { .. } => Element::F16,
+            Narrow::Power => Element::F32,
         }
     }
 
     /// How many bytes so many values are stored in.
     pub(crate) fn bytes(self, values: usize) -> usize {
         match self {
-            Narrow::U4 | Narrow::I4 => values.div_ceil(2),
-            Narrow::Eight { .. } => values,
+            Narrow::U4 | Narrow::I4 | Narrow::F4 => values.div_ceil(2),
+            Narrow::Power | Narrow::Eight { .. } => values,
         }
     }
 
@@ -79,11 +88,37 @@ impl Narrow {
         match self {
             Narrow::U4 => Data::U8(halves().collect()),
             Narrow::I4 => Data::I8(halves().map(|half| ((half << 4).cast_signed()) >> 4).collect()),
+            Narrow::F4 => Data::F16(halves().map(|half| f16::from_f32(four(half))).collect()),
+            Narrow::Power => {
+                Data::F32(stored.iter().take(count).map(|&byte| power(byte)).collect())
+            }
             Narrow::Eight { mantissa, bias, nan } => {
                 let float = |byte: &u8| f16::from_f32(eight(*byte, mantissa, bias, nan));
                 Data::F16(stored.iter().take(count).map(float).collect())
             }
         }
+    }
+}
+
+/// The value of a float of 4 bits.
+fn four(half: u8) -> f32 {
+    let (low, high) = (f32::from(half & 1), half >> 1 & 3);
+    let value = match high {
+        0 => low * 0.5,
+        1 => 1.0 + low * 0.5,
+        2 => 2.0 + low,
+        _ => 4.0 + low * 2.0,
+    };
+    if half & 8 == 0 { value } else { -value }
+}
+
+/// The power of two with this exponent.
+fn power(byte: u8) -> f32 {
+    match byte {
+        0xff => f32::NAN,
+        // Below the smallest normal float32.
+        0 => f32::from_bits(1 << 22),
+        _ => f32::from_bits(u32::from(byte) << 23),
     }
 }
 
@@ -124,6 +159,33 @@ mod tests {
         assert_eq!(Narrow::U4.values(&[0x7f, 0x80], 4), Data::U8(vec![15, 7, 0, 8]));
         assert_eq!([5, 4].map(|count| Narrow::U4.bytes(count)), [3, 2]);
         assert_eq!(Narrow::U4.values(&[0x7f], 4).len(), 2);
+    }
+
+    /// All sixteen, as ONNX's document on floats of 4 bits has them.
+    #[test]
+    fn floats_of_four_bits_are_what_their_table_says() {
+        let read = Narrow::F4.values(&[0x10, 0x32, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe], 16);
+        let Data::F16(values) = read else { panic!("{read:?}") };
+        let values: Vec<f32> = values.iter().map(|value| value.to_f32()).collect();
+        let above = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+        assert_eq!(values[..8], above);
+        assert_eq!(values[8..], above.map(|value| -value));
+        assert!(values[8].is_sign_negative());
+        assert_eq!([5, 4].map(|count| Narrow::F4.bytes(count)), [3, 2]);
+        assert_eq!(Narrow::F4.values(&[0x2c, 0x05], 3), {
+            Data::F16([-2.0, 1.0, 3.0].map(f16::from_f32).to_vec())
+        });
+    }
+
+    #[test]
+    fn exponents_of_eight_bits_are_powers_of_two_and_one_of_them_no_number() {
+        let read = Narrow::Power.values(&[0, 1, 126, 127, 128, 254, 255], 7);
+        let Data::F32(values) = read else { panic!("{read:?}") };
+        let two = 2.0_f32;
+        let want = [two.powi(-127), two.powi(-126), 0.5, 1.0, 2.0, two.powi(127)];
+        assert_eq!(values[..6], want);
+        assert!(values[6].is_nan() && values[0] > 0.0);
+        assert_eq!(Narrow::Power.bytes(3), 3);
     }
 
     /// Values from the tables of ONNX's document on floats of 8 bits.

@@ -117,8 +117,14 @@ pub fn open(
 
 /// Whether other lengths of axes might mend it.
 fn is_of_lengths(why: &FoldError) -> bool {
-    let FoldWhy::Infer(why) = &why.why else { return false };
-    matches!(why.why, InferWhy::Shape { .. } | InferWhy::TooLarge { .. })
+    let one = |why: &FoldWhy| {
+        let FoldWhy::Infer(why) = why else { return false };
+        matches!(why.why, InferWhy::Shape { .. } | InferWhy::TooLarge { .. })
+    };
+    if let FoldWhy::Several { nodes, .. } = &why.why {
+        return nodes.iter().any(one);
+    }
+    one(&why.why)
 }
 
 /// The axes that differ between a model and what it was pinned to.

@@ -44,7 +44,9 @@ impl Engine for Tract {
         let results = outputs.iter().map(zeros).collect::<Result<_, _>>()?;
         let placement = placement(&plan);
         let state = plan.spawn().map_err(|error| self.refused(&text(&error)))?;
-        let mut session = TractSession { inputs, outputs, values, results, state, placement };
+        let fresh = state.clone();
+        let mut session =
+            TractSession { inputs, outputs, values, results, state, fresh, placement };
         // tract finds out only while it evaluates that it lacks an operator for some type: here,
         // not at the first frame.
         session.try_out()?;
@@ -119,6 +121,10 @@ fn refused_nodes(onnx: &tract_onnx::Onnx, proto: &ModelProto) -> Vec<RefusedNode
             Some(_) if bends_otherwise(node) => "tract knows it with alpha = 1 only".to_owned(),
             Some(_) if fills_up(node) => "tract does not look at output_shape".to_owned(),
             Some(_) if cuts(node, graph) => "tract pads, and does not cut".to_owned(),
+            Some(_) if recurs_otherwise(node) => {
+                "tract runs it forward or both ways, with its own activations and no bounds"
+                    .to_owned()
+            }
             Some(build) => match build(&context, node) {
                 Ok(_) => continue,
                 Err(error) => text(&error),
@@ -142,6 +148,26 @@ fn bends_otherwise(node: &NodeProto) -> bool {
 fn fills_up(node: &NodeProto) -> bool {
     let asks = node.attribute.iter().any(|a| a.name == "output_shape" && !a.ints.is_empty());
     node.op_type == "ConvTranspose" && asks
+}
+
+/// tract 0.23.9 looks at no direction (it sees by the weights whether there are two), activation, bound or coupling of gates.
+fn recurs_otherwise(node: &NodeProto) -> bool {
+    let usual: &[&str] = match node.op_type.as_str() {
+        "LSTM" => &["Sigmoid", "Tanh", "Tanh"],
+        "GRU" => &["Sigmoid", "Tanh"],
+        "RNN" => &["Tanh"],
+        _ => return false,
+    };
+    node.attribute.iter().any(|a| match a.name.as_str() {
+        "direction" => a.s == b"reverse",
+        "activations" => {
+            let own = usual.iter().cycle();
+            a.strings.iter().zip(own).any(|(asked, own)| asked.as_slice() != own.as_bytes())
+        }
+        "clip" => true,
+        "input_forget" => a.i != 0,
+        _ => false,
+    })
 }
 
 /// tract 0.23.9 gives up where a Pad has a pad below 0.
@@ -216,6 +242,8 @@ struct TractSession {
     /// What the last run made.
     results: Vec<Arc<Tensor>>,
     state: State,
+    /// Before any run: tract's recurrent operators begin where they ended.
+    fresh: State,
     placement: Placement,
 }
 
@@ -306,6 +334,7 @@ impl Session for TractSession {
     fn run(&mut self) -> Result<(), EngineError> {
         let values = self.values.iter().map(|value| value.clone().into_tvalue()).collect();
         let state = &mut self.state;
+        state.op_states.clone_from(&self.fresh.op_states);
         let results = catch_unwind(AssertUnwindSafe(|| state.run(values)))
             .map_err(|panic| Self::failed(panic_text(&*panic)))?
             .map_err(|error| Self::failed(text(&error)))?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use shoal_runtime::engine::testing::noise;
-use shoal_runtime::onnx::proto::{StringStringEntryProto, dimension, type_proto};
+use shoal_runtime::onnx::proto::{NodeProto, StringStringEntryProto, dimension, type_proto};
 use shoal_runtime::onnx::{Attr, Builder, Data, Model, Tensor, TensorType};
 
 use super::bring::{losses, model, succeeds};
@@ -203,4 +203,58 @@ fn strict_names_every_node_that_ends_a_gradient() {
     let output = model(folder.path(), &["differentiate", "picks.onnx"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && said.contains("steer") && said.contains("brake"), "{said}");
+}
+
+/// What draws and what cannot be folded stand in the way wherever they are: all of them are named in one message.
+#[test]
+fn every_node_in_the_way_of_a_training_graph_is_named_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = |name: &str, drawing: &[&str], jumping: &[&str]| {
+        let mut b = Builder::new(17);
+        let x = b.input("x", TensorType::f32(&[2, 8]));
+        let weight = b.f32s(&[8, 4], &noise(1, 32));
+        let y = b.op("MatMul", &[&x, &weight], &[]).unwrap();
+        let mut sum = y.clone();
+        for op in drawing {
+            let drawn = b.op_named(&format!("the {op}"), op, &[&y], &[]).unwrap();
+            sum = b.op("Add", &[&sum, &drawn], &[]).unwrap();
+        }
+        b.output("y", &sum);
+        let mut model = b.into_model();
+        for name in jumping {
+            let node = NodeProto {
+                input: vec![y.name().to_owned()],
+                output: vec![(*name).to_owned()],
+                op_type: Some("NonZero".to_owned()),
+                ..NodeProto::default()
+            };
+            let graph = model.graph_mut();
+            graph.node.push(node);
+            graph.output.push(TensorType::f32(&[1]).to_value_info(name));
+        }
+        model.write(&folder.path().join(name)).unwrap();
+    };
+    let drawing = ["RandomNormalLike", "Bernoulli"];
+    written("draws.onnx", &drawing, &[]);
+    written("jumps.onnx", &[], &["one", "other"]);
+    written("both.onnx", &drawing, &["one", "other"]);
+    for strict in [&[][..], &["--strict"]] {
+        let said = |name| refused(folder.path(), &[&["differentiate", name], strict].concat());
+        let draws = said("draws.onnx");
+        assert!(draws.contains("draws.onnx") && draws.contains("every run"), "{draws}");
+        let jumps = said("jumps.onnx");
+        assert!(jumps.contains("jumps.onnx: 2 nodes stand in the way"), "{jumps}");
+        let both = said("both.onnx");
+        assert!(both.contains("both.onnx: 4 nodes stand in the way"), "{both}");
+        for said in [&draws, &both] {
+            for op in drawing {
+                let named = format!("{op} node `");
+                assert_eq!(said.matches(&named).count(), 1, "{said}");
+            }
+        }
+        for said in [jumps, both] {
+            assert!(said.contains("NonZero node `one`"), "{said}");
+            assert!(said.contains("NonZero node `other`"), "{said}");
+        }
+    }
 }

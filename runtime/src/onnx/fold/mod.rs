@@ -4,10 +4,12 @@
 //! trained is the weight as the file stores it); branches and loops whose condition and number of rounds are known
 //! are written out; Identity, inference-time Dropout and nodes that nothing uses
 //! are dropped; weights that are listed as graph inputs are constants. What ONNX Runtime's own tools quantise to products of
-//! integers or fuse is written as the standard operators on floats that it stands for. What is folded never depends on the
-//! length of the batch, so that the place of a node in the graph names it.
+//! integers or fuse is written as the standard operators on floats that it stands for, and what engines do not run (the batch
+//! before time, arithmetic in bfloat16) as what they do. What is folded never depends on the length of the batch, so that the
+//! place of a node in the graph names it.
 
 mod apart;
+mod batch_first;
 mod choice;
 pub(crate) mod functions;
 pub(crate) mod fused;
@@ -16,6 +18,8 @@ pub(crate) mod nbits;
 mod order;
 mod resize;
 mod scales;
+mod several;
+mod single;
 pub(crate) mod unroll;
 mod upgrade;
 
@@ -28,6 +32,9 @@ use super::integers;
 use super::model::{Folded, Model, is_standard, place};
 use super::proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto, dimension, type_proto};
 use super::tensor::{Element, Tensor, TensorError, TensorType};
+pub use several::Drawing;
+use several::Refused;
+pub(crate) use several::draws;
 
 /// The oldest operator set that is folded: the first with numpy's broadcasting.
 pub const FOLD_OPSET_MIN: i64 = 7;
@@ -104,12 +111,16 @@ pub enum FoldWhy {
     Function { function: String, node: String, reason: &'static str },
     #[error("{operator} node `{node}` cannot be unrolled: {reason}")]
     Unroll { operator: String, node: String, reason: &'static str },
+    /// Each of these nodes is refused whatever becomes of the others; those that draw are no matter of folding, but stand in the
+    /// way of what comes after it.
+    #[error("{} nodes stand in the way:{}", nodes.len() + drawing.len(), several::lines(nodes, drawing))]
+    Several { nodes: Vec<FoldWhy>, drawing: Vec<Drawing> },
 }
 
 /// Folds a model whose inputs are pinned.
 ///
 /// # Errors
-/// [`FoldError`] names the node and tensor that cannot be handled.
+/// [`FoldError`] names the node and tensor that cannot be handled: all such nodes that do not read from one another.
 pub fn fold(model: &Model) -> Result<Folded, FoldError> {
     folded(model).map_err(|why| FoldError { file: model.origin().map(Path::to_owned), why })
 }
@@ -123,14 +134,18 @@ fn folded(model: &Model) -> Result<Folded, FoldWhy> {
     order::topological(model.graph())?;
     let model = order::needed(model);
     let model = functions::inlined(&model)?;
-    let model = integers::in_floats(&model)?;
+    let (model, not_in_floats) = integers::in_floats(&model)?;
     let graph = model.graph();
     let order = order::topological(graph)?;
     let mut folder = Folder::new(graph, opset)?;
-    for index in order {
-        folder.node(&graph.node[index])?;
+    let mut refused = Refused::new(not_in_floats);
+    for node in order.into_iter().filter_map(|index| graph.node.get(index)) {
+        refused.take(&mut folder, node);
     }
-    folder.finish(&model)
+    match refused.why(&mut folder) {
+        Some(why) => Err(why),
+        None => Ok(single::in_float32(folder.finish(&model)?)?),
+    }
 }
 
 /// A known tensor: where it is stored in the source graph, or what folding made.
@@ -291,7 +306,8 @@ impl<'g> Folder<'g> {
         while is_standard(node.domain()) && node.input.last().is_some_and(String::is_empty) {
             node.input.pop();
         }
-        if let Some(nodes) = scales::in_float32(self, &node) {
+        let others = scales::in_float32(self, &node);
+        if let Some(nodes) = others.or_else(|| batch_first::turned(self, &node)) {
             return nodes.into_iter().try_for_each(|node| self.place(node));
         }
         if node.is("Concat") {
@@ -372,8 +388,12 @@ impl<'g> Folder<'g> {
     }
 
     fn is_training(&self, dropout: &NodeProto) -> bool {
-        let Some(name) = dropout.input_name(2) else { return false };
-        self.constant(name).and_then(|t| t.to_i64s()) != Some(vec![0])
+        dropout.input_name(2).is_some_and(|name| !self.is_false(name))
+    }
+
+    /// Whether a tensor is known to be the one value 0.
+    fn is_false(&self, name: &str) -> bool {
+        self.constant(name).and_then(|t| t.to_i64s()) == Some(vec![0])
     }
 
     /// The outputs of a node whose inputs are known (of a Shape or Size: whose input has a type).
@@ -473,7 +493,7 @@ impl<'g> Folder<'g> {
         (graph.input, graph.output) = (input, output);
         graph.value_info = declared;
         graph.quantization_annotation.clear();
-        Ok(Folded { model: folded, types })
+        Ok(Folded { model: folded, types, halves: BTreeSet::new() })
     }
 
     /// An output that is known gets an Identity, since not every engine gives an initializer as an output.
@@ -506,7 +526,12 @@ impl<'g> Folder<'g> {
 
     /// Removes nodes that no output needs; gives the names of all tensors that are left.
     fn sweep(&mut self) -> BTreeSet<String> {
-        let mut used: BTreeSet<String> = self.outputs.iter().map(|o| (*o).to_owned()).collect();
+        self.sweep_but(BTreeSet::new())
+    }
+
+    /// As [`Folder::sweep`]; what makes these tensors is needed, too.
+    fn sweep_but(&mut self, mut used: BTreeSet<String>) -> BTreeSet<String> {
+        used.extend(self.outputs.iter().map(|output| (*output).to_owned()));
         let mut kept = Vec::with_capacity(self.nodes.len());
         for node in std::mem::take(&mut self.nodes).into_iter().rev() {
             if node.output.iter().any(|o| used.contains(o)) {

@@ -1,4 +1,4 @@
-//! Weights of 4 bits and of floats of 8 bits: in the folded graph they are what they are read as.
+//! Weights of 4 bits and of floats of 8: in the folded graph they are what they are read as.
 
 use super::{FoldWhy, Folder, Known, first_nan};
 use crate::onnx::narrow::Narrow;

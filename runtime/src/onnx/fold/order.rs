@@ -149,12 +149,12 @@ fn makers(graph: &GraphProto) -> Result<BTreeMap<&str, Maker>, FoldWhy> {
 }
 
 /// The tensors that a node reads itself.
-fn reads(node: &NodeProto) -> impl Iterator<Item = &str> {
+pub(super) fn reads(node: &NodeProto) -> impl Iterator<Item = &str> {
     node.input.iter().map(String::as_str).filter(|n| !n.is_empty())
 }
 
 /// The tensors that the graphs inside a node read or give on, their own ones included.
-fn captured(node: &NodeProto) -> Vec<&str> {
+pub(super) fn captured(node: &NodeProto) -> Vec<&str> {
     let mut names = Vec::new();
     let mut open: Vec<&GraphProto> = node.subgraphs().collect();
     while let Some(graph) = open.pop() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Ctx, InferWhy, Types, broadcast, one, shape};
+use crate::onnx::dequantised_to;
 use crate::onnx::tensor::{Element, TensorType};
 
 pub(super) fn infer(ctx: &Ctx<'_>, op: &str) -> Option<Types> {
@@ -22,7 +23,10 @@ pub(super) fn infer(ctx: &Ctx<'_>, op: &str) -> Option<Types> {
             let scale = TensorType::new(x.element, &[]);
             vec![TensorType::new(Element::U8, &x.dims), scale, TensorType::new(Element::U8, &[])]
         }),
-        "DequantizeLinear" => ctx.input(0).and_then(|x| one(ctx.input(1)?.element, x.dims.clone())),
+        "DequantizeLinear" => ctx.input(0).and_then(|x| {
+            let element = dequantised_to(ctx.node, ctx.input(1)?);
+            one(element, x.dims.clone())
+        }),
         "LSTM" => recurrent(ctx, 3),
         "GRU" | "RNN" => recurrent(ctx, 2),
         _ => return None,

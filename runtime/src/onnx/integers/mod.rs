@@ -45,15 +45,22 @@ pub(crate) struct Written {
     pub(crate) loose: BTreeSet<String>,
     /// The operator set that the new nodes need.
     pub(crate) opset_min: i64,
+    /// Why nodes of the outermost graph stay as they are, by the first thing that each gives.
+    refused: BTreeMap<String, FoldWhy>,
 }
 
-/// The same model with every such operator written in floats; as it is where there is none.
+/// The same model with every such operator written in floats, as it is where there is none; and why nodes of the outermost graph
+/// whose form is not known stay as they are ([`FoldWhy::Upgrade`]), by the first thing that each gives.
 ///
 /// # Errors
-/// [`FoldWhy::Upgrade`] names the node whose form is not known.
-pub(crate) fn in_floats(model: &Model) -> Result<Cow<'_, Model>, FoldWhy> {
-    let written = write(model, Which::All)?;
-    Ok(written.map_or(Cow::Borrowed(model), |written| Cow::Owned(written.model)))
+/// [`FoldWhy::Upgrade`] names the node inside another one whose form is not known.
+pub(crate) fn in_floats(
+    model: &Model,
+) -> Result<(Cow<'_, Model>, BTreeMap<String, FoldWhy>), FoldWhy> {
+    Ok(match write(model, Which::All)? {
+        Some(Written { model, refused, .. }) => (Cow::Owned(model), refused),
+        None => (Cow::Borrowed(model), BTreeMap::new()),
+    })
 }
 
 /// As [`in_floats`], of the products alone that make one of these tensors: all others stay as they are. Where one is made in a
@@ -102,11 +109,12 @@ fn write(model: &Model, which: Which<'_>) -> Result<Option<Written>, FoldWhy> {
         return Ok(None);
     }
     let shared = Shared { names, opset: model.opset() };
-    let (mut loose, mut opset_min) = (BTreeSet::new(), 0);
-    let graph = graph(model.graph(), &[], &shared, which, (&mut loose, &mut opset_min))?;
+    let mut also = Also::default();
+    let graph = graph(model.graph(), &[], &shared, which, &mut also)?;
     let mut model = model.clone();
     *model.graph_mut() = graph;
-    Ok(Some(Written { model, loose, opset_min }))
+    let Also { loose, opset_min, refused } = also;
+    Ok(Some(Written { model, loose, opset_min, refused }))
 }
 
 /// Whether a node is, or may be, one that is written as others.
@@ -127,13 +135,21 @@ struct Shared<'m> {
     opset: i64,
 }
 
+/// What is known of graphs once they are written.
+#[derive(Default)]
+struct Also {
+    loose: BTreeSet<String>,
+    opset_min: i64,
+    refused: BTreeMap<String, FoldWhy>,
+}
+
 /// One graph, and those inside it.
 fn graph(
     source: &GraphProto,
     around: &[&GraphProto],
     shared: &Shared<'_>,
     which: Which<'_>,
-    (loose, opset_min): (&mut BTreeSet<String>, &mut i64),
+    also: &mut Also,
 ) -> Result<GraphProto, FoldWhy> {
     let scopes: Vec<&GraphProto> = around.iter().copied().chain([source]).collect();
     let mut writer = Writer::new(&scopes, shared, which);
@@ -143,7 +159,6 @@ fn graph(
             let one = attribute.g.iter_mut().map(|inner| &mut **inner);
             let inner = one.chain(&mut attribute.graphs);
             for inner in inner.filter(|_| !matches!(which, Which::Making { bodies: false, .. })) {
-                let also = (&mut *loose, &mut *opset_min);
                 *inner = graph(inner, &scopes, shared, Which::All, also)?;
             }
         }
@@ -151,9 +166,10 @@ fn graph(
     }
     let mut written = GraphProto { node: writer.nodes, ..source.clone() };
     written.initializer.extend(writer.stored);
-    *opset_min = (*opset_min).max(writer.opset_min);
+    also.opset_min = also.opset_min.max(writer.opset_min);
     sweep(&mut written, &writer.loose);
-    loose.extend(writer.loose);
+    also.loose.extend(writer.loose);
+    also.refused.extend(writer.refused);
     Ok(written)
 }
 
@@ -235,6 +251,7 @@ struct Writer<'g> {
     parameters: BTreeMap<String, (String, String)>,
     loose: BTreeSet<String>,
     opset_min: i64,
+    refused: BTreeMap<String, FoldWhy>,
 }
 
 impl<'g> Writer<'g> {
@@ -253,6 +270,7 @@ impl<'g> Writer<'g> {
             parameters: BTreeMap::new(),
             loose: BTreeSet::new(),
             opset_min: 0,
+            refused: BTreeMap::new(),
         };
         if let Some(graph) = scopes.last() {
             let made = graph.node.iter();
@@ -265,17 +283,24 @@ impl<'g> Writer<'g> {
 
     /// Takes one node of the source.
     fn node(&mut self, node: NodeProto) -> Result<(), FoldWhy> {
-        let done = self.written(&node).map_err(|reason| {
-            let operator = match node.domain() {
-                "" => node.op_type().to_owned(),
-                domain => format!("{domain}.{}", node.op_type()),
-            };
-            FoldWhy::Upgrade { operator, node: node.label().to_owned(), reason }
-        })?;
-        if !done {
-            self.note(&node);
-            self.nodes.push(node);
+        match self.written(&node) {
+            Ok(true) => return Ok(()),
+            Ok(false) => self.note(&node),
+            Err(reason) => {
+                let operator = match node.domain() {
+                    "" => node.op_type().to_owned(),
+                    domain => format!("{domain}.{}", node.op_type()),
+                };
+                let why = FoldWhy::Upgrade { operator, node: node.label().to_owned(), reason };
+                let is_outermost = self.scopes.len() == 1 && matches!(self.which, Which::All);
+                if !is_outermost {
+                    return Err(why);
+                }
+                // Folding says it, beside what else stands in the way.
+                self.refused.insert(node.first_output().to_owned(), why);
+            }
         }
+        self.nodes.push(node);
         Ok(())
     }
 

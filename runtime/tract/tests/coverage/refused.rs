@@ -26,7 +26,7 @@ pub(crate) const ROWS: [Row; 12] = [
     ),
     ("If, Loop by values of the run", "no graph without them says what they compute", control),
     (
-        "LSTM, GRU, RNN with other activations, clipping, coupled gates, the batch first or sequences of several lengths",
+        "LSTM, GRU, RNN with other activations, clipping, coupled gates or sequences of several lengths",
         "no export of a driving model at hand has them",
         recurrent,
     ),
@@ -261,7 +261,6 @@ fn recurrent() -> Vec<Graph> {
         let hidden = ("hidden_size", Attr::Int(2));
         let made = |more| graph(operator, 17, inputs(), &[hidden.clone(), more]);
         graphs.push(made(("clip", Attr::Float(1.0))).saying("clip"));
-        graphs.push(made(("layout", Attr::Int(1))).saying("layout"));
         let activations = AttributeProto {
             name: Some("activations".to_owned()),
             strings: vec!["Relu".into(), "Relu".into(), "Relu".into()],
