@@ -25,13 +25,13 @@ pub(crate) fn is_policy(package: &Description) -> bool {
     speaks && package.next_frame.is_none() && package.next_token.is_none()
 }
 
-/// The vehicle that was driven: of a policy alone.
+/// The vehicle that was driven: of packages that learn what drivers do.
 #[derive(Args)]
 pub(crate) struct GeometryArgs {
-    /// For a policy: metres between the axles of the vehicle that was driven
+    /// For what drivers do: metres between the axles of the vehicle that was driven
     #[arg(long, value_name = "METRES")]
     wheelbase: Option<f64>,
-    /// For a policy: angle of its steering wheel per angle of its road wheels; 1 where the steering is told as the latter, as
+    /// For what drivers do: angle of its steering wheel per angle of its road wheels; 1 where the steering is told as the latter, as
     /// in donkeycar tubs
     #[arg(long, value_name = "RATIO")]
     steering_ratio: Option<f64>,
