@@ -41,9 +41,9 @@ const WHOLE_RATE: f64 = 0.1;
 ///
 /// A package is trained on the tuning part of drives, with recipe R. A package of tokens on logs: the adapter is measured on their pack part as it is trained, and the best one is kept. A policy: on what the
 /// drivers did, each moment weighted by what came of it.
-/// A bare ONNX file is fitted, without data, to its own outputs under perturbed inputs, by --loss as they say.
+/// A bare ONNX file is fitted, without data, to its own outputs under perturbed inputs; --loss says by which losses.
 ///
-/// A package is trained by the [[loss]] of its model.toml: the weighted sum of all that it names.
+/// A package is trained by the losses that its model.toml names: by their weighted sum.
 ///
 /// A loss or gradient that is not finite ends it: what the last good step left is written, and step and output are said.
 ///
