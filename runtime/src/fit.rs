@@ -4,13 +4,17 @@
 //! output's squared error is divided by what it is before the first step, so that the loss begins at about 1 for each
 //! output, whatever its unit. Where no output changes when the inputs do (a head that was never trained is often nothing but
 //! zeros), the model is fitted to what it gives with a drawn adapter instead.
+//!
+//! Losses that are asked for ([`FitOptions::losses`]) stay in their own unit: what is minimised is their sum, each times its
+//! factor. What a cross-entropy is fitted to is the class that the model holds most likely for the clean input.
 
+use std::collections::BTreeSet;
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use crate::draw::{InputRange, ranges};
 use crate::engine::{Engine, EngineError, LoadOptions};
 use crate::gradient::{
-    DifferentiateOptions, Differentiated, Keep, PlacedLoss, Pull, Recomputed, Refusal,
+    DifferentiateOptions, Differentiated, Keep, LossSpec, PlacedLoss, Pull, Recomputed, Refusal,
     differentiate_keeping, within,
 };
 use crate::graft::{DropoutError, Profile};
@@ -35,8 +39,10 @@ const ATTEMPTS_MAX: u32 = 2 * ATTEMPTS as u32;
 const GRADIENT_NORM_MAX: f32 = 1.0;
 
 /// How to fit.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FitOptions {
+    /// What is minimised; empty: squared error on every output, each over what it is untuned.
+    pub losses: Vec<LossSpec>,
     /// Gradient steps.
     pub steps: u32,
     /// The learning rate that is tried first.
@@ -102,6 +108,7 @@ pub enum Told<'a> {
 impl Default for FitOptions {
     fn default() -> Self {
         FitOptions {
+            losses: Vec::new(),
             steps: 10,
             learning_rate: 3e-4,
             overflow_ends: false,
@@ -210,9 +217,10 @@ pub fn fit(
     let (mut training, untrained) = training_graph(forward, subject.wrt(), options)?;
     keep_within(&mut training, options.memory_limit.unwrap_or(u64::MAX), &mut tell)?;
     let mut graph = training.folded.clone();
-    for loss in &training.losses {
-        if let Some(ty) = training.folded.types.get(&loss.tensor) {
-            graph.model.graph_mut().output.push(ty.to_value_info(&loss.tensor));
+    let tensors: BTreeSet<&str> = training.losses.iter().map(|loss| &*loss.tensor).collect();
+    for tensor in tensors {
+        if let Some(ty) = training.folded.types.get(tensor) {
+            graph.model.graph_mut().output.push(ty.to_value_info(tensor));
         }
     }
     let mut inputs = ranges(&training.folded);
@@ -280,7 +288,7 @@ fn drawn(
     (training, inputs): (&Differentiated, &[InputRange]),
     options: &FitOptions,
 ) -> Result<(Vec<Batch>, bool), FitError> {
-    let weighed = (training, options.distil);
+    let weighed = (training, options);
     if let Some(untuned) = subject.untuned() {
         trainer.restart(&untuned)?;
     }
@@ -357,7 +365,7 @@ fn training_graph(
     wrt: Vec<String>,
     fit: &FitOptions,
 ) -> Result<(Differentiated, Vec<String>), Refusal> {
-    let (losses, profile) = (Vec::new(), fit.profile);
+    let (losses, profile) = (fit.losses.clone(), fit.profile);
     let mut options = DifferentiateOptions { losses, wrt, strict: false, profile };
     let pull = fit.hold.map(|hold| match hold {
         Hold::Pull(_) => Pull::Even,

@@ -255,8 +255,23 @@ fn what_cannot_be_asked_is_an_error_of_its_own() {
         refusal(&["w"], &["z"]),
         Refusal::Loss { why: WrongLoss::NoSuchTensor { .. }, .. }
     ));
-    let name = "target.y".to_owned();
-    assert_eq!(refusal(&["w"], &["y", "y"]), Refusal::NameTaken { name });
+    let (output, why) = ("y".to_owned(), WrongLoss::Twice { kind: "mse" });
+    assert_eq!(refusal(&["w"], &["y", "y"]), Refusal::Loss { output, why });
+}
+
+#[test]
+fn a_tensor_that_is_called_as_a_target_is_refused_by_its_name() {
+    for taken in ["target.y", "weight.y"] {
+        let folded = graph(|b, x, w| {
+            let y = op(b, "MatMul", &[x, w]);
+            let other = b.input(taken, TensorType::f32(&[2, 3]));
+            let sum = op(b, "Add", &[&y, &other]);
+            b.output("y", &y);
+            b.output("z", &sum);
+        });
+        let refused = differentiate(&folded, &options(&["w"])).unwrap_err();
+        assert_eq!(refused, Refusal::NameTaken { name: taken.to_owned() });
+    }
 }
 
 #[test]

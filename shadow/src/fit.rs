@@ -7,6 +7,7 @@
 
 mod camera;
 mod inputs;
+mod losses;
 mod policy;
 mod tokens;
 
@@ -34,11 +35,12 @@ use crate::form::FormError;
 use crate::measure::policy::PolicyPredictor;
 use crate::measure::tokens::{TokenPredictor, TokenPredictorError};
 use crate::measure::{SessionPredictor, SessionPredictorError};
-use crate::package::{Description, loss_name};
+use crate::package::Description;
 use crate::tokens::TokenFormError;
 
 pub use camera::Camera;
 pub use inputs::SiteInputs;
+pub(crate) use losses::named;
 pub use policy::Policy;
 pub use tokens::Tokens;
 
@@ -52,15 +54,16 @@ pub enum FitError {
     #[error(transparent)]
     TokenForm(#[from] TokenFormError),
     /// The package asks for a loss that no batch has targets for.
-    #[error(
-        "model.toml asks for the losses {got:?}: training feeds {want}: name only that in [[loss]]"
-    )]
-    Losses {
-        /// The losses asked for.
-        got: Vec<String>,
-        /// The one there are targets for.
-        want: String,
+    #[error("model.toml asks for the loss {loss}, which cannot be trained: {why}")]
+    Loss {
+        /// Its kind and output.
+        loss: String,
+        /// What stands in the way, and what there is.
+        why: String,
     },
+    /// The package asks for no loss.
+    #[error("model.toml asks for no loss: name one in [[loss]]")]
+    NoLoss,
     /// The action is no logits of the grid, one row a sample: nothing says what the driver's bin costs.
     #[error(
         "the output `{output}` is no [batch, 1281] logits of action_grid/v1: only such a policy is tuned; others are served as \
@@ -425,12 +428,12 @@ pub trait Binding: Sized {
     /// The samples of one step.
     type Batch;
 
-    /// The loss that the package asks for.
+    /// The losses that the package asks for, whose weighted sum is minimised.
     ///
     /// # Errors
-    /// [`FitError::Form`] or [`FitError::TokenForm`] if the package is of another kind, [`FitError::Losses`] if it asks for
-    /// losses that batches have no targets for.
-    fn loss(package: &Description) -> Result<LossSpec, FitError>;
+    /// [`FitError::Form`] or [`FitError::TokenForm`] if the package is of another kind, [`FitError::Loss`] if it asks for one
+    /// that batches have no targets for.
+    fn losses(package: &Description) -> Result<Vec<LossSpec>, FitError>;
 
     /// What is fed back where a graph predicts several times in a row.
     ///
@@ -438,7 +441,8 @@ pub trait Binding: Sized {
     /// [`FitError::NotFedBack`] if a prediction is not what the model reads.
     fn feed(package: &Description) -> Result<Feed, FitError>;
 
-    /// Finds the tensors in a session of the training graph, which has one loss for each prediction in a row.
+    /// Finds the tensors in a session of the training graph, which has the losses of the package, in their order, for each
+    /// prediction in a row.
     ///
     /// # Errors
     /// [`FitError`] if one is missing or has another shape than the package says.
@@ -576,7 +580,7 @@ fn training_graph<B: Binding>(
     package: &Description,
     profile: Profile,
 ) -> Result<Differentiated, FitError> {
-    let mut losses = vec![B::loss(package)?];
+    let mut losses = B::losses(package)?;
     let rolled = if extent.ahead == 1 {
         None
     } else {
@@ -668,25 +672,6 @@ pub(crate) fn plan<B: Binding>(
                 extent.segments = best.segments;
                 return Ok(Planned { extent, bytes: best.peak_bytes });
             }
-        }
-    }
-}
-
-/// The one loss that a package asks for, if it is of one of these kinds and on this output: batches have targets for no
-/// other.
-fn only_loss(
-    package: &Description,
-    kinds: &[&'static str],
-    output: &str,
-) -> Result<LossSpec, FitError> {
-    match &package.loss[..] {
-        [only] if kinds.contains(&loss_name(&only.kind)) && only.output == output => {
-            Ok(only.clone())
-        }
-        asked => {
-            let text = |loss: &LossSpec| format!("{} on `{}`", loss_name(&loss.kind), loss.output);
-            let got = asked.iter().map(text).collect();
-            Err(FitError::Losses { got, want: format!("{} on `{output}`", kinds.join(" or ")) })
         }
     }
 }

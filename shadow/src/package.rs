@@ -80,6 +80,21 @@
 //! steering_ratio = 14.7
 //! width_per_m = 0.003   # standard deviation of the curvature
 //! ```
+//!
+//! Training minimises the weighted sum of the losses; of a model that foresees frames and has logits of the grid it may have one
+//! on either:
+//!
+//! ```toml
+//! [[loss]]
+//! kind = "gaussian-nll" # or mse, charbonnier; cross-entropy on logits
+//! output = "next"
+//! log_variance = "doubt"
+//! weight = 0.5          # by default 1
+//!
+//! [[loss]]
+//! kind = "cross-entropy"
+//! output = "logits"
+//! ```
 
 mod read;
 mod signal;
@@ -129,8 +144,8 @@ pub struct Description {
     pub action: Option<Action>,
     /// Where an adapter is grafted.
     pub adapter: Adapter,
-    /// What training minimises: the sum of these; by default mse on `next_frame`, cross-entropy on `next_token`;
-    /// of a policy alone cross-entropy on the grid's logits.
+    /// What training minimises: the sum of these, each times its factor; by default mse on `next_frame`, cross-entropy on
+    /// `next_token`; of a policy alone cross-entropy on the grid's logits.
     pub loss: Vec<LossSpec>,
     /// Folder of drives replayed while tuning, relative to the directory.
     pub footage: Option<PathBuf>,
@@ -338,6 +353,13 @@ impl Description {
     #[must_use]
     pub fn acts(&self) -> bool {
         self.action.as_ref().is_some_and(|action| action.reading.is_on_the_grid())
+    }
+
+    /// Whether a model that foresees frames is trained on what drivers do, too: it has a loss on its action.
+    #[must_use]
+    pub fn imitates(&self) -> bool {
+        let acts = |action: &Action| self.loss.iter().any(|loss| loss.output == action.output);
+        self.foresees() && self.action.as_ref().is_some_and(acts)
     }
 
     /// Share of a night's samples that are rehearsed on generated roads: as asked, or as the package says.

@@ -31,7 +31,7 @@ pub use self::batch::{PolicyClip, PolicySource};
 pub(crate) use self::batch::{ROWS_MAX, turned_columns, turned_rad};
 pub use self::drive::{PolicySession, Reflex};
 pub use self::pretrain::{Lessons, pretrain_policy};
-pub use self::rehearsal::{REHEARSAL, Rehearsal, Rehearsed};
+pub use self::rehearsal::{REHEARSAL, Rehearsal, Rehearsed, lesson_form};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};

@@ -9,6 +9,7 @@ use std::sync::mpsc;
 
 use shoal_hal::Span;
 use shoal_runtime::engine::Engine;
+use shoal_runtime::gradient::LossSpec;
 use shoal_runtime::graft::{AllWeights, graft_all_weights};
 use shoal_runtime::onnx::Model;
 use shoal_runtime::train::{AdamW, Decay, Schedule, StepReport, TrainOptions};
@@ -16,7 +17,7 @@ use shoal_runtime::train::{AdamW, Decay, Schedule, StepReport, TrainOptions};
 use crate::batch::{Batch, PickError, Pretraining};
 use crate::chance::Draws;
 use crate::clip::{Footage, Frames};
-use crate::fit::{Binding, Camera, Extent, Fit, FitError, Source, Tokens, prepare};
+use crate::fit::{Binding, Camera, Extent, Fit, FitError, Source, Tokens, named, prepare};
 use crate::form::Form;
 use crate::package::Description;
 use crate::tokens::{TokenBatch, TokenForm, TokenRows, TokenSource};
@@ -114,6 +115,12 @@ pub fn pretrain(
     mut tell: impl FnMut(Progress),
 ) -> Result<Model, PretrainError> {
     let (make, pool, footage) = sources;
+    let shown = package.next_frame.as_ref().map(|next| &next.output);
+    let of_others = |loss: &&LossSpec| Some(&loss.output) != shown;
+    if let Some(loss) = package.loss.iter().find(of_others).filter(|_| package.imitates()) {
+        let why = "pretraining draws frames alone: leave it out of [[loss]], and train it on drives afterwards";
+        return Err(FitError::Loss { loss: named(loss), why: why.to_owned() }.into());
+    }
     let (all, mut fit) = whole::<Camera>(model, package, engine, weights, options)?;
     let form = Form::of(package).map_err(FitError::from)?;
     let mut batch = Batch::new(form.clone(), options.samples);

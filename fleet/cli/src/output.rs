@@ -96,9 +96,15 @@ impl Progress {
         let every = if self.terminal { Duration::from_millis(100) } else { Duration::from_secs(5) };
         let now = Instant::now();
         let due = self.shown.is_none_or(|shown| now - shown >= every);
-        if !due && done < all {
-            return;
+        if due || done >= all {
+            self.show_now(done, all, text);
         }
+    }
+
+    /// As [`Progress::show`], however short the last one is ago: where each of few parts is told.
+    #[expect(clippy::disallowed_methods, reason = "progress is for people and decides nothing")]
+    pub(crate) fn show_now(&mut self, done: u64, all: u64, text: impl fmt::Display) {
+        let now = Instant::now();
         self.shown = Some(now);
         let spent = now - self.started;
         let left = match done {
@@ -117,7 +123,8 @@ impl Progress {
     }
 }
 
-fn clock(time: Duration) -> String {
+/// Minutes and seconds.
+pub(crate) fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     format!("{}:{:02}", seconds / 60, seconds % 60)
 }

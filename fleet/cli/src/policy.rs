@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use clap::Args;
-use shoal_hal::{Drive, Part};
+use shoal_hal::{Drive, Part, Span};
 use shoal_runtime::engine::Engine;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::batch::Lessons;
@@ -25,13 +25,13 @@ pub(crate) fn is_policy(package: &Description) -> bool {
     speaks && package.next_frame.is_none() && package.next_token.is_none()
 }
 
-/// The vehicle that was driven: of a policy alone.
+/// The vehicle that was driven: of packages that learn what drivers do.
 #[derive(Args)]
 pub(crate) struct GeometryArgs {
-    /// For a policy: metres between the axles of the vehicle that was driven
+    /// For what drivers do: metres between the axles of the vehicle that was driven
     #[arg(long, value_name = "METRES")]
     wheelbase: Option<f64>,
-    /// For a policy: angle of its steering wheel per angle of its road wheels; 1 where the steering is told as the latter, as
+    /// For what drivers do: angle of its steering wheel per angle of its road wheels; 1 where the steering is told as the latter, as
     /// in donkeycar tubs
     #[arg(long, value_name = "RATIO")]
     steering_ratio: Option<f64>,
@@ -94,7 +94,8 @@ impl Policies<'_> {
     ) -> Result<Lessons<'a>, Failure> {
         let mut lessons = Lessons::new(form.clone(), seed).holding_speed();
         for drive in drives {
-            self.learn_from(drive, form, &mut lessons);
+            let split = drive.split(form.context);
+            self.learn_from(drive, split.spans(Part::Tuning), &mut lessons);
         }
         if lessons.is_empty() {
             return Err("no drive tells how it was steered: there is nothing to imitate".into());
@@ -106,12 +107,17 @@ impl Policies<'_> {
         Ok(lessons)
     }
 
-    fn learn_from<'a>(&self, drive: &'a Drive, form: &Form, lessons: &mut Lessons<'a>) {
+    /// Adds what a driver did in some spans of a drive.
+    pub(crate) fn learn_from<'a>(
+        &self,
+        drive: &'a Drive,
+        spans: &[Span],
+        lessons: &mut Lessons<'a>,
+    ) {
         let motion = |at| drive.motion(at).unwrap_or_default();
         let known: Vec<Known> =
             (0..drive.len()).map(|at| Known::of(&motion(at), &self.geometry)).collect();
-        let split = drive.split(form.context);
-        let added = lessons.add(drive, split.spans(Part::Tuning), &known, &self.geometry, &[]);
+        let added = lessons.add(drive, spans, &known, &self.geometry, &[]);
         let name = &drive.name;
         if added > 0 && known.iter().all(|known| known.acceleration_m_s2.is_none()) {
             eprintln!("{name} knows no acceleration: who drives there is taken to hold the speed");

@@ -95,7 +95,7 @@ impl<'a> Tokens<'a> {
 }
 
 /// Reads the log at `path`: a CSV, a segment, or a folder with some of both; of codes a numpy array.
-fn read_logs(path: &Path, form: &TokenForm) -> Result<Vec<TokenLog>, Failure> {
+pub(crate) fn read_logs(path: &Path, form: &TokenForm) -> Result<Vec<TokenLog>, Failure> {
     if let TokenKind::Codes(codes) = &form.kind {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         return Ok(vec![TokenLog::of_codes(&name, read_codes(path, codes.frame)?, form)?]);

@@ -4,7 +4,7 @@ use super::{FitError, FitOptions};
 use crate::draw::{Drawn, InputRange, draw};
 use crate::engine::{EngineError, Session};
 use crate::gradient::{Differentiated, PlacedLoss};
-use crate::onnx::{Element, Tensor, TensorType};
+use crate::onnx::{Data, Element, Tensor, TensorType};
 
 /// Writes the weight of one loss for every sample: the last `asked` ones count for its distillation in its place.
 fn write_weight(
@@ -16,20 +16,22 @@ fn write_weight(
 ) -> Result<(), FitError> {
     let input = session.input_index(&loss.weight)?;
     let ty = session.inputs()[input].ty.clone();
-    let (element, samples) = (ty.element, ty.values());
+    let (element, values) = (ty.element, ty.values());
     let target = session.inputs()[session.input_index(&loss.target)?].ty.element;
     let one = Tensor::scalar(element, weight.min(greatest(target)) as f32).to_le_bytes();
-    let mut own = one.repeat(samples);
+    let mut own = one.repeat(values);
     if let Some(distilled) = distilled {
+        let input = session.input_index(&distilled.weight)?;
+        let samples = session.inputs()[input].ty.values();
         if asked >= samples {
             let tensor = loss.tensor.clone();
             return Err(FitError::Distilled { asked, tensor, samples });
         }
-        let mut taught = own.clone();
-        let place = (samples - asked) * element.bytes();
-        own[place..].fill(0);
-        taught[..place].fill(0);
-        let input = session.input_index(&distilled.weight)?;
+        let mut taught = one.repeat(samples);
+        let kept = samples - asked;
+        taught[..kept * element.bytes()].fill(0);
+        // A cross-entropy weighs every row of a sample by itself.
+        own[kept * (values / samples) * element.bytes()..].fill(0);
         session.write_bytes(input, element, &taught)?;
     }
     Ok(session.write_bytes(input, element, &own)?)
@@ -39,8 +41,22 @@ fn write_weight(
 pub(super) struct Batch {
     /// Input, perturbed values.
     perturbed: Vec<(usize, Tensor)>,
-    /// Input, what is wanted: what the model gives for clean inputs.
-    targets: Vec<(usize, Tensor)>,
+    /// Of every loss what is wanted.
+    targets: Vec<Target>,
+}
+
+/// What the model gives for clean inputs.
+struct Target {
+    input: usize,
+    given: Tensor,
+    /// The likeliest class of each row, where the loss is one of classes.
+    classes: Option<Tensor>,
+}
+
+impl Target {
+    fn wanted(&self) -> &Tensor {
+        self.classes.as_ref().unwrap_or(&self.given)
+    }
 }
 
 impl Batch {
@@ -74,19 +90,34 @@ impl Batch {
         session.run()?;
         let mut targets = Vec::new();
         for loss in losses {
-            let target = read(session, &loss.tensor)?;
-            if let Some(value) = target.to_f64s().into_iter().find(|x| !x.is_finite()) {
+            let given = read(session, &loss.tensor)?;
+            if let Some(value) = given.to_f64s().into_iter().find(|x| !x.is_finite()) {
                 return Err(FitError::NotFinite { tensor: loss.tensor.clone(), value });
             }
-            targets.push((session.input_index(&loss.target)?, target));
+            let classes = loss.is_of_classes().then(|| likeliest(&given));
+            targets.push(Target { input: session.input_index(&loss.target)?, given, classes });
         }
         Ok(Batch { perturbed, targets })
     }
 
     pub(super) fn write(&self, session: &mut dyn Session) -> Result<(), EngineError> {
-        let all = self.perturbed.iter().chain(&self.targets);
-        all.into_iter().try_for_each(|(input, tensor)| session.write(*input, tensor))
+        let targets = self.targets.iter().map(|target| (target.input, target.wanted()));
+        let all = self.perturbed.iter().map(|(input, tensor)| (*input, tensor)).chain(targets);
+        all.into_iter().try_for_each(|(input, tensor)| session.write(input, tensor))
     }
+}
+
+/// The place of the greatest value of each row along the last axis; of equals the first.
+fn likeliest(logits: &Tensor) -> Tensor {
+    let (dims, values) = (logits.ty().dims, logits.to_f64s());
+    let (classes, rows) = dims.split_last().map_or((1, &[][..]), |(last, rows)| (*last, rows));
+    let greatest = |row: &[f64]| {
+        let places = row.iter().enumerate();
+        let found = places.reduce(|best, of| if of.1 > best.1 { of } else { best });
+        found.map_or(0, |(place, _)| place as i64)
+    };
+    let found: Vec<i64> = values.chunks(classes.max(1)).map(greatest).collect();
+    Tensor::new(rows, Data::I64(found))
 }
 
 fn read(session: &dyn Session, tensor: &str) -> Result<Tensor, EngineError> {
@@ -96,11 +127,11 @@ fn read(session: &dyn Session, tensor: &str) -> Result<Tensor, EngineError> {
     Ok(read.unwrap_or_else(|| unreachable!("an output has the bytes of its type")))
 }
 
-/// Sets the weight of every loss to one over its mean squared error before the first step.
+/// Sets the weight of every loss to one over its mean squared error before the first step; of losses that were asked for to 1.
 pub(super) fn weigh(
     session: &mut dyn Session,
     batches: &[Batch],
-    (training, asked): (&Differentiated, usize),
+    (training, options): (&Differentiated, &FitOptions),
     inputs: &[InputRange],
 ) -> Result<(), FitError> {
     let losses = &training.losses;
@@ -108,8 +139,8 @@ pub(super) fn weigh(
     for batch in batches {
         batch.write(session)?;
         session.run()?;
-        for (at, (loss, (_, target))) in losses.iter().zip(&batch.targets).enumerate() {
-            let (want, got) = (target.to_f64s(), read(session, &loss.tensor)?.to_f64s());
+        for (at, (loss, target)) in losses.iter().zip(&batch.targets).enumerate() {
+            let (want, got) = (target.given.to_f64s(), read(session, &loss.tensor)?.to_f64s());
             let count = (want.len().max(1) * batches.len()) as f64;
             if let Some(&value) = got.iter().find(|value| !value.is_finite()) {
                 return Err(FitError::Perturbed { tensor: loss.tensor.clone(), value });
@@ -127,11 +158,13 @@ pub(super) fn weigh(
     }
     for (at, loss) in losses.iter().enumerate() {
         let weight = match moves(at) {
+            _ if !options.losses.is_empty() => 1.0,
             true if errors[at].is_finite() => 1.0 / errors[at],
             true => 1.0,
             false => 0.0,
         };
-        write_weight(session, loss, training.distilled.get(at), asked, weight)?;
+        let distilled = training.distilled.iter().find(|held| held.tensor == loss.tensor);
+        write_weight(session, loss, distilled, options.distil, weight)?;
     }
     Ok(())
 }

@@ -68,8 +68,8 @@ impl Keep {
             }
         }
         if self.distil {
-            let of = |loss: &PlacedLoss| [distil_weight(&loss.tensor), distil_term(&loss.tensor)];
-            names.extend(losses.iter().flat_map(of));
+            let of = |tensor: &str| [distil_weight(tensor), distil_term(tensor)];
+            names.extend(tensors(losses).into_iter().flat_map(of));
         }
         names
     }
@@ -79,8 +79,15 @@ fn distil_weight(tensor: &str) -> String {
     format!("weight.{DISTIL}{tensor}")
 }
 
+/// The tensors that losses sit on, each once, in their order.
+fn tensors(losses: &[PlacedLoss]) -> Vec<&str> {
+    let mut seen = BTreeSet::new();
+    let all = losses.iter().map(|loss| loss.tensor.as_str());
+    all.filter(|tensor| seen.insert(*tensor)).collect()
+}
+
 /// The output that distillation on a tensor is told by.
-pub(super) fn distil_term(tensor: &str) -> String {
+fn distil_term(tensor: &str) -> String {
     format!("loss.{DISTIL}{tensor}")
 }
 
@@ -124,12 +131,13 @@ pub(super) fn distil(
         let pairs = node.output.iter().cloned().zip(values).filter(|(name, _)| !name.is_empty());
         there.extend(pairs);
     }
-    let of = |loss: &PlacedLoss| {
-        let target = there.get(&loss.tensor)?.name().to_owned();
-        let weight = distil_weight(&loss.tensor);
-        Some(PlacedLoss { kind: LossKind::Mse, factor: 1.0, target, weight, ..loss.clone() })
+    let of = |tensor: &str| {
+        let loss = losses.iter().find(|loss| loss.tensor == tensor)?;
+        let target = there.get(tensor)?.name().to_owned();
+        let (weight, term) = (distil_weight(tensor), distil_term(tensor));
+        Some(PlacedLoss { kind: LossKind::Mse, factor: 1.0, target, weight, term, ..loss.clone() })
     };
-    Ok(losses.iter().filter_map(of).collect())
+    Ok(tensors(losses).into_iter().filter_map(of).collect())
 }
 
 /// Adds the pull to the gradients of the wanted inputs; returns its value, float32 of rank 0.

@@ -8,7 +8,8 @@
 //! ```
 //! `y` of a cross-entropy holds logits, classes on its last axis. A target below 0 or beyond the classes (PyTorch's `ignore_index` is
 //! −100) is ignored: its row counts as one of weight 0, so J is what it was. A tensor of rank 0 is one sample.
-//! Every axis after the first is one sample's for the others. Each counts [`PlacedLoss::factor`] times.
+//! Every axis after the first is one sample's for the others. Each counts [`PlacedLoss::factor`] times. Losses on one tensor share
+//! target and weight as far as these are alike.
 //! Of float16 and bfloat16 a loss computes in float32, as w is: 1/B of a large output is nothing in float16.
 //! # Source
 //! Charbonnier: Lai et al., arXiv 1704.03915, equation 1. Gaussian: Nix & Weigend 1994, with the logarithm of the variance as
@@ -80,9 +81,9 @@ fn regression(emit: &mut Emit, loss: &PlacedLoss, fed: bool) -> Appended {
     let samples = ty.dims.first().copied().unwrap_or(1);
     let each = ty.values() / samples.max(1);
     let target =
-        if fed { emit.builder.input(&loss.target, ty.clone()) } else { Value::named(&loss.target) };
+        if fed { input(emit, &loss.target, ty.clone()) } else { Value::named(&loss.target) };
     let element = computing(ty.element);
-    let weight = emit.builder.input(&loss.weight, TensorType::new(element, &[samples]));
+    let weight = input(emit, &loss.weight, TensorType::new(element, &[samples]));
 
     let (y, target) = (emit.cast(&y, element)?, emit.cast(&target, element)?);
     let error = emit.sub(&y, &target)?;
@@ -115,9 +116,9 @@ fn cross_entropy(emit: &mut Emit, loss: &PlacedLoss) -> Appended {
     let classes = ty.dims[axis];
     let dims = &ty.dims[..axis];
     let rows: usize = dims.iter().product();
-    let target = emit.builder.input(&loss.target, TensorType::new(Element::I64, dims));
+    let target = input(emit, &loss.target, TensorType::new(Element::I64, dims));
     let element = computing(ty.element);
-    let weight = emit.builder.input(&loss.weight, TensorType::new(element, dims));
+    let weight = input(emit, &loss.weight, TensorType::new(element, dims));
 
     let logits = emit.cast(&y, element)?;
     let logits = emit.reshape(&logits, &[rows, classes])?;
@@ -143,6 +144,14 @@ fn cross_entropy(emit: &mut Emit, loss: &PlacedLoss) -> Appended {
     let gradient = emit.reshape(&gradient, &ty.dims)?;
     let gradient = emit.cast(&gradient, ty.element)?;
     Ok((value, vec![(loss.tensor.clone(), gradient)]))
+}
+
+/// An input of the graph that a loss before this one may have made.
+fn input(emit: &mut Emit, name: &str, ty: TensorType) -> Value {
+    if emit.builder.ty_of(name).is_some() {
+        return Value::named(name);
+    }
+    emit.builder.input(name, ty)
 }
 
 /// Targets and weights of rows of which those whose target is no class count nothing: class 0, weight 0.

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use crate::graft::Profile;
 use crate::onnx::proto::NodeProto;
 use crate::onnx::{Builder, Element, Folded, InferError, TensorType, Value, prune};
+use crate::train::TERM;
 
 use accumulate::Part;
 use emit::Emit;
@@ -124,6 +125,19 @@ pub enum LossKind {
     },
 }
 
+impl LossKind {
+    /// What it is called where one of several losses is told.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            LossKind::Mse => "mse",
+            LossKind::Charbonnier => "charbonnier",
+            LossKind::CrossEntropy => "cross_entropy",
+            LossKind::GaussianNll { .. } => "gaussian_nll",
+        }
+    }
+}
+
 /// ε of [`LossKind::Charbonnier`], in units of the output. Source: Lai et al., arXiv 1704.03915, section 3.2.
 pub const CHARBONNIER_EPSILON: f64 = 1e-3;
 
@@ -132,7 +146,8 @@ pub const CHARBONNIER_EPSILON: f64 = 1e-3;
 pub struct Differentiated {
     /// Inputs of the model, then `target.<tensor>` and `weight.<tensor>` of each loss, then those of [`Keep`]; outputs `loss`
     /// (rank 0), `loss.<tensor>` of each where there are several (rank 0; `loss` is their sum), and `grad.<input>` for each
-    /// wanted input.
+    /// wanted input. Several losses on one tensor read one target and weight, but for those of a cross-entropy beside others:
+    /// `target.<tensor>.cross_entropy`; each is told as `loss.<tensor>.<kind>`.
     pub folded: Folded,
     /// Where each loss sits, to be told to the user where [`PlacedLoss::moved`].
     pub losses: Vec<PlacedLoss>,
@@ -155,6 +170,8 @@ pub struct PlacedLoss {
     pub target: String,
     /// The graph input with the weights.
     pub weight: String,
+    /// The output that it is told by where there are several losses.
+    pub term: String,
 }
 
 impl PlacedLoss {
@@ -166,6 +183,15 @@ impl PlacedLoss {
             tensor: tensor.to_owned(),
             target: format!("target.{tensor}"),
             weight: format!("weight.{tensor}"),
+            term: format!("{TERM}{tensor}"),
+        }
+    }
+
+    /// Whether the target are classes, not values as the tensor's.
+    pub fn is_of_classes(&self) -> bool {
+        match self.kind {
+            LossKind::CrossEntropy => true,
+            LossKind::Mse | LossKind::Charbonnier | LossKind::GaussianNll { .. } => false,
         }
     }
 
@@ -289,6 +315,8 @@ pub enum WrongLoss {
     Factor { factor: f64 },
     #[error("it has no values")]
     Empty,
+    #[error("it has {kind} twice: ask for it once, with the weight of both")]
+    Twice { kind: &'static str },
 }
 
 fn count(obstacles: &[Obstacle]) -> String {
@@ -379,8 +407,8 @@ pub fn differentiate_keeping(
     if keep.distil {
         distilled = keep::distil(&mut walk.emit, nodes, &places, &losses)?;
     }
-    let mut terms = walk.start(&losses, term_output, true)?;
-    terms.extend(walk.start(&distilled, |loss| keep::distil_term(&loss.tensor), false)?);
+    let mut terms = walk.start(&losses, true)?;
+    terms.extend(walk.start(&distilled, false)?);
     let producers: Producers =
         nodes.iter().flat_map(|n| n.output.iter().map(move |o| (o.as_str(), n))).collect();
     for node in nodes.iter().rev() {
@@ -430,9 +458,12 @@ fn check_names(
 ) -> Result<(), Refusal> {
     let mut names = vec!["loss".to_owned()];
     names.extend(options.wrt.iter().map(|input| format!("grad.{input}")));
-    names.extend(losses.iter().flat_map(|loss| [loss.target.clone(), loss.weight.clone()]));
+    // Losses on one tensor share what they are fed.
+    let fed = losses.iter().flat_map(|of| [(&of.tensor, &of.target), (&of.tensor, &of.weight)]);
+    let fed: std::collections::BTreeSet<_> = fed.collect();
+    names.extend(fed.into_iter().map(|(_, name)| name.clone()));
     if losses.len() > 1 || !keep.is_nothing() {
-        names.extend(losses.iter().map(term_output));
+        names.extend(losses.iter().map(|loss| loss.term.clone()));
     }
     names.extend(keep.names(&options.wrt, losses));
     let mut seen = std::collections::BTreeSet::new();
@@ -440,11 +471,6 @@ fn check_names(
         Some(name) => Err(Refusal::NameTaken { name }),
         None => Ok(()),
     }
-}
-
-/// The output that one of several losses is told by, so that one that is no number can be named.
-fn term_output(loss: &PlacedLoss) -> String {
-    format!("loss.{}", loss.tensor)
 }
 
 /// The node that makes each tensor.
@@ -462,12 +488,7 @@ struct Walk {
 impl Walk {
     /// Appends losses and gives their tensors a gradient; returns their values, each with the output it is told by. Targets
     /// are inputs of the graph, or tensors that it has.
-    fn start(
-        &mut self,
-        losses: &[PlacedLoss],
-        output: impl Fn(&PlacedLoss) -> String,
-        fed: bool,
-    ) -> Result<Vec<(String, Value)>, Refusal> {
+    fn start(&mut self, losses: &[PlacedLoss], fed: bool) -> Result<Vec<(String, Value)>, Refusal> {
         let mut terms = Vec::with_capacity(losses.len());
         for loss in losses {
             let (value, gradients) = loss::append(&mut self.emit, loss, fed)?;
@@ -478,7 +499,7 @@ impl Walk {
                     self.parts.entry(tensor).or_default().push(Part::whole(gradient));
                 }
             }
-            terms.push((output(loss), value));
+            terms.push((loss.term.clone(), value));
         }
         Ok(terms)
     }

@@ -102,9 +102,36 @@ pub(super) fn place(
         place_default(folded, options.strict, reach)?
     } else {
         let asked = options.losses.iter();
-        asked.map(|loss| place_asked(folded, reach, loss)).collect::<Result<_, _>>()?
+        let placed =
+            asked.map(|loss| place_asked(folded, reach, loss)).collect::<Result<_, _>>()?;
+        apart_on_one_tensor(placed)?
     };
     if placed.is_empty() { Err(Refusal::NoLoss) } else { Ok(placed) }
+}
+
+/// Tells losses on one tensor by their kind, and feeds a cross-entropy beside others its classes by an input of its own.
+fn apart_on_one_tensor(placed: Vec<PlacedLoss>) -> Result<Vec<PlacedLoss>, Refusal> {
+    let mut told = placed.clone();
+    for (index, loss) in told.iter_mut().enumerate() {
+        let kind = loss.kind.name();
+        let mut beside = false;
+        let others = placed.iter().enumerate().filter(|(other, _)| *other != index);
+        for (_, other) in others.filter(|(_, other)| other.tensor == loss.tensor) {
+            if other.kind.name() == kind {
+                let why = WrongLoss::Twice { kind };
+                return Err(Refusal::Loss { output: loss.output.clone(), why });
+            }
+            beside = true;
+        }
+        if beside {
+            loss.term = format!("{}.{kind}", loss.term);
+            if loss.is_of_classes() {
+                loss.target = format!("{}.{kind}", loss.target);
+                loss.weight = format!("{}.{kind}", loss.weight);
+            }
+        }
+    }
+    Ok(told)
 }
 
 fn place_asked(folded: &Folded, reach: &Reach, loss: &LossSpec) -> Result<PlacedLoss, Refusal> {

@@ -102,6 +102,46 @@ fn both_engines_train_on_a_roll_out_that_recomputes() {
     assert_agreement(&*a, &*b);
 }
 
+/// Losses of all kinds on two outputs, three of them on one, each with its weight.
+#[test]
+fn both_engines_give_the_same_sum_of_losses_and_its_gradients() {
+    let Some(ort) = ort_or_skip() else { return };
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[3, 5]));
+    let w = b.input("w", TensorType::f32(&[5, 4]));
+    let next = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    let doubt = b.op("Tanh", &[&next], &[]).unwrap();
+    let bins = b.op("Sigmoid", &[&next], &[]).unwrap();
+    for (name, value) in [("next", &next), ("doubt", &doubt), ("bins", &bins)] {
+        b.output(name, value);
+    }
+    let kinds = [
+        (LossKind::Mse, "next", 0.5),
+        (LossKind::Charbonnier, "next", 2.0),
+        (LossKind::GaussianNll { log_variance: "doubt".into() }, "next", 0.25),
+        (LossKind::CrossEntropy, "bins", 3.0),
+    ];
+    let losses = kinds.map(|(kind, output, times)| LossSpec::new(kind, output).times(times));
+    let (losses, wrt) = (losses.to_vec(), vec!["w".to_owned()]);
+    let options = DifferentiateOptions { losses, wrt, strict: true, profile: Profile::Tract };
+    let model = differentiate(&b.finish(), &options).unwrap().folded.model;
+    let [mut a, mut b] = [&ort as &dyn Engine, &Tract]
+        .map(|engine| engine.load(&model, &LoadOptions::default()).unwrap());
+    for session in [&mut a, &mut b] {
+        for index in 0..session.inputs().len() {
+            let port = session.inputs()[index].clone();
+            if port.ty.element == Element::I64 {
+                session.write_i64(index, &[3, -1, 0]).unwrap();
+            } else {
+                session.write_f32(index, &noise(index, port.ty.values())).unwrap();
+            }
+        }
+        session.run().unwrap();
+    }
+    assert_eq!(a.outputs().len(), 6);
+    assert_agreement(&*a, &*b);
+}
+
 #[test]
 fn both_engines_compute_the_same_of_small_graphs() {
     let Some(ort) = ort_or_skip() else { return };

@@ -33,6 +33,9 @@ const NOISE_FLOOR: f64 = 3e-4;
 /// Share of samples whose known motion is withheld: on many roads, and in packs, none is known.
 const MOTION_HIDDEN: f32 = 0.5;
 
+/// What stands for a bin that nobody knows: a cross-entropy ignores it.
+const NO_BIN: i64 = -1;
+
 /// The tensors of one step, reused from step to step.
 #[derive(Clone, Debug)]
 pub struct Batch {
@@ -43,6 +46,8 @@ pub struct Batch {
     motion: Vec<f32>,
     target: Vec<f32>,
     weight: Vec<f32>,
+    bins: Vec<i64>,
+    bin_weight: Vec<f32>,
     /// All frames of the sample being made, `[frames + ahead, 3, height, width]`.
     clip: Vec<f32>,
 }
@@ -63,6 +68,8 @@ impl Batch {
             motion: vec![0.0; ahead * samples * form.motion.len()],
             target: vec![0.0; ahead * samples * frame],
             weight: vec![0.0; ahead * samples],
+            bins: vec![NO_BIN; ahead * samples],
+            bin_weight: vec![0.0; ahead * samples],
             clip: vec![0.0; (form.frames + ahead) * frame],
             form,
         }
@@ -96,6 +103,24 @@ impl Batch {
     /// Loss weights, `[ahead, samples]`: each by the copy error of the last frame seen against that step's.
     pub fn weight(&self) -> &[f32] {
         &self.weight
+    }
+
+    /// The flat index of what the driver did in the row before each next frame, `[ahead, samples]`; −1 where nobody says
+    /// ([`MixedBatch::imitating`]).
+    pub fn bins(&self) -> &[i64] {
+        &self.bins
+    }
+
+    /// Loss weights of these, `[ahead, samples]`: hindsight's, 0 where nobody says.
+    pub fn bin_weight(&self) -> &[f32] {
+        &self.bin_weight
+    }
+
+    /// Tells what the driver did before next frame `step` of sample `index`, and how much it counts.
+    fn set_bin(&mut self, index: usize, step: usize, did: Option<(usize, f32)>) {
+        let place = step * self.samples + index;
+        self.bins[place] = did.map_or(NO_BIN, |(bin, _)| bin as i64);
+        self.bin_weight[place] = did.map_or(0.0, |(_, weight)| weight);
     }
 
     /// Makes sample `index` from `footage` as `view` sees it; `floor` is added to its copy error.

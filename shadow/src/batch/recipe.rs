@@ -3,12 +3,16 @@
 use std::ops::Range;
 
 use super::view::{self, Painter, Tone, View, Window};
-use super::{Batch, MOTION_HIDDEN, NOISE_FLOOR, colours, gain, window};
+use super::{Batch, HORIZON_S, MOTION_HIDDEN, NOISE_FLOOR, colours, gain, window};
 use crate::chance::{Draws, Purpose};
 use crate::clip::{Clips, Footage, copy_error};
 use crate::fit::Source;
 use crate::form::Form;
-use shoal_hal::Span;
+use crate::grid::Geometry;
+use crate::hindsight::{Known, weights};
+use crate::opinion::Did;
+use crate::package::Description;
+use shoal_hal::{Motion, Span};
 use shoal_runtime::engine::EngineError;
 
 /// How many samples of each kind a batch has.
@@ -102,6 +106,9 @@ enum Kind {
 /// e = copy error of the sample as it is shown, ē = mean copy error of its road. The next frame is
 /// always a true one. Motion is withheld in half of the samples; flipping mirrors the steering, speed
 /// scales the speed. Without shipped footage the places of replayed samples go to augmented ones.
+///
+/// Of a model that acts, too, own and replayed samples tell what the driver did ([`MixedBatch::imitating`]), mirrored with the
+/// picture; augmented ones do not, whose camera looks elsewhere.
 pub struct MixedBatch<'a> {
     form: Form,
     ahead: usize,
@@ -110,6 +117,9 @@ pub struct MixedBatch<'a> {
     own: Vec<Road<'a>>,
     replayed: Vec<Road<'a>>,
     painter: Painter,
+    /// The vehicle that was driven, where its driver is imitated.
+    geometry: Option<Geometry>,
+    holds_speed: bool,
 }
 
 impl Source<Batch> for MixedBatch<'_> {
@@ -139,7 +149,43 @@ impl<'a> MixedBatch<'a> {
             own,
             replayed,
             painter,
+            geometry: None,
+            holds_speed: false,
         })
+    }
+
+    /// The same with what the driver of a vehicle of this geometry did, if the package has a loss on its action beside those on
+    /// its frames ([`Description::imitates`]). A moment counts by hindsight, [`HORIZON_S`] of its span ahead, as in
+    /// [`Lessons`](super::Lessons).
+    #[must_use]
+    pub fn imitating(self, package: &Description, geometry: &Geometry) -> Self {
+        MixedBatch { geometry: package.imitates().then_some(*geometry), ..self }
+    }
+
+    /// The same for logs that know no acceleration: as [`Lessons::holding_speed`](super::Lessons::holding_speed).
+    #[must_use]
+    pub fn holding_speed(self) -> Self {
+        MixedBatch { holds_speed: true, ..self }
+    }
+
+    /// What the driver did in frame `at`, and how much it counts; `None` if it is not known.
+    fn did(
+        &self,
+        (footage, span): (&dyn Footage, Span),
+        at: usize,
+        flip: bool,
+    ) -> Option<(usize, f32)> {
+        let geometry = self.geometry?;
+        let motion = footage.motion(at)?;
+        let held = self.holds_speed.then_some(0.0);
+        let acceleration_m_s2 = motion.acceleration_m_s2.or(held);
+        let did = Did::of(&Motion { acceleration_m_s2, ..motion }, &geometry);
+        let bin = if flip { did.mirrored() } else { did }.bin()?;
+        let rows = (HORIZON_S * footage.rate_hz()).round() as usize;
+        let known = |at| Known::of(&footage.motion(at).unwrap_or_default(), &geometry);
+        let came: Vec<Known> = (at..=span.last.min(at + rows)).map(known).collect();
+        let weight = weights(&came, footage.rate_hz(), HORIZON_S).into_iter().next()?;
+        Some((bin, weight))
     }
 
     /// The same with `ahead` true next frames in every clip; `None` if no own road has a clip as long.
@@ -220,6 +266,11 @@ impl<'a> MixedBatch<'a> {
             Kind::Replayed => NOISE_FLOOR,
         };
         batch.set(index, footage, &view, floor, &mut self.painter);
+        for step in 0..self.ahead {
+            let at = view.index(self.form.context + step - 1);
+            let told = (kind != Kind::Augmented).then(|| self.did((footage, span), at, flip));
+            batch.set_bin(index, step, told.flatten());
+        }
     }
 }
 
@@ -245,10 +296,11 @@ fn pick<'r, 'a>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::NO_BIN;
     use super::*;
     use crate::clip::Frames;
     use crate::form::MotionInput;
-    use shoal_hal::{FrameShape, Motion};
+    use shoal_hal::FrameShape;
 
     const SHAPE: FrameShape = FrameShape { width: 4, height: 2 };
     /// Speed is read in units of 30 m/s.
@@ -368,6 +420,46 @@ mod tests {
             }
         }
         assert!(twice > 20, "{twice}");
+    }
+
+    /// Own and replayed samples tell the driver's bin at the newest frame, mirrored with it; augmented ones tell none.
+    #[test]
+    fn what_the_driver_did_is_told_where_the_camera_is_the_vehicles() {
+        let (own, shipped) = (road(100, 40), road(20, 12));
+        let geometry = Geometry::default();
+        let left = Did::of(
+            &Motion { steering_rad: Some(0.25), acceleration_m_s2: Some(0.0), ..Motion::default() },
+            &geometry,
+        );
+        let bins = [left, left.mirrored()].map(|did| did.bin().unwrap() as i64);
+        let acts = |holds: bool| {
+            let source = mixed(&own, Some(&shipped), 5);
+            let source = MixedBatch { geometry: Some(geometry), ..source };
+            if holds { source.holding_speed() } else { source }
+        };
+        let (mut batch, mut seen) = (Batch::new(form(), 8), [0; 2]);
+        let mut told = acts(true);
+        for step in 0..20 {
+            told.fill(step, &mut batch);
+            for sample in 0..8 {
+                let (bin, weight) = (batch.bins()[sample], batch.bin_weight()[sample]);
+                if (3..6).contains(&sample) {
+                    assert_eq!((bin, weight), (NO_BIN, 0.0));
+                    continue;
+                }
+                let row = &batch.target()[sample * SHAPE.bytes()..][..4];
+                let flipped = usize::from(row[0] == 0.0 && row[3] > 0.0);
+                assert_eq!((bin, weight), (bins[flipped], 1.0), "sample {sample}");
+                seen[flipped] += 1;
+            }
+        }
+        assert!(seen[0] > 20 && seen[1] > 20, "{seen:?}");
+        // The road knows no acceleration, and without imitation nothing is told.
+        for mut silent in [acts(false), mixed(&own, Some(&shipped), 5)] {
+            silent.fill(0, &mut batch);
+            assert!(batch.bins().iter().all(|bin| *bin == NO_BIN));
+            assert!(batch.bin_weight().iter().all(|weight| *weight == 0.0));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use shoal_runtime::engine::{EngineError, Session};
 use shoal_runtime::gradient::{LossSpec, PlacedLoss};
 use shoal_runtime::rollout::Feed;
 
+use super::losses::{classes_only, fitting_losses};
 use super::{Binding, FitError};
 use crate::batch::LessonBatch;
 use crate::form::{Form, FormError, arrange};
@@ -24,10 +25,16 @@ pub struct Policy {
 impl Binding for Policy {
     type Batch = LessonBatch;
 
-    fn loss(package: &Description) -> Result<LossSpec, FitError> {
+    fn losses(package: &Description) -> Result<Vec<LossSpec>, FitError> {
         let action = package.action.as_ref().ok_or(FormError::NoPolicy)?;
         match &action.reading {
-            Reading::Grid => super::only_loss(package, &["cross-entropy"], &action.output),
+            Reading::Grid => fitting_losses(package, |loss| match loss.output == action.output {
+                true => classes_only(loss, "what a driver does"),
+                false => Some(format!(
+                    "what drivers do is a target for [action] `{}` alone",
+                    action.output
+                )),
+            }),
             Reading::Steering(_) | Reading::Value { .. } | Reading::Logits { .. } => {
                 Err(FitError::NoLogits { output: action.output.clone() })
             }

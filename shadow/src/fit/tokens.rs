@@ -4,6 +4,7 @@ use shoal_runtime::engine::{EngineError, Session};
 use shoal_runtime::gradient::{LossSpec, PlacedLoss};
 use shoal_runtime::rollout::Feed;
 
+use super::losses::{classes_only, fitting_losses};
 use super::{Binding, FitError};
 use crate::measure::tokens::TokenInputs;
 use crate::package::Description;
@@ -24,9 +25,15 @@ pub struct Tokens {
 impl Binding for Tokens {
     type Batch = TokenBatch;
 
-    fn loss(package: &Description) -> Result<LossSpec, FitError> {
+    fn losses(package: &Description) -> Result<Vec<LossSpec>, FitError> {
         let next = package.next_token.as_ref().ok_or(TokenFormError::NoNextToken)?;
-        super::only_loss(package, &["cross-entropy"], &next.output)
+        fitting_losses(package, |loss| match loss.output == next.output {
+            true => classes_only(loss, "a token"),
+            false => Some(format!(
+                "rows of tokens have a target for [next_token] `{}` alone",
+                next.output
+            )),
+        })
     }
 
     fn feed(_package: &Description) -> Result<Feed, FitError> {

@@ -1,5 +1,6 @@
 //! Rehearsal: lessons on generated roads among a night's own, so that a night forgets less of what the policy was taught.
 
+use shoal_hal::FrameShape;
 use shoal_hal::backend::synthetic::LessonForm;
 use shoal_runtime::engine::EngineError;
 
@@ -56,6 +57,12 @@ impl Rehearsal {
     }
 }
 
+/// The form of lessons for a policy that sees frames of this shape: turned aside by up to [`TURN_RAD`], as in pretraining.
+#[must_use]
+pub fn lesson_form(shape: FrameShape) -> LessonForm {
+    LessonForm { shape, margin: turned_columns(TURN_RAD, shape.width), frames: LESSON_FRAMES }
+}
+
 impl<'a> Rehearsed<'a> {
     /// Makes the lessons: frames of the own ones' form, `learner` at the wheel in two of three.
     ///
@@ -69,8 +76,7 @@ impl<'a> Rehearsed<'a> {
         rehearsal: &Rehearsal,
         mut learner: PolicySession,
     ) -> Result<Self, EngineError> {
-        let (shape, frames) = (form.shape, LESSON_FRAMES);
-        let lesson = LessonForm { shape, margin: turned_columns(TURN_RAD, shape.width), frames };
+        let lesson = lesson_form(form.shape);
         let seed = rehearsal.seed;
         let clip = |number: usize| {
             let wheel = (!number.is_multiple_of(3)).then_some(&mut learner);

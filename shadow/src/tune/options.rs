@@ -125,6 +125,8 @@ impl Options for TuneOptions {
 pub struct PolicyTuneOptions {
     /// Samples of a batch.
     pub samples: usize,
+    /// As [`TuneOptions::pull`].
+    pub pull: Option<Pull>,
     /// How steps are taken.
     pub steps: StepOptions,
 }
@@ -132,7 +134,7 @@ pub struct PolicyTuneOptions {
 impl Default for PolicyTuneOptions {
     /// Twice recipe R's samples, because a label is one number where a frame is thousands.
     fn default() -> Self {
-        PolicyTuneOptions { samples: 16, steps: StepOptions::default() }
+        PolicyTuneOptions { samples: 16, pull: None, steps: StepOptions::default() }
     }
 }
 
@@ -145,6 +147,10 @@ impl Options for PolicyTuneOptions {
 
     fn extent(&self) -> Extent {
         self.steps.extent(self.samples, 1)
+    }
+
+    fn pull(&self) -> Option<Pull> {
+        self.pull
     }
 
     fn room(&self, package: &Description) -> Result<LessonBatch, FitError> {
@@ -160,6 +166,8 @@ impl Options for PolicyTuneOptions {
 pub struct TokenTuneOptions {
     /// Samples of a batch.
     pub samples: usize,
+    /// As [`TuneOptions::pull`].
+    pub pull: Option<Pull>,
     /// How steps are taken.
     pub steps: StepOptions,
 }
@@ -167,7 +175,7 @@ pub struct TokenTuneOptions {
 impl Default for TokenTuneOptions {
     fn default() -> Self {
         let steps = StepOptions { learning_rate: 3e-4, ..StepOptions::default() };
-        TokenTuneOptions { samples: 32, steps }
+        TokenTuneOptions { samples: 32, pull: None, steps }
     }
 }
 
@@ -180,6 +188,10 @@ impl Options for TokenTuneOptions {
 
     fn extent(&self) -> Extent {
         self.steps.extent(self.samples, 1)
+    }
+
+    fn pull(&self) -> Option<Pull> {
+        self.pull
     }
 
     fn room(&self, package: &Description) -> Result<TokenBatch, FitError> {

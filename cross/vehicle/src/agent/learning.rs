@@ -114,7 +114,10 @@ impl Agent {
             .filter_map(|drive| Road::new(&[Clips::of_all(drive, form.context, 1)], form))
             .collect();
         let mix = Mix::of(self.config.night.batch);
-        MixedBatch::new(form.clone(), mix, own, replayed, seed)?.with_ahead(self.config.night.ahead)
+        let (package, geometry) = (self.package.description(), &self.config.geometry);
+        MixedBatch::new(form.clone(), mix, own, replayed, seed)?
+            .imitating(package, geometry)
+            .with_ahead(self.config.night.ahead)
     }
 
     /// How a night's steps are taken.
@@ -149,7 +152,7 @@ impl Agent {
         let (samples, steps) = (self.lessons_a_step(), self.steps(seed));
         let learning_rate = lessons.learning_rate(steps.learning_rate);
         let steps = StepOptions { learning_rate, ..steps };
-        let options = PolicyTuneOptions { samples, steps };
+        let options = PolicyTuneOptions { samples, pull: None, steps };
         let description = self.package.description();
         Ok(PolicyTuner::new(&self.model, description, &*self.engine, start, &options)?)
     }

@@ -11,6 +11,7 @@ use shoal_runtime::rollout::{self, Feed, RollOutOptions, roll_out};
 
 use super::frozen::Frozen;
 use super::graft::Sites;
+use super::losses::Losses;
 use super::open::result_path;
 use crate::output::{Failure, Outcome};
 
@@ -30,10 +31,8 @@ pub(crate) struct Differentiate {
     /// Where the training graph goes; by default the model's name with .training.onnx, here
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// mse, charbonnier or cross_entropy, or gaussian_nll:MEAN,LOGVAR (natural logarithm of the variance); again for more:
-    /// their sum, each times its WEIGHT, is minimised. Without one mse on every float output
-    #[arg(long = "loss", value_name = "KIND:OUTPUT[*WEIGHT]", value_parser = loss)]
-    losses: Vec<LossSpec>,
+    #[command(flatten)]
+    losses: Losses,
     /// Predictions in a row, each fed back into the next, with targets for all of them (target.OUTPUT.STEP)
     #[arg(long, value_name = "STEPS", requires = "feeds")]
     roll_out: Option<usize>,
@@ -79,7 +78,7 @@ impl Differentiate {
         let forward = folded.model.graph().node.len();
         let (folded, losses) = match self.roll_out {
             Some(steps) => self.rolled_out(&folded, &wrt, steps)?,
-            None => (folded, self.losses.clone()),
+            None => (folded, self.losses.asked().to_vec()),
         };
         let options =
             DifferentiateOptions { losses, wrt, strict: self.strict, profile: self.profile };
@@ -89,8 +88,9 @@ impl Differentiate {
             (false, false) => None,
         };
         let keep = Keep { pull, distil: self.distil };
-        let training =
-            differentiate_keeping(&folded, &options, keep).map_err(|why| self.named(why))?;
+        let training = differentiate_keeping(&folded, &options, keep)
+            .map_err(|why| (self.losses.to_blame(&why), Failure::from(why)))
+            .map_err(|(to_blame, why)| self.named(format!("{to_blame}{why}")))?;
         for loss in training.losses.iter().filter(|loss| loss.moved()) {
             eprintln!("`{}` has no gradient: the loss sits on `{}`", loss.output, loss.tensor);
         }
@@ -129,7 +129,8 @@ impl Differentiate {
     ) -> Result<(Folded, Vec<LossSpec>), Failure> {
         let feeds = self.feeds.clone();
         let of_feeds = feeds.iter().map(|feed| LossSpec::new(LossKind::Mse, &feed.output));
-        let each = if self.losses.is_empty() { of_feeds.collect() } else { self.losses.clone() };
+        let asked = self.losses.asked();
+        let each = if asked.is_empty() { of_feeds.collect() } else { asked.to_vec() };
         let options = RollOutOptions { steps, feeds, shared: wrt.to_vec() };
         let rolled = roll_out(folded, &options).map_err(|why| self.named(why))?;
         for (Feed { output, input, .. }, fit) in options.feeds.iter().zip(&rolled.fits) {
@@ -174,30 +175,6 @@ impl Differentiate {
     }
 }
 
-fn loss(text: &str) -> Result<LossSpec, String> {
-    let (kind, output) = text.split_once(':').ok_or("expected KIND:OUTPUT, such as mse:next")?;
-    // A star that no number follows is a part of the name.
-    let (output, factor) = match output.rsplit_once('*').map(|(name, n)| (name, n.parse())) {
-        Some((name, Ok(factor))) => (name, factor),
-        Some((_, Err(_))) | None => (output, 1.0),
-    };
-    let (kind, output) = match (kind, output.split_once(',')) {
-        ("mse", _) => (LossKind::Mse, output),
-        ("charbonnier", _) => (LossKind::Charbonnier, output),
-        ("cross_entropy", _) => (LossKind::CrossEntropy, output),
-        ("gaussian_nll", Some((mean, log_variance))) => {
-            (LossKind::GaussianNll { log_variance: log_variance.to_owned() }, mean)
-        }
-        ("gaussian_nll", None) => return Err("expected gaussian_nll:MEAN,LOGVAR".to_owned()),
-        (other, _) => {
-            return Err(format!(
-                "unknown loss `{other}`: mse, charbonnier, cross_entropy or gaussian_nll"
-            ));
-        }
-    };
-    Ok(LossSpec::new(kind, output).times(factor))
-}
-
 fn feed(text: &str) -> Result<Feed, String> {
     let (output, input) =
         text.split_once('=').ok_or("expected OUTPUT=INPUT, such as next=frames")?;
@@ -231,21 +208,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loss_is_a_kind_and_an_output() {
-        let parsed = loss("mse:next:frame").unwrap();
-        assert_eq!((parsed.kind, parsed.output.as_str()), (LossKind::Mse, "next:frame"));
-        assert!(loss("mse").is_err() && loss("huber:next").unwrap_err().contains("huber"));
-    }
-
-    #[test]
-    fn a_loss_has_a_weight_behind_a_star() {
-        assert_eq!(loss("charbonnier:y*0.25").unwrap().factor, 0.25);
-        assert_eq!(loss("mse:y").unwrap().factor, 1.0);
-        // Names of tensors may have stars of their own.
-        assert_eq!(loss("mse:a*b").unwrap().output, "a*b");
-    }
-
-    #[test]
     fn a_feed_is_an_output_an_input_and_perhaps_an_axis() {
         let parsed = feed("next=frames@1").unwrap();
         assert_eq!(
@@ -254,14 +216,5 @@ mod tests {
         );
         assert_eq!(feed("next=past@now").unwrap().input, "past@now");
         assert!(feed("next").is_err() && discount("0").is_err() && discount("0.5").is_ok());
-    }
-
-    #[test]
-    fn a_gaussian_names_its_mean_and_the_logarithm_of_its_variance() {
-        let parsed = loss("gaussian_nll:steer,doubt*2").unwrap();
-        let log_variance = "doubt".to_owned();
-        assert_eq!(parsed.kind, LossKind::GaussianNll { log_variance });
-        assert_eq!((parsed.output.as_str(), parsed.factor), ("steer", 2.0));
-        assert!(loss("gaussian_nll:steer").unwrap_err().contains("LOGVAR"));
     }
 }

@@ -13,6 +13,7 @@ use shoal_runtime::onnx::{Folded, Model};
 use super::bake::grafted_as;
 use super::frozen::Frozen;
 use super::graft::Sites;
+use super::losses::Losses;
 use super::saved::Saved;
 use super::steps::{ended, stopped_with};
 use crate::output::{Failure, Outcome, Progress};
@@ -24,6 +25,7 @@ pub(super) struct Bare<'a> {
     pub(super) frozen: Frozen,
     pub(super) adapter: Option<&'a PathBuf>,
     pub(super) all_weights: bool,
+    pub(super) losses: &'a Losses,
     pub(super) saved: Option<Saved<'a>>,
 }
 
@@ -56,8 +58,12 @@ impl Bare<'_> {
             }
         };
         let named = |why: FitError| -> Failure {
-            let text = Failure::from(why).to_string();
-            format!("{}: {text}", self.path.display()).into()
+            let to_blame = if let FitError::Refusal(refusal) = &why {
+                self.losses.to_blame(refusal)
+            } else {
+                String::new()
+            };
+            format!("{}: {to_blame}{}", self.path.display(), Failure::from(why)).into()
         };
         let (fitted, unwritten) = self.run(subject, engine, options)?;
         match fitted {
@@ -145,13 +151,18 @@ fn say(fitted: &Fitted, options: &FitOptions) {
             "what it gives with a drawn adapter, since none of its outputs changes when the inputs do"
         }
     };
+    let asked = !options.losses.is_empty();
     println!(
         "perturbed: reals and pixels by at most {PERTURBATION} of their range, one index in {REDRAWN} drawn again; \
          wanted is {wanted}"
     );
     for loss in &fitted.losses {
         let place = if loss.moved() { format!(" (on `{}`)", loss.tensor) } else { String::new() };
-        println!("output {}{place}: squared error over what it is untuned", loss.output);
+        let how = match asked {
+            false => "squared error over what it is untuned".to_owned(),
+            true => format!("{}, counts {}", loss.kind.name(), loss.factor),
+        };
+        println!("output {}{place}: {how}", loss.output);
     }
     if !fitted.untrained.is_empty() {
         println!("no gradient reaches {}: they stay as they are", fitted.untrained.join(", "));

@@ -1,25 +1,28 @@
 //! What an adapter is not to forget while it is trained: flags of `shoal model train`.
 
 use clap::Args;
+use shoal_runtime::adapter::Adapter;
 use shoal_runtime::engine::Engine;
 use shoal_runtime::fit::Hold;
 use shoal_runtime::gradient::Pull;
 use shoal_runtime::onnx::Model;
 use shoal_runtime::train::of_mean_one;
-use shoal_shadow::batch::{Distilled, Mix, MixedBatch, Road};
-use shoal_shadow::fit::load_predictor;
-use shoal_shadow::form::Form;
+use shoal_shadow::batch::{Distilled, MixedBatch};
+use shoal_shadow::fit::{Binding, load_predictor};
 use shoal_shadow::measure::SessionPredictor;
 use shoal_shadow::package::Description;
-use shoal_shadow::tune::{StepOptions, TuneOptions, Tuner};
+use shoal_shadow::tune::{StepOptions, TuneOptions, Tuning};
 
 use super::train::positive;
 use crate::output::{Failure, Outcome};
 
-/// One own clip a batch: its squared gradient is a sample of the Fisher matrix's diagonal.
-const ONE: Mix = Mix { own: 1, augmented: 0, replayed: 0 };
-/// Samples over which that diagonal is taken.
-const FISHER_SAMPLES: u32 = 64;
+/// Samples over which the diagonal of the Fisher matrix is taken.
+pub(super) const FISHER_SAMPLES: u32 = 64;
+
+/// How the squared gradient of one sample at a time is taken.
+pub(super) fn of_one(steps: StepOptions) -> StepOptions {
+    StepOptions { parts: 1, dropout: 0.0, ..steps }
+}
 
 /// What holds an adapter back.
 #[derive(Args)]
@@ -27,12 +30,13 @@ pub(super) struct Keep {
     /// Adds (MU/2)·|x − start|² to what is minimised: the adapter stays near where it started
     #[arg(long, value_name = "MU", value_parser = positive, conflicts_with = "ewc")]
     pull: Option<f64>,
-    /// As --pull, each value as much as it matters for the footage that ships with the package, or for the batches drawn for a
-    /// bare ONNX file (elastic weight consolidation; importance of mean 1)
+    /// As --pull, each value as much as it matters for the footage that ships with the package (of a policy that was taught on
+    /// generated roads and ships none, for such roads), or for the batches drawn for a bare ONNX file (elastic weight
+    /// consolidation; importance of mean 1)
     #[arg(long, value_name = "LAMBDA", value_parser = positive)]
     ewc: Option<f64>,
-    /// Samples of a batch whose target is what the shipped model predicts: of a package, of the three that are augmented; of a
-    /// bare ONNX file the last of --batch
+    /// Samples of a batch whose target is what the shipped model predicts: of a package of frames, of the three that are
+    /// augmented; of a bare ONNX file the last of --batch
     #[arg(long, value_name = "SAMPLES", default_value_t = 0)]
     distil: u8,
 }
@@ -71,29 +75,23 @@ impl Keep {
         format!("{:?} {:?} {}", self.pull, self.ewc, self.distil)
     }
 
-    /// Pulls a tuner, which has taken no step, towards where it starts.
-    pub(super) fn hold(
+    /// Pulls a tuner, which has taken no step, towards where it starts. `importance` gives the mean squared gradients there of
+    /// what is not to be forgotten.
+    pub(super) fn hold<B: Binding>(
         &self,
-        tuner: &mut Tuner,
-        (model, package, engine): (&Model, &Description, &dyn Engine),
-        shipped: &[Road<'_>],
-        options: &TuneOptions,
+        tuner: &mut Tuning<B>,
+        importance: impl FnOnce(&Adapter) -> Result<Vec<f32>, Failure>,
     ) -> Outcome {
         let place = tuner.adapter()?;
         if let Some(mu) = self.pull {
             tuner.pull(&place, mu)?;
         }
         let Some(lambda) = self.ewc else { return Ok(()) };
-        let form = Form::of(package)?;
-        let mut source =
-            MixedBatch::new(form, ONE, shipped.to_vec(), Vec::new(), options.steps.seed)
-                .ok_or("--ewc holds what matters for the footage of the package, which has none")?;
-        let steps = StepOptions { parts: 1, dropout: 0.0, ..options.steps };
-        let one = TuneOptions { mix: ONE, ahead: 1, pull: None, steps };
-        let mut looking = Tuner::new(model, package, engine, Some(&place), &one)?;
-        let mut importance = looking.squared_gradients(&mut source, FISHER_SAMPLES)?;
+        let mut importance = importance(&place)?;
         if !of_mean_one(&mut importance) {
-            return Err("--ewc: no gradient of the package's footage moves the adapter".into());
+            return Err(
+                "--ewc: no gradient of what is not to be forgotten moves the adapter".into()
+            );
         }
         Ok(tuner.hold(&place, &importance, lambda)?)
     }

@@ -9,6 +9,7 @@ mod graft;
 mod init;
 mod inspect;
 mod keep;
+mod losses;
 mod open;
 mod packaged;
 mod pretrain;

@@ -22,6 +22,7 @@ use super::fit::{Bare, planned, say_left};
 use super::frozen::Frozen;
 use super::graft::Sites;
 use super::keep::Keep;
+use super::losses::Losses;
 use super::open::{beside_of, result_path};
 use super::packaged::{can_take, copy_footage, is_free, write_package};
 use super::saved::Saved;
@@ -40,13 +41,17 @@ const WHOLE_RATE: f64 = 0.1;
 ///
 /// A package is trained on the tuning part of drives, with recipe R. A package of tokens on logs: the adapter is measured on their pack part as it is trained, and the best one is kept. A policy: on what the
 /// drivers did, each moment weighted by what came of it.
-/// A bare ONNX file is fitted, without data, to its own outputs under perturbed inputs.
+/// A bare ONNX file is fitted, without data, to its own outputs under perturbed inputs; --loss says by which losses.
+///
+/// A package is trained by the losses that its model.toml names: by their weighted sum.
 ///
 /// A loss or gradient that is not finite ends it: what the last good step left is written, and step and output are said.
 ///
 /// Example: shoal model train models/world --data drives --steps 100 -o adapter
 ///
 /// Example: shoal model train model.onnx
+///
+/// Example: shoal model train model.onnx --loss charbonnier:next --loss 'cross_entropy:action*0.1'
 #[derive(Args)]
 pub(crate) struct Train {
     #[command(flatten)]
@@ -84,6 +89,8 @@ pub(crate) struct Train {
     /// lora_dropout). Of sites that are a branch beside their node
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     dropout: f64,
+    #[command(flatten)]
+    losses: Losses,
     #[command(flatten)]
     keep: Keep,
     #[command(flatten)]
@@ -139,15 +146,17 @@ impl Train {
         let package = self.package.open()?;
         let description = package.description();
         let (tokens, policy) = (is_token_model(description), is_policy(description));
-        if let Some(flag) = self.geometry.given().filter(|_| !policy || tokens) {
-            return Err(format!("{flag} is for packages of a policy").into());
+        let drives = policy || description.imitates();
+        if let Some(flag) = self.geometry.given().filter(|_| !drives || tokens) {
+            return Err(format!("{flag} is for packages that learn what drivers do").into());
         }
         if self.every.is_some() && !tokens {
             return Err("--every is for packages of tokens".into());
         }
-        let mut of_frames = self.keep.flags();
-        of_frames.extend((self.roll_out > 1).then_some("--roll-out"));
-        match (tokens, policy, of_frames.first()) {
+        let of_frames =
+            [("--distil", self.keep.distils()), ("--roll-out", self.roll_out > 1)].into_iter();
+        let flag = of_frames.filter(|(_, given)| *given).map(|(flag, _)| flag).next();
+        match (tokens, policy, flag) {
             (true, _, Some(flag)) | (_, true, Some(flag)) => {
                 Err(format!("{flag} is for packages of frames").into())
             }
@@ -163,6 +172,13 @@ impl Train {
             return Err(
                 "a package is grafted as its recipe says: --targets, --rank, --alpha, --batch and \
                         --dim are for a bare ONNX file"
+                    .into(),
+            );
+        }
+        if !self.losses.asked().is_empty() {
+            return Err(
+                "a package is trained by the [[loss]] of its model.toml: --loss is for a bare ONNX \
+                 file"
                     .into(),
             );
         }
@@ -276,7 +292,8 @@ impl Train {
             0.0 => String::new(),
             share => format!(" dropout {share}"),
         };
-        let asked = [self.keep.asked(), self.frozen.asked(), whole.to_owned(), dropped].concat();
+        let (held, frozen) = (self.keep.asked(), self.frozen.asked());
+        let asked = [held, frozen, whole.to_owned(), dropped, self.losses.told()].concat();
         // Its values and what they are for, wherever it lies.
         let adapter = adapter()?;
         let layout = adapter.as_ref().map(|adapter| adapter.layout().hash()).unwrap_or_default();
@@ -324,6 +341,7 @@ impl Train {
         }
         let default = FitOptions::default();
         let options = FitOptions {
+            losses: self.losses.asked().to_vec(),
             steps: self.steps.unwrap_or(default.steps),
             learning_rate: self.rate(default.learning_rate),
             overflow_ends: self.learning_rate.is_some(),
@@ -349,6 +367,7 @@ impl Train {
             frozen: self.frozen,
             adapter: self.adapter.as_ref(),
             all_weights: self.all_weights,
+            losses: &self.losses,
             saved: self.saved(path, adapter, (options.learning_rate, 1), &[sites.as_bytes()])?,
         };
         bare.fit(&*self.engine.open()?, &options, output)

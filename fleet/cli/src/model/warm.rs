@@ -21,7 +21,7 @@ use shoal_vehicle::agent::{CLIPS_AT_ONCE, LESSONS_A_CLIP};
 
 use super::open::Axes;
 use crate::EngineArgs;
-use crate::output::{Failure, Outcome, Progress, json};
+use crate::output::{Failure, Outcome, Progress, clock, json};
 
 /// Load all graphs that a vehicle loads of a package, run each, and say which nodes went to which provider.
 ///
@@ -104,6 +104,7 @@ impl Warm {
             runs: self.runs,
             name: Mutex::new(""),
             graphs: Mutex::new(Vec::new()),
+            shown: Mutex::new(Shown { progress: Progress::new(), done: 0, all: 1 }),
         };
         let mut report = Report {
             schema: 1,
@@ -168,6 +169,9 @@ impl Warm {
                 "a vehicle carries a package that foresees frames or acts on the grid".into()
             );
         }
+        let measures = adapter.is_some() && description.foresees();
+        // For inference and for training; with an adapter, and to measure that.
+        watched.expect(2 + u64::from(adapter.is_some()) + u64::from(measures));
         report.note("inference", loads("inference", None, 1));
         if let Some(adapter) = &adapter {
             report.note("adapted", loads("adapted", Some(adapter), 1));
@@ -184,7 +188,7 @@ impl Warm {
                 drop(Tuner::new(&model, description, watched, adapter.as_ref(), &options)?);
             } else {
                 let samples = samples.saturating_mul(LESSONS_A_CLIP);
-                let options = PolicyTuneOptions { samples, steps };
+                let options = PolicyTuneOptions { samples, pull: None, steps };
                 drop(PolicyTuner::new(&model, description, watched, adapter.as_ref(), &options)?);
             }
             Ok(())
@@ -244,28 +248,70 @@ struct Watched<'a> {
     runs: u32,
     name: Mutex<&'static str>,
     graphs: Mutex<Vec<Graph>>,
+    shown: Mutex<Shown>,
+}
+
+/// Which of how many graphs is loaded, as it is shown.
+struct Shown {
+    progress: Progress,
+    done: u64,
+    all: u64,
+}
+
+impl Shown {
+    /// Shows that a graph is loaded by now, or has been for so long.
+    fn loading(&mut self, name: &str, spent: Duration) {
+        self.progress.show(self.done, self.all, said(name, spent, None));
+    }
+
+    /// Shows that a graph is loaded, or is not to be.
+    fn done(&mut self, name: &str, spent: Duration, is_loaded: bool) {
+        self.done = self.done.saturating_add(1).min(self.all);
+        self.progress.show_now(self.done, self.all, said(name, spent, Some(is_loaded)));
+    }
+}
+
+/// What is shown behind the count of graphs.
+fn said(name: &str, spent: Duration, is_loaded: Option<bool>) -> String {
+    let how = match is_loaded {
+        None => "loading for",
+        Some(true) => "loaded and run in",
+        Some(false) => "not loaded, after",
+    };
+    format!("graphs, {name}: {how} {}", clock(spent))
 }
 
 impl Watched<'_> {
-    /// Does what loads the graph of this name, and says on standard error how long it has taken so far.
+    /// Tells how many graphs there are.
+    fn expect(&self, all: u64) {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).all = all;
+    }
+
+    /// Does what loads the graph of this name, and says on standard error which of all it is and how long it has taken so far.
     fn graph(
         &self,
         name: &'static str,
         load: impl FnOnce() -> Result<(), FitError>,
     ) -> Result<(), FitError> {
         *self.name.lock().unwrap_or_else(PoisonError::into_inner) = name;
-        let (loaded, wait) = channel::<()>();
+        let (loaded, wait) = channel::<bool>();
+        let begun = now();
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                let mut progress = Progress::new();
-                progress.show(0, 1, name);
-                while wait.recv_timeout(SHOWN) == Err(RecvTimeoutError::Timeout) {
-                    progress.show(0, 1, format_args!("{name}: loading"));
-                }
-                progress.show(1, 1, name);
+                let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+                shown.loading(name, begun.elapsed());
+                let is_loaded = loop {
+                    match wait.recv_timeout(SHOWN) {
+                        Err(RecvTimeoutError::Timeout) => shown.loading(name, begun.elapsed()),
+                        Err(RecvTimeoutError::Disconnected) => break false,
+                        Ok(is_loaded) => break is_loaded,
+                    }
+                };
+                shown.done(name, begun.elapsed(), is_loaded);
             });
             let done = load();
-            drop(loaded);
+            // Who shows it waits for it.
+            let _shown = loaded.send(done.is_ok());
             done
         })
     }
@@ -344,4 +390,18 @@ impl Engine for Watched<'_> {
 #[expect(clippy::disallowed_methods, reason = "how long an engine takes is what is told")]
 fn now() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_graph_is_shown_with_its_name_and_how_long_it_has_taken() {
+        let spent = Duration::from_secs(65);
+        let of = |is_loaded| said("training", spent, is_loaded);
+        assert_eq!(of(None), "graphs, training: loading for 1:05");
+        assert_eq!(of(Some(true)), "graphs, training: loaded and run in 1:05");
+        assert_eq!(of(Some(false)), "graphs, training: not loaded, after 1:05");
+    }
 }

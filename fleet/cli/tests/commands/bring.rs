@@ -138,7 +138,7 @@ fn what_a_step_takes_is_said_before_the_first_one_and_refused_above_the_limit() 
 }
 
 /// Length of all B of an adapter: how far it came, since they start at nothing.
-fn length(adapter: &Path) -> f64 {
+pub(super) fn length(adapter: &Path) -> f64 {
     let bytes = std::fs::read(adapter.join("adapter_model.safetensors")).unwrap();
     let head = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let tensors: serde_json::Value = serde_json::from_slice(&bytes[8..8 + head]).unwrap();

@@ -6,6 +6,7 @@ mod campaign;
 mod driving;
 mod fleet;
 mod lasting;
+mod losses;
 mod odd;
 mod policy;
 mod report;

@@ -400,3 +400,82 @@ fn dropout_is_drawn_by_step_and_said_in_the_settings() {
     let whole = [&given[..], &["--dropout", "0.5", "--all-weights"]].concat();
     assert!(refused(at, &whole).contains("cannot be used with"));
 }
+
+/// Next values with the logarithm of their variance, and bins, of one layer: what several losses are asked for on.
+fn forked(folder: &Path) -> PathBuf {
+    let mut b = Builder::new(17);
+    let noise = |seed: usize, count: usize| -> Vec<f32> {
+        (0..count).map(|i| ((i * 7919 + seed) % 2003) as f32 / 2002.0 - 0.5).collect()
+    };
+    let x = b.input("x", TensorType::f32(&[4, 6]));
+    let w = b.initializer("w", &Tensor::f32(&[6, 8], &noise(3, 48)));
+    let h = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    let h = b.op("Tanh", &[&h], &[]).unwrap();
+    for (seed, (output, name)) in [("next", "a"), ("doubt", "b"), ("bins", "c")].iter().enumerate()
+    {
+        let w = b.initializer(name, &Tensor::f32(&[8, 5], &noise(11 * seed, 40)));
+        let y = b.op("MatMul", &[&h, &w], &[]).unwrap();
+        b.output(output, &y);
+    }
+    let file = folder.join("forked.onnx");
+    b.into_model().write(&file).unwrap();
+    file
+}
+
+/// The loss is the sum of what each would be by itself, times its weight, on every engine; what is asked for is said.
+#[test]
+fn a_bare_file_is_trained_by_the_weighted_sum_of_losses_that_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let file = forked(at);
+    for engine in ["tract", engine()] {
+        let run = |asked: &[&str]| {
+            let given = ["train", text(&file), "--engine", engine, "--steps", "8"];
+            let asked = asked.iter().flat_map(|loss| ["--loss", loss]);
+            let how = ["--learning-rate", "3e-3", "-o", "made"];
+            let args: Vec<&str> = given.into_iter().chain(how).chain(asked).collect();
+            succeeds(at, &args)
+        };
+        let alone = |loss: &str| losses(&run(&[loss])).0;
+        let each = ["charbonnier:next", "gaussian_nll:next,doubt", "cross_entropy:bins"].map(alone);
+        let said =
+            run(&["charbonnier:next*2", "gaussian_nll:next,doubt*0.25", "cross_entropy:bins*0.5"]);
+        let (before, after) = losses(&said);
+        let sum = 2.0 * each[0] + 0.25 * each[1] + 0.5 * each[2];
+        assert!((before - sum).abs() < 5e-4, "{engine}: {before}, not {sum} of {each:?}");
+        assert!(after < before && is_trained(&at.join("made")), "{said}");
+        for told in [
+            "output next: charbonnier, counts 2\n",
+            "output next: gaussian_nll, counts 0.25\n",
+            "output bins: cross_entropy, counts 0.5\n",
+        ] {
+            assert!(said.contains(told), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_loss_that_a_bare_file_has_no_place_for_is_refused_by_its_option() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let file = forked(at);
+    for command in ["train", "differentiate"] {
+        let said = |asked: &[&str]| refused(at, &[&[command, text(&file)], asked].concat());
+        let missing = said(&["--loss", "mse:next", "--loss", "mse:nxt*2"]);
+        let parts = ["forked.onnx: --loss mse:nxt*2: ", "outputs are next, doubt, bins"];
+        assert!(parts.iter().all(|part| missing.contains(part)), "{missing}");
+        let twice = said(&["--loss", "mse:next", "--loss", "mse:next*3"]);
+        assert!(twice.contains("--loss mse:next*1") && twice.contains("twice"), "{twice}");
+        let variance = said(&["--loss", "gaussian_nll:next,x"]);
+        assert!(variance.contains("`x`, is float32[4, 6], not float32[4, 5]"), "{variance}");
+        assert!(said(&["--loss", "huber:next"]).contains("unknown loss `huber`"));
+    }
+    let (world, given) = (package(), ["--data", ".", "--loss", "mse:next"]);
+    let said = refused(at, &[&["train", text(&world)], &given[..]].concat());
+    assert!(said.contains("[[loss]] of its model.toml"), "{said}");
+
+    let train = ["train", text(&file), "--engine", engine(), "--checkpoint", "state"];
+    let of = |loss: &'static str| [&train[..], &["--loss", loss]].concat();
+    succeeds(at, &of("charbonnier:next"));
+    assert!(refused(at, &of("charbonnier:next*2")).contains("state is of another"));
+}

@@ -18,7 +18,12 @@ fn warming_loads_and_runs_every_graph_a_vehicle_loads_and_says_where_each_node_w
         let done = shoal(&["model", "warm", text(&package), "--compare", "--runs", "3", "--json"]);
         let said = String::from_utf8_lossy(&done.stderr);
         assert!(done.status.success(), "{said}");
-        assert!(graphs.iter().all(|graph| said.contains(graph)), "progress: {said}");
+        for (done, graph) in (1..).zip(graphs) {
+            let shown = format!("{done}/{}  graphs, {graph}: loaded and run in 0:", graphs.len());
+            assert!(said.contains(&shown), "progress: {shown:?} in {said}");
+        }
+        let begun = format!("0/{}  graphs, inference: loading for 0:0", graphs.len());
+        assert!(said.contains(&begun), "progress: {said}");
         let report: Value = serde_json::from_slice(&done.stdout).unwrap();
         assert_eq!(misfits(&schema("warm.schema.json"), &report, "$"), Vec::<String>::new());
         let loaded: Vec<&str> = report["graphs"]
@@ -49,7 +54,9 @@ fn a_bare_file_is_warmed_and_its_table_printed() {
     }
     let done = shoal(&["model", "warm", text(&package().join("model.onnx"))]);
     let said = String::from_utf8_lossy(&done.stdout);
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let shown = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{shown}");
+    assert!(shown.contains("1/1  graphs, inference: loaded and run in 0:"), "{shown}");
     assert!(
         said.contains("inference: loaded in") && said.contains("CPUExecutionProvider"),
         "{said}"

@@ -135,6 +135,7 @@ impl<'a> Actions<'a> {
         }
         let options = PolicyTuneOptions {
             samples: nights.batch,
+            pull: None,
             steps: StepOptions {
                 learning_rate: nights.learning_rate,
                 threads: NonZeroUsize::MIN,

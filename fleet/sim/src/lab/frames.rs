@@ -10,6 +10,7 @@ use shoal_shadow::batch::{Distilled, Mix, MixedBatch, Road as Clipped};
 use shoal_shadow::clip::Clips;
 use shoal_shadow::fit::load_predictor;
 use shoal_shadow::form::Form;
+use shoal_shadow::grid::Geometry;
 use shoal_shadow::measure::{
     DriveClips, Horizon, Measurement, Predictor, SessionPredictor, measure,
 };
@@ -58,7 +59,7 @@ impl<'a> Frames<'a> {
         nights: &NightConfig,
         night: &Tune,
     ) -> Result<Flat, LabError> {
-        let mut source = self.source(nights, night)?;
+        let mut source = self.source(base, nights, night)?;
         let options = TuneOptions {
             mix: Mix::of(nights.batch),
             ahead: nights.ahead,
@@ -100,7 +101,12 @@ impl<'a> Frames<'a> {
     }
 
     /// What a night draws its batches from: the roads of who tunes, as far as they are driven, and the shipped footage.
-    fn source(&self, nights: &NightConfig, night: &Tune) -> Result<MixedBatch<'_>, LabError> {
+    fn source(
+        &self,
+        base: &Base,
+        nights: &NightConfig,
+        night: &Tune,
+    ) -> Result<MixedBatch<'_>, LabError> {
         let mix = Mix::of(nights.batch);
         let of_one: Vec<&Road> = match night.who {
             Who::Part(_) => Vec::new(),
@@ -133,6 +139,9 @@ impl<'a> Frames<'a> {
         let source = MixedBatch::new(self.form.clone(), mix, own, footage.collect(), night.seed);
         let vehicle = night.who.number();
         let source = source.ok_or(LabError::Nothing { vehicle })?;
+        // Generated roads are driven by a vehicle of the usual geometry.
+        let package = base.modelled()?.package.description();
+        let source = source.imitating(package, &Geometry::default());
         let ahead = nights.ahead;
         source.with_ahead(ahead).ok_or(LabError::Ahead { vehicle, ahead })
     }

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 
 use shoal_shadow::batch::{Mix, MixedBatch, Road as Clipped};
 use shoal_shadow::form::Form;
+use shoal_shadow::grid::Geometry;
 use shoal_shadow::tune::{StepOptions, TuneOptions, Tuner};
 use shoal_swarm::swarm::{Flat, ValuesHash};
 
@@ -96,9 +97,10 @@ pub(super) fn squared_gradients<'a>(
     let start = base.adapter(at)?;
     let Modelled { package, model, engine } = base.modelled()?;
     let mut tuner = Tuner::new(model, package.description(), &**engine, Some(&start), &options)?;
-    let sources = from
-        .into_iter()
-        .filter_map(|roads| MixedBatch::new(form.clone(), ONE, roads, Vec::new(), seed));
+    let of = |roads| MixedBatch::new(form.clone(), ONE, roads, Vec::new(), seed);
+    let sources = from.into_iter().filter_map(of);
+    let vehicle = Geometry::default();
+    let sources = sources.map(|source| source.imitating(package.description(), &vehicle));
     sources.map(|mut source| Ok(tuner.squared_gradients(&mut source, samples)?)).collect()
 }
 

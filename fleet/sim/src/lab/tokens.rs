@@ -71,6 +71,7 @@ impl<'a> Tokens<'a> {
         let mut source = TokenSource::new(rows, night.seed);
         let options = TokenTuneOptions {
             samples: nights.batch,
+            pull: None,
             steps: StepOptions {
                 learning_rate: nights.learning_rate,
                 threads: NonZeroUsize::MIN,

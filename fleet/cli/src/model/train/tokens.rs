@@ -8,14 +8,15 @@ use shoal_hal::Part;
 use shoal_runtime::adapter::Adapter;
 use shoal_shadow::fit::FitError;
 use shoal_shadow::measure::tokens::TokenMeasureError;
-use shoal_shadow::package::Package;
-use shoal_shadow::tokens::{TokenLog, TokenSource};
+use shoal_shadow::package::{Description, Package};
+use shoal_shadow::tokens::{TokenForm, TokenLog, TokenRows, TokenSource};
 use shoal_shadow::tune::{ChooseError, Choosing, Chosen, TokenTuneOptions, TokenTuner};
 
+use super::super::keep::{FISHER_SAMPLES, of_one};
 use super::super::steps::{Steps, ended, is_not_finite};
 use super::{Opened, Train};
 use crate::output::{Failure, Outcome, Progress};
-use crate::tokens::Tokens;
+use crate::tokens::{Tokens, read_logs};
 
 /// Steps between two measurements where nothing is said.
 const EVERY: NonZeroU32 = NonZeroU32::new(10).expect("more than none");
@@ -26,7 +27,8 @@ impl Train {
         let tokens = Tokens::open(package, data, self.engine.open()?)?;
         let with = Opened { package, model: &tokens.model, engine: &*tokens.engine };
         let options = TokenTuneOptions::default();
-        let options = TokenTuneOptions { steps: self.asked(options.steps), ..options };
+        let (pull, steps) = (self.keep.term(), self.asked(options.steps));
+        let options = TokenTuneOptions { pull, steps, ..options };
         let options = TokenTuneOptions { steps: self.plan(&with, &options)?, ..options };
         let logs: Vec<Vec<u8>> = tokens.logs.iter().map(bytes_of).collect();
         let logs: Vec<&[u8]> = logs.iter().map(Vec::as_slice).collect();
@@ -39,6 +41,7 @@ impl Train {
         let description = package.description();
         let mut tuner =
             TokenTuner::new(&tokens.model, description, engine, start.as_ref(), &options)?;
+        self.keep.hold(&mut tuner, |place| importance(&tokens, place, &options))?;
         let mut predictor = tokens.predictor(options.steps.threads)?;
         let best = resumed(&steps, &mut tuner)?;
         let rows = tokens.rows(Part::Pack)?;
@@ -127,6 +130,33 @@ impl Train {
             }
         }
     }
+}
+
+/// Mean of squared gradients over single rows of the logs that ship with the package.
+fn importance(
+    tokens: &Tokens<'_>,
+    place: &Adapter,
+    options: &TokenTuneOptions,
+) -> Result<Vec<f32>, Failure> {
+    let (package, engine) = (tokens.package, &*tokens.engine);
+    let description = package.description();
+    let path = package.footage_path();
+    let path =
+        path.ok_or("--ewc holds what matters for the footage of the package, which has none")?;
+    let logs = read_logs(&path, &TokenForm::of(description)?)?;
+    let rows = all_rows(&logs, description)?;
+    let mut source = TokenSource::new(rows, options.steps.seed);
+    let one = TokenTuneOptions { samples: 1, pull: None, steps: of_one(options.steps) };
+    let mut looking = TokenTuner::new(&tokens.model, description, engine, Some(place), &one)?;
+    Ok(looking.squared_gradients(&mut source, FISHER_SAMPLES)?)
+}
+
+/// All rows of logs that have what they are told from before them.
+fn all_rows<'a>(logs: &'a [TokenLog], description: &Description) -> Result<TokenRows<'a>, Failure> {
+    let form = TokenForm::of(description)?;
+    let of = |log: &'a TokenLog| (log, form.context..log.tokens().len());
+    let rows = TokenRows::of_pieces(logs.iter().map(of).collect(), &form);
+    Ok(rows.ok_or("--ewc: the footage of the package has no log")?)
 }
 
 /// What tells a log from others.
