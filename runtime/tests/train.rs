@@ -2,6 +2,7 @@
 #![cfg(feature = "ort")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use sha2::{Digest as _, Sha256};
 use shoal_runtime::adapter::Adapter;
 use shoal_runtime::bake::bake;
 use shoal_runtime::engine::ort::Ort;
@@ -125,6 +126,15 @@ fn a_damaged_or_foreign_checkpoint_leaves_the_trainer_untouched() {
         let error = trainer.restore(&bad).unwrap_err();
         assert!(matches!(error, CheckpointError::Damaged { .. }), "{place}: {error:?}");
     }
+    // An average is there or not: 2 says neither. The digest is as it should be.
+    let mut other = good.clone();
+    let (body, hash) = other.split_last_chunk_mut::<32>().unwrap();
+    let flag = body.len() - 1 - (body.len() - 48 - 1) / 4;
+    assert_eq!(body[flag], 1);
+    body[flag] = 2;
+    *hash = Sha256::digest(body).into();
+    let error = trainer.restore(&other).unwrap_err();
+    assert!(matches!(error, CheckpointError::Damaged { .. }), "{error:?}");
     for length in [0, 3] {
         let error = trainer.restore(&good[..length]).unwrap_err();
         assert!(matches!(error, CheckpointError::Foreign), "{error:?}");

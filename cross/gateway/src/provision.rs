@@ -6,11 +6,13 @@ use shoal_window::{Policy, TrialPolicy};
 use shoal_wire::{KeyId, Keys, Kind, PublicKey};
 
 use crate::crc::Crc;
+use crate::protocol::decode;
 
 /// How many publishers' particle headers are accepted.
 pub const PUBLISHERS_MAX: usize = 8;
 
 const MAGIC: [u8; 4] = *b"SHG2";
+const HEAD_BYTES: usize = 4 + 2 + 4;
 
 /// The first sector of the flash: magic, length u16, CRC-32 of the fields, the fields by postcard.
 ///
@@ -77,8 +79,7 @@ impl Provision {
         if u32::from_le_bytes(*crc) != Crc::of(fields) {
             return Err(damaged);
         }
-        let provision: Self =
-            postcard::from_bytes(fields).map_err(|_error| RejectProvision::Malformed)?;
+        let provision: Self = decode(fields).ok_or(RejectProvision::Malformed)?;
         let keys = [&provision.authority, &provision.timekeeper];
         for (index, key) in keys.into_iter().chain(&provision.publishers).enumerate() {
             PublicKey::decode(key).map_err(|_error| RejectProvision::Key { index })?;
@@ -88,7 +89,6 @@ impl Provision {
 
     /// Writes it to the start of `sector`: what is flashed. `None`: there is no room.
     pub fn encode<'a>(&self, sector: &'a mut [u8]) -> Option<&'a [u8]> {
-        const HEAD_BYTES: usize = 4 + 2 + 4;
         let (head, rest) = sector.split_first_chunk_mut::<HEAD_BYTES>()?;
         let fields = postcard::to_slice(self, rest).ok()?;
         let len = u16::try_from(fields.len()).ok()?;
@@ -184,6 +184,16 @@ mod tests {
             assert!(Provision::decode(&sector[..at]).is_err(), "{at} bytes");
         }
         assert_eq!(Provision::decode(&[0xff; 512]), Err(RejectProvision::Magic));
+    }
+
+    #[test]
+    fn fields_with_bytes_left_over_are_refused() {
+        let mut sector = [0xff; 512];
+        let len = provision().encode(&mut sector).unwrap().len();
+        let fields = sector[HEAD_BYTES..=len].to_vec();
+        sector[4..6].copy_from_slice(&(fields.len() as u16).to_le_bytes());
+        sector[6..10].copy_from_slice(&Crc::of(&fields).to_le_bytes());
+        assert_eq!(Provision::decode(&sector), Err(RejectProvision::Malformed));
     }
 
     #[test]

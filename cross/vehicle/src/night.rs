@@ -174,6 +174,14 @@ pub struct Record {
     pub done: bool,
 }
 
+impl Record {
+    /// Whether all that was measured is a number: nothing is better than infinity, whatever comes after it.
+    fn is_sound(&self) -> bool {
+        let best = self.best.map(|(_steps, value)| value);
+        self.active.into_iter().chain(best).all(f32::is_finite)
+    }
+}
+
 /// An input that does not fit the state: a bug of the shell or a stale answer; it changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reject {
@@ -211,7 +219,7 @@ impl Night {
     /// A night that starts, or goes on from what was made durable before.
     #[must_use]
     pub fn new(plan: Plan, resumed: Option<Record>, now: Instant) -> Self {
-        let record = resumed.filter(|record| !record.done).unwrap_or_default();
+        let record = resumed.filter(|record| !record.done && record.is_sound()).unwrap_or_default();
         let state = State::Waiting { retry_at: now };
         Night { plan, state, record, unsaved: false, failed: false, outputs: VecDeque::new() }
     }
@@ -439,6 +447,21 @@ mod tests {
             }
         }
         all
+    }
+
+    /// A record is as good as the disk that it lies on.
+    #[test]
+    fn a_record_without_numbers_begins_the_night_anew() {
+        for (active, best) in [(f32::NAN, 0.2), (0.1, f32::INFINITY)] {
+            let record = Record {
+                steps: 40,
+                active: Some(active),
+                best: Some((40, best)),
+                ..Record::default()
+            };
+            let night = Night::new(PLAN, Some(record), START);
+            assert_eq!(night.record, Record::default());
+        }
     }
 
     #[test]

@@ -13,3 +13,4 @@ pub mod view;
 mod why;
 
 pub use console::{Console, ConsoleError, Settings};
+pub use serve::is_this_computer;

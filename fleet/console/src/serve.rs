@@ -59,15 +59,30 @@ async fn named(request: Request, next: Next) -> Response {
     (StatusCode::MISDIRECTED_REQUEST, why).into_response()
 }
 
-/// Whether a request's host, with or without a port, can only be this computer.
-fn is_this_computer(host: &str) -> bool {
+/// Whether a request's host, with or without a port, can only be this computer: what a console that listens there alone answers.
+#[must_use]
+pub fn is_this_computer(host: &str) -> bool {
     let address = host.parse::<SocketAddr>().map(|address| address.ip());
-    let address = address.or_else(|_| host.trim_matches(['[', ']']).parse::<IpAddr>());
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let address = address.or_else(|_| bare.parse::<IpAddr>());
     if let Ok(address) = address {
         return address.is_loopback();
     }
-    let name = host.rsplit_once(':').map_or(host, |(name, _port)| name).to_ascii_lowercase();
-    name == "localhost" || name.ends_with(".localhost")
+    let name = match host.split_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
+        Some(_) => return false,
+        None => host,
+    };
+    let name = name.to_ascii_lowercase();
+    name == "localhost" || name.strip_suffix(".localhost").is_some_and(is_name)
+}
+
+/// Labels of letters, digits and dashes.
+fn is_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    name.split('.').all(is_label)
 }
 
 fn json(view: &Text) -> impl IntoResponse + use<> {
@@ -118,6 +133,11 @@ mod tests {
             "localhost.evil.example",
             "127.0.0.1.evil.example",
             "notlocalhost",
+            ".localhost",
+            "localhost:evil.example",
+            "evil.example/.localhost",
+            "evil.example:1:a.localhost",
+            "]127.0.0.1[",
         ] {
             assert!(!is_this_computer(host), "{host}");
         }

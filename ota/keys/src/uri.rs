@@ -96,6 +96,10 @@ impl Found {
     fn take(&mut self, attribute: &str, of_path: bool) -> Result<(), RejectUri> {
         let unknown = || RejectUri::Unknown { attribute: attribute.to_owned() };
         let (name, value) = attribute.split_once('=').ok_or_else(unknown)?;
+        if name == "pin-value" {
+            // Before anything that names the attribute: nobody is told what it says.
+            return Err(RejectUri::Pin);
+        }
         let bytes: Vec<u8> = percent_decode_str(value).collect();
         let no_text = |_error| RejectUri::Utf8 { attribute: attribute.to_owned() };
         if (of_path, name) == (true, "id") {
@@ -112,7 +116,6 @@ impl Found {
                 let named = value.strip_prefix("file://").or_else(|| value.strip_prefix("file:"));
                 put(&mut self.pin, path(named.unwrap_or(&value), "pin-source")?, unknown)
             }
-            (false, "pin-value") => Err(RejectUri::Pin),
             (true | false, _) => Err(unknown()),
         }
     }
@@ -160,7 +163,14 @@ mod tests {
         assert_eq!(refused("pkcs11:token=a;object=b?module-path=m"), relative);
         let pin = "pkcs11:token=a;object=b?module-path=/m&pin-value=1234";
         assert_eq!(refused(pin), RejectUri::Pin);
-        assert!(!refused(pin).to_string().contains("1234"));
+        for text in [
+            pin,
+            "pkcs11:token=a;pin-value=1234?module-path=/m",
+            "pkcs11:token=a?module-path=/m&pin-value=1234%ff",
+        ] {
+            assert_eq!(refused(text), RejectUri::Pin, "{text}");
+            assert!(!refused(text).to_string().contains("1234"));
+        }
         for text in ["token=a;token=b", "type=public", "slot-id=1", "token"] {
             let refused = refused(&format!("pkcs11:{text};object=o?module-path=/m"));
             assert!(matches!(refused, RejectUri::Unknown { .. }), "{text}: {refused}");

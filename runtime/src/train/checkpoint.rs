@@ -30,6 +30,9 @@ pub enum CheckpointError {
     /// Bytes were changed or lost.
     #[error("the checkpoint is damaged: {bytes} bytes whose SHA-256 is not the one at their end")]
     Damaged { bytes: usize },
+    /// Whole, and what no training leaves: it was made by something else.
+    #[error("the checkpoint holds {value} at {index} of its {run}: train from the start")]
+    Value { run: &'static str, index: usize, value: f32 },
     /// Of another graph.
     #[error("the checkpoint is of other parameters: their names or shapes differ")]
     OtherParameters,
@@ -87,13 +90,18 @@ impl Trainer {
             return Err(CheckpointError::OtherParameters);
         }
         let run = self.state.values.len() * 4;
-        let has = body.get(3 * run).is_some_and(|&flag| flag == 1);
+        let has = match body.get(3 * run) {
+            Some(0) => false,
+            Some(1) => true,
+            Some(_) | None => return Err(damaged),
+        };
         if has != self.options.average.is_some() {
             return Err(CheckpointError::Average { has });
         }
         if body.len() != 3 * run + 1 + self.state.average.len() * 4 {
             return Err(damaged);
         }
+        check(body, run)?;
         self.step = u64::from_le_bytes(header[HEADER - 8..].try_into().expect("eight bytes"));
         read(&body[..run], &mut self.state.values);
         read(&body[run..2 * run], &mut self.state.means);
@@ -120,6 +128,24 @@ impl Trainer {
     }
 }
 
+/// All of it is finite, and no mean of squares is negative; one that is too large for its type is infinite.
+fn check(body: &[u8], run: usize) -> Result<(), CheckpointError> {
+    type Sound = fn(f32) -> bool;
+    let runs: [(&str, &[u8], Sound); 4] = [
+        ("values", &body[..run], f32::is_finite),
+        ("means", &body[run..2 * run], f32::is_finite),
+        ("squares", &body[2 * run..3 * run], |square| square >= 0.0),
+        ("average", &body[3 * run + 1..], f32::is_finite),
+    ];
+    for (run, bytes, is_sound) in runs {
+        let values = bytes.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value));
+        if let Some((index, value)) = values.enumerate().find(|(_index, value)| !is_sound(*value)) {
+            return Err(CheckpointError::Value { run, index, value });
+        }
+    }
+    Ok(())
+}
+
 fn write(run: &[f32], bytes: &mut Vec<u8>) {
     for value in run {
         bytes.extend_from_slice(&value.to_le_bytes());
@@ -129,5 +155,32 @@ fn write(run: &[f32], bytes: &mut Vec<u8>) {
 fn read(bytes: &[u8], run: &mut [f32]) {
     for (value, bytes) in run.iter_mut().zip(bytes.chunks_exact(4)) {
         *value = f32::from_le_bytes(bytes.try_into().expect("four bytes"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_training_leaves_is_refused() {
+        let of = |runs: [[f32; 2]; 3]| {
+            let mut body: Vec<u8> = runs.iter().flatten().flat_map(|x| x.to_le_bytes()).collect();
+            body.push(0);
+            check(&body, 8)
+        };
+        assert!(of([[1.0, -2.0], [0.0, -0.5], [0.0, f32::INFINITY]]).is_ok());
+        for (runs, want) in [
+            ([[1.0, f32::NAN], [0.0; 2], [0.0; 2]], ("values", 1)),
+            ([[f32::INFINITY, 1.0], [0.0; 2], [0.0; 2]], ("values", 0)),
+            ([[0.0; 2], [f32::NAN, 0.0], [0.0; 2]], ("means", 0)),
+            ([[0.0; 2], [0.0; 2], [0.0, -1.0]], ("squares", 1)),
+            ([[0.0; 2], [0.0; 2], [f32::NAN, 0.0]], ("squares", 0)),
+        ] {
+            match of(runs) {
+                Err(CheckpointError::Value { run, index, .. }) => assert_eq!((run, index), want),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }

@@ -366,7 +366,8 @@ fn bins(table: &Table<'_>) -> Result<Bins, DocumentError> {
 fn range(table: &Table<'_>) -> Result<Option<[f32; 2]>, DocumentError> {
     let Some(range) = table.numbers("range")? else { return Ok(None) };
     match range[..] {
-        [low, high] if low < high && low >= -NUMBER_MAX && high <= NUMBER_MAX => {
+        // The two as a model has them: what is apart by less than that is one number, and nothing divides by it.
+        [low, high] if (low as f32) < (high as f32) && low >= -NUMBER_MAX && high <= NUMBER_MAX => {
             Ok(Some([low as f32, high as f32]))
         }
         _ => Err(table.refuse("range", format_args!("{range:?}"), "[low, high] with low < high")),

@@ -157,6 +157,8 @@ fn one_past_every_limit_is_refused() {
         CAMERA.replace("128", "4097"),
         CAMERA.replace("width", "count = 65\nwidth"),
         CAMERA.replace("width", "range = [1.0, 1.0]\nwidth"),
+        CAMERA.replace("width", "range = [0.0, 1e-60]\nwidth"),
+        CAMERA.replace("width", "range = [16777216, 16777217]\nwidth"),
         CAMERA.replace("rate_hz = 10", "rate_hz = 1001"),
         TINYPHYSICS.replace("rank = 4", "rank = 256"),
         TINYPHYSICS.replace("rank = 4", "alpha = 0"),

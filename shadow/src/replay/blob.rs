@@ -122,7 +122,10 @@ pub(super) fn read(
         if !unseal(key, &found, index, &mut segment) {
             return Ok(Err(Damage::Frame(index)));
         }
-        motion.push(motion_from(&segment[..MOTION_BYTES]));
+        let Some(known) = motion_from(&segment[..MOTION_BYTES]) else {
+            return Ok(Err(Damage::Frame(index)));
+        };
+        motion.push(known);
         frames.extend_from_slice(&segment[MOTION_BYTES..segment.len() - TAG_BYTES]);
     }
     Ok(Ok(()))
@@ -234,18 +237,23 @@ fn motion_into(motion: Option<&Motion>, out: &mut [u8]) {
     }
 }
 
-fn motion_from(bytes: &[u8]) -> Option<Motion> {
+/// The reverse of [`motion_into`]; `None`: it is nothing that this writes, or no number.
+fn motion_from(bytes: &[u8]) -> Option<Option<Motion>> {
     let value = |place: usize| {
         let at = 1 + 4 * place;
         let value = f32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         (bytes[0] & (2 << place) != 0).then_some(value)
     };
-    (bytes[0] & 1 != 0).then(|| Motion {
+    let motion = (bytes[0] & 1 != 0).then(|| Motion {
         speed_m_s: value(0),
         steering_rad: value(1),
         acceleration_m_s2: value(2),
         lateral_acceleration_m_s2: value(3),
-    })
+    });
+    let mut again = [0; MOTION_BYTES];
+    motion_into(motion.as_ref(), &mut again);
+    let sound = again == *bytes && motion.is_none_or(|motion| motion.is_finite());
+    sound.then_some(motion)
 }
 
 #[cfg(test)]
@@ -266,7 +274,30 @@ mod tests {
             let motion = known.then_some(motion);
             let mut bytes = [0xaa; MOTION_BYTES];
             motion_into(motion.as_ref(), &mut bytes);
-            prop_assert_eq!(motion_from(&bytes), motion);
+            prop_assert_eq!(motion_from(&bytes), Some(motion));
+        }
+
+        #[test]
+        fn motion_that_nobody_writes_is_none(bytes in prop::array::uniform17(any::<u8>())) {
+            if let Some(motion) = motion_from(&bytes) {
+                let mut again = [0xaa; MOTION_BYTES];
+                motion_into(motion.as_ref(), &mut again);
+                prop_assert_eq!(again, bytes);
+                prop_assert!(motion.is_none_or(|motion| motion.is_finite()));
+            }
+        }
+    }
+
+    #[test]
+    fn motion_that_is_no_number_or_of_no_value_is_none() {
+        let motion = Motion { speed_m_s: Some(f32::NAN), ..Motion::default() };
+        let mut bytes = [0; MOTION_BYTES];
+        motion_into(Some(&motion), &mut bytes);
+        assert_eq!(motion_from(&bytes), None, "a speed that is NaN");
+        for (at, byte) in [(0, 2), (0, 1 << 5 | 1), (9, 1)] {
+            let mut bytes = [0; MOTION_BYTES];
+            bytes[at] = byte;
+            assert_eq!(motion_from(&bytes), None, "byte {at} is {byte}");
         }
     }
 }

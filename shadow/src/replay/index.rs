@@ -165,6 +165,10 @@ impl Index {
         if let Some(bytes) = about.get(NEXT_ID).map_err(failed)? {
             let row = || IndexError::Row(NEXT_ID.into());
             rows.next_id = u64::from_le_bytes(bytes.value().try_into().map_err(|_| row())?);
+            if rows.next_id == u64::MAX {
+                // No span would have a number after it.
+                return Err(row());
+            }
         }
         let spans = transaction.open_table(SPANS).map_err(failed)?;
         for row in spans.iter().map_err(failed)? {

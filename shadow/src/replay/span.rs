@@ -126,7 +126,9 @@ impl StoredSpan {
             priority: Priority(word(26)),
             sha256: row[30..].try_into().ok()?,
         };
-        let sound = span.rate_hz.is_finite()
+        // A number that has one after it: the next span's.
+        let sound = id < u64::MAX
+            && span.rate_hz.is_finite()
             && span.rate_hz > 0.0
             && span.shape.bytes() > 0
             && (1..=blob::FRAMES_MAX).contains(&span.frames);
@@ -170,6 +172,7 @@ mod tests {
             assert_eq!(StoredSpan::from_row(3, &row), None, "bytes {range:?}");
         }
         assert_eq!(StoredSpan::from_row(3, &span().row()[1..]), None);
+        assert_eq!(StoredSpan::from_row(u64::MAX, &span().row()), None, "the last number there is");
     }
 
     #[test]

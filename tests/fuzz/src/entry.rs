@@ -98,9 +98,18 @@ pub fn onnx_adapter(bytes: &[u8]) {
 }
 
 /// A layout of a convolution and a matrix.
-fn layout() -> &'static Layout {
+pub(crate) fn layout() -> &'static Layout {
     static LAYOUT: OnceLock<Layout> = OnceLock::new();
     LAYOUT.get_or_init(|| {
+        let options = GraftOptions { rank: 1, ..GraftOptions::default() };
+        graft(small(), &options).expect("it has two sites").layout
+    })
+}
+
+/// The model that it is of.
+pub(crate) fn small() -> &'static Folded {
+    static SMALL: OnceLock<Folded> = OnceLock::new();
+    SMALL.get_or_init(|| {
         let mut b = Builder::new(17);
         let x = b.input("x", TensorType::f32(&[1, 1, 2, 2]));
         let w = b.initializer("enc.weight", &Tensor::f32(&[2, 1, 1, 1], &[1.0; 2]));
@@ -109,7 +118,6 @@ fn layout() -> &'static Layout {
         let w = b.initializer("head", &Tensor::f32(&[8, 3], &[1.0; 24]));
         let y = b.op("MatMul", &[&h, &w], &[]).expect("the weight fits");
         b.output("y", &y);
-        let options = GraftOptions { rank: 1, ..GraftOptions::default() };
-        graft(&b.finish(), &options).expect("it has two sites").layout
+        b.finish()
     })
 }

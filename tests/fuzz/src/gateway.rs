@@ -1,5 +1,6 @@
 //! The entry of the target `gateway`: what an agent and a vehicle send, to a gateway whose window is open and whose transfer has
-//! begun, over a flash that is as strict as any; and what a gateway answers to a vehicle that brings it a particle.
+//! begun, over a flash that is as strict as any; what a gateway answers to a vehicle that brings it a particle; and what it finds in
+//! its flash when it starts, whoever wrote that.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -8,8 +9,8 @@ use std::sync::OnceLock;
 use embassy_time::Instant;
 use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 use shoal_gateway::{
-    FLASH_BYTES, FRAME_BYTES_MAX, LINE_BYTES_MAX, PROVISION_BYTES_MAX, Provision, Request, Shell,
-    Stack, VehicleSays, encode_frame, encode_request, encode_vehicle,
+    FLASH_BYTES, FRAME_BYTES_MAX, Key, LINE_BYTES_MAX, PROVISION_BYTES_MAX, Provision, Records,
+    Request, Shell, Stack, VehicleSays, encode_frame, encode_request, encode_vehicle,
 };
 use shoal_vehicle::gateway::{Asker, Input, Sealed, Tell};
 use shoal_wire::v1::{
@@ -20,15 +21,21 @@ use shoal_wire::{Body, ChunkHash, KeyId, LayoutHash, ModelHash, ParticleId, Secr
 const UTC_SECONDS: u64 = 1_800_000_000;
 const SECTOR_BYTES: usize = 4096;
 const WORD_BYTES: usize = 8;
+/// Provision, then the two areas of records.
+const RECORDS_END: usize = 5 * SECTOR_BYTES;
+/// Of a provision: magic, length, CRC.
+const HEAD_BYTES: usize = 4 + 2 + 4;
 /// Longer inputs say nothing more.
 const MESSAGES_MAX: usize = 64;
 
 /// Reads the bytes as messages, each behind a byte of its line and a u16 of its length: 0: a message of the agent, in a frame
 /// with its CRC; 1: the same of the vehicle; 2: bytes on the agent's line as they are; 3: the power is cut; 4: an answer to the vehicle,
-/// in a frame; else: time passes.
+/// in a frame; 5: the power is cut, and the gateway's flash is written from outside, from the place of a u16 on; 6: the same of
+/// the fields of a provision, with their length and CRC; 7: the same of a record behind the byte of its key; else: time passes.
 ///
 /// # Panics
-/// If the gateway programs a word twice between two erases, or reaches beyond its flash.
+/// If the gateway programs a word twice between two erases, or reaches beyond its flash; if a provision that is accepted is not
+/// what it is written as, or a record not what was put.
 pub fn gateway(bytes: &[u8]) {
     let mut shell = started();
     let mut asker = asker();
@@ -53,6 +60,16 @@ pub fn gateway(bytes: &[u8]) {
                 let frame = encode_frame(message, &mut buffer).unwrap_or_default();
                 asker.handle_input(now, Input::Bytes(frame));
             }
+            5..=7 => {
+                let mut flash = shell.into_flash();
+                match line {
+                    5 => raw(&mut flash, message),
+                    6 => provision(&mut flash, message),
+                    _record => record(&mut flash, message),
+                }
+                shell = Shell::new(flash);
+                shell.start();
+            }
             step => {
                 ms += u64::from(*step) * 100;
                 shell.timeout(Instant::from_millis(ms));
@@ -61,6 +78,44 @@ pub fn gateway(bytes: &[u8]) {
         asker.handle_timeout(now);
         let _question = asker.poll_output(now);
     }
+}
+
+/// Bytes in the sectors of the provision and of records.
+fn raw(flash: &mut Sparse, message: &[u8]) {
+    let Some((place, bytes)) = message.split_first_chunk() else { return };
+    flash.lay(usize::from(u16::from_le_bytes(*place)) % RECORDS_END, bytes);
+}
+
+/// A provision whose length and CRC are as they should be: what noise breaks is not what somebody writes who has the flash.
+fn provision(flash: &mut Sparse, fields: &[u8]) {
+    let fields = fields.get(..PROVISION_BYTES_MAX - HEAD_BYTES).unwrap_or(fields);
+    let length = (fields.len() as u16).to_le_bytes();
+    let sector = [b"SHG2", &length[..], &crc(fields).to_le_bytes(), fields].concat();
+    if let Ok(provision) = Provision::decode(&sector) {
+        let mut again = [0; PROVISION_BYTES_MAX];
+        let again = provision.encode(&mut again).expect("it is no longer than it was");
+        assert_eq!(Provision::decode(again), Ok(provision), "a provision is what it is written as");
+    }
+    flash.lay(0, &sector);
+}
+
+/// A record, by the flash's own log of them.
+fn record(flash: &mut Sparse, message: &[u8]) {
+    let Some((key, bytes)) = message.split_first() else { return };
+    let key = Key::ALL[usize::from(*key) % Key::ALL.len()];
+    let Ok(mut records) = Records::open(flash) else { return };
+    if records.put(flash, key, bytes).is_err() {
+        return;
+    }
+    let Ok(records) = Records::open(flash) else { return };
+    let mut buffer = vec![0; bytes.len()];
+    assert_eq!(records.get(flash, key, &mut buffer), Ok(Some(bytes)), "what was put is there");
+}
+
+/// CRC-32 (ISO-HDLC), bit by bit.
+fn crc(bytes: &[u8]) -> u32 {
+    let bit = |crc: u32, _bit| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), bit))
 }
 
 /// A vehicle that has asked how things stand, with a particle to bring.
@@ -212,6 +267,21 @@ impl Sparse {
             let place = at % SECTOR_BYTES;
             sector[place] &= byte;
             programmed[place / WORD_BYTES] = true;
+        }
+    }
+}
+
+impl Sparse {
+    /// Writes bytes in place of what is there: as somebody does who takes the chip out. What is erased can be programmed.
+    fn lay(&mut self, offset: usize, bytes: &[u8]) {
+        for (at, byte) in (offset..).zip(bytes) {
+            let erased = || (vec![0xff; SECTOR_BYTES], vec![false; SECTOR_BYTES / WORD_BYTES]);
+            let (sector, programmed) = self.sectors.entry(at / SECTOR_BYTES).or_insert_with(erased);
+            let place = at % SECTOR_BYTES;
+            sector[place] = *byte;
+            let word = place / WORD_BYTES;
+            let is = &sector[word * WORD_BYTES..(word + 1) * WORD_BYTES];
+            programmed[word] = is.iter().any(|byte| *byte != 0xff);
         }
     }
 }

@@ -5,22 +5,32 @@
 //! target/fuzz/corpus, and one that panics in target/fuzz/found. Put such a file into the corpus beside this
 //! package once it is understood: the corpus runs as an ordinary test.
 
+mod asked;
+mod camera;
 mod campaign;
 mod coding;
 mod dbc;
+mod disk;
 mod entry;
+mod evidence;
 mod external;
+mod fleet;
 mod gateway;
 mod insider;
 mod launch;
 mod log;
 mod metadata;
 mod mqtt;
+mod output;
 mod pack;
+mod parts;
 mod recorded;
 mod saved;
+mod stored;
 mod wire;
 
+pub use asked::asked;
+pub use camera::camera;
 pub use campaign::campaign;
 pub use coding::coding;
 pub use dbc::dbc;
@@ -35,4 +45,5 @@ pub use mqtt::mqtt;
 pub use pack::pack;
 pub use recorded::recorded;
 pub use saved::saved;
+pub use stored::stored;
 pub use wire::wire;

@@ -1,5 +1,9 @@
 //! The entry of the target `metadata`: documents of roots and of metadata, and map files.
 
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
 use shoal_trust::author::{self, Roles};
 use shoal_trust::{Map, Metadata, Repository};
 use shoal_wire::SecretKey;
@@ -38,8 +42,27 @@ pub fn metadata(bytes: &[u8]) {
     }
 }
 
+/// A vehicle's folder: a map of one repository, and its root.
+pub(crate) fn folder() -> &'static Path {
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("the system has a folder for such");
+        let map = r#"{"repositories":{"image":[]},"mapping":[{"paths":["*"],"repositories":["image"],"threshold":1,"terminating":true}]}"#;
+        fs::write(folder.path().join("map.json"), map)
+            .and_then(|()| fs::write(folder.path().join("image.root.json"), root().0))
+            .expect("the folder is ours");
+        folder
+    });
+    folder.path()
+}
+
 /// A repository that names nothing, and its metadata.
 fn repository() -> Option<(Repository, Metadata)> {
+    let (root, metadata) = root();
+    Some((Repository::new(&root).ok()?, metadata))
+}
+
+fn root() -> (String, Metadata) {
     let (people, keeper) =
         ([1, 2].map(|seed| SecretKey::from_seed(&[seed; 32])), SecretKey::from_seed(&[3; 32]));
     let [first, second] = &people;
@@ -48,9 +71,9 @@ fn repository() -> Option<(Repository, Metadata)> {
         targets: first.public(),
         timestamp: keeper.public(),
     };
-    let ends_s = NOW_S.checked_add(1)?;
-    let root = author::root(1, ends_s, &roles, &[first, second]).ok()?;
-    let targets = author::targets(1, ends_s, &std::collections::BTreeMap::new(), first).ok()?;
-    let metadata = author::metadata(1, ends_s, (targets, 1), &keeper).ok()?;
-    Some((Repository::new(&root).ok()?, metadata))
+    let ends_s = NOW_S + 1;
+    let root = author::root(1, ends_s, &roles, &[first, second]).expect("they may sign it");
+    let targets = author::targets(1, ends_s, &std::collections::BTreeMap::new(), first);
+    let metadata = author::metadata(1, ends_s, (targets.expect("it may sign them"), 1), &keeper);
+    (root, metadata.expect("it may sign them"))
 }

@@ -94,3 +94,40 @@ fn no_file_of_the_recorded_corpus_panics() {
 fn no_file_of_the_mqtt_corpus_panics() {
     each("mqtt", shoal_fuzz::mqtt);
 }
+
+#[test]
+fn no_file_of_the_stored_corpus_panics() {
+    each("stored", shoal_fuzz::stored);
+}
+
+#[test]
+fn no_file_of_the_asked_corpus_panics() {
+    each("asked", shoal_fuzz::asked);
+}
+
+#[test]
+fn no_file_of_the_camera_corpus_panics() {
+    each("camera", shoal_fuzz::camera);
+}
+
+/// What the documents promise: docs/security.md names every target, with what it feeds.
+#[test]
+fn every_target_is_in_the_table_of_decoders() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let security = std::fs::read_to_string(package.join("../../docs/security.md")).unwrap();
+    let table = security.split("\n## ").find(|section| section.starts_with("Decoders\n")).unwrap();
+    let names = |folder: &str| -> Vec<String> {
+        let files = std::fs::read_dir(package.join(folder)).unwrap().flatten();
+        let name =
+            |path: std::path::PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let mut names: Vec<_> = files.map(|file| name(file.path())).collect();
+        names.sort();
+        names
+    };
+    let targets = names("src/bin");
+    assert_eq!(names("corpus"), targets, "each target has a corpus");
+    for target in targets {
+        let named = format!("[`{target}`](../tests/fuzz/src/");
+        assert!(table.contains(&named), "{target} feeds nothing that the table names");
+    }
+}

@@ -1,7 +1,7 @@
 //! Records by key that outlive a cut of power: each is wholly the one before the last `put`, or wholly the one after.
 //!
 //! An area is a head and a log of records. A record that replaces another is written behind it; when an area is full, the newest
-//! of every key go to the other area, and that one's head is written last, with a higher number: from then on it is
+//! of every key go to the other area, and that one's head is written last, with the next number: from then on it is
 //! the one that counts. A torn record ends the log, and the next one begins in the other area: a word of which nobody
 //! knows how far it was programmed is never programmed again.
 
@@ -93,7 +93,9 @@ impl Records {
         let mut records = Self { area: None, tail: HEAD_BYTES, torn: false };
         for area in AREAS {
             let Some(number) = head(flash, area)? else { continue };
-            if records.area.is_none_or(|(_area, newest)| number > newest) {
+            // The one after the last there is, is the first.
+            let is_after = |newest: u32| number.wrapping_sub(newest).cast_signed() > 0;
+            if records.area.is_none_or(|(_area, newest)| is_after(newest)) {
                 records.area = Some((area, number));
             }
         }
@@ -159,8 +161,8 @@ impl Records {
     ) -> Result<(), FlashError> {
         let [first, second] = AREAS;
         let (to, number) = match self.area {
-            Some((area, number)) if area == first => (second, number.saturating_add(1)),
-            Some((_area, number)) => (first, number.saturating_add(1)),
+            Some((area, number)) if area == first => (second, number.wrapping_add(1)),
+            Some((_area, number)) => (first, number.wrapping_add(1)),
             None => (first, 1),
         };
         erase(flash, to, AREA_BYTES)?;

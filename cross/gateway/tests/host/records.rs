@@ -35,6 +35,33 @@ fn a_record_that_is_too_long_is_refused_and_the_former_stays() {
     assert_eq!(get(&mut flash, Key::Plan), Some(b"after".to_vec()));
 }
 
+/// Heads of areas as somebody left them who wrote the flash.
+#[test]
+fn what_is_put_counts_whatever_the_number_of_its_area() {
+    let mut flash = Memory::erased();
+    let mut records = Records::open(&mut flash).unwrap();
+    records.put(&mut flash, Key::Plan, b"before").unwrap();
+    for number in [0, i32::MAX as u32, u32::MAX - 1, u32::MAX] {
+        let mut flash = flash.clone();
+        let number = number.to_le_bytes();
+        flash.bytes[4096 + 4..][..4].copy_from_slice(&number);
+        flash.bytes[4096 + 8..][..4].copy_from_slice(&crc(&number).to_le_bytes());
+        assert_eq!(get(&mut flash, Key::Plan), Some(b"before".to_vec()), "{number:?}");
+        for put in 0..40 {
+            let mut records = Records::open(&mut flash).unwrap();
+            let bytes = record(put, 1000);
+            records.put(&mut flash, Key::Plan, &bytes).unwrap();
+            assert_eq!(get(&mut flash, Key::Plan), Some(bytes), "{number:?}, {put}");
+        }
+    }
+}
+
+/// CRC-32 (ISO-HDLC), bit by bit.
+fn crc(bytes: &[u8]) -> u32 {
+    let bit = |crc: u32, _bit| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), bit))
+}
+
 /// Cut at every word and every sector of a long life: each record is the former or the latter, and what was answered
 /// for is there.
 #[test]

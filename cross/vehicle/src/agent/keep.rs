@@ -1,6 +1,7 @@
 //! Adapters as bytes in slots and files: layout hash (32 bytes) ‖ values f32, little-endian ‖ SHA-256 of all before. What was written
 //! before there was that last hash ends with the values, and is read.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -115,8 +116,11 @@ pub(super) fn write_file(path: &Path, adapter: &Adapter) -> Result<(), KeepError
 
 /// Reads an adapter from a file.
 pub(super) fn read_file(path: &Path, layout: &Arc<Layout>) -> Result<Adapter, KeepError> {
-    let bytes = std::fs::read(path)
-        .map_err(|source| KeepError::Read { path: path.to_path_buf(), source })?;
+    let failed = |source| KeepError::Read { path: path.to_path_buf(), source };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    // One more than there are of the longest, which is then another's.
+    let (mut bytes, bytes_max) = (Vec::new(), bytes_of(layout) as u64 + 1);
+    file.take(bytes_max).read_to_end(&mut bytes).map_err(failed)?;
     from_bytes(&bytes, layout, path.display().to_string())
 }
 
@@ -125,7 +129,9 @@ fn bytes_of(layout: &Layout) -> usize {
     HASH_BYTES + 4 * layout.values() + HASH_BYTES
 }
 
-fn to_bytes(adapter: &Adapter) -> Vec<u8> {
+/// An adapter as it lies in a slot.
+#[must_use]
+pub fn to_bytes(adapter: &Adapter) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(bytes_of(adapter.layout()));
     bytes.extend_from_slice(&adapter.layout().hash());
     adapter.values().iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
@@ -134,7 +140,11 @@ fn to_bytes(adapter: &Adapter) -> Vec<u8> {
     bytes
 }
 
-fn from_bytes(bytes: &[u8], layout: &Arc<Layout>, place: String) -> Result<Adapter, KeepError> {
+/// An adapter of this layout of the bytes of a slot, which errors call `place`.
+///
+/// # Errors
+/// [`KeepError`]: they are none, or damaged.
+pub fn from_bytes(bytes: &[u8], layout: &Arc<Layout>, place: String) -> Result<Adapter, KeepError> {
     let (whole, hash) = match bytes.split_last_chunk::<HASH_BYTES>() {
         Some((whole, hash)) if bytes.len() == bytes_of(layout) => (whole, Some(hash)),
         Some(_) | None => (bytes, None),

@@ -43,7 +43,7 @@ use crate::night::{Event, Nominee};
 use beside::Beside;
 
 pub use beside::BesideError;
-pub use keep::KeepError;
+pub use keep::{KeepError, from_bytes as adapter_from_bytes, to_bytes as adapter_to_bytes};
 pub(crate) use learning::{Learning, Roads};
 pub use trial::{Ask, Tried, Why};
 pub use watch::{About, WatchError};

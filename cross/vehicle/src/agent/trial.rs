@@ -79,6 +79,14 @@ pub struct Tried {
     pub gain: i64,
 }
 
+impl Tried {
+    /// What the record says that the agent's store has of it; `None`: it is none that an agent wrote.
+    #[must_use]
+    pub fn of(record: &[u8]) -> Option<Self> {
+        Record::decode(record).map(|record| record.tried())
+    }
+}
+
 /// What was watched, in sums over moments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sums {
@@ -128,6 +136,11 @@ impl Sums {
     /// Whether it is kept; `None`: it must be watched longer.
     fn verdict(&self, limits: &Limits) -> Option<Result<(), Why>> {
         let Limits { moments_min, worse_max, apart_max, latency_max } = *limits;
+        let Sums { active, trial, copy, apart, active_s, trial_s, .. } = *self;
+        if [active, trial, copy, apart, active_s, trial_s].iter().any(|sum| !sum.is_finite()) {
+            // No comparison below would hold: nothing is kept for that.
+            return Some(Err(Why::Failed));
+        }
         let worse = UNITS * (self.trial - self.active) / self.copy;
         if self.moments < moments_min {
             let soon = u64::from(self.moments) * 4 >= u64::from(moments_min) && self.copy > 0.0;
@@ -175,6 +188,18 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// What this program wrote, and nothing else.
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let record: Self = postcard::from_bytes(bytes).ok()?;
+        let mut buffer = [0; BYTES_MAX];
+        (*record.encode(&mut buffer) == *bytes).then_some(record)
+    }
+
+    /// Numbers and three hashes have room.
+    fn encode<'a>(&self, buffer: &'a mut [u8; BYTES_MAX]) -> &'a [u8] {
+        postcard::to_slice(self, buffer).map_or(&[], |bytes| bytes)
+    }
+
     fn slot(&self) -> Slot {
         if self.slot_b { Slot::B } else { Slot::A }
     }
@@ -392,14 +417,12 @@ impl Agent {
         let mut buffer = [0; BYTES_MAX];
         let length = self.store.get(TRIAL, &mut buffer)?;
         let bytes = length.and_then(|length| buffer.get(..length));
-        Ok(bytes.and_then(|bytes| postcard::from_bytes(bytes).ok()))
+        Ok(bytes.and_then(Record::decode))
     }
 
     fn keep_trial(&mut self, record: &Record) -> Result<(), AgentError> {
         let mut buffer = [0; BYTES_MAX];
-        // Numbers and three hashes have room.
-        let bytes = postcard::to_slice(record, &mut buffer).map(|bytes| &*bytes);
-        Ok(self.store.put(TRIAL, bytes.unwrap_or_default())?)
+        Ok(self.store.put(TRIAL, record.encode(&mut buffer))?)
     }
 }
 
@@ -494,8 +517,24 @@ mod tests {
         let mut record = record();
         (record.before, record.sums) = (Some(ParticleId::new([9; 32])), sums(u32::MAX, 0.1, 0.2));
         let mut buffer = [0; BYTES_MAX];
-        let bytes = postcard::to_slice(&record, &mut buffer).unwrap().to_vec();
-        let again: Record = postcard::from_bytes(&bytes).unwrap();
+        let mut bytes = record.encode(&mut buffer).to_vec();
+        let again = Record::decode(&bytes).unwrap();
         assert_eq!((again.tried(), again.sums), (record.tried(), record.sums));
+        assert_eq!(Tried::of(&bytes), Some(record.tried()));
+        bytes.push(0);
+        assert_eq!(Tried::of(&bytes), None, "bytes left over are not ours");
+    }
+
+    /// A record is as good as the disk that it lies on.
+    #[test]
+    fn sums_that_are_no_numbers_keep_nothing() {
+        for sum in [f64::NAN, f64::INFINITY] {
+            for moments in [1, 100] {
+                let no_number = Sums { trial: sum, ..sums(moments, 0.5, 0.5) };
+                assert_eq!(no_number.verdict(&LIMITS), Some(Err(Why::Failed)), "{sum}");
+                let copy = Sums { copy: sum, ..sums(moments, 0.5, 0.5) };
+                assert_eq!(copy.verdict(&LIMITS), Some(Err(Why::Failed)), "{sum}");
+            }
+        }
     }
 }

@@ -258,6 +258,14 @@ impl Metrics {
         text(&self.registry())
     }
 
+    /// Answers one request as the server does, whatever it comes by.
+    ///
+    /// # Errors
+    /// When it cannot be read to its end, or not answered.
+    pub fn answer(&self, line: impl Read + Write) -> io::Result<()> {
+        answer(line, &self.registry())
+    }
+
     fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix("shoal");
         self.register_window(&mut registry);
@@ -466,15 +474,20 @@ fn serve(listener: &TcpListener, registry: &Registry, stop: &AtomicBool) {
         }
         match accepted {
             // One who hangs up early, or never ends, is no concern of ours.
-            Ok((stream, _)) => drop(answer(stream, registry)),
+            Ok((stream, _)) => drop(patient(stream).and_then(|line| answer(line, registry))),
             Err(_) => std::thread::park_timeout(PAUSE),
         }
     }
 }
 
-fn answer(mut stream: TcpStream, registry: &Registry) -> io::Result<()> {
+/// One who is silent for so long is not waited for.
+fn patient(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_read_timeout(Some(SILENCE_MAX))?;
     stream.set_write_timeout(Some(SILENCE_MAX))?;
+    Ok(stream)
+}
+
+fn answer(mut stream: impl Read + Write, registry: &Registry) -> io::Result<()> {
     let mut request = Vec::new();
     let (status, body) = if read_request(&mut stream, &mut request)? {
         match target(&request) {
@@ -496,7 +509,7 @@ fn answer(mut stream: TcpStream, registry: &Registry) -> io::Result<()> {
 }
 
 /// Reads to the empty line behind a request's head; false if it is too long, or comes too slowly.
-fn read_request(stream: &mut TcpStream, request: &mut Vec<u8>) -> io::Result<bool> {
+fn read_request(stream: &mut impl Read, request: &mut Vec<u8>) -> io::Result<bool> {
     for _ in 0..PIECES_MAX {
         let room = REQUEST_BYTES_MAX - request.len();
         let mut piece = [0; 1024];

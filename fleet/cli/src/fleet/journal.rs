@@ -135,6 +135,11 @@ pub(crate) fn path(fleet: &Path) -> PathBuf {
 pub(crate) fn read_file(path: &Path) -> Result<Read, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    read_text(&text, path)
+}
+
+/// As [`read_file`], of the text of the file at `path`.
+pub(crate) fn read_text(text: &str, path: &Path) -> Result<Read, Failure> {
     let (mut lines, mut head, mut bytes) = (Vec::new(), NOTHING.to_owned(), 0);
     for (index, whole) in text.split_inclusive('\n').enumerate() {
         let Some(text) = whole.strip_suffix('\n') else { break };
@@ -148,6 +153,10 @@ pub(crate) fn read_file(path: &Path) -> Result<Read, Failure> {
         if line.number != index as u64 || unhex(&line.envelope).is_empty() {
             return Err(broken("its number or record is none").into());
         }
+        // What is written of it again, as in a campaign's record, has the same hash.
+        if serde_json::to_string(&line)? != text {
+            return Err(broken("it is not as the timekeeper writes it").into());
+        }
         head = hash(text.as_bytes());
         bytes += whole.len();
         lines.push(line);
@@ -159,13 +168,17 @@ fn hash(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Bytes of hexadecimal digits; none, if they are not.
+/// Bytes of hexadecimal digits as [`hex`] writes them; none, if they are not.
 fn unhex(text: &str) -> Vec<u8> {
-    let pairs = text.as_bytes().chunks(2).map(|pair| {
-        let digits = str::from_utf8(pair).ok().filter(|digits| digits.len() == 2)?;
-        u8::from_str_radix(digits, 16).ok()
-    });
-    pairs.collect::<Option<Vec<u8>>>().unwrap_or_default()
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let pairs = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
+    let bytes = pairs.collect::<Option<Vec<u8>>>().filter(|_bytes| rest.is_empty());
+    bytes.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -222,6 +235,26 @@ mod tests {
         let times =
             read_file(&path).unwrap().lines.iter().map(|line| line.at_ms).collect::<Vec<_>>();
         assert_eq!(times, [1, 2, 4, 6]);
+    }
+
+    /// The same line in other letters, whose hash the next one names.
+    #[test]
+    fn a_line_has_one_form() {
+        let (_folder, path) = written();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let first = text.lines().next().unwrap();
+        assert!(read_text(&format!("{first}\n"), &path).is_ok());
+        for (is, other) in [
+            ("\"number\":0", "\"number\": 0"),
+            ("\"topic\":\"a\"", "\"topic\":\"\\u0061\""),
+            ("6f6e65", "6F6e65"),
+            ("6f6e65", "+f6e65"),
+            ("6f6e65", "6f6e6"),
+        ] {
+            let other = format!("{}\n", first.replace(is, other));
+            let refused = read_text(&other, &path).unwrap_err().to_string();
+            assert!(refused.contains("the journal was changed"), "{other}: {refused}");
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod folder;
 mod gather;
 pub mod npy;
 mod picture;
+mod said;
 mod split_file;
 mod tub;
 mod video;
@@ -30,6 +31,7 @@ mod video;
 use std::path::{Path, PathBuf};
 
 pub use error::{OpenError, ReadError, SkipReason, Skipped};
+pub use said::frames_said;
 pub use split_file::{WriteSplitError, write_split_json};
 
 use crate::{CONTEXT_FRAMES_MAX, Drive, FrameShape};

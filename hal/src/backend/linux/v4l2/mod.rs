@@ -13,12 +13,11 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use pixels::PixelFormat;
+pub use pixels::{Coding, Converter, PixelFormat};
 
 use super::monotonic;
 use crate::FrameShape;
 use crate::backend::area::Area;
-use pixels::{Coding, Converter};
 use uapi::{Device, Filled, PixFormat, StartError, Stream};
 
 /// Longest side of a camera's picture, pixels.

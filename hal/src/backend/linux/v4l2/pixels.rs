@@ -49,11 +49,11 @@ impl PixelFormat {
 
 /// How colour is coded in luma and chroma.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Coding {
+pub struct Coding {
     /// BT.709, otherwise BT.601.
-    pub(super) bt709: bool,
+    pub bt709: bool,
     /// 0 to 255, otherwise 16 to 235 (and 16 to 240).
-    pub(super) full: bool,
+    pub full: bool,
 }
 
 /// From luma and chroma to RGB in whole numbers: 16 binary places, rounded to the nearest.
@@ -99,7 +99,7 @@ impl Matrix {
 
 /// Turns pictures of one format and size into RGB.
 #[derive(Clone, Debug)]
-pub(super) struct Converter {
+pub struct Converter {
     format: PixelFormat,
     width: usize,
     height: usize,
@@ -110,8 +110,8 @@ pub(super) struct Converter {
 }
 
 impl Converter {
-    /// For pictures of `width`×`height` pixels, rows `stride` bytes apart (or as near as they go).
-    pub(super) fn new(
+    /// For pictures of `width`×`height` pixels, both at least 1, rows `stride` bytes apart (or as near as they go).
+    pub fn new(
         format: PixelFormat,
         (width, height): (usize, usize),
         stride: usize,
@@ -123,7 +123,7 @@ impl Converter {
     }
 
     /// The picture in RGB, row by row; `None` if it is cut off or cannot be decoded.
-    pub(super) fn rgb(&mut self, picture: &[u8]) -> Option<&[u8]> {
+    pub fn rgb(&mut self, picture: &[u8]) -> Option<&[u8]> {
         match self.format {
             PixelFormat::Yuyv => self.yuyv(picture)?,
             PixelFormat::Nv12 => self.nv12(picture)?,

@@ -1,11 +1,13 @@
-//! The corpora of `wire`, `campaign`, `metadata`, `external`, `pack`, `saved`, `insider`, `recorded`, `mqtt` and `log` begin with the golden bytes of the format, with plans and campaigns, with metadata, with models that keep values beside them, with manifests and rows of
-//! packs, with records of a store, with windows of insiders, with recorded drives, with what brokers say, and with event logs: `SHOAL_WRITE_VECTORS=1 cargo test -p shoal-fuzz
-//! --test seeds` writes it anew, as it does the golden bytes in ota/wire.
+//! What the corpora begin with, as what is read there is written: golden bytes of the format, plans and campaigns, metadata, models
+//! that keep values beside them, manifests and rows of packs, records of a store, windows of insiders, recorded drives, what brokers
+//! say, event logs, and what lies on disks, is asked or comes of cameras (`outside`). `SHOAL_WRITE_VECTORS=1 cargo test -p shoal-fuzz
+//! --test seeds` writes them anew, as it does the golden bytes in ota/wire.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "../../../cross/vehicle/tests/logged/mod.rs"]
+#[path = "../../../../cross/vehicle/tests/logged/mod.rs"]
 #[expect(dead_code, reason = "tells a vehicle more than is needed here")]
 mod logged;
+mod outside;
 
 use std::path::{Path, PathBuf};
 
@@ -60,23 +62,24 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
+/// A plan of so many stages.
+fn plan(stages: u16) -> Plan {
+    let stage = |index| Stage { share: 1_000 * index / stages, kept_min: 800, gone_back_max: 100 };
+    Plan {
+        number: stages.into(),
+        fleet: "fleet".to_owned(),
+        region: "region-0".to_owned(),
+        particle: ParticleId::new([1; 32]),
+        base_model: ModelHash::new([2; 32]),
+        layout: LayoutHash::new([3; 32]),
+        stages: (1..=stages).map(stage).collect(),
+        watch: Watch { moments_min: 600, worse_max: 20, apart_max: 5_000, latency_max: 1_500 },
+    }
+}
+
 /// Plans of one to eight stages, campaigns of each order, and up to 300 reinstatements.
 fn campaigns() -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
-    let plan = |stages: u16| {
-        let stage =
-            |index| Stage { share: 1_000 * index / stages, kept_min: 800, gone_back_max: 100 };
-        Plan {
-            number: stages.into(),
-            fleet: "fleet".to_owned(),
-            region: "region-0".to_owned(),
-            particle: ParticleId::new([1; 32]),
-            base_model: ModelHash::new([2; 32]),
-            layout: LayoutHash::new([3; 32]),
-            stages: (1..=stages).map(stage).collect(),
-            watch: Watch { moments_min: 600, worse_max: 20, apart_max: 5_000, latency_max: 1_500 },
-        }
-    };
     for stages in 1..=8 {
         seeds.push((format!("plan-of-{stages}-stages"), plan(stages).encode()));
     }
@@ -516,6 +519,26 @@ fn the_corpus_of_recorded_holds_drives_and_logs() {
 #[test]
 fn the_corpus_of_mqtt_holds_what_brokers_say() {
     holds("mqtt", packets());
+}
+
+#[test]
+fn the_corpus_of_stored_holds_what_lies_on_disks() {
+    holds("stored", outside::stored());
+}
+
+#[test]
+fn the_corpus_of_asked_holds_what_is_asked() {
+    holds("asked", outside::asked());
+}
+
+#[test]
+fn the_corpus_of_camera_holds_pictures() {
+    holds("camera", outside::camera());
+}
+
+#[test]
+fn the_corpus_of_gateway_holds_flashes() {
+    holds("gateway", outside::flash());
 }
 
 #[test]
