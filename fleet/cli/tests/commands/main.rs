@@ -8,6 +8,7 @@ mod fleet;
 mod lasting;
 mod odd;
 mod policy;
+mod refused;
 mod report;
 mod serving;
 mod simulated;
@@ -307,7 +308,8 @@ fn what_an_adapter_costs_on_the_air_is_reported_as_json() {
     let model = Model::read(&shipped.model_path()).unwrap();
     let layout = graft_package(&model, shipped.description(), 1, Profile::Cpu).unwrap().layout;
     Adapter::start(layout, 1).write(&adapter).unwrap();
-    let cost = ["particle", "cost", text(&package()), text(&adapter), "--data", text(&drives)];
+    let package = package();
+    let cost = ["particle", "cost", text(&package), text(&adapter), "--data", text(&drives)];
     let output = shoal(&[&cost[..], &["--engine", engine(), "--json"]].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
