@@ -130,6 +130,11 @@ fn walk(root: &Path, folder: &Path, paths: &mut Vec<PathBuf>) -> Done {
 }
 
 #[cfg(test)]
+fn file(path: &str, text: &str) -> File {
+    File { path: path.into(), text: text.to_owned() }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -140,9 +145,4 @@ mod tests {
             assert!(why.contains(flag), "{why}");
         }
     }
-}
-
-#[cfg(test)]
-fn file(path: &str, text: &str) -> File {
-    File { path: path.into(), text: text.to_owned() }
 }

@@ -130,11 +130,8 @@ mod tests {
         let line = serde_json::to_value(vec![line]).unwrap();
         let fields = schema["items"]["properties"].as_object().unwrap();
         let types = line[0].as_object().unwrap().iter().map(|(key, value)| {
-            let of = match value {
-                Value::String(_) => "string",
-                value if value.is_u64() => "integer",
-                _ => "number",
-            };
+            let of = [("string", value.is_string()), ("integer", value.is_u64())];
+            let of = of.into_iter().find(|(_name, is)| *is).map_or("number", |(name, _is)| name);
             (key.clone(), Value::from(of))
         });
         let known = fields.iter().map(|(key, of)| (key.clone(), of["type"].clone()));
