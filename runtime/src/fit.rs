@@ -200,7 +200,7 @@ pub enum FitError {
 }
 
 /// Fits an adapter, or all weights, to what the model itself gives. A loss that does not fall is tried again with a smaller
-/// learning rate; one that is not finite, or a gradient, ends it. Goes on from `checkpoint` where there is one, of the same
+/// learning rate, and so is one that is not finite, or a gradient, unless a rate was asked for: then it ends it. Goes on from `checkpoint` where there is one, of the same
 /// subject and options. `tell` hears what a step takes, before the first one, and of every step.
 ///
 /// # Errors

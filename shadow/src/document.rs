@@ -54,6 +54,21 @@ pub enum DocumentError {
     Value { place: Place, got: String, want: String },
 }
 
+impl DocumentError {
+    /// Where what was refused stands; of a document that is too long, nowhere.
+    #[must_use]
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            DocumentError::TooLong { .. } => None,
+            DocumentError::Syntax { place, .. }
+            | DocumentError::UnknownKey { place, .. }
+            | DocumentError::Missing { place }
+            | DocumentError::Type { place, .. }
+            | DocumentError::Value { place, .. } => Some(place),
+        }
+    }
+}
+
 /// A parsed document and where its bytes came from.
 #[derive(Debug)]
 pub struct Document<'a> {

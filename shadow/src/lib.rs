@@ -15,11 +15,12 @@
 //! | [`quantile`], [`trigger`] | calibrated surprise; which spans of a drive are worth keeping |
 //! | [`replay`] | the store of those spans: bounded, prioritised, encrypted, safe against a cut |
 //! | [`tune`], [`measure`], [`baseline`], [`pack`] | train an adapter; skill, and what it stands beside |
+//! | [`pretrain`] | all weights of a model, on generated roads, footage or logs |
 //! | [`term`] | terms of driving: comfort, distance, lane keeping in the closed loop, the controls challenge |
 //! | [`stats`] | how sure a difference of skills is |
 //! | [`worldmodel`], [`tokenmodel`] | the default model, and one of tokens, built from plain operators |
 //! | [`policymodel`] | the default policy: frames and speed to logits on the action grid; its lessons, and how it drives |
-//! | [`chance`], [`document`] | counter-based draws; TOML that refuses unknown keys |
+//! | [`chance`], [`document`], [`digits`] | counter-based draws; TOML that refuses unknown keys; hashes in hexadecimal |
 //! | [`contained`] | work of others that panics on damaged files |
 
 pub mod baseline;

@@ -189,12 +189,6 @@ impl Observer {
         self.geometry = geometry;
         self
     }
-
-    /// What was usual so far: surprise, disagreement.
-    #[must_use]
-    pub fn calibrations(&self) -> (&Calibration, &Calibration) {
-        (&self.surprise, &self.disagreement)
-    }
 }
 
 fn surprise(
@@ -404,7 +398,7 @@ mod tests {
         prediction[17] = f32::NAN;
         let error = observer.frame(&prediction, &frame(1), &frame(2)).unwrap_err();
         assert_eq!(error, ObserveError::NotFinite { output: "next".into(), index: 17 });
-        assert_eq!(observer.calibrations().0.quantiles().seen(), 0);
+        assert_eq!(observer.surprise.quantiles().seen(), 0);
     }
 
     #[test]

@@ -107,11 +107,6 @@ impl Mosquitto {
         self.folder.path()
     }
 
-    /// Its process.
-    pub fn process_id(&self) -> Option<u32> {
-        self.program.as_ref().map(Child::id)
-    }
-
     fn run(&mut self) {
         let folder = self.folder.path();
         let (port, options) = (self.address.port(), &self.options);

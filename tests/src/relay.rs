@@ -136,11 +136,6 @@ impl Relay {
         lock(&self.shared).refuses = refuses;
     }
 
-    /// Sends new connections elsewhere.
-    pub fn redirect(&self, to: SocketAddr) {
-        lock(&self.shared).to = to;
-    }
-
     /// Ends when its connections have, with what they carried passed on; the counts.
     ///
     /// # Panics

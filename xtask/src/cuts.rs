@@ -62,3 +62,56 @@ fn run(
         })?;
     Ok((passed, told))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::root;
+
+    /// What was kept of long runs is as docs/schemas/cuts.schema.json says.
+    #[test]
+    fn every_cut_that_is_kept_has_the_form_of_its_schema() {
+        let read = |path: &Path| fs::read_to_string(path).unwrap();
+        let schema = read(&root().join("docs/schemas/cuts.schema.json"));
+        let schema: Value = serde_json::from_str(&schema).unwrap();
+        let keys = |of: &Value| of.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+        let required: BTreeSet<String> =
+            serde_json::from_value(schema["required"].clone()).unwrap();
+        let known = keys(&schema["properties"]["proof"]["properties"]);
+        let kept = fs::read_dir(root().join("docs/evidence")).unwrap();
+        let kept = kept.map(|entry| entry.unwrap().path());
+        let is_log = |path: &Path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("cuts-"))
+        };
+        let mut count = 0;
+        for path in kept.filter(|path| is_log(path)) {
+            for line in read(&path).lines() {
+                let cut: Value = serde_json::from_str(line).unwrap();
+                assert_eq!(keys(&cut), required, "{line}");
+                for (key, field) in cut.as_object().unwrap() {
+                    assert!(fits(&schema["properties"][key], field), "{key}: {line}");
+                }
+                if !cut["proof"].is_null() {
+                    assert!(keys(&cut["proof"]).is_subset(&known), "{line}");
+                }
+                count += 1;
+            }
+        }
+        assert!(count > 0, "no cut is kept");
+    }
+
+    /// Whether a value is of a type that a schema names.
+    fn fits(schema: &Value, value: &Value) -> bool {
+        let is = |name: &Value| match name.as_str() {
+            Some("object") => value.is_object(),
+            Some("string") => value.is_string(),
+            Some("boolean") => value.is_boolean(),
+            Some("integer") => value.is_i64() || value.is_u64(),
+            Some("null") => value.is_null(),
+            _ => false,
+        };
+        schema["type"].as_array().map_or_else(|| is(&schema["type"]), |types| types.iter().any(is))
+    }
+}

@@ -15,7 +15,9 @@ const MACHETE: (&str, &str) = ("cargo-machete", "0.9.2");
 
 /// One thing that is needed.
 pub(crate) struct Need {
-    name: &'static str,
+    pub(crate) name: &'static str,
+    /// Those of `cargo xtask test` that do without it less than they could, or nothing.
+    pub(crate) steps: &'static [&'static str],
     what_for: &'static str,
     how: &'static str,
     is_there: fn() -> bool,
@@ -26,6 +28,7 @@ pub(crate) struct Need {
 pub(crate) const NEEDS: [Need; 17] = [
     Need {
         name: "rustfmt and clippy",
+        steps: &["fmt", "clippy"],
         what_for: "format and lints",
         how: "rustup component add",
         is_there: || {
@@ -35,6 +38,7 @@ pub(crate) const NEEDS: [Need; 17] = [
     },
     Need {
         name: "bare target",
+        steps: &["bare", "gateway"],
         what_for: "links the cores for a machine without a system",
         how: "rustup target add thumbv7em-none-eabihf",
         is_there: has_bare_target,
@@ -42,6 +46,7 @@ pub(crate) const NEEDS: [Need; 17] = [
     },
     Need {
         name: "gateway target",
+        steps: &["gateway"],
         what_for: "builds the gateway's firmware for a second machine",
         how: "rustup target add thumbv8m.main-none-eabihf",
         is_there: || GATEWAY_TARGETS.into_iter().all(has_target),
@@ -51,6 +56,7 @@ pub(crate) const NEEDS: [Need; 17] = [
     },
     Need {
         name: "QEMU for ARM",
+        steps: &["gateway"],
         what_for: "runs the gateway's firmware",
         how: "apt-get install qemu-system-arm",
         is_there: has_qemu,
@@ -58,6 +64,7 @@ pub(crate) const NEEDS: [Need; 17] = [
     },
     Need {
         name: "ffmpeg",
+        steps: &["tests"],
         what_for: "decodes recorded drives",
         how: "apt-get install ffmpeg",
         is_there: has_ffmpeg,
@@ -65,6 +72,7 @@ pub(crate) const NEEDS: [Need; 17] = [
     },
     Need {
         name: "mosquitto",
+        steps: &["tests"],
         what_for: "the broker that links are tested on beside the embedded one",
         how: "apt-get install mosquitto",
         is_there: has_mosquitto,
@@ -72,6 +80,7 @@ pub(crate) const NEEDS: [Need; 17] = [
     },
     Need {
         name: "libfaketime",
+        steps: &["tests"],
         what_for: "moves the clock of one process",
         how: "apt-get install libfaketime",
         is_there: has_faketime,
@@ -79,6 +88,7 @@ pub(crate) const NEEDS: [Need; 17] = [
     },
     Need {
         name: "iproute2",
+        steps: &["tests"],
         what_for: "makes the network in which a test cuts real programs",
         how: "apt-get install iproute2",
         is_there: || found("ip"),
@@ -86,6 +96,7 @@ pub(crate) const NEEDS: [Need; 17] = [
     },
     Need {
         name: "nats-server",
+        steps: &["tests"],
         what_for: "a broker of several nodes that links are tested on",
         how: "apt-get install nats-server",
         is_there: has_nats,
@@ -93,6 +104,7 @@ pub(crate) const NEEDS: [Need; 17] = [
     },
     Need {
         name: "SoftHSM",
+        steps: &["tests"],
         what_for: "a token that holds keys (PKCS #11)",
         how: "apt-get install softhsm2",
         is_there: has_softhsm,
@@ -100,6 +112,7 @@ pub(crate) const NEEDS: [Need; 17] = [
     },
     Need {
         name: "Chromium",
+        steps: &["tests"],
         what_for: "shows the console's page to a test",
         how: "apt-get install chromium",
         is_there: has_chromium,
@@ -107,6 +120,7 @@ pub(crate) const NEEDS: [Need; 17] = [
     },
     Need {
         name: "C++ compiler",
+        steps: &["fuzz"],
         what_for: "builds libFuzzer",
         how: "apt-get install g++",
         is_there: has_cxx,
@@ -114,6 +128,7 @@ pub(crate) const NEEDS: [Need; 17] = [
     },
     Need {
         name: "ONNX Runtime",
+        steps: &["tests", "demo", "gateway", "vehicle", "fuzz", "accelerator"],
         what_for: "runs and trains models; 24 MB by pip, into target/tools",
         how: "pip download onnxruntime",
         is_there: || onnxruntime::library().is_some(),
@@ -126,6 +141,7 @@ pub(crate) const NEEDS: [Need; 17] = [
     },
     Need {
         name: "vehicle target",
+        steps: &["vehicle"],
         what_for: "the agent of a vehicle computer",
         how: "rustup target add aarch64-unknown-linux-gnu",
         is_there: || has_target(vehicle::TARGET),
@@ -133,6 +149,7 @@ pub(crate) const NEEDS: [Need; 17] = [
     },
     Need {
         name: "image tools",
+        steps: &["vehicle"],
         what_for: "a vehicle computer's disk: cross compiler, file systems, emulator",
         how: "apt-get install gcc-aarch64-linux-gnu qemu-system-arm …",
         is_there: || vehicle::missing().is_empty(),
@@ -140,6 +157,7 @@ pub(crate) const NEEDS: [Need; 17] = [
     },
     Need {
         name: "cargo-deny",
+        steps: &["deny"],
         what_for: "licences, sources, advisories; built once, minutes",
         how: "cargo install --root target/tools",
         is_there: || cargo_tool(DENY).is_some(),
@@ -147,6 +165,7 @@ pub(crate) const NEEDS: [Need; 17] = [
     },
     Need {
         name: "cargo-machete",
+        steps: &["machete"],
         what_for: "dependencies that nothing uses; built once, a minute",
         how: "cargo install --root target/tools",
         is_there: || cargo_tool(MACHETE).is_some(),
@@ -154,16 +173,27 @@ pub(crate) const NEEDS: [Need; 17] = [
     },
 ];
 
-/// Says what is missing, then installs it. What cannot be installed is a skip; what depends on it says so
-/// again.
-pub(crate) fn install(steps: &mut Steps) {
+impl Need {
+    /// Whether one of these steps needs it.
+    pub(crate) fn is_of(&self, wanted: impl Fn(&str) -> bool) -> bool {
+        self.steps.iter().any(|step| wanted(step))
+    }
+}
+
+/// Says what is missing for the steps that are wanted, then installs it. What cannot be installed is a skip; what depends on it
+/// says so again.
+pub(crate) fn install(steps: &mut Steps, wanted: impl Fn(&str) -> bool) {
+    let needs = || NEEDS.iter().filter(|need| need.is_of(&wanted));
+    if needs().next().is_none() {
+        return;
+    }
     println!("cargo xtask test needs, beside a Rust toolchain and a C compiler:");
-    for need in &NEEDS {
+    for need in needs() {
         let state = if (need.is_there)() { "is there" } else { "WILL BE INSTALLED" };
         let Need { name, what_for, how, .. } = need;
         println!("  {name:<20} {state:<18} {what_for} ({how})");
     }
-    for need in &NEEDS {
+    for need in needs() {
         if !(need.is_there)() {
             steps.step(need.name, || match (need.install)() {
                 Ok(()) => Ok(Outcome::Passed),

@@ -1,5 +1,7 @@
 //! All automation of the repository: `cargo xtask` lists what there is. One file a command.
-#![expect(clippy::print_stdout, reason = "a program that talks to who runs it")]
+
+#[macro_use]
+mod output;
 
 mod accelerator;
 mod bare;
@@ -29,7 +31,7 @@ cargo xtask COMMAND
 
   demo    a fleet learns over a broker, alone and together                [--help]
   test    all that finds a fault of today's change; what CI runs           [--help]
-  tidy    the parts of `test` that need no compiler: lengths, arrows, links, markers
+  tidy    the parts of `test` that need no compiler: lengths, arrows, links, markers   [--help]
   bench   every benchmark of the workspace, one after the other
   soak    long runs: properties, fuzz, cuts into a fleet; docs/evidence     [--help]
   oracle  installs PyTorch, records anew what tests compare with; Flower; rmqtt   [--help]
@@ -38,13 +40,17 @@ cargo xtask COMMAND
 ";
 
 fn main() -> ExitCode {
+    output::until_cut_off(command)
+}
+
+fn command() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let command = args.next();
     let args: Vec<String> = args.collect();
     let result = match command.as_deref() {
         Some("demo") => demo::run(&args),
         Some("test") => test::run(&args),
-        Some("tidy") => tidy::run(),
+        Some("tidy") => tidy::run(&args),
         Some("bench") => bench::run(&args),
         Some("soak") => soak::run(&args),
         Some("oracle") => oracle::run(&args),
@@ -60,7 +66,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(why)) => {
-            println!("\n{why}");
+            eprintln!("\n{why}");
             ExitCode::FAILURE
         }
     }

@@ -16,6 +16,7 @@ const HELP: &str = "\
 cargo xtask test [STEP]... [--exclude PACKAGE]... [--no-install]
 
 Steps: fmt tidy clippy tests docs demo bare gateway vehicle deny machete fuzz accelerator. Without one named, all of them.
+What the steps need beside Rust and a C compiler is said first, and installed where it is missing (apt-get, rustup, cargo, pip).
 --exclude PACKAGE   leaves a package out of clippy, tests and docs (while developing)
 --no-install        uses what is there
 
@@ -70,7 +71,7 @@ pub(crate) fn run(args: &[String]) -> Done {
 
     let mut steps = Steps::new(std::env::var("CI").is_ok_and(|ci| ci == "true"));
     if !flags.has("--no-install") {
-        install::install(&mut steps);
+        install::install(&mut steps, wanted);
     }
     let exclude = flags.all("--exclude").flat_map(|name| ["--exclude".into(), name.into()]);
     let exclude: Vec<OsString> = exclude.collect();
@@ -377,6 +378,22 @@ mod tests {
         assert_eq!([of(true, false), of(false, true)], [variables.clone(), variables]);
         let fleet = ["SHOAL_REQUIRE_NAMESPACES", "SHOAL_REQUIRE_FAKETIME"];
         assert!(fleet.iter().all(|name| WANTS.iter().any(|want| want.variable == *name)));
+    }
+
+    #[test]
+    fn only_what_the_named_steps_need_is_installed() {
+        let needed = |asked: &str| {
+            let needs = install::NEEDS.iter().filter(|need| need.is_of(|step| step == asked));
+            needs.map(|need| need.name).collect::<Vec<_>>()
+        };
+        assert_eq!(needed("fmt"), ["rustfmt and clippy"]);
+        assert_eq!(needed("fuzz"), ["C++ compiler", "ONNX Runtime"]);
+        assert_eq!(needed("tidy"), [""; 0]);
+        assert!(needed("tests").contains(&"mosquitto"));
+        for need in &install::NEEDS {
+            let known = |step: &&str| STEPS.iter().any(|(name, _run)| name == step);
+            assert!(!need.steps.is_empty() && need.steps.iter().all(known), "{}", need.name);
+        }
     }
 
     #[test]

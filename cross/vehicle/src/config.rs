@@ -9,6 +9,7 @@ mod fleet;
 mod gateway;
 mod geometry;
 mod privacy;
+mod utility;
 
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,7 @@ pub use devices::{CameraConfig, CanConfig, ConditionsConfig, PixelLayout, Signal
 pub use engine::{EngineConfig, EngineKind, TOGETHER_MAX, providers};
 pub use fleet::{FleetConfig, label, public_key};
 pub use gateway::GatewayConfig;
+pub use utility::knots;
 
 /// One vehicle, as configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -137,7 +139,7 @@ pub struct NightConfig {
     pub temperature_max_c: i16,
     /// Lowest charge at which tuning runs without external power, percent.
     pub battery_soc_min_percent: u8,
-    /// Seconds between two looks at the conditions.
+    /// Seconds between two looks at the conditions, of who keeps a night waiting: no program does.
     pub retry_s: u64,
 }
 

@@ -111,6 +111,17 @@ fn a_vehicle_that_is_told_of_no_fleet_is_told_wrong() {
 }
 
 #[test]
+fn what_cannot_both_be_done_is_not_half_done() {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_shoal-vehicle"));
+    let both = ["--config", "nowhere.toml", "--next-key", "--erase"];
+    let output = program.args(both).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("--next-key and --erase: one of them")
+    );
+}
+
+#[test]
 fn who_reads_no_further_is_no_panic() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

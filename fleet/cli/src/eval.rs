@@ -76,6 +76,10 @@ impl Eval {
             return self.eval_pack(&package, pack);
         }
         let data = self.data.as_deref().ok_or("no drives are named")?;
+        let for_policies = !is_policy(description) || is_token_model(description);
+        if let Some(flag) = self.geometry.given().filter(|_| for_policies) {
+            return Err(format!("{flag} is for packages of a policy").into());
+        }
         if is_token_model(description) {
             return self.eval_tokens(&package, data);
         }

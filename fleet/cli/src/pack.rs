@@ -14,6 +14,7 @@ use shoal_vehicle::config::Config;
 use shoal_vehicle::drives;
 
 use crate::data;
+use crate::drive::camera_drives_nothing;
 use crate::output::{Failure, Outcome};
 use crate::policy::GeometryArgs;
 
@@ -45,7 +46,7 @@ impl PackCommand {
 #[derive(Args)]
 pub(crate) struct Build {
     /// Directory of drives that the authority owns
-    #[arg(required_unless_present_any = ["vehicle", "attentive"], conflicts_with_all = ["vehicle", "attentive"])]
+    #[arg(conflicts_with_all = ["vehicle", "attentive"])]
     drives: Option<PathBuf>,
     /// A vehicle's configuration: the drives of it and of all that share them with it, recorded or generated
     #[arg(long, value_name = "FILE", conflicts_with = "attentive")]
@@ -54,14 +55,14 @@ pub(crate) struct Build {
     #[arg(long, value_name = "ROADS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     attentive: Option<u32>,
     /// Beside them reckless drivers on so many roads with dense traffic: situations that safety is measured in; nobody imitates them
-    #[arg(long, value_name = "ROADS", default_value_t = 0, requires = "attentive", value_parser = clap::value_parser!(u32).range(..=10_000))]
+    #[arg(long, value_name = "ROADS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000))]
     reckless: u32,
-    /// Seconds that each of them drives
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
-    seconds: u32,
-    /// Which roads they drive
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// Seconds that each of them drives [60]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    seconds: Option<u32>,
+    /// Which roads they drive [0]
+    #[arg(long)]
+    seed: Option<u64>,
     /// What is measured on the pack
     #[arg(long, value_enum, default_value = "skill")]
     metric: MetricName,
@@ -92,11 +93,15 @@ enum MetricName {
     Imitation,
 }
 
+/// What a pack can be built of.
+const NOTHING: &str = "of what footage? DRIVES, a directory of drives; --vehicle FILE, those of a vehicle; or --attentive ROADS, generated ones";
+
 /// Drives, and what is known of each beside its frames and motion.
 type Known = (Vec<Drive>, Vec<Acted>);
 
 impl Build {
     fn run(self) -> Outcome {
+        self.check()?;
         let package = Package::open(&self.package)?;
         let form = match self.metric {
             MetricName::Skill => Form::of(package.description())?,
@@ -127,6 +132,30 @@ impl Build {
         Ok(())
     }
 
+    /// Refuses flags without effect, and a pack of nothing.
+    fn check(&self) -> Outcome {
+        let of_roads = [
+            ("--reckless", self.reckless > 0),
+            ("--seconds", self.seconds.is_some()),
+            ("--seed", self.seed.is_some()),
+        ];
+        let of_roads = of_roads.into_iter().find(|(_flag, given)| *given);
+        if let Some((flag, _given)) = of_roads.filter(|_| self.attentive.is_none()) {
+            return Err(format!("{flag} is of generated roads: --attentive ROADS").into());
+        }
+        if self.drives.is_none() && self.vehicle.is_none() && self.attentive.is_none() {
+            return Err(NOTHING.into());
+        }
+        let Some(flag) = self.geometry.given() else { return Ok(()) };
+        if self.attentive.is_some() {
+            return Err(format!("{flag}: of the vehicles on --attentive roads it is known").into());
+        }
+        match self.metric {
+            MetricName::Skill => Err(format!("{flag} is for packs of --metric imitation").into()),
+            MetricName::Imitation => Ok(()),
+        }
+    }
+
     fn drives(&self, form: &Form) -> Result<Known, Failure> {
         if let Some(roads) = self.attentive {
             return self.attentive(roads, form);
@@ -136,8 +165,11 @@ impl Build {
             let drives = data::recorded(directory, form.shape, form.rate_hz, context)?;
             return Ok(known(drives, self.geometry.open()?));
         }
-        let file = self.vehicle.as_deref().ok_or("no drives are named")?;
-        let Config { mut drives, seed, geometry, .. } = Config::read(file)?;
+        let file = self.vehicle.as_deref().ok_or(NOTHING)?;
+        let Config { mut drives, seed, geometry, camera, .. } = Config::read(file)?;
+        if camera.is_some() {
+            return Err(camera_drives_nothing(file, "DRIVES in place of --vehicle"));
+        }
         (drives.vehicle, drives.vehicles) = (0, 1);
         let opened = drives::open(&drives, &geometry, form, seed)?;
         for skipped in &opened.skipped {
@@ -148,12 +180,13 @@ impl Build {
 
     /// Their vehicles' geometry is known.
     fn attentive(&self, roads: u32, form: &Form) -> Result<Known, Failure> {
-        let frames = (f64::from(self.seconds) * form.rate_hz).round() as usize;
+        let (seconds, seed) = (self.seconds.unwrap_or(60), self.seed.unwrap_or(0));
+        let frames = (f64::from(seconds) * form.rate_hz).round() as usize;
         let roads = usize::try_from(roads)?;
-        let mut driven = drives::attentive(roads, frames, form, self.seed);
+        let mut driven = drives::attentive(roads, frames, form, seed);
         let examples = driven.len();
         let situations = (roads, usize::try_from(self.reckless)?);
-        driven.extend(drives::reckless(situations, frames, form, self.seed));
+        driven.extend(drives::reckless(situations, frames, form, seed));
         let acted = driven.iter().map(Acted::of_driven).collect::<Option<Vec<_>>>();
         let mut acted = acted.ok_or("a generated vehicle has no geometry")?;
         acted.iter_mut().skip(examples).for_each(|acted| acted.imitated = false);

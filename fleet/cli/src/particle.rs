@@ -68,6 +68,7 @@ pub(crate) struct Cost {
     engine: EngineArgs,
 }
 
+/// What `--json` prints; docs/schemas/particle-cost.schema.json describes it.
 #[derive(Serialize)]
 struct Report {
     schema: u32,

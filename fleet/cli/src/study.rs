@@ -33,7 +33,7 @@ pub(crate) struct Study {
     json: bool,
 }
 
-/// What `--json` prints.
+/// What `--json` prints; docs/schemas/study.schema.json describes it.
 #[derive(Serialize)]
 struct StudyResult {
     schema: u32,
@@ -75,11 +75,15 @@ impl Study {
 
     fn repeat(&self) -> Result<StudyResult, Failure> {
         let base = self.vehicle.config()?;
+        let seeds_end = base.seed.checked_add(self.seeds).ok_or_else(|| {
+            let (first, seeds) = (base.seed, self.seeds);
+            format!("--seeds {seeds}: there are not so many from seed {first} on")
+        })?;
         let vehicles = usize::try_from(self.vehicles)?;
         check_shared(&base, vehicles)?;
         let mut engine = String::new();
         let mut seeds = Vec::new();
-        for seed in base.seed..base.seed + self.seeds {
+        for seed in base.seed..seeds_end {
             let mut drives = Vec::new();
             for vehicle in 0..vehicles {
                 let mut config = base.clone();

@@ -112,6 +112,12 @@ impl Terms {
         let engine = self.engine.open()?;
         let threads = self.engine.threads();
         let mut policy = PolicySession::load(&model, description, &*engine, threads, None)?;
+        let steered = match (&self.physics, &self.log) {
+            (Some(physics), Some(log)) => {
+                Some(physics::Steered::open((physics, log), &*engine, threads)?)
+            }
+            (_, _) => None,
+        };
         let roads = Roads::unseen(self.roads, self.seconds);
         let shape = policy.shape();
         let knowing = |style| Reflex::Driver(Box::new(SimulatedDriver::new(style, 1)));
@@ -128,12 +134,8 @@ impl Terms {
             let tell = |done| progress.show(done as u64, u64::from(self.roads), name);
             drivers.push(Driver::of(name, &roads.drive(shape, &mut reflex, tell)?));
         }
-        let controls = match (&self.physics, &self.log) {
-            (Some(physics), Some(log)) => {
-                physics::controlled((physics, log), &*engine, threads, (&roads, &mut policy))?
-            }
-            (_, _) => Vec::new(),
-        };
+        let controls = steered.map(|steered| steered.controlled(&roads, &mut policy));
+        let controls = controls.transpose()?.unwrap_or_default();
         let printed = Printed {
             schema: 1,
             policy: description.name.clone(),

@@ -4,6 +4,7 @@
 //! [`reader`] is a link that feeds it; [`Console`] is the program around it: a link, and a server of the page, its view and its events.
 
 mod console;
+pub mod names;
 mod publishers;
 pub mod reader;
 mod refusals;

@@ -77,7 +77,7 @@ pub enum Unsettled {
     /// There was no connection.
     #[error(
         "no connection to {broker} in {seconds} s{}: is a broker there, and does it let us in?",
-        why.as_ref().map_or_else(String::new, |why| format!(" ({why:?})"))
+        why.as_ref().map_or_else(String::new, |why| format!(" ({})", words(why)))
     )]
     NoBroker {
         /// Where it was looked for.
@@ -99,6 +99,23 @@ pub enum Unsettled {
         /// The region.
         region: String,
     },
+}
+
+/// Why a connection ended, for who reads of it.
+fn words(why: &Why) -> String {
+    let plain = match why {
+        Why::Network(kind) => return kind.to_string(),
+        Why::Tls(said) => return format!("TLS: {said}"),
+        Why::Refused(said) => return format!("the broker refuses: {said}"),
+        Why::Goodbye(said) => return format!("the broker said goodbye: {said}"),
+        Why::Unfit => "the broker retains nothing, or acknowledges nothing",
+        Why::Silent => "the broker does not answer",
+        Why::Malformed => "what answers speaks no MQTT",
+        Why::TakenOver => "another link has this name",
+        Why::Budget => "nothing more may be sent or received",
+        Why::Closed => "it was closed here",
+    };
+    plain.to_owned()
 }
 
 /// A link, and what came over it.
@@ -245,4 +262,21 @@ impl Reader {
 #[expect(clippy::disallowed_methods, reason = "a program knows the time; cores are told it")]
 pub(crate) fn since_boot() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn who_finds_no_broker_reads_why_in_words() {
+        let broker = "mqtt://127.0.0.1:9".parse().unwrap();
+        let why = Some(Why::Network(ErrorKind::ConnectionRefused));
+        let said = Unsettled::NoBroker { broker, seconds: 15, why }.to_string();
+        assert!(said.contains("in 15 s (connection refused): is a broker there"), "{said}");
+        let said = words(&Why::Refused("NotAuthorized".to_owned()));
+        assert_eq!(said, "the broker refuses: NotAuthorized");
+    }
 }

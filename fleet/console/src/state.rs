@@ -15,12 +15,13 @@ use shoal_swarm::records::{Records, RejectRecord, Shape, Signed, When, age_windo
 use shoal_swarm::reinstated::{self, Reinstated};
 use shoal_swarm::utility::{Utility, Weighing};
 use shoal_wire::v1::{
-    Document, DocumentFields, ParticleHeader, RefusalCode, Role, Roster, RosterPage, Rule,
+    Document, DocumentFields, ParticleHeader, RefusalCode, Role, Roster, RosterPage,
     SwarmDocumentFields, UtilityDocument, WindowPlanFields,
 };
 use shoal_wire::{Head, KeyId, Leaf, ParticleId, PublicKey, RecordId, Topic, Verified};
 
 use self::vehicles::{Heard, Now, aside_until};
+use crate::names;
 use crate::publishers::Publishers;
 use crate::refusals::Refusals;
 use crate::view::{self, Counted, Found, Held, Maximised, Plan, Publisher, Refused, View, Window};
@@ -61,10 +62,10 @@ pub struct State {
     approver: PublicKey,
     /// With the counter of its envelope.
     campaign: Option<(u64, Campaign)>,
+    /// The campaign's stages, by the roster.
+    drawn: Option<Drawn>,
     /// Whom the authority reinstated, with the counter of its document.
     reinstated: (Option<u64>, Reinstated),
-    /// Its stages, by the roster.
-    drawn: Option<Drawn>,
     /// The window in which the history was written first: of those long before it records are gone.
     since: Option<u32>,
     /// The window in which the history was written last; `None`: records came since.
@@ -178,7 +179,7 @@ impl State {
             region: self.region.clone(),
             connected: self.connected,
             now_s: utc_seconds,
-            rule: self.swarm.as_ref().map(|swarm| rule_name(&swarm.rule)),
+            rule: self.swarm.as_ref().map(|swarm| names::rule(&swarm.rule)),
             plan: self.plan.as_ref().map(|Calendar { plan, ends_seconds, .. }| Plan {
                 epoch_s: plan.epoch_seconds,
                 period_s: plan.period_seconds,
@@ -242,9 +243,8 @@ impl State {
     /// several who made the same, only the first ones left its chunks. `None`: nothing is better than x_p.
     pub fn best(&self, utc_seconds: u64) -> Option<(ParticleId, Vec<(KeyId, u8)>)> {
         let window = self.window(utc_seconds)?;
-        let (records, utility) = (self.records.as_ref()?, self.utility.as_ref()?);
-        let quorum = Quorum::new(records, self.keyring.roster(), utility, window)?;
-        let best = quorum.reinstating(&self.reinstated.1).best()?;
+        let records = self.records.as_ref()?;
+        let best = self.quorum(window)?.best()?;
         let header = records.particle(best.window, best.claimant, best.role)?;
         let others = records.with_id(best.particle).into_iter();
         let others = others.map(|header| (header.signer, header.body.slot));
@@ -270,12 +270,7 @@ impl State {
         outcomes.extend(gone_back.map(|vehicle| (vehicle, Outcome::GoneBack)));
         let progress = plan.progress(drawn, &outcomes);
         let stages = plan.stages.iter().zip(&progress.stages);
-        let order = match campaign.order {
-            Order::Run => "runs",
-            Order::Pause => "paused",
-            Order::Abort => "aborted",
-            Order::RollBack => "rolled back",
-        };
+        let order = names::order(campaign.order);
         let halted = progress.halted.filter(|_stage| campaign.order == Order::Run);
         Some(view::Campaign {
             number: plan.number,
@@ -509,15 +504,16 @@ impl State {
         }
     }
 
+    /// The board as a window reads it, and whom the authority reinstated; `None`: what that takes has not come.
+    fn quorum(&self, window: u32) -> Option<Quorum<'_>> {
+        let (records, utility) = (self.records.as_ref()?, self.utility.as_ref()?);
+        let quorum = Quorum::new(records, self.keyring.roster(), utility, window)?;
+        Some(quorum.reinstating(&self.reinstated.1))
+    }
+
     fn elected(&self, window: u32) -> (Option<Held>, Option<Held>) {
-        let (Some(records), Some(utility)) = (&self.records, &self.utility) else {
-            return (None, None);
-        };
+        let Some(quorum) = self.quorum(window) else { return (None, None) };
         let roster = self.keyring.roster();
-        let Some(quorum) = Quorum::new(records, roster, utility, window) else {
-            return (None, None);
-        };
-        let quorum = quorum.reinstating(&self.reinstated.1);
         let held = |elected: shoal_swarm::quorum::Elected| {
             Some(Held {
                 particle: elected.particle.to_string(),
@@ -532,12 +528,7 @@ impl State {
 
     /// What came of vehicles' words.
     fn ledger(&self, window: u32) -> BTreeMap<KeyId, Account> {
-        let read = self.records.as_ref().zip(self.utility.as_ref());
-        let quorum = read.and_then(|(records, utility)| {
-            Quorum::new(records, self.keyring.roster(), utility, window)
-        });
-        let quorum = quorum.map(|quorum| quorum.reinstating(&self.reinstated.1));
-        quorum.map(|quorum| quorum.ledger(window)).unwrap_or_default()
+        self.quorum(window).map(|quorum| quorum.ledger(window)).unwrap_or_default()
     }
 
     fn findings(&self, window: u32, ledger: &BTreeMap<KeyId, Account>) -> Vec<Found> {
@@ -604,14 +595,6 @@ fn verified_head<'a>(
 fn units(weighing: &Weighing, values: &[i16]) -> Option<i32> {
     // In [−1, 1].
     weighing.utility(values).map(|utility| (utility * 1e4).round() as i32)
-}
-
-fn rule_name(rule: &Rule) -> &'static str {
-    match rule {
-        Rule::Paper(_) => "paper",
-        Rule::Consensus(_) => "consensus",
-        Rule::Coefficients => "coefficients",
-    }
 }
 
 fn fault_name(fault: Fault) -> &'static str {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use shoal_hal::backend::files::{FilesError, write_whole};
+use shoal_shadow::digits::hex;
 
 /// First bytes of a file.
 const MAGIC: [u8; 8] = *b"SHLLAB01";
@@ -29,7 +30,7 @@ impl Key {
     }
 
     fn file(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.0)
     }
 }
 

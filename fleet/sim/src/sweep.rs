@@ -39,8 +39,12 @@ pub enum SweepError {
         "{count} combinations, at most {VARIANTS_MAX}: take fewer values, or draw some of them"
     )]
     TooMany { count: usize },
-    #[error("a variant is refused")]
-    Variant(#[from] DocumentError),
+    #[error("--key {key} is given twice: name all its values at once")]
+    Twice { key: String },
+    #[error("variant {name}: {why}")]
+    Variant { name: String, why: String },
+    #[error("a variant cannot be run")]
+    Fleet(#[from] DocumentError),
     #[error("the file cannot be written anew")]
     Write(#[from] toml::ser::Error),
     #[error("the file cannot be read")]
@@ -103,6 +107,11 @@ pub fn variants(
         let known: Vec<String> = methods.iter().filter_map(named).collect();
         return Err(SweepError::NoMethod { name: method.to_owned(), known: known.join(", ") });
     };
+    for (number, axis) in axes.iter().enumerate() {
+        if axes.iter().take(number).any(|other| other.key == axis.key) {
+            return Err(SweepError::Twice { key: axis.key.clone() });
+        }
+    }
     let count = axes.iter().map(|axis| axis.values.len()).product();
     let taken = match draws {
         None => (0..count).collect(),
@@ -121,7 +130,8 @@ pub fn variants(
             let table = if axis.of_the_fleet(of) { &mut fleet } else { &mut variant };
             Set::new(&axis.key, value.clone()).put(table)?;
         }
-        variant.insert("name".into(), Value::String(name));
+        variant.insert("name".into(), Value::String(name.clone()));
+        check(&fleet, &variant).map_err(|error| refused(name, &error))?;
         match fleets.iter_mut().find(|(known, _)| *known == fleet) {
             Some((_, variants)) => variants.push(Value::Table(variant)),
             None => fleets.push((fleet, vec![Value::Table(variant)])),
@@ -132,6 +142,24 @@ pub fn variants(
         Ok(SimConfig::parse(file, &toml::to_string(&fleet)?)?)
     };
     fleets.into_iter().map(simulation).collect()
+}
+
+/// Whether a variant can be run in its fleet.
+fn check(fleet: &Table, variant: &Table) -> Result<(), DocumentError> {
+    let mut alone = fleet.clone();
+    alone.insert("methods".into(), Value::Array(vec![Value::Table(variant.clone())]));
+    SimConfig::parse("", &alone.to_string()).map(|_config| ())
+}
+
+/// A variant's refusal. Nobody has seen the text in which it has its place: its name and the key are said instead.
+fn refused(name: String, error: &DocumentError) -> SweepError {
+    let (mut said, place) = (error.to_string(), error.place());
+    if let Some(place) = place {
+        let key = place.key.strip_prefix("methods[0].").unwrap_or(&place.key);
+        let why = said.strip_prefix(&format!("{place}: ")).unwrap_or(&said);
+        said = format!("{key}: {why}");
+    }
+    SweepError::Variant { name, why: said }
 }
 
 /// So many different numbers below `count`, in order.
@@ -257,8 +285,20 @@ mod tests {
         }
         let of = |method, text: &str| variants("f.toml", FILE, method, &axes(&[text]), None);
         assert!(matches!(of("none", "inertia=1"), Err(SweepError::NoMethod { .. })));
-        assert!(matches!(of("ours", "inertai=0.1"), Err(SweepError::Variant(_))));
-        assert!(matches!(of("ours", "inertia=1.5"), Err(SweepError::Variant(_))));
+        // The text that is refused was made here: its lines say nothing to who reads of it.
+        let said = |text| of("ours", text).unwrap_err().to_string();
+        let misspelt = said("inertai=0.1");
+        assert!(misspelt.contains("`inertia`") && !misspelt.contains("methods["), "{misspelt}");
+        assert!(misspelt.starts_with("variant ours_inertai-0.1: inertai: unknown"), "{misspelt}");
+        let wide = said("inertia=0.1,1.5");
+        assert!(
+            wide.starts_with("variant ours_inertia-1.5: inertia: 1.5 is not allowed"),
+            "{wide}"
+        );
+        let wide = said("calendar.absent=2");
+        assert!(wide.starts_with("variant ours_calendar.absent-2: calendar.absent: 2"), "{wide}");
+        let twice = variants("f.toml", FILE, "ours", &axes(&["up_bits=1", "up_bits=2"]), None);
+        assert!(matches!(twice, Err(SweepError::Twice { key }) if key == "up_bits"));
         let many: Vec<String> = (0..1001).map(|n| (n as f64 / 2000.0).to_string()).collect();
         let many = format!("inertia={}", many.join(","));
         assert!(matches!(of("ours", &many), Err(SweepError::TooMany { count: 1001 })));

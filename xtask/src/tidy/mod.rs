@@ -14,6 +14,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::flags::Flags;
 use crate::process::Run;
 use crate::steps::Outcome;
 use crate::{Done, Failure, cargo, root};
@@ -57,7 +58,16 @@ impl File {
     }
 }
 
-pub(crate) fn run() -> Done {
+const HELP: &str = "\
+cargo xtask tidy
+
+Lengths of files and functions, forbidden arrows between crates, dead links, leftover markers: each finding with its place.";
+
+pub(crate) fn run(args: &[String]) -> Done {
+    if Flags::parse(args, &[], &["--help"])?.has("--help") {
+        println!("{HELP}");
+        return Ok(());
+    }
     step().map(|_outcome| println!("tidy"))
 }
 
@@ -122,4 +132,17 @@ fn walk(root: &Path, folder: &Path, paths: &mut Vec<PathBuf>) -> Done {
 #[cfg(test)]
 fn file(path: &str, text: &str) -> File {
     File { path: path.into(), text: text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_flag_is_refused_before_anything_is_read() {
+        for flag in ["--nonsense", "word"] {
+            let Failure(why) = run(&[flag.to_owned()]).unwrap_err();
+            assert!(why.contains(flag), "{why}");
+        }
+    }
 }

@@ -133,6 +133,9 @@ fn arguments() -> Result<Asked, lexopt::Error> {
         }
     }
     let config = config.ok_or("--config FILE is needed")?;
+    if next_key && erase {
+        return Err("--next-key and --erase: one of them at a time".into());
+    }
     let arguments = Arguments { config, windows, metrics, ready, user, verbose, next_key, erase };
     Ok(Asked::ToRun(arguments))
 }

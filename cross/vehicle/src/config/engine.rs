@@ -129,7 +129,8 @@ impl EngineConfig {
         self.cpus = cores.map(|count| Cpus::Count(count as usize));
         if let Some(text) = table.text("cpus")? {
             if cores.is_some() {
-                return Err(table.refuse("cpus", text, "left out beside cores, or without it"));
+                let both = format!("`{text}` beside cores");
+                return Err(table.refuse("cpus", both, "one of the two"));
             }
             let want = "numbers and ranges of processors below 1024, such as 2-3 or 0,2";
             let cpus = Cpus::parse(text).ok_or_else(|| table.refuse("cpus", text, want))?;

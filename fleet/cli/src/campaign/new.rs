@@ -8,7 +8,7 @@ use shoal_link::Addresses;
 use shoal_runtime::adapter::Adapter;
 use shoal_runtime::onnx::Model;
 use shoal_shadow::package::Package;
-use shoal_swarm::campaign::{ALL, Plan, Stage, Watch};
+use shoal_swarm::campaign::{ALL, Plan, RejectPlan, Stage, Watch};
 use shoal_wire::v1::{BITS_MAX, SwarmDocumentFields};
 use shoal_wire::{Kind, LayoutHash, ModelHash, ParticleId, seal};
 
@@ -132,7 +132,7 @@ impl New {
                 latency_max: part(self.latency, 1e3, u16::MAX, "--latency")?,
             },
         };
-        plan.check()?;
+        plan.check().map_err(wrong_plan)?;
         Ok(plan)
     }
 
@@ -196,4 +196,22 @@ fn part(figure: f64, parts: f64, most: u16, what: &str) -> Result<u16, Failure> 
         return Ok(whole as u16);
     }
     Err(format!("{what}: {figure} is not within 0 to {}", f64::from(most) / parts).into())
+}
+
+/// Why a plan is none, in the words and units of the flags.
+fn wrong_plan(why: RejectPlan) -> Failure {
+    let per_cent = |share: u16| f64::from(share) / 10.0;
+    match why {
+        RejectPlan::Share { stage, share, before } => {
+            let (share, before) = (per_cent(share), per_cent(before));
+            format!(
+                "--stages: stage {stage} is for {share} % of the vehicles and comes after {before} %: each is for more than the one before"
+            )
+            .into()
+        }
+        RejectPlan::Stages { .. }
+        | RejectPlan::PerMille { .. }
+        | RejectPlan::NoMoments
+        | RejectPlan::Name(_) => why.into(),
+    }
 }

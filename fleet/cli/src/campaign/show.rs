@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use shoal_console::names;
 use shoal_console::reader::Reader;
 use shoal_console::view::Campaign;
 use shoal_link::Addresses;
@@ -128,18 +129,12 @@ fn is_ordered(order: Order) -> &'static str {
 /// Whether what was ordered last is not what stands.
 fn is_newer((number, order): (u32, Order), standing: Option<&Campaign>) -> bool {
     let Some(standing) = standing else { return true };
-    let same = match order {
-        Order::Run => "runs",
-        Order::Pause => "paused",
-        Order::Abort => "aborted",
-        Order::RollBack => "rolled back",
-    };
-    (number, same) != (standing.number, standing.order)
+    (number, names::order(order)) != (standing.number, standing.order)
 }
 
 fn table(campaign: &Campaign, now_s: u64) {
     println!("campaign {}  {}  {}", campaign.number, campaign.state, campaign.particle);
-    if ["runs", "paused"].contains(&campaign.order) {
+    if [Order::Run, Order::Pause].map(names::order).contains(&campaign.order) {
         println!("{}", approved(campaign.approved_until_s, now_s));
     }
     for (index, stage) in campaign.stages.iter().enumerate() {

@@ -5,7 +5,7 @@ pub(crate) mod run;
 mod shown;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use shoal_vehicle::config::{Config, EngineKind};
@@ -58,6 +58,9 @@ pub(crate) struct VehicleArgs {
 impl VehicleArgs {
     pub(crate) fn config(&self) -> Result<Config, Failure> {
         let mut config = Config::read(&self.vehicle)?;
+        if config.camera.is_some() && self.drives.is_none() {
+            return Err(camera_drives_nothing(&self.vehicle, "--drives DIR"));
+        }
         if let Some(directory) = &self.drives {
             config.drives.directory = Some(directory.clone());
         }
@@ -70,6 +73,12 @@ impl VehicleArgs {
         config.seed = self.seed.unwrap_or(config.seed);
         Ok(config)
     }
+}
+
+/// What a vehicle with a camera drives is what happens: its table `[drives]` is not read, and nothing here has footage of it.
+pub(crate) fn camera_drives_nothing(vehicle: &Path, instead: &str) -> Failure {
+    let file = vehicle.display();
+    format!("{file}: [camera]: what it sees is driven, and [drives] is not read: name footage ({instead})").into()
 }
 
 impl Drive {

@@ -1,7 +1,6 @@
 //! One vehicle's day and night, measured from outside before and after.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use shoal_hal::backend::recorded::write_split_json;
@@ -19,6 +18,7 @@ use shoal_vehicle::exchange::look::Look;
 
 use super::picture;
 use super::shown::Shown;
+use crate::clock::utc_ms;
 use crate::output::Failure;
 use crate::yardstick::{HeldOut, check_pack, metric_of};
 
@@ -87,7 +87,7 @@ pub(crate) struct Extras<'a> {
 
 /// Drives, tunes and measures. Held-out frames are measured before and after, never between.
 pub(crate) fn run(config: &Config, extras: &Extras<'_>) -> Result<DriveResult, Failure> {
-    let mut agent = Agent::open(config.clone())?;
+    let mut agent = Agent::open(asked_nothing(config.clone()))?;
     let form = agent.form().clone();
     eprintln!("{} with {}, seed {}", config.name, agent.engine(), config.seed);
     let own = drives::open(&config.drives, &config.geometry, &form, config.seed)?;
@@ -118,9 +118,10 @@ pub(crate) fn run(config: &Config, extras: &Extras<'_>) -> Result<DriveResult, F
     };
     let before = measure(&agent, start.as_ref())?;
     let mut shown = Shown::new(config.night.steps);
-    agent.forget_old(now_s())?;
+    agent.forget_old(utc_ms()? / 1000)?;
     for (drive, split) in own.drives.iter().zip(&splits) {
-        agent.drive(drive, split.spans(Part::Tuning), now_s(), |tell| shown.tell(tell))?;
+        let now_s = utc_ms()? / 1000;
+        agent.drive(drive, split.spans(Part::Tuning), now_s, |tell| shown.tell(tell))?;
     }
     agent.night(&footages, || Look::recorded().conditions, |tell| shown.tell(tell))?;
     let tuned = agent.on_trial()?;
@@ -207,10 +208,11 @@ fn own_pack(
     Ok(Pack::open(&path)?)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a program knows the time; what it drives is told it"
-)]
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+/// Nobody asks a drive that was recorded how warm its computer is or how far it is charged: what a night of it waited for would never
+/// come.
+fn asked_nothing(mut config: Config) -> Config {
+    (config.night.temperature_max_c, config.night.battery_soc_min_percent) = (i16::MAX, 0);
+    let obstacle = config.plan().obstacle(&Look::recorded().conditions);
+    assert_eq!(obstacle, None, "a recorded night waits for nothing");
+    config
 }

@@ -71,6 +71,10 @@ impl Write {
     pub(crate) fn run(self) -> Outcome {
         let fleet = Description::read(&self.dir)?;
         let path = journal::path(&self.dir);
+        if !path.exists() {
+            let (path, dir) = (path.display(), self.dir.display());
+            return Err(format!("there is no {path}: a record rests on what `shoal fleet serve {dir}` sees and writes there").into());
+        }
         let read = journal::read_file(&path)?;
         if let Some(earlier) = &self.continues {
             let before = journal::read_file(&earlier.join(JOURNAL))?;

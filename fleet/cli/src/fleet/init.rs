@@ -18,13 +18,13 @@ use shoal_trust::Target;
 use shoal_vehicle::config::{Config, ConfigError, DrivesConfig, FleetConfig, ModelConfig};
 use shoal_wire::v1::{
     ConsensusRule, Metric, PaperRule, Rule, SwarmDocument, SwarmDocumentFields, UtilityDocument,
-    VEHICLE_BYTES, Vehicle, WindowPlan,
+    VEHICLE_BYTES, Vehicle,
 };
 use shoal_wire::{Label, LayoutHash, ModelHash, RejectLabel};
 
 use super::description::Description;
 use super::documents::{Desk, not_after_seconds, since_seconds};
-use super::plan::Calendar;
+use super::plan::{self, Calendar};
 use super::repositories::{IMAGE, Repositories, TRUST};
 use super::secret::{self, Source};
 use super::toml::vehicle;
@@ -43,9 +43,9 @@ use crate::output::{Failure, Outcome};
 pub(crate) struct Init {
     /// The fleet's directory; it must not exist
     dir: PathBuf,
-    /// Name of the fleet on the broker: 1 to 32 of a-z, 0-9 and -
-    #[arg(long, default_value = "fleet", value_parser = label)]
-    name: String,
+    /// Name of the fleet on the broker, where no other has it: 1 to 32 of a-z, 0-9 and - [the name of DIR]
+    #[arg(long, value_parser = label)]
+    name: Option<String>,
     /// Its region
     #[arg(long, default_value = "region-0", value_parser = label)]
     region: String,
@@ -116,9 +116,10 @@ impl Init {
             )
             .into());
         }
+        let name = self.name()?;
         let (packs, package, utility) = self.opened()?;
         let swarm = self.swarm(&package)?;
-        let plan = WindowPlan::new(self.calendar.first(next_second)?)?;
+        let plan = plan::within_bounds(self.calendar.first(next_second)?)?;
         self.calendar.check_bytes(plan.fields(), self.documents_bytes(&packs))?;
         let told = self.vehicle.as_deref().map_or_else(|| Ok(Config::default()), told)?;
         std::fs::create_dir(&self.dir).map_err(|error| cannot_make(&self.dir, &error))?;
@@ -127,7 +128,7 @@ impl Init {
         let (authority, timekeeper) = (key("authority.key")?, key("timekeeper.key")?);
         let (approver, recovery) = (key("approver.key")?, key("recovery.key")?);
         let description = Description {
-            name: self.name.clone(),
+            name,
             region: self.region.clone(),
             broker: self.broker.to_string(),
             authority: authority.public(),
@@ -171,6 +172,21 @@ impl Init {
         Ok(())
     }
 
+    /// Two fleets of one name on one broker would have every topic in common, under two authorities.
+    fn name(&self) -> Result<String, Failure> {
+        if let Some(name) = &self.name {
+            return Ok(name.clone());
+        }
+        let folder = absolute(&self.dir)?;
+        let last = folder.file_name().unwrap_or_default().to_string_lossy();
+        label(&last).map_err(|why| {
+            format!(
+                "`{last}` cannot be the fleet's name on its broker ({why}): give it one with --name"
+            )
+            .into()
+        })
+    }
+
     /// About what the documents will have: manifests, a row for each vehicle, and the rest.
     fn documents_bytes(&self, packs: &[Pack]) -> u64 {
         let manifests: u64 = packs.iter().map(|pack| pack.manifest_bytes().len() as u64).sum();
@@ -180,6 +196,12 @@ impl Init {
     /// What vehicles are to measure on and carry, and what counts of it; that all of it goes together.
     fn opened(&self) -> Result<(Vec<Pack>, Package, UtilityDocument), Failure> {
         let packs = self.pack.iter().map(|pack| Pack::open(pack)).collect::<Result<Vec<_>, _>>()?;
+        for (number, pack) in packs.iter().enumerate() {
+            let id = &pack.manifest().id;
+            if packs.iter().take(number).any(|other| other.manifest().id == *id) {
+                return Err(format!("two packs are called {id}").into());
+            }
+        }
         let known = packs.iter().map(|pack| Known::of(pack.manifest_bytes()));
         let known = known.collect::<Result<Vec<_>, _>>()?;
         let utility = match &self.utility {
@@ -187,15 +209,11 @@ impl Init {
             None => utility::usual(&known, &self.gate)?,
         };
         let package = Package::open(&self.package)?;
-        for (number, pack) in packs.iter().enumerate() {
-            let of = pack.manifest();
-            match of.metric {
+        for pack in &packs {
+            match pack.manifest().metric {
                 pack::Metric::Skill => drop(Form::of(package.description())?),
                 // Who says nothing on the grid cannot be measured there.
                 pack::Metric::Imitation => drop(Form::of_policy(package.description())?),
-            }
-            if packs.iter().take(number).any(|other| other.manifest().id == of.id) {
-                return Err(format!("two packs are called {}", of.id).into());
             }
         }
         Ok((packs, package, utility))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use shoal_vehicle::exchange::key::{Own, verified};
 use shoal_wire::PublicKey;
-use shoal_wire::v1::{Nonce, WindowPlan, WindowPlanFields};
+use shoal_wire::v1::{Nonce, RejectWindowPlan, WindowPlan, WindowPlanFields};
 
 use super::description::Description;
 use super::documents::{Desk, authority_key, envelopes, newest_counter, not_after_seconds};
@@ -195,6 +195,22 @@ fn soon(epoch_seconds: u64, now_s: u64) -> Outcome {
     .into())
 }
 
+/// A plan with these fields.
+///
+/// # Errors
+/// The first bound that is broken, with the flags that say otherwise.
+pub(super) fn within_bounds(fields: WindowPlanFields) -> Result<WindowPlan, Failure> {
+    WindowPlan::new(fields).map_err(|why| {
+        let cure = match why {
+            RejectWindowPlan::NoPeriod => "--period is 1 at least",
+            RejectWindowPlan::Open { .. } => "--open is 1 to --period",
+            RejectWindowPlan::Jitter { .. } => "--jitter is half of --open at most",
+            RejectWindowPlan::NoBytes => "--bytes-up and --bytes-down are 1 at least",
+        };
+        format!("windows: {why}: {cure}").into()
+    })
+}
+
 impl PlanCommand {
     pub(crate) fn run(self) -> Outcome {
         if self.calendar.is_empty() && !self.renew {
@@ -206,7 +222,7 @@ impl PlanCommand {
         let old = read(&documents.join("plan.shl"), description.authority)?;
         let now_s = utc_ms()? / 1000;
         let reached = reached(&self.dir.join("timekeeper"), description.timekeeper)?;
-        let plan = WindowPlan::new(self.calendar.following(&old, reached, now_s)?)?;
+        let plan = within_bounds(self.calendar.following(&old, reached, now_s)?)?;
         let told = envelopes(&documents)?.iter().map(|(_path, bytes)| bytes.len() as u64).sum();
         self.calendar.check_bytes(plan.fields(), told)?;
         let counter = newest_counter(&self.dir, key.public().id())?;

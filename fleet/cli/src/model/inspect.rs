@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use shoal_runtime::graft::RANK_MAX;
 use shoal_runtime::inspect::{Gradients, Report, inspect};
 
 use super::open::Axes;
@@ -13,12 +15,12 @@ use crate::output::{Outcome, json};
 pub(crate) struct Inspect {
     /// The ONNX file
     model: PathBuf,
-    /// Rank that factor sizes are given for
-    #[arg(long, default_value_t = 8)]
+    /// Rank that factor sizes are given for, 1 to 1024
+    #[arg(long, default_value_t = 8, value_parser = RangedU64ValueParser::<usize>::new().range(1..=RANK_MAX as u64))]
     rank: usize,
     #[command(flatten)]
     axes: Axes,
-    /// Machine-readable
+    /// Machine-readable: docs/schemas/inspect.schema.json
     #[arg(long)]
     json: bool,
 }

@@ -13,7 +13,7 @@ use crate::output::Failure;
 /// Lengths of axes that a model leaves open.
 #[derive(Args, Clone, Default)]
 pub(crate) struct Axes {
-    /// Length of an open first axis: the batch; 1 where nothing is said
+    /// Length of an open first axis: the batch; of a bare file 1 where nothing is said
     #[arg(long)]
     batch: Option<NonZeroUsize>,
     /// Length of an open axis, again for more: of one without a name INPUT:AXIS=LENGTH, counted from 0. Others get the first
@@ -25,6 +25,9 @@ pub(crate) struct Axes {
 impl Axes {
     /// Reads and folds a model, and says on standard error which axes were given a length.
     pub(crate) fn open(&self, path: &Path) -> Result<(Model, Opened), Failure> {
+        if path.is_dir() {
+            return Err(no_file(path));
+        }
         let model = Model::read_with_data(path)?;
         let opened = self.fold(&model)?;
         if !opened.pinned.is_empty() {
@@ -76,6 +79,15 @@ impl Axes {
             Some(_) | None => Ok(opened),
         }
     }
+}
+
+/// What to name in the place of a folder.
+fn no_file(folder: &Path) -> Failure {
+    let (shown, model) = (folder.display(), folder.join("model.onnx"));
+    if folder.join("model.toml").is_file() {
+        return format!("{shown} is a package: name the model in it, {}", model.display()).into();
+    }
+    format!("{shown} is a folder: name an ONNX file").into()
 }
 
 fn dim(text: &str) -> Result<(String, usize), String> {

@@ -29,7 +29,7 @@ pub(super) struct Membership {
     json: bool,
 }
 
-/// What `--json` prints, a list of them.
+/// What `--json` prints, a list of them; docs/schemas/membership.schema.json describes it.
 #[derive(Serialize)]
 struct Line {
     method: String,
@@ -106,7 +106,37 @@ impl Membership {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+
+    #[test]
+    fn a_line_has_the_form_of_its_schema() {
+        let schema = include_str!("../../../../docs/schemas/membership.schema.json");
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        let line = Line {
+            method: "a".into(),
+            listens: Listens::Own,
+            score: Score::Loss,
+            found: Found {
+                members: 1,
+                others: 2,
+                auc: 0.5,
+                auc_low: 0.4,
+                auc_high: 0.6,
+                found_at_1_percent: 0.25,
+            },
+        };
+        let line = serde_json::to_value(vec![line]).unwrap();
+        let fields = schema["items"]["properties"].as_object().unwrap();
+        let types = line[0].as_object().unwrap().iter().map(|(key, value)| {
+            let of = [("string", value.is_string()), ("integer", value.is_u64())];
+            let of = of.into_iter().find(|(_name, is)| *is).map_or("number", |(name, _is)| name);
+            (key.clone(), Value::from(of))
+        });
+        let known = fields.iter().map(|(key, of)| (key.clone(), of["type"].clone()));
+        assert_eq!(types.collect::<Vec<_>>(), known.collect::<Vec<_>>());
+    }
 
     #[test]
     fn an_attack_does_not_write_beside_a_run_to_its_folder() {

@@ -116,12 +116,17 @@ fn one(files: &Files, method: Option<String>) -> Outcome {
 impl Compare {
     fn run(self) -> Outcome {
         let mut config = self.files.config()?;
+        if let Some(reference) = &self.reference {
+            known(&config, reference, &self.files.file)?;
+        }
         if !self.method.is_empty() {
             keep(&mut config, &self.method, &self.files.file)?;
         }
         let first = config.methods.first().map(|method| method.name.clone());
         let reference = self.reference.or(first).unwrap_or_default();
-        known(&config, &reference, &self.files.file)?;
+        if !config.methods.iter().any(|method| method.name == reference) {
+            return Err(format!("--reference: `{reference}` is not among --method").into());
+        }
         let records = self.files.records(&config, None)?;
         print!("{}", report::markdown(&records, &reference)?);
         told(report::compare(&records, &reference, &self.files.output)?);

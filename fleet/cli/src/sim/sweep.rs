@@ -23,8 +23,8 @@ pub(super) struct Sweep {
     #[arg(long, value_name = "KEY=VALUE,…", required = true, value_parser = Axis::parse)]
     key: Vec<Axis>,
     /// Only so many of the combinations, drawn by chance
-    #[arg(long, value_name = "N")]
-    draws: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    draws: Option<u32>,
     /// Begin with few windows, and go on with the better half
     #[arg(long)]
     halving: bool,
@@ -36,7 +36,7 @@ impl Sweep {
         // What is wrong in the file, or set wrong, is said of itself.
         let asked = self.files.config()?;
         let source = shoal_sim::set::with(&std::fs::read_to_string(file)?, &self.files.set)?;
-        let draws = self.draws.map(|draws| (draws, asked.seed));
+        let draws = self.draws.map(usize::try_from).transpose()?.map(|draws| (draws, asked.seed));
         let shown = file.display().to_string();
         let fleets = variants(&shown, &source, &self.method, &self.key, draws)?;
         let mut fleets: Vec<_> = fleets.into_iter().map(|fleet| fleet.beside(file)).collect();

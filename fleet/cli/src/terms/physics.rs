@@ -93,40 +93,56 @@ impl Plant for TinyPhysics {
     }
 }
 
-/// Costs of controllers along a log, and along what the policy asks for on the first roads.
-pub(super) fn controlled(
-    (physics, log): (&Path, &Path),
-    engine: &dyn Engine,
-    threads: NonZeroUsize,
-    (roads, policy): (&Roads, &mut PolicySession),
-) -> Result<Vec<Controlled>, Failure> {
-    let mut plant = TinyPhysics::open(physics, engine, threads)?;
-    let log = rows(log)?;
-    let gain = forward_gain(&log);
-    let mut all = Vec::new();
-    let controllers = [
-        ("nothing", [0.0; 3], 0.0),
-        ("forward", [0.0; 3], gain),
-        ("PID", PID, 0.0),
-        ("PID, forward", PID, gain),
-    ];
-    for (name, gains, forward) in controllers {
-        let costs = costs(&mut plant, || Pid::new(gains, forward), &log)?;
-        all.push(mean(format!("log: {name}"), &costs));
+/// The vehicle that controllers steer, and the log along which.
+pub(super) struct Steered {
+    plant: TinyPhysics,
+    log: Vec<Row>,
+}
+
+impl Steered {
+    /// Opens both: what is wrong with one is said before anybody drives.
+    pub(super) fn open(
+        (physics, log): (&Path, &Path),
+        engine: &dyn Engine,
+        threads: NonZeroUsize,
+    ) -> Result<Self, Failure> {
+        let log = rows(log)?;
+        Ok(Steered { plant: TinyPhysics::open(physics, engine, threads)?, log })
     }
-    let shape = policy.shape();
-    let mut asked = Vec::new();
-    for road in roads.all().iter().take(5) {
-        let mut reflex = Reflex::Policy(&mut *policy);
-        if let Some(mut rows) =
-            shoal_shadow::term::roads::demand(road, shape, &mut reflex, COST_TO)?
-        {
-            rows.iter_mut().for_each(|row| row.steer = gain * row.target_m_s2);
-            asked.extend(costs(&mut plant, || Pid::new(PID, gain), &rows)?);
+
+    /// Costs of controllers along the log, and along what the policy asks for on the first roads.
+    pub(super) fn controlled(
+        self,
+        roads: &Roads,
+        policy: &mut PolicySession,
+    ) -> Result<Vec<Controlled>, Failure> {
+        let Steered { mut plant, log } = self;
+        let gain = forward_gain(&log);
+        let mut all = Vec::new();
+        let controllers = [
+            ("nothing", [0.0; 3], 0.0),
+            ("forward", [0.0; 3], gain),
+            ("PID", PID, 0.0),
+            ("PID, forward", PID, gain),
+        ];
+        for (name, gains, forward) in controllers {
+            let costs = costs(&mut plant, || Pid::new(gains, forward), &log)?;
+            all.push(mean(format!("log: {name}"), &costs));
         }
+        let shape = policy.shape();
+        let mut asked = Vec::new();
+        for road in roads.all().iter().take(5) {
+            let mut reflex = Reflex::Policy(&mut *policy);
+            if let Some(mut rows) =
+                shoal_shadow::term::roads::demand(road, shape, &mut reflex, COST_TO)?
+            {
+                rows.iter_mut().for_each(|row| row.steer = gain * row.target_m_s2);
+                asked.extend(costs(&mut plant, || Pid::new(PID, gain), &rows)?);
+            }
+        }
+        all.push(mean("policy's roads: PID, forward".into(), &asked));
+        Ok(all)
     }
-    all.push(mean("policy's roads: PID, forward".into(), &asked));
-    Ok(all)
 }
 
 fn costs<C: Controller>(

@@ -122,7 +122,9 @@ fn a_campaign_is_what_two_people_signed_and_its_record_has_the_form_of_its_schem
 /// Limits that keep the adapter from everybody, or hold nothing back, before a broker is asked.
 fn what_is_of_no_use_is_refused(dir: &str, new: &[&str]) {
     let wide = refused(&[new, &["--stages", "30,30"]].concat());
-    assert!(wide.contains("stage 1"), "{wide}");
+    assert!(wide.contains("stage 1 is for 30 % of the vehicles and comes after 30 %"), "{wide}");
+    let wide = refused(&[new, &["--stages", "30,5"]].concat());
+    assert!(wide.contains("--stages") && wide.contains("5 %") && !wide.contains("mille"), "{wide}");
     let much = refused(&[new, &["--worse", "9"]].concat());
     assert!(much.contains("--worse"), "{much}");
     let useless = [

@@ -9,6 +9,7 @@ mod lasting;
 mod losses;
 mod odd;
 mod policy;
+mod refused;
 mod report;
 mod serving;
 mod simulated;
@@ -211,6 +212,7 @@ fn a_study_of_generated_roads_gives_each_seed_roads_of_its_own() {
     assert_ne!(seeds[0][0]["name"], seeds[1][0]["name"]);
     assert!(result["difference"]["pairs"]["mean"].is_number(), "{result}");
     assert!(result["difference"]["drives"].is_null(), "{result}");
+    assert_eq!(misfits(&schema("study.schema.json"), &result, "$"), Vec::<String>::new());
 }
 
 #[test]
@@ -300,6 +302,24 @@ fn a_model_is_measured_on_a_folder_of_frames_and_reports_as_json() {
 }
 
 #[test]
+fn what_an_adapter_costs_on_the_air_is_reported_as_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let (drives, adapter) = (drives(folder.path(), 60), folder.path().join("adapter"));
+    let shipped = Package::open(&package()).unwrap();
+    let model = Model::read(&shipped.model_path()).unwrap();
+    let layout = graft_package(&model, shipped.description(), 1, Profile::Cpu).unwrap().layout;
+    Adapter::start(layout, 1).write(&adapter).unwrap();
+    let package = package();
+    let cost = ["particle", "cost", text(&package), text(&adapter), "--data", text(&drives)];
+    let output = shoal(&[&cost[..], &["--engine", engine(), "--json"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(misfits(&schema("particle-cost.schema.json"), &report, "$"), Vec::<String>::new());
+    let rows = report["coded"].as_array().unwrap();
+    assert!(rows[0]["bytes"].as_u64() > rows[rows.len() - 1]["bytes"].as_u64(), "{report}");
+}
+
+#[test]
 fn a_drive_that_lacks_a_frame_or_changes_its_size_is_named_with_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let drives = drives(folder.path(), 60);
@@ -333,6 +353,7 @@ fn a_model_is_grafted_differentiated_and_inspected_with_no_flag_beyond_its_path(
     }
     let output = shoal(&["model", "inspect", text(&model), "--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(misfits(&schema("inspect.schema.json"), &report, "$"), Vec::<String>::new());
     let gradients = &report["gradients"];
     assert_eq!(gradients["obstacles"].as_array().unwrap().len(), 0);
     assert!(gradients["refusal"].is_null() && !gradients["losses"].as_array().unwrap().is_empty());

@@ -76,6 +76,51 @@ fn a_sweep_varies_the_fleet_as_well_as_the_method() {
     assert!(table.contains("absent-0.0"), "{table}");
 }
 
+/// What is not in the file is another mistake than what was left out of the run.
+#[test]
+fn a_reference_is_one_of_the_methods_that_are_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file(folder.path(), FLEET);
+    let output = folder.path().join("out");
+    let compare = |more: &[&str]| {
+        let args = ["sim", "compare", text(&file), "-o", text(&output), "--method", "ours"];
+        let done = shoal(&[&args[..], more].concat());
+        (done.status.success(), String::from_utf8_lossy(&done.stderr).into_owned())
+    };
+    let (done, said) = compare(&["--reference", "mean"]);
+    assert!(!done && said.contains("`mean` is not among --method"), "{said}");
+    let (done, said) = compare(&["--reference", "none"]);
+    assert!(!done && said.contains("no method `none` in"), "{said}");
+    assert!(!output.exists());
+
+    // One method alone is paired with nothing: of intervals there is nothing to say.
+    assert!(compare(&[]).0);
+    for name in ["table.md", "report.html"] {
+        let text = fs::read_to_string(output.join(name)).unwrap();
+        assert!(text.contains("eld-out") || text.contains("held out"), "{name}");
+        assert!(!text.contains("are paired") && !text.contains("stands for itself"), "{name}");
+    }
+}
+
+#[test]
+fn a_sweep_of_no_variant_or_of_one_key_twice_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file(folder.path(), FLEET);
+    let output = folder.path().join("sweep");
+    for (more, why) in [
+        (&["--key", "up_bits=1,2", "--draws", "0"][..], "0 is not in 1.."),
+        (&["--key", "up_bits=1", "--key", "up_bits=2"], "--key up_bits is given twice"),
+        (&["--key", "inertia=0.1,9"], "variant ours_inertia-9: inertia: 9"),
+    ] {
+        let args = ["sim", "sweep", text(&file), "-o", text(&output), "--method", "ours"];
+        let done = shoal(&[&args[..], more].concat());
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(!done.status.success() && said.contains(why), "{said}");
+        assert!(!said.contains("fleet.toml:"), "a place in a text that nobody wrote: {said}");
+    }
+    assert!(!output.exists());
+}
+
 /// Killed with kill −9 in the middle of its windows, the same command comes to what an undisturbed run comes to, to the byte.
 #[test]
 fn a_run_that_is_killed_goes_on_to_the_same_result() {

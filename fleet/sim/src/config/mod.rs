@@ -17,6 +17,7 @@ use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use shoal_hal::backend::synthetic::Region;
+use shoal_shadow::digits::hex;
 use shoal_shadow::document::{Document, DocumentError, Table};
 use shoal_vehicle::config::{EngineConfig, EngineKind};
 use shoal_wire::v1::Metric;
@@ -36,7 +37,7 @@ pub use method::{
 };
 pub use night::{NightConfig, Teacher};
 pub use trivial::{LOOKED_AT_MAX, TrivialConfig};
-pub use utility::{TermConfig, knots};
+pub use utility::TermConfig;
 
 const ROOT: [&str; 17] = [
     "vehicles",
@@ -329,7 +330,7 @@ impl SimConfig {
         let text =
             absent.into_iter().fold(decides.shown(), |text, absent| text.replace(absent, ""));
         let digest = Sha256::digest(text);
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&digest)
     }
 }
 

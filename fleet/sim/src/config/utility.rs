@@ -1,11 +1,11 @@
 //! The Dynamic Utility Function of a simulation: terms, each the skill on the pack of some roads, weighted by knots over windows.
 
 use shoal_shadow::document::{DocumentError, Table};
+use shoal_vehicle::config::knots;
 use shoal_vehicle::exchange::measured::{NAMES, driven_as};
 use shoal_wire::v1::Metric;
 
-/// Knots of a term, and terms, at most: as a utility document has them.
-const KNOTS_MAX: usize = 8;
+/// Terms at most, as a utility document has them.
 const TERMS_MAX: usize = 16;
 
 /// One term.
@@ -49,27 +49,6 @@ impl TermConfig {
             metric: table.choice("metric", &metrics)?,
         })
     }
-}
-
-/// A term's `windows` and `weights`: knots between which its weight lies on the line. Without either it is 1 from the first window on.
-///
-/// # Errors
-/// [`DocumentError`], naming line and key.
-pub fn knots(table: &Table<'_>) -> Result<Vec<(u32, f32)>, DocumentError> {
-    let windows = table.numbers("windows")?.unwrap_or_else(|| vec![0.0]);
-    let weights = table.numbers("weights")?.unwrap_or_else(|| vec![1.0]);
-    let growing = windows.windows(2).all(|pair| pair.first() < pair.last());
-    let whole = windows.iter().all(|window| (0.0..=1e6).contains(window) && window.fract() == 0.0);
-    if !growing || !whole || windows.is_empty() || windows.len() > KNOTS_MAX {
-        let want = format!("1 to {KNOTS_MAX} growing whole numbers");
-        return Err(table.refuse("windows", format!("{windows:?}"), &want));
-    }
-    if weights.len() != windows.len() || weights.iter().any(|weight| !(0.0..=1e3).contains(weight))
-    {
-        let want = format!("{} numbers, 0 to 1000: one a window", windows.len());
-        return Err(table.refuse("weights", format!("{weights:?}"), &want));
-    }
-    Ok(windows.iter().zip(&weights).map(|(w, x)| (*w as u32, *x as f32)).collect())
 }
 
 /// What terms may be measured of.

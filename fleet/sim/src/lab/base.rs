@@ -7,6 +7,7 @@ use shoal_hal::Drive;
 use shoal_runtime::adapter::{Adapter, Layout};
 use shoal_runtime::engine::Engine;
 use shoal_runtime::onnx::Model;
+use shoal_shadow::digits::hex;
 use shoal_shadow::fit::{graft_package, profile_of};
 use shoal_shadow::form::Form;
 use shoal_shadow::grid::{self, ActionMatrix};
@@ -139,7 +140,7 @@ impl Base {
     /// SHA-256 over all that is read of models, hexadecimal: files, descriptions, footage that ships with them.
     #[must_use]
     pub fn contents(&self) -> String {
-        self.contents.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.contents)
     }
 
     /// What everyone begins with; a matrix has learned nothing.

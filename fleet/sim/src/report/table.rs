@@ -21,25 +21,23 @@ pub(super) fn ends(interval: Interval) -> String {
     format!("{} … {}", figures::signed(interval.low, 4), figures::signed(interval.high, 4))
 }
 
-/// What intervals are over, in words.
-pub(super) fn basis(comparison: &Comparison<'_>) -> String {
+/// What intervals are over, in words; `None` where nothing was paired.
+pub(super) fn basis(comparison: &Comparison<'_>) -> Option<String> {
     let paired = comparison.methods.iter().filter_map(|method| method.difference.as_ref());
-    let Some(difference) = paired.max_by_key(|difference| difference.seed_count) else {
-        return "nothing was paired".to_owned();
-    };
+    let difference = paired.max_by_key(|difference| difference.seed_count)?;
     let Difference { seed_count: seeds, road_count: roads, .. } = difference;
     let one = |count: f64, what: &str| {
         let text = figures::count(count);
         if count == 1.0 { format!("{text} {what}") } else { format!("{text} {what}s") }
     };
     let (seeds, roads) = (one(*seeds as f64, "seed"), one(*roads, "driven road"));
-    match difference.basis {
+    Some(match difference.basis {
         Basis::SeedsAndRoads => format!("over {seeds} and {roads}, crossed (two-way random model)"),
         Basis::Seeds => format!("over the means of {seeds} of {roads} (Student's t)"),
         Basis::Roads => {
             format!("over {roads} of {seeds} (Student's t): nothing is said of another seed")
         }
-    }
+    })
 }
 
 /// Which windows final figures are of, in words.
@@ -63,13 +61,16 @@ pub(super) fn markdown(comparison: &Comparison<'_>) -> String {
     }
     let shipped = figures::or_dash(comparison.shipped, |skill| figures::skill(skill, 4));
     let vehicles = figures::count(f64::from(comparison.head.vehicles));
+    let paired = basis(comparison).map_or_else(String::new, |basis| {
+        format!(
+            "Differences are paired by seed and road, intervals {basis}; each stands for itself. "
+        )
+    });
     let _ = write!(
         out,
-        "\nHeld-out skill {}, {vehicles} vehicles; the shipped model has {shipped}. Differences are paired by seed and road, \
-         intervals {}; each stands for itself. Sent and received: bytes a vehicle and window; evaluations and steps: the whole \
+        "\nHeld-out skill {}, {vehicles} vehicles; the shipped model has {shipped}. {paired}Sent and received: bytes a vehicle and window; evaluations and steps: the whole \
          fleet, all windows. A method in bold is on the front: none that spent no more has more skill.\n",
         last(comparison),
-        basis(comparison),
     );
     for note in &comparison.notes {
         let _ = write!(out, "\n{}.\n", escaped(note));

@@ -9,6 +9,7 @@ mod table;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use shoal_console::names;
 use shoal_hal::Split;
 use shoal_hal::backend::files::write_whole;
 use shoal_hal::backend::recorded::write_split_json;
@@ -17,7 +18,6 @@ use shoal_shadow::pack::Pack;
 use shoal_shadow::package::Package;
 use shoal_vehicle::{drives, engine};
 use shoal_wire::PublicKey;
-use shoal_wire::v1::Rule;
 
 use super::description::Description;
 use super::documents::swarm_document;
@@ -133,12 +133,7 @@ impl Report {
 
 /// The name of the rule that the swarm document asks for.
 fn rule(fleet: &Path, authority: PublicKey) -> Result<String, Failure> {
-    let name = match swarm_document(fleet, authority)?.rule {
-        Rule::Consensus(_) => "consensus",
-        Rule::Paper(_) => "paper",
-        Rule::Coefficients => "coefficients",
-    };
-    Ok(name.to_owned())
+    Ok(names::rule(&swarm_document(fleet, authority)?.rule).to_owned())
 }
 
 /// What a vehicle is given of a pack: the manifest and the parts.

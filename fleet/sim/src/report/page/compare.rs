@@ -86,16 +86,20 @@ fn methods(comparison: &Comparison<'_>) -> String {
     ];
     let lines: Vec<Vec<Cell>> = comparison.methods.iter().map(line).collect();
     let table = table("methods", &heads, &lines, Some(comparison.reference));
+    let paired = words::basis(comparison).map_or_else(String::new, |basis| {
+        format!(
+            " Differences are paired by seed and road; intervals are {}. Each interval stands for itself: of many methods that are \
+             no better than the reference, one in forty lies above it by chance.",
+            escape(&basis)
+        )
+    });
     format!(
-        "<section class=\"long\"><h2>Methods</h2>\n{table}<p class=\"note\">Final skill is held out, {}. Differences are paired by \
-         seed and road; intervals are {}. Each interval stands for itself: of many methods that are no better than the reference, \
-         one in forty lies above it by chance. <i>Skill over bytes</i> is the mean skill on driven roads over the bytes of a \
+        "<section class=\"long\"><h2>Methods</h2>\n{table}<p class=\"note\">Final skill is held out, {}.{paired} <i>Skill over bytes</i> is the mean skill on driven roads over the bytes of a \
          vehicle, from none to those of the method that spent most; a merge counts from where it is paid for, before it what vehicles \
          have by themselves. <span class=\"chip\">front</span>: no method that spent no more \
          has more skill. Sent and received are bytes a vehicle and window; evaluations and steps are those of the whole fleet in \
          all windows, a seed.</p></section>\n",
         escape(&words::last(comparison)),
-        escape(&words::basis(comparison)),
     )
 }
 
