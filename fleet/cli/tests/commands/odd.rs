@@ -85,7 +85,7 @@ fn flags_without_effect_are_refused() {
         (&["train", "mixed.onnx", "--every", "5"], "--every is for a package"),
         (&["train", "mixed.onnx", "--wheelbase", "2.7"], "--wheelbase is for packages of a policy"),
         (&["train", "mixed.onnx", "--steering-ratio", "15"], "--steering-ratio is for packages"),
-        (&["train", frames, "--wheelbase", "2.7"], "--wheelbase is for packages of a policy"),
+        (&["train", frames, "--wheelbase", "2.7"], "--wheelbase is for packages that learn"),
         (&["train", frames, "--steering-ratio", "15"], "--steering-ratio is for packages"),
         (&["train", frames, "--every", "5"], "--every is for packages of tokens"),
         (&["train", "mixed.onnx", "--device", "3"], "--device is of accelerators"),
