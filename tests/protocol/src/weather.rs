@@ -175,15 +175,8 @@ impl Weather {
         } else {
             0
         };
-        let mut lies: Vec<Lie> =
-            (0..liars).map(|_| LIES[dice.between(0, LIES.len() as u64) as usize]).collect();
-        // Nobody colludes alone.
-        if lies.contains(&Lie::Colludes) {
-            lies.fill(Lie::Colludes);
-        }
-        if let Some(lie) = newer_lie(seed) {
-            lies.fill(lie);
-        }
+        let lies = (0..liars).map(|_| LIES[dice.between(0, LIES.len() as u64) as usize]).collect();
+        let lies = together(lies, seed);
         let paper = Dice::new(seed, 21).happens(0.2);
         let (vehicles, asked) = large(seed).unwrap_or((vehicles, ASKED));
         let (calendar, pause) = slow(seed).unwrap_or_default();
@@ -240,6 +233,15 @@ impl Weather {
             pause,
         }
     }
+}
+
+/// How liars lie who lie so: nobody colludes alone.
+fn together(mut lies: Vec<Lie>, seed: u64) -> Vec<Lie> {
+    let all = lies.contains(&Lie::Colludes).then_some(Lie::Colludes);
+    if let Some(lie) = newer_lie(seed).or(all) {
+        lies.fill(lie);
+    }
+    lies
 }
 
 /// In few worlds all liars lie in one of the ways that came last. What else is drawn for a seed stays what it is.
