@@ -57,10 +57,10 @@ pub(crate) struct Build {
     /// Beside them reckless drivers on so many roads with dense traffic: situations that safety is measured in; nobody imitates them
     #[arg(long, value_name = "ROADS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000))]
     reckless: u32,
-    /// Seconds that each of them drives [60]
+    /// Seconds that each of them drives; 60 where nothing is said
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: Option<u32>,
-    /// Which roads they drive [0]
+    /// Which roads they drive; those of seed 0 where nothing is said
     #[arg(long)]
     seed: Option<u64>,
     /// What is measured on the pack
