@@ -39,6 +39,14 @@ impl Did {
         }
     }
 
+    /// The same of a log that may know no acceleration, as donkeycar tubs do; `holds_speed`: then the driver is taken to hold the
+    /// speed (0 m/s²).
+    #[must_use]
+    pub fn of_log(motion: &Motion, geometry: &Geometry, holds_speed: bool) -> Self {
+        let acceleration_m_s2 = motion.acceleration_m_s2.or(holds_speed.then_some(0.0));
+        Did::of(&Motion { acceleration_m_s2, ..*motion }, geometry)
+    }
+
     /// The flat index of both; `None` unless both are known.
     #[must_use]
     pub fn bin(&self) -> Option<usize> {

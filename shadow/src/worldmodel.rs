@@ -502,7 +502,7 @@ fn filled(dims: &[usize], value: f32) -> Tensor {
 }
 
 /// Makes the batch axis symbolic: nothing in the graph depends on its size.
-pub(crate) fn free_batch(model: &mut Model) {
+pub fn free_batch(model: &mut Model) {
     let graph = model.graph_mut();
     for value in graph.input.iter_mut().chain(&mut graph.output) {
         let ty = value.r#type.as_mut().and_then(|ty| ty.value.as_mut());

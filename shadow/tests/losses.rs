@@ -4,7 +4,6 @@
 use shoal_hal::{FrameShape, Motion};
 use shoal_runtime::engine::Engine;
 use shoal_runtime::engine::testing::{noise, ort_or_skip};
-use shoal_runtime::onnx::proto::{dimension, type_proto};
 use shoal_runtime::onnx::{Attr, Builder, Model, Tensor, TensorType, Value};
 use shoal_shadow::batch::{Mix, MixedBatch, Road};
 use shoal_shadow::clip::{Clips, Frames};
@@ -14,6 +13,7 @@ use shoal_shadow::grid::Geometry;
 use shoal_shadow::package::Description;
 use shoal_shadow::pretrain::{PoolOptions, PretrainOptions, pretrain};
 use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner, StepOptions, TuneOptions, Tuner};
+use shoal_shadow::worldmodel::free_batch;
 
 const SHAPE: FrameShape = FrameShape { width: 8, height: 4 };
 const MIX: Mix = Mix { own: 3, augmented: 1, replayed: 0 };
@@ -68,13 +68,7 @@ fn model() -> Model {
     let logits = b.op("MatMul", &[&flat, &w], &[]).unwrap();
     b.output("logits", &logits);
     let mut model = b.into_model();
-    let graph = model.graph_mut();
-    for port in graph.input.iter_mut().chain(&mut graph.output) {
-        let ty = port.r#type.as_mut().unwrap().value.as_mut().unwrap();
-        let type_proto::Value::TensorType(tensor) = ty else { panic!("a tensor") };
-        let batch = tensor.shape.as_mut().unwrap().dim.first_mut().unwrap();
-        batch.value = Some(dimension::Value::DimParam("b".into()));
-    }
+    free_batch(&mut model);
     model
 }
 

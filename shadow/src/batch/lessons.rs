@@ -10,8 +10,8 @@ use crate::grid::{ActionGrid, Geometry};
 use crate::hindsight::{Known, weights};
 use crate::opinion::{Correction, Did};
 use crate::policymodel::{ROWS_MAX, turned_columns, turned_rad};
+use shoal_hal::Span;
 use shoal_hal::backend::synthetic::SimulatedDriver;
-use shoal_hal::{Motion, Span};
 use shoal_runtime::engine::EngineError;
 
 /// Seconds after an action that it is judged by.
@@ -190,7 +190,7 @@ impl<'a> Lessons<'a> {
             let weights = weights(&known[span.first..=span.last], footage.rate_hz(), HORIZON_S);
             for at in span.first + context - 1..=span.last {
                 let motion = footage.motion(at).unwrap_or_default();
-                let did = self.did(motion, geometry);
+                let did = Did::of_log(&motion, geometry, self.holds_speed);
                 if did.bin().is_none() {
                     continue;
                 }
@@ -209,12 +209,6 @@ impl<'a> Lessons<'a> {
             }
         }
         self.lessons.len() - before
-    }
-
-    fn did(&self, motion: Motion, geometry: &Geometry) -> Did {
-        let held = self.holds_speed.then_some(0.0);
-        let acceleration_m_s2 = motion.acceleration_m_s2.or(held);
-        Did::of(&Motion { acceleration_m_s2, ..motion }, geometry)
     }
 
     /// How many there are.
@@ -293,7 +287,7 @@ mod tests {
     use crate::grid::ACCELERATION_BINS;
     use crate::opinion::Corrections;
     use crate::package::{Column, Field};
-    use shoal_hal::FrameShape;
+    use shoal_hal::{FrameShape, Motion};
 
     const SHAPE: FrameShape = FrameShape { width: 4, height: 2 };
 

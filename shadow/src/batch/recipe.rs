@@ -12,7 +12,7 @@ use crate::grid::Geometry;
 use crate::hindsight::{Known, weights};
 use crate::opinion::Did;
 use crate::package::Description;
-use shoal_hal::{Motion, Span};
+use shoal_hal::Span;
 use shoal_runtime::engine::EngineError;
 
 /// How many samples of each kind a batch has.
@@ -177,9 +177,7 @@ impl<'a> MixedBatch<'a> {
     ) -> Option<(usize, f32)> {
         let geometry = self.geometry?;
         let motion = footage.motion(at)?;
-        let held = self.holds_speed.then_some(0.0);
-        let acceleration_m_s2 = motion.acceleration_m_s2.or(held);
-        let did = Did::of(&Motion { acceleration_m_s2, ..motion }, &geometry);
+        let did = Did::of_log(&motion, &geometry, self.holds_speed);
         let bin = if flip { did.mirrored() } else { did }.bin()?;
         let rows = (HORIZON_S * footage.rate_hz()).round() as usize;
         let known = |at| Known::of(&footage.motion(at).unwrap_or_default(), &geometry);
@@ -300,7 +298,7 @@ mod tests {
     use super::*;
     use crate::clip::Frames;
     use crate::form::MotionInput;
-    use shoal_hal::FrameShape;
+    use shoal_hal::{FrameShape, Motion};
 
     const SHAPE: FrameShape = FrameShape { width: 4, height: 2 };
     /// Speed is read in units of 30 m/s.

@@ -230,7 +230,7 @@ pub enum Lie {
     Withholds,
 }
 
-/// All of them.
+/// Those that any liar may be drawn to lie by; the other two are drawn for few worlds, for all liars of one.
 pub const LIES: [Lie; 12] = [
     Lie::Noise,
     Lie::Later,

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use shoal_runtime::engine::testing::noise;
-use shoal_runtime::onnx::proto::{dimension, type_proto};
 use shoal_runtime::onnx::{Attr, Builder, Model, Tensor, TensorType, Value};
+use shoal_shadow::worldmodel::free_batch;
 
 use super::bring::{length, model, succeeds};
 use super::{engine, package, policy, shoal, text, tokens};
@@ -35,13 +35,7 @@ fn acting() -> Model {
     let logits = b.op("MatMul", &[&flat, &w], &[]).unwrap();
     b.output("logits", &logits);
     let mut model = b.into_model();
-    let graph = model.graph_mut();
-    for port in graph.input.iter_mut().chain(&mut graph.output) {
-        let ty = port.r#type.as_mut().unwrap().value.as_mut().unwrap();
-        let type_proto::Value::TensorType(tensor) = ty else { panic!("a tensor") };
-        let batch = tensor.shape.as_mut().unwrap().dim.first_mut().unwrap();
-        batch.value = Some(dimension::Value::DimParam("b".into()));
-    }
+    free_batch(&mut model);
     model
 }
 

@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use shoal_runtime::onnx::proto::dimension;
-use shoal_runtime::onnx::proto::type_proto;
 use shoal_runtime::onnx::{Attr, Builder, Element, Model, Tensor, TensorType};
+use shoal_shadow::worldmodel::free_batch;
 
 use super::{engine, misfits, schema, shoal, text};
 
@@ -36,13 +35,7 @@ fn model() -> Model {
     let logits = b.op("MatMul", &[&seen, &head], &[]).unwrap();
     b.output("logits", &logits);
     let mut model = b.into_model();
-    let graph = model.graph_mut();
-    for port in graph.input.iter_mut().chain(&mut graph.output) {
-        let ty = port.r#type.as_mut().unwrap().value.as_mut().unwrap();
-        let type_proto::Value::TensorType(tensor) = ty else { panic!("a tensor") };
-        let batch = tensor.shape.as_mut().unwrap().dim.first_mut().unwrap();
-        batch.value = Some(dimension::Value::DimParam("b".into()));
-    }
+    free_batch(&mut model);
     model
 }
 

@@ -1,30 +1,15 @@
 //! Small records of a vehicle: what it trusts, and how far its night is.
 
-use embassy_time::{Duration, Instant};
-use shoal_hal::{Conditions, Network};
+use embassy_time::Instant;
 use shoal_trust::Trust;
-use shoal_vehicle::night::{Input, Night, Nominee, Output, Plan, Record};
+use shoal_vehicle::config::Config;
+use shoal_vehicle::exchange::look::Look;
+use shoal_vehicle::night::{Input, Night, Nominee, Output, Record};
 
 use crate::metadata::folder;
 
 /// Answers after which a night has ended: of its steps, each slice measured.
 const ANSWERS_MAX: usize = 64;
-const PLAN: Plan = Plan {
-    steps: 80,
-    slice: 40,
-    clips_min: 8,
-    margin: 0.0,
-    temperature_max_c: 70,
-    battery_soc_min_percent: 60,
-    retry: Duration::from_secs(60),
-};
-const PARKED: Conditions = Conditions {
-    parked: true,
-    external_power: true,
-    battery_soc_percent: 40,
-    temperature_c: 30,
-    network: Network::None,
-};
 
 /// What is kept of repositories: whatever it says, somebody signs, and what is kept of it is gone on from.
 pub(super) fn trust(bytes: &[u8]) {
@@ -41,7 +26,7 @@ pub(super) fn trust(bytes: &[u8]) {
 /// The record of a night, which goes on to its end.
 pub(super) fn night(bytes: &[u8]) {
     let Ok(record) = serde_json::from_slice::<Record>(bytes) else { return };
-    let mut night = Night::new(PLAN, Some(record), Instant::MIN);
+    let mut night = Night::new(Config::default().plan(), Some(record), Instant::MIN);
     let mut steps = record.steps;
     night.handle_timeout(Instant::MIN);
     for _answer in 0..ANSWERS_MAX {
@@ -52,7 +37,10 @@ pub(super) fn night(bytes: &[u8]) {
         }
         let answer = match night.poll_output() {
             None => break,
-            Some(Output::ReadConditions) => Input::Conditions { conditions: PARKED, clips: 9 },
+            Some(Output::ReadConditions) => {
+                let conditions = Look::recorded().conditions;
+                Input::Conditions { conditions, clips: 9 }
+            }
             Some(Output::Measure(nominee @ Nominee::Active)) => {
                 // A record that is not sound begins anew.
                 steps = if record.active.is_some() { 0 } else { steps };
