@@ -36,6 +36,51 @@ fn a_folder_counts_as_ten_hertz_unless_a_rate_is_given() {
     assert_eq!(levels(&drives[0]), [10, 10, 20, 20, 30, 30, 40, 40, 50]);
 }
 
+/// A camera at `forward` m that looks ahead.
+fn pose(forward: f64) -> String {
+    format!("1 0 0 0 0 1 0 0 0 0 1 {forward}\n")
+}
+
+#[test]
+fn poses_beside_frames_tell_how_the_vehicle_moved() {
+    let dir = tempfile::tempdir().unwrap();
+    make::folder(dir.path(), &[10, 20, 30, 40, 50]);
+    let hash = open(dir.path()).unwrap().drives[0].source_sha256;
+    let poses: String = (0..5).map(|frame| pose(f64::from(frame) * 0.5)).collect();
+    fs::write(dir.path().join("poses.txt"), &poses).unwrap();
+    let at = |folder_rate_hz: f64, rate_hz| {
+        let options = RecordedOptions { folder_rate_hz, ..any_length() };
+        Drives::open(dir.path(), SHAPE, rate_hz, &options).unwrap().drives.remove(0)
+    };
+    let drive = at(10.0, 10.0);
+    assert_ne!(drive.source_sha256, hash, "poses are of the source");
+    let even = |speed| Motion {
+        speed_m_s: Some(speed),
+        steering_rad: None,
+        acceleration_m_s2: Some(0.0),
+        lateral_acceleration_m_s2: Some(0.0),
+    };
+    assert!((0..5).all(|frame| drive.motion(frame) == Some(even(5.0))));
+    // Frames that come twice as often are driven twice as fast; every second one is looked at.
+    let drive = at(20.0, 10.0);
+    assert_eq!((drive.len(), drive.motion(2)), (3, Some(even(10.0))));
+}
+
+#[test]
+fn poses_that_are_none_or_too_few_are_named_with_their_line() {
+    let dir = tempfile::tempdir().unwrap();
+    make::folder(dir.path(), &[10, 20, 30]);
+    let said = |poses: &str| {
+        fs::write(dir.path().join("poses.txt"), poses).unwrap();
+        skipped(dir.path())
+    };
+    let two = pose(0.0).repeat(2);
+    assert!(said(&two).contains("poses.txt, line 3: there are fewer lines than frames"));
+    assert!(said(&two.repeat(2)).contains("poses.txt, line 4: there are more lines than frames"));
+    assert!(said(&format!("{two}1 0\n")).contains("line 3: it has fewer than twelve numbers"));
+    assert!(said(&format!("{two}{}", pose(1e300))).contains("line 3: no camera was there"));
+}
+
 #[test]
 fn gray_transparent_and_sixteen_bit_pictures_become_rgb() {
     let dir = tempfile::tempdir().unwrap();

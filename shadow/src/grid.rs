@@ -13,7 +13,7 @@ mod spread;
 
 use std::sync::OnceLock;
 
-pub use geometry::{Geometry, ROAD_WHEEL_RAD_MAX};
+pub use geometry::{Geometry, ROAD_WHEEL_RAD_MAX, TELLING_M_S};
 pub use matrix::{ActionMatrix, Context, MatrixError, Sample};
 pub use pool::{Pool, pooled};
 pub use quantised::Quantised;

@@ -54,11 +54,10 @@ impl Known {
     /// What a motion tells.
     #[must_use]
     pub fn of(motion: &Motion, geometry: &Geometry) -> Self {
-        let curvature = |steering| geometry.curvature_per_m(f64::from(steering));
         Known {
             speed_m_s: motion.speed_m_s.map(f64::from),
             acceleration_m_s2: motion.acceleration_m_s2.map(f64::from),
-            curvature_per_m: motion.steering_rad.map(curvature),
+            curvature_per_m: geometry.curvature_of(motion),
             lateral_m_s2: motion.lateral_acceleration_m_s2.map(f64::from),
             ..Known::default()
         }

@@ -32,9 +32,8 @@ impl Did {
     #[must_use]
     pub fn of(motion: &Motion, geometry: &Geometry) -> Self {
         let grid = ActionGrid::v1();
-        let curvature = |steering| geometry.curvature_per_m(f64::from(steering));
         Did {
-            curvature: motion.steering_rad.map(|rad| grid.curvature_bin(curvature(rad))),
+            curvature: geometry.curvature_of(motion).map(|curvature| grid.curvature_bin(curvature)),
             acceleration: motion.acceleration_m_s2.map(|a| grid.acceleration_bin(f64::from(a))),
         }
     }

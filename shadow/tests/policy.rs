@@ -340,6 +340,44 @@ fn a_policy_tuned_on_a_real_tub_comes_nearer_to_its_driver() {
     assert!(after > before + 0.05, "{before} {after}");
 }
 
+/// KITTI tells where its camera was, and not how anybody steered: what its driver did is the path. Of a bend to the right at ten
+/// metres a second every moment is a lesson, and says right.
+#[test]
+fn the_path_of_a_real_camera_teaches_where_nobody_knows_the_steering() {
+    let Some(data) = data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for frame in std::fs::read_dir(data.join("drives/kitti_seq2")).unwrap() {
+        let frame = frame.unwrap();
+        std::os::unix::fs::symlink(frame.path(), folder.path().join(frame.file_name())).unwrap();
+    }
+    let poses = data.join("logs/kitti_seq2/poses.txt");
+    std::os::unix::fs::symlink(poses, folder.path().join("poses.txt")).unwrap();
+    let form = Form::of_policy(&package()).unwrap();
+    let options = RecordedOptions { context: Some(form.context), ..RecordedOptions::default() };
+    let drives = Drives::open(folder.path(), form.shape, form.rate_hz, &options).unwrap().drives;
+    let (drive, geometry) = (&drives[0], Geometry::default());
+    let motion = |at| drive.motion(at).unwrap();
+    let speeds: Vec<f32> = (0..drive.len()).filter_map(|at| motion(at).speed_m_s).collect();
+    assert!(speeds.len() == 51 && speeds.iter().all(|speed| (9.5..13.0).contains(speed)));
+    let (grid, straight) = (ActionGrid::v1(), ActionGrid::v1().curvature_bin(0.0));
+    for at in 0..drive.len() {
+        let did = Did::of(&motion(at), &geometry);
+        assert!(did.bin().is_some() && did.curvature < Some(straight), "frame {at}: {did:?}");
+        let curvature = geometry.curvature_of(&motion(at)).unwrap();
+        assert!((-0.05..-0.004).contains(&curvature), "frame {at}: {curvature} 1/m");
+        assert_eq!(did.curvature, Some(grid.curvature_bin(curvature)));
+    }
+    let split = drive.split(form.context);
+    let known: Vec<Known> = (0..drive.len()).map(|at| Known::of(&motion(at), &geometry)).collect();
+    let mut lessons = Lessons::new(form, 0);
+    let taught = lessons.add(drive, split.spans(Part::Tuning), &known, &geometry, &[]);
+    let frames: usize =
+        split.spans(Part::Tuning).iter().map(|span| span.last - span.first + 1).sum();
+    assert_eq!(taught, frames);
+    // The bend is driven with up to 4.7 m/s² across.
+    assert!(lessons.weight_mean() > 0.1, "{}", lessons.weight_mean());
+}
+
 /// A real minute on a motorway holds nothing against its driver; with a brake of 7 m/s² written into it, the seconds before
 /// that weigh little.
 #[test]

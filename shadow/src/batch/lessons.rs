@@ -196,13 +196,12 @@ impl<'a> Lessons<'a> {
                 }
                 let corrects = corrections.iter().any(|correction| correction.now == at as u64);
                 let attention = if corrects { ATTENTION } else { 1.0 };
-                let steering = f64::from(motion.steering_rad.unwrap_or_default());
                 let speed = motion.speed_m_s.unwrap_or_default();
                 self.lessons.push(Lesson {
                     footage,
                     at,
                     did,
-                    curvature_per_m: geometry.curvature_per_m(steering),
+                    curvature_per_m: geometry.curvature_of(&motion).unwrap_or_default(),
                     straightens_1_m_rad: SimulatedDriver::straightens_at_1_m_rad(speed),
                     weight: attention * weights[at - span.first],
                 });

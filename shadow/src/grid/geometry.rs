@@ -1,7 +1,13 @@
-//! From the steering wheel to the curvature of the path, and back.
+//! From the steering wheel to the curvature of the path, and back; and from how a vehicle moved, where nobody knows how it was
+//! steered.
+
+use shoal_hal::Motion;
 
 /// The largest angle of the road wheels that is believed, rad: beyond it the tangent means nothing.
 pub const ROAD_WHEEL_RAD_MAX: f64 = 1.4;
+
+/// Below this speed, m/s, the acceleration across a path does not tell its curvature: a small error of the one is a bend of the other.
+pub const TELLING_M_S: f64 = 2.0;
 
 /// What of a vehicle decides how its steering wheel bends its path.
 ///
@@ -54,6 +60,19 @@ impl Geometry {
         libm::tan(wheel) / self.wheelbase_m
     }
 
+    /// Curvature (1/m, left positive) of the path of this motion: by how it is steered or, where nobody knows that, by the
+    /// acceleration across it, which is speed² · curvature. `None`: neither is known, or it is too slow to tell (below
+    /// [`TELLING_M_S`]).
+    #[must_use]
+    pub fn curvature_of(&self, motion: &Motion) -> Option<f64> {
+        let steered = motion.steering_rad.map(|rad| self.curvature_per_m(rad.into()));
+        steered.or_else(|| {
+            let speed = f64::from(motion.speed_m_s?);
+            let across = f64::from(motion.lateral_acceleration_m_s2?);
+            (speed.abs() >= TELLING_M_S).then(|| across / (speed * speed))
+        })
+    }
+
     /// Angle of the steering wheel (rad, left positive) whose path has this curvature: ratio · atan(curvature · wheelbase).
     #[must_use]
     pub fn steering_rad(&self, curvature_per_m: f64) -> f64 {
@@ -65,6 +84,25 @@ impl Geometry {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_path_is_told_by_its_acceleration_where_nobody_knows_the_steering() {
+        let geometry = Geometry::default();
+        let motion = |speed, across| Motion {
+            speed_m_s: Some(speed),
+            lateral_acceleration_m_s2: Some(across),
+            ..Motion::default()
+        };
+        assert_eq!(geometry.curvature_of(&motion(10.0, 2.0)), Some(0.02));
+        assert_eq!(geometry.curvature_of(&motion(-10.0, -2.0)), Some(-0.02));
+        assert_eq!(geometry.curvature_of(&motion(1.0, 2.0)), None, "too slow");
+        assert_eq!(geometry.curvature_of(&Motion::default()), None);
+        let steered = Motion { steering_rad: Some(0.3), ..motion(10.0, 2.0) };
+        assert_eq!(
+            geometry.curvature_of(&steered),
+            Some(geometry.curvature_per_m(f64::from(0.3f32)))
+        );
+    }
 
     #[test]
     fn a_road_wheel_at_atan_of_wheelbase_over_radius_drives_that_radius() {

@@ -233,7 +233,7 @@ fn error(
 /// How the driver moved, on the axes and by the geometry that a proposal is on; 0 where nobody knows.
 fn driven(footage: &dyn Footage, geometry: &Geometry, at: usize) -> Moved {
     let Some(motion) = footage.motion(at) else { return Moved::default() };
-    let curvature = motion.steering_rad.map(|rad| geometry.curvature_per_m(rad.into()));
+    let curvature = geometry.curvature_of(&motion);
     let across = curvature.zip(motion.speed_m_s.map(f64::from));
     Moved {
         acceleration_m_s2: motion.acceleration_m_s2.map_or(0.0, f64::from),

@@ -172,7 +172,10 @@ struct Source<'a> {
 impl Source<'_> {
     /// Whether anything of these runs can be measured.
     fn tells(&self, runs: &[Vec<Span>]) -> bool {
-        let acts = |motion: Motion| motion.steering_rad.or(motion.acceleration_m_s2).is_some();
+        let acts = |motion: Motion| {
+            let Motion { steering_rad, acceleration_m_s2, lateral_acceleration_m_s2, .. } = motion;
+            steering_rad.or(acceleration_m_s2).or(lateral_acceleration_m_s2).is_some()
+        };
         let frames = || runs.iter().flatten().flat_map(|span| span.first..=span.last);
         self.acted.is_none() || frames().any(|at| self.drive.motion(at).is_some_and(acts))
     }

@@ -83,6 +83,12 @@ pub enum ReadError {
         path.display()
     )]
     OldTub { path: PathBuf },
+    /// A line of the poses beside a folder's frames is none.
+    #[error(
+        "{}, line {line}: {what}: a pose is twelve numbers, a line for each frame of the folder",
+        path.display()
+    )]
+    Poses { path: PathBuf, line: usize, what: &'static str },
     /// A line of a tub's manifest or catalog is not what donkeycar writes.
     #[error("{}, line {line}: {what}", path.display())]
     Tub { path: PathBuf, line: usize, what: &'static str },

@@ -1,4 +1,4 @@
-//! A folder of PNG or JPEG frames, one file a frame.
+//! A folder of PNG or JPEG frames, one file a frame; where poses lie beside them, with the motion.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use super::ReadError;
 use super::clock::Ratio;
 use super::gather::{Budget, Gather, Gathered, check_same_size};
 use super::picture::{Picture, read_picture_file};
+use super::poses::{POSES_FILE, read_poses};
 use crate::{FrameShape, Motion};
 
 /// One frame of a folder or tub: its file, and the motion at it.
@@ -17,17 +18,26 @@ pub(super) struct FrameFile {
     pub(super) motion: Option<Motion>,
 }
 
-/// Reads the frames `names` of the folder at `path`, which come at `rate_source`.
+/// Reads the frames `names` of the folder at `path`, which come at `rate_hz`: that is `rate_source`, too.
+///
+/// The hash is over the poses, if there are any, and the pictures.
 pub(super) fn read_folder(
-    path: &Path,
-    names: &[OsString],
+    (path, names, rate_hz): (&Path, &[OsString], f64),
     shape: FrameShape,
     (rate_source, rate): (Ratio, Ratio),
     budget: &mut Budget,
 ) -> Result<(Gathered, [u8; 32]), ReadError> {
-    let files: Vec<FrameFile> =
-        names.iter().map(|name| FrameFile { path: path.join(name), motion: None }).collect();
     let mut hash = Sha256::new();
+    let poses = path.join(POSES_FILE);
+    let motions = if poses.is_file() {
+        let (content, motions) = read_poses(&poses, names.len(), rate_hz)?;
+        hash.update(&content);
+        motions.into_iter().map(Some).collect()
+    } else {
+        vec![None; names.len()]
+    };
+    let frame = |(name, motion)| FrameFile { path: path.join::<&OsString>(name), motion };
+    let files: Vec<FrameFile> = names.iter().zip(motions).map(frame).collect();
     let gather = Gather::new(path, shape, rate, rate_source.inverse(), budget);
     let gathered = read_files(path, &files, gather, &mut hash)?;
     Ok((gathered, hash.finalize().into()))

@@ -9,7 +9,8 @@
 //! - **MP4** by the program `ffmpeg`, frames by container time; colours as declared, BT.601 limited range
 //!   when undeclared.
 //! - **Folder**: 10 Hz unless [`RecordedOptions::folder_rate_hz`] says another rate, in the order of
-//!   the numbers in the file names.
+//!   the numbers in the file names. Where `poses.txt` lies beside them, as the KITTI odometry benchmark has it, a line a frame, it
+//!   tells the motion: speed, and acceleration along and across.
 //! - **Tub**: 20 Hz, in the order of its catalogs, deleted records left out; it gives the steering.
 //!
 //! What cannot be read, and what is too short for two clips in every part, is skipped with its reason.
@@ -23,6 +24,7 @@ mod folder;
 mod gather;
 pub mod npy;
 mod picture;
+mod poses;
 mod said;
 mod split_file;
 mod tub;
@@ -176,7 +178,8 @@ impl<'a> Model<'a> {
             }
             Kind::Folder(names) => {
                 let rates = (self.folder_rate, self.rate);
-                folder::read_folder(path, names, self.shape, rates, budget)
+                let folder = (path.as_path(), names.as_slice(), self.options.folder_rate_hz);
+                folder::read_folder(folder, self.shape, rates, budget)
             }
             Kind::Tub => {
                 let rates = (self.tub_rate, self.rate);

@@ -72,9 +72,9 @@ impl<'a> Roads<'a> {
 /// One own clip a batch: its squared gradient is a sample of the Fisher matrix's diagonal.
 const ONE: Mix = Mix { own: 1, augmented: 0, replayed: 0 };
 
-/// Whether it is known how a drive was steered.
-fn is_steered(drive: &Drive) -> bool {
-    let steered = |motion: Motion| motion.steering_rad.is_some();
+/// Whether it is known how a drive was steered, or what path it took.
+fn is_steered(drive: &Drive, geometry: &Geometry) -> bool {
+    let steered = |motion: Motion| geometry.curvature_of(&motion).is_some();
     (0..drive.len()).any(|at| drive.motion(at).is_some_and(steered))
 }
 
@@ -88,7 +88,7 @@ impl Train {
         let engine = self.engine.open()?;
         let with = Opened { package, model: &model, engine: &*engine };
         let drives = data::recorded(self.data()?, form.shape, form.rate_hz, Some(form.context))?;
-        if description.imitates() && !drives.iter().any(is_steered) {
+        if description.imitates() && !drives.iter().any(|drive| is_steered(drive, &geometry)) {
             return Err("no drive tells how it was steered: there is nothing to imitate".into());
         }
         let footage = match package.footage_path() {
