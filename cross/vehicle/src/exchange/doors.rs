@@ -416,9 +416,9 @@ impl Exchange {
                 self.say_vote(window, leaf, vote)
             }
             Output::Refusal(fields) => self.publish_refusal(fields),
-            Output::Tune { from, particle } => {
-                let window = self.tonight.entry.as_ref().map_or(0, |entry| entry.window);
-                if let (Some(entry), Some(particle)) = (&mut self.tonight.entry, particle) {
+            Output::Tune { from, particle, window } => {
+                let entry = self.tonight.entry.as_mut().filter(|entry| entry.window == window);
+                if let (Some(entry), Some(particle)) = (entry, particle) {
                     entry.moved_to = Some(particle.to_string());
                 }
                 self.tune(from, window)

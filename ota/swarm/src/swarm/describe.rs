@@ -21,7 +21,9 @@ impl fmt::Display for Output {
                     false => write!(f, "{:?} {bits}", name(difference)),
                 }
             }
-            Self::Tune { from, particle } => write!(f, "tune {:?} {particle:?}", name(from)),
+            Self::Tune { from, particle, window: _ } => {
+                write!(f, "tune {:?} {particle:?}", name(from))
+            }
             Self::Stage(adapter) => write!(f, "stage {:?}", name(adapter)),
             other @ (Self::Fetch { .. }
             | Self::Publish { .. }

@@ -233,6 +233,8 @@ pub enum Output {
         from: Flat,
         /// The particle it is; `None`: it is none that was published.
         particle: Option<ParticleId>,
+        /// The window in which that was decided, which may be over.
+        window: u32,
     },
     /// The swarm's candidate for the adapter slot.
     Stage(Flat),

@@ -157,14 +157,16 @@ impl Swarm {
             Some((contender.clone(), *gain, values))
         });
         match there {
-            Some((contender, gain, values)) => self.move_to(&contender, gain, &values),
+            Some((contender, gain, values)) => {
+                self.move_to(&contender, gain, &values, night.window);
+            }
             None => {
                 let from = self.tuned.clone().unwrap_or_else(|| self.position.clone());
                 self.position = from.clone();
                 self.keep_state();
                 self.tuned_from = Some(from.clone());
                 self.say(Output::Event(Event::Stayed));
-                self.say(Output::Tune { from, particle: None });
+                self.say(Output::Tune { from, particle: None, window: night.window });
             }
         }
         true
@@ -184,7 +186,7 @@ impl Swarm {
         self.kept.own = Some(own);
     }
 
-    fn move_to(&mut self, contender: &Contender, gain: f64, values: &Flat) {
+    fn move_to(&mut self, contender: &Contender, gain: f64, values: &Flat, window: u32) {
         let Contender { particle, inputs, .. } = contender;
         self.state.before = self.state.base;
         self.state.base = Some(*particle);
@@ -198,7 +200,7 @@ impl Swarm {
         self.tuned_from = Some(values.clone());
         self.keep_state();
         self.say(Output::Event(Event::Moved { particle: *particle, gain }));
-        self.say(Output::Tune { from: values.clone(), particle: Some(*particle) });
+        self.say(Output::Tune { from: values.clone(), particle: Some(*particle), window });
     }
 }
 

@@ -232,6 +232,7 @@ impl Swarm {
             restarted,
         }));
         self.stand(x.into(), v.into(), personal_best, steps.saturating_add(1));
+        self.say(Output::Tune { from: self.position.clone(), particle: None, window });
     }
 
     /// The particle stands here now.
@@ -246,7 +247,6 @@ impl Swarm {
         self.keep_state();
         self.kept.velocity = Some(velocity);
         self.kept.personal_best = Some(personal_best);
-        self.position = position.clone();
-        self.say(Output::Tune { from: position, particle: None });
+        self.position = position;
     }
 }

@@ -219,6 +219,42 @@ fn a_remainder_is_owed_once_its_contribution_is_merged() {
     }
 }
 
+/// What is measured when a window is over decides in it, and what is tuned from there has its draws.
+#[test]
+fn what_is_decided_when_a_window_is_over_is_tuned_as_of_that_window() {
+    let mut solo = Solo::new();
+    solo.tuned([1.5, 0.0, 0.0]);
+    solo.open(3);
+    let (job, particle) = code(&solo.outputs());
+    solo.coded(job, &particle, Some(0));
+    solo.seconds += 25;
+    solo.swarm.handle_timeout(at(solo.seconds));
+    let (mut over, mut said) = (false, Vec::new());
+    for _ in 0..20 {
+        let outputs = solo.outputs();
+        said.push(outputs.clone());
+        let tunes = |output: &Output| {
+            let Output::Tune { window, .. } = output else { return None };
+            Some(*window)
+        };
+        if let Some(window) = outputs.iter().find_map(tunes) {
+            return assert_eq!((over, window), (true, 3));
+        }
+        if outputs.iter().any(|output| matches!(output, Output::Code { .. })) {
+            let (job, merge) = code(&outputs);
+            solo.coded(job, &merge, Some(1));
+            for phase in [Phase::Closing, Phase::Closed] {
+                solo.give(Input::Phase(phase)).unwrap();
+            }
+            over = true;
+        } else {
+            let (job, ..) = measure(&outputs);
+            solo.give(Input::Measured { job, terms: &term(10, 0) }).unwrap();
+        }
+    }
+    panic!("nothing was decided: {said:?}");
+}
+
 #[test]
 fn only_contributions_of_who_was_asked_to_this_anchor_are_fetched() {
     let mut solo = Solo::new();

@@ -63,10 +63,14 @@ impl Checks {
             if let (Rule::Paper(_), false) = (fleet.rule, stays) {
                 let before = seen.tuned_in[..tuning].last().copied().unwrap_or(0);
                 let now = self.calendar.window_of(now_us);
-                // The nonce of the next window comes when this one closes.
-                let windows = before.min(*window).min(now)..=(*window).max(now + 1);
                 let (seed, key, seen) = (fleet.seed, vehicle.key, &*seen);
                 let anew = way.started_us != vehicle.started_us;
+                // A step is tuned from in its own window; of those before the power went it is not known in which they were. The nonce
+                // of the next window comes when this one closes.
+                let windows = match anew {
+                    true => before.min(*window).min(now)..=(*window).max(now + 1),
+                    false => *window..=*window,
+                };
                 let by = Stepper { seed, key, windows, seen, tuning, anew };
                 let stepped =
                     way.walks.iter().filter_map(|walk| self.stepped(roads, walk, &by, to));

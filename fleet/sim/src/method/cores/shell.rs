@@ -386,7 +386,7 @@ impl Shell {
                     doing.extend(Vote::new(fields).ok().map(Doing::Vote));
                 }
                 Output::Refusal(_) => {}
-                Output::Tune { from, particle: _ } => {
+                Output::Tune { from, particle: _, window: _ } => {
                     // Who is late and stays, stays with what it tuned last.
                     let stays = self.ways.stale && self.heard.as_ref() == Some(&from);
                     self.from = if stays { self.tuned.clone() } else { from };

@@ -371,7 +371,7 @@ impl World {
                 self.seal(number, Record::Vote(Arc::new(vote)));
             }
             Output::Refusal(_) => {}
-            Output::Tune { from, particle: _ } => self.shell(number).checkpoint = from,
+            Output::Tune { from, .. } => self.shell(number).checkpoint = from,
             Output::Stage(adapter) => self.shell(number).staged = Some(adapter),
             Output::Event(event) => self.shell(number).events.push(event),
         }
