@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::io;
 
-use embassy_time::Duration as Wait;
+use embassy_time::{Duration as Wait, Instant};
 use sha2::{Digest, Sha256};
 use shoal_window::Bytes;
 use shoal_wire::v1::{Chunk, ParticleHeader};
@@ -13,6 +13,10 @@ use shoal_wire::{
 };
 
 use crate::settings::Version;
+
+/// A broker may not keep what it acknowledged so long before a node of it ended, or after: a node of rmqtt that dies takes its last
+/// second with it, and NATS regains its majority in some ten seconds (decision 13).
+pub const SHAKEN: Wait = Wait::from_secs(10);
 
 /// A broker, as a vehicle sees it. What is published is retained; what is lost is said to be.
 pub trait Broker {
@@ -28,6 +32,14 @@ pub trait Broker {
         sealed: Sealed<'_>,
         expiry_seconds: Option<u32>,
     ) -> Result<Ticket, PublishError>;
+
+    /// Leaves once more what was acknowledged and may not have been kept: after all else, within
+    /// [`Settings::again_bytes_max`](crate::Settings::again_bytes_max), and no event tells of it. What the broker acknowledged within ten seconds before it ended a connection, and within the first
+    /// ten of the next one, the link leaves once more by itself.
+    ///
+    /// # Errors
+    /// [`PublishError`]: nothing was taken.
+    fn publish_again(&mut self, topic: &Topic<'_>, sealed: Sealed<'_>) -> Result<(), PublishError>;
 
     /// Takes away what stands at a topic.
     ///
@@ -255,6 +267,23 @@ pub enum Event {
     Drained,
 }
 
+impl Event {
+    /// Bytes of what came with it.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Message(message) => message.payload.len(),
+            Self::Connected { .. }
+            | Self::Disconnected { .. }
+            | Self::Published(_)
+            | Self::Failed { .. }
+            | Self::Subscribed { .. }
+            | Self::SubscribeRefused { .. }
+            | Self::Oversized { .. }
+            | Self::Drained => 0,
+        }
+    }
+}
+
 /// What stands at a topic. Nothing in it is to be believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -304,6 +333,22 @@ pub enum Why {
     Budget,
     /// We ended it.
     Closed,
+}
+
+impl Why {
+    /// When the broker was there last, if it or the network ended the connection: a node of it may be gone, with what it acknowledged
+    /// last.
+    pub(crate) const fn lost_at(&self, now: Instant, last_received: Instant) -> Option<Instant> {
+        match self {
+            Self::Silent => Some(last_received),
+            Self::Network(_)
+            | Self::Tls(_)
+            | Self::Refused(_)
+            | Self::Malformed
+            | Self::Goodbye(_) => Some(now),
+            Self::Unfit | Self::TakenOver | Self::Budget | Self::Closed => None,
+        }
+    }
 }
 
 /// Why something does not stand on the broker.

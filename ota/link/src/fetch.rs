@@ -369,6 +369,14 @@ mod tests {
             Err(crate::PublishError::Finishing)
         }
 
+        fn publish_again(
+            &mut self,
+            _topic: &Topic<'_>,
+            _sealed: crate::Sealed<'_>,
+        ) -> Result<(), crate::PublishError> {
+            Err(crate::PublishError::Finishing)
+        }
+
         fn clear(&mut self, _topic: &Topic<'_>) -> Result<crate::Ticket, crate::PublishError> {
             Err(crate::PublishError::Finishing)
         }

@@ -22,7 +22,7 @@ mod unwired;
 
 pub use backoff::Backoff;
 pub use broker::{
-    Broker, Event, Message, NotPublished, PublishError, RefuseChunk, Sealed, SealedChunk,
+    Broker, Event, Message, NotPublished, PublishError, RefuseChunk, SHAKEN, Sealed, SealedChunk,
     Subscription, Ticket, Why, filter,
 };
 pub use fetch::{Fetch, Fetched, RejectFetched, Store, StoreFailed};

@@ -138,6 +138,12 @@ impl Broker for Link {
         ticket
     }
 
+    fn publish_again(&mut self, topic: &Topic<'_>, sealed: Sealed<'_>) -> Result<(), PublishError> {
+        let taken = self.shared.lock().leave_again(topic, sealed);
+        self.shared.changed();
+        taken
+    }
+
     fn clear(&mut self, topic: &Topic<'_>) -> Result<Ticket, PublishError> {
         let ticket = self.shared.lock().publish(&topic.text(), Payload::new(), None);
         self.shared.changed();

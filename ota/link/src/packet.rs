@@ -244,6 +244,16 @@ pub(crate) enum Written {
     TooLong { bytes: usize },
 }
 
+/// Why something was not said.
+pub(crate) enum NoRoom {
+    Budget,
+    /// The broker takes no packet that long.
+    Broker {
+        bytes: usize,
+        max: u32,
+    },
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,7 +14,7 @@ use crate::broker::{
     Event, Message, NotPublished, PublishError, Sealed, Subscription, Ticket, Why,
 };
 use crate::outbox::Outbox;
-use crate::packet::{Accepted, Frame, Frames, Incoming, Outgoing, Written, decode, encode};
+use crate::packet::{Accepted, Frame, Frames, Incoming, NoRoom, Outgoing, Written, decode, encode};
 use crate::settings::{Settings, Version};
 use crate::subscriptions::{Change, Subscriptions};
 
@@ -146,6 +146,18 @@ impl Session {
         self.publish(&topic.text(), payload, expiry_seconds)
     }
 
+    /// Leaves once more what may stand there already.
+    pub(crate) fn leave_again(
+        &mut self,
+        topic: &Topic<'_>,
+        sealed: Sealed<'_>,
+    ) -> Result<(), PublishError> {
+        sealed.check(topic)?;
+        self.outbox.push_again(&topic.text(), Payload::copy_from_slice(sealed.bytes()))?;
+        self.pump();
+        Ok(())
+    }
+
     pub(crate) fn publish(
         &mut self,
         topic: &str,
@@ -216,7 +228,7 @@ impl Session {
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front()?;
-        self.event_bytes -= event_bytes(&event);
+        self.event_bytes -= event.payload_bytes();
         if let Event::Connected { .. } = event {
             // Not of a connection that is gone by now.
             let again = |event: &Event| matches!(event, Event::Disconnected { .. });
@@ -300,7 +312,8 @@ impl Session {
         self.ping_sent = false;
         self.told_connected = false;
         self.subscriptions.disconnected();
-        for (ticket, why) in self.outbox.unsend() {
+        let lost = why.lost_at(now, self.last_received).filter(|_at| self.phase == Phase::Online);
+        for (ticket, why) in self.outbox.unsend(lost) {
             self.tell(Event::Failed { ticket, why });
         }
         self.taken_over = why == Why::TakenOver;
@@ -369,6 +382,7 @@ impl Session {
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.subscriptions.handle_timeout(now);
+        self.outbox.handle_timeout(now);
         match self.phase {
             Phase::Away(_) => {}
             Phase::Greeting => {
@@ -400,7 +414,8 @@ impl Session {
                 let alive = self.last_received.max(self.last_sent);
                 let dead = alive + self.keep_alive();
                 let ping = if self.ping_sent { dead } else { self.ping_at() };
-                let others = [self.subscriptions.poll_timeout(), self.answers_by()];
+                let subscribes = self.subscriptions.poll_timeout();
+                let others = [subscribes, self.outbox.poll_timeout(), self.answers_by()];
                 others.into_iter().flatten().chain([ping]).min()
             }
         }
@@ -418,7 +433,7 @@ impl Session {
 
     fn take(&mut self, now: Instant, incoming: Incoming) {
         match (self.phase, incoming) {
-            (Phase::Greeting, Incoming::Accepted(accepted)) => self.accepted(accepted),
+            (Phase::Greeting, Incoming::Accepted(accepted)) => self.accepted(now, accepted),
             (Phase::Greeting, Incoming::Refused { reason }) => self.end(Why::Refused(reason)),
             (Phase::Greeting, Incoming::Unspoken) => {
                 self.settings.version = Version::V311;
@@ -429,7 +444,9 @@ impl Session {
                 self.subscriptions.came(&topic);
                 self.tell(Event::Message(Message { topic, payload, retained }));
             }
-            (Phase::Online, Incoming::Published { id, refused }) => self.published(id, refused),
+            (Phase::Online, Incoming::Published { id, refused }) => {
+                self.published(now, id, refused);
+            }
             (Phase::Online, Incoming::Subscribed { id, refused }) => {
                 self.subscribed(now, id, refused);
             }
@@ -447,7 +464,7 @@ impl Session {
         }
     }
 
-    fn accepted(&mut self, accepted: Accepted) {
+    fn accepted(&mut self, now: Instant, accepted: Accepted) {
         if !accepted.fit {
             return self.end(Why::Unfit);
         }
@@ -456,15 +473,17 @@ impl Session {
         self.phase = Phase::Online;
         self.broker = Some(accepted);
         self.subscriptions.connected(session_present);
+        self.outbox.connected(now);
         self.tell(Event::Connected { session_present });
     }
 
-    fn published(&mut self, id: u16, refused: Option<String>) {
+    fn published(&mut self, now: Instant, id: u16, refused: Option<String>) {
         let Some(Pending::Publish(topic)) = self.pending.remove(&id) else {
             return self.end(Why::Malformed);
         };
         self.inflight = self.inflight.saturating_sub(1);
-        if let Some(ticket) = self.outbox.done(&topic) {
+        let acknowledged = refused.is_none().then_some(now);
+        if let Some(ticket) = self.outbox.done(&topic, acknowledged) {
             let event = match refused {
                 None => Event::Published(ticket),
                 Some(reason) => Event::Failed { ticket, why: NotPublished::Refused(reason) },
@@ -549,7 +568,9 @@ impl Session {
     /// Sends the first publication; whether there was one, and room for it.
     fn publish_first(&mut self) -> bool {
         let id = self.free_id();
-        let Some((topic, parcel)) = self.outbox.first() else { return false };
+        let Some((topic, parcel)) = self.outbox.first(self.settings.again_bytes_max) else {
+            return false;
+        };
         let (topic, payload) = (topic.to_owned(), parcel.payload.clone());
         let expiry_seconds = parcel.expiry_seconds;
         let packet = Outgoing::Publish { id, topic: &topic, payload, expiry_seconds };
@@ -633,7 +654,7 @@ impl Session {
     }
 
     fn tell(&mut self, event: Event) {
-        self.event_bytes += event_bytes(&event);
+        self.event_bytes += event.payload_bytes();
         self.events.push_back(event);
     }
 
@@ -664,30 +685,6 @@ impl Session {
     /// Half the silence allowed before either side: a ping that is late by its way there still comes in time.
     fn ping_at(&self) -> Instant {
         self.last_received.min(self.last_sent) + self.keep_alive() / 2
-    }
-}
-
-/// Why something was not said.
-enum NoRoom {
-    Budget,
-    /// The broker takes no packet that long.
-    Broker {
-        bytes: usize,
-        max: u32,
-    },
-}
-
-fn event_bytes(event: &Event) -> usize {
-    match event {
-        Event::Message(message) => message.payload.len(),
-        Event::Connected { .. }
-        | Event::Disconnected { .. }
-        | Event::Published(_)
-        | Event::Failed { .. }
-        | Event::Subscribed { .. }
-        | Event::SubscribeRefused { .. }
-        | Event::Oversized { .. }
-        | Event::Drained => 0,
     }
 }
 

@@ -217,6 +217,8 @@ pub struct Settings {
     pub backoff: Backoff,
     /// What may cross the socket, both ways, until [`crate::Broker::limit`] says more.
     pub limit: Bytes,
+    /// Of that, how many bytes of what was acknowledged may be published again, at most: the rest is for what never was.
+    pub again_bytes_max: u64,
 }
 
 impl Settings {
@@ -252,6 +254,7 @@ impl Settings {
                 seed: u64::from_le_bytes(*vehicle.bytes()),
             },
             limit: Bytes::default(),
+            again_bytes_max: u64::MAX,
         }
     }
 }

@@ -132,6 +132,10 @@ impl Broker for Unwired {
         self.lock().session.leave(topic, sealed, expiry_seconds)
     }
 
+    fn publish_again(&mut self, topic: &Topic<'_>, sealed: Sealed<'_>) -> Result<(), PublishError> {
+        self.lock().session.leave_again(topic, sealed)
+    }
+
     fn clear(&mut self, topic: &Topic<'_>) -> Result<Ticket, PublishError> {
         self.lock().session.publish(&topic.text(), Payload::new(), None)
     }

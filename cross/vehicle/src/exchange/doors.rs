@@ -238,10 +238,12 @@ impl Exchange {
 
     pub(super) fn call(&mut self, purpose: For) -> Result<(), ExchangeError> {
         // Before there is a plan, as often as there is no hurry.
-        let open = self.documents.plan().map_or(u32::MAX, |plan| plan.fields().open_seconds);
+        let plan = self.documents.plan().map(|plan| *plan.fields());
+        let open_seconds = plan.map_or(u32::MAX, |plan| plan.open_seconds);
+        let up_bytes_max = plan.map_or(0, |plan| plan.up_bytes_max);
         let own = self.own();
         // Who misses a window is sent all that stands there: a broker does not hold back any number of messages.
-        let period = self.documents.plan().map_or(0, |plan| plan.fields().period_seconds);
+        let period = plan.map_or(0, |plan| plan.period_seconds);
         let seconds = period.saturating_mul(3).checked_div(2).unwrap_or(0);
         let window = self.tonight.entry.as_ref().map(|entry| entry.window);
         let (listening, anew) = match purpose {
@@ -260,7 +262,7 @@ impl Exchange {
         }
         let fresh = self.tonight.begins_anew(anew || behind);
         let version = self.version;
-        let session = Session { seconds, fresh, listening, open_seconds: open, version };
+        let session = Session { seconds, fresh, listening, open_seconds, up_bytes_max, version };
         let settings = self.certificates.settings(&self.fleet, self.me)?;
         self.tell_certificate_end(&settings);
         let dial = &mut *self.dial;

@@ -13,7 +13,7 @@ use shoal_swarm::{campaign, reinstated};
 use shoal_window::{Bytes, Window};
 use shoal_wire::v1::{METADATA_SLOT, ParticleHeader};
 use shoal_wire::{KeyId, Label, Leaf, RejectTopic, Topic, Unverified};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::around::Dial;
 use super::key::Own;
@@ -21,6 +21,9 @@ use crate::config::FleetConfig;
 
 /// Tries to connect that a window has room for.
 const TRIES_MIN: u64 = 80;
+/// Of the bytes of a window, no more than this part is for what may stand on the broker already: the rest for what was never
+/// published.
+const AGAIN_PART: u64 = 4;
 /// A broker is not asked more often.
 const WAIT_MIN: Wait = Wait::from_millis(250);
 
@@ -162,6 +165,8 @@ pub struct Session {
     pub listening: Listening,
     /// How long windows are open, in seconds.
     pub open_seconds: u32,
+    /// How many bytes a window has, up.
+    pub up_bytes_max: u64,
     /// What the broker spoke when it was there last.
     pub version: Version,
 }
@@ -216,6 +221,7 @@ impl Line {
         dial: &mut dyn Dial,
     ) -> Result<Self, LineError> {
         settings.backoff = backoff(settings.backoff, session.open_seconds);
+        settings.again_bytes_max = session.up_bytes_max / AGAIN_PART;
         settings.version = session.version;
         let mut filters = board.agreed();
         match purpose {
@@ -272,6 +278,31 @@ impl Line {
     pub fn publish_chunk(&mut self, topic: String, header: Vec<u8>, index: u8, bytes: Vec<u8>) {
         self.outbox.push_back(Outgoing::Chunk { topic, header, index, bytes });
         self.pump();
+    }
+
+    /// Publishes an envelope of ours that came back, and may not have been kept: after all else.
+    pub fn publish_again(&mut self, topic: String, bytes: Vec<u8>) {
+        self.say_again(&Outgoing::Record { topic, bytes });
+    }
+
+    /// The same for a chunk that this header of ours names.
+    pub fn publish_chunk_again(
+        &mut self,
+        topic: String,
+        header: Vec<u8>,
+        index: u8,
+        bytes: Vec<u8>,
+    ) {
+        self.say_again(&Outgoing::Chunk { topic, header, index, bytes });
+    }
+
+    fn say_again(&mut self, outgoing: &Outgoing) {
+        let said = with_sealed(&self.own, outgoing, |topic, sealed| {
+            self.link.publish_again(topic, sealed)
+        });
+        if let Err(error) = said {
+            debug!(%error, "not published again");
+        }
     }
 
     /// The next event, after waiting this long for one.
@@ -368,7 +399,10 @@ impl Line {
 
     fn pump(&mut self) {
         while let Some(first) = self.outbox.front() {
-            match publish(&mut *self.link, &self.own, first) {
+            let published = with_sealed(&self.own, first, |topic, sealed| {
+                self.link.publish(topic, sealed, None).map(|_ticket| ())
+            });
+            match published {
                 Ok(()) => {}
                 Err(PublishError::Full { .. }) => return,
                 Err(error) => warn!(%error, "not published"),
@@ -385,13 +419,18 @@ fn backoff(usual: Backoff, open_seconds: u32) -> Backoff {
     Backoff { first: usual.first.min(longest), longest, ..usual }
 }
 
-fn publish(link: &mut dyn Broker, own: &Own, outgoing: &Outgoing) -> Result<(), PublishError> {
+/// Hands on what is to be published, and where.
+fn with_sealed(
+    own: &Own,
+    outgoing: &Outgoing,
+    publish: impl FnOnce(&Topic<'_>, Sealed<'_>) -> Result<(), PublishError>,
+) -> Result<(), PublishError> {
     let (Outgoing::Record { topic: text, .. } | Outgoing::Chunk { topic: text, .. }) = outgoing;
     let topic = Topic::decode(text).map_err(|_reject| PublishError::Topic)?;
     match outgoing {
         Outgoing::Record { bytes, .. } => {
             let record = read(&topic, bytes, own).map_err(|_reject| PublishError::Topic)?;
-            link.publish(&topic, Sealed::Record(record.outbound()), None)?;
+            publish(&topic, Sealed::Record(record.outbound()))
         }
         Outgoing::Chunk { header, index, bytes, .. } => {
             let header = Unverified::decode(header)
@@ -399,10 +438,9 @@ fn publish(link: &mut dyn Broker, own: &Own, outgoing: &Outgoing) -> Result<(), 
                 .map_err(|_reject| PublishError::Topic)?;
             let chunk = SealedChunk::new(&header, *index, bytes);
             let chunk = chunk.map_err(|_refused| PublishError::Topic)?;
-            link.publish(&topic, Sealed::Chunk(chunk), None)?;
+            publish(&topic, Sealed::Chunk(chunk))
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What is published: records sealed and kept, particles coded and kept, refusals, and what the vehicle says of itself.
 
+use embassy_time::Instant;
+use shoal_link::SHAKEN;
 use shoal_swarm::campaign::REPORT_SLOT;
 use shoal_swarm::swarm::{Flat, Input, Swarm};
 use shoal_wire::v1::{
@@ -10,6 +12,7 @@ use shoal_wire::{Body, Leaf, ParticleId, RecordId, SealError, Topic, seal};
 use tracing::warn;
 
 use super::key::{received, verified};
+use super::line::Line;
 use super::run::{Exchange, ExchangeError};
 use super::unsigned::Unsealed;
 use super::weights::{CodeError, Coded};
@@ -31,35 +34,80 @@ fn outgoing(key: &str) -> Option<(u32, &str)> {
 
 impl Exchange {
     /// What has not come back from the broker is published again: records of this window, and votes of those before whose
-    /// places are still theirs. A claim or a header of an earlier window comes too late: it was never said.
+    /// places are still theirs. A claim or a header of an earlier window comes too late: it was never said. What has come back and has
+    /// not stood there for long is published again after all else, also the header of a particle whose claim is voted on in this window.
     pub(super) fn republish(&mut self, window: u32) -> Result<(), ExchangeError> {
         for key in self.vault.keys(OUTGOING)? {
             let Some((of, text)) = outgoing(&key) else { continue };
             let leaf = Topic::decode(text).ok().map(|topic| topic.leaf());
-            let vote = matches!(leaf, Some(Leaf::Vote { .. }));
-            let counts_for = if vote { u32::from(VOTE_WINDOWS) } else { 1 };
-            let counts = (of..of.saturating_add(counts_for)).contains(&window);
-            let Some(envelope) = self.vault.get(&key)?.filter(|_envelope| counts) else {
+            let Some(envelope) = self.vault.get(&key)? else { continue };
+            let again = self.counts_here(of, &envelope);
+            let counts_for = match leaf {
+                Some(Leaf::Vote { .. }) => u32::from(VOTE_WINDOWS),
+                Some(Leaf::Particle { slot }) if again && self.is_claimed(of, slot, &envelope) => 2,
+                Some(_) | None => 1,
+            };
+            if !(of..of.saturating_add(counts_for)).contains(&window) {
                 self.vault.remove(&key)?;
                 continue;
-            };
-            if let Some(Leaf::Particle { slot }) = leaf {
-                self.publish_chunks(slot, &envelope)?;
             }
-            if let Some(line) = &mut self.line {
-                line.publish(text.to_owned(), envelope);
+            if let Some(Leaf::Particle { slot }) = leaf {
+                self.publish_chunks(slot, &envelope, again)?;
+            }
+            match &mut self.line {
+                Some(line) if again => line.publish_again(text.to_owned(), envelope),
+                Some(line) => line.publish(text.to_owned(), envelope),
+                None => {}
             }
         }
         Ok(())
     }
 
+    /// Whether a record of ours counts here: then it has come back.
+    fn counts_here(&self, window: u32, envelope: &[u8]) -> bool {
+        let Some(swarm) = &self.swarm else { return false };
+        let (records, id) = (swarm.records(), received(envelope));
+        records.claims(window).any(|claim| claim.id == id)
+            || records.votes(window).any(|vote| vote.id == id)
+            || records.particles(window).any(|header| header.id == id)
+    }
+
+    /// Whether what this header of ours names is claimed, and still has its slot.
+    fn is_claimed(&self, window: u32, slot: u8, envelope: &[u8]) -> bool {
+        let own = self.own();
+        let (Some(swarm), Ok(header)) = (&self.swarm, verified::<ParticleHeader>(envelope, &own))
+        else {
+            return false;
+        };
+        let particle = header.body().id();
+        let mut claims = swarm.records().claims(window);
+        claims.any(|claim| claim.signer == self.me && claim.body.particle == particle)
+            && self.slots.find(particle) == Some(slot)
+    }
+
     /// A record of ours stands at the broker.
     pub(super) fn came_back(&mut self, text: &str, bytes: &[u8]) -> Result<(), ExchangeError> {
+        let now = self.clock.now().since_boot;
         for key in self.vault.keys(OUTGOING)? {
             let here = outgoing(&key).is_some_and(|(_window, topic)| topic == text);
             if here && self.vault.get(&key)?.is_some_and(|envelope| envelope == bytes) {
-                self.vault.remove(&key)?;
+                self.tonight.came_back.entry(key).or_insert(now);
             }
+        }
+        Ok(())
+    }
+
+    /// What has come back, and has stood there for as long as a broker may not keep what it acknowledged, is not published again.
+    pub(super) fn settle_outgoing(&mut self) -> Result<(), ExchangeError> {
+        if !self.line.as_ref().is_some_and(Line::connected) {
+            return Ok(());
+        }
+        let now = self.clock.now().since_boot;
+        let settled = |_key: &String, at: &mut Instant| *at + SHAKEN <= now;
+        let settled: Vec<String> =
+            self.tonight.came_back.extract_if(.., settled).map(|(key, _at)| key).collect();
+        for key in settled {
+            self.vault.remove(&key)?;
         }
         Ok(())
     }
@@ -123,7 +171,7 @@ impl Exchange {
         let Some(slot) = self.slots.find(particle) else { return Ok(()) };
         let Some(envelope) = self.vault.get(&header_key(particle))? else { return Ok(()) };
         if chunks {
-            self.publish_chunks(slot, &envelope)?;
+            self.publish_chunks(slot, &envelope, false)?;
         }
         let own = self.own();
         let Ok(header) = verified::<ParticleHeader>(&envelope, &own) else { return Ok(()) };
@@ -135,7 +183,12 @@ impl Exchange {
         self.publish_record(window, Leaf::Particle { slot }, &envelope)
     }
 
-    fn publish_chunks(&mut self, slot: u8, envelope: &[u8]) -> Result<(), ExchangeError> {
+    fn publish_chunks(
+        &mut self,
+        slot: u8,
+        envelope: &[u8],
+        again: bool,
+    ) -> Result<(), ExchangeError> {
         let own = self.own();
         let Ok(header) = verified::<ParticleHeader>(envelope, &own) else { return Ok(()) };
         for (index, chunk) in (0..=u8::MAX).zip(&header.body().fields().chunks) {
@@ -145,7 +198,12 @@ impl Exchange {
             else {
                 continue;
             };
-            line.publish_chunk(topic, envelope.to_vec(), index, bytes);
+            let header = envelope.to_vec();
+            if again {
+                line.publish_chunk_again(topic, header, index, bytes);
+            } else {
+                line.publish_chunk(topic, header, index, bytes);
+            }
         }
         Ok(())
     }
@@ -187,7 +245,9 @@ impl Exchange {
         envelope: &[u8],
     ) -> Result<(), ExchangeError> {
         let Ok(text) = self.board.own(leaf) else { return Ok(()) };
-        self.vault.put(&format!("{OUTGOING}{window}/{text}"), envelope)?;
+        let key = format!("{OUTGOING}{window}/{text}");
+        self.vault.put(&key, envelope)?;
+        self.tonight.came_back.remove(&key);
         if let Some(line) = &mut self.line {
             line.publish(text, envelope.to_vec());
         }

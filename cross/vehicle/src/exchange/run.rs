@@ -161,6 +161,8 @@ pub(super) struct Tonight {
     pub(super) echo: Option<RecordId>,
     /// The window whose records the vehicle published again, on this line.
     pub(super) republished: Option<u32>,
+    /// Of what is kept until it has come back, what has, and when.
+    pub(super) came_back: BTreeMap<String, Instant>,
     /// Whether the next line of a window goes on with what the broker keeps: a session that was begun in this life.
     pub(super) resumes: bool,
     /// Whether something came in it of a later window than the clock knew of: it was refused, and the broker does not send it again.
@@ -444,6 +446,7 @@ impl Exchange {
         self.begin_swarm()?;
         self.join_if_needed()?;
         self.timeouts()?;
+        self.settle_outgoing()?;
         self.mind_beacons();
         self.keep_beacons()?;
         self.promote()?;

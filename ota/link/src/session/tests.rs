@@ -6,6 +6,8 @@ use rumqttc::v5::mqttbytes::v5::{Packet, RetainForwardRule};
 use super::*;
 use crate::settings::Version;
 
+mod again;
+
 const PLENTY: Bytes = Bytes { up: 1 << 30, down: 1 << 30 };
 
 /// A session, its clock, and the wire.
@@ -157,6 +159,7 @@ fn after_a_cut_what_was_not_acknowledged_is_published_again_and_nothing_else() {
     }
     let ids = wire.published();
     wire.hear(&puback(ids[1].1));
+    wire.wait_ms(10_001);
     wire.cut();
     wire.publish("d", 10);
     wire.connect(&[0x20, 3, 0, 0, 0]);
