@@ -1,4 +1,4 @@
-//! A node of a broker of MQTT 5, packet by packet: what it retains, what it keeps for who is away, and what it forgets, says twice
+//! A node of a broker, packet by packet: what it retains, what it keeps for who is away, and what it forgets, says twice
 //! or says late.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -10,9 +10,11 @@ use rumqttc::v5::mqttbytes::v5::{
     SubscribeReasonCode, UnsubAck, UnsubAckReason,
 };
 
+use shoal_link::Version;
 use shoal_wire::{KeyId, Leaf, Topic};
 
 use crate::chance::Dice;
+use crate::speech::{NoPacket, UNSPOKEN, read, write};
 
 /// A connection.
 pub type Conn = u64;
@@ -33,6 +35,8 @@ pub struct Manners {
 
 /// A node.
 pub struct Board {
+    /// The only one that it speaks.
+    version: Version,
     manners: Manners,
     dice: Dice,
     /// Of these no chunk is retained or handed on: they claim what they do not serve.
@@ -53,8 +57,21 @@ pub struct Board {
     last: VecDeque<(u64, String, Option<Bytes>)>,
     /// Until then what it acknowledges may not be stored.
     shaken_ms: u64,
-    /// Of these it lost something that others fetch: a header or a chunk.
-    pub lost_of: BTreeSet<KeyId>,
+    /// What it lost.
+    lost: Vec<Lost>,
+    /// Clients that have connected.
+    joined: Vec<String>,
+}
+
+/// Something that a node acknowledged and does not have.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    /// When it was published, in milliseconds.
+    pub at_ms: u64,
+    /// Where.
+    pub topic: String,
+    /// Whether something was left there since.
+    pub mended: bool,
 }
 
 /// So long before and after its end a node may lose what it acknowledges, in milliseconds.
@@ -90,8 +107,9 @@ struct Online {
 impl Board {
     /// A node of a seed with nothing on it.
     #[must_use]
-    pub fn new(seed: u64, manners: Manners) -> Self {
+    pub fn new(seed: u64, version: Version, manners: Manners) -> Self {
         Board {
+            version,
             manners,
             dice: Dice::new(seed, 5),
             withheld: BTreeSet::new(),
@@ -104,7 +122,8 @@ impl Board {
             came: Vec::new(),
             last: VecDeque::new(),
             shaken_ms: 0,
-            lost_of: BTreeSet::new(),
+            lost: Vec::new(),
+            joined: Vec::new(),
         }
     }
 
@@ -188,13 +207,23 @@ impl Board {
         }
     }
 
-    /// The broker is killed and comes back. What it retained was written down, but for what came last; who was there is not known any
-    /// more, and of the sessions it has those that it keeps on its disk, or none.
+    /// The broker is killed and comes back.
     pub fn restart(&mut self, keeps_sessions: bool, now_ms: u64) {
+        self.end(keeps_sessions, now_ms);
+        self.begin(now_ms);
+    }
+
+    /// It is there again.
+    pub fn begin(&mut self, now_ms: u64) {
         self.shaken_ms = now_ms + LOSES_AFTER_MS;
+    }
+
+    /// It is killed. What it retained was written down, but for what came last; who was there is not known any more, and of the sessions
+    /// it has those that it keeps on its disk, or none.
+    pub fn end(&mut self, keeps_sessions: bool, now_ms: u64) {
         for (at_ms, topic, before) in std::mem::take(&mut self.last).into_iter().rev() {
             if at_ms + LOSES_BEFORE_MS >= now_ms && self.loses() {
-                self.stands_as(topic, before);
+                self.stands_as(Lost { at_ms, topic, mended: false }, before);
             }
         }
         let conns: Vec<Conn> = self.online.keys().copied().collect();
@@ -211,13 +240,15 @@ impl Board {
         online.input.extend_from_slice(bytes);
         let mut spoken = vec![conn];
         while let Some(online) = self.online.get_mut(&conn).filter(|online| !online.over) {
-            match Packet::read(&mut online.input, None) {
+            match read(self.version, &mut online.input) {
                 Ok(packet) => spoken.extend(self.packet(conn, packet, now_ms)),
-                Err(rumqttc::v5::mqttbytes::Error::InsufficientBytes(_)) => break,
-                Err(_malformed) => {
+                Err(NoPacket::More) => break,
+                Err(NoPacket::Unspoken) => {
+                    *self.did.entry("unspoken").or_default() += 1;
+                    online.output.extend_from_slice(&UNSPOKEN);
                     online.over = true;
-                    break;
                 }
+                Err(NoPacket::Malformed) => online.over = true,
             }
         }
         spoken
@@ -240,6 +271,7 @@ impl Board {
     /// Takes over what was left at another node.
     pub fn mirror(&mut self, topic: &str, bytes: Bytes) -> Vec<Conn> {
         self.came.push((topic.to_owned(), bytes.clone()));
+        self.mend(topic);
         if bytes.is_empty() {
             self.retained.remove(topic);
         } else {
@@ -352,7 +384,7 @@ impl Board {
                 let before = self.retained.get(&topic).cloned();
                 let spoken = self.leave(&topic, publish.payload);
                 if now_ms < self.shaken_ms && self.loses() {
-                    self.stands_as(topic, before);
+                    self.stands_as(Lost { at_ms: now_ms, topic, mended: false }, before);
                 } else {
                     self.last.retain(|(at_ms, ..)| at_ms + LOSES_BEFORE_MS >= now_ms);
                     self.last.push_back((now_ms, topic, before));
@@ -373,16 +405,30 @@ impl Board {
     }
 
     /// What was left at a topic is lost: what stood there before does again.
-    fn stands_as(&mut self, topic: String, before: Option<Bytes>) {
+    fn stands_as(&mut self, lost: Lost, before: Option<Bytes>) {
+        // What was left there once more was there before.
+        if before.is_some() && self.retained.get(&lost.topic) == before.as_ref() {
+            return;
+        }
         *self.did.entry("lost").or_default() += 1;
-        let place = Topic::decode(&topic).ok();
-        let fetched =
-            place.filter(|one| matches!(one.leaf(), Leaf::Chunk { .. } | Leaf::Particle { .. }));
-        self.lost_of.extend(fetched.map(|place| place.publisher()));
         match before {
-            Some(before) => self.retained.insert(topic, before),
-            None => self.retained.remove(&topic),
+            Some(before) => self.retained.insert(lost.topic.clone(), before),
+            None => self.retained.remove(&lost.topic),
         };
+        self.lost.push(lost);
+    }
+
+    /// What it has lost.
+    pub fn lost(&self) -> &[Lost] {
+        &self.lost
+    }
+
+    /// Something is left at a topic where something was lost.
+    pub fn mend(&mut self, topic: &str) {
+        for lost in self.lost.iter_mut().filter(|lost| lost.topic == topic && !lost.mended) {
+            lost.mended = true;
+            *self.did.entry("mended").or_default() += 1;
+        }
     }
 
     /// Where it waits, if it does.
@@ -409,6 +455,7 @@ impl Board {
                 online.over = true;
             }
         }
+        self.joined.push(client.clone());
         let session_present = self.sessions.contains_key(&client);
         let kept = self.sessions.entry(client.clone()).or_default();
         let taken_over = kept.conn.replace(conn);
@@ -427,6 +474,19 @@ impl Board {
         self.write(conn, &Packet::ConnAck(ConnAck { session_present, code, properties: None }));
         self.flush(conn);
         spoken
+    }
+
+    /// Clients that have connected since this was asked.
+    pub fn take_joined(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.joined)
+    }
+
+    /// A client has its session elsewhere now.
+    pub fn forget(&mut self, client: &str) {
+        let before = self.sessions.remove(client).and_then(|kept| kept.conn);
+        if let Some(online) = before.and_then(|before| self.online.get_mut(&before)) {
+            online.over = true;
+        }
     }
 
     fn subscribe(&mut self, client: &str, filter: &rumqttc::v5::mqttbytes::v5::Filter) {
@@ -480,7 +540,7 @@ impl Board {
 
     fn write(&mut self, conn: Conn, packet: &Packet) {
         if let Some(online) = self.online.get_mut(&conn) {
-            packet.write(&mut online.output, None).expect("what the broker says can be written");
+            write(self.version, packet, &mut online.output);
         }
     }
 }
@@ -512,7 +572,7 @@ mod tests {
 
     #[test]
     fn what_comes_on_a_connection_that_was_taken_over_acknowledges_nothing() {
-        let mut board = Board::new(1, Manners::default());
+        let mut board = Board::new(1, Version::V5, Manners::default());
         for index in 0..30 {
             let _spoken = board.leave(&format!("a/{index}"), Bytes::from_static(b"stands"));
         }
@@ -534,6 +594,22 @@ mod tests {
         assert_eq!(board.sessions["client"].unacknowledged.len(), 20);
         (1..=20).for_each(|id| says(&mut board, 2, &Packet::PubAck(PubAck::new(id, None))));
         assert_eq!(board.sessions["client"].unacknowledged.len(), 10, "the rest was sent");
+    }
+
+    #[test]
+    fn a_node_of_3_1_1_refuses_who_greets_in_5_and_lets_in_who_then_greets_as_it_does() {
+        let mut board = Board::new(1, Version::V311, Manners::default());
+        board.accept(1);
+        let (keep_alive, client_id) = (60, "client".to_owned());
+        let connect = Connect { keep_alive, client_id, clean_start: true, properties: None };
+        says(&mut board, 1, &Packet::Connect(connect, None, None));
+        assert_eq!(board.say(1), (UNSPOKEN.to_vec(), true));
+        board.accept(2);
+        let mut bytes = BytesMut::new();
+        let connect = rumqttc::mqttbytes::v4::Connect::new("client");
+        rumqttc::mqttbytes::v4::Packet::Connect(connect).write(&mut bytes, usize::MAX).unwrap();
+        let _spoken = board.receive(2, &bytes, 0);
+        assert_eq!(board.say(2), (vec![0x20, 2, 0, 0], false));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use shoal_vehicle::exchange::run::Exchange;
 use shoal_wire::v1::{Claim, Nonce, NonceFields, ParticleHeader, Role, Vote};
 use shoal_wire::{KeyId, Kind, Leaf, ParticleId, RecordId, Topic, Unverified};
 
-use crate::board::Board;
+use crate::board::{Board, Lost};
 use crate::calendar::{Calendar, FINISHES_S};
 use crate::cluster::Cluster;
 use crate::documents::{Fleet, MISTAKEN_COUNTER, PLENTY_COUNTER, place_of};
@@ -357,8 +357,8 @@ impl Checks {
         }
     }
 
-    /// Between two windows: no honest vehicle is taken for a liar, but for those of which the broker lost what it had acknowledged: it
-    /// looks as if they had claimed what they do not serve.
+    /// Between two windows: no honest vehicle is taken for a liar, but for those of which the broker lost what it had acknowledged and
+    /// which did not know, or came back too late: it looks as if they had claimed what they do not serve.
     pub fn nobody_is_slandered(
         &self,
         vehicles: &[Vehicle],
@@ -381,6 +381,17 @@ impl Checks {
                 );
             }
         }
+    }
+
+    /// Something was lost that is to stand there again by now: its vehicle is connected since this moment.
+    pub fn stands_again(&self, number: usize, lost: &Lost, (since, now_us): (u64, u64)) {
+        let Lost { at_ms, topic, mended } = lost;
+        must!(
+            self.looked_at,
+            Again,
+            *mended,
+            "{now_us}: vehicle {number} is connected since {since}, and what it left at {at_ms} ms and the broker lost is not there: {topic}"
+        );
     }
 
     /// The liars that some honest vehicle has in quarantine.

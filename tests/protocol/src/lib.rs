@@ -28,6 +28,7 @@ mod reinstatement;
 #[path = "../../../shadow/tests/replay_faults/sim_disk.rs"]
 #[allow(dead_code, reason = "other tests flip its bits")]
 mod sim_disk;
+mod speech;
 pub mod station;
 mod trouble;
 pub mod vehicle;

@@ -66,6 +66,8 @@ musts! {
     Counted = "counted",
     /// No honest vehicle is taken for a liar where liars are few.
     Slander = "slander",
+    /// What a broker lost that it had acknowledged stands there again once its vehicle is connected again in that window.
+    Again = "again",
     /// Who claims what nobody can get stands aside.
     Withholds = "withholds",
     /// Who may not exchange is on no line.

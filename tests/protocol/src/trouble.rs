@@ -4,19 +4,23 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
 use bytes::Bytes;
-use shoal_link::Why;
+use shoal_link::{SHAKEN, Why};
 use shoal_wire::v1::{Claim, NOMINEES, Vote};
 use shoal_wire::{Kind, Leaf, Topic, Unverified};
 
 use crate::board::{Board, Conn};
 use crate::calendar::{SPAN_S, utc_ms};
+use crate::check::SOON_US;
 use crate::documents::{OPEN_S, place, sealed};
 use crate::engine::{Character, Lie};
 use crate::intruder::Everybody;
 use crate::station::Station;
-use crate::vehicle::Vehicle;
-use crate::weather::PLENTY;
+use crate::vehicle::{Vehicle, Wire};
+use crate::weather::{PLENTY, Weather};
 use crate::world::{Happening, SECOND_US, World};
+
+/// The chance that a node which loses what it acknowledges is killed just after it has heard something.
+const DIES_OF_IT: f64 = 0.01;
 
 impl World {
     /// What is on its way to the broker is lost, or arrives all the same.
@@ -35,8 +39,12 @@ impl World {
                 (wire.over, wire.dialling) = (false, false);
                 wire.inbox.clear();
                 wire.link.closed(Why::Network(ErrorKind::ConnectionReset));
+                wire.was_cut = true;
                 gone.push(conn);
             }
+        }
+        if !gone.is_empty() {
+            self.vehicles[number].ends_us.push(now);
         }
         for conn in gone {
             self.trouble("cut");
@@ -101,6 +109,8 @@ impl World {
     /// What happens to whom in a window.
     pub(crate) fn troubles_of(&mut self, window: u32) {
         self.checks.saw_the_end(&self.vehicles);
+        // What is claimed is voted on now.
+        self.lost_of.extend(self.cluster.lost_of());
         self.calm = window >= self.weather.windows;
         let again = [Lie::Equivocates, Lie::VotesTwice].map(Character::Liar);
         for number in 0..self.vehicles.len() {
@@ -156,14 +166,26 @@ impl World {
         }
         if self.dice.happens(self.weather.broker) {
             let after = self.dice.between(0, u64::from(SPAN_S)) * SECOND_US;
-            self.at(self.now_us.get() + after, Happening::NodeDies);
+            self.at(self.now_us.get() + after, Happening::NodeDies(None));
         }
+        self.draw_away();
         if self.weather.nodes > 1 && self.dice.happens(self.weather.parted) {
             self.trouble("parted");
             let from = self.now_us.get() + self.dice.between(0, u64::from(SPAN_S)) * SECOND_US;
             let to = from + self.dice.between(5, u64::from(SPAN_S)) * SECOND_US;
             self.at(from, Happening::Parted(true));
             self.at(to, Happening::Parted(false));
+        }
+    }
+
+    /// The last node goes while the window is open, and comes back before the next.
+    fn draw_away(&mut self) {
+        if self.leaving.happens(self.weather.away) {
+            let node = self.weather.nodes - 1;
+            let goes = self.now_us.get() + self.leaving.between(0, u64::from(OPEN_S)) * SECOND_US;
+            let back = goes + self.leaving.between(2, u64::from(SPAN_S - OPEN_S)) * SECOND_US;
+            self.at(goes, Happening::NodeIsAway(node, true));
+            self.at(back, Happening::NodeIsAway(node, false));
         }
     }
 
@@ -219,17 +241,48 @@ impl World {
     }
 
     /// A node of the broker is killed, and there again at once.
-    pub(crate) fn node_dies(&mut self) {
+    pub(crate) fn node_dies(&mut self, node: Option<usize>) {
         self.trouble("broker");
-        let node = self.dice.between(0, self.weather.nodes as u64) as usize;
+        let nodes = self.weather.nodes as u64;
+        let node = node.unwrap_or_else(|| self.dice.between(0, nodes) as usize);
+        if self.cluster.is_away(node) {
+            return;
+        }
+        self.cut_all_at(node);
+        let now_ms = self.now_us.get() / 1000;
+        let keeps = self.weather.keeps_sessions;
+        self.cluster.nodes()[node].restart(keeps, now_ms);
+    }
+
+    /// A node that loses what it acknowledges is killed within a second after it has heard something.
+    pub(crate) fn dies_of_it(&mut self, conn: Conn) {
+        let Weather { broker, manners, .. } = self.weather;
+        let loses = broker > 0.0 && manners.loses > 0.0 && !self.calm;
+        if loses && self.leaving.happens(DIES_OF_IT) {
+            let at = self.now_us.get() + self.leaving.between(0, SECOND_US);
+            self.at(at, Happening::NodeDies(self.cluster.node_at(conn)));
+        }
+    }
+
+    fn cut_all_at(&mut self, node: usize) {
         for number in 0..self.vehicles.len() {
             if self.cluster.node_of(number) == node {
                 self.cut(number);
             }
         }
+    }
+
+    /// A node of the broker is killed and stays away: its vehicles try the next. Or it is there again, and who is at another stays there.
+    pub(crate) fn node_is_away(&mut self, node: usize, away: bool) {
         let now_ms = self.now_us.get() / 1000;
-        let keeps = self.weather.keeps_sessions;
-        self.cluster.nodes()[node].restart(keeps, now_ms);
+        if away {
+            self.trouble("away");
+            self.cut_all_at(node);
+            self.cluster.goes_away(node, self.weather.keeps_sessions, now_ms);
+        } else {
+            let spoken = self.cluster.comes_back(node, now_ms);
+            spoken.into_iter().for_each(|conn| self.hear(conn));
+        }
     }
 
     /// A window is about to close.
@@ -249,8 +302,7 @@ impl World {
             self.checks.remembers(&self.vehicles, window);
         }
         if self.weather.liars_are_few() {
-            let lost_of = self.cluster.lost_of();
-            self.checks.nobody_is_slandered(&self.vehicles, &lost_of, window, now);
+            self.checks.nobody_is_slandered(&self.vehicles, &self.lost_of, window, now);
         }
         for aside in self.checks.stand_aside(&self.vehicles, window) {
             let withholds = self.vehicles[aside].character == Character::Liar(Lie::Withholds);
@@ -261,12 +313,37 @@ impl World {
         }
     }
 
+    /// Before exchanges are asked to finish: what was lost in this window stands there again, if its vehicle may know of it and has been
+    /// on a connection for a while since: a connection of it ended soon after it was published, or shortly before.
+    fn look_at_lost(&mut self, window: u32) {
+        let now = self.now_us.get();
+        let Weather { bytes_max, delay_ms, clock, .. } = self.weather;
+        if bytes_max < PLENTY || delay_ms > 300 || clock > 0.0 {
+            return;
+        }
+        let shaken_us = SHAKEN.as_micros();
+        for (key, lost) in self.cluster.lost() {
+            let at = lost.at_ms * 1_000;
+            let of =
+                |vehicle: &&Vehicle| vehicle.key == key && at >= self.calendar.opens_us(window);
+            let Some(vehicle) = self.vehicles.iter().find(of) else { continue };
+            let since = |wire: &Wire| Some((wire.connected_in(window)?, wire.was_cut));
+            let Some((since, was_cut)) = vehicle.wires.iter().find_map(since) else { continue };
+            let ended = |end: &u64| (at..at + shaken_us).contains(end) && *end < since;
+            let settles = was_cut && (since..since + shaken_us).contains(&at);
+            if since + SOON_US <= now && (settles || vehicle.ends_us.iter().any(ended)) {
+                self.checks.stands_again(vehicle.number, lost, (since, now));
+            }
+        }
+    }
+
     /// Before exchanges are asked to finish: who listens has heard.
     pub(crate) fn finishes(&mut self, window: u32) {
         if !self.looks {
             return;
         }
         self.look_at_standing(window);
+        self.look_at_lost(window);
         let now = self.now_us.get();
         for vehicle in self.vehicles.iter().filter(|vehicle| !vehicle.beacons) {
             self.checks.hears(vehicle, window, now);
@@ -305,7 +382,7 @@ impl World {
 
     /// What a vehicle claimed in windows that are over comes; what it claimed in this one later.
     pub(crate) fn comes_late(&mut self, number: usize) {
-        let (node, key) = (self.cluster.node_of(number), self.vehicles[number].key);
+        let (node, key) = (self.cluster.next_of(number), self.vehicles[number].key);
         let board = &mut self.cluster.nodes()[node];
         for (topic, bytes) in board.kept_back(key) {
             self.trouble("late");
@@ -336,7 +413,8 @@ impl World {
             if lie == Character::Liar(Lie::Equivocates) {
                 self.checks.contradicted.push((window, key, self.now_us.get()));
             }
-            let spoken = self.cluster.nodes()[node].leave(&topic, Bytes::from(bytes));
+            let there = self.cluster.next_of(number);
+            let spoken = self.cluster.nodes()[there].leave(&topic, Bytes::from(bytes));
             spoken.into_iter().for_each(|conn| self.hear(conn));
         }
     }
@@ -427,7 +505,7 @@ mod tests {
         let at = world.calendar.opens_us(1) + 5 * SECOND_US;
         world.at(at, Happening::Unfit(1, 0));
         world.at(at + 2 * SECOND_US, Happening::Fit(1));
-        world.at(at + 15 * SECOND_US, Happening::NodeDies);
+        world.at(at + 15 * SECOND_US, Happening::NodeDies(None));
         // That whoever is connected listens is looked at before the window closes.
         world.run();
         assert!(world.troubles.contains_key("broker") && world.troubles.contains_key("unfit"));

@@ -59,6 +59,8 @@ pub struct Vehicle {
     pub off_s: Rc<Cell<i64>>,
     /// When it came to the fleet.
     pub came_us: u64,
+    /// When connections of it ended that it did not end.
+    pub ends_us: Vec<u64>,
     /// When the program began.
     pub started_us: u64,
     /// When it is looked at again.
@@ -92,6 +94,8 @@ pub struct Wire {
     pub dialling: bool,
     /// Since when there is that socket.
     pub since_us: u64,
+    /// Whether an earlier one of it was cut.
+    pub was_cut: bool,
     /// Since when something that was sent waits for its acknowledgement.
     pub waits_us: Option<u64>,
     /// When the last bytes each way arrive.
@@ -156,6 +160,7 @@ impl Dial for Dialler {
             conn: None,
             dialling: false,
             since_us: 0,
+            was_cut: false,
             waits_us: None,
             up_us: 0,
             down_us: 0,
@@ -190,6 +195,7 @@ impl Vehicle {
             exchange: None,
             metrics: Metrics::default(),
             came_us: 0,
+            ends_us: Vec::new(),
             wires: Vec::new(),
             off_s: Rc::default(),
             started_us: 0,
@@ -329,6 +335,7 @@ impl Vehicle {
         self.tables = self.tables.after_cut(seed);
         self.blobs = self.blobs.after_cut(seed);
         self.dialled.borrow_mut().clear();
+        self.ends_us.push(self.now_us.get());
         self.wires.drain(..).filter_map(|wire| wire.conn).collect()
     }
 
@@ -404,6 +411,7 @@ mod tests {
     use shoal_wire::{Leaf, Topic, Unverified};
 
     use super::Vehicle;
+    use crate::board::{Lost, Manners};
     use crate::intruder::Everybody;
     use crate::weather::Weather;
     use crate::world::{Happening, SECOND_US, World};
@@ -455,6 +463,23 @@ mod tests {
             }
         }
         assert_eq!((silent, said > 0), (Vec::new(), true), "tenths of a second, and vehicles");
+    }
+
+    /// A node that dies takes with it what it acknowledged in its last second.
+    #[test]
+    fn what_a_node_took_with_it_is_published_again() {
+        let mut mended = 0;
+        for tenths in (2..200).step_by(6) {
+            let manners = Manners { loses: 1.0, ..Manners::default() };
+            let mut world = World::new(1, Weather { manners, ..Weather::fair(3, 2) });
+            let at = world.calendar.opens_us(WINDOW) + tenths * SECOND_US / 10;
+            world.at(at, Happening::NodeDies(None));
+            world.run();
+            let lost: Vec<&Lost> = world.cluster.lost().map(|(_key, lost)| lost).collect();
+            assert!(lost.iter().all(|lost| lost.mended), "{tenths} tenths of a second: {lost:?}");
+            mended += lost.len();
+        }
+        assert!(mended > 10, "{mended}");
     }
 
     /// Its clock said that the plan was over when that came.

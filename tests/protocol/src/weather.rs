@@ -1,5 +1,7 @@
 //! What goes wrong, and how often: drawn from the seed.
 
+use shoal_link::Version;
+
 use crate::board::Manners;
 use crate::calendar::Calendar;
 use crate::chance::Dice;
@@ -45,6 +47,10 @@ pub struct Weather {
     pub parted: f64,
     /// How many nodes the broker has.
     pub nodes: usize,
+    /// The chance a window that the last of three is killed in it, and there again some time later.
+    pub away: f64,
+    /// What the broker speaks, and nothing else.
+    pub version: Version,
     /// How many beacons there are: at the nodes in turn.
     pub beacons: usize,
     /// Whether they pass on that they are there, and nothing else.
@@ -106,6 +112,8 @@ impl Weather {
             rotates: false,
             parted: 0.0,
             nodes: 1,
+            away: 0.0,
+            version: Version::V5,
             beacons: 0,
             beacons_withhold: false,
             listens: 0.0,
@@ -185,6 +193,7 @@ impl Weather {
             let fair = Weather::fair(vehicles, windows);
             return Weather { asked, paper, calendar, pause, lies, delay_ms, ..fair };
         }
+        let (version, three, away) = clusters(seed);
         let mut some = |chances: [f64; 3]| {
             let one = dice.between(0, 6) as usize;
             chances.get(one).copied().unwrap_or(0.0)
@@ -208,7 +217,9 @@ impl Weather {
                 loses: [0.0, 0.1, 0.5][Dice::new(seed, 23).between(0, 3) as usize],
             },
             parted: some([0.2, 0.5, 0.5]),
-            nodes: dice.between(1, 3) as usize,
+            nodes: three.unwrap_or(dice.between(1, 3) as usize),
+            away,
+            version,
             bytes_max: [PLENTY, PLENTY, PLENTY, 5_000][dice.between(0, 4) as usize],
             keeps_sessions: dice.happens(0.5),
             news: dice.happens(0.3),
@@ -233,6 +244,16 @@ impl Weather {
             pause,
         }
     }
+}
+
+/// In some worlds the broker speaks 3.1.1 alone, as NATS does, and in some it has three nodes, of which one is away now and then: what
+/// it speaks, how many nodes it has, and the chance a window that one goes. What else is drawn for a seed stays what it is.
+fn clusters(seed: u64) -> (Version, Option<usize>, f64) {
+    let mut dice = Dice::new(seed, 31);
+    let version = if dice.happens(0.2) { Version::V311 } else { Version::V5 };
+    let three = dice.happens(0.2);
+    let away = if three { [0.2, 0.6][dice.between(0, 2) as usize] } else { 0.0 };
+    (version, three.then_some(3), away)
 }
 
 /// How liars lie who lie so: nobody colludes alone.

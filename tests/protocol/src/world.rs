@@ -64,8 +64,10 @@ pub(crate) enum Happening {
     Rotates,
     /// Trouble of a window, drawn when it opens.
     Trouble(u32),
-    /// A node of the broker is killed.
-    NodeDies,
+    /// A node of the broker is killed: this one, or any.
+    NodeDies(Option<usize>),
+    /// One is killed and stays away, or is there again.
+    NodeIsAway(usize, bool),
     /// Exchanges are about to be asked to finish.
     Finishes(u32),
     /// A window is about to close.
@@ -137,7 +139,10 @@ pub struct World {
     pub(crate) dice: Dice,
     pub(crate) fitness: Dice,
     pub(crate) setting: Dice,
+    pub(crate) leaving: Dice,
     conns: Conn,
+    /// Of these a header or a chunk was lost, and stood not there again before its claim was voted on.
+    pub(crate) lost_of: BTreeSet<KeyId>,
     /// Connections that were cut before what was on its way to the broker arrived.
     pub(crate) lost: BTreeSet<Conn>,
     /// When the last of what goes to each node arrives.
@@ -175,7 +180,7 @@ impl World {
             seed,
             away: vec![false; vehicles.len()],
             vehicles,
-            cluster: Cluster::new(seed, weather.nodes, weather.manners),
+            cluster: Cluster::new(seed, weather.nodes, weather.version, weather.manners),
             across_us: vec![0; weather.nodes],
             keeper: Keeper::new(seed, Vec::new(), false),
             stations: Vec::new(),
@@ -196,7 +201,9 @@ impl World {
             dice: Dice::new(seed, 4),
             fitness: Dice::new(seed, 17),
             setting: Dice::new(seed, 18),
+            leaving: Dice::new(seed, 32),
             conns: 0,
+            lost_of: BTreeSet::new(),
             lost: BTreeSet::new(),
             calm: false,
             fleet,
@@ -389,6 +396,7 @@ impl World {
                 self.log.crosses(&bytes);
                 let spoken = self.cluster.receive(conn, &bytes, now / 1000);
                 spoken.into_iter().for_each(|conn| self.hear(conn));
+                self.dies_of_it(conn);
             }
             Happening::Down(number, conn, bytes) => {
                 if let Some(wire) = self.wire(number, conn) {
@@ -411,7 +419,8 @@ impl World {
             Happening::News(window) => self.news(window),
             Happening::Rotates => self.rotates(),
             Happening::Trouble(window) => self.troubles_of(window),
-            Happening::NodeDies => self.node_dies(),
+            Happening::NodeDies(node) => self.node_dies(node),
+            Happening::NodeIsAway(node, away) => self.node_is_away(node, away),
             Happening::Finishes(window) => self.finishes(window),
             Happening::Closes(window) => self.closes(window),
             Happening::Across(crossing) => {

@@ -23,8 +23,9 @@ const SEEDS: u64 = 500;
 const PROGRESS: u64 = 500;
 
 /// Everything that goes wrong in some world.
-const TROUBLES: [&str; 31] = [
+const TROUBLES: [&str; 34] = [
     "absent",
+    "away",
     "beacon",
     "broker",
     "budget",
@@ -39,6 +40,7 @@ const TROUBLES: [&str; 31] = [
     "kept",
     "late",
     "lost",
+    "mended",
     "mistaken",
     "newcomer",
     "news",
@@ -54,6 +56,7 @@ const TROUBLES: [&str; 31] = [
     "stood aside",
     "timekeeper",
     "unfit",
+    "unspoken",
     "withheld",
 ];
 
