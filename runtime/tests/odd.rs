@@ -4,18 +4,16 @@
 #![cfg(feature = "ort")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod brought;
+
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use safetensors::SafeTensors;
-use shoal_runtime::adapter::Adapter;
+use brought::{Folder, agrees, brought, fitted, works};
 use shoal_runtime::bake::{BakeError, bake, bake_dequantised};
-use shoal_runtime::compare::compare;
 use shoal_runtime::engine::testing::{noise, ort_or_skip};
-use shoal_runtime::fit::{FitError, FitOptions, Subject, fit};
-use shoal_runtime::graft::{GraftOptions, Grafted, graft, sites};
-use shoal_runtime::inspect::inspect;
+use shoal_runtime::fit::FitError;
+use shoal_runtime::graft::{GraftOptions, graft, sites};
 use shoal_runtime::onnx::proto::{
     GraphProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, ValueInfoProto, type_proto,
 };
@@ -49,64 +47,6 @@ fn node(op: &str, inputs: &[&str], outputs: &[&str], attrs: &[(&str, Attr)]) -> 
         attribute: attrs.iter().map(|(name, attr)| attr.to_proto(name)).collect(),
         ..NodeProto::default()
     }
-}
-
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        Folder(tempfile::tempdir().unwrap())
-    }
-
-    fn write(&self, model: &Model) -> PathBuf {
-        let file = self.0.path().join("odd.onnx");
-        model.write(&file).unwrap();
-        file
-    }
-}
-
-/// What ten steps made of a grafted model.
-#[derive(Debug)]
-struct Fit {
-    adapter: Adapter,
-    by_drawn_adapter: bool,
-}
-
-fn fitted(grafted: &Grafted) -> Result<Fit, FitError> {
-    let start = Adapter::start(grafted.layout.clone(), 0);
-    let subject = Subject::Adapter { grafted, start: &start, frozen_a: false };
-    let fitted = fit(subject, &ort_or_skip().unwrap(), &FitOptions::default(), None, |_| {})?;
-    assert!(fitted.after < fitted.before, "{} to {}", fitted.before, fitted.after);
-    let adapter = fitted.trained.adapter().unwrap().clone();
-    Ok(Fit { adapter, by_drawn_adapter: fitted.by_drawn_adapter })
-}
-
-/// Everything that is done with a file; the error of the step that refuses it.
-fn brought(file: &Path, options: &GraftOptions) -> Result<(Model, Grafted, Fit), String> {
-    let model = Model::read_with_data(file).map_err(|why| why.to_string())?;
-    let opened = open(&model, None, &BTreeMap::new()).map_err(|why| why.to_string())?;
-    inspect(&model, &opened.options, 8).map_err(|why| why.to_string())?;
-    // As the command says it.
-    let named = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
-    let grafted = graft(&opened.folded, options).map_err(|why| named(&why))?;
-    let fitted = fitted(&grafted).map_err(|why| named(&why))?;
-    Ok((model, grafted, fitted))
-}
-
-fn agrees(baked: &Model, grafted: &Grafted, fitted: &Fit) {
-    let ort = ort_or_skip().unwrap();
-    let folded = open(baked, None, &BTreeMap::new()).unwrap().folded;
-    let how = (1, NonZeroUsize::MIN);
-    let found = compare(&folded, grafted, &fitted.adapter, &ort, how).unwrap();
-    assert!(found.agrees() && found.values > 0, "{found:?}");
-}
-
-#[track_caller]
-fn works(model: &Model) -> Fit {
-    let folder = Folder::new();
-    let (model, grafted, fitted) = brought(&folder.write(model), &GraftOptions::default()).unwrap();
-    agrees(&bake(&model, &fitted.adapter).unwrap(), &grafted, &fitted);
-    fitted
 }
 
 /// The refusal, which must name the file and all of `parts`.
@@ -617,83 +557,4 @@ fn a_pattern_has_a_rank_of_its_own_and_peft_reads_it() {
     let folded = open(&model, None, &BTreeMap::new()).unwrap().folded;
     let again = graft(&folded, &config.graft_options(&sites(&folded)));
     assert_eq!(again.unwrap().layout.hash(), grafted.layout.hash());
-}
-
-/// Whole models as an exporter wrote them (`cargo xtask oracle exporters`), by name.
-fn exported(fixture: &str) -> BTreeMap<String, Model> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    let bytes = std::fs::read(folder.join(fixture)).unwrap();
-    let stored = SafeTensors::deserialize(&bytes).unwrap();
-    let whole = stored.iter().filter_map(|(name, view)| {
-        let name = name.strip_prefix("whole.")?.strip_suffix("/model")?;
-        Some((name.to_owned(), Model::from_bytes(view.data().to_vec().into()).unwrap()))
-    });
-    whole.collect()
-}
-
-/// Of every site of a model: a part of its name, and the nodes that read its weight.
-fn check_exported(fixture: &str, want: &[(&str, Vec<(&str, usize)>)]) {
-    if ort_or_skip().is_none() {
-        return;
-    }
-    let models = exported(fixture);
-    let names: Vec<&str> = models.keys().map(String::as_str).collect();
-    assert_eq!(names, want.iter().map(|(name, _)| *name).collect::<Vec<_>>());
-    for (name, sites) in want {
-        let fitted = works(&models[*name]);
-        let found = &fitted.adapter.layout().sites;
-        let found: Vec<(&str, usize)> =
-            found.iter().map(|site| (site.name.as_str(), site.nodes.len())).collect();
-        assert_eq!(found.len(), sites.len(), "{name}: {found:#?}");
-        for ((site, nodes), (part, want)) in found.iter().zip(sites) {
-            assert!(site.contains(part) && nodes == want, "{name}: {found:#?}");
-        }
-    }
-}
-
-/// Recurrent layers of Keras are loops in the file: their weights are one site each, under the layer's name.
-#[test]
-fn whole_models_of_keras_are_trained_and_baked() {
-    let cell = "conv_lstm2d_1/while/conv_lstm_cell_1/convolution";
-    let [forward, backward] = ["forward_gru_1/gru_cell_1", "backward_gru_1/gru_cell_1"];
-    let heads = ["value", "key", "query", "attention_output"];
-    let attention = heads.map(|head| (head, 1)).into_iter().chain([("dense", 1); 2]);
-    let want: [(&str, Vec<(&str, usize)>); 7] = [
-        ("attention", attention.collect()),
-        ("conv_lstm", [(cell, 3); 8].into_iter().chain([("conv2d_1", 1)]).collect()),
-        (
-            "frames_lstm",
-            vec![
-                ("time_distributed_1", 3),
-                ("time_distributed_1", 3),
-                ("W0", 1),
-                ("R0", 1),
-                ("dense", 1),
-            ],
-        ),
-        (
-            "gru",
-            [(forward, 4), (forward, 4), (backward, 4), (backward, 4)]
-                .into_iter()
-                .chain([("gru_1_1", 4); 3])
-                .chain([("dense", 1)])
-                .collect(),
-        ),
-        ("masked_lstm", vec![("lstm_cell", 4), ("lstm_cell", 4), ("dense", 1)]),
-        ("simple_rnn", [("simple_rnn_cell", 4); 4].into_iter().chain([("dense", 1)]).collect()),
-        ("unet", vec![("conv2d", 1), ("conv2d", 1), ("conv2d_transpose", 1), ("conv2d", 1)]),
-    ];
-    check_exported("exported_tensorflow.safetensors", &want);
-}
-
-/// The file keeps no names of modules.
-#[test]
-fn whole_models_of_flax_are_trained_and_baked() {
-    let want: [(&str, Vec<(&str, usize)>); 4] = [
-        ("block", [("kernel2d", 1); 4].into_iter().chain([("const", 1); 2]).collect()),
-        ("cells", vec![("const_0", 4), ("const_2", 4), ("const_3", 1)]),
-        ("lstm", vec![("const_0", 4), ("const_2", 4), ("const_3", 1)]),
-        ("pilot", vec![("kernel_oih_0", 1), ("kernel_oih_1", 1), ("const", 1)]),
-    ];
-    check_exported("exported_jax.safetensors", &want);
 }

@@ -1,7 +1,9 @@
 """Exports PyTorch functions by both of its exporters and records their gradients: python exporters.py OUT
 
 OUT holds, for each function and exporter, the ONNX graph as it was written, the inputs, the target and weight of its
-output, and what autograd gives in float64 for the loss of operators.py.
+output, and what autograd gives in float64 for the loss of operators.py. It has some whole modules as well, as
+`whole.NAME.EXPORTER/model`: that every command works on them, and calls their sites as their modules are called, is what is
+tested.
 """
 
 import io
@@ -14,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.numpy import save_file
 
-from recorded import first_line, keep, told
+from recorded import first_line, keep, keep_whole, told
 
 warnings.simplefilter("ignore")
 logging.disable(logging.WARNING)
@@ -102,16 +104,121 @@ class Function(torch.nn.Module):
         return self.function(*x)
 
 
-def export(function, inputs, dynamo):
+class Block(torch.nn.Module):
+    """Of a transformer, as nanoGPT has it: one projection for query, key and value."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.ln_1, self.ln_2 = torch.nn.LayerNorm(width), torch.nn.LayerNorm(width)
+        self.attn = torch.nn.ModuleDict({"qkv": torch.nn.Linear(width, 3 * width, bias=False), "proj": torch.nn.Linear(width, width)})
+        self.mlp = torch.nn.Sequential(torch.nn.Linear(width, 2 * width), torch.nn.GELU(), torch.nn.Linear(2 * width, width))
+
+    def forward(self, x):
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.attn["qkv"](self.ln_1(x)).chunk(3, 2))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.attn["proj"](y.transpose(1, 2).flatten(2))
+        return x + self.mlp(self.ln_2(x))
+
+
+class Tokens(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = torch.nn.Linear(4, 8)
+        self.blocks = torch.nn.ModuleList([Block(8, 2) for _ in range(2)])
+        self.head = torch.nn.Linear(8, 6, bias=False)
+
+    def forward(self, x):
+        x = self.embed(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)
+
+
+class Unet(torch.nn.Module):
+    """Of frames: convolutions with their normalisation folded or not, one that leads up, and what skips it."""
+
+    def __init__(self):
+        super().__init__()
+        nn = torch.nn
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU())
+        self.down = nn.Sequential(nn.Conv2d(4, 6, 3, 2, 1), nn.GroupNorm(2, 6), nn.SiLU())
+        self.wide = nn.Conv2d(6, 6, 3, padding=1, groups=6)
+        self.up = nn.ConvTranspose2d(6, 4, 2, 2)
+        self.head = nn.Conv2d(8, 3, 1)
+
+    def forward(self, x):
+        near = self.stem(x)
+        far = self.up(self.wide(self.down(near)))
+        return torch.sigmoid(self.head(torch.cat([near, far], 1)))
+
+
+class Drive(torch.nn.Module):
+    """Of frames in a row: convolutions, a recurrent layer over what they see, two heads."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.see = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, 2), torch.nn.ELU(), torch.nn.Conv2d(4, 4, 3, 2), torch.nn.Flatten())
+        self.remember = cell(16, 5, batch_first=True)
+        self.steer, self.throttle = torch.nn.Linear(5, 1), torch.nn.Linear(5, 1)
+
+    def forward(self, x):
+        seen = self.see(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        last = self.remember(seen)[0][:, -1]
+        return torch.cat([self.steer(last), torch.tanh(self.throttle(last))], 1)
+
+
+class Looks(torch.nn.Module):
+    """PyTorch's own layer of a transformer."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, norm_first=True)
+        self.value = torch.nn.Linear(8, 1)
+
+    def forward(self, x):
+        return self.value(self.layer(x))
+
+
+# Name -> (module, shape of its input)
+MODULES = {
+    "tokens": (Tokens, (2, 5, 4)), "unet": (Unet, (2, 3, 8, 12)), "lstm": (lambda: Drive(torch.nn.LSTM), (2, 3, 3, 11, 11)),
+    "gru": (lambda: Drive(torch.nn.GRU), (2, 3, 3, 11, 11)), "looks": (Looks, (2, 5, 8)),
+}
+
+
+def untraced(model):
+    """Without the places of this file that made each node: they are of one computer."""
+    for node in [*model.graph.node, *(node for function in model.functions for node in function.node)]:
+        kept = [entry for entry in node.metadata_props if entry.key != "pkg.torch.onnx.stack_trace"]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
+    return model
+
+
+def export(module, inputs, dynamo):
     names = [f"x{i}" for i in range(len(inputs))]
     if dynamo:
-        program = torch.onnx.export(Function(function).eval(), tuple(inputs), input_names=names, output_names=["y0"], dynamo=True,
+        program = torch.onnx.export(module.eval(), tuple(inputs), input_names=names, output_names=["y0"], dynamo=True,
                                     opset_version=21, verbose=False)
-        return program.model_proto.SerializeToString()
+        return untraced(program.model_proto).SerializeToString()
     file = io.BytesIO()
-    torch.onnx.export(Function(function).eval(), tuple(inputs), file, input_names=names, output_names=["y0"], dynamo=False,
+    torch.onnx.export(module.eval(), tuple(inputs), file, input_names=names, output_names=["y0"], dynamo=False,
                       opset_version=17)
     return file.getvalue()
+
+
+def whole(tensors, failed):
+    for name, (module, shape) in MODULES.items():
+        module, x = module().eval(), torch.rand(shape)
+        for dynamo in (False, True):
+            case = f"{name}.{'dynamo' if dynamo else 'torchscript'}"
+            try:
+                model = export(module, [x], dynamo)
+            except Exception as error:
+                failed.append(f"{case}: {type(error).__name__}: {first_line(error)}")
+                continue
+            keep_whole(tensors, case, model)
 
 
 def main(out):
@@ -127,11 +234,12 @@ def main(out):
         for dynamo in (False, True):
             case = f"{name}.{'dynamo' if dynamo else 'torchscript'}"
             try:
-                model = export(function, inputs, dynamo)
+                model = export(Function(function), inputs, dynamo)
             except Exception as error:
                 failed.append(f"{case}: {type(error).__name__}: {first_line(error)}")
                 continue
             keep(tensors, case, model, [x.numpy() for x in inputs], [g.numpy() for g in gradients], (target.numpy(), weight.numpy()))
+    whole(tensors, failed)
     save_file(tensors, out)
     told(tensors, failed)
 
