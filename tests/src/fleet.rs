@@ -29,6 +29,8 @@ const SHOWN: usize = 60;
 pub struct Plan {
     /// Vehicles of the roster.
     pub vehicles: u32,
+    /// Regions in which they are in turn.
+    pub regions: &'static [&'static str],
     /// From one window to the next, in seconds.
     pub period_seconds: u32,
     /// How long a window is open, in seconds.
@@ -55,8 +57,16 @@ pub enum Carries {
 impl Default for Plan {
     fn default() -> Self {
         let carries = Carries::Tiny;
-        let recorded = false;
-        Plan { vehicles: 2, period_seconds: 4, open_seconds: 3, steps: 3, carries, recorded }
+        let (recorded, regions) = (false, &["region-0"][..]);
+        Plan {
+            vehicles: 2,
+            regions,
+            period_seconds: 4,
+            open_seconds: 3,
+            steps: 3,
+            carries,
+            recorded,
+        }
     }
 }
 
@@ -142,18 +152,10 @@ impl Fleet {
         let open = plan.open_seconds.to_string();
         let made = Command::new(program("shoal"))
             .current_dir(folder)
-            .args([
-                "fleet",
-                "init",
-                "fleet",
-                "--pack",
-                "pack",
-                "--seed",
-                "7",
-                "--package",
-                text(&model),
-            ])
+            .args(["fleet", "init", "fleet", "--pack", "pack", "--seed", "7"])
+            .args(["--package", text(&model)])
             .args(["--vehicle", "like.toml", "--broker", broker, "--vehicles", &vehicles])
+            .args(plan.regions.iter().flat_map(|region| ["--region", region]))
             .args(["--period", &period, "--open", &open, "--epoch", &epoch])
             .output()
             .expect("shoal runs");
@@ -316,10 +318,15 @@ impl Fleet {
 
     /// Starts a beacon of this number.
     pub fn beacon(&self, number: u32) -> Program {
+        self.beacon_with(number, &[])
+    }
+
+    /// The same with these flags besides.
+    pub fn beacon_with(&self, number: u32, more: &[&str]) -> Program {
         let log = self.folder.path().join(format!("beacon-{number}.log"));
         let (path, number) = (self.path(), number.to_string());
         let args = ["fleet", "beacon", text(&path), "--number", &number];
-        self.program("shoal", &args, log)
+        self.program("shoal", &[&args[..], more].concat(), log)
     }
 
     /// Starts the console; its page's address.

@@ -42,7 +42,7 @@ impl Observer {
         settings.backoff.first = Wait::from_millis(20);
         settings.backoff.longest = Wait::from_millis(200);
         let mut link = Link::open(settings).expect("a link");
-        let filter = format!("shoal/1/{}/{}/#", told.name, told.region);
+        let filter = format!("shoal/1/{}/+/#", told.name);
         link.subscribe(Subscription::Standing { filter: &filter, acknowledged: true });
         let (seen, ends) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let (of_thread, told_to_end) = (Arc::clone(&seen), Arc::clone(&ends));

@@ -22,6 +22,9 @@ pub(crate) struct ConsoleCommand {
     /// The fleet's directory; of it only fleet.toml is read
     #[arg(long, value_name = "DIR", default_value = "fleet")]
     fleet: PathBuf,
+    /// The region whose documents and campaign are shown; vehicles of all are [the first]
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
     /// The broker, or its nodes with commas between them, if not the one in fleet.toml
     #[arg(long, value_name = "URL")]
     broker: Option<Addresses>,
@@ -36,7 +39,7 @@ pub(crate) struct ConsoleCommand {
 impl ConsoleCommand {
     pub(crate) fn run(self) -> Outcome {
         let stop = Stop::listen()?;
-        let description = Description::read(&self.fleet)?;
+        let description = Description::read(&self.fleet)?.at(self.region.as_deref())?;
         let broker = self.broker.map_or_else(|| description.broker.parse(), Ok)?;
         let reading = description.reading(broker, self.certificates.as_deref())?;
         if !self.listen.ip().is_loopback() {

@@ -42,8 +42,10 @@ const SHOWN: [Leaf; 11] = [
 pub struct Reading {
     /// The fleet's name.
     pub fleet: String,
-    /// The region that is looked at.
+    /// The region that is looked at: its documents, its campaign. Vehicles of all regions are shown.
     pub region: String,
+    /// Its number, as the roster has it.
+    pub region_number: u16,
     /// Whom to believe.
     pub trust: Trust,
     /// The broker.
@@ -140,7 +142,7 @@ impl Reader {
     /// # Errors
     /// [`ReaderError`].
     pub fn open(reading: &Reading) -> Result<Self, ReaderError> {
-        let Reading { fleet, region, trust, broker, certificates, id } = reading;
+        let Reading { fleet, region, region_number, trust, broker, certificates, id } = reading;
         let settings = Settings::new(broker.clone(), *id);
         let mut settings = settings.with_certificates(certificates.as_deref())?;
         settings.client_id = format!("console-{id}");
@@ -151,7 +153,12 @@ impl Reader {
         let ordered = |slot| Topic::new(name, place, trust.authority.id(), Leaf::Document { slot });
         let ordered = [ordered(campaign::SLOT)?, ordered(reinstated::SLOT)?];
         let ordered = ordered.iter().map(ToString::to_string);
-        let filters = SHOWN.iter().map(|leaf| filter(name, place, *leaf)).chain(ordered);
+        let filters = SHOWN.iter().map(|leaf| {
+            // The swarm is one, whatever regions its vehicles are in.
+            let region = (!leaf.is_of_vehicles()).then_some(place);
+            filter(name, region, *leaf)
+        });
+        let filters = filters.chain(ordered);
         let mut link = Link::open(settings)?;
         let mut asked = 0;
         for filter in filters {
@@ -163,7 +170,7 @@ impl Reader {
             link,
             connected: false,
             ended: None,
-            state: State::new(fleet, region, *trust),
+            state: State::new(fleet, (region, *region_number), *trust),
             asked,
             changed: false,
         })

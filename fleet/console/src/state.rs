@@ -40,6 +40,8 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 pub struct State {
     fleet: String,
     region: String,
+    /// As the roster has it.
+    region_number: u16,
     connected: bool,
     keyring: Keyring,
     /// The version and the envelope of the newest head, which its pages are checked against.
@@ -98,10 +100,11 @@ pub struct Trust {
 
 impl State {
     /// A fleet of which nothing is known.
-    pub fn new(fleet: &str, region: &str, trust: Trust) -> Self {
+    pub fn new(fleet: &str, (region, region_number): (&str, u16), trust: Trust) -> Self {
         State {
             fleet: fleet.to_owned(),
             region: region.to_owned(),
+            region_number,
             connected: false,
             keyring: Keyring::new(trust.authority, trust.timekeeper),
             head: None,
@@ -136,7 +139,8 @@ impl State {
     /// Takes what stands at a topic; what is no record of this fleet is passed over. True: the view has changed.
     pub fn message(&mut self, utc_seconds: u64, topic: &str, bytes: &[u8]) -> bool {
         let Ok(place) = Topic::decode(topic) else { return false };
-        if place.fleet().text() != self.fleet || place.region().text() != self.region {
+        let counts = place.region().text() == self.region || place.leaf().is_of_vehicles();
+        if place.fleet().text() != self.fleet || !counts {
             return false;
         }
         // A chunk is no record.
@@ -258,7 +262,7 @@ impl State {
         let (_counter, campaign) = self.campaign.as_ref()?;
         let plan = &campaign.plan;
         let roster = self.keyring.roster();
-        let drawn = self.drawn.get_or_insert_with(|| plan.draw(roster));
+        let drawn = self.drawn.get_or_insert_with(|| plan.draw(roster, self.region_number));
         let approval = RecordId::new(Sha256::digest(campaign.approval()).into());
         let mut outcomes: BTreeMap<KeyId, Outcome> = BTreeMap::new();
         for (vehicle, heard) in &self.presences {

@@ -225,7 +225,7 @@ fn state() -> State {
         timekeeper: timekeeper().public(),
         approver: approver().public(),
     };
-    State::new("f", "r", trust)
+    State::new("f", ("r", 0), trust)
 }
 
 /// What is shown in window 2 after these messages.

@@ -305,9 +305,10 @@ impl Message {
     }
 }
 
-/// The filter for every topic of this leaf's kind in a region: all publishers, all places.
-pub fn filter(fleet: Label<'_>, region: Label<'_>, leaf: Leaf) -> String {
-    format!("shoal/1/{}/{}/{}/#", fleet.text(), region.text(), leaf.name())
+/// The filter for every topic of this leaf's kind in a region, or (`None`) in each of them: all publishers, all places.
+pub fn filter(fleet: Label<'_>, region: Option<Label<'_>>, leaf: Leaf) -> String {
+    let region = region.as_ref().map_or("+", Label::text);
+    format!("shoal/1/{}/{region}/{}/#", fleet.text(), leaf.name())
 }
 
 /// Why a connection ended.

@@ -77,6 +77,12 @@ pub struct StoreFailed<E>(#[source] pub E);
 #[derive(Debug)]
 pub struct Fetch {
     transfer: Transfer,
+    fleet: String,
+    /// `None`: the publisher may be in any.
+    region: Option<String>,
+    publisher: KeyId,
+    slot: u8,
+    /// Filters of what is asked for: topics, with `+` in the region's place where that is not known.
     header_topic: String,
     /// By index.
     chunk_topics: Vec<String>,
@@ -91,22 +97,32 @@ pub struct Fetch {
 }
 
 impl Fetch {
-    /// The transfer, begun or resumed, of what this publisher left in this slot. Nothing happens before
-    /// [`Fetch::start`].
+    /// The transfer, begun or resumed, of what this publisher left in this slot; `None`: in whatever region it is. Nothing happens
+    /// before [`Fetch::start`].
     ///
     /// # Errors
     /// [`RejectTopic`]: no such slot.
     pub fn new(
         transfer: Transfer,
         fleet: Label<'_>,
-        region: Label<'_>,
+        region: Option<Label<'_>>,
         publisher: KeyId,
         slot: u8,
     ) -> Result<Self, RejectTopic> {
-        let text = |leaf| Ok(Topic::new(fleet, region, publisher, leaf)?.text().to_string());
+        let text = |leaf| {
+            Ok(match region {
+                Some(region) => Topic::new(fleet, region, publisher, leaf)?.text().to_string(),
+                // The name of a fleet is one of a region, too.
+                None => Topic::new(fleet, fleet, publisher, leaf)?.in_any_region().to_string(),
+            })
+        };
         let indices = (0..=u8::MAX).take(CHUNKS_MAX);
         Ok(Self {
             transfer,
+            fleet: fleet.text().to_owned(),
+            region: region.map(|region| region.text().to_owned()),
+            publisher,
+            slot,
             header_topic: text(Leaf::Particle { slot })?,
             chunk_topics: indices
                 .map(|index| text(Leaf::Chunk { slot, index }))
@@ -158,17 +174,14 @@ impl Fetch {
     ) -> Result<Fetched, StoreFailed<S::Error>> {
         let mut chunk: &[u8] = &[];
         match event {
-            Event::Message(message) if message.topic == self.header_topic => {
-                self.header(now, message, keys);
-            }
-            Event::Message(Message { topic, payload, .. }) => {
-                let mut indices = (0..=u8::MAX).zip(&self.chunk_topics);
-                let index = indices.find(|(_index, chunk)| *chunk == topic);
-                if let Some(index) = index.map(|(index, _topic)| index) {
-                    self.chunk(now, index, payload);
-                    chunk = payload;
+            Event::Message(message) => match message.place().ok().and_then(|at| self.part(&at)) {
+                Some(Leaf::Particle { .. }) => self.header(now, message, keys),
+                Some(Leaf::Chunk { index, .. }) => {
+                    self.chunk(now, index, &message.payload);
+                    chunk = &message.payload;
                 }
-            }
+                Some(_) | None => {}
+            },
             Event::Subscribed { filter } => self.answered |= self.is_ours(filter),
             Event::Disconnected { .. } => {
                 self.answered = false;
@@ -221,6 +234,18 @@ impl Fetch {
     fn leave(&self, broker: &mut (impl Broker + ?Sized)) {
         broker.unsubscribe(&self.header_topic);
         self.chunk_topics.iter().for_each(|topic| broker.unsubscribe(topic));
+    }
+
+    /// What of the particle stands at a topic.
+    fn part(&self, topic: &Topic<'_>) -> Option<Leaf> {
+        let region = self.region.as_deref();
+        let here = topic.fleet().text() == self.fleet
+            && region.is_none_or(|region| topic.region().text() == region)
+            && topic.publisher() == self.publisher;
+        let leaf = topic.leaf();
+        let slot =
+            matches!(leaf, Leaf::Particle { slot } | Leaf::Chunk { slot, .. } if slot == self.slot);
+        (here && slot).then_some(leaf)
     }
 
     fn is_ours(&self, topic: &str) -> bool {
@@ -422,7 +447,8 @@ mod tests {
         let label = |text| Label::new(text).unwrap();
         let transfer = Transfer::new(ParticleId::new([1; 32]), PACE);
         let mut fetch =
-            Fetch::new(transfer, label("fleet"), label("region"), KeyId::new([9; 8]), 3).unwrap();
+            Fetch::new(transfer, label("fleet"), Some(label("region")), KeyId::new([9; 8]), 3)
+                .unwrap();
         let mut broker = Mute::default();
         fetch.start(at(0), &mut broker, &mut Nowhere).unwrap();
         for event in [
@@ -434,6 +460,33 @@ mod tests {
         fetch.handle_timeout(at(11), &mut broker, &mut Nowhere).unwrap();
         fetch.start(at(11), &mut broker, &mut Nowhere).unwrap();
         assert_eq!(broker.0, [false, false, true]);
+    }
+
+    /// What the publisher left in another region is asked for and taken; where the region is known, it is not.
+    #[test]
+    fn a_particle_is_fetched_from_whatever_region_it_stands_in() {
+        let label = |text| Label::new(text).unwrap();
+        let publisher = KeyId::new([9; 8]);
+        for (region, taken) in
+            [(None, true), (Some(label("other")), true), (Some(label("us")), false)]
+        {
+            let transfer = Transfer::new(ParticleId::new([1; 32]), PACE);
+            let mut fetch = Fetch::new(transfer, label("fleet"), region, publisher, 3).unwrap();
+            let mut broker = Mute::default();
+            fetch.start(at(0), &mut broker, &mut Nowhere).unwrap();
+            let mut tell = |leaf, of| {
+                let topic = Topic::new(label("fleet"), label("other"), of, leaf).unwrap();
+                let (topic, payload) = (topic.text().to_string(), bytes::Bytes::from_static(b"x"));
+                let event = Event::Message(Message { topic, payload, retained: true });
+                fetch.handle_event(at(1), &event, &NoKeys, &mut broker, &mut Nowhere).unwrap();
+                // It is none, but it was looked at.
+                fetch.poll_rejected().is_some()
+            };
+            assert_eq!(tell(Leaf::Particle { slot: 3 }, publisher), taken);
+            assert_eq!(tell(Leaf::Chunk { slot: 3, index: 1 }, publisher), taken);
+            assert!(!tell(Leaf::Particle { slot: 2 }, publisher));
+            assert!(!tell(Leaf::Particle { slot: 3 }, KeyId::new([8; 8])));
+        }
     }
 
     struct NoKeys;
@@ -457,7 +510,8 @@ mod tests {
         let label = |text| Label::new(text).unwrap();
         let transfer = Transfer::new(ParticleId::new([1; 32]), PACE);
         let mut fetch =
-            Fetch::new(transfer, label("fleet"), label("region"), KeyId::new([9; 8]), 3).unwrap();
+            Fetch::new(transfer, label("fleet"), Some(label("region")), KeyId::new([9; 8]), 3)
+                .unwrap();
         assert_eq!(fetch.start(at(0), &mut broker, &mut Nowhere).unwrap(), Fetched::Going);
         let ended = fetch.handle_timeout(at(10), &mut broker, &mut Nowhere).unwrap();
         assert_eq!(ended, Fetched::Ended(Ended::TooSlow));

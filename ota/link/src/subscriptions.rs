@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use embassy_time::Instant;
+use shoal_wire::{LABEL_BYTES_MAX, Topic};
 
 use crate::broker::Subscription;
 
@@ -151,10 +152,13 @@ impl Subscriptions {
         !self.dropped.is_empty() || self.asked.values().any(asked)
     }
 
-    /// A message came under this topic.
+    /// A message came under this topic: what was asked for there, or in any region.
     pub(crate) fn came(&mut self, topic: &str) {
-        if let Some(Asked { once: Some(once), .. }) = self.asked.get_mut(topic) {
-            once.came = true;
+        let anywhere = Topic::decode(topic).ok().map(|topic| topic.in_any_region());
+        for filter in [Some(topic), anywhere.as_deref()].into_iter().flatten() {
+            if let Some(Asked { once: Some(once), .. }) = self.asked.get_mut(filter) {
+                once.came = true;
+            }
         }
     }
 
@@ -205,7 +209,10 @@ impl Subscriptions {
 
 fn message_bytes(filter: &str, asked: &Asked) -> u64 {
     let coming = asked.once.filter(|once| !once.came);
-    coming.map_or(0, |once| u64::from(once.bytes) + filter.len() as u64 + MESSAGE_OVERHEAD_BYTES)
+    // The topic that comes has a region where the filter has a `+`.
+    let region = if filter.contains("/+/") { LABEL_BYTES_MAX - 1 } else { 0 };
+    let topic = (filter.len() + region) as u64;
+    coming.map_or(0, |once| u64::from(once.bytes) + topic + MESSAGE_OVERHEAD_BYTES)
 }
 
 #[cfg(test)]
@@ -301,6 +308,22 @@ mod tests {
         sent(&mut subscriptions);
         assert_eq!(subscriptions.expected_bytes(), 1034);
         subscriptions.came("ab");
+        assert_eq!(subscriptions.expected_bytes(), 0);
+    }
+
+    /// The longest topic is expected; whichever comes, and not that of another place, is what was asked for.
+    #[test]
+    fn what_is_asked_for_in_any_region_is_expected_until_it_comes_in_one() {
+        let mut subscriptions = Subscriptions::default();
+        let filter = "shoal/1/f/+/particle/0909090909090909/3";
+        subscriptions.subscribe(once(filter));
+        sent(&mut subscriptions);
+        let expected = 1000 + (filter.len() as u64 - 1 + 32) + 32;
+        assert_eq!(subscriptions.expected_bytes(), expected);
+        subscriptions.came("shoal/1/f/eu/particle/0909090909090909/4");
+        subscriptions.came("shoal/1/f/eu/particle/0a09090909090909/3");
+        assert_eq!(subscriptions.expected_bytes(), expected);
+        subscriptions.came("shoal/1/f/eu/particle/0909090909090909/3");
         assert_eq!(subscriptions.expected_bytes(), 0);
     }
 

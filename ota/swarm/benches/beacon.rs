@@ -9,8 +9,8 @@ mod fleet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 
-use fleet::{claimed, documents, header, key, nonce, nonce_bytes};
-use shoal_swarm::beacon::{Beacon, Fold, Input, Output, Reading, Settings};
+use fleet::{Post, claimed, documents, header, key, nonce, nonce_bytes};
+use shoal_swarm::beacon::{Beacon, Fold, Input, Output, Reading, Reads, Settings};
 use shoal_swarm::records::Signed;
 use shoal_swarm::roster::Roster;
 use shoal_swarm::utility::Utility;
@@ -143,11 +143,13 @@ fn whole() {
     };
     for number in (0..VEHICLES).filter(is_asked) {
         let posts = claimed(number, WINDOW, Role::Best, value(number));
-        board.extend(posts.map(|(topic, bytes)| (topic.text().to_string(), bytes)));
+        let asked = |(topic, bytes): Post| (topic.in_any_region().to_string(), (topic, bytes));
+        board.extend(posts.map(asked));
     }
     let (mut messages, mut out) = (0, 0);
     for topic in asked.iter().filter(|topic| board.contains_key(*topic)) {
-        hear(&mut beacon, &Topic::decode(topic).unwrap(), &board[topic]);
+        let (topic, bytes) = &board[topic];
+        hear(&mut beacon, topic, bytes);
         while let Some(output) = beacon.poll_output() {
             if let Output::Publish { records, .. } = output {
                 messages += 1;
@@ -168,6 +170,7 @@ fn beacon() -> Beacon {
             authority: fleet::authority().public(),
             timekeeper: fleet::timekeeper().public(),
             id: KeyId::new([1; 8]),
+            reads: Reads::Fleet,
         },
     )
 }

@@ -292,18 +292,17 @@ impl Plan {
         if plan.encode() == bytes { Ok(plan) } else { Err(RejectCampaign::NotCanonical) }
     }
 
-    /// Who of a roster is in which stage. Vehicles stand in the order of SHA-256(`campaign` ‖ number u32 ‖ key id), the number
+    /// Who of a roster is in which stage: of the vehicles of this region, by its number in the roster. Vehicles stand in the order of SHA-256(`campaign` ‖ number u32 ‖ key id), the number
     /// little-endian: the same for all, and another in each campaign. A share of it, rounded up, is in a stage or one before: the first
     /// has a vehicle at least.
-    pub fn draw(&self, roster: &Roster) -> Drawn {
+    pub fn draw(&self, roster: &Roster, region: u16) -> Drawn {
         let hasher =
             Sha256::new().chain_update(b"campaign").chain_update(self.number.to_le_bytes());
         let place = |vehicle: KeyId| -> [u8; 32] {
             hasher.clone().chain_update(vehicle.bytes()).finalize().into()
         };
-        let vehicles = roster.vehicles();
-        let mut order: Vec<([u8; 32], KeyId)> =
-            vehicles.map(|(_number, id)| (place(id), id)).collect();
+        let vehicles = roster.of_region(region);
+        let mut order: Vec<([u8; 32], KeyId)> = vehicles.map(|id| (place(id), id)).collect();
         order.sort_unstable();
         let ends = self.stages.iter().map(|stage| {
             let share = order.len().saturating_mul(stage.share.into());
@@ -393,6 +392,12 @@ pub enum Duty {
     Begin,
     /// Take the adapter off, and use what was used before.
     GoBack,
+}
+
+/// The region of the campaign that a document of the name [`NAME`] carries, whoever approved it.
+pub fn region(bytes: &[u8]) -> Option<String> {
+    let (carried, _rest) = postcard::take_from_bytes::<Carried<'_>>(bytes).ok()?;
+    Some(carried.plan.region)
 }
 
 impl Campaign {

@@ -101,6 +101,19 @@ impl Roster {
         (0..self.places).filter_map(|number| Some((number, self.id(number)?)))
     }
 
+    /// The vehicles of a region.
+    pub fn of_region(&self, region: u16) -> impl Iterator<Item = KeyId> + '_ {
+        let places = usize::try_from(self.places).unwrap_or(usize::MAX);
+        let rows = self.rows.iter().take(places);
+        rows.filter(move |(_id, of)| *of == region && *of != VACANT).map(|(id, _of)| *id)
+    }
+
+    /// The region of a vehicle.
+    pub fn region(&self, id: KeyId) -> Option<u16> {
+        let number = usize::try_from(self.number(id)?).ok()?;
+        self.rows.get(number).map(|(_id, region)| *region)
+    }
+
     /// The id that the vehicle has which has this one, or had it.
     pub fn present(&self, id: KeyId) -> Option<KeyId> {
         self.id(self.number(id)?)

@@ -3,7 +3,8 @@
 //! One program of a fleet keeps the authority's documents on the broker, and a nonce for each window: random bytes that
 //! nobody knew before the window before it had closed. [`Timekeeper`] decides; its shell has the clock, the randomness,
 //! the files and the link. A nonce that was drawn is never contradicted, neither after a restart (it is durable before it
-//! is published, and what stands on the broker is read first) nor by a broker that forgot it (it is published again).
+//! is published, and what stands on the broker is read first) nor by a broker that forgot it (it is published again). All regions of
+//! a fleet have the same nonces, and the same documents but for those that name one region.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -12,9 +13,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use shoal_wire::v1::{
-    Document, METADATA_NAME, METADATA_SLOT, NONCE_BYTES_MAX, NONCE_WINDOWS, Nonce, NonceFields,
-    ParticleHeader, RejectNonce, Roster, RosterPage, SwarmDocument, UtilityDocument, WindowPlan,
-    WindowPlanFields,
+    Document, DocumentFields, METADATA_NAME, METADATA_SLOT, NONCE_BYTES_MAX, NONCE_WINDOWS, Nonce,
+    NonceFields, ParticleHeader, RejectNonce, Roster, RosterPage, SwarmDocument, UtilityDocument,
+    WindowPlan, WindowPlanFields,
 };
 use shoal_wire::{
     Body, Head, KeyId, Kind, Label, Leaf, Outbound, PublicKey, RecordId, RejectEnvelope, SealError,
@@ -62,6 +63,7 @@ pub enum Input<'a> {
     },
     /// The envelopes of all documents, in an order that stays: the ones of kind document take their slots by it, but for a
     /// campaign's and the reinstatements', which have their own. The header of the particle that a campaign promotes is one of them.
+    /// A region's metadata, and a campaign with what it promotes, are for their region alone.
     Documents(&'a [&'a [u8]]),
     /// A nonce that [`Timekeeper::poll_persist`] made durable before a restart.
     Kept(&'a [u8]),
@@ -143,26 +145,30 @@ struct Post {
     id: RecordId,
     counter: u64,
     envelope: Vec<u8>,
-    /// When it may be published.
-    due_ms: u64,
+    /// When it may be published in each region.
+    due_ms: Vec<u64>,
 }
+
+/// The number of a region, in the order in which the fleet has them.
+type Region = usize;
+/// By the region that it is for alone, who signed it, and place.
+type Posts = BTreeMap<(Option<Region>, KeyId, Leaf), Post>;
 
 /// What keeps a fleet's time. UTC is in milliseconds: a vehicle may live with seconds, but every second after the border
 /// is one in which all of them wait.
 #[derive(Debug)]
 pub struct Timekeeper {
     fleet: String,
-    region: String,
+    regions: Vec<String>,
     settings: Settings,
     keyring: Keyring,
     /// The newest plan, with its counter.
     plan: Option<(u64, WindowPlanFields)>,
-    /// By who signed it, and place.
-    documents: BTreeMap<(KeyId, Leaf), Post>,
+    documents: Posts,
     /// By window, with when it was drawn: the last [`NONCE_WINDOWS`].
     nonces: BTreeMap<u32, (u64, Post)>,
     /// What stands at our topics, with its counter.
-    standing: BTreeMap<(KeyId, Leaf), (RecordId, u64)>,
+    standing: BTreeMap<(Region, KeyId, Leaf), (RecordId, u64)>,
     /// The highest that our key signed.
     counter: u64,
     board: Board,
@@ -180,11 +186,11 @@ pub struct Timekeeper {
 }
 
 impl Timekeeper {
-    /// A timekeeper without documents, not connected.
-    pub fn new(fleet: Label<'_>, region: Label<'_>, settings: Settings) -> Self {
+    /// A timekeeper of a fleet and its regions, without documents, not connected.
+    pub fn new(fleet: Label<'_>, regions: &[Label<'_>], settings: Settings) -> Self {
         Self {
             fleet: fleet.text().into(),
-            region: region.text().into(),
+            regions: regions.iter().map(|region| region.text().into()).collect(),
             keyring: Keyring::new(settings.authority, settings.key.public()),
             settings,
             plan: None,
@@ -272,21 +278,21 @@ impl Timekeeper {
             return Some(Output::Draw { window });
         }
         if self.board == Board::Read && self.unsaved.is_none() {
-            let due = |post: &Post| post.due_ms <= self.now_ms;
             let timekeeper = self.settings.key.public().id();
             let mut nonces = self.nonces.iter().filter_map(|(window, (_drawn, post))| {
-                let leaf = Leaf::nonce(*window);
-                (due(post) && self.lacks(timekeeper, leaf, post)).then_some(*window)
+                let region = self.lacking(None, timekeeper, Leaf::nonce(*window), post)?;
+                Some((region, *window))
             });
             // Nonces first: vehicles wait for them.
-            if let Some(window) = nonces.next() {
-                return self.publish_nonce(window);
+            if let Some((region, window)) = nonces.next() {
+                return self.publish_nonce(region, window);
             }
             let mut places = self.documents.iter().filter_map(|(place, post)| {
-                (due(post) && self.lacks(place.0, place.1, post)).then_some(*place)
+                let region = self.lacking(place.0, place.1, place.2, post)?;
+                Some((region, *place))
             });
-            if let Some(place) = places.next() {
-                return self.publish_document(place);
+            if let Some((region, place)) = places.next() {
+                return self.publish_document(region, place);
             }
         }
         match self.done {
@@ -306,7 +312,8 @@ impl Timekeeper {
             Board::Reading(until) => Some(until).filter(|until| *until < u64::MAX),
         };
         let posts = self.nonces.values().map(|(_drawn, post)| post).chain(self.documents.values());
-        let again = posts.map(|post| post.due_ms).filter(|due| *due > self.now_ms).min();
+        let due = posts.flat_map(|post| post.due_ms.iter().copied());
+        let again = due.filter(|due| *due > self.now_ms).min();
         let signs = Some(self.signs_at_ms).filter(|at| *at > self.now_ms);
         [border, read, again, signs].into_iter().flatten().min()
     }
@@ -343,30 +350,46 @@ impl Timekeeper {
     fn forget_board(&mut self) {
         self.standing.clear();
         let nonces = self.nonces.values_mut().map(|(_drawn, post)| post);
-        nonces.chain(self.documents.values_mut()).for_each(|post| post.due_ms = 0);
+        nonces.chain(self.documents.values_mut()).for_each(|post| post.due_ms.fill(0));
     }
 
-    /// Whether this is to be put where it is to stand: nothing stands there, or something older.
-    fn lacks(&self, publisher: KeyId, leaf: Leaf, post: &Post) -> bool {
-        let standing = self.standing.get(&(publisher, leaf));
-        standing.is_none_or(|(id, counter)| *id != post.id && *counter <= post.counter)
+    /// The first region in which this is to be put where it is to stand: nothing stands there, or something older. `of`: it is for
+    /// that region alone.
+    fn lacking(&self, of: Option<Region>, key: KeyId, leaf: Leaf, post: &Post) -> Option<Region> {
+        let lacks = |region: &Region| {
+            let standing = self.standing.get(&(*region, key, leaf));
+            standing.is_none_or(|(id, counter)| *id != post.id && *counter <= post.counter)
+        };
+        let due = post.due_ms.iter().enumerate().filter(|(_region, due)| **due <= self.now_ms);
+        let here = due.map(|(region, _due)| region);
+        let mut here = here.filter(|region| of.is_none_or(|of| of == *region));
+        here.find(lacks)
+    }
+
+    /// Not published yet in any region.
+    fn new_post(&self, id: RecordId, counter: u64, envelope: &[u8]) -> Post {
+        Post { id, counter, envelope: envelope.to_vec(), due_ms: vec![0; self.regions.len()] }
+    }
+
+    fn region(&self, name: &str) -> Option<Region> {
+        self.regions.iter().position(|region| region == name)
     }
 
     fn message(&mut self, topic: &Topic<'_>, bytes: &[u8]) -> Result<(), Reject> {
         let (publisher, leaf) = (topic.publisher(), topic.leaf());
-        let here = topic.fleet().text() == self.fleet && topic.region().text() == self.region;
         let ours = [self.settings.authority.id(), self.settings.key.public().id()];
-        if !here || !ours.contains(&publisher) {
+        let here = topic.fleet().text() == self.fleet && ours.contains(&publisher);
+        let Some(region) = self.region(topic.region().text()).filter(|_region| here) else {
             return Ok(());
-        }
-        self.standing.remove(&(publisher, leaf));
+        };
+        self.standing.remove(&(region, publisher, leaf));
         if bytes.is_empty() {
             return Ok(());
         }
         let record =
             read(topic, bytes, &self.keyring).map_err(|source| Reject::Message { leaf, source })?;
         let standing = record.head().counter;
-        self.standing.insert((publisher, leaf), (record.outbound().id(), standing));
+        self.standing.insert((region, publisher, leaf), (record.outbound().id(), standing));
         if let Record::Nonce(nonce) = &record {
             self.take_nonce(nonce);
             return Ok(());
@@ -374,7 +397,8 @@ impl Timekeeper {
         if let Record::WindowPlan(plan) = &record {
             self.take_plan(standing, plan.body().fields());
         }
-        match self.documents.get(&(publisher, leaf)) {
+        let of_one = self.documents.get(&(Some(region), publisher, leaf));
+        match of_one.or_else(|| self.documents.get(&(None, publisher, leaf))) {
             Some(post) if post.counter < standing => {
                 Err(Reject::Newer { leaf, standing, here: post.counter })
             }
@@ -383,12 +407,13 @@ impl Timekeeper {
     }
 
     fn take_documents(&mut self, documents: &[&[u8]]) -> Result<(), Reject> {
-        let mut taken: BTreeMap<(KeyId, Leaf), Post> = BTreeMap::new();
-        let mut plan = None;
+        let mut taken = Posts::new();
+        let (mut plan, mut promoted) = (None, None);
         for (index, bytes) in documents.iter().enumerate() {
             let failed = |source| Reject::Document { index, source };
             let record = Unverified::decode(bytes).map_err(failed)?;
             let Head { kind, key, counter, .. } = *record.head();
+            let mut of = None;
             let (leaf, id) = match kind {
                 Kind::WindowPlan => {
                     let read = self.verify::<WindowPlan>(record).map_err(failed)?;
@@ -410,17 +435,11 @@ impl Timekeeper {
                 }
                 Kind::Document => {
                     let read = self.verify::<Document<'_>>(record).map_err(failed)?;
-                    let free = |first: u8| {
-                        let is = |slot| !taken.contains_key(&(key, Leaf::Document { slot }));
-                        let free = (first..reinstated::SLOT).find(|slot| is(*slot));
-                        free.unwrap_or(campaign::SLOT)
-                    };
-                    let slot = match read.body().fields().name {
-                        campaign::NAME => campaign::SLOT,
-                        reinstated::NAME => reinstated::SLOT,
-                        name if name.starts_with(METADATA_NAME) => free(METADATA_SLOT),
-                        _ => free(0),
-                    };
+                    let slot;
+                    (of, slot) = self.slot(key, read.body().fields(), &taken);
+                    if slot == campaign::SLOT {
+                        promoted = of;
+                    }
                     (Leaf::Document { slot }, read.id())
                 }
                 Kind::ParticleHeader => {
@@ -431,14 +450,49 @@ impl Timekeeper {
                     return Err(Reject::Kind { index, kind });
                 }
             };
-            let post = Post { id, counter, envelope: bytes.to_vec(), due_ms: 0 };
-            taken.insert((key, leaf), post);
+            taken.insert((of, key, leaf), self.new_post(id, counter, bytes));
+        }
+        // What a campaign promotes is for its region.
+        let particle = Leaf::Particle { slot: campaign::PARTICLE_SLOT };
+        let authority = self.settings.authority.id();
+        if let Some(post) = taken.remove(&(None, authority, particle)) {
+            taken.insert((promoted, authority, particle), post);
         }
         self.documents = taken;
         if let Some((counter, fields)) = plan {
             self.take_plan(counter, &fields);
         }
         Ok(())
+    }
+
+    /// The region that a document is for alone, and its slot beside those that are taken.
+    fn slot(
+        &self,
+        key: KeyId,
+        document: &DocumentFields<'_>,
+        taken: &Posts,
+    ) -> (Option<Region>, u8) {
+        let DocumentFields { name, bytes, .. } = *document;
+        let of = match name {
+            campaign::NAME => campaign::region(bytes).and_then(|name| self.region(&name)),
+            name => name.strip_prefix(METADATA_NAME).and_then(|name| self.region(name)),
+        };
+        let free = |first: u8| {
+            let is = |slot| {
+                let place = (key, Leaf::Document { slot });
+                let mut there = taken.keys().filter(|(_of, key, leaf)| (*key, *leaf) == place);
+                there.all(|(other, ..)| other.is_some() && of.is_some() && *other != of)
+            };
+            let free = (first..reinstated::SLOT).find(|slot| is(*slot));
+            free.unwrap_or(campaign::SLOT)
+        };
+        let slot = match name {
+            campaign::NAME => campaign::SLOT,
+            reinstated::NAME => reinstated::SLOT,
+            name if name.starts_with(METADATA_NAME) => free(METADATA_SLOT),
+            _ => free(0),
+        };
+        (of, slot)
     }
 
     fn verify<'a, T: Body<'a>>(
@@ -467,8 +521,7 @@ impl Timekeeper {
         self.counter = self.counter.max(counter);
         let newer = self.nonces.get(&window).is_none_or(|(_drawn, post)| post.counter < counter);
         if newer && self.counts(window, utc_seconds) {
-            let post =
-                Post { id: nonce.id(), counter, envelope: nonce.bytes().to_vec(), due_ms: 0 };
+            let post = self.new_post(nonce.id(), counter, nonce.bytes());
             self.nonces.insert(window, (utc_seconds, post));
         }
     }
@@ -498,29 +551,40 @@ impl Timekeeper {
         self.signs_at_ms = utc_ms.saturating_add(AGAIN_MS);
         let sealed = seal(&body, counter, not_after, &*self.settings.key, &mut buffer)?;
         self.signs_at_ms = 0;
-        let post = Post { id: sealed.id(), counter, envelope: sealed.bytes().to_vec(), due_ms: 0 };
+        let post = self.new_post(sealed.id(), counter, sealed.bytes());
         self.counter = counter;
         self.nonces.insert(window, (utc_seconds, post));
         self.unsaved = Some(window);
         Ok(())
     }
 
-    fn publish_nonce(&mut self, window: u32) -> Option<Output<'_>> {
+    fn publish_nonce(&mut self, region: Region, window: u32) -> Option<Output<'_>> {
         let again = self.now_ms.saturating_add(AGAIN_MS);
         let (_drawn, post) = self.nonces.get_mut(&window)?;
-        post.due_ms = again;
+        *post.due_ms.get_mut(region)? = again;
         let (_drawn, post) = self.nonces.get(&window)?;
-        self.publish(self.settings.key.public().id(), Leaf::nonce(window), post)
+        self.publish(region, self.settings.key.public().id(), Leaf::nonce(window), post)
     }
 
-    fn publish_document(&mut self, place: (KeyId, Leaf)) -> Option<Output<'_>> {
+    fn publish_document(
+        &mut self,
+        region: Region,
+        place: (Option<Region>, KeyId, Leaf),
+    ) -> Option<Output<'_>> {
         let again = self.now_ms.saturating_add(AGAIN_MS);
-        self.documents.get_mut(&place)?.due_ms = again;
-        self.publish(place.0, place.1, self.documents.get(&place)?)
+        *self.documents.get_mut(&place)?.due_ms.get_mut(region)? = again;
+        self.publish(region, place.1, place.2, self.documents.get(&place)?)
     }
 
-    fn publish<'a>(&'a self, publisher: KeyId, leaf: Leaf, post: &'a Post) -> Option<Output<'a>> {
-        let (fleet, region) = (Label::new(&self.fleet).ok()?, Label::new(&self.region).ok()?);
+    fn publish<'a>(
+        &'a self,
+        region: Region,
+        publisher: KeyId,
+        leaf: Leaf,
+        post: &'a Post,
+    ) -> Option<Output<'a>> {
+        let fleet = Label::new(&self.fleet).ok()?;
+        let region = Label::new(self.regions.get(region)?).ok()?;
         let topic = Topic::new(fleet, region, publisher, leaf).ok()?;
         // It was verified when it was taken, or sealed here.
         let record = read(&topic, &post.envelope, &self.keyring).ok()?.outbound();

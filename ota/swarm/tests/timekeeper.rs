@@ -72,9 +72,21 @@ struct Program {
 impl Program {
     /// Starts it on a disk, with these documents.
     fn start(world: World, now_ms: u64, documents: &[Vec<u8>], windows: Option<u32>) -> Self {
+        Self::start_in(&["r"], world, now_ms, documents, windows)
+    }
+
+    /// The same of a fleet of these regions.
+    fn start_in(
+        regions: &[&'static str],
+        world: World,
+        now_ms: u64,
+        documents: &[Vec<u8>],
+        windows: Option<u32>,
+    ) -> Self {
         let settings =
             Settings { authority: authority().public(), key: Box::new(timekeeper()), windows };
-        let core = Timekeeper::new(label("f"), label("r"), settings);
+        let regions: Vec<Label<'_>> = regions.iter().map(|region| label(region)).collect();
+        let core = Timekeeper::new(label("f"), &regions, settings);
         let (draws, published) = (Vec::new(), Vec::new());
         let mut program =
             Program { core, world, connected: false, now_ms, draws, published, done: None };
@@ -167,7 +179,11 @@ impl Program {
 }
 
 fn topic(signer: &SecretKey, leaf: Leaf) -> String {
-    let topic = Topic::new(label("f"), label("r"), signer.public().id(), leaf).unwrap();
+    topic_in("r", signer, leaf)
+}
+
+fn topic_in(region: &'static str, signer: &SecretKey, leaf: Leaf) -> String {
+    let topic = Topic::new(label("f"), label(region), signer.public().id(), leaf).unwrap();
     topic.text().as_str().to_owned()
 }
 
@@ -245,6 +261,93 @@ fn reinstatements_have_their_slot_whatever_else_there_is() {
         let place = topic(&authority(), Leaf::Document { slot });
         assert_eq!(program.world.board.get(&place), Some(&documents[document]), "{slot}");
     }
+}
+
+/// A document that carries these bytes.
+fn carries(signer: &SecretKey, counter: u64, name: &str, bytes: &[u8]) -> Vec<u8> {
+    let fields = DocumentFields { name, version: 1, bytes };
+    sealed(signer, counter, &Document::new(fields).unwrap())
+}
+
+/// A campaign for a region, and the header of what it promotes.
+fn campaign_for(region: &str) -> [Vec<u8>; 2] {
+    let chunk = Chunk { first_value: 0, bytes: 1, hash: ChunkHash::new([1; 32]) };
+    let header = ParticleHeader::new(ParticleHeaderFields {
+        role: Role::Best,
+        window: 0,
+        base_model: ModelHash::new([1; 32]),
+        layout: LayoutHash::new([2; 32]),
+        anchor: None,
+        inputs: [].into_iter().collect(),
+        coding: 1,
+        values: 3,
+        chunks: [chunk].into_iter().collect(),
+    });
+    let header = header.unwrap();
+    let plan = campaign::Plan {
+        number: 1,
+        fleet: "f".to_owned(),
+        region: region.to_owned(),
+        particle: header.id(),
+        base_model: ModelHash::new([1; 32]),
+        layout: LayoutHash::new([2; 32]),
+        stages: vec![campaign::Stage { share: 1_000, kept_min: 500, gone_back_max: 250 }],
+        watch: campaign::Watch { moments_min: 1, worse_max: 0, apart_max: 0, latency_max: 2_000 },
+    };
+    let approver = SecretKey::from_seed(&[3; 32]);
+    let approval = carries(&approver, 1, campaign::APPROVAL, &plan.digest());
+    let run = campaign::Order::Run;
+    let campaign = campaign::Campaign::new(plan, run, &approval, approver.public()).unwrap();
+    let document = carries(&authority(), 9, campaign::NAME, &campaign.encode());
+    [document, sealed(&authority(), 8, &header)]
+}
+
+/// All regions have one nonce and the same documents; what names a region is there alone.
+#[test]
+fn each_region_has_the_same_but_for_what_is_for_one() {
+    let [campaign, header] = campaign_for("s");
+    let metadata = |name: &str| carries(&timekeeper(), 5, name, name.as_bytes());
+    let [image, of_r, of_s] = ["tuf/image", "tuf/r", "tuf/s"].map(metadata);
+    let documents = [plan(1, EPOCH, OPEN), image, of_r, of_s, campaign, header];
+    let start = EPOCH_MS - 10_000;
+    let mut program = Program::start_in(&["r", "s"], World::default(), start, &documents, None);
+    program.connect();
+    program.until(EPOCH_MS + 16_000);
+    let at = |region, signer: &SecretKey, leaf| {
+        program.world.board.get(&topic_in(region, signer, leaf)).cloned()
+    };
+    for leaf in [Leaf::nonce(0), Leaf::nonce(1)] {
+        let nonce = at("r", &timekeeper(), leaf);
+        assert!(nonce.is_some() && nonce == at("s", &timekeeper(), leaf), "{leaf:?}");
+    }
+    for region in ["r", "s"] {
+        assert_eq!(at(region, &authority(), Leaf::Plan).as_ref(), Some(&documents[0]));
+        let slots = [METADATA_SLOT, METADATA_SLOT + 1];
+        let metadata = slots.map(|slot| at(region, &timekeeper(), Leaf::Document { slot }));
+        let own = if region == "r" { 2 } else { 3 };
+        assert_eq!(metadata, [1, own].map(|index| Some(documents[index].clone())), "{region}");
+        let more = Leaf::Document { slot: METADATA_SLOT + 2 };
+        assert_eq!(at(region, &timekeeper(), more), None);
+        let for_it = [
+            Leaf::Document { slot: campaign::SLOT },
+            Leaf::Particle { slot: campaign::PARTICLE_SLOT },
+        ];
+        for leaf in for_it {
+            assert_eq!(at(region, &authority(), leaf).is_some(), region == "s", "{leaf:?}");
+        }
+    }
+    assert_eq!(program.draws.len(), 2, "one nonce a window");
+    // A region that was not there before, or whose board forgot all, gets what the others have.
+    let (published, nonce) = (program.published.len(), program.nonce(0));
+    program.disconnect();
+    program.world.board.retain(|topic, _bytes| topic.contains("/r/"));
+    program.connect();
+    program.until(EPOCH_MS + 19_000);
+    let again = program.world.board.get(&topic_in("s", &timekeeper(), Leaf::nonce(0)));
+    assert_eq!(again, program.world.board.get(&topic(&timekeeper(), Leaf::nonce(0))));
+    assert_eq!((program.nonce(0), program.draws.len()), (nonce, 2));
+    let new = &program.published[published..];
+    assert!(!new.is_empty() && new.iter().all(|topic| topic.contains("/s/")), "{new:?}");
 }
 
 #[test]
@@ -367,7 +470,7 @@ fn documents_are_taken_all_or_none() {
 fn a_source_of_randomness_that_fails_is_asked_again() {
     let mut core = Timekeeper::new(
         label("f"),
-        label("r"),
+        &[label("r")],
         Settings { authority: authority().public(), key: Box::new(timekeeper()), windows: None },
     );
     core.handle_input(EPOCH_MS, Input::Documents(&[&plan(1, EPOCH, OPEN)])).unwrap();

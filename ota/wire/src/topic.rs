@@ -22,6 +22,8 @@ pub const DOCUMENT_SLOTS: u8 = 32;
 pub const BEACON_WINDOWS: u8 = 8;
 
 const PREFIX: &str = "shoal/1/";
+/// In a filter of MQTT, in the place of a level: any.
+const ANY: &str = "+";
 
 /// The name of a fleet or a region: 1 to [`LABEL_BYTES_MAX`] of `a` to `z`, `0` to `9` and `-`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -133,6 +135,26 @@ impl Leaf {
             Self::Swarm => Some(Kind::SwarmDocument),
             Self::Refusal { .. } => Some(Kind::Refusal),
             Self::Document { .. } => Some(Kind::Document),
+        }
+    }
+
+    /// Whether vehicles publish it: it counts in whatever region it stands. The rest is of its own region alone.
+    pub const fn is_of_vehicles(self) -> bool {
+        match self {
+            Self::Claim { .. }
+            | Self::Vote { .. }
+            | Self::Particle { .. }
+            | Self::Chunk { .. }
+            | Self::Presence
+            | Self::Refusal { .. } => true,
+            Self::Nonce { .. }
+            | Self::Plan
+            | Self::Roster
+            | Self::RosterPage { .. }
+            | Self::Utility
+            | Self::Swarm
+            | Self::Document { .. }
+            | Self::Beacon { .. } => false,
         }
     }
 
@@ -324,6 +346,20 @@ impl<'a> Topic<'a> {
         self.leaf
     }
 
+    /// The filter of this place in every region: whoever asks need not know where its publisher is.
+    pub fn in_any_region(&self) -> String<TOPIC_BYTES_MAX> {
+        let mut text = String::new();
+        // `+` is no longer than a region.
+        let _written = self.write(&mut text, ANY);
+        text
+    }
+
+    fn write(&self, to: &mut impl Write, region: &str) -> fmt::Result {
+        let Self { fleet, publisher, leaf, .. } = self;
+        write!(to, "{PREFIX}{}/{region}/{}/{publisher}", fleet.0, leaf.name())?;
+        leaf.numbers().into_iter().flatten().try_for_each(|number| write!(to, "/{number}"))
+    }
+
     /// Whether a record with this head may stand here. To be asked before its signature is checked.
     ///
     /// # Errors
@@ -356,9 +392,7 @@ impl<'a> Topic<'a> {
 
 impl fmt::Display for Topic<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { fleet, region, publisher, leaf } = self;
-        write!(f, "{PREFIX}{}/{}/{}/{publisher}", fleet.0, region.0, leaf.name())?;
-        leaf.numbers().into_iter().flatten().try_for_each(|number| write!(f, "/{number}"))
+        self.write(f, self.region.0)
     }
 }
 

@@ -148,11 +148,12 @@ fn topics(bytes: &[u8]) {
     let Ok(topic) = str::from_utf8(bytes).map(Topic::decode) else { return };
     let Ok(label) = Label::new("fleet") else { return };
     let leaf = topic.map_or(Leaf::vote(7, first::<1>(bytes)[0]), |topic| topic.leaf());
-    consume((leaf.kind(), leaf.name(), Leaf::beacon(7, first::<1>(bytes)[0])));
+    consume((leaf.kind(), leaf.name(), leaf.is_of_vehicles()));
+    consume(Leaf::beacon(7, first::<1>(bytes)[0]));
     consume(relayed(bytes).map(|records| records.map(|record| record.map(|one| *one.head()))).ok());
     if let Ok(topic) = topic.or(Topic::new(label, label, KeyId::new(first(bytes)), leaf)) {
         consume((topic.text(), topic.fleet().text().len(), topic.region().text().len()));
-        consume((topic.publisher(), topic.leaf()));
+        consume((topic.publisher(), topic.leaf(), topic.in_any_region()));
         if let Ok(record) = Unverified::decode(bytes) {
             let why = topic.check(record.head()).map_err(RefusalCode::from);
             consume(why.map_err(RefusalCode::number));

@@ -34,7 +34,7 @@ pub fn campaign(bytes: &[u8]) {
     let outcomes: BTreeMap<KeyId, Outcome> =
         ids.iter().take(9).map(|vehicle| (*vehicle, Outcome::Kept)).collect();
     let Ok(roster) = Roster::new(ids) else { return };
-    let progress = plan.progress(&plan.draw(&roster), &outcomes);
+    let progress = plan.progress(&plan.draw(&roster, 0), &outcomes);
     assert!(progress.open <= plan.stages.len() && progress.halted.is_none());
     let in_stages: usize = progress.stages.iter().map(|stage| stage.vehicles).sum();
     assert!(in_stages <= roster.count(), "a vehicle is in one stage");

@@ -17,7 +17,7 @@ use shoal_wire::{KeyId, Kind, Leaf, ParticleId, RecordId, Topic, Unverified};
 use crate::board::{Board, Lost};
 use crate::calendar::{Calendar, FINISHES_S};
 use crate::cluster::Cluster;
-use crate::documents::{Fleet, MISTAKEN_COUNTER, PLENTY_COUNTER, place_of};
+use crate::documents::{Fleet, MISTAKEN_COUNTER, PLENTY_COUNTER, place_in};
 use crate::engine::{Character, Lie, Roads};
 use crate::intruder::Everybody;
 use crate::must::{Looked, must};
@@ -478,7 +478,7 @@ impl Checks {
     pub fn who_is_connected_listens(&self, node: &Board, vehicle: &Vehicle, now_us: u64) {
         for wire in vehicle.wires.iter().filter(|wire| wire.since_us + SOON_US < now_us) {
             let Some(conn) = wire.conn else { continue };
-            let presence = place_of(vehicle.key, Leaf::Presence);
+            let presence = place_in(vehicle.region, vehicle.key, Leaf::Presence);
             must!(
                 self.looked_at,
                 Listens,

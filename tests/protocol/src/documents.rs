@@ -16,8 +16,10 @@ use crate::weather::{PLENTY, Weather};
 
 /// Names on the board.
 pub const FLEET: &str = "fleet";
-/// The region of all.
-pub const REGION: &str = "region-0";
+/// The regions; where there is one, it is the first.
+pub const REGIONS: [&str; 2] = ["region-0", "region-1"];
+/// The region of campaigns, and of who is of none.
+pub const REGION: &str = REGIONS[0];
 /// How long a window is open, in seconds.
 pub const OPEN_S: u32 = 60;
 /// The longest wait before a vehicle's turn, in milliseconds.
@@ -40,6 +42,8 @@ pub struct Fleet {
     pub approver: SecretKey,
     /// Of the vehicles, by number.
     pub vehicles: Vec<SecretKey>,
+    /// How many regions there are: vehicles are in them in turn.
+    pub regions: usize,
     /// How many vehicles a nonce asks for a contribution.
     pub asked: u16,
     /// By which they move.
@@ -68,7 +72,7 @@ impl Fleet {
     /// The fleet of a world of this seed and weather.
     #[must_use]
     pub fn new(seed: u64, weather: &Weather) -> Self {
-        let Weather { vehicles, asked, paper, calendar, .. } = *weather;
+        let Weather { vehicles, regions, asked, paper, calendar, .. } = *weather;
         let vehicles = (0..vehicles as u64).map(|number| key(seed, 10 + number)).collect();
         let [authority, timekeeper, approver] = [0, 1, 2].map(|number| key(seed, number));
         let rule = if paper {
@@ -82,6 +86,7 @@ impl Fleet {
             timekeeper,
             approver,
             vehicles,
+            regions,
             asked,
             rule,
             calendar,
@@ -95,6 +100,12 @@ impl Fleet {
     #[must_use]
     pub fn secret(&self, number: usize) -> [u8; 32] {
         bytes_of(self.seed, 10 + number as u64)
+    }
+
+    /// The names of the regions.
+    #[must_use]
+    pub fn regions(&self) -> &'static [&'static str] {
+        &REGIONS[..self.regions]
     }
 
     /// SHA-256 of the model that all carry.
@@ -115,7 +126,11 @@ impl Fleet {
         let rows: Vec<u8> = self
             .vehicles
             .iter()
-            .flat_map(|key| Vehicle { public_key: *key.public().bytes(), region: 0 }.encode())
+            .enumerate()
+            .flat_map(|(number, key)| {
+                let region = (number % self.regions) as u16;
+                Vehicle { public_key: *key.public().bytes(), region }.encode()
+            })
             .collect();
         let page = RosterPageFields { version: 1, index: 0, vehicles: &rows };
         let page = sealed(&self.authority, 1, &RosterPage::new(page).unwrap());
@@ -229,7 +244,11 @@ pub(crate) fn place(key: &SecretKey, leaf: Leaf) -> String {
 }
 
 pub(crate) fn place_of(key: KeyId, leaf: Leaf) -> String {
-    let (fleet, region) = (Label::new(FLEET).unwrap(), Label::new(REGION).unwrap());
+    place_in(REGION, key, leaf)
+}
+
+pub(crate) fn place_in(region: &str, key: KeyId, leaf: Leaf) -> String {
+    let (fleet, region) = (Label::new(FLEET).unwrap(), Label::new(region).unwrap());
     Topic::new(fleet, region, key, leaf).unwrap().text().to_string()
 }
 

@@ -9,7 +9,7 @@ use shoal_vehicle::exchange::key::Own;
 use shoal_wire::v1::Nonce;
 use shoal_wire::{Kind, Label, PublicKey, SecretKey, Topic, Unverified};
 
-use crate::documents::{FLEET, Fleet, REGION, sealed};
+use crate::documents::{FLEET, Fleet, sealed};
 
 /// From one key's metadata to the next's.
 const OTHER_KEY: u64 = 100;
@@ -74,13 +74,14 @@ impl Keeper {
         utc_ms: u64,
         stands: impl Iterator<Item = (&'a str, &'a [u8])>,
     ) {
-        let (name, region) = (Label::new(FLEET).unwrap(), Label::new(REGION).unwrap());
+        let label = |text| Label::new(text).unwrap();
+        let regions: Vec<Label<'_>> = fleet.regions().iter().copied().map(label).collect();
         let settings = Settings {
             authority: fleet.authority.public(),
             key: Box::new(fleet.timekeeper_key()),
             windows: None,
         };
-        let mut core = Timekeeper::new(name, region, settings);
+        let mut core = Timekeeper::new(label(FLEET), &regions, settings);
         let documents = self.published(fleet);
         let documents: Vec<&[u8]> = documents.iter().map(Vec::as_slice).collect();
         core.handle_input(utc_ms, Input::Documents(&documents)).expect("the fleet's documents");

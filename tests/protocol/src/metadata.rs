@@ -10,7 +10,7 @@ use shoal_trust::{ROOTS, Target, document_name};
 use shoal_wire::v1::{Document, DocumentFields};
 use shoal_wire::{KeyId, Keys, Kind, PublicKey, SecretKey, Unverified};
 
-use crate::documents::{EPOCH_S, Fleet, REGION, sealed};
+use crate::documents::{EPOCH_S, Fleet, sealed};
 
 const IMAGE: &str = "image";
 const YEAR_S: u64 = 365 * 86_400;
@@ -30,15 +30,19 @@ impl Fleet {
     }
 
     /// What a vehicle trusts from the beginning, written into its folder.
-    pub(crate) fn write_trust(&self, folder: &Path) {
+    pub(crate) fn write_trust(&self, folder: &Path, region: &str) {
         let map = format!(
-            r#"{{"repositories":{{"{IMAGE}":[],"{REGION}":[]}},"mapping":[{{"paths":["*"],"repositories":["{IMAGE}","{REGION}"],"threshold":2,"terminating":true}}]}}"#
+            r#"{{"repositories":{{"{IMAGE}":[],"{region}":[]}},"mapping":[{{"paths":["*"],"repositories":["{IMAGE}","{region}"],"threshold":2,"terminating":true}}]}}"#
         );
         fs::create_dir_all(folder).unwrap();
         fs::write(folder.join("map.json"), map).unwrap();
-        for name in [IMAGE, REGION] {
+        for name in [IMAGE, region] {
             fs::write(folder.join(format!("{name}.root.json")), self.root(name, 1)).unwrap();
         }
+    }
+
+    fn repositories(&self) -> impl Iterator<Item = &'static str> {
+        [IMAGE].into_iter().chain(self.regions().iter().copied())
     }
 
     fn root(&self, name: &str, version: u64) -> String {
@@ -55,7 +59,8 @@ impl Fleet {
     pub(crate) fn rotate_timekeeper(&mut self) {
         self.roots = Some(Vec::new());
         self.timekeeper = self.timekeeper_key();
-        let told = BTreeMap::from([IMAGE, REGION].map(|name| (name, [self.root(name, 2)])));
+        let told: BTreeMap<&str, [String; 1]> =
+            self.repositories().map(|name| (name, [self.root(name, 2)])).collect();
         let bytes = serde_json::to_vec(&told).unwrap();
         let fields = DocumentFields { name: ROOTS, version: 2, bytes: &bytes };
         self.roots = Some(sealed(&self.authority, 7, &Document::new(fields).unwrap()).0);
@@ -73,7 +78,7 @@ impl Fleet {
         let named: BTreeMap<String, Target> =
             newest.into_iter().map(|(name, (_counter, target))| (name, target)).collect();
         let ends_s = EPOCH_S + YEAR_S;
-        [IMAGE, REGION]
+        self.repositories()
             .map(|name| {
                 let targets = author::targets(version, ends_s, &named, self.targets_key(name));
                 let targets = (targets.unwrap(), version);
@@ -84,7 +89,7 @@ impl Fleet {
                 let fields = DocumentFields { name: &name, version: number, bytes: &bytes };
                 sealed(&self.timekeeper, version, &Document::new(fields).unwrap()).0
             })
-            .to_vec()
+            .collect()
     }
 
     /// What metadata call a document, and its counter.

@@ -187,7 +187,7 @@ impl World {
                     Some(*values) == *adapter,
                     "{who} tries another adapter than was approved"
                 );
-                let drawn = plan.draw(&roster);
+                let drawn = plan.draw(&roster, 0);
                 let stage = drawn.of(vehicle.key).expect("its stage");
                 for (of, limits) in plan.stages.iter().enumerate().filter(|_| heard) {
                     let all = self.vehicles.iter().filter(|one| drawn.of(one.key) == Some(of));
@@ -219,7 +219,9 @@ impl World {
     }
 
     fn roster(&self) -> Roster {
-        Roster::new(self.vehicles.iter().map(|vehicle| vehicle.key).collect()).unwrap()
+        let region = |number: usize| (number % self.fleet.regions) as u16;
+        let rows = self.vehicles.iter().map(|vehicle| (vehicle.key, region(vehicle.number)));
+        Roster::of_rows(rows.collect()).unwrap()
     }
 
     /// At the end orders were heard, and nobody waits whose stage is open.
@@ -238,7 +240,7 @@ impl World {
             };
             Some((vehicle.key, outcome))
         });
-        let drawn = campaign.plan.draw(&self.roster());
+        let drawn = campaign.plan.draw(&self.roster(), 0);
         let progress = campaign.plan.progress(&drawn, &outcomes.collect());
         let now = self.now_us.get();
         let quiet = now > self.promotions.last_us + self.calendar.windows_us(QUIET_WINDOWS);

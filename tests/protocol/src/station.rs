@@ -1,17 +1,19 @@
-//! The region's beacons: the cores that ship, each at a node of the broker. They are killed and started again, and know nothing then.
+//! The regions' beacons: the cores that ship, each at a node of the broker. They are killed and started again, and know nothing then.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use shoal_swarm::beacon::{Beacon, Input, Output, Settings};
+use shoal_swarm::beacon::{Beacon, Input, Output, Reads, Settings};
 use shoal_wire::{KeyId, Kind, Label, Topic, Unverified};
 
 use crate::board::{Board, matches};
-use crate::documents::{FLEET, Fleet, REGION};
+use crate::documents::{FLEET, Fleet};
+use crate::weather::Weather;
 
 /// A beacon, whether it runs or not.
 pub struct Station {
     core: Option<Beacon>,
+    region: &'static str,
     settings: Settings,
     /// At which node of the broker.
     pub node: usize,
@@ -27,20 +29,22 @@ pub struct Station {
 impl Station {
     /// One that was never started.
     #[must_use]
-    pub fn new(number: usize, node: usize, fleet: &Fleet, withholds: bool) -> Self {
+    pub fn new(number: usize, node: usize, fleet: &Fleet, weather: &Weather) -> Self {
+        let region = fleet.regions()[number % fleet.regions];
         let settings = Settings {
             authority: fleet.authority.public(),
             timekeeper: fleet.timekeeper.public(),
             id: KeyId::new([0xb0 + number as u8; 8]),
+            reads: if weather.beacons_fold { Reads::Region } else { Reads::Fleet },
         };
-        let (core, filters) = (None, BTreeSet::new());
-        Station { core, settings, node, filters, heard: 0, withholds, reads: false }
+        let (core, filters, withholds) = (None, BTreeSet::new(), weather.beacons_withhold);
+        Station { core, region, settings, node, filters, heard: 0, withholds, reads: false }
     }
 
     /// It runs.
     pub fn start(&mut self, node: &Board) {
         self.kill();
-        let (fleet, region) = (Label::new(FLEET).unwrap(), Label::new(REGION).unwrap());
+        let (fleet, region) = (Label::new(FLEET).unwrap(), Label::new(self.region).unwrap());
         let mut core = Beacon::new(fleet, region, &self.settings);
         core.handle_input(Input::Connected).expect("it is connected");
         self.core = Some(core);

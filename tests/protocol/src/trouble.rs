@@ -11,7 +11,7 @@ use shoal_wire::{Kind, Leaf, Topic, Unverified};
 use crate::board::{Board, Conn};
 use crate::calendar::{SPAN_S, utc_ms};
 use crate::check::SOON_US;
-use crate::documents::{OPEN_S, place, sealed};
+use crate::documents::{OPEN_S, place_in, sealed};
 use crate::engine::{Character, Lie};
 use crate::intruder::Everybody;
 use crate::station::Station;
@@ -206,6 +206,9 @@ impl World {
 
     /// When the fleet is told another utility, and when the authority makes a mistake of it and sets it right.
     pub(crate) fn draw_news(&mut self) {
+        if self.weather.regions > 1 {
+            self.trouble("regions");
+        }
         if !self.weather.news {
             return;
         }
@@ -443,7 +446,9 @@ impl World {
             fields.place = NOMINEES - 1 - fields.place;
             let leaf = Leaf::vote(window, fields.place);
             let vote = (fields.window == window).then(|| Vote::new(fields).ok())??;
-            return Some((place(key, leaf), sealed(key, head.counter + 9, &vote).0));
+            let there = Topic::decode(topic).ok()?;
+            let topic = place_in(there.region().text(), there.publisher(), leaf);
+            return Some((topic, sealed(key, head.counter + 9, &vote).0));
         }
         None
     }

@@ -28,7 +28,7 @@ use shoal_wire::{KeyId, RecordId};
 
 use crate::board::Conn;
 use crate::calendar::Calendar;
-use crate::documents::{EPOCH_S, FLEET, Fleet, REGION};
+use crate::documents::{EPOCH_S, FLEET, Fleet};
 use crate::engine::{Character, Simulated, layout};
 use crate::sim_disk::SimDisk;
 
@@ -39,6 +39,8 @@ pub const BEFORE_S: u64 = 50;
 pub struct Vehicle {
     /// Its number.
     pub number: usize,
+    /// Where it is.
+    pub region: &'static str,
     /// Who it is.
     pub key: KeyId,
     /// What it does to others.
@@ -187,6 +189,7 @@ impl Vehicle {
         shoal_keys::create(&folder.join("vehicle.key"), &fleet.secret(number)).unwrap();
         Vehicle {
             number,
+            region: fleet.regions()[number % fleet.regions],
             key: fleet.vehicles[number].public().id(),
             character,
             engine,
@@ -217,7 +220,7 @@ impl Vehicle {
     /// From its next start on, a document counts for it by metadata alone.
     pub fn trust(&mut self, fleet: &Fleet) {
         let folder = self.folder.join("trust");
-        fleet.write_trust(&folder);
+        fleet.write_trust(&folder, self.region);
         self.trust = Some(folder);
     }
 
@@ -242,7 +245,7 @@ impl Vehicle {
         let around = Around { clock, dial: Box::new(dial), engine, noise, guard: None };
         let told = FleetConfig {
             name: FLEET.into(),
-            region: REGION.into(),
+            region: self.region.into(),
             broker: "mqtt://broker".into(),
             certificates: None,
             key: KeyAt::File(self.folder.join("vehicle.key")),

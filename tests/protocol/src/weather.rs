@@ -21,6 +21,8 @@ const PAUSE: u32 = 13;
 pub struct Weather {
     /// Vehicles.
     pub vehicles: usize,
+    /// How many regions they are in.
+    pub regions: usize,
     /// How many of them a nonce asks for a contribution.
     pub asked: u16,
     /// Whether vehicles go by the paper's rule, and not by the usual one.
@@ -51,10 +53,12 @@ pub struct Weather {
     pub away: f64,
     /// What the broker speaks, and nothing else.
     pub version: Version,
-    /// How many beacons there are: at the nodes in turn.
+    /// How many beacons there are: at the nodes in turn, and in the regions.
     pub beacons: usize,
     /// Whether they pass on that they are there, and nothing else.
     pub beacons_withhold: bool,
+    /// Whether each, where every region has one, reads its own region alone, and of others what their beacons pass on.
+    pub beacons_fold: bool,
     /// The chance that a vehicle listens to them.
     pub listens: f64,
     /// The chance a window that a beacon is killed, and there again some time later.
@@ -99,6 +103,7 @@ impl Weather {
     pub fn fair(vehicles: usize, windows: u32) -> Self {
         Weather {
             vehicles,
+            regions: 1,
             asked: ASKED,
             paper: false,
             calendar: Calendar::default(),
@@ -116,6 +121,7 @@ impl Weather {
             version: Version::V5,
             beacons: 0,
             beacons_withhold: false,
+            beacons_fold: false,
             listens: 0.0,
             beacon_dies: 0.0,
             manners: Manners::default(),
@@ -164,15 +170,24 @@ impl Weather {
     /// Whether nothing goes wrong but that some lie.
     #[must_use]
     pub fn only_lies(&self) -> bool {
-        let Weather { vehicles, asked, paper, calendar, windows, pause, delay_ms, .. } = *self;
+        let Weather { vehicles, regions, asked, paper, calendar, windows, pause, delay_ms, .. } =
+            *self;
         let (metadata, lies) = (self.metadata, self.lies.clone());
         let fair = Weather::fair(vehicles, windows);
-        *self == Weather { asked, paper, calendar, pause, lies, delay_ms, metadata, ..fair }
+        *self
+            == Weather { regions, asked, paper, calendar, pause, lies, delay_ms, metadata, ..fair }
     }
 
     /// The weather of a seed: each trouble is there in about half of all worlds; in every fourth there are only lies.
     #[must_use]
     pub fn of(seed: u64) -> Self {
+        let ((regions, folds), weather) = (several(seed), Self::of_one_region(seed));
+        // Where each region has one.
+        let beacons_fold = folds && weather.beacons >= regions;
+        Weather { regions, beacons_fold, ..weather }
+    }
+
+    fn of_one_region(seed: u64) -> Self {
         let mut dice = Dice::new(seed, 3);
         let vehicles = dice.between(2, 8) as usize;
         let windows = dice.between(4, 9) as u32;
@@ -236,12 +251,11 @@ impl Weather {
             unfit: [0.0, 0.1, 0.4][Dice::new(seed, 16).between(0, 3) as usize],
             lies,
             delay_ms,
-            windows,
-            vehicles,
             asked,
             paper,
             calendar,
             pause,
+            ..Weather::fair(vehicles, windows)
         }
     }
 }
@@ -279,6 +293,13 @@ fn large(seed: u64) -> Option<(usize, u16)> {
     let vehicles = [11, 16][dice.between(0, 2) as usize];
     let asked = [4, ASKED][dice.between(0, 2) as usize];
     dice.happens(0.03).then_some((vehicles, asked))
+}
+
+/// In some worlds vehicles are in two regions: how many there are, and whether beacons would fold. What else is drawn for a seed stays
+/// what it is.
+fn several(seed: u64) -> (usize, bool) {
+    let mut dice = Dice::new(seed, 24);
+    (if dice.happens(0.3) { 2 } else { 1 }, dice.happens(0.5))
 }
 
 /// In few worlds there are days between windows, and so many windows in which nobody is there that all records grow too old.

@@ -217,8 +217,8 @@ impl World {
         if metadata {
             world.vehicles.iter_mut().for_each(|vehicle| vehicle.trust(&world.fleet));
         }
-        let Weather { nodes, beacons_withhold, .. } = world.weather;
-        let station = |number| Station::new(number, number % nodes, &world.fleet, beacons_withhold);
+        let (nodes, weather) = (world.weather.nodes, &world.weather);
+        let station = |number| Station::new(number, number % nodes, &world.fleet, weather);
         world.stations = (0..world.weather.beacons).map(station).collect();
         world.begin();
         world

@@ -23,7 +23,7 @@ const SEEDS: u64 = 500;
 const PROGRESS: u64 = 500;
 
 /// Everything that goes wrong in some world.
-const TROUBLES: [&str; 34] = [
+const TROUBLES: [&str; 35] = [
     "absent",
     "away",
     "beacon",
@@ -48,6 +48,7 @@ const TROUBLES: [&str; 34] = [
     "passed on",
     "power",
     "quarantined",
+    "regions",
     "reinstated",
     "repeated",
     "rotated",

@@ -125,13 +125,13 @@ impl Party {
 
     /// Asks for presences.
     pub(crate) fn watch_all(&mut self) {
-        let filter = filter(label("test"), label("here"), Leaf::Presence);
+        let filter = filter(label("test"), Some(label("here")), Leaf::Presence);
         self.link.subscribe(Subscription::Standing { filter: &filter, acknowledged: false });
     }
 
     /// Asks for presences, acknowledged.
     pub(crate) fn watch_acknowledged(&mut self) {
-        let filter = filter(label("test"), label("here"), Leaf::Presence);
+        let filter = filter(label("test"), Some(label("here")), Leaf::Presence);
         self.link.subscribe(Subscription::Standing { filter: &filter, acknowledged: true });
     }
 
@@ -143,13 +143,13 @@ impl Party {
 
     /// Asks for every chunk there is, and waits for nothing.
     pub(crate) fn watch_chunks_unacknowledged(&mut self) {
-        let filter = filter(label("test"), label("here"), Leaf::Chunk { slot: 0, index: 0 });
+        let filter = filter(label("test"), None, Leaf::Chunk { slot: 0, index: 0 });
         self.link.subscribe(Subscription::Standing { filter: &filter, acknowledged: false });
     }
 
     /// Asks for every chunk there is, and waits until the broker has taken that.
     pub(crate) fn watch_chunks(&mut self) {
-        let filter = filter(label("test"), label("here"), Leaf::Chunk { slot: 0, index: 0 });
+        let filter = filter(label("test"), None, Leaf::Chunk { slot: 0, index: 0 });
         self.link.subscribe(Subscription::Standing { filter: &filter, acknowledged: true });
         self.wait_for("a subscription", |event| matches!(event, Event::Subscribed { .. }));
     }

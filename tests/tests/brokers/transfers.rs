@@ -106,7 +106,8 @@ impl Receiver {
 }
 
 fn fetch(transfer: Transfer, slot: u8) -> Fetch {
-    Fetch::new(transfer, label("test"), label("here"), key(1).public().id(), slot).unwrap()
+    // It is published in a region that who fetches does not name.
+    Fetch::new(transfer, label("test"), None, key(1).public().id(), slot).unwrap()
 }
 
 /// A party that has left these particles in its slots, from 0 on.

@@ -8,6 +8,7 @@ mod hostile;
 mod interrupted;
 mod keys;
 mod refused;
+mod regions;
 mod reinstated;
 mod together;
 mod token;

@@ -136,7 +136,9 @@ impl Exchange {
         let outcomes = self.promotion.outcomes.iter();
         let outcomes = outcomes.filter_map(|(vehicle, (_, outcome))| Some((*vehicle, (*outcome)?)));
         let roster = self.documents.keyring().roster();
-        let drawn = self.promotion.drawn.get_or_insert_with(|| campaign.plan.draw(roster));
+        // It is for the region that this vehicle is in.
+        let region = roster.region(self.me).unwrap_or_default();
+        let drawn = self.promotion.drawn.get_or_insert_with(|| campaign.plan.draw(roster, region));
         let progress = campaign.plan.progress(drawn, &outcomes.collect());
         let utc_s = self.clock.now().utc.earliest_seconds();
         let duty = campaign.duty(drawn.of(self.me), &progress, mine, utc_s);

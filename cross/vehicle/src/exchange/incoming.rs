@@ -111,6 +111,7 @@ impl Exchange {
     ) -> Result<(), ExchangeError> {
         if topic.publisher() == self.me {
             self.mind_own(record.head().counter, text, bytes);
+            self.leave_region(topic, record);
         }
         match record {
             Record::Presence(presence) => {
@@ -179,6 +180,24 @@ impl Exchange {
                 topic,
                 "signed with this vehicle's key, and not by it: another program has the key, or this one's state was put back; stop the other, or replace the key and revoke this one"
             );
+        }
+    }
+
+    /// Takes away what this vehicle left in another region: whoever fetches from its slots would find two particles in one.
+    fn leave_region(&mut self, topic: &Topic<'_>, record: &Record<'_>) {
+        let Some(line) = self.line.as_mut().filter(|_line| self.board.is_left(topic)) else {
+            return;
+        };
+        line.clear(topic);
+        if let (Leaf::Particle { slot }, Record::ParticleHeader(header)) = (topic.leaf(), record) {
+            for (index, _chunk) in (0..).zip(&header.body().fields().chunks) {
+                let leaf = Leaf::Chunk { slot, index };
+                if let Ok(chunk) =
+                    Topic::new(topic.fleet(), topic.region(), topic.publisher(), leaf)
+                {
+                    line.clear(&chunk);
+                }
+            }
         }
     }
 

@@ -60,6 +60,23 @@ impl Board {
         Ok((fleet, Label::new(&self.region).map_err(RejectTopic::Region)?))
     }
 
+    /// Where particles of this publisher are: the authority's in every region for itself, a vehicle's wherever that is.
+    ///
+    /// # Errors
+    /// [`RejectTopic`]: one of the names is no label.
+    pub fn of_publisher(
+        &self,
+        publisher: KeyId,
+    ) -> Result<(Label<'_>, Option<Label<'_>>), RejectTopic> {
+        let (fleet, region) = self.labels()?;
+        Ok((fleet, (publisher == self.authority).then_some(region)))
+    }
+
+    /// Whether this is a topic of this vehicle's in a region where it was before.
+    pub fn is_left(&self, topic: &Topic<'_>) -> bool {
+        topic.publisher() == self.me && topic.region().text() != self.region
+    }
+
     /// A topic of this vehicle.
     ///
     /// # Errors
@@ -71,6 +88,11 @@ impl Board {
 
     fn path(&self, rest: &str) -> String {
         format!("shoal/1/{}/{}/{rest}", self.fleet, self.region)
+    }
+
+    /// The same in every region: what vehicles publish is all of the one swarm's.
+    fn everywhere(&self, rest: &str) -> String {
+        format!("shoal/1/{}/+/{rest}", self.fleet)
     }
 
     /// What the authority and the timekeeper publish.
@@ -88,12 +110,12 @@ impl Board {
         filters
     }
 
-    /// What this vehicle published before.
+    /// What this vehicle published before, in whatever region it was.
     fn before(&self) -> Vec<String> {
         let me = self.me;
         let mut filters: Vec<String> = ["claim", "vote", "particle", "refusal"]
             .iter()
-            .map(|kind| self.path(&format!("{kind}/{me}/#")))
+            .map(|kind| self.everywhere(&format!("{kind}/{me}/#")))
             .collect();
         filters.push(self.presence());
         filters
@@ -109,7 +131,7 @@ impl Board {
                 let me = self.me;
                 // It counts its own when they come back.
                 let own = ["claim", "vote", "particle"];
-                filters.extend(own.map(|kind| self.path(&format!("{kind}/{me}/#"))));
+                filters.extend(own.map(|kind| self.everywhere(&format!("{kind}/{me}/#"))));
             }
         }
         if listening != Listening::Everybody {
@@ -125,7 +147,7 @@ impl Board {
     }
 
     fn everybody(&self) -> [String; 3] {
-        ["claim", "vote", "particle"].map(|kind| self.path(&format!("{kind}/#")))
+        ["claim", "vote", "particle"].map(|kind| self.everywhere(&format!("{kind}/#")))
     }
 
     /// Where vehicles say what came of a campaign.
@@ -137,9 +159,9 @@ impl Board {
 /// From whom a vehicle hears what others publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listening {
-    /// From each of them.
+    /// From each of them, in every region.
     Everybody,
-    /// From the region's beacons.
+    /// From the own region's beacons.
     Beacons,
     /// From each of them, and from a beacon should one come.
     Both,
@@ -305,6 +327,13 @@ impl Line {
         }
     }
 
+    /// Takes away what stands at a topic of ours; what stays comes again.
+    pub fn clear(&mut self, topic: &Topic<'_>) {
+        if let Err(error) = self.link.clear(topic) {
+            debug!(%topic, %error, "not taken away");
+        }
+    }
+
     /// The next event, after waiting this long for one.
     pub fn next(&mut self, wait: Duration) -> Option<Event> {
         let event = self.link.next(wait)?;
@@ -377,7 +406,7 @@ impl Line {
     /// Listens to the particles of these vehicles, or no longer.
     pub fn listen_to(&mut self, board: &Board, vehicles: &BTreeSet<KeyId>, listen: bool) {
         for vehicle in vehicles.iter().filter(|vehicle| **vehicle != board.me) {
-            let filter = &board.path(&format!("particle/{vehicle}/#"));
+            let filter = &board.everywhere(&format!("particle/{vehicle}/#"));
             if listen {
                 self.link.subscribe(Subscription::Standing { filter, acknowledged: true });
             } else {

@@ -380,6 +380,6 @@ fn fetch(
     publisher: KeyId,
     slot: u8,
 ) -> Result<Fetch, RejectTopic> {
-    let (fleet, region) = board.labels()?;
+    let (fleet, region) = board.of_publisher(publisher)?;
     Fetch::new(transfer, fleet, region, publisher, slot)
 }

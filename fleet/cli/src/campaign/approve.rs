@@ -43,7 +43,7 @@ impl Approve {
         let folder = Folder::open(&self.dir, self.number)?;
         let plan = folder.plan()?;
         plan.check()?;
-        if (&plan.fleet, &plan.region) != (&description.name, &description.region) {
+        if plan.fleet != description.name || !description.regions.contains(&plan.region) {
             return Err(format!("the plan is for {} / {}", plan.fleet, plan.region).into());
         }
         let particle = folder.particle(description.authority)?;

@@ -68,8 +68,8 @@ fn fetch_of(
     particle: ParticleId,
     (publisher, slot): (KeyId, u8),
 ) -> Result<Fetched, Failure> {
-    let (fleet, region) = (Label::new(&description.name)?, Label::new(&description.region)?);
-    let mut fetch = Fetch::new(Transfer::new(particle, PACE), fleet, region, publisher, slot)?;
+    let (transfer, fleet) = (Transfer::new(particle, PACE), Label::new(&description.name)?);
+    let mut fetch = Fetch::new(transfer, fleet, None, publisher, slot)?;
     let started = now();
     let mut fetched = start(&mut fetch, reader, memory, started)?;
     while fetched == Fetched::Going && started.elapsed() < PATIENCE {

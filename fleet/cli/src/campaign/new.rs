@@ -59,6 +59,9 @@ pub(crate) struct New {
     /// The broker, or its nodes with commas between them, if not the one in fleet.toml
     #[arg(long, value_name = "URL")]
     broker: Option<Addresses>,
+    /// The region whose vehicles it is for, of a fleet that has several
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
     /// Directory of authority.pem, certificate.pem and key.pem, for a broker with TLS
     #[arg(long, value_name = "DIR")]
     certificates: Option<PathBuf>,
@@ -70,6 +73,7 @@ const WORSE_MAX: f64 = 2.0;
 impl New {
     pub(crate) fn run(self) -> Outcome {
         let (description, _held) = Description::hold(&self.dir)?;
+        let description = description.at_one(self.region.as_deref())?;
         let key = fleet::authority_key(&self.dir, &description)?;
         let number = Folder::next_number(&self.dir)?;
         let limits = self.limits(number, &description)?;

@@ -86,9 +86,10 @@ impl<What: Ordered + Send + Sync> Command<What> {
         self.may_follow(last)?;
         self.may_take_the_place(fleet::newest_order(&self.dir, &description)?)?;
         let particle = folder.particle(description.authority)?;
-        let campaign =
-            Campaign::new(folder.plan()?, What::ORDER, &folder.approval()?, description.approver)?
-                .of(&description.name, &description.region)?;
+        let plan = folder.plan()?;
+        let description = description.at(Some(&plan.region))?;
+        let campaign = Campaign::new(plan, What::ORDER, &folder.approval()?, description.approver)?
+            .of(&description.name, &description.region)?;
         self.check_approved(&campaign, utc_ms()? / 1000)?;
         fleet::sign_campaign(&self.dir, &*key, &campaign, (&particle.header, &particle.chunks))?;
         println!("ordered: campaign {} {}", self.number, What::DONE);

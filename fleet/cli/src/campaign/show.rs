@@ -32,6 +32,9 @@ pub(crate) struct Show {
     dir: PathBuf,
     /// The campaign's number; one that another has taken the place of is told of by what was ordered last
     number: Option<u32>,
+    /// The region, of a fleet that has several [the first]
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
     /// The broker, or its nodes with commas between them, if not the one in fleet.toml
     #[arg(long, value_name = "URL")]
     broker: Option<Addresses>,
@@ -45,7 +48,7 @@ pub(crate) struct Show {
 
 impl Show {
     pub(crate) fn run(self) -> Outcome {
-        let description = Description::read(&self.dir)?;
+        let description = Description::read(&self.dir)?.at(self.region.as_deref())?;
         let broker = self.broker.clone().map_or_else(|| description.broker.parse(), Ok)?;
         let reading = description.reading(broker, self.certificates.as_deref())?;
         let mut reader = Reader::open(&reading)?;

@@ -89,8 +89,14 @@ impl Case {
                 let authority = document.head().key == self.keyring.authority();
                 if authority && fields.name == campaign::NAME {
                     let (fleet, region) = (&self.keys.fleet, &self.keys.region);
-                    let campaign =
-                        Campaign::decode(fields.bytes, self.approver)?.of(fleet, region)?;
+                    let campaign = Campaign::decode(fields.bytes, self.approver)?;
+                    // One journal tells of the campaigns of all regions.
+                    let of = if campaign.plan.number == self.number {
+                        region.clone()
+                    } else {
+                        campaign.plan.region.clone()
+                    };
+                    let campaign = campaign.of(fleet, &of)?;
                     self.order(line.at_ms, document.head().counter, campaign);
                 }
                 if authority && fields.name == reinstated::NAME {
@@ -175,7 +181,7 @@ impl Case {
         };
         let plan = &campaign.plan;
         let roster = self.keyring.roster();
-        let drawn = plan.draw(roster);
+        let drawn = plan.draw(roster, self.keys.region_number);
         let progress = plan.progress(&drawn, &self.outcomes());
         let approval = verified::<shoal_wire::v1::Document<'_>>(
             campaign.approval(),

@@ -56,6 +56,9 @@ pub(crate) struct Write {
     dir: PathBuf,
     /// The campaign's number
     number: u32,
+    /// The region that the campaign was for, of a fleet that has several [the first]
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
     /// Where the record goes; it must not exist
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
@@ -69,7 +72,7 @@ pub(crate) struct Write {
 
 impl Write {
     pub(crate) fn run(self) -> Outcome {
-        let fleet = Description::read(&self.dir)?;
+        let fleet = Description::read(&self.dir)?.at(self.region.as_deref())?;
         let path = journal::path(&self.dir);
         if !path.exists() {
             let (path, dir) = (path.display(), self.dir.display());
@@ -87,6 +90,7 @@ impl Write {
         let keys = Keys {
             fleet: fleet.name.clone(),
             region: fleet.region.clone(),
+            region_number: fleet.region_number(),
             authority: hex(fleet.authority.bytes()),
             timekeeper: hex(fleet.timekeeper.bytes()),
             approver: hex(fleet.approver.bytes()),

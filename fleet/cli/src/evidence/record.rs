@@ -45,6 +45,9 @@ pub(super) struct Bill {
 pub(super) struct Keys {
     pub(super) fleet: String,
     pub(super) region: String,
+    /// The region's number, as the roster has it; records from before there were several have none.
+    #[serde(default)]
+    pub(super) region_number: u16,
     pub(super) authority: String,
     pub(super) timekeeper: String,
     pub(super) approver: String,

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use shoal_link::{
     Addresses, Broker as _, Event, Link, NotPublished, Sealed, Settings, Subscription, Why,
 };
-use shoal_swarm::beacon::{self, Input, Output};
+use shoal_swarm::beacon::{self, Input, Output, Reads};
 use shoal_window::Bytes;
 use shoal_wire::v1::PARTICLE_HEADER_BYTES_MAX;
 use shoal_wire::{KeyId, Label};
@@ -31,7 +31,7 @@ const READING_MS: u64 = 300;
 /// So many publications may wait for their acknowledgement.
 const WAITING_MAX: usize = 64;
 
-/// Fold a region's records to those that matter, for vehicles that listen to beacons.
+/// Fold a fleet's records to those that matter, for vehicles of a region that listen to beacons.
 ///
 /// There may be any number of beacons, each with a number of its own, started and ended at will. A beacon has no key and is trusted
 /// with nothing: it passes signed records on as they are. Of DIR it reads fleet.toml alone. It runs until Ctrl-C or SIGTERM.
@@ -41,9 +41,16 @@ const WAITING_MAX: usize = 64;
 pub(crate) struct Beacon {
     /// The fleet's directory
     dir: PathBuf,
+    /// Its region, of a fleet that has several
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
     /// Which of the region's beacons this is
     #[arg(long, default_value_t = 0)]
     number: u32,
+    /// Read the vehicles of its region alone, and of other regions what their beacons pass on: for fleets larger than one program can
+    /// read. A region without a beacon is not heard then
+    #[arg(long)]
+    own_region: bool,
     /// The broker, or its nodes with commas between them, if not the one in fleet.toml
     #[arg(long, value_name = "URL")]
     broker: Option<Addresses>,
@@ -55,7 +62,7 @@ pub(crate) struct Beacon {
 impl Beacon {
     pub(crate) fn run(self) -> Outcome {
         let stop = Stop::listen()?;
-        let description = Description::read(&self.dir)?;
+        let description = Description::read(&self.dir)?.at_one(self.region.as_deref())?;
         let address = self.broker.clone().map_or_else(|| description.broker.parse(), Ok)?;
         let id = id(&description, self.number);
         let link = Settings::new(address.clone(), id);
@@ -68,6 +75,7 @@ impl Beacon {
             authority: description.authority,
             timekeeper: description.timekeeper,
             id,
+            reads: if self.own_region { Reads::Region } else { Reads::Fleet },
         };
         let mut program = Program {
             core: beacon::Beacon::new(fleet, region, &settings),
@@ -108,7 +116,7 @@ struct Program {
     asked: BTreeSet<String>,
     /// Of these, what the broker has not taken in this connection.
     unsubscribed: BTreeSet<String>,
-    /// Topics whose record was asked for, and has not come.
+    /// Filters whose record was asked for, and has not come.
     once: BTreeSet<String>,
     /// The window in which they were.
     window: Option<u32>,
@@ -174,10 +182,11 @@ impl Program {
                 self.read_ms = None;
             }
             Event::Message(message) => {
-                if self.once.remove(&message.topic) {
-                    self.link.unsubscribe(&message.topic);
-                }
                 let Ok(topic) = message.place() else { return Ok(()) };
+                let asked = topic.in_any_region();
+                if self.once.remove(asked.as_str()) {
+                    self.link.unsubscribe(&asked);
+                }
                 let input = Input::Message { topic: &topic, bytes: &message.payload };
                 if let Err(reject) = self.core.handle_input(input) {
                     eprintln!("warning: {}: {}", message.topic, Failure::from(reject));

@@ -22,10 +22,10 @@ use shoal_wire::v1::{
 };
 use shoal_wire::{Label, LayoutHash, ModelHash, RejectLabel};
 
-use super::description::Description;
+use super::description::{Description, check_regions};
 use super::documents::{Desk, not_after_seconds, since_seconds};
 use super::plan::{self, Calendar};
-use super::repositories::{IMAGE, Repositories, TRUST};
+use super::repositories::{Repositories, trust_of};
 use super::secret::{self, Source};
 use super::toml::vehicle;
 use super::utility::{self, Known};
@@ -46,9 +46,9 @@ pub(crate) struct Init {
     /// Name of the fleet on the broker, where no other has it: 1 to 32 of a-z, 0-9 and - [the name of DIR]
     #[arg(long, value_parser = label)]
     name: Option<String>,
-    /// Its region
-    #[arg(long, default_value = "region-0", value_parser = label)]
-    region: String,
+    /// Its region; several times for several, to which vehicles are given in turn
+    #[arg(long, value_name = "NAME", default_value = "region-0")]
+    region: Vec<String>,
     /// Vehicles of the roster
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     vehicles: u32,
@@ -109,13 +109,8 @@ impl RuleName {
 
 impl Init {
     pub(crate) fn run(self) -> Outcome {
-        if [IMAGE, "roots"].contains(&self.region.as_str()) {
-            let region = &self.region;
-            return Err(format!(
-                "`{region}` is the name of other metadata: call the region otherwise"
-            )
-            .into());
-        }
+        let regions: Vec<&str> = self.region.iter().map(String::as_str).collect();
+        check_regions(&regions).map_err(|why| format!("--region: {why}"))?;
         let name = self.name()?;
         let (packs, package, utility) = self.opened()?;
         let swarm = self.swarm(&package)?;
@@ -129,7 +124,8 @@ impl Init {
         let (approver, recovery) = (key("approver.key")?, key("recovery.key")?);
         let description = Description {
             name,
-            region: self.region.clone(),
+            region: self.region.first().cloned().ok_or("a fleet has a region")?,
+            regions: self.region.clone(),
             broker: self.broker.to_string(),
             authority: authority.public(),
             timekeeper: timekeeper.public(),
@@ -236,6 +232,9 @@ impl Init {
             vehicles: usize::try_from(fleet.vehicles)?,
             ..told.drives
         };
+        let number_of_region = fleet.region_of(number);
+        let region = fleet.regions.get(usize::from(number_of_region));
+        let region = region.ok_or("a vehicle is in a region")?;
         let config = Config {
             name,
             seed: self.seed.unwrap_or(0),
@@ -243,7 +242,7 @@ impl Init {
             model: ModelConfig { package: absolute(&self.package)?, ..told.model },
             fleet: Some(FleetConfig {
                 name: fleet.name.clone(),
-                region: fleet.region.clone(),
+                region: region.clone(),
                 broker: fleet.broker.clone(),
                 certificates: self.broker.tls().then(|| CERTIFICATES.into()),
                 key: KeyAt::File(KEY.into()),
@@ -252,7 +251,7 @@ impl Init {
                 authority: fleet.authority,
                 timekeeper: fleet.timekeeper,
                 approver: fleet.approver,
-                trust: Some(absolute(&self.dir.join(TRUST))?),
+                trust: Some(absolute(&trust_of(&self.dir, fleet, region))?),
                 exchange: true,
                 beacons: false,
                 metered: false,
@@ -268,7 +267,7 @@ impl Init {
         let id = key.public().id();
         let head = format!("# Written by `shoal fleet init`. The id of the vehicle's key: {id}\n");
         std::fs::write(folder.join("vehicle.toml"), head + &toml)?;
-        Ok(Vehicle { public_key: *key.public().bytes(), region: 0 })
+        Ok(Vehicle { public_key: *key.public().bytes(), region: number_of_region })
     }
 
     fn swarm(&self, package: &Package) -> Result<SwarmDocument, Failure> {

@@ -1,4 +1,4 @@
-//! The fleet's repositories (TUF): `image` names what the authority signed, the region's what of that counts there. Folders of
+//! The fleet's repositories (TUF): `image` names what the authority signed, a region's what of that counts there. Folders of
 //! metadata as any client of TUF reads them, and envelopes that carry them over the board.
 
 use std::collections::BTreeMap;
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use shoal_hal::backend::files::write_whole;
+use shoal_swarm::campaign;
 use shoal_trust::author::{self, AuthorError, Roles};
 use shoal_trust::{Metadata, ROOTS, Repository, Target, document_name};
 use shoal_vehicle::exchange::key::{Own, verified};
@@ -21,6 +22,8 @@ use crate::output::{Failure, Outcome};
 pub(super) const TRUST: &str = "trust";
 /// What the authority signed.
 pub(super) const IMAGE: &str = "image";
+/// Names of metadata that no region can have.
+pub(super) const RESERVED: [&str; 2] = [IMAGE, "roots"];
 const DAY_S: u64 = 86_400;
 /// So many people sign a root…
 const PEOPLE: u64 = 2;
@@ -35,12 +38,19 @@ const TARGETS_S: u64 = 365 * DAY_S;
 /// …and the timekeeper that nothing newer is known: for so long is a vehicle fooled that is shown nothing new.
 const TIMESTAMP_S: u64 = 14 * DAY_S;
 /// Documents that metadata name, by their files.
-const NAMED: [&str; 6] = ["plan", "roster", "utility", "swarm", "campaign", "reinstated"];
+const NAMED: [&str; 6] = ["plan", "roster", "utility", "swarm", CAMPAIGN, "reinstated"];
+const CAMPAIGN: &str = "campaign";
+
+/// The folder that vehicles of a region get: one for all, where there is one region.
+pub(super) fn trust_of(fleet: &Path, description: &Description, region: &str) -> PathBuf {
+    let trust = fleet.join(TRUST);
+    if description.regions.len() > 1 { trust.join(region) } else { trust }
+}
 
 /// The repositories of a fleet's folder.
 pub(super) struct Repositories<'a> {
     fleet: &'a Path,
-    /// The region's repository has its name.
+    /// Each region's repository has its name.
     description: &'a Description,
 }
 
@@ -51,16 +61,18 @@ impl<'a> Repositories<'a> {
 
     /// Makes them: first roots, map, and what counts now.
     pub(super) fn create(&self, files: &BTreeMap<String, Target>, now_s: u64) -> Outcome {
-        let map = json!({
-            "repositories": { IMAGE: [], self.region(): [] },
-            "mapping": [{
-                "paths": ["*"], "repositories": [IMAGE, self.region()], "threshold": 2, "terminating": true,
-            }],
-        });
-        let trust = self.fleet.join(TRUST);
-        std::fs::create_dir(&trust)?;
-        write_whole(&trust.join("map.json"), map.to_string().as_bytes())?;
-        for name in [IMAGE, self.region()] {
+        for region in self.regions() {
+            let map = json!({
+                "repositories": { IMAGE: [], region: [] },
+                "mapping": [{
+                    "paths": ["*"], "repositories": [IMAGE, region], "threshold": 2, "terminating": true,
+                }],
+            });
+            let trust = trust_of(self.fleet, self.description, region);
+            std::fs::create_dir_all(&trust)?;
+            write_whole(&trust.join("map.json"), map.to_string().as_bytes())?;
+        }
+        for name in self.names() {
             std::fs::create_dir_all(self.folder(name))?;
             self.sign_root(name, 1, &[], now_s)?;
         }
@@ -68,8 +80,13 @@ impl<'a> Repositories<'a> {
         self.refresh(now_s)
     }
 
-    fn region(&self) -> &'a str {
-        &self.description.region
+    fn regions(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.description.regions.iter().map(String::as_str)
+    }
+
+    /// Of all repositories.
+    fn names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        [IMAGE].into_iter().chain(self.regions())
     }
 
     /// Whether there are any: a fleet that was made before there were goes on without, and its vehicles have no `trust`.
@@ -83,7 +100,7 @@ impl<'a> Repositories<'a> {
         if self.fleet.join(TRUST).exists() {
             wanted.push((self.fleet.join(TRUST), image.clone()));
         }
-        for name in [IMAGE, self.region()].into_iter().filter(|name| self.envelope(name).exists()) {
+        for name in self.names().filter(|name| self.envelope(name).exists()) {
             let files = ["1.root.json", "targets.json", "snapshot.json", "timestamp.json"];
             wanted.extend(files.map(|file| (self.envelope(name), self.folder(name).join(file))));
         }
@@ -121,7 +138,12 @@ impl<'a> Repositories<'a> {
             Repository::new(before)?.follow(std::slice::from_ref(&root))?;
         }
         write_whole(&self.folder(name).join(format!("{version}.root.json")), root.as_bytes())?;
-        Ok(write_whole(&self.fleet.join(TRUST).join(format!("{name}.root.json")), root.as_bytes())?)
+        // Whose vehicles know this repository.
+        for region in self.regions().filter(|region| name == IMAGE || name == *region) {
+            let trust = trust_of(self.fleet, self.description, region);
+            write_whole(&trust.join(format!("{name}.root.json")), root.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// Who signs roots: the authority first, as readers of roots expect it.
@@ -172,7 +194,7 @@ impl<'a> Repositories<'a> {
 
     /// New roots, that name the keys of the description. `more`: keys that sign although they are not in their places.
     pub(super) fn sign_roots(&self, more: &[&dyn Signer], now_s: u64) -> Outcome {
-        [IMAGE, self.region()].into_iter().try_for_each(|name| {
+        self.names().try_for_each(|name| {
             let version = self.roots(name)?.len() as u64 + 1;
             self.sign_root(name, version, more, now_s)
         })
@@ -182,7 +204,7 @@ impl<'a> Repositories<'a> {
     /// further behind is given `trust` anew.
     pub(super) fn tell_roots(&self, now_s: u64) -> Outcome {
         let mut told = BTreeMap::new();
-        for name in [IMAGE, self.region()] {
+        for name in self.names() {
             let newer: Vec<String> = self.roots(name)?.into_iter().skip(1).collect();
             told.insert(name, newer);
         }
@@ -247,15 +269,30 @@ impl<'a> Repositories<'a> {
         let counts = |(name, target): &(String, Target)| {
             !name.starts_with("documents/") || here.get(name) == Some(target)
         };
-        let counts: BTreeMap<String, Target> = named.into_iter().filter(counts).collect();
-        let (version, before) = self.targets_if_there(self.region())?;
-        let key = self.key("timekeeper")?;
-        let file = self.folder(self.region()).join("targets.json");
-        let ours = || told(&file, |json| author::is_by(json, &key.public()));
-        if version == 0 || before != counts || !ours()? {
-            self.sign_targets(self.region(), &counts, "timekeeper", now_s)?;
+        let all: BTreeMap<String, Target> = named.into_iter().filter(counts).collect();
+        let (key, campaign) = (self.key("timekeeper")?, self.region_of_campaign());
+        for region in self.regions() {
+            let mut counts = all.clone();
+            // A campaign is for one region.
+            if campaign.as_deref().is_some_and(|of| of != region) {
+                counts.remove(&format!("documents/{CAMPAIGN}"));
+            }
+            let (version, before) = self.targets_if_there(region)?;
+            let file = self.folder(region).join("targets.json");
+            let ours = || told(&file, |json| author::is_by(json, &key.public()));
+            if version == 0 || before != counts || !ours()? {
+                self.sign_targets(region, &counts, "timekeeper", now_s)?;
+            }
         }
-        [IMAGE, self.region()].iter().try_for_each(|name| self.refresh_one(name, &*key, now_s))
+        self.names().try_for_each(|name| self.refresh_one(name, &*key, now_s))
+    }
+
+    /// For which region the campaign is that is among the documents.
+    fn region_of_campaign(&self) -> Option<String> {
+        let path = self.fleet.join("documents").join(CAMPAIGN).with_extension("shl");
+        let bytes = std::fs::read(path).ok()?;
+        let own = Own(self.description.authority);
+        campaign::region(verified::<Document<'_>>(&bytes, &own).ok()?.body().fields().bytes)
     }
 
     fn refresh_one(&self, name: &str, key: &dyn Signer, now_s: u64) -> Outcome {

@@ -55,7 +55,7 @@ pub(crate) fn rotate(dir: &Path, number: u32, key: PublicKey, stolen: bool) -> O
     let mut roster = Roster::read(dir, &description)?;
     let has = roster.at(number)?.public_key == *key.bytes();
     if !has || !name(dir, &description)? {
-        roster.replace(number, key, stolen)?;
+        roster.replace(number, key, stolen, description.region_of(number))?;
         roster.sign(dir, &description)?;
     }
     println!("vehicle {number} {}", key.id());
@@ -177,7 +177,14 @@ impl Roster {
         Ok(gone)
     }
 
-    fn replace(&mut self, number: u32, key: PublicKey, stolen: bool) -> Result<(), Failure> {
+    /// Who is given a place of nobody's is in the region that was this place's when the fleet was made, as its folder says.
+    fn replace(
+        &mut self,
+        number: u32,
+        key: PublicKey,
+        stolen: bool,
+        home: u16,
+    ) -> Result<(), Failure> {
         let known = self.vehicles.iter().map(|vehicle| vehicle.public_key);
         let mut known = known.chain(self.former.iter().map(|(_number, key)| *key));
         if known.any(|known| known == *key.bytes()) {
@@ -185,7 +192,7 @@ impl Roster {
         }
         let vehicle = self.at(number)?;
         let enrolled = vehicle.region == VACANT;
-        let region = if enrolled { 0 } else { vehicle.region };
+        let region = if enrolled { home } else { vehicle.region };
         let before = std::mem::replace(vehicle, Vehicle { public_key: *key.bytes(), region });
         if stolen {
             self.former.retain(|(of, _key)| *of != number);
@@ -254,9 +261,9 @@ mod tests {
     #[test]
     fn what_is_written_is_what_vehicles_read() {
         let mut written = roster(4);
-        written.replace(3, key(10), false).unwrap();
-        written.replace(1, key(11), false).unwrap();
-        written.replace(1, key(12), false).unwrap();
+        written.replace(3, key(10), false, 0).unwrap();
+        written.replace(1, key(11), false, 0).unwrap();
+        written.replace(1, key(12), false, 0).unwrap();
         written.revoke(2).unwrap();
         let seen = read(&written.rows());
         assert_eq!((seen.count(), seen.places()), (3, 4));
@@ -267,8 +274,8 @@ mod tests {
         // The key was stolen: what it signed is nobody's; and another vehicle has the place that was free.
         let mut again = Roster::of_rows(2, &written.rows());
         assert_eq!(again.rows(), written.rows());
-        again.replace(3, key(13), true).unwrap();
-        again.replace(2, key(14), false).unwrap();
+        again.replace(3, key(13), true, 0).unwrap();
+        again.replace(2, key(14), false, 0).unwrap();
         let seen = read(&again.rows());
         assert_eq!((seen.number(key(10).id()), seen.number(key(3).id())), (None, None));
         assert_eq!((seen.number(key(2).id()), seen.id(2)), (None, Some(key(14).id())));
@@ -277,11 +284,11 @@ mod tests {
     #[test]
     fn a_key_is_one_vehicles_and_of_those_before_four_are_named() {
         let mut written = roster(2);
-        assert!(written.replace(0, key(1), false).is_err(), "another vehicle's");
+        assert!(written.replace(0, key(1), false, 0).is_err(), "another vehicle's");
         for next in 10..16 {
-            written.replace(0, key(next), false).unwrap();
+            written.replace(0, key(next), false, 0).unwrap();
         }
-        assert!(written.replace(1, key(14), false).is_err(), "another vehicle's before");
+        assert!(written.replace(1, key(14), false, 0).is_err(), "another vehicle's before");
         let seen = read(&written.rows());
         let known: Vec<u32> = (10..16).filter(|k| seen.number(key(*k).id()) == Some(0)).collect();
         assert_eq!(known, [11, 12, 13, 14, 15]);

@@ -82,12 +82,18 @@ impl Serve {
         link.limit = PLENTY;
         link.backoff.first = Wait::from_millis(250);
         link.backoff.longest = Wait::from_secs(5);
-        let (fleet, region) = (Label::new(&description.name)?, Label::new(&description.region)?);
+        let fleet = Label::new(&description.name)?;
+        let regions = description.regions.iter().map(|region| Label::new(region));
+        let regions = regions.collect::<Result<Vec<_>, _>>()?;
         let settings =
             timekeeper::Settings { authority: description.authority, key, windows: self.windows };
-        let promoted = Leaf::Particle { slot: campaign::PARTICLE_SLOT };
-        let promoted = Topic::new(fleet, region, description.authority.id(), promoted)?;
-        let filters = FILTERS.iter().map(|leaf| filter(fleet, region, *leaf));
+        let mut filters = Vec::new();
+        for region in &regions {
+            let promoted = Leaf::Particle { slot: campaign::PARTICLE_SLOT };
+            let promoted = Topic::new(fleet, *region, description.authority.id(), promoted)?;
+            filters.extend(FILTERS.iter().map(|leaf| filter(fleet, Some(*region), *leaf)));
+            filters.push(promoted.to_string());
+        }
         let kept = self.dir.join("timekeeper");
         std::fs::create_dir_all(&kept)?;
         // Nonces and journal are of one; what orders write, it reads.
@@ -95,9 +101,9 @@ impl Serve {
         let witness = Witness::open(&self.dir, &description)?;
         let mut program = Program {
             dir: self.dir.clone(),
-            core: Timekeeper::new(fleet, region, settings),
+            core: Timekeeper::new(fleet, &regions, settings),
             link: Link::open(link)?,
-            filters: filters.chain([promoted.to_string()]).chain(witness.filters()).collect(),
+            filters: filters.into_iter().chain(witness.filters()).collect(),
             witness,
             authority: description.authority,
             chunks: Chunks::of(&self.dir),
@@ -113,7 +119,7 @@ impl Serve {
             done: false,
             description: description.clone(),
         };
-        println!("{} / {} on {address}", description.name, description.region);
+        println!("{} / {} on {address}", description.name, description.regions.join(", "));
         program.begin()?;
         while !program.done && !stop.told_within(Duration::ZERO) {
             program.step()?;

@@ -54,8 +54,8 @@ impl Witness {
 
     /// What it listens to, besides what a timekeeper does.
     pub(super) fn filters(&self) -> Vec<String> {
-        let Witness { fleet, region, .. } = self;
-        ["presence/#", "refusal/#"].map(|kind| format!("shoal/1/{fleet}/{region}/{kind}")).into()
+        let fleet = &self.fleet;
+        ["presence/#", "refusal/#"].map(|kind| format!("shoal/1/{fleet}/+/{kind}")).into()
     }
 
     /// Writes the authority's documents that are new. They were checked.
@@ -291,6 +291,7 @@ mod tests {
         let description = Description {
             name: "trial".to_owned(),
             region: "region-0".to_owned(),
+            regions: vec!["region-0".to_owned()],
             broker: "mqtt://x".to_owned(),
             authority: key(1).public(),
             timekeeper: key(2).public(),

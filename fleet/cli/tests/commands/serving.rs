@@ -253,6 +253,7 @@ fn the_console_shows_the_fleet_and_survives_its_broker() {
         certificates: None,
         fleet: told.name.clone(),
         region: told.region.clone(),
+        region_number: 0,
         trust: Trust { authority, timekeeper, approver },
         broker: url.parse().unwrap(),
         id: KeyId::new([7; 8]),

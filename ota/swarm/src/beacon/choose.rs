@@ -1,7 +1,6 @@
 //! Which records of a window matter by now: those are asked of the board, and passed on once they are whole.
 
 use alloc::collections::BTreeSet;
-use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use shoal_wire::v1::{Claim, ParticleHeader};
@@ -57,7 +56,7 @@ impl Beacon {
         for (voter, nominee) in drawn {
             let (first, held) = self.voters.draw((asked, voter), nominee);
             if first {
-                self.subscribe(&votes(asked, voter));
+                self.subscribe_everywhere(&votes(asked, voter));
             }
             if let Some(vote) = held {
                 self.put(asked, Some(nominee), vote);
@@ -115,7 +114,7 @@ impl Beacon {
         let header = lacks_header.then_some(Leaf::Particle { slot });
         for leaf in [claim, header].into_iter().flatten() {
             if let Some(topic) = topic(&self.fleet, &self.region, signer, leaf) {
-                self.acts.push_back(Act::Ask(topic.to_string()));
+                self.acts.push_back(Act::Ask(topic.in_any_region().as_str().into()));
             }
         }
     }

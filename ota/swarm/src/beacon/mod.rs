@@ -1,4 +1,4 @@
-//! A beacon: it folds a region's records to those that matter, and passes them on unchanged.
+//! A beacon: it folds a fleet's records to those that matter, and passes them on unchanged in its region.
 //!
 //! A vehicle that listens to beacons reads a few dozen records a window, however many vehicles there are; one that reads everybody
 //! reads them all. What the records mean is the same ([`Fold::kept`]). A beacon holds no trust: each record is its vehicle's,
@@ -7,6 +7,9 @@
 //!
 //! Claims stay on the board, where vehicles put them. The beacon keeps of each vehicle and window a row of fixed size, and asks the
 //! board for the bytes of those that matter. Votes are asked of who is drawn to vote. [`Beacon`] decides; its shell has the link.
+//!
+//! The swarm is the fleet's, whatever regions there are: what beacons of other regions passed on is folded like what those of the own
+//! one did, and whether a beacon reads other regions' claims itself is its setting ([`Reads`]).
 
 mod agreed;
 mod board;
@@ -59,6 +62,17 @@ pub struct Settings {
     pub timekeeper: PublicKey,
     /// Under which it publishes; it signs nothing.
     pub id: KeyId,
+    /// Whose claims it reads.
+    pub reads: Reads,
+}
+
+/// Whose claims and particles a beacon reads, besides what other beacons passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// Those of the whole fleet: regions without a beacon are heard, and nothing depends on other regions' beacons.
+    Fleet,
+    /// Those of its region, where the fleet has more than one beacon can read. Every other region is heard by its beacons alone.
+    Region,
 }
 
 /// What happened.
@@ -84,7 +98,7 @@ pub enum Output<'a> {
     Subscribe(String),
     /// Ask for no more of it.
     Unsubscribe(String),
-    /// Ask for what stands at a topic, once.
+    /// Ask for the one record that stands at the topics of a filter, once.
     Ask(String),
     /// Leave this at a topic, retained.
     Publish {
@@ -121,6 +135,7 @@ pub struct Beacon {
     fleet: String,
     region: String,
     id: KeyId,
+    reads: Reads,
     agreed: Agreed,
     /// What was passed on, and nonces: what standing follows from. `None`: it is not known what particles are.
     records: Option<Records>,
@@ -152,11 +167,12 @@ pub struct Beacon {
 impl Beacon {
     /// A beacon that knows nothing yet.
     pub fn new(fleet: Label<'_>, region: Label<'_>, settings: &Settings) -> Self {
-        let Settings { authority, timekeeper, id } = *settings;
+        let Settings { authority, timekeeper, id, reads } = *settings;
         let mut this = Self {
             fleet: fleet.text().into(),
             region: region.text().into(),
             id,
+            reads,
             agreed: Agreed::new(authority, timekeeper),
             records: None,
             folds: BTreeMap::new(),
@@ -273,10 +289,19 @@ impl Beacon {
         }
         self.listening = Some(newest);
         self.first = newest.saturating_sub(BEFORE);
-        for kind in ["particle", "claim", "beacon"] {
-            self.subscribe(&format!("{kind}/#"));
-        }
+        self.hear();
         self.say_nonce(newest);
+    }
+
+    /// Asks for all that vehicles claim, and beacons pass on; again: what stands there comes again.
+    fn hear(&mut self) {
+        for kind in ["particle", "claim"] {
+            match self.reads {
+                Reads::Fleet => self.subscribe_everywhere(&format!("{kind}/#")),
+                Reads::Region => self.subscribe(&format!("{kind}/#")),
+            }
+        }
+        self.subscribe_everywhere("beacon/#");
     }
 
     /// Passes on a window's nonce: who listens knows by it that the beacon is there.
@@ -287,9 +312,12 @@ impl Beacon {
     }
 
     fn message(&mut self, topic: &Topic<'_>, bytes: &[u8]) -> Result<(), RejectMessage> {
-        let here = topic.fleet().text() == self.fleet && topic.region().text() == self.region;
         let leaf = topic.leaf();
-        let ours = topic.publisher() == self.id && matches!(leaf, Leaf::Beacon { .. });
+        let (beacon, in_region) =
+            (matches!(leaf, Leaf::Beacon { .. }), topic.region().text() == self.region);
+        let here =
+            topic.fleet().text() == self.fleet && (in_region || beacon || leaf.is_of_vehicles());
+        let ours = topic.publisher() == self.id && beacon && in_region;
         if ours && !bytes.is_empty() {
             self.board.seen(leaf);
         }
@@ -297,7 +325,7 @@ impl Beacon {
         if !here || bytes.is_empty() || echo || self.is_of_no_use(leaf, bytes) {
             return Ok(());
         }
-        if matches!(leaf, Leaf::Beacon { .. }) {
+        if beacon {
             let records = read_relayed(topic, bytes, &self.agreed.keyring)?;
             if self.mirror(&records) {
                 return Ok(());
@@ -439,9 +467,7 @@ impl Beacon {
             }
             self.folds.clear();
             if self.listening.is_some() {
-                // What stands there comes again.
-                self.subscribe("particle/#");
-                self.subscribe("claim/#");
+                self.hear();
             }
         }
     }
@@ -470,7 +496,7 @@ impl Beacon {
         self.passed.retain(|(window, _signer), _claim| *window >= old);
         self.matters.retain(|window, _particles| *window >= old);
         for (window, voter) in self.voters.settle(old) {
-            let filter = self.path(&votes(window, voter));
+            let filter = self.everywhere(&votes(window, voter));
             self.acts.push_back(Act::Unsubscribe(filter));
         }
         if let Some(records) = &mut self.records {
@@ -609,6 +635,15 @@ impl Beacon {
     fn subscribe(&mut self, rest: &str) {
         let filter = self.path(rest);
         self.acts.push_back(Act::Subscribe(filter));
+    }
+
+    fn subscribe_everywhere(&mut self, rest: &str) {
+        let filter = self.everywhere(rest);
+        self.acts.push_back(Act::Subscribe(filter));
+    }
+
+    fn everywhere(&self, rest: &str) -> String {
+        format!("shoal/1/{}/+/{rest}", self.fleet)
     }
 
     fn path(&self, rest: &str) -> String {

@@ -2,13 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fleet;
+mod regions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use fleet::{Post, authority, claim, claimed, documents, header, key, nonce, post, topic};
 use sha2::{Digest as _, Sha256};
-use shoal_swarm::beacon::{Beacon, Input, Output, Settings};
+use shoal_swarm::beacon::{Beacon, Input, Output, Reads, Settings};
 use shoal_swarm::inbox::{Record, read_relayed};
 use shoal_swarm::keyring::Keyring;
 use shoal_swarm::quorum::Quorum;
@@ -147,13 +148,18 @@ struct Program {
 
 impl Program {
     fn start(number: u8) -> Self {
+        Self::start_in(number, "region", Reads::Fleet)
+    }
+
+    fn start_in(number: u8, region: &str, reads: Reads) -> Self {
         let settings = Settings {
             authority: authority().public(),
             timekeeper: fleet::timekeeper().public(),
             id: beacon_id(number),
+            reads,
         };
-        let label = |text| Label::new(text).unwrap();
-        let core = Beacon::new(label("fleet"), label("region"), &settings);
+        let core =
+            Beacon::new(Label::new("fleet").unwrap(), Label::new(region).unwrap(), &settings);
         Self { core, filters: BTreeSet::new(), lost: 0 }
     }
 

@@ -105,8 +105,8 @@ fn a_plan_has_stages_that_grow_and_parts_of_a_thousand() {
 fn a_vehicle_is_in_one_stage_and_each_has_its_share() {
     let ids = || (0..2_000_u32).map(|number| KeyId::new(u64::from(number).to_le_bytes()));
     let roster = Roster::new(ids().collect()).unwrap();
-    let other = Plan { number: 8, ..plan() }.draw(&roster);
-    let drawn = plan().draw(&roster);
+    let other = Plan { number: 8, ..plan() }.draw(&roster, 0);
+    let drawn = plan().draw(&roster, 0);
     let count = |stage| ids().filter(|vehicle| drawn.of(*vehicle) == Some(stage)).count();
     assert_eq!([0, 1, 2].map(count), [100, 500, 1_400]);
     let moved = ids().filter(|vehicle| drawn.of(*vehicle) != other.of(*vehicle)).count();
@@ -114,15 +114,29 @@ fn a_vehicle_is_in_one_stage_and_each_has_its_share() {
     assert_eq!(drawn.of(KeyId::new([9; 8])), None, "not of the fleet");
     let mut canary = plan();
     canary.stages.truncate(1);
-    let canary = canary.draw(&roster);
+    let canary = canary.draw(&roster, 0);
     assert_eq!(ids().filter(|vehicle| canary.of(*vehicle).is_none()).count(), 1_900);
+}
+
+/// A campaign is for one region: whoever is in another neither waits for it nor is waited for.
+#[test]
+fn stages_are_drawn_of_the_vehicles_of_one_region() {
+    let rows = (0..200).map(|number| (vehicle(number), u16::from(number % 4 == 0)));
+    let roster = Roster::of_rows(rows.collect()).unwrap();
+    let drawn = plan().draw(&roster, 1);
+    let of = |number| drawn.of(vehicle(number)).is_some();
+    assert!((0..200).all(|number| of(number) == (number % 4 == 0)));
+    let counts = plan().progress(&drawn, &BTreeMap::new()).stages;
+    assert_eq!(counts.iter().map(|stage| stage.vehicles).sum::<usize>(), 50);
+    assert_eq!((roster.region(vehicle(4)), roster.region(vehicle(5))), (Some(1), Some(0)));
+    assert_eq!(roster.region(vehicle(200)), None);
 }
 
 #[test]
 fn the_smallest_fleet_has_a_canary() {
     for vehicles in 1..5 {
         let (roster, plan) = (roster(vehicles), plan());
-        let drawn = plan.draw(&roster);
+        let drawn = plan.draw(&roster, 0);
         let first = (0..vehicles).filter(|number| drawn.of(vehicle(*number)) == Some(0)).count();
         assert_eq!(first, 1);
         // The others wait for it.
@@ -134,7 +148,7 @@ fn the_smallest_fleet_has_a_canary() {
 #[test]
 fn a_stage_opens_when_the_one_before_keeps_it_and_none_when_too_many_go_back() {
     let plan = plan();
-    let drawn = plan.draw(&roster(200));
+    let drawn = plan.draw(&roster(200), 0);
     let of = |stage: usize| -> Vec<KeyId> {
         (0..200).map(vehicle).filter(|id| drawn.of(*id) == Some(stage)).collect()
     };
@@ -168,7 +182,7 @@ fn a_stage_opens_when_the_one_before_keeps_it_and_none_when_too_many_go_back() {
 
 #[test]
 fn a_vehicle_begins_in_its_stage_and_goes_back_when_it_is_told() {
-    let drawn = plan().draw(&roster(200));
+    let drawn = plan().draw(&roster(200), 0);
     let progress = plan().progress(&drawn, &BTreeMap::new());
     let (first, later) = (Some(0), Some(1));
     let duty = |order, stage, mine| approved(plan(), order).duty(stage, &progress, mine, 1_000);

@@ -35,6 +35,39 @@ pub(crate) const LEAVES: [Leaf; 14] = [
     Leaf::Beacon { window: 7, index: 255 },
 ];
 
+/// A filter of MQTT, which has `+` for any level.
+fn matches(filter: &str, topic: &str) -> bool {
+    let (filter, topic) = (filter.split('/'), topic.split('/'));
+    filter.clone().count() == topic.clone().count()
+        && filter.zip(topic).all(|(one, other)| one == "+" || one == other)
+}
+
+/// Whoever asks for a place in any region is answered from each, and with nothing else.
+#[test]
+fn a_place_is_found_in_whatever_region_and_no_other_place_is() {
+    let label = |text| Label::new(text).unwrap();
+    let of = |fleet, region, leaf| {
+        Topic::new(label(fleet), label(region), secret().public().id(), leaf).unwrap()
+    };
+    for leaf in LEAVES {
+        let asked = of("blue", "eu-west", leaf);
+        let filter = asked.in_any_region();
+        assert_eq!(filter.split('/').filter(|level| *level == "+").count(), 1, "{filter}");
+        assert!(Topic::decode(&filter).is_err(), "{filter}");
+        for region in ["eu-west", "us", "blue"] {
+            for other in LEAVES {
+                let there = of("blue", region, other);
+                assert_eq!(matches(&filter, &there.text()), leaf == other);
+            }
+        }
+        let fleet = of("red", "eu-west", leaf);
+        assert!(!matches(&filter, &fleet.text()));
+        let another = KeyId::new([7; 8]);
+        let publisher = Topic::new(label("blue"), label("us"), another, leaf).unwrap();
+        assert!(!matches(&filter, &publisher.text()));
+    }
+}
+
 /// Texts that are no topics.
 const REFUSED: [(&str, RejectTopic); 29] = [
     ("", RejectTopic::Prefix),

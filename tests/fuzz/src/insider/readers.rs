@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use embassy_time::{Duration, Instant};
 use shoal_console::state::{State, Trust};
-use shoal_swarm::beacon::{self, Beacon, Settings};
+use shoal_swarm::beacon::{self, Beacon, Reads, Settings};
 use shoal_swarm::inbox::{Record, read, read_relayed};
 use shoal_swarm::keyring::Keyring;
 use shoal_swarm::records::Signed;
@@ -43,7 +43,8 @@ impl Readers {
         let keyring = keyring();
         let trust = Trust { authority, timekeeper, approver: approver() };
         let [fleet, region] = labels();
-        let settings = Settings { authority, timekeeper, id: KeyId::new([0xBE; 8]) };
+        let settings =
+            Settings { authority, timekeeper, id: KeyId::new([0xBE; 8]), reads: Reads::Fleet };
         let setup = Setup {
             vehicle: key(0).public().id(),
             document: swarm(),
@@ -58,7 +59,7 @@ impl Readers {
         Self {
             board: BTreeMap::new(),
             seconds: u64::from(PERIOD_S),
-            console: State::new(fleet.text(), region.text(), trust),
+            console: State::new(fleet.text(), (region.text(), 0), trust),
             beacon: Beacon::new(fleet, region, &settings),
             vehicle: vehicle.expect("a fleet that knows its rule"),
             keyring,
@@ -203,8 +204,11 @@ impl Readers {
                     (topic.text().as_str().to_owned(), Vec::new())
                 }
                 Some(beacon::Output::Ask(topic)) => {
-                    let Some(bytes) = self.board.get(&topic) else { continue };
-                    (topic, bytes.clone())
+                    let asked = |(text, _bytes): &(&String, &Vec<u8>)| {
+                        Topic::decode(text).is_ok_and(|one| one.in_any_region() == topic.as_str())
+                    };
+                    let Some((text, bytes)) = self.board.iter().find(asked) else { continue };
+                    (text.clone(), bytes.clone())
                 }
                 Some(beacon::Output::Subscribe(_) | beacon::Output::Unsubscribe(_)) => continue,
             };

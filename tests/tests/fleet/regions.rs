@@ -1,0 +1,178 @@
+//! Vehicles of several regions: one swarm, whichever region each is in.
+
+use std::fs;
+use std::path::Path;
+
+use shoal_tests::brokers::{Embedded, Mosquitto, TestBroker};
+use shoal_tests::clock::until;
+use shoal_tests::fleet::{Fleet, Plan, Program, text};
+use shoal_tests::observer::Observer;
+use shoal_wire::{Leaf, Topic};
+
+const REGIONS: &[&str] = &["eu", "us"];
+
+fn fleet(broker: &dyn TestBroker, vehicles: u32) -> Option<Fleet> {
+    let fleet =
+        Fleet::make(&Plan { vehicles, regions: REGIONS, ..Plan::default() }, broker.address())?;
+    for number in 0..vehicles {
+        assert_eq!(fleet.told(number).region, REGIONS[number as usize % 2]);
+    }
+    Some(fleet)
+}
+
+/// All name the same best in a window after this one; that window.
+fn agree_after(fleet: &Fleet, window: u64) -> u64 {
+    let later = fleet.line(0, "a best", |line| {
+        line["window"].as_u64() > Some(window)
+            && line["took_part"] == true
+            && line["best"].is_string()
+    });
+    for number in 1..fleet.vehicles() {
+        let other =
+            fleet.line(number, "the other's line", |line| line["window"] == later["window"]);
+        assert_eq!(later["best"], other["best"], "vehicle {number}");
+    }
+    later["window"].as_u64().unwrap()
+}
+
+fn end(programs: impl IntoIterator<Item = Program>) {
+    for program in programs {
+        assert_eq!(program.terminate().code(), Some(0));
+    }
+}
+
+/// One of them folds what both contributed: it has fetched a particle of the other region.
+fn exchange(broker: &dyn TestBroker) {
+    let Some(fleet) = fleet(broker, 2) else { return };
+    let observer = Observer::start(&fleet.told(0));
+    let _serve = fleet.serve();
+    let vehicles = [fleet.start(0, &[]), fleet.start(1, &[])];
+    agree_after(&fleet, 0);
+    let keys = [0, 1].map(|number| fleet.key(number).public());
+    until("a merge of both", || observer.saw_a_merge_of(&keys, 0).then_some(()));
+    end(vehicles);
+}
+
+#[test]
+fn two_regions_elect_one_best_over_the_embedded_broker() {
+    exchange(&Embedded::start());
+}
+
+#[test]
+fn two_regions_elect_one_best_over_mosquitto() {
+    if let Some(broker) = Mosquitto::start("") {
+        exchange(&broker);
+    }
+}
+
+/// Each listens to its own region's beacon alone, which reads its own region's vehicles alone.
+#[test]
+fn two_regions_elect_one_best_through_a_beacon_each() {
+    let broker = Embedded::start();
+    let Some(fleet) = fleet(&broker, 2) else { return };
+    let path = fleet.path();
+    let unnamed = fleet.shoal(&["fleet", "beacon", text(&path)]).unwrap_err();
+    assert!(unnamed.contains("--region") && unnamed.contains("eu, us"), "{unnamed}");
+    for number in [0, 1] {
+        fleet.tell(number, "beacons = false", "beacons = true");
+    }
+    let _serve = fleet.serve();
+    let beacon = |number, region| fleet.beacon_with(number, &["--region", region, "--own-region"]);
+    let (of_eu, of_us) = (beacon(1, "eu"), beacon(2, "us"));
+    for one in [&of_eu, &of_us] {
+        one.says("claims of the one before passed on", 1);
+    }
+    let vehicles = [fleet.start(0, &[]), fleet.start(1, &[])];
+    let window = agree_after(&fleet, 0);
+    let added = beacon(3, "us");
+    added.says("claims of the one before passed on", 1);
+    of_us.kill();
+    agree_after(&fleet, window + 2);
+    for vehicle in &vehicles {
+        assert!(!vehicle.said().contains("no beacon is there"), "{}", vehicle.said());
+    }
+    end(vehicles);
+}
+
+/// What it left where it was is taken away: whoever fetches from it finds one particle in a slot.
+#[test]
+fn a_vehicle_that_moves_to_another_region_leaves_nothing_behind() {
+    let broker = Embedded::start();
+    let Some(fleet) = fleet(&broker, 2) else { return };
+    let _serve = fleet.serve();
+    let vehicles = [fleet.start(0, &[]), fleet.start(1, &[])];
+    let window = agree_after(&fleet, 0);
+    let [stays, moves] = vehicles;
+    assert_eq!(moves.terminate().code(), Some(0));
+    fleet.tell(1, "region = \"us\"", "region = \"eu\"");
+    fleet.tell(1, "trust/us", "trust/eu");
+    let moves = fleet.start(1, &[]);
+    agree_after(&fleet, window + 1);
+    let key = fleet.key(1).public().id();
+    until("nothing of it in the other region", || {
+        let observer = Observer::start(&fleet.told(0));
+        until("what it says where it is", || {
+            let here = |topic: &str| {
+                let topic = Topic::decode(topic).unwrap();
+                topic.publisher() == key && topic.region().text() == "eu"
+            };
+            observer.seen().iter().any(|(topic, _bytes)| here(topic)).then_some(())
+        });
+        let left = |topic: &str| {
+            let topic = Topic::decode(topic).unwrap();
+            let of_swarm = matches!(
+                topic.leaf(),
+                Leaf::Claim { .. } | Leaf::Vote { .. } | Leaf::Particle { .. } | Leaf::Chunk { .. }
+            );
+            topic.publisher() == key && topic.region().text() == "us" && of_swarm
+        };
+        let there = observer.seen().iter().any(|(topic, bytes)| left(topic) && !bytes.is_empty());
+        (!there).then_some(())
+    });
+    end([stays, moves]);
+}
+
+/// Which vehicles have an active adapter.
+fn active(fleet: &Fleet) -> Vec<u32> {
+    let is_active = |number: &u32| {
+        let state = fs::read_to_string(fleet.vehicle_path(*number).join("state/slots/state"));
+        state.is_ok_and(|line| line.split_whitespace().nth(1).is_some_and(|of| of != "none"))
+    };
+    (0..fleet.vehicles()).filter(is_active).collect()
+}
+
+/// What all learned is put to use in one region, by its vehicles alone, and told of by one journal.
+#[test]
+fn a_campaign_is_for_the_vehicles_of_its_region() {
+    let broker = Embedded::start();
+    let Some(fleet) = fleet(&broker, 4) else { return };
+    let _serve = fleet.serve();
+    let vehicles: Vec<Program> = (0..4).map(|number| fleet.start(number, &[])).collect();
+    agree_after(&fleet, 0);
+    let limits = ["--stages", "50,100", "--kept", "100", "--gone-back", "0", "--moments", "40"];
+    let loose = ["--worse", "2", "--apart", "5", "--latency", "60"];
+    let new = [&limits[..], &loose].concat();
+    let unnamed = fleet.campaign("new", &new).unwrap_err();
+    assert!(unnamed.contains("--region") && unnamed.contains("eu, us"), "{unnamed}");
+    let unknown = fleet.campaign("new", &[&new[..], &["--region", "asia"]].concat()).unwrap_err();
+    assert!(unknown.contains("no region asia") && unknown.contains("eu, us"), "{unknown}");
+    let made = fleet.campaign("new", &[&new[..], &["--region", "us"]].concat()).unwrap();
+    assert!(made.contains("/ us"), "{made}");
+    let key = fleet.path().join("approver.key");
+    fleet.campaign("approve", &["1", "--key", text(&key)]).unwrap();
+    fleet.campaign("start", &["1"]).unwrap();
+    until("all of the region keep it", || (active(&fleet) == [1, 3]).then_some(()));
+    let path = fleet.path();
+    let record = path.join("record");
+    until("the journal has it", || {
+        let _before = fs::remove_dir_all(&record);
+        let args = ["evidence", "write", text(&path), "1", "--region", "us", "-o", text(&record)];
+        fleet.shoal(&args).unwrap();
+        let text = fs::read_to_string(record.join("record.json")).unwrap();
+        (text.matches("\"kept\"").count() >= 2).then_some(())
+    });
+    fleet.check_evidence(Path::new(&record)).unwrap();
+    agree_after(&fleet, 0);
+    assert_eq!(active(&fleet), [1, 3], "nobody of the other region");
+    end(vehicles);
+}
