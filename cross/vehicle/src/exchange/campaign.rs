@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::key::received;
 use super::line::For;
-use super::particles::Got;
+use super::particles::{Got, Wanted};
 use super::run::{Exchange, ExchangeError};
 use super::worker::Job;
 use crate::agent::{Ask, Tried, Why};
@@ -201,7 +201,12 @@ impl Exchange {
             // It believes the authority's word of it, whose else this vehicle may have.
             self.particles.forget_but_of(authority, plan.particle, &mut self.vault)?;
         }
-        let want = (plan.particle, authority, PARTICLE_SLOT);
+        let want = Wanted {
+            particle: plan.particle,
+            publisher: authority,
+            slot: PARTICLE_SLOT,
+            once: false,
+        };
         let (now, keys) = (self.clock.now(), self.documents.keyring());
         let link = self.line.as_mut().map(super::line::Line::link);
         let got = self.particles.fetch(now, want, &self.board, keys, &mut self.vault, link)?;

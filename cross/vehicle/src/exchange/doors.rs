@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 use super::guarded::Guarded;
 use super::line::{For, Line, Listening, Session};
 use super::metrics::{PhaseName, UpDown};
+use super::particles::Wanted;
 use super::run::{Exchange, ExchangeError, JOINING, Tonight, bytes};
 use super::weights::About;
 use super::worker::Job;
@@ -368,11 +369,11 @@ impl Exchange {
 
     fn act(&mut self, output: Output) -> Result<(), ExchangeError> {
         match output {
-            Output::Fetch { particle, publisher, slot } => {
+            Output::Fetch { particle, publisher, slot, once } => {
                 let now = self.clock.now();
                 let keys = self.documents.keyring();
                 let link = self.line.as_mut().map(Line::link);
-                let want = (particle, publisher, slot);
+                let want = Wanted { particle, publisher, slot, once };
                 let got =
                     self.particles.fetch(now, want, &self.board, keys, &mut self.vault, link)?;
                 self.got(got.into_iter().collect())

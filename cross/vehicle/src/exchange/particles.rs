@@ -17,8 +17,21 @@ use super::weights::decode;
 
 /// Less than this a period, and an attempt to fetch a particle ends.
 const PACE: Pace = Pace { bytes_min: 1024, period: Duration::from_secs(10) };
-/// Attempts in one window before a particle is given up.
+/// Attempts in a row before a publisher is given up.
 const ATTEMPTS_MAX: u8 = 3;
+
+/// A particle that is wanted, of whom, and whether others have it, too: then one attempt is enough.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Its name.
+    pub particle: ParticleId,
+    /// Who published it.
+    pub publisher: KeyId,
+    /// Where.
+    pub slot: u8,
+    /// Whether one attempt is enough.
+    pub once: bool,
+}
 
 /// Headers that are known and particles on their way.
 #[derive(Debug)]
@@ -35,6 +48,7 @@ struct Coming {
     publisher: KeyId,
     slot: u8,
     attempts: u8,
+    attempts_max: u8,
     /// The broker did not answer in some attempt: no byte was left to ask with, or the line is dead.
     unanswered: bool,
 }
@@ -144,13 +158,13 @@ impl Particles {
     pub fn fetch(
         &mut self,
         now: Now,
-        want: (ParticleId, KeyId, u8),
+        want: Wanted,
         board: &Board,
         keys: &impl Keys,
         vault: &mut Vault,
         link: Option<&mut dyn Broker>,
     ) -> Result<Option<Got>, VaultError> {
-        let (particle, publisher, slot) = want;
+        let Wanted { particle, publisher, slot, once } = want;
         if let Some(got) = self.read(particle, keys, vault)? {
             return Ok(Some(got));
         }
@@ -162,7 +176,9 @@ impl Particles {
         let Ok(fetch) = fetch(transfer, board, publisher, slot) else {
             return Ok(Some(Got::Missing(particle)));
         };
-        let coming = Coming { fetch, publisher, slot, attempts: 0, unanswered: false };
+        let attempts_max = if once { 1 } else { ATTEMPTS_MAX };
+        let coming =
+            Coming { fetch, publisher, slot, attempts: 0, attempts_max, unanswered: false };
         let coming = self.coming.entry(particle).or_insert(coming);
         let fetched = coming.fetch.start(now, link, &mut InVault(vault));
         let fetched = fetched.map_err(|StoreFailed(error)| error)?;
@@ -334,7 +350,7 @@ impl Particles {
                 coming.attempts = coming.attempts.saturating_add(1);
                 coming.unanswered |= !coming.fetch.is_answered();
                 debug!(%particle, ?why, "an attempt has ended");
-                if coming.attempts >= ATTEMPTS_MAX {
+                if coming.attempts >= coming.attempts_max {
                     return Ok(self.give_up(particle, link));
                 }
                 let fetched = coming.fetch.start(now, link, &mut InVault(vault));

@@ -192,6 +192,8 @@ pub enum Output {
         publisher: KeyId,
         /// In which slot.
         slot: u8,
+        /// Others published it, too: one attempt is enough, for who was not there in time is asked at length once the others were.
+        once: bool,
     },
     /// Measure an adapter; answer with [`Input::Measured`] or [`Input::Unmeasured`].
     Measure {

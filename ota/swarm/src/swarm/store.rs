@@ -27,6 +27,9 @@ struct Fetching {
     role: Role,
     /// The first is asked.
     sources: Vec<Source>,
+    /// So many of them, from the first on, are asked once before each is asked at length: of several who publish a particle
+    /// some have no copy of its chunks.
+    once: usize,
     /// One of those who published it could not be asked.
     unreached: bool,
 }
@@ -134,8 +137,9 @@ impl Swarm {
             _unknown if self.stood_on(particle) => (Role::Merge, self.vehicle, 0),
             _unknown => return Want::Lost,
         };
-        self.outputs.push_back(Output::Fetch { particle, publisher, slot });
-        self.store.fetching.insert(particle, Fetching { role, sources, unreached: false });
+        let once = if sources.len() > 1 { sources.len() } else { 0 };
+        self.outputs.push_back(Output::Fetch { particle, publisher, slot, once: once > 0 });
+        self.store.fetching.insert(particle, Fetching { role, sources, once, unreached: false });
         Want::Coming
     }
 
@@ -160,20 +164,27 @@ impl Swarm {
         Ok(())
     }
 
-    /// Its publisher does not have it, or could not be asked: on to the next.
+    /// Its publisher does not have it, or could not be asked: on to the next; each once, and then each at length.
     pub(super) fn missing(&mut self, particle: ParticleId, asked: bool) -> Result<(), Reject> {
         let Some(fetching) = self.store.fetching.get_mut(&particle) else {
             return Err(Reject::NotAsked);
         };
-        if !fetching.sources.is_empty() {
-            let gone = fetching.sources.remove(0);
-            fetching.unreached |= !asked;
-            if let Some(Source { publisher, slot, .. }) = fetching.sources.first().copied() {
-                self.outputs.push_back(Output::Fetch { particle, publisher, slot });
+        let Fetching { sources, once, unreached, .. } = fetching;
+        if let Some(asked_last) = sources.first().copied() {
+            if *once > 0 {
+                *once = once.saturating_sub(1);
+                sources.rotate_left(1);
+            } else {
+                sources.remove(0);
+                *unreached |= !asked;
+            }
+            if let Some(Source { publisher, slot, .. }) = sources.first().copied() {
+                let once = *once > 0;
+                self.outputs.push_back(Output::Fetch { particle, publisher, slot, once });
                 return Ok(());
             }
-            if !fetching.unreached {
-                self.refuse(gone.header, RefusalCode::Missing);
+            if !*unreached {
+                self.refuse(asked_last.header, RefusalCode::Missing);
                 self.store.missing.insert(particle);
             }
         }

@@ -318,7 +318,8 @@ fn a_contribution_far_longer_than_ones_own_is_refused() {
     assert_eq!(norm.code(), RefusalCode::Norm);
 }
 
-/// Who has it is known when it is asked for: both who published it are asked, one after the other, and only then is it missing.
+/// Who has it is known when it is asked for: both who published it are asked once, one after the other, then each at length, and only
+/// then is it missing.
 #[test]
 fn a_particle_is_asked_of_the_next_who_has_it() {
     let mut solo = Solo::new();
@@ -332,13 +333,13 @@ fn a_particle_is_asked_of_the_next_who_has_it() {
     solo.give(Input::Current).unwrap();
     let particle = header.id();
     let mut asked = BTreeSet::new();
-    for round in 0..2 {
+    for want in [true, true, false, false] {
         let outputs = solo.outputs();
-        let [Output::Fetch { particle: of, publisher, .. }] = outputs.as_slice() else {
-            panic!("round {round}: {outputs:?}")
+        let [Output::Fetch { particle: of, publisher, once, .. }] = outputs.as_slice() else {
+            panic!("{outputs:?}")
         };
-        assert_eq!(*of, particle);
-        assert!(asked.insert(*publisher), "asked twice");
+        assert_eq!((*of, *once), (particle, want));
+        assert!(asked.insert((*publisher, *once)), "asked twice");
         solo.give(Input::Missing { particle }).unwrap();
     }
     let outputs = solo.outputs();

@@ -358,7 +358,7 @@ impl Shell {
             while self.swarm.poll_persist().is_some() {}
             let Some(output) = self.swarm.poll_output() else { break };
             match output {
-                Output::Fetch { particle, publisher, slot } => {
+                Output::Fetch { particle, publisher, slot, once: _ } => {
                     doing.push(Doing::World(Asked::Fetch { particle, publisher, slot }));
                 }
                 Output::Measure { job, candidate, beside, on, awaited } => {

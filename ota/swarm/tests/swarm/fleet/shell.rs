@@ -342,7 +342,7 @@ impl World {
         let now_ms = self.now_ms;
         self.log.push(format!("{now_ms} {number} {output}"));
         match output {
-            Output::Fetch { particle, publisher, slot } => {
+            Output::Fetch { particle, publisher, slot, once: _ } => {
                 let local = self.shell(number).particles.get(&particle).cloned();
                 let values = local.or_else(|| self.broker.chunks(publisher, slot, particle));
                 let late = 200 + (self.unit() * 1500.0) as u64;
