@@ -74,6 +74,13 @@ pub struct Lost {
     pub mended: bool,
 }
 
+impl Lost {
+    /// Who published it.
+    pub fn publisher(&self) -> Option<KeyId> {
+        Topic::decode(&self.topic).ok().map(|place| place.publisher())
+    }
+}
+
 /// So long before and after its end a node may lose what it acknowledges, in milliseconds.
 const LOSES_BEFORE_MS: u64 = 1_000;
 const LOSES_AFTER_MS: u64 = 5_000;

@@ -446,8 +446,15 @@ impl Checks {
         }
     }
 
-    /// Before exchanges finish: who was connected for a while knows what the honest said in it at that node a while ago.
-    pub fn who_listens_knows(&self, node: usize, vehicle: &Vehicle, window: u32, now_us: u64) {
+    /// Before exchanges finish: who was connected for a while knows what the honest said in it at that node a while ago. What the
+    /// node lost (`lost`) and nobody left there since it may not know: it had not asked for it yet when it was said.
+    pub fn who_listens_knows(
+        &self,
+        (node, lost): (usize, &[Lost]),
+        vehicle: &Vehicle,
+        window: u32,
+        now_us: u64,
+    ) {
         let Some(exchange) = &vehicle.exchange else { return };
         let Some(swarm) = exchange.swarm() else { return };
         let since = vehicle.connected_in(window);
@@ -459,9 +466,16 @@ impl Checks {
             must!(self.looked_at, Own, foreign == 0, "{now_us}: {foreign} at {}", vehicle.number);
         }
         let counts = records(swarm);
+        let is_lost = |spoken: &Spoken| {
+            let mut lost = lost.iter().filter(|lost| !lost.mended);
+            lost.any(|lost| {
+                lost.at_ms == spoken.at_us / 1000 && lost.publisher() == Some(spoken.who)
+            })
+        };
         let spoken = self.spoken.iter().filter(|spoken| {
             spoken.node == node && spoken.window == window && spoken.at_us + SOON_US < now_us
         });
+        let spoken = spoken.filter(|spoken| !is_lost(spoken));
         for Spoken { id, at_us, who, said, .. } in spoken {
             let number = vehicle.number;
             must!(

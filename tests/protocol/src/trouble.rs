@@ -361,7 +361,8 @@ impl World {
             let node = self.cluster.node_of(vehicle.number);
             self.checks.who_is_connected_listens(&self.cluster.nodes()[node], vehicle, now);
             if self.weather.clock == 0.0 {
-                self.checks.who_listens_knows(node, vehicle, window, now);
+                let at = (node, self.cluster.nodes()[node].lost());
+                self.checks.who_listens_knows(at, vehicle, window, now);
             }
             if self.weather.nodes == 1 && vehicle.off_s.get() == 0 {
                 let stands = self.cluster.nodes()[0].stands();

@@ -158,8 +158,11 @@ pub(crate) fn no_order_is_assumed(broker: &mut dyn TestBroker) {
     writer.wait_published(&tickets);
     let mut reader = Party::connected(settings(broker.address(), 2));
     reader.watch_all();
-    let seen: BTreeSet<String> = (1..=200).map(|_vehicle| reader.message().topic).collect();
-    assert_eq!(seen.len(), 200);
+    // All of them come; what was acknowledged just before a cut is published again, and may come twice.
+    let mut seen = BTreeSet::new();
+    while seen.len() < 200 {
+        seen.insert(reader.message().topic);
+    }
 }
 
 pub(crate) fn mqtt_3_1_1_does_all_of_it_too(broker: &mut dyn TestBroker) {
