@@ -1,6 +1,6 @@
 //! Fetching a particle: the transfer of `shoal-window`, over a broker and into a store.
 
-use embassy_time::Instant;
+use embassy_time::{Duration, Instant};
 use shoal_window::{Ended, Keep, RejectTransfer, Transfer, TransferInput, TransferOutput};
 use shoal_wire::v1::{CHUNKS_MAX, PARTICLE_HEADER_BYTES_MAX, ParticleHeader};
 use shoal_wire::{
@@ -9,6 +9,9 @@ use shoal_wire::{
 };
 
 use crate::broker::{Broker, Event, Message, Subscription};
+
+/// A broker that sent something else that stood there so shortly before is still at what it was asked before.
+const BUSY: Duration = Duration::from_secs(5);
 
 const HEADER_BYTES: u32 = PARTICLE_HEADER_BYTES_MAX as u32;
 
@@ -93,6 +96,8 @@ pub struct Fetch {
     acknowledged: bool,
     /// Whether the broker has taken a subscription of ours in it, on the connection that is.
     answered: bool,
+    /// When it sent something else that stood there, last.
+    other: Option<Instant>,
     rejected: Option<RejectFetched>,
 }
 
@@ -130,6 +135,7 @@ impl Fetch {
             started: false,
             acknowledged: false,
             answered: false,
+            other: None,
             rejected: None,
         })
     }
@@ -139,9 +145,12 @@ impl Fetch {
         &self.transfer
     }
 
-    /// Whether the broker answered in this attempt: if not, that nothing came says nothing of who published it.
-    pub const fn is_answered(&self) -> bool {
-        self.answered
+    /// Whether the broker answered in this attempt, which ends now: if not, that nothing came says nothing of who published it. It
+    /// acknowledges at once what it is asked for, and sends what stands there in its turn: as long as other things come that it was
+    /// asked for before, it has not answered.
+    pub fn is_answered(&self, now: Instant) -> bool {
+        let busy = self.other.is_some_and(|at| at.saturating_add(BUSY) > now);
+        self.answered && !busy
     }
 
     /// Begins an attempt: the window is open. It lasts over cuts: with every [`Event::Connected`] it goes on
@@ -180,7 +189,9 @@ impl Fetch {
                     self.chunk(now, index, &message.payload);
                     chunk = &message.payload;
                 }
-                Some(_) | None => {}
+                Some(_) | None => {
+                    self.other = message.retained.then_some(now.since_boot).or(self.other);
+                }
             },
             Event::Subscribed { filter } => self.answered |= self.is_ours(filter),
             Event::Disconnected { .. } => {
@@ -515,12 +526,12 @@ mod tests {
         assert_eq!(fetch.start(at(0), &mut broker, &mut Nowhere).unwrap(), Fetched::Going);
         let ended = fetch.handle_timeout(at(10), &mut broker, &mut Nowhere).unwrap();
         assert_eq!(ended, Fetched::Ended(Ended::TooSlow));
-        assert!(!fetch.is_answered());
+        assert!(!fetch.is_answered(at(10).since_boot));
 
         fetch.start(at(10), &mut broker, &mut Nowhere).unwrap();
         let mut tell = |fetch: &mut Fetch, event| {
             fetch.handle_event(at(11), &event, &NoKeys, &mut broker, &mut Nowhere).unwrap();
-            fetch.is_answered()
+            fetch.is_answered(at(11).since_boot)
         };
         let of = |filter: &str| Event::Subscribed { filter: filter.to_owned() };
         assert!(!tell(&mut fetch, of("shoal/1/fleet/region/claim/#")));
@@ -531,5 +542,14 @@ mod tests {
         assert!(!tell(&mut fetch, Event::Disconnected { why, again: None }));
         let ours = fetch.chunk_topics[0].clone();
         assert!(tell(&mut fetch, of(&ours)));
+        // It took what was asked for, and is still at what was asked before: what stands there. What is said now is none of that.
+        let other = |retained| {
+            let (topic, payload) = ("shoal/1/f/r/roster/09".to_owned(), bytes::Bytes::new());
+            Event::Message(Message { topic, payload, retained })
+        };
+        assert!(tell(&mut fetch, other(false)));
+        assert!(!tell(&mut fetch, other(true)));
+        assert!(!fetch.is_answered(at(15).since_boot));
+        assert!(fetch.is_answered(at(16).since_boot));
     }
 }

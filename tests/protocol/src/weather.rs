@@ -209,6 +209,9 @@ impl Weather {
             return Weather { asked, paper, calendar, pause, lies, delay_ms, ..fair };
         }
         let (version, three, away) = clusters(seed);
+        // Who speaks 3.1.1 is sent all that stands there with every connection: by the slowest lines that takes as long as windows
+        // are open here.
+        let delay_ms = if version == Version::V311 { delay_ms.min(300) } else { delay_ms };
         let mut some = |chances: [f64; 3]| {
             let one = dice.between(0, 6) as usize;
             chances.get(one).copied().unwrap_or(0.0)

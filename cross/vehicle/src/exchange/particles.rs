@@ -348,7 +348,7 @@ impl Particles {
             Fetched::Ended(why) => {
                 let Some(coming) = self.coming.get_mut(&particle) else { return Ok(None) };
                 coming.attempts = coming.attempts.saturating_add(1);
-                coming.unanswered |= !coming.fetch.is_answered();
+                coming.unanswered |= !coming.fetch.is_answered(now.since_boot);
                 debug!(%particle, ?why, "an attempt has ended");
                 if coming.attempts >= coming.attempts_max {
                     return Ok(self.give_up(particle, link));
