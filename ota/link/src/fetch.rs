@@ -96,7 +96,7 @@ pub struct Fetch {
     acknowledged: bool,
     /// Whether the broker has taken a subscription of ours in it, on the connection that is.
     answered: bool,
-    /// When it sent something else that stood there, last.
+    /// When it sent something that stood there and is of no particle, last: what is fetched beside this one is asked for as late.
     other: Option<Instant>,
     rejected: Option<RejectFetched>,
 }
@@ -145,12 +145,15 @@ impl Fetch {
         &self.transfer
     }
 
-    /// Whether the broker answered in this attempt, which ends now: if not, that nothing came says nothing of who published it. It
-    /// acknowledges at once what it is asked for, and sends what stands there in its turn: as long as other things come that it was
-    /// asked for before, it has not answered.
-    pub fn is_answered(&self, now: Instant) -> bool {
-        let busy = self.other.is_some_and(|at| at.saturating_add(BUSY) > now);
-        self.answered && !busy
+    /// Whether the broker answered in this attempt: if not, that nothing came says nothing of who published it.
+    pub const fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Whether the broker is still at what it was asked before: it acknowledges at once what it is asked for, and sends what stands
+    /// there in its turn. Then, too, that nothing came says nothing.
+    pub fn is_busy(&self, now: Instant) -> bool {
+        self.other.is_some_and(|at| at.saturating_add(BUSY) > now)
     }
 
     /// Begins an attempt: the window is open. It lasts over cuts: with every [`Event::Connected`] it goes on
@@ -189,9 +192,7 @@ impl Fetch {
                     self.chunk(now, index, &message.payload);
                     chunk = &message.payload;
                 }
-                Some(_) | None => {
-                    self.other = message.retained.then_some(now.since_boot).or(self.other);
-                }
+                Some(_) | None => self.heard(now, message),
             },
             Event::Subscribed { filter } => self.answered |= self.is_ours(filter),
             Event::Disconnected { .. } => {
@@ -257,6 +258,16 @@ impl Fetch {
         let slot =
             matches!(leaf, Leaf::Particle { slot } | Leaf::Chunk { slot, .. } if slot == self.slot);
         (here && slot).then_some(leaf)
+    }
+
+    /// Something of no concern to this transfer.
+    fn heard(&mut self, now: Now, message: &Message) {
+        let fetched = message
+            .place()
+            .is_ok_and(|place| matches!(place.leaf(), Leaf::Particle { .. } | Leaf::Chunk { .. }));
+        if message.retained && !fetched {
+            self.other = Some(now.since_boot);
+        }
     }
 
     fn is_ours(&self, topic: &str) -> bool {
@@ -526,12 +537,12 @@ mod tests {
         assert_eq!(fetch.start(at(0), &mut broker, &mut Nowhere).unwrap(), Fetched::Going);
         let ended = fetch.handle_timeout(at(10), &mut broker, &mut Nowhere).unwrap();
         assert_eq!(ended, Fetched::Ended(Ended::TooSlow));
-        assert!(!fetch.is_answered(at(10).since_boot));
+        assert!(!fetch.is_answered());
 
         fetch.start(at(10), &mut broker, &mut Nowhere).unwrap();
         let mut tell = |fetch: &mut Fetch, event| {
             fetch.handle_event(at(11), &event, &NoKeys, &mut broker, &mut Nowhere).unwrap();
-            fetch.is_answered(at(11).since_boot)
+            fetch.is_answered()
         };
         let of = |filter: &str| Event::Subscribed { filter: filter.to_owned() };
         assert!(!tell(&mut fetch, of("shoal/1/fleet/region/claim/#")));
@@ -542,14 +553,21 @@ mod tests {
         assert!(!tell(&mut fetch, Event::Disconnected { why, again: None }));
         let ours = fetch.chunk_topics[0].clone();
         assert!(tell(&mut fetch, of(&ours)));
-        // It took what was asked for, and is still at what was asked before: what stands there. What is said now is none of that.
-        let other = |retained| {
-            let (topic, payload) = ("shoal/1/f/r/roster/09".to_owned(), bytes::Bytes::new());
-            Event::Message(Message { topic, payload, retained })
+        // It took what was asked for, and is still at what was asked before: what stands there. What is said now is none of that, nor is
+        // what others fetch.
+        let other = |kind: &str, retained| {
+            let topic = format!("shoal/1/fleet/region/{kind}/0909090909090909/4");
+            Event::Message(Message { topic, payload: bytes::Bytes::new(), retained })
         };
-        assert!(tell(&mut fetch, other(false)));
-        assert!(!tell(&mut fetch, other(true)));
-        assert!(!fetch.is_answered(at(15).since_boot));
-        assert!(fetch.is_answered(at(16).since_boot));
+        for (kind, retained, busy) in [
+            ("claim", false, false),
+            ("chunk", true, false),
+            ("particle", true, false),
+            ("claim", true, true),
+        ] {
+            tell(&mut fetch, other(kind, retained));
+            assert_eq!(fetch.is_busy(at(15).since_boot), busy, "{kind}");
+        }
+        assert!(!fetch.is_busy(at(16).since_boot));
     }
 }

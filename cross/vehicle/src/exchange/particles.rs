@@ -348,9 +348,10 @@ impl Particles {
             Fetched::Ended(why) => {
                 let Some(coming) = self.coming.get_mut(&particle) else { return Ok(None) };
                 coming.attempts = coming.attempts.saturating_add(1);
-                coming.unanswered |= !coming.fetch.is_answered(now.since_boot);
+                coming.unanswered |= !coming.fetch.is_answered();
                 debug!(%particle, ?why, "an attempt has ended");
                 if coming.attempts >= coming.attempts_max {
+                    coming.unanswered |= coming.fetch.is_busy(now.since_boot);
                     return Ok(self.give_up(particle, link));
                 }
                 let fetched = coming.fetch.start(now, link, &mut InVault(vault));
