@@ -555,18 +555,19 @@ mod tests {
         assert!(tell(&mut fetch, of(&ours)));
         // It took what was asked for, and is still at what was asked before: what stands there. What is said now is none of that, nor is
         // what others fetch.
-        let other = |kind: &str, retained| {
-            let topic = format!("shoal/1/fleet/region/{kind}/0909090909090909/4");
+        let other = |place: &str, retained| {
+            let topic = format!("shoal/1/fleet/region/{place}");
             Event::Message(Message { topic, payload: bytes::Bytes::new(), retained })
         };
-        for (kind, retained, busy) in [
-            ("claim", false, false),
-            ("chunk", true, false),
-            ("particle", true, false),
-            ("claim", true, true),
+        let id = "0909090909090909";
+        for (place, retained, busy) in [
+            (format!("claim/{id}/4"), false, false),
+            (format!("chunk/{id}/4/0"), true, false),
+            (format!("particle/{id}/4"), true, false),
+            (format!("claim/{id}/4"), true, true),
         ] {
-            tell(&mut fetch, other(kind, retained));
-            assert_eq!(fetch.is_busy(at(15).since_boot), busy, "{kind}");
+            tell(&mut fetch, other(&place, retained));
+            assert_eq!(fetch.is_busy(at(15).since_boot), busy, "{place}");
         }
         assert!(!fetch.is_busy(at(16).since_boot));
     }
