@@ -427,6 +427,24 @@ impl Fleet {
     pub fn line(&self, number: u32, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         until(what, || self.windows(number).into_iter().find(&is_it))
     }
+
+    /// A window after this one of which all vehicles name the same best.
+    ///
+    /// # Panics
+    /// When none comes in time, or one names another.
+    pub fn agree_after(&self, window: u64) -> u64 {
+        let later = self.line(0, "a best", |line| {
+            line["window"].as_u64() > Some(window)
+                && line["took_part"] == true
+                && line["best"].is_string()
+        });
+        for number in 1..self.vehicles() {
+            let other =
+                self.line(number, "the other's line", |line| line["window"] == later["window"]);
+            assert_eq!(later["best"], other["best"], "vehicle {number}");
+        }
+        later["window"].as_u64().expect("a window has a number")
+    }
 }
 
 /// What `shoal` printed, or what it says is wrong.

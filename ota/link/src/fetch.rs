@@ -186,14 +186,20 @@ impl Fetch {
     ) -> Result<Fetched, StoreFailed<S::Error>> {
         let mut chunk: &[u8] = &[];
         match event {
-            Event::Message(message) => match message.place().ok().and_then(|at| self.part(&at)) {
-                Some(Leaf::Particle { .. }) => self.header(now, message, keys),
-                Some(Leaf::Chunk { index, .. }) => {
-                    self.chunk(now, index, &message.payload);
-                    chunk = &message.payload;
+            Event::Message(message) => {
+                let place = message.place().ok();
+                match place.as_ref().and_then(|place| self.part(place)) {
+                    Some(Leaf::Particle { .. }) => self.header(now, message, keys),
+                    Some(Leaf::Chunk { index, .. }) => {
+                        self.chunk(now, index, &message.payload);
+                        chunk = &message.payload;
+                    }
+                    Some(_) | None if message.retained && !place.is_some_and(is_fetched) => {
+                        self.other = Some(now.since_boot);
+                    }
+                    Some(_) | None => {}
                 }
-                Some(_) | None => self.heard(now, message),
-            },
+            }
             Event::Subscribed { filter } => self.answered |= self.is_ours(filter),
             Event::Disconnected { .. } => {
                 self.answered = false;
@@ -258,16 +264,6 @@ impl Fetch {
         let slot =
             matches!(leaf, Leaf::Particle { slot } | Leaf::Chunk { slot, .. } if slot == self.slot);
         (here && slot).then_some(leaf)
-    }
-
-    /// Something of no concern to this transfer.
-    fn heard(&mut self, now: Now, message: &Message) {
-        let fetched = message
-            .place()
-            .is_ok_and(|place| matches!(place.leaf(), Leaf::Particle { .. } | Leaf::Chunk { .. }));
-        if message.retained && !fetched {
-            self.other = Some(now.since_boot);
-        }
     }
 
     fn is_ours(&self, topic: &str) -> bool {
@@ -359,6 +355,11 @@ fn verified<'a>(
     let place = message.place().map_err(RejectFetched::Topic)?;
     place.check(header.head()).map_err(RejectFetched::Place)?;
     header.verify(keys).map_err(RejectFetched::Header)
+}
+
+/// Whether what stands there is of a particle.
+fn is_fetched(place: Topic<'_>) -> bool {
+    matches!(place.leaf(), Leaf::Particle { .. } | Leaf::Chunk { .. })
 }
 
 #[cfg(test)]

@@ -15,18 +15,6 @@ fn fleet(broker: &Embedded) -> Option<Fleet> {
     Some(fleet)
 }
 
-/// Both name the same best in a window after this one; that window.
-fn agree_after(fleet: &Fleet, window: u64) -> u64 {
-    let later = fleet.line(0, "a best", |line| {
-        line["window"].as_u64() > Some(window)
-            && line["took_part"] == true
-            && line["best"].is_string()
-    });
-    let other = fleet.line(1, "the other's line", |line| line["window"] == later["window"]);
-    assert_eq!(later["best"], other["best"]);
-    later["window"].as_u64().unwrap()
-}
-
 fn end(vehicles: [Program; 2], alone: bool) {
     for vehicle in vehicles {
         assert_eq!(vehicle.said().contains(ALONE), alone, "{}", vehicle.said());
@@ -44,11 +32,11 @@ fn a_best_is_elected_through_beacons_though_one_is_killed_and_one_added() {
         beacon.says("claims of the one before passed on", 1);
     }
     let vehicles = [fleet.start(0, &[]), fleet.start(1, &[])];
-    let window = agree_after(&fleet, 0);
+    let window = fleet.agree_after(0);
     first.kill();
-    let window = agree_after(&fleet, window + 1);
+    let window = fleet.agree_after(window + 1);
     let _third = fleet.beacon(3);
-    agree_after(&fleet, window + 1);
+    fleet.agree_after(window + 1);
     end(vehicles, false);
 }
 
@@ -58,6 +46,6 @@ fn a_best_is_elected_though_no_beacon_is_there() {
     let Some(fleet) = fleet(&broker) else { return };
     let _serve = fleet.serve();
     let vehicles = [fleet.start(0, &[]), fleet.start(1, &[])];
-    agree_after(&fleet, 0);
+    fleet.agree_after(0);
     end(vehicles, true);
 }

@@ -20,21 +20,6 @@ fn fleet(broker: &dyn TestBroker, vehicles: u32) -> Option<Fleet> {
     Some(fleet)
 }
 
-/// All name the same best in a window after this one; that window.
-fn agree_after(fleet: &Fleet, window: u64) -> u64 {
-    let later = fleet.line(0, "a best", |line| {
-        line["window"].as_u64() > Some(window)
-            && line["took_part"] == true
-            && line["best"].is_string()
-    });
-    for number in 1..fleet.vehicles() {
-        let other =
-            fleet.line(number, "the other's line", |line| line["window"] == later["window"]);
-        assert_eq!(later["best"], other["best"], "vehicle {number}");
-    }
-    later["window"].as_u64().unwrap()
-}
-
 fn end(programs: impl IntoIterator<Item = Program>) {
     for program in programs {
         assert_eq!(program.terminate().code(), Some(0));
@@ -47,7 +32,7 @@ fn exchange(broker: &dyn TestBroker) {
     let observer = Observer::start(&fleet.told(0));
     let _serve = fleet.serve();
     let vehicles = [fleet.start(0, &[]), fleet.start(1, &[])];
-    agree_after(&fleet, 0);
+    fleet.agree_after(0);
     let keys = [0, 1].map(|number| fleet.key(number).public());
     until("a merge of both", || observer.saw_a_merge_of(&keys, 0).then_some(()));
     end(vehicles);
@@ -83,11 +68,11 @@ fn two_regions_elect_one_best_through_a_beacon_each() {
         one.says("claims of the one before passed on", 1);
     }
     let vehicles = [fleet.start(0, &[]), fleet.start(1, &[])];
-    let window = agree_after(&fleet, 0);
+    let window = fleet.agree_after(0);
     let added = beacon(3, "us");
     added.says("claims of the one before passed on", 1);
     of_us.kill();
-    agree_after(&fleet, window + 2);
+    fleet.agree_after(window + 2);
     for vehicle in &vehicles {
         assert!(!vehicle.said().contains("no beacon is there"), "{}", vehicle.said());
     }
@@ -101,13 +86,13 @@ fn a_vehicle_that_moves_to_another_region_leaves_nothing_behind() {
     let Some(fleet) = fleet(&broker, 2) else { return };
     let _serve = fleet.serve();
     let vehicles = [fleet.start(0, &[]), fleet.start(1, &[])];
-    let window = agree_after(&fleet, 0);
+    let window = fleet.agree_after(0);
     let [stays, moves] = vehicles;
     assert_eq!(moves.terminate().code(), Some(0));
     fleet.tell(1, "region = \"us\"", "region = \"eu\"");
     fleet.tell(1, "trust/us", "trust/eu");
     let moves = fleet.start(1, &[]);
-    agree_after(&fleet, window + 1);
+    fleet.agree_after(window + 1);
     let key = fleet.key(1).public().id();
     until("nothing of it in the other region", || {
         let observer = Observer::start(&fleet.told(0));
@@ -148,7 +133,7 @@ fn a_campaign_is_for_the_vehicles_of_its_region() {
     let Some(fleet) = fleet(&broker, 4) else { return };
     let _serve = fleet.serve();
     let vehicles: Vec<Program> = (0..4).map(|number| fleet.start(number, &[])).collect();
-    agree_after(&fleet, 0);
+    fleet.agree_after(0);
     let limits = ["--stages", "50,100", "--kept", "100", "--gone-back", "0", "--moments", "40"];
     let loose = ["--worse", "2", "--apart", "5", "--latency", "60"];
     let new = [&limits[..], &loose].concat();
@@ -172,7 +157,7 @@ fn a_campaign_is_for_the_vehicles_of_its_region() {
         (text.matches("\"kept\"").count() >= 2).then_some(())
     });
     fleet.check_evidence(Path::new(&record)).unwrap();
-    agree_after(&fleet, 0);
+    fleet.agree_after(0);
     assert_eq!(active(&fleet), [1, 3], "nobody of the other region");
     end(vehicles);
 }

@@ -103,7 +103,7 @@ impl Log {
         let yaw_rate_rad_s: Vec<f64> = down_rad_s.iter().map(|down| -down).collect();
         let lateral = speed_m_s.iter().zip(&yaw_rate_rad_s).map(|(speed, yaw)| speed * yaw);
         Ok(Self {
-            acceleration_m_s2: differences(&speed_m_s),
+            acceleration_m_s2: differences(&speed_m_s, 1, LOG_RATE_HZ),
             steering_rad: steering_deg.into_iter().map(f64::to_radians).collect(),
             lateral_acceleration_m_s2: lateral.collect(),
             t_s,
@@ -251,13 +251,14 @@ fn read_times(path: &Path) -> Result<Vec<f64>, LogError> {
     Ok(t)
 }
 
-/// Central differences per second, one-sided at both ends.
-fn differences(values: &[f64]) -> Vec<f64> {
+/// Differences per second of values that come `rate_hz` times in one, over `half` of them before and after; as far as there are any at
+/// both ends. At least two values.
+pub(super) fn differences(values: &[f64], half: usize, rate_hz: f64) -> Vec<f64> {
     let last = values.len() - 1;
     (0..=last)
         .map(|k| {
-            let (before, after) = (k.saturating_sub(1), (k + 1).min(last));
-            (values[after] - values[before]) * LOG_RATE_HZ / (after - before) as f64
+            let (before, after) = (k.saturating_sub(half), (k + half).min(last));
+            (values[after] - values[before]) * rate_hz / (after - before) as f64
         })
         .collect()
 }
@@ -338,7 +339,7 @@ mod tests {
 
     #[test]
     fn differences_are_central_and_one_sided_at_the_ends() {
-        let differences = differences(&[0.0, 1.0, 4.0, 4.0]);
+        let differences = differences(&[0.0, 1.0, 4.0, 4.0], 1, 10.0);
         assert_eq!(differences, [10.0, 20.0, 15.0, 0.0]);
     }
 }

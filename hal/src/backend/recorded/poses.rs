@@ -12,6 +12,7 @@
 use std::path::Path;
 
 use super::ReadError;
+use super::comma::differences;
 use super::picture::read_file;
 use crate::Motion;
 
@@ -94,26 +95,22 @@ fn motions(poses: &[Pose], rate_hz: f64) -> Vec<Motion> {
     let Some(last) = poses.len().checked_sub(1).filter(|last| *last > 0) else {
         return vec![Motion::default(); poses.len()];
     };
-    let around = |at: usize, half: usize| {
-        let (before, after) = (at.saturating_sub(half), (at + half).min(last));
-        (before, after, (after - before) as f64 / rate_hz)
+    let around = |at: usize| (at.saturating_sub(1), (at + 1).min(last));
+    let seconds = |(before, after): (usize, usize)| (after - before) as f64 / rate_hz;
+    let speed = |at: usize| {
+        let (before, after) = around(at);
+        way(&poses[before], &poses[after], &poses[at]) / seconds((before, after))
     };
-    let speeds: Vec<f64> = (0..=last)
-        .map(|at| {
-            let (before, after, seconds) = around(at, 1);
-            way(&poses[before], &poses[after], &poses[at]) / seconds
-        })
-        .collect();
+    let speeds: Vec<f64> = (0..=last).map(speed).collect();
     let half = ((HALF_WIDTH_S * rate_hz) as usize).max(1);
+    let accelerations = differences(&speeds, half, rate_hz);
     let motion = |at: usize| {
-        let (before, after, seconds) = around(at, half);
-        let acceleration = (speeds[after] - speeds[before]) / seconds;
-        let (before, after, seconds) = around(at, 1);
-        let yaw_rate = turned(&poses[before], &poses[after]) / seconds;
+        let (before, after) = around(at);
+        let yaw_rate = turned(&poses[before], &poses[after]) / seconds((before, after));
         Motion {
             speed_m_s: Some(speeds[at] as f32),
             steering_rad: None,
-            acceleration_m_s2: Some(acceleration as f32),
+            acceleration_m_s2: Some(accelerations[at] as f32),
             lateral_acceleration_m_s2: Some((speeds[at] * yaw_rate) as f32),
         }
     };
