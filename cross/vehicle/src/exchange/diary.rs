@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use shoal_runtime::adapter::{Adapter, AdapterError, Layout, WriteAdapterError};
 use shoal_window::Bytes;
 
+use super::line::For;
+
 /// Windows whose adapters are kept: with a window's line those of the window so many before are removed.
 pub const KEPT: u32 = 64;
 
@@ -80,6 +82,12 @@ pub struct Entry {
     pub bytes_up: u64,
     /// MQTT bytes received.
     pub bytes_down: u64,
+    /// Of those sent, what learning what the fleet agreed on took, since the window before: no window's budget pays for it.
+    #[serde(default)]
+    pub joining_up: u64,
+    /// Of those received.
+    #[serde(default)]
+    pub joining_down: u64,
     /// Steps of training since the window before.
     pub steps: u32,
     /// Their mean loss.
@@ -104,10 +112,14 @@ impl Entry {
         *times = times.saturating_add(1);
     }
 
-    /// Counts what crossed the socket.
-    pub const fn crossed(&mut self, bytes: Bytes) {
+    /// Counts what crossed the socket of a line for this.
+    pub fn crossed(&mut self, bytes: Bytes, purpose: For) {
         self.bytes_up = self.bytes_up.saturating_add(bytes.up);
         self.bytes_down = self.bytes_down.saturating_add(bytes.down);
+        if purpose == For::Joining {
+            self.joining_up = self.joining_up.saturating_add(bytes.up);
+            self.joining_down = self.joining_down.saturating_add(bytes.down);
+        }
     }
 }
 

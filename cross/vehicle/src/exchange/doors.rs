@@ -333,7 +333,8 @@ impl Exchange {
         self.count_bytes(used, purpose);
         self.tonight.counted = Bytes::default();
         match &mut self.tonight.entry {
-            Some(entry) => entry.crossed(used),
+            Some(entry) => entry.crossed(used, purpose),
+            // A window has an entry: this line joined.
             None => {
                 let before = &mut self.tonight.before_line;
                 before.up = before.up.saturating_add(used.up);

@@ -6,6 +6,7 @@ use shoal_window::{Phase, number};
 use tracing::{info, warn};
 
 use super::diary::Entry;
+use super::line::For;
 use super::metrics::Memory;
 use super::particles::Got;
 use super::run::{Exchange, ExchangeError};
@@ -25,7 +26,7 @@ impl Exchange {
         self.write_entry()?;
         self.write_missed(window)?;
         let mut entry = Entry::new(window);
-        entry.crossed(std::mem::take(&mut self.tonight.before_line));
+        entry.crossed(std::mem::take(&mut self.tonight.before_line), For::Joining);
         (entry.seconds.tuning, entry.loss) = std::mem::take(&mut self.tonight.before_window);
         entry.steps = std::mem::take(&mut self.tonight.steps);
         self.tonight.entry = Some(entry);
