@@ -23,6 +23,16 @@ pub trait TestBroker {
     /// Ends it and starts it anew, at the same address.
     fn restart(&mut self);
 
+    /// `authority.pem`, `certificate.pem` and `key.pem` of the client of this name: of a broker that lets nobody in without.
+    fn certificates(&self, _client: &str) -> Option<PathBuf> {
+        None
+    }
+
+    /// What TLS adds to one connection that carries a MiB, at most, each way.
+    fn tls_bytes(&self) -> u64 {
+        0
+    }
+
     /// Whether it speaks MQTT 5; 3.1.1 they all do.
     fn speaks_mqtt_5(&self) -> bool {
         true

@@ -15,6 +15,7 @@ pub mod emulator;
 pub mod fleet;
 pub mod gateway;
 pub mod invariants;
+pub mod manual;
 pub mod nats;
 pub mod nodes;
 pub mod observer;

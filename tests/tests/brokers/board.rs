@@ -12,7 +12,7 @@ use shoal_tests::relay::Relay;
 use shoal_wire::Leaf;
 use shoal_wire::v1::{NOMINEES, SLOTS};
 
-use crate::party::{Particle, Party, settings, steps, topic};
+use crate::party::{Particle, Party, key, on, steps, through, topic};
 
 /// All that stands on a board has come when nothing came for so long.
 const QUIET: time::Duration = time::Duration::from_millis(700);
@@ -26,11 +26,11 @@ fn versions(broker: &mut dyn TestBroker) -> Vec<Version> {
 }
 
 pub(crate) fn what_is_published_stands_there_for_who_comes_later(broker: &mut dyn TestBroker) {
-    let mut writer = Party::connected(settings(broker.address(), 1));
+    let mut writer = Party::connected(on(broker, 1));
     let ticket = writer.publish_presence(1, 7);
     writer.wait_published(&[ticket]);
 
-    let mut reader = Party::connected(settings(broker.address(), 2));
+    let mut reader = Party::connected(on(broker, 2));
     reader.watch_all();
     let message = reader.message();
     assert!(message.retained);
@@ -39,13 +39,13 @@ pub(crate) fn what_is_published_stands_there_for_who_comes_later(broker: &mut dy
 }
 
 pub(crate) fn what_is_cleared_is_gone(broker: &mut dyn TestBroker) {
-    let mut writer = Party::connected(settings(broker.address(), 1));
+    let mut writer = Party::connected(on(broker, 1));
     let tickets = [writer.publish_presence(1, 1), writer.publish_presence(2, 2)];
     writer.wait_published(&tickets);
     let cleared = writer.link.clear(&topic(1, Leaf::Presence)).unwrap();
     writer.wait_published(&[cleared]);
 
-    let mut reader = Party::connected(settings(broker.address(), 3));
+    let mut reader = Party::connected(on(broker, 3));
     reader.watch_all();
     assert_eq!(reader.message().place().unwrap(), topic(2, Leaf::Presence));
     // What comes live ends the retained ones.
@@ -54,22 +54,22 @@ pub(crate) fn what_is_cleared_is_gone(broker: &mut dyn TestBroker) {
 }
 
 pub(crate) fn a_newer_record_replaces_an_older_one(broker: &mut dyn TestBroker) {
-    let mut writer = Party::connected(settings(broker.address(), 1));
+    let mut writer = Party::connected(on(broker, 1));
     for round in 0..50 {
         writer.publish_presence(1, round);
     }
     let last = writer.publish_presence(1, 50);
     writer.wait_for("the last acknowledgement", |event| *event == Event::Published(last));
-    let mut reader = Party::connected(settings(broker.address(), 2));
+    let mut reader = Party::connected(on(broker, 2));
     reader.watch_all();
     assert_eq!(steps(&reader.message()), 50);
 }
 
 pub(crate) fn a_cut_link_subscribes_again(broker: &mut dyn TestBroker) {
     let relay = Relay::to(broker.address());
-    let mut reader = Party::connected(settings(relay.address(), 2));
+    let mut reader = Party::connected(through(broker, relay.address(), 2));
     reader.watch();
-    let mut writer = Party::connected(settings(broker.address(), 1));
+    let mut writer = Party::connected(on(broker, 1));
     for round in 0..3 {
         relay.cut();
         reader.wait_for("the cut", |event| matches!(event, Event::Disconnected { .. }));
@@ -83,11 +83,11 @@ pub(crate) fn a_cut_link_subscribes_again(broker: &mut dyn TestBroker) {
 /// From one window to the next: what stood there before does not come again, what is new does, and so does what was published
 /// in between.
 pub(crate) fn a_kept_session_is_sent_what_is_new(broker: &mut dyn TestBroker) {
-    let mut writer = Party::connected(settings(broker.address(), 1));
+    let mut writer = Party::connected(on(broker, 1));
     let before: Vec<_> = (2..=40).map(|vehicle| writer.publish_presence(vehicle, 1)).collect();
     writer.wait_published(&before);
     let reader = |fresh| {
-        let settings = Settings { session_seconds: 60, fresh, ..settings(broker.address(), 50) };
+        let settings = Settings { session_seconds: 60, fresh, ..on(broker, 50) };
         let mut reader = Party::connected(settings);
         reader.watch_acknowledged();
         reader
@@ -127,7 +127,7 @@ pub(crate) fn what_is_published_in_an_outage_stands_there_once_acknowledged(
     broker: &mut dyn TestBroker,
 ) {
     let relay = Relay::to(broker.address());
-    let mut writer = Party::connected(settings(relay.address(), 1));
+    let mut writer = Party::connected(through(broker, relay.address(), 1));
     let outage = Stopwatch::start();
     relay.refuse(true);
     relay.cut();
@@ -139,7 +139,7 @@ pub(crate) fn what_is_published_in_an_outage_stands_there_once_acknowledged(
     relay.refuse(false);
     writer.wait_published(&tickets);
 
-    let mut reader = Party::connected(settings(broker.address(), 2));
+    let mut reader = Party::connected(on(broker, 2));
     reader.watch_all();
     let seen: BTreeSet<String> = (1..=40).map(|_vehicle| reader.message().topic).collect();
     assert_eq!(seen.len(), 40);
@@ -147,7 +147,7 @@ pub(crate) fn what_is_published_in_an_outage_stands_there_once_acknowledged(
 
 pub(crate) fn no_order_is_assumed(broker: &mut dyn TestBroker) {
     let relay = Relay::to(broker.address());
-    let mut writer = Party::connected(settings(relay.address(), 1));
+    let mut writer = Party::connected(through(broker, relay.address(), 1));
     let mut tickets = Vec::new();
     for vehicle in 1..=200 {
         tickets.push(writer.publish_presence(vehicle, 3));
@@ -156,7 +156,7 @@ pub(crate) fn no_order_is_assumed(broker: &mut dyn TestBroker) {
         }
     }
     writer.wait_published(&tickets);
-    let mut reader = Party::connected(settings(broker.address(), 2));
+    let mut reader = Party::connected(on(broker, 2));
     reader.watch_all();
     // All of them come; what was acknowledged just before a cut is published again, and may come twice.
     let mut seen = BTreeSet::new();
@@ -168,7 +168,7 @@ pub(crate) fn no_order_is_assumed(broker: &mut dyn TestBroker) {
 pub(crate) fn mqtt_3_1_1_does_all_of_it_too(broker: &mut dyn TestBroker) {
     let relay = Relay::to(broker.address());
     let old = |vehicle| {
-        let mut settings = settings(relay.address(), vehicle);
+        let mut settings = through(broker, relay.address(), vehicle);
         settings.version = Version::V311;
         settings
     };
@@ -194,7 +194,7 @@ pub(crate) fn two_links_of_one_name_fight_less_and_less_where_they_are_not_told(
 ) {
     for version in versions(broker) {
         let link = || {
-            let mut settings = settings(broker.address(), 1);
+            let mut settings = on(broker, 1);
             settings.version = version;
             settings.backoff.first = Duration::from_millis(1);
             // A try that fails between two fights doubles the wait, too.
@@ -221,12 +221,12 @@ pub(crate) fn two_links_of_one_name_fight_less_and_less_where_they_are_not_told(
 }
 
 pub(crate) fn an_oversized_message_is_ignored(broker: &mut dyn TestBroker) {
-    let mut writer = Party::connected(settings(broker.address(), 1));
+    let mut writer = Party::connected(on(broker, 1));
     let particle = Particle::new(1, 1, 60_000);
     let spared = broker.holds_back_what_is_too_long();
     let versions = versions(broker).into_iter();
     for version in versions.filter(|version| spared || *version == Version::V311) {
-        let mut small = settings(broker.address(), 2);
+        let mut small = on(broker, 2);
         (small.packet_bytes_max, small.version) = (1024, version);
         let mut reader = Party::connected(small);
         reader.watch();
@@ -246,9 +246,9 @@ pub(crate) fn an_oversized_message_is_ignored(broker: &mut dyn TestBroker) {
 
 pub(crate) fn a_broker_that_went_away_is_found_again(broker: &mut dyn TestBroker) {
     broker.keep();
-    let mut reader = Party::connected(settings(broker.address(), 2));
+    let mut reader = Party::connected(on(broker, 2));
     reader.watch();
-    let mut writer = Party::connected(settings(broker.address(), 1));
+    let mut writer = Party::connected(on(broker, 1));
     let ticket = writer.publish_presence(1, 1);
     writer.wait_published(&[ticket]);
     broker.restart();
@@ -257,7 +257,7 @@ pub(crate) fn a_broker_that_went_away_is_found_again(broker: &mut dyn TestBroker
     writer.publish_presence(2, 2);
     while steps(&reader.message()) != 2 {}
 
-    let mut late = Party::connected(settings(broker.address(), 3));
+    let mut late = Party::connected(on(broker, 3));
     late.watch_all();
     let mut seen = [late.message(), late.message()].map(|message| steps(&message));
     seen.sort();
@@ -278,7 +278,7 @@ fn every_record_of_fifteen_hundred_vehicles_arrives_from_the_embedded_broker() {
 /// A vehicle asks for what stands there to be repeated until it has acknowledged it, and takes it that all of it has come once its own
 /// has: a broker that leaves some of it out for want of room says nothing.
 fn all_arrive(broker: &mut dyn TestBroker, records: u16) {
-    let mut writer = Party::connected(settings(broker.address(), 1));
+    let mut writer = Party::connected(on(broker, 1));
     let all: Vec<u16> = (1..=records).collect();
     // So many wait in a link.
     for some in all.chunks(3_000) {
@@ -286,7 +286,7 @@ fn all_arrive(broker: &mut dyn TestBroker, records: u16) {
             some.iter().map(|vehicle| writer.publish_presence(*vehicle, 0)).collect();
         writer.wait_published(&tickets);
     }
-    let mut reader = Party::connected(settings(broker.address(), 2));
+    let mut reader = Party::connected(on(broker, 2));
     reader.watch_acknowledged();
     let mut seen = BTreeSet::new();
     while seen.len() < usize::from(records) {
@@ -297,8 +297,8 @@ fn all_arrive(broker: &mut dyn TestBroker, records: u16) {
 #[test]
 fn of_two_links_of_one_name_the_newer_stays_where_they_are_told() {
     let broker = Embedded::start();
-    let mut first = Party::connected(settings(broker.address(), 1));
-    let mut second = Party::connected(settings(broker.address(), 1));
+    let mut first = Party::connected(on(&broker, 1));
+    let mut second = Party::connected(on(&broker, 1));
     let event = first.wait_for("to be told", |event| matches!(event, Event::Disconnected { .. }));
     assert_eq!(event, Event::Disconnected { why: Why::TakenOver, again: None });
     let ticket = second.publish_presence(1, 1);
@@ -313,7 +313,7 @@ fn of_two_links_of_one_name_the_newer_stays_where_they_are_told() {
 
 /// What stands on the board, by topic, and how long it is.
 fn stands(broker: &mut dyn TestBroker) -> BTreeMap<String, usize> {
-    let mut reader = Party::connected(settings(broker.address(), 3));
+    let mut reader = Party::connected(on(broker, 3));
     reader.link.subscribe(Subscription::Standing { filter: "shoal/1/#", acknowledged: true });
     let mut stands = BTreeMap::new();
     while let Some(event) = reader.link.next(QUIET) {
@@ -341,7 +341,11 @@ fn window_of(number: u32) -> Vec<(Leaf, usize)> {
 pub(crate) fn what_a_vehicle_leaves_is_no_more_after_a_thousand_windows(
     broker: &mut dyn TestBroker,
 ) {
-    let mut vehicle = Publisher::connect(broker.address());
+    let own = key(1).public().id().to_string();
+    let mut vehicle = match broker.certificates(&own) {
+        Some(folder) => Publisher::connect_with(broker.address(), &folder),
+        None => Publisher::connect(broker.address()),
+    };
     let mut publish = |windows: std::ops::Range<u32>| {
         for window in windows {
             for (leaf, bytes) in window_of(window) {

@@ -32,7 +32,7 @@ pub(crate) fn what_one_node_took_stands_on_the_others(cluster: &mut dyn TestClus
 /// A node is killed while a particle comes from it, and never comes back: nothing is lost.
 pub(crate) fn a_node_that_dies_in_the_middle_loses_nothing(cluster: &mut dyn TestCluster) {
     let particle = Particle::new(1, 20, CHUNK_BYTES);
-    let mut writer = publisher(cluster.node(1), &[&particle]);
+    let mut writer = publisher(settings(cluster.node(1), 1), &[&particle]);
     let mut receiver = Receiver::new(Party::open(of(cluster, 0, 2)), particle.id(), 0);
     while receiver.store.chunks.len() < 5 {
         receiver.step();

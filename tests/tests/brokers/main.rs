@@ -1,4 +1,4 @@
-//! What a link needs of a broker, on every broker: the embedded one always, Mosquitto and NATS where they are installed,
+//! What a link needs of a broker, on every broker: the embedded one always, Mosquitto, open and guarded, and NATS where they are installed,
 //! rmqtt where `SHOAL_RMQTT` names its program (`cargo xtask oracle rmqtt`).
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "figures, seen with --nocapture")]
@@ -12,6 +12,7 @@ mod tls;
 mod transfers;
 
 use shoal_tests::brokers::{Embedded, Mosquitto};
+use shoal_tests::manual::Guarded;
 use shoal_tests::nats::Nats;
 use shoal_tests::rmqtt::Rmqtt;
 
@@ -29,6 +30,17 @@ macro_rules! on_every_broker {
             $($(#[test]
             fn $case() {
                 if let Some(mut broker) = super::Mosquitto::start("") {
+                    crate::$file::$case(&mut broker);
+                }
+            })*)*
+        }
+
+        /// As docs/running-a-fleet.md has it: certificates on both ends, names bound to them, access rules.
+        mod mosquitto_with_tls {
+            $($(#[test]
+            fn $case() {
+                let vehicle = crate::party::key(1).public().id();
+                if let Some(mut broker) = super::Guarded::start(vehicle) {
                     crate::$file::$case(&mut broker);
                 }
             })*)*

@@ -8,8 +8,9 @@ use heapless::String as Text;
 use sha2::{Digest, Sha256};
 use shoal_link::{
     Address, Backoff, Broker, Event, Link, Message, Sealed, SealedChunk, Settings, Subscription,
-    Ticket, filter,
+    Ticket, Tls, filter,
 };
+use shoal_tests::brokers::TestBroker;
 use shoal_tests::clock::{Deadline, Stopwatch};
 use shoal_window::Bytes;
 use shoal_wire::v1::{
@@ -60,6 +61,22 @@ pub(crate) fn settings(broker: SocketAddr, vehicle: u16) -> Settings {
         longest: Duration::from_millis(100),
         seed: u64::from(vehicle),
     };
+    settings
+}
+
+/// The same on this broker, with what it asks for.
+pub(crate) fn on(broker: &dyn TestBroker, vehicle: u16) -> Settings {
+    through(broker, broker.address(), vehicle)
+}
+
+/// The same through a relay at this address.
+pub(crate) fn through(broker: &dyn TestBroker, address: SocketAddr, vehicle: u16) -> Settings {
+    let mut settings = settings(address, vehicle);
+    if let Some(folder) = broker.certificates(&settings.client_id) {
+        settings.brokers[0].host = "localhost".to_owned();
+        settings.brokers[0].tls = true;
+        settings.tls = Some(Tls::read(&folder).unwrap());
+    }
     settings
 }
 

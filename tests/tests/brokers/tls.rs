@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use shoal_link::{Broker as _, CertificatesError, Event, Settings, Subscription, Tls, Why};
 use shoal_tests::brokers::{Mosquitto, TestBroker};
 use shoal_tests::certificates::Authority;
 use shoal_tests::clock::utc_seconds;
+use shoal_tests::manual::{NAMED, access_rules, manual};
 use shoal_tests::publisher::Publisher;
 use shoal_tests::relay::{Relay, Way};
 use shoal_wire::{KeyId, Label, Leaf, Topic};
@@ -145,21 +145,6 @@ fn what_is_missing_or_no_certificate_is_named() {
     assert!(matches!(unfit, CertificatesError::Unfit { .. }), "{unfit}");
 }
 
-fn manual() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/running-a-fleet.md");
-    fs::read_to_string(path).unwrap()
-}
-
-/// The access rules that docs/running-a-fleet.md gives to Mosquitto, for an authority, a timekeeper and a beacon of these ids.
-fn access_rules(authority: KeyId, timekeeper: KeyId, beacon: KeyId) -> String {
-    let text = manual();
-    let (_, rules) = text.split_once("# shoal.acl:").expect("the rules");
-    let (rules, _) = rules.split_once("```").expect("their end");
-    let (_, rules) = rules.split_once('\n').expect("rules");
-    let named = [("AUTHORITY_ID", authority), ("TIMEKEEPER_ID", timekeeper), ("BEACON_ID", beacon)];
-    named.iter().fold(rules.to_owned(), |rules, (name, id)| rules.replace(name, &id.to_string()))
-}
-
 /// What stands on a broker comes sooner.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -180,9 +165,6 @@ const LEAVES: [Leaf; 14] = [
     Leaf::Document { slot: 31 },
     Leaf::Beacon { window: 1, index: 7 },
 ];
-
-/// What the manual's configuration says of names.
-const NAMED: &str = "use_identity_as_username true\nuse_username_as_clientid true";
 
 /// Under another's name a thief would put it off the line, and a clean session would forget what waits for it.
 #[test]

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 
 use embassy_time::Duration;
-use shoal_link::{Broker, Fetch, Fetched, RejectFetched, Store};
+use shoal_link::{Broker, Fetch, Fetched, RejectFetched, Settings, Store};
 use shoal_tests::brokers::TestBroker;
 use shoal_tests::clock::Deadline;
 use shoal_tests::relay::Relay;
@@ -15,7 +14,7 @@ use shoal_window::{
 };
 use shoal_wire::{ChunkHash, ParticleId};
 
-use crate::party::{OneKey, Particle, Party, key, label, settings};
+use crate::party::{OneKey, Particle, Party, key, label, on, through};
 
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 const PACE: Pace = Pace { bytes_min: 1024, period: Duration::from_secs(20) };
@@ -111,8 +110,8 @@ fn fetch(transfer: Transfer, slot: u8) -> Fetch {
 }
 
 /// A party that has left these particles in its slots, from 0 on.
-pub(crate) fn publisher(broker: SocketAddr, particles: &[&Particle]) -> Party {
-    let mut party = Party::connected(settings(broker, 1));
+pub(crate) fn publisher(settings: Settings, particles: &[&Particle]) -> Party {
+    let mut party = Party::connected(settings);
     for (slot, particle) in (0..).zip(particles) {
         party.publish_particle(particle, slot);
     }
@@ -121,8 +120,8 @@ pub(crate) fn publisher(broker: SocketAddr, particles: &[&Particle]) -> Party {
 
 pub(crate) fn a_particle_arrives(broker: &mut dyn TestBroker) {
     let particle = Particle::new(1, 20, CHUNK_BYTES);
-    let _publisher = publisher(broker.address(), &[&particle]);
-    let mut receiver = Receiver::new(Party::open(settings(broker.address(), 2)), particle.id(), 0);
+    let _publisher = publisher(on(broker, 1), &[&particle]);
+    let mut receiver = Receiver::new(Party::open(on(broker, 2)), particle.id(), 0);
     assert_eq!(receiver.run(), Fetched::Complete);
     assert!(receiver.store.holds(&particle));
     assert_eq!(receiver.rejected, []);
@@ -132,7 +131,7 @@ pub(crate) fn a_particle_arrives(broker: &mut dyn TestBroker) {
 pub(crate) fn twenty_cuts_cost_no_more_than_a_chunk_each(broker: &mut dyn TestBroker) {
     const CUTS: u64 = 20;
     let particles = [Particle::new(1, 20, CHUNK_BYTES), Particle::new(2, 12, CHUNK_BYTES)];
-    let _publisher = publisher(broker.address(), &[&particles[0], &particles[1]]);
+    let _publisher = publisher(on(broker, 1), &[&particles[0], &particles[1]]);
     let bytes: u64 = particles.iter().map(Particle::bytes).sum();
     assert_eq!(bytes, 2 << 20);
 
@@ -140,7 +139,7 @@ pub(crate) fn twenty_cuts_cost_no_more_than_a_chunk_each(broker: &mut dyn TestBr
     // At every place of a chunk: in its head, its middle, its end.
     let place = |cut: u64| 60_000 + 7919 * cut % 65_536;
     let mut cuts = 0;
-    let mut party = Party::open(settings(relay.address(), 2));
+    let mut party = Party::open(through(broker, relay.address(), 2));
     for (slot, particle) in (0..).zip(&particles) {
         let mut receiver = Receiver::new(party, particle.id(), slot);
         let deadline = Deadline::seconds(60);
@@ -172,9 +171,10 @@ pub(crate) fn a_broker_that_restarts_in_the_middle_costs_no_chunk_that_arrived(
 ) {
     broker.keep();
     let particle = Particle::new(1, 20, CHUNK_BYTES);
-    let publisher = publisher(broker.address(), &[&particle]);
+    let publisher = publisher(on(broker, 1), &[&particle]);
     let relay = Relay::to(broker.address());
-    let mut receiver = Receiver::new(Party::open(settings(relay.address(), 2)), particle.id(), 0);
+    let mut receiver =
+        Receiver::new(Party::open(through(broker, relay.address(), 2)), particle.id(), 0);
     let deadline = Deadline::seconds(60);
     while receiver.store.chunks.len() < 7 {
         deadline.check("some chunks");
@@ -192,8 +192,8 @@ pub(crate) fn a_broker_that_restarts_in_the_middle_costs_no_chunk_that_arrived(
 
 pub(crate) fn a_receiver_that_restarts_goes_on_where_its_store_is(broker: &mut dyn TestBroker) {
     let particle = Particle::new(1, 20, CHUNK_BYTES);
-    let _publisher = publisher(broker.address(), &[&particle]);
-    let party = Party::open(settings(broker.address(), 2));
+    let _publisher = publisher(on(broker, 1), &[&particle]);
+    let party = Party::open(on(broker, 2));
     let mut receiver = Receiver::new(party, particle.id(), 0);
     let deadline = Deadline::seconds(60);
     while receiver.store.chunks.len() < 11 {
@@ -206,7 +206,7 @@ pub(crate) fn a_receiver_that_restarts_goes_on_where_its_store_is(broker: &mut d
     let get = |key| store.records.get(key).map(Vec::as_slice);
     let (header, progress) = (get(TRANSFER_HEADER_KEY), get(TRANSFER_PROGRESS_KEY));
     let saved = SavedTransfer::decode(particle.id(), header, progress, &OneKey).unwrap();
-    let party = Party::open(settings(broker.address(), 2));
+    let party = Party::open(on(broker, 2));
     let fetch = fetch(Transfer::resume(saved, PACE), 0);
     let mut receiver = Receiver { party, store, fetch, rejected: Vec::new() };
     receiver.start();
@@ -220,13 +220,13 @@ pub(crate) fn a_receiver_that_restarts_goes_on_where_its_store_is(broker: &mut d
 /// but what the store holds.
 pub(crate) fn a_transfer_takes_as_many_windows_as_its_budget_needs(broker: &mut dyn TestBroker) {
     let particle = Particle::new(1, 20, CHUNK_BYTES);
-    let _publisher = publisher(broker.address(), &[&particle]);
+    let _publisher = publisher(on(broker, 1), &[&particle]);
     let limit = Bytes { up: 100_000, down: 300_000 };
     let mut store = Memory::default();
     let mut down = Vec::new();
     while !store.holds(&particle) {
         let relay = Relay::to(broker.address());
-        let mut window = settings(relay.address(), 2);
+        let mut window = through(broker, relay.address(), 2);
         window.limit = limit;
         let get = |key| store.records.get(key).map(Vec::as_slice);
         let (header, progress) = (get(TRANSFER_HEADER_KEY), get(TRANSFER_PROGRESS_KEY));
@@ -248,15 +248,16 @@ pub(crate) fn a_transfer_takes_as_many_windows_as_its_budget_needs(broker: &mut 
         down.push(relay.finish().down);
     }
     assert_eq!(down.len(), 5);
-    assert!(down.iter().all(|down| *down <= limit.down), "{down:?}");
-    let most = particle.bytes() + 5 * 2 * OVERHEAD_BYTES + 20 * OVERHEAD_BYTES;
+    let tls = broker.tls_bytes();
+    assert!(down.iter().all(|down| *down <= limit.down + tls), "{down:?}");
+    let most = particle.bytes() + 5 * (2 * OVERHEAD_BYTES + tls) + 20 * OVERHEAD_BYTES;
     assert!(down.iter().sum::<u64>() <= most, "{down:?}, at most {most} together");
 }
 
 pub(crate) fn a_slot_that_is_overwritten_in_the_middle_is_given_up(broker: &mut dyn TestBroker) {
     let (old, new) = (Particle::new(1, 20, CHUNK_BYTES), Particle::new(2, 20, CHUNK_BYTES));
-    let mut publisher = publisher(broker.address(), &[&old]);
-    let party = Party::open(settings(broker.address(), 2));
+    let mut publisher = publisher(on(broker, 1), &[&old]);
+    let party = Party::open(on(broker, 2));
     let mut receiver = Receiver::new(party, old.id(), 0);
     let deadline = Deadline::seconds(60);
     while receiver.store.chunks.len() < 3 {
