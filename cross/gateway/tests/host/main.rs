@@ -8,6 +8,7 @@ mod cuts;
 mod frames;
 mod port;
 mod records;
+mod refusals;
 mod times;
 
 use common::client::Client;
