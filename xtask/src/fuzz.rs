@@ -41,28 +41,64 @@ pub(crate) fn step(length: Length, variables: &[(&'static str, OsString)]) -> Do
         Ok(targets) => targets,
         Err(skip) => return Ok(Outcome::Skipped(skip)),
     };
-    let (_told, done) = every(&targets, length, variables)?;
+    build(&targets)?;
+    let (_told, done) = every(&targets, length, variables);
     let [unit, n] = length.args();
     done.map(|()| Outcome::PassedWith(format!("{} targets, each {unit} {n}", targets.len())))
 }
 
-/// Each target for so many seconds: what each came to, and whether no input broke one.
-pub(crate) fn long(seconds: u64) -> Done<(Value, Done)> {
-    let targets = match targets()? {
+/// Each target for so many seconds, or `only` those named, and the rows of all of them `grow`: what each came to, and whether no
+/// input broke one. What an `earlier` run of as many seconds shows is not run again.
+pub(crate) fn long(
+    seconds: u64,
+    only: &[String],
+    earlier: Option<&Value>,
+    grow: &mut dyn FnMut(&Value) -> Done,
+) -> Done<(Value, Done)> {
+    let mut targets = match targets()? {
         Ok(targets) => targets,
         Err(Skip { why, .. }) => return Ok((json!({"skipped": why}), Err(Failure(why)))),
     };
-    let (told, done) = every(&targets, Length::Seconds(seconds), &[])?;
-    Ok((json!({"seconds_each": seconds, "targets": told}), done))
+    if let Some(unknown) = only.iter().find(|name| !targets.contains(name)) {
+        let why = format!("no target {unknown}; there are: {}", targets.join(" "));
+        return Ok((earlier.cloned().unwrap_or_default(), Err(Failure(why))));
+    }
+    let told = |rows: &Map<String, Value>| json!({"seconds_each": seconds, "targets": rows});
+    let mut rows = known(earlier, seconds);
+    targets.retain(|name| only.is_empty() || only.contains(name));
+    targets.retain(|name| !rows.contains_key(name));
+    if !targets.is_empty() {
+        build(&targets)?;
+    }
+    let mut failed = Ok(());
+    for some in targets.chunks(at_once()) {
+        let (more, done) = every(some, Length::Seconds(seconds), &[]);
+        rows.extend(more);
+        grow(&told(&rows))?;
+        failed = failed.and(done);
+    }
+    Ok((told(&rows), failed))
 }
 
-/// As many targets at once as there are processors.
+/// The targets of an earlier report that ran as long, and passed.
+fn known(earlier: Option<&Value>, seconds: u64) -> Map<String, Value> {
+    let rows = earlier.filter(|earlier| earlier["seconds_each"] == seconds);
+    let mut rows = rows.and_then(|rows| rows["targets"].as_object().cloned()).unwrap_or_default();
+    rows.retain(|_name, row| row["passed"] == true);
+    rows
+}
+
+/// How many targets run at once: as many as there are processors.
+fn at_once() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// As many of these targets at once as there are processors. They are built.
 fn every(
     targets: &[String],
     length: Length,
     variables: &[(&'static str, OsString)],
-) -> Done<(Map<String, Value>, Done)> {
-    build(targets)?;
+) -> (Map<String, Value>, Done) {
     let waiting = Mutex::new(targets.iter().collect::<VecDeque<_>>());
     let told = Mutex::new(Map::new());
     let work = || {
@@ -79,8 +115,7 @@ fn every(
             }
         }
     };
-    let at_once = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| (0..at_once).for_each(|_| drop(scope.spawn(work))));
+    thread::scope(|scope| (0..at_once()).for_each(|_| drop(scope.spawn(work))));
     let told = told.into_inner().unwrap_or_default();
     let passed = |target: &&String| told.get(*target).is_some_and(|shown| shown["passed"] == true);
     let failed: Vec<&str> =
@@ -89,7 +124,7 @@ fn every(
         true => Ok(()),
         false => Err(Failure(format!("fuzz targets failed: {}", failed.join(", ")))),
     };
-    Ok((told, done))
+    (told, done)
 }
 
 /// libFuzzer's count of inputs, if this is the line that tells it.
@@ -123,7 +158,18 @@ fn build(targets: &[String]) -> Done {
 
 #[cfg(test)]
 mod tests {
-    use super::inputs_of;
+    use serde_json::json;
+
+    use super::{inputs_of, known};
+
+    #[test]
+    fn a_target_that_ran_as_long_and_passed_is_not_run_again() {
+        let targets = json!({"a": {"passed": true, "inputs": 5}, "b": {"passed": false}});
+        let earlier = json!({"seconds_each": 600, "targets": targets});
+        let names = |seconds| known(Some(&earlier), seconds).keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(600), ["a"]);
+        assert!(names(60).is_empty() && known(None, 600).is_empty());
+    }
 
     #[test]
     fn the_count_of_inputs_is_read_from_what_libfuzzer_tells() {

@@ -14,21 +14,21 @@ use crate::steps::Outcome;
 use crate::{Done, Failure, cuts, fuzz, image, root, test, worlds};
 
 const HELP: &str = "\
-cargo xtask soak [--only PART]... [--cases N] [--fuzz-seconds N] [--seeds N] [--defect NAME]
-                 [--cuts N] [--seed S]
+cargo xtask soak [--only PART]... [--cases N] [--fuzz-seconds N] [--target NAME]... [--seeds N]
+                 [--defect NAME] [--cuts N] [--seed S]
 
   properties   the tests of every package with property tests, each property with N cases (default 20000) but those that
                say how many themselves
   replay       replay killed and cut
   image        a vehicle computer whose power is cut; its image made twice
-  fuzz         every fuzz target for N seconds (default 1800)
+  fuzz         every fuzz target, or those of NAME alone, for N seconds (default 1800)
   worlds       N worlds of a whole fleet in virtual time (default 10000)
   defects      each defect of tests/protocol/defects.toml, or NAME alone, is found by one of N worlds (default 2000)
   cuts         N cuts (default 200), drawn from S (default 1), into a fleet of the real programs in network
                namespaces; each, with what shows that it happened, in docs/evidence/cuts-COMMIT.jsonl
 
-Writes docs/evidence/soak-COMMIT.json after each part, beside those of that commit that ran before, and while worlds and
-defects run: these go on from what stands there. COMMIT is the newest that changed anything but documents; of worlds and
+Writes docs/evidence/soak-COMMIT.json after each part, beside those of that commit that ran before, and while worlds,
+defects and fuzz run: these go on from what stands there. COMMIT is the newest that changed anything but documents; of worlds and
 defects, anything of which they are made: models, roads and desktop programs are not in them. With --defect nothing is
 written.";
 
@@ -90,6 +90,8 @@ struct Asked {
     parts: Vec<&'static str>,
     cases: u64,
     fuzz_seconds: u64,
+    /// None named: all of them.
+    targets: Vec<String>,
     /// `None`: as many worlds as each part has.
     seeds: Option<u64>,
     defect: Option<String>,
@@ -100,8 +102,16 @@ struct Asked {
 impl Asked {
     /// `None` when help is asked for.
     fn parse(args: &[String]) -> Done<Option<Self>> {
-        let valued =
-            ["--only", "--cases", "--fuzz-seconds", "--seeds", "--defect", "--cuts", "--seed"];
+        let valued = [
+            "--only",
+            "--cases",
+            "--fuzz-seconds",
+            "--target",
+            "--seeds",
+            "--defect",
+            "--cuts",
+            "--seed",
+        ];
         let flags = Flags::parse(args, &valued, &["--help"])?;
         if flags.has("--help") {
             return Ok(None);
@@ -120,6 +130,10 @@ impl Asked {
         } else if parts.is_empty() {
             parts = PARTS.to_vec();
         }
+        let targets: Vec<String> = flags.all("--target").map(str::to_owned).collect();
+        if !targets.is_empty() && parts != ["fuzz"] {
+            return Err(Failure::new("--target is of fuzz alone: add --only fuzz"));
+        }
         let number = |name: &str, least: u64| {
             let Some(text) = flags.value(name) else { return Ok(None) };
             let number = text.parse::<u64>().ok().filter(|number| *number >= least);
@@ -130,6 +144,7 @@ impl Asked {
             parts,
             cases: number("--cases", 1)?.unwrap_or(20_000),
             fuzz_seconds: number("--fuzz-seconds", 1)?.unwrap_or(1800),
+            targets,
             seeds: number("--seeds", 1)?,
             defect,
             cuts: number("--cuts", 1)?.unwrap_or(CUTS),
@@ -249,7 +264,7 @@ fn one(part: &str, asked: &Asked, evidence: &mut Evidence, log: &Path) -> Done<(
             let shown = json!({"power_cuts": POWER_CUTS, "result": format!("{cut:?}"), "twice_the_same": format!("{twice:?}")});
             (shown, cut.and_then(all_of_it).and(twice))
         }
-        "fuzz" => fuzz::long(asked.fuzz_seconds)?,
+        "fuzz" => fuzz::long(asked.fuzz_seconds, &asked.targets, earlier.as_ref(), &mut grows)?,
         "worlds" => worlds::worlds(asked.seeds.unwrap_or(WORLDS), earlier.as_ref(), &mut grows)?,
         "defects" => {
             let seeds = asked.seeds.unwrap_or(DEFECT_WORLDS);
@@ -298,6 +313,8 @@ mod tests {
             &["--cases", "0"],
             &["--seeds", "-1"],
             &["--only", "worlds", "--defect", "a"],
+            &["--target", "onnx"],
+            &["--only", "fuzz", "--only", "cuts", "--target", "onnx"],
         ] {
             assert!(Asked::parse(&strings(args)).is_err(), "{args:?}");
         }
