@@ -337,16 +337,16 @@ pub enum Why {
 }
 
 impl Why {
-    /// When the broker was there last, if it or the network ended the connection: a node of it may be gone, with what it acknowledged
-    /// last.
-    pub(crate) const fn lost_at(&self, now: Instant, last_received: Instant) -> Option<Instant> {
+    /// When the broker was last heard, if it or the network ended the connection: a node of it may be gone, with what it acknowledged
+    /// last, and who resets the connection then is another one, or nothing in between.
+    pub(crate) const fn lost_at(&self, last_received: Instant) -> Option<Instant> {
         match self {
-            Self::Silent => Some(last_received),
-            Self::Network(_)
+            Self::Silent
+            | Self::Network(_)
             | Self::Tls(_)
             | Self::Refused(_)
             | Self::Malformed
-            | Self::Goodbye(_) => Some(now),
+            | Self::Goodbye(_) => Some(last_received),
             Self::Unfit | Self::TakenOver | Self::Budget | Self::Closed => None,
         }
     }

@@ -312,7 +312,7 @@ impl Session {
         self.ping_sent = false;
         self.told_connected = false;
         self.subscriptions.disconnected();
-        let lost = why.lost_at(now, self.last_received).filter(|_at| self.phase == Phase::Online);
+        let lost = why.lost_at(self.last_received).filter(|_at| self.phase == Phase::Online);
         for (ticket, why) in self.outbox.unsend(lost) {
             self.tell(Event::Failed { ticket, why });
         }
@@ -329,6 +329,10 @@ impl Session {
     pub(crate) fn receive(&mut self, now: Instant, bytes: BytesMut) {
         self.used.down += bytes.len() as u64;
         self.last_received = now;
+        if self.ending.is_some() {
+            // Nobody would take it out again.
+            return;
+        }
         self.frames.push(bytes);
         while self.ending.is_none() {
             match self.frames.next() {
@@ -367,9 +371,10 @@ impl Session {
         self.look_spent();
     }
 
-    /// The most bytes to read next; none while the application is behind.
+    /// The most bytes to read next; none while the application is behind, or the broker, which is to read what it is answered.
     pub(crate) fn read_bytes_max(&self) -> usize {
-        if self.events.len() >= EVENTS_MAX || self.event_bytes >= EVENT_BYTES_MAX {
+        let behind = self.events.len() >= EVENTS_MAX || self.event_bytes >= EVENT_BYTES_MAX;
+        if behind || self.taken + self.output.len() >= 2 * READY_BYTES_MAX {
             return 0;
         }
         usize::try_from(self.limit.down.saturating_sub(self.used.down)).unwrap_or(usize::MAX)

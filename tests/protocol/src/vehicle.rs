@@ -246,6 +246,7 @@ impl Vehicle {
         let told = FleetConfig {
             name: FLEET.into(),
             region: self.region.into(),
+            regions: fleet.regions().iter().map(|region| (*region).into()).collect(),
             broker: "mqtt://broker".into(),
             certificates: None,
             key: KeyAt::File(self.folder.join("vehicle.key")),

@@ -345,7 +345,7 @@ impl World {
                 self.checks.who_is_drawn_votes(&self.vehicles, windows);
             }
             if self.weather.lies.is_empty() {
-                self.checks.elects(&self.vehicles, windows);
+                self.checks.elects(&self.vehicles, windows, &self.fleet.rule);
             }
             self.end_campaigns();
             self.end_reinstatements();

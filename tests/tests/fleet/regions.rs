@@ -7,7 +7,8 @@ use shoal_tests::brokers::{Embedded, Mosquitto, TestBroker};
 use shoal_tests::clock::until;
 use shoal_tests::fleet::{Fleet, Plan, Program, text};
 use shoal_tests::observer::Observer;
-use shoal_wire::{Leaf, Topic};
+use shoal_tests::publisher::Publisher;
+use shoal_wire::{KeyId, Leaf, Topic};
 
 const REGIONS: &[&str] = &["eu", "us"];
 
@@ -89,11 +90,12 @@ fn a_vehicle_that_moves_to_another_region_leaves_nothing_behind() {
     let window = fleet.agree_after(0);
     let [stays, moves] = vehicles;
     assert_eq!(moves.terminate().code(), Some(0));
+    let key = fleet.key(1).public().id();
+    leave_longer_ones(&fleet, key, &broker);
     fleet.tell(1, "region = \"us\"", "region = \"eu\"");
     fleet.tell(1, "trust/us", "trust/eu");
     let moves = fleet.start(1, &[]);
     fleet.agree_after(window + 1);
-    let key = fleet.key(1).public().id();
     until("nothing of it in the other region", || {
         let observer = Observer::start(&fleet.told(0));
         until("what it says where it is", || {
@@ -105,16 +107,30 @@ fn a_vehicle_that_moves_to_another_region_leaves_nothing_behind() {
         });
         let left = |topic: &str| {
             let topic = Topic::decode(topic).unwrap();
-            let of_swarm = matches!(
-                topic.leaf(),
-                Leaf::Claim { .. } | Leaf::Vote { .. } | Leaf::Particle { .. } | Leaf::Chunk { .. }
-            );
-            topic.publisher() == key && topic.region().text() == "us" && of_swarm
+            topic.publisher() == key && topic.region().text() == "us"
         };
         let there = observer.seen().iter().any(|(topic, bytes)| left(topic) && !bytes.is_empty());
         (!there).then_some(())
     });
     end([stays, moves]);
+}
+
+/// As if in its slots there had been particles of more chunks before those that are there.
+fn leave_longer_ones(fleet: &Fleet, key: KeyId, broker: &Embedded) {
+    let observer = Observer::start(&fleet.told(0));
+    let particles = until("what it published", || {
+        let particles = observer.seen().into_iter().filter_map(|(topic, _bytes)| {
+            let place = Topic::decode(&topic).unwrap();
+            let of_it = place.publisher() == key && matches!(place.leaf(), Leaf::Particle { .. });
+            of_it.then(|| topic.clone())
+        });
+        let particles: Vec<String> = particles.collect();
+        (!particles.is_empty()).then_some(particles)
+    });
+    let mut publisher = Publisher::connect(broker.address());
+    for particle in particles {
+        publisher.publish(&format!("{}/19", particle.replace("/particle/", "/chunk/")), b"old");
+    }
 }
 
 /// Which vehicles have an active adapter.
@@ -126,6 +142,54 @@ fn active(fleet: &Fleet) -> Vec<u32> {
     (0..fleet.vehicles()).filter(is_active).collect()
 }
 
+/// Of a campaign that anybody keeps.
+const LIMITS: [&str; 14] = [
+    "--stages",
+    "50,100",
+    "--kept",
+    "100",
+    "--gone-back",
+    "0",
+    "--moments",
+    "40",
+    "--worse",
+    "2",
+    "--apart",
+    "5",
+    "--latency",
+    "60",
+];
+
+/// Begins a campaign for this region.
+fn promote(fleet: &Fleet, region: &str) {
+    let made = fleet.campaign("new", &[&LIMITS[..], &["--region", region]].concat()).unwrap();
+    assert!(made.contains(&format!("/ {region}")), "{made}");
+    let key = fleet.path().join("approver.key");
+    fleet.campaign("approve", &["1", "--key", text(&key)]).unwrap();
+    fleet.campaign("start", &["1"]).unwrap();
+}
+
+/// Its configuration has it in the region of a campaign and the roster has not: it is of no stage, and nobody would count it.
+#[test]
+fn who_was_moved_by_its_configuration_alone_begins_no_campaign() {
+    let broker = Embedded::start();
+    let Some(fleet) = fleet(&broker, 3) else { return };
+    fleet.tell(1, "region = \"us\"", "region = \"eu\"");
+    fleet.tell(1, "trust/us", "trust/eu");
+    let _serve = fleet.serve();
+    let vehicles: Vec<Program> = (0..3).map(|number| fleet.start(number, &[])).collect();
+    fleet.agree_after(0);
+    promote(&fleet, "eu");
+    until("those whom the roster has there keep it", || {
+        let active = active(&fleet);
+        assert!(!active.contains(&1), "{active:?}");
+        (active == [0, 2]).then_some(())
+    });
+    fleet.agree_after(0);
+    assert_eq!(active(&fleet), [0, 2]);
+    end(vehicles);
+}
+
 /// What all learned is put to use in one region, by its vehicles alone, and told of by one journal.
 #[test]
 fn a_campaign_is_for_the_vehicles_of_its_region() {
@@ -134,18 +198,12 @@ fn a_campaign_is_for_the_vehicles_of_its_region() {
     let _serve = fleet.serve();
     let vehicles: Vec<Program> = (0..4).map(|number| fleet.start(number, &[])).collect();
     fleet.agree_after(0);
-    let limits = ["--stages", "50,100", "--kept", "100", "--gone-back", "0", "--moments", "40"];
-    let loose = ["--worse", "2", "--apart", "5", "--latency", "60"];
-    let new = [&limits[..], &loose].concat();
-    let unnamed = fleet.campaign("new", &new).unwrap_err();
+    let unnamed = fleet.campaign("new", &LIMITS).unwrap_err();
     assert!(unnamed.contains("--region") && unnamed.contains("eu, us"), "{unnamed}");
-    let unknown = fleet.campaign("new", &[&new[..], &["--region", "asia"]].concat()).unwrap_err();
+    let unknown =
+        fleet.campaign("new", &[&LIMITS[..], &["--region", "asia"]].concat()).unwrap_err();
     assert!(unknown.contains("no region asia") && unknown.contains("eu, us"), "{unknown}");
-    let made = fleet.campaign("new", &[&new[..], &["--region", "us"]].concat()).unwrap();
-    assert!(made.contains("/ us"), "{made}");
-    let key = fleet.path().join("approver.key");
-    fleet.campaign("approve", &["1", "--key", text(&key)]).unwrap();
-    fleet.campaign("start", &["1"]).unwrap();
+    promote(&fleet, "us");
     until("all of the region keep it", || (active(&fleet) == [1, 3]).then_some(()));
     let path = fleet.path();
     let record = path.join("record");

@@ -9,9 +9,10 @@ use shoal_trust::SignedBy;
 use shoal_wire::{Label, PublicKey};
 
 /// The keys of the table.
-pub(super) const KEYS: [&str; 17] = [
+pub(super) const KEYS: [&str; 18] = [
     "name",
     "region",
+    "regions",
     "broker",
     "certificates",
     "key",
@@ -36,6 +37,8 @@ pub struct FleetConfig {
     pub name: String,
     /// The vehicle's region.
     pub region: String,
+    /// All regions of the fleet, in the roster's order; none named: there is one, or it is not told.
+    pub regions: Vec<String>,
     /// The broker, `mqtt://HOST:PORT` or `mqtts://HOST:PORT`; of several nodes, with commas between them.
     pub broker: String,
     /// Directory of the vehicle's `certificate.pem` and `key.pem`, and of the `authority.pem` that signs brokers: for a
@@ -85,6 +88,7 @@ impl FleetConfig {
         Ok(FleetConfig {
             name: label(table, "name")?,
             region: label(table, "region")?,
+            regions: table.texts("regions")?.into_iter().map(String::from).collect(),
             broker: table.text_required("broker")?.to_owned(),
             certificates: table.text("certificates")?.map(PathBuf::from),
             key: key(table, "key")?.ok_or_else(|| table.missing("key"))?,
@@ -105,6 +109,13 @@ impl FleetConfig {
                 .integer("temperature_max_c", -40..=150)?
                 .map_or(85, |celsius| celsius as i16),
         })
+    }
+
+    /// Whether the roster, which counts the vehicle to the region of this number, has it in another one than it is told to be in.
+    #[must_use]
+    pub fn is_elsewhere(&self, counted: u16) -> bool {
+        let counted = self.regions.get(usize::from(counted));
+        !self.regions.is_empty() && counted != Some(&self.region)
     }
 
     /// From now on these keys sign; whether they are others than before.

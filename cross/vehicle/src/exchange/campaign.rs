@@ -142,11 +142,20 @@ impl Exchange {
         let progress = campaign.plan.progress(drawn, &outcomes.collect());
         let utc_s = self.clock.now().utc.earliest_seconds();
         let duty = campaign.duty(drawn.of(self.me), &progress, mine, utc_s);
-        let listen = campaign.order == Order::Run && mine == Mine::Outside;
+        // Sent here by its configuration alone: it is of no stage, and who is would not count it.
+        let elsewhere = self.fleet.is_elsewhere(region);
+        let listen = campaign.order == Order::Run && mine == Mine::Outside && !elsewhere;
         let (number, plan) = (campaign.plan.number, campaign.plan.clone());
         let current = self.documents.is_current(utc_s);
         self.listen(listen)?;
         match duty {
+            Duty::Begin if elsewhere => {
+                info!(
+                    campaign = number,
+                    "the roster has this vehicle in another region: nothing is begun here"
+                );
+                Ok(())
+            }
             // An order to stop may be withheld, with the metadata that name it.
             Duty::Begin if !current => {
                 info!(campaign = number, "metadata have ended: nothing is begun before newer ones");

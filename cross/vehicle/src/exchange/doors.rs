@@ -169,6 +169,7 @@ impl Exchange {
 
     /// The line is there (again): says so, and leaves again what a cut may have kept from being published.
     pub(super) fn connected(&mut self) -> Result<(), ExchangeError> {
+        self.stands_anew();
         let Some(Phase::Open { window, .. }) = self.phase else { return Ok(()) };
         if self.line_for() != Some(For::Window) {
             return Ok(());
@@ -324,6 +325,7 @@ impl Exchange {
         self.tonight.behind = self.tonight.behind.saturating_add(behind.into());
         // What the line had still to send goes with it; another one in this window publishes it again.
         (self.tonight.finishing, self.tonight.republished) = (false, None);
+        self.tonight.left.clear();
         self.promotion.hung_up();
         let Some(mut line) = self.line.take() else { return };
         self.version = line.link().version();

@@ -6,7 +6,7 @@ use shoal_swarm::records::{RejectRecord, Signed};
 use shoal_swarm::swarm::{Flat, Input, Reject, ValuesHash};
 use shoal_swarm::utility::{Utility, to_value};
 use shoal_window::RejectTransfer;
-use shoal_wire::v1::{NonceFields, RefusalCode};
+use shoal_wire::v1::{CHUNKS_MAX, NonceFields, RefusalCode, SLOTS};
 use shoal_wire::{Leaf, Topic};
 use tracing::{debug, info, warn};
 
@@ -111,7 +111,7 @@ impl Exchange {
     ) -> Result<(), ExchangeError> {
         if topic.publisher() == self.me {
             self.mind_own(record.head().counter, text, bytes);
-            self.leave_region(topic, record);
+            self.leave_region(topic);
         }
         match record {
             Record::Presence(presence) => {
@@ -184,21 +184,25 @@ impl Exchange {
     }
 
     /// Takes away what this vehicle left in another region: whoever fetches from its slots would find two particles in one.
-    fn leave_region(&mut self, topic: &Topic<'_>, record: &Record<'_>) {
+    fn leave_region(&mut self, topic: &Topic<'_>) {
         let Some(line) = self.line.as_mut().filter(|_line| self.board.is_left(topic)) else {
             return;
         };
-        line.clear(topic);
-        if let (Leaf::Particle { slot }, Record::ParticleHeader(header)) = (topic.leaf(), record) {
-            for (index, _chunk) in (0..).zip(&header.body().fields().chunks) {
-                let leaf = Leaf::Chunk { slot, index };
-                if let Ok(chunk) =
-                    Topic::new(topic.fleet(), topic.region(), topic.publisher(), leaf)
-                {
-                    line.clear(&chunk);
-                }
-            }
+        let mut clear = |leaf| match Topic::new(topic.fleet(), topic.region(), self.me, leaf) {
+            Ok(there) => line.clear(&there),
+            Err(error) => debug!(%topic, %error, "no such place"),
+        };
+        // What it said of itself there is read by that region alone, and does not come.
+        if self.tonight.left.insert(topic.region().text().to_owned()) {
+            clear(Leaf::Presence);
+            (0..SLOTS).for_each(|slot| clear(Leaf::Refusal { slot }));
         }
+        if let Leaf::Particle { slot } = topic.leaf() {
+            // What lay there before this one may have had more chunks.
+            (0..CHUNKS_MAX as u8).for_each(|index| clear(Leaf::Chunk { slot, index }));
+        }
+        // Last: where a line ends before, this comes again, and all of it is cleared then.
+        clear(topic.leaf());
     }
 
     /// Takes what merges, keeps it, and refuses it aloud if it is not to be taken.

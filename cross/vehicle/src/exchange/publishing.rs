@@ -97,6 +97,12 @@ impl Exchange {
         Ok(())
     }
 
+    /// There is a connection: what came back on another one has not stood on this one yet.
+    pub(super) fn stands_anew(&mut self) {
+        let now = self.clock.now().since_boot;
+        self.tonight.came_back.values_mut().for_each(|at| *at = now);
+    }
+
     /// What has come back, and has stood there for as long as a broker may not keep what it acknowledged, is not published again.
     pub(super) fn settle_outgoing(&mut self) -> Result<(), ExchangeError> {
         if !self.line.as_ref().is_some_and(Line::connected) {

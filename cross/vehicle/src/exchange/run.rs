@@ -163,6 +163,8 @@ pub(super) struct Tonight {
     pub(super) republished: Option<u32>,
     /// Of what is kept until it has come back, what has, and when.
     pub(super) came_back: BTreeMap<String, Instant>,
+    /// Regions in which the vehicle was before, and what it said of itself there is taken away.
+    pub(super) left: BTreeSet<String>,
     /// Whether the next line of a window goes on with what the broker keeps: a session that was begun in this life.
     pub(super) resumes: bool,
     /// Whether something came in it of a later window than the clock knew of: it was refused, and the broker does not send it again.

@@ -243,6 +243,8 @@ impl Init {
             fleet: Some(FleetConfig {
                 name: fleet.name.clone(),
                 region: region.clone(),
+                // Where there is one, nobody can be elsewhere.
+                regions: if fleet.regions.len() > 1 { fleet.regions.clone() } else { Vec::new() },
                 broker: fleet.broker.clone(),
                 certificates: self.broker.tls().then(|| CERTIFICATES.into()),
                 key: KeyAt::File(KEY.into()),

@@ -182,6 +182,7 @@ fn of_fleet(
     let FleetConfig {
         name,
         region,
+        regions,
         broker,
         certificates,
         key,
@@ -204,6 +205,11 @@ fn of_fleet(
         text(region),
         text(broker)
     );
+    if !regions.is_empty() {
+        let regions: Vec<String> = regions.iter().map(|region| text(region)).collect();
+        writeln!(toml, "# All of the fleet, as the roster counts them.")?;
+        writeln!(toml, "regions = [{}]", regions.join(", "))?;
+    }
     if let Some(certificates) = certificates {
         writeln!(toml, "# With authority.pem, certificate.pem and key.pem.")?;
         writeln!(toml, "certificates = {}", place(certificates)?)?;
@@ -337,7 +343,7 @@ mod tests {
                     ordinary_share = 1.0\nsurprise_quantile = 0.15\nseconds_around = 2\n\
                     [night]\nsteps = 20\nslice = 5\nbatch = 4\nlearning_rate = 1e-3\nahead = 2\nturn_rad = 0.03\nrehearsal = 0.25\nclips_min = 4\n\
                     margin = 0.01\ntemperature_max_c = -5\nbattery_soc_min_percent = 7\nretry_s = 9\n\
-                    [fleet]\nname = \"f\"\nregion = \"r\"\nbroker = \"mqtts://b:1\"\n\
+                    [fleet]\nname = \"f\"\nregion = \"r\"\nregions = [\"q\", \"r\"]\nbroker = \"mqtts://b:1\"\n\
                     certificates = \"tls\"\nkey = \"k\"\npack = [\"p\", \"q\"]\ntrust = \"t\"\nexchange = false\nbeacons = true\nmetered = true\n\
                     while_driving = true\nbattery_soc_min_percent = 9\ntemperature_max_c = -6\n";
         let devices = "[camera]\ndevice = \"/dev/video2\"\nwidth = 640\nheight = 480\nformat = \"nv12\"\n\

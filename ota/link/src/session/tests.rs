@@ -119,6 +119,15 @@ fn message(topic: &str, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A message of quality 1, number 7, with nothing in it.
+fn asked_to_acknowledge(topic: &str) -> Vec<u8> {
+    let mut bytes = vec![0x32, (2 + topic.len() + 3) as u8];
+    bytes.extend((topic.len() as u16).to_be_bytes());
+    bytes.extend(topic.as_bytes());
+    bytes.extend([0, 7, 0]);
+    bytes
+}
+
 #[test]
 fn nothing_is_said_before_the_broker_accepts() {
     let mut wire = Wire::new(settings());
@@ -160,6 +169,7 @@ fn after_a_cut_what_was_not_acknowledged_is_published_again_and_nothing_else() {
     let ids = wire.published();
     wire.hear(&puback(ids[1].1));
     wire.wait_ms(10_001);
+    wire.hear(&[0xd0, 0]);
     wire.cut();
     wire.publish("d", 10);
     wire.connect(&[0x20, 3, 0, 0, 0]);
@@ -505,6 +515,39 @@ fn a_caller_who_is_behind_is_waited_for() {
     assert!(wire.session.event_bytes <= EVENT_BYTES_MAX + 1000);
     while wire.session.poll_event().is_some() {}
     assert!(wire.session.read_bytes_max() > 0);
+}
+
+/// It sends what is to be acknowledged, and reads nothing of that.
+#[test]
+fn a_broker_that_reads_nothing_is_read_no_more() {
+    let mut wire = Wire::online();
+    let mut came = 0;
+    while wire.session.read_bytes_max() > 0 {
+        came += 1;
+        wire.session.receive(wire.now(), BytesMut::from(&asked_to_acknowledge("flood")[..]));
+        while wire.session.poll_event().is_some() {}
+        assert!(came < 200_000);
+    }
+    let unread = wire.session.take_output().len();
+    assert!((2 * READY_BYTES_MAX..2 * READY_BYTES_MAX + 8).contains(&unread), "{unread}");
+    assert_eq!(wire.session.read_bytes_max(), 0, "it is not sent yet");
+    wire.session.sent(wire.now(), unread);
+    assert!(wire.session.read_bytes_max() > 0);
+}
+
+/// While last words are sent, what comes is counted and let go.
+#[test]
+fn nothing_is_kept_of_what_comes_after_the_end() {
+    let mut wire = Wire::online();
+    wire.hear(&[0xf0, 0]);
+    assert_eq!(wire.session.ending(), Some(&Why::Malformed));
+    let used = wire.session.used().down;
+    let flood = message("flood", &[0; 1000]);
+    for _message in 0..100 {
+        wire.session.receive(wire.now(), BytesMut::from(&flood[..]));
+    }
+    assert_eq!(wire.session.used().down, used + 100 * flood.len() as u64);
+    assert!(matches!(wire.session.frames.next(), Ok(None)), "nothing waits");
 }
 
 proptest! {

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use shoal_swarm::roster::{Roster, VOTERS_MAX, majority};
 use shoal_swarm::swarm::Swarm;
 use shoal_vehicle::exchange::run::Exchange;
+use shoal_wire::v1::Rule;
 use shoal_wire::{KeyId, ParticleId, RecordId};
 
 use super::{Checks, HEARD, SAID_US};
@@ -110,8 +111,13 @@ impl Checks {
         );
     }
 
-    /// Where nobody lies something is elected in calm windows at the latest, and in each in which all are there something is voted on.
-    pub fn elects(&self, vehicles: &[Vehicle], window: u32) {
+    /// Where nobody lies something is elected in calm windows at the latest, and in each in which all are there something is voted on. By the
+    /// paper's rule only what improved is claimed once a best has stood for so long.
+    pub fn elects(&self, vehicles: &[Vehicle], window: u32, rule: &Rule) {
+        let patience = match rule {
+            Rule::Paper(rule) => Some(u32::from(rule.patience)),
+            Rule::Consensus(_) | Rule::Coefficients => None,
+        };
         // Whose contributions are private makes few of them, and then nothing more is claimed.
         if vehicles.iter().any(|vehicle| vehicle.privacy.is_some()) {
             return;
@@ -128,9 +134,13 @@ impl Checks {
                 known(swarm, window)
             );
             let quorum = swarm.quorum(window);
+            let best = |of| swarm.best(of).map(|best| best.particle);
             for of in window.saturating_sub(6)..window.saturating_sub(1) {
                 let opens_us = self.calendar.opens_us(of);
-                if vehicles.iter().any(|one| one.came_us > opens_us) {
+                let since = patience.and_then(|patience| of.checked_sub(patience));
+                let rests =
+                    since.is_some_and(|since| best(since).is_some_and(|one| Some(one) == best(of)));
+                if rests || vehicles.iter().any(|one| one.came_us > opens_us) {
                     continue;
                 }
                 must!(

@@ -63,6 +63,7 @@ fn none() -> Documents {
     let told = FleetConfig {
         name: "f".to_owned(),
         region: "r".to_owned(),
+        regions: Vec::new(),
         broker: "mqtt://x".to_owned(),
         certificates: None,
         key: shoal_keys::KeyAt::File("k".into()),

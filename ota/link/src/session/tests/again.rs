@@ -31,6 +31,7 @@ fn after_a_cut_what_was_acknowledged_just_before_is_published_again() {
     wire.wait_ms(5_000);
     wire.publish("unacknowledged", 10);
     assert_eq!(wire.published().len(), 1);
+    wire.hear(&[0xd0, 0]);
     wire.cut();
     wire.publish("new", 10);
     wire.connect(&ACCEPTED);
@@ -142,6 +143,17 @@ fn what_a_broker_acknowledged_before_it_fell_silent_is_published_again() {
     acknowledged(&mut wire, &["a"]);
     wire.wait_ms(30_000);
     wire.session.close(wire.now(), Why::Silent);
+    wire.connect(&ACCEPTED);
+    assert_eq!(topics(&mut wire), ["a"]);
+}
+
+/// Who is at its address by then resets the connection: that is no word of the node that is gone.
+#[test]
+fn what_a_broker_acknowledged_before_its_address_was_anothers_is_published_again() {
+    let mut wire = Wire::online();
+    acknowledged(&mut wire, &["a"]);
+    wire.wait_ms(15_000);
+    wire.cut();
     wire.connect(&ACCEPTED);
     assert_eq!(topics(&mut wire), ["a"]);
 }
