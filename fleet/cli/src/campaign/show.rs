@@ -12,7 +12,7 @@ use shoal_swarm::campaign::Order;
 
 use super::folder::Folder;
 use crate::clock::utc;
-use crate::fleet::{self, Description};
+use crate::fleet::{self, Description, Ordered};
 use crate::output::{Failure, Outcome, json};
 
 /// How long a broker may take to tell of the fleet.
@@ -78,12 +78,16 @@ impl Show {
             return;
         }
         match fleet::newest_order(&self.dir, description) {
-            Ok(Some((number, order))) if is_newer((number, order), standing) => eprintln!(
-                "warning: in {} campaign {number} {}, and the broker has not heard of it: {}",
-                self.dir.display(),
-                is_ordered(order),
-                fleet::heard(&self.dir)
-            ),
+            Ok(Some(Ordered { number, campaign, .. }))
+                if is_newer((number, campaign.order), standing) =>
+            {
+                eprintln!(
+                    "warning: in {} campaign {number} {}, and the broker has not heard of it: {}",
+                    self.dir.display(),
+                    is_ordered(campaign.order),
+                    fleet::heard(&self.dir)
+                )
+            }
             Ok(_) => {}
             Err(why) => {
                 eprintln!("warning: what {} orders is not known: {why}", self.dir.display())

@@ -316,6 +316,70 @@ fn a_revocation_that_metadata_do_not_name_is_given_again() {
     }
 }
 
+/// A fleet's folder as an order changes it: metadata, and the document, if there is one.
+struct Told {
+    fleet: PathBuf,
+    repositories: PathBuf,
+    document: Option<Vec<u8>>,
+}
+
+impl Told {
+    fn of(fleet: &Path, kept: PathBuf) -> Self {
+        copy(&fleet.join("repositories"), &kept);
+        let document = std::fs::read(fleet.join("documents/campaign.shl")).ok();
+        Told { fleet: fleet.to_path_buf(), repositories: kept, document }
+    }
+
+    /// Puts it back: the order stands in `orders/`, and behind that its command was cut short.
+    fn put_back(&self, document_too: bool) {
+        let (repositories, document) =
+            (self.fleet.join("repositories"), self.fleet.join("documents/campaign.shl"));
+        std::fs::remove_dir_all(&repositories).unwrap();
+        copy(&self.repositories, &repositories);
+        match &self.document {
+            _ if !document_too => {}
+            Some(bytes) => std::fs::write(document, bytes).unwrap(),
+            None => std::fs::remove_file(document).unwrap(),
+        }
+    }
+}
+
+/// The counters of all that was ordered.
+fn orders(fleet: &Path) -> Vec<u64> {
+    let entries = std::fs::read_dir(fleet.join("orders")).unwrap();
+    let read = |path: PathBuf| std::fs::read(path).unwrap();
+    let of = |bytes: Vec<u8>| Unverified::decode(&bytes).unwrap().head().counter;
+    let mut all: Vec<u64> = entries.map(|entry| of(read(entry.unwrap().path()))).collect();
+    all.sort_unstable();
+    all
+}
+
+/// An order is in `orders/`, then a document, then named by metadata: vehicles follow the last alone.
+#[test]
+fn an_order_that_vehicles_cannot_hear_of_is_given_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fleet, adapter) = (fleet(folder.path()), adapter(folder.path()));
+    let (dir, key) = (text(&fleet), fleet.join("approver.key"));
+    let package = package();
+    done(&["campaign", "new", dir, "--adapter", text(&adapter), "--package", text(&package)]);
+    done(&["campaign", "approve", dir, "1", "--key", text(&key)]);
+    let targets = fleet.join("repositories/image/targets.json");
+    for order in ["start", "pause", "resume", "abort", "roll-back"] {
+        let command = ["campaign", order, dir, "1"];
+        let before = Told::of(&fleet, folder.path().join(order));
+        done(&command);
+        let (document, given) = (counter_of(&fleet, "campaign.shl"), orders(&fleet));
+        for document_too in [false, true] {
+            before.put_back(document_too);
+            assert!(done(&command).contains("ordered: campaign 1"));
+            assert!(names(&std::fs::read_to_string(&targets).unwrap(), &fleet, "campaign"));
+            assert_eq!(counter_of(&fleet, "campaign.shl"), document, "{order}");
+            assert_eq!(orders(&fleet), given, "{order}: nothing is signed twice");
+        }
+        refused(&command);
+    }
+}
+
 /// A campaign of this number, begun.
 pub(crate) fn begin(fleet: &Path, adapter: &Path, number: &str) {
     let (dir, package) = (text(fleet), package());
