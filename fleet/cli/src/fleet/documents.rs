@@ -85,10 +85,12 @@ pub(crate) fn authority_key(
     Ok(key)
 }
 
-/// The highest counter of a fleet's documents that this key signed: a key counts over all it signs.
+/// The highest counter of a fleet's documents and orders that this key signed: a key counts over all it signs. Of an order that was cut
+/// short there is nothing among the documents yet.
 pub(crate) fn newest_counter(fleet: &Path, signer: KeyId) -> Result<u64, Failure> {
     let mut newest = 0;
-    for (path, bytes) in files(&fleet.join(FOLDER), &["shl", "next", "before"])? {
+    let documents = files(&fleet.join(FOLDER), &["shl", "next", "before"])?;
+    for (path, bytes) in documents.into_iter().chain(orders(fleet)?) {
         let record =
             Unverified::decode(&bytes).map_err(|reject| format!("{}: {reject}", path.display()))?;
         if record.head().key == signer {

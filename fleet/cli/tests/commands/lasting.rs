@@ -380,6 +380,29 @@ fn an_order_that_vehicles_cannot_hear_of_is_given_again() {
     }
 }
 
+/// What was signed and not told has its counter all the same: of two orders of one counter no journal would have the second.
+#[test]
+fn an_order_after_one_that_was_cut_short_has_a_counter_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fleet, adapter) = (fleet(folder.path()), adapter(folder.path()));
+    let (dir, record) = (text(&fleet), folder.path().join("record"));
+    begin(&fleet, &adapter, "1");
+    let before = Told::of(&fleet, folder.path().join("before"));
+    done(&["campaign", "abort", dir, "1"]);
+    before.put_back(true);
+    done(&["campaign", "roll-back", dir, "1"]);
+    let counters = orders(&fleet);
+    assert!(counters.len() == 3 && counters.is_sorted_by(|one, next| one < next), "{counters:?}");
+    let broker = broker(any());
+    let mut program = Running::start(&["fleet", "serve", dir, "--broker", &broker.url()]);
+    program.says("connected");
+    assert!(program.terminate());
+    done(&["evidence", "write", dir, "1", "-o", text(&record)]);
+    let said = std::fs::read_to_string(record.join("record.json")).unwrap();
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["orders"].as_array().unwrap().len(), 3, "{said}");
+}
+
 /// A campaign of this number, begun.
 pub(crate) fn begin(fleet: &Path, adapter: &Path, number: &str) {
     let (dir, package) = (text(fleet), package());
