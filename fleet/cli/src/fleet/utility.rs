@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use sha2::{Digest, Sha256};
 use shoal_shadow::document::{self, DocumentError, Table};
-use shoal_shadow::pack::{Manifest, Pack};
+use shoal_shadow::pack::{MANIFEST_BYTES_MAX, Manifest, Pack};
 use shoal_swarm::utility::{Utility, to_value, value_of};
 use shoal_trust::Target;
 use shoal_vehicle::config::knots;
@@ -14,8 +14,8 @@ use shoal_vehicle::exchange::key::{Own, verified};
 use shoal_vehicle::exchange::measured::{NAMES, metrics, name};
 use shoal_wire::PackHash;
 use shoal_wire::v1::{
-    Document, DocumentFields, Knot, Metric, Term, UtilityDocument, UtilityDocumentFields,
-    WindowPlanFields,
+    DOCUMENT_CONTENT_BYTES_MAX, Document, DocumentFields, Knot, Metric, Term, UtilityDocument,
+    UtilityDocumentFields, WindowPlanFields,
 };
 
 use super::description::Description;
@@ -146,6 +146,9 @@ impl Known {
         Ok(packs)
     }
 }
+
+/// What can be built can be signed.
+const _: () = assert!(MANIFEST_BYTES_MAX <= DOCUMENT_CONTENT_BYTES_MAX);
 
 /// Signs the manifests of packs behind that of the first.
 pub(super) fn sign_packs(desk: &mut Desk<'_>, packs: &[Pack]) -> Outcome {
