@@ -16,6 +16,7 @@ use shoal_wire::{Kind, PublicKey, Signer, seal};
 use super::description::Description;
 use super::documents::{Desk, newest_counter};
 use super::secret;
+use crate::clock::seconds;
 use crate::output::{Failure, Outcome};
 
 /// What vehicles get: the map and the newest roots.
@@ -198,6 +199,31 @@ impl<'a> Repositories<'a> {
             let version = self.roots(name)?.len() as u64 + 1;
             self.sign_root(name, version, more, now_s)
         })
+    }
+
+    /// When the first of the newest roots ends; `None`: there are none.
+    pub(super) fn roots_end(&self) -> Result<Option<u64>, Failure> {
+        let newest = self.names().map(|name| Ok(self.roots(name)?.pop()));
+        let newest = newest.collect::<Result<Vec<_>, Failure>>()?;
+        let ends = newest.iter().flatten().map(|root| end_of(root));
+        Ok(ends.collect::<Result<Vec<_>, _>>()?.into_iter().min())
+    }
+
+    /// Signs roots of the same keys in the places of those that end by then, and tells of all there are.
+    pub(super) fn renew_roots(&self, by_s: u64, now_s: u64) -> Outcome {
+        let mut newest = 0;
+        for name in self.names() {
+            let roots = self.roots(name)?;
+            let ends = roots.last().map(|root| end_of(root)).transpose()?;
+            let mut version = roots.len() as u64;
+            if ends.is_some_and(|end| end <= by_s) {
+                version += 1;
+                self.sign_root(name, version, &[], now_s)?;
+            }
+            newest = newest.max(version);
+        }
+        // What tells of them ends, too.
+        if newest > 1 { self.tell_roots(now_s) } else { Ok(()) }
     }
 
     /// The document of the newest roots, as many as it has room for, by whoever vehicles may know of authority and timekeeper. Who is
@@ -414,6 +440,12 @@ fn told<T>(path: &Path, of: impl FnOnce(&str) -> Result<T, AuthorError>) -> Resu
         )
         .into()
     })
+}
+
+/// Until when a root counts.
+fn end_of(root: &str) -> Result<u64, Failure> {
+    let root: serde_json::Value = serde_json::from_str(root)?;
+    seconds(root["signed"]["expires"].as_str().ok_or("a root that names no end")?)
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

@@ -258,16 +258,16 @@ impl Program {
     fn say_what_ends(&mut self, read: Option<&[(PathBuf, Vec<u8>)]>) -> Outcome {
         let now_s = utc_ms()? / 1000;
         let again = self.ends_said_s.is_some_and(|said| now_s >= said + ENDS_AGAIN_S);
-        let warning = match read {
-            Some(read) => renew::warning(&self.dir, read, self.authority, now_s),
+        let warnings = match read {
+            Some(read) => renew::warnings(&self.dir, &self.description, read, (now_s, None)),
             None if again => {
                 let told = told(&self.documents.folder, self.authority)?;
-                renew::warning(&self.dir, &told, self.authority, now_s)
+                renew::warnings(&self.dir, &self.description, &told, (now_s, None))
             }
             None => return Ok(()),
         };
         self.ends_said_s = Some(now_s);
-        if let Some(warning) = warning {
+        for warning in warnings {
             eprintln!("warning: {warning}");
         }
         Ok(())

@@ -155,6 +155,68 @@ fn keys_are_replaced_any_number_of_times_and_who_was_away_for_ten_follows() {
     }
 }
 
+/// The keys of those who sign: authority, timekeeper, approver and recovery.
+fn signers(fleet: &Path) -> [SecretKey; 4] {
+    ["authority", "timekeeper", "approver", "recovery"]
+        .map(|role| shoal_keys::read(&fleet.join(role).with_extension("key")).unwrap())
+}
+
+/// The first roots of a fleet, as people signed them long ago: until then.
+fn sign_roots_until(fleet: &Path, end_s: u64) {
+    let keys = signers(fleet);
+    let [authority, timekeeper, approver, recovery] = keys.each_ref().map(SecretKey::public);
+    for (name, targets) in [("image", authority), ("region-0", timekeeper)] {
+        let people = vec![authority, approver, recovery];
+        let roles = author::Roles { root: (people, 2), targets, timestamp: timekeeper };
+        let root = author::root(1, end_s, &roles, &[&keys[0], &keys[2], &keys[3]]).unwrap();
+        let repository = fleet.join("repositories").join(name).join("1.root.json");
+        for file in [repository, fleet.join("trust").join(format!("{name}.root.json"))] {
+            std::fs::write(file, &root).unwrap();
+        }
+    }
+}
+
+/// Roots count for three years, and vehicles take nothing once theirs have ended. Who renews the plan renews them, where people's keys are.
+#[test]
+fn roots_are_renewed_with_the_plan_and_else_it_is_said_that_they_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = of_days(folder.path(), 0);
+    let (dir, end_s) = (text(&fleet), now_s() + 5 * DAY_S);
+    sign_roots_until(&fleet, end_s);
+    let trust = || Trust::open(&fleet.join("trust")).unwrap();
+    let (mut follows, mut stays) = (trust(), trust());
+    let says = |args: &[&str]| {
+        let output = shoal(&[&["fleet", "plan", dir], args].concat());
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let newest = |version: u32| {
+        let of = |name| fleet.join(format!("repositories/{name}/{version}.root.json"));
+        ["image", "region-0"].map(of).iter().all(|path| path.exists())
+    };
+    let ends = "/repositories count until ";
+    assert!(says(&[]).contains(ends) && says(&[]).contains("--renew"));
+    let away = |key: &str| std::fs::rename(fleet.join(key), folder.path().join(key)).unwrap();
+    ["approver.key", "recovery.key"].map(away);
+    assert!(says(&["--renew"]).contains(ends) && !newest(2), "the authority's key is one of two");
+    std::fs::rename(folder.path().join("approver.key"), fleet.join("approver.key")).unwrap();
+    assert_eq!(says(&["--renew"]), "");
+    assert!(newest(2));
+    assert_eq!((says(&["--renew"]), newest(3)), (String::new(), false), "they last for years");
+
+    let [authority, timekeeper, ..] = signers(&fleet).map(|key| key.public());
+    let roots = std::fs::read(fleet.join("documents/roots-authority.shl")).unwrap();
+    let roots = verified::<Document<'_>>(&roots, &Own(authority)).unwrap();
+    follows.take(roots.body().fields().name, roots.body().fields().bytes, 1).unwrap();
+    for name in ["image", "region-0"] {
+        let bytes = std::fs::read(fleet.join(format!("documents/tuf-{name}.shl"))).unwrap();
+        let document = verified::<Document<'_>>(&bytes, &Own(timekeeper)).unwrap();
+        let (name, bytes) = (document_name(name), document.body().fields().bytes);
+        assert!(stays.take(&name, bytes, end_s + 1).is_err());
+        follows.take(&name, bytes, end_s + 1).unwrap();
+    }
+}
+
 /// Its page was written and its head was not: the roster is the one that was.
 #[test]
 fn a_roster_whose_head_was_not_written_is_the_one_before() {
