@@ -32,6 +32,8 @@ const WINDOWS_SHOWN: usize = 120;
 const WINDOWS_AHEAD: u32 = 60;
 /// Findings that the page shows.
 const FINDINGS_SHOWN: usize = 100;
+/// Refusals that the page shows.
+const REFUSALS_SHOWN: usize = 50;
 /// Bytes of messages that wait for the roster or a document.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 
@@ -575,7 +577,7 @@ impl State {
                 let of = of.into_iter().map(publisher).collect();
                 Refused { window, vehicle, why: code.name(), of, times }
             };
-        self.refusals.latest().take(50).map(refused).collect()
+        self.refusals.shown(REFUSALS_SHOWN).into_iter().map(refused).collect()
     }
 }
 
