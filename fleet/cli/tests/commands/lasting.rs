@@ -197,7 +197,7 @@ fn roots_are_renewed_with_the_plan_and_else_it_is_said_that_they_end() {
     let ends = "/repositories count until ";
     assert!(says(&[]).contains(ends) && says(&[]).contains("--renew"));
     let away = |key: &str| std::fs::rename(fleet.join(key), folder.path().join(key)).unwrap();
-    ["approver.key", "recovery.key"].map(away);
+    ["approver.key", "recovery.key"].into_iter().for_each(away);
     assert!(says(&["--renew"]).contains(ends) && !newest(2), "the authority's key is one of two");
     std::fs::rename(folder.path().join("approver.key"), fleet.join("approver.key")).unwrap();
     assert_eq!(says(&["--renew"]), "");
