@@ -352,7 +352,7 @@ fn label(text: &str) -> Result<String, RejectLabel> {
 }
 
 /// Why a folder that is to be new is not made.
-pub(super) fn cannot_make(folder: &Path, error: &std::io::Error) -> String {
+pub(crate) fn cannot_make(folder: &Path, error: &std::io::Error) -> String {
     let folder = folder.display();
     if error.kind() == std::io::ErrorKind::AlreadyExists {
         return format!("cannot make {folder}: it is there already; name a folder that is not");

@@ -36,6 +36,7 @@ pub(crate) use documents::{
     swarm_document, unwritten_orders, was_approved_before,
 };
 pub(crate) use heard::heard;
+pub(crate) use init::cannot_make;
 
 use crate::output::Outcome;
 
