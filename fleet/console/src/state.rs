@@ -60,8 +60,8 @@ pub struct State {
     refusals: Refusals,
     publishers: Publishers,
     history: BTreeMap<u32, Window>,
-    /// What each vehicle claimed last, and in which window.
-    claimed: BTreeMap<u32, (u32, i32)>,
+    /// What each vehicle claimed last, by its key of now, and in which window: a place may be given to another.
+    claimed: BTreeMap<KeyId, (u32, i32)>,
     authority: KeyId,
     approver: PublicKey,
     /// With the counter of its envelope.
