@@ -446,6 +446,9 @@ fn one_order_at_a_time_and_the_other_is_told_which() {
     assert!(said.contains("in use by `shoal campaign new` (process"), "{said}");
     assert_eq!(files(&fleet.join("documents")), before);
     assert!(shoal(&["fleet", "utility", text(&fleet)]).status.success(), "it only reads");
+    let provision = folder.path().join("gateway.bin");
+    let said = refused(&["fleet", "gateway", text(&fleet), "0", "-o", text(&provision)]);
+    assert!(said.contains("in use by `shoal campaign new` (process"), "it may move pages: {said}");
     drop(held);
     // Whoever signs is told whether anybody hears of it.
     let told = || String::from_utf8(shoal(&plan).stdout).unwrap();
