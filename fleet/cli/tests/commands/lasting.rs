@@ -13,7 +13,7 @@ use shoal_wire::{Body, PublicKey, SecretKey, Unverified, seal};
 use super::campaign::{adapter, done, refused};
 use super::fleet::{fleet, fleet_at};
 use super::serving::{Running, any, broker};
-use super::{package, shoal, text};
+use super::{drives, package, shoal, text};
 
 const DAY_S: u64 = 86_400;
 
@@ -376,6 +376,35 @@ fn a_revocation_that_metadata_do_not_name_is_given_again() {
         assert_eq!(counter_of(&fleet, "roster.shl"), signed, "nothing is signed twice");
         refused(command);
     }
+}
+
+/// The pack is signed, and so is the utility that names it; metadata name neither yet.
+#[test]
+fn a_pack_that_metadata_do_not_name_is_given_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let (dir, repositories) = (text(&fleet), fleet.join("repositories"));
+    let (night, before) = (folder.path().join("night"), folder.path().join("before"));
+    let (drives, package) = (drives(folder.path(), 140), package());
+    let build = ["pack", "build", text(&drives), "--package", text(&package), "--id", "night"];
+    done(&[&build[..], &["-o", text(&night)]].concat());
+    let file = folder.path().join("utility.toml");
+    let shown = done(&["fleet", "utility", dir]);
+    let first = shown.lines().nth(2).unwrap().split_whitespace().next().unwrap();
+    let toml = format!(
+        "[[term]]\nname = \"{first}\"\n[[term]]\nname = \"night\"\npack = \"night\"\nweights = [0.0]\n"
+    );
+    std::fs::write(&file, toml).unwrap();
+    let command = ["fleet", "utility", dir, text(&file), "--pack", text(&night)];
+    copy(&repositories, &before);
+    done(&command);
+    std::fs::remove_dir_all(&repositories).unwrap();
+    copy(&before, &repositories);
+    done(&command);
+    let targets = repositories.join("image/targets.json");
+    let targets = std::fs::read_to_string(targets).unwrap();
+    assert!(names(&targets, &fleet, "utility") && targets.contains("packs/night/pack.json"));
+    assert!(refused(&command).contains("the fleet has a pack night already"));
 }
 
 /// A fleet's folder as an order changes it: metadata, and the document, if there is one.
