@@ -122,7 +122,7 @@ impl Write {
             if let Err(error) = write_whole(&self.output.join(name), text.as_bytes()) {
                 // What is there now is ours, and a part of a record is none: the command can be given again.
                 let _removed = std::fs::remove_dir_all(&self.output);
-                return Err(format!("{}: {error}", self.output.join(name).display()).into());
+                return Err(error.into());
             }
         }
         println!("{}", self.output.join(PAGE).display());

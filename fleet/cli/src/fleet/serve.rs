@@ -211,7 +211,7 @@ impl Full {
             self.tried_ms = now_ms;
             let file = folder.join(format!("nonce-{place}.shl"));
             if let Err(error) = write_whole(&file, bytes) {
-                self.say(now_ms, &format!("{}: {error}", file.display()).into());
+                self.say(now_ms, &error.into());
                 return false;
             }
             self.nonces.pop_first();
