@@ -274,3 +274,47 @@ fn a_stolen_identity_writes_below_its_own_id_alone() {
         assert!(!matches!(event, Event::Message(_)), "{event:?}");
     }
 }
+
+/// When the authority's key is replaced the timekeeper goes on writing what the old one signed, and writes what the new one does: the
+/// rules name both, as the manual says.
+#[test]
+fn what_a_new_authority_signed_comes_to_stand_where_the_rules_name_it_beside_the_old_one() {
+    assert!(manual().contains("both, the old one and the new, stand in them"));
+    let authority = Authority::new();
+    let folder = TempDir::new().unwrap();
+    let [reader, timekeeper, before, after, beacon] =
+        [1, 2, 3, 4, 5].map(|number| key(number).public().id());
+    let rules = [before, after].map(|authoritys| access_rules(authoritys, timekeeper, beacon));
+    let here = ("trial", &REGIONS[..1]);
+    let stand = |rules: &str, may: &[KeyId]| {
+        let file = folder.path().join("shoal.acl");
+        fs::write(&file, rules).unwrap();
+        let options = format!("{NAMED}\nacl_file {}", file.display());
+        let Some(broker) = authority.mosquitto_with(&options) else { return };
+        let certificates = |whose: KeyId| {
+            let certificates = folder.path().join(whose.to_string());
+            authority.sign(&whose.to_string(), &certificates);
+            certificates
+        };
+        let mut writer = Publisher::connect_with(broker.address(), &certificates(timekeeper));
+        for topic in [before, after].iter().flat_map(|whose| topics(here, *whose, |_any| true)) {
+            writer.publish(&topic, b"signed");
+        }
+        let tls = Tls::read(&certificates(reader)).unwrap();
+        let mut reader = Party::connected(encrypted(&broker, tls));
+        let everything = Subscription::Standing { filter: "shoal/1/#", acknowledged: true };
+        reader.link.subscribe(everything);
+        let may = may.iter().flat_map(|whose| topics(here, *whose, |_any| true));
+        let may: BTreeSet<String> = may.collect();
+        let mut stands = BTreeSet::new();
+        while stands.len() < may.len() {
+            stands.insert(reader.message().topic);
+        }
+        assert_eq!(stands, may);
+        while let Some(event) = reader.link.next(QUIET) {
+            assert!(!matches!(event, Event::Message(_)), "{event:?}");
+        }
+    };
+    stand(&rules[0], &[before]);
+    stand(&rules.concat(), &[before, after]);
+}
