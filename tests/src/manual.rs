@@ -22,7 +22,7 @@ pub fn manual() -> String {
     fs::read_to_string(path).expect("the manual")
 }
 
-/// Its access rules, for the fleet `trial` and an authority, a timekeeper and a beacon of these ids.
+/// Its access rules, for the fleet `trial` of the region `region-0` and an authority, a timekeeper and a beacon of these ids.
 ///
 /// # Panics
 /// When the manual has none.
@@ -30,12 +30,13 @@ pub fn access_rules(authority: KeyId, timekeeper: KeyId, beacon: KeyId) -> Strin
     let text = manual();
     let (_, rules) = text.split_once("# shoal.acl:").expect("the rules");
     let (rules, _) = rules.split_once("```").expect("their end");
-    let (_, rules) = rules.split_once('\n').expect("rules");
+    let rules: String =
+        rules.split_inclusive('\n').skip_while(|line| !line.starts_with("pattern")).collect();
     let named = [("AUTHORITY_ID", authority), ("TIMEKEEPER_ID", timekeeper), ("BEACON_ID", beacon)];
-    named.iter().fold(rules.to_owned(), |rules, (name, id)| rules.replace(name, &id.to_string()))
+    named.iter().fold(rules, |rules, (name, id)| rules.replace(name, &id.to_string()))
 }
 
-/// A broker of the manual, for the fleet `test`.
+/// A broker of the manual, for the fleet `test` of the region `here`.
 #[derive(Debug)]
 pub struct Guarded {
     authority: Authority,
@@ -52,7 +53,8 @@ impl Guarded {
     /// When it does not start.
     pub fn start(everybody: KeyId) -> Option<Self> {
         let folder = TempDir::new().expect("a folder");
-        let rules = access_rules(everybody, everybody, everybody).replace("/trial/", "/test/");
+        let rules = access_rules(everybody, everybody, everybody);
+        let rules = rules.replace("/trial/region-0/", "/test/here/").replace("/trial/", "/test/");
         let rules = format!("{rules}user {everybody}\ntopic write shoal/1/test/#\n");
         let file = folder.path().join("shoal.acl");
         fs::write(&file, rules).expect("a file");

@@ -54,7 +54,7 @@ function tile(name, held) {
   $(`${name}-value`).textContent = held ? skill(held.value) : "–";
   $(`${name}-who`).textContent = held
     ? `${held.particle.slice(0, 8)}, ${held.role} of window ${held.window}${held.vehicle === null ? "" : `, vehicle ${held.vehicle}`}`
-    : name === "best" ? "the shipped model" : "none";
+    : !view.utility || view.roster === 0 ? "" : name === "best" ? "the shipped model" : "none";
 }
 
 function clock() {

@@ -1,5 +1,6 @@
-//! What vehicles refused. Each has so many lines and no more: what one says too much pushes out its own.
+//! What vehicles refused. Each has so many lines and no more: what one says too much pushes out its own, and hides nobody else's.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use shoal_swarm::campaign::{Outcome, REPORT_SLOT};
@@ -46,7 +47,7 @@ impl Refusals {
             oldest.map(|line| self.lines.remove(&line));
         }
         if self.lines.len() > KEPT {
-            self.lines.pop_first();
+            self.of_most().map(|line| self.lines.remove(&line));
         }
         new
     }
@@ -58,9 +59,31 @@ impl Refusals {
         of_it.map(|(vehicle, _last)| *vehicle)
     }
 
-    /// The latest first, each with what was refused.
-    pub(crate) fn latest(&self) -> impl Iterator<Item = (&Line, &BTreeSet<RecordId>)> {
-        self.lines.iter().rev()
+    /// So many, the latest first, each with what was refused. Every vehicle's last line has room before anybody's last but one: who says
+    /// much, and of later windows, hides nobody.
+    pub(crate) fn shown(&self, count: usize) -> Vec<(&Line, &BTreeSet<RecordId>)> {
+        let mut of_one: BTreeMap<KeyId, usize> = BTreeMap::new();
+        let ranked = self.lines.iter().rev().map(|line| {
+            let rank = of_one.entry(line.0.1).or_default();
+            *rank += 1;
+            (*rank, line)
+        });
+        let mut shown: Vec<_> = ranked.collect();
+        // The order among those of one rank stays.
+        shown.sort_by_key(|(rank, _line)| *rank);
+        let mut shown: Vec<_> = shown.into_iter().take(count).map(|(_rank, line)| line).collect();
+        shown.sort_by_key(|line| Reverse(line.0));
+        shown
+    }
+
+    /// The oldest line of whoever has most.
+    fn of_most(&self) -> Option<Line> {
+        let mut of_one: BTreeMap<KeyId, usize> = BTreeMap::new();
+        for (_window, vehicle, _code) in self.lines.keys() {
+            *of_one.entry(*vehicle).or_default() += 1;
+        }
+        let (most, _lines) = of_one.into_iter().max_by_key(|(_vehicle, lines)| *lines)?;
+        self.lines.keys().find(|(_window, vehicle, _code)| *vehicle == most).copied()
     }
 }
 
@@ -116,10 +139,39 @@ mod tests {
         }
         let of = |who: u8| {
             let id = SecretKey::from_seed(&[who; 32]).public().id();
-            kept.latest().filter(move |((_, vehicle, _), _)| *vehicle == id).map(|(_, of)| of.len())
+            let all = kept.lines.iter().filter(move |((_, vehicle, _), _)| *vehicle == id);
+            all.map(|(_, of)| of.len())
         };
         assert_eq!(of(1).collect::<Vec<_>>(), [1]);
         assert_eq!((of(2).count(), of(2).max()), (KEPT_OF_ONE, Some(TIMES)));
+    }
+
+    /// Of later windows than anybody's, with every reason there is.
+    #[test]
+    fn who_says_too_much_hides_nobody() {
+        let mut kept = Refusals::default();
+        refuse(&mut kept, (1, REPORT_SLOT), 1, fields(3, 1, RefusalCode::TrialWorse));
+        refuse(&mut kept, (1, REPORT_SLOT), 2, fields(4, 1, RefusalCode::TrialWorse));
+        for who in 2..40 {
+            for (counter, code) in (1..).zip(RefusalCode::ALL) {
+                refuse(&mut kept, (who, 0), counter, fields(11, 1, code));
+                refuse(&mut kept, (who, 0), counter, fields(10, 1, code));
+            }
+        }
+        assert_eq!(kept.lines.len(), KEPT);
+        let shown = kept.shown(50);
+        assert!(shown.is_sorted_by(|(one, _), (next, _)| one > next), "the latest first");
+        let of = |who: u8| {
+            let id = SecretKey::from_seed(&[who; 32]).public().id();
+            shown.iter().filter(|((_, vehicle, _), _)| *vehicle == id).count()
+        };
+        assert!((1..40).all(|who| (1..=2).contains(&of(who))), "{shown:?}");
+        // Alone it has all the room.
+        let mut kept = Refusals::default();
+        for (counter, code) in (1..).zip(RefusalCode::ALL) {
+            refuse(&mut kept, (1, 0), counter, fields(11, 1, code));
+        }
+        assert_eq!(kept.shown(20).len(), 20);
     }
 
     #[test]

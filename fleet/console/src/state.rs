@@ -32,6 +32,8 @@ const WINDOWS_SHOWN: usize = 120;
 const WINDOWS_AHEAD: u32 = 60;
 /// Findings that the page shows.
 const FINDINGS_SHOWN: usize = 100;
+/// Refusals that the page shows.
+const REFUSALS_SHOWN: usize = 50;
 /// Bytes of messages that wait for the roster or a document.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 
@@ -58,8 +60,8 @@ pub struct State {
     refusals: Refusals,
     publishers: Publishers,
     history: BTreeMap<u32, Window>,
-    /// What each vehicle claimed last, and in which window.
-    claimed: BTreeMap<u32, (u32, i32)>,
+    /// What each vehicle claimed last, by its key of now, and in which window: a place may be given to another.
+    claimed: BTreeMap<KeyId, (u32, i32)>,
     authority: KeyId,
     approver: PublicKey,
     /// With the counter of its envelope.
@@ -575,7 +577,7 @@ impl State {
                 let of = of.into_iter().map(publisher).collect();
                 Refused { window, vehicle, why: code.name(), of, times }
             };
-        self.refusals.latest().take(50).map(refused).collect()
+        self.refusals.shown(REFUSALS_SHOWN).into_iter().map(refused).collect()
     }
 }
 

@@ -474,6 +474,24 @@ fn who_went_long_ago_is_silent_after_a_start() {
     assert_eq!((row.activity, row.heard_s), (None, None));
 }
 
+/// What the one before claimed is its own.
+#[test]
+fn a_place_that_is_given_to_another_shows_no_claim_of_the_one_before() {
+    let mut state = state();
+    let take = |state: &mut State, posted: &[Posted]| {
+        for (topic, bytes) in posted {
+            state.message(at(2), topic, bytes);
+        }
+    };
+    take(&mut state, &all());
+    let before = state.view(at(2)).vehicles;
+    assert!(before[1].claim.is_some());
+    take(&mut state, &roster(2, [50, 51], &[0, 9, 2, 3].map(key)));
+    let after = state.view(at(2)).vehicles;
+    assert_eq!((&after[1].id, after[1].claim), (&key(9).public().id().to_string(), None));
+    assert_eq!(after[0].claim, before[0].claim);
+}
+
 #[test]
 fn bytes_of_this_window_are_of_no_other() {
     let posted = [documents(), vec![presence(1, 1, 900), presence(2, 1, 50)]].concat();

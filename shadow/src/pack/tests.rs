@@ -194,8 +194,20 @@ fn a_wrong_manifest_is_refused_with_the_place() {
     assert!(said.contains("unknown field `signed`"), "{said}");
     let said = with("\"name\":\"b\"", "\"name\":\"a\"");
     assert!(said.contains("drives[1].name: a is not allowed"), "{said}");
-    let said = refused("pack.json", |bytes| bytes.resize(MANIFEST_BYTES_MAX + 1, b' '));
-    assert_eq!(said, format!("PACK/pack.json: more than {MANIFEST_BYTES_MAX} bytes"));
+    let said = refused("pack.json", |bytes| bytes.resize(60_001, b' '));
+    assert_eq!(said, "PACK/pack.json: more than 60000 bytes");
+}
+
+/// What is built can be signed.
+#[test]
+fn more_drives_than_a_signed_document_names_are_no_pack() {
+    let directory = tempfile::tempdir().unwrap();
+    let drives: Vec<Drive> = (0..140).map(|k| drive(&format!("drive-{k:03}"), 130)).collect();
+    let said = build(&drives, &options(), directory.path()).unwrap_err().to_string();
+    assert!(said.contains("at most 60000 fit into a signed document: build several"), "{said}");
+    let few = drives.get(..100).unwrap();
+    build(few, &options(), directory.path()).unwrap();
+    assert!(Pack::open(directory.path()).unwrap().manifest_bytes().len() <= MANIFEST_BYTES_MAX);
 }
 
 /// Signed manifests name their bytes: those of a pack of skill stay what they are.

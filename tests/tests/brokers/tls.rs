@@ -199,20 +199,27 @@ fn is_said_by_vehicles(leaf: Leaf) -> bool {
     )
 }
 
-/// The topics of these leaves of a publisher, in each region of a fleet.
-fn topics(fleet: &'static str, whose: KeyId, which: fn(Leaf) -> bool) -> Vec<String> {
+/// The fleet's only region, and one that somebody has invented.
+const REGIONS: [&str; 2] = ["region-0", "region-1"];
+
+/// The topics of these leaves of a publisher, in each of these regions of a fleet.
+fn topics(
+    (fleet, regions): (&'static str, &[&'static str]),
+    whose: KeyId,
+    which: fn(Leaf) -> bool,
+) -> Vec<String> {
     let fleet = Label::new(fleet).unwrap();
-    let of = |region: &'static str| {
+    let of = |region: &&'static str| {
         let region = Label::new(region).unwrap();
         let topic = |leaf| Topic::new(fleet, region, whose, leaf).unwrap().to_string();
         LEAVES.into_iter().filter(|leaf| which(*leaf)).map(topic).collect::<Vec<_>>()
     };
-    ["region-0", "region-1"].map(of).concat()
+    regions.iter().flat_map(of).collect()
 }
 
-/// A thief with a vehicle's certificate tries every topic, of everybody, in each region, here and in another fleet: only what vehicles
-/// say, and only below the vehicle's own id, comes to stand. The timekeeper writes what the authority signed, and nobody else's; a
-/// beacon what it passes on.
+/// A thief with a vehicle's certificate tries every topic, of everybody, in the fleet's region and in one that it invents, here and in
+/// another fleet: only what vehicles say, only below the vehicle's own id, and only in the fleet's region, comes to stand. The timekeeper
+/// writes what the authority signed, and nobody else's; a beacon what it passes on.
 #[test]
 fn a_stolen_identity_writes_below_its_own_id_alone() {
     let authority = Authority::new();
@@ -226,7 +233,8 @@ fn a_stolen_identity_writes_below_its_own_id_alone() {
     let everybody = [stolen, other, timekeeper, authoritys, beacon];
     let tried: Vec<String> = ["trial", "other"]
         .into_iter()
-        .flat_map(|fleet| everybody.map(|whose| topics(fleet, whose, |_any| true)).concat())
+        .flat_map(|fleet| everybody.map(|whose| topics((fleet, &REGIONS), whose, |_any| true)))
+        .flatten()
         .collect();
     for writer in [stolen, timekeeper, beacon] {
         let certificates = folder.path().join(writer.to_string());
@@ -243,14 +251,15 @@ fn a_stolen_identity_writes_below_its_own_id_alone() {
     let mut reader = Party::connected(encrypted(&broker, Tls::read(&vehicle).unwrap()));
     let everything = Subscription::Standing { filter: "shoal/1/#", acknowledged: true };
     reader.link.subscribe(everything);
+    let here = ("trial", &REGIONS[..1]);
     let may = [
-        topics("trial", stolen, is_said_by_vehicles),
-        topics("trial", timekeeper, |leaf| {
+        topics(here, stolen, is_said_by_vehicles),
+        topics(here, timekeeper, |leaf| {
             let own = matches!(leaf, Leaf::Nonce { .. } | Leaf::Document { .. });
             own || is_said_by_vehicles(leaf)
         }),
-        topics("trial", authoritys, |_any| true),
-        topics("trial", beacon, |leaf| {
+        topics(here, authoritys, |_any| true),
+        topics(here, beacon, |leaf| {
             matches!(leaf, Leaf::Beacon { .. }) || is_said_by_vehicles(leaf)
         }),
     ];
@@ -264,4 +273,48 @@ fn a_stolen_identity_writes_below_its_own_id_alone() {
     while let Some(event) = reader.link.next(QUIET) {
         assert!(!matches!(event, Event::Message(_)), "{event:?}");
     }
+}
+
+/// When the authority's key is replaced the timekeeper goes on writing what the old one signed, and writes what the new one does: the
+/// rules name both, as the manual says.
+#[test]
+fn what_a_new_authority_signed_comes_to_stand_where_the_rules_name_it_beside_the_old_one() {
+    assert!(manual().contains("both, the old one and the new, stand in them"));
+    let authority = Authority::new();
+    let folder = TempDir::new().unwrap();
+    let [reader, timekeeper, before, after, beacon] =
+        [1, 2, 3, 4, 5].map(|number| key(number).public().id());
+    let rules = [before, after].map(|authoritys| access_rules(authoritys, timekeeper, beacon));
+    let here = ("trial", &REGIONS[..1]);
+    let stand = |rules: &str, may: &[KeyId]| {
+        let file = folder.path().join("shoal.acl");
+        fs::write(&file, rules).unwrap();
+        let options = format!("{NAMED}\nacl_file {}", file.display());
+        let Some(broker) = authority.mosquitto_with(&options) else { return };
+        let certificates = |whose: KeyId| {
+            let certificates = folder.path().join(whose.to_string());
+            authority.sign(&whose.to_string(), &certificates);
+            certificates
+        };
+        let mut writer = Publisher::connect_with(broker.address(), &certificates(timekeeper));
+        for topic in [before, after].iter().flat_map(|whose| topics(here, *whose, |_any| true)) {
+            writer.publish(&topic, b"signed");
+        }
+        let tls = Tls::read(&certificates(reader)).unwrap();
+        let mut reader = Party::connected(encrypted(&broker, tls));
+        let everything = Subscription::Standing { filter: "shoal/1/#", acknowledged: true };
+        reader.link.subscribe(everything);
+        let may = may.iter().flat_map(|whose| topics(here, *whose, |_any| true));
+        let may: BTreeSet<String> = may.collect();
+        let mut stands = BTreeSet::new();
+        while stands.len() < may.len() {
+            stands.insert(reader.message().topic);
+        }
+        assert_eq!(stands, may);
+        while let Some(event) = reader.link.next(QUIET) {
+            assert!(!matches!(event, Event::Message(_)), "{event:?}");
+        }
+    };
+    stand(&rules[0], &[before]);
+    stand(&rules.concat(), &[before, after]);
 }

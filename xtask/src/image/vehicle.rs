@@ -149,26 +149,21 @@ pub(crate) fn make(asked: &Asked, image: &Path) -> Done<String> {
     parts.pack_initrd(&folder.join("initrd.tree"), &initrd)?;
     parts.pack_root(&folder.join("root.tree"), &squashed)?;
     let data = folder.join("data.tree");
-    remove_folder(&data)?;
-    make_folder(&data)?;
-    if let Some(vehicle) = &asked.vehicle {
-        // Modes too: a key is for one reader.
-        Run::new("cp").arg("--archive").arg(vehicle).arg(data.join("vehicle")).run()?;
-    }
     let kernel_file = parts.kernel_file()?;
     bill::put(&parts, &image.with_extension("cdx.json"))?;
-    Contents {
-        boot_loader: &parts.find(BOOT_LOADER)?,
-        loader_settings: &root().join("cross/vehicle/image/esp/loader/loader.conf"),
-        kernel: &kernel_file,
-        initrd: &initrd,
-        root: &squashed,
-        data: &data,
-        data_mib: asked.data_mib,
-    }
-    .write(&folder, image)?;
-    // It holds the vehicle's key.
-    remove_folder(&data)?;
+    let boot_loader = parts.find(BOOT_LOADER)?;
+    with_data(&data, asked.vehicle.as_deref(), || {
+        Contents {
+            boot_loader: &boot_loader,
+            loader_settings: &root().join("cross/vehicle/image/esp/loader/loader.conf"),
+            kernel: &kernel_file,
+            initrd: &initrd,
+            root: &squashed,
+            data: &data,
+            data_mib: asked.data_mib,
+        }
+        .write(&folder, image)
+    })?;
     let mib = |path: &Path| fs::metadata(path).map_or(0.0, |file| file.len() as f64 / 1_048_576.0);
     Ok(format!(
         "kernel {:.1} MiB, initrd {:.1}, root {:.1} (agent {:.1} and ONNX Runtime {:.1} before packing); {}",
@@ -226,9 +221,40 @@ fn boot(image: &Path) -> Done {
         .run()
 }
 
+/// Does something with the folder of the image's data, which holds the vehicle's key: it is gone behind that, whatever came of it.
+fn with_data(data: &Path, vehicle: Option<&Path>, work: impl FnOnce() -> Done) -> Done {
+    remove_folder(data)?;
+    make_folder(data)?;
+    let copied = match vehicle {
+        // Modes too: a key is for one reader.
+        Some(vehicle) => {
+            Run::new("cp").arg("--archive").arg(vehicle).arg(data.join("vehicle")).run()
+        }
+        None => Ok(()),
+    };
+    let done = copied.and_then(|()| work());
+    remove_folder(data)?;
+    done
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_vehicles_key_stays_nowhere_when_its_image_cannot_be_made() {
+        let folder = std::env::temp_dir().join(format!("shoal-data-{}", std::process::id()));
+        let (vehicle, data) = (folder.join("vehicle"), folder.join("data.tree"));
+        make_folder(&vehicle).unwrap();
+        fs::write(vehicle.join("vehicle.key"), "x").unwrap();
+        let failed = with_data(&data, Some(&vehicle), || {
+            assert!(data.join("vehicle/vehicle.key").exists());
+            Err(Failure("no room".to_owned()))
+        });
+        assert_eq!(failed.unwrap_err().0, "no room");
+        assert!(!data.exists());
+        remove_folder(&folder).unwrap();
+    }
 
     #[test]
     fn a_vehicle_needs_room_for_all_that_it_may_keep() {

@@ -9,7 +9,7 @@ use shoal_vehicle::exchange::key::{Own, verified};
 use shoal_wire::PublicKey;
 use shoal_wire::v1::ParticleHeader;
 
-use crate::fleet::Chunks;
+use crate::fleet::{Chunks, Description, newest_order};
 use crate::output::{Failure, Outcome};
 
 /// The folder of all.
@@ -89,6 +89,20 @@ impl Folder {
         Ok(std::fs::read(&path)
             .map_err(|error| format!("cannot read {}: {error}", path.display()))?)
     }
+}
+
+/// For which region the campaign of this number is, or without one that of which something was ordered last. `None`: the folder does not
+/// tell, as one that is not whole.
+pub(crate) fn region_of(
+    fleet: &Path,
+    description: &Description,
+    number: Option<u32>,
+) -> Option<String> {
+    let plan = match number {
+        Some(number) => Folder::of(fleet, number).plan().ok()?,
+        None => newest_order(fleet, description).ok()??.campaign.plan,
+    };
+    Some(plan.region).filter(|region| description.regions.contains(region))
 }
 
 /// The campaigns of a fleet's folder.

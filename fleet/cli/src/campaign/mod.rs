@@ -9,6 +9,8 @@ mod show;
 
 use clap::Subcommand;
 
+pub(crate) use folder::region_of;
+
 use crate::output::Outcome;
 
 /// Of the page that lists these commands.

@@ -10,9 +10,9 @@ use shoal_console::view::Campaign;
 use shoal_link::Addresses;
 use shoal_swarm::campaign::Order;
 
-use super::folder::Folder;
+use super::folder::{Folder, region_of};
 use crate::clock::utc;
-use crate::fleet::{self, Description};
+use crate::fleet::{self, Description, Ordered};
 use crate::output::{Failure, Outcome, json};
 
 /// How long a broker may take to tell of the fleet.
@@ -32,7 +32,7 @@ pub(crate) struct Show {
     dir: PathBuf,
     /// The campaign's number; one that another has taken the place of is told of by what was ordered last
     number: Option<u32>,
-    /// The region, of a fleet that has several [the first]
+    /// The region, of a fleet that has several [that of the campaign, or of the last order]
     #[arg(long, value_name = "NAME")]
     region: Option<String>,
     /// The broker, or its nodes with commas between them, if not the one in fleet.toml
@@ -48,7 +48,10 @@ pub(crate) struct Show {
 
 impl Show {
     pub(crate) fn run(self) -> Outcome {
-        let description = Description::read(&self.dir)?.at(self.region.as_deref())?;
+        let description = Description::read(&self.dir)?;
+        let of_it = || region_of(&self.dir, &description, self.number);
+        let region = self.region.clone().or_else(of_it);
+        let description = description.at(region.as_deref())?;
         let broker = self.broker.clone().map_or_else(|| description.broker.parse(), Ok)?;
         let reading = description.reading(broker, self.certificates.as_deref())?;
         let mut reader = Reader::open(&reading)?;
@@ -78,12 +81,27 @@ impl Show {
             return;
         }
         match fleet::newest_order(&self.dir, description) {
-            Ok(Some((number, order))) if is_newer((number, order), standing) => eprintln!(
-                "warning: in {} campaign {number} {}, and the broker has not heard of it: {}",
-                self.dir.display(),
-                is_ordered(order),
-                fleet::heard(&self.dir)
-            ),
+            // A broker keeps what was ordered for a region last, whatever became of it.
+            Ok(Some(Ordered { number, campaign, .. }))
+                if campaign.plan.region != description.region =>
+            {
+                if let Some(standing) = standing {
+                    eprintln!(
+                        "warning: campaign {number} of {} has taken the place of campaign {}, which nobody begins any more",
+                        campaign.plan.region, standing.number
+                    );
+                }
+            }
+            Ok(Some(Ordered { number, campaign, .. }))
+                if is_newer((number, campaign.order), standing) =>
+            {
+                eprintln!(
+                    "warning: in {} campaign {number} {}, and the broker has not heard of it: {}",
+                    self.dir.display(),
+                    is_ordered(campaign.order),
+                    fleet::heard(&self.dir)
+                )
+            }
             Ok(_) => {}
             Err(why) => {
                 eprintln!("warning: what {} orders is not known: {why}", self.dir.display())

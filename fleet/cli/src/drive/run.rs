@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use image::ImageFormat;
 use serde::Serialize;
 use shoal_hal::backend::recorded::write_split_json;
 use shoal_hal::{Drive, Part, Split};
-use shoal_runtime::adapter::Adapter;
+use shoal_runtime::adapter::{Adapter, OnnxAdapter};
 use shoal_shadow::baseline::baselines;
 use shoal_shadow::form::Form;
 use shoal_shadow::measure::{Horizon, Measurement, Report};
@@ -19,7 +20,7 @@ use shoal_vehicle::exchange::look::Look;
 use super::picture;
 use super::shown::Shown;
 use crate::clock::utc_ms;
-use crate::output::Failure;
+use crate::output::{Failure, Outcome};
 use crate::yardstick::{HeldOut, check_pack, metric_of};
 
 /// Draws of the interval of the difference.
@@ -87,6 +88,7 @@ pub(crate) struct Extras<'a> {
 
 /// Drives, tunes and measures. Held-out frames are measured before and after, never between.
 pub(crate) fn run(config: &Config, extras: &Extras<'_>) -> Result<DriveResult, Failure> {
+    check_places(extras)?;
     let mut agent = Agent::open(asked_nothing(config.clone()))?;
     let form = agent.form().clone();
     eprintln!("{} with {}, seed {}", config.name, agent.engine(), config.seed);
@@ -155,6 +157,44 @@ pub(crate) fn run(config: &Config, extras: &Extras<'_>) -> Result<DriveResult, F
         before: old,
         after: new,
     })
+}
+
+/// Fails where what is asked for beside the result could not be written: after the night it is too late.
+fn check_places(extras: &Extras<'_>) -> Outcome {
+    if let Some(path) = extras.export {
+        let shown = path.display();
+        let is_file = OnnxAdapter::is_called_so(path);
+        if path.exists() && path.is_dir() == is_file {
+            return Err(format!("--export {shown}: an adapter is a file where its name ends in .onnx_adapter, and else a folder: name another").into());
+        }
+        if is_file {
+            check_folder("--export", path)?;
+        } else if let Some(above) = path.ancestors().find(|above| above.exists())
+            && !above.is_dir()
+        {
+            return Err(format!("--export {shown}: {} is no folder", above.display()).into());
+        }
+    }
+    if let Some(path) = extras.picture {
+        let shown = path.display();
+        let known = ImageFormat::from_path(path).is_ok_and(|format| format.writing_enabled());
+        if !known || path.is_dir() {
+            return Err(format!("--picture {shown}: name a file that ends in .png or .jpg").into());
+        }
+        check_folder("--picture", path)?;
+    }
+    Ok(())
+}
+
+/// Fails unless the folder of this file is there.
+fn check_folder(flag: &str, path: &Path) -> Outcome {
+    match path.parent() {
+        Some(above) if !above.as_os_str().is_empty() && !above.is_dir() => {
+            let (path, above) = (path.display(), above.display());
+            Err(format!("{flag} {path}: {above} is no folder: make it, or name another").into())
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Reports of two measurements, each beside what nobody needs to learn.

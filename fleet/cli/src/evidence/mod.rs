@@ -12,7 +12,8 @@ use sha2::{Digest as _, Sha256};
 use shoal_hal::backend::files::write_whole;
 use shoal_shadow::digits::hex;
 
-use crate::fleet::{Description, journal, unwritten_orders};
+use crate::campaign::region_of;
+use crate::fleet::{Description, cannot_make, journal, unwritten_orders};
 use crate::output::{Failure, Outcome};
 
 use record::{Bill, Keys, Record};
@@ -56,7 +57,7 @@ pub(crate) struct Write {
     dir: PathBuf,
     /// The campaign's number
     number: u32,
-    /// The region that the campaign was for, of a fleet that has several [the first]
+    /// The region that the campaign was for, of a fleet that has several [as the campaign says]
     #[arg(long, value_name = "NAME")]
     region: Option<String>,
     /// Where the record goes; it must not exist
@@ -72,7 +73,10 @@ pub(crate) struct Write {
 
 impl Write {
     pub(crate) fn run(self) -> Outcome {
-        let fleet = Description::read(&self.dir)?.at(self.region.as_deref())?;
+        let fleet = Description::read(&self.dir)?;
+        let of_it = || region_of(&self.dir, &fleet, Some(self.number));
+        let region = self.region.clone().or_else(of_it);
+        let fleet = fleet.at(region.as_deref())?;
         let path = journal::path(&self.dir);
         if !path.exists() {
             let (path, dir) = (path.display(), self.dir.display());
@@ -105,19 +109,21 @@ impl Write {
         if let Some(name) = twice(&record.other_bills) {
             return Err(format!("two --bill are called {name}: rename one").into());
         }
-        std::fs::create_dir(&self.output)
-            .map_err(|error| format!("cannot make {}: {error}", self.output.display()))?;
+        std::fs::create_dir(&self.output).map_err(|error| cannot_make(&self.output, &error))?;
         let files = [
             (RECORD, whole(&serde_json::to_string_pretty(&record)?)),
             (PAGE, whole(&page::page(&record))),
             (BILL, bill),
             (JOURNAL, whole(&lines(&read)?)),
         ];
-        for (name, text) in files {
-            write_whole(&self.output.join(name), text.as_bytes())?;
-        }
-        for (Bill { file, .. }, text) in others {
-            write_whole(&self.output.join(file), text.as_bytes())?;
+        let others = others.iter().map(|(bill, text)| (bill.file.as_str(), text));
+        let all = files.iter().map(|(name, text)| (*name, text)).chain(others);
+        for (name, text) in all {
+            if let Err(error) = write_whole(&self.output.join(name), text.as_bytes()) {
+                // What is there now is ours, and a part of a record is none: the command can be given again.
+                let _removed = std::fs::remove_dir_all(&self.output);
+                return Err(error.into());
+            }
         }
         println!("{}", self.output.join(PAGE).display());
         Ok(())

@@ -10,7 +10,7 @@ use shoal_wire::v1::{
     Document, DocumentFields, ParticleHeader, ROSTER_PAGE_VEHICLES_MAX, Roster, RosterFields,
     RosterPage, RosterPageFields, SwarmDocument, SwarmDocumentFields, Vehicle, WindowPlanFields,
 };
-use shoal_wire::{Body, KeyId, Kind, PublicKey, RecordId, Signer, Unverified, seal};
+use shoal_wire::{Body, Head, KeyId, Kind, PublicKey, RecordId, Signer, Unverified, seal};
 
 use super::chunks::Chunks;
 use super::description::Description;
@@ -85,10 +85,12 @@ pub(crate) fn authority_key(
     Ok(key)
 }
 
-/// The highest counter of a fleet's documents that this key signed: a key counts over all it signs.
+/// The highest counter of a fleet's documents and orders that this key signed: a key counts over all it signs. Of an order that was cut
+/// short there is nothing among the documents yet.
 pub(crate) fn newest_counter(fleet: &Path, signer: KeyId) -> Result<u64, Failure> {
     let mut newest = 0;
-    for (path, bytes) in files(&fleet.join(FOLDER), &["shl", "next", "before"])? {
+    let documents = files(&fleet.join(FOLDER), &["shl", "next", "before"])?;
+    for (path, bytes) in documents.into_iter().chain(orders(fleet)?) {
         let record =
             Unverified::decode(&bytes).map_err(|reject| format!("{}: {reject}", path.display()))?;
         if record.head().key == signer {
@@ -117,32 +119,61 @@ pub(crate) fn last_order(
 ) -> Result<Option<Order>, Failure> {
     let all = ordered(fleet, description)?.into_iter();
     let last = all.filter(|one| one.number == number).max_by_key(|one| one.counter);
-    Ok(last.map(|one| one.order))
+    Ok(last.map(|one| one.campaign.order))
 }
 
-/// The campaign of which anything was ordered last, and what: it stands among the documents, whatever its number.
+/// What was ordered last of any campaign: it stands among the documents, whatever the campaign's number.
 pub(crate) fn newest_order(
     fleet: &Path,
     description: &Description,
-) -> Result<Option<(u32, Order)>, Failure> {
-    let all = ordered(fleet, description)?.into_iter();
-    Ok(all.max_by_key(|one| one.counter).map(|one| (one.number, one.order)))
+) -> Result<Option<Ordered>, Failure> {
+    Ok(ordered(fleet, description)?.into_iter().max_by_key(|one| one.counter))
 }
 
 /// What was ordered of a campaign once.
-struct Ordered {
-    number: u32,
+pub(crate) struct Ordered {
+    pub(crate) number: u32,
+    /// As it was signed.
+    pub(crate) campaign: Campaign,
+    signer: KeyId,
     counter: u64,
-    order: Order,
+    envelope: Vec<u8>,
+}
+
+impl Ordered {
+    /// Whether the document is this one, and metadata name it. Else whoever ordered it was cut short, and no vehicle hears of it.
+    pub(crate) fn is_told(&self, fleet: &Path, description: &Description) -> Result<bool, Failure> {
+        let standing = std::fs::read(document(fleet, campaign::NAME));
+        let stands = standing.is_ok_and(|standing| standing == self.envelope);
+        Ok(stands && Repositories::of(fleet, description).name_all()?)
+    }
+
+    /// Whether this authority signed this campaign so: then nothing is to be signed again.
+    pub(crate) fn is(&self, campaign: &Campaign, authority: PublicKey) -> bool {
+        self.campaign == *campaign && self.signer == authority.id()
+    }
+
+    /// Puts it in its place among the documents, where metadata name it.
+    pub(crate) fn tell(&self, fleet: &Path, description: &Description) -> Outcome {
+        write_whole(&document(fleet, campaign::NAME), &self.envelope)?;
+        Repositories::of(fleet, description).name_documents(utc_ms()? / 1000)
+    }
+}
+
+/// The file of the document of this name.
+fn document(fleet: &Path, name: &str) -> PathBuf {
+    fleet.join(FOLDER).join(name).with_extension("shl")
 }
 
 /// All that was ordered of campaigns and is in force, also by authorities before this one: what was stopped for good is. What an
 /// approver before this one approved is nobody's order any more.
 fn ordered(fleet: &Path, description: &Description) -> Result<Vec<Ordered>, Failure> {
     let mut all = Vec::new();
-    each_order(fleet, description, |number, counter, bytes| {
-        if let Ok(campaign) = Campaign::decode(bytes, description.approver) {
-            all.push(Ordered { number, counter, order: campaign.order });
+    each_order(fleet, description, |head, envelope, fields| {
+        if let Ok(campaign) = Campaign::decode(fields.bytes, description.approver) {
+            let (number, signer, counter) = (fields.version, head.key, head.counter);
+            let envelope = envelope.to_vec();
+            all.push(Ordered { number, campaign, signer, counter, envelope });
         }
     })?;
     Ok(all)
@@ -155,17 +186,18 @@ pub(crate) fn was_approved_before(
     number: u32,
 ) -> Result<bool, Failure> {
     let mut before = false;
-    each_order(fleet, description, |of, _counter, bytes| {
-        before |= of == number && Campaign::decode(bytes, description.approver).is_err();
+    each_order(fleet, description, |_head, _envelope, fields| {
+        let of_it = fields.version == number;
+        before |= of_it && Campaign::decode(fields.bytes, description.approver).is_err();
     })?;
     Ok(before)
 }
 
-/// Every order of a campaign that an authority signed: its number, the counter, and what was signed.
+/// Every order of a campaign that an authority signed: its envelope, and what is in it.
 fn each_order(
     fleet: &Path,
     description: &Description,
-    mut each: impl FnMut(u32, u64, &[u8]),
+    mut each: impl FnMut(&Head, &[u8], &DocumentFields<'_>),
 ) -> Outcome {
     let mut authorities = Repositories::of(fleet, description).authorities()?;
     authorities.push(description.authority);
@@ -177,7 +209,7 @@ fn each_order(
         let document = document.map_err(|error| named(&path, error.into()))?;
         let fields = document.body().fields();
         if fields.name == campaign::NAME {
-            each(fields.version, head.counter, fields.bytes);
+            each(&head, &bytes, fields);
         }
     }
     Ok(())

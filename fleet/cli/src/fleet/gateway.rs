@@ -41,7 +41,8 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) fn run(self) -> Outcome {
-        let description = Description::read(&self.dir)?;
+        // Whoever reads the roster may put its pages in their places.
+        let (description, _held) = Description::hold(&self.dir)?;
         let roster = Roster::read(&self.dir, &description)?;
         let file = self.dir.join(format!("vehicle-{}", self.number)).join("vehicle.toml");
         let vehicle = roster.vehicle(self.number)?.id();

@@ -18,7 +18,7 @@ use shoal_trust::Target;
 use shoal_vehicle::config::{Config, ConfigError, DrivesConfig, FleetConfig, ModelConfig};
 use shoal_wire::v1::{
     ConsensusRule, Metric, PaperRule, Rule, SwarmDocument, SwarmDocumentFields, UtilityDocument,
-    VEHICLE_BYTES, Vehicle,
+    VEHICLE_BYTES, Vehicle, WindowPlan,
 };
 use shoal_wire::{Label, LayoutHash, ModelHash, RejectLabel};
 
@@ -118,6 +118,22 @@ impl Init {
         self.calendar.check_bytes(plan.fields(), self.documents_bytes(&packs))?;
         let told = self.vehicle.as_deref().map_or_else(|| Ok(Config::default()), told)?;
         std::fs::create_dir(&self.dir).map_err(|error| cannot_make(&self.dir, &error))?;
+        let made = self.make(name, (&packs, &package), (&plan, &utility, &swarm), &told);
+        if made.is_err() {
+            // What is there now is ours, and a part of a fleet is of no use to anybody.
+            let _removed = std::fs::remove_dir_all(&self.dir);
+        }
+        made
+    }
+
+    /// Fills the folder, which is new.
+    fn make(
+        &self,
+        name: String,
+        (packs, package): (&[Pack], &Package),
+        (plan, utility, swarm): (&WindowPlan, &UtilityDocument, &SwarmDocument),
+        told: &Config,
+    ) -> Outcome {
         let source = self.seed.map_or(Source::Random, Source::Repeatable);
         let key = |name: &str| secret::create(&self.dir.join(name), source, name);
         let (authority, timekeeper) = (key("authority.key")?, key("timekeeper.key")?);
@@ -143,17 +159,17 @@ impl Init {
         let now_s = utc_ms()? / 1000;
         let until = not_after_seconds(plan.fields(), now_s);
         let mut desk = Desk::new(&documents, &authority, 0, until);
-        desk.sign("plan", &plan)?;
+        desk.sign("plan", plan)?;
         desk.sign_roster(1, &vehicles)?;
-        desk.sign("utility", &utility)?;
-        desk.sign("swarm", &swarm)?;
+        desk.sign("utility", utility)?;
+        desk.sign("swarm", swarm)?;
         let (first, more) = packs.split_first().ok_or("a fleet measures on a pack")?;
         utility::sign_pack(&mut desk, "pack", first)?;
         utility::sign_packs(&mut desk, more)?;
         // Since when the documents count: a fleet that is made again is the same.
         let repositories = Repositories::of(&self.dir, &description);
         let since_s = since_seconds(plan.fields(), now_s);
-        repositories.create(&files(&packs, &package)?, since_s)?;
+        repositories.create(&files(packs, package)?, since_s)?;
         println!("fleet of {} vehicles in {}", vehicles.len(), self.dir.display());
         println!("authority  {}", authority.public().id());
         println!("timekeeper {}", timekeeper.public().id());
@@ -338,7 +354,7 @@ fn label(text: &str) -> Result<String, RejectLabel> {
 }
 
 /// Why a folder that is to be new is not made.
-pub(super) fn cannot_make(folder: &Path, error: &std::io::Error) -> String {
+pub(crate) fn cannot_make(folder: &Path, error: &std::io::Error) -> String {
     let folder = folder.display();
     if error.kind() == std::io::ErrorKind::AlreadyExists {
         return format!("cannot make {folder}: it is there already; name a folder that is not");

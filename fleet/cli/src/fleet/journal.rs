@@ -110,6 +110,12 @@ impl Journal {
         Ok(())
     }
 
+    /// Writes to another file from now on, as one on a disk that is full; the file so far.
+    #[cfg(test)]
+    pub(crate) const fn put(&mut self, file: File) -> File {
+        std::mem::replace(&mut self.file, file)
+    }
+
     fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.file.write_all(bytes)?;
         self.file.sync_data()
@@ -226,10 +232,9 @@ mod tests {
     fn a_line_that_does_not_fit_leaves_no_part_of_it() {
         let (folder, path) = written();
         let mut journal = Journal::open(folder.path(), |_line| {}).unwrap();
-        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let file = std::mem::replace(&mut journal.file, full);
+        let file = journal.put(OpenOptions::new().write(true).open("/dev/full").unwrap());
         assert!(journal.write(5, "a", b"lost").is_err());
-        journal.file = file;
+        journal.put(file);
         assert_eq!(journal.last("a"), Some(&b"new"[..]), "it was not written");
         journal.write(6, "a", b"after").unwrap();
         let times =

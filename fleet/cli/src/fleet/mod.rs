@@ -32,10 +32,11 @@ use clap::Subcommand;
 pub(crate) use chunks::Chunks;
 pub(crate) use description::Description;
 pub(crate) use documents::{
-    authority_key, last_order, newest_counter, newest_order, sign_campaign, swarm_document,
-    unwritten_orders, was_approved_before,
+    Ordered, authority_key, last_order, newest_counter, newest_order, sign_campaign,
+    swarm_document, unwritten_orders, was_approved_before,
 };
 pub(crate) use heard::heard;
+pub(crate) use init::cannot_make;
 
 use crate::output::Outcome;
 

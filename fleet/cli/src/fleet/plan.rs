@@ -28,7 +28,8 @@ const AHEAD_S_MAX: u64 = 366 * 86_400;
 /// a period from now if that is sooner. A `shoal fleet serve` that runs publishes it by itself; vehicles follow it when they see it.
 ///
 /// A plan counts for a year from when it is signed: no window opens after that. `--renew` signs it again, and roster, utility, swarm
-/// and whatever else ends with it.
+/// and whatever else ends with it; and new roots where some would end before the next renewal, if two of authority.key, approver.key
+/// and recovery.key are in DIR.
 ///
 /// Example: shoal fleet plan fleet --period 20 --open 15
 ///
@@ -231,26 +232,27 @@ impl PlanCommand {
         Desk::new(&documents, &*key, counter, until).sign("plan", &plan)?;
         if let Some(roster) = roster {
             renew::renew(&self.dir, &roster, &*key, until)?;
+            renew::renew_roots(&self.dir, &description, until, now_s)?;
         }
         Repositories::of(&self.dir, &description).name_documents(now_s)?;
         print(plan.fields(), now_s);
-        self.warn(description.authority, now_s)?;
+        self.warn(&description, (now_s, self.renew.then_some(until)))?;
         println!("{}", heard(&self.dir));
         Ok(())
     }
 
     /// What is in force.
     fn show(&self) -> Outcome {
-        let authority = Description::read(&self.dir)?.authority;
+        let fleet = Description::read(&self.dir)?;
         let now_s = utc_ms()? / 1000;
-        print(&read(&self.dir.join("documents/plan.shl"), authority)?, now_s);
-        self.warn(authority, now_s)
+        print(&read(&self.dir.join("documents/plan.shl"), fleet.authority)?, now_s);
+        self.warn(&fleet, (now_s, None))
     }
 
     /// Says what ends soon.
-    fn warn(&self, authority: PublicKey, now_s: u64) -> Outcome {
+    fn warn(&self, fleet: &Description, times: (u64, Option<u64>)) -> Outcome {
         let told = envelopes(&self.dir.join("documents"))?;
-        if let Some(warning) = renew::warning(&self.dir, &told, authority, now_s) {
+        for warning in renew::warnings(&self.dir, fleet, &told, times) {
             eprintln!("warning: {warning}");
         }
         Ok(())

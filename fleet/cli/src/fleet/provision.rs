@@ -121,36 +121,36 @@ impl Provision {
         let toml = vehicle(&config, |path| Ok(path.to_path_buf()))?;
         std::fs::write(self.output.join("vehicle.toml"), toml)?;
         readable(&self.output)?;
-        close(&self.output)?;
         println!("{}: {bytes} bytes and a vehicle.toml in {}", config.name, self.output.display());
         Ok(())
     }
 }
 
-/// Whoever runs the agent may read what it is told.
-fn readable(path: &Path) -> std::io::Result<()> {
-    if !path.is_dir() {
-        return allow(path, 0o644);
-    }
-    for inside in std::fs::read_dir(path)? {
-        readable(&inside?.path())?;
-    }
-    allow(path, 0o755)
+/// Of what lies in the folder of certificates this is for everybody to read.
+const OPEN: [&str; 2] = ["authority.pem", "certificate.pem"];
+
+/// Whoever runs the agent may read what it is told, and nobody else its keys: not for a moment, for a command can be ended at any.
+fn readable(output: &Path) -> std::io::Result<()> {
+    let (keys, certificates) = (output.join(KEYS), output.join(CERTIFICATES));
+    allow_all(output, &|path| {
+        if path.starts_with(&keys) {
+            return false;
+        }
+        let open = OPEN.iter().any(|name| path.file_name().is_some_and(|file| file == *name));
+        path.is_dir() || !path.starts_with(&certificates) || open
+    })
 }
 
-/// Nobody else may read keys.
-fn close(output: &Path) -> std::io::Result<()> {
-    let keys = output.join(KEYS);
-    let open = ["authority.pem", "certificate.pem"];
-    for folder in [&keys, &output.join(CERTIFICATES)] {
-        for file in std::fs::read_dir(folder).into_iter().flatten() {
-            let file = file?;
-            if !open.iter().any(|name| file.file_name() == *name) {
-                allow(&file.path(), 0o600)?;
-            }
-        }
+/// Gives all in a folder to everybody, or to its owner alone.
+fn allow_all(path: &Path, is_open: &impl Fn(&Path) -> bool) -> std::io::Result<()> {
+    let open = is_open(path);
+    if !path.is_dir() {
+        return allow(path, if open { 0o644 } else { 0o600 });
     }
-    allow(&keys, 0o700)
+    for inside in std::fs::read_dir(path)? {
+        allow_all(&inside?.path(), is_open)?;
+    }
+    allow(path, if open { 0o755 } else { 0o700 })
 }
 
 #[cfg(unix)]
@@ -177,4 +177,39 @@ fn copy(from: &Path, to: &Path) -> Result<u64, Failure> {
         bytes += copy(&entry.path(), &to.join(entry.file_name()))?;
     }
     Ok(bytes)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// Each file once: keys are at no moment what they are not to stay.
+    #[test]
+    fn keys_are_for_their_owner_alone_and_all_else_is_for_whoever_runs_the_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [
+            ("keys/vehicle.key", 0o600),
+            ("keys/vehicle.key.next", 0o600),
+            ("certificates/key.pem", 0o600),
+            ("certificates/before/key.pem", 0o600),
+            ("certificates/authority.pem", 0o644),
+            ("certificates/certificate.pem", 0o644),
+            ("pack/pack.json", 0o644),
+            ("vehicle.toml", 0o644),
+        ];
+        for (name, _mode) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "x").unwrap();
+            allow(&path, 0o600).unwrap();
+        }
+        readable(folder.path()).unwrap();
+        let folders = [("keys", 0o700), ("certificates", 0o755), ("pack", 0o755), ("", 0o755)];
+        for (name, mode) in files.into_iter().chain(folders) {
+            let found = std::fs::metadata(folder.path().join(name)).unwrap().permissions();
+            assert_eq!(found.mode() & 0o777, mode, "{name}");
+        }
+    }
 }

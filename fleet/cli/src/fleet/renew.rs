@@ -8,9 +8,12 @@ use shoal_vehicle::exchange::key::{Own, verified};
 use shoal_wire::v1::{Document, METADATA_NAME};
 use shoal_wire::{Kind, PublicKey, Signer, Unverified};
 
+use super::description::Description;
 use super::documents::{envelopes, newest_counter};
 use super::reissue::Again;
+use super::repositories::Repositories;
 use super::roster::Roster;
+use crate::clock::utc;
 use crate::output::{Failure, Outcome};
 
 /// So long before the first end it is said.
@@ -37,8 +40,45 @@ pub(super) fn renew(dir: &Path, roster: &Roster, key: &dyn Signer, until: u64) -
     roster.sign_by(dir, key, counter)
 }
 
-/// What is to be done soon, or was to be done: the first of these documents to end ends then.
-pub(super) fn warning(
+/// Signs new roots where some end before what is signed until this time is renewed again, if two of those who sign them are here; and
+/// tells again of those there are.
+pub(super) fn renew_roots(dir: &Path, fleet: &Description, until: u64, now_s: u64) -> Outcome {
+    let repositories = Repositories::of(dir, fleet);
+    if !repositories.exist()? {
+        return Ok(());
+    }
+    // Whoever is missing is named by the warning, and so is a token that is not there.
+    let by_s = if repositories.check_people().is_ok() { until.saturating_add(SAID_S) } else { 0 };
+    repositories.renew_roots(by_s, now_s)
+}
+
+/// What is to be done soon, or was to be done; `told` are the documents. After a plan that was signed `until` then, roots are to last
+/// longer than it does.
+pub(super) fn warnings(
+    dir: &Path,
+    fleet: &Description,
+    told: &[(PathBuf, Vec<u8>)],
+    (now_s, until): (u64, Option<u64>),
+) -> Vec<String> {
+    let by_s = until.unwrap_or(now_s).saturating_add(SAID_S);
+    let roots = roots_warning(dir, fleet, by_s);
+    warning(dir, told, fleet.authority, now_s).into_iter().chain(roots).collect()
+}
+
+/// Of roots that end by then. Vehicles follow new ones at any time; without them they take no metadata, and so no document.
+fn roots_warning(dir: &Path, fleet: &Description, by_s: u64) -> Option<String> {
+    // Roots that cannot be read are named by whoever signs the next ones.
+    let end = Repositories::of(dir, fleet).roots_end().ok().flatten()?;
+    let (dir, at) = (dir.display(), utc(end));
+    (end <= by_s).then(|| {
+        format!(
+            "the roots in {dir}/repositories count until {at}, and no vehicle takes a document after that: `shoal fleet plan {dir} --renew` signs new ones where two of authority.key, approver.key and recovery.key are in {dir}"
+        )
+    })
+}
+
+/// The first of these documents to end ends then.
+fn warning(
     dir: &Path,
     told: &[(PathBuf, Vec<u8>)],
     authority: PublicKey,

@@ -16,6 +16,7 @@ use shoal_wire::{Kind, PublicKey, Signer, seal};
 use super::description::Description;
 use super::documents::{Desk, newest_counter};
 use super::secret;
+use crate::clock::seconds;
 use crate::output::{Failure, Outcome};
 
 /// What vehicles get: the map and the newest roots.
@@ -72,7 +73,7 @@ impl<'a> Repositories<'a> {
             std::fs::create_dir_all(&trust)?;
             write_whole(&trust.join("map.json"), map.to_string().as_bytes())?;
         }
-        for name in self.names() {
+        for name in self.all() {
             std::fs::create_dir_all(self.folder(name))?;
             self.sign_root(name, 1, &[], now_s)?;
         }
@@ -85,7 +86,7 @@ impl<'a> Repositories<'a> {
     }
 
     /// Of all repositories.
-    fn names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+    fn all(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         [IMAGE].into_iter().chain(self.regions())
     }
 
@@ -100,7 +101,7 @@ impl<'a> Repositories<'a> {
         if self.fleet.join(TRUST).exists() {
             wanted.push((self.fleet.join(TRUST), image.clone()));
         }
-        for name in self.names().filter(|name| self.envelope(name).exists()) {
+        for name in self.all().filter(|name| self.envelope(name).exists()) {
             let files = ["1.root.json", "targets.json", "snapshot.json", "timestamp.json"];
             wanted.extend(files.map(|file| (self.envelope(name), self.folder(name).join(file))));
         }
@@ -194,17 +195,42 @@ impl<'a> Repositories<'a> {
 
     /// New roots, that name the keys of the description. `more`: keys that sign although they are not in their places.
     pub(super) fn sign_roots(&self, more: &[&dyn Signer], now_s: u64) -> Outcome {
-        self.names().try_for_each(|name| {
+        self.all().try_for_each(|name| {
             let version = self.roots(name)?.len() as u64 + 1;
             self.sign_root(name, version, more, now_s)
         })
+    }
+
+    /// When the first of the newest roots ends; `None`: there are none.
+    pub(super) fn roots_end(&self) -> Result<Option<u64>, Failure> {
+        let newest = self.all().map(|name| Ok(self.roots(name)?.pop()));
+        let newest = newest.collect::<Result<Vec<_>, Failure>>()?;
+        let ends = newest.iter().flatten().map(|root| end_of(root));
+        Ok(ends.collect::<Result<Vec<_>, _>>()?.into_iter().min())
+    }
+
+    /// Signs roots of the same keys in the places of those that end by then, and tells of all there are.
+    pub(super) fn renew_roots(&self, by_s: u64, now_s: u64) -> Outcome {
+        let mut newest = 0;
+        for name in self.all() {
+            let roots = self.roots(name)?;
+            let ends = roots.last().map(|root| end_of(root)).transpose()?;
+            let mut version = roots.len() as u64;
+            if ends.is_some_and(|end| end <= by_s) {
+                version += 1;
+                self.sign_root(name, version, &[], now_s)?;
+            }
+            newest = newest.max(version);
+        }
+        // What tells of them ends, too.
+        if newest > 1 { self.tell_roots(now_s) } else { Ok(()) }
     }
 
     /// The document of the newest roots, as many as it has room for, by whoever vehicles may know of authority and timekeeper. Who is
     /// further behind is given `trust` anew.
     pub(super) fn tell_roots(&self, now_s: u64) -> Outcome {
         let mut told = BTreeMap::new();
-        for name in self.names() {
+        for name in self.all() {
             let newer: Vec<String> = self.roots(name)?.into_iter().skip(1).collect();
             told.insert(name, newer);
         }
@@ -258,6 +284,15 @@ impl<'a> Repositories<'a> {
         Ok(here.iter().all(|(name, target)| named.get(name) == Some(target)))
     }
 
+    /// Whether the authority named these files, or there is nothing to name them.
+    pub(super) fn names(&self, files: &BTreeMap<String, Target>) -> Result<bool, Failure> {
+        if !self.exist()? {
+            return Ok(true);
+        }
+        let (_version, named) = self.targets(IMAGE)?;
+        Ok(files.iter().all(|(name, target)| named.get(name) == Some(target)))
+    }
+
     /// The timekeeper lets the region use what the authority named and is there, and says that nothing newer is known: if either is
     /// new, or it said so long ago.
     pub(super) fn refresh(&self, now_s: u64) -> Outcome {
@@ -284,7 +319,7 @@ impl<'a> Repositories<'a> {
                 self.sign_targets(region, &counts, "timekeeper", now_s)?;
             }
         }
-        self.names().try_for_each(|name| self.refresh_one(name, &*key, now_s))
+        self.all().try_for_each(|name| self.refresh_one(name, &*key, now_s))
     }
 
     /// For which region the campaign is that is among the documents.
@@ -414,6 +449,12 @@ fn told<T>(path: &Path, of: impl FnOnce(&str) -> Result<T, AuthorError>) -> Resu
         )
         .into()
     })
+}
+
+/// Until when a root counts.
+fn end_of(root: &str) -> Result<u64, Failure> {
+    let root: serde_json::Value = serde_json::from_str(root)?;
+    seconds(root["signed"]["expires"].as_str().ok_or("a root that names no end")?)
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

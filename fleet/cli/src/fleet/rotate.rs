@@ -228,7 +228,8 @@ impl Rotate {
         if self.role != Role::Approver || self.anyway {
             return Ok(());
         }
-        match newest_order(&self.dir, before)? {
+        let newest = newest_order(&self.dir, before)?;
+        match newest.map(|one| (one.number, one.campaign.order)) {
             Some((number, Order::Run | Order::Pause)) => {
                 let dir = self.dir.display();
                 Err(format!("campaign {number} goes on, and it is the approver of now who approved it: once the key is another, no order stops it\n`shoal campaign abort {dir} {number}` or `roll-back` first, and let vehicles hear of it in their next window; or --anyway").into())

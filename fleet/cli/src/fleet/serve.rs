@@ -72,11 +72,32 @@ impl Serve {
     pub(crate) fn run(self) -> Outcome {
         let stop = Stop::listen()?;
         let description = Description::read(&self.dir)?;
+        let address = self.broker.clone().map_or_else(|| description.broker.parse(), Ok)?;
+        let kept = self.dir.join("timekeeper");
+        std::fs::create_dir_all(&kept)?;
+        // Nonces and journal are of one; what orders write, it reads.
+        let _alone = Hold::take(&kept, &command())?;
+        let mut program = self.program(&description, &address, kept)?;
+        println!("{} / {} on {address}", description.name, description.regions.join(", "));
+        program.begin()?;
+        while !program.done && !stop.told_within(Duration::ZERO) {
+            program.step()?;
+        }
+        goodbye(program.link);
+        Ok(())
+    }
+
+    /// The program, which has not begun.
+    fn program(
+        &self,
+        description: &Description,
+        address: &Addresses,
+        kept: PathBuf,
+    ) -> Result<Program, Failure> {
         let key = secret::open(&self.dir.join("timekeeper.key"))?;
         if key.public() != description.timekeeper {
             return Err("timekeeper.key is not the timekeeper's of fleet.toml".into());
         }
-        let address = self.broker.clone().map_or_else(|| description.broker.parse(), Ok)?;
         let link = Settings::new(address.clone(), key.public().id());
         let mut link = link.with_certificates(self.certificates.as_deref())?;
         link.limit = PLENTY;
@@ -94,12 +115,8 @@ impl Serve {
             filters.extend(FILTERS.iter().map(|leaf| filter(fleet, Some(*region), *leaf)));
             filters.push(promoted.to_string());
         }
-        let kept = self.dir.join("timekeeper");
-        std::fs::create_dir_all(&kept)?;
-        // Nonces and journal are of one; what orders write, it reads.
-        let _alone = Hold::take(&kept, &command())?;
-        let witness = Witness::open(&self.dir, &description)?;
-        let mut program = Program {
+        let witness = Witness::open(&self.dir, description)?;
+        Ok(Program {
             dir: self.dir.clone(),
             core: Timekeeper::new(fleet, &regions, settings),
             link: Link::open(link)?,
@@ -114,18 +131,12 @@ impl Serve {
             seed: self.seed,
             shown: None,
             warned_ms: None,
+            full: Full::default(),
             ends_said_s: None,
             back_ms: None,
             done: false,
             description: description.clone(),
-        };
-        println!("{} / {} on {address}", description.name, description.regions.join(", "));
-        program.begin()?;
-        while !program.done && !stop.told_within(Duration::ZERO) {
-            program.step()?;
-        }
-        goodbye(program.link);
-        Ok(())
+        })
     }
 }
 
@@ -162,11 +173,55 @@ struct Program {
     shown: Option<u32>,
     /// When it was said that metadata could not be signed anew, since they last were.
     warned_ms: Option<u64>,
+    full: Full,
     /// When it was looked which document ends soon.
     ends_said_s: Option<u64>,
     /// When it comes back after another took its place.
     back_ms: Option<u64>,
     done: bool,
+}
+
+/// What a full disk has not taken: until it has, nothing is published.
+#[derive(Default)]
+struct Full {
+    /// Nonces by their places.
+    nonces: BTreeMap<u8, Vec<u8>>,
+    /// The journal lacks what was signed: it is looked again.
+    journal: bool,
+    /// When the nonces were tried last.
+    tried_ms: u64,
+    /// When it was said, since all was written.
+    said_ms: Option<u64>,
+}
+
+impl Full {
+    fn say(&mut self, now_ms: u64, why: &Failure) {
+        if self.said_ms.is_none_or(|said| now_ms >= said + WARN_AGAIN_MS) {
+            self.said_ms = Some(now_ms);
+            eprintln!(
+                "warning: nothing is published until it can be kept, which is tried again each second: {why}"
+            );
+        }
+    }
+
+    /// Writes the nonces that are left, into this folder; whether there is nothing left.
+    fn write(&mut self, now_ms: u64, folder: &Path) -> bool {
+        let again = now_ms.saturating_sub(self.tried_ms) >= LOOK_MS || self.said_ms.is_none();
+        while again && let Some((place, bytes)) = self.nonces.first_key_value() {
+            self.tried_ms = now_ms;
+            let file = folder.join(format!("nonce-{place}.shl"));
+            if let Err(error) = write_whole(&file, bytes) {
+                self.say(now_ms, &error.into());
+                return false;
+            }
+            self.nonces.pop_first();
+        }
+        let nothing = self.nonces.is_empty() && !self.journal;
+        if nothing {
+            self.said_ms = None;
+        }
+        nothing
+    }
 }
 
 impl Program {
@@ -237,14 +292,19 @@ impl Program {
         let taken = self.core.handle_input(now, Input::Documents(&bytes));
         match taken.map_err(|reject| named(reject, &read)) {
             Ok(()) => {
-                if !first {
+                if !first && !self.full.journal {
                     println!("documents have changed");
                 }
-                for (path, order) in orders(&self.dir)? {
-                    let failed = |why| format!("{}: {why}", path.display());
-                    self.witness.order(now, &order).map_err(failed)?;
+                match self.write_journal(now, &bytes) {
+                    Err(error) if first => return Err(error),
+                    Err(error) => {
+                        self.full.say(now, &error);
+                        self.full.journal = true;
+                        self.documents.look_again();
+                    }
+                    Ok(()) => self.full.journal = false,
                 }
-                self.witness.documents(now, &bytes)
+                Ok(())
             }
             Err(reject) if first => Err(reject),
             Err(reject) => {
@@ -254,20 +314,29 @@ impl Program {
         }
     }
 
+    /// What was ordered, and the documents. They were checked.
+    fn write_journal(&mut self, now: u64, documents: &[&[u8]]) -> Outcome {
+        for (path, order) in orders(&self.dir)? {
+            let failed = |why| format!("{}: {why}", path.display());
+            self.witness.order(now, &order).map_err(failed)?;
+        }
+        self.witness.documents(now, documents)
+    }
+
     /// Says each day which document ends soon; `read`: if they are others than before.
     fn say_what_ends(&mut self, read: Option<&[(PathBuf, Vec<u8>)]>) -> Outcome {
         let now_s = utc_ms()? / 1000;
         let again = self.ends_said_s.is_some_and(|said| now_s >= said + ENDS_AGAIN_S);
-        let warning = match read {
-            Some(read) => renew::warning(&self.dir, read, self.authority, now_s),
+        let warnings = match read {
+            Some(read) => renew::warnings(&self.dir, &self.description, read, (now_s, None)),
             None if again => {
                 let told = told(&self.documents.folder, self.authority)?;
-                renew::warning(&self.dir, &told, self.authority, now_s)
+                renew::warnings(&self.dir, &self.description, &told, (now_s, None))
             }
             None => return Ok(()),
         };
         self.ends_said_s = Some(now_s);
-        if let Some(warning) = warning {
+        for warning in warnings {
             eprintln!("warning: {warning}");
         }
         Ok(())
@@ -330,12 +399,14 @@ impl Program {
         Ok(self.core.handle_input(now, input)?)
     }
 
-    /// Makes durable, then publishes.
+    /// Makes durable, then publishes. What cannot be written is tried again, and nothing is published before.
     fn drain(&mut self) -> Outcome {
         loop {
             while let Some(nonce) = self.core.poll_persist() {
-                let file = self.kept.join(format!("nonce-{}.shl", nonce.place));
-                write_whole(&file, nonce.bytes)?;
+                self.full.nonces.insert(nonce.place, nonce.bytes.to_vec());
+            }
+            if !self.full.write(utc_ms()?, &self.kept) {
+                return Ok(());
             }
             let window = match self.core.poll_output() {
                 None => break,
@@ -456,6 +527,11 @@ impl Documents {
         Documents { folder: folder.to_path_buf(), seen: BTreeMap::new(), looked_ms: 0 }
     }
 
+    /// Lets the next look hand all of them in again. The folder has been seen.
+    fn look_again(&mut self) {
+        self.seen.values_mut().for_each(|(length, _when)| *length = u64::MAX);
+    }
+
     /// The documents, if a file is another than when they were last read.
     fn look(&mut self, authority: PublicKey) -> Result<Option<Envelopes>, Failure> {
         self.looked_ms = utc_ms()?;
@@ -473,3 +549,6 @@ impl Documents {
         Ok(Some(read))
     }
 }
+
+#[cfg(test)]
+mod tests;

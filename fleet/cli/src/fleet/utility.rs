@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use sha2::{Digest, Sha256};
 use shoal_shadow::document::{self, DocumentError, Table};
-use shoal_shadow::pack::{Manifest, Pack};
+use shoal_shadow::pack::{MANIFEST_BYTES_MAX, Manifest, Pack};
 use shoal_swarm::utility::{Utility, to_value, value_of};
 use shoal_trust::Target;
 use shoal_vehicle::config::knots;
@@ -14,8 +14,8 @@ use shoal_vehicle::exchange::key::{Own, verified};
 use shoal_vehicle::exchange::measured::{NAMES, metrics, name};
 use shoal_wire::PackHash;
 use shoal_wire::v1::{
-    Document, DocumentFields, Knot, Metric, Term, UtilityDocument, UtilityDocumentFields,
-    WindowPlanFields,
+    DOCUMENT_CONTENT_BYTES_MAX, Document, DocumentFields, Knot, Metric, TERM_NAME_BYTES_MAX, Term,
+    UtilityDocument, UtilityDocumentFields, WindowPlanFields,
 };
 
 use super::description::Description;
@@ -70,12 +70,17 @@ impl UtilityCommand {
             return Ok(());
         };
         let more = self.pack.iter().map(|pack| Pack::open(pack)).collect::<Result<Vec<_>, _>>()?;
+        let repositories = Repositories::of(&self.dir, &fleet);
         for pack in &more {
             let new = Known::of(pack.manifest_bytes())?;
-            if packs.iter().any(|other| other.id == new.id) {
+            let Some(other) = packs.iter().find(|other| other.id == new.id) else {
+                packs.push(new);
+                continue;
+            };
+            // What is signed and not named is of a command that was cut short: it is given again.
+            if other.hash != new.hash || repositories.names(&files(std::slice::from_ref(pack)))? {
                 return Err(format!("the fleet has a pack {} already", new.id).into());
             }
-            packs.push(new);
         }
         let version = old.fields().version + 1;
         let new = read(file, &packs, version)?;
@@ -84,9 +89,10 @@ impl UtilityCommand {
         let key = authority_key(&self.dir, &fleet)?;
         let counter = newest_counter(&self.dir, key.public().id())?;
         let mut desk = Desk::new(&documents, &*key, counter, not_after_seconds(&plan, now_s));
-        desk.sign("utility", &new)?;
+        // A utility names no pack that is not there, wherever this is cut short.
         sign_packs(&mut desk, &more)?;
-        Repositories::of(&self.dir, &fleet).name(&files(&more), now_s)?;
+        desk.sign("utility", &new)?;
+        repositories.name(&files(&more), now_s)?;
         print(&new, &packs, window);
         println!("{}", heard(&self.dir));
         for pack in more {
@@ -147,6 +153,9 @@ impl Known {
     }
 }
 
+/// What can be built can be signed.
+const _: () = assert!(MANIFEST_BYTES_MAX <= DOCUMENT_CONTENT_BYTES_MAX);
+
 /// Signs the manifests of packs behind that of the first.
 pub(super) fn sign_packs(desk: &mut Desk<'_>, packs: &[Pack]) -> Outcome {
     packs.iter().try_for_each(|pack| {
@@ -200,7 +209,9 @@ pub(super) fn usual(packs: &[Known], gates: &[(Metric, f64)]) -> Result<UtilityD
     let mut terms = Vec::new();
     for pack in packs {
         let metric = pack.usual().ok_or_else(|| format!("pack {} tells nothing", pack.id))?;
-        terms.push(term(&pack.id, (pack.hash, metric), 1.0)?);
+        // The pack's hash tells which it is; its id may be longer than a term's name.
+        let name = pack.id.get(..TERM_NAME_BYTES_MAX).unwrap_or(&pack.id);
+        terms.push(term(name, (pack.hash, metric), 1.0)?);
     }
     for &(metric, value) in gates {
         let Some(pack) = packs.iter().find(|pack| pack.told.contains(&metric)) else {

@@ -52,6 +52,12 @@ impl Witness {
         })
     }
 
+    /// The journal.
+    #[cfg(test)]
+    pub(super) const fn journal(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
+
     /// What it listens to, besides what a timekeeper does.
     pub(super) fn filters(&self) -> Vec<String> {
         let fleet = &self.fleet;

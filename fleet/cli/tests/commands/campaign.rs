@@ -12,7 +12,7 @@ use shoal_shadow::package::Package;
 use shoal_wire::Unverified;
 use shoal_wire::v1::Document;
 
-use super::fleet::fleet;
+use super::fleet::{fleet, fleet_at};
 use super::lasting::{again, begin};
 use super::serving::{Running, any, broker};
 use super::{misfits, package, schema, shoal, text};
@@ -163,6 +163,47 @@ fn what_stands_is_shown_and_what_does_not_is_told_of(dir: &str, broker: &str) {
     let gone = refused(&of("1"));
     assert!(gone.contains("campaign 2 does") && gone.contains("it was aborted"), "{gone}");
     assert!(refused(&of("3")).contains("no campaign 3"));
+}
+
+/// What an order is for stands in the region's own topic, where it stays when another region's campaign takes its place.
+#[test]
+fn of_several_regions_the_campaigns_own_is_shown_and_what_took_its_place_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let regions = ["--region", "eu", "--region", "us"];
+    let fleet = fleet_at(folder.path(), &regions, 1_800_000_000);
+    let (adapter, dir, package) = (adapter(folder.path()), text(&fleet), package());
+    let key = fleet.join("approver.key");
+    let begin = |number: &str, region: &str| {
+        let new = ["campaign", "new", dir, "--region", region, "--adapter", text(&adapter)];
+        done(&[&new[..], &["--package", text(&package)]].concat());
+        done(&["campaign", "approve", dir, number, "--key", text(&key)]);
+        done(&["campaign", "start", dir, number]);
+    };
+    begin("1", "us");
+    let broker = broker(any());
+    let url = broker.url();
+    let program = Running::start(&["fleet", "serve", dir, "--broker", &url]);
+    let shown = |number: &str, more: &[&str]| {
+        let show = [&["campaign", "show", dir, "--broker", &url][..], more].concat();
+        // A broker may be asked before it was told.
+        let mut asked = (0..20).map(|_again| shoal(&show));
+        let head = format!("campaign {number}  runs");
+        let said = asked.find(|said| String::from_utf8_lossy(&said.stdout).starts_with(&head));
+        String::from_utf8(said.unwrap().stderr).unwrap()
+    };
+    assert_eq!(shown("1", &[]), "");
+    assert_eq!(shown("1", &["1"]), "");
+    begin("2", "eu");
+    assert_eq!(shown("2", &[]), "");
+    let said = shown("1", &["--region", "us"]);
+    assert!(said.contains("campaign 2 of eu has taken the place of campaign 1"), "{said}");
+    assert!(!said.contains("has not heard"), "{said}");
+    assert!(program.terminate());
+    let record = folder.path().join("record");
+    done(&["evidence", "write", dir, "1", "-o", text(&record)]);
+    let again = refused(&["evidence", "write", dir, "1", "-o", text(&record)]);
+    assert!(again.contains("name a folder that is not"), "{again}");
+    done(&["evidence", "check", text(&record)]);
 }
 
 /// Campaign 2 is paused while nobody serves, and then somebody does.

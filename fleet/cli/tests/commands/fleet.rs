@@ -1,6 +1,8 @@
 //! `shoal fleet`: what the authority signs, and what each vehicle is told.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -444,6 +446,9 @@ fn one_order_at_a_time_and_the_other_is_told_which() {
     assert!(said.contains("in use by `shoal campaign new` (process"), "{said}");
     assert_eq!(files(&fleet.join("documents")), before);
     assert!(shoal(&["fleet", "utility", text(&fleet)]).status.success(), "it only reads");
+    let provision = folder.path().join("gateway.bin");
+    let said = refused(&["fleet", "gateway", text(&fleet), "0", "-o", text(&provision)]);
+    assert!(said.contains("in use by `shoal campaign new` (process"), "it may move pages: {said}");
     drop(held);
     // Whoever signs is told whether anybody hears of it.
     let told = || String::from_utf8(shoal(&plan).stdout).unwrap();
@@ -491,6 +496,23 @@ fn what_is_wrong_in_a_fleets_folder_is_named_with_its_cure() {
     let init = [&init[..], &["--package", text(&package), "--vehicle", text(&like)]].concat();
     std::fs::write(&like, "[fleet]\nbeacons = true\n").unwrap();
     says(&init, text(&like), &["[fleet]", "leave it out"]);
+}
+
+/// A folder that is there is no new one: what was made of it is gone, and the command can be given again.
+#[test]
+fn a_fleet_that_could_not_be_made_whole_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    fleet(folder.path());
+    let (other, package) = (folder.path().join("other"), package());
+    // No vehicle.toml can name it.
+    let odd = folder.path().join(OsStr::from_bytes(b"pack-\xff"));
+    std::fs::rename(folder.path().join("pack"), &odd).unwrap();
+    let mut init = Command::new(SHOAL);
+    init.args(["fleet", "init", text(&other), "--vehicles", "2", "--package", text(&package)]);
+    let output = init.arg("--pack").arg(&odd).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("no UTF-8"), "{said}");
+    assert!(!other.exists());
 }
 
 /// As ssh has it.

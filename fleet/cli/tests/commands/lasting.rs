@@ -13,7 +13,7 @@ use shoal_wire::{Body, PublicKey, SecretKey, Unverified, seal};
 use super::campaign::{adapter, done, refused};
 use super::fleet::{fleet, fleet_at};
 use super::serving::{Running, any, broker};
-use super::{package, shoal, text};
+use super::{drives, package, shoal, text};
 
 const DAY_S: u64 = 86_400;
 
@@ -152,6 +152,68 @@ fn keys_are_replaced_any_number_of_times_and_who_was_away_for_ten_follows() {
         }
         let versions: Vec<u64> = trust.repositories().map(|(_name, of)| of.versions().0).collect();
         assert_eq!(versions, [time as u64 + 2, time as u64 + 2]);
+    }
+}
+
+/// The keys of those who sign: authority, timekeeper, approver and recovery.
+fn signers(fleet: &Path) -> [SecretKey; 4] {
+    ["authority", "timekeeper", "approver", "recovery"]
+        .map(|role| shoal_keys::read(&fleet.join(role).with_extension("key")).unwrap())
+}
+
+/// The first roots of a fleet, as people signed them long ago: until then.
+fn sign_roots_until(fleet: &Path, end_s: u64) {
+    let keys = signers(fleet);
+    let [authority, timekeeper, approver, recovery] = keys.each_ref().map(SecretKey::public);
+    for (name, targets) in [("image", authority), ("region-0", timekeeper)] {
+        let people = vec![authority, approver, recovery];
+        let roles = author::Roles { root: (people, 2), targets, timestamp: timekeeper };
+        let root = author::root(1, end_s, &roles, &[&keys[0], &keys[2], &keys[3]]).unwrap();
+        let repository = fleet.join("repositories").join(name).join("1.root.json");
+        for file in [repository, fleet.join("trust").join(format!("{name}.root.json"))] {
+            std::fs::write(file, &root).unwrap();
+        }
+    }
+}
+
+/// Roots count for three years, and vehicles take nothing once theirs have ended. Who renews the plan renews them, where people's keys are.
+#[test]
+fn roots_are_renewed_with_the_plan_and_else_it_is_said_that_they_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = of_days(folder.path(), 0);
+    let (dir, end_s) = (text(&fleet), now_s() + 5 * DAY_S);
+    sign_roots_until(&fleet, end_s);
+    let trust = || Trust::open(&fleet.join("trust")).unwrap();
+    let (mut follows, mut stays) = (trust(), trust());
+    let says = |args: &[&str]| {
+        let output = shoal(&[&["fleet", "plan", dir], args].concat());
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let newest = |version: u32| {
+        let of = |name| fleet.join(format!("repositories/{name}/{version}.root.json"));
+        ["image", "region-0"].map(of).iter().all(|path| path.exists())
+    };
+    let ends = "/repositories count until ";
+    assert!(says(&[]).contains(ends) && says(&[]).contains("--renew"));
+    let away = |key: &str| std::fs::rename(fleet.join(key), folder.path().join(key)).unwrap();
+    ["approver.key", "recovery.key"].into_iter().for_each(away);
+    assert!(says(&["--renew"]).contains(ends) && !newest(2), "the authority's key is one of two");
+    std::fs::rename(folder.path().join("approver.key"), fleet.join("approver.key")).unwrap();
+    assert_eq!(says(&["--renew"]), "");
+    assert!(newest(2));
+    assert_eq!((says(&["--renew"]), newest(3)), (String::new(), false), "they last for years");
+
+    let [authority, timekeeper, ..] = signers(&fleet).map(|key| key.public());
+    let roots = std::fs::read(fleet.join("documents/roots-authority.shl")).unwrap();
+    let roots = verified::<Document<'_>>(&roots, &Own(authority)).unwrap();
+    follows.take(roots.body().fields().name, roots.body().fields().bytes, 1).unwrap();
+    for name in ["image", "region-0"] {
+        let bytes = std::fs::read(fleet.join(format!("documents/tuf-{name}.shl"))).unwrap();
+        let document = verified::<Document<'_>>(&bytes, &Own(timekeeper)).unwrap();
+        let (name, bytes) = (document_name(name), document.body().fields().bytes);
+        assert!(stays.take(&name, bytes, end_s + 1).is_err());
+        follows.take(&name, bytes, end_s + 1).unwrap();
     }
 }
 
@@ -314,6 +376,122 @@ fn a_revocation_that_metadata_do_not_name_is_given_again() {
         assert_eq!(counter_of(&fleet, "roster.shl"), signed, "nothing is signed twice");
         refused(command);
     }
+}
+
+/// The pack is signed, and so is the utility that names it; metadata name neither yet.
+#[test]
+fn a_pack_that_metadata_do_not_name_is_given_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path());
+    let (dir, repositories) = (text(&fleet), fleet.join("repositories"));
+    let (night, before) = (folder.path().join("night"), folder.path().join("before"));
+    let (drives, package) = (drives(folder.path(), 140), package());
+    let build = ["pack", "build", text(&drives), "--package", text(&package), "--id", "night"];
+    done(&[&build[..], &["-o", text(&night)]].concat());
+    let file = folder.path().join("utility.toml");
+    let shown = done(&["fleet", "utility", dir]);
+    let first = shown.lines().nth(2).unwrap().split_whitespace().next().unwrap();
+    let toml = format!(
+        "[[term]]\nname = \"{first}\"\n[[term]]\nname = \"night\"\npack = \"night\"\nweights = [0.0]\n"
+    );
+    std::fs::write(&file, toml).unwrap();
+    let command = ["fleet", "utility", dir, text(&file), "--pack", text(&night)];
+    copy(&repositories, &before);
+    done(&command);
+    std::fs::remove_dir_all(&repositories).unwrap();
+    copy(&before, &repositories);
+    done(&command);
+    let targets = repositories.join("image/targets.json");
+    let targets = std::fs::read_to_string(targets).unwrap();
+    assert!(names(&targets, &fleet, "utility") && targets.contains("packs/night/pack.json"));
+    assert!(refused(&command).contains("the fleet has a pack night already"));
+}
+
+/// A fleet's folder as an order changes it: metadata, and the document, if there is one.
+struct Told {
+    fleet: PathBuf,
+    repositories: PathBuf,
+    document: Option<Vec<u8>>,
+}
+
+impl Told {
+    fn of(fleet: &Path, kept: PathBuf) -> Self {
+        copy(&fleet.join("repositories"), &kept);
+        let document = std::fs::read(fleet.join("documents/campaign.shl")).ok();
+        Told { fleet: fleet.to_path_buf(), repositories: kept, document }
+    }
+
+    /// Puts it back: the order stands in `orders/`, and behind that its command was cut short.
+    fn put_back(&self, document_too: bool) {
+        let (repositories, document) =
+            (self.fleet.join("repositories"), self.fleet.join("documents/campaign.shl"));
+        std::fs::remove_dir_all(&repositories).unwrap();
+        copy(&self.repositories, &repositories);
+        match &self.document {
+            _ if !document_too => {}
+            Some(bytes) => std::fs::write(document, bytes).unwrap(),
+            None => std::fs::remove_file(document).unwrap(),
+        }
+    }
+}
+
+/// The counters of all that was ordered.
+fn orders(fleet: &Path) -> Vec<u64> {
+    let entries = std::fs::read_dir(fleet.join("orders")).unwrap();
+    let read = |path: PathBuf| std::fs::read(path).unwrap();
+    let of = |bytes: Vec<u8>| Unverified::decode(&bytes).unwrap().head().counter;
+    let mut all: Vec<u64> = entries.map(|entry| of(read(entry.unwrap().path()))).collect();
+    all.sort_unstable();
+    all
+}
+
+/// An order is in `orders/`, then a document, then named by metadata: vehicles follow the last alone.
+#[test]
+fn an_order_that_vehicles_cannot_hear_of_is_given_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fleet, adapter) = (fleet(folder.path()), adapter(folder.path()));
+    let (dir, key) = (text(&fleet), fleet.join("approver.key"));
+    let package = package();
+    done(&["campaign", "new", dir, "--adapter", text(&adapter), "--package", text(&package)]);
+    done(&["campaign", "approve", dir, "1", "--key", text(&key)]);
+    let targets = fleet.join("repositories/image/targets.json");
+    for order in ["start", "pause", "resume", "abort", "roll-back"] {
+        let command = ["campaign", order, dir, "1"];
+        let before = Told::of(&fleet, folder.path().join(order));
+        done(&command);
+        let (document, given) = (counter_of(&fleet, "campaign.shl"), orders(&fleet));
+        for document_too in [false, true] {
+            before.put_back(document_too);
+            assert!(done(&command).contains("ordered: campaign 1"));
+            assert!(names(&std::fs::read_to_string(&targets).unwrap(), &fleet, "campaign"));
+            assert_eq!(counter_of(&fleet, "campaign.shl"), document, "{order}");
+            assert_eq!(orders(&fleet), given, "{order}: nothing is signed twice");
+        }
+        refused(&command);
+    }
+}
+
+/// What was signed and not told has its counter all the same: of two orders of one counter no journal would have the second.
+#[test]
+fn an_order_after_one_that_was_cut_short_has_a_counter_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fleet, adapter) = (fleet(folder.path()), adapter(folder.path()));
+    let (dir, record) = (text(&fleet), folder.path().join("record"));
+    begin(&fleet, &adapter, "1");
+    let before = Told::of(&fleet, folder.path().join("before"));
+    done(&["campaign", "abort", dir, "1"]);
+    before.put_back(true);
+    done(&["campaign", "roll-back", dir, "1"]);
+    let counters = orders(&fleet);
+    assert!(counters.len() == 3 && counters.is_sorted_by(|one, next| one < next), "{counters:?}");
+    let broker = broker(any());
+    let mut program = Running::start(&["fleet", "serve", dir, "--broker", &broker.url()]);
+    program.says("connected");
+    assert!(program.terminate());
+    done(&["evidence", "write", dir, "1", "-o", text(&record)]);
+    let said = std::fs::read_to_string(record.join("record.json")).unwrap();
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["orders"].as_array().unwrap().len(), 3, "{said}");
 }
 
 /// A campaign of this number, begun.

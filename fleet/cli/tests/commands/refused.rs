@@ -27,6 +27,28 @@ fn pack(folder: &Path) -> PathBuf {
     pack
 }
 
+/// After the night it is too late.
+#[test]
+fn where_an_adapter_and_a_picture_go_is_looked_at_before_the_drive() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = vehicle(folder.path(), 4);
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("folder.onnx_adapter")).unwrap();
+    for (flag, place, why) in [
+        ("--export", "vehicle.toml", "is a file where its name ends in .onnx_adapter"),
+        ("--export", "folder.onnx_adapter", "is a file where its name ends in .onnx_adapter"),
+        ("--export", "vehicle.toml/adapter", "vehicle.toml is no folder"),
+        ("--export", "none/a.onnx_adapter", "none is no folder"),
+        ("--picture", "none/frames.png", "none is no folder"),
+        ("--picture", "frames", "ends in .png or .jpg"),
+    ] {
+        let said = refused(&["drive", text(&file), flag, text(&at(place))]);
+        assert!(said.contains(flag) && said.contains(why), "{place}: {said}");
+        assert!(!said.contains("measuring"), "{place}: {said}");
+    }
+    assert!(!at("state").exists());
+}
+
 /// Nothing that a recorded night waited for would ever come.
 #[test]
 fn a_recorded_night_waits_for_no_weather_and_no_charge() {

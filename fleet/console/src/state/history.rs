@@ -38,7 +38,8 @@ impl State {
                 .collect();
             // Of one vehicle's the first, as the set has them.
             for claim in claims.iter().rev().filter(|_claim| of <= window) {
-                let last = self.claimed.entry(claim.vehicle).or_insert((of, claim.value));
+                let Some(vehicle) = roster.id(claim.vehicle) else { continue };
+                let last = self.claimed.entry(vehicle).or_insert((of, claim.value));
                 *last = if of >= last.0 { (of, claim.value) } else { *last };
             }
             let best = quorum.best().and_then(|best| units(weighing, &best.values));

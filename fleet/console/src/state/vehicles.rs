@@ -112,7 +112,7 @@ impl State {
                 activity: fields.map(|fields| activity_name(fields.activity)),
                 silent: heard_s.is_some_and(|seconds| self.is_silent(seconds)),
                 steps: fields.map(|fields| fields.steps),
-                claim: self.claimed.get(&number).map(|(_window, value)| *value),
+                claim: self.claimed.get(&id).map(|(_window, value)| *value),
                 kept: account.map_or(0, |account| account.kept),
                 aside_until: account.and_then(|account| aside_until(account, window)),
                 bytes_up,

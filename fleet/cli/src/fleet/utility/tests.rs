@@ -94,6 +94,17 @@ fn without_a_file_every_pack_counts_as_much() {
     assert_eq!(Utility::new(&document).at(0).unwrap().shares(), [0.5, 0.5]);
 }
 
+/// A pack's id may be longer than a term's name.
+#[test]
+fn a_term_has_as_much_of_its_packs_id_as_a_name_has_room_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let [long, other] = ["a-pack-of-roads-in-the-north-of-2026", "day"];
+    let packs = roads(folder.path(), &[long, other]);
+    let document = usual(&packs, &[]).unwrap();
+    let names: Vec<_> = document.fields().terms.iter().map(|term| term.name.as_str()).collect();
+    assert_eq!(names, ["a-pack-of-roads-in-the-north-of-", "day"]);
+}
+
 #[test]
 fn a_file_says_what_counts_and_when() {
     let folder = tempfile::tempdir().unwrap();
