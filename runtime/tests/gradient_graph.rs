@@ -8,7 +8,7 @@ use shoal_runtime::gradient::{
     differentiate, unsupported,
 };
 use shoal_runtime::graft::Profile;
-use shoal_runtime::onnx::{Attr, Builder, Element, Folded, Tensor, TensorType, Value};
+use shoal_runtime::onnx::{Attr, Builder, Data, Element, Folded, Tensor, TensorType, Value};
 
 fn options(wrt: &[&str]) -> DifferentiateOptions {
     DifferentiateOptions {
@@ -145,6 +145,35 @@ fn a_gradient_stops_at_whole_numbers_and_is_refused_not_zero() {
     let refusal = differentiate(&folded, &options).unwrap_err();
     let why = WrongLoss::Independent { ends: vec!["Cast `Cast_0`".into()] };
     assert_eq!(refusal, Refusal::Loss { output: "y".into(), why });
+}
+
+/// They count steps of a scale: a gradient cast to their type would be nothing but zeros.
+#[test]
+fn a_cast_of_quantised_values_ends_the_gradient() {
+    for op in ["Cast", "CastLike"] {
+        let folded = graph(|b, x, w| {
+            let h = b.op_named("h", "MatMul", &[x, w], &[]).unwrap();
+            let (scale, zero) =
+                (b.scalar(0.02), b.constant_of(&Tensor::new(&[], Data::I8(vec![0]))));
+            let steps = b.op("QuantizeLinear", &[&h, &scale, &zero], &[]).unwrap();
+            let real = match op {
+                "Cast" => b.op(op, &[&steps], &[("to", Attr::Int(1))]).unwrap(),
+                _ => b.op(op, &[&steps, &h], &[]).unwrap(),
+            };
+            let y = b.op("Mul", &[&real, &scale], &[]).unwrap();
+            b.output("y", &y);
+        });
+        let mut asked = options(&["w"]);
+        let training = differentiate(&folded, &asked).unwrap();
+        assert_eq!((training.losses.len(), training.losses[0].tensor.as_str()), (1, "h"), "{op}");
+        asked.losses = vec![LossSpec::new(LossKind::Mse, "y")];
+        let Err(Refusal::Loss { why: WrongLoss::Independent { ends }, .. }) =
+            differentiate(&folded, &asked)
+        else {
+            panic!("{op} has a gradient")
+        };
+        assert!(ends.len() == 1 && ends[0].starts_with(&format!("{op} `")), "{ends:?}");
+    }
 }
 
 #[test]

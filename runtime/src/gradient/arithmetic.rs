@@ -185,6 +185,9 @@ pub(super) fn pow(step: &mut Step) -> Done {
         step.give_unbroadcast(0, &share)?;
     }
     if step.wants(1) {
+        if !step.emit.element(&exponent).is_float() {
+            return Err(Reason::Input { input: "Y" });
+        }
         let y = step.y()?;
         let zero = step.emit.scalar(0.0, &x);
         let above = step.emit.op("Greater", &[&x, &zero], &[])?;
