@@ -8,7 +8,9 @@ use shoal_runtime::gradient::{
     differentiate, unsupported,
 };
 use shoal_runtime::graft::Profile;
-use shoal_runtime::onnx::{Attr, Builder, Data, Element, Folded, Tensor, TensorType, Value};
+use shoal_runtime::onnx::{
+    Attr, Builder, Data, Element, Folded, InferError, Tensor, TensorType, Value,
+};
 
 fn options(wrt: &[&str]) -> DifferentiateOptions {
     DifferentiateOptions {
@@ -494,4 +496,68 @@ fn a_matrix_that_is_too_large_to_store_is_refused_before_it_is_made() {
     });
     let training = differentiate(&folded, &options(&["table"])).unwrap();
     assert_eq!(training.folded.types["grad.table"], TensorType::f32(&[1 << 13, 3]));
+}
+
+/// A sum of nothing but a product with w, of rank 0.
+fn of_a_scalar(write: impl FnOnce(&mut Builder, &Value) -> Value) -> Folded {
+    graph(|b, x, w| {
+        let h = op(b, "MatMul", &[x, w]);
+        let sum = b.op("ReduceSum", &[&h], &[("keepdims", Attr::Int(0))]).unwrap();
+        let y = write(b, &sum);
+        b.output("y", &y);
+    })
+}
+
+#[test]
+fn an_axis_of_a_scalar_is_refused_by_name() {
+    let axis = |b: &mut Builder, op: &str, x: &[&Value]| b.op(op, x, &[("axis", Attr::Int(0))]);
+    let mut graphs: Vec<Folded> = ["Softmax", "LogSoftmax", "LpNormalization"]
+        .iter()
+        .map(|op| of_a_scalar(|b, sum| axis(b, op, &[sum]).unwrap()))
+        .collect();
+    graphs.push(of_a_scalar(|b, sum| {
+        let scales = b.f32s(&[2], &[0.1, 0.2]);
+        let zeros = b.constant_of(&Tensor::new(&[2], Data::U8(vec![3, 4])));
+        let q = axis(b, "QuantizeLinear", &[sum, &scales, &zeros]).unwrap();
+        axis(b, "DequantizeLinear", &[&q, &scales, &zeros]).unwrap()
+    }));
+    for folded in graphs {
+        let obstacles = unsupported(&folded, &["w".to_owned()]).unwrap();
+        let [obstacle] = &obstacles[..] else { panic!("{obstacles:?}") };
+        assert_eq!(obstacle.reason, Reason::Attribute { name: "axis", value: "0".into() });
+    }
+}
+
+/// What inference takes, a gradient is not surprised by.
+#[test]
+fn windows_that_do_not_fit_are_refused_where_shapes_are_inferred() {
+    let mut b = Builder::new(17);
+    let row = b.input("row", TensorType::f32(&[4]));
+    let x = b.input("x", TensorType::f32(&[1, 2, 4, 4]));
+    let [w, empty] = [[2, 2, 3, 3], [2, 2, 0, 3]].map(|dims| b.input("w", TensorType::f32(&dims)));
+    let asked = [("output_shape", Attr::Ints(vec![9]))];
+    let mut refused = |op: &str, inputs: &[&Value], attrs: &[(&str, Attr)]| {
+        let refused: Result<Value, InferError> = b.op(op, inputs, attrs);
+        assert_eq!(refused.unwrap_err().operator, op);
+    };
+    for op in ["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"] {
+        refused(op, &[&row], &[]);
+    }
+    refused("ConvTranspose", &[&x, &w], &asked);
+    refused("ConvTranspose", &[&x, &empty], &[]);
+}
+
+#[test]
+fn axes_of_a_transpose_may_count_from_the_back() {
+    let turned = |perm: [i64; 2]| {
+        graph(|b, x, w| {
+            let h = op(b, "MatMul", &[x, w]);
+            let t = b.op("Transpose", &[&h], &[("perm", Attr::Ints(perm.to_vec()))]).unwrap();
+            let y = op(b, "Relu", &[&t]);
+            b.output("y", &y);
+        })
+    };
+    let [front, back] = [[1, 0], [-1, -2]]
+        .map(|perm| differentiate(&turned(perm), &options(&["w"])).unwrap().folded);
+    assert_eq!(front.types, back.types);
 }
