@@ -472,6 +472,68 @@ fn a_long_axis_is_padded_and_resized_without_a_matrix() {
     assert!(stored_max(&halved) <= 1 << 16);
 }
 
+/// The longest windows there are, nearly all of which are pads.
+fn widely_pooled(op: &str, axes: usize) -> Folded {
+    let mut b = Builder::new(19);
+    let space = vec![4; axes];
+    let x = b.input("x", TensorType::f32(&[&[1, 2], &space[..]].concat()));
+    let w = b.input("w", TensorType::f32(&[&[2, 2], &vec![1; axes][..]].concat()));
+    let h = b.op("Conv", &[&x, &w], &[]).unwrap();
+    let each = |value: i64, count| Attr::Ints(vec![value; count]);
+    let attrs = [
+        ("kernel_shape", each(1 << 24, axes)),
+        ("strides", each(1 << 24, axes)),
+        ("pads", each((1 << 24) - 1, 2 * axes)),
+    ];
+    let y = b.op(op, &[&h], &attrs).unwrap();
+    b.output("y", &y);
+    b.finish()
+}
+
+/// How much of each window lies inside is counted without looking at every place of it.
+#[test]
+fn a_long_window_at_many_places_is_counted_at_once() {
+    let folded = along(4, |b, x| {
+        let attrs = [
+            ("kernel_shape", Attr::Ints(vec![1 << 20])),
+            ("pads", Attr::Ints(vec![(1 << 20) - 1; 2])),
+        ];
+        b.op("AveragePool", &[x], &attrs).unwrap()
+    });
+    assert!(stored_max(&folded) <= 1 << 21);
+}
+
+/// Kernels of a single 1 for each place would have the square of them.
+#[test]
+fn a_long_kernel_has_a_gradient_that_stores_nothing() {
+    for (stride, groups, channels) in [(1, 1, 1), (2, 1, 1), (1, 8, 8)] {
+        let mut b = Builder::new(17);
+        let x = b.input("x", TensorType::f32(&[1, channels, 1 << 17]));
+        let w = b.input("w", TensorType::f32(&[channels, channels / groups, 100_000]));
+        let attrs = [("strides", Attr::Ints(vec![stride])), ("group", Attr::Int(groups as i64))];
+        let y = b.op("Conv", &[&x, &w], &attrs).unwrap();
+        b.output("y", &y);
+        assert!(stored_max(&b.finish()) <= 16, "{stride} {groups}");
+    }
+}
+
+#[test]
+fn a_recurrent_node_of_too_many_steps_is_refused_as_a_loop_is() {
+    for (op, gates, steps) in [("LSTM", 4, 1 << 26), ("LSTM", 4, 16_000), ("RNN", 1, (1 << 16) + 1)]
+    {
+        let mut b = Builder::new(17);
+        let x = b.input("x", TensorType::f32(&[steps, 1, 1]));
+        let w = b.input("w", TensorType::f32(&[1, gates, 1]));
+        let r = b.f32s(&[1, gates, 1], &vec![0.5; gates]);
+        let y = b.op_n(op, &[Some(&x), Some(&w), Some(&r)], &[("hidden_size", Attr::Int(1))], 1);
+        b.output("y", &y.unwrap()[0]);
+        let obstacles = unsupported(&b.finish(), &["w".to_owned()]).unwrap();
+        let [obstacle] = &obstacles[..] else { panic!("{obstacles:?}") };
+        assert_eq!(obstacle.operator, op);
+        assert_eq!(obstacle.reason, Reason::Unrolled { steps, max: 131_072 });
+    }
+}
+
 #[test]
 fn a_matrix_that_is_too_large_to_store_is_refused_before_it_is_made() {
     let repeated = along(2, |b, x| {
@@ -483,6 +545,15 @@ fn a_matrix_that_is_too_large_to_store_is_refused_before_it_is_made() {
         let obstacles = unsupported(&folded, &["w".to_owned()]).unwrap();
         let [obstacle] = &obstacles[..] else { panic!("{obstacles:?}") };
         assert!(matches!(obstacle.reason, Reason::TooLarge { .. }), "{obstacle}");
+    }
+    for (op, axes) in
+        [("AveragePool", 1), ("AveragePool", 2), ("AveragePool", 3), ("LpPool", 2), ("LpPool", 3)]
+    {
+        let folded = widely_pooled(op, axes);
+        let obstacles = unsupported(&folded, &["w".to_owned()]).unwrap();
+        let [obstacle] = &obstacles[..] else { panic!("{obstacles:?}") };
+        assert!(matches!(obstacle.reason, Reason::TooLarge { .. }), "{obstacle}");
+        assert!(obstacle.to_string().contains("16777216"), "{obstacle}");
     }
     // A table has another way.
     let folded = graph(|b, x, _w| {

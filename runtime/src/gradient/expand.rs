@@ -53,7 +53,7 @@ pub(super) fn expand(folded: &Folded, reach: &Reach) -> Result<Option<Folded>, I
     if !folded.model.graph().node.iter().any(|node| passes(node).is_some()) {
         return Ok(None);
     }
-    let mut builder = Builder::before(folded, "unrolled/");
+    let mut builder = Builder::before(folded, recurrent::PREFIX);
     for node in &folded.model.graph().node {
         let Some(write) = passes(node) else {
             builder.node(node.clone())?;

@@ -260,5 +260,5 @@ fn stored_factor(step: &mut Step, column: &[usize]) -> Option<Value> {
         .zip(variance.to_f64s())
         .map(|(scale, variance)| scale / (variance + epsilon).sqrt())
         .collect();
-    Some(step.emit.values(column, &values, scale.data.element()))
+    step.emit.values(column, scale.data.element(), |_| values).ok()
 }
