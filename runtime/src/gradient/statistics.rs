@@ -10,7 +10,7 @@
 //! engine gives the statistics as outputs.
 //!
 //! ```text
-//! y = x / n, n = ‖x‖      share = (g − n′·Σ g·y) / n,  n′ = y (p = 2), sign x (p = 1)       (LpNormalization)
+//! y = x / n, n = ‖x‖      share = (g − n′·Σ g·y) / n,  n′ = y (p = 2), sign x (p = 1); 0 where n = 0 (LpNormalization)
 //! y = (x − m)·k + b, k = s / √(v + ε)    share_x = g·k    share_m = −Σ g·k    share_b = Σ g   (BatchNormalization
 //! share_s = Σ g·(x − m) / √(v + ε)       share_v = −½·s·Σ g·(x − m)·(v + ε)^(−3/2)             of inference)
 //! ```
@@ -191,7 +191,11 @@ pub(super) fn lp(step: &mut Step) -> Done {
     let along = step.emit.reduce_sum(&product, &[axis], true)?;
     let along = step.emit.mul(&slope, &along)?;
     let rest = step.emit.sub(&dy, &along)?;
+    // What is 0 all along the axis stays 0, as the operator gives it.
+    let zero = step.emit.scalar(0.0, &norm);
+    let some = step.emit.op("Greater", &[&norm, &zero], &[])?;
     let share = step.emit.div(&rest, &norm)?;
+    let share = step.emit.keep_where(&some, &share)?;
     step.give(0, share);
     Ok(())
 }
