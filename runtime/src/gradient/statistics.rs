@@ -37,8 +37,19 @@ struct Layout {
     bias: Vec<usize>,
     /// Whether the mean is subtracted.
     centred: bool,
-    epsilon: f64,
+    epsilon: Epsilon,
 }
+
+/// What keeps the divisor from 0.
+enum Epsilon {
+    /// This much, added to the variance.
+    Variance(f64),
+    /// [`DEVIATION_EPSILON`], added to the deviation. That is a norm: at 0 its slope is 0.
+    Deviation,
+}
+
+/// What the function in the document of MeanVarianceNormalization adds.
+const DEVIATION_EPSILON: f64 = 1e-9;
 
 pub(super) fn layer(step: &mut Step) -> Done {
     over_last(step, true)
@@ -63,7 +74,11 @@ fn over_last(step: &mut Step, centred: bool) -> Done {
         return Err(Reason::Input { input: "B" });
     }
     let axes = (first..dims.len()).collect();
-    normalise(step, &Layout { dims, axes, scale, bias, centred, epsilon: epsilon(step) })
+    normalise(step, &Layout { dims, axes, scale, bias, centred, epsilon: variance(step) })
+}
+
+fn variance(step: &Step) -> Epsilon {
+    Epsilon::Variance(epsilon(step))
 }
 
 fn epsilon(step: &Step) -> f64 {
@@ -81,7 +96,7 @@ pub(super) fn instance(step: &mut Step) -> Done {
     let scale = [&[dims[1]], &vec![1; dims.len() - 2][..]].concat();
     let axes = (2..dims.len()).collect();
     let bias = scale.clone();
-    normalise(step, &Layout { dims, axes, scale, bias, centred: true, epsilon: epsilon(step) })
+    normalise(step, &Layout { dims, axes, scale, bias, centred: true, epsilon: variance(step) })
 }
 
 pub(super) fn group(step: &mut Step) -> Done {
@@ -98,7 +113,7 @@ pub(super) fn group(step: &mut Step) -> Done {
     let dims = [&[dims[0], groups, each], space].concat();
     let axes = (2..dims.len()).collect();
     let bias = scale.clone();
-    normalise(step, &Layout { dims, axes, scale, bias, centred: true, epsilon: epsilon(step) })
+    normalise(step, &Layout { dims, axes, scale, bias, centred: true, epsilon: variance(step) })
 }
 
 pub(super) fn mean_variance(step: &mut Step) -> Done {
@@ -107,9 +122,8 @@ pub(super) fn mean_variance(step: &mut Step) -> Done {
     for &axis in step.node.ints("axes").unwrap_or(&[0, 2, 3]) {
         axes.push(step.axis(axis, dims.len())?);
     }
-    // The function of the operator's document divides by the deviation plus 1e-9.
     let (scale, bias) = (vec![1], vec![1]);
-    normalise(step, &Layout { dims, axes, scale, bias, centred: true, epsilon: 0.0 })
+    normalise(step, &Layout { dims, axes, scale, bias, centred: true, epsilon: Epsilon::Deviation })
 }
 
 fn normalise(step: &mut Step, layout: &Layout) -> Done {
@@ -159,8 +173,16 @@ fn normal(step: &mut Step, x: &Value, layout: &Layout) -> Result<(Value, Value),
     };
     let square = emit.mul(&x, &x)?;
     let variance = emit.mean(&square, &layout.axes)?;
-    let variance = emit.shift(&variance, layout.epsilon)?;
-    let root = emit.op("Sqrt", &[&variance], &[])?;
+    let root = match layout.epsilon {
+        Epsilon::Variance(epsilon) => {
+            let variance = emit.shift(&variance, epsilon)?;
+            emit.op("Sqrt", &[&variance], &[])?
+        }
+        Epsilon::Deviation => {
+            let deviation = emit.op("Sqrt", &[&variance], &[])?;
+            emit.shift(&deviation, DEVIATION_EPSILON)?
+        }
+    };
     let rate = emit.op("Reciprocal", &[&root], &[])?;
     Ok((emit.mul(&x, &rate)?, rate))
 }
