@@ -632,3 +632,22 @@ fn axes_of_a_transpose_may_count_from_the_back() {
         .map(|perm| differentiate(&turned(perm), &options(&["w"])).unwrap().folded);
     assert_eq!(front.types, back.types);
 }
+
+#[test]
+fn a_region_is_refused_by_name_also_where_no_length_changes() {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 2, 4, 4]));
+    let w = b.input("w", TensorType::f32(&[2, 2, 1, 1]));
+    let h = b.op("Conv", &[&x, &w], &[]).unwrap();
+    let region = b.f32s(&[8], &[0.0, 0.0, 0.25, 0.25, 1.0, 1.0, 0.75, 0.75]);
+    let sizes = b.i64s(&[1, 2, 4, 4]);
+    let text = |value: &str| Attr::Str(value.to_owned());
+    let mode = ("coordinate_transformation_mode", text("tf_crop_and_resize"));
+    let inputs = [Some(&h), Some(&region), None, Some(&sizes)];
+    let y = b.op_n("Resize", &inputs, &[("mode", text("linear")), mode], 1).unwrap();
+    b.output("y", &y[0]);
+    let obstacles = unsupported(&b.finish(), &["w".to_owned()]).unwrap();
+    let [obstacle] = &obstacles[..] else { panic!("{obstacles:?}") };
+    let text = obstacle.to_string();
+    assert!(text.contains("Resize") && text.contains("tf_crop_and_resize"), "{text}");
+}

@@ -21,6 +21,9 @@ use crate::graft::Profile;
 
 type Done = Result<(), Reason>;
 
+/// How a Resize says where its outputs lie.
+const PLACES: &str = "coordinate_transformation_mode";
+
 /// Zeros `[outputs, inputs]`.
 fn matrix(outputs: usize, inputs: usize) -> Result<Vec<f64>, Reason> {
     Ok(vec![0.0; stored::fits(&[outputs, inputs])?])
@@ -174,6 +177,10 @@ pub(super) fn resize(step: &mut Step) -> Done {
     if step.node.int("antialias", 0) != 0 {
         return Err(Reason::Attribute { name: "antialias", value: "1".into() });
     }
+    if step.node.text(PLACES, "half_pixel") == "tf_crop_and_resize" {
+        // A region is cut out also where no length changes.
+        return Err(Reason::Attribute { name: PLACES, value: "tf_crop_and_resize".into() });
+    }
     let mut maps = Vec::new();
     for axis in (0..from.len()).filter(|&axis| from[axis] != to[axis] || scales[axis] != 1.0) {
         let places = places(step, from[axis], to[axis], scales[axis])?;
@@ -270,7 +277,7 @@ fn scales(step: &Step, from: &[usize], to: &[usize]) -> Result<Vec<f32>, Reason>
 /// Where each output lies between the inputs, in the arithmetic of [`scales`].
 fn places(step: &Step, from: usize, to: usize, scale: f32) -> Result<Vec<f32>, Reason> {
     let old = step.emit.builder.opset() < 11;
-    let mode = step.node.text("coordinate_transformation_mode", "half_pixel");
+    let mode = step.node.text(PLACES, "half_pixel");
     let mode = if old { "asymmetric" } else { mode };
     let (size, outputs) = (from as f32, to as f32);
     (0..stored::fits(&[to])?)
@@ -289,10 +296,7 @@ fn places(step: &Step, from: usize, to: usize, scale: f32) -> Result<Vec<f32>, R
                 "asymmetric" => at / scale,
                 "align_corners" if to == 1 => 0.0,
                 "align_corners" => at * (size - 1.0) / (outputs - 1.0),
-                other => {
-                    let name = "coordinate_transformation_mode";
-                    return Err(Reason::Attribute { name, value: other.to_owned() });
-                }
+                other => return Err(Reason::Attribute { name: PLACES, value: other.to_owned() }),
             })
         })
         .collect()
