@@ -8,8 +8,9 @@ use shoal_runtime::gradient::{
     differentiate, unsupported,
 };
 use shoal_runtime::graft::Profile;
+use shoal_runtime::inspect::inspect;
 use shoal_runtime::onnx::{
-    Attr, Builder, Data, Element, Folded, InferError, Tensor, TensorType, Value,
+    Attr, Builder, Data, Element, Folded, InferError, PinOptions, Tensor, TensorType, Value,
 };
 
 fn options(wrt: &[&str]) -> DifferentiateOptions {
@@ -650,4 +651,40 @@ fn a_region_is_refused_by_name_also_where_no_length_changes() {
     let [obstacle] = &obstacles[..] else { panic!("{obstacles:?}") };
     let text = obstacle.to_string();
     assert!(text.contains("Resize") && text.contains("tf_crop_and_resize"), "{text}");
+}
+
+/// A mask of fewer keys than there are: the other obstacle is named as well.
+#[test]
+fn what_cannot_be_written_out_is_named_with_all_that_stands_in_the_way() {
+    let mut b = Builder::new(23);
+    let x = b.input("x", TensorType::f32(&[1, 1, 3, 2]));
+    let w = b.input("w", TensorType::f32(&[2, 2]));
+    let q = op(&mut b, "MatMul", &[&x, &w]);
+    let mask = b.f32s(&[3, 2], &[0.0; 6]);
+    let seen = b.op_n("Attention", &[Some(&q), Some(&q), Some(&q), Some(&mask)], &[], 1).unwrap();
+    let region = b.f32s(&[8], &[0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]);
+    let sizes = b.i64s(&[1, 1, 3, 2]);
+    let mode = ("coordinate_transformation_mode", Attr::Str("tf_crop_and_resize".into()));
+    let inputs = [Some(&seen[0]), Some(&region), None, Some(&sizes)];
+    let y = b.op_n("Resize", &inputs, &[mode], 1).unwrap();
+    b.output("y", &y[0]);
+    let obstacles = unsupported(&b.finish(), &["w".to_owned()]).unwrap();
+    let operators: Vec<&str> = obstacles.iter().map(|o| o.operator.as_str()).collect();
+    assert_eq!(operators, ["Attention", "Resize"]);
+    assert!(obstacles[0].to_string().contains("do not broadcast"), "{}", obstacles[0]);
+}
+
+/// A node that no gradient passes is written in another form for this engine, and does not take it.
+#[test]
+fn what_does_not_fit_is_told_by_inspection_with_its_cause() {
+    let folded = graph(|b, x, _w| {
+        let stored = b.initializer("stored", &Tensor::f32(&[3, 3], &[0.5; 9]));
+        let h = op(b, "MatMul", &[x, &stored]);
+        let share = b.op("Softmax", &[x], &[("axis", Attr::Int(-7))]).unwrap();
+        let y = op(b, "Mul", &[&h, &share]);
+        b.output("y", &y);
+    });
+    let report = inspect(&folded.model, &PinOptions::default(), 2).unwrap();
+    let why = report.gradients.refusal.unwrap();
+    assert!(why.contains("does not fit") && why.contains("ReduceMax node"), "{why}");
 }
