@@ -176,8 +176,14 @@ fn gradients(folded: &Folded, rank: usize) -> Gradients {
             });
             Gradients { obstacles: obstacles.collect(), ..Gradients::default() }
         }
-        Err(other) => Gradients { refusal: Some(other.to_string()), ..Gradients::default() },
+        Err(other) => Gradients { refusal: Some(in_full(&other)), ..Gradients::default() },
     }
+}
+
+/// An error with what it comes of.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn operator(node: &NodeProto) -> String {

@@ -8,7 +8,10 @@ use shoal_runtime::gradient::{
     differentiate, unsupported,
 };
 use shoal_runtime::graft::Profile;
-use shoal_runtime::onnx::{Attr, Builder, Element, Folded, Tensor, TensorType, Value};
+use shoal_runtime::inspect::inspect;
+use shoal_runtime::onnx::{
+    Attr, Builder, Data, Element, Folded, InferError, PinOptions, Tensor, TensorType, Value,
+};
 
 fn options(wrt: &[&str]) -> DifferentiateOptions {
     DifferentiateOptions {
@@ -145,6 +148,35 @@ fn a_gradient_stops_at_whole_numbers_and_is_refused_not_zero() {
     let refusal = differentiate(&folded, &options).unwrap_err();
     let why = WrongLoss::Independent { ends: vec!["Cast `Cast_0`".into()] };
     assert_eq!(refusal, Refusal::Loss { output: "y".into(), why });
+}
+
+/// They count steps of a scale: a gradient cast to their type would be nothing but zeros.
+#[test]
+fn a_cast_of_quantised_values_ends_the_gradient() {
+    for op in ["Cast", "CastLike"] {
+        let folded = graph(|b, x, w| {
+            let h = b.op_named("h", "MatMul", &[x, w], &[]).unwrap();
+            let (scale, zero) =
+                (b.scalar(0.02), b.constant_of(&Tensor::new(&[], Data::I8(vec![0]))));
+            let steps = b.op("QuantizeLinear", &[&h, &scale, &zero], &[]).unwrap();
+            let real = match op {
+                "Cast" => b.op(op, &[&steps], &[("to", Attr::Int(1))]).unwrap(),
+                _ => b.op(op, &[&steps, &h], &[]).unwrap(),
+            };
+            let y = b.op("Mul", &[&real, &scale], &[]).unwrap();
+            b.output("y", &y);
+        });
+        let mut asked = options(&["w"]);
+        let training = differentiate(&folded, &asked).unwrap();
+        assert_eq!((training.losses.len(), training.losses[0].tensor.as_str()), (1, "h"), "{op}");
+        asked.losses = vec![LossSpec::new(LossKind::Mse, "y")];
+        let Err(Refusal::Loss { why: WrongLoss::Independent { ends }, .. }) =
+            differentiate(&folded, &asked)
+        else {
+            panic!("{op} has a gradient")
+        };
+        assert!(ends.len() == 1 && ends[0].starts_with(&format!("{op} `")), "{ends:?}");
+    }
 }
 
 #[test]
@@ -441,6 +473,68 @@ fn a_long_axis_is_padded_and_resized_without_a_matrix() {
     assert!(stored_max(&halved) <= 1 << 16);
 }
 
+/// The longest windows there are, nearly all of which are pads.
+fn widely_pooled(op: &str, axes: usize) -> Folded {
+    let mut b = Builder::new(19);
+    let space = vec![4; axes];
+    let x = b.input("x", TensorType::f32(&[&[1, 2], &space[..]].concat()));
+    let w = b.input("w", TensorType::f32(&[&[2, 2], &vec![1; axes][..]].concat()));
+    let h = b.op("Conv", &[&x, &w], &[]).unwrap();
+    let each = |value: i64, count| Attr::Ints(vec![value; count]);
+    let attrs = [
+        ("kernel_shape", each(1 << 24, axes)),
+        ("strides", each(1 << 24, axes)),
+        ("pads", each((1 << 24) - 1, 2 * axes)),
+    ];
+    let y = b.op(op, &[&h], &attrs).unwrap();
+    b.output("y", &y);
+    b.finish()
+}
+
+/// How much of each window lies inside is counted without looking at every place of it.
+#[test]
+fn a_long_window_at_many_places_is_counted_at_once() {
+    let folded = along(4, |b, x| {
+        let attrs = [
+            ("kernel_shape", Attr::Ints(vec![1 << 20])),
+            ("pads", Attr::Ints(vec![(1 << 20) - 1; 2])),
+        ];
+        b.op("AveragePool", &[x], &attrs).unwrap()
+    });
+    assert!(stored_max(&folded) <= 1 << 21);
+}
+
+/// Kernels of a single 1 for each place would have the square of them.
+#[test]
+fn a_long_kernel_has_a_gradient_that_stores_nothing() {
+    for (stride, groups, channels) in [(1, 1, 1), (2, 1, 1), (1, 8, 8)] {
+        let mut b = Builder::new(17);
+        let x = b.input("x", TensorType::f32(&[1, channels, 1 << 17]));
+        let w = b.input("w", TensorType::f32(&[channels, channels / groups, 100_000]));
+        let attrs = [("strides", Attr::Ints(vec![stride])), ("group", Attr::Int(groups as i64))];
+        let y = b.op("Conv", &[&x, &w], &attrs).unwrap();
+        b.output("y", &y);
+        assert!(stored_max(&b.finish()) <= 16, "{stride} {groups}");
+    }
+}
+
+#[test]
+fn a_recurrent_node_of_too_many_steps_is_refused_as_a_loop_is() {
+    for (op, gates, steps) in [("LSTM", 4, 1 << 26), ("LSTM", 4, 16_000), ("RNN", 1, (1 << 16) + 1)]
+    {
+        let mut b = Builder::new(17);
+        let x = b.input("x", TensorType::f32(&[steps, 1, 1]));
+        let w = b.input("w", TensorType::f32(&[1, gates, 1]));
+        let r = b.f32s(&[1, gates, 1], &vec![0.5; gates]);
+        let y = b.op_n(op, &[Some(&x), Some(&w), Some(&r)], &[("hidden_size", Attr::Int(1))], 1);
+        b.output("y", &y.unwrap()[0]);
+        let obstacles = unsupported(&b.finish(), &["w".to_owned()]).unwrap();
+        let [obstacle] = &obstacles[..] else { panic!("{obstacles:?}") };
+        assert_eq!(obstacle.operator, op);
+        assert_eq!(obstacle.reason, Reason::Unrolled { steps, max: 131_072 });
+    }
+}
+
 #[test]
 fn a_matrix_that_is_too_large_to_store_is_refused_before_it_is_made() {
     let repeated = along(2, |b, x| {
@@ -452,6 +546,15 @@ fn a_matrix_that_is_too_large_to_store_is_refused_before_it_is_made() {
         let obstacles = unsupported(&folded, &["w".to_owned()]).unwrap();
         let [obstacle] = &obstacles[..] else { panic!("{obstacles:?}") };
         assert!(matches!(obstacle.reason, Reason::TooLarge { .. }), "{obstacle}");
+    }
+    for (op, axes) in
+        [("AveragePool", 1), ("AveragePool", 2), ("AveragePool", 3), ("LpPool", 2), ("LpPool", 3)]
+    {
+        let folded = widely_pooled(op, axes);
+        let obstacles = unsupported(&folded, &["w".to_owned()]).unwrap();
+        let [obstacle] = &obstacles[..] else { panic!("{obstacles:?}") };
+        assert!(matches!(obstacle.reason, Reason::TooLarge { .. }), "{obstacle}");
+        assert!(obstacle.to_string().contains("16777216"), "{obstacle}");
     }
     // A table has another way.
     let folded = graph(|b, x, _w| {
@@ -465,4 +568,123 @@ fn a_matrix_that_is_too_large_to_store_is_refused_before_it_is_made() {
     });
     let training = differentiate(&folded, &options(&["table"])).unwrap();
     assert_eq!(training.folded.types["grad.table"], TensorType::f32(&[1 << 13, 3]));
+}
+
+/// A sum of nothing but a product with w, of rank 0.
+fn of_a_scalar(write: impl FnOnce(&mut Builder, &Value) -> Value) -> Folded {
+    graph(|b, x, w| {
+        let h = op(b, "MatMul", &[x, w]);
+        let sum = b.op("ReduceSum", &[&h], &[("keepdims", Attr::Int(0))]).unwrap();
+        let y = write(b, &sum);
+        b.output("y", &y);
+    })
+}
+
+#[test]
+fn an_axis_of_a_scalar_is_refused_by_name() {
+    let axis = |b: &mut Builder, op: &str, x: &[&Value]| b.op(op, x, &[("axis", Attr::Int(0))]);
+    let mut graphs: Vec<Folded> = ["Softmax", "LogSoftmax", "LpNormalization"]
+        .iter()
+        .map(|op| of_a_scalar(|b, sum| axis(b, op, &[sum]).unwrap()))
+        .collect();
+    graphs.push(of_a_scalar(|b, sum| {
+        let scales = b.f32s(&[2], &[0.1, 0.2]);
+        let zeros = b.constant_of(&Tensor::new(&[2], Data::U8(vec![3, 4])));
+        let q = axis(b, "QuantizeLinear", &[sum, &scales, &zeros]).unwrap();
+        axis(b, "DequantizeLinear", &[&q, &scales, &zeros]).unwrap()
+    }));
+    for folded in graphs {
+        let obstacles = unsupported(&folded, &["w".to_owned()]).unwrap();
+        let [obstacle] = &obstacles[..] else { panic!("{obstacles:?}") };
+        assert_eq!(obstacle.reason, Reason::Attribute { name: "axis", value: "0".into() });
+    }
+}
+
+/// What inference takes, a gradient is not surprised by.
+#[test]
+fn windows_that_do_not_fit_are_refused_where_shapes_are_inferred() {
+    let mut b = Builder::new(17);
+    let row = b.input("row", TensorType::f32(&[4]));
+    let x = b.input("x", TensorType::f32(&[1, 2, 4, 4]));
+    let [w, empty] = [[2, 2, 3, 3], [2, 2, 0, 3]].map(|dims| b.input("w", TensorType::f32(&dims)));
+    let asked = [("output_shape", Attr::Ints(vec![9]))];
+    let mut refused = |op: &str, inputs: &[&Value], attrs: &[(&str, Attr)]| {
+        let refused: Result<Value, InferError> = b.op(op, inputs, attrs);
+        assert_eq!(refused.unwrap_err().operator, op);
+    };
+    for op in ["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"] {
+        refused(op, &[&row], &[]);
+    }
+    refused("ConvTranspose", &[&x, &w], &asked);
+    refused("ConvTranspose", &[&x, &empty], &[]);
+}
+
+#[test]
+fn axes_of_a_transpose_may_count_from_the_back() {
+    let turned = |perm: [i64; 2]| {
+        graph(|b, x, w| {
+            let h = op(b, "MatMul", &[x, w]);
+            let t = b.op("Transpose", &[&h], &[("perm", Attr::Ints(perm.to_vec()))]).unwrap();
+            let y = op(b, "Relu", &[&t]);
+            b.output("y", &y);
+        })
+    };
+    let [front, back] = [[1, 0], [-1, -2]]
+        .map(|perm| differentiate(&turned(perm), &options(&["w"])).unwrap().folded);
+    assert_eq!(front.types, back.types);
+}
+
+#[test]
+fn a_region_is_refused_by_name_also_where_no_length_changes() {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 2, 4, 4]));
+    let w = b.input("w", TensorType::f32(&[2, 2, 1, 1]));
+    let h = b.op("Conv", &[&x, &w], &[]).unwrap();
+    let region = b.f32s(&[8], &[0.0, 0.0, 0.25, 0.25, 1.0, 1.0, 0.75, 0.75]);
+    let sizes = b.i64s(&[1, 2, 4, 4]);
+    let text = |value: &str| Attr::Str(value.to_owned());
+    let mode = ("coordinate_transformation_mode", text("tf_crop_and_resize"));
+    let inputs = [Some(&h), Some(&region), None, Some(&sizes)];
+    let y = b.op_n("Resize", &inputs, &[("mode", text("linear")), mode], 1).unwrap();
+    b.output("y", &y[0]);
+    let obstacles = unsupported(&b.finish(), &["w".to_owned()]).unwrap();
+    let [obstacle] = &obstacles[..] else { panic!("{obstacles:?}") };
+    let text = obstacle.to_string();
+    assert!(text.contains("Resize") && text.contains("tf_crop_and_resize"), "{text}");
+}
+
+/// A mask of fewer keys than there are: the other obstacle is named as well.
+#[test]
+fn what_cannot_be_written_out_is_named_with_all_that_stands_in_the_way() {
+    let mut b = Builder::new(23);
+    let x = b.input("x", TensorType::f32(&[1, 1, 3, 2]));
+    let w = b.input("w", TensorType::f32(&[2, 2]));
+    let q = op(&mut b, "MatMul", &[&x, &w]);
+    let mask = b.f32s(&[3, 2], &[0.0; 6]);
+    let seen = b.op_n("Attention", &[Some(&q), Some(&q), Some(&q), Some(&mask)], &[], 1).unwrap();
+    let region = b.f32s(&[8], &[0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]);
+    let sizes = b.i64s(&[1, 1, 3, 2]);
+    let mode = ("coordinate_transformation_mode", Attr::Str("tf_crop_and_resize".into()));
+    let inputs = [Some(&seen[0]), Some(&region), None, Some(&sizes)];
+    let y = b.op_n("Resize", &inputs, &[mode], 1).unwrap();
+    b.output("y", &y[0]);
+    let obstacles = unsupported(&b.finish(), &["w".to_owned()]).unwrap();
+    let operators: Vec<&str> = obstacles.iter().map(|o| o.operator.as_str()).collect();
+    assert_eq!(operators, ["Attention", "Resize"]);
+    assert!(obstacles[0].to_string().contains("do not broadcast"), "{}", obstacles[0]);
+}
+
+/// A node that no gradient passes is written in another form for this engine, and does not take it.
+#[test]
+fn what_does_not_fit_is_told_by_inspection_with_its_cause() {
+    let folded = graph(|b, x, _w| {
+        let stored = b.initializer("stored", &Tensor::f32(&[3, 3], &[0.5; 9]));
+        let h = op(b, "MatMul", &[x, &stored]);
+        let share = b.op("Softmax", &[x], &[("axis", Attr::Int(-7))]).unwrap();
+        let y = op(b, "Mul", &[&h, &share]);
+        b.output("y", &y);
+    });
+    let report = inspect(&folded.model, &PinOptions::default(), 2).unwrap();
+    let why = report.gradients.refusal.unwrap();
+    assert!(why.contains("does not fit") && why.contains("ReduceMax node"), "{why}");
 }

@@ -235,3 +235,36 @@ fn a_model_is_written_as_protobuf_encodes_it_and_beside_its_values_it_is_the_sam
     assert_eq!(again.proto, model.proto);
     assert!(Model::read(&two).unwrap().to_bytes().unwrap().len() < 6400, "they are beside it");
 }
+
+fn product(value: f32) -> Model {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 40]));
+    let w = b.f32s(&[40, 40], &[value; 1600]);
+    let y = b.op("MatMul", &[&x, &w], &[]).unwrap();
+    b.output("y", &y);
+    b.into_model()
+}
+
+/// The values are written before the graph that reads them: until that is there, the graph before has its own.
+#[test]
+fn a_model_and_its_values_are_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.onnx");
+    let holds = |model: &Model| Model::read_with_data(&path).unwrap().proto == model.proto;
+    let [first, second, third] = [0.25, 0.5, 0.75].map(product);
+    first.write_beside(&path).unwrap();
+    for (old, new, removed) in [(&first, &second, ".data"), (&second, &third, ".1.data")] {
+        // What the graph would be written to is taken: as if the power went before it.
+        let part = folder.path().join("m.onnx.part");
+        std::fs::create_dir(&part).unwrap();
+        assert!(matches!(new.write_beside(&path), Err(WriteError::Io { .. })));
+        assert!(holds(old));
+        std::fs::remove_dir(&part).unwrap();
+
+        new.write_beside(&path).unwrap();
+
+        assert!(holds(new));
+        assert!(!folder.path().join(format!("m.onnx{removed}")).exists());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+}

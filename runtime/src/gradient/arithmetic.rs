@@ -185,6 +185,9 @@ pub(super) fn pow(step: &mut Step) -> Done {
         step.give_unbroadcast(0, &share)?;
     }
     if step.wants(1) {
+        if !step.emit.element(&exponent).is_float() {
+            return Err(Reason::Input { input: "Y" });
+        }
         let y = step.y()?;
         let zero = step.emit.scalar(0.0, &x);
         let above = step.emit.op("Greater", &[&x, &zero], &[])?;
@@ -205,8 +208,8 @@ fn constant_power(step: &mut Step, x: &Value, exponent: &Tensor) -> Result<Value
     }
     let element = step.emit.element(x);
     let less: Vec<f64> = values.iter().map(|&c| if c == 0.0 { 0.0 } else { c - 1.0 }).collect();
-    let less = step.emit.values(&exponent.dims, &less, element);
-    let factor = step.emit.values(&exponent.dims, &values, element);
+    let less = step.emit.values(&exponent.dims, element, |_| less)?;
+    let factor = step.emit.values(&exponent.dims, element, |_| values)?;
     let power = step.emit.op("Pow", &[x, &less], &[])?;
     Ok(step.emit.op("Mul", &[&power, &factor], &[])?)
 }

@@ -12,9 +12,9 @@
 use crate::onnx::proto::NodeProto;
 use crate::onnx::{Attr, Builder, Data, Element, InferError, Tensor, Value};
 
-use super::Reason;
 use super::expand::{Stop, name};
 use super::recurrent::{concat, reshape};
+use super::{Reason, stored};
 
 type Made = Result<Value, InferError>;
 
@@ -113,7 +113,7 @@ fn scalar(b: &mut Builder, like: &Value, value: f32) -> Value {
 }
 
 /// What each query gives to each key: scores capped, then masked, then their softmax.
-fn weights(b: &mut Builder, node: &NodeProto, scores: &Value, past: usize) -> Made {
+fn weights(b: &mut Builder, node: &NodeProto, scores: &Value, past: usize) -> Result<Value, Stop> {
     let mut scores = capped(b, node, scores)?;
     let least = scalar(b, &scores, LEAST);
     let mut seen = Vec::new();
@@ -127,7 +127,7 @@ fn weights(b: &mut Builder, node: &NodeProto, scores: &Value, past: usize) -> Ma
     // Everything that came before is seen by a query that only looks back: its row is never empty.
     let rows_full = seen.is_empty() && WINDOW.iter().all(|name| node.int(name, -1) < 0);
     if let [.., rows, columns] = b.ty(&scores).dims[..] {
-        seen.extend(places(b, node, [rows, columns], past));
+        seen.extend(places(b, node, [rows, columns], past)?);
     }
     for seen in &seen {
         scores = b.op("Where", &[seen, &scores, &least], &[])?;
@@ -153,12 +153,21 @@ fn capped(b: &mut Builder, node: &NodeProto, scores: &Value) -> Made {
     b.op("Mul", &[&bent, &cap], &[])
 }
 
-/// Which keys `[rows, columns]` each query sees by its place; nothing where it sees all of them.
-fn places(b: &mut Builder, node: &NodeProto, dims: [usize; 2], past: usize) -> Option<Value> {
+/// Which keys `[rows, columns]` each query sees by its place; nothing where it sees all of them. What is too large to be stored is
+/// computed in every run.
+fn places(
+    b: &mut Builder,
+    node: &NodeProto,
+    dims: [usize; 2],
+    past: usize,
+) -> Result<Vec<Value>, Stop> {
     let causal = node.int("is_causal", 0) != 0;
     let [left, right] = WINDOW.map(|name| usize::try_from(node.int(name, -1)).ok());
     if !causal && left.is_none() && right.is_none() {
-        return None;
+        return Ok(Vec::new());
+    }
+    if stored::fits(&dims).is_err() {
+        return computed(b, dims, past, (causal, [left, right]));
     }
     let sees = |row: usize, key: usize| {
         let place = row + past;
@@ -169,5 +178,35 @@ fn places(b: &mut Builder, node: &NodeProto, dims: [usize; 2], past: usize) -> O
     let [rows, columns] = dims;
     let seen = (0..rows).flat_map(|row| (0..columns).map(move |key| sees(row, key)));
     let seen = Tensor::new(&dims, Data::Bool(seen.collect()));
-    Some(b.constant_of(&seen))
+    Ok(vec![b.constant_of(&seen)])
+}
+
+/// [`places`] as comparisons of the number of a key with the first and the last that a query sees.
+fn computed(
+    b: &mut Builder,
+    [rows, columns]: [usize; 2],
+    past: usize,
+    (causal, [left, right]): (bool, [Option<usize>; 2]),
+) -> Result<Vec<Value>, Stop> {
+    let mut list = |dims: &[usize], of: &dyn Fn(i64) -> i64| -> Result<Value, Reason> {
+        let values = (0..stored::fits(dims)? as i64).map(of).collect();
+        Ok(b.constant_of(&Tensor::new(dims, Data::I64(values))))
+    };
+    let key = list(&[1, columns], &|key| key)?;
+    let [past, left, right] =
+        [Some(past), left, right].map(|by| by.map(|by| by.min(1 << 40) as i64));
+    let place = move |row: i64| row + past.unwrap_or(0);
+    let last = match (causal, right) {
+        (true, _) => Some(0),
+        (false, right) => right,
+    };
+    let mut pairs = Vec::new();
+    if let Some(left) = left {
+        pairs.push((list(&[rows, 1], &|row| place(row) - left)?, key.clone()));
+    }
+    if let Some(last) = last {
+        pairs.push((key, list(&[rows, 1], &|row| place(row) + last)?));
+    }
+    let compared = pairs.iter().map(|(less, more)| b.op("LessOrEqual", &[less, more], &[]));
+    Ok(compared.collect::<Result<_, _>>()?)
 }

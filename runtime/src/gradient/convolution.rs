@@ -221,8 +221,7 @@ fn reversed(step: &mut Step, w: &Value, shape: &Shape) -> Result<Value, Reason> 
     let w = step.emit.reshape(w, &split)?;
     let mut w = step.emit.transpose(&w, &order)?;
     if places > 1 {
-        let backwards: Vec<i64> = (0..places as i64).rev().collect();
-        w = step.emit.pick(&w, 3, &backwards)?;
+        w = step.emit.pick(&w, 3, places, |at| (places - 1 - at) as i64)?;
     }
     Ok(step.emit.reshape(&w, &dims)?)
 }

@@ -11,20 +11,23 @@
 //! | kernel = stride, no pads | x, patch by patch | `[Co, p]·[p, Ci·k]` |
 //! | stride 1 | the side with fewer channels, shifted k times | `[Co·k, p]·[p, Ci]` or `[Co, p]·[p, Ci·k]` |
 //! | else | x, as each place of the kernel reads it | `[Co, p]·[p, Ci·k]` |
+//! | long kernels | nothing: a `Conv` of x with g as its weight | |
 //!
 //! With LoRA one side of every trained convolution has only `rank` channels, so little is moved. It is moved by a convolution of each
 //! channel with kernels of a single 1: one node, and 1.2 to 3.4 times as quick on ONNX Runtime's CPU provider as k slices side by side.
+//! Those kernels have k² values a channel: where they are more than a gradient stores, nothing is laid side by side.
 //! # Source
 //! ONNX `Conv`; the adjoint by hand. The choice between lowerings: measured on ONNX Runtime's CPU provider.
 
 use std::ops::Range;
 
-use crate::onnx::{Attr, InferError, Value};
+use crate::onnx::{Attr, Value};
 
 use super::convolution::{self, Shape};
 use super::emit::Emit;
+use super::{Reason, stored};
 
-type Emitted = Result<Value, InferError>;
+type Emitted = Result<Value, Reason>;
 /// Kernels of more places are read axis by axis: k rows and then k columns, and not k² pieces.
 const PLACES_AT_ONCE: usize = 25;
 
@@ -33,10 +36,16 @@ pub(super) fn share(emit: &mut Emit, x: &Value, dy: &Value, shape: &Shape) -> Em
     let window = &shape.window;
     let (inputs, outputs) = shape.channels;
     if window.is_pointwise() {
-        by_places(emit, x, dy, shape, 1)
-    } else if window.is_patches() && shape.groups == 1 {
-        by_patches(emit, x, dy, shape)
-    } else if window.is_dense() && window.pads_within() && shape.groups == 1 && outputs <= inputs {
+        return by_places(emit, x, dy, shape, 1);
+    }
+    if window.is_patches() && shape.groups == 1 {
+        return by_patches(emit, x, dy, shape);
+    }
+    let shifts = window.is_dense() && window.pads_within() && shape.groups == 1;
+    let shifts = shifts && outputs <= inputs;
+    if !can_unfold(if shifts { outputs } else { inputs }, &window.kernel) {
+        by_convolution(emit, x, dy, shape)
+    } else if shifts {
         by_shifted_gradient(emit, x, dy, shape)
     } else {
         let x = read_by_places(emit, x, shape)?;
@@ -50,7 +59,7 @@ fn by_places(emit: &mut Emit, x: &Value, dy: &Value, shape: &Shape, places: usiz
     let (inputs, outputs) = (shape.channels.0 / groups * places, shape.channels.1 / groups);
     let product = product(emit, dy, x, (shape.batch, groups), (outputs, inputs))?;
     let dims = [&[shape.channels.1, shape.channels.0 / groups], &shape.window.kernel[..]].concat();
-    emit.reshape(&product, &dims)
+    Ok(emit.reshape(&product, &dims)?)
 }
 
 /// `[g, rows, columns]`: Σ over the batch and all places of a `[n, g·rows, p..]` and b `[n, g·columns, p..]`.
@@ -68,14 +77,14 @@ fn product(
     if groups == 1 && batch > 1 && rows * columns > places * (rows + columns) {
         let a = side_by_side(emit, a, (batch, rows, places))?;
         let b = side_by_side(emit, b, (batch, columns, places))?;
-        return emit.gemm((&a, false), (&b, true), 1.0);
+        return Ok(emit.gemm((&a, false), (&b, true), 1.0)?);
     }
     let lead: &[usize] = if groups == 1 { &[batch] } else { &[batch, groups] };
     let a = emit.reshape(a, &[lead, &[rows, places]].concat())?;
     let b = emit.reshape(b, &[lead, &[columns, places]].concat())?;
     let turned = emit.swap_last(&b)?;
     let each = emit.matmul(&a, &turned)?;
-    emit.reduce_sum(&each, &[0], false)
+    Ok(emit.reduce_sum(&each, &[0], false)?)
 }
 
 /// `[n, c, p..]` → `[c, n·p]`.
@@ -86,7 +95,7 @@ fn side_by_side(
 ) -> Emitted {
     let a = emit.reshape(a, &[batch, channels, places])?;
     let a = emit.transpose(&a, &[1, 0, 2])?;
-    emit.reshape(&a, &[channels, batch * places])
+    Ok(emit.reshape(&a, &[channels, batch * places])?)
 }
 
 /// Windows side by side: x folded patch by patch, once.
@@ -116,7 +125,7 @@ fn channels_first(emit: &mut Emit, product: &Value, shape: &Shape) -> Emitted {
     let kernel = &shape.window.kernel[..];
     let split = emit.reshape(product, &[&[outputs], kernel, &[inputs]].concat())?;
     let order: Vec<usize> = [0, 1 + kernel.len()].into_iter().chain(1..=kernel.len()).collect();
-    emit.transpose(&split, &order)
+    Ok(emit.transpose(&split, &order)?)
 }
 
 /// `[n, Ci, to·k ..]` → `[n, Ci·places, to..]`, for windows that lie side by side.
@@ -133,7 +142,7 @@ fn patches(emit: &mut Emit, x: &Value, shape: &Shape) -> Emitted {
     let x = emit.reshape(x, &split)?;
     let x = emit.transpose(&x, &order)?;
     let dims = [&[shape.batch, shape.channels.0 * window.places()], &window.to[..]].concat();
-    emit.reshape(&x, &dims)
+    Ok(emit.reshape(&x, &dims)?)
 }
 
 /// The values that each place of the kernel reads: `[n, Ci·places, to..]`.
@@ -169,6 +178,20 @@ fn unfold(emit: &mut Emit, x: &Value, along: &[Along]) -> Emitted {
     (0..along.len()).try_fold(x.clone(), |x, axis| unfold_axes(emit, &x, along, axis..axis + 1))
 }
 
+/// Whether the kernels with which [`unfold`] reads so many channels are small enough to be stored.
+fn can_unfold(channels: usize, kernel: &[usize]) -> bool {
+    let places = kernel.iter().product::<usize>();
+    if places <= PLACES_AT_ONCE {
+        return stored::fits(&[channels, places, places]).is_ok();
+    }
+    let mut channels = channels;
+    kernel.iter().all(|&size| {
+        let fits = stored::fits(&[channels, size, size]).is_ok();
+        channels = channels.saturating_mul(size);
+        fits
+    })
+}
+
 /// [`unfold`] along some axes; the others stay as they are.
 fn unfold_axes(emit: &mut Emit, x: &Value, along: &[Along], axes: Range<usize>) -> Emitted {
     let of = |usual: usize, value: &dyn Fn(&Along) -> usize| {
@@ -179,19 +202,22 @@ fn unfold_axes(emit: &mut Emit, x: &Value, along: &[Along], axes: Range<usize>) 
     let kernel = of(1, &|axis| axis.kernel);
     let channels = emit.dims(x)[1];
     let places = kernel.iter().product::<usize>();
-    let mut ones = vec![0.0; places * places];
-    for place in 0..places {
-        let (mut left, mut weight, mut at) = (place, 1, 0);
-        for (axis, &size) in along.iter().zip(&kernel).rev() {
-            let here = left % size;
-            at += weight * if axis.reversed { size - 1 - here } else { here };
-            (left, weight) = (left / size, weight * size);
+    let ones = |_| {
+        let mut ones = vec![0.0; places * places];
+        for place in 0..places {
+            let (mut left, mut weight, mut at) = (place, 1, 0);
+            for (axis, &size) in along.iter().zip(&kernel).rev() {
+                let here = left % size;
+                at += weight * if axis.reversed { size - 1 - here } else { here };
+                (left, weight) = (left / size, weight * size);
+            }
+            ones[place * places + at] = 1.0;
         }
-        ones[place * places + at] = 1.0;
-    }
+        ones.repeat(channels)
+    };
     let dims = [&[channels * places, 1], &kernel[..]].concat();
     let element = emit.element(x);
-    let ones = emit.values(&dims, &ones.repeat(channels), element);
+    let ones = emit.values(&dims, element, ones)?;
     let pads = [of(0, &|axis| axis.pads[0]), of(0, &|axis| axis.pads[1])].concat();
     let attrs = [
         ("dilations", convolution::ints(&of(1, &|axis| axis.dilation))),
@@ -199,7 +225,7 @@ fn unfold_axes(emit: &mut Emit, x: &Value, along: &[Along], axes: Range<usize>) 
         ("pads", convolution::ints(&pads)),
         ("strides", convolution::ints(&of(1, &|axis| axis.stride))),
     ];
-    emit.op("Conv", &[x, &ones], &attrs)
+    Ok(emit.op("Conv", &[x, &ones], &attrs)?)
 }
 
 /// Stride 1: `g` shifted by each place of the kernel meets x where x is: at its place q, g[q + pad − d·k], zero outside.
@@ -221,4 +247,33 @@ fn by_shifted_gradient(emit: &mut Emit, x: &Value, dy: &Value, shape: &Shape) ->
     let all_rows = outputs * window.places();
     let product = product(emit, &all, x, (shape.batch, 1), (all_rows, inputs))?;
     channels_first(emit, &product, shape)
+}
+
+/// Long kernels: each channel of x is a picture of its own, g the weight, and what comes out the places of the kernel. The stride is
+/// now how far values of the weight lie apart, and the other way round.
+fn by_convolution(emit: &mut Emit, x: &Value, dy: &Value, shape: &Shape) -> Emitted {
+    let window = &shape.window;
+    let (batch, groups, outputs) = (shape.batch, shape.groups, shape.channels.1);
+    let inputs = shape.channels.0 / groups;
+    let rank = window.from.len();
+    // [n, g·c, from..] → [c, g·n, from..]
+    let x = emit.reshape(x, &[&[batch, groups, inputs], &window.from[..]].concat())?;
+    let order: Vec<usize> = [2, 1, 0].into_iter().chain(3..3 + rank).collect();
+    let x = emit.transpose(&x, &order)?;
+    let x = emit.reshape(&x, &[&[inputs, groups * batch], &window.from[..]].concat())?;
+    // [n, Co, to..] → [Co, n, to..]
+    let order: Vec<usize> = [1, 0].into_iter().chain(2..2 + rank).collect();
+    let dy = emit.transpose(dy, &order)?;
+    let pads = [&window.before[..], &window.after[..]].concat();
+    let attrs = [
+        ("dilations", convolution::ints(&window.stride)),
+        ("group", Attr::Int(groups as i64)),
+        ("pads", convolution::ints(&pads)),
+        ("strides", convolution::ints(&window.dilation)),
+    ];
+    let all = emit.op("Conv", &[&x, &dy], &attrs)?;
+    // Where the last window ends before x does, there are more places than the kernel has.
+    let ends = [&[inputs, outputs], &window.kernel[..]].concat();
+    let places = emit.crop(&all, &vec![0; ends.len()], &ends)?;
+    Ok(emit.transpose(&places, &order)?)
 }

@@ -8,6 +8,8 @@ use crate::onnx::{Attr, Builder, Data, Element, InferError, Tensor, Value};
 
 use half::{bf16, f16};
 
+use super::{Reason, stored};
+
 /// A [`Builder`] that shares equal nodes and leaves out those that change nothing.
 ///
 /// All shapes are known, so every shape, axis and pad it writes is a constant.
@@ -80,8 +82,18 @@ impl Emit {
         })
     }
 
-    /// A constant of any dimensions, of the element of `like`.
-    pub(super) fn values(&mut self, dims: &[usize], values: &[f64], like: Element) -> Value {
+    /// A constant of any dimensions, of the element of `like`: its values are made once it is known that they may be stored.
+    pub(super) fn values(
+        &mut self,
+        dims: &[usize],
+        like: Element,
+        values: impl FnOnce(usize) -> Vec<f64>,
+    ) -> Result<Value, Reason> {
+        let values = values(stored::fits(dims)?);
+        Ok(self.store(dims, &values, like))
+    }
+
+    fn store(&mut self, dims: &[usize], values: &[f64], like: Element) -> Value {
         let data = match like {
             Element::F64 => Data::F64(values.to_vec()),
             Element::F16 => Data::F16(values.iter().map(|&v| f16::from_f64(v)).collect()),
@@ -103,7 +115,7 @@ impl Emit {
     /// A constant of rank 0, of the element of `like`.
     pub(super) fn scalar(&mut self, value: f64, like: &Value) -> Value {
         let element = self.element(like);
-        self.values(&[], &[value], element)
+        self.store(&[], &[value], element)
     }
 
     pub(super) fn add(&mut self, a: &Value, b: &Value) -> Emitted {
@@ -342,10 +354,26 @@ impl Emit {
         self.op("Concat", &parts, &[("axis", Attr::Int(axis as i64))])
     }
 
-    /// Values along `axis`, by constant index.
-    pub(super) fn pick(&mut self, a: &Value, axis: usize, indices: &[i64]) -> Emitted {
-        let indices = self.builder.i64s(indices);
-        self.op("Gather", &[a, &indices], &[("axis", Attr::Int(axis as i64))])
+    /// A list of so many constant indices.
+    pub(super) fn indices(
+        &mut self,
+        count: usize,
+        index: impl Fn(usize) -> i64,
+    ) -> Result<Value, Reason> {
+        let indices: Vec<i64> = (0..stored::fits(&[count])?).map(index).collect();
+        Ok(self.builder.i64s(&indices))
+    }
+
+    /// So many values along `axis`, by constant index.
+    pub(super) fn pick(
+        &mut self,
+        a: &Value,
+        axis: usize,
+        count: usize,
+        index: impl Fn(usize) -> i64,
+    ) -> Result<Value, Reason> {
+        let indices = self.indices(count, index)?;
+        Ok(self.op("Gather", &[a, &indices], &[("axis", Attr::Int(axis as i64))])?)
     }
 
     pub(super) fn matmul(&mut self, a: &Value, b: &Value) -> Emitted {
@@ -379,7 +407,7 @@ impl Emit {
         let zero = self.scalar(0.0, like);
         if dims.iter().product::<usize>() <= SMALL_VALUES_MAX {
             let element = self.element(like);
-            return Ok(self.values(dims, &vec![0.0; dims.iter().product()], element));
+            return Ok(self.store(dims, &vec![0.0; dims.iter().product()], element));
         }
         self.expand(&zero, dims)
     }

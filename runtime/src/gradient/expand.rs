@@ -7,9 +7,8 @@ use crate::onnx::{Builder, Folded, InferError, Value};
 use super::plan::Reach;
 use super::{Reason, attention, lp_pool, recurrent, response, sampling};
 
-/// What writing one node can meet: the node has no such form, or the graph does not take it.
+/// What writing one node can meet: the node has no such form, or the graph does not take it. It then stays, and the walk refuses it.
 pub(super) enum Stop {
-    /// The node stays, and the walk refuses it by this reason.
     Refused(Reason),
     Infer(InferError),
 }
@@ -53,7 +52,7 @@ pub(super) fn expand(folded: &Folded, reach: &Reach) -> Result<Option<Folded>, I
     if !folded.model.graph().node.iter().any(|node| passes(node).is_some()) {
         return Ok(None);
     }
-    let mut builder = Builder::before(folded, "unrolled/");
+    let mut builder = Builder::before(folded, recurrent::PREFIX);
     for node in &folded.model.graph().node {
         let Some(write) = passes(node) else {
             builder.node(node.clone())?;
@@ -63,8 +62,8 @@ pub(super) fn expand(folded: &Folded, reach: &Reach) -> Result<Option<Folded>, I
         let before = builder.clone();
         match write(&mut builder, node) {
             Ok(()) => {}
-            Err(Stop::Infer(error)) => return Err(error),
-            Err(Stop::Refused(_)) => {
+            // The walk says why, with all others that stand in the way.
+            Err(Stop::Infer(_) | Stop::Refused(_)) => {
                 builder = before;
                 builder.node(node.clone())?;
             }

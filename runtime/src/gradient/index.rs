@@ -12,27 +12,21 @@
 //! # Source
 //! ONNX `Gather`, `Resize` (coordinate formulas of its document); adjoints of linear maps.
 
-use crate::onnx::{Attr, Element, InferError, Value};
+use crate::onnx::{Attr, Element, Value};
 
 use super::emit::Emit;
 use super::step::Step;
-use super::{Reason, scatter};
+use super::{Reason, scatter, stored};
 use crate::graft::Profile;
 
 type Done = Result<(), Reason>;
 
-/// The most values of a matrix that stands for reading along an axis. A file of a kilobyte must not ask for terabytes.
-const MATRIX_VALUES_MAX: usize = 1 << 24;
-
-/// The values of a matrix `[outputs, inputs]`, if a graph may store that many.
-pub(super) fn fits(outputs: usize, inputs: usize) -> Result<usize, Reason> {
-    let values = outputs.checked_mul(inputs).filter(|&values| values <= MATRIX_VALUES_MAX);
-    values.ok_or(Reason::TooLarge { outputs, inputs, max: MATRIX_VALUES_MAX })
-}
+/// How a Resize says where its outputs lie.
+const PLACES: &str = "coordinate_transformation_mode";
 
 /// Zeros `[outputs, inputs]`.
 fn matrix(outputs: usize, inputs: usize) -> Result<Vec<f64>, Reason> {
-    Ok(vec![0.0; fits(outputs, inputs)?])
+    Ok(vec![0.0; stored::fits(&[outputs, inputs])?])
 }
 
 pub(super) fn gather(step: &mut Step) -> Done {
@@ -72,7 +66,7 @@ pub(super) fn spread(
     source: &[i64],
     dim: usize,
 ) -> Result<Value, Reason> {
-    let mut back = vec![source.len() as i64; dim];
+    let mut back = vec![source.len() as i64; stored::fits(&[dim])?];
     let mut once = true;
     for (at, &index) in source.iter().enumerate() {
         let slot = &mut back[index as usize];
@@ -85,13 +79,13 @@ pub(super) fn spread(
         let mut after = vec![0; rank];
         after[axis] = usize::from(back.contains(&(source.len() as i64)));
         let padded = emit.pad(dy, &vec![0; rank], &after)?;
-        return Ok(emit.pick(&padded, axis, &back)?);
+        return emit.pick(&padded, axis, back.len(), |at| back[at]);
     }
     let mut matrix = matrix(source.len(), dim)?;
     for (at, &index) in source.iter().enumerate() {
         matrix[at * dim + index as usize] = 1.0;
     }
-    Ok(weigh(emit, dy, axis, &matrix, dim)?)
+    weigh(emit, dy, axis, &matrix, dim)
 }
 
 /// `share[.., i, ..] = Σ_o matrix[o, i] · g[.., o, ..]` along one axis; `matrix` is `[outputs, dim]`.
@@ -101,26 +95,25 @@ fn weigh(
     axis: usize,
     matrix: &[f64],
     dim: usize,
-) -> Result<Value, InferError> {
+) -> Result<Value, Reason> {
     let dims = emit.dims(dy);
     let element = emit.element(dy);
     let read = dims[axis];
     let before: usize = dims[..axis].iter().product();
     let after: usize = dims[axis + 1..].iter().product();
     let product = if after == 1 {
-        let matrix = emit.values(&[read, dim], matrix, element);
+        let matrix = emit.values(&[read, dim], element, |_| matrix.to_vec())?;
         let rows = emit.reshape(dy, &[before, read])?;
         emit.matmul(&rows, &matrix)?
     } else {
-        let turned: Vec<f64> =
-            (0..dim).flat_map(|i| (0..read).map(move |o| matrix[o * dim + i])).collect();
-        let turned = emit.values(&[dim, read], &turned, element);
+        let turned = |i| (0..read).map(move |o| matrix[o * dim + i]);
+        let turned = emit.values(&[dim, read], element, |_| (0..dim).flat_map(turned).collect())?;
         let blocks = emit.reshape(dy, &[before, read, after])?;
         emit.matmul(&turned, &blocks)?
     };
     let mut out = dims;
     out[axis] = dim;
-    emit.reshape(&product, &out)
+    Ok(emit.reshape(&product, &out)?)
 }
 
 /// An embedding: the rows that were read get the gradients of all their readers.
@@ -164,22 +157,16 @@ fn gather_of_run(step: &mut Step, dy: &Value, indices: &Value, axis: usize) -> D
 }
 
 /// `[reads, size]` with a 1 where each index (negative: from the back) points.
-fn one_hot(
-    emit: &mut Emit,
-    column: &Value,
-    size: usize,
-    like: &Value,
-) -> Result<Value, InferError> {
+fn one_hot(emit: &mut Emit, column: &Value, size: usize, like: &Value) -> Result<Value, Reason> {
     let zero = emit.builder.i64_scalar(0);
     let whole = emit.builder.i64_scalar(size as i64);
     let below = emit.op("Less", &[column, &zero], &[])?;
     let raised = emit.op("Add", &[column, &whole], &[])?;
     let column = emit.op("Where", &[&below, &raised, column], &[])?;
-    let numbers: Vec<i64> = (0..size as i64).collect();
-    let numbers = emit.builder.i64s(&numbers);
+    let numbers = emit.indices(size, |at| at as i64)?;
     let hit = emit.op("Equal", &[&column, &numbers], &[])?;
     let to = emit.element(like);
-    emit.cast(&hit, to)
+    Ok(emit.cast(&hit, to)?)
 }
 
 pub(super) fn resize(step: &mut Step) -> Done {
@@ -189,6 +176,10 @@ pub(super) fn resize(step: &mut Step) -> Done {
     let mode = step.node.text("mode", "nearest").to_owned();
     if step.node.int("antialias", 0) != 0 {
         return Err(Reason::Attribute { name: "antialias", value: "1".into() });
+    }
+    if step.node.text(PLACES, "half_pixel") == "tf_crop_and_resize" {
+        // A region is cut out also where no length changes.
+        return Err(Reason::Attribute { name: PLACES, value: "tf_crop_and_resize".into() });
     }
     let mut maps = Vec::new();
     for axis in (0..from.len()).filter(|&axis| from[axis] != to[axis] || scales[axis] != 1.0) {
@@ -286,10 +277,10 @@ fn scales(step: &Step, from: &[usize], to: &[usize]) -> Result<Vec<f32>, Reason>
 /// Where each output lies between the inputs, in the arithmetic of [`scales`].
 fn places(step: &Step, from: usize, to: usize, scale: f32) -> Result<Vec<f32>, Reason> {
     let old = step.emit.builder.opset() < 11;
-    let mode = step.node.text("coordinate_transformation_mode", "half_pixel");
+    let mode = step.node.text(PLACES, "half_pixel");
     let mode = if old { "asymmetric" } else { mode };
     let (size, outputs) = (from as f32, to as f32);
-    (0..to)
+    (0..stored::fits(&[to])?)
         .map(|at| {
             let at = at as f32;
             Ok(match mode {
@@ -305,10 +296,7 @@ fn places(step: &Step, from: usize, to: usize, scale: f32) -> Result<Vec<f32>, R
                 "asymmetric" => at / scale,
                 "align_corners" if to == 1 => 0.0,
                 "align_corners" => at * (size - 1.0) / (outputs - 1.0),
-                other => {
-                    let name = "coordinate_transformation_mode";
-                    return Err(Reason::Attribute { name, value: other.to_owned() });
-                }
+                other => return Err(Reason::Attribute { name: PLACES, value: other.to_owned() }),
             })
         })
         .collect()

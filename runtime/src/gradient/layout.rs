@@ -148,7 +148,5 @@ fn columns_first(step: &mut Step, dy: &Value, block: usize) -> Result<Value, Rea
     let deep = step.emit.op("SpaceToDepth", &[dy], &attrs)?;
     let (all, places) = (step.emit.dims(&deep)[1], block * block);
     let channels = all / places;
-    let order: Vec<i64> =
-        (0..all).map(|to| (to % places * channels + to / places) as i64).collect();
-    Ok(step.emit.pick(&deep, 1, &order)?)
+    step.emit.pick(&deep, 1, all, |to| (to % places * channels + to / places) as i64)
 }

@@ -10,6 +10,7 @@
 //! tensors that were there stay as they are.
 
 use crate::graft::Profile;
+use crate::onnx::infer::layout::permutation;
 use crate::onnx::proto::NodeProto;
 use crate::onnx::{Attr, Builder, Folded, InferError, Value};
 
@@ -44,10 +45,8 @@ fn copy(builder: &mut Builder, node: &NodeProto) -> Done {
 fn transpose(builder: &mut Builder, node: &NodeProto) -> Done {
     let x = Value::named(&node.input[0]);
     let dims = builder.ty(&x).dims.clone();
-    let perm: Vec<usize> = match node.ints("perm") {
-        Some(perm) => perm.iter().map(|&axis| axis as usize).collect(),
-        None => (0..dims.len()).rev().collect(),
-    };
+    // Inference has taken it already.
+    let Ok(perm) = permutation(node, dims.len()) else { return copy(builder, node) };
     match permute::swaps(&dims, &perm) {
         Some(swaps) => {
             let out: Vec<usize> = perm.iter().map(|&axis| dims[axis]).collect();
@@ -109,7 +108,7 @@ fn softmax(builder: &mut Builder, node: &NodeProto) -> Done {
     let axis = node.int("axis", -1);
     let axis = if axis < 0 { axis + rank } else { axis };
     // Before opset 13 it ran over all axes from this one on: one run of values, which is fast.
-    if builder.opset() < 13 || axis + 1 == rank {
+    if builder.opset() < 13 || axis + 1 >= rank {
         return copy(builder, node);
     }
     let largest = builder.reduce("ReduceMax", &x, &[axis], true)?;

@@ -12,9 +12,9 @@ use crate::onnx::infer::Window;
 use crate::onnx::proto::NodeProto;
 use crate::onnx::{Attr, Builder, InferError, Tensor, TensorType, Value};
 
-use super::Reason;
 use super::expand::{Stop, name};
 use super::recurrent::reshape;
+use super::{Reason, stored};
 
 pub(super) fn write(b: &mut Builder, node: &NodeProto) -> Result<(), Stop> {
     let x = node.input_name(0).map(Value::named).ok_or(Reason::Missing { index: 0 })?;
@@ -89,9 +89,7 @@ fn over_windows(
         ("pads", list(&pads)),
     ];
     let pictures = reshape(b, powers, &[&[batch * channels, 1], space].concat())?;
-    let ones = vec![1.0; kernel.iter().product()];
-    let ones = Tensor::from_f64s(ty.element, &[&[1, 1], &kernel[..]].concat(), &ones);
-    let ones = b.constant_of(&ones);
+    let ones = stored::filled(b, ty.element, &[&[1, 1], &kernel[..]].concat(), 1.0)?;
     let sums = b.op("Conv", &[&pictures, &ones], &attrs)?;
     Ok(reshape(b, &sums, &[&[*batch, *channels], &window.out[..]].concat())?)
 }

@@ -56,6 +56,7 @@ mod select;
 mod slice;
 mod statistics;
 mod step;
+mod stored;
 mod transposed;
 mod turned;
 
@@ -242,8 +243,15 @@ pub enum Reason {
     Empty,
     #[error("its index {index} is outside an axis of {dim}")]
     OutOfRange { index: i64, dim: usize },
-    #[error("its gradient along an axis would store {outputs} × {inputs} weights, more than {max}")]
-    TooLarge { outputs: usize, inputs: usize, max: usize },
+    #[error(
+        "its gradient would store {} values, more than {max}: make its window or axes shorter, or choose sites behind it",
+        times(dims)
+    )]
+    TooLarge { dims: Vec<usize>, max: usize },
+    #[error(
+        "its {steps} steps would become more than {max} nodes: pin its sequence to fewer steps, or choose sites behind it"
+    )]
+    Unrolled { steps: usize, max: usize },
     #[error(
         "its gradient cannot be written in opset {has}: convert the model to opset {needs} or later"
     )]
@@ -325,6 +333,10 @@ fn count(obstacles: &[Obstacle]) -> String {
     } else {
         format!("{} nodes have", obstacles.len())
     }
+}
+
+fn times(dims: &[usize]) -> String {
+    dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ")
 }
 
 /// The nodes at which gradients end, as the end of a sentence.

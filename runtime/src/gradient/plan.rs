@@ -47,6 +47,7 @@ pub(super) fn reach(folded: &Folded, wanted: &[String]) -> Reach {
         let inputs = names_read(node);
         let reads = |set: &BTreeSet<String>| inputs.iter().any(|name| set.contains(*name));
         let (touches, differs) = (reads(&touched), reads(&differentiable));
+        let passes = differs && !counts_steps(folded, node);
         let mut goes_on = false;
         let named = node.output.iter().enumerate().filter(|(_, name)| !name.is_empty());
         for (index, output) in named {
@@ -54,7 +55,7 @@ pub(super) fn reach(folded: &Folded, wanted: &[String]) -> Reach {
                 touched.insert(output.clone());
             }
             let element = folded.types.get(output).map(|ty| ty.element);
-            if differs && element.is_some_and(|element| has_slope(node, index, element)) {
+            if passes && element.is_some_and(|element| has_slope(node, index, element)) {
                 differentiable.insert(output.clone());
                 goes_on = true;
             }
@@ -77,6 +78,13 @@ fn has_slope(node: &NodeProto, index: usize, output: Element) -> bool {
     }
     let quantised = matches!(output, Element::I8 | Element::U8 | Element::I16 | Element::U16);
     node.is("QuantizeLinear") || (quantised && MOVING.iter().any(|moving| node.is(moving)))
+}
+
+/// Whether a node takes integers for numbers. What they stand for is known with their scale alone, which DequantizeLinear reads; a
+/// Cast gives how many steps there are.
+fn counts_steps(folded: &Folded, node: &NodeProto) -> bool {
+    let read = node.input_name(0).and_then(|name| folded.types.get(name));
+    (node.is("Cast") || node.is("CastLike")) && read.is_some_and(|ty| !ty.element.is_float())
 }
 
 /// Every tensor a node reads, those that its subgraphs take from outside included.

@@ -16,7 +16,7 @@ use crate::onnx::Value;
 
 use super::convolution::{self, Shape, Window};
 use super::step::Step;
-use super::{Reason, scatter};
+use super::{Reason, scatter, stored};
 
 type Done = Result<(), Reason>;
 
@@ -30,6 +30,10 @@ pub(super) fn average(step: &mut Step) -> Done {
         let share = step.emit.scale(&dy, 1.0 / window.places() as f64)?;
         repeat(step, &share, &dims, &window)?
     } else {
+        let kernel = [&[dims[1], 1], &window.kernel[..]].concat();
+        let element = step.emit.element(&dy);
+        let each = |count| vec![dims[1] as f64 / count as f64; count];
+        let kernel = step.emit.values(&kernel, element, each)?;
         let counted: Vec<(usize, usize)> = (0..window.from.len())
             .map(|axis| {
                 let (before, end) = (window.before[axis], window.before[axis] + window.from[axis]);
@@ -41,11 +45,6 @@ pub(super) fn average(step: &mut Step) -> Done {
             })
             .collect();
         let dy = by_true_counts(step, &dy, &window, &counted)?;
-        let kernel = [&[dims[1], 1], &window.kernel[..]].concat();
-        let each = 1.0 / window.places() as f64;
-        let element = step.emit.element(&dy);
-        let values = vec![each; kernel.iter().product()];
-        let kernel = step.emit.values(&kernel, &values, element);
         let channels = (dims[1], dims[1]);
         let shape = Shape { window, batch: dims[0], groups: dims[1], channels };
         convolution::share_x(step, &dy, &kernel, &shape)?
@@ -72,24 +71,32 @@ fn by_true_counts(
     window: &Window,
     counted: &[(usize, usize)],
 ) -> Result<Value, Reason> {
-    let mut counts = vec![1.0];
+    let mut axes = Vec::new();
     for (axis, &(first, end)) in counted.iter().enumerate() {
+        let (kernel, dilation) = (window.kernel[axis], window.dilation[axis]);
+        // Places of the kernel that lie before `bound`, if its first lies at `start`.
+        let before =
+            |bound: usize, start: usize| bound.saturating_sub(start).div_ceil(dilation).min(kernel);
         let inside = |at: usize| {
-            (0..window.kernel[axis])
-                .map(|k| at * window.stride[axis] + k * window.dilation[axis])
-                .filter(|&q| (first..end).contains(&q))
-                .count() as f64
+            let start = at * window.stride[axis];
+            (before(end, start) - before(first, start)) as f64
         };
-        let along: Vec<f64> = (0..window.to[axis]).map(inside).collect();
-        counts = counts.iter().flat_map(|c| along.iter().map(move |a| c * a)).collect();
+        axes.push((0..stored::fits(&[window.to[axis]])?).map(inside).collect::<Vec<f64>>());
     }
-    let places = window.places() as f64;
-    if counts.iter().all(|&c| c == places) {
+    let whole = |(along, &kernel): (&Vec<f64>, &usize)| along.iter().all(|&c| c == kernel as f64);
+    if axes.iter().zip(&window.kernel).all(whole) {
         return Ok(dy.clone());
     }
-    let factors: Vec<f64> = counts.iter().map(|c| places / c).collect();
+    let places = window.places() as f64;
+    let factors = |_| {
+        let each = |counts: Vec<f64>, along: &Vec<f64>| {
+            counts.iter().flat_map(|c| along.iter().map(move |a| c * a)).collect()
+        };
+        let counts: Vec<f64> = axes.iter().fold(vec![1.0], each);
+        counts.iter().map(|c| places / c).collect()
+    };
     let element = step.emit.element(dy);
-    let factors = step.emit.values(&[&[1, 1], &window.to[..]].concat(), &factors, element);
+    let factors = step.emit.values(&[&[1, 1], &window.to[..]].concat(), element, factors)?;
     Ok(step.emit.mul(dy, &factors)?)
 }
 

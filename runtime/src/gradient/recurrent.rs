@@ -11,11 +11,12 @@
 //! # Source
 //! ONNX `LSTM`, `GRU`, `RNN`; Hochreiter and Schmidhuber (1997), Cho et al. (arXiv 1406.1078).
 
+use crate::onnx::fold::unroll::UNROLLED_NODES_MAX;
 use crate::onnx::proto::NodeProto;
-use crate::onnx::{Attr, Builder, InferError, Tensor, Value};
+use crate::onnx::{Attr, Builder, InferError, Value};
 
-use super::Reason;
 use super::expand::{Stop, name};
+use super::{Reason, stored};
 
 type Made = Result<Value, InferError>;
 
@@ -57,6 +58,7 @@ pub(super) fn write(b: &mut Builder, node: &NodeProto) -> Result<(), Stop> {
         Size { steps: dims[0], batch: dims[1], inputs: dims[2], hidden: w[1] / gates, gates };
     let directions = directions(node, w[0])?;
     check(b, node, &size, directions.len())?;
+    bound(b, node, size.steps, directions.len())?;
     let (mut rows, mut last_h, mut last_c) = (Vec::new(), Vec::new(), Vec::new());
     for (index, &backwards) in directions.iter().enumerate() {
         let cell = cell(b, node, &size, (index, backwards))?;
@@ -135,6 +137,24 @@ fn check(b: &Builder, node: &NodeProto, size: &Size, directions: usize) -> Resul
     Ok(())
 }
 
+/// What is written for recurrent nodes is named by this first.
+pub(super) const PREFIX: &str = "unrolled/";
+
+/// Refuses what would become, with what was written out already, more nodes than a model's loops may.
+fn bound(b: &Builder, node: &NodeProto, steps: usize, directions: usize) -> Result<(), Reason> {
+    let each = match node.op_type() {
+        "LSTM" => 10,
+        "GRU" => 9,
+        _ => 2,
+    };
+    let written = b.graph().node.iter().filter(|node| node.name().starts_with(PREFIX)).count();
+    let nodes = steps.saturating_mul(each * directions).saturating_add(written);
+    match nodes > UNROLLED_NODES_MAX {
+        true => Err(Reason::Unrolled { steps, max: UNROLLED_NODES_MAX }),
+        false => Ok(()),
+    }
+}
+
 fn cell(
     b: &mut Builder,
     node: &NodeProto,
@@ -171,9 +191,8 @@ fn cell(
         match node.input_name(at) {
             Some(name) => Ok(direction(b, &Value::named(name), index, &dims)?),
             None => {
-                let zeros = vec![0.0; dims.iter().product()];
                 let element = b.ty(&all).element;
-                Ok(b.constant_of(&Tensor::from_f64s(element, &dims, &zeros)))
+                Ok(stored::filled(b, element, &dims, 0.0)?)
             }
         }
     };

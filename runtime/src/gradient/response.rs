@@ -10,9 +10,9 @@
 use crate::onnx::proto::NodeProto;
 use crate::onnx::{Attr, Builder, Tensor, Value};
 
-use super::Reason;
 use super::expand::{Stop, name};
 use super::recurrent::reshape;
+use super::{Reason, stored};
 
 pub(super) fn write(b: &mut Builder, node: &NodeProto) -> Result<(), Stop> {
     let x = node.input_name(0).map(Value::named).ok_or(Reason::Missing { index: 0 })?;
@@ -36,8 +36,7 @@ pub(super) fn write(b: &mut Builder, node: &NodeProto) -> Result<(), Stop> {
     let before = ((size - 1) / 2).min(*channels);
     let after = (size / 2).min(*channels);
     let reach = before + 1 + after;
-    let kernel = Tensor::from_f64s(ty.element, &[1, 1, reach, 1], &vec![1.0; reach]);
-    let kernel = b.constant_of(&kernel);
+    let kernel = stored::filled(b, ty.element, &[1, 1, reach, 1], 1.0)?;
     let pads = vec![before as i64, 0, after as i64, 0];
     let sum = b.op("Conv", &[&square, &kernel], &[("pads", Attr::Ints(pads))])?;
     let sum = reshape(b, &sum, &ty.dims)?;

@@ -13,9 +13,9 @@
 
 use crate::onnx::{Attr, Data, Element, Tensor, Value};
 
-use super::Reason;
 use super::emit::Emit;
 use super::step::Step;
+use super::{Reason, stored};
 
 type Done = Result<(), Reason>;
 
@@ -97,6 +97,7 @@ fn with_batch(emit: &mut Emit, indices: &Value, batch: usize) -> Result<Value, R
         dims[last] = 1;
         let inner: usize = dims[axis + 1..].iter().product();
         let count: usize = dims.iter().product();
+        stored::fits(&dims)?;
         let along = (0..count).map(|i| (i / inner % dims[axis]) as i64).collect();
         parts.push(emit.builder.constant_of(&Tensor::new(&dims, Data::I64(along))));
     }

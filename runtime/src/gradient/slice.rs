@@ -12,11 +12,12 @@
 //! # Source
 //! Every one is a linear map of 0 and 1; its adjoint is the transposed map.
 
-use crate::onnx::Value;
+use crate::onnx::infer::layout::slice_cuts;
+use crate::onnx::{InferWhy, Value};
 
 use super::accumulate::{self, Part};
 use super::step::Step;
-use super::{Reason, index};
+use super::{Reason, index, stored};
 
 type Done = Result<(), Reason>;
 
@@ -26,43 +27,24 @@ const RUNS_MAX: usize = 16;
 pub(super) fn slice(step: &mut Step) -> Done {
     let (mut share, x) = (step.dy()?, step.x(0)?);
     let dims = step.emit.dims(&x);
-    let (starts, ends) = match (step.node.ints("starts"), step.node.ints("ends")) {
-        (Some(starts), Some(ends)) => (starts.to_vec(), ends.to_vec()),
-        _ => (
-            step.integers(1, "starts")?.ok_or(Reason::Missing { index: 1 })?,
-            step.integers(2, "ends")?.ok_or(Reason::Missing { index: 2 })?,
-        ),
+    let list = |index| {
+        let list = step.integers(index, "starts").ok().flatten();
+        list.ok_or(InferWhy::NotConstant { index })
     };
-    let axes = step.attribute_or_input("axes", 3)?;
-    let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
-    let steps = step.integers(4, "steps")?.unwrap_or_else(|| vec![1; starts.len()]);
+    let cuts = slice_cuts(step.node, &dims, &list);
+    let cuts = cuts.map_err(|why| Reason::Infer { why: why.to_string() })?;
     let mut begins = vec![0; dims.len()];
-    for (at, &axis) in axes.iter().enumerate() {
-        let axis = step.axis(axis, dims.len())?;
-        let picked = picked(dims[axis], starts[at], ends[at], steps[at]);
-        if steps[at] == 1 || picked.len() <= 1 {
-            begins[axis] = picked.first().map_or(0, |&first| first as usize);
+    for (axis, cut) in cuts.iter().enumerate() {
+        if cut.step == 1 || cut.count <= 1 {
+            begins[axis] = cut.first;
         } else {
-            share = index::spread(step.emit, &share, axis, &picked, dims[axis])?;
+            let read = (0..stored::fits(&[cut.count])? as i64).map(|at| at * cut.step);
+            let read: Vec<i64> = read.map(|from_first| cut.first as i64 + from_first).collect();
+            share = index::spread(step.emit, &share, axis, &read, dims[axis])?;
         }
     }
     step.give_piece(0, begins, share);
     Ok(())
-}
-
-/// The indices that a slice of an axis of `dim` values reads. Bounds as ONNX clamps them.
-fn picked(dim: usize, start: i64, end: i64, step: i64) -> Vec<i64> {
-    let dim = dim as i64;
-    let from_front = |v: i64| if v < 0 { v.saturating_add(dim) } else { v };
-    let (start, end) = (from_front(start), from_front(end));
-    let mut at = if step > 0 { start.clamp(0, dim) } else { start.clamp(0, dim - 1) };
-    let end = if step > 0 { end.clamp(0, dim) } else { end.clamp(-1, dim - 1) };
-    let mut picked = Vec::new();
-    while (step > 0 && at < end) || (step < 0 && at > end) {
-        picked.push(at);
-        at = at.saturating_add(step);
-    }
-    picked
 }
 
 pub(super) fn pad(step: &mut Step) -> Done {
@@ -189,7 +171,7 @@ fn pad_repeating(
     }
     let out = step.emit.dims(dy);
     let Some(runs) = runs(mode == "wrap", dim, pads) else {
-        index::fits(out[axis], dim)?;
+        stored::fits(&[out[axis], dim])?;
         let source = repeated(mode, dim, pads.0, pads.1);
         return index::spread(step.emit, dy, axis, &source, dim);
     };
@@ -200,9 +182,8 @@ fn pad_repeating(
         at += run.length;
         let mut part = step.emit.crop(dy, &starts, &ends)?;
         if run.backwards {
-            index::fits(run.length, 1)?;
-            let order: Vec<i64> = (0..run.length as i64).rev().collect();
-            part = step.emit.pick(&part, axis, &order)?;
+            let last = run.length - 1;
+            part = step.emit.pick(&part, axis, run.length, |at| (last - at) as i64)?;
         }
         starts[axis] = run.first;
         parts.push(Part::piece(part, starts));

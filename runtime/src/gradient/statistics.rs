@@ -10,7 +10,7 @@
 //! engine gives the statistics as outputs.
 //!
 //! ```text
-//! y = x / n, n = ‖x‖      share = (g − n′·Σ g·y) / n,  n′ = y (p = 2), sign x (p = 1)       (LpNormalization)
+//! y = x / n, n = ‖x‖      share = (g − n′·Σ g·y) / n,  n′ = y (p = 2), sign x (p = 1); 0 where n = 0 (LpNormalization)
 //! y = (x − m)·k + b, k = s / √(v + ε)    share_x = g·k    share_m = −Σ g·k    share_b = Σ g   (BatchNormalization
 //! share_s = Σ g·(x − m) / √(v + ε)       share_v = −½·s·Σ g·(x − m)·(v + ε)^(−3/2)             of inference)
 //! ```
@@ -37,8 +37,19 @@ struct Layout {
     bias: Vec<usize>,
     /// Whether the mean is subtracted.
     centred: bool,
-    epsilon: f64,
+    epsilon: Epsilon,
 }
+
+/// What keeps the divisor from 0.
+enum Epsilon {
+    /// This much, added to the variance.
+    Variance(f64),
+    /// [`DEVIATION_EPSILON`], added to the deviation. That is a norm: at 0 its slope is 0.
+    Deviation,
+}
+
+/// What the function in the document of MeanVarianceNormalization adds.
+const DEVIATION_EPSILON: f64 = 1e-9;
 
 pub(super) fn layer(step: &mut Step) -> Done {
     over_last(step, true)
@@ -63,7 +74,11 @@ fn over_last(step: &mut Step, centred: bool) -> Done {
         return Err(Reason::Input { input: "B" });
     }
     let axes = (first..dims.len()).collect();
-    normalise(step, &Layout { dims, axes, scale, bias, centred, epsilon: epsilon(step) })
+    normalise(step, &Layout { dims, axes, scale, bias, centred, epsilon: variance(step) })
+}
+
+fn variance(step: &Step) -> Epsilon {
+    Epsilon::Variance(epsilon(step))
 }
 
 fn epsilon(step: &Step) -> f64 {
@@ -81,7 +96,7 @@ pub(super) fn instance(step: &mut Step) -> Done {
     let scale = [&[dims[1]], &vec![1; dims.len() - 2][..]].concat();
     let axes = (2..dims.len()).collect();
     let bias = scale.clone();
-    normalise(step, &Layout { dims, axes, scale, bias, centred: true, epsilon: epsilon(step) })
+    normalise(step, &Layout { dims, axes, scale, bias, centred: true, epsilon: variance(step) })
 }
 
 pub(super) fn group(step: &mut Step) -> Done {
@@ -98,7 +113,7 @@ pub(super) fn group(step: &mut Step) -> Done {
     let dims = [&[dims[0], groups, each], space].concat();
     let axes = (2..dims.len()).collect();
     let bias = scale.clone();
-    normalise(step, &Layout { dims, axes, scale, bias, centred: true, epsilon: epsilon(step) })
+    normalise(step, &Layout { dims, axes, scale, bias, centred: true, epsilon: variance(step) })
 }
 
 pub(super) fn mean_variance(step: &mut Step) -> Done {
@@ -107,9 +122,8 @@ pub(super) fn mean_variance(step: &mut Step) -> Done {
     for &axis in step.node.ints("axes").unwrap_or(&[0, 2, 3]) {
         axes.push(step.axis(axis, dims.len())?);
     }
-    // The function of the operator's document divides by the deviation plus 1e-9.
     let (scale, bias) = (vec![1], vec![1]);
-    normalise(step, &Layout { dims, axes, scale, bias, centred: true, epsilon: 0.0 })
+    normalise(step, &Layout { dims, axes, scale, bias, centred: true, epsilon: Epsilon::Deviation })
 }
 
 fn normalise(step: &mut Step, layout: &Layout) -> Done {
@@ -159,8 +173,16 @@ fn normal(step: &mut Step, x: &Value, layout: &Layout) -> Result<(Value, Value),
     };
     let square = emit.mul(&x, &x)?;
     let variance = emit.mean(&square, &layout.axes)?;
-    let variance = emit.shift(&variance, layout.epsilon)?;
-    let root = emit.op("Sqrt", &[&variance], &[])?;
+    let root = match layout.epsilon {
+        Epsilon::Variance(epsilon) => {
+            let variance = emit.shift(&variance, epsilon)?;
+            emit.op("Sqrt", &[&variance], &[])?
+        }
+        Epsilon::Deviation => {
+            let deviation = emit.op("Sqrt", &[&variance], &[])?;
+            emit.shift(&deviation, DEVIATION_EPSILON)?
+        }
+    };
     let rate = emit.op("Reciprocal", &[&root], &[])?;
     Ok((emit.mul(&x, &rate)?, rate))
 }
@@ -191,7 +213,11 @@ pub(super) fn lp(step: &mut Step) -> Done {
     let along = step.emit.reduce_sum(&product, &[axis], true)?;
     let along = step.emit.mul(&slope, &along)?;
     let rest = step.emit.sub(&dy, &along)?;
+    // What is 0 all along the axis stays 0, as the operator gives it.
+    let zero = step.emit.scalar(0.0, &norm);
+    let some = step.emit.op("Greater", &[&norm, &zero], &[])?;
     let share = step.emit.div(&rest, &norm)?;
+    let share = step.emit.keep_where(&some, &share)?;
     step.give(0, share);
     Ok(())
 }
@@ -260,5 +286,5 @@ fn stored_factor(step: &mut Step, column: &[usize]) -> Option<Value> {
         .zip(variance.to_f64s())
         .map(|(scale, variance)| scale / (variance + epsilon).sqrt())
         .collect();
-    Some(step.emit.values(column, &values, scale.data.element()))
+    step.emit.values(column, scale.data.element(), |_| values).ok()
 }

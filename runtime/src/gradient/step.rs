@@ -98,7 +98,7 @@ impl Step<'_> {
         let from_front = if axis < 0 { axis + rank as i64 } else { axis };
         usize::try_from(from_front)
             .ok()
-            .filter(|&axis| axis < rank.max(1))
+            .filter(|&axis| axis < rank)
             .ok_or(Reason::Attribute { name: "axis", value: axis.to_string() })
     }
 

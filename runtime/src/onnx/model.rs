@@ -371,7 +371,8 @@ impl Model {
     }
 
     /// Writes the model with the values of its larger initializers in a file beside it (ONNX's external data), called as the
-    /// model with `.data` behind. [`Model::read_with_data`] reads both.
+    /// model with `.data` behind; `.1.data` where that one holds the values of the model that is replaced, and is removed last.
+    /// [`Model::read_with_data`] reads both.
     ///
     /// # Errors
     /// As [`Model::write`].

@@ -5,6 +5,7 @@
 //! # Source
 //! Protocol Buffers, "Encoding"; ONNX `ExternalData.md`.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -130,14 +131,20 @@ fn encoded(message: &impl Message) -> Bytes {
     Bytes::from(message.encode_to_vec())
 }
 
-/// Writes a model whose larger values stand in a file beside it, `FILE.data`: that one first.
+/// Writes a model whose larger values stand in a file beside it: that one first, by a name that the model that is there does not
+/// read. So the model is the old one, whole, until its own file is renamed.
 pub(super) fn beside(model: &ModelProto, path: &Path) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".data");
-    let data = path.with_file_name(&name);
-    let location = name.to_str().ok_or_else(|| {
+    let name = path.file_name().and_then(OsStr::to_str).ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidInput, "the file's name is no Unicode text")
     })?;
+    let names = [format!("{name}.data"), format!("{name}.1.data")];
+    let there = names.each_ref().map(|name| path.with_file_name(name).exists());
+    let [location, other] = match (there, names) {
+        ([true, false], [first, second]) => [second, first],
+        ([true, true], [first, second]) if reads(path, &first) => [second, first],
+        (_, names) => names,
+    };
+    let data = path.with_file_name(&location);
     let mut light = model.clone();
     let mut end = 0_u64;
     let mut values = Vec::new();
@@ -153,7 +160,7 @@ pub(super) fn beside(model: &ModelProto, path: &Path) -> io::Result<()> {
             value: Some(value),
         };
         tensor.external_data = vec![
-            entry("location", location.to_owned()),
+            entry("location", location.clone()),
             entry("offset", offset.to_string()),
             entry("length", length.to_string()),
         ];
@@ -167,7 +174,22 @@ pub(super) fn beside(model: &ModelProto, path: &Path) -> io::Result<()> {
             file.write_all(raw)
         })
     })?;
-    whole(path, |file| pieces(&light).try_for_each(|piece| file.write_all(&piece)))
+    whole(path, |file| pieces(&light).try_for_each(|piece| file.write_all(&piece)))?;
+    // The rename first, then what only the old model read.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    match std::fs::remove_file(path.with_file_name(other)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Whether the model in this file, if it is one, has values in that file beside it.
+fn reads(path: &Path, location: &str) -> bool {
+    let model = std::fs::read(path).ok().and_then(|bytes| ModelProto::decode(&*bytes).ok());
+    let tensors = model.iter().flat_map(|model| &model.graph).flat_map(|graph| &graph.initializer);
+    let mut entries = tensors.flat_map(|tensor| &tensor.external_data);
+    entries.any(|entry| entry.key() == "location" && entry.value() == location)
 }
 
 /// Writes a file whole or not at all: to a name beside it, synced, then renamed.

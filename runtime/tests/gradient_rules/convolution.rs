@@ -1,8 +1,10 @@
 //! Convolutions: every lowering of both gradients, against finite differences.
 
+use shoal_runtime::engine::Engine;
+use shoal_runtime::engine::testing::{ort_or_skip, plain_options};
 use shoal_runtime::gradient::{DifferentiateOptions, differentiate};
 use shoal_runtime::graft::Profile;
-use shoal_runtime::onnx::{Attr, Builder, TensorType};
+use shoal_runtime::onnx::{Attr, Builder, Tensor, TensorType};
 
 use crate::finite::Feed::{Frozen, Wanted};
 use crate::finite::{Case, even};
@@ -84,6 +86,76 @@ fn a_frozen_input_leaves_the_gradient_of_the_weight() {
     for (x, w, attrs) in layers() {
         Case::new(vec![Frozen(even(x, 1)), Wanted(even(w, 2))])
             .check(move |b, x| b.op("Conv", &[&x[0], &x[1]], &attrs).unwrap());
+    }
+}
+
+/// Batch, channels of x and of y, groups, length, kernel, stride, dilation, pads.
+type Long = (usize, usize, usize, usize, usize, usize, usize, usize, [usize; 2]);
+
+/// Kernels of more places than a gradient stores the squares of, by the sum that the gradient is.
+#[test]
+fn long_kernels_by_their_weight() {
+    let Some(engine) = ort_or_skip() else { return };
+    let cases: [Long; 4] = [
+        (1, 4, 4, 1, 2056, 2049, 1, 1, [1, 2]),
+        (2, 4, 6, 2, 3011, 3000, 2, 1, [0, 5]),
+        (1, 8, 8, 8, 4120, 1500, 3, 2, [600, 0]),
+        (2, 2, 4, 1, 8705, 2900, 2, 3, [0, 3]),
+    ];
+    for case in cases {
+        let (batch, inputs, outputs, groups, length, kernel, stride, dilation, pads) = case;
+        let (x, w) = ([batch, inputs, length], [outputs, inputs / groups, kernel]);
+        let attrs = [
+            ints("strides", &[stride as i64]),
+            ints("dilations", &[dilation as i64]),
+            ints("pads", &pads.map(|pad| pad as i64)),
+            ("group", Attr::Int(groups as i64)),
+        ];
+        let mut b = Builder::new(17);
+        let input = b.input("x", TensorType::f32(&x));
+        let weight = b.input("w", TensorType::f32(&w));
+        let y = b.op_named("y", "Conv", &[&input, &weight], &attrs).unwrap();
+        b.output("y", &y);
+        let folded = b.finish();
+        let options = DifferentiateOptions {
+            losses: Vec::new(),
+            wrt: vec!["w".to_owned()],
+            strict: true,
+            profile: Profile::Cpu,
+        };
+        let graph = differentiate(&folded, &options).unwrap().folded;
+        let ty = &folded.types["y"];
+        let (values, target) = (even(&x, 1), even(&ty.dims, 3));
+        let zeros = Tensor::f32(&w, &vec![0.0; w.iter().product()]);
+        let ones = Tensor::f32(&[batch], &vec![1.0; batch]);
+        let mut session = engine.load(&graph.model, &plain_options()).unwrap();
+        for (name, tensor) in
+            [("x", &values), ("w", &zeros), ("target.y", &target), ("weight.y", &ones)]
+        {
+            session.write(session.input_index(name).unwrap(), tensor).unwrap();
+        }
+        session.run().unwrap();
+        let got = session.output_f32(session.output_index("grad.w").unwrap()).unwrap();
+
+        // With a weight of zeros, g = −2t / count.
+        let [places, each] = [ty.dims[2], outputs / groups];
+        let (x, t) = (values.to_f64s(), target.to_f64s());
+        let mut want = Vec::new();
+        for o in 0..outputs {
+            for (c, k) in (0..w[1]).flat_map(|c| (0..kernel).map(move |k| (c, k))) {
+                let channel = o / each * w[1] + c;
+                let read = (0..batch).flat_map(|n| (0..places).map(move |p| (n, p)));
+                let sum = read.filter_map(|(n, p)| {
+                    let at = (stride * p + dilation * k).checked_sub(pads[0])?;
+                    let x = x[(n * inputs + channel) * length..][..length].get(at)?;
+                    Some(x * t[(n * outputs + o) * places + p])
+                });
+                want.push(-2.0 * sum.sum::<f64>() / t.len() as f64);
+            }
+        }
+        let norm = want.iter().map(|v| v * v).sum::<f64>().sqrt();
+        let off = got.iter().zip(&want).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum::<f64>();
+        assert!(got.len() == want.len() && off.sqrt() < 1e-5 * norm, "{case:?}: {off:e}");
     }
 }
 

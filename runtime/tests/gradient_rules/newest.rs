@@ -162,6 +162,51 @@ fn a_window_of_attention_is_the_mask_of_the_places_it_leaves() {
     }
 }
 
+/// A mask that is too large to be stored is the same mask: here of two queries, of which none sees more than three keys.
+#[test]
+fn what_many_keys_are_seen_by_is_computed_and_the_same() {
+    let Some(engine) = ort_or_skip() else { return };
+    let int = |name: &'static str, value: i64| (name, Attr::Int(value));
+    let windows: [&Attrs; 3] = [
+        &[int("is_causal", 1)],
+        &[int("left_window_size", 0), int("right_window_size", 1)],
+        &[int("is_causal", 1), int("left_window_size", 1)],
+    ];
+    for attrs in windows {
+        let trained = |keys: usize| {
+            let mut b = Builder::new(25);
+            let q = b.input("q", TensorType::f32(&[1, 1, 2, 1]));
+            let [k, v] = ["k", "v"].map(|name| b.input(name, TensorType::f32(&[1, 1, keys, 1])));
+            let y = b.op("Attention", &[&q, &k, &v], attrs).unwrap();
+            b.output("y", &y);
+            let options = DifferentiateOptions {
+                losses: Vec::new(),
+                wrt: vec!["q".to_owned()],
+                strict: true,
+                profile: Profile::Cpu,
+            };
+            let model = differentiate(&b.finish(), &options).unwrap().folded.model;
+            let mut values: Vec<f32> = vec![0.5, -0.3, 0.9, 0.1];
+            values.resize(keys, 0.7);
+            let keys = [1, 1, keys, 1];
+            let v = [&values[1..], &[0.2]].concat();
+            let feeds = [
+                ("q", Tensor::f32(&[1, 1, 2, 1], &[0.4, -0.8])),
+                ("k", Tensor::f32(&keys, &values)),
+                ("v", Tensor::f32(&keys, &v)),
+                ("target.y", Tensor::f32(&[1, 1, 2, 1], &[0.3, 0.6])),
+                ("weight.y", Tensor::f32(&[1], &[1.0])),
+            ];
+            run(&engine, &model, &feeds)
+        };
+        let (few, many) = (trained(4), trained((1 << 23) + 1));
+        let off =
+            few.concat().iter().zip(&many.concat()).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(off < 1e-6, "{attrs:?}: {few:?} {many:?}");
+        assert_ne!(few[1], [0.0; 2], "{attrs:?}");
+    }
+}
+
 #[test]
 fn a_window_below_minus_one_is_refused_by_name() {
     let folded = attention(LENGTHS[0], None, &[("left_window_size", Attr::Int(-2))]);

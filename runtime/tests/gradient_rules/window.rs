@@ -119,6 +119,47 @@ fn a_norm_of_zeros_has_no_slope() {
     }
 }
 
+/// A graph of x with something added to what the operator gives, so that its gradient is nowhere 0.
+fn beside_a_constant(op: &str, dims: &[usize], attrs: &[(&'static str, Attr)]) -> Model {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(dims));
+    let y = b.op(op, &[&x], attrs).unwrap();
+    let count: usize = dims.iter().product();
+    let beside: Vec<f32> = (0..count).map(|at| 0.3 * (at + 1) as f32).collect();
+    let beside = b.f32s(dims, &beside);
+    let y = b.op("Add", &[&y, &beside], &[]).unwrap();
+    b.output("y", &y);
+    let options = DifferentiateOptions {
+        losses: vec![LossSpec::new(LossKind::Mse, "y")],
+        wrt: vec!["x".to_owned()],
+        strict: true,
+        profile: Profile::Cpu,
+    };
+    differentiate(&b.finish(), &options).unwrap().folded.model
+}
+
+/// Rows of zeros, as padded tokens are, are given as zeros.
+#[test]
+fn a_row_of_zeros_that_is_divided_by_its_norm_has_no_slope() {
+    let Some(engine) = ort_or_skip() else { return };
+    for p in [1, 2] {
+        let model = beside_a_constant("LpNormalization", &[2, 2], &[("p", Attr::Int(p))]);
+        let some = [0.6, -0.8];
+
+        let got = run(&engine, &model, &[0.0, 0.0, some[0], some[1]], "grad.x");
+
+        // y = x / n and its g = 2(y + c)/(2 · 2), of the second row.
+        let norm = if p == 1 { 1.4 } else { 1.0 };
+        let y = some.map(|x| x / norm);
+        let g = [0.5 * (y[0] + 0.9), 0.5 * (y[1] + 1.2)];
+        let along = g[0] * y[0] + g[1] * y[1];
+        let slope = if p == 1 { [1.0, -1.0] } else { y };
+        let want = [0, 1].map(|at| (g[at] - slope[at] * along) / norm);
+        assert_eq!(got[..2], [0.0; 2], "{p}");
+        assert!((got[2] - want[0]).abs() < 1e-6 && (got[3] - want[1]).abs() < 1e-6, "{p}: {got:?}");
+    }
+}
+
 fn resize(
     to: &'static [f32],
     attrs: &[(&'static str, &'static str)],

@@ -9,7 +9,7 @@ use shoal_runtime::compare::compare;
 use shoal_runtime::engine::testing::{noise, ort_or_skip, plain_options};
 use shoal_runtime::engine::{Engine, Session};
 use shoal_runtime::fit::{FitOptions, Subject, fit};
-use shoal_runtime::gradient::{DifferentiateOptions, differentiate};
+use shoal_runtime::gradient::{DifferentiateOptions, LossKind, LossSpec, differentiate};
 use shoal_runtime::graft::{GraftOptions, Profile, graft, graft_all_weights, sites};
 use shoal_runtime::onnx::proto::{GraphProto, NodeProto, TensorProto};
 use shoal_runtime::onnx::{Attr, Builder, Element, Folded, Model, Tensor, TensorType, fold};
@@ -242,4 +242,36 @@ fn both_engines_train_what_computes_in_bfloat16_between_casts() {
     let folded = fold(&model).unwrap();
     assert!(folded.types.values().all(|ty| ty.element != Element::Bf16));
     works(&model, &folded, "bfloat16");
+}
+
+/// Of a channel whose values are all alike the deviation is 0, and what divides by it is the 1e-9 of the operator's document. ONNX
+/// Runtime divides by 0 there, so that such a model gives no number at all.
+#[test]
+fn a_channel_that_is_constant_has_the_slope_of_its_epsilon() {
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 2, 1, 2]));
+    let y = b.op("MeanVarianceNormalization", &[&x], &[]).unwrap();
+    let beside = b.f32s(&[1, 2, 1, 2], &[0.3, 0.6, 0.9, 1.2]);
+    let y = b.op("Add", &[&y, &beside], &[]).unwrap();
+    b.output("y", &y);
+    let options = DifferentiateOptions {
+        losses: vec![LossSpec::new(LossKind::Mse, "y")],
+        wrt: vec!["x".to_owned()],
+        strict: true,
+        profile: Profile::Tract,
+    };
+    let training = differentiate(&b.finish(), &options).unwrap().folded;
+    let mut session = Tract.load(&training.model, &plain_options()).unwrap();
+    for (name, values) in
+        [("x", &[0.5, 0.5, 0.25, -0.25][..]), ("target.y", &[0.0; 4]), ("weight.y", &[1.0])]
+    {
+        session.write_f32(session.input_index(name).unwrap(), values).unwrap();
+    }
+    session.run().unwrap();
+    let got = session.output_f32(session.output_index("grad.x").unwrap()).unwrap();
+
+    // y is what stands beside it there, g = 2y/4.
+    let want = [-0.075e9, 0.075e9];
+    assert!((0..2).all(|at| (got[at] / want[at] - 1.0).abs() < 1e-3), "{got:?}");
+    assert!(got[2..].iter().all(|slope| slope.abs() < 1e-4), "{got:?}");
 }

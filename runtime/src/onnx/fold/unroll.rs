@@ -14,8 +14,9 @@ use crate::onnx::builder::Attr;
 use crate::onnx::proto::{GraphProto, NodeProto};
 use crate::onnx::tensor::{Data, Tensor};
 
-/// The most nodes that one model's loops may become. A file of a few bytes must not ask for millions.
-const UNROLLED_NODES_MAX: usize = 1 << 17;
+/// The most nodes that one model's loops may become, and what of a recurrent kind a gradient writes out. A file of a few bytes
+/// must not ask for millions.
+pub(crate) const UNROLLED_NODES_MAX: usize = 1 << 17;
 
 /// Whether this is one of the operators that hold graphs.
 pub(super) fn is_control(node: &NodeProto) -> bool {

@@ -9,11 +9,7 @@ pub(super) fn infer(ctx: &Ctx<'_>, op: &str) -> Option<Types> {
         "Conv" => conv(ctx),
         "ConvTranspose" => conv_transpose(ctx),
         "MaxPool" | "AveragePool" | "LpPool" => pool(ctx),
-        "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => ctx.input(0).and_then(|x| {
-            let mut dims = x.dims.clone();
-            dims.iter_mut().skip(2).for_each(|d| *d = 1);
-            one(x.element, dims)
-        }),
+        "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => global_pool(ctx),
         "Resize" => resize(ctx),
         "Upsample" => upsample(ctx),
         "GridSample" => grid_sample(ctx),
@@ -152,10 +148,11 @@ fn conv_transpose(ctx: &Ctx<'_>) -> Types {
         return shape("at least two dimensions are needed", format!("{x} and {w}"));
     };
     let group = group(ctx)?;
-    if x.element != w.element || channels != w_in || kernel.len() != space.len() {
+    let axes = space.len();
+    let fits = kernel.len() == axes && !kernel.contains(&0);
+    if x.element != w.element || channels != w_in || !fits {
         return shape("weights do not fit the input", format!("{x} and {w}"));
     }
-    let axes = space.len();
     let mut dims = vec![*batch, per_group * group];
     if let Some(bias) = ctx.opt(2)
         && bias.dims != [per_group * group]
@@ -164,8 +161,10 @@ fn conv_transpose(ctx: &Ctx<'_>) -> Types {
     }
     if let Some(asked) = ctx.node.ints("output_shape").filter(|v| !v.is_empty()) {
         let asked: Result<Vec<usize>, _> = asked.iter().map(|&d| usize::try_from(d)).collect();
-        let asked = asked.map_err(|_| InferWhy::Attribute { name: "output_shape" })?;
-        dims.extend(asked.iter().skip(asked.len().saturating_sub(axes)));
+        // Batch and channels may be named as well.
+        let asked = asked.ok().filter(|asked| asked.len() == axes || asked.len() == axes + 2);
+        let asked = asked.ok_or(InferWhy::Attribute { name: "output_shape" })?;
+        dims.extend(&asked[asked.len() - axes..]);
         return one(x.element, dims);
     }
     let strides = positive(ctx.node, "strides", axes)?;
@@ -177,7 +176,7 @@ fn conv_transpose(ctx: &Ctx<'_>) -> Types {
     }
     for i in 0..axes {
         let extra = extra.map_or(0, |e| e[i] as usize);
-        let reach = reach(kernel[i].max(1), dilations[i])?;
+        let reach = reach(kernel[i], dilations[i])?;
         let full =
             space[i].saturating_sub(1).saturating_mul(strides[i]).saturating_add(reach + extra);
         if ctx.node.text("auto_pad", "NOTSET").starts_with("SAME") {
@@ -204,6 +203,14 @@ fn pool(ctx: &Ctx<'_>) -> Types {
     let indices = TensorType { element: Element::I64, dims: dims.clone() };
     let y = TensorType { element: x.element, dims };
     Ok(if ctx.node.is("MaxPool") { vec![y, indices] } else { vec![y] })
+}
+
+fn global_pool(ctx: &Ctx<'_>) -> Types {
+    let x = ctx.input(0)?;
+    let [batch, channels, space @ ..] = x.dims.as_slice() else {
+        return shape("at least two dimensions are needed", x);
+    };
+    one(x.element, [&[*batch, *channels], &vec![1; space.len()][..]].concat())
 }
 
 fn resize(ctx: &Ctx<'_>) -> Types {
