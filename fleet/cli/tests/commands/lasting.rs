@@ -183,6 +183,7 @@ fn roots_are_renewed_with_the_plan_and_else_it_is_said_that_they_end() {
     let fleet = of_days(folder.path(), 0);
     let (dir, end_s) = (text(&fleet), now_s() + 5 * DAY_S);
     sign_roots_until(&fleet, end_s);
+    let [authority, timekeeper, ..] = signers(&fleet).map(|key| key.public());
     let trust = || Trust::open(&fleet.join("trust")).unwrap();
     let (mut follows, mut stays) = (trust(), trust());
     let says = |args: &[&str]| {
@@ -204,7 +205,6 @@ fn roots_are_renewed_with_the_plan_and_else_it_is_said_that_they_end() {
     assert!(newest(2));
     assert_eq!((says(&["--renew"]), newest(3)), (String::new(), false), "they last for years");
 
-    let [authority, timekeeper, ..] = signers(&fleet).map(|key| key.public());
     let roots = std::fs::read(fleet.join("documents/roots-authority.shl")).unwrap();
     let roots = verified::<Document<'_>>(&roots, &Own(authority)).unwrap();
     follows.take(roots.body().fields().name, roots.body().fields().bytes, 1).unwrap();
