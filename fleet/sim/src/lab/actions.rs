@@ -228,7 +228,8 @@ impl<'a> Actions<'a> {
         Ok(Some(Closed {
             interventions_per_km: report.interventions() as f64 / report.km.max(1e-3),
             conflict: report.conflict,
-            comfort: report.comfort,
+            // In no more than a second nothing is felt.
+            comfort: report.comfort.unwrap_or(0.0),
             distance: report.distance,
             speed: 1e3 * report.km / report.seconds.max(1e-3),
         }))
