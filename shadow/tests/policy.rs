@@ -19,7 +19,7 @@ use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::{Builder, Model, TensorType};
 use shoal_shadow::batch::{HORIZON_S, LessonBatch, Lessons, TURN_RAD};
 use shoal_shadow::clip::Frames;
-use shoal_shadow::fit::{Source as _, graft_package, load_policy};
+use shoal_shadow::fit::{FitError, Source as _, graft_package, load_policy};
 use shoal_shadow::form::Form;
 use shoal_shadow::grid::{ActionGrid, BINS, Geometry, SHA256};
 use shoal_shadow::hindsight::{Known, weights};
@@ -421,7 +421,7 @@ fn a_night_that_turns_the_camera_or_rehearses_stays_near_the_middle_of_the_lane(
         let mut lessons = Lessons::new(form.clone(), 5).turning(turn);
         lessons.add(&driven.drive, &all, &acted.known, &acted.geometry, &[]);
         let rehearsal = Rehearsal { share, samples: options.samples, steps: 120, seed: 5 };
-        let wheel = PolicySession::load(&model, description, &ort, one, None).unwrap();
+        let wheel = || PolicySession::load(&model, description, &ort, one, None);
         let mut lessons = Rehearsed::new(lessons, &form, &rehearsal, wheel).unwrap();
         let mut tuner = PolicyTuner::new(&model, description, &ort, None, &options).unwrap();
         tuner.run(&mut lessons, 120, |_| {}).unwrap();
@@ -461,12 +461,16 @@ fn a_rehearsing_night_keeps_its_own_lessons_as_they_are_in_the_places_that_are_l
     own().fill(3, &mut alone).unwrap();
     let mut filled = |share| {
         let rehearsal = Rehearsal { share, samples: 8, steps: 12, seed: 7 };
-        let wheel = PolicySession::load(&model, description, &ort, one, None).unwrap();
+        let wheel = || PolicySession::load(&model, description, &ort, one, None);
         let mut lessons = Rehearsed::new(own(), &form, &rehearsal, wheel).unwrap();
         lessons.fill(3, &mut batch).unwrap();
         (batch.frames().to_vec(), batch.target().to_vec())
     };
     assert_eq!(filled(0.0), (alone.frames().to_vec(), alone.target().to_vec()));
+    // A policy that cannot drive on generated roads is not asked to where nothing is rehearsed.
+    let nothing = Rehearsal { share: 0.0, samples: 8, steps: 12, seed: 7 };
+    let none = || -> Result<PolicySession, FitError> { unreachable!("nobody is at the wheel") };
+    assert!(Rehearsed::new(own(), &form, &nothing, none).is_ok());
     let (frames, target) = filled(0.4);
     let sample = form.frames_len();
     let same =

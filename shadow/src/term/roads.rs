@@ -75,12 +75,12 @@ impl Roads {
         shape: FrameShape,
         reflex: &mut Reflex<'_>,
     ) -> Result<Option<Vec<Truth>>, EngineError> {
-        let Some(mut closed) = road.closed_loop(shape, RATE_HZ, Start::default()) else {
+        let Some(mut closed) = road.closed_loop(shape, DRIVEN_HZ, Start::default()) else {
             return Ok(None);
         };
         reflex.restart();
         let mut truths = Vec::new();
-        for _ in 0..u64::from(self.seconds) * RATE_HZ as u64 {
+        for _ in 0..u64::from(self.seconds) * DRIVEN_HZ as u64 {
             let truth = closed.truth();
             let mut action = reflex.act(&closed.moment(), &truth)?;
             truths.push(truth);
@@ -105,7 +105,7 @@ pub fn demand(
     reflex: &mut Reflex<'_>,
     rows: usize,
 ) -> Result<Option<Vec<Row>>, EngineError> {
-    let Some(mut closed) = road.closed_loop(shape, RATE_HZ, Start::default()) else {
+    let Some(mut closed) = road.closed_loop(shape, DRIVEN_HZ, Start::default()) else {
         return Ok(None);
     };
     reflex.restart();
@@ -162,7 +162,7 @@ impl Report {
     fn of(drives: &[Vec<Truth>]) -> Self {
         let all = || drives.iter().flatten();
         let events = |of: Event| all().filter(|truth| truth.event == Some(of)).count();
-        let interval = 1.0 / RATE_HZ;
+        let interval = 1.0 / DRIVEN_HZ;
         let seconds = all().count() as f64 * interval;
         let [departures, off_road, crashes] =
             [Event::LaneDeparture, Event::RoadDeparture, Event::Crash].map(events);

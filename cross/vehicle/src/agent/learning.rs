@@ -168,7 +168,7 @@ impl Agent {
         let (description, threads) = (self.package.description(), self.threads());
         let share = description.rehearsal(rehearsal);
         let rehearsal = Rehearsal { share, samples: self.lessons_a_step(), steps, seed };
-        let wheel = PolicySession::load(&self.model, description, &*self.engine, threads, start)?;
+        let wheel = || PolicySession::load(&self.model, description, &*self.engine, threads, start);
         Ok(Rehearsed::new(own, &self.form, &rehearsal, wheel)?)
     }
 

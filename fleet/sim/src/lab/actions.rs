@@ -148,7 +148,7 @@ impl<'a> Actions<'a> {
         let load = || PolicyTuner::new(model, description, &**engine, Some(&start), &options);
         let (steps, samples, seed) = (nights.steps, nights.batch, night.seed);
         let rehearsal = Rehearsal { share: self.rehearsal, samples, steps, seed };
-        let wheel = at_the_wheel(base, &night.from)?;
+        let wheel = || at_the_wheel(base, &night.from);
         let learning_rate = lessons.learning_rate(nights.learning_rate);
         let mut lessons = Rehearsed::new(lessons, self.form, &rehearsal, wheel)?;
         self.tuners.night(options, &start, load, |tuner| {
