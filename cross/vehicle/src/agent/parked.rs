@@ -285,16 +285,19 @@ impl<'a> Bench<'a> {
         Bench { roads, made, learning: None, candidates: BTreeMap::new() }
     }
 
-    /// The tuner, at its checkpoint if the night was cut; `None` without anything to train on, or without that checkpoint. The
-    /// inner error: the checkpoint cannot be used, and the night ends with what was measured before.
+    /// The tuner, at its checkpoint if the night was cut; `None` without that checkpoint. The inner error: there is nothing to train
+    /// on, or the checkpoint cannot be used, and the night ends with what was measured before.
     fn ready(
         &mut self,
         agent: &Agent,
     ) -> Result<Result<Option<&mut Learning<'a>>, FitError>, AgentError> {
         if self.learning.is_none() {
             let start = agent.active()?;
-            let begun = Learning::begin(agent, self.roads, start.as_ref(), agent.config.seed)?;
-            let Some(mut learning) = begun else { return Ok(Ok(None)) };
+            let seed = agent.config.seed;
+            let mut learning = match Learning::try_begin(agent, self.roads, start.as_ref(), seed)? {
+                Ok(learning) => learning,
+                Err(why) => return Ok(Err(FitError::NothingToLearn { why: why.to_string() })),
+            };
             if let Ok(checkpoint) = std::fs::read(agent.checkpoint_path())
                 && let Err(error) = learning.resume(&checkpoint)
             {
