@@ -25,7 +25,7 @@ use shoal_shadow::grid::{ActionGrid, BINS, Geometry, SHA256};
 use shoal_shadow::hindsight::{Known, weights};
 use shoal_shadow::measure::Measurement;
 use shoal_shadow::measure::imitation::imitation;
-use shoal_shadow::measure::policy::agreement;
+use shoal_shadow::measure::policy::{AgreementReport, agreement};
 use shoal_shadow::opinion::Did;
 use shoal_shadow::pack::{Acted, Pack, PackOptions, build_imitation};
 use shoal_shadow::package::{Description, Package};
@@ -307,6 +307,37 @@ fn real_policies_are_compared_with_the_driver_of_a_real_tub() {
     assert!(last.distance < often.distance, "{report:?}");
     assert_eq!(often.skill, Some(0.0));
     assert!(policy.skill.is_some_and(|skill| skill < last.skill.unwrap()), "{report:?}");
+}
+
+/// A policy that holds what came for impossible is infinitely many nats from it: no number, and as such a report is read again.
+#[test]
+fn a_policy_that_is_sure_and_wrong_has_a_distance_and_no_nats() {
+    let Some(ort) = ort_or_skip() else { return };
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 3, 4, 8]));
+    let rows = b.i64s(&[1, -1]);
+    let flat = b.op("Reshape", &[&x, &rows], &[]).unwrap();
+    let weight = b.f32s(&[PIXELS, BINS], &vec![0.0; PIXELS * BINS]);
+    let seen = b.op("MatMul", &[&flat, &weight], &[]).unwrap();
+    let sure: Vec<f32> = (0..BINS).map(|bin| if bin == 0 { 1e4 } else { -1e4 }).collect();
+    let bias = b.f32s(&[BINS], &sure);
+    let logits = b.op("Add", &[&seen, &bias], &[]).unwrap();
+    b.output("logits", &logits);
+    let sure = b.into_model();
+    let mut policy = load_policy(&sure, &package(), &ort, NonZeroUsize::MIN, None).unwrap();
+    let driven = {
+        use shoal_shadow::clip::Footage;
+        let road = road(false);
+        let bytes = (0..road.len()).flat_map(|at| road.frame(at).to_vec()).collect();
+        let motion = (0..road.len()).map(|at| road.motion(at)).collect();
+        Drive::new("good".into(), [1; 32], 10.0, SHAPE, bytes, motion)
+    };
+    let report = agreement(&mut policy, &[driven], Part::HeldOut, &Geometry::default()).unwrap();
+    let [policy, often, _last] = &report.drives[0].predictors[..] else { panic!("{report:?}") };
+    assert_eq!(policy.nats, None);
+    assert!(policy.distance.is_finite() && often.nats.is_some(), "{report:?}");
+    let told = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<AgreementReport>(&told).unwrap(), report);
 }
 
 /// A policy that is linear in a few pixels and knows nothing is tuned on three fifths of a real tub: on the last fifths of its
