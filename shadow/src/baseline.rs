@@ -59,7 +59,7 @@ impl Predictor for Copy {
     }
 }
 
-/// Measures both baselines on `drives`: the best fixed blur first, then block matching.
+/// Measures the baselines on `drives`: the best fixed blur first, then block matching, for which a model must see two frames.
 ///
 /// The blur is one width for the whole set, the one of [`BLURS_PX`] with the highest skill on these very
 /// clips (the narrower of equals): that choice flatters the baseline, never the model. Where no drive is
@@ -71,7 +71,7 @@ pub fn baselines(
     form: &Form,
     drives: &[DriveClips<'_>],
     horizon: Horizon,
-) -> Result<[Measurement; 2], MeasureError> {
+) -> Result<Vec<Measurement>, MeasureError> {
     let mut best: Option<(f64, f32)> = None;
     for sigma_px in BLURS_PX {
         let measured = measure(&mut Blur::new(form.clone(), sigma_px), drives, Horizon::Next)?;
@@ -83,9 +83,11 @@ pub fn baselines(
         }
     }
     let (_, sigma_px) = best.expect("there are blurs to try");
-    let blur = measure(&mut Blur::new(form.clone(), sigma_px), drives, horizon)?;
-    let block = measure(&mut BlockMatching::new(form.clone()), drives, horizon)?;
-    Ok([blur, block])
+    let mut all = vec![measure(&mut Blur::new(form.clone(), sigma_px), drives, horizon)?];
+    if form.frames >= BlockMatching::FRAMES_MIN {
+        all.push(measure(&mut BlockMatching::new(form.clone()), drives, horizon)?);
+    }
+    Ok(all)
 }
 
 /// The last past frame of every clip beside where its prediction goes.
@@ -101,4 +103,31 @@ fn last_frames<'a>(
         .chunks_exact(past)
         .map(move |past| &past[past.len() - frame..])
         .zip(next.chunks_exact_mut(frame))
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_hal::FrameShape;
+
+    use super::*;
+    use crate::clip::{Clips, Frames};
+    use crate::form::MotionInput;
+
+    #[test]
+    fn a_model_that_sees_one_frame_stands_beside_what_needs_no_more() {
+        let shape = FrameShape { width: 16, height: 8 };
+        let bytes = (0..20 * shape.bytes()).map(|at| (at * 31 % 251) as u8).collect();
+        let road = Frames::new(shape, 10.0, bytes, Vec::new()).unwrap();
+        let named = |frames| -> Vec<String> {
+            let motion = MotionInput::NONE;
+            let form = Form { shape, frames, context: frames, rate_hz: 10.0, motion };
+            let clips = vec![Clips::of_all(&road, frames, 1)];
+            let drive = DriveClips { name: "road".into(), copy_psnr_db: 0.0, clips };
+            let all = baselines(&form, &[drive], Horizon::NextAndRollout).unwrap();
+            all.into_iter().map(|measured| measured.predictor).collect()
+        };
+        let [one, two] = [1, 2].map(named);
+        assert_eq!((one.len(), two.len()), (1, 2), "{one:?} {two:?}");
+        assert_eq!(one[0].split(' ').next(), two[0].split(' ').next());
+    }
 }

@@ -36,6 +36,7 @@ use crate::measure::policy::PolicyPredictor;
 use crate::measure::tokens::{TokenPredictor, TokenPredictorError};
 use crate::measure::{SessionPredictor, SessionPredictorError};
 use crate::package::Description;
+use crate::policymodel::DRIVEN_HZ;
 use crate::tokens::TokenFormError;
 
 pub use camera::Camera;
@@ -72,6 +73,21 @@ pub enum FitError {
     NoLogits {
         /// The output.
         output: String,
+    },
+    /// The policy's moments are not those of generated roads.
+    #[error(
+        "generated roads in the closed loop have {DRIVEN_HZ} moments a second, and the policy reads {rate_hz}: it cannot drive or \
+         be taught there, and a night of it rehearses nothing (`rehearsal = 0`)"
+    )]
+    OtherRate {
+        /// Moments of the policy in a second.
+        rate_hz: f64,
+    },
+    /// What there is teaches nothing.
+    #[error("there is nothing to learn from: {why}")]
+    NothingToLearn {
+        /// Why not.
+        why: String,
     },
     /// A prediction cannot be read again.
     #[error(

@@ -29,7 +29,7 @@ pub mod transformer;
 
 pub use self::batch::{PolicyClip, PolicySource};
 pub(crate) use self::batch::{ROWS_MAX, turned_columns, turned_rad};
-pub use self::drive::{PolicySession, Reflex};
+pub use self::drive::{DRIVEN_HZ, PolicySession, Reflex};
 pub use self::pretrain::{Lessons, pretrain_policy};
 pub use self::rehearsal::{REHEARSAL, Rehearsal, Rehearsed, lesson_form};
 

@@ -5,7 +5,7 @@
 //! wherever it can be tuned.
 
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver};
 
 use shoal_hal::Span;
 use shoal_runtime::engine::Engine;
@@ -154,13 +154,8 @@ pub(crate) fn step_on_pool<C: Send, B: Binding, E: From<FitError> + Send>(
             // Ends when the receiver is gone.
             while numbers.next().is_some_and(|number| sender.send(make(number)).is_ok()) {}
         });
-        let mut held: Vec<C> = Vec::with_capacity(pool.clips);
-        while held.len() < pool.clips {
-            if let Ok(clip) = clips.recv() {
-                held.push(clip?);
-            }
-            tell(Progress::Pool { clips: held.len(), wanted: pool.clips });
-        }
+        // Where who makes them has panicked the scope says so, once nobody waits for more.
+        let Some(mut held) = filled(&clips, pool.clips, tell)? else { return Ok(()) };
         for step in 0..steps {
             fill(u64::from(step), &held, batch)?;
             tell(Progress::Step(fit.step(batch)?));
@@ -174,6 +169,21 @@ pub(crate) fn step_on_pool<C: Send, B: Binding, E: From<FitError> + Send>(
         }
         Ok(())
     })
+}
+
+/// The first clips, so many as are wanted; `None`: nobody makes them any more.
+fn filled<C, E>(
+    clips: &Receiver<Result<C, E>>,
+    wanted: usize,
+    tell: &mut impl FnMut(Progress),
+) -> Result<Option<Vec<C>>, E> {
+    let mut held = Vec::with_capacity(wanted);
+    while held.len() < wanted {
+        let Ok(clip) = clips.recv() else { return Ok(None) };
+        held.push(clip?);
+        tell(Progress::Pool { clips: held.len(), wanted });
+    }
+    Ok(Some(held))
 }
 
 /// Trains all weights of a token model that `weights` select on `rows`, drawn with equal chances.
@@ -266,4 +276,21 @@ fn pick<'a>(
         frame -= frames.len();
     }
     unreachable!("a frame of all is in one of them")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_clips_that_nobody_makes_any_more() {
+        let (sender, clips) = mpsc::sync_channel(4);
+        let mut told = 0;
+        let mut tell = |_progress: Progress| told += 1;
+        (0..3).for_each(|clip| sender.send(Ok::<u32, FitError>(clip)).unwrap());
+        assert_eq!(filled(&clips, 2, &mut tell).unwrap(), Some(vec![0, 1]));
+        drop(sender);
+        assert_eq!(filled(&clips, 2, &mut tell).unwrap(), None);
+        assert_eq!(told, 3);
+    }
 }

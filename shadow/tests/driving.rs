@@ -120,7 +120,8 @@ mod shipped {
 
     use shoal_runtime::engine::testing::ort_or_skip;
     use shoal_runtime::onnx::Model;
-    use shoal_shadow::package::Package;
+    use shoal_shadow::fit::FitError;
+    use shoal_shadow::package::{Description, Package};
     use shoal_shadow::policymodel::{Architecture, PolicySession, Reflex, build, description};
     use shoal_shadow::term::roads::Roads;
 
@@ -143,6 +144,18 @@ mod shipped {
         assert!(told.model_sha256.is_some(), "the file is named by its hash");
         let told = shoal_shadow::package::Description { model_sha256: None, ..told.clone() };
         assert_eq!(told, description(&Architecture::default()));
+    }
+
+    #[test]
+    fn one_that_reads_other_moments_than_the_roads_have_is_refused() {
+        let Some(engine) = ort_or_skip() else { return };
+        let package = package();
+        let model = Model::read(&package.model_path()).unwrap();
+        let fast = Description { rate_hz: 20.0, ..package.description().clone() };
+        let loaded = PolicySession::load(&model, &fast, &engine, NonZeroUsize::MIN, None);
+        let Err(error) = loaded else { panic!("it drives at half its speed") };
+        assert!(matches!(error, FitError::OtherRate { rate_hz: 20.0 }), "{error}");
+        assert!(error.to_string().contains("10 moments a second, and the policy reads 20"));
     }
 
     #[test]
@@ -247,7 +260,8 @@ mod roads {
         let reckless = drive(Reflex::Driver(Box::new(SimulatedDriver::new(Style::Reckless, 1))));
         let straight = drive(Reflex::Straight);
         assert_eq!(careful.interventions(), 0, "{careful:?}");
-        assert!(careful.comfort > reckless.comfort + 0.1, "{careful:?} {reckless:?}");
+        let [calm, rough] = [&careful, &reckless].map(|report| report.comfort.unwrap());
+        assert!(calm > rough + 0.1, "{careful:?} {reckless:?}");
         assert!(careful.distance > reckless.distance, "{careful:?} {reckless:?}");
         assert!(straight.interventions() > 5, "{straight:?}");
         assert!(careful.lane_keeping == 1.0 && straight.lane_keeping < 0.8);

@@ -19,13 +19,13 @@ use shoal_runtime::graft::Profile;
 use shoal_runtime::onnx::{Builder, Model, TensorType};
 use shoal_shadow::batch::{HORIZON_S, LessonBatch, Lessons, TURN_RAD};
 use shoal_shadow::clip::Frames;
-use shoal_shadow::fit::{Source as _, graft_package, load_policy};
+use shoal_shadow::fit::{FitError, Source as _, graft_package, load_policy};
 use shoal_shadow::form::Form;
 use shoal_shadow::grid::{ActionGrid, BINS, Geometry, SHA256};
 use shoal_shadow::hindsight::{Known, weights};
 use shoal_shadow::measure::Measurement;
 use shoal_shadow::measure::imitation::imitation;
-use shoal_shadow::measure::policy::agreement;
+use shoal_shadow::measure::policy::{AgreementReport, agreement};
 use shoal_shadow::opinion::Did;
 use shoal_shadow::pack::{Acted, Pack, PackOptions, build_imitation};
 use shoal_shadow::package::{Description, Package};
@@ -309,6 +309,37 @@ fn real_policies_are_compared_with_the_driver_of_a_real_tub() {
     assert!(policy.skill.is_some_and(|skill| skill < last.skill.unwrap()), "{report:?}");
 }
 
+/// A policy that holds what came for impossible is infinitely many nats from it: no number, and as such a report is read again.
+#[test]
+fn a_policy_that_is_sure_and_wrong_has_a_distance_and_no_nats() {
+    let Some(ort) = ort_or_skip() else { return };
+    let mut b = Builder::new(17);
+    let x = b.input("x", TensorType::f32(&[1, 3, 4, 8]));
+    let rows = b.i64s(&[1, -1]);
+    let flat = b.op("Reshape", &[&x, &rows], &[]).unwrap();
+    let weight = b.f32s(&[PIXELS, BINS], &vec![0.0; PIXELS * BINS]);
+    let seen = b.op("MatMul", &[&flat, &weight], &[]).unwrap();
+    let sure: Vec<f32> = (0..BINS).map(|bin| if bin == 0 { 1e4 } else { -1e4 }).collect();
+    let bias = b.f32s(&[BINS], &sure);
+    let logits = b.op("Add", &[&seen, &bias], &[]).unwrap();
+    b.output("logits", &logits);
+    let sure = b.into_model();
+    let mut policy = load_policy(&sure, &package(), &ort, NonZeroUsize::MIN, None).unwrap();
+    let driven = {
+        use shoal_shadow::clip::Footage;
+        let road = road(false);
+        let bytes = (0..road.len()).flat_map(|at| road.frame(at).to_vec()).collect();
+        let motion = (0..road.len()).map(|at| road.motion(at)).collect();
+        Drive::new("good".into(), [1; 32], 10.0, SHAPE, bytes, motion)
+    };
+    let report = agreement(&mut policy, &[driven], Part::HeldOut, &Geometry::default()).unwrap();
+    let [policy, often, _last] = &report.drives[0].predictors[..] else { panic!("{report:?}") };
+    assert_eq!(policy.nats, None);
+    assert!(policy.distance.is_finite() && often.nats.is_some(), "{report:?}");
+    let told = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<AgreementReport>(&told).unwrap(), report);
+}
+
 /// A policy that is linear in a few pixels and knows nothing is tuned on three fifths of a real tub: on the last fifths of its
 /// cycles it is nearer to the driver than before.
 #[test]
@@ -421,7 +452,7 @@ fn a_night_that_turns_the_camera_or_rehearses_stays_near_the_middle_of_the_lane(
         let mut lessons = Lessons::new(form.clone(), 5).turning(turn);
         lessons.add(&driven.drive, &all, &acted.known, &acted.geometry, &[]);
         let rehearsal = Rehearsal { share, samples: options.samples, steps: 120, seed: 5 };
-        let wheel = PolicySession::load(&model, description, &ort, one, None).unwrap();
+        let wheel = || PolicySession::load(&model, description, &ort, one, None);
         let mut lessons = Rehearsed::new(lessons, &form, &rehearsal, wheel).unwrap();
         let mut tuner = PolicyTuner::new(&model, description, &ort, None, &options).unwrap();
         tuner.run(&mut lessons, 120, |_| {}).unwrap();
@@ -461,12 +492,16 @@ fn a_rehearsing_night_keeps_its_own_lessons_as_they_are_in_the_places_that_are_l
     own().fill(3, &mut alone).unwrap();
     let mut filled = |share| {
         let rehearsal = Rehearsal { share, samples: 8, steps: 12, seed: 7 };
-        let wheel = PolicySession::load(&model, description, &ort, one, None).unwrap();
+        let wheel = || PolicySession::load(&model, description, &ort, one, None);
         let mut lessons = Rehearsed::new(own(), &form, &rehearsal, wheel).unwrap();
         lessons.fill(3, &mut batch).unwrap();
         (batch.frames().to_vec(), batch.target().to_vec())
     };
     assert_eq!(filled(0.0), (alone.frames().to_vec(), alone.target().to_vec()));
+    // A policy that cannot drive on generated roads is not asked to where nothing is rehearsed.
+    let nothing = Rehearsal { share: 0.0, samples: 8, steps: 12, seed: 7 };
+    let none = || -> Result<PolicySession, FitError> { unreachable!("nobody is at the wheel") };
+    assert!(Rehearsed::new(own(), &form, &nothing, none).is_ok());
     let (frames, target) = filled(0.4);
     let sample = form.frames_len();
     let same =

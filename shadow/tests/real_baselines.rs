@@ -42,8 +42,8 @@ fn report(drives: &Drives, part: Part) -> Report {
         .zip(&splits)
         .map(|(drive, split)| DriveClips::of_part(drive, split, part, &form))
         .collect();
-    let [blur, block] = baselines(&form, &clips, Horizon::NextAndRollout).unwrap();
-    let report = Report::of(&block, &[blur]);
+    let all = baselines(&form, &clips, Horizon::NextAndRollout).unwrap();
+    let report = Report::of(&all[1], &all[..1]);
     for drive in &report.drives {
         eprintln!(
             "{:32} {:3} clips, copy {:5.2} dB whole{}: blur {:+.3} / {:+.3}, block matching {:+.3} / {:+.3}",

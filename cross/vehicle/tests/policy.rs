@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use shoal_hal::backend::synthetic::Style;
-use shoal_hal::{Drive, Span};
+use shoal_hal::{Drive, Motion, Span};
 use shoal_runtime::adapter::Adapter;
 use shoal_runtime::onnx::{Builder, TensorType};
 use shoal_shadow::grid::{ACCELERATION_BINS, Action, ActionGrid, BINS, SHA256};
@@ -171,6 +171,52 @@ fn a_policy_alone_is_held_against_its_driver_and_learns_from_him_at_night() {
     let (trial, active, confirmed) = judged.unwrap();
     assert!(confirmed && trial < active, "{trial} against {active}");
     assert!(agent.active().unwrap().is_some());
+}
+
+/// The same drive of a vehicle whose bus tells less.
+fn silent(drive: &Drive, of: impl Fn(Motion) -> Motion) -> Drive {
+    let frames = drive.frames(0..drive.len()).to_vec();
+    let motion = (0..drive.len()).map(|at| drive.motion(at).map(&of)).collect();
+    Drive::new("silent".into(), [0; 32], drive.rate_hz, drive.shape, frames, motion)
+}
+
+/// What is told of a night on a drive: steps, and why training failed.
+fn night_on(change: fn(Motion) -> Motion) -> (u32, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let package = straight(folder.path());
+    let mut config = config(folder.path(), package, None);
+    (config.night.steps, config.night.slice) = (4, 4);
+    config.replay.ordinary_share = 1.0;
+    let mut agent = Agent::open(config).unwrap();
+    let drive = silent(&drive(&agent), change);
+    watch(&mut agent, &drive);
+    let pack = pack(folder.path(), &agent);
+    let (mut steps, mut failed) = (0, Vec::new());
+    let tell = |tell: Tell<'_>| {
+        if let Tell::Trained { step, .. } = tell {
+            steps = step;
+        } else if let Tell::TrainingFailed(error) = tell {
+            failed.push(error.to_string());
+        }
+    };
+    let footages = pack.read(&pack.parts()).unwrap();
+    agent.night(&footages, || Look::recorded().conditions, tell).unwrap();
+    (steps, failed)
+}
+
+/// Speed and steering, as a bus may tell no more, and a tub never does.
+#[test]
+fn a_vehicle_that_knows_no_acceleration_learns_to_steer() {
+    let without = |motion| Motion { acceleration_m_s2: None, ..motion };
+    assert_eq!(night_on(without), (4, Vec::new()));
+}
+
+#[test]
+fn a_night_that_has_nothing_to_learn_from_says_why() {
+    let (steps, failed) =
+        night_on(|motion| Motion { speed_m_s: motion.speed_m_s, ..Motion::default() });
+    assert_eq!((steps, failed.len()), (0, 1), "{failed:?}");
+    assert!(failed[0].contains("does not tell how the driver steered"), "{failed:?}");
 }
 
 #[test]

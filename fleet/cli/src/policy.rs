@@ -143,11 +143,11 @@ pub(crate) fn table(report: &AgreementReport) -> Outcome {
         }
         for (place, of) in drive.predictors.iter().enumerate() {
             let name = if place == 0 { drive.drive.as_str() } else { "" };
+            let nats = of.nats.map_or("∞".into(), |nats| format!("{nats:.3}"));
             println!(
-                "{name:34} {:7}  {:22} {:7.3} {:8.4} {:>7}",
+                "{name:34} {:7}  {:22} {nats:>7} {:8.4} {:>7}",
                 drive.moments,
                 of.predictor,
-                of.nats,
                 of.distance,
                 skill(of.skill)
             );

@@ -70,15 +70,15 @@ struct Driver {
     offset_m: f64,
     speed_error: f64,
     conflict_share: f64,
-    jerk_m_s3: f64,
-    lateral_jerk_m_s3: f64,
+    jerk_m_s3: Option<f64>,
+    lateral_jerk_m_s3: Option<f64>,
     terms: Values,
 }
 
-/// Values of the terms.
+/// Values of the terms; null where the roads are too short to know.
 #[derive(Serialize)]
 struct Values {
-    comfort: f64,
+    comfort: Option<f64>,
     distance: f64,
     lane_keeping: f64,
 }
@@ -167,9 +167,11 @@ fn table(printed: &Printed) -> Outcome {
         "jerk",
         "lateral"
     );
+    let figure =
+        |value: Option<f64>, digits| value.map_or("-".into(), |value| format!("{value:.digits$}"));
     for driver in &printed.drivers {
         println!(
-            "{:10} {:6.1} {:7} {:4} {:7} {:6.2} {:8.2} {:7.2} {:9.3} {:6.2} {:7.2}  {:8.3} {:8.3} {:12.3}",
+            "{:10} {:6.1} {:7} {:4} {:7} {:6.2} {:8.2} {:7.2} {:9.3} {:>6} {:>7}  {:>8} {:8.3} {:12.3}",
             driver.driver,
             driver.km,
             driver.departures,
@@ -179,9 +181,9 @@ fn table(printed: &Printed) -> Outcome {
             driver.offset_m,
             driver.speed_error,
             driver.conflict_share,
-            driver.jerk_m_s3,
-            driver.lateral_jerk_m_s3,
-            driver.terms.comfort,
+            figure(driver.jerk_m_s3, 2),
+            figure(driver.lateral_jerk_m_s3, 2),
+            figure(driver.terms.comfort, 3),
             driver.terms.distance,
             driver.terms.lane_keeping
         );

@@ -40,12 +40,15 @@ pub struct BlockMatching {
 }
 
 impl BlockMatching {
+    /// Past frames that it needs: one has no velocity.
+    pub const FRAMES_MIN: usize = 2;
+
     /// Block matching of frames of `form`.
     ///
     /// # Panics
     /// If `form` has fewer than two past frames.
     pub fn new(form: Form) -> Self {
-        assert!(form.frames >= 2, "a velocity needs two frames");
+        assert!(form.frames >= Self::FRAMES_MIN, "a velocity needs two frames");
         let (width, height) = (usize::from(form.shape.width), usize::from(form.shape.height));
         let area = width * height;
         let wide = width + 2 * BLOCK;

@@ -182,8 +182,8 @@ pub struct DriveAgreement {
 pub struct Agreement {
     /// What predicted.
     pub predictor: String,
-    /// Mean −ln of the probability of the driver's bins, nats.
-    pub nats: f64,
+    /// Mean −ln of the probability of the driver's bins, nats; null without bound: one moment was held for impossible.
+    pub nats: Option<f64>,
     /// Mean distance, 0 to 1.
     pub distance: f64,
     /// 1 − distance ÷ that of 'as often as before'; null if that was never wrong.
@@ -321,7 +321,7 @@ fn compare(
     let usual = sums[1].1;
     let predictors = names.iter().zip(sums).map(|(name, (nats, distance))| Agreement {
         predictor: (*name).into(),
-        nats: mean(nats),
+        nats: Some(mean(nats)).filter(|nats| nats.is_finite()),
         distance: mean(distance),
         skill: (usual > 0.0).then(|| 1.0 - distance / usual),
     });

@@ -13,6 +13,18 @@ use crate::fit::{FitError, load_policy};
 use crate::measure::policy::PolicyPredictor;
 use crate::package::Description;
 
+/// Moments of the closed loop in a second, and of lessons: the drivers who know the truth act so often.
+pub const DRIVEN_HZ: f64 = 10.0;
+
+/// Whether a policy of this rate sees on generated roads what it is made for: frames at another one show other speeds.
+///
+/// # Errors
+/// [`FitError::OtherRate`].
+pub(super) fn check_rate(rate_hz: f64) -> Result<(), FitError> {
+    let same = (rate_hz / DRIVEN_HZ - 1.0).abs() <= 1e-6;
+    if same { Ok(()) } else { Err(FitError::OtherRate { rate_hz }) }
+}
+
 /// A policy in a session of one sample, and what it still has before it of the moments before.
 pub struct PolicySession {
     policy: PolicyPredictor,
@@ -27,7 +39,7 @@ impl PolicySession {
     /// Loads the policy of a package, of whatever kind, if it speaks of the action grid; with an adapter if there is one.
     ///
     /// # Errors
-    /// [`FitError`].
+    /// [`FitError`]; [`FitError::OtherRate`] if it reads other than [`DRIVEN_HZ`] moments a second.
     pub fn load(
         model: &Model,
         package: &Description,
@@ -35,6 +47,7 @@ impl PolicySession {
         threads: NonZeroUsize,
         adapter: Option<&Adapter>,
     ) -> Result<Self, FitError> {
+        check_rate(package.rate_hz)?;
         let policy = load_policy(model, package, engine, threads, adapter)?;
         let form = policy.form();
         let (seen, values) = (vec![0.0; form.frames_len()], vec![0.0; form.motion.len()]);

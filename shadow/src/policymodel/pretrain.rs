@@ -7,6 +7,7 @@ use shoal_hal::backend::synthetic::LessonForm;
 use shoal_runtime::engine::Engine;
 use shoal_runtime::onnx::Model;
 
+use super::drive::check_rate;
 use super::{PolicyClip, PolicySession, PolicySource};
 use crate::batch::LessonBatch;
 use crate::fit::{Fit, FitError, Policy};
@@ -49,7 +50,7 @@ impl Lessons {
 /// The result is the running average of the weights, as [`pretrain`](crate::pretrain::pretrain)'s.
 ///
 /// # Errors
-/// [`FitError`].
+/// [`FitError`]; [`FitError::OtherRate`] of a policy that reads other than [`DRIVEN_HZ`](super::DRIVEN_HZ) moments a second.
 /// # Source
 /// Ross, Gordon and Bagnell, *A Reduction of Imitation Learning and Structured Prediction to No-Regret Online Learning*, 2011,
 /// algorithm 3.1; the mixture is one of lessons, not of moments, and old ones are forgotten.
@@ -62,6 +63,7 @@ pub fn pretrain_policy(
     mut tell: impl FnMut(Progress),
 ) -> Result<Model, FitError> {
     let seen = Form::of_policy(package)?;
+    check_rate(seen.rate_hz)?;
     let form = LessonForm { shape: seen.shape, margin: lessons.margin, frames: lessons.frames };
     let mut batch = LessonBatch::new(seen, options.samples);
     let (all, mut fit) = whole::<Policy>(model, package, engine, &[], options)?;

@@ -64,25 +64,29 @@ pub fn lesson_form(shape: FrameShape) -> LessonForm {
 }
 
 impl<'a> Rehearsed<'a> {
-    /// Makes the lessons: frames of the own ones' form, `learner` at the wheel in two of three.
+    /// Makes the lessons: frames of the own ones' form, `learner` at the wheel in two of three. It is asked for where anything is
+    /// rehearsed, and is then of the rate of generated roads.
     ///
     /// # Errors
-    /// [`EngineError`] of who learns.
+    /// Those of `learner`, or [`EngineError`] of who learns.
     /// # Panics
     /// If who learns reads frames of another size.
-    pub fn new(
+    pub fn new<E: From<EngineError>>(
         own: Lessons<'a>,
         form: &Form,
         rehearsal: &Rehearsal,
-        mut learner: PolicySession,
-    ) -> Result<Self, EngineError> {
+        learner: impl FnOnce() -> Result<PolicySession, E>,
+    ) -> Result<Self, E> {
         let lesson = lesson_form(form.shape);
         let seed = rehearsal.seed;
-        let clip = |number: usize| {
-            let wheel = (!number.is_multiple_of(3)).then_some(&mut learner);
-            PolicyClip::lesson((seed, number as u64), lesson, wheel)
-        };
-        let clips = (0..rehearsal.lessons()).map(clip).collect::<Result<Vec<_>, _>>()?;
+        let mut clips = Vec::new();
+        if rehearsal.lessons() > 0 {
+            let mut learner = learner()?;
+            for number in 0..rehearsal.lessons() {
+                let wheel = (!number.is_multiple_of(3)).then_some(&mut learner);
+                clips.push(PolicyClip::lesson((seed, number as u64), lesson, wheel)?);
+            }
+        }
         let places = if clips.is_empty() { 0 } else { rehearsal.places() };
         Ok(Rehearsed { own, source: PolicySource { seed }, clips, places })
     }

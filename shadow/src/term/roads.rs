@@ -7,10 +7,7 @@ use shoal_runtime::engine::EngineError;
 
 use super::controls::Row;
 use super::{CONFLICT_S, Moved, comfort, distance, jerk_rms, lane_keeping, mean};
-use crate::policymodel::Reflex;
-
-/// Steps a second.
-const RATE_HZ: f64 = 10.0;
+use crate::policymodel::{DRIVEN_HZ, Reflex};
 
 /// A set of roads that drives are measured on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,12 +75,12 @@ impl Roads {
         shape: FrameShape,
         reflex: &mut Reflex<'_>,
     ) -> Result<Option<Vec<Truth>>, EngineError> {
-        let Some(mut closed) = road.closed_loop(shape, RATE_HZ, Start::default()) else {
+        let Some(mut closed) = road.closed_loop(shape, DRIVEN_HZ, Start::default()) else {
             return Ok(None);
         };
         reflex.restart();
         let mut truths = Vec::new();
-        for _ in 0..u64::from(self.seconds) * RATE_HZ as u64 {
+        for _ in 0..u64::from(self.seconds) * DRIVEN_HZ as u64 {
             let truth = closed.truth();
             let mut action = reflex.act(&closed.moment(), &truth)?;
             truths.push(truth);
@@ -108,7 +105,7 @@ pub fn demand(
     reflex: &mut Reflex<'_>,
     rows: usize,
 ) -> Result<Option<Vec<Row>>, EngineError> {
-    let Some(mut closed) = road.closed_loop(shape, RATE_HZ, Start::default()) else {
+    let Some(mut closed) = road.closed_loop(shape, DRIVEN_HZ, Start::default()) else {
         return Ok(None);
     };
     reflex.restart();
@@ -151,10 +148,10 @@ pub struct Report {
     pub speed_error: f64,
     /// Share of the time with less than 4 s to a collision.
     pub conflict: f64,
-    /// Root mean square of jerk along and across, m/s³.
-    pub jerk_m_s3: [f64; 2],
-    /// The terms' values: means over the drives.
-    pub comfort: f64,
+    /// Root mean square of jerk along and across, m/s³; `None` where no stretch has half a second.
+    pub jerk_m_s3: [Option<f64>; 2],
+    /// The terms' values: means over the drives. `None` where no stretch is longer than a second: nobody knows.
+    pub comfort: Option<f64>,
     /// See [`distance`].
     pub distance: f64,
     /// See [`lane_keeping`]; of all drives together.
@@ -165,7 +162,7 @@ impl Report {
     fn of(drives: &[Vec<Truth>]) -> Self {
         let all = || drives.iter().flatten();
         let events = |of: Event| all().filter(|truth| truth.event == Some(of)).count();
-        let interval = 1.0 / RATE_HZ;
+        let interval = 1.0 / DRIVEN_HZ;
         let seconds = all().count() as f64 * interval;
         let [departures, off_road, crashes] =
             [Event::LaneDeparture, Event::RoadDeparture, Event::Crash].map(events);
@@ -185,7 +182,7 @@ impl Report {
             moved.iter().filter_map(|drive| jerk_rms(drive, interval)).collect();
         let jerk = |of: usize| {
             let squares = jerks.iter().filter_map(|jerk| jerk.get(of)).map(|jerk| jerk * jerk);
-            mean(squares).unwrap_or(0.0).sqrt()
+            mean(squares).map(f64::sqrt)
         };
         Report {
             km: all().map(|truth| f64::from(truth.speed_m_s)).sum::<f64>() * interval * 1e-3,
@@ -197,7 +194,7 @@ impl Report {
             speed_error: mean(all().filter(near).map(slow)).unwrap_or(0.0),
             conflict: mean(all().map(conflict)).unwrap_or(0.0),
             jerk_m_s3: [jerk(0), jerk(1)],
-            comfort: mean(moved.iter().filter_map(|drive| comfort(drive, interval))).unwrap_or(0.0),
+            comfort: mean(moved.iter().filter_map(|drive| comfort(drive, interval))),
             distance: mean(drives.iter().filter_map(met)).unwrap_or(0.0),
             lane_keeping: lane_keeping(departures + off_road + crashes, seconds).unwrap_or(0.0),
         }
@@ -240,6 +237,16 @@ mod tests {
             event: None,
         };
         vec![truth; 100]
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_second_is_not_in_the_middle_of_the_scale() {
+        let second = Report::of(&[calm(20.0)[..10].to_vec()]);
+        assert_eq!((second.comfort, second.lane_keeping), (None, 1.0));
+        assert_eq!(second.jerk_m_s3, [Some(0.0); 2]);
+        let moment = Report::of(&[calm(20.0)[..3].to_vec()]);
+        assert_eq!(moment.jerk_m_s3, [None; 2]);
+        assert!(Report::of(&[calm(20.0)]).comfort.is_some());
     }
 
     /// 0.2 m/s² across before it is put back and 2 m/s² after it: calm, both of them.

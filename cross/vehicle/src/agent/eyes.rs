@@ -127,12 +127,13 @@ impl Watch {
 
     /// Remembers the frame `index`, of whose past so much is known as was seen since the last gap, and looks at it where there is
     /// time for that. A frame that is shed is in the past of those after it, and in the span that it lies in, as any other is.
+    /// `seed` is that of what is kept by chance, and `drive` tells this drive from others of it.
     pub(super) fn moment(
         &mut self,
         frame: &[u8],
         motion: Option<Motion>,
         index: u64,
-        seed: u64,
+        (seed, drive): (u64, u64),
     ) -> Result<Seen, AgentError> {
         self.recent.push(index, frame, motion);
         let may = self.budget.handle_frame();
@@ -145,7 +146,7 @@ impl Watch {
             self.shed(index)
         };
         (self.next, self.run) = (index.checked_add(1), self.run.saturating_add(1));
-        let mut draws = Draws::new(Purpose::Trigger, seed, index, 0);
+        let mut draws = Draws::new(Purpose::Trigger, seed, index, drive);
         let chance = MomentDraws { ordinary: draws.unit(), keep: draws.unit() };
         let ranks = Ranks { surprise: seen.rank, disagreement: disagreement_rank };
         self.trigger.handle_moment(index, ranks, chance);

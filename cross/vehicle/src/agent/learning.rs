@@ -1,6 +1,8 @@
 //! What a night trains with: a world model on the frames that came next, a policy on what the driver did.
 
-use shoal_hal::{Drive, Span};
+use std::cell::Cell;
+
+use shoal_hal::{Drive, Motion, Span};
 use shoal_runtime::adapter::Adapter;
 use shoal_runtime::train::StepReport;
 use shoal_shadow::batch::{Lessons, Mix, MixedBatch, Road};
@@ -12,6 +14,7 @@ use shoal_shadow::observe::Observer;
 use shoal_shadow::opinion::Correction;
 use shoal_shadow::policymodel::{PolicySession, Rehearsal, Rehearsed};
 use shoal_shadow::tune::{PolicyTuneOptions, PolicyTuner, StepOptions, TuneOptions, Tuner};
+use tracing::{info, warn};
 
 use super::disagree::Disagreement;
 use super::eyes::observer_of;
@@ -24,6 +27,27 @@ pub(crate) struct Roads {
     pub(crate) footage: Vec<Drive>,
 }
 
+/// Why there is nothing to learn from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Barren {
+    #[error("nothing of replay that can be read back has a clip")]
+    NoClip,
+    #[error("replay was recorded at another rate than the model's")]
+    OtherRate,
+    #[error(
+        "replay does not tell how the driver steered, which a policy learns from: name `steering` in [can], or drives that know it"
+    )]
+    NoSteering,
+}
+
+/// What the log was told of the learning already: night after night it would be the same.
+#[derive(Default)]
+pub(crate) struct Said {
+    barren: Cell<Option<Barren>>,
+    holds_speed: Cell<bool>,
+    frames_alone: Cell<bool>,
+}
+
 /// A tuner, and what it is tuned on.
 pub(crate) enum Learning<'a> {
     /// Of a world model.
@@ -33,26 +57,45 @@ pub(crate) enum Learning<'a> {
 }
 
 impl<'a> Learning<'a> {
-    /// A tuner that begins at `start`, or at the adapter that changes nothing; `None` where there is nothing to learn from.
+    /// A tuner that begins at `start`, or at the adapter that changes nothing; `None` where there is nothing to learn from, which the
+    /// log is told once.
     pub(crate) fn begin(
         agent: &Agent,
         roads: &'a Roads,
         start: Option<&Adapter>,
         seed: u64,
     ) -> Result<Option<Self>, AgentError> {
+        let begun = Learning::try_begin(agent, roads, start, seed)?;
+        let why = begun.as_ref().err().copied();
+        if let Some(why) = why.filter(|_| agent.said.barren.get() != why) {
+            warn!(%why, "there is nothing to learn from: what is in use stays");
+        }
+        agent.said.barren.set(why);
+        Ok(begun.ok())
+    }
+
+    /// The same, and why there is nothing to learn from.
+    pub(crate) fn try_begin(
+        agent: &Agent,
+        roads: &'a Roads,
+        start: Option<&Adapter>,
+        seed: u64,
+    ) -> Result<Result<Self, Barren>, AgentError> {
         let Roads { spans, footage } = roads;
         if agent.foresees() {
-            let Some(source) = agent.batches(spans, footage, seed) else { return Ok(None) };
+            let Some(source) = agent.batches(spans, footage, seed) else {
+                return Ok(Err(Barren::NoClip));
+            };
             let tuner = agent.tuner(start, seed)?;
-            return Ok(Some(Learning::Foresight(Box::new(tuner), Box::new(source))));
+            return Ok(Ok(Learning::Foresight(Box::new(tuner), Box::new(source))));
         }
         let lessons = agent.lessons(spans, seed)?;
         if lessons.is_empty() {
-            return Ok(None);
+            return Ok(Err(agent.barren(spans)));
         }
         let tuner = agent.policy_tuner(&lessons, start, seed)?;
         let source = agent.rehearsed(lessons, start, seed)?;
-        Ok(Some(Learning::Imitation(Box::new(tuner), Box::new(source))))
+        Ok(Ok(Learning::Imitation(Box::new(tuner), Box::new(source))))
     }
 
     /// Takes so many steps; their mean loss.
@@ -106,6 +149,15 @@ impl Agent {
         seed: u64,
     ) -> Option<MixedBatch<'a>> {
         let form = &self.form;
+        let acts = self.package.description().imitates();
+        let holds = acts && self.holds_speed(own);
+        let steered = |motion: &Motion| self.config.geometry.curvature_of(motion).is_some();
+        if acts && !some_moment(own, steered) && !self.said.frames_alone.replace(true) {
+            warn!(
+                "{}: of this model what it foresees is tuned, and not what it would do",
+                Barren::NoSteering
+            );
+        }
         let own: Vec<Clips<'a>> =
             own.iter().map(|span| Clips::of_all(span, form.context, 1)).collect();
         let own = Road::new(&own, form).into_iter().collect();
@@ -115,9 +167,37 @@ impl Agent {
             .collect();
         let mix = Mix::of(self.config.night.batch);
         let (package, geometry) = (self.package.description(), &self.config.geometry);
-        MixedBatch::new(form.clone(), mix, own, replayed, seed)?
-            .imitating(package, geometry)
-            .with_ahead(self.config.night.ahead)
+        let source =
+            MixedBatch::new(form.clone(), mix, own, replayed, seed)?.imitating(package, geometry);
+        let source = if holds { source.holding_speed() } else { source };
+        source.with_ahead(self.config.night.ahead)
+    }
+
+    /// Whether the driver is to be taken to hold the speed, so that at least his steering is learnt: where no moment of the spans
+    /// knows an acceleration, as of a bus that does not tell it and of a tub.
+    fn holds_speed(&self, spans: &[Frames]) -> bool {
+        let steered = |motion: &Motion| self.config.geometry.curvature_of(motion).is_some();
+        let unknown = !some_moment(spans, |motion| motion.acceleration_m_s2.is_some());
+        let holds = unknown && some_moment(spans, steered);
+        if holds && !self.said.holds_speed.replace(true) {
+            info!(
+                "nothing tells the acceleration: the driver is taken to hold the speed, and his steering is learnt"
+            );
+        }
+        holds
+    }
+
+    /// Why these spans have no lesson for a policy.
+    fn barren(&self, spans: &[Frames]) -> Barren {
+        let mut long =
+            spans.iter().filter(|span| span.len() >= self.form.context.max(1)).peekable();
+        if long.peek().is_none() {
+            Barren::NoClip
+        } else if long.all(|span| (span.rate_hz() / self.form.rate_hz - 1.0).abs() > 1e-6) {
+            Barren::OtherRate
+        } else {
+            Barren::NoSteering
+        }
     }
 
     /// How a night's steps are taken.
@@ -168,7 +248,7 @@ impl Agent {
         let (description, threads) = (self.package.description(), self.threads());
         let share = description.rehearsal(rehearsal);
         let rehearsal = Rehearsal { share, samples: self.lessons_a_step(), steps, seed };
-        let wheel = PolicySession::load(&self.model, description, &*self.engine, threads, start)?;
+        let wheel = || PolicySession::load(&self.model, description, &*self.engine, threads, start);
         Ok(Rehearsed::new(own, &self.form, &rehearsal, wheel)?)
     }
 
@@ -184,6 +264,9 @@ impl Agent {
         };
         let turn = self.config.night.turn_rad;
         let mut lessons = Lessons::new(self.form.clone(), seed).turning(turn);
+        if self.holds_speed(spans) {
+            lessons = lessons.holding_speed();
+        }
         for (span, corrected) in spans.iter().zip(&corrected) {
             let motion = |at| span.motion(at).unwrap_or_default();
             let mut known: Vec<Known> =
@@ -220,6 +303,12 @@ impl Agent {
     }
 }
 
+/// Whether any moment's motion is so.
+fn some_moment(spans: &[Frames], is: impl Fn(&Motion) -> bool) -> bool {
+    let mut motions = spans.iter().flat_map(|span| (0..span.len()).map(|at| span.motion(at)));
+    motions.any(|motion| motion.is_some_and(|motion| is(&motion)))
+}
+
 /// Notes at every moment how far the world model was from what came.
 fn came_true(
     world: &mut SessionPredictor,
@@ -241,4 +330,62 @@ fn came_true(
         known.surprise = Some(surprise.value.into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Config, EngineKind};
+
+    fn agent(folder: &Path) -> Agent {
+        let mut config = Config::default();
+        config.engine.kind = EngineKind::Tract;
+        config.model.package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/policy");
+        config.state = folder.to_owned();
+        Agent::open(config).unwrap()
+    }
+
+    fn span(agent: &Agent, rate_hz: f64, motions: &[Motion]) -> Vec<Frames> {
+        let shape = agent.form.shape;
+        let motion = motions.iter().copied().map(Some).collect();
+        vec![Frames::new(shape, rate_hz, vec![0; motions.len() * shape.bytes()], motion).unwrap()]
+    }
+
+    #[test]
+    fn the_speed_is_held_where_nothing_tells_the_acceleration_and_where_something_does_it_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let agent = agent(folder.path());
+        let (speed_m_s, steering_rad) = (Some(9.0), Some(0.1));
+        let steers = Motion { speed_m_s, steering_rad, ..Motion::default() };
+        let knows = Motion { acceleration_m_s2: Some(1.0), ..steers };
+        let lessons = |motions: &[Motion]| {
+            let spans = span(&agent, 10.0, motions);
+            agent.lessons(&spans, 1).unwrap().len()
+        };
+        assert!(!agent.said.holds_speed.get());
+        assert_eq!(lessons(&[steers; 10]), 8);
+        assert!(agent.said.holds_speed.get());
+        let some = [&[steers; 5][..], &[knows; 5]].concat();
+        assert_eq!(lessons(&some), 5, "only of those moments is it known what he did");
+    }
+
+    #[test]
+    fn why_there_is_nothing_to_learn_from_is_said_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let agent = agent(folder.path());
+        let fast = Motion { speed_m_s: Some(9.0), ..Motion::default() };
+        let begin = |spans: Vec<Frames>| {
+            let roads = Roads { spans, footage: Vec::new() };
+            assert!(Learning::begin(&agent, &roads, None, 1).unwrap().is_none());
+            agent.said.barren.get()
+        };
+        assert_eq!(begin(Vec::new()), Some(Barren::NoClip));
+        assert_eq!(begin(span(&agent, 10.0, &[fast; 2])), Some(Barren::NoClip));
+        assert_eq!(begin(span(&agent, 20.0, &[fast; 10])), Some(Barren::OtherRate));
+        // It stands there until something else is so.
+        assert_eq!(begin(span(&agent, 10.0, &[fast; 10])), Some(Barren::NoSteering));
+        assert_eq!(begin(span(&agent, 10.0, &[fast; 10])), Some(Barren::NoSteering));
+    }
 }

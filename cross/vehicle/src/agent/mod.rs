@@ -44,6 +44,7 @@ use beside::Beside;
 
 pub use beside::BesideError;
 pub use keep::{KeepError, from_bytes as adapter_from_bytes, to_bytes as adapter_to_bytes};
+use learning::Said;
 pub(crate) use learning::{Learning, Roads};
 pub use trial::{Ask, Tried, Why};
 pub use watch::{About, WatchError};
@@ -169,6 +170,7 @@ pub struct Agent {
     slots: DirSlots,
     state: PathBuf,
     clock: fn() -> Duration,
+    said: Said,
 }
 
 impl Agent {
@@ -211,6 +213,7 @@ impl Agent {
             slots,
             state,
             clock: monotonic,
+            said: Said::default(),
         };
         agent.settle_trial()?;
         agent.leave_unusable()?;

@@ -22,7 +22,7 @@ use crate::night::{Event, Input, Night, Nominee, Obstacle, Output, Record};
 
 /// Key of the night's record in the store.
 const RECORD: &str = "night";
-/// Most bytes of replayed frames that are decrypted into memory at a time.
+/// Most bytes of replayed frames that are decrypted into memory at a time; no span takes more than half of them.
 const REPLAY_BYTES_MAX: u64 = 128 << 20;
 
 impl Agent {
@@ -131,10 +131,20 @@ impl Agent {
         self.replay.sampler(self.config.seed, self.form.context as u32 + 1).clips() as usize
     }
 
-    /// Reads replay back, the highest priorities first: of a span with so many frames those that are wanted. One that could not be
-    /// read is told of, and not read again.
+    /// Reads replay back, the highest priorities first: of a span with so many frames those that are wanted, or the first of them. One
+    /// that could not be read is told of, and not read again.
     pub(crate) fn remembered(
         &mut self,
+        wanted: impl Fn(u32) -> Range<u32>,
+        tell: &mut impl FnMut(Tell<'_>),
+    ) -> Vec<Frames> {
+        self.remembered_within(REPLAY_BYTES_MAX, wanted, tell)
+    }
+
+    /// The same within so many bytes. What has no room any more is left out, and what is smaller may have.
+    fn remembered_within(
+        &mut self,
+        bytes_max: u64,
         wanted: impl Fn(u32) -> Range<u32>,
         tell: &mut impl FnMut(Tell<'_>),
     ) -> Vec<Frames> {
@@ -142,18 +152,22 @@ impl Agent {
         let spans = self.replay.spans().filter(|span| !lost.contains(&span.id));
         let mut spans: Vec<_> = spans.copied().collect();
         spans.sort_by_key(|span| std::cmp::Reverse(span.priority));
-        let (mut bytes, mut frames) = (0, Vec::new());
+        let (mut left, mut frames) = (bytes_max, Vec::new());
         for span in spans {
-            bytes += span.bytes();
-            if bytes > REPLAY_BYTES_MAX {
-                break;
-            }
-            let wanted = wanted(span.frames);
-            if wanted.is_empty() {
+            let Range { start, end } = wanted(span.frames);
+            let frame = span.shape.bytes() as u64;
+            // Long spans of large frames would leave nothing for others, or not even fit.
+            let most = u32::try_from(bytes_max / 2 / frame.max(1)).unwrap_or(u32::MAX);
+            let wanted = start..end.min(start.saturating_add(most));
+            let bytes = frame.saturating_mul(wanted.len() as u64);
+            if wanted.is_empty() || bytes > left {
                 continue;
             }
             match self.replay.read(span.id, wanted) {
-                Ok(read) => frames.push(read),
+                Ok(read) => {
+                    left = left.saturating_sub(bytes);
+                    frames.push(read);
+                }
                 Err(error) => tell(Tell::Unreadable(&error)),
             }
         }
@@ -285,16 +299,19 @@ impl<'a> Bench<'a> {
         Bench { roads, made, learning: None, candidates: BTreeMap::new() }
     }
 
-    /// The tuner, at its checkpoint if the night was cut; `None` without anything to train on, or without that checkpoint. The
-    /// inner error: the checkpoint cannot be used, and the night ends with what was measured before.
+    /// The tuner, at its checkpoint if the night was cut; `None` without that checkpoint. The inner error: there is nothing to train
+    /// on, or the checkpoint cannot be used, and the night ends with what was measured before.
     fn ready(
         &mut self,
         agent: &Agent,
     ) -> Result<Result<Option<&mut Learning<'a>>, FitError>, AgentError> {
         if self.learning.is_none() {
             let start = agent.active()?;
-            let begun = Learning::begin(agent, self.roads, start.as_ref(), agent.config.seed)?;
-            let Some(mut learning) = begun else { return Ok(Ok(None)) };
+            let seed = agent.config.seed;
+            let mut learning = match Learning::try_begin(agent, self.roads, start.as_ref(), seed)? {
+                Ok(learning) => learning,
+                Err(why) => return Ok(Err(FitError::NothingToLearn { why: why.to_string() })),
+            };
             if let Ok(checkpoint) = std::fs::read(agent.checkpoint_path())
                 && let Err(error) = learning.resume(&checkpoint)
             {
@@ -306,5 +323,53 @@ impl<'a> Bench<'a> {
             self.learning = Some(learning);
         }
         Ok(Ok(self.learning.as_mut()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use shoal_hal::FrameShape;
+    use shoal_shadow::clip::Footage as _;
+    use shoal_shadow::replay::{NewSpan, Priority, Reason, StoredMoment};
+
+    use super::*;
+    use crate::config::{Config, EngineKind};
+
+    /// Spans may be larger than all that is read back: `[replay] seconds_around` and the size of frames say so.
+    #[test]
+    fn a_span_that_is_too_large_leaves_room_for_those_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.engine.kind = EngineKind::Tract;
+        config.model.package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/world");
+        config.state = folder.path().to_owned();
+        let mut agent = Agent::open(config).unwrap();
+        let shape = FrameShape { width: 8, height: 4 };
+        let frame = vec![7; shape.bytes()];
+        for (share, frames) in [(0.9, 40), (0.8, 10), (0.7, 30), (0.6, 3)] {
+            let moments: Vec<StoredMoment<'_>> = vec![(&frame, None); frames];
+            let span = NewSpan {
+                recorded_at_s: 1_800_000_000,
+                rate_hz: 10.0,
+                shape,
+                reason: Reason::Ordinary,
+                priority: Priority::from_share(share),
+                moments: &moments,
+            };
+            agent.replay.put(&span).unwrap();
+        }
+        let mut read = |frames_max: usize, wanted: fn(u32) -> Range<u32>| -> Vec<usize> {
+            let bytes_max = (frames_max * shape.bytes()) as u64;
+            let read = agent.remembered_within(bytes_max, wanted, &mut |tell| panic!("{tell:?}"));
+            read.iter().map(|read| read.len()).collect()
+        };
+        let all = |frames| 0..frames;
+        assert_eq!(read(25, all), [12, 10, 3]);
+        assert_eq!(read(83, all), [40, 10, 30, 3]);
+        // What counts is what is wanted, not the span that it is of.
+        assert_eq!(read(12, |frames| frames - 3..frames), [3; 4]);
+        assert_eq!(read(1, all), [0; 0]);
     }
 }

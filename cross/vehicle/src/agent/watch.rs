@@ -30,6 +30,18 @@ pub struct About<'a> {
     pub recorded_at_s: Option<u64>,
 }
 
+impl About<'_> {
+    /// What tells the draws of this drive from those of others. Trips begin at moment 0, each of them: by the seed alone the same
+    /// places of a road were kept by chance, day after day. A recorded drive, whose end is known, is the same whenever it is driven,
+    /// and so are its draws.
+    const fn chance(&self) -> u64 {
+        match (self.of, self.recorded_at_s) {
+            (None, Some(recorded_at_s)) => recorded_at_s,
+            (Some(_), _) | (None, None) => 0,
+        }
+    }
+}
+
 /// Why watching ended before the moments did. What was seen until then is kept.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError<E> {
@@ -108,6 +120,7 @@ impl Agent {
         // Before the adapter on trial is loaded: the program may not outlive that.
         let mut campaign = self.begin_watch()?;
         let mut watch = Watch::new(self)?;
+        let chance = (self.config.seed, about.chance());
         let mut count = 0;
         let ended = loop {
             let moment = match moments.next() {
@@ -123,7 +136,7 @@ impl Agent {
                 self.gap(&mut watch, about, &mut tell);
             }
             if let Some(frame) = moment.frame {
-                let seen = watch.moment(frame, moment.motion, index, self.config.seed)?;
+                let seen = watch.moment(frame, moment.motion, index, chance)?;
                 self.keep(&mut watch, about, &mut tell);
                 if watch.saw.moments >= LOOKED_AT
                     && let Some(record) = campaign.take()
@@ -255,6 +268,7 @@ impl<I: Iterator<Item = usize>> Moments for SpanMoments<'_, I> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::fs;
     use std::path::{Path, PathBuf};
     use std::sync::Arc;
@@ -312,6 +326,45 @@ mod tests {
         config.model.package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/world");
         config.state = state.to_owned();
         Agent::open(config).unwrap()
+    }
+
+    /// A clock by which an hour passes between two looks at it.
+    fn slow() -> Duration {
+        thread_local!(static HOURS: Cell<u64> = const { Cell::new(0) });
+        Duration::from_secs(3600 * HOURS.replace(HOURS.get() + 1))
+    }
+
+    const MOMENTS: usize = 400;
+
+    /// Second of the trip and priority of what a calm road leaves in replay.
+    fn kept(recorded_at_s: u64, of: Option<usize>) -> Vec<(u64, f64)> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut agent = agent(folder.path()).with_clock(slow);
+        // What is not looked at is kept by chance alone.
+        agent.config.engine.frame_time_max = Some(Duration::from_millis(1));
+        agent.config.replay.seconds_around = 0.5;
+        agent.config.replay.ordinary_share = 0.3;
+        let (shape, rate_hz) = (agent.form.shape, agent.form.rate_hz);
+        let frames = vec![100; MOMENTS * shape.bytes()];
+        let motion = vec![None; MOMENTS];
+        let road = Drive::new("calm".into(), [0; 32], rate_hz, shape, frames, motion);
+        let about = About { name: "calm", of, rate_hz, recorded_at_s: Some(recorded_at_s) };
+        agent.watch(&mut road.moments(), &about, |_| true, |_tell| {}).unwrap();
+        let spans = agent.replay.spans();
+        spans.map(|span| (span.recorded_at_s - recorded_at_s, span.priority.share())).collect()
+    }
+
+    #[test]
+    fn what_is_kept_by_chance_is_another_part_of_every_trip_and_the_same_of_a_recorded_drive() {
+        let (first, second) = (kept(1_800_000_000, None), kept(1_800_086_400, None));
+        assert!(first.len() > 3 && second.len() > 3, "{first:?} {second:?}");
+        let places = |trip: &[(u64, f64)]| trip.iter().map(|(at, _)| *at).collect::<Vec<_>>();
+        assert_ne!(places(&first), places(&second));
+        let same = |(_, priority): &&(u64, f64)| second.iter().any(|(_, other)| other == priority);
+        assert_eq!(first.iter().filter(same).count(), 0, "nor with the same chances to stay");
+        assert_eq!(first, kept(1_800_000_000, None));
+        let recorded = kept(1_800_000_000, Some(MOMENTS));
+        assert_eq!(recorded, kept(1_800_086_400, Some(MOMENTS)));
     }
 
     #[test]

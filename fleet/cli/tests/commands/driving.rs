@@ -69,6 +69,38 @@ fn a_vehicle_with_a_policy_drives_tunes_and_is_nearer_to_its_driver() {
     refuses(&["drive", text(&file)], "attentive");
 }
 
+/// What is known of a second is told, and what is not known is no 0.
+#[test]
+fn roads_of_a_second_are_too_short_for_comfort() {
+    let policy = super::package().with_file_name("policy");
+    let args = ["terms", text(&policy), "--roads", "1", "--seconds", "1", "--engine", engine()];
+    let printed: Value = serde_json::from_slice(&done(&[&args[..], &["--json"]].concat())).unwrap();
+    assert_eq!(misfits(&schema("terms.schema.json"), &printed, "$"), Vec::<String>::new());
+    let terms = &printed["drivers"][1]["terms"];
+    assert_eq!((&terms["comfort"], terms["lane_keeping"].as_f64()), (&Value::Null, Some(1.0)));
+    assert!(String::from_utf8_lossy(&done(&args)).contains(" - "));
+}
+
+#[test]
+fn a_policy_of_another_rate_drives_no_generated_roads_and_is_not_taught_on_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("policy");
+    done(&["model", "init", text(&policy), "--policy"]);
+    let file = policy.join("model.toml");
+    let toml = std::fs::read_to_string(&file).unwrap();
+    let fast = toml.replace("rate_hz = 10.0", "rate_hz = 20.0");
+    assert_ne!(toml, fast);
+    std::fs::write(&file, fast).unwrap();
+    let (engine, trained) = (["--engine", engine()], folder.path().join("trained"));
+    let terms = ["terms", text(&policy), "--roads", "1"];
+    let pretrain = ["model", "pretrain", text(&policy), "-o", text(&trained), "--steps", "1"];
+    for args in [&terms[..], &pretrain] {
+        let output = shoal(&[args, &engine].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("the policy reads 20"), "{said}");
+    }
+}
+
 #[test]
 fn a_world_model_is_no_policy() {
     let output = shoal(&["terms", text(&super::package()), "--roads", "1", "--engine", engine()]);

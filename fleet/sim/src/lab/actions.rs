@@ -148,7 +148,7 @@ impl<'a> Actions<'a> {
         let load = || PolicyTuner::new(model, description, &**engine, Some(&start), &options);
         let (steps, samples, seed) = (nights.steps, nights.batch, night.seed);
         let rehearsal = Rehearsal { share: self.rehearsal, samples, steps, seed };
-        let wheel = at_the_wheel(base, &night.from)?;
+        let wheel = || at_the_wheel(base, &night.from);
         let learning_rate = lessons.learning_rate(nights.learning_rate);
         let mut lessons = Rehearsed::new(lessons, self.form, &rehearsal, wheel)?;
         self.tuners.night(options, &start, load, |tuner| {
@@ -228,7 +228,8 @@ impl<'a> Actions<'a> {
         Ok(Some(Closed {
             interventions_per_km: report.interventions() as f64 / report.km.max(1e-3),
             conflict: report.conflict,
-            comfort: report.comfort,
+            // In no more than a second nothing is felt.
+            comfort: report.comfort.unwrap_or(0.0),
             distance: report.distance,
             speed: 1e3 * report.km / report.seconds.max(1e-3),
         }))

@@ -88,14 +88,31 @@ impl BusSpeed {
     fn parameters(&self) -> InterfaceCanParams {
         let timing = |bitrate| CanBitTiming { bitrate, ..CanBitTiming::default() };
         let mut modes = CanCtrlModes::from_mode(CanCtrlMode::ListenOnly, self.listen_only);
-        if self.data_bit_rate.is_some() {
-            modes.add(CanCtrlMode::Fd, true);
-        }
+        // What is not named stays as it was: an interface that had CAN FD would keep it, and never be up like this.
+        modes.add(CanCtrlMode::Fd, self.data_bit_rate.is_some());
         InterfaceCanParams {
             bit_timing: Some(timing(self.bit_rate)),
             data_bit_timing: self.data_bit_rate.map(timing),
             ctrl_mode: Some(modes),
             ..InterfaceCanParams::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Linux changes the modes that the mask names. With CAN FD on, it keeps a bit rate of the data, too.
+    #[test]
+    fn an_interface_that_had_can_fd_is_told_whether_it_keeps_it() {
+        let modes = |data_bit_rate| {
+            let speed = BusSpeed { bit_rate: 500_000, data_bit_rate, listen_only: true };
+            speed.parameters().ctrl_mode.unwrap()
+        };
+        let [listens, fd] = [CanCtrlMode::ListenOnly, CanCtrlMode::Fd].map(|mode| mode.mask());
+        let both = |flags| format!("{:?}", CanCtrlModes::new(listens | fd, flags));
+        assert_eq!(format!("{:?}", modes(None)), both(listens));
+        assert_eq!(format!("{:?}", modes(Some(2_000_000))), both(listens | fd));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Of the format's statements `BO_` (a message), `SG_` (a signal in it) and `SIG_VALTYPE_` (it is a
 //! floating-point number) are read; the others say nothing about bits. A signal that cannot be read here,
-//! such as a multiplexed one, stays known by name, so that asking for it says why.
+//! such as a multiplexed one, stays known by name, so that asking for it says why. Files begin with a list of
+//! the format's own words (`NS_ :`), one a line and without anything behind it: these are no statements.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -290,7 +291,7 @@ impl Reader {
         match word {
             "BO_" => self.message(rest),
             "SG_" => self.signal(rest, number),
-            "SIG_VALTYPE_" => self.kind(rest),
+            "SIG_VALTYPE_" if !rest.is_empty() => self.kind(rest),
             "" => Ok(()),
             _ => {
                 self.in_message = None;
@@ -550,6 +551,19 @@ mod tests {
         let dbc = Dbc::parse("t", text).unwrap();
         let (id, _) = dbc.signal("M.S").unwrap();
         assert_eq!(id, FrameId { number: 256, extended: true });
+    }
+
+    /// As every tool writes it: the list names statements that are read here, and says nothing by them.
+    #[test]
+    fn the_list_of_words_that_files_begin_with_is_no_statement() {
+        let head = "VERSION \"\"\n\nNS_ :\n\tNS_DESC_\n\tCM_\n\tSIG_GROUP_\n\tSIG_VALTYPE_\n\tSG_MUL_VAL_\n\nBS_:\n\n";
+        let text =
+            "BU_: X\nBO_ 1 M: 8 X\n SG_ S : 0|32@1- (1,0) [0|0] \"\" X\nSIG_VALTYPE_ 1 S : 1;\n";
+        let dbc = Dbc::parse("car.dbc", format!("{head}{text}").as_bytes()).unwrap();
+        assert_eq!(dbc.signal("M.S").unwrap().1.decode(&1.5f32.to_le_bytes()), Some(1.5));
+        // One that does say something is held to its form.
+        let error = Dbc::parse("car.dbc", format!("{text}SIG_VALTYPE_ 1;").as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("car.dbc:5"), "{error}");
     }
 
     #[test]

@@ -18,8 +18,12 @@ pub const GRAVITY: f64 = 9.806_65;
 /// Most signals that are summed to one value.
 pub const SUM_MAX: usize = 4;
 
-/// Values of one signal that are kept: pictures are looked at a little later than they were taken.
-const HEARD_MAX: usize = 64;
+/// Values of one signal that are kept at least: pictures are looked at a little later than they were taken.
+const HEARD_MIN: usize = 64;
+/// For how long they are kept at least: of a signal that comes a thousand times a second 64 values are not even two pictures.
+const HEARD_FOR: Duration = Duration::from_secs(1);
+/// Most values that are kept, whatever comes.
+const HEARD_MAX: usize = 4096;
 
 /// Where a value is on the bus, and its unit.
 #[derive(Clone, Debug, PartialEq)]
@@ -146,11 +150,17 @@ impl Reading {
             return Said::Other;
         }
         let Some(value) = self.value(data) else { return Said::Nothing };
-        if self.heard.len() == HEARD_MAX {
+        while self.heard.len() >= HEARD_MIN && self.forgets(at) {
             self.heard.pop_front();
         }
         self.heard.push_back((value, at));
         Said::Value(value)
+    }
+
+    /// Whether the oldest value is too old at `now`, or one too many.
+    fn forgets(&self, now: Duration) -> bool {
+        let is_old = |(_, at): &(f64, Duration)| now - *at > HEARD_FOR;
+        self.heard.len() >= HEARD_MAX || self.heard.front().is_some_and(is_old)
     }
 
     /// The value in a frame's `data`.
@@ -354,6 +364,24 @@ mod tests {
         assert_eq!(speed(2505), Some((1.50 / 3.6) as f32));
         // Further back is not kept, and nothing is made up.
         assert_eq!(speed(1500), None);
+    }
+
+    #[test]
+    fn a_fast_signal_is_still_known_where_its_picture_is_looked_at_late() {
+        let mut heard = heard();
+        for step in 0..3000_u64 {
+            let [high, low] = (step as u16).to_be_bytes();
+            heard.hear(id(180), &[0, 0, 0, 0, 0, high, low, 0], Duration::from_millis(step));
+        }
+        let speed = |at_ms| heard.motion(Duration::from_millis(at_ms))?.speed_m_s;
+        for at_ms in [2999, 2900, 2300] {
+            assert_eq!(speed(at_ms), Some((at_ms as f64 * 0.01 / 3.6) as f32));
+        }
+        assert_eq!(speed(1500), None, "what is kept has a bound");
+        // A burst without time between is bounded by how many there are.
+        let end = Duration::from_secs(3);
+        (0..2 * HEARD_MAX).for_each(|_| heard.hear(id(180), &[0; 8], end));
+        assert_eq!(heard.speed.as_ref().unwrap().heard.len(), HEARD_MAX);
     }
 
     #[test]

@@ -28,10 +28,13 @@ const HALF_WIDTH_S: f64 = 0.25;
 /// Longest log, ticks: over eleven days.
 const TICKS_MAX: usize = 10_000_000;
 
+/// How far the step of a CSV's time may be from 0.1 s, s: files round it to milliseconds.
+const STEP_OFF_MAX_S: f64 = 0.005;
+
 /// Longest CSV read, bytes.
 const CSV_BYTES_MAX: u64 = 1 << 30;
 
-/// Motion without frames, at [`LOG_RATE_HZ`]. All vectors have one length; every value is finite.
+/// Motion without frames, at [`LOG_RATE_HZ`]. All vectors have one length; every value is finite, also in single precision.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Log {
     /// Time since the first tick, s.
@@ -102,10 +105,16 @@ impl Log {
         let down_rad_s = gyro_down.means(start, &t_s)?;
         let yaw_rate_rad_s: Vec<f64> = down_rad_s.iter().map(|down| -down).collect();
         let lateral = speed_m_s.iter().zip(&yaw_rate_rad_s).map(|(speed, yaw)| speed * yaw);
+        let lateral_acceleration_m_s2: Vec<f64> = lateral.collect();
+        let acceleration_m_s2 = differences(&speed_m_s, 1, LOG_RATE_HZ);
+        if !acceleration_m_s2.iter().chain(&lateral_acceleration_m_s2).all(|n| is_motion(*n)) {
+            let what = "an acceleration that follows from it is not finite";
+            return Err(LogError::Signal { path: log.join("CAN/speed"), what });
+        }
         Ok(Self {
-            acceleration_m_s2: differences(&speed_m_s, 1, LOG_RATE_HZ),
+            acceleration_m_s2,
             steering_rad: steering_deg.into_iter().map(f64::to_radians).collect(),
-            lateral_acceleration_m_s2: lateral.collect(),
+            lateral_acceleration_m_s2,
             t_s,
             speed_m_s,
             yaw_rate_rad_s,
@@ -113,11 +122,12 @@ impl Log {
     }
 
     /// Reads a log from CSV with the columns `t_s`, `v_ego_mps`, `a_ego_mps2`, `steering_angle_deg`,
-    /// `yaw_rate_radps` and `lat_accel_mps2`, in any order, others beside them.
+    /// `yaw_rate_radps` and `lat_accel_mps2`, in any order, others beside them. Lines are 0.1 s apart: what is learnt and
+    /// measured takes them so.
     ///
     /// # Errors
-    /// When the file cannot be read, a column is missing, a line has another number of fields or a
-    /// field is not a finite number.
+    /// When the file cannot be read, a column is missing, a line has another number of fields or another time than 0.1 s after
+    /// the line above, or a field is not a finite number.
     pub fn read_csv(path: &Path) -> Result<Self, LogError> {
         let content = read_file(path, CSV_BYTES_MAX)?;
         parse_csv(&content).map_err(|(line, what)| LogError::Csv {
@@ -209,7 +219,7 @@ impl Signal {
             return Err(wrong("it has too few columns"));
         }
         let values: Vec<f64> = all.chunks_exact(columns).map(|row| row[column]).collect();
-        if !values.iter().all(|value| value.is_finite()) {
+        if !values.iter().all(|value| is_motion(*value)) {
             return Err(wrong("a value is not finite"));
         }
         Ok(Self { path: path.to_owned(), t, values })
@@ -234,6 +244,11 @@ impl Signal {
         };
         t_s.iter().map(mean).collect()
     }
+}
+
+/// Whether a value is finite, and still is in the single precision of [`Motion`].
+const fn is_motion(value: f64) -> bool {
+    (value as f32).is_finite()
 }
 
 /// The times of the signal in the folder `path`: at least one, finite, never going back.
@@ -286,11 +301,18 @@ fn parse_csv(content: &[u8]) -> Result<Log, (usize, &'static str)> {
             let number: f64 =
                 fields[place].trim().parse().map_err(|_| (line, "a field is not a number"))?;
             *value =
-                Some(number).filter(|n| n.is_finite()).ok_or((line, "a field is not finite"))?;
+                Some(number).filter(|n| is_motion(*n)).ok_or((line, "a field is not finite"))?;
         }
         let [t, speed, acceleration, steering_deg, yaw, lateral] = values;
         if log.t_s.last().is_some_and(|&before| t < before) {
             return Err((line, "its time is before the line above"));
+        }
+        let step = |before: &f64| t - before - 1.0 / LOG_RATE_HZ;
+        if log.t_s.last().is_some_and(|before| step(before).abs() > STEP_OFF_MAX_S) {
+            return Err((
+                line,
+                "its time is not 0.1 s after the line above: logs are read at 10 Hz",
+            ));
         }
         log.t_s.push(t);
         log.speed_m_s.push(speed);
@@ -328,6 +350,7 @@ mod tests {
             ("0,1,2,3,4,5\n0,1,2,3,4,x", 3),
             ("0,1,2,3,4,NaN", 2),
             ("0,1,2,3,4,inf", 2),
+            ("0,1e300,2,3,4,5", 2),
             ("1,1,2,3,4,5\n0,1,2,3,4,5", 3),
         ] {
             assert_eq!(parse_csv(format!("{head}\n{rows}").as_bytes()).unwrap_err().0, line);
@@ -335,6 +358,23 @@ mod tests {
         assert!(parse_csv(b"").is_err());
         assert!(parse_csv(b"t_s,v_ego_mps").is_err());
         assert!(parse_csv(b"\xff").is_err());
+    }
+
+    /// What took 0.01 s or 3 s would be learnt and measured as if it took 0.1 s.
+    #[test]
+    fn a_csv_of_another_rate_or_with_rows_missing_is_refused_at_its_line() {
+        let parsed = |times: &[f64]| {
+            let rows = times.iter().map(|t| format!("{t},1,2,3,4,5\n")).collect::<String>();
+            parse_csv(format!("{}\n{rows}", CSV_COLUMNS.join(",")).as_bytes())
+        };
+        assert_eq!(parsed(&[3.0, 3.1, 3.2004, 3.2998]).unwrap().len(), 4, "rounded times");
+        for (times, line) in
+            [(&[0.0, 0.01][..], 3), (&[0.0, 0.1, 0.1], 4), (&[0.0, 0.1, 0.2, 3.2], 5)]
+        {
+            let (at, what) = parsed(times).unwrap_err();
+            assert_eq!(at, line);
+            assert!(what.contains("0.1 s after"), "{what}");
+        }
     }
 
     #[test]
