@@ -11,7 +11,7 @@ use crate::config::SimConfig;
 use crate::lab::{Lab, LabError, On, Tune, Who, skills};
 use crate::method::night_seed;
 use crate::record::{Changes, Record, Row};
-use crate::statistics::mean;
+use crate::statistics::{is_of_nobody, mean};
 
 /// What a row at a phase's end says besides: the skill of a model of that phase alone.
 pub(crate) const ALONE: &str = "phase_alone";
@@ -33,11 +33,15 @@ pub struct Lifelong {
     pub forward_plasticity: Option<f64>,
 }
 
-/// The figures of a run; `None` without a journey, or before its end.
+/// The figures of a run; `None` without a journey, or before its end, and of a merge that is made once: before, nobody has it, and they
+/// would be differences between it and vehicles that are each alone.
 #[must_use]
 pub fn lifelong(record: &Record) -> Option<Lifelong> {
     let phases = &record.head.changes.phases;
     let row = |window: u32| record.rows.iter().find(|row| row.window == window);
+    if phases.iter().filter_map(|phase| row(phase.ends)).any(is_of_nobody) {
+        return None;
+    }
     let of = |row: &Row| -> Option<Vec<f64>> {
         let skill = |road: &String| row.skill.get(road).copied();
         phases.iter().map(|phase| mean(phase.roads.iter().filter_map(skill))).collect()
@@ -83,6 +87,7 @@ pub(crate) fn alone(
 mod tests {
     use super::*;
     use crate::record::{Head, Phase, RoadKind, SCHEMA};
+    use crate::statistics::NOT_YET;
 
     #[test]
     fn figures_are_those_of_the_scores_after_each_phase() {
@@ -121,6 +126,9 @@ mod tests {
         near(found.backward_transfer.unwrap(), -0.1);
         near(found.forward_zero_shot.unwrap(), 0.1);
         near(found.forward_plasticity.unwrap(), 0.1);
+        let mut merge = record.clone();
+        merge.rows[1].also.insert(NOT_YET.to_owned(), 1.0);
+        assert_eq!(lifelong(&merge), None, "a merge that is made once has one phase's figures");
         record.rows.pop();
         assert_eq!(lifelong(&record), None);
     }

@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 
 use crate::record::{Changes, Record};
+use crate::statistics::is_of_nobody;
 
 /// Nearer than this a utility is back.
 pub const NEAR: f64 = 0.002;
@@ -29,9 +30,10 @@ pub struct Cost {
     pub recovery: Option<f64>,
 }
 
-/// Utility by window; windows that were not looked at are not in it.
+/// Utility by window; windows that were not looked at, and those before a merge that is made once, are not in it.
 fn utilities(record: &Record) -> impl Iterator<Item = (u32, f64)> {
-    record.rows.iter().filter(|row| !row.skill.is_empty()).map(|row| (row.window, row.utility))
+    let rows = record.rows.iter().filter(|row| !row.skill.is_empty() && !is_of_nobody(row));
+    rows.map(|row| (row.window, row.utility))
 }
 
 /// The highest utility of any run of each seed, by seed and window.
@@ -47,11 +49,15 @@ pub fn highest<'a>(records: impl Iterator<Item = &'a Record>) -> BTreeMap<(u64, 
     highest
 }
 
-/// What a moving utility cost this run, beside those of `highest`; `None` where no weight moves.
+/// What a moving utility cost this run, beside those of `highest`; `None` where no weight moves, and of merges that are made once: before
+/// the last window nobody has them.
 #[must_use]
 pub fn cost(record: &Record, highest: &BTreeMap<(u64, u32), f64>) -> Option<Cost> {
     let changes = changes(&record.head.changes, record.head.windows);
     let (first, ..) = *changes.first()?;
+    if record.rows.iter().any(is_of_nobody) {
+        return None;
+    }
     let after = utilities(record).filter(|(window, _)| *window >= first);
     let missed = after
         .filter_map(|(window, utility)| Some(highest.get(&(record.head.seed, window))? - utility));
@@ -88,6 +94,7 @@ fn recovery(record: &Record, (begins, stands, ends): (u32, u32, u32)) -> Option<
 mod tests {
     use super::*;
     use crate::record::{Head, Row, SCHEMA};
+    use crate::statistics::{NOT_YET, WITHOUT_MERGE};
 
     fn record(utilities: &[f64]) -> Record {
         let head = Head {
@@ -130,6 +137,14 @@ mod tests {
         assert!((slow.regret - (0.1 + 0.1 + 0.001 + 0.2 + 0.1)).abs() < 1e-12, "{slow:?}");
         assert_eq!(slow.recovery, Some((2.0 + 1.0) / 2.0));
         assert_eq!((quick.regret, quick.recovery), (0.0, Some((1.0 + 0.0) / 2.0)));
+        for mark in [NOT_YET, WITHOUT_MERGE] {
+            let mut merge = record(&[0.5, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.3]);
+            for row in &mut merge.rows[1..8] {
+                row.also.insert(mark.to_owned(), 0.1);
+            }
+            assert_eq!(cost(&merge, &highest), None, "{mark}");
+            assert_eq!(super::highest([&merge].into_iter()).len(), 2, "{mark}: nobody had it");
+        }
         let mut still = record(&[0.5; 9]);
         still.head.changes = Changes::default();
         assert_eq!(cost(&still, &highest), None);

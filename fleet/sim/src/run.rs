@@ -11,7 +11,7 @@ use shoal_swarm::utility::Utility;
 
 use crate::config::{Habits, MethodConfig, SimConfig, Teacher};
 use crate::data::{Data, DataError};
-use crate::lab::{Base, Ensemble, Lab, LabError, On, skills, tell_rollouts};
+use crate::lab::{Base, Ensemble, Lab, LabError, On, Who, skills, tell_rollouts};
 use crate::lifelong;
 use crate::method::{self, Method, MethodError, Window};
 use crate::record::{Changes, Head, Phase, RoadKind, Row, SCHEMA};
@@ -105,8 +105,13 @@ pub(crate) fn window(
     lab.begin(number);
     let mut nights = lab.consolidated(way.nights(number))?;
     if config.night.teacher == Teacher::Best && number > 1 {
-        let best = way.fleet();
-        nights.iter_mut().for_each(|night| night.teacher.clone_from(&best));
+        for night in &mut nights {
+            night.teacher = match night.who {
+                Who::Vehicle(vehicle) => way.teacher(vehicle),
+                Who::All => way.fleet(),
+                Who::Part(_) => None,
+            };
+        }
     }
     let tuned = lab.tune(&nights)?;
     let present = present(config, number);

@@ -97,10 +97,11 @@ impl std::fmt::Display for Set {
     }
 }
 
-/// A value as TOML has it, or else a word.
+/// A value as TOML has it, or else a word, as `02:30` is: no key of a simulation wants a moment.
 pub(crate) fn value(word: &str) -> Value {
     let read: Result<Table, _> = format!("x = {word}").parse();
     let read = read.ok().and_then(|mut table| table.remove("x"));
+    let read = read.filter(|value| !matches!(value, Value::Datetime(_)));
     read.unwrap_or_else(|| Value::String(word.to_owned()))
 }
 

@@ -245,6 +245,11 @@ pub(crate) const NOT_YET: &str = "nothing_in_common_yet";
 /// themselves, the mean over them.
 pub(crate) const WITHOUT_MERGE: &str = "driven_without_merge";
 
+/// Whether a row is not of what the fleet was given: of vehicles that are each alone, or of a merge that was only looked at.
+pub(crate) fn is_of_nobody(row: &Row) -> bool {
+    row.also.contains_key(NOT_YET) || row.also.contains_key(WITHOUT_MERGE)
+}
+
 /// Held-out skill on driven roads of what a fleet had after a window for the bytes that it had spent until then: a merge that nobody was
 /// given it did not have.
 pub(crate) fn paid_for(row: &Row, head: &Head) -> Option<f64> {

@@ -3,18 +3,25 @@
 //! what is held out.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use sha2::{Digest as _, Sha256};
+use shoal_shadow::digits::hex;
 use shoal_shadow::document::DocumentError;
 use toml::{Table, Value};
 
-use crate::config::SimConfig;
+use crate::config::{METHOD_NAME_MAX, SimConfig, is_plain};
 use crate::record::Record;
 use crate::set::{Set, SetError, value};
 
 /// Combinations of one sweep, at most.
 const VARIANTS_MAX: usize = 1000;
+/// Combinations that are put in an order to be drawn from; of more they are drawn one by one.
+const ORDERED_MAX: usize = 1_000_000;
+/// Bytes of the hash that ends a name which would be too long, or have characters that no folder's has; two digits each.
+const HASH_BYTES: usize = 6;
 /// Tables of the file whose keys can be varied: what is driven and what is in the pack stays the same.
 const OF_THE_FLEET: [&str; 5] = ["night", "calendar", "network", "liars", "hardware"];
 /// The others: what is measured would be another thing.
@@ -39,6 +46,8 @@ pub enum SweepError {
         "{count} combinations, at most {VARIANTS_MAX}: take fewer values, or draw some of them"
     )]
     TooMany { count: usize },
+    #[error("more combinations than can be counted: take fewer values, or fewer keys")]
+    Uncounted,
     #[error("--key {key} is given twice: name all its values at once")]
     Twice { key: String },
     #[error("variant {name}: {why}")]
@@ -112,21 +121,13 @@ pub fn variants(
             return Err(SweepError::Twice { key: axis.key.clone() });
         }
     }
-    let count = axes.iter().map(|axis| axis.values.len()).product();
-    let taken = match draws {
-        None => (0..count).collect(),
-        Some((draws, seed)) => drawn(count, draws, seed),
-    };
-    if taken.len() > VARIANTS_MAX {
-        return Err(SweepError::TooMany { count: taken.len() });
-    }
+    let taken = taken(axes, draws)?;
     let mut fleets: Vec<(Table, Vec<Value>)> = Vec::new();
     for number in taken {
         let (mut fleet, mut variant) = (root.clone(), of.clone());
-        let mut name = method.to_owned();
-        for (axis, value) in combination(axes, number) {
-            let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            name.push_str(&format!("_{}-{shown}", axis.key));
+        let combination = combination(axes, number);
+        let name = named_by(method, &combination);
+        for (axis, value) in combination {
             let table = if axis.of_the_fleet(of) { &mut fleet } else { &mut variant };
             Set::new(&axis.key, value.clone()).put(table)?;
         }
@@ -142,6 +143,36 @@ pub fn variants(
         Ok(SimConfig::parse(file, &toml::to_string(&fleet)?)?)
     };
     fleets.into_iter().map(simulation).collect()
+}
+
+/// Numbers of the combinations that are taken.
+fn taken(axes: &[Axis], draws: Option<(usize, u64)>) -> Result<Vec<usize>, SweepError> {
+    let counts = axes.iter().map(|axis| axis.values.len());
+    let count = counts.fold(Some(1_usize), |product, count| product?.checked_mul(count));
+    let count = count.ok_or(SweepError::Uncounted)?;
+    let taken = draws.map_or(count, |(draws, _seed)| draws.min(count));
+    if taken > VARIANTS_MAX {
+        return Err(SweepError::TooMany { count: taken });
+    }
+    Ok(match draws {
+        None => (0..count).collect(),
+        Some((_draws, seed)) => drawn(count, taken, seed),
+    })
+}
+
+/// A method with these values, by name: what it has, as far as a folder's name has room for it, and otherwise a hash of all of it behind
+/// what there is room for.
+fn named_by(method: &str, combination: &[(&Axis, &Value)]) -> String {
+    let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let of = combination.iter().map(|(axis, value)| format!("_{}-{}", axis.key, shown(value)));
+    let whole = method.to_owned() + &of.collect::<String>();
+    if whole.len() <= METHOD_NAME_MAX && whole.chars().all(is_plain) {
+        return whole;
+    }
+    let hash = hex(Sha256::digest(&whole).get(..HASH_BYTES).unwrap_or_default());
+    let plain = whole.chars().map(|c| if is_plain(c) { c } else { '.' });
+    let room = METHOD_NAME_MAX - 2 * HASH_BYTES - 1;
+    format!("{}_{hash}", plain.take(room).collect::<String>())
 }
 
 /// Whether a variant can be run in its fleet.
@@ -167,6 +198,14 @@ fn drawn(count: usize, draws: usize, seed: u64) -> Vec<usize> {
     let mut key = [0; 32];
     key.iter_mut().zip(seed.to_le_bytes()).for_each(|(key, byte)| *key = byte);
     let mut chance = ChaCha8Rng::from_seed(key);
+    if count > ORDERED_MAX {
+        let mut taken = BTreeSet::new();
+        while taken.len() < draws {
+            // By far most of the numbers are not taken yet; those that the remainder prefers are too few to count.
+            taken.insert((chance.next_u64() % count as u64) as usize);
+        }
+        return taken.into_iter().collect();
+    }
     let mut order: Vec<(u64, usize)> =
         (0..count).map(|number| (chance.next_u64(), number)).collect();
     order.sort_unstable();
@@ -250,6 +289,50 @@ mod tests {
         assert_eq!(few[0].methods.len(), 4);
         assert!(few[0].methods.iter().all(|method| config.methods.contains(method)));
         assert_eq!(few, variants("f.toml", FILE, "ours", &axes, Some((4, 1))).unwrap());
+    }
+
+    /// A name that has not room for all keys, or would have other characters, ends in a hash: what a folder is called tells variants
+    /// apart.
+    #[test]
+    fn the_five_numbers_of_the_paper_can_be_varied_and_so_can_an_hour() {
+        let file = "[roads]\nregions = [\"snow\"]\n[[methods]]\nname = \"search\"\nkind = \"soup\"\n\
+            merge = \"model_swarms\"\n";
+        let five = axes(&[
+            "inertia=0.1,0.2",
+            "cognitive=0.3",
+            "social=0.4",
+            "repel=0.05,0.1",
+            "step_length=0.5",
+        ]);
+        let configs = variants("f.toml", file, "search", &five, None).unwrap();
+        let names: Vec<&str> =
+            configs[0].methods.iter().map(|method| method.name.as_str()).collect();
+        let apart: BTreeSet<&str> = names.iter().copied().collect();
+        assert_eq!((names.len(), apart.len()), (4, 4));
+        assert!(names.iter().all(|name| name.len() == 64 && name.starts_with("search_inertia-0.")));
+        let hours = axes(&["calendar.opens=02:30,\"14:00\""]);
+        let configs = variants("f.toml", FILE, "ours", &hours, None).unwrap();
+        let names = configs.iter().map(|config| config.methods[0].name.clone());
+        let names: Vec<String> = names.collect();
+        assert!(names[0].starts_with("ours_calendar.opens-02.30_"), "{names:?}");
+        assert_ne!(names[0], names[1]);
+    }
+
+    #[test]
+    fn of_more_combinations_than_fit_in_memory_some_are_drawn_and_none_are_listed() {
+        let of = |keys: usize| -> Vec<Axis> {
+            let axis = |key| Axis::parse(&format!("key{key}=0,1,2,3,4,5,6,7,8,9")).unwrap();
+            (0..keys).map(axis).collect()
+        };
+        let drawn = |keys| taken(&of(keys), Some((5, 1)));
+        assert_eq!(drawn(12).unwrap().len(), 5);
+        assert_eq!(drawn(12).unwrap(), drawn(12).unwrap());
+        assert!(drawn(12).unwrap().iter().all(|number| *number < 1_000_000_000_000));
+        assert_eq!(drawn(3).unwrap().len(), 5);
+        assert_eq!(taken(&of(1), Some((50, 1))).unwrap().len(), 10, "there are no more");
+        let many = taken(&of(12), None);
+        assert!(matches!(many, Err(SweepError::TooMany { count: 1_000_000_000_000 })), "{many:?}");
+        assert!(matches!(drawn(20), Err(SweepError::Uncounted)));
     }
 
     #[test]

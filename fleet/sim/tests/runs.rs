@@ -327,6 +327,8 @@ fn smaller_ranks_fewer_steps_and_late_vehicles_stay_in_their_bounds() {
         ("by-rank", &by_rank),
         ("consensus", "kind = \"consensus\""),
         ("uniform", "kind = \"soup\"\nmerge = \"uniform\""),
+        ("gossip", "kind = \"gossip\""),
+        ("top-k", "kind = \"ensemble\"\nweights = \"top_k\""),
     ]);
     let out = folder.path().join("out");
     let classed = read(folder.path(), &under(classes, &of_methods));
@@ -347,7 +349,7 @@ fn smaller_ranks_fewer_steps_and_late_vehicles_stay_in_their_bounds() {
         up(&late, "fedavg") < up(&on_time, "fedavg"),
         "the first night comes in the second window"
     );
-    for name in ["fedavg", "consensus", "uniform"] {
+    for name in ["fedavg", "consensus", "uniform", "gossip", "top-k"] {
         assert_ne!(of(&late, name).rows[3], of(&on_time, name).rows[3], "{name}");
     }
     assert_eq!(of(&late, "alone").rows, of(&on_time, "alone").rows, "alone nothing is late");
@@ -355,6 +357,12 @@ fn smaller_ranks_fewer_steps_and_late_vehicles_stay_in_their_bounds() {
     let high = under(&classes.replace("rank = 1", "rank = 5"), &of_methods);
     let refused = all(&read(folder.path(), &high), &folder.path().join("high")).unwrap_err();
     assert!(format!("{refused:?}").contains("Rank"), "{refused:?}");
+    let at_home = format!("{AVERAGE}\nnight = {{ home = 99 }}");
+    let at_home = under("", &methods(&[("first", AVERAGE), ("home", &at_home)]));
+    let out = folder.path().join("home");
+    let refused = all(&read(folder.path(), &at_home), &out).unwrap_err();
+    assert!(format!("{refused:?}").contains("Home"), "{refused:?}");
+    assert!(!out.join("seed-5/first").exists(), "said before anything runs");
 }
 
 #[test]
@@ -455,8 +463,15 @@ fn a_method_may_have_nights_of_its_own_that_roll_out_or_are_taught_by_the_fleet(
         ("shipped", "night = { distilled = 1 }"),
         ("best", "night = { distilled = 1, teacher = \"best\" }"),
     ];
-    let nights = nights.map(|(name, night)| (name, format!("{AVERAGE}\n{night}")));
-    let of_methods = methods(&nights.each_ref().map(|(name, kind)| (*name, &kind[..])));
+    let merged = ["shipped", "best"].map(|teacher| {
+        let night = format!("night = {{ distilled = 1, teacher = \"{teacher}\" }}");
+        (format!("merged-{teacher}"), format!("kind = \"soup\"\nmerge = \"uniform\"\n{night}"))
+    });
+    let nights = nights.map(|(name, night)| (name.to_owned(), format!("{AVERAGE}\n{night}")));
+    let nights = [&nights[..], &merged].concat();
+    let nights: Vec<(&str, &str)> =
+        nights.iter().map(|(name, kind)| (&name[..], &kind[..])).collect();
+    let of_methods = methods(&nights);
     let text = under("", &of_methods)
         .replace("measure_every = 3\n", "")
         .replace("frames = 60\n", "frames = 120\nrollouts = true\n")
@@ -479,6 +494,8 @@ fn a_method_may_have_nights_of_its_own_that_roll_out_or_are_taught_by_the_fleet(
     };
     assert_eq!([ahead, shipped, best].map(|of| first(of, next)), [Some(1); 3]);
     assert_eq!(first(best, shipped), Some(2), "there is no best before the first window");
+    let [shipped, best] = ["merged-shipped", "merged-best"].map(|name| of(&records, name));
+    assert_eq!(best.rows, shipped.rows, "nobody was given a merge to be taught by");
 }
 
 /// The fifth frame, and what is gained over the model as it ships, are terms like others; where a part is too short for five frames in

@@ -142,9 +142,15 @@ fn every_method_runs_on_generated_cars_and_repeats_to_the_bit() {
         assert!(nats > 0.0 && last.also["nats_unseen"] > 0.0);
     }
     let kinds = &of(&records, "alone").head.roads;
-    assert_eq!(kinds["generated/rural/0"], RoadKind::Driven(0));
-    assert_eq!(kinds["generated/mountain/1"], RoadKind::Driven(1));
-    assert_eq!(kinds["generated/city/3"], RoadKind::Unseen);
+    let seed = config.seed;
+    let kind = |car: &str| kinds[&format!("generated/{car}/{seed}")];
+    assert_eq!(kind("rural/0"), RoadKind::Driven(0));
+    assert_eq!(kind("mountain/1"), RoadKind::Driven(1));
+    assert_eq!(kind("city/3"), RoadKind::Unseen);
+    let others = SimConfig { seed: seed + 1, windows: 1, ..config.clone() };
+    let others = SimConfig { methods: config.methods[..1].to_vec(), ..others };
+    let others = all(&others, &folder.path().join("others")).unwrap().remove(0).head.roads;
+    assert!(others.keys().all(|car| !kinds.contains_key(car)), "each seed has cars of its own");
     let pooled = &of(&records, "pooled").rows;
     assert!(pooled[3].also["nats"] < pooled[0].also["nats"], "{pooled:?}");
     assert!(of(&records, "consensus").rows[1..].iter().any(|row| row.bytes.up > 0.0));

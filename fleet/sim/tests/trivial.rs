@@ -380,3 +380,63 @@ fn who_would_lie_can_stay_away() {
         "of all vehicles nothing is apart"
     );
 }
+
+/// Who is late is late by every method that has something of it to send.
+#[test]
+fn who_is_late_is_late_whatever_the_method() {
+    let folder = tempfile::tempdir().unwrap();
+    let kinds = [
+        ("alone", "local"),
+        ("fedavg", "average"),
+        ("gossip", "gossip"),
+        ("coefficients", "coefficients"),
+        ("consensus", "consensus"),
+        ("uniform", "soup\"\nmerge = \"uniform"),
+    ];
+    let methods =
+        kinds.map(|(name, kind)| format!("[[methods]]\nname = \"{name}\"\nkind = \"{kind}\"\n"));
+    let run = |stale: f64| {
+        let file = format!(
+            "vehicles = 4\nwindows = 3\nseed = 5\n[trivial]\nvalues = 40\n[calendar]\nstale = {stale}\n{}",
+            methods.concat()
+        );
+        let config = SimConfig::parse("fleet.toml", &file).unwrap();
+        all(&config, &folder.path().join(format!("{stale}")))
+    };
+    for (late, on_time) in run(0.5).iter().zip(&run(0.0)) {
+        let name = &late.head.method;
+        let differ = late.rows[3].skill != on_time.rows[3].skill;
+        assert_eq!(differ, name != "alone", "{name}");
+        let sent = |record: &Record| record.rows[1].bytes.up;
+        let sends_nothing = ["fedavg", "gossip", "coefficients"].contains(&&name[..]);
+        assert_eq!(sent(late) < sent(on_time), sends_nothing || name == "consensus", "{name}");
+    }
+}
+
+/// Where nothing but the start is above a gate, whoever measures stays there; who averages does not measure.
+#[test]
+fn a_gate_holds_for_whoever_chooses_by_the_pack() {
+    let folder = tempfile::tempdir().unwrap();
+    let soup = |merge: &str| {
+        format!("[[methods]]\nname = \"{merge}\"\nkind = \"soup\"\nmerge = \"{merge}\"\n")
+    };
+    let merges = ["greedy", "cma_affine", "random_affine", "model_swarms", "uniform"].map(soup);
+    let run = |gate: &str| {
+        let file = format!(
+            "vehicles = 4\nwindows = 3\nseed = 5\n[trivial]\nvalues = 40\nspread = 0.1\n\
+             [[utility]]\nname = \"day\"\n[[utility]]\nname = \"night\"\nwindows = [0]\nweights = [0.0]\n{gate}\
+             {}[[methods]]\nname = \"coefficients\"\nkind = \"coefficients\"\n",
+            merges.concat()
+        );
+        let config = SimConfig::parse("fleet.toml", &file).unwrap();
+        all(&config, &folder.path().join(if gate.is_empty() { "free" } else { "gated" }))
+    };
+    for (gated, free) in run("gate = 0.0\n").iter().zip(&run("")) {
+        let name = &gated.head.method;
+        let stays = |record: &Record| record.rows[3].skill == record.rows[0].skill;
+        assert_eq!((stays(free), stays(gated)), (false, name != "uniform"), "{name}");
+        let evaluations = |record: &Record| record.rows[3].evaluations;
+        assert!(name == "model_swarms" || evaluations(gated) == evaluations(free), "{name}");
+        assert!(gated.rows.iter().all(|row| row.utility.is_finite()), "{name}");
+    }
+}

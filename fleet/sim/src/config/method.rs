@@ -14,6 +14,9 @@ use super::NightConfig;
 pub use exchange::{Average, Cocktail, Coefficients, Evolution, Gossip, MeasuredOn, Server};
 pub use soup::{Ensemble, EvoMerge, Fisher, Mean, Merge, ModelSwarms, RegMean, Soup};
 
+/// Bytes of a method's name, at most: it names a folder.
+pub(crate) const METHOD_NAME_MAX: usize = 64;
+
 /// One way of learning together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MethodConfig {
@@ -217,8 +220,11 @@ impl MethodConfig {
         night: NightConfig,
     ) -> Result<Self, DocumentError> {
         let name = table.text_required("name")?;
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.chars().all(plain) {
+        if name.len() > METHOD_NAME_MAX {
+            let want = format!("at most {METHOD_NAME_MAX} bytes: it names a folder");
+            return Err(table.refuse("name", format!("{} bytes", name.len()), &want));
+        }
+        if name.is_empty() || name.starts_with('.') || !name.chars().all(is_plain) {
             return Err(table.refuse(
                 "name",
                 name,
@@ -255,6 +261,11 @@ impl MethodConfig {
             Some(_) | None => Ok(method),
         }
     }
+}
+
+/// Whether a method's name may have this character.
+pub(crate) fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_.".contains(c)
 }
 
 /// A key that another server, merge or the like has, and this one would pass over.

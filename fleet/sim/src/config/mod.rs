@@ -35,6 +35,7 @@ pub use method::{
     Average, Cocktail, Coefficients, Consensus, Ensemble, EvoMerge, Evolution, Fisher, Gossip,
     Mean, MeasuredOn, Merge, MethodConfig, ModelSwarms, RegMean, Rule, Server, Soup,
 };
+pub(crate) use method::{METHOD_NAME_MAX, is_plain};
 pub use night::{NightConfig, Teacher};
 pub use trivial::{LOOKED_AT_MAX, TrivialConfig};
 pub use utility::TermConfig;
@@ -302,13 +303,36 @@ impl SimConfig {
             let got = format!("the metric of `{}`", term.name);
             return Err(root.refuse("utility", got, "imitation: all that a matrix is measured by"));
         }
+        if matrix && self.hardware.iter().any(|class| class.rank.is_some()) {
+            return Err(root.refuse("hardware", "a rank beside a matrix", "no rank: it has none"));
+        }
         self.night.check(root, frames, &self.methods)?;
+        self.check_distilled(root)?;
         if trivial.is_some() && self.calendar.night_s > 0 {
             let want = "no night_s: a client's night is one step";
             return Err(root.refuse("calendar", "night_s beside [trivial]", want));
         }
         match trivial {
             Some(trivial) => trivial.check(root, self.vehicles, &self.utility, &self.methods),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses nights that would end in the middle of a run: more distilled samples than a batch has room for, whichever tables say so.
+    fn check_distilled(&self, root: &Table<'_>) -> Result<(), DocumentError> {
+        for method in self.methods.iter().filter(|method| method.night.is_some()) {
+            let night = self.under(method).night;
+            if let Some(want) = night.too_many_distilled(&self.hardware) {
+                let got = format!("distilled = {} of `{}`", night.distilled, method.name);
+                return Err(root.refuse("methods", got, &want));
+            }
+        }
+        let nights = self.methods.iter().any(|method| method.night.is_none());
+        match self.night.too_many_distilled(&self.hardware).filter(|_| nights) {
+            Some(want) => {
+                let got = format!("distilled = {}", self.night.distilled);
+                Err(root.refuse("night", got, &want))
+            }
             None => Ok(()),
         }
     }

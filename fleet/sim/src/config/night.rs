@@ -3,7 +3,7 @@
 use shoal_shadow::batch::Mix;
 use shoal_shadow::document::{DocumentError, Table};
 
-use super::MethodConfig;
+use super::{HardwareConfig, MethodConfig};
 
 const KEYS: [&str; 9] =
     ["steps", "batch", "learning_rate", "replay", "ewc", "distilled", "ahead", "teacher", "home"];
@@ -13,8 +13,8 @@ const KEYS: [&str; 9] =
 pub enum Teacher {
     /// The shipped model's.
     Shipped,
-    /// From the second window on those of the model with what the fleet has in common after the window before; of methods that have
-    /// nothing in common, the shipped model's.
+    /// From the second window on those of the model with what the vehicle was given last; where nobody was given anything, the shipped
+    /// model's.
     Best,
 }
 
@@ -67,9 +67,7 @@ impl NightConfig {
             night.learning_rate = rate.unwrap_or(night.learning_rate);
             night.replay = table.boolean("replay")?.unwrap_or(night.replay);
             night.ewc = table.number("ewc", 0.0..=1e9)?.unwrap_or(night.ewc);
-            let mix = Mix::of(night.batch);
-            // Without footage its places go to augmented samples.
-            let most = mix.augmented + if night.replay { 0 } else { mix.replayed };
+            let most = night.distilled_max(night.batch);
             let distilled = table.integer("distilled", 0..=most as i64)?;
             night.distilled = distilled.map_or(night.distilled, |n| n as usize);
             night.ahead = table.integer("ahead", 1..=8)?.map_or(night.ahead, |n| n as usize);
@@ -82,6 +80,25 @@ impl NightConfig {
             }
         }
         Ok(night)
+    }
+
+    /// Samples of a batch that can be distilled: without footage its places go to augmented samples.
+    fn distilled_max(&self, batch: usize) -> usize {
+        let mix = Mix::of(batch);
+        mix.augmented + if self.replay { 0 } else { mix.replayed }
+    }
+
+    /// What it may have distilled instead, where a batch has not room for what it has: also where it has the number, or the batch, from
+    /// another table, and in the smaller batches of classes of hardware.
+    pub(super) fn too_many_distilled(&self, classes: &[HardwareConfig]) -> Option<String> {
+        let of_classes = classes.iter().filter_map(|class| {
+            let batch = class.batch?.min(self.batch);
+            Some((batch, format!("a batch of {batch} of class `{}`", class.name)))
+        });
+        let all = of_classes.chain([(self.batch, format!("a batch of {}", self.batch))]);
+        let most = all.map(|(batch, of)| (self.distilled_max(batch), of));
+        let (most, of) = most.min_by_key(|(most, _)| *most)?;
+        (self.distilled > most).then(|| format!("0 to {most}, as {of} has room for"))
     }
 
     /// What tuners of other models than those of frames do not offer, and whether it is asked for.
@@ -170,6 +187,15 @@ mod tests {
             (format!("[trivial]\n[night]\newc = 1\n{METHOD}"), "beside `trivial`"),
             (file("ahead = 9"), "1 to 8"),
             (file("teacher = \"best\""), "fleet.toml:4: night.teacher"),
+            (
+                file("distilled = 2").trim_end().to_owned() + "\nnight = { batch = 4 }\n",
+                "distilled = 2 of `a`",
+            ),
+            (
+                file("replay = false\ndistilled = 5")
+                    + "[[hardware]]\nname = \"small\"\nvehicles = 1\nbatch = 4\n",
+                "a batch of 4 of class `small` has room for",
+            ),
             (logs.replace("ewc = 1", "ahead = 2"), "fleet.toml:4: night.ahead"),
             (file("ewc = 1") + proximal, "fleet.toml:4: night.ewc: beside `p`"),
         ] {

@@ -17,6 +17,7 @@ use shoal_swarm::swarm::Flat;
 use shoal_vehicle::drives::footage;
 use shoal_vehicle::engine::OpenEngineError;
 
+use super::home::Home;
 use super::matrices::Policies;
 use super::{LabError, trivial};
 use crate::config::SimConfig;
@@ -118,6 +119,10 @@ impl Base {
                 let (class, most) = (class.name.clone(), layout.rank);
                 return Err(LabError::Rank { class, rank, most });
             }
+        }
+        for method in &config.methods {
+            // Said before the methods before it have run.
+            let _home = Home::new(config.under(method).night.home, &layout)?;
         }
         let modelled = Some(Modelled { package, model, engine });
         Ok(Base { task, hash, contents, layout, modelled })

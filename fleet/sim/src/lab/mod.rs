@@ -18,6 +18,7 @@ mod rollout;
 mod term;
 mod tokens;
 mod trivial;
+mod worth;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -179,7 +180,8 @@ impl Class {
         let rank = hardware.rank.filter(|rank| usize::from(*rank) < layout.rank);
         let mut name = vec![rank.unwrap_or(0)];
         name.extend(steps.to_le_bytes());
-        let batch = hardware.batch;
+        // Held against the file's night there; a method may have a smaller batch of its own.
+        let batch = hardware.batch.map(|batch| batch.min(night.batch));
         name.extend(batch.iter().flat_map(|batch| batch.to_le_bytes()));
         Class { steps, batch, trained: rank.map(|rank| layout.of_rank(rank.into())), name }
     }
@@ -435,6 +437,12 @@ impl<'a> Lab<'a> {
         Ok(asked.iter().filter_map(told).collect())
     }
 
+    /// So many more measurements were made than were asked for here: whoever measures by itself does not know that another one finds the
+    /// same.
+    pub fn made_besides(&mut self, evaluations: u64) {
+        self.counts.evaluations += evaluations;
+    }
+
     /// How adapters drive in the closed loop, in the order they are asked for; nothing where nobody drives there.
     ///
     /// # Errors
@@ -453,79 +461,6 @@ impl<'a> Lab<'a> {
             Ok::<_, LabError>(closed)
         };
         Ok(in_parallel(self.jobs, asked, drive)?.into_iter().flatten().collect())
-    }
-
-    /// Utility of adapters in this window: the skill on each term's whole pack, weighted. A term without weight is not
-    /// measured; where every weight is 0 nothing is better than anything.
-    ///
-    /// # Errors
-    /// [`LabError`].
-    pub fn utility(&mut self, asked: &[Flat], window: u32) -> Result<Vec<f64>, LabError> {
-        self.weighted(asked, window, |term| On::Pack { term })
-    }
-
-    /// The same on one part of each term's pack.
-    ///
-    /// # Errors
-    /// [`LabError`].
-    pub fn utility_of_part(
-        &mut self,
-        asked: &[Flat],
-        window: u32,
-        part: u8,
-    ) -> Result<Vec<f64>, LabError> {
-        self.weighted(asked, window, |term| On::Part { term, part })
-    }
-
-    /// Terms that count in this window, with their shares.
-    fn terms(&self, window: u32) -> Vec<(u8, f64)> {
-        let weighing = self.utility.at(window);
-        let shares = weighing.as_ref().map_or(&[][..], |weighing| weighing.shares());
-        (0..).zip(shares.iter().copied()).filter(|(_, share)| *share > 0.0).collect()
-    }
-
-    fn weighted(
-        &mut self,
-        asked: &[Flat],
-        window: u32,
-        on: impl Fn(u8) -> On,
-    ) -> Result<Vec<f64>, LabError> {
-        let (shares, terms) = self.term_by_term(asked, window, on)?;
-        let sum = |of: &Vec<f64>| shares.iter().zip(of).map(|(share, term)| share * term).sum();
-        Ok(terms.iter().map(sum).collect())
-    }
-
-    /// Shares of the terms that count in this window, and each term of each of these, on the pack: skills, at least [`SKILL_MIN`].
-    ///
-    /// # Errors
-    /// [`LabError`].
-    pub fn terms_of(
-        &mut self,
-        asked: &[Flat],
-        window: u32,
-    ) -> Result<(Vec<f64>, Vec<Vec<f64>>), LabError> {
-        self.term_by_term(asked, window, |term| On::Pack { term })
-    }
-
-    fn term_by_term(
-        &mut self,
-        asked: &[Flat],
-        window: u32,
-        on: impl Fn(u8) -> On,
-    ) -> Result<(Vec<f64>, Vec<Vec<f64>>), LabError> {
-        let terms = self.terms(window);
-        let wanted: Vec<(Flat, On)> = asked
-            .iter()
-            .flat_map(|values| terms.iter().map(|(term, _)| (values.clone(), on(*term))))
-            .collect();
-        let evaluations = self.counts.evaluations;
-        let measured = self.measure(&wanted)?;
-        // One evaluation of the utility each, however many terms it has.
-        self.counts.evaluations = evaluations + asked.len() as u64;
-        let mut skills = measured.iter().map(term::value);
-        let each = asked.iter().map(|_values| skills.by_ref().take(terms.len()).collect());
-        let each = each.collect();
-        Ok((terms.iter().map(|(_, share)| *share).collect(), each))
     }
 
     /// The class of who tunes, if it is one that can less.
@@ -675,6 +610,21 @@ fn in_parallel<T: Sync, R: Send, E: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A class is held against the file's night; a method may have a smaller batch of its own.
+    #[test]
+    fn no_class_has_a_larger_batch_than_all_others() {
+        let layout = trivial::layout(4);
+        let file = "[roads]\nregions = [\"snow\"]\n[night]\nbatch = 8\n[[hardware]]\nname = \"small\"\n\
+            vehicles = 1\nbatch = 6\n[[methods]]\nname = \"a\"\nkind = \"local\"\nnight = { batch = 4 }\n\
+            [[methods]]\nname = \"b\"\nkind = \"local\"\n";
+        let config = SimConfig::parse("fleet.toml", file).unwrap();
+        let batch = |method: usize| {
+            let night = config.under(&config.methods[method]).night;
+            Class::new(&config.hardware[0], &night, &layout).batch
+        };
+        assert_eq!([batch(0), batch(1)], [Some(4), Some(6)]);
+    }
 
     #[test]
     fn work_is_done_in_order_and_an_error_ends_it() {

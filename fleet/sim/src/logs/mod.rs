@@ -209,7 +209,8 @@ fn generated(
     let car = Car::draw(&mut Draws::new(config.seed, CARS + number), logs.differ);
     let noise = &mut Draws::new(config.seed, NOISES + number);
     let motion = car.drive(road, form.rate_hz, logs.rows, noise);
-    let name = format!("generated/{}/{number}", region.name());
+    // Each seed has cars of its own.
+    let name = format!("generated/{}/{number}/{}", region.name(), config.seed);
     recorded::of_motion(&name, motion, form, kind)
 }
 

@@ -5,6 +5,7 @@ use shoal_swarm::privacy::{Ledger, Noise, Privacy};
 use shoal_swarm::swarm::Flat;
 
 use super::carried::{Carried, connect};
+use super::late::{Late, Step};
 use super::link::{Link, Sender};
 use super::server::Server;
 use super::{Fleet, Method, MethodError, Window, counted, difference, lie, mean, moved, ranks};
@@ -36,20 +37,14 @@ struct Vehicle {
     tuned: Flat,
     /// Windows whose steps it has.
     has: usize,
-    /// Where it is always late: what it tuned for this window.
-    late: Option<Step>,
+    late: Late<Step>,
+    /// What the fleet was given when it was there last.
+    given: Flat,
     /// What hides it, and what that has cost.
     noise: Noise,
     ledger: Ledger,
     /// What the server has of it since the last window.
     published: Option<Flat>,
-}
-
-/// What a vehicle would send.
-struct Step {
-    /// Where it began: the server knows what it gave it.
-    from: Flat,
-    by: Vec<f32>,
 }
 
 /// What is asked of a server beside its rule.
@@ -79,7 +74,8 @@ impl<'a> Averaged<'a> {
             at: start.clone(),
             tuned: start.clone(),
             has: 0,
-            late: None,
+            late: Late::new(fleet.is_stale(number)),
+            given: start.clone(),
             noise: fleet.noise_of(number),
             ledger: Ledger::default(),
             published: None,
@@ -110,13 +106,11 @@ impl<'a> Averaged<'a> {
             let by = difference(&tuned, &vehicle.anchor);
             let step = Step { from: vehicle.anchor.clone(), by };
             (vehicle.at, vehicle.tuned) = (tuned.clone(), tuned);
-            let stale = self.fleet.stale.get(number).copied().unwrap_or(false);
-            let step = if stale { vehicle.late.replace(step) } else { Some(step) };
+            let step = vehicle.late.sends(step);
             let present = window.present.get(number).copied().unwrap_or(false);
             let step = step.filter(|_step| present);
             anchors.push(step.as_ref().map_or(&self.global, |step| &step.from).clone());
-            let by = step.and_then(|step| vehicle.hidden(step.by, self.asked.privacy.as_ref()));
-            honest.push(by.map(|by| self.link.meant(Sender::Vehicle(number), by)));
+            honest.push(step.and_then(|step| vehicle.hidden(step.by, self.asked.privacy.as_ref())));
         }
         (anchors, honest)
     }
@@ -160,14 +154,14 @@ impl Method for Averaged<'_> {
             window.tell_paid(most);
         }
         let (mut displacements, mut has) = (Vec::new(), Vec::new());
-        for (number, (own, from)) in honest.iter().zip(&anchors).enumerate() {
+        let sent = lie::meant(&self.fleet, window.number, honest, &mut *self.link);
+        for (number, (meant, from)) in sent.into_iter().zip(&anchors).enumerate() {
             let present = window.present.get(number).copied().unwrap_or(false);
             let Some(traffic) = window.traffic.get_mut(number).filter(|_| present) else {
                 continue;
             };
             connect(traffic);
-            let told = lie::instead(&self.fleet, window.number, number, &honest);
-            let Some(meant) = told.or_else(|| own.clone()) else { continue };
+            let Some(meant) = meant else { continue };
             let (received, sent) = self.link.send(Sender::Vehicle(number), meant, window.number)?;
             sent.up(traffic);
             if let Some(vehicle) = self.vehicles.get_mut(number) {
@@ -188,6 +182,7 @@ impl Method for Averaged<'_> {
             self.globals.remove(0);
         }
         self.steps.push(sent);
+        let given = self.fleet().unwrap_or_else(|| self.global.clone());
         for (number, vehicle) in self.vehicles.iter_mut().enumerate() {
             let present = window.present.get(number).copied().unwrap_or(false);
             let Some(traffic) = window.traffic.get_mut(number).filter(|_| present) else {
@@ -197,12 +192,18 @@ impl Method for Averaged<'_> {
             self.steps.iter().skip(vehicle.has).for_each(|step| step.down(traffic));
             vehicle.has = self.steps.len();
             (vehicle.anchor, vehicle.at) = (self.global.clone(), self.global.clone());
+            vehicle.given = given.clone();
         }
         Ok(())
     }
 
     fn fleet(&self) -> Option<Flat> {
         mean(&self.globals).or_else(|| Some(self.global.clone()))
+    }
+
+    /// Who was away has what it was given before.
+    fn teacher(&self, vehicle: u32) -> Option<Flat> {
+        Some(self.vehicles.get(vehicle as usize)?.given.clone())
     }
 
     fn published(&self, vehicle: u32) -> Option<Flat> {

@@ -12,6 +12,7 @@ use shoal_swarm::swarm::Flat;
 use shoal_wire::v1::PARTS;
 
 use super::carried::{Carried, connect};
+use super::late::{Late, Step};
 use super::link::{Link, Quantised, Sender};
 use super::sites::grouped;
 use super::{Fleet, Method, MethodError, Window, counted, difference, lie, mean};
@@ -51,6 +52,11 @@ struct Vehicle {
     /// Where it tunes from.
     from: Flat,
     tuned: Flat,
+    late: Late<Step>,
+    /// What there is of it to publish in this window.
+    expert: Option<Step>,
+    /// What the fleet was given when it was there last.
+    given: Flat,
     /// Windows of which it has everything.
     has: usize,
 }
@@ -99,10 +105,13 @@ impl<'a> Searching<'a> {
         base: &'a Base,
     ) -> Result<Self, MethodError> {
         let start = fleet.start.clone();
-        let vehicle = |_number| Vehicle {
+        let vehicle = |number| Vehicle {
             anchor: start.clone(),
             from: start.clone(),
             tuned: start.clone(),
+            late: Late::new(fleet.is_stale(number)),
+            expert: None,
+            given: start.clone(),
             has: 0,
         };
         Ok(Searching {
@@ -111,7 +120,7 @@ impl<'a> Searching<'a> {
             at: start.clone(),
             step: None,
             places: Vec::new(),
-            vehicles: (0..fleet.vehicles).map(vehicle).collect(),
+            vehicles: (0..fleet.vehicles as usize).map(vehicle).collect(),
             told: Vec::new(),
             asked,
             fleet,
@@ -133,21 +142,19 @@ impl<'a> Searching<'a> {
         told: &mut Vec<(usize, Carried)>,
     ) -> Result<Vec<Vec<f32>>, MethodError> {
         let asked = self.asked_of(window);
-        let meant = |(number, vehicle): (usize, &Vehicle)| {
-            let by =
-                asked.contains(&number).then(|| difference(&vehicle.tuned, &vehicle.anchor))?;
-            Some(self.link.meant(Sender::Vehicle(number), by))
-        };
-        let honest: Vec<Option<Vec<f32>>> = self.vehicles.iter().enumerate().map(meant).collect();
+        let vehicles = self.vehicles.iter_mut().enumerate();
+        let steps: Vec<Option<Step>> = vehicles
+            .map(|(number, vehicle)| vehicle.expert.take().filter(|_| asked.contains(&number)))
+            .collect();
+        let honest = steps.iter().map(|step| Some(step.as_ref()?.by.clone())).collect();
+        let sent = lie::meant(&self.fleet, window.number, honest, &mut self.link);
         let mut experts = Vec::new();
-        for (number, own) in honest.iter().enumerate() {
-            let instead = lie::instead(&self.fleet, window.number, number, &honest);
-            let Some(meant) = instead.or_else(|| own.clone()) else { continue };
+        for (number, (meant, step)) in sent.into_iter().zip(steps).enumerate() {
+            let Some((meant, step)) = meant.zip(step) else { continue };
             let (received, carried) =
                 self.link.send(Sender::Vehicle(number), meant, window.number)?;
             told.push((number, carried));
-            let from = self.vehicles.get(number).map_or(&self.at, |vehicle| &vehicle.anchor);
-            experts.push(counted(from, received, &self.at));
+            experts.push(counted(&step.from, received, &self.at));
         }
         Ok(experts)
     }
@@ -183,7 +190,7 @@ impl<'a> Searching<'a> {
             let asked: Vec<Vec<Vec<f64>>> = searches.iter_mut().map(Search::ask).collect();
             let positions: Vec<Flat> =
                 asked.iter().flatten().map(|point| dictionary.position(point)).collect();
-            let found = window.lab.utility_of_part(&positions, window.number, part)?;
+            let found = window.lab.judged_on_part(&positions, window.number, part)?;
             for ((search, points), found) in
                 searches.iter_mut().zip(&asked).zip(found.chunks(population))
             {
@@ -202,6 +209,7 @@ impl<'a> Searching<'a> {
     /// is there goes on from where the fleet is.
     fn tell(&mut self, window: &mut Window<'_, '_>, told: Vec<(usize, Carried)>) {
         self.told.push(told);
+        let given = mean(&self.places).unwrap_or_else(|| self.at.clone());
         for (number, vehicle) in self.vehicles.iter_mut().enumerate() {
             let present = window.present.get(number).copied().unwrap_or(false);
             let Some(traffic) = window.traffic.get_mut(number).filter(|_| present) else {
@@ -214,16 +222,20 @@ impl<'a> Searching<'a> {
             missed.filter(|(of, _)| *of != number).for_each(|(_, other)| other.down(traffic));
             vehicle.has = self.told.len();
             (vehicle.anchor, vehicle.from) = (self.at.clone(), self.at.clone());
+            vehicle.given = given.clone();
         }
     }
 }
 
-/// The best of what was searched, unless it costs more than the brake allows beside staying, which stands last.
+/// The best of what was searched, unless a gate does not hold there, or it costs more than the brake allows beside staying, which
+/// stands last.
 fn chosen<'c>(candidates: &'c [Flat], found: &[f64]) -> Option<&'c Flat> {
     let (stay, searched) = candidates.split_last()?;
     let (stayed, found) = found.split_last()?;
     let best = searched.iter().zip(found).max_by(|(_, a), (_, b)| a.total_cmp(b))?;
-    Some(if *best.1 < stayed - BRAKE { stay } else { best.0 })
+    // Nobody goes where no gate holds, wherever all are.
+    let gated = *best.1 == f64::NEG_INFINITY;
+    Some(if gated || *best.1 < stayed - BRAKE { stay } else { best.0 })
 }
 
 /// One vehicle's search.
@@ -273,6 +285,8 @@ impl Method for Searching<'_> {
         tuned: Vec<Flat>,
     ) -> Result<(), MethodError> {
         for (vehicle, tuned) in self.vehicles.iter_mut().zip(tuned) {
+            let by = difference(&tuned, &vehicle.anchor);
+            vehicle.expert = vehicle.late.sends(Step { from: vehicle.anchor.clone(), by });
             (vehicle.from, vehicle.tuned) = (tuned.clone(), tuned);
         }
         if !window.number.is_multiple_of(self.asked.every) {
@@ -295,22 +309,27 @@ impl Method for Searching<'_> {
             let mut found = Vec::new();
             for _voter in window.present.iter().filter(|there| **there) {
                 // Each of them measures, and all find the same.
-                found = window.lab.utility_of_part(&candidates, window.number, next)?;
+                found = window.lab.judged_on_part(&candidates, window.number, next)?;
             }
             let at = chosen(&candidates, &found).unwrap_or(&self.at).clone();
             self.step = Some(difference(&at, &self.at));
             self.at = at;
         }
-        self.tell(window, told);
         self.places.push(self.at.clone());
         if self.places.len() > usize::from(self.asked.mean_last) {
             self.places.remove(0);
         }
+        self.tell(window, told);
         Ok(())
     }
 
     fn fleet(&self) -> Option<Flat> {
         mean(&self.places).or_else(|| Some(self.at.clone()))
+    }
+
+    /// Who was away has what it was given before.
+    fn teacher(&self, vehicle: u32) -> Option<Flat> {
+        Some(self.vehicles.get(vehicle as usize)?.given.clone())
     }
 
     fn tuned(&self, vehicle: u32) -> Flat {
@@ -344,6 +363,10 @@ mod tests {
         assert_eq!(place([0.3, 0.4, 0.2]), 1.0);
         assert_eq!(place([0.3, 0.2, 0.305]), 0.0, "within the brake");
         assert_eq!(place([0.3, 0.2, 0.32]), 2.0);
+        let below = f64::NEG_INFINITY;
+        assert_eq!(place([below, below, 0.2]), 2.0);
+        assert_eq!(place([below, below, below]), 2.0, "no gate holds anywhere: all stay");
+        assert_eq!(place([0.1, below, below]), 0.0);
         assert!(chosen(&[], &[]).is_none());
     }
 

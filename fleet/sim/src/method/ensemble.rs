@@ -21,7 +21,8 @@ pub(super) struct Mixing {
 impl Mixing {
     pub(super) fn new(fleet: Fleet, config: &SimConfig, asked: config::Ensemble) -> Self {
         let at = vec![fleet.start.clone(); fleet.vehicles as usize];
-        Mixing { fleet, asked, at, handing: Handing::new(config), mixed: None }
+        let handing = Handing::new(&fleet, config);
+        Mixing { fleet, asked, at, handing, mixed: None }
     }
 
     /// How these adapters are mixed.
@@ -33,8 +34,13 @@ impl Mixing {
     ) -> Result<Weighing, MethodError> {
         Ok(match self.asked {
             config::Ensemble::TopK { keep } => {
-                let utilities = window.lab.utility(sent, window.number)?;
-                Weighing::Fixed(top_members(&utilities, keep)?)
+                let utilities = window.lab.judged(sent, window.number)?;
+                // Whose gates do not hold has no vote; nobody's may.
+                let may = utilities.iter().filter(|utility| utility.is_finite()).count();
+                Weighing::Fixed(match may {
+                    0 => vec![0.0; utilities.len()],
+                    may => top_members(&utilities, keep.min(may))?,
+                })
             }
             config::Ensemble::PackLlm { temperature } => Weighing::Seen { temperature },
             config::Ensemble::Cbtm { temperature, keep } => {
@@ -80,7 +86,12 @@ impl Method for Mixing {
                 given.iter().zip(&of).filter(|(given, of)| **given && of.vehicle != number);
             others.for_each(|_other| up.iter().for_each(|carried| carried.down(traffic)));
         }
-        self.mixed = Some(Ensemble { members: sent, weighing });
+        self.mixed = Some(if given.contains(&true) {
+            Ensemble { members: sent, weighing }
+        } else {
+            let weighing = Weighing::Fixed(vec![1.0]);
+            Ensemble { members: vec![self.fleet.start.clone()], weighing }
+        });
         Ok(())
     }
 

@@ -54,7 +54,7 @@ impl Evolving {
         let found = match self.asked.on {
             MeasuredOn::Pack => {
                 let part = (number % u32::from(PARTS)) as u8;
-                window.lab.utility_of_part(&positions, number, part)?
+                window.lab.judged_on_part(&positions, number, part)?
             }
             MeasuredOn::Own => {
                 let on = On::OwnPack(vehicle as u32);
@@ -67,7 +67,8 @@ impl Evolving {
         };
         let lie = self.fleet.lie_in(vehicle, number);
         let report = |(seed, found)| Report { seed, utility: told(lie, seed, found) };
-        Ok(seeds.zip(found).map(report).collect())
+        // Where a gate does not hold there is nothing to tell.
+        Ok(seeds.zip(found).map(report).filter(|report| report.utility.is_finite()).collect())
     }
 }
 

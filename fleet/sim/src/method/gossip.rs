@@ -5,6 +5,7 @@ use shoal_soup::server::{NoLoCo, pairs};
 use shoal_swarm::swarm::Flat;
 
 use super::carried::{Carried, connect};
+use super::late::Late;
 use super::link::Coder;
 use super::{Fleet, Method, MethodError, Window, difference, lie, mean, moved};
 use crate::config::Gossip;
@@ -20,6 +21,14 @@ pub(super) struct Gossiping<'a> {
     /// Where vehicles tune from.
     at: Vec<Flat>,
     tuned: Vec<Flat>,
+    late: Vec<Late<Has>>,
+}
+
+/// What a vehicle would tell its partner: the slow position and the tuned one.
+#[derive(Clone, Debug)]
+struct Has {
+    slow: Flat,
+    local: Flat,
 }
 
 /// What a vehicle tells its partner: the slow position and the tuned one, each as it arrives.
@@ -39,6 +48,7 @@ impl<'a> Gossiping<'a> {
             slow: vec![slow; count],
             at: vec![fleet.start.clone(); count],
             tuned: vec![fleet.start.clone(); count],
+            late: (0..count).map(|number| Late::new(fleet.is_stale(number))).collect(),
             fleet,
         })
     }
@@ -47,24 +57,26 @@ impl<'a> Gossiping<'a> {
         self.slow.get(number).map_or_else(|| self.fleet.start.to_vec(), NoLoCo::slow)
     }
 
-    /// Both runs are coded as differences to where the fleet began, which everybody knows.
-    /// What a liar sends stands in for what it tuned.
-    fn told(
-        &self,
-        number: usize,
-        window: u32,
-        honest: &[Option<Vec<f32>>],
-    ) -> Result<Told, MethodError> {
-        let start = &self.fleet.start;
-        let slow = self.slow_of(number);
-        let tuned = self.tuned.get(number).unwrap_or(start);
-        let local = match lie::instead(&self.fleet, window, number, honest) {
-            Some(by) => moved(&slow, &by).to_vec(),
-            None => tuned.to_vec(),
+    /// What every vehicle would tell in this window, by vehicle; of one that is always late, what it would have told in the one before.
+    fn has(&mut self, present: &[usize]) -> Vec<Option<Has>> {
+        let now = |(number, tuned): (usize, &Flat)| Has {
+            slow: self.slow_of(number).into(),
+            local: tuned.clone(),
         };
+        let now: Vec<Has> = self.tuned.iter().enumerate().map(now).collect();
+        let sends = self.late.iter_mut().zip(now).map(|(late, now)| late.sends(now));
+        let there = |(number, has): (usize, Option<Has>)| has.filter(|_| present.contains(&number));
+        sends.enumerate().map(there).collect()
+    }
+
+    /// Both runs are coded as differences to where the fleet began, which everybody knows. `by` stands in for the way to what a liar
+    /// tuned.
+    fn told(&self, has: &Has, by: Option<Vec<f32>>, window: u32) -> Result<Told, MethodError> {
+        let start = &self.fleet.start;
+        let local = by.map_or_else(|| has.local.clone(), |by| moved(&has.slow, &by));
         let send =
             |position: &[f32]| self.coder.code(difference(position, start), self.bits, window);
-        let (of_slow, of_local) = (send(&slow)?, send(&local)?);
+        let (of_slow, of_local) = (send(&has.slow)?, send(&local)?);
         Ok(Told {
             slow: moved(start, &of_slow.received).to_vec(),
             local: moved(start, &of_local.received).to_vec(),
@@ -88,27 +100,29 @@ impl Method for Gossiping<'_> {
         let present: Vec<usize> = (0..self.at.len()).filter(there).collect();
         let mut draws = Draws::new(self.fleet.seed, window.number.into());
         let partners = pairs(present.len(), &mut draws);
-        let honest: Vec<Option<Vec<f32>>> = (0..self.tuned.len())
-            .map(|number| {
-                let tuned = self.tuned.get(number).filter(|_tuned| present.contains(&number))?;
-                Some(difference(tuned, &self.slow_of(number)))
-            })
-            .collect();
-        let told = present.iter().map(|number| self.told(*number, window.number, &honest));
-        let told: Vec<Told> = told.collect::<Result<_, _>>()?;
+        let has = self.has(&present);
+        let by = |has: &Option<Has>| has.as_ref().map(|has| difference(&has.local, &has.slow));
+        let honest: Vec<Option<Vec<f32>>> = has.iter().map(by).collect();
+        let told = present.iter().map(|number| {
+            let Some(Some(has)) = has.get(*number) else { return Ok(None) };
+            let sends = |of: usize| honest.get(of)?.clone();
+            let by = lie::instead(&self.fleet, window.number, *number, &honest, &sends);
+            self.told(has, by, window.number).map(Some)
+        });
+        let told: Vec<Option<Told>> = told.collect::<Result<_, MethodError>>()?;
         for ((number, partner), own) in present.iter().zip(&partners).zip(&told) {
-            let partner = partner.and_then(|partner| told.get(partner));
+            let told_by = partner.and_then(|partner| told.get(partner)?.as_ref());
             if let Some(traffic) = window.traffic.get_mut(*number) {
                 connect(traffic);
                 // An odd one has nobody to tell.
-                if let Some(partner) = partner {
-                    own.carried.iter().for_each(|carried| carried.up(traffic));
-                    partner.carried.iter().for_each(|carried| carried.down(traffic));
-                }
+                let told = own.iter().filter(|_own| partner.is_some());
+                told.flat_map(|own| &own.carried).for_each(|carried| carried.up(traffic));
+                let heard = told_by.into_iter().flat_map(|told| &told.carried);
+                heard.for_each(|carried| carried.down(traffic));
             }
             let vehicle = self.slow.get_mut(*number).zip(self.tuned.get(*number));
             if let Some(((slow, local), at)) = vehicle.zip(self.at.get_mut(*number)) {
-                let partner = partner.map(|told| (&told.slow[..], &told.local[..]));
+                let partner = told_by.map(|told| (&told.slow[..], &told.local[..]));
                 slow.step(local, partner)?;
                 *at = slow.slow().into();
             }
@@ -125,6 +139,10 @@ impl Method for Gossiping<'_> {
 
     fn tuned(&self, vehicle: u32) -> Flat {
         self.tuned.get(vehicle as usize).unwrap_or(&self.fleet.start).clone()
+    }
+
+    fn teacher(&self, vehicle: u32) -> Option<Flat> {
+        self.given(vehicle)
     }
 
     /// Its own slow position.

@@ -3,6 +3,7 @@
 
 use shoal_swarm::swarm::Flat;
 
+use super::Fleet;
 use super::Window;
 use super::carried::{Carried, connect};
 use crate::config::SimConfig;
@@ -10,6 +11,10 @@ use crate::run::present;
 
 /// What each has handed in.
 pub(super) struct Handing {
+    /// Where each was a window before.
+    before: Vec<Flat>,
+    /// Who hands in that.
+    stale: Vec<bool>,
     /// By vehicle; `None`: it was not there yet.
     last: Vec<Option<Handed>>,
     /// The window in which each is there for the last time; `None`: it never is.
@@ -27,21 +32,27 @@ pub(super) struct Handed {
 
 impl Handing {
     /// Before the first window.
-    pub(super) fn new(config: &SimConfig) -> Self {
+    pub(super) fn new(fleet: &Fleet, config: &SimConfig) -> Self {
         let mut leaves = vec![None; config.vehicles as usize];
         for window in 1..=config.windows {
             let there = leaves.iter_mut().zip(present(config, window));
             there.filter(|(_leaves, there)| *there).for_each(|(leaves, _)| *leaves = Some(window));
         }
-        Handing { last: vec![None; leaves.len()], leaves }
+        let before = vec![fleet.start.clone(); leaves.len()];
+        Handing { before, stale: fleet.stale.clone(), last: vec![None; leaves.len()], leaves }
     }
 
-    /// Whoever is there hands in its place, by vehicle, instead of what it handed in before.
-    pub(super) fn take(&mut self, window: &Window<'_, '_>, places: &[Flat]) {
-        let of = (0..).zip(places).zip(window.present).zip(&mut self.last);
+    /// Whoever is there hands in its place, by vehicle, instead of what it handed in before; who is always late the one that it had a
+    /// window before.
+    pub(super) fn take(&mut self, window: &Window<'_, '_>, now: &[Flat]) {
+        let late = now.iter().zip(&self.before).zip(&self.stale);
+        let places: Vec<Flat> =
+            late.map(|((at, before), stale)| if *stale { before } else { at }.clone()).collect();
+        let of = (0..).zip(&places).zip(window.present).zip(&mut self.last);
         for (((vehicle, at), _there), last) in of.filter(|((_, there), _)| **there) {
             *last = Some(Handed { vehicle, window: window.number, at: at.clone() });
         }
+        now.clone_into(&mut self.before);
     }
 
     /// By vehicle.
@@ -71,7 +82,17 @@ mod tests {
     #[test]
     fn whoever_leaves_early_is_charged_when_it_leaves() {
         let config = SimConfig::parse("fleet.toml", FILE).unwrap();
-        let handing = Handing::new(&config);
+        let fleet = Fleet {
+            vehicles: 8,
+            seed: 0,
+            start: vec![0.0; 2].into(),
+            liars: vec![false; 8],
+            lie: crate::config::Lie::Random,
+            lies_from: 1,
+            stale: vec![false; 8],
+            ranks: vec![None; 8],
+        };
+        let handing = Handing::new(&fleet, &config);
         let there = |window| present(&config, window);
         for (vehicle, leaves) in handing.leaves.iter().enumerate() {
             let last = (1..=12).rev().find(|window| there(*window)[vehicle]);

@@ -25,6 +25,9 @@ pub(super) trait Link {
     /// A step with what was kept back before, where that is added by whoever sends.
     fn meant(&self, from: Sender, step: Vec<f32>) -> Vec<f32>;
 
+    /// What was kept back of this sender's is forgotten.
+    fn forget(&mut self, from: Sender);
+
     /// Sends it: what is received, and its messages.
     ///
     /// # Errors
@@ -119,6 +122,15 @@ impl Link for Quantised<'_> {
         step
     }
 
+    fn forget(&mut self, from: Sender) {
+        match from {
+            Sender::Vehicle(number) => {
+                self.vehicles.get_mut(number).into_iter().for_each(|kept| kept.fill(0.0));
+            }
+            Sender::Server => self.server.fill(0.0),
+        }
+    }
+
     fn send(
         &mut self,
         from: Sender,
@@ -143,6 +155,8 @@ pub(super) struct Sparse {
     seed: u64,
     vehicles: Vec<Cocktail>,
     server: Cocktail,
+    /// Of who has kept nothing back.
+    fresh: Cocktail,
 }
 
 impl Sparse {
@@ -152,8 +166,9 @@ impl Sparse {
         settings: CocktailSettings,
         seed: u64,
     ) -> Result<Self, InputError> {
-        let server = Cocktail::new(values, settings)?;
-        Ok(Sparse { seed, vehicles: vec![server.clone(); vehicles as usize], server })
+        let fresh = Cocktail::new(values, settings)?;
+        let vehicles = vec![fresh.clone(); vehicles as usize];
+        Ok(Sparse { seed, vehicles, server: fresh.clone(), fresh })
     }
 }
 
@@ -161,6 +176,14 @@ impl Link for Sparse {
     /// Its sender adds what it kept itself.
     fn meant(&self, _from: Sender, step: Vec<f32>) -> Vec<f32> {
         step
+    }
+
+    fn forget(&mut self, from: Sender) {
+        let kept = match from {
+            Sender::Vehicle(number) => self.vehicles.get_mut(number),
+            Sender::Server => Some(&mut self.server),
+        };
+        kept.into_iter().for_each(|kept| kept.clone_from(&self.fresh));
     }
 
     fn send(

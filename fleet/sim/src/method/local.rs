@@ -18,8 +18,6 @@ pub(super) struct Local {
 /// A merge of what vehicles hand in.
 struct Merging {
     soup: Soup,
-    /// Where each vehicle was a window before.
-    before: Vec<Flat>,
     handing: Handing,
     merged: Option<Flat>,
     /// Whether vehicles have it: it is the last.
@@ -30,8 +28,8 @@ impl Local {
     pub(super) fn new(fleet: Fleet, config: &SimConfig, soup: Option<Soup>) -> Self {
         let at = vec![fleet.start.clone(); fleet.vehicles as usize];
         let merging = soup.map(|soup| {
-            let handing = Handing::new(config);
-            Merging { soup, before: at.clone(), handing, merged: None, given: false }
+            let handing = Handing::new(&fleet, config);
+            Merging { soup, handing, merged: None, given: false }
         });
         Local { fleet, at, merging }
     }
@@ -46,13 +44,7 @@ impl Merging {
         at: &[Flat],
         window: &mut Window<'_, '_>,
     ) -> Result<(), MethodError> {
-        let place = |(number, (at, before)): (usize, (&Flat, &Flat))| {
-            let stale = fleet.stale.get(number).copied().unwrap_or(false);
-            if stale { before.clone() } else { at.clone() }
-        };
-        let places: Vec<Flat> = at.iter().zip(&self.before).enumerate().map(place).collect();
-        self.handing.take(window, &places);
-        at.clone_into(&mut self.before);
+        self.handing.take(window, at);
         let layout = &window.lab.base().layout;
         let sent = lie::adapters(fleet, self.handing.last());
         self.merged = soup::merge(&self.soup, fleet, layout, &sent, window)?;

@@ -8,6 +8,7 @@ mod ensemble;
 mod evolution;
 mod gossip;
 mod handing;
+mod late;
 mod lie;
 mod link;
 mod local;
@@ -111,6 +112,11 @@ pub trait Method {
     /// Whether [`Method::fleet`] is only looked at: nobody was given it, and it has cost nobody a byte.
     fn is_looked_at(&self) -> bool {
         false
+    }
+
+    /// What a vehicle was given last, with which it teaches; `None`: nobody was given anything yet.
+    fn teacher(&self, _vehicle: u32) -> Option<Flat> {
+        if self.is_looked_at() { None } else { self.fleet() }
     }
 
     /// Whether nothing is in common yet, and will be after the last window.
@@ -264,6 +270,11 @@ impl Fleet {
         self.lie_of(vehicle).filter(|_lie| self.lies_from <= window)
     }
 
+    /// Whether a vehicle is always a window late.
+    fn is_stale(&self, vehicle: usize) -> bool {
+        self.stale.get(vehicle).copied().unwrap_or(false)
+    }
+
     /// A night for every vehicle, each from where it is.
     fn nights<'f>(&self, window: u32, from: impl Iterator<Item = &'f Flat>) -> Vec<Tune> {
         let night = |(vehicle, from): (u32, &Flat)| Tune {
@@ -342,6 +353,49 @@ fn mean(of: &[Flat]) -> Option<Flat> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Data;
+    use crate::lab::engine;
+    use crate::run;
+    use crate::store::Store;
+
+    /// Sixteen clients without a model of whom four lie, by one method; after each window it is looked at.
+    fn lied_to(lie: &str, method: &str, mut after: impl FnMut(u32, &dyn Method)) {
+        let file = format!(
+            "vehicles = 16\nwindows = 6\nseed = 3\n[trivial]\nvalues = 100\nstep = 0.2\n\
+             [liars]\nshare = 0.25\nlie = \"{lie}\"\n[[methods]]\nname = \"a\"\n{method}\n"
+        );
+        let config = SimConfig::parse("fleet.toml", &file).unwrap();
+        let base = Base::open(&config, engine(&config).unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let data = Data::open(&config, &base.task, folder.path()).unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let mut lab = Lab::new(&base, &data, &config, store).unwrap();
+        let mut way = open(&config.methods[0], &config, &base, data.utility()).unwrap();
+        for number in 1..=config.windows {
+            run::window(&mut lab, &config, &mut *way, number).unwrap();
+            after(number, &*way);
+        }
+    }
+
+    /// Noise that fed on what coding kept back of noise was longer with every window.
+    #[test]
+    fn what_a_liar_sends_is_no_longer_for_what_coding_kept_back_of_it() {
+        let length = |values: Vec<f32>| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+        for lie in ["random", "colluding"] {
+            // Neither follows the liars, so that nobody's steps grow.
+            let median = "kind = \"average\"\nserver = \"median\"\nup_bits = 2";
+            for method in [median, "kind = \"consensus\""] {
+                let mut first = None;
+                lied_to(lie, method, |window, way| {
+                    let sent = (0..16).filter_map(|number| way.published(number));
+                    let most = sent.map(|at| length(at.to_vec())).fold(0.0, f64::max).sqrt();
+                    let first = *first.get_or_insert(most);
+                    let said = format!("{method}, {lie}, window {window}: {most}, first {first}");
+                    assert!(most < 3.0 * first, "{said}");
+                });
+            }
+        }
+    }
 
     #[test]
     fn what_counts_of_a_step_is_where_it_ends() {

@@ -23,8 +23,10 @@ pub(super) struct Comparison<'a> {
     pub(super) engines: BTreeSet<&'a str>,
     /// All roads of all seeds.
     pub(super) roads: BTreeMap<&'a str, RoadKind>,
-    /// Final figures are the mean of so many last windows.
+    /// Final figures are of so many last windows.
     pub(super) last: u32,
+    /// Of these so many were looked at, in the run that was looked at most: final figures are the mean of them.
+    pub(super) looked: u32,
     /// Skill on driven roads of the shipped model.
     pub(super) shipped: Option<f64>,
     /// By road.
@@ -79,7 +81,7 @@ pub(super) struct Stood {
     pub(super) paid_for: f64,
 }
 
-/// Final figures of so many windows are the mean of a tenth of them: one window is noisier.
+/// Final figures of so many windows are the mean of a tenth of them, as far as they were looked at: one window is noisier.
 pub(super) fn last_of(windows: u32) -> NonZeroU32 {
     NonZeroU32::new(windows.div_ceil(10)).unwrap_or(NonZeroU32::MIN)
 }
@@ -138,10 +140,20 @@ pub(super) fn compare<'a>(
         engines: records.iter().map(|record| &*record.head.engine).collect(),
         roads: roads(records),
         last: last.get(),
+        looked: methods.iter().map(|method| looked(method, last)).max().unwrap_or(1),
         notes,
         special: special::tables(&methods, place),
         methods,
     })
+}
+
+/// How many of so many last windows were looked at, in the run of a method that was looked at most.
+fn looked(method: &Method<'_>, last: NonZeroU32) -> u32 {
+    let of = |record: &&Record| {
+        let rows = at_end(&record.rows, last).iter();
+        rows.filter(|row| !row.skill.is_empty()).count() as u32
+    };
+    method.runs.iter().map(of).max().unwrap_or(1)
 }
 
 /// One head for all, if the runs may stand beside each other.
@@ -303,6 +315,7 @@ fn finish(methods: &mut [Method<'_>]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table as words;
     use super::*;
     use crate::record::{Changes, Row, SCHEMA, UpDown};
     use crate::statistics::NOT_YET;
@@ -387,6 +400,25 @@ mod tests {
         let records = [late];
         let notes = compare(&records, "late").unwrap().notes;
         assert!(notes[0].contains("late 1.5000"), "{notes:?}");
+    }
+
+    #[test]
+    fn final_figures_are_said_to_be_of_the_windows_that_were_looked_at() {
+        let said = |every: u32| {
+            let mut record = record("m", 1, 0.5, 1.0);
+            record.head.windows = 25;
+            let looked = record.rows.pop().unwrap();
+            record.rows.extend((1..=25).map(|window| Row { window, ..looked.clone() }));
+            let due = |window: u32| window.is_multiple_of(every) || window == 25;
+            for row in record.rows.iter_mut().filter(|row| !due(row.window)) {
+                row.skill.clear();
+            }
+            words::last(&compare(&[record], "m").unwrap())
+        };
+        assert_eq!(said(1), "the mean of the last 3 of 25 windows");
+        assert_eq!(said(5), "in window 25");
+        let two = "the mean of 2 that were looked at of the last 3 of 25 windows";
+        assert_eq!([said(12), said(24)], [two, two]);
     }
 
     #[test]

@@ -42,9 +42,15 @@ pub(super) fn basis(comparison: &Comparison<'_>) -> Option<String> {
 
 /// Which windows final figures are of, in words.
 pub(super) fn last(comparison: &Comparison<'_>) -> String {
-    match comparison.last {
-        1 => format!("in window {}", comparison.head.windows),
-        last => format!("the mean of the last {last} of {} windows", comparison.head.windows),
+    let (last, windows) = (comparison.last, comparison.head.windows);
+    match comparison.looked {
+        0 | 1 => format!("in window {windows}"),
+        looked if looked < last => {
+            format!(
+                "the mean of {looked} that were looked at of the last {last} of {windows} windows"
+            )
+        }
+        _ => format!("the mean of the last {last} of {windows} windows"),
     }
 }
 

@@ -8,7 +8,7 @@ use shoal_swarm::swarm::Particle;
 use shoal_wire::KeyId;
 use shoal_wire::v1::{ClaimFields, Compared, Role, VoteFields};
 
-use super::super::{difference, noise};
+use super::super::{difference, moved, noise};
 use super::board::Board;
 use super::shell::Shell;
 use crate::config::Lie;
@@ -106,6 +106,20 @@ impl Liar {
 }
 
 impl Shell {
+    /// What there is to a particle without what coding kept back before, of which a liar's core believes that it is owed: noise that fed
+    /// on what was kept back of noise would grow with every window.
+    fn stepped(&self, particle: &Particle) -> Vec<f32> {
+        let own = || particle.difference.to_vec();
+        let Some(heard) = self.heard().filter(|_| particle.role == Role::Contribution) else {
+            return own();
+        };
+        match particle.anchor.map(|anchor| self.values(&anchor)) {
+            None => difference(heard, self.start()),
+            Some(Some(by)) => difference(heard, &moved(self.start(), by)),
+            Some(None) => own(),
+        }
+    }
+
     /// What is coded of a particle: a liar's may be another one, for something else.
     pub(super) fn meant(&mut self, particle: &mut Particle, board: &Board) -> Vec<f32> {
         let own = particle.difference.to_vec();
@@ -114,10 +128,10 @@ impl Shell {
         match liar.lie {
             Lie::Random => {
                 let seed = self.draw();
-                noise(&own, seed)
+                noise(&self.stepped(particle), seed)
             }
             Lie::Inflated | Lie::Withheld | Lie::Equivocating => own,
-            Lie::Colluding => noise(&own, liar.agreed),
+            Lie::Colluding => noise(&self.stepped(particle), liar.agreed),
             Lie::Copied => {
                 let role = particle.role;
                 let Some((header, held)) = board.newest(self.id(), &[role]) else { return own };

@@ -185,15 +185,19 @@ impl<'a> Cores<'a> {
     fn measure(&mut self, window: &mut Window<'_, '_>) -> Result<(), MethodError> {
         let open = || self.waiting.iter().filter(|waiting| waiting.terms.is_none());
         let mut asked: BTreeMap<(ValuesHash, On), Flat> = BTreeMap::new();
+        let mut made = 0;
         for one in open() {
             for values in [Some(&one.candidate), one.beside.as_ref()].into_iter().flatten() {
                 let hash = ValuesHash::of(values);
                 asked.extend(one.on.iter().map(|on| ((hash, *on), values.clone())));
+                made += one.on.len();
             }
         }
         let list: Vec<(Flat, On)> =
             asked.iter().map(|((_, on), values)| (values.clone(), *on)).collect();
         let measured = window.lab.measure(&list)?;
+        // Done once here, and by each vehicle that asks for it.
+        window.lab.made_besides((made - list.len()) as u64);
         let found: BTreeMap<_, _> = asked.into_keys().zip(measured).collect();
         for one in self.waiting.iter_mut().filter(|waiting| waiting.terms.is_none()) {
             let candidate = ValuesHash::of(&one.candidate);
@@ -433,6 +437,12 @@ impl Method for Cores<'_> {
         most_common(told).or_else(|| self.best.clone()).or_else(|| Some(self.fleet.start.clone()))
     }
 
+    /// Who was away has what it chose before.
+    fn teacher(&self, vehicle: u32) -> Option<Flat> {
+        let chosen = self.shells.get(vehicle as usize)?.swarm.chosen_for_all();
+        chosen.cloned().or_else(|| Some(self.fleet.start.clone()))
+    }
+
     fn tuned(&self, vehicle: u32) -> Flat {
         let shell = self.shells.get(vehicle as usize);
         shell.map_or_else(|| self.fleet.start.clone(), |shell| shell.tuned.clone())
@@ -525,7 +535,7 @@ fn ways(fleet: &Fleet, keys: &[SecretKey], duties: Duties) -> Vec<Ways> {
     let of = |number: usize| Ways {
         liar: fleet.lie_of(number).map(liar),
         believes: !duties.measure,
-        stale: fleet.stale.get(number).copied().unwrap_or(false),
+        stale: fleet.is_stale(number),
     };
     (0..keys.len()).map(of).collect()
 }
@@ -565,6 +575,53 @@ type Publisher = KeyId;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Data;
+    use crate::lab::{Lab, engine};
+    use crate::store::Store;
+
+    /// Who measures the same as another one measures all the same.
+    #[test]
+    fn what_several_vehicles_measure_is_counted_for_each_of_them() {
+        let file = "vehicles = 4\n[trivial]\nvalues = 10\n[[utility]]\nname = \"a\"\n[[utility]]\nname = \"b\"\n\
+            windows = [0]\nweights = [1.0]\n[[methods]]\nname = \"ours\"\nkind = \"consensus\"\n";
+        let config = SimConfig::parse("fleet.toml", file).unwrap();
+        let base = Base::open(&config, engine(&config).unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let data = Data::open(&config, &base.task, folder.path()).unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let mut lab = Lab::new(&base, &data, &config, store).unwrap();
+        let fleet = Fleet {
+            vehicles: 4,
+            seed: 0,
+            start: base.start(0),
+            liars: vec![false; 4],
+            lie: crate::config::Lie::Random,
+            lies_from: 1,
+            stale: vec![false; 4],
+            ranks: vec![None; 4],
+        };
+        let (conduct, rule) = (Conduct::default(), shoal_wire::v1::ConsensusRule::USUAL);
+        let duties = Duties { asked: 16, conduct, measure: true, privacy: None };
+        let rule = Rule::Consensus(rule);
+        let mut cores = Cores::new(fleet, rule, duties, &config, &base, data.utility()).unwrap();
+        let (nominee, best): (Flat, Flat) = ([1.0; 10].into(), base.start(0));
+        for vehicle in 0..4 {
+            let on = shoal_swarm::swarm::On::Part(1);
+            let beside = (vehicle < 3).then(|| best.clone());
+            cores.waiting.push(cores.waiting(vehicle, 1, on, nominee.clone(), beside));
+        }
+        let mut window = Window {
+            number: 1,
+            last: false,
+            present: &[true; 4],
+            lab: &mut lab,
+            traffic: &mut [],
+            also: &mut BTreeMap::new(),
+        };
+        cores.measure(&mut window).unwrap();
+        // Two terms each: of two adapters for three vehicles, of one for the last.
+        assert_eq!(lab.take_counts().evaluations, 3 * 4 + 2);
+    }
 
     #[test]
     fn a_fleet_has_what_most_have_and_of_as_many_what_was_given_last() {

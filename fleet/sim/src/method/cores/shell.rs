@@ -206,6 +206,11 @@ impl Shell {
         self.coded.retain(|coded| needed.contains(&coded.header.body.id()));
     }
 
+    /// What its core was told last that it tuned.
+    pub(super) const fn heard(&self) -> Option<&Flat> {
+        self.heard.as_ref()
+    }
+
     /// What it began with.
     pub(super) const fn start(&self) -> &Flat {
         &self.start

@@ -161,6 +161,11 @@ impl Given<'_> {
         self.of.iter().map(ask).collect()
     }
 
+    /// What a search found, by its utility; where no gate held in what it measured, where the fleet began.
+    fn unless_gated(&self, utility: f64, found: Flat) -> Flat {
+        if utility == f64::NEG_INFINITY { self.fleet.start.clone() } else { found }
+    }
+
     fn displaced(&self, by: &[f32]) -> Flat {
         let scale = self.soup.scale as f32;
         let scaled: Vec<f32> = by.iter().map(|by| by * scale).collect();

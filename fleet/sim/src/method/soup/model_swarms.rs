@@ -73,7 +73,8 @@ pub(super) fn searched(
             return Err(error);
         }
     }
-    Ok(search.best().position.as_slice().into())
+    let best = search.best();
+    Ok(given.unless_gated(best.utility, best.position.as_slice().into()))
 }
 
 /// The utility of each, put together as asked.
@@ -83,10 +84,11 @@ fn measured(
     window: &mut Window<'_, '_>,
 ) -> Result<Vec<f64>, SoupError> {
     if mean == Mean::Arithmetic {
-        return Ok(window.lab.utility(asked, window.number)?);
+        return Ok(window.lab.judged(asked, window.number)?);
     }
     let (shares, terms) = window.lab.terms_of(asked, window.number)?;
-    let utility = |terms: &Vec<f64>| {
+    let utility = |terms: &Option<Vec<f64>>| {
+        let Some(terms) = terms else { return Ok(f64::NEG_INFINITY) };
         let terms: Vec<f64> = terms.iter().map(|term| to_unit(term.clamp(-1.0, 1.0))).collect();
         harmonic(&terms, &shares)
     };

@@ -21,10 +21,11 @@ pub(super) fn deviation(members: usize) -> f64 {
 
 /// Adapters joined while they make the mean better.
 pub(super) fn greedy(given: &Given<'_>, window: &mut Window<'_, '_>) -> Result<Flat, SoupError> {
-    let alone = window.lab.utility(given.at, window.number).map_err(SearchError::Utility)?;
+    let alone = window.lab.judged(given.at, window.number).map_err(SearchError::Utility)?;
     let mut meter = Meter::new(given.soup.budget, |values: &[f32]| one(window, values.into()));
     let positions = Members::new(given.at)?;
-    Ok(shoal_soup::merge::greedy(&positions, &alone, &mut meter)?.values.into())
+    let soup = shoal_soup::merge::greedy(&positions, &alone, &mut meter)?;
+    Ok(given.unless_gated(soup.utility, soup.values.into()))
 }
 
 /// The best of a search among positions.
@@ -35,7 +36,8 @@ pub(super) fn among<'w>(
 ) -> Result<Flat, SoupError> {
     let measure: Measuring<'w> = Box::new(move |values| one(window, values.into()));
     let positions = Members::new(given.at)?;
-    Ok(search(&positions, &mut Meter::new(given.soup.budget, measure))?.values.into())
+    let found = search(&positions, &mut Meter::new(given.soup.budget, measure))?;
+    Ok(given.unless_gated(found.utility, found.values.into()))
 }
 
 /// The best of a search among differences to where the fleet began.
@@ -48,7 +50,7 @@ pub(super) fn away<'w>(
     let measure: Measuring<'w> = Box::new(move |by| one(window, moved(start, by)));
     let displacements = Members::new(&given.by)?;
     let found = search(&displacements, &mut Meter::new(given.soup.budget, measure))?;
-    Ok(moved(start, &found.values))
+    Ok(given.unless_gated(found.utility, moved(start, &found.values)))
 }
 
 /// The best recipe of a TIES or DARE merge.
@@ -64,6 +66,6 @@ pub(super) fn evolved(
 }
 
 fn one(window: &mut Window<'_, '_>, values: Flat) -> Result<f64, LabError> {
-    let utilities = window.lab.utility(&[values], window.number)?;
+    let utilities = window.lab.judged(&[values], window.number)?;
     Ok(utilities.first().copied().unwrap_or(f64::MIN))
 }

@@ -87,7 +87,7 @@ fn roads(record: &Record) -> String {
         ]);
     }
     format!(
-        "<section class=\"long\"><h2>Roads</h2>\n{}<p class=\"note\">Held-out skill. <i>Final</i> is the mean of the last {} windows, \
+        "<section class=\"long\"><h2>Roads</h2>\n{}<p class=\"note\">Held-out skill. <i>Final</i> is the mean of the last {} windows, as far as they were looked at, \
          <i>own</i> that of the last. A road without a figure hardly moves.</p></section>\n",
         table("roads", &heads, &lines, None),
         last,

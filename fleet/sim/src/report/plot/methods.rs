@@ -3,8 +3,8 @@
 use super::axis::{Frame, Scale, TEXT, extent};
 use super::{BELOW, FRAME_TOP, LABEL, MARGIN, WIDTH, heading, lost_below, names};
 use crate::report::comparison::{Comparison, Method};
-use crate::report::figures;
 use crate::report::picture::{Picture, Style, Tone};
+use crate::report::{figures, table as words};
 use crate::statistics::Difference;
 
 /// Height of a method's line, pixels.
@@ -26,12 +26,9 @@ pub(in crate::report) fn methods(comparison: &Comparison<'_>) -> Option<Picture>
     let frame = Frame { left, right, top: FRAME_TOP + LINE, bottom, x, y };
     let mut picture = Picture::new(WIDTH, bottom + BELOW, "final skill of every method");
     let reference = methods[comparison.reference].name;
-    let last = match comparison.last {
-        1 => "the last window".to_owned(),
-        last => format!("the last {last} windows"),
-    };
+    let last = words::last(comparison);
     let note = format!(
-        "mean of {last}, driven roads, paired with {reference} by seed and road; bars are 95 % intervals, a hollow dot's includes 0"
+        "{last}, driven roads, paired with {reference} by seed and road; bars are 95 % intervals, a hollow dot's includes 0"
     );
     heading(&mut picture, 0.0, "Final skill, against the reference", &note);
     let top = FRAME_TOP + 0.5 * LINE;
