@@ -147,8 +147,8 @@ pub fn variants(
 
 /// Numbers of the combinations that are taken.
 fn taken(axes: &[Axis], draws: Option<(usize, u64)>) -> Result<Vec<usize>, SweepError> {
-    let counts = axes.iter().map(|axis| axis.values.len());
-    let count = counts.fold(Some(1_usize), |product, count| product?.checked_mul(count));
+    let mut counts = axes.iter().map(|axis| axis.values.len());
+    let count = counts.try_fold(1_usize, usize::checked_mul);
     let count = count.ok_or(SweepError::Uncounted)?;
     let taken = draws.map_or(count, |(draws, _seed)| draws.min(count));
     if taken > VARIANTS_MAX {

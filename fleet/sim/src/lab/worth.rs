@@ -6,6 +6,9 @@ use shoal_wire::v1::TERM_VALUE_MAX;
 
 use super::{Lab, LabError, On, term};
 
+/// Of adapters, each: its terms. `None`: it is below a gate.
+type Terms = Vec<Option<Vec<f64>>>;
+
 impl Lab<'_> {
     /// Utility of adapters in this window: the skill on each term's whole pack, weighted, whatever gates say. A term without weight is
     /// not measured; where every weight is 0 nothing is better than anything.
@@ -48,11 +51,7 @@ impl Lab<'_> {
     ///
     /// # Errors
     /// [`LabError`].
-    pub fn terms_of(
-        &mut self,
-        asked: &[Flat],
-        window: u32,
-    ) -> Result<(Vec<f64>, Vec<Option<Vec<f64>>>), LabError> {
+    pub fn terms_of(&mut self, asked: &[Flat], window: u32) -> Result<(Vec<f64>, Terms), LabError> {
         let Some(weighing) = self.weighing(asked, window) else {
             return Ok((Vec::new(), vec![Some(Vec::new()); asked.len()]));
         };

@@ -394,3 +394,23 @@ fn constant_of_shape(ctx: &Ctx<'_>) -> Types {
         None => shape("negative dimensions", format!("{asked:?}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The indices that a slice of an axis of so many values reads.
+    fn picked(dim: usize, start: i64, end: i64, step: i64) -> Vec<i64> {
+        let cut = Cut::new(dim, start, end, step).unwrap();
+        (0..cut.count as i64).map(|at| cut.first as i64 + at * cut.step).collect()
+    }
+
+    #[test]
+    fn slices_read_what_onnx_says() {
+        assert_eq!(picked(5, 1, 4, 1), [1, 2, 3]);
+        assert_eq!(picked(5, -2, i64::MAX, 1), [3, 4]);
+        assert_eq!(picked(5, 4, i64::MIN, -2), [4, 2, 0]);
+        assert_eq!(picked(5, i64::MAX, -4, -1), [4, 3, 2]);
+        assert_eq!(picked(5, 3, 1, 1), Vec::<i64>::new());
+    }
+}
