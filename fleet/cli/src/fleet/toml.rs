@@ -205,11 +205,7 @@ fn of_fleet(
         text(region),
         text(broker)
     );
-    if !regions.is_empty() {
-        let regions: Vec<String> = regions.iter().map(|region| text(region)).collect();
-        writeln!(toml, "# All of the fleet, as the roster counts them.")?;
-        writeln!(toml, "regions = [{}]", regions.join(", "))?;
-    }
+    toml += &of_regions(regions);
     if let Some(certificates) = certificates {
         writeln!(toml, "# With authority.pem, certificate.pem and key.pem.")?;
         writeln!(toml, "certificates = {}", place(certificates)?)?;
@@ -245,6 +241,16 @@ fn of_fleet(
     writeln!(toml, "battery_soc_min_percent = {battery_soc_min_percent}")?;
     writeln!(toml, "temperature_max_c = {temperature_max_c}")?;
     Ok(toml)
+}
+
+/// All regions, where there are several.
+fn of_regions(regions: &[String]) -> String {
+    if regions.is_empty() {
+        return String::new();
+    }
+    let regions: Vec<String> = regions.iter().map(|region| text(region)).collect();
+    let list = regions.join(", ");
+    format!("# All of the fleet, as the roster counts them.\nregions = [{list}]\n")
 }
 
 /// A device is where it is, whichever folder the file lies in.
