@@ -202,7 +202,7 @@ fn a_wrong_manifest_is_refused_with_the_place() {
 #[test]
 fn more_drives_than_a_signed_document_names_are_no_pack() {
     let directory = tempfile::tempdir().unwrap();
-    let drives: Vec<Drive> = (0..140).map(|k| drive(&format!("drive-{k:03}"), 130)).collect();
+    let drives: Vec<Drive> = (0..400).map(|k| drive(&format!("drive-{k:03}"), 130)).collect();
     let said = build(&drives, &options(), directory.path()).unwrap_err().to_string();
     assert!(said.contains("at most 60000 fit into a signed document: build several"), "{said}");
     let few = drives.get(..100).unwrap();

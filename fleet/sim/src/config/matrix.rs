@@ -85,7 +85,10 @@ mod tests {
             (two.replace("[drivers.matrix]", "turn_rad = 0.1\n[drivers.matrix]"), "turn_rad"),
             (two.replace("[drivers.matrix]", "rehearsal = 0.5\n[drivers.matrix]"), "rehearsal"),
             (format!("{two}[[utility]]\nname = \"a\"\nmetric = \"comfort\""), "imitation"),
-            (format!("{two}[[hardware]]\nname = \"a\"\nvehicles = 1\nrank = 1"), "no rank"),
+            (
+                format!("{two}[[hardware]]\nname = \"a\"\nvehicles = 1\nrank = 1"),
+                "the same for every network",
+            ),
         ] {
             let error = parsed(&toml).unwrap_err();
             assert!(error.contains(said), "{toml}: {error}");

@@ -303,9 +303,6 @@ impl SimConfig {
             let got = format!("the metric of `{}`", term.name);
             return Err(root.refuse("utility", got, "imitation: all that a matrix is measured by"));
         }
-        if matrix && self.hardware.iter().any(|class| class.rank.is_some()) {
-            return Err(root.refuse("hardware", "a rank beside a matrix", "no rank: it has none"));
-        }
         self.night.check(root, frames, &self.methods)?;
         self.check_distilled(root)?;
         if trivial.is_some() && self.calendar.night_s > 0 {
