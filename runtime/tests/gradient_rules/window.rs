@@ -21,6 +21,16 @@ fn ints(v: &[i64]) -> Attr {
     Attr::Ints(v.to_vec())
 }
 
+/// What the mean of the squares of y is by x.
+fn of_x_to_y() -> DifferentiateOptions {
+    DifferentiateOptions {
+        losses: vec![LossSpec::new(LossKind::Mse, "y")],
+        wrt: vec!["x".to_owned()],
+        strict: true,
+        profile: Profile::Cpu,
+    }
+}
+
 #[test]
 fn average_pools_of_every_window() {
     let windows: [&[(&'static str, Attr)]; 6] = [
@@ -100,13 +110,7 @@ fn a_norm_of_zeros_has_no_slope() {
             let x = b.input("x", TensorType::f32(&[1, 1, 4]));
             let y = b.op(op, &[&x], &[attrs, &[("p", Attr::Int(p))]].concat()).unwrap();
             b.output("y", &y);
-            let options = DifferentiateOptions {
-                losses: vec![LossSpec::new(LossKind::Mse, "y")],
-                wrt: vec!["x".to_owned()],
-                strict: true,
-                profile: Profile::Cpu,
-            };
-            differentiate(&b.finish(), &options).unwrap().folded.model
+            differentiate(&b.finish(), &of_x_to_y()).unwrap().folded.model
         };
         let slopes = |model: &Model, values: &[f32]| run(&engine, model, values, "grad.x");
 
@@ -129,13 +133,7 @@ fn beside_a_constant(op: &str, dims: &[usize], attrs: &[(&'static str, Attr)]) -
     let beside = b.f32s(dims, &beside);
     let y = b.op("Add", &[&y, &beside], &[]).unwrap();
     b.output("y", &y);
-    let options = DifferentiateOptions {
-        losses: vec![LossSpec::new(LossKind::Mse, "y")],
-        wrt: vec!["x".to_owned()],
-        strict: true,
-        profile: Profile::Cpu,
-    };
-    differentiate(&b.finish(), &options).unwrap().folded.model
+    differentiate(&b.finish(), &of_x_to_y()).unwrap().folded.model
 }
 
 /// Rows of zeros, as padded tokens are, are given as zeros.
@@ -231,14 +229,7 @@ fn nearest_places_are_those_of_the_engine() {
             for value in run(&engine, &folded.model, &values, "y") {
                 want[value as usize - 1] += 1.0;
             }
-            let wrt = vec!["x".to_owned()];
-            let options = DifferentiateOptions {
-                losses: vec![LossSpec::new(LossKind::Mse, "y")],
-                wrt,
-                strict: true,
-                profile: Profile::Cpu,
-            };
-            let training = differentiate(&folded, &options).unwrap().folded.model;
+            let training = differentiate(&folded, &of_x_to_y()).unwrap().folded.model;
             // The loss is the mean of the squares: 2 · count · value / reads.
             let slopes = run(&engine, &training, &values, "grad.x");
             let counts =

@@ -248,9 +248,7 @@ fn a_stolen_identity_writes_below_its_own_id_alone() {
 
     let vehicle = folder.path().join("reader");
     authority.sign(&other.to_string(), &vehicle);
-    let mut reader = Party::connected(encrypted(&broker, Tls::read(&vehicle).unwrap()));
-    let everything = Subscription::Standing { filter: "shoal/1/#", acknowledged: true };
-    reader.link.subscribe(everything);
+    let reader = Party::connected(encrypted(&broker, Tls::read(&vehicle).unwrap()));
     let here = ("trial", &REGIONS[..1]);
     let may = [
         topics(here, stolen, is_said_by_vehicles),
@@ -263,12 +261,17 @@ fn a_stolen_identity_writes_below_its_own_id_alone() {
             matches!(leaf, Leaf::Beacon { .. }) || is_said_by_vehicles(leaf)
         }),
     ];
-    let may: BTreeSet<String> = may.into_iter().flatten().collect();
+    nothing_else_stands(reader, &may.into_iter().flatten().collect());
+}
+
+/// On the broker of this reader just these topics stand.
+fn nothing_else_stands(mut reader: Party, may: &BTreeSet<String>) {
+    reader.link.subscribe(Subscription::Standing { filter: "shoal/1/#", acknowledged: true });
     let mut stands = BTreeSet::new();
     while stands.len() < may.len() {
         stands.insert(reader.message().topic);
     }
-    assert_eq!(stands, may);
+    assert_eq!(stands, *may);
     // All that stands there comes at once: nothing else does.
     while let Some(event) = reader.link.next(QUIET) {
         assert!(!matches!(event, Event::Message(_)), "{event:?}");
@@ -301,19 +304,9 @@ fn what_a_new_authority_signed_comes_to_stand_where_the_rules_name_it_beside_the
             writer.publish(&topic, b"signed");
         }
         let tls = Tls::read(&certificates(reader)).unwrap();
-        let mut reader = Party::connected(encrypted(&broker, tls));
-        let everything = Subscription::Standing { filter: "shoal/1/#", acknowledged: true };
-        reader.link.subscribe(everything);
+        let reader = Party::connected(encrypted(&broker, tls));
         let may = may.iter().flat_map(|whose| topics(here, *whose, |_any| true));
-        let may: BTreeSet<String> = may.collect();
-        let mut stands = BTreeSet::new();
-        while stands.len() < may.len() {
-            stands.insert(reader.message().topic);
-        }
-        assert_eq!(stands, may);
-        while let Some(event) = reader.link.next(QUIET) {
-            assert!(!matches!(event, Event::Message(_)), "{event:?}");
-        }
+        nothing_else_stands(reader, &may.collect());
     };
     stand(&rules[0], &[before]);
     stand(&rules.concat(), &[before, after]);

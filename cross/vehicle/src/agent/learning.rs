@@ -151,8 +151,7 @@ impl Agent {
         let form = &self.form;
         let acts = self.package.description().imitates();
         let holds = acts && self.holds_speed(own);
-        let steered = |motion: &Motion| self.config.geometry.curvature_of(motion).is_some();
-        if acts && !some_moment(own, steered) && !self.said.frames_alone.replace(true) {
+        if acts && !self.tells_steering(own) && !self.said.frames_alone.replace(true) {
             warn!(
                 "{}: of this model what it foresees is tuned, and not what it would do",
                 Barren::NoSteering
@@ -176,15 +175,19 @@ impl Agent {
     /// Whether the driver is to be taken to hold the speed, so that at least his steering is learnt: where no moment of the spans
     /// knows an acceleration, as of a bus that does not tell it and of a tub.
     fn holds_speed(&self, spans: &[Frames]) -> bool {
-        let steered = |motion: &Motion| self.config.geometry.curvature_of(motion).is_some();
         let unknown = !some_moment(spans, |motion| motion.acceleration_m_s2.is_some());
-        let holds = unknown && some_moment(spans, steered);
+        let holds = unknown && self.tells_steering(spans);
         if holds && !self.said.holds_speed.replace(true) {
             info!(
                 "nothing tells the acceleration: the driver is taken to hold the speed, and his steering is learnt"
             );
         }
         holds
+    }
+
+    /// Whether any moment of the spans tells how the driver steered.
+    fn tells_steering(&self, spans: &[Frames]) -> bool {
+        some_moment(spans, |motion| self.config.geometry.curvature_of(motion).is_some())
     }
 
     /// Why these spans have no lesson for a policy.
@@ -334,18 +337,7 @@ fn came_true(
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::config::{Config, EngineKind};
-
-    fn agent(folder: &Path) -> Agent {
-        let mut config = Config::default();
-        config.engine.kind = EngineKind::Tract;
-        config.model.package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/policy");
-        config.state = folder.to_owned();
-        Agent::open(config).unwrap()
-    }
 
     fn span(agent: &Agent, rate_hz: f64, motions: &[Motion]) -> Vec<Frames> {
         let shape = agent.form.shape;
@@ -356,7 +348,7 @@ mod tests {
     #[test]
     fn the_speed_is_held_where_nothing_tells_the_acceleration_and_where_something_does_it_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let agent = agent(folder.path());
+        let agent = Agent::shipped("policy", folder.path());
         let (speed_m_s, steering_rad) = (Some(9.0), Some(0.1));
         let steers = Motion { speed_m_s, steering_rad, ..Motion::default() };
         let knows = Motion { acceleration_m_s2: Some(1.0), ..steers };
@@ -374,7 +366,7 @@ mod tests {
     #[test]
     fn why_there_is_nothing_to_learn_from_is_said_once() {
         let folder = tempfile::tempdir().unwrap();
-        let agent = agent(folder.path());
+        let agent = Agent::shipped("policy", folder.path());
         let fast = Motion { speed_m_s: Some(9.0), ..Motion::default() };
         let begin = |spans: Vec<Frames>| {
             let roads = Roads { spans, footage: Vec::new() };

@@ -173,6 +173,19 @@ pub struct Agent {
     said: Said,
 }
 
+#[cfg(test)]
+impl Agent {
+    /// One with a package that ships here, by the embedded engine, and this folder for its state.
+    fn shipped(model: &str, state: &std::path::Path) -> Self {
+        let mut config = Config::default();
+        config.engine.kind = crate::config::EngineKind::Tract;
+        let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
+        config.model.package = models.join(model);
+        config.state = state.to_owned();
+        Self::open(config).expect("a package that ships")
+    }
+}
+
 impl Agent {
     /// Opens the package, the engine and the vehicle's state, and puts right what a cut left behind. An adapter in use that cannot be
     /// used is left for the base model.

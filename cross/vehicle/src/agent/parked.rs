@@ -328,24 +328,17 @@ impl<'a> Bench<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use shoal_hal::FrameShape;
     use shoal_shadow::clip::Footage as _;
     use shoal_shadow::replay::{NewSpan, Priority, Reason, StoredMoment};
 
     use super::*;
-    use crate::config::{Config, EngineKind};
 
     /// Spans may be larger than all that is read back: `[replay] seconds_around` and the size of frames say so.
     #[test]
     fn a_span_that_is_too_large_leaves_room_for_those_after_it() {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = Config::default();
-        config.engine.kind = EngineKind::Tract;
-        config.model.package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/world");
-        config.state = folder.path().to_owned();
-        let mut agent = Agent::open(config).unwrap();
+        let mut agent = Agent::shipped("world", folder.path());
         let shape = FrameShape { width: 8, height: 4 };
         let frame = vec![7; shape.bytes()];
         for (share, frames) in [(0.9, 40), (0.8, 10), (0.7, 30), (0.6, 3)] {

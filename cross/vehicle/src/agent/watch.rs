@@ -282,7 +282,6 @@ mod tests {
 
     use super::*;
     use crate::agent::Ask;
-    use crate::config::{Config, EngineKind};
 
     /// Leaves what lies on the disk when the first model is loaded: nothing comes after that.
     struct Ends {
@@ -320,14 +319,6 @@ mod tests {
         }
     }
 
-    fn agent(state: &Path) -> Agent {
-        let mut config = Config::default();
-        config.engine.kind = EngineKind::Tract;
-        config.model.package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/world");
-        config.state = state.to_owned();
-        Agent::open(config).unwrap()
-    }
-
     /// A clock by which an hour passes between two looks at it.
     fn slow() -> Duration {
         thread_local!(static HOURS: Cell<u64> = const { Cell::new(0) });
@@ -339,7 +330,7 @@ mod tests {
     /// Second of the trip and priority of what a calm road leaves in replay.
     fn kept(recorded_at_s: u64, of: Option<usize>) -> Vec<(u64, f64)> {
         let folder = tempfile::tempdir().unwrap();
-        let mut agent = agent(folder.path()).with_clock(slow);
+        let mut agent = Agent::shipped("world", folder.path()).with_clock(slow);
         // What is not looked at is kept by chance alone.
         agent.config.engine.frame_time_max = Some(Duration::from_millis(1));
         agent.config.replay.seconds_around = 0.5;
@@ -371,7 +362,7 @@ mod tests {
     fn an_adapter_with_which_the_program_ends_when_it_is_loaded_is_gone_back_from() {
         let folder = tempfile::tempdir().unwrap();
         let mut state = folder.path().join("0");
-        let mut first = agent(&state);
+        let mut first = Agent::shipped("world", &state);
         let watch = Limits { moments_min: 1000, worse_max: 0, apart_max: 0, latency_max: u16::MAX };
         let (particle, approval) = (ParticleId::new([1; 32]), RecordId::new([9; 32]));
         let candidate = Adapter::start(Arc::clone(first.layout()), 3);
@@ -380,7 +371,7 @@ mod tests {
         drop(first);
         let road = Road { region: Region::ALL[0], seed: 7 }.render(form.shape, form.rate_hz, 1);
         for life in 1..=3 {
-            let mut agent = agent(&state);
+            let mut agent = Agent::shipped("world", &state);
             assert_eq!(agent.tried().unwrap().unwrap().mine, Mine::Watching);
             let left = folder.path().join(life.to_string());
             let engine = crate::engine::open(&agent.config.engine).unwrap();
@@ -388,6 +379,6 @@ mod tests {
             agent.drive_again(&road, &[Span { first: 0, last: 0 }], |_tell| {}).unwrap();
             state = left;
         }
-        assert_eq!(agent(&state).tried().unwrap().unwrap().mine, Mine::GoneBack);
+        assert_eq!(Agent::shipped("world", &state).tried().unwrap().unwrap().mine, Mine::GoneBack);
     }
 }

@@ -276,12 +276,7 @@ impl<'a> Repositories<'a> {
 
     /// Whether the authority named all documents as they are, or there is nothing to name them.
     pub(super) fn name_all(&self) -> Result<bool, Failure> {
-        if !self.exist()? {
-            return Ok(true);
-        }
-        let (_version, named) = self.targets(IMAGE)?;
-        let here = self.documents(&BTreeMap::new())?;
-        Ok(here.iter().all(|(name, target)| named.get(name) == Some(target)))
+        self.names(&self.documents(&BTreeMap::new())?)
     }
 
     /// Whether the authority named these files, or there is nothing to name them.

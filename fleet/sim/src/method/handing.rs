@@ -6,15 +6,15 @@ use shoal_swarm::swarm::Flat;
 use super::Fleet;
 use super::Window;
 use super::carried::{Carried, connect};
+use super::late::Late;
 use crate::config::SimConfig;
 use crate::run::present;
 
 /// What each has handed in.
 pub(super) struct Handing {
-    /// Where each was a window before.
-    before: Vec<Flat>,
-    /// Who hands in that.
-    stale: Vec<bool>,
+    late: Vec<Late<Flat>>,
+    /// What who is late hands in first.
+    start: Flat,
     /// By vehicle; `None`: it was not there yet.
     last: Vec<Option<Handed>>,
     /// The window in which each is there for the last time; `None`: it never is.
@@ -38,21 +38,19 @@ impl Handing {
             let there = leaves.iter_mut().zip(present(config, window));
             there.filter(|(_leaves, there)| *there).for_each(|(leaves, _)| *leaves = Some(window));
         }
-        let before = vec![fleet.start.clone(); leaves.len()];
-        Handing { before, stale: fleet.stale.clone(), last: vec![None; leaves.len()], leaves }
+        let late = (0..leaves.len()).map(|number| Late::new(fleet.is_stale(number))).collect();
+        Handing { late, start: fleet.start.clone(), last: vec![None; leaves.len()], leaves }
     }
 
     /// Whoever is there hands in its place, by vehicle, instead of what it handed in before; who is always late the one that it had a
     /// window before.
     pub(super) fn take(&mut self, window: &Window<'_, '_>, now: &[Flat]) {
-        let late = now.iter().zip(&self.before).zip(&self.stale);
-        let places: Vec<Flat> =
-            late.map(|((at, before), stale)| if *stale { before } else { at }.clone()).collect();
-        let of = (0..).zip(&places).zip(window.present).zip(&mut self.last);
+        let places = self.late.iter_mut().zip(now).map(|(late, at)| late.sends(at.clone()));
+        let of = (0..).zip(places).zip(window.present).zip(&mut self.last);
         for (((vehicle, at), _there), last) in of.filter(|((_, there), _)| **there) {
-            *last = Some(Handed { vehicle, window: window.number, at: at.clone() });
+            let at = at.unwrap_or_else(|| self.start.clone());
+            *last = Some(Handed { vehicle, window: window.number, at });
         }
-        now.clone_into(&mut self.before);
     }
 
     /// By vehicle.
@@ -82,16 +80,7 @@ mod tests {
     #[test]
     fn whoever_leaves_early_is_charged_when_it_leaves() {
         let config = SimConfig::parse("fleet.toml", FILE).unwrap();
-        let fleet = Fleet {
-            vehicles: 8,
-            seed: 0,
-            start: vec![0.0; 2].into(),
-            liars: vec![false; 8],
-            lie: crate::config::Lie::Random,
-            lies_from: 1,
-            stale: vec![false; 8],
-            ranks: vec![None; 8],
-        };
+        let fleet = Fleet::honest(8, vec![0.0; 2].into());
         let handing = Handing::new(&fleet, &config);
         let there = |window| present(&config, window);
         for (vehicle, leaves) in handing.leaves.iter().enumerate() {

@@ -87,16 +87,8 @@ mod tests {
     use super::*;
 
     fn fleet(lie: Lie) -> Fleet {
-        Fleet {
-            vehicles: 4,
-            seed: 3,
-            start: vec![0.0; 2].into(),
-            liars: vec![false, true, true, false],
-            lie,
-            lies_from: 1,
-            stale: vec![false; 4],
-            ranks: vec![None; 4],
-        }
+        let liars = vec![false, true, true, false];
+        Fleet { seed: 3, liars, lie, ..Fleet::honest(4, vec![0.0; 2].into()) }
     }
 
     #[test]

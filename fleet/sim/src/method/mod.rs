@@ -351,6 +351,24 @@ fn mean(of: &[Flat]) -> Option<Flat> {
 }
 
 #[cfg(test)]
+impl Fleet {
+    /// One in which nobody lies and nobody is late.
+    fn honest(vehicles: u32, start: Flat) -> Self {
+        let count = vehicles as usize;
+        Fleet {
+            vehicles,
+            seed: 0,
+            start,
+            liars: vec![false; count],
+            lie: Lie::Random,
+            lies_from: 1,
+            stale: vec![false; count],
+            ranks: vec![None; count],
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::Data;

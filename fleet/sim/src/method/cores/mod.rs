@@ -590,16 +590,7 @@ mod tests {
         let data = Data::open(&config, &base.task, folder.path()).unwrap();
         let store = Store::open(folder.path()).unwrap();
         let mut lab = Lab::new(&base, &data, &config, store).unwrap();
-        let fleet = Fleet {
-            vehicles: 4,
-            seed: 0,
-            start: base.start(0),
-            liars: vec![false; 4],
-            lie: crate::config::Lie::Random,
-            lies_from: 1,
-            stale: vec![false; 4],
-            ranks: vec![None; 4],
-        };
+        let fleet = Fleet::honest(4, base.start(0));
         let (conduct, rule) = (Conduct::default(), shoal_wire::v1::ConsensusRule::USUAL);
         let duties = Duties { asked: 16, conduct, measure: true, privacy: None };
         let rule = Rule::Consensus(rule);
