@@ -110,6 +110,19 @@ impl Graph {
         self
     }
 
+    /// What is read is dequantised, not cast: integers alone do not say what they stand for.
+    fn dequantised(mut self) -> Graph {
+        let graph = self.model.graph_mut();
+        graph.node[1] = NodeProto {
+            input: ["y", "z.scale"].map(str::to_owned).to_vec(),
+            output: vec!["z".to_owned()],
+            op_type: Some("DequantizeLinear".to_owned()),
+            ..NodeProto::default()
+        };
+        graph.initializer.push(Tensor::scalar(Element::F32, 0.5).to_proto("z.scale"));
+        self
+    }
+
     /// The first input is quantised before.
     fn quantised(mut self) -> Graph {
         let graph = self.model.graph_mut();
@@ -330,7 +343,7 @@ fn integers() -> Vec<Graph> {
         graph("com.microsoft.QAttention", 17, attention, &[("num_heads", Attr::Int(2))])
             .quantised(),
         graph("com.microsoft.DynamicQuantizeLSTM", 17, lstm, &[("hidden_size", Attr::Int(2))]),
-        graph("QuantizeLinear", 21, wide, &blocks).saying("block_size"),
+        graph("QuantizeLinear", 21, wide, &blocks).dequantised().saying("block_size"),
         graph("QuantizeLinear", 21, vec![MATRIX, scale()], &float8).saying("floats of 8"),
     ]
 }
@@ -413,7 +426,10 @@ fn parameters() -> Vec<Graph> {
     let padded = vec![MATRIX, Known(Tensor::i64s(&[1, 0, 0, 1])), Floats(&[])];
     let divided = [("fmod", Attr::Int(1))];
     vec![
-        graph("QuantizeLinear", 17, vec![MATRIX, Floats(&[])], &[]).wanting(1).saying("y_scale"),
+        graph("QuantizeLinear", 17, vec![MATRIX, Floats(&[])], &[])
+            .dequantised()
+            .wanting(1)
+            .saying("y_scale"),
         graph("DequantizeLinear", 17, vec![bytes(), Floats(&[])], &[]).wanting(1).saying("x_scale"),
         graph("OneHot", 17, hot, &[]).wanting(2).saying("values"),
         graph("Pad", 17, padded, &[]).wanting(2).saying("constant_value"),
