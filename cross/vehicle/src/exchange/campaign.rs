@@ -218,7 +218,7 @@ impl Exchange {
         };
         let (now, keys) = (self.clock.now(), self.documents.keyring());
         let link = self.line.as_mut().map(super::line::Line::link);
-        let got = self.particles.fetch(now, want, &self.board, keys, &mut self.vault, link)?;
+        let got = self.particles.fetch(now, want, keys, &mut self.vault, link)?;
         info!(campaign = plan.number, particle = %plan.particle, "its stage is open");
         self.got(got.into_iter().collect())
     }

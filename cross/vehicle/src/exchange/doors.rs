@@ -377,8 +377,7 @@ impl Exchange {
                 let keys = self.documents.keyring();
                 let link = self.line.as_mut().map(Line::link);
                 let want = Wanted { particle, publisher, slot, once };
-                let got =
-                    self.particles.fetch(now, want, &self.board, keys, &mut self.vault, link)?;
+                let got = self.particles.fetch(now, want, keys, &mut self.vault, link)?;
                 self.got(got.into_iter().collect())
             }
             Output::Measure { job, candidate, beside, on, awaited } => {

@@ -36,6 +36,7 @@ pub struct Wanted {
 /// Headers that are known and particles on their way.
 #[derive(Debug)]
 pub struct Particles {
+    board: Board,
     /// Of an adapter of this vehicle's model: no more are ever decoded.
     values: usize,
     headers: BTreeMap<ParticleId, Known>,
@@ -45,10 +46,10 @@ pub struct Particles {
 #[derive(Debug)]
 struct Coming {
     fetch: Fetch,
-    publisher: KeyId,
-    slot: u8,
+    of: Wanted,
+    /// Of whom else it is wanted: who asked for that one is told nothing of this one.
+    next: Option<Wanted>,
     attempts: u8,
-    attempts_max: u8,
     /// The broker did not answer in some attempt: no byte was left to ask with, or the line is dead.
     unanswered: bool,
 }
@@ -58,7 +59,7 @@ struct Coming {
 pub enum Got {
     /// Its values: what its chunks hold.
     Values(ParticleId, Flat),
-    /// It is not to be had from its publisher, who was asked.
+    /// It is not to be had from any publisher that it was wanted of: each was asked.
     Missing(ParticleId),
     /// It is not to be had, and that says nothing of its publisher.
     Unreached(ParticleId),
@@ -108,9 +109,9 @@ fn transfer_key(particle: ParticleId, key: &str) -> String {
 }
 
 impl Particles {
-    /// No particle yet, of adapters of so many values.
-    pub const fn new(values: usize) -> Self {
-        Particles { values, headers: BTreeMap::new(), coming: BTreeMap::new() }
+    /// No particle yet, of what stands on this board, and adapters of so many values.
+    pub const fn new(board: Board, values: usize) -> Self {
+        Particles { board, values, headers: BTreeMap::new(), coming: BTreeMap::new() }
     }
 
     /// Knows the header of a particle, and who signed it; of two publishers' the first one will do.
@@ -151,7 +152,7 @@ impl Particles {
         self.coming.len()
     }
 
-    /// Reads a particle out of the vault, or begins to fetch it.
+    /// Reads a particle out of the vault, or begins to fetch it; of another publisher once the one that was asked does not have it.
     ///
     /// # Errors
     /// [`VaultError`].
@@ -159,26 +160,39 @@ impl Particles {
         &mut self,
         now: Now,
         want: Wanted,
-        board: &Board,
         keys: &impl Keys,
         vault: &mut Vault,
         link: Option<&mut dyn Broker>,
     ) -> Result<Option<Got>, VaultError> {
-        let Wanted { particle, publisher, slot, once } = want;
+        let particle = want.particle;
         if let Some(got) = self.read(particle, keys, vault)? {
             return Ok(Some(got));
         }
         let Some(link) = link else { return Ok(Some(Got::Unreached(particle))) };
-        if self.coming.contains_key(&particle) {
+        if let Some(coming) = self.coming.get_mut(&particle) {
+            let same = (coming.of.publisher, coming.of.slot) == (want.publisher, want.slot);
+            coming.next = if same { coming.next } else { Some(want) };
             return Ok(None);
         }
+        self.begin(now, want, false, keys, vault, link)
+    }
+
+    /// Asks a publisher. `unanswered`: the broker did not answer when another one was.
+    fn begin(
+        &mut self,
+        now: Now,
+        of: Wanted,
+        unanswered: bool,
+        keys: &impl Keys,
+        vault: &mut Vault,
+        link: &mut dyn Broker,
+    ) -> Result<Option<Got>, VaultError> {
+        let particle = of.particle;
         let transfer = self.transfer(particle, keys, vault)?;
-        let Ok(fetch) = fetch(transfer, board, publisher, slot) else {
+        let Ok(fetch) = fetch(transfer, &self.board, of.publisher, of.slot) else {
             return Ok(Some(Got::Missing(particle)));
         };
-        let attempts_max = if once { 1 } else { ATTEMPTS_MAX };
-        let coming =
-            Coming { fetch, publisher, slot, attempts: 0, attempts_max, unanswered: false };
+        let coming = Coming { fetch, of, next: None, attempts: 0, unanswered };
         let coming = self.coming.entry(particle).or_insert(coming);
         let fetched = coming.fetch.start(now, link, &mut InVault(vault));
         let fetched = fetched.map_err(|StoreFailed(error)| error)?;
@@ -350,28 +364,42 @@ impl Particles {
                 coming.attempts = coming.attempts.saturating_add(1);
                 coming.unanswered |= !coming.fetch.is_answered();
                 debug!(%particle, ?why, "an attempt has ended");
-                if coming.attempts >= coming.attempts_max {
+                let attempts_max = if coming.of.once { 1 } else { ATTEMPTS_MAX };
+                if coming.attempts >= attempts_max {
                     coming.unanswered |= coming.fetch.is_busy(now.since_boot);
-                    return Ok(self.give_up(particle, link));
+                    return self.give_up(now, particle, keys, vault, link);
                 }
                 let fetched = coming.fetch.start(now, link, &mut InVault(vault));
                 match fetched.map_err(|StoreFailed(error)| error)? {
                     Fetched::Going => Ok(None),
                     Fetched::Complete => self.complete(particle, keys, vault),
-                    Fetched::Ended(_) | Fetched::Gone => Ok(self.give_up(particle, link)),
+                    Fetched::Ended(_) | Fetched::Gone => {
+                        self.give_up(now, particle, keys, vault, link)
+                    }
                 }
             }
             Fetched::Complete => self.complete(particle, keys, vault),
-            Fetched::Gone => Ok(self.give_up(particle, link)),
+            Fetched::Gone => self.give_up(now, particle, keys, vault, link),
         }
     }
 
-    fn give_up(&mut self, particle: ParticleId, link: &mut dyn Broker) -> Option<Got> {
-        let coming = self.coming.remove(&particle)?;
-        let Coming { publisher, slot, unanswered, .. } = coming;
+    fn give_up(
+        &mut self,
+        now: Now,
+        particle: ParticleId,
+        keys: &impl Keys,
+        vault: &mut Vault,
+        link: &mut dyn Broker,
+    ) -> Result<Option<Got>, VaultError> {
+        let Some(coming) = self.coming.remove(&particle) else { return Ok(None) };
+        let Coming { of: Wanted { publisher, slot, .. }, next, unanswered, .. } = coming;
         debug!(%particle, %publisher, slot, unanswered, "not to be had");
         coming.fetch.stop(link);
-        Some(if coming.unanswered { Got::Unreached(particle) } else { Got::Missing(particle) })
+        match next {
+            Some(next) => self.begin(now, next, unanswered, keys, vault, link),
+            None if unanswered => Ok(Some(Got::Unreached(particle))),
+            None => Ok(Some(Got::Missing(particle))),
+        }
     }
 
     fn complete(
@@ -399,4 +427,96 @@ fn fetch(
 ) -> Result<Fetch, RejectTopic> {
     let (fleet, region) = board.of_publisher(publisher)?;
     Fetch::new(transfer, fleet, region, publisher, slot)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+mod tests {
+    use shoal_link::{Addresses, Settings, Unwired};
+    use shoal_window::Bytes;
+    use shoal_wire::{Kind, PublicKey, Utc};
+
+    use super::*;
+
+    struct NoKeys;
+
+    impl Keys for NoKeys {
+        fn find(&self, _id: KeyId, _kind: Kind) -> Option<PublicKey> {
+            None
+        }
+    }
+
+    fn at(seconds: u64) -> Now {
+        Now { since_boot: Instant::from_secs(seconds), utc: Utc::AtLeast { seconds } }
+    }
+
+    /// A broker that takes all that it is asked for and has nothing. Whether each of these publishers was asked.
+    fn answer(link: &Unwired, publishers: [KeyId; 2]) -> [bool; 2] {
+        let sent = link.take();
+        let mut packets = sent.as_slice();
+        while let [kind, length, rest @ ..] = packets {
+            let (body, after) = rest.split_at(usize::from(*length));
+            let acknowledged = match kind {
+                0x82 => Some(0x90),
+                0xa2 => Some(0xb0),
+                _ => None,
+            };
+            if let (Some(kind), [high, low, ..]) = (acknowledged, body) {
+                link.receive(&[kind, 4, *high, *low, 0, 0]);
+            }
+            packets = after;
+        }
+        let said = String::from_utf8_lossy(&sent);
+        publishers.map(|key| said.contains(&key.to_string()))
+    }
+
+    /// A campaign's particle is asked of the authority, the best one of who has it, and they may be one: who is asked first and does
+    /// not have it says nothing of the other, who is asked then, and both are told of what comes of that.
+    #[test]
+    fn who_does_not_have_it_says_nothing_of_who_is_asked_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut vault = Vault::open(folder.path()).unwrap();
+        let (authority, vehicle) = (KeyId::new([0xaa; 8]), KeyId::new([0x11; 8]));
+        let board = Board::new("fleet", "region", authority, authority, KeyId::new([7; 8]));
+        let mut particles = Particles::new(board, 1);
+        let broker: Addresses = "mqtt://broker".parse().unwrap();
+        let mut settings = Settings::new(broker, KeyId::new([7; 8]));
+        settings.limit = Bytes { up: 1 << 20, down: 1 << 20 };
+        let mut link = Unwired::new(settings, Instant::MIN);
+        link.opened();
+        assert!(!link.take().is_empty());
+        // CONNACK of MQTT 5: no session, accepted, no properties.
+        link.receive(&[0x20, 3, 0, 0, 0]);
+        assert!(matches!(link.next(core::time::Duration::ZERO), Some(Event::Connected { .. })));
+
+        let particle = ParticleId::new([1; 32]);
+        let of = |publisher, slot, once| Wanted { particle, publisher, slot, once };
+        for want in [of(authority, 0, false), of(vehicle, 4, true), of(authority, 0, false)] {
+            let got = particles.fetch(at(0), want, &NoKeys, &mut vault, Some(&mut link)).unwrap();
+            assert_eq!(got, None);
+        }
+        let mut asked = answer(&link, [authority, vehicle]);
+        let mut seen = Vec::new();
+        for seconds in [10, 20, 30, 40] {
+            link.at(Instant::from_secs(seconds));
+            while let Some(event) = link.next(core::time::Duration::ZERO) {
+                let link = &mut link;
+                let none = |_why| ();
+                particles
+                    .event(at(seconds), &event, &NoKeys, &mut vault, link, &mut { none })
+                    .unwrap();
+            }
+            let got = particles.timeout(at(seconds), &NoKeys, &mut vault, &mut link).unwrap();
+            seen.push((asked, got));
+            asked = answer(&link, [authority, vehicle]);
+        }
+        let missing = vec![Got::Missing(particle)];
+        let expected = [
+            ([true, false], vec![]),
+            ([true, false], vec![]),
+            ([true, false], vec![]),
+            ([true, true], missing),
+        ];
+        assert_eq!(seen, expected);
+    }
 }

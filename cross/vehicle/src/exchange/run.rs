@@ -312,7 +312,7 @@ impl Exchange {
         let (slots, diary) = (saved_slots(&vault)?, Diary::open(&run.state, Arc::clone(&layout))?);
         let log = Log::open(&run.folder().join("log"))?;
         let beacons = Beacons::restore(fleet.beacons, &vault)?;
-        let particles = Particles::new(layout.values());
+        let particles = Particles::new(board.clone(), layout.values());
         let mut exchange = Exchange {
             run,
             fleet,
