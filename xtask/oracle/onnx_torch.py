@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from onnx import numpy_helper
 
 
-def lora_sites(graph, targets):
-    """Weight initializer name -> (node, operator) for MatMul, Gemm and Conv, in node order."""
+def lora_sites(graph, targets, operators=("MatMul", "Gemm", "Conv")):
+    """Weight initializer name -> node of one of these operators, in node order."""
     weights = {i.name for i in graph.initializer}
     sites = {}
     for node in graph.node:
-        if node.op_type in ("MatMul", "Gemm", "Conv") and len(node.input) > 1:
+        if node.op_type in operators and len(node.input) > 1:
             name = node.input[1]
             if name in weights and targets(name):
                 sites[name] = node
@@ -26,12 +26,8 @@ def lora_sites(graph, targets):
 
 def delta(node, weight, a, b, scale):
     """The change of a weight, from factors in PEFT's orientation."""
-    if node.op_type == "Conv":
-        rank = a.shape[0]
-        groups = attributes(node).get("group", 1)
-        if groups != 1:
-            raise NotImplementedError("grouped convolution")
-        return scale * torch.einsum("or,rikl->oikl", b.reshape(-1, rank), a)
+    if node.op_type.startswith("Conv"):
+        return scale * torch.einsum("or,rikl->oikl", b.flatten(1), a)
     out_in = scale * (b @ a)
     transposed = node.op_type == "Gemm" and attributes(node).get("transB", 0) == 1
     return out_in if transposed else out_in.T
@@ -42,18 +38,23 @@ def attributes(node):
 
 
 class Graph:
-    """A loaded model; `run` evaluates it with given inputs and replaced weights."""
+    """A loaded model; `run` evaluates it with given inputs and replaced weights. Its float32 is `dtype` here."""
 
-    def __init__(self, path, device="cpu"):
+    def __init__(self, path, device="cpu", dtype=torch.float32):
         self.model = onnx.load(path)
+        self.dtype = dtype
         self.graph = self.model.graph
         self.opset = max(o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
         self.weights = {
-            i.name: torch.from_numpy(np.array(numpy_helper.to_array(i))).to(device)
+            i.name: self.wide(torch.from_numpy(np.array(numpy_helper.to_array(i))).to(device))
             for i in self.graph.initializer
         }
 
-    def run(self, inputs, replaced=None):
+    def wide(self, value):
+        return value.to(self.dtype) if value.dtype == torch.float32 else value
+
+    def run(self, inputs, replaced=None, keep=()):
+        """The outputs, and the tensors to keep, by name."""
         values = dict(self.weights)
         values.update(replaced or {})
         values.update(inputs)
@@ -64,8 +65,8 @@ class Graph:
             result = evaluate(node, [values[i] for i in node.input], self.opset)
             if not isinstance(result, (tuple, list)):
                 result = [result]
-            values.update(zip(node.output, result))
-        return {o.name: values[o.name] for o in self.graph.output}
+            values.update(zip(node.output, map(self.wide, result)))
+        return {name: values[name] for name in [*(o.name for o in self.graph.output), *keep]}
 
 
 class Adapted(torch.nn.Module):
@@ -290,6 +291,8 @@ TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: to
 RULES = {
     "Abs": lambda x, a, n: x[0].abs(),
     "Add": lambda x, a, n: x[0] + x[1],
+    "ArgMax": lambda x, a, n: x[0].argmax(dim=a.get("axis", 0), keepdim=bool(a.get("keepdims", 1))),
+    "Atan": lambda x, a, n: torch.atan(x[0]),
     "AveragePool": lambda x, a, n: F.avg_pool2d(x[0], list(a["kernel_shape"]), list(a["strides"])),
     "BatchNormalization": batch_norm,
     "Cast": lambda x, a, n: x[0].to(TYPES[a["to"]]),
@@ -300,9 +303,11 @@ RULES = {
     "DepthToSpace": depth_to_space,
     "Div": divide,
     "Expand": expand,
+    "Flatten": lambda x, a, n: x[0].reshape(int(np.prod(x[0].shape[:a.get("axis", 1)])), -1),
     "Gather": gather,
     "Gemm": gemm,
     "Identity": lambda x, a, n: x[0],
+    "LeakyRelu": lambda x, a, n: F.leaky_relu(x[0], a.get("alpha", 0.01)),
     "MatMul": lambda x, a, n: x[0] @ x[1],
     "MaxPool": max_pool,
     "Mul": lambda x, a, n: x[0] * x[1],

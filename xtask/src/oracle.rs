@@ -13,10 +13,12 @@ use crate::process::Run;
 use crate::{Done, Failure, root, tools};
 
 const HELP: &str = "\
-cargo xtask oracle [world|tinyphysics]... | operators | exporters | adapters | forms | peft | rmqtt | flower [engine|training]...
+cargo xtask oracle [world|tinyphysics]... | models | operators | exporters | adapters | forms | peft | rmqtt | flower [engine|training]...
 
 Installs PyTorch into target/tools/oracle (gigabytes), and records gradients of whole models by its autograd
 as fixtures. Nothing of `cargo xtask test` needs it. tinyphysics reads SHOAL_DATA or ../shared/data.
+
+`models` records gradients, in float64, of factors at every layer of the models in SHOAL_DATA and of the two that Shoal ships.
 
 `operators` draws a few thousand graphs of single operators, records their gradients by autograd in float64, and writes
 docs/operators.md: which operator has a gradient, in which version, on which engine.
@@ -42,6 +44,19 @@ const FIXTURES: [(&str, &str, &str); 2] = [
         "DATA/models/tinyphysics.onnx",
         "runtime/tests/fixtures/tinyphysics.safetensors",
     ),
+];
+
+/// What xtask/oracle/models.py calls a model, and its file.
+const MODELS: [(&str, &str); 9] = [
+    ("dave_small", "DATA/models/dave_small.onnx"),
+    ("pilotnet_classifier512", "DATA/models/e2e_pilotnet_classifier512.onnx"),
+    ("pilotnet_mae", "DATA/models/e2e_pilotnet_mae.onnx"),
+    ("pilotnet_vanilla", "DATA/models/e2e_pilotnet_vanilla_dynbatch.onnx"),
+    ("pilotnet_gray", "DATA/models/pilotnet_gray_66x200.onnx"),
+    ("twinlitenet", "DATA/models/twinlitenet_360x640.onnx"),
+    ("yolox_nano", "DATA/models/yolox_nano_416.onnx"),
+    ("world", "models/world/model.onnx"),
+    ("policy", "models/policy/model.onnx"),
 ];
 
 /// The Python of the oracle, once PyTorch is installed.
@@ -81,6 +96,9 @@ pub(crate) fn run(args: &[String]) -> Done {
     if flags.rest == ["rmqtt"] {
         return rmqtt::run();
     }
+    if flags.rest == ["models"] {
+        return models();
+    }
     if flags.rest == ["operators"] {
         return operators();
     }
@@ -94,15 +112,11 @@ pub(crate) fn run(args: &[String]) -> Done {
     }
     let python = install(&["requirements.txt"])?;
     untrained_world()?;
-    let data = std::env::var("SHOAL_DATA").unwrap_or_else(|_none| "../shared/data".to_owned());
     for (kind, model, fixture) in FIXTURES {
         if !flags.rest.is_empty() && !flags.rest.iter().any(|name| name == kind) {
             continue;
         }
-        let model = root().join(model.replace("DATA", &data));
-        if !model.is_file() {
-            return Err(Failure(format!("no model {} to record {kind} of", model.display())));
-        }
+        let model = at_hand(kind, model)?;
         let fixture = root().join(fixture);
         Run::new(&python)
             .arg("fixtures.py")
@@ -113,6 +127,27 @@ pub(crate) fn run(args: &[String]) -> Done {
             .run()?;
     }
     Ok(())
+}
+
+/// The file of a model, if it is there.
+fn at_hand(kind: &str, file: &str) -> Done<PathBuf> {
+    let data = std::env::var("SHOAL_DATA").unwrap_or_else(|_none| "../shared/data".to_owned());
+    let model = root().join(file.replace("DATA", &data));
+    if !model.is_file() {
+        return Err(Failure(format!("no model {} to record {kind} of", model.display())));
+    }
+    Ok(model)
+}
+
+/// Gradients of models as others trained them.
+fn models() -> Done {
+    let python = install(&["requirements.txt"])?;
+    let fixture = root().join("runtime/tests/fixtures/models.safetensors");
+    let mut record = Run::new(&python).arg("models.py").arg(fixture);
+    for (kind, file) in MODELS {
+        record = record.arg(format!("{kind}={}", at_hand(kind, file)?.display()));
+    }
+    record.at(&root().join("xtask/oracle")).run()
 }
 
 /// Cases by Rust, their gradients by PyTorch, and the page of what both engines make of them.

@@ -118,6 +118,22 @@ fn padding_in_all_modes() {
         .check(|b, x| b.op("Pad", &[&x[0]], &[("pads", Attr::Ints(vec![1, 0, 0, 2]))]).unwrap());
 }
 
+/// From version 18 on pads may be of some axes alone, in any order.
+#[test]
+fn padding_of_some_axes() {
+    let of: [(&[i64], &[i64]); 4] =
+        [(&[1], &[2, 1]), (&[-1], &[0, 2]), (&[2, 0], &[1, 0, 2, 2]), (&[-3, 1], &[2, 0, 1, 1])];
+    for mode in ["constant", "edge", "reflect"] {
+        for (axes, pads) in of {
+            Case::new(vec![Wanted(even(&[3, 4, 5], 7))]).opset(18).check(move |b, x| {
+                let (pads, value, axes) = (b.i64s(pads), b.scalar(0.3), b.i64s(axes));
+                let mode = [("mode", Attr::Str(mode.into()))];
+                b.op("Pad", &[&x[0], &pads, &value, &axes], &mode).unwrap()
+            });
+        }
+    }
+}
+
 #[test]
 fn gathering_by_constant_indices() {
     let indices = [

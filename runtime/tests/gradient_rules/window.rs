@@ -33,7 +33,7 @@ fn of_x_to_y() -> DifferentiateOptions {
 
 #[test]
 fn average_pools_of_every_window() {
-    let windows: [&[(&'static str, Attr)]; 6] = [
+    let windows: [&[(&'static str, Attr)]; 7] = [
         &[("kernel_shape", ints(&[2, 2])), ("strides", ints(&[2, 2]))],
         &[("kernel_shape", ints(&[2, 3])), ("strides", ints(&[2, 3]))],
         &[("kernel_shape", ints(&[3, 3]))],
@@ -48,6 +48,13 @@ fn average_pools_of_every_window() {
             ("count_include_pad", Attr::Int(1)),
         ],
         &[("kernel_shape", ints(&[3, 3])), ("auto_pad", Attr::Str("SAME_UPPER".into()))],
+        // Rounded up beyond its pads, which the generated cases leave out.
+        &[
+            ("kernel_shape", ints(&[3, 2])),
+            ("strides", ints(&[3, 2])),
+            ("pads", ints(&[1, 0, 0, 0])),
+            ("ceil_mode", Attr::Int(1)),
+        ],
     ];
     for window in windows {
         Case::new(vec![Wanted(even(&[2, 2, 5, 7], 1))]).check(pool("AveragePool", window));
