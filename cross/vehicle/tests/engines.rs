@@ -1,5 +1,5 @@
-//! The training graphs of the models that ship, in every form that nights and `shoal model train` ask for: tract runs them, and
-//! comes to what ONNX Runtime comes to.
+//! The training graphs of the models that ship, and of the one that `shoal model init --transformer` makes, in every form that nights
+//! and `shoal model train` ask for: tract runs them, and comes to what ONNX Runtime comes to.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
@@ -10,18 +10,18 @@ use shoal_hal::backend::synthetic::{Region, Road as Generated, Start, Style};
 use shoal_runtime::adapter::Adapter;
 use shoal_runtime::engine::Engine;
 use shoal_runtime::engine::testing::ort_or_skip;
-use shoal_runtime::gradient::Pull;
+use shoal_runtime::gradient::{LossKind, LossSpec, Pull};
 use shoal_runtime::onnx::Model;
+use shoal_runtime::train::StepReport;
 use shoal_shadow::batch::{Lessons, Mix, MixedBatch, Road};
 use shoal_shadow::clip::Clips;
 use shoal_shadow::fit::{Binding, Source, graft_package, profile_of};
 use shoal_shadow::form::Form;
 use shoal_shadow::grid::Geometry;
 use shoal_shadow::hindsight::Known;
-use shoal_shadow::package::Package;
-use shoal_shadow::tune::{
-    Options, PolicyTuneOptions, StepOptions, TuneOptions, Tuner, Tuning, Whole,
-};
+use shoal_shadow::package::{Description, Package};
+use shoal_shadow::policymodel::transformer::{self, Transformer};
+use shoal_shadow::tune::{Options, PolicyTuneOptions, StepOptions, TuneOptions, Tuning, Whole};
 use shoal_tract::Tract;
 
 /// What the design promises of two engines.
@@ -29,44 +29,71 @@ const APART_MAX: f64 = 1e-4;
 const STEPS: u32 = 2;
 const MIX: Mix = Mix { own: 2, augmented: 2, replayed: 0 };
 
-struct Shipped {
-    package: Package,
+struct Subject {
+    description: Description,
     model: Model,
 }
 
-impl Shipped {
-    fn open(name: &str) -> Self {
+impl Subject {
+    fn shipped(name: &str) -> Self {
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
         let package = Package::open(&models.join(name)).unwrap();
         let model = Model::read(&package.model_path()).unwrap();
-        Shipped { package, model }
+        Subject { description: package.description().clone(), model }
+    }
+
+    fn transformer() -> Self {
+        let size = Transformer::default();
+        let model = transformer::build(&size, 5).unwrap();
+        Subject { description: transformer::description(&size), model }
     }
 
     /// An adapter that changes something, so that no gradient is zero for another factor's sake.
     fn start(&self, engine: &dyn Engine) -> Adapter {
-        let package = self.package.description();
-        let grafted = graft_package(&self.model, package, 1, profile_of(engine)).unwrap();
+        let profile = profile_of(engine);
+        let grafted = graft_package(&self.model, &self.description, 1, profile).unwrap();
         let mut adapter = Adapter::start(Arc::clone(&grafted.layout), 3);
         let waves = (0_u16..).map(|at| 0.02 * (f32::from(at) * 0.7).sin());
         adapter.values_mut().iter_mut().zip(waves.cycle()).for_each(|(value, of)| *value += of);
         adapter
     }
 
-    /// What an engine comes to: the gradients of one batch, in absolute terms, and the losses of some steps.
+    /// What an engine comes to: the gradients of one batch, in absolute terms, and the losses of some steps, held as it is asked for.
     fn tuned<O: Options>(
         &self,
         engine: &dyn Engine,
         options: &O,
         source: &mut impl Source<<O::Kind as Binding>::Batch>,
-        hold: impl Fn(&mut Tuning<O::Kind>, &Adapter),
+        pull: Option<Pull>,
     ) -> (Vec<f64>, Vec<f64>) {
-        let (start, package) = (self.start(engine), self.package.description());
-        let mut tuner = Tuning::new(&self.model, package, engine, Some(&start), options).unwrap();
-        hold(&mut tuner, &start);
+        let start = self.start(engine);
+        let mut tuner =
+            Tuning::new(&self.model, &self.description, engine, Some(&start), options).unwrap();
+        match pull {
+            None => {}
+            Some(Pull::Even) => tuner.pull(&start, 0.1).unwrap(),
+            Some(Pull::ByImportance) => {
+                tuner.hold(&start, &vec![0.5; start.values().len()], 0.1).unwrap();
+            }
+        }
         let squared = tuner.squared_gradients(source, 1).unwrap();
         let mut losses = Vec::new();
         tuner.run(source, STEPS, |step| losses.push(f64::from(step.loss))).unwrap();
         (squared.into_iter().map(|of| f64::from(of).sqrt()).collect(), losses)
+    }
+
+    /// The losses of some steps of all weights.
+    fn tuned_whole<O: Options>(
+        &self,
+        engine: &dyn Engine,
+        options: &O,
+        source: &mut impl Source<<O::Kind as Binding>::Batch>,
+    ) -> (Vec<f64>, Vec<f64>) {
+        let mut whole = Whole::new(&self.model, &self.description, engine, options).unwrap();
+        let mut losses = Vec::new();
+        let tell = |step: &StepReport| losses.push(f64::from(step.loss));
+        whole.stepper().run(source, STEPS, tell).unwrap();
+        (Vec::new(), losses)
     }
 }
 
@@ -90,8 +117,8 @@ fn agree(what: &str, of: impl Fn(&dyn Engine) -> (Vec<f64>, Vec<f64>)) {
     assert!(apart <= APART_MAX, "{what}: losses {losses:?} and {losses_by_tract:?}");
 }
 
-fn form_and_road(shipped: &Shipped) -> (Form, shoal_hal::Drive) {
-    let form = Form::of(shipped.package.description()).unwrap();
+fn form_and_road(shipped: &Subject) -> (Form, shoal_hal::Drive) {
+    let form = Form::of(&shipped.description).unwrap();
     let road = Generated { region: Region::Night, seed: 3_000_001 };
     let drive = road.render(form.shape, form.rate_hz, 20);
     (form, drive)
@@ -99,7 +126,7 @@ fn form_and_road(shipped: &Shipped) -> (Form, shoal_hal::Drive) {
 
 #[test]
 fn tract_trains_the_world_model_as_onnx_runtime_does() {
-    let shipped = Shipped::open("world");
+    let mut shipped = Subject::shipped("world");
     let (form, drive) = form_and_road(&shipped);
     let source = |ahead: usize| {
         let road = Road::new(&[Clips::of_all(&drive, form.context, 1)], &form).unwrap();
@@ -118,21 +145,28 @@ fn tract_trains_the_world_model_as_onnx_runtime_does() {
         ("held to a place", TuneOptions { pull: Some(Pull::Even), ..plain }),
         ("held by importance", TuneOptions { pull: Some(Pull::ByImportance), ..plain }),
     ] {
-        let hold = |tuner: &mut Tuner, start: &Adapter| match options.pull {
-            None => {}
-            Some(Pull::Even) => tuner.pull(start, 0.1).unwrap(),
-            Some(Pull::ByImportance) => {
-                tuner.hold(start, &vec![0.5; start.values().len()], 0.1).unwrap();
-            }
-        };
-        agree(what, |engine| shipped.tuned(engine, &options, &mut source(options.ahead), hold));
+        let source = || source(options.ahead);
+        agree(what, |engine| shipped.tuned(engine, &options, &mut source(), options.pull));
     }
+    let gently = of(StepOptions { learning_rate: 1e-4, ..plain.steps });
+    agree("all weights", |engine| shipped.tuned_whole(engine, &gently, &mut source(1)));
+    let loss = |kind, factor| LossSpec::new(kind, "next").times(factor);
+    shipped.description.loss = vec![loss(LossKind::Charbonnier, 1.0), loss(LossKind::Mse, 0.5)];
+    agree("two losses", |engine| shipped.tuned(engine, &plain, &mut source(1), None));
 }
 
 #[test]
 fn tract_trains_the_policy_as_onnx_runtime_does() {
-    let shipped = Shipped::open("policy");
-    let form = Form::of_policy(shipped.package.description()).unwrap();
+    trained_alike(&Subject::shipped("policy"));
+}
+
+#[test]
+fn tract_trains_the_transformer_as_onnx_runtime_does() {
+    trained_alike(&Subject::transformer());
+}
+
+fn trained_alike(subject: &Subject) {
+    let form = Form::of_policy(&subject.description).unwrap();
     let road = Generated { region: Region::TightCurves, seed: 3_000_002 };
     let frames = (form.shape, form.rate_hz, 40);
     let drive = road.driven((Style::Attentive, 1), Start::default(), frames).unwrap().drive;
@@ -149,16 +183,13 @@ fn tract_trains_the_policy_as_onnx_runtime_does() {
         ("a night", plain),
         ("parts", of(StepOptions { parts: 2, ..plain.steps })),
         ("segments", of(StepOptions { segments: 3, ..plain.steps })),
+        ("frozen A", of(StepOptions { frozen_a: true, ..plain.steps })),
         ("dropout", of(StepOptions { dropout: 0.2, ..plain.steps })),
+        ("held to a place", PolicyTuneOptions { pull: Some(Pull::Even), ..plain }),
+        ("held by importance", PolicyTuneOptions { pull: Some(Pull::ByImportance), ..plain }),
     ] {
-        agree(what, |engine| shipped.tuned(engine, &options, &mut source(), |_, _| {}));
+        agree(what, |engine| subject.tuned(engine, &options, &mut source(), options.pull));
     }
-    agree("all weights", |engine| {
-        let steps = StepOptions { learning_rate: 1e-4, ..plain.steps };
-        let (package, mut losses) = (shipped.package.description(), Vec::new());
-        let mut whole = Whole::new(&shipped.model, package, engine, &of(steps)).unwrap();
-        let tell = |step: &shoal_runtime::train::StepReport| losses.push(f64::from(step.loss));
-        whole.stepper().run(&mut source(), STEPS, tell).unwrap();
-        (Vec::new(), losses)
-    });
+    let gently = of(StepOptions { learning_rate: 1e-4, ..plain.steps });
+    agree("all weights", |engine| subject.tuned_whole(engine, &gently, &mut source()));
 }
