@@ -4,6 +4,7 @@
 mod adapters;
 mod flower;
 mod forms;
+mod onnxsim;
 mod rmqtt;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use crate::process::Run;
 use crate::{Done, Failure, root, tools};
 
 const HELP: &str = "\
-cargo xtask oracle [world|tinyphysics]... | models | operators | exporters | adapters | forms | peft | rmqtt | flower [engine|training]...
+cargo xtask oracle [world|tinyphysics]... | models | operators | exporters | adapters | forms | peft | onnxsim | rmqtt | flower [engine|training]...
 
 Installs PyTorch into target/tools/oracle (gigabytes), and records gradients of whole models by its autograd
 as fixtures. Nothing of `cargo xtask test` needs it. tinyphysics reads SHOAL_DATA or ../shared/data.
@@ -31,6 +32,8 @@ their own gradients in float64. The last two are installed into target/tools/ora
 `forms` has ONNX Runtime's Python fuse and quantise every model at hand, and writes docs/evidence/forms.md: what each command makes of them.
 
 `peft` loads an adapter of ours by Hugging Face's PEFT and bakes one that PEFT trained; outputs are compared.
+
+`onnxsim` lets the other program that trains adapters by an inference engine try every model at hand, and writes docs/evidence/onnxsim.md.
 
 `rmqtt` builds one node of an rmqtt cluster (about ten minutes; installs protoc) and runs the brokers' suite on three of it.
 
@@ -92,6 +95,9 @@ pub(crate) fn run(args: &[String]) -> Done {
     }
     if flags.rest == ["peft"] {
         return adapters::peft();
+    }
+    if flags.rest == ["onnxsim"] {
+        return onnxsim::run();
     }
     if flags.rest == ["rmqtt"] {
         return rmqtt::run();

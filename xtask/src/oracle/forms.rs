@@ -146,7 +146,7 @@ fn said(run: Run) -> Done<Said> {
 }
 
 /// The models of others that tests use, and those that ship.
-fn models() -> Done<Vec<PathBuf>> {
+pub(super) fn models() -> Done<Vec<PathBuf>> {
     let mut models = vec![];
     if let Some(data) = test::data() {
         models.extend(files(&data.join("models"))?);
@@ -168,7 +168,7 @@ fn files(folder: &Path) -> Done<Vec<PathBuf>> {
 }
 
 /// What a file is called on the page: those called as all of a folder are, by the folder.
-fn stem(file: &Path) -> String {
+pub(super) fn stem(file: &Path) -> String {
     let named =
         |path: Option<&std::ffi::OsStr>| path.unwrap_or_default().to_string_lossy().into_owned();
     match named(file.file_stem()) {
@@ -177,6 +177,6 @@ fn stem(file: &Path) -> String {
     }
 }
 
-fn unusable(path: &Path, why: &std::io::Error) -> Failure {
+pub(super) fn unusable(path: &Path, why: &std::io::Error) -> Failure {
     Failure(format!("cannot use {}: {why}", path.display()))
 }
