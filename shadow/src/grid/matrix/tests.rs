@@ -1,4 +1,8 @@
 use proptest::prelude::*;
+use shoal_hal::FrameShape;
+use shoal_hal::backend::synthetic::{
+    ClosedLoop, Event, Region, Road, SimulatedAction, Start, StartLeader,
+};
 
 use super::*;
 use crate::chance::{Draws, Purpose};
@@ -225,35 +229,64 @@ proptest! {
     }
 }
 
+/// How far ahead something stands, m, from bumper to bumper, and where each network would pass its middle, m beside it.
+const STANDS_M: f32 = 40.0;
+const PASSES_M: f64 = 3.2;
+
+/// A road that is straight for as long as it matters.
+fn straight_road() -> ClosedLoop {
+    let leader = Some(StartLeader { gap_m: STANDS_M, speed_share: 0.0 });
+    let roads = (0..).filter_map(|seed| {
+        let road = Road { region: Region::City, seed };
+        road.closed_loop(
+            FrameShape { width: 8, height: 4 },
+            10.0,
+            Start { leader, ..Start::default() },
+        )
+    });
+    let is_straight = |road: &ClosedLoop| {
+        let truth = road.truth();
+        truth.curvature_ahead_1_m.iter().all(|bend| bend.abs() < 5e-4) && truth.speed_m_s > 8.0
+    };
+    roads.take(200).find(is_straight).unwrap()
+}
+
 /// Two networks that would pass what stands in the way, one on its left and one on its right, and a matrix that trusts one a little
-/// more, heard as opinions travel. Driven in the closed loop: point mass, an action every tenth of a second.
+/// more, heard as opinions travel. Driven in the closed loop of generated roads, whose vehicle takes its time to steer: who follows the
+/// mean of both runs into it.
 #[test]
 fn by_a_matrix_left_and_right_do_not_average_to_straight_on() {
-    const HALF_WIDTH: f64 = 1.5;
-    let drive = |pool, trusted, decide: &dyn Fn(&Distribution) -> Action| {
+    let drive = |trusted, decide: &dyn Fn(&Distribution) -> Action| {
         let matrix = ActionMatrix::trusting(2, trusted, 0.55);
-        let (mut x, mut y, mut heading) = (0.0, 0.0, 0.0_f64);
-        let (speed, dt) = (10.0, 0.1);
-        while x < 40.0 {
+        let mut road = straight_road();
+        let (mut went, mut crashed) = (0.0, false);
+        while went < f64::from(STANDS_M) + 10.0 {
+            let truth = road.truth();
+            let (offset, heading) = (f64::from(truth.offset_m), f64::from(truth.heading_rad));
             let wants = |side: f64| {
-                let turn = (side * 2.5 - y) / (40.0 - x) - heading;
-                let said = opinion((turn / 8.0).clamp(-0.04, 0.04), 0.0, DEVIATIONS);
-                Quantised::of(&said).distribution()
+                // Along a line to the place beside it, and then on.
+                let left = (f64::from(STANDS_M) - 4.0 - went).max(8.0);
+                let turn = (side * PASSES_M - offset) / left - heading;
+                let curvature = (turn / 6.0).clamp(-0.05, 0.05);
+                Quantised::of(&opinion(curvature, 0.0, DEVIATIONS)).distribution()
             };
             let both = [wants(1.0), wants(-1.0)];
             let heard = [Some(&both[0]), Some(&both[1])];
-            let context = Context::of(speed, 0.01);
-            let action = decide(&matrix.opinion(pool, context, &heard).unwrap());
-            heading += action.curvature_per_m * speed * dt;
-            (x, y) = (x + speed * dt * libm::cos(heading), y + speed * dt * libm::sin(heading));
+            let context = Context::of(f64::from(truth.speed_m_s), 0.01);
+            let action = decide(&matrix.opinion(Pool::Linear, context, &heard).unwrap());
+            road.step(SimulatedAction {
+                curvature_1_m: action.curvature_per_m as f32,
+                acceleration_m_s2: action.acceleration_m_s2 as f32,
+            });
+            went += f64::from(truth.speed_m_s) * road.interval_s();
+            crashed |= road.truth().event == Some(Event::Crash);
         }
-        y
+        (crashed, road.truth().offset_m)
     };
-    let averaged = drive(Pool::Linear, 0, &|both| both.expectation());
-    assert!(averaged.abs() < HALF_WIDTH, "the mean of both hits it: {averaged}");
     for (trusted, side) in [(0, 1.0), (1, -1.0)] {
-        let decided = drive(Pool::Linear, trusted, &|both| both.decided());
-        assert!(side * decided > HALF_WIDTH, "who is trusted passes it: {decided}");
+        assert!(drive(trusted, &|both| both.expectation()).0, "the mean of both passes it");
+        let (crashed, offset) = drive(trusted, &|both| both.decided());
+        assert!(!crashed && side * offset > 2.0, "who is trusted passes it: {offset}");
     }
 }
 
