@@ -3,6 +3,7 @@
 //! Two bounds. The program runs on the processors it is told, at the lowest priority; and looking at frames takes, in the mean,
 //! no longer a frame than it is told: frames beyond that are shed.
 
+use std::path::Path;
 use std::time::Duration;
 
 /// Highest number of a processor, and one.
@@ -79,8 +80,18 @@ pub enum PlaceError {
     NotLinux,
 }
 
+/// To whom the program gives way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivesWay {
+    /// To whatever else runs.
+    ToAll,
+    /// To what runs in its session: the kernel gives every session its part, and this one is not the program's own.
+    InItsSession,
+}
+
 /// Puts the program where it belongs, before it has a second thread: at nice 19, on its processors. Threads begun later are there
-/// as well, those of engines among them.
+/// as well, those of engines among them. So is its session, if it leads one: where the kernel groups by sessions (`autogroup`, on in
+/// most distributions) a nice value counts among those of one session, and each session has as much as any other.
 ///
 /// Why nice and not SCHED_IDLE: both give way to all that drives; under SCHED_IDLE a computer that is never idle would also keep
 /// the program from answering its broker within a window. Nice 19 leaves it about 1.5 % of a processor that others fill.
@@ -88,20 +99,50 @@ pub enum PlaceError {
 /// # Errors
 /// [`PlaceError`].
 #[cfg(target_os = "linux")]
-pub fn keep_to(cpus: Option<&Cpus>) -> Result<(), PlaceError> {
+pub fn keep_to(cpus: Option<&Cpus>) -> Result<GivesWay, PlaceError> {
     use rustix::process::setpriority_process;
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     let system =
         |what| move |error: rustix::io::Errno| PlaceError::System { what, source: error.into() };
     setpriority_process(None, LOWEST).map_err(system("take the lowest priority"))?;
-    let Some(cpus) = cpus else { return Ok(()) };
+    let gives_way = session_gives_way();
+    let Some(cpus) = cpus else { return Ok(gives_way) };
     let given = sched_getaffinity(None).map_err(system("see its processors"))?;
     let given: Vec<usize> =
         (0..CpuSet::MAX_CPU.min(CPUS_MAX)).filter(|cpu| given.is_set(*cpu)).collect();
     let chosen = cpus.of(&given).map_err(|absent| PlaceError::NotGiven { absent })?;
     let mut set = CpuSet::new();
     chosen.iter().for_each(|cpu| set.set(*cpu));
-    sched_setaffinity(None, &set).map_err(system("choose its processors"))
+    sched_setaffinity(None, &set).map_err(system("choose its processors"))?;
+    Ok(gives_way)
+}
+
+/// Gives the session that this program leads the lowest priority among sessions, where the kernel has such.
+///
+/// # Source
+/// sched(7), 'The autogroup feature'.
+#[cfg(target_os = "linux")]
+fn session_gives_way() -> GivesWay {
+    use rustix::process::{getpid, getsid};
+    const GROUP: &str = "/proc/self/autogroup";
+    let enabled = std::fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled");
+    if !enabled.is_ok_and(|enabled| enabled.trim() == "1") || !Path::new(GROUP).exists() {
+        return GivesWay::ToAll;
+    }
+    // Another's session is not this program's to slow down.
+    if getsid(None).ok() != Some(getpid()) {
+        return GivesWay::InItsSession;
+    }
+    for _try in 0..GROUP_TRIES {
+        match std::fs::write(GROUP, LOWEST.to_string()) {
+            Ok(()) => return GivesWay::ToAll,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                std::thread::park_timeout(GROUP_PAUSE);
+            }
+            Err(_forbidden) => break,
+        }
+    }
+    GivesWay::InItsSession
 }
 
 /// As on Linux, which alone knows both.
@@ -109,13 +150,19 @@ pub fn keep_to(cpus: Option<&Cpus>) -> Result<(), PlaceError> {
 /// # Errors
 /// [`PlaceError::NotLinux`] where processors are named.
 #[cfg(not(target_os = "linux"))]
-pub fn keep_to(cpus: Option<&Cpus>) -> Result<(), PlaceError> {
-    cpus.map_or(Ok(()), |_cpus| Err(PlaceError::NotLinux))
+pub fn keep_to(cpus: Option<&Cpus>) -> Result<GivesWay, PlaceError> {
+    cpus.map_or(Ok(GivesWay::InItsSession), |_cpus| Err(PlaceError::NotLinux))
 }
 
 /// The nicest value.
 #[cfg(target_os = "linux")]
 const LOWEST: i32 = 19;
+
+/// The kernel sets one session's priority ten times a second at most, on the whole computer.
+#[cfg(target_os = "linux")]
+const GROUP_PAUSE: Duration = Duration::from_millis(120);
+#[cfg(target_os = "linux")]
+const GROUP_TRIES: u32 = 50;
 
 /// Frames whose time may be saved up: a pause, and then as many at once.
 const SAVED_FRAMES_MAX: u32 = 10;

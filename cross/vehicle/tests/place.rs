@@ -11,18 +11,24 @@ use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_getaffinity};
 
+const AGENT: &str = env!("CARGO_BIN_EXE_shoal-vehicle");
+
 /// A point of the curve that is a key: what a vehicle is told of its authority.
 const KEY: &str = "5866666666666666666666666666666666666666666666666666666666666666";
 
 /// A vehicle whose package is a pipe into which nobody writes: it waits there, in its place.
 fn waiting(folder: &Path, engine: &str) -> Child {
+    waiting_as(Command::new(AGENT), folder, engine)
+}
+
+fn waiting_as(program: Command, folder: &Path, engine: &str) -> Child {
     std::fs::create_dir(folder.join("model")).unwrap();
     let pipe = folder.join("model/model.toml");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    start(folder, engine)
+    start(program, folder, engine)
 }
 
-fn start(folder: &Path, engine: &str) -> Child {
+fn start(mut program: Command, folder: &Path, engine: &str) -> Child {
     let toml = format!(
         "[model]\npackage = \"model\"\n[engine]\n{engine}\n[fleet]\nname = \"f\"\nregion = \"r\"\n\
          broker = \"mqtt://127.0.0.1:1\"\nkey = \"key\"\npack = \"pack\"\nauthority = \"{KEY}\"\n\
@@ -30,7 +36,6 @@ fn start(folder: &Path, engine: &str) -> Child {
     );
     let file = folder.join("vehicle.toml");
     std::fs::write(&file, toml).unwrap();
-    let mut program = Command::new(env!("CARGO_BIN_EXE_shoal-vehicle"));
     program.arg("--config").arg(file).stderr(Stdio::piped()).spawn().unwrap()
 }
 
@@ -45,8 +50,12 @@ fn place(id: u32) -> (String, i64) {
     (cpus.trim().to_owned(), nice)
 }
 
-/// Where the program is once it waits for its package: whoever opens a pipe to write waits for its reader.
-fn settled(folder: &Path, mut child: Child) -> (String, i64) {
+fn settled(folder: &Path, child: Child) -> (String, i64) {
+    seen(folder, child, place)
+}
+
+/// What is seen of the program once it waits for its package: whoever opens a pipe to write waits for its reader.
+fn seen<T>(folder: &Path, mut child: Child, look: impl Fn(u32) -> T) -> T {
     let pipe = folder.join("model/model.toml");
     let (tell, told) = mpsc::channel();
     thread::spawn(move || tell.send(File::options().write(true).open(pipe)));
@@ -54,7 +63,7 @@ fn settled(folder: &Path, mut child: Child) -> (String, i64) {
         match told.recv_timeout(Duration::from_millis(100)) {
             Ok(opened) => {
                 let _held = opened.unwrap();
-                let at = place(child.id());
+                let at = look(child.id());
                 child.kill().unwrap();
                 child.wait().unwrap();
                 return at;
@@ -87,11 +96,34 @@ fn the_agent_runs_at_the_lowest_priority_on_the_processors_it_is_told() {
     assert_eq!(settled(folder.path(), child), (all, 19));
 }
 
+/// As a service is started, in a session of its own: nice counts among the programs of one session, and each session has its part, so
+/// that this one has the lowest. What it shares a session with is not slowed down.
+#[test]
+fn a_session_of_its_own_gives_way_to_all_others() {
+    let enabled = std::fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled");
+    if !enabled.is_ok_and(|enabled| enabled.trim() == "1") {
+        println!("this kernel does not group by sessions");
+        return;
+    }
+    let group = |id: u32| {
+        let group = std::fs::read_to_string(format!("/proc/{id}/autogroup")).unwrap();
+        group.trim_end().rsplit_once(" nice ").unwrap().1.to_owned()
+    };
+    let own = group(std::process::id());
+    for (program, arguments, nice) in [("setsid", &[AGENT][..], "19"), (AGENT, &[], &own)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut program = Command::new(program);
+        program.args(arguments);
+        let child = waiting_as(program, folder.path(), "");
+        assert_eq!(seen(folder.path(), child, group), nice);
+    }
+}
+
 #[test]
 fn processors_that_are_not_there_are_an_error_that_names_them() {
     let folder = tempfile::tempdir().unwrap();
     for (engine, named) in [("cpus = \"1023\"", "processor 1023 of"), ("cores = 1024", "1024 of")] {
-        let mut child = start(folder.path(), engine);
+        let mut child = start(Command::new(AGENT), folder.path(), engine);
         // EX_CONFIG: whoever supervises it need not start it again.
         assert_eq!(child.wait().unwrap().code(), Some(78));
         let said = said(child);

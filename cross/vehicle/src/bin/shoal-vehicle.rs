@@ -12,7 +12,7 @@ use lexopt::{Arg, Parser, ValueExt as _};
 use shoal_shadow::digits::hex;
 use shoal_vehicle::SOFTWARE;
 use shoal_vehicle::agent::Agent;
-use shoal_vehicle::budget::PlaceError;
+use shoal_vehicle::budget::{GivesWay, PlaceError, keep_to};
 use shoal_vehicle::config::{Config, ConfigError};
 use shoal_vehicle::exchange::identity;
 use shoal_vehicle::exchange::member::{self, MemberError};
@@ -143,7 +143,7 @@ fn arguments() -> Result<Asked, lexopt::Error> {
 fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let config = Config::read(&arguments.config)?;
     // Before there is a second thread: each is where the one is that begins it.
-    shoal_vehicle::budget::keep_to(config.engine.cpus.as_ref())?;
+    let gives_way = keep_to(config.engine.cpus.as_ref())?;
     if let Some(user) = &arguments.user {
         return attended(arguments, &config, user);
     }
@@ -156,6 +156,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         let erased = Agent::erase(&config)?;
         say(std::io::stdout(), &format!("erased {} spans", erased.spans));
         return Ok(ExitCode::SUCCESS);
+    }
+    if gives_way == GivesWay::InItsSession {
+        tracing::info!(
+            "this gives way to what runs in its session alone: as a session of its own (a service, or `setsid`) it does to all"
+        );
     }
     let stop = signals()?;
     let metrics = Metrics::default();
