@@ -139,8 +139,6 @@ pub struct NightConfig {
     pub temperature_max_c: i16,
     /// Lowest charge at which tuning runs without external power, percent.
     pub battery_soc_min_percent: u8,
-    /// Seconds between two looks at the conditions, of who keeps a night waiting: no program does.
-    pub retry_s: u64,
 }
 
 impl Default for Config {
@@ -197,7 +195,10 @@ impl Default for ReplayConfig {
     }
 }
 
-const NIGHT_KEYS: [&str; 12] = [
+/// Between two looks at the conditions, of who keeps a night waiting.
+const NIGHT_RETRY: Duration = Duration::from_secs(60);
+
+const NIGHT_KEYS: [&str; 11] = [
     "steps",
     "slice",
     "batch",
@@ -209,7 +210,6 @@ const NIGHT_KEYS: [&str; 12] = [
     "margin",
     "temperature_max_c",
     "battery_soc_min_percent",
-    "retry_s",
 ];
 
 impl Default for NightConfig {
@@ -226,7 +226,6 @@ impl Default for NightConfig {
             margin: 0.0,
             temperature_max_c: 70,
             battery_soc_min_percent: 60,
-            retry_s: 60,
         }
     }
 }
@@ -365,7 +364,7 @@ impl Config {
             margin: self.night.margin,
             temperature_max_c: self.night.temperature_max_c,
             battery_soc_min_percent: self.night.battery_soc_min_percent,
-            retry: Duration::from_secs(self.night.retry_s),
+            retry: NIGHT_RETRY,
         }
     }
 }
@@ -419,7 +418,6 @@ impl NightConfig {
         take(&mut self.temperature_max_c, warmest.map(|n| n as i16));
         let charge = table.integer("battery_soc_min_percent", 0..=101)?;
         take(&mut self.battery_soc_min_percent, charge.map(|n| n as u8));
-        take(&mut self.retry_s, table.integer("retry_s", 1..=86_400)?.map(|n| n as u64));
         Ok(())
     }
 }

@@ -124,7 +124,6 @@ fn of_night(night: &NightConfig) -> Result<String, Failure> {
         margin,
         temperature_max_c,
         battery_soc_min_percent,
-        retry_s,
     } = night;
     let mut toml = format!("\n[night]\nsteps = {steps}\nslice = {slice}\nbatch = {batch}\n");
     writeln!(toml, "learning_rate = {learning_rate:?}\nahead = {ahead}\nturn_rad = {turn_rad:?}")?;
@@ -133,7 +132,7 @@ fn of_night(night: &NightConfig) -> Result<String, Failure> {
     }
     writeln!(toml, "clips_min = {clips_min}\nmargin = {margin:?}")?;
     writeln!(toml, "temperature_max_c = {temperature_max_c}")?;
-    writeln!(toml, "battery_soc_min_percent = {battery_soc_min_percent}\nretry_s = {retry_s}")?;
+    writeln!(toml, "battery_soc_min_percent = {battery_soc_min_percent}")?;
     Ok(toml)
 }
 
@@ -348,7 +347,7 @@ mod tests {
                     folder_rate_hz = 7.5\n[replay]\nbytes_max = 2000000\nretention_days = 3\n\
                     ordinary_share = 1.0\nsurprise_quantile = 0.15\nseconds_around = 2\n\
                     [night]\nsteps = 20\nslice = 5\nbatch = 4\nlearning_rate = 1e-3\nahead = 2\nturn_rad = 0.03\nrehearsal = 0.25\nclips_min = 4\n\
-                    margin = 0.01\ntemperature_max_c = -5\nbattery_soc_min_percent = 7\nretry_s = 9\n\
+                    margin = 0.01\ntemperature_max_c = -5\nbattery_soc_min_percent = 7\n\
                     [fleet]\nname = \"f\"\nregion = \"r\"\nregions = [\"q\", \"r\"]\nbroker = \"mqtts://b:1\"\n\
                     certificates = \"tls\"\nkey = \"k\"\npack = [\"p\", \"q\"]\ntrust = \"t\"\nexchange = false\nbeacons = true\nmetered = true\n\
                     while_driving = true\nbattery_soc_min_percent = 9\ntemperature_max_c = -6\n";
