@@ -7,8 +7,8 @@ use crate::calendar::Calendar;
 use crate::chance::Dice;
 use crate::engine::{LIES, Lie};
 
-/// More bytes than a vehicle ever needs in a window.
-pub const PLENTY: u64 = 200_000;
+/// More bytes than a vehicle ever needs in a window: sixteen that two beacons tell of everything read 200 kB.
+pub const PLENTY: u64 = 400_000;
 
 /// How many vehicles a nonce asks in most worlds: all of them.
 const ASKED: u16 = 16;
