@@ -3,7 +3,6 @@
 //! Two bounds. The program runs on the processors it is told, at the lowest priority; and looking at frames takes, in the mean,
 //! no longer a frame than it is told: frames beyond that are shed.
 
-use std::path::Path;
 use std::time::Duration;
 
 /// Highest number of a processor, and one.
@@ -126,7 +125,8 @@ fn session_gives_way() -> GivesWay {
     use rustix::process::{getpid, getsid};
     const GROUP: &str = "/proc/self/autogroup";
     let enabled = std::fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled");
-    if !enabled.is_ok_and(|enabled| enabled.trim() == "1") || !Path::new(GROUP).exists() {
+    if !enabled.is_ok_and(|enabled| enabled.trim() == "1") || !std::path::Path::new(GROUP).exists()
+    {
         return GivesWay::ToAll;
     }
     // Another's session is not this program's to slow down.

@@ -102,7 +102,7 @@ fn the_agent_runs_at_the_lowest_priority_on_the_processors_it_is_told() {
 fn a_session_of_its_own_gives_way_to_all_others() {
     let enabled = std::fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled");
     if !enabled.is_ok_and(|enabled| enabled.trim() == "1") {
-        println!("this kernel does not group by sessions");
+        // Then nice is all there is.
         return;
     }
     let group = |id: u32| {

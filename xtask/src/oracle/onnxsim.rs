@@ -5,12 +5,12 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::thread;
-use std::time::Instant;
 
 use serde_json::Value;
 
 use super::forms::{models, stem, unusable};
 use crate::cargo::target_dir;
+use crate::clock::Watch;
 use crate::process::Run;
 use crate::{Done, Failure, onnxruntime, root, test, tools};
 
@@ -101,7 +101,7 @@ fn row(table: &mut String, model: &Path, theirs: &Theirs, folder: &Path) -> Done
             fs::remove_dir_all(&adapter).map_err(|why| unusable(&adapter, &why))?;
         }
         let run = shoal("train", model, &["--steps", steps]).args(targets).arg("-o").arg(&adapter);
-        let begun = Instant::now();
+        let begun = Watch::start();
         run.output()?;
         Ok(begun.elapsed().as_secs_f64())
     };

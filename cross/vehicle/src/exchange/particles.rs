@@ -430,7 +430,6 @@ fn fetch(
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 mod tests {
     use shoal_link::{Addresses, Settings, Unwired};
     use shoal_window::Bytes;
